@@ -1,0 +1,82 @@
+//! What is publicly known of each model: limits, features and list prices.
+//!
+//! The table is data (`catalogue.json`), read once. A model that is not in it is not refused
+//! anywhere; the gateway then just knows nothing of its limits.
+
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+use serde::Deserialize;
+
+use super::body::Features;
+use super::model_id::ModelId;
+
+/// Facts of one model.
+#[derive(Clone, Debug, Deserialize)]
+pub struct ModelFacts {
+    /// What the model does: `chat`, `embedding`, `image_generation`...
+    pub mode: String,
+    /// Largest input, in tokens.
+    pub max_input_tokens: Option<u32>,
+    /// Largest answer, in tokens.
+    pub max_output_tokens: Option<u32>,
+    /// List prices.
+    #[serde(rename = "usd_per_million_tokens")]
+    pub price: Option<Price>,
+    /// Features by the catalogue's own names.
+    #[serde(default)]
+    features: Vec<String>,
+}
+
+/// List prices in USD per million tokens.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+pub struct Price {
+    /// Fresh input.
+    #[serde(default)]
+    pub input: f64,
+    /// Output.
+    #[serde(default)]
+    pub output: f64,
+    /// Input read from a prompt cache.
+    #[serde(default)]
+    pub cache_read: Option<f64>,
+    /// Input written to a prompt cache.
+    #[serde(default)]
+    pub cache_write: Option<f64>,
+}
+
+impl ModelFacts {
+    /// The request features that the model takes.
+    pub fn features(&self) -> Features {
+        Features::from_names(self.features.iter().map(String::as_str))
+    }
+}
+
+static CATALOGUE: LazyLock<HashMap<String, ModelFacts>> =
+    LazyLock::new(|| serde_json::from_str(include_str!("catalogue.json")).unwrap_or_default());
+
+/// The facts of a model: by its id as it stands, else by its base id.
+pub fn lookup(model: &ModelId) -> Option<&'static ModelFacts> {
+    CATALOGUE.get(model.as_str()).or_else(|| CATALOGUE.get(model.base()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_read_whole() {
+        assert!(CATALOGUE.len() > 300);
+    }
+
+    #[test]
+    fn a_profile_has_its_models_facts() {
+        let facts = |id: &str| lookup(&ModelId::new(id).unwrap());
+        let haiku = facts("us.anthropic.claude-3-haiku-20240307-v1:0").unwrap();
+        assert_eq!(haiku.max_output_tokens, Some(4096));
+        assert_eq!(haiku.price.unwrap().output, 1.25);
+        assert!(haiku.features().contains(Features::VISION));
+        assert!(!haiku.features().contains(Features::REASONING));
+        assert!(facts("nobody.knows-this-v1:0").is_none());
+    }
+}

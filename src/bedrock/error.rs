@@ -1,0 +1,230 @@
+//! Bedrock's errors on the wire: names, statuses, and the one form in which an error is answered.
+//!
+//! An error is a status, the header `x-amzn-errortype` and a JSON body with `message`. SDKs read
+//! the name from the header; some upstreams put it into the body as `__type` or `code`.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use http::{HeaderMap, Response, StatusCode};
+
+/// Header that names the error.
+pub const ERROR_TYPE: &str = "x-amzn-errortype";
+
+macro_rules! error_kinds {
+    ($($(#[$doc:meta])* $kind:ident = $name:literal, $status:literal;)*) => {
+        /// The errors that Bedrock Runtime and its signature check answer with, and the few
+        /// that only a gateway has.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum ErrorKind {
+            $($(#[$doc])* $kind,)*
+        }
+
+        impl ErrorKind {
+            /// Every kind.
+            pub const ALL: &[ErrorKind] = &[$(ErrorKind::$kind,)*];
+
+            /// The name on the wire.
+            pub fn name(self) -> &'static str {
+                match self { $(ErrorKind::$kind => $name,)* }
+            }
+
+            /// The HTTP status.
+            pub fn status(self) -> StatusCode {
+                let code: u16 = match self { $(ErrorKind::$kind => $status,)* };
+                StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+            }
+        }
+    };
+}
+
+error_kinds! {
+    /// A quota of the account is used up for now.
+    Throttling = "ThrottlingException", 429;
+    /// A quota of the account is used up.
+    ServiceQuotaExceeded = "ServiceQuotaExceededException", 400;
+    /// The model is being loaded.
+    ModelNotReady = "ModelNotReadyException", 429;
+    /// Capacity is short.
+    ServiceUnavailable = "ServiceUnavailableException", 503;
+    /// The service failed.
+    InternalServer = "InternalServerException", 500;
+    /// The model took too long.
+    ModelTimeout = "ModelTimeoutException", 408;
+    /// The model failed.
+    ModelError = "ModelErrorException", 424;
+    /// The model failed while its answer was streamed.
+    ModelStreamError = "ModelStreamErrorException", 424;
+    /// The request is wrong.
+    Validation = "ValidationException", 400;
+    /// The request conflicts with what is there.
+    Conflict = "ConflictException", 400;
+    /// The caller may not do this.
+    AccessDenied = "AccessDeniedException", 403;
+    /// There is no such thing.
+    ResourceNotFound = "ResourceNotFoundException", 404;
+    /// The access key is not known.
+    UnrecognizedClient = "UnrecognizedClientException", 403;
+    /// The signature is not the request's.
+    InvalidSignature = "InvalidSignatureException", 403;
+    /// The session token is past its time.
+    ExpiredToken = "ExpiredTokenException", 403;
+    /// The request is not signed.
+    MissingAuthenticationToken = "MissingAuthenticationTokenException", 403;
+    /// The authorization header is not whole.
+    IncompleteSignature = "IncompleteSignatureException", 403;
+    /// No operation has this method and path.
+    UnknownOperation = "UnknownOperationException", 404;
+    /// The path is an operation's, the method is not.
+    MethodNotAllowed = "MethodNotAllowedException", 405;
+    /// The request body is too large.
+    RequestTooLarge = "RequestEntityTooLargeException", 413;
+    /// The client did not send its request in time.
+    RequestTimeout = "RequestTimeoutException", 408;
+}
+
+impl ErrorKind {
+    /// Reads a name as it stands in headers (`ThrottlingException:http://...`), in bodies
+    /// (`com.amazon.coral#ThrottlingException`) or in event-stream exceptions
+    /// (`throttlingException`).
+    pub fn from_name(name: &str) -> Option<ErrorKind> {
+        let name = short_name(name);
+        Self::ALL.iter().copied().find(|kind| kind.name().eq_ignore_ascii_case(name))
+    }
+}
+
+/// An error's bare name: without the namespace before `#` and the suffix after `:`.
+pub fn short_name(name: &str) -> &str {
+    let name = name.split(':').next().unwrap_or(name);
+    name.rsplit('#').next().unwrap_or(name).trim()
+}
+
+/// An error as the gateway answers it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WireError {
+    /// Name and status.
+    pub kind: ErrorKind,
+    /// The text that the client's SDK shows.
+    pub message: String,
+    /// When another try may do better; whole seconds on the wire, rounded up.
+    pub retry_after: Option<Duration>,
+}
+
+impl WireError {
+    /// An error of this kind with this message.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> WireError {
+        WireError { kind, message: message.into(), retry_after: None }
+    }
+
+    /// The same with a `retry-after`.
+    pub fn retry_after(mut self, after: Duration) -> WireError {
+        self.retry_after = Some(after);
+        self
+    }
+
+    /// The response in Bedrock's form.
+    pub fn into_response(self) -> Response<Bytes> {
+        let body = serde_json::json!({ "message": self.message }).to_string();
+        let mut response = Response::new(Bytes::from(body));
+        *response.status_mut() = self.kind.status();
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(ERROR_TYPE, HeaderValue::from_static(self.kind.name()));
+        if let Some(after) = self.retry_after {
+            let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
+        }
+        response
+    }
+}
+
+/// What an upstream's error response says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reported {
+    /// The bare name, from the header or the body.
+    pub name: Option<String>,
+    /// The message, empty if there is none.
+    pub message: String,
+}
+
+impl Reported {
+    /// The known error behind the name.
+    pub fn kind(&self) -> Option<ErrorKind> {
+        self.name.as_deref().and_then(ErrorKind::from_name)
+    }
+}
+
+/// Reads an upstream's error response; whatever is not there or not readable is left out.
+pub fn read(headers: &HeaderMap, body: &[u8]) -> Reported {
+    #[derive(Default, serde::Deserialize)]
+    struct Body {
+        #[serde(alias = "Message", alias = "errorMessage")]
+        message: Option<serde_json::Value>,
+        #[serde(rename = "__type")]
+        shape: Option<serde_json::Value>,
+        code: Option<serde_json::Value>,
+    }
+    let body: Body = serde_json::from_slice(body).unwrap_or_default();
+    let text = |value: Option<serde_json::Value>| match value {
+        Some(serde_json::Value::String(text)) => Some(text),
+        _ => None,
+    };
+    let header = headers.get(ERROR_TYPE).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    Reported {
+        name: header
+            .or_else(|| text(body.shape))
+            .or_else(|| text(body.code))
+            .map(|name| short_name(&name).to_owned()),
+        message: text(body.message).unwrap_or_default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_in_every_form_they_come_in() {
+        for name in [
+            "ThrottlingException",
+            "throttlingException",
+            "ThrottlingException:http://internal.amazon.com/coral/com.amazon.bedrock/",
+            "com.amazon.coral.service#ThrottlingException",
+        ] {
+            assert_eq!(ErrorKind::from_name(name), Some(ErrorKind::Throttling), "{name}");
+        }
+        assert_eq!(ErrorKind::from_name("SomethingElse"), None);
+    }
+
+    #[test]
+    fn every_kind_is_found_by_its_own_name() {
+        for &kind in ErrorKind::ALL {
+            assert_eq!(ErrorKind::from_name(kind.name()), Some(kind));
+            assert!(kind.status().is_client_error() || kind.status().is_server_error());
+        }
+    }
+
+    #[test]
+    fn the_response_is_in_bedrocks_form() {
+        let response = WireError::new(ErrorKind::Throttling, "say \"when\"")
+            .retry_after(Duration::from_millis(1500))
+            .into_response();
+        assert_eq!(response.status(), 429);
+        assert_eq!(response.headers()[ERROR_TYPE], "ThrottlingException");
+        assert_eq!(response.headers()[RETRY_AFTER], "2");
+        assert_eq!(response.body(), r#"{"message":"say \"when\""}"#);
+    }
+
+    #[test]
+    fn a_response_is_read_by_header_first_then_body() {
+        let mut headers = HeaderMap::new();
+        let body = br#"{"__type":"a#ValidationException","Message":"no"}"#;
+        let reported = read(&headers, body);
+        assert_eq!(reported.kind(), Some(ErrorKind::Validation));
+        assert_eq!(reported.message, "no");
+        headers.insert(ERROR_TYPE, HeaderValue::from_static("AccessDeniedException:x"));
+        assert_eq!(read(&headers, body).kind(), Some(ErrorKind::AccessDenied));
+        assert_eq!(read(&HeaderMap::new(), b"<html>"), Reported::default());
+    }
+}

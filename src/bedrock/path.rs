@@ -1,0 +1,238 @@
+//! Request paths of the Bedrock Runtime API: from method and raw path to a [`Call`], and back.
+//!
+//! SDKs encode what they put into a path differently: `:` raw or `%3A`, ARN slashes raw or
+//! `%2F`. All forms are read; one form, fully encoded, is written.
+
+use http::Method;
+use percent_encoding::{percent_decode_str, utf8_percent_encode};
+
+use super::model_id::{ModelId, ModelIdError, SEGMENT};
+use super::operation::Operation;
+
+/// What a request asks for, as far as method and path tell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// The operation.
+    pub operation: Operation,
+    /// What the path names.
+    pub resource: Resource,
+}
+
+/// What the path of a [`Call`] names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Resource {
+    /// The model of a model operation.
+    Model(ModelId),
+    /// The guardrail of ApplyGuardrail.
+    Guardrail {
+        /// Its id or ARN, decoded.
+        identifier: String,
+        /// Its version: a number or `DRAFT`.
+        version: String,
+    },
+    /// The invocation ARN of GetAsyncInvoke, decoded.
+    Invocation(String),
+    /// Nothing beyond the operation.
+    None,
+}
+
+/// Why method and path are no call of the API.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PathError {
+    /// No operation has this path.
+    #[error("no operation of Bedrock Runtime has this path")]
+    Unknown,
+    /// The path is an operation's, the method is not.
+    #[error("this path takes {allow} only")]
+    Method {
+        /// The methods the path takes, as in an `Allow` header.
+        allow: &'static str,
+    },
+    /// The model id in the path is none.
+    #[error(transparent)]
+    Model(#[from] ModelIdError),
+    /// A guardrail id or an invocation ARN in the path is none.
+    #[error("the path has an identifier that is not allowed")]
+    Identifier,
+}
+
+impl Call {
+    /// The model, for the operations that name one.
+    pub fn model(&self) -> Option<&ModelId> {
+        match &self.resource {
+            Resource::Model(model) => Some(model),
+            _ => None,
+        }
+    }
+
+    /// The path as it goes on the wire, every identifier encoded once.
+    pub fn to_path(&self) -> String {
+        match &self.resource {
+            Resource::Model(model) => model_path(self.operation, &model.encode()),
+            Resource::Guardrail { identifier, version } => format!(
+                "/guardrail/{}/version/{}/apply",
+                utf8_percent_encode(identifier, SEGMENT),
+                utf8_percent_encode(version, SEGMENT)
+            ),
+            Resource::Invocation(arn) => {
+                format!("/async-invoke/{}", utf8_percent_encode(arn, SEGMENT))
+            }
+            Resource::None if self.operation == Operation::InvokeGuardrailChecks => {
+                "/guardrail-checks/invoke".to_owned()
+            }
+            Resource::None => "/async-invoke".to_owned(),
+        }
+    }
+}
+
+/// The wire path of a model operation for a model id that is already encoded
+/// (see [`ModelId::encode`]).
+pub fn model_path(operation: Operation, encoded_model: &str) -> String {
+    let suffix = operation.model_suffix().unwrap_or_default();
+    let mut path = String::with_capacity(8 + encoded_model.len() + suffix.len());
+    path.push_str("/model/");
+    path.push_str(encoded_model);
+    path.push('/');
+    path.push_str(suffix);
+    path
+}
+
+/// Reads method and raw path (without query).
+pub fn parse(method: &Method, path: &str) -> Result<Call, PathError> {
+    let call = if let Some(rest) = path.strip_prefix("/model/") {
+        let (model, suffix) = rest.rsplit_once('/').ok_or(PathError::Unknown)?;
+        let operation = Operation::from_model_suffix(suffix).ok_or(PathError::Unknown)?;
+        Call { operation, resource: Resource::Model(ModelId::decode(model)?) }
+    } else if let Some(rest) = path.strip_prefix("/guardrail/") {
+        let rest = rest.strip_suffix("/apply").ok_or(PathError::Unknown)?;
+        let (identifier, version) = rest.rsplit_once("/version/").ok_or(PathError::Unknown)?;
+        Call {
+            operation: Operation::ApplyGuardrail,
+            resource: Resource::Guardrail {
+                identifier: identifier_in(identifier)?,
+                version: identifier_in(version)?,
+            },
+        }
+    } else if let Some(arn) = path.strip_prefix("/async-invoke/") {
+        Call {
+            operation: Operation::GetAsyncInvoke,
+            resource: Resource::Invocation(identifier_in(arn)?),
+        }
+    } else {
+        let operation = match (path, method) {
+            ("/guardrail-checks/invoke", _) => Operation::InvokeGuardrailChecks,
+            ("/async-invoke", &Method::GET) => Operation::ListAsyncInvokes,
+            ("/async-invoke", &Method::POST) => Operation::StartAsyncInvoke,
+            ("/async-invoke", _) => return Err(PathError::Method { allow: "GET, POST" }),
+            _ => return Err(PathError::Unknown),
+        };
+        Call { operation, resource: Resource::None }
+    };
+    if *method == call.operation.method() {
+        Ok(call)
+    } else if call.operation.method() == Method::GET {
+        Err(PathError::Method { allow: "GET" })
+    } else {
+        Err(PathError::Method { allow: "POST" })
+    }
+}
+
+/// Identifiers of guardrails and invocations obey the same rules as model ids.
+fn identifier_in(raw: &str) -> Result<String, PathError> {
+    let text = percent_decode_str(raw).decode_utf8().map_err(|_| PathError::Identifier)?;
+    ModelId::new(&text).map_err(|_| PathError::Identifier)?;
+    Ok(text.into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn post(path: &str) -> Result<Call, PathError> {
+        parse(&Method::POST, path)
+    }
+
+    #[test]
+    fn every_model_operation_is_found() {
+        for operation in Operation::ALL {
+            let Some(suffix) = operation.model_suffix() else { continue };
+            let call = post(&format!("/model/amazon.nova-lite-v1:0/{suffix}")).unwrap();
+            assert_eq!(call.operation, operation);
+            assert_eq!(call.model().unwrap().as_str(), "amazon.nova-lite-v1:0");
+            assert_eq!(call.to_path(), format!("/model/amazon.nova-lite-v1%3A0/{suffix}"));
+        }
+    }
+
+    #[test]
+    fn an_arn_may_have_raw_slashes_even_one_that_looks_like_an_operation() {
+        let arn = "arn:aws:sagemaker:us-east-1:123456789012:endpoint/converse";
+        let call = post(&format!("/model/{arn}/invoke")).unwrap();
+        assert_eq!(call.operation, Operation::InvokeModel);
+        assert_eq!(call.model().unwrap().as_str(), arn);
+    }
+
+    #[test]
+    fn the_other_operations_are_found_and_written_back() {
+        let cases = [
+            (Method::POST, "/guardrail/gr-1/version/DRAFT/apply", Operation::ApplyGuardrail),
+            (
+                Method::POST,
+                "/guardrail/arn%3Aaws%3Abedrock%3Aus-east-1%3A1%3Aguardrail%2Fabc/version/1/apply",
+                Operation::ApplyGuardrail,
+            ),
+            (Method::POST, "/guardrail-checks/invoke", Operation::InvokeGuardrailChecks),
+            (Method::POST, "/async-invoke", Operation::StartAsyncInvoke),
+            (Method::GET, "/async-invoke", Operation::ListAsyncInvokes),
+            (
+                Method::GET,
+                "/async-invoke/arn%3Aaws%3Abedrock%3Aus-east-1%3A1%3Aasync-invoke%2Fabc",
+                Operation::GetAsyncInvoke,
+            ),
+        ];
+        for (method, path, operation) in cases {
+            let call = parse(&method, path).unwrap();
+            assert_eq!(call.operation, operation, "{path}");
+            assert_eq!(call.to_path(), path);
+        }
+    }
+
+    #[test]
+    fn what_is_no_call_says_why() {
+        assert_eq!(post("/"), Err(PathError::Unknown));
+        assert_eq!(post("/model/x"), Err(PathError::Unknown));
+        assert_eq!(post("/model/x/delete"), Err(PathError::Unknown));
+        assert_eq!(post("/model//invoke"), Err(PathError::Model(ModelIdError::Empty)));
+        assert_eq!(post("/model/../invoke"), Err(PathError::Model(ModelIdError::Segment)));
+        assert_eq!(post("/model/%2e%2e/invoke"), Err(PathError::Model(ModelIdError::Segment)));
+        assert_eq!(post("/guardrail/../version/1/apply"), Err(PathError::Identifier));
+        assert_eq!(
+            parse(&Method::GET, "/model/x/invoke"),
+            Err(PathError::Method { allow: "POST" })
+        );
+        assert_eq!(
+            parse(&Method::PUT, "/async-invoke"),
+            Err(PathError::Method { allow: "GET, POST" })
+        );
+        assert_eq!(post("/async-invoke/arn:x"), Err(PathError::Method { allow: "GET" }));
+    }
+
+    proptest! {
+        #[test]
+        fn parse_never_panics(path in "/?(model|guardrail|async-invoke)?/?\\PC{0,60}(/invoke|/apply)?") {
+            let _ = post(&path);
+        }
+
+        #[test]
+        fn what_is_parsed_is_written_so_that_it_parses_to_the_same(
+            path in "/(model|guardrail|async-invoke)/[a-z:./%0-9AF]{1,40}(/invoke|/converse-stream|/version/1/apply)?"
+        ) {
+            for method in [Method::POST, Method::GET] {
+                if let Ok(call) = parse(&method, &path) {
+                    prop_assert_eq!(parse(&method, &call.to_path()).unwrap(), call);
+                }
+            }
+        }
+    }
+}
