@@ -1,0 +1,43 @@
+//! The drivers in `tests/clients`: started once a job, fed through stdin.
+
+use std::process::Stdio;
+
+use tokio::io::AsyncWriteExt;
+use tokio::process::Command;
+
+use super::{Answer, Job, installed, repository};
+
+pub(super) fn boto3() -> Command {
+    let mut command = Command::new(installed(".venv/bin/python"));
+    command.arg(repository().join("tests/clients/boto3_driver.py"));
+    command
+}
+
+pub(super) fn javascript() -> Command {
+    installed("tests/clients/node_modules/@aws-sdk/client-bedrock-runtime");
+    let mut command = Command::new("node");
+    command.arg(repository().join("tests/clients/javascript_driver.mjs"));
+    command
+}
+
+pub(super) async fn run(mut command: Command, job: &Job) -> Vec<Answer> {
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let job = serde_json::to_vec(job).unwrap();
+    let feed = async move {
+        stdin.write_all(&job).await.unwrap();
+        drop(stdin);
+    };
+    let ((), output) = tokio::join!(feed, child.wait_with_output());
+    let output = output.unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "the driver failed: {errors}");
+    let lines = String::from_utf8(output.stdout).unwrap();
+    lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}

@@ -1,0 +1,85 @@
+//! Configs for the gateway under test, as changes to one that works with a simulator.
+
+use super::{MODELS, Simulator};
+
+/// The names of the targets, in the order of [`MODELS`].
+pub const TARGETS: [&str; 4] = ["sonnet-35", "sonnet-35-v2", "sonnet-3", "haiku-3"];
+
+/// The variable that holds the secret of the simulator's key.
+pub const SECRET_VARIABLE: &str = "SIM_SECRET";
+
+/// A config file in the making.
+#[derive(Clone, Debug)]
+pub struct Config {
+    table: toml::Table,
+}
+
+impl Config {
+    /// Free ports, a simulator as the upstream, no routes, and waits short enough for tests.
+    pub fn without_routes(simulator: &Simulator) -> Config {
+        Config { table: toml::Table::new() }
+            .set("server.listen", "127.0.0.1:0")
+            .set("server.admin_listen", "127.0.0.1:0")
+            .set("upstream.region", "us-east-1")
+            .set("upstream.endpoint_url", simulator.url())
+            .set("upstream.access_key_id", simulator.access_key_id())
+            .set("upstream.secret_access_key", format!("env:{SECRET_VARIABLE}"))
+            .set("retry.base_delay", "20ms")
+            .set("retry.max_delay", "80ms")
+            .set("queue.max_wait", "5s")
+    }
+
+    /// The same with the four [`MODELS`], and a route from the first to all four.
+    pub fn four_models(simulator: &Simulator) -> Config {
+        let mut config = Config::without_routes(simulator);
+        for (target, model) in TARGETS.iter().zip(MODELS) {
+            config = config.set(&format!("targets.{target}.model"), model);
+        }
+        config.route(MODELS[0], &TARGETS)
+    }
+
+    /// The same with the first `count` of [`MODELS`].
+    pub fn models(simulator: &Simulator, count: usize) -> Config {
+        let mut config = Config::without_routes(simulator);
+        for (target, model) in TARGETS.iter().zip(MODELS).take(count) {
+            config = config.set(&format!("targets.{target}.model"), model);
+        }
+        config.route(MODELS[0], &TARGETS[..count])
+    }
+
+    /// Sets one key, given by its dotted path.
+    pub fn set(mut self, key: &str, value: impl Into<toml::Value>) -> Config {
+        let (tables, key) = key.rsplit_once('.').unwrap();
+        let mut table = &mut self.table;
+        for name in tables.split('.') {
+            let entry = table.entry(name).or_insert_with(|| toml::Table::new().into());
+            table = entry.as_table_mut().unwrap();
+        }
+        table.insert(key.to_owned(), value.into());
+        self
+    }
+
+    /// Sets one key of every target.
+    pub fn every_target(mut self, key: &str, value: &str) -> Config {
+        let names: Vec<String> = self.table["targets"].as_table().unwrap().keys().cloned().collect();
+        for name in names {
+            self = self.set(&format!("targets.{name}.{key}"), value);
+        }
+        self
+    }
+
+    /// Adds a route behind those that are there.
+    pub fn route(mut self, model: &str, targets: &[&str]) -> Config {
+        let mut route = toml::Table::new();
+        route.insert("models".to_owned(), vec![model].into());
+        route.insert("targets".to_owned(), targets.to_vec().into());
+        let routes = self.table.entry("routes").or_insert_with(|| toml::Value::Array(Vec::new()));
+        routes.as_array_mut().unwrap().push(route.into());
+        self
+    }
+
+    /// The file.
+    pub fn to_toml(&self) -> String {
+        toml::to_string(&self.table).unwrap()
+    }
+}

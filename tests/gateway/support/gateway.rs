@@ -1,0 +1,188 @@
+//! The real binary, as a child process on free ports, killed when dropped.
+
+use std::net::SocketAddr;
+use std::process::{ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+use tokio::process::{Child, Command};
+
+use super::config::{Config, SECRET_VARIABLE};
+use super::metrics::Metrics;
+use super::patience::{LONG, eventually, within};
+use super::simulator::Simulator;
+use super::{Answer, Call, Client, http};
+
+/// A gateway under test.
+#[derive(Debug)]
+pub struct Gateway {
+    child: Child,
+    listen: SocketAddr,
+    admin: SocketAddr,
+    stdout: Lines,
+    stderr: Lines,
+    _files: TempDir,
+}
+
+impl Gateway {
+    /// Starts `sluice serve` with this config and waits until it listens.
+    pub async fn start(config: &Config) -> Gateway {
+        Gateway::start_with(config, &[]).await
+    }
+
+    /// The same with more environment variables.
+    pub async fn start_with(config: &Config, variables: &[(&str, &str)]) -> Gateway {
+        let files = tempfile::tempdir().unwrap();
+        let path = files.path().join("config.toml");
+        std::fs::write(&path, config.to_toml()).unwrap();
+        let mut child = sluice()
+            .arg("serve")
+            .arg("--config")
+            .arg(&path)
+            .envs(variables.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let stdout = Lines::read(child.stdout.take().unwrap());
+        let stderr = Lines::read(child.stderr.take().unwrap());
+        let listening = eventually(
+            "the gateway listens",
+            async || {
+                let all = stderr.all();
+                assert!(child.try_wait().unwrap().is_none(), "the gateway ended: {all:?}");
+                (all.iter().find_map(|line| listening(line)), all)
+            },
+            |(found, _)| found.is_some(),
+        );
+        let (listen, admin) = listening.await.0.unwrap();
+        Gateway { child, listen, admin, stdout, stderr, _files: files }
+    }
+
+    /// Four models behind one, see [`Config::four_models`].
+    pub async fn with_four_models(simulator: &Simulator) -> Gateway {
+        Gateway::start(&Config::four_models(simulator)).await
+    }
+
+    /// The URL that clients are pointed at.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.listen)
+    }
+
+    /// The address that clients connect to.
+    pub fn address(&self) -> SocketAddr {
+        self.listen
+    }
+
+    /// The URL of health and metrics.
+    pub fn admin_url(&self) -> String {
+        format!("http://{}", self.admin)
+    }
+
+    /// Makes one call with a client.
+    pub async fn call(&self, client: Client, call: Call) -> Answer {
+        client.call(&self.url(), call).await
+    }
+
+    /// The metrics as they stand.
+    pub async fn metrics(&self) -> Metrics {
+        let response = http::get(&format!("{}/metrics", self.admin_url())).await;
+        assert_eq!(response.status, 200);
+        Metrics::read(&response.text())
+    }
+
+    /// The access log, once it has at least so many lines.
+    pub async fn access_log(&self, lines: usize) -> Vec<Value> {
+        let look = async || {
+            let parsed = self.stdout.all();
+            parsed.iter().map(|l| serde_json::from_str(l).unwrap()).collect::<Vec<Value>>()
+        };
+        eventually("the access log", look, |log| log.len() >= lines).await
+    }
+
+    /// Everything that was logged so far, on both streams.
+    pub fn output(&self) -> String {
+        [self.stdout.all(), self.stderr.all()].concat().join("\n")
+    }
+
+    /// The process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id().unwrap()
+    }
+
+    /// Asks the gateway to stop, as an orchestrator does.
+    pub async fn terminate(&self) {
+        let kill = Command::new("kill").args(["-TERM", &self.pid().to_string()]).status().await;
+        assert!(kill.unwrap().success());
+    }
+
+    /// Waits for the end of the process.
+    pub async fn ended(&mut self) -> ExitStatus {
+        within(LONG, "the gateway ends", self.child.wait()).await.unwrap()
+    }
+
+    /// Asserts that it still answers, and never panicked.
+    pub async fn is_healthy(&self) {
+        let health = http::get(&format!("{}/healthz", self.admin_url())).await;
+        assert_eq!(health.status, 200);
+        assert!(!self.output().contains("panicked"), "{}", self.output());
+    }
+}
+
+/// The binary with nothing of the machine's environment that it might read, and the secret.
+pub fn sluice() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sluice"));
+    command
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .env("AWS_EC2_METADATA_DISABLED", "true")
+        .env(SECRET_VARIABLE, Simulator::SECRET)
+        .kill_on_drop(true);
+    command
+}
+
+/// Runs the binary to its end and gives status, stdout and stderr.
+pub async fn run_sluice(arguments: &[&str]) -> (ExitStatus, String, String) {
+    let output = sluice().args(arguments).stdin(Stdio::null()).output();
+    let output = within(Duration::from_secs(30), "the command ends", output).await.unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status, text(output.stdout), text(output.stderr))
+}
+
+fn listening(line: &str) -> Option<(SocketAddr, SocketAddr)> {
+    let line: Value = serde_json::from_str(line).ok()?;
+    let fields = if line["fields"].is_object() { &line["fields"] } else { &line };
+    if fields["message"] != "listening" {
+        return None;
+    }
+    let address = |name: &str| fields[name].as_str()?.parse().ok();
+    Some((address("listen")?, address("admin")?))
+}
+
+/// The lines of an output stream, collected as they come.
+#[derive(Clone, Debug, Default)]
+pub struct Lines(Arc<Mutex<Vec<String>>>);
+
+impl Lines {
+    /// Reads a stream to its end, in the background.
+    pub fn read(stream: impl AsyncRead + Send + Unpin + 'static) -> Lines {
+        let lines = Lines::default();
+        let into = lines.clone();
+        tokio::spawn(async move {
+            let mut reader = BufReader::new(stream).lines();
+            while let Ok(Some(line)) = reader.next_line().await {
+                into.0.lock().unwrap().push(line);
+            }
+        });
+        lines
+    }
+
+    /// The lines so far.
+    pub fn all(&self) -> Vec<String> {
+        self.0.lock().unwrap().clone()
+    }
+}

@@ -1,0 +1,78 @@
+//! A plain HTTP client, for what SDKs don't do: HTTP/2 in the clear, odd headers, health checks.
+
+use ::http::{HeaderMap, Method, Request, Version};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
+
+use super::patience::{LONG, within};
+
+/// A whole response.
+#[derive(Debug)]
+pub struct Response {
+    /// The status.
+    pub status: u16,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: Bytes,
+    /// The protocol it came by.
+    pub version: Version,
+}
+
+impl Response {
+    /// The body as text.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// The body as JSON.
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body).unwrap()
+    }
+
+    /// A header that is there once.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+}
+
+/// A GET.
+pub async fn get(url: &str) -> Response {
+    send(Request::get(url).body(Full::default()).unwrap()).await
+}
+
+/// A POST of JSON with these headers.
+pub async fn post(url: &str, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Response {
+    send(posting(url, headers, body)).await
+}
+
+/// The same by HTTP/2 without TLS or upgrade.
+pub async fn post_by_http2(url: &str, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Response {
+    let client = Client::builder(TokioExecutor::new()).http2_only(true).build_http();
+    receive(client.request(posting(url, headers, body))).await
+}
+
+fn posting(url: &str, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Request<Full<Bytes>> {
+    let mut request = Request::builder().method(Method::POST).uri(url);
+    request = request.header("content-type", "application/json");
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    request.body(Full::new(body.into())).unwrap()
+}
+
+async fn send(request: Request<Full<Bytes>>) -> Response {
+    let client = Client::builder(TokioExecutor::new()).build_http();
+    receive(client.request(request)).await
+}
+
+async fn receive(answer: hyper_util::client::legacy::ResponseFuture) -> Response {
+    let work = async {
+        let (head, body) = answer.await.unwrap().into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        Response { status: head.status.as_u16(), headers: head.headers, body, version: head.version }
+    };
+    within(LONG, "a response", work).await
+}

@@ -1,0 +1,58 @@
+//! The Prometheus text format, as far as assertions need it.
+
+/// What `/metrics` said at one time.
+#[derive(Debug)]
+pub struct Metrics(Vec<Sample>);
+
+#[derive(Debug)]
+struct Sample {
+    name: String,
+    labels: Vec<(String, String)>,
+    value: f64,
+}
+
+impl Metrics {
+    /// Reads the text format.
+    pub fn read(text: &str) -> Metrics {
+        let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+        Metrics(lines.map(Sample::read).collect())
+    }
+
+    /// The sum of all samples of this name that have these labels.
+    pub fn sum(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
+        let has = |sample: &&Sample| {
+            sample.name == name
+                && labels.iter().all(|(key, value)| {
+                    sample.labels.iter().any(|(k, v)| k == key && v == value)
+                })
+        };
+        self.0.iter().filter(has).map(|sample| sample.value).sum()
+    }
+
+    /// Whether there is a sample of this name.
+    pub fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|sample| sample.name == name)
+    }
+
+    /// Every value of every label.
+    pub fn label_values(&self) -> Vec<&str> {
+        self.0.iter().flat_map(|s| &s.labels).map(|(_, value)| value.as_str()).collect()
+    }
+}
+
+impl Sample {
+    fn read(line: &str) -> Sample {
+        let (series, value) = line.rsplit_once(' ').unwrap();
+        let (name, labels) = series.split_once('{').unwrap_or((series, "}"));
+        let labels = labels.strip_suffix('}').unwrap().split("\",").filter(|l| !l.is_empty());
+        let label = |text: &str| {
+            let (key, value) = text.split_once("=\"").unwrap();
+            (key.to_owned(), value.trim_end_matches('"').to_owned())
+        };
+        Sample {
+            name: name.to_owned(),
+            labels: labels.map(label).collect(),
+            value: value.parse().unwrap(),
+        }
+    }
+}

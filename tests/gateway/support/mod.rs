@@ -1,0 +1,32 @@
+//! What the tests are written with: a simulator, a gateway, clients, and raw sockets.
+//!
+//! Every test runs the real binary against an in-process simulator over real sockets, and looks
+//! from outside: at answers, at the simulator's log, at metrics and at log lines.
+
+pub mod bodies;
+pub mod clients;
+pub mod config;
+pub mod gateway;
+pub mod http;
+pub mod metrics;
+pub mod patience;
+pub mod raw;
+pub mod simulator;
+
+pub use clients::{Answer, Call, Client};
+pub use config::Config;
+pub use gateway::Gateway;
+pub use simulator::Simulator;
+
+/// The four models of the default route, best first.
+pub const MODELS: [&str; 4] = [
+    "anthropic.claude-3-5-sonnet-20240620-v1:0",
+    "anthropic.claude-3-5-sonnet-20241022-v2:0",
+    "anthropic.claude-3-sonnet-20240229-v1:0",
+    "anthropic.claude-3-haiku-20240307-v1:0",
+];
+
+/// The first of [`MODELS`].
+pub const PRIMARY: &str = MODELS[0];
+/// The second of [`MODELS`].
+pub const SECOND: &str = MODELS[1];

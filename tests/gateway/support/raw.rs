@@ -1,0 +1,93 @@
+//! A connection that sends whatever bytes it is told to, and reads HTTP/1.1 responses.
+
+use std::net::SocketAddr;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::patience::{LONG, within};
+
+/// One TCP connection.
+#[derive(Debug)]
+pub struct Connection {
+    stream: TcpStream,
+    unread: Vec<u8>,
+}
+
+/// A response as its bytes said it.
+#[derive(Debug)]
+pub struct RawResponse {
+    /// The status.
+    pub status: u16,
+    /// Status line and headers.
+    pub head: String,
+    /// The body, as long as `content-length` says.
+    pub body: String,
+}
+
+impl RawResponse {
+    /// A header's value.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        header(&self.head, name)
+    }
+}
+
+impl Connection {
+    /// Connects.
+    pub async fn open(address: SocketAddr) -> Connection {
+        Connection { stream: TcpStream::connect(address).await.unwrap(), unread: Vec::new() }
+    }
+
+    /// Sends bytes. A peer that has closed already is no failure here.
+    pub async fn send(&mut self, bytes: &[u8]) {
+        let _ = self.stream.write_all(bytes).await;
+    }
+
+    /// Reads one response; `None` when the peer closed instead.
+    pub async fn response(&mut self) -> Option<RawResponse> {
+        within(LONG, "a response or the end", self.read()).await
+    }
+
+    /// Whether the peer has closed, or does so now.
+    pub async fn closes(&mut self) -> bool {
+        let mut byte = [0; 1];
+        let read = within(LONG, "the end of the connection", self.stream.read(&mut byte)).await;
+        self.unread.is_empty() && read.unwrap_or(0) == 0
+    }
+
+    async fn read(&mut self) -> Option<RawResponse> {
+        let end = loop {
+            if let Some(at) = self.unread.windows(4).position(|four| four == b"\r\n\r\n") {
+                break at + 4;
+            }
+            self.more().await?;
+        };
+        let head: Vec<u8> = self.unread.drain(..end).collect();
+        let head = String::from_utf8(head).unwrap();
+        let length = header(&head, "content-length").map_or(0, |l| l.parse().unwrap());
+        while self.unread.len() < length {
+            self.more().await?;
+        }
+        let body: Vec<u8> = self.unread.drain(..length).collect();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        Some(RawResponse { status, head, body: String::from_utf8_lossy(&body).into_owned() })
+    }
+
+    async fn more(&mut self) -> Option<()> {
+        let mut some = [0; 4096];
+        match self.stream.read(&mut some).await {
+            Ok(0) | Err(_) => None,
+            Ok(count) => {
+                self.unread.extend_from_slice(&some[..count]);
+                Some(())
+            }
+        }
+    }
+}
+
+fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+    head.lines().find_map(|line| {
+        let (key, value) = line.split_once(':')?;
+        key.eq_ignore_ascii_case(name).then(|| value.trim())
+    })
+}
