@@ -1,0 +1,31 @@
+//! The gateway as its users meet it: the real binary between real SDKs and an embedded Bedrock.
+//!
+//! One crate for all subjects, so that it is linked once. `./test` installs the SDKs.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    unreachable_pub,
+    missing_docs,
+    reason = "tests"
+)]
+
+mod support;
+
+mod bad_input;
+mod bodies;
+mod burst;
+mod commands;
+mod drain;
+mod exhaustion;
+mod fallback;
+mod faults;
+mod headers;
+mod observability;
+mod operations;
+mod simulator;
+mod streams;
+mod targets;
