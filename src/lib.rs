@@ -4,3 +4,4 @@
 //! the socket down to the protocol; each may use those beneath it and none above.
 
 pub mod bedrock;
+pub mod simulator;
