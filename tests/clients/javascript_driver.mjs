@@ -83,7 +83,8 @@ async function run(call) {
 function keepHead(answer, response) {
   if (!response?.statusCode) return;
   answer.status = response.statusCode;
-  answer.headers = response.headers;
+  const headers = Object.entries(response.headers).filter(([name]) => !name.startsWith(":"));
+  answer.headers = Object.fromEntries(headers.map(([name, value]) => [name, String(value)]));
 }
 
 async function readEvents(stream, call, answer) {

@@ -68,6 +68,14 @@ impl Config {
         self
     }
 
+    /// Takes the upstream's credentials away.
+    pub fn without_credentials(mut self) -> Config {
+        let upstream = self.table["upstream"].as_table_mut().unwrap();
+        upstream.remove("access_key_id");
+        upstream.remove("secret_access_key");
+        self
+    }
+
     /// Adds a route behind those that are there.
     pub fn route(mut self, model: &str, targets: &[&str]) -> Config {
         let mut route = toml::Table::new();

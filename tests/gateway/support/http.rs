@@ -1,14 +1,14 @@
 //! A plain HTTP client, for what SDKs don't do: HTTP/2 in the clear, odd headers, health checks.
 
 use ::http::{HeaderMap, Method, Request, Version};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 
 use super::patience::{LONG, within};
 
-/// A whole response.
+/// A response, read to its end.
 #[derive(Debug)]
 pub struct Response {
     /// The status.
@@ -17,6 +17,8 @@ pub struct Response {
     pub headers: HeaderMap,
     /// The body.
     pub body: Bytes,
+    /// Whether the body broke off.
+    pub broken: bool,
     /// The protocol it came by.
     pub version: Version,
 }
@@ -70,9 +72,24 @@ async fn send(request: Request<Full<Bytes>>) -> Response {
 
 async fn receive(answer: hyper_util::client::legacy::ResponseFuture) -> Response {
     let work = async {
-        let (head, body) = answer.await.unwrap().into_parts();
-        let body = body.collect().await.unwrap().to_bytes();
-        Response { status: head.status.as_u16(), headers: head.headers, body, version: head.version }
+        let (head, mut incoming) = answer.await.unwrap().into_parts();
+        let (mut body, mut broken) = (BytesMut::new(), false);
+        while let Some(frame) = incoming.frame().await {
+            match frame {
+                Ok(frame) => body.extend(frame.into_data()),
+                Err(_) => {
+                    broken = true;
+                    break;
+                }
+            }
+        }
+        Response {
+            status: head.status.as_u16(),
+            headers: head.headers,
+            body: body.freeze(),
+            broken,
+            version: head.version,
+        }
     };
     within(LONG, "a response", work).await
 }

@@ -12,9 +12,9 @@ pub const LONG: Duration = Duration::from_secs(20);
 ///
 /// # Panics
 /// When [`LONG`] is over.
-pub async fn eventually<T: Debug, F: Future<Output = T>>(
+pub async fn eventually<T: Debug>(
     what: &str,
-    mut look: impl FnMut() -> F,
+    mut look: impl AsyncFnMut() -> T,
     enough: impl Fn(&T) -> bool,
 ) -> T {
     let end = Instant::now() + LONG;

@@ -54,6 +54,11 @@ impl Client {
         answers.remove(0)
     }
 
+    /// The same as a task of its own.
+    pub async fn call_owned(self, endpoint: String, call: Call) -> Answer {
+        self.call(&endpoint, call).await
+    }
+
     /// Makes all calls of a job; the answers come in the order of the calls.
     pub async fn run(self, job: Job) -> Vec<Answer> {
         let calls = job.calls.len();

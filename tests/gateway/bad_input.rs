@@ -1,0 +1,239 @@
+//! Requests that no SDK sends: a clear 4xx in Bedrock's form, never a panic, never a hang, and
+//! the next request is safe.
+
+use serde_json::Value;
+
+use crate::support::raw::{Connection, RawResponse};
+use crate::support::{Gateway, PRIMARY, Simulator, bodies, http};
+
+fn good_request() -> String {
+    let body = bodies::messages("hello", 10);
+    let length = body.len();
+    format!(
+        "POST /model/{PRIMARY}/invoke HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n{body}"
+    )
+}
+
+#[track_caller]
+fn is_bedrocks_form(response: &RawResponse, what: &str) {
+    assert!(response.header("x-amzn-errortype").is_some(), "{what}: {response:?}");
+    assert_eq!(response.header("content-type"), Some("application/json"), "{what}");
+    let body: Value = serde_json::from_str(&response.body).unwrap();
+    assert!(body["message"].as_str().is_some_and(|message| !message.is_empty()), "{what}");
+}
+
+/// Sends a request and then, on the same connection if it stays open, else on another, one that
+/// is well; asserts that the latter is answered.
+async fn answer_to(gateway: &Gateway, request: &[u8], what: &str) -> Option<RawResponse> {
+    let mut connection = Connection::open(gateway.address()).await;
+    connection.send(request).await;
+    let response = connection.response().await;
+    let closes = response.as_ref().is_none_or(|r| r.header("connection") == Some("close"));
+    if closes {
+        assert!(connection.closes().await, "{what}: said it closes, and stays open");
+        connection = Connection::open(gateway.address()).await;
+    }
+    connection.send(good_request().as_bytes()).await;
+    let next = match connection.response().await {
+        Some(next) => next,
+        None => {
+            // Closed without a word after an error: allowed, but only the connection is lost.
+            connection = Connection::open(gateway.address()).await;
+            connection.send(good_request().as_bytes()).await;
+            connection.response().await.unwrap()
+        }
+    };
+    assert_eq!(next.status, 200, "after {what}: {next:?}");
+    assert!(next.body.contains(&format!("[{PRIMARY}] hello")), "after {what}: {next:?}");
+    response
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn paths_that_are_no_operation() {
+    let simulator = Simulator::start().await;
+    let gateway = Gateway::with_four_models(&simulator).await;
+    let long = format!("/model/{}/invoke", "a".repeat(3000));
+    for path in [
+        "/",
+        "/favicon.ico",
+        "//",
+        "/model",
+        "/model/",
+        "/model//invoke",
+        "/model/m",
+        "/model/m/unknown",
+        "/model/m/invoke/",
+        "/model/m/invoke/more",
+        "/model/%/invoke",
+        "/model/%zz/invoke",
+        "/model/%00/invoke",
+        "/model/%ff%fe/invoke",
+        "/model/a%0d%0ab/invoke",
+        "/model/a%20b/invoke",
+        "/model/../invoke",
+        "/model/%2e%2e/invoke",
+        "/model/..%2f..%2fadmin/invoke",
+        "/model/%2e%2e%2f%2e%2e%2fadmin/invoke",
+        "/model/..%252f..%252fadmin/invoke",
+        "/model/..%5c..%5cadmin/invoke",
+        "/../../etc/passwd",
+        "/guardrail//version//apply",
+        "/async-invoke/",
+        "/metrics",
+        &long,
+    ] {
+        let request =
+            format!("POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{{}}");
+        let response = answer_to(&gateway, request.as_bytes(), path).await.unwrap();
+        assert!((400..500).contains(&response.status), "{path}: {response:?}");
+        is_bedrocks_form(&response, path);
+    }
+    let calls = simulator.log();
+    assert!(calls.iter().all(|entry| entry.model.as_deref() == Some(PRIMARY)), "{calls:#?}");
+    gateway.is_healthy().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_method_is_told_the_right_one() {
+    let simulator = Simulator::start().await;
+    let gateway = Gateway::with_four_models(&simulator).await;
+    for method in ["GET", "PUT", "DELETE", "OPTIONS", "PATCH", "BREW"] {
+        let request =
+            format!("{method} /model/m/invoke HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n");
+        let response = answer_to(&gateway, request.as_bytes(), method).await.unwrap();
+        assert_eq!(response.status, 405, "{method}");
+        assert_eq!(response.header("allow"), Some("POST"), "{method}");
+        is_bedrocks_form(&response, method);
+    }
+    let connect = b"CONNECT example.com:443 HTTP/1.1\r\nhost: example.com\r\n\r\n";
+    let response = answer_to(&gateway, connect, "CONNECT").await;
+    assert!(response.is_none_or(|r| (400..500).contains(&r.status)));
+    gateway.is_healthy().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_that_are_not_http() {
+    let simulator = Simulator::start().await;
+    let gateway = Gateway::with_four_models(&simulator).await;
+    let path = format!("/model/{PRIMARY}/invoke");
+    let huge_header = format!(
+        "POST {path} HTTP/1.1\r\nhost: x\r\nx-huge: {}\r\ncontent-length: 0\r\n\r\n",
+        "h".repeat(200_000)
+    );
+    let many_headers = format!(
+        "POST {path} HTTP/1.1\r\nhost: x\r\n{}content-length: 0\r\n\r\n",
+        (0..500).map(|n| format!("x-{n}: 1\r\n")).collect::<String>()
+    );
+    let huge_path = format!("POST /{} HTTP/1.1\r\nhost: x\r\n\r\n", "p".repeat(200_000));
+    for (what, request) in [
+        ("garbage", "\u{1}\u{2}garbage\r\n\r\n".to_owned()),
+        ("a TLS hello", "\u{16}\u{3}\u{1}\u{2}\u{0}\u{1}\u{0}\u{1}\u{fc}\u{3}\u{3}\r\n\r\n".into()),
+        ("no version", format!("POST {path}\r\n\r\n")),
+        ("an unknown version", format!("POST {path} HTTP/3.7\r\nhost: x\r\n\r\n")),
+        ("a space in the path", "POST /model/a b/invoke HTTP/1.1\r\nhost: x\r\n\r\n".to_owned()),
+        ("a header without a colon", format!("POST {path} HTTP/1.1\r\nhost x\r\n\r\n")),
+        ("a control character", format!("POST {path} HTTP/1.1\r\nhost: x\r\na: \u{0}\r\n\r\n")),
+        ("a huge header", huge_header),
+        ("many headers", many_headers),
+        ("a huge path", huge_path),
+        (
+            "a length that is no number",
+            format!("POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: ten\r\n\r\n"),
+        ),
+        (
+            "a negative length",
+            format!("POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: -1\r\n\r\n"),
+        ),
+        (
+            "two lengths",
+            format!(
+                "POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\n{{}}"
+            ),
+        ),
+        (
+            "a chunk size that is no number",
+            format!("POST {path} HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nxyz\r\n"),
+        ),
+        (
+            "an unknown transfer encoding",
+            format!("POST {path} HTTP/1.1\r\nhost: x\r\ntransfer-encoding: gzip\r\n\r\n"),
+        ),
+    ] {
+        let response = answer_to(&gateway, request.as_bytes(), what).await;
+        assert!(response.is_none_or(|r| (400..500).contains(&r.status)), "{what}");
+    }
+    gateway.is_healthy().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_length_beside_chunks_smuggles_nothing() {
+    let simulator = Simulator::start().await;
+    let gateway = Gateway::with_four_models(&simulator).await;
+    let smuggled = "POST /model/smuggled/invoke HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n";
+    let request = format!(
+        "POST /model/{PRIMARY}/invoke HTTP/1.1\r\nhost: x\r\ncontent-length: 4\r\n\
+         transfer-encoding: chunked\r\n\r\n0\r\n\r\n{smuggled}"
+    );
+    let mut connection = Connection::open(gateway.address()).await;
+    connection.send(request.as_bytes()).await;
+    let response = connection.response().await;
+    assert!(response.is_none_or(|r| (400..500).contains(&r.status)));
+    assert!(connection.closes().await, "a connection whose framing is in doubt must end");
+    assert!(simulator.models_called().iter().all(|model| model != "smuggled"));
+    gateway.is_healthy().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_or_doubled_host() {
+    let simulator = Simulator::start().await;
+    let gateway = Gateway::with_four_models(&simulator).await;
+    let rest = format!("content-length: 2\r\n\r\n{{}}");
+    for (what, host) in [("no host", ""), ("two hosts", "host: a\r\nhost: b\r\n")] {
+        let request = format!("POST /model/{PRIMARY}/invoke HTTP/1.1\r\n{host}{rest}");
+        let response = answer_to(&gateway, request.as_bytes(), what).await;
+        let response = response.unwrap_or_else(|| panic!("{what}: closed without an answer"));
+        assert_eq!(response.status, 400, "{what}: {response:?}");
+        is_bedrocks_form(&response, what);
+    }
+    gateway.is_healthy().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_is_no_json() {
+    let simulator = Simulator::start().await;
+    let gateway = Gateway::with_four_models(&simulator).await;
+    let deep = "[".repeat(100_000);
+    for body in ["", "{", "null", "\u{0}", "{\"max_tokens\":}", "{\"max_tokens\":1e999}", &deep] {
+        for suffix in ["invoke", "converse", "converse-stream", "count-tokens"] {
+            let url = format!("{}/model/{PRIMARY}/{suffix}", gateway.url());
+            let response = http::post(&url, &[], body.to_owned()).await;
+            let what = format!("{suffix} {:.20}", body);
+            assert_eq!(response.status, 400, "{what}: {}", response.text());
+            assert!(response.header("x-amzn-errortype").is_some(), "{what}");
+            assert!(response.json()["message"].is_string(), "{what}");
+        }
+    }
+    gateway.is_healthy().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_never_ends_is_ended() {
+    let simulator = Simulator::start().await;
+    let config = crate::support::Config::four_models(&simulator)
+        .set("server.header_read_timeout", "200ms")
+        .set("server.body_read_timeout", "200ms");
+    let gateway = Gateway::start(&config).await;
+
+    let mut head = Connection::open(gateway.address()).await;
+    head.send(b"POST /model/m/invoke HTTP/1.1\r\nhost: x\r\n").await;
+    assert!(head.response().await.is_none_or(|response| response.status == 408));
+
+    let mut body = Connection::open(gateway.address()).await;
+    let request = format!(
+        "POST /model/{PRIMARY}/invoke HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{{"
+    );
+    body.send(request.as_bytes()).await;
+    assert!(body.response().await.is_none_or(|response| response.status == 408));
+    assert!(simulator.log().is_empty());
+    gateway.is_healthy().await;
+}

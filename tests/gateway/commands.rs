@@ -1,0 +1,184 @@
+//! The commands beside `serve`, as typed by a person.
+
+use std::process::Stdio;
+
+use crate::support::gateway::{Lines, run_sluice, sluice};
+use crate::support::patience::{LONG, eventually, within};
+use crate::support::{Config, Gateway, Simulator, http};
+
+async fn check(config: &str, more: &[&str]) -> (bool, String) {
+    let files = tempfile::tempdir().unwrap();
+    let path = files.path().join("config.toml");
+    std::fs::write(&path, config).unwrap();
+    let arguments = [&["check", "--config", path.to_str().unwrap()], more].concat();
+    let (status, stdout, stderr) = run_sluice(&arguments).await;
+    (status.success(), stdout + &stderr)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_takes_a_good_config() {
+    let simulator = Simulator::start().await;
+    let (good, said) = check(&Config::four_models(&simulator).to_toml(), &[]).await;
+    assert!(good, "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_takes_the_config_that_is_shipped() {
+    let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/config.toml");
+    let text = std::fs::read_to_string(shipped).unwrap();
+    let files = tempfile::tempdir().unwrap();
+    // Credentials are the machine's matter, not the file's.
+    let mut command = sluice();
+    command.env("AWS_ACCESS_KEY_ID", "AKIDSIMULATOR").env("AWS_SECRET_ACCESS_KEY", "secret");
+    command.env("HOME", files.path()).args(["check", "--config", shipped]);
+    let output = within(LONG, "check", command.output()).await.unwrap();
+    let said = String::from_utf8_lossy(&output.stderr) + String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}");
+    for model in crate::support::MODELS {
+        assert!(text.contains(model), "{model}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_names_what_is_wrong_where_and_what_was_meant() {
+    let target = "[targets.a]\nmodel = \"amazon.nova-lite-v1:0\"\n";
+    let route = "[[routes]]\nmodels = [\"m\"]\ntargets = [\"b\"]\n";
+    for (config, wanted) in [
+        ("[server]\nlisten = \"127.0.0.1:0\"\nmax_bdy = \"25MB\"\n", vec!["max_bdy", "3", "max_body"]),
+        ("[server]\nlisten = \"nowhere\"\n", vec!["listen"]),
+        ("[server]\nrequest_timeout = \"soon\"\n", vec!["request_timeout", "2"]),
+        ("[server\n", vec!["1"]),
+        (&format!("{target}{route}"), vec!["b"]),
+        ("[fallback]\nstrategy = \"retry_frist\"\n", vec!["retry_first"]),
+        (&format!("{target}secret_access_key = \"literally-a-secret\"\n"), vec!["env:"]),
+    ] {
+        let (good, said) = check(config, &[]).await;
+        assert!(!good, "{config}: {said}");
+        for part in wanted {
+            assert!(said.contains(part), "{config}: no {part} in {said}");
+        }
+        assert!(!said.contains("literally-a-secret"), "{said}");
+        assert!(!said.contains("panicked"), "{said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn serve_refuses_a_bad_config_and_says_why() {
+    let files = tempfile::tempdir().unwrap();
+    let path = files.path().join("config.toml");
+    std::fs::write(&path, "[sever]\nlisten = \"127.0.0.1:0\"\n").unwrap();
+    let (status, stdout, stderr) =
+        run_sluice(&["serve", "--config", path.to_str().unwrap()]).await;
+    assert!(!status.success());
+    let said = stdout + &stderr;
+    assert!(said.contains("sever") && said.contains("server"), "{said}");
+    let (status, _, stderr) = run_sluice(&["serve", "--config", "/nowhere/config.toml"]).await;
+    assert!(!status.success());
+    assert!(stderr.contains("/nowhere/config.toml"), "{stderr}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_schema_is_json_and_knows_the_keys() {
+    let (status, stdout, stderr) = run_sluice(&["check", "--schema"]).await;
+    assert!(status.success(), "{stderr}");
+    let schema: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    for key in ["server", "upstream", "targets", "routes", "fallback", "retry", "queue", "log"] {
+        assert!(schema["properties"][key].is_object(), "{key}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn help_names_every_command() {
+    let (status, help, _) = run_sluice(&["--help"]).await;
+    assert!(status.success());
+    for command in ["serve", "demo", "simulate", "check", "completions", "healthcheck"] {
+        assert!(help.contains(command), "{command}: {help}");
+        let (status, help, _) = run_sluice(&[command, "--help"]).await;
+        assert!(status.success() && help.contains("Usage"), "{command}");
+    }
+    for shell in ["bash", "zsh", "fish"] {
+        let (status, script, _) = run_sluice(&["completions", shell]).await;
+        assert!(status.success() && script.contains("sluice"), "{shell}");
+    }
+    let (status, version, _) = run_sluice(&["--version"]).await;
+    assert!(status.success() && version.contains(env!("CARGO_PKG_VERSION")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_environment_variable_overrides_the_file() {
+    let simulator = Simulator::start().await;
+    let config = Config::four_models(&simulator).set("server.max_body", "25MB");
+    let gateway = Gateway::start_with(&config, &[("SLUICE__SERVER__MAX_BODY", "1KiB")]).await;
+    let url = format!("{}/model/m/invoke", gateway.url());
+    assert_eq!(http::post(&url, &[], "x".repeat(2000)).await.status, 413);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn healthcheck_tells_the_living_from_the_dead() {
+    let simulator = Simulator::start().await;
+    let gateway = Gateway::with_four_models(&simulator).await;
+    let admin = gateway.admin_url().replace("http://", "");
+    let healthy = async |address: &str| {
+        let mut command = sluice();
+        command.env("SLUICE__SERVER__ADMIN_LISTEN", address).arg("healthcheck");
+        within(LONG, "healthcheck", command.status()).await.unwrap().success()
+    };
+    assert!(healthy(&admin).await);
+    drop(gateway);
+    assert!(!healthy(&admin).await);
+}
+
+/// The snippets are run as they are printed, so that nobody copies one that does not work.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_demos_snippets_work_as_printed() {
+    let files = tempfile::tempdir().unwrap();
+    let mut demo = sluice()
+        .arg("demo")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let stdout = Lines::read(demo.stdout.take().unwrap());
+    let stderr = Lines::read(demo.stderr.take().unwrap());
+    let printed = async || [stdout.all(), stderr.all()].concat().join("\n");
+    let ready = |text: &String| text.contains("curl ") && python_snippet(text).is_some();
+    let text = eventually("the snippets", printed, ready).await;
+
+    let curl = shell_snippet(&text);
+    let answer = tokio::process::Command::new("bash").args(["-c", &curl]).output();
+    let answer = within(LONG, "curl", answer).await.unwrap();
+    let said = String::from_utf8_lossy(&answer.stdout);
+    assert!(answer.status.success() && said.contains("anthropic"), "{curl}: {answer:?}");
+
+    let script = files.path().join("snippet.py");
+    std::fs::write(&script, python_snippet(&text).unwrap()).unwrap();
+    let python = concat!(env!("CARGO_MANIFEST_DIR"), "/.venv/bin/python");
+    let answer = tokio::process::Command::new(python).arg(&script).env_clear().output();
+    let answer = within(LONG, "boto3", answer).await.unwrap();
+    assert!(answer.status.success() && !answer.stdout.is_empty(), "{answer:?}");
+}
+
+/// The `curl` command with the lines that it goes on with.
+fn shell_snippet(text: &str) -> String {
+    let mut lines = text.lines().skip_while(|line| !line.trim_start().starts_with("curl "));
+    let mut snippet = String::new();
+    for line in &mut lines {
+        snippet += line.trim_start();
+        snippet.push('\n');
+        if !line.trim_end().ends_with('\\') {
+            break;
+        }
+    }
+    snippet
+}
+
+/// The lines from `import boto3` to the `print`, without their common indentation.
+fn python_snippet(text: &str) -> Option<String> {
+    let lines: Vec<&str> = text.lines().collect();
+    let first = lines.iter().position(|line| line.trim_start().starts_with("import boto3"))?;
+    let last = lines[first..].iter().position(|line| line.trim_start().starts_with("print("))?;
+    let indent = lines[first].len() - lines[first].trim_start().len();
+    let snippet = lines[first..=first + last].iter();
+    Some(snippet.map(|line| format!("{}\n", line.get(indent..).unwrap_or(""))).collect())
+}

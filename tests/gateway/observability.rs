@@ -1,0 +1,152 @@
+//! Metrics, the access log, health: what an operator sees of what clients met.
+
+use sluice::simulator::Fault;
+
+use crate::support::{
+    Call, Client, Config, Gateway, MODELS, PRIMARY, SECOND, Simulator, bodies, http,
+};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_tell_of_requests_attempts_fallbacks_and_tokens() {
+    let simulator = Simulator::start().await;
+    let gateway = Gateway::with_four_models(&simulator).await;
+    let call = |prompt| gateway.call(Client::Boto3, Call::converse(PRIMARY, prompt));
+    let first = call("hello").await.json();
+    simulator.throttles(PRIMARY, 1);
+    call("hello").await.text();
+    simulator.strikes(SECOND, 1, Fault::Validation);
+    call("hello").await.raised();
+    gateway.call(Client::Rust, Call::converse_stream(PRIMARY, "hello")).await.text();
+    gateway.access_log(4).await;
+
+    let metrics = gateway.metrics().await;
+    let requests = |labels: &[(&str, &str)]| metrics.sum("sluice_requests_total", labels);
+    assert_eq!(requests(&[("operation", "Converse"), ("model", PRIMARY)]), 3.0);
+    assert_eq!(requests(&[("operation", "ConverseStream"), ("model", PRIMARY)]), 1.0);
+    assert_eq!(requests(&[("outcome", "success")]), 3.0);
+    let attempts = |target, outcome| {
+        metrics.sum("sluice_attempts_total", &[("target", target), ("outcome", outcome)])
+    };
+    assert_eq!(attempts("sonnet-35", "success"), 1.0);
+    assert_eq!(attempts("sonnet-35", "throttled"), 1.0);
+    assert_eq!(attempts("sonnet-35-v2", "success"), 2.0);
+    assert_eq!(attempts("sonnet-35-v2", "terminal"), 1.0);
+    let moved = [("from", "sonnet-35"), ("to", "sonnet-35-v2"), ("reason", "throttled")];
+    assert_eq!(metrics.sum("sluice_fallbacks_total", &moved), 1.0);
+    assert_eq!(metrics.sum("sluice_target_state", &[("target", "sonnet-35")]), 2.0);
+    assert_eq!(metrics.sum("sluice_target_state", &[("target", "sonnet-35-v2")]), 0.0);
+    let cooldown = metrics.sum("sluice_target_cooldown_seconds", &[("target", "sonnet-35")]);
+    assert!((40.0..=60.0).contains(&cooldown), "{cooldown}");
+    // Tokens count for the model that answered, of whole answers and of streams.
+    let tokens = |model, kind| {
+        metrics.sum("sluice_tokens_total", &[("model", model), ("kind", kind)])
+    };
+    let usage = &first["usage"];
+    assert_eq!(tokens(PRIMARY, "input"), usage["inputTokens"].as_f64().unwrap());
+    assert_eq!(tokens(PRIMARY, "output"), usage["outputTokens"].as_f64().unwrap());
+    assert_eq!(tokens(SECOND, "input"), 2.0 * usage["inputTokens"].as_f64().unwrap());
+    assert!(metrics.sum("sluice_cost_usd_total", &[("model", PRIMARY)]) > 0.0);
+    for family in [
+        "sluice_request_duration_seconds_count",
+        "sluice_time_to_first_byte_seconds_count",
+        "sluice_gateway_overhead_seconds_count",
+        "sluice_queue_waiting",
+        "sluice_queue_wait_seconds_count",
+        "sluice_build_info",
+    ] {
+        assert!(metrics.has(family), "{family}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn labels_come_from_the_config_and_never_from_a_request() {
+    let simulator = Simulator::start().await;
+    let gateway = Gateway::with_four_models(&simulator).await;
+    for n in 0..20 {
+        let url = format!("{}/model/made-up-{n}/invoke", gateway.url());
+        http::post(&url, &[("x-team", "made-up")], bodies::messages("hello", 10)).await;
+        http::get(&format!("{}/made-up-{n}", gateway.url())).await;
+    }
+    let metrics = gateway.metrics().await;
+    let made_up = metrics.label_values().into_iter().find(|value| value.contains("made-up"));
+    assert_eq!(made_up, None);
+    assert!(metrics.sum("sluice_requests_total", &[("model", "other")]) >= 20.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_access_log_tells_the_way_of_each_request() {
+    let simulator = Simulator::start().await;
+    let gateway = Gateway::with_four_models(&simulator).await;
+    simulator.throttles(PRIMARY, 1);
+    let answer = gateway.call(Client::Boto3, Call::invoke_stream(PRIMARY, "a secret")).await;
+    simulator.strikes(SECOND, 1, Fault::Validation);
+    gateway.call(Client::Boto3, Call::converse(PRIMARY, "a secret")).await.raised();
+
+    let log = gateway.access_log(2).await;
+    assert_eq!(log.len(), 2, "{log:#?}");
+    let (first, second) = (&log[0], &log[1]);
+    assert_eq!(first["operation"], "InvokeModelWithResponseStream");
+    assert_eq!(first["client"], "AKIDCLIENT");
+    assert_eq!(first["requested_model"], PRIMARY);
+    assert_eq!(first["model"], SECOND);
+    assert_eq!(first["status"], 200);
+    assert_eq!(first["outcome"], "success");
+    assert_eq!(first["request_id"], answer.header("x-sluice-request-id").unwrap());
+    let attempts = first["attempts"].as_array().unwrap();
+    let told: Vec<_> = attempts.iter().map(|a| (&a["target"], &a["outcome"], &a["status"])).collect();
+    assert_eq!(told[0], (&"sonnet-35".into(), &"throttled".into(), &429.into()));
+    assert_eq!(told[1], (&"sonnet-35-v2".into(), &"success".into(), &200.into()));
+    let usage = first["usage"].as_object().unwrap();
+    assert!(usage.values().any(|tokens| tokens.as_u64() > Some(0)), "{usage:?}");
+    assert!(first["duration_ms"].as_u64().unwrap() >= first["first_byte_ms"].as_u64().unwrap());
+    assert_eq!(second["status"], 400);
+    assert_eq!(second["error"], "ValidationException");
+
+    let output = gateway.output();
+    for secret in ["a secret", Simulator::SECRET, "client-secret-key", "Signature="] {
+        assert!(!output.contains(secret), "{secret} was logged: {output}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn health_and_readiness() {
+    let simulator = Simulator::start().await;
+    let gateway = Gateway::with_four_models(&simulator).await;
+    for path in ["/healthz", "/readyz"] {
+        let response = http::get(&format!("{}{path}", gateway.admin_url())).await;
+        assert_eq!(response.status, 200, "{path}");
+    }
+    // They are not for the clients' listener.
+    let outside = http::get(&format!("{}/healthz", gateway.url())).await;
+    assert_eq!(outside.status, 404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_credentials_it_is_healthy_and_not_ready_and_says_so() {
+    let simulator = Simulator::start().await;
+    let config = Config::four_models(&simulator).without_credentials();
+    let gateway = Gateway::start(&config).await;
+    let health = http::get(&format!("{}/healthz", gateway.admin_url())).await;
+    assert_eq!(health.status, 200);
+    let ready = http::get(&format!("{}/readyz", gateway.admin_url())).await;
+    assert_eq!(ready.status, 503);
+    let answer = gateway.call(Client::Boto3, Call::converse(PRIMARY, "hello")).await;
+    assert!(answer.raised().message.to_lowercase().contains("credentials"), "{answer:?}");
+    assert!(simulator.log().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn both_listeners_can_share_one_port() {
+    let simulator = Simulator::start().await;
+    let free = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = free.local_addr().unwrap().to_string();
+    drop(free);
+    let config = Config::four_models(&simulator)
+        .set("server.listen", address.as_str())
+        .set("server.admin_listen", address.as_str());
+    let gateway = Gateway::start(&config).await;
+    assert_eq!(gateway.url(), gateway.admin_url());
+    let answer = gateway.call(Client::Boto3, Call::converse(PRIMARY, "hello")).await;
+    assert_eq!(answer.text(), format!("[{}] hello", MODELS[0]));
+    assert!(gateway.metrics().await.has("sluice_requests_total"));
+}
