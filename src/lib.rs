@@ -3,3 +3,4 @@
 //! Apps keep their AWS SDK and change only the endpoint URL. The modules below are listed from
 //! the socket down to the protocol; each may use those beneath it and none above.
 
+pub mod config;
