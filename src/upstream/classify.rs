@@ -2,8 +2,8 @@
 
 use http::StatusCode;
 
-use crate::bedrock::error::Reported;
 use crate::bedrock::ErrorKind;
+use crate::bedrock::error::Reported;
 
 /// The classes of failed attempts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -59,7 +59,8 @@ pub fn is_misconfiguration(status: StatusCode, reported: &Reported) -> bool {
     match status.as_u16() {
         403 | 404 => true,
         400 => {
-            message.contains("model identifier is invalid") || message.contains("on-demand throughput")
+            message.contains("model identifier is invalid")
+                || message.contains("on-demand throughput")
         }
         _ => false,
     }
