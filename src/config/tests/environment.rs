@@ -130,6 +130,13 @@ fn legacy_timeouts_and_retries() {
 }
 
 #[test]
+fn a_legacy_delay_does_not_meddle_with_the_delays_of_a_file() {
+    let retry = load("[retry]\nbase_delay = '3s'", &[("BEDROCK_RETRY_DELAY", "0.5")]).config.retry;
+    assert_eq!(retry.base_delay, Duration::from_secs(3));
+    assert_eq!(retry.max_delay, Duration::from_secs(4));
+}
+
+#[test]
 fn legacy_model_lists_replace_the_built_in_targets() {
     let config = built_in(&[
         ("BEDROCK_MODEL_ID", "amazon.nova-pro-v1:0"),

@@ -2,7 +2,8 @@
 
 use proptest::prelude::*;
 
-use super::file;
+use super::{env, file};
+use crate::config::{Config, Source};
 
 /// Lines made of the config's own words, so that random texts reach past the parser.
 fn plausible_line() -> impl Strategy<Value = String> {
@@ -87,5 +88,37 @@ proptest! {
             },
             Err(error) => prop_assert!(!error.to_string().is_empty()),
         }
+    }
+
+    #[test]
+    fn no_override_panics_the_loader(
+        name in "SLUICE__(SERVER|TARGETS|ROUTES|UPSTREAM|X)?(__([A-Z_]{0,4}|0|4|MODEL|LISTEN|HAIKU-3)){0,3}",
+        value in "\\PC{0,20}",
+    ) {
+        let _ = Config::load(&Source::BuiltIn, &env(&[(&name, &value)]));
+    }
+
+    #[test]
+    fn no_legacy_value_panics_the_loader(
+        name in prop::sample::select(vec![
+            "PORT", "AWS_REGION", "BEDROCK_MODEL_ID", "BEDROCK_FALLBACK_MODELS", "BEDROCK_TIMEOUT",
+            "BEDROCK_RETRY_ATTEMPTS", "BEDROCK_RETRY_DELAY", "ENABLE_MODEL_FALLBACK",
+        ]),
+        value in prop_oneof!["\\PC{0,20}", any::<f64>().prop_map(|n| n.to_string())],
+    ) {
+        let _ = Config::load(&Source::BuiltIn, &env(&[(name, &value)]));
+    }
+}
+
+#[test]
+fn deep_nesting_is_refused_without_exhausting_the_stack() {
+    let depth = 100_000;
+    for text in [
+        format!("[{}]", vec!["a"; depth].join(".")),
+        format!("{} = 1", vec!["a"; depth].join(".")),
+        format!("a = {}", "[".repeat(depth)),
+        format!("a = {}", "{a=".repeat(depth)),
+    ] {
+        assert!(file(&text).is_err());
     }
 }
