@@ -283,29 +283,13 @@ impl Checker<'_> {
             self.problem(&at.key(second), message);
         }
         let companions = [
-            ("external_id", raw.external_id.is_some(), "role_arn", raw.role_arn.is_some()),
-            (
-                "session_token",
-                raw.session_token.is_some(),
-                "access_key_id",
-                given.contains(&"access_key_id"),
-            ),
-            (
-                "secret_access_key",
-                raw.secret_access_key.is_some(),
-                "access_key_id",
-                given.contains(&"access_key_id"),
-            ),
-            (
-                "access_key_id",
-                raw.access_key_id.is_some(),
-                "secret_access_key",
-                raw.secret_access_key.is_some(),
-            ),
+            ("external_id", raw.external_id.is_some(), "role_arn"),
+            ("session_token", raw.session_token.is_some(), "access_key_id"),
+            ("secret_access_key", raw.secret_access_key.is_some(), "access_key_id"),
+            ("access_key_id", raw.access_key_id.is_some(), "secret_access_key"),
         ];
-        for (key, present, companion, companion_present) in companions {
-            // A companion that was taken out for its type has been reported already.
-            if present && !companion_present {
+        for (key, present, companion) in companions {
+            if present && !self.document.mentions(&at.key(companion)) {
                 self.problem(&at.key(key), format!("needs '{companion}' beside it"));
             }
         }

@@ -104,6 +104,11 @@ impl Document {
     /// Sets a value, and the tables and arrays on the way to it. A step into a value of another
     /// kind replaces it. An index past the end of an array appends.
     pub(super) fn set(&mut self, path: &KeyPath, value: impl Into<toml::Value>, place: Place) {
+        let mut around = path.parent();
+        while let Some(new) = around.filter(|around| self.get(around).is_none()) {
+            around = new.parent();
+            self.places.insert(new, place.clone());
+        }
         let root = std::mem::replace(&mut self.root, toml::Value::Boolean(false));
         self.root = with_value_at(root, &path.0, value.into());
         self.places.retain(|at, _| !at.starts_with(path));
@@ -129,6 +134,11 @@ impl Document {
             at = path.parent();
         }
         Place::Default
+    }
+
+    /// Whether the file or a variable says anything at a path, be it right or wrong.
+    pub(super) fn mentions(&self, path: &KeyPath) -> bool {
+        self.places.contains_key(path)
     }
 
     /// A problem with the value at a path.

@@ -33,9 +33,11 @@ pub(super) fn set_scalars(document: &mut Document, env: &Env) -> Vec<Problem> {
     setter.set(["retry", "attempts"], "BEDROCK_RETRY_ATTEMPTS", |text| {
         text.parse::<i64>().map(toml::Value::Integer).map_err(|_| "a number of attempts")
     });
-    // The legacy waits are 1, 2 and 4 times the delay.
-    for (key, factor) in [("base_delay", 1.0), ("max_delay", 4.0)] {
-        setter.set(["retry", key], "BEDROCK_RETRY_DELAY", |text| seconds(text, factor));
+    if setter.document.get(&["retry", "base_delay"].into()).is_none() {
+        // The legacy waits are 1, 2 and 4 times the delay.
+        for (key, factor) in [("base_delay", 1.0), ("max_delay", 4.0)] {
+            setter.set(["retry", key], "BEDROCK_RETRY_DELAY", |text| seconds(text, factor));
+        }
     }
     setter.problems.dedup();
     setter.problems

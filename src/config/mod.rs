@@ -73,7 +73,7 @@ impl Config {
     /// When the file cannot be read, or anything in it or in the environment is wrong.
     pub fn load(source: &Source, env: &Env) -> Result<Loaded, ConfigError> {
         match source {
-            Source::BuiltIn => load_text(SHIPPED, "config.toml", Origin::BuiltIn, env),
+            Source::BuiltIn => load_text(SHIPPED, "built-in config.toml", Origin::BuiltIn, env),
             Source::File(path) => {
                 let text = read_file(path)
                     .map_err(|source| ConfigError::Unreadable { path: path.clone(), source })?;

@@ -161,10 +161,11 @@ pub(super) struct RawCredentials {
 
 /// One place that can answer: a model in a region, called with one set of credentials.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(extend("required" = ["model"]))]
 pub(super) struct RawTarget {
     /// Model id, inference profile or ARN, not percent-encoded.
     #[serde(default)]
-    #[schemars(required, example = "anthropic.claude-3-5-sonnet-20240620-v1:0")]
+    #[schemars(example = "anthropic.claude-3-5-sonnet-20240620-v1:0")]
     pub(super) model: String,
     /// Model behind an opaque ARN; limits, price and family come from it.
     #[schemars(example = "anthropic.claude-3-5-sonnet-20240620-v1:0")]
@@ -203,14 +204,15 @@ fn default_cooldown() -> DurationText {
 
 /// Sends requests for some models to an ordered list of targets.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(extend("required" = ["models", "targets"]))]
 pub(super) struct RawRoute {
     /// Requested models: exact ids or globs.
     #[serde(default)]
-    #[schemars(required, example = ["anthropic.claude-3-5-sonnet-*"])]
+    #[schemars(example = ["anthropic.claude-3-5-sonnet-*"])]
     pub(super) models: Vec<String>,
     /// Names of targets, best first.
     #[serde(default)]
-    #[schemars(required, example = ["sonnet-35", "haiku-3"])]
+    #[schemars(example = ["sonnet-35", "haiku-3"])]
     pub(super) targets: Vec<String>,
 }
 

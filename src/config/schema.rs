@@ -137,11 +137,22 @@ impl Sieve<'_> {
                 return self.keeps(value, inner, &at);
             }
             let known = properties.into_iter().flat_map(Map::keys).map(String::as_str);
-            let message = unknown(key, path, &suggestion(key, known));
+            let hint = section_with(key).map_or_else(
+                || suggestion(key, known),
+                |section| format!("; it belongs in [{section}]"),
+            );
+            let message = unknown(key, path, &hint);
             self.problems.push(Problem { place: self.document.place_of(&at), message });
             false
         });
     }
+}
+
+/// The section that has this key, for a key that stands in a wrong one.
+fn section_with(key: &str) -> Option<&'static str> {
+    let has = |section: &Value| properties(section).is_some_and(|keys| keys.contains_key(key));
+    let mut sections = properties(compiled())?.iter();
+    sections.find(|(_, section)| has(section)).map(|(name, _)| name.as_str())
 }
 
 /// What is wrong with a value that is neither a wanted table nor a wanted array.
@@ -200,6 +211,8 @@ fn tidy(schema: &mut Value) {
         Value::Object(object) => {
             without_null(object);
             if object.contains_key("properties") {
+                // A section's default only repeats those of its keys.
+                object.remove("default");
                 object.entry("additionalProperties").or_insert(Value::Bool(false));
                 without_required_defaults(object);
             }
