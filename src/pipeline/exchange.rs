@@ -87,7 +87,7 @@ pub(super) struct Exchange {
     pub(super) attempts: Vec<Attempt>,
     pub(super) answered_by: Option<Arc<Target>>,
     pub(super) queued: Duration,
-    /// Time spent on the upstream or waiting, before the answer's head.
+    /// Time spent on the upstream or between two attempts, before the answer's head.
     pub(super) waited: Duration,
     head: Option<Duration>,
     status: u16,
@@ -122,12 +122,14 @@ impl Exchange {
         }
     }
 
-    pub(super) fn gateway(&self) -> &Arc<Gateway> {
-        &self.gateway
-    }
-
     /// Notes an attempt that has come to an outcome.
-    pub(super) fn attempted(&mut self, target: &Target, outcome: &'static str, status: StatusCode, took: Duration) {
+    pub(super) fn attempted(
+        &mut self,
+        target: &Target,
+        outcome: &'static str,
+        status: StatusCode,
+        took: Duration,
+    ) {
         self.waited += took;
         self.gateway.metrics.attempts.with_label_values(&[&*target.name, outcome]).inc();
         self.attempts.push(Attempt {
@@ -157,12 +159,16 @@ impl Exchange {
             Some(model) if self.model_is_configured => model,
             _ => OTHER,
         };
-        metrics.requests.with_label_values(&[operation, requested, OTHER, self.outcome.name()]).inc();
+        metrics
+            .requests
+            .with_label_values(&[operation, requested, OTHER, self.outcome.name()])
+            .inc();
         let labels = [operation, requested];
         metrics.request_duration.with_label_values(&labels).observe(duration.as_secs_f64());
         if let Some(head) = self.head {
             metrics.time_to_first_byte.with_label_values(&labels).observe(head.as_secs_f64());
-            metrics.overhead.observe(head.saturating_sub(self.waited).as_secs_f64());
+            let waited = self.waited + self.queued;
+            metrics.overhead.observe(head.saturating_sub(waited).as_secs_f64());
         }
         if !self.queued.is_zero() {
             metrics.queue_wait.observe(self.queued.as_secs_f64());

@@ -25,6 +25,7 @@ mod refusal;
 mod relay;
 mod route;
 mod step;
+mod watch;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -33,17 +34,16 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::Response;
 use http_body::Body;
-use tower::{Layer, Service, ServiceBuilder};
+use tower::{Service, ServiceBuilder};
 
 pub use relay::ResponseBody;
 
 use crate::admission::WaitingRoom;
 use crate::config::Config;
-use crate::routing::Router;
+use crate::routing::{Router, RouterError};
 use crate::telemetry::Metrics;
 use crate::telemetry::access_log::AccessLog;
-use crate::upstream::Upstream;
-use exchange::Exchange;
+use crate::upstream::{ConnectionGauges, Upstream};
 use step::step;
 
 /// What the steps share: one config and everything built from it.
@@ -63,6 +63,32 @@ pub struct Gateway {
     pub access_log: AccessLog,
 }
 
+impl Gateway {
+    /// Builds everything that requests need from a config, and starts to resolve credentials.
+    /// Must be called within a tokio runtime.
+    pub fn new(
+        config: Config,
+        metrics: Arc<Metrics>,
+        access_log: AccessLog,
+    ) -> Result<Arc<Gateway>, RouterError> {
+        let connections = |state| metrics.upstream_connections.with_label_values(&[state]);
+        let gauges =
+            ConnectionGauges { connecting: connections("connecting"), open: connections("open") };
+        Ok(Arc::new(Gateway {
+            router: Router::new(&config)?,
+            upstream: Upstream::new(&config.upstream, gauges),
+            waiting: WaitingRoom::new(
+                &config.queue,
+                metrics.queue_waiting.clone(),
+                metrics.queue_waiting_bytes.clone(),
+            ),
+            config,
+            metrics,
+            access_log,
+        }))
+    }
+}
+
 /// A request as it arrives: its body is still to be read.
 #[derive(Debug)]
 pub struct Arrival<B> {
@@ -77,12 +103,9 @@ pub struct Arrival<B> {
 /// The whole stack over one gateway. It never fails: what goes wrong is a response.
 pub fn stack<B>(
     gateway: &Arc<Gateway>,
-) -> impl Service<
-    Arrival<B>,
-    Response = Response<ResponseBody>,
-    Error = Infallible,
-    Future: Send + use<B>,
-> + Clone + use<B>
+) -> impl Service<Arrival<B>, Response = Response<ResponseBody>, Error = Infallible, Future: Send>
++ Clone
++ use<B>
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: std::error::Error + Send + Sync,

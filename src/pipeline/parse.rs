@@ -8,8 +8,8 @@ use http::{Version, request};
 use super::observe::Observed;
 use super::refusal::{Refusal, Refused};
 use super::step::Step;
-use crate::bedrock::path::{self, Call};
 use crate::bedrock::Operation;
+use crate::bedrock::path::{self, Call};
 
 /// A request that is known to be a call of the API.
 #[derive(Debug)]
@@ -29,7 +29,8 @@ impl<B> Step<Observed<B>> for Parse {
         ready(match parse(&request.arrival.head) {
             Ok(call) => {
                 request.exchange.operation = Some(call.operation);
-                request.exchange.requested_model = call.model().map(|model| model.as_str().to_owned());
+                request.exchange.requested_model =
+                    call.model().map(|model| model.as_str().to_owned());
                 Ok(Called { request, call })
             }
             Err(refusal) => Err(Refused { refusal, exchange: request.exchange }),
@@ -49,7 +50,8 @@ fn parse(head: &request::Parts) -> Result<Call, Refusal> {
 /// What RFC 9112 has a server refuse and the HTTP library lets through.
 fn check_message(head: &request::Parts) -> Result<(), Refusal> {
     let count = |name| head.headers.get_all(name).iter().count();
-    let hosts = count(HOST) + usize::from(head.version == Version::HTTP_2 && head.uri.host().is_some());
+    let hosts =
+        count(HOST) + usize::from(head.version == Version::HTTP_2 && head.uri.host().is_some());
     if hosts == 0 && head.version >= Version::HTTP_11 || count(HOST) > 1 {
         return Err(Refusal::Host);
     }

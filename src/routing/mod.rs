@@ -7,5 +7,5 @@ pub mod cooldown;
 mod router;
 mod target;
 
-pub use router::Router;
+pub use router::{Router, RouterError};
 pub use target::{Permit, Target};

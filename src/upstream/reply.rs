@@ -78,9 +78,15 @@ impl Failure {
         }
     }
 
-    /// A request that could not be made for want of credentials.
-    pub fn no_credentials(message: &str) -> Failure {
-        Failure::local(Class::Transient, ErrorKind::ServiceUnavailable, message.to_owned())
+    /// A request that the gateway could not make, for want of credentials above all.
+    pub fn unusable(message: &str) -> Failure {
+        Failure::local(Class::Unusable, ErrorKind::ServiceUnavailable, message.to_owned())
+    }
+
+    /// Whether the upstream refused the gateway's own credentials, which newer ones may mend.
+    pub fn is_about_credentials(&self) -> bool {
+        let kinds = [ErrorKind::ExpiredToken, ErrorKind::UnrecognizedClient];
+        self.reported.kind().is_some_and(|kind| kinds.contains(&kind))
     }
 
     fn answer(head: http::response::Parts, body: Bytes, reported: Reported) -> Failure {
