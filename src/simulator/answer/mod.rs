@@ -276,6 +276,7 @@ fn required_text<'a>(body: &'a Value, key: &str) -> Result<&'a str, Invalid> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn prompt(text: &str, max_output: Option<u64>) -> Prompt {
         Prompt { last_text: text.to_owned(), characters: 9, max_output, ..Prompt::default() }
@@ -312,5 +313,59 @@ mod tests {
         assert_eq!(prompt.directive("head_ms"), None);
         assert_eq!(prompt.directive("tokens"), None);
         assert_eq!(prompt.input_tokens(), 3);
+    }
+
+    fn any_json() -> impl Strategy<Value = Value> {
+        let keys = prop::sample::select(vec![
+            "anthropic_version",
+            "max_tokens",
+            "messages",
+            "role",
+            "content",
+            "text",
+            "system",
+            "thinking",
+            "budget_tokens",
+            "inferenceConfig",
+            "maxTokens",
+            "inputText",
+            "texts",
+            "prompt",
+        ]);
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<u64>().prop_map(Value::from),
+            "[a-z]{0,4}(sim:tokens=[0-9]{1,20})?".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(5, 40, 6, move |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::hash_map(keys.clone().prop_map(str::to_owned), inner, 0..6)
+                    .prop_map(|map| Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn any_json_is_read_and_answered_without_panic(body in any_json(), cap in 0_u64..200) {
+            let families = [
+                Family::Anthropic,
+                Family::Nova,
+                Family::TitanText,
+                Family::TitanEmbed,
+                Family::Llama,
+                Family::Mistral,
+                Family::Unknown,
+            ];
+            let schemas = families.map(|family| invoke(family, None, &body));
+            for schema in schemas.into_iter().chain([converse()]) {
+                let Ok(prompt) = schema.read(&body) else { continue };
+                let answer = Answer::to(&prompt, "m", cap, 1, body.clone());
+                prop_assert!(answer.usage.output <= cap);
+                prop_assert!(schema.whole(&answer, 1).is_object());
+                prop_assert_eq!(answer.pieces().concat(), answer.text);
+            }
+        }
     }
 }
