@@ -12,7 +12,11 @@ async fn every_family_answers_in_its_shape_with_the_same_usage_everywhere() {
     for (model, body) in [
         (
             HAIKU,
-            json!({"anthropic_version": "bedrock-2023-05-31", "max_tokens": 50, "messages": [{"role": "user", "content": text}]}),
+            json!({
+                "anthropic_version": "bedrock-2023-05-31",
+                "max_tokens": 50,
+                "messages": [{"role": "user", "content": text}],
+            }),
         ),
         (
             "us.amazon.nova-lite-v1:0",
@@ -60,7 +64,11 @@ async fn every_family_answers_in_its_shape_with_the_same_usage_everywhere() {
 async fn what_bedrock_refuses_is_refused() {
     let simulator = start().await;
     let anthropic = |change: Value| {
-        let mut body = json!({"anthropic_version": "bedrock-2023-05-31", "max_tokens": 50, "messages": [{"role": "user", "content": "x"}]});
+        let mut body = json!({
+            "anthropic_version": "bedrock-2023-05-31",
+            "max_tokens": 50,
+            "messages": [{"role": "user", "content": "x"}],
+        });
         for (key, value) in change.as_object().unwrap() {
             body[key] = value.clone();
         }
@@ -119,7 +127,10 @@ async fn quotas_set_over_the_control_api_throttle() {
 #[tokio::test]
 async fn the_control_api_scripts_reads_and_clears() {
     let simulator = start().await;
-    let rule = json!([{"model": HAIKU, "times": 1, "fault": {"kind": "throttle"}}, {"operation": "Converse", "skip": 9, "fault": {"kind": "slow_head", "ms": 1}}]);
+    let rule = json!([
+        {"model": HAIKU, "times": 1, "fault": {"kind": "throttle"}},
+        {"operation": "Converse", "skip": 9, "fault": {"kind": "slow_head", "ms": 1}},
+    ]);
     let (status, rules) = simulator.control("POST", "faults", rule).await;
     assert_eq!((status.as_u16(), rules["faults"].as_array().unwrap().len()), (200, 2));
     assert_eq!(simulator.converse("a").await.status, 429);
