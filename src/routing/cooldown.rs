@@ -1,0 +1,395 @@
+//! When a target gets traffic: the cooldown state machine.
+//!
+//! ```text
+//!            throttled, ejected                     time is over
+//!   open ----------------------------> cooling ----------------------> due
+//!    ^                                    ^                             | one request enters
+//!    |                                    | throttled, failed           v
+//!    +---------------------------------------------------------------- probing
+//!                            succeeded
+//! ```
+//! Every transition is a plain function of the state and `now`, so that all of it can be tested
+//! without a runtime. A request enters with a [`Pass`] and reports back with it. A pass that was
+//! given before the last change of state is stale: requests that were under way together when a
+//! quota ran out are one throttle, not many, and a success from before says nothing about now.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// The numbers that govern one target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// Cooldown after one throttle.
+    pub base: Duration,
+    /// Consecutive throttles multiply it, at most by this.
+    pub max_multiplier: u32,
+    /// Consecutive failures that take a target out.
+    pub eject_after: u32,
+    /// For how long they do.
+    pub eject_cooldown: Duration,
+    /// Short pauses before a cooldown when no other target is free: the first one...
+    pub backoff_base: Duration,
+    /// ...doubling up to this...
+    pub backoff_max: Duration,
+    /// ...and how many of them.
+    pub backoffs: u32,
+}
+
+/// Whether a target takes traffic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Takes any traffic.
+    Open,
+    /// Takes one request that shows whether it works again.
+    HalfOpen,
+    /// Takes none until then.
+    Cooling(Instant),
+}
+
+/// Leave to send one request.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Pass {
+    generation: u64,
+}
+
+/// Why a request may not enter now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blocked {
+    /// Cooling until then.
+    Until(Instant),
+    /// Another request is the probe.
+    Probing,
+}
+
+/// The state of one target.
+#[derive(Debug)]
+pub struct Cooldown {
+    policy: Policy,
+    phase: Phase,
+    generation: u64,
+    throttles: u32,
+    backoffs: u32,
+    failures: u32,
+    throttled_at: Option<std::time::SystemTime>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Open,
+    /// Cooling before that time, due from then on.
+    Cooling(Instant),
+    Probing,
+}
+
+impl Cooldown {
+    /// A target open for traffic.
+    pub fn new(policy: Policy) -> Cooldown {
+        Cooldown {
+            policy,
+            phase: Phase::Open,
+            generation: 0,
+            throttles: 0,
+            backoffs: 0,
+            failures: 0,
+            throttled_at: None,
+        }
+    }
+
+    /// Whether the target takes traffic.
+    pub fn state(&self, now: Instant) -> State {
+        match self.phase {
+            Phase::Open => State::Open,
+            Phase::Cooling(until) if now < until => State::Cooling(until),
+            Phase::Cooling(_) | Phase::Probing => State::HalfOpen,
+        }
+    }
+
+    /// Whether [`Cooldown::enter`] would give a pass.
+    pub fn is_free(&self, now: Instant) -> bool {
+        match self.phase {
+            Phase::Open => true,
+            Phase::Cooling(until) => now >= until,
+            Phase::Probing => false,
+        }
+    }
+
+    /// Consecutive throttles so far.
+    pub fn throttles(&self) -> u32 {
+        self.throttles
+    }
+
+    /// When the target was last throttled.
+    pub fn throttled_at(&self) -> Option<std::time::SystemTime> {
+        self.throttled_at
+    }
+
+    /// Lets a request in, as the probe if the target is due.
+    pub fn enter(&mut self, now: Instant) -> Result<Pass, Blocked> {
+        match self.phase {
+            Phase::Open => {}
+            Phase::Cooling(until) if now < until => return Err(Blocked::Until(until)),
+            Phase::Cooling(_) => {
+                self.generation += 1;
+                self.phase = Phase::Probing;
+            }
+            Phase::Probing => return Err(Blocked::Probing),
+        }
+        Ok(Pass { generation: self.generation })
+    }
+
+    /// The request was answered. True if that opened the target.
+    pub fn succeeded(&mut self, pass: &Pass) -> bool {
+        if self.is_stale(pass) {
+            return false;
+        }
+        (self.throttles, self.backoffs, self.failures) = (0, 0, 0);
+        let opened = self.phase != Phase::Open;
+        self.phase = Phase::Open;
+        opened
+    }
+
+    /// The request was throttled. `alone` says that no other target is free, so that a few short
+    /// pauses come before the cooldown.
+    pub fn throttled(&mut self, pass: &Pass, now: Instant, alone: bool) {
+        self.throttled_at = Some(std::time::SystemTime::now());
+        if self.is_stale(pass) {
+            if let Phase::Cooling(_) = self.phase {
+                self.cool(now, self.pause());
+            }
+            return;
+        }
+        if alone && self.backoffs < self.policy.backoffs {
+            self.backoffs += 1;
+        } else {
+            self.backoffs = self.policy.backoffs;
+            self.throttles = self.throttles.saturating_add(1);
+        }
+        self.cool(now, self.pause());
+    }
+
+    /// The target is out for this long, for a reason other than a throttle of the minute.
+    pub fn out(&mut self, now: Instant, pause: Duration) {
+        self.cool(now, pause);
+    }
+
+    /// The request failed without being throttled. True if that took the target out.
+    pub fn failed(&mut self, pass: &Pass, now: Instant) -> bool {
+        if self.is_stale(pass) {
+            return false;
+        }
+        self.failures = self.failures.saturating_add(1);
+        if self.failures >= self.policy.eject_after {
+            self.cool(now, self.policy.eject_cooldown);
+            return true;
+        }
+        self.left(pass, now);
+        false
+    }
+
+    /// The request ended without telling anything of the target: its own fault, or cancelled.
+    /// A probe that ends so makes room for the next.
+    pub fn left(&mut self, pass: &Pass, now: Instant) {
+        if !self.is_stale(pass) && self.phase == Phase::Probing {
+            self.phase = Phase::Cooling(now);
+        }
+    }
+
+    /// Opens the target and forgets what was.
+    pub fn reset(&mut self) {
+        *self = Cooldown {
+            generation: self.generation + 1,
+            throttled_at: self.throttled_at,
+            ..Cooldown::new(self.policy.clone())
+        };
+    }
+
+    fn is_stale(&self, pass: &Pass) -> bool {
+        pass.generation != self.generation
+    }
+
+    /// Starts a cooldown, or extends the one that runs; never shortens it.
+    fn cool(&mut self, now: Instant, pause: Duration) {
+        let mut until = now + pause;
+        if let Phase::Cooling(running) = self.phase {
+            until = until.max(running);
+        }
+        self.phase = Phase::Cooling(until);
+        self.generation += 1;
+    }
+
+    /// The pause that the present counts ask for.
+    fn pause(&self) -> Duration {
+        if self.throttles == 0 {
+            let doubled =
+                self.policy.backoff_base * 2u32.saturating_pow(self.backoffs.saturating_sub(1));
+            doubled.min(self.policy.backoff_max)
+        } else {
+            self.policy.base * self.throttles.min(self.policy.max_multiplier)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn cooldown() -> Cooldown {
+        Cooldown::new(Policy {
+            base: 60 * SECOND,
+            max_multiplier: 5,
+            eject_after: 3,
+            eject_cooldown: 10 * SECOND,
+            backoff_base: SECOND,
+            backoff_max: 4 * SECOND,
+            backoffs: 2,
+        })
+    }
+
+    #[test]
+    fn a_throttle_cools_and_one_probe_opens() {
+        let (mut target, now) = (cooldown(), Instant::now());
+        let pass = target.enter(now).unwrap();
+        target.throttled(&pass, now, false);
+        let due = now + 60 * SECOND;
+        assert_eq!(target.state(now), State::Cooling(due));
+        assert_eq!(target.enter(due - SECOND), Err(Blocked::Until(due)));
+        assert_eq!(target.state(due), State::HalfOpen);
+        let probe = target.enter(due).unwrap();
+        assert_eq!(target.enter(due), Err(Blocked::Probing));
+        assert!(target.succeeded(&probe));
+        assert_eq!(target.state(due), State::Open);
+        assert_eq!(target.throttles(), 0);
+    }
+
+    #[test]
+    fn consecutive_throttles_multiply_the_cooldown_up_to_five_times() {
+        let (mut target, mut now) = (cooldown(), Instant::now());
+        for times in [1, 2, 3, 4, 5, 5, 5] {
+            let pass = target.enter(now).unwrap();
+            target.throttled(&pass, now, false);
+            let due = now + 60 * SECOND * times;
+            assert_eq!(target.state(now), State::Cooling(due));
+            now = due;
+        }
+    }
+
+    #[test]
+    fn requests_under_way_together_are_one_throttle_that_only_extends() {
+        let (mut target, now) = (cooldown(), Instant::now());
+        let passes: Vec<Pass> = (0..50).map(|_| target.enter(now).unwrap()).collect();
+        for (i, pass) in passes.iter().enumerate() {
+            target.throttled(pass, now + SECOND * i as u32, false);
+        }
+        assert_eq!(target.throttles(), 1);
+        assert_eq!(target.state(now), State::Cooling(now + 49 * SECOND + 60 * SECOND));
+    }
+
+    #[test]
+    fn a_late_success_from_before_does_not_end_a_cooldown() {
+        let (mut target, now) = (cooldown(), Instant::now());
+        let early = target.enter(now).unwrap();
+        let pass = target.enter(now).unwrap();
+        target.throttled(&pass, now, false);
+        assert!(!target.succeeded(&early));
+        assert_eq!(target.state(now), State::Cooling(now + 60 * SECOND));
+    }
+
+    #[test]
+    fn alone_it_pauses_shortly_before_it_cools() {
+        let (mut target, mut now) = (cooldown(), Instant::now());
+        for pause in [1, 2, 60] {
+            let pass = target.enter(now).unwrap();
+            target.throttled(&pass, now, true);
+            let due = now + SECOND * pause;
+            assert_eq!(target.state(now), State::Cooling(due));
+            now = due;
+        }
+        let probe = target.enter(now).unwrap();
+        target.succeeded(&probe);
+        let pass = target.enter(now).unwrap();
+        target.throttled(&pass, now, true);
+        assert_eq!(target.state(now), State::Cooling(now + SECOND), "a success starts it over");
+    }
+
+    #[test]
+    fn a_probe_that_leaves_makes_room_for_the_next() {
+        let (mut target, now) = (cooldown(), Instant::now());
+        let pass = target.enter(now).unwrap();
+        target.throttled(&pass, now, false);
+        let due = now + 60 * SECOND;
+        let probe = target.enter(due).unwrap();
+        target.left(&probe, due);
+        let probe = target.enter(due).unwrap();
+        assert!(!target.failed(&probe, due));
+        assert!(target.enter(due).is_ok());
+    }
+
+    #[test]
+    fn failures_in_a_row_eject() {
+        let (mut target, now) = (cooldown(), Instant::now());
+        for ejected in [false, false, true] {
+            let pass = target.enter(now).unwrap();
+            assert_eq!(target.failed(&pass, now), ejected);
+        }
+        assert_eq!(target.state(now), State::Cooling(now + 10 * SECOND));
+    }
+
+    #[test]
+    fn a_long_cooldown_is_not_shortened_by_a_throttle() {
+        let (mut target, now) = (cooldown(), Instant::now());
+        let pass = target.enter(now).unwrap();
+        target.out(now, 3600 * SECOND);
+        target.throttled(&pass, now, false);
+        assert_eq!(target.state(now), State::Cooling(now + 3600 * SECOND));
+    }
+
+    #[test]
+    fn reset_opens_and_old_passes_are_stale() {
+        let (mut target, now) = (cooldown(), Instant::now());
+        let old = target.enter(now).unwrap();
+        let pass = target.enter(now).unwrap();
+        target.throttled(&pass, now, false);
+        target.reset();
+        assert_eq!(target.state(now), State::Open);
+        target.throttled(&old, now, false);
+        assert_eq!(target.state(now), State::Open);
+    }
+
+    proptest! {
+        /// Whatever happens in whatever order: never two probes at once, and a running cooldown
+        /// ends early by a reset or a probe's success only.
+        #[test]
+        fn one_probe_at_a_time(steps in prop::collection::vec((0u8..7, 0u64..90), 1..200)) {
+            let (mut target, mut now) = (cooldown(), Instant::now());
+            let mut passes: Vec<Pass> = Vec::new();
+            for (step, seconds) in steps {
+                now += SECOND * seconds as u32;
+                let before = target.state(now);
+                let pass = (step > 1).then(|| passes.pop()).flatten();
+                match (step, &pass) {
+                    (0 | 1, _) => if let Ok(pass) = target.enter(now) {
+                        if before == State::HalfOpen {
+                            prop_assert_eq!(target.enter(now), Err(Blocked::Probing));
+                        }
+                        passes.push(pass);
+                    },
+                    (2, Some(pass)) => { target.succeeded(pass); }
+                    (3, Some(pass)) => target.throttled(pass, now, seconds % 2 == 0),
+                    (4, Some(pass)) => { target.failed(pass, now); }
+                    (5, Some(pass)) => target.left(pass, now),
+                    (6, _) => target.out(now, SECOND * 5),
+                    _ => {}
+                }
+                if let State::Cooling(until) = before {
+                    let kept = matches!(target.state(now), State::Cooling(still) if still >= until);
+                    prop_assert!(kept);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! One line a request on standard output: who asked what, which attempts were made, what came
+//! of it. Never bodies, never secrets.
+
+use std::io::Write;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::SystemTime;
+
+use aws_smithy_types::date_time::{DateTime, Format};
+use prometheus::IntCounter;
+use serde::Serialize;
+
+use crate::bedrock::Usage;
+use crate::config::LogFormat;
+
+/// Lines that may wait for standard output before further ones are dropped.
+const BACKLOG: usize = 8192;
+
+/// One line, as it is written in JSON.
+#[derive(Debug, Serialize)]
+pub struct Line<'a> {
+    /// When the request arrived.
+    #[serde(serialize_with = "timestamp")]
+    pub time: SystemTime,
+    /// The gateway's id of the request.
+    pub request_id: &'a str,
+    /// Who asked: an access key id or `-`.
+    pub client: &'a str,
+    /// The address the request came from.
+    pub peer: String,
+    /// The operation, or `-` for what is none.
+    pub operation: &'a str,
+    /// The model in the client's path.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requested_model: Option<&'a str>,
+    /// The model that answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<&'a str>,
+    /// The target that answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target: Option<&'a str>,
+    /// The HTTP status that the client got; 0 if it went away before.
+    pub status: u16,
+    /// What the client got, as in `sluice_requests_total`.
+    pub outcome: &'static str,
+    /// The error that the client got.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<&'a str>,
+    /// The attempts in their order.
+    pub attempts: &'a [Attempt],
+    /// Time in the queue.
+    pub queued_ms: u64,
+    /// Time to the head of the answer.
+    pub first_byte_ms: u64,
+    /// Time to the last byte.
+    pub duration_ms: u64,
+    /// Bytes of the request body.
+    pub request_bytes: u64,
+    /// Bytes of the answer's body.
+    pub response_bytes: u64,
+    /// Tokens, if the answer told.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "usage")]
+    pub usage: Option<Usage>,
+}
+
+/// One attempt in a [`Line`].
+#[derive(Clone, Debug, Serialize)]
+pub struct Attempt {
+    /// The target's name.
+    pub target: std::sync::Arc<str>,
+    /// The class of the outcome.
+    pub outcome: &'static str,
+    /// The HTTP status of the upstream's answer; 0 if there was none.
+    pub status: u16,
+    /// Time to the outcome.
+    pub ms: u64,
+}
+
+/// Where lines go.
+#[derive(Clone, Debug)]
+pub struct AccessLog {
+    lines: Option<SyncSender<Vec<u8>>>,
+    format: LogFormat,
+    dropped: IntCounter,
+}
+
+impl AccessLog {
+    /// A log on standard output, written by a thread of its own; or none.
+    pub fn start(enabled: bool, format: LogFormat, dropped: IntCounter) -> AccessLog {
+        let lines = enabled.then(|| {
+            let (sender, receiver) = sync_channel(BACKLOG);
+            // Without the thread the receiver is dropped and every line counts as dropped.
+            let _ = std::thread::Builder::new()
+                .name("access-log".to_owned())
+                .spawn(move || write_lines(&receiver, std::io::stdout()));
+            sender
+        });
+        AccessLog { lines, format, dropped }
+    }
+
+    /// Writes a line, or drops it when standard output does not keep up.
+    pub fn write(&self, line: &Line<'_>) {
+        let Some(lines) = &self.lines else { return };
+        let mut text = Vec::with_capacity(768);
+        match self.format {
+            LogFormat::Json => {
+                if serde_json::to_writer(&mut text, line).is_err() {
+                    return;
+                }
+            }
+            LogFormat::Text => write_text(&mut text, line),
+        }
+        text.push(b'\n');
+        if lines.try_send(text).is_err() {
+            self.dropped.inc();
+        }
+    }
+}
+
+fn write_text(text: &mut Vec<u8>, line: &Line<'_>) {
+    let attempts: Vec<String> = line
+        .attempts
+        .iter()
+        .map(|attempt| format!("{}:{}", attempt.target, attempt.outcome))
+        .collect();
+    // Writing to memory can't fail.
+    let _ = write!(
+        text,
+        "{} {} {} {} -> {} {} [{}] queued {} ms, first byte {} ms, total {} ms",
+        line.client,
+        line.operation,
+        line.requested_model.unwrap_or("-"),
+        line.model.unwrap_or("-"),
+        line.outcome,
+        line.status,
+        attempts.join(" "),
+        line.queued_ms,
+        line.first_byte_ms,
+        line.duration_ms
+    );
+}
+
+fn write_lines(lines: &Receiver<Vec<u8>>, out: impl Write) {
+    let mut out = std::io::BufWriter::new(out);
+    while let Ok(line) = lines.recv() {
+        let mut written = out.write_all(&line);
+        while let Ok(line) = lines.try_recv() {
+            written = written.and_then(|()| out.write_all(&line));
+        }
+        if written.and_then(|()| out.flush()).is_err() {
+            return;
+        }
+    }
+}
+
+fn timestamp<S: serde::Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
+    let text = DateTime::from(*time).fmt(Format::DateTime).map_err(serde::ser::Error::custom)?;
+    serializer.serialize_str(&text)
+}
+
+fn usage<S: serde::Serializer>(usage: &Option<Usage>, serializer: S) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    struct Tokens {
+        input: u64,
+        output: u64,
+        cache_read: u64,
+        cache_write: u64,
+    }
+    usage
+        .map(|Usage { input, output, cache_read, cache_write }| Tokens {
+            input,
+            output,
+            cache_read,
+            cache_write,
+        })
+        .serialize(serializer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_one_json_object_with_what_counts() {
+        let attempts =
+            [Attempt { target: "sonnet".into(), outcome: "throttled", status: 429, ms: 3 }];
+        let line = Line {
+            time: SystemTime::UNIX_EPOCH,
+            request_id: "r",
+            client: "AKID\"\n",
+            peer: "127.0.0.1:1".to_owned(),
+            operation: "Converse",
+            requested_model: Some("m"),
+            model: None,
+            target: None,
+            status: 429,
+            outcome: "throttled",
+            error: Some("ThrottlingException"),
+            attempts: &attempts,
+            queued_ms: 1,
+            first_byte_ms: 2,
+            duration_ms: 3,
+            request_bytes: 4,
+            response_bytes: 5,
+            usage: Some(Usage { input: 6, output: 7, cache_read: 0, cache_write: 0 }),
+        };
+        let (sender, receiver) = sync_channel(1);
+        let dropped = IntCounter::new("dropped", "dropped").unwrap();
+        let log =
+            AccessLog { lines: Some(sender), format: LogFormat::Json, dropped: dropped.clone() };
+        log.write(&line);
+        log.write(&line);
+        assert_eq!(dropped.get(), 1, "the second does not fit");
+        let text = String::from_utf8(receiver.recv().unwrap()).unwrap();
+        assert_eq!(text.lines().count(), 1);
+        let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(value["time"], "1970-01-01T00:00:00Z");
+        assert_eq!(value["client"], "AKID\"\n");
+        assert_eq!(value["attempts"][0]["outcome"], "throttled");
+        assert_eq!(value["usage"]["output"], 7);
+    }
+}

@@ -1,0 +1,212 @@
+//! The metric families, all in one registry.
+
+use prometheus::{
+    CounterVec, Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter,
+    IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+};
+
+/// The label value for what the config does not name.
+pub const OTHER: &str = "other";
+
+/// Seconds; from a cached embedding to a model that thinks for minutes.
+const LATENCY: &[f64] = &[
+    0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 45.0, 60.0, 90.0,
+    120.0, 180.0, 300.0,
+];
+
+/// Seconds; what the gateway adds should be well below a millisecond.
+const OVERHEAD: &[f64] =
+    &[0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 1.0];
+
+/// All metric families of the gateway.
+#[derive(Debug)]
+#[expect(missing_docs, reason = "each field is the family that `new` describes to users")]
+pub struct Metrics {
+    registry: Registry,
+    pub requests: IntCounterVec,
+    pub request_duration: HistogramVec,
+    pub time_to_first_byte: HistogramVec,
+    pub overhead: Histogram,
+    pub attempts: IntCounterVec,
+    pub fallbacks: IntCounterVec,
+    pub target_state: IntGaugeVec,
+    pub target_cooldown: GaugeVec,
+    pub queue_waiting: IntGauge,
+    pub queue_waiting_bytes: IntGauge,
+    pub queue_wait: Histogram,
+    pub tokens: IntCounterVec,
+    pub cost: CounterVec,
+    pub connections: IntGauge,
+    pub connections_refused: IntCounter,
+    pub upstream_connections: IntGaugeVec,
+    pub access_log_dropped: IntCounter,
+    pub dependency_up: IntGaugeVec,
+    pub start_time: Gauge,
+}
+
+impl Metrics {
+    /// Registers every family in a registry of its own. Fails only if two had one name.
+    pub fn new() -> Result<Metrics, prometheus::Error> {
+        let registry = Registry::new();
+        let counters = |name: &str, help: &str, labels: &[&str]| {
+            register(&registry, IntCounterVec::new(Opts::new(name, help), labels)?)
+        };
+        let gauges = |name: &str, help: &str, labels: &[&str]| {
+            register(&registry, IntGaugeVec::new(Opts::new(name, help), labels)?)
+        };
+        let histograms = |name: &str, help: &str, labels: &[&str]| {
+            let opts = HistogramOpts::new(name, help).buckets(LATENCY.to_vec());
+            register(&registry, HistogramVec::new(opts, labels)?)
+        };
+        let histogram = |name: &str, help: &str, buckets: &[f64]| {
+            let opts = HistogramOpts::new(name, help).buckets(buckets.to_vec());
+            register(&registry, Histogram::with_opts(opts)?)
+        };
+        let metrics = Metrics {
+            requests: counters(
+                "sluice_requests_total",
+                "Requests by operation, requested model, client and what the client got.",
+                &["operation", "model", "client", "outcome"],
+            )?,
+            request_duration: histograms(
+                "sluice_request_duration_seconds",
+                "Time from a request's head to the last byte of its answer.",
+                &["operation", "model"],
+            )?,
+            time_to_first_byte: histograms(
+                "sluice_time_to_first_byte_seconds",
+                "Time from a request's head to the head of its answer.",
+                &["operation", "model"],
+            )?,
+            overhead: histogram(
+                "sluice_gateway_overhead_seconds",
+                "Time to the head of an answer that was spent neither on the upstream nor waiting.",
+                OVERHEAD,
+            )?,
+            attempts: counters(
+                "sluice_attempts_total",
+                "Signed requests to a target by outcome.",
+                &["target", "outcome"],
+            )?,
+            fallbacks: counters(
+                "sluice_fallbacks_total",
+                "Requests that moved from one target to another, by what made them move.",
+                &["from", "to", "reason"],
+            )?,
+            target_state: gauges(
+                "sluice_target_state",
+                "State of a target: 0 open for traffic, 1 half-open, 2 cooling.",
+                &["target"],
+            )?,
+            target_cooldown: register(
+                &registry,
+                GaugeVec::new(
+                    Opts::new(
+                        "sluice_target_cooldown_seconds",
+                        "Time until a cooling target is tried again.",
+                    ),
+                    &["target"],
+                )?,
+            )?,
+            queue_waiting: register(
+                &registry,
+                IntGauge::new("sluice_queue_waiting", "Requests that wait for a target.")?,
+            )?,
+            queue_waiting_bytes: register(
+                &registry,
+                IntGauge::new("sluice_queue_waiting_bytes", "Bytes of the bodies that wait.")?,
+            )?,
+            queue_wait: histogram(
+                "sluice_queue_wait_seconds",
+                "Time that requests waited for a target, of those that had to.",
+                LATENCY,
+            )?,
+            tokens: counters(
+                "sluice_tokens_total",
+                "Tokens of answers by answering model, client and kind.",
+                &["model", "client", "kind"],
+            )?,
+            cost: register(
+                &registry,
+                CounterVec::new(
+                    Opts::new(
+                        "sluice_cost_usd_total",
+                        "Cost of answers at list prices, by answering model and client.",
+                    ),
+                    &["model", "client"],
+                )?,
+            )?,
+            connections: register(
+                &registry,
+                IntGauge::new("sluice_connections", "Open connections of clients.")?,
+            )?,
+            connections_refused: register(
+                &registry,
+                IntCounter::new(
+                    "sluice_connections_refused_total",
+                    "Connections closed at once because too many were open.",
+                )?,
+            )?,
+            upstream_connections: gauges(
+                "sluice_upstream_connections",
+                "Connections to the upstream by state.",
+                &["state"],
+            )?,
+            access_log_dropped: register(
+                &registry,
+                IntCounter::new(
+                    "sluice_access_log_dropped_total",
+                    "Access-log lines dropped because standard output did not keep up.",
+                )?,
+            )?,
+            dependency_up: gauges(
+                "sluice_dependency_up",
+                "Whether what the gateway depends on works: 1 yes, 0 no.",
+                &["dependency"],
+            )?,
+            start_time: register(
+                &registry,
+                Gauge::new("process_start_time_seconds", "Start of the process, Unix time.")?,
+            )?,
+            registry: registry.clone(),
+        };
+        gauges("sluice_build_info", "Always 1; the version is a label.", &["version"])?
+            .with_label_values(&[env!("CARGO_PKG_VERSION")])
+            .set(1);
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        metrics.start_time.set(now.unwrap_or_default().as_secs_f64());
+        Ok(metrics)
+    }
+
+    /// All families in Prometheus' text format, and its content type.
+    pub fn encode(&self) -> Result<(Vec<u8>, &'static str), prometheus::Error> {
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        Ok((text, prometheus::TEXT_FORMAT))
+    }
+}
+
+fn register<C>(registry: &Registry, collector: C) -> Result<C, prometheus::Error>
+where
+    C: prometheus::core::Collector + Clone + 'static,
+{
+    registry.register(Box::new(collector.clone()))?;
+    Ok(collector)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_family_is_registered_once_and_encoded() {
+        let metrics = Metrics::new().unwrap();
+        metrics.requests.with_label_values(&["Converse", "m", OTHER, "success"]).inc();
+        let (text, _) = metrics.encode().unwrap();
+        let text = String::from_utf8(text).unwrap();
+        assert!(text.contains(
+            "sluice_requests_total{client=\"other\",model=\"m\",operation=\"Converse\",outcome=\"success\"} 1"
+        ));
+        assert!(text.contains("sluice_build_info{version="));
+    }
+}

@@ -1,0 +1,11 @@
+//! What the gateway tells of itself: metric families, the access log, the process log.
+//!
+//! Names of metrics are a contract. Label values come from the config, never from a request;
+//! what is not configured counts as `other`. Nothing here can block a request: log lines go
+//! through a bounded channel and are dropped, and counted, when it is full.
+
+pub mod access_log;
+mod metrics;
+pub mod process_log;
+
+pub use metrics::{Metrics, OTHER};

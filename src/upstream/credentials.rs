@@ -1,0 +1,274 @@
+//! Credentials of the upstream, one [`Identity`] for each set that the config names.
+//!
+//! A background task resolves them through the AWS chain and renews them well before they
+//! expire, so that no request ever waits for STS or a metadata service. Requests read the latest
+//! ones from an atomic pointer. When renewal fails the old ones stay in use until they expire.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use aws_config::default_provider::credentials::DefaultCredentialsChain;
+use aws_config::sts::AssumeRoleProvider;
+use aws_config::{BehaviorVersion, Region};
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
+use http::HeaderValue;
+use secrecy::{ExposeSecret, SecretString};
+use tokio::sync::Notify;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::config;
+
+/// Renewal begins this long before expiry, or at two thirds of a shorter lifetime.
+const LEAD: Duration = Duration::from_secs(5 * 60);
+
+/// Shortest time between two tries to resolve; doubles with each failure up to [`MAX_PAUSE`].
+const MIN_PAUSE: Duration = Duration::from_secs(1);
+const MAX_PAUSE: Duration = Duration::from_secs(60);
+
+/// What a request is authorized with.
+#[derive(Debug)]
+pub enum Auth {
+    /// Keys to sign with.
+    SigV4(aws_smithy_runtime_api::client::identity::Identity),
+    /// The whole `authorization` header of a Bedrock API key.
+    Bearer(HeaderValue),
+}
+
+/// One set of upstream credentials, kept fresh as long as it lives.
+#[derive(Debug)]
+pub struct Identity {
+    shared: Arc<Shared>,
+    _refresh: Option<AbortOnDropHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    name: String,
+    auth: ArcSwapOption<Auth>,
+    problem: ArcSwap<String>,
+    wake: Notify,
+}
+
+impl Identity {
+    /// Starts to resolve these credentials. `region` is where STS is asked.
+    pub fn start(credentials: &config::Credentials, region: &str) -> Identity {
+        let shared = Arc::new(Shared {
+            name: describe(credentials),
+            auth: ArcSwapOption::empty(),
+            problem: ArcSwap::from_pointee("not resolved yet".to_owned()),
+            wake: Notify::new(),
+        });
+        let refresh = match fixed(credentials) {
+            Some(auth) => {
+                shared.auth.store(Some(Arc::new(auth)));
+                None
+            }
+            None => {
+                let (credentials, region) = (credentials.clone(), Region::new(region.to_owned()));
+                let task = Arc::clone(&shared);
+                Some(AbortOnDropHandle::new(tokio::spawn(async move {
+                    let provider = provider(&credentials, region).await;
+                    task.keep_fresh(&provider).await;
+                })))
+            }
+        };
+        Identity { shared, _refresh: refresh }
+    }
+
+    /// The latest credentials, if they were resolved.
+    pub fn auth(&self) -> Option<Arc<Auth>> {
+        self.shared.auth.load_full()
+    }
+
+    /// What they are, for logs: never a secret.
+    pub fn name(&self) -> &str {
+        &self.shared.name
+    }
+
+    /// Why there are none.
+    pub fn problem(&self) -> String {
+        format!("no AWS credentials from {}: {}", self.shared.name, self.shared.problem.load())
+    }
+
+    /// Asks for renewal now, since the upstream refused these.
+    pub fn renew(&self) {
+        self.shared.wake.notify_one();
+    }
+}
+
+/// The identities of a config, each distinct set once.
+#[derive(Debug, Default)]
+pub struct Identities {
+    known: HashMap<config::Credentials, Arc<Identity>>,
+}
+
+impl Identities {
+    /// The identity for these credentials, started at first use.
+    pub fn get(&mut self, credentials: &config::Credentials, region: &str) -> Arc<Identity> {
+        let started = || Arc::new(Identity::start(credentials, region));
+        Arc::clone(self.known.entry(credentials.clone()).or_insert_with(started))
+    }
+
+    /// All identities.
+    pub fn into_all(self) -> Vec<Arc<Identity>> {
+        self.known.into_values().collect()
+    }
+}
+
+/// Resolves credentials once, for a check of the config.
+pub async fn resolve_once(credentials: &config::Credentials, region: &str) -> Result<(), String> {
+    if fixed(credentials).is_some() {
+        return Ok(());
+    }
+    let provider = provider(credentials, Region::new(region.to_owned())).await;
+    provider.provide_credentials().await.map(|_| ()).map_err(|error| chain(&error))
+}
+
+impl Shared {
+    async fn keep_fresh(&self, provider: &SharedCredentialsProvider) {
+        let mut pause = MIN_PAUSE;
+        loop {
+            match provider.provide_credentials().await {
+                Ok(credentials) => {
+                    let next = renewal(credentials.expiry(), SystemTime::now());
+                    self.auth.store(Some(Arc::new(Auth::SigV4(credentials.into()))));
+                    tracing::info!(identity = %self.name, "credentials resolved");
+                    pause = MIN_PAUSE;
+                    match next {
+                        Some(after) => {
+                            let _ = tokio::time::timeout(after, self.wake.notified()).await;
+                        }
+                        None => self.wake.notified().await,
+                    }
+                    // Not more often than this, however short-lived or often refused they are.
+                    tokio::time::sleep(MIN_PAUSE).await;
+                }
+                Err(error) => {
+                    let problem = chain(&error);
+                    tracing::warn!(identity = %self.name, %problem, "credentials not resolved");
+                    self.problem.store(Arc::new(problem));
+                    tokio::time::sleep(jittered(pause)).await;
+                    pause = (pause * 2).min(MAX_PAUSE);
+                }
+            }
+        }
+    }
+}
+
+/// How long to wait before credentials with this expiry are renewed; `None`: they don't expire.
+/// Jitter keeps a fleet from asking STS all at once.
+fn renewal(expiry: Option<SystemTime>, now: SystemTime) -> Option<Duration> {
+    let left = expiry?.duration_since(now).unwrap_or_default();
+    let lead = LEAD.min(left / 3);
+    Some(left.saturating_sub(jittered(lead) + lead / 2))
+}
+
+/// Between half of `duration` and the whole.
+fn jittered(duration: Duration) -> Duration {
+    duration.mul_f64(0.5 + 0.5 * fastrand::f64())
+}
+
+fn fixed(credentials: &config::Credentials) -> Option<Auth> {
+    match credentials {
+        config::Credentials::Static { access_key_id, secret_access_key, session_token } => {
+            let token = session_token.as_ref().map(|token| token.expose_secret().to_owned());
+            let secret = secret_access_key.expose_secret();
+            let keys = Credentials::new(access_key_id, secret, token, None, "config");
+            Some(Auth::SigV4(keys.into()))
+        }
+        config::Credentials::Bearer(token) => Some(Auth::Bearer(bearer(token))),
+        _ => None,
+    }
+}
+
+fn bearer(token: &SecretString) -> HeaderValue {
+    // The config has checked that the token is made of visible characters.
+    let mut value = HeaderValue::from_str(&format!("Bearer {}", token.expose_secret()))
+        .unwrap_or_else(|_| HeaderValue::from_static("Bearer"));
+    value.set_sensitive(true);
+    value
+}
+
+async fn provider(credentials: &config::Credentials, region: Region) -> SharedCredentialsProvider {
+    match credentials {
+        config::Credentials::Profile(profile) => chain_provider(Some(profile), region).await,
+        config::Credentials::AssumeRole { role_arn, external_id, base_profile } => {
+            let base = chain_provider(base_profile.as_deref(), region.clone()).await;
+            let sdk = aws_config::defaults(BehaviorVersion::latest())
+                .region(region.clone())
+                .credentials_provider(base.clone())
+                .load()
+                .await;
+            let mut role = AssumeRoleProvider::builder(role_arn)
+                .session_name("sluice")
+                .region(region)
+                .configure(&sdk);
+            if let Some(id) = external_id {
+                role = role.external_id(id);
+            }
+            SharedCredentialsProvider::new(role.build_from_provider(base).await)
+        }
+        _ => chain_provider(None, region).await,
+    }
+}
+
+async fn chain_provider(profile: Option<&str>, region: Region) -> SharedCredentialsProvider {
+    let mut chain = DefaultCredentialsChain::builder().region(region);
+    if let Some(profile) = profile {
+        chain = chain.profile_name(profile);
+    }
+    SharedCredentialsProvider::new(chain.build().await)
+}
+
+fn describe(credentials: &config::Credentials) -> String {
+    match credentials {
+        config::Credentials::DefaultChain => "the default chain".to_owned(),
+        config::Credentials::Profile(profile) => format!("profile {profile}"),
+        config::Credentials::AssumeRole { role_arn, .. } => format!("role {role_arn}"),
+        config::Credentials::Static { access_key_id, .. } => format!("access key {access_key_id}"),
+        config::Credentials::Bearer(_) => "the bearer token".to_owned(),
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn renewal_is_early_and_never_late() {
+        let now = SystemTime::UNIX_EPOCH;
+        assert_eq!(renewal(None, now), None);
+        assert_eq!(renewal(Some(now), now), Some(Duration::ZERO));
+        for _ in 0..100 {
+            let hour = renewal(Some(now + Duration::from_secs(3600)), now).unwrap();
+            assert!(hour <= Duration::from_secs(3600 - 300), "{hour:?}");
+            assert!(hour >= Duration::from_secs(3600 - 450), "{hour:?}");
+            let short = renewal(Some(now + Duration::from_secs(60)), now).unwrap();
+            assert!(short <= Duration::from_secs(40), "{short:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn fixed_credentials_are_there_at_once_and_shared() {
+        let mut identities = Identities::default();
+        let bearer = config::Credentials::Bearer("secret-token".into());
+        let first = identities.get(&bearer, "us-east-1");
+        assert!(matches!(first.auth().as_deref(), Some(Auth::Bearer(_))));
+        assert!(Arc::ptr_eq(&first, &identities.get(&bearer, "eu-west-1")));
+        let shown = format!("{first:?} {}", first.name());
+        assert!(!shown.contains("secret-token"), "{shown}");
+    }
+}

@@ -1,0 +1,262 @@
+//! From an upstream's response to a decided outcome.
+//!
+//! A success keeps its body open and unread, but for the chunks that held the first frame of a
+//! stream. A failure is read to its end, within bounds, so that it can be relayed later exactly
+//! as it came. A 200 can be a failure: an exception in the first frame, or JSON where a stream
+//! was asked for.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+
+use super::classify::{Class, classify};
+use crate::bedrock::error::{self, ERROR_TYPE, Reported};
+use crate::bedrock::event_stream::{self, Frame, Kind};
+use crate::bedrock::{ErrorKind, WireError};
+
+/// Longest error body that is kept, in bytes.
+const MAX_ERROR_BODY: usize = 256 * 1024;
+
+/// Longest first frame that is waited for, in bytes. Bedrock's are a few hundred; a longer one
+/// is taken for a success and relayed.
+const MAX_FIRST_FRAME: usize = 1024 * 1024;
+
+/// A decided outcome of an attempt.
+#[derive(Debug)]
+pub enum Reply {
+    /// To be relayed.
+    Success(Box<Success>),
+    /// To be followed by another attempt, or relayed.
+    Failure(Failure),
+}
+
+/// A success whose body is still to come.
+#[derive(Debug)]
+pub struct Success {
+    /// Status, normally 200.
+    pub status: StatusCode,
+    /// The response's headers as they came.
+    pub headers: HeaderMap,
+    /// Bytes of the body that were read to see the first frame, in order.
+    pub held: Vec<Bytes>,
+    /// The rest of the body.
+    pub body: Incoming,
+}
+
+/// A failed attempt.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// What it means.
+    pub class: Class,
+    /// What the error said of itself.
+    pub reported: Reported,
+    /// Status of the answer.
+    pub status: StatusCode,
+    /// Headers of the answer.
+    pub headers: HeaderMap,
+    /// Body of the answer.
+    pub body: Bytes,
+    /// Whether the upstream gave this answer; else the gateway says it for want of one.
+    pub from_upstream: bool,
+}
+
+impl Failure {
+    fn local(class: Class, kind: ErrorKind, message: String) -> Failure {
+        let reported = Reported { name: Some(kind.name().to_owned()), message: message.clone() };
+        let (head, body) = WireError::new(kind, message).into_response().into_parts();
+        Failure {
+            class,
+            reported,
+            status: head.status,
+            headers: head.headers,
+            body,
+            from_upstream: false,
+        }
+    }
+
+    /// A request that could not be made for want of credentials.
+    pub fn no_credentials(message: &str) -> Failure {
+        Failure::local(Class::Transient, ErrorKind::ServiceUnavailable, message.to_owned())
+    }
+
+    fn answer(head: http::response::Parts, body: Bytes, reported: Reported) -> Failure {
+        Failure {
+            class: classify(head.status, &reported),
+            reported,
+            status: head.status,
+            headers: head.headers,
+            body,
+            from_upstream: true,
+        }
+    }
+}
+
+/// Reads as much of a response as decides its outcome.
+pub(super) async fn read(response: Response<Incoming>, streams: bool) -> Reply {
+    let (head, body) = response.into_parts();
+    if !head.status.is_success() {
+        let body = match collect(body).await {
+            Ok(body) => body,
+            Err(failure) => return Reply::Failure(failure),
+        };
+        let reported = error::read(&head.headers, &body);
+        return Reply::Failure(Failure::answer(head, body, reported));
+    }
+    if !streams {
+        return success(head, Vec::new(), body);
+    }
+    if is_event_stream(&head.headers) {
+        return first_frame(head, body).await;
+    }
+    match collect(body).await {
+        Ok(body) => Reply::Failure(not_a_stream(head, body)),
+        Err(failure) => Reply::Failure(failure),
+    }
+}
+
+/// The failure of a request that got no response at all.
+pub(super) fn not_sent(error: &hyper_util::client::legacy::Error) -> Failure {
+    let what = if error.is_connect() {
+        "could not connect to the upstream"
+    } else {
+        "the upstream closed the connection before it answered"
+    };
+    let mut message = what.to_owned();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        message = format!("{message}: {cause}");
+        source = cause.source();
+    }
+    Failure::local(Class::Transient, ErrorKind::ServiceUnavailable, message)
+}
+
+/// The failure of a request whose answer did not begin in time.
+pub(super) fn too_slow(limit: Duration) -> Failure {
+    let limit = humantime::format_duration(limit);
+    let message = format!("the upstream did not begin its answer within {limit}");
+    Failure::local(Class::Slow, ErrorKind::ModelTimeout, message)
+}
+
+async fn first_frame(head: http::response::Parts, mut body: Incoming) -> Reply {
+    let mut held: Vec<Bytes> = Vec::new();
+    let mut joined = BytesMut::new();
+    loop {
+        let chunk = match body.frame().await {
+            Some(Ok(frame)) => match frame.into_data() {
+                Ok(chunk) => chunk,
+                Err(_) => continue,
+            },
+            Some(Err(_)) | None => {
+                return Reply::Failure(broken(
+                    "the upstream's stream ended before its first frame",
+                ));
+            }
+        };
+        // The usual case is one chunk with the whole frame, which is looked at where it lies.
+        let view: &[u8] = if held.is_empty() {
+            &chunk
+        } else {
+            if joined.is_empty() {
+                held.iter().for_each(|chunk| joined.extend_from_slice(chunk));
+            }
+            joined.extend_from_slice(&chunk);
+            &joined
+        };
+        let frame = match Frame::read(view) {
+            Ok(None) if view.len() < MAX_FIRST_FRAME => {
+                held.push(chunk);
+                continue;
+            }
+            Ok(None) => None,
+            Ok(Some(frame)) => Some(frame),
+            Err(event_stream::NotAFrame) => {
+                return Reply::Failure(broken("the upstream's stream does not begin with a frame"));
+            }
+        };
+        let reported = frame.and_then(|frame| exception(&frame));
+        held.push(chunk);
+        return match reported {
+            None => success(head, held, body),
+            Some(reported) => Reply::Failure(exception_first(head, held, body, reported).await),
+        };
+    }
+}
+
+/// What an exception frame says, if it is one.
+fn exception(frame: &Frame<'_>) -> Option<Reported> {
+    match frame.kind() {
+        Kind::Exception(name) => {
+            let mut reported = error::read(&HeaderMap::new(), frame.payload);
+            reported.name = Some(name.to_owned());
+            Some(reported)
+        }
+        Kind::Error(code) => Some(Reported {
+            name: Some(code.to_owned()),
+            message: frame.header(":error-message").unwrap_or_default().to_owned(),
+        }),
+        Kind::Event(_) | Kind::Other => None,
+    }
+}
+
+/// A stream whose first frame is an exception is classified as the error it names and kept as
+/// the 200 it came as, to its end.
+async fn exception_first(
+    head: http::response::Parts,
+    held: Vec<Bytes>,
+    body: Incoming,
+    reported: Reported,
+) -> Failure {
+    let mut bytes = BytesMut::new();
+    held.iter().for_each(|chunk| bytes.extend_from_slice(chunk));
+    if let Ok(rest) = collect(body).await {
+        bytes.extend_from_slice(&rest);
+    }
+    // The name decides; an unknown one is a failure of the service.
+    let status = reported.kind().map_or(StatusCode::INTERNAL_SERVER_ERROR, ErrorKind::status);
+    Failure {
+        class: classify(status, &reported),
+        ..Failure::answer(head, bytes.freeze(), reported)
+    }
+}
+
+/// A stream operation that was answered 200 with something that is no stream: the error it
+/// reports, under that error's own status, so that no SDK takes it for a success.
+fn not_a_stream(mut head: http::response::Parts, body: Bytes) -> Failure {
+    let reported = error::read(&head.headers, &body);
+    let Some(name) = reported.name.clone() else {
+        return broken("the upstream answered a stream operation with something that is no stream");
+    };
+    head.status = reported.kind().map_or(StatusCode::BAD_GATEWAY, ErrorKind::status);
+    if let Ok(name) = HeaderValue::from_str(&name) {
+        head.headers.insert(HeaderName::from_static(ERROR_TYPE), name);
+    }
+    Failure::answer(head, body, reported)
+}
+
+fn success(head: http::response::Parts, held: Vec<Bytes>, body: Incoming) -> Reply {
+    Reply::Success(Box::new(Success { status: head.status, headers: head.headers, held, body }))
+}
+
+fn broken(message: &str) -> Failure {
+    Failure::local(Class::Transient, ErrorKind::ServiceUnavailable, message.to_owned())
+}
+
+fn is_event_stream(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    content_type.is_some_and(|value| {
+        value
+            .get(..event_stream::CONTENT_TYPE.len())
+            .is_some_and(|start| start.eq_ignore_ascii_case(event_stream::CONTENT_TYPE))
+    })
+}
+
+async fn collect(body: Incoming) -> Result<Bytes, Failure> {
+    match http_body_util::Limited::new(body, MAX_ERROR_BODY).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(_) => Err(broken("the upstream's error answer broke off or is too long")),
+    }
+}
