@@ -13,3 +13,5 @@ pub mod bedrock;
 pub mod telemetry;
 
 pub mod config;
+
+pub mod simulator;

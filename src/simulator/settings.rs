@@ -1,0 +1,111 @@
+//! What a simulator can be told at its start, with defaults that run as they are.
+//!
+//! The default keys are fake and documented: they open nothing but a simulator.
+
+use std::collections::HashMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+
+/// The access key id that a simulator accepts by default.
+pub const DEFAULT_ACCESS_KEY_ID: &str = "AKIDSIMULATOR";
+/// The secret of [`DEFAULT_ACCESS_KEY_ID`]; fake, and public on purpose.
+pub const DEFAULT_SECRET_ACCESS_KEY: &str = "simulator-secret-key";
+/// The bearer key (`AWS_BEARER_TOKEN_BEDROCK`) that a simulator accepts by default; fake too.
+pub const DEFAULT_BEARER_TOKEN: &str = "simulator-bearer-key";
+
+/// Everything a simulator is started with.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where to listen; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Accepted SigV4 keys: access key id to secret access key.
+    pub keys: HashMap<String, SecretString>,
+    /// Accepted bearer key; `None` refuses the bearer form.
+    pub bearer_token: Option<SecretString>,
+    /// Whether signatures are verified. When not, whatever credentials came are only logged.
+    pub verify_signatures: bool,
+    /// Seed of the padding and of the latency's jitter: the same seed, the same bytes.
+    pub seed: u64,
+    /// Latency of models that have none of their own.
+    pub latency: Latency,
+    /// Quotas, caps and latency per model id as called (`us.` profiles apart from the plain id).
+    pub models: HashMap<String, ModelSettings>,
+    /// How many requests the log keeps; the oldest go first.
+    pub log_capacity: usize,
+    /// How many bytes of each request body the log keeps.
+    pub log_body_bytes: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            keys: HashMap::from([(
+                DEFAULT_ACCESS_KEY_ID.to_owned(),
+                SecretString::from(DEFAULT_SECRET_ACCESS_KEY),
+            )]),
+            bearer_token: Some(SecretString::from(DEFAULT_BEARER_TOKEN)),
+            verify_signatures: true,
+            seed: 1,
+            latency: Latency::default(),
+            models: HashMap::new(),
+            log_capacity: 10_000,
+            log_body_bytes: 4 * 1024,
+        }
+    }
+}
+
+/// How slow a model is. All zero by default, so that tests are fast.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Latency {
+    /// Milliseconds before the head of the response.
+    pub head_ms: u64,
+    /// Milliseconds per output token: before each delta of a stream, summed up for a whole answer.
+    pub token_ms: u64,
+    /// Share (0.0 to 1.0) by which each of the two varies, up and down, by the seed.
+    pub jitter: f64,
+}
+
+impl Latency {
+    /// The time before the head, varied by `dice`.
+    pub fn before_head(&self, dice: &mut fastrand::Rng) -> Duration {
+        self.vary(self.head_ms, dice)
+    }
+
+    /// The time that `tokens` output tokens take, varied by `dice`.
+    pub fn for_tokens(&self, tokens: u64, dice: &mut fastrand::Rng) -> Duration {
+        self.vary(self.token_ms.saturating_mul(tokens), dice)
+    }
+
+    fn vary(&self, ms: u64, dice: &mut fastrand::Rng) -> Duration {
+        // An hour is longer than any client waits, and keeps arithmetic on deadlines safe.
+        let whole = Duration::from_millis(ms.min(3_600_000));
+        if ms == 0 || self.jitter.is_nan() || self.jitter <= 0.0 {
+            return whole;
+        }
+        let share = self.jitter.min(1.0);
+        whole.mul_f64(1.0 + share * (dice.f64() * 2.0 - 1.0))
+    }
+}
+
+/// One model's quotas, cap and latency. A field left out means no limit, or the catalogue's value.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ModelSettings {
+    /// Requests per minute.
+    pub rpm: Option<u64>,
+    /// Tokens per minute, input and output together.
+    pub tpm: Option<u64>,
+    /// Tokens per day, counted by the same rule.
+    pub tpd: Option<u64>,
+    /// What an output token costs of the quota; 1 when left out.
+    pub burndown: Option<u32>,
+    /// The most output tokens a request may ask for; the catalogue's when left out.
+    pub max_output_tokens: Option<u64>,
+    /// The model's own latency instead of the simulator's.
+    pub latency: Option<Latency>,
+}
