@@ -69,18 +69,18 @@ impl ModelId {
     /// foundation-model ARN, for `us.anthropic...` and for that profile's ARN. `None` for what
     /// does not tell its model: application profiles, provisioned, custom and imported models.
     pub fn base(&self) -> Option<&str> {
-        let id = if let Some(arn) = self.0.strip_prefix("arn:") {
-            // arn:partition:bedrock:region:account:type/id
-            let resource = arn.splitn(5, ':').nth(4)?;
-            let (kind, id) = resource.split_once('/')?;
-            match kind {
-                "foundation-model" | "inference-profile" => id,
-                _ => return None,
-            }
-        } else {
-            &self.0
-        };
+        let id = if self.0.starts_with("arn:") { self.arn_resource()? } else { &self.0 };
         Some(without_geography(id))
+    }
+
+    /// The id within the ARN of a foundation model or a system inference profile.
+    pub fn arn_resource(&self) -> Option<&str> {
+        // arn:partition:bedrock:region:account:type/id
+        let resource = self.0.strip_prefix("arn:")?.splitn(5, ':').nth(4)?;
+        match resource.split_once('/')? {
+            ("foundation-model" | "inference-profile", id) => Some(id),
+            _ => None,
+        }
     }
 
     /// The family that decides how request and response bodies look.

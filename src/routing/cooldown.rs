@@ -221,7 +221,8 @@ impl Cooldown {
     /// The pause that the present counts ask for.
     fn pause(&self) -> Duration {
         if self.throttles == 0 {
-            let doubled = self.policy.backoff_base * 2u32.saturating_pow(self.backoffs.saturating_sub(1));
+            let doubled =
+                self.policy.backoff_base * 2u32.saturating_pow(self.backoffs.saturating_sub(1));
             doubled.min(self.policy.backoff_max)
         } else {
             self.policy.base * self.throttles.min(self.policy.max_multiplier)

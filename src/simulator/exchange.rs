@@ -85,7 +85,11 @@ impl Failure {
     }
 
     fn into_reply(self) -> Reply {
-        let body = serde_json::json!({ "message": self.message });
+        let mut body = serde_json::json!({ "message": self.message });
+        if let (true, Some(fields)) = (self.name == "ModelErrorException", body.as_object_mut()) {
+            fields.insert("originalStatusCode".to_owned(), Value::from(500));
+            fields.insert("resourceName".to_owned(), Value::from("model"));
+        }
         let mut reply = Reply::json(&body, 0);
         reply.status = self.status;
         if let Ok(name) = HeaderValue::try_from(format!("{}{ERROR_SUFFIX}", self.name)) {

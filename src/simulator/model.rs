@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use http::StatusCode;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use serde_json::Value;
 
@@ -100,17 +101,15 @@ pub(super) async fn infer(
     let past = u64::try_from(request.started.elapsed().as_millis()).unwrap_or(u64::MAX);
 
     let usage = answer.usage;
-    let mut reply = if operation.is_stream() {
-        let content_type = HeaderValue::from_static(event_stream::CONTENT_TYPE);
-        Reply {
-            status: http::StatusCode::OK,
-            headers: vec![(CONTENT_TYPE, content_type)],
+    let mut reply = match schema.stream().filter(|_| operation.is_stream()) {
+        Some(schema) => Reply {
+            status: StatusCode::OK,
+            headers: vec![(CONTENT_TYPE, HeaderValue::from_static(event_stream::CONTENT_TYPE))],
             script: stream::frames(schema, answer, latency, dice, past),
             length: None,
             reservation: None,
-        }
-    } else {
-        Reply::json(&schema.whole(&answer, past), usage.output)
+        },
+        None => Reply::json(&schema.whole(&answer, past), usage.output),
     };
     reply.reservation = Some(reservation);
     if !operation.is_converse() {
@@ -141,7 +140,7 @@ fn cap(id: &ModelId, settings: &ModelSettings) -> u64 {
 
 fn check_operation(operation: Operation, family: &dyn Schema) -> Result<(), Failure> {
     let refusal = match (operation.is_converse(), operation.is_stream()) {
-        _ if family.streams() => return Ok(()),
+        _ if family.stream().is_some() => return Ok(()),
         (true, _) => {
             "This action doesn't support the model that you provided. Try again with a supported \
              text or chat model."

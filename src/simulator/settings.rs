@@ -53,7 +53,7 @@ impl Default for Settings {
             latency: Latency::default(),
             models: HashMap::new(),
             log_capacity: 10_000,
-            log_body_bytes: 16 * 1024,
+            log_body_bytes: 4 * 1024,
         }
     }
 }

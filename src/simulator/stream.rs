@@ -19,7 +19,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, StreamBody};
 use serde_json::{Value, json};
 
-use super::answer::{Answer, Event, Schema, add_metrics};
+use super::answer::{Answer, Event, Streaming, add_metrics};
 use super::fault::Fault;
 use super::log::{Ending, Record};
 use super::quota::Reservation;
@@ -56,7 +56,7 @@ pub(super) fn whole(bytes: impl Into<Bytes>, tokens: u64) -> Script {
 
 /// An answer as an event stream. `head_ms` is what passed until the head.
 pub(super) fn frames(
-    schema: &'static dyn Schema,
+    schema: &'static dyn Streaming,
     answer: Answer,
     latency: Latency,
     mut dice: fastrand::Rng,

@@ -117,8 +117,11 @@ impl AccessLog {
 }
 
 fn write_text(text: &mut Vec<u8>, line: &Line<'_>) {
-    let attempts: Vec<String> =
-        line.attempts.iter().map(|attempt| format!("{}:{}", attempt.target, attempt.outcome)).collect();
+    let attempts: Vec<String> = line
+        .attempts
+        .iter()
+        .map(|attempt| format!("{}:{}", attempt.target, attempt.outcome))
+        .collect();
     // Writing to memory can't fail.
     let _ = write!(
         text,
@@ -163,7 +166,12 @@ fn usage<S: serde::Serializer>(usage: &Option<Usage>, serializer: S) -> Result<S
         cache_write: u64,
     }
     usage
-        .map(|Usage { input, output, cache_read, cache_write }| Tokens { input, output, cache_read, cache_write })
+        .map(|Usage { input, output, cache_read, cache_write }| Tokens {
+            input,
+            output,
+            cache_read,
+            cache_write,
+        })
         .serialize(serializer)
 }
 
@@ -197,7 +205,8 @@ mod tests {
         };
         let (sender, receiver) = sync_channel(1);
         let dropped = IntCounter::new("dropped", "dropped").unwrap();
-        let log = AccessLog { lines: Some(sender), format: LogFormat::Json, dropped: dropped.clone() };
+        let log =
+            AccessLog { lines: Some(sender), format: LogFormat::Json, dropped: dropped.clone() };
         log.write(&line);
         log.write(&line);
         assert_eq!(dropped.get(), 1, "the second does not fit");

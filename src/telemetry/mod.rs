@@ -8,4 +8,4 @@ pub mod access_log;
 mod metrics;
 pub mod process_log;
 
-pub use metrics::Metrics;
+pub use metrics::{Metrics, OTHER};

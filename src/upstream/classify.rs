@@ -2,8 +2,8 @@
 
 use http::StatusCode;
 
-use crate::bedrock::error::Reported;
 use crate::bedrock::ErrorKind;
+use crate::bedrock::error::Reported;
 
 /// The classes of failed attempts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -16,6 +16,8 @@ pub enum Class {
     Transient,
     /// The target took too long: the next one, no other try here.
     Slow,
+    /// The gateway could not make the request: no credentials, for one.
+    Unusable,
     /// The answer to this request, and no matter of the target's state.
     Terminal,
 }
@@ -28,8 +30,19 @@ impl Class {
             Class::Exhausted => "exhausted",
             Class::Transient => "transient",
             Class::Slow => "slow",
+            Class::Unusable => "unusable",
             Class::Terminal => "terminal",
         }
+    }
+
+    /// Whether the failure is the client's own.
+    pub fn is_clients(self) -> bool {
+        self == Class::Terminal
+    }
+
+    /// Whether a quota was used up.
+    pub fn is_quota(self) -> bool {
+        matches!(self, Class::Throttled | Class::Exhausted)
     }
 }
 
@@ -59,10 +72,20 @@ pub fn is_misconfiguration(status: StatusCode, reported: &Reported) -> bool {
     match status.as_u16() {
         403 | 404 => true,
         400 => {
-            message.contains("model identifier is invalid") || message.contains("on-demand throughput")
+            message.contains("model identifier is invalid")
+                || message.contains("on-demand throughput")
         }
         _ => false,
     }
+}
+
+/// Whether a terminal answer tells of a limit of the model rather than of a wrong request: a
+/// fallback's, which the requested model may not have.
+pub fn is_limit_of_model(status: StatusCode, reported: &Reported) -> bool {
+    const SIGNS: [&str; 7] =
+        ["too long", "too large", "maximum", "exceed", "context", "not support", "unsupported"];
+    let message = reported.message.to_ascii_lowercase();
+    status == StatusCode::BAD_REQUEST && SIGNS.iter().any(|sign| message.contains(sign))
 }
 
 fn quota(message: &str) -> Class {

@@ -69,9 +69,9 @@ impl Service<Uri> for Connector {
         let limit = self.limit;
         let connect = self.https.call(uri);
         Box::pin(async move {
-            let stream = timeout(limit, connect)
-                .await
-                .map_err(|_| format!("no connection within {}", humantime::format_duration(limit)))??;
+            let stream = timeout(limit, connect).await.map_err(|_| {
+                format!("no connection within {}", humantime::format_duration(limit))
+            })??;
             drop(connecting);
             Ok(Counted { stream, _open: Held::take(&open) })
         })

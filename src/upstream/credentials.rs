@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use arc_swap::{ArcSwap, ArcSwapOption};
+use arc_swap::ArcSwapOption;
 use aws_config::default_provider::credentials::DefaultCredentialsChain;
 use aws_config::sts::AssumeRoleProvider;
 use aws_config::{BehaviorVersion, Region};
@@ -48,7 +48,8 @@ pub struct Identity {
 struct Shared {
     name: String,
     auth: ArcSwapOption<Auth>,
-    problem: ArcSwap<String>,
+    /// Why the last try failed; `None` before the first and after a success.
+    problem: ArcSwapOption<String>,
     wake: Notify,
 }
 
@@ -58,7 +59,7 @@ impl Identity {
         let shared = Arc::new(Shared {
             name: describe(credentials),
             auth: ArcSwapOption::empty(),
-            problem: ArcSwap::from_pointee("not resolved yet".to_owned()),
+            problem: ArcSwapOption::empty(),
             wake: Notify::new(),
         });
         let refresh = match fixed(credentials) {
@@ -90,7 +91,19 @@ impl Identity {
 
     /// Why there are none.
     pub fn problem(&self) -> String {
-        format!("no AWS credentials from {}: {}", self.shared.name, self.shared.problem.load())
+        let problem = self.shared.problem.load();
+        let problem = problem.as_ref().map_or("not resolved yet", |problem| problem.as_str());
+        format!("no AWS credentials from {}: {problem}", self.shared.name)
+    }
+
+    /// Whether a first try to resolve them has ended, well or not.
+    pub fn is_settled(&self) -> bool {
+        self.shared.auth.load().is_some() || self.shared.problem.load().is_some()
+    }
+
+    /// Whether the last try to resolve them ended well.
+    pub fn is_fresh(&self) -> bool {
+        self.shared.auth.load().is_some() && self.shared.problem.load().is_none()
     }
 
     /// Asks for renewal now, since the upstream refused these.
@@ -135,6 +148,7 @@ impl Shared {
                 Ok(credentials) => {
                     let next = renewal(credentials.expiry(), SystemTime::now());
                     self.auth.store(Some(Arc::new(Auth::SigV4(credentials.into()))));
+                    self.problem.store(None);
                     tracing::info!(identity = %self.name, "credentials resolved");
                     pause = MIN_PAUSE;
                     match next {
@@ -149,7 +163,7 @@ impl Shared {
                 Err(error) => {
                     let problem = chain(&error);
                     tracing::warn!(identity = %self.name, %problem, "credentials not resolved");
-                    self.problem.store(Arc::new(problem));
+                    self.problem.store(Some(Arc::new(problem)));
                     tokio::time::sleep(jittered(pause)).await;
                     pause = (pause * 2).min(MAX_PAUSE);
                 }

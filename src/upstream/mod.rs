@@ -49,7 +49,12 @@ impl Upstream {
     /// Sends a signed request. `streams` says that a success must be an event stream. Nothing is
     /// waited for beyond `first_byte`, counted from now, which covers connecting, the head and
     /// the first frame. Dropping the future cancels the request.
-    pub async fn send(&self, request: Request<Full<Bytes>>, streams: bool, first_byte: Duration) -> Reply {
+    pub async fn send(
+        &self,
+        request: Request<Full<Bytes>>,
+        streams: bool,
+        first_byte: Duration,
+    ) -> Reply {
         let deadline = Instant::now() + first_byte;
         let outcome = timeout_at(deadline, async {
             match self.client.request(request).await {

@@ -68,12 +68,25 @@ impl Failure {
     fn local(class: Class, kind: ErrorKind, message: String) -> Failure {
         let reported = Reported { name: Some(kind.name().to_owned()), message: message.clone() };
         let (head, body) = WireError::new(kind, message).into_response().into_parts();
-        Failure { class, reported, status: head.status, headers: head.headers, body, from_upstream: false }
+        Failure {
+            class,
+            reported,
+            status: head.status,
+            headers: head.headers,
+            body,
+            from_upstream: false,
+        }
     }
 
-    /// A request that could not be made for want of credentials.
-    pub fn no_credentials(message: &str) -> Failure {
-        Failure::local(Class::Transient, ErrorKind::ServiceUnavailable, message.to_owned())
+    /// A request that the gateway could not make, for want of credentials above all.
+    pub fn unusable(message: &str) -> Failure {
+        Failure::local(Class::Unusable, ErrorKind::ServiceUnavailable, message.to_owned())
+    }
+
+    /// Whether the upstream refused the gateway's own credentials, which newer ones may mend.
+    pub fn is_about_credentials(&self) -> bool {
+        let kinds = [ErrorKind::ExpiredToken, ErrorKind::UnrecognizedClient];
+        self.reported.kind().is_some_and(|kind| kinds.contains(&kind))
     }
 
     fn answer(head: http::response::Parts, body: Bytes, reported: Reported) -> Failure {
@@ -113,7 +126,11 @@ pub(super) async fn read(response: Response<Incoming>, streams: bool) -> Reply {
 
 /// The failure of a request that got no response at all.
 pub(super) fn not_sent(error: &hyper_util::client::legacy::Error) -> Failure {
-    let what = if error.is_connect() { "could not connect to the upstream" } else { "the upstream closed the connection before it answered" };
+    let what = if error.is_connect() {
+        "could not connect to the upstream"
+    } else {
+        "the upstream closed the connection before it answered"
+    };
     let mut message = what.to_owned();
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {
@@ -140,7 +157,9 @@ async fn first_frame(head: http::response::Parts, mut body: Incoming) -> Reply {
                 Err(_) => continue,
             },
             Some(Err(_)) | None => {
-                return Reply::Failure(broken("the upstream's stream ended before its first frame"));
+                return Reply::Failure(broken(
+                    "the upstream's stream ended before its first frame",
+                ));
             }
         };
         // The usual case is one chunk with the whole frame, which is looked at where it lies.
@@ -204,7 +223,10 @@ async fn exception_first(
     }
     // The name decides; an unknown one is a failure of the service.
     let status = reported.kind().map_or(StatusCode::INTERNAL_SERVER_ERROR, ErrorKind::status);
-    Failure { class: classify(status, &reported), ..Failure::answer(head, bytes.freeze(), reported) }
+    Failure {
+        class: classify(status, &reported),
+        ..Failure::answer(head, bytes.freeze(), reported)
+    }
 }
 
 /// A stream operation that was answered 200 with something that is no stream: the error it
@@ -232,7 +254,9 @@ fn broken(message: &str) -> Failure {
 fn is_event_stream(headers: &HeaderMap) -> bool {
     let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     content_type.is_some_and(|value| {
-        value.get(..event_stream::CONTENT_TYPE.len()).is_some_and(|start| start.eq_ignore_ascii_case(event_stream::CONTENT_TYPE))
+        value
+            .get(..event_stream::CONTENT_TYPE.len())
+            .is_some_and(|start| start.eq_ignore_ascii_case(event_stream::CONTENT_TYPE))
     })
 }
 

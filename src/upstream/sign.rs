@@ -108,7 +108,8 @@ mod tests {
         }
         let (mut head, ()) = request.body(()).unwrap().into_parts();
         let token = vector["session_token"].as_str().map(str::to_owned);
-        let keys = Credentials::new(text("access_key_id"), text("secret_access_key"), token, None, "t");
+        let keys =
+            Credentials::new(text("access_key_id"), text("secret_access_key"), token, None, "t");
         let hash = payload_hash(text("body").as_bytes());
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(NOW);
         authorize(&mut head, &hash, &Auth::SigV4(keys.into()), text("region"), now).unwrap();

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Answer, Event, Invalid, Prompt, Schema, number_at};
+use super::{Answer, Event, Invalid, Prompt, Schema, Streaming, number_at};
 
 pub(super) struct Anthropic;
 
@@ -50,6 +50,12 @@ impl Schema for Anthropic {
         })
     }
 
+    fn stream(&self) -> Option<&dyn Streaming> {
+        Some(self)
+    }
+}
+
+impl Streaming for Anthropic {
     fn opening(&self, answer: &Answer) -> Vec<Event> {
         vec![
             Event::chunk(json!({

@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Answer, Event, Invalid, Prompt, Schema, number_at};
+use super::{Answer, Event, Invalid, Prompt, Schema, Streaming, number_at};
 
 pub(super) struct Chat;
 
@@ -47,10 +47,12 @@ impl Schema for Chat {
         })
     }
 
-    fn opening(&self, _answer: &Answer) -> Vec<Event> {
-        Vec::new()
+    fn stream(&self) -> Option<&dyn Streaming> {
+        Some(self)
     }
+}
 
+impl Streaming for Chat {
     fn delta(&self, answer: &Answer, text: &str, _token: u64) -> Event {
         Event::chunk(chunk(answer, json!({"role": "assistant", "content": text}), None))
     }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Answer, Event, Invalid, Prompt, Schema, number_at};
+use super::{Answer, Event, Invalid, Prompt, Schema, Streaming, number_at};
 
 pub(super) struct Converse;
 
@@ -50,6 +50,12 @@ impl Schema for Converse {
         })
     }
 
+    fn stream(&self) -> Option<&dyn Streaming> {
+        Some(self)
+    }
+}
+
+impl Streaming for Converse {
     fn opening(&self, _answer: &Answer) -> Vec<Event> {
         // A block of text has no contentBlockStart: Bedrock sends that for tool use only.
         vec![Event { name: "messageStart", json: json!({"role": "assistant"}) }]

@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Answer, Event, Invalid, Prompt, Schema, number_at, required_text};
+use super::{Answer, Invalid, Prompt, Schema, number_at, required_text};
 
 pub(super) struct TitanEmbed;
 
@@ -24,10 +24,6 @@ impl Schema for TitanEmbed {
         Ok(prompt)
     }
 
-    fn above_cap(&self, _asked: u64, _cap: u64, _model: &str) -> Invalid {
-        no_streams()
-    }
-
     fn whole(&self, answer: &Answer, _latency_ms: u64) -> Value {
         let old = answer.model.contains("embed-text-v1") || answer.model.contains("embed-g1-text");
         let usual = if old { 1536 } else { 1024 };
@@ -39,22 +35,6 @@ impl Schema for TitanEmbed {
             "embeddingsByType": {"float": vector},
             "inputTextTokenCount": answer.usage.input,
         })
-    }
-
-    fn opening(&self, _answer: &Answer) -> Vec<Event> {
-        Vec::new()
-    }
-
-    fn delta(&self, _answer: &Answer, _text: &str, _token: u64) -> Event {
-        Event::chunk(json!({}))
-    }
-
-    fn closing(&self, _answer: &Answer, _latency_ms: u64) -> Vec<Event> {
-        Vec::new()
-    }
-
-    fn streams(&self) -> bool {
-        false
     }
 }
 
@@ -77,10 +57,6 @@ impl Schema for CohereEmbed {
         Ok(prompt)
     }
 
-    fn above_cap(&self, _asked: u64, _cap: u64, _model: &str) -> Invalid {
-        no_streams()
-    }
-
     fn whole(&self, answer: &Answer, _latency_ms: u64) -> Value {
         let texts = answer.request.get("texts").and_then(Value::as_array);
         let texts: Vec<&str> = texts.into_iter().flatten().filter_map(Value::as_str).collect();
@@ -92,26 +68,6 @@ impl Schema for CohereEmbed {
             "response_type": "embeddings_floats",
         })
     }
-
-    fn opening(&self, _answer: &Answer) -> Vec<Event> {
-        Vec::new()
-    }
-
-    fn delta(&self, _answer: &Answer, _text: &str, _token: u64) -> Event {
-        Event::chunk(json!({}))
-    }
-
-    fn closing(&self, _answer: &Answer, _latency_ms: u64) -> Vec<Event> {
-        Vec::new()
-    }
-
-    fn streams(&self) -> bool {
-        false
-    }
-}
-
-fn no_streams() -> Invalid {
-    Invalid::new("The model is unsupported for streaming.")
 }
 
 /// A unit vector of `size` numbers, made from the text.

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Answer, Event, Invalid, Prompt, Schema, number_at, required_text};
+use super::{Answer, Event, Invalid, Prompt, Schema, Streaming, number_at, required_text};
 
 pub(super) struct Llama;
 
@@ -34,10 +34,12 @@ impl Schema for Llama {
         })
     }
 
-    fn opening(&self, _answer: &Answer) -> Vec<Event> {
-        Vec::new()
+    fn stream(&self) -> Option<&dyn Streaming> {
+        Some(self)
     }
+}
 
+impl Streaming for Llama {
     fn delta(&self, answer: &Answer, text: &str, token: u64) -> Event {
         // Only the first chunk counts the prompt.
         let input = (token == 1).then_some(answer.usage.input);

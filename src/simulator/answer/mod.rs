@@ -21,6 +21,10 @@ use crate::bedrock::{Family, Usage};
 
 /// Most output tokens of an answer when the text does not ask for a number.
 const USUAL_TOKENS: u64 = 1024;
+/// Most output tokens of any answer, whatever caps were set.
+const MAX_TOKENS: u64 = 200_000;
+/// Largest number that the text may ask for; keeps sums of tokens and times safe.
+const MAX_DIRECTIVE: u64 = 1_000_000_000;
 /// Most characters of the user's text that an answer echoes.
 const ECHO: usize = 4096;
 
@@ -59,7 +63,8 @@ impl Prompt {
     pub(super) fn directive(&self, name: &str) -> Option<u64> {
         let (_, after) = self.last_text.split_once(&format!("sim:{name}="))?;
         let end = after.find(|c: char| !c.is_ascii_digit()).unwrap_or(after.len());
-        after.get(..end)?.parse().ok()
+        let number: u64 = after.get(..end)?.parse().ok()?;
+        Some(number.min(MAX_DIRECTIVE))
     }
 
     fn read_text(&mut self, text: &str) {
@@ -131,7 +136,7 @@ impl Answer {
         let natural = (text.chars().count() as u64).div_ceil(4).min(USUAL_TOKENS);
         let wanted = asked.unwrap_or(natural).max(1);
         // An embedding has a maximum of none.
-        let cap = cap.min(prompt.max_output.unwrap_or(cap));
+        let cap = cap.min(prompt.max_output.unwrap_or(cap)).min(MAX_TOKENS);
         let output = wanted.min(cap);
         if asked.is_some() {
             // Four characters for each token that the echo does not fill.
@@ -189,19 +194,27 @@ pub(super) trait Schema: Sync {
     /// Reads a request.
     fn read(&self, body: &Value) -> Result<Prompt, Invalid>;
     /// The refusal of a maximum above the model's cap.
-    fn above_cap(&self, asked: u64, cap: u64, model: &str) -> Invalid;
+    fn above_cap(&self, asked: u64, cap: u64, _model: &str) -> Invalid {
+        Invalid(format!("the maximum of output tokens is {cap}, not {asked}"))
+    }
     /// A whole answer.
     fn whole(&self, answer: &Answer, latency_ms: u64) -> Value;
+    /// The form of streams; `None` where there are none, as for embeddings.
+    fn stream(&self) -> Option<&dyn Streaming> {
+        None
+    }
+}
+
+/// The form of an answer's events.
+pub(super) trait Streaming: Sync {
     /// The events before the first piece of text.
-    fn opening(&self, answer: &Answer) -> Vec<Event>;
+    fn opening(&self, _answer: &Answer) -> Vec<Event> {
+        Vec::new()
+    }
     /// A piece of text, the `token`th output token (from 1).
     fn delta(&self, answer: &Answer, text: &str, token: u64) -> Event;
     /// The events after the last piece. The Invoke operations' metrics are added to the last.
     fn closing(&self, answer: &Answer, latency_ms: u64) -> Vec<Event>;
-    /// Whether there are streams in this schema.
-    fn streams(&self) -> bool {
-        true
-    }
 }
 
 /// The schema of Converse and ConverseStream.
@@ -263,6 +276,7 @@ fn required_text<'a>(body: &'a Value, key: &str) -> Result<&'a str, Invalid> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn prompt(text: &str, max_output: Option<u64>) -> Prompt {
         Prompt { last_text: text.to_owned(), characters: 9, max_output, ..Prompt::default() }
@@ -299,5 +313,59 @@ mod tests {
         assert_eq!(prompt.directive("head_ms"), None);
         assert_eq!(prompt.directive("tokens"), None);
         assert_eq!(prompt.input_tokens(), 3);
+    }
+
+    fn any_json() -> impl Strategy<Value = Value> {
+        let keys = prop::sample::select(vec![
+            "anthropic_version",
+            "max_tokens",
+            "messages",
+            "role",
+            "content",
+            "text",
+            "system",
+            "thinking",
+            "budget_tokens",
+            "inferenceConfig",
+            "maxTokens",
+            "inputText",
+            "texts",
+            "prompt",
+        ]);
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<u64>().prop_map(Value::from),
+            "[a-z]{0,4}(sim:tokens=[0-9]{1,20})?".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(5, 40, 6, move |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::hash_map(keys.clone().prop_map(str::to_owned), inner, 0..6)
+                    .prop_map(|map| Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn any_json_is_read_and_answered_without_panic(body in any_json(), cap in 0_u64..200) {
+            let families = [
+                Family::Anthropic,
+                Family::Nova,
+                Family::TitanText,
+                Family::TitanEmbed,
+                Family::Llama,
+                Family::Mistral,
+                Family::Unknown,
+            ];
+            let schemas = families.map(|family| invoke(family, None, &body));
+            for schema in schemas.into_iter().chain([converse()]) {
+                let Ok(prompt) = schema.read(&body) else { continue };
+                let answer = Answer::to(&prompt, "m", cap, 1, body.clone());
+                prop_assert!(answer.usage.output <= cap);
+                prop_assert!(schema.whole(&answer, 1).is_object());
+                prop_assert_eq!(answer.pieces().concat(), answer.text);
+            }
+        }
     }
 }

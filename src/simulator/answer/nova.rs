@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Answer, Event, Invalid, Prompt, Schema, number_at};
+use super::{Answer, Event, Invalid, Prompt, Schema, Streaming, number_at};
 
 pub(super) struct Nova;
 
@@ -43,6 +43,12 @@ impl Schema for Nova {
         })
     }
 
+    fn stream(&self) -> Option<&dyn Streaming> {
+        Some(self)
+    }
+}
+
+impl Streaming for Nova {
     fn opening(&self, _answer: &Answer) -> Vec<Event> {
         vec![Event::chunk(json!({"messageStart": {"role": "assistant"}}))]
     }

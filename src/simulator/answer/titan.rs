@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Answer, Event, Invalid, Prompt, Schema, number_at, required_text};
+use super::{Answer, Event, Invalid, Prompt, Schema, Streaming, number_at, required_text};
 
 pub(super) struct Titan;
 
@@ -36,10 +36,12 @@ impl Schema for Titan {
         })
     }
 
-    fn opening(&self, _answer: &Answer) -> Vec<Event> {
-        Vec::new()
+    fn stream(&self) -> Option<&dyn Streaming> {
+        Some(self)
     }
+}
 
+impl Streaming for Titan {
     fn delta(&self, answer: &Answer, text: &str, token: u64) -> Event {
         Event::chunk(chunk(answer, text, token, None))
     }

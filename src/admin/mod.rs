@@ -1,0 +1,100 @@
+//! What the gateway answers about itself: health, readiness, metrics.
+
+mod readiness;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use http::{Method, Response, StatusCode};
+use tokio::time::Instant;
+
+pub use readiness::Readiness;
+
+use crate::pipeline::Gateway;
+use crate::routing::cooldown::State;
+
+/// The admin surface of one gateway.
+#[derive(Debug)]
+pub struct Admin {
+    gateway: Arc<Gateway>,
+    readiness: Arc<Readiness>,
+}
+
+impl Admin {
+    /// The admin surface of `gateway`.
+    pub fn new(gateway: Arc<Gateway>, readiness: Arc<Readiness>) -> Admin {
+        Admin { gateway, readiness }
+    }
+
+    /// Answers a request; `None` if the path is not one of these.
+    pub fn answer(&self, method: &Method, path: &str) -> Option<Response<Bytes>> {
+        let answer = match path {
+            "/healthz" => json(StatusCode::OK, &serde_json::json!({ "status": "ok" })),
+            "/readyz" => self.ready(),
+            "/metrics" => self.metrics(),
+            _ => return None,
+        };
+        if matches!(*method, Method::GET | Method::HEAD) {
+            return Some(answer);
+        }
+        let message = serde_json::json!({ "message": "this path takes GET only" });
+        let mut refusal = json(StatusCode::METHOD_NOT_ALLOWED, &message);
+        refusal.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        Some(refusal)
+    }
+
+    /// The answer to any other path on a listener that serves nothing else.
+    pub fn not_found() -> Response<Bytes> {
+        json(StatusCode::NOT_FOUND, &serde_json::json!({ "message": "no such path" }))
+    }
+
+    fn ready(&self) -> Response<Bytes> {
+        match self.readiness.check(self.gateway.router.identities()) {
+            Ok(()) => json(StatusCode::OK, &serde_json::json!({ "ready": true })),
+            Err(reason) => json(
+                StatusCode::SERVICE_UNAVAILABLE,
+                &serde_json::json!({ "ready": false, "reason": reason }),
+            ),
+        }
+    }
+
+    fn metrics(&self) -> Response<Bytes> {
+        self.sample();
+        match self.gateway.metrics.encode() {
+            Ok((text, content_type)) => respond(StatusCode::OK, content_type, text.into()),
+            Err(error) => json(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                &serde_json::json!({ "message": error.to_string() }),
+            ),
+        }
+    }
+
+    /// Takes the gauges of what has a state of its own.
+    fn sample(&self) {
+        let (gateway, now) = (&self.gateway, Instant::now());
+        for target in gateway.router.targets() {
+            let (state, cooldown) = match target.state(now) {
+                State::Open => (0, 0.0),
+                State::HalfOpen => (1, 0.0),
+                State::Cooling(until) => (2, (until - now).as_secs_f64()),
+            };
+            let labels = [&*target.name];
+            gateway.metrics.target_state.with_label_values(&labels).set(state);
+            gateway.metrics.target_cooldown.with_label_values(&labels).set(cooldown);
+        }
+        let fresh = gateway.router.identities().iter().all(|identity| identity.is_fresh());
+        gateway.metrics.dependency_up.with_label_values(&["credentials"]).set(i64::from(fresh));
+    }
+}
+
+fn json(status: StatusCode, body: &serde_json::Value) -> Response<Bytes> {
+    respond(status, "application/json", Bytes::from(body.to_string()))
+}
+
+fn respond(status: StatusCode, content_type: &'static str, body: Bytes) -> Response<Bytes> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}

@@ -1,0 +1,322 @@
+//! A TOML document that remembers where each of its values came from.
+//!
+//! The file is parsed once; environment variables are then set on top of it. A problem found
+//! later with any value can so be traced back to its line or its variable.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+use toml_edit::{Item, TableLike};
+
+use super::error::{Place, Problem};
+
+/// Deepest nesting of a document. The schema needs no more than four levels.
+const MAX_DEPTH: usize = 32;
+
+/// One step on the way to a value.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) enum Step {
+    /// Into a table.
+    Key(String),
+    /// Into an array.
+    Index(usize),
+}
+
+/// The way from the root of a document to a value; shown as `routes[0].targets`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct KeyPath(Vec<Step>);
+
+/// Values and their places.
+pub(super) struct Document {
+    root: toml::Value,
+    places: HashMap<KeyPath, Place>,
+}
+
+impl KeyPath {
+    /// This path and one more key.
+    pub(super) fn key(&self, key: &str) -> Self {
+        self.step(Step::Key(key.to_owned()))
+    }
+
+    /// This path and one more index.
+    pub(super) fn index(&self, index: usize) -> Self {
+        self.step(Step::Index(index))
+    }
+
+    fn step(&self, step: Step) -> Self {
+        let mut steps = self.0.clone();
+        steps.push(step);
+        Self(steps)
+    }
+
+    fn parent(&self) -> Option<Self> {
+        self.0.split_last().map(|(_, parent)| Self(parent.to_vec()))
+    }
+
+    fn starts_with(&self, other: &Self) -> bool {
+        self.0.starts_with(&other.0)
+    }
+}
+
+impl<const N: usize> From<[&str; N]> for KeyPath {
+    fn from(keys: [&str; N]) -> Self {
+        Self(keys.iter().map(|key| Step::Key((*key).to_owned())).collect())
+    }
+}
+
+impl fmt::Display for KeyPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (depth, step) in self.0.iter().enumerate() {
+            match step {
+                Step::Key(key) if depth == 0 => f.write_str(key)?,
+                Step::Key(key) => write!(f, ".{key}")?,
+                Step::Index(index) => write!(f, "[{index}]")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Document {
+    /// Parses a file's text; `name` stands for the file in messages.
+    pub(super) fn parse(text: &str, name: &str) -> Result<Self, Problem> {
+        let lines = Lines { text, name: name.into() };
+        // Only the parser's message is passed on: its full form quotes the line, secrets included.
+        let parsed = toml_edit::Document::parse(text).map_err(|error| Problem {
+            place: lines.place(error.span()),
+            message: error.message().trim().replace('\n', "; "),
+        })?;
+        let mut places = HashMap::new();
+        let root = read_table(parsed.as_table(), &KeyPath::default(), &lines, &mut places)?;
+        Ok(Self { root, places })
+    }
+
+    /// The value at a path.
+    pub(super) fn get(&self, path: &KeyPath) -> Option<&toml::Value> {
+        path.0.iter().try_fold(&self.root, |value, step| match step {
+            Step::Key(key) => value.get(key.as_str()),
+            Step::Index(index) => value.get(*index),
+        })
+    }
+
+    /// Sets a value, and the tables and arrays on the way to it. A step into a value of another
+    /// kind replaces it. An index past the end of an array appends.
+    pub(super) fn set(&mut self, path: &KeyPath, value: impl Into<toml::Value>, place: Place) {
+        let mut around = path.parent();
+        while let Some(new) = around.filter(|around| self.get(around).is_none()) {
+            around = new.parent();
+            self.places.insert(new, place.clone());
+        }
+        let root = std::mem::replace(&mut self.root, toml::Value::Boolean(false));
+        self.root = with_value_at(root, &path.0, value.into());
+        self.places.retain(|at, _| !at.starts_with(path));
+        self.places.insert(path.clone(), place);
+    }
+
+    /// Removes a top-level key.
+    pub(super) fn remove(&mut self, key: &str) {
+        if let toml::Value::Table(table) = &mut self.root {
+            table.remove(key);
+        }
+        let path = KeyPath::from([key]);
+        self.places.retain(|at, _| !at.starts_with(&path));
+    }
+
+    /// Where the value at a path, or else the nearest table around it, came from.
+    pub(super) fn place_of(&self, path: &KeyPath) -> Place {
+        let mut at = Some(path.clone());
+        while let Some(path) = at {
+            if let Some(place) = self.places.get(&path) {
+                return place.clone();
+            }
+            at = path.parent();
+        }
+        Place::Default
+    }
+
+    /// Whether the file or a variable says anything at a path, be it right or wrong.
+    pub(super) fn mentions(&self, path: &KeyPath) -> bool {
+        self.places.contains_key(path)
+    }
+
+    /// A problem with the value at a path.
+    pub(super) fn problem(&self, path: &KeyPath, message: impl fmt::Display) -> Problem {
+        Problem { place: self.place_of(path), message: format!("{path}: {message}") }
+    }
+
+    /// The whole document as one table.
+    pub(super) fn root(&self) -> &toml::Value {
+        &self.root
+    }
+
+    /// The whole document, to be changed in place.
+    pub(super) fn root_mut(&mut self) -> &mut toml::Value {
+        &mut self.root
+    }
+}
+
+/// Turns byte offsets into places.
+struct Lines<'a> {
+    text: &'a str,
+    name: Arc<str>,
+}
+
+impl Lines<'_> {
+    fn place(&self, span: Option<Range<usize>>) -> Place {
+        let Some(before) = span.and_then(|span| self.text.get(..span.start)) else {
+            return Place::Default;
+        };
+        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        Place::File {
+            name: self.name.clone(),
+            line: before.matches('\n').count() + 1,
+            column: before.get(line_start..).unwrap_or_default().chars().count() + 1,
+        }
+    }
+}
+
+fn read_table(
+    table: &dyn TableLike,
+    path: &KeyPath,
+    lines: &Lines<'_>,
+    places: &mut HashMap<KeyPath, Place>,
+) -> Result<toml::Value, Problem> {
+    let mut read = toml::Table::new();
+    for (key, item) in table.iter() {
+        let at = path.key(key);
+        let span = table.get_key_value(key).and_then(|(key, _)| key.span());
+        places.insert(at.clone(), lines.place(span));
+        if let Some(value) = read_item(item, &at, lines, places)? {
+            read.insert(key.to_owned(), value);
+        }
+    }
+    Ok(toml::Value::Table(read))
+}
+
+fn read_item(
+    item: &Item,
+    path: &KeyPath,
+    lines: &Lines<'_>,
+    places: &mut HashMap<KeyPath, Place>,
+) -> Result<Option<toml::Value>, Problem> {
+    if path.0.len() > MAX_DEPTH {
+        let message = format!("nested deeper than {MAX_DEPTH} levels");
+        return Err(Problem { place: lines.place(item.span()), message });
+    }
+    match item {
+        Item::None => Ok(None),
+        Item::Value(value) => read_value(value, path, lines, places).map(Some),
+        Item::Table(table) => read_table(table, path, lines, places).map(Some),
+        Item::ArrayOfTables(tables) => {
+            let mut read = Vec::with_capacity(tables.len());
+            for (index, table) in tables.iter().enumerate() {
+                let at = path.index(index);
+                places.insert(at.clone(), lines.place(table.span()));
+                read.push(read_table(table, &at, lines, places)?);
+            }
+            Ok(Some(toml::Value::Array(read)))
+        }
+    }
+}
+
+fn read_value(
+    value: &toml_edit::Value,
+    path: &KeyPath,
+    lines: &Lines<'_>,
+    places: &mut HashMap<KeyPath, Place>,
+) -> Result<toml::Value, Problem> {
+    Ok(match value {
+        toml_edit::Value::String(text) => toml::Value::String(text.value().clone()),
+        toml_edit::Value::Integer(number) => toml::Value::Integer(*number.value()),
+        toml_edit::Value::Float(number) => toml::Value::Float(*number.value()),
+        toml_edit::Value::Boolean(truth) => toml::Value::Boolean(*truth.value()),
+        toml_edit::Value::Datetime(time) => toml::Value::Datetime(*time.value()),
+        toml_edit::Value::InlineTable(table) => read_table(table, path, lines, places)?,
+        toml_edit::Value::Array(array) => {
+            let mut read = Vec::with_capacity(array.len());
+            for (index, element) in array.iter().enumerate() {
+                let at = path.index(index);
+                places.insert(at.clone(), lines.place(element.span()));
+                read.push(read_value(element, &at, lines, places)?);
+            }
+            toml::Value::Array(read)
+        }
+    })
+}
+
+/// `around` with `value` at the end of `steps`.
+fn with_value_at(around: toml::Value, steps: &[Step], value: toml::Value) -> toml::Value {
+    let nothing = || toml::Value::Boolean(false);
+    let Some((step, rest)) = steps.split_first() else { return value };
+    match step {
+        Step::Key(key) => {
+            let mut table = match around {
+                toml::Value::Table(table) => table,
+                _ => toml::Table::new(),
+            };
+            // In place, since the order of keys is kept.
+            let slot = table.entry(key.as_str()).or_insert_with(nothing);
+            *slot = with_value_at(std::mem::replace(slot, nothing()), rest, value);
+            toml::Value::Table(table)
+        }
+        Step::Index(index) => {
+            let mut array = match around {
+                toml::Value::Array(array) => array,
+                _ => Vec::new(),
+            };
+            match array.get_mut(*index) {
+                Some(slot) => {
+                    *slot = with_value_at(std::mem::replace(slot, nothing()), rest, value);
+                }
+                None => array.push(with_value_at(nothing(), rest, value)),
+            }
+            toml::Value::Array(array)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(document: &Document, path: &KeyPath) -> String {
+        document.place_of(path).to_string()
+    }
+
+    #[test]
+    fn values_know_their_line_and_column() {
+        let text = "a = 1\n[b]\n  c = 'x'\n[[r]]\nt = ['é', 'y']\n";
+        let document = Document::parse(text, "f.toml").unwrap();
+        assert_eq!(shown(&document, &["a"].into()), "f.toml:1:1");
+        assert_eq!(shown(&document, &["b", "c"].into()), "f.toml:3:3");
+        let element = KeyPath::from(["r"]).index(0).key("t").index(1);
+        assert_eq!(shown(&document, &element), "f.toml:5:11");
+        assert_eq!(document.get(&element).and_then(|v| v.as_str()), Some("y"));
+        assert_eq!(shown(&document, &["b", "missing"].into()), "f.toml:2:2");
+    }
+
+    #[test]
+    fn syntax_errors_have_a_place_and_do_not_quote_the_line() {
+        let error = Document::parse("a = 1\nsecret = \"hush\n", "f.toml").err().unwrap();
+        assert!(error.to_string().starts_with("f.toml:2:"), "{error}");
+        assert!(!error.to_string().contains("hush"), "{error}");
+    }
+
+    #[test]
+    fn a_set_value_replaces_the_old_one_and_its_place() {
+        let mut document = Document::parse("[a]\nb = { c = 1 }\n", "f.toml").unwrap();
+        document.set(&["a", "b"].into(), 2, Place::Variable("X".into()));
+        assert_eq!(shown(&document, &["a", "b", "c"].into()), "environment variable X");
+        let new = KeyPath::from(["list"]).index(0).key("k");
+        document.set(&new, "v", Place::Variable("Y".into()));
+        assert_eq!(document.get(&new).and_then(|v| v.as_str()), Some("v"));
+    }
+
+    #[test]
+    fn deep_nesting_is_refused() {
+        let keys = vec!["a"; 60].join(".");
+        assert!(Document::parse(&format!("[{keys}]\nb = 1\n"), "f.toml").is_err());
+    }
+}

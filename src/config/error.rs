@@ -1,0 +1,104 @@
+//! What is wrong with a configuration, said so that a person can act on it.
+//!
+//! A bad configuration is reported whole: one problem a line, each with its place in the file or
+//! the environment variable it came from. No message repeats a secret.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Why a configuration was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file could not be read.
+    #[error("{}: cannot read the config file: {source}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The configuration has problems; at least one, in the order of the file.
+    #[error("{}", one_per_line(.0))]
+    Invalid(Vec<Problem>),
+}
+
+/// One thing that is wrong, and where.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Problem {
+    /// Where it is wrong.
+    pub place: Place,
+    /// What is wrong and, where known, what to write instead.
+    pub message: String,
+}
+
+/// Where a value came from.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Place {
+    /// A position in a config file.
+    File {
+        /// Name of the file, as given.
+        name: Arc<str>,
+        /// Line, from 1.
+        line: usize,
+        /// Column in characters, from 1.
+        column: usize,
+    },
+    /// An environment variable.
+    Variable(String),
+    /// A built-in default, or the configuration as a whole.
+    Default,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.place, self.message)
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File { name, line, column } => write!(f, "{name}:{line}:{column}"),
+            Self::Variable(name) => write!(f, "environment variable {name}"),
+            Self::Default => f.write_str("configuration"),
+        }
+    }
+}
+
+/// A phrase that points from an unknown `name` to the nearest of the `known` ones, or lists them.
+pub(super) fn suggestion<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
+    let known: Vec<&str> = known.collect();
+    let lower = name.to_lowercase();
+    let nearest = known
+        .iter()
+        .map(|candidate| {
+            (strsim::damerau_levenshtein(&lower, &candidate.to_lowercase()), candidate)
+        })
+        .min();
+    match nearest {
+        Some((distance, candidate)) if distance <= (name.chars().count() / 3).max(2) => {
+            format!("; did you mean '{candidate}'?")
+        }
+        Some(_) => format!("; known: {}", known.join(", ")),
+        None => String::new(),
+    }
+}
+
+fn one_per_line(problems: &[Problem]) -> String {
+    problems.iter().map(Problem::to_string).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::suggestion;
+
+    #[test]
+    fn a_near_name_is_suggested_and_a_far_one_lists_what_is_known() {
+        let known = || ["listen", "max_body", "retry"].into_iter();
+        assert_eq!(suggestion("lisen", known()), "; did you mean 'listen'?");
+        assert_eq!(suggestion("MAXBODY", known()), "; did you mean 'max_body'?");
+        assert_eq!(suggestion("legacy", known()), "; known: listen, max_body, retry");
+        assert_eq!(suggestion("x", std::iter::empty()), "");
+    }
+}

@@ -1,0 +1,152 @@
+//! The configuration: types, loading, checks, and its JSON Schema.
+//!
+//! The file and the environment are read into one document that remembers where each value came
+//! from; the document is held against the schema, read as the raw types, and checked into
+//! [`Config`]. What comes out needs no further checks, and what is wrong is said all at once.
+//! This module knows nothing of the rest of the gateway.
+//!
+//! What says more wins: built-in defaults, then the variables of the legacy application, then the
+//! file, then `SLUICE__SECTION__KEY` variables.
+
+mod check;
+mod credentials;
+mod document;
+mod endpoint;
+mod environment;
+mod error;
+mod legacy;
+mod raw;
+mod schema;
+mod secret;
+mod settings;
+mod units;
+mod warnings;
+
+#[cfg(test)]
+mod tests;
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+pub use credentials::Credentials;
+pub use endpoint::{Endpoint, EndpointError};
+pub use environment::Env;
+pub use error::{ConfigError, Place, Problem};
+pub use schema::schema;
+pub use settings::{
+    Config, Fallback, Log, LogFormat, Queue, Retry, Route, Server, Strategy, Target, Unrouted,
+    Upstream,
+};
+
+use document::{Document, KeyPath};
+use raw::RawConfig;
+use serde::Deserialize;
+
+/// The shipped `config.toml`: what the gateway runs on without a file.
+pub const SHIPPED: &str = include_str!("../../config.toml");
+
+/// Largest config file, in bytes.
+const MAX_FILE_BYTES: u64 = 1 << 20;
+
+/// Where a configuration is loaded from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A file.
+    File(PathBuf),
+    /// The shipped file, whose targets the legacy environment may replace.
+    BuiltIn,
+}
+
+/// A configuration that was loaded.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The configuration.
+    pub config: Config,
+    /// What is allowed but probably not meant, a sentence each.
+    pub warnings: Vec<String>,
+}
+
+impl Config {
+    /// Loads a configuration from its source and the environment. Reads files, and so may block.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or anything in it or in the environment is wrong.
+    pub fn load(source: &Source, env: &Env) -> Result<Loaded, ConfigError> {
+        match source {
+            Source::BuiltIn => load_text(SHIPPED, "built-in config.toml", Origin::BuiltIn, env),
+            Source::File(path) => {
+                let text = read_file(path)
+                    .map_err(|source| ConfigError::Unreadable { path: path.clone(), source })?;
+                let name = path.display().to_string();
+                load_text(&text, &name, Origin::File { base: path.parent() }, env)
+            }
+        }
+    }
+
+    /// Loads a configuration from the text of a file; `name` stands for the file in messages.
+    /// Relative `file:` references start at the working directory.
+    ///
+    /// # Errors
+    /// When anything in the text or in the environment is wrong.
+    pub fn from_toml(text: &str, name: &str, env: &Env) -> Result<Loaded, ConfigError> {
+        load_text(text, name, Origin::File { base: None }, env)
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Origin<'a> {
+    File { base: Option<&'a Path> },
+    BuiltIn,
+}
+
+fn load_text(text: &str, name: &str, origin: Origin<'_>, env: &Env) -> Result<Loaded, ConfigError> {
+    let mut document =
+        Document::parse(text, name).map_err(|problem| ConfigError::Invalid(vec![problem]))?;
+    let mut warnings = Vec::new();
+    let mut problems = legacy::set_scalars(&mut document, env);
+    let base = match origin {
+        Origin::File { base } => {
+            problems.extend(environment::override_keys(&mut document, env));
+            base
+        }
+        Origin::BuiltIn => {
+            problems.extend(legacy::set_targets(&mut document, env));
+            problems.extend(environment::override_keys(&mut document, env));
+            // After the overrides, since they may name the region.
+            let (more, hints) = legacy::set_cross_region(&mut document, env);
+            problems.extend(more);
+            warnings.extend(hints);
+            None
+        }
+    };
+    problems.extend(schema::sift(&mut document));
+    let checked = RawConfig::deserialize(document.root().clone())
+        .map_err(|error| vec![document.problem(&KeyPath::default(), error.message())])
+        .and_then(|raw| check::check(&raw, &document, env, base));
+    match checked {
+        Ok(config) if problems.is_empty() => {
+            warnings.extend(warnings::of(&config));
+            Ok(Loaded { config, warnings })
+        }
+        Ok(_) => Err(in_order(problems)),
+        Err(more) => {
+            problems.extend(more);
+            Err(in_order(problems))
+        }
+    }
+}
+
+fn in_order(mut problems: Vec<Problem>) -> ConfigError {
+    problems.sort();
+    problems.dedup();
+    ConfigError::Invalid(problems)
+}
+
+fn read_file(path: &Path) -> std::io::Result<String> {
+    let mut text = String::new();
+    std::fs::File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > MAX_FILE_BYTES {
+        return Err(std::io::Error::other("it is larger than 1MiB"));
+    }
+    Ok(text)
+}

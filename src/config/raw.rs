@@ -1,0 +1,314 @@
+//! The configuration as the file says it: the source of the schema, the defaults and the keys.
+//!
+//! Doc comments here become the descriptions of the JSON Schema. Only `check` reads these types;
+//! all else works with the checked ones. Keys without a default are `Option`s. Required keys may be
+//! missing here: the schema check reports them, and the rest of the file is still looked at.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::secret::SecretRef;
+use super::settings::{LogFormat, Strategy, Unrouted};
+use super::units::{DurationText, SizeText};
+
+/// The configuration of Sluice, a gateway in front of Amazon Bedrock.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+#[schemars(title = "Sluice configuration")]
+pub(super) struct RawConfig {
+    /// Listeners and the limits of client connections.
+    pub(super) server: RawServer,
+    /// The default upstream, and the limits of upstream connections.
+    pub(super) upstream: RawUpstream,
+    /// The places that can answer, each a table with a name of its own.
+    pub(super) targets: BTreeMap<String, RawTarget>,
+    /// Which requested models go to which targets. The first route that matches wins.
+    pub(super) routes: Vec<RawRoute>,
+    /// How the gateway moves from one target to the next.
+    pub(super) fallback: RawFallback,
+    /// Attempts on one target.
+    pub(super) retry: RawRetry,
+    /// The queue for requests that find no free target.
+    pub(super) queue: RawQueue,
+    /// The gateway's own log.
+    pub(super) log: RawLog,
+}
+
+/// Listeners and the limits of client connections.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub(super) struct RawServer {
+    /// Address and port of the Bedrock API.
+    #[schemars(example = "127.0.0.1:8080")]
+    pub(super) listen: String,
+    /// Address and port of health, metrics and status. The same as `listen`: both share one port.
+    #[schemars(example = "127.0.0.1:9090")]
+    pub(super) admin_listen: String,
+    /// Largest request body. A larger one is answered with 413.
+    pub(super) max_body: SizeText,
+    /// Time for a whole request, queueing and all attempts included.
+    pub(super) request_timeout: DurationText,
+    /// Time for a client to send its request head.
+    pub(super) header_read_timeout: DurationText,
+    /// Time for a client to send its request body.
+    pub(super) body_read_timeout: DurationText,
+    /// Time between "not ready" and closing the listener when the gateway stops.
+    pub(super) drain_delay: DurationText,
+    /// Time that open requests get to finish when the gateway stops.
+    pub(super) drain_timeout: DurationText,
+    /// Client connections open at once.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub(super) max_connections: usize,
+    /// Largest request head, from 8KiB to 16MiB.
+    pub(super) max_header_bytes: SizeText,
+    /// Header fields in one request.
+    #[schemars(range(min = 16, max = 4096))]
+    pub(super) max_headers: usize,
+    /// Streams open at once on one HTTP/2 connection.
+    #[schemars(range(min = 1, max = 100_000))]
+    pub(super) max_concurrent_streams: u32,
+    /// Worker threads. Default: one per core.
+    #[schemars(range(min = 1, max = 1024))]
+    pub(super) worker_threads: Option<usize>,
+}
+
+impl Default for RawServer {
+    fn default() -> Self {
+        Self {
+            listen: "127.0.0.1:8080".into(),
+            admin_listen: "127.0.0.1:9090".into(),
+            max_body: "25MB".into(),
+            request_timeout: "300s".into(),
+            header_read_timeout: "10s".into(),
+            body_read_timeout: "60s".into(),
+            drain_delay: "0s".into(),
+            drain_timeout: "60s".into(),
+            max_connections: 10_000,
+            max_header_bytes: "64KiB".into(),
+            max_headers: 100,
+            max_concurrent_streams: 200,
+            worker_threads: None,
+        }
+    }
+}
+
+/// The default upstream, and the limits of upstream connections.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub(super) struct RawUpstream {
+    /// AWS region. Default: AWS_REGION, AWS_DEFAULT_REGION, then us-east-1.
+    #[schemars(example = "us-east-1")]
+    pub(super) region: Option<String>,
+    /// URL of a VPC endpoint or simulator. Default: the region's public Bedrock endpoint.
+    #[schemars(example = "http://127.0.0.1:4599")]
+    pub(super) endpoint_url: Option<String>,
+    /// Time to open a connection, TLS included.
+    pub(super) connect_timeout: DurationText,
+    /// Time from the end of the request to the head of the answer.
+    pub(super) first_byte_timeout: DurationText,
+    /// Longest silence between two frames of a stream.
+    pub(super) idle_timeout: DurationText,
+    /// How long an unused connection is kept.
+    pub(super) pool_idle_timeout: DurationText,
+    /// Unused connections kept for one host.
+    #[schemars(range(min = 0, max = 100_000))]
+    pub(super) max_idle_per_host: usize,
+    /// Whose credentials are used. Default: the AWS default chain.
+    #[serde(flatten)]
+    pub(super) credentials: RawCredentials,
+}
+
+impl Default for RawUpstream {
+    fn default() -> Self {
+        Self {
+            region: None,
+            endpoint_url: None,
+            connect_timeout: "3s".into(),
+            first_byte_timeout: "120s".into(),
+            idle_timeout: "300s".into(),
+            pool_idle_timeout: "60s".into(),
+            max_idle_per_host: 256,
+            credentials: RawCredentials::default(),
+        }
+    }
+}
+
+/// Whose credentials are used: a profile, a role, an access key or a bearer token.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub(super) struct RawCredentials {
+    /// Profile of the AWS config files. With `role_arn`: the profile that assumes the role.
+    #[schemars(example = &"bedrock")]
+    pub(super) profile: Option<String>,
+    /// ARN of a role to assume.
+    #[schemars(example = "arn:aws:iam::123456789012:role/bedrock")]
+    pub(super) role_arn: Option<String>,
+    /// External id that the role's trust policy asks for.
+    #[schemars(example = &"sluice")]
+    pub(super) external_id: Option<String>,
+    /// Access key id, as it is or by reference.
+    #[schemars(example = "env:BEDROCK_KEY_ID")]
+    pub(super) access_key_id: Option<String>,
+    /// Secret access key, by reference.
+    pub(super) secret_access_key: Option<SecretRef>,
+    /// Session token of temporary credentials, by reference.
+    pub(super) session_token: Option<SecretRef>,
+    /// Bedrock API key, by reference; sent as a bearer token instead of a signature.
+    pub(super) bearer_token: Option<SecretRef>,
+}
+
+/// One place that can answer: a model in a region, called with one set of credentials.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(extend("required" = ["model"]))]
+pub(super) struct RawTarget {
+    /// Model id, inference profile or ARN, not percent-encoded.
+    #[serde(default)]
+    #[schemars(example = "anthropic.claude-3-5-sonnet-20240620-v1:0")]
+    pub(super) model: String,
+    /// Model behind an opaque ARN; limits, price and family come from it.
+    #[schemars(example = "anthropic.claude-3-5-sonnet-20240620-v1:0")]
+    pub(super) base_model: Option<String>,
+    /// Name for people. Default: the table's name.
+    #[schemars(example = "Claude 3.5 Sonnet")]
+    pub(super) name: Option<String>,
+    /// AWS region. Default: the one of `upstream`.
+    #[schemars(example = "us-west-2")]
+    pub(super) region: Option<String>,
+    /// URL of a VPC endpoint or simulator. Default: the one of `upstream`, else the public
+    /// endpoint of the target's region.
+    #[schemars(example = "http://127.0.0.1:4599")]
+    pub(super) endpoint_url: Option<String>,
+    /// Cooldown after a throttle, times the number of consecutive throttles.
+    #[serde(default = "default_cooldown")]
+    pub(super) cooldown: DurationText,
+    /// Cap on the output tokens a request may ask for. Default: the model's own.
+    #[schemars(range(min = 1, max = 10_000_000))]
+    pub(super) max_output_tokens: Option<u32>,
+    /// What requests may use here. Default: what the model is known for.
+    #[schemars(example = ["images", "tools"])]
+    pub(super) features: Option<Vec<String>>,
+    /// Time from the end of the request to the head of the answer. Default: the one of `upstream`.
+    pub(super) first_byte_timeout: Option<DurationText>,
+    /// Longest silence between two frames of a stream. Default: the one of `upstream`.
+    pub(super) idle_timeout: Option<DurationText>,
+    /// Whose credentials are used. Default: those of `upstream`.
+    #[serde(flatten)]
+    pub(super) credentials: RawCredentials,
+}
+
+fn default_cooldown() -> DurationText {
+    "60s".into()
+}
+
+/// Sends requests for some models to an ordered list of targets.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(extend("required" = ["models", "targets"]))]
+pub(super) struct RawRoute {
+    /// Requested models: exact ids or globs.
+    #[serde(default)]
+    #[schemars(example = ["anthropic.claude-3-5-sonnet-*"])]
+    pub(super) models: Vec<String>,
+    /// Names of targets, best first.
+    #[serde(default)]
+    #[schemars(example = ["sonnet-35", "haiku-3"])]
+    pub(super) targets: Vec<String>,
+}
+
+/// How the gateway moves from one target to the next.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub(super) struct RawFallback {
+    /// What comes first after a throttle: the next target, or the attempts left on this one.
+    pub(super) strategy: Strategy,
+    /// What happens to a model that no route names.
+    pub(super) unrouted: Unrouted,
+    /// Cooldown after a "tokens per day" throttle.
+    pub(super) daily_cooldown: DurationText,
+    /// How long a fallback target that answered 403 or 404 stays out.
+    pub(super) misconfigured_cooldown: DurationText,
+    /// Consecutive throttles multiply a cooldown at most by this.
+    #[schemars(range(min = 1, max = 1000))]
+    pub(super) max_cooldown_multiplier: u32,
+    /// Consecutive transient failures that take a target out.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub(super) eject_after: u32,
+    /// How long a target taken out for failures stays out.
+    pub(super) eject_cooldown: DurationText,
+    /// Models without a route whose state is kept at once.
+    #[schemars(range(min = 1, max = 100_000))]
+    pub(super) max_unrouted_models: usize,
+}
+
+impl Default for RawFallback {
+    fn default() -> Self {
+        Self {
+            strategy: Strategy::FallbackFirst,
+            unrouted: Unrouted::Pass,
+            daily_cooldown: "4h".into(),
+            misconfigured_cooldown: "10m".into(),
+            max_cooldown_multiplier: 5,
+            eject_after: 5,
+            eject_cooldown: "30s".into(),
+            max_unrouted_models: 256,
+        }
+    }
+}
+
+/// Attempts on one target.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub(super) struct RawRetry {
+    /// Attempts on one target, the first included.
+    #[schemars(range(min = 1, max = 20))]
+    pub(super) attempts: u32,
+    /// Wait before the second attempt; doubles with each further one.
+    pub(super) base_delay: DurationText,
+    /// Longest wait between two attempts.
+    pub(super) max_delay: DurationText,
+}
+
+impl Default for RawRetry {
+    fn default() -> Self {
+        Self { attempts: 3, base_delay: "1s".into(), max_delay: "4s".into() }
+    }
+}
+
+/// The queue for requests that find no free target.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub(super) struct RawQueue {
+    /// Requests that wait at once. 0: none waits.
+    #[schemars(range(min = 0, max = 1_000_000))]
+    pub(super) max_waiting: usize,
+    /// Bytes of the bodies of all waiting requests.
+    pub(super) max_waiting_bytes: SizeText,
+    /// Longest wait of one request. Keep it below the read time-out of your clients.
+    pub(super) max_wait: DurationText,
+}
+
+impl Default for RawQueue {
+    fn default() -> Self {
+        Self { max_waiting: 1000, max_waiting_bytes: "256MB".into(), max_wait: "45s".into() }
+    }
+}
+
+/// The gateway's own log.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub(super) struct RawLog {
+    /// Form of a line.
+    pub(super) format: LogFormat,
+    /// Level, or filter directives such as `info,sluice=debug`.
+    #[schemars(example = &"info")]
+    pub(super) level: String,
+    /// Whether each request gets an access-log line.
+    pub(super) access: bool,
+}
+
+impl Default for RawLog {
+    fn default() -> Self {
+        Self { format: LogFormat::Json, level: "info".into(), access: true }
+    }
+}

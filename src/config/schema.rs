@@ -1,0 +1,259 @@
+//! The JSON Schema of the config file, and the check of a document against it.
+//!
+//! The schema is generated from the raw types, so known keys, types and ranges have one source.
+//! The check reports every unknown key and every value of a wrong type or range, and takes it out
+//! of the document, so that the rest can still be read and checked.
+
+use std::sync::LazyLock;
+
+use schemars::generate::SchemaSettings;
+use serde_json::{Map, Value, json};
+
+use super::document::{Document, KeyPath};
+use super::error::{Problem, suggestion};
+use super::raw::RawConfig;
+
+/// Marks a key whose value must never be repeated.
+pub(super) const SECRET_FORMAT: &str = "secret-reference";
+
+/// The JSON Schema (draft 2020-12) of the config file.
+pub fn schema() -> Value {
+    compiled().clone()
+}
+
+/// The same schema, generated once.
+pub(super) fn compiled() -> &'static Value {
+    static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
+        let settings = SchemaSettings::draft2020_12().with(|s| s.inline_subschemas = true);
+        let generated = settings.into_generator().into_root_schema_for::<RawConfig>();
+        let mut schema = generated.to_value();
+        tidy(&mut schema);
+        schema
+    });
+    &SCHEMA
+}
+
+/// The keys of a table with fixed keys.
+pub(super) fn properties(schema: &Value) -> Option<&Map<String, Value>> {
+    schema.get("properties")?.as_object()
+}
+
+/// The schema of the values of a table with free keys.
+pub(super) fn map_values(schema: &Value) -> Option<&Value> {
+    schema.get("additionalProperties").filter(|inner| inner.is_object())
+}
+
+/// The schema of an array's elements.
+pub(super) fn items(schema: &Value) -> Option<&Value> {
+    schema.get("items")
+}
+
+/// Whether the schema wants a string.
+pub(super) fn is_string(schema: &Value) -> bool {
+    kind(schema) == "string" || !choices(schema).is_empty()
+}
+
+/// What the schema wants, as a phrase with an article.
+pub(super) fn wanted(schema: &Value) -> String {
+    let choices = choices(schema);
+    if !choices.is_empty() {
+        return format!("one of \"{}\"", choices.join("\", \""));
+    }
+    let example = schema.get("examples").and_then(|examples| examples.get(0));
+    let example = example.map(|example| format!(" such as {example}")).unwrap_or_default();
+    let name = match (kind(schema), schema.get("format").and_then(Value::as_str)) {
+        (_, Some("duration-text")) => "a duration",
+        (_, Some("size-text")) => "a size",
+        (_, Some(SECRET_FORMAT)) => "a reference",
+        ("string", _) => "a string",
+        ("integer", _) => "an integer",
+        ("boolean", _) => "true or false",
+        ("array", _) => "an array",
+        _ => "a table",
+    };
+    format!("{name}{example}")
+}
+
+/// The message for a key that the table at `path` does not have.
+pub(super) fn unknown(key: &str, path: &KeyPath, hint: &str) -> String {
+    match path.to_string().as_str() {
+        "" => format!("unknown section '{key}'{hint}"),
+        section => format!("unknown key '{key}' in [{section}]{hint}"),
+    }
+}
+
+/// Reports what does not fit the schema, and takes it out of the document.
+pub(super) fn sift(document: &mut Document) -> Vec<Problem> {
+    let mut root = std::mem::replace(document.root_mut(), toml::Value::Boolean(false));
+    let mut sieve = Sieve { document, problems: Vec::new() };
+    sieve.keeps(&mut root, compiled(), &KeyPath::default());
+    let problems = sieve.problems;
+    *document.root_mut() = root;
+    problems
+}
+
+struct Sieve<'a> {
+    /// For the places of values only; its root is out while the sieve works on it.
+    document: &'a Document,
+    problems: Vec<Problem>,
+}
+
+impl Sieve<'_> {
+    /// Whether the value may stay; what may not stay inside it has been taken out.
+    fn keeps(&mut self, value: &mut toml::Value, schema: &Value, path: &KeyPath) -> bool {
+        match value {
+            toml::Value::Table(table) if kind(schema) == "object" => {
+                self.sift_table(table, schema, path);
+                true
+            }
+            // An array stays or goes as a whole, so that the places of its elements stay right.
+            toml::Value::Array(array) if kind(schema) == "array" => {
+                let Some(inner) = items(schema) else { return true };
+                let elements = array.iter_mut().enumerate();
+                elements.fold(true, |keep, (i, v)| self.keeps(v, inner, &path.index(i)) && keep)
+            }
+            scalar => match scalar_problem(scalar, schema) {
+                None => true,
+                Some(message) => {
+                    self.problems.push(self.document.problem(path, message));
+                    false
+                }
+            },
+        }
+    }
+
+    fn sift_table(&mut self, table: &mut toml::Table, schema: &Value, path: &KeyPath) {
+        let required = schema.get("required").and_then(Value::as_array);
+        for key in required.into_iter().flatten().filter_map(Value::as_str) {
+            if !table.contains_key(key) {
+                self.problems.push(self.document.problem(path, format!("needs '{key}'")));
+            }
+        }
+        table.retain(|key, value| {
+            let at = path.key(key);
+            let properties = properties(schema);
+            let inner = properties.and_then(|keys| keys.get(key)).or_else(|| map_values(schema));
+            if let Some(inner) = inner {
+                return self.keeps(value, inner, &at);
+            }
+            let known = properties.into_iter().flat_map(Map::keys).map(String::as_str);
+            let hint = section_with(key).map_or_else(
+                || suggestion(key, known),
+                |section| format!("; it belongs in [{section}]"),
+            );
+            let message = unknown(key, path, &hint);
+            self.problems.push(Problem { place: self.document.place_of(&at), message });
+            false
+        });
+    }
+}
+
+/// The section that has this key, for a key that stands in a wrong one.
+fn section_with(key: &str) -> Option<&'static str> {
+    let has = |section: &Value| properties(section).is_some_and(|keys| keys.contains_key(key));
+    let mut sections = properties(compiled())?.iter();
+    sections.find(|(_, section)| has(section)).map(|(name, _)| name.as_str())
+}
+
+/// What is wrong with a value that is neither a wanted table nor a wanted array.
+fn scalar_problem(value: &toml::Value, schema: &Value) -> Option<String> {
+    let choices = choices(schema);
+    match (value, kind(schema)) {
+        (toml::Value::String(text), _) if !choices.is_empty() => {
+            (!choices.contains(&text.as_str())).then(|| {
+                let hint = suggestion(text, choices.iter().copied());
+                format!("must be {}, not \"{text}\"{hint}", wanted(schema))
+            })
+        }
+        (toml::Value::String(_), "string") | (toml::Value::Boolean(_), "boolean") => None,
+        (toml::Value::Integer(number), "integer") => range_problem(*number, schema),
+        _ => Some(format!("must be {}, not {}", wanted(schema), found(value, schema))),
+    }
+}
+
+fn range_problem(number: i64, schema: &Value) -> Option<String> {
+    let min = schema.get("minimum").and_then(Value::as_i64).unwrap_or(i64::MIN);
+    let max = schema.get("maximum").and_then(Value::as_i64).unwrap_or(i64::MAX);
+    let outside = !(min..=max).contains(&number);
+    outside.then(|| format!("must be from {min} to {max}, not {number}"))
+}
+
+/// A wrong value as a phrase; secrets are not repeated.
+fn found(value: &toml::Value, schema: &Value) -> String {
+    let secret = schema.get("format").and_then(Value::as_str) == Some(SECRET_FORMAT);
+    match value {
+        toml::Value::Integer(number) if !secret => format!("the number {number}"),
+        toml::Value::Boolean(truth) if !secret => truth.to_string(),
+        toml::Value::Integer(_) | toml::Value::Float(_) => "a number".to_owned(),
+        toml::Value::Boolean(_) => "true or false".to_owned(),
+        toml::Value::String(_) => "a string".to_owned(),
+        toml::Value::Datetime(_) => "a date".to_owned(),
+        toml::Value::Array(_) => "an array".to_owned(),
+        toml::Value::Table(_) => "a table".to_owned(),
+    }
+}
+
+fn kind(schema: &Value) -> &str {
+    schema.get("type").and_then(Value::as_str).unwrap_or_default()
+}
+
+/// The words of an enumeration; empty for any other schema.
+fn choices(schema: &Value) -> Vec<&str> {
+    let variants = schema.get("oneOf").and_then(Value::as_array).into_iter().flatten();
+    variants.filter_map(|variant| variant.get("const")?.as_str()).collect()
+}
+
+/// Brings the generated schema to what TOML can say: no nulls, no unknown keys, and no defaults
+/// for keys that must be given.
+fn tidy(schema: &mut Value) {
+    match schema {
+        Value::Array(schemas) => schemas.iter_mut().for_each(tidy),
+        Value::Object(object) => {
+            without_null(object);
+            if object.contains_key("properties") {
+                // A section's default only repeats those of its keys.
+                object.remove("default");
+                object.entry("additionalProperties").or_insert(Value::Bool(false));
+                without_required_defaults(object);
+            }
+            object.values_mut().for_each(tidy);
+        }
+        _ => {}
+    }
+}
+
+fn without_null(object: &mut Map<String, Value>) {
+    if object.get("default").is_some_and(Value::is_null) {
+        object.remove("default");
+    }
+    if let Some(Value::Array(types)) = object.get_mut("type") {
+        types.retain(|name| name != "null");
+        if let [one] = types.as_slice() {
+            let one = one.clone();
+            object.insert("type".to_owned(), one);
+        }
+    }
+    if let Some(Value::Array(mut variants)) = object.remove("anyOf") {
+        variants.retain(|variant| variant != &json!({"type": "null"}));
+        match <[Value; 1]>::try_from(variants) {
+            Ok([Value::Object(inner)]) => {
+                for (key, value) in inner {
+                    object.entry(key).or_insert(value);
+                }
+            }
+            Ok([other]) => drop(object.insert("anyOf".to_owned(), Value::Array(vec![other]))),
+            Err(variants) => drop(object.insert("anyOf".to_owned(), Value::Array(variants))),
+        }
+    }
+}
+
+fn without_required_defaults(object: &mut Map<String, Value>) {
+    let required = object.get("required").cloned().unwrap_or_default();
+    let required = required.as_array().into_iter().flatten().filter_map(Value::as_str);
+    for key in required {
+        let property = object.get_mut("properties").and_then(|keys| keys.get_mut(key));
+        if let Some(Value::Object(property)) = property {
+            property.remove("default");
+        }
+    }
+}

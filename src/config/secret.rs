@@ -1,0 +1,122 @@
+//! Secrets by reference: `env:NAME` or `file:PATH`, never the secret itself.
+//!
+//! What a reference names is read once, when the config is loaded. No message here repeats the
+//! text of a value that is not a valid reference, since it may be the secret.
+
+use std::fmt;
+use std::io::Read;
+use std::path::Path;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+
+use super::environment::Env;
+
+/// Longest secret read from a file, in bytes.
+const MAX_SECRET_BYTES: u64 = 64 * 1024;
+
+/// The text where a reference to a secret should stand. It may be a secret by mistake, so
+/// `Debug` hides it.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(super) struct SecretRef(String);
+
+impl SecretRef {
+    /// Reads what the reference names. A relative `file:` path starts at `base`. The error is a
+    /// phrase for a person.
+    pub(super) fn read(&self, env: &Env, base: Option<&Path>) -> Result<SecretString, String> {
+        read_reference(&self.0, env, base).unwrap_or_else(|| {
+            Err("takes a reference, not the secret itself; write \"env:NAME\" or \"file:PATH\""
+                .to_owned())
+        })
+    }
+}
+
+impl fmt::Debug for SecretRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecretRef(..)")
+    }
+}
+
+impl JsonSchema for SecretRef {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "SecretRef".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "format": super::schema::SECRET_FORMAT,
+            "pattern": "^(env|file):.+$",
+            "examples": ["env:NAME", "file:/run/secrets/name"],
+        })
+    }
+}
+
+/// Reads `env:NAME` or `file:PATH`; `None` for any other text.
+pub(super) fn read_reference(
+    text: &str,
+    env: &Env,
+    base: Option<&Path>,
+) -> Option<Result<SecretString, String>> {
+    if let Some(name) = text.strip_prefix("env:") {
+        return Some(match env.get(name) {
+            Some(secret) => Ok(SecretString::from(secret)),
+            None => {
+                Err(format!("names the environment variable '{name}', which is not set or empty"))
+            }
+        });
+    }
+    let path = Path::new(text.strip_prefix("file:")?);
+    let path = base.map_or_else(|| path.to_path_buf(), |base| base.join(path));
+    Some(read_file(&path).map_err(|why| format!("names the file '{}': {why}", path.display())))
+}
+
+fn read_file(path: &Path) -> Result<SecretString, String> {
+    let mut secret = String::new();
+    let file = std::fs::File::open(path).map_err(|e| e.to_string())?;
+    file.take(MAX_SECRET_BYTES + 1).read_to_string(&mut secret).map_err(|e| e.to_string())?;
+    if secret.len() as u64 > MAX_SECRET_BYTES {
+        return Err("it is too large for a secret".to_owned());
+    }
+    let secret = secret.trim_end_matches(['\r', '\n']);
+    if secret.is_empty() {
+        return Err("it is empty".to_owned());
+    }
+    Ok(SecretString::from(secret))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use secrecy::ExposeSecret;
+
+    #[test]
+    fn references_name_a_variable_or_a_file() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("key"), "from-file\r\n").unwrap();
+        std::fs::write(dir.path().join("empty"), "\n").unwrap();
+        let env: Env = [("KEY", "from-env"), ("BLANK", "")].into_iter().collect();
+        let read = |text: &str| {
+            let secret = SecretRef(text.to_owned()).read(&env, Some(dir.path()));
+            secret.map(|s| s.expose_secret().to_owned())
+        };
+        assert_eq!(read("env:KEY"), Ok("from-env".to_owned()));
+        assert_eq!(read("file:key"), Ok("from-file".to_owned()));
+        let absolute = format!("file:{}", dir.path().join("key").display());
+        assert_eq!(read(&absolute), Ok("from-file".to_owned()));
+        assert!(read("env:MISSING").unwrap_err().contains("'MISSING'"));
+        assert!(read("env:BLANK").unwrap_err().contains("'BLANK'"));
+        assert!(read("file:empty").unwrap_err().contains("empty"));
+        assert!(read("file:missing").unwrap_err().contains("missing"));
+    }
+
+    #[test]
+    fn a_literal_secret_is_refused_without_repeating_it() {
+        let literal = SecretRef("wJalrXUtnFEMI".to_owned());
+        let error = literal.read(&Env::default(), None).unwrap_err();
+        assert!(error.contains("env:NAME") && !error.contains("wJalr"), "{error}");
+        assert!(!format!("{literal:?}").contains("wJalr"));
+    }
+}

@@ -1,0 +1,166 @@
+//! The shipped file, the code's defaults, the schema and the documentation say the same.
+
+use serde_json::Value;
+
+use super::{built_in, config};
+use crate::config::raw::RawConfig;
+use crate::config::{Config, Env, SHIPPED, schema};
+
+const DOCUMENTATION: &str = include_str!("../../../docs/configuration.md");
+
+/// The shipped file with every key that is commented out (`#key = ...`, no space) put in.
+fn uncommented() -> toml::Table {
+    let is_key = |line: &str| line.starts_with(|c: char| c.is_ascii_lowercase());
+    let lines = SHIPPED.lines().map(|line| match line.strip_prefix('#') {
+        Some(key) if is_key(key) => key,
+        _ => line,
+    });
+    lines.collect::<Vec<_>>().join("\n").parse().unwrap()
+}
+
+/// Every key of the schema: section (`targets` and `routes` too), key, and the key's schema.
+fn keys() -> Vec<(String, String, Value)> {
+    let schema = schema();
+    let mut keys = Vec::new();
+    for (section, inner) in schema["properties"].as_object().unwrap() {
+        let table = match section.as_str() {
+            "targets" => &inner["additionalProperties"],
+            "routes" => &inner["items"],
+            _ => inner,
+        };
+        for (key, schema) in table["properties"].as_object().unwrap() {
+            keys.push((section.clone(), key.clone(), schema.clone()));
+        }
+    }
+    assert!(keys.len() > 50, "the walk over the schema finds its keys");
+    keys
+}
+
+#[test]
+fn the_shipped_file_equals_the_defaults_of_the_code() {
+    let shipped = uncommented();
+    let defaults = serde_json::to_value(RawConfig::default()).unwrap();
+    for (section, key, schema) in keys() {
+        if section == "targets" || section == "routes" {
+            continue;
+        }
+        let value = shipped[&section].get(&key);
+        let value = value.unwrap_or_else(|| panic!("the shipped file shows {section}.{key}"));
+        let default = &defaults[&section][&key];
+        assert_eq!(default, schema.get("default").unwrap_or(&Value::Null), "{section}.{key}");
+        if !default.is_null() {
+            assert_eq!(&serde_json::to_value(value).unwrap(), default, "{section}.{key}");
+        }
+    }
+}
+
+#[test]
+fn the_shipped_file_as_it_is_sets_no_scalar_away_from_its_default() {
+    let empty = config("");
+    let shipped = built_in(&[]);
+    assert_eq!(Config { targets: vec![], routes: vec![], ..shipped.clone() }, empty);
+    assert_eq!(Config::from_toml(SHIPPED, "config.toml", &Env::default()).unwrap().config, shipped);
+}
+
+#[test]
+fn the_shipped_file_shows_every_key_of_targets_and_routes() {
+    let shipped = uncommented();
+    for (section, key, _) in keys() {
+        let credential = shipped["upstream"].get(&key).is_some();
+        let shown = match section.as_str() {
+            "targets" => shipped["targets"]["sonnet-35"].get(&key).is_some() || credential,
+            "routes" => shipped["routes"][0].get(&key).is_some(),
+            _ => continue,
+        };
+        assert!(shown, "{section}.{key}");
+    }
+}
+
+#[test]
+fn the_shipped_file_carries_the_legacy_models() {
+    let config = built_in(&[]);
+    let targets: Vec<_> = config
+        .targets
+        .iter()
+        .map(|t| {
+            let name = t.display_name.as_deref().unwrap();
+            (t.name.as_str(), t.model.as_str(), name, t.cooldown.as_secs(), t.max_output_tokens)
+        })
+        .collect();
+    let primary = "Claude 3.5 Sonnet (Primary)";
+    assert_eq!(
+        targets,
+        [
+            ("sonnet-35", "anthropic.claude-3-5-sonnet-20240620-v1:0", primary, 60, Some(8192)),
+            (
+                "sonnet-35-v2",
+                "anthropic.claude-3-5-sonnet-20241022-v2:0",
+                "Claude Fallback 1",
+                30,
+                Some(8192)
+            ),
+            (
+                "sonnet-3",
+                "anthropic.claude-3-sonnet-20240229-v1:0",
+                "Claude Fallback 2",
+                30,
+                Some(4096)
+            ),
+            (
+                "haiku-3",
+                "anthropic.claude-3-haiku-20240307-v1:0",
+                "Claude Fallback 3",
+                30,
+                Some(4096)
+            ),
+        ]
+    );
+    for (index, route) in config.routes.iter().enumerate() {
+        assert_eq!(route.models, [config.targets[index].model.clone()]);
+        assert_eq!(route.targets[0], index, "a model is first answered by itself");
+        assert_eq!(route.targets.len(), 4);
+    }
+    assert_eq!(config.routes[0].targets, [0, 1, 2, 3]);
+}
+
+#[test]
+fn the_documentation_has_a_row_for_every_key_with_its_default() {
+    for (section, key, schema) in keys() {
+        let heading = format!("\n## {section}\n");
+        let (_, after) = DOCUMENTATION
+            .split_once(&heading)
+            .unwrap_or_else(|| panic!("no heading for {section}"));
+        let part = after.split("\n## ").next().unwrap();
+        let credential = section == "targets" && key_of_credentials(&key);
+        let row = part.lines().find(|line| line.starts_with(&format!("| `{key}` |")));
+        if credential && row.is_none() {
+            assert!(part.contains("(#credentials)"), "{section}.{key}");
+            continue;
+        }
+        let row = row.unwrap_or_else(|| panic!("no row for {section}.{key}"));
+        match schema.get("default") {
+            Some(default) => {
+                let default = default.as_str().map_or_else(|| default.to_string(), str::to_owned);
+                assert!(row.contains(&format!("| `{default}` |")), "{row}");
+            }
+            None => assert!(!row.is_empty()),
+        }
+    }
+}
+
+fn key_of_credentials(key: &str) -> bool {
+    let schema = schema();
+    schema["properties"]["upstream"]["properties"].get(key).is_some()
+}
+
+#[test]
+fn the_schema_describes_every_key_and_allows_no_other() {
+    for (section, key, schema) in keys() {
+        assert!(schema["description"].is_string(), "{section}.{key}");
+        assert!(schema["type"].is_string() || schema["oneOf"].is_array(), "{section}.{key}");
+    }
+    let schema = schema();
+    assert_eq!(schema["properties"]["server"]["additionalProperties"], false);
+    assert_eq!(schema["properties"]["targets"]["additionalProperties"]["required"][0], "model");
+    assert!(!schema.to_string().contains("null"), "TOML has no null");
+}

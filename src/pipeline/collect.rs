@@ -1,0 +1,156 @@
+//! Takes in the request body, within its bounds of size and time.
+
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http_body::Body;
+use http_body_util::BodyExt;
+use tokio::time::timeout;
+
+use super::Gateway;
+use super::observe::Observed;
+use super::parse::Called;
+use super::refusal::{Refusal, Refused};
+use super::step::Step;
+use crate::bedrock::path::Call;
+
+/// A body above the limit is read on and thrown away up to this many bytes more, and for this
+/// long, so that the client is there to read the refusal when it has sent its request.
+const DISCARD_BYTES: usize = 64 * 1024 * 1024;
+const DISCARD_TIME: Duration = Duration::from_secs(5);
+
+/// A request whose body is in memory.
+#[derive(Debug)]
+pub(super) struct Collected {
+    pub(super) request: Observed<()>,
+    pub(super) call: Call,
+    pub(super) body: Bytes,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Collect {
+    limit: usize,
+    time: Duration,
+}
+
+impl Collect {
+    pub(super) fn new(gateway: &Arc<Gateway>) -> Collect {
+        let server = &gateway.config.server;
+        Collect { limit: server.max_body, time: server.body_read_timeout }
+    }
+}
+
+impl<B> Step<Called<B>> for Collect
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: std::error::Error + Send + Sync,
+{
+    type Out = Collected;
+    type Future = Pin<Box<dyn Future<Output = Result<Collected, Refused>> + Send>>;
+
+    fn take(&self, called: Called<B>) -> Self::Future {
+        let Collect { limit, time } = *self;
+        Box::pin(async move {
+            let Called { request: Observed { arrival, mut exchange }, call } = called;
+            let (head, peer) = (arrival.head, arrival.peer);
+            match timeout(time, collect(arrival.body, limit)).await {
+                Ok(Ok(body)) => {
+                    exchange.request_bytes = body.len() as u64;
+                    let arrival = super::Arrival { head, body: (), peer };
+                    Ok(Collected { request: Observed { arrival, exchange }, call, body })
+                }
+                Ok(Err(refusal)) => Err(Refused { refusal, exchange }),
+                Err(_) => Err(Refused { refusal: Refusal::BodyTimeout { limit: time }, exchange }),
+            }
+        })
+    }
+}
+
+async fn collect<B>(body: B, limit: usize) -> Result<Bytes, Refusal>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    let mut body = pin!(body);
+    let announced = body.size_hint().lower();
+    if announced > limit as u64 {
+        discard(body).await;
+        return Err(Refusal::BodyTooLarge { limit });
+    }
+    // A body that came in one piece is used where it lies; only more pieces are joined.
+    let mut first = Bytes::new();
+    let mut joined = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(chunk) = frame.map_err(|_| Refusal::BodyBroken)?.into_data() else { continue };
+        if first.is_empty() && joined.is_empty() {
+            first = chunk;
+        } else {
+            if joined.is_empty() {
+                // What is announced was checked above; it is a hint, not yet paid for in bytes.
+                let expected = usize::try_from(announced).unwrap_or(0).min(limit);
+                joined.reserve(expected.max(first.len() + chunk.len()));
+                joined.extend_from_slice(&first);
+            }
+            joined.extend_from_slice(&chunk);
+        }
+        if first.len().max(joined.len()) > limit {
+            drop((first, joined));
+            discard(body).await;
+            return Err(Refusal::BodyTooLarge { limit });
+        }
+    }
+    Ok(if joined.is_empty() { first } else { joined.freeze() })
+}
+
+async fn discard<B: Body<Data = Bytes> + Unpin>(mut body: Pin<&mut B>) {
+    let mut discarded = 0;
+    let reading = async {
+        while let Some(Ok(frame)) = body.frame().await {
+            discarded += frame.data_ref().map_or(0, Bytes::len);
+            if discarded > DISCARD_BYTES {
+                return;
+            }
+        }
+    };
+    // Whether it came to an end or not, the refusal is the same.
+    let _ = timeout(DISCARD_TIME, reading).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use futures_util::stream;
+    use http_body::Frame;
+    use http_body_util::{Full, StreamBody};
+
+    use super::*;
+
+    fn pieces(pieces: Vec<&'static [u8]>) -> impl Body<Data = Bytes, Error = Infallible> + Unpin {
+        let frames = pieces.into_iter().map(|piece| Ok(Frame::data(Bytes::from_static(piece))));
+        StreamBody::new(stream::iter(frames))
+    }
+
+    #[tokio::test]
+    async fn one_piece_is_not_copied() {
+        let body = Bytes::from_static(b"hello");
+        let collected = collect(Full::new(body.clone()), 5).await.unwrap();
+        assert_eq!(collected.as_ptr(), body.as_ptr());
+    }
+
+    #[tokio::test]
+    async fn pieces_are_joined_in_order() {
+        assert_eq!(collect(pieces(vec![b"a", b"bc", b"d"]), 4).await.unwrap(), "abcd");
+        assert_eq!(collect(pieces(vec![]), 4).await.unwrap(), "");
+    }
+
+    #[tokio::test]
+    async fn above_the_limit_is_refused_announced_or_not() {
+        let large = collect(Full::new(Bytes::from_static(b"12345")), 4).await;
+        assert!(matches!(large, Err(Refusal::BodyTooLarge { limit: 4 })));
+        let large = collect(pieces(vec![b"123", b"45"]), 4).await;
+        assert!(matches!(large, Err(Refusal::BodyTooLarge { limit: 4 })));
+    }
+}

@@ -1,0 +1,234 @@
+//! The record of one request, from its head to the last byte of its answer.
+//!
+//! Steps note here what they learn. When the record is dropped, by whatever path, the request is
+//! counted and its access-log line is written; an end that nobody noted is a client that went
+//! away.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use http::StatusCode;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::Gateway;
+use crate::bedrock::{Operation, Usage, catalogue};
+use crate::routing::Target;
+use crate::telemetry::OTHER;
+use crate::telemetry::access_log::{Attempt, Line};
+
+/// What the client got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// A whole answer.
+    Success,
+    /// A client's own mistake, as the upstream said.
+    ClientError,
+    /// A failure of the upstream.
+    UpstreamError,
+    /// 429: every target was throttled for as long as the request could wait.
+    Throttled,
+    /// 429: too many wait already.
+    QueueFull,
+    /// The gateway refused the request for what it is.
+    BadRequest,
+    /// 413.
+    BodyTooLarge,
+    /// The client was too slow with its body.
+    BodyTimeout,
+    /// The whole request took too long.
+    RequestTimeout,
+    /// An answer that broke off, at the upstream's end.
+    StreamBroken,
+    /// An answer that fell silent for too long.
+    StreamIdle,
+    /// A stream that ended with an exception of the upstream's.
+    StreamException,
+    /// Nothing: it went away.
+    ClientGone,
+}
+
+impl Outcome {
+    fn name(self) -> &'static str {
+        match self {
+            Outcome::Success => "success",
+            Outcome::ClientError => "client_error",
+            Outcome::UpstreamError => "upstream_error",
+            Outcome::Throttled => "throttled",
+            Outcome::QueueFull => "queue_full",
+            Outcome::BadRequest => "bad_request",
+            Outcome::BodyTooLarge => "body_too_large",
+            Outcome::BodyTimeout => "body_timeout",
+            Outcome::RequestTimeout => "request_timeout",
+            Outcome::StreamBroken => "stream_broken",
+            Outcome::StreamIdle => "stream_idle",
+            Outcome::StreamException => "stream_exception",
+            Outcome::ClientGone => "client_gone",
+        }
+    }
+}
+
+/// The record of one request.
+#[derive(Debug)]
+pub(super) struct Exchange {
+    gateway: Arc<Gateway>,
+    arrived: SystemTime,
+    pub(super) started: Instant,
+    pub(super) request_id: String,
+    pub(super) client: Option<String>,
+    peer: SocketAddr,
+    pub(super) operation: Option<Operation>,
+    pub(super) requested_model: Option<String>,
+    /// Whether a route names the requested model, so that it may be a label.
+    pub(super) model_is_configured: bool,
+    pub(super) request_bytes: u64,
+    pub(super) response_bytes: u64,
+    pub(super) attempts: Vec<Attempt>,
+    pub(super) answered_by: Option<Arc<Target>>,
+    pub(super) queued: Duration,
+    /// Time spent on the upstream or between two attempts, before the answer's head.
+    pub(super) waited: Duration,
+    head: Option<Duration>,
+    status: u16,
+    error: Option<String>,
+    pub(super) usage: Option<Usage>,
+    outcome: Outcome,
+}
+
+impl Exchange {
+    pub(super) fn new(gateway: &Arc<Gateway>, peer: SocketAddr) -> Exchange {
+        Exchange {
+            gateway: Arc::clone(gateway),
+            arrived: SystemTime::now(),
+            started: Instant::now(),
+            request_id: Uuid::new_v4().to_string(),
+            client: None,
+            peer,
+            operation: None,
+            requested_model: None,
+            model_is_configured: false,
+            request_bytes: 0,
+            response_bytes: 0,
+            attempts: Vec::new(),
+            answered_by: None,
+            queued: Duration::ZERO,
+            waited: Duration::ZERO,
+            head: None,
+            status: 0,
+            error: None,
+            usage: None,
+            outcome: Outcome::ClientGone,
+        }
+    }
+
+    /// Notes an attempt that has come to an outcome.
+    pub(super) fn attempted(
+        &mut self,
+        target: &Target,
+        outcome: &'static str,
+        status: StatusCode,
+        took: Duration,
+    ) {
+        self.waited += took;
+        self.gateway.metrics.attempts.with_label_values(&[&*target.name, outcome]).inc();
+        self.attempts.push(Attempt {
+            target: Arc::clone(&target.name),
+            outcome,
+            status: status.as_u16(),
+            ms: millis(took),
+        });
+    }
+
+    /// Notes that the head of the answer is on its way.
+    pub(super) fn answering(&mut self, status: StatusCode, error: Option<&str>) {
+        self.head = Some(self.started.elapsed());
+        self.status = status.as_u16();
+        self.error = error.map(str::to_owned);
+    }
+
+    /// Notes what the client got; the last note counts.
+    pub(super) fn ended(&mut self, outcome: Outcome) {
+        self.outcome = outcome;
+    }
+
+    fn count(&self, duration: Duration) {
+        let metrics = &self.gateway.metrics;
+        let operation = self.operation.map_or(OTHER, Operation::name);
+        let requested = match &self.requested_model {
+            Some(model) if self.model_is_configured => model,
+            _ => OTHER,
+        };
+        metrics
+            .requests
+            .with_label_values(&[operation, requested, OTHER, self.outcome.name()])
+            .inc();
+        let labels = [operation, requested];
+        metrics.request_duration.with_label_values(&labels).observe(duration.as_secs_f64());
+        if let Some(head) = self.head {
+            metrics.time_to_first_byte.with_label_values(&labels).observe(head.as_secs_f64());
+            let waited = self.waited + self.queued;
+            metrics.overhead.observe(head.saturating_sub(waited).as_secs_f64());
+        }
+        if !self.queued.is_zero() {
+            metrics.queue_wait.observe(self.queued.as_secs_f64());
+        }
+        if let (Some(usage), Some(target)) = (self.usage, &self.answered_by) {
+            self.count_tokens(usage, target);
+        }
+    }
+
+    fn count_tokens(&self, usage: Usage, target: &Target) {
+        // Counting tokens uses none.
+        if self.operation == Some(Operation::CountTokens) {
+            return;
+        }
+        let metrics = &self.gateway.metrics;
+        let model = if &*target.name == OTHER { OTHER } else { target.model.as_str() };
+        let kinds = [
+            ("input", usage.input),
+            ("output", usage.output),
+            ("cache_read", usage.cache_read),
+            ("cache_write", usage.cache_write),
+        ];
+        for (kind, count) in kinds {
+            if count > 0 {
+                metrics.tokens.with_label_values(&[model, OTHER, kind]).inc_by(count);
+            }
+        }
+        if let Some(price) = catalogue::lookup(&target.base_model).and_then(|facts| facts.price) {
+            metrics.cost.with_label_values(&[model, OTHER]).inc_by(price.cost(&usage));
+        }
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        let duration = self.started.elapsed();
+        self.count(duration);
+        self.gateway.access_log.write(&Line {
+            time: self.arrived,
+            request_id: &self.request_id,
+            client: self.client.as_deref().unwrap_or("-"),
+            peer: self.peer.to_string(),
+            operation: self.operation.map_or("-", Operation::name),
+            requested_model: self.requested_model.as_deref(),
+            model: self.answered_by.as_ref().map(|target| target.model.as_str()),
+            target: self.answered_by.as_ref().map(|target| &*target.name),
+            status: self.status,
+            outcome: self.outcome.name(),
+            error: self.error.as_deref(),
+            attempts: &self.attempts,
+            queued_ms: millis(self.queued),
+            first_byte_ms: millis(self.head.unwrap_or(duration)),
+            duration_ms: millis(duration),
+            request_bytes: self.request_bytes,
+            response_bytes: self.response_bytes,
+            usage: self.usage,
+        });
+    }
+}
+
+pub(super) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,123 @@
+//! The way of a Bedrock request through the gateway, as one stack.
+//!
+//! ```text
+//!  observe    gives the request an id; turns a refusal into Bedrock's wire form
+//!  identify   who is calling
+//!  parse      method and raw path -> operation and requested model
+//!  collect    the body, within its bounds (signing needs its hash, a retry its bytes)
+//!  route      requested model -> the targets that can serve this request
+//!  attempt    admit to a target, prepare, sign, send, classify; again until it is answered
+//!  relay      the answer's bytes as they come; counts and settles at their end
+//! ```
+//! Each step is a file. A step takes the request of the stage before and gives that of the
+//! stage after, or a [`refusal::Refusal`]; what it learns for log and metrics it notes in the
+//! request's [`exchange::Exchange`], whose end is the end of the request on every path.
+
+mod admit;
+mod attempt;
+mod collect;
+mod exchange;
+mod identify;
+mod observe;
+mod parse;
+mod prepare;
+mod refusal;
+mod relay;
+mod route;
+mod step;
+mod watch;
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::Response;
+use http_body::Body;
+use tower::{Service, ServiceBuilder};
+
+pub use relay::ResponseBody;
+
+use crate::admission::WaitingRoom;
+use crate::config::Config;
+use crate::routing::{Router, RouterError};
+use crate::telemetry::Metrics;
+use crate::telemetry::access_log::AccessLog;
+use crate::upstream::{ConnectionGauges, Upstream};
+use step::step;
+
+/// What the steps share: one config and everything built from it.
+#[derive(Debug)]
+pub struct Gateway {
+    /// The config.
+    pub config: Config,
+    /// The routing table.
+    pub router: Router,
+    /// The pool of upstream connections.
+    pub upstream: Upstream,
+    /// Who waits.
+    pub waiting: WaitingRoom,
+    /// The metric families.
+    pub metrics: Arc<Metrics>,
+    /// Where access-log lines go.
+    pub access_log: AccessLog,
+}
+
+impl Gateway {
+    /// Builds everything that requests need from a config, and starts to resolve credentials.
+    /// Must be called within a tokio runtime.
+    pub fn new(
+        config: Config,
+        metrics: Arc<Metrics>,
+        access_log: AccessLog,
+    ) -> Result<Arc<Gateway>, RouterError> {
+        let connections = |state| metrics.upstream_connections.with_label_values(&[state]);
+        let gauges =
+            ConnectionGauges { connecting: connections("connecting"), open: connections("open") };
+        Ok(Arc::new(Gateway {
+            router: Router::new(&config)?,
+            upstream: Upstream::new(&config.upstream, gauges),
+            waiting: WaitingRoom::new(
+                &config.queue,
+                metrics.queue_waiting.clone(),
+                metrics.queue_waiting_bytes.clone(),
+            ),
+            config,
+            metrics,
+            access_log,
+        }))
+    }
+}
+
+/// A request as it arrives: its body is still to be read.
+#[derive(Debug)]
+pub struct Arrival<B> {
+    /// Method, URI and headers.
+    pub head: http::request::Parts,
+    /// The body.
+    pub body: B,
+    /// The address at the other end of the connection.
+    pub peer: SocketAddr,
+}
+
+/// The whole stack over one gateway. It never fails: what goes wrong is a response.
+pub fn stack<B>(
+    gateway: &Arc<Gateway>,
+) -> impl Service<Arrival<B>, Response = Response<ResponseBody>, Error = Infallible, Future: Send>
++ Clone
++ use<B>
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: std::error::Error + Send + Sync,
+{
+    ServiceBuilder::new()
+        // Outermost, so that nothing that happens inside goes uncounted or unanswered.
+        .layer(observe::layer(gateway))
+        // Before the path is looked at: who sends garbage is worth knowing too.
+        .layer(step(identify::Identify))
+        .layer(step(parse::Parse))
+        // Before routing, which looks at the features that a body uses.
+        .layer(step(collect::Collect::new(gateway)))
+        .layer(step(route::Route::new(gateway)))
+        .service(attempt::Attempts::new(gateway))
+}

@@ -1,0 +1,189 @@
+//! One attempt's request to a target: the target's model in the path, the client's own headers
+//! less what must not pass, the body clamped where the target's cap asks for it.
+
+use bytes::Bytes;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::request;
+use http::uri::PathAndQuery;
+
+use super::route::Routed;
+use crate::bedrock::path::{Resource, model_path};
+use crate::bedrock::{Operation, body};
+use crate::routing::Target;
+
+/// Headers that mean this connection alone (RFC 9110, section 7.6.1).
+const HOP_BY_HOP: [HeaderName; 8] = [
+    header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+];
+
+/// Headers that are between the client and the gateway: its authorization, its cookies, and what
+/// the request to the upstream has of its own.
+const OWN: [HeaderName; 9] = [
+    header::AUTHORIZATION,
+    header::COOKIE,
+    header::HOST,
+    header::CONTENT_LENGTH,
+    header::EXPECT,
+    header::FORWARDED,
+    HeaderName::from_static("x-amz-date"),
+    HeaderName::from_static("x-amz-security-token"),
+    HeaderName::from_static("x-amz-content-sha256"),
+];
+
+/// The parts of an attempt's request that are the same for every attempt on one target.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    pub(super) head: request::Parts,
+    pub(super) body: Bytes,
+}
+
+/// Prepares an attempt on `target`; `None` if its path is no URI, which no checked id makes.
+pub(super) fn prepare(routed: &Routed, target: &Target) -> Option<Prepared> {
+    let path = match &routed.call.resource {
+        Resource::Model(_) => model_path(routed.call.operation, &target.encoded_model),
+        _ => with_query(routed.call.to_path(), routed),
+    };
+    let (mut head, ()) = http::Request::new(()).into_parts();
+    head.method = routed.head.method.clone();
+    head.uri = target.origin.uri(PathAndQuery::try_from(path).ok()?);
+    head.headers = forwarded(&routed.head.headers);
+    head.headers.insert(header::HOST, target.origin.host());
+    let body = routed
+        .call
+        .model()
+        .and_then(|requested| target.cap(requested))
+        .and_then(|cap| body::clamp(&routed.body, &routed.peek, cap))
+        .unwrap_or_else(|| routed.body.clone());
+    Some(Prepared { head, body })
+}
+
+/// Copies what may pass from one side of the gateway to the other.
+pub(super) fn without_hop_by_hop(headers: &HeaderMap) -> HeaderMap {
+    let listed = connection_options(headers);
+    copy(headers, |name| {
+        !HOP_BY_HOP.contains(name) && !listed.iter().any(|option| option == name.as_str())
+    })
+}
+
+fn forwarded(headers: &HeaderMap) -> HeaderMap {
+    let listed = connection_options(headers);
+    copy(headers, |name| {
+        let text = name.as_str();
+        !HOP_BY_HOP.contains(name)
+            && !OWN.contains(name)
+            && !listed.iter().any(|option| option == text)
+            && !text.starts_with("x-forwarded-")
+            && !text.starts_with("proxy-")
+            && !text.starts_with("x-sluice-")
+            && !matches!(text, "x-real-ip" | "via")
+    })
+}
+
+fn copy(headers: &HeaderMap, passes: impl Fn(&HeaderName) -> bool) -> HeaderMap {
+    // Room for what signing adds, too.
+    let mut copied = HeaderMap::with_capacity(headers.len() + 4);
+    for (name, value) in headers.iter().filter(|(name, _)| passes(name)) {
+        copied.append(name, value.clone());
+    }
+    copied
+}
+
+/// The header names that `connection` lists, which go no further either.
+fn connection_options(headers: &HeaderMap) -> Vec<String> {
+    let values = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    values
+        .flat_map(|value| value.split(','))
+        .map(|option| option.trim().to_ascii_lowercase())
+        .collect()
+}
+
+/// Only the listing operation has a query of its own; a client's query on any other says nothing
+/// to Bedrock and may carry a presigned signature.
+fn with_query(path: String, routed: &Routed) -> String {
+    match routed.head.uri.query() {
+        Some(query) if routed.call.operation == Operation::ListAsyncInvokes => {
+            let parameters = query.split('&').filter(|parameter| !is_signature(parameter));
+            let query = parameters.collect::<Vec<_>>().join("&");
+            if query.is_empty() { path } else { format!("{path}?{query}") }
+        }
+        _ => path,
+    }
+}
+
+fn is_signature(parameter: &str) -> bool {
+    parameter.get(..6).is_some_and(|start| start.eq_ignore_ascii_case("x-amz-"))
+}
+
+/// A header value of a text that may, in principle, have characters that no header has.
+pub(super) fn value(text: &str) -> HeaderValue {
+    HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static("-"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        pairs
+            .iter()
+            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+            .collect()
+    }
+
+    #[test]
+    fn nothing_of_the_clients_auth_or_connection_passes() {
+        let inbound = headers(&[
+            ("authorization", "AWS4-HMAC-SHA256 ..."),
+            ("x-amz-date", "20261123T120000Z"),
+            ("x-amz-security-token", "t"),
+            ("x-amz-content-sha256", "h"),
+            ("cookie", "c"),
+            ("host", "localhost"),
+            ("content-length", "5"),
+            ("connection", "keep-alive, X-Secret-Hop"),
+            ("x-secret-hop", "1"),
+            ("keep-alive", "timeout=5"),
+            ("transfer-encoding", "chunked"),
+            ("expect", "100-continue"),
+            ("proxy-authorization", "p"),
+            ("x-forwarded-for", "10.0.0.1"),
+            ("forwarded", "for=10.0.0.1"),
+            ("x-sluice-priority", "high"),
+        ]);
+        assert_eq!(forwarded(&inbound), HeaderMap::new());
+    }
+
+    #[test]
+    fn bedrocks_and_unknown_headers_pass() {
+        let inbound = headers(&[
+            ("content-type", "application/json"),
+            ("accept", "application/json"),
+            ("x-amzn-bedrock-guardrailidentifier", "gr-1"),
+            ("x-amzn-bedrock-trace", "ENABLED"),
+            ("x-amzn-trace-id", "Root=1"),
+            ("amz-sdk-request", "attempt=1"),
+            ("user-agent", "app"),
+            ("x-something-new", "1"),
+        ]);
+        assert_eq!(forwarded(&inbound), inbound);
+    }
+
+    #[test]
+    fn responses_lose_their_hop_headers_only() {
+        let upstream = headers(&[
+            ("transfer-encoding", "chunked"),
+            ("connection", "close"),
+            ("x-amzn-requestid", "r"),
+            ("content-length", "5"),
+        ]);
+        let wanted = headers(&[("x-amzn-requestid", "r"), ("content-length", "5")]);
+        assert_eq!(without_hop_by_hop(&upstream), wanted);
+    }
+}

@@ -1,0 +1,149 @@
+//! What the gateway itself refuses, and the one place where that becomes Bedrock's wire form.
+
+use std::time::Duration;
+
+use http::header::{ALLOW, CONNECTION, HeaderValue};
+use http::{HeaderMap, Response};
+
+use super::exchange::{Exchange, Outcome};
+use crate::admission::Full;
+use crate::bedrock::json::JsonError;
+use crate::bedrock::path::PathError;
+use crate::bedrock::{ErrorKind, WireError};
+use bytes::Bytes;
+
+/// A request that ends in the gateway, with what was learned of it.
+#[derive(Debug)]
+pub(super) struct Refused {
+    /// Why.
+    pub(super) refusal: Refusal,
+    /// The request's record.
+    pub(super) exchange: Box<Exchange>,
+}
+
+/// Why a request ends in the gateway.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Refusal {
+    #[error(transparent)]
+    Path(#[from] PathError),
+    #[error("the request has no Host header, or more than one")]
+    Host,
+    #[error("the request has both Content-Length and Transfer-Encoding")]
+    Framing,
+    #[error("the request body is larger than {limit} bytes")]
+    BodyTooLarge { limit: usize },
+    #[error("the request body did not arrive within {}", humantime::format_duration(*limit))]
+    BodyTimeout { limit: Duration },
+    #[error("the request body broke off")]
+    BodyBroken,
+    #[error("Malformed input request: the body is not valid JSON: {0}")]
+    Json(#[from] JsonError),
+    #[error("this gateway has no route for the model {model}")]
+    Unrouted { model: String },
+    #[error("{operation} is not served by this gateway")]
+    NotServed { operation: &'static str },
+    #[error(
+        "Too many requests, please wait before trying again. All targets are throttled and the gateway's queue is full: {full}."
+    )]
+    QueueFull { full: Full, due: Duration },
+    #[error(
+        "Too many requests, please wait before trying again. All targets are throttled; {target} is due first, in {} s.",
+        .due.as_secs() + 1
+    )]
+    AllThrottled { target: String, due: Duration },
+    #[error("the request was not answered within {}", humantime::format_duration(*limit))]
+    RequestTimeout { limit: Duration },
+    #[error("no target can serve this request: {0}")]
+    NoTarget(String),
+}
+
+impl Refusal {
+    /// The outcome in metrics and the access log.
+    pub(super) fn outcome(&self) -> Outcome {
+        match self {
+            Refusal::Path(_)
+            | Refusal::Host
+            | Refusal::Framing
+            | Refusal::BodyBroken
+            | Refusal::Json(_)
+            | Refusal::Unrouted { .. }
+            | Refusal::NotServed { .. } => Outcome::BadRequest,
+            Refusal::BodyTooLarge { .. } => Outcome::BodyTooLarge,
+            Refusal::BodyTimeout { .. } => Outcome::BodyTimeout,
+            Refusal::QueueFull { .. } => Outcome::QueueFull,
+            Refusal::AllThrottled { .. } => Outcome::Throttled,
+            Refusal::RequestTimeout { .. } => Outcome::RequestTimeout,
+            Refusal::NoTarget(_) => Outcome::UpstreamError,
+        }
+    }
+
+    /// The error's name on the wire.
+    pub(super) fn kind(&self) -> ErrorKind {
+        match self {
+            Refusal::Path(PathError::Unknown) => ErrorKind::UnknownOperation,
+            Refusal::Path(PathError::Method { .. }) => ErrorKind::MethodNotAllowed,
+            Refusal::Path(PathError::Model(_) | PathError::Identifier)
+            | Refusal::Host
+            | Refusal::Framing
+            | Refusal::BodyBroken
+            | Refusal::Json(_)
+            | Refusal::NotServed { .. } => ErrorKind::Validation,
+            Refusal::Unrouted { .. } => ErrorKind::ResourceNotFound,
+            Refusal::BodyTooLarge { .. } => ErrorKind::RequestTooLarge,
+            Refusal::BodyTimeout { .. } => ErrorKind::RequestTimeout,
+            Refusal::QueueFull { .. } | Refusal::AllThrottled { .. } => ErrorKind::Throttling,
+            Refusal::RequestTimeout { .. } => ErrorKind::ModelTimeout,
+            Refusal::NoTarget(_) => ErrorKind::ServiceUnavailable,
+        }
+    }
+
+    /// The response, without what is the same on every response.
+    pub(super) fn into_response(self) -> Response<Bytes> {
+        let mut error = WireError::new(self.kind(), self.to_string());
+        if let Refusal::QueueFull { due, .. } | Refusal::AllThrottled { due, .. } = self {
+            error = error.retry_after(due);
+        }
+        let mut response = error.into_response();
+        self.add_headers(response.headers_mut());
+        response
+    }
+
+    fn add_headers(&self, headers: &mut HeaderMap) {
+        match self {
+            Refusal::Path(PathError::Method { allow }) => {
+                headers.insert(ALLOW, HeaderValue::from_static(allow));
+            }
+            // What is left of the body, or of a request smuggled behind it, is not read.
+            Refusal::Framing
+            | Refusal::BodyTooLarge { .. }
+            | Refusal::BodyTimeout { .. }
+            | Refusal::BodyBroken => {
+                headers.insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_retry_after_is_the_due_time_rounded_up() {
+        let due = Duration::from_millis(12_300);
+        let response = Refusal::AllThrottled { target: "haiku".to_owned(), due }.into_response();
+        assert_eq!(response.status(), 429);
+        assert_eq!(response.headers()["retry-after"], "13");
+        assert_eq!(response.headers()["x-amzn-errortype"], "ThrottlingException");
+        let text = String::from_utf8(response.body().to_vec()).unwrap();
+        assert!(text.contains("haiku is due first, in 13 s"), "{text}");
+    }
+
+    #[test]
+    fn a_wrong_method_names_the_right_one() {
+        let response = Refusal::Path(PathError::Method { allow: "POST" }).into_response();
+        assert_eq!(response.status(), 405);
+        assert_eq!(response.headers()[ALLOW], "POST");
+    }
+}

@@ -1,0 +1,273 @@
+//! What is learned from an answer's bytes as they pass: token counts, and whether the bytes so
+//! far end where a frame ends.
+//!
+//! Bytes are looked at where they lie. Only a frame that is split over chunks is copied, to have
+//! it whole, and within a bound.
+
+use bytes::{Bytes, BytesMut};
+
+use crate::bedrock::Usage;
+use crate::bedrock::event_stream::{Frame, Kind, frame_len};
+
+/// Longest split frame, or unary body, that is looked into, in bytes. Longer ones are relayed all
+/// the same.
+const MAX_LOOKED_INTO: usize = 4 * 1024 * 1024;
+
+/// Watches one answer.
+#[derive(Debug)]
+pub(super) enum Watch {
+    Stream(StreamWatch),
+    Unary(UnaryWatch),
+}
+
+impl Watch {
+    pub(super) fn stream() -> Watch {
+        Watch::Stream(StreamWatch::default())
+    }
+
+    /// `told` are the counts of the response's headers; without them the body is looked into.
+    pub(super) fn unary(told: Option<Usage>) -> Watch {
+        Watch::Unary(UnaryWatch { told, chunks: Vec::new(), len: 0 })
+    }
+
+    pub(super) fn pass(&mut self, chunk: &Bytes) {
+        match self {
+            Watch::Stream(watch) => watch.pass(chunk),
+            Watch::Unary(watch) => watch.pass(chunk),
+        }
+    }
+
+    /// Whether the last byte that passed was within a frame.
+    pub(super) fn is_within_frame(&self) -> bool {
+        match self {
+            Watch::Stream(watch) => watch.skip > 0 || !watch.partial.is_empty(),
+            Watch::Unary(_) => false,
+        }
+    }
+
+    /// Whether an exception passed.
+    pub(super) fn saw_exception(&self) -> bool {
+        matches!(self, Watch::Stream(StreamWatch { saw_exception: true, .. }))
+    }
+
+    /// The token counts, if the answer told them.
+    pub(super) fn usage(&self) -> Option<Usage> {
+        match self {
+            Watch::Stream(watch) => watch.usage,
+            Watch::Unary(watch) => watch.usage(),
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct StreamWatch {
+    /// The start of a frame that is not all there.
+    partial: BytesMut,
+    /// Bytes of a frame too long to look into that are still to pass.
+    skip: usize,
+    /// The bytes are no frames; nothing can be told of them.
+    is_lost: bool,
+    saw_exception: bool,
+    usage: Option<Usage>,
+}
+
+impl StreamWatch {
+    fn pass(&mut self, chunk: &[u8]) {
+        let mut rest = chunk;
+        while !rest.is_empty() && !self.is_lost {
+            rest = if self.skip > 0 {
+                let skipped = self.skip.min(rest.len());
+                self.skip -= skipped;
+                rest.get(skipped..).unwrap_or_default()
+            } else if self.partial.is_empty() {
+                self.look(rest)
+            } else {
+                self.complete(rest)
+            };
+        }
+    }
+
+    /// Looks at the frame that starts here and returns what follows it.
+    fn look<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
+        match Frame::read(bytes) {
+            Ok(Some(frame)) => {
+                self.note(&frame);
+                bytes.get(frame.len..).unwrap_or_default()
+            }
+            Ok(None) => {
+                match frame_len(bytes) {
+                    Ok(Some(len)) if len > MAX_LOOKED_INTO => self.skip = len - bytes.len(),
+                    _ => self.partial.extend_from_slice(bytes),
+                }
+                &[]
+            }
+            Err(_) => {
+                self.is_lost = true;
+                &[]
+            }
+        }
+    }
+
+    /// Adds to the partial frame what it lacks, and looks at it when it is whole.
+    fn complete<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
+        let wanted = match frame_len(&self.partial) {
+            Ok(Some(len)) => len,
+            // First the four bytes that tell the length.
+            Ok(None) => 4,
+            Err(_) => {
+                self.is_lost = true;
+                return &[];
+            }
+        };
+        let (taken, rest) =
+            bytes.split_at(bytes.len().min(wanted.saturating_sub(self.partial.len())));
+        self.partial.extend_from_slice(taken);
+        let partial = std::mem::take(&mut self.partial);
+        let left = self.look(&partial).len();
+        debug_assert_eq!(left, 0, "a partial frame is never more than a frame");
+        if self.partial.is_empty() {
+            // Keep the buffer for the next split frame.
+            self.partial = partial;
+            self.partial.clear();
+        }
+        rest
+    }
+
+    fn note(&mut self, frame: &Frame<'_>) {
+        match frame.kind() {
+            Kind::Exception(_) | Kind::Error(_) => self.saw_exception = true,
+            Kind::Event(_) => self.usage = Usage::from_frame(frame).or(self.usage),
+            Kind::Other => {}
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct UnaryWatch {
+    told: Option<Usage>,
+    chunks: Vec<Bytes>,
+    len: usize,
+}
+
+impl UnaryWatch {
+    fn pass(&mut self, chunk: &Bytes) {
+        if self.told.is_some() {
+            return;
+        }
+        self.len += chunk.len();
+        if self.len > MAX_LOOKED_INTO {
+            self.chunks.clear();
+        } else {
+            self.chunks.push(chunk.clone());
+        }
+    }
+
+    fn usage(&self) -> Option<Usage> {
+        self.told.or_else(|| match self.chunks.as_slice() {
+            [] => None,
+            [body] => Usage::from_body(body),
+            chunks => Usage::from_body(&chunks.concat()),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::bedrock::event_stream::{event, exception};
+
+    fn stream(frames: usize) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for i in 0..frames {
+            let text = "x".repeat(i * 7 % 40);
+            bytes.extend_from_slice(&event("contentBlockDelta", format!("{{\"t\":\"{text}\"}}")));
+        }
+        bytes.extend_from_slice(&event(
+            "metadata",
+            r#"{"usage":{"inputTokens":11,"outputTokens":7}}"#,
+        ));
+        bytes
+    }
+
+    fn watched(bytes: &[u8], cuts: &[usize]) -> Watch {
+        let mut watch = Watch::stream();
+        let mut from = 0;
+        for &cut in cuts.iter().chain([&bytes.len()]) {
+            let cut = cut.clamp(from, bytes.len());
+            watch.pass(&Bytes::copy_from_slice(&bytes[from..cut]));
+            from = cut;
+        }
+        watch
+    }
+
+    #[test]
+    fn byte_by_byte_is_as_good_as_whole() {
+        let bytes = stream(3);
+        let cuts: Vec<usize> = (0..bytes.len()).collect();
+        assert_eq!(watched(&bytes, &cuts).usage().unwrap().output, 7);
+        assert_eq!(watched(&bytes, &[]).usage().unwrap().input, 11);
+    }
+
+    #[test]
+    fn an_exception_is_noted() {
+        let mut bytes = stream(1);
+        bytes.extend_from_slice(&exception("modelStreamErrorException", "{}"));
+        assert!(watched(&bytes, &[5]).saw_exception());
+        assert!(!watched(&stream(1), &[5]).saw_exception());
+    }
+
+    #[test]
+    fn a_frame_too_long_to_look_into_is_passed_over() {
+        let mut bytes = event("contentBlockDelta", vec![b' '; MAX_LOOKED_INTO + 10]).to_vec();
+        bytes.extend_from_slice(&stream(1));
+        let cuts: Vec<usize> = (0..bytes.len()).step_by(60_000).collect();
+        let watch = watched(&bytes, &cuts);
+        assert!(!watch.is_within_frame());
+        assert_eq!(watch.usage().unwrap().output, 7);
+    }
+
+    #[test]
+    fn what_is_no_stream_is_left_alone() {
+        let watch = watched(b"{\"message\": \"this is JSON and no frame at all\"}", &[3, 9]);
+        assert_eq!(watch.usage(), None);
+    }
+
+    #[test]
+    fn a_unary_body_is_looked_into_unless_the_headers_told() {
+        let mut watch = Watch::unary(None);
+        for piece in [&b"{\"usage\":{\"input"[..], b"Tokens\":3,\"outputTokens\":4}}"] {
+            watch.pass(&Bytes::copy_from_slice(piece));
+        }
+        assert_eq!(watch.usage().unwrap().output, 4);
+        let told = Usage { input: 1, ..Usage::default() };
+        let mut watch = Watch::unary(Some(told));
+        watch.pass(&Bytes::from_static(b"{\"usage\":{\"inputTokens\":3}}"));
+        assert_eq!(watch.usage(), Some(told));
+    }
+
+    proptest! {
+        #[test]
+        fn any_split_gives_the_same_counts(
+            frames in 0usize..6, mut cuts in prop::collection::vec(0usize..600, 0..12)
+        ) {
+            cuts.sort_unstable();
+            let bytes = stream(frames);
+            let watch = watched(&bytes, &cuts);
+            prop_assert_eq!(watch.usage().map(|usage| (usage.input, usage.output)), Some((11, 7)));
+            prop_assert!(!watch.is_within_frame());
+        }
+
+        #[test]
+        fn any_cut_within_a_frame_is_noticed(frames in 0usize..4, cut in 1usize..400) {
+            let bytes = stream(frames);
+            prop_assume!(cut < bytes.len());
+            let mut ends = vec![0];
+            while let Some(frame) = Frame::read(&bytes[*ends.last().unwrap()..]).unwrap() {
+                ends.push(ends.last().unwrap() + frame.len);
+            }
+            prop_assert_eq!(watched(&bytes[..cut], &[]).is_within_frame(), !ends.contains(&cut));
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! Listeners, connections, and the way a gateway starts and stops.
+//!
+//! HTTP/1.1 and cleartext HTTP/2 are spoken on every listener. What arrives goes to the pipeline
+//! or to the admin surface; both may share a listener, since their paths differ.
+
+mod connection;
+mod listener;
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::{Either, Full};
+use hyper::body::Incoming;
+use hyper_util::server::graceful::GracefulShutdown;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tower::Service;
+
+use crate::admin::{Admin, Readiness};
+use crate::pipeline::{Arrival, Gateway, ResponseBody, stack};
+use listener::{Accept, accept};
+
+/// A body of any listener's answers.
+type AnyBody = Either<ResponseBody, Full<Bytes>>;
+
+/// A gateway whose listeners are bound.
+#[derive(Debug)]
+pub struct Server {
+    gateway: Arc<Gateway>,
+    admin: Arc<Admin>,
+    readiness: Arc<Readiness>,
+    data: TcpListener,
+    /// `None` when one listener serves both.
+    admin_listener: Option<TcpListener>,
+}
+
+/// A listener that could not be bound.
+#[derive(Debug, thiserror::Error)]
+#[error("can't listen on {address}: {source}")]
+pub struct BindError {
+    address: std::net::SocketAddr,
+    source: io::Error,
+}
+
+impl Server {
+    /// Binds the listeners of the gateway's config.
+    pub async fn bind(gateway: Arc<Gateway>) -> Result<Server, BindError> {
+        let (listen, admin_listen) =
+            (gateway.config.server.listen, gateway.config.server.admin_listen);
+        let bind = |address| async move {
+            TcpListener::bind(address).await.map_err(|source| BindError { address, source })
+        };
+        let data = bind(listen).await?;
+        let shared = listen == admin_listen && listen.port() != 0;
+        let admin_listener = if shared { None } else { Some(bind(admin_listen).await?) };
+        let readiness = Arc::new(Readiness::default());
+        let admin = Arc::new(Admin::new(Arc::clone(&gateway), Arc::clone(&readiness)));
+        Ok(Server { gateway, admin, readiness, data, admin_listener })
+    }
+
+    /// The address of the Bedrock API.
+    pub fn address(&self) -> io::Result<std::net::SocketAddr> {
+        self.data.local_addr()
+    }
+
+    /// The address of health and metrics.
+    pub fn admin_address(&self) -> io::Result<std::net::SocketAddr> {
+        self.admin_listener.as_ref().unwrap_or(&self.data).local_addr()
+    }
+
+    /// Serves until `stop` is cancelled, then drains: not ready at once, listeners closed after
+    /// `drain_delay`, open requests given `drain_timeout` to end. `hurry` ends the drain at once.
+    /// Returns whether every request ended by itself.
+    pub async fn serve(self, stop: CancellationToken, hurry: CancellationToken) -> bool {
+        let Server { gateway, admin, readiness, data, admin_listener } = self;
+        let config = gateway.config.server.clone();
+        let (closing, drained) = (CancellationToken::new(), GracefulShutdown::new());
+        let admin_closing = CancellationToken::new();
+        let mut listeners = JoinSet::new();
+        let common = Accept::new(&gateway, &config);
+        let shares = admin_listener.is_none();
+        let pipeline = stack::<Incoming>(&gateway);
+        let on_data = {
+            let admin = Arc::clone(&admin);
+            move |request: Request<Incoming>, peer| {
+                let mut pipeline = pipeline.clone();
+                let admin = shares.then(|| Arc::clone(&admin));
+                async move {
+                    let own = admin
+                        .and_then(|admin| admin.answer(request.method(), request.uri().path()));
+                    match own {
+                        Some(answer) => answer.map(|body| Either::Right(Full::new(body))),
+                        None => {
+                            let (head, body) = request.into_parts();
+                            let Ok(response) = pipeline.call(Arrival { head, body, peer }).await;
+                            response.map(Either::Left)
+                        }
+                    }
+                }
+            }
+        };
+        listeners.spawn(accept(data, common.clone(), on_data, drained.watcher(), closing.clone()));
+        if let Some(listener) = admin_listener {
+            let on_admin = move |request: Request<Incoming>, _peer| {
+                let answer = admin.answer(request.method(), request.uri().path());
+                let answer = answer.unwrap_or_else(Admin::not_found);
+                std::future::ready(answer.map(|body| -> AnyBody { Either::Right(Full::new(body)) }))
+            };
+            // Not watched for the drain: probes and scrapes go on until the last request ended.
+            let unwatched = GracefulShutdown::new();
+            let admin_accept = common.clone();
+            let closing = admin_closing.clone();
+            listeners.spawn(async move {
+                accept(listener, admin_accept, on_admin, unwatched.watcher(), closing).await;
+            });
+        }
+        readiness.serving();
+        stop.cancelled().await;
+
+        readiness.draining();
+        tracing::info!(open = common.open(), "draining");
+        wait(config.drain_delay, &hurry).await;
+        closing.cancel();
+        let clean = tokio::select! {
+            ended = timeout(config.drain_timeout, drained.shutdown()) => ended.is_ok(),
+            () = hurry.cancelled() => false,
+        };
+        admin_closing.cancel();
+        listeners.shutdown().await;
+        clean
+    }
+}
+
+async fn wait(delay: Duration, hurry: &CancellationToken) {
+    tokio::select! {
+        () = sleep(delay) => {}
+        () = hurry.cancelled() => {}
+    }
+}
+
+/// What a listener does with a request.
+trait Answer: Fn(Request<Incoming>, std::net::SocketAddr) -> Self::Future + Clone + Send + 'static {
+    type Future: Future<Output = Response<AnyBody>> + Send + 'static;
+}
+
+impl<A, F> Answer for A
+where
+    A: Fn(Request<Incoming>, std::net::SocketAddr) -> F + Clone + Send + 'static,
+    F: Future<Output = Response<AnyBody>> + Send + 'static,
+{
+    type Future = F;
+}
