@@ -82,8 +82,7 @@ async fn paths_that_are_no_operation() {
         "/metrics",
         &long,
     ] {
-        let request =
-            format!("POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{{}}");
+        let request = format!("POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{{}}");
         let response = answer_to(&gateway, request.as_bytes(), path).await.unwrap();
         assert!((400..500).contains(&response.status), "{path}: {response:?}");
         is_bedrocks_form(&response, path);

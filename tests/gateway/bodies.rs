@@ -31,7 +31,10 @@ async fn only_the_maximum_of_tokens_is_clamped_for_a_fallback() {
         let response = http::post(&url, &[], body).await;
         assert_eq!(response.status, 200, "{}", response.text());
         let log = simulator.log();
-        assert_eq!((log[0].model.as_deref(), log[1].model.as_deref()), (Some(PRIMARY), Some(SECOND)));
+        assert_eq!(
+            (log[0].model.as_deref(), log[1].model.as_deref()),
+            (Some(PRIMARY), Some(SECOND))
+        );
         assert_eq!(log[0].body, body, "the first target takes it as it is");
         assert_eq!(log[1].body, clamped);
         assert_eq!(log[1].body_sha256, sha256_hex(clamped.as_bytes()));

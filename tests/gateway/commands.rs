@@ -44,7 +44,10 @@ async fn check_names_what_is_wrong_where_and_what_was_meant() {
     let target = "[targets.a]\nmodel = \"amazon.nova-lite-v1:0\"\n";
     let route = "[[routes]]\nmodels = [\"m\"]\ntargets = [\"b\"]\n";
     for (config, wanted) in [
-        ("[server]\nlisten = \"127.0.0.1:0\"\nmax_bdy = \"25MB\"\n", vec!["max_bdy", "3", "max_body"]),
+        (
+            "[server]\nlisten = \"127.0.0.1:0\"\nmax_bdy = \"25MB\"\n",
+            vec!["max_bdy", "3", "max_body"],
+        ),
         ("[server]\nlisten = \"nowhere\"\n", vec!["listen"]),
         ("[server]\nrequest_timeout = \"soon\"\n", vec!["request_timeout", "2"]),
         ("[server\n", vec!["1"]),
@@ -67,8 +70,7 @@ async fn serve_refuses_a_bad_config_and_says_why() {
     let files = tempfile::tempdir().unwrap();
     let path = files.path().join("config.toml");
     std::fs::write(&path, "[sever]\nlisten = \"127.0.0.1:0\"\n").unwrap();
-    let (status, stdout, stderr) =
-        run_sluice(&["serve", "--config", path.to_str().unwrap()]).await;
+    let (status, stdout, stderr) = run_sluice(&["serve", "--config", path.to_str().unwrap()]).await;
     assert!(!status.success());
     let said = stdout + &stderr;
     assert!(said.contains("sever") && said.contains("server"), "{said}");

@@ -64,9 +64,8 @@ async fn with_no_target_due_in_time_the_client_is_told_when() {
 #[tokio::test(flavor = "multi_thread")]
 async fn retry_after_is_true() {
     let simulator = Simulator::start().await;
-    let config = Config::models(&simulator, 1)
-        .every_target("cooldown", "2s")
-        .set("queue.max_wait", "50ms");
+    let config =
+        Config::models(&simulator, 1).every_target("cooldown", "2s").set("queue.max_wait", "50ms");
     let gateway = Gateway::start(&config).await;
     simulator.throttles(PRIMARY, 1);
     let refused = invoke(&gateway).await;

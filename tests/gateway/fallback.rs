@@ -147,10 +147,8 @@ async fn retry_first_stays_with_a_target_that_recovers() {
 async fn a_misconfigured_fallback_is_left_out_and_hides_nothing() {
     for fault in [Fault::AccessDenied, Fault::NotFound] {
         let simulator = Simulator::start().await;
-        let gateway = Gateway::start(
-            &Config::models(&simulator, 2).set("queue.max_wait", "100ms"),
-        )
-        .await;
+        let gateway =
+            Gateway::start(&Config::models(&simulator, 2).set("queue.max_wait", "100ms")).await;
         simulator.always_throttles(PRIMARY);
         simulator.add(FaultRule::always(fault.clone()).on(SECOND));
         let answer = gateway.call(Client::Boto3, Call::converse(PRIMARY, "hello")).await;

@@ -15,7 +15,10 @@ async fn nothing_of_the_clients_auth_or_way_reaches_the_upstream() {
     let gateway = Gateway::with_four_models(&simulator).await;
     let body = bodies::messages("hello", 10);
     let kept_out = [
-        ("authorization", "AWS4-HMAC-SHA256 Credential=AKIDCLIENT/20250101/us-east-1/bedrock/aws4_request, SignedHeaders=host, Signature=0123"),
+        (
+            "authorization",
+            "AWS4-HMAC-SHA256 Credential=AKIDCLIENT/20250101/us-east-1/bedrock/aws4_request, SignedHeaders=host, Signature=0123",
+        ),
         ("x-amz-date", "20250101T000000Z"),
         ("x-amz-security-token", "client-session-token"),
         ("x-amz-content-sha256", "UNSIGNED-PAYLOAD"),

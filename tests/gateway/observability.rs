@@ -38,9 +38,8 @@ async fn metrics_tell_of_requests_attempts_fallbacks_and_tokens() {
     let cooldown = metrics.sum("sluice_target_cooldown_seconds", &[("target", "sonnet-35")]);
     assert!((40.0..=60.0).contains(&cooldown), "{cooldown}");
     // Tokens count for the model that answered, of whole answers and of streams.
-    let tokens = |model, kind| {
-        metrics.sum("sluice_tokens_total", &[("model", model), ("kind", kind)])
-    };
+    let tokens =
+        |model, kind| metrics.sum("sluice_tokens_total", &[("model", model), ("kind", kind)]);
     let usage = &first["usage"];
     assert_eq!(tokens(PRIMARY, "input"), usage["inputTokens"].as_f64().unwrap());
     assert_eq!(tokens(PRIMARY, "output"), usage["outputTokens"].as_f64().unwrap());
@@ -93,7 +92,8 @@ async fn the_access_log_tells_the_way_of_each_request() {
     assert_eq!(first["outcome"], "success");
     assert_eq!(first["request_id"], answer.header("x-sluice-request-id").unwrap());
     let attempts = first["attempts"].as_array().unwrap();
-    let told: Vec<_> = attempts.iter().map(|a| (&a["target"], &a["outcome"], &a["status"])).collect();
+    let told: Vec<_> =
+        attempts.iter().map(|a| (&a["target"], &a["outcome"], &a["status"])).collect();
     assert_eq!(told[0], (&"sonnet-35".into(), &"throttled".into(), &429.into()));
     assert_eq!(told[1], (&"sonnet-35-v2".into(), &"success".into(), &200.into()));
     let usage = first["usage"].as_object().unwrap();

@@ -5,9 +5,7 @@ use std::time::Duration;
 use sluice::simulator::{Ending, Fault, FaultRule};
 
 use crate::support::raw::Connection;
-use crate::support::{
-    Call, Client, Config, Gateway, PRIMARY, SECOND, Simulator, bodies,
-};
+use crate::support::{Call, Client, Config, Gateway, PRIMARY, SECOND, Simulator, bodies};
 
 /// A prompt whose answer takes long enough that nothing ends it by chance.
 const LONG_ANSWER: &str = "hello sim:tokens=3000 sim:token_ms=20";

@@ -34,8 +34,8 @@ async fn the_same_model_in_another_region_with_other_credentials() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bedrock_api_key_is_sent_as_a_bearer_token() {
     let simulator = Simulator::start().await;
-    let config = Config::models(&simulator, 1)
-        .set("targets.sonnet-35.bearer_token", "env:BEDROCK_KEY");
+    let config =
+        Config::models(&simulator, 1).set("targets.sonnet-35.bearer_token", "env:BEDROCK_KEY");
     let key = sluice::simulator::DEFAULT_BEARER_TOKEN;
     let gateway = Gateway::start_with(&config, &[("BEDROCK_KEY", key)]).await;
     assert_eq!(invoke(&gateway).await.status, 200);

@@ -61,7 +61,8 @@ impl Config {
 
     /// Sets one key of every target.
     pub fn every_target(mut self, key: &str, value: &str) -> Config {
-        let names: Vec<String> = self.table["targets"].as_table().unwrap().keys().cloned().collect();
+        let names: Vec<String> =
+            self.table["targets"].as_table().unwrap().keys().cloned().collect();
         for name in names {
             self = self.set(&format!("targets.{name}.{key}"), value);
         }

@@ -51,7 +51,11 @@ pub async fn post(url: &str, headers: &[(&str, &str)], body: impl Into<Bytes>) -
 }
 
 /// The same by HTTP/2 without TLS or upgrade.
-pub async fn post_by_http2(url: &str, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Response {
+pub async fn post_by_http2(
+    url: &str,
+    headers: &[(&str, &str)],
+    body: impl Into<Bytes>,
+) -> Response {
     let client = Client::builder(TokioExecutor::new()).http2_only(true).build_http();
     receive(client.request(posting(url, headers, body))).await
 }

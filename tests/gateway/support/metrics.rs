@@ -22,9 +22,9 @@ impl Metrics {
     pub fn sum(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
         let has = |sample: &&Sample| {
             sample.name == name
-                && labels.iter().all(|(key, value)| {
-                    sample.labels.iter().any(|(k, v)| k == key && v == value)
-                })
+                && labels
+                    .iter()
+                    .all(|(key, value)| sample.labels.iter().any(|(k, v)| k == key && v == value))
         };
         self.0.iter().filter(has).map(|sample| sample.value).sum()
     }

@@ -35,13 +35,8 @@ pub enum Client {
 
 impl Client {
     /// All of them.
-    pub const ALL: [Client; 5] = [
-        Client::Boto3,
-        Client::JavaScript,
-        Client::JavaScriptHttp1,
-        Client::Rust,
-        Client::Cli,
-    ];
+    pub const ALL: [Client; 5] =
+        [Client::Boto3, Client::JavaScript, Client::JavaScriptHttp1, Client::Rust, Client::Cli];
 
     /// Those that have streams and show response headers: all but the command.
     pub const SDKS: [Client; 4] =
