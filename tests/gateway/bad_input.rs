@@ -186,7 +186,7 @@ async fn a_length_beside_chunks_smuggles_nothing() {
 async fn a_missing_or_doubled_host() {
     let simulator = Simulator::start().await;
     let gateway = Gateway::with_four_models(&simulator).await;
-    let rest = format!("content-length: 2\r\n\r\n{{}}");
+    let rest = "content-length: 2\r\n\r\n{}";
     for (what, host) in [("no host", ""), ("two hosts", "host: a\r\nhost: b\r\n")] {
         let request = format!("POST /model/{PRIMARY}/invoke HTTP/1.1\r\n{host}{rest}");
         let response = answer_to(&gateway, request.as_bytes(), what).await;

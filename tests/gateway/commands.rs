@@ -2,6 +2,8 @@
 
 use std::process::Stdio;
 
+use sluice::simulator::{Fault, FaultRule};
+
 use crate::support::gateway::{Lines, run_sluice, sluice};
 use crate::support::patience::{LONG, eventually, within};
 use crate::support::{Config, Gateway, Simulator, http};
@@ -20,6 +22,19 @@ async fn check_takes_a_good_config() {
     let simulator = Simulator::start().await;
     let (good, said) = check(&Config::four_models(&simulator).to_toml(), &[]).await;
     assert!(good, "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_probes_each_target_when_asked() {
+    let simulator = Simulator::start().await;
+    let config = Config::four_models(&simulator).to_toml();
+    let (good, said) = check(&config, &["--probe"]).await;
+    assert!(good, "{said}");
+    assert_eq!(simulator.models_called().len(), crate::support::MODELS.len());
+    simulator.add(FaultRule::always(Fault::AccessDenied).on(crate::support::SECOND));
+    let (good, said) = check(&config, &["--probe"]).await;
+    assert!(!good && said.contains("AccessDeniedException"), "{said}");
+    assert!(said.contains("sonnet-35-v2"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -133,9 +148,8 @@ async fn healthcheck_tells_the_living_from_the_dead() {
 /// The snippets are run as they are printed, so that nobody copies one that does not work.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_demos_snippets_work_as_printed() {
-    let files = tempfile::tempdir().unwrap();
     let mut demo = sluice()
-        .arg("demo")
+        .args(["demo", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -144,43 +158,41 @@ async fn the_demos_snippets_work_as_printed() {
     let stdout = Lines::read(demo.stdout.take().unwrap());
     let stderr = Lines::read(demo.stderr.take().unwrap());
     let printed = async || [stdout.all(), stderr.all()].concat().join("\n");
-    let ready = |text: &String| text.contains("curl ") && python_snippet(text).is_some();
-    let text = eventually("the snippets", printed, ready).await;
+    let text = eventually("the end", printed, |text| text.contains("Ctrl-C")).await;
+    assert!(text.contains("lost to ThrottlingException"), "straight to Bedrock: {text}");
+    assert!(text.contains("  0 lost"), "through the gateway: {text}");
 
-    let curl = shell_snippet(&text);
-    let answer = tokio::process::Command::new("bash").args(["-c", &curl]).output();
-    let answer = within(LONG, "curl", answer).await.unwrap();
-    let said = String::from_utf8_lossy(&answer.stdout);
-    assert!(answer.status.success() && said.contains("anthropic"), "{curl}: {answer:?}");
-
-    let script = files.path().join("snippet.py");
-    std::fs::write(&script, python_snippet(&text).unwrap()).unwrap();
-    let python = concat!(env!("CARGO_MANIFEST_DIR"), "/.venv/bin/python");
-    let answer = tokio::process::Command::new(python).arg(&script).env_clear().output();
-    let answer = within(LONG, "boto3", answer).await.unwrap();
-    assert!(answer.status.success() && !answer.stdout.is_empty(), "{answer:?}");
+    for (first, last) in [("curl ", "-d "), ("python3 ", "EOF"), ("Metrics: ", "")] {
+        let snippet = snippet(&text, first, last);
+        let output = shell(snippet.trim_start_matches("Metrics: ")).await;
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{snippet}: {output:?}");
+        assert!(said.contains("anthropic.claude-3-"), "{snippet}: {output:?}");
+    }
 }
 
-/// The `curl` command with the lines that it goes on with.
-fn shell_snippet(text: &str) -> String {
-    let mut lines = text.lines().skip_while(|line| !line.trim_start().starts_with("curl "));
-    let mut snippet = String::new();
-    for line in &mut lines {
-        snippet += line.trim_start();
-        snippet.push('\n');
-        if !line.trim_end().ends_with('\\') {
+/// The lines from the one that begins with `first` to the next that begins with `last`.
+fn snippet(text: &str, first: &str, last: &str) -> String {
+    let mut lines = text.lines().skip_while(|line| !line.starts_with(first));
+    let mut snippet = lines.next().unwrap().to_owned();
+    for line in lines {
+        if last.is_empty() {
+            break;
+        }
+        snippet += "\n";
+        snippet += line;
+        if line.trim_start().starts_with(last) {
             break;
         }
     }
     snippet
 }
 
-/// The lines from `import boto3` to the `print`, without their common indentation.
-fn python_snippet(text: &str) -> Option<String> {
-    let lines: Vec<&str> = text.lines().collect();
-    let first = lines.iter().position(|line| line.trim_start().starts_with("import boto3"))?;
-    let last = lines[first..].iter().position(|line| line.trim_start().starts_with("print("))?;
-    let indent = lines[first].len() - lines[first].trim_start().len();
-    let snippet = lines[first..=first + last].iter();
-    Some(snippet.map(|line| format!("{}\n", line.get(indent..).unwrap_or(""))).collect())
+/// A shell whose `python3` has boto3.
+async fn shell(script: &str) -> std::process::Output {
+    let path = std::env::var("PATH").unwrap();
+    let path = format!("{}/.venv/bin:{path}", env!("CARGO_MANIFEST_DIR"));
+    let mut command = tokio::process::Command::new("bash");
+    command.args(["-c", script]).env_clear().env("PATH", path).kill_on_drop(true);
+    within(LONG, script, command.output()).await.unwrap()
 }

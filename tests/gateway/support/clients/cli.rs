@@ -68,16 +68,15 @@ fn parameters(call: &Call) -> Value {
     Value::Object(parameters)
 }
 
-/// Reads `An error occurred (Name) when calling the Operation operation: message`.
+/// Reads `An error occurred (Name) when calling the Operation operation: message`, where
+/// `(reached max retries: 0)` may stand before the colon.
 fn raised(stderr: &[u8]) -> Raised {
     let text = String::from_utf8_lossy(stderr).trim().to_owned();
     let named = text.split_once("An error occurred (").and_then(|(_, rest)| rest.split_once(')'));
-    let (name, message) = match named {
-        Some((name, rest)) => {
-            (name, rest.split_once("operation: ").map_or(rest, |(_, message)| message))
-        }
-        None => ("", text.as_str()),
-    };
+    let (name, rest) = named.unwrap_or(("", &text));
+    let message = rest.split_once(" operation").map_or(rest, |(_, message)| message);
+    let message = message.strip_prefix(" (reached max retries: 0)").unwrap_or(message);
+    let message = message.strip_prefix(": ").unwrap_or(message);
     Raised { name: name.to_owned(), message: message.to_owned(), in_stream: false }
 }
 
