@@ -68,7 +68,12 @@ async fn check_names_what_is_wrong_where_and_what_was_meant() {
         ("[server\n", vec!["1"]),
         (&format!("{target}{route}"), vec!["b"]),
         ("[fallback]\nstrategy = \"retry_frist\"\n", vec!["retry_first"]),
-        (&format!("{target}secret_access_key = \"literally-a-secret\"\n"), vec!["env:"]),
+        (
+            &format!(
+                "{target}access_key_id = \"AKID\"\nsecret_access_key = \"literally-a-secret\"\n"
+            ),
+            vec!["env:"],
+        ),
     ] {
         let (good, said) = check(config, &[]).await;
         assert!(!good, "{config}: {said}");

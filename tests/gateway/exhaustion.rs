@@ -10,6 +10,11 @@ use crate::support::patience::eventually;
 use crate::support::raw::Connection;
 use crate::support::{Call, Client, Config, Gateway, PRIMARY, SECOND, Simulator, bodies, http};
 
+/// Targets that cool from the first throttle on, without a short pause for another try before.
+fn models(simulator: &Simulator, count: usize) -> Config {
+    Config::models(simulator, count).set("retry.attempts", 1)
+}
+
 async fn invoke(gateway: &Gateway) -> http::Response {
     let url = format!("{}/model/{PRIMARY}/invoke", gateway.url());
     http::post(&url, &[], bodies::messages("hello", 10)).await
@@ -18,7 +23,7 @@ async fn invoke(gateway: &Gateway) -> http::Response {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_waits_for_the_target_that_is_due_first() {
     let simulator = Simulator::start().await;
-    let config = Config::models(&simulator, 2)
+    let config = models(&simulator, 2)
         .set("targets.sonnet-35.cooldown", "20s")
         .set("targets.sonnet-35-v2.cooldown", "500ms");
     let gateway = Gateway::start(&config).await;
@@ -36,9 +41,25 @@ async fn a_request_waits_for_the_target_that_is_due_first() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_only_target_left_gets_a_few_more_tries_after_short_pauses() {
+    let simulator = Simulator::start().await;
+    let config = Config::models(&simulator, 1)
+        .set("retry.attempts", 3)
+        .set("retry.base_delay", "200ms")
+        .set("retry.max_delay", "1s");
+    let gateway = Gateway::start(&config).await;
+    simulator.throttles(PRIMARY, 2);
+    let answer = invoke(&gateway).await;
+    assert_eq!(answer.status, 200, "long before the cooldown of 60 s is over");
+    let log = simulator.log();
+    let apart: Vec<u64> = log.windows(2).map(|two| two[1].at_ms - two[0].at_ms).collect();
+    assert!(apart.len() == 2 && apart[0] >= 190 && apart[1] >= 390, "{apart:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn with_no_target_due_in_time_the_client_is_told_when() {
     let simulator = Simulator::start().await;
-    let config = Config::models(&simulator, 2)
+    let config = models(&simulator, 2)
         .set("targets.sonnet-35.cooldown", "40s")
         .set("targets.sonnet-35-v2.cooldown", "30s")
         .set("queue.max_wait", "200ms");
@@ -64,8 +85,7 @@ async fn with_no_target_due_in_time_the_client_is_told_when() {
 #[tokio::test(flavor = "multi_thread")]
 async fn retry_after_is_true() {
     let simulator = Simulator::start().await;
-    let config =
-        Config::models(&simulator, 1).every_target("cooldown", "2s").set("queue.max_wait", "50ms");
+    let config = models(&simulator, 1).every_target("cooldown", "2s").set("queue.max_wait", "50ms");
     let gateway = Gateway::start(&config).await;
     simulator.throttles(PRIMARY, 1);
     let refused = invoke(&gateway).await;
@@ -79,7 +99,7 @@ async fn retry_after_is_true() {
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_cooldown_one_probe_goes_and_not_the_herd() {
     let simulator = Simulator::start().await;
-    let config = Config::models(&simulator, 1).every_target("cooldown", "400ms");
+    let config = models(&simulator, 1).every_target("cooldown", "400ms");
     let gateway = Gateway::start(&config).await;
     let latency = Some(Latency { head_ms: 300, ..Latency::default() });
     simulator.limits(PRIMARY, ModelSettings { latency, ..ModelSettings::default() });
@@ -109,9 +129,8 @@ async fn after_a_cooldown_one_probe_goes_and_not_the_herd() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_leaves_the_queue_leaves_nothing_behind() {
     let simulator = Simulator::start().await;
-    let config = Config::models(&simulator, 1)
-        .every_target("cooldown", "1500ms")
-        .set("queue.max_wait", "20s");
+    let config =
+        models(&simulator, 1).every_target("cooldown", "1500ms").set("queue.max_wait", "20s");
     let gateway = Gateway::start(&config).await;
     simulator.throttles(PRIMARY, 1);
     let body = bodies::messages("hello", 10);
@@ -133,17 +152,23 @@ async fn a_client_that_leaves_the_queue_leaves_nothing_behind() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_queue_refuses_at_once() {
     let simulator = Simulator::start().await;
-    let config = Config::models(&simulator, 1)
+    let config = models(&simulator, 1)
         .every_target("cooldown", "3s")
         .set("queue.max_waiting", 3)
         .set("queue.max_wait", "20s");
     let gateway = Gateway::start(&config).await;
-    simulator.throttles(PRIMARY, 1);
+    simulator.always_throttles(PRIMARY);
     let calls = (0..10).map(|n| Call::invoke(PRIMARY, &format!("call {n}"))).collect();
-    let answers = Client::Rust.run(Job::at_once(&gateway.url(), calls)).await;
+    let recovering = async {
+        simulator.sees("all calls", |entry| entry.seq == 10 && entry.status.is_some()).await;
+        simulator.recovers();
+    };
+    let run = Client::Rust.run(Job::at_once(&gateway.url(), calls));
+    let (answers, ()) = tokio::join!(run, recovering);
     let (answered, refused): (Vec<_>, Vec<_>) = answers.iter().partition(|a| a.error.is_none());
-    assert!(refused.iter().all(|answer| answer.raised().is("ThrottlingException")));
-    assert!(refused.iter().all(|answer| answer.header("retry-after").is_some()));
-    assert!(answered.len() >= 3, "{} were answered", answered.len());
-    assert!(refused.len() >= 5, "{} were refused", refused.len());
+    assert_eq!((answered.len(), refused.len()), (3, 7));
+    for answer in refused {
+        assert!(answer.raised().is("ThrottlingException"), "{answer:?}");
+        assert!(answer.header("retry-after").is_some());
+    }
 }

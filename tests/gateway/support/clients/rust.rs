@@ -180,12 +180,11 @@ where
     R: Debug + Send + Sync + 'static,
 {
     let class = match error {
-        SdkError::ServiceError(_) => "ServiceError",
-        SdkError::DispatchFailure(_) => "DispatchFailure",
-        SdkError::ResponseError(_) => "ResponseError",
-        SdkError::TimeoutError(_) => "TimeoutError",
-        _ => "SdkError",
+        // An exception within a stream has no code; its variant says which it is.
+        SdkError::ServiceError(failed) => format!("{:?}", failed.err()),
+        other => format!("{other:?}"),
     };
+    let class = class.split('(').next().unwrap_or_default();
     let message = match error.message() {
         Some(message) => message.to_owned(),
         None => DisplayErrorContext(error).to_string(),
