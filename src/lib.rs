@@ -1,17 +1,27 @@
 //! Sluice: a gateway in front of Amazon Bedrock.
 //!
 //! Apps keep their AWS SDK and change only the endpoint URL. The modules below are listed from
-//! the socket down to the protocol; each may use those beneath it and none above.
+//! the socket down to the protocol; each may use those beneath it and none above. The simulator
+//! stands apart: it uses `bedrock` and nothing else.
+
+pub mod cli;
+
+pub mod server;
+
+pub mod admin;
 
 pub mod pipeline;
 
-pub mod admission;
 pub mod routing;
+
+pub mod admission;
+
 pub mod upstream;
 
-pub mod bedrock;
+pub mod simulator;
+
 pub mod telemetry;
 
-pub mod config;
+pub mod bedrock;
 
-pub mod simulator;
+pub mod config;

@@ -1,1 +1,7 @@
-fn main() {}
+//! The `sluice` command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    sluice::cli::run()
+}

@@ -60,6 +60,17 @@ impl Credentials {
     }
 }
 
+/// What credentials are, for logs and messages: never a secret.
+pub fn describe(credentials: &Credentials) -> String {
+    match credentials {
+        Credentials::DefaultChain => "the default chain".to_owned(),
+        Credentials::Profile(profile) => format!("profile {profile}"),
+        Credentials::AssumeRole { role_arn, .. } => format!("role {role_arn}"),
+        Credentials::Static { access_key_id, .. } => format!("access key {access_key_id}"),
+        Credentials::Bearer(_) => "the bearer token".to_owned(),
+    }
+}
+
 impl PartialEq for Credentials {
     fn eq(&self, other: &Self) -> bool {
         self.identity() == other.identity()

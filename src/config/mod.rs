@@ -28,7 +28,7 @@ mod tests;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-pub use credentials::Credentials;
+pub use credentials::{Credentials, describe};
 pub use endpoint::{Endpoint, EndpointError};
 pub use environment::Env;
 pub use error::{ConfigError, Place, Problem};

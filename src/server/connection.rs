@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::time::Duration;
 
 use hyper::Request;
@@ -9,9 +10,9 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::Watcher;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use super::Answer;
 use crate::config;
@@ -42,26 +43,38 @@ impl Protocols {
     }
 }
 
-/// Serves one connection to its end.
+/// Serves one connection to its end. Once `closing`, it takes no further requests and ends when
+/// those it has are answered.
 pub(super) async fn serve<A: Answer>(
     socket: TcpStream,
     peer: SocketAddr,
     protocols: Protocols,
     answer: A,
-    watcher: Watcher,
+    closing: CancellationToken,
 ) {
     // Frames of a stream are small and must not wait for one another.
     let _ = socket.set_nodelay(true);
     // A connection that says nothing is not worth a slot.
-    if !matches!(timeout(protocols.first_bytes, socket.readable()).await, Ok(Ok(()))) {
+    let spoke = tokio::select! {
+        spoke = timeout(protocols.first_bytes, socket.readable()) => matches!(spoke, Ok(Ok(()))),
+        () = closing.cancelled() => false,
+    };
+    if !spoke {
         return;
     }
     let service = service_fn(move |request: Request<Incoming>| {
         let answered = answer(request, peer);
         async move { Ok::<_, Infallible>(answered.await) }
     });
-    let connection = protocols.builder.serve_connection(TokioIo::new(socket), service).into_owned();
-    if let Err(error) = watcher.watch(connection).await {
+    let mut connection = pin!(protocols.builder.serve_connection(TokioIo::new(socket), service));
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = closing.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
         tracing::debug!(%peer, %error, "connection ended");
     }
 }

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use hyper_util::server::graceful::Watcher;
 use prometheus::{IntCounter, IntGauge};
 use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Duration, sleep};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::Answer;
 use super::connection::{self, Protocols};
@@ -70,7 +70,7 @@ pub(super) async fn accept<A: Answer>(
     listener: TcpListener,
     common: Accept,
     answer: A,
-    watcher: Watcher,
+    connections: TaskTracker,
     closing: CancellationToken,
 ) {
     loop {
@@ -86,9 +86,9 @@ pub(super) async fn accept<A: Answer>(
                     peer,
                     common.protocols.clone(),
                     answer.clone(),
-                    watcher.clone(),
+                    closing.clone(),
                 );
-                tokio::spawn(async move {
+                connections.spawn(async move {
                     connection.await;
                     drop(slot);
                 });

@@ -14,11 +14,11 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
-use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tower::Service;
 
 use crate::admin::{Admin, Readiness};
@@ -79,8 +79,7 @@ impl Server {
     pub async fn serve(self, stop: CancellationToken, hurry: CancellationToken) -> bool {
         let Server { gateway, admin, readiness, data, admin_listener } = self;
         let config = gateway.config.server.clone();
-        let (closing, drained) = (CancellationToken::new(), GracefulShutdown::new());
-        let admin_closing = CancellationToken::new();
+        let (closing, connections) = (CancellationToken::new(), TaskTracker::new());
         let mut listeners = JoinSet::new();
         let common = Accept::new(&gateway, &config);
         let shares = admin_listener.is_none();
@@ -104,20 +103,17 @@ impl Server {
                 }
             }
         };
-        listeners.spawn(accept(data, common.clone(), on_data, drained.watcher(), closing.clone()));
+        let tracked = connections.clone();
+        listeners.spawn(accept(data, common.clone(), on_data, tracked, closing.clone()));
         if let Some(listener) = admin_listener {
             let on_admin = move |request: Request<Incoming>, _peer| {
                 let answer = admin.answer(request.method(), request.uri().path());
                 let answer = answer.unwrap_or_else(Admin::not_found);
                 std::future::ready(answer.map(|body| -> AnyBody { Either::Right(Full::new(body)) }))
             };
-            // Not watched for the drain: probes and scrapes go on until the last request ended.
-            let unwatched = GracefulShutdown::new();
-            let admin_accept = common.clone();
-            let closing = admin_closing.clone();
-            listeners.spawn(async move {
-                accept(listener, admin_accept, on_admin, unwatched.watcher(), closing).await;
-            });
+            // Apart from the drain: probes and scrapes go on until the last request has ended.
+            let (apart, never) = (TaskTracker::new(), CancellationToken::new());
+            listeners.spawn(accept(listener, common.clone(), on_admin, apart, never));
         }
         readiness.serving();
         stop.cancelled().await;
@@ -126,11 +122,11 @@ impl Server {
         tracing::info!(open = common.open(), "draining");
         wait(config.drain_delay, &hurry).await;
         closing.cancel();
+        connections.close();
         let clean = tokio::select! {
-            ended = timeout(config.drain_timeout, drained.shutdown()) => ended.is_ok(),
+            ended = timeout(config.drain_timeout, connections.wait()) => ended.is_ok(),
             () = hurry.cancelled() => false,
         };
-        admin_closing.cancel();
         listeners.shutdown().await;
         clean
     }
@@ -144,7 +140,9 @@ async fn wait(delay: Duration, hurry: &CancellationToken) {
 }
 
 /// What a listener does with a request.
-trait Answer: Fn(Request<Incoming>, std::net::SocketAddr) -> Self::Future + Clone + Send + 'static {
+trait Answer:
+    Fn(Request<Incoming>, std::net::SocketAddr) -> Self::Future + Clone + Send + 'static
+{
     type Future: Future<Output = Response<AnyBody>> + Send + 'static;
 }
 

@@ -120,23 +120,23 @@ fn write_text(text: &mut Vec<u8>, line: &Line<'_>) {
     let attempts: Vec<String> = line
         .attempts
         .iter()
-        .map(|attempt| format!("{}:{}", attempt.target, attempt.outcome))
+        .map(|attempt| format!("{} {}", attempt.target, attempt.outcome))
         .collect();
     // Writing to memory can't fail.
     let _ = write!(
         text,
-        "{} {} {} {} -> {} {} [{}] queued {} ms, first byte {} ms, total {} ms",
-        line.client,
+        "{} {} {} {} -> {}: {} in {} ms",
+        line.status,
+        line.outcome,
         line.operation,
         line.requested_model.unwrap_or("-"),
-        line.model.unwrap_or("-"),
-        line.outcome,
-        line.status,
-        attempts.join(" "),
-        line.queued_ms,
-        line.first_byte_ms,
-        line.duration_ms
+        line.model.unwrap_or("nobody"),
+        attempts.join(", "),
+        line.duration_ms,
     );
+    if line.queued_ms > 0 {
+        let _ = write!(text, ", {} ms of them queued", line.queued_ms);
+    }
 }
 
 fn write_lines(lines: &Receiver<Vec<u8>>, out: impl Write) {

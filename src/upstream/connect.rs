@@ -45,6 +45,8 @@ impl Connector {
         tcp.set_nodelay(true);
         tcp.set_keepalive(Some(Duration::from_secs(60)));
         tcp.set_connect_timeout(Some(limit));
+        // Only the first of several installs counts, and all are the same.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let https = HttpsConnectorBuilder::new()
             .with_webpki_roots()
             .https_or_http()

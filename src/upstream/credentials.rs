@@ -51,16 +51,18 @@ struct Shared {
     /// Why the last try failed; `None` before the first and after a success.
     problem: ArcSwapOption<String>,
     wake: Notify,
+    tried: Notify,
 }
 
 impl Identity {
     /// Starts to resolve these credentials. `region` is where STS is asked.
     pub fn start(credentials: &config::Credentials, region: &str) -> Identity {
         let shared = Arc::new(Shared {
-            name: describe(credentials),
+            name: config::describe(credentials),
             auth: ArcSwapOption::empty(),
             problem: ArcSwapOption::empty(),
             wake: Notify::new(),
+            tried: Notify::new(),
         });
         let refresh = match fixed(credentials) {
             Some(auth) => {
@@ -94,6 +96,19 @@ impl Identity {
         let problem = self.shared.problem.load();
         let problem = problem.as_ref().map_or("not resolved yet", |problem| problem.as_str());
         format!("no AWS credentials from {}: {problem}", self.shared.name)
+    }
+
+    /// Waits until a first try to resolve them has ended.
+    pub async fn settled(&self) {
+        loop {
+            let tried = self.shared.tried.notified();
+            tokio::pin!(tried);
+            tried.as_mut().enable();
+            if self.is_settled() {
+                return;
+            }
+            tried.await;
+        }
     }
 
     /// Whether a first try to resolve them has ended, well or not.
@@ -150,6 +165,7 @@ impl Shared {
                     self.auth.store(Some(Arc::new(Auth::SigV4(credentials.into()))));
                     self.problem.store(None);
                     tracing::info!(identity = %self.name, "credentials resolved");
+                    self.tried.notify_waiters();
                     pause = MIN_PAUSE;
                     match next {
                         Some(after) => {
@@ -164,6 +180,7 @@ impl Shared {
                     let problem = chain(&error);
                     tracing::warn!(identity = %self.name, %problem, "credentials not resolved");
                     self.problem.store(Some(Arc::new(problem)));
+                    self.tried.notify_waiters();
                     tokio::time::sleep(jittered(pause)).await;
                     pause = (pause * 2).min(MAX_PAUSE);
                 }
@@ -235,16 +252,6 @@ async fn chain_provider(profile: Option<&str>, region: Region) -> SharedCredenti
         chain = chain.profile_name(profile);
     }
     SharedCredentialsProvider::new(chain.build().await)
-}
-
-fn describe(credentials: &config::Credentials) -> String {
-    match credentials {
-        config::Credentials::DefaultChain => "the default chain".to_owned(),
-        config::Credentials::Profile(profile) => format!("profile {profile}"),
-        config::Credentials::AssumeRole { role_arn, .. } => format!("role {role_arn}"),
-        config::Credentials::Static { access_key_id, .. } => format!("access key {access_key_id}"),
-        config::Credentials::Bearer(_) => "the bearer token".to_owned(),
-    }
 }
 
 fn chain(error: &dyn std::error::Error) -> String {

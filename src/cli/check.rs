@@ -1,0 +1,128 @@
+//! `sluice check`: is this config right, are its credentials there, do its targets answer?
+
+use std::collections::HashSet;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HOST};
+use http::uri::PathAndQuery;
+use http::{HeaderValue, Method, Request};
+use http_body_util::Full;
+
+use super::{ConfigFile, runtime, say};
+use crate::bedrock::Operation;
+use crate::bedrock::path::model_path;
+use crate::config::{self, Config};
+use crate::pipeline::Gateway;
+use crate::routing::Target;
+use crate::telemetry::Metrics;
+use crate::telemetry::access_log::AccessLog;
+use crate::upstream::credentials::resolve_once;
+use crate::upstream::{Reply, sign};
+
+/// The smallest request that every chat model takes.
+const PROBE: &str =
+    r#"{"messages":[{"role":"user","content":[{"text":"hi"}]}],"inferenceConfig":{"maxTokens":1}}"#;
+
+/// Arguments of `sluice check`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    config: ConfigFile,
+    /// Print the JSON Schema of the config file and do nothing else.
+    #[arg(long)]
+    schema: bool,
+    /// Check the file alone, without resolving credentials.
+    #[arg(long)]
+    offline: bool,
+    /// Also ask each target for one token. This costs what one token costs.
+    #[arg(long, conflicts_with = "offline")]
+    probe: bool,
+}
+
+pub(super) fn run(arguments: Arguments) -> Result<(), String> {
+    if arguments.schema {
+        let schema = serde_json::to_string_pretty(&config::schema());
+        say(&schema.map_err(|error| error.to_string())?);
+        return Ok(());
+    }
+    let loaded = arguments.config.load()?;
+    for warning in &loaded.warnings {
+        say(&format!("warning: {warning}"));
+    }
+    let config = loaded.config;
+    say(&format!("config: {} targets, {} routes", config.targets.len(), config.routes.len()));
+    if arguments.offline {
+        return Ok(());
+    }
+    runtime(Some(1))?.block_on(async {
+        let mut failures = credentials(&config).await;
+        if arguments.probe && failures == 0 {
+            failures += probe(config).await?;
+        }
+        if failures == 0 { Ok(()) } else { Err(format!("{failures} checks failed")) }
+    })
+}
+
+async fn credentials(config: &Config) -> usize {
+    let targets = config.targets.iter().map(|target| (&target.credentials, &target.region));
+    let upstream = [(&config.upstream.credentials, &config.upstream.region)];
+    let mut checked = HashSet::new();
+    let mut failures = 0;
+    for (credentials, region) in upstream.into_iter().chain(targets) {
+        if !checked.insert(credentials) {
+            continue;
+        }
+        let name = config::describe(credentials);
+        match resolve_once(credentials, region).await {
+            Ok(()) => say(&format!("credentials: {name}: ok")),
+            Err(problem) => {
+                failures += 1;
+                say(&format!("credentials: {name}: {problem}"));
+            }
+        }
+    }
+    failures
+}
+
+async fn probe(config: Config) -> Result<usize, String> {
+    let metrics = std::sync::Arc::new(Metrics::new().map_err(|error| error.to_string())?);
+    let no_log = AccessLog::start(false, config.log.format, metrics.access_log_dropped.clone());
+    let gateway = Gateway::new(config, metrics, no_log).map_err(|error| error.to_string())?;
+    let mut failures = 0;
+    for target in gateway.router.targets() {
+        let verdict = match ask(&gateway, target).await {
+            Ok(()) => "ok".to_owned(),
+            Err(problem) => {
+                failures += 1;
+                problem
+            }
+        };
+        say(&format!("target {} ({} in {}): {verdict}", target.name, target.model, target.region));
+    }
+    Ok(failures)
+}
+
+async fn ask(gateway: &Gateway, target: &Target) -> Result<(), String> {
+    target.identity.settled().await;
+    let auth = target.identity.auth().ok_or_else(|| target.identity.problem())?;
+    let path = model_path(Operation::Converse, &target.encoded_model);
+    let path = PathAndQuery::try_from(path).map_err(|error| error.to_string())?;
+    let (mut head, ()) = Request::new(()).into_parts();
+    head.method = Method::POST;
+    head.uri = target.origin.uri(path);
+    head.headers.insert(HOST, target.origin.host());
+    head.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    let hash = sign::payload_hash(PROBE.as_bytes());
+    sign::authorize(&mut head, &hash, &auth, &target.region, SystemTime::now())
+        .map_err(|error| error.to_string())?;
+    let request = Request::from_parts(head, Full::new(Bytes::from_static(PROBE.as_bytes())));
+    match gateway.upstream.send(request, false, target.first_byte_timeout).await {
+        Reply::Success(_) => Ok(()),
+        Reply::Failure(failure) => Err(format!(
+            "{} {}",
+            failure.reported.name.as_deref().unwrap_or(failure.class.name()),
+            failure.reported.message
+        )),
+    }
+}

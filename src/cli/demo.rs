@@ -1,0 +1,263 @@
+//! `sluice demo`: the gateway in front of a simulated Bedrock, and a burst that shows what it
+//! does.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+use http::header::{CONTENT_TYPE, HOST};
+use http::{HeaderValue, Request, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use tokio_util::sync::CancellationToken;
+
+use super::{on_signals, runtime, say, serve};
+use crate::bedrock::Operation;
+use crate::bedrock::path::model_path;
+use crate::config::{Config, Env, Source};
+use crate::simulator::{
+    Controls, DEFAULT_ACCESS_KEY_ID, DEFAULT_SECRET_ACCESS_KEY, Latency, ModelSettings, Settings,
+    Simulator,
+};
+use crate::telemetry::process_log;
+use crate::upstream::credentials::Identity;
+use crate::upstream::sign;
+
+/// Requests per minute of each model of the built-in config, in its order.
+const QUOTAS: [u64; 4] = [8, 8, 8, 60];
+
+/// Arguments of `sluice demo`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Where the gateway listens; port 0 takes a free one.
+    #[arg(long, default_value = "127.0.0.1:8080")]
+    listen: SocketAddr,
+    /// Where its health and metrics are.
+    #[arg(long, default_value = "127.0.0.1:9090")]
+    admin_listen: SocketAddr,
+    /// Requests sent at once.
+    #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u16).range(1..=500))]
+    burst: u16,
+    /// Stop after the burst instead of serving on.
+    #[arg(long)]
+    once: bool,
+}
+
+pub(super) fn run(arguments: Arguments) -> Result<(), String> {
+    runtime(None)?.block_on(async {
+        let simulator = Simulator::bind(Settings {
+            latency: Latency { head_ms: 150, token_ms: 5, jitter: 0.3 },
+            ..Settings::default()
+        })
+        .await
+        .map_err(|error| format!("can't start the simulator: {error}"))?;
+        let config = config(&arguments, &simulator)?;
+        process_log::init(&config.log);
+        let demo = Demo::new(&config, &simulator)?;
+        let (stop, hurry) = (CancellationToken::new(), CancellationToken::new());
+        on_signals(stop.clone(), hurry.clone())?;
+        let simulator_stop = CancellationToken::new();
+        let simulated = tokio::spawn(simulator.serve(simulator_stop.clone().cancelled_owned()));
+
+        let server = serve::start(config).await?;
+        let address = server.address().map_err(|error| error.to_string())?;
+        let admin = server.admin_address().map_err(|error| error.to_string())?;
+        let served = tokio::spawn(server.serve(stop.clone(), hurry));
+        demo.show(address, usize::from(arguments.burst)).await;
+        if arguments.once {
+            stop.cancel();
+        } else {
+            demo.invite(address, admin);
+        }
+        let clean = served.await.map_err(|error| error.to_string())?;
+        simulator_stop.cancel();
+        // The simulator has nothing left to lose.
+        let _ = simulated.await;
+        if clean { Ok(()) } else { Err("stopped with requests still open".to_owned()) }
+    })
+}
+
+/// The built-in config, pointed at the simulator.
+fn config(arguments: &Arguments, simulator: &Simulator) -> Result<Config, String> {
+    let environment: Env = [
+        ("SLUICE__SERVER__LISTEN", arguments.listen.to_string()),
+        ("SLUICE__SERVER__ADMIN_LISTEN", arguments.admin_listen.to_string()),
+        ("SLUICE__UPSTREAM__REGION", "us-east-1".to_owned()),
+        ("SLUICE__UPSTREAM__ENDPOINT_URL", simulator.url()),
+        ("SLUICE__UPSTREAM__ACCESS_KEY_ID", DEFAULT_ACCESS_KEY_ID.to_owned()),
+        ("SLUICE__UPSTREAM__SECRET_ACCESS_KEY", "env:SIMULATOR_SECRET".to_owned()),
+        ("SIMULATOR_SECRET", DEFAULT_SECRET_ACCESS_KEY.to_owned()),
+        ("SLUICE__LOG__FORMAT", "text".to_owned()),
+        ("SLUICE__LOG__LEVEL", "warn".to_owned()),
+    ]
+    .into_iter()
+    .collect();
+    let loaded = Config::load(&Source::BuiltIn, &environment).map_err(|error| error.to_string())?;
+    Ok(loaded.config)
+}
+
+struct Demo {
+    client: Client<HttpConnector, Full<Bytes>>,
+    identity: Identity,
+    region: String,
+    bedrock: SocketAddr,
+    models: Vec<(String, String)>,
+    controls: Controls,
+}
+
+/// How many requests each model answered, and how many nobody did.
+#[derive(Debug, Default)]
+struct Tally {
+    answered: BTreeMap<String, usize>,
+    throttled: usize,
+    failed: usize,
+}
+
+impl Demo {
+    fn new(config: &Config, simulator: &Simulator) -> Result<Demo, String> {
+        let models = config.targets.iter().map(|target| {
+            let id =
+                crate::bedrock::ModelId::new(&target.model).map_err(|error| error.to_string())?;
+            Ok((target.model.clone(), id.encode()))
+        });
+        Ok(Demo {
+            client: Client::builder(TokioExecutor::new()).build_http(),
+            identity: Identity::start(&config.upstream.credentials, &config.upstream.region),
+            region: config.upstream.region.clone(),
+            bedrock: simulator.addr(),
+            models: models.collect::<Result<_, String>>()?,
+            controls: simulator.controls(),
+        })
+    }
+
+    /// Sends the burst once straight to the simulated Bedrock and once through the gateway.
+    async fn show(&self, gateway: SocketAddr, burst: usize) {
+        let Some((requested, _)) = self.models.first() else { return };
+        say(&format!(
+            "Sluice at http://{gateway}, in front of a simulated Bedrock at http://{}.",
+            self.bedrock
+        ));
+        say("The simulated quotas, in requests a minute:");
+        for ((model, _), quota) in self.models.iter().zip(QUOTAS) {
+            say(&format!("  {quota:>3}  {model}"));
+        }
+        self.refill();
+        say(&format!("\n{burst} requests at once for {requested}, straight to Bedrock:"));
+        self.burst(self.bedrock, burst, true).await.print();
+        self.refill();
+        say(&format!("\nThe same {burst} through Sluice, as its access log shows them:"));
+        let tally = self.burst(gateway, burst, false).await;
+        // The log has a thread of its own; let it print before the sum is drawn.
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        say("\nIn sum:");
+        tally.print();
+    }
+
+    fn refill(&self) {
+        for ((model, _), quota) in self.models.iter().zip(QUOTAS) {
+            let settings = ModelSettings { rpm: Some(quota), ..ModelSettings::default() };
+            self.controls.quotas.set(model, settings);
+        }
+    }
+
+    async fn burst(&self, to: SocketAddr, count: usize, signed: bool) -> Tally {
+        let mut tally = Tally::default();
+        for answer in join_all((0..count).map(|number| self.ask(to, number, signed))).await {
+            match answer {
+                Ok((StatusCode::OK, model)) => *tally.answered.entry(model).or_default() += 1,
+                Ok((StatusCode::TOO_MANY_REQUESTS, _)) => tally.throttled += 1,
+                Ok(_) | Err(_) => tally.failed += 1,
+            }
+        }
+        tally
+    }
+
+    /// Asks the first model; tells the status and the model that answered.
+    async fn ask(
+        &self,
+        to: SocketAddr,
+        number: usize,
+        signed: bool,
+    ) -> Result<(StatusCode, String), String> {
+        let (requested, encoded) = self.models.first().ok_or("no models")?;
+        let body = serde_json::json!({
+            "messages": [{ "role": "user", "content": [{ "text": format!("request {number}") }] }],
+            "inferenceConfig": { "maxTokens": 64 },
+        });
+        let body = Bytes::from(body.to_string());
+        let (mut head, ()) =
+            Request::post(format!("http://{to}{}", model_path(Operation::Converse, encoded)))
+                .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
+                .header(HOST, to.to_string())
+                .body(())
+                .map_err(|error| error.to_string())?
+                .into_parts();
+        if signed {
+            let auth: Arc<_> = self.identity.auth().ok_or("no credentials")?;
+            let hash = sign::payload_hash(&body);
+            sign::authorize(&mut head, &hash, &auth, &self.region, SystemTime::now())
+                .map_err(|error| error.to_string())?;
+        }
+        let request = Request::from_parts(head, Full::new(body));
+        let response = self.client.request(request).await.map_err(|error| error.to_string())?;
+        let status = response.status();
+        let model = response.headers().get("x-sluice-model").and_then(|value| value.to_str().ok());
+        let model = model.unwrap_or(requested).to_owned();
+        // To its end, so that the connection can be used again.
+        response.into_body().collect().await.map_err(|error| error.to_string())?;
+        Ok((status, model))
+    }
+
+    /// Prints what a visitor can try.
+    fn invite(&self, gateway: SocketAddr, admin: SocketAddr) {
+        let Some((model, _)) = self.models.first() else { return };
+        say(&format!(
+            r#"
+Now you. The throttled models are cooling down, so the next one answers:
+
+curl -i http://{gateway}/model/{model}/converse \
+  -H 'content-type: application/json' \
+  -d '{{"messages":[{{"role":"user","content":[{{"text":"Hello"}}]}}]}}'
+
+With an AWS SDK, only the endpoint changes (pip install boto3):
+
+python3 - <<'EOF'
+import boto3
+bedrock = boto3.client(
+    "bedrock-runtime", region_name="us-east-1", endpoint_url="http://{gateway}",
+    aws_access_key_id="any", aws_secret_access_key="any")
+answer = bedrock.converse(
+    modelId="{model}",
+    messages=[{{"role": "user", "content": [{{"text": "Hello"}}]}}])
+print(answer["output"]["message"]["content"][0]["text"])
+print("answered by", answer["ResponseMetadata"]["HTTPHeaders"]["x-sluice-model"])
+EOF
+
+Metrics: curl -s http://{admin}/metrics | grep ^sluice_
+Requests show up here as they are answered. Stop with Ctrl-C.
+"#
+        ));
+    }
+}
+
+impl Tally {
+    fn print(&self) {
+        for (model, count) in &self.answered {
+            say(&format!("  {count:>3} answered by {model}"));
+        }
+        if self.throttled > 0 {
+            say(&format!("  {:>3} lost to ThrottlingException (429)", self.throttled));
+        }
+        if self.failed > 0 {
+            say(&format!("  {:>3} failed", self.failed));
+        }
+        if self.throttled + self.failed == 0 {
+            say("    0 lost");
+        }
+    }
+}

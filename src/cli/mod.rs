@@ -1,0 +1,122 @@
+//! The commands of the `sluice` binary, and their arguments.
+
+mod check;
+mod demo;
+mod healthcheck;
+mod serve;
+mod simulate;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{Config, Env, Loaded, Source};
+
+/// A gateway in front of Amazon Bedrock: point an AWS SDK at it, and a throttled model is
+/// answered for by the next one.
+#[derive(Debug, Parser)]
+#[command(version, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the gateway.
+    Serve(serve::Arguments),
+    /// Run the gateway and a simulated Bedrock in one process; needs no AWS account.
+    Demo(demo::Arguments),
+    /// Run a simulated Bedrock.
+    Simulate(simulate::Arguments),
+    /// Check a config file, its credentials and, if asked, its targets.
+    Check(check::Arguments),
+    /// Ask a running gateway for its health; the exit code tells. For container health checks.
+    Healthcheck(healthcheck::Arguments),
+    /// Print a completion script for a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Where the config comes from.
+#[derive(Debug, clap::Args)]
+struct ConfigFile {
+    /// The config file. Without one, config.toml of this folder if it is there, else the
+    /// built-in config.
+    #[arg(short, long, value_name = "FILE", env = "SLUICE_CONFIG")]
+    config: Option<PathBuf>,
+}
+
+impl ConfigFile {
+    fn load(self) -> Result<Loaded, String> {
+        let default = PathBuf::from("config.toml");
+        let source = match self.config {
+            Some(file) => Source::File(file),
+            None if default.is_file() => Source::File(default),
+            None => Source::BuiltIn,
+        };
+        Config::load(&source, &Env::of_process()).map_err(|error| error.to_string())
+    }
+}
+
+/// Runs the command that the process was started with.
+pub fn run() -> ExitCode {
+    let outcome = match Arguments::parse().command {
+        Command::Serve(arguments) => serve::run(arguments),
+        Command::Demo(arguments) => demo::run(arguments),
+        Command::Simulate(arguments) => simulate::run(arguments),
+        Command::Check(arguments) => check::run(arguments),
+        Command::Healthcheck(arguments) => healthcheck::run(arguments),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), "sluice", &mut script);
+            say(&String::from_utf8_lossy(&script));
+            Ok(())
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            // With standard error closed there is nobody to tell.
+            let _ = writeln!(std::io::stderr(), "sluice: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Prints a line for a person.
+fn say(line: &str) {
+    // A reader that went away, such as `head`, has read what it wanted.
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+fn runtime(workers: Option<usize>) -> Result<tokio::runtime::Runtime, String> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if let Some(workers) = workers {
+        builder.worker_threads(workers);
+    }
+    builder.enable_all().build().map_err(|error| format!("can't start: {error}"))
+}
+
+/// Cancels `stop` at the first SIGTERM or SIGINT, and `hurry` at the second.
+fn on_signals(stop: CancellationToken, hurry: CancellationToken) -> Result<(), String> {
+    let listen = |kind| signal(kind).map_err(|error| format!("can't listen for signals: {error}"));
+    let (mut terminate, mut interrupt) =
+        (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
+    tokio::spawn(async move {
+        for token in [stop, hurry] {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            token.cancel();
+        }
+    });
+    Ok(())
+}

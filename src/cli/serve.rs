@@ -1,0 +1,57 @@
+//! `sluice serve`: the gateway itself.
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use super::{ConfigFile, on_signals, runtime};
+use crate::config::Config;
+use crate::pipeline::Gateway;
+use crate::server::Server;
+use crate::telemetry::access_log::AccessLog;
+use crate::telemetry::{Metrics, process_log};
+
+/// Arguments of `sluice serve`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    config: ConfigFile,
+}
+
+pub(super) fn run(arguments: Arguments) -> Result<(), String> {
+    let loaded = arguments.config.load()?;
+    process_log::init(&loaded.config.log);
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    runtime(loaded.config.server.worker_threads)?.block_on(async {
+        let (stop, hurry) = (CancellationToken::new(), CancellationToken::new());
+        on_signals(stop.clone(), hurry.clone())?;
+        let server = start(loaded.config).await?;
+        if server.serve(stop, hurry).await {
+            tracing::info!("stopped");
+            Ok(())
+        } else {
+            Err("stopped with requests still open".to_owned())
+        }
+    })
+}
+
+/// Builds a gateway, binds its listeners and says where they are.
+pub(super) async fn start(config: Config) -> Result<Server, String> {
+    let metrics = Arc::new(Metrics::new().map_err(|error| error.to_string())?);
+    let dropped = metrics.access_log_dropped.clone();
+    let access_log = AccessLog::start(config.log.access, config.log.format, dropped);
+    let gateway = Gateway::new(config, metrics, access_log).map_err(|error| error.to_string())?;
+    let server = Server::bind(gateway).await.map_err(|error| error.to_string())?;
+    let address = |address: std::io::Result<std::net::SocketAddr>| {
+        address.map_err(|error| format!("can't tell the listener's address: {error}"))
+    };
+    tracing::info!(
+        listen = %address(server.address())?,
+        admin = %address(server.admin_address())?,
+        version = env!("CARGO_PKG_VERSION"),
+        "listening"
+    );
+    Ok(server)
+}

@@ -1,0 +1,105 @@
+//! `sluice simulate`: the embedded Bedrock by itself.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+
+use secrecy::SecretString;
+use tokio_util::sync::CancellationToken;
+
+use super::{on_signals, runtime, say};
+use crate::simulator::{
+    DEFAULT_ACCESS_KEY_ID, DEFAULT_SECRET_ACCESS_KEY, Latency, ModelSettings, Settings, Simulator,
+};
+
+/// Arguments of `sluice simulate`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Where to listen; port 0 takes a free one.
+    #[arg(long, default_value = "127.0.0.1:4599")]
+    listen: SocketAddr,
+    /// The access key id that requests must be signed with.
+    #[arg(long, default_value = DEFAULT_ACCESS_KEY_ID)]
+    access_key_id: String,
+    /// Its secret. The default is public and opens nothing but a simulator.
+    #[arg(long, env = "SLUICE_SIMULATOR_SECRET", hide_env_values = true, default_value = DEFAULT_SECRET_ACCESS_KEY)]
+    secret_access_key: String,
+    /// Take requests with any signature or none.
+    #[arg(long)]
+    no_verify: bool,
+    /// A model's quotas, requests and tokens per minute; may be given several times.
+    #[arg(long = "quota", value_name = "MODEL=RPM[,TPM]", value_parser = parse_quota)]
+    quotas: Vec<(String, ModelSettings)>,
+    /// Milliseconds before the head of an answer.
+    #[arg(long, default_value_t = 0)]
+    head_ms: u64,
+    /// Milliseconds for each output token.
+    #[arg(long, default_value_t = 0)]
+    token_ms: u64,
+    /// Seed of what is random in the answers.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+pub(super) fn run(arguments: Arguments) -> Result<(), String> {
+    let secret = SecretString::from(arguments.secret_access_key);
+    let settings = Settings {
+        listen: arguments.listen,
+        keys: HashMap::from([(arguments.access_key_id.clone(), secret)]),
+        verify_signatures: !arguments.no_verify,
+        seed: arguments.seed,
+        latency: Latency {
+            head_ms: arguments.head_ms,
+            token_ms: arguments.token_ms,
+            ..Latency::default()
+        },
+        models: arguments.quotas.into_iter().collect(),
+        ..Settings::default()
+    };
+    let listen = settings.listen;
+    runtime(None)?.block_on(async {
+        let simulator = Simulator::bind(settings)
+            .await
+            .map_err(|error| format!("can't listen on {listen}: {error}"))?;
+        say(&format!(
+            "Simulated Bedrock at {}, control at {}",
+            simulator.url(),
+            simulator.control_url()
+        ));
+        say(&format!("Sign with access key id {}", arguments.access_key_id));
+        let stop = CancellationToken::new();
+        on_signals(stop.clone(), CancellationToken::new())?;
+        simulator.serve(stop.cancelled_owned()).await.map_err(|error| error.to_string())
+    })
+}
+
+fn parse_quota(text: &str) -> Result<(String, ModelSettings), String> {
+    let wrong = || format!("'{text}' is not MODEL=RPM or MODEL=RPM,TPM");
+    let (model, quotas) = text.rsplit_once('=').ok_or_else(wrong)?;
+    let (rpm, tpm) = match quotas.split_once(',') {
+        Some((rpm, tpm)) => (rpm, Some(tpm)),
+        None => (quotas, None),
+    };
+    let number = |text: &str| text.parse::<u64>().map_err(|_| wrong());
+    let settings = ModelSettings {
+        rpm: Some(number(rpm)?),
+        tpm: tpm.map(number).transpose()?,
+        ..ModelSettings::default()
+    };
+    Ok((model.to_owned(), settings))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quotas_are_read() {
+        let (model, settings) = parse_quota("anthropic.claude-v2:1=50,4000").unwrap();
+        assert_eq!(model, "anthropic.claude-v2:1");
+        assert_eq!((settings.rpm, settings.tpm), (Some(50), Some(4000)));
+        assert_eq!(parse_quota("m=5").unwrap().1.tpm, None);
+        for wrong in ["m", "m=", "m=x", "m=1,", "m=1,y"] {
+            assert!(parse_quota(wrong).is_err(), "{wrong}");
+        }
+    }
+}
