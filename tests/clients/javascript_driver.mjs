@@ -39,8 +39,9 @@ client.middlewareStack.add(
 const answers = new Array(job.calls.length);
 let next = 0;
 await Promise.all(Array.from({ length: job.concurrency }, worker));
-for (const answer of answers) console.log(JSON.stringify(answer));
-process.exit(0);
+const lines = answers.map((answer) => JSON.stringify(answer) + "\n").join("");
+// Ends the process, and with it connections that an SDK keeps, once all is written.
+process.stdout.write(lines, () => process.exit(0));
 
 async function worker() {
   while (next < job.calls.length) {
