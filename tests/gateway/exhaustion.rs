@@ -159,16 +159,17 @@ async fn a_full_queue_refuses_at_once() {
     let gateway = Gateway::start(&config).await;
     simulator.always_throttles(PRIMARY);
     let calls = (0..10).map(|n| Call::invoke(PRIMARY, &format!("call {n}"))).collect();
-    let recovering = async {
-        simulator.sees("all calls", |entry| entry.seq == 10 && entry.status.is_some()).await;
+    let queue_is_full = async {
+        let waiting = async || gateway.metrics().await.sum("sluice_queue_waiting", &[]);
+        eventually("three wait", waiting, |waiting| *waiting == 3.0).await;
+        let refused = invoke(&gateway).await;
+        assert_eq!(refused.status, 429, "{}", refused.text());
+        assert!(refused.header("retry-after").is_some());
         simulator.recovers();
     };
     let run = Client::Rust.run(Job::at_once(&gateway.url(), calls));
-    let (answers, ()) = tokio::join!(run, recovering);
+    let (answers, ()) = tokio::join!(run, queue_is_full);
     let (answered, refused): (Vec<_>, Vec<_>) = answers.iter().partition(|a| a.error.is_none());
-    assert_eq!((answered.len(), refused.len()), (3, 7));
-    for answer in refused {
-        assert!(answer.raised().is("ThrottlingException"), "{answer:?}");
-        assert!(answer.header("retry-after").is_some());
-    }
+    assert!(answered.len() >= 3 && refused.len() >= 3, "{answers:#?}");
+    assert!(refused.iter().all(|answer| answer.raised().is("ThrottlingException")));
 }
