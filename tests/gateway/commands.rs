@@ -143,7 +143,7 @@ async fn healthcheck_tells_the_living_from_the_dead() {
     let healthy = async |address: &str| {
         let mut command = sluice();
         command.env("SLUICE__SERVER__ADMIN_LISTEN", address).arg("healthcheck");
-        within(LONG, "healthcheck", command.status()).await.unwrap().success()
+        within(LONG, "healthcheck", command.output()).await.unwrap().status.success()
     };
     assert!(healthy(&admin).await);
     drop(gateway);
