@@ -10,8 +10,8 @@
 //!  relay      the answer's bytes as they come; counts and settles at their end
 //! ```
 //! Each step is a file. A step takes the request of the stage before and gives that of the
-//! stage after, or a [`refusal::Refusal`]; what it learns for log and metrics it notes in the
-//! request's [`exchange::Exchange`], whose end is the end of the request on every path.
+//! stage after, or a `Refusal`; what it learns for log and metrics it notes in the
+//! request's `Exchange`, whose end is the end of the request on every path.
 
 mod admit;
 mod attempt;

@@ -87,6 +87,7 @@ pub(super) fn success(
         timer: tokio::time::sleep_until(deadline),
         is_timing: false,
         is_over: false,
+        broken: None,
     };
     respond(status, head, Inner::Relayed(Box::pin(relay)))
 }
@@ -170,6 +171,7 @@ pin_project_lite::pin_project! {
         timer: Sleep,
         is_timing: bool,
         is_over: bool,
+        broken: Option<RelayError>,
     }
 }
 
@@ -181,7 +183,7 @@ impl Relay {
         loop {
             let this = self.as_mut().project();
             if *this.is_over {
-                return Poll::Ready(None);
+                return Poll::Ready(this.broken.take().map(Err));
             }
             if let Some(chunk) = this.held.next() {
                 return Poll::Ready(Some(Ok(self.pass(chunk))));
@@ -193,16 +195,8 @@ impl Relay {
                     let Ok(chunk) = frame.into_data() else { continue };
                     return Poll::Ready(Some(Ok(self.pass(chunk))));
                 }
-                Poll::Ready(Some(Err(_))) => {
-                    return Poll::Ready(Some(Err(
-                        self.fail(RelayError::Broken, Outcome::StreamBroken)
-                    )));
-                }
-                Poll::Ready(None) if this.watch.is_within_frame() => {
-                    return Poll::Ready(Some(Err(
-                        self.fail(RelayError::Broken, Outcome::StreamBroken)
-                    )));
-                }
+                Poll::Ready(Some(Err(_))) => return self.broke(cx),
+                Poll::Ready(None) if this.watch.is_within_frame() => return self.broke(cx),
                 Poll::Ready(None) => {
                     self.finish();
                     return Poll::Ready(None);
@@ -244,6 +238,18 @@ impl Relay {
         self.end(outcome);
     }
 
+    /// Ends a body that broke off. The error is given a poll later: the connection drops what it
+    /// holds when it gets one, and flushes what came before when it must wait.
+    fn broke(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, RelayError>>> {
+        let error = self.as_mut().fail(RelayError::Broken, Outcome::StreamBroken);
+        *self.project().broken = Some(error);
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
     fn fail(self: Pin<&mut Self>, error: RelayError, outcome: Outcome) -> RelayError {
         self.end(outcome);
         error
@@ -277,7 +283,7 @@ impl Body for ResponseBody {
     fn is_end_stream(&self) -> bool {
         match &self.0 {
             Inner::Whole { bytes, .. } => bytes.is_empty(),
-            Inner::Relayed(relay) => relay.is_over,
+            Inner::Relayed(relay) => relay.is_over && relay.broken.is_none(),
         }
     }
 
