@@ -12,6 +12,8 @@ pub mod admin;
 
 pub mod pipeline;
 
+pub mod clients;
+
 pub mod routing;
 
 pub mod admission;

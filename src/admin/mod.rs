@@ -1,6 +1,7 @@
-//! What the gateway answers about itself: health, readiness, metrics.
+//! What the gateway answers about itself: health, readiness, metrics, targets.
 
 mod readiness;
+mod targets;
 
 use std::sync::Arc;
 
@@ -11,20 +12,20 @@ use tokio::time::Instant;
 
 pub use readiness::Readiness;
 
-use crate::pipeline::Gateway;
+use crate::pipeline::{Gateway, Live};
 use crate::routing::cooldown::State;
 
 /// The admin surface of one gateway.
 #[derive(Debug)]
 pub struct Admin {
-    gateway: Arc<Gateway>,
+    live: Arc<Live>,
     readiness: Arc<Readiness>,
 }
 
 impl Admin {
-    /// The admin surface of `gateway`.
-    pub fn new(gateway: Arc<Gateway>, readiness: Arc<Readiness>) -> Admin {
-        Admin { gateway, readiness }
+    /// The admin surface of the live gateway.
+    pub fn new(live: Arc<Live>, readiness: Arc<Readiness>) -> Admin {
+        Admin { live, readiness }
     }
 
     /// Answers a request; `None` if the path is not one of these.
@@ -33,6 +34,7 @@ impl Admin {
             "/healthz" => json(StatusCode::OK, &serde_json::json!({ "status": "ok" })),
             "/readyz" => self.ready(),
             "/metrics" => self.metrics(),
+            "/admin/targets" => targets::answer(&self.live.load()),
             _ => return None,
         };
         if matches!(*method, Method::GET | Method::HEAD) {
@@ -50,7 +52,7 @@ impl Admin {
     }
 
     fn ready(&self) -> Response<Bytes> {
-        match self.readiness.check(self.gateway.router.identities()) {
+        match self.readiness.check(self.live.load().router.identities()) {
             Ok(()) => json(StatusCode::OK, &serde_json::json!({ "ready": true })),
             Err(reason) => json(
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -60,8 +62,9 @@ impl Admin {
     }
 
     fn metrics(&self) -> Response<Bytes> {
-        self.sample();
-        match self.gateway.metrics.encode() {
+        let gateway = self.live.load();
+        sample(&gateway);
+        match gateway.metrics.encode() {
             Ok((text, content_type)) => respond(StatusCode::OK, content_type, text.into()),
             Err(error) => json(
                 StatusCode::INTERNAL_SERVER_ERROR,
@@ -69,22 +72,41 @@ impl Admin {
             ),
         }
     }
+}
 
-    /// Takes the gauges of what has a state of its own.
-    fn sample(&self) {
-        let (gateway, now) = (&self.gateway, Instant::now());
-        for target in gateway.router.targets() {
-            let (state, cooldown) = match target.state(now) {
-                State::Open => (0, 0.0),
-                State::HalfOpen => (1, 0.0),
-                State::Cooling(until) => (2, (until - now).as_secs_f64()),
-            };
-            let labels = [&*target.name];
-            gateway.metrics.target_state.with_label_values(&labels).set(state);
-            gateway.metrics.target_cooldown.with_label_values(&labels).set(cooldown);
+/// Takes the gauges of what has a state of its own.
+fn sample(gateway: &Gateway) {
+    let (metrics, now) = (&gateway.metrics, Instant::now());
+    for target in gateway.router.targets() {
+        let (state, cooldown) = match target.state(now) {
+            State::Open => (0, 0.0),
+            State::HalfOpen => (1, 0.0),
+            State::Cooling(until) => (2, (until - now).as_secs_f64()),
+        };
+        let name = &*target.name;
+        metrics.target_state.with_label_values(&[name]).set(state);
+        metrics.target_cooldown.with_label_values(&[name]).set(cooldown);
+        let quota = target.quota().snapshot(now);
+        let kinds = [
+            ("requests", quota.requests_available, quota.rpm, quota.learned_rpm),
+            ("tokens", quota.tokens_available, quota.tpm, quota.learned_tpm),
+        ];
+        for (kind, available, limit, learned) in kinds {
+            set_or_forget(&metrics.quota_available, name, kind, available);
+            set_or_forget(&metrics.quota_limit, name, kind, limit);
+            set_or_forget(&metrics.quota_learned, name, kind, learned);
         }
-        let fresh = gateway.router.identities().iter().all(|identity| identity.is_fresh());
-        gateway.metrics.dependency_up.with_label_values(&["credentials"]).set(i64::from(fresh));
+    }
+    let fresh = gateway.router.identities().iter().all(|identity| identity.is_fresh());
+    metrics.dependency_up.with_label_values(&["credentials"]).set(i64::from(fresh));
+}
+
+/// What is not known has no sample: a gauge of zero would say that nothing is left.
+fn set_or_forget(family: &prometheus::GaugeVec, target: &str, kind: &str, value: Option<f64>) {
+    match value {
+        Some(value) => family.with_label_values(&[target, kind]).set(value),
+        // It may not have been there, which is as well.
+        None => drop(family.remove_label_values(&[target, kind])),
     }
 }
 

@@ -1,8 +1,21 @@
-//! Whether and for how long a request may wait for a target.
+//! Staying under Bedrock's quotas: buckets that mirror them, reservations that one request takes
+//! of them, and the fair line of requests that must wait.
 //!
-//! Waiting is bounded in number and in bytes; a request that finds no room is refused at once,
-//! which costs less than a wait that fails.
+//! Nothing here knows of targets or HTTP. A [`Quota`] has one owner and one lock; a
+//! [`Reservation`] settles itself when it is dropped, on whatever path; the [`FairQueue`] is a
+//! plain data structure, whose waiters are whatever its user makes them.
 
+mod bell;
+mod bucket;
+mod estimate;
+mod fair_queue;
+mod limit;
+mod quota;
 mod waiting_room;
 
+pub use bell::Bell;
+pub use estimate::Estimator;
+pub use fair_queue::{FairQueue, Flow, Ticket};
+pub use limit::Learning;
+pub use quota::{Dimension, Limits, Quota, Reservation, Snapshot};
 pub use waiting_room::{Full, Place, WaitingRoom};

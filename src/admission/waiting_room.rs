@@ -98,7 +98,12 @@ mod tests {
     use super::*;
 
     fn room(max_waiting: usize, max_waiting_bytes: usize) -> WaitingRoom {
-        let config = config::Queue { max_waiting, max_waiting_bytes, max_wait: Duration::ZERO };
+        let config = config::Queue {
+            max_waiting,
+            max_waiting_bytes,
+            max_wait: Duration::ZERO,
+            max_priority: config::Priority::High,
+        };
         let gauge = |name| IntGauge::new(name, "test").unwrap();
         WaitingRoom::new(&config, gauge("waiting"), gauge("bytes"))
     }

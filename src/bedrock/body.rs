@@ -34,7 +34,9 @@ impl Features {
     /// Cache points.
     pub const PROMPT_CACHING: Features = Features(64);
 
-    /// Names as the model catalogue and the configuration write them.
+    const MEDIA: u8 = 1 | 2 | 4 | 8;
+
+    /// Names as the model catalogue writes them.
     pub const NAMES: [(&'static str, Features); 7] = [
         ("vision", Features::VISION),
         ("pdf_input", Features::DOCUMENTS),
@@ -66,6 +68,12 @@ impl Features {
     }
 }
 
+impl FromIterator<Features> for Features {
+    fn from_iter<I: IntoIterator<Item = Features>>(all: I) -> Features {
+        all.into_iter().fold(Features::default(), |sum, one| Features(sum.0 | one.0))
+    }
+}
+
 /// What [`peek`] found in a body.
 #[derive(Clone, Debug, Default)]
 pub struct Peek {
@@ -74,6 +82,14 @@ pub struct Peek {
     pub thinking_budget: Option<u64>,
     /// Features the request uses.
     pub features: Features,
+    /// Images, documents, videos and recordings in the messages.
+    pub media: usize,
+    /// Bytes of the body that they take.
+    pub media_bytes: usize,
+    /// The part of the body that is before its first cache point, from the start of the member
+    /// that holds it: the same bytes find the same prompt cache.
+    pub cached_prefix: Option<Range<usize>>,
+    section: usize,
 }
 
 impl Peek {
@@ -189,21 +205,62 @@ impl Peek {
         Ok(())
     }
 
+    /// Reads a member of the body's top level, in which a cache point may stand.
+    fn section<'a>(
+        &mut self,
+        scanner: &mut Scanner<'a>,
+        read: impl FnOnce(&mut Self, &mut Scanner<'a>) -> Result<(), JsonError>,
+    ) -> Result<(), JsonError> {
+        self.section = scanner.position();
+        read(self, scanner)
+    }
+
+    fn cache_point(&mut self, scanner: &mut Scanner<'_>) -> Result<(), JsonError> {
+        let prefix = self.section..scanner.position();
+        self.uses(Features::PROMPT_CACHING, scanner)?;
+        if self.features.contains(Features::PROMPT_CACHING) && self.cached_prefix.is_none() {
+            self.cached_prefix = Some(prefix);
+        }
+        Ok(())
+    }
+
+    /// Reads a block of content and, if it is a medium, counts it and its bytes.
+    fn medium<'a>(
+        &mut self,
+        scanner: &mut Scanner<'a>,
+        read: impl FnOnce(&mut Self, &mut Scanner<'a>) -> Result<(), JsonError>,
+    ) -> Result<(), JsonError> {
+        let (start, counted) = (scanner.position(), self.media);
+        let before = std::mem::take(&mut self.features);
+        read(self, scanner)?;
+        // A block whose media were counted within it, as a tool's result, is not one itself.
+        if self.features.0 & Features::MEDIA != 0 && self.media == counted {
+            self.media += 1;
+            self.media_bytes += scanner.position() - start;
+        }
+        self.features.add(before);
+        Ok(())
+    }
+
     // Anthropic's Messages schema.
 
     fn anthropic(&mut self, scanner: &mut Scanner<'_>) -> Result<(), JsonError> {
         scanner.object(|key, scanner| match key {
             "max_tokens" | "max_tokens_to_sample" => self.cap(scanner),
             "thinking" => self.anthropic_thinking(scanner),
-            "system" => self.anthropic_blocks(scanner),
-            "tools" => scanner.array(|scanner| {
-                self.features.add(Features::TOOLS);
-                self.anthropic_block(scanner)
+            "system" => self.section(scanner, Self::anthropic_blocks),
+            "tools" => self.section(scanner, |peek, scanner| {
+                scanner.array(|scanner| {
+                    peek.features.add(Features::TOOLS);
+                    peek.anthropic_block(scanner)
+                })
             }),
-            "messages" => scanner.array(|scanner| {
-                scanner.object(|key, scanner| match key {
-                    "content" => self.anthropic_blocks(scanner),
-                    _ => Ok(()),
+            "messages" => self.section(scanner, |peek, scanner| {
+                scanner.array(|scanner| {
+                    scanner.object(|key, scanner| match key {
+                        "content" => peek.anthropic_blocks(scanner),
+                        _ => Ok(()),
+                    })
                 })
             }),
             _ => Ok(()),
@@ -234,12 +291,12 @@ impl Peek {
     }
 
     fn anthropic_blocks(&mut self, scanner: &mut Scanner<'_>) -> Result<(), JsonError> {
-        scanner.array(|scanner| self.anthropic_block(scanner))
+        scanner.array(|scanner| self.medium(scanner, Self::anthropic_block))
     }
 
     fn anthropic_block(&mut self, scanner: &mut Scanner<'_>) -> Result<(), JsonError> {
         scanner.object(|key, scanner| match key {
-            "cache_control" => self.uses(Features::PROMPT_CACHING, scanner),
+            "cache_control" => self.cache_point(scanner),
             "type" if scanner.peek()? == Type::String => {
                 match scanner.string()?.as_ref() {
                     "image" => self.features.add(Features::VISION),
@@ -251,19 +308,23 @@ impl Peek {
                 Ok(())
             }
             // A tool's result holds blocks itself, one level deep.
-            "content" if scanner.peek()? == Type::Array => scanner.array(|scanner| {
-                scanner.object(|key, scanner| match key {
-                    "type" if scanner.peek()? == Type::String => {
-                        match scanner.string()?.as_ref() {
-                            "image" => self.features.add(Features::VISION),
-                            "document" => self.features.add(Features::DOCUMENTS),
-                            _ => {}
-                        }
-                        Ok(())
-                    }
-                    _ => Ok(()),
-                })
-            }),
+            "content" if scanner.peek()? == Type::Array => {
+                scanner.array(|scanner| self.medium(scanner, Self::anthropic_result_block))
+            }
+            _ => Ok(()),
+        })
+    }
+
+    fn anthropic_result_block(&mut self, scanner: &mut Scanner<'_>) -> Result<(), JsonError> {
+        scanner.object(|key, scanner| match key {
+            "type" if scanner.peek()? == Type::String => {
+                match scanner.string()?.as_ref() {
+                    "image" => self.features.add(Features::VISION),
+                    "document" => self.features.add(Features::DOCUMENTS),
+                    _ => {}
+                }
+                Ok(())
+            }
             _ => Ok(()),
         })
     }
@@ -281,18 +342,22 @@ impl Peek {
                 "max_tokens" => self.cap(scanner),
                 _ => Ok(()),
             }),
-            "toolConfig" => scanner.object(|key, scanner| match key {
-                "tools" => scanner.array(|scanner| {
-                    self.features.add(Features::TOOLS);
-                    self.converse_block(scanner)
-                }),
-                _ => Ok(()),
-            }),
-            "system" => self.converse_blocks(scanner),
-            "messages" => scanner.array(|scanner| {
+            "toolConfig" => self.section(scanner, |peek, scanner| {
                 scanner.object(|key, scanner| match key {
-                    "content" => self.converse_blocks(scanner),
+                    "tools" => scanner.array(|scanner| {
+                        peek.features.add(Features::TOOLS);
+                        peek.converse_block(scanner)
+                    }),
                     _ => Ok(()),
+                })
+            }),
+            "system" => self.section(scanner, Self::converse_blocks),
+            "messages" => self.section(scanner, |peek, scanner| {
+                scanner.array(|scanner| {
+                    scanner.object(|key, scanner| match key {
+                        "content" => peek.converse_blocks(scanner),
+                        _ => Ok(()),
+                    })
                 })
             }),
             _ => Ok(()),
@@ -300,7 +365,7 @@ impl Peek {
     }
 
     fn converse_blocks(&mut self, scanner: &mut Scanner<'_>) -> Result<(), JsonError> {
-        scanner.array(|scanner| self.converse_block(scanner))
+        scanner.array(|scanner| self.medium(scanner, Self::converse_block))
     }
 
     fn converse_block(&mut self, scanner: &mut Scanner<'_>) -> Result<(), JsonError> {
@@ -312,11 +377,13 @@ impl Peek {
                 "audio" => Features::AUDIO,
                 "toolUse" => Features::TOOLS,
                 "reasoningContent" => Features::REASONING,
-                "cachePoint" => Features::PROMPT_CACHING,
+                "cachePoint" => return self.cache_point(scanner),
                 "toolResult" => {
                     self.features.add(Features::TOOLS);
                     return scanner.object(|key, scanner| match key {
-                        "content" => scanner.array(|scanner| self.tool_result_block(scanner)),
+                        "content" => {
+                            scanner.array(|scanner| self.medium(scanner, Self::tool_result_block))
+                        }
                         _ => Ok(()),
                     });
                 }
@@ -420,6 +487,35 @@ mod tests {
         let wanted = ["vision", "pdf_input", "function_calling", "prompt_caching", "reasoning"];
         assert_eq!(peek.features, Features::from_names(wanted.into_iter()));
         assert_eq!(peek.thinking_budget, Some(1024));
+    }
+
+    #[test]
+    fn media_are_counted_with_their_bytes() {
+        let image = r#"{"type":"image","source":{"data":"AAAA"}}"#;
+        let body = format!(
+            r#"{{"messages":[{{"content":[{{"type":"text","text":"hi"}},{image},
+            {{"type":"tool_result","content":[{image},{{"type":"text"}}]}}]}}]}}"#
+        );
+        let peek = anthropic(&body);
+        assert_eq!((peek.media, peek.media_bytes), (2, 2 * image.len()));
+        let document = r#"{"document":{"source":{"bytes":"AAAA"}}}"#;
+        let body = format!(r#"{{"messages":[{{"content":[{{"text":"hi"}},{document}]}}]}}"#);
+        let peek = converse(&body);
+        assert_eq!((peek.media, peek.media_bytes), (1, document.len()));
+    }
+
+    #[test]
+    fn the_cached_prefix_is_the_same_however_the_conversation_goes_on() {
+        let body = |max: u32, last: &str| {
+            format!(
+                r#"{{"max_tokens":{max},"system":[{{"type":"text","text":"long","cache_control":
+                {{"type":"ephemeral"}}}}],"messages":[{{"role":"user","content":"{last}"}}]}}"#
+            )
+        };
+        let prefix = |body: String| body[anthropic(&body).cached_prefix.unwrap()].to_owned();
+        assert_eq!(prefix(body(5, "one")), prefix(body(4000, "another")));
+        assert!(prefix(body(5, "one")).contains("long"));
+        assert_eq!(anthropic(r#"{"max_tokens":5}"#).cached_prefix, None);
     }
 
     #[test]

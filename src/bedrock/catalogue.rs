@@ -47,6 +47,12 @@ pub struct Price {
 }
 
 impl ModelFacts {
+    /// The most output tokens an answer can have: none for a model that writes no text, `unknown`
+    /// if the catalogue does not say.
+    pub fn most_output(&self, unknown: u64) -> u64 {
+        if self.mode == "chat" { self.max_output_tokens.map_or(unknown, u64::from) } else { 0 }
+    }
+
     /// The request features that the model takes.
     pub fn features(&self) -> Features {
         Features::from_names(self.features.iter().map(String::as_str))
@@ -68,6 +74,26 @@ impl Price {
 
 static CATALOGUE: LazyLock<HashMap<String, ModelFacts>> =
     LazyLock::new(|| serde_json::from_str(include_str!("catalogue.json")).unwrap_or_default());
+
+/// What an output token of the model costs of its quota, unless the account has it otherwise: 5
+/// for Claude 3.7 Sonnet, Claude 4 and later Claude models, 1 for all else (AWS user guide, "How
+/// tokens are counted in Amazon Bedrock").
+pub fn burndown(model: &ModelId) -> u32 {
+    const EARLIER: [&str; 6] = [
+        "anthropic.claude-v",
+        "anthropic.claude-instant",
+        "anthropic.claude-3-opus",
+        "anthropic.claude-3-sonnet",
+        "anthropic.claude-3-haiku",
+        "anthropic.claude-3-5-",
+    ];
+    match model.base() {
+        Some(base) if base.starts_with("anthropic.claude-") => {
+            if EARLIER.iter().any(|earlier| base.starts_with(earlier)) { 1 } else { 5 }
+        }
+        _ => 1,
+    }
+}
 
 /// The facts of a model: by its id as it stands, else by its base id.
 pub fn lookup(model: &ModelId) -> Option<&'static ModelFacts> {
@@ -92,5 +118,19 @@ mod tests {
         assert!(haiku.features().contains(Features::VISION));
         assert!(!haiku.features().contains(Features::REASONING));
         assert!(facts("nobody.knows-this-v1:0").is_none());
+    }
+
+    #[test]
+    fn later_claudes_burn_output_five_times() {
+        for (id, wanted) in [
+            ("anthropic.claude-3-5-sonnet-20241022-v2:0", 1),
+            ("anthropic.claude-3-haiku-20240307-v1:0", 1),
+            ("us.anthropic.claude-3-7-sonnet-20250219-v1:0", 5),
+            ("anthropic.claude-sonnet-4-20250514-v1:0", 5),
+            ("anthropic.claude-opus-5", 5),
+            ("amazon.nova-lite-v1:0", 1),
+        ] {
+            assert_eq!(burndown(&ModelId::new(id).unwrap()), wanted, "{id}");
+        }
     }
 }

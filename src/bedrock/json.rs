@@ -48,6 +48,11 @@ impl<'a> Scanner<'a> {
         Scanner { bytes, at: 0, depth: 0 }
     }
 
+    /// The offset that was reached, in bytes.
+    pub fn position(&self) -> usize {
+        self.at
+    }
+
     /// The type of the value that comes next.
     pub fn peek(&mut self) -> Result<Type, JsonError> {
         self.space();

@@ -46,7 +46,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), String> {
         say(&schema.map_err(|error| error.to_string())?);
         return Ok(());
     }
-    let loaded = arguments.config.load()?;
+    let loaded = super::load(&arguments.config.source())?;
     for warning in &loaded.warnings {
         say(&format!("warning: {warning}"));
     }

@@ -24,7 +24,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: Arguments) -> Result<(), String> {
-    let address = reachable(arguments.config.load()?.config.server.admin_listen);
+    let address = reachable(super::load(&arguments.config.source())?.config.server.admin_listen);
     let path = if arguments.ready { "readyz" } else { "healthz" };
     let uri: http::Uri = format!("http://{address}/{path}")
         .parse()

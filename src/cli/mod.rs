@@ -54,15 +54,18 @@ struct ConfigFile {
 }
 
 impl ConfigFile {
-    fn load(self) -> Result<Loaded, String> {
+    fn source(self) -> Source {
         let default = PathBuf::from("config.toml");
-        let source = match self.config {
+        match self.config {
             Some(file) => Source::File(file),
             None if default.is_file() => Source::File(default),
             None => Source::BuiltIn,
-        };
-        Config::load(&source, &Env::of_process()).map_err(|error| error.to_string())
+        }
     }
+}
+
+fn load(source: &Source) -> Result<Loaded, String> {
+    Config::load(source, &Env::of_process()).map_err(|error| error.to_string())
 }
 
 /// Runs the command that the process was started with.

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::{ConfigFile, on_signals, runtime};
-use crate::config::Config;
-use crate::pipeline::Gateway;
+use crate::config::{Config, Source};
+use crate::pipeline::{Gateway, Live};
 use crate::server::Server;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::{Metrics, process_log};
@@ -19,7 +20,8 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: Arguments) -> Result<(), String> {
-    let loaded = arguments.config.load()?;
+    let source = arguments.config.source();
+    let loaded = super::load(&source)?;
     process_log::init(&loaded.config.log);
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
@@ -28,6 +30,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), String> {
         let (stop, hurry) = (CancellationToken::new(), CancellationToken::new());
         on_signals(stop.clone(), hurry.clone())?;
         let server = start(loaded.config).await?;
+        reload_on_hangup(source, Arc::clone(server.live()))?;
         if server.serve(stop, hurry).await {
             tracing::info!("stopped");
             Ok(())
@@ -43,7 +46,8 @@ pub(super) async fn start(config: Config) -> Result<Server, String> {
     let dropped = metrics.access_log_dropped.clone();
     let access_log = AccessLog::start(config.log.access, config.log.format, dropped);
     let gateway = Gateway::new(config, metrics, access_log).map_err(|error| error.to_string())?;
-    let server = Server::bind(gateway).await.map_err(|error| error.to_string())?;
+    let server =
+        Server::bind(Arc::new(Live::new(gateway))).await.map_err(|error| error.to_string())?;
     let address = |address: std::io::Result<std::net::SocketAddr>| {
         address.map_err(|error| format!("can't tell the listener's address: {error}"))
     };
@@ -54,4 +58,32 @@ pub(super) async fn start(config: Config) -> Result<Server, String> {
         "listening"
     );
     Ok(server)
+}
+
+/// Loads the config again at each SIGHUP. A file that is wrong changes nothing; what the process
+/// was started with, such as its listeners, stays.
+fn reload_on_hangup(source: Source, live: Arc<Live>) -> Result<(), String> {
+    let mut hangup = signal(SignalKind::hangup())
+        .map_err(|error| format!("can't listen for signals: {error}"))?;
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            let gateway = live.load_full();
+            let renewed = super::load(&source).and_then(|loaded| {
+                gateway.renewed(loaded.config).map_err(|error| error.to_string())
+            });
+            let result = match renewed {
+                Ok(renewed) => {
+                    live.store(renewed);
+                    tracing::info!("config reloaded");
+                    "ok"
+                }
+                Err(error) => {
+                    tracing::error!(%error, "config not reloaded");
+                    "refused"
+                }
+            };
+            gateway.metrics.config_reloads.with_label_values(&[result]).inc();
+        }
+    });
+    Ok(())
 }

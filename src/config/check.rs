@@ -17,11 +17,14 @@ use super::endpoint::Endpoint;
 use super::environment::Env;
 use super::error::{Problem, suggestion};
 use super::raw::{
-    RawConfig, RawCredentials, RawFallback, RawLog, RawQueue, RawRetry, RawRoute, RawServer,
-    RawTarget, RawUpstream,
+    RawConfig, RawCredentials, RawFallback, RawHedge, RawLearning, RawLimits, RawLog, RawQueue,
+    RawQuota, RawRetry, RawRoute, RawServer, RawTarget, RawUpstream,
 };
 use super::secret::{SecretRef, read_reference};
-use super::settings::{Config, Fallback, Log, Queue, Retry, Route, Server, Target, Upstream};
+use super::settings::{
+    Config, Fallback, Hedge, Learning, LimitKey, Limits, Log, Queue, Quota, Retry, Route, Server,
+    Target, Upstream,
+};
 use super::units::{DurationText, SizeText};
 
 /// Region when neither the file nor the environment names one.
@@ -40,16 +43,21 @@ pub(super) fn check(
 ) -> Result<Config, Vec<Problem>> {
     let mut checker = Checker { document, env, base, problems: Vec::new() };
     let upstream = checker.upstream(&raw.upstream);
-    let targets = checker.targets(raw, &upstream);
+    let quotas = checker.quotas(raw);
+    let targets = checker.targets(raw, &upstream, &quotas);
     let config = Config {
         server: checker.server(&raw.server),
         routes: checker.routes(&raw.routes, &targets),
         fallback: checker.fallback(&raw.fallback),
         retry: checker.retry(&raw.retry),
         queue: checker.queue(&raw.queue),
+        limits: checker.limits(&raw.limits),
+        learning: learning(&raw.learning),
+        hedge: hedge(&raw.hedge),
         log: checker.log(&raw.log),
         upstream,
         targets,
+        quotas,
     };
     if checker.problems.is_empty() { Ok(config) } else { Err(checker.problems) }
 }
@@ -121,13 +129,44 @@ impl Checker<'_> {
     }
 
     /// The targets in the order of the document, which the raw map does not keep.
-    fn targets(&mut self, raw: &RawConfig, upstream: &Upstream) -> Vec<Target> {
+    fn targets(&mut self, raw: &RawConfig, upstream: &Upstream, quotas: &[Quota]) -> Vec<Target> {
         let at = KeyPath::from(["targets"]);
         let names = self.document.get(&at).and_then(toml::Value::as_table);
         let names = names.into_iter().flat_map(toml::Table::keys);
         let targets = names.filter_map(|name| Some((name, raw.targets.get(name)?)));
         let endpoint_given = raw.upstream.endpoint_url.is_some();
-        targets.map(|(name, target)| self.target(name, target, upstream, endpoint_given)).collect()
+        targets
+            .map(|(name, target)| self.target(name, target, upstream, endpoint_given, quotas))
+            .collect()
+    }
+
+    /// The shared quotas in the order of the document.
+    fn quotas(&mut self, raw: &RawConfig) -> Vec<Quota> {
+        let at = KeyPath::from(["quotas"]);
+        let names = self.document.get(&at).and_then(toml::Value::as_table);
+        let names: Vec<&String> = names.into_iter().flat_map(toml::Table::keys).collect();
+        let mut quotas = Vec::with_capacity(names.len());
+        for name in names {
+            let Some(RawQuota { rpm, tpm }) = raw.quotas.get(name) else { continue };
+            if rpm.is_none() && tpm.is_none() {
+                self.problem(&at.key(name), "needs 'rpm' or 'tpm'");
+            }
+            quotas.push(Quota { name: name.clone(), rpm: *rpm, tpm: *tpm });
+        }
+        quotas
+    }
+
+    fn target_quota(&mut self, at: &KeyPath, raw: &RawTarget, quotas: &[Quota]) -> Option<usize> {
+        let name = raw.quota.as_deref()?;
+        if raw.rpm.is_some() || raw.tpm.is_some() {
+            self.problem(&at.key("quota"), "cannot stand beside 'rpm' or 'tpm'");
+        }
+        let index = quotas.iter().position(|quota| quota.name == name);
+        if index.is_none() {
+            let hint = suggestion(name, quotas.iter().map(|quota| quota.name.as_str()));
+            self.problem(&at.key("quota"), format!("no quota is named '{name}'{hint}"));
+        }
+        index
     }
 
     fn target(
@@ -136,6 +175,7 @@ impl Checker<'_> {
         raw: &RawTarget,
         upstream: &Upstream,
         endpoint_given: bool,
+        quotas: &[Quota],
     ) -> Target {
         let at = KeyPath::from(["targets", name]);
         let fits = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
@@ -145,11 +185,6 @@ impl Checker<'_> {
         self.model(&at.key("model"), &raw.model);
         if let Some(model) = &raw.base_model {
             self.model(&at.key("base_model"), model);
-        }
-        for feature in raw.features.iter().flatten() {
-            if feature.trim().is_empty() {
-                self.problem(&at.key("features"), "holds an empty name");
-            }
         }
         let inherited = match &raw.region {
             Some(region) => {
@@ -167,6 +202,7 @@ impl Checker<'_> {
         let idle_timeout = own_or("idle_timeout", &raw.idle_timeout, upstream.idle_timeout);
         let endpoint = self.given_endpoint(&at, raw.endpoint_url.as_deref()).unwrap_or(inherited);
         let credentials = self.credentials(&at, &raw.credentials);
+        let quota = self.target_quota(&at, raw, quotas);
         Target {
             name: name.to_owned(),
             model: raw.model.clone(),
@@ -176,6 +212,10 @@ impl Checker<'_> {
             endpoint,
             credentials: credentials.unwrap_or_else(|| upstream.credentials.clone()),
             cooldown: self.duration(&at.key("cooldown"), &raw.cooldown),
+            rpm: raw.rpm,
+            tpm: raw.tpm,
+            quota,
+            output_burndown: raw.output_burndown,
             max_output_tokens: raw.max_output_tokens,
             features: raw.features.clone(),
             first_byte_timeout,
@@ -203,6 +243,7 @@ impl Checker<'_> {
             Route {
                 models: route.models.clone(),
                 targets: self.route_targets(&at.key("targets"), &route.targets, targets),
+                balance: route.balance,
             }
         });
         routes.collect()
@@ -235,7 +276,10 @@ impl Checker<'_> {
                 .duration(&at.key("misconfigured_cooldown"), &raw.misconfigured_cooldown),
             max_cooldown_multiplier: raw.max_cooldown_multiplier,
             eject_after: raw.eject_after,
+            eject_min_requests: raw.eject_min_requests,
+            eject_below_success_rate: raw.eject_below_success_rate,
             eject_cooldown: self.duration(&at.key("eject_cooldown"), &raw.eject_cooldown),
+            unrouted_cooldown: self.duration(&at.key("unrouted_cooldown"), &raw.unrouted_cooldown),
             max_unrouted_models: raw.max_unrouted_models,
         }
     }
@@ -259,7 +303,40 @@ impl Checker<'_> {
             max_waiting: raw.max_waiting,
             max_waiting_bytes: self.size(&at.key("max_waiting_bytes"), &raw.max_waiting_bytes),
             max_wait: self.duration_or_zero(&at.key("max_wait"), &raw.max_wait),
+            max_priority: raw.max_priority,
         }
+    }
+
+    fn limits(&mut self, raw: &RawLimits) -> Limits {
+        let at = KeyPath::from(["limits"]);
+        if raw.burst.is_some() && raw.requests_per_second.is_none() {
+            self.problem(&at.key("burst"), "needs 'requests_per_second' beside it");
+        }
+        Limits {
+            key: self.limit_key(&at.key("key"), &raw.key),
+            requests_per_second: raw.requests_per_second,
+            burst: raw.burst,
+            tokens_per_minute: raw.tokens_per_minute,
+            max_concurrent: raw.max_concurrent,
+            max_tracked_clients: raw.max_tracked_clients,
+        }
+    }
+
+    fn limit_key(&mut self, at: &KeyPath, text: &str) -> LimitKey {
+        let header = text.strip_prefix("header:").map(|name| name.trim().parse());
+        match (text, header) {
+            ("access_key", _) => return LimitKey::AccessKey,
+            ("ip", _) => return LimitKey::Ip,
+            (_, Some(Ok(name))) => return LimitKey::Header(name),
+            (_, Some(Err(_))) => self.problem(at, format!("'{text}' does not name a header")),
+            (_, None) => {
+                let message = format!(
+                    "'{text}' is not a key; write \"access_key\", \"ip\" or \"header:x-team\""
+                );
+                self.problem(at, message);
+            }
+        }
+        LimitKey::AccessKey
     }
 
     fn log(&mut self, raw: &RawLog) -> Log {
@@ -427,6 +504,20 @@ impl Checker<'_> {
     fn problem(&mut self, at: &KeyPath, message: impl std::fmt::Display) {
         self.problems.push(self.document.problem(at, message));
     }
+}
+
+fn learning(raw: &RawLearning) -> Learning {
+    Learning {
+        enabled: raw.enabled,
+        decrease: raw.decrease,
+        increase: raw.increase,
+        floor_rpm: raw.floor_rpm,
+        floor_tpm: raw.floor_tpm,
+    }
+}
+
+fn hedge(raw: &RawHedge) -> Hedge {
+    Hedge { enabled: raw.enabled, max_share: raw.max_share, max_input_tokens: raw.max_input_tokens }
 }
 
 /// Checks filter directives. A bare word must be a level: `EnvFilter` would take any other as a

@@ -34,8 +34,8 @@ pub use environment::Env;
 pub use error::{ConfigError, Place, Problem};
 pub use schema::schema;
 pub use settings::{
-    Config, Fallback, Log, LogFormat, Queue, Retry, Route, Server, Strategy, Target, Unrouted,
-    Upstream,
+    Balance, Config, Fallback, Feature, Hedge, Learning, LimitKey, Limits, Log, LogFormat,
+    Priority, Queue, Quota, Retry, Route, Server, Strategy, Target, Unrouted, Upstream,
 };
 
 use document::{Document, KeyPath};

@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::secret::SecretRef;
-use super::settings::{LogFormat, Strategy, Unrouted};
+use super::settings::{Balance, Feature, LogFormat, Priority, Strategy, Unrouted};
 use super::units::{DurationText, SizeText};
 
 /// The configuration of Sluice, a gateway in front of Amazon Bedrock.
@@ -24,6 +24,8 @@ pub(super) struct RawConfig {
     pub(super) upstream: RawUpstream,
     /// The places that can answer, each a table with a name of its own.
     pub(super) targets: BTreeMap<String, RawTarget>,
+    /// Bedrock quotas that several targets draw on, each a table with a name of its own.
+    pub(super) quotas: BTreeMap<String, RawQuota>,
     /// Which requested models go to which targets. The first route that matches wins.
     pub(super) routes: Vec<RawRoute>,
     /// How the gateway moves from one target to the next.
@@ -32,6 +34,12 @@ pub(super) struct RawConfig {
     pub(super) retry: RawRetry,
     /// The queue for requests that find no free target.
     pub(super) queue: RawQueue,
+    /// What each client may ask for. A limit that is not set does not exist.
+    pub(super) limits: RawLimits,
+    /// How quotas that are not known, or lower than configured, are learned from throttles.
+    pub(super) learning: RawLearning,
+    /// Second attempts for answers that are slower than usual.
+    pub(super) hedge: RawHedge,
     /// The gateway's own log.
     pub(super) log: RawLog,
 }
@@ -127,7 +135,7 @@ impl Default for RawUpstream {
             endpoint_url: None,
             connect_timeout: "3s".into(),
             first_byte_timeout: "120s".into(),
-            idle_timeout: "300s".into(),
+            idle_timeout: "180s".into(),
             pool_idle_timeout: "60s".into(),
             max_idle_per_host: 256,
             credentials: RawCredentials::default(),
@@ -183,12 +191,25 @@ pub(super) struct RawTarget {
     /// Cooldown after a throttle, times the number of consecutive throttles.
     #[serde(default = "default_cooldown")]
     pub(super) cooldown: DurationText,
+    /// Requests per minute of the account's quota for the model. Default: not known, and learned.
+    #[schemars(range(min = 1, max = 100_000_000), example = 50)]
+    pub(super) rpm: Option<u32>,
+    /// Tokens per minute of that quota, input and output together. Default: not known, and learned.
+    #[schemars(range(min = 1, max = 1_000_000_000_000_u64), example = 400_000)]
+    pub(super) tpm: Option<u64>,
+    /// Name of a quota under `quotas` that the target draws on with others, instead of its own
+    /// `rpm` and `tpm`.
+    #[schemars(example = &"sonnet-us-east-1")]
+    pub(super) quota: Option<String>,
+    /// What an output token costs of the quota. Default: 5 for Claude 3.7 and later, else 1.
+    #[schemars(range(min = 1, max = 100))]
+    pub(super) output_burndown: Option<u32>,
     /// Cap on the output tokens a request may ask for. Default: the model's own.
     #[schemars(range(min = 1, max = 10_000_000))]
     pub(super) max_output_tokens: Option<u32>,
     /// What requests may use here. Default: what the model is known for.
     #[schemars(example = ["images", "tools"])]
-    pub(super) features: Option<Vec<String>>,
+    pub(super) features: Option<Vec<Feature>>,
     /// Time from the end of the request to the head of the answer. Default: the one of `upstream`.
     pub(super) first_byte_timeout: Option<DurationText>,
     /// Longest silence between two frames of a stream. Default: the one of `upstream`.
@@ -214,6 +235,20 @@ pub(super) struct RawRoute {
     #[serde(default)]
     #[schemars(example = ["sonnet-35", "haiku-3"])]
     pub(super) targets: Vec<String>,
+    /// Order among neighbouring targets of the same model, such as in several regions.
+    #[serde(default)]
+    pub(super) balance: Balance,
+}
+
+/// A Bedrock quota that several targets draw on: same model, region and account.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub(super) struct RawQuota {
+    /// Requests per minute.
+    #[schemars(range(min = 1, max = 100_000_000))]
+    pub(super) rpm: Option<u32>,
+    /// Tokens per minute, input and output together.
+    #[schemars(range(min = 1, max = 1_000_000_000_000_u64))]
+    pub(super) tpm: Option<u64>,
 }
 
 /// How the gateway moves from one target to the next.
@@ -234,8 +269,16 @@ pub(super) struct RawFallback {
     /// Consecutive transient failures that take a target out.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub(super) eject_after: u32,
+    /// Attempts in a minute from which on the share of answered ones counts, too.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub(super) eject_min_requests: u32,
+    /// A smaller share of answered attempts than this takes a target out. 0: never for this.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub(super) eject_below_success_rate: f64,
     /// How long a target taken out for failures stays out.
     pub(super) eject_cooldown: DurationText,
+    /// Cooldown after a throttle of a model that no route names.
+    pub(super) unrouted_cooldown: DurationText,
     /// Models without a route whose state is kept at once.
     #[schemars(range(min = 1, max = 100_000))]
     pub(super) max_unrouted_models: usize,
@@ -250,7 +293,10 @@ impl Default for RawFallback {
             misconfigured_cooldown: "10m".into(),
             max_cooldown_multiplier: 5,
             eject_after: 5,
+            eject_min_requests: 20,
+            eject_below_success_rate: 0.5,
             eject_cooldown: "30s".into(),
+            unrouted_cooldown: "30s".into(),
             max_unrouted_models: 256,
         }
     }
@@ -286,11 +332,101 @@ pub(super) struct RawQueue {
     pub(super) max_waiting_bytes: SizeText,
     /// Longest wait of one request. Keep it below the read time-out of your clients.
     pub(super) max_wait: DurationText,
+    /// The highest priority that a client may ask for with `x-sluice-priority`.
+    pub(super) max_priority: Priority,
 }
 
 impl Default for RawQueue {
     fn default() -> Self {
-        Self { max_waiting: 1000, max_waiting_bytes: "256MB".into(), max_wait: "45s".into() }
+        Self {
+            max_waiting: 1000,
+            max_waiting_bytes: "256MB".into(),
+            max_wait: "45s".into(),
+            max_priority: Priority::High,
+        }
+    }
+}
+
+/// What each client may ask for. A limit that is not set does not exist.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub(super) struct RawLimits {
+    /// What tells clients apart: `access_key`, `ip`, or a header as `header:x-team`.
+    #[schemars(example = "header:x-team")]
+    pub(super) key: String,
+    /// Requests per second.
+    #[schemars(range(min = 1, max = 1_000_000), example = 20)]
+    pub(super) requests_per_second: Option<u32>,
+    /// Requests at once before the rate counts. Default: as many as in a second.
+    #[schemars(range(min = 1, max = 1_000_000), example = 40)]
+    pub(super) burst: Option<u32>,
+    /// Tokens per minute, input and output together.
+    #[schemars(range(min = 1, max = 1_000_000_000_000_u64), example = 100_000)]
+    pub(super) tokens_per_minute: Option<u64>,
+    /// Requests under way at once.
+    #[schemars(range(min = 1, max = 1_000_000), example = 50)]
+    pub(super) max_concurrent: Option<u32>,
+    /// Clients that are told apart at once; further ones share one place.
+    #[schemars(range(min = 1, max = 10_000_000))]
+    pub(super) max_tracked_clients: usize,
+}
+
+impl Default for RawLimits {
+    fn default() -> Self {
+        Self {
+            key: "access_key".into(),
+            requests_per_second: None,
+            burst: None,
+            tokens_per_minute: None,
+            max_concurrent: None,
+            max_tracked_clients: 10_000,
+        }
+    }
+}
+
+/// How quotas that are not known, or lower than configured, are learned from throttles.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub(super) struct RawLearning {
+    /// Whether they are learned.
+    pub(super) enabled: bool,
+    /// What a throttle leaves of a limit.
+    #[schemars(range(min = 0.1, max = 0.95))]
+    pub(super) decrease: f64,
+    /// Share of a limit that is added in a minute in which it is used and no throttle comes.
+    #[schemars(range(min = 0.001, max = 1.0))]
+    pub(super) increase: f64,
+    /// Learned requests per minute fall no lower, and are not learned from less use.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub(super) floor_rpm: u32,
+    /// Learned tokens per minute fall no lower, and are not learned from less use.
+    #[schemars(range(min = 1, max = 1_000_000_000))]
+    pub(super) floor_tpm: u64,
+}
+
+impl Default for RawLearning {
+    fn default() -> Self {
+        Self { enabled: true, decrease: 0.7, increase: 0.02, floor_rpm: 10, floor_tpm: 10_000 }
+    }
+}
+
+/// Second attempts for answers that are slower than usual.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub(super) struct RawHedge {
+    /// Whether they are made. Only for requests whose answer is not a stream.
+    pub(super) enabled: bool,
+    /// Share of requests that may have one, at most.
+    #[schemars(range(min = 0.0, max = 0.5))]
+    pub(super) max_share: f64,
+    /// Requests with more input tokens than this have none.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub(super) max_input_tokens: u64,
+}
+
+impl Default for RawHedge {
+    fn default() -> Self {
+        Self { enabled: false, max_share: 0.05, max_input_tokens: 2000 }
     }
 }
 

@@ -67,6 +67,7 @@ pub(super) fn wanted(schema: &Value) -> String {
         (_, Some(SECRET_FORMAT)) => "a reference",
         ("string", _) => "a string",
         ("integer", _) => "an integer",
+        ("number", _) => "a number",
         ("boolean", _) => "true or false",
         ("array", _) => "an array",
         _ => "a table",
@@ -167,6 +168,8 @@ fn scalar_problem(value: &toml::Value, schema: &Value) -> Option<String> {
         }
         (toml::Value::String(_), "string") | (toml::Value::Boolean(_), "boolean") => None,
         (toml::Value::Integer(number), "integer") => range_problem(*number, schema),
+        (toml::Value::Integer(number), "number") => share_problem(*number as f64, schema),
+        (toml::Value::Float(number), "number") => share_problem(*number, schema),
         _ => Some(format!("must be {}, not {}", wanted(schema), found(value, schema))),
     }
 }
@@ -176,6 +179,13 @@ fn range_problem(number: i64, schema: &Value) -> Option<String> {
     let max = schema.get("maximum").and_then(Value::as_i64).unwrap_or(i64::MAX);
     let outside = !(min..=max).contains(&number);
     outside.then(|| format!("must be from {min} to {max}, not {number}"))
+}
+
+fn share_problem(number: f64, schema: &Value) -> Option<String> {
+    let bound = |key, none| schema.get(key).and_then(Value::as_f64).unwrap_or(none);
+    let (min, max) = (bound("minimum", f64::MIN), bound("maximum", f64::MAX));
+    let inside = (min..=max).contains(&number);
+    (!inside).then(|| format!("must be from {min} to {max}, not {number}"))
 }
 
 /// A wrong value as a phrase; secrets are not repeated.

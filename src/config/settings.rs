@@ -7,6 +7,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use http::HeaderName;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +23,8 @@ pub struct Config {
     pub upstream: Upstream,
     /// The places that can answer, in the order of the file.
     pub targets: Vec<Target>,
+    /// Bedrock quotas that several targets draw on, in the order of the file.
+    pub quotas: Vec<Quota>,
     /// Which requested models go to which targets. The first route that matches wins.
     pub routes: Vec<Route>,
     /// How the gateway moves from one target to the next.
@@ -30,6 +33,12 @@ pub struct Config {
     pub retry: Retry,
     /// The queue for requests that find no free target.
     pub queue: Queue,
+    /// What each client may ask for.
+    pub limits: Limits,
+    /// How quotas that are not known are learned.
+    pub learning: Learning,
+    /// Second attempts for slow answers.
+    pub hedge: Hedge,
     /// The gateway's own log.
     pub log: Log,
 }
@@ -106,14 +115,54 @@ pub struct Target {
     pub credentials: Credentials,
     /// Cooldown after one throttle; grows with consecutive throttles.
     pub cooldown: Duration,
+    /// Requests per minute that the target takes. `None`: not known, and learned.
+    pub rpm: Option<u32>,
+    /// Tokens per minute, input and output together. `None`: not known, and learned.
+    pub tpm: Option<u64>,
+    /// Index into [`Config::quotas`] of the quota that it draws on with others; instead of `rpm`
+    /// and `tpm`.
+    pub quota: Option<usize>,
+    /// What an output token costs of the quota. `None`: what is known of the model.
+    pub output_burndown: Option<u32>,
     /// Cap on the output tokens a request may ask for. `None`: the model's own.
     pub max_output_tokens: Option<u32>,
-    /// What requests may use here (images, tools...). `None`: what the model is known for.
-    pub features: Option<Vec<String>>,
+    /// What requests may use here. `None`: what the model is known for.
+    pub features: Option<Vec<Feature>>,
     /// Time from the end of the request to the head of the answer.
     pub first_byte_timeout: Duration,
     /// Longest silence between two frames of a stream.
     pub idle_timeout: Duration,
+}
+
+/// What a request may use and not every model takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Feature {
+    /// Images in the messages.
+    Images,
+    /// Documents in the messages.
+    Documents,
+    /// Video in the messages.
+    Video,
+    /// Audio in the messages.
+    Audio,
+    /// Tool definitions, uses and results.
+    Tools,
+    /// Extended thinking.
+    Thinking,
+    /// Cache points.
+    PromptCaching,
+}
+
+/// A Bedrock quota that several targets draw on: same model, region and account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Quota {
+    /// Key of the quota's table in the file; unique.
+    pub name: String,
+    /// Requests per minute.
+    pub rpm: Option<u32>,
+    /// Tokens per minute, input and output together.
+    pub tpm: Option<u64>,
 }
 
 /// Sends requests for some models to an ordered list of targets.
@@ -123,10 +172,25 @@ pub struct Route {
     pub models: Vec<String>,
     /// Indices into [`Config::targets`], best first. At least one, none twice.
     pub targets: Vec<usize>,
+    /// The order among neighbouring targets of the same model.
+    pub balance: Balance,
+}
+
+/// The order among neighbouring targets of the same model.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Balance {
+    /// As the route names them.
+    #[default]
+    Priority,
+    /// The one with most free quota first.
+    Headroom,
+    /// Of two at random, the one that answers faster first.
+    Latency,
 }
 
 /// How the gateway moves from one target to the next.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Fallback {
     /// What comes first after a throttle: the next target or another attempt.
     pub strategy: Strategy,
@@ -140,8 +204,14 @@ pub struct Fallback {
     pub max_cooldown_multiplier: u32,
     /// Consecutive transient failures that take a target out.
     pub eject_after: u32,
+    /// A target with at least this many attempts in a minute...
+    pub eject_min_requests: u32,
+    /// ...of which a smaller share than this was answered is taken out, too. 0: never for this.
+    pub eject_below_success_rate: f64,
     /// How long a target taken out for failures stays out.
     pub eject_cooldown: Duration,
+    /// Cooldown after a throttle of a model that no route names.
+    pub unrouted_cooldown: Duration,
     /// Models without a route whose state is kept at once.
     pub max_unrouted_models: usize,
 }
@@ -186,6 +256,76 @@ pub struct Queue {
     pub max_waiting_bytes: usize,
     /// Longest wait of one request. May be zero.
     pub max_wait: Duration,
+    /// The highest priority that a client may ask for.
+    pub max_priority: Priority,
+}
+
+/// How urgent a request is; higher ones get a larger share.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Priority {
+    /// May wait.
+    Low,
+    /// As others.
+    Normal,
+    /// Should not wait.
+    High,
+}
+
+/// What each client may ask for. A limit that is not set does not exist.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// What tells clients apart.
+    pub key: LimitKey,
+    /// Requests per second.
+    pub requests_per_second: Option<u32>,
+    /// Requests at once before the rate counts. `None`: as many as in a second.
+    pub burst: Option<u32>,
+    /// Tokens per minute, input and output together.
+    pub tokens_per_minute: Option<u64>,
+    /// Requests under way at once.
+    pub max_concurrent: Option<u32>,
+    /// Clients that are told apart at once; further ones share one place.
+    pub max_tracked_clients: usize,
+}
+
+/// What tells clients apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LimitKey {
+    /// The access key id that a request is signed with, else the address.
+    AccessKey,
+    /// The address.
+    Ip,
+    /// The value of a header, else the address.
+    Header(HeaderName),
+}
+
+/// How quotas that are not known, or lower than configured, are learned.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Learning {
+    /// Whether they are.
+    pub enabled: bool,
+    /// What a throttle leaves of a limit; between 0 and 1.
+    pub decrease: f64,
+    /// Share that is added in a minute in which the limit is used and no throttle comes.
+    pub increase: f64,
+    /// Learned requests per minute fall no lower.
+    pub floor_rpm: u32,
+    /// Learned tokens per minute fall no lower.
+    pub floor_tpm: u64,
+}
+
+/// Second attempts for slow answers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Hedge {
+    /// Whether they are made.
+    pub enabled: bool,
+    /// Share of requests that may have one, at most.
+    pub max_share: f64,
+    /// Requests with more input tokens than this have none.
+    pub max_input_tokens: u64,
 }
 
 /// The gateway's own log.

@@ -1,18 +1,19 @@
 //! Which target a request goes to now, and the wait when none takes it.
 //!
-//! Targets are taken in the order of the route. When all that are left are cooling or being
-//! probed, the request waits until one is due or changes, but not longer than the queue and its
-//! own deadline allow; a wait that is bound to fail is not begun.
+//! Targets are tried in the order of the request's candidates. When none has room, the request
+//! joins the line of its pool, unless the queue is full or the wait is bound to fail; it leaves
+//! when it is served, when its time is over, or when its client goes away.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, timeout_at};
 
-use super::Gateway;
+use super::exchange::Exchange;
 use super::refusal::Refusal;
-use super::route::Candidate;
-use crate::routing::Permit;
-use crate::routing::cooldown::{Blocked, State};
+use super::route::{Candidate, Routed};
+use crate::admission::Flow;
+use crate::routing::{Choice, Choices, Permit, Pool, is_hopeful};
 
 /// What came of the search for a target.
 #[derive(Debug)]
@@ -30,117 +31,84 @@ pub(super) struct Patience {
     pub(super) deadline: Instant,
 }
 
-/// Takes the best candidate that is free, or waits for one. `preferred` is tried first.
+/// Takes the best candidate that has room, or waits for one. A `preferred` one is tried first, and
+/// without regard to the line: the request has had its turn there.
 pub(super) async fn admit(
-    gateway: &Gateway,
-    candidates: &[Candidate],
+    routed: &mut Routed,
     preferred: Option<usize>,
-    bytes: usize,
     patience: &mut Patience,
-    queued: &mut Duration,
 ) -> Result<Admission, Refusal> {
-    let mut due = match enter(candidates, preferred) {
-        Found::Go(index, permit) => return Ok(Admission::Go(index, permit)),
-        Found::Nothing => return Ok(Admission::NothingLeft),
-        Found::Wait(due) => due,
+    let now = Instant::now();
+    let again = preferred.and_then(|index| routed.candidates.get(index).map(|it| (index, it)));
+    if let Some((index, candidate)) = again
+        && !candidate.is_out
+        && let Ok(permit) = candidate.target.enter(candidate.need, now)
+    {
+        return Ok(Admission::Go(index, permit));
+    }
+    let pool = Arc::clone(&routed.pool);
+    if let Some((index, permit)) = pool.enter(remaining(&routed.candidates)) {
+        return Ok(Admission::Go(index, permit));
+    }
+    let choices: Choices = remaining(&routed.candidates).collect();
+    if choices.is_empty() {
+        return Ok(Admission::NothingLeft);
+    }
+    let give_up = patience.deadline.min(now + patience.left);
+    if give_up <= now || !is_hopeful(&choices, give_up, now) {
+        return Err(all_out(&pool, &choices));
+    }
+    let gateway = Arc::clone(routed.exchange.gateway());
+    let place = gateway.waiting.enter(routed.body.len());
+    let _place = place.map_err(|full| Refusal::QueueFull {
+        full,
+        due: pool.due(&choices, now).map_or(Duration::ZERO, |(_, due)| due),
+    })?;
+    let granted = {
+        let mut waiting = pool.join(flow(&routed.exchange), choices.clone());
+        timeout_at(give_up, waiting.granted()).await
     };
-    let began = Instant::now();
-    let give_up = patience.deadline.min(began + patience.left);
-    refuse_if_hopeless(candidates, due, give_up)?;
-    let _place = gateway
-        .waiting
-        .enter(bytes)
-        .map_err(|full| Refusal::QueueFull { full, due: first_due(candidates).1 })?;
-    let result = loop {
-        let changed = gateway.router.changed().notified();
-        tokio::pin!(changed);
-        // From here on no change is missed, so look once more before sleeping.
-        changed.as_mut().enable();
-        match enter(candidates, None) {
-            Found::Go(index, permit) => break Ok(Admission::Go(index, permit)),
-            Found::Nothing => break Ok(Admission::NothingLeft),
-            Found::Wait(next) => due = next,
-        }
-        if let Err(refusal) = refuse_if_hopeless(candidates, due, give_up) {
-            break Err(refusal);
-        }
-        tokio::select! {
-            () = changed => {}
-            () = sleep_until(due.unwrap_or(give_up).min(give_up)) => {}
-        }
-    };
-    let waited = began.elapsed();
-    *queued += waited;
+    let waited = now.elapsed();
+    routed.exchange.queued += waited;
     patience.left = patience.left.saturating_sub(waited);
-    result
+    match granted {
+        Ok(Some((index, permit))) => Ok(Admission::Go(index, permit)),
+        Ok(None) | Err(_) => Err(all_out(&pool, &choices)),
+    }
 }
 
-/// Whether a candidate other than `except` would take the request now.
+/// Whether a candidate other than `except` would take the request now, as far as cooldowns tell.
 pub(super) fn any_free(candidates: &[Candidate], except: usize) -> bool {
     let now = Instant::now();
-    candidates.iter().enumerate().any(|(index, candidate)| {
-        index != except && !candidate.is_out && candidate.target.is_free(now)
-    })
+    let free = |candidate: &Candidate| !candidate.is_out && candidate.target.is_free(now);
+    candidates.iter().enumerate().any(|(index, candidate)| index != except && free(candidate))
 }
 
-/// The refusal of a request for which every candidate is throttled or done with.
-pub(super) fn all_throttled(candidates: &[Candidate]) -> Refusal {
-    let (target, due) = first_due(candidates);
-    Refusal::AllThrottled { target, due }
-}
-
-enum Found {
-    Go(usize, Permit),
-    /// None is free; the first is due then, if that is known.
-    Wait(Option<Instant>),
-    Nothing,
-}
-
-fn enter(candidates: &[Candidate], preferred: Option<usize>) -> Found {
+/// The refusal of a request that is done with every candidate; those that cool count for when to
+/// try again.
+pub(super) fn nothing_free(routed: &Routed) -> Refusal {
     let now = Instant::now();
-    let first = preferred.into_iter().filter_map(|index| Some((index, candidates.get(index)?)));
-    let mut found = Found::Nothing;
-    for (index, candidate) in first.chain(candidates.iter().enumerate()) {
-        if candidate.is_out {
-            continue;
-        }
-        match (candidate.target.enter(now), &found) {
-            (Ok(permit), _) => return Found::Go(index, permit),
-            (Err(Blocked::Until(until)), Found::Wait(Some(due))) if until >= *due => {}
-            (Err(Blocked::Until(until)), _) => found = Found::Wait(Some(until)),
-            (Err(Blocked::Probing), Found::Nothing) => found = Found::Wait(None),
-            (Err(Blocked::Probing), _) => {}
-        }
-    }
-    found
+    let all = routed.candidates.iter().enumerate();
+    let cooling = all.filter(|(_, candidate)| !candidate.target.is_free(now));
+    let choices: Choices = cooling.map(|(index, candidate)| candidate.choice(index)).collect();
+    all_out(&routed.pool, &choices)
 }
 
-fn refuse_if_hopeless(
-    candidates: &[Candidate],
-    due: Option<Instant>,
-    give_up: Instant,
-) -> Result<(), Refusal> {
+fn all_out(pool: &Pool, choices: &[Choice]) -> Refusal {
     let now = Instant::now();
-    // A probe under way may end any time, whatever the others are due.
-    let probing = candidates
-        .iter()
-        .any(|candidate| !candidate.is_out && candidate.target.state(now) == State::HalfOpen);
-    if now >= give_up || !probing && due.is_some_and(|due| due > give_up) {
-        return Err(all_throttled(candidates));
-    }
-    Ok(())
+    let is_quota = choices.iter().any(|choice| choice.target.lacks_quota(choice.need, now));
+    let due = pool.due(choices, now);
+    let (target, due) =
+        due.map_or_else(Default::default, |(target, due)| (target.name.to_string(), due));
+    Refusal::AllOut { target, due, is_quota }
 }
 
-/// The target that is due first, and in how long; a probe under way may be due at once.
-fn first_due(candidates: &[Candidate]) -> (String, Duration) {
-    let now = Instant::now();
-    let in_how_long = |candidate: &Candidate| match candidate.target.state(now) {
-        State::Cooling(until) => until - now,
-        State::Open | State::HalfOpen => Duration::ZERO,
-    };
-    candidates
-        .iter()
-        .map(|candidate| (candidate, in_how_long(candidate)))
-        .min_by_key(|(_, due)| *due)
-        .map_or_else(Default::default, |(first, due)| (first.target.name.to_string(), due))
+fn remaining(candidates: &[Candidate]) -> impl Iterator<Item = Choice> {
+    let all = candidates.iter().enumerate();
+    all.filter(|(_, candidate)| !candidate.is_out).map(|(index, candidate)| candidate.choice(index))
+}
+
+fn flow(exchange: &Exchange) -> Flow {
+    let client = exchange.client.as_ref().map(|client| Arc::clone(&client.key));
+    Flow { client: client.unwrap_or_else(|| "".into()), priority: exchange.priority }
 }

@@ -7,35 +7,29 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use http::{Request, Response, StatusCode};
+use http::{Request, Response};
 use http_body_util::Full;
 use tokio::time::{Instant, sleep, timeout_at};
 use tower::Service;
 
 use super::Gateway;
 use super::admit::{self, Admission, Patience, admit};
+use super::deadline;
 use super::prepare::prepare;
 use super::refusal::{Refusal, Refused};
 use super::relay::{self, ResponseBody};
 use super::route::Routed;
+use crate::admission::Dimension;
 use crate::config::Strategy;
-use crate::routing::{Permit, Target};
+use crate::routing::{Permit, Spending, Target};
 use crate::upstream::classify::{is_limit_of_model, is_misconfiguration};
 use crate::upstream::{Class, Failure, Reply, Success, sign};
 
 /// The innermost service: from a routed request to an answer.
 #[derive(Clone, Debug)]
-pub(super) struct Attempts {
-    gateway: Arc<Gateway>,
-}
-
-impl Attempts {
-    pub(super) fn new(gateway: &Arc<Gateway>) -> Attempts {
-        Attempts { gateway: Arc::clone(gateway) }
-    }
-}
+pub(super) struct Attempts;
 
 impl Service<Routed> for Attempts {
     type Response = Response<ResponseBody>;
@@ -47,21 +41,24 @@ impl Service<Routed> for Attempts {
     }
 
     fn call(&mut self, routed: Routed) -> Self::Future {
-        Box::pin(answer(Arc::clone(&self.gateway), routed))
+        Box::pin(answer(routed))
     }
 }
 
-async fn answer(gateway: Arc<Gateway>, routed: Routed) -> Result<Response<ResponseBody>, Refused> {
+async fn answer(routed: Routed) -> Result<Response<ResponseBody>, Refused> {
+    let gateway = Arc::clone(routed.exchange.gateway());
     let limit = gateway.config.server.request_timeout;
     let deadline = routed.exchange.started + limit;
-    let patience = Patience { left: gateway.config.queue.max_wait, deadline };
+    let max_wait = gateway.config.queue.max_wait;
+    let clients = deadline::patience(&routed.head.headers, SystemTime::now());
+    let patience = Patience { left: clients.map_or(max_wait, |wait| wait.min(max_wait)), deadline };
     let mut attempts =
-        Loop { gateway: &gateway, routed, patience, preferred: None, kept: None, moved_from: None };
+        Loop { gateway, routed, patience, preferred: None, kept: None, moved_from: None };
     let outcome = timeout_at(deadline, attempts.run()).await;
-    let Routed { exchange, call, .. } = attempts.routed;
+    let Routed { exchange, call, size, .. } = attempts.routed;
     match outcome {
-        Ok(Ok(Answer::Success(success, target))) => {
-            Ok(relay::success(exchange, call.operation, *success, &target, deadline))
+        Ok(Ok(Answer::Success(success, spending))) => {
+            Ok(relay::success(exchange, call.operation, *success, spending, size, deadline))
         }
         Ok(Ok(Answer::Failure(failure, target))) => Ok(relay::failure(exchange, failure, target)),
         Ok(Err(refusal)) => Err(Refused { refusal, exchange }),
@@ -70,7 +67,7 @@ async fn answer(gateway: Arc<Gateway>, routed: Routed) -> Result<Response<Respon
 }
 
 enum Answer {
-    Success(Box<Success>, Arc<Target>),
+    Success(Box<Success>, Spending),
     Failure(Failure, Arc<Target>),
 }
 
@@ -86,8 +83,8 @@ enum Next {
     Again,
 }
 
-struct Loop<'a> {
-    gateway: &'a Gateway,
+struct Loop {
+    gateway: Arc<Gateway>,
     routed: Routed,
     patience: Patience,
     /// The candidate that is to be tried again.
@@ -97,39 +94,43 @@ struct Loop<'a> {
     moved_from: Option<(Arc<Target>, &'static str)>,
 }
 
-impl Loop<'_> {
+impl Loop {
     async fn run(&mut self) -> Result<Answer, Refusal> {
         loop {
-            let admission = admit(
-                self.gateway,
-                &self.routed.candidates,
-                self.preferred.take(),
-                self.routed.body.len(),
-                &mut self.patience,
-                &mut self.routed.exchange.queued,
-            )
-            .await?;
+            let preferred = self.preferred.take();
+            let admission = admit(&mut self.routed, preferred, &mut self.patience).await;
+            let admission = match (admission, self.kept.take()) {
+                // No target will be back in time, and not for want of quota: what the best of them
+                // said is a better answer than that.
+                (Err(Refusal::AllOut { is_quota: false, .. }), Some(kept)) => {
+                    self.kept = Some(kept);
+                    return self.nothing_left();
+                }
+                (admission, kept) => {
+                    self.kept = kept;
+                    admission?
+                }
+            };
             let (index, permit) = match admission {
                 Admission::Go(index, permit) => (index, permit),
                 Admission::NothingLeft => return self.nothing_left(),
             };
+            self.count_fallback(permit.target());
+            let Tried { index, permit, reply, took } = self.attempt(index, permit).await;
             let target = Arc::clone(permit.target());
-            self.count_fallback(&target);
-            let sent = Instant::now();
-            let reply = self.attempt(&target).await;
-            let took = sent.elapsed();
             match reply {
                 Reply::Success(success) => {
-                    permit.succeeded();
-                    self.routed.exchange.attempted(&target, "success", success.status, took);
-                    return Ok(Answer::Success(success, target));
+                    let spending = permit.succeeded(took);
+                    self.routed.exchange.attempted(
+                        &target,
+                        "success",
+                        success.status.as_u16(),
+                        took,
+                    );
+                    return Ok(Answer::Success(success, spending));
                 }
                 Reply::Failure(failure) => {
-                    let status =
-                        if failure.from_upstream { failure.status } else { StatusCode::default() };
-                    let class = failure.class.name();
-                    self.routed.exchange.attempted(&target, class, status, took);
-                    self.moved_from = Some((Arc::clone(&target), class));
+                    self.note_failure(&target, &failure, took);
                     if let Next::Relay(failure) = self.failed(index, permit, failure).await {
                         return Ok(Answer::Failure(failure, target));
                     }
@@ -138,29 +139,85 @@ impl Loop<'_> {
         }
     }
 
-    /// Signs and sends one request.
-    async fn attempt(&self, target: &Target) -> Reply {
-        let Some(auth) = target.identity.auth() else {
-            return Reply::Failure(Failure::unusable(&target.identity.problem()));
+    /// Makes an attempt, and a second one elsewhere if the first is slow and may be hedged.
+    async fn attempt(&mut self, index: usize, mut permit: Permit) -> Tried {
+        permit.sent();
+        let sent = Instant::now();
+        let (reply, hedge) = match self.hedge_after(permit.target()) {
+            None => (send(&self.gateway, &self.routed, permit.target()).await, None),
+            Some(usual) => self.race(index, permit.target(), usual).await,
         };
-        let Some(prepared) = prepare(&self.routed, target) else {
-            return Reply::Failure(Failure::unusable("the target's path is no URI"));
+        let Some(hedge) = hedge else {
+            return Tried { index, permit, reply, took: sent.elapsed() };
         };
-        let mut head = prepared.head;
-        let hash = sign::payload_hash(&prepared.body);
-        if let Err(error) =
-            sign::authorize(&mut head, &hash, &auth, &target.region, SystemTime::now())
-        {
-            return Reply::Failure(Failure::unusable(&error.to_string()));
+        // The loser's request was cancelled; its permit settles when it is dropped here.
+        let (winner, loser) = if hedge.won {
+            let Hedge { index, permit: other, began, .. } = hedge;
+            (Tried { index, permit: other, reply, took: began.elapsed() }, permit)
+        } else {
+            (Tried { index, permit, reply, took: sent.elapsed() }, hedge.permit)
+        };
+        self.routed.exchange.attempted(loser.target(), "hedge_lost", 0, Duration::ZERO);
+        winner
+    }
+
+    /// Asks `target`, and another one too if it takes longer than `usual`. The first success
+    /// counts; a failure leaves it to the other, which then decides.
+    async fn race(&self, index: usize, target: &Target, usual: Duration) -> (Reply, Option<Hedge>) {
+        let first = send(&self.gateway, &self.routed, target);
+        tokio::pin!(first);
+        tokio::select! {
+            reply = &mut first => return (reply, None),
+            () = sleep(usual) => {}
         }
-        let request = Request::from_parts(head, Full::new(prepared.body));
-        let streams = self.routed.call.operation.is_stream();
-        self.gateway.upstream.send(request, streams, target.first_byte_timeout).await
+        let others = self.routed.candidates.iter().enumerate();
+        let others = others.filter(|(other, candidate)| *other != index && !candidate.is_out);
+        let hedge = self.routed.pool.enter(others.map(|(index, it)| it.choice(index)));
+        let Some((index, mut permit)) = hedge.filter(|_| self.gateway.hedges.spend()) else {
+            return (first.await, None);
+        };
+        permit.sent();
+        let began = Instant::now();
+        let (reply, won) = {
+            let second = send(&self.gateway, &self.routed, permit.target());
+            tokio::pin!(second);
+            tokio::select! {
+                reply = &mut first => match reply {
+                    Reply::Failure(_) => (second.await, true),
+                    reply => (reply, false),
+                },
+                reply = &mut second => match reply {
+                    Reply::Failure(_) => (first.await, false),
+                    reply => (reply, true),
+                },
+            }
+        };
+        (reply, Some(Hedge { index, permit, began, won }))
+    }
+
+    /// After what time a request is hedged; `None` if it is not to be.
+    fn hedge_after(&self, target: &Target) -> Option<Duration> {
+        let config = &self.gateway.config.hedge;
+        let operation = self.routed.call.operation;
+        let need = target.need(&self.routed.size, self.routed.call.model()?);
+        if !config.enabled || operation.is_stream() || need.input > config.max_input_tokens {
+            return None;
+        }
+        self.gateway.hedges.earn();
+        target.latency.p95()
+    }
+
+    fn note_failure(&mut self, target: &Arc<Target>, failure: &Failure, took: Duration) {
+        let status = if failure.from_upstream { failure.status.as_u16() } else { 0 };
+        let class = failure.class.name();
+        self.routed.exchange.attempted(target, class, status, took);
+        self.moved_from = Some((Arc::clone(target), class));
     }
 
     /// Decides what follows a failed attempt.
     async fn failed(&mut self, index: usize, permit: Permit, failure: Failure) -> Next {
         if self.routed.call.model().is_none() {
+            permit.not_taken();
             return Next::Relay(failure);
         }
         if failure.is_about_credentials() {
@@ -173,27 +230,28 @@ impl Loop<'_> {
         let may_retry = attempts < self.gateway.config.retry.attempts;
         match failure.class {
             Class::Throttled => {
+                let dimension = dimension(&failure.reported.message);
                 self.keep(index, failure);
                 match self.gateway.config.fallback.strategy {
                     Strategy::RetryFirst if may_retry => {
-                        drop(permit);
+                        permit.not_taken();
                         self.back_off(attempts).await;
                         self.preferred = Some(index);
                     }
-                    Strategy::RetryFirst => permit.throttled(false),
+                    Strategy::RetryFirst => permit.throttled(dimension, false),
                     Strategy::FallbackFirst => {
                         let alone = !admit::any_free(&self.routed.candidates, index);
-                        permit.throttled(alone);
+                        permit.throttled(dimension, alone);
                     }
                 }
             }
             Class::Exhausted => {
-                permit.out(self.gateway.config.fallback.daily_cooldown);
+                permit.out(self.gateway.config.fallback.daily_cooldown, true);
                 self.keep(index, failure);
             }
             Class::Transient => {
-                if permit.failed() {
-                    tracing::warn!(target_name = %self.name(index), "target ejected after failures in a row");
+                if permit.failed(failure.from_upstream) {
+                    tracing::warn!(target_name = %self.name(index), "target ejected after failures");
                 }
                 self.keep(index, failure);
                 if may_retry {
@@ -203,28 +261,40 @@ impl Loop<'_> {
                     self.leave(index);
                 }
             }
-            Class::Slow | Class::Unusable => {
-                permit.failed();
+            Class::Slow => {
+                permit.failed(true);
                 self.keep(index, failure);
                 self.leave(index);
             }
-            Class::Terminal if index == 0 => return Next::Relay(failure),
+            Class::Unusable => {
+                permit.not_taken();
+                self.keep(index, failure);
+                self.leave(index);
+            }
+            Class::Terminal if index == 0 => {
+                permit.refused(failure.error_status());
+                return Next::Relay(failure);
+            }
             // A fallback that can't serve anybody stays out; what it said is not the client's.
-            Class::Terminal if is_misconfiguration(failure.status, &failure.reported) => {
+            Class::Terminal if is_misconfiguration(failure.error_status(), &failure.reported) => {
                 tracing::warn!(
                     target_name = %self.name(index),
                     error = failure.reported.name.as_deref().unwrap_or("-"),
                     message = %failure.reported.message,
                     "fallback target is misconfigured"
                 );
-                permit.out(self.gateway.config.fallback.misconfigured_cooldown);
+                permit.out(self.gateway.config.fallback.misconfigured_cooldown, false);
                 self.leave(index);
             }
             // Nor is a limit that the requested model does not have.
-            Class::Terminal if is_limit_of_model(failure.status, &failure.reported) => {
+            Class::Terminal if is_limit_of_model(failure.error_status(), &failure.reported) => {
+                permit.not_taken();
                 self.leave(index);
             }
-            Class::Terminal => return Next::Relay(failure),
+            Class::Terminal => {
+                permit.refused(failure.error_status());
+                return Next::Relay(failure);
+            }
         }
         Next::Again
     }
@@ -239,7 +309,7 @@ impl Loop<'_> {
                     target.ok_or_else(|| Refusal::NoTarget(failure.reported.message.clone()))?;
                 Ok(Answer::Failure(failure, target))
             }
-            _ => Err(admit::all_throttled(&self.routed.candidates)),
+            _ => Err(admit::nothing_free(&self.routed)),
         }
     }
 
@@ -285,5 +355,50 @@ impl Loop<'_> {
         let delay = doubled.min(retry.max_delay) + retry.base_delay.mul_f64(fastrand::f64());
         sleep(delay).await;
         self.routed.exchange.waited += delay;
+    }
+}
+
+/// A second attempt that was made while the first was under way.
+struct Hedge {
+    index: usize,
+    permit: Permit,
+    began: Instant,
+    won: bool,
+}
+
+/// An attempt that has come to an outcome.
+struct Tried {
+    index: usize,
+    permit: Permit,
+    reply: Reply,
+    took: Duration,
+}
+
+/// Signs and sends one request.
+async fn send(gateway: &Gateway, routed: &Routed, target: &Target) -> Reply {
+    let Some(auth) = target.identity.auth() else {
+        return Reply::Failure(Failure::unusable(&target.identity.problem()));
+    };
+    let Some(prepared) = prepare(routed, target) else {
+        return Reply::Failure(Failure::unusable("the target's path is no URI"));
+    };
+    let mut head = prepared.head;
+    let hash = sign::payload_hash(&prepared.body);
+    if let Err(error) = sign::authorize(&mut head, &hash, &auth, &target.region, SystemTime::now())
+    {
+        return Reply::Failure(Failure::unusable(&error.to_string()));
+    }
+    let request = Request::from_parts(head, Full::new(prepared.body));
+    let streams = routed.call.operation.is_stream();
+    gateway.upstream.send(request, streams, target.first_byte_timeout).await
+}
+
+/// Which quota a throttle's message says ran out.
+fn dimension(message: &str) -> Dimension {
+    let message = message.to_ascii_lowercase();
+    match (message.contains("request"), message.contains("token")) {
+        (true, false) => Dimension::Requests,
+        (false, true) => Dimension::Tokens,
+        _ => Dimension::Unknown,
     }
 }

@@ -2,7 +2,6 @@
 
 use std::future::Future;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -10,7 +9,6 @@ use http_body::Body;
 use http_body_util::BodyExt;
 use tokio::time::timeout;
 
-use super::Gateway;
 use super::observe::Observed;
 use super::parse::Called;
 use super::refusal::{Refusal, Refused};
@@ -31,17 +29,7 @@ pub(super) struct Collected {
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct Collect {
-    limit: usize,
-    time: Duration,
-}
-
-impl Collect {
-    pub(super) fn new(gateway: &Arc<Gateway>) -> Collect {
-        let server = &gateway.config.server;
-        Collect { limit: server.max_body, time: server.body_read_timeout }
-    }
-}
+pub(super) struct Collect;
 
 impl<B> Step<Called<B>> for Collect
 where
@@ -52,9 +40,10 @@ where
     type Future = Pin<Box<dyn Future<Output = Result<Collected, Refused>> + Send>>;
 
     fn take(&self, called: Called<B>) -> Self::Future {
-        let Collect { limit, time } = *self;
         Box::pin(async move {
             let Called { request: Observed { arrival, mut exchange }, call } = called;
+            let server = &exchange.gateway().config.server;
+            let (limit, time) = (server.max_body, server.body_read_timeout);
             let (head, peer) = (arrival.head, arrival.peer);
             match timeout(time, collect(arrival.body, limit)).await {
                 Ok(Ok(body)) => {

@@ -13,7 +13,10 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::Gateway;
+use crate::admission::Reservation;
 use crate::bedrock::{Operation, Usage, catalogue};
+use crate::clients::{Client, Slot};
+use crate::config::Priority;
 use crate::routing::Target;
 use crate::telemetry::OTHER;
 use crate::telemetry::access_log::{Attempt, Line};
@@ -29,6 +32,8 @@ pub(super) enum Outcome {
     UpstreamError,
     /// 429: every target was throttled for as long as the request could wait.
     Throttled,
+    /// 429: the client has used up a limit of its own.
+    ClientLimited,
     /// 429: too many wait already.
     QueueFull,
     /// The gateway refused the request for what it is.
@@ -56,6 +61,7 @@ impl Outcome {
             Outcome::ClientError => "client_error",
             Outcome::UpstreamError => "upstream_error",
             Outcome::Throttled => "throttled",
+            Outcome::ClientLimited => "client_limited",
             Outcome::QueueFull => "queue_full",
             Outcome::BadRequest => "bad_request",
             Outcome::BodyTooLarge => "body_too_large",
@@ -76,16 +82,24 @@ pub(super) struct Exchange {
     arrived: SystemTime,
     pub(super) started: Instant,
     pub(super) request_id: String,
-    pub(super) client: Option<String>,
+    pub(super) client: Option<Client>,
+    /// The client's place among its requests at once.
+    pub(super) slot: Option<Slot>,
+    /// What it holds of its client's tokens.
+    pub(super) allowance: Option<Reservation>,
+    /// How urgent it is.
+    pub(super) priority: Priority,
     peer: SocketAddr,
     pub(super) operation: Option<Operation>,
     pub(super) requested_model: Option<String>,
-    /// Whether a route names the requested model, so that it may be a label.
-    pub(super) model_is_configured: bool,
+    /// The pattern of the config that the requested model matches: its label in metrics.
+    pub(super) pattern: Option<Arc<str>>,
     pub(super) request_bytes: u64,
     pub(super) response_bytes: u64,
     pub(super) attempts: Vec<Attempt>,
     pub(super) answered_by: Option<Arc<Target>>,
+    /// The limit of its client's that refused it.
+    pub(super) limited_by: Option<&'static str>,
     pub(super) queued: Duration,
     /// Time spent on the upstream or between two attempts, before the answer's head.
     pub(super) waited: Duration,
@@ -97,21 +111,25 @@ pub(super) struct Exchange {
 }
 
 impl Exchange {
-    pub(super) fn new(gateway: &Arc<Gateway>, peer: SocketAddr) -> Exchange {
+    pub(super) fn new(gateway: Arc<Gateway>, peer: SocketAddr) -> Exchange {
         Exchange {
-            gateway: Arc::clone(gateway),
+            gateway,
             arrived: SystemTime::now(),
             started: Instant::now(),
             request_id: Uuid::new_v4().to_string(),
             client: None,
+            slot: None,
+            allowance: None,
+            priority: Priority::Normal,
             peer,
             operation: None,
             requested_model: None,
-            model_is_configured: false,
+            pattern: None,
             request_bytes: 0,
             response_bytes: 0,
             attempts: Vec::new(),
             answered_by: None,
+            limited_by: None,
             queued: Duration::ZERO,
             waited: Duration::ZERO,
             head: None,
@@ -122,12 +140,17 @@ impl Exchange {
         }
     }
 
+    /// The gateway, and so the config, that the request sees from start to end.
+    pub(super) fn gateway(&self) -> &Arc<Gateway> {
+        &self.gateway
+    }
+
     /// Notes an attempt that has come to an outcome.
     pub(super) fn attempted(
         &mut self,
         target: &Target,
         outcome: &'static str,
-        status: StatusCode,
+        status: u16,
         took: Duration,
     ) {
         self.waited += took;
@@ -135,7 +158,7 @@ impl Exchange {
         self.attempts.push(Attempt {
             target: Arc::clone(&target.name),
             outcome,
-            status: status.as_u16(),
+            status,
             ms: millis(took),
         });
     }
@@ -155,10 +178,7 @@ impl Exchange {
     fn count(&self, duration: Duration) {
         let metrics = &self.gateway.metrics;
         let operation = self.operation.map_or(OTHER, Operation::name);
-        let requested = match &self.requested_model {
-            Some(model) if self.model_is_configured => model,
-            _ => OTHER,
-        };
+        let requested = self.pattern.as_deref().unwrap_or(OTHER);
         metrics
             .requests
             .with_label_values(&[operation, requested, OTHER, self.outcome.name()])
@@ -169,6 +189,9 @@ impl Exchange {
             metrics.time_to_first_byte.with_label_values(&labels).observe(head.as_secs_f64());
             let waited = self.waited + self.queued;
             metrics.overhead.observe(head.saturating_sub(waited).as_secs_f64());
+        }
+        if let Some(limit) = self.limited_by {
+            metrics.client_limited.with_label_values(&[OTHER, limit]).inc();
         }
         if !self.queued.is_zero() {
             metrics.queue_wait.observe(self.queued.as_secs_f64());
@@ -205,11 +228,18 @@ impl Exchange {
 impl Drop for Exchange {
     fn drop(&mut self) {
         let duration = self.started.elapsed();
+        if let (Some(allowance), Some(usage)) = (&mut self.allowance, self.usage) {
+            allowance.charge(usage.input + usage.cache_write + usage.output);
+        }
         self.count(duration);
         self.gateway.access_log.write(&Line {
             time: self.arrived,
             request_id: &self.request_id,
-            client: self.client.as_deref().unwrap_or("-"),
+            client: self
+                .client
+                .as_ref()
+                .and_then(|client| client.access_key_id.as_deref())
+                .unwrap_or("-"),
             peer: self.peer.to_string(),
             operation: self.operation.map_or("-", Operation::name),
             requested_model: self.requested_model.as_deref(),

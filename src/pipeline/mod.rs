@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  observe    gives the request an id; turns a refusal into Bedrock's wire form
-//!  identify   who is calling
+//!  identify   who is calling, and within which limits
 //!  parse      method and raw path -> operation and requested model
 //!  collect    the body, within its bounds (signing needs its hash, a retry its bytes)
 //!  route      requested model -> the targets that can serve this request
@@ -16,7 +16,9 @@
 mod admit;
 mod attempt;
 mod collect;
+mod deadline;
 mod exchange;
+mod hedge;
 mod identify;
 mod observe;
 mod parse;
@@ -31,6 +33,7 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::Response;
 use http_body::Body;
@@ -39,11 +42,13 @@ use tower::{Service, ServiceBuilder};
 pub use relay::ResponseBody;
 
 use crate::admission::WaitingRoom;
+use crate::clients::ClientLimits;
 use crate::config::Config;
 use crate::routing::{Router, RouterError};
 use crate::telemetry::Metrics;
 use crate::telemetry::access_log::AccessLog;
 use crate::upstream::{ConnectionGauges, Upstream};
+use hedge::HedgeBudget;
 use step::step;
 
 /// What the steps share: one config and everything built from it.
@@ -57,6 +62,10 @@ pub struct Gateway {
     pub upstream: Upstream,
     /// Who waits.
     pub waiting: WaitingRoom,
+    /// The limits of clients.
+    pub limits: ClientLimits,
+    /// How many requests may be hedged.
+    pub(crate) hedges: HedgeBudget,
     /// The metric families.
     pub metrics: Arc<Metrics>,
     /// Where access-log lines go.
@@ -74,9 +83,30 @@ impl Gateway {
         let connections = |state| metrics.upstream_connections.with_label_values(&[state]);
         let gauges =
             ConnectionGauges { connecting: connections("connecting"), open: connections("open") };
+        let upstream = Upstream::new(&config.upstream, gauges);
+        Gateway::build(config, None, upstream, metrics, access_log)
+    }
+
+    /// The gateway of a newer config: what it keeps of this one keeps its state, connections are
+    /// used on, and what is under way here ends here.
+    pub fn renewed(&self, config: Config) -> Result<Arc<Gateway>, RouterError> {
+        let upstream = self.upstream.clone();
+        let (metrics, access_log) = (Arc::clone(&self.metrics), self.access_log.clone());
+        Gateway::build(config, Some(&self.router), upstream, metrics, access_log)
+    }
+
+    fn build(
+        config: Config,
+        before: Option<&Router>,
+        upstream: Upstream,
+        metrics: Arc<Metrics>,
+        access_log: AccessLog,
+    ) -> Result<Arc<Gateway>, RouterError> {
         Ok(Arc::new(Gateway {
-            router: Router::new(&config)?,
-            upstream: Upstream::new(&config.upstream, gauges),
+            router: Router::new(&config, before)?,
+            upstream,
+            limits: ClientLimits::new(&config.limits),
+            hedges: HedgeBudget::new(&config.hedge),
             waiting: WaitingRoom::new(
                 &config.queue,
                 metrics.queue_waiting.clone(),
@@ -89,6 +119,9 @@ impl Gateway {
     }
 }
 
+/// The gateway of the config that is in force.
+pub type Live = ArcSwap<Gateway>;
+
 /// A request as it arrives: its body is still to be read.
 #[derive(Debug)]
 pub struct Arrival<B> {
@@ -100,9 +133,9 @@ pub struct Arrival<B> {
     pub peer: SocketAddr,
 }
 
-/// The whole stack over one gateway. It never fails: what goes wrong is a response.
+/// The whole stack over the live gateway. It never fails: what goes wrong is a response.
 pub fn stack<B>(
-    gateway: &Arc<Gateway>,
+    live: &Arc<Live>,
 ) -> impl Service<Arrival<B>, Response = Response<ResponseBody>, Error = Infallible, Future: Send>
 + Clone
 + use<B>
@@ -112,12 +145,12 @@ where
 {
     ServiceBuilder::new()
         // Outermost, so that nothing that happens inside goes uncounted or unanswered.
-        .layer(observe::layer(gateway))
+        .layer(observe::layer(live))
         // Before the path is looked at: who sends garbage is worth knowing too.
         .layer(step(identify::Identify))
         .layer(step(parse::Parse))
         // Before routing, which looks at the features that a body uses.
-        .layer(step(collect::Collect::new(gateway)))
-        .layer(step(route::Route::new(gateway)))
-        .service(attempt::Attempts::new(gateway))
+        .layer(step(collect::Collect))
+        .layer(step(route::Route))
+        .service(attempt::Attempts)
 }

@@ -13,7 +13,7 @@ use tower::{Layer, Service};
 use super::exchange::Exchange;
 use super::refusal::Refused;
 use super::relay::{self, ResponseBody};
-use super::{Arrival, Gateway};
+use super::{Arrival, Live};
 
 /// A request with its record, at the start of the stack.
 #[derive(Debug)]
@@ -22,26 +22,26 @@ pub(super) struct Observed<B> {
     pub(super) exchange: Box<Exchange>,
 }
 
-pub(super) fn layer(gateway: &Arc<Gateway>) -> ObserveLayer {
-    ObserveLayer { gateway: Arc::clone(gateway) }
+pub(super) fn layer(live: &Arc<Live>) -> ObserveLayer {
+    ObserveLayer { live: Arc::clone(live) }
 }
 
 #[derive(Clone, Debug)]
 pub(super) struct ObserveLayer {
-    gateway: Arc<Gateway>,
+    live: Arc<Live>,
 }
 
 impl<I> Layer<I> for ObserveLayer {
     type Service = Observe<I>;
 
     fn layer(&self, inner: I) -> Observe<I> {
-        Observe { gateway: Arc::clone(&self.gateway), inner }
+        Observe { live: Arc::clone(&self.live), inner }
     }
 }
 
 #[derive(Clone, Debug)]
 pub(super) struct Observe<I> {
-    gateway: Arc<Gateway>,
+    live: Arc<Live>,
     inner: I,
 }
 
@@ -59,7 +59,8 @@ where
     }
 
     fn call(&mut self, arrival: Arrival<B>) -> Self::Future {
-        let exchange = Box::new(Exchange::new(&self.gateway, arrival.peer));
+        // The one look at which config is live: the request sees it to its end.
+        let exchange = Box::new(Exchange::new(self.live.load_full(), arrival.peer));
         Observing { inner: self.inner.call(Observed { arrival, exchange }) }
     }
 }

@@ -7,9 +7,11 @@ use http::{HeaderMap, Response};
 
 use super::exchange::{Exchange, Outcome};
 use crate::admission::Full;
+use crate::bedrock::error::whole_seconds;
 use crate::bedrock::json::JsonError;
 use crate::bedrock::path::PathError;
 use crate::bedrock::{ErrorKind, WireError};
+use crate::clients::Limited;
 use bytes::Bytes;
 
 /// A request that ends in the gateway, with what was learned of it.
@@ -38,6 +40,8 @@ pub(super) enum Refusal {
     BodyBroken,
     #[error("Malformed input request: the body is not valid JSON: {0}")]
     Json(#[from] JsonError),
+    #[error("Rate exceeded: {0}")]
+    Limited(Limited),
     #[error("this gateway has no route for the model {model}")]
     Unrouted { model: String },
     #[error("{operation} is not served by this gateway")]
@@ -47,10 +51,15 @@ pub(super) enum Refusal {
     )]
     QueueFull { full: Full, due: Duration },
     #[error(
-        "Too many requests, please wait before trying again. All targets are throttled; {target} is due first, in {} s.",
-        .due.as_secs() + 1
+        "{}; {target} is due first, in {} s.",
+        if *.is_quota {
+            "Too many requests, please wait before trying again. All targets are throttled"
+        } else {
+            "All targets are out after failures"
+        },
+        whole_seconds(*.due)
     )]
-    AllThrottled { target: String, due: Duration },
+    AllOut { target: String, due: Duration, is_quota: bool },
     #[error("the request was not answered within {}", humantime::format_duration(*limit))]
     RequestTimeout { limit: Duration },
     #[error("no target can serve this request: {0}")]
@@ -70,8 +79,10 @@ impl Refusal {
             | Refusal::NotServed { .. } => Outcome::BadRequest,
             Refusal::BodyTooLarge { .. } => Outcome::BodyTooLarge,
             Refusal::BodyTimeout { .. } => Outcome::BodyTimeout,
+            Refusal::Limited(_) => Outcome::ClientLimited,
             Refusal::QueueFull { .. } => Outcome::QueueFull,
-            Refusal::AllThrottled { .. } => Outcome::Throttled,
+            Refusal::AllOut { is_quota: true, .. } => Outcome::Throttled,
+            Refusal::AllOut { is_quota: false, .. } => Outcome::UpstreamError,
             Refusal::RequestTimeout { .. } => Outcome::RequestTimeout,
             Refusal::NoTarget(_) => Outcome::UpstreamError,
         }
@@ -91,7 +102,10 @@ impl Refusal {
             Refusal::Unrouted { .. } => ErrorKind::ResourceNotFound,
             Refusal::BodyTooLarge { .. } => ErrorKind::RequestTooLarge,
             Refusal::BodyTimeout { .. } => ErrorKind::RequestTimeout,
-            Refusal::QueueFull { .. } | Refusal::AllThrottled { .. } => ErrorKind::Throttling,
+            Refusal::Limited(_)
+            | Refusal::QueueFull { .. }
+            | Refusal::AllOut { is_quota: true, .. } => ErrorKind::Throttling,
+            Refusal::AllOut { is_quota: false, .. } => ErrorKind::ServiceUnavailable,
             Refusal::RequestTimeout { .. } => ErrorKind::ModelTimeout,
             Refusal::NoTarget(_) => ErrorKind::ServiceUnavailable,
         }
@@ -100,7 +114,10 @@ impl Refusal {
     /// The response, without what is the same on every response.
     pub(super) fn into_response(self) -> Response<Bytes> {
         let mut error = WireError::new(self.kind(), self.to_string());
-        if let Refusal::QueueFull { due, .. } | Refusal::AllThrottled { due, .. } = self {
+        if let Refusal::Limited(Limited { due, .. })
+        | Refusal::QueueFull { due, .. }
+        | Refusal::AllOut { due, .. } = self
+        {
             error = error.retry_after(due);
         }
         let mut response = error.into_response();
@@ -132,7 +149,8 @@ mod tests {
     #[test]
     fn the_retry_after_is_the_due_time_rounded_up() {
         let due = Duration::from_millis(12_300);
-        let response = Refusal::AllThrottled { target: "haiku".to_owned(), due }.into_response();
+        let response =
+            Refusal::AllOut { target: "haiku".to_owned(), due, is_quota: true }.into_response();
         assert_eq!(response.status(), 429);
         assert_eq!(response.headers()["retry-after"], "13");
         assert_eq!(response.headers()["x-amzn-errortype"], "ThrottlingException");

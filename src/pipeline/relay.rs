@@ -19,10 +19,10 @@ use tokio::time::{Instant, Sleep};
 
 use super::exchange::{Exchange, Outcome, millis};
 use super::prepare::{value, without_hop_by_hop};
-use super::refusal::Refused;
+use super::refusal::{Refusal, Refused};
 use super::watch::Watch;
 use crate::bedrock::{Operation, Usage};
-use crate::routing::Target;
+use crate::routing::{Size, Spending, Target};
 use crate::upstream::{Failure, Success};
 
 const MODEL: HeaderName = HeaderName::from_static("x-sluice-model");
@@ -63,11 +63,13 @@ pub(super) fn success(
     mut exchange: Box<Exchange>,
     operation: Operation,
     success: Success,
-    target: &Arc<Target>,
+    spending: Spending,
+    size: Size,
     deadline: Instant,
 ) -> Response<ResponseBody> {
     let Success { status, headers, held, body } = success;
-    exchange.answered_by = Some(Arc::clone(target));
+    let idle = spending.target().idle_timeout;
+    exchange.answered_by = Some(Arc::clone(spending.target()));
     exchange.answering(status, None);
     let mut head = without_hop_by_hop(&headers);
     add_own_headers(&mut head, &exchange);
@@ -76,12 +78,13 @@ pub(super) fn success(
     } else {
         Watch::unary(Usage::from_headers(&headers))
     };
-    let idle = target.idle_timeout;
     let relay = Relay {
         body,
         held: held.into_iter(),
         watch,
         exchange,
+        spending: Some(spending),
+        size,
         idle,
         deadline,
         timer: tokio::time::sleep_until(deadline),
@@ -117,6 +120,9 @@ pub(super) fn refuse(refused: Refused) -> Response<ResponseBody> {
     let Refused { refusal, mut exchange } = refused;
     exchange.answering(refusal.kind().status(), Some(refusal.kind().name()));
     exchange.ended(refusal.outcome());
+    if let Refusal::Limited(limited) = &refusal {
+        exchange.limited_by = Some(limited.limit);
+    }
     let (head, body) = refusal.into_response().into_parts();
     whole(head.status, head.headers, body, exchange)
 }
@@ -165,6 +171,9 @@ pin_project_lite::pin_project! {
         held: std::vec::IntoIter<Bytes>,
         watch: Watch,
         exchange: Box<Exchange>,
+        // What the answer holds of its target's quota, until it is settled.
+        spending: Option<Spending>,
+        size: Size,
         idle: Duration,
         deadline: Instant,
         #[pin]
@@ -224,6 +233,10 @@ impl Relay {
     fn pass(mut self: Pin<&mut Self>, chunk: Bytes) -> Bytes {
         let this = self.as_mut().project();
         this.watch.pass(&chunk);
+        // Should the client go away, what has passed is what it cost.
+        if let (Some(spending), Some(events)) = (this.spending.as_mut(), this.watch.events()) {
+            spending.seen(events);
+        }
         this.exchange.response_bytes += chunk.len() as u64;
         // A body of known length is not asked again when it is all there.
         if this.held.len() == 0 && this.body.is_end_stream() && !this.watch.is_within_frame() {
@@ -259,7 +272,16 @@ impl Relay {
         let this = self.project();
         *this.is_over = true;
         this.exchange.ended(outcome);
-        this.exchange.usage = this.watch.usage();
+        let usage = this.watch.usage();
+        this.exchange.usage = usage;
+        if let Some(spending) = this.spending.take() {
+            if matches!(outcome, Outcome::StreamBroken | Outcome::StreamIdle) {
+                spending.stalled();
+            }
+            if let Some(usage) = usage {
+                spending.settle(&usage, this.size);
+            }
+        }
     }
 }
 

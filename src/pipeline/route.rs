@@ -1,9 +1,11 @@
 //! From the requested model to the targets that can serve this request, best first.
 
 use std::future::{Ready, ready};
+use std::hash::Hasher;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::HeaderMap;
 use smallvec::SmallVec;
 
 use super::Gateway;
@@ -14,7 +16,8 @@ use super::step::Step;
 use crate::bedrock::body::{self, Peek};
 use crate::bedrock::path::{Call, Resource};
 use crate::bedrock::{Family, ModelId, Operation};
-use crate::routing::Target;
+use crate::config::Priority;
+use crate::routing::{self, Choice, Need, Pool, Size, Target, balance};
 
 /// A request with the targets that can serve it.
 #[derive(Debug)]
@@ -25,13 +28,19 @@ pub(super) struct Routed {
     pub(super) body: Bytes,
     /// What was read of the body; nothing where nothing needs to be read.
     pub(super) peek: Peek,
+    /// How large the request is, as quotas count.
+    pub(super) size: Size,
     pub(super) candidates: SmallVec<[Candidate; 4]>,
+    /// Where it waits for one of them.
+    pub(super) pool: Arc<Pool>,
 }
 
 /// A target that can serve a request, and what this request has seen of it.
 #[derive(Clone, Debug)]
 pub(super) struct Candidate {
     pub(super) target: Arc<Target>,
+    /// What the request needs of its quota.
+    pub(super) need: Need,
     /// Attempts made there.
     pub(super) attempts: u32,
     /// Whether this request is done with it.
@@ -39,21 +48,26 @@ pub(super) struct Candidate {
 }
 
 impl Candidate {
-    fn new(target: Arc<Target>) -> Candidate {
-        Candidate { target, attempts: 0, is_out: false }
+    fn new(target: Arc<Target>, need: Need) -> Candidate {
+        Candidate { target, need, attempts: 0, is_out: false }
     }
+
+    /// The candidate as a choice with this number.
+    pub(super) fn choice(&self, index: usize) -> Choice {
+        Choice { index, target: Arc::clone(&self.target), need: self.need }
+    }
+}
+
+/// What routing decides of a request.
+struct Decision {
+    peek: Peek,
+    size: Size,
+    candidates: SmallVec<[Candidate; 4]>,
+    pool: Arc<Pool>,
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct Route {
-    gateway: Arc<Gateway>,
-}
-
-impl Route {
-    pub(super) fn new(gateway: &Arc<Gateway>) -> Route {
-        Route { gateway: Arc::clone(gateway) }
-    }
-}
+pub(super) struct Route;
 
 impl Step<Collected> for Route {
     type Out = Routed;
@@ -61,60 +75,94 @@ impl Step<Collected> for Route {
 
     fn take(&self, collected: Collected) -> Self::Future {
         let Collected { request, call, body } = collected;
-        let mut exchange = request.exchange;
-        let routed = match &call.resource {
-            Resource::Model(model) => {
-                exchange.model_is_configured = self.gateway.router.names(model);
-                route(&self.gateway, call.operation, model, &body)
-            }
+        let (head, mut exchange) = (request.arrival.head, request.exchange);
+        let decision = match &call.resource {
+            Resource::Model(model) => route(&mut exchange, call.operation, model, &body),
             // Operations without a model are relayed to the default upstream.
-            _ => Ok((
-                Peek::default(),
-                SmallVec::from_iter([Candidate::new(Arc::clone(
-                    self.gateway.router.default_target(),
-                ))]),
-            )),
+            _ => Ok(relayed(exchange.gateway().router.default_route())),
         };
-        ready(match routed {
-            Ok((peek, candidates)) => {
-                let head = request.arrival.head;
-                Ok(Routed { head, exchange, call, body, peek, candidates })
+        ready(match decision {
+            Ok(Decision { peek, size, candidates, pool }) => {
+                exchange.priority = priority(&head.headers, exchange.gateway());
+                Ok(Routed { head, exchange, call, body, peek, size, candidates, pool })
             }
             Err(refusal) => Err(Refused { refusal, exchange }),
         })
     }
 }
 
+fn relayed(route: &routing::Route) -> Decision {
+    let all = route.targets.iter();
+    Decision {
+        peek: Peek::default(),
+        size: Size::default(),
+        candidates: all.map(|it| Candidate::new(Arc::clone(it), Need::default())).collect(),
+        pool: Arc::clone(&route.pool),
+    }
+}
+
 fn route(
-    gateway: &Gateway,
+    exchange: &mut Exchange,
     operation: Operation,
     model: &ModelId,
     body: &[u8],
-) -> Result<(Peek, SmallVec<[Candidate; 4]>), Refusal> {
-    let targets = gateway
-        .router
-        .find(&gateway.config, model)
-        .ok_or_else(|| Refusal::Unrouted { model: model.to_string() })?;
-    let Some(first) = targets.first() else {
-        return Err(Refusal::Unrouted { model: model.to_string() });
-    };
+) -> Result<Decision, Refusal> {
+    let gateway = Arc::clone(exchange.gateway());
+    let unrouted = || Refusal::Unrouted { model: model.to_string() };
+    let (pattern, route) = gateway.router.find(&gateway.config, model).ok_or_else(unrouted)?;
+    let is_routed = pattern.is_some();
+    exchange.pattern = pattern;
+    let first = route.targets.first().ok_or_else(unrouted)?;
     // An opaque ARN does not tell its family; the target that it routes to first does.
     let family = match model.family() {
         Family::Unknown => first.family(),
         family => family,
     };
-    // A body is read where that decides something: a choice of targets, or a cap.
-    let must_read = targets.len() > 1 || first.cap(model).is_some();
-    let peek = if must_read { body::peek(operation, family, body)? } else { Peek::default() };
-    let candidates = targets
+    let peek = body::peek(operation, family, body).or_else(|error| {
+        // What goes through as it is, is the upstream's to judge.
+        if is_routed { Err(error) } else { Ok(Peek::default()) }
+    })?;
+    let size = Size {
+        text_bytes: body.len().saturating_sub(peek.media_bytes),
+        media: peek.media,
+        max_output: peek.max_output_tokens(),
+    };
+    let mut targets: SmallVec<[Arc<Target>; 4]> = route
+        .targets
         .iter()
         .enumerate()
-        .filter(|(index, target)| {
-            *index == 0 || can_stand_in(target, operation, model, family, &peek)
-        })
-        .map(|(_, target)| Candidate::new(Arc::clone(target)))
+        .filter(|(index, it)| *index == 0 || can_stand_in(it, operation, model, family, &peek))
+        .map(|(_, target)| Arc::clone(target))
         .collect();
-    Ok((peek, candidates))
+    let prefix = peek.cached_prefix.clone().and_then(|range| body.get(range)).map(hash);
+    balance::order(&mut targets, route.balance, prefix);
+    // Counting tokens draws on no quota.
+    let is_counted = operation != Operation::CountTokens;
+    let need = |target: &Target| Need { is_counted, ..target.need(&size, model) };
+    let candidates: SmallVec<[Candidate; 4]> =
+        targets.into_iter().map(|it| Candidate::new(Arc::clone(&it), need(&it))).collect();
+    if let (true, Some(client), Some(first)) = (is_counted, &exchange.client, candidates.first()) {
+        exchange.allowance =
+            gateway.limits.tokens(client, first.need.tokens()).map_err(Refusal::Limited)?;
+    }
+    Ok(Decision { peek, size, candidates, pool: Arc::clone(&route.pool) })
+}
+
+/// What the client asks for with `x-sluice-priority`, and else normal; never above the ceiling.
+fn priority(headers: &HeaderMap, gateway: &Gateway) -> Priority {
+    let asked = headers.get("x-sluice-priority").and_then(|value| value.to_str().ok());
+    let asked = match asked {
+        Some(text) if text.eq_ignore_ascii_case("high") => Priority::High,
+        Some(text) if text.eq_ignore_ascii_case("low") => Priority::Low,
+        _ => Priority::Normal,
+    };
+    asked.min(gateway.config.queue.max_priority)
+}
+
+fn hash(bytes: &[u8]) -> u64 {
+    let mut hasher = std::hash::DefaultHasher::new();
+    hasher.write(bytes);
+    hasher.finish()
 }
 
 /// Whether a target can answer in place of another: the Converse schema is common to all models,

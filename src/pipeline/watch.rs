@@ -45,6 +45,15 @@ impl Watch {
         }
     }
 
+    /// How many events of a stream have passed, each about an output token; `None` for what is no
+    /// stream.
+    pub(super) fn events(&self) -> Option<u64> {
+        match self {
+            Watch::Stream(watch) => Some(watch.events),
+            Watch::Unary(_) => None,
+        }
+    }
+
     /// Whether an exception passed.
     pub(super) fn saw_exception(&self) -> bool {
         matches!(self, Watch::Stream(StreamWatch { saw_exception: true, .. }))
@@ -68,6 +77,7 @@ pub(super) struct StreamWatch {
     /// The bytes are no frames; nothing can be told of them.
     is_lost: bool,
     saw_exception: bool,
+    events: u64,
     usage: Option<Usage>,
 }
 
@@ -136,7 +146,10 @@ impl StreamWatch {
     fn note(&mut self, frame: &Frame<'_>) {
         match frame.kind() {
             Kind::Exception(_) | Kind::Error(_) => self.saw_exception = true,
-            Kind::Event(_) => self.usage = Usage::from_frame(frame).or(self.usage),
+            Kind::Event(_) => {
+                self.events += 1;
+                self.usage = Usage::from_frame(frame).or(self.usage);
+            }
             Kind::Other => {}
         }
     }

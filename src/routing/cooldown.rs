@@ -18,7 +18,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// The numbers that govern one target.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Policy {
     /// Cooldown after one throttle.
     pub base: Duration,
@@ -26,7 +26,11 @@ pub struct Policy {
     pub max_multiplier: u32,
     /// Consecutive failures that take a target out.
     pub eject_after: u32,
-    /// For how long they do.
+    /// With at least this many attempts in a minute...
+    pub eject_min_requests: u32,
+    /// ...a share of answered ones below this takes a target out, too.
+    pub eject_below_success_rate: f64,
+    /// For how long a target is out then.
     pub eject_cooldown: Duration,
     /// Short pauses before a cooldown when no other target is free: the first one...
     pub backoff_base: Duration,
@@ -63,7 +67,7 @@ pub enum Blocked {
 }
 
 /// The state of one target.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Cooldown {
     policy: Policy,
     phase: Phase,
@@ -71,6 +75,9 @@ pub struct Cooldown {
     throttles: u32,
     backoffs: u32,
     failures: u32,
+    outcomes: Outcomes,
+    /// Whether the running cooldown is for want of quota.
+    is_quota: bool,
     throttled_at: Option<std::time::SystemTime>,
 }
 
@@ -92,6 +99,8 @@ impl Cooldown {
             throttles: 0,
             backoffs: 0,
             failures: 0,
+            outcomes: Outcomes::default(),
+            is_quota: false,
             throttled_at: None,
         }
     }
@@ -112,6 +121,11 @@ impl Cooldown {
             Phase::Cooling(until) => now >= until,
             Phase::Probing => false,
         }
+    }
+
+    /// Whether the target is out, or was before its probe, for want of quota.
+    pub fn is_out_of_quota(&self) -> bool {
+        self.is_quota && self.phase != Phase::Open
     }
 
     /// Consecutive throttles so far.
@@ -139,10 +153,11 @@ impl Cooldown {
     }
 
     /// The request was answered. True if that opened the target.
-    pub fn succeeded(&mut self, pass: &Pass) -> bool {
+    pub fn succeeded(&mut self, pass: &Pass, now: Instant) -> bool {
         if self.is_stale(pass) {
             return false;
         }
+        self.outcomes.note(true, now);
         (self.throttles, self.backoffs, self.failures) = (0, 0, 0);
         let opened = self.phase != Phase::Open;
         self.phase = Phase::Open;
@@ -150,26 +165,36 @@ impl Cooldown {
     }
 
     /// The request was throttled. `alone` says that no other target is free, so that a few short
-    /// pauses come before the cooldown.
-    pub fn throttled(&mut self, pass: &Pass, now: Instant, alone: bool) {
+    /// pauses come before the cooldown, each longer by this share of the first: jitter. True if
+    /// this was the first to tell.
+    pub fn throttled(&mut self, pass: &Pass, now: Instant, alone: Option<f64>) -> bool {
+        self.is_quota = true;
         self.throttled_at = Some(std::time::SystemTime::now());
         if self.is_stale(pass) {
             if let Phase::Cooling(_) = self.phase {
                 self.cool(now, self.pause());
             }
-            return;
+            return false;
         }
-        if alone && self.backoffs < self.policy.backoffs {
-            self.backoffs += 1;
-        } else {
-            self.backoffs = self.policy.backoffs;
-            self.throttles = self.throttles.saturating_add(1);
+        match alone {
+            Some(jitter) if self.backoffs < self.policy.backoffs => {
+                self.backoffs += 1;
+                let jitter = self.policy.backoff_base.mul_f64(jitter.clamp(0.0, 1.0));
+                self.cool(now, self.pause() + jitter);
+            }
+            _ => {
+                self.backoffs = self.policy.backoffs;
+                self.throttles = self.throttles.saturating_add(1);
+                self.cool(now, self.pause());
+            }
         }
-        self.cool(now, self.pause());
+        true
     }
 
-    /// The target is out for this long, for a reason other than a throttle of the minute.
-    pub fn out(&mut self, now: Instant, pause: Duration) {
+    /// The target is out for this long, for a reason other than a throttle of the minute;
+    /// `is_quota` if a longer quota is used up.
+    pub fn out(&mut self, now: Instant, pause: Duration, is_quota: bool) {
+        self.is_quota = is_quota;
         self.cool(now, pause);
     }
 
@@ -179,12 +204,34 @@ impl Cooldown {
             return false;
         }
         self.failures = self.failures.saturating_add(1);
-        if self.failures >= self.policy.eject_after {
+        self.outcomes.note(false, now);
+        if self.failures >= self.policy.eject_after || self.outcomes.are_poor(&self.policy) {
+            self.outcomes = Outcomes::default();
+            self.is_quota = false;
             self.cool(now, self.policy.eject_cooldown);
             return true;
         }
         self.left(pass, now);
         false
+    }
+
+    /// An answer that had begun broke off or fell silent. True if that took the target out.
+    pub fn stalled(&mut self, now: Instant) -> bool {
+        if self.phase != Phase::Open {
+            return false;
+        }
+        self.failed(&Pass { generation: self.generation }, now)
+    }
+
+    /// Takes over the state of the same target under an older config.
+    pub fn take_over(&mut self, before: &Cooldown) {
+        let policy = self.policy.clone();
+        let phase = match before.phase {
+            // The probe reports to the old state; here the target is due.
+            Phase::Probing => Phase::Cooling(Instant::now()),
+            phase => phase,
+        };
+        *self = Cooldown { policy, phase, ..before.clone() };
     }
 
     /// The request ended without telling anything of the target: its own fault, or cancelled.
@@ -230,6 +277,35 @@ impl Cooldown {
     }
 }
 
+/// Attempts of this minute and the last, and how many of them were answered.
+#[derive(Clone, Copy, Debug, Default)]
+struct Outcomes {
+    began: Option<Instant>,
+    answered: [u32; 2],
+    failed: [u32; 2],
+}
+
+impl Outcomes {
+    fn note(&mut self, answered: bool, now: Instant) {
+        let began = *self.began.get_or_insert(now);
+        let minutes = now.saturating_duration_since(began).as_secs() / 60;
+        if minutes > 0 {
+            let last = |[this, _]: [u32; 2]| [0, if minutes == 1 { this } else { 0 }];
+            (self.answered, self.failed) = (last(self.answered), last(self.failed));
+            self.began = Some(now);
+        }
+        let [count, _] = if answered { &mut self.answered } else { &mut self.failed };
+        *count = count.saturating_add(1);
+    }
+
+    fn are_poor(&self, policy: &Policy) -> bool {
+        let answered: u32 = self.answered.iter().sum();
+        let all = answered + self.failed.iter().sum::<u32>();
+        all >= policy.eject_min_requests
+            && f64::from(answered) < policy.eject_below_success_rate * f64::from(all)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -243,6 +319,8 @@ mod tests {
             base: 60 * SECOND,
             max_multiplier: 5,
             eject_after: 3,
+            eject_min_requests: 10,
+            eject_below_success_rate: 0.5,
             eject_cooldown: 10 * SECOND,
             backoff_base: SECOND,
             backoff_max: 4 * SECOND,
@@ -254,14 +332,14 @@ mod tests {
     fn a_throttle_cools_and_one_probe_opens() {
         let (mut target, now) = (cooldown(), Instant::now());
         let pass = target.enter(now).unwrap();
-        target.throttled(&pass, now, false);
+        target.throttled(&pass, now, None);
         let due = now + 60 * SECOND;
         assert_eq!(target.state(now), State::Cooling(due));
         assert_eq!(target.enter(due - SECOND), Err(Blocked::Until(due)));
         assert_eq!(target.state(due), State::HalfOpen);
         let probe = target.enter(due).unwrap();
         assert_eq!(target.enter(due), Err(Blocked::Probing));
-        assert!(target.succeeded(&probe));
+        assert!(target.succeeded(&probe, due));
         assert_eq!(target.state(due), State::Open);
         assert_eq!(target.throttles(), 0);
     }
@@ -271,7 +349,7 @@ mod tests {
         let (mut target, mut now) = (cooldown(), Instant::now());
         for times in [1, 2, 3, 4, 5, 5, 5] {
             let pass = target.enter(now).unwrap();
-            target.throttled(&pass, now, false);
+            target.throttled(&pass, now, None);
             let due = now + 60 * SECOND * times;
             assert_eq!(target.state(now), State::Cooling(due));
             now = due;
@@ -283,7 +361,7 @@ mod tests {
         let (mut target, now) = (cooldown(), Instant::now());
         let passes: Vec<Pass> = (0..50).map(|_| target.enter(now).unwrap()).collect();
         for (i, pass) in passes.iter().enumerate() {
-            target.throttled(pass, now + SECOND * i as u32, false);
+            target.throttled(pass, now + SECOND * i as u32, None);
         }
         assert_eq!(target.throttles(), 1);
         assert_eq!(target.state(now), State::Cooling(now + 49 * SECOND + 60 * SECOND));
@@ -294,8 +372,8 @@ mod tests {
         let (mut target, now) = (cooldown(), Instant::now());
         let early = target.enter(now).unwrap();
         let pass = target.enter(now).unwrap();
-        target.throttled(&pass, now, false);
-        assert!(!target.succeeded(&early));
+        target.throttled(&pass, now, None);
+        assert!(!target.succeeded(&early, now));
         assert_eq!(target.state(now), State::Cooling(now + 60 * SECOND));
     }
 
@@ -304,15 +382,15 @@ mod tests {
         let (mut target, mut now) = (cooldown(), Instant::now());
         for pause in [1, 2, 60] {
             let pass = target.enter(now).unwrap();
-            target.throttled(&pass, now, true);
+            target.throttled(&pass, now, Some(0.0));
             let due = now + SECOND * pause;
             assert_eq!(target.state(now), State::Cooling(due));
             now = due;
         }
         let probe = target.enter(now).unwrap();
-        target.succeeded(&probe);
+        target.succeeded(&probe, now);
         let pass = target.enter(now).unwrap();
-        target.throttled(&pass, now, true);
+        target.throttled(&pass, now, Some(0.0));
         assert_eq!(target.state(now), State::Cooling(now + SECOND), "a success starts it over");
     }
 
@@ -320,7 +398,7 @@ mod tests {
     fn a_probe_that_leaves_makes_room_for_the_next() {
         let (mut target, now) = (cooldown(), Instant::now());
         let pass = target.enter(now).unwrap();
-        target.throttled(&pass, now, false);
+        target.throttled(&pass, now, None);
         let due = now + 60 * SECOND;
         let probe = target.enter(due).unwrap();
         target.left(&probe, due);
@@ -340,11 +418,26 @@ mod tests {
     }
 
     #[test]
+    fn a_poor_share_of_answers_ejects_even_without_a_row_of_failures() {
+        let (mut target, now) = (cooldown(), Instant::now());
+        let mut ejected_after = None;
+        for i in 0..40 {
+            let Ok(pass) = target.enter(now) else { break };
+            if i % 3 == 0 {
+                target.succeeded(&pass, now);
+            } else if target.failed(&pass, now) {
+                ejected_after = Some(i + 1);
+            }
+        }
+        assert!(matches!(ejected_after, Some(10..=12)), "{ejected_after:?}");
+    }
+
+    #[test]
     fn a_long_cooldown_is_not_shortened_by_a_throttle() {
         let (mut target, now) = (cooldown(), Instant::now());
         let pass = target.enter(now).unwrap();
-        target.out(now, 3600 * SECOND);
-        target.throttled(&pass, now, false);
+        target.out(now, 3600 * SECOND, true);
+        target.throttled(&pass, now, None);
         assert_eq!(target.state(now), State::Cooling(now + 3600 * SECOND));
     }
 
@@ -353,10 +446,10 @@ mod tests {
         let (mut target, now) = (cooldown(), Instant::now());
         let old = target.enter(now).unwrap();
         let pass = target.enter(now).unwrap();
-        target.throttled(&pass, now, false);
+        target.throttled(&pass, now, None);
         target.reset();
         assert_eq!(target.state(now), State::Open);
-        target.throttled(&old, now, false);
+        target.throttled(&old, now, None);
         assert_eq!(target.state(now), State::Open);
     }
 
@@ -378,11 +471,11 @@ mod tests {
                         }
                         passes.push(pass);
                     },
-                    (2, Some(pass)) => { target.succeeded(pass); }
-                    (3, Some(pass)) => target.throttled(pass, now, seconds % 2 == 0),
+                    (2, Some(pass)) => { target.succeeded(pass, now); }
+                    (3, Some(pass)) => { target.throttled(pass, now, (seconds % 2 == 0).then_some(0.5)); }
                     (4, Some(pass)) => { target.failed(pass, now); }
                     (5, Some(pass)) => target.left(pass, now),
-                    (6, _) => target.out(now, SECOND * 5),
+                    (6, _) => target.out(now, SECOND * 5, false),
                     _ => {}
                 }
                 if let State::Cooling(until) = before {

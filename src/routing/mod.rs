@@ -2,10 +2,16 @@
 //!
 //! A [`Router`] is built from one config and does not change. What changes is the state of its
 //! [`Target`]s, which each target owns; others enter with a [`Permit`] and report back with it.
+//! Targets that stand in for one another form a [`Pool`], where requests wait for any of them.
 
+pub mod balance;
 pub mod cooldown;
+mod latency;
+mod pool;
 mod router;
 mod target;
 
-pub use router::{Router, RouterError};
-pub use target::{Permit, Target};
+pub use latency::Latency;
+pub use pool::{Choice, Choices, Pool, Waiting, is_hopeful};
+pub use router::{Route, Router, RouterError};
+pub use target::{Need, Permit, Size, Spending, Target};

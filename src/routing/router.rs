@@ -6,18 +6,17 @@ use std::time::Duration;
 
 use dashmap::DashMap;
 use globset::{Glob, GlobMatcher};
-use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use super::cooldown::{Policy, State};
-use super::target::Target;
+use super::pool::Pool;
+use super::target::{Parts, Target};
+use crate::admission::{Learning, Limits, Quota};
 use crate::bedrock::ModelId;
 use crate::bedrock::model_id::ModelIdError;
-use crate::config::{self, Config, Unrouted};
+use crate::config::{self, Balance, Config, Unrouted};
 use crate::telemetry::OTHER;
 use crate::upstream::credentials::{Identities, Identity};
-
-/// Cooldown of a model that no route names.
-const UNROUTED_COOLDOWN: Duration = Duration::from_secs(30);
 
 /// Why a config makes no routing table.
 #[derive(Debug, thiserror::Error)]
@@ -47,49 +46,81 @@ pub enum RouterError {
 #[derive(Debug)]
 pub struct Router {
     targets: Vec<Arc<Target>>,
-    exact: HashMap<String, Arc<[Arc<Target>]>>,
-    globs: Vec<(GlobMatcher, Arc<[Arc<Target>]>)>,
+    exact: HashMap<String, Entry>,
+    globs: Vec<(GlobMatcher, Entry)>,
+    routes: usize,
     unrouted: Option<Passing>,
-    default: Arc<Target>,
+    default: Arc<Route>,
+    default_identity: Arc<Identity>,
     identities: Vec<Arc<Identity>>,
-    changed: Arc<Notify>,
+}
+
+/// A pattern of the table.
+#[derive(Debug)]
+struct Entry {
+    /// The number of its route in the config.
+    number: usize,
+    pattern: Arc<str>,
+    route: Arc<Route>,
+}
+
+/// Where the requests for a model go.
+#[derive(Debug)]
+pub struct Route {
+    /// The targets, best first; at least one.
+    pub targets: Vec<Arc<Target>>,
+    /// The order among those of the same model.
+    pub balance: Balance,
+    /// The line for them.
+    pub pool: Arc<Pool>,
 }
 
 /// Models that no route names and that go through as they are. Each has a target of its own, so
 /// that a throttled one cools down like any other; their number is bounded.
 #[derive(Debug)]
 struct Passing {
-    targets: DashMap<ModelId, Arc<Target>>,
+    routes: DashMap<ModelId, Arc<Route>>,
     max: usize,
 }
 
 impl Router {
-    /// Builds the table and starts to resolve the credentials of its targets.
-    pub fn new(config: &Config) -> Result<Router, RouterError> {
-        let changed = Arc::new(Notify::new());
-        let mut identities = Identities::default();
+    /// Builds the table and starts to resolve the credentials of its targets. Targets that a
+    /// router `before`, of an older config, has too keep the state they have come to.
+    pub fn new(config: &Config, before: Option<&Router>) -> Result<Router, RouterError> {
+        let now = Instant::now();
+        let mut identities = before.map(Router::known_identities).unwrap_or_default();
+        let pools = pools(config);
+        let shared = shared_quotas(config, &pools, now);
         let mut targets = Vec::with_capacity(config.targets.len());
-        for target in &config.targets {
+        for (index, target) in config.targets.iter().enumerate() {
             let identity = identities.get(&target.credentials, &target.region);
-            targets.push(Arc::new(configured(config, target, identity, &changed)?));
+            let pool = pools.get(index).cloned().unwrap_or_default();
+            let own = || quota(config, target.rpm, target.tpm, &pool, now);
+            let quota = target.quota.and_then(|at| shared.get(at)?.clone()).unwrap_or_else(own);
+            let target = configured(config, target, identity, quota, pool)?;
+            if let Some(before) = before.and_then(|before| before.same(&target)) {
+                target.take_over(before, now);
+            }
+            targets.push(Arc::new(target));
         }
-        let upstream_identity =
-            identities.get(&config.upstream.credentials, &config.upstream.region);
+        let upstream = &config.upstream;
+        let default_identity = identities.get(&upstream.credentials, &upstream.region);
         // Operations without a model have a target like all others, whose model id is not used.
         let no_model = ModelId::new(OTHER)
             .map_err(|source| RouterError::Model { target: OTHER.to_owned(), source })?;
-        let default = Arc::new(passing(config, &no_model, upstream_identity, &changed));
+        let default = passing(config, &no_model, Arc::clone(&default_identity), now);
         let mut router = Router {
             targets,
             exact: HashMap::new(),
             globs: Vec::new(),
+            routes: 0,
             unrouted: (config.fallback.unrouted == Unrouted::Pass).then(|| Passing {
-                targets: DashMap::new(),
+                routes: DashMap::new(),
                 max: config.fallback.max_unrouted_models,
             }),
             default,
+            default_identity,
             identities: identities.into_all(),
-            changed,
         };
         for route in &config.routes {
             router.add(route)?;
@@ -97,19 +128,17 @@ impl Router {
         Ok(router)
     }
 
-    /// The targets for a requested model, best first; `None` if no route names it and the config
-    /// has such models refused.
-    pub fn find(&self, config: &Config, model: &ModelId) -> Option<Arc<[Arc<Target>]>> {
-        self.routed(model).or_else(|| Some(Arc::from([self.pass(config, model)?])))
+    /// The route of a requested model, and the config's pattern for it; `None` if no route names it
+    /// and the config has such models refused.
+    pub fn find(&self, config: &Config, model: &ModelId) -> Option<(Option<Arc<str>>, Arc<Route>)> {
+        match self.routed(model) {
+            Some(entry) => Some((Some(Arc::clone(&entry.pattern)), Arc::clone(&entry.route))),
+            None => Some((None, self.pass(config, model)?)),
+        }
     }
 
-    /// Whether a route names the model.
-    pub fn names(&self, model: &ModelId) -> bool {
-        self.routed(model).is_some()
-    }
-
-    /// The target of the operations that name no model.
-    pub fn default_target(&self) -> &Arc<Target> {
+    /// The route of the operations that name no model.
+    pub fn default_route(&self) -> &Arc<Route> {
         &self.default
     }
 
@@ -123,83 +152,143 @@ impl Router {
         &self.identities
     }
 
-    /// Notified whenever a target's state changes.
-    pub fn changed(&self) -> &Notify {
-        &self.changed
-    }
-
     fn add(&mut self, route: &config::Route) -> Result<(), RouterError> {
-        let targets: Option<Arc<[Arc<Target>]>> =
-            route.targets.iter().map(|&index| self.targets.get(index).cloned()).collect();
+        let targets = route.targets.iter().map(|&index| self.targets.get(index).cloned());
+        let targets: Option<Vec<Arc<Target>>> = targets.collect();
         let targets = targets.ok_or(RouterError::Target)?;
+        let pool = Arc::clone(targets.first().ok_or(RouterError::Target)?.pool());
+        let route_number = self.routes;
+        self.routes += 1;
+        let found = Arc::new(Route { targets, balance: route.balance, pool });
         for pattern in &route.models {
+            let entry = Entry {
+                number: route_number,
+                pattern: pattern.as_str().into(),
+                route: Arc::clone(&found),
+            };
             if pattern.contains(['*', '?', '[', '{']) {
                 let glob = Glob::new(pattern)
                     .map_err(|source| RouterError::Pattern { pattern: pattern.clone(), source })?;
-                self.globs.push((glob.compile_matcher(), Arc::clone(&targets)));
+                self.globs.push((glob.compile_matcher(), entry));
             } else {
-                // The first route that names a model has it.
-                self.exact.entry(pattern.clone()).or_insert_with(|| Arc::clone(&targets));
+                self.exact.entry(pattern.clone()).or_insert(entry);
             }
         }
         Ok(())
     }
 
     /// Looks for the id as it stands, then for the id that an ARN of AWS's own models holds.
-    fn routed(&self, model: &ModelId) -> Option<Arc<[Arc<Target>]>> {
+    fn routed(&self, model: &ModelId) -> Option<&Entry> {
         let by_text = |text: &str| {
-            self.exact.get(text).cloned().or_else(|| {
-                let matching = self.globs.iter().find(|(glob, _)| glob.is_match(text));
-                matching.map(|(_, targets)| Arc::clone(targets))
-            })
+            let exact = self.exact.get(text);
+            let glob = self.globs.iter().find(|(glob, _)| glob.is_match(text)).map(|(_, it)| it);
+            // The first route that names it has it, by whichever kind of pattern.
+            [exact, glob].into_iter().flatten().min_by_key(|entry| entry.number)
         };
         by_text(model.as_str()).or_else(|| by_text(model.arn_resource()?))
     }
 
-    fn pass(&self, config: &Config, model: &ModelId) -> Option<Arc<Target>> {
-        let passing_targets = self.unrouted.as_ref()?;
-        if let Some(target) = passing_targets.targets.get(model) {
-            return Some(Arc::clone(&target));
+    fn pass(&self, config: &Config, model: &ModelId) -> Option<Arc<Route>> {
+        let known = self.unrouted.as_ref()?;
+        if let Some(route) = known.routes.get(model) {
+            return Some(Arc::clone(&route));
         }
-        let identity = Arc::clone(&self.default.identity);
-        let target = Arc::new(passing(config, model, identity, &self.changed));
-        if passing_targets.targets.len() >= passing_targets.max {
-            let now = tokio::time::Instant::now();
-            passing_targets.targets.retain(|_, target| {
-                Arc::strong_count(target) > 1 || target.state(now) != State::Open
+        let now = Instant::now();
+        let route = passing(config, model, Arc::clone(&self.default_identity), now);
+        if known.routes.len() >= known.max {
+            known.routes.retain(|_, route| {
+                Arc::strong_count(route) > 1
+                    || route.targets.iter().any(|target| target.state(now) != State::Open)
             });
         }
         // Beyond the bound a model still passes, its state is just not kept for the next request.
-        if passing_targets.targets.len() < passing_targets.max {
-            passing_targets.targets.insert(model.clone(), Arc::clone(&target));
+        if known.routes.len() < known.max {
+            known.routes.insert(model.clone(), Arc::clone(&route));
         }
-        Some(target)
+        Some(route)
     }
+
+    fn known_identities(&self) -> Identities {
+        Identities::with(&self.identities)
+    }
+
+    /// The target here that `target` of a newer config is the same as.
+    fn same(&self, target: &Target) -> Option<&Target> {
+        let is_same = |known: &&Arc<Target>| {
+            known.name == target.name
+                && known.model == target.model
+                && known.region == target.region
+        };
+        self.targets.iter().find(is_same).map(AsRef::as_ref)
+    }
+}
+
+/// One pool for each set of targets that routes or quotas connect, in the targets' order.
+fn pools(config: &Config) -> Vec<Arc<Pool>> {
+    let mut groups: Vec<usize> = (0..config.targets.len()).collect();
+    let mut join = |one: usize, other: usize| {
+        if let (Some(&from), Some(&to)) = (groups.get(one), groups.get(other)) {
+            groups.iter_mut().filter(|group| **group == from).for_each(|group| *group = to);
+        }
+    };
+    for route in &config.routes {
+        route.targets.windows(2).for_each(|pair| {
+            if let [one, other] = pair {
+                join(*one, *other);
+            }
+        });
+    }
+    let mut last_with: HashMap<usize, usize> = HashMap::new();
+    for (index, target) in config.targets.iter().enumerate() {
+        if let Some(other) = target.quota.and_then(|quota| last_with.insert(quota, index)) {
+            join(index, other);
+        }
+    }
+    let mut known: HashMap<usize, Arc<Pool>> = HashMap::new();
+    groups.into_iter().map(|group| Arc::clone(known.entry(group).or_default())).collect()
+}
+
+/// The quotas that several targets draw on, in the config's order; `None` for one that none does.
+fn shared_quotas(config: &Config, pools: &[Arc<Pool>], now: Instant) -> Vec<Option<Arc<Quota>>> {
+    let shared = config.quotas.iter().enumerate().map(|(index, shared)| {
+        let user = config.targets.iter().position(|target| target.quota == Some(index))?;
+        Some(quota(config, shared.rpm, shared.tpm, pools.get(user)?, now))
+    });
+    shared.collect()
+}
+
+fn quota(
+    config: &Config,
+    rpm: Option<u32>,
+    tpm: Option<u64>,
+    pool: &Pool,
+    now: Instant,
+) -> Arc<Quota> {
+    let (floor_rpm, floor_tpm) = (config.learning.floor_rpm, config.learning.floor_tpm);
+    let limits = Limits { rpm, tpm, floor_rpm, floor_tpm };
+    let learning = Learning::from(&config.learning);
+    Arc::new(Quota::new(&limits, learning, Arc::clone(pool.bell()), now))
 }
 
 fn configured(
     config: &Config,
     target: &config::Target,
     identity: Arc<Identity>,
-    changed: &Arc<Notify>,
+    quota: Arc<Quota>,
+    pool: Arc<Pool>,
 ) -> Result<Target, RouterError> {
     let id = |text: &str| {
         ModelId::new(text)
             .map_err(|source| RouterError::Model { target: target.name.clone(), source })
     };
     let model = id(&target.model)?;
-    let base = target.base_model.as_deref().map_or_else(|| Ok(model.clone()), id)?;
+    let base_model = target.base_model.as_deref().map_or_else(|| Ok(model.clone()), id)?;
     let policy = policy(config, target.cooldown);
-    Ok(Target::new(target, model, base, policy, identity, Arc::clone(changed)))
+    Ok(Target::new(target, Parts { model, base_model, policy, identity, quota, pool }))
 }
 
-/// A target for a model that the config does not know, at the default upstream.
-fn passing(
-    config: &Config,
-    model: &ModelId,
-    identity: Arc<Identity>,
-    changed: &Arc<Notify>,
-) -> Target {
+/// The route of a model that the config does not know, to itself at the default upstream.
+fn passing(config: &Config, model: &ModelId, identity: Arc<Identity>, now: Instant) -> Arc<Route> {
     let upstream = &config.upstream;
     let target = config::Target {
         name: OTHER.to_owned(),
@@ -209,14 +298,27 @@ fn passing(
         region: upstream.region.clone(),
         endpoint: upstream.endpoint.clone(),
         credentials: upstream.credentials.clone(),
-        cooldown: UNROUTED_COOLDOWN,
+        cooldown: config.fallback.unrouted_cooldown,
+        rpm: None,
+        tpm: None,
+        quota: None,
+        output_burndown: None,
         max_output_tokens: None,
         features: None,
         first_byte_timeout: upstream.first_byte_timeout,
         idle_timeout: upstream.idle_timeout,
     };
-    let policy = policy(config, target.cooldown);
-    Target::new(&target, model.clone(), model.clone(), policy, identity, Arc::clone(changed))
+    let pool = Arc::new(Pool::default());
+    let parts = Parts {
+        model: model.clone(),
+        base_model: model.clone(),
+        policy: policy(config, target.cooldown),
+        identity,
+        quota: quota(config, None, None, &pool, now),
+        pool: Arc::clone(&pool),
+    };
+    let targets = vec![Arc::new(Target::new(&target, parts))];
+    Arc::new(Route { targets, balance: Balance::Priority, pool })
 }
 
 fn policy(config: &Config, base: Duration) -> Policy {
@@ -224,6 +326,8 @@ fn policy(config: &Config, base: Duration) -> Policy {
         base,
         max_multiplier: config.fallback.max_cooldown_multiplier,
         eject_after: config.fallback.eject_after,
+        eject_min_requests: config.fallback.eject_min_requests,
+        eject_below_success_rate: config.fallback.eject_below_success_rate,
         eject_cooldown: config.fallback.eject_cooldown,
         backoff_base: config.retry.base_delay,
         backoff_max: config.retry.max_delay,

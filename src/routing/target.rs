@@ -3,15 +3,66 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::cooldown::{Blocked, Cooldown, Pass, Policy, State};
+use super::latency::Latency;
+use super::pool::Pool;
+use crate::admission::{Dimension, Estimator, Quota, Reservation};
 use crate::bedrock::body::{Features, Peek};
-use crate::bedrock::{Family, ModelId, catalogue};
+use crate::bedrock::{Family, ModelId, Usage, catalogue};
 use crate::config;
 use crate::upstream::Origin;
 use crate::upstream::credentials::Identity;
+
+/// Output tokens of a model that nothing is known of, for a request that names no maximum.
+const DEFAULT_MAX_OUTPUT: u64 = 4096;
+
+/// What a request needs of a target's quota.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Need {
+    /// Estimated input tokens.
+    pub input: u64,
+    /// The most output tokens that the answer may have.
+    pub max_output: u64,
+    /// Whether the operation draws on the quota at all.
+    pub is_counted: bool,
+}
+
+impl Need {
+    /// Tokens that are taken at the start: input and maximum output.
+    pub fn tokens(&self) -> u64 {
+        self.input.saturating_add(self.max_output)
+    }
+}
+
+/// The size of a request, as far as it decides a [`Need`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Size {
+    /// Bytes of text and JSON.
+    pub text_bytes: usize,
+    /// Images, documents and the like.
+    pub media: usize,
+    /// The maximum that the request names.
+    pub max_output: Option<u64>,
+}
+
+/// Everything that makes a target what it is.
+#[derive(Debug)]
+pub struct Parts {
+    /// The model id that goes into the path.
+    pub model: ModelId,
+    /// The model whose limits, price and family count.
+    pub base_model: ModelId,
+    /// When it takes traffic.
+    pub policy: Policy,
+    /// Who signs its requests.
+    pub identity: Arc<Identity>,
+    /// What it draws on.
+    pub quota: Arc<Quota>,
+    /// Who waits for it.
+    pub pool: Arc<Pool>,
+}
 
 /// A target and its state.
 #[derive(Debug)]
@@ -36,33 +87,38 @@ pub struct Target {
     pub idle_timeout: Duration,
     /// The model whose limits, price and family count: `base_model` if configured.
     pub base_model: ModelId,
+    /// What it has taught about sizes.
+    pub estimator: Estimator,
+    /// How fast its answers begin.
+    pub latency: Latency,
     family: Family,
     configured_cap: Option<u32>,
     features: Option<Features>,
+    /// What an output token costs of the quota.
+    burndown: u64,
     cooldown: Mutex<Cooldown>,
-    changed: Arc<Notify>,
+    quota: Arc<Quota>,
+    pool: Arc<Pool>,
 }
 
 impl Target {
-    /// A target open for traffic. `changed` is notified whenever its state changes so that
-    /// waiting requests look again.
-    pub fn new(
-        config: &config::Target,
-        model: ModelId,
-        base_model: ModelId,
-        policy: Policy,
-        identity: Arc<Identity>,
-        changed: Arc<Notify>,
-    ) -> Target {
+    /// A target open for traffic.
+    pub fn new(config: &config::Target, parts: Parts) -> Target {
+        let Parts { model, base_model, policy, identity, quota, pool } = parts;
         let known = catalogue::lookup(&base_model).map(catalogue::ModelFacts::features);
-        let named = |names: &Vec<String>| Features::from_names(names.iter().map(String::as_str));
+        let named = |names: &Vec<config::Feature>| names.iter().copied().map(feature).collect();
         Target {
             name: config.name.as_str().into(),
             display_name: config.display_name.clone().unwrap_or_else(|| config.name.clone()),
             encoded_model: model.encode(),
             family: base_model.family(),
             model,
+            burndown: u64::from(
+                config.output_burndown.unwrap_or_else(|| catalogue::burndown(&base_model)),
+            ),
             base_model,
+            estimator: Estimator::default(),
+            latency: Latency::default(),
             region: config.region.clone(),
             origin: Origin::new(&config.endpoint),
             identity,
@@ -71,7 +127,8 @@ impl Target {
             configured_cap: config.max_output_tokens,
             features: config.features.as_ref().map(named).or(known),
             cooldown: Mutex::new(Cooldown::new(policy)),
-            changed,
+            quota,
+            pool,
         }
     }
 
@@ -106,22 +163,81 @@ impl Target {
         self.cooldown().state(now)
     }
 
+    /// Whether the target is cooling for want of quota, or open and without room.
+    pub fn lacks_quota(&self, need: Need, now: Instant) -> bool {
+        let (is_open, is_throttled) = {
+            let cooldown = self.cooldown();
+            (cooldown.is_free(now), cooldown.is_out_of_quota())
+        };
+        is_throttled || is_open && need.is_counted && self.quota.when(need.tokens(), now) > now
+    }
+
     /// Consecutive throttles and the time of the last.
     pub fn throttles(&self) -> (u32, Option<SystemTime>) {
         let cooldown = self.cooldown();
         (cooldown.throttles(), cooldown.throttled_at())
     }
 
+    /// The quota that the target draws on.
+    pub fn quota(&self) -> &Arc<Quota> {
+        &self.quota
+    }
+
+    /// The line for this target and those that stand in for it.
+    pub fn pool(&self) -> &Arc<Pool> {
+        &self.pool
+    }
+
+    /// What a request of this size, for the model `requested`, needs here. A request that names
+    /// no maximum counts with the model's own.
+    pub fn need(&self, size: &Size, requested: &ModelId) -> Need {
+        let facts = catalogue::lookup(&self.base_model);
+        let own = facts.map_or(DEFAULT_MAX_OUTPUT, |facts| facts.most_output(DEFAULT_MAX_OUTPUT));
+        let asked = size.max_output.unwrap_or(own);
+        let cap = self.cap(requested).map_or(u64::MAX, u64::from);
+        Need {
+            input: self.estimator.input(size.text_bytes, size.media),
+            max_output: asked.min(cap),
+            is_counted: true,
+        }
+    }
+
     /// Leave to send one request, or why not now.
-    pub fn enter(self: &Arc<Self>, now: Instant) -> Result<Permit, Blocked> {
+    pub fn enter(self: &Arc<Self>, need: Need, now: Instant) -> Result<Permit, Blocked> {
         let pass = self.cooldown().enter(now)?;
-        Ok(Permit { target: Arc::clone(self), pass: Some(pass) })
+        let mut permit =
+            Permit { target: Arc::clone(self), pass: Some(pass), need, reservation: None };
+        if need.is_counted {
+            // Without room in the quota the permit is dropped, which leaves the cooldown as it was.
+            permit.reservation = Some(self.quota.take(need.tokens(), now).map_err(Blocked::Until)?);
+        }
+        Ok(permit)
+    }
+
+    /// When a request is likely to get in after those that need `ahead` tokens of the quota.
+    pub fn due(&self, need: Need, ahead: u64, now: Instant) -> Instant {
+        let open = match self.state(now) {
+            State::Cooling(until) => until,
+            State::Open | State::HalfOpen => now,
+        };
+        if !need.is_counted {
+            return open;
+        }
+        open.max(self.quota.when_after(need.tokens(), ahead, now))
     }
 
     /// Opens the target and forgets its throttles.
     pub fn reset(&self) {
         self.cooldown().reset();
-        self.changed.notify_waiters();
+        self.pool.bell().ring();
+    }
+
+    /// Takes over the state that `before`, the same target under an older config, has come to.
+    pub fn take_over(&self, before: &Target, now: Instant) {
+        self.cooldown().take_over(&before.cooldown());
+        self.quota.take_over(&before.quota, now);
+        self.estimator.take_over(&before.estimator);
+        self.latency.take_over(&before.latency);
     }
 
     fn cooldown(&self) -> MutexGuard<'_, Cooldown> {
@@ -130,12 +246,15 @@ impl Target {
     }
 }
 
-/// Leave to send one request to a target. Dropped without a report, as on cancellation, it says
-/// nothing of the target and makes room for another probe.
+/// Leave to send one request to a target, with what it holds of the target's quota. Dropped
+/// without a report, as on cancellation, it says nothing of the target and makes room for another
+/// probe; the quota is charged for what was sent.
 #[derive(Debug)]
 pub struct Permit {
     target: Arc<Target>,
     pass: Option<Pass>,
+    need: Need,
+    reservation: Option<Reservation>,
 }
 
 impl Permit {
@@ -144,42 +263,90 @@ impl Permit {
         &self.target
     }
 
-    /// The request was answered.
-    pub fn succeeded(self) {
-        self.report(|cooldown, pass| cooldown.succeeded(pass));
+    /// The request is about to be sent: from here on it costs what such requests cost, until
+    /// more is known.
+    pub fn sent(&mut self) {
+        let output = self.target.estimator.output(self.need.max_output);
+        let expected = self.need.input.saturating_add(output.saturating_mul(self.target.burndown));
+        if let Some(reservation) = &mut self.reservation {
+            reservation.charge(expected);
+        }
     }
 
-    /// The request was throttled; `alone` as in [`Cooldown::throttled`].
-    pub fn throttled(self, alone: bool) {
+    /// The request was answered, after `took`. What it holds of the quota is settled when its
+    /// answer ends.
+    pub fn succeeded(mut self, took: Duration) -> Spending {
+        self.target.latency.learn(took);
+        self.report(|cooldown, pass| cooldown.succeeded(pass, Instant::now()));
+        Spending {
+            target: Arc::clone(&self.target),
+            need: self.need,
+            reservation: self.reservation.take(),
+        }
+    }
+
+    /// The request was throttled, for want of this; `alone` as in [`Cooldown::throttled`].
+    pub fn throttled(mut self, dimension: Dimension, alone: bool) {
+        let alone = alone.then(fastrand::f64);
+        let mut is_first = false;
         self.report(|cooldown, pass| {
-            cooldown.throttled(pass, Instant::now(), alone);
+            is_first = cooldown.throttled(pass, Instant::now(), alone);
             true
         });
+        if is_first && self.need.is_counted {
+            self.target.quota.throttled(dimension, Instant::now());
+        }
+        self.give_back();
     }
 
-    /// The target is out for this long.
-    pub fn out(self, pause: Duration) {
+    /// The request was not taken, and the target is as it was.
+    pub fn not_taken(mut self) {
+        self.give_back();
+    }
+
+    /// The request was answered with its own mistake, or the model failed on it, which says
+    /// nothing of the target. A mistake costs nothing.
+    pub fn refused(mut self, status: http::StatusCode) {
+        if status != http::StatusCode::FAILED_DEPENDENCY {
+            self.give_back();
+        }
+    }
+
+    /// The target is out for this long; `is_quota` if that is for want of a longer quota.
+    pub fn out(mut self, pause: Duration, is_quota: bool) {
         self.report(|cooldown, _| {
-            cooldown.out(Instant::now(), pause);
+            cooldown.out(Instant::now(), pause, is_quota);
             true
         });
+        self.give_back();
     }
 
-    /// The request failed without being throttled. True if that took the target out.
-    pub fn failed(self) -> bool {
+    /// The request failed without being throttled; `was_read` says whether the upstream had it.
+    /// True if that took the target out.
+    pub fn failed(mut self, was_read: bool) -> bool {
         let mut ejected = false;
         self.report(|cooldown, pass| {
             ejected = cooldown.failed(pass, Instant::now());
             true
         });
+        match &mut self.reservation {
+            Some(reservation) if was_read => reservation.charge(self.need.input),
+            _ => self.give_back(),
+        }
         ejected
     }
 
-    fn report(mut self, transition: impl FnOnce(&mut Cooldown, &Pass) -> bool) {
+    fn give_back(&mut self) {
+        if let Some(reservation) = &mut self.reservation {
+            reservation.not_taken();
+        }
+    }
+
+    fn report(&mut self, transition: impl FnOnce(&mut Cooldown, &Pass) -> bool) {
         let Some(pass) = self.pass.take() else { return };
         let changed = transition(&mut self.target.cooldown(), &pass);
         if changed {
-            self.target.changed.notify_waiters();
+            self.target.pool.bell().ring();
         }
     }
 }
@@ -187,13 +354,71 @@ impl Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         let Some(pass) = self.pass.take() else { return };
-        let mut cooldown = self.target.cooldown();
-        let was_free = cooldown.is_free(Instant::now());
-        cooldown.left(&pass, Instant::now());
-        let is_free = cooldown.is_free(Instant::now());
-        drop(cooldown);
-        if is_free && !was_free {
-            self.target.changed.notify_waiters();
+        let now = Instant::now();
+        let freed = {
+            let mut cooldown = self.target.cooldown();
+            let was_free = cooldown.is_free(now);
+            cooldown.left(&pass, now);
+            cooldown.is_free(now) && !was_free
+        };
+        if freed {
+            self.target.pool.bell().ring();
         }
+    }
+}
+
+/// What an answer under way holds of its target's quota; settled when dropped.
+#[derive(Debug)]
+pub struct Spending {
+    target: Arc<Target>,
+    need: Need,
+    reservation: Option<Reservation>,
+}
+
+impl Spending {
+    /// The target that answers.
+    pub fn target(&self) -> &Arc<Target> {
+        &self.target
+    }
+
+    /// Notes that so many output tokens have passed, about: what a broken-off answer costs.
+    pub fn seen(&mut self, output: u64) {
+        let charge = self.need.input.saturating_add(output.saturating_mul(self.target.burndown));
+        if let Some(reservation) = &mut self.reservation {
+            reservation.charge(charge);
+        }
+    }
+
+    /// Notes that the answer broke off or fell silent, which is a failure of the target's.
+    pub fn stalled(&self) {
+        let ejected = self.target.cooldown().stalled(Instant::now());
+        if ejected {
+            tracing::warn!(target_name = %self.target.name, "target ejected after stalled answers");
+            self.target.pool.bell().ring();
+        }
+    }
+
+    /// Settles with what the answer told, and learns from it.
+    pub fn settle(mut self, usage: &Usage, size: &Size) {
+        let charge =
+            usage.input + usage.cache_write + usage.output.saturating_mul(self.target.burndown);
+        if let Some(reservation) = &mut self.reservation {
+            reservation.charge(charge);
+        }
+        let input = usage.input + usage.cache_read + usage.cache_write;
+        let (text, media, max) = (size.text_bytes, size.media, self.need.max_output);
+        self.target.estimator.learn(text, media, input, max, usage.output);
+    }
+}
+
+fn feature(feature: config::Feature) -> Features {
+    match feature {
+        config::Feature::Images => Features::VISION,
+        config::Feature::Documents => Features::DOCUMENTS,
+        config::Feature::Video => Features::VIDEO,
+        config::Feature::Audio => Features::AUDIO,
+        config::Feature::Tools => Features::TOOLS,
+        config::Feature::Thinking => Features::REASONING,
+        config::Feature::PromptCaching => Features::PROMPT_CACHING,
     }
 }

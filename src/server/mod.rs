@@ -22,7 +22,7 @@ use tokio_util::task::TaskTracker;
 use tower::Service;
 
 use crate::admin::{Admin, Readiness};
-use crate::pipeline::{Arrival, Gateway, ResponseBody, stack};
+use crate::pipeline::{Arrival, Live, ResponseBody, stack};
 use listener::{Accept, accept};
 
 /// A body of any listener's answers.
@@ -31,7 +31,7 @@ type AnyBody = Either<ResponseBody, Full<Bytes>>;
 /// A gateway whose listeners are bound.
 #[derive(Debug)]
 pub struct Server {
-    gateway: Arc<Gateway>,
+    live: Arc<Live>,
     admin: Arc<Admin>,
     readiness: Arc<Readiness>,
     data: TcpListener,
@@ -49,9 +49,11 @@ pub struct BindError {
 
 impl Server {
     /// Binds the listeners of the gateway's config.
-    pub async fn bind(gateway: Arc<Gateway>) -> Result<Server, BindError> {
-        let (listen, admin_listen) =
-            (gateway.config.server.listen, gateway.config.server.admin_listen);
+    pub async fn bind(live: Arc<Live>) -> Result<Server, BindError> {
+        let (listen, admin_listen) = {
+            let gateway = live.load();
+            (gateway.config.server.listen, gateway.config.server.admin_listen)
+        };
         let bind = |address| async move {
             TcpListener::bind(address).await.map_err(|source| BindError { address, source })
         };
@@ -59,8 +61,13 @@ impl Server {
         let shared = listen == admin_listen && listen.port() != 0;
         let admin_listener = if shared { None } else { Some(bind(admin_listen).await?) };
         let readiness = Arc::new(Readiness::default());
-        let admin = Arc::new(Admin::new(Arc::clone(&gateway), Arc::clone(&readiness)));
-        Ok(Server { gateway, admin, readiness, data, admin_listener })
+        let admin = Arc::new(Admin::new(Arc::clone(&live), Arc::clone(&readiness)));
+        Ok(Server { live, admin, readiness, data, admin_listener })
+    }
+
+    /// The gateway that is served; another may be put in its place while it is.
+    pub fn live(&self) -> &Arc<Live> {
+        &self.live
     }
 
     /// The address of the Bedrock API.
@@ -77,13 +84,14 @@ impl Server {
     /// `drain_delay`, open requests given `drain_timeout` to end. `hurry` ends the drain at once.
     /// Returns whether every request ended by itself.
     pub async fn serve(self, stop: CancellationToken, hurry: CancellationToken) -> bool {
-        let Server { gateway, admin, readiness, data, admin_listener } = self;
+        let Server { live, admin, readiness, data, admin_listener } = self;
+        let gateway = live.load_full();
         let config = gateway.config.server.clone();
         let (closing, connections) = (CancellationToken::new(), TaskTracker::new());
         let mut listeners = JoinSet::new();
         let common = Accept::new(&gateway, &config);
         let shares = admin_listener.is_none();
-        let pipeline = stack::<Incoming>(&gateway);
+        let pipeline = stack::<Incoming>(&live);
         let on_data = {
             let admin = Arc::clone(&admin);
             move |request: Request<Incoming>, peer| {

@@ -125,17 +125,18 @@ fn write_text(text: &mut Vec<u8>, line: &Line<'_>) {
     // Writing to memory can't fail.
     let _ = write!(
         text,
-        "{} {} {} {} -> {}: {} in {} ms",
+        "{} {} {} {} -> {}: {} ms{}{}",
         line.status,
         line.outcome,
         line.operation,
         line.requested_model.unwrap_or("-"),
         line.model.unwrap_or("nobody"),
-        attempts.join(", "),
         line.duration_ms,
+        if attempts.is_empty() { "" } else { ", " },
+        attempts.join(", "),
     );
     if line.queued_ms > 0 {
-        let _ = write!(text, ", {} ms of them queued", line.queued_ms);
+        let _ = write!(text, ", queued {} ms", line.queued_ms);
     }
 }
 

@@ -31,6 +31,11 @@ pub struct Metrics {
     pub fallbacks: IntCounterVec,
     pub target_state: IntGaugeVec,
     pub target_cooldown: GaugeVec,
+    pub quota_available: GaugeVec,
+    pub quota_limit: GaugeVec,
+    pub quota_learned: GaugeVec,
+    pub client_limited: IntCounterVec,
+    pub config_reloads: IntCounterVec,
     pub queue_waiting: IntGauge,
     pub queue_waiting_bytes: IntGauge,
     pub queue_wait: Histogram,
@@ -53,6 +58,9 @@ impl Metrics {
         };
         let gauges = |name: &str, help: &str, labels: &[&str]| {
             register(&registry, IntGaugeVec::new(Opts::new(name, help), labels)?)
+        };
+        let reals = |name: &str, help: &str, labels: &[&str]| {
+            register(&registry, GaugeVec::new(Opts::new(name, help), labels)?)
         };
         let histograms = |name: &str, help: &str, labels: &[&str]| {
             let opts = HistogramOpts::new(name, help).buckets(LATENCY.to_vec());
@@ -98,15 +106,35 @@ impl Metrics {
                 "State of a target: 0 open for traffic, 1 half-open, 2 cooling.",
                 &["target"],
             )?,
-            target_cooldown: register(
-                &registry,
-                GaugeVec::new(
-                    Opts::new(
-                        "sluice_target_cooldown_seconds",
-                        "Time until a cooling target is tried again.",
-                    ),
-                    &["target"],
-                )?,
+            target_cooldown: reals(
+                "sluice_target_cooldown_seconds",
+                "Time until a cooling target is tried again.",
+                &["target"],
+            )?,
+            quota_available: reals(
+                "sluice_quota_available",
+                "What is free of a target's quota, by kind: requests or tokens.",
+                &["target", "kind"],
+            )?,
+            quota_limit: reals(
+                "sluice_quota_limit",
+                "A target's quota per minute that counts now, configured or learned.",
+                &["target", "kind"],
+            )?,
+            quota_learned: reals(
+                "sluice_quota_learned",
+                "A target's quota per minute as learned, where it differs from the configured.",
+                &["target", "kind"],
+            )?,
+            client_limited: counters(
+                "sluice_client_limited_total",
+                "Requests refused because their client had used up one of its limits.",
+                &["client", "limit"],
+            )?,
+            config_reloads: counters(
+                "sluice_config_reloads_total",
+                "Reloads of the config by result: ok or refused.",
+                &["result"],
             )?,
             queue_waiting: register(
                 &registry,

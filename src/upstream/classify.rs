@@ -16,7 +16,7 @@ pub enum Class {
     Transient,
     /// The target took too long: the next one, no other try here.
     Slow,
-    /// The gateway could not make the request: no credentials, for one.
+    /// The gateway could not make a valid request: no credentials, or none that count.
     Unusable,
     /// The answer to this request, and no matter of the target's state.
     Terminal,
@@ -53,6 +53,14 @@ pub fn classify(status: StatusCode, reported: &Reported) -> Class {
         Some(ErrorKind::ModelNotReady) => Class::Transient,
         Some(ErrorKind::ServiceUnavailable | ErrorKind::InternalServer) => Class::Transient,
         Some(ErrorKind::ModelTimeout | ErrorKind::RequestTimeout) => Class::Slow,
+        // The gateway's own credentials, which are no matter of the client's.
+        Some(
+            ErrorKind::ExpiredToken
+            | ErrorKind::UnrecognizedClient
+            | ErrorKind::InvalidSignature
+            | ErrorKind::IncompleteSignature
+            | ErrorKind::MissingAuthenticationToken,
+        ) => Class::Unusable,
         Some(_) => Class::Terminal,
         None => match status.as_u16() {
             429 => quota(&reported.message),
@@ -128,7 +136,8 @@ mod tests {
             (424, Some("ModelErrorException"), "", Class::Terminal),
             (400, Some("ValidationException"), "", Class::Terminal),
             (403, Some("AccessDeniedException"), "", Class::Terminal),
-            (403, Some("ExpiredTokenException"), "", Class::Terminal),
+            (403, Some("ExpiredTokenException"), "", Class::Unusable),
+            (403, Some("InvalidSignatureException"), "", Class::Unusable),
             (404, Some("ResourceNotFoundException"), "", Class::Terminal),
             (413, None, "", Class::Terminal),
         ] {

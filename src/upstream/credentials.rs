@@ -4,7 +4,7 @@
 //! expire, so that no request ever waits for STS or a metadata service. Requests read the latest
 //! ones from an atomic pointer. When renewal fails the old ones stay in use until they expire.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -40,6 +40,7 @@ pub enum Auth {
 /// One set of upstream credentials, kept fresh as long as it lives.
 #[derive(Debug)]
 pub struct Identity {
+    source: config::Credentials,
     shared: Arc<Shared>,
     _refresh: Option<AbortOnDropHandle<()>>,
 }
@@ -78,7 +79,7 @@ impl Identity {
                 })))
             }
         };
-        Identity { shared, _refresh: refresh }
+        Identity { source: credentials.clone(), shared, _refresh: refresh }
     }
 
     /// The latest credentials, if they were resolved.
@@ -131,18 +132,28 @@ impl Identity {
 #[derive(Debug, Default)]
 pub struct Identities {
     known: HashMap<config::Credentials, Arc<Identity>>,
+    used: HashSet<config::Credentials>,
 }
 
 impl Identities {
+    /// A set that knows these already; for a newer config, so that what it still names is not
+    /// resolved again.
+    pub fn with(known: &[Arc<Identity>]) -> Identities {
+        let known = known.iter().map(|identity| (identity.source.clone(), Arc::clone(identity)));
+        Identities { known: known.collect(), used: HashSet::new() }
+    }
+
     /// The identity for these credentials, started at first use.
     pub fn get(&mut self, credentials: &config::Credentials, region: &str) -> Arc<Identity> {
+        self.used.insert(credentials.clone());
         let started = || Arc::new(Identity::start(credentials, region));
         Arc::clone(self.known.entry(credentials.clone()).or_insert_with(started))
     }
 
-    /// All identities.
+    /// All identities that were asked for.
     pub fn into_all(self) -> Vec<Arc<Identity>> {
-        self.known.into_values().collect()
+        let Identities { known, used } = self;
+        known.into_iter().filter(|(source, _)| used.contains(source)).map(|(_, it)| it).collect()
     }
 }
 

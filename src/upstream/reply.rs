@@ -12,6 +12,7 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use tokio::time::timeout;
 
 use super::classify::{Class, classify};
 use crate::bedrock::error::{self, ERROR_TYPE, Reported};
@@ -24,6 +25,9 @@ const MAX_ERROR_BODY: usize = 256 * 1024;
 /// Longest first frame that is waited for, in bytes. Bedrock's are a few hundred; a longer one
 /// is taken for a success and relayed.
 const MAX_FIRST_FRAME: usize = 1024 * 1024;
+
+/// How long the end of a stream may take that began with an exception.
+const AFTER_EXCEPTION: Duration = Duration::from_secs(1);
 
 /// A decided outcome of an attempt.
 #[derive(Debug)]
@@ -85,8 +89,16 @@ impl Failure {
 
     /// Whether the upstream refused the gateway's own credentials, which newer ones may mend.
     pub fn is_about_credentials(&self) -> bool {
-        let kinds = [ErrorKind::ExpiredToken, ErrorKind::UnrecognizedClient];
-        self.reported.kind().is_some_and(|kind| kinds.contains(&kind))
+        self.class == Class::Unusable && self.from_upstream
+    }
+
+    /// The status that the error stands for: its own, also where it came in a 200 stream.
+    pub fn error_status(&self) -> StatusCode {
+        if self.status.is_success() {
+            self.reported.kind().map_or(StatusCode::INTERNAL_SERVER_ERROR, ErrorKind::status)
+        } else {
+            self.status
+        }
     }
 
     fn answer(head: http::response::Parts, body: Bytes, reported: Reported) -> Failure {
@@ -218,7 +230,8 @@ async fn exception_first(
 ) -> Failure {
     let mut bytes = BytesMut::new();
     held.iter().for_each(|chunk| bytes.extend_from_slice(chunk));
-    if let Ok(rest) = collect(body).await {
+    // Nothing follows an exception but the stream's end, which is not waited for.
+    if let Ok(Ok(rest)) = timeout(AFTER_EXCEPTION, collect(body)).await {
         bytes.extend_from_slice(&rest);
     }
     // The name decides; an unknown one is a failure of the service.

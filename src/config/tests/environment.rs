@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{built_in, built_in_problems, env};
-use crate::config::{Config, Credentials, Env, Loaded, Source, Strategy, Target};
+use crate::config::{Config, Credentials, Env, Feature, Loaded, Source, Strategy, Target};
 
 fn load(text: &str, variables: &[(&str, &str)]) -> Loaded {
     Config::from_toml(text, "config.toml", &env(variables)).unwrap_or_else(|e| panic!("{e}"))
@@ -42,7 +42,7 @@ fn any_key_can_be_set_by_a_variable() {
     assert_eq!(config.fallback.strategy, Strategy::RetryFirst);
     assert!(!config.log.access);
     assert_eq!(config.targets[0].cooldown, Duration::from_secs(5));
-    assert_eq!(config.targets[1].features.as_deref(), Some(&["tools".to_owned()][..]));
+    assert_eq!(config.targets[1].features.as_deref(), Some(&[Feature::Tools][..]));
     assert_eq!((config.targets[4].name.as_str(), config.targets.len()), ("my-own", 5));
     assert_eq!(config.routes[0].targets, [4, 3]);
     assert_eq!(config.routes[4].models, ["m.*"]);

@@ -18,13 +18,13 @@ fn uncommented() -> toml::Table {
     lines.collect::<Vec<_>>().join("\n").parse().unwrap()
 }
 
-/// Every key of the schema: section (`targets` and `routes` too), key, and the key's schema.
+/// Every key of the schema: section (those with free names too), key, and the key's schema.
 fn keys() -> Vec<(String, String, Value)> {
     let schema = schema();
     let mut keys = Vec::new();
     for (section, inner) in schema["properties"].as_object().unwrap() {
         let table = match section.as_str() {
-            "targets" => &inner["additionalProperties"],
+            "targets" | "quotas" => &inner["additionalProperties"],
             "routes" => &inner["items"],
             _ => inner,
         };
@@ -41,7 +41,7 @@ fn the_shipped_file_equals_the_defaults_of_the_code() {
     let shipped = uncommented();
     let defaults = serde_json::to_value(RawConfig::default()).unwrap();
     for (section, key, schema) in keys() {
-        if section == "targets" || section == "routes" {
+        if ["targets", "quotas", "routes"].contains(&section.as_str()) {
             continue;
         }
         let value = shipped[&section].get(&key);
@@ -70,6 +70,10 @@ fn the_shipped_file_shows_every_key_of_targets_and_routes() {
         let shown = match section.as_str() {
             "targets" => shipped["targets"]["sonnet-35"].get(&key).is_some() || credential,
             "routes" => shipped["routes"][0].get(&key).is_some(),
+            "quotas" => {
+                SHIPPED.contains(&format!("#[quotas.sonnet-us-east-1]\n#rpm = 50\n#{key}"))
+                    || key == "rpm"
+            }
             _ => continue,
         };
         assert!(shown, "{section}.{key}");

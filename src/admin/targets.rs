@@ -1,0 +1,91 @@
+//! `/admin/targets`: every target with its state, quota and line.
+
+use std::time::SystemTime;
+
+use aws_smithy_types::date_time::{DateTime, Format};
+use bytes::Bytes;
+use http::{Response, StatusCode};
+use serde::Serialize;
+use tokio::time::Instant;
+
+use crate::admission::Snapshot;
+use crate::pipeline::Gateway;
+use crate::routing::Target;
+use crate::routing::cooldown::State;
+
+#[derive(Serialize)]
+struct Report<'a> {
+    targets: Vec<Entry<'a>>,
+    /// Requests that wait, and the bytes of their bodies.
+    waiting: i64,
+    waiting_bytes: i64,
+}
+
+#[derive(Serialize)]
+struct Entry<'a> {
+    name: &'a str,
+    display_name: &'a str,
+    model: &'a str,
+    region: &'a str,
+    /// `open`, `half_open` or `cooling`.
+    state: &'static str,
+    /// Seconds until it is tried again; only while cooling.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cooldown_remaining: Option<f64>,
+    consecutive_throttles: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_throttle: Option<String>,
+    quota: Snapshot,
+    /// Bytes of a request per input token, as learned.
+    bytes_per_token: f32,
+    /// Average time to the head of an answer.
+    latency_ms: f64,
+    /// Requests in the line that it is handed out to, shared with those that stand in for it.
+    waiters: usize,
+}
+
+/// The answer to `GET /admin/targets`.
+pub(super) fn answer(gateway: &Gateway) -> Response<Bytes> {
+    let now = Instant::now();
+    let targets = gateway.router.targets().iter().map(|target| entry(target, now)).collect();
+    let metrics = &gateway.metrics;
+    let report = Report {
+        targets,
+        waiting: metrics.queue_waiting.get(),
+        waiting_bytes: metrics.queue_waiting_bytes.get(),
+    };
+    match serde_json::to_value(&report) {
+        Ok(body) => super::json(StatusCode::OK, &body),
+        Err(error) => super::json(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            &serde_json::json!({ "message": error.to_string() }),
+        ),
+    }
+}
+
+fn entry(target: &Target, now: Instant) -> Entry<'_> {
+    let (state, cooldown_remaining) = match target.state(now) {
+        State::Open => ("open", None),
+        State::HalfOpen => ("half_open", None),
+        State::Cooling(until) => ("cooling", Some((until - now).as_secs_f64())),
+    };
+    let (consecutive_throttles, throttled_at) = target.throttles();
+    Entry {
+        name: &target.name,
+        display_name: &target.display_name,
+        model: target.model.as_str(),
+        region: &target.region,
+        state,
+        cooldown_remaining,
+        consecutive_throttles,
+        last_throttle: throttled_at.and_then(timestamp),
+        quota: target.quota().snapshot(now),
+        bytes_per_token: target.estimator.bytes_per_token(),
+        latency_ms: target.latency.average().as_secs_f64() * 1e3,
+        waiters: target.pool().waiting(),
+    }
+}
+
+fn timestamp(time: SystemTime) -> Option<String> {
+    DateTime::from(time).fmt(Format::DateTime).ok()
+}

@@ -1,0 +1,150 @@
+//! A token bucket on an injected clock.
+//!
+//! Between any two instants a bucket gives at most its capacity plus what flows in between them.
+//! Its level may go below zero, when a settlement costs more than was taken: what is owed flows
+//! in first.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+const MINUTE: f64 = 60.0;
+
+/// Rounding of levels must not make a full bucket refuse its own capacity.
+const EPSILON: f64 = 1e-6;
+
+/// How far ahead a bucket promises room; keeps sums of instants from overflowing.
+const FAR: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A bucket that holds, and regains in a minute, a number of units.
+#[derive(Clone, Debug)]
+pub(super) struct Bucket {
+    per_minute: f64,
+    level: f64,
+    at: Instant,
+}
+
+impl Bucket {
+    /// A full bucket of `per_minute` units.
+    pub(super) fn full(per_minute: f64, now: Instant) -> Bucket {
+        Bucket { per_minute, level: per_minute, at: now }
+    }
+
+    /// An empty one.
+    pub(super) fn empty(per_minute: f64, now: Instant) -> Bucket {
+        Bucket { level: 0.0, ..Bucket::full(per_minute, now) }
+    }
+
+    /// Units that are there now.
+    pub(super) fn level(&self, now: Instant) -> f64 {
+        let flowed =
+            now.saturating_duration_since(self.at).as_secs_f64() * self.per_minute / MINUTE;
+        (self.level + flowed).min(self.per_minute)
+    }
+
+    /// When `units` will be there: now, or later. More than the bucket holds is there when it is
+    /// full, since it will never be any other time.
+    pub(super) fn when(&self, units: f64, now: Instant) -> Instant {
+        let missing = units.min(self.per_minute) - self.level(now);
+        if missing <= EPSILON {
+            return now;
+        }
+        let seconds = missing * MINUTE / self.per_minute.max(EPSILON);
+        // A microsecond on top, so that a timer set for this instant never fires too early.
+        now + Duration::try_from_secs_f64(seconds + 1e-6).unwrap_or(FAR).min(FAR)
+    }
+
+    /// Takes `units`, whether they are there or not.
+    pub(super) fn take(&mut self, units: f64, now: Instant) {
+        self.level = self.level(now) - units;
+        self.at = now;
+    }
+
+    /// Gives `units` back, up to the capacity.
+    pub(super) fn give_back(&mut self, units: f64, now: Instant) {
+        self.level = (self.level(now) + units).min(self.per_minute);
+        self.at = now;
+    }
+
+    /// Changes the capacity and the flow; what is there stays there, as far as it fits.
+    pub(super) fn resize(&mut self, per_minute: f64, now: Instant) {
+        self.level = self.level(now).min(per_minute);
+        self.per_minute = per_minute;
+        self.at = now;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn a_minute_refills_it_and_no_more() {
+        let start = Instant::now();
+        let mut bucket = Bucket::full(60.0, start);
+        bucket.take(60.0, start);
+        assert_eq!(bucket.level(start + 10 * SECOND), 10.0);
+        assert_eq!(bucket.level(start + 600 * SECOND), 60.0);
+    }
+
+    #[test]
+    fn it_tells_when_there_is_room_and_there_is() {
+        let start = Instant::now();
+        let mut bucket = Bucket::empty(60.0, start);
+        let when = bucket.when(5.0, start);
+        assert!(when >= start + 5 * SECOND && when < start + 5 * SECOND + SECOND / 100);
+        assert_eq!(bucket.when(5.0, when), when);
+        bucket.take(100.0, when);
+        assert!(bucket.when(1.0, when) > when + 95 * SECOND, "what is owed flows in first");
+    }
+
+    #[test]
+    fn more_than_it_holds_has_room_when_it_is_full() {
+        let start = Instant::now();
+        let mut bucket = Bucket::full(60.0, start);
+        assert_eq!(bucket.when(1000.0, start), start);
+        bucket.take(1.0, start);
+        assert!(bucket.when(1000.0, start) > start);
+    }
+
+    proptest! {
+        /// In any window, no more is given than the capacity and the flow of that window.
+        #[test]
+        fn never_above_capacity_in_any_window(
+            steps in prop::collection::vec((0u64..20_000, 1.0f64..50.0), 1..200)
+        ) {
+            let start = Instant::now();
+            let mut now = start;
+            let mut bucket = Bucket::full(100.0, start);
+            let mut given: Vec<(Instant, f64)> = Vec::new();
+            for (millis, units) in steps {
+                now += Duration::from_millis(millis);
+                if bucket.when(units, now) == now {
+                    bucket.take(units, now);
+                    given.push((now, units));
+                }
+            }
+            for (i, (from, _)) in given.iter().enumerate() {
+                let mut sum = 0.0;
+                for (at, units) in given.iter().skip(i) {
+                    sum += units;
+                    let flow = at.duration_since(*from).as_secs_f64() * 100.0 / 60.0;
+                    prop_assert!(sum <= 100.0 + flow + 0.001, "{sum} in {:?}", at.duration_since(*from));
+                }
+            }
+        }
+
+        #[test]
+        fn what_is_taken_and_given_back_leaves_the_level(takes in prop::collection::vec(0.0f64..40.0, 1..50)) {
+            let now = Instant::now();
+            let mut bucket = Bucket::full(1000.0, now);
+            for units in &takes { bucket.take(*units, now); }
+            for units in &takes { bucket.give_back(*units, now); }
+            prop_assert!((bucket.level(now) - 1000.0).abs() < 1e-6);
+        }
+    }
+}

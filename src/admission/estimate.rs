@@ -1,0 +1,123 @@
+//! How many tokens a request will take, before anybody has counted them.
+//!
+//! Bytes per token differ by language, model and the JSON around the text, so the ratio is
+//! learned for each target from the counts that its answers carry, and so is how much of a
+//! request's maximum an answer really uses.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// Before anything is learned; English text in JSON has about this many bytes to a token.
+const BYTES_PER_TOKEN: f32 = 4.0;
+
+/// Before anything is learned an answer is thought to use its maximum.
+const OUTPUT_SHARE: f32 = 1.0;
+
+/// Weight of a new observation.
+const WEIGHT: f32 = 0.1;
+
+/// Added to an estimate: to take too much for a moment costs less than a throttle.
+const MARGIN: f32 = 1.05;
+
+/// Tokens of an image, about, at the size that models scale it to.
+const TOKENS_PER_MEDIUM: u64 = 1600;
+
+/// What one target's answers have taught. Racing updates may lose an observation, never more.
+#[derive(Debug)]
+pub struct Estimator {
+    bytes_per_token: AtomicF32,
+    output_share: AtomicF32,
+}
+
+impl Default for Estimator {
+    fn default() -> Estimator {
+        Estimator {
+            bytes_per_token: AtomicF32::new(BYTES_PER_TOKEN),
+            output_share: AtomicF32::new(OUTPUT_SHARE),
+        }
+    }
+}
+
+impl Estimator {
+    /// Input tokens of a body with this many bytes of text and JSON, and this many images,
+    /// documents or the like, whose bytes are not among them.
+    pub fn input(&self, text_bytes: usize, media: usize) -> u64 {
+        let text = text_bytes as f32 / self.bytes_per_token.get() * MARGIN;
+        text.ceil() as u64 + media as u64 * TOKENS_PER_MEDIUM
+    }
+
+    /// Output tokens that an answer is likely to have, of the most that it may have.
+    pub fn output(&self, max: u64) -> u64 {
+        (max as f32 * self.output_share.get()).ceil() as u64
+    }
+
+    /// Bytes per token, as learned so far.
+    pub fn bytes_per_token(&self) -> f32 {
+        self.bytes_per_token.get()
+    }
+
+    /// Learns from an answer's counts.
+    pub fn learn(&self, text_bytes: usize, media: usize, input: u64, max: u64, output: u64) {
+        // An image's tokens are not known apart from the text's, so only pure text teaches.
+        if media == 0 && input > 0 && text_bytes > 0 {
+            let seen = (text_bytes as f32 / input as f32).clamp(0.25, 50.0);
+            self.bytes_per_token.learn(seen);
+        }
+        if max > 0 {
+            self.output_share.learn((output as f32 / max as f32).clamp(0.0, 1.0));
+        }
+    }
+
+    /// Takes over what another has learned.
+    pub fn take_over(&self, before: &Estimator) {
+        self.bytes_per_token.set(before.bytes_per_token.get());
+        self.output_share.set(before.output_share.get());
+    }
+}
+
+#[derive(Debug)]
+struct AtomicF32(AtomicU32);
+
+impl AtomicF32 {
+    fn new(value: f32) -> AtomicF32 {
+        AtomicF32(AtomicU32::new(value.to_bits()))
+    }
+
+    fn get(&self) -> f32 {
+        f32::from_bits(self.0.load(Ordering::Relaxed))
+    }
+
+    fn set(&self, value: f32) {
+        self.0.store(value.to_bits(), Ordering::Relaxed);
+    }
+
+    fn learn(&self, seen: f32) {
+        let known = self.get();
+        self.set(known + WEIGHT * (seen - known));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_estimate_comes_near_what_is_counted() {
+        let estimator = Estimator::default();
+        assert_eq!(estimator.input(4000, 0), 1050);
+        for _ in 0..60 {
+            estimator.learn(4000, 0, 2000, 1000, 100);
+        }
+        let input = estimator.input(4000, 0);
+        assert!((2000..2200).contains(&input), "{input}");
+        let output = estimator.output(1000);
+        assert!((100..110).contains(&output), "{output}");
+    }
+
+    #[test]
+    fn an_image_counts_as_an_image_and_teaches_nothing_of_text() {
+        let estimator = Estimator::default();
+        assert_eq!(estimator.input(400, 2), 105 + 3200);
+        estimator.learn(400, 1, 9000, 0, 0);
+        assert_eq!(estimator.bytes_per_token(), BYTES_PER_TOKEN);
+    }
+}

@@ -1,0 +1,325 @@
+//! One Bedrock quota: requests and tokens a minute, and what requests in flight hold of them.
+//!
+//! Bedrock takes a request's input and its maximum output at the start, charges what was really
+//! used at the end, and gives the rest back at once. A [`Reservation`] does the same: it takes at
+//! the start, is told the charge when that is known, and settles when it is dropped. So there is
+//! one settlement on every path, and the path only decides what it says.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::bell::Bell;
+use super::limit::{Learning, Limit};
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The configured figures of a quota.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Requests per minute.
+    pub rpm: Option<u32>,
+    /// Tokens per minute, input and output together.
+    pub tpm: Option<u64>,
+    /// Learned requests per minute fall no lower.
+    pub floor_rpm: u32,
+    /// Learned tokens per minute fall no lower.
+    pub floor_tpm: u64,
+}
+
+/// What of a quota ran out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dimension {
+    /// Requests per minute.
+    Requests,
+    /// Tokens per minute.
+    Tokens,
+    /// The upstream did not say.
+    Unknown,
+}
+
+/// What a quota has now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize)]
+pub struct Snapshot {
+    /// Requests per minute that count now; `None`: no limit is known.
+    pub rpm: Option<f64>,
+    /// Tokens per minute that count now.
+    pub tpm: Option<f64>,
+    /// The learned requests per minute, where they differ from the configured.
+    pub learned_rpm: Option<f64>,
+    /// The learned tokens per minute.
+    pub learned_tpm: Option<f64>,
+    /// Requests there are room for now.
+    pub requests_available: Option<f64>,
+    /// Tokens there are room for now; below zero after an answer that cost more than was taken.
+    pub tokens_available: Option<f64>,
+    /// Requests that hold a reservation.
+    pub in_flight: u64,
+}
+
+impl Snapshot {
+    /// The share of the quota that is free, by its scarcer kind: 1 when nothing is known.
+    pub fn headroom(&self) -> f64 {
+        let share = |available: Option<f64>, figure: Option<f64>| match (available, figure) {
+            (Some(available), Some(figure)) if figure > 0.0 => available / figure,
+            _ => 1.0,
+        };
+        share(self.requests_available, self.rpm).min(share(self.tokens_available, self.tpm))
+    }
+}
+
+/// A quota. Targets that draw on the same one share it.
+#[derive(Debug)]
+pub struct Quota {
+    state: Mutex<State>,
+    learning: Learning,
+    bell: Arc<Bell>,
+}
+
+#[derive(Debug)]
+struct State {
+    requests: Limit,
+    tokens: Limit,
+    in_flight: u64,
+}
+
+impl Quota {
+    /// A quota with full buckets. `bell` is rung whenever something is given back.
+    pub fn new(limits: &Limits, learning: Learning, bell: Arc<Bell>, now: Instant) -> Quota {
+        let state = State {
+            requests: Limit::new(limits.rpm.map(f64::from), f64::from(limits.floor_rpm), now),
+            tokens: Limit::new(limits.tpm.map(|tpm| tpm as f64), limits.floor_tpm as f64, now),
+            in_flight: 0,
+        };
+        Quota { state: Mutex::new(state), learning, bell }
+    }
+
+    /// Takes one request and `tokens`, or tells when there will be room if nobody takes it before.
+    pub fn take(self: &Arc<Self>, tokens: u64, now: Instant) -> Result<Reservation, Instant> {
+        let mut state = self.state();
+        let when = state.when(tokens, now);
+        if when > now {
+            return Err(when);
+        }
+        state.requests.take(1.0, now);
+        state.tokens.take(tokens as f64, now);
+        state.requests.raise(&self.learning, now);
+        state.tokens.raise(&self.learning, now);
+        state.in_flight += 1;
+        drop(state);
+        Ok(Reservation { quota: Arc::clone(self), taken: tokens, charge: None })
+    }
+
+    /// When there will be room for a request of `tokens`, if nobody takes it before.
+    pub fn when(&self, tokens: u64, now: Instant) -> Instant {
+        self.state().when(tokens, now)
+    }
+
+    /// When there will be room for a request of `tokens` behind requests of `ahead` tokens.
+    pub fn when_after(&self, tokens: u64, ahead: u64, now: Instant) -> Instant {
+        let state = self.state();
+        let alone = state.when(tokens, now);
+        let Some(per_minute) = state.tokens.figure().filter(|figure| *figure > 0.0) else {
+            return alone;
+        };
+        let minutes = ahead as f64 / per_minute;
+        // Whoever waits for days has left before.
+        alone + Duration::try_from_secs_f64(minutes * 60.0).unwrap_or(DAY).min(DAY)
+    }
+
+    /// The upstream refused a request that this quota let through.
+    pub fn throttled(&self, dimension: Dimension, now: Instant) {
+        let mut state = self.state();
+        if dimension != Dimension::Tokens {
+            state.requests.throttled(&self.learning, now);
+        }
+        if dimension != Dimension::Requests {
+            state.tokens.throttled(&self.learning, now);
+        }
+    }
+
+    /// What it has now.
+    pub fn snapshot(&self, now: Instant) -> Snapshot {
+        let state = self.state();
+        Snapshot {
+            rpm: state.requests.figure(),
+            tpm: state.tokens.figure(),
+            learned_rpm: state.requests.learned(),
+            learned_tpm: state.tokens.learned(),
+            requests_available: state.requests.available(now),
+            tokens_available: state.tokens.available(now),
+            in_flight: state.in_flight,
+        }
+    }
+
+    /// Takes over what `before` learned and holds; for the same quota under a newer config.
+    /// Reservations of the old one settle there and are not seen here.
+    pub fn take_over(&self, before: &Quota, now: Instant) {
+        let before = before.state();
+        let (requests, tokens) = (before.requests.clone(), before.tokens.clone());
+        drop(before);
+        let mut state = self.state();
+        state.requests.take_over(&requests, now);
+        state.tokens.take_over(&tokens, now);
+    }
+
+    fn settle(&self, taken: u64, charge: Option<u64>) {
+        let now = Instant::now();
+        let mut state = self.state();
+        state.in_flight = state.in_flight.saturating_sub(1);
+        match charge {
+            Some(charge) => state.tokens.give_back(taken as f64 - charge as f64, now),
+            None => {
+                state.requests.give_back(1.0, now);
+                state.tokens.give_back(taken as f64, now);
+            }
+        }
+        drop(state);
+        self.bell.ring();
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Every change is whole before the lock is let go.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn when(&self, tokens: u64, now: Instant) -> Instant {
+        self.requests.when(1.0, now).max(self.tokens.when(tokens as f64, now))
+    }
+}
+
+/// What one request holds of a quota; settled once, when dropped. Until it is told a charge it
+/// gives everything back: the request was not sent, or the upstream took nothing for it.
+#[derive(Debug)]
+pub struct Reservation {
+    quota: Arc<Quota>,
+    taken: u64,
+    charge: Option<u64>,
+}
+
+impl Reservation {
+    /// Tokens that were taken at the start.
+    pub fn taken(&self) -> u64 {
+        self.taken
+    }
+
+    /// Notes what the request costs, as far as is known by now, in tokens of the quota. The last
+    /// note counts.
+    pub fn charge(&mut self, tokens: u64) {
+        self.charge = Some(tokens);
+    }
+
+    /// Notes that the upstream took nothing.
+    pub fn not_taken(&mut self) {
+        self.charge = None;
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.quota.settle(self.taken, self.charge);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn quota(rpm: Option<u32>, tpm: Option<u64>) -> Arc<Quota> {
+        let limits = Limits { rpm, tpm, floor_rpm: 1, floor_tpm: 10 };
+        let learning = Learning::from(&crate::config::Learning {
+            enabled: true,
+            decrease: 0.5,
+            increase: 0.1,
+            floor_rpm: 1,
+            floor_tpm: 10,
+        });
+        Arc::new(Quota::new(&limits, learning, Arc::default(), Instant::now()))
+    }
+
+    fn tokens_left(quota: &Quota) -> f64 {
+        quota.snapshot(Instant::now()).tokens_available.unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_not_used_comes_back_at_once() {
+        let quota = quota(None, Some(1000));
+        let mut reservation = quota.take(800, Instant::now()).unwrap();
+        assert_eq!(tokens_left(&quota), 200.0);
+        reservation.charge(300);
+        drop(reservation);
+        assert_eq!(tokens_left(&quota), 700.0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_charge_above_what_was_taken_is_owed() {
+        let quota = quota(None, Some(1000));
+        let mut reservation = quota.take(800, Instant::now()).unwrap();
+        reservation.charge(1500);
+        drop(reservation);
+        assert_eq!(tokens_left(&quota), -500.0);
+        assert!(
+            quota.take(1, Instant::now()).unwrap_err() > Instant::now() + Duration::from_secs(29)
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_was_not_sent_gives_back_its_request_too() {
+        let quota = quota(Some(1), None);
+        let reservation = quota.take(10, Instant::now()).unwrap();
+        assert!(quota.take(10, Instant::now()).is_err());
+        drop(reservation);
+        let mut reservation = quota.take(10, Instant::now()).unwrap();
+        reservation.charge(10);
+        drop(reservation);
+        assert!(quota.take(10, Instant::now()).is_err(), "this one was sent");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_throttle_of_one_kind_leaves_the_other_alone() {
+        let quota = quota(Some(100), Some(1000));
+        quota.throttled(Dimension::Tokens, Instant::now());
+        let now = quota.snapshot(Instant::now());
+        assert_eq!((now.learned_rpm, now.learned_tpm), (None, Some(500.0)));
+    }
+
+    proptest! {
+        /// Conservation: whatever order requests come and end in, what is held plus what was
+        /// charged plus what is left is the capacity (on a clock that stands still).
+        #[test]
+        fn reserved_less_refunded_is_used(
+            steps in prop::collection::vec((any::<bool>(), 1u64..400, prop::option::of(0u64..800)), 1..100)
+        ) {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_time().start_paused(true).build().unwrap();
+            runtime.block_on(async {
+                let quota = quota(Some(10_000), Some(100_000));
+                let mut held: Vec<Reservation> = Vec::new();
+                let (mut charged, mut sent) = (0, 0);
+                for (arrives, tokens, charge) in steps {
+                    if arrives {
+                        held.push(quota.take(tokens, Instant::now()).unwrap());
+                    } else if let Some(mut reservation) = held.pop() {
+                        if let Some(charge) = charge {
+                            reservation.charge(charge);
+                            charged += charge;
+                            sent += 1;
+                        }
+                    }
+                    let now = quota.snapshot(Instant::now());
+                    let holding: u64 = held.iter().map(Reservation::taken).sum();
+                    let tokens = now.tokens_available.unwrap() + (holding + charged) as f64;
+                    assert!((tokens - 100_000.0).abs() < 1e-6, "{tokens}");
+                    let requests = now.requests_available.unwrap() + (held.len() + sent) as f64;
+                    assert!((requests - 10_000.0).abs() < 1e-6, "{requests}");
+                    assert_eq!(now.in_flight, held.len() as u64);
+                }
+            });
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! Who is calling, and what each may ask for.
+
+mod identity;
+mod limits;
+
+pub use identity::{Client, identify};
+pub use limits::{ClientLimits, Limited, Slot};

@@ -1,0 +1,72 @@
+//! How long a client will wait, as far as it tells.
+//!
+//! AWS SDKs that know their time limits send it as `amz-sdk-request: ttl=20261123T120000Z; ...`;
+//! any client may send `x-sluice-max-wait: 20s`. A request is never queued beyond either.
+
+use std::time::{Duration, SystemTime};
+
+use aws_smithy_types::date_time::{DateTime, Format};
+use http::HeaderMap;
+
+/// How long the client will wait from `now` on; zero if its time is over.
+pub(super) fn patience(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    let ttl = text("amz-sdk-request").and_then(time_to_live);
+    let until_ttl = ttl.map(|ttl| ttl.duration_since(now).unwrap_or_default());
+    let asked = text("x-sluice-max-wait").and_then(|wait| humantime::parse_duration(wait).ok());
+    [until_ttl, asked].into_iter().flatten().min()
+}
+
+/// The `ttl` of an `amz-sdk-request` header.
+fn time_to_live(value: &str) -> Option<SystemTime> {
+    let ttl = value.split(';').find_map(|part| part.trim().strip_prefix("ttl="))?;
+    let (date, time) = ttl.strip_suffix('Z')?.split_once('T')?;
+    let part = |text: &'_ str, from: usize, to: usize| text.get(from..to).map(str::to_owned);
+    if date.len() != 8 || time.len() != 6 {
+        return None;
+    }
+    let extended = format!(
+        "{}-{}-{}T{}:{}:{}Z",
+        part(date, 0, 4)?,
+        part(date, 4, 6)?,
+        part(date, 6, 8)?,
+        part(time, 0, 2)?,
+        part(time, 2, 4)?,
+        part(time, 4, 6)?
+    );
+    DateTime::from_str(&extended, Format::DateTime).ok()?.try_into().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    /// 2026-11-23T12:00:00Z
+    const NOON: u64 = 1_795_435_200;
+
+    fn at_noon(name: &'static str, value: &str) -> Option<Duration> {
+        let mut headers = HeaderMap::new();
+        headers.insert(name, HeaderValue::from_str(value).unwrap());
+        patience(&headers, SystemTime::UNIX_EPOCH + Duration::from_secs(NOON))
+    }
+
+    #[test]
+    fn an_sdks_time_to_live_is_read() {
+        let seconds = |value| at_noon("amz-sdk-request", value).map(|wait| wait.as_secs());
+        assert_eq!(seconds("ttl=20261123T120030Z; attempt=1; max=3"), Some(30));
+        assert_eq!(seconds("attempt=1; ttl=20261123T120030Z"), Some(30));
+        assert_eq!(seconds("ttl=20261123T115959Z"), Some(0));
+        assert_eq!(seconds("attempt=1; max=3"), None);
+        for garbage in ["ttl=", "ttl=Z", "ttl=T", "ttl=20261123T12003Z", "ttl=2026é123T120030Z"] {
+            assert_eq!(seconds(garbage), None, "{garbage}");
+        }
+    }
+
+    #[test]
+    fn a_client_may_say_it_itself() {
+        assert_eq!(at_noon("x-sluice-max-wait", "1500ms"), Some(Duration::from_millis(1500)));
+        assert_eq!(at_noon("x-sluice-max-wait", "soon"), None);
+    }
+}

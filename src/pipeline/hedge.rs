@@ -1,0 +1,71 @@
+//! Hedging: a second target is asked when the first is slower than it usually is, and the first
+//! answer counts. Off by default. It is for small requests whose answer comes in one piece, and
+//! for no more than a share of them, since every hedge spends quota twice.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use crate::config;
+
+/// A hedge, in the units of the budget.
+const WHOLE: i64 = 1_000_000;
+
+/// Hedges that may be saved up, so that a quiet hour does not pay for a storm.
+const MOST_SAVED: i64 = 10 * WHOLE;
+
+/// How many requests may be hedged: each that could be adds its share of one.
+#[derive(Debug)]
+pub(crate) struct HedgeBudget {
+    share: i64,
+    saved: AtomicI64,
+}
+
+impl HedgeBudget {
+    pub(super) fn new(config: &config::Hedge) -> HedgeBudget {
+        let share = if config.enabled { (config.max_share * WHOLE as f64) as i64 } else { 0 };
+        HedgeBudget { share, saved: AtomicI64::new(0) }
+    }
+
+    /// Counts a request that could be hedged.
+    pub(super) fn earn(&self) {
+        let saved = self.saved.fetch_add(self.share, Ordering::Relaxed) + self.share;
+        if saved > MOST_SAVED {
+            self.saved.fetch_sub(saved - MOST_SAVED, Ordering::Relaxed);
+        }
+    }
+
+    /// Pays for a hedge, if enough was saved.
+    pub(super) fn spend(&self) -> bool {
+        let enough = |saved: i64| (saved >= WHOLE).then(|| saved - WHOLE);
+        self.saved.fetch_update(Ordering::Relaxed, Ordering::Relaxed, enough).is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_than_the_share_is_hedged() {
+        let budget =
+            HedgeBudget::new(&config::Hedge { enabled: true, max_share: 0.1, max_input_tokens: 1 });
+        let hedged = (0..1000)
+            .filter(|_| {
+                budget.earn();
+                budget.spend()
+            })
+            .count();
+        assert!((99..=100).contains(&hedged), "{hedged}");
+    }
+
+    #[test]
+    fn what_is_saved_up_is_bounded_and_off_is_off() {
+        let count = |enabled| {
+            let budget =
+                HedgeBudget::new(&config::Hedge { enabled, max_share: 0.5, max_input_tokens: 1 });
+            (0..1000).for_each(|_| budget.earn());
+            std::iter::from_fn(|| budget.spend().then_some(())).count()
+        };
+        assert_eq!(count(true), 10);
+        assert_eq!(count(false), 0);
+    }
+}

@@ -1,0 +1,56 @@
+//! The order of a route's targets for one request.
+//!
+//! The route's own order stands between different models. Among neighbours that serve the same
+//! model, in several regions or accounts, the route may have the one with most free quota first,
+//! or the faster one; and a request with a cached prompt goes where the cache is.
+
+use std::cmp::Ordering;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::target::Target;
+use crate::config::Balance;
+
+/// Orders `targets`. `prefix` is the hash of the request's cached prompt, if it has one: such
+/// requests go to the same target as long as it takes traffic, since the cache is not elsewhere.
+pub fn order(targets: &mut [Arc<Target>], balance: Balance, prefix: Option<u64>) {
+    let now = Instant::now();
+    for equals in
+        targets.chunk_by_mut(|one, other| one.base_model.base() == other.base_model.base())
+    {
+        if equals.len() < 2 {
+            continue;
+        }
+        match (prefix, balance) {
+            // The highest of a hash of prefix and target: stable, and spread over the targets.
+            (Some(prefix), _) => equals
+                .sort_by_cached_key(|target| std::cmp::Reverse(affinity(prefix, &target.name))),
+            (None, Balance::Priority) => {}
+            (None, Balance::Headroom) => equals.sort_by(|one, other| {
+                let free = |target: &Target| target.quota().snapshot(now).headroom();
+                free(other).partial_cmp(&free(one)).unwrap_or(Ordering::Equal)
+            }),
+            (None, Balance::Latency) => faster_of_two_first(equals),
+        }
+    }
+}
+
+/// Power of two choices: of two targets at random the faster comes first, which keeps all from
+/// running to the one that was fastest a moment ago.
+fn faster_of_two_first(equals: &mut [Arc<Target>]) {
+    let one = fastrand::usize(..equals.len());
+    let other = (one + fastrand::usize(1..equals.len())) % equals.len();
+    let average = |index: usize| equals.get(index).map(|target| target.latency.average());
+    let faster = if average(other) < average(one) { other } else { one };
+    if let Some(up_to) = equals.get_mut(..=faster) {
+        up_to.rotate_right(1);
+    }
+}
+
+fn affinity(prefix: u64, name: &str) -> u64 {
+    let mut hasher = std::hash::DefaultHasher::new();
+    (prefix, name).hash(&mut hasher);
+    hasher.finish()
+}

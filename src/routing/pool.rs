@@ -1,0 +1,206 @@
+//! Targets that stand in for one another, and the line of requests that wait for one of them.
+//!
+//! A request that finds nobody waiting takes the first target with room, without touching
+//! anything but that target. Otherwise it joins the line, and a task of the pool's own, woken by
+//! the [`Bell`] or when the next room is due, hands out targets in the line's order. So nobody
+//! barges in, and exactly those are woken that can go. The first in line who finds no room holds
+//! the target that will have room for it first, and nobody behind takes from that one's quota:
+//! small requests can't starve a big one, while the targets that it does not hold stay in use.
+
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use smallvec::SmallVec;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::cooldown::{Blocked, State};
+use super::target::{Need, Permit, Target};
+use crate::admission::{Bell, FairQueue, Flow, Quota, Ticket};
+
+/// The targets that one request may take, each with what it would need there, best first.
+pub type Choices = SmallVec<[Choice; 4]>;
+
+/// One of the targets that a request may take.
+#[derive(Clone, Debug)]
+pub struct Choice {
+    /// The request's own number for it.
+    pub index: usize,
+    /// The target.
+    pub target: Arc<Target>,
+    /// What the request needs of its quota.
+    pub need: Need,
+}
+
+/// A set of targets that are connected by routes or quotas, and the line for them.
+#[derive(Debug, Default)]
+pub struct Pool {
+    bell: Arc<Bell>,
+    line: Mutex<FairQueue<Waiter>>,
+    pump: OnceLock<AbortOnDropHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    choices: Choices,
+    granted: oneshot::Sender<(usize, Permit)>,
+}
+
+/// A place in the line, left when dropped.
+#[derive(Debug)]
+pub struct Waiting<'a> {
+    pool: &'a Pool,
+    ticket: Ticket,
+    granted: oneshot::Receiver<(usize, Permit)>,
+}
+
+impl Waiting<'_> {
+    /// Waits for the turn. `None` only when the pool is no more.
+    pub async fn granted(&mut self) -> Option<(usize, Permit)> {
+        (&mut self.granted).await.ok()
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let served = self.pool.line().remove(self.ticket).is_none();
+        if !served {
+            self.pool.bell.left();
+            // Whoever stood behind may hold what this one held.
+            self.pool.bell.ring();
+        }
+    }
+}
+
+impl Pool {
+    /// What wakes the line.
+    pub fn bell(&self) -> &Arc<Bell> {
+        &self.bell
+    }
+
+    /// How many wait.
+    pub fn waiting(&self) -> usize {
+        self.bell.waiting()
+    }
+
+    /// Takes the first choice that has room, if nobody waits.
+    pub fn enter(&self, mut choices: impl Iterator<Item = Choice>) -> Option<(usize, Permit)> {
+        if self.bell.waiting() > 0 {
+            return None;
+        }
+        let now = Instant::now();
+        choices.find_map(|choice| {
+            let permit = choice.target.enter(choice.need, now).ok()?;
+            Some((choice.index, permit))
+        })
+    }
+
+    /// Joins the line. Must be called within a tokio runtime.
+    pub fn join(self: &Arc<Self>, flow: Flow, choices: Choices) -> Waiting<'_> {
+        self.pump.get_or_init(|| AbortOnDropHandle::new(tokio::spawn(pump(Arc::downgrade(self)))));
+        let cost = choices.first().map_or(0, |choice| choice.need.tokens());
+        let (sender, granted) = oneshot::channel();
+        let ticket = self.line().push(flow, cost, Waiter { choices, granted: sender });
+        self.bell.arrived();
+        Waiting { pool: self, ticket, granted }
+    }
+
+    /// In how long a request with these choices is likely to be served, and by which target: the
+    /// tokens of all who wait come first.
+    pub fn due(&self, choices: &[Choice], now: Instant) -> Option<(Arc<Target>, Duration)> {
+        let ahead = self.line().cost();
+        let due = |choice: &Choice| choice.target.due(choice.need, ahead, now);
+        let first = choices.iter().min_by_key(|choice| due(choice))?;
+        Some((Arc::clone(&first.target), due(first).saturating_duration_since(now)))
+    }
+
+    /// Hands out targets in the line's order; tells when to look again at the latest.
+    fn serve(&self, now: Instant) -> Option<Instant> {
+        let mut line = self.line();
+        let mut served: Vec<(Ticket, usize, Permit)> = Vec::new();
+        let mut held: SmallVec<[*const Quota; 8]> = SmallVec::new();
+        let mut next: Option<Instant> = None;
+        for (ticket, waiter) in line.iter() {
+            match waiter.turn(&held, now) {
+                Turn::Go(index, permit) => served.push((ticket, index, permit)),
+                Turn::Hold(quota, until) => {
+                    held.push(quota);
+                    next = Some(next.map_or(until, |next| next.min(until)));
+                }
+                Turn::Pass => {}
+            }
+        }
+        for (ticket, index, permit) in served {
+            if let Some(waiter) = line.serve(ticket) {
+                self.bell.left();
+                // Who has left in this moment gives the permit back by dropping it; that needs
+                // the bell, not this lock.
+                drop(waiter.granted.send((index, permit)));
+            }
+        }
+        next
+    }
+
+    fn line(&self) -> MutexGuard<'_, FairQueue<Waiter>> {
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+enum Turn {
+    /// The waiter's turn on one of its choices.
+    Go(usize, Permit),
+    /// None has room; this quota will have it first.
+    Hold(*const Quota, Instant),
+    /// None has room, and those behind may take what comes.
+    Pass,
+}
+
+impl Waiter {
+    fn turn(&self, held: &[*const Quota], now: Instant) -> Turn {
+        let mut first: Option<(*const Quota, Instant)> = None;
+        for choice in &self.choices {
+            let quota = Arc::as_ptr(choice.target.quota());
+            if held.contains(&quota) {
+                continue;
+            }
+            match choice.target.enter(choice.need, now) {
+                Ok(permit) => return Turn::Go(choice.index, permit),
+                Err(Blocked::Until(until)) if first.is_none_or(|(_, least)| until < least) => {
+                    first = Some((quota, until));
+                }
+                Err(Blocked::Until(_) | Blocked::Probing) => {}
+            }
+        }
+        first.map_or(Turn::Pass, |(quota, until)| Turn::Hold(quota, until))
+    }
+}
+
+/// Serves the line whenever there may be room, as long as the pool lives.
+async fn pump(pool: std::sync::Weak<Pool>) {
+    loop {
+        let Some(strong) = pool.upgrade() else { return };
+        let next = strong.serve(Instant::now());
+        let bell = Arc::clone(&strong.bell);
+        drop(strong);
+        match next {
+            Some(next) => {
+                tokio::select! {
+                    () = bell.rung() => {}
+                    () = sleep_until(next) => {}
+                }
+            }
+            None => bell.rung().await,
+        }
+    }
+}
+
+/// Whether some choice may have room within `limit`: a wait that is bound to fail is not begun.
+/// A quota may get room before it is due, since what is in flight may be given back; a cooldown
+/// ends when it ends.
+pub fn is_hopeful(choices: &[Choice], limit: Instant, now: Instant) -> bool {
+    choices.iter().any(|choice| match choice.target.state(now) {
+        State::Cooling(until) => until <= limit,
+        State::Open | State::HalfOpen => true,
+    })
+}
