@@ -13,6 +13,11 @@ const MINUTE: f64 = 60.0;
 /// Rounding of levels must not make a full bucket refuse its own capacity.
 const EPSILON: f64 = 1e-6;
 
+/// A request reaches the upstream some time after it was taken here, and only then does the
+/// upstream's full bucket begin to refill. This one begins later, by more than the way takes, so
+/// that it is never ahead of that.
+const TRANSIT: Duration = Duration::from_millis(500);
+
 /// How far ahead a bucket promises room; keeps sums of instants from overflowing.
 const FAR: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -21,6 +26,7 @@ const FAR: Duration = Duration::from_secs(24 * 60 * 60);
 pub(super) struct Bucket {
     per_minute: f64,
     level: f64,
+    /// From when on units flow in; in the future for [`TRANSIT`] after the bucket was full.
     at: Instant,
 }
 
@@ -51,26 +57,28 @@ impl Bucket {
         }
         let seconds = missing * MINUTE / self.per_minute.max(EPSILON);
         // A microsecond on top, so that a timer set for this instant never fires too early.
-        now + Duration::try_from_secs_f64(seconds + 1e-6).unwrap_or(FAR).min(FAR)
+        self.at.max(now) + Duration::try_from_secs_f64(seconds + 1e-6).unwrap_or(FAR).min(FAR)
     }
 
     /// Takes `units`, whether they are there or not.
     pub(super) fn take(&mut self, units: f64, now: Instant) {
-        self.level = self.level(now) - units;
-        self.at = now;
+        let level = self.level(now);
+        let is_full = level > self.per_minute - EPSILON;
+        self.at = if is_full { now + TRANSIT } else { self.at.max(now) };
+        self.level = level - units;
     }
 
     /// Gives `units` back, up to the capacity.
     pub(super) fn give_back(&mut self, units: f64, now: Instant) {
         self.level = (self.level(now) + units).min(self.per_minute);
-        self.at = now;
+        self.at = self.at.max(now);
     }
 
     /// Changes the capacity and the flow; what is there stays there, as far as it fits.
     pub(super) fn resize(&mut self, per_minute: f64, now: Instant) {
         self.level = self.level(now).min(per_minute);
         self.per_minute = per_minute;
-        self.at = now;
+        self.at = self.at.max(now);
     }
 }
 
@@ -87,8 +95,25 @@ mod tests {
         let start = Instant::now();
         let mut bucket = Bucket::full(60.0, start);
         bucket.take(60.0, start);
-        assert_eq!(bucket.level(start + 10 * SECOND), 10.0);
+        assert_eq!(bucket.level(start + TRANSIT + 10 * SECOND), 10.0);
         assert_eq!(bucket.level(start + 600 * SECOND), 60.0);
+    }
+
+    #[test]
+    fn it_is_never_ahead_of_the_bucket_at_the_other_end_of_the_way() {
+        let start = Instant::now();
+        let (slow, fast) = (Duration::from_millis(300), Duration::from_millis(1));
+        let (mut here, mut there) = (Bucket::full(60.0, start), Bucket::full(60.0, start));
+        let mut sent = start;
+        for number in 0..100 {
+            // The first request opens a connection, the others find it open.
+            let way = if number < 60 { slow } else { fast };
+            sent = here.when(1.0, sent);
+            here.take(1.0, sent);
+            assert_eq!(there.when(1.0, sent + way), sent + way, "request {number} is refused");
+            there.level = there.level(sent + way) - 1.0;
+            there.at = sent + way;
+        }
     }
 
     #[test]
