@@ -39,6 +39,15 @@ pub enum Dimension {
     Unknown,
 }
 
+/// Those who wait before one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ahead {
+    /// How many they are.
+    pub requests: usize,
+    /// Tokens that they need together.
+    pub tokens: u64,
+}
+
 /// What a quota has now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize)]
 pub struct Snapshot {
@@ -116,14 +125,15 @@ impl Quota {
         self.state().when(tokens, now)
     }
 
-    /// When there will be room for a request of `tokens` behind requests of `ahead` tokens.
-    pub fn when_after(&self, tokens: u64, ahead: u64, now: Instant) -> Instant {
+    /// When there will be room for a request of `tokens` behind those that are `ahead`.
+    pub fn when_after(&self, tokens: u64, ahead: Ahead, now: Instant) -> Instant {
         let state = self.state();
         let alone = state.when(tokens, now);
-        let Some(per_minute) = state.tokens.figure().filter(|figure| *figure > 0.0) else {
-            return alone;
+        let minutes = |units: f64, limit: &Limit| {
+            limit.figure().filter(|figure| *figure > 0.0).map_or(0.0, |figure| units / figure)
         };
-        let minutes = ahead as f64 / per_minute;
+        let minutes = minutes(ahead.requests as f64, &state.requests)
+            .max(minutes(ahead.tokens as f64, &state.tokens));
         // Whoever waits for days has left before.
         alone + Duration::try_from_secs_f64(minutes * 60.0).unwrap_or(DAY).min(DAY)
     }

@@ -17,7 +17,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::cooldown::{Blocked, State};
 use super::target::{Need, Permit, Target};
-use crate::admission::{Bell, FairQueue, Flow, Quota, Ticket};
+use crate::admission::{Ahead, Bell, FairQueue, Flow, Quota, Ticket};
 
 /// The targets that one request may take, each with what it would need there, best first.
 pub type Choices = SmallVec<[Choice; 4]>;
@@ -107,9 +107,12 @@ impl Pool {
     }
 
     /// In how long a request with these choices is likely to be served, and by which target: the
-    /// tokens of all who wait come first.
+    /// requests and tokens of all who wait come first.
     pub fn due(&self, choices: &[Choice], now: Instant) -> Option<(Arc<Target>, Duration)> {
-        let ahead = self.line().cost();
+        let ahead = {
+            let line = self.line();
+            Ahead { requests: line.len(), tokens: line.cost() }
+        };
         let due = |choice: &Choice| choice.target.due(choice.need, ahead, now);
         let first = choices.iter().min_by_key(|choice| due(choice))?;
         Some((Arc::clone(&first.target), due(first).saturating_duration_since(now)))

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::cooldown::{Blocked, Cooldown, Pass, Policy, State};
 use super::latency::Latency;
 use super::pool::Pool;
-use crate::admission::{Dimension, Estimator, Quota, Reservation};
+use crate::admission::{Ahead, Dimension, Estimator, Quota, Reservation};
 use crate::bedrock::body::{Features, Peek};
 use crate::bedrock::{Family, ModelId, Usage, catalogue};
 use crate::config;
@@ -214,8 +214,8 @@ impl Target {
         Ok(permit)
     }
 
-    /// When a request is likely to get in after those that need `ahead` tokens of the quota.
-    pub fn due(&self, need: Need, ahead: u64, now: Instant) -> Instant {
+    /// When a request is likely to get in after those that are `ahead`.
+    pub fn due(&self, need: Need, ahead: Ahead, now: Instant) -> Instant {
         let open = match self.state(now) {
             State::Cooling(until) => until,
             State::Open | State::HalfOpen => now,
