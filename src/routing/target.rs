@@ -385,6 +385,11 @@ impl Spending {
         &self.target
     }
 
+    /// The input tokens that were reserved.
+    pub fn input(&self) -> u64 {
+        self.need.input
+    }
+
     /// Notes that so many output tokens have passed, about: what a broken-off answer costs.
     pub fn seen(&mut self, output: u64) {
         let charge = self.need.input.saturating_add(output.saturating_mul(self.target.burndown));
