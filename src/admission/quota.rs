@@ -314,12 +314,10 @@ mod tests {
                 for (arrives, tokens, charge) in steps {
                     if arrives {
                         held.push(quota.take(tokens, Instant::now()).unwrap());
-                    } else if let Some(mut reservation) = held.pop() {
-                        if let Some(charge) = charge {
-                            reservation.charge(charge);
-                            charged += charge;
-                            sent += 1;
-                        }
+                    } else if let (Some(mut reservation), Some(charge)) = (held.pop(), charge) {
+                        reservation.charge(charge);
+                        charged += charge;
+                        sent += 1;
                     }
                     let now = quota.snapshot(Instant::now());
                     let holding: u64 = held.iter().map(Reservation::taken).sum();
