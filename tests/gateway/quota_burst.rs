@@ -54,9 +54,8 @@ async fn twenty_users_within_one_models_requests_per_minute() {
     let simulator = Simulator::start().await;
     // Five of sixty calls must wait for the refill of about one request a second.
     simulator.limits(PRIMARY, ModelSettings { rpm: Some(55), ..ModelSettings::default() });
-    let config = Config::models(&simulator, 1)
-        .set("targets.sonnet-35.rpm", 55)
-        .set("queue.max_wait", "30s");
+    let config =
+        Config::models(&simulator, 1).set("targets.sonnet-35.rpm", 55).set("queue.max_wait", "30s");
     let longest = all_are_answered(&config, &simulator, 20).await;
     assert!(longest >= Duration::from_secs(2), "nobody had to wait: {longest:?}");
 }

@@ -79,8 +79,7 @@ async fn a_client_that_leaves_before_the_head_settles_too() {
 async fn a_stream_that_the_upstream_breaks_settles_with_what_had_come() {
     let simulator = Simulator::start().await;
     let gateway = one_target(&simulator).await;
-    let faults =
-        [Fault::ResetAfterFrames { frames: 5 }, Fault::TruncatedFrame { frame: 4 }];
+    let faults = [Fault::ResetAfterFrames { frames: 5 }, Fault::TruncatedFrame { frame: 4 }];
     for fault in faults {
         simulator.strikes(PRIMARY, 1, fault.clone());
         let ask = Ask::new(&gateway, "hello sim:tokens=100").max_tokens(4_000);
@@ -94,9 +93,8 @@ async fn a_stream_that_the_upstream_breaks_settles_with_what_had_come() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_that_was_refused_or_never_read_costs_nothing() {
     let simulator = Simulator::start().await;
-    let config = Config::models(&simulator, 1)
-        .set("targets.sonnet-35.tpm", TPM)
-        .set("retry.attempts", 1);
+    let config =
+        Config::models(&simulator, 1).set("targets.sonnet-35.tpm", TPM).set("retry.attempts", 1);
     let gateway = Gateway::start(&config).await;
     simulator.strikes(PRIMARY, 1, Fault::Validation);
     let answer = Ask::new(&gateway, "hello").max_tokens(4_000).send().await;
@@ -134,7 +132,8 @@ async fn an_output_token_costs_what_the_target_says() {
         let ask = Ask::new(&gateway, "hello sim:tokens=400").of(model).max_tokens(500);
         assert_eq!(ask.send().await.status, 200);
     }
-    let (once, five_times) = (settled(&gateway, TARGET).await, settled(&gateway, "sonnet-35-v2").await);
+    let (once, five_times) =
+        (settled(&gateway, TARGET).await, settled(&gateway, "sonnet-35-v2").await);
     assert!((4_550.0..4_850.0).contains(&once), "{once}");
     assert!((2_950.0..3_300.0).contains(&five_times), "{five_times}");
 }
