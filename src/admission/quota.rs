@@ -16,7 +16,7 @@ use super::limit::{Learning, Limit};
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The configured figures of a quota.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Limits {
     /// Requests per minute.
     pub rpm: Option<u32>,
@@ -26,7 +26,16 @@ pub struct Limits {
     pub floor_rpm: u32,
     /// Learned tokens per minute fall no lower.
     pub floor_tpm: u64,
+    /// The share of a minute's figure that can't be saved up; see [`UNFILLED`].
+    pub unfilled: f64,
 }
+
+/// The share of a minute's figure that a mirror of the upstream's quota does not save up, although
+/// the upstream does. A request arrives there a little later than it is counted here, and what
+/// flows into a full bucket in between is lost there; and input is taken here with a margin that
+/// is given back at the end. So the mirror must be full a little before the upstream's bucket, or
+/// after a quiet time it would promise more than there is. Under load nothing is lost by it.
+pub const UNFILLED: f64 = 0.03;
 
 /// What of a quota ran out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,9 +96,10 @@ struct State {
 impl Quota {
     /// A quota with full buckets. `bell` is rung whenever something is given back.
     pub fn new(limits: &Limits, learning: Learning, bell: Arc<Bell>, now: Instant) -> Quota {
+        let limit = |figure, floor| Limit::new(figure, floor, limits.unfilled, now);
         let state = State {
-            requests: Limit::new(limits.rpm.map(f64::from), f64::from(limits.floor_rpm), now),
-            tokens: Limit::new(limits.tpm.map(|tpm| tpm as f64), limits.floor_tpm as f64, now),
+            requests: limit(limits.rpm.map(f64::from), f64::from(limits.floor_rpm)),
+            tokens: limit(limits.tpm.map(|tpm| tpm as f64), limits.floor_tpm as f64),
             in_flight: 0,
         };
         Quota { state: Mutex::new(state), learning, bell }
@@ -231,7 +241,7 @@ mod tests {
     use super::*;
 
     fn quota(rpm: Option<u32>, tpm: Option<u64>) -> Arc<Quota> {
-        let limits = Limits { rpm, tpm, floor_rpm: 1, floor_tpm: 10 };
+        let limits = Limits { rpm, tpm, floor_rpm: 1, floor_tpm: 10, unfilled: 0.0 };
         let learning = Learning::from(&crate::config::Learning {
             enabled: true,
             decrease: 0.5,

@@ -23,7 +23,7 @@ pub(crate) use table::table;
 
 use request::{Outcome, World};
 use traffic::Traffic;
-use upstream::{TARGETS, Upstream};
+use upstream::{Amounts, TARGETS, Upstream};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -32,7 +32,7 @@ const MAX_WAIT: Duration = Duration::from_secs(45);
 
 /// In an overload, the minutes at its start in which what the quiet time saved up is spent; they
 /// do not count for the use of the quotas.
-const SAVED_UP_MINUTES: u64 = 3;
+const SAVED_UP_MINUTES: u32 = 3;
 
 /// What the gateway knows and does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,31 +41,40 @@ pub(crate) enum Mode {
     Configured,
     /// No quota is configured; they are learned from throttles.
     Learned,
-    /// No quota is known: a throttled target cools down and the next is asked.
+    /// No quota is known or learned; those that find every target cooling wait in line.
+    FallbackAndLine,
+    /// A throttled target cools down and the next is asked; nobody waits in line.
     FallbackOnly,
     /// Three attempts with pauses on a target, then the next; nobody waits in line.
     RetryFirst,
 }
 
 impl Mode {
-    pub(crate) const ALL: [Mode; 4] =
-        [Mode::Configured, Mode::Learned, Mode::FallbackOnly, Mode::RetryFirst];
+    pub(crate) const ALL: [Mode; 5] = [
+        Mode::Configured,
+        Mode::Learned,
+        Mode::FallbackAndLine,
+        Mode::FallbackOnly,
+        Mode::RetryFirst,
+    ];
 
     fn name(self) -> &'static str {
         match self {
             Mode::Configured => "admission, quotas configured",
             Mode::Learned => "admission, quotas learned",
-            Mode::FallbackOnly => "no admission, fallback only",
-            Mode::RetryFirst => "no admission, 3 tries with 1, 2, 4 s, then the next",
+            Mode::FallbackAndLine => "fallback and a line, no quotas",
+            Mode::FallbackOnly => "fallback only",
+            Mode::RetryFirst => "3 tries with 1, 2, 4 s, then the next",
         }
     }
 
     fn config(self) -> String {
+        let has_line = !matches!(self, Mode::FallbackOnly | Mode::RetryFirst);
         let mut text = format!(
             "[upstream]\nregion = \"us-east-1\"\naccess_key_id = \"AKIDHOUR\"\n\
              secret_access_key = \"env:SECRET\"\n\
              [queue]\nmax_wait = \"{}s\"\n[learning]\nenabled = {}\n",
-            if self == Mode::RetryFirst { 0 } else { MAX_WAIT.as_secs() },
+            if has_line { MAX_WAIT.as_secs() } else { 0 },
             matches!(self, Mode::Configured | Mode::Learned),
         );
         if self == Mode::RetryFirst {
@@ -97,8 +106,7 @@ pub(crate) struct Hour {
     pub(crate) requests: usize,
     pub(crate) answered: usize,
     pub(crate) refused: usize,
-    /// Refused while a target had room for them, and for one of the largest that may be ahead of
-    /// them in line.
+    /// Refused while a target had room by [`Upstream::has_room`].
     pub(crate) refused_with_room: usize,
     /// Time in line of those that were answered, in order.
     pub(crate) waits: Vec<Duration>,
@@ -114,6 +122,7 @@ pub(crate) struct Hour {
 }
 
 impl Hour {
+    /// The same of all targets together, each counting as much as another.
     pub(crate) fn share_used(&self) -> f64 {
         self.used.iter().sum::<f64>() / self.used.len() as f64
     }
@@ -198,24 +207,25 @@ async fn measure(
     overloads: Vec<(Duration, Duration)>,
     start: Instant,
 ) -> [f64; TARGETS.len()] {
-    let mut requests = [0.0; TARGETS.len()];
-    let mut tokens = [0.0; TARGETS.len()];
-    let mut minutes = 0.0;
+    let mut used = [Amounts::default(); TARGETS.len()];
+    let mut available = [Amounts::default(); TARGETS.len()];
     for (from, to) in overloads {
-        let from = from + MINUTE * SAVED_UP_MINUTES as u32;
+        let from = from + MINUTE * SAVED_UP_MINUTES;
         sleep_until(start + from).await;
-        let before = world.upstream.charged();
+        let (before, left) = (world.upstream.charged(), world.upstream.left());
         sleep_until(start + to).await;
         let after = world.upstream.charged();
-        for (index, (before, after)) in before.into_iter().zip(after).enumerate() {
-            requests[index] += after.requests - before.requests;
-            tokens[index] += after.tokens - before.tokens;
+        let minutes = (to - from).as_secs_f64() / MINUTE.as_secs_f64();
+        for (index, target) in TARGETS.iter().enumerate() {
+            used[index].requests += after[index].requests - before[index].requests;
+            used[index].tokens += after[index].tokens - before[index].tokens;
+            available[index].requests += left[index].requests + minutes * target.rpm as f64;
+            available[index].tokens += left[index].tokens + minutes * target.tpm as f64;
         }
-        minutes += (to - from).as_secs_f64() / MINUTE.as_secs_f64();
     }
     std::array::from_fn(|index| {
-        let of_requests = requests[index] / (minutes * TARGETS[index].rpm as f64);
-        let of_tokens = tokens[index] / (minutes * TARGETS[index].tpm as f64);
+        let of_requests = used[index].requests / available[index].requests;
+        let of_tokens = used[index].tokens / available[index].tokens;
         of_requests.max(of_tokens)
     })
 }

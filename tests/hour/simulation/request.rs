@@ -9,7 +9,7 @@ use sluice::routing::{Choice, Choices, Permit, Router, Size, is_hopeful};
 use sluice::simulator::Refused;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::traffic::{LARGEST_REQUEST, Request};
+use super::traffic::Request;
 use super::upstream::{TARGETS, Upstream};
 
 /// Everything that requests share.
@@ -53,11 +53,8 @@ impl World {
     pub(super) async fn serve(&self, request: &Request) -> Outcome {
         let model = ModelId::new(TARGETS[0].model).expect("a model id");
         let (_, route) = self.router.find(&self.config, &model).expect("a route");
-        let size = Size {
-            text_bytes: request.text_bytes,
-            media: 0,
-            max_output: Some(request.max_output),
-        };
+        let size =
+            Size { text_bytes: request.text_bytes, media: 0, max_output: Some(request.max_output) };
         let choices: Choices = route
             .targets
             .iter()
@@ -90,9 +87,8 @@ impl Journey<'_> {
                 return self.outcome;
             }
         }
-        // Beyond what the request needs, room for one that may be ahead of it in line.
-        let need = self.request.input + self.request.max_output;
-        self.outcome.was_room = self.world.upstream.has_room(need + LARGEST_REQUEST);
+        let tokens = self.request.input + self.request.max_output;
+        self.outcome.was_room = self.world.upstream.has_room(tokens);
         self.outcome
     }
 
@@ -113,8 +109,7 @@ impl Journey<'_> {
             return None;
         }
         let _place = self.world.waiting.enter(self.request.text_bytes).ok()?;
-        let flow =
-            Flow { client: self.request.client.into(), priority: self.request.priority };
+        let flow = Flow { client: self.request.client.into(), priority: self.request.priority };
         let granted = {
             let mut waiting = pool.join(flow, self.choices.clone());
             timeout_at(give_up, waiting.granted()).await

@@ -6,10 +6,13 @@ use fastrand::Rng;
 use sluice::config::Priority;
 
 use super::MINUTE;
-use super::upstream::TARGETS;
 
-/// The hour in minutes and the demand in them, as a share of all quotas together.
-const PHASES: [(u32, f64); 5] = [(8, 0.4), (22, 1.5), (8, 0.3), (15, 1.5), (7, 0.5)];
+/// The hour in minutes, and the requests a minute in them. All quotas together take about 340 a
+/// minute of such requests.
+const PHASES: [(u32, f64); 5] = [(8, 100.0), (22, 510.0), (8, 80.0), (15, 510.0), (7, 120.0)];
+
+/// More than this is more than the quotas take.
+const OVERLOAD: f64 = 340.0;
 
 /// Clients with their share of the requests: two that send much, and some that send little.
 const CLIENTS: [(&str, f64); 10] = [
@@ -91,13 +94,12 @@ pub(super) struct Traffic {
 impl Traffic {
     pub(super) fn new(seed: u64) -> Traffic {
         let mut dice = Rng::with_seed(seed);
-        let capacity = capacity_per_minute(&mut dice);
         let mut traffic = Traffic { requests: Vec::new(), overloads: Vec::new() };
         let mut from = Duration::ZERO;
-        for (minutes, load) in PHASES {
+        for (minutes, per_minute) in PHASES {
             let to = from + MINUTE * minutes;
-            traffic.fill(&mut dice, from, to, load * capacity);
-            if load > 1.0 {
+            traffic.fill(&mut dice, from, to, per_minute);
+            if per_minute > OVERLOAD {
                 traffic.overloads.push((from, to));
             }
             from = to;
@@ -132,18 +134,4 @@ fn client(dice: &mut Rng) -> &'static str {
         place -= share;
     }
     CLIENTS[0].0
-}
-
-/// How many such requests the quotas of all targets take in a minute.
-fn capacity_per_minute(dice: &mut Rng) -> f64 {
-    const SAMPLE: usize = 10_000;
-    let sample: Vec<Request> =
-        (0..SAMPLE).map(|_| Request::new(dice, Duration::ZERO, CLIENTS[0].0)).collect();
-    let input: u64 = sample.iter().map(|it| it.input).sum();
-    let output: u64 = sample.iter().map(|it| it.output).sum();
-    let of_target = |target: &super::upstream::Target| {
-        let charge = (input + output * u64::from(target.burndown)) as f64 / SAMPLE as f64;
-        (target.rpm as f64).min(target.tpm as f64 / charge)
-    };
-    TARGETS.iter().map(of_target).sum()
 }

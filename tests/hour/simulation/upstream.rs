@@ -6,7 +6,7 @@ use sluice::bedrock::Usage;
 use sluice::simulator::{ModelSettings, Quotas, Refused, Reservation};
 use tokio::time::sleep;
 
-use super::traffic::Request;
+use super::traffic::{LARGEST_REQUEST, Request};
 
 /// A model with its quota.
 pub(super) struct Target {
@@ -54,9 +54,13 @@ pub(super) const TARGETS: [Target; 4] = [
     },
 ];
 
-/// What a model charged so far.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Charged {
+/// The share of a quota that is not worth mentioning: the gateway's buckets are full a little before
+/// the upstream's, and hold a little more of it than the upstream takes.
+const A_LITTLE: f64 = 0.05;
+
+/// Requests and tokens of a model.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Amounts {
     pub(super) requests: f64,
     pub(super) tokens: f64,
 }
@@ -86,21 +90,38 @@ impl Upstream {
         Ok(Answer { reservation, output: request.output })
     }
 
-    /// Whether some target has room for `tokens` now.
+    /// Whether some target has room for a request of `tokens`: for one of the largest besides, that
+    /// may be ahead of it in line, and for more than a little.
     pub(super) fn has_room(&self, tokens: u64) -> bool {
-        self.0.standings().values().any(|it| {
-            it.requests_left.is_none_or(|left| left >= 1.0)
-                && it.tokens_left.is_none_or(|left| left >= tokens as f64)
+        let standings = self.0.standings();
+        TARGETS.iter().filter_map(|target| Some((target, standings.get(target.model)?))).any(
+            |(target, standing)| {
+                let requests = 2.0 + A_LITTLE * target.rpm as f64;
+                let tokens = (tokens + LARGEST_REQUEST) as f64 + A_LITTLE * target.tpm as f64;
+                standing.requests_left.is_none_or(|left| left >= requests)
+                    && standing.tokens_left.is_none_or(|left| left >= tokens)
+            },
+        )
+    }
+
+    /// What is left of each target's quota, as far as it is not overdrawn.
+    pub(super) fn left(&self) -> [Amounts; TARGETS.len()] {
+        let standings = self.0.standings();
+        TARGETS.each_ref().map(|target| {
+            let standing = standings.get(target.model);
+            let requests = standing.and_then(|it| it.requests_left).unwrap_or_default();
+            let tokens = standing.and_then(|it| it.tokens_left).unwrap_or_default();
+            Amounts { requests, tokens: tokens.max(0.0) }
         })
     }
 
     /// What each target charged so far.
-    pub(super) fn charged(&self) -> [Charged; TARGETS.len()] {
+    pub(super) fn charged(&self) -> [Amounts; TARGETS.len()] {
         let books = self.0.books();
         TARGETS.each_ref().map(|target| {
             let account = books.get(target.model).copied().unwrap_or_default();
             let output = account.output_tokens * u64::from(target.burndown);
-            Charged {
+            Amounts {
                 requests: account.calls as f64,
                 tokens: (account.input_tokens + output) as f64,
             }
