@@ -77,7 +77,10 @@ fn each_thread_on_its_own_target(bencher: Bencher<'_, '_>) {
 fn push_and_serve(bencher: Bencher<'_, '_>, waiting: usize) {
     const CLIENTS: usize = 10;
     let flows: Vec<Flow> = (0..CLIENTS)
-        .map(|client| Flow { client: format!("client-{client}").into(), priority: Priority::Normal })
+        .map(|client| Flow {
+            client: format!("client-{client}").into(),
+            priority: Priority::Normal,
+        })
         .collect();
     let mut queue = FairQueue::default();
     let mut turns = flows.iter().cycle();

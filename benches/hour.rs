@@ -1,13 +1,7 @@
 //! An hour of traffic with and without admission, as a Markdown table. `HOUR_SEED` sets another
 //! seed than 1.
 
-#![allow(
-    clippy::print_stdout,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "a program for people, over figures of its own"
-)]
+#![allow(clippy::print_stdout, reason = "the table is what it is for")]
 
 #[path = "../tests/hour/simulation/mod.rs"]
 mod simulation;

@@ -6,14 +6,11 @@
 //! one settlement on every path, and the path only decides what it says.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::bell::Bell;
 use super::limit::{Learning, Limit};
-
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The configured figures of a quota.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -126,16 +123,12 @@ impl Quota {
         self.state().when(tokens, now)
     }
 
-    /// When there will be room for a request of `tokens` behind requests of `ahead` tokens.
-    pub fn when_after(&self, tokens: u64, ahead: u64, now: Instant) -> Instant {
+    /// How many requests of so many `tokens` it lets through in a minute; `None`: no limit is known.
+    pub fn per_minute(&self, tokens: f64) -> Option<f64> {
         let state = self.state();
-        let alone = state.when(tokens, now);
-        let Some(per_minute) = state.tokens.figure().filter(|figure| *figure > 0.0) else {
-            return alone;
-        };
-        let minutes = ahead as f64 / per_minute;
-        // Whoever waits for days has left before.
-        alone + Duration::try_from_secs_f64(minutes * 60.0).unwrap_or(DAY).min(DAY)
+        let by_tokens = state.tokens.figure().map(|figure| figure / tokens.max(1.0));
+        let by_requests = state.requests.figure();
+        by_tokens.into_iter().chain(by_requests).min_by(f64::total_cmp)
     }
 
     /// The upstream refused a request that this quota let through.
@@ -236,6 +229,8 @@ impl Drop for Reservation {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -290,6 +285,13 @@ mod tests {
         assert!(quota.take(10, Instant::now()).is_err(), "this one was sent");
     }
 
+    #[test]
+    fn the_scarcer_kind_decides_how_many_requests_go_through() {
+        assert_eq!(quota(None, None).per_minute(100.0), None);
+        assert_eq!(quota(Some(50), Some(1000)).per_minute(100.0), Some(10.0));
+        assert_eq!(quota(Some(50), Some(1000)).per_minute(1.0), Some(50.0));
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_throttle_of_one_kind_leaves_the_other_alone() {
         let quota = quota(Some(100), Some(1000));
@@ -314,12 +316,10 @@ mod tests {
                 for (arrives, tokens, charge) in steps {
                     if arrives {
                         held.push(quota.take(tokens, Instant::now()).unwrap());
-                    } else if let Some(mut reservation) = held.pop() {
-                        if let Some(charge) = charge {
-                            reservation.charge(charge);
-                            charged += charge;
-                            sent += 1;
-                        }
+                    } else if let (Some(mut reservation), Some(charge)) = (held.pop(), charge) {
+                        reservation.charge(charge);
+                        charged += charge;
+                        sent += 1;
                     }
                     let now = quota.snapshot(Instant::now());
                     let holding: u64 = held.iter().map(Reservation::taken).sum();

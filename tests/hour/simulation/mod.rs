@@ -5,6 +5,13 @@
 //! is the gateway's code: targets, quotas, the line, cooldowns. Only the network and the time that
 //! a model takes are made up here.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a simulation of figures of its own"
+)]
+
 mod request;
 mod table;
 mod traffic;
