@@ -11,9 +11,9 @@ const SEED: u64 = 1;
 #[track_caller]
 fn hour(mode: Mode) -> Hour {
     let hour = play(mode, SEED);
-    println!("{}{:.3?}", table(std::slice::from_ref(&hour)), hour.used);
-    assert!(hour.requests > 15_000 && hour.refused > 0, "there is more than the quotas take");
-    assert_eq!(hour.answered + hour.refused, hour.requests);
+    let row = table(std::slice::from_ref(&hour));
+    assert!(hour.requests > 15_000 && hour.refused > 0, "more than the quotas take: {row}");
+    assert_eq!(hour.answered + hour.refused, hour.requests, "{row}");
     assert_eq!(hour.in_flight, 0, "everything is settled");
     hour
 }
