@@ -27,8 +27,8 @@ pub struct Peek {
     pub media: usize,
     /// Bytes of the body that they take.
     pub media_bytes: usize,
-    /// The part of the body that is before its first cache point, from the start of the member
-    /// that holds it: the same bytes find the same prompt cache.
+    /// The part of the body up to its first cache point, from the start of the member that holds
+    /// it: the same bytes find the same prompt cache.
     pub cached_prefix: Option<Range<usize>>,
     section: usize,
 }
@@ -236,6 +236,16 @@ impl Peek {
     }
 
     fn anthropic_block(&mut self, scanner: &mut Scanner<'_>) -> Result<(), JsonError> {
+        let had_prefix = self.cached_prefix.is_some();
+        self.anthropic_members(scanner)?;
+        // What is cached is the whole block, whose members stand in any order.
+        if let (false, Some(prefix)) = (had_prefix, &mut self.cached_prefix) {
+            prefix.end = scanner.position();
+        }
+        Ok(())
+    }
+
+    fn anthropic_members(&mut self, scanner: &mut Scanner<'_>) -> Result<(), JsonError> {
         scanner.object(|key, scanner| match key {
             "cache_control" => self.cache_point(scanner),
             "type" if scanner.peek()? == Type::String => {
@@ -457,6 +467,8 @@ mod tests {
         assert_eq!(prefix(body(5, "one")), prefix(body(4000, "another")));
         assert!(prefix(body(5, "one")).contains("long"));
         assert_eq!(anthropic(r#"{"max_tokens":5}"#).cached_prefix, None);
+        let in_other_order = r#"{"system":[{"cache_control":{"type":"ephemeral"},"text":"long"}]}"#;
+        assert!(prefix(in_other_order.to_owned()).contains("long"));
     }
 
     #[test]

@@ -277,8 +277,10 @@ impl Relay {
         let usage = this.watch.usage();
         this.exchange.usage = usage;
         if let Some(spending) = this.spending.take() {
-            if matches!(outcome, Outcome::StreamBroken | Outcome::StreamIdle) {
-                spending.stalled();
+            match outcome {
+                Outcome::StreamBroken | Outcome::StreamIdle => spending.stalled(),
+                Outcome::Success => spending.completed(),
+                _ => {}
             }
             if let Some(usage) = usage {
                 spending.settle(&usage, this.size);

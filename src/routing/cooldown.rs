@@ -75,6 +75,8 @@ pub struct Cooldown {
     throttles: u32,
     backoffs: u32,
     failures: u32,
+    /// Answers in a row that broke off or fell silent.
+    stalls: u32,
     outcomes: Outcomes,
     /// Whether the running cooldown is for want of quota.
     is_quota: bool,
@@ -99,6 +101,7 @@ impl Cooldown {
             throttles: 0,
             backoffs: 0,
             failures: 0,
+            stalls: 0,
             outcomes: Outcomes::default(),
             is_quota: false,
             throttled_at: None,
@@ -208,22 +211,27 @@ impl Cooldown {
         }
         self.failures = self.failures.saturating_add(1);
         self.outcomes.note(false, now);
-        if self.failures >= self.policy.eject_after || self.outcomes.are_poor(&self.policy) {
-            self.outcomes = Outcomes::default();
-            self.is_quota = false;
-            self.cool(now, self.policy.eject_cooldown);
-            return true;
+        let ejected = self.eject_after(self.failures, now);
+        if !ejected {
+            self.left(pass, now);
         }
-        self.left(pass, now);
-        false
+        ejected
     }
 
     /// An answer that had begun broke off or fell silent. True if that took the target out.
+    /// Stalls count apart from failures: each answer's head counts as a success before.
     pub fn stalled(&mut self, now: Instant) -> bool {
         if self.phase != Phase::Open {
             return false;
         }
-        self.failed(&Pass { generation: self.generation }, now)
+        self.stalls = self.stalls.saturating_add(1);
+        self.outcomes.revoke(now);
+        self.eject_after(self.stalls, now)
+    }
+
+    /// An answer came to its end.
+    pub fn completed(&mut self) {
+        self.stalls = 0;
     }
 
     /// Takes over the state of the same target under an older config.
@@ -252,6 +260,17 @@ impl Cooldown {
             throttled_at: self.throttled_at,
             ..Cooldown::new(self.policy.clone())
         };
+    }
+
+    /// Takes the target out if so many bad outcomes in a row, or all of a minute, ask for it.
+    fn eject_after(&mut self, in_a_row: u32, now: Instant) -> bool {
+        let is_out = in_a_row >= self.policy.eject_after || self.outcomes.are_poor(&self.policy);
+        if is_out {
+            self.outcomes = Outcomes::default();
+            self.is_quota = false;
+            self.cool(now, self.policy.eject_cooldown);
+        }
+        is_out
     }
 
     fn is_stale(&self, pass: &Pass) -> bool {
@@ -299,6 +318,14 @@ impl Outcomes {
         }
         let [count, _] = if answered { &mut self.answered } else { &mut self.failed };
         *count = count.saturating_add(1);
+    }
+
+    /// What had counted as answered has failed after all.
+    fn revoke(&mut self, now: Instant) {
+        self.note(false, now);
+        let [this, last] = &mut self.answered;
+        let count = if *this > 0 { this } else { last };
+        *count = count.saturating_sub(1);
     }
 
     fn are_poor(&self, policy: &Policy) -> bool {
@@ -417,6 +444,20 @@ mod tests {
             let pass = target.enter(now).unwrap();
             assert_eq!(target.failed(&pass, now), ejected);
         }
+        assert_eq!(target.state(now), State::Cooling(now + 10 * SECOND));
+    }
+
+    #[test]
+    fn answers_that_stall_in_a_row_eject_although_their_heads_came() {
+        let (mut target, now) = (cooldown(), Instant::now());
+        let stall = |target: &mut Cooldown| {
+            let pass = target.enter(now).unwrap();
+            target.succeeded(&pass, now);
+            target.stalled(now)
+        };
+        assert_eq!([stall(&mut target), stall(&mut target)], [false, false]);
+        target.completed();
+        assert_eq!([(); 3].map(|()| stall(&mut target)), [false, false, true]);
         assert_eq!(target.state(now), State::Cooling(now + 10 * SECOND));
     }
 

@@ -407,6 +407,11 @@ impl Spending {
         }
     }
 
+    /// Notes that the answer came to its end.
+    pub fn completed(&self) {
+        self.target.cooldown().completed();
+    }
+
     /// Settles with what the answer told, and learns from it.
     pub fn settle(mut self, usage: &Usage, size: &Size) {
         let charge =

@@ -16,16 +16,25 @@
 mod support;
 
 mod bad_input;
+mod balance;
 mod bodies;
 mod burst;
+mod client_limits;
 mod commands;
 mod drain;
+mod ejection;
 mod exhaustion;
 mod fallback;
 mod faults;
 mod headers;
+mod hedging;
+mod learning;
+mod line;
 mod observability;
 mod operations;
+mod quota_burst;
+mod regression;
+mod settlement;
 mod simulator;
 mod streams;
 mod targets;

@@ -60,11 +60,12 @@ impl Config {
     }
 
     /// Sets one key of every target.
-    pub fn every_target(mut self, key: &str, value: &str) -> Config {
+    pub fn every_target(mut self, key: &str, value: impl Into<toml::Value>) -> Config {
+        let value = value.into();
         let names: Vec<String> =
             self.table["targets"].as_table().unwrap().keys().cloned().collect();
         for name in names {
-            self = self.set(&format!("targets.{name}.{key}"), value);
+            self = self.set(&format!("targets.{name}.{key}"), value.clone());
         }
         self
     }
@@ -84,6 +85,14 @@ impl Config {
         route.insert("targets".to_owned(), targets.to_vec().into());
         let routes = self.table.entry("routes").or_insert_with(|| toml::Value::Array(Vec::new()));
         routes.as_array_mut().unwrap().push(route.into());
+        self
+    }
+
+    /// Sets the balance of the last route.
+    pub fn balance(mut self, balance: &str) -> Config {
+        let routes = self.table["routes"].as_array_mut().unwrap();
+        let route = routes.last_mut().unwrap().as_table_mut().unwrap();
+        route.insert("balance".to_owned(), balance.into());
         self
     }
 

@@ -5,6 +5,7 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use serde::Deserialize;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
@@ -16,6 +17,8 @@ use super::patience::{LONG, eventually, within};
 use super::simulator::Simulator;
 use super::{Answer, Call, Client, http};
 
+const CONFIG_FILE: &str = "config.toml";
+
 /// A gateway under test.
 #[derive(Debug)]
 pub struct Gateway {
@@ -24,7 +27,7 @@ pub struct Gateway {
     admin: SocketAddr,
     stdout: Lines,
     stderr: Lines,
-    _files: TempDir,
+    files: TempDir,
 }
 
 impl Gateway {
@@ -36,7 +39,7 @@ impl Gateway {
     /// The same with more environment variables.
     pub async fn start_with(config: &Config, variables: &[(&str, &str)]) -> Gateway {
         let files = tempfile::tempdir().unwrap();
-        let path = files.path().join("config.toml");
+        let path = files.path().join(CONFIG_FILE);
         std::fs::write(&path, config.to_toml()).unwrap();
         let mut child = sluice()
             .arg("serve")
@@ -60,7 +63,7 @@ impl Gateway {
             |(found, _)| found.is_some(),
         );
         let (listen, admin) = listening.await.0.unwrap();
-        Gateway { child, listen, admin, stdout, stderr, _files: files }
+        Gateway { child, listen, admin, stdout, stderr, files }
     }
 
     /// Four models behind one, see [`Config::four_models`].
@@ -93,6 +96,36 @@ impl Gateway {
         let response = http::get(&format!("{}/metrics", self.admin_url())).await;
         assert_eq!(response.status, 200);
         Metrics::read(&response.text())
+    }
+
+    /// What `/admin/targets` says of a target.
+    pub async fn target(&self, name: &str) -> Value {
+        let response = http::get(&format!("{}/admin/targets", self.admin_url())).await;
+        assert_eq!(response.status, 200);
+        let targets = response.json()["targets"].as_array().unwrap().clone();
+        targets.into_iter().find(|target| target["name"] == name).unwrap()
+    }
+
+    /// What the target has of its quota now.
+    pub async fn quota(&self, target: &str) -> Quota {
+        serde_json::from_value(self.target(target).await["quota"].clone()).unwrap()
+    }
+
+    /// Waits until so many requests wait for a target.
+    pub async fn has_waiting(&self, count: usize) {
+        let waiting = async || self.metrics().await.sum("sluice_queue_waiting", &[]);
+        let what = format!("{count} wait");
+        eventually(&what, waiting, |waiting| *waiting == count as f64).await;
+    }
+
+    /// Puts another text in place of the config file and has it read.
+    pub async fn reload(&self, file: &str) {
+        std::fs::write(self.files.path().join(CONFIG_FILE), file).unwrap();
+        let reloads = async || self.metrics().await.sum("sluice_config_reloads_total", &[]);
+        let before = reloads().await;
+        let kill = Command::new("kill").args(["-HUP", &self.pid().to_string()]).status().await;
+        assert!(kill.unwrap().success());
+        eventually("the reload", reloads, |count| *count > before).await;
     }
 
     /// The access log, once it has at least so many lines.
@@ -131,6 +164,19 @@ impl Gateway {
         assert_eq!(health.status, 200);
         assert!(!self.output().contains("panicked"), "{}", self.output());
     }
+}
+
+/// What `/admin/targets` says of a quota.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Quota {
+    /// Requests per minute as learned.
+    pub learned_rpm: Option<f64>,
+    /// Tokens per minute as learned.
+    pub learned_tpm: Option<f64>,
+    /// Tokens there are room for.
+    pub tokens_available: Option<f64>,
+    /// Requests under way.
+    pub in_flight: u64,
 }
 
 /// The binary with nothing of the machine's environment that it might read, and the secret.

@@ -3,6 +3,7 @@
 //! Every test runs the real binary against an in-process simulator over real sockets, and looks
 //! from outside: at answers, at the simulator's log, at metrics and at log lines.
 
+pub mod ask;
 pub mod bodies;
 pub mod clients;
 pub mod config;
@@ -13,6 +14,7 @@ pub mod patience;
 pub mod raw;
 pub mod simulator;
 
+pub use ask::Ask;
 pub use clients::{Answer, Call, Client};
 pub use config::Config;
 pub use gateway::Gateway;

@@ -1,9 +1,10 @@
 //! The embedded Bedrock in this process, on a free port, ended when dropped.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use sluice::simulator::{
-    Controls, DEFAULT_ACCESS_KEY_ID, DEFAULT_SECRET_ACCESS_KEY, Entry, Fault, FaultRule,
+    Account, Controls, DEFAULT_ACCESS_KEY_ID, DEFAULT_SECRET_ACCESS_KEY, Entry, Fault, FaultRule,
     ModelSettings, Settings,
 };
 use tokio::task::JoinHandle;
@@ -83,6 +84,11 @@ impl Simulator {
     /// All requests it got, in their order.
     pub fn log(&self) -> Vec<Entry> {
         self.controls.log.entries()
+    }
+
+    /// What each model was asked and has answered.
+    pub fn books(&self) -> BTreeMap<String, Account> {
+        self.controls.quotas.books()
     }
 
     /// The requests for one model.
