@@ -13,72 +13,72 @@ const MINUTE: f64 = 60.0;
 /// Rounding of levels must not make a full bucket refuse its own capacity.
 const EPSILON: f64 = 1e-6;
 
-/// A request reaches the upstream some time after it was taken here, and only then does the
-/// upstream's full bucket begin to refill. This one begins later, by more than the way takes, so
-/// that it is never ahead of that.
-const TRANSIT: Duration = Duration::from_millis(500);
-
 /// How far ahead a bucket promises room; keeps sums of instants from overflowing.
 const FAR: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// A bucket that holds, and regains in a minute, a number of units.
+/// A bucket that regains a number of units in a minute, and holds as many or a little less.
 #[derive(Clone, Debug)]
 pub(super) struct Bucket {
     per_minute: f64,
+    unfilled: f64,
     level: f64,
-    /// From when on units flow in; in the future for [`TRANSIT`] after the bucket was full.
     at: Instant,
 }
 
 impl Bucket {
-    /// A full bucket of `per_minute` units.
-    pub(super) fn full(per_minute: f64, now: Instant) -> Bucket {
-        Bucket { per_minute, level: per_minute, at: now }
+    /// A full bucket of `per_minute` units, less the share `unfilled` of them.
+    pub(super) fn full(per_minute: f64, unfilled: f64, now: Instant) -> Bucket {
+        let empty = Bucket::empty(per_minute, unfilled, now);
+        Bucket { level: empty.capacity(), ..empty }
     }
 
     /// An empty one.
-    pub(super) fn empty(per_minute: f64, now: Instant) -> Bucket {
-        Bucket { level: 0.0, ..Bucket::full(per_minute, now) }
+    pub(super) fn empty(per_minute: f64, unfilled: f64, now: Instant) -> Bucket {
+        Bucket { per_minute, unfilled, level: 0.0, at: now }
     }
 
     /// Units that are there now.
     pub(super) fn level(&self, now: Instant) -> f64 {
         let flowed =
             now.saturating_duration_since(self.at).as_secs_f64() * self.per_minute / MINUTE;
-        (self.level + flowed).min(self.per_minute)
+        (self.level + flowed).min(self.capacity())
     }
 
     /// When `units` will be there: now, or later. More than the bucket holds is there when it is
     /// full, since it will never be any other time.
     pub(super) fn when(&self, units: f64, now: Instant) -> Instant {
-        let missing = units.min(self.per_minute) - self.level(now);
+        let missing = units.min(self.capacity()) - self.level(now);
         if missing <= EPSILON {
             return now;
         }
         let seconds = missing * MINUTE / self.per_minute.max(EPSILON);
         // A microsecond on top, so that a timer set for this instant never fires too early.
-        self.at.max(now) + Duration::try_from_secs_f64(seconds + 1e-6).unwrap_or(FAR).min(FAR)
+        now + Duration::try_from_secs_f64(seconds + 1e-6).unwrap_or(FAR).min(FAR)
     }
 
     /// Takes `units`, whether they are there or not.
     pub(super) fn take(&mut self, units: f64, now: Instant) {
-        let level = self.level(now);
-        let is_full = level > self.per_minute - EPSILON;
-        self.at = if is_full { now + TRANSIT } else { self.at.max(now) };
-        self.level = level - units;
+        self.level = self.level(now) - units;
+        self.at = now;
     }
 
     /// Gives `units` back, up to the capacity.
     pub(super) fn give_back(&mut self, units: f64, now: Instant) {
-        self.level = (self.level(now) + units).min(self.per_minute);
-        self.at = self.at.max(now);
+        self.level = (self.level(now) + units).min(self.capacity());
+        self.at = now;
     }
 
     /// Changes the capacity and the flow; what is there stays there, as far as it fits.
     pub(super) fn resize(&mut self, per_minute: f64, now: Instant) {
-        self.level = self.level(now).min(per_minute);
+        self.level = self.level(now);
         self.per_minute = per_minute;
-        self.at = self.at.max(now);
+        self.level = self.level.min(self.capacity());
+        self.at = now;
+    }
+
+    /// What it holds at most; room for one request at least.
+    fn capacity(&self) -> f64 {
+        (self.per_minute * (1.0 - self.unfilled)).max(self.per_minute.min(1.0))
     }
 }
 
@@ -93,33 +93,28 @@ mod tests {
     #[test]
     fn a_minute_refills_it_and_no_more() {
         let start = Instant::now();
-        let mut bucket = Bucket::full(60.0, start);
+        let mut bucket = Bucket::full(60.0, 0.0, start);
         bucket.take(60.0, start);
-        assert_eq!(bucket.level(start + TRANSIT + 10 * SECOND), 10.0);
+        assert_eq!(bucket.level(start + 10 * SECOND), 10.0);
         assert_eq!(bucket.level(start + 600 * SECOND), 60.0);
     }
 
     #[test]
-    fn it_is_never_ahead_of_the_bucket_at_the_other_end_of_the_way() {
+    fn what_is_to_stay_unfilled_does_not_slow_the_flow() {
         let start = Instant::now();
-        let (slow, fast) = (Duration::from_millis(300), Duration::from_millis(1));
-        let (mut here, mut there) = (Bucket::full(60.0, start), Bucket::full(60.0, start));
-        let mut sent = start;
-        for number in 0..100 {
-            // The first request opens a connection, the others find it open.
-            let way = if number < 60 { slow } else { fast };
-            sent = here.when(1.0, sent);
-            here.take(1.0, sent);
-            assert_eq!(there.when(1.0, sent + way), sent + way, "request {number} is refused");
-            there.level = there.level(sent + way) - 1.0;
-            there.at = sent + way;
-        }
+        let mut bucket = Bucket::full(60.0, 0.25, start);
+        assert_eq!(bucket.level(start), 45.0);
+        bucket.take(45.0, start);
+        assert_eq!(bucket.level(start + 10 * SECOND), 10.0);
+        assert_eq!(bucket.level(start + 600 * SECOND), 45.0);
+        bucket.give_back(10.0, start + 600 * SECOND);
+        assert_eq!(bucket.level(start + 600 * SECOND), 45.0);
     }
 
     #[test]
     fn it_tells_when_there_is_room_and_there_is() {
         let start = Instant::now();
-        let mut bucket = Bucket::empty(60.0, start);
+        let mut bucket = Bucket::empty(60.0, 0.0, start);
         let when = bucket.when(5.0, start);
         assert!(when >= start + 5 * SECOND && when < start + 5 * SECOND + SECOND / 100);
         assert_eq!(bucket.when(5.0, when), when);
@@ -128,9 +123,18 @@ mod tests {
     }
 
     #[test]
+    fn the_smallest_has_room_for_one_request() {
+        let start = Instant::now();
+        let mut bucket = Bucket::full(1.0, 0.25, start);
+        assert_eq!(bucket.when(1.0, start), start);
+        bucket.take(1.0, start);
+        assert!(bucket.when(1.0, start) >= start + 60 * SECOND);
+    }
+
+    #[test]
     fn more_than_it_holds_has_room_when_it_is_full() {
         let start = Instant::now();
-        let mut bucket = Bucket::full(60.0, start);
+        let mut bucket = Bucket::full(60.0, 0.0, start);
         assert_eq!(bucket.when(1000.0, start), start);
         bucket.take(1.0, start);
         assert!(bucket.when(1000.0, start) > start);
@@ -144,7 +148,7 @@ mod tests {
         ) {
             let start = Instant::now();
             let mut now = start;
-            let mut bucket = Bucket::full(100.0, start);
+            let mut bucket = Bucket::full(100.0, 0.0, start);
             let mut given: Vec<(Instant, f64)> = Vec::new();
             for (millis, units) in steps {
                 now += Duration::from_millis(millis);
@@ -166,7 +170,7 @@ mod tests {
         #[test]
         fn what_is_taken_and_given_back_leaves_the_level(takes in prop::collection::vec(0.0f64..40.0, 1..50)) {
             let now = Instant::now();
-            let mut bucket = Bucket::full(1000.0, now);
+            let mut bucket = Bucket::full(1000.0, 0.0, now);
             for units in &takes { bucket.take(*units, now); }
             for units in &takes { bucket.give_back(*units, now); }
             prop_assert!((bucket.level(now) - 1000.0).abs() < 1e-6);

@@ -1,8 +1,8 @@
 //! How many tokens a request will take, before anybody has counted them.
 //!
 //! Bytes per token differ by language, model and the JSON around the text, so the ratio is
-//! learned for each target from the counts that its answers carry, and so is how much of a
-//! request's maximum an answer really uses.
+//! learned for each target from the counts that its answers carry, with how much it varies, and so
+//! is how much of a request's maximum an answer really uses.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -15,8 +15,12 @@ const OUTPUT_SHARE: f32 = 1.0;
 /// Weight of a new observation.
 const WEIGHT: f32 = 0.1;
 
-/// Added to an estimate: to take too much for a moment costs less than a throttle.
-const MARGIN: f32 = 1.05;
+/// Before anything is learned, how far the ratio of a request is from the usual one, on average.
+const DEVIATION: f32 = 0.25;
+
+/// An estimate assumes a ratio so many deviations below the usual one: to take too much until the
+/// answer ends costs less than a throttle.
+const DEVIATIONS: f32 = 3.0;
 
 /// Tokens of an image, about, at the size that models scale it to.
 const TOKENS_PER_MEDIUM: u64 = 1600;
@@ -25,6 +29,7 @@ const TOKENS_PER_MEDIUM: u64 = 1600;
 #[derive(Debug)]
 pub struct Estimator {
     bytes_per_token: AtomicF32,
+    deviation: AtomicF32,
     output_share: AtomicF32,
 }
 
@@ -32,16 +37,19 @@ impl Default for Estimator {
     fn default() -> Estimator {
         Estimator {
             bytes_per_token: AtomicF32::new(BYTES_PER_TOKEN),
+            deviation: AtomicF32::new(DEVIATION),
             output_share: AtomicF32::new(OUTPUT_SHARE),
         }
     }
 }
 
 impl Estimator {
-    /// Input tokens of a body with this many bytes of text and JSON, and this many images,
-    /// documents or the like, whose bytes are not among them.
+    /// The input tokens that a body may have, with this many bytes of text and JSON, and this many
+    /// images, documents or the like, whose bytes are not among them. Few bodies have more.
     pub fn input(&self, text_bytes: usize, media: usize) -> u64 {
-        let text = text_bytes as f32 / self.bytes_per_token.get() * MARGIN;
+        let usual = self.bytes_per_token.get();
+        let dense = (usual - DEVIATIONS * self.deviation.get()).max(usual / 2.0);
+        let text = text_bytes as f32 / dense;
         text.ceil() as u64 + media as u64 * TOKENS_PER_MEDIUM
     }
 
@@ -60,6 +68,7 @@ impl Estimator {
         // An image's tokens are not known apart from the text's, so only pure text teaches.
         if media == 0 && input > 0 && text_bytes > 0 {
             let seen = (text_bytes as f32 / input as f32).clamp(0.25, 50.0);
+            self.deviation.learn((seen - self.bytes_per_token.get()).abs());
             self.bytes_per_token.learn(seen);
         }
         if max > 0 {
@@ -70,6 +79,7 @@ impl Estimator {
     /// Takes over what another has learned.
     pub fn take_over(&self, before: &Estimator) {
         self.bytes_per_token.set(before.bytes_per_token.get());
+        self.deviation.set(before.deviation.get());
         self.output_share.set(before.output_share.get());
     }
 }
@@ -103,7 +113,10 @@ mod tests {
     #[test]
     fn the_estimate_comes_near_what_is_counted() {
         let estimator = Estimator::default();
-        assert_eq!(estimator.input(4000, 0), 1050);
+        assert!(
+            (1050..1400).contains(&estimator.input(4000, 0)),
+            "a margin while nothing is known"
+        );
         for _ in 0..60 {
             estimator.learn(4000, 0, 2000, 1000, 100);
         }
@@ -114,9 +127,21 @@ mod tests {
     }
 
     #[test]
+    fn where_bodies_differ_the_estimate_is_not_below_the_densest() {
+        let estimator = Estimator::default();
+        let mut dice = fastrand::Rng::with_seed(1);
+        for _ in 0..1000 {
+            let input = 4000.0 / (3.5 + dice.f32());
+            estimator.learn(4000, 0, input as u64, 0, 0);
+        }
+        let (input, densest) = (estimator.input(4000, 0), 4000.0 / 3.5);
+        assert!(input as f32 >= 0.98 * densest && (input as f32) < 1.25 * densest, "{input}");
+    }
+
+    #[test]
     fn an_image_counts_as_an_image_and_teaches_nothing_of_text() {
         let estimator = Estimator::default();
-        assert_eq!(estimator.input(400, 2), 105 + 3200);
+        assert_eq!(estimator.input(400, 2), estimator.input(400, 0) + 3200);
         estimator.learn(400, 1, 9000, 0, 0);
         assert_eq!(estimator.bytes_per_token(), BYTES_PER_TOKEN);
     }

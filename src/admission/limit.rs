@@ -52,6 +52,8 @@ impl From<&config::Learning> for Learning {
 pub(super) struct Limit {
     configured: Option<f64>,
     floor: f64,
+    /// The share of the figure that the bucket does not hold.
+    unfilled: f64,
     /// Below the configured figure, or standing in for one.
     learned: Option<f64>,
     bucket: Option<Bucket>,
@@ -62,12 +64,13 @@ pub(super) struct Limit {
 }
 
 impl Limit {
-    pub(super) fn new(configured: Option<f64>, floor: f64, now: Instant) -> Limit {
+    pub(super) fn new(configured: Option<f64>, floor: f64, unfilled: f64, now: Instant) -> Limit {
         Limit {
             configured,
+            unfilled,
             floor: configured.map_or(floor, |figure| floor.min(figure)),
             learned: None,
-            bucket: configured.map(|figure| Bucket::full(figure, now)),
+            bucket: configured.map(|figure| Bucket::full(figure, unfilled, now)),
             used: Recent::new(now),
             raised_at: now,
             refused_at: f64::MAX,
@@ -117,9 +120,9 @@ impl Limit {
             let lowered = (figure * learning.decrease).max(self.floor);
             self.learned = Some(lowered);
             self.refused_at = figure;
-            self.bucket = Some(Bucket::empty(lowered, now));
+            self.bucket = Some(Bucket::empty(lowered, self.unfilled, now));
         } else if let Some(figure) = self.configured {
-            self.bucket = Some(Bucket::empty(figure, now));
+            self.bucket = Some(Bucket::empty(figure, self.unfilled, now));
         }
         self.raised_at = now;
     }
@@ -158,7 +161,7 @@ impl Limit {
                 bucket.resize(figure, now);
                 bucket
             }
-            None => Bucket::full(figure, now),
+            None => Bucket::full(figure, self.unfilled, now),
         });
     }
 }
@@ -207,7 +210,7 @@ mod tests {
     #[test]
     fn without_a_figure_there_is_no_limit_until_a_throttle() {
         let start = Instant::now();
-        let mut limit = Limit::new(None, 1.0, start);
+        let mut limit = Limit::new(None, 1.0, 0.0, start);
         for _ in 0..40 {
             assert_eq!(limit.when(1.0, start), start);
             limit.take(1.0, start);
@@ -221,7 +224,7 @@ mod tests {
     #[test]
     fn a_used_limit_rises_slowly_and_an_idle_one_stays() {
         let start = Instant::now();
-        let mut limit = Limit::new(Some(100.0), 1.0, start);
+        let mut limit = Limit::new(Some(100.0), 1.0, 0.0, start);
         limit.throttled(&LEARNING, start);
         assert_eq!(limit.figure(), Some(50.0));
         let mut now = start + MINUTE;
@@ -239,7 +242,7 @@ mod tests {
     #[test]
     fn a_throttle_when_next_to_nothing_was_used_teaches_nothing() {
         let now = Instant::now();
-        let mut limit = Limit::new(None, 10.0, now);
+        let mut limit = Limit::new(None, 10.0, 0.0, now);
         limit.take(9.0, now);
         limit.throttled(&LEARNING, now);
         assert_eq!(limit.figure(), None);
@@ -249,7 +252,7 @@ mod tests {
     #[test]
     fn past_the_figure_that_was_refused_it_rises_faster() {
         let start = Instant::now();
-        let mut limit = Limit::new(None, 1.0, start);
+        let mut limit = Limit::new(None, 1.0, 0.0, start);
         limit.take(20.0, start);
         limit.throttled(&LEARNING, start);
         let mut now = start + 2 * MINUTE;
@@ -266,7 +269,7 @@ mod tests {
     #[test]
     fn it_never_falls_below_its_floor() {
         let start = Instant::now();
-        let mut limit = Limit::new(Some(100.0), 10.0, start);
+        let mut limit = Limit::new(Some(100.0), 10.0, 0.0, start);
         for _ in 0..20 {
             limit.throttled(&LEARNING, start);
         }
@@ -276,13 +279,13 @@ mod tests {
     #[test]
     fn what_was_learned_outlives_a_change_of_the_config() {
         let now = Instant::now();
-        let mut before = Limit::new(Some(100.0), 1.0, now);
+        let mut before = Limit::new(Some(100.0), 1.0, 0.0, now);
         before.throttled(&LEARNING, now);
-        let mut after = Limit::new(Some(200.0), 1.0, now);
+        let mut after = Limit::new(Some(200.0), 1.0, 0.0, now);
         after.take_over(&before, now);
         assert_eq!(after.figure(), Some(50.0));
         assert_eq!(after.available(now), Some(0.0));
-        let mut lower = Limit::new(Some(20.0), 1.0, now);
+        let mut lower = Limit::new(Some(20.0), 1.0, 0.0, now);
         lower.take_over(&before, now);
         assert_eq!(lower.figure(), Some(20.0), "a figure below what was learned counts");
     }

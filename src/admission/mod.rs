@@ -17,5 +17,5 @@ pub use bell::Bell;
 pub use estimate::Estimator;
 pub use fair_queue::{FairQueue, Flow, Ticket};
 pub use limit::Learning;
-pub use quota::{Ahead, Dimension, Limits, Quota, Reservation, Snapshot};
+pub use quota::{Dimension, Limits, Quota, Reservation, Snapshot, UNFILLED};
 pub use waiting_room::{Full, Place, WaitingRoom};

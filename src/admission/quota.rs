@@ -6,17 +6,14 @@
 //! one settlement on every path, and the path only decides what it says.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::bell::Bell;
 use super::limit::{Learning, Limit};
 
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-
 /// The configured figures of a quota.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Limits {
     /// Requests per minute.
     pub rpm: Option<u32>,
@@ -26,7 +23,16 @@ pub struct Limits {
     pub floor_rpm: u32,
     /// Learned tokens per minute fall no lower.
     pub floor_tpm: u64,
+    /// The share of a minute's figure that can't be saved up; see [`UNFILLED`].
+    pub unfilled: f64,
 }
+
+/// The share of a minute's figure that a mirror of the upstream's quota does not save up, although
+/// the upstream does. A request arrives there a little later than it is counted here, and what
+/// flows into a full bucket in between is lost there; and input is taken here with a margin that
+/// is given back at the end. So the mirror must be full a little before the upstream's bucket, or
+/// after a quiet time it would promise more than there is. Under load nothing is lost by it.
+pub const UNFILLED: f64 = 0.03;
 
 /// What of a quota ran out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,15 +43,6 @@ pub enum Dimension {
     Tokens,
     /// The upstream did not say.
     Unknown,
-}
-
-/// Those who wait before one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Ahead {
-    /// How many they are.
-    pub requests: usize,
-    /// Tokens that they need together.
-    pub tokens: u64,
 }
 
 /// What a quota has now.
@@ -96,9 +93,10 @@ struct State {
 impl Quota {
     /// A quota with full buckets. `bell` is rung whenever something is given back.
     pub fn new(limits: &Limits, learning: Learning, bell: Arc<Bell>, now: Instant) -> Quota {
+        let limit = |figure, floor| Limit::new(figure, floor, limits.unfilled, now);
         let state = State {
-            requests: Limit::new(limits.rpm.map(f64::from), f64::from(limits.floor_rpm), now),
-            tokens: Limit::new(limits.tpm.map(|tpm| tpm as f64), limits.floor_tpm as f64, now),
+            requests: limit(limits.rpm.map(f64::from), f64::from(limits.floor_rpm)),
+            tokens: limit(limits.tpm.map(|tpm| tpm as f64), limits.floor_tpm as f64),
             in_flight: 0,
         };
         Quota { state: Mutex::new(state), learning, bell }
@@ -125,17 +123,12 @@ impl Quota {
         self.state().when(tokens, now)
     }
 
-    /// When there will be room for a request of `tokens` behind those that are `ahead`.
-    pub fn when_after(&self, tokens: u64, ahead: Ahead, now: Instant) -> Instant {
+    /// How many requests of so many `tokens` it lets through in a minute; `None`: no limit is known.
+    pub fn per_minute(&self, tokens: f64) -> Option<f64> {
         let state = self.state();
-        let alone = state.when(tokens, now);
-        let minutes = |units: f64, limit: &Limit| {
-            limit.figure().filter(|figure| *figure > 0.0).map_or(0.0, |figure| units / figure)
-        };
-        let minutes = minutes(ahead.requests as f64, &state.requests)
-            .max(minutes(ahead.tokens as f64, &state.tokens));
-        // Whoever waits for days has left before.
-        alone + Duration::try_from_secs_f64(minutes * 60.0).unwrap_or(DAY).min(DAY)
+        let by_tokens = state.tokens.figure().map(|figure| figure / tokens.max(1.0));
+        let by_requests = state.requests.figure();
+        by_tokens.into_iter().chain(by_requests).min_by(f64::total_cmp)
     }
 
     /// The upstream refused a request that this quota let through.
@@ -236,12 +229,14 @@ impl Drop for Reservation {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use proptest::prelude::*;
 
     use super::*;
 
     fn quota(rpm: Option<u32>, tpm: Option<u64>) -> Arc<Quota> {
-        let limits = Limits { rpm, tpm, floor_rpm: 1, floor_tpm: 10 };
+        let limits = Limits { rpm, tpm, floor_rpm: 1, floor_tpm: 10, unfilled: 0.0 };
         let learning = Learning::from(&crate::config::Learning {
             enabled: true,
             decrease: 0.5,
@@ -288,6 +283,13 @@ mod tests {
         reservation.charge(10);
         drop(reservation);
         assert!(quota.take(10, Instant::now()).is_err(), "this one was sent");
+    }
+
+    #[test]
+    fn the_scarcer_kind_decides_how_many_requests_go_through() {
+        assert_eq!(quota(None, None).per_minute(100.0), None);
+        assert_eq!(quota(Some(50), Some(1000)).per_minute(100.0), Some(10.0));
+        assert_eq!(quota(Some(50), Some(1000)).per_minute(1.0), Some(50.0));
     }
 
     #[tokio::test(start_paused = true)]

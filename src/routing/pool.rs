@@ -17,7 +17,9 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::cooldown::{Blocked, State};
 use super::target::{Need, Permit, Target};
-use crate::admission::{Ahead, Bell, FairQueue, Flow, Quota, Ticket};
+use crate::admission::{Bell, FairQueue, Flow, Quota, Ticket};
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The targets that one request may take, each with what it would need there, best first.
 pub type Choices = SmallVec<[Choice; 4]>;
@@ -106,16 +108,43 @@ impl Pool {
         Waiting { pool: self, ticket, granted }
     }
 
-    /// In how long a request with these choices is likely to be served, and by which target: the
-    /// requests and tokens of all who wait come first.
+    /// In how long a request with these choices is likely to be served, and by which target: all
+    /// who wait come first.
     pub fn due(&self, choices: &[Choice], now: Instant) -> Option<(Arc<Target>, Duration)> {
-        let ahead = {
-            let line = self.line();
-            Ahead { requests: line.len(), tokens: line.cost() }
-        };
-        let due = |choice: &Choice| choice.target.due(choice.need, ahead, now);
+        let due = |choice: &Choice| choice.target.due(choice.need, now);
         let first = choices.iter().min_by_key(|choice| due(choice))?;
-        Some((Arc::clone(&first.target), due(first).saturating_duration_since(now)))
+        let alone = due(first).saturating_duration_since(now);
+        Some((Arc::clone(&first.target), alone + self.line_takes(choices, now)))
+    }
+
+    /// How long it takes until all who wait now are served by the targets of these choices.
+    fn line_takes(&self, choices: &[Choice], now: Instant) -> Duration {
+        let (waiting, cost) = {
+            let line = self.line();
+            (line.len() as f64, line.cost() as f64)
+        };
+        if waiting == 0.0 {
+            return Duration::ZERO;
+        }
+        let mut seen: SmallVec<[*const Quota; 8]> = SmallVec::new();
+        let mut per_minute = 0.0;
+        for target in choices.iter().map(|choice| &choice.target).filter(|it| it.is_free(now)) {
+            let quota = Arc::as_ptr(target.quota());
+            if seen.contains(&quota) {
+                continue;
+            }
+            seen.push(quota);
+            match target.quota().per_minute(cost / waiting) {
+                Some(requests) => per_minute += requests,
+                // Nobody knows what holds the line up here.
+                None => return Duration::ZERO,
+            }
+        }
+        if per_minute <= 0.0 {
+            return Duration::ZERO;
+        }
+        // Whoever waits for days has left before.
+        Duration::try_from_secs_f64(waiting * 60.0 / per_minute).unwrap_or(DAY).min(DAY)
     }
 
     /// Hands out targets in the line's order; tells when to look again at the latest.
@@ -207,3 +236,6 @@ pub fn is_hopeful(choices: &[Choice], limit: Instant, now: Instant) -> bool {
         State::Open | State::HalfOpen => true,
     })
 }
+
+#[cfg(test)]
+mod tests;

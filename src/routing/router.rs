@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::cooldown::{Policy, State};
 use super::pool::Pool;
 use super::target::{Parts, Target};
-use crate::admission::{Learning, Limits, Quota};
+use crate::admission::{Learning, Limits, Quota, UNFILLED};
 use crate::bedrock::ModelId;
 use crate::bedrock::model_id::ModelIdError;
 use crate::config::{self, Balance, Config, Unrouted};
@@ -265,7 +265,7 @@ fn quota(
     now: Instant,
 ) -> Arc<Quota> {
     let (floor_rpm, floor_tpm) = (config.learning.floor_rpm, config.learning.floor_tpm);
-    let limits = Limits { rpm, tpm, floor_rpm, floor_tpm };
+    let limits = Limits { rpm, tpm, floor_rpm, floor_tpm, unfilled: UNFILLED };
     let learning = Learning::from(&config.learning);
     Arc::new(Quota::new(&limits, learning, Arc::clone(pool.bell()), now))
 }

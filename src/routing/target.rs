@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::cooldown::{Blocked, Cooldown, Pass, Policy, State};
 use super::latency::Latency;
 use super::pool::Pool;
-use crate::admission::{Ahead, Dimension, Estimator, Quota, Reservation};
+use crate::admission::{Dimension, Estimator, Quota, Reservation};
 use crate::bedrock::body::Peek;
 use crate::bedrock::{Family, Features, ModelId, Usage, catalogue};
 use crate::config;
@@ -216,8 +216,8 @@ impl Target {
         Ok(Permit { target: Arc::clone(self), pass: Some(pass), need, reservation })
     }
 
-    /// When a request is likely to get in after those that are `ahead`.
-    pub fn due(&self, need: Need, ahead: Ahead, now: Instant) -> Instant {
+    /// When a request is likely to get in if nobody comes before it.
+    pub fn due(&self, need: Need, now: Instant) -> Instant {
         let open = match self.state(now) {
             State::Cooling(until) => until,
             State::Open | State::HalfOpen => now,
@@ -225,7 +225,7 @@ impl Target {
         if !need.is_counted {
             return open;
         }
-        open.max(self.quota.when_after(need.tokens(), ahead, now))
+        open.max(self.quota.when(need.tokens(), now))
     }
 
     /// Opens the target and forgets its throttles.

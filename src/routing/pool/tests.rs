@@ -1,0 +1,287 @@
+//! The line on a paused clock, where each instant is known, and with real threads, where none is.
+
+use std::cell::RefCell;
+
+use futures_util::FutureExt;
+use futures_util::future::join_all;
+use tokio::time::{sleep, timeout};
+
+use super::*;
+use crate::bedrock::{ModelId, Usage};
+use crate::config::{Config, Env, Priority};
+use crate::routing::{Route, Router, Size};
+
+const SECOND: Duration = Duration::from_secs(1);
+const MODEL: &str = "anthropic.claude-3-haiku-20240307-v1:0";
+
+/// A route to one target for each of these quotas, in the config's words.
+fn route(quotas: &[&str]) -> Arc<Route> {
+    let mut text = "[upstream]\nregion = \"us-east-1\"\naccess_key_id = \"AKID\"\n\
+                    secret_access_key = \"env:SECRET\"\n"
+        .to_owned();
+    for (index, quota) in quotas.iter().enumerate() {
+        text += &format!("[targets.t{index}]\nmodel = \"{MODEL}\"\n{quota}\n");
+    }
+    let names: Vec<String> = (0..quotas.len()).map(|index| format!("\"t{index}\"")).collect();
+    text += &format!("[[routes]]\nmodels = [\"{MODEL}\"]\ntargets = [{}]\n", names.join(", "));
+    let env: Env = [("SECRET", "none")].into_iter().collect();
+    let config = Config::from_toml(&text, "test.toml", &env).unwrap().config;
+    let router = Router::new(&config, None).unwrap();
+    router.find(&config, &ModelId::new(MODEL).unwrap()).unwrap().1
+}
+
+/// All targets of the route, for a request of `tokens`.
+fn choices(route: &Route, tokens: u64) -> Choices {
+    let need = Need { input: tokens, max_output: 0, is_counted: true };
+    let all = route.targets.iter().enumerate();
+    all.map(|(index, target)| Choice { index, target: Arc::clone(target), need }).collect()
+}
+
+fn flow(client: &str) -> Flow {
+    Flow { client: client.into(), priority: Priority::Normal }
+}
+
+/// Takes all but `left` tokens of a target, and spends them.
+fn use_up(target: &Arc<Target>, left: u64) {
+    let there = target.quota().snapshot(Instant::now()).tokens_available.unwrap() as u64;
+    spend(target, there - left);
+}
+
+/// Takes this many tokens of a target, and spends them.
+fn spend(target: &Arc<Target>, tokens: u64) {
+    let need = Need { input: tokens, max_output: 0, is_counted: true };
+    let mut permit = target.enter(need, Instant::now()).unwrap();
+    permit.sent();
+    drop(permit.succeeded(SECOND));
+}
+
+/// Joins the line with each of these, in this order, and tells who was served when. Whoever is
+/// served holds what it took.
+async fn served(route: &Route, waiters: &[(&'static str, u64)]) -> Vec<(&'static str, Duration)> {
+    let start = Instant::now();
+    let order = RefCell::new(Vec::new());
+    let mut line: Vec<_> = waiters
+        .iter()
+        .map(|(client, tokens)| (client, route.pool.join(flow(client), choices(route, *tokens))))
+        .collect();
+    let permits = join_all(line.iter_mut().map(|(client, waiting)| async {
+        let granted = waiting.granted().await.unwrap();
+        order.borrow_mut().push((**client, start.elapsed()));
+        granted
+    }))
+    .await;
+    assert_eq!(permits.len(), waiters.len());
+    order.into_inner()
+}
+
+fn clients(served: &[(&'static str, Duration)]) -> Vec<&'static str> {
+    served.iter().map(|(client, _)| *client).collect()
+}
+
+fn about(seconds: f64, seen: Duration) -> bool {
+    (seen.as_secs_f64() - seconds).abs() < 0.1
+}
+
+#[tokio::test(start_paused = true)]
+async fn clients_take_turns() {
+    let route = route(&["tpm = 60000"]);
+    use_up(&route.targets[0], 0);
+    let line = [("many", 1000), ("many", 1000), ("many", 1000), ("few", 1000), ("few", 1000)];
+    let served = served(&route, &line).await;
+    assert_eq!(clients(&served), ["many", "few", "many", "few", "many"]);
+    for (place, (_, at)) in served.iter().enumerate() {
+        assert!(about(1.0 + place as f64, *at), "{served:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_big_request_is_not_starved_by_small_ones() {
+    let route = route(&["tpm = 60000"]);
+    use_up(&route.targets[0], 0);
+    let mut line = vec![("small", 1000); 20];
+    line.insert(3, ("big", 30_000));
+    let served = served(&route, &line).await;
+    // One small request came before it; then the quota is kept for it.
+    assert_eq!(clients(&served)[..3], ["small", "big", "small"]);
+    assert!(about(31.0, served[1].1), "{served:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_first_in_line_does_not_hold_stays_in_use() {
+    let route = route(&["tpm = 60000", "tpm = 60000"]);
+    use_up(&route.targets[0], 5000);
+    use_up(&route.targets[1], 0);
+    let served = served(&route, &[("big", 30_000), ("small", 1000), ("small", 1000)]).await;
+    assert_eq!(clients(&served), ["small", "small", "big"]);
+    assert!(about(1.0, served[0].1) && about(2.0, served[1].1), "{served:?}");
+    assert!(about(25.0, served[2].1), "the small ones cost it nothing: {served:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_leaves_makes_way_at_once() {
+    let route = route(&["tpm = 60000"]);
+    use_up(&route.targets[0], 2000);
+    let big = route.pool.join(flow("big"), choices(&route, 30_000));
+    let mut small = route.pool.join(flow("small"), choices(&route, 1000));
+    assert!(timeout(SECOND, small.granted()).await.is_err(), "the quota is kept for the big one");
+    let start = Instant::now();
+    drop(big);
+    assert_eq!(route.pool.waiting(), 1);
+    assert!(small.granted().await.is_some());
+    assert_eq!(start.elapsed(), Duration::ZERO);
+    assert_eq!(route.pool.waiting(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn exactly_those_are_woken_that_can_go() {
+    let route = route(&["rpm = 60"]);
+    while route.pool.enter(choices(&route, 1).into_iter()).is_some_and(|(_, mut permit)| {
+        permit.sent();
+        true
+    }) {}
+    let mut line: Vec<Waiting<'_>> = ["a", "b", "c", "d"]
+        .into_iter()
+        .map(|client| route.pool.join(flow(client), choices(&route, 1)))
+        .collect();
+    let mut permits = Vec::new();
+    for served in 1..=4 {
+        sleep(SECOND).await;
+        let granted: Vec<_> = line.iter_mut().map(|it| it.granted().now_or_never()).collect();
+        assert_eq!(granted.iter().flatten().count(), 1, "one request has flowed in");
+        assert!(granted[0].is_some(), "and it is the first one's");
+        line.remove(0);
+        permits.extend(granted.into_iter().flatten());
+        assert_eq!(route.pool.waiting(), 4 - served);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_comes_back_is_given_to_the_first_at_once() {
+    let route = route(&["tpm = 60000"]);
+    let (_, mut holder) = route.pool.enter(choices(&route, 50_000).into_iter()).unwrap();
+    holder.sent();
+    let start = Instant::now();
+    let mut first = route.pool.join(flow("first"), choices(&route, 40_000));
+    let spending = holder.succeeded(SECOND);
+    assert!(first.granted().now_or_never().is_none());
+    let usage = Usage { input: 1000, ..Usage::default() };
+    spending.settle(&usage, &Size { text_bytes: 4000, media: 0, max_output: None });
+    assert!(first.granted().await.is_some());
+    assert_eq!(start.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_barges_in() {
+    let route = route(&["tpm = 60000"]);
+    use_up(&route.targets[0], 2000);
+    let _big = route.pool.join(flow("big"), choices(&route, 30_000));
+    assert!(route.pool.enter(choices(&route, 1000).into_iter()).is_none());
+}
+
+/// What a refusal tells its client about when to come back.
+async fn told_and_true(quotas: &[&str], waiting: usize, tokens: u64) -> (f64, f64) {
+    let route = route(quotas);
+    for target in &route.targets {
+        while let Ok(mut permit) = target.enter(choices(&route, tokens)[0].need, Instant::now()) {
+            permit.sent();
+        }
+    }
+    let (_, told) = {
+        let _line: Vec<_> = (0..waiting)
+            .map(|_| route.pool.join(flow("others"), choices(&route, tokens)))
+            .collect();
+        route.pool.due(&choices(&route, tokens), Instant::now()).unwrap()
+    };
+    let line = vec![("one", tokens); waiting + 1];
+    let served = served(&route, &line).await;
+    (told.as_secs_f64(), served.last().unwrap().1.as_secs_f64())
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_due_time_is_true() {
+    for (quotas, waiting, tokens) in [
+        (&["tpm = 60000"][..], 0, 3000),
+        (&["tpm = 60000"], 20, 3000),
+        (&["rpm = 60"], 50, 3000),
+        (&["rpm = 60\ntpm = 600000"], 50, 3000),
+        (&["tpm = 60000", "tpm = 60000"], 20, 3000),
+        (&["rpm = 30", "tpm = 60000", "rpm = 60\ntpm = 600000"], 100, 3000),
+    ] {
+        let (told, after) = told_and_true(quotas, waiting, tokens).await;
+        let off = (told - after).abs();
+        assert!(off <= 0.1 * after + 2.0, "{quotas:?} with {waiting}: told {told}, was {after}");
+    }
+}
+
+/// Many tasks on real threads join, leave, are served, settle and drop what they hold, at random.
+/// Nothing may be lost: no wake-up, no place, no token.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn nothing_is_lost_between_threads() {
+    const TASKS: u64 = 64;
+    const ROUNDS: usize = 40;
+    // Room for few at a time, and a flow that does not matter within the test.
+    let route = route(&["tpm = 10000", "tpm = 20000"]);
+    let before: Vec<_> = route
+        .targets
+        .iter()
+        .map(|target| target.quota().snapshot(Instant::now()).tokens_available.unwrap())
+        .collect();
+    let tasks = (0..TASKS).map(|seed| {
+        let route = Arc::clone(&route);
+        tokio::spawn(async move {
+            let mut dice = fastrand::Rng::with_seed(seed);
+            for _ in 0..ROUNDS {
+                one_of_many(&route, &mut dice).await;
+            }
+        })
+    });
+    let all = timeout(60 * SECOND, join_all(tasks)).await.expect("nobody waits for ever");
+    all.into_iter().for_each(|task| task.unwrap());
+
+    assert_eq!(route.pool.waiting(), 0);
+    assert!(route.pool.line().is_empty());
+    assert_eq!(route.pool.line().cost(), 0);
+    for (target, before) in route.targets.iter().zip(before) {
+        let now = target.quota().snapshot(Instant::now());
+        assert_eq!(now.in_flight, 0);
+        let left = now.tokens_available.unwrap();
+        assert!((left - before).abs() < 1.0, "{left} of {before}");
+        assert_eq!(target.state(Instant::now()), State::Open);
+    }
+}
+
+async fn one_of_many(route: &Arc<Route>, dice: &mut fastrand::Rng) {
+    let choices = choices(route, dice.u64(1000..9000));
+    let entered = route.pool.enter(choices.iter().cloned());
+    let (_, mut permit) = match entered {
+        Some(entered) => entered,
+        None => {
+            let client = ["a", "b", "c"][dice.usize(..3)];
+            let mut waiting = route.pool.join(flow(client), choices);
+            if dice.u8(..4) == 0 {
+                // Leaves the line, perhaps at the moment in which it is served.
+                for _ in 0..dice.u8(..4) {
+                    tokio::task::yield_now().await;
+                }
+                return;
+            }
+            waiting.granted().await.unwrap()
+        }
+    };
+    if dice.bool() {
+        tokio::task::yield_now().await;
+    }
+    match dice.u8(..4) {
+        // Never sent.
+        0 => {}
+        // Sent, and not taken.
+        1 => permit.not_taken(),
+        // Answered, and free of charge, so that all of it comes back.
+        _ => {
+            permit.sent();
+            let spending = permit.succeeded(Duration::from_millis(1));
+            tokio::task::yield_now().await;
+            spending.settle(&Usage::default(), &Size::default());
+        }
+    }
+}
