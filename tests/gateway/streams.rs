@@ -69,7 +69,10 @@ async fn an_exception_in_the_middle_is_raised_under_its_own_name() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broken_stream_is_raised_and_never_taken_for_an_end() {
     let simulator = Simulator::start().await;
-    let config = Config::four_models(&simulator).set("upstream.idle_timeout", "400ms");
+    let config = Config::four_models(&simulator)
+        .set("upstream.idle_timeout", "400ms")
+        .set("fallback.eject_after", 1_000)
+        .set("fallback.eject_below_success_rate", 0.0);
     let gateway = Gateway::start(&config).await;
     for fault in [
         Fault::ResetAfterFrames { frames: 3 },
