@@ -10,69 +10,10 @@ use std::ops::Range;
 use bytes::{Bytes, BytesMut};
 use smallvec::SmallVec;
 
+use super::features::Features;
 use super::json::{JsonError, Scanner, Type};
 use super::model_id::Family;
 use super::operation::Operation;
-
-/// Features of a request that not every model takes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Features(u8);
-
-impl Features {
-    /// Images in the messages.
-    pub const VISION: Features = Features(1);
-    /// Documents in the messages.
-    pub const DOCUMENTS: Features = Features(2);
-    /// Video in the messages.
-    pub const VIDEO: Features = Features(4);
-    /// Audio in the messages.
-    pub const AUDIO: Features = Features(8);
-    /// Tool definitions, uses or results.
-    pub const TOOLS: Features = Features(16);
-    /// Extended thinking.
-    pub const REASONING: Features = Features(32);
-    /// Cache points.
-    pub const PROMPT_CACHING: Features = Features(64);
-
-    const MEDIA: u8 = 1 | 2 | 4 | 8;
-
-    /// Names as the model catalogue writes them.
-    pub const NAMES: [(&'static str, Features); 7] = [
-        ("vision", Features::VISION),
-        ("pdf_input", Features::DOCUMENTS),
-        ("video_input", Features::VIDEO),
-        ("audio_input", Features::AUDIO),
-        ("function_calling", Features::TOOLS),
-        ("reasoning", Features::REASONING),
-        ("prompt_caching", Features::PROMPT_CACHING),
-    ];
-
-    /// The features with these names; other names are passed over.
-    pub fn from_names<'a>(names: impl Iterator<Item = &'a str>) -> Features {
-        let mut features = Features::default();
-        for name in names {
-            if let Some((_, feature)) = Self::NAMES.iter().find(|(known, _)| *known == name) {
-                features.add(*feature);
-            }
-        }
-        features
-    }
-
-    /// Whether all of `other` are among these.
-    pub fn contains(self, other: Features) -> bool {
-        self.0 & other.0 == other.0
-    }
-
-    fn add(&mut self, other: Features) {
-        self.0 |= other.0;
-    }
-}
-
-impl FromIterator<Features> for Features {
-    fn from_iter<I: IntoIterator<Item = Features>>(all: I) -> Features {
-        all.into_iter().fold(Features::default(), |sum, one| Features(sum.0 | one.0))
-    }
-}
 
 /// What [`peek`] found in a body.
 #[derive(Clone, Debug, Default)]
@@ -234,7 +175,7 @@ impl Peek {
         let before = std::mem::take(&mut self.features);
         read(self, scanner)?;
         // A block whose media were counted within it, as a tool's result, is not one itself.
-        if self.features.0 & Features::MEDIA != 0 && self.media == counted {
+        if self.features.has_media() && self.media == counted {
             self.media += 1;
             self.media_bytes += scanner.position() - start;
         }

@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 
 use serde::Deserialize;
 
-use super::body::Features;
+use super::features::Features;
 use super::model_id::ModelId;
 use super::usage::Usage;
 

@@ -9,6 +9,7 @@ pub mod body;
 pub mod catalogue;
 pub mod error;
 pub mod event_stream;
+pub mod features;
 pub mod json;
 pub mod model_id;
 pub mod operation;
@@ -16,6 +17,7 @@ pub mod path;
 pub mod usage;
 
 pub use error::{ErrorKind, WireError};
+pub use features::Features;
 pub use model_id::{Family, ModelId};
 pub use operation::Operation;
 pub use usage::Usage;

@@ -24,6 +24,7 @@ use crate::simulator::{
     Controls, DEFAULT_ACCESS_KEY_ID, DEFAULT_SECRET_ACCESS_KEY, Latency, ModelSettings, Settings,
     Simulator,
 };
+use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::process_log;
 use crate::upstream::credentials::Identity;
 use crate::upstream::sign;
@@ -67,8 +68,9 @@ pub(super) fn run(arguments: Arguments) -> Result<(), String> {
         let server = serve::start(config).await?;
         let address = server.address().map_err(|error| error.to_string())?;
         let admin = server.admin_address().map_err(|error| error.to_string())?;
+        let access_log = server.live().load().access_log.clone();
         let served = tokio::spawn(server.serve(stop.clone(), hurry));
-        demo.show(address, usize::from(arguments.burst)).await;
+        demo.show(address, usize::from(arguments.burst), &access_log).await;
         if arguments.once {
             stop.cancel();
         } else {
@@ -136,7 +138,7 @@ impl Demo {
     }
 
     /// Sends the burst once straight to the simulated Bedrock and once through the gateway.
-    async fn show(&self, gateway: SocketAddr, burst: usize) {
+    async fn show(&self, gateway: SocketAddr, burst: usize, access_log: &AccessLog) {
         let Some((requested, _)) = self.models.first() else { return };
         say(&format!(
             "Sluice at http://{gateway}, in front of a simulated Bedrock at http://{}.",
@@ -152,8 +154,7 @@ impl Demo {
         self.refill();
         say(&format!("\nThe same {burst} through Sluice, as its access log shows them:"));
         let tally = self.burst(gateway, burst, false).await;
-        // The log has a thread of its own; let it print before the sum is drawn.
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        access_log.flush();
         say("\nIn sum:");
         tally.print();
     }

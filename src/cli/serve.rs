@@ -30,8 +30,11 @@ pub(super) fn run(arguments: Arguments) -> Result<(), String> {
         let (stop, hurry) = (CancellationToken::new(), CancellationToken::new());
         on_signals(stop.clone(), hurry.clone())?;
         let server = start(loaded.config).await?;
-        reload_on_hangup(source, Arc::clone(server.live()))?;
-        if server.serve(stop, hurry).await {
+        let live = Arc::clone(server.live());
+        reload_on_hangup(source, Arc::clone(&live))?;
+        let clean = server.serve(stop, hurry).await;
+        live.load().access_log.flush();
+        if clean {
             tracing::info!("stopped");
             Ok(())
         } else {

@@ -34,11 +34,11 @@ pub(super) struct RawConfig {
     pub(super) retry: RawRetry,
     /// The queue for requests that find no free target.
     pub(super) queue: RawQueue,
-    /// What each client may ask for. A limit that is not set does not exist.
+    /// What one client may use.
     pub(super) limits: RawLimits,
-    /// How quotas that are not known, or lower than configured, are learned from throttles.
+    /// How the gateway learns what a target takes.
     pub(super) learning: RawLearning,
-    /// Second attempts for answers that are slower than usual.
+    /// Second attempts that are sent before the first is answered.
     pub(super) hedge: RawHedge,
     /// The gateway's own log.
     pub(super) log: RawLog,
@@ -191,25 +191,25 @@ pub(super) struct RawTarget {
     /// Cooldown after a throttle, times the number of consecutive throttles.
     #[serde(default = "default_cooldown")]
     pub(super) cooldown: DurationText,
-    /// Requests per minute of the account's quota for the model. Default: not known, and learned.
-    #[schemars(range(min = 1, max = 100_000_000), example = 50)]
-    pub(super) rpm: Option<u32>,
-    /// Tokens per minute of that quota, input and output together. Default: not known, and learned.
-    #[schemars(range(min = 1, max = 1_000_000_000_000_u64), example = 400_000)]
-    pub(super) tpm: Option<u64>,
-    /// Name of a quota under `quotas` that the target draws on with others, instead of its own
-    /// `rpm` and `tpm`.
-    #[schemars(example = &"sonnet-us-east-1")]
-    pub(super) quota: Option<String>,
-    /// What an output token costs of the quota. Default: 5 for Claude 3.7 and later, else 1.
-    #[schemars(range(min = 1, max = 100))]
-    pub(super) output_burndown: Option<u32>,
     /// Cap on the output tokens a request may ask for. Default: the model's own.
     #[schemars(range(min = 1, max = 10_000_000))]
     pub(super) max_output_tokens: Option<u32>,
     /// What requests may use here. Default: what the model is known for.
     #[schemars(example = ["images", "tools"])]
     pub(super) features: Option<Vec<Feature>>,
+    /// The target's quota of requests in a minute. Default: it is learned.
+    #[schemars(range(min = 1, max = 10_000_000))]
+    pub(super) rpm: Option<u32>,
+    /// The target's quota of tokens in a minute. Default: it is learned.
+    #[schemars(range(min = 1, max = 1_000_000_000_000_i64))]
+    pub(super) tpm: Option<u64>,
+    /// Name of the quota in `quotas` that the target shares with others; instead of `rpm` and
+    /// `tpm`.
+    #[schemars(example = &"example")]
+    pub(super) quota: Option<String>,
+    /// Quota tokens that one output token takes. Default: what is known of the model.
+    #[schemars(range(min = 1, max = 100))]
+    pub(super) output_burndown: Option<u32>,
     /// Time from the end of the request to the head of the answer. Default: the one of `upstream`.
     pub(super) first_byte_timeout: Option<DurationText>,
     /// Longest silence between two frames of a stream. Default: the one of `upstream`.
@@ -221,6 +221,17 @@ pub(super) struct RawTarget {
 
 fn default_cooldown() -> DurationText {
     "60s".into()
+}
+
+/// One Bedrock quota that several targets draw on: those of one model, region and account.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub(super) struct RawQuota {
+    /// Requests in a minute. Default: it is learned.
+    #[schemars(range(min = 1, max = 10_000_000))]
+    pub(super) rpm: Option<u32>,
+    /// Tokens in a minute. Default: it is learned.
+    #[schemars(range(min = 1, max = 1_000_000_000_000_i64))]
+    pub(super) tpm: Option<u64>,
 }
 
 /// Sends requests for some models to an ordered list of targets.
@@ -235,20 +246,10 @@ pub(super) struct RawRoute {
     #[serde(default)]
     #[schemars(example = ["sonnet-35", "haiku-3"])]
     pub(super) targets: Vec<String>,
-    /// Order among neighbouring targets of the same model, such as in several regions.
+    /// The order among neighbouring targets of the same model: as listed, by the share of quota
+    /// left, or by speed.
     #[serde(default)]
     pub(super) balance: Balance,
-}
-
-/// A Bedrock quota that several targets draw on: same model, region and account.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-pub(super) struct RawQuota {
-    /// Requests per minute.
-    #[schemars(range(min = 1, max = 100_000_000))]
-    pub(super) rpm: Option<u32>,
-    /// Tokens per minute, input and output together.
-    #[schemars(range(min = 1, max = 1_000_000_000_000_u64))]
-    pub(super) tpm: Option<u64>,
 }
 
 /// How the gateway moves from one target to the next.
@@ -259,6 +260,8 @@ pub(super) struct RawFallback {
     pub(super) strategy: Strategy,
     /// What happens to a model that no route names.
     pub(super) unrouted: Unrouted,
+    /// Cooldown of a model that no route names.
+    pub(super) unrouted_cooldown: DurationText,
     /// Cooldown after a "tokens per day" throttle.
     pub(super) daily_cooldown: DurationText,
     /// How long a fallback target that answered 403 or 404 stays out.
@@ -269,16 +272,15 @@ pub(super) struct RawFallback {
     /// Consecutive transient failures that take a target out.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub(super) eject_after: u32,
-    /// Attempts in a minute from which on the share of answered ones counts, too.
-    #[schemars(range(min = 1, max = 1_000_000))]
-    pub(super) eject_min_requests: u32,
-    /// A smaller share of answered attempts than this takes a target out. 0: never for this.
+    /// A target is taken out when a smaller share of its attempts in the last minute was answered.
+    /// 0: never.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub(super) eject_below_success_rate: f64,
+    /// Attempts in the last minute from which on `eject_below_success_rate` counts.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub(super) eject_min_requests: u32,
     /// How long a target taken out for failures stays out.
     pub(super) eject_cooldown: DurationText,
-    /// Cooldown after a throttle of a model that no route names.
-    pub(super) unrouted_cooldown: DurationText,
     /// Models without a route whose state is kept at once.
     #[schemars(range(min = 1, max = 100_000))]
     pub(super) max_unrouted_models: usize,
@@ -289,14 +291,14 @@ impl Default for RawFallback {
         Self {
             strategy: Strategy::FallbackFirst,
             unrouted: Unrouted::Pass,
+            unrouted_cooldown: "30s".into(),
             daily_cooldown: "4h".into(),
             misconfigured_cooldown: "10m".into(),
             max_cooldown_multiplier: 5,
             eject_after: 5,
-            eject_min_requests: 20,
             eject_below_success_rate: 0.5,
+            eject_min_requests: 20,
             eject_cooldown: "30s".into(),
-            unrouted_cooldown: "30s".into(),
             max_unrouted_models: 256,
         }
     }
@@ -332,7 +334,8 @@ pub(super) struct RawQueue {
     pub(super) max_waiting_bytes: SizeText,
     /// Longest wait of one request. Keep it below the read time-out of your clients.
     pub(super) max_wait: DurationText,
-    /// The highest priority that a client may ask for with `x-sluice-priority`.
+    /// Highest priority that a client may ask for with `x-sluice-priority`. Requests without the
+    /// header are `normal`, or this if it is lower.
     pub(super) max_priority: Priority,
 }
 
@@ -347,26 +350,26 @@ impl Default for RawQueue {
     }
 }
 
-/// What each client may ask for. A limit that is not set does not exist.
+/// What one client may use. Limits that are not set do not exist.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub(super) struct RawLimits {
-    /// What tells clients apart: `access_key`, `ip`, or a header as `header:x-team`.
+    /// What tells one client from another: `access_key`, `ip` or `header:NAME`.
     #[schemars(example = "header:x-team")]
     pub(super) key: String,
-    /// Requests per second.
-    #[schemars(range(min = 1, max = 1_000_000), example = 20)]
+    /// Requests in a second.
+    #[schemars(range(min = 1, max = 1_000_000))]
     pub(super) requests_per_second: Option<u32>,
-    /// Requests at once before the rate counts. Default: as many as in a second.
-    #[schemars(range(min = 1, max = 1_000_000), example = 40)]
+    /// Requests at once after a pause. Default: `requests_per_second`.
+    #[schemars(range(min = 1, max = 1_000_000))]
     pub(super) burst: Option<u32>,
-    /// Tokens per minute, input and output together.
-    #[schemars(range(min = 1, max = 1_000_000_000_000_u64), example = 100_000)]
+    /// Tokens in a minute, input and output.
+    #[schemars(range(min = 1, max = 1_000_000_000_000_i64))]
     pub(super) tokens_per_minute: Option<u64>,
-    /// Requests under way at once.
-    #[schemars(range(min = 1, max = 1_000_000), example = 50)]
+    /// Requests open at once.
+    #[schemars(range(min = 1, max = 1_000_000))]
     pub(super) max_concurrent: Option<u32>,
-    /// Clients that are told apart at once; further ones share one place.
+    /// Clients whose use is kept at once.
     #[schemars(range(min = 1, max = 10_000_000))]
     pub(super) max_tracked_clients: usize,
 }
@@ -384,23 +387,24 @@ impl Default for RawLimits {
     }
 }
 
-/// How quotas that are not known, or lower than configured, are learned from throttles.
+/// How the gateway learns what a target takes: a throttle lowers the limit it keeps to, time
+/// without one raises it.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub(super) struct RawLearning {
-    /// Whether they are learned.
+    /// Whether limits are learned.
     pub(super) enabled: bool,
-    /// What a throttle leaves of a limit.
+    /// What a throttle leaves of a limit, as a share.
     #[schemars(range(min = 0.1, max = 0.95))]
     pub(super) decrease: f64,
-    /// Share of a limit that is added in a minute in which it is used and no throttle comes.
+    /// Share that each minute without a throttle adds to a limit in use.
     #[schemars(range(min = 0.001, max = 1.0))]
     pub(super) increase: f64,
-    /// Learned requests per minute fall no lower, and are not learned from less use.
-    #[schemars(range(min = 1, max = 1_000_000))]
+    /// Lowest learned limit of requests in a minute.
+    #[schemars(range(min = 1, max = 10_000_000))]
     pub(super) floor_rpm: u32,
-    /// Learned tokens per minute fall no lower, and are not learned from less use.
-    #[schemars(range(min = 1, max = 1_000_000_000))]
+    /// Lowest learned limit of tokens in a minute.
+    #[schemars(range(min = 1, max = 1_000_000_000_000_i64))]
     pub(super) floor_tpm: u64,
 }
 
@@ -410,17 +414,17 @@ impl Default for RawLearning {
     }
 }
 
-/// Second attempts for answers that are slower than usual.
+/// Second attempts that are sent, to another target, before the first is answered.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub(super) struct RawHedge {
-    /// Whether they are made. Only for requests whose answer is not a stream.
+    /// Whether there are any.
     pub(super) enabled: bool,
-    /// Share of requests that may have one, at most.
+    /// Largest share of requests that get one.
     #[schemars(range(min = 0.0, max = 0.5))]
     pub(super) max_share: f64,
-    /// Requests with more input tokens than this have none.
-    #[schemars(range(min = 1, max = 1_000_000))]
+    /// Largest request that gets one, in input tokens.
+    #[schemars(range(min = 1, max = 10_000_000))]
     pub(super) max_input_tokens: u64,
 }
 

@@ -149,11 +149,12 @@ impl Sieve<'_> {
     }
 }
 
-/// The section that has this key, for a key that stands in a wrong one.
+/// The one section that has this key, for a key that stands in a wrong one.
 fn section_with(key: &str) -> Option<&'static str> {
     let has = |section: &Value| properties(section).is_some_and(|keys| keys.contains_key(key));
-    let mut sections = properties(compiled())?.iter();
-    sections.find(|(_, section)| has(section)).map(|(name, _)| name.as_str())
+    let mut sections = properties(compiled())?.iter().filter(|(_, section)| has(section));
+    let (name, _) = sections.next()?;
+    sections.next().is_none().then_some(name.as_str())
 }
 
 /// What is wrong with a value that is neither a wanted table nor a wanted array.
@@ -168,8 +169,9 @@ fn scalar_problem(value: &toml::Value, schema: &Value) -> Option<String> {
         }
         (toml::Value::String(_), "string") | (toml::Value::Boolean(_), "boolean") => None,
         (toml::Value::Integer(number), "integer") => range_problem(*number, schema),
-        (toml::Value::Integer(number), "number") => share_problem(*number as f64, schema),
-        (toml::Value::Float(number), "number") => share_problem(*number, schema),
+        // A whole number may be written without a point.
+        (toml::Value::Integer(number), "number") => number_problem(*number as f64, schema),
+        (toml::Value::Float(number), "number") => number_problem(*number, schema),
         _ => Some(format!("must be {}, not {}", wanted(schema), found(value, schema))),
     }
 }
@@ -181,11 +183,12 @@ fn range_problem(number: i64, schema: &Value) -> Option<String> {
     outside.then(|| format!("must be from {min} to {max}, not {number}"))
 }
 
-fn share_problem(number: f64, schema: &Value) -> Option<String> {
-    let bound = |key, none| schema.get(key).and_then(Value::as_f64).unwrap_or(none);
-    let (min, max) = (bound("minimum", f64::MIN), bound("maximum", f64::MAX));
-    let inside = (min..=max).contains(&number);
-    (!inside).then(|| format!("must be from {min} to {max}, not {number}"))
+/// The same for numbers with a point. NaN is outside of every range.
+fn number_problem(number: f64, schema: &Value) -> Option<String> {
+    let min = schema.get("minimum").and_then(Value::as_f64).unwrap_or(f64::MIN);
+    let max = schema.get("maximum").and_then(Value::as_f64).unwrap_or(f64::MAX);
+    let outside = !(min..=max).contains(&number);
+    outside.then(|| format!("must be from {min} to {max}, not {number}"))
 }
 
 /// A wrong value as a phrase; secrets are not repeated.
@@ -193,6 +196,7 @@ fn found(value: &toml::Value, schema: &Value) -> String {
     let secret = schema.get("format").and_then(Value::as_str) == Some(SECRET_FORMAT);
     match value {
         toml::Value::Integer(number) if !secret => format!("the number {number}"),
+        toml::Value::Float(number) if !secret => format!("the number {number}"),
         toml::Value::Boolean(truth) if !secret => truth.to_string(),
         toml::Value::Integer(_) | toml::Value::Float(_) => "a number".to_owned(),
         toml::Value::Boolean(_) => "true or false".to_owned(),

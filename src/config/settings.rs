@@ -33,11 +33,11 @@ pub struct Config {
     pub retry: Retry,
     /// The queue for requests that find no free target.
     pub queue: Queue,
-    /// What each client may ask for.
+    /// What one client may use.
     pub limits: Limits,
-    /// How quotas that are not known are learned.
+    /// How the gateway learns what a target takes.
     pub learning: Learning,
-    /// Second attempts for slow answers.
+    /// Second attempts that are sent before the first is answered.
     pub hedge: Hedge,
     /// The gateway's own log.
     pub log: Log,
@@ -115,27 +115,27 @@ pub struct Target {
     pub credentials: Credentials,
     /// Cooldown after one throttle; grows with consecutive throttles.
     pub cooldown: Duration,
-    /// Requests per minute that the target takes. `None`: not known, and learned.
-    pub rpm: Option<u32>,
-    /// Tokens per minute, input and output together. `None`: not known, and learned.
-    pub tpm: Option<u64>,
-    /// Index into [`Config::quotas`] of the quota that it draws on with others; instead of `rpm`
-    /// and `tpm`.
-    pub quota: Option<usize>,
-    /// What an output token costs of the quota. `None`: what is known of the model.
-    pub output_burndown: Option<u32>,
     /// Cap on the output tokens a request may ask for. `None`: the model's own.
     pub max_output_tokens: Option<u32>,
-    /// What requests may use here. `None`: what the model is known for.
+    /// What requests may use here (images, tools...). `None`: what the model is known for.
     pub features: Option<Vec<Feature>>,
+    /// The target's own quota of requests in a minute; at least 1. `None`: it is learned.
+    pub rpm: Option<u32>,
+    /// The target's own quota of tokens in a minute; at least 1. `None`: it is learned.
+    pub tpm: Option<u64>,
+    /// Index into [`Config::quotas`] of the quota that the target shares with others. Excludes
+    /// `rpm` and `tpm`.
+    pub quota: Option<usize>,
+    /// Quota tokens that one output token takes; 1 to 100. `None`: what is known of the model.
+    pub output_burndown: Option<u32>,
     /// Time from the end of the request to the head of the answer.
     pub first_byte_timeout: Duration,
     /// Longest silence between two frames of a stream.
     pub idle_timeout: Duration,
 }
 
-/// What a request may use and not every model takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// Something that requests may use and that not every model takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Feature {
     /// Images in the messages.
@@ -146,7 +146,7 @@ pub enum Feature {
     Video,
     /// Audio in the messages.
     Audio,
-    /// Tool definitions, uses and results.
+    /// Tool definitions, uses or results.
     Tools,
     /// Extended thinking.
     Thinking,
@@ -154,14 +154,14 @@ pub enum Feature {
     PromptCaching,
 }
 
-/// A Bedrock quota that several targets draw on: same model, region and account.
+/// One Bedrock quota that several targets draw on: those of one model, region and account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Quota {
-    /// Key of the quota's table in the file; unique.
+    /// Key of the quota's table in the file; unique. Used in metrics and logs.
     pub name: String,
-    /// Requests per minute.
+    /// Requests in a minute; at least 1. `None`: it is learned. Set if `tpm` is not.
     pub rpm: Option<u32>,
-    /// Tokens per minute, input and output together.
+    /// Tokens in a minute; at least 1. `None`: it is learned. Set if `rpm` is not.
     pub tpm: Option<u64>,
 }
 
@@ -176,16 +176,16 @@ pub struct Route {
     pub balance: Balance,
 }
 
-/// The order among neighbouring targets of the same model.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// The order among neighbouring targets of the same model in a route.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Balance {
-    /// As the route names them.
+    /// As the route lists them.
     #[default]
     Priority,
-    /// The one with most free quota first.
+    /// The one with the largest share of its quota left comes first.
     Headroom,
-    /// Of two at random, the one that answers faster first.
+    /// The one that answers fastest comes first.
     Latency,
 }
 
@@ -196,6 +196,8 @@ pub struct Fallback {
     pub strategy: Strategy,
     /// What happens to a model that no route names.
     pub unrouted: Unrouted,
+    /// Cooldown of a model that no route names, after one throttle; grows with consecutive ones.
+    pub unrouted_cooldown: Duration,
     /// Cooldown after a "tokens per day" throttle.
     pub daily_cooldown: Duration,
     /// How long a fallback target that answered 403 or 404 stays out.
@@ -204,14 +206,13 @@ pub struct Fallback {
     pub max_cooldown_multiplier: u32,
     /// Consecutive transient failures that take a target out.
     pub eject_after: u32,
-    /// A target with at least this many attempts in a minute...
-    pub eject_min_requests: u32,
-    /// ...of which a smaller share than this was answered is taken out, too. 0: never for this.
+    /// A target is taken out when a smaller share of its attempts in the last minute was
+    /// answered; 0.0 to 1.0. Zero: never.
     pub eject_below_success_rate: f64,
+    /// Attempts in the last minute from which on `eject_below_success_rate` counts; at least 1.
+    pub eject_min_requests: u32,
     /// How long a target taken out for failures stays out.
     pub eject_cooldown: Duration,
-    /// Cooldown after a throttle of a model that no route names.
-    pub unrouted_cooldown: Duration,
     /// Models without a route whose state is kept at once.
     pub max_unrouted_models: usize,
 }
@@ -256,75 +257,78 @@ pub struct Queue {
     pub max_waiting_bytes: usize,
     /// Longest wait of one request. May be zero.
     pub max_wait: Duration,
-    /// The highest priority that a client may ask for.
+    /// Highest priority that a client may ask for with `x-sluice-priority`. Requests without the
+    /// header are [`Priority::Normal`], or this if it is lower.
     pub max_priority: Priority,
 }
 
-/// How urgent a request is; higher ones get a larger share.
+/// Who goes first in the queue. Ordered: [`Priority::High`] is the greatest.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
 )]
 #[serde(rename_all = "snake_case")]
 pub enum Priority {
-    /// May wait.
+    /// After all others: batch work.
     Low,
-    /// As others.
+    /// Before `low`.
     Normal,
-    /// Should not wait.
+    /// Before all others: somebody waits for the answer.
     High,
 }
 
-/// What each client may ask for. A limit that is not set does not exist.
+/// What one client may use. A limit that is `None` does not exist.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// What tells clients apart.
+    /// What tells one client from another.
     pub key: LimitKey,
-    /// Requests per second.
+    /// Requests in a second; at least 1.
     pub requests_per_second: Option<u32>,
-    /// Requests at once before the rate counts. `None`: as many as in a second.
+    /// Requests at once after a pause; at least 1. `Some` exactly if `requests_per_second` is,
+    /// and the same where the file does not say.
     pub burst: Option<u32>,
-    /// Tokens per minute, input and output together.
+    /// Tokens in a minute, input and output; at least 1.
     pub tokens_per_minute: Option<u64>,
-    /// Requests under way at once.
+    /// Requests open at once; at least 1.
     pub max_concurrent: Option<u32>,
-    /// Clients that are told apart at once; further ones share one place.
+    /// Clients whose use is kept at once; at least 1.
     pub max_tracked_clients: usize,
 }
 
-/// What tells clients apart.
+/// What tells one client from another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LimitKey {
-    /// The access key id that a request is signed with, else the address.
+    /// The access key id that the client signs with.
     AccessKey,
-    /// The address.
+    /// The client's IP address.
     Ip,
-    /// The value of a header, else the address.
+    /// The value of this header.
     Header(HeaderName),
 }
 
-/// How quotas that are not known, or lower than configured, are learned.
+/// How the gateway learns what a target takes: a throttle lowers the limit it keeps to, time
+/// without one raises it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Learning {
-    /// Whether they are.
+    /// Whether limits are learned.
     pub enabled: bool,
-    /// What a throttle leaves of a limit; between 0 and 1.
+    /// What a throttle leaves of a limit, as a share; 0.1 to 0.95.
     pub decrease: f64,
-    /// Share that is added in a minute in which the limit is used and no throttle comes.
+    /// Share that each minute without a throttle adds to a limit in use; 0.001 to 1.0.
     pub increase: f64,
-    /// Learned requests per minute fall no lower.
+    /// Lowest learned limit of requests in a minute; at least 1.
     pub floor_rpm: u32,
-    /// Learned tokens per minute fall no lower.
+    /// Lowest learned limit of tokens in a minute; at least 1.
     pub floor_tpm: u64,
 }
 
-/// Second attempts for slow answers.
+/// Second attempts that are sent, to another target, before the first is answered.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Hedge {
-    /// Whether they are made.
+    /// Whether there are any.
     pub enabled: bool,
-    /// Share of requests that may have one, at most.
+    /// Largest share of requests that get one; 0.0 to 0.5.
     pub max_share: f64,
-    /// Requests with more input tokens than this have none.
+    /// Largest request that gets one, in input tokens; at least 1.
     pub max_input_tokens: u64,
 }
 

@@ -17,6 +17,11 @@ pub(super) fn of(config: &Config) -> Vec<String> {
             ));
         }
     }
+    for (index, quota) in config.quotas.iter().enumerate() {
+        if !config.targets.iter().any(|target| target.quota == Some(index)) {
+            warnings.push(format!("no target draws on quota '{}'", quota.name));
+        }
+    }
     if config.routes.is_empty() {
         warnings.push(match config.fallback.unrouted {
             Unrouted::Pass => "there are no routes: no request falls back to another model".into(),

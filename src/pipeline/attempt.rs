@@ -98,18 +98,13 @@ impl Loop {
     async fn run(&mut self) -> Result<Answer, Refusal> {
         loop {
             let preferred = self.preferred.take();
-            let admission = admit(&mut self.routed, preferred, &mut self.patience).await;
-            let admission = match (admission, self.kept.take()) {
+            let admission = match admit(&mut self.routed, preferred, &mut self.patience).await {
                 // No target will be back in time, and not for want of quota: what the best of them
                 // said is a better answer than that.
-                (Err(Refusal::AllOut { is_quota: false, .. }), Some(kept)) => {
-                    self.kept = Some(kept);
-                    return self.nothing_left();
+                Err(Refusal::AllOut { is_quota: false, .. }) if self.kept.is_some() => {
+                    Admission::NothingLeft
                 }
-                (admission, kept) => {
-                    self.kept = kept;
-                    admission?
-                }
+                admission => admission?,
             };
             let (index, permit) = match admission {
                 Admission::Go(index, permit) => (index, permit),

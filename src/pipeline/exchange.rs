@@ -170,6 +170,13 @@ impl Exchange {
         self.error = error.map(str::to_owned);
     }
 
+    /// Notes the tokens that the client has spent so far, as far as is known.
+    pub(super) fn spent(&mut self, input: u64, output: u64) {
+        if let Some(allowance) = &mut self.allowance {
+            allowance.charge(input.saturating_add(output));
+        }
+    }
+
     /// Notes what the client got; the last note counts.
     pub(super) fn ended(&mut self, outcome: Outcome) {
         self.outcome = outcome;
@@ -228,8 +235,8 @@ impl Exchange {
 impl Drop for Exchange {
     fn drop(&mut self) {
         let duration = self.started.elapsed();
-        if let (Some(allowance), Some(usage)) = (&mut self.allowance, self.usage) {
-            allowance.charge(usage.input + usage.cache_write + usage.output);
+        if let Some(usage) = self.usage {
+            self.spent(usage.input + usage.cache_write, usage.output);
         }
         self.count(duration);
         self.gateway.access_log.write(&Line {

@@ -71,6 +71,7 @@ pub(super) fn success(
     let idle = spending.target().idle_timeout;
     exchange.answered_by = Some(Arc::clone(spending.target()));
     exchange.answering(status, None);
+    exchange.spent(spending.input(), 0);
     let mut head = without_hop_by_hop(&headers);
     add_own_headers(&mut head, &exchange);
     let watch = if operation.is_stream() {
@@ -236,6 +237,7 @@ impl Relay {
         // Should the client go away, what has passed is what it cost.
         if let (Some(spending), Some(events)) = (this.spending.as_mut(), this.watch.events()) {
             spending.seen(events);
+            this.exchange.spent(spending.input(), events);
         }
         this.exchange.response_bytes += chunk.len() as u64;
         // A body of known length is not asked again when it is all there.

@@ -116,11 +116,7 @@ impl Cooldown {
 
     /// Whether [`Cooldown::enter`] would give a pass.
     pub fn is_free(&self, now: Instant) -> bool {
-        match self.phase {
-            Phase::Open => true,
-            Phase::Cooling(until) => now >= until,
-            Phase::Probing => false,
-        }
+        self.blocked(now).is_none()
     }
 
     /// Whether the target is out, or was before its probe, for want of quota.
@@ -138,16 +134,23 @@ impl Cooldown {
         self.throttled_at
     }
 
+    /// Why [`Cooldown::enter`] would let nobody in now.
+    pub fn blocked(&self, now: Instant) -> Option<Blocked> {
+        match self.phase {
+            Phase::Cooling(until) if now < until => Some(Blocked::Until(until)),
+            Phase::Probing => Some(Blocked::Probing),
+            Phase::Open | Phase::Cooling(_) => None,
+        }
+    }
+
     /// Lets a request in, as the probe if the target is due.
     pub fn enter(&mut self, now: Instant) -> Result<Pass, Blocked> {
-        match self.phase {
-            Phase::Open => {}
-            Phase::Cooling(until) if now < until => return Err(Blocked::Until(until)),
-            Phase::Cooling(_) => {
-                self.generation += 1;
-                self.phase = Phase::Probing;
-            }
-            Phase::Probing => return Err(Blocked::Probing),
+        if let Some(blocked) = self.blocked(now) {
+            return Err(blocked);
+        }
+        if self.phase != Phase::Open {
+            self.generation += 1;
+            self.phase = Phase::Probing;
         }
         Ok(Pass { generation: self.generation })
     }

@@ -9,8 +9,8 @@ use super::cooldown::{Blocked, Cooldown, Pass, Policy, State};
 use super::latency::Latency;
 use super::pool::Pool;
 use crate::admission::{Dimension, Estimator, Quota, Reservation};
-use crate::bedrock::body::{Features, Peek};
-use crate::bedrock::{Family, ModelId, Usage, catalogue};
+use crate::bedrock::body::Peek;
+use crate::bedrock::{Family, Features, ModelId, Usage, catalogue};
 use crate::config;
 use crate::upstream::Origin;
 use crate::upstream::credentials::Identity;
@@ -93,6 +93,10 @@ pub struct Target {
     pub latency: Latency,
     family: Family,
     configured_cap: Option<u32>,
+    /// The cap that the model is known to have.
+    known_cap: Option<u32>,
+    /// What an answer to a request without a maximum may have.
+    own_output: u64,
     features: Option<Features>,
     /// What an output token costs of the quota.
     burndown: u64,
@@ -105,7 +109,8 @@ impl Target {
     /// A target open for traffic.
     pub fn new(config: &config::Target, parts: Parts) -> Target {
         let Parts { model, base_model, policy, identity, quota, pool } = parts;
-        let known = catalogue::lookup(&base_model).map(catalogue::ModelFacts::features);
+        let facts = catalogue::lookup(&base_model);
+        let known = facts.map(catalogue::ModelFacts::features);
         let named = |names: &Vec<config::Feature>| names.iter().copied().map(feature).collect();
         Target {
             name: config.name.as_str().into(),
@@ -125,6 +130,9 @@ impl Target {
             first_byte_timeout: config.first_byte_timeout,
             idle_timeout: config.idle_timeout,
             configured_cap: config.max_output_tokens,
+            known_cap: facts.and_then(|facts| facts.max_output_tokens),
+            own_output: facts
+                .map_or(DEFAULT_MAX_OUTPUT, |facts| facts.most_output(DEFAULT_MAX_OUTPUT)),
             features: config.features.as_ref().map(named).or(known),
             cooldown: Mutex::new(Cooldown::new(policy)),
             quota,
@@ -140,10 +148,8 @@ impl Target {
     /// The cap on output tokens for a request that asked for `requested`: the configured one,
     /// else, for a model that stands in for another, the one the model is known to have.
     pub fn cap(&self, requested: &ModelId) -> Option<u32> {
-        let known =
-            || catalogue::lookup(&self.base_model).and_then(|facts| facts.max_output_tokens);
-        let is_itself = self.base_model.base() == requested.base() && requested.base().is_some();
-        self.configured_cap.or_else(|| if is_itself { None } else { known() })
+        let is_itself = || requested.base().is_some() && self.base_model.base() == requested.base();
+        self.configured_cap.or_else(|| self.known_cap.filter(|_| !is_itself()))
     }
 
     /// Whether the target can stand in for another model with this request: it takes the
@@ -191,9 +197,7 @@ impl Target {
     /// What a request of this size, for the model `requested`, needs here. A request that names
     /// no maximum counts with the model's own.
     pub fn need(&self, size: &Size, requested: &ModelId) -> Need {
-        let facts = catalogue::lookup(&self.base_model);
-        let own = facts.map_or(DEFAULT_MAX_OUTPUT, |facts| facts.most_output(DEFAULT_MAX_OUTPUT));
-        let asked = size.max_output.unwrap_or(own);
+        let asked = size.max_output.unwrap_or(self.own_output);
         let cap = self.cap(requested).map_or(u64::MAX, u64::from);
         Need {
             input: self.estimator.input(size.text_bytes, size.media),
@@ -204,14 +208,12 @@ impl Target {
 
     /// Leave to send one request, or why not now.
     pub fn enter(self: &Arc<Self>, need: Need, now: Instant) -> Result<Permit, Blocked> {
+        // Looked at first, so that a lack of quota does not use up a probe.
+        self.cooldown().blocked(now).map_or(Ok(()), Err)?;
+        let reservation = need.is_counted.then(|| self.quota.take(need.tokens(), now)).transpose();
+        let reservation = reservation.map_err(Blocked::Until)?;
         let pass = self.cooldown().enter(now)?;
-        let mut permit =
-            Permit { target: Arc::clone(self), pass: Some(pass), need, reservation: None };
-        if need.is_counted {
-            // Without room in the quota the permit is dropped, which leaves the cooldown as it was.
-            permit.reservation = Some(self.quota.take(need.tokens(), now).map_err(Blocked::Until)?);
-        }
-        Ok(permit)
+        Ok(Permit { target: Arc::clone(self), pass: Some(pass), need, reservation })
     }
 
     /// When a request is likely to get in if nobody comes before it.
@@ -293,10 +295,12 @@ impl Permit {
             is_first = cooldown.throttled(pass, Instant::now(), alone);
             true
         });
+        self.give_back();
+        // Settled before the quota hears of the throttle, which leaves it empty.
+        drop(self.reservation.take());
         if is_first && self.need.is_counted {
             self.target.quota.throttled(dimension, Instant::now());
         }
-        self.give_back();
     }
 
     /// The request was not taken, and the target is as it was.
@@ -379,6 +383,11 @@ impl Spending {
     /// The target that answers.
     pub fn target(&self) -> &Arc<Target> {
         &self.target
+    }
+
+    /// The input tokens that were reserved.
+    pub fn input(&self) -> u64 {
+        self.need.input
     }
 
     /// Notes that so many output tokens have passed, about: what a broken-off answer costs.

@@ -3,7 +3,7 @@
 
 use std::io::Write;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use aws_smithy_types::date_time::{DateTime, Format};
 use prometheus::IntCounter;
@@ -14,6 +14,13 @@ use crate::config::LogFormat;
 
 /// Lines that may wait for standard output before further ones are dropped.
 const BACKLOG: usize = 8192;
+
+/// Pause of the writer between two looks. Waking it for each line would cost the request more than
+/// the line does.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// How long the last lines may take when the process ends.
+const LAST: Duration = Duration::from_secs(1);
 
 /// One line, as it is written in JSON.
 #[derive(Debug, Serialize)]
@@ -78,9 +85,16 @@ pub struct Attempt {
 /// Where lines go.
 #[derive(Clone, Debug)]
 pub struct AccessLog {
-    lines: Option<SyncSender<Vec<u8>>>,
+    lines: Option<SyncSender<Entry>>,
     format: LogFormat,
     dropped: IntCounter,
+}
+
+#[derive(Debug)]
+enum Entry {
+    Line(Vec<u8>),
+    /// Everything before it is to be written; dropped when it is.
+    Flush(SyncSender<()>),
 }
 
 impl AccessLog {
@@ -110,8 +124,20 @@ impl AccessLog {
             LogFormat::Text => write_text(&mut text, line),
         }
         text.push(b'\n');
-        if lines.try_send(text).is_err() {
+        if lines.try_send(Entry::Line(text)).is_err() {
             self.dropped.inc();
+        }
+    }
+
+    /// Waits until all lines so far are written, or standard output does not take them. Blocks: for
+    /// the end of the process.
+    pub fn flush(&self) {
+        let (written, ack) = sync_channel(0);
+        if let Some(lines) = &self.lines
+            && lines.send(Entry::Flush(written)).is_ok()
+        {
+            // The answer is the end of the channel.
+            let _ = ack.recv_timeout(LAST);
         }
     }
 }
@@ -140,15 +166,22 @@ fn write_text(text: &mut Vec<u8>, line: &Line<'_>) {
     }
 }
 
-fn write_lines(lines: &Receiver<Vec<u8>>, out: impl Write) {
+fn write_lines(entries: &Receiver<Entry>, out: impl Write) {
     let mut out = std::io::BufWriter::new(out);
-    while let Ok(line) = lines.recv() {
-        let mut written = out.write_all(&line);
-        while let Ok(line) = lines.try_recv() {
-            written = written.and_then(|()| out.write_all(&line));
+    while let Ok(entry) = entries.recv() {
+        let mut flushes = Vec::new();
+        for entry in std::iter::once(entry).chain(entries.try_iter()) {
+            match entry {
+                Entry::Line(line) if out.write_all(&line).is_err() => return,
+                Entry::Line(_) => {}
+                Entry::Flush(written) => flushes.push(written),
+            }
         }
-        if written.and_then(|()| out.flush()).is_err() {
+        if out.flush().is_err() {
             return;
+        }
+        if flushes.is_empty() {
+            std::thread::park_timeout(PAUSE);
         }
     }
 }
@@ -211,12 +244,44 @@ mod tests {
         log.write(&line);
         log.write(&line);
         assert_eq!(dropped.get(), 1, "the second does not fit");
-        let text = String::from_utf8(receiver.recv().unwrap()).unwrap();
+        let Ok(Entry::Line(text)) = receiver.recv() else { panic!("a line") };
+        let text = String::from_utf8(text).unwrap();
         assert_eq!(text.lines().count(), 1);
         let value: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(value["time"], "1970-01-01T00:00:00Z");
         assert_eq!(value["client"], "AKID\"\n");
         assert_eq!(value["attempts"][0]["outcome"], "throttled");
         assert_eq!(value["usage"]["output"], 7);
+    }
+
+    #[test]
+    fn a_flush_waits_for_the_lines_before_it() {
+        #[derive(Clone, Default)]
+        struct Out(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
+        impl Write for Out {
+            fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+                self.0.lock().unwrap().extend_from_slice(bytes);
+                Ok(bytes.len())
+            }
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+        let out = Out::default();
+        let (sender, receiver) = sync_channel(100);
+        let writer = {
+            let out = out.clone();
+            std::thread::spawn(move || write_lines(&receiver, out))
+        };
+        let dropped = IntCounter::new("dropped", "dropped").unwrap();
+        let log = AccessLog { lines: Some(sender), format: LogFormat::Json, dropped };
+        for i in 0..50 {
+            let line = Entry::Line(format!("{i}\n").into_bytes());
+            log.lines.as_ref().unwrap().send(line).unwrap();
+        }
+        log.flush();
+        assert_eq!(out.0.lock().unwrap().iter().filter(|byte| **byte == b'\n').count(), 50);
+        drop(log);
+        writer.join().unwrap();
     }
 }

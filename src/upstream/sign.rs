@@ -25,7 +25,11 @@ pub struct SignError(String);
 
 /// SHA-256 of a request body in lower-case hex, as a signature wants it.
 pub fn payload_hash(body: &[u8]) -> String {
-    hex::encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, body))
+    let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, body);
+    let mut text = [0; 64];
+    // Fails only for a hash that is not 32 bytes long.
+    let _ = hex::encode_to_slice(hash, &mut text);
+    text.into_iter().map(char::from).collect()
 }
 
 /// Adds `auth` to a request whose URI is absolute and whose `host` header is set. Existing

@@ -3,8 +3,8 @@
 use crate::support::clients::Job;
 use crate::support::{Answer, Call, Client, PRIMARY, Simulator};
 
-/// All but the JavaScript SDK over HTTP/2: it signs `:authority` in the place of `host`.
-const CLIENTS: [Client; 3] = [Client::Boto3, Client::JavaScriptHttp1, Client::Rust];
+const CLIENTS: [Client; 4] =
+    [Client::Boto3, Client::JavaScript, Client::JavaScriptHttp1, Client::Rust];
 
 async fn run(client: Client, simulator: &Simulator, calls: Vec<Call>) -> Vec<Answer> {
     let mut job = Job::at_once(simulator.url(), calls);

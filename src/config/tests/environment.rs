@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use super::{built_in, built_in_problems, env};
-use crate::config::{Config, Credentials, Env, Feature, Loaded, Source, Strategy, Target};
+use crate::config::{
+    Config, Credentials, Env, Feature, Loaded, Priority, Source, Strategy, Target,
+};
 
 fn load(text: &str, variables: &[(&str, &str)]) -> Loaded {
     Config::from_toml(text, "config.toml", &env(variables)).unwrap_or_else(|e| panic!("{e}"))
@@ -29,6 +31,11 @@ fn any_key_can_be_set_by_a_variable() {
         ("SLUICE__SERVER__WORKER_THREADS", "2"),
         ("SLUICE__FALLBACK__STRATEGY", "retry_first"),
         ("SLUICE__LOG__ACCESS", "false"),
+        ("SLUICE__LEARNING__DECREASE", "0.5"),
+        ("SLUICE__HEDGE__MAX_SHARE", "0"),
+        ("SLUICE__QUEUE__MAX_PRIORITY", "low"),
+        ("SLUICE__QUOTAS__SHARED__RPM", "9"),
+        ("SLUICE__TARGETS__HAIKU_3__QUOTA", "shared"),
         ("SLUICE__TARGETS__SONNET_35__COOLDOWN", "5s"),
         ("SLUICE__targets__sonnet-35-V2__features", "['tools']"),
         ("SLUICE__TARGETS__MY_OWN__MODEL", "m.own"),
@@ -41,6 +48,9 @@ fn any_key_can_be_set_by_a_variable() {
     assert_eq!(config.server.worker_threads, Some(2));
     assert_eq!(config.fallback.strategy, Strategy::RetryFirst);
     assert!(!config.log.access);
+    assert_eq!((config.learning.decrease, config.hedge.max_share), (0.5, 0.0));
+    assert_eq!(config.queue.max_priority, Priority::Low);
+    assert_eq!((config.quotas[0].rpm, config.targets[3].quota), (Some(9), Some(0)));
     assert_eq!(config.targets[0].cooldown, Duration::from_secs(5));
     assert_eq!(config.targets[1].features.as_deref(), Some(&[Feature::Tools][..]));
     assert_eq!((config.targets[4].name.as_str(), config.targets.len()), ("my-own", 5));
@@ -58,6 +68,7 @@ fn a_wrong_override_is_reported_by_its_name() {
         ("SLUICE__SERVER__MAX_HEADERS", "many", "server.max_headers: must be an integer"),
         ("SLUICE__SERVER__MAX_HEADERS", "20\nx = 1", "server.max_headers: must be an integer"),
         ("SLUICE__SERVER__MAX_HEADERS", "1", "server.max_headers: must be from 16 to 4096, not 1"),
+        ("SLUICE__HEDGE__MAX_SHARE", "some", "hedge.max_share: must be a number"),
         ("SLUICE__TARGETS__SONET_35__COOLDOWN", "9s", "targets.sonet-35: needs 'model'"),
         ("SLUICE__ROUTES__9__TARGETS", "[]", "routes: '9' is not an index; the next new one is 4"),
         ("SLUICE__UPSTREAM__BEARER_TOKEN", "hush", "takes a reference, not the secret itself"),

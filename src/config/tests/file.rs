@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use http::HeaderName;
 use secrecy::ExposeSecret;
 
 use super::{config, env, file, problems};
-use crate::config::{Config, ConfigError, Credentials, Env, LimitKey, Source, Strategy};
+use crate::config::{Config, ConfigError, Credentials, Env, Source, Strategy};
 
 const TWO_TARGETS: &str = "
 [targets.b]
@@ -36,51 +35,6 @@ fn an_unknown_key_is_named_with_its_line_and_the_nearest_key() {
         let problems = problems(&format!("[{section}]\n"));
         assert!(problems[0].starts_with("config.toml:1:2: unknown section"), "{problems:?}");
     }
-}
-
-#[test]
-fn quotas_are_shared_by_name_and_stand_alone() {
-    let text = "[quotas.q]\nrpm = 5\n[targets.a]\nmodel = 'm'\nquota = 'q'\n[targets.b]
-model = 'n'\ntpm = 9\noutput_burndown = 5\n";
-    let config = config(text);
-    assert_eq!((config.quotas[0].rpm, config.quotas[0].tpm), (Some(5), None));
-    assert_eq!(config.targets[0].quota, Some(0));
-    assert_eq!((config.targets[1].tpm, config.targets[1].output_burndown), (Some(9), Some(5)));
-    assert_eq!(
-        problems(&text.replace("'q'", "'qq'")),
-        ["config.toml:5:1: targets.a.quota: no quota is named 'qq'; did you mean 'q'?"]
-    );
-    assert_eq!(
-        problems(&text.replace("quota = 'q'", "quota = 'q'\nrpm = 1")),
-        ["config.toml:5:1: targets.a.quota: cannot stand beside 'rpm' or 'tpm'"]
-    );
-    assert_eq!(problems("[quotas.q]\n"), ["config.toml:1:9: quotas.q: needs 'rpm' or 'tpm'"]);
-}
-
-#[test]
-fn clients_are_told_apart_as_the_file_says() {
-    let key = |text: &str| config(&format!("[limits]\nkey = '{text}'\n")).limits.key;
-    assert_eq!(key("access_key"), LimitKey::AccessKey);
-    assert_eq!(key("ip"), LimitKey::Ip);
-    assert_eq!(key("header:X-Team"), LimitKey::Header(HeaderName::from_static("x-team")));
-    for wrong in ["team", "header:", "header:a b"] {
-        assert_eq!(problems(&format!("[limits]\nkey = '{wrong}'\n")).len(), 1, "{wrong}");
-    }
-    assert_eq!(
-        problems("[limits]\nburst = 5\n"),
-        ["config.toml:2:1: limits.burst: needs 'requests_per_second' beside it"]
-    );
-}
-
-#[test]
-fn shares_and_features_are_checked() {
-    assert_eq!(
-        problems("[hedge]\nmax_share = 0.9\n"),
-        ["config.toml:2:1: hedge.max_share: must be from 0 to 0.5, not 0.9"]
-    );
-    let problems = problems("[targets.a]\nmodel = 'm'\nfeatures = ['vision']\n");
-    assert_eq!(problems.len(), 1, "{problems:?}");
-    assert!(problems[0].starts_with("config.toml:3:"), "{problems:?}");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod environment;
 mod file;
+mod limits;
 mod properties;
 mod shipped;
 

@@ -19,6 +19,9 @@ use secrecy::{ExposeSecret, SecretString};
 use amz_date::{amz_date, parse_amz_date};
 
 const SERVICE: &str = "bedrock";
+
+/// HTTP/2's pseudo-header for the host.
+const AUTHORITY: &str = ":authority";
 /// How far a request's time may lie from the server's, in seconds.
 const SKEW: i64 = 5 * 60;
 
@@ -240,11 +243,14 @@ impl<'a> Claim<'a> {
         Ok(())
     }
 
-    /// `host` must be signed, and so must the date and the session token when they are there.
+    /// `host` must be signed, or over HTTP/2 `:authority` in its place, as the JavaScript SDK does;
+    /// so must the date and the session token when they are there.
     fn check_signed_headers(&self, request: &Received<'_>) -> Result<(), Refusal> {
+        let is_signed = |name: &str| self.signed_headers.contains(&name);
         for name in ["host", "x-amz-date", "x-amz-security-token"] {
             let present = name == "host" || request.headers.contains_key(name);
-            if present && !self.signed_headers.contains(&name) {
+            let stands_in = name == "host" && is_signed(AUTHORITY) && request.authority.is_some();
+            if present && !is_signed(name) && !stands_in {
                 return Err(Refusal::Invalid(format!(
                     "'{name}' must be a 'SignedHeader' in the AWS Authorization."
                 )));
@@ -335,7 +341,7 @@ fn canonical_value(request: &Received<'_>, name: &str) -> String {
         })
         .collect();
     match (values.is_empty(), name, request.authority) {
-        (true, "host", Some(authority)) => authority.to_owned(),
+        (true, "host" | AUTHORITY, Some(authority)) => authority.to_owned(),
         _ => values.join(","),
     }
 }

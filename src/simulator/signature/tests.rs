@@ -228,6 +228,33 @@ fn the_authority_stands_for_a_missing_host() {
 }
 
 #[test]
+fn an_authority_signed_under_its_own_name_is_no_lesser() {
+    let mut signed = Signed::first();
+    let host = signed.headers.remove("host").unwrap();
+    let authorization = signed.headers["authorization"].to_str().unwrap().to_owned();
+    signed.header("authorization", &authorization.replace(";host;", ";:authority;"));
+    let request = |authority| Received {
+        method: &signed.method,
+        path: &signed.path,
+        query: "",
+        headers: &signed.headers,
+        authority,
+        body: &signed.body,
+    };
+    // The name is part of what is signed, so this vector's signature is another's now; without an
+    // authority it is not even looked at.
+    let refused = |authority| {
+        verify(&request(authority), &signed.keys, None, signed.now).unwrap_err().to_string()
+    };
+    assert!(
+        refused(host.to_str().ok()).contains("does not match"),
+        "{}",
+        refused(host.to_str().ok())
+    );
+    assert!(refused(None).contains("must be a 'SignedHeader'"), "{}", refused(None));
+}
+
+#[test]
 fn the_bearer_form_compares_whole_keys() {
     let key = SecretString::from("abc");
     let check = |value: &'static str| {

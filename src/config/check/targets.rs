@@ -1,0 +1,111 @@
+//! Targets and the quotas they share.
+
+use super::Checker;
+use crate::config::document::KeyPath;
+use crate::config::error::suggestion;
+use crate::config::raw::{RawConfig, RawTarget};
+use crate::config::settings::{Quota, Target, Upstream};
+use crate::config::units::DurationText;
+
+/// What a target takes from the rest of the configuration.
+struct Around<'c> {
+    upstream: &'c Upstream,
+    endpoint_given: bool,
+    quotas: &'c [Quota],
+}
+
+impl<'a> Checker<'a> {
+    /// The targets in the order of the document, which the raw map does not keep.
+    pub(super) fn targets(
+        &mut self,
+        raw: &RawConfig,
+        upstream: &Upstream,
+        quotas: &[Quota],
+    ) -> Vec<Target> {
+        let around =
+            Around { upstream, endpoint_given: raw.upstream.endpoint_url.is_some(), quotas };
+        let names = self.names("targets").filter_map(|name| Some((name, raw.targets.get(name)?)));
+        names.map(|(name, target)| self.target(name, target, &around)).collect()
+    }
+
+    /// The quotas in the order of the document.
+    pub(super) fn quotas(&mut self, raw: &RawConfig) -> Vec<Quota> {
+        let names = self.names("quotas").filter_map(|name| Some((name, raw.quotas.get(name)?)));
+        let quotas = names.map(|(name, quota)| {
+            let at = KeyPath::from(["quotas", name]);
+            self.name(&at, "quota", name);
+            let mentioned = ["rpm", "tpm"].iter().any(|key| self.document.mentions(&at.key(key)));
+            if !mentioned {
+                self.problem(&at, "needs 'rpm', 'tpm' or both");
+            }
+            Quota { name: name.to_owned(), rpm: quota.rpm, tpm: quota.tpm }
+        });
+        quotas.collect()
+    }
+
+    /// The names in a table with free keys.
+    fn names(&self, table: &str) -> impl Iterator<Item = &'a str> + use<'a> {
+        let document = self.document;
+        let names = document.get(&[table].into()).and_then(toml::Value::as_table);
+        names.into_iter().flat_map(toml::Table::keys).map(String::as_str)
+    }
+
+    fn target(&mut self, name: &str, raw: &RawTarget, around: &Around<'_>) -> Target {
+        let Around { upstream, endpoint_given, quotas } = *around;
+        let at = KeyPath::from(["targets", name]);
+        self.name(&at, "target", name);
+        self.model(&at.key("model"), &raw.model);
+        if let Some(model) = &raw.base_model {
+            self.model(&at.key("base_model"), model);
+        }
+        let inherited = match &raw.region {
+            Some(region) => {
+                let public = self.public_endpoint(&at.key("region"), region);
+                if endpoint_given { upstream.endpoint.clone() } else { public }
+            }
+            None => upstream.endpoint.clone(),
+        };
+        let mut own_or = |key: &str, own: &Option<DurationText>, inherited| match own {
+            Some(text) => self.duration(&at.key(key), text),
+            None => inherited,
+        };
+        let first_byte_timeout =
+            own_or("first_byte_timeout", &raw.first_byte_timeout, upstream.first_byte_timeout);
+        let idle_timeout = own_or("idle_timeout", &raw.idle_timeout, upstream.idle_timeout);
+        let endpoint = self.given_endpoint(&at, raw.endpoint_url.as_deref()).unwrap_or(inherited);
+        let credentials = self.credentials(&at, &raw.credentials);
+        Target {
+            name: name.to_owned(),
+            model: raw.model.clone(),
+            base_model: raw.base_model.clone(),
+            display_name: raw.name.clone(),
+            region: raw.region.clone().unwrap_or_else(|| upstream.region.clone()),
+            endpoint,
+            credentials: credentials.unwrap_or_else(|| upstream.credentials.clone()),
+            cooldown: self.duration(&at.key("cooldown"), &raw.cooldown),
+            max_output_tokens: raw.max_output_tokens,
+            features: raw.features.clone(),
+            rpm: raw.rpm,
+            tpm: raw.tpm,
+            quota: self.quota(&at, raw, quotas),
+            output_burndown: raw.output_burndown,
+            first_byte_timeout,
+            idle_timeout,
+        }
+    }
+
+    fn quota(&mut self, at: &KeyPath, raw: &RawTarget, quotas: &[Quota]) -> Option<usize> {
+        let name = raw.quota.as_deref()?;
+        for (key, given) in [("rpm", raw.rpm.is_some()), ("tpm", raw.tpm.is_some())] {
+            if given {
+                self.problem(&at.key(key), "cannot stand beside quota: it is the quota's to say");
+            }
+        }
+        let index = quotas.iter().position(|quota| quota.name == name);
+        if index.is_none() {
+            let hint = suggestion(name, quotas.iter().map(|quota| quota.name.as_str()));
+            self.problem(&at.key("quota"), format!("no quota is named '{name}'{hint}"));
+        }
+        index
+    }
+}
