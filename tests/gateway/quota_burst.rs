@@ -52,7 +52,7 @@ async fn all_are_answered(config: &Config, simulator: &Simulator, users: usize) 
 #[tokio::test(flavor = "multi_thread")]
 async fn twenty_users_within_one_models_requests_per_minute() {
     let simulator = Simulator::start().await;
-    // Five of sixty calls must wait for the refill of about one request a second.
+    // The last of sixty calls must wait for the refill of about one request a second.
     simulator.limits(PRIMARY, ModelSettings { rpm: Some(55), ..ModelSettings::default() });
     let config =
         Config::models(&simulator, 1).set("targets.sonnet-35.rpm", 55).set("queue.max_wait", "30s");
@@ -63,7 +63,7 @@ async fn twenty_users_within_one_models_requests_per_minute() {
 #[tokio::test(flavor = "multi_thread")]
 async fn fifty_users_within_one_models_tokens_per_minute() {
     let simulator = Simulator::start().await;
-    // A call takes about 170 tokens at its start, and 220 of all that are made.
+    // A call uses about 165 tokens, so that all of them use a little more than a minute's.
     simulator.limits(PRIMARY, ModelSettings { tpm: Some(24_000), ..ModelSettings::default() });
     let config = Config::models(&simulator, 1)
         .set("targets.sonnet-35.tpm", 24_000)
