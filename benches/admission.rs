@@ -25,7 +25,7 @@ static ROUTE: LazyLock<Arc<Route>> = LazyLock::new(|| {
         .to_owned();
     for index in 0..TARGETS {
         text += &format!(
-            "[targets.t{index}]\nmodel = \"{MODEL}\"\nrpm = 100000000\ntpm = 1000000000000\n"
+            "[targets.t{index}]\nmodel = \"{MODEL}\"\nrpm = 10000000\ntpm = 1000000000000\n"
         );
     }
     let names = (0..TARGETS).map(|index| format!("\"t{index}\"")).collect::<Vec<_>>().join(", ");
