@@ -138,7 +138,7 @@ impl Loop {
     async fn attempt(&mut self, index: usize, mut permit: Permit) -> Tried {
         permit.sent();
         let sent = Instant::now();
-        let (reply, hedge) = match self.hedge_after(permit.target()) {
+        let (reply, hedge) = match self.hedge_after(index, permit.target()) {
             None => (send(&self.gateway, &self.routed, permit.target()).await, None),
             Some(usual) => self.race(index, permit.target(), usual).await,
         };
@@ -191,11 +191,13 @@ impl Loop {
     }
 
     /// After what time a request is hedged; `None` if it is not to be.
-    fn hedge_after(&self, target: &Target) -> Option<Duration> {
+    fn hedge_after(&self, index: usize, target: &Target) -> Option<Duration> {
         let config = &self.gateway.config.hedge;
-        let operation = self.routed.call.operation;
-        let need = target.need(&self.routed.size, self.routed.call.model()?);
-        if !config.enabled || operation.is_stream() || need.input > config.max_input_tokens {
+        let call = &self.routed.call;
+        if !config.enabled || call.model().is_none() || call.operation.is_stream() {
+            return None;
+        }
+        if self.routed.candidates.get(index)?.need.input > config.max_input_tokens {
             return None;
         }
         self.gateway.hedges.earn();

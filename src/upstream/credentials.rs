@@ -19,6 +19,7 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Notify;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::with_causes;
 use crate::config;
 
 /// Renewal begins this long before expiry, or at two thirds of a shorter lifetime.
@@ -163,7 +164,11 @@ pub async fn resolve_once(credentials: &config::Credentials, region: &str) -> Re
         return Ok(());
     }
     let provider = provider(credentials, Region::new(region.to_owned())).await;
-    provider.provide_credentials().await.map(|_| ()).map_err(|error| chain(&error))
+    provider
+        .provide_credentials()
+        .await
+        .map(|_| ())
+        .map_err(|error| with_causes(error.to_string(), &error))
 }
 
 impl Shared {
@@ -188,7 +193,7 @@ impl Shared {
                     tokio::time::sleep(MIN_PAUSE).await;
                 }
                 Err(error) => {
-                    let problem = chain(&error);
+                    let problem = with_causes(error.to_string(), &error);
                     tracing::warn!(identity = %self.name, %problem, "credentials not resolved");
                     self.problem.store(Some(Arc::new(problem)));
                     self.tried.notify_waiters();
@@ -263,16 +268,6 @@ async fn chain_provider(profile: Option<&str>, region: Region) -> SharedCredenti
         chain = chain.profile_name(profile);
     }
     SharedCredentialsProvider::new(chain.build().await)
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

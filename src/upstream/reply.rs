@@ -15,6 +15,7 @@ use hyper::body::Incoming;
 use tokio::time::timeout;
 
 use super::classify::{Class, classify};
+use super::with_causes;
 use crate::bedrock::error::{self, ERROR_TYPE, Reported};
 use crate::bedrock::event_stream::{self, Frame, Kind};
 use crate::bedrock::{ErrorKind, WireError};
@@ -143,12 +144,7 @@ pub(super) fn not_sent(error: &hyper_util::client::legacy::Error) -> Failure {
     } else {
         "the upstream closed the connection before it answered"
     };
-    let mut message = what.to_owned();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        message = format!("{message}: {cause}");
-        source = cause.source();
-    }
+    let message = with_causes(what.to_owned(), error);
     Failure::local(Class::Transient, ErrorKind::ServiceUnavailable, message)
 }
 
