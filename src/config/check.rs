@@ -5,6 +5,7 @@
 //! that the check can go on; no stand-in ever leaves this module.
 
 mod credentials;
+mod legacy;
 mod targets;
 mod values;
 
@@ -41,18 +42,22 @@ pub(super) fn check(
     let upstream = checker.upstream(&raw.upstream);
     let quotas = checker.quotas(raw);
     let targets = checker.targets(raw, &upstream, &quotas);
+    let routes = checker.routes(&raw.routes, &targets);
     let config = Config {
         server: checker.server(&raw.server),
-        routes: checker.routes(&raw.routes, &targets),
         fallback: checker.fallback(&raw.fallback),
         retry: checker.retry(&raw.retry),
         queue: checker.queue(&raw.queue),
         limits: checker.limits(&raw.limits),
+        clients: Vec::new(),
         learning: learning(&raw.learning),
         hedge: hedge(&raw.hedge),
+        legacy: legacy::legacy(&targets, &routes),
+        jobs: legacy::jobs(),
         log: checker.log(&raw.log),
         upstream,
         targets,
+        routes,
         quotas,
     };
     if checker.problems.is_empty() { Ok(config) } else { Err(checker.problems) }
@@ -71,6 +76,7 @@ impl Checker<'_> {
         let server = Server {
             listen: self.address(&at.key("listen"), &raw.listen),
             admin_listen: self.address(&at.key("admin_listen"), &raw.admin_listen),
+            admin_key: None,
             max_body: self.size(&at.key("max_body"), &raw.max_body),
             request_timeout: self.duration(&at.key("request_timeout"), &raw.request_timeout),
             header_read_timeout: self

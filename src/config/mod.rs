@@ -8,6 +8,7 @@
 //! What says more wins: built-in defaults, then the variables of the legacy application, then the
 //! file, then `SLUICE__SECTION__KEY` variables.
 
+mod bearer_key;
 mod check;
 mod credentials;
 mod document;
@@ -28,13 +29,16 @@ mod tests;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+pub use bearer_key::BearerKey;
 pub use credentials::{Credentials, describe};
 pub use endpoint::{Endpoint, EndpointError};
 pub use environment::Env;
 pub use error::{ConfigError, Place, Problem};
 pub use schema::schema;
+pub use secret::Secret;
 pub use settings::{
-    Balance, Config, Fallback, Feature, Hedge, Learning, LimitKey, Limits, Log, LogFormat,
+    Balance, Client, Config, Fallback, Feature, Hedge, JobQueue, Jobs, JobsBackend, Learning,
+    Legacy, LegacyAction, LegacyGroup, LegacyMock, LegacyPrompts, LimitKey, Limits, Log, LogFormat,
     Priority, Queue, Quota, Retry, Route, Server, Strategy, Target, Unrouted, Upstream,
 };
 

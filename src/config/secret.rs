@@ -7,14 +7,60 @@ use std::fmt;
 use std::io::Read;
 use std::path::Path;
 
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use aws_lc_rs::digest::{SHA256, digest};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 
 use super::environment::Env;
 
 /// Longest secret read from a file, in bytes.
 const MAX_SECRET_BYTES: u64 = 64 * 1024;
+
+/// A secret of a configuration. `Debug` hides it, and it is wiped from memory when it is dropped.
+#[derive(Clone)]
+pub struct Secret(SecretString);
+
+impl Secret {
+    /// The secret itself.
+    pub fn expose(&self) -> &str {
+        self.0.expose_secret()
+    }
+
+    /// Whether this is the presented secret. Takes the same time for every secret of one length.
+    pub fn matches(&self, presented: &str) -> bool {
+        let own = digest(&SHA256, self.expose().as_bytes());
+        let presented = digest(&SHA256, presented.as_bytes());
+        verify_slices_are_equal(own.as_ref(), presented.as_ref()).is_ok()
+    }
+}
+
+impl From<SecretString> for Secret {
+    fn from(secret: SecretString) -> Self {
+        Self(secret)
+    }
+}
+
+impl From<&str> for Secret {
+    fn from(secret: &str) -> Self {
+        Self(secret.into())
+    }
+}
+
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        self.matches(other.expose())
+    }
+}
+
+impl Eq for Secret {}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
 
 /// The text where a reference to a secret should stand. It may be a secret by mistake, so
 /// `Debug` hides it.
@@ -90,7 +136,6 @@ fn read_file(path: &Path) -> Result<SecretString, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use secrecy::ExposeSecret;
 
     #[test]
     fn references_name_a_variable_or_a_file() {

@@ -4,6 +4,9 @@
 //! indices, and what one section takes over from another is already filled in. A value of these
 //! types that came from [`Config::load`](super::Config::load) needs no further checks.
 
+mod jobs;
+mod legacy;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -11,8 +14,13 @@ use http::HeaderName;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use jobs::{JobQueue, Jobs, JobsBackend};
+pub use legacy::{Legacy, LegacyAction, LegacyGroup, LegacyMock, LegacyPrompts};
+
+use super::bearer_key::BearerKey;
 use super::credentials::Credentials;
 use super::endpoint::Endpoint;
+use super::secret::Secret;
 
 /// The whole configuration of one gateway process.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,10 +43,16 @@ pub struct Config {
     pub queue: Queue,
     /// What one client may use.
     pub limits: Limits,
+    /// Who may call. Empty: everyone.
+    pub clients: Vec<Client>,
     /// How the gateway learns what a target takes.
     pub learning: Learning,
     /// Second attempts that are sent before the first is answered.
     pub hedge: Hedge,
+    /// The endpoints of the legacy application.
+    pub legacy: Legacy,
+    /// The job queue behind the legacy endpoints.
+    pub jobs: Jobs,
     /// The gateway's own log.
     pub log: Log,
 }
@@ -50,6 +64,8 @@ pub struct Server {
     pub listen: SocketAddr,
     /// Address of health, metrics and status. Equal to `listen`: both share one port.
     pub admin_listen: SocketAddr,
+    /// What a caller presents for what is left to administrators. `None`: nobody can.
+    pub admin_key: Option<Secret>,
     /// Largest request body in bytes.
     pub max_body: usize,
     /// Time for a whole request, queueing and all attempts included.
@@ -303,6 +319,15 @@ pub enum LimitKey {
     Ip,
     /// The value of this header.
     Header(HeaderName),
+}
+
+/// Somebody who may call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Client {
+    /// Its name; unique. 1 to 64 letters, digits, `-`, `_` and `.`.
+    pub name: String,
+    /// The key it presents; unique.
+    pub bearer_token: BearerKey,
 }
 
 /// How the gateway learns what a target takes: a throttle lowers the limit it keeps to, time

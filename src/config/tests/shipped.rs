@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::{built_in, config};
 use crate::config::raw::RawConfig;
-use crate::config::{Config, Env, SHIPPED, schema};
+use crate::config::{Config, Env, Legacy, SHIPPED, schema};
 
 const DOCUMENTATION: &str = include_str!("../../../docs/configuration.md");
 
@@ -59,7 +59,8 @@ fn the_shipped_file_equals_the_defaults_of_the_code() {
 fn the_shipped_file_as_it_is_sets_no_scalar_away_from_its_default() {
     let empty = config("");
     let shipped = built_in(&[]);
-    assert_eq!(Config { targets: vec![], routes: vec![], ..shipped.clone() }, empty);
+    let legacy = Legacy { enabled: false, models: vec![], ..shipped.legacy.clone() };
+    assert_eq!(Config { targets: vec![], routes: vec![], legacy, ..shipped.clone() }, empty);
     assert_eq!(Config::from_toml(SHIPPED, "config.toml", &Env::default()).unwrap().config, shipped);
 }
 
