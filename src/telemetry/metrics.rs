@@ -46,6 +46,10 @@ pub struct Metrics {
     pub upstream_connections: IntGaugeVec,
     pub access_log_dropped: IntCounter,
     pub dependency_up: IntGaugeVec,
+    pub jobs: IntGaugeVec,
+    pub job_outcomes: IntCounterVec,
+    pub job_duration: HistogramVec,
+    pub mock_answers: IntCounterVec,
     pub start_time: Gauge,
 }
 
@@ -191,6 +195,33 @@ impl Metrics {
                 "sluice_dependency_up",
                 "Whether what the gateway depends on works: 1 yes, 0 no.",
                 &["dependency"],
+            )?,
+            jobs: gauges(
+                "sluice_jobs",
+                "Jobs of a queue that have not ended: waiting, reserved (of those) or running.",
+                &["queue", "state"],
+            )?,
+            job_outcomes: counters(
+                "sluice_job_outcomes_total",
+                "What jobs came to in this process: done, failed, cancelled, retried, or lost to \
+                 another worker.",
+                &["queue", "outcome"],
+            )?,
+            job_duration: register(
+                &registry,
+                HistogramVec::new(
+                    HistogramOpts::new(
+                        "sluice_job_duration_seconds",
+                        "Time that one try of a job took.",
+                    )
+                    .buckets(LATENCY.to_vec()),
+                    &["queue"],
+                )?,
+            )?,
+            mock_answers: counters(
+                "sluice_mock_answers_total",
+                "Mock answers of the legacy endpoints, given since no model could answer.",
+                &["endpoint"],
             )?,
             start_time: register(
                 &registry,

@@ -1,0 +1,72 @@
+//! Whether the store can be reached.
+//!
+//! Every call's outcome is looked at here, so that the first failure is known to all at once and
+//! nobody waits for a store that is gone; a check that succeeds brings it back.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use prometheus::IntGauge;
+
+use super::JobsError;
+use super::store::{Store, StoreError};
+use crate::telemetry::Metrics;
+
+#[derive(Debug)]
+pub(super) struct Health {
+    store: Store,
+    is_up: AtomicBool,
+    gauge: IntGauge,
+}
+
+impl Health {
+    /// A store that was not seen yet.
+    pub(super) fn new(store: Store, metrics: &Arc<Metrics>) -> Health {
+        let gauge = metrics.dependency_up.with_label_values(&["job_queue"]);
+        Health { store, is_up: AtomicBool::new(false), gauge }
+    }
+
+    /// Whether the last call went well.
+    pub(super) fn is_up(&self) -> bool {
+        self.is_up.load(Ordering::Acquire)
+    }
+
+    /// Fails at once if the store is known to be gone.
+    pub(super) fn expect(&self) -> Result<(), JobsError> {
+        if self.is_up() {
+            return Ok(());
+        }
+        Err(JobsError::Unreachable("it did not answer lately".to_owned()))
+    }
+
+    /// Takes note of how a call went.
+    pub(super) fn see<T>(&self, outcome: Result<T, StoreError>) -> Result<T, JobsError> {
+        match outcome {
+            Ok(value) => Ok(value),
+            Err(error) => {
+                let error = error.to_string();
+                self.is_now(Err(&error));
+                Err(JobsError::Unreachable(error))
+            }
+        }
+    }
+
+    /// Asks the store.
+    pub(super) async fn check(&self) -> bool {
+        match self.store.check().await {
+            Ok(()) => self.is_now(Ok(())),
+            Err(error) => self.is_now(Err(&error.to_string())),
+        }
+        self.is_up()
+    }
+
+    fn is_now(&self, state: Result<(), &str>) {
+        let was_up = self.is_up.swap(state.is_ok(), Ordering::AcqRel);
+        self.gauge.set(i64::from(state.is_ok()));
+        match state {
+            Ok(()) if !was_up => tracing::info!("the job queue is reachable"),
+            Err(error) if was_up => tracing::error!(%error, "the job queue is not reachable"),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,439 @@
+//! Jobs in one SQLite file, for a gateway that runs alone.
+//!
+//! A submission writes the record and apalis's ticket in one transaction. The file is in WAL mode
+//! with a sync at each commit: what was accepted survives the loss of the process and of power.
+//! One connection serves all: writers would only wait for each other's lock, and less fairly.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use apalis_core::backend::{ListWorkers, RunningWorker};
+use apalis_core::task::task_id::TaskId;
+use apalis_sqlite::SqliteStorage;
+use serde_json::Value;
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
+};
+use sqlx::{Connection as _, Row as _, SqliteConnection, SqlitePool};
+use tokio::sync::OnceCell;
+use ulid::Ulid;
+use uuid::Uuid;
+
+use super::{
+    Counts, End, Hold, Limits, MAX_STARTS, MISSED_HEARTBEATS, NewJob, Queue, Record, Start,
+    StoreError, Submitted, Ticket, Worker, from_millis, gave_up, millis, ticket, unreadable,
+};
+use crate::config::Jobs;
+use crate::jobs::record::State;
+
+/// Times are milliseconds since 1970. A job that waits and has a token is reserved.
+const SCHEMA: &str = "
+CREATE TABLE IF NOT EXISTS sluice_jobs (
+    id TEXT NOT NULL PRIMARY KEY,
+    queue TEXT NOT NULL,
+    state TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    payload TEXT,
+    progress INTEGER NOT NULL DEFAULT 0,
+    starts INTEGER NOT NULL DEFAULT 0,
+    failures INTEGER NOT NULL DEFAULT 0,
+    token TEXT,
+    leased_until INTEGER NOT NULL DEFAULT 0,
+    result TEXT,
+    error TEXT,
+    expires INTEGER
+);
+CREATE INDEX IF NOT EXISTS sluice_jobs_open ON sluice_jobs (queue, state) WHERE expires IS NULL;
+CREATE INDEX IF NOT EXISTS sluice_jobs_expires ON sluice_jobs (expires) WHERE expires IS NOT NULL;
+CREATE TABLE IF NOT EXISTS sluice_starts (queue TEXT NOT NULL, at INTEGER NOT NULL);
+CREATE INDEX IF NOT EXISTS sluice_starts_at ON sluice_starts (queue, at);
+";
+
+/// How long another process may hold the file.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+#[derive(Clone, Debug)]
+pub(in crate::jobs) struct SqliteStore {
+    pool: SqlitePool,
+    ready: Arc<OnceCell<()>>,
+    max_waiting: i64,
+    result_ttl: Duration,
+    heartbeat: Duration,
+}
+
+impl SqliteStore {
+    pub(super) fn new(path: &Path, config: &Jobs) -> SqliteStore {
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(false)
+            .busy_timeout(BUSY_TIMEOUT);
+        let pool = SqlitePoolOptions::new()
+            .max_connections(1)
+            .acquire_timeout(BUSY_TIMEOUT)
+            .connect_lazy_with(options);
+        SqliteStore {
+            pool,
+            ready: Arc::default(),
+            max_waiting: i64::try_from(config.max_waiting).unwrap_or(i64::MAX),
+            result_ttl: config.result_ttl,
+            heartbeat: config.heartbeat,
+        }
+    }
+
+    /// A storage for a worker of this queue. One ticket is fetched at a time.
+    pub(in crate::jobs) fn tickets(&self, queue: Queue) -> SqliteStorage<Ticket> {
+        let mut config = apalis_sqlite::Config::default()
+            .queue(queue_name(queue))
+            .batch_size(1)
+            .heartbeat_interval(self.heartbeat);
+        config.missed_heartbeats = MISSED_HEARTBEATS as usize;
+        SqliteStorage::new(&self.pool).with_config(config)
+    }
+
+    pub(super) async fn check(&self) -> Result<(), StoreError> {
+        self.ready.get_or_try_init(|| self.set_up()).await?;
+        sqlx::query("SELECT 1").execute(&self.pool).await?;
+        Ok(())
+    }
+
+    async fn set_up(&self) -> Result<(), StoreError> {
+        // apalis's own set-up would turn syncing off.
+        let migrations = SqliteStorage::<()>::migrations();
+        migrations.run(&self.pool).await.map_err(sqlx::Error::from)?;
+        sqlx::raw_sql(SCHEMA).execute(&self.pool).await?;
+        Ok(())
+    }
+
+    pub(super) async fn submit(&self, id: Uuid, job: &NewJob) -> Result<Submitted, StoreError> {
+        let mut connection = self.pool.acquire().await?;
+        let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+        let waiting: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM sluice_jobs
+             WHERE queue = ? AND state = 'waiting' AND expires IS NULL",
+        )
+        .bind(job.queue.name())
+        .fetch_one(&mut *transaction)
+        .await?;
+        if waiting >= self.max_waiting {
+            return Ok(Submitted::Full);
+        }
+        sqlx::query(
+            "INSERT INTO sluice_jobs (id, queue, state, subject, payload)
+             VALUES (?, ?, 'waiting', ?, ?)",
+        )
+        .bind(id.to_string())
+        .bind(job.queue.name())
+        .bind(&job.subject)
+        .bind(job.payload.to_string())
+        .execute(&mut *transaction)
+        .await?;
+        let queue = queue_name(job.queue);
+        // The job's id as apalis writes ids here, so that tickets come in the order of their jobs.
+        let ticket_id = TaskId::from_string(Ulid::from(id.as_u128()).to_string());
+        let ticket = ticket(id)?.task_id(ticket_id).build();
+        apalis_sqlite::queries::push_tasks(&mut *transaction, &queue, &[ticket])
+            .await
+            .map_err(|error| StoreError::Ticket(error.to_string()))?;
+        transaction.commit().await?;
+        Ok(Submitted::Accepted)
+    }
+
+    pub(super) async fn start(
+        &self,
+        hold: Hold,
+        queue: Queue,
+        limits: Limits,
+    ) -> Result<Start, StoreError> {
+        let mut connection = self.pool.acquire().await?;
+        let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+        let started = self.start_within(&mut transaction, hold, queue, limits).await?;
+        transaction.commit().await?;
+        Ok(started)
+    }
+
+    async fn start_within(
+        &self,
+        connection: &mut SqliteConnection,
+        hold: Hold,
+        queue: Queue,
+        limits: Limits,
+    ) -> Result<Start, StoreError> {
+        let (id, token, now) = (hold.job.to_string(), hold.token.to_string(), now());
+        let row = sqlx::query(
+            "SELECT payload, starts, failures, token, leased_until FROM sluice_jobs
+             WHERE id = ? AND expires IS NULL",
+        )
+        .bind(&id)
+        .fetch_optional(&mut *connection)
+        .await?;
+        let Some(row) = row else { return Ok(Start::Settled) };
+        let leased_until: i64 = row.try_get("leased_until")?;
+        let holder: Option<String> = row.try_get("token")?;
+        if leased_until > now && holder.is_some_and(|holder| holder != token) {
+            return Ok(Start::Held(from_millis(leased_until - now)));
+        }
+        let starts: u32 = row.try_get("starts")?;
+        if starts >= MAX_STARTS {
+            self.end(connection, &id, State::Failed, None, Some(&gave_up())).await?;
+            return Ok(Start::Settled);
+        }
+        let lease_end = now.saturating_add(millis(limits.lease));
+        if let Some(wait) = not_yet(connection, queue, limits, now).await? {
+            sqlx::query("UPDATE sluice_jobs SET token = ?, leased_until = ? WHERE id = ?")
+                .bind(&token)
+                .bind(lease_end)
+                .bind(&id)
+                .execute(connection)
+                .await?;
+            return Ok(Start::NotYet(wait));
+        }
+        sqlx::query("INSERT INTO sluice_starts (queue, at) VALUES (?, ?)")
+            .bind(queue.name())
+            .bind(now)
+            .execute(&mut *connection)
+            .await?;
+        sqlx::query(
+            "UPDATE sluice_jobs SET state = 'running', token = ?, leased_until = ?, progress = 0,
+                 starts = starts + 1
+             WHERE id = ?",
+        )
+        .bind(&token)
+        .bind(lease_end)
+        .bind(&id)
+        .execute(connection)
+        .await?;
+        let payload: String = row.try_get("payload")?;
+        let payload = serde_json::from_str(&payload).map_err(unreadable)?;
+        Ok(Start::Run { payload, failures: row.try_get("failures")? })
+    }
+
+    pub(super) async fn progress(&self, hold: Hold, percent: u8) -> Result<(), StoreError> {
+        sqlx::query(
+            "UPDATE sluice_jobs SET progress = ? WHERE id = ? AND token = ? AND state = 'running'",
+        )
+        .bind(percent)
+        .bind(hold.job.to_string())
+        .bind(hold.token.to_string())
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
+    pub(super) async fn retry(&self, hold: Hold, error: &str) -> Result<bool, StoreError> {
+        let changed = sqlx::query(
+            "UPDATE sluice_jobs SET state = 'retrying', failures = failures + 1, error = ?
+             WHERE id = ? AND token = ? AND state = 'running'",
+        )
+        .bind(error)
+        .bind(hold.job.to_string())
+        .bind(hold.token.to_string())
+        .execute(&self.pool)
+        .await?;
+        Ok(changed.rows_affected() > 0)
+    }
+
+    pub(super) async fn finish(&self, hold: Hold, end: &End) -> Result<bool, StoreError> {
+        let (state, result, error) = match end {
+            End::Done(result) => (State::Done, Some(result.to_string()), None),
+            End::Failed(error) => (State::Failed, None, Some(error.as_str())),
+        };
+        let mut connection = self.pool.acquire().await?;
+        let id = hold.job.to_string();
+        let token = hold.token.to_string();
+        let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+        let held: Option<i64> = sqlx::query_scalar(
+            "SELECT 1 FROM sluice_jobs WHERE id = ? AND token = ? AND expires IS NULL",
+        )
+        .bind(&id)
+        .bind(&token)
+        .fetch_optional(&mut *transaction)
+        .await?;
+        if held.is_none() {
+            return Ok(false);
+        }
+        self.end(&mut transaction, &id, state, result.as_deref(), error).await?;
+        transaction.commit().await?;
+        Ok(true)
+    }
+
+    /// Ends a job that has not ended. Its payload is not needed any more.
+    async fn end(
+        &self,
+        connection: &mut SqliteConnection,
+        id: &str,
+        state: State,
+        result: Option<&str>,
+        error: Option<&str>,
+    ) -> Result<(), StoreError> {
+        sqlx::query(
+            "UPDATE sluice_jobs SET state = ?, result = ?, error = ?, payload = NULL, token = NULL,
+                 expires = ?
+             WHERE id = ? AND expires IS NULL",
+        )
+        .bind(state.name())
+        .bind(result)
+        .bind(error)
+        .bind(now().saturating_add(millis(self.result_ttl)))
+        .bind(id)
+        .execute(connection)
+        .await?;
+        Ok(())
+    }
+
+    pub(super) async fn renew(
+        &self,
+        holds: &[Hold],
+        lease: Duration,
+    ) -> Result<Vec<Hold>, StoreError> {
+        let until = now().saturating_add(millis(lease));
+        let mut connection = self.pool.acquire().await?;
+        let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+        let mut lost = Vec::new();
+        for hold in holds {
+            let renewed = sqlx::query(
+                "UPDATE sluice_jobs SET leased_until = ?
+                 WHERE id = ? AND token = ? AND expires IS NULL",
+            )
+            .bind(until)
+            .bind(hold.job.to_string())
+            .bind(hold.token.to_string())
+            .execute(&mut *transaction)
+            .await?;
+            if renewed.rows_affected() == 0 {
+                lost.push(*hold);
+            }
+        }
+        transaction.commit().await?;
+        Ok(lost)
+    }
+
+    pub(super) async fn cancel(&self, id: Uuid) -> Result<(), StoreError> {
+        let mut connection = self.pool.acquire().await?;
+        self.end(&mut connection, &id.to_string(), State::Cancelled, None, None).await
+    }
+
+    pub(super) async fn record(&self, id: Uuid) -> Result<Option<Record>, StoreError> {
+        let row = sqlx::query(
+            "SELECT queue, state, subject, progress, result, error FROM sluice_jobs
+             WHERE id = ? AND (expires IS NULL OR expires > ?)",
+        )
+        .bind(id.to_string())
+        .bind(now())
+        .fetch_optional(&self.pool)
+        .await?;
+        row.as_ref().map(record).transpose()
+    }
+
+    pub(super) async fn counts(&self) -> Result<[Counts; 3], StoreError> {
+        let rows = sqlx::query(
+            "SELECT queue, state, count(*) AS jobs,
+                 sum(token IS NOT NULL AND leased_until > ?) AS held
+             FROM sluice_jobs WHERE expires IS NULL GROUP BY queue, state",
+        )
+        .bind(now())
+        .fetch_all(&self.pool)
+        .await?;
+        let mut counts = [Counts::default(); 3];
+        for row in rows {
+            let queue: String = row.try_get("queue")?;
+            let state: String = row.try_get("state")?;
+            let (jobs, held): (u64, u64) = (row.try_get("jobs")?, row.try_get("held")?);
+            let queues = Queue::ALL.iter().zip(&mut counts);
+            let Some((_, counts)) = queues.into_iter().find(|(it, _)| it.name() == queue) else {
+                continue;
+            };
+            match state.parse().map_err(unreadable)? {
+                State::Waiting => {
+                    counts.waiting += jobs;
+                    counts.reserved += held;
+                }
+                State::Retrying => counts.waiting += jobs,
+                State::Running => counts.running += jobs,
+                State::Done | State::Failed | State::Cancelled => {}
+            }
+        }
+        Ok(counts)
+    }
+
+    pub(super) async fn workers(&self) -> Result<Vec<Worker>, StoreError> {
+        let mut workers = Vec::new();
+        for queue in Queue::ALL {
+            let listed = self.tickets(queue).list_workers().await;
+            let listed = listed.map_err(|error| StoreError::Ticket(error.to_string()))?;
+            let worker = |it: RunningWorker| Worker { name: it.id, queue, seen: it.last_heartbeat };
+            workers.extend(listed.into_iter().map(worker));
+        }
+        Ok(workers)
+    }
+
+    pub(super) async fn tidy(&self) -> Result<(), StoreError> {
+        let now = now();
+        sqlx::query("DELETE FROM sluice_jobs WHERE expires <= ?")
+            .bind(now)
+            .execute(&self.pool)
+            .await?;
+        // apalis's own sweep rewrites the whole file.
+        sqlx::query("DELETE FROM Jobs WHERE status IN ('Done', 'Killed')")
+            .execute(&self.pool)
+            .await?;
+        let long_ago = now - millis(self.heartbeat * MISSED_HEARTBEATS * 10);
+        sqlx::query(
+            "DELETE FROM Workers WHERE last_seen * 1000 < ?
+             AND id NOT IN (SELECT lock_by FROM Jobs WHERE lock_by IS NOT NULL)",
+        )
+        .bind(long_ago)
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+}
+
+/// How long until the queue may start another job; `None` if it may now.
+async fn not_yet(
+    connection: &mut SqliteConnection,
+    queue: Queue,
+    limits: Limits,
+    now: i64,
+) -> Result<Option<Duration>, StoreError> {
+    let since = now - millis(limits.window);
+    sqlx::query("DELETE FROM sluice_starts WHERE queue = ? AND at <= ?")
+        .bind(queue.name())
+        .bind(since)
+        .execute(&mut *connection)
+        .await?;
+    // The start that has to leave the window before another may come.
+    let blocking: Option<i64> = sqlx::query_scalar(
+        "SELECT at FROM sluice_starts WHERE queue = ? ORDER BY at DESC LIMIT 1 OFFSET ?",
+    )
+    .bind(queue.name())
+    .bind(limits.starts.saturating_sub(1))
+    .fetch_optional(connection)
+    .await?;
+    Ok(blocking.map(|at| from_millis((at - since).max(1))))
+}
+
+fn record(row: &SqliteRow) -> Result<Record, StoreError> {
+    let text = |column| row.try_get::<String, _>(column);
+    let result: Option<String> = row.try_get("result")?;
+    let result = result.map(|result| serde_json::from_str::<Value>(&result)).transpose();
+    Ok(Record {
+        queue: text("queue")?.parse().map_err(unreadable)?,
+        state: text("state")?.parse().map_err(unreadable)?,
+        subject: text("subject")?,
+        progress: row.try_get("progress")?,
+        result: result.map_err(unreadable)?,
+        error: row.try_get("error")?,
+    })
+}
+
+fn queue_name(queue: Queue) -> String {
+    format!("sluice:{}", queue.name())
+}
+
+fn now() -> i64 {
+    millis(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
+}

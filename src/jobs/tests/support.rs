@@ -1,0 +1,198 @@
+//! Queues on real stores: a SQLite file, and a Redis server of the test's own.
+
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::time::{Instant, sleep, timeout};
+use uuid::Uuid;
+
+use super::super::{Claimed, Failure, Jobs, NewJob, Queue, Record, Reporter, Work};
+use crate::config::{self, Config, Env, Source};
+use crate::telemetry::Metrics;
+
+/// Longer than anything here takes.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A store of the test's own, with nothing in it.
+pub(super) enum Place {
+    Sqlite(TempDir),
+    Redis(RedisServer),
+}
+
+impl Place {
+    pub(super) fn sqlite() -> Place {
+        Place::Sqlite(tempfile::tempdir().unwrap())
+    }
+
+    pub(super) fn redis() -> Place {
+        Place::Redis(RedisServer::start())
+    }
+
+    pub(super) fn both() -> [Place; 2] {
+        [Place::sqlite(), Place::redis()]
+    }
+
+    /// A config for this store, quick in everything.
+    pub(super) fn config(&self) -> config::Jobs {
+        let mut jobs = Config::load(&Source::BuiltIn, &Env::default()).unwrap().config.jobs;
+        jobs.backend = match self {
+            Place::Sqlite(folder) => {
+                config::JobsBackend::Sqlite { path: folder.path().join("jobs.db") }
+            }
+            Place::Redis(server) => config::JobsBackend::Redis {
+                url: server.url().as_str().into(),
+                prefix: "sluice".to_owned(),
+            },
+        };
+        jobs.heartbeat = Duration::from_secs(1);
+        jobs.poll_interval = Duration::from_millis(50);
+        jobs.retry_base_delay = Duration::from_millis(20);
+        jobs.retry_max_delay = Duration::from_millis(100);
+        for queue in [&mut jobs.analysis, &mut jobs.chat, &mut jobs.test] {
+            queue.per_minute = 1000;
+        }
+        jobs
+    }
+
+    /// Starts a queue on it and waits until it is reachable.
+    pub(super) async fn start(&self, work: Script) -> Jobs {
+        let jobs = start(&self.config(), work);
+        reachable(&jobs).await;
+        jobs
+    }
+}
+
+/// Starts a queue, whether its store is there or not.
+pub(super) fn start(config: &config::Jobs, work: Script) -> Jobs {
+    let metrics = Arc::new(Metrics::new().unwrap());
+    Jobs::start(config, &metrics, Arc::new(work)).unwrap().unwrap()
+}
+
+/// Waits until the store answers.
+pub(super) async fn reachable(jobs: &Jobs) {
+    eventually("the store is reachable", async || jobs.health.is_up().then_some(())).await;
+}
+
+/// Looks again and again until there is something to see.
+pub(super) async fn eventually<T>(what: &str, look: impl AsyncFn() -> Option<T>) -> T {
+    let looking = async {
+        loop {
+            if let Some(seen) = look().await {
+                return seen;
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(PATIENCE, looking).await.unwrap_or_else(|_| panic!("not in time: {what}"))
+}
+
+/// Waits for a job's end.
+pub(super) async fn ended(jobs: &Jobs, id: Uuid) -> Record {
+    use super::super::State::{Cancelled, Done, Failed};
+    eventually("the job ends", async || {
+        let record = jobs.record(id).await.ok().flatten()?;
+        matches!(record.state, Done | Failed | Cancelled).then_some(record)
+    })
+    .await
+}
+
+/// A job that says this.
+pub(super) fn job(queue: Queue, says: &str) -> NewJob {
+    NewJob { queue, subject: says.to_owned(), payload: json!({ "says": says }) }
+}
+
+type Play = dyn Fn(Claimed, Reporter) -> BoxFuture<'static, Result<Value, Failure>> + Send + Sync;
+
+/// What jobs do in a test, and a diary of when they began.
+#[derive(Clone)]
+pub(super) struct Script {
+    play: Arc<Play>,
+    pub(super) began: Arc<Mutex<Vec<(String, Instant)>>>,
+}
+
+impl Script {
+    pub(super) fn new<F>(play: impl Fn(Claimed, Reporter) -> F + Send + Sync + 'static) -> Script
+    where
+        F: Future<Output = Result<Value, Failure>> + Send + 'static,
+    {
+        let play = move |job, reporter| play(job, reporter).boxed();
+        Script { play: Arc::new(play), began: Arc::default() }
+    }
+
+    /// Each job answers with what it was told.
+    pub(super) fn echo() -> Script {
+        Script::new(|job, _| async move { Ok(job.payload) })
+    }
+
+    /// How often a job that says this began.
+    pub(super) fn times(&self, says: &str) -> usize {
+        self.began.lock().unwrap().iter().filter(|(said, _)| said == says).count()
+    }
+}
+
+impl Work for Script {
+    fn run(&self, job: Claimed, reporter: Reporter) -> BoxFuture<'static, Result<Value, Failure>> {
+        let says = job.payload["says"].as_str().unwrap().to_owned();
+        self.began.lock().unwrap().push((says, Instant::now()));
+        (self.play)(job, reporter)
+    }
+}
+
+/// Redis on a free port, with nothing but what it keeps in its own folder.
+pub(super) struct RedisServer {
+    port: u16,
+    folder: TempDir,
+    server: Mutex<Option<Child>>,
+}
+
+impl RedisServer {
+    pub(super) fn start() -> RedisServer {
+        let server = RedisServer::absent();
+        server.resume();
+        server
+    }
+
+    /// A server that is not there yet.
+    pub(super) fn absent() -> RedisServer {
+        let free = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = free.local_addr().unwrap().port();
+        RedisServer { port, folder: tempfile::tempdir().unwrap(), server: Mutex::default() }
+    }
+
+    pub(super) fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}/0", self.port)
+    }
+
+    /// Starts it, with what it kept.
+    pub(super) fn resume(&self) {
+        let child = Command::new("redis-server")
+            .args(["--bind", "127.0.0.1", "--port", &self.port.to_string()])
+            .args(["--appendonly", "yes", "--appendfsync", "always", "--save", ""])
+            .arg("--dir")
+            .arg(self.folder.path())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("redis-server is installed");
+        *self.server.lock().unwrap() = Some(child);
+    }
+
+    /// Ends it as a crash would.
+    pub(super) fn kill(&self) {
+        if let Some(mut child) = self.server.lock().unwrap().take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+impl Drop for RedisServer {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
