@@ -10,6 +10,8 @@ pub mod server;
 
 pub mod admin;
 
+pub mod legacy;
+
 pub mod pipeline;
 
 pub mod clients;
