@@ -6,6 +6,7 @@
 //! ([`session`]), and what is said when no model answers ([`mock`]). All of them are pure or hold
 //! their state in memory, within bounds.
 
+pub mod answer;
 pub mod feedback;
 
 mod text;
