@@ -8,5 +8,6 @@
 
 pub mod answer;
 pub mod feedback;
+pub mod mock;
 
 mod text;
