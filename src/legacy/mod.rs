@@ -9,5 +9,6 @@
 pub mod answer;
 pub mod feedback;
 pub mod mock;
+pub mod session;
 
 mod text;
