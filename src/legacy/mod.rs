@@ -7,8 +7,10 @@
 //! their state in memory, within bounds.
 
 pub mod answer;
+pub mod checklist;
 pub mod feedback;
 pub mod mock;
+pub mod prompts;
 pub mod session;
 
 mod text;
