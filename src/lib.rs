@@ -10,6 +10,8 @@ pub mod server;
 
 pub mod admin;
 
+pub mod legacy;
+
 pub mod jobs;
 
 pub mod pipeline;

@@ -1,4 +1,5 @@
-//! The control API under `/_sim/`, on the same listener and unsigned: faults, quotas, log, books.
+//! The control API under `/_sim/`, on the same listener and unsigned: faults, answers, quotas, log,
+//! books.
 //!
 //! It only calls what a process that embeds the simulator can call too, so that tests may drive
 //! it either way.
@@ -26,6 +27,14 @@ struct Quota {
     model: String,
     #[serde(flatten)]
     rest: Value,
+}
+
+/// A model's name and what it says.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Saying {
+    model: String,
+    text: String,
 }
 
 /// Answers a request to the control API.
@@ -65,6 +74,7 @@ fn route(
         ("GET", "" | "health") => ok(json!({ "simulator": "ready" })),
         ("DELETE", "") => {
             shared.faults.clear();
+            shared.answers.clear();
             shared.quotas.clear_limits();
             shared.quotas.clear_books();
             shared.log.clear();
@@ -75,6 +85,12 @@ fn route(
         ("DELETE", "faults") => {
             shared.faults.clear();
             ok(json!({ "faults": [] }))
+        }
+        ("GET", "answers") => ok(json!({ "answers": shared.answers.texts() })),
+        ("PUT", "answers") => set_answers(shared, body),
+        ("DELETE", "answers") => {
+            shared.answers.clear();
+            ok(json!({ "answers": {} }))
         }
         ("GET", "quotas") => ok(json!({ "quotas": shared.quotas.standings() })),
         ("PUT", "quotas") => set_quotas(shared, body),
@@ -95,7 +111,7 @@ fn route(
             shared.quotas.clear_books();
             ok(json!({ "models": {} }))
         }
-        (_, "" | "health" | "faults" | "quotas" | "log" | "books") => {
+        (_, "" | "health" | "faults" | "answers" | "quotas" | "log" | "books") => {
             refuse(StatusCode::METHOD_NOT_ALLOWED, "this path does not take this method")
         }
         _ => refuse(StatusCode::NOT_FOUND, "the control API has no such path"),
@@ -113,6 +129,19 @@ fn add_faults(shared: &Shared, body: &[u8]) -> (StatusCode, Value) {
         }
     }
     ok(json!({ "faults": shared.faults.rules() }))
+}
+
+fn set_answers(shared: &Shared, body: &[u8]) -> (StatusCode, Value) {
+    let sayings = match one_or_more::<Saying>(body) {
+        Ok(sayings) => sayings,
+        Err(message) => return refuse(StatusCode::BAD_REQUEST, &message),
+    };
+    for saying in sayings {
+        if let Err(full) = shared.answers.say(&saying.model, &saying.text) {
+            return refuse(StatusCode::BAD_REQUEST, &full.to_string());
+        }
+    }
+    ok(json!({ "answers": shared.answers.texts() }))
 }
 
 fn set_quotas(shared: &Shared, body: &[u8]) -> (StatusCode, Value) {

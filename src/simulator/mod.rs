@@ -3,8 +3,8 @@
 //! The way of a request: `server` takes the connection; `exchange` reads the request, logs it
 //! (`log`), verifies its credentials (`signature`), lets a scripted fault strike (`fault`) and
 //! hands it to `model`, `guardrail` or `async_invoke`; `model` validates it, takes its quota
-//! (`quota`) and has the answer written (`answer`, `stream`). `control` lets tests script all
-//! this from outside. It uses `bedrock/` and nothing else of the crate, and verifies signatures
+//! (`quota`) and has the answer written (`answer`, `stream`), in words of its own or scripted
+//! ones (`sayings`). `control` lets tests script all this from outside. It uses `bedrock/` and nothing else of the crate, and verifies signatures
 //! with code of its own, so that a mistake of the gateway meets no twin here.
 
 mod answer;
@@ -16,6 +16,7 @@ mod guardrail;
 mod log;
 mod model;
 mod quota;
+mod sayings;
 mod server;
 mod settings;
 mod signature;
@@ -32,6 +33,7 @@ use tokio::net::TcpListener;
 pub use fault::{Fault, FaultRule, Faults, MAX_RULES, TooManyRules};
 pub use log::{Ending, Entry, Log};
 pub use quota::{Account, Quotas, Refused, Reservation, Standing};
+pub use sayings::{Answers, MAX_ANSWER_BYTES, TooManyAnswers};
 pub use settings::{
     DEFAULT_ACCESS_KEY_ID, DEFAULT_BEARER_TOKEN, DEFAULT_SECRET_ACCESS_KEY, Latency, ModelSettings,
     Settings,
@@ -51,6 +53,8 @@ pub struct Simulator {
 pub struct Controls {
     /// The scripted faults.
     pub faults: Faults,
+    /// The scripted answers.
+    pub answers: Answers,
     /// Quotas, caps and latency of models, and what they have answered.
     pub quotas: Quotas,
     /// What was received.
@@ -72,6 +76,7 @@ impl Simulator {
         let shared = Shared {
             log: Log::new(settings.log_capacity, settings.log_body_bytes),
             faults: Faults::default(),
+            answers: Answers::default(),
             invocations: async_invoke::Invocations::default(),
             quotas,
             settings,
@@ -98,6 +103,7 @@ impl Simulator {
     pub fn controls(&self) -> Controls {
         Controls {
             faults: self.shared.faults.clone(),
+            answers: self.shared.answers.clone(),
             quotas: self.shared.quotas.clone(),
             log: self.shared.log.clone(),
         }
@@ -117,6 +123,7 @@ struct Shared {
     settings: Settings,
     log: Log,
     faults: Faults,
+    answers: Answers,
     quotas: Quotas,
     invocations: async_invoke::Invocations,
 }

@@ -84,7 +84,8 @@ pub(super) async fn infer(
     let cap = cap(id, &settings);
     check_maximum(&prompt, cap, schema, id)?;
 
-    let answer = Answer::to(&prompt, name, cap, request.seq, body);
+    let said = shared.answers.of(&names(Some(id)));
+    let answer = Answer::to(&prompt, said.as_deref(), name, cap, request.seq, body);
     let maximum = prompt.max_output.unwrap_or(cap);
     let reservation = shared.quotas.take(name, answer.usage, maximum)?;
     record.note_usage(Usage { output: 0, ..answer.usage });

@@ -5,7 +5,8 @@
 //! the number of output tokens, `sim:token_ms=5` and `sim:head_ms=5` for latency,
 //! `sim:cache_read=9` and `sim:cache_write=9` for input tokens that count as cached. Tokens are
 //! counted as four characters each. The echo is never cut: a low maximum lowers the number of
-//! tokens and with it the number of deltas of a stream, not the text.
+//! tokens and with it the number of deltas of a stream, not the text. A test may script the text
+//! instead, which is then counted by the same rule and ends at the maximum, as a model's does.
 
 mod anthropic;
 mod chat;
@@ -128,22 +129,23 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    /// What `model` answers to `prompt`, with at most `cap` tokens.
-    pub(super) fn to(prompt: &Prompt, model: &str, cap: u64, number: u64, request: Value) -> Self {
-        let echo: String = prompt.last_text.chars().take(ECHO).collect();
-        let mut text = format!("[{model}] {echo}");
-        let asked = prompt.directive("tokens");
-        let natural = (text.chars().count() as u64).div_ceil(4).min(USUAL_TOKENS);
-        let wanted = asked.unwrap_or(natural).max(1);
+    /// What `model` answers to `prompt`, with at most `cap` tokens: what it `said` in the script,
+    /// or else an echo.
+    pub(super) fn to(
+        prompt: &Prompt,
+        said: Option<&str>,
+        model: &str,
+        cap: u64,
+        number: u64,
+        request: Value,
+    ) -> Self {
         // An embedding has a maximum of none.
         let cap = cap.min(prompt.max_output.unwrap_or(cap)).min(MAX_TOKENS);
+        let (text, wanted) = match said {
+            Some(said) => scripted(said, cap),
+            None => echo(prompt, model, cap),
+        };
         let output = wanted.min(cap);
-        if asked.is_some() {
-            // Four characters for each token that the echo does not fill.
-            for _ in natural..output {
-                text.push_str(" sim");
-            }
-        }
         let input = prompt.input_tokens();
         let usage = Usage {
             input,
@@ -172,6 +174,33 @@ impl Answer {
     fn stop<'a>(&self, ended: &'a str, at_maximum: &'a str) -> &'a str {
         if self.at_maximum { at_maximum } else { ended }
     }
+}
+
+/// A scripted text, as much as `cap` tokens hold of it, and how many tokens all of it is.
+fn scripted(said: &str, cap: u64) -> (String, u64) {
+    let room = usize::try_from(cap.saturating_mul(4)).unwrap_or(usize::MAX);
+    (said.chars().take(room).collect(), tokens(said).max(1))
+}
+
+/// The echo of what the user said, and how many tokens the answer has if `cap` allows.
+fn echo(prompt: &Prompt, model: &str, cap: u64) -> (String, u64) {
+    let echo: String = prompt.last_text.chars().take(ECHO).collect();
+    let mut text = format!("[{model}] {echo}");
+    let asked = prompt.directive("tokens");
+    let natural = tokens(&text).min(USUAL_TOKENS);
+    let wanted = asked.unwrap_or(natural).max(1);
+    if asked.is_some() {
+        // Four characters for each token that the echo does not fill.
+        for _ in natural..wanted.min(cap) {
+            text.push_str(" sim");
+        }
+    }
+    (text, wanted)
+}
+
+/// Tokens of a text: four characters each.
+fn tokens(text: &str) -> u64 {
+    (text.chars().count() as u64).div_ceil(4)
 }
 
 /// One event of a stream. In the Invoke operations its JSON is the model's own.
@@ -283,7 +312,7 @@ mod tests {
     }
 
     fn answer(text: &str, max_output: Option<u64>) -> Answer {
-        Answer::to(&prompt(text, max_output), "m", 100, 1, Value::Null)
+        Answer::to(&prompt(text, max_output), None, "m", 100, 1, Value::Null)
     }
 
     #[test]
@@ -304,6 +333,25 @@ mod tests {
         assert_eq!((capped.usage.output, capped.at_maximum), (16, true));
         assert_eq!(answer("sim:tokens=4000", None).usage.output, 100);
         assert!(!answer("hi", Some(16)).at_maximum);
+    }
+
+    #[test]
+    fn a_scripted_text_is_counted_as_it_is_and_ends_at_the_maximum() {
+        let say = |said, max| {
+            let prompt = prompt("sim:tokens=40", max);
+            Answer::to(&prompt, Some(said), "m", 2000, 1, Value::Null)
+        };
+        let whole = say("{\"é\": 1}", None);
+        assert_eq!((whole.text.as_str(), whole.usage.output), ("{\"é\": 1}", 2));
+        assert!(!whole.at_maximum);
+        let long = "x".repeat(7999);
+        assert_eq!(say(&long, None).usage.output, 2000);
+        let cut = say("éééééé", Some(1));
+        assert_eq!((cut.text.as_str(), cut.usage.output, cut.at_maximum), ("éééé", 1, true));
+        for answer in [whole, cut, say("", None)] {
+            assert_eq!(answer.pieces().concat(), answer.text);
+            assert_eq!(answer.pieces().len() as u64, answer.usage.output);
+        }
     }
 
     #[test]
@@ -348,7 +396,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_json_is_read_and_answered_without_panic(body in any_json(), cap in 0_u64..200) {
+        fn any_json_is_read_and_answered_without_panic(
+            body in any_json(),
+            cap in 0_u64..200,
+            said in prop::option::of("\\PC{0,400}"),
+        ) {
             let families = [
                 Family::Anthropic,
                 Family::Nova,
@@ -361,7 +413,7 @@ mod tests {
             let schemas = families.map(|family| invoke(family, None, &body));
             for schema in schemas.into_iter().chain([converse()]) {
                 let Ok(prompt) = schema.read(&body) else { continue };
-                let answer = Answer::to(&prompt, "m", cap, 1, body.clone());
+                let answer = Answer::to(&prompt, said.as_deref(), "m", cap, 1, body.clone());
                 prop_assert!(answer.usage.output <= cap);
                 prop_assert!(schema.whole(&answer, 1).is_object());
                 prop_assert_eq!(answer.pieces().concat(), answer.text);

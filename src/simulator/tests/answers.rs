@@ -61,6 +61,51 @@ async fn every_family_answers_in_its_shape_with_the_same_usage_everywhere() {
 }
 
 #[tokio::test]
+async fn a_model_says_what_it_is_told_whole_and_streamed_and_is_charged_for_that() {
+    const SAID: &str = "{\"feedback_items\": []}\nÜber";
+    let simulator = start().await;
+    let body = json!({
+        "anthropic_version": "bedrock-2023-05-31",
+        "max_tokens": 50,
+        "messages": [{"role": "user", "content": "hello"}],
+    })
+    .to_string();
+    simulator.controls.quotas.set(HAIKU, ModelSettings { tpm: Some(1000), ..Default::default() });
+    let (status, told) =
+        simulator.control("PUT", "answers", json!([{"model": HAIKU, "text": SAID}])).await;
+    assert_eq!((status.as_u16(), &told["answers"][HAIKU]), (200, &json!(SAID)));
+
+    let whole = simulator.post(HAIKU, "invoke", body.clone()).await;
+    assert_eq!(whole.json()["content"][0]["text"], SAID);
+    let usage = Usage::from_headers(&whole.headers).unwrap();
+    assert_eq!((usage.input, usage.output), (2, 7));
+    let converse = simulator.converse("hello").await.json();
+    assert_eq!(converse["output"]["message"]["content"][0]["text"], SAID);
+    assert_eq!(converse["usage"]["outputTokens"], 7);
+
+    let stream = simulator.stream("hello").await;
+    let (mut rest, mut text) = (stream.body.as_slice(), String::new());
+    while let Ok(Some(frame)) = Frame::read(rest) {
+        let payload: Value = serde_json::from_slice(frame.payload).unwrap();
+        text.push_str(payload["delta"]["text"].as_str().unwrap_or_default());
+        rest = &rest[frame.len..];
+    }
+    assert_eq!(text, SAID);
+    simulator.last().await;
+    let left = simulator.controls.quotas.standings()[HAIKU].tokens_left.unwrap();
+    assert!((1000.0 - 3.0 * 9.0..=1000.0).contains(&left), "{left}");
+    assert_eq!(simulator.controls.quotas.books()[HAIKU].output_tokens, 21);
+
+    let echo = format!("us.{HAIKU}");
+    let other = simulator.post(&echo, "invoke", body.clone()).await;
+    assert_eq!(other.json()["content"][0]["text"], format!("[{echo}] hello"));
+    let (_, answers) = simulator.control("DELETE", "answers", Value::Null).await;
+    assert_eq!(answers["answers"], json!({}));
+    let again = simulator.post(HAIKU, "invoke", body).await;
+    assert_eq!(again.json()["content"][0]["text"], format!("[{HAIKU}] hello"));
+}
+
+#[tokio::test]
 async fn what_bedrock_refuses_is_refused() {
     let simulator = start().await;
     let anthropic = |change: Value| {
@@ -143,6 +188,8 @@ async fn the_control_api_scripts_reads_and_clears() {
     for (method, resource, body, status) in [
         ("POST", "faults", json!({"fault": {"kind": "nonsense"}}), 400),
         ("PUT", "quotas", json!({"model": HAIKU, "rmp": 3}), 400),
+        ("PUT", "answers", json!({"model": HAIKU, "txt": "x"}), 400),
+        ("POST", "answers", json!({}), 405),
         ("PUT", "log", json!({}), 405),
         ("GET", "nothing", json!({}), 404),
     ] {
@@ -150,8 +197,10 @@ async fn the_control_api_scripts_reads_and_clears() {
         assert_eq!(got.as_u16(), status);
         assert!(answer["message"].is_string());
     }
+    simulator.controls.answers.say(HAIKU, "x").unwrap();
     simulator.control("DELETE", "", Value::Null).await;
     assert!(simulator.controls.faults.rules().is_empty());
+    assert!(simulator.controls.answers.texts().is_empty());
     assert!(simulator.controls.log.entries().is_empty());
 }
 

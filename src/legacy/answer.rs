@@ -1,0 +1,170 @@
+//! One question to a model and its answer, as InvokeModel carries them for Anthropic's models
+//! (Bedrock user guide, "Anthropic Claude Messages API").
+//!
+//! The shim asks in that schema alone: models of other families take other bodies, and their
+//! answers are not read here.
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+/// The version that Bedrock asks for in a body.
+pub const ANTHROPIC_VERSION: &str = "bedrock-2023-05-31";
+
+/// Most bytes of a response body that are read.
+pub const MAX_BODY_BYTES: usize = 8 * 1024 * 1024;
+
+/// Why a response body has no text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoText {
+    /// It is longer than [`MAX_BODY_BYTES`].
+    #[error("the model's response is longer than {MAX_BODY_BYTES} bytes")]
+    TooLong,
+    /// It is not in Anthropic's schema.
+    #[error("the model's response is not an Anthropic message")]
+    NotAMessage,
+    /// The model said nothing: it refused, or had no tokens left after thinking.
+    #[error("the model's response has no text")]
+    Empty,
+}
+
+/// What a model is asked.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Question<'a> {
+    /// The system prompt, if there is one.
+    pub system: Option<&'a str>,
+    /// The user's message.
+    pub user: &'a str,
+    /// Most tokens of the answer.
+    pub max_tokens: u32,
+    /// Randomness of the answer, 0.0 to 1.0.
+    pub temperature: f64,
+}
+
+impl Question<'_> {
+    /// The body of an InvokeModel request. Only models of the Anthropic family, by whatever id or
+    /// profile, take it.
+    pub fn body(&self) -> Bytes {
+        let mut body = json!({
+            "anthropic_version": ANTHROPIC_VERSION,
+            "max_tokens": self.max_tokens,
+            "temperature": self.temperature,
+            "messages": [{"role": "user", "content": [{"type": "text", "text": self.user}]}],
+        });
+        if let (Some(system), Some(object)) = (self.system, body.as_object_mut()) {
+            object.insert("system".to_owned(), system.into());
+        }
+        body.to_string().into()
+    }
+}
+
+#[derive(Deserialize)]
+struct Message {
+    content: Vec<Value>,
+}
+
+/// The text of an InvokeModel response body of an Anthropic model: its text blocks, joined as they
+/// are. Blocks of other types (thinking, tool use, and what is to come) are passed over.
+///
+/// # Errors
+/// The body is too long, in another schema, or without text.
+pub fn text(body: &[u8]) -> Result<String, NoText> {
+    if body.len() > MAX_BODY_BYTES {
+        return Err(NoText::TooLong);
+    }
+    let message: Message = serde_json::from_slice(body).map_err(|_| NoText::NotAMessage)?;
+    let is_text = |block: &&Value| block.get("type").and_then(Value::as_str) == Some("text");
+    let text: String = message
+        .content
+        .iter()
+        .filter(is_text)
+        .filter_map(|block| block.get("text")?.as_str())
+        .collect();
+    if text.trim().is_empty() { Err(NoText::Empty) } else { Ok(text) }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::bedrock::body::peek;
+    use crate::bedrock::{Family, Operation};
+
+    const QUESTION: Question<'_> = Question {
+        system: Some("Be brief."),
+        user: "Hi \"you\"",
+        max_tokens: 99,
+        temperature: 0.7,
+    };
+
+    #[test]
+    fn a_question_is_asked_in_anthropics_schema() {
+        let body: Value = serde_json::from_slice(&QUESTION.body()).unwrap();
+        assert_eq!(
+            body,
+            json!({
+                "anthropic_version": "bedrock-2023-05-31",
+                "max_tokens": 99,
+                "temperature": 0.7,
+                "system": "Be brief.",
+                "messages": [
+                    {"role": "user", "content": [{"type": "text", "text": "Hi \"you\""}]},
+                ],
+            })
+        );
+        let found = peek(Operation::InvokeModel, Family::Anthropic, &QUESTION.body()).unwrap();
+        assert_eq!(found.max_output_tokens(), Some(99), "the gateway can clamp it");
+    }
+
+    #[test]
+    fn without_a_system_prompt_there_is_none_in_the_body() {
+        let body: Value =
+            serde_json::from_slice(&Question { system: None, ..QUESTION }.body()).unwrap();
+        assert_eq!(body.get("system"), None);
+    }
+
+    fn said(content: &Value) -> Result<String, NoText> {
+        text(json!({"role": "assistant", "content": content}).to_string().as_bytes())
+    }
+
+    #[test]
+    fn the_text_blocks_are_the_answer() {
+        let blocks = json!([
+            {"type": "thinking", "thinking": "hm", "signature": "x"},
+            {"type": "text", "text": "Hello, "},
+            {"type": "tool_use", "id": "t", "name": "n", "input": {"text": "no"}},
+            {"type": "surprise", "text": {"of": "another type"}},
+            {"type": "text", "text": 5},
+            {"type": "text", "text": "wörld"},
+            "bare",
+        ]);
+        assert_eq!(said(&blocks).as_deref(), Ok("Hello, wörld"));
+    }
+
+    #[test]
+    fn what_has_no_text_says_why() {
+        assert_eq!(said(&json!([])), Err(NoText::Empty));
+        assert_eq!(said(&json!([{"type": "text", "text": " \n"}])), Err(NoText::Empty));
+        assert_eq!(said(&json!("text")), Err(NoText::NotAMessage));
+        for body in ["", "{", "[]", "{}", r#"{"message": "Too many requests"}"#] {
+            assert_eq!(text(body.as_bytes()), Err(NoText::NotAMessage), "{body}");
+        }
+        assert_eq!(text(&vec![b' '; MAX_BODY_BYTES + 1]), Err(NoText::TooLong));
+    }
+
+    proptest! {
+        #[test]
+        fn any_question_is_json_and_comes_through(system in ".*", user in ".*", max_tokens: u32) {
+            let asked = Question { system: Some(&system), user: &user, max_tokens, ..QUESTION };
+            let body: Value = serde_json::from_slice(&asked.body()).unwrap();
+            prop_assert_eq!(&body["system"], &system);
+            prop_assert_eq!(&body["messages"][0]["content"][0]["text"], &user);
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(body: Vec<u8>) {
+            _ = text(&body);
+        }
+    }
+}
