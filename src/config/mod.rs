@@ -124,6 +124,7 @@ fn load_text(text: &str, name: &str, origin: Origin<'_>, env: &Env) -> Result<Lo
             None
         }
     };
+    legacy::set_redis_url(&mut document, env);
     problems.extend(schema::sift(&mut document));
     let checked = RawConfig::deserialize(document.root().clone())
         .map_err(|error| vec![document.problem(&KeyPath::default(), error.message())])
