@@ -16,9 +16,9 @@ use tower::Service;
 use super::answer::{self, MAX_BODY_BYTES, NoText, Question};
 use super::core::Core;
 use super::prompts::Rendered;
-use crate::bedrock::Operation;
 use crate::bedrock::error::{ERROR_TYPE, short_name};
 use crate::bedrock::path::model_path;
+use crate::bedrock::{Operation, catalogue};
 use crate::config::LimitKey;
 use crate::pipeline::{Arrival, Gateway, InProcess, ResponseBody, stack};
 use crate::routing::Target;
@@ -137,10 +137,13 @@ impl Core {
         if route.targets.iter().all(|target| target.identity.auth().is_none()) {
             return Err(AskError::NoCredentials);
         }
+        // The legacy default is more than some of its own models take.
+        let known_cap = catalogue::lookup(&first.base_model).and_then(|it| it.max_output_tokens);
+        let max_tokens = gateway.config.legacy.max_tokens;
         let question = Question {
             system: rendered.system.as_deref(),
             user: &rendered.user,
-            max_tokens: gateway.config.legacy.max_tokens,
+            max_tokens: known_cap.map_or(max_tokens, |cap| max_tokens.min(cap)),
             temperature: gateway.config.legacy.temperature,
         };
         let own = InProcess { route: Arc::clone(route), client: caller.client.clone() };
