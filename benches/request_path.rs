@@ -11,6 +11,7 @@ use divan::{Bencher, black_box};
 use http::header::{ACCEPT, CONTENT_TYPE, HOST};
 use http::{Method, Request};
 use sluice::bedrock::path::{model_path, parse};
+use sluice::bedrock::sigv4::PayloadHash;
 use sluice::bedrock::{Family, ModelId, Operation, body};
 use sluice::upstream::credentials::Auth;
 use sluice::upstream::sign;
@@ -51,7 +52,7 @@ fn hash_and_sign(bencher: Bencher<'_, '_>, bytes: usize) {
         .input_counter(move |_| BytesCount::new(bytes))
         .bench_values(|head| {
             let Ok(mut head) = head else { return None };
-            let hash = sign::payload_hash(black_box(body.as_bytes()));
+            let hash = PayloadHash::of(black_box(body.as_bytes()));
             sign::authorize(&mut head, &hash, &auth, "us-east-1", SystemTime::now()).ok()?;
             Some(head)
         });
@@ -62,7 +63,7 @@ fn hash(bencher: Bencher<'_, '_>, bytes: usize) {
     let body = converse(bytes);
     bencher
         .counter(BytesCount::new(bytes))
-        .bench_local(|| sign::payload_hash(black_box(body.as_bytes())));
+        .bench_local(|| PayloadHash::of(black_box(body.as_bytes())));
 }
 
 #[divan::bench]

@@ -4,6 +4,7 @@
 //! configuration is refused as a whole. A value with a problem is replaced by a stand-in only so
 //! that the check can go on; no stand-in ever leaves this module.
 
+mod client_keys;
 mod clients;
 mod credentials;
 mod jobs;
@@ -57,6 +58,7 @@ pub(super) fn check(
         queue: checker.queue(&raw.queue),
         limits: checker.limits(&raw.limits),
         clients: checker.clients(&raw.clients),
+        auth: checker.auth(&raw.auth),
         learning: learning(&raw.learning),
         hedge: hedge(&raw.hedge),
         legacy: checker.legacy(&raw.legacy, &server, &targets, &routes),

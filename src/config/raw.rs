@@ -4,6 +4,7 @@
 //! all else works with the checked ones. Keys without a default are `Option`s. Required keys may be
 //! missing here: the schema check reports them, and the rest of the file is still looked at.
 
+mod clients;
 mod jobs;
 mod legacy;
 
@@ -12,6 +13,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub(super) use clients::{RawAuth, RawBearerToken, RawKeyPair};
 pub(super) use jobs::{RawJobs, RawJobsBackend};
 pub(super) use legacy::{RawLegacy, RawPrompts};
 
@@ -46,6 +48,8 @@ pub(super) struct RawConfig {
     /// Who may call. None: everyone.
     #[schemars(length(max = 10_000))]
     pub(super) clients: Vec<RawClient>,
+    /// How signatures of clients are judged.
+    pub(super) auth: RawAuth,
     /// How the gateway learns what a target takes.
     pub(super) learning: RawLearning,
     /// Second attempts that are sent before the first is answered.
@@ -406,15 +410,25 @@ impl Default for RawLimits {
 
 /// Somebody who may call.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[schemars(extend("required" = ["name", "bearer_token"]))]
+#[schemars(extend("required" = ["name"]))]
 pub(super) struct RawClient {
     /// Its name in logs and metrics.
     #[serde(default)]
     #[schemars(example = &"team-a")]
     pub(super) name: String,
     /// The key it presents as a bearer token, by reference, or the key's SHA-256 digest.
-    #[serde(default)]
     pub(super) bearer_token: Option<KeyRef>,
+    /// More such keys, each with the time at which it expires, if it does.
+    #[serde(default)]
+    pub(super) bearer_tokens: Vec<RawBearerToken>,
+    /// Id of the key pair it signs with, as it is.
+    #[schemars(example = &"SLUICEKEYOFTEAMA")]
+    pub(super) access_key_id: Option<String>,
+    /// Secret of that key pair, by reference.
+    pub(super) secret_access_key: Option<SecretRef>,
+    /// More such key pairs, each with the time at which it expires, if it does.
+    #[serde(default)]
+    pub(super) keys: Vec<RawKeyPair>,
 }
 
 /// How the gateway learns what a target takes: a throttle lowers the limit it keeps to, time

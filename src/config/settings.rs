@@ -4,6 +4,7 @@
 //! indices, and what one section takes over from another is already filled in. A value of these
 //! types that came from [`Config::load`](super::Config::load) needs no further checks.
 
+mod clients;
 mod jobs;
 mod legacy;
 
@@ -14,10 +15,10 @@ use http::HeaderName;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use clients::{Auth, BearerToken, Client, KeyPair};
 pub use jobs::{JobQueue, Jobs, JobsBackend};
 pub use legacy::{Legacy, LegacyAction, LegacyGroup, LegacyMock, LegacyPrompts};
 
-use super::bearer_key::BearerKey;
 use super::credentials::Credentials;
 use super::endpoint::Endpoint;
 use super::secret::Secret;
@@ -45,6 +46,8 @@ pub struct Config {
     pub limits: Limits,
     /// Who may call. Empty: everyone.
     pub clients: Vec<Client>,
+    /// How signatures of clients are judged.
+    pub auth: Auth,
     /// How the gateway learns what a target takes.
     pub learning: Learning,
     /// Second attempts that are sent before the first is answered.
@@ -319,15 +322,6 @@ pub enum LimitKey {
     Ip,
     /// The value of this header.
     Header(HeaderName),
-}
-
-/// Somebody who may call.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Client {
-    /// Its name; unique. 1 to 64 letters, digits, `-`, `_` and `.`.
-    pub name: String,
-    /// The key it presents; unique.
-    pub bearer_token: BearerKey,
 }
 
 /// How the gateway learns what a target takes: a throttle lowers the limit it keeps to, time

@@ -380,9 +380,8 @@ async fn send(gateway: &Gateway, routed: &Routed, target: &Target) -> Reply {
         return Reply::Failure(Failure::unusable("the target's path is no URI"));
     };
     let mut head = prepared.head;
-    let hash = sign::payload_hash(&prepared.body);
-    if let Err(error) = sign::authorize(&mut head, &hash, &auth, &target.region, SystemTime::now())
-    {
+    let hash = &prepared.hash;
+    if let Err(error) = sign::authorize(&mut head, hash, &auth, &target.region, SystemTime::now()) {
         return Reply::Failure(Failure::unusable(&error.to_string()));
     }
     let request = Request::from_parts(head, Full::new(prepared.body));

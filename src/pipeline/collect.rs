@@ -1,4 +1,5 @@
-//! Takes in the request body, within its bounds of size and time.
+//! Takes in the request body, within its bounds of size and time, and with it the proof of who
+//! sent it, where that takes the body's hash.
 
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -9,11 +10,14 @@ use http_body::Body;
 use http_body_util::BodyExt;
 use tokio::time::timeout;
 
+use super::identify::prove;
 use super::observe::Observed;
 use super::parse::Called;
 use super::refusal::{Refusal, Refused};
 use super::step::Step;
 use crate::bedrock::path::Call;
+use crate::bedrock::sigv4::{PayloadHash, PayloadHasher};
+use crate::clients::Proof;
 
 /// A body above the limit is read on and thrown away up to this many bytes more, and for this
 /// long, so that the client is there to read the refusal when it has sent its request.
@@ -26,6 +30,8 @@ pub(super) struct Collected {
     pub(super) request: Observed<()>,
     pub(super) call: Call,
     pub(super) body: Bytes,
+    /// The body's hash, where it was needed.
+    pub(super) hash: Option<PayloadHash>,
 }
 
 #[derive(Clone, Debug)]
@@ -45,11 +51,18 @@ where
             let server = &exchange.gateway().config.server;
             let (limit, time) = (server.max_body, server.body_read_timeout);
             let (head, peer) = (arrival.head, arrival.peer);
-            match timeout(time, collect(arrival.body, limit)).await {
-                Ok(Ok(body)) => {
+            let proof = std::mem::take(&mut exchange.proof);
+            let hasher = (!matches!(proof, Proof::Complete)).then(PayloadHasher::new);
+            match timeout(time, collect(arrival.body, limit, hasher)).await {
+                Ok(Ok((body, hash))) => {
                     exchange.request_bytes = body.len() as u64;
+                    if let Some(hash) = &hash
+                        && let Err(refusal) = prove(&mut exchange, &proof, hash)
+                    {
+                        return Err(Refused { refusal, exchange });
+                    }
                     let arrival = super::Arrival { head, body: (), peer };
-                    Ok(Collected { request: Observed { arrival, exchange }, call, body })
+                    Ok(Collected { request: Observed { arrival, exchange }, call, body, hash })
                 }
                 Ok(Err(refusal)) => Err(Refused { refusal, exchange }),
                 Err(_) => Err(Refused { refusal: Refusal::BodyTimeout { limit: time }, exchange }),
@@ -58,7 +71,12 @@ where
     }
 }
 
-async fn collect<B>(body: B, limit: usize) -> Result<Bytes, Refusal>
+/// The body, and its hash if there is a hasher.
+async fn collect<B>(
+    body: B,
+    limit: usize,
+    mut hasher: Option<PayloadHasher>,
+) -> Result<(Bytes, Option<PayloadHash>), Refusal>
 where
     B: Body<Data = Bytes> + Unpin,
 {
@@ -73,6 +91,9 @@ where
     let mut joined = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let Ok(chunk) = frame.map_err(|_| Refusal::BodyBroken)?.into_data() else { continue };
+        if let Some(hasher) = &mut hasher {
+            hasher.update(&chunk);
+        }
         if first.is_empty() && joined.is_empty() {
             first = chunk;
         } else {
@@ -90,7 +111,8 @@ where
             return Err(Refusal::BodyTooLarge { limit });
         }
     }
-    Ok(if joined.is_empty() { first } else { joined.freeze() })
+    let body = if joined.is_empty() { first } else { joined.freeze() };
+    Ok((body, hasher.map(PayloadHasher::finish)))
 }
 
 async fn discard<B: Body<Data = Bytes> + Unpin>(mut body: Pin<&mut B>) {
@@ -125,21 +147,26 @@ mod tests {
     #[tokio::test]
     async fn one_piece_is_not_copied() {
         let body = Bytes::from_static(b"hello");
-        let collected = collect(Full::new(body.clone()), 5).await.unwrap();
+        let collected = collect(Full::new(body.clone()), 5, None).await.unwrap().0;
         assert_eq!(collected.as_ptr(), body.as_ptr());
     }
 
     #[tokio::test]
     async fn pieces_are_joined_in_order() {
-        assert_eq!(collect(pieces(vec![b"a", b"bc", b"d"]), 4).await.unwrap(), "abcd");
-        assert_eq!(collect(pieces(vec![]), 4).await.unwrap(), "");
+        for pieces_of in [vec![b"a".as_slice(), b"bc", b"d"], vec![]] {
+            let whole = pieces_of.concat();
+            let hasher = Some(PayloadHasher::new());
+            let (body, hash) = collect(pieces(pieces_of), 4, hasher).await.unwrap();
+            assert_eq!(body, whole);
+            assert_eq!(hash, Some(PayloadHash::of(&whole)));
+        }
     }
 
     #[tokio::test]
     async fn above_the_limit_is_refused_announced_or_not() {
-        let large = collect(Full::new(Bytes::from_static(b"12345")), 4).await;
+        let large = collect(Full::new(Bytes::from_static(b"12345")), 4, None).await;
         assert!(matches!(large, Err(Refusal::BodyTooLarge { limit: 4 })));
-        let large = collect(pieces(vec![b"123", b"45"]), 4).await;
+        let large = collect(pieces(vec![b"123", b"45"]), 4, None).await;
         assert!(matches!(large, Err(Refusal::BodyTooLarge { limit: 4 })));
     }
 }

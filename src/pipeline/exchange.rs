@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::Gateway;
 use crate::admission::Reservation;
 use crate::bedrock::{Operation, Usage, catalogue};
-use crate::clients::{Client, Slot};
+use crate::clients::{Client, Proof, Slot};
 use crate::config::Priority;
 use crate::routing::Target;
 use crate::telemetry::OTHER;
@@ -82,10 +82,12 @@ impl Outcome {
 #[derive(Debug)]
 pub(super) struct Exchange {
     gateway: Arc<Gateway>,
-    arrived: SystemTime,
+    pub(super) arrived: SystemTime,
     pub(super) started: Instant,
     pub(super) request_id: String,
     pub(super) client: Option<Client>,
+    /// What its body has yet to show of who sent it.
+    pub(super) proof: Proof,
     /// The client's place among its requests at once.
     pub(super) slot: Option<Slot>,
     /// What it holds of its client's tokens.
@@ -121,6 +123,7 @@ impl Exchange {
             started: Instant::now(),
             request_id: Uuid::new_v4().to_string(),
             client: None,
+            proof: Proof::Complete,
             slot: None,
             allowance: None,
             priority: Priority::Normal,

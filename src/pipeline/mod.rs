@@ -94,20 +94,25 @@ impl Gateway {
     pub fn renewed(&self, config: Config) -> Result<Arc<Gateway>, RouterError> {
         let upstream = self.upstream.clone();
         let (metrics, access_log) = (Arc::clone(&self.metrics), self.access_log.clone());
-        Gateway::build(config, Some(&self.router), upstream, metrics, access_log)
+        Gateway::build(config, Some(self), upstream, metrics, access_log)
     }
 
     fn build(
         config: Config,
-        before: Option<&Router>,
+        before: Option<&Gateway>,
         upstream: Upstream,
         metrics: Arc<Metrics>,
         access_log: AccessLog,
     ) -> Result<Arc<Gateway>, RouterError> {
         Ok(Arc::new(Gateway {
-            router: Router::new(&config, before)?,
+            router: Router::new(&config, before.map(|gateway| &gateway.router))?,
             upstream,
-            keys: Keys::new(&config.clients),
+            keys: Keys::new(
+                &config.clients,
+                &config.auth,
+                Arc::clone(&metrics),
+                before.map(|gateway| &gateway.keys),
+            ),
             limits: ClientLimits::new(&config.limits),
             hedges: HedgeBudget::new(&config.hedge),
             waiting: WaitingRoom::new(

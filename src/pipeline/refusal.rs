@@ -102,11 +102,7 @@ impl Refusal {
             | Refusal::BodyBroken
             | Refusal::Json(_)
             | Refusal::NotServed { .. } => ErrorKind::Validation,
-            Refusal::Unauthenticated(Unauthenticated::Missing) => {
-                ErrorKind::MissingAuthenticationToken
-            }
-            Refusal::Unauthenticated(Unauthenticated::UnknownKey) => ErrorKind::AccessDenied,
-            Refusal::Unauthenticated(Unauthenticated::NoKey) => ErrorKind::UnrecognizedClient,
+            Refusal::Unauthenticated(why) => why.kind(),
             Refusal::Unrouted { .. } => ErrorKind::ResourceNotFound,
             Refusal::BodyTooLarge { .. } => ErrorKind::RequestTooLarge,
             Refusal::BodyTimeout { .. } => ErrorKind::RequestTimeout,

@@ -35,6 +35,8 @@ pub struct Metrics {
     pub quota_limit: GaugeVec,
     pub quota_learned: GaugeVec,
     pub client_limited: IntCounterVec,
+    pub authentications: IntCounterVec,
+    pub replays_forgotten: IntCounter,
     pub config_reloads: IntCounterVec,
     pub queue_waiting: IntGauge,
     pub queue_waiting_bytes: IntGauge,
@@ -135,6 +137,18 @@ impl Metrics {
                 "sluice_client_limited_total",
                 "Requests refused because their client had used up one of its limits.",
                 &["client", "limit"],
+            )?,
+            authentications: counters(
+                "sluice_authentications_total",
+                "Requests to a gateway with clients, by the means of authentication and its result.",
+                &["by", "result"],
+            )?,
+            replays_forgotten: register(
+                &registry,
+                IntCounter::new(
+                    "sluice_replay_forgotten_total",
+                    "Signatures forgotten while they could still be taken again.",
+                )?,
             )?,
             config_reloads: counters(
                 "sluice_config_reloads_total",

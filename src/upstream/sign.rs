@@ -14,29 +14,18 @@ use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST};
 use http::{HeaderName, HeaderValue, request};
 
 use super::credentials::Auth;
-
-/// SigV4's name for the service, on the runtime host too.
-pub const SERVICE: &str = "bedrock";
+use crate::bedrock::sigv4::{PayloadHash, SERVICE};
 
 /// Why a request could not be signed; the message never has a secret in it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the request could not be signed: {0}")]
 pub struct SignError(String);
 
-/// SHA-256 of a request body in lower-case hex, as a signature wants it.
-pub fn payload_hash(body: &[u8]) -> String {
-    let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, body);
-    let mut text = [0; 64];
-    // Fails only for a hash that is not 32 bytes long.
-    let _ = hex::encode_to_slice(hash, &mut text);
-    text.into_iter().map(char::from).collect()
-}
-
 /// Adds `auth` to a request whose URI is absolute and whose `host` header is set. Existing
 /// authorization is replaced.
 pub fn authorize(
     head: &mut request::Parts,
-    payload_hash: &str,
+    payload_hash: &PayloadHash,
     auth: &Auth,
     region: &str,
     now: SystemTime,
@@ -65,7 +54,7 @@ pub fn authorize(
         .iter()
         .filter(|(name, _)| is_signed(name))
         .filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
-    let body = SignableBody::Precomputed(payload_hash.to_owned());
+    let body = SignableBody::Precomputed(payload_hash.as_str().to_owned());
     let request = SignableRequest::new(head.method.as_str(), uri, signed, body)
         .map_err(|error| SignError(error.to_string()))?;
     let (instructions, _) =
@@ -114,7 +103,7 @@ mod tests {
         let token = vector["session_token"].as_str().map(str::to_owned);
         let keys =
             Credentials::new(text("access_key_id"), text("secret_access_key"), token, None, "t");
-        let hash = payload_hash(text("body").as_bytes());
+        let hash = PayloadHash::of(text("body").as_bytes());
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(NOW);
         authorize(&mut head, &hash, &Auth::SigV4(keys.into()), text("region"), now).unwrap();
         head.headers
