@@ -6,6 +6,7 @@ use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use http::header::EXPECT;
 use http_body::Body;
 use http_body_util::BodyExt;
 use tokio::time::timeout;
@@ -115,7 +116,22 @@ where
     Ok((body, hasher.map(PayloadHasher::finish)))
 }
 
-async fn discard<B: Body<Data = Bytes> + Unpin>(mut body: Pin<&mut B>) {
+/// Refuses a request before its body is read. The refusal goes out at once; what comes of the body
+/// meanwhile is thrown away, within bounds, so that a client that is still sending gets to read it.
+pub(super) fn unread<B>(request: Observed<B>, refusal: Refusal) -> Refused
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+{
+    let Observed { arrival, exchange } = request;
+    // Who waits for leave to send gets none; and what has two lengths is not read at all.
+    let is_sent = !arrival.head.headers.contains_key(EXPECT) && !arrival.body.is_end_stream();
+    if is_sent && !matches!(refusal, Refusal::Framing) {
+        tokio::spawn(discard(arrival.body));
+    }
+    Refused { refusal, exchange }
+}
+
+async fn discard<B: Body<Data = Bytes> + Unpin>(mut body: B) {
     let mut discarded = 0;
     let reading = async {
         while let Some(Ok(frame)) = body.frame().await {

@@ -7,7 +7,11 @@
 
 use std::future::{Ready, ready};
 
+use bytes::Bytes;
+use http_body::Body;
+
 use super::InProcess;
+use super::collect::unread;
 use super::exchange::Exchange;
 use super::observe::Observed;
 use super::refusal::{Refusal, Refused};
@@ -18,7 +22,10 @@ use crate::clients::{Limited, Proof, Recognised, identify};
 #[derive(Clone, Debug)]
 pub(super) struct Identify;
 
-impl<B> Step<Observed<B>> for Identify {
+impl<B> Step<Observed<B>> for Identify
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+{
     type Out = Observed<B>;
     type Future = Ready<Result<Observed<B>, Refused>>;
 
@@ -51,7 +58,7 @@ impl<B> Step<Observed<B>> for Identify {
         });
         ready(match allowed {
             Ok(()) => Ok(request),
-            Err(refusal) => Err(Refused { refusal, exchange: request.exchange }),
+            Err(refusal) => Err(unread(request, refusal)),
         })
     }
 }

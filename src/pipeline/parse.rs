@@ -2,9 +2,12 @@
 
 use std::future::{Ready, ready};
 
+use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::{Version, request};
+use http_body::Body;
 
+use super::collect::unread;
 use super::observe::Observed;
 use super::refusal::{Refusal, Refused};
 use super::step::Step;
@@ -21,7 +24,10 @@ pub(super) struct Called<B> {
 #[derive(Clone, Debug)]
 pub(super) struct Parse;
 
-impl<B> Step<Observed<B>> for Parse {
+impl<B> Step<Observed<B>> for Parse
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+{
     type Out = Called<B>;
     type Future = Ready<Result<Called<B>, Refused>>;
 
@@ -33,7 +39,7 @@ impl<B> Step<Observed<B>> for Parse {
                     call.model().map(|model| model.as_str().to_owned());
                 Ok(Called { request, call })
             }
-            Err(refusal) => Err(Refused { refusal, exchange: request.exchange }),
+            Err(refusal) => Err(unread(request, refusal)),
         })
     }
 }

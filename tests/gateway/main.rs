@@ -15,6 +15,7 @@
 
 mod support;
 
+mod authentication;
 mod bad_input;
 mod balance;
 mod bodies;

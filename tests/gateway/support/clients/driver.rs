@@ -2,6 +2,7 @@
 
 use std::process::Stdio;
 
+use serde_json::Value;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
@@ -20,7 +21,21 @@ pub(super) fn javascript() -> Command {
     command
 }
 
-pub(super) async fn run(mut command: Command, job: &Job) -> Vec<Answer> {
+/// Runs another script of `tests/clients` with the Python of boto3: a job on stdin, JSON on stdout.
+pub async fn script(name: &str, job: &Value) -> Value {
+    let mut command = Command::new(installed(".venv/bin/python"));
+    command.arg(repository().join("tests/clients").join(name));
+    let said = fed(command, job.to_string().into_bytes()).await;
+    serde_json::from_str(&said).unwrap()
+}
+
+pub(super) async fn run(command: Command, job: &Job) -> Vec<Answer> {
+    let lines = fed(command, serde_json::to_vec(job).unwrap()).await;
+    lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// What a driver prints when it is fed this.
+async fn fed(mut command: Command, job: Vec<u8>) -> String {
     let mut child = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -29,7 +44,6 @@ pub(super) async fn run(mut command: Command, job: &Job) -> Vec<Answer> {
         .spawn()
         .unwrap();
     let mut stdin = child.stdin.take().unwrap();
-    let job = serde_json::to_vec(job).unwrap();
     let feed = async move {
         stdin.write_all(&job).await.unwrap();
         drop(stdin);
@@ -38,6 +52,5 @@ pub(super) async fn run(mut command: Command, job: &Job) -> Vec<Answer> {
     let output = output.unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "the driver failed: {errors}");
-    let lines = String::from_utf8(output.stdout).unwrap();
-    lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    String::from_utf8(output.stdout).unwrap()
 }
