@@ -132,7 +132,7 @@ async fn what_the_head_tells_is_answered_before_the_body_is_sent() {
     let simulator = Simulator::start().await;
     let gateway = gateway(&simulator, |config| config).await;
     let mut connection = Connection::open(gateway.address()).await;
-    let credential = format!("Credential=NOBODY/20261123/us-east-1/bedrock/aws4_request");
+    let credential = "Credential=NOBODY/20261123/us-east-1/bedrock/aws4_request";
     let head = format!(
         "POST /model/{PRIMARY}/invoke HTTP/1.1\r\nhost: x\r\ncontent-length: 1000000\r\n\
          x-amz-date: 20261123T120000Z\r\nauthorization: AWS4-HMAC-SHA256 {credential}, \
@@ -163,11 +163,9 @@ async fn who_sends_a_large_body_with_an_unknown_key_gets_to_read_why() {
 async fn limits_count_by_name_whichever_key_is_used_and_not_for_who_only_says_so() {
     let simulator = Simulator::start().await;
     let gateway = gateway(&simulator, |config| {
-        let both = format!(
-            "name = 'team-b'\nbearer_token = 'env:NEW_KEY'\n\
-             keys = [{{ access_key_id = 'TEAM-B', secret_access_key = 'env:TEAM_A_SECRET' }}]"
-        );
-        config.client_with(&both).set("limits.requests_per_second", 1).set("limits.burst", 2)
+        let both = "name = 'team-b'\nbearer_token = 'env:NEW_KEY'\n\
+             keys = [{ access_key_id = 'TEAM-B', secret_access_key = 'env:TEAM_A_SECRET' }]";
+        config.client_with(both).set("limits.requests_per_second", 1).set("limits.burst", 2)
     })
     .await;
     // Ten requests that are not team-b's leave it what it has.
