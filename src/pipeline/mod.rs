@@ -17,6 +17,7 @@ mod admit;
 mod attempt;
 mod collect;
 mod deadline;
+mod duplex;
 mod exchange;
 mod hedge;
 mod identify;
