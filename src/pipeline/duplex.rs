@@ -82,7 +82,7 @@ async fn open(routed: &Routed, target: &Target, events: Live) -> Reply {
 /// Tells the target what came of it, as after any attempt.
 fn report(permit: Permit, failure: &Failure, config: &crate::config::Fallback) {
     match failure.class {
-        Class::Throttled => permit.throttled(dimension(&failure.reported.message), true),
+        Class::Throttled => permit.throttled(dimension(&failure.reported.message), false),
         Class::Exhausted => permit.out(config.daily_cooldown, true),
         Class::Transient => drop(permit.failed(failure.from_upstream)),
         Class::Slow => drop(permit.failed(true)),
