@@ -7,6 +7,7 @@
 //!  collect    the body, within its bounds (signing needs its hash, a retry its bytes)
 //!  route      requested model -> the targets that can serve this request
 //!  attempt    admit to a target, prepare, sign, send, classify; again until it is answered
+//!             (`duplex`: the same once, for a request whose body goes on while it is answered)
 //!  relay      the answer's bytes as they come; counts and settles at their end
 //! ```
 //! Each step is a file. A step takes the request of the stage before and gives that of the
@@ -17,6 +18,7 @@ mod admit;
 mod attempt;
 mod collect;
 mod deadline;
+mod duplex;
 mod exchange;
 mod hedge;
 mod identify;

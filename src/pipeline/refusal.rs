@@ -46,8 +46,8 @@ pub(super) enum Refusal {
     Limited(Limited),
     #[error("this gateway has no route for the model {model}")]
     Unrouted { model: String },
-    #[error("{operation} is not served by this gateway")]
-    NotServed { operation: &'static str },
+    #[error("{operation} needs HTTP/2")]
+    NeedsHttp2 { operation: &'static str },
     #[error(
         "Too many requests, please wait before trying again. All targets are throttled and the gateway's queue is full: {full}."
     )]
@@ -78,7 +78,7 @@ impl Refusal {
             | Refusal::BodyBroken
             | Refusal::Json(_)
             | Refusal::Unrouted { .. }
-            | Refusal::NotServed { .. } => Outcome::BadRequest,
+            | Refusal::NeedsHttp2 { .. } => Outcome::BadRequest,
             Refusal::Unauthenticated(_) => Outcome::Unauthenticated,
             Refusal::BodyTooLarge { .. } => Outcome::BodyTooLarge,
             Refusal::BodyTimeout { .. } => Outcome::BodyTimeout,
@@ -101,7 +101,7 @@ impl Refusal {
             | Refusal::Framing
             | Refusal::BodyBroken
             | Refusal::Json(_)
-            | Refusal::NotServed { .. } => ErrorKind::Validation,
+            | Refusal::NeedsHttp2 { .. } => ErrorKind::Validation,
             Refusal::Unauthenticated(Unauthenticated::Missing) => {
                 ErrorKind::MissingAuthenticationToken
             }

@@ -17,6 +17,7 @@ mod support;
 
 mod bad_input;
 mod balance;
+mod bidirectional;
 mod bodies;
 mod burst;
 mod client_limits;
