@@ -10,6 +10,7 @@ mod bucket;
 mod estimate;
 mod fair_queue;
 mod limit;
+mod load;
 mod quota;
 mod waiting_room;
 
@@ -17,5 +18,6 @@ pub use bell::Bell;
 pub use estimate::Estimator;
 pub use fair_queue::{FairQueue, Flow, Ticket};
 pub use limit::Learning;
+pub use load::{Load, Overloaded, Share};
 pub use quota::{Dimension, Limits, Quota, Reservation, Snapshot, UNFILLED};
 pub use waiting_room::{Full, Place, WaitingRoom};

@@ -97,6 +97,9 @@ impl Checker<'_> {
             body_read_timeout: self.duration(&at.key("body_read_timeout"), &raw.body_read_timeout),
             drain_delay: self.duration_or_zero(&at.key("drain_delay"), &raw.drain_delay),
             drain_timeout: self.duration_or_zero(&at.key("drain_timeout"), &raw.drain_timeout),
+            max_in_flight: raw.max_in_flight,
+            max_in_flight_bytes: self
+                .size(&at.key("max_in_flight_bytes"), &raw.max_in_flight_bytes),
             max_connections: raw.max_connections,
             max_header_bytes: self.size(&at.key("max_header_bytes"), &raw.max_header_bytes),
             max_headers: raw.max_headers,

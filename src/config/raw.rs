@@ -87,6 +87,11 @@ pub(super) struct RawServer {
     /// Client connections open at once.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub(super) max_connections: usize,
+    /// Requests in hand at once, streams and waiting ones included; one more is turned away.
+    #[schemars(range(min = 1, max = 10_000_000))]
+    pub(super) max_in_flight: usize,
+    /// Bytes of the bodies of all requests in hand.
+    pub(super) max_in_flight_bytes: SizeText,
     /// Largest request head, from 8KiB to 16MiB.
     pub(super) max_header_bytes: SizeText,
     /// Header fields in one request.
@@ -113,6 +118,8 @@ impl Default for RawServer {
             body_read_timeout: "60s".into(),
             drain_delay: "0s".into(),
             drain_timeout: "60s".into(),
+            max_in_flight: 5000,
+            max_in_flight_bytes: "1GB".into(),
             max_connections: 10_000,
             max_header_bytes: "64KiB".into(),
             max_headers: 100,

@@ -80,6 +80,10 @@ pub struct Server {
     pub drain_delay: Duration,
     /// Time that open requests get to finish when the gateway stops. May be zero.
     pub drain_timeout: Duration,
+    /// Requests in hand at once, streams and waiting ones included; at least 1.
+    pub max_in_flight: usize,
+    /// Bytes of the bodies of all requests in hand.
+    pub max_in_flight_bytes: usize,
     /// Client connections open at once.
     pub max_connections: usize,
     /// Largest request head in bytes; at least 8 KiB.

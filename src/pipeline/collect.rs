@@ -14,6 +14,7 @@ use super::observe::Observed;
 use super::parse::Called;
 use super::refusal::{Refusal, Refused};
 use super::step::Step;
+use crate::admission::Share;
 use crate::bedrock::Operation;
 use crate::bedrock::path::Call;
 use crate::upstream::events::Source;
@@ -79,7 +80,8 @@ where
                     events: Some(Live(Mutex::new(source))),
                 });
             }
-            match timeout(time, collect(arrival.body, limit)).await {
+            let share = exchange.share.as_mut();
+            match timeout(time, collect(arrival.body, limit, share)).await {
                 Ok(Ok(body)) => {
                     exchange.request_bytes = body.len() as u64;
                     let arrival = super::Arrival { head, body: (), peer };
@@ -93,7 +95,7 @@ where
     }
 }
 
-async fn collect<B>(body: B, limit: usize) -> Result<Bytes, Refusal>
+async fn collect<B>(body: B, limit: usize, mut share: Option<&mut Share>) -> Result<Bytes, Refusal>
 where
     B: Body<Data = Bytes> + Unpin,
 {
@@ -103,6 +105,11 @@ where
         discard(body).await;
         return Err(Refusal::BodyTooLarge { limit });
     }
+    let mut hold = |bytes: usize| match &mut share {
+        Some(share) => share.hold(bytes).map_err(Refusal::Overloaded),
+        None => Ok(()),
+    };
+    hold(usize::try_from(announced).unwrap_or(usize::MAX))?;
     // A body that came in one piece is used where it lies; only more pieces are joined.
     let mut first = Bytes::new();
     let mut joined = BytesMut::new();
@@ -119,6 +126,7 @@ where
             }
             joined.extend_from_slice(&chunk);
         }
+        hold(first.len().max(joined.len()))?;
         if first.len().max(joined.len()) > limit {
             drop((first, joined));
             discard(body).await;
@@ -160,21 +168,21 @@ mod tests {
     #[tokio::test]
     async fn one_piece_is_not_copied() {
         let body = Bytes::from_static(b"hello");
-        let collected = collect(Full::new(body.clone()), 5).await.unwrap();
+        let collected = collect(Full::new(body.clone()), 5, None).await.unwrap();
         assert_eq!(collected.as_ptr(), body.as_ptr());
     }
 
     #[tokio::test]
     async fn pieces_are_joined_in_order() {
-        assert_eq!(collect(pieces(vec![b"a", b"bc", b"d"]), 4).await.unwrap(), "abcd");
-        assert_eq!(collect(pieces(vec![]), 4).await.unwrap(), "");
+        assert_eq!(collect(pieces(vec![b"a", b"bc", b"d"]), 4, None).await.unwrap(), "abcd");
+        assert_eq!(collect(pieces(vec![]), 4, None).await.unwrap(), "");
     }
 
     #[tokio::test]
     async fn above_the_limit_is_refused_announced_or_not() {
-        let large = collect(Full::new(Bytes::from_static(b"12345")), 4).await;
+        let large = collect(Full::new(Bytes::from_static(b"12345")), 4, None).await;
         assert!(matches!(large, Err(Refusal::BodyTooLarge { limit: 4 })));
-        let large = collect(pieces(vec![b"123", b"45"]), 4).await;
+        let large = collect(pieces(vec![b"123", b"45"]), 4, None).await;
         assert!(matches!(large, Err(Refusal::BodyTooLarge { limit: 4 })));
     }
 }

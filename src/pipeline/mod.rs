@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!  observe    gives the request an id; turns a refusal into Bedrock's wire form
+//!  shed       turns it away if there is too much in hand
 //!  identify   who is calling, and within which limits
 //!  parse      method and raw path -> operation and requested model
 //!  collect    the body, within its bounds (signing needs its hash, a retry its bytes)
@@ -28,6 +29,7 @@ mod prepare;
 mod refusal;
 mod relay;
 mod route;
+mod shed;
 mod step;
 mod watch;
 
@@ -43,7 +45,7 @@ use tower::{Service, ServiceBuilder};
 
 pub use relay::ResponseBody;
 
-use crate::admission::WaitingRoom;
+use crate::admission::{Load, WaitingRoom};
 use crate::clients::{ClientLimits, Keys};
 use crate::config::Config;
 use crate::routing::{Route, Router, RouterError};
@@ -64,6 +66,8 @@ pub struct Gateway {
     pub upstream: Upstream,
     /// Who waits.
     pub waiting: WaitingRoom,
+    /// How much is in hand.
+    pub load: Load,
     /// Who may call.
     pub keys: Keys,
     /// The limits of clients.
@@ -88,7 +92,8 @@ impl Gateway {
         let gauges =
             ConnectionGauges { connecting: connections("connecting"), open: connections("open") };
         let upstream = Upstream::new(&config.upstream, gauges);
-        Gateway::build(config, None, upstream, metrics, access_log)
+        let load = Load::new(&config.server);
+        Gateway::build(config, None, load, upstream, metrics, access_log)
     }
 
     /// The gateway of a newer config: what it keeps of this one keeps its state, connections are
@@ -96,12 +101,14 @@ impl Gateway {
     pub fn renewed(&self, config: Config) -> Result<Arc<Gateway>, RouterError> {
         let upstream = self.upstream.clone();
         let (metrics, access_log) = (Arc::clone(&self.metrics), self.access_log.clone());
-        Gateway::build(config, Some(&self.router), upstream, metrics, access_log)
+        let load = self.load.renewed(&config.server);
+        Gateway::build(config, Some(&self.router), load, upstream, metrics, access_log)
     }
 
     fn build(
         config: Config,
         before: Option<&Router>,
+        load: Load,
         upstream: Upstream,
         metrics: Arc<Metrics>,
         access_log: AccessLog,
@@ -109,6 +116,7 @@ impl Gateway {
         Ok(Arc::new(Gateway {
             router: Router::new(&config, before)?,
             upstream,
+            load,
             keys: Keys::new(&config.clients),
             limits: ClientLimits::new(&config.limits),
             hedges: HedgeBudget::new(&config.hedge),
@@ -161,6 +169,8 @@ where
     ServiceBuilder::new()
         // Outermost, so that nothing that happens inside goes uncounted or unanswered.
         .layer(observe::layer(live))
+        // Before anything is done for a request that may be one too many.
+        .layer(step(shed::Shed))
         // Before the path is looked at: who sends garbage is worth knowing too.
         .layer(step(identify::Identify))
         .layer(step(parse::Parse))

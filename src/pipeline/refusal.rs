@@ -6,13 +6,16 @@ use http::header::{ALLOW, CONNECTION, HeaderValue};
 use http::{HeaderMap, Response};
 
 use super::exchange::{Exchange, Outcome};
-use crate::admission::Full;
+use crate::admission::{Full, Overloaded};
 use crate::bedrock::error::whole_seconds;
 use crate::bedrock::json::JsonError;
 use crate::bedrock::path::PathError;
 use crate::bedrock::{ErrorKind, WireError};
 use crate::clients::{Limited, Unauthenticated};
 use bytes::Bytes;
+
+/// When a request that was turned away for overload may come again.
+const OVERLOAD_PAUSE: Duration = Duration::from_secs(1);
 
 /// A request that ends in the gateway, with what was learned of it.
 #[derive(Debug)]
@@ -32,6 +35,8 @@ pub(super) enum Refusal {
     Host,
     #[error("the request has both Content-Length and Transfer-Encoding")]
     Framing,
+    #[error("The gateway is overloaded, please try again: {0}.")]
+    Overloaded(Overloaded),
     #[error(transparent)]
     Unauthenticated(Unauthenticated),
     #[error("the request body is larger than {limit} bytes")]
@@ -79,6 +84,7 @@ impl Refusal {
             | Refusal::Json(_)
             | Refusal::Unrouted { .. }
             | Refusal::NeedsHttp2 { .. } => Outcome::BadRequest,
+            Refusal::Overloaded(_) => Outcome::Overloaded,
             Refusal::Unauthenticated(_) => Outcome::Unauthenticated,
             Refusal::BodyTooLarge { .. } => Outcome::BodyTooLarge,
             Refusal::BodyTimeout { .. } => Outcome::BodyTimeout,
@@ -107,6 +113,7 @@ impl Refusal {
             }
             Refusal::Unauthenticated(Unauthenticated::UnknownKey) => ErrorKind::AccessDenied,
             Refusal::Unauthenticated(Unauthenticated::NoKey) => ErrorKind::UnrecognizedClient,
+            Refusal::Overloaded(_) => ErrorKind::ServiceUnavailable,
             Refusal::Unrouted { .. } => ErrorKind::ResourceNotFound,
             Refusal::BodyTooLarge { .. } => ErrorKind::RequestTooLarge,
             Refusal::BodyTimeout { .. } => ErrorKind::RequestTimeout,
@@ -127,6 +134,8 @@ impl Refusal {
         | Refusal::AllOut { due, .. } = self
         {
             error = error.retry_after(due);
+        } else if let Refusal::Overloaded(_) = self {
+            error = error.retry_after(OVERLOAD_PAUSE);
         }
         let mut response = error.into_response();
         self.add_headers(response.headers_mut());

@@ -34,6 +34,7 @@ mod legacy;
 mod line;
 mod observability;
 mod operations;
+mod overload;
 mod quota_burst;
 mod regression;
 mod settlement;
