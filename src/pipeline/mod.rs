@@ -41,7 +41,7 @@ use tower::{Service, ServiceBuilder};
 
 pub use relay::ResponseBody;
 
-use crate::admission::WaitingRoom;
+use crate::admission::{Curfew, WaitingRoom};
 use crate::clients::ClientLimits;
 use crate::config::Config;
 use crate::routing::{Router, RouterError};
@@ -62,6 +62,8 @@ pub struct Gateway {
     pub upstream: Upstream,
     /// Who waits.
     pub waiting: WaitingRoom,
+    /// Until when anybody may wait, once the process ends.
+    pub curfew: Curfew,
     /// The limits of clients.
     pub limits: ClientLimits,
     /// How many requests may be hedged.
@@ -92,18 +94,18 @@ impl Gateway {
     pub fn renewed(&self, config: Config) -> Result<Arc<Gateway>, RouterError> {
         let upstream = self.upstream.clone();
         let (metrics, access_log) = (Arc::clone(&self.metrics), self.access_log.clone());
-        Gateway::build(config, Some(&self.router), upstream, metrics, access_log)
+        Gateway::build(config, Some(self), upstream, metrics, access_log)
     }
 
     fn build(
         config: Config,
-        before: Option<&Router>,
+        before: Option<&Gateway>,
         upstream: Upstream,
         metrics: Arc<Metrics>,
         access_log: AccessLog,
     ) -> Result<Arc<Gateway>, RouterError> {
         Ok(Arc::new(Gateway {
-            router: Router::new(&config, before)?,
+            router: Router::new(&config, before.map(|before| &before.router))?,
             upstream,
             limits: ClientLimits::new(&config.limits),
             hedges: HedgeBudget::new(&config.hedge),
@@ -112,6 +114,7 @@ impl Gateway {
                 metrics.queue_waiting.clone(),
                 metrics.queue_waiting_bytes.clone(),
             ),
+            curfew: before.map(|before| before.curfew.clone()).unwrap_or_default(),
             config,
             metrics,
             access_log,
