@@ -90,6 +90,8 @@ impl Checker<'_> {
             admin_key: self.admin_key(&at.key("admin_key"), raw.admin_key.as_ref()),
             max_body: self.size(&at.key("max_body"), &raw.max_body),
             request_timeout: self.duration(&at.key("request_timeout"), &raw.request_timeout),
+            bidirectional_timeout: self
+                .duration(&at.key("bidirectional_timeout"), &raw.bidirectional_timeout),
             header_read_timeout: self
                 .duration(&at.key("header_read_timeout"), &raw.header_read_timeout),
             body_read_timeout: self.duration(&at.key("body_read_timeout"), &raw.body_read_timeout),

@@ -74,6 +74,8 @@ pub(super) struct RawServer {
     pub(super) max_body: SizeText,
     /// Time for a whole request, queueing and all attempts included.
     pub(super) request_timeout: DurationText,
+    /// Time for a whole bidirectional stream, in place of `request_timeout`.
+    pub(super) bidirectional_timeout: DurationText,
     /// Time for a client to send its request head.
     pub(super) header_read_timeout: DurationText,
     /// Time for a client to send its request body.
@@ -106,6 +108,7 @@ impl Default for RawServer {
             admin_key: None,
             max_body: "25MB".into(),
             request_timeout: "300s".into(),
+            bidirectional_timeout: "10m".into(),
             header_read_timeout: "10s".into(),
             body_read_timeout: "60s".into(),
             drain_delay: "0s".into(),

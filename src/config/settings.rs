@@ -70,6 +70,8 @@ pub struct Server {
     pub max_body: usize,
     /// Time for a whole request, queueing and all attempts included.
     pub request_timeout: Duration,
+    /// Time for a whole bidirectional stream, queueing included.
+    pub bidirectional_timeout: Duration,
     /// Time for a client to send its request head.
     pub header_read_timeout: Duration,
     /// Time for a client to send its request body.

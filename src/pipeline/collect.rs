@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::pin::{Pin, pin};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -13,7 +14,9 @@ use super::observe::Observed;
 use super::parse::Called;
 use super::refusal::{Refusal, Refused};
 use super::step::Step;
+use crate::bedrock::Operation;
 use crate::bedrock::path::Call;
+use crate::upstream::events::Source;
 
 /// A body above the limit is read on and thrown away up to this many bytes more, and for this
 /// long, so that the client is there to read the refusal when it has sent its request.
@@ -26,6 +29,26 @@ pub(super) struct Collected {
     pub(super) request: Observed<()>,
     pub(super) call: Call,
     pub(super) body: Bytes,
+    /// The events of a bidirectional stream, which are not collected: they come while they are
+    /// answered.
+    pub(super) events: Option<Live>,
+}
+
+/// A body that is still to come. The lock is never taken: it lets a request that is only looked
+/// at be shared between threads, which its body alone could not.
+pub(super) struct Live(Mutex<Source>);
+
+impl Live {
+    /// The body itself.
+    pub(super) fn into_source(self) -> Source {
+        self.0.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl std::fmt::Debug for Live {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Live(..)")
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -45,11 +68,23 @@ where
             let server = &exchange.gateway().config.server;
             let (limit, time) = (server.max_body, server.body_read_timeout);
             let (head, peer) = (arrival.head, arrival.peer);
+            if call.operation == Operation::InvokeModelWithBidirectionalStream {
+                let source: Source = Box::pin(arrival.body.map_err(Into::into));
+                let arrival = super::Arrival { head, body: (), peer };
+                let request = Observed { arrival, exchange };
+                return Ok(Collected {
+                    request,
+                    call,
+                    body: Bytes::new(),
+                    events: Some(Live(Mutex::new(source))),
+                });
+            }
             match timeout(time, collect(arrival.body, limit)).await {
                 Ok(Ok(body)) => {
                     exchange.request_bytes = body.len() as u64;
                     let arrival = super::Arrival { head, body: (), peer };
-                    Ok(Collected { request: Observed { arrival, exchange }, call, body })
+                    let request = Observed { arrival, exchange };
+                    Ok(Collected { request, call, body, events: None })
                 }
                 Ok(Err(refusal)) => Err(Refused { refusal, exchange }),
                 Err(_) => Err(Refused { refusal: Refusal::BodyTimeout { limit: time }, exchange }),

@@ -7,6 +7,7 @@
 //!  collect    the body, within its bounds (signing needs its hash, a retry its bytes)
 //!  route      requested model -> the targets that can serve this request
 //!  attempt    admit to a target, prepare, sign, send, classify; again until it is answered
+//!             (`duplex`: the same once, for a request whose body goes on while it is answered)
 //!  relay      the answer's bytes as they come; counts and settles at their end
 //! ```
 //! Each step is a file. A step takes the request of the stage before and gives that of the
@@ -17,6 +18,7 @@ mod admit;
 mod attempt;
 mod collect;
 mod deadline;
+mod duplex;
 mod exchange;
 mod hedge;
 mod identify;
@@ -42,9 +44,9 @@ use tower::{Service, ServiceBuilder};
 pub use relay::ResponseBody;
 
 use crate::admission::{Curfew, WaitingRoom};
-use crate::clients::ClientLimits;
+use crate::clients::{ClientLimits, Keys};
 use crate::config::Config;
-use crate::routing::{Router, RouterError};
+use crate::routing::{Route, Router, RouterError};
 use crate::telemetry::Metrics;
 use crate::telemetry::access_log::AccessLog;
 use crate::upstream::{ConnectionGauges, Upstream};
@@ -64,6 +66,8 @@ pub struct Gateway {
     pub waiting: WaitingRoom,
     /// Until when anybody may wait, once the process ends.
     pub curfew: Curfew,
+    /// Who may call.
+    pub keys: Keys,
     /// The limits of clients.
     pub limits: ClientLimits,
     /// How many requests may be hedged.
@@ -107,6 +111,7 @@ impl Gateway {
         Ok(Arc::new(Gateway {
             router: Router::new(&config, before.map(|before| &before.router))?,
             upstream,
+            keys: Keys::new(&config.clients),
             limits: ClientLimits::new(&config.limits),
             hedges: HedgeBudget::new(&config.hedge),
             waiting: WaitingRoom::new(
@@ -134,6 +139,16 @@ pub struct Arrival<B> {
     pub body: B,
     /// The address at the other end of the connection.
     pub peer: SocketAddr,
+}
+
+/// Marks the head of a request that another room of this process makes, as one of its extensions,
+/// which no client can set: who asks was seen to there, and so was where it goes.
+#[derive(Clone, Debug)]
+pub struct InProcess {
+    /// The targets, best first, whatever the routes of its model are.
+    pub route: Arc<Route>,
+    /// The name of the client that it is made for.
+    pub client: Option<Arc<str>>,
 }
 
 /// The whole stack over the live gateway. It never fails: what goes wrong is a response.

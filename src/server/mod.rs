@@ -23,6 +23,8 @@ use tokio_util::task::TaskTracker;
 use tower::Service;
 
 use crate::admin::{Admin, Readiness};
+use crate::config::Config;
+use crate::legacy::Shim;
 use crate::pipeline::{Arrival, Live, ResponseBody, stack};
 use ending::Ending;
 use listener::{Accept, accept};
@@ -39,10 +41,13 @@ const LAST_ANSWERS: Duration = Duration::from_secs(5);
 pub struct Server {
     live: Arc<Live>,
     admin: Arc<Admin>,
+    shim: Arc<Shim>,
     readiness: Arc<Readiness>,
     data: TcpListener,
     /// `None` when one listener serves both.
     admin_listener: Option<TcpListener>,
+    /// `None` when the legacy endpoints are on the data listener.
+    legacy_listener: Option<TcpListener>,
 }
 
 /// A listener that could not be bound.
@@ -55,10 +60,11 @@ pub struct BindError {
 
 impl Server {
     /// Binds the listeners of the gateway's config.
-    pub async fn bind(live: Arc<Live>) -> Result<Server, BindError> {
-        let (listen, admin_listen) = {
-            let gateway = live.load();
-            (gateway.config.server.listen, gateway.config.server.admin_listen)
+    pub async fn bind(live: Arc<Live>, shim: Arc<Shim>) -> Result<Server, BindError> {
+        let (listen, admin_listen, legacy_listen) = {
+            let Config { server, legacy, .. } = &live.load().config;
+            let legacy_listen = legacy.listen.filter(|_| legacy.enabled);
+            (server.listen, server.admin_listen, legacy_listen)
         };
         let bind = |address| async move {
             TcpListener::bind(address).await.map_err(|source| BindError { address, source })
@@ -66,9 +72,13 @@ impl Server {
         let data = bind(listen).await?;
         let shared = listen == admin_listen && listen.port() != 0;
         let admin_listener = if shared { None } else { Some(bind(admin_listen).await?) };
+        let legacy_listener = match legacy_listen {
+            Some(address) => Some(bind(address).await?),
+            None => None,
+        };
         let readiness = Arc::new(Readiness::default());
         let admin = Arc::new(Admin::new(Arc::clone(&live), Arc::clone(&readiness)));
-        Ok(Server { live, admin, readiness, data, admin_listener })
+        Ok(Server { live, admin, shim, readiness, data, admin_listener, legacy_listener })
     }
 
     /// The gateway that is served; another may be put in its place while it is.
@@ -86,12 +96,22 @@ impl Server {
         self.admin_listener.as_ref().unwrap_or(&self.data).local_addr()
     }
 
+    /// The legacy endpoints.
+    pub fn shim(&self) -> &Arc<Shim> {
+        &self.shim
+    }
+
+    /// The address of the legacy endpoints.
+    pub fn legacy_address(&self) -> io::Result<std::net::SocketAddr> {
+        self.legacy_listener.as_ref().unwrap_or(&self.data).local_addr()
+    }
+
     /// Serves until `stop` is cancelled, then drains: not ready at once, listeners closed after
     /// `drain_delay`, open requests given `drain_timeout` to end. Who waits for a target is served
     /// or refused before that. `hurry` ends the drain at once. Returns whether every request ended
     /// by itself.
     pub async fn serve(self, stop: CancellationToken, hurry: CancellationToken) -> bool {
-        let Server { live, admin, readiness, data, admin_listener } = self;
+        let Server { live, admin, shim, readiness, data, admin_listener, legacy_listener } = self;
         let (common, ending) = {
             let gateway = live.load();
             let config = &gateway.config.server;
@@ -103,25 +123,45 @@ impl Server {
         let pipeline = stack::<Incoming>(&live);
         let on_data = {
             let admin = Arc::clone(&admin);
+            let shim = legacy_listener.is_none().then(|| Arc::clone(&shim));
             move |request: Request<Incoming>, peer| {
                 let mut pipeline = pipeline.clone();
                 let admin = shares.then(|| Arc::clone(&admin));
+                let shim = shim.clone().filter(|shim| shim.serves(request.uri().path()));
                 async move {
                     let own = admin
                         .and_then(|admin| admin.answer(request.method(), request.uri().path()));
-                    match own {
-                        Some(answer) => answer.map(|body| Either::Right(Full::new(body))),
-                        None => {
-                            let (head, body) = request.into_parts();
-                            let Ok(response) = pipeline.call(Arrival { head, body, peer }).await;
-                            response.map(Either::Left)
-                        }
+                    if let Some(answer) = own {
+                        return answer.map(|body| Either::Right(Full::new(body)));
                     }
+                    if let Some(shim) = shim {
+                        let answer = Box::pin(shim.answer(request, peer)).await;
+                        return answer.map(|body| Either::Right(Full::new(body)));
+                    }
+                    let (head, body) = request.into_parts();
+                    let Ok(response) = pipeline.call(Arrival { head, body, peer }).await;
+                    response.map(Either::Left)
                 }
             }
         };
         let tracked = connections.clone();
         listeners.spawn(accept(data, common.clone(), on_data, tracked, ending.clone()));
+        if let Some(listener) = legacy_listener {
+            let shim = Arc::clone(&shim);
+            let on_legacy = move |request: Request<Incoming>, peer| {
+                let shim = Arc::clone(&shim);
+                async move {
+                    let answer = if shim.serves(request.uri().path()) {
+                        shim.answer(request, peer).await
+                    } else {
+                        Admin::not_found()
+                    };
+                    answer.map(|body| -> AnyBody { Either::Right(Full::new(body)) })
+                }
+            };
+            let tracked = connections.clone();
+            listeners.spawn(accept(listener, common.clone(), on_legacy, tracked, ending.clone()));
+        }
         if let Some(listener) = admin_listener {
             let on_admin = move |request: Request<Incoming>, _peer| {
                 let answer = admin.answer(request.method(), request.uri().path());
@@ -148,8 +188,15 @@ impl Server {
         wait(delay, &hurry).await;
         ending.close();
         connections.close();
+        let drained = async {
+            tokio::join!(
+                timeout(limit, connections.wait()),
+                // A job that does not end in time is another worker's to do again.
+                timeout(limit, shim.stop()),
+            )
+        };
         let clean = tokio::select! {
-            ended = timeout(limit, connections.wait()) => ended.is_ok(),
+            (requests, _jobs) = drained => requests.is_ok(),
             () = hurry.cancelled() => false,
         };
         listeners.shutdown().await;

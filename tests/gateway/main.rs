@@ -17,6 +17,7 @@ mod support;
 
 mod bad_input;
 mod balance;
+mod bidirectional;
 mod bodies;
 mod burst;
 mod client_limits;
@@ -29,6 +30,7 @@ mod faults;
 mod headers;
 mod hedging;
 mod learning;
+mod legacy;
 mod line;
 mod observability;
 mod operations;

@@ -91,6 +91,16 @@ impl Config {
         self
     }
 
+    /// Adds a client with a bearer key.
+    pub fn client(mut self, name: &str, bearer_token: &str) -> Config {
+        let mut client = toml::Table::new();
+        client.insert("name".to_owned(), name.into());
+        client.insert("bearer_token".to_owned(), bearer_token.into());
+        let clients = self.table.entry("clients").or_insert_with(|| toml::Value::Array(Vec::new()));
+        clients.as_array_mut().unwrap().push(client.into());
+        self
+    }
+
     /// Adds a route behind those that are there.
     pub fn route(mut self, model: &str, targets: &[&str]) -> Config {
         let mut route = toml::Table::new();

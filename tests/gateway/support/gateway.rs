@@ -26,6 +26,7 @@ pub struct Gateway {
     child: Child,
     listen: SocketAddr,
     admin: SocketAddr,
+    legacy: SocketAddr,
     stdout: Lines,
     stderr: Lines,
     files: TempDir,
@@ -42,16 +43,22 @@ impl Gateway {
         let files = tempfile::tempdir().unwrap();
         let path = files.path().join(CONFIG_FILE);
         std::fs::write(&path, config.to_toml()).unwrap();
-        let mut child = sluice()
-            .arg("serve")
-            .arg("--config")
-            .arg(&path)
-            .envs(variables.iter().copied())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut command = sluice();
+        command.arg("serve").arg("--config").arg(&path).envs(variables.iter().copied());
+        Gateway::run(command, files).await
+    }
+
+    /// Starts `sluice serve` without a file: it has its environment alone.
+    pub async fn start_by_environment(variables: &[(&str, &str)]) -> Gateway {
+        let files = tempfile::tempdir().unwrap();
+        let mut command = sluice();
+        command.arg("serve").current_dir(files.path()).envs(variables.iter().copied());
+        Gateway::run(command, files).await
+    }
+
+    async fn run(mut command: Command, files: TempDir) -> Gateway {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
         let stdout = Lines::read(child.stdout.take().unwrap());
         let stderr = Lines::read(child.stderr.take().unwrap());
         let listening = eventually(
@@ -63,8 +70,8 @@ impl Gateway {
             },
             |(found, _)| found.is_some(),
         );
-        let (listen, admin) = listening.await.0.unwrap();
-        Gateway { child, listen, admin, stdout, stderr, files }
+        let [listen, admin, legacy] = listening.await.0.unwrap();
+        Gateway { child, listen, admin, legacy, stdout, stderr, files }
     }
 
     /// Four models behind one, see [`Config::four_models`].
@@ -80,6 +87,11 @@ impl Gateway {
     /// The address that clients connect to.
     pub fn address(&self) -> SocketAddr {
         self.listen
+    }
+
+    /// The address of the legacy endpoints.
+    pub fn legacy_address(&self) -> SocketAddr {
+        self.legacy
     }
 
     /// The URL of health and metrics.
@@ -167,6 +179,11 @@ impl Gateway {
         eventually("no connections", refused, |refused| *refused).await;
     }
 
+    /// Ends the process as a crash would.
+    pub async fn kill(mut self) {
+        self.child.kill().await.unwrap();
+    }
+
     /// Waits for the end of the process.
     pub async fn ended(&mut self) -> ExitStatus {
         within(LONG, "the gateway ends", self.child.wait()).await.unwrap()
@@ -213,14 +230,14 @@ pub async fn run_sluice(arguments: &[&str]) -> (ExitStatus, String, String) {
     (output.status, text(output.stdout), text(output.stderr))
 }
 
-fn listening(line: &str) -> Option<(SocketAddr, SocketAddr)> {
+fn listening(line: &str) -> Option<[SocketAddr; 3]> {
     let line: Value = serde_json::from_str(line).ok()?;
     let fields = if line["fields"].is_object() { &line["fields"] } else { &line };
     if fields["message"] != "listening" {
         return None;
     }
     let address = |name: &str| fields[name].as_str()?.parse().ok();
-    Some((address("listen")?, address("admin")?))
+    Some([address("listen")?, address("admin")?, address("legacy")?])
 }
 
 /// The lines of an output stream, collected as they come.

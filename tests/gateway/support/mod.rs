@@ -13,12 +13,14 @@ pub mod load;
 pub mod metrics;
 pub mod patience;
 pub mod raw;
+pub mod redis;
 pub mod simulator;
 
 pub use ask::Ask;
 pub use clients::{Answer, Call, Client};
 pub use config::Config;
 pub use gateway::Gateway;
+pub use redis::Redis;
 pub use simulator::Simulator;
 
 /// The four models of the default route, best first.
