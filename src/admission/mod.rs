@@ -7,6 +7,7 @@
 
 mod bell;
 mod bucket;
+mod curfew;
 mod estimate;
 mod fair_queue;
 mod limit;
@@ -15,6 +16,7 @@ mod quota;
 mod waiting_room;
 
 pub use bell::Bell;
+pub use curfew::Curfew;
 pub use estimate::Estimator;
 pub use fair_queue::{FairQueue, Flow, Ticket};
 pub use limit::Learning;

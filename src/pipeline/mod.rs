@@ -45,7 +45,7 @@ use tower::{Service, ServiceBuilder};
 
 pub use relay::ResponseBody;
 
-use crate::admission::{Load, WaitingRoom};
+use crate::admission::{Curfew, Load, WaitingRoom};
 use crate::clients::{ClientLimits, Keys};
 use crate::config::Config;
 use crate::routing::{Route, Router, RouterError};
@@ -68,6 +68,8 @@ pub struct Gateway {
     pub waiting: WaitingRoom,
     /// How much is in hand.
     pub load: Load,
+    /// Until when anybody may wait, once the process ends.
+    pub curfew: Curfew,
     /// Who may call.
     pub keys: Keys,
     /// The limits of clients.
@@ -92,8 +94,7 @@ impl Gateway {
         let gauges =
             ConnectionGauges { connecting: connections("connecting"), open: connections("open") };
         let upstream = Upstream::new(&config.upstream, gauges);
-        let load = Load::new(&config.server);
-        Gateway::build(config, None, load, upstream, metrics, access_log)
+        Gateway::build(config, None, upstream, metrics, access_log)
     }
 
     /// The gateway of a newer config: what it keeps of this one keeps its state, connections are
@@ -101,22 +102,23 @@ impl Gateway {
     pub fn renewed(&self, config: Config) -> Result<Arc<Gateway>, RouterError> {
         let upstream = self.upstream.clone();
         let (metrics, access_log) = (Arc::clone(&self.metrics), self.access_log.clone());
-        let load = self.load.renewed(&config.server);
-        Gateway::build(config, Some(&self.router), load, upstream, metrics, access_log)
+        Gateway::build(config, Some(self), upstream, metrics, access_log)
     }
 
     fn build(
         config: Config,
-        before: Option<&Router>,
-        load: Load,
+        before: Option<&Gateway>,
         upstream: Upstream,
         metrics: Arc<Metrics>,
         access_log: AccessLog,
     ) -> Result<Arc<Gateway>, RouterError> {
         Ok(Arc::new(Gateway {
-            router: Router::new(&config, before)?,
+            router: Router::new(&config, before.map(|before| &before.router))?,
             upstream,
-            load,
+            load: before.map_or_else(
+                || Load::new(&config.server),
+                |before| before.load.renewed(&config.server),
+            ),
             keys: Keys::new(&config.clients),
             limits: ClientLimits::new(&config.limits),
             hedges: HedgeBudget::new(&config.hedge),
@@ -125,6 +127,7 @@ impl Gateway {
                 metrics.queue_waiting.clone(),
                 metrics.queue_waiting_bytes.clone(),
             ),
+            curfew: before.map(|before| before.curfew.clone()).unwrap_or_default(),
             config,
             metrics,
             access_log,
