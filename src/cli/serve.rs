@@ -27,7 +27,8 @@ pub(super) fn run(arguments: Arguments) -> Result<(), String> {
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
-    runtime(loaded.config.server.worker_threads)?.block_on(async {
+    let runtime = runtime(loaded.config.server.worker_threads)?;
+    let outcome = runtime.block_on(async {
         let (stop, hurry) = (CancellationToken::new(), CancellationToken::new());
         on_signals(stop.clone(), hurry.clone())?;
         let server = start(loaded.config).await?;
@@ -41,7 +42,10 @@ pub(super) fn run(arguments: Arguments) -> Result<(), String> {
         } else {
             Err("stopped with requests still open".to_owned())
         }
-    })
+    });
+    // What still runs, such as a read from a file system that hangs, must not keep the process.
+    runtime.shutdown_background();
+    outcome
 }
 
 /// Builds a gateway, binds its listeners and says where they are.

@@ -74,6 +74,8 @@ pub(super) struct RawServer {
     pub(super) max_body: SizeText,
     /// Time for a whole request, queueing and all attempts included.
     pub(super) request_timeout: DurationText,
+    /// Time for a whole bidirectional stream, in place of `request_timeout`.
+    pub(super) bidirectional_timeout: DurationText,
     /// Time for a client to send its request head.
     pub(super) header_read_timeout: DurationText,
     /// Time for a client to send its request body.
@@ -85,6 +87,11 @@ pub(super) struct RawServer {
     /// Client connections open at once.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub(super) max_connections: usize,
+    /// Requests in hand at once, streams and waiting ones included; one more is turned away.
+    #[schemars(range(min = 1, max = 10_000_000))]
+    pub(super) max_in_flight: usize,
+    /// Bytes of the bodies of all requests in hand.
+    pub(super) max_in_flight_bytes: SizeText,
     /// Largest request head, from 8KiB to 16MiB.
     pub(super) max_header_bytes: SizeText,
     /// Header fields in one request.
@@ -106,10 +113,13 @@ impl Default for RawServer {
             admin_key: None,
             max_body: "25MB".into(),
             request_timeout: "300s".into(),
+            bidirectional_timeout: "10m".into(),
             header_read_timeout: "10s".into(),
             body_read_timeout: "60s".into(),
             drain_delay: "0s".into(),
             drain_timeout: "60s".into(),
+            max_in_flight: 5000,
+            max_in_flight_bytes: "1GB".into(),
             max_connections: 10_000,
             max_header_bytes: "64KiB".into(),
             max_headers: 100,

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::Gateway;
-use crate::admission::Reservation;
+use crate::admission::{Reservation, Share};
 use crate::bedrock::{Operation, Usage, catalogue};
 use crate::clients::{Client, Slot};
 use crate::config::Priority;
@@ -36,6 +36,8 @@ pub(super) enum Outcome {
     ClientLimited,
     /// 403: the request is no client's.
     Unauthenticated,
+    /// 503: the gateway has too much in hand.
+    Overloaded,
     /// 429: too many wait already.
     QueueFull,
     /// The gateway refused the request for what it is.
@@ -65,6 +67,7 @@ impl Outcome {
             Outcome::Throttled => "throttled",
             Outcome::ClientLimited => "client_limited",
             Outcome::Unauthenticated => "unauthenticated",
+            Outcome::Overloaded => "overloaded",
             Outcome::QueueFull => "queue_full",
             Outcome::BadRequest => "bad_request",
             Outcome::BodyTooLarge => "body_too_large",
@@ -88,6 +91,8 @@ pub(super) struct Exchange {
     pub(super) client: Option<Client>,
     /// The client's place among its requests at once.
     pub(super) slot: Option<Slot>,
+    /// Its part of the gateway's load.
+    pub(super) share: Option<Share>,
     /// What it holds of its client's tokens.
     pub(super) allowance: Option<Reservation>,
     /// How urgent it is.
@@ -122,6 +127,7 @@ impl Exchange {
             request_id: Uuid::new_v4().to_string(),
             client: None,
             slot: None,
+            share: None,
             allowance: None,
             priority: Priority::Normal,
             peer,

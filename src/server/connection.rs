@@ -1,20 +1,28 @@
 //! One connection of a client: HTTP/1.1 or HTTP/2, told apart by its first bytes.
+//!
+//! When the gateway is about to stop, a connection is told before it is closed: HTTP/1.1 by
+//! `connection: close` on its next answer, HTTP/2 by a GOAWAY. So no request is lost with a
+//! connection that was closed while it was on its way.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
+use http::header::{CONNECTION, HeaderValue};
+use http::{Response, Version};
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
 
-use super::Answer;
+use super::ending::Ending;
+use super::{Answer, AnyBody};
 use crate::config;
 
 /// How connections are spoken to, and within which limits.
@@ -43,38 +51,70 @@ impl Protocols {
     }
 }
 
-/// Serves one connection to its end. Once `closing`, it takes no further requests and ends when
-/// those it has are answered.
+/// Serves one connection to its end. When the gateway stops it ends when the requests it has are
+/// answered.
 pub(super) async fn serve<A: Answer>(
     socket: TcpStream,
     peer: SocketAddr,
     protocols: Protocols,
     answer: A,
-    closing: CancellationToken,
+    ending: Ending,
 ) {
     // Frames of a stream are small and must not wait for one another.
     let _ = socket.set_nodelay(true);
+    let is_late = ending.has_begun();
     // A connection that says nothing is not worth a slot.
     let spoke = tokio::select! {
+        biased;
         spoke = timeout(protocols.first_bytes, socket.readable()) => matches!(spoke, Ok(Ok(()))),
-        () = closing.cancelled() => false,
+        () = ending.last_call() => false,
     };
     if !spoke {
         return;
     }
+    let by_http2 = Arc::new(Notify::new());
+    let (seen, end) = (Arc::clone(&by_http2), ending.clone());
     let service = service_fn(move |request: Request<Incoming>| {
+        let is_http2 = request.version() == Version::HTTP_2;
+        if is_http2 {
+            seen.notify_one();
+        }
         let answered = answer(request, peer);
-        async move { Ok::<_, Infallible>(answered.await) }
+        let ending = end.clone();
+        async move {
+            let mut response: Response<AnyBody> = answered.await;
+            if !is_http2 && ending.has_begun() {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok::<_, Infallible>(response)
+        }
     });
     let mut connection = pin!(protocols.builder.serve_connection(TokioIo::new(socket), service));
     let ended = tokio::select! {
+        // First, so that what has arrived is read before the connection is told.
+        biased;
         ended = connection.as_mut() => ended,
-        () = closing.cancelled() => {
+        () = leave(&ending, is_late, &by_http2) => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
     };
     if let Err(error) = ended {
         tracing::debug!(%peer, %error, "connection ended");
+    }
+}
+
+/// When the connection takes no further requests. By HTTP/2 that is as soon as the gateway is about
+/// to stop, or, for a client that came later all the same, when its listeners close. By HTTP/1.1 it
+/// is at the last call, since an idle client can't be told.
+async fn leave(ending: &Ending, is_late: bool, by_http2: &Notify) {
+    if is_late {
+        ending.closing().await
+    } else {
+        ending.begun().await
+    }
+    tokio::select! {
+        () = by_http2.notified() => {}
+        () = ending.last_call() => {}
     }
 }

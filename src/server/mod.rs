@@ -4,6 +4,7 @@
 //! or to the admin surface; both may share a listener, since their paths differ.
 
 mod connection;
+mod ending;
 mod listener;
 
 use std::io;
@@ -16,7 +17,7 @@ use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::Service;
@@ -25,10 +26,15 @@ use crate::admin::{Admin, Readiness};
 use crate::config::Config;
 use crate::legacy::Shim;
 use crate::pipeline::{Arrival, Live, ResponseBody, stack};
+use ending::Ending;
 use listener::{Accept, accept};
 
 /// A body of any listener's answers.
 type AnyBody = Either<ResponseBody, Full<Bytes>>;
+
+/// What is left of the drain when the last in line are told that nobody serves them any more: a
+/// quarter of it, and no more than this.
+const LAST_ANSWERS: Duration = Duration::from_secs(5);
 
 /// A gateway whose listeners are bound.
 #[derive(Debug)]
@@ -101,15 +107,18 @@ impl Server {
     }
 
     /// Serves until `stop` is cancelled, then drains: not ready at once, listeners closed after
-    /// `drain_delay`, open requests given `drain_timeout` to end. `hurry` ends the drain at once.
-    /// Returns whether every request ended by itself.
+    /// `drain_delay`, open requests given `drain_timeout` to end. Who waits for a target is served
+    /// or refused before that. `hurry` ends the drain at once. Returns whether every request ended
+    /// by itself.
     pub async fn serve(self, stop: CancellationToken, hurry: CancellationToken) -> bool {
         let Server { live, admin, shim, readiness, data, admin_listener, legacy_listener } = self;
-        let gateway = live.load_full();
-        let config = gateway.config.server.clone();
-        let (closing, connections) = (CancellationToken::new(), TaskTracker::new());
+        let (common, ending) = {
+            let gateway = live.load();
+            let config = &gateway.config.server;
+            (Accept::new(&gateway, config), Ending::within(config.drain_timeout))
+        };
+        let connections = TaskTracker::new();
         let mut listeners = JoinSet::new();
-        let common = Accept::new(&gateway, &config);
         let shares = admin_listener.is_none();
         let pipeline = stack::<Incoming>(&live);
         let on_data = {
@@ -136,7 +145,7 @@ impl Server {
             }
         };
         let tracked = connections.clone();
-        listeners.spawn(accept(data, common.clone(), on_data, tracked, closing.clone()));
+        listeners.spawn(accept(data, common.clone(), on_data, tracked, ending.clone()));
         if let Some(listener) = legacy_listener {
             let shim = Arc::clone(&shim);
             let on_legacy = move |request: Request<Incoming>, peer| {
@@ -151,7 +160,7 @@ impl Server {
                 }
             };
             let tracked = connections.clone();
-            listeners.spawn(accept(listener, common.clone(), on_legacy, tracked, closing.clone()));
+            listeners.spawn(accept(listener, common.clone(), on_legacy, tracked, ending.clone()));
         }
         if let Some(listener) = admin_listener {
             let on_admin = move |request: Request<Incoming>, _peer| {
@@ -160,22 +169,30 @@ impl Server {
                 std::future::ready(answer.map(|body| -> AnyBody { Either::Right(Full::new(body)) }))
             };
             // Apart from the drain: probes and scrapes go on until the last request has ended.
-            let (apart, never) = (TaskTracker::new(), CancellationToken::new());
+            let (apart, never) = (TaskTracker::new(), Ending::never());
             listeners.spawn(accept(listener, common.clone(), on_admin, apart, never));
         }
         readiness.serving();
         stop.cancelled().await;
 
         readiness.draining();
+        ending.begin();
+        let gateway = live.load_full();
+        let (delay, limit) = {
+            let config = &gateway.config.server;
+            (config.drain_delay, config.drain_timeout)
+        };
+        let end = Instant::now() + delay + limit;
+        gateway.curfew.set(end - LAST_ANSWERS.min(limit / 4));
         tracing::info!(open = common.open(), "draining");
-        wait(config.drain_delay, &hurry).await;
-        closing.cancel();
+        wait(delay, &hurry).await;
+        ending.close();
         connections.close();
         let drained = async {
             tokio::join!(
-                timeout(config.drain_timeout, connections.wait()),
+                timeout(limit, connections.wait()),
                 // A job that does not end in time is another worker's to do again.
-                timeout(config.drain_timeout, shim.stop()),
+                timeout(limit, shim.stop()),
             )
         };
         let clean = tokio::select! {

@@ -36,6 +36,8 @@ pub struct Metrics {
     pub quota_learned: GaugeVec,
     pub client_limited: IntCounterVec,
     pub config_reloads: IntCounterVec,
+    pub in_flight: IntGauge,
+    pub in_flight_bytes: IntGauge,
     pub queue_waiting: IntGauge,
     pub queue_waiting_bytes: IntGauge,
     pub queue_wait: Histogram,
@@ -140,6 +142,14 @@ impl Metrics {
                 "sluice_config_reloads_total",
                 "Reloads of the config by result: ok or refused.",
                 &["result"],
+            )?,
+            in_flight: register(
+                &registry,
+                IntGauge::new("sluice_in_flight_requests", "Requests in hand.")?,
+            )?,
+            in_flight_bytes: register(
+                &registry,
+                IntGauge::new("sluice_in_flight_bytes", "Bytes of their bodies.")?,
             )?,
             queue_waiting: register(
                 &registry,

@@ -17,6 +17,7 @@ mod support;
 
 mod bad_input;
 mod balance;
+mod bidirectional;
 mod bodies;
 mod burst;
 mod client_limits;
@@ -33,6 +34,7 @@ mod legacy;
 mod line;
 mod observability;
 mod operations;
+mod overload;
 mod quota_burst;
 mod regression;
 mod settlement;

@@ -1,5 +1,7 @@
 //! Configs for the gateway under test, as changes to one that works with a simulator.
 
+use std::net::TcpListener;
+
 use super::{MODELS, Simulator};
 
 /// The names of the targets, in the order of [`MODELS`].
@@ -45,6 +47,17 @@ impl Config {
             config = config.set(&format!("targets.{target}.model"), model);
         }
         config.route(MODELS[0], &TARGETS[..count])
+    }
+
+    /// The same on ports that are known beforehand, so that another process can take them over.
+    pub fn on_known_ports(self) -> Config {
+        let port = || {
+            // Below those that the system gives to outgoing connections.
+            let ports = std::iter::repeat_with(|| fastrand::u16(10_000..30_000));
+            let mut free = ports.filter(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());
+            format!("127.0.0.1:{}", free.next().unwrap())
+        };
+        self.set("server.listen", port()).set("server.admin_listen", port())
     }
 
     /// Sets one key, given by its dotted path.

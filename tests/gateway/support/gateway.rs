@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
 use super::config::{Config, SECRET_VARIABLE};
@@ -163,6 +164,19 @@ impl Gateway {
     pub async fn terminate(&self) {
         let kill = Command::new("kill").args(["-TERM", &self.pid().to_string()]).status().await;
         assert!(kill.unwrap().success());
+    }
+
+    /// The same, and waits until it has heard.
+    pub async fn begins_to_drain(&self) {
+        self.terminate().await;
+        let ready = async || http::get(&format!("{}/readyz", self.admin_url())).await.status;
+        eventually("not ready", ready, |status| *status == 503).await;
+    }
+
+    /// Waits until nobody can connect any more.
+    pub async fn closes_its_listener(&self) {
+        let refused = async || TcpStream::connect(self.listen).await.is_err();
+        eventually("no connections", refused, |refused| *refused).await;
     }
 
     /// Ends the process as a crash would.

@@ -9,6 +9,7 @@ pub mod clients;
 pub mod config;
 pub mod gateway;
 pub mod http;
+pub mod load;
 pub mod metrics;
 pub mod patience;
 pub mod raw;
