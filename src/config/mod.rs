@@ -9,6 +9,7 @@
 //! file, then `SLUICE__SECTION__KEY` variables.
 
 mod bearer_key;
+mod certificates;
 mod check;
 mod credentials;
 mod document;
@@ -17,6 +18,7 @@ mod environment;
 mod error;
 mod files;
 mod legacy;
+mod proxy;
 mod raw;
 mod redis_url;
 mod schema;
@@ -31,6 +33,7 @@ mod tests;
 use std::path::{Path, PathBuf};
 
 pub use bearer_key::BearerKey;
+pub use certificates::{CertificateError, Certified, TlsFiles, TlsMaterial, crypto};
 pub use credentials::{Credentials, describe};
 pub use endpoint::{Endpoint, EndpointError};
 pub use environment::Env;
@@ -38,9 +41,10 @@ pub use error::{ConfigError, Place, Problem};
 pub use schema::schema;
 pub use secret::Secret;
 pub use settings::{
-    Balance, Client, Config, Fallback, Feature, Hedge, JobQueue, Jobs, JobsBackend, Learning,
-    Legacy, LegacyAction, LegacyGroup, LegacyMock, LegacyPrompts, LimitKey, Limits, Log, LogFormat,
-    Priority, Queue, Quota, Retry, Route, Server, Strategy, Target, Unrouted, Upstream,
+    Balance, Client, ClientAuth, ClientCertificates, Config, Fallback, Feature, Hedge, JobQueue,
+    Jobs, JobsBackend, Learning, Legacy, LegacyAction, LegacyGroup, LegacyMock, LegacyPrompts,
+    LimitKey, Limits, Log, LogFormat, Priority, Proxies, Queue, Quota, Retry, Route, Server,
+    Strategy, Target, Tls, TlsVersion, Trust, Unrouted, Upstream,
 };
 
 use document::{Document, KeyPath};

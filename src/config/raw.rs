@@ -6,6 +6,7 @@
 
 mod jobs;
 mod legacy;
+mod network;
 
 use std::collections::BTreeMap;
 
@@ -14,8 +15,10 @@ use serde::{Deserialize, Serialize};
 
 pub(super) use jobs::{RawJobs, RawJobsBackend};
 pub(super) use legacy::{RawLegacy, RawPrompts};
+pub(super) use network::{RawTls, RawTrust};
 
 use super::bearer_key::KeyRef;
+use super::proxy::ProxyText;
 use super::secret::SecretRef;
 use super::settings::{Balance, Feature, LogFormat, Priority, Strategy, Unrouted};
 use super::units::{DurationText, SizeText};
@@ -96,6 +99,8 @@ pub(super) struct RawServer {
     /// Worker threads. Default: one per core.
     #[schemars(range(min = 1, max = 1024))]
     pub(super) worker_threads: Option<usize>,
+    /// TLS on the listener of the Bedrock API.
+    pub(super) tls: Option<RawTls>,
 }
 
 impl Default for RawServer {
@@ -115,6 +120,7 @@ impl Default for RawServer {
             max_headers: 100,
             max_concurrent_streams: 200,
             worker_threads: None,
+            tls: None,
         }
     }
 }
@@ -129,7 +135,19 @@ pub(super) struct RawUpstream {
     /// URL of a VPC endpoint or simulator. Default: the region's public Bedrock endpoint.
     #[schemars(example = "http://127.0.0.1:4599")]
     pub(super) endpoint_url: Option<String>,
-    /// Time to open a connection, TLS included.
+    /// Whether the public endpoints are those of FIPS. Default: AWS_USE_FIPS_ENDPOINT, then false.
+    pub(super) use_fips: bool,
+    /// Whose word is taken for an upstream's certificate: the built-in public authorities, the
+    /// system's, or the file's alone.
+    pub(super) trust: RawTrust,
+    /// PEM file of authorities that are trusted beside those of `trust`. A relative path starts at
+    /// the config file's directory.
+    #[schemars(example = &"ca.crt")]
+    pub(super) ca_file: Option<String>,
+    /// Proxy on the way to the upstream: `env` for HTTPS_PROXY, HTTP_PROXY and NO_PROXY, `off`, or
+    /// a URL, as it is or by reference. By reference if it holds a password.
+    pub(super) proxy: ProxyText,
+    /// Time to open a connection, proxy and TLS included.
     pub(super) connect_timeout: DurationText,
     /// Time from the end of the request to the head of the answer.
     pub(super) first_byte_timeout: DurationText,
@@ -150,6 +168,10 @@ impl Default for RawUpstream {
         Self {
             region: None,
             endpoint_url: None,
+            use_fips: false,
+            trust: RawTrust::Webpki,
+            ca_file: None,
+            proxy: "env".into(),
             connect_timeout: "3s".into(),
             first_byte_timeout: "120s".into(),
             idle_timeout: "180s".into(),

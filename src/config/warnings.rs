@@ -15,6 +15,12 @@ pub(super) fn of(config: &Config) -> Vec<String> {
             warnings
                 .push(format!("no route names target '{name}': only the legacy endpoints use it"));
         }
+        if config.upstream.use_fips && !target.endpoint.is_fips() {
+            warnings.push(format!(
+                "target '{name}' has an endpoint of its own, {}, which use_fips does not change",
+                target.endpoint
+            ));
+        }
         let shared = target.endpoint == config.upstream.endpoint;
         if shared && target.region != config.upstream.region && !target.endpoint.is_loopback() {
             warnings.push(format!(
