@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::{ConfigFile, on_signals, runtime};
@@ -31,7 +32,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), String> {
         on_signals(stop.clone(), hurry.clone())?;
         let server = start(loaded.config).await?;
         let live = Arc::clone(server.live());
-        reload_on_hangup(source, Arc::clone(&live))?;
+        reload_on_hangup(source, Arc::clone(&live), Arc::clone(server.recheck()))?;
         let clean = server.serve(stop, hurry).await;
         live.load().access_log.flush();
         if clean {
@@ -63,9 +64,13 @@ pub(super) async fn start(config: Config) -> Result<Server, String> {
     Ok(server)
 }
 
-/// Loads the config again at each SIGHUP. A file that is wrong changes nothing; what the process
-/// was started with, such as its listeners, stays.
-fn reload_on_hangup(source: Source, live: Arc<Live>) -> Result<(), String> {
+/// Loads the config again at each SIGHUP, and has the certificate files looked at. A file that is
+/// wrong changes nothing; what the process was started with, such as its listeners, stays.
+fn reload_on_hangup(
+    source: Source,
+    live: Arc<Live>,
+    certificates: Arc<Notify>,
+) -> Result<(), String> {
     let mut hangup = signal(SignalKind::hangup())
         .map_err(|error| format!("can't listen for signals: {error}"))?;
     tokio::spawn(async move {
@@ -85,6 +90,7 @@ fn reload_on_hangup(source: Source, live: Arc<Live>) -> Result<(), String> {
                     "refused"
                 }
             };
+            certificates.notify_one();
             gateway.metrics.config_reloads.with_label_values(&[result]).inc();
         }
     });

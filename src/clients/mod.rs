@@ -2,6 +2,8 @@
 
 mod identity;
 mod limits;
+mod peer;
 
 pub use identity::{Client, identify};
 pub use limits::{ClientLimits, Limited, Slot};
+pub use peer::{ClientCertificate, Peer, Unreadable};

@@ -18,7 +18,8 @@ impl<B> Step<Observed<B>> for Identify {
     fn take(&self, mut request: Observed<B>) -> Self::Future {
         let Observed { arrival, exchange } = &mut request;
         let gateway = exchange.gateway();
-        let client = identify(&arrival.head.headers, arrival.peer, &gateway.config.limits.key);
+        let client =
+            identify(&arrival.head.headers, arrival.peer.address, &gateway.config.limits.key);
         let allowed = gateway
             .limits
             .request(&client)

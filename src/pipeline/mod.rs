@@ -30,7 +30,6 @@ mod step;
 mod watch;
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -42,7 +41,7 @@ use tower::{Service, ServiceBuilder};
 pub use relay::ResponseBody;
 
 use crate::admission::WaitingRoom;
-use crate::clients::ClientLimits;
+use crate::clients::{ClientLimits, Peer};
 use crate::config::Config;
 use crate::routing::{Router, RouterError};
 use crate::telemetry::Metrics;
@@ -129,8 +128,8 @@ pub struct Arrival<B> {
     pub head: http::request::Parts,
     /// The body.
     pub body: B,
-    /// The address at the other end of the connection.
-    pub peer: SocketAddr,
+    /// Who is at the other end of the connection.
+    pub peer: Peer,
 }
 
 /// The whole stack over the live gateway. It never fails: what goes wrong is a response.

@@ -1,4 +1,5 @@
-//! One connection of a client: HTTP/1.1 or HTTP/2, told apart by its first bytes.
+//! One connection of a client: TLS where it is spoken, then HTTP/1.1 or HTTP/2, told apart by the
+//! first bytes.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -10,17 +11,22 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::Answer;
+use super::opening::{Version, open};
+use super::tls::Acceptor;
+use crate::clients::Peer;
 use crate::config;
 
 /// How connections are spoken to, and within which limits.
 #[derive(Clone, Debug)]
 pub(super) struct Protocols {
-    builder: Builder<TokioExecutor>,
+    http1: Builder<TokioExecutor>,
+    http2: Builder<TokioExecutor>,
     first_bytes: Duration,
 }
 
@@ -39,7 +45,11 @@ impl Protocols {
             .max_concurrent_streams(config.max_concurrent_streams)
             .max_header_list_size(u32::try_from(config.max_header_bytes).unwrap_or(u32::MAX))
             .keep_alive_interval(Duration::from_secs(30));
-        Protocols { builder, first_bytes: config.header_read_timeout }
+        Protocols {
+            http1: builder.clone().http1_only(),
+            http2: builder.http2_only(),
+            first_bytes: config.header_read_timeout,
+        }
     }
 }
 
@@ -47,26 +57,56 @@ impl Protocols {
 /// those it has are answered.
 pub(super) async fn serve<A: Answer>(
     socket: TcpStream,
-    peer: SocketAddr,
+    address: SocketAddr,
+    tls: Option<Acceptor>,
     protocols: Protocols,
     answer: A,
     closing: CancellationToken,
 ) {
     // Frames of a stream are small and must not wait for one another.
     let _ = socket.set_nodelay(true);
-    // A connection that says nothing is not worth a slot.
-    let spoke = tokio::select! {
-        spoke = timeout(protocols.first_bytes, socket.readable()) => matches!(spoke, Ok(Ok(()))),
-        () = closing.cancelled() => false,
+    let Some(acceptor) = tls else {
+        return talk(socket, address.into(), &protocols, answer, closing).await;
     };
-    if !spoke {
-        return;
+    let made = tokio::select! {
+        made = acceptor.accept(socket) => made,
+        () = closing.cancelled() => return,
+    };
+    match made {
+        Ok((stream, certificate)) => {
+            talk(stream, Peer { address, certificate }, &protocols, answer, closing).await;
+        }
+        Err(error) => tracing::debug!(peer = %address, %error, "connection ended"),
     }
+}
+
+/// Speaks HTTP over whatever the connection is made of.
+async fn talk<S, A>(
+    stream: S,
+    peer: Peer,
+    protocols: &Protocols,
+    answer: A,
+    closing: CancellationToken,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    A: Answer,
+{
+    let address = peer.address;
+    // A connection that says nothing is not worth a slot.
+    let opened = tokio::select! {
+        opened = timeout(protocols.first_bytes, open(stream)) => opened,
+        () = closing.cancelled() => return,
+    };
+    let Ok(Ok(Some((version, stream)))) = opened else { return };
+    let builder = match version {
+        Version::Http1 => &protocols.http1,
+        Version::Http2 => &protocols.http2,
+    };
     let service = service_fn(move |request: Request<Incoming>| {
-        let answered = answer(request, peer);
+        let answered = answer(request, peer.clone());
         async move { Ok::<_, Infallible>(answered.await) }
     });
-    let mut connection = pin!(protocols.builder.serve_connection(TokioIo::new(socket), service));
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         () = closing.cancelled() => {
@@ -75,6 +115,6 @@ pub(super) async fn serve<A: Answer>(
         }
     };
     if let Err(error) = ended {
-        tracing::debug!(%peer, %error, "connection ended");
+        tracing::debug!(peer = %address, %error, "connection ended");
     }
 }

@@ -11,6 +11,7 @@ use tokio_util::task::TaskTracker;
 
 use super::Answer;
 use super::connection::{self, Protocols};
+use super::tls::Acceptor;
 use crate::config;
 use crate::pipeline::Gateway;
 
@@ -64,10 +65,11 @@ impl Accept {
     }
 }
 
-/// Accepts connections and answers their requests until `closing`. A connection above the bound
-/// is closed at once, which is the cheapest way to say so.
+/// Accepts connections and answers their requests until `closing`; by TLS where there is an
+/// acceptor. A connection above the bound is closed at once, which is the cheapest way to say so.
 pub(super) async fn accept<A: Answer>(
     listener: TcpListener,
+    tls: Option<Acceptor>,
     common: Accept,
     answer: A,
     connections: TaskTracker,
@@ -84,6 +86,7 @@ pub(super) async fn accept<A: Answer>(
                 let connection = connection::serve(
                     socket,
                     peer,
+                    tls.clone(),
                     common.protocols.clone(),
                     answer.clone(),
                     closing.clone(),
