@@ -82,6 +82,13 @@ fn client_certificates_are_required_unless_they_are_optional() {
         clients("client_ca = 'ca.crt'\nclient_auth = 'optional'").auth,
         ClientAuth::Optional
     );
+    let shared = "server.listen = '127.0.0.1:1'\nserver.admin_listen = '127.0.0.1:1'\n";
+    for (auth, warns) in [("required", true), ("optional", false)] {
+        let text =
+            format!("{shared}{}", tls(&format!("client_ca = 'ca.crt'\nclient_auth = '{auth}'")));
+        let warnings = load_in(folder.path(), &text, &Env::default()).unwrap().warnings;
+        assert_eq!(warnings.iter().any(|it| it.contains("share a port")), warns, "{warnings:?}");
+    }
     only_problem_in(folder.path(), &tls("client_auth = 'required'"), "needs 'client_ca' beside it");
 }
 
