@@ -5,20 +5,26 @@
 
 pub mod ask;
 pub mod bodies;
+pub mod certificates;
 pub mod clients;
 pub mod config;
 pub mod gateway;
 pub mod http;
 pub mod metrics;
 pub mod patience;
+pub mod proxy;
 pub mod raw;
 pub mod simulator;
+pub mod tls;
 
 pub use ask::Ask;
+pub use certificates::{Authority, Issued};
 pub use clients::{Answer, Call, Client};
 pub use config::Config;
 pub use gateway::Gateway;
+pub use proxy::Proxy;
 pub use simulator::Simulator;
+pub use tls::{Dialer, Terminator};
 
 /// The four models of the default route, best first.
 pub const MODELS: [&str; 4] = [
