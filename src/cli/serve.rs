@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{ConfigFile, on_signals, runtime};
 use crate::config::{Config, Source};
+use crate::legacy::Shim;
 use crate::pipeline::{Gateway, Live};
 use crate::server::Server;
 use crate::telemetry::access_log::AccessLog;
@@ -27,12 +28,14 @@ pub(super) fn run(arguments: Arguments) -> Result<(), String> {
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
-    runtime(loaded.config.server.worker_threads)?.block_on(async {
+    let runtime = runtime(loaded.config.server.worker_threads)?;
+    let outcome = runtime.block_on(async {
         let (stop, hurry) = (CancellationToken::new(), CancellationToken::new());
         on_signals(stop.clone(), hurry.clone())?;
         let server = start(loaded.config).await?;
         let live = Arc::clone(server.live());
-        reload_on_hangup(source, Arc::clone(&live), Arc::clone(server.recheck()))?;
+        let (shim, recheck) = (Arc::clone(server.shim()), Arc::clone(server.recheck()));
+        reload_on_hangup(source, Arc::clone(&live), shim, recheck)?;
         let clean = server.serve(stop, hurry).await;
         live.load().access_log.flush();
         if clean {
@@ -41,7 +44,10 @@ pub(super) fn run(arguments: Arguments) -> Result<(), String> {
         } else {
             Err("stopped with requests still open".to_owned())
         }
-    })
+    });
+    // What still runs, such as a read from a file system that hangs, must not keep the process.
+    runtime.shutdown_background();
+    outcome
 }
 
 /// Builds a gateway, binds its listeners and says where they are.
@@ -50,14 +56,16 @@ pub(super) async fn start(config: Config) -> Result<Server, String> {
     let dropped = metrics.access_log_dropped.clone();
     let access_log = AccessLog::start(config.log.access, config.log.format, dropped);
     let gateway = Gateway::new(config, metrics, access_log).map_err(|error| error.to_string())?;
-    let server =
-        Server::bind(Arc::new(Live::new(gateway))).await.map_err(|error| error.to_string())?;
+    let live = Arc::new(Live::new(gateway));
+    let shim = Arc::new(Shim::start(&live).map_err(|error| error.to_string())?);
+    let server = Server::bind(live, shim).await.map_err(|error| error.to_string())?;
     let address = |address: std::io::Result<std::net::SocketAddr>| {
         address.map_err(|error| format!("can't tell the listener's address: {error}"))
     };
     tracing::info!(
         listen = %address(server.address())?,
         admin = %address(server.admin_address())?,
+        legacy = %address(server.legacy_address())?,
         version = env!("CARGO_PKG_VERSION"),
         "listening"
     );
@@ -69,6 +77,7 @@ pub(super) async fn start(config: Config) -> Result<Server, String> {
 fn reload_on_hangup(
     source: Source,
     live: Arc<Live>,
+    shim: Arc<Shim>,
     certificates: Arc<Notify>,
 ) -> Result<(), String> {
     let mut hangup = signal(SignalKind::hangup())
@@ -77,7 +86,9 @@ fn reload_on_hangup(
         while hangup.recv().await.is_some() {
             let gateway = live.load_full();
             let renewed = super::load(&source).and_then(|loaded| {
-                gateway.renewed(loaded.config).map_err(|error| error.to_string())
+                let renewed = gateway.renewed(loaded.config).map_err(|error| error.to_string())?;
+                shim.renew(&renewed.config).map_err(|error| error.to_string())?;
+                Ok(renewed)
             });
             let result = match renewed {
                 Ok(renewed) => {

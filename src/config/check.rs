@@ -91,11 +91,16 @@ impl Checker<'_> {
             admin_key: self.admin_key(&at.key("admin_key"), raw.admin_key.as_ref()),
             max_body: self.size(&at.key("max_body"), &raw.max_body),
             request_timeout: self.duration(&at.key("request_timeout"), &raw.request_timeout),
+            bidirectional_timeout: self
+                .duration(&at.key("bidirectional_timeout"), &raw.bidirectional_timeout),
             header_read_timeout: self
                 .duration(&at.key("header_read_timeout"), &raw.header_read_timeout),
             body_read_timeout: self.duration(&at.key("body_read_timeout"), &raw.body_read_timeout),
             drain_delay: self.duration_or_zero(&at.key("drain_delay"), &raw.drain_delay),
             drain_timeout: self.duration_or_zero(&at.key("drain_timeout"), &raw.drain_timeout),
+            max_in_flight: raw.max_in_flight,
+            max_in_flight_bytes: self
+                .size(&at.key("max_in_flight_bytes"), &raw.max_in_flight_bytes),
             max_connections: raw.max_connections,
             max_header_bytes: self.size(&at.key("max_header_bytes"), &raw.max_header_bytes),
             max_headers: raw.max_headers,

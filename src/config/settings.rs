@@ -72,6 +72,8 @@ pub struct Server {
     pub max_body: usize,
     /// Time for a whole request, queueing and all attempts included.
     pub request_timeout: Duration,
+    /// Time for a whole bidirectional stream, queueing included.
+    pub bidirectional_timeout: Duration,
     /// Time for a client to send its request head.
     pub header_read_timeout: Duration,
     /// Time for a client to send its request body.
@@ -80,6 +82,10 @@ pub struct Server {
     pub drain_delay: Duration,
     /// Time that open requests get to finish when the gateway stops. May be zero.
     pub drain_timeout: Duration,
+    /// Requests in hand at once, streams and waiting ones included; at least 1.
+    pub max_in_flight: usize,
+    /// Bytes of the bodies of all requests in hand.
+    pub max_in_flight_bytes: usize,
     /// Client connections open at once.
     pub max_connections: usize,
     /// Largest request head in bytes; at least 8 KiB.

@@ -16,11 +16,11 @@ use tower::Service;
 
 use super::Gateway;
 use super::admit::{self, Admission, Patience, admit};
-use super::deadline;
 use super::prepare::prepare;
 use super::refusal::{Refusal, Refused};
 use super::relay::{self, ResponseBody};
 use super::route::Routed;
+use super::{deadline, duplex};
 use crate::admission::Dimension;
 use crate::config::Strategy;
 use crate::routing::{Permit, Spending, Target};
@@ -45,13 +45,14 @@ impl Service<Routed> for Attempts {
     }
 }
 
-async fn answer(routed: Routed) -> Result<Response<ResponseBody>, Refused> {
+async fn answer(mut routed: Routed) -> Result<Response<ResponseBody>, Refused> {
+    if let Some(events) = routed.events.take() {
+        return duplex::answer(routed, events).await;
+    }
     let gateway = Arc::clone(routed.exchange.gateway());
     let limit = gateway.config.server.request_timeout;
     let deadline = routed.exchange.started + limit;
-    let max_wait = gateway.config.queue.max_wait;
-    let clients = deadline::patience(&routed.head.headers, SystemTime::now());
-    let patience = Patience { left: clients.map_or(max_wait, |wait| wait.min(max_wait)), deadline };
+    let patience = deadline::patience(&routed, deadline);
     let mut attempts =
         Loop { gateway, routed, patience, preferred: None, kept: None, moved_from: None };
     let outcome = timeout_at(deadline, attempts.run()).await;
@@ -391,7 +392,7 @@ async fn send(gateway: &Gateway, routed: &Routed, target: &Target) -> Reply {
 }
 
 /// Which quota a throttle's message says ran out.
-fn dimension(message: &str) -> Dimension {
+pub(super) fn dimension(message: &str) -> Dimension {
     let message = message.to_ascii_lowercase();
     match (message.contains("request"), message.contains("token")) {
         (true, false) => Dimension::Requests,

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::Gateway;
-use crate::admission::Reservation;
+use crate::admission::{Reservation, Share};
 use crate::bedrock::{Operation, Usage, catalogue};
 use crate::clients::{Client, Peer, Slot};
 use crate::config::Priority;
@@ -33,6 +33,10 @@ pub(super) enum Outcome {
     Throttled,
     /// 429: the client has used up a limit of its own.
     ClientLimited,
+    /// 403: the request is no client's.
+    Unauthenticated,
+    /// 503: the gateway has too much in hand.
+    Overloaded,
     /// 429: too many wait already.
     QueueFull,
     /// The gateway refused the request for what it is.
@@ -61,6 +65,8 @@ impl Outcome {
             Outcome::UpstreamError => "upstream_error",
             Outcome::Throttled => "throttled",
             Outcome::ClientLimited => "client_limited",
+            Outcome::Unauthenticated => "unauthenticated",
+            Outcome::Overloaded => "overloaded",
             Outcome::QueueFull => "queue_full",
             Outcome::BadRequest => "bad_request",
             Outcome::BodyTooLarge => "body_too_large",
@@ -84,6 +90,8 @@ pub(super) struct Exchange {
     pub(super) client: Option<Client>,
     /// The client's place among its requests at once.
     pub(super) slot: Option<Slot>,
+    /// Its part of the gateway's load.
+    pub(super) share: Option<Share>,
     /// What it holds of its client's tokens.
     pub(super) allowance: Option<Reservation>,
     /// How urgent it is.
@@ -118,6 +126,7 @@ impl Exchange {
             request_id: Uuid::new_v4().to_string(),
             client: None,
             slot: None,
+            share: None,
             allowance: None,
             priority: Priority::Normal,
             peer,
@@ -182,9 +191,9 @@ impl Exchange {
     }
 
     /// What the client is called in the access log.
-    fn client_name(&self) -> Option<&str> {
-        let access_key = self.client.as_ref().and_then(|client| client.access_key_id.as_deref());
-        access_key.or_else(|| self.peer.certificate.as_ref()?.label())
+    fn logged_name(&self) -> &str {
+        let label = self.client.as_ref().and_then(Client::label);
+        label.or_else(|| self.peer.certificate.as_ref()?.label()).unwrap_or("-")
     }
 
     fn count(&self, duration: Duration) {
@@ -193,7 +202,7 @@ impl Exchange {
         let requested = self.pattern.as_deref().unwrap_or(OTHER);
         metrics
             .requests
-            .with_label_values(&[operation, requested, OTHER, self.outcome.name()])
+            .with_label_values(&[operation, requested, self.client_name(), self.outcome.name()])
             .inc();
         let labels = [operation, requested];
         metrics.request_duration.with_label_values(&labels).observe(duration.as_secs_f64());
@@ -203,7 +212,7 @@ impl Exchange {
             metrics.overhead.observe(head.saturating_sub(waited).as_secs_f64());
         }
         if let Some(limit) = self.limited_by {
-            metrics.client_limited.with_label_values(&[OTHER, limit]).inc();
+            metrics.client_limited.with_label_values(&[self.client_name(), limit]).inc();
         }
         if !self.queued.is_zero() {
             metrics.queue_wait.observe(self.queued.as_secs_f64());
@@ -211,6 +220,11 @@ impl Exchange {
         if let (Some(usage), Some(target)) = (self.usage, &self.answered_by) {
             self.count_tokens(usage, target);
         }
+    }
+
+    /// The client's label in metrics.
+    fn client_name(&self) -> &str {
+        self.client.as_ref().and_then(|client| client.name.as_deref()).unwrap_or(OTHER)
     }
 
     fn count_tokens(&self, usage: Usage, target: &Target) {
@@ -228,11 +242,11 @@ impl Exchange {
         ];
         for (kind, count) in kinds {
             if count > 0 {
-                metrics.tokens.with_label_values(&[model, OTHER, kind]).inc_by(count);
+                metrics.tokens.with_label_values(&[model, self.client_name(), kind]).inc_by(count);
             }
         }
         if let Some(price) = catalogue::lookup(&target.base_model).and_then(|facts| facts.price) {
-            metrics.cost.with_label_values(&[model, OTHER]).inc_by(price.cost(&usage));
+            metrics.cost.with_label_values(&[model, self.client_name()]).inc_by(price.cost(&usage));
         }
     }
 }
@@ -247,7 +261,7 @@ impl Drop for Exchange {
         self.gateway.access_log.write(&Line {
             time: self.arrived,
             request_id: &self.request_id,
-            client: self.client_name().unwrap_or("-"),
+            client: self.logged_name(),
             peer: self.peer.address.to_string(),
             operation: self.operation.map_or("-", Operation::name),
             requested_model: self.requested_model.as_deref(),

@@ -2,11 +2,13 @@
 //!
 //! ```text
 //!  observe    gives the request an id; turns a refusal into Bedrock's wire form
+//!  shed       turns it away if there is too much in hand
 //!  identify   who is calling, and within which limits
 //!  parse      method and raw path -> operation and requested model
 //!  collect    the body, within its bounds (signing needs its hash, a retry its bytes)
 //!  route      requested model -> the targets that can serve this request
 //!  attempt    admit to a target, prepare, sign, send, classify; again until it is answered
+//!             (`duplex`: the same once, for a request whose body goes on while it is answered)
 //!  relay      the answer's bytes as they come; counts and settles at their end
 //! ```
 //! Each step is a file. A step takes the request of the stage before and gives that of the
@@ -17,6 +19,7 @@ mod admit;
 mod attempt;
 mod collect;
 mod deadline;
+mod duplex;
 mod exchange;
 mod hedge;
 mod identify;
@@ -26,6 +29,7 @@ mod prepare;
 mod refusal;
 mod relay;
 mod route;
+mod shed;
 mod step;
 mod watch;
 
@@ -40,10 +44,10 @@ use tower::{Service, ServiceBuilder};
 
 pub use relay::ResponseBody;
 
-use crate::admission::WaitingRoom;
-use crate::clients::{ClientLimits, Peer};
+use crate::admission::{Curfew, Load, WaitingRoom};
+use crate::clients::{ClientLimits, Keys, Peer};
 use crate::config::Config;
-use crate::routing::{Router, RouterError};
+use crate::routing::{Route, Router, RouterError};
 use crate::telemetry::Metrics;
 use crate::telemetry::access_log::AccessLog;
 use crate::upstream::{ConnectionGauges, Upstream};
@@ -61,6 +65,12 @@ pub struct Gateway {
     pub upstream: Upstream,
     /// Who waits.
     pub waiting: WaitingRoom,
+    /// How much is in hand.
+    pub load: Load,
+    /// Until when anybody may wait, once the process ends.
+    pub curfew: Curfew,
+    /// Who may call.
+    pub keys: Keys,
     /// The limits of clients.
     pub limits: ClientLimits,
     /// How many requests may be hedged.
@@ -91,19 +101,24 @@ impl Gateway {
     pub fn renewed(&self, config: Config) -> Result<Arc<Gateway>, RouterError> {
         let upstream = self.upstream.clone();
         let (metrics, access_log) = (Arc::clone(&self.metrics), self.access_log.clone());
-        Gateway::build(config, Some(&self.router), upstream, metrics, access_log)
+        Gateway::build(config, Some(self), upstream, metrics, access_log)
     }
 
     fn build(
         config: Config,
-        before: Option<&Router>,
+        before: Option<&Gateway>,
         upstream: Upstream,
         metrics: Arc<Metrics>,
         access_log: AccessLog,
     ) -> Result<Arc<Gateway>, RouterError> {
         Ok(Arc::new(Gateway {
-            router: Router::new(&config, before)?,
+            router: Router::new(&config, before.map(|before| &before.router))?,
             upstream,
+            load: before.map_or_else(
+                || Load::new(&config.server),
+                |before| before.load.renewed(&config.server),
+            ),
+            keys: Keys::new(&config.clients),
             limits: ClientLimits::new(&config.limits),
             hedges: HedgeBudget::new(&config.hedge),
             waiting: WaitingRoom::new(
@@ -111,6 +126,7 @@ impl Gateway {
                 metrics.queue_waiting.clone(),
                 metrics.queue_waiting_bytes.clone(),
             ),
+            curfew: before.map(|before| before.curfew.clone()).unwrap_or_default(),
             config,
             metrics,
             access_log,
@@ -132,6 +148,16 @@ pub struct Arrival<B> {
     pub peer: Peer,
 }
 
+/// Marks the head of a request that another room of this process makes, as one of its extensions,
+/// which no client can set: who asks was seen to there, and so was where it goes.
+#[derive(Clone, Debug)]
+pub struct InProcess {
+    /// The targets, best first, whatever the routes of its model are.
+    pub route: Arc<Route>,
+    /// The name of the client that it is made for.
+    pub client: Option<Arc<str>>,
+}
+
 /// The whole stack over the live gateway. It never fails: what goes wrong is a response.
 pub fn stack<B>(
     live: &Arc<Live>,
@@ -145,6 +171,8 @@ where
     ServiceBuilder::new()
         // Outermost, so that nothing that happens inside goes uncounted or unanswered.
         .layer(observe::layer(live))
+        // Before anything is done for a request that may be one too many.
+        .layer(step(shed::Shed))
         // Before the path is looked at: who sends garbage is worth knowing too.
         .layer(step(identify::Identify))
         .layer(step(parse::Parse))

@@ -1,11 +1,18 @@
 //! One connection of a client: TLS where it is spoken, then HTTP/1.1 or HTTP/2, told apart by the
 //! first bytes.
+//!
+//! When the gateway is about to stop, a connection is told before it is closed: HTTP/1.1 by
+//! `connection: close` on its next answer, HTTP/2 by a GOAWAY. So no request is lost with a
+//! connection that was closed while it was on its way.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
+use http::header::{CONNECTION, HeaderValue};
+use http::{Response, Version};
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -13,12 +20,13 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
 
-use super::Answer;
-use super::opening::{Version, open};
+use super::ending::Ending;
+use super::opening::{self, open};
 use super::tls::Acceptor;
+use super::{Answer, AnyBody};
 use crate::clients::Peer;
 use crate::config;
 
@@ -53,28 +61,31 @@ impl Protocols {
     }
 }
 
-/// Serves one connection to its end. Once `closing`, it takes no further requests and ends when
-/// those it has are answered.
+/// Serves one connection to its end. When the gateway stops it ends when the requests it has are
+/// answered.
 pub(super) async fn serve<A: Answer>(
     socket: TcpStream,
     address: SocketAddr,
     tls: Option<Acceptor>,
     protocols: Protocols,
     answer: A,
-    closing: CancellationToken,
+    ending: Ending,
 ) {
     // Frames of a stream are small and must not wait for one another.
     let _ = socket.set_nodelay(true);
+    let is_late = ending.has_begun();
     let Some(acceptor) = tls else {
-        return talk(socket, address.into(), &protocols, answer, closing).await;
+        return talk(socket, address.into(), &protocols, answer, ending, is_late).await;
     };
     let made = tokio::select! {
+        biased;
         made = acceptor.accept(socket) => made,
-        () = closing.cancelled() => return,
+        () = ending.last_call() => return,
     };
     match made {
         Ok((stream, certificate)) => {
-            talk(stream, Peer { address, certificate }, &protocols, answer, closing).await;
+            let peer = Peer { address, certificate };
+            talk(stream, peer, &protocols, answer, ending, is_late).await;
         }
         Err(error) => tracing::debug!(peer = %address, %error, "connection ended"),
     }
@@ -86,7 +97,8 @@ async fn talk<S, A>(
     peer: Peer,
     protocols: &Protocols,
     answer: A,
-    closing: CancellationToken,
+    ending: Ending,
+    is_late: bool,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     A: Answer,
@@ -94,27 +106,58 @@ async fn talk<S, A>(
     let address = peer.address;
     // A connection that says nothing is not worth a slot.
     let opened = tokio::select! {
+        biased;
         opened = timeout(protocols.first_bytes, open(stream)) => opened,
-        () = closing.cancelled() => return,
+        () = ending.last_call() => return,
     };
     let Ok(Ok(Some((version, stream)))) = opened else { return };
     let builder = match version {
-        Version::Http1 => &protocols.http1,
-        Version::Http2 => &protocols.http2,
+        opening::Version::Http1 => &protocols.http1,
+        opening::Version::Http2 => &protocols.http2,
     };
+    let by_http2 = Arc::new(Notify::new());
+    let (seen, end) = (Arc::clone(&by_http2), ending.clone());
     let service = service_fn(move |request: Request<Incoming>| {
+        let is_http2 = request.version() == Version::HTTP_2;
+        if is_http2 {
+            seen.notify_one();
+        }
         let answered = answer(request, peer.clone());
-        async move { Ok::<_, Infallible>(answered.await) }
+        let ending = end.clone();
+        async move {
+            let mut response: Response<AnyBody> = answered.await;
+            if !is_http2 && ending.has_begun() {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok::<_, Infallible>(response)
+        }
     });
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
     let ended = tokio::select! {
+        // First, so that what has arrived is read before the connection is told.
+        biased;
         ended = connection.as_mut() => ended,
-        () = closing.cancelled() => {
+        () = leave(&ending, is_late, &by_http2) => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
     };
     if let Err(error) = ended {
         tracing::debug!(peer = %address, %error, "connection ended");
+    }
+}
+
+/// When the connection takes no further requests. By HTTP/2 that is as soon as the gateway is about
+/// to stop, or, for a client that came later all the same, when its listeners close. By HTTP/1.1 it
+/// is at the last call, since an idle client can't be told.
+async fn leave(ending: &Ending, is_late: bool, by_http2: &Notify) {
+    if is_late {
+        ending.closing().await
+    } else {
+        ending.begun().await
+    }
+    tokio::select! {
+        () = by_http2.notified() => {}
+        () = ending.last_call() => {}
     }
 }

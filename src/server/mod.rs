@@ -6,6 +6,7 @@
 
 mod certificates;
 mod connection;
+mod ending;
 mod listener;
 mod opening;
 mod tls;
@@ -21,15 +22,18 @@ use hyper::body::Incoming;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::Service;
 
 use crate::admin::{Admin, Readiness};
 use crate::clients::Peer;
+use crate::config::Config;
+use crate::legacy::Shim;
 use crate::pipeline::{Arrival, Live, ResponseBody, stack};
 use certificates::Certificates;
+use ending::Ending;
 use listener::{Accept, accept};
 
 pub use certificates::TlsError;
@@ -38,15 +42,22 @@ pub use tls::UnusableTls;
 /// A body of any listener's answers.
 type AnyBody = Either<ResponseBody, Full<Bytes>>;
 
+/// What is left of the drain when the last in line are told that nobody serves them any more: a
+/// quarter of it, and no more than this.
+const LAST_ANSWERS: Duration = Duration::from_secs(5);
+
 /// A gateway whose listeners are bound.
 #[derive(Debug)]
 pub struct Server {
     live: Arc<Live>,
     admin: Arc<Admin>,
+    shim: Arc<Shim>,
     readiness: Arc<Readiness>,
     data: TcpListener,
     /// `None` when one listener serves both.
     admin_listener: Option<TcpListener>,
+    /// `None` when the legacy endpoints are on the data listener.
+    legacy_listener: Option<TcpListener>,
     /// `None` without TLS.
     certificates: Option<Certificates>,
     recheck: Arc<Notify>,
@@ -70,9 +81,10 @@ pub enum BindError {
 
 impl Server {
     /// Binds the listeners of the gateway's config, and reads the certificate if it has one.
-    pub async fn bind(live: Arc<Live>) -> Result<Server, BindError> {
+    pub async fn bind(live: Arc<Live>, shim: Arc<Shim>) -> Result<Server, BindError> {
         let gateway = live.load_full();
-        let server = &gateway.config.server;
+        let Config { server, legacy, .. } = &gateway.config;
+        let legacy_listen = legacy.listen.filter(|_| legacy.enabled);
         let (listen, admin_listen) = (server.listen, server.admin_listen);
         let certificates = match &server.tls {
             Some(tls) => Some(Certificates::load(tls, Arc::clone(&gateway.metrics)).await?),
@@ -85,10 +97,23 @@ impl Server {
         let data = bind(listen).await?;
         let shared = listen == admin_listen && listen.port() != 0;
         let admin_listener = if shared { None } else { Some(bind(admin_listen).await?) };
+        let legacy_listener = match legacy_listen {
+            Some(address) => Some(bind(address).await?),
+            None => None,
+        };
         let readiness = Arc::new(Readiness::default());
         let admin = Arc::new(Admin::new(Arc::clone(&live), Arc::clone(&readiness)));
-        let recheck = Arc::default();
-        Ok(Server { live, admin, readiness, data, admin_listener, certificates, recheck })
+        Ok(Server {
+            live,
+            admin,
+            shim,
+            readiness,
+            data,
+            admin_listener,
+            legacy_listener,
+            certificates,
+            recheck: Arc::default(),
+        })
     }
 
     /// Makes it look at its certificate files at once when it is notified.
@@ -111,42 +136,76 @@ impl Server {
         self.admin_listener.as_ref().unwrap_or(&self.data).local_addr()
     }
 
+    /// The legacy endpoints.
+    pub fn shim(&self) -> &Arc<Shim> {
+        &self.shim
+    }
+
+    /// The address of the legacy endpoints.
+    pub fn legacy_address(&self) -> io::Result<std::net::SocketAddr> {
+        self.legacy_listener.as_ref().unwrap_or(&self.data).local_addr()
+    }
+
     /// Serves until `stop` is cancelled, then drains: not ready at once, listeners closed after
-    /// `drain_delay`, open requests given `drain_timeout` to end. `hurry` ends the drain at once.
-    /// Returns whether every request ended by itself.
+    /// `drain_delay`, open requests given `drain_timeout` to end. Who waits for a target is served
+    /// or refused before that. `hurry` ends the drain at once. Returns whether every request ended
+    /// by itself.
     pub async fn serve(self, stop: CancellationToken, hurry: CancellationToken) -> bool {
-        let Server { live, admin, readiness, data, admin_listener, certificates, recheck } = self;
-        let gateway = live.load_full();
-        let config = gateway.config.server.clone();
-        let (closing, connections) = (CancellationToken::new(), TaskTracker::new());
+        let Server { live, admin, shim, readiness, data, .. } = self;
+        let Server { admin_listener, legacy_listener, certificates, recheck, .. } = self;
+        let (common, ending) = {
+            let gateway = live.load();
+            let config = &gateway.config.server;
+            (Accept::new(&gateway, config), Ending::within(config.drain_timeout))
+        };
+        let connections = TaskTracker::new();
         let mut listeners = JoinSet::new();
-        let common = Accept::new(&gateway, &config);
         let shares = admin_listener.is_none();
         let pipeline = stack::<Incoming>(&live);
         let on_data = {
             let admin = Arc::clone(&admin);
+            let shim = legacy_listener.is_none().then(|| Arc::clone(&shim));
             move |request: Request<Incoming>, peer: Peer| {
                 let mut pipeline = pipeline.clone();
                 let admin = shares.then(|| Arc::clone(&admin));
+                let shim = shim.clone().filter(|shim| shim.serves(request.uri().path()));
                 async move {
                     let own = admin
                         .and_then(|admin| admin.answer(request.method(), request.uri().path()));
-                    match own {
-                        Some(answer) => answer.map(|body| Either::Right(Full::new(body))),
-                        None => {
-                            let (head, body) = request.into_parts();
-                            let Ok(response) = pipeline.call(Arrival { head, body, peer }).await;
-                            response.map(Either::Left)
-                        }
+                    if let Some(answer) = own {
+                        return answer.map(|body| Either::Right(Full::new(body)));
                     }
+                    if let Some(shim) = shim {
+                        let answer = Box::pin(shim.answer(request, peer)).await;
+                        return answer.map(|body| Either::Right(Full::new(body)));
+                    }
+                    let (head, body) = request.into_parts();
+                    let Ok(response) = pipeline.call(Arrival { head, body, peer }).await;
+                    response.map(Either::Left)
                 }
             }
         };
         let tls = certificates.as_ref().map(Certificates::acceptor);
         let tracked = connections.clone();
-        listeners.spawn(accept(data, tls, common.clone(), on_data, tracked, closing.clone()));
+        listeners.spawn(accept(data, tls, common.clone(), on_data, tracked, ending.clone()));
         if let Some(certificates) = certificates {
-            listeners.spawn(certificates.keep_fresh(live, recheck));
+            listeners.spawn(certificates.keep_fresh(Arc::clone(&live), recheck));
+        }
+        if let Some(listener) = legacy_listener {
+            let shim = Arc::clone(&shim);
+            let on_legacy = move |request: Request<Incoming>, peer: Peer| {
+                let shim = Arc::clone(&shim);
+                async move {
+                    let answer = if shim.serves(request.uri().path()) {
+                        shim.answer(request, peer).await
+                    } else {
+                        Admin::not_found()
+                    };
+                    answer.map(|body| -> AnyBody { Either::Right(Full::new(body)) })
+                }
+            };
+            let (common, tracked) = (common.clone(), connections.clone());
+            listeners.spawn(accept(listener, None, common, on_legacy, tracked, ending.clone()));
         }
         if let Some(listener) = admin_listener {
             let on_admin = move |request: Request<Incoming>, _: Peer| {
@@ -155,19 +214,34 @@ impl Server {
                 std::future::ready(answer.map(|body| -> AnyBody { Either::Right(Full::new(body)) }))
             };
             // Apart from the drain: probes and scrapes go on until the last request has ended.
-            let (apart, never) = (TaskTracker::new(), CancellationToken::new());
+            let (apart, never) = (TaskTracker::new(), Ending::never());
             listeners.spawn(accept(listener, None, common.clone(), on_admin, apart, never));
         }
         readiness.serving();
         stop.cancelled().await;
 
         readiness.draining();
+        ending.begin();
+        let gateway = live.load_full();
+        let (delay, limit) = {
+            let config = &gateway.config.server;
+            (config.drain_delay, config.drain_timeout)
+        };
+        let end = Instant::now() + delay + limit;
+        gateway.curfew.set(end - LAST_ANSWERS.min(limit / 4));
         tracing::info!(open = common.open(), "draining");
-        wait(config.drain_delay, &hurry).await;
-        closing.cancel();
+        wait(delay, &hurry).await;
+        ending.close();
         connections.close();
+        let drained = async {
+            tokio::join!(
+                timeout(limit, connections.wait()),
+                // A job that does not end in time is another worker's to do again.
+                timeout(limit, shim.stop()),
+            )
+        };
         let clean = tokio::select! {
-            ended = timeout(config.drain_timeout, connections.wait()) => ended.is_ok(),
+            (requests, _jobs) = drained => requests.is_ok(),
             () = hurry.cancelled() => false,
         };
         listeners.shutdown().await;

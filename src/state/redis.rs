@@ -28,10 +28,12 @@ pub enum RedisFailure {
 
 /// A Redis server, standalone or behind a proxy, by its URL.
 #[derive(Clone)]
-pub struct Redis {
+pub struct Redis(Arc<Inner>);
+
+struct Inner {
     client: Client,
     config: ConnectionManagerConfig,
-    connection: Arc<OnceCell<ConnectionManager>>,
+    connection: OnceCell<ConnectionManager>,
     limit: Duration,
 }
 
@@ -47,16 +49,16 @@ impl Redis {
     /// # Errors
     /// When the URL makes no sense.
     pub fn new(url: &str, limit: Duration) -> Result<Redis, RedisFailure> {
-        Ok(Redis {
+        Ok(Redis(Arc::new(Inner {
             client: Client::open(url)?,
             config: ConnectionManagerConfig::new()
                 .set_connection_timeout(Some(limit))
                 .set_response_timeout(Some(limit))
                 .set_number_of_retries(1)
                 .set_max_delay(MAX_RECONNECT_DELAY),
-            connection: Arc::default(),
+            connection: OnceCell::new(),
             limit,
-        })
+        })))
     }
 
     /// A handle on the connection, to make calls with.
@@ -64,9 +66,9 @@ impl Redis {
     /// # Errors
     /// When there is none and none could be made in time.
     pub async fn connection(&self) -> Result<ConnectionManager, RedisFailure> {
-        let connect =
-            || ConnectionManager::new_with_config(self.client.clone(), self.config.clone());
-        let connection = self.in_time(self.connection.get_or_try_init(connect)).await?;
+        let Inner { client, config, connection, .. } = &*self.0;
+        let connect = || ConnectionManager::new_with_config(client.clone(), config.clone());
+        let connection = self.in_time(connection.get_or_try_init(connect)).await?;
         Ok(connection.clone())
     }
 
@@ -86,6 +88,7 @@ impl Redis {
     /// # Errors
     /// When it takes longer.
     pub async fn within_limit<T>(&self, call: impl Future<Output = T>) -> Result<T, RedisFailure> {
-        timeout(self.limit, call).await.map_err(|_| RedisFailure::Slow(self.limit))
+        let limit = self.0.limit;
+        timeout(limit, call).await.map_err(|_| RedisFailure::Slow(limit))
     }
 }

@@ -36,6 +36,8 @@ pub struct Metrics {
     pub quota_learned: GaugeVec,
     pub client_limited: IntCounterVec,
     pub config_reloads: IntCounterVec,
+    pub in_flight: IntGauge,
+    pub in_flight_bytes: IntGauge,
     pub queue_waiting: IntGauge,
     pub queue_waiting_bytes: IntGauge,
     pub queue_wait: Histogram,
@@ -50,6 +52,7 @@ pub struct Metrics {
     pub job_outcomes: IntCounterVec,
     pub job_duration: HistogramVec,
     pub mock_answers: IntCounterVec,
+    pub legacy_requests: IntCounterVec,
     pub tls_reloads: IntCounterVec,
     pub tls_certificate_expiry: IntGaugeVec,
     pub tls_handshake_failures: IntCounterVec,
@@ -143,6 +146,14 @@ impl Metrics {
                 "Reloads of the config by result: ok or refused.",
                 &["result"],
             )?,
+            in_flight: register(
+                &registry,
+                IntGauge::new("sluice_in_flight_requests", "Requests in hand.")?,
+            )?,
+            in_flight_bytes: register(
+                &registry,
+                IntGauge::new("sluice_in_flight_bytes", "Bytes of their bodies.")?,
+            )?,
             queue_waiting: register(
                 &registry,
                 IntGauge::new("sluice_queue_waiting", "Requests that wait for a target.")?,
@@ -220,6 +231,11 @@ impl Metrics {
                     .buckets(LATENCY.to_vec()),
                     &["queue"],
                 )?,
+            )?,
+            legacy_requests: counters(
+                "sluice_legacy_requests_total",
+                "Requests for the legacy endpoints by endpoint and HTTP status.",
+                &["endpoint", "status"],
             )?,
             mock_answers: counters(
                 "sluice_mock_answers_total",

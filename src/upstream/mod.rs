@@ -7,6 +7,7 @@
 pub mod classify;
 mod connect;
 pub mod credentials;
+pub mod events;
 mod proxy;
 mod reply;
 pub mod sign;
@@ -21,7 +22,7 @@ use http::{HeaderValue, Request, Uri};
 use http_body_util::Full;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 pub use classify::Class;
 pub use connect::ConnectionGauges;
@@ -29,12 +30,15 @@ pub use reply::{Failure, Reply, Success};
 
 use crate::config;
 use connect::Connector;
+use events::Events;
 use proxy::Proxies;
 
 /// The pool of upstream connections, shared by all targets.
 #[derive(Clone, Debug)]
 pub struct Upstream {
     client: Client<Connector, Full<Bytes>>,
+    /// For bodies that go on while they are answered, which HTTP/2 alone can carry.
+    duplex: Client<Connector, Events>,
     proxies: Arc<Proxies>,
 }
 
@@ -42,14 +46,21 @@ impl Upstream {
     /// A pool without connections; they are opened by the requests that need them.
     pub fn new(config: &config::Upstream, gauges: ConnectionGauges) -> Upstream {
         let proxies = Arc::new(Proxies::new(&config.proxies));
+        let connector = Connector::new(config, Arc::clone(&proxies), gauges);
+        let duplex = Client::builder(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(config.pool_idle_timeout)
+            .http2_only(true)
+            .build(connector.clone());
         let client = Client::builder(TokioExecutor::new())
             .timer(TokioTimer::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(config.pool_idle_timeout)
             .pool_max_idle_per_host(config.max_idle_per_host)
             .set_host(false)
-            .build(Connector::new(config, Arc::clone(&proxies), gauges));
-        Upstream { client, proxies }
+            .build(connector);
+        Upstream { client, duplex, proxies }
     }
 
     /// Sends a signed request. `streams` says that a success must be an event stream. Nothing is
@@ -68,6 +79,19 @@ impl Upstream {
         let outcome = timeout_at(deadline, async {
             match self.client.request(request).await {
                 Ok(response) => reply::read(response, streams).await,
+                Err(error) => Reply::Failure(reply::not_sent(&error)),
+            }
+        });
+        outcome.await.unwrap_or_else(|_| Reply::Failure(reply::too_slow(first_byte)))
+    }
+
+    /// Opens a bidirectional stream: sends a signed request whose events are still to come, and
+    /// waits for the head of the answer, for `first_byte` at most. What the model says first may
+    /// wait for what the client says next, so no frame is waited for.
+    pub async fn open(&self, request: Request<Events>, first_byte: Duration) -> Reply {
+        let outcome = timeout(first_byte, async {
+            match self.duplex.request(request).await {
+                Ok(response) => reply::read(response, false).await,
                 Err(error) => Reply::Failure(reply::not_sent(&error)),
             }
         });

@@ -9,24 +9,23 @@ use crate::config::files;
 use crate::config::raw::RawPrompts;
 use crate::config::settings::LegacyPrompts;
 
-const ANALYSIS_SYSTEM: &str = include_str!("../prompts/analysis_system.jinja");
-const ANALYSIS: &str = include_str!("../prompts/analysis.jinja");
-const CHAT_SYSTEM: &str = include_str!("../prompts/chat_system.jinja");
-const CHAT: &str = include_str!("../prompts/chat.jinja");
-const TEST: &str = include_str!("../prompts/test.jinja");
-
 impl Checker<'_> {
     pub(super) fn prompts(&mut self, at: &KeyPath, raw: &RawPrompts) -> LegacyPrompts {
-        let mut prompt = |key: &str, given: &Option<String>, shipped: &str| match given {
+        let shipped = LegacyPrompts::default();
+        let mut prompt = |key: &str, given: &Option<String>, shipped: String| match given {
             Some(text) => self.prompt(&at.key(key), text),
-            None => shipped.to_owned(),
+            None => shipped,
         };
         LegacyPrompts {
-            analysis_system: prompt("analysis_system", &raw.analysis_system, ANALYSIS_SYSTEM),
-            analysis: prompt("analysis", &raw.analysis, ANALYSIS),
-            chat_system: prompt("chat_system", &raw.chat_system, CHAT_SYSTEM),
-            chat: prompt("chat", &raw.chat, CHAT),
-            test: prompt("test", &raw.test, TEST),
+            analysis_system: prompt(
+                "analysis_system",
+                &raw.analysis_system,
+                shipped.analysis_system,
+            ),
+            analysis: prompt("analysis", &raw.analysis, shipped.analysis),
+            chat_system: prompt("chat_system", &raw.chat_system, shipped.chat_system),
+            chat: prompt("chat", &raw.chat, shipped.chat),
+            test: prompt("test", &raw.test, shipped.test),
         }
     }
 
@@ -58,8 +57,10 @@ mod tests {
 
     #[test]
     fn the_shipped_templates_are_right() {
-        for template in [ANALYSIS_SYSTEM, ANALYSIS, CHAT_SYSTEM, CHAT, TEST] {
-            assert_eq!(template::check(template), Ok(()));
+        let LegacyPrompts { analysis_system, analysis, chat_system, chat, test } =
+            LegacyPrompts::default();
+        for template in [analysis_system, analysis, chat_system, chat, test] {
+            assert_eq!(template::check(&template), Ok(()));
         }
     }
 }

@@ -1,8 +1,10 @@
-//! `[server.tls]` as the file says it, and the sets of authorities that the upstream may name.
+//! `[server.tls]` and `[upstream]` as the file says them.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::RawCredentials;
+use crate::config::proxy::ProxyText;
 use crate::config::settings::{ClientAuth, TlsVersion};
 use crate::config::units::DurationText;
 
@@ -42,6 +44,63 @@ impl Default for RawTls {
             min_version: TlsVersion::V1_2,
             reload_interval: "30s".into(),
             handshake_timeout: "10s".into(),
+        }
+    }
+}
+
+/// The default upstream, and the limits of upstream connections.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub(in crate::config) struct RawUpstream {
+    /// AWS region. Default: AWS_REGION, AWS_DEFAULT_REGION, then us-east-1.
+    #[schemars(example = "us-east-1")]
+    pub(in crate::config) region: Option<String>,
+    /// URL of a VPC endpoint or simulator. Default: the region's public Bedrock endpoint.
+    #[schemars(example = "http://127.0.0.1:4599")]
+    pub(in crate::config) endpoint_url: Option<String>,
+    /// Whether the public endpoints are those of FIPS. Default: AWS_USE_FIPS_ENDPOINT, then false.
+    pub(in crate::config) use_fips: bool,
+    /// Whose word is taken for an upstream's certificate: the built-in public authorities, the
+    /// system's, or the file's alone.
+    pub(in crate::config) trust: RawTrust,
+    /// PEM file of authorities that are trusted beside those of `trust`. A relative path starts at
+    /// the config file's directory.
+    #[schemars(example = &"ca.crt")]
+    pub(in crate::config) ca_file: Option<String>,
+    /// Proxy on the way to the upstream: `env` for HTTPS_PROXY, HTTP_PROXY and NO_PROXY, `off`, or
+    /// a URL, as it is or by reference. By reference if it holds a password.
+    pub(in crate::config) proxy: ProxyText,
+    /// Time to open a connection, proxy and TLS included.
+    pub(in crate::config) connect_timeout: DurationText,
+    /// Time from the end of the request to the head of the answer.
+    pub(in crate::config) first_byte_timeout: DurationText,
+    /// Longest silence between two frames of a stream.
+    pub(in crate::config) idle_timeout: DurationText,
+    /// How long an unused connection is kept.
+    pub(in crate::config) pool_idle_timeout: DurationText,
+    /// Unused connections kept for one host.
+    #[schemars(range(min = 0, max = 100_000))]
+    pub(in crate::config) max_idle_per_host: usize,
+    /// Whose credentials are used. Default: the AWS default chain.
+    #[serde(flatten)]
+    pub(in crate::config) credentials: RawCredentials,
+}
+
+impl Default for RawUpstream {
+    fn default() -> Self {
+        Self {
+            region: None,
+            endpoint_url: None,
+            use_fips: false,
+            trust: RawTrust::Webpki,
+            ca_file: None,
+            proxy: "env".into(),
+            connect_timeout: "3s".into(),
+            first_byte_timeout: "120s".into(),
+            idle_timeout: "180s".into(),
+            pool_idle_timeout: "60s".into(),
+            max_idle_per_host: 256,
+            credentials: RawCredentials::default(),
         }
     }
 }

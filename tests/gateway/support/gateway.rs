@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
 use super::config::{Config, SECRET_VARIABLE};
@@ -25,6 +26,7 @@ pub struct Gateway {
     child: Child,
     listen: SocketAddr,
     admin: SocketAddr,
+    legacy: SocketAddr,
     stdout: Lines,
     stderr: Lines,
     files: TempDir,
@@ -41,16 +43,22 @@ impl Gateway {
         let files = tempfile::tempdir().unwrap();
         let path = files.path().join(CONFIG_FILE);
         std::fs::write(&path, config.to_toml()).unwrap();
-        let mut child = sluice()
-            .arg("serve")
-            .arg("--config")
-            .arg(&path)
-            .envs(variables.iter().copied())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut command = sluice();
+        command.arg("serve").arg("--config").arg(&path).envs(variables.iter().copied());
+        Gateway::run(command, files).await
+    }
+
+    /// Starts `sluice serve` without a file: it has its environment alone.
+    pub async fn start_by_environment(variables: &[(&str, &str)]) -> Gateway {
+        let files = tempfile::tempdir().unwrap();
+        let mut command = sluice();
+        command.arg("serve").current_dir(files.path()).envs(variables.iter().copied());
+        Gateway::run(command, files).await
+    }
+
+    async fn run(mut command: Command, files: TempDir) -> Gateway {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
         let stdout = Lines::read(child.stdout.take().unwrap());
         let stderr = Lines::read(child.stderr.take().unwrap());
         let listening = eventually(
@@ -62,8 +70,8 @@ impl Gateway {
             },
             |(found, _)| found.is_some(),
         );
-        let (listen, admin) = listening.await.0.unwrap();
-        Gateway { child, listen, admin, stdout, stderr, files }
+        let [listen, admin, legacy] = listening.await.0.unwrap();
+        Gateway { child, listen, admin, legacy, stdout, stderr, files }
     }
 
     /// Four models behind one, see [`Config::four_models`].
@@ -84,6 +92,11 @@ impl Gateway {
     /// The address that clients connect to.
     pub fn address(&self) -> SocketAddr {
         self.listen
+    }
+
+    /// The address of the legacy endpoints.
+    pub fn legacy_address(&self) -> SocketAddr {
+        self.legacy
     }
 
     /// The URL of health and metrics.
@@ -163,6 +176,24 @@ impl Gateway {
         assert!(kill.unwrap().success());
     }
 
+    /// The same, and waits until it has heard.
+    pub async fn begins_to_drain(&self) {
+        self.terminate().await;
+        let ready = async || http::get(&format!("{}/readyz", self.admin_url())).await.status;
+        eventually("not ready", ready, |status| *status == 503).await;
+    }
+
+    /// Waits until nobody can connect any more.
+    pub async fn closes_its_listener(&self) {
+        let refused = async || TcpStream::connect(self.listen).await.is_err();
+        eventually("no connections", refused, |refused| *refused).await;
+    }
+
+    /// Ends the process as a crash would.
+    pub async fn kill(mut self) {
+        self.child.kill().await.unwrap();
+    }
+
     /// Waits for the end of the process.
     pub async fn ended(&mut self) -> ExitStatus {
         within(LONG, "the gateway ends", self.child.wait()).await.unwrap()
@@ -209,14 +240,14 @@ pub async fn run_sluice(arguments: &[&str]) -> (ExitStatus, String, String) {
     (output.status, text(output.stdout), text(output.stderr))
 }
 
-fn listening(line: &str) -> Option<(SocketAddr, SocketAddr)> {
+fn listening(line: &str) -> Option<[SocketAddr; 3]> {
     let line: Value = serde_json::from_str(line).ok()?;
     let fields = if line["fields"].is_object() { &line["fields"] } else { &line };
     if fields["message"] != "listening" {
         return None;
     }
     let address = |name: &str| fields[name].as_str()?.parse().ok();
-    Some((address("listen")?, address("admin")?))
+    Some([address("listen")?, address("admin")?, address("legacy")?])
 }
 
 /// The lines of an output stream, collected as they come.

@@ -52,6 +52,12 @@ pub async fn post(url: &str, headers: &[(&str, &str)], body: impl Into<Bytes>) -
     send(posting(url, headers, body)).await
 }
 
+/// A POST of something with this media type.
+pub async fn send_as(url: &str, media_type: &str, body: &str) -> Response {
+    let request = Request::post(url).header("content-type", media_type);
+    send(request.body(Full::from(body.to_owned())).unwrap()).await
+}
+
 /// The same by HTTP/2 without TLS or upgrade.
 pub async fn post_by_http2(
     url: &str,

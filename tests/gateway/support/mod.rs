@@ -10,10 +10,12 @@ pub mod clients;
 pub mod config;
 pub mod gateway;
 pub mod http;
+pub mod load;
 pub mod metrics;
 pub mod patience;
 pub mod proxy;
 pub mod raw;
+pub mod redis;
 pub mod simulator;
 pub mod tls;
 
@@ -23,6 +25,7 @@ pub use clients::{Answer, Call, Client};
 pub use config::Config;
 pub use gateway::Gateway;
 pub use proxy::Proxy;
+pub use redis::Redis;
 pub use simulator::Simulator;
 pub use tls::{Dialer, Terminator};
 

@@ -77,6 +77,11 @@ impl Simulator {
         self.add(FaultRule::always(Fault::Throttle).on(model));
     }
 
+    /// Has a model say this from now on.
+    pub fn says(&self, model: &str, text: &str) {
+        self.controls.answers.say(model, text).unwrap();
+    }
+
     /// Lets all go well again.
     pub fn recovers(&self) {
         self.controls.faults.clear();

@@ -1,0 +1,29 @@
+//! Turns a request away when the gateway has as much in hand as it may: the first step of all, so
+//! that it costs next to nothing.
+
+use std::future::{Ready, ready};
+
+use super::observe::Observed;
+use super::refusal::{Refusal, Refused};
+use super::step::Step;
+
+#[derive(Clone, Debug)]
+pub(super) struct Shed;
+
+impl<B> Step<Observed<B>> for Shed {
+    type Out = Observed<B>;
+    type Future = Ready<Result<Observed<B>, Refused>>;
+
+    fn take(&self, mut request: Observed<B>) -> Self::Future {
+        ready(match request.exchange.gateway().load.enter() {
+            Ok(share) => {
+                request.exchange.share = Some(share);
+                Ok(request)
+            }
+            Err(overloaded) => Err(Refused {
+                refusal: Refusal::Overloaded(overloaded),
+                exchange: request.exchange,
+            }),
+        })
+    }
+}
