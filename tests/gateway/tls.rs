@@ -60,19 +60,30 @@ async fn who_does_not_trust_the_authority_does_not_ask() {
 
 /// boto3 sends an API key over TLS only.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_api_key_of_boto3s_reaches_the_gateway() {
+async fn an_api_key_of_boto3s_is_what_the_gateway_knows_it_by() {
+    const KEY: &str = "an-api-key-of-team-a";
     let simulator = Simulator::start().await;
     let authority = Authority::new();
-    let gateway = gateway(&simulator, &authority).await;
-    let call = || vec![Call::converse(PRIMARY, "hello")];
-    let with_key = |job: Job| Job { bearer_token: Some("an-api-key".to_owned()), ..job };
-    let answers = Client::Boto3.run(with_key(job(&gateway, &authority, call()))).await;
-    assert_eq!(answers[0].text(), format!("[{PRIMARY}] hello"));
-    assert!(!gateway.output().contains("an-api-key"));
+    let config = Config::four_models(&simulator).tls(&authority.server());
+    let config = config.client("team-a", "env:TEAM_A_KEY");
+    let gateway = Gateway::start_with(&config, &[("TEAM_A_KEY", KEY)]).await;
+    let ask = async |endpoint: String, key: &str| {
+        let job = Job {
+            ca: Some(authority.file()),
+            bearer_token: Some(key.to_owned()),
+            ..Job::new(&endpoint, vec![Call::converse(PRIMARY, "hello")])
+        };
+        Client::Boto3.run(job).await.remove(0)
+    };
+    let answer = ask(gateway.https_url(), KEY).await;
+    assert_eq!(answer.text(), format!("[{PRIMARY}] hello"));
+    assert_eq!(gateway.access_log(1).await[0]["client"], "team-a");
+    assert_eq!(ask(gateway.https_url(), "another-key-altogether").await.status, Some(403));
+    assert!(!gateway.output().contains(KEY));
 
     let plain = Gateway::with_four_models(&simulator).await;
-    let refused = Client::Boto3.run(with_key(Job::new(&plain.url(), call()))).await;
-    assert!(refused[0].raised().message.contains("HTTPS"), "{refused:?}");
+    let refused = ask(plain.url(), KEY).await;
+    assert!(refused.raised().message.contains("HTTPS"), "{refused:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
