@@ -19,7 +19,7 @@ use rustls::{AlertDescription, ClientConfig, DigitallySignedStruct, SignatureSch
 use tokio::time::timeout;
 
 use super::{ConfigFile, runtime};
-use crate::config::{self, Server};
+use crate::config::{self, Env, Listening};
 
 const LIMIT: Duration = Duration::from_secs(3);
 
@@ -34,10 +34,11 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: Arguments) -> Result<(), String> {
-    let server = super::load(&arguments.config.source())?.config.server;
-    let address = reachable(server.admin_listen);
+    let listening = Listening::load(&arguments.config.source(), &Env::of_process())
+        .map_err(|error| error.to_string())?;
+    let address = reachable(listening.admin_listen);
     let path = if arguments.ready { "readyz" } else { "healthz" };
-    let scheme = if by_tls(&server) { "https" } else { "http" };
+    let scheme = if by_tls(&listening) { "https" } else { "http" };
     let uri: http::Uri = format!("{scheme}://{address}/{path}")
         .parse()
         .map_err(|error| format!("{address} makes no URL: {error}"))?;
@@ -65,8 +66,8 @@ pub(super) fn run(arguments: Arguments) -> Result<(), String> {
 }
 
 /// The listener of health speaks TLS only where it is that of the API.
-fn by_tls(server: &Server) -> bool {
-    server.tls.is_some() && server.listen == server.admin_listen
+fn by_tls(listening: &Listening) -> bool {
+    listening.tls && listening.listen == listening.admin_listen
 }
 
 /// A listener on every address is asked on loopback.

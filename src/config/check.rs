@@ -18,6 +18,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::Path;
 
+use super::Listening;
 use super::bearer_key::{MIN_KEY_CHARS, presentable};
 use super::credentials::Credentials;
 use super::document::{Document, KeyPath};
@@ -71,6 +72,26 @@ pub(super) fn check(
     };
     let Checker { problems, warnings, .. } = checker;
     if problems.is_empty() { Ok((config, warnings)) } else { Err(problems) }
+}
+
+/// Checks the addresses of a gateway's listeners alone.
+///
+/// # Errors
+/// The problems of these.
+pub(super) fn listening(
+    raw: &RawServer,
+    document: &Document,
+    env: &Env,
+) -> Result<Listening, Vec<Problem>> {
+    let (problems, warnings) = (Vec::new(), Vec::new());
+    let mut checker = Checker { document, env, base: None, problems, warnings };
+    let at = KeyPath::from(["server"]);
+    let listening = Listening {
+        listen: checker.address(&at.key("listen"), &raw.listen),
+        admin_listen: checker.address(&at.key("admin_listen"), &raw.admin_listen),
+        tls: raw.tls.is_some(),
+    };
+    if checker.problems.is_empty() { Ok(listening) } else { Err(checker.problems) }
 }
 
 struct Checker<'a> {

@@ -7,7 +7,7 @@ use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair, date_time_ymd};
 use tempfile::TempDir;
 
 use super::{built_in_problems, config, env, file, only_problem, problems};
-use crate::config::{ClientAuth, Config, Env, Loaded, Source, TlsFiles, TlsVersion};
+use crate::config::{ClientAuth, Config, Env, Listening, Loaded, Source, TlsFiles, TlsVersion};
 
 /// A folder with a pair, another key, an authority, and a file that holds nothing.
 fn folder() -> TempDir {
@@ -119,6 +119,24 @@ fn files_that_do_not_fit_are_named_where_they_stand() {
     ] {
         only_problem_in(folder.path(), &format!("[server.tls]\n{keys}"), expected);
     }
+}
+
+#[test]
+fn where_it_listens_is_known_whatever_else_is_wrong() {
+    let folder = folder();
+    let path = folder.path().join("config.toml");
+    let text = "[server]\nlisten = '127.0.0.1:1'\nadmin_listen = '127.0.0.1:1'\nmax_body = 7
+[server.tls]\ncert = 'no.crt'\nkey = 'no.key'\n[upstream]\nbearer_token = 'env:NO'\n[nope]";
+    std::fs::write(&path, text).unwrap();
+    let source = Source::File(path.clone());
+    let listening = Listening::load(&source, &Env::default()).unwrap();
+    assert_eq!(listening.listen.to_string(), "127.0.0.1:1");
+    assert_eq!((listening.admin_listen, listening.tls), (listening.listen, true));
+    assert!(Config::load(&source, &Env::default()).is_err());
+
+    std::fs::write(&path, "[server]\nadmin_listen = 'nowhere'").unwrap();
+    let error = Listening::load(&source, &Env::default()).unwrap_err().to_string();
+    assert!(error.contains("server.admin_listen: 'nowhere' is not an address"), "{error}");
 }
 
 #[test]
