@@ -17,7 +17,7 @@ use crate::pipeline::Gateway;
 use crate::routing::Target;
 use crate::telemetry::Metrics;
 use crate::telemetry::access_log::AccessLog;
-use crate::upstream::credentials::resolve_once;
+use crate::upstream::credentials::{Sts, resolve_once};
 use crate::upstream::{Reply, sign};
 
 /// The smallest request that every chat model takes.
@@ -74,7 +74,7 @@ async fn credentials(config: &Config) -> usize {
             continue;
         }
         let name = config::describe(credentials);
-        match resolve_once(credentials, region).await {
+        match resolve_once(credentials, Sts { region, use_fips: config.upstream.use_fips }).await {
             Ok(()) => say(&format!("credentials: {name}: ok")),
             Err(problem) => {
                 failures += 1;

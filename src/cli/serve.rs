@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::{ConfigFile, on_signals, runtime};
@@ -33,7 +34,8 @@ pub(super) fn run(arguments: Arguments) -> Result<(), String> {
         on_signals(stop.clone(), hurry.clone())?;
         let server = start(loaded.config).await?;
         let live = Arc::clone(server.live());
-        reload_on_hangup(source, Arc::clone(&live), Arc::clone(server.shim()))?;
+        let (shim, recheck) = (Arc::clone(server.shim()), Arc::clone(server.recheck()));
+        reload_on_hangup(source, Arc::clone(&live), shim, recheck)?;
         let clean = server.serve(stop, hurry).await;
         live.load().access_log.flush();
         if clean {
@@ -70,9 +72,14 @@ pub(super) async fn start(config: Config) -> Result<Server, String> {
     Ok(server)
 }
 
-/// Loads the config again at each SIGHUP. A file that is wrong changes nothing; what the process
-/// was started with, such as its listeners, stays.
-fn reload_on_hangup(source: Source, live: Arc<Live>, shim: Arc<Shim>) -> Result<(), String> {
+/// Loads the config again at each SIGHUP, and has the certificate files looked at. A file that is
+/// wrong changes nothing; what the process was started with, such as its listeners, stays.
+fn reload_on_hangup(
+    source: Source,
+    live: Arc<Live>,
+    shim: Arc<Shim>,
+    certificates: Arc<Notify>,
+) -> Result<(), String> {
     let mut hangup = signal(SignalKind::hangup())
         .map_err(|error| format!("can't listen for signals: {error}"))?;
     tokio::spawn(async move {
@@ -94,6 +101,7 @@ fn reload_on_hangup(source: Source, live: Arc<Live>, shim: Arc<Shim>) -> Result<
                     "refused"
                 }
             };
+            certificates.notify_one();
             gateway.metrics.config_reloads.with_label_values(&[result]).inc();
         }
     });

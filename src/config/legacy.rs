@@ -28,6 +28,9 @@ pub(super) fn set_scalars(document: &mut Document, env: &Env) -> Vec<Problem> {
     for variable in ["AWS_REGION", "AWS_DEFAULT_REGION"] {
         setter.set(["upstream", "region"], variable, |region| Ok(region.into()));
     }
+    setter.set(["upstream", "use_fips"], "AWS_USE_FIPS_ENDPOINT", |text| {
+        truth(text).map(toml::Value::Boolean).ok_or(TRUE_OR_FALSE)
+    });
     setter.set(["server", "listen"], "PORT", |port| match port.parse::<u16>() {
         Ok(port) if port > 0 => Ok(format!("0.0.0.0:{port}").into()),
         _ => Err("a port from 1 to 65535"),

@@ -6,6 +6,7 @@
 
 mod jobs;
 mod legacy;
+mod network;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 pub use jobs::{JobQueue, Jobs, JobsBackend};
 pub use legacy::{Legacy, LegacyAction, LegacyGroup, LegacyMock, LegacyPrompts};
+pub use network::{ClientAuth, ClientCertificates, Proxies, Tls, TlsVersion, Trust};
 
 use super::bearer_key::BearerKey;
 use super::credentials::Credentials;
@@ -94,6 +96,8 @@ pub struct Server {
     pub max_concurrent_streams: u32,
     /// Worker threads; `None`: one per core.
     pub worker_threads: Option<usize>,
+    /// TLS on the listener of the Bedrock API. `None`: it speaks in the clear.
+    pub tls: Option<Tls>,
 }
 
 /// The default upstream, and the limits of upstream connections.
@@ -103,7 +107,13 @@ pub struct Upstream {
     pub region: String,
     /// Where requests are sent.
     pub endpoint: Endpoint,
-    /// Time to open a connection, TLS included.
+    /// Whether the public endpoints are those of FIPS.
+    pub use_fips: bool,
+    /// Whom upstreams' certificates are checked against.
+    pub trust: Trust,
+    /// What connections go through.
+    pub proxies: Proxies,
+    /// Time to open a connection, proxy and TLS included.
     pub connect_timeout: Duration,
     /// Time from the end of the request to the head of the answer.
     pub first_byte_timeout: Duration,

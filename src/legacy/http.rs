@@ -6,7 +6,6 @@
 mod endpoint;
 mod refusal;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -28,7 +27,7 @@ use super::prompts::PromptError;
 use super::reply::{self, json, marked, ok, timestamp};
 use super::work::{ConnectionTest, LegacyWork};
 use super::{chat, connection, models, tasks};
-use crate::clients::bearer;
+use crate::clients::{Peer, bearer};
 use crate::config::{Config, JobQueue, JobsBackend, LegacyAction};
 use crate::jobs::{Jobs, JobsError, NewJob, Queue, StoreError};
 use crate::pipeline::{Gateway, Live};
@@ -118,7 +117,7 @@ impl Shim {
     }
 
     /// Answers a request for a path that [`Shim::serves`].
-    pub async fn answer<B>(&self, request: Request<B>, peer: SocketAddr) -> Response<Bytes>
+    pub async fn answer<B>(&self, request: Request<B>, peer: Peer) -> Response<Bytes>
     where
         B: Body<Data = Bytes> + Send + Unpin,
         B::Error: std::error::Error + Send + Sync + 'static,
@@ -142,7 +141,7 @@ impl Shim {
         endpoint: &Endpoint<'_>,
         head: &Parts,
         body: B,
-        peer: SocketAddr,
+        peer: Peer,
     ) -> Result<Response<Bytes>, Refusal>
     where
         B: Body<Data = Bytes> + Send + Unpin,

@@ -4,7 +4,6 @@
 //! counted and its access-log line is written; an end that nobody noted is a client that went
 //! away.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -15,7 +14,7 @@ use uuid::Uuid;
 use super::Gateway;
 use crate::admission::{Reservation, Share};
 use crate::bedrock::{Operation, Usage, catalogue};
-use crate::clients::{Client, Slot};
+use crate::clients::{Client, Peer, Slot};
 use crate::config::Priority;
 use crate::routing::Target;
 use crate::telemetry::OTHER;
@@ -97,7 +96,7 @@ pub(super) struct Exchange {
     pub(super) allowance: Option<Reservation>,
     /// How urgent it is.
     pub(super) priority: Priority,
-    peer: SocketAddr,
+    peer: Peer,
     pub(super) operation: Option<Operation>,
     pub(super) requested_model: Option<String>,
     /// The pattern of the config that the requested model matches: its label in metrics.
@@ -119,7 +118,7 @@ pub(super) struct Exchange {
 }
 
 impl Exchange {
-    pub(super) fn new(gateway: Arc<Gateway>, peer: SocketAddr) -> Exchange {
+    pub(super) fn new(gateway: Arc<Gateway>, peer: Peer) -> Exchange {
         Exchange {
             gateway,
             arrived: SystemTime::now(),
@@ -191,6 +190,12 @@ impl Exchange {
         self.outcome = outcome;
     }
 
+    /// What the client is called in the access log.
+    fn logged_name(&self) -> &str {
+        let label = self.client.as_ref().and_then(Client::label);
+        label.or_else(|| self.peer.certificate.as_ref()?.label()).unwrap_or("-")
+    }
+
     fn count(&self, duration: Duration) {
         let metrics = &self.gateway.metrics;
         let operation = self.operation.map_or(OTHER, Operation::name);
@@ -256,8 +261,8 @@ impl Drop for Exchange {
         self.gateway.access_log.write(&Line {
             time: self.arrived,
             request_id: &self.request_id,
-            client: self.client.as_ref().and_then(Client::label).unwrap_or("-"),
-            peer: self.peer.to_string(),
+            client: self.logged_name(),
+            peer: self.peer.address.to_string(),
             operation: self.operation.map_or("-", Operation::name),
             requested_model: self.requested_model.as_deref(),
             model: self.answered_by.as_ref().map(|target| target.model.as_str()),

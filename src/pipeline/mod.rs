@@ -34,7 +34,6 @@ mod step;
 mod watch;
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -46,7 +45,7 @@ use tower::{Service, ServiceBuilder};
 pub use relay::ResponseBody;
 
 use crate::admission::{Curfew, Load, WaitingRoom};
-use crate::clients::{ClientLimits, Keys};
+use crate::clients::{ClientLimits, Keys, Peer};
 use crate::config::Config;
 use crate::routing::{Route, Router, RouterError};
 use crate::telemetry::Metrics;
@@ -145,8 +144,8 @@ pub struct Arrival<B> {
     pub head: http::request::Parts,
     /// The body.
     pub body: B,
-    /// The address at the other end of the connection.
-    pub peer: SocketAddr,
+    /// Who is at the other end of the connection.
+    pub peer: Peer,
 }
 
 /// Marks the head of a request that another room of this process makes, as one of its extensions,

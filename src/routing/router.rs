@@ -16,7 +16,7 @@ use crate::bedrock::ModelId;
 use crate::bedrock::model_id::ModelIdError;
 use crate::config::{self, Balance, Config, Unrouted};
 use crate::telemetry::OTHER;
-use crate::upstream::credentials::{Identities, Identity};
+use crate::upstream::credentials::{Identities, Identity, Sts};
 
 /// Why a config makes no routing table.
 #[derive(Debug, thiserror::Error)]
@@ -101,9 +101,11 @@ impl Router {
         let mut identities = before.map(Router::known_identities).unwrap_or_default();
         let pools = pools(config);
         let shared = shared_quotas(config, &pools, now);
+        let use_fips = config.upstream.use_fips;
+        let sts = |region| Sts { region, use_fips };
         let mut targets = Vec::with_capacity(config.targets.len());
         for (index, target) in config.targets.iter().enumerate() {
-            let identity = identities.get(&target.credentials, &target.region);
+            let identity = identities.get(&target.credentials, sts(&target.region));
             let pool = pools.get(index).cloned().unwrap_or_default();
             let own = || quota(config, target.rpm, target.tpm, &pool, now);
             let quota = target.quota.and_then(|at| shared.get(at)?.clone()).unwrap_or_else(own);
@@ -114,7 +116,7 @@ impl Router {
             targets.push(Arc::new(target));
         }
         let upstream = &config.upstream;
-        let default_identity = identities.get(&upstream.credentials, &upstream.region);
+        let default_identity = identities.get(&upstream.credentials, sts(&upstream.region));
         // Operations without a model have a target like all others, whose model id is not used.
         let no_model = ModelId::new(OTHER)
             .map_err(|source| RouterError::Model { target: OTHER.to_owned(), source })?;

@@ -1,4 +1,5 @@
-//! One connection of a client: HTTP/1.1 or HTTP/2, told apart by its first bytes.
+//! One connection of a client: TLS where it is spoken, then HTTP/1.1 or HTTP/2, told apart by the
+//! first bytes.
 //!
 //! When the gateway is about to stop, a connection is told before it is closed: HTTP/1.1 by
 //! `connection: close` on its next answer, HTTP/2 by a GOAWAY. So no request is lost with a
@@ -17,18 +18,23 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use super::ending::Ending;
+use super::opening::{self, open};
+use super::tls::Acceptor;
 use super::{Answer, AnyBody};
+use crate::clients::Peer;
 use crate::config;
 
 /// How connections are spoken to, and within which limits.
 #[derive(Clone, Debug)]
 pub(super) struct Protocols {
-    builder: Builder<TokioExecutor>,
+    http1: Builder<TokioExecutor>,
+    http2: Builder<TokioExecutor>,
     first_bytes: Duration,
 }
 
@@ -47,7 +53,11 @@ impl Protocols {
             .max_concurrent_streams(config.max_concurrent_streams)
             .max_header_list_size(u32::try_from(config.max_header_bytes).unwrap_or(u32::MAX))
             .keep_alive_interval(Duration::from_secs(30));
-        Protocols { builder, first_bytes: config.header_read_timeout }
+        Protocols {
+            http1: builder.clone().http1_only(),
+            http2: builder.http2_only(),
+            first_bytes: config.header_read_timeout,
+        }
     }
 }
 
@@ -55,7 +65,8 @@ impl Protocols {
 /// answered.
 pub(super) async fn serve<A: Answer>(
     socket: TcpStream,
-    peer: SocketAddr,
+    address: SocketAddr,
+    tls: Option<Acceptor>,
     protocols: Protocols,
     answer: A,
     ending: Ending,
@@ -63,15 +74,47 @@ pub(super) async fn serve<A: Answer>(
     // Frames of a stream are small and must not wait for one another.
     let _ = socket.set_nodelay(true);
     let is_late = ending.has_begun();
-    // A connection that says nothing is not worth a slot.
-    let spoke = tokio::select! {
-        biased;
-        spoke = timeout(protocols.first_bytes, socket.readable()) => matches!(spoke, Ok(Ok(()))),
-        () = ending.last_call() => false,
+    let Some(acceptor) = tls else {
+        return talk(socket, address.into(), &protocols, answer, ending, is_late).await;
     };
-    if !spoke {
-        return;
+    let made = tokio::select! {
+        biased;
+        made = acceptor.accept(socket) => made,
+        () = ending.last_call() => return,
+    };
+    match made {
+        Ok((stream, certificate)) => {
+            let peer = Peer { address, certificate };
+            talk(stream, peer, &protocols, answer, ending, is_late).await;
+        }
+        Err(error) => tracing::debug!(peer = %address, %error, "connection ended"),
     }
+}
+
+/// Speaks HTTP over whatever the connection is made of.
+async fn talk<S, A>(
+    stream: S,
+    peer: Peer,
+    protocols: &Protocols,
+    answer: A,
+    ending: Ending,
+    is_late: bool,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    A: Answer,
+{
+    let address = peer.address;
+    // A connection that says nothing is not worth a slot.
+    let opened = tokio::select! {
+        biased;
+        opened = timeout(protocols.first_bytes, open(stream)) => opened,
+        () = ending.last_call() => return,
+    };
+    let Ok(Ok(Some((version, stream)))) = opened else { return };
+    let builder = match version {
+        opening::Version::Http1 => &protocols.http1,
+        opening::Version::Http2 => &protocols.http2,
+    };
     let by_http2 = Arc::new(Notify::new());
     let (seen, end) = (Arc::clone(&by_http2), ending.clone());
     let service = service_fn(move |request: Request<Incoming>| {
@@ -79,7 +122,7 @@ pub(super) async fn serve<A: Answer>(
         if is_http2 {
             seen.notify_one();
         }
-        let answered = answer(request, peer);
+        let answered = answer(request, peer.clone());
         let ending = end.clone();
         async move {
             let mut response: Response<AnyBody> = answered.await;
@@ -89,7 +132,7 @@ pub(super) async fn serve<A: Answer>(
             Ok::<_, Infallible>(response)
         }
     });
-    let mut connection = pin!(protocols.builder.serve_connection(TokioIo::new(socket), service));
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
     let ended = tokio::select! {
         // First, so that what has arrived is read before the connection is told.
         biased;
@@ -100,7 +143,7 @@ pub(super) async fn serve<A: Answer>(
         }
     };
     if let Err(error) = ended {
-        tracing::debug!(%peer, %error, "connection ended");
+        tracing::debug!(peer = %address, %error, "connection ended");
     }
 }
 

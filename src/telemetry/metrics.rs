@@ -53,6 +53,9 @@ pub struct Metrics {
     pub job_duration: HistogramVec,
     pub mock_answers: IntCounterVec,
     pub legacy_requests: IntCounterVec,
+    pub tls_reloads: IntCounterVec,
+    pub tls_certificate_expiry: IntGaugeVec,
+    pub tls_handshake_failures: IntCounterVec,
     pub start_time: Gauge,
 }
 
@@ -238,6 +241,22 @@ impl Metrics {
                 "sluice_mock_answers_total",
                 "Mock answers of the legacy endpoints, given since no model could answer.",
                 &["endpoint"],
+            )?,
+            tls_reloads: counters(
+                "sluice_tls_reloads_total",
+                "Changed certificate files of the listener by result: ok or refused.",
+                &["result"],
+            )?,
+            // Without labels, and yet a family: where there is no TLS it has no sample.
+            tls_certificate_expiry: gauges(
+                "sluice_tls_certificate_expiry_seconds",
+                "End of the validity of the listener's certificate, Unix time.",
+                &[],
+            )?,
+            tls_handshake_failures: counters(
+                "sluice_tls_handshake_failures_total",
+                "TLS connections of clients that came to nothing: timeout or refused.",
+                &["reason"],
             )?,
             start_time: register(
                 &registry,

@@ -8,12 +8,15 @@ pub mod classify;
 mod connect;
 pub mod credentials;
 pub mod events;
+mod proxy;
 mod reply;
 pub mod sign;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::header::PROXY_AUTHORIZATION;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderValue, Request, Uri};
 use http_body_util::Full;
@@ -28,6 +31,7 @@ pub use reply::{Failure, Reply, Success};
 use crate::config;
 use connect::Connector;
 use events::Events;
+use proxy::Proxies;
 
 /// The pool of upstream connections, shared by all targets.
 #[derive(Clone, Debug)]
@@ -35,12 +39,14 @@ pub struct Upstream {
     client: Client<Connector, Full<Bytes>>,
     /// For bodies that go on while they are answered, which HTTP/2 alone can carry.
     duplex: Client<Connector, Events>,
+    proxies: Arc<Proxies>,
 }
 
 impl Upstream {
     /// A pool without connections; they are opened by the requests that need them.
     pub fn new(config: &config::Upstream, gauges: ConnectionGauges) -> Upstream {
-        let connector = Connector::new(config.connect_timeout, gauges);
+        let proxies = Arc::new(Proxies::new(&config.proxies));
+        let connector = Connector::new(config, Arc::clone(&proxies), gauges);
         let duplex = Client::builder(TokioExecutor::new())
             .timer(TokioTimer::new())
             .pool_timer(TokioTimer::new())
@@ -54,7 +60,7 @@ impl Upstream {
             .pool_max_idle_per_host(config.max_idle_per_host)
             .set_host(false)
             .build(connector);
-        Upstream { client, duplex }
+        Upstream { client, duplex, proxies }
     }
 
     /// Sends a signed request. `streams` says that a success must be an event stream. Nothing is
@@ -62,11 +68,14 @@ impl Upstream {
     /// the first frame. Dropping the future cancels the request.
     pub async fn send(
         &self,
-        request: Request<Full<Bytes>>,
+        mut request: Request<Full<Bytes>>,
         streams: bool,
         first_byte: Duration,
     ) -> Reply {
         let deadline = Instant::now() + first_byte;
+        if let Some(authorization) = self.proxies.authorization(request.uri()) {
+            request.headers_mut().insert(PROXY_AUTHORIZATION, authorization);
+        }
         let outcome = timeout_at(deadline, async {
             match self.client.request(request).await {
                 Ok(response) => reply::read(response, streams).await,

@@ -84,6 +84,11 @@ impl Gateway {
         format!("http://{}", self.listen)
     }
 
+    /// The same where TLS is spoken.
+    pub fn https_url(&self) -> String {
+        format!("https://{}", self.listen)
+    }
+
     /// The address that clients connect to.
     pub fn address(&self) -> SocketAddr {
         self.listen
@@ -136,8 +141,7 @@ impl Gateway {
         std::fs::write(self.files.path().join(CONFIG_FILE), file).unwrap();
         let reloads = async || self.metrics().await.sum("sluice_config_reloads_total", &[]);
         let before = reloads().await;
-        let kill = Command::new("kill").args(["-HUP", &self.pid().to_string()]).status().await;
-        assert!(kill.unwrap().success());
+        self.hang_up().await;
         eventually("the reload", reloads, |count| *count > before).await;
     }
 
@@ -158,6 +162,12 @@ impl Gateway {
     /// The process id.
     pub fn pid(&self) -> u32 {
         self.child.id().unwrap()
+    }
+
+    /// Asks the gateway to read its config and its certificate again.
+    pub async fn hang_up(&self) {
+        let kill = Command::new("kill").args(["-HUP", &self.pid().to_string()]).status().await;
+        assert!(kill.unwrap().success());
     }
 
     /// Asks the gateway to stop, as an orchestrator does.
