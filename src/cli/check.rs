@@ -18,7 +18,7 @@ use crate::routing::Target;
 use crate::telemetry::Metrics;
 use crate::telemetry::access_log::AccessLog;
 use crate::upstream::credentials::resolve_once;
-use crate::upstream::{Reply, sign};
+use crate::upstream::{Failure, Reply, sign};
 
 /// The smallest request that every chat model takes.
 const PROBE: &str =
@@ -105,6 +105,18 @@ async fn probe(config: Config) -> Result<usize, String> {
 
 async fn ask(gateway: &Gateway, target: &Target) -> Result<(), String> {
     target.identity.settled().await;
+    let make = || probe_of(target).map_err(|problem| Failure::unusable(&problem));
+    match gateway.upstream.send(make, false, target.first_byte_timeout).await {
+        Reply::Success(_) => Ok(()),
+        Reply::Failure(failure) => Err(format!(
+            "{} {}",
+            failure.reported.name.as_deref().unwrap_or(failure.class.name()),
+            failure.reported.message
+        )),
+    }
+}
+
+fn probe_of(target: &Target) -> Result<Request<Full<Bytes>>, String> {
     let auth = target.identity.auth().ok_or_else(|| target.identity.problem())?;
     let path = model_path(Operation::Converse, &target.encoded_model);
     let path = PathAndQuery::try_from(path).map_err(|error| error.to_string())?;
@@ -116,13 +128,5 @@ async fn ask(gateway: &Gateway, target: &Target) -> Result<(), String> {
     let hash = sign::payload_hash(PROBE.as_bytes());
     sign::authorize(&mut head, &hash, &auth, &target.region, SystemTime::now())
         .map_err(|error| error.to_string())?;
-    let request = Request::from_parts(head, Full::new(Bytes::from_static(PROBE.as_bytes())));
-    match gateway.upstream.send(request, false, target.first_byte_timeout).await {
-        Reply::Success(_) => Ok(()),
-        Reply::Failure(failure) => Err(format!(
-            "{} {}",
-            failure.reported.name.as_deref().unwrap_or(failure.class.name()),
-            failure.reported.message
-        )),
-    }
+    Ok(Request::from_parts(head, Full::new(Bytes::from_static(PROBE.as_bytes()))))
 }

@@ -44,6 +44,7 @@ pub struct Metrics {
     pub connections: IntGauge,
     pub connections_refused: IntCounter,
     pub upstream_connections: IntGaugeVec,
+    pub upstream_resent: IntCounter,
     pub access_log_dropped: IntCounter,
     pub dependency_up: IntGaugeVec,
     pub jobs: IntGaugeVec,
@@ -183,6 +184,13 @@ impl Metrics {
                 "sluice_upstream_connections",
                 "Connections to the upstream by state.",
                 &["state"],
+            )?,
+            upstream_resent: register(
+                &registry,
+                IntCounter::new(
+                    "sluice_upstream_resent_total",
+                    "Requests sent once more since their connection of the pool was dead.",
+                )?,
             )?,
             access_log_dropped: register(
                 &registry,

@@ -18,6 +18,8 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tower::Service;
 
+use super::resend::Trace;
+
 type Stream = MaybeHttpsStream<TokioIo<TcpStream>>;
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -75,7 +77,7 @@ impl Service<Uri> for Connector {
                 format!("no connection within {}", humantime::format_duration(limit))
             })??;
             drop(connecting);
-            Ok(Counted { stream, _open: Held::take(&open) })
+            Ok(Counted { stream, trace: Trace::new(), _open: Held::take(&open) })
         })
     }
 }
@@ -101,12 +103,13 @@ impl Drop for Held {
 #[derive(Debug)]
 pub(super) struct Counted<S> {
     stream: S,
+    trace: Trace,
     _open: Held,
 }
 
 impl<S: Connection> Connection for Counted<S> {
     fn connected(&self) -> Connected {
-        self.stream.connected()
+        self.stream.connected().extra(self.trace.clone())
     }
 }
 
@@ -116,7 +119,11 @@ impl<S: Read + Unpin> Read for Counted<S> {
         cx: &mut Context<'_>,
         buf: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if let Poll::Ready(Ok(())) = read {
+            self.trace.was_read();
+        }
+        read
     }
 }
 
@@ -126,6 +133,7 @@ impl<S: Write + Unpin> Write for Counted<S> {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
+        self.trace.was_written();
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 
@@ -146,6 +154,7 @@ impl<S: Write + Unpin> Write for Counted<S> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.trace.was_written();
         Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
     }
 }

@@ -2,22 +2,26 @@
 //!
 //! [`Upstream::send`] puts a prepared request on a pooled connection and reads just as much of
 //! the answer as decides its outcome: the head, the body of an error, or the first frame of a
-//! stream. It never retries on its own; what a failure means for the request is decided above.
+//! stream. A failure is not retried here; what it means for the request is decided above. Only
+//! what met a dead connection of the pool is sent once more.
 
 pub mod classify;
 mod connect;
 pub mod credentials;
 mod reply;
+mod resend;
 pub mod sign;
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderValue, Request, Uri};
+use http::{HeaderValue, Request, Response, Uri};
 use http_body_util::Full;
+use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use prometheus::IntCounter;
 use tokio::time::{Instant, timeout_at};
 
 pub use classify::Class;
@@ -30,39 +34,73 @@ use connect::Connector;
 /// The pool of upstream connections, shared by all targets.
 #[derive(Clone, Debug)]
 pub struct Upstream {
-    client: Client<Connector, Full<Bytes>>,
+    pooled: Client<Connector, Full<Bytes>>,
+    /// Opens a connection for each request.
+    fresh: Client<Connector, Full<Bytes>>,
+    connect_timeout: Duration,
+    resent: IntCounter,
 }
 
 impl Upstream {
-    /// A pool without connections; they are opened by the requests that need them.
-    pub fn new(config: &config::Upstream, gauges: ConnectionGauges) -> Upstream {
-        let client = Client::builder(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(config.pool_idle_timeout)
-            .pool_max_idle_per_host(config.max_idle_per_host)
-            .set_host(false)
-            .build(Connector::new(config.connect_timeout, gauges));
-        Upstream { client }
+    /// A pool without connections; they are opened by the requests that need them. `resent` counts
+    /// requests that met a dead connection.
+    pub fn new(
+        config: &config::Upstream,
+        gauges: ConnectionGauges,
+        resent: IntCounter,
+    ) -> Upstream {
+        let connector = Connector::new(config.connect_timeout, gauges);
+        let client = |max_idle| {
+            Client::builder(TokioExecutor::new())
+                .timer(TokioTimer::new())
+                .pool_timer(TokioTimer::new())
+                .pool_idle_timeout(config.pool_idle_timeout)
+                .pool_max_idle_per_host(max_idle)
+                .set_host(false)
+                // The library's own would go on for as long as it finds dead connections.
+                .retry_canceled_requests(false)
+                .build(connector.clone())
+        };
+        Upstream {
+            pooled: client(config.max_idle_per_host),
+            fresh: client(0),
+            connect_timeout: config.connect_timeout,
+            resent,
+        }
     }
 
-    /// Sends a signed request. `streams` says that a success must be an event stream. Nothing is
-    /// waited for beyond `first_byte`, counted from now, which covers connecting, the head and
-    /// the first frame. Dropping the future cancels the request.
+    /// Sends a request that `make` prepares and signs. `streams` says that a success must be an
+    /// event stream. Nothing is waited for beyond `first_byte`, counted from now, which covers
+    /// connecting, the head and the first frame. Dropping the future cancels the request.
     pub async fn send(
         &self,
-        request: Request<Full<Bytes>>,
+        make: impl Fn() -> Result<Request<Full<Bytes>>, Failure>,
         streams: bool,
         first_byte: Duration,
     ) -> Reply {
         let deadline = Instant::now() + first_byte;
         let outcome = timeout_at(deadline, async {
-            match self.client.request(request).await {
+            match self.request(make).await {
                 Ok(response) => reply::read(response, streams).await,
-                Err(error) => Reply::Failure(reply::not_sent(&error)),
+                Err(failure) => Reply::Failure(failure),
             }
         });
         outcome.await.unwrap_or_else(|_| Reply::Failure(reply::too_slow(first_byte)))
+    }
+
+    async fn request(
+        &self,
+        make: impl Fn() -> Result<Request<Full<Bytes>>, Failure>,
+    ) -> Result<Response<Incoming>, Failure> {
+        let began = Instant::now();
+        match self.pooled.request(make()?).await {
+            Err(error) if resend::was_dead(&error, began, self.connect_timeout) => {
+                self.resent.inc();
+                self.fresh.request(make()?).await
+            }
+            outcome => outcome,
+        }
+        .map_err(|error| reply::not_sent(&error))
     }
 }
 

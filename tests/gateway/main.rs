@@ -32,6 +32,7 @@ mod learning;
 mod line;
 mod observability;
 mod operations;
+mod pooled;
 mod quota_burst;
 mod regression;
 mod settlement;

@@ -13,6 +13,7 @@ pub mod metrics;
 pub mod patience;
 pub mod raw;
 pub mod simulator;
+pub mod upstream;
 
 pub use ask::Ask;
 pub use clients::{Answer, Call, Client};
