@@ -24,6 +24,8 @@ pub mod admission;
 
 pub mod upstream;
 
+pub mod state;
+
 pub mod simulator;
 
 pub mod telemetry;

@@ -15,6 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, Env, Loaded, Source};
+use crate::legacy::prompts::Prompts;
 
 /// A gateway in front of Amazon Bedrock: point an AWS SDK at it, and a throttled model is
 /// answered for by the next one.
@@ -64,8 +65,11 @@ impl ConfigFile {
     }
 }
 
+/// Loads a config and checks what the config itself can't: whether its prompts can be used.
 fn load(source: &Source) -> Result<Loaded, String> {
-    Config::load(source, &Env::of_process()).map_err(|error| error.to_string())
+    let loaded = Config::load(source, &Env::of_process()).map_err(|error| error.to_string())?;
+    Prompts::new(&loaded.config.legacy.prompts).map_err(|error| error.to_string())?;
+    Ok(loaded)
 }
 
 /// Runs the command that the process was started with.

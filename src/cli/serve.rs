@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{ConfigFile, on_signals, runtime};
 use crate::config::{Config, Source};
+use crate::legacy::Shim;
 use crate::pipeline::{Gateway, Live};
 use crate::server::Server;
 use crate::telemetry::access_log::AccessLog;
@@ -31,7 +32,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), String> {
         on_signals(stop.clone(), hurry.clone())?;
         let server = start(loaded.config).await?;
         let live = Arc::clone(server.live());
-        reload_on_hangup(source, Arc::clone(&live))?;
+        reload_on_hangup(source, Arc::clone(&live), Arc::clone(server.shim()))?;
         let clean = server.serve(stop, hurry).await;
         live.load().access_log.flush();
         if clean {
@@ -49,14 +50,16 @@ pub(super) async fn start(config: Config) -> Result<Server, String> {
     let dropped = metrics.access_log_dropped.clone();
     let access_log = AccessLog::start(config.log.access, config.log.format, dropped);
     let gateway = Gateway::new(config, metrics, access_log).map_err(|error| error.to_string())?;
-    let server =
-        Server::bind(Arc::new(Live::new(gateway))).await.map_err(|error| error.to_string())?;
+    let live = Arc::new(Live::new(gateway));
+    let shim = Arc::new(Shim::start(&live).map_err(|error| error.to_string())?);
+    let server = Server::bind(live, shim).await.map_err(|error| error.to_string())?;
     let address = |address: std::io::Result<std::net::SocketAddr>| {
         address.map_err(|error| format!("can't tell the listener's address: {error}"))
     };
     tracing::info!(
         listen = %address(server.address())?,
         admin = %address(server.admin_address())?,
+        legacy = %address(server.legacy_address())?,
         version = env!("CARGO_PKG_VERSION"),
         "listening"
     );
@@ -65,14 +68,16 @@ pub(super) async fn start(config: Config) -> Result<Server, String> {
 
 /// Loads the config again at each SIGHUP. A file that is wrong changes nothing; what the process
 /// was started with, such as its listeners, stays.
-fn reload_on_hangup(source: Source, live: Arc<Live>) -> Result<(), String> {
+fn reload_on_hangup(source: Source, live: Arc<Live>, shim: Arc<Shim>) -> Result<(), String> {
     let mut hangup = signal(SignalKind::hangup())
         .map_err(|error| format!("can't listen for signals: {error}"))?;
     tokio::spawn(async move {
         while hangup.recv().await.is_some() {
             let gateway = live.load_full();
             let renewed = super::load(&source).and_then(|loaded| {
-                gateway.renewed(loaded.config).map_err(|error| error.to_string())
+                let renewed = gateway.renewed(loaded.config).map_err(|error| error.to_string())?;
+                shim.renew(&renewed.config).map_err(|error| error.to_string())?;
+                Ok(renewed)
             });
             let result = match renewed {
                 Ok(renewed) => {

@@ -15,10 +15,25 @@ const MAX_NAME: usize = 128;
 /// Who is calling.
 #[derive(Clone, Debug)]
 pub struct Client {
+    /// The name that the config has for it.
+    pub name: Option<Arc<str>>,
     /// The access key id, if the request has one.
     pub access_key_id: Option<Arc<str>>,
     /// What limits and fairness count by.
     pub key: Arc<str>,
+}
+
+impl Client {
+    /// What it is called in the access log: never a secret.
+    pub fn label(&self) -> Option<&str> {
+        self.name.as_deref().or(self.access_key_id.as_deref())
+    }
+
+    /// The same client, known by name; limits count by the name from here on.
+    pub fn named(self, name: Option<Arc<str>>) -> Client {
+        let key = name.clone().unwrap_or(self.key);
+        Client { name, key, ..self }
+    }
 }
 
 /// Tells who sent a request with these headers from this address.
@@ -34,7 +49,7 @@ pub fn identify(headers: &HeaderMap, peer: SocketAddr, by: &LimitKey) -> Client 
     };
     // Who gives no name is known by the address.
     let key = named.unwrap_or_else(|| peer.ip().to_string().into());
-    Client { access_key_id, key }
+    Client { name: None, access_key_id, key }
 }
 
 /// The access key id in `AWS4-HMAC-SHA256 Credential=<id>/<date>/...`.

@@ -182,7 +182,7 @@ mod tests {
     }
 
     fn client(key: &str) -> Client {
-        Client { access_key_id: None, key: key.into() }
+        Client { name: None, access_key_id: None, key: key.into() }
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! Who is calling, and what each may ask for.
 
 mod identity;
+mod keys;
 mod limits;
 
 pub use identity::{Client, identify};
+pub use keys::{Keys, Unauthenticated, bearer};
 pub use limits::{ClientLimits, Limited, Slot};

@@ -4,9 +4,18 @@
 //! error or `Debug` can show it. Keys are compared in constant time.
 
 use std::fmt;
+use std::path::Path;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
+
+use super::environment::Env;
+use super::secret::{Secret, read_reference};
+
+/// Shortest key, in characters. A digest does not tell how long its key is.
+pub(super) const MIN_KEY_CHARS: usize = 16;
 
 /// The SHA-256 digest of a bearer key. Usable as a map key, to find the client of a presented key.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -23,7 +32,7 @@ impl BearerKey {
     }
 
     /// Reads the digest itself: 64 hexadecimal digits.
-    pub(super) fn from_hex(text: &str) -> Option<Self> {
+    fn from_hex(text: &str) -> Option<Self> {
         let mut bytes = [0; SHA256_OUTPUT_LEN];
         hex::decode_to_slice(text, &mut bytes).ok()?;
         Some(Self(bytes))
@@ -38,6 +47,63 @@ impl BearerKey {
 impl fmt::Debug for BearerKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("BearerKey(..)")
+    }
+}
+
+/// The text where a reference to a key, or its digest, should stand. It may be a key by mistake, so
+/// `Debug` hides it.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(super) struct KeyRef(String);
+
+impl KeyRef {
+    /// Reads the digest, or digests what the reference names. A relative `file:` path starts at
+    /// `base`. The error is a phrase for a person.
+    pub(super) fn read(&self, env: &Env, base: Option<&Path>) -> Result<BearerKey, String> {
+        if let Some(digits) = self.0.strip_prefix("sha256:") {
+            return BearerKey::from_hex(digits)
+                .ok_or_else(|| "must have 64 hexadecimal digits after \"sha256:\"".to_owned());
+        }
+        let Some(key) = read_reference(&self.0, env, base) else {
+            return Err("takes a reference or a digest, not the key itself; write \"env:NAME\", \
+                        \"file:PATH\" or \"sha256:DIGEST\""
+                .to_owned());
+        };
+        let key = Secret::from(key?);
+        presentable(key.expose())?;
+        if key.expose().len() < MIN_KEY_CHARS {
+            return Err(format!("names a key shorter than {MIN_KEY_CHARS} characters"));
+        }
+        Ok(BearerKey::of(key.expose()))
+    }
+}
+
+/// Whether a key can stand in a header. The error is a phrase for a person.
+pub(super) fn presentable(key: &str) -> Result<(), String> {
+    if key.chars().all(|c| c.is_ascii_graphic()) {
+        return Ok(());
+    }
+    Err("names a key with blanks, line breaks or other than ASCII characters".to_owned())
+}
+
+impl fmt::Debug for KeyRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("KeyRef(..)")
+    }
+}
+
+impl JsonSchema for KeyRef {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "KeyRef".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "format": super::schema::SECRET_FORMAT,
+            "pattern": "^((env|file):.+|sha256:[0-9a-fA-F]{64})$",
+            "examples": ["env:NAME", "file:/run/secrets/name"],
+        })
     }
 }
 

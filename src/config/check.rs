@@ -4,14 +4,20 @@
 //! configuration is refused as a whole. A value with a problem is replaced by a stand-in only so
 //! that the check can go on; no stand-in ever leaves this module.
 
+mod clients;
 mod credentials;
+mod jobs;
 mod legacy;
+mod prompts;
 mod targets;
+mod template;
 mod values;
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::path::Path;
 
+use super::bearer_key::{MIN_KEY_CHARS, presentable};
 use super::credentials::Credentials;
 use super::document::{Document, KeyPath};
 use super::environment::Env;
@@ -20,6 +26,7 @@ use super::raw::{
     RawConfig, RawFallback, RawHedge, RawLearning, RawLimits, RawLog, RawQueue, RawRetry, RawRoute,
     RawServer, RawUpstream,
 };
+use super::secret::{Secret, SecretRef};
 use super::settings::{
     Config, Fallback, Hedge, Learning, Limits, Log, Queue, Retry, Route, Server, Target, Upstream,
 };
@@ -27,8 +34,8 @@ use super::settings::{
 /// Region when neither the file nor the environment names one.
 pub(super) const DEFAULT_REGION: &str = "us-east-1";
 
-/// Checks the whole configuration. `base` is the directory that relative `file:` references start
-/// at.
+/// Checks the whole configuration; returns it with warnings about keys that have no effect. `base`
+/// is the directory that relative paths start at.
 ///
 /// # Errors
 /// All problems found, in no particular order.
@@ -37,30 +44,32 @@ pub(super) fn check(
     document: &Document,
     env: &Env,
     base: Option<&Path>,
-) -> Result<Config, Vec<Problem>> {
-    let mut checker = Checker { document, env, base, problems: Vec::new() };
+) -> Result<(Config, Vec<String>), Vec<Problem>> {
+    let mut checker = Checker { document, env, base, problems: Vec::new(), warnings: Vec::new() };
+    let server = checker.server(&raw.server);
     let upstream = checker.upstream(&raw.upstream);
     let quotas = checker.quotas(raw);
     let targets = checker.targets(raw, &upstream, &quotas);
     let routes = checker.routes(&raw.routes, &targets);
     let config = Config {
-        server: checker.server(&raw.server),
         fallback: checker.fallback(&raw.fallback),
         retry: checker.retry(&raw.retry),
         queue: checker.queue(&raw.queue),
         limits: checker.limits(&raw.limits),
-        clients: Vec::new(),
+        clients: checker.clients(&raw.clients),
         learning: learning(&raw.learning),
         hedge: hedge(&raw.hedge),
-        legacy: legacy::legacy(&targets, &routes),
-        jobs: legacy::jobs(),
+        legacy: checker.legacy(&raw.legacy, &server, &targets, &routes),
+        jobs: checker.jobs(&raw.jobs),
         log: checker.log(&raw.log),
+        server,
         upstream,
         targets,
         routes,
         quotas,
     };
-    if checker.problems.is_empty() { Ok(config) } else { Err(checker.problems) }
+    let Checker { problems, warnings, .. } = checker;
+    if problems.is_empty() { Ok((config, warnings)) } else { Err(problems) }
 }
 
 struct Checker<'a> {
@@ -68,6 +77,8 @@ struct Checker<'a> {
     env: &'a Env,
     base: Option<&'a Path>,
     problems: Vec<Problem>,
+    /// What only the document tells: keys that are set but have no effect.
+    warnings: Vec<String>,
 }
 
 impl Checker<'_> {
@@ -76,7 +87,7 @@ impl Checker<'_> {
         let server = Server {
             listen: self.address(&at.key("listen"), &raw.listen),
             admin_listen: self.address(&at.key("admin_listen"), &raw.admin_listen),
-            admin_key: None,
+            admin_key: self.admin_key(&at.key("admin_key"), raw.admin_key.as_ref()),
             max_body: self.size(&at.key("max_body"), &raw.max_body),
             request_timeout: self.duration(&at.key("request_timeout"), &raw.request_timeout),
             header_read_timeout: self
@@ -95,8 +106,7 @@ impl Checker<'_> {
             self.problem(&at.key("max_header_bytes"), "must be from 8KiB to 16MiB");
         }
         let (listen, admin) = (server.listen, server.admin_listen);
-        let overlap = listen.ip().is_unspecified() || admin.ip().is_unspecified();
-        if listen != admin && listen.port() == admin.port() && listen.port() != 0 && overlap {
+        if overlap(listen, admin) {
             let message = format!(
                 "{listen} and the admin address {admin} share a port but are not the same; make \
                  them equal or choose another port"
@@ -104,6 +114,17 @@ impl Checker<'_> {
             self.problem(&at.key("listen"), message);
         }
         server
+    }
+
+    fn admin_key(&mut self, at: &KeyPath, raw: Option<&SecretRef>) -> Option<Secret> {
+        let key = Secret::from(self.secret(at, raw?));
+        if let Err(why) = presentable(key.expose()) {
+            self.problem(at, why);
+        } else if (1..MIN_KEY_CHARS).contains(&key.expose().len()) {
+            self.warnings
+                .push(format!("server.admin_key is shorter than {MIN_KEY_CHARS} characters"));
+        }
+        Some(key)
     }
 
     fn upstream(&mut self, raw: &RawUpstream) -> Upstream {
@@ -238,6 +259,12 @@ impl Checker<'_> {
     fn problem(&mut self, at: &KeyPath, message: impl std::fmt::Display) {
         self.problems.push(self.document.problem(at, message));
     }
+}
+
+/// Whether two different addresses cannot both be listened on.
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    let any = one.ip().is_unspecified() || other.ip().is_unspecified();
+    one != other && one.port() == other.port() && one.port() != 0 && any
 }
 
 fn learning(raw: &RawLearning) -> Learning {

@@ -82,7 +82,7 @@ impl fmt::Display for KeyPath {
 impl Document {
     /// Parses a file's text; `name` stands for the file in messages.
     pub(super) fn parse(text: &str, name: &str) -> Result<Self, Problem> {
-        let lines = Lines { text, name: name.into() };
+        let lines = Lines::new(text, name);
         // Only the parser's message is passed on: its full form quotes the line, secrets included.
         let parsed = toml_edit::Document::parse(text).map_err(|error| Problem {
             place: lines.place(error.span()),
@@ -160,20 +160,25 @@ impl Document {
 /// Turns byte offsets into places.
 struct Lines<'a> {
     text: &'a str,
+    /// Offset of the first byte of each line.
+    starts: Vec<usize>,
     name: Arc<str>,
 }
 
-impl Lines<'_> {
+impl<'a> Lines<'a> {
+    fn new(text: &'a str, name: &str) -> Self {
+        let newlines = text.match_indices('\n').map(|(newline, _)| newline + 1);
+        Self { text, starts: std::iter::once(0).chain(newlines).collect(), name: name.into() }
+    }
+
     fn place(&self, span: Option<Range<usize>>) -> Place {
-        let Some(before) = span.and_then(|span| self.text.get(..span.start)) else {
+        let Some(at) = span.map(|span| span.start) else { return Place::Default };
+        let line = self.starts.partition_point(|start| *start <= at);
+        let start = self.starts.get(line.saturating_sub(1));
+        let Some(before) = start.and_then(|start| self.text.get(*start..at)) else {
             return Place::Default;
         };
-        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        Place::File {
-            name: self.name.clone(),
-            line: before.matches('\n').count() + 1,
-            column: before.get(line_start..).unwrap_or_default().chars().count() + 1,
-        }
+        Place::File { name: self.name.clone(), line, column: before.chars().count() + 1 }
     }
 }
 

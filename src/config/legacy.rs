@@ -19,6 +19,9 @@ const GEOGRAPHIES: [(&str, &str); 4] =
 /// Further profile prefixes a model id may already carry.
 const OTHER_PREFIXES: [&str; 4] = ["jp.", "au.", "ca.", "global."];
 
+/// What a flag must be.
+const TRUE_OR_FALSE: &str = "true or false";
+
 /// Sets what the scalar variables say, where the document has nothing.
 pub(super) fn set_scalars(document: &mut Document, env: &Env) -> Vec<Problem> {
     let mut setter = Setter { document, env, problems: Vec::new() };
@@ -39,8 +42,32 @@ pub(super) fn set_scalars(document: &mut Document, env: &Env) -> Vec<Problem> {
             setter.set(["retry", key], "BEDROCK_RETRY_DELAY", |text| seconds(text, factor));
         }
     }
+    setter.set(["legacy", "max_tokens"], "BEDROCK_MAX_TOKENS", |text| {
+        text.parse::<i64>().map(toml::Value::Integer).map_err(|_| "a number of tokens")
+    });
+    setter.set(["legacy", "temperature"], "BEDROCK_TEMPERATURE", |text| {
+        text.parse::<f64>().map(toml::Value::Float).map_err(|_| "a number from 0 to 1")
+    });
+    setter.set(["legacy", "chat_multi_model"], "CHAT_ENABLE_MULTI_MODEL", |text| {
+        truth(text).map(toml::Value::Boolean).ok_or(TRUE_OR_FALSE)
+    });
+    setter.set(["jobs", "backend"], "USE_CELERY", |text| {
+        let on = truth(text).ok_or(TRUE_OR_FALSE)?;
+        Ok(if on { "redis" } else { "off" }.into())
+    });
     setter.problems.dedup();
     setter.problems
+}
+
+/// Takes the URL of the job queue in Redis from `REDIS_URL`. By reference, since it may hold a
+/// password; and after the overrides, since they may choose the backend.
+pub(super) fn set_redis_url(document: &mut Document, env: &Env) {
+    const VARIABLE: &str = "REDIS_URL";
+    let backend = document.get(&["jobs", "backend"].into()).and_then(toml::Value::as_str);
+    let url = KeyPath::from(["jobs", "redis_url"]);
+    if backend == Some("redis") && document.get(&url).is_none() && env.get(VARIABLE).is_some() {
+        document.set(&url, format!("env:{VARIABLE}"), Place::Variable(VARIABLE.to_owned()));
+    }
 }
 
 /// Replaces the built-in targets and routes by the ones the variables name, if they name any.
@@ -223,13 +250,17 @@ fn seconds(text: &str, factor: f64) -> Result<toml::Value, &'static str> {
 
 fn flag(env: &Env, variable: &str, default: bool, problems: &mut Vec<Problem>) -> bool {
     let Some(text) = env.get(variable) else { return default };
+    truth(text).unwrap_or_else(|| {
+        let message = format!("must be {TRUE_OR_FALSE}, not '{text}'");
+        problems.push(Problem { place: Place::Variable(variable.to_owned()), message });
+        default
+    })
+}
+
+fn truth(text: &str) -> Option<bool> {
     match text.trim().to_lowercase().as_str() {
-        "true" | "1" | "yes" | "on" => true,
-        "false" | "0" | "no" | "off" => false,
-        _ => {
-            let message = format!("must be true or false, not '{text}'");
-            problems.push(Problem { place: Place::Variable(variable.to_owned()), message });
-            default
-        }
+        "true" | "1" | "yes" | "on" => Some(true),
+        "false" | "0" | "no" | "off" => Some(false),
+        _ => None,
     }
 }

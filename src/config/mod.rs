@@ -15,8 +15,10 @@ mod document;
 mod endpoint;
 mod environment;
 mod error;
+mod files;
 mod legacy;
 mod raw;
+mod redis_url;
 mod schema;
 mod secret;
 mod settings;
@@ -26,7 +28,6 @@ mod warnings;
 #[cfg(test)]
 mod tests;
 
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 pub use bearer_key::BearerKey;
@@ -79,7 +80,7 @@ impl Config {
         match source {
             Source::BuiltIn => load_text(SHIPPED, "built-in config.toml", Origin::BuiltIn, env),
             Source::File(path) => {
-                let text = read_file(path)
+                let text = files::read_text(path, MAX_FILE_BYTES)
                     .map_err(|source| ConfigError::Unreadable { path: path.clone(), source })?;
                 let name = path.display().to_string();
                 load_text(&text, &name, Origin::File { base: path.parent() }, env)
@@ -123,12 +124,14 @@ fn load_text(text: &str, name: &str, origin: Origin<'_>, env: &Env) -> Result<Lo
             None
         }
     };
+    legacy::set_redis_url(&mut document, env);
     problems.extend(schema::sift(&mut document));
     let checked = RawConfig::deserialize(document.root().clone())
         .map_err(|error| vec![document.problem(&KeyPath::default(), error.message())])
         .and_then(|raw| check::check(&raw, &document, env, base));
     match checked {
-        Ok(config) if problems.is_empty() => {
+        Ok((config, hints)) if problems.is_empty() => {
+            warnings.extend(hints);
             warnings.extend(warnings::of(&config));
             Ok(Loaded { config, warnings })
         }
@@ -144,13 +147,4 @@ fn in_order(mut problems: Vec<Problem>) -> ConfigError {
     problems.sort();
     problems.dedup();
     ConfigError::Invalid(problems)
-}
-
-fn read_file(path: &Path) -> std::io::Result<String> {
-    let mut text = String::new();
-    std::fs::File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > MAX_FILE_BYTES {
-        return Err(std::io::Error::other("it is larger than 1MiB"));
-    }
-    Ok(text)
 }

@@ -4,11 +4,18 @@
 //! all else works with the checked ones. Keys without a default are `Option`s. Required keys may be
 //! missing here: the schema check reports them, and the rest of the file is still looked at.
 
+mod jobs;
+mod legacy;
+
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub(super) use jobs::{RawJobs, RawJobsBackend};
+pub(super) use legacy::{RawLegacy, RawPrompts};
+
+use super::bearer_key::KeyRef;
 use super::secret::SecretRef;
 use super::settings::{Balance, Feature, LogFormat, Priority, Strategy, Unrouted};
 use super::units::{DurationText, SizeText};
@@ -36,10 +43,17 @@ pub(super) struct RawConfig {
     pub(super) queue: RawQueue,
     /// What one client may use.
     pub(super) limits: RawLimits,
+    /// Who may call. None: everyone.
+    #[schemars(length(max = 10_000))]
+    pub(super) clients: Vec<RawClient>,
     /// How the gateway learns what a target takes.
     pub(super) learning: RawLearning,
     /// Second attempts that are sent before the first is answered.
     pub(super) hedge: RawHedge,
+    /// The endpoints of the legacy application.
+    pub(super) legacy: RawLegacy,
+    /// The job queue behind the legacy endpoints.
+    pub(super) jobs: RawJobs,
     /// The gateway's own log.
     pub(super) log: RawLog,
 }
@@ -54,6 +68,8 @@ pub(super) struct RawServer {
     /// Address and port of health, metrics and status. The same as `listen`: both share one port.
     #[schemars(example = "127.0.0.1:9090")]
     pub(super) admin_listen: String,
+    /// What a caller presents for what is left to administrators, by reference.
+    pub(super) admin_key: Option<SecretRef>,
     /// Largest request body. A larger one is answered with 413.
     pub(super) max_body: SizeText,
     /// Time for a whole request, queueing and all attempts included.
@@ -87,6 +103,7 @@ impl Default for RawServer {
         Self {
             listen: "127.0.0.1:8080".into(),
             admin_listen: "127.0.0.1:9090".into(),
+            admin_key: None,
             max_body: "25MB".into(),
             request_timeout: "300s".into(),
             header_read_timeout: "10s".into(),
@@ -385,6 +402,19 @@ impl Default for RawLimits {
             max_tracked_clients: 10_000,
         }
     }
+}
+
+/// Somebody who may call.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(extend("required" = ["name", "bearer_token"]))]
+pub(super) struct RawClient {
+    /// Its name in logs and metrics.
+    #[serde(default)]
+    #[schemars(example = &"team-a")]
+    pub(super) name: String,
+    /// The key it presents as a bearer token, by reference, or the key's SHA-256 digest.
+    #[serde(default)]
+    pub(super) bearer_token: Option<KeyRef>,
 }
 
 /// How the gateway learns what a target takes: a throttle lowers the limit it keeps to, time

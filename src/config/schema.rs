@@ -149,9 +149,13 @@ impl Sieve<'_> {
     }
 }
 
-/// The one section that has this key, for a key that stands in a wrong one.
+/// The one section that has this key, for a key that stands in a wrong one. A list of tables is one
+/// too.
 fn section_with(key: &str) -> Option<&'static str> {
-    let has = |section: &Value| properties(section).is_some_and(|keys| keys.contains_key(key));
+    let has = |section: &Value| {
+        let keys = properties(section).or_else(|| properties(items(section)?));
+        keys.is_some_and(|keys| keys.contains_key(key))
+    };
     let mut sections = properties(compiled())?.iter().filter(|(_, section)| has(section));
     let (name, _) = sections.next()?;
     sections.next().is_none().then_some(name.as_str())

@@ -4,7 +4,6 @@
 //! text of a value that is not a valid reference, since it may be the secret.
 
 use std::fmt;
-use std::io::Read;
 use std::path::Path;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
@@ -14,6 +13,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 
 use super::environment::Env;
+use super::files;
 
 /// Longest secret read from a file, in bytes.
 const MAX_SECRET_BYTES: u64 = 64 * 1024;
@@ -114,18 +114,12 @@ pub(super) fn read_reference(
             }
         });
     }
-    let path = Path::new(text.strip_prefix("file:")?);
-    let path = base.map_or_else(|| path.to_path_buf(), |base| base.join(path));
+    let path = files::resolve(base, text.strip_prefix("file:")?);
     Some(read_file(&path).map_err(|why| format!("names the file '{}': {why}", path.display())))
 }
 
 fn read_file(path: &Path) -> Result<SecretString, String> {
-    let mut secret = String::new();
-    let file = std::fs::File::open(path).map_err(|e| e.to_string())?;
-    file.take(MAX_SECRET_BYTES + 1).read_to_string(&mut secret).map_err(|e| e.to_string())?;
-    if secret.len() as u64 > MAX_SECRET_BYTES {
-        return Err("it is too large for a secret".to_owned());
-    }
+    let secret = files::read_text(path, MAX_SECRET_BYTES).map_err(|e| e.to_string())?;
     let secret = secret.trim_end_matches(['\r', '\n']);
     if secret.is_empty() {
         return Err("it is empty".to_owned());

@@ -1,13 +1,19 @@
 //! What a configuration allows but its author probably did not mean.
 
-use super::settings::{Config, Unrouted};
+use super::settings::{Config, JobsBackend, Unrouted};
 
 /// The warnings about a configuration, a sentence each.
 pub(super) fn of(config: &Config) -> Vec<String> {
     let mut warnings = Vec::new();
     for (index, target) in config.targets.iter().enumerate() {
-        if !config.routes.iter().any(|route| route.targets.contains(&index)) {
-            warnings.push(format!("no route names target '{}': it gets no traffic", target.name));
+        let routed = config.routes.iter().any(|route| route.targets.contains(&index));
+        let legacy = config.legacy.enabled && config.legacy.models.contains(&index);
+        let name = &target.name;
+        if !routed && !legacy {
+            warnings.push(format!("no route names target '{name}': it gets no traffic"));
+        } else if !routed && config.routes.is_empty() {
+            warnings
+                .push(format!("no route names target '{name}': only the legacy endpoints use it"));
         }
         let shared = target.endpoint == config.upstream.endpoint;
         if shared && target.region != config.upstream.region && !target.endpoint.is_loopback() {
@@ -30,6 +36,9 @@ pub(super) fn of(config: &Config) -> Vec<String> {
     }
     if config.queue.max_wait > config.server.request_timeout {
         warnings.push("queue.max_wait is longer than server.request_timeout".to_owned());
+    }
+    if config.jobs.backend != JobsBackend::Off && !config.legacy.enabled {
+        warnings.push("jobs.backend is set but the legacy endpoints are off: no job comes".into());
     }
     warnings
 }

@@ -1,10 +1,17 @@
-//! The compatibility shim for a legacy Flask application: the same analyses and chats, asked of
+//! The compatibility shim for a legacy Flask application: its endpoints, with the same JSON, asked of
 //! Bedrock through the gateway.
 //!
-//! Here are the parts that know neither HTTP nor the pipeline: what a model is asked
+//! ```text
+//!  http      path and method -> endpoint; who may call it; the JSON that is read and written
+//!  analysis, chat, connection    what each of the three does: at once, or as a job
+//!  ask       a question through the pipeline, in this process
+//!  work      the same as jobs, for the queue
+//!  tasks, models                 what the other endpoints tell
+//! ```
+//! Beneath them are the parts that know neither HTTP nor the pipeline: what a model is asked
 //! ([`prompts`], [`answer`]), what its answer says ([`feedback`]), what a session remembers
-//! ([`session`]), and what is said when no model answers ([`mock`]). All of them are pure or hold
-//! their state in memory, within bounds.
+//! ([`session`]), and what is said when no model answers ([`mock`]). They are pure or hold their
+//! state in memory, within bounds.
 
 pub mod answer;
 pub mod checklist;
@@ -13,4 +20,16 @@ pub mod mock;
 pub mod prompts;
 pub mod session;
 
+mod analysis;
+mod ask;
+mod chat;
+mod connection;
+mod core;
+mod http;
+mod models;
+mod reply;
+mod tasks;
 mod text;
+mod work;
+
+pub use http::{Shim, ShimError};

@@ -14,6 +14,7 @@ use serde::Serialize;
 use super::checklist::{CHECKLIST, Topic};
 use super::session::{Message, Role};
 use super::text::first_chars;
+use crate::config::LegacyPrompts;
 
 /// Most characters of a section that are analysed, and of a question that is asked.
 pub const MAX_CONTENT: usize = 8000;
@@ -26,46 +27,17 @@ const CHAT_SYSTEM: &str = "chat_system";
 const CHAT: &str = "chat";
 const TEST: &str = "test";
 
-/// The templates' texts, in the syntax of Jinja. The default is what is shipped.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Texts {
-    /// Who analyses, by what and in which form; may use `checklist`.
-    pub analysis_system: String,
-    /// The section; may use `section_name`, `doc_type`, `content` and `checklist`.
-    pub analysis: String,
-    /// Who chats, and how; may use `checklist`.
-    pub chat_system: String,
-    /// A question; may use `query`, `current_section` (or none), `feedback_count` and `history`.
-    pub chat: String,
-    /// What a connection test asks; may use nothing.
-    pub test: String,
-}
-
-impl Default for Texts {
-    fn default() -> Texts {
-        Texts {
-            analysis_system: include_str!("../config/prompts/analysis_system.jinja").to_owned(),
-            analysis: include_str!("../config/prompts/analysis.jinja").to_owned(),
-            chat_system: include_str!("../config/prompts/chat_system.jinja").to_owned(),
-            chat: include_str!("../config/prompts/chat.jinja").to_owned(),
-            test: include_str!("../config/prompts/test.jinja").to_owned(),
-        }
-    }
-}
-
 /// A template's name, its text and the variables that it is given.
 type Named<'a> = (&'static str, &'a str, &'static [&'static str]);
 
-impl Texts {
-    fn by_name(&self) -> [Named<'_>; 5] {
-        [
-            (ANALYSIS_SYSTEM, &self.analysis_system, &["checklist"]),
-            (ANALYSIS, &self.analysis, &["section_name", "doc_type", "content", "checklist"]),
-            (CHAT_SYSTEM, &self.chat_system, &["checklist"]),
-            (CHAT, &self.chat, &["query", "current_section", "feedback_count", "history"]),
-            (TEST, &self.test, &[]),
-        ]
-    }
+fn by_name(texts: &LegacyPrompts) -> [Named<'_>; 5] {
+    [
+        (ANALYSIS_SYSTEM, &texts.analysis_system, &["checklist"]),
+        (ANALYSIS, &texts.analysis, &["section_name", "doc_type", "content", "checklist"]),
+        (CHAT_SYSTEM, &texts.chat_system, &["checklist"]),
+        (CHAT, &texts.chat, &["query", "current_section", "feedback_count", "history"]),
+        (TEST, &texts.test, &[]),
+    ]
 }
 
 /// A template that can't be used. Each message names it.
@@ -176,11 +148,11 @@ impl Prompts {
     ///
     /// # Errors
     /// The first template that can't be used, and why.
-    pub fn new(texts: &Texts) -> Result<Prompts, PromptError> {
+    pub fn new(texts: &LegacyPrompts) -> Result<Prompts, PromptError> {
         let mut environment = Environment::new();
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
         environment.set_auto_escape_callback(|_| AutoEscape::None);
-        for (template, text, known) in texts.by_name() {
+        for (template, text, known) in by_name(texts) {
             add(&mut environment, template, text, known)?;
         }
         let checklist = SystemVariables { checklist: CHECKLIST };

@@ -34,6 +34,8 @@ pub(super) enum Outcome {
     Throttled,
     /// 429: the client has used up a limit of its own.
     ClientLimited,
+    /// 403: the request is no client's.
+    Unauthenticated,
     /// 429: too many wait already.
     QueueFull,
     /// The gateway refused the request for what it is.
@@ -62,6 +64,7 @@ impl Outcome {
             Outcome::UpstreamError => "upstream_error",
             Outcome::Throttled => "throttled",
             Outcome::ClientLimited => "client_limited",
+            Outcome::Unauthenticated => "unauthenticated",
             Outcome::QueueFull => "queue_full",
             Outcome::BadRequest => "bad_request",
             Outcome::BodyTooLarge => "body_too_large",
@@ -188,7 +191,7 @@ impl Exchange {
         let requested = self.pattern.as_deref().unwrap_or(OTHER);
         metrics
             .requests
-            .with_label_values(&[operation, requested, OTHER, self.outcome.name()])
+            .with_label_values(&[operation, requested, self.client_name(), self.outcome.name()])
             .inc();
         let labels = [operation, requested];
         metrics.request_duration.with_label_values(&labels).observe(duration.as_secs_f64());
@@ -198,7 +201,7 @@ impl Exchange {
             metrics.overhead.observe(head.saturating_sub(waited).as_secs_f64());
         }
         if let Some(limit) = self.limited_by {
-            metrics.client_limited.with_label_values(&[OTHER, limit]).inc();
+            metrics.client_limited.with_label_values(&[self.client_name(), limit]).inc();
         }
         if !self.queued.is_zero() {
             metrics.queue_wait.observe(self.queued.as_secs_f64());
@@ -206,6 +209,11 @@ impl Exchange {
         if let (Some(usage), Some(target)) = (self.usage, &self.answered_by) {
             self.count_tokens(usage, target);
         }
+    }
+
+    /// The client's label in metrics.
+    fn client_name(&self) -> &str {
+        self.client.as_ref().and_then(|client| client.name.as_deref()).unwrap_or(OTHER)
     }
 
     fn count_tokens(&self, usage: Usage, target: &Target) {
@@ -223,11 +231,11 @@ impl Exchange {
         ];
         for (kind, count) in kinds {
             if count > 0 {
-                metrics.tokens.with_label_values(&[model, OTHER, kind]).inc_by(count);
+                metrics.tokens.with_label_values(&[model, self.client_name(), kind]).inc_by(count);
             }
         }
         if let Some(price) = catalogue::lookup(&target.base_model).and_then(|facts| facts.price) {
-            metrics.cost.with_label_values(&[model, OTHER]).inc_by(price.cost(&usage));
+            metrics.cost.with_label_values(&[model, self.client_name()]).inc_by(price.cost(&usage));
         }
     }
 }
@@ -242,11 +250,7 @@ impl Drop for Exchange {
         self.gateway.access_log.write(&Line {
             time: self.arrived,
             request_id: &self.request_id,
-            client: self
-                .client
-                .as_ref()
-                .and_then(|client| client.access_key_id.as_deref())
-                .unwrap_or("-"),
+            client: self.client.as_ref().and_then(Client::label).unwrap_or("-"),
             peer: self.peer.to_string(),
             operation: self.operation.map_or("-", Operation::name),
             requested_model: self.requested_model.as_deref(),

@@ -1,8 +1,9 @@
-//! Who is calling, and whether they may call now: the limits of one client are checked before
-//! anything is spent on the request.
+//! Who is calling, whether they may call at all, and whether now: the limits of one client are
+//! checked before anything is spent on the request.
 
 use std::future::{Ready, ready};
 
+use super::InProcess;
 use super::observe::Observed;
 use super::refusal::{Refusal, Refused};
 use super::step::Step;
@@ -18,12 +19,25 @@ impl<B> Step<Observed<B>> for Identify {
     fn take(&self, mut request: Observed<B>) -> Self::Future {
         let Observed { arrival, exchange } = &mut request;
         let gateway = exchange.gateway();
-        let client = identify(&arrival.head.headers, arrival.peer, &gateway.config.limits.key);
-        let allowed = gateway
-            .limits
-            .request(&client)
-            .and_then(|()| gateway.limits.slot(&client))
-            .map_err(|limited: Limited| Refusal::Limited(limited));
+        let headers = &arrival.head.headers;
+        let client = identify(headers, arrival.peer, &gateway.config.limits.key);
+        // Another room of this process has seen to who asks.
+        let name = match arrival.head.extensions.get::<InProcess>() {
+            Some(own) => Ok(own.client.clone()),
+            None => gateway.keys.client(headers).map_err(Refusal::Unauthenticated),
+        };
+        let (client, allowed) = match name {
+            Ok(name) => {
+                let client = client.named(name);
+                let allowed = gateway
+                    .limits
+                    .request(&client)
+                    .and_then(|()| gateway.limits.slot(&client))
+                    .map_err(|limited: Limited| Refusal::Limited(limited));
+                (client, allowed)
+            }
+            Err(refusal) => (client, Err(refusal)),
+        };
         exchange.client = Some(client);
         ready(match allowed {
             Ok(slot) => {

@@ -42,9 +42,9 @@ use tower::{Service, ServiceBuilder};
 pub use relay::ResponseBody;
 
 use crate::admission::WaitingRoom;
-use crate::clients::ClientLimits;
+use crate::clients::{ClientLimits, Keys};
 use crate::config::Config;
-use crate::routing::{Router, RouterError};
+use crate::routing::{Route, Router, RouterError};
 use crate::telemetry::Metrics;
 use crate::telemetry::access_log::AccessLog;
 use crate::upstream::{ConnectionGauges, Upstream};
@@ -62,6 +62,8 @@ pub struct Gateway {
     pub upstream: Upstream,
     /// Who waits.
     pub waiting: WaitingRoom,
+    /// Who may call.
+    pub keys: Keys,
     /// The limits of clients.
     pub limits: ClientLimits,
     /// How many requests may be hedged.
@@ -105,6 +107,7 @@ impl Gateway {
         Ok(Arc::new(Gateway {
             router: Router::new(&config, before)?,
             upstream,
+            keys: Keys::new(&config.clients),
             limits: ClientLimits::new(&config.limits),
             hedges: HedgeBudget::new(&config.hedge),
             waiting: WaitingRoom::new(
@@ -131,6 +134,16 @@ pub struct Arrival<B> {
     pub body: B,
     /// The address at the other end of the connection.
     pub peer: SocketAddr,
+}
+
+/// Marks the head of a request that another room of this process makes, as one of its extensions,
+/// which no client can set: who asks was seen to there, and so was where it goes.
+#[derive(Clone, Debug)]
+pub struct InProcess {
+    /// The targets, best first, whatever the routes of its model are.
+    pub route: Arc<Route>,
+    /// The name of the client that it is made for.
+    pub client: Option<Arc<str>>,
 }
 
 /// The whole stack over the live gateway. It never fails: what goes wrong is a response.

@@ -11,7 +11,7 @@ use crate::bedrock::error::whole_seconds;
 use crate::bedrock::json::JsonError;
 use crate::bedrock::path::PathError;
 use crate::bedrock::{ErrorKind, WireError};
-use crate::clients::Limited;
+use crate::clients::{Limited, Unauthenticated};
 use bytes::Bytes;
 
 /// A request that ends in the gateway, with what was learned of it.
@@ -32,6 +32,8 @@ pub(super) enum Refusal {
     Host,
     #[error("the request has both Content-Length and Transfer-Encoding")]
     Framing,
+    #[error(transparent)]
+    Unauthenticated(Unauthenticated),
     #[error("the request body is larger than {limit} bytes")]
     BodyTooLarge { limit: usize },
     #[error("the request body did not arrive within {}", humantime::format_duration(*limit))]
@@ -77,6 +79,7 @@ impl Refusal {
             | Refusal::Json(_)
             | Refusal::Unrouted { .. }
             | Refusal::NotServed { .. } => Outcome::BadRequest,
+            Refusal::Unauthenticated(_) => Outcome::Unauthenticated,
             Refusal::BodyTooLarge { .. } => Outcome::BodyTooLarge,
             Refusal::BodyTimeout { .. } => Outcome::BodyTimeout,
             Refusal::Limited(_) => Outcome::ClientLimited,
@@ -99,6 +102,11 @@ impl Refusal {
             | Refusal::BodyBroken
             | Refusal::Json(_)
             | Refusal::NotServed { .. } => ErrorKind::Validation,
+            Refusal::Unauthenticated(Unauthenticated::Missing) => {
+                ErrorKind::MissingAuthenticationToken
+            }
+            Refusal::Unauthenticated(Unauthenticated::UnknownKey) => ErrorKind::AccessDenied,
+            Refusal::Unauthenticated(Unauthenticated::NoKey) => ErrorKind::UnrecognizedClient,
             Refusal::Unrouted { .. } => ErrorKind::ResourceNotFound,
             Refusal::BodyTooLarge { .. } => ErrorKind::RequestTooLarge,
             Refusal::BodyTimeout { .. } => ErrorKind::RequestTimeout,

@@ -8,11 +8,11 @@ use bytes::Bytes;
 use http::HeaderMap;
 use smallvec::SmallVec;
 
-use super::Gateway;
 use super::collect::Collected;
 use super::exchange::Exchange;
 use super::refusal::{Refusal, Refused};
 use super::step::Step;
+use super::{Gateway, InProcess};
 use crate::bedrock::body::{self, Peek};
 use crate::bedrock::path::{Call, Resource};
 use crate::bedrock::{Family, ModelId, Operation};
@@ -77,7 +77,10 @@ impl Step<Collected> for Route {
         let Collected { request, call, body } = collected;
         let (head, mut exchange) = (request.arrival.head, request.exchange);
         let decision = match &call.resource {
-            Resource::Model(model) => route(&mut exchange, call.operation, model, &body),
+            Resource::Model(model) => {
+                let chosen = head.extensions.get::<InProcess>().map(|it| Arc::clone(&it.route));
+                route(&mut exchange, call.operation, model, &body, chosen)
+            }
             // Operations without a model are relayed to the default upstream.
             _ => Ok(relayed(exchange.gateway().router.default_route())),
         };
@@ -106,10 +109,15 @@ fn route(
     operation: Operation,
     model: &ModelId,
     body: &[u8],
+    chosen: Option<Arc<routing::Route>>,
 ) -> Result<Decision, Refusal> {
     let gateway = Arc::clone(exchange.gateway());
     let unrouted = || Refusal::Unrouted { model: model.to_string() };
-    let (pattern, route) = gateway.router.find(&gateway.config, model).ok_or_else(unrouted)?;
+    let (pattern, route) = match chosen {
+        // Its model is one that the config names.
+        Some(route) => (Some(model.as_str().into()), route),
+        None => gateway.router.find(&gateway.config, model).ok_or_else(unrouted)?,
+    };
     let is_routed = pattern.is_some();
     exchange.pattern = pattern;
     let first = route.targets.first().ok_or_else(unrouted)?;

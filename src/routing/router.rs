@@ -51,6 +51,7 @@ pub struct Router {
     routes: usize,
     unrouted: Option<Passing>,
     default: Arc<Route>,
+    legacy: LegacyRoutes,
     default_identity: Arc<Identity>,
     identities: Vec<Arc<Identity>>,
 }
@@ -73,6 +74,15 @@ pub struct Route {
     pub balance: Balance,
     /// The line for them.
     pub pool: Arc<Pool>,
+}
+
+/// The routes of the legacy endpoints, one for each of their models that may be asked first.
+#[derive(Debug, Default)]
+struct LegacyRoutes {
+    /// Its model first, then the others in their order.
+    with_fallback: Vec<Arc<Route>>,
+    /// Its model alone.
+    alone: Vec<Arc<Route>>,
 }
 
 /// Models that no route names and that go through as they are. Each has a target of its own, so
@@ -119,9 +129,11 @@ impl Router {
                 max: config.fallback.max_unrouted_models,
             }),
             default,
+            legacy: LegacyRoutes::default(),
             default_identity,
             identities: identities.into_all(),
         };
+        router.legacy = router.legacy_routes(&config.legacy.models)?;
         for route in &config.routes {
             router.add(route)?;
         }
@@ -142,6 +154,13 @@ impl Router {
         &self.default
     }
 
+    /// The route of the legacy endpoints' model of this number, alone or with the other models
+    /// behind it; `None` if they have no such model.
+    pub fn legacy(&self, number: usize, alone: bool) -> Option<&Arc<Route>> {
+        let routes = if alone { &self.legacy.alone } else { &self.legacy.with_fallback };
+        routes.get(number)
+    }
+
     /// The configured targets, in the config's order.
     pub fn targets(&self) -> &[Arc<Target>] {
         &self.targets
@@ -152,10 +171,28 @@ impl Router {
         &self.identities
     }
 
+    fn numbered(&self, indices: &[usize]) -> Result<Vec<Arc<Target>>, RouterError> {
+        let targets = indices.iter().map(|&index| self.targets.get(index).cloned());
+        targets.collect::<Option<_>>().ok_or(RouterError::Target)
+    }
+
+    fn legacy_routes(&self, models: &[usize]) -> Result<LegacyRoutes, RouterError> {
+        let targets = self.numbered(models)?;
+        let mut routes = LegacyRoutes::default();
+        for first in &targets {
+            let route = |targets| {
+                let pool = Arc::clone(first.pool());
+                Arc::new(Route { targets, balance: Balance::Priority, pool })
+            };
+            let others = targets.iter().filter(|other| !Arc::ptr_eq(other, first));
+            routes.with_fallback.push(route([first].into_iter().chain(others).cloned().collect()));
+            routes.alone.push(route(vec![Arc::clone(first)]));
+        }
+        Ok(routes)
+    }
+
     fn add(&mut self, route: &config::Route) -> Result<(), RouterError> {
-        let targets = route.targets.iter().map(|&index| self.targets.get(index).cloned());
-        let targets: Option<Vec<Arc<Target>>> = targets.collect();
-        let targets = targets.ok_or(RouterError::Target)?;
+        let targets = self.numbered(&route.targets)?;
         let pool = Arc::clone(targets.first().ok_or(RouterError::Target)?.pool());
         let route_number = self.routes;
         self.routes += 1;
@@ -223,7 +260,7 @@ impl Router {
     }
 }
 
-/// One pool for each set of targets that routes or quotas connect, in the targets' order.
+/// One pool for each set of targets that routes, legacy endpoints or quotas connect, in the targets' order.
 fn pools(config: &Config) -> Vec<Arc<Pool>> {
     let mut groups: Vec<usize> = (0..config.targets.len()).collect();
     let mut join = |one: usize, other: usize| {
@@ -231,8 +268,9 @@ fn pools(config: &Config) -> Vec<Arc<Pool>> {
             groups.iter_mut().filter(|group| **group == from).for_each(|group| *group = to);
         }
     };
-    for route in &config.routes {
-        route.targets.windows(2).for_each(|pair| {
+    let routed = config.routes.iter().map(|route| &route.targets);
+    for targets in routed.chain([&config.legacy.models]) {
+        targets.windows(2).for_each(|pair| {
             if let [one, other] = pair {
                 join(*one, *other);
             }

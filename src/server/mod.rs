@@ -22,6 +22,8 @@ use tokio_util::task::TaskTracker;
 use tower::Service;
 
 use crate::admin::{Admin, Readiness};
+use crate::config::Config;
+use crate::legacy::Shim;
 use crate::pipeline::{Arrival, Live, ResponseBody, stack};
 use listener::{Accept, accept};
 
@@ -33,10 +35,13 @@ type AnyBody = Either<ResponseBody, Full<Bytes>>;
 pub struct Server {
     live: Arc<Live>,
     admin: Arc<Admin>,
+    shim: Arc<Shim>,
     readiness: Arc<Readiness>,
     data: TcpListener,
     /// `None` when one listener serves both.
     admin_listener: Option<TcpListener>,
+    /// `None` when the legacy endpoints are on the data listener.
+    legacy_listener: Option<TcpListener>,
 }
 
 /// A listener that could not be bound.
@@ -49,10 +54,11 @@ pub struct BindError {
 
 impl Server {
     /// Binds the listeners of the gateway's config.
-    pub async fn bind(live: Arc<Live>) -> Result<Server, BindError> {
-        let (listen, admin_listen) = {
-            let gateway = live.load();
-            (gateway.config.server.listen, gateway.config.server.admin_listen)
+    pub async fn bind(live: Arc<Live>, shim: Arc<Shim>) -> Result<Server, BindError> {
+        let (listen, admin_listen, legacy_listen) = {
+            let Config { server, legacy, .. } = &live.load().config;
+            let legacy_listen = legacy.listen.filter(|_| legacy.enabled);
+            (server.listen, server.admin_listen, legacy_listen)
         };
         let bind = |address| async move {
             TcpListener::bind(address).await.map_err(|source| BindError { address, source })
@@ -60,9 +66,13 @@ impl Server {
         let data = bind(listen).await?;
         let shared = listen == admin_listen && listen.port() != 0;
         let admin_listener = if shared { None } else { Some(bind(admin_listen).await?) };
+        let legacy_listener = match legacy_listen {
+            Some(address) => Some(bind(address).await?),
+            None => None,
+        };
         let readiness = Arc::new(Readiness::default());
         let admin = Arc::new(Admin::new(Arc::clone(&live), Arc::clone(&readiness)));
-        Ok(Server { live, admin, readiness, data, admin_listener })
+        Ok(Server { live, admin, shim, readiness, data, admin_listener, legacy_listener })
     }
 
     /// The gateway that is served; another may be put in its place while it is.
@@ -80,11 +90,21 @@ impl Server {
         self.admin_listener.as_ref().unwrap_or(&self.data).local_addr()
     }
 
+    /// The legacy endpoints.
+    pub fn shim(&self) -> &Arc<Shim> {
+        &self.shim
+    }
+
+    /// The address of the legacy endpoints.
+    pub fn legacy_address(&self) -> io::Result<std::net::SocketAddr> {
+        self.legacy_listener.as_ref().unwrap_or(&self.data).local_addr()
+    }
+
     /// Serves until `stop` is cancelled, then drains: not ready at once, listeners closed after
     /// `drain_delay`, open requests given `drain_timeout` to end. `hurry` ends the drain at once.
     /// Returns whether every request ended by itself.
     pub async fn serve(self, stop: CancellationToken, hurry: CancellationToken) -> bool {
-        let Server { live, admin, readiness, data, admin_listener } = self;
+        let Server { live, admin, shim, readiness, data, admin_listener, legacy_listener } = self;
         let gateway = live.load_full();
         let config = gateway.config.server.clone();
         let (closing, connections) = (CancellationToken::new(), TaskTracker::new());
@@ -94,25 +114,45 @@ impl Server {
         let pipeline = stack::<Incoming>(&live);
         let on_data = {
             let admin = Arc::clone(&admin);
+            let shim = legacy_listener.is_none().then(|| Arc::clone(&shim));
             move |request: Request<Incoming>, peer| {
                 let mut pipeline = pipeline.clone();
                 let admin = shares.then(|| Arc::clone(&admin));
+                let shim = shim.clone().filter(|shim| shim.serves(request.uri().path()));
                 async move {
                     let own = admin
                         .and_then(|admin| admin.answer(request.method(), request.uri().path()));
-                    match own {
-                        Some(answer) => answer.map(|body| Either::Right(Full::new(body))),
-                        None => {
-                            let (head, body) = request.into_parts();
-                            let Ok(response) = pipeline.call(Arrival { head, body, peer }).await;
-                            response.map(Either::Left)
-                        }
+                    if let Some(answer) = own {
+                        return answer.map(|body| Either::Right(Full::new(body)));
                     }
+                    if let Some(shim) = shim {
+                        let answer = Box::pin(shim.answer(request, peer)).await;
+                        return answer.map(|body| Either::Right(Full::new(body)));
+                    }
+                    let (head, body) = request.into_parts();
+                    let Ok(response) = pipeline.call(Arrival { head, body, peer }).await;
+                    response.map(Either::Left)
                 }
             }
         };
         let tracked = connections.clone();
         listeners.spawn(accept(data, common.clone(), on_data, tracked, closing.clone()));
+        if let Some(listener) = legacy_listener {
+            let shim = Arc::clone(&shim);
+            let on_legacy = move |request: Request<Incoming>, peer| {
+                let shim = Arc::clone(&shim);
+                async move {
+                    let answer = if shim.serves(request.uri().path()) {
+                        shim.answer(request, peer).await
+                    } else {
+                        Admin::not_found()
+                    };
+                    answer.map(|body| -> AnyBody { Either::Right(Full::new(body)) })
+                }
+            };
+            let tracked = connections.clone();
+            listeners.spawn(accept(listener, common.clone(), on_legacy, tracked, closing.clone()));
+        }
         if let Some(listener) = admin_listener {
             let on_admin = move |request: Request<Incoming>, _peer| {
                 let answer = admin.answer(request.method(), request.uri().path());
@@ -131,8 +171,15 @@ impl Server {
         wait(config.drain_delay, &hurry).await;
         closing.cancel();
         connections.close();
+        let drained = async {
+            tokio::join!(
+                timeout(config.drain_timeout, connections.wait()),
+                // A job that does not end in time is another worker's to do again.
+                timeout(config.drain_timeout, shim.stop()),
+            )
+        };
         let clean = tokio::select! {
-            ended = timeout(config.drain_timeout, connections.wait()) => ended.is_ok(),
+            (requests, _jobs) = drained => requests.is_ok(),
             () = hurry.cancelled() => false,
         };
         listeners.shutdown().await;

@@ -51,6 +51,7 @@ pub struct Metrics {
     pub job_outcomes: IntCounterVec,
     pub job_duration: HistogramVec,
     pub mock_answers: IntCounterVec,
+    pub legacy_requests: IntCounterVec,
     pub start_time: Gauge,
 }
 
@@ -225,6 +226,11 @@ impl Metrics {
                     .buckets(LATENCY.to_vec()),
                     &["queue"],
                 )?,
+            )?,
+            legacy_requests: counters(
+                "sluice_legacy_requests_total",
+                "Requests for the legacy endpoints by endpoint and HTTP status.",
+                &["endpoint", "status"],
             )?,
             mock_answers: counters(
                 "sluice_mock_answers_total",

@@ -73,7 +73,8 @@ impl Checker<'_> {
         raw.profile.clone().map(Credentials::Profile)
     }
 
-    fn secret(&mut self, at: &KeyPath, raw: &SecretRef) -> secrecy::SecretString {
+    /// A secret by reference.
+    pub(super) fn secret(&mut self, at: &KeyPath, raw: &SecretRef) -> secrecy::SecretString {
         raw.read(self.env, self.base).unwrap_or_else(|why| {
             self.problem(at, why);
             secrecy::SecretString::default()

@@ -1,56 +1,95 @@
-//! The legacy endpoints and their job queue.
+//! The legacy endpoints: what is served, where, and by which models.
 
-use std::time::Duration;
+use std::net::SocketAddr;
 
-use crate::config::settings::{
-    JobQueue, Jobs, JobsBackend, Legacy, LegacyGroup, LegacyMock, LegacyPrompts, Route, Target,
-};
+use super::{Checker, overlap};
+use crate::config::document::KeyPath;
+use crate::config::raw::RawLegacy;
+use crate::config::settings::{Legacy, Route, Server, Target};
 
-pub(super) fn legacy(targets: &[Target], routes: &[Route]) -> Legacy {
-    let all = || (0..targets.len()).collect();
-    Legacy {
-        enabled: !targets.is_empty(),
-        endpoints: LegacyGroup::ALL.into(),
-        listen: None,
-        models: routes.first().map_or_else(all, |route| route.targets.clone()),
-        chat_multi_model: true,
-        max_tokens: 8192,
-        temperature: 0.7,
-        mock: LegacyMock::Never,
-        admin_only: Vec::new(),
-        session_ttl: Duration::from_secs(3600),
-        max_sessions: 10_000,
-        max_turns: 20,
-        prompts: LegacyPrompts {
-            analysis_system: include_str!("../prompts/analysis_system.jinja").to_owned(),
-            analysis: include_str!("../prompts/analysis.jinja").to_owned(),
-            chat_system: include_str!("../prompts/chat_system.jinja").to_owned(),
-            chat: include_str!("../prompts/chat.jinja").to_owned(),
-            test: include_str!("../prompts/test.jinja").to_owned(),
-        },
+impl Checker<'_> {
+    pub(super) fn legacy(
+        &mut self,
+        raw: &RawLegacy,
+        server: &Server,
+        targets: &[Target],
+        routes: &[Route],
+    ) -> Legacy {
+        let at = KeyPath::from(["legacy"]);
+        let enabled = at.key("enabled");
+        if raw.enabled && targets.is_empty() && self.document.mentions(&enabled) {
+            let warning = "legacy.enabled has no effect: there are no targets that could answer";
+            self.warnings.push(warning.to_owned());
+        }
+        if raw.endpoints.is_empty() {
+            let message = "must not be empty; to serve none of them set 'enabled' to false";
+            self.problem(&at.key("endpoints"), message);
+        }
+        self.none_twice(&at.key("endpoints"), &raw.endpoints);
+        self.none_twice(&at.key("admin_only"), &raw.admin_only);
+        let admin_key = KeyPath::from(["server", "admin_key"]);
+        if !raw.admin_only.is_empty() && !self.document.mentions(&admin_key) {
+            self.problem(&at.key("admin_only"), "needs 'admin_key' in [server]");
+        }
+        Legacy {
+            enabled: raw.enabled && !targets.is_empty(),
+            endpoints: raw.endpoints.clone(),
+            listen: self.legacy_listen(&at.key("listen"), raw.listen.as_deref(), server),
+            models: self.legacy_models(&at.key("models"), raw.models.as_deref(), targets, routes),
+            chat_multi_model: raw.chat_multi_model,
+            max_tokens: raw.max_tokens,
+            temperature: raw.temperature,
+            mock: raw.mock,
+            admin_only: raw.admin_only.clone(),
+            session_ttl: self.duration(&at.key("session_ttl"), &raw.session_ttl),
+            max_sessions: raw.max_sessions,
+            max_turns: raw.max_turns,
+            prompts: self.prompts(&at.key("prompts"), &raw.prompts),
+        }
     }
-}
 
-pub(super) fn jobs() -> Jobs {
-    let queue = |per_minute, workers, limit, soft, retries| JobQueue {
-        per_minute,
-        workers,
-        time_limit: Duration::from_secs(limit),
-        soft_time_limit: Duration::from_secs(soft),
-        retries,
-    };
-    Jobs {
-        backend: JobsBackend::Off,
-        max_waiting: 1000,
-        rate_window: Duration::from_secs(60),
-        result_ttl: Duration::from_secs(3600),
-        heartbeat: Duration::from_secs(10),
-        poll_interval: Duration::from_secs(1),
-        timeout: Duration::from_secs(1),
-        retry_base_delay: Duration::from_secs(1),
-        retry_max_delay: Duration::from_secs(60),
-        analysis: queue(5, 4, 300, 240, 3),
-        chat: queue(10, 8, 120, 90, 3),
-        test: queue(3, 2, 30, 20, 2),
+    /// An address of its own; that of the Bedrock API is none.
+    fn legacy_listen(
+        &mut self,
+        at: &KeyPath,
+        text: Option<&str>,
+        server: &Server,
+    ) -> Option<SocketAddr> {
+        let own = self.address(at, text?);
+        if own == server.listen && own.port() != 0 {
+            return None;
+        }
+        for (key, other) in [("listen", server.listen), ("admin_listen", server.admin_listen)] {
+            if overlap(own, other) || own == other && own.port() != 0 {
+                let message = format!("{own} and {other}, server.{key}, share a port");
+                self.problem(at, message);
+            }
+        }
+        Some(own)
+    }
+
+    fn legacy_models(
+        &mut self,
+        at: &KeyPath,
+        names: Option<&[String]>,
+        targets: &[Target],
+        routes: &[Route],
+    ) -> Vec<usize> {
+        match (names, routes) {
+            (Some(names), _) => {
+                self.must_not_be_empty(at, names);
+                self.route_targets(at, names, targets)
+            }
+            (None, [first, ..]) => first.targets.clone(),
+            (None, []) => (0..targets.len()).collect(),
+        }
+    }
+
+    fn none_twice<T: PartialEq>(&mut self, at: &KeyPath, list: &[T]) {
+        for (index, element) in list.iter().enumerate() {
+            if list.iter().take(index).any(|earlier| earlier == element) {
+                self.problem(&at.index(index), "stands there twice");
+            }
+        }
     }
 }

@@ -101,3 +101,17 @@ pub struct LegacyPrompts {
     /// Message of a connection test.
     pub test: String,
 }
+
+impl Default for LegacyPrompts {
+    /// The shipped templates.
+    fn default() -> Self {
+        let shipped = str::to_owned;
+        Self {
+            analysis_system: shipped(include_str!("../prompts/analysis_system.jinja")),
+            analysis: shipped(include_str!("../prompts/analysis.jinja")),
+            chat_system: shipped(include_str!("../prompts/chat_system.jinja")),
+            chat: shipped(include_str!("../prompts/chat.jinja")),
+            test: shipped(include_str!("../prompts/test.jinja")),
+        }
+    }
+}

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{built_in, built_in_problems, env};
 use crate::config::{
-    Config, Credentials, Env, Feature, Loaded, Priority, Source, Strategy, Target,
+    Config, Credentials, Env, Feature, JobsBackend, Loaded, Priority, Source, Strategy, Target,
 };
 
 fn load(text: &str, variables: &[(&str, &str)]) -> Loaded {
@@ -35,6 +35,13 @@ fn any_key_can_be_set_by_a_variable() {
         ("SLUICE__HEDGE__MAX_SHARE", "0"),
         ("SLUICE__QUEUE__MAX_PRIORITY", "low"),
         ("SLUICE__QUOTAS__SHARED__RPM", "9"),
+        ("SLUICE__LEGACY__MODELS", "['haiku-3']"),
+        ("SLUICE__LEGACY__PROMPTS__CHAT", "Hi {{ message }}"),
+        ("SLUICE__JOBS__BACKEND", "sqlite"),
+        ("SLUICE__JOBS__CHAT_RETRIES", "0"),
+        ("SLUICE__CLIENTS__0__NAME", "team-a"),
+        ("SLUICE__CLIENTS__0__BEARER_TOKEN", "env:TEAM_A_KEY"),
+        ("TEAM_A_KEY", "0123456789abcdef"),
         ("SLUICE__TARGETS__HAIKU_3__QUOTA", "shared"),
         ("SLUICE__TARGETS__SONNET_35__COOLDOWN", "5s"),
         ("SLUICE__targets__sonnet-35-V2__features", "['tools']"),
@@ -51,6 +58,10 @@ fn any_key_can_be_set_by_a_variable() {
     assert_eq!((config.learning.decrease, config.hedge.max_share), (0.5, 0.0));
     assert_eq!(config.queue.max_priority, Priority::Low);
     assert_eq!((config.quotas[0].rpm, config.targets[3].quota), (Some(9), Some(0)));
+    assert_eq!((config.legacy.models.as_slice(), config.jobs.chat.retries), (&[3][..], 0));
+    assert_eq!(config.legacy.prompts.chat, "Hi {{ message }}");
+    assert_eq!(config.jobs.backend, JobsBackend::Sqlite { path: "sluice-jobs.db".into() });
+    assert!(config.clients[0].bearer_token.matches("0123456789abcdef"));
     assert_eq!(config.targets[0].cooldown, Duration::from_secs(5));
     assert_eq!(config.targets[1].features.as_deref(), Some(&[Feature::Tools][..]));
     assert_eq!((config.targets[4].name.as_str(), config.targets.len()), ("my-own", 5));
@@ -260,11 +271,94 @@ fn an_invalid_legacy_value_is_reported_by_its_variable() {
         ("USE_CROSS_REGION_INFERENCE", "2"),
         ("BEDROCK_MODEL_ID", "not a model"),
         ("BEDROCK_FALLBACK_MODELS", "m.x,m%3Ay"),
+        ("BEDROCK_MAX_TOKENS", "0"),
+        ("BEDROCK_MAX_TOKENS", "many"),
+        ("BEDROCK_TEMPERATURE", "1.5"),
+        ("BEDROCK_TEMPERATURE", "NaN"),
+        ("BEDROCK_TEMPERATURE", "warm"),
+        ("CHAT_ENABLE_MULTI_MODEL", "2"),
+        ("USE_CELERY", "redis"),
     ] {
         let problems = built_in_problems(&[(variable, value)]);
         let expected = format!("environment variable {variable}: ");
         assert!(problems.iter().all(|p| p.starts_with(&expected)), "{value}: {problems:?}");
     }
+}
+
+fn redis(url: &str) -> JobsBackend {
+    JobsBackend::Redis { url: url.into(), prefix: "sluice".into() }
+}
+
+#[test]
+fn the_four_set_ups_of_the_legacy_application_need_no_file() {
+    let (queue, no_fallback) = (("USE_CELERY", "true"), ("ENABLE_MODEL_FALLBACK", "false"));
+    let (off, on) = (JobsBackend::Off, redis("redis://localhost:6379/0"));
+    for (variables, backend, models) in [
+        (vec![no_fallback], &off, 1),
+        (vec![no_fallback, queue], &on, 1),
+        (vec![], &off, 4),
+        (vec![queue], &on, 4),
+    ] {
+        let config = built_in(&variables);
+        assert!(config.legacy.enabled);
+        assert_eq!((&config.jobs.backend, config.legacy.models.len()), (backend, models));
+    }
+    let listed = built_in(&[
+        queue,
+        ("BEDROCK_MODEL_ID", "m.x"),
+        ("BEDROCK_FALLBACK_MODELS", "m.y,m.z"),
+        ("USE_CROSS_REGION_INFERENCE", "true"),
+    ]);
+    assert_eq!((listed.jobs.backend, listed.legacy.models), (on, vec![0, 1, 2]));
+}
+
+#[test]
+fn legacy_figures_of_requests() {
+    let variables = [
+        ("BEDROCK_MAX_TOKENS", "4096"),
+        ("BEDROCK_TEMPERATURE", "0"),
+        ("CHAT_ENABLE_MULTI_MODEL", "False"),
+        ("USE_CELERY", "off"),
+    ];
+    for config in [built_in(&variables), load("targets.a.model = 'm'", &variables).config] {
+        let legacy = &config.legacy;
+        assert_eq!((legacy.max_tokens, legacy.temperature), (4096, 0.0));
+        assert!(!legacy.chat_multi_model);
+        assert_eq!(config.jobs.backend, JobsBackend::Off);
+    }
+    let file = "[legacy]\nmax_tokens = 5\ntemperature = 1\nchat_multi_model = true
+[jobs]\nbackend = 'sqlite'";
+    let config = load(file, &[&variables[..3], &[("USE_CELERY", "true")]].concat()).config;
+    assert_eq!((config.legacy.max_tokens, config.legacy.temperature), (5, 1.0));
+    assert!(config.legacy.chat_multi_model);
+    assert!(matches!(config.jobs.backend, JobsBackend::Sqlite { .. }));
+}
+
+#[test]
+fn the_redis_url_is_used_where_redis_is_and_never_shown() {
+    let url = ("REDIS_URL", "redis://:hush@cache:6379/2");
+    for variables in [vec![url], vec![url, ("USE_CELERY", "false")]] {
+        let loaded = Config::load(&Source::BuiltIn, &env(&variables)).unwrap();
+        assert_eq!(loaded.config.jobs.backend, JobsBackend::Off);
+        assert_eq!(loaded.warnings, Vec::<String>::new());
+    }
+    for chosen in ["USE_CELERY", "SLUICE__JOBS__BACKEND"] {
+        let on = if chosen == "USE_CELERY" { "true" } else { "redis" };
+        let config = built_in(&[url, (chosen, on)]);
+        assert_eq!(config.jobs.backend, redis(url.1), "{chosen}");
+        assert!(!format!("{config:?}").contains("hush"), "{config:?}");
+    }
+    let file = "[jobs]\nbackend = 'redis'";
+    assert_eq!(load(file, &[url]).config.jobs.backend, redis(url.1));
+    let own = format!("{file}\nredis_url = 'redis://own'");
+    assert_eq!(load(&own, &[url]).config.jobs.backend, redis("redis://own"));
+
+    let problems = built_in_problems(&[("USE_CELERY", "true"), ("REDIS_URL", "hush")]);
+    let expected = "environment variable REDIS_URL: jobs.redis_url: names something that is not";
+    assert!(problems[0].starts_with(expected), "{problems:?}");
+    assert!(!problems[0].contains("hush"), "{problems:?}");
+    let problems = built_in_problems(&[("SLUICE__JOBS__REDIS_URL", url.1)]);
+    assert!(problems[0].contains("env:NAME") && !problems[0].contains("hush"), "{problems:?}");
 }
 
 #[test]

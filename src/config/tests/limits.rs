@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{config, file, problems};
+use super::{config, file, only_problem, problems};
 use crate::config::{Balance, Feature, LimitKey, Limits, Priority, Quota};
 
 const SHARED: &str = "
@@ -105,7 +105,7 @@ fn shares_may_be_whole_numbers_and_lie_in_their_range() {
         ("[learning]\nincrease = 0", "learning.increase: must be from 0.001 to 1, not 0"),
         ("[learning]\nfloor_rpm = 1.5", "must be an integer, not the number 1.5"),
     ] {
-        assert_only(text, expected);
+        only_problem(text, expected);
     }
 }
 
@@ -156,7 +156,7 @@ fn bad_quotas_and_limits_are_refused_where_they_stand() {
         ("[learning]\nfloor_tpm = 0", "learning.floor_tpm: must be from 1 to"),
         ("[hedge]\nmax_input_tokens = 0", "hedge.max_input_tokens: must be from 1 to"),
     ] {
-        assert_only(text, expected);
+        only_problem(text, expected);
     }
 }
 
@@ -164,10 +164,4 @@ fn bad_quotas_and_limits_are_refused_where_they_stand() {
 fn a_key_that_several_sections_have_is_not_sent_to_one_of_them() {
     let problems = problems("[log]\nenabled = true");
     assert!(problems[0].contains("unknown key 'enabled' in [log]; known: "), "{problems:?}");
-}
-
-fn assert_only(text: &str, expected: &str) {
-    let problems = problems(text);
-    assert_eq!(problems.len(), 1, "{text}: {problems:?}");
-    assert!(problems[0].contains(expected), "{text}: {problems:?}");
 }

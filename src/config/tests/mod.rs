@@ -1,7 +1,10 @@
 //! Tests of loading as a whole: each loads a text and an environment, and looks at what comes out.
 
+mod clients;
 mod environment;
 mod file;
+mod jobs;
+mod legacy;
 mod limits;
 mod properties;
 mod shipped;
@@ -26,6 +29,13 @@ fn config(text: &str) -> Config {
 /// The lines of the error that a file's text leads to.
 fn problems(text: &str) -> Vec<String> {
     lines(file(text))
+}
+
+/// Asserts that a file's text leads to one problem, and what that says.
+fn only_problem(text: &str, expected: &str) {
+    let problems = problems(text);
+    assert_eq!(problems.len(), 1, "{text}: {problems:?}");
+    assert!(problems[0].contains(expected), "{text}: {problems:?}");
 }
 
 /// The built-in configuration under an environment that has nothing wrong.

@@ -19,6 +19,10 @@ fn plausible_line() -> impl Strategy<Value = String> {
         "[log]",
         "[quotas.a]",
         "[limits]",
+        "[[clients]]",
+        "[legacy]",
+        "[legacy.prompts]",
+        "[jobs]",
         "[learning]",
         "[nope]",
         "[targets]",
@@ -48,6 +52,15 @@ fn plausible_line() -> impl Strategy<Value = String> {
         "key",
         "burst",
         "decrease",
+        "name",
+        "endpoints",
+        "admin_only",
+        "chat",
+        "backend",
+        "redis_url",
+        "path",
+        "heartbeat",
+        "chat_time_limit",
         "server.listen",
         "x",
     ]);
@@ -72,6 +85,12 @@ fn plausible_line() -> impl Strategy<Value = String> {
             "1979-05-27",
             "[[1]]",
             "'info,[x{y}]=z'",
+            "'redis'",
+            "'rediss://a:b@[::1'",
+            "'sha256:00'",
+            "['chat', 'chat']",
+            "'{% if x %}{{'",
+            "'file:..'",
         ])
         .prop_map(str::to_owned),
     ];
@@ -111,10 +130,13 @@ proptest! {
         name in prop::sample::select(vec![
             "PORT", "AWS_REGION", "BEDROCK_MODEL_ID", "BEDROCK_FALLBACK_MODELS", "BEDROCK_TIMEOUT",
             "BEDROCK_RETRY_ATTEMPTS", "BEDROCK_RETRY_DELAY", "ENABLE_MODEL_FALLBACK",
+            "BEDROCK_MAX_TOKENS", "BEDROCK_TEMPERATURE", "CHAT_ENABLE_MULTI_MODEL", "USE_CELERY",
+            "REDIS_URL",
         ]),
         value in prop_oneof!["\\PC{0,20}", any::<f64>().prop_map(|n| n.to_string())],
     ) {
-        let _ = Config::load(&Source::BuiltIn, &env(&[(name, &value)]));
+        let queue = ("SLUICE__JOBS__BACKEND", "redis");
+        let _ = Config::load(&Source::BuiltIn, &env(&[(name, &value), queue]));
     }
 }
 

@@ -19,6 +19,7 @@ pub(super) use self::redis::RedisStore;
 pub(super) use self::sqlite::SqliteStore;
 use super::record::{Counts, End, Hold, NewJob, Queue, Record, Worker};
 use crate::config::{Jobs, JobsBackend};
+use crate::state::redis::RedisFailure;
 
 /// A job that was started so often and never came to an end takes its workers down with it, and
 /// is given up.
@@ -40,14 +41,11 @@ pub enum StoreError {
     #[error("SQLite: {0}")]
     Sqlite(#[from] sqlx::Error),
     /// Redis refused, or was not there.
-    #[error("Redis: {0}")]
-    Redis(#[from] ::redis::RedisError),
+    #[error(transparent)]
+    Redis(#[from] RedisFailure),
     /// apalis could not place a ticket.
     #[error("the queue took no ticket: {0}")]
     Ticket(String),
-    /// No answer in time.
-    #[error("no answer within {}", humantime::format_duration(*.0))]
-    Slow(Duration),
     /// It holds what this version can't read.
     #[error("a record can't be read: {0}")]
     Record(String),

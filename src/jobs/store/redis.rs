@@ -6,15 +6,12 @@
 
 use std::time::Duration;
 
-use ::redis::aio::{ConnectionManager, ConnectionManagerConfig};
-use ::redis::{Client, FromRedisValue, RedisError, RedisResult, Script, ScriptInvocation, Value};
+use ::redis::{FromRedisValue, RedisError, Script, ScriptInvocation, Value};
 use apalis_core::backend::Vacuum;
 use apalis_core::task::task_id::TaskId;
 use apalis_redis::RedisStorage;
 use std::collections::HashMap;
 use std::sync::Arc;
-use tokio::sync::OnceCell;
-use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::{
@@ -23,6 +20,7 @@ use super::{
 };
 use crate::config::Jobs;
 use crate::jobs::record::State;
+use crate::state::redis::Redis;
 
 /// A record is left alone for this long before its ticket is missed.
 const TICKET_GRACE_SECONDS: u64 = 10;
@@ -30,20 +28,14 @@ const TICKET_GRACE_SECONDS: u64 = 10;
 /// apalis keeps what it knows of a worker for ever; this long is enough after it was seen last.
 const WORKER_TTL_SECONDS: u64 = 3600;
 
-/// Longest pause before a lost connection is tried again.
-const MAX_RECONNECT_DELAY: Duration = Duration::from_secs(1);
-
 #[derive(Clone)]
 pub(in crate::jobs) struct RedisStore {
-    client: Client,
-    config: ConnectionManagerConfig,
-    connection: Arc<OnceCell<ConnectionManager>>,
+    redis: Redis,
     scripts: Arc<Scripts>,
     keys: Keys,
     max_waiting: usize,
     result_ttl: i64,
     heartbeat: Duration,
-    limit: Duration,
 }
 
 struct Scripts {
@@ -57,7 +49,7 @@ struct Scripts {
 }
 
 impl std::fmt::Debug for RedisStore {
-    // The client shows its URL, which may hold a password.
+    // The scripts say nothing worth showing.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("RedisStore").finish_non_exhaustive()
     }
@@ -65,15 +57,8 @@ impl std::fmt::Debug for RedisStore {
 
 impl RedisStore {
     pub(super) fn new(url: &str, prefix: &str, config: &Jobs) -> Result<RedisStore, StoreError> {
-        let limit = config.timeout;
         Ok(RedisStore {
-            client: Client::open(url)?,
-            config: ConnectionManagerConfig::new()
-                .set_connection_timeout(Some(limit))
-                .set_response_timeout(Some(limit))
-                .set_number_of_retries(1)
-                .set_max_delay(MAX_RECONNECT_DELAY),
-            connection: Arc::default(),
+            redis: Redis::new(url, config.timeout)?,
             scripts: Arc::new(Scripts {
                 submit: Script::new(include_str!("lua/submit.lua")),
                 start: Script::new(include_str!("lua/start.lua")),
@@ -87,7 +72,6 @@ impl RedisStore {
             max_waiting: config.max_waiting,
             result_ttl: millis(config.result_ttl),
             heartbeat: config.heartbeat,
-            limit,
         })
     }
 
@@ -97,7 +81,7 @@ impl RedisStore {
         queue: Queue,
     ) -> Result<RedisStorage<Ticket>, StoreError> {
         let config = self.ticket_config(queue);
-        Ok(RedisStorage::new(self.connection().await?).with_config(config))
+        Ok(RedisStorage::new(self.redis.connection().await?).with_config(config))
     }
 
     fn ticket_config(&self, queue: Queue) -> apalis_redis::Config {
@@ -109,32 +93,18 @@ impl RedisStore {
             .emit_events(false)
     }
 
-    async fn connection(&self) -> Result<ConnectionManager, StoreError> {
-        let connect =
-            || ConnectionManager::new_with_config(self.client.clone(), self.config.clone());
-        let connection = timeout(self.limit, self.connection.get_or_try_init(connect));
-        Ok(connection.await.map_err(|_| StoreError::Slow(self.limit))??.clone())
-    }
-
     async fn invoke<T: FromRedisValue>(
         &self,
         invocation: &ScriptInvocation<'_>,
     ) -> Result<T, StoreError> {
-        let mut connection = self.connection().await?;
-        self.in_time(invocation.invoke_async(&mut connection)).await
-    }
-
-    async fn in_time<T>(
-        &self,
-        call: impl Future<Output = RedisResult<T>>,
-    ) -> Result<T, StoreError> {
-        Ok(timeout(self.limit, call).await.map_err(|_| StoreError::Slow(self.limit))??)
+        let mut connection = self.redis.connection().await?;
+        Ok(self.redis.in_time(invocation.invoke_async(&mut connection)).await?)
     }
 
     pub(super) async fn check(&self) -> Result<(), StoreError> {
-        let mut connection = self.connection().await?;
+        let mut connection = self.redis.connection().await?;
         let ping = ::redis::cmd("PING");
-        self.in_time(ping.query_async::<String>(&mut connection)).await?;
+        self.redis.in_time(ping.query_async::<String>(&mut connection)).await?;
         Ok(())
     }
 
@@ -156,12 +126,12 @@ impl RedisStore {
     }
 
     async fn place_ticket(&self, id: Uuid, queue: Queue) -> Result<(), StoreError> {
-        let mut connection = self.connection().await?;
+        let mut connection = self.redis.connection().await?;
         // It has the job's id, so that a job has one ticket and it can be found.
         let ticket = ticket(id)?.task_id(TaskId::from_uuid(id)).build();
         let (config, tickets) = (self.ticket_config(queue), [ticket]);
         let push = apalis_redis::queries::push_tasks(&mut connection, &config, &tickets);
-        let pushed = timeout(self.limit, push).await.map_err(|_| StoreError::Slow(self.limit))?;
+        let pushed = self.redis.within_limit(push).await?;
         pushed.map_err(|error| StoreError::Ticket(error.to_string()))?;
         Ok(())
     }
@@ -250,10 +220,10 @@ impl RedisStore {
 
     /// The queue of a job, which never changes.
     async fn queue_of(&self, id: Uuid) -> Result<Option<Queue>, StoreError> {
-        let mut connection = self.connection().await?;
+        let mut connection = self.redis.connection().await?;
         let mut get = ::redis::cmd("HGET");
         get.arg(self.keys.job(id)).arg("queue");
-        let queue: Option<String> = self.in_time(get.query_async(&mut connection)).await?;
+        let queue: Option<String> = self.redis.in_time(get.query_async(&mut connection)).await?;
         queue.map(|queue| queue.parse().map_err(unreadable)).transpose()
     }
 
@@ -274,11 +244,11 @@ impl RedisStore {
     }
 
     pub(super) async fn record(&self, id: Uuid) -> Result<Option<Record>, StoreError> {
-        let mut connection = self.connection().await?;
+        let mut connection = self.redis.connection().await?;
         let mut get = ::redis::cmd("HGETALL");
         get.arg(self.keys.job(id));
         let mut fields: HashMap<String, String> =
-            self.in_time(get.query_async(&mut connection)).await?;
+            self.redis.in_time(get.query_async(&mut connection)).await?;
         if fields.is_empty() {
             return Ok(None);
         }
@@ -304,8 +274,8 @@ impl RedisStore {
                 pipeline.cmd("SCARD").arg(self.keys.of_queue(queue, set));
             }
         }
-        let mut connection = self.connection().await?;
-        let sizes: Vec<u64> = self.in_time(pipeline.query_async(&mut connection)).await?;
+        let mut connection = self.redis.connection().await?;
+        let sizes: Vec<u64> = self.redis.in_time(pipeline.query_async(&mut connection)).await?;
         let mut counts = [Counts::default(); 3];
         for (counts, sizes) in counts.iter_mut().zip(sizes.chunks(3)) {
             if let [waiting, reserved, running] = *sizes {
@@ -328,8 +298,8 @@ impl RedisStore {
     async fn seen(&self, queue: Queue) -> Result<Vec<(String, u64)>, StoreError> {
         let mut list = ::redis::cmd("ZRANGE");
         list.arg(self.ticket_config(queue).workers_set()).arg(0).arg(-1).arg("WITHSCORES");
-        let mut connection = self.connection().await?;
-        self.in_time(list.query_async(&mut connection)).await
+        let mut connection = self.redis.connection().await?;
+        Ok(self.redis.in_time(list.query_async(&mut connection)).await?)
     }
 
     pub(super) async fn tidy(&self) -> Result<(), StoreError> {
@@ -345,8 +315,8 @@ impl RedisStore {
                 self.place_ticket(orphan.parse().map_err(unreadable)?, queue).await?;
             }
             let mut storage = self.tickets(queue).await?;
-            let vacuum = timeout(self.limit, storage.vacuum());
-            let vacuumed = vacuum.await.map_err(|_| StoreError::Slow(self.limit))?;
+            let vacuum = self.redis.within_limit(storage.vacuum());
+            let vacuumed = vacuum.await?;
             vacuumed.map_err(|error| StoreError::Ticket(error.to_string()))?;
             let mut pipeline = ::redis::pipe();
             // A list of what the vacuum has just thrown away.
@@ -355,8 +325,8 @@ impl RedisStore {
                 let about = format!("{}:workers:metadata:{name}", tickets.queue);
                 pipeline.cmd("EXPIRE").arg(about).arg(WORKER_TTL_SECONDS).ignore();
             }
-            let mut connection = self.connection().await?;
-            self.in_time(pipeline.query_async::<()>(&mut connection)).await?;
+            let mut connection = self.redis.connection().await?;
+            self.redis.in_time(pipeline.query_async::<()>(&mut connection)).await?;
         }
         Ok(())
     }
@@ -386,7 +356,7 @@ fn started(answer: Vec<Value>) -> Result<Start, StoreError> {
     let mut answer = answer.into_iter();
     let mut text = || -> Result<String, StoreError> {
         let value = answer.next().ok_or_else(|| unreadable("the answer is too short"))?;
-        String::from_redis_value(value).map_err(RedisError::from).map_err(StoreError::from)
+        String::from_redis_value(value).map_err(|error| unreadable(RedisError::from(error)))
     };
     match text()?.as_str() {
         "run" => Ok(Start::Run {

@@ -1,0 +1,164 @@
+//! `/analyze_section`: the findings of a model about a section of a write-up.
+
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use tokio::time::Instant;
+
+use super::ask::{ALL_MODELS, AskError, Caller};
+use super::core::Core;
+use super::feedback::{self, Item};
+use super::mock;
+use super::prompts::{AnalysisInput, MAX_CONTENT};
+use super::reply::{text, timestamp};
+use super::session::IdTooLong;
+use super::text::first_chars;
+
+const DEFAULT_DOC_TYPE: &str = "Full Write-up";
+
+/// What is asked for, as the request has it and as a job keeps it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Analysis {
+    pub(super) session_id: String,
+    pub(super) section_name: String,
+    pub(super) content: String,
+    pub(super) doc_type: String,
+    /// The name of the client, if clients have keys.
+    pub(super) client: Option<String>,
+}
+
+/// What a request lacks.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Lacking {
+    #[error("No session ID provided")]
+    Session,
+    #[error("No section name provided")]
+    Section,
+    #[error(transparent)]
+    SessionId(#[from] IdTooLong),
+}
+
+/// What came of an analysis.
+#[derive(Clone, Debug)]
+pub(super) struct Analysed {
+    pub(super) items: Vec<Item>,
+    pub(super) is_mock: bool,
+}
+
+impl Analysis {
+    pub(super) fn read(object: &Map<String, Value>) -> Result<Analysis, Lacking> {
+        let content = object.get("content").and_then(Value::as_str).unwrap_or_default();
+        Ok(Analysis {
+            session_id: text(object, "session_id").ok_or(Lacking::Session)?,
+            section_name: text(object, "section_name").ok_or(Lacking::Section)?,
+            // What is not analysed need not be kept.
+            content: first_chars(content, MAX_CONTENT).to_owned(),
+            doc_type: text(object, "doc_type").unwrap_or_else(|| DEFAULT_DOC_TYPE.to_owned()),
+            client: None,
+        })
+    }
+
+    pub(super) fn is_blank(&self) -> bool {
+        self.content.trim().is_empty()
+    }
+}
+
+impl Core {
+    /// Has a section analysed, until `deadline`.
+    pub(super) async fn analyse(
+        &self,
+        analysis: &Analysis,
+        caller: &Caller,
+        deadline: Instant,
+    ) -> Result<Vec<Item>, AskError> {
+        let input = AnalysisInput {
+            section_name: &analysis.section_name,
+            doc_type: &analysis.doc_type,
+            content: &analysis.content,
+        };
+        let rendered = self.prompts().analysis(&input).map_err(|error| AskError::Refused {
+            name: "PromptError".to_owned(),
+            message: error.to_string(),
+        })?;
+        let said = self.ask(&rendered, ALL_MODELS, caller, deadline).await?;
+        Ok(match feedback::read(&said.text) {
+            Ok(items) => feedback::refine(items),
+            Err(error) => {
+                tracing::info!(model = %said.by.name, %error, "an analysis can't be read");
+                vec![feedback::unavailable()]
+            }
+        })
+    }
+
+    /// What a request gets in the end: findings, or what stands in for them, noted in its session.
+    pub(super) fn conclude(
+        &self,
+        analysis: &Analysis,
+        outcome: Result<Vec<Item>, AskError>,
+    ) -> Result<Analysed, AskError> {
+        let analysed = match outcome {
+            Ok(items) => Analysed { items, is_mock: false },
+            Err(error) if error.is_want_of_models() && self.may_mock("analyze_section") => {
+                let items = mock::analysis(&analysis.section_name, &analysis.content);
+                Analysed { items, is_mock: true }
+            }
+            // Without credentials nothing will go better by itself: that is said.
+            Err(error) if error.is_refusal() || matches!(error, AskError::NoCredentials) => {
+                return Err(error);
+            }
+            Err(error) => {
+                tracing::info!(%error, "an analysis has no model");
+                Analysed { items: vec![feedback::unavailable()], is_mock: false }
+            }
+        };
+        let (session, section) = (&analysis.session_id, &analysis.section_name);
+        self.sessions.note_feedback(session, section, analysed.items.len(), Instant::now());
+        Ok(analysed)
+    }
+}
+
+pub(super) fn done(analysis: &Analysis, analysed: &Analysed) -> Value {
+    json!({
+        "success": true,
+        "feedback_items": analysed.items,
+        "section_content": analysis.content,
+        "section_name": analysis.section_name,
+        "analysis_timestamp": timestamp(SystemTime::now()),
+    })
+}
+
+pub(super) fn blank() -> Value {
+    json!({
+        "success": true,
+        "feedback_items": [],
+        "section_content": "This section appears to be empty.",
+        "message": "Section is empty - no analysis needed",
+    })
+}
+
+/// What a job keeps as its result.
+pub(super) fn result(analysis: &Analysis, analysed: &Analysed, duration: f64) -> Value {
+    let mut result = json!({
+        "success": true,
+        "section": analysis.section_name,
+        "feedback_count": analysed.items.len(),
+        "duration": duration,
+        "result": { "feedback_items": analysed.items },
+    });
+    if analysed.is_mock
+        && let Some(object) = result.as_object_mut()
+    {
+        object.insert("mock".to_owned(), true.into());
+    }
+    result
+}
+
+pub(super) fn failed(error: &str, name: &str) -> Value {
+    json!({
+        "success": false,
+        "error": format!("Analysis failed: {error}"),
+        "error_type": name,
+        "timestamp": timestamp(SystemTime::now()),
+    })
+}

@@ -1,0 +1,226 @@
+//! A question to a model, through the same pipeline that clients' requests take: quotas, fallback,
+//! the queue and the metrics apply.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HOST, RETRY_AFTER};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
+use http_body_util::{BodyExt, Full, Limited};
+use serde::Deserialize;
+use tokio::time::{Instant, timeout, timeout_at};
+use tower::Service;
+
+use super::answer::{self, MAX_BODY_BYTES, NoText, Question};
+use super::core::Core;
+use super::prompts::Rendered;
+use crate::bedrock::error::{ERROR_TYPE, short_name};
+use crate::bedrock::path::model_path;
+use crate::bedrock::{Operation, catalogue};
+use crate::config::LimitKey;
+use crate::pipeline::{Arrival, Gateway, InProcess, ResponseBody, stack};
+use crate::routing::Target;
+
+/// How long a question waits for credentials that were not tried yet.
+const CREDENTIALS_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Who a question is asked for.
+#[derive(Clone, Debug)]
+pub(super) struct Caller {
+    pub(super) peer: SocketAddr,
+    /// The client's name, if clients have keys.
+    pub(super) client: Option<Arc<str>>,
+    /// The header that tells clients apart, where one does.
+    limit_header: Option<HeaderValue>,
+}
+
+impl Caller {
+    pub(super) fn new(
+        gateway: &Gateway,
+        headers: &HeaderMap,
+        peer: SocketAddr,
+        client: Option<Arc<str>>,
+    ) -> Caller {
+        let limit_header = match &gateway.config.limits.key {
+            LimitKey::Header(name) => headers.get(name).cloned(),
+            LimitKey::AccessKey | LimitKey::Ip => None,
+        };
+        Caller { peer, client, limit_header }
+    }
+
+    /// Whoever submitted a job, of whom only the name is kept.
+    pub(super) fn of_job(client: Option<String>) -> Caller {
+        let peer = SocketAddr::from(([0, 0, 0, 0], 0));
+        Caller { peer, client: client.map(Arc::from), limit_header: None }
+    }
+}
+
+/// Which of the models is asked first, and whether the others may stand in.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Order {
+    pub(super) first: usize,
+    pub(super) alone: bool,
+}
+
+/// All models, the primary first.
+pub(super) const ALL_MODELS: Order = Order { first: 0, alone: false };
+
+/// What a model said.
+#[derive(Clone, Debug)]
+pub(super) struct Said {
+    pub(super) text: String,
+    pub(super) by: Arc<Target>,
+}
+
+/// Why there is no answer.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(super) enum AskError {
+    #[error("No AWS credentials found")]
+    NoCredentials,
+    /// Throttled, out of order or overloaded: another try later may go better.
+    #[error("{message}")]
+    Busy { name: String, message: String, retry_after: Option<Duration> },
+    #[error("no model answered within {}", humantime::format_duration(*.0))]
+    TooSlow(Duration),
+    /// The question, or the right to ask it, is at fault.
+    #[error("{message}")]
+    Refused { name: String, message: String },
+    #[error(transparent)]
+    NoText(#[from] NoText),
+    #[error("the model's answer broke off")]
+    Broken,
+}
+
+impl AskError {
+    /// The error's name, in Bedrock's terms where it has one.
+    pub(super) fn name(&self) -> &str {
+        match self {
+            AskError::NoCredentials => "NoCredentialsError",
+            AskError::Busy { name, .. } | AskError::Refused { name, .. } => name,
+            AskError::TooSlow(_) => "ModelTimeoutException",
+            AskError::NoText(_) | AskError::Broken => "ModelErrorException",
+        }
+    }
+
+    /// Whether it is the question's own fault, so that no other answer may stand in.
+    pub(super) fn is_refusal(&self) -> bool {
+        matches!(self, AskError::Refused { .. })
+    }
+
+    /// Whether it is for want of models: the case for a mock answer.
+    pub(super) fn is_want_of_models(&self) -> bool {
+        matches!(self, AskError::NoCredentials | AskError::Busy { .. } | AskError::TooSlow(_))
+    }
+}
+
+impl Core {
+    /// Asks, until `deadline`. Dropping the future cancels the upstream's request.
+    pub(super) async fn ask(
+        &self,
+        rendered: &Rendered,
+        order: Order,
+        caller: &Caller,
+        deadline: Instant,
+    ) -> Result<Said, AskError> {
+        let began = Instant::now();
+        let gateway = self.gateway();
+        let unknown = || AskError::Refused {
+            name: "ValidationException".to_owned(),
+            message: "the legacy endpoints have no models".to_owned(),
+        };
+        let route = gateway.router.legacy(order.first, order.alone).ok_or_else(unknown)?;
+        let first = route.targets.first().ok_or_else(unknown)?;
+        // At the start of the process a question may come before the credentials.
+        let _ = timeout(CREDENTIALS_PATIENCE, first.identity.settled()).await;
+        if route.targets.iter().all(|target| target.identity.auth().is_none()) {
+            return Err(AskError::NoCredentials);
+        }
+        // The legacy default is more than some of its own models take.
+        let known_cap = catalogue::lookup(&first.base_model).and_then(|it| it.max_output_tokens);
+        let max_tokens = gateway.config.legacy.max_tokens;
+        let question = Question {
+            system: rendered.system.as_deref(),
+            user: &rendered.user,
+            max_tokens: known_cap.map_or(max_tokens, |cap| max_tokens.min(cap)),
+            temperature: gateway.config.legacy.temperature,
+        };
+        let own = InProcess { route: Arc::clone(route), client: caller.client.clone() };
+        let arrival = arrival(&gateway, first, question.body(), own, caller).ok_or_else(unknown)?;
+        let answered = timeout_at(deadline, async {
+            let Ok(response) = stack::<Full<Bytes>>(&self.live).call(arrival).await;
+            read(response).await
+        });
+        let (head, body) = answered.await.map_err(|_| AskError::TooSlow(began.elapsed()))??;
+        if !head.status.is_success() {
+            return Err(failure(head.status, &head.headers, &body));
+        }
+        let by = answerer(&route.targets, &head.headers).unwrap_or(first);
+        Ok(Said { text: answer::text(&body)?, by: Arc::clone(by) })
+    }
+}
+
+fn arrival(
+    gateway: &Gateway,
+    first: &Target,
+    body: Bytes,
+    own: InProcess,
+    caller: &Caller,
+) -> Option<Arrival<Full<Bytes>>> {
+    let mut request = Request::builder()
+        .method(Method::POST)
+        .version(Version::HTTP_11)
+        .uri(model_path(Operation::InvokeModel, &first.encoded_model))
+        .header(HOST, "localhost")
+        .header(CONTENT_TYPE, "application/json")
+        .extension(own);
+    if let (LimitKey::Header(name), Some(value)) =
+        (&gateway.config.limits.key, &caller.limit_header)
+    {
+        request = request.header(name, value.clone());
+    }
+    let (head, ()) = request.body(()).ok()?.into_parts();
+    Some(Arrival { head, body: Full::new(body), peer: caller.peer })
+}
+
+async fn read(
+    response: Response<ResponseBody>,
+) -> Result<(http::response::Parts, Bytes), AskError> {
+    let (head, body) = response.into_parts();
+    let body = Limited::new(body, MAX_BODY_BYTES).collect().await;
+    Ok((head, body.map_err(|_| AskError::Broken)?.to_bytes()))
+}
+
+#[derive(Deserialize)]
+struct Reported {
+    #[serde(alias = "Message")]
+    message: Option<String>,
+}
+
+fn failure(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> AskError {
+    let name = headers.get(ERROR_TYPE).and_then(|name| name.to_str().ok()).map(short_name);
+    let name = name.unwrap_or("InternalServerException").to_owned();
+    let reported = serde_json::from_slice::<Reported>(body).ok();
+    let message = reported.and_then(|reported| reported.message);
+    let message = message.unwrap_or_else(|| format!("the model answered with status {status}"));
+    let may_pass = status.is_server_error()
+        || matches!(
+            status,
+            StatusCode::TOO_MANY_REQUESTS
+                | StatusCode::REQUEST_TIMEOUT
+                | StatusCode::FAILED_DEPENDENCY
+        );
+    if !may_pass {
+        return AskError::Refused { name, message };
+    }
+    let seconds = headers.get(RETRY_AFTER).and_then(|after| after.to_str().ok()?.parse().ok());
+    AskError::Busy { name, message, retry_after: seconds.map(Duration::from_secs) }
+}
+
+/// The target whose model and region the answer names.
+fn answerer<'a>(targets: &'a [Arc<Target>], headers: &HeaderMap) -> Option<&'a Arc<Target>> {
+    let told = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    let (model, region) = (told("x-sluice-model")?, told("x-sluice-region")?);
+    targets.iter().find(|it| it.model.as_str() == model && it.region == region)
+}

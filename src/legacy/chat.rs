@@ -1,0 +1,151 @@
+//! `/chat`: an answer to a question about the write-up, with what the session knows.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use tokio::time::Instant;
+
+use super::ask::{ALL_MODELS, AskError, Caller, Order};
+use super::core::Core;
+use super::mock;
+use super::prompts::{ChatInput, MAX_CONTENT};
+use super::reply::text;
+use super::session::{ChatContext, Turn};
+use super::text::first_chars;
+
+/// What a mock answer says has answered.
+const MOCK_MODEL: &str = "Mock";
+
+/// What is asked, as a request has it and as a job keeps it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Chat {
+    pub(super) session_id: String,
+    pub(super) message: String,
+    pub(super) current_section: Option<String>,
+    pub(super) ai_model: Option<String>,
+    /// What the session knew when the question came.
+    pub(super) context: ChatContext,
+    /// The name of the client, if clients have keys.
+    pub(super) client: Option<String>,
+}
+
+/// What a request lacks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Lacking {
+    #[error("Invalid session")]
+    Session,
+    #[error("No message provided")]
+    Message,
+}
+
+/// An answer.
+#[derive(Clone, Debug)]
+pub(super) struct Answered {
+    pub(super) response: String,
+    pub(super) model: String,
+    pub(super) is_mock: bool,
+}
+
+impl Core {
+    pub(super) fn read_chat(&self, object: &Map<String, Value>) -> Result<Chat, Lacking> {
+        let session_id = text(object, "session_id").ok_or(Lacking::Session)?;
+        let current_section = text(object, "current_section");
+        let context =
+            self.sessions.context(&session_id, current_section.as_deref(), Instant::now());
+        let context = context.ok_or(Lacking::Session)?;
+        let message = text(object, "message").ok_or(Lacking::Message)?;
+        Ok(Chat {
+            session_id,
+            message: first_chars(&message, MAX_CONTENT).to_owned(),
+            current_section,
+            ai_model: text(object, "ai_model"),
+            context,
+            client: None,
+        })
+    }
+
+    /// Has a question answered, until `deadline`.
+    pub(super) async fn chat(
+        &self,
+        chat: &Chat,
+        caller: &Caller,
+        deadline: Instant,
+    ) -> Result<Answered, AskError> {
+        let input = ChatInput {
+            query: &chat.message,
+            current_section: chat.current_section.as_deref(),
+            feedback_count: chat.context.feedback_count,
+            history: &chat.context.history,
+        };
+        let rendered = self.prompts().chat(&input).map_err(|error| AskError::Refused {
+            name: "PromptError".to_owned(),
+            message: error.to_string(),
+        })?;
+        let order = self.chat_order(chat.ai_model.as_deref());
+        let said = self.ask(&rendered, order, caller, deadline).await?;
+        let model = said.by.display_name.clone();
+        Ok(Answered { response: said.text, model, is_mock: false })
+    }
+
+    /// What a request gets in the end: the answer or a mock, noted in its session. `key` tells
+    /// this turn from others.
+    pub(super) fn conclude_chat(
+        &self,
+        chat: &Chat,
+        outcome: Result<Answered, AskError>,
+        key: Option<&str>,
+    ) -> Result<Answered, AskError> {
+        let answered = match outcome {
+            Ok(answered) => answered,
+            Err(error) if error.is_want_of_models() && self.may_mock("chat") => Answered {
+                response: mock::chat(&chat.message),
+                model: MOCK_MODEL.to_owned(),
+                is_mock: true,
+            },
+            Err(error) => return Err(error),
+        };
+        let turn = Turn { question: &chat.message, answer: &answered.response, key };
+        self.sessions.note_turn(&chat.session_id, &turn, Instant::now());
+        Ok(answered)
+    }
+
+    /// The model that `ai_model` names goes first, by its id, its name or its target's name; else
+    /// the primary.
+    fn chat_order(&self, ai_model: Option<&str>) -> Order {
+        let gateway = self.gateway();
+        let legacy = &gateway.config.legacy;
+        if !legacy.chat_multi_model {
+            return Order { alone: true, ..ALL_MODELS };
+        }
+        let named = ai_model.and_then(|name| {
+            legacy.models.iter().position(|&index| {
+                let is_it = |text: &str| text.eq_ignore_ascii_case(name);
+                gateway.router.targets().get(index).is_some_and(|target| {
+                    is_it(target.model.as_str())
+                        || is_it(&target.name)
+                        || is_it(&target.display_name)
+                })
+            })
+        });
+        Order { first: named.unwrap_or(ALL_MODELS.first), alone: false }
+    }
+}
+
+pub(super) fn done(answered: &Answered) -> Value {
+    json!({ "success": true, "response": answered.response, "model_used": answered.model })
+}
+
+/// What a job keeps as its result.
+pub(super) fn result(answered: &Answered, duration: f64) -> Value {
+    let mut result =
+        json!({ "success": true, "response": answered.response, "duration": duration });
+    if answered.is_mock
+        && let Some(object) = result.as_object_mut()
+    {
+        object.insert("mock".to_owned(), true.into());
+    }
+    result
+}
+
+pub(super) fn failed(error: &str) -> Value {
+    json!({ "success": false, "error": format!("Chat failed: {error}"), "details": null })
+}

@@ -1,0 +1,105 @@
+//! `/test_claude_connection`: asks a model for a word and tells how that went.
+
+use std::time::SystemTime;
+
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::answer::ANTHROPIC_VERSION;
+use super::ask::{ALL_MODELS, AskError, Caller};
+use super::core::{Core, seconds_since};
+use super::reply::timestamp;
+use super::text::first_chars;
+use crate::bedrock::{Features, catalogue};
+use crate::config::Credentials;
+use crate::pipeline::Gateway;
+use crate::routing::Target;
+
+/// Most characters of the model's answer that are shown.
+const SHOWN: usize = 50;
+
+impl Core {
+    /// The `claude_status` of now: whether a model answers, which, and how fast. An error of the
+    /// request's own is one of the test's.
+    pub(super) async fn test_connection(
+        &self,
+        caller: &Caller,
+        deadline: Instant,
+    ) -> Result<Value, AskError> {
+        let began = Instant::now();
+        let rendered = self.prompts().test();
+        let gateway = self.gateway();
+        match self.ask(&rendered, ALL_MODELS, caller, deadline).await {
+            Ok(said) => Ok(connected(&gateway, &said.by, &said.text, began)),
+            Err(error) => Ok(json!({
+                "connected": false,
+                "error": error.to_string(),
+                "response_time": seconds_since(began),
+            })),
+        }
+    }
+}
+
+fn connected(gateway: &Gateway, target: &Target, text: &str, began: Instant) -> Value {
+    let legacy = &gateway.config.legacy;
+    let others = legacy.models.iter().skip(1);
+    let fallback_models: Vec<&str> = others
+        .filter_map(|&index| Some(gateway.router.targets().get(index)?.model.as_str()))
+        .collect();
+    let facts = catalogue::lookup(&target.base_model);
+    let reasons = facts.is_some_and(|facts| facts.features().contains(Features::REASONING));
+    let shown = first_chars(text.trim(), SHOWN);
+    let test_response =
+        if shown.len() < text.trim().len() { format!("{shown}...") } else { shown.to_owned() };
+    json!({
+        "connected": true,
+        "model": target.display_name,
+        "model_id": target.model.as_str(),
+        "response_time": seconds_since(began),
+        "test_response": test_response,
+        "region": target.region,
+        "connection_type": "AWS Bedrock Runtime",
+        "service": "Amazon Bedrock",
+        "sdk_version": concat!("sluice/", env!("CARGO_PKG_VERSION")),
+        "max_tokens": legacy.max_tokens,
+        "temperature": legacy.temperature,
+        // The shim never asks for reasoning.
+        "reasoning_enabled": false,
+        "anthropic_version": ANTHROPIC_VERSION,
+        "supports_reasoning": reasons,
+        "fallback_models": fallback_models,
+        "credentials_source": credentials_source(gateway, target),
+    })
+}
+
+/// The two sources that the legacy application knew of.
+fn credentials_source(gateway: &Gateway, target: &Target) -> &'static str {
+    let configured = gateway.config.targets.iter().find(|it| it.name == *target.name);
+    let is_given = match configured.map(|target| &target.credentials) {
+        Some(Credentials::Static { .. } | Credentials::Bearer(_)) => true,
+        Some(Credentials::DefaultChain) | None => std::env::var_os("AWS_ACCESS_KEY_ID").is_some(),
+        Some(Credentials::Profile(_) | Credentials::AssumeRole { .. }) => false,
+    };
+    if is_given { "Environment Variables" } else { "IAM Role (App Runner)" }
+}
+
+pub(super) fn done(status: &Value) -> Value {
+    json!({
+        "success": true,
+        "claude_status": status,
+        "timestamp": timestamp(SystemTime::now()),
+    })
+}
+
+/// What a job keeps as its result.
+pub(super) fn result(status: &Value, duration: f64) -> Value {
+    json!({ "success": true, "result": status, "duration": duration })
+}
+
+pub(super) fn failed(error: &str) -> Value {
+    json!({
+        "success": false,
+        "error": error,
+        "claude_status": { "connected": false, "error": format!("Test failed: {error}") },
+    })
+}

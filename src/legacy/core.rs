@@ -1,0 +1,59 @@
+//! What the endpoints and the jobs share: the live gateway, the sessions and the prompts.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use tokio::time::Instant;
+
+use super::prompts::{PromptError, Prompts};
+use super::session::Sessions;
+use crate::config::{Config, LegacyMock};
+use crate::pipeline::{Gateway, Live};
+
+#[derive(Debug)]
+pub(super) struct Core {
+    pub(super) live: Arc<Live>,
+    pub(super) sessions: Sessions,
+    prompts: ArcSwap<Prompts>,
+}
+
+impl Core {
+    pub(super) fn new(live: Arc<Live>) -> Result<Core, PromptError> {
+        let gateway = live.load_full();
+        let legacy = &gateway.config.legacy;
+        Ok(Core {
+            sessions: Sessions::new(legacy.session_ttl, legacy.max_sessions, legacy.max_turns),
+            prompts: ArcSwap::from_pointee(Prompts::new(&legacy.prompts)?),
+            live,
+        })
+    }
+
+    /// Takes the prompts of a newer config.
+    pub(super) fn renew(&self, config: &Config) -> Result<(), PromptError> {
+        self.prompts.store(Arc::new(Prompts::new(&config.legacy.prompts)?));
+        Ok(())
+    }
+
+    pub(super) fn gateway(&self) -> Arc<Gateway> {
+        self.live.load_full()
+    }
+
+    pub(super) fn prompts(&self) -> Arc<Prompts> {
+        self.prompts.load_full()
+    }
+
+    /// Whether a mock answer may stand in now, which is counted.
+    pub(super) fn may_mock(&self, endpoint: &str) -> bool {
+        let gateway = self.gateway();
+        let may = gateway.config.legacy.mock == LegacyMock::WhenExhausted;
+        if may {
+            gateway.metrics.mock_answers.with_label_values(&[endpoint]).inc();
+        }
+        may
+    }
+}
+
+/// Seconds since `began`, to two decimals.
+pub(super) fn seconds_since(began: Instant) -> f64 {
+    (began.elapsed().as_secs_f64() * 100.0).round() / 100.0
+}

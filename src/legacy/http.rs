@@ -1,0 +1,434 @@
+//! The endpoints over HTTP: which path is whose, who may call it, what it reads and how it answers.
+//!
+//! With a job queue the three endpoints that ask a model answer at once with a task's id; when
+//! there is none, or it can't be reached, they answer when the model has. Nothing else differs.
+
+mod endpoint;
+mod refusal;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, HeaderName, RETRY_AFTER};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http_body::Body;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde_json::{Map, Value, json};
+use tokio::time::{Instant, timeout};
+use tokio_util::task::AbortOnDropHandle;
+use uuid::Uuid;
+
+use super::analysis::{self, Analysis};
+use super::ask::Caller;
+use super::core::Core;
+use super::prompts::PromptError;
+use super::reply::{self, json, marked, ok, timestamp};
+use super::work::{ConnectionTest, LegacyWork};
+use super::{chat, connection, models, tasks};
+use crate::clients::bearer;
+use crate::config::{Config, JobQueue, JobsBackend, LegacyAction};
+use crate::jobs::{Jobs, JobsError, NewJob, Queue, StoreError};
+use crate::pipeline::{Gateway, Live};
+use crate::state::redis::{Redis, RedisFailure};
+use crate::state::resets::Resets;
+use endpoint::Endpoint;
+use refusal::Refusal;
+
+/// Carries the admin key, where a bearer key is a client's.
+const ADMIN_KEY: HeaderName = HeaderName::from_static("x-sluice-admin-key");
+
+/// Most characters of a subject that a job shows.
+const SUBJECT: usize = 200;
+
+/// Why the endpoints can't be served.
+#[derive(Debug, thiserror::Error)]
+pub enum ShimError {
+    /// A prompt template can't be used.
+    #[error(transparent)]
+    Prompt(#[from] PromptError),
+    /// The job queue's store makes no sense.
+    #[error("the job queue: {0}")]
+    Jobs(#[from] StoreError),
+    /// The address of Redis makes no sense.
+    #[error(transparent)]
+    Redis(#[from] RedisFailure),
+}
+
+/// The legacy endpoints of a live gateway.
+#[derive(Debug)]
+pub struct Shim {
+    core: Arc<Core>,
+    jobs: Option<Jobs>,
+    /// What tells other replicas of resets, and the task that hears of theirs.
+    resets: Option<(Resets, AbortOnDropHandle<()>)>,
+}
+
+impl Shim {
+    /// Starts the endpoints, and the job queue if the config has one. Its store need not be there
+    /// yet. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// When the config can't work.
+    pub fn start(live: &Arc<Live>) -> Result<Shim, ShimError> {
+        let gateway = live.load_full();
+        let core = Arc::new(Core::new(Arc::clone(live))?);
+        if !gateway.config.legacy.enabled {
+            return Ok(Shim { core, jobs: None, resets: None });
+        }
+        let config = &gateway.config.jobs;
+        let work = Arc::new(LegacyWork(Arc::clone(&core)));
+        let jobs = Jobs::start(config, &gateway.metrics, work)?;
+        let resets = match &config.backend {
+            JobsBackend::Redis { url, prefix } => {
+                let resets = Resets::new(Redis::new(url.expose(), config.timeout)?, prefix);
+                let live = Arc::clone(live);
+                let follow = resets.clone().follow(move || reset(&live.load()));
+                Some((resets, AbortOnDropHandle::new(tokio::spawn(follow))))
+            }
+            JobsBackend::Off | JobsBackend::Sqlite { .. } => None,
+        };
+        Ok(Shim { core, jobs, resets })
+    }
+
+    /// Takes the prompts of a newer config. The rest is seen at each request; the job queue stays
+    /// what it was at the start.
+    ///
+    /// # Errors
+    /// When a template can't be used; then all stays as it was.
+    pub fn renew(&self, config: &Config) -> Result<(), PromptError> {
+        self.core.renew(config)
+    }
+
+    /// Lets jobs under way come to their end, and takes no new ones.
+    pub async fn stop(&self) {
+        if let Some(jobs) = &self.jobs {
+            jobs.stop().await;
+        }
+    }
+
+    /// Whether a path is one of these endpoints, and served.
+    pub fn serves(&self, path: &str) -> bool {
+        let gateway = self.core.live.load();
+        let legacy = &gateway.config.legacy;
+        legacy.enabled
+            && Endpoint::of(path).is_some_and(|it| legacy.endpoints.contains(&it.group()))
+    }
+
+    /// Answers a request for a path that [`Shim::serves`].
+    pub async fn answer<B>(&self, request: Request<B>, peer: SocketAddr) -> Response<Bytes>
+    where
+        B: Body<Data = Bytes> + Send + Unpin,
+        B::Error: std::error::Error + Send + Sync + 'static,
+    {
+        let gateway = self.core.gateway();
+        let (head, body) = request.into_parts();
+        let Some(endpoint) = Endpoint::of(head.uri.path()) else {
+            return json(StatusCode::NOT_FOUND, &json!({ "error": "Not found" }));
+        };
+        let response = self.respond(&gateway, &endpoint, &head, body, peer).await;
+        let response = response.unwrap_or_else(Refusal::into_response);
+        let status = response.status();
+        let labels = [endpoint.name(), status.as_str()];
+        gateway.metrics.legacy_requests.with_label_values(&labels).inc();
+        response
+    }
+
+    async fn respond<B>(
+        &self,
+        gateway: &Gateway,
+        endpoint: &Endpoint<'_>,
+        head: &Parts,
+        body: B,
+        peer: SocketAddr,
+    ) -> Result<Response<Bytes>, Refusal>
+    where
+        B: Body<Data = Bytes> + Send + Unpin,
+        B::Error: std::error::Error + Send + Sync + 'static,
+    {
+        check_method(endpoint, &head.method)?;
+        let client = authenticate(gateway, endpoint, &head.headers)?;
+        // Read even where it says nothing, so that the connection can be used on.
+        let body = read(gateway, body).await?;
+        let caller = Caller::new(gateway, &head.headers, peer, client);
+        Ok(match endpoint {
+            Endpoint::Health => {
+                let now = timestamp(SystemTime::now());
+                ok(&json!({ "status": "healthy", "timestamp": now }))
+            }
+            Endpoint::AnalyzeSection => self.analyze(gateway, &head.headers, &body, &caller).await,
+            Endpoint::Chat => self.chat(gateway, &head.headers, &body, &caller).await,
+            Endpoint::TestConnection => self.test_connection(gateway, &caller).await,
+            Endpoint::TaskStatus(id) => self.task_status(id).await,
+            Endpoint::QueueStats => self.queue_stats().await,
+            Endpoint::CancelTask(id) => self.cancel_task(id).await,
+            Endpoint::ModelStats => ok(&models::stats(gateway)),
+            Endpoint::ResetCooldowns => self.reset_cooldowns(gateway).await,
+        })
+    }
+
+    async fn analyze(
+        &self,
+        gateway: &Gateway,
+        headers: &HeaderMap,
+        body: &[u8],
+        caller: &Caller,
+    ) -> Response<Bytes> {
+        let bad = |error: String| {
+            json(StatusCode::BAD_REQUEST, &json!({ "success": false, "error": error }))
+        };
+        let object = match reply::object(headers, body) {
+            Ok(object) => object,
+            Err(error) => return bad(error.to_string()),
+        };
+        let mut analysis = match Analysis::read(&object) {
+            Ok(analysis) => analysis,
+            Err(error) => return bad(error.to_string()),
+        };
+        if let Err(error) = self.core.sessions.open(&analysis.session_id, Instant::now()) {
+            return bad(error.to_string());
+        }
+        if analysis.is_blank() {
+            return ok(&analysis::blank());
+        }
+        analysis.client = caller.client.as_deref().map(str::to_owned);
+        let subject = &analysis.section_name;
+        match self.submit(Queue::Analysis, subject, &analysis).await {
+            Submission::Accepted(id) => {
+                return ok(&accepted(id, "processing", "Analysis task submitted to queue"));
+            }
+            Submission::Full(error) => return full(&analysis::failed(&error, "QueueFull")),
+            Submission::Impossible => {}
+        }
+        let deadline = deadline(&gateway.config.jobs.analysis);
+        let outcome = self.core.analyse(&analysis, caller, deadline).await;
+        match self.core.conclude(&analysis, outcome) {
+            Ok(analysed) => marked(analysis::done(&analysis, &analysed), analysed.is_mock),
+            Err(error) => json(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                &analysis::failed(&error.to_string(), error.name()),
+            ),
+        }
+    }
+
+    async fn chat(
+        &self,
+        gateway: &Gateway,
+        headers: &HeaderMap,
+        body: &[u8],
+        caller: &Caller,
+    ) -> Response<Bytes> {
+        let bad = |error: String| json(StatusCode::BAD_REQUEST, &json!({ "error": error }));
+        let object = match reply::object(headers, body) {
+            Ok(object) => object,
+            // A body that says nothing names no session.
+            Err(reply::NotJson::Empty) => Map::new(),
+            Err(error) => return bad(error.to_string()),
+        };
+        let mut chat = match self.core.read_chat(&object) {
+            Ok(chat) => chat,
+            Err(error) => return bad(error.to_string()),
+        };
+        chat.client = caller.client.as_deref().map(str::to_owned);
+        match self.submit(Queue::Chat, &chat.message, &chat).await {
+            Submission::Accepted(id) => {
+                return ok(&accepted(id, "processing", "Chat task submitted to queue"));
+            }
+            Submission::Full(error) => return full(&chat::failed(&error)),
+            Submission::Impossible => {}
+        }
+        let outcome = self.core.chat(&chat, caller, deadline(&gateway.config.jobs.chat)).await;
+        match self.core.conclude_chat(&chat, outcome, None) {
+            Ok(answered) => marked(chat::done(&answered), answered.is_mock),
+            Err(error) => {
+                json(StatusCode::INTERNAL_SERVER_ERROR, &chat::failed(&error.to_string()))
+            }
+        }
+    }
+
+    async fn test_connection(&self, gateway: &Gateway, caller: &Caller) -> Response<Bytes> {
+        let test = ConnectionTest { client: caller.client.as_deref().map(str::to_owned) };
+        match self.submit(Queue::Test, "", &test).await {
+            Submission::Accepted(id) => {
+                return ok(&accepted(id, "testing", "Connection test submitted to queue"));
+            }
+            Submission::Full(error) => return full(&connection::failed(&error)),
+            Submission::Impossible => {}
+        }
+        let deadline = deadline(&gateway.config.jobs.test);
+        match self.core.test_connection(caller, deadline).await {
+            Ok(status) => ok(&connection::done(&status)),
+            Err(error) => {
+                json(StatusCode::INTERNAL_SERVER_ERROR, &connection::failed(&error.to_string()))
+            }
+        }
+    }
+
+    async fn task_status(&self, id: &str) -> Response<Bytes> {
+        let unavailable = |error: String| {
+            json(
+                StatusCode::SERVICE_UNAVAILABLE,
+                &json!({ "error": error, "task_id": id, "state": "UNAVAILABLE" }),
+            )
+        };
+        let Some(jobs) = &self.jobs else { return unavailable("Celery not available".to_owned()) };
+        let Ok(job) = id.parse::<Uuid>() else { return ok(&tasks::status(id, None)) };
+        match jobs.record(job).await {
+            Ok(record) => {
+                let is_mock = record.as_ref().is_some_and(tasks::is_mock);
+                let mut response = ok(&tasks::status(id, record.as_ref()));
+                if is_mock {
+                    let mark = HeaderValue::from_static("true");
+                    response.headers_mut().insert(reply::MOCK, mark);
+                }
+                response
+            }
+            Err(error) => unavailable(error.to_string()),
+        }
+    }
+
+    async fn queue_stats(&self) -> Response<Bytes> {
+        let unavailable = |error: String| ok(&json!({ "available": false, "error": error }));
+        let Some(jobs) = &self.jobs else { return unavailable("Celery not configured".to_owned()) };
+        match jobs.stats().await {
+            Ok(stats) => ok(&tasks::stats(&stats)),
+            Err(error) => unavailable(error.to_string()),
+        }
+    }
+
+    async fn cancel_task(&self, id: &str) -> Response<Bytes> {
+        let unavailable = |error: String| {
+            let body = json!({ "error": error, "cancelled": false });
+            json(StatusCode::SERVICE_UNAVAILABLE, &body)
+        };
+        let Some(jobs) = &self.jobs else { return unavailable("Celery not available".to_owned()) };
+        if let Ok(job) = id.parse::<Uuid>()
+            && let Err(error) = jobs.cancel(job).await
+        {
+            return unavailable(error.to_string());
+        }
+        tracing::info!(task = id, "task cancelled on request");
+        ok(&json!({
+            "success": true,
+            "task_id": id,
+            "cancelled": true,
+            "message": "Task cancellation requested",
+        }))
+    }
+
+    async fn reset_cooldowns(&self, gateway: &Gateway) -> Response<Bytes> {
+        if !models::has_fallback(gateway) {
+            let error = "Multi-model fallback not configured";
+            let body = json!({ "success": false, "error": error });
+            return json(StatusCode::SERVICE_UNAVAILABLE, &body);
+        }
+        reset(gateway);
+        if let Some((resets, _)) = &self.resets
+            && let Err(error) = resets.announce().await
+        {
+            tracing::warn!(%error, "other replicas were not told to reset their cooldowns");
+        }
+        ok(&json!({ "success": true, "message": "All model cooldowns have been reset" }))
+    }
+
+    /// Hands work to the queue, if there is one.
+    async fn submit(
+        &self,
+        queue: Queue,
+        subject: &str,
+        payload: &impl serde::Serialize,
+    ) -> Submission {
+        let Some(jobs) = &self.jobs else { return Submission::Impossible };
+        let subject = super::text::first_chars(subject, SUBJECT).to_owned();
+        // A struct of texts always is JSON.
+        let Ok(payload) = serde_json::to_value(payload) else { return Submission::Impossible };
+        match jobs.submit(NewJob { queue, subject, payload }).await {
+            Ok(id) => Submission::Accepted(id),
+            Err(error @ JobsError::Full { .. }) => Submission::Full(error.to_string()),
+            Err(JobsError::Unreachable(_)) => Submission::Impossible,
+        }
+    }
+}
+
+/// What became of the wish to do something later.
+enum Submission {
+    Accepted(Uuid),
+    Full(String),
+    /// There is no queue, or not now: it is done at once.
+    Impossible,
+}
+
+fn accepted(id: Uuid, status: &str, message: &str) -> Value {
+    json!({
+        "success": true,
+        "task_id": id.to_string(),
+        "status": status,
+        "message": message,
+        "async": true,
+    })
+}
+
+fn full(body: &Value) -> Response<Bytes> {
+    let mut response = json(StatusCode::TOO_MANY_REQUESTS, body);
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("10"));
+    response
+}
+
+fn deadline(queue: &JobQueue) -> Instant {
+    Instant::now() + queue.soft_time_limit
+}
+
+fn reset(gateway: &Gateway) {
+    gateway.router.targets().iter().for_each(|target| target.reset());
+    tracing::info!("cooldowns reset");
+}
+
+fn check_method(endpoint: &Endpoint<'_>, method: &Method) -> Result<(), Refusal> {
+    let allowed = endpoint.method();
+    if method == allowed || *method == Method::HEAD && allowed == Method::GET {
+        return Ok(());
+    }
+    Err(Refusal::Method { allow: if allowed == Method::GET { "GET, HEAD" } else { "POST" } })
+}
+
+/// Who calls, if they may: with the admin key where the config asks for it, else as a client.
+/// Health is for load balancers, which have no key.
+fn authenticate(
+    gateway: &Gateway,
+    endpoint: &Endpoint<'_>,
+    headers: &HeaderMap,
+) -> Result<Option<Arc<str>>, Refusal> {
+    let admin_only = &gateway.config.legacy.admin_only;
+    let guarded = match endpoint {
+        Endpoint::Health => return Ok(None),
+        Endpoint::CancelTask(_) => admin_only.contains(&LegacyAction::CancelTask),
+        Endpoint::ResetCooldowns => admin_only.contains(&LegacyAction::ResetModelCooldowns),
+        _ => false,
+    };
+    if !guarded {
+        return Ok(gateway.keys.client(headers)?);
+    }
+    let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    let presented = text(ADMIN_KEY).or_else(|| text(AUTHORIZATION).and_then(bearer));
+    let key = gateway.config.server.admin_key.as_ref();
+    let is_admin = key.zip(presented).is_some_and(|(key, given)| key.matches(given));
+    if is_admin { Ok(None) } else { Err(Refusal::AdminKey) }
+}
+
+/// Reads a body, within the bounds of size and time that hold for all.
+async fn read<B>(gateway: &Gateway, body: B) -> Result<Bytes, Refusal>
+where
+    B: Body<Data = Bytes> + Send + Unpin,
+    B::Error: std::error::Error + Send + Sync + 'static,
+{
+    let server = &gateway.config.server;
+    let limited = Limited::new(body, server.max_body).collect();
+    match timeout(server.body_read_timeout, limited).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Refusal::BodyTooLarge),
+        Ok(Err(_)) => Err(Refusal::BodyBroken),
+        Err(_) => Err(Refusal::BodyTimeout),
+    }
+}

@@ -1,0 +1,101 @@
+//! The paths of the legacy application.
+
+use http::Method;
+
+use crate::config::LegacyGroup;
+
+/// One of the nine endpoints, with the task's id where its path has one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Endpoint<'a> {
+    Health,
+    AnalyzeSection,
+    Chat,
+    TestConnection,
+    TaskStatus(&'a str),
+    QueueStats,
+    CancelTask(&'a str),
+    ModelStats,
+    ResetCooldowns,
+}
+
+impl<'a> Endpoint<'a> {
+    /// The endpoint of a path, without its query.
+    pub(super) fn of(path: &'a str) -> Option<Endpoint<'a>> {
+        let with_id = |prefix: &str| {
+            path.strip_prefix(prefix).filter(|id| !id.is_empty() && !id.contains('/'))
+        };
+        Some(match path {
+            "/health" => Endpoint::Health,
+            "/analyze_section" => Endpoint::AnalyzeSection,
+            "/chat" => Endpoint::Chat,
+            "/test_claude_connection" => Endpoint::TestConnection,
+            "/queue_stats" => Endpoint::QueueStats,
+            "/model_stats" => Endpoint::ModelStats,
+            "/reset_model_cooldowns" => Endpoint::ResetCooldowns,
+            _ => {
+                let status = with_id("/task_status/").map(Endpoint::TaskStatus);
+                return status.or_else(|| with_id("/cancel_task/").map(Endpoint::CancelTask));
+            }
+        })
+    }
+
+    /// The name in metrics.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Endpoint::Health => "health",
+            Endpoint::AnalyzeSection => "analyze_section",
+            Endpoint::Chat => "chat",
+            Endpoint::TestConnection => "test_claude_connection",
+            Endpoint::TaskStatus(_) => "task_status",
+            Endpoint::QueueStats => "queue_stats",
+            Endpoint::CancelTask(_) => "cancel_task",
+            Endpoint::ModelStats => "model_stats",
+            Endpoint::ResetCooldowns => "reset_model_cooldowns",
+        }
+    }
+
+    pub(super) fn method(&self) -> Method {
+        match self {
+            Endpoint::AnalyzeSection
+            | Endpoint::Chat
+            | Endpoint::CancelTask(_)
+            | Endpoint::ResetCooldowns => Method::POST,
+            _ => Method::GET,
+        }
+    }
+
+    /// The group that the config switches it by.
+    pub(super) fn group(&self) -> LegacyGroup {
+        match self {
+            Endpoint::Health => LegacyGroup::Health,
+            Endpoint::AnalyzeSection => LegacyGroup::Analysis,
+            Endpoint::Chat => LegacyGroup::Chat,
+            Endpoint::TestConnection => LegacyGroup::Test,
+            Endpoint::TaskStatus(_) | Endpoint::QueueStats | Endpoint::CancelTask(_) => {
+                LegacyGroup::Tasks
+            }
+            Endpoint::ModelStats | Endpoint::ResetCooldowns => LegacyGroup::Models,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_endpoints_own_paths_are_theirs() {
+        assert_eq!(Endpoint::of("/task_status/abc"), Some(Endpoint::TaskStatus("abc")));
+        assert_eq!(Endpoint::of("/cancel_task/abc"), Some(Endpoint::CancelTask("abc")));
+        for other in [
+            "/",
+            "/health/",
+            "/task_status/",
+            "/task_status/a/b",
+            "/chat2",
+            "/model/anthropic.claude-v2/invoke",
+        ] {
+            assert_eq!(Endpoint::of(other), None, "{other}");
+        }
+    }
+}

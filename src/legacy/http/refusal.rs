@@ -1,0 +1,57 @@
+//! Why a request for a legacy endpoint is refused before it is looked into, and how that is
+//! answered.
+
+use bytes::Bytes;
+use http::header::{ALLOW, CONNECTION, WWW_AUTHENTICATE};
+use http::{HeaderValue, Response, StatusCode};
+use serde_json::json;
+
+use crate::clients::Unauthenticated;
+use crate::legacy::reply;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Refusal {
+    #[error("Method not allowed: use {allow}")]
+    Method { allow: &'static str },
+    #[error("This call needs the admin key")]
+    AdminKey,
+    #[error("{}", match .0 {
+        Unauthenticated::Missing | Unauthenticated::NoKey => "A bearer key is required",
+        Unauthenticated::UnknownKey => "The bearer key is not valid",
+    })]
+    Unauthenticated(#[from] Unauthenticated),
+    #[error("The request body is too large")]
+    BodyTooLarge,
+    #[error("The request body broke off")]
+    BodyBroken,
+    #[error("The request body did not arrive in time")]
+    BodyTimeout,
+}
+
+impl Refusal {
+    pub(super) fn into_response(self) -> Response<Bytes> {
+        let status = match self {
+            Refusal::Method { .. } => StatusCode::METHOD_NOT_ALLOWED,
+            Refusal::AdminKey => StatusCode::FORBIDDEN,
+            Refusal::Unauthenticated(_) => StatusCode::UNAUTHORIZED,
+            Refusal::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Refusal::BodyBroken => StatusCode::BAD_REQUEST,
+            Refusal::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
+        };
+        let body = json!({ "success": false, "error": self.to_string() });
+        let mut response = reply::json(status, &body);
+        let header = match self {
+            Refusal::Method { allow } => Some((ALLOW, allow)),
+            Refusal::Unauthenticated(_) => Some((WWW_AUTHENTICATE, "Bearer")),
+            // What is left of the body is not read.
+            Refusal::BodyTooLarge | Refusal::BodyBroken | Refusal::BodyTimeout => {
+                Some((CONNECTION, "close"))
+            }
+            Refusal::AdminKey => None,
+        };
+        if let Some((name, value)) = header {
+            response.headers_mut().insert(name, HeaderValue::from_static(value));
+        }
+        response
+    }
+}

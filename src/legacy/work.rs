@@ -1,0 +1,95 @@
+//! What jobs do: the same analyses, chats and tests as requests that are answered at once.
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use std::sync::Arc;
+use tokio::time::Instant;
+
+use super::analysis::{self, Analysis};
+use super::ask::{AskError, Caller};
+use super::chat::{self, Chat};
+use super::connection;
+use super::core::{Core, seconds_since};
+use crate::jobs::{Claimed, Failure, Queue, Reporter, Work};
+
+/// The work of the legacy endpoints' jobs.
+pub(super) struct LegacyWork(pub(super) Arc<Core>);
+
+/// What a connection test keeps as its payload.
+#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
+pub(super) struct ConnectionTest {
+    pub(super) client: Option<String>,
+}
+
+impl Work for LegacyWork {
+    fn run(&self, job: Claimed, reporter: Reporter) -> BoxFuture<'static, Result<Value, Failure>> {
+        let core = Arc::clone(&self.0);
+        async move {
+            reporter.progress(10).await;
+            let began = Instant::now();
+            match job.queue {
+                Queue::Analysis => analyse(&core, job, began).await,
+                Queue::Chat => answer(&core, job, began).await,
+                Queue::Test => {
+                    let test: ConnectionTest = payload(job.payload)?;
+                    let caller = Caller::of_job(test.client);
+                    let status = core.test_connection(&caller, job.soft_deadline).await;
+                    let status = status.map_err(|error| failure(&error, false))?;
+                    Ok(connection::result(&status, seconds_since(began)))
+                }
+            }
+        }
+        .boxed()
+    }
+}
+
+async fn analyse(core: &Core, job: Claimed, began: Instant) -> Result<Value, Failure> {
+    let analysis: Analysis = payload(job.payload)?;
+    let caller = Caller::of_job(analysis.client.clone());
+    let outcome = core.analyse(&analysis, &caller, job.soft_deadline).await;
+    let outcome = unless_tried_again(outcome, job.is_last_try)?;
+    let analysed = core.conclude(&analysis, outcome).map_err(|error| failure(&error, false))?;
+    Ok(analysis::result(&analysis, &analysed, seconds_since(began)))
+}
+
+async fn answer(core: &Core, job: Claimed, began: Instant) -> Result<Value, Failure> {
+    let chat: Chat = payload(job.payload)?;
+    let caller = Caller::of_job(chat.client.clone());
+    let outcome = core.chat(&chat, &caller, job.soft_deadline).await;
+    let outcome = unless_tried_again(outcome, job.is_last_try)?;
+    let key = job.id.to_string();
+    let answered = core.conclude_chat(&chat, outcome, Some(&key));
+    let answered = answered.map_err(|error| failure(&error, false))?;
+    Ok(chat::result(&answered, seconds_since(began)))
+}
+
+/// Leaves what may pass to another try, if there is one.
+fn unless_tried_again<T>(
+    outcome: Result<T, AskError>,
+    is_last_try: bool,
+) -> Result<Result<T, AskError>, Failure> {
+    match outcome {
+        Err(error @ (AskError::Busy { .. } | AskError::Broken)) if !is_last_try => {
+            Err(failure(&error, true))
+        }
+        outcome => Ok(outcome),
+    }
+}
+
+fn failure(error: &AskError, may_pass: bool) -> Failure {
+    let retry_after = match error {
+        AskError::Busy { retry_after, .. } => *retry_after,
+        _ => None,
+    };
+    Failure { message: error.to_string(), may_pass, retry_after }
+}
+
+fn payload<T: DeserializeOwned>(payload: Value) -> Result<T, Failure> {
+    serde_json::from_value(payload).map_err(|error| Failure {
+        message: format!("the job can't be read: {error}"),
+        may_pass: false,
+        retry_after: None,
+    })
+}
