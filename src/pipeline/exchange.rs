@@ -2,7 +2,7 @@
 //!
 //! Steps note here what they learn. When the record is dropped, by whatever path, the request is
 //! counted and its access-log line is written; an end that nobody noted is a client that went
-//! away.
+//! away, or a panic.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::Gateway;
 use crate::admission::Reservation;
-use crate::bedrock::{Operation, Usage, catalogue};
+use crate::bedrock::{ErrorKind, Operation, Usage, catalogue};
 use crate::clients::{Client, Slot};
 use crate::config::Priority;
 use crate::routing::Target;
@@ -54,6 +54,11 @@ pub(super) enum Outcome {
     StreamException,
     /// Nothing: it went away.
     ClientGone,
+    /// What it took of an answer until the time for the whole request was over: it had stopped
+    /// reading.
+    ClientStalled,
+    /// The gateway failed on it.
+    Panic,
 }
 
 impl Outcome {
@@ -74,6 +79,8 @@ impl Outcome {
             Outcome::StreamIdle => "stream_idle",
             Outcome::StreamException => "stream_exception",
             Outcome::ClientGone => "client_gone",
+            Outcome::ClientStalled => "client_stalled",
+            Outcome::Panic => "panic",
         }
     }
 }
@@ -84,7 +91,7 @@ pub(super) struct Exchange {
     gateway: Arc<Gateway>,
     arrived: SystemTime,
     pub(super) started: Instant,
-    pub(super) request_id: String,
+    pub(super) request_id: Uuid,
     pub(super) client: Option<Client>,
     /// The client's place among its requests at once.
     pub(super) slot: Option<Slot>,
@@ -119,7 +126,7 @@ impl Exchange {
             gateway,
             arrived: SystemTime::now(),
             started: Instant::now(),
-            request_id: Uuid::new_v4().to_string(),
+            request_id: Uuid::new_v4(),
             client: None,
             slot: None,
             allowance: None,
@@ -185,6 +192,17 @@ impl Exchange {
         self.outcome = outcome;
     }
 
+    /// Notes that something panicked on the request's way.
+    pub(super) fn panicked(&mut self) {
+        self.outcome = Outcome::Panic;
+        if self.head.is_none() {
+            self.status = ErrorKind::InternalServer.status().as_u16();
+            self.error = Some(ErrorKind::InternalServer.name().to_owned());
+        }
+        self.gateway.metrics.panics.inc();
+        tracing::error!(request_id = %self.request_id, "a request failed by a panic");
+    }
+
     fn count(&self, duration: Duration) {
         let metrics = &self.gateway.metrics;
         let operation = self.operation.map_or(OTHER, Operation::name);
@@ -243,13 +261,18 @@ impl Exchange {
 impl Drop for Exchange {
     fn drop(&mut self) {
         let duration = self.started.elapsed();
+        // A request on whose way something panicked takes its record along.
+        if std::thread::panicking() {
+            self.panicked();
+        }
+        let request_id = self.request_id.to_string();
         if let Some(usage) = self.usage {
             self.spent(usage.input + usage.cache_write, usage.output);
         }
         self.count(duration);
         self.gateway.access_log.write(&Line {
             time: self.arrived,
-            request_id: &self.request_id,
+            request_id: &request_id,
             client: self.client.as_ref().and_then(Client::label).unwrap_or("-"),
             peer: self.peer.to_string(),
             operation: self.operation.map_or("-", Operation::name),

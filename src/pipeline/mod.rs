@@ -27,6 +27,8 @@ mod refusal;
 mod relay;
 mod route;
 mod step;
+#[cfg(test)]
+mod tests;
 mod watch;
 
 use std::convert::Infallible;

@@ -41,6 +41,7 @@ pub struct Metrics {
     pub queue_wait: Histogram,
     pub tokens: IntCounterVec,
     pub cost: CounterVec,
+    pub panics: IntCounter,
     pub connections: IntGauge,
     pub connections_refused: IntCounter,
     pub upstream_connections: IntGaugeVec,
@@ -169,6 +170,10 @@ impl Metrics {
                     ),
                     &["model", "client"],
                 )?,
+            )?,
+            panics: register(
+                &registry,
+                IntCounter::new("sluice_panics_total", "Requests that failed by a panic.")?,
             )?,
             connections: register(
                 &registry,
