@@ -10,6 +10,7 @@
 
 mod bearer_key;
 mod check;
+mod contents;
 mod credentials;
 mod document;
 mod endpoint;
@@ -19,6 +20,7 @@ mod files;
 mod legacy;
 mod raw;
 mod redis_url;
+mod restart;
 mod schema;
 mod secret;
 mod settings;
@@ -31,10 +33,12 @@ mod tests;
 use std::path::{Path, PathBuf};
 
 pub use bearer_key::BearerKey;
+pub use contents::Contents;
 pub use credentials::{Credentials, describe};
 pub use endpoint::{Endpoint, EndpointError};
 pub use environment::Env;
 pub use error::{ConfigError, Place, Problem};
+pub use restart::needs_restart;
 pub use schema::schema;
 pub use secret::Secret;
 pub use settings::{

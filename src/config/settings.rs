@@ -80,6 +80,8 @@ pub struct Server {
     pub drain_delay: Duration,
     /// Time that open requests get to finish when the gateway stops. May be zero.
     pub drain_timeout: Duration,
+    /// Time between two looks at the config's files. Zero: nobody looks.
+    pub config_poll_interval: Duration,
     /// Requests in hand at once, streams and waiting ones included; at least 1.
     pub max_in_flight: usize,
     /// Bytes of the bodies of all requests in hand.

@@ -73,7 +73,7 @@ pub struct Gateway {
     /// Who may call.
     pub keys: Keys,
     /// The limits of clients.
-    pub limits: ClientLimits,
+    pub limits: Arc<ClientLimits>,
     /// How many requests may be hedged.
     pub(crate) hedges: HedgeBudget,
     /// The metric families.
@@ -120,13 +120,20 @@ impl Gateway {
                 |before| before.load.renewed(&config.server),
             ),
             keys: Keys::new(&config.clients),
-            limits: ClientLimits::new(&config.limits),
-            hedges: HedgeBudget::new(&config.hedge),
-            waiting: WaitingRoom::new(
-                &config.queue,
-                metrics.queue_waiting.clone(),
-                metrics.queue_waiting_bytes.clone(),
+            // Under other limits what was used under these says nothing.
+            limits: before.filter(|before| before.config.limits == config.limits).map_or_else(
+                || Arc::new(ClientLimits::new(&config.limits)),
+                |before| Arc::clone(&before.limits),
             ),
+            hedges: HedgeBudget::new(&config.hedge),
+            waiting: match before {
+                Some(before) => before.waiting.renewed(&config.queue),
+                None => WaitingRoom::new(
+                    &config.queue,
+                    metrics.queue_waiting.clone(),
+                    metrics.queue_waiting_bytes.clone(),
+                ),
+            },
             curfew: before.map(|before| before.curfew.clone()).unwrap_or_default(),
             config,
             metrics,

@@ -137,6 +137,9 @@ impl Router {
         for route in &config.routes {
             router.add(route)?;
         }
+        if let Some(before) = before {
+            router.go_on_passing(config, before, now);
+        }
         Ok(router)
     }
 
@@ -243,6 +246,20 @@ impl Router {
             known.routes.insert(model.clone(), Arc::clone(&route));
         }
         Some(route)
+    }
+
+    /// Keeps the state of the models without a route that a router `before` has let pass.
+    fn go_on_passing(&self, config: &Config, before: &Router, now: Instant) {
+        let (Some(known), Some(before)) = (&self.unrouted, &before.unrouted) else { return };
+        for route in before.routes.iter().take(known.max) {
+            let (model, Some(old)) = (route.key(), route.targets.first()) else { continue };
+            if self.routed(model).is_some() || old.region != config.upstream.region {
+                continue;
+            }
+            let route = passing(config, model, Arc::clone(&self.default_identity), now);
+            route.targets.iter().for_each(|target| target.take_over(old, now));
+            known.routes.insert(model.clone(), route);
+        }
     }
 
     fn known_identities(&self) -> Identities {

@@ -37,6 +37,7 @@ mod operations;
 mod overload;
 mod quota_burst;
 mod regression;
+mod reload;
 mod settlement;
 mod simulator;
 mod streams;
