@@ -109,7 +109,9 @@ mod tests {
         look("a file that nobody names", false);
         write(at("config.toml"), "[upstream\nbearer_token = 'file:token'\n").unwrap();
         look("no document", true);
-        std::fs::remove_file(at("config.toml")).unwrap();
+        for name in ["config.toml", "admin"] {
+            std::fs::remove_file(at(name)).unwrap();
+        }
         look("gone, as at the start", false);
     }
 

@@ -113,7 +113,7 @@ impl Gateway {
         access_log: AccessLog,
     ) -> Result<Arc<Gateway>, RouterError> {
         Ok(Arc::new(Gateway {
-            router: Router::new(&config, before.map(|before| &before.router))?,
+            router: Router::new(&config, before.map(|before| (&before.config, &before.router)))?,
             upstream,
             load: before.map_or_else(
                 || Load::new(&config.server),

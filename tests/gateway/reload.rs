@@ -219,6 +219,32 @@ async fn what_cools_goes_on_cooling_routed_or_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_under_way_settles_with_the_quota_that_the_newer_config_goes_by() {
+    let simulator = Simulator::start().await;
+    let config = Config::models(&simulator, 1)
+        .set("targets.sonnet-35.tpm", 9_000)
+        .set("queue.max_wait", "20s");
+    let gateway = Gateway::start(&config).await;
+    let large = |prompt: &str| Ask::new(&gateway, prompt).max_tokens(4_000).start();
+    let slow = [large("slow sim:head_ms=3000"), large("slow sim:head_ms=3000")];
+    simulator.sees("both", |entry| entry.seq == 2).await;
+    let before = large("hello");
+    gateway.has_waiting(1).await;
+    gateway
+        .reload(&config.clone().set("retry.attempts", 3).set("queue.max_waiting", 9).to_toml())
+        .await;
+    let after = large("hello");
+    gateway.has_waiting(2).await;
+    assert_eq!(simulator.log().len(), 2, "there is one quota, and nothing left of it");
+    assert_eq!(gateway.quota("sonnet-35").await.in_flight, 2);
+    for asked in slow.into_iter().chain([before, after]) {
+        assert_eq!(asked.await.unwrap().status, 200);
+    }
+    let quota = gateway.quota("sonnet-35").await;
+    assert!(quota.tokens_available.unwrap() > 8_500.0, "{quota:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_clients_have_used_stays_used() {
     let simulator = Simulator::start().await;
     let config = Config::models(&simulator, 1)
