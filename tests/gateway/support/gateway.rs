@@ -195,6 +195,13 @@ impl Gateway {
         self.child.id().unwrap()
     }
 
+    /// The memory that it has now, in bytes.
+    pub fn resident_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+    }
+
     /// Asks the gateway to stop, as an orchestrator does.
     pub async fn terminate(&self) {
         let kill = Command::new("kill").args(["-TERM", &self.pid().to_string()]).status().await;
