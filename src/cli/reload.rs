@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
@@ -51,7 +52,7 @@ impl Watch {
     }
 }
 
-/// Takes over newer configs from here on, until `stop`.
+/// Takes over newer configs from here on, until `stop`; with each, `certificates` are looked at too.
 ///
 /// # Errors
 /// When the process can't listen for signals.
@@ -59,12 +60,13 @@ pub(super) fn start(
     watch: Watch,
     live: Arc<Live>,
     shim: Arc<Shim>,
+    certificates: Arc<Notify>,
     stop: CancellationToken,
 ) -> Result<(), String> {
     let mut hangup = signal(SignalKind::hangup())
         .map_err(|error| format!("can't listen for signals: {error}"))?;
     let running = live.load().config.clone();
-    let mut reloader = Reloader { watch, running, live, shim };
+    let mut reloader = Reloader { watch, running, live, shim, certificates };
     reloader.succeeded();
     tokio::spawn(async move {
         loop {
@@ -87,6 +89,8 @@ struct Reloader {
     running: Config,
     live: Arc<Live>,
     shim: Arc<Shim>,
+    /// Has the certificate files looked at.
+    certificates: Arc<Notify>,
 }
 
 impl Reloader {
@@ -126,6 +130,7 @@ impl Reloader {
                 "refused"
             }
         };
+        self.certificates.notify_one();
         self.live.load().metrics.config_reloads.with_label_values(&[result]).inc();
     }
 

@@ -33,7 +33,8 @@ pub(super) fn run(arguments: Arguments) -> Result<(), String> {
         on_signals(stop.clone(), hurry.clone())?;
         let server = start(loaded.config).await?;
         let live = Arc::clone(server.live());
-        reload::start(watch, Arc::clone(&live), Arc::clone(server.shim()), stop.clone())?;
+        let (shim, recheck) = (Arc::clone(server.shim()), Arc::clone(server.recheck()));
+        reload::start(watch, Arc::clone(&live), shim, recheck, stop.clone())?;
         let clean = server.serve(stop, hurry).await;
         live.load().access_log.flush();
         if clean {

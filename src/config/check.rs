@@ -8,6 +8,7 @@ mod clients;
 mod credentials;
 mod jobs;
 mod legacy;
+mod network;
 mod prompts;
 mod targets;
 mod template;
@@ -17,6 +18,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::Path;
 
+use super::Listening;
 use super::bearer_key::{MIN_KEY_CHARS, presentable};
 use super::credentials::Credentials;
 use super::document::{Document, KeyPath};
@@ -72,6 +74,26 @@ pub(super) fn check(
     if problems.is_empty() { Ok((config, warnings)) } else { Err(problems) }
 }
 
+/// Checks the addresses of a gateway's listeners alone.
+///
+/// # Errors
+/// The problems of these.
+pub(super) fn listening(
+    raw: &RawServer,
+    document: &Document,
+    env: &Env,
+) -> Result<Listening, Vec<Problem>> {
+    let (problems, warnings) = (Vec::new(), Vec::new());
+    let mut checker = Checker { document, env, base: None, problems, warnings };
+    let at = KeyPath::from(["server"]);
+    let listening = Listening {
+        listen: checker.address(&at.key("listen"), &raw.listen),
+        admin_listen: checker.address(&at.key("admin_listen"), &raw.admin_listen),
+        tls: raw.tls.is_some(),
+    };
+    if checker.problems.is_empty() { Ok(listening) } else { Err(checker.problems) }
+}
+
 struct Checker<'a> {
     document: &'a Document,
     env: &'a Env,
@@ -107,6 +129,7 @@ impl Checker<'_> {
             max_headers: raw.max_headers,
             max_concurrent_streams: raw.max_concurrent_streams,
             worker_threads: raw.worker_threads,
+            tls: raw.tls.as_ref().map(|tls| self.tls(&at.key("tls"), tls)),
         };
         // hyper takes no read buffer below 8 KiB.
         if !(8 << 10..=16 << 20).contains(&server.max_header_bytes) {
@@ -137,7 +160,8 @@ impl Checker<'_> {
     fn upstream(&mut self, raw: &RawUpstream) -> Upstream {
         let at = KeyPath::from(["upstream"]);
         let region = raw.region.as_deref().unwrap_or(DEFAULT_REGION);
-        let public = self.public_endpoint(&at.key("region"), region);
+        let use_fips = self.use_fips(&at, raw);
+        let public = self.public_endpoint(&at.key("region"), region, use_fips);
         let given = self.given_endpoint(&at, raw.endpoint_url.as_deref());
         let credentials = self.credentials(&at, &raw.credentials).unwrap_or_else(|| {
             match self.env.get("AWS_BEARER_TOKEN_BEDROCK") {
@@ -148,6 +172,9 @@ impl Checker<'_> {
         Upstream {
             region: region.to_owned(),
             endpoint: given.unwrap_or(public),
+            use_fips,
+            trust: self.trust(&at, raw),
+            proxies: self.proxies(&at, raw),
             connect_timeout: self.duration(&at.key("connect_timeout"), &raw.connect_timeout),
             first_byte_timeout: self
                 .duration(&at.key("first_byte_timeout"), &raw.first_byte_timeout),

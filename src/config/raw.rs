@@ -6,6 +6,7 @@
 
 mod jobs;
 mod legacy;
+mod network;
 
 use std::collections::BTreeMap;
 
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 pub(super) use jobs::{RawJobs, RawJobsBackend};
 pub(super) use legacy::{RawLegacy, RawPrompts};
+pub(super) use network::{RawTls, RawTrust, RawUpstream};
 
 use super::bearer_key::KeyRef;
 use super::secret::SecretRef;
@@ -106,6 +108,8 @@ pub(super) struct RawServer {
     /// Worker threads. Default: one per core.
     #[schemars(range(min = 1, max = 1024))]
     pub(super) worker_threads: Option<usize>,
+    /// TLS on the listener of the Bedrock API.
+    pub(super) tls: Option<RawTls>,
 }
 
 impl Default for RawServer {
@@ -129,47 +133,7 @@ impl Default for RawServer {
             max_headers: 100,
             max_concurrent_streams: 200,
             worker_threads: None,
-        }
-    }
-}
-
-/// The default upstream, and the limits of upstream connections.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(default)]
-pub(super) struct RawUpstream {
-    /// AWS region. Default: AWS_REGION, AWS_DEFAULT_REGION, then us-east-1.
-    #[schemars(example = "us-east-1")]
-    pub(super) region: Option<String>,
-    /// URL of a VPC endpoint or simulator. Default: the region's public Bedrock endpoint.
-    #[schemars(example = "http://127.0.0.1:4599")]
-    pub(super) endpoint_url: Option<String>,
-    /// Time to open a connection, TLS included.
-    pub(super) connect_timeout: DurationText,
-    /// Time from the end of the request to the head of the answer.
-    pub(super) first_byte_timeout: DurationText,
-    /// Longest silence between two frames of a stream.
-    pub(super) idle_timeout: DurationText,
-    /// How long an unused connection is kept.
-    pub(super) pool_idle_timeout: DurationText,
-    /// Unused connections kept for one host.
-    #[schemars(range(min = 0, max = 100_000))]
-    pub(super) max_idle_per_host: usize,
-    /// Whose credentials are used. Default: the AWS default chain.
-    #[serde(flatten)]
-    pub(super) credentials: RawCredentials,
-}
-
-impl Default for RawUpstream {
-    fn default() -> Self {
-        Self {
-            region: None,
-            endpoint_url: None,
-            connect_timeout: "3s".into(),
-            first_byte_timeout: "120s".into(),
-            idle_timeout: "180s".into(),
-            pool_idle_timeout: "60s".into(),
-            max_idle_per_host: 256,
-            credentials: RawCredentials::default(),
+            tls: None,
         }
     }
 }

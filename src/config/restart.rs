@@ -1,7 +1,7 @@
-//! Which keys a running process can't follow: those that its listeners, its pool of connections,
-//! its jobs and its log were made with.
+//! Which keys a running process can't follow: those that its listeners, its jobs and its log were
+//! made with.
 
-use super::settings::{Config, Server, Upstream};
+use super::settings::{Config, Server};
 
 /// The keys that differ between two configurations and count only from the next start on.
 pub fn needs_restart(running: &Config, newer: &Config) -> Vec<&'static str> {
@@ -25,19 +25,10 @@ pub fn needs_restart(running: &Config, newer: &Config) -> Vec<&'static str> {
         max_in_flight_bytes: _,
         bidirectional_timeout: _,
         config_poll_interval: _,
+        tls,
     } = &running.server;
     let server = &newer.server;
-    let Upstream {
-        connect_timeout,
-        pool_idle_timeout,
-        max_idle_per_host,
-        region: _,
-        endpoint: _,
-        first_byte_timeout: _,
-        idle_timeout: _,
-        credentials: _,
-    } = &running.upstream;
-    let upstream = &newer.upstream;
+    let handshake = |config: &Config| config.server.tls.as_ref().map(|tls| tls.handshake_timeout);
     let keys = [
         ("server.listen", *listen != server.listen),
         ("server.admin_listen", *admin_listen != server.admin_listen),
@@ -47,9 +38,9 @@ pub fn needs_restart(running: &Config, newer: &Config) -> Vec<&'static str> {
         ("server.max_headers", *max_headers != server.max_headers),
         ("server.max_concurrent_streams", *max_concurrent_streams != server.max_concurrent_streams),
         ("server.worker_threads", *worker_threads != server.worker_threads),
-        ("upstream.connect_timeout", *connect_timeout != upstream.connect_timeout),
-        ("upstream.pool_idle_timeout", *pool_idle_timeout != upstream.pool_idle_timeout),
-        ("upstream.max_idle_per_host", *max_idle_per_host != upstream.max_idle_per_host),
+        // What its files hold is followed, and where they are.
+        ("server.tls", tls.is_some() != server.tls.is_some()),
+        ("server.tls.handshake_timeout", tls.is_some() && handshake(running) != handshake(newer)),
         ("legacy.listen", running.legacy.listen != newer.legacy.listen),
         ("legacy.session_ttl", running.legacy.session_ttl != newer.legacy.session_ttl),
         ("legacy.max_sessions", running.legacy.max_sessions != newer.legacy.max_sessions),

@@ -6,6 +6,7 @@
 
 mod jobs;
 mod legacy;
+mod network;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 pub use jobs::{JobQueue, Jobs, JobsBackend};
 pub use legacy::{Legacy, LegacyAction, LegacyGroup, LegacyMock, LegacyPrompts};
+pub use network::{ClientAuth, ClientCertificates, Proxies, Tls, TlsVersion, Trust};
 
 use super::bearer_key::BearerKey;
 use super::credentials::Credentials;
@@ -96,6 +98,8 @@ pub struct Server {
     pub max_concurrent_streams: u32,
     /// Worker threads; `None`: one per core.
     pub worker_threads: Option<usize>,
+    /// TLS on the listener of the Bedrock API. `None`: it speaks in the clear.
+    pub tls: Option<Tls>,
 }
 
 /// The default upstream, and the limits of upstream connections.
@@ -105,7 +109,13 @@ pub struct Upstream {
     pub region: String,
     /// Where requests are sent.
     pub endpoint: Endpoint,
-    /// Time to open a connection, TLS included.
+    /// Whether the public endpoints are those of FIPS.
+    pub use_fips: bool,
+    /// Whom upstreams' certificates are checked against.
+    pub trust: Trust,
+    /// What connections go through.
+    pub proxies: Proxies,
+    /// Time to open a connection, proxy and TLS included.
     pub connect_timeout: Duration,
     /// Time from the end of the request to the head of the answer.
     pub first_byte_timeout: Duration,
@@ -117,6 +127,16 @@ pub struct Upstream {
     pub max_idle_per_host: usize,
     /// Who signs requests.
     pub credentials: Credentials,
+}
+
+impl Upstream {
+    /// Whether connections that were opened as `other` says are what this asks for.
+    pub fn connects_like(&self, other: &Upstream) -> bool {
+        (&self.trust, &self.proxies) == (&other.trust, &other.proxies)
+            && self.connect_timeout == other.connect_timeout
+            && self.pool_idle_timeout == other.pool_idle_timeout
+            && self.max_idle_per_host == other.max_idle_per_host
+    }
 }
 
 /// One place that can answer: a model in a region, called with one set of credentials.

@@ -2,9 +2,8 @@
 //!
 //! Steps note here what they learn. When the record is dropped, by whatever path, the request is
 //! counted and its access-log line is written; an end that nobody noted is a client that went
-//! away.
+//! away, or a panic.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -14,8 +13,8 @@ use uuid::Uuid;
 
 use super::Gateway;
 use crate::admission::{Reservation, Share};
-use crate::bedrock::{Operation, Usage, catalogue};
-use crate::clients::{Client, Slot};
+use crate::bedrock::{ErrorKind, Operation, Usage, catalogue};
+use crate::clients::{Client, Peer, Slot};
 use crate::config::Priority;
 use crate::routing::Target;
 use crate::telemetry::OTHER;
@@ -56,6 +55,11 @@ pub(super) enum Outcome {
     StreamException,
     /// Nothing: it went away.
     ClientGone,
+    /// What it took of an answer until the time for the whole request was over: it had stopped
+    /// reading.
+    ClientStalled,
+    /// The gateway failed on it.
+    Panic,
 }
 
 impl Outcome {
@@ -77,6 +81,8 @@ impl Outcome {
             Outcome::StreamIdle => "stream_idle",
             Outcome::StreamException => "stream_exception",
             Outcome::ClientGone => "client_gone",
+            Outcome::ClientStalled => "client_stalled",
+            Outcome::Panic => "panic",
         }
     }
 }
@@ -87,7 +93,7 @@ pub(super) struct Exchange {
     gateway: Arc<Gateway>,
     arrived: SystemTime,
     pub(super) started: Instant,
-    pub(super) request_id: String,
+    pub(super) request_id: Uuid,
     pub(super) client: Option<Client>,
     /// The client's place among its requests at once.
     pub(super) slot: Option<Slot>,
@@ -97,7 +103,7 @@ pub(super) struct Exchange {
     pub(super) allowance: Option<Reservation>,
     /// How urgent it is.
     pub(super) priority: Priority,
-    peer: SocketAddr,
+    peer: Peer,
     pub(super) operation: Option<Operation>,
     pub(super) requested_model: Option<String>,
     /// The pattern of the config that the requested model matches: its label in metrics.
@@ -119,12 +125,12 @@ pub(super) struct Exchange {
 }
 
 impl Exchange {
-    pub(super) fn new(gateway: Arc<Gateway>, peer: SocketAddr) -> Exchange {
+    pub(super) fn new(gateway: Arc<Gateway>, peer: Peer) -> Exchange {
         Exchange {
             gateway,
             arrived: SystemTime::now(),
             started: Instant::now(),
-            request_id: Uuid::new_v4().to_string(),
+            request_id: Uuid::new_v4(),
             client: None,
             slot: None,
             share: None,
@@ -191,6 +197,23 @@ impl Exchange {
         self.outcome = outcome;
     }
 
+    /// What the client is called in the access log.
+    fn logged_name(&self) -> &str {
+        let label = self.client.as_ref().and_then(Client::label);
+        label.or_else(|| self.peer.certificate.as_ref()?.label()).unwrap_or("-")
+    }
+
+    /// Notes that something panicked on the request's way.
+    pub(super) fn panicked(&mut self) {
+        self.outcome = Outcome::Panic;
+        if self.head.is_none() {
+            self.status = ErrorKind::InternalServer.status().as_u16();
+            self.error = Some(ErrorKind::InternalServer.name().to_owned());
+        }
+        self.gateway.metrics.panics.inc();
+        tracing::error!(request_id = %self.request_id, "a request failed by a panic");
+    }
+
     fn count(&self, duration: Duration) {
         let metrics = &self.gateway.metrics;
         let operation = self.operation.map_or(OTHER, Operation::name);
@@ -249,15 +272,20 @@ impl Exchange {
 impl Drop for Exchange {
     fn drop(&mut self) {
         let duration = self.started.elapsed();
+        // A request on whose way something panicked takes its record along.
+        if std::thread::panicking() {
+            self.panicked();
+        }
+        let request_id = self.request_id.to_string();
         if let Some(usage) = self.usage {
             self.spent(usage.input + usage.cache_write, usage.output);
         }
         self.count(duration);
         self.gateway.access_log.write(&Line {
             time: self.arrived,
-            request_id: &self.request_id,
-            client: self.client.as_ref().and_then(Client::label).unwrap_or("-"),
-            peer: self.peer.to_string(),
+            request_id: &request_id,
+            client: self.logged_name(),
+            peer: self.peer.address.to_string(),
             operation: self.operation.map_or("-", Operation::name),
             requested_model: self.requested_model.as_deref(),
             model: self.answered_by.as_ref().map(|target| target.model.as_str()),

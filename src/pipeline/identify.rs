@@ -27,7 +27,7 @@ where
         let Observed { arrival, exchange } = &mut request;
         let gateway = exchange.gateway();
         let headers = &arrival.head.headers;
-        let client = identify(headers, arrival.peer, &gateway.config.limits.key);
+        let client = identify(headers, arrival.peer.address, &gateway.config.limits.key);
         // Another room of this process has seen to who asks.
         let name = match arrival.head.extensions.get::<InProcess>() {
             Some(own) => Ok(own.client.clone()),

@@ -31,10 +31,11 @@ mod relay;
 mod route;
 mod shed;
 mod step;
+#[cfg(test)]
+mod tests;
 mod watch;
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -46,8 +47,8 @@ use tower::{Service, ServiceBuilder};
 pub use relay::ResponseBody;
 
 use crate::admission::{Curfew, Load, WaitingRoom};
-use crate::clients::{ClientLimits, Keys};
-use crate::config::Config;
+use crate::clients::{ClientLimits, Keys, Peer};
+use crate::config::{self, Config};
 use crate::routing::{Route, Router, RouterError};
 use crate::telemetry::Metrics;
 use crate::telemetry::access_log::AccessLog;
@@ -90,17 +91,17 @@ impl Gateway {
         metrics: Arc<Metrics>,
         access_log: AccessLog,
     ) -> Result<Arc<Gateway>, RouterError> {
-        let connections = |state| metrics.upstream_connections.with_label_values(&[state]);
-        let gauges =
-            ConnectionGauges { connecting: connections("connecting"), open: connections("open") };
-        let upstream = Upstream::new(&config.upstream, gauges);
+        let upstream = connections(&config.upstream, &metrics);
         Gateway::build(config, None, upstream, metrics, access_log)
     }
 
     /// The gateway of a newer config: what it keeps of this one keeps its state, connections are
-    /// used on, and what is under way here ends here.
+    /// used on if they are what it asks for, and what is under way here ends here.
     pub fn renewed(&self, config: Config) -> Result<Arc<Gateway>, RouterError> {
-        let upstream = self.upstream.clone();
+        let upstream = match config.upstream.connects_like(&self.config.upstream) {
+            true => self.upstream.clone(),
+            false => connections(&config.upstream, &self.metrics),
+        };
         let (metrics, access_log) = (Arc::clone(&self.metrics), self.access_log.clone());
         Gateway::build(config, Some(self), upstream, metrics, access_log)
     }
@@ -142,6 +143,13 @@ impl Gateway {
     }
 }
 
+/// A pool of connections to the upstream, counted in `metrics`.
+fn connections(config: &config::Upstream, metrics: &Metrics) -> Upstream {
+    let gauge = |state| metrics.upstream_connections.with_label_values(&[state]);
+    let gauges = ConnectionGauges { connecting: gauge("connecting"), open: gauge("open") };
+    Upstream::new(config, gauges, metrics.upstream_resent.clone())
+}
+
 /// The gateway of the config that is in force.
 pub type Live = ArcSwap<Gateway>;
 
@@ -152,8 +160,8 @@ pub struct Arrival<B> {
     pub head: http::request::Parts,
     /// The body.
     pub body: B,
-    /// The address at the other end of the connection.
-    pub peer: SocketAddr,
+    /// Who is at the other end of the connection.
+    pub peer: Peer,
 }
 
 /// Marks the head of a request that another room of this process makes, as one of its extensions,

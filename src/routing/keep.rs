@@ -67,6 +67,7 @@ pub(super) fn unrouted_untouched(config: &Config, before: &Config) -> bool {
 fn is_common_untouched(config: &Config, before: &Config) -> bool {
     policy(config, Duration::ZERO) == policy(before, Duration::ZERO)
         && config.learning == before.learning
+        && config.upstream.use_fips == before.upstream.use_fips
 }
 
 /// Whether a target of one config is what one of another config is, its quota included.

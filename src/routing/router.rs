@@ -17,7 +17,7 @@ use crate::bedrock::ModelId;
 use crate::bedrock::model_id::ModelIdError;
 use crate::config::{self, Balance, Config, Unrouted};
 use crate::telemetry::OTHER;
-use crate::upstream::credentials::{Identities, Identity};
+use crate::upstream::credentials::{Identities, Identity, Sts};
 
 /// Why a config makes no routing table.
 #[derive(Debug, thiserror::Error)]
@@ -106,9 +106,11 @@ impl Router {
         let mut identities = known.map(Router::known_identities).unwrap_or_default();
         let pools = pools(config);
         let shared = shared_quotas(config, &pools, now);
+        let use_fips = config.upstream.use_fips;
+        let sts = |region| Sts { region, use_fips };
         let mut targets = Vec::with_capacity(config.targets.len());
         for (index, target) in config.targets.iter().enumerate() {
-            let identity = identities.get(&target.credentials, &target.region);
+            let identity = identities.get(&target.credentials, sts(&target.region));
             if let Some(untouched) = untouched.get(index).cloned().flatten() {
                 targets.push(untouched);
                 continue;
@@ -123,7 +125,7 @@ impl Router {
             targets.push(Arc::new(target));
         }
         let upstream = &config.upstream;
-        let default_identity = identities.get(&upstream.credentials, &upstream.region);
+        let default_identity = identities.get(&upstream.credentials, sts(&upstream.region));
         // Operations without a model have a target like all others, whose model id is not used.
         let no_model = ModelId::new(OTHER)
             .map_err(|source| RouterError::Model { target: OTHER.to_owned(), source })?;

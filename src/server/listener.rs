@@ -12,6 +12,7 @@ use tokio_util::task::TaskTracker;
 use super::Answer;
 use super::connection::{self, Protocols};
 use super::ending::Ending;
+use super::tls::Acceptor;
 use crate::config;
 use crate::pipeline::Gateway;
 
@@ -65,10 +66,12 @@ impl Accept {
     }
 }
 
-/// Accepts connections and answers their requests until the listeners are to close. A connection
-/// above the bound is closed at once, which is the cheapest way to say so.
+/// Accepts connections and answers their requests until the listeners are to close; by TLS where
+/// there is an acceptor. A connection above the bound is closed at once, which is the cheapest way
+/// to say so.
 pub(super) async fn accept<A: Answer>(
     listener: TcpListener,
+    tls: Option<Acceptor>,
     common: Accept,
     answer: A,
     connections: TaskTracker,
@@ -76,8 +79,8 @@ pub(super) async fn accept<A: Answer>(
 ) {
     let serve = |socket: TcpStream, peer: SocketAddr| {
         let Some(slot) = common.slot() else { return };
-        let (protocols, answer) = (common.protocols.clone(), answer.clone());
-        let connection = connection::serve(socket, peer, protocols, answer, ending.clone());
+        let (tls, protocols, answer) = (tls.clone(), common.protocols.clone(), answer.clone());
+        let connection = connection::serve(socket, peer, tls, protocols, answer, ending.clone());
         connections.spawn(async move {
             connection.await;
             drop(slot);

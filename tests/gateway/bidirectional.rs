@@ -23,19 +23,25 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use crate::support::patience::{LONG, eventually, within};
-use crate::support::{Config, Gateway, PRIMARY, SECOND, Simulator, http};
+use crate::support::{Authority, Config, Gateway, PRIMARY, SECOND, Simulator, Terminator, http};
 
 const OPERATION: &str = "InvokeModelWithBidirectionalStream";
 
 /// Has a conversation and gives what came back.
 async fn converse(gateway: &Gateway, job: Value) -> Vec<Value> {
+    converse_with(&gateway.url(), Path::new(""), job).await
+}
+
+/// The same at this URL, trusting in the authority of this file.
+async fn converse_with(endpoint: &str, ca: &Path, job: Value) -> Vec<Value> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients");
     let mut job = job;
-    job["endpoint"] = gateway.url().into();
+    job["endpoint"] = endpoint.into();
     job["model"] = PRIMARY.into();
     let mut node = Command::new("node")
         .arg("bidirectional.mjs")
         .current_dir(folder)
+        .env("NODE_EXTRA_CA_CERTS", ca)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .kill_on_drop(true)
@@ -72,6 +78,24 @@ async fn both_sides_talk_in_turn_and_every_event_is_signed_for_the_target() {
     assert_eq!(log[0]["usage"]["output"], 3);
     let in_flight = async || gateway.quota("sonnet-35").await.in_flight;
     eventually("the reservation is settled", in_flight, |count| *count == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_goes_through_tls_on_both_sides() {
+    let simulator = Simulator::start().await;
+    let authority = Authority::new();
+    let server = authority.server();
+    let before = Terminator::start(&server, &["h2", "http/1.1"], simulator.address()).await;
+    let config = Config::four_models(&simulator)
+        .tls(&server)
+        .set("upstream.endpoint_url", format!("https://localhost:{}", before.port()))
+        .set("upstream.ca_file", authority.path());
+    let gateway = Gateway::start(&config).await;
+    let says = json!({ "says": ["one", "two"] });
+    let got = converse_with(&gateway.https_url(), &authority.file(), says).await;
+    assert_eq!(got.last(), Some(&json!({ "end": true })), "{got:?}");
+    assert_eq!(simulator.only_call().signature, Some("valid"));
+    assert_eq!(before.agreed(), ["h2"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

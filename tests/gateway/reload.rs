@@ -17,9 +17,9 @@ fn watched(simulator: &Simulator) -> Config {
     Config::models(simulator, 1).set("server.config_poll_interval", "50ms")
 }
 
-/// The same with another model behind the route.
+/// The same with another model behind the route, and connections of its own to it.
 fn rerouted(simulator: &Simulator) -> Config {
-    watched(simulator).set("targets.sonnet-35.model", SECOND)
+    watched(simulator).set("targets.sonnet-35.model", SECOND).set("upstream.connect_timeout", "2s")
 }
 
 async fn is_loaded(gateway: &Gateway, result: &str, times: f64) {

@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 
-use super::{MODELS, Simulator};
+use super::{Issued, MODELS, Simulator};
 
 /// The names of the targets, in the order of [`MODELS`].
 pub const TARGETS: [&str; 4] = ["sonnet-35", "sonnet-35-v2", "sonnet-3", "haiku-3"];
@@ -84,11 +84,19 @@ impl Config {
     }
 
     /// Takes the upstream's credentials away.
-    pub fn without_credentials(mut self) -> Config {
-        let upstream = self.table["upstream"].as_table_mut().unwrap();
-        upstream.remove("access_key_id");
-        upstream.remove("secret_access_key");
+    pub fn without_credentials(self) -> Config {
+        self.without_upstream("access_key_id").without_upstream("secret_access_key")
+    }
+
+    /// Takes one key of the upstream away.
+    pub fn without_upstream(mut self, key: &str) -> Config {
+        self.table["upstream"].as_table_mut().unwrap().remove(key);
         self
+    }
+
+    /// Has the listener speak TLS with this certificate.
+    pub fn tls(self, issued: &Issued) -> Config {
+        self.set("server.tls.cert", issued.cert()).set("server.tls.key", issued.key())
     }
 
     /// Adds a client with a bearer key.

@@ -93,6 +93,11 @@ impl Gateway {
         format!("http://{}", self.listen)
     }
 
+    /// The same where TLS is spoken.
+    pub fn https_url(&self) -> String {
+        format!("https://{}", self.listen)
+    }
+
     /// The address that clients connect to.
     pub fn address(&self) -> SocketAddr {
         self.listen
@@ -160,8 +165,7 @@ impl Gateway {
         self.write(file);
         let reloads = async || self.metrics().await.sum("sluice_config_reloads_total", &[]);
         let before = reloads().await;
-        let kill = Command::new("kill").args(["-HUP", &self.pid().to_string()]).status().await;
-        assert!(kill.unwrap().success());
+        self.hang_up().await;
         eventually("the reload", reloads, |count| *count > before).await;
     }
 
@@ -200,6 +204,12 @@ impl Gateway {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+    }
+
+    /// Asks the gateway to read its config and its certificate again.
+    pub async fn hang_up(&self) {
+        let kill = Command::new("kill").args(["-HUP", &self.pid().to_string()]).status().await;
+        assert!(kill.unwrap().success());
     }
 
     /// Asks the gateway to stop, as an orchestrator does.
