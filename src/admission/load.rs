@@ -1,7 +1,7 @@
 //! How much the gateway has in hand at once, and when that is too much.
 //!
-//! Every request takes a place before anything is done for it, and room for its body as it comes;
-//! both are given back when its record ends. Beyond the bounds a request is turned away at once:
+//! Every request takes a place before anything is done for it, and room for its body as it comes. The
+//! room is given back when the body is no longer needed, the place when the request's record ends. Beyond the bounds a request is turned away at once:
 //! what was admitted goes on at its pace, and memory stays what the bounds make it.
 
 use std::sync::Arc;
@@ -94,12 +94,17 @@ impl Share {
         }
         Ok(())
     }
+
+    /// Gives back the room of the body, which is held no longer.
+    pub fn let_go(&mut self) {
+        self.held.bytes.fetch_sub(std::mem::take(&mut self.bytes), Ordering::Relaxed);
+    }
 }
 
 impl Drop for Share {
     fn drop(&mut self) {
         self.held.requests.fetch_sub(1, Ordering::Relaxed);
-        self.held.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.let_go();
     }
 }
 
@@ -139,5 +144,9 @@ mod tests {
         other.hold(39).unwrap();
         assert_eq!(load.bytes(), 100);
         assert!(other.hold(40).is_err());
+        one.let_go();
+        other.hold(100).unwrap();
+        drop((one, other));
+        assert_eq!((load.requests(), load.bytes()), (0, 0));
     }
 }

@@ -119,6 +119,8 @@ impl Checker<'_> {
             body_read_timeout: self.duration(&at.key("body_read_timeout"), &raw.body_read_timeout),
             drain_delay: self.duration_or_zero(&at.key("drain_delay"), &raw.drain_delay),
             drain_timeout: self.duration_or_zero(&at.key("drain_timeout"), &raw.drain_timeout),
+            config_poll_interval: self
+                .duration_or_zero(&at.key("config_poll_interval"), &raw.config_poll_interval),
             max_in_flight: raw.max_in_flight,
             max_in_flight_bytes: self
                 .size(&at.key("max_in_flight_bytes"), &raw.max_in_flight_bytes),

@@ -11,6 +11,7 @@
 mod bearer_key;
 mod certificates;
 mod check;
+mod contents;
 mod credentials;
 mod document;
 mod endpoint;
@@ -21,6 +22,7 @@ mod legacy;
 mod proxy;
 mod raw;
 mod redis_url;
+mod restart;
 mod schema;
 mod secret;
 mod settings;
@@ -35,10 +37,12 @@ use std::path::{Path, PathBuf};
 
 pub use bearer_key::BearerKey;
 pub use certificates::{CertificateError, Certified, TlsFiles, TlsMaterial, crypto};
+pub use contents::Contents;
 pub use credentials::{Credentials, describe};
 pub use endpoint::{Endpoint, EndpointError};
 pub use environment::Env;
 pub use error::{ConfigError, Place, Problem};
+pub use restart::needs_restart;
 pub use schema::schema;
 pub use secret::Secret;
 pub use settings::{

@@ -86,6 +86,9 @@ pub(super) struct RawServer {
     pub(super) drain_delay: DurationText,
     /// Time that open requests get to finish when the gateway stops.
     pub(super) drain_timeout: DurationText,
+    /// Time between two looks at the config's files, which are loaded again when they have
+    /// changed. 0s: nobody looks.
+    pub(super) config_poll_interval: DurationText,
     /// Client connections open at once.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub(super) max_connections: usize,
@@ -122,6 +125,7 @@ impl Default for RawServer {
             body_read_timeout: "60s".into(),
             drain_delay: "0s".into(),
             drain_timeout: "60s".into(),
+            config_poll_interval: "5s".into(),
             max_in_flight: 5000,
             max_in_flight_bytes: "1GB".into(),
             max_connections: 10_000,

@@ -82,6 +82,8 @@ pub struct Server {
     pub drain_delay: Duration,
     /// Time that open requests get to finish when the gateway stops. May be zero.
     pub drain_timeout: Duration,
+    /// Time between two looks at the config's files. Zero: nobody looks.
+    pub config_poll_interval: Duration,
     /// Requests in hand at once, streams and waiting ones included; at least 1.
     pub max_in_flight: usize,
     /// Bytes of the bodies of all requests in hand.
@@ -125,6 +127,16 @@ pub struct Upstream {
     pub max_idle_per_host: usize,
     /// Who signs requests.
     pub credentials: Credentials,
+}
+
+impl Upstream {
+    /// Whether connections that were opened as `other` says are what this asks for.
+    pub fn connects_like(&self, other: &Upstream) -> bool {
+        (&self.trust, &self.proxies) == (&other.trust, &other.proxies)
+            && self.connect_timeout == other.connect_timeout
+            && self.pool_idle_timeout == other.pool_idle_timeout
+            && self.max_idle_per_host == other.max_idle_per_host
+    }
 }
 
 /// One place that can answer: a model in a region, called with one set of credentials.

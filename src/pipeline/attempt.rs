@@ -22,7 +22,7 @@ use super::refusal::{Refusal, Refused};
 use super::relay::{self, ResponseBody};
 use super::route::Routed;
 use super::{deadline, duplex};
-use crate::admission::Dimension;
+use crate::admission::{Dimension, Share};
 use crate::config::Strategy;
 use crate::routing::{Permit, Spending, Target};
 use crate::upstream::classify::{is_limit_of_model, is_misconfiguration};
@@ -57,7 +57,10 @@ async fn answer(mut routed: Routed) -> Result<Response<ResponseBody>, Refused> {
     let mut attempts =
         Loop { gateway, routed, patience, preferred: None, kept: None, moved_from: None };
     let outcome = timeout_at(deadline, attempts.run()).await;
-    let Routed { exchange, call, size, .. } = attempts.routed;
+    let Routed { mut exchange, call, body, size, .. } = attempts.routed;
+    // Nobody tries again from here on.
+    drop(body);
+    exchange.share.as_mut().into_iter().for_each(Share::let_go);
     match outcome {
         Ok(Ok(Answer::Success(success, spending))) => {
             Ok(relay::success(exchange, call.operation, *success, spending, size, deadline))

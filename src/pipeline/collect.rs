@@ -6,6 +6,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use http::header::EXPECT;
+use http::request;
 use http_body::Body;
 use http_body_util::BodyExt;
 use tokio::time::timeout;
@@ -65,7 +67,7 @@ where
 
     fn take(&self, called: Called<B>) -> Self::Future {
         Box::pin(async move {
-            let Called { request: Observed { arrival, mut exchange }, call } = called;
+            let Called { request: Observed { mut arrival, mut exchange }, call } = called;
             let server = &exchange.gateway().config.server;
             let (limit, time) = (server.max_body, server.body_read_timeout);
             let (head, peer) = (arrival.head, arrival.peer);
@@ -81,12 +83,16 @@ where
                 });
             }
             let share = exchange.share.as_mut();
-            match timeout(time, collect(arrival.body, limit, share)).await {
+            match timeout(time, collect(&mut arrival.body, limit, share)).await {
                 Ok(Ok(body)) => {
                     exchange.request_bytes = body.len() as u64;
                     let arrival = super::Arrival { head, body: (), peer };
                     let request = Observed { arrival, exchange };
                     Ok(Collected { request, call, body, events: None })
+                }
+                Ok(Err(refusal @ Refusal::Overloaded(_))) => {
+                    dismiss(&head, arrival.body);
+                    Err(Refused { refusal, exchange })
                 }
                 Ok(Err(refusal)) => Err(Refused { refusal, exchange }),
                 Err(_) => Err(Refused { refusal: Refusal::BodyTimeout { limit: time }, exchange }),
@@ -134,6 +140,19 @@ where
         }
     }
     Ok(if joined.is_empty() { first } else { joined.freeze() })
+}
+
+/// Reads what is left of a body that nobody wants, while its request is answered already: a client
+/// whose connection closed on it would not be there to read the answer. Must be called within a
+/// tokio runtime.
+pub(super) fn dismiss<B>(head: &request::Parts, body: B)
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+{
+    // Who waits for leave to send the body sends none.
+    if !body.is_end_stream() && !head.headers.contains_key(EXPECT) {
+        tokio::spawn(async move { discard(pin!(body)).await });
+    }
 }
 
 async fn discard<B: Body<Data = Bytes> + Unpin>(mut body: Pin<&mut B>) {

@@ -48,7 +48,7 @@ pub use relay::ResponseBody;
 
 use crate::admission::{Curfew, Load, WaitingRoom};
 use crate::clients::{ClientLimits, Keys, Peer};
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::routing::{Route, Router, RouterError};
 use crate::telemetry::Metrics;
 use crate::telemetry::access_log::AccessLog;
@@ -74,7 +74,7 @@ pub struct Gateway {
     /// Who may call.
     pub keys: Keys,
     /// The limits of clients.
-    pub limits: ClientLimits,
+    pub limits: Arc<ClientLimits>,
     /// How many requests may be hedged.
     pub(crate) hedges: HedgeBudget,
     /// The metric families.
@@ -91,17 +91,17 @@ impl Gateway {
         metrics: Arc<Metrics>,
         access_log: AccessLog,
     ) -> Result<Arc<Gateway>, RouterError> {
-        let connections = |state| metrics.upstream_connections.with_label_values(&[state]);
-        let gauges =
-            ConnectionGauges { connecting: connections("connecting"), open: connections("open") };
-        let upstream = Upstream::new(&config.upstream, gauges, metrics.upstream_resent.clone());
+        let upstream = connections(&config.upstream, &metrics);
         Gateway::build(config, None, upstream, metrics, access_log)
     }
 
     /// The gateway of a newer config: what it keeps of this one keeps its state, connections are
-    /// used on, and what is under way here ends here.
+    /// used on if they are what it asks for, and what is under way here ends here.
     pub fn renewed(&self, config: Config) -> Result<Arc<Gateway>, RouterError> {
-        let upstream = self.upstream.clone();
+        let upstream = match config.upstream.connects_like(&self.config.upstream) {
+            true => self.upstream.clone(),
+            false => connections(&config.upstream, &self.metrics),
+        };
         let (metrics, access_log) = (Arc::clone(&self.metrics), self.access_log.clone());
         Gateway::build(config, Some(self), upstream, metrics, access_log)
     }
@@ -114,26 +114,40 @@ impl Gateway {
         access_log: AccessLog,
     ) -> Result<Arc<Gateway>, RouterError> {
         Ok(Arc::new(Gateway {
-            router: Router::new(&config, before.map(|before| &before.router))?,
+            router: Router::new(&config, before.map(|before| (&before.config, &before.router)))?,
             upstream,
             load: before.map_or_else(
                 || Load::new(&config.server),
                 |before| before.load.renewed(&config.server),
             ),
             keys: Keys::new(&config.clients),
-            limits: ClientLimits::new(&config.limits),
-            hedges: HedgeBudget::new(&config.hedge),
-            waiting: WaitingRoom::new(
-                &config.queue,
-                metrics.queue_waiting.clone(),
-                metrics.queue_waiting_bytes.clone(),
+            // Under other limits what was used under these says nothing.
+            limits: before.filter(|before| before.config.limits == config.limits).map_or_else(
+                || Arc::new(ClientLimits::new(&config.limits)),
+                |before| Arc::clone(&before.limits),
             ),
+            hedges: HedgeBudget::new(&config.hedge),
+            waiting: match before {
+                Some(before) => before.waiting.renewed(&config.queue),
+                None => WaitingRoom::new(
+                    &config.queue,
+                    metrics.queue_waiting.clone(),
+                    metrics.queue_waiting_bytes.clone(),
+                ),
+            },
             curfew: before.map(|before| before.curfew.clone()).unwrap_or_default(),
             config,
             metrics,
             access_log,
         }))
     }
+}
+
+/// A pool of connections to the upstream, counted in `metrics`.
+fn connections(config: &config::Upstream, metrics: &Metrics) -> Upstream {
+    let gauge = |state| metrics.upstream_connections.with_label_values(&[state]);
+    let gauges = ConnectionGauges { connecting: gauge("connecting"), open: gauge("open") };
+    Upstream::new(config, gauges, metrics.upstream_resent.clone())
 }
 
 /// The gateway of the config that is in force.

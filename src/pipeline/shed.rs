@@ -3,6 +3,10 @@
 
 use std::future::{Ready, ready};
 
+use bytes::Bytes;
+use http_body::Body;
+
+use super::collect::dismiss;
 use super::observe::Observed;
 use super::refusal::{Refusal, Refused};
 use super::step::Step;
@@ -10,7 +14,10 @@ use super::step::Step;
 #[derive(Clone, Debug)]
 pub(super) struct Shed;
 
-impl<B> Step<Observed<B>> for Shed {
+impl<B> Step<Observed<B>> for Shed
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+{
     type Out = Observed<B>;
     type Future = Ready<Result<Observed<B>, Refused>>;
 
@@ -20,10 +27,11 @@ impl<B> Step<Observed<B>> for Shed {
                 request.exchange.share = Some(share);
                 Ok(request)
             }
-            Err(overloaded) => Err(Refused {
-                refusal: Refusal::Overloaded(overloaded),
-                exchange: request.exchange,
-            }),
+            Err(overloaded) => {
+                dismiss(&request.arrival.head, request.arrival.body);
+                let refusal = Refusal::Overloaded(overloaded);
+                Err(Refused { refusal, exchange: request.exchange })
+            }
         })
     }
 }

@@ -8,11 +8,10 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::Arc;
 use std::time::Duration;
 
+use http::Response;
 use http::header::{CONNECTION, HeaderValue};
-use http::{Response, Version};
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -20,11 +19,10 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use super::ending::Ending;
-use super::opening::{self, open};
+use super::opening::{Version, open};
 use super::tls::Acceptor;
 use super::{Answer, AnyBody};
 use crate::clients::Peer;
@@ -111,17 +109,12 @@ async fn talk<S, A>(
         () = ending.last_call() => return,
     };
     let Ok(Ok(Some((version, stream)))) = opened else { return };
-    let builder = match version {
-        opening::Version::Http1 => &protocols.http1,
-        opening::Version::Http2 => &protocols.http2,
+    let (builder, is_http2) = match version {
+        Version::Http1 => (&protocols.http1, false),
+        Version::Http2 => (&protocols.http2, true),
     };
-    let by_http2 = Arc::new(Notify::new());
-    let (seen, end) = (Arc::clone(&by_http2), ending.clone());
+    let end = ending.clone();
     let service = service_fn(move |request: Request<Incoming>| {
-        let is_http2 = request.version() == Version::HTTP_2;
-        if is_http2 {
-            seen.notify_one();
-        }
         let answered = answer(request, peer.clone());
         let ending = end.clone();
         async move {
@@ -137,7 +130,7 @@ async fn talk<S, A>(
         // First, so that what has arrived is read before the connection is told.
         biased;
         ended = connection.as_mut() => ended,
-        () = leave(&ending, is_late, &by_http2) => {
+        () = leave(&ending, is_http2, is_late) => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
@@ -150,14 +143,10 @@ async fn talk<S, A>(
 /// When the connection takes no further requests. By HTTP/2 that is as soon as the gateway is about
 /// to stop, or, for a client that came later all the same, when its listeners close. By HTTP/1.1 it
 /// is at the last call, since an idle client can't be told.
-async fn leave(ending: &Ending, is_late: bool, by_http2: &Notify) {
-    if is_late {
-        ending.closing().await
-    } else {
-        ending.begun().await
-    }
-    tokio::select! {
-        () = by_http2.notified() => {}
-        () = ending.last_call() => {}
+async fn leave(ending: &Ending, is_http2: bool, is_late: bool) {
+    match (is_http2, is_late) {
+        (true, false) => ending.begun().await,
+        (true, true) => ending.closing().await,
+        (false, _) => ending.last_call().await,
     }
 }

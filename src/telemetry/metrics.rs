@@ -36,6 +36,7 @@ pub struct Metrics {
     pub quota_learned: GaugeVec,
     pub client_limited: IntCounterVec,
     pub config_reloads: IntCounterVec,
+    pub config_last_reload: Gauge,
     pub in_flight: IntGauge,
     pub in_flight_bytes: IntGauge,
     pub queue_waiting: IntGauge,
@@ -147,6 +148,13 @@ impl Metrics {
                 "sluice_config_reloads_total",
                 "Reloads of the config by result: ok or refused.",
                 &["result"],
+            )?,
+            config_last_reload: register(
+                &registry,
+                Gauge::new(
+                    "sluice_config_last_reload_success_timestamp_seconds",
+                    "When the config that is in force was loaded, Unix time.",
+                )?,
             )?,
             in_flight: register(
                 &registry,

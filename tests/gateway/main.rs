@@ -41,6 +41,7 @@ mod pooled;
 mod proxies;
 mod quota_burst;
 mod regression;
+mod reload;
 mod settlement;
 mod simulator;
 mod streams;

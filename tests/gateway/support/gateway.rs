@@ -1,6 +1,7 @@
 //! The real binary, as a child process on free ports, killed when dropped.
 
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -53,6 +54,14 @@ impl Gateway {
         let files = tempfile::tempdir().unwrap();
         let mut command = sluice();
         command.arg("serve").current_dir(files.path()).envs(variables.iter().copied());
+        Gateway::run(command, files).await
+    }
+
+    /// Starts `sluice serve` with the file that `write` has put into the folder it is given.
+    pub async fn start_from(write: impl FnOnce(&Path) -> PathBuf) -> Gateway {
+        let files = tempfile::tempdir().unwrap();
+        let mut command = sluice();
+        command.arg("serve").arg("--config").arg(write(files.path()));
         Gateway::run(command, files).await
     }
 
@@ -136,9 +145,24 @@ impl Gateway {
         eventually(&what, waiting, |waiting| *waiting >= count as f64).await;
     }
 
+    /// The folder of its config file.
+    pub fn folder(&self) -> &Path {
+        self.files.path()
+    }
+
+    /// Puts another text in place of the config file.
+    pub fn write(&self, file: &str) {
+        std::fs::write(self.folder().join(CONFIG_FILE), file).unwrap();
+    }
+
+    /// How many times a config was loaded with this result since the start.
+    pub async fn reloads(&self, result: &str) -> f64 {
+        self.metrics().await.sum("sluice_config_reloads_total", &[("result", result)])
+    }
+
     /// Puts another text in place of the config file and has it read.
     pub async fn reload(&self, file: &str) {
-        std::fs::write(self.files.path().join(CONFIG_FILE), file).unwrap();
+        self.write(file);
         let reloads = async || self.metrics().await.sum("sluice_config_reloads_total", &[]);
         let before = reloads().await;
         self.hang_up().await;
@@ -159,9 +183,27 @@ impl Gateway {
         [self.stdout.all(), self.stderr.all()].concat().join("\n")
     }
 
+    /// The lines of its own log with a message that begins so, once there is one.
+    pub async fn log_lines(&self, message: &str) -> Vec<Value> {
+        let look = async || {
+            let lines = self.stderr.all().into_iter();
+            let lines = lines.filter_map(|line| serde_json::from_str::<Value>(&line).ok());
+            let said = |line: &Value| line["message"].as_str().map(str::to_owned);
+            lines.filter(|line| said(line).is_some_and(|it| it.starts_with(message))).collect()
+        };
+        eventually(message, look, |lines: &Vec<Value>| !lines.is_empty()).await
+    }
+
     /// The process id.
     pub fn pid(&self) -> u32 {
         self.child.id().unwrap()
+    }
+
+    /// The memory that it has now, in bytes.
+    pub fn resident_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
     }
 
     /// Asks the gateway to read its config and its certificate again.
