@@ -304,7 +304,7 @@ impl<B: Body<Data = Bytes>> Relay<B> {
     fn exception(&self, error: RelayError) -> Bytes {
         let limit = match error {
             RelayError::Idle => self.idle,
-            _ => self.exchange.gateway().config.server.request_timeout,
+            _ => self.deadline.saturating_duration_since(self.exchange.started),
         };
         let limit = humantime::format_duration(limit);
         let message = match error {

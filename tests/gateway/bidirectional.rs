@@ -184,6 +184,9 @@ impl Conversation {
     async fn next(&mut self) -> Result<Option<Value>, hyper::Error> {
         loop {
             if let Some(frame) = event_stream::Frame::read(&self.unread).unwrap() {
+                if let event_stream::Kind::Exception(name) = frame.kind() {
+                    return Ok(Some(json!({ "exception": name })));
+                }
                 let payload: Value = serde_json::from_slice(frame.payload).unwrap();
                 let len = frame.len;
                 let said = STANDARD.decode(payload["bytes"].as_str().unwrap()).unwrap();
@@ -237,7 +240,8 @@ async fn whoever_ends_it_it_ends_at_the_target_too() {
     let mut conversation = Conversation::begin(&gateway).await;
     conversation.say("one").await;
     conversation.next().await.unwrap();
-    assert!(conversation.next().await.is_err());
+    let told = conversation.next().await.unwrap();
+    assert_eq!(told, Some(json!({ "exception": "modelStreamErrorException" })));
     ends(2).await;
     let in_flight = async || gateway.quota("sonnet-35").await.in_flight;
     eventually("the reservations are settled", in_flight, |count| *count == 0).await;
