@@ -105,6 +105,17 @@ async fn probe(config: Config) -> Result<usize, String> {
 
 async fn ask(gateway: &Gateway, target: &Target) -> Result<(), String> {
     target.identity.settled().await;
+    match gateway.upstream.send(|| probe_of(target), false, target.first_byte_timeout).await {
+        Reply::Success(_) => Ok(()),
+        Reply::Failure(failure) => Err(format!(
+            "{} {}",
+            failure.reported.name.as_deref().unwrap_or(failure.class.name()),
+            failure.reported.message
+        )),
+    }
+}
+
+fn probe_of(target: &Target) -> Result<Request<Full<Bytes>>, String> {
     let auth = target.identity.auth().ok_or_else(|| target.identity.problem())?;
     let path = model_path(Operation::Converse, &target.encoded_model);
     let path = PathAndQuery::try_from(path).map_err(|error| error.to_string())?;
@@ -116,13 +127,5 @@ async fn ask(gateway: &Gateway, target: &Target) -> Result<(), String> {
     let hash = sign::payload_hash(PROBE.as_bytes());
     sign::authorize(&mut head, &hash, &auth, &target.region, SystemTime::now())
         .map_err(|error| error.to_string())?;
-    let request = Request::from_parts(head, Full::new(Bytes::from_static(PROBE.as_bytes())));
-    match gateway.upstream.send(request, false, target.first_byte_timeout).await {
-        Reply::Success(_) => Ok(()),
-        Reply::Failure(failure) => Err(format!(
-            "{} {}",
-            failure.reported.name.as_deref().unwrap_or(failure.class.name()),
-            failure.reported.message
-        )),
-    }
+    Ok(Request::from_parts(head, Full::new(Bytes::from_static(PROBE.as_bytes()))))
 }

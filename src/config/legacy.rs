@@ -73,6 +73,19 @@ pub(super) fn set_redis_url(document: &mut Document, env: &Env) {
     }
 }
 
+/// The variables that are set and do nothing beside a config file, a warning each.
+pub(super) fn ignored(env: &Env) -> impl Iterator<Item = String> {
+    const TARGETS: [&str; 4] = [
+        "BEDROCK_MODEL_ID",
+        "BEDROCK_FALLBACK_MODELS",
+        "ENABLE_MODEL_FALLBACK",
+        "USE_CROSS_REGION_INFERENCE",
+    ];
+    TARGETS.into_iter().filter(|variable| env.get(variable).is_some()).map(|variable| {
+        format!("{variable} has no effect: the config file says which targets there are")
+    })
+}
+
 /// Replaces the built-in targets and routes by the ones the variables name, if they name any.
 pub(super) fn set_targets(document: &mut Document, env: &Env) -> Vec<Problem> {
     let primary = env.get("BEDROCK_MODEL_ID");

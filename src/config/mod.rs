@@ -165,6 +165,7 @@ impl<'a> Draft<'a> {
         let base = match origin {
             Origin::File { base } => {
                 problems.extend(environment::override_keys(&mut document, env));
+                warnings.extend(legacy::ignored(env));
                 base
             }
             Origin::BuiltIn => {

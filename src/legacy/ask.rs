@@ -83,7 +83,7 @@ pub(super) enum AskError {
     /// Throttled, out of order or overloaded: another try later may go better.
     #[error("{message}")]
     Busy { name: String, message: String, retry_after: Option<Duration> },
-    #[error("no model answered within {}", humantime::format_duration(*.0))]
+    #[error("no model answered within {} s", .0.as_secs())]
     TooSlow(Duration),
     /// The question, or the right to ask it, is at fault.
     #[error("{message}")]

@@ -23,6 +23,7 @@ use uuid::Uuid;
 use super::analysis::{self, Analysis};
 use super::ask::Caller;
 use super::core::Core;
+use super::pending::Asked;
 use super::prompts::PromptError;
 use super::reply::{self, json, marked, ok, timestamp};
 use super::work::{ConnectionTest, LegacyWork};
@@ -233,6 +234,8 @@ impl Shim {
         chat.client = caller.client.as_deref().map(str::to_owned);
         match self.submit(Queue::Chat, &chat.message, &chat).await {
             Submission::Accepted(id) => {
+                let asked = Asked { session_id: chat.session_id, question: chat.message };
+                self.core.pending.note(id, asked);
                 return ok(&accepted(id, "processing", "Chat task submitted to queue"));
             }
             Submission::Full(error) => return full(&chat::failed(&error)),
@@ -276,6 +279,7 @@ impl Shim {
         let Ok(job) = id.parse::<Uuid>() else { return ok(&tasks::status(id, None)) };
         match jobs.record(job).await {
             Ok(record) => {
+                self.core.note_answer(job, record.as_ref());
                 let is_mock = record.as_ref().is_some_and(tasks::is_mock);
                 let mut response = ok(&tasks::status(id, record.as_ref()));
                 if is_mock {

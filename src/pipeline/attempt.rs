@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
+use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
 use tokio::time::{Instant, sleep, timeout_at};
@@ -374,21 +375,21 @@ struct Tried {
 
 /// Signs and sends one request.
 async fn send(gateway: &Gateway, routed: &Routed, target: &Target) -> Reply {
-    let Some(auth) = target.identity.auth() else {
-        return Reply::Failure(Failure::unusable(&target.identity.problem()));
-    };
-    let Some(prepared) = prepare(routed, target) else {
-        return Reply::Failure(Failure::unusable("the target's path is no URI"));
-    };
+    let streams = routed.call.operation.is_stream();
+    gateway.upstream.send(|| signed(routed, target), streams, target.first_byte_timeout).await
+}
+
+/// The request as `target` gets it, signed now, or why there is none.
+fn signed(routed: &Routed, target: &Target) -> Result<Request<Full<Bytes>>, String> {
+    let auth = target.identity.auth();
+    let auth = auth.ok_or_else(|| target.identity.problem())?;
+    let prepared = prepare(routed, target);
+    let prepared = prepared.ok_or_else(|| "the target's path is no URI".to_owned())?;
     let mut head = prepared.head;
     let hash = sign::payload_hash(&prepared.body);
-    if let Err(error) = sign::authorize(&mut head, &hash, &auth, &target.region, SystemTime::now())
-    {
-        return Reply::Failure(Failure::unusable(&error.to_string()));
-    }
-    let request = Request::from_parts(head, Full::new(prepared.body));
-    let streams = routed.call.operation.is_stream();
-    gateway.upstream.send(request, streams, target.first_byte_timeout).await
+    sign::authorize(&mut head, &hash, &auth, &target.region, SystemTime::now())
+        .map_err(|error| error.to_string())?;
+    Ok(Request::from_parts(head, Full::new(prepared.body)))
 }
 
 /// Which quota a throttle's message says ran out.

@@ -2,7 +2,7 @@
 //!
 //! Steps note here what they learn. When the record is dropped, by whatever path, the request is
 //! counted and its access-log line is written; an end that nobody noted is a client that went
-//! away.
+//! away, or a panic.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::Gateway;
 use crate::admission::{Reservation, Share};
-use crate::bedrock::{Operation, Usage, catalogue};
+use crate::bedrock::{ErrorKind, Operation, Usage, catalogue};
 use crate::clients::{Client, Peer, Slot};
 use crate::config::Priority;
 use crate::routing::Target;
@@ -55,6 +55,11 @@ pub(super) enum Outcome {
     StreamException,
     /// Nothing: it went away.
     ClientGone,
+    /// What it took of an answer until the time for the whole request was over: it had stopped
+    /// reading.
+    ClientStalled,
+    /// The gateway failed on it.
+    Panic,
 }
 
 impl Outcome {
@@ -76,6 +81,8 @@ impl Outcome {
             Outcome::StreamIdle => "stream_idle",
             Outcome::StreamException => "stream_exception",
             Outcome::ClientGone => "client_gone",
+            Outcome::ClientStalled => "client_stalled",
+            Outcome::Panic => "panic",
         }
     }
 }
@@ -86,7 +93,7 @@ pub(super) struct Exchange {
     gateway: Arc<Gateway>,
     arrived: SystemTime,
     pub(super) started: Instant,
-    pub(super) request_id: String,
+    pub(super) request_id: Uuid,
     pub(super) client: Option<Client>,
     /// The client's place among its requests at once.
     pub(super) slot: Option<Slot>,
@@ -123,7 +130,7 @@ impl Exchange {
             gateway,
             arrived: SystemTime::now(),
             started: Instant::now(),
-            request_id: Uuid::new_v4().to_string(),
+            request_id: Uuid::new_v4(),
             client: None,
             slot: None,
             share: None,
@@ -196,6 +203,17 @@ impl Exchange {
         label.or_else(|| self.peer.certificate.as_ref()?.label()).unwrap_or("-")
     }
 
+    /// Notes that something panicked on the request's way.
+    pub(super) fn panicked(&mut self) {
+        self.outcome = Outcome::Panic;
+        if self.head.is_none() {
+            self.status = ErrorKind::InternalServer.status().as_u16();
+            self.error = Some(ErrorKind::InternalServer.name().to_owned());
+        }
+        self.gateway.metrics.panics.inc();
+        tracing::error!(request_id = %self.request_id, "a request failed by a panic");
+    }
+
     fn count(&self, duration: Duration) {
         let metrics = &self.gateway.metrics;
         let operation = self.operation.map_or(OTHER, Operation::name);
@@ -254,13 +272,18 @@ impl Exchange {
 impl Drop for Exchange {
     fn drop(&mut self) {
         let duration = self.started.elapsed();
+        // A request on whose way something panicked takes its record along.
+        if std::thread::panicking() {
+            self.panicked();
+        }
+        let request_id = self.request_id.to_string();
         if let Some(usage) = self.usage {
             self.spent(usage.input + usage.cache_write, usage.output);
         }
         self.count(duration);
         self.gateway.access_log.write(&Line {
             time: self.arrived,
-            request_id: &self.request_id,
+            request_id: &request_id,
             client: self.logged_name(),
             peer: self.peer.address.to_string(),
             operation: self.operation.map_or("-", Operation::name),

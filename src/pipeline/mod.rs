@@ -31,6 +31,8 @@ mod relay;
 mod route;
 mod shed;
 mod step;
+#[cfg(test)]
+mod tests;
 mod watch;
 
 use std::convert::Infallible;
@@ -92,7 +94,7 @@ impl Gateway {
         let connections = |state| metrics.upstream_connections.with_label_values(&[state]);
         let gauges =
             ConnectionGauges { connecting: connections("connecting"), open: connections("open") };
-        let upstream = Upstream::new(&config.upstream, gauges);
+        let upstream = Upstream::new(&config.upstream, gauges, metrics.upstream_resent.clone());
         Gateway::build(config, None, upstream, metrics, access_log)
     }
 

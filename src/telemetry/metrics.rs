@@ -43,9 +43,11 @@ pub struct Metrics {
     pub queue_wait: Histogram,
     pub tokens: IntCounterVec,
     pub cost: CounterVec,
+    pub panics: IntCounter,
     pub connections: IntGauge,
     pub connections_refused: IntCounter,
     pub upstream_connections: IntGaugeVec,
+    pub upstream_resent: IntCounter,
     pub access_log_dropped: IntCounter,
     pub dependency_up: IntGaugeVec,
     pub jobs: IntGaugeVec,
@@ -182,6 +184,10 @@ impl Metrics {
                     &["model", "client"],
                 )?,
             )?,
+            panics: register(
+                &registry,
+                IntCounter::new("sluice_panics_total", "Requests that failed by a panic.")?,
+            )?,
             connections: register(
                 &registry,
                 IntGauge::new("sluice_connections", "Open connections of clients.")?,
@@ -197,6 +203,13 @@ impl Metrics {
                 "sluice_upstream_connections",
                 "Connections to the upstream by state.",
                 &["state"],
+            )?,
+            upstream_resent: register(
+                &registry,
+                IntCounter::new(
+                    "sluice_upstream_resent_total",
+                    "Requests sent once more since their connection of the pool was dead.",
+                )?,
             )?,
             access_log_dropped: register(
                 &registry,

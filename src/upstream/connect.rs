@@ -27,6 +27,7 @@ use tokio::time::timeout;
 use tower::{Service, ServiceExt};
 
 use super::proxy::Proxies;
+use super::resend::Trace;
 use crate::config;
 
 /// To the endpoint, or to a proxy, which may speak TLS itself.
@@ -115,7 +116,7 @@ impl Service<Uri> for Connector {
                 format!("no connection within {}", humantime::format_duration(limit))
             })??;
             drop(connecting);
-            Ok(Counted { stream, passed_on, _open: Held::take(&open) })
+            Ok(Counted { stream, passed_on, trace: Trace::new(), _open: Held::take(&open) })
         })
     }
 }
@@ -197,12 +198,13 @@ pub(super) struct Counted<S> {
     stream: S,
     /// Whether a proxy reads the requests, and so needs whole URIs in them.
     passed_on: bool,
+    trace: Trace,
     _open: Held,
 }
 
 impl<S: Connection> Connection for Counted<S> {
     fn connected(&self) -> Connected {
-        self.stream.connected().proxy(self.passed_on)
+        self.stream.connected().proxy(self.passed_on).extra(self.trace.clone())
     }
 }
 
@@ -212,7 +214,11 @@ impl<S: Read + Unpin> Read for Counted<S> {
         cx: &mut Context<'_>,
         buf: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if let Poll::Ready(Ok(())) = read {
+            self.trace.was_read();
+        }
+        read
     }
 }
 
@@ -222,6 +228,7 @@ impl<S: Write + Unpin> Write for Counted<S> {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
+        self.trace.was_written();
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 
@@ -242,6 +249,7 @@ impl<S: Write + Unpin> Write for Counted<S> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.trace.was_written();
         Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
     }
 }

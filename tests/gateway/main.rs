@@ -37,6 +37,7 @@ mod line;
 mod observability;
 mod operations;
 mod overload;
+mod pooled;
 mod proxies;
 mod quota_burst;
 mod regression;

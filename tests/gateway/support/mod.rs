@@ -18,6 +18,7 @@ pub mod raw;
 pub mod redis;
 pub mod simulator;
 pub mod tls;
+pub mod upstream;
 
 pub use ask::Ask;
 pub use certificates::{Authority, Issued};
