@@ -8,18 +8,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::Request;
+use http::header::HOST;
 use http_body_util::Empty;
-use hyper_rustls::HttpsConnectorBuilder;
-use hyper_util::client::legacy::Client;
-use hyper_util::rt::TokioExecutor;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{AlertDescription, ClientConfig, DigitallySignedStruct, SignatureScheme};
+use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
 
 use super::{ConfigFile, runtime};
 use crate::config::{self, Env, Listening};
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 const LIMIT: Duration = Duration::from_secs(3);
 
@@ -37,32 +43,48 @@ pub(super) fn run(arguments: Arguments) -> Result<(), String> {
     let listening = Listening::load(&arguments.config.source(), &Env::of_process())
         .map_err(|error| error.to_string())?;
     let address = reachable(listening.admin_listen);
-    let path = if arguments.ready { "readyz" } else { "healthz" };
-    let scheme = if by_tls(&listening) { "https" } else { "http" };
-    let uri: http::Uri = format!("{scheme}://{address}/{path}")
-        .parse()
-        .map_err(|error| format!("{address} makes no URL: {error}"))?;
-    let connector = HttpsConnectorBuilder::new()
-        .with_tls_config(trusting()?)
-        .https_or_http()
-        .enable_http1()
-        .build();
+    let path = if arguments.ready { "/readyz" } else { "/healthz" };
+    let tls = by_tls(&listening).then(trusting).transpose()?;
+    if tls.is_some() && listening.wants_certificates && arguments.ready {
+        return Err(format!(
+            "{address} answers nobody without a certificate; give admin_listen a port of its own \
+             to ask whether it is ready"
+        ));
+    }
     runtime(Some(1))?.block_on(async {
-        let client: Client<_, Empty<Bytes>> =
-            Client::builder(TokioExecutor::new()).build(connector);
-        match timeout(LIMIT, client.get(uri)).await {
-            Ok(Ok(response)) if response.status().is_success() => Ok(()),
-            Ok(Ok(response)) => Err(format!("{address}/{path} says {}", response.status())),
+        let asked = async {
+            let socket = TcpStream::connect(address).await?;
+            let Some(tls) = tls else { return get(socket, address, path).await };
+            let connector = TlsConnector::from(Arc::new(tls));
+            let stream = connector.connect(address.ip().into(), socket).await?;
             // It lives, and tells no more to who has no certificate.
-            Ok(Err(error)) if wants_certificate(&error) && !arguments.ready => Ok(()),
-            Ok(Err(error)) if wants_certificate(&error) => Err(format!(
-                "{address} answers nobody without a certificate; give admin_listen a port of its \
-                 own to ask whether it is ready"
-            )),
-            Ok(Err(error)) => Err(format!("{address} does not answer: {error}")),
+            if listening.wants_certificates { Ok(()) } else { get(stream, address, path).await }
+        };
+        match timeout(LIMIT, asked).await {
+            Ok(asked) => asked.map_err(|error| format!("{address} does not answer: {error}")),
             Err(_) => Err(format!("{address} does not answer within {LIMIT:?}")),
         }
     })
+}
+
+/// Asks for a path on a connection; an answer that is no success is an error too.
+async fn get<S>(stream: S, address: SocketAddr, path: &str) -> Result<(), BoxError>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let request = Request::get(path).header(HOST, address.to_string());
+    let request = request.body(Empty::<Bytes>::new())?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    // Why a connection has ended is known to itself alone; the request only learns that it has.
+    let ended = tokio::spawn(connection);
+    match sender.send_request(request).await {
+        Ok(response) if response.status().is_success() => Ok(()),
+        Ok(response) => Err(format!("{path} says {}", response.status()).into()),
+        Err(error) => match ended.await? {
+            Ok(()) => Err(error.into()),
+            Err(reason) => Err(reason.into()),
+        },
+    }
 }
 
 /// The listener of health speaks TLS only where it is that of the API.
@@ -79,25 +101,6 @@ fn reachable(mut address: SocketAddr) -> SocketAddr {
         });
     }
     address
-}
-
-/// Whether the other side broke off for want of a client's certificate.
-fn wants_certificate(error: &(dyn std::error::Error + 'static)) -> bool {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        // An I/O error hides the one it was made of from its own sources.
-        let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        let tls = match inner {
-            Some(inner) if inner.is::<std::io::Error>() => return wants_certificate(inner),
-            Some(inner) => inner.downcast_ref(),
-            None => error.downcast_ref(),
-        };
-        if let Some(rustls::Error::AlertReceived(alert)) = tls {
-            return *alert == AlertDescription::CertificateRequired;
-        }
-        cause = error.source();
-    }
-    false
 }
 
 fn trusting() -> Result<ClientConfig, String> {

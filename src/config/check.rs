@@ -30,7 +30,8 @@ use super::raw::{
 };
 use super::secret::{Secret, SecretRef};
 use super::settings::{
-    Config, Fallback, Hedge, Learning, Limits, Log, Queue, Retry, Route, Server, Target, Upstream,
+    ClientAuth, Config, Fallback, Hedge, Learning, Limits, Log, Queue, Retry, Route, Server,
+    Target, Upstream,
 };
 
 /// Region when neither the file nor the environment names one.
@@ -90,6 +91,9 @@ pub(super) fn listening(
         listen: checker.address(&at.key("listen"), &raw.listen),
         admin_listen: checker.address(&at.key("admin_listen"), &raw.admin_listen),
         tls: raw.tls.is_some(),
+        wants_certificates: raw.tls.as_ref().is_some_and(|tls| {
+            tls.client_ca.is_some() && tls.client_auth != Some(ClientAuth::Optional)
+        }),
     };
     if checker.problems.is_empty() { Ok(listening) } else { Err(checker.problems) }
 }

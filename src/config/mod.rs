@@ -89,6 +89,8 @@ pub struct Listening {
     pub admin_listen: SocketAddr,
     /// Whether the listener of the Bedrock API speaks TLS.
     pub tls: bool,
+    /// Whether it does so with those alone who show a certificate.
+    pub wants_certificates: bool,
 }
 
 impl Config {

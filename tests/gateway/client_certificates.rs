@@ -116,6 +116,7 @@ async fn a_health_check_on_a_shared_port_tells_life_alone() {
             .env("SLUICE__SERVER__ADMIN_LISTEN", &shared)
             .env("SLUICE__SERVER__TLS__CERT", server.cert())
             .env("SLUICE__SERVER__TLS__KEY", server.key())
+            .env("SLUICE__SERVER__TLS__CLIENT_CA", authority.path())
             .args(more);
         within(LONG, "healthcheck", command.output()).await.unwrap()
     };

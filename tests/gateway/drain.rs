@@ -116,7 +116,8 @@ async fn a_connection_that_is_kept_is_told_before_it_is_closed() {
         assert!(connection.closes().await);
     }
     // Probes and scrapes have a listener of their own and go on.
-    assert_eq!(gateway.metrics().await.sum("sluice_connections", &[]), 1.0);
+    let open = async || gateway.metrics().await.sum("sluice_connections", &[]);
+    eventually("this look alone", open, |open| *open == 1.0).await;
     gateway.terminate().await;
     gateway.ended().await;
 }

@@ -132,7 +132,13 @@ fn where_it_listens_is_known_whatever_else_is_wrong() {
     let listening = Listening::load(&source, &Env::default()).unwrap();
     assert_eq!(listening.listen.to_string(), "127.0.0.1:1");
     assert_eq!((listening.admin_listen, listening.tls), (listening.listen, true));
+    assert!(!listening.wants_certificates);
     assert!(Config::load(&source, &Env::default()).is_err());
+    for (more, wants) in [("", true), ("\nclient_auth = 'optional'", false)] {
+        std::fs::write(&path, tls(&format!("client_ca = 'no.crt'{more}"))).unwrap();
+        let listening = Listening::load(&source, &Env::default()).unwrap();
+        assert_eq!(listening.wants_certificates, wants);
+    }
 
     std::fs::write(&path, "[server]\nadmin_listen = 'nowhere'").unwrap();
     let error = Listening::load(&source, &Env::default()).unwrap_err().to_string();
