@@ -9,6 +9,7 @@ use std::time::SystemTime;
 
 use http::{Request, Response};
 use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
 
 use super::admit::{Admission, admit, nothing_free};
 use super::attempt::dimension;
@@ -45,7 +46,10 @@ pub(super) async fn answer(
     let target = Arc::clone(permit.target());
     permit.sent();
     let sent = Instant::now();
-    let reply = open(&routed, &target, events).await;
+    // What ends the record ends the client's part, too: its events may go on when the answer does not.
+    let over = CancellationToken::new();
+    routed.exchange.over = Some(over.clone().drop_guard());
+    let reply = open(&routed, &target, events, over).await;
     let took = sent.elapsed();
     let Routed { mut exchange, call, size, .. } = routed;
     match reply {
@@ -63,7 +67,7 @@ pub(super) async fn answer(
     }
 }
 
-async fn open(routed: &Routed, target: &Target, events: Live) -> Reply {
+async fn open(routed: &Routed, target: &Target, events: Live, over: CancellationToken) -> Reply {
     let gateway = routed.exchange.gateway();
     let unusable = |why: &str| Reply::Failure(Failure::unusable(why));
     let Some(auth) = target.identity.auth() else { return unusable(&target.identity.problem()) };
@@ -75,7 +79,8 @@ async fn open(routed: &Routed, target: &Target, events: Live) -> Reply {
         Ok(seed) => Chain::new(auth, &target.region, seed),
         Err(error) => return unusable(&error.to_string()),
     };
-    let events = Events::new(events.into_source(), chain, gateway.config.server.max_body);
+    let limit = gateway.config.server.max_body;
+    let events = Events::new(events.into_source(), chain, limit, over);
     gateway.upstream.open(Request::from_parts(head, events), target.first_byte_timeout).await
 }
 

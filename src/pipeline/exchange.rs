@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use http::StatusCode;
 use tokio::time::Instant;
+use tokio_util::sync::DropGuard;
 use uuid::Uuid;
 
 use super::Gateway;
@@ -97,6 +98,8 @@ pub(super) struct Exchange {
     pub(super) client: Option<Client>,
     /// The client's place among its requests at once.
     pub(super) slot: Option<Slot>,
+    /// Tells what depends on the request that it is over.
+    pub(super) over: Option<DropGuard>,
     /// Its part of the gateway's load.
     pub(super) share: Option<Share>,
     /// What it holds of its client's tokens.
@@ -133,6 +136,7 @@ impl Exchange {
             request_id: Uuid::new_v4(),
             client: None,
             slot: None,
+            over: None,
             share: None,
             allowance: None,
             priority: Priority::Normal,

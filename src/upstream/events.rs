@@ -20,6 +20,7 @@ use aws_smithy_eventstream::frame::{read_message_from, write_message_to};
 use aws_smithy_types::event_stream::Message;
 use bytes::{Buf, Bytes, BytesMut};
 use http_body::{Body, Frame};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::credentials::Auth;
 use super::sign::SERVICE;
@@ -39,6 +40,9 @@ pub enum EventsError {
     /// An event is longer than a request may be.
     #[error("an event is longer than {0} bytes")]
     TooLong(usize),
+    /// The answer is over, so nobody is there to hear more.
+    #[error("the answer is over")]
+    Over,
     /// An event could not be signed.
     #[error("an event could not be signed: {0}")]
     Unsigned(String),
@@ -92,6 +96,8 @@ impl Chain {
 pub struct Events {
     source: Source,
     chain: Option<Chain>,
+    /// The end of the answer, after which no event is passed on.
+    over: Pin<Box<WaitForCancellationFutureOwned>>,
     /// What came of a frame that is not all there.
     partial: BytesMut,
     /// Longest frame, in bytes.
@@ -106,9 +112,16 @@ impl fmt::Debug for Events {
 }
 
 impl Events {
-    /// Events from `source`, none longer than `limit` bytes, signed by `chain` if there is one.
-    pub fn new(source: Source, chain: Option<Chain>, limit: usize) -> Events {
-        Events { source, chain, partial: BytesMut::new(), limit, is_over: false }
+    /// Events from `source`, none longer than `limit` bytes, signed by `chain` if there is one, until
+    /// `over` is cancelled.
+    pub fn new(
+        source: Source,
+        chain: Option<Chain>,
+        limit: usize,
+        over: CancellationToken,
+    ) -> Events {
+        let over = Box::pin(over.cancelled_owned());
+        Events { source, chain, over, partial: BytesMut::new(), limit, is_over: false }
     }
 
     /// The next whole frame of what has come.
@@ -158,6 +171,9 @@ impl Events {
                 }
                 Ok(None) => {}
                 Err(error) => return Poll::Ready(self.fail(error)),
+            }
+            if self.over.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(self.fail(EventsError::Over));
             }
             match ready!(self.source.as_mut().poll_frame(cx)) {
                 Some(Ok(frame)) => {
@@ -252,7 +268,7 @@ mod tests {
     }
 
     async fn translated(source: Source, chain: Option<Chain>) -> Result<Vec<Message>, EventsError> {
-        let mut body = Events::new(source, chain, 1024);
+        let mut body = Events::new(source, chain, 1024, CancellationToken::new());
         let mut messages = Vec::new();
         while let Some(frame) = body.frame().await {
             let bytes = frame?.into_data().unwrap();
