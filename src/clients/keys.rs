@@ -12,7 +12,7 @@ use http::header::AUTHORIZATION;
 use http::{HeaderMap, request};
 
 use super::replay::Replays;
-use super::signature::{self, BadSignature, Checked, Judge, Pair, Pending};
+use super::signature::{self, BadSignature, Checked, Judge, Pair, Pending, Proof};
 use crate::bedrock::ErrorKind;
 use crate::bedrock::sigv4::PayloadHash;
 use crate::config::{self, BearerKey};
@@ -96,22 +96,10 @@ pub struct Known {
 pub enum Recognised {
     /// Everybody may call.
     Anyone,
-    /// A client's. Where it has signed a hash, its body must have that.
-    Client(Known, Option<PayloadHash>),
+    /// A client's. Its body must show the rest.
+    Client(Known, Proof),
     /// A client's if its body is what was signed, see [`Keys::prove`].
     Pending(Box<Pending>),
-}
-
-/// What a request's body has yet to show.
-#[derive(Debug, Default)]
-pub enum Proof {
-    /// Nothing.
-    #[default]
-    Complete,
-    /// That it has the hash which was signed.
-    Body(PayloadHash),
-    /// That it was signed at all.
-    Signature(Box<Pending>),
 }
 
 /// The keys of all clients.
@@ -255,12 +243,12 @@ impl Keys {
         }
         let value = value.to_str().map_err(|_| BadSignature::NotAscii)?;
         if let Some(key) = bearer(value) {
-            return Ok(Recognised::Client(self.bearer(key, now)?, None));
+            return Ok(Recognised::Client(self.bearer(key, now)?, Proof::Complete));
         }
         let pair = |id: &str| self.pairs.get(id).map(Arc::clone);
         Ok(match self.judge.look(head, value, pair, now)? {
-            signature::Seen::Checked(checked, body) => {
-                Recognised::Client(self.once(checked)?, body)
+            signature::Seen::Checked(checked, rest) => {
+                Recognised::Client(self.once(checked)?, rest)
             }
             signature::Seen::Pending(pending) => Recognised::Pending(pending),
         })
@@ -323,7 +311,7 @@ mod tests {
         }
         let name = keys.by_bearer_key(&head.headers, NOW).map(|name| name.map(|n| n.to_string()));
         match (&name, keys.recognise(&head, NOW)) {
-            (Ok(Some(name)), Ok(Recognised::Client(known, None))) => {
+            (Ok(Some(name)), Ok(Recognised::Client(known, Proof::Complete))) => {
                 assert_eq!((name.as_str(), known.by), (&*known.name, Credential::BearerKey));
             }
             (Ok(None), Ok(Recognised::Anyone)) => {}

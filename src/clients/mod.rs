@@ -3,12 +3,14 @@
 mod identity;
 mod keys;
 mod limits;
+mod peer;
 mod replay;
 mod signature;
 #[cfg(test)]
 mod tests;
 
 pub use identity::{Client, identify};
-pub use keys::{Credential, Keys, Known, Proof, Recognised, Unauthenticated, bearer};
+pub use keys::{Credential, Keys, Known, Recognised, Unauthenticated, bearer};
 pub use limits::{ClientLimits, Limited, Slot};
-pub use signature::{BadSignature, Pending};
+pub use peer::{ClientCertificate, Peer, Unreadable};
+pub use signature::{BadSignature, Pending, Proof};

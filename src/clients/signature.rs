@@ -4,6 +4,7 @@
 //! What can be told from the head is told before the body is read: unknown and expired keys, wrong
 //! times and scopes, missing parts; and the signature itself where the client sends the hash it
 //! has signed, or says that the body is not signed. Else the signature waits for the body's hash.
+//! The events of a bidirectional stream have signatures of their own, which hang on the request's.
 //! Messages are AWS's, but never hold a canonical request, a string to sign or a signature.
 
 use std::sync::{Arc, PoisonError, RwLock};
@@ -14,9 +15,9 @@ use http::request;
 use crate::bedrock::ErrorKind;
 use crate::bedrock::sigv4::amz_date::{amz_date, parse_amz_date};
 use crate::bedrock::sigv4::{
-    AUTHORITY, Authorization, CONTENT_SHA256, CanonicalHead, DATE, Malformed, NotThere, PathForm,
-    PayloadHash, Received, SECURITY_TOKEN, SERVICE, STREAMING_EVENTS, Scope, SigningKey,
-    TERMINATOR, UNSIGNED_PAYLOAD, string_to_sign,
+    AUTHORITY, Authorization, CONTENT_SHA256, CanonicalHead, DATE, EMPTY_SHA256, EventChain,
+    Malformed, NotThere, PathForm, PayloadHash, Received, SECURITY_TOKEN, SERVICE,
+    STREAMING_EVENTS, Scope, SigningKey, TERMINATOR, UNSIGNED_PAYLOAD, string_to_sign,
 };
 use crate::config::{self, Secret};
 
@@ -78,6 +79,11 @@ pub enum BadSignature {
         "The value of 'x-amz-content-sha256' must be the SHA-256 of the payload in lower-case hexadecimal digits, or 'UNSIGNED-PAYLOAD'."
     )]
     Payload,
+    /// What stands for the hash of a stream of events is not taken.
+    #[error(
+        "The value of 'x-amz-content-sha256' must be '{STREAMING_EVENTS}' or 'UNSIGNED-PAYLOAD'."
+    )]
+    EventsPayload,
     /// The body is not the one that was signed.
     #[error("The value of 'x-amz-content-sha256' is not the SHA-256 of the payload.")]
     Body,
@@ -166,6 +172,20 @@ impl Pair {
     }
 }
 
+/// What a request's body has yet to show of who sent it.
+#[derive(Debug, Default)]
+pub enum Proof {
+    /// Nothing.
+    #[default]
+    Complete,
+    /// That it has the hash which was signed.
+    Body(PayloadHash),
+    /// That its events are those which were signed.
+    Events(Box<EventChain>),
+    /// That it was signed at all.
+    Signature(Box<Pending>),
+}
+
 /// A signature that waits for the hash of the body.
 #[derive(Debug)]
 pub struct Pending {
@@ -214,12 +234,26 @@ impl Pending {
         let client = Arc::clone(&self.pair.client);
         Ok(Checked { client, signature, until: self.until, now: self.now })
     }
+
+    /// The chain of events that hangs on this signature.
+    fn into_events(self) -> EventChain {
+        let pair = self.pair;
+        let key = move |scope: &Scope<'_>| {
+            let (key, is_new) = pair.key(scope);
+            // The day may have changed since the request came; there are few such keys.
+            if is_new {
+                pair.keep(scope.date, scope.region, &key);
+            }
+            SigningKey::clone(&key)
+        };
+        EventChain::new(key, &self.region, &self.signature)
+    }
 }
 
 /// What the head of a request shows of its signature.
 pub(super) enum Seen {
-    /// It is right. The body must have the hash, if there is one.
-    Checked(Checked, Option<PayloadHash>),
+    /// It is right, if the body shows the rest.
+    Checked(Checked, Proof),
     /// It waits for the body.
     Pending(Box<Pending>),
 }
@@ -273,8 +307,13 @@ impl Judge {
         };
         Ok(match payload {
             Payload::NotSaid => Seen::Pending(Box::new(pending)),
-            Payload::Hash(hash) => Seen::Checked(pending.check(hash.as_str())?, Some(hash)),
-            Payload::StandIn(text) => Seen::Checked(pending.check(text)?, None),
+            Payload::Hash(hash) => Seen::Checked(pending.check(hash.as_str())?, Proof::Body(hash)),
+            Payload::Unsigned => Seen::Checked(pending.check(UNSIGNED_PAYLOAD)?, Proof::Complete),
+            Payload::Events(stand_ins) => {
+                let mut checks = stand_ins.iter().map(|text| pending.check(text));
+                let checked = checks.find(Result::is_ok).unwrap_or(Err(BadSignature::Mismatch))?;
+                Seen::Checked(checked, Proof::Events(Box::new(pending.into_events())))
+            }
         })
     }
 
@@ -339,21 +378,28 @@ fn check_signed_headers(
 enum Payload {
     NotSaid,
     Hash(PayloadHash),
-    StandIn(&'static str),
+    Unsigned,
+    /// Its events are signed one by one; one of these stands for it.
+    Events(&'static [&'static str]),
 }
 
 fn payload(head: &request::Parts) -> Result<Payload, BadSignature> {
     let mut values = head.headers.get_all(CONTENT_SHA256).iter();
-    let Some(value) = values.next() else { return Ok(Payload::NotSaid) };
+    let has_events = head.uri.path().ends_with(BIDIRECTIONAL);
+    let Some(value) = values.next() else {
+        // Some SDKs sign the hash of nothing and don't say so.
+        let either = Payload::Events(&[STREAMING_EVENTS, EMPTY_SHA256]);
+        return Ok(if has_events { either } else { Payload::NotSaid });
+    };
     let text = value.to_str().map_err(|_| BadSignature::Payload)?;
     if values.next().is_some() {
         return Err(BadSignature::Payload);
     }
     match text {
-        UNSIGNED_PAYLOAD => Ok(Payload::StandIn(UNSIGNED_PAYLOAD)),
-        STREAMING_EVENTS if head.uri.path().ends_with(BIDIRECTIONAL) => {
-            Ok(Payload::StandIn(STREAMING_EVENTS))
-        }
+        UNSIGNED_PAYLOAD => Ok(Payload::Unsigned),
+        STREAMING_EVENTS if has_events => Ok(Payload::Events(&[STREAMING_EVENTS])),
+        EMPTY_SHA256 if has_events => Ok(Payload::Events(&[EMPTY_SHA256])),
+        _ if has_events => Err(BadSignature::EventsPayload),
         _ => PayloadHash::parse(text).map(Payload::Hash).ok_or(BadSignature::Payload),
     }
 }

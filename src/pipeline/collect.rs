@@ -3,22 +3,27 @@
 
 use std::future::Future;
 use std::pin::{Pin, pin};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::header::EXPECT;
+use http::request;
 use http_body::Body;
 use http_body_util::BodyExt;
 use tokio::time::timeout;
 
-use super::identify::prove;
+use super::identify::{chain, prove};
 use super::observe::Observed;
 use super::parse::Called;
 use super::refusal::{Refusal, Refused};
 use super::step::Step;
+use crate::admission::Share;
+use crate::bedrock::Operation;
 use crate::bedrock::path::Call;
-use crate::bedrock::sigv4::{PayloadHash, PayloadHasher};
+use crate::bedrock::sigv4::{EventChain, PayloadHash, PayloadHasher};
 use crate::clients::Proof;
+use crate::upstream::events::Source;
 
 /// A body above the limit is read on and thrown away up to this many bytes more, and for this
 /// long, so that the client is there to read the refusal when it has sent its request.
@@ -33,6 +38,27 @@ pub(super) struct Collected {
     pub(super) body: Bytes,
     /// The body's hash, where it was needed.
     pub(super) hash: Option<PayloadHash>,
+    /// The events of a bidirectional stream, which are not collected: they come while they are
+    /// answered.
+    pub(super) events: Option<Live>,
+}
+
+/// A body that is still to come, and the chain of its signatures where they are to be checked. The
+/// lock is never taken: it lets a request that is only looked at be shared between threads, which
+/// its body alone could not.
+pub(super) struct Live(Mutex<(Source, Option<EventChain>)>);
+
+impl Live {
+    /// The body itself, and what its events must be signed by.
+    pub(super) fn into_inner(self) -> (Source, Option<EventChain>) {
+        self.0.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl std::fmt::Debug for Live {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Live(..)")
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -48,13 +74,25 @@ where
 
     fn take(&self, called: Called<B>) -> Self::Future {
         Box::pin(async move {
-            let Called { request: Observed { arrival, mut exchange }, call } = called;
+            let Called { request: Observed { mut arrival, mut exchange }, call } = called;
             let server = &exchange.gateway().config.server;
             let (limit, time) = (server.max_body, server.body_read_timeout);
             let (head, peer) = (arrival.head, arrival.peer);
             let proof = std::mem::take(&mut exchange.proof);
+            if call.operation == Operation::InvokeModelWithBidirectionalStream {
+                let chain = match chain(proof) {
+                    Ok(chain) => chain,
+                    Err(refusal) => return Err(Refused { refusal, exchange }),
+                };
+                let source: Source = Box::pin(arrival.body.map_err(Into::into));
+                let arrival = super::Arrival { head, body: (), peer };
+                let request = Observed { arrival, exchange };
+                let events = Some(Live(Mutex::new((source, chain))));
+                return Ok(Collected { request, call, body: Bytes::new(), hash: None, events });
+            }
             let hasher = (!matches!(proof, Proof::Complete)).then(PayloadHasher::new);
-            match timeout(time, collect(arrival.body, limit, hasher)).await {
+            let share = exchange.share.as_mut();
+            match timeout(time, collect(&mut arrival.body, limit, share, hasher)).await {
                 Ok(Ok((body, hash))) => {
                     exchange.request_bytes = body.len() as u64;
                     if let Some(hash) = &hash
@@ -63,7 +101,12 @@ where
                         return Err(Refused { refusal, exchange });
                     }
                     let arrival = super::Arrival { head, body: (), peer };
-                    Ok(Collected { request: Observed { arrival, exchange }, call, body, hash })
+                    let request = Observed { arrival, exchange };
+                    Ok(Collected { request, call, body, hash, events: None })
+                }
+                Ok(Err(refusal @ Refusal::Overloaded(_))) => {
+                    dismiss(&head, arrival.body);
+                    Err(Refused { refusal, exchange })
                 }
                 Ok(Err(refusal)) => Err(Refused { refusal, exchange }),
                 Err(_) => Err(Refused { refusal: Refusal::BodyTimeout { limit: time }, exchange }),
@@ -76,6 +119,7 @@ where
 async fn collect<B>(
     body: B,
     limit: usize,
+    mut share: Option<&mut Share>,
     mut hasher: Option<PayloadHasher>,
 ) -> Result<(Bytes, Option<PayloadHash>), Refusal>
 where
@@ -87,6 +131,11 @@ where
         discard(body).await;
         return Err(Refusal::BodyTooLarge { limit });
     }
+    let mut hold = |bytes: usize| match &mut share {
+        Some(share) => share.hold(bytes).map_err(Refusal::Overloaded),
+        None => Ok(()),
+    };
+    hold(usize::try_from(announced).unwrap_or(usize::MAX))?;
     // A body that came in one piece is used where it lies; only more pieces are joined.
     let mut first = Bytes::new();
     let mut joined = BytesMut::new();
@@ -106,6 +155,7 @@ where
             }
             joined.extend_from_slice(&chunk);
         }
+        hold(first.len().max(joined.len()))?;
         if first.len().max(joined.len()) > limit {
             drop((first, joined));
             discard(body).await;
@@ -116,22 +166,20 @@ where
     Ok((body, hasher.map(PayloadHasher::finish)))
 }
 
-/// Refuses a request before its body is read. The refusal goes out at once; what comes of the body
-/// meanwhile is thrown away, within bounds, so that a client that is still sending gets to read it.
-pub(super) fn unread<B>(request: Observed<B>, refusal: Refusal) -> Refused
+/// Reads what is left of a body that nobody wants, while its request is answered already: a client
+/// whose connection closed on it would not be there to read the answer. Must be called within a
+/// tokio runtime.
+pub(super) fn dismiss<B>(head: &request::Parts, body: B)
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
 {
-    let Observed { arrival, exchange } = request;
-    // Who waits for leave to send gets none; and what has two lengths is not read at all.
-    let is_sent = !arrival.head.headers.contains_key(EXPECT) && !arrival.body.is_end_stream();
-    if is_sent && !matches!(refusal, Refusal::Framing) {
-        tokio::spawn(discard(arrival.body));
+    // Who waits for leave to send the body sends none.
+    if !body.is_end_stream() && !head.headers.contains_key(EXPECT) {
+        tokio::spawn(async move { discard(pin!(body)).await });
     }
-    Refused { refusal, exchange }
 }
 
-async fn discard<B: Body<Data = Bytes> + Unpin>(mut body: B) {
+async fn discard<B: Body<Data = Bytes> + Unpin>(mut body: Pin<&mut B>) {
     let mut discarded = 0;
     let reading = async {
         while let Some(Ok(frame)) = body.frame().await {
@@ -163,7 +211,7 @@ mod tests {
     #[tokio::test]
     async fn one_piece_is_not_copied() {
         let body = Bytes::from_static(b"hello");
-        let collected = collect(Full::new(body.clone()), 5, None).await.unwrap().0;
+        let collected = collect(Full::new(body.clone()), 5, None, None).await.unwrap().0;
         assert_eq!(collected.as_ptr(), body.as_ptr());
     }
 
@@ -172,7 +220,7 @@ mod tests {
         for pieces_of in [vec![b"a".as_slice(), b"bc", b"d"], vec![]] {
             let whole = pieces_of.concat();
             let hasher = Some(PayloadHasher::new());
-            let (body, hash) = collect(pieces(pieces_of), 4, hasher).await.unwrap();
+            let (body, hash) = collect(pieces(pieces_of), 4, None, hasher).await.unwrap();
             assert_eq!(body, whole);
             assert_eq!(hash, Some(PayloadHash::of(&whole)));
         }
@@ -180,9 +228,9 @@ mod tests {
 
     #[tokio::test]
     async fn above_the_limit_is_refused_announced_or_not() {
-        let large = collect(Full::new(Bytes::from_static(b"12345")), 4, None).await;
+        let large = collect(Full::new(Bytes::from_static(b"12345")), 4, None, None).await;
         assert!(matches!(large, Err(Refusal::BodyTooLarge { limit: 4 })));
-        let large = collect(pieces(vec![b"123", b"45"]), 4, None).await;
+        let large = collect(pieces(vec![b"123", b"45"]), 4, None, None).await;
         assert!(matches!(large, Err(Refusal::BodyTooLarge { limit: 4 })));
     }
 }

@@ -2,20 +2,20 @@
 //!
 //! Steps note here what they learn. When the record is dropped, by whatever path, the request is
 //! counted and its access-log line is written; an end that nobody noted is a client that went
-//! away.
+//! away, or a panic.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use http::StatusCode;
 use tokio::time::Instant;
+use tokio_util::sync::DropGuard;
 use uuid::Uuid;
 
 use super::Gateway;
-use crate::admission::Reservation;
-use crate::bedrock::{Operation, Usage, catalogue};
-use crate::clients::{Client, Proof, Slot};
+use crate::admission::{Reservation, Share};
+use crate::bedrock::{ErrorKind, Operation, Usage, catalogue};
+use crate::clients::{Client, Peer, Proof, Slot};
 use crate::config::Priority;
 use crate::routing::Target;
 use crate::telemetry::OTHER;
@@ -36,6 +36,8 @@ pub(super) enum Outcome {
     ClientLimited,
     /// 403: the request is no client's.
     Unauthenticated,
+    /// 503: the gateway has too much in hand.
+    Overloaded,
     /// 429: too many wait already.
     QueueFull,
     /// The gateway refused the request for what it is.
@@ -54,6 +56,11 @@ pub(super) enum Outcome {
     StreamException,
     /// Nothing: it went away.
     ClientGone,
+    /// What it took of an answer until the time for the whole request was over: it had stopped
+    /// reading.
+    ClientStalled,
+    /// The gateway failed on it.
+    Panic,
 }
 
 impl Outcome {
@@ -65,6 +72,7 @@ impl Outcome {
             Outcome::Throttled => "throttled",
             Outcome::ClientLimited => "client_limited",
             Outcome::Unauthenticated => "unauthenticated",
+            Outcome::Overloaded => "overloaded",
             Outcome::QueueFull => "queue_full",
             Outcome::BadRequest => "bad_request",
             Outcome::BodyTooLarge => "body_too_large",
@@ -74,6 +82,8 @@ impl Outcome {
             Outcome::StreamIdle => "stream_idle",
             Outcome::StreamException => "stream_exception",
             Outcome::ClientGone => "client_gone",
+            Outcome::ClientStalled => "client_stalled",
+            Outcome::Panic => "panic",
         }
     }
 }
@@ -84,17 +94,21 @@ pub(super) struct Exchange {
     gateway: Arc<Gateway>,
     pub(super) arrived: SystemTime,
     pub(super) started: Instant,
-    pub(super) request_id: String,
+    pub(super) request_id: Uuid,
     pub(super) client: Option<Client>,
     /// What its body has yet to show of who sent it.
     pub(super) proof: Proof,
     /// The client's place among its requests at once.
     pub(super) slot: Option<Slot>,
+    /// Tells what depends on the request that it is over.
+    pub(super) over: Option<DropGuard>,
+    /// Its part of the gateway's load.
+    pub(super) share: Option<Share>,
     /// What it holds of its client's tokens.
     pub(super) allowance: Option<Reservation>,
     /// How urgent it is.
     pub(super) priority: Priority,
-    peer: SocketAddr,
+    peer: Peer,
     pub(super) operation: Option<Operation>,
     pub(super) requested_model: Option<String>,
     /// The pattern of the config that the requested model matches: its label in metrics.
@@ -116,15 +130,17 @@ pub(super) struct Exchange {
 }
 
 impl Exchange {
-    pub(super) fn new(gateway: Arc<Gateway>, peer: SocketAddr) -> Exchange {
+    pub(super) fn new(gateway: Arc<Gateway>, peer: Peer) -> Exchange {
         Exchange {
             gateway,
             arrived: SystemTime::now(),
             started: Instant::now(),
-            request_id: Uuid::new_v4().to_string(),
+            request_id: Uuid::new_v4(),
             client: None,
             proof: Proof::Complete,
             slot: None,
+            over: None,
+            share: None,
             allowance: None,
             priority: Priority::Normal,
             peer,
@@ -188,6 +204,23 @@ impl Exchange {
         self.outcome = outcome;
     }
 
+    /// What the client is called in the access log.
+    fn logged_name(&self) -> &str {
+        let label = self.client.as_ref().and_then(Client::label);
+        label.or_else(|| self.peer.certificate.as_ref()?.label()).unwrap_or("-")
+    }
+
+    /// Notes that something panicked on the request's way.
+    pub(super) fn panicked(&mut self) {
+        self.outcome = Outcome::Panic;
+        if self.head.is_none() {
+            self.status = ErrorKind::InternalServer.status().as_u16();
+            self.error = Some(ErrorKind::InternalServer.name().to_owned());
+        }
+        self.gateway.metrics.panics.inc();
+        tracing::error!(request_id = %self.request_id, "a request failed by a panic");
+    }
+
     fn count(&self, duration: Duration) {
         let metrics = &self.gateway.metrics;
         let operation = self.operation.map_or(OTHER, Operation::name);
@@ -246,15 +279,20 @@ impl Exchange {
 impl Drop for Exchange {
     fn drop(&mut self) {
         let duration = self.started.elapsed();
+        // A request on whose way something panicked takes its record along.
+        if std::thread::panicking() {
+            self.panicked();
+        }
+        let request_id = self.request_id.to_string();
         if let Some(usage) = self.usage {
             self.spent(usage.input + usage.cache_write, usage.output);
         }
         self.count(duration);
         self.gateway.access_log.write(&Line {
             time: self.arrived,
-            request_id: &self.request_id,
-            client: self.client.as_ref().and_then(Client::label).unwrap_or("-"),
-            peer: self.peer.to_string(),
+            request_id: &request_id,
+            client: self.logged_name(),
+            peer: self.peer.address.to_string(),
             operation: self.operation.map_or("-", Operation::name),
             requested_model: self.requested_model.as_deref(),
             model: self.answered_by.as_ref().map(|target| target.model.as_str()),

@@ -11,13 +11,13 @@ use bytes::Bytes;
 use http_body::Body;
 
 use super::InProcess;
-use super::collect::unread;
+use super::collect::dismiss;
 use super::exchange::Exchange;
 use super::observe::Observed;
 use super::refusal::{Refusal, Refused};
 use super::step::Step;
-use crate::bedrock::sigv4::PayloadHash;
-use crate::clients::{Limited, Proof, Recognised, identify};
+use crate::bedrock::sigv4::{EventChain, PayloadHash};
+use crate::clients::{BadSignature, Limited, Proof, Recognised, identify};
 
 #[derive(Clone, Debug)]
 pub(super) struct Identify;
@@ -33,7 +33,7 @@ where
         let Observed { arrival, exchange } = &mut request;
         let gateway = exchange.gateway();
         let head = &arrival.head;
-        let mut client = identify(&head.headers, arrival.peer, &gateway.config.limits.key);
+        let mut client = identify(&head.headers, arrival.peer.address, &gateway.config.limits.key);
         // Another room of this process has seen to who asks.
         let proof = match head.extensions.get::<InProcess>() {
             Some(own) => {
@@ -42,9 +42,9 @@ where
             }
             None => match gateway.keys.recognise(head, exchange.arrived) {
                 Ok(Recognised::Anyone) => Ok(Proof::Complete),
-                Ok(Recognised::Client(known, body)) => {
+                Ok(Recognised::Client(known, rest)) => {
                     client = client.named(Some(known.name));
-                    Ok(body.map_or(Proof::Complete, Proof::Body))
+                    Ok(rest)
                 }
                 Ok(Recognised::Pending(pending)) => Ok(Proof::Signature(pending)),
                 Err(why) => Err(Refusal::Unauthenticated(why)),
@@ -58,7 +58,10 @@ where
         });
         ready(match allowed {
             Ok(()) => Ok(request),
-            Err(refusal) => Err(unread(request, refusal)),
+            Err(refusal) => {
+                dismiss(&request.arrival.head, request.arrival.body);
+                Err(Refused { refusal, exchange: request.exchange })
+            }
         })
     }
 }
@@ -81,6 +84,20 @@ pub(super) fn prove(
             let client = exchange.client.take();
             exchange.client = client.map(|client| client.named(Some(known.name)));
             allow(exchange)
+        }
+        // What has events is not collected; nothing else could show what these must.
+        Proof::Events(_) => Err(Refusal::Unauthenticated(BadSignature::Mismatch.into())),
+    }
+}
+
+/// The chain that the events of a stream, which is not collected, must be signed by; none where
+/// its client signs nothing.
+pub(super) fn chain(proof: Proof) -> Result<Option<EventChain>, Refusal> {
+    match proof {
+        Proof::Complete => Ok(None),
+        Proof::Events(chain) => Ok(Some(*chain)),
+        Proof::Body(_) | Proof::Signature(_) => {
+            Err(Refusal::Unauthenticated(BadSignature::Mismatch.into()))
         }
     }
 }

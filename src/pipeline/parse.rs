@@ -7,7 +7,7 @@ use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::{Version, request};
 use http_body::Body;
 
-use super::collect::unread;
+use super::collect::dismiss;
 use super::observe::Observed;
 use super::refusal::{Refusal, Refused};
 use super::step::Step;
@@ -39,7 +39,14 @@ where
                     call.model().map(|model| model.as_str().to_owned());
                 Ok(Called { request, call })
             }
-            Err(refusal) => Err(unread(request, refusal)),
+            Err(refusal) => {
+                let Observed { arrival, exchange } = request;
+                // A request with two lengths has no telling where its body ends.
+                if !matches!(refusal, Refusal::Framing) {
+                    dismiss(&arrival.head, arrival.body);
+                }
+                Err(Refused { refusal, exchange })
+            }
         })
     }
 }
@@ -47,8 +54,9 @@ where
 fn parse(head: &request::Parts) -> Result<Call, Refusal> {
     check_message(head)?;
     let call = path::parse(&head.method, head.uri.path())?;
-    if call.operation == Operation::InvokeModelWithBidirectionalStream {
-        return Err(Refusal::NotServed { operation: call.operation.name() });
+    let is_duplex = call.operation == Operation::InvokeModelWithBidirectionalStream;
+    if is_duplex && head.version != Version::HTTP_2 {
+        return Err(Refusal::NeedsHttp2 { operation: call.operation.name() });
     }
     Ok(call)
 }

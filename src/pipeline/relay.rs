@@ -2,9 +2,11 @@
 //!
 //! What passes is watched for token counts and for the end of the stream; nothing is held back
 //! for it. A body that breaks off at the upstream breaks off at the client, so that its SDK
-//! raises: no failure in the middle looks like an end.
+//! raises: no failure in the middle looks like an end. A stream whose time is over where a frame
+//! ends is told so by a frame of the gateway's own.
 
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -16,12 +18,13 @@ use http::{Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
+use uuid::Uuid;
 
 use super::exchange::{Exchange, Outcome, millis};
 use super::prepare::{value, without_hop_by_hop};
 use super::refusal::{Refusal, Refused};
 use super::watch::Watch;
-use crate::bedrock::{Operation, Usage};
+use crate::bedrock::{ErrorKind, Operation, Usage, WireError, event_stream};
 use crate::routing::{Size, Spending, Target};
 use crate::upstream::{Failure, Success};
 
@@ -32,16 +35,16 @@ const QUEUED: HeaderName = HeaderName::from_static("x-sluice-queued-ms");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-sluice-request-id");
 const AMZN_REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 
-/// The body of an answer.
+/// The body of an answer; `B` is the upstream's.
 #[derive(Debug)]
-pub struct ResponseBody(Inner);
+pub struct ResponseBody<B = Incoming>(Inner<B>);
 
 #[derive(Debug)]
-enum Inner {
-    /// In memory; the record ends with it.
-    Whole { bytes: Bytes, _exchange: Box<Exchange> },
+enum Inner<B> {
+    /// In memory; the record, if there is one, ends with it.
+    Whole { bytes: Bytes, _exchange: Option<Box<Exchange>> },
     /// Relayed as it comes.
-    Relayed(Pin<Box<Relay>>),
+    Relayed(Pin<Box<Relay<B>>>),
 }
 
 /// Why the body of an answer breaks off.
@@ -56,17 +59,20 @@ pub enum RelayError {
     /// The time for the whole request is over.
     #[error("the request took too long")]
     Deadline,
+    /// The gateway failed on it.
+    #[error("the gateway failed")]
+    Panic,
 }
 
 /// The answer that relays a success of `target`.
-pub(super) fn success(
+pub(super) fn success<B>(
     mut exchange: Box<Exchange>,
     operation: Operation,
-    success: Success,
+    success: Success<B>,
     spending: Spending,
     size: Size,
     deadline: Instant,
-) -> Response<ResponseBody> {
+) -> Response<ResponseBody<B>> {
     let Success { status, headers, held, body } = success;
     let idle = spending.target().idle_timeout;
     exchange.answered_by = Some(Arc::clone(spending.target()));
@@ -128,6 +134,16 @@ pub(super) fn refuse(refused: Refused) -> Response<ResponseBody> {
     whole(head.status, head.headers, body, exchange)
 }
 
+/// The answer to a request that something panicked on. Its record ended where that happened.
+pub(super) fn panicked(request_id: Uuid) -> Response<ResponseBody> {
+    let error = WireError::new(ErrorKind::InternalServer, "the gateway failed on this request");
+    let (mut head, bytes) = error.into_response().into_parts();
+    let request_id = value(&request_id.to_string());
+    head.headers.insert(AMZN_REQUEST_ID, request_id.clone());
+    head.headers.insert(REQUEST_ID, request_id);
+    respond(head.status, head.headers, Inner::Whole { bytes, _exchange: None })
+}
+
 fn whole(
     status: StatusCode,
     mut head: HeaderMap,
@@ -136,10 +152,10 @@ fn whole(
 ) -> Response<ResponseBody> {
     exchange.response_bytes = bytes.len() as u64;
     add_own_headers(&mut head, &exchange);
-    respond(status, head, Inner::Whole { bytes, _exchange: exchange })
+    respond(status, head, Inner::Whole { bytes, _exchange: Some(exchange) })
 }
 
-fn respond(status: StatusCode, head: HeaderMap, body: Inner) -> Response<ResponseBody> {
+fn respond<B>(status: StatusCode, head: HeaderMap, body: Inner<B>) -> Response<ResponseBody<B>> {
     let mut response = Response::new(ResponseBody(body));
     *response.status_mut() = status;
     *response.headers_mut() = head;
@@ -147,7 +163,7 @@ fn respond(status: StatusCode, head: HeaderMap, body: Inner) -> Response<Respons
 }
 
 fn add_own_headers(head: &mut HeaderMap, exchange: &Exchange) {
-    let request_id = value(&exchange.request_id);
+    let request_id = value(&exchange.request_id.to_string());
     if !head.contains_key(&AMZN_REQUEST_ID) {
         head.insert(AMZN_REQUEST_ID, request_id.clone());
     }
@@ -165,9 +181,9 @@ fn add_own_headers(head: &mut HeaderMap, exchange: &Exchange) {
 pin_project_lite::pin_project! {
     /// A body under way.
     #[derive(Debug)]
-    struct Relay {
+    struct Relay<B> {
         #[pin]
-        body: Incoming,
+        body: B,
         // What was read to see the first frame goes out first.
         held: std::vec::IntoIter<Bytes>,
         watch: Watch,
@@ -183,9 +199,19 @@ pin_project_lite::pin_project! {
         is_over: bool,
         broken: Option<RelayError>,
     }
+
+    impl<B> PinnedDrop for Relay<B> {
+        fn drop(this: Pin<&mut Self>) {
+            if !this.is_over {
+                // What passed is known, so it is counted although nobody waited for the end.
+                let is_late = Instant::now() >= this.deadline;
+                this.end(if is_late { Outcome::ClientStalled } else { Outcome::ClientGone });
+            }
+        }
+    }
 }
 
-impl Relay {
+impl<B: Body<Data = Bytes>> Relay<B> {
     fn poll(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -221,12 +247,7 @@ impl Relay {
             }
             return match self.as_mut().project().timer.poll(cx) {
                 Poll::Pending => Poll::Pending,
-                Poll::Ready(()) if Instant::now() >= self.deadline => {
-                    Poll::Ready(Some(Err(self.fail(RelayError::Deadline, Outcome::RequestTimeout))))
-                }
-                Poll::Ready(()) => {
-                    Poll::Ready(Some(Err(self.fail(RelayError::Idle, Outcome::StreamIdle))))
-                }
+                Poll::Ready(()) => Poll::Ready(Some(self.out_of_time())),
             };
         }
     }
@@ -265,9 +286,52 @@ impl Relay {
         Poll::Pending
     }
 
+    /// Ends a body whose time is over: with an exception, where the client can take one.
+    fn out_of_time(mut self: Pin<&mut Self>) -> Result<Bytes, RelayError> {
+        let (error, outcome) = if Instant::now() >= self.deadline {
+            (RelayError::Deadline, Outcome::RequestTimeout)
+        } else {
+            (RelayError::Idle, Outcome::StreamIdle)
+        };
+        let takes_a_frame = self.watch.takes_a_frame() && self.body.size_hint().exact().is_none();
+        let last = takes_a_frame.then(|| self.exception(error));
+        let error = self.as_mut().fail(error, outcome);
+        let last = last.ok_or(error)?;
+        self.project().exchange.response_bytes += last.len() as u64;
+        Ok(last)
+    }
+
+    fn exception(&self, error: RelayError) -> Bytes {
+        let limit = match error {
+            RelayError::Idle => self.idle,
+            _ => self.deadline.saturating_duration_since(self.exchange.started),
+        };
+        let limit = humantime::format_duration(limit);
+        let message = match error {
+            RelayError::Idle => format!("the upstream's answer stalled: nothing came for {limit}"),
+            _ => format!("the request was not answered within {limit}"),
+        };
+        let payload = serde_json::json!({
+            "message": message,
+            "originalStatusCode": ErrorKind::ModelTimeout.status().as_u16(),
+            "originalMessage": message,
+        });
+        event_stream::exception("modelStreamErrorException", payload.to_string())
+    }
+
     fn fail(self: Pin<&mut Self>, error: RelayError, outcome: Outcome) -> RelayError {
         self.end(outcome);
         error
+    }
+}
+
+impl<B> Relay<B> {
+    /// Ends a body on which something panicked: what was noted before it stands.
+    fn panicked(self: Pin<&mut Self>) {
+        let this = self.project();
+        *this.is_over = true;
+        this.exchange.panicked();
+        drop(this.spending.take());
     }
 
     fn end(self: Pin<&mut Self>, outcome: Outcome) {
@@ -289,7 +353,7 @@ impl Relay {
     }
 }
 
-impl Body for ResponseBody {
+impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
     type Data = Bytes;
     type Error = RelayError;
 
@@ -301,7 +365,12 @@ impl Body for ResponseBody {
             Inner::Whole { bytes, .. } if bytes.is_empty() => Poll::Ready(None),
             Inner::Whole { bytes, .. } => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
             Inner::Relayed(relay) => {
-                relay.as_mut().poll(cx).map(|chunk| chunk.map(|result| result.map(Frame::data)))
+                let polled = catch_unwind(AssertUnwindSafe(|| relay.as_mut().poll(cx)));
+                let chunk = polled.unwrap_or_else(|_| {
+                    relay.as_mut().panicked();
+                    Poll::Ready(Some(Err(RelayError::Panic)))
+                });
+                chunk.map(|chunk| chunk.map(|result| result.map(Frame::data)))
             }
         }
     }

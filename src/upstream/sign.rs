@@ -14,12 +14,28 @@ use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST};
 use http::{HeaderName, HeaderValue, request};
 
 use super::credentials::Auth;
-use crate::bedrock::sigv4::{PayloadHash, SERVICE};
+use crate::bedrock::sigv4::{CONTENT_SHA256, PayloadHash, SERVICE, STREAMING_EVENTS};
 
 /// Why a request could not be signed; the message never has a secret in it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the request could not be signed: {0}")]
 pub struct SignError(String);
+
+const CONTENT_HASH: HeaderName = HeaderName::from_static(CONTENT_SHA256);
+
+/// The same as [`authorize`] for a request whose body is a stream of events. Gives the signature
+/// that the first event's hangs on; none where events are not signed.
+pub fn authorize_events(
+    head: &mut request::Parts,
+    auth: &Auth,
+    region: &str,
+    now: SystemTime,
+) -> Result<Option<String>, SignError> {
+    if let Auth::SigV4(_) = auth {
+        head.headers.insert(CONTENT_HASH, HeaderValue::from_static(STREAMING_EVENTS));
+    }
+    authorize_payload(head, STREAMING_EVENTS, auth, region, now)
+}
 
 /// Adds `auth` to a request whose URI is absolute and whose `host` header is set. Existing
 /// authorization is replaced.
@@ -30,10 +46,22 @@ pub fn authorize(
     region: &str,
     now: SystemTime,
 ) -> Result<(), SignError> {
+    authorize_payload(head, payload_hash.as_str(), auth, region, now).map(drop)
+}
+
+/// The same for a payload with this hash, or with what stands for it. Gives the signature, if one
+/// was made.
+fn authorize_payload(
+    head: &mut request::Parts,
+    payload: &str,
+    auth: &Auth,
+    region: &str,
+    now: SystemTime,
+) -> Result<Option<String>, SignError> {
     let identity = match auth {
         Auth::Bearer(header) => {
             head.headers.insert(AUTHORIZATION, header.clone());
-            return Ok(());
+            return Ok(None);
         }
         Auth::SigV4(identity) => identity,
     };
@@ -54,10 +82,10 @@ pub fn authorize(
         .iter()
         .filter(|(name, _)| is_signed(name))
         .filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
-    let body = SignableBody::Precomputed(payload_hash.as_str().to_owned());
+    let body = SignableBody::Precomputed(payload.to_owned());
     let request = SignableRequest::new(head.method.as_str(), uri, signed, body)
         .map_err(|error| SignError(error.to_string()))?;
-    let (instructions, _) =
+    let (instructions, signature) =
         sign(request, &params).map_err(|error| SignError(error.to_string()))?.into_parts();
     let (headers, _) = instructions.into_parts();
     for header in headers {
@@ -66,11 +94,13 @@ pub fn authorize(
         value.set_sensitive(header.sensitive() || header.name() == "authorization");
         head.headers.insert(HeaderName::from_static(header.name()), value);
     }
-    Ok(())
+    Ok(Some(signature))
 }
 
 fn is_signed(name: &HeaderName) -> bool {
-    matches!(*name, HOST | CONTENT_TYPE | ACCEPT) || name.as_str().starts_with("x-amzn-bedrock-")
+    matches!(*name, HOST | CONTENT_TYPE | ACCEPT)
+        || *name == CONTENT_HASH
+        || name.as_str().starts_with("x-amzn-bedrock-")
 }
 
 #[cfg(test)]

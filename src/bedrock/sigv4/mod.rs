@@ -7,6 +7,7 @@
 pub mod amz_date;
 mod authorization;
 mod canonical;
+mod events;
 #[cfg(test)]
 mod tests;
 
@@ -17,6 +18,7 @@ use aws_lc_rs::{digest, hmac};
 
 pub use authorization::{Authorization, Malformed, Scope};
 pub use canonical::{CanonicalHead, NotThere, PathForm, Received};
+pub use events::{BadEvent, CHUNK_SIGNATURE, EventChain};
 
 /// The name of the algorithm.
 pub const ALGORITHM: &str = "AWS4-HMAC-SHA256";
@@ -32,6 +34,8 @@ pub const DATE: &str = "x-amz-date";
 pub const SECURITY_TOKEN: &str = "x-amz-security-token";
 /// Header with the hash of the payload, or with what stands for it.
 pub const CONTENT_SHA256: &str = "x-amz-content-sha256";
+/// The hash of nothing.
+pub const EMPTY_SHA256: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 /// Stands for the hash of a payload that is not signed.
 pub const UNSIGNED_PAYLOAD: &str = "UNSIGNED-PAYLOAD";
 /// Stands for the hash of an event stream whose events are signed one by one.

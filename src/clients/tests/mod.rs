@@ -1,5 +1,6 @@
 //! Signatures that the AWS library makes, and what is said of those that are not right.
 
+mod events;
 mod random;
 
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use aws_sigv4::http_request::{
 use aws_sigv4::sign::v4::SigningParams;
 use http::{HeaderName, HeaderValue, Request, request};
 
-use super::{BadSignature, Credential, Keys, Recognised, Unauthenticated};
+use super::{BadSignature, Credential, Keys, Proof, Recognised, Unauthenticated};
 use crate::bedrock::ErrorKind;
 use crate::bedrock::sigv4::{PayloadHash, STREAMING_EVENTS};
 use crate::config::{self, KeyPair};
@@ -149,12 +150,13 @@ impl Signed {
         let hash = PayloadHash::of(&self.body);
         let known = match keys.recognise(&self.head, at)? {
             Recognised::Anyone => panic!("there are clients"),
-            Recognised::Client(known, None) => known,
-            Recognised::Client(known, Some(signed)) => {
+            Recognised::Client(known, Proof::Complete) => known,
+            Recognised::Client(known, Proof::Body(signed)) => {
                 keys.match_body(&signed, &hash)?;
                 known
             }
             Recognised::Pending(pending) => keys.prove(&pending, &hash)?,
+            other => panic!("{other:?}"),
         };
         assert_eq!(&*known.name, "team-a");
         Ok(known.by)
@@ -295,20 +297,29 @@ fn a_session_token_that_is_signed_means_nothing() {
 }
 
 #[test]
-fn the_bidirectional_stream_shows_its_first_signature_alone() {
-    let plan = |operation: &str| Plan {
+fn the_head_of_a_bidirectional_stream_is_judged_at_once_and_its_events_are_to_follow() {
+    let plan = |said, operation: &str| Plan {
         path: format!("/model/amazon.nova-sonic-v1%3A0/{operation}"),
-        said: Said::Events,
+        said,
+        body: vec![],
         ..Plan::simple()
     };
     let keys = keys(&auth(), None);
     let look =
         |plan: Plan, secret: &str| keys.recognise(&plan.signed(ID, secret, now()).head, now());
-    let right = look(plan("invoke-with-bidirectional-stream"), SECRET);
-    assert!(matches!(right, Ok(Recognised::Client(_, None))), "{right:?}");
-    let wrong = look(plan("invoke-with-bidirectional-stream"), "another-secret-0123456");
-    assert_eq!(wrong.unwrap_err(), BadSignature::Mismatch.into());
-    let elsewhere = look(plan("invoke"), SECRET);
+    // What SDKs say of the payload, or that they sign an empty one and say nothing.
+    for said in [Said::Events, Said::Hash, Said::Nothing] {
+        let right = look(plan(said, "invoke-with-bidirectional-stream"), SECRET);
+        assert!(matches!(right, Ok(Recognised::Client(_, Proof::Events(_)))), "{right:?}");
+        let wrong = look(plan(said, "invoke-with-bidirectional-stream"), "another-secret-0123456");
+        assert_eq!(wrong.unwrap_err(), BadSignature::Mismatch.into());
+    }
+    let unsigned = look(plan(Said::Unsigned, "invoke-with-bidirectional-stream"), SECRET);
+    assert!(matches!(unsigned, Ok(Recognised::Client(_, Proof::Complete))), "{unsigned:?}");
+    let whole =
+        Plan { body: b"{}".to_vec(), ..plan(Said::Hash, "invoke-with-bidirectional-stream") };
+    assert_eq!(look(whole, SECRET).unwrap_err(), BadSignature::EventsPayload.into());
+    let elsewhere = look(plan(Said::Events, "invoke"), SECRET);
     assert_eq!(elsewhere.unwrap_err(), BadSignature::Payload.into());
 }
 

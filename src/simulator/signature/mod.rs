@@ -3,6 +3,7 @@
 //! What signatures are made of is in `bedrock::sigv4`; here is what Bedrock asks of them, and the
 //! error texts that AWS services send.
 
+mod events;
 #[cfg(test)]
 mod tests;
 
@@ -15,8 +16,9 @@ use secrecy::{ExposeSecret, SecretString};
 use crate::bedrock::sigv4::amz_date::{amz_date, parse_amz_date};
 use crate::bedrock::sigv4::{
     self, AUTHORITY, Authorization, CONTENT_SHA256, CanonicalHead, DATE, PathForm, PayloadHash,
-    SECURITY_TOKEN, SERVICE, SigningKey, TERMINATOR, string_to_sign,
+    SECURITY_TOKEN, SERVICE, STREAMING_EVENTS, SigningKey, TERMINATOR, string_to_sign,
 };
+pub(super) use events::chain;
 
 /// How far a request's time may lie from the server's, in seconds.
 const SKEW: i64 = 5 * 60;
@@ -151,11 +153,11 @@ fn verify_sigv4(
     };
     let canonical = CanonicalHead::of(&plain, claim.signed_headers)
         .map_err(|missing| Refusal::Invalid(missing.to_string()))?;
-    let hash = canonical.hash(PathForm::Encoded, payload_hash.as_str());
+    let hash = canonical.hash(PathForm::Encoded, &payload_hash);
     let to_sign = string_to_sign(date, &claim.scope, &hash);
     let key = SigningKey::derive(secret.expose_secret(), &claim.scope);
     if !key.verifies(&to_sign, claim.signature) {
-        let shown = canonical.text(PathForm::Encoded, payload_hash.as_str());
+        let shown = canonical.text(PathForm::Encoded, &payload_hash);
         let shown = without_session_token(&shown);
         return Err(Refusal::Invalid(format!(
             "The request signature we calculated does not match the signature you provided. \
@@ -224,10 +226,14 @@ fn check_skew(date: &str, signed_at: i64, now: i64) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn payload_hash(request: &Received<'_>) -> Result<PayloadHash, Refusal> {
-    let hash = PayloadHash::of(request.body);
+fn payload_hash(request: &Received<'_>) -> Result<String, Refusal> {
+    let hash = sha256_hex(request.body);
     match request.headers.get(CONTENT_SHA256).map(|v| v.as_bytes()) {
-        Some(claimed) if claimed != hash.as_str().as_bytes() => Err(Refusal::Invalid(
+        // The events of the body are signed one by one.
+        Some(claimed) if claimed == STREAMING_EVENTS.as_bytes() && request.body.is_empty() => {
+            Ok(STREAMING_EVENTS.to_owned())
+        }
+        Some(claimed) if claimed != hash.as_bytes() => Err(Refusal::Invalid(
             "The value of 'x-amz-content-sha256' is not the SHA-256 of the payload.".to_owned(),
         )),
         _ => Ok(hash),
