@@ -93,12 +93,15 @@ impl Checker<'_> {
             header_read_timeout: self
                 .duration(&at.key("header_read_timeout"), &raw.header_read_timeout),
             body_read_timeout: self.duration(&at.key("body_read_timeout"), &raw.body_read_timeout),
+            keep_alive_timeout: self
+                .duration(&at.key("keep_alive_timeout"), &raw.keep_alive_timeout),
             drain_delay: self.duration_or_zero(&at.key("drain_delay"), &raw.drain_delay),
             drain_timeout: self.duration_or_zero(&at.key("drain_timeout"), &raw.drain_timeout),
             max_connections: raw.max_connections,
             max_header_bytes: self.size(&at.key("max_header_bytes"), &raw.max_header_bytes),
             max_headers: raw.max_headers,
             max_concurrent_streams: raw.max_concurrent_streams,
+            max_resets: raw.max_resets,
             worker_threads: raw.worker_threads,
         };
         // hyper takes no read buffer below 8 KiB.

@@ -43,7 +43,9 @@ where
         Box::pin(async move {
             let Called { request: Observed { arrival, mut exchange }, call } = called;
             let server = &exchange.gateway().config.server;
-            let (limit, time) = (server.max_body, server.body_read_timeout);
+            // The time for the whole request counts from its head.
+            let time = server.body_read_timeout.min(server.request_timeout);
+            let limit = server.max_body;
             let (head, peer) = (arrival.head, arrival.peer);
             match timeout(time, collect(arrival.body, limit)).await {
                 Ok(Ok(body)) => {

@@ -26,7 +26,7 @@ use super::refusal::{Refusal, Refused};
 use super::watch::Watch;
 use crate::bedrock::{ErrorKind, Operation, Usage, WireError, event_stream};
 use crate::routing::{Size, Spending, Target};
-use crate::upstream::{Failure, Success};
+use crate::upstream::{Failure, Success, TimeLimit};
 
 const MODEL: HeaderName = HeaderName::from_static("x-sluice-model");
 const REGION: HeaderName = HeaderName::from_static("x-sluice-region");
@@ -109,10 +109,11 @@ pub(super) fn failure(
     target: Arc<Target>,
 ) -> Response<ResponseBody> {
     exchange.answering(failure.status, failure.reported.name.as_deref());
-    exchange.ended(if failure.class.is_clients() {
-        Outcome::ClientError
-    } else {
-        Outcome::UpstreamError
+    exchange.ended(match failure.time_limit {
+        Some(TimeLimit::Connect) => Outcome::ConnectTimeout,
+        Some(TimeLimit::FirstByte) => Outcome::FirstByteTimeout,
+        None if failure.class.is_clients() => Outcome::ClientError,
+        None => Outcome::UpstreamError,
     });
     let mut head = without_hop_by_hop(&failure.headers);
     head.remove(CONTENT_LENGTH);

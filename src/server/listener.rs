@@ -12,12 +12,12 @@ use tokio_util::task::TaskTracker;
 use super::Answer;
 use super::connection::{self, Protocols};
 use crate::config;
-use crate::pipeline::Gateway;
+use crate::pipeline::Live;
 
 /// Pause after an error that is the machine's and not one connection's, such as too many files.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// What all listeners share.
+/// What listeners share.
 #[derive(Clone, Debug)]
 pub(super) struct Accept {
     slots: Arc<Semaphore>,
@@ -40,12 +40,13 @@ impl Drop for Slot {
 }
 
 impl Accept {
-    pub(super) fn new(gateway: &Gateway, config: &config::Server) -> Accept {
+    pub(super) fn new(live: &Arc<Live>, config: &config::Server) -> Accept {
+        let metrics = &live.load().metrics;
         Accept {
             slots: Arc::new(Semaphore::new(config.max_connections.min(Semaphore::MAX_PERMITS))),
-            open: gateway.metrics.connections.clone(),
-            refused: gateway.metrics.connections_refused.clone(),
-            protocols: Protocols::new(config),
+            open: metrics.connections.clone(),
+            refused: metrics.connections_refused.clone(),
+            protocols: Protocols::new(live, config),
         }
     }
 

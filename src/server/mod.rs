@@ -3,8 +3,12 @@
 //! HTTP/1.1 and cleartext HTTP/2 are spoken on every listener. What arrives goes to the pipeline
 //! or to the admin surface; both may share a listener, since their paths differ.
 
+mod activity;
 mod connection;
 mod listener;
+mod parting;
+mod socket;
+mod streams;
 
 use std::io;
 use std::sync::Arc;
@@ -105,11 +109,12 @@ impl Server {
     /// Returns whether every request ended by itself.
     pub async fn serve(self, stop: CancellationToken, hurry: CancellationToken) -> bool {
         let Server { live, admin, shim, readiness, data, admin_listener, legacy_listener } = self;
-        let gateway = live.load_full();
-        let config = gateway.config.server.clone();
+        let config = live.load().config.server.clone();
         let (closing, connections) = (CancellationToken::new(), TaskTracker::new());
         let mut listeners = JoinSet::new();
-        let common = Accept::new(&gateway, &config);
+        let common = Accept::new(&live, &config);
+        // Who takes all the places of the API leaves health and metrics theirs.
+        let for_admin = Accept::new(&live, &config);
         let shares = admin_listener.is_none();
         let pipeline = stack::<Incoming>(&live);
         let on_data = {
@@ -161,7 +166,7 @@ impl Server {
             };
             // Apart from the drain: probes and scrapes go on until the last request has ended.
             let (apart, never) = (TaskTracker::new(), CancellationToken::new());
-            listeners.spawn(accept(listener, common.clone(), on_admin, apart, never));
+            listeners.spawn(accept(listener, for_admin, on_admin, apart, never));
         }
         readiness.serving();
         stop.cancelled().await;

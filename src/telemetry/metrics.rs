@@ -44,6 +44,7 @@ pub struct Metrics {
     pub panics: IntCounter,
     pub connections: IntGauge,
     pub connections_refused: IntCounter,
+    pub connections_ended: IntCounterVec,
     pub upstream_connections: IntGaugeVec,
     pub upstream_resent: IntCounter,
     pub access_log_dropped: IntCounter,
@@ -185,6 +186,11 @@ impl Metrics {
                     "sluice_connections_refused_total",
                     "Connections closed at once because too many were open.",
                 )?,
+            )?,
+            connections_ended: counters(
+                "sluice_connections_ended_total",
+                "Connections that the gateway ended: header_timeout, idle, stalled, resets, malformed.",
+                &["reason"],
             )?,
             upstream_connections: gauges(
                 "sluice_upstream_connections",

@@ -32,6 +32,11 @@ pub struct ConnectionGauges {
     pub open: IntGauge,
 }
 
+/// A connection was not opened in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("it took too long")]
+pub(super) struct ConnectTimeout;
+
 /// Opens connections for the pool.
 #[derive(Clone, Debug)]
 pub(super) struct Connector {
@@ -73,9 +78,7 @@ impl Service<Uri> for Connector {
         let limit = self.limit;
         let connect = self.https.call(uri);
         Box::pin(async move {
-            let stream = timeout(limit, connect).await.map_err(|_| {
-                format!("no connection within {}", humantime::format_duration(limit))
-            })??;
+            let stream = timeout(limit, connect).await.map_err(|_| ConnectTimeout)??;
             drop(connecting);
             Ok(Counted { stream, trace: Trace::new(), _open: Held::take(&open) })
         })

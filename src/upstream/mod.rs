@@ -26,7 +26,7 @@ use tokio::time::{Instant, timeout_at};
 
 pub use classify::Class;
 pub use connect::ConnectionGauges;
-pub use reply::{Failure, Reply, Success};
+pub use reply::{Failure, Reply, Success, TimeLimit};
 
 use crate::config;
 use connect::Connector;
@@ -100,7 +100,7 @@ impl Upstream {
             }
             outcome => outcome,
         }
-        .map_err(|error| reply::not_sent(&error))
+        .map_err(|error| reply::not_sent(&error, self.connect_timeout))
     }
 }
 

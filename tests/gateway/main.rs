@@ -29,6 +29,7 @@ mod faults;
 mod headers;
 mod hedging;
 mod learning;
+mod limits;
 mod line;
 mod observability;
 mod operations;

@@ -142,6 +142,13 @@ impl Gateway {
         [self.stdout.all(), self.stderr.all()].concat().join("\n")
     }
 
+    /// Bytes of memory that the process has.
+    pub fn resident_bytes(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() * 1024
+    }
+
     /// The process id.
     pub fn pid(&self) -> u32 {
         self.child.id().unwrap()

@@ -8,6 +8,7 @@ pub mod bodies;
 pub mod clients;
 pub mod config;
 pub mod gateway;
+pub mod h2;
 pub mod http;
 pub mod metrics;
 pub mod patience;
