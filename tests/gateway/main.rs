@@ -26,6 +26,7 @@ mod ejection;
 mod exhaustion;
 mod fallback;
 mod faults;
+mod floods;
 mod headers;
 mod hedging;
 mod learning;
