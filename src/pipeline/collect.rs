@@ -1,7 +1,7 @@
 //! Takes in the request body, within its bounds of size and time.
 
 use std::future::Future;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -47,7 +47,12 @@ where
             let time = server.body_read_timeout.min(server.request_timeout);
             let limit = server.max_body;
             let (head, peer) = (arrival.head, arrival.peer);
-            match timeout(time, collect(arrival.body, limit)).await {
+            let mut incoming = arrival.body;
+            let collected = timeout(time, collect(&mut incoming, limit)).await;
+            if let Ok(Err(Refusal::BodyTooLarge { .. })) = &collected {
+                discard(&mut incoming, time.min(DISCARD_TIME)).await;
+            }
+            match collected {
                 Ok(Ok(body)) => {
                     exchange.request_bytes = body.len() as u64;
                     let arrival = super::Arrival { head, body: (), peer };
@@ -60,14 +65,12 @@ where
     }
 }
 
-async fn collect<B>(body: B, limit: usize) -> Result<Bytes, Refusal>
+async fn collect<B>(body: &mut B, limit: usize) -> Result<Bytes, Refusal>
 where
     B: Body<Data = Bytes> + Unpin,
 {
-    let mut body = pin!(body);
     let announced = body.size_hint().lower();
     if announced > limit as u64 {
-        discard(body).await;
         return Err(Refusal::BodyTooLarge { limit });
     }
     // A body that came in one piece is used where it lies; only more pieces are joined.
@@ -87,15 +90,13 @@ where
             joined.extend_from_slice(&chunk);
         }
         if first.len().max(joined.len()) > limit {
-            drop((first, joined));
-            discard(body).await;
             return Err(Refusal::BodyTooLarge { limit });
         }
     }
     Ok(if joined.is_empty() { first } else { joined.freeze() })
 }
 
-async fn discard<B: Body<Data = Bytes> + Unpin>(mut body: Pin<&mut B>) {
+async fn discard<B: Body<Data = Bytes> + Unpin>(body: &mut B, time: Duration) {
     let mut discarded = 0;
     let reading = async {
         while let Some(Ok(frame)) = body.frame().await {
@@ -106,7 +107,7 @@ async fn discard<B: Body<Data = Bytes> + Unpin>(mut body: Pin<&mut B>) {
         }
     };
     // Whether it came to an end or not, the refusal is the same.
-    let _ = timeout(DISCARD_TIME, reading).await;
+    let _ = timeout(time, reading).await;
 }
 
 #[cfg(test)]
@@ -127,21 +128,21 @@ mod tests {
     #[tokio::test]
     async fn one_piece_is_not_copied() {
         let body = Bytes::from_static(b"hello");
-        let collected = collect(Full::new(body.clone()), 5).await.unwrap();
+        let collected = collect(&mut Full::new(body.clone()), 5).await.unwrap();
         assert_eq!(collected.as_ptr(), body.as_ptr());
     }
 
     #[tokio::test]
     async fn pieces_are_joined_in_order() {
-        assert_eq!(collect(pieces(vec![b"a", b"bc", b"d"]), 4).await.unwrap(), "abcd");
-        assert_eq!(collect(pieces(vec![]), 4).await.unwrap(), "");
+        assert_eq!(collect(&mut pieces(vec![b"a", b"bc", b"d"]), 4).await.unwrap(), "abcd");
+        assert_eq!(collect(&mut pieces(vec![]), 4).await.unwrap(), "");
     }
 
     #[tokio::test]
     async fn above_the_limit_is_refused_announced_or_not() {
-        let large = collect(Full::new(Bytes::from_static(b"12345")), 4).await;
+        let large = collect(&mut Full::new(Bytes::from_static(b"12345")), 4).await;
         assert!(matches!(large, Err(Refusal::BodyTooLarge { limit: 4 })));
-        let large = collect(pieces(vec![b"123", b"45"]), 4).await;
+        let large = collect(&mut pieces(vec![b"123", b"45"]), 4).await;
         assert!(matches!(large, Err(Refusal::BodyTooLarge { limit: 4 })));
     }
 }

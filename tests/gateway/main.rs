@@ -15,6 +15,7 @@
 
 mod support;
 
+mod bad_bytes;
 mod bad_input;
 mod balance;
 mod bodies;
