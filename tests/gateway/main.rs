@@ -26,6 +26,7 @@ mod drain;
 mod ejection;
 mod exhaustion;
 mod fallback;
+mod fault_matrix;
 mod faults;
 mod floods;
 mod headers;
