@@ -17,8 +17,8 @@ use crate::pipeline::Gateway;
 use crate::routing::Target;
 use crate::telemetry::Metrics;
 use crate::telemetry::access_log::AccessLog;
-use crate::upstream::credentials::resolve_once;
-use crate::upstream::{Failure, Reply, sign};
+use crate::upstream::credentials::{Sts, resolve_once};
+use crate::upstream::{Reply, sign};
 
 /// The smallest request that every chat model takes.
 const PROBE: &str =
@@ -74,7 +74,7 @@ async fn credentials(config: &Config) -> usize {
             continue;
         }
         let name = config::describe(credentials);
-        match resolve_once(credentials, region).await {
+        match resolve_once(credentials, Sts { region, use_fips: config.upstream.use_fips }).await {
             Ok(()) => say(&format!("credentials: {name}: ok")),
             Err(problem) => {
                 failures += 1;
@@ -105,8 +105,7 @@ async fn probe(config: Config) -> Result<usize, String> {
 
 async fn ask(gateway: &Gateway, target: &Target) -> Result<(), String> {
     target.identity.settled().await;
-    let make = || probe_of(target).map_err(|problem| Failure::unusable(&problem));
-    match gateway.upstream.send(make, false, target.first_byte_timeout).await {
+    match gateway.upstream.send(|| probe_of(target), false, target.first_byte_timeout).await {
         Reply::Success(_) => Ok(()),
         Reply::Failure(failure) => Err(format!(
             "{} {}",

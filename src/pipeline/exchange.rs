@@ -4,18 +4,18 @@
 //! counted and its access-log line is written; an end that nobody noted is a client that went
 //! away, or a panic.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use http::StatusCode;
 use tokio::time::Instant;
+use tokio_util::sync::DropGuard;
 use uuid::Uuid;
 
 use super::Gateway;
-use crate::admission::Reservation;
+use crate::admission::{Reservation, Share};
 use crate::bedrock::{ErrorKind, Operation, Usage, catalogue};
-use crate::clients::{Client, Slot};
+use crate::clients::{Client, Peer, Slot};
 use crate::config::Priority;
 use crate::routing::Target;
 use crate::telemetry::OTHER;
@@ -40,6 +40,8 @@ pub(super) enum Outcome {
     ClientLimited,
     /// 403: the request is no client's.
     Unauthenticated,
+    /// 503: the gateway has too much in hand.
+    Overloaded,
     /// 429: too many wait already.
     QueueFull,
     /// The gateway refused the request for what it is.
@@ -76,6 +78,7 @@ impl Outcome {
             Outcome::Throttled => "throttled",
             Outcome::ClientLimited => "client_limited",
             Outcome::Unauthenticated => "unauthenticated",
+            Outcome::Overloaded => "overloaded",
             Outcome::QueueFull => "queue_full",
             Outcome::BadRequest => "bad_request",
             Outcome::BodyTooLarge => "body_too_large",
@@ -101,11 +104,15 @@ pub(super) struct Exchange {
     pub(super) client: Option<Client>,
     /// The client's place among its requests at once.
     pub(super) slot: Option<Slot>,
+    /// Tells what depends on the request that it is over.
+    pub(super) over: Option<DropGuard>,
+    /// Its part of the gateway's load.
+    pub(super) share: Option<Share>,
     /// What it holds of its client's tokens.
     pub(super) allowance: Option<Reservation>,
     /// How urgent it is.
     pub(super) priority: Priority,
-    peer: SocketAddr,
+    peer: Peer,
     pub(super) operation: Option<Operation>,
     pub(super) requested_model: Option<String>,
     /// The pattern of the config that the requested model matches: its label in metrics.
@@ -127,7 +134,7 @@ pub(super) struct Exchange {
 }
 
 impl Exchange {
-    pub(super) fn new(gateway: Arc<Gateway>, peer: SocketAddr) -> Exchange {
+    pub(super) fn new(gateway: Arc<Gateway>, peer: Peer) -> Exchange {
         Exchange {
             gateway,
             arrived: SystemTime::now(),
@@ -135,6 +142,8 @@ impl Exchange {
             request_id: Uuid::new_v4(),
             client: None,
             slot: None,
+            over: None,
+            share: None,
             allowance: None,
             priority: Priority::Normal,
             peer,
@@ -196,6 +205,12 @@ impl Exchange {
     /// Notes what the client got; the last note counts.
     pub(super) fn ended(&mut self, outcome: Outcome) {
         self.outcome = outcome;
+    }
+
+    /// What the client is called in the access log.
+    fn logged_name(&self) -> &str {
+        let label = self.client.as_ref().and_then(Client::label);
+        label.or_else(|| self.peer.certificate.as_ref()?.label()).unwrap_or("-")
     }
 
     /// Notes that something panicked on the request's way.
@@ -279,8 +294,8 @@ impl Drop for Exchange {
         self.gateway.access_log.write(&Line {
             time: self.arrived,
             request_id: &request_id,
-            client: self.client.as_ref().and_then(Client::label).unwrap_or("-"),
-            peer: self.peer.to_string(),
+            client: self.logged_name(),
+            peer: self.peer.address.to_string(),
             operation: self.operation.map_or("-", Operation::name),
             requested_model: self.requested_model.as_deref(),
             model: self.answered_by.as_ref().map(|target| target.model.as_str()),

@@ -3,7 +3,11 @@
 
 use std::future::{Ready, ready};
 
+use bytes::Bytes;
+use http_body::Body;
+
 use super::InProcess;
+use super::collect::dismiss;
 use super::observe::Observed;
 use super::refusal::{Refusal, Refused};
 use super::step::Step;
@@ -12,7 +16,10 @@ use crate::clients::{Limited, identify};
 #[derive(Clone, Debug)]
 pub(super) struct Identify;
 
-impl<B> Step<Observed<B>> for Identify {
+impl<B> Step<Observed<B>> for Identify
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+{
     type Out = Observed<B>;
     type Future = Ready<Result<Observed<B>, Refused>>;
 
@@ -20,7 +27,7 @@ impl<B> Step<Observed<B>> for Identify {
         let Observed { arrival, exchange } = &mut request;
         let gateway = exchange.gateway();
         let headers = &arrival.head.headers;
-        let client = identify(headers, arrival.peer, &gateway.config.limits.key);
+        let client = identify(headers, arrival.peer.address, &gateway.config.limits.key);
         // Another room of this process has seen to who asks.
         let name = match arrival.head.extensions.get::<InProcess>() {
             Some(own) => Ok(own.client.clone()),
@@ -44,7 +51,10 @@ impl<B> Step<Observed<B>> for Identify {
                 exchange.slot = slot;
                 Ok(request)
             }
-            Err(refusal) => Err(Refused { refusal, exchange: request.exchange }),
+            Err(refusal) => {
+                dismiss(&request.arrival.head, request.arrival.body);
+                Err(Refused { refusal, exchange: request.exchange })
+            }
         })
     }
 }

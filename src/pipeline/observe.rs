@@ -64,7 +64,7 @@ where
 
     fn call(&mut self, arrival: Arrival<B>) -> Self::Future {
         // The one look at which config is live: the request sees it to its end.
-        let exchange = Box::new(Exchange::new(self.live.load_full(), arrival.peer));
+        let exchange = Box::new(Exchange::new(self.live.load_full(), arrival.peer.clone()));
         let request_id = exchange.request_id;
         // The first steps are taken in the call itself.
         let call = AssertUnwindSafe(|| self.inner.call(Observed { arrival, exchange }));

@@ -47,6 +47,11 @@ enum Inner<B> {
     Relayed(Pin<Box<Relay<B>>>),
 }
 
+/// When an answer must have ended, as one of its extensions, where that is not the time that every
+/// request has.
+#[derive(Clone, Copy, Debug)]
+pub struct Until(pub Instant);
+
 /// Why the body of an answer breaks off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum RelayError {
@@ -305,7 +310,7 @@ impl<B: Body<Data = Bytes>> Relay<B> {
     fn exception(&self, error: RelayError) -> Bytes {
         let limit = match error {
             RelayError::Idle => self.idle,
-            _ => self.exchange.gateway().config.server.request_timeout,
+            _ => self.deadline.saturating_duration_since(self.exchange.started),
         };
         let limit = humantime::format_duration(limit);
         let message = match error {

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use smallvec::SmallVec;
 
-use super::collect::Collected;
+use super::collect::{Collected, Live};
 use super::exchange::Exchange;
 use super::refusal::{Refusal, Refused};
 use super::step::Step;
@@ -26,6 +26,8 @@ pub(super) struct Routed {
     pub(super) exchange: Box<Exchange>,
     pub(super) call: Call,
     pub(super) body: Bytes,
+    /// The events that come while the request is answered, if it is of that kind.
+    pub(super) events: Option<Live>,
     /// What was read of the body; nothing where nothing needs to be read.
     pub(super) peek: Peek,
     /// How large the request is, as quotas count.
@@ -74,7 +76,7 @@ impl Step<Collected> for Route {
     type Future = Ready<Result<Routed, Refused>>;
 
     fn take(&self, collected: Collected) -> Self::Future {
-        let Collected { request, call, body } = collected;
+        let Collected { request, call, body, events } = collected;
         let (head, mut exchange) = (request.arrival.head, request.exchange);
         let decision = match &call.resource {
             Resource::Model(model) => {
@@ -87,7 +89,7 @@ impl Step<Collected> for Route {
         ready(match decision {
             Ok(Decision { peek, size, candidates, pool }) => {
                 exchange.priority = priority(&head.headers, exchange.gateway());
-                Ok(Routed { head, exchange, call, body, peek, size, candidates, pool })
+                Ok(Routed { head, exchange, call, body, events, peek, size, candidates, pool })
             }
             Err(refusal) => Err(Refused { refusal, exchange }),
         })
@@ -126,9 +128,11 @@ fn route(
         Family::Unknown => first.family(),
         family => family,
     };
+    let is_duplex = operation == Operation::InvokeModelWithBidirectionalStream;
     let peek = body::peek(operation, family, body).or_else(|error| {
-        // What goes through as it is, is the upstream's to judge.
-        if is_routed { Err(error) } else { Ok(Peek::default()) }
+        // What goes through as it is, is the upstream's to judge; what is still to come is not
+        // known.
+        if is_routed && !is_duplex { Err(error) } else { Ok(Peek::default()) }
     })?;
     let size = Size {
         text_bytes: body.len().saturating_sub(peek.media_bytes),
@@ -139,6 +143,8 @@ fn route(
         .targets
         .iter()
         .enumerate()
+        // Events are not kept, so nobody could stand in for the first.
+        .filter(|(index, _)| *index == 0 || !is_duplex)
         .filter(|(index, it)| *index == 0 || can_stand_in(it, operation, model, family, &peek))
         .map(|(_, target)| Arc::clone(target))
         .collect();

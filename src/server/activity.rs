@@ -13,7 +13,8 @@ use futures_util::task::AtomicWaker;
 use http::StatusCode;
 use tokio::time::Instant;
 
-use super::socket::Spoken;
+use super::streams;
+use crate::config;
 
 /// How long after its limit an answer may still end by itself, with a clear error; and how long a
 /// connection that was told to end may take for it.
@@ -21,6 +22,12 @@ pub(super) const GRACE: Duration = Duration::from_millis(500);
 
 /// Further off than any limit.
 const NEVER: Duration = Duration::from_secs(366 * 24 * 3600);
+
+/// The time of a request before anything is known of it, with the grace. Who answers it keeps to
+/// its own.
+pub(super) fn longest(config: &config::Server) -> Duration {
+    config.request_timeout.max(config.bidirectional_timeout) + GRACE
+}
 
 /// The limits of a connection.
 #[derive(Clone, Copy, Debug)]
@@ -65,6 +72,7 @@ impl Overdue {
 #[derive(Debug)]
 pub(super) struct Activity {
     patience: Patience,
+    is_http2: bool,
     state: Mutex<State>,
     /// The task that serves the connection; that of an HTTP/2 stream is another.
     server: AtomicWaker,
@@ -72,7 +80,6 @@ pub(super) struct Activity {
 
 #[derive(Debug)]
 struct State {
-    spoken: Spoken,
     /// Requests whose answer has not ended.
     open: usize,
     /// Whether there was a request.
@@ -93,40 +100,39 @@ struct State {
 }
 
 impl Activity {
-    /// Of a connection that was accepted now.
-    pub(super) fn new(patience: Patience) -> Arc<Activity> {
+    /// Of a connection that was opened at `began`.
+    pub(super) fn new(patience: Patience, is_http2: bool, began: Instant) -> Arc<Activity> {
         let state = State {
-            spoken: Spoken::default(),
             open: 0,
             has_asked: false,
-            quiet_since: Instant::now(),
+            quiet_since: began,
             head_since: None,
             due: None,
             resets: 0,
             leaving: None,
             refused: None,
         };
-        Arc::new(Activity { patience, state: Mutex::new(state), server: AtomicWaker::new() })
+        let (state, server) = (Mutex::new(state), AtomicWaker::new());
+        Arc::new(Activity { patience, is_http2, state, server })
     }
 
-    /// A request has come, which must have ended after `limit`. It is open as long as what is
-    /// returned lives.
-    pub(super) fn asked(self: &Arc<Self>, limit: Duration) -> Open {
+    /// A request has come, under this config. It is open as long as what is returned lives.
+    pub(super) fn asked(self: &Arc<Self>, config: &config::Server) -> Open {
+        let now = Instant::now();
         let mut state = self.state();
         state.open += 1;
         state.has_asked = true;
         state.head_since = None;
-        let is_http1 = state.spoken == Spoken::Http1;
-        state.due = is_http1.then(|| Instant::now() + limit + GRACE);
+        state.due = (!self.is_http2).then(|| now + longest(config));
         drop(state);
-        Open { activity: Arc::clone(self), is_answered: false }
+        let usual_end = now + config.request_timeout;
+        Open { activity: Arc::clone(self), usual_end, is_answered: false }
     }
 
-    /// Bytes were read.
-    pub(super) fn read(&self, bytes: &[u8]) {
+    /// Something was read.
+    pub(super) fn read(&self) {
         let mut state = self.state();
-        state.spoken.hear(bytes);
-        if state.open == 0 && state.spoken != Spoken::Http2 && state.head_since.is_none() {
+        if state.open == 0 && !self.is_http2 && state.head_since.is_none() {
             state.head_since = Some(Instant::now());
         }
     }
@@ -134,15 +140,14 @@ impl Activity {
     /// Bytes were written. The last of an answer may be long on their way.
     pub(super) fn wrote(&self) {
         let mut state = self.state();
-        if state.open == 0 && state.spoken == Spoken::Http1 {
+        if state.open == 0 && !self.is_http2 {
             state.quiet_since = Instant::now();
         }
     }
 
     /// Whether what is written now is the library's own: no request is open, and HTTP/1.1 is spoken.
     pub(super) fn has_nothing_to_say(&self) -> bool {
-        let state = self.state();
-        state.open == 0 && state.spoken == Spoken::Http1
+        !self.is_http2 && self.state().open == 0
     }
 
     /// Notes what the library answered by itself, and what was not sent.
@@ -158,7 +163,7 @@ impl Activity {
     /// Whether the head of a request has begun by HTTP/1.1, so that it may be answered.
     pub(super) fn is_within_head(&self) -> bool {
         let state = self.state();
-        state.open == 0 && state.head_since.is_some() && state.spoken == Spoken::Http1
+        state.open == 0 && state.head_since.is_some()
     }
 
     /// The connection is told to end.
@@ -204,7 +209,7 @@ impl Activity {
         state.head_since = None;
         state.resets = if is_answered { 0 } else { state.resets.saturating_add(1) };
         let is_of_interest = state.open == 0 || state.resets > self.patience.max_resets;
-        if is_of_interest && state.spoken == Spoken::Http2 {
+        if is_of_interest && self.is_http2 {
             drop(state);
             self.server.wake();
         }
@@ -219,10 +224,23 @@ impl Activity {
 #[derive(Debug)]
 pub(super) struct Open {
     activity: Arc<Activity>,
+    /// When a request must have ended, unless its answer says otherwise.
+    usual_end: Instant,
     is_answered: bool,
 }
 
 impl Open {
+    /// The answer begins, and must have ended at `until`, if it says so. Must be called in the task
+    /// that sends it.
+    pub(super) fn begins(&self, until: Option<Instant>) {
+        let end = until.unwrap_or(self.usual_end).max(Instant::now()) + GRACE;
+        if self.activity.is_http2 {
+            streams::end_at(end);
+        } else {
+            self.activity.state().due = Some(end);
+        }
+    }
+
     /// The answer has come to its end.
     pub(super) fn answered(&mut self) {
         self.is_answered = true;

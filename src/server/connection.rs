@@ -1,35 +1,41 @@
-//! One connection of a client: HTTP/1.1 or HTTP/2, told apart by its first bytes, and ended when it
-//! does what it does for too long.
+//! One connection of a client: TLS where it is spoken, then HTTP/1.1 or HTTP/2, told apart by the
+//! first bytes, and ended when it does what it does for too long.
+//!
+//! When the gateway is about to stop, a connection is told before it is closed: HTTP/1.1 by
+//! `connection: close` on its next answer, HTTP/2 by a GOAWAY. So no request is lost with a
+//! connection that was closed while it was on its way.
 
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::{Arc, PoisonError};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::FutureExt;
 use http::Response;
-use http_body::{Body, Frame, SizeHint};
+use http::header::{CONNECTION, HeaderValue};
 use http_body_util::{Either, Full};
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio_util::sync::CancellationToken;
+use tokio::time::{Instant, timeout_at};
 
-use super::activity::{Activity, Open, Overdue, Patience, Watchdog};
+use super::activity::{Activity, Overdue, Patience, Watchdog};
+use super::answer::Tracked;
+use super::ending::Ending;
+use super::opening::{Version, open};
 use super::socket::Socket;
 use super::streams::Streams;
+use super::tls::Acceptor;
 use super::{Answer, AnyBody, parting};
 use crate::bedrock::{ErrorKind, WireError};
+use crate::clients::Peer;
 use crate::config;
 use crate::pipeline::Live;
 use crate::telemetry::Metrics;
@@ -43,14 +49,17 @@ const MAX_UNSENT: usize = 64 * 1024;
 /// How connections are spoken to, and within which limits.
 #[derive(Clone, Debug)]
 pub(super) struct Protocols {
-    builder: Builder<Streams>,
+    http1: Builder<Streams>,
+    http2: Builder<Streams>,
     limits: Arc<config::Server>,
     live: Arc<Live>,
     metrics: Arc<Metrics>,
 }
 
 impl Protocols {
-    pub(super) fn new(live: &Arc<Live>, config: &config::Server) -> Protocols {
+    pub(super) fn new(live: &Arc<Live>) -> Protocols {
+        let gateway = live.load();
+        let config = &gateway.config.server;
         let mut builder = Builder::new(Streams { live: Arc::clone(live) });
         builder
             .http1()
@@ -67,8 +76,13 @@ impl Protocols {
             .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
             .max_send_buf_size(MAX_UNSENT)
             .keep_alive_interval(Duration::from_secs(30));
-        let metrics = Arc::clone(&live.load().metrics);
-        Protocols { builder, limits: Arc::new(config.clone()), live: Arc::clone(live), metrics }
+        Protocols {
+            http1: builder.clone().http1_only(),
+            http2: builder.http2_only(),
+            limits: Arc::new(config.clone()),
+            live: Arc::clone(live),
+            metrics: Arc::clone(&gateway.metrics),
+        }
     }
 
     fn patience(&self) -> Patience {
@@ -84,61 +98,100 @@ impl Protocols {
     }
 }
 
-/// Serves one connection to its end. Once `closing`, it takes no further requests and ends when
-/// those it has are answered.
+/// Serves one connection to its end. When the gateway stops it ends when the requests it has are
+/// answered.
 pub(super) async fn serve<A: Answer>(
     socket: TcpStream,
-    peer: SocketAddr,
+    address: SocketAddr,
+    tls: Option<Acceptor>,
     protocols: Protocols,
     answer: A,
-    closing: CancellationToken,
+    ending: Ending,
 ) {
     // Frames of a stream are small and must not wait for one another.
     let _ = socket.set_nodelay(true);
-    speak(socket, peer, protocols, answer, closing).await;
+    let is_late = ending.has_begun();
+    let Some(acceptor) = tls else {
+        return talk(socket, address.into(), &protocols, answer, ending, is_late).await;
+    };
+    let made = tokio::select! {
+        biased;
+        made = acceptor.accept(socket) => made,
+        () = ending.last_call() => return,
+    };
+    match made {
+        Ok((stream, certificate)) => {
+            let peer = Peer { address, certificate };
+            talk(stream, peer, &protocols, answer, ending, is_late).await;
+        }
+        Err(error) => tracing::debug!(peer = %address, %error, "connection ended"),
+    }
 }
 
-/// Serves HTTP on any transport.
-async fn speak<I, A>(
-    io: I,
-    peer: SocketAddr,
-    protocols: Protocols,
+/// Speaks HTTP over whatever the connection is made of.
+async fn talk<S, A>(
+    stream: S,
+    peer: Peer,
+    protocols: &Protocols,
     answer: A,
-    closing: CancellationToken,
+    ending: Ending,
+    is_late: bool,
 ) where
-    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     A: Answer,
 {
-    let activity = Activity::new(protocols.patience());
-    let (socket, home) = Socket::new(io, Arc::clone(&activity));
+    let address = peer.address;
+    let began = Instant::now();
+    // A connection that says nothing is not worth a slot.
+    let first_bytes = timeout_at(began + protocols.limits.header_read_timeout, open(stream));
+    let opened = tokio::select! {
+        biased;
+        opened = first_bytes => opened,
+        () = ending.last_call() => return,
+    };
+    let (version, stream) = match opened {
+        Ok(Ok(Some(opened))) => opened,
+        Ok(Ok(None) | Err(_)) => return,
+        Err(_) => return protocols.ended("header_timeout"),
+    };
+    let (builder, is_http2) = match version {
+        Version::Http1 => (&protocols.http1, false),
+        Version::Http2 => (&protocols.http2, true),
+    };
+    let activity = Activity::new(protocols.patience(), is_http2, began);
+    let (socket, home) = Socket::new(stream, Arc::clone(&activity));
     let last_words = {
+        let end = ending.clone();
         let (asking, live) = (Arc::clone(&activity), Arc::clone(&protocols.live));
         let metrics = Arc::clone(&protocols.metrics);
         let service = service_fn(move |request: Request<Incoming>| {
-            let open = asking.asked(live.load().config.server.request_timeout);
-            let metrics = Arc::clone(&metrics);
-            let answered = AssertUnwindSafe(answer(request, peer)).catch_unwind();
+            let open = asking.asked(&live.load().config.server);
+            let answered = AssertUnwindSafe(answer(request, peer.clone())).catch_unwind();
+            let (ending, metrics) = (end.clone(), Arc::clone(&metrics));
             async move {
-                let response = answered.await.unwrap_or_else(|_| panicked(&metrics));
-                Ok::<_, Infallible>(response.map(|body| Tracked::new(body, open)))
+                let mut response = answered.await.unwrap_or_else(|_| panicked(&metrics));
+                if !is_http2 && ending.has_begun() {
+                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
+                Ok::<_, Infallible>(Tracked::answer(response, open))
             }
         });
-        let connection = protocols.builder.serve_connection(TokioIo::new(socket), service);
-        let mut connection = pin!(connection);
+        let mut connection = pin!(builder.serve_connection(TokioIo::new(socket), service));
         let mut watchdog = Watchdog::new(Arc::clone(&activity));
-        let mut is_leaving = false;
+        let mut is_told = false;
         loop {
             let event = tokio::select! {
-                // The connection first: what it does decides what the watchdog sees.
+                // First, so that what has arrived is read before the connection is told, and what
+                // it does is seen by the watchdog.
                 biased;
                 ended = connection.as_mut() => Event::Ended(ended),
                 overdue = poll_fn(|cx| watchdog.poll(cx)) => Event::Overdue(overdue),
-                () = closing.cancelled(), if !is_leaving => Event::Closing,
+                () = leave(&ending, is_http2, is_late), if !is_told => Event::Stopping,
             };
             match event {
                 Event::Ended(ended) => {
                     if let Err(error) = ended {
-                        tracing::debug!(%peer, %error, "connection ended");
+                        tracing::debug!(peer = %address, %error, "connection ended");
                     }
                     break activity.refusal().map(|status| {
                         protocols.ended("malformed");
@@ -146,22 +199,21 @@ async fn speak<I, A>(
                     });
                 }
                 Event::Overdue(what) => {
-                    tracing::debug!(%peer, ?what, "connection overdue");
+                    tracing::debug!(peer = %address, ?what, "connection overdue");
                     if let Some(reason) = what.reason() {
                         protocols.ended(reason);
                     }
                     match what {
-                        Overdue::Idle | Overdue::Resets => {}
+                        Overdue::Idle | Overdue::Resets => activity.leaves(),
                         Overdue::Head if activity.is_within_head() => {
                             break Some(parting::too_slow(protocols.limits.header_read_timeout));
                         }
                         Overdue::Head | Overdue::Stalled | Overdue::Leaving => break None,
                     }
                 }
-                Event::Closing => {}
+                Event::Stopping => {}
             }
-            is_leaving = true;
-            activity.leaves();
+            is_told = true;
             connection.as_mut().graceful_shutdown();
         }
     };
@@ -174,7 +226,7 @@ async fn speak<I, A>(
 enum Event<T> {
     Ended(T),
     Overdue(Overdue),
-    Closing,
+    Stopping,
 }
 
 /// The answer to a request that something outside the pipeline panicked on.
@@ -185,50 +237,13 @@ fn panicked(metrics: &Metrics) -> Response<AnyBody> {
     error.into_response().map(|body| Either::Right(Full::new(body)))
 }
 
-pin_project! {
-    /// The body of an answer, whose request is open as long as it lives.
-    struct Tracked {
-        #[pin]
-        body: AnyBody,
-        open: Open,
-    }
-}
-
-impl Tracked {
-    fn new(body: AnyBody, mut open: Open) -> Tracked {
-        if body.is_end_stream() {
-            open.answered();
-        }
-        Tracked { body, open }
-    }
-}
-
-impl Body for Tracked {
-    type Data = Bytes;
-    type Error = <AnyBody as Body>::Error;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        let mut this = self.project();
-        let polled = this.body.as_mut().poll_frame(cx);
-        let has_ended = match &polled {
-            Poll::Ready(Some(Ok(_))) => this.body.is_end_stream(),
-            Poll::Ready(Some(Err(_)) | None) => true,
-            Poll::Pending => false,
-        };
-        if has_ended {
-            this.open.answered();
-        }
-        polled
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+/// When the connection takes no further requests. By HTTP/2 that is as soon as the gateway is about
+/// to stop, or, for a client that came later all the same, when its listeners close. By HTTP/1.1 it
+/// is at the last call, since an idle client can't be told.
+async fn leave(ending: &Ending, is_http2: bool, is_late: bool) {
+    match (is_http2, is_late) {
+        (true, false) => ending.begun().await,
+        (true, true) => ending.closing().await,
+        (false, _) => ending.last_call().await,
     }
 }

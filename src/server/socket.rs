@@ -14,39 +14,6 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::activity::Activity;
 
-/// What every client's HTTP/2 begins with.
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-
-/// What a client speaks, as far as it has been heard.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Spoken {
-    /// So many bytes of HTTP/2's beginning.
-    Unknown(usize),
-    /// HTTP/1.1, or something that is nothing.
-    Http1,
-    Http2,
-}
-
-impl Default for Spoken {
-    fn default() -> Spoken {
-        Spoken::Unknown(0)
-    }
-}
-
-impl Spoken {
-    /// Hears the next bytes.
-    pub(super) fn hear(&mut self, bytes: &[u8]) {
-        let Spoken::Unknown(heard) = *self else { return };
-        let left = PREFACE.get(heard..).unwrap_or_default();
-        let count = left.len().min(bytes.len());
-        *self = match (left.get(..count), bytes.get(..count)) {
-            (Some(wanted), Some(said)) if wanted != said => Spoken::Http1,
-            _ if count == left.len() => Spoken::Http2,
-            _ => Spoken::Unknown(heard + count),
-        };
-    }
-}
-
 /// Where a socket comes back to.
 pub(super) type Home<I> = Arc<Mutex<Option<I>>>;
 
@@ -95,17 +62,18 @@ impl<I> Socket<I> {
 
 /// The status of a head without a body, and without a header that a gateway would add.
 fn bare_refusal(bytes: &[u8]) -> Option<StatusCode> {
+    // Where the status stands in "HTTP/1.1 400"; what follows another one is not looked at.
+    let status = StatusCode::from_bytes(bytes.get(9..12)?).ok()?;
+    if !matches!(status.as_u16(), 400 | 414 | 431) {
+        return None;
+    }
     let head = std::str::from_utf8(bytes).ok()?.strip_suffix("\r\n\r\n")?;
-    let mut lines = head.split("\r\n");
-    let status = lines.next()?.split(' ').nth(1)?.parse().ok()?;
     let is_bare = |line: &str| {
         let name = line.split(':').next().unwrap_or_default();
         ["connection", "date"].iter().any(|known| name.eq_ignore_ascii_case(known))
             || line.eq_ignore_ascii_case("content-length: 0")
     };
-    (matches!(status, 400 | 414 | 431) && lines.all(is_bare))
-        .then(|| StatusCode::from_u16(status).ok())
-        .flatten()
+    head.split("\r\n").skip(1).all(is_bare).then_some(status)
 }
 
 impl<I> Drop for Socket<I> {
@@ -122,8 +90,8 @@ impl<I: AsyncRead + Unpin> AsyncRead for Socket<I> {
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let read = self.poll_io(|io| io.poll_read(cx, buf));
-        if let Some(bytes) = buf.filled().get(before..).filter(|bytes| !bytes.is_empty()) {
-            self.activity.read(bytes);
+        if buf.filled().len() > before {
+            self.activity.read();
         }
         read
     }
@@ -183,31 +151,6 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Socket<I> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_protocol_is_heard_in_any_pieces() {
-        for size in 1..=PREFACE.len() {
-            let mut spoken = Spoken::default();
-            for piece in PREFACE.chunks(size) {
-                assert!(matches!(spoken, Spoken::Unknown(_)), "{size}");
-                spoken.hear(piece);
-            }
-            assert_eq!(spoken, Spoken::Http2, "{size}");
-            spoken.hear(b"POST");
-            assert_eq!(spoken, Spoken::Http2);
-        }
-        for (said, wanted) in [
-            ("", Spoken::Unknown(0)),
-            ("P", Spoken::Unknown(1)),
-            ("POST /", Spoken::Http1),
-            ("PRI * HTTP/1.1\r\n", Spoken::Http1),
-            ("GET /", Spoken::Http1),
-        ] {
-            let mut spoken = Spoken::default();
-            spoken.hear(said.as_bytes());
-            assert_eq!(spoken, wanted, "{said}");
-        }
-    }
 
     #[test]
     fn only_the_librarys_own_answers_are_held_back() {

@@ -36,6 +36,9 @@ pub struct Metrics {
     pub quota_learned: GaugeVec,
     pub client_limited: IntCounterVec,
     pub config_reloads: IntCounterVec,
+    pub config_last_reload: Gauge,
+    pub in_flight: IntGauge,
+    pub in_flight_bytes: IntGauge,
     pub queue_waiting: IntGauge,
     pub queue_waiting_bytes: IntGauge,
     pub queue_wait: Histogram,
@@ -54,6 +57,9 @@ pub struct Metrics {
     pub job_duration: HistogramVec,
     pub mock_answers: IntCounterVec,
     pub legacy_requests: IntCounterVec,
+    pub tls_reloads: IntCounterVec,
+    pub tls_certificate_expiry: IntGaugeVec,
+    pub tls_handshake_failures: IntCounterVec,
     pub start_time: Gauge,
 }
 
@@ -143,6 +149,21 @@ impl Metrics {
                 "sluice_config_reloads_total",
                 "Reloads of the config by result: ok or refused.",
                 &["result"],
+            )?,
+            config_last_reload: register(
+                &registry,
+                Gauge::new(
+                    "sluice_config_last_reload_success_timestamp_seconds",
+                    "When the config that is in force was loaded, Unix time.",
+                )?,
+            )?,
+            in_flight: register(
+                &registry,
+                IntGauge::new("sluice_in_flight_requests", "Requests in hand.")?,
+            )?,
+            in_flight_bytes: register(
+                &registry,
+                IntGauge::new("sluice_in_flight_bytes", "Bytes of their bodies.")?,
             )?,
             queue_waiting: register(
                 &registry,
@@ -247,6 +268,22 @@ impl Metrics {
                 "sluice_mock_answers_total",
                 "Mock answers of the legacy endpoints, given since no model could answer.",
                 &["endpoint"],
+            )?,
+            tls_reloads: counters(
+                "sluice_tls_reloads_total",
+                "Changed certificate files of the listener by result: ok or refused.",
+                &["result"],
+            )?,
+            // Without labels, and yet a family: where there is no TLS it has no sample.
+            tls_certificate_expiry: gauges(
+                "sluice_tls_certificate_expiry_seconds",
+                "End of the validity of the listener's certificate, Unix time.",
+                &[],
+            )?,
+            tls_handshake_failures: counters(
+                "sluice_tls_handshake_failures_total",
+                "TLS connections of clients that came to nothing: timeout or refused.",
+                &["reason"],
             )?,
             start_time: register(
                 &registry,

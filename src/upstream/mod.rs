@@ -8,13 +8,17 @@
 pub mod classify;
 mod connect;
 pub mod credentials;
+pub mod events;
+mod proxy;
 mod reply;
 mod resend;
 pub mod sign;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::header::PROXY_AUTHORIZATION;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderValue, Request, Response, Uri};
 use http_body_util::Full;
@@ -22,7 +26,7 @@ use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use prometheus::IntCounter;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 pub use classify::Class;
 pub use connect::ConnectionGauges;
@@ -30,6 +34,8 @@ pub use reply::{Failure, Reply, Success, TimeLimit};
 
 use crate::config;
 use connect::Connector;
+use events::Events;
+use proxy::Proxies;
 
 /// The pool of upstream connections, shared by all targets.
 #[derive(Clone, Debug)]
@@ -37,6 +43,9 @@ pub struct Upstream {
     pooled: Client<Connector, Full<Bytes>>,
     /// Opens a connection for each request.
     fresh: Client<Connector, Full<Bytes>>,
+    /// For bodies that go on while they are answered, which HTTP/2 alone can carry.
+    duplex: Client<Connector, Events>,
+    proxies: Arc<Proxies>,
     connect_timeout: Duration,
     resent: IntCounter,
 }
@@ -49,7 +58,14 @@ impl Upstream {
         gauges: ConnectionGauges,
         resent: IntCounter,
     ) -> Upstream {
-        let connector = Connector::new(config.connect_timeout, gauges);
+        let proxies = Arc::new(Proxies::new(&config.proxies));
+        let connector = Connector::new(config, Arc::clone(&proxies), gauges);
+        let duplex = Client::builder(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(config.pool_idle_timeout)
+            .http2_only(true)
+            .build(connector.clone());
         let client = |max_idle| {
             Client::builder(TokioExecutor::new())
                 .timer(TokioTimer::new())
@@ -64,17 +80,19 @@ impl Upstream {
         Upstream {
             pooled: client(config.max_idle_per_host),
             fresh: client(0),
+            duplex,
+            proxies,
             connect_timeout: config.connect_timeout,
             resent,
         }
     }
 
-    /// Sends a request that `make` prepares and signs. `streams` says that a success must be an
+    /// Sends a request that `make` prepares and signs, or says why it can't. `streams` says that a success must be an
     /// event stream. Nothing is waited for beyond `first_byte`, counted from now, which covers
     /// connecting, the head and the first frame. Dropping the future cancels the request.
     pub async fn send(
         &self,
-        make: impl Fn() -> Result<Request<Full<Bytes>>, Failure>,
+        make: impl Fn() -> Result<Request<Full<Bytes>>, String>,
         streams: bool,
         first_byte: Duration,
     ) -> Reply {
@@ -88,19 +106,45 @@ impl Upstream {
         outcome.await.unwrap_or_else(|_| Reply::Failure(reply::too_slow(first_byte)))
     }
 
+    /// Opens a bidirectional stream: sends a signed request whose events are still to come, and
+    /// waits for the head of the answer, for `first_byte` at most. What the model says first may
+    /// wait for what the client says next, so no frame is waited for.
+    pub async fn open(&self, mut request: Request<Events>, first_byte: Duration) -> Reply {
+        self.authorize_at_proxy(&mut request);
+        let outcome = timeout(first_byte, async {
+            match self.duplex.request(request).await {
+                Ok(response) => reply::read(response, false).await,
+                Err(error) => Reply::Failure(reply::not_sent(&error, self.connect_timeout)),
+            }
+        });
+        outcome.await.unwrap_or_else(|_| Reply::Failure(reply::too_slow(first_byte)))
+    }
+
     async fn request(
         &self,
-        make: impl Fn() -> Result<Request<Full<Bytes>>, Failure>,
+        make: impl Fn() -> Result<Request<Full<Bytes>>, String>,
     ) -> Result<Response<Incoming>, Failure> {
+        let made = || {
+            let mut request = make()?;
+            self.authorize_at_proxy(&mut request);
+            Ok(request)
+        };
+        let unusable = |problem: String| Failure::unusable(&problem);
         let began = Instant::now();
-        match self.pooled.request(make()?).await {
+        match self.pooled.request(made().map_err(unusable)?).await {
             Err(error) if resend::was_dead(&error, began, self.connect_timeout) => {
                 self.resent.inc();
-                self.fresh.request(make()?).await
+                self.fresh.request(made().map_err(unusable)?).await
             }
             outcome => outcome,
         }
         .map_err(|error| reply::not_sent(&error, self.connect_timeout))
+    }
+
+    fn authorize_at_proxy<B>(&self, request: &mut Request<B>) {
+        if let Some(authorization) = self.proxies.authorization(request.uri()) {
+            request.headers_mut().insert(PROXY_AUTHORIZATION, authorization);
+        }
     }
 }
 

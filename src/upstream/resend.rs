@@ -4,10 +4,10 @@
 //! A server may close a connection that is kept for the next request just when that comes. The
 //! request failed then before the upstream had a part in it, so it counts as no attempt. Three
 //! things tell this from a failure of the upstream: the connection was there before the request,
-//! no byte of an answer came, and it all happened within the time that opening one may take.
+//! or has answered another one, no byte of an answer came, and it all happened within the time that opening one may take.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use http::Extensions;
@@ -23,16 +23,24 @@ struct Known {
     opened: Instant,
     /// Reads that brought something, an end included, since something was last written.
     reads: AtomicU32,
+    /// Something was written after something was read: over HTTP/1.1, a request after an answer.
+    has_answered: AtomicBool,
 }
 
 impl Trace {
     /// Of a connection that was opened now.
     pub(super) fn new() -> Trace {
-        Trace(Arc::new(Known { opened: Instant::now(), reads: AtomicU32::new(0) }))
+        Trace(Arc::new(Known {
+            opened: Instant::now(),
+            reads: AtomicU32::new(0),
+            has_answered: AtomicBool::new(false),
+        }))
     }
 
     pub(super) fn was_written(&self) {
-        self.0.reads.store(0, Ordering::Relaxed);
+        if self.0.reads.swap(0, Ordering::Relaxed) > 0 {
+            self.0.has_answered.store(true, Ordering::Relaxed);
+        }
     }
 
     pub(super) fn was_read(&self) {
@@ -47,7 +55,10 @@ pub(super) fn was_dead(error: &legacy::Error, began: Instant, limit: Duration) -
     let mut extras = Extensions::new();
     connected.get_extras(&mut extras);
     let Some(Trace(known)) = extras.get::<Trace>() else { return false };
-    if known.opened >= began || began.elapsed() > limit {
+    let is_h2 = connected.is_negotiated_h2();
+    // One that another request opened meanwhile, and was answered on, is as good as an old one.
+    let is_old = known.opened < began || !is_h2 && known.has_answered.load(Ordering::Relaxed);
+    if !is_old || began.elapsed() > limit {
         return false;
     }
     let Some(error) = source::<hyper::Error>(error) else { return false };
@@ -55,7 +66,7 @@ pub(super) fn was_dead(error: &legacy::Error, began: Instant, limit: Duration) -
         return false;
     }
     // The streams of an HTTP/2 connection share its reads, and their heads come whole.
-    if connected.is_negotiated_h2() {
+    if is_h2 {
         return true;
     }
     let reads = known.reads.load(Ordering::Relaxed);

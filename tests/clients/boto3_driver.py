@@ -6,6 +6,7 @@ retries are off, so that it is the gateway that is tested.
 
 import concurrent.futures
 import json
+import os
 import sys
 
 import boto3
@@ -21,20 +22,31 @@ def main():
         "bedrock-runtime",
         endpoint_url=job["endpoint"],
         region_name=job["region"],
-        aws_access_key_id=job["access_key_id"],
-        aws_secret_access_key=job["secret_access_key"],
-        aws_session_token=job.get("session_token"),
+        verify=job["ca"],
+        **keys(job),
         config=botocore.config.Config(
             retries={"mode": "standard", "total_max_attempts": 1},
             max_pool_connections=max(job["concurrency"], 10),
             connect_timeout=10,
             read_timeout=job["read_timeout_s"],
+            client_cert=tuple(job["client_cert"]) if job["client_cert"] else None,
         ),
     )
     client.meta.events.register("before-sign.bedrock-runtime", adds(job["headers"]))
     with concurrent.futures.ThreadPoolExecutor(job["concurrency"]) as pool:
         for answer in pool.map(lambda call: run(client, call), job["calls"]):
             print(json.dumps(answer, default=str), flush=True)
+
+
+def keys(job):
+    # Keys that are named would win over the API key of the environment.
+    if "AWS_BEARER_TOKEN_BEDROCK" in os.environ:
+        return {}
+    return {
+        "aws_access_key_id": job["access_key_id"],
+        "aws_secret_access_key": job["secret_access_key"],
+        "aws_session_token": job.get("session_token"),
+    }
 
 
 def adds(headers):

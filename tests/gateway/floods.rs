@@ -13,7 +13,7 @@ use crate::support::{Ask, Config, Gateway, PRIMARY, Simulator, bodies};
 const ENHANCE_YOUR_CALM: u32 = 11;
 
 /// Memory that a flood may cost, in bytes.
-const LITTLE: usize = 16_000_000;
+const LITTLE: u64 = 16_000_000;
 
 async fn start(simulator: &Simulator) -> Gateway {
     let config = Config::models(simulator, 1)
@@ -39,7 +39,7 @@ fn goaway(frames: &[Frame]) -> Option<u32> {
 }
 
 /// Asserts that others are served, and that the gateway did not grow.
-async fn is_unimpressed(gateway: &Gateway, before: usize, what: &str) {
+async fn is_unimpressed(gateway: &Gateway, before: u64, what: &str) {
     let answer = Ask::new(gateway, "hello").send();
     let answer = timeout(Duration::from_secs(5), answer).await;
     assert_eq!(answer.expect("others are served").status, 200, "{what}");

@@ -13,6 +13,9 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
+/// What must hold of any input of a target, with the target's name.
+type Properties<T> = [(&'static str, fn(&T))];
+
 /// The seeds of a target, with their names.
 fn seeds(target: &str) -> Vec<(String, Vec<u8>)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds").join(target);
@@ -53,7 +56,7 @@ fn changed_text(target: &str) -> impl Strategy<Value = String> {
 
 #[test]
 fn of_the_seeds() {
-    let texts: [(&str, fn(&str)); 4] = [
+    let texts: &Properties<str> = &[
         ("path", properties::path),
         ("model_id", properties::model_id),
         ("config", properties::config),
@@ -62,7 +65,7 @@ fn of_the_seeds() {
     for (target, holds) in texts {
         seeds(target).iter().for_each(|(_, seed)| holds(std::str::from_utf8(seed).unwrap()));
     }
-    let bytes: [(&str, fn(&[u8])); 3] = [
+    let bytes: &Properties<[u8]> = &[
         ("identity", properties::identity),
         ("event_stream", properties::event_stream),
         ("body", properties::body),

@@ -109,7 +109,7 @@ fn arrival<B>(body: B) -> Arrival<B> {
         .header("host", "x")
         .body(())
         .unwrap();
-    Arrival { head: request.into_parts().0, body, peer: PEER }
+    Arrival { head: request.into_parts().0, body, peer: PEER.into() }
 }
 
 async fn is_an_internal_error(response: Response<ResponseBody>) {

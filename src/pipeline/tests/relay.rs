@@ -39,7 +39,7 @@ fn answer(
     held: Vec<Bytes>,
     body: Scripted,
 ) -> ResponseBody<Scripted> {
-    let mut exchange = Box::new(Exchange::new(Arc::clone(gateway), PEER));
+    let mut exchange = Box::new(Exchange::new(Arc::clone(gateway), PEER.into()));
     exchange.operation = Some(operation);
     let mut permit = target(gateway).enter(NEED, Instant::now()).unwrap();
     permit.sent();

@@ -197,8 +197,11 @@ fn named_in_body(body: &Bytes) -> String {
     name.unwrap_or_else(|| "without a name".to_owned())
 }
 
+/// The name of an event, and its payload.
+type Event = (String, String);
+
 /// Whether an event is the last of a whole answer.
-fn is_last((name, payload): &(String, String)) -> bool {
+fn is_last((name, payload): &Event) -> bool {
     use base64::Engine as _;
     if name != "chunk" {
         return name == "metadata";
@@ -210,7 +213,7 @@ fn is_last((name, payload): &(String, String)) -> bool {
 }
 
 /// The events of a stream; and the exception behind them, with whether the gateway said it.
-fn events(body: &Bytes) -> (Vec<(String, String)>, Option<(String, bool)>) {
+fn events(body: &Bytes) -> (Vec<Event>, Option<(String, bool)>) {
     let (mut events, mut rest) = (Vec::new(), &body[..]);
     while let Ok(Some(length)) = frame_len(rest) {
         let Ok(Some(frame)) = Frame::read(rest) else { break };

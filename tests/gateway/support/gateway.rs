@@ -1,6 +1,7 @@
 //! The real binary, as a child process on free ports, killed when dropped.
 
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -9,6 +10,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
 use super::config::{Config, SECRET_VARIABLE};
@@ -25,6 +27,7 @@ pub struct Gateway {
     child: Child,
     listen: SocketAddr,
     admin: SocketAddr,
+    legacy: SocketAddr,
     stdout: Lines,
     stderr: Lines,
     files: TempDir,
@@ -41,16 +44,30 @@ impl Gateway {
         let files = tempfile::tempdir().unwrap();
         let path = files.path().join(CONFIG_FILE);
         std::fs::write(&path, config.to_toml()).unwrap();
-        let mut child = sluice()
-            .arg("serve")
-            .arg("--config")
-            .arg(&path)
-            .envs(variables.iter().copied())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut command = sluice();
+        command.arg("serve").arg("--config").arg(&path).envs(variables.iter().copied());
+        Gateway::run(command, files).await
+    }
+
+    /// Starts `sluice serve` without a file: it has its environment alone.
+    pub async fn start_by_environment(variables: &[(&str, &str)]) -> Gateway {
+        let files = tempfile::tempdir().unwrap();
+        let mut command = sluice();
+        command.arg("serve").current_dir(files.path()).envs(variables.iter().copied());
+        Gateway::run(command, files).await
+    }
+
+    /// Starts `sluice serve` with the file that `write` has put into the folder it is given.
+    pub async fn start_from(write: impl FnOnce(&Path) -> PathBuf) -> Gateway {
+        let files = tempfile::tempdir().unwrap();
+        let mut command = sluice();
+        command.arg("serve").arg("--config").arg(write(files.path()));
+        Gateway::run(command, files).await
+    }
+
+    async fn run(mut command: Command, files: TempDir) -> Gateway {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
         let stdout = Lines::read(child.stdout.take().unwrap());
         let stderr = Lines::read(child.stderr.take().unwrap());
         let listening = eventually(
@@ -62,8 +79,8 @@ impl Gateway {
             },
             |(found, _)| found.is_some(),
         );
-        let (listen, admin) = listening.await.0.unwrap();
-        Gateway { child, listen, admin, stdout, stderr, files }
+        let [listen, admin, legacy] = listening.await.0.unwrap();
+        Gateway { child, listen, admin, legacy, stdout, stderr, files }
     }
 
     /// Four models behind one, see [`Config::four_models`].
@@ -76,9 +93,19 @@ impl Gateway {
         format!("http://{}", self.listen)
     }
 
+    /// The same where TLS is spoken.
+    pub fn https_url(&self) -> String {
+        format!("https://{}", self.listen)
+    }
+
     /// The address that clients connect to.
     pub fn address(&self) -> SocketAddr {
         self.listen
+    }
+
+    /// The address of the legacy endpoints.
+    pub fn legacy_address(&self) -> SocketAddr {
+        self.legacy
     }
 
     /// The URL of health and metrics.
@@ -122,13 +149,27 @@ impl Gateway {
         eventually(&what, waiting, |waiting| *waiting >= count as f64).await;
     }
 
+    /// The folder of its config file.
+    pub fn folder(&self) -> &Path {
+        self.files.path()
+    }
+
+    /// Puts another text in place of the config file.
+    pub fn write(&self, file: &str) {
+        std::fs::write(self.folder().join(CONFIG_FILE), file).unwrap();
+    }
+
+    /// How many times a config was loaded with this result since the start.
+    pub async fn reloads(&self, result: &str) -> f64 {
+        self.metrics().await.sum("sluice_config_reloads_total", &[("result", result)])
+    }
+
     /// Puts another text in place of the config file and has it read.
     pub async fn reload(&self, file: &str) {
-        std::fs::write(self.files.path().join(CONFIG_FILE), file).unwrap();
+        self.write(file);
         let reloads = async || self.metrics().await.sum("sluice_config_reloads_total", &[]);
         let before = reloads().await;
-        let kill = Command::new("kill").args(["-HUP", &self.pid().to_string()]).status().await;
-        assert!(kill.unwrap().success());
+        self.hang_up().await;
         eventually("the reload", reloads, |count| *count > before).await;
     }
 
@@ -146,11 +187,15 @@ impl Gateway {
         [self.stdout.all(), self.stderr.all()].concat().join("\n")
     }
 
-    /// Bytes of memory that the process has.
-    pub fn resident_bytes(&self) -> usize {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-        line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() * 1024
+    /// The lines of its own log with a message that begins so, once there is one.
+    pub async fn log_lines(&self, message: &str) -> Vec<Value> {
+        let look = async || {
+            let lines = self.stderr.all().into_iter();
+            let lines = lines.filter_map(|line| serde_json::from_str::<Value>(&line).ok());
+            let said = |line: &Value| line["message"].as_str().map(str::to_owned);
+            lines.filter(|line| said(line).is_some_and(|it| it.starts_with(message))).collect()
+        };
+        eventually(message, look, |lines: &Vec<Value>| !lines.is_empty()).await
     }
 
     /// The process id.
@@ -158,10 +203,41 @@ impl Gateway {
         self.child.id().unwrap()
     }
 
+    /// The memory that it has now, in bytes.
+    pub fn resident_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+    }
+
+    /// Asks the gateway to read its config and its certificate again.
+    pub async fn hang_up(&self) {
+        let kill = Command::new("kill").args(["-HUP", &self.pid().to_string()]).status().await;
+        assert!(kill.unwrap().success());
+    }
+
     /// Asks the gateway to stop, as an orchestrator does.
     pub async fn terminate(&self) {
         let kill = Command::new("kill").args(["-TERM", &self.pid().to_string()]).status().await;
         assert!(kill.unwrap().success());
+    }
+
+    /// The same, and waits until it has heard.
+    pub async fn begins_to_drain(&self) {
+        self.terminate().await;
+        let ready = async || http::get(&format!("{}/readyz", self.admin_url())).await.status;
+        eventually("not ready", ready, |status| *status == 503).await;
+    }
+
+    /// Waits until nobody can connect any more.
+    pub async fn closes_its_listener(&self) {
+        let refused = async || TcpStream::connect(self.listen).await.is_err();
+        eventually("no connections", refused, |refused| *refused).await;
+    }
+
+    /// Ends the process as a crash would.
+    pub async fn kill(mut self) {
+        self.child.kill().await.unwrap();
     }
 
     /// Waits for the end of the process.
@@ -210,14 +286,14 @@ pub async fn run_sluice(arguments: &[&str]) -> (ExitStatus, String, String) {
     (output.status, text(output.stdout), text(output.stderr))
 }
 
-fn listening(line: &str) -> Option<(SocketAddr, SocketAddr)> {
+fn listening(line: &str) -> Option<[SocketAddr; 3]> {
     let line: Value = serde_json::from_str(line).ok()?;
     let fields = if line["fields"].is_object() { &line["fields"] } else { &line };
     if fields["message"] != "listening" {
         return None;
     }
     let address = |name: &str| fields[name].as_str()?.parse().ok();
-    Some((address("listen")?, address("admin")?))
+    Some([address("listen")?, address("admin")?, address("legacy")?])
 }
 
 /// The lines of an output stream, collected as they come.

@@ -1,16 +1,22 @@
 //! A connection that sends whatever bytes it is told to, and reads HTTP/1.1 responses.
 
+use std::fmt::Debug;
 use std::net::SocketAddr;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
 use super::patience::{LONG, within};
 
-/// One TCP connection.
+/// What bytes go over.
+trait Stream: AsyncRead + AsyncWrite + Debug + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Debug + Send + Unpin> Stream for S {}
+
+/// One TCP connection, or what is spoken over one.
 #[derive(Debug)]
 pub struct Connection {
-    stream: TcpStream,
+    stream: Box<dyn Stream>,
     unread: Vec<u8>,
 }
 
@@ -35,14 +41,21 @@ impl RawResponse {
 impl Connection {
     /// Connects.
     pub async fn open(address: SocketAddr) -> Connection {
-        Connection { stream: TcpStream::connect(address).await.unwrap(), unread: Vec::new() }
+        Connection::over(TcpStream::connect(address).await.unwrap())
+    }
+
+    /// Goes over a stream that is there already.
+    pub fn over(
+        stream: impl AsyncRead + AsyncWrite + Debug + Send + Unpin + 'static,
+    ) -> Connection {
+        Connection { stream: Box::new(stream), unread: Vec::new() }
     }
 
     /// Connects with a narrow door: the kernel takes in only a few kilobytes that are not read.
     pub async fn open_narrow(address: SocketAddr) -> Connection {
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(4096).unwrap();
-        Connection { stream: socket.connect(address).await.unwrap(), unread: Vec::new() }
+        Connection::over(socket.connect(address).await.unwrap())
     }
 
     /// Sends bytes. A peer that has closed already is no failure here.
@@ -73,6 +86,13 @@ impl Connection {
     /// Reads whatever comes until the peer closes.
     pub async fn ends(&mut self) {
         while !self.some(4096).await.is_empty() {}
+    }
+
+    /// All that still comes, until the peer closes or breaks off.
+    pub async fn rest(&mut self) -> Vec<u8> {
+        let all = async { while self.more().await.is_some() {} };
+        within(LONG, "the end of the connection", all).await;
+        std::mem::take(&mut self.unread)
     }
 
     async fn read(&mut self) -> Option<RawResponse> {

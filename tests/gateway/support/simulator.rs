@@ -1,6 +1,7 @@
 //! The embedded Bedrock in this process, on a free port, ended when dropped.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use sluice::simulator::{
@@ -41,6 +42,11 @@ impl Simulator {
         Simulator { url, access_key_id: access_key_id.to_owned(), controls, serving }
     }
 
+    /// Its address.
+    pub fn address(&self) -> SocketAddr {
+        self.url.strip_prefix("http://").unwrap().parse().unwrap()
+    }
+
     /// Its endpoint URL.
     pub fn url(&self) -> &str {
         &self.url
@@ -69,6 +75,11 @@ impl Simulator {
     /// Throttles every request of a model from now on.
     pub fn always_throttles(&self, model: &str) {
         self.add(FaultRule::always(Fault::Throttle).on(model));
+    }
+
+    /// Has a model say this from now on.
+    pub fn says(&self, model: &str, text: &str) {
+        self.controls.answers.say(model, text).unwrap();
     }
 
     /// Lets all go well again.

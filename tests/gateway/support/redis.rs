@@ -1,0 +1,85 @@
+//! A Redis server of the test's own, on a free port, with a folder that outlives its crashes.
+
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tokio::net::TcpStream;
+
+use super::patience::eventually;
+
+/// A Redis server that appends every write to a file.
+#[derive(Debug)]
+pub struct Redis {
+    port: u16,
+    folder: TempDir,
+    server: Mutex<Option<Child>>,
+}
+
+impl Redis {
+    /// Starts one.
+    pub async fn start() -> Redis {
+        let redis = Redis::absent();
+        redis.resume().await;
+        redis
+    }
+
+    /// One that is not there yet.
+    pub fn absent() -> Redis {
+        let free = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = free.local_addr().unwrap().port();
+        Redis { port, folder: tempfile::tempdir().unwrap(), server: Mutex::default() }
+    }
+
+    /// Its URL.
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}/0", self.port)
+    }
+
+    /// Starts it with what it has kept.
+    pub async fn resume(&self) {
+        let child = Command::new("redis-server")
+            .args(["--bind", "127.0.0.1", "--port", &self.port.to_string()])
+            .args(["--appendonly", "yes", "--save", ""])
+            .arg("--dir")
+            .arg(self.folder.path())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("redis-server is installed");
+        *self.server.lock().unwrap() = Some(child);
+        let connects = async || TcpStream::connect(("127.0.0.1", self.port)).await.is_ok();
+        eventually("Redis listens", connects, |is_up| *is_up).await;
+    }
+
+    /// Stops it as an operator does.
+    pub fn stop(&self) {
+        if let Some(mut child) = self.server.lock().unwrap().take() {
+            signal("-TERM", child.id());
+            child.wait().unwrap();
+        }
+    }
+
+    /// Lets it hang for a while: it is there, and does not answer.
+    pub async fn hang(&self, time: Duration) {
+        let id = self.server.lock().unwrap().as_ref().unwrap().id();
+        signal("-STOP", id);
+        tokio::time::sleep(time).await;
+        signal("-CONT", id);
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.server.lock().unwrap().take() {
+            // A test that failed has said why.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+fn signal(signal: &str, id: u32) {
+    assert!(Command::new("kill").args([signal, &id.to_string()]).status().unwrap().success());
+}
