@@ -37,6 +37,7 @@ pub struct Metrics {
     pub client_limited: IntCounterVec,
     pub config_reloads: IntCounterVec,
     pub config_last_reload: Gauge,
+    pub tasks: IntGauge,
     pub in_flight: IntGauge,
     pub in_flight_bytes: IntGauge,
     pub queue_waiting: IntGauge,
@@ -156,6 +157,10 @@ impl Metrics {
                     "sluice_config_last_reload_success_timestamp_seconds",
                     "When the config that is in force was loaded, Unix time.",
                 )?,
+            )?,
+            tasks: register(
+                &registry,
+                IntGauge::new("sluice_tasks", "Tasks that the process runs.")?,
             )?,
             in_flight: register(
                 &registry,
