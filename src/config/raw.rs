@@ -86,6 +86,8 @@ pub(super) struct RawServer {
     pub(super) header_read_timeout: DurationText,
     /// Time for a client to send its request body.
     pub(super) body_read_timeout: DurationText,
+    /// How long a connection is kept that has no request.
+    pub(super) keep_alive_timeout: DurationText,
     /// Time between "not ready" and closing the listener when the gateway stops.
     pub(super) drain_delay: DurationText,
     /// Time that open requests get to finish when the gateway stops.
@@ -109,6 +111,9 @@ pub(super) struct RawServer {
     /// Streams open at once on one HTTP/2 connection.
     #[schemars(range(min = 1, max = 100_000))]
     pub(super) max_concurrent_streams: u32,
+    /// Requests in a row that a client may reset on one HTTP/2 connection.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub(super) max_resets: u32,
     /// Worker threads. Default: one per core.
     #[schemars(range(min = 1, max = 1024))]
     pub(super) worker_threads: Option<usize>,
@@ -127,6 +132,7 @@ impl Default for RawServer {
             bidirectional_timeout: "10m".into(),
             header_read_timeout: "10s".into(),
             body_read_timeout: "60s".into(),
+            keep_alive_timeout: "75s".into(),
             drain_delay: "0s".into(),
             drain_timeout: "60s".into(),
             config_poll_interval: "5s".into(),
@@ -136,6 +142,7 @@ impl Default for RawServer {
             max_header_bytes: "64KiB".into(),
             max_headers: 100,
             max_concurrent_streams: 200,
+            max_resets: 100,
             worker_threads: None,
             tls: None,
         }

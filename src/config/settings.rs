@@ -81,6 +81,8 @@ pub struct Server {
     pub header_read_timeout: Duration,
     /// Time for a client to send its request body.
     pub body_read_timeout: Duration,
+    /// How long a client's connection is kept that has no request.
+    pub keep_alive_timeout: Duration,
     /// Time between "not ready" and closing the listener when the gateway stops. May be zero.
     pub drain_delay: Duration,
     /// Time that open requests get to finish when the gateway stops. May be zero.
@@ -99,6 +101,8 @@ pub struct Server {
     pub max_headers: usize,
     /// Streams open at once on one HTTP/2 connection.
     pub max_concurrent_streams: u32,
+    /// Requests in a row that a client may reset on one HTTP/2 connection; at least 1.
+    pub max_resets: u32,
     /// Worker threads; `None`: one per core.
     pub worker_threads: Option<usize>,
     /// TLS on the listener of the Bedrock API. `None`: it speaks in the clear.

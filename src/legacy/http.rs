@@ -128,7 +128,10 @@ impl Shim {
         let Some(endpoint) = Endpoint::of(head.uri.path()) else {
             return json(StatusCode::NOT_FOUND, &json!({ "error": "Not found" }));
         };
-        let response = self.respond(&gateway, &endpoint, &head, body, peer).await;
+        // Whatever the limits within are.
+        let limit = gateway.config.server.request_timeout;
+        let response = timeout(limit, self.respond(&gateway, &endpoint, &head, body, peer)).await;
+        let response = response.unwrap_or(Err(Refusal::RequestTimeout));
         let response = response.unwrap_or_else(Refusal::into_response);
         let status = response.status();
         let labels = [endpoint.name(), status.as_str()];

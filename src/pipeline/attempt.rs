@@ -211,9 +211,8 @@ impl Loop {
 
     fn note_failure(&mut self, target: &Arc<Target>, failure: &Failure, took: Duration) {
         let status = if failure.from_upstream { failure.status.as_u16() } else { 0 };
-        let class = failure.class.name();
-        self.routed.exchange.attempted(target, class, status, took);
-        self.moved_from = Some((Arc::clone(target), class));
+        self.routed.exchange.attempted(target, failure.name(), status, took);
+        self.moved_from = Some((Arc::clone(target), failure.class.name()));
     }
 
     /// Decides what follows a failed attempt.

@@ -76,7 +76,9 @@ where
         Box::pin(async move {
             let Called { request: Observed { mut arrival, mut exchange }, call } = called;
             let server = &exchange.gateway().config.server;
-            let (limit, time) = (server.max_body, server.body_read_timeout);
+            // The time for the whole request counts from its head.
+            let time = server.body_read_timeout.min(server.request_timeout);
+            let limit = server.max_body;
             let (head, peer) = (arrival.head, arrival.peer);
             let proof = std::mem::take(&mut exchange.proof);
             if call.operation == Operation::InvokeModelWithBidirectionalStream {
@@ -92,7 +94,11 @@ where
             }
             let hasher = (!matches!(proof, Proof::Complete)).then(PayloadHasher::new);
             let share = exchange.share.as_mut();
-            match timeout(time, collect(&mut arrival.body, limit, share, hasher)).await {
+            let collected = timeout(time, collect(&mut arrival.body, limit, share, hasher)).await;
+            if let Ok(Err(Refusal::BodyTooLarge { .. })) = &collected {
+                discard(pin!(&mut arrival.body), time.min(DISCARD_TIME)).await;
+            }
+            match collected {
                 Ok(Ok((body, hash))) => {
                     exchange.request_bytes = body.len() as u64;
                     if let Some(hash) = &hash
@@ -128,7 +134,6 @@ where
     let mut body = pin!(body);
     let announced = body.size_hint().lower();
     if announced > limit as u64 {
-        discard(body).await;
         return Err(Refusal::BodyTooLarge { limit });
     }
     let mut hold = |bytes: usize| match &mut share {
@@ -157,8 +162,6 @@ where
         }
         hold(first.len().max(joined.len()))?;
         if first.len().max(joined.len()) > limit {
-            drop((first, joined));
-            discard(body).await;
             return Err(Refusal::BodyTooLarge { limit });
         }
     }
@@ -175,11 +178,11 @@ where
 {
     // Who waits for leave to send the body sends none.
     if !body.is_end_stream() && !head.headers.contains_key(EXPECT) {
-        tokio::spawn(async move { discard(pin!(body)).await });
+        tokio::spawn(async move { discard(pin!(body), DISCARD_TIME).await });
     }
 }
 
-async fn discard<B: Body<Data = Bytes> + Unpin>(mut body: Pin<&mut B>) {
+async fn discard<B: Body<Data = Bytes> + Unpin>(mut body: Pin<&mut B>, time: Duration) {
     let mut discarded = 0;
     let reading = async {
         while let Some(Ok(frame)) = body.frame().await {
@@ -190,7 +193,7 @@ async fn discard<B: Body<Data = Bytes> + Unpin>(mut body: Pin<&mut B>) {
         }
     };
     // Whether it came to an end or not, the refusal is the same.
-    let _ = timeout(DISCARD_TIME, reading).await;
+    let _ = timeout(time, reading).await;
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use super::collect::Live;
 use super::deadline;
 use super::prepare::prepare;
 use super::refusal::{Refusal, Refused};
-use super::relay::{self, ResponseBody};
+use super::relay::{self, ResponseBody, Until};
 use super::route::Routed;
 use crate::routing::{Permit, Target};
 use crate::upstream::events::{Chain, Events};
@@ -57,7 +57,11 @@ pub(super) async fn answer(
         Reply::Success(success) => {
             exchange.attempted(&target, "success", success.status.as_u16(), took);
             let spending = permit.succeeded(took);
-            Ok(relay::success(exchange, call.operation, *success, spending, size, deadline))
+            let operation = call.operation;
+            let mut response =
+                relay::success(exchange, operation, *success, spending, size, deadline);
+            response.extensions_mut().insert(Until(deadline));
+            Ok(response)
         }
         Reply::Failure(failure) => {
             let status = if failure.from_upstream { failure.status.as_u16() } else { 0 };

@@ -30,6 +30,10 @@ pub(super) enum Outcome {
     ClientError,
     /// A failure of the upstream.
     UpstreamError,
+    /// No connection to the upstream in time.
+    ConnectTimeout,
+    /// No answer of the upstream's began in time.
+    FirstByteTimeout,
     /// 429: every target was throttled for as long as the request could wait.
     Throttled,
     /// 429: the client has used up a limit of its own.
@@ -69,6 +73,8 @@ impl Outcome {
             Outcome::Success => "success",
             Outcome::ClientError => "client_error",
             Outcome::UpstreamError => "upstream_error",
+            Outcome::ConnectTimeout => "connect_timeout",
+            Outcome::FirstByteTimeout => "first_byte_timeout",
             Outcome::Throttled => "throttled",
             Outcome::ClientLimited => "client_limited",
             Outcome::Unauthenticated => "unauthenticated",

@@ -44,7 +44,7 @@ use http::Response;
 use http_body::Body;
 use tower::{Service, ServiceBuilder};
 
-pub use relay::ResponseBody;
+pub use relay::{ResponseBody, Until};
 
 use crate::admission::{Curfew, Load, WaitingRoom};
 use crate::clients::{ClientLimits, Keys, Peer};

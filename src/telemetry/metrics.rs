@@ -39,6 +39,7 @@ pub struct Metrics {
     pub replays_forgotten: IntCounter,
     pub config_reloads: IntCounterVec,
     pub config_last_reload: Gauge,
+    pub tasks: IntGauge,
     pub in_flight: IntGauge,
     pub in_flight_bytes: IntGauge,
     pub queue_waiting: IntGauge,
@@ -49,6 +50,7 @@ pub struct Metrics {
     pub panics: IntCounter,
     pub connections: IntGauge,
     pub connections_refused: IntCounter,
+    pub connections_ended: IntCounterVec,
     pub upstream_connections: IntGaugeVec,
     pub upstream_resent: IntCounter,
     pub access_log_dropped: IntCounter,
@@ -170,6 +172,10 @@ impl Metrics {
                     "When the config that is in force was loaded, Unix time.",
                 )?,
             )?,
+            tasks: register(
+                &registry,
+                IntGauge::new("sluice_tasks", "Tasks that the process runs.")?,
+            )?,
             in_flight: register(
                 &registry,
                 IntGauge::new("sluice_in_flight_requests", "Requests in hand.")?,
@@ -220,6 +226,11 @@ impl Metrics {
                     "sluice_connections_refused_total",
                     "Connections closed at once because too many were open.",
                 )?,
+            )?,
+            connections_ended: counters(
+                "sluice_connections_ended_total",
+                "Connections that the gateway ended: header_timeout, idle, stalled, resets, malformed.",
+                &["reason"],
             )?,
             upstream_connections: gauges(
                 "sluice_upstream_connections",

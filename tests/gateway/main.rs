@@ -16,6 +16,7 @@
 mod support;
 
 mod authentication;
+mod bad_bytes;
 mod bad_input;
 mod balance;
 mod bidirectional;
@@ -29,11 +30,14 @@ mod drain;
 mod ejection;
 mod exhaustion;
 mod fallback;
+mod fault_matrix;
 mod faults;
+mod floods;
 mod headers;
 mod hedging;
 mod learning;
 mod legacy;
+mod limits;
 mod line;
 mod observability;
 mod operations;

@@ -27,6 +27,8 @@ pub(super) enum Refusal {
     BodyBroken,
     #[error("The request body did not arrive in time")]
     BodyTimeout,
+    #[error("The request took too long")]
+    RequestTimeout,
 }
 
 impl Refusal {
@@ -37,7 +39,7 @@ impl Refusal {
             Refusal::Unauthenticated(_) => StatusCode::UNAUTHORIZED,
             Refusal::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Refusal::BodyBroken => StatusCode::BAD_REQUEST,
-            Refusal::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
+            Refusal::BodyTimeout | Refusal::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
         };
         let body = json!({ "success": false, "error": self.to_string() });
         let mut response = reply::json(status, &body);
@@ -48,7 +50,7 @@ impl Refusal {
             Refusal::BodyTooLarge | Refusal::BodyBroken | Refusal::BodyTimeout => {
                 Some((CONNECTION, "close"))
             }
-            Refusal::AdminKey => None,
+            Refusal::AdminKey | Refusal::RequestTimeout => None,
         };
         if let Some((name, value)) = header {
             response.headers_mut().insert(name, HeaderValue::from_static(value));
