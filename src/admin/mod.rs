@@ -87,6 +87,7 @@ fn sample(gateway: &Gateway) {
             State::Open => (0, 0.0),
             State::HalfOpen => (1, 0.0),
             State::Cooling(until) => (2, (until - now).as_secs_f64()),
+            State::Drained => (3, 0.0),
         };
         let name = &*target.name;
         metrics.target_state.with_label_values(&[name]).set(state);

@@ -27,7 +27,7 @@ struct Entry<'a> {
     display_name: &'a str,
     model: &'a str,
     region: &'a str,
-    /// `open`, `half_open` or `cooling`.
+    /// `open`, `half_open`, `cooling` or `drained`.
     state: &'static str,
     /// Seconds until it is tried again; only while cooling.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -68,6 +68,7 @@ fn entry(target: &Target, now: Instant) -> Entry<'_> {
         State::Open => ("open", None),
         State::HalfOpen => ("half_open", None),
         State::Cooling(until) => ("cooling", Some((until - now).as_secs_f64())),
+        State::Drained => ("drained", None),
     };
     let (consecutive_throttles, throttled_at) = target.throttles();
     Entry {

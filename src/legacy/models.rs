@@ -45,14 +45,15 @@ pub(super) fn stats(gateway: &Gateway) -> Value {
 fn model(priority: usize, target: &Target, now: Instant) -> Value {
     let remaining: Option<Duration> = match target.state(now) {
         State::Cooling(until) => Some(until.saturating_duration_since(now)),
-        State::Open | State::HalfOpen => None,
+        State::Open | State::HalfOpen | State::Drained => None,
     };
+    let is_out = remaining.is_some() || target.state(now) == State::Drained;
     let (throttles, last) = target.throttles();
     let mut model = json!({
         "id": target.model.as_str(),
         "name": target.display_name,
         "priority": priority,
-        "status": if remaining.is_some() { "throttled" } else { "available" },
+        "status": if is_out { "throttled" } else { "available" },
         "throttle_count": throttles,
         "last_throttle": last.map(timestamp),
     });

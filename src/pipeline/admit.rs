@@ -13,6 +13,7 @@ use super::exchange::Exchange;
 use super::refusal::Refusal;
 use super::route::{Candidate, Routed};
 use crate::admission::{Curfew, Flow};
+use crate::routing::cooldown::State;
 use crate::routing::{Choice, Choices, Permit, Pool, is_hopeful};
 
 /// What came of the search for a target.
@@ -107,6 +108,10 @@ pub(super) fn nothing_free(routed: &Routed) -> Refusal {
 
 fn all_out(pool: &Pool, choices: &[Choice]) -> Refusal {
     let now = Instant::now();
+    let is_drained = |choice: &Choice| choice.target.state(now) == State::Drained;
+    if !choices.is_empty() && choices.iter().all(is_drained) {
+        return Refusal::NoTarget("all that could are drained".to_owned());
+    }
     let is_quota = choices.iter().any(|choice| choice.target.lacks_quota(choice.need, now));
     let due = pool.due(choices, now);
     let (target, due) =

@@ -49,6 +49,8 @@ pub enum State {
     HalfOpen,
     /// Takes none until then.
     Cooling(Instant),
+    /// Takes none until an operator puts it back.
+    Drained,
 }
 
 /// Leave to send one request.
@@ -64,6 +66,8 @@ pub enum Blocked {
     Until(Instant),
     /// Another request is the probe.
     Probing,
+    /// Taken out by an operator.
+    Drained,
 }
 
 /// The state of one target.
@@ -81,6 +85,8 @@ pub struct Cooldown {
     /// Whether the running cooldown is for want of quota.
     is_quota: bool,
     throttled_at: Option<std::time::SystemTime>,
+    /// Whether an operator has taken the target out, whatever else it is.
+    is_drained: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,12 +111,14 @@ impl Cooldown {
             outcomes: Outcomes::default(),
             is_quota: false,
             throttled_at: None,
+            is_drained: false,
         }
     }
 
     /// Whether the target takes traffic.
     pub fn state(&self, now: Instant) -> State {
         match self.phase {
+            _ if self.is_drained => State::Drained,
             Phase::Open => State::Open,
             Phase::Cooling(until) if now < until => State::Cooling(until),
             Phase::Cooling(_) | Phase::Probing => State::HalfOpen,
@@ -140,6 +148,7 @@ impl Cooldown {
     /// Why [`Cooldown::enter`] would let nobody in now.
     pub fn blocked(&self, now: Instant) -> Option<Blocked> {
         match self.phase {
+            _ if self.is_drained => Some(Blocked::Drained),
             Phase::Cooling(until) if now < until => Some(Blocked::Until(until)),
             Phase::Probing => Some(Blocked::Probing),
             Phase::Open | Phase::Cooling(_) => None,
@@ -253,11 +262,18 @@ impl Cooldown {
         }
     }
 
-    /// Opens the target and forgets what was.
+    /// Takes the target out of traffic, or puts it back to what it is otherwise. What is under way
+    /// goes on.
+    pub fn drain(&mut self, is_drained: bool) {
+        self.is_drained = is_drained;
+    }
+
+    /// Opens the target and forgets what was. One that is drained stays so.
     pub fn reset(&mut self) {
         *self = Cooldown {
             generation: self.generation + 1,
             throttled_at: self.throttled_at,
+            is_drained: self.is_drained,
             ..Cooldown::new(self.policy.clone())
         };
     }
@@ -372,6 +388,27 @@ mod tests {
         assert!(target.succeeded(&probe, due));
         assert_eq!(target.state(due), State::Open);
         assert_eq!(target.throttles(), 0);
+    }
+
+    #[test]
+    fn what_is_drained_takes_nothing_and_comes_back_as_what_it_is_otherwise() {
+        let (mut target, now) = (cooldown(), Instant::now());
+        let pass = target.enter(now).unwrap();
+        target.drain(true);
+        assert_eq!(target.state(now), State::Drained);
+        assert_eq!(target.enter(now), Err(Blocked::Drained));
+        // What was under way still tells of the target.
+        target.throttled(&pass, now, None);
+        target.drain(false);
+        assert_eq!(target.state(now), State::Cooling(now + 60 * SECOND));
+        target.drain(true);
+        target.reset();
+        assert_eq!(target.state(now), State::Drained);
+        let mut newer = cooldown();
+        newer.take_over(&target);
+        assert_eq!(newer.state(now), State::Drained);
+        newer.drain(false);
+        assert_eq!(newer.state(now), State::Open);
     }
 
     #[test]

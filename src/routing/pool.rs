@@ -201,7 +201,7 @@ impl Waiter {
                 Err(Blocked::Until(until)) if first.is_none_or(|(_, least)| until < least) => {
                     first = Some((quota, until));
                 }
-                Err(Blocked::Until(_) | Blocked::Probing) => {}
+                Err(Blocked::Until(_) | Blocked::Probing | Blocked::Drained) => {}
             }
         }
         first.map_or(Turn::Pass, |(quota, until)| Turn::Hold(quota, until))
@@ -234,6 +234,7 @@ pub fn is_hopeful(choices: &[Choice], limit: Instant, now: Instant) -> bool {
     choices.iter().any(|choice| match choice.target.state(now) {
         State::Cooling(until) => until <= limit,
         State::Open | State::HalfOpen => true,
+        State::Drained => false,
     })
 }
 

@@ -18,6 +18,9 @@ use crate::upstream::credentials::Identity;
 /// Output tokens of a model that nothing is known of, for a request that names no maximum.
 const DEFAULT_MAX_OUTPUT: u64 = 4096;
 
+/// Later than any wait.
+const NEVER: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+
 /// What a request needs of a target's quota.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Need {
@@ -221,11 +224,18 @@ impl Target {
         let open = match self.state(now) {
             State::Cooling(until) => until,
             State::Open | State::HalfOpen => now,
+            State::Drained => now + NEVER,
         };
         if !need.is_counted {
             return open;
         }
         open.max(self.quota.when(need.tokens(), now))
+    }
+
+    /// Takes the target out of traffic, or puts it back; what is under way goes on.
+    pub fn drain(&self, is_drained: bool) {
+        self.cooldown().drain(is_drained);
+        self.pool.bell().ring();
     }
 
     /// Opens the target and forgets its throttles.

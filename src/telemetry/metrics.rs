@@ -120,7 +120,7 @@ impl Metrics {
             )?,
             target_state: gauges(
                 "sluice_target_state",
-                "State of a target: 0 open for traffic, 1 half-open, 2 cooling.",
+                "State of a target: 0 open for traffic, 1 half-open, 2 cooling, 3 drained.",
                 &["target"],
             )?,
             target_cooldown: reals(
