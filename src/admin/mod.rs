@@ -1,55 +1,137 @@
-//! What the gateway answers about itself: health, readiness, metrics, targets.
+//! What the gateway answers about itself: health, readiness, metrics, targets, the status page; and
+//! what operators can have it do.
+//!
+//! Reading takes nothing but a way to the listener. Acting takes what [`access`] says, and each act
+//! is logged with who asked for it.
 
+mod access;
 mod readiness;
+mod status;
 mod targets;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use http::header::{ALLOW, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
+use http::request::Parts;
 use http::{Method, Response, StatusCode};
+use http_body_util::{Either, Full};
+use percent_encoding::percent_decode_str;
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 pub use readiness::Readiness;
+pub use status::Events;
 
+use crate::clients::Peer;
 use crate::pipeline::{Gateway, Live};
+use crate::routing::Target;
 use crate::routing::cooldown::State;
+use access::Denied;
+use status::Status;
+
+/// The body of an answer: whole, or events as they come.
+pub type Body = Either<Full<Bytes>, Events>;
 
 /// The admin surface of one gateway.
 #[derive(Debug)]
 pub struct Admin {
     live: Arc<Live>,
     readiness: Arc<Readiness>,
+    status: Status,
+}
+
+/// What an operator can do to a target.
+#[derive(Clone, Copy, Debug)]
+enum Act {
+    /// Have it take traffic again at once.
+    Reset,
+    /// Take it out of traffic.
+    Drain,
+    /// Put it back.
+    Resume,
+}
+
+impl Act {
+    fn of(name: &str) -> Option<(Act, &'static str)> {
+        match name {
+            "reset" => Some((Act::Reset, "target reset")),
+            "drain" => Some((Act::Drain, "target drained")),
+            "resume" => Some((Act::Resume, "target resumed")),
+            _ => None,
+        }
+    }
+
+    fn on(self, target: &Target) {
+        match self {
+            Act::Reset => target.reset(),
+            Act::Drain => target.drain(true),
+            Act::Resume => target.drain(false),
+        }
+    }
 }
 
 impl Admin {
     /// The admin surface of the live gateway.
     pub fn new(live: Arc<Live>, readiness: Arc<Readiness>) -> Admin {
-        Admin { live, readiness }
+        let status = Status::new(Arc::clone(&live), Arc::clone(&readiness));
+        Admin { live, readiness, status }
+    }
+
+    /// Keeps what the status page tells of the last hour. Never ends.
+    pub async fn follow(&self) {
+        self.status.follow().await;
     }
 
     /// Answers a request; `None` if the path is not one of these.
-    pub fn answer(&self, method: &Method, path: &str) -> Option<Response<Bytes>> {
+    pub fn answer(&self, head: &Parts, peer: &Peer) -> Option<Response<Body>> {
+        let path = head.uri.path();
+        if let Some(act) = path.strip_prefix("/admin/targets/") {
+            return Some(self.act(act, head, peer).map(whole));
+        }
         let answer = match path {
-            "/healthz" => json(StatusCode::OK, &serde_json::json!({ "status": "ok" })),
-            "/readyz" => self.ready(),
-            "/metrics" => self.metrics(),
-            "/admin/targets" => targets::answer(&self.live.load()),
+            "/healthz" => json(StatusCode::OK, &serde_json::json!({ "status": "ok" })).map(whole),
+            "/readyz" => self.ready().map(whole),
+            "/metrics" => self.metrics().map(whole),
+            "/status" => self.status.page(),
+            "/admin/status" => self.status.snapshot(),
+            "/admin/events" => self.status.events(),
+            "/admin/targets" => targets::answer(&self.live.load()).map(whole),
             _ => return None,
         };
-        if matches!(*method, Method::GET | Method::HEAD) {
+        if matches!(head.method, Method::GET | Method::HEAD) {
             return Some(answer);
         }
-        let message = serde_json::json!({ "message": "this path takes GET only" });
-        let mut refusal = json(StatusCode::METHOD_NOT_ALLOWED, &message);
-        refusal.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-        Some(refusal)
+        Some(only("GET, HEAD").map(whole))
     }
 
     /// The answer to any other path on a listener that serves nothing else.
-    pub fn not_found() -> Response<Bytes> {
-        json(StatusCode::NOT_FOUND, &serde_json::json!({ "message": "no such path" }))
+    pub fn not_found() -> Response<Body> {
+        json(StatusCode::NOT_FOUND, &serde_json::json!({ "message": "no such path" })).map(whole)
+    }
+
+    /// `POST /admin/targets/NAME/ACT`.
+    fn act(&self, path: &str, head: &Parts, peer: &Peer) -> Response<Bytes> {
+        let parts = path.rsplit_once('/').and_then(|(name, act)| Some((name, Act::of(act)?)));
+        let Some((name, (act, done))) = parts else {
+            return json(StatusCode::NOT_FOUND, &serde_json::json!({ "message": "no such path" }));
+        };
+        if head.method != Method::POST {
+            return only("POST");
+        }
+        let gateway = self.live.load();
+        let actor = match access::actor(head, peer, gateway.config.server.admin_key.as_ref()) {
+            Ok(actor) => actor,
+            Err(denied) => return refuse(denied),
+        };
+        let name = percent_decode_str(name).decode_utf8_lossy();
+        let Some(target) = gateway.router.targets().iter().find(|it| *it.name == *name) else {
+            let message = serde_json::json!({ "message": "no such target" });
+            return json(StatusCode::NOT_FOUND, &message);
+        };
+        act.on(target);
+        tracing::info!(target_name = %target.name, by = actor, peer = %peer.address, "{done}");
+        json(StatusCode::OK, &serde_json::json!({ "message": done, "target": &*target.name }))
     }
 
     fn ready(&self) -> Response<Bytes> {
@@ -114,6 +196,28 @@ fn set_or_forget(family: &prometheus::GaugeVec, target: &str, kind: &str, value:
         // It may not have been there, which is as well.
         None => drop(family.remove_label_values(&[target, kind])),
     }
+}
+
+/// The refusal of another method.
+fn only(methods: &'static str) -> Response<Bytes> {
+    let message = serde_json::json!({ "message": format!("this path takes {methods} only") });
+    let mut refusal = json(StatusCode::METHOD_NOT_ALLOWED, &message);
+    refusal.headers_mut().insert(ALLOW, HeaderValue::from_static(methods));
+    refusal
+}
+
+fn refuse(denied: Denied) -> Response<Bytes> {
+    let message = serde_json::json!({ "message": denied.to_string() });
+    if denied != Denied::Key {
+        return json(StatusCode::FORBIDDEN, &message);
+    }
+    let mut refusal = json(StatusCode::UNAUTHORIZED, &message);
+    refusal.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    refusal
+}
+
+fn whole(bytes: Bytes) -> Body {
+    Either::Left(Full::new(bytes))
 }
 
 fn json(status: StatusCode, body: &serde_json::Value) -> Response<Bytes> {

@@ -25,6 +25,11 @@ impl Readiness {
         self.0.store(DRAINING, Ordering::Release);
     }
 
+    /// Whether the gateway is about to stop.
+    pub(super) fn is_draining(&self) -> bool {
+        self.0.load(Ordering::Acquire) == DRAINING
+    }
+
     /// Whether to send traffic, or why not. With several sets of credentials each must have been
     /// tried and one be there: a broken one must not take the others' targets down.
     pub(super) fn check(&self, identities: &[Arc<Identity>]) -> Result<(), String> {

@@ -21,8 +21,9 @@ struct Report<'a> {
     waiting_bytes: i64,
 }
 
+/// A target as it is told of.
 #[derive(Serialize)]
-struct Entry<'a> {
+pub(super) struct Entry<'a> {
     name: &'a str,
     display_name: &'a str,
     model: &'a str,
@@ -44,10 +45,15 @@ struct Entry<'a> {
     waiters: usize,
 }
 
+/// All targets, in the order of the config.
+pub(super) fn entries(gateway: &Gateway) -> Vec<Entry<'_>> {
+    let now = Instant::now();
+    gateway.router.targets().iter().map(|target| entry(target, now)).collect()
+}
+
 /// The answer to `GET /admin/targets`.
 pub(super) fn answer(gateway: &Gateway) -> Response<Bytes> {
-    let now = Instant::now();
-    let targets = gateway.router.targets().iter().map(|target| entry(target, now)).collect();
+    let targets = entries(gateway);
     let metrics = &gateway.metrics;
     let report = Report {
         targets,

@@ -19,7 +19,7 @@ use crate::clients::{Client, Peer, Proof, Slot};
 use crate::config::Priority;
 use crate::routing::Target;
 use crate::telemetry::OTHER;
-use crate::telemetry::access_log::{Attempt, Line};
+use crate::telemetry::access_log::{Attempt, Line, SUCCESS};
 
 /// What the client got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,7 +70,7 @@ pub(super) enum Outcome {
 impl Outcome {
     fn name(self) -> &'static str {
         match self {
-            Outcome::Success => "success",
+            Outcome::Success => SUCCESS,
             Outcome::ClientError => "client_error",
             Outcome::UpstreamError => "upstream_error",
             Outcome::ConnectTimeout => "connect_timeout",

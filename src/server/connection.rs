@@ -16,7 +16,6 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use http::Response;
 use http::header::{CONNECTION, HeaderValue};
-use http_body_util::{Either, Full};
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -234,7 +233,7 @@ fn panicked(metrics: &Metrics) -> Response<AnyBody> {
     metrics.panics.inc();
     tracing::error!("a request failed by a panic");
     let error = WireError::new(ErrorKind::InternalServer, "the gateway failed on this request");
-    error.into_response().map(|body| Either::Right(Full::new(body)))
+    error.into_response().map(super::whole)
 }
 
 /// When the connection takes no further requests. By HTTP/2 that is as soon as the gateway is about

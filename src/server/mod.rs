@@ -32,7 +32,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::Service;
 
-use crate::admin::{Admin, Readiness};
+use crate::admin::{self, Admin, Readiness};
 use crate::clients::Peer;
 use crate::config::Config;
 use crate::legacy::Shim;
@@ -45,7 +45,11 @@ pub use certificates::TlsError;
 pub use tls::UnusableTls;
 
 /// A body of any listener's answers.
-type AnyBody = Either<ResponseBody, Full<Bytes>>;
+type AnyBody = Either<ResponseBody, admin::Body>;
+
+fn whole(bytes: Bytes) -> AnyBody {
+    Either::Right(Either::Left(Full::new(bytes)))
+}
 
 /// What is left of the drain when the last in line are told that nobody serves them any more: a
 /// quarter of it, and no more than this.
@@ -173,16 +177,14 @@ impl Server {
                 let admin = shares.then(|| Arc::clone(&admin));
                 let shim = shim.clone().filter(|shim| shim.serves(request.uri().path()));
                 async move {
-                    let own = admin
-                        .and_then(|admin| admin.answer(request.method(), request.uri().path()));
-                    if let Some(answer) = own {
-                        return answer.map(|body| Either::Right(Full::new(body)));
+                    let (head, body) = request.into_parts();
+                    if let Some(answer) = admin.and_then(|admin| admin.answer(&head, &peer)) {
+                        return answer.map(Either::Right);
                     }
                     if let Some(shim) = shim {
-                        let answer = Box::pin(shim.answer(request, peer)).await;
-                        return answer.map(|body| Either::Right(Full::new(body)));
+                        let request = Request::from_parts(head, body);
+                        return Box::pin(shim.answer(request, peer)).await.map(whole);
                     }
-                    let (head, body) = request.into_parts();
                     let Ok(response) = pipeline.call(Arrival { head, body, peer }).await;
                     response.map(Either::Left)
                 }
@@ -199,27 +201,28 @@ impl Server {
             let on_legacy = move |request: Request<Incoming>, peer: Peer| {
                 let shim = Arc::clone(&shim);
                 async move {
-                    let answer = if shim.serves(request.uri().path()) {
-                        shim.answer(request, peer).await
+                    if shim.serves(request.uri().path()) {
+                        shim.answer(request, peer).await.map(whole)
                     } else {
-                        Admin::not_found()
-                    };
-                    answer.map(|body| -> AnyBody { Either::Right(Full::new(body)) })
+                        Admin::not_found().map(Either::Right)
+                    }
                 }
             };
             let (common, tracked) = (common.clone(), connections.clone());
             listeners.spawn(accept(listener, None, common, on_legacy, tracked, ending.clone()));
         }
         if let Some(listener) = admin_listener {
-            let on_admin = move |request: Request<Incoming>, _: Peer| {
-                let answer = admin.answer(request.method(), request.uri().path());
-                let answer = answer.unwrap_or_else(Admin::not_found);
-                std::future::ready(answer.map(|body| -> AnyBody { Either::Right(Full::new(body)) }))
+            let admin = Arc::clone(&admin);
+            let on_admin = move |request: Request<Incoming>, peer: Peer| {
+                let (head, _) = request.into_parts();
+                let answer = admin.answer(&head, &peer).unwrap_or_else(Admin::not_found);
+                std::future::ready(answer.map(Either::Right))
             };
             // Apart from the drain: probes and scrapes go on until the last request has ended.
             let (apart, never) = (TaskTracker::new(), Ending::never());
             listeners.spawn(accept(listener, None, for_admin, on_admin, apart, never));
         }
+        listeners.spawn(async move { admin.follow().await });
         readiness.serving();
         stop.cancelled().await;
 

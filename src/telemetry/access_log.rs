@@ -9,6 +9,7 @@ use aws_smithy_types::date_time::{DateTime, Format};
 use prometheus::IntCounter;
 use serde::Serialize;
 
+use super::Failures;
 use crate::bedrock::Usage;
 use crate::config::LogFormat;
 
@@ -21,6 +22,9 @@ const PAUSE: Duration = Duration::from_millis(5);
 
 /// How long the last lines may take when the process ends.
 const LAST: Duration = Duration::from_secs(1);
+
+/// The outcome of a request that was answered whole.
+pub const SUCCESS: &str = "success";
 
 /// One line, as it is written in JSON.
 #[derive(Debug, Serialize)]
@@ -88,6 +92,7 @@ pub struct AccessLog {
     lines: Option<SyncSender<Entry>>,
     format: LogFormat,
     dropped: IntCounter,
+    failures: Failures,
 }
 
 #[derive(Debug)]
@@ -108,20 +113,33 @@ impl AccessLog {
                 .spawn(move || write_lines(&receiver, std::io::stdout()));
             sender
         });
-        AccessLog { lines, format, dropped }
+        AccessLog { lines, format, dropped, failures: Failures::default() }
+    }
+
+    /// The last requests that failed, whether there is a log or not.
+    pub fn failures(&self) -> &Failures {
+        &self.failures
     }
 
     /// Writes a line, or drops it when standard output does not keep up.
     pub fn write(&self, line: &Line<'_>) {
-        let Some(lines) = &self.lines else { return };
+        let has_failed = line.outcome != SUCCESS;
+        if self.lines.is_none() && !has_failed {
+            return;
+        }
         let mut text = Vec::with_capacity(768);
-        match self.format {
-            LogFormat::Json => {
-                if serde_json::to_writer(&mut text, line).is_err() {
-                    return;
-                }
-            }
-            LogFormat::Text => write_text(&mut text, line),
+        if (has_failed || self.format == LogFormat::Json)
+            && serde_json::to_writer(&mut text, line).is_err()
+        {
+            return;
+        }
+        if has_failed {
+            self.failures.keep(&text);
+        }
+        let Some(lines) = &self.lines else { return };
+        if self.format == LogFormat::Text {
+            text.clear();
+            write_text(&mut text, line);
         }
         text.push(b'\n');
         if lines.try_send(Entry::Line(text)).is_err() {
@@ -239,8 +257,12 @@ mod tests {
         };
         let (sender, receiver) = sync_channel(1);
         let dropped = IntCounter::new("dropped", "dropped").unwrap();
-        let log =
-            AccessLog { lines: Some(sender), format: LogFormat::Json, dropped: dropped.clone() };
+        let log = AccessLog {
+            lines: Some(sender),
+            format: LogFormat::Json,
+            dropped: dropped.clone(),
+            failures: Failures::default(),
+        };
         log.write(&line);
         log.write(&line);
         assert_eq!(dropped.get(), 1, "the second does not fit");
@@ -274,7 +296,12 @@ mod tests {
             std::thread::spawn(move || write_lines(&receiver, out))
         };
         let dropped = IntCounter::new("dropped", "dropped").unwrap();
-        let log = AccessLog { lines: Some(sender), format: LogFormat::Json, dropped };
+        let log = AccessLog {
+            lines: Some(sender),
+            format: LogFormat::Json,
+            dropped,
+            failures: Failures::default(),
+        };
         for i in 0..50 {
             let line = Entry::Line(format!("{i}\n").into_bytes());
             log.lines.as_ref().unwrap().send(line).unwrap();

@@ -5,7 +5,10 @@
 //! through a bounded channel and are dropped, and counted, when it is full.
 
 pub mod access_log;
+mod failures;
 mod metrics;
 pub mod process_log;
+pub mod totals;
 
+pub use failures::Failures;
 pub use metrics::{Metrics, OTHER};

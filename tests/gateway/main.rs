@@ -27,6 +27,7 @@ mod client_certificates;
 mod client_limits;
 mod commands;
 mod drain;
+mod draining_targets;
 mod ejection;
 mod exhaustion;
 mod fallback;

@@ -1,0 +1,90 @@
+//! What each client has used since the start, summed over the metric families.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::telemetry::Metrics;
+use crate::telemetry::access_log::SUCCESS;
+use crate::telemetry::totals::each;
+
+/// Clients that are told of: those with the most requests.
+const MAX_CLIENTS: usize = 100;
+
+/// Sums of one client.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub(super) struct Client {
+    name: String,
+    requests: f64,
+    /// Those that were not answered whole.
+    failed: f64,
+    /// Tokens of each kind.
+    input: f64,
+    output: f64,
+    cache_read: f64,
+    cache_write: f64,
+    /// By the prices that are known.
+    cost_usd: f64,
+}
+
+/// The sums of the clients, those with the most requests first.
+pub(super) fn clients(metrics: &Metrics) -> Vec<Client> {
+    let mut clients: BTreeMap<String, Client> = BTreeMap::new();
+    each(&metrics.requests, |labels, count| {
+        let client = clients.entry(labels.get("client").to_owned()).or_default();
+        client.requests += count;
+        client.failed += if labels.get("outcome") == SUCCESS { 0.0 } else { count };
+    });
+    each(&metrics.tokens, |labels, count| {
+        let client = clients.entry(labels.get("client").to_owned()).or_default();
+        *match labels.get("kind") {
+            "input" => &mut client.input,
+            "output" => &mut client.output,
+            "cache_read" => &mut client.cache_read,
+            _ => &mut client.cache_write,
+        } += count;
+    });
+    each(&metrics.cost, |labels, cost| {
+        clients.entry(labels.get("client").to_owned()).or_default().cost_usd += cost;
+    });
+    let named = clients.into_iter().map(|(name, client)| Client { name, ..client });
+    let mut clients: Vec<Client> = named.collect();
+    clients.sort_by(|a, b| b.requests.total_cmp(&a.requests));
+    clients.truncate(MAX_CLIENTS);
+    clients
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_that_a_client_did_is_one_line() {
+        let metrics = Metrics::new().unwrap();
+        let requests = |client, outcome, count| {
+            let labels = ["Converse", "m", client, outcome];
+            metrics.requests.with_label_values(&labels).inc_by(count);
+        };
+        requests("a", SUCCESS, 1);
+        requests("b", SUCCESS, 2);
+        requests("b", "throttled", 3);
+        for (kind, count) in
+            [("input", 10), ("output", 20), ("cache_read", 30), ("cache_write", 40)]
+        {
+            metrics.tokens.with_label_values(&["m", "b", kind]).inc_by(count);
+        }
+        metrics.cost.with_label_values(&["m", "b"]).inc_by(0.5);
+        let b = Client {
+            name: "b".to_owned(),
+            requests: 5.0,
+            failed: 3.0,
+            input: 10.0,
+            output: 20.0,
+            cache_read: 30.0,
+            cache_write: 40.0,
+            cost_usd: 0.5,
+        };
+        let a = Client { name: "a".to_owned(), requests: 1.0, ..Client::default() };
+        assert_eq!(clients(&metrics), [b, a]);
+    }
+}

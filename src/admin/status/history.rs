@@ -1,0 +1,144 @@
+//! What happened in the last hour, in steps of ten seconds.
+//!
+//! Taken from the counters that Prometheus reads too, so that both tell the same.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::telemetry::Metrics;
+use crate::telemetry::access_log::SUCCESS;
+use crate::telemetry::totals::total;
+
+/// The length of a step.
+pub(super) const STEP: Duration = Duration::from_secs(10);
+
+/// Steps of an hour.
+const STEPS: usize = 360;
+
+/// What was counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub(super) struct Counts {
+    /// Requests that ended.
+    requests: f64,
+    /// Those that were not answered whole.
+    failed: f64,
+    /// Those that were refused for want of quota.
+    refused: f64,
+    /// Moves from one target to another.
+    fallbacks: f64,
+    /// Throttles of upstreams.
+    throttles: f64,
+}
+
+impl Counts {
+    fn now(metrics: &Metrics) -> Counts {
+        let outcome = |is: fn(&str) -> bool| total(&metrics.requests, |it| is(it.get("outcome")));
+        Counts {
+            requests: outcome(|_| true),
+            failed: outcome(|outcome| outcome != SUCCESS),
+            refused: outcome(|outcome| matches!(outcome, "throttled" | "queue_full")),
+            fallbacks: total(&metrics.fallbacks, |_| true),
+            throttles: total(&metrics.attempts, |it| {
+                matches!(it.get("outcome"), "throttled" | "exhausted")
+            }),
+        }
+    }
+
+    fn since(self, before: Counts) -> Counts {
+        Counts {
+            requests: self.requests - before.requests,
+            failed: self.failed - before.failed,
+            refused: self.refused - before.refused,
+            fallbacks: self.fallbacks - before.fallbacks,
+            throttles: self.throttles - before.throttles,
+        }
+    }
+}
+
+/// The steps of the last hour, the oldest first.
+#[derive(Debug, Default)]
+pub(super) struct History(Mutex<Steps>);
+
+#[derive(Debug, Default)]
+struct Steps {
+    /// All there have been.
+    count: u64,
+    kept: VecDeque<Counts>,
+    before: Counts,
+}
+
+impl History {
+    /// Takes a step every ten seconds. Never ends.
+    pub(super) async fn follow(&self, metrics: &Metrics) {
+        let mut steps = interval(STEP);
+        steps.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // The first is at once, and nothing has happened by then.
+        steps.tick().await;
+        loop {
+            steps.tick().await;
+            self.step(Counts::now(metrics));
+        }
+    }
+
+    fn step(&self, now: Counts) {
+        let mut steps = self.steps();
+        let step = now.since(steps.before);
+        steps.before = now;
+        if steps.kept.len() >= STEPS {
+            steps.kept.pop_front();
+        }
+        steps.kept.push_back(step);
+        steps.count += 1;
+    }
+
+    /// How many steps there have been.
+    pub(super) fn count(&self) -> u64 {
+        self.steps().count
+    }
+
+    /// The steps, the oldest first.
+    pub(super) fn all(&self) -> Vec<Counts> {
+        self.steps().kept.iter().copied().collect()
+    }
+
+    fn steps(&self) -> MutexGuard<'_, Steps> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_is_what_came_since_the_one_before_and_an_hour_is_kept() {
+        let history = History::default();
+        let counts = |requests| Counts { requests, ..Counts::default() };
+        history.step(counts(5.0));
+        history.step(counts(7.0));
+        assert_eq!(history.all(), [counts(5.0), counts(2.0)]);
+        (0..STEPS).for_each(|_| history.step(counts(7.0)));
+        assert_eq!(history.all(), vec![counts(0.0); STEPS]);
+        assert_eq!(history.count(), STEPS as u64 + 2);
+    }
+
+    #[test]
+    fn outcomes_are_told_apart() {
+        let metrics = Metrics::new().unwrap();
+        for (outcome, times) in [(SUCCESS, 3), ("throttled", 2), ("client_gone", 1)] {
+            let labels = ["Converse", "m", "c", outcome];
+            metrics.requests.with_label_values(&labels).inc_by(times);
+        }
+        for outcome in ["throttled", "exhausted", SUCCESS] {
+            metrics.attempts.with_label_values(&["t", outcome]).inc();
+        }
+        metrics.fallbacks.with_label_values(&["t", "u", "throttled"]).inc();
+        let wanted =
+            Counts { requests: 6.0, failed: 3.0, refused: 2.0, fallbacks: 1.0, throttles: 2.0 };
+        assert_eq!(Counts::now(&metrics), wanted);
+    }
+}

@@ -1,0 +1,126 @@
+//! The status page: what the gateway does now and did in the last hour, for people.
+//!
+//! One page without anything from elsewhere, which follows the state by server-sent events and
+//! acts through the admin API. It holds nothing that is secret, so it is given to anybody; what it
+//! shows and does takes what the admin API takes. Its policy allows the browser its own script and
+//! style, by their hashes, and connections to where it came from, and nothing else.
+
+mod clients;
+mod events;
+mod history;
+mod snapshot;
+
+use std::sync::Arc;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderName, HeaderValue};
+use http::{Response, StatusCode};
+use http_body_util::Either;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+pub use events::Events;
+
+use super::{Body, Readiness, json, respond, whole};
+use crate::pipeline::{Live, Until};
+use history::History;
+
+/// Viewers at once.
+const MAX_VIEWERS: usize = 16;
+
+const PAGE: &str = include_str!("page.html");
+const STYLE: &str = include_str!("page.css");
+const SCRIPT: &str = include_str!("page.js");
+
+/// The page and what it shows.
+#[derive(Debug)]
+pub(super) struct Status {
+    source: Arc<Source>,
+    places: Arc<Semaphore>,
+    page: Bytes,
+    policy: HeaderValue,
+}
+
+/// Where the state is read.
+#[derive(Debug)]
+struct Source {
+    live: Arc<Live>,
+    readiness: Arc<Readiness>,
+    history: History,
+}
+
+impl Status {
+    pub(super) fn new(live: Arc<Live>, readiness: Arc<Readiness>) -> Status {
+        let page = PAGE.replace("/*style*/", STYLE).replace("/*script*/", SCRIPT);
+        let hash = |text: &str| BASE64_STANDARD.encode(digest(&SHA256, text.as_bytes()));
+        let policy = format!(
+            "default-src 'none'; script-src 'sha256-{}'; style-src 'sha256-{}'; \
+             connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; \
+             frame-ancestors 'none'",
+            hash(SCRIPT),
+            hash(STYLE),
+        );
+        Status {
+            source: Arc::new(Source { live, readiness, history: History::default() }),
+            places: Arc::new(Semaphore::new(MAX_VIEWERS)),
+            page: page.into(),
+            // Base 64 and the text above are ASCII.
+            policy: HeaderValue::from_str(&policy)
+                .unwrap_or(HeaderValue::from_static("default-src 'none'")),
+        }
+    }
+
+    /// Writes the history. Never ends.
+    pub(super) async fn follow(&self) {
+        let metrics = Arc::clone(&self.source.live.load().metrics);
+        self.source.history.follow(&metrics).await;
+    }
+
+    /// The page itself.
+    pub(super) fn page(&self) -> Response<Body> {
+        let mut response =
+            respond(StatusCode::OK, "text/html; charset=utf-8", self.page.clone()).map(whole);
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_SECURITY_POLICY, self.policy.clone());
+        for (name, value) in [
+            ("x-content-type-options", "nosniff"),
+            ("referrer-policy", "no-referrer"),
+            ("cross-origin-opener-policy", "same-origin"),
+        ] {
+            headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        response
+    }
+
+    /// The state at this moment.
+    pub(super) fn snapshot(&self) -> Response<Body> {
+        let Source { live, readiness, history } = &*self.source;
+        match snapshot::take(&live.load_full(), readiness, Some(history)) {
+            Ok(state) => respond(StatusCode::OK, "application/json", state.into()).map(whole),
+            Err(error) => json(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                &serde_json::json!({ "message": error.to_string() }),
+            )
+            .map(whole),
+        }
+    }
+
+    /// The state from now on.
+    pub(super) fn events(&self) -> Response<Body> {
+        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
+            let message = format!("{MAX_VIEWERS} are looking already");
+            let body = serde_json::json!({ "message": message });
+            return json(StatusCode::SERVICE_UNAVAILABLE, &body).map(whole);
+        };
+        let events = Events::new(Arc::clone(&self.source), place);
+        let mut response = respond(StatusCode::OK, "text/event-stream", Bytes::new())
+            .map(|_| Either::Right(events));
+        response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        response.extensions_mut().insert(Until(Instant::now() + events::LIFE));
+        response
+    }
+}

@@ -1,0 +1,240 @@
+// The status page as its users have it: a real browser, a real gateway, a simulated Bedrock.
+
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, afterEach, before, beforeEach, describe, test } from "node:test";
+
+import { chromium } from "playwright-core";
+
+const SLUICE = process.env.SLUICE ?? "target/debug/sluice";
+const PICTURES = "target/browser";
+const SECOND = 1000;
+// Two that are known, so that one can stand in for the other.
+const MODELS = ["anthropic.claude-3-5-sonnet-20240620-v1:0", "anthropic.claude-3-haiku-20240307-v1:0"];
+const model = (n) => MODELS[n] ?? `anthropic.claude-3-haiku-${n}`;
+const FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+  "--disable-background-networking", "--disable-component-update", "--disable-sync"];
+
+let browser;
+before(async () => {
+  await mkdir(PICTURES, { recursive: true });
+  browser = await chromium.launch({ executablePath: "/usr/bin/chromium", args: FLAGS });
+});
+after(() => browser.close());
+
+function freePort() {
+  return new Promise((resolve) => {
+    const server = createServer().listen(0, "127.0.0.1", () => {
+      const { port } = server.address();
+      server.close(() => resolve(port));
+    });
+  });
+}
+
+const pause = (ms) => new Promise((resolve) => { setTimeout(resolve, ms); });
+
+async function eventually(what, look) {
+  for (const end = Date.now() + 30 * SECOND; Date.now() < end; await pause(50)) {
+    try {
+      if (await look()) return;
+    } catch {
+      // Not there yet.
+    }
+  }
+  assert.fail(`never: ${what}`);
+}
+
+// A gateway with so many targets, in front of a simulator of its own.
+class Fixture {
+  static async start({ targets = 2, server = "" } = {}) {
+    const it = new Fixture();
+    [it.port, it.admin, it.upstream] = [await freePort(), await freePort(), await freePort()];
+    it.folder = await mkdtemp(join(tmpdir(), "sluice-"));
+    const lines = [
+      "[server]", `listen = "127.0.0.1:${it.port}"`, `admin_listen = "127.0.0.1:${it.admin}"`, server,
+      "[upstream]", 'region = "us-east-1"', `endpoint_url = "http://127.0.0.1:${it.upstream}"`,
+      'access_key_id = "AKIDSIMULATOR"', 'secret_access_key = "env:SIMULATOR_SECRET"',
+      "[queue]", 'max_wait = "0s"',
+    ];
+    for (let n = 0; n < targets; n += 1) {
+      lines.push(`[targets.t${n}]`, `model = "${model(n)}"`, "rpm = 100", "tpm = 100000");
+    }
+    lines.push("[[routes]]", `models = ["${model(0)}"]`, 'targets = ["t0", "t1"]');
+    const config = join(it.folder, "config.toml");
+    await writeFile(config, lines.join("\n"));
+    const env = { PATH: process.env.PATH, SIMULATOR_SECRET: "simulator-secret-key",
+      ADMIN_KEY: "an-admin-key-of-some-length", AWS_EC2_METADATA_DISABLED: "true" };
+    const options = { env, stdio: "ignore" };
+    it.processes = [
+      spawn(SLUICE, ["simulate", "--listen", `127.0.0.1:${it.upstream}`], options),
+      spawn(SLUICE, ["serve", "--config", config], options),
+    ];
+    await eventually("ready", async () => (await fetch(`http://127.0.0.1:${it.admin}/readyz`)).ok);
+    return it;
+  }
+
+  async stop() {
+    for (const process of this.processes) process.kill("SIGKILL");
+    await rm(this.folder, { recursive: true });
+  }
+
+  get url() {
+    return `http://127.0.0.1:${this.admin}/status`;
+  }
+
+  fault(n, kind, times) {
+    const rule = { model: model(n), times, fault: { kind } };
+    return fetch(`http://127.0.0.1:${this.upstream}/_sim/faults`, { method: "POST", body: JSON.stringify(rule) });
+  }
+
+  ask(n = 0) {
+    const body = { messages: [{ role: "user", content: [{ text: "hello" }] }] };
+    return fetch(`http://127.0.0.1:${this.port}/model/${encodeURIComponent(model(n))}/converse`, { method: "POST", body: JSON.stringify(body) });
+  }
+
+  // A page whose console stays silent.
+  async open(options = {}) {
+    const context = await browser.newContext(options);
+    const page = await context.newPage();
+    page.said = [];
+    page.on("console", (message) => { if (message.type() === "error" || message.type() === "warning") page.said.push(message.text()); });
+    page.on("pageerror", (error) => page.said.push(error.message));
+    page.asked = [];
+    page.on("request", (request) => page.asked.push(request.url()));
+    await page.goto(this.url);
+    await page.locator("#state", { hasText: "ready" }).waitFor();
+    return page;
+  }
+}
+
+const row = (page, name) => page.locator(`[data-target="${name}"]`);
+const state = (page, name) => row(page, name).locator(".pill");
+
+describe("a gateway of two targets", () => {
+  let gateway;
+  let page;
+  beforeEach(async () => {
+    gateway = await Fixture.start();
+    page = await gateway.open();
+  });
+  afterEach(async () => {
+    await page.context().close();
+    await gateway.stop();
+    assert.deepEqual(page.said, []);
+  });
+
+  test("a throttle shows within a second, and a reset ends it", async () => {
+    assert.equal(await state(page, "t0").innerText(), "open");
+    await gateway.fault(0, "throttle", 1);
+    assert.equal((await gateway.ask()).status, 200);
+    // The events come once a second; the rest is what a busy machine may take.
+    await state(page, "t0").filter({ hasText: "cooling" }).waitFor({ timeout: 1.5 * SECOND });
+    assert.match(await state(page, "t0").innerText(), /^cooling \d+ s$/);
+    const [first, later] = [await state(page, "t0").innerText(), async () => state(page, "t0").innerText()];
+    await eventually("the countdown", async () => (await later()) !== first);
+    assert.match(await row(page, "t0").innerText(), /1 throttle in a row/);
+    assert.match(await row(page, "t1").innerText(), /\d+ of 100\s/);
+    await page.screenshot({ path: `${PICTURES}/cooling.png`, fullPage: true });
+    await row(page, "t0").getByRole("button", { name: "Reset" }).click();
+    await state(page, "t0").filter({ hasText: "open" }).waitFor({ timeout: 1.5 * SECOND });
+  });
+
+  test("a drained target gets nothing until it is resumed, by keyboard alone", async () => {
+    await row(page, "t0").getByRole("button", { name: "out of traffic" }).focus();
+    await page.keyboard.press("Enter");
+    await state(page, "t0").filter({ hasText: "drained" }).waitFor({ timeout: 1.5 * SECOND });
+    assert.equal((await gateway.ask()).headers.get("x-sluice-model"), model(1));
+    const resume = row(page, "t0").getByRole("button", { name: "back into traffic" });
+    // The focus has stayed where it was.
+    assert.ok(await resume.evaluate((button) => button === document.activeElement));
+    await page.keyboard.press("Space");
+    await state(page, "t0").filter({ hasText: "open" }).waitFor({ timeout: 1.5 * SECOND });
+    assert.equal((await gateway.ask()).headers.get("x-sluice-model"), model(0));
+  });
+
+  test("it tells of clients, failures and the last hour, and asks nobody else", async () => {
+    await gateway.ask();
+    await gateway.fault(0, "validation", 1);
+    assert.equal((await gateway.ask()).status, 400);
+    const failure = page.locator("#failures tr").filter({ hasText: "client_error" });
+    await failure.waitFor({ timeout: 1.5 * SECOND });
+    assert.match(await failure.innerText(), /ValidationException.*t0 terminal/s);
+    const client = page.locator("#clients tr").first();
+    assert.match(await client.innerText(), /other\s+2\s+1\s/);
+    // A step of the history ends every ten seconds.
+    await page.locator("#rate", { hasText: "2" }).waitFor({ timeout: 12 * SECOND });
+    assert.equal(await page.locator("#answered").innerText(), "50.0 %");
+    assert.equal(await page.getByRole("img", { name: "Requests: at most 2 a minute" }).count(), 1);
+    const hosts = new Set(page.asked.map((url) => new URL(url).host).filter((host) => host !== ""));
+    assert.deepEqual([...hosts], [`127.0.0.1:${gateway.admin}`]);
+  });
+
+  test("a gateway that has gone is told of, and one that is back is followed again", async () => {
+    const [, serve] = gateway.processes;
+    const gone = new Promise((resolve) => { serve.once("exit", resolve); });
+    serve.kill("SIGKILL");
+    await gone;
+    await page.locator("#state", { hasText: "connection lost" }).waitFor();
+    const env = { PATH: process.env.PATH, SIMULATOR_SECRET: "simulator-secret-key", AWS_EC2_METADATA_DISABLED: "true" };
+    const config = join(gateway.folder, "config.toml");
+    gateway.processes.push(spawn(SLUICE, ["serve", "--config", config], { env, stdio: "ignore" }));
+    await page.locator("#state", { hasText: "ready" }).waitFor();
+    // A browser tells of each connection that it could not open.
+    page.said = page.said.filter((text) => !text.includes("net::ERR_"));
+  });
+});
+
+test("with an admin key, acting asks for it once in a tab", async () => {
+  const gateway = await Fixture.start({ server: 'admin_key = "env:ADMIN_KEY"' });
+  const page = await gateway.open();
+  try {
+    const drain = row(page, "t0").getByRole("button", { name: "out of traffic" });
+    await drain.click();
+    await page.getByLabel("Key", { exact: true }).fill("a-wrong-key");
+    await page.getByRole("button", { name: "Use it" }).click();
+    await page.locator("#trouble", { hasText: "takes the admin key" }).waitFor();
+    assert.equal(await state(page, "t0").innerText(), "open");
+    await drain.click();
+    await page.getByLabel("Key", { exact: true }).fill("an-admin-key-of-some-length");
+    await page.keyboard.press("Enter");
+    await state(page, "t0").filter({ hasText: "drained" }).waitFor();
+    await row(page, "t0").getByRole("button", { name: "back into traffic" }).click();
+    await state(page, "t0").filter({ hasText: "open" }).waitFor();
+    assert.equal(await page.locator("#trouble").isVisible(), false);
+    // The browser itself tells of the refusals.
+    assert.ok(page.said.every((text) => text.includes("401")), page.said);
+  } finally {
+    await page.context().close();
+    await gateway.stop();
+  }
+});
+
+for (const colorScheme of ["light", "dark"]) {
+  test(`two hundred targets on a phone, ${colorScheme}`, async () => {
+    const gateway = await Fixture.start({ targets: 200 });
+    const page = await gateway.open({ viewport: { width: 390, height: 844 }, colorScheme });
+    try {
+      assert.equal(await page.locator("#targets tr").count(), 200);
+      assert.equal(await page.locator("#summary").innerText(), "all 200 open");
+      const width = await page.evaluate(() => document.documentElement.scrollWidth);
+      assert.ok(width <= 390, `the page is ${width} wide`);
+      await page.getByRole("searchbox").fill("t19");
+      assert.equal(await page.locator("#targets tr:visible").count(), 11);
+      await gateway.fault(0, "throttle", 1);
+      await gateway.ask();
+      await page.getByRole("searchbox").fill("cooling");
+      await page.locator("#targets tr:visible", { hasText: "t0" }).waitFor({ timeout: 1.5 * SECOND });
+      assert.equal(await page.locator("#targets tr:visible").count(), 1);
+      assert.equal(await page.locator("#summary").innerText(), "1 of 200 not open");
+      await page.screenshot({ path: `${PICTURES}/phone-${colorScheme}.png` });
+      assert.deepEqual(page.said, []);
+    } finally {
+      await page.context().close();
+      await gateway.stop();
+    }
+  });
+}
