@@ -71,6 +71,8 @@ mod tests {
         let client = config::Client {
             name: "team-a".to_owned(),
             bearer_token: BearerKey::of("a-key-of-team-a-alone"),
+            policy: config::ClientPolicy::default(),
+            budget: None,
         };
         let mut headers = HeaderMap::new();
         if let Some(text) = authorization {

@@ -38,9 +38,10 @@ pub use error::{ConfigError, Place, Problem};
 pub use schema::schema;
 pub use secret::Secret;
 pub use settings::{
-    Balance, Client, Config, Fallback, Feature, Hedge, JobQueue, Jobs, JobsBackend, Learning,
-    Legacy, LegacyAction, LegacyGroup, LegacyMock, LegacyPrompts, LimitKey, Limits, Log, LogFormat,
-    Priority, Queue, Quota, Retry, Route, Server, Strategy, Target, Unrouted, Upstream,
+    Balance, Budget, BudgetStore, Client, ClientPolicy, Config, Fallback, Feature, Guardrail,
+    Guardrails, Hedge, JobQueue, Jobs, JobsBackend, Learning, Legacy, LegacyAction, LegacyGroup,
+    LegacyMock, LegacyPrompts, LimitKey, Limits, Log, LogFormat, OperationName, Price, Priority,
+    Queue, Quota, Retry, Route, Server, State, Strategy, Target, Unrouted, Upstream,
 };
 
 use document::{Document, KeyPath};

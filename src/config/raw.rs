@@ -6,6 +6,7 @@
 
 mod jobs;
 mod legacy;
+mod policy;
 
 use std::collections::BTreeMap;
 
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 pub(super) use jobs::{RawJobs, RawJobsBackend};
 pub(super) use legacy::{RawLegacy, RawPrompts};
+pub(super) use policy::{RawPolicy, RawPrice, RawState};
 
 use super::bearer_key::KeyRef;
 use super::secret::SecretRef;
@@ -46,6 +48,10 @@ pub(super) struct RawConfig {
     /// Who may call. None: everyone.
     #[schemars(length(max = 10_000))]
     pub(super) clients: Vec<RawClient>,
+    /// What models cost, for budgets and metrics, each a table named by an exact id or a glob.
+    pub(super) prices: BTreeMap<String, RawPrice>,
+    /// Where it is kept what clients have spent.
+    pub(super) state: RawState,
     /// How the gateway learns what a target takes.
     pub(super) learning: RawLearning,
     /// Second attempts that are sent before the first is answered.
@@ -415,6 +421,9 @@ pub(super) struct RawClient {
     /// The key it presents as a bearer token, by reference, or the key's SHA-256 digest.
     #[serde(default)]
     pub(super) bearer_token: Option<KeyRef>,
+    /// What it may do and spend.
+    #[serde(flatten)]
+    pub(super) policy: RawPolicy,
 }
 
 /// How the gateway learns what a target takes: a throttle lowers the limit it keeps to, time

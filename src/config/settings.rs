@@ -6,6 +6,7 @@
 
 mod jobs;
 mod legacy;
+mod policy;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -16,6 +17,9 @@ use serde::{Deserialize, Serialize};
 
 pub use jobs::{JobQueue, Jobs, JobsBackend};
 pub use legacy::{Legacy, LegacyAction, LegacyGroup, LegacyMock, LegacyPrompts};
+pub use policy::{
+    Budget, BudgetStore, ClientPolicy, Guardrail, Guardrails, OperationName, Price, State,
+};
 
 use super::bearer_key::BearerKey;
 use super::credentials::Credentials;
@@ -45,6 +49,10 @@ pub struct Config {
     pub limits: Limits,
     /// Who may call. Empty: everyone.
     pub clients: Vec<Client>,
+    /// What models cost where the catalogue does not say so, in the order of the file.
+    pub prices: Vec<Price>,
+    /// Where it is kept what clients have spent.
+    pub state: State,
     /// How the gateway learns what a target takes.
     pub learning: Learning,
     /// Second attempts that are sent before the first is answered.
@@ -328,6 +336,10 @@ pub struct Client {
     pub name: String,
     /// The key it presents; unique.
     pub bearer_token: BearerKey,
+    /// What it may ask for.
+    pub policy: ClientPolicy,
+    /// What it may spend. `None`: any amount.
+    pub budget: Option<Budget>,
 }
 
 /// How the gateway learns what a target takes: a throttle lowers the limit it keeps to, time

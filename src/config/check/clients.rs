@@ -29,13 +29,16 @@ impl Checker<'_> {
                     self.problem(&name, message);
                 }
             }
+            let policy = self.client_policy(&at, &client.policy);
+            let budget = self.budget(&at, &client.policy);
             let Some(reference) = &client.bearer_token else { continue };
             match reference.read(self.env, self.base) {
                 Ok(key) => {
                     if keys.insert(key.clone(), index).is_some() {
                         self.problem(&token, "is the key of another client too");
                     }
-                    clients.push(Client { name: client.name.clone(), bearer_token: key });
+                    let name = client.name.clone();
+                    clients.push(Client { name, bearer_token: key, policy, budget });
                 }
                 Err(why) => self.problem(&token, why),
             }
