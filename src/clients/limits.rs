@@ -2,6 +2,7 @@
 //! once. They are the operator's, apart from the quotas of targets: a client that runs into one
 //! costs the others nothing.
 
+use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use std::time::Duration;
 use dashmap::DashMap;
 use governor::clock::Clock;
 use governor::middleware::NoOpMiddleware;
+use governor::{DefaultDirectRateLimiter, NotUntil, RateLimiter};
 use http::Request;
 use tokio::time::Instant;
 use tower_governor::GovernorError;
@@ -38,8 +40,37 @@ pub struct ClientLimits {
     rate: Option<GovernorConfig<ByClient, NoOpMiddleware>>,
     clock: governor::clock::DefaultClock,
     tokens: Option<Tokens>,
-    concurrency: Option<Concurrency>,
+    concurrency: Concurrency,
+    /// Of the clients that have limits of their own, which count instead of the common ones.
+    own: HashMap<Arc<str>, Own>,
     max_tracked: usize,
+}
+
+/// The limits of one client; those it leaves out are the common ones.
+#[derive(Debug)]
+struct Own {
+    rate: Option<DefaultDirectRateLimiter>,
+    tokens: Option<Arc<Quota>>,
+    max_concurrent: Option<u32>,
+}
+
+impl Own {
+    fn new(policy: &config::ClientPolicy, now: Instant) -> Option<Own> {
+        let quota = |tpm| {
+            let limits = Limits { tpm: Some(tpm), ..Limits::default() };
+            Arc::new(Quota::new(&limits, Learning::off(), Arc::<Bell>::default(), now))
+        };
+        let own = Own {
+            rate: policy
+                .rpm
+                .and_then(NonZeroU32::new)
+                .map(|rpm| RateLimiter::direct(governor::Quota::per_minute(rpm))),
+            tokens: policy.tpm.map(quota),
+            max_concurrent: policy.max_concurrent,
+        };
+        let has_any = own.rate.is_some() || own.tokens.is_some() || own.max_concurrent.is_some();
+        has_any.then_some(own)
+    }
 }
 
 #[derive(Debug)]
@@ -50,7 +81,7 @@ struct Tokens {
 
 #[derive(Debug)]
 struct Concurrency {
-    max: u32,
+    max: Option<u32>,
     clients: Arc<DashMap<Arc<str>, u32>>,
 }
 
@@ -71,8 +102,13 @@ impl Drop for Slot {
 }
 
 impl ClientLimits {
-    /// The limits of `config`; those it leaves out do not exist.
-    pub fn new(config: &config::Limits) -> ClientLimits {
+    /// The limits of `config`, and those that `clients` have of their own; what neither says does
+    /// not exist.
+    pub fn new(config: &config::Limits, clients: &[config::Client]) -> ClientLimits {
+        let now = Instant::now();
+        let own = clients.iter().filter_map(|client| {
+            Some((client.name.as_str().into(), Own::new(&client.policy, now)?))
+        });
         let rate = config.requests_per_second.and_then(NonZeroU32::new).and_then(|per_second| {
             GovernorConfigBuilder::default()
                 .period(Duration::from_secs(1) / per_second.get())
@@ -86,15 +122,21 @@ impl ClientLimits {
             tokens: config
                 .tokens_per_minute
                 .map(|per_minute| Tokens { per_minute, clients: DashMap::new() }),
-            concurrency: config
-                .max_concurrent
-                .map(|max| Concurrency { max, clients: Arc::default() }),
+            concurrency: Concurrency { max: config.max_concurrent, clients: Arc::default() },
+            own: own.collect(),
             max_tracked: config.max_tracked_clients,
         }
     }
 
     /// Counts a request against the client's rate.
     pub fn request(&self, client: &Client) -> Result<(), Limited> {
+        let due = |limit, refused: NotUntil<_>| Limited {
+            limit,
+            due: refused.wait_time_from(self.clock.now()),
+        };
+        if let Some(rate) = self.own(client).and_then(|own| own.rate.as_ref()) {
+            return rate.check().map_err(|refused| due("rpm", refused));
+        }
         let Some(rate) = &self.rate else { return Ok(()) };
         let limiter = rate.limiter();
         if limiter.len() > self.max_tracked {
@@ -106,17 +148,20 @@ impl ClientLimits {
         } else {
             Arc::clone(&client.key)
         };
-        limiter.check_key(&key).map_err(|refused| Limited {
-            limit: "requests_per_second",
-            due: refused.wait_time_from(self.clock.now()),
-        })
+        limiter.check_key(&key).map_err(|refused| due("requests_per_second", refused))
+    }
+
+    fn own(&self, client: &Client) -> Option<&Own> {
+        self.own.get(client.name.as_deref()?)
     }
 
     /// Takes one of the client's requests at once.
     pub fn slot(&self, client: &Client) -> Result<Option<Slot>, Limited> {
-        let Some(Concurrency { max, clients }) = &self.concurrency else { return Ok(None) };
+        let Concurrency { max, clients } = &self.concurrency;
+        let own = self.own(client).and_then(|own| own.max_concurrent);
+        let Some(max) = own.or(*max) else { return Ok(None) };
         let mut open = clients.entry(Arc::clone(&client.key)).or_insert(0);
-        if *open >= *max {
+        if *open >= max {
             // When one of them ends is not known; a second is a fair guess.
             return Err(Limited { limit: "max_concurrent", due: Duration::from_secs(1) });
         }
@@ -127,8 +172,12 @@ impl ClientLimits {
 
     /// Takes `tokens` of the client's tokens per minute, to be settled like a target's quota.
     pub fn tokens(&self, client: &Client, tokens: u64) -> Result<Option<Reservation>, Limited> {
-        let Some(limit) = &self.tokens else { return Ok(None) };
         let now = Instant::now();
+        if let Some(quota) = self.own(client).and_then(|own| own.tokens.as_ref()) {
+            let due = |until: Instant| Limited { limit: "tpm", due: until - now };
+            return quota.take(tokens, now).map(Some).map_err(due);
+        }
+        let Some(limit) = &self.tokens else { return Ok(None) };
         let known = limit.clients.get(&client.key).map(|quota| Arc::clone(&quota));
         let quota = known.unwrap_or_else(|| self.track(limit, &client.key, now));
         let due = |until: Instant| Limited { limit: "tokens_per_minute", due: until - now };
@@ -178,7 +227,7 @@ mod tests {
             max_tracked_clients: 100,
         };
         change(&mut config);
-        ClientLimits::new(&config)
+        ClientLimits::new(&config, &[])
     }
 
     fn client(key: &str) -> Client {

@@ -14,6 +14,7 @@ use super::parse::Called;
 use super::refusal::{Refusal, Refused};
 use super::step::Step;
 use crate::bedrock::path::Call;
+use crate::clients::Denied;
 
 /// A body above the limit is read on and thrown away up to this many bytes more, and for this
 /// long, so that the client is there to read the refusal when it has sent its request.
@@ -44,12 +45,18 @@ where
             let Called { request: Observed { arrival, mut exchange }, call } = called;
             let server = &exchange.gateway().config.server;
             let (limit, time) = (server.max_body, server.body_read_timeout);
+            let own = exchange.policy.as_ref().and_then(|policy| policy.max_body(limit));
+            let limit = own.unwrap_or(limit);
             let (head, peer) = (arrival.head, arrival.peer);
             match timeout(time, collect(arrival.body, limit)).await {
                 Ok(Ok(body)) => {
                     exchange.request_bytes = body.len() as u64;
                     let arrival = super::Arrival { head, body: (), peer };
                     Ok(Collected { request: Observed { arrival, exchange }, call, body })
+                }
+                Ok(Err(Refusal::BodyTooLarge { limit })) if own.is_some() => {
+                    let refusal = Refusal::Denied(Denied::Body { limit });
+                    Err(Refused { refusal, exchange })
                 }
                 Ok(Err(refusal)) => Err(Refused { refusal, exchange }),
                 Err(_) => Err(Refused { refusal: Refusal::BodyTimeout { limit: time }, exchange }),

@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::Gateway;
 use crate::admission::Reservation;
 use crate::bedrock::{Operation, Usage, catalogue};
-use crate::clients::{Client, Slot};
+use crate::clients::{Client, Policy, Slot};
 use crate::config::Priority;
 use crate::routing::Target;
 use crate::telemetry::OTHER;
@@ -34,6 +34,8 @@ pub(super) enum Outcome {
     Throttled,
     /// 429: the client has used up a limit of its own.
     ClientLimited,
+    /// 403, 400 or 413: the client's policy has it refused.
+    ClientDenied,
     /// 403: the request is no client's.
     Unauthenticated,
     /// 429: too many wait already.
@@ -64,6 +66,7 @@ impl Outcome {
             Outcome::UpstreamError => "upstream_error",
             Outcome::Throttled => "throttled",
             Outcome::ClientLimited => "client_limited",
+            Outcome::ClientDenied => "client_denied",
             Outcome::Unauthenticated => "unauthenticated",
             Outcome::QueueFull => "queue_full",
             Outcome::BadRequest => "bad_request",
@@ -86,6 +89,8 @@ pub(super) struct Exchange {
     pub(super) started: Instant,
     pub(super) request_id: String,
     pub(super) client: Option<Client>,
+    /// What the client may ask for, where that is less than everything.
+    pub(super) policy: Option<Arc<Policy>>,
     /// The client's place among its requests at once.
     pub(super) slot: Option<Slot>,
     /// What it holds of its client's tokens.
@@ -103,6 +108,8 @@ pub(super) struct Exchange {
     pub(super) answered_by: Option<Arc<Target>>,
     /// The limit of its client's that refused it.
     pub(super) limited_by: Option<&'static str>,
+    /// The policy of its client's that refused it.
+    pub(super) denied_by: Option<&'static str>,
     pub(super) queued: Duration,
     /// Time spent on the upstream or between two attempts, before the answer's head.
     pub(super) waited: Duration,
@@ -121,6 +128,7 @@ impl Exchange {
             started: Instant::now(),
             request_id: Uuid::new_v4().to_string(),
             client: None,
+            policy: None,
             slot: None,
             allowance: None,
             priority: Priority::Normal,
@@ -133,6 +141,7 @@ impl Exchange {
             attempts: Vec::new(),
             answered_by: None,
             limited_by: None,
+            denied_by: None,
             queued: Duration::ZERO,
             waited: Duration::ZERO,
             head: None,
@@ -202,6 +211,9 @@ impl Exchange {
         }
         if let Some(limit) = self.limited_by {
             metrics.client_limited.with_label_values(&[self.client_name(), limit]).inc();
+        }
+        if let Some(policy) = self.denied_by {
+            metrics.client_denied.with_label_values(&[self.client_name(), policy]).inc();
         }
         if !self.queued.is_zero() {
             metrics.queue_wait.observe(self.queued.as_secs_f64());

@@ -38,6 +38,7 @@ impl<B> Step<Observed<B>> for Identify {
             }
             Err(refusal) => (client, Err(refusal)),
         };
+        exchange.policy = gateway.policies.of(client.name.as_deref());
         exchange.client = Some(client);
         ready(match allowed {
             Ok(slot) => {

@@ -22,6 +22,7 @@ mod hedge;
 mod identify;
 mod observe;
 mod parse;
+mod policy;
 mod prepare;
 mod refusal;
 mod relay;
@@ -42,7 +43,7 @@ use tower::{Service, ServiceBuilder};
 pub use relay::ResponseBody;
 
 use crate::admission::WaitingRoom;
-use crate::clients::{ClientLimits, Keys};
+use crate::clients::{ClientLimits, Keys, Policies};
 use crate::config::Config;
 use crate::routing::{Route, Router, RouterError};
 use crate::telemetry::Metrics;
@@ -66,6 +67,8 @@ pub struct Gateway {
     pub keys: Keys,
     /// The limits of clients.
     pub limits: ClientLimits,
+    /// What each client may ask for.
+    pub policies: Policies,
     /// How many requests may be hedged.
     pub(crate) hedges: HedgeBudget,
     /// The metric families.
@@ -108,7 +111,8 @@ impl Gateway {
             router: Router::new(&config, before)?,
             upstream,
             keys: Keys::new(&config.clients),
-            limits: ClientLimits::new(&config.limits),
+            limits: ClientLimits::new(&config.limits, &config.clients),
+            policies: Policies::new(&config.clients)?,
             hedges: HedgeBudget::new(&config.hedge),
             waiting: WaitingRoom::new(
                 &config.queue,

@@ -5,7 +5,9 @@ use std::future::{Ready, ready};
 use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::{Version, request};
 
+use super::InProcess;
 use super::observe::Observed;
+use super::policy;
 use super::refusal::{Refusal, Refused};
 use super::step::Step;
 use crate::bedrock::Operation;
@@ -26,13 +28,17 @@ impl<B> Step<Observed<B>> for Parse {
     type Future = Ready<Result<Called<B>, Refused>>;
 
     fn take(&self, mut request: Observed<B>) -> Self::Future {
-        ready(match parse(&request.arrival.head) {
-            Ok(call) => {
-                request.exchange.operation = Some(call.operation);
-                request.exchange.requested_model =
-                    call.model().map(|model| model.as_str().to_owned());
-                Ok(Called { request, call })
-            }
+        let head = &request.arrival.head;
+        let exchange = &mut request.exchange;
+        let allowed = parse(head).and_then(|call| {
+            exchange.operation = Some(call.operation);
+            exchange.requested_model = call.model().map(|model| model.as_str().to_owned());
+            let is_own = head.extensions.get::<InProcess>().is_some();
+            policy::check_call(exchange, &call, &head.headers, is_own)?;
+            Ok(call)
+        });
+        ready(match allowed {
+            Ok(call) => Ok(Called { request, call }),
             Err(refusal) => Err(Refused { refusal, exchange: request.exchange }),
         })
     }

@@ -11,7 +11,7 @@ use crate::bedrock::error::whole_seconds;
 use crate::bedrock::json::JsonError;
 use crate::bedrock::path::PathError;
 use crate::bedrock::{ErrorKind, WireError};
-use crate::clients::{Limited, Unauthenticated};
+use crate::clients::{Denied, Limited, Unauthenticated};
 use bytes::Bytes;
 
 /// A request that ends in the gateway, with what was learned of it.
@@ -44,6 +44,8 @@ pub(super) enum Refusal {
     Json(#[from] JsonError),
     #[error("Rate exceeded: {0}")]
     Limited(Limited),
+    #[error(transparent)]
+    Denied(#[from] Denied),
     #[error("this gateway has no route for the model {model}")]
     Unrouted { model: String },
     #[error("{operation} is not served by this gateway")]
@@ -83,6 +85,7 @@ impl Refusal {
             Refusal::BodyTooLarge { .. } => Outcome::BodyTooLarge,
             Refusal::BodyTimeout { .. } => Outcome::BodyTimeout,
             Refusal::Limited(_) => Outcome::ClientLimited,
+            Refusal::Denied(_) => Outcome::ClientDenied,
             Refusal::QueueFull { .. } => Outcome::QueueFull,
             Refusal::AllOut { is_quota: true, .. } => Outcome::Throttled,
             Refusal::AllOut { is_quota: false, .. } => Outcome::UpstreamError,
@@ -107,6 +110,9 @@ impl Refusal {
             }
             Refusal::Unauthenticated(Unauthenticated::UnknownKey) => ErrorKind::AccessDenied,
             Refusal::Unauthenticated(Unauthenticated::NoKey) => ErrorKind::UnrecognizedClient,
+            Refusal::Denied(Denied::OtherGuardrail(_) | Denied::Guardrail) => ErrorKind::Validation,
+            Refusal::Denied(Denied::Body { .. }) => ErrorKind::RequestTooLarge,
+            Refusal::Denied(_) => ErrorKind::AccessDenied,
             Refusal::Unrouted { .. } => ErrorKind::ResourceNotFound,
             Refusal::BodyTooLarge { .. } => ErrorKind::RequestTooLarge,
             Refusal::BodyTimeout { .. } => ErrorKind::RequestTimeout,
@@ -141,6 +147,7 @@ impl Refusal {
             // What is left of the body, or of a request smuggled behind it, is not read.
             Refusal::Framing
             | Refusal::BodyTooLarge { .. }
+            | Refusal::Denied(Denied::Body { .. })
             | Refusal::BodyTimeout { .. }
             | Refusal::BodyBroken => {
                 headers.insert(CONNECTION, HeaderValue::from_static("close"));

@@ -121,8 +121,10 @@ pub(super) fn refuse(refused: Refused) -> Response<ResponseBody> {
     let Refused { refusal, mut exchange } = refused;
     exchange.answering(refusal.kind().status(), Some(refusal.kind().name()));
     exchange.ended(refusal.outcome());
-    if let Refusal::Limited(limited) = &refusal {
-        exchange.limited_by = Some(limited.limit);
+    match &refusal {
+        Refusal::Limited(limited) => exchange.limited_by = Some(limited.limit),
+        Refusal::Denied(denied) => exchange.denied_by = Some(denied.policy()),
+        _ => {}
     }
     let (head, body) = refusal.into_response().into_parts();
     whole(head.status, head.headers, body, exchange)

@@ -10,12 +10,14 @@ use smallvec::SmallVec;
 
 use super::collect::Collected;
 use super::exchange::Exchange;
+use super::policy;
 use super::refusal::{Refusal, Refused};
 use super::step::Step;
 use super::{Gateway, InProcess};
 use crate::bedrock::body::{self, Peek};
 use crate::bedrock::path::{Call, Resource};
 use crate::bedrock::{Family, ModelId, Operation};
+use crate::clients::Denied;
 use crate::config::Priority;
 use crate::routing::{self, Choice, Need, Pool, Size, Target, balance};
 
@@ -76,17 +78,22 @@ impl Step<Collected> for Route {
     fn take(&self, collected: Collected) -> Self::Future {
         let Collected { request, call, body } = collected;
         let (head, mut exchange) = (request.arrival.head, request.exchange);
-        let decision = match &call.resource {
-            Resource::Model(model) => {
-                let chosen = head.extensions.get::<InProcess>().map(|it| Arc::clone(&it.route));
-                route(&mut exchange, call.operation, model, &body, chosen)
-            }
-            // Operations without a model are relayed to the default upstream.
-            _ => Ok(relayed(exchange.gateway().router.default_route())),
-        };
+        let decision = policy::check_body(&exchange, call.operation, body).and_then(|body| {
+            let decision = match &call.resource {
+                Resource::Model(model) => {
+                    let chosen = head.extensions.get::<InProcess>().map(|it| Arc::clone(&it.route));
+                    route(&mut exchange, call.operation, model, &body, chosen)?
+                }
+                // Operations without a model are relayed to the default upstream.
+                _ => relayed(exchange.gateway().router.default_route()),
+            };
+            Ok((body, decision))
+        });
         ready(match decision {
-            Ok(Decision { peek, size, candidates, pool }) => {
-                exchange.priority = priority(&head.headers, exchange.gateway());
+            Ok((body, Decision { peek, size, candidates, pool })) => {
+                let asked = priority(&head.headers, exchange.gateway());
+                let policy = exchange.policy.as_ref();
+                exchange.priority = policy.map_or(asked, |policy| policy.priority(asked));
                 Ok(Routed { head, exchange, call, body, peek, size, candidates, pool })
             }
             Err(refusal) => Err(Refused { refusal, exchange }),
@@ -140,8 +147,12 @@ fn route(
         .iter()
         .enumerate()
         .filter(|(index, it)| *index == 0 || can_stand_in(it, operation, model, family, &peek))
+        .filter(|(_, it)| policy::may_call(exchange, it))
         .map(|(_, target)| Arc::clone(target))
         .collect();
+    if targets.is_empty() {
+        return Err(Denied::Targets { model: model.to_string() }.into());
+    }
     let prefix = peek.cached_prefix.clone().and_then(|range| body.get(range)).map(hash);
     balance::order(&mut targets, route.balance, prefix);
     // Counting tokens draws on no quota.

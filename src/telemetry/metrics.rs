@@ -35,6 +35,7 @@ pub struct Metrics {
     pub quota_limit: GaugeVec,
     pub quota_learned: GaugeVec,
     pub client_limited: IntCounterVec,
+    pub client_denied: IntCounterVec,
     pub config_reloads: IntCounterVec,
     pub queue_waiting: IntGauge,
     pub queue_waiting_bytes: IntGauge,
@@ -135,6 +136,11 @@ impl Metrics {
                 "sluice_client_limited_total",
                 "Requests refused because their client had used up one of its limits.",
                 &["client", "limit"],
+            )?,
+            client_denied: counters(
+                "sluice_client_denied_total",
+                "Requests refused because of what their client may ask for or spend.",
+                &["client", "policy"],
             )?,
             config_reloads: counters(
                 "sluice_config_reloads_total",
