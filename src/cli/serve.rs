@@ -6,6 +6,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::{ConfigFile, on_signals, runtime};
+use crate::clients::Keeper;
 use crate::config::{Config, Source};
 use crate::legacy::Shim;
 use crate::pipeline::{Gateway, Live};
@@ -30,10 +31,11 @@ pub(super) fn run(arguments: Arguments) -> Result<(), String> {
     runtime(loaded.config.server.worker_threads)?.block_on(async {
         let (stop, hurry) = (CancellationToken::new(), CancellationToken::new());
         on_signals(stop.clone(), hurry.clone())?;
-        let server = start(loaded.config).await?;
+        let (server, budgets) = start(loaded.config).await?;
         let live = Arc::clone(server.live());
         reload_on_hangup(source, Arc::clone(&live), Arc::clone(server.shim()))?;
         let clean = server.serve(stop, hurry).await;
+        budgets.stop().await;
         live.load().access_log.flush();
         if clean {
             tracing::info!("stopped");
@@ -44,12 +46,16 @@ pub(super) fn run(arguments: Arguments) -> Result<(), String> {
     })
 }
 
-/// Builds a gateway, binds its listeners and says where they are.
-pub(super) async fn start(config: Config) -> Result<Server, String> {
+/// Builds a gateway, hears what its clients have spent, binds its listeners and says where they
+/// are. The keeper of budgets is stopped after the server.
+pub(super) async fn start(config: Config) -> Result<(Server, Keeper), String> {
     let metrics = Arc::new(Metrics::new().map_err(|error| error.to_string())?);
     let dropped = metrics.access_log_dropped.clone();
     let access_log = AccessLog::start(config.log.access, config.log.format, dropped);
     let gateway = Gateway::new(config, metrics, access_log).map_err(|error| error.to_string())?;
+    let (state, ledgers) = (&gateway.config.state, gateway.budgets.ledgers());
+    let budgets = Keeper::start(state, ledgers, &gateway.metrics).await;
+    let budgets = budgets.map_err(|error| error.to_string())?;
     let live = Arc::new(Live::new(gateway));
     let shim = Arc::new(Shim::start(&live).map_err(|error| error.to_string())?);
     let server = Server::bind(live, shim).await.map_err(|error| error.to_string())?;
@@ -63,7 +69,7 @@ pub(super) async fn start(config: Config) -> Result<Server, String> {
         version = env!("CARGO_PKG_VERSION"),
         "listening"
     );
-    Ok(server)
+    Ok((server, budgets))
 }
 
 /// Loads the config again at each SIGHUP. A file that is wrong changes nothing; what the process

@@ -1,11 +1,15 @@
 //! Who is calling, and what each may ask for.
 
+mod budget;
 mod identity;
 mod keys;
 mod limits;
 mod policy;
+mod prices;
 
+pub use budget::{Account, Budgets, Hold, Keeper, Ledgers, OverBudget, usd};
 pub use identity::{Client, identify};
 pub use keys::{Keys, Unauthenticated, bearer};
 pub use limits::{ClientLimits, Limited, Slot};
 pub use policy::{Denied, Policies, Policy};
+pub use prices::{Prices, Rates};

@@ -14,8 +14,8 @@ use uuid::Uuid;
 
 use super::Gateway;
 use crate::admission::Reservation;
-use crate::bedrock::{Operation, Usage, catalogue};
-use crate::clients::{Client, Policy, Slot};
+use crate::bedrock::{Operation, Usage};
+use crate::clients::{Account, Client, Hold, Policy, Slot, usd};
 use crate::config::Priority;
 use crate::routing::Target;
 use crate::telemetry::OTHER;
@@ -91,6 +91,12 @@ pub(super) struct Exchange {
     pub(super) client: Option<Client>,
     /// What the client may ask for, where that is less than everything.
     pub(super) policy: Option<Arc<Policy>>,
+    /// What the client may spend, where that is not any amount.
+    pub(super) account: Option<Arc<Account>>,
+    /// What the request may cost its client.
+    pub(super) hold: Option<Hold>,
+    /// The target that was asked and has not answered yet, and the input tokens it was sent.
+    pub(super) asked: Option<(Arc<Target>, u64)>,
     /// The client's place among its requests at once.
     pub(super) slot: Option<Slot>,
     /// What it holds of its client's tokens.
@@ -117,6 +123,8 @@ pub(super) struct Exchange {
     status: u16,
     error: Option<String>,
     pub(super) usage: Option<Usage>,
+    /// What has passed of an answer, about, for one that does not come to tell its usage.
+    passed: Option<Usage>,
     outcome: Outcome,
 }
 
@@ -129,6 +137,10 @@ impl Exchange {
             request_id: Uuid::new_v4().to_string(),
             client: None,
             policy: None,
+            account: None,
+            hold: None,
+            asked: None,
+            passed: None,
             slot: None,
             allowance: None,
             priority: Priority::Normal,
@@ -184,6 +196,7 @@ impl Exchange {
 
     /// Notes the tokens that the client has spent so far, as far as is known.
     pub(super) fn spent(&mut self, input: u64, output: u64) {
+        self.passed = Some(Usage { input, output, ..Usage::default() });
         if let Some(allowance) = &mut self.allowance {
             allowance.charge(input.saturating_add(output));
         }
@@ -246,8 +259,26 @@ impl Exchange {
                 metrics.tokens.with_label_values(&[model, self.client_name(), kind]).inc_by(count);
             }
         }
-        if let Some(price) = catalogue::lookup(&target.base_model).and_then(|facts| facts.price) {
-            metrics.cost.with_label_values(&[model, self.client_name()]).inc_by(price.cost(&usage));
+        if let Some(rates) = self.gateway.prices.of(&target.model, &target.base_model) {
+            let cost = usd(rates.cost(&usage));
+            metrics.cost.with_label_values(&[model, self.client_name()]).inc_by(cost);
+        }
+    }
+
+    /// Notes what the request costs its client: the answer's tokens as it told them, else what has
+    /// passed of it, else, of a request that was given up while a target had it, its input. Attempts
+    /// that failed cost nothing.
+    fn settle_budget(&mut self) {
+        let Some(mut hold) = self.hold.take() else { return };
+        let answered = self.answered_by.as_ref().zip(self.usage.or(self.passed));
+        let given_up = self
+            .asked
+            .as_ref()
+            .map(|(target, input)| (target, Usage { input: *input, ..Usage::default() }));
+        if let Some((target, usage)) = answered.or(given_up)
+            && let Some(rates) = self.gateway.prices.of(&target.model, &target.base_model)
+        {
+            hold.costs(rates.cost(&usage));
         }
     }
 }
@@ -255,6 +286,7 @@ impl Exchange {
 impl Drop for Exchange {
     fn drop(&mut self) {
         let duration = self.started.elapsed();
+        self.settle_budget();
         if let Some(usage) = self.usage {
             self.spent(usage.input + usage.cache_write, usage.output);
         }

@@ -2,6 +2,7 @@
 //! checked before anything is spent on the request.
 
 use std::future::{Ready, ready};
+use std::sync::Arc;
 
 use super::InProcess;
 use super::observe::Observed;
@@ -18,7 +19,7 @@ impl<B> Step<Observed<B>> for Identify {
 
     fn take(&self, mut request: Observed<B>) -> Self::Future {
         let Observed { arrival, exchange } = &mut request;
-        let gateway = exchange.gateway();
+        let gateway = Arc::clone(exchange.gateway());
         let headers = &arrival.head.headers;
         let client = identify(headers, arrival.peer, &gateway.config.limits.key);
         // Another room of this process has seen to who asks.
@@ -38,6 +39,7 @@ impl<B> Step<Observed<B>> for Identify {
             }
             Err(refusal) => (client, Err(refusal)),
         };
+        exchange.account = gateway.budgets.of(client.name.as_deref());
         exchange.policy = gateway.policies.of(client.name.as_deref());
         exchange.client = Some(client);
         ready(match allowed {

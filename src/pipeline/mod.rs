@@ -43,7 +43,7 @@ use tower::{Service, ServiceBuilder};
 pub use relay::ResponseBody;
 
 use crate::admission::WaitingRoom;
-use crate::clients::{ClientLimits, Keys, Policies};
+use crate::clients::{Budgets, ClientLimits, Keys, Policies, Prices};
 use crate::config::Config;
 use crate::routing::{Route, Router, RouterError};
 use crate::telemetry::Metrics;
@@ -69,6 +69,10 @@ pub struct Gateway {
     pub limits: ClientLimits,
     /// What each client may ask for.
     pub policies: Policies,
+    /// What each client may spend.
+    pub budgets: Budgets,
+    /// What tokens cost.
+    pub prices: Prices,
     /// How many requests may be hedged.
     pub(crate) hedges: HedgeBudget,
     /// The metric families.
@@ -97,22 +101,24 @@ impl Gateway {
     pub fn renewed(&self, config: Config) -> Result<Arc<Gateway>, RouterError> {
         let upstream = self.upstream.clone();
         let (metrics, access_log) = (Arc::clone(&self.metrics), self.access_log.clone());
-        Gateway::build(config, Some(&self.router), upstream, metrics, access_log)
+        Gateway::build(config, Some(self), upstream, metrics, access_log)
     }
 
     fn build(
         config: Config,
-        before: Option<&Router>,
+        before: Option<&Gateway>,
         upstream: Upstream,
         metrics: Arc<Metrics>,
         access_log: AccessLog,
     ) -> Result<Arc<Gateway>, RouterError> {
         Ok(Arc::new(Gateway {
-            router: Router::new(&config, before)?,
+            router: Router::new(&config, before.map(|before| &before.router))?,
             upstream,
             keys: Keys::new(&config.clients),
             limits: ClientLimits::new(&config.limits, &config.clients),
             policies: Policies::new(&config.clients)?,
+            budgets: Budgets::new(&config.clients, before.map(|before| &before.budgets)),
+            prices: Prices::new(&config.prices)?,
             hedges: HedgeBudget::new(&config.hedge),
             waiting: WaitingRoom::new(
                 &config.queue,

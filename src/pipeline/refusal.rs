@@ -11,7 +11,7 @@ use crate::bedrock::error::whole_seconds;
 use crate::bedrock::json::JsonError;
 use crate::bedrock::path::PathError;
 use crate::bedrock::{ErrorKind, WireError};
-use crate::clients::{Denied, Limited, Unauthenticated};
+use crate::clients::{Denied, Limited, OverBudget, Unauthenticated};
 use bytes::Bytes;
 
 /// A request that ends in the gateway, with what was learned of it.
@@ -46,6 +46,8 @@ pub(super) enum Refusal {
     Limited(Limited),
     #[error(transparent)]
     Denied(#[from] Denied),
+    #[error(transparent)]
+    OverBudget(#[from] OverBudget),
     #[error("this gateway has no route for the model {model}")]
     Unrouted { model: String },
     #[error("{operation} is not served by this gateway")]
@@ -85,7 +87,10 @@ impl Refusal {
             Refusal::BodyTooLarge { .. } => Outcome::BodyTooLarge,
             Refusal::BodyTimeout { .. } => Outcome::BodyTimeout,
             Refusal::Limited(_) => Outcome::ClientLimited,
-            Refusal::Denied(_) => Outcome::ClientDenied,
+            Refusal::Denied(_) | Refusal::OverBudget(OverBudget::UsedUp { .. }) => {
+                Outcome::ClientDenied
+            }
+            Refusal::OverBudget(OverBudget::Held(_)) => Outcome::ClientLimited,
             Refusal::QueueFull { .. } => Outcome::QueueFull,
             Refusal::AllOut { is_quota: true, .. } => Outcome::Throttled,
             Refusal::AllOut { is_quota: false, .. } => Outcome::UpstreamError,
@@ -112,11 +117,14 @@ impl Refusal {
             Refusal::Unauthenticated(Unauthenticated::NoKey) => ErrorKind::UnrecognizedClient,
             Refusal::Denied(Denied::OtherGuardrail(_) | Denied::Guardrail) => ErrorKind::Validation,
             Refusal::Denied(Denied::Body { .. }) => ErrorKind::RequestTooLarge,
-            Refusal::Denied(_) => ErrorKind::AccessDenied,
+            Refusal::Denied(_) | Refusal::OverBudget(OverBudget::UsedUp { .. }) => {
+                ErrorKind::AccessDenied
+            }
             Refusal::Unrouted { .. } => ErrorKind::ResourceNotFound,
             Refusal::BodyTooLarge { .. } => ErrorKind::RequestTooLarge,
             Refusal::BodyTimeout { .. } => ErrorKind::RequestTimeout,
             Refusal::Limited(_)
+            | Refusal::OverBudget(OverBudget::Held(_))
             | Refusal::QueueFull { .. }
             | Refusal::AllOut { is_quota: true, .. } => ErrorKind::Throttling,
             Refusal::AllOut { is_quota: false, .. } => ErrorKind::ServiceUnavailable,
@@ -133,6 +141,9 @@ impl Refusal {
         | Refusal::AllOut { due, .. } = self
         {
             error = error.retry_after(due);
+        } else if let Refusal::OverBudget(OverBudget::Held(_)) = self {
+            // When one of them ends is not known; a second is a fair guess.
+            error = error.retry_after(Duration::from_secs(1));
         }
         let mut response = error.into_response();
         self.add_headers(response.headers_mut());

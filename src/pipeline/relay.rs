@@ -22,6 +22,7 @@ use super::prepare::{value, without_hop_by_hop};
 use super::refusal::{Refusal, Refused};
 use super::watch::Watch;
 use crate::bedrock::{Operation, Usage};
+use crate::clients::{OverBudget, usd};
 use crate::routing::{Size, Spending, Target};
 use crate::upstream::{Failure, Success};
 
@@ -30,6 +31,7 @@ const REGION: HeaderName = HeaderName::from_static("x-sluice-region");
 const ATTEMPTS: HeaderName = HeaderName::from_static("x-sluice-attempts");
 const QUEUED: HeaderName = HeaderName::from_static("x-sluice-queued-ms");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-sluice-request-id");
+const BUDGET: HeaderName = HeaderName::from_static("x-sluice-budget-remaining-usd");
 const AMZN_REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 
 /// The body of an answer.
@@ -123,6 +125,10 @@ pub(super) fn refuse(refused: Refused) -> Response<ResponseBody> {
     exchange.ended(refusal.outcome());
     match &refusal {
         Refusal::Limited(limited) => exchange.limited_by = Some(limited.limit),
+        Refusal::OverBudget(over @ OverBudget::Held(_)) => {
+            exchange.limited_by = Some(over.policy());
+        }
+        Refusal::OverBudget(over) => exchange.denied_by = Some(over.policy()),
         Refusal::Denied(denied) => exchange.denied_by = Some(denied.policy()),
         _ => {}
     }
@@ -156,6 +162,9 @@ fn add_own_headers(head: &mut HeaderMap, exchange: &Exchange) {
     head.insert(REQUEST_ID, request_id);
     head.insert(ATTEMPTS, HeaderValue::from(exchange.attempts.len()));
     head.insert(QUEUED, HeaderValue::from(millis(exchange.queued)));
+    if let Some(left) = exchange.account.as_ref().and_then(|account| account.little_left()) {
+        head.insert(BUDGET, value(&usd(left).to_string()));
+    }
     if let Some(target) = &exchange.answered_by {
         if exchange.requested_model.is_some() {
             head.insert(MODEL, value(target.model.as_str()));

@@ -85,7 +85,10 @@ impl Step<Collected> for Route {
                     route(&mut exchange, call.operation, model, &body, chosen)?
                 }
                 // Operations without a model are relayed to the default upstream.
-                _ => relayed(exchange.gateway().router.default_route()),
+                _ => {
+                    reserve_budget(&mut exchange, call.operation, &[])?;
+                    relayed(exchange.gateway().router.default_route())
+                }
             };
             Ok((body, decision))
         });
@@ -164,7 +167,27 @@ fn route(
         exchange.allowance =
             gateway.limits.tokens(client, first.need.tokens()).map_err(Refusal::Limited)?;
     }
+    reserve_budget(exchange, operation, &candidates)?;
     Ok(Decision { peek, size, candidates, pool: Arc::clone(&route.pool) })
+}
+
+/// Holds what the dearest of the candidates can cost, of a client that has a budget. Operations
+/// that cost nothing by tokens are let through without.
+fn reserve_budget(
+    exchange: &mut Exchange,
+    operation: Operation,
+    candidates: &[Candidate],
+) -> Result<(), Refusal> {
+    let is_async = operation == Operation::StartAsyncInvoke;
+    let runs_a_model = is_async || !candidates.is_empty() && operation != Operation::CountTokens;
+    let Some(account) = exchange.account.as_ref().filter(|_| runs_a_model) else { return Ok(()) };
+    let prices = &exchange.gateway().prices;
+    let most = candidates.iter().filter_map(|Candidate { target, need, .. }| {
+        let rates = prices.of(&target.model, &target.base_model)?;
+        Some(rates.most(need.input, need.max_output))
+    });
+    exchange.hold = Some(account.reserve(most.max().unwrap_or(0))?);
+    Ok(())
 }
 
 /// What the client asks for with `x-sluice-priority`, and else normal; never above the ceiling.

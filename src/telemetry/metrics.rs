@@ -36,6 +36,7 @@ pub struct Metrics {
     pub quota_learned: GaugeVec,
     pub client_limited: IntCounterVec,
     pub client_denied: IntCounterVec,
+    pub client_budget_used: GaugeVec,
     pub config_reloads: IntCounterVec,
     pub queue_waiting: IntGauge,
     pub queue_waiting_bytes: IntGauge,
@@ -141,6 +142,11 @@ impl Metrics {
                 "sluice_client_denied_total",
                 "Requests refused because of what their client may ask for or spend.",
                 &["client", "policy"],
+            )?,
+            client_budget_used: reals(
+                "sluice_client_budget_used_ratio",
+                "Share of a client's budget that is spent, by period: daily or monthly.",
+                &["client", "period"],
             )?,
             config_reloads: counters(
                 "sluice_config_reloads_total",

@@ -55,7 +55,7 @@ fn bad_values_are_refused_where_they_stand() {
         (client("a b", &ok), "clients[0].name: a client's name is 1 to 64 letters"),
         ("[[clients]]\nname = 'a'".to_owned(), "clients[0]: needs 'bearer_token'"),
         (format!("[[clients]]\nbearer_token = '{ok}'"), "clients[0]: needs 'name'"),
-        (client("a", &ok) + "rpm = 1", "unknown key 'rpm' in [clients[0]]; known: "),
+        (client("a", &ok) + "rmp = 1", "unknown key 'rmp' in [clients[0]]; did you mean 'rpm'?"),
         (
             client("a", &ok) + &client("a", &ok.replace('0', "1")),
             "clients[1].name: 'a' is the name of clients[0]",
