@@ -9,6 +9,7 @@ import json
 import sys
 
 import boto3
+import botocore
 import botocore.config
 import botocore.exceptions
 
@@ -25,13 +26,19 @@ def main():
         aws_secret_access_key=job["secret_access_key"],
         aws_session_token=job.get("session_token"),
         config=botocore.config.Config(
+            # A bearer token needs TLS by the SDK's own means, so it comes as a header of a request
+            # that is not signed.
+            signature_version=botocore.UNSIGNED if job.get("bearer") else None,
             retries={"mode": "standard", "total_max_attempts": 1},
             max_pool_connections=max(job["concurrency"], 10),
             connect_timeout=10,
             read_timeout=job["read_timeout_s"],
         ),
     )
-    client.meta.events.register("before-sign.bedrock-runtime", adds(job["headers"]))
+    headers = dict(job["headers"])
+    if job.get("bearer"):
+        headers["Authorization"] = "Bearer " + job["bearer"]
+    client.meta.events.register("before-sign.bedrock-runtime", adds(headers))
     with concurrent.futures.ThreadPoolExecutor(job["concurrency"]) as pool:
         for answer in pool.map(lambda call: run(client, call), job["calls"]):
             print(json.dumps(answer, default=str), flush=True)

@@ -87,6 +87,8 @@ pub struct Job {
     pub secret_access_key: String,
     /// See `access_key_id`.
     pub session_token: Option<String>,
+    /// A bearer token to present instead of a signature; boto3 only.
+    pub bearer: Option<String>,
     /// Calls under way at once.
     pub concurrency: usize,
     /// Whether an SDK that would speak HTTP/2 speaks HTTP/1.1.
@@ -108,6 +110,7 @@ impl Job {
             access_key_id: "AKIDCLIENT".to_owned(),
             secret_access_key: "client-secret-key".to_owned(),
             session_token: None,
+            bearer: None,
             concurrency: 1,
             http1: false,
             read_timeout_s: 60,
@@ -119,6 +122,11 @@ impl Job {
     /// The same, all calls at once.
     pub fn at_once(endpoint: &str, calls: Vec<Call>) -> Job {
         Job { concurrency: calls.len(), ..Job::new(endpoint, calls) }
+    }
+
+    /// The same with a bearer token instead of keys.
+    pub fn bearer(self, token: &str) -> Job {
+        Job { bearer: Some(token.to_owned()), ..self }
     }
 
     /// Adds a header to each request.
