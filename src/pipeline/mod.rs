@@ -111,14 +111,17 @@ impl Gateway {
         metrics: Arc<Metrics>,
         access_log: AccessLog,
     ) -> Result<Arc<Gateway>, RouterError> {
+        let router = Router::new(&config, before.map(|before| &before.router))?;
+        let prices = Prices::new(&config.prices)?;
+        warn_of_unpriced(&config, &router, &prices);
         Ok(Arc::new(Gateway {
-            router: Router::new(&config, before.map(|before| &before.router))?,
+            router,
             upstream,
             keys: Keys::new(&config.clients),
             limits: ClientLimits::new(&config.limits, &config.clients),
             policies: Policies::new(&config.clients)?,
             budgets: Budgets::new(&config.clients, before.map(|before| &before.budgets)),
-            prices: Prices::new(&config.prices)?,
+            prices,
             hedges: HedgeBudget::new(&config.hedge),
             waiting: WaitingRoom::new(
                 &config.queue,
@@ -129,6 +132,22 @@ impl Gateway {
             metrics,
             access_log,
         }))
+    }
+}
+
+/// Says which targets cost their clients nothing although those have budgets.
+fn warn_of_unpriced(config: &Config, router: &Router, prices: &Prices) {
+    if config.clients.iter().all(|client| client.budget.is_none()) {
+        return;
+    }
+    for target in router.targets() {
+        if prices.of(&target.model, &target.base_model).is_none() {
+            tracing::warn!(
+                target_name = %target.name,
+                model = %target.model,
+                "the model has no price: it draws on no budget; set one in [prices]"
+            );
+        }
     }
 }
 
