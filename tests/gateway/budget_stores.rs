@@ -136,6 +136,22 @@ async fn two_replicas_on_one_redis_share_a_budget() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_budget_that_is_taken_away_and_comes_back_has_its_sums() {
+    let (simulator, redis) = (Simulator::start().await, Redis::start().await);
+    let config = in_redis(&simulator, &redis);
+    let (a, b) = (start(&config).await, start(&config).await);
+    spend(&a, 300).await;
+    has_used(&b, 0.3).await;
+    a.reload(&config.clone().without_of_client("daily_budget_usd").to_toml()).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    a.reload(&config.to_toml()).await;
+    is_about(used(&a).await, 0.3);
+    spend(&a, 100).await;
+    has_used(&a, 0.4).await;
+    has_used(&b, 0.4).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn redis_may_go_and_come_back_and_nothing_is_counted_twice() {
     let (simulator, redis) = (Simulator::start().await, Redis::start().await);
     let config = in_redis(&simulator, &redis);

@@ -91,7 +91,7 @@ impl Work {
         }
         match timeout(PATIENCE, self.store.add(&entries, now)).await {
             Ok(Ok(sums)) => {
-                self.ledgers.told(&entries, &sums);
+                self.ledgers.told(&entries, &sums, now);
                 self.is_now(Ok(()));
             }
             Ok(Err(error)) => self.is_now(Err(&error.to_string())),

@@ -27,15 +27,15 @@ impl Ledgers {
     }
 
     /// Notes what a store said to the entries it was told.
-    pub(super) fn told(&self, entries: &[Entry], sums: &[u64]) {
+    pub(super) fn told(&self, entries: &[Entry], sums: &[u64], now: SystemTime) {
         let mut all = self.all();
         for (entry, sum) in entries.iter().zip(sums) {
             if let Some(ledger) = all.get(&entry.client) {
                 ledger.told(entry, *sum);
             }
         }
-        // Of clients that have no budget any more, once all of theirs is told.
-        all.retain(|_, ledger| Arc::strong_count(ledger) > 1 || ledger.owes());
+        // One that has no budget any more may get one back, and has then spent what it has spent.
+        all.retain(|_, ledger| Arc::strong_count(ledger) > 1 || ledger.has_spent(now));
     }
 
     fn all(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<Ledger>>> {
@@ -154,8 +154,8 @@ impl Ledger {
         }
     }
 
-    fn owes(&self) -> bool {
-        self.locked().purses.iter().any(|purse| purse.own > purse.told)
+    fn has_spent(&self, now: SystemTime) -> bool {
+        self.state(now).purses.iter().any(|purse| purse.own > 0)
     }
 
     fn state(&self, now: SystemTime) -> MutexGuard<'_, State> {
@@ -283,16 +283,18 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_has_no_budget_any_more_is_forgotten_once_told() {
+    fn a_client_that_has_no_budget_any_more_is_forgotten_with_the_month() {
         let ledgers = Ledgers::default();
         let ledger = ledgers.of(&"a".into(), start());
         ledger.settle(0, 5, start());
         drop(ledger);
         let entries = ledgers.entries(false, start());
         assert_eq!(entries.len(), 2);
-        ledgers.told(&[], &[]);
-        assert_eq!(ledgers.all().len(), 1);
-        ledgers.told(&entries, &[5, 5]);
+        ledgers.told(&entries, &[5, 5], start());
+        // A budget that comes back finds what was spent.
+        assert_eq!(ledgers.of(&"a".into(), start()).spent(start()), [5, 5]);
+        let next_month = start() + Duration::from_secs(4 * 24 * 3600);
+        ledgers.told(&[], &[], next_month);
         assert_eq!(ledgers.all().len(), 0);
     }
 }

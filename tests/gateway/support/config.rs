@@ -96,6 +96,13 @@ impl Config {
         self
     }
 
+    /// Takes one key of the last client away.
+    pub fn without_of_client(mut self, key: &str) -> Config {
+        let clients = self.table["clients"].as_array_mut().unwrap();
+        clients.last_mut().unwrap().as_table_mut().unwrap().remove(key);
+        self
+    }
+
     /// Adds a route behind those that are there.
     pub fn route(mut self, model: &str, targets: &[&str]) -> Config {
         let mut route = toml::Table::new();
