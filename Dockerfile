@@ -30,6 +30,6 @@ ENV SLUICE__SERVER__LISTEN=0.0.0.0:8080 \
     SLUICE__SERVER__ADMIN_LISTEN=0.0.0.0:9090
 EXPOSE 8080 9090
 HEALTHCHECK --interval=10s --timeout=3s --start-period=10s --retries=3 \
-    CMD ["/usr/local/bin/sluice", "healthcheck"]
+    CMD ["/usr/local/bin/sluice", "healthcheck", "--config", "/etc/sluice/config.toml"]
 ENTRYPOINT ["/usr/local/bin/sluice"]
 CMD ["serve", "--config", "/etc/sluice/config.toml"]

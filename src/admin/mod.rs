@@ -77,6 +77,9 @@ impl Admin {
 /// Takes the gauges of what has a state of its own.
 fn sample(gateway: &Gateway) {
     let (metrics, now) = (&gateway.metrics, Instant::now());
+    let gauge = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+    metrics.in_flight.set(gauge(gateway.load.requests()));
+    metrics.in_flight_bytes.set(gauge(gateway.load.bytes()));
     for target in gateway.router.targets() {
         let (state, cooldown) = match target.state(now) {
             State::Open => (0, 0.0),

@@ -7,15 +7,19 @@
 
 mod bell;
 mod bucket;
+mod curfew;
 mod estimate;
 mod fair_queue;
 mod limit;
+mod load;
 mod quota;
 mod waiting_room;
 
 pub use bell::Bell;
+pub use curfew::Curfew;
 pub use estimate::Estimator;
 pub use fair_queue::{FairQueue, Flow, Ticket};
 pub use limit::Learning;
+pub use load::{Load, Overloaded, Share};
 pub use quota::{Dimension, Limits, Quota, Reservation, Snapshot, UNFILLED};
 pub use waiting_room::{Full, Place, WaitingRoom};

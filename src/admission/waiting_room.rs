@@ -1,7 +1,6 @@
 //! The count of waiting requests and of the bytes they hold.
 
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus::IntGauge;
 
@@ -12,11 +11,12 @@ use crate::config;
 pub struct WaitingRoom {
     max_waiting: usize,
     max_bytes: usize,
-    occupied: Mutex<Occupied>,
+    /// Shared by the rooms of all configs, since who waits outlives them.
+    occupied: Arc<Mutex<Occupied>>,
     gauges: Gauges,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Gauges {
     waiting: IntGauge,
     bytes: IntGauge,
@@ -52,8 +52,18 @@ impl WaitingRoom {
         WaitingRoom {
             max_waiting: config.max_waiting,
             max_bytes: config.max_waiting_bytes,
-            occupied: Mutex::default(),
+            occupied: Arc::default(),
             gauges: Gauges { waiting, bytes },
+        }
+    }
+
+    /// The same room with the bounds of a newer config.
+    pub fn renewed(&self, config: &config::Queue) -> WaitingRoom {
+        WaitingRoom {
+            max_waiting: config.max_waiting,
+            max_bytes: config.max_waiting_bytes,
+            occupied: Arc::clone(&self.occupied),
+            gauges: self.gauges.clone(),
         }
     }
 

@@ -87,6 +87,11 @@ impl Counts {
                     _ => Ok(()),
                 })
             }),
+            // What a bidirectional stream has used so far.
+            "event" => scanner.object(|key, scanner| match key {
+                "usageEvent" => scanner.object(|key, scanner| self.count(key, scanner)),
+                _ => Ok(()),
+            }),
             key => self.count(key, scanner),
         })
     }
@@ -98,7 +103,8 @@ impl Counts {
             | "prompt_tokens"
             | "inputTokenCount"
             | "inputTextTokenCount"
-            | "prompt_token_count" => {
+            | "prompt_token_count"
+            | "totalInputTokens" => {
                 self.seen = true;
                 &mut self.usage.input
             }
@@ -106,7 +112,8 @@ impl Counts {
             | "output_tokens"
             | "completion_tokens"
             | "outputTokenCount"
-            | "generation_token_count" => &mut self.usage.output,
+            | "generation_token_count"
+            | "totalOutputTokens" => &mut self.usage.output,
             "cacheReadInputTokens" | "cache_read_input_tokens" | "cacheReadInputTokenCount" => {
                 &mut self.usage.cache_read
             }
@@ -122,12 +129,18 @@ impl Counts {
     }
 }
 
-/// Whether a chunk's payload may hold the invocation metrics: looks for the base64 of
-/// `bedrock-invocationMetrics` at each of the three alignments it can have.
+/// Whether a chunk's payload may hold the invocation metrics or a `usageEvent`: looks for the
+/// base64 of either word at each of the three alignments it can have.
 fn may_have_metrics(payload: &[u8]) -> bool {
-    // The whole triples of the word from its first, second and third byte on.
-    const NEEDLES: [&[u8]; 3] =
-        [b"YmVkcm9jay1pbnZvY2F0aW9u", b"ZWRyb2NrLWludm9jYXRpb25N", b"ZHJvY2staW52b2NhdGlvbk1l"];
+    // The whole triples of each word from its first, second and third byte on.
+    const NEEDLES: [&[u8]; 6] = [
+        b"YmVkcm9jay1pbnZvY2F0aW9u",
+        b"ZWRyb2NrLWludm9jYXRpb25N",
+        b"ZHJvY2staW52b2NhdGlvbk1l",
+        b"dXNhZ2VFdmVu",
+        b"c2FnZUV2ZW50",
+        b"YWdlRXZl",
+    ];
     NEEDLES.iter().any(|needle| memchr::memmem::find(payload, needle).is_some())
 }
 

@@ -17,7 +17,7 @@ use crate::pipeline::Gateway;
 use crate::routing::Target;
 use crate::telemetry::Metrics;
 use crate::telemetry::access_log::AccessLog;
-use crate::upstream::credentials::resolve_once;
+use crate::upstream::credentials::{Sts, resolve_once};
 use crate::upstream::{Reply, sign};
 
 /// The smallest request that every chat model takes.
@@ -74,7 +74,7 @@ async fn credentials(config: &Config) -> usize {
             continue;
         }
         let name = config::describe(credentials);
-        match resolve_once(credentials, region).await {
+        match resolve_once(credentials, Sts { region, use_fips: config.upstream.use_fips }).await {
             Ok(()) => say(&format!("credentials: {name}: ok")),
             Err(problem) => {
                 failures += 1;
@@ -105,6 +105,17 @@ async fn probe(config: Config) -> Result<usize, String> {
 
 async fn ask(gateway: &Gateway, target: &Target) -> Result<(), String> {
     target.identity.settled().await;
+    match gateway.upstream.send(|| probe_of(target), false, target.first_byte_timeout).await {
+        Reply::Success(_) => Ok(()),
+        Reply::Failure(failure) => Err(format!(
+            "{} {}",
+            failure.reported.name.as_deref().unwrap_or(failure.class.name()),
+            failure.reported.message
+        )),
+    }
+}
+
+fn probe_of(target: &Target) -> Result<Request<Full<Bytes>>, String> {
     let auth = target.identity.auth().ok_or_else(|| target.identity.problem())?;
     let path = model_path(Operation::Converse, &target.encoded_model);
     let path = PathAndQuery::try_from(path).map_err(|error| error.to_string())?;
@@ -116,13 +127,5 @@ async fn ask(gateway: &Gateway, target: &Target) -> Result<(), String> {
     let hash = sign::payload_hash(PROBE.as_bytes());
     sign::authorize(&mut head, &hash, &auth, &target.region, SystemTime::now())
         .map_err(|error| error.to_string())?;
-    let request = Request::from_parts(head, Full::new(Bytes::from_static(PROBE.as_bytes())));
-    match gateway.upstream.send(request, false, target.first_byte_timeout).await {
-        Reply::Success(_) => Ok(()),
-        Reply::Failure(failure) => Err(format!(
-            "{} {}",
-            failure.reported.name.as_deref().unwrap_or(failure.class.name()),
-            failure.reported.message
-        )),
-    }
+    Ok(Request::from_parts(head, Full::new(Bytes::from_static(PROBE.as_bytes()))))
 }

@@ -26,7 +26,7 @@ use crate::simulator::{
 };
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::process_log;
-use crate::upstream::credentials::Identity;
+use crate::upstream::credentials::{Identity, Sts};
 use crate::upstream::sign;
 
 /// Requests per minute of each model of the built-in config, in its order.
@@ -130,7 +130,10 @@ impl Demo {
         });
         Ok(Demo {
             client: Client::builder(TokioExecutor::new()).build_http(),
-            identity: Identity::start(&config.upstream.credentials, &config.upstream.region),
+            identity: Identity::start(
+                &config.upstream.credentials,
+                Sts { region: &config.upstream.region, use_fips: false },
+            ),
             region: config.upstream.region.clone(),
             bedrock: simulator.addr(),
             models: models.collect::<Result<_, String>>()?,

@@ -1,15 +1,31 @@
 //! `sluice healthcheck`: asks a running gateway for its health, for images without curl.
+//!
+//! Where health shares a port with the API it may have to be asked by TLS. Whose certificate is
+//! shown does not matter then: it is this machine that is asked, and nothing is told to it.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::Request;
+use http::header::HOST;
 use http_body_util::Empty;
-use hyper_util::client::legacy::Client;
-use hyper_util::rt::TokioExecutor;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
 
 use super::{ConfigFile, runtime};
+use crate::config::{self, Env, Listening};
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 const LIMIT: Duration = Duration::from_secs(3);
 
@@ -24,20 +40,56 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: Arguments) -> Result<(), String> {
-    let address = reachable(super::load(&arguments.config.source())?.config.server.admin_listen);
-    let path = if arguments.ready { "readyz" } else { "healthz" };
-    let uri: http::Uri = format!("http://{address}/{path}")
-        .parse()
-        .map_err(|error| format!("{address} makes no URL: {error}"))?;
+    let listening = Listening::load(&arguments.config.source(), &Env::of_process())
+        .map_err(|error| error.to_string())?;
+    let address = reachable(listening.admin_listen);
+    let path = if arguments.ready { "/readyz" } else { "/healthz" };
+    let tls = by_tls(&listening).then(trusting).transpose()?;
+    if tls.is_some() && listening.wants_certificates && arguments.ready {
+        return Err(format!(
+            "{address} answers nobody without a certificate; give admin_listen a port of its own \
+             to ask whether it is ready"
+        ));
+    }
     runtime(Some(1))?.block_on(async {
-        let client: Client<_, Empty<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
-        match timeout(LIMIT, client.get(uri)).await {
-            Ok(Ok(response)) if response.status().is_success() => Ok(()),
-            Ok(Ok(response)) => Err(format!("{address}/{path} says {}", response.status())),
-            Ok(Err(error)) => Err(format!("{address} does not answer: {error}")),
+        let asked = async {
+            let socket = TcpStream::connect(address).await?;
+            let Some(tls) = tls else { return get(socket, address, path).await };
+            let connector = TlsConnector::from(Arc::new(tls));
+            let stream = connector.connect(address.ip().into(), socket).await?;
+            // It lives, and tells no more to who has no certificate.
+            if listening.wants_certificates { Ok(()) } else { get(stream, address, path).await }
+        };
+        match timeout(LIMIT, asked).await {
+            Ok(asked) => asked.map_err(|error| format!("{address} does not answer: {error}")),
             Err(_) => Err(format!("{address} does not answer within {LIMIT:?}")),
         }
     })
+}
+
+/// Asks for a path on a connection; an answer that is no success is an error too.
+async fn get<S>(stream: S, address: SocketAddr, path: &str) -> Result<(), BoxError>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let request = Request::get(path).header(HOST, address.to_string());
+    let request = request.body(Empty::<Bytes>::new())?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    // Why a connection has ended is known to itself alone; the request only learns that it has.
+    let ended = tokio::spawn(connection);
+    match sender.send_request(request).await {
+        Ok(response) if response.status().is_success() => Ok(()),
+        Ok(response) => Err(format!("{path} says {}", response.status()).into()),
+        Err(error) => match ended.await? {
+            Ok(()) => Err(error.into()),
+            Err(reason) => Err(reason.into()),
+        },
+    }
+}
+
+/// The listener of health speaks TLS only where it is that of the API.
+fn by_tls(listening: &Listening) -> bool {
+    listening.tls && listening.listen == listening.admin_listen
 }
 
 /// A listener on every address is asked on loopback.
@@ -49,4 +101,56 @@ fn reachable(mut address: SocketAddr) -> SocketAddr {
         });
     }
     address
+}
+
+fn trusting() -> Result<ClientConfig, String> {
+    let crypto = config::crypto();
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&crypto))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?;
+    let verifier = Arc::new(Anybody { crypto });
+    Ok(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
+}
+
+/// Takes any certificate whose key the other side has.
+#[derive(Debug)]
+struct Anybody {
+    crypto: Arc<CryptoProvider>,
+}
+
+impl ServerCertVerifier for Anybody {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.crypto.signature_verification_algorithms;
+        verify_tls12_signature(message, cert, signed, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.crypto.signature_verification_algorithms;
+        verify_tls13_signature(message, cert, signed, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.crypto.signature_verification_algorithms.supported_schemes()
+    }
 }

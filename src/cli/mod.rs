@@ -3,6 +3,7 @@
 mod check;
 mod demo;
 mod healthcheck;
+mod reload;
 mod serve;
 mod simulate;
 

@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::{ConfigFile, on_signals, runtime};
+use super::{ConfigFile, on_signals, reload, runtime};
 use crate::clients::Keeper;
-use crate::config::{Config, Source};
+use crate::config::Config;
 use crate::legacy::Shim;
 use crate::pipeline::{Gateway, Live};
 use crate::server::Server;
@@ -23,17 +22,20 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: Arguments) -> Result<(), String> {
     let source = arguments.config.source();
+    let watch = reload::Watch::new(&source);
     let loaded = super::load(&source)?;
     process_log::init(&loaded.config.log);
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
-    runtime(loaded.config.server.worker_threads)?.block_on(async {
+    let runtime = runtime(loaded.config.server.worker_threads)?;
+    let outcome = runtime.block_on(async {
         let (stop, hurry) = (CancellationToken::new(), CancellationToken::new());
         on_signals(stop.clone(), hurry.clone())?;
         let (server, budgets) = start(loaded.config).await?;
         let live = Arc::clone(server.live());
-        reload_on_hangup(source, Arc::clone(&live), Arc::clone(server.shim()))?;
+        let (shim, recheck) = (Arc::clone(server.shim()), Arc::clone(server.recheck()));
+        reload::start(watch, Arc::clone(&live), shim, recheck, stop.clone())?;
         let clean = server.serve(stop, hurry).await;
         budgets.stop().await;
         live.load().access_log.flush();
@@ -43,7 +45,10 @@ pub(super) fn run(arguments: Arguments) -> Result<(), String> {
         } else {
             Err("stopped with requests still open".to_owned())
         }
-    })
+    });
+    // What still runs, such as a read from a file system that hangs, must not keep the process.
+    runtime.shutdown_background();
+    outcome
 }
 
 /// Builds a gateway, hears what its clients have spent, binds its listeners and says where they
@@ -70,34 +75,4 @@ pub(super) async fn start(config: Config) -> Result<(Server, Keeper), String> {
         "listening"
     );
     Ok((server, budgets))
-}
-
-/// Loads the config again at each SIGHUP. A file that is wrong changes nothing; what the process
-/// was started with, such as its listeners, stays.
-fn reload_on_hangup(source: Source, live: Arc<Live>, shim: Arc<Shim>) -> Result<(), String> {
-    let mut hangup = signal(SignalKind::hangup())
-        .map_err(|error| format!("can't listen for signals: {error}"))?;
-    tokio::spawn(async move {
-        while hangup.recv().await.is_some() {
-            let gateway = live.load_full();
-            let renewed = super::load(&source).and_then(|loaded| {
-                let renewed = gateway.renewed(loaded.config).map_err(|error| error.to_string())?;
-                shim.renew(&renewed.config).map_err(|error| error.to_string())?;
-                Ok(renewed)
-            });
-            let result = match renewed {
-                Ok(renewed) => {
-                    live.store(renewed);
-                    tracing::info!("config reloaded");
-                    "ok"
-                }
-                Err(error) => {
-                    tracing::error!(%error, "config not reloaded");
-                    "refused"
-                }
-            };
-            gateway.metrics.config_reloads.with_label_values(&[result]).inc();
-        }
-    });
-    Ok(())
 }

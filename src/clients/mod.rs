@@ -4,6 +4,7 @@ mod budget;
 mod identity;
 mod keys;
 mod limits;
+mod peer;
 mod policy;
 mod prices;
 
@@ -11,5 +12,6 @@ pub use budget::{Account, Budgets, Hold, Keeper, Ledgers, OverBudget, usd};
 pub use identity::{Client, identify};
 pub use keys::{Keys, Unauthenticated, bearer};
 pub use limits::{ClientLimits, Limited, Slot};
+pub use peer::{ClientCertificate, Peer, Unreadable};
 pub use policy::{Denied, Policies, Policy};
 pub use prices::{Prices, Rates};

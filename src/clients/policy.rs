@@ -53,6 +53,22 @@ pub enum Denied {
     /// A guardrail that it may not name.
     #[error("The guardrail is not among the allowed_guardrails of this client.")]
     Guardrail,
+    /// An operation whose cost is not known, of a client with a budget.
+    #[error(
+        "What {operation} costs is not known, so it can't count against the budget of this client: it must be among its allowed_operations."
+    )]
+    Uncounted {
+        /// Its name.
+        operation: &'static str,
+    },
+    /// Models whose prices are not known, of a client with a budget.
+    #[error(
+        "What {model} costs is not known, so it can't count against the budget of this client: it needs a price."
+    )]
+    Unpriced {
+        /// The id of the model asked for.
+        model: String,
+    },
     /// A larger body than it may send.
     #[error("the request body is larger than the max_body of this client, {limit} bytes")]
     Body {
@@ -66,7 +82,8 @@ impl Denied {
     pub fn policy(&self) -> &'static str {
         match self {
             Denied::Model { .. } | Denied::Targets { .. } => "allowed_models",
-            Denied::Operation { .. } => "allowed_operations",
+            Denied::Operation { .. } | Denied::Uncounted { .. } => "allowed_operations",
+            Denied::Unpriced { .. } => "prices",
             Denied::Unguarded { .. } | Denied::OtherGuardrail(_) => "guardrail",
             Denied::Guardrail => "allowed_guardrails",
             Denied::Body { .. } => "max_body",
@@ -136,12 +153,20 @@ impl Policy {
         if self.operations.as_ref().is_some_and(|allowed| !allowed.contains(&name)) {
             return Err(Denied::Operation { operation: name });
         }
-        // It runs a model and has no place for a guardrail.
-        let is_unguarded = operation == Operation::StartAsyncInvoke;
+        // They run a model and have no place for a guardrail.
+        let is_unguarded = matches!(
+            operation,
+            Operation::StartAsyncInvoke | Operation::InvokeModelWithBidirectionalStream
+        );
         if is_unguarded && self.forced_guardrail().is_some() {
             return Err(Denied::Unguarded { operation: name });
         }
         Ok(())
+    }
+
+    /// Whether it was said in so many words that it may call this operation.
+    pub fn names(&self, operation: Operation) -> bool {
+        self.operations.as_ref().is_some_and(|allowed| allowed.contains(&operation.name()))
     }
 
     /// Whether it may ask for this model.
@@ -256,12 +281,8 @@ mod tests {
 
     #[test]
     fn the_names_of_operations_are_those_of_the_protocol() {
-        let served = Operation::ALL
-            .into_iter()
-            .filter(|it| *it != Operation::InvokeModelWithBidirectionalStream)
-            .map(Operation::name);
         let named = config::OperationName::ALL.iter().map(|it| it.as_str());
-        assert!(served.eq(named));
+        assert!(Operation::ALL.into_iter().map(Operation::name).eq(named));
     }
 
     #[test]
@@ -292,7 +313,13 @@ mod tests {
         assert!(named("gr-1", Some("1")).is_err());
         assert!(named("gr-1", None).is_err());
         assert!(named("gr-2", Some("2")).is_err());
-        assert!(policy.operation(Operation::StartAsyncInvoke).is_err());
+        for operation in Operation::ALL {
+            let has_no_place = matches!(
+                operation,
+                Operation::StartAsyncInvoke | Operation::InvokeModelWithBidirectionalStream
+            );
+            assert_eq!(policy.operation(operation).is_err(), has_no_place, "{operation:?}");
+        }
         let mut headers = HeaderMap::new();
         assert_eq!(policy.guardrail_headers(&headers), Ok(()));
         headers.append(guardrail::IDENTIFIER, "gr-1".parse().unwrap());

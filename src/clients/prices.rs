@@ -117,9 +117,15 @@ impl Prices {
         ids()
             .find_map(|id| self.exact.get(id).copied())
             .or_else(|| ids().find_map(|id| glob(id).map(|(_, rates)| *rates)))
-            .or_else(|| catalogue::lookup(base_model)?.price.map(Rates::from))
+            .or_else(|| catalogue::lookup(base_model)?.price.map(Rates::from).filter(is_by_token))
             .or(self.rest)
     }
+}
+
+/// Whether a model of the catalogue is paid by its tokens; one that costs nothing by them is paid by
+/// something else.
+fn is_by_token(rates: &Rates) -> bool {
+    *rates != Rates::default()
 }
 
 #[cfg(test)]
@@ -144,6 +150,7 @@ mod tests {
         assert_eq!(input(&none, haiku), Some(250_000));
         assert_eq!(input(&none, &format!("us.{haiku}")), Some(250_000));
         assert_eq!(input(&none, "nobody.knows"), None);
+        assert_eq!(input(&none, "amazon.rerank-v1:0"), None, "is paid by the query");
         let prices = [price("*", 4), price("anthropic.*", 1), price(haiku, 2)];
         let prices = Prices::new(&prices).unwrap();
         assert_eq!(input(&prices, haiku), Some(2));

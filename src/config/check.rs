@@ -9,6 +9,7 @@ mod clients;
 mod credentials;
 mod jobs;
 mod legacy;
+mod network;
 mod prompts;
 mod targets;
 mod template;
@@ -18,6 +19,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::Path;
 
+use super::Listening;
 use super::bearer_key::{MIN_KEY_CHARS, presentable};
 use super::credentials::Credentials;
 use super::document::{Document, KeyPath};
@@ -29,7 +31,8 @@ use super::raw::{
 };
 use super::secret::{Secret, SecretRef};
 use super::settings::{
-    Config, Fallback, Hedge, Learning, Limits, Log, Queue, Retry, Route, Server, Target, Upstream,
+    ClientAuth, Config, Fallback, Hedge, Learning, Limits, Log, Queue, Retry, Route, Server,
+    Target, Upstream,
 };
 
 /// Region when neither the file nor the environment names one.
@@ -76,6 +79,29 @@ pub(super) fn check(
     if problems.is_empty() { Ok((config, warnings)) } else { Err(problems) }
 }
 
+/// Checks the addresses of a gateway's listeners alone.
+///
+/// # Errors
+/// The problems of these.
+pub(super) fn listening(
+    raw: &RawServer,
+    document: &Document,
+    env: &Env,
+) -> Result<Listening, Vec<Problem>> {
+    let (problems, warnings) = (Vec::new(), Vec::new());
+    let mut checker = Checker { document, env, base: None, problems, warnings };
+    let at = KeyPath::from(["server"]);
+    let listening = Listening {
+        listen: checker.address(&at.key("listen"), &raw.listen),
+        admin_listen: checker.address(&at.key("admin_listen"), &raw.admin_listen),
+        tls: raw.tls.is_some(),
+        wants_certificates: raw.tls.as_ref().is_some_and(|tls| {
+            tls.client_ca.is_some() && tls.client_auth != Some(ClientAuth::Optional)
+        }),
+    };
+    if checker.problems.is_empty() { Ok(listening) } else { Err(checker.problems) }
+}
+
 struct Checker<'a> {
     document: &'a Document,
     env: &'a Env,
@@ -94,16 +120,24 @@ impl Checker<'_> {
             admin_key: self.admin_key(&at.key("admin_key"), raw.admin_key.as_ref()),
             max_body: self.size(&at.key("max_body"), &raw.max_body),
             request_timeout: self.duration(&at.key("request_timeout"), &raw.request_timeout),
+            bidirectional_timeout: self
+                .duration(&at.key("bidirectional_timeout"), &raw.bidirectional_timeout),
             header_read_timeout: self
                 .duration(&at.key("header_read_timeout"), &raw.header_read_timeout),
             body_read_timeout: self.duration(&at.key("body_read_timeout"), &raw.body_read_timeout),
             drain_delay: self.duration_or_zero(&at.key("drain_delay"), &raw.drain_delay),
             drain_timeout: self.duration_or_zero(&at.key("drain_timeout"), &raw.drain_timeout),
+            config_poll_interval: self
+                .duration_or_zero(&at.key("config_poll_interval"), &raw.config_poll_interval),
+            max_in_flight: raw.max_in_flight,
+            max_in_flight_bytes: self
+                .size(&at.key("max_in_flight_bytes"), &raw.max_in_flight_bytes),
             max_connections: raw.max_connections,
             max_header_bytes: self.size(&at.key("max_header_bytes"), &raw.max_header_bytes),
             max_headers: raw.max_headers,
             max_concurrent_streams: raw.max_concurrent_streams,
             worker_threads: raw.worker_threads,
+            tls: raw.tls.as_ref().map(|tls| self.tls(&at.key("tls"), tls)),
         };
         // hyper takes no read buffer below 8 KiB.
         if !(8 << 10..=16 << 20).contains(&server.max_header_bytes) {
@@ -134,7 +168,8 @@ impl Checker<'_> {
     fn upstream(&mut self, raw: &RawUpstream) -> Upstream {
         let at = KeyPath::from(["upstream"]);
         let region = raw.region.as_deref().unwrap_or(DEFAULT_REGION);
-        let public = self.public_endpoint(&at.key("region"), region);
+        let use_fips = self.use_fips(&at, raw);
+        let public = self.public_endpoint(&at.key("region"), region, use_fips);
         let given = self.given_endpoint(&at, raw.endpoint_url.as_deref());
         let credentials = self.credentials(&at, &raw.credentials).unwrap_or_else(|| {
             match self.env.get("AWS_BEARER_TOKEN_BEDROCK") {
@@ -145,6 +180,9 @@ impl Checker<'_> {
         Upstream {
             region: region.to_owned(),
             endpoint: given.unwrap_or(public),
+            use_fips,
+            trust: self.trust(&at, raw),
+            proxies: self.proxies(&at, raw),
             connect_timeout: self.duration(&at.key("connect_timeout"), &raw.connect_timeout),
             first_byte_timeout: self
                 .duration(&at.key("first_byte_timeout"), &raw.first_byte_timeout),

@@ -33,13 +33,14 @@ pub enum EndpointError {
 }
 
 impl Endpoint {
-    /// The public Bedrock Runtime endpoint of a region.
+    /// The public Bedrock Runtime endpoint of a region, or its FIPS endpoint.
     ///
     /// # Errors
     /// When `region` does not fit in a host name.
-    pub fn of_region(region: &str) -> Result<Self, EndpointError> {
+    pub fn of_region(region: &str, fips: bool) -> Result<Self, EndpointError> {
+        let service = if fips { "bedrock-runtime-fips" } else { "bedrock-runtime" };
         let suffix = if region.starts_with("cn-") { ".com.cn" } else { ".com" };
-        Self::parse(&format!("https://bedrock-runtime.{region}.amazonaws{suffix}"))
+        Self::parse(&format!("https://{service}.{region}.amazonaws{suffix}"))
     }
 
     /// Reads an endpoint URL such as `http://127.0.0.1:4599`.
@@ -81,6 +82,11 @@ impl Endpoint {
         &self.authority
     }
 
+    /// Whether its name says that it is one of FIPS.
+    pub(super) fn is_fips(&self) -> bool {
+        self.authority.host().contains("fips")
+    }
+
     /// Whether requests go to this machine, as they do with a simulator.
     pub fn is_loopback(&self) -> bool {
         let host = self.authority.host().trim_matches(['[', ']']);
@@ -106,9 +112,11 @@ mod tests {
 
     #[test]
     fn regions_have_their_public_endpoint() {
-        let shown = |region| Endpoint::of_region(region).unwrap().to_string();
+        let shown = |region| Endpoint::of_region(region, false).unwrap().to_string();
         assert_eq!(shown("eu-west-1"), "https://bedrock-runtime.eu-west-1.amazonaws.com");
         assert_eq!(shown("cn-north-1"), "https://bedrock-runtime.cn-north-1.amazonaws.com.cn");
+        let fips = Endpoint::of_region("us-gov-west-1", true).unwrap().to_string();
+        assert_eq!(fips, "https://bedrock-runtime-fips.us-gov-west-1.amazonaws.com");
     }
 
     #[test]

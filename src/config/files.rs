@@ -14,11 +14,22 @@ pub(super) fn resolve(base: Option<&Path>, path: &str) -> PathBuf {
 /// Reads a text of at most `max` bytes.
 pub(super) fn read_text(path: &Path, max: u64) -> Result<String> {
     let mut text = String::new();
-    std::fs::File::open(path)?.take(max + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > max {
+    let read = std::fs::File::open(path)?.take(max + 1).read_to_string(&mut text)?;
+    within(read, max).map(|()| text)
+}
+
+/// Reads a file of at most `max` bytes.
+pub(super) fn read_bytes(path: &Path, max: u64) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let read = std::fs::File::open(path)?.take(max + 1).read_to_end(&mut bytes)?;
+    within(read, max).map(|()| bytes)
+}
+
+fn within(read: usize, max: u64) -> Result<()> {
+    if read as u64 > max {
         return Err(Error::other(format!("it is larger than {}", in_words(max))));
     }
-    Ok(text)
+    Ok(())
 }
 
 /// A number of bytes that is whole KiB.

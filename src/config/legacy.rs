@@ -28,6 +28,9 @@ pub(super) fn set_scalars(document: &mut Document, env: &Env) -> Vec<Problem> {
     for variable in ["AWS_REGION", "AWS_DEFAULT_REGION"] {
         setter.set(["upstream", "region"], variable, |region| Ok(region.into()));
     }
+    setter.set(["upstream", "use_fips"], "AWS_USE_FIPS_ENDPOINT", |text| {
+        truth(text).map(toml::Value::Boolean).ok_or(TRUE_OR_FALSE)
+    });
     setter.set(["server", "listen"], "PORT", |port| match port.parse::<u16>() {
         Ok(port) if port > 0 => Ok(format!("0.0.0.0:{port}").into()),
         _ => Err("a port from 1 to 65535"),
@@ -68,6 +71,19 @@ pub(super) fn set_redis_url(document: &mut Document, env: &Env) {
     if backend == Some("redis") && document.get(&url).is_none() && env.get(VARIABLE).is_some() {
         document.set(&url, format!("env:{VARIABLE}"), Place::Variable(VARIABLE.to_owned()));
     }
+}
+
+/// The variables that are set and do nothing beside a config file, a warning each.
+pub(super) fn ignored(env: &Env) -> impl Iterator<Item = String> {
+    const TARGETS: [&str; 4] = [
+        "BEDROCK_MODEL_ID",
+        "BEDROCK_FALLBACK_MODELS",
+        "ENABLE_MODEL_FALLBACK",
+        "USE_CROSS_REGION_INFERENCE",
+    ];
+    TARGETS.into_iter().filter(|variable| env.get(variable).is_some()).map(|variable| {
+        format!("{variable} has no effect: the config file says which targets there are")
+    })
 }
 
 /// Replaces the built-in targets and routes by the ones the variables name, if they name any.

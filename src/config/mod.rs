@@ -9,7 +9,9 @@
 //! file, then `SLUICE__SECTION__KEY` variables.
 
 mod bearer_key;
+mod certificates;
 mod check;
+mod contents;
 mod credentials;
 mod document;
 mod endpoint;
@@ -17,8 +19,10 @@ mod environment;
 mod error;
 mod files;
 mod legacy;
+mod proxy;
 mod raw;
 mod redis_url;
+mod restart;
 mod schema;
 mod secret;
 mod settings;
@@ -28,20 +32,25 @@ mod warnings;
 #[cfg(test)]
 mod tests;
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 pub use bearer_key::BearerKey;
+pub use certificates::{CertificateError, Certified, TlsFiles, TlsMaterial, crypto};
+pub use contents::Contents;
 pub use credentials::{Credentials, describe};
 pub use endpoint::{Endpoint, EndpointError};
 pub use environment::Env;
 pub use error::{ConfigError, Place, Problem};
+pub use restart::needs_restart;
 pub use schema::schema;
 pub use secret::Secret;
 pub use settings::{
-    Balance, Budget, BudgetStore, Client, ClientPolicy, Config, Fallback, Feature, Guardrail,
-    Guardrails, Hedge, JobQueue, Jobs, JobsBackend, Learning, Legacy, LegacyAction, LegacyGroup,
-    LegacyMock, LegacyPrompts, LimitKey, Limits, Log, LogFormat, OperationName, Price, Priority,
-    Queue, Quota, Retry, Route, Server, State, Strategy, Target, Unrouted, Upstream,
+    Balance, Budget, BudgetStore, Client, ClientAuth, ClientCertificates, ClientPolicy, Config,
+    Fallback, Feature, Guardrail, Guardrails, Hedge, JobQueue, Jobs, JobsBackend, Learning, Legacy,
+    LegacyAction, LegacyGroup, LegacyMock, LegacyPrompts, LimitKey, Limits, Log, LogFormat,
+    OperationName, Price, Priority, Proxies, Queue, Quota, Retry, Route, Server, State, Strategy,
+    Target, Tls, TlsVersion, Trust, Unrouted, Upstream,
 };
 
 use document::{Document, KeyPath};
@@ -72,21 +81,26 @@ pub struct Loaded {
     pub warnings: Vec<String>,
 }
 
+/// Where a running gateway listens, for who asks it from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listening {
+    /// Address of the Bedrock API.
+    pub listen: SocketAddr,
+    /// Address of health, metrics and status.
+    pub admin_listen: SocketAddr,
+    /// Whether the listener of the Bedrock API speaks TLS.
+    pub tls: bool,
+    /// Whether it does so with those alone who show a certificate.
+    pub wants_certificates: bool,
+}
+
 impl Config {
     /// Loads a configuration from its source and the environment. Reads files, and so may block.
     ///
     /// # Errors
     /// When the file cannot be read, or anything in it or in the environment is wrong.
     pub fn load(source: &Source, env: &Env) -> Result<Loaded, ConfigError> {
-        match source {
-            Source::BuiltIn => load_text(SHIPPED, "built-in config.toml", Origin::BuiltIn, env),
-            Source::File(path) => {
-                let text = files::read_text(path, MAX_FILE_BYTES)
-                    .map_err(|source| ConfigError::Unreadable { path: path.clone(), source })?;
-                let name = path.display().to_string();
-                load_text(&text, &name, Origin::File { base: path.parent() }, env)
-            }
-        }
+        source.draft(env)?.check(env)
     }
 
     /// Loads a configuration from the text of a file; `name` stands for the file in messages.
@@ -95,7 +109,22 @@ impl Config {
     /// # Errors
     /// When anything in the text or in the environment is wrong.
     pub fn from_toml(text: &str, name: &str, env: &Env) -> Result<Loaded, ConfigError> {
-        load_text(text, name, Origin::File { base: None }, env)
+        Draft::read(text, name, Origin::File { base: None }, env)?.check(env)
+    }
+}
+
+impl Listening {
+    /// Reads this and nothing else. The gateway runs on when what else the config says or names has
+    /// gone wrong, and who asks for its health must not fail for that.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or one of the addresses is wrong.
+    pub fn load(source: &Source, env: &Env) -> Result<Listening, ConfigError> {
+        let Draft { document, .. } = source.draft(env)?;
+        let raw = RawConfig::deserialize(document.root().clone()).map_err(|error| {
+            in_order(vec![document.problem(&KeyPath::default(), error.message())])
+        })?;
+        check::listening(&raw.server, &document, env).map_err(in_order)
     }
 }
 
@@ -105,41 +134,76 @@ enum Origin<'a> {
     BuiltIn,
 }
 
-fn load_text(text: &str, name: &str, origin: Origin<'_>, env: &Env) -> Result<Loaded, ConfigError> {
-    let mut document =
-        Document::parse(text, name).map_err(|problem| ConfigError::Invalid(vec![problem]))?;
-    let mut warnings = Vec::new();
-    let mut problems = legacy::set_scalars(&mut document, env);
-    let base = match origin {
-        Origin::File { base } => {
-            problems.extend(environment::override_keys(&mut document, env));
-            base
+impl Source {
+    fn draft(&self, env: &Env) -> Result<Draft<'_>, ConfigError> {
+        match self {
+            Source::BuiltIn => Draft::read(SHIPPED, "built-in config.toml", Origin::BuiltIn, env),
+            Source::File(path) => {
+                let text = files::read_text(path, MAX_FILE_BYTES)
+                    .map_err(|source| ConfigError::Unreadable { path: path.clone(), source })?;
+                let name = path.display().to_string();
+                Draft::read(&text, &name, Origin::File { base: path.parent() }, env)
+            }
         }
-        Origin::BuiltIn => {
-            problems.extend(legacy::set_targets(&mut document, env));
-            problems.extend(environment::override_keys(&mut document, env));
-            // After the overrides, since they may name the region.
-            let (more, hints) = legacy::set_cross_region(&mut document, env);
-            problems.extend(more);
-            warnings.extend(hints);
-            None
-        }
-    };
-    legacy::set_redis_url(&mut document, env);
-    problems.extend(schema::sift(&mut document));
-    let checked = RawConfig::deserialize(document.root().clone())
-        .map_err(|error| vec![document.problem(&KeyPath::default(), error.message())])
-        .and_then(|raw| check::check(&raw, &document, env, base));
-    match checked {
-        Ok((config, hints)) if problems.is_empty() => {
-            warnings.extend(hints);
-            warnings.extend(warnings::of(&config));
-            Ok(Loaded { config, warnings })
-        }
-        Ok(_) => Err(in_order(problems)),
-        Err(more) => {
-            problems.extend(more);
-            Err(in_order(problems))
+    }
+}
+
+/// A document with all that the environment sets in it, and without what does not fit the schema.
+struct Draft<'a> {
+    document: Document,
+    base: Option<&'a Path>,
+    problems: Vec<Problem>,
+    warnings: Vec<String>,
+}
+
+impl<'a> Draft<'a> {
+    fn read(
+        text: &str,
+        name: &str,
+        origin: Origin<'a>,
+        env: &Env,
+    ) -> Result<Draft<'a>, ConfigError> {
+        let mut document =
+            Document::parse(text, name).map_err(|problem| ConfigError::Invalid(vec![problem]))?;
+        let mut warnings = Vec::new();
+        let mut problems = legacy::set_scalars(&mut document, env);
+        let base = match origin {
+            Origin::File { base } => {
+                problems.extend(environment::override_keys(&mut document, env));
+                warnings.extend(legacy::ignored(env));
+                base
+            }
+            Origin::BuiltIn => {
+                problems.extend(legacy::set_targets(&mut document, env));
+                problems.extend(environment::override_keys(&mut document, env));
+                // After the overrides, since they may name the region.
+                let (more, hints) = legacy::set_cross_region(&mut document, env);
+                problems.extend(more);
+                warnings.extend(hints);
+                None
+            }
+        };
+        legacy::set_redis_url(&mut document, env);
+        problems.extend(schema::sift(&mut document));
+        Ok(Draft { document, base, problems, warnings })
+    }
+
+    fn check(self, env: &Env) -> Result<Loaded, ConfigError> {
+        let Draft { document, base, mut problems, mut warnings } = self;
+        let checked = RawConfig::deserialize(document.root().clone())
+            .map_err(|error| vec![document.problem(&KeyPath::default(), error.message())])
+            .and_then(|raw| check::check(&raw, &document, env, base));
+        match checked {
+            Ok((config, hints)) if problems.is_empty() => {
+                warnings.extend(hints);
+                warnings.extend(warnings::of(&config));
+                Ok(Loaded { config, warnings })
+            }
+            Ok(_) => Err(in_order(problems)),
+            Err(more) => {
+                problems.extend(more);
+                Err(in_order(problems))
+            }
         }
     }
 }

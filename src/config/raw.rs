@@ -6,6 +6,7 @@
 
 mod jobs;
 mod legacy;
+mod network;
 mod policy;
 
 use std::collections::BTreeMap;
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 pub(super) use jobs::{RawJobs, RawJobsBackend};
 pub(super) use legacy::{RawLegacy, RawPrompts};
+pub(super) use network::{RawTls, RawTrust, RawUpstream};
 pub(super) use policy::{RawPolicy, RawPrice, RawState};
 
 use super::bearer_key::KeyRef;
@@ -80,6 +82,8 @@ pub(super) struct RawServer {
     pub(super) max_body: SizeText,
     /// Time for a whole request, queueing and all attempts included.
     pub(super) request_timeout: DurationText,
+    /// Time for a whole bidirectional stream, in place of `request_timeout`.
+    pub(super) bidirectional_timeout: DurationText,
     /// Time for a client to send its request head.
     pub(super) header_read_timeout: DurationText,
     /// Time for a client to send its request body.
@@ -88,9 +92,17 @@ pub(super) struct RawServer {
     pub(super) drain_delay: DurationText,
     /// Time that open requests get to finish when the gateway stops.
     pub(super) drain_timeout: DurationText,
+    /// Time between two looks at the config's files, which are loaded again when they have
+    /// changed. 0s: nobody looks.
+    pub(super) config_poll_interval: DurationText,
     /// Client connections open at once.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub(super) max_connections: usize,
+    /// Requests in hand at once, streams and waiting ones included; one more is turned away.
+    #[schemars(range(min = 1, max = 10_000_000))]
+    pub(super) max_in_flight: usize,
+    /// Bytes of the bodies of all requests in hand.
+    pub(super) max_in_flight_bytes: SizeText,
     /// Largest request head, from 8KiB to 16MiB.
     pub(super) max_header_bytes: SizeText,
     /// Header fields in one request.
@@ -102,6 +114,8 @@ pub(super) struct RawServer {
     /// Worker threads. Default: one per core.
     #[schemars(range(min = 1, max = 1024))]
     pub(super) worker_threads: Option<usize>,
+    /// TLS on the listener of the Bedrock API.
+    pub(super) tls: Option<RawTls>,
 }
 
 impl Default for RawServer {
@@ -112,56 +126,20 @@ impl Default for RawServer {
             admin_key: None,
             max_body: "25MB".into(),
             request_timeout: "300s".into(),
+            bidirectional_timeout: "10m".into(),
             header_read_timeout: "10s".into(),
             body_read_timeout: "60s".into(),
             drain_delay: "0s".into(),
             drain_timeout: "60s".into(),
+            config_poll_interval: "5s".into(),
+            max_in_flight: 5000,
+            max_in_flight_bytes: "1GB".into(),
             max_connections: 10_000,
             max_header_bytes: "64KiB".into(),
             max_headers: 100,
             max_concurrent_streams: 200,
             worker_threads: None,
-        }
-    }
-}
-
-/// The default upstream, and the limits of upstream connections.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(default)]
-pub(super) struct RawUpstream {
-    /// AWS region. Default: AWS_REGION, AWS_DEFAULT_REGION, then us-east-1.
-    #[schemars(example = "us-east-1")]
-    pub(super) region: Option<String>,
-    /// URL of a VPC endpoint or simulator. Default: the region's public Bedrock endpoint.
-    #[schemars(example = "http://127.0.0.1:4599")]
-    pub(super) endpoint_url: Option<String>,
-    /// Time to open a connection, TLS included.
-    pub(super) connect_timeout: DurationText,
-    /// Time from the end of the request to the head of the answer.
-    pub(super) first_byte_timeout: DurationText,
-    /// Longest silence between two frames of a stream.
-    pub(super) idle_timeout: DurationText,
-    /// How long an unused connection is kept.
-    pub(super) pool_idle_timeout: DurationText,
-    /// Unused connections kept for one host.
-    #[schemars(range(min = 0, max = 100_000))]
-    pub(super) max_idle_per_host: usize,
-    /// Whose credentials are used. Default: the AWS default chain.
-    #[serde(flatten)]
-    pub(super) credentials: RawCredentials,
-}
-
-impl Default for RawUpstream {
-    fn default() -> Self {
-        Self {
-            region: None,
-            endpoint_url: None,
-            connect_timeout: "3s".into(),
-            first_byte_timeout: "120s".into(),
-            idle_timeout: "180s".into(),
-            pool_idle_timeout: "60s".into(),
-            max_idle_per_host: 256,
-            credentials: RawCredentials::default(),
+            tls: None,
         }
     }
 }

@@ -6,6 +6,7 @@
 
 mod jobs;
 mod legacy;
+mod network;
 mod policy;
 
 use std::net::SocketAddr;
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 pub use jobs::{JobQueue, Jobs, JobsBackend};
 pub use legacy::{Legacy, LegacyAction, LegacyGroup, LegacyMock, LegacyPrompts};
+pub use network::{ClientAuth, ClientCertificates, Proxies, Tls, TlsVersion, Trust};
 pub use policy::{
     Budget, BudgetStore, ClientPolicy, Guardrail, Guardrails, OperationName, Price, State,
 };
@@ -78,6 +80,8 @@ pub struct Server {
     pub max_body: usize,
     /// Time for a whole request, queueing and all attempts included.
     pub request_timeout: Duration,
+    /// Time for a whole bidirectional stream, queueing included.
+    pub bidirectional_timeout: Duration,
     /// Time for a client to send its request head.
     pub header_read_timeout: Duration,
     /// Time for a client to send its request body.
@@ -86,6 +90,12 @@ pub struct Server {
     pub drain_delay: Duration,
     /// Time that open requests get to finish when the gateway stops. May be zero.
     pub drain_timeout: Duration,
+    /// Time between two looks at the config's files. Zero: nobody looks.
+    pub config_poll_interval: Duration,
+    /// Requests in hand at once, streams and waiting ones included; at least 1.
+    pub max_in_flight: usize,
+    /// Bytes of the bodies of all requests in hand.
+    pub max_in_flight_bytes: usize,
     /// Client connections open at once.
     pub max_connections: usize,
     /// Largest request head in bytes; at least 8 KiB.
@@ -96,6 +106,8 @@ pub struct Server {
     pub max_concurrent_streams: u32,
     /// Worker threads; `None`: one per core.
     pub worker_threads: Option<usize>,
+    /// TLS on the listener of the Bedrock API. `None`: it speaks in the clear.
+    pub tls: Option<Tls>,
 }
 
 /// The default upstream, and the limits of upstream connections.
@@ -105,7 +117,13 @@ pub struct Upstream {
     pub region: String,
     /// Where requests are sent.
     pub endpoint: Endpoint,
-    /// Time to open a connection, TLS included.
+    /// Whether the public endpoints are those of FIPS.
+    pub use_fips: bool,
+    /// Whom upstreams' certificates are checked against.
+    pub trust: Trust,
+    /// What connections go through.
+    pub proxies: Proxies,
+    /// Time to open a connection, proxy and TLS included.
     pub connect_timeout: Duration,
     /// Time from the end of the request to the head of the answer.
     pub first_byte_timeout: Duration,
@@ -117,6 +135,16 @@ pub struct Upstream {
     pub max_idle_per_host: usize,
     /// Who signs requests.
     pub credentials: Credentials,
+}
+
+impl Upstream {
+    /// Whether connections that were opened as `other` says are what this asks for.
+    pub fn connects_like(&self, other: &Upstream) -> bool {
+        (&self.trust, &self.proxies) == (&other.trust, &other.proxies)
+            && self.connect_timeout == other.connect_timeout
+            && self.pool_idle_timeout == other.pool_idle_timeout
+            && self.max_idle_per_host == other.max_idle_per_host
+    }
 }
 
 /// One place that can answer: a model in a region, called with one set of credentials.

@@ -1,6 +1,6 @@
 //! What a configuration allows but its author probably did not mean.
 
-use super::settings::{BudgetStore, Config, JobsBackend, Unrouted};
+use super::settings::{BudgetStore, ClientAuth, Config, JobsBackend, Unrouted};
 
 /// The warnings about a configuration, a sentence each.
 pub(super) fn of(config: &Config) -> Vec<String> {
@@ -14,6 +14,12 @@ pub(super) fn of(config: &Config) -> Vec<String> {
         } else if !routed && config.routes.is_empty() {
             warnings
                 .push(format!("no route names target '{name}': only the legacy endpoints use it"));
+        }
+        if config.upstream.use_fips && !target.endpoint.is_fips() {
+            warnings.push(format!(
+                "target '{name}' has an endpoint of its own, {}, which use_fips does not change",
+                target.endpoint
+            ));
         }
         let shared = target.endpoint == config.upstream.endpoint;
         if shared && target.region != config.upstream.region && !target.endpoint.is_loopback() {
@@ -33,6 +39,17 @@ pub(super) fn of(config: &Config) -> Vec<String> {
             Unrouted::Pass => "there are no routes: no request falls back to another model".into(),
             Unrouted::Reject => "there are no routes: every request is refused".to_owned(),
         });
+    }
+    let server = &config.server;
+    let clients = server.tls.as_ref().and_then(|tls| tls.clients.as_ref());
+    if server.listen == server.admin_listen
+        && clients.is_some_and(|clients| clients.auth == ClientAuth::Required)
+    {
+        warnings.push(
+            "health and metrics share a port that wants clients' certificates: who asks for them \
+             needs one too"
+                .to_owned(),
+        );
     }
     if config.queue.max_wait > config.server.request_timeout {
         warnings.push("queue.max_wait is longer than server.request_timeout".to_owned());

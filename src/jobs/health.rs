@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use arc_swap::ArcSwapOption;
 use prometheus::IntGauge;
 
 use super::JobsError;
@@ -16,6 +17,8 @@ use crate::telemetry::Metrics;
 pub(super) struct Health {
     store: Store,
     is_up: AtomicBool,
+    /// Why it is not up; none before the first look.
+    problem: ArcSwapOption<String>,
     gauge: IntGauge,
 }
 
@@ -23,7 +26,8 @@ impl Health {
     /// A store that was not seen yet.
     pub(super) fn new(store: Store, metrics: &Arc<Metrics>) -> Health {
         let gauge = metrics.dependency_up.with_label_values(&["job_queue"]);
-        Health { store, is_up: AtomicBool::new(false), gauge }
+        gauge.set(0);
+        Health { store, is_up: AtomicBool::new(false), problem: ArcSwapOption::empty(), gauge }
     }
 
     /// Whether the last call went well.
@@ -36,7 +40,9 @@ impl Health {
         if self.is_up() {
             return Ok(());
         }
-        Err(JobsError::Unreachable("it did not answer lately".to_owned()))
+        let problem = self.problem.load();
+        let problem = problem.as_ref().map_or("not seen yet", |problem| problem.as_str());
+        Err(JobsError::Unreachable(problem.to_owned()))
     }
 
     /// Takes note of how a call went.
@@ -61,11 +67,16 @@ impl Health {
     }
 
     fn is_now(&self, state: Result<(), &str>) {
+        let problem = state.err().map(|problem| Arc::new(problem.to_owned()));
+        let known = self.problem.swap(problem);
         let was_up = self.is_up.swap(state.is_ok(), Ordering::AcqRel);
         self.gauge.set(i64::from(state.is_ok()));
         match state {
             Ok(()) if !was_up => tracing::info!("the job queue is reachable"),
-            Err(error) if was_up => tracing::error!(%error, "the job queue is not reachable"),
+            // Also where it was never there.
+            Err(error) if was_up || known.is_none() => {
+                tracing::error!(%error, "the job queue is not reachable");
+            }
             _ => {}
         }
     }

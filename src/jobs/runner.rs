@@ -305,7 +305,7 @@ impl Runner {
         hold: Hold,
         held: &Held,
     ) -> Option<(Value, u32)> {
-        let _turn = lane.turnstile.lock().await;
+        let mut turn = lane.turnstile.lock().await;
         let mut pause = MIN_PAUSE;
         loop {
             match self.store.start(hold, queue, lane.limits).await {
@@ -317,7 +317,12 @@ impl Runner {
                     held.is_leased.store(true, Ordering::Release);
                     sleep(due.min(MAX_START_PAUSE)).await;
                 }
-                Ok(Start::Held(due)) => sleep(due.min(MAX_START_PAUSE)).await,
+                Ok(Start::Held(due)) => {
+                    // The others need not wait for a worker that is lost.
+                    drop(turn);
+                    sleep(due.min(MAX_START_PAUSE)).await;
+                    turn = lane.turnstile.lock().await;
+                }
                 Ok(Start::Settled) => return None,
                 Err(error) => {
                     tracing::debug!(job = %hold.job, %error, "the job can't be started yet");

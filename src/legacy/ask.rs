@@ -19,6 +19,7 @@ use super::prompts::Rendered;
 use crate::bedrock::error::{ERROR_TYPE, short_name};
 use crate::bedrock::path::model_path;
 use crate::bedrock::{Operation, catalogue};
+use crate::clients::Peer;
 use crate::config::LimitKey;
 use crate::pipeline::{Arrival, Gateway, InProcess, ResponseBody, stack};
 use crate::routing::Target;
@@ -29,7 +30,7 @@ const CREDENTIALS_PATIENCE: Duration = Duration::from_secs(5);
 /// Who a question is asked for.
 #[derive(Clone, Debug)]
 pub(super) struct Caller {
-    pub(super) peer: SocketAddr,
+    pub(super) peer: Peer,
     /// The client's name, if clients have keys.
     pub(super) client: Option<Arc<str>>,
     /// The header that tells clients apart, where one does.
@@ -40,7 +41,7 @@ impl Caller {
     pub(super) fn new(
         gateway: &Gateway,
         headers: &HeaderMap,
-        peer: SocketAddr,
+        peer: Peer,
         client: Option<Arc<str>>,
     ) -> Caller {
         let limit_header = match &gateway.config.limits.key {
@@ -52,8 +53,8 @@ impl Caller {
 
     /// Whoever submitted a job, of whom only the name is kept.
     pub(super) fn of_job(client: Option<String>) -> Caller {
-        let peer = SocketAddr::from(([0, 0, 0, 0], 0));
-        Caller { peer, client: client.map(Arc::from), limit_header: None }
+        let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
+        Caller { peer: nowhere.into(), client: client.map(Arc::from), limit_header: None }
     }
 }
 
@@ -82,7 +83,7 @@ pub(super) enum AskError {
     /// Throttled, out of order or overloaded: another try later may go better.
     #[error("{message}")]
     Busy { name: String, message: String, retry_after: Option<Duration> },
-    #[error("no model answered within {}", humantime::format_duration(*.0))]
+    #[error("no model answered within {} s", .0.as_secs())]
     TooSlow(Duration),
     /// The question, or the right to ask it, is at fault.
     #[error("{message}")]
@@ -181,7 +182,7 @@ fn arrival(
         request = request.header(name, value.clone());
     }
     let (head, ()) = request.body(()).ok()?.into_parts();
-    Some(Arrival { head, body: Full::new(body), peer: caller.peer })
+    Some(Arrival { head, body: Full::new(body), peer: caller.peer.clone() })
 }
 
 async fn read(

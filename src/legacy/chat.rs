@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use super::ask::{ALL_MODELS, AskError, Caller, Order};
 use super::core::Core;
@@ -11,6 +12,7 @@ use super::prompts::{ChatInput, MAX_CONTENT};
 use super::reply::text;
 use super::session::{ChatContext, Turn};
 use super::text::first_chars;
+use crate::jobs::Record;
 
 /// What a mock answer says has answered.
 const MOCK_MODEL: &str = "Mock";
@@ -106,6 +108,17 @@ impl Core {
         let turn = Turn { question: &chat.message, answer: &answered.response, key };
         self.sessions.note_turn(&chat.session_id, &turn, Instant::now());
         Ok(answered)
+    }
+
+    /// Brings the answer of a job to the session that it was asked in here, wherever it was worked
+    /// at. A turn that is known is not noted again.
+    pub(super) fn note_answer(&self, job: Uuid, record: Option<&Record>) {
+        let Some(result) = record.and_then(|record| record.result.as_ref()) else { return };
+        let Some(answer) = result.get("response").and_then(Value::as_str) else { return };
+        let Some(asked) = self.pending.take(job) else { return };
+        let key = job.to_string();
+        let turn = Turn { question: &asked.question, answer, key: Some(&key) };
+        self.sessions.note_turn(&asked.session_id, &turn, Instant::now());
     }
 
     /// The model that `ai_model` names goes first, by its id, its name or its target's name; else

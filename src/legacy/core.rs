@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use tokio::time::Instant;
 
+use super::pending::Pending;
 use super::prompts::{PromptError, Prompts};
 use super::session::Sessions;
 use crate::config::{Config, LegacyMock};
@@ -14,6 +15,7 @@ use crate::pipeline::{Gateway, Live};
 pub(super) struct Core {
     pub(super) live: Arc<Live>,
     pub(super) sessions: Sessions,
+    pub(super) pending: Pending,
     prompts: ArcSwap<Prompts>,
 }
 
@@ -23,6 +25,7 @@ impl Core {
         let legacy = &gateway.config.legacy;
         Ok(Core {
             sessions: Sessions::new(legacy.session_ttl, legacy.max_sessions, legacy.max_turns),
+            pending: Pending::new(legacy.max_sessions),
             prompts: ArcSwap::from_pointee(Prompts::new(&legacy.prompts)?),
             live,
         })

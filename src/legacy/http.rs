@@ -6,7 +6,6 @@
 mod endpoint;
 mod refusal;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -24,11 +23,12 @@ use uuid::Uuid;
 use super::analysis::{self, Analysis};
 use super::ask::Caller;
 use super::core::Core;
+use super::pending::Asked;
 use super::prompts::PromptError;
 use super::reply::{self, json, marked, ok, timestamp};
 use super::work::{ConnectionTest, LegacyWork};
 use super::{chat, connection, models, tasks};
-use crate::clients::bearer;
+use crate::clients::{Peer, bearer};
 use crate::config::{Config, JobQueue, JobsBackend, LegacyAction};
 use crate::jobs::{Jobs, JobsError, NewJob, Queue, StoreError};
 use crate::pipeline::{Gateway, Live};
@@ -118,7 +118,7 @@ impl Shim {
     }
 
     /// Answers a request for a path that [`Shim::serves`].
-    pub async fn answer<B>(&self, request: Request<B>, peer: SocketAddr) -> Response<Bytes>
+    pub async fn answer<B>(&self, request: Request<B>, peer: Peer) -> Response<Bytes>
     where
         B: Body<Data = Bytes> + Send + Unpin,
         B::Error: std::error::Error + Send + Sync + 'static,
@@ -142,7 +142,7 @@ impl Shim {
         endpoint: &Endpoint<'_>,
         head: &Parts,
         body: B,
-        peer: SocketAddr,
+        peer: Peer,
     ) -> Result<Response<Bytes>, Refusal>
     where
         B: Body<Data = Bytes> + Send + Unpin,
@@ -234,6 +234,8 @@ impl Shim {
         chat.client = caller.client.as_deref().map(str::to_owned);
         match self.submit(Queue::Chat, &chat.message, &chat).await {
             Submission::Accepted(id) => {
+                let asked = Asked { session_id: chat.session_id, question: chat.message };
+                self.core.pending.note(id, asked);
                 return ok(&accepted(id, "processing", "Chat task submitted to queue"));
             }
             Submission::Full(error) => return full(&chat::failed(&error)),
@@ -277,6 +279,7 @@ impl Shim {
         let Ok(job) = id.parse::<Uuid>() else { return ok(&tasks::status(id, None)) };
         match jobs.record(job).await {
             Ok(record) => {
+                self.core.note_answer(job, record.as_ref());
                 let is_mock = record.as_ref().is_some_and(tasks::is_mock);
                 let mut response = ok(&tasks::status(id, record.as_ref()));
                 if is_mock {

@@ -27,6 +27,7 @@ mod connection;
 mod core;
 mod http;
 mod models;
+mod pending;
 mod reply;
 mod tasks;
 mod text;

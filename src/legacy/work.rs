@@ -14,6 +14,10 @@ use super::connection;
 use super::core::{Core, seconds_since};
 use crate::jobs::{Claimed, Failure, Queue, Reporter, Work};
 
+/// How far a job is, in percent, when a model is being asked and when it has answered.
+const ASKED: u8 = 10;
+const ANSWERED: u8 = 90;
+
 /// The work of the legacy endpoints' jobs.
 pub(super) struct LegacyWork(pub(super) Arc<Core>);
 
@@ -27,11 +31,11 @@ impl Work for LegacyWork {
     fn run(&self, job: Claimed, reporter: Reporter) -> BoxFuture<'static, Result<Value, Failure>> {
         let core = Arc::clone(&self.0);
         async move {
-            reporter.progress(10).await;
+            reporter.progress(ASKED).await;
             let began = Instant::now();
             match job.queue {
-                Queue::Analysis => analyse(&core, job, began).await,
-                Queue::Chat => answer(&core, job, began).await,
+                Queue::Analysis => analyse(&core, job, &reporter, began).await,
+                Queue::Chat => answer(&core, job, &reporter, began).await,
                 Queue::Test => {
                     let test: ConnectionTest = payload(job.payload)?;
                     let caller = Caller::of_job(test.client);
@@ -45,20 +49,32 @@ impl Work for LegacyWork {
     }
 }
 
-async fn analyse(core: &Core, job: Claimed, began: Instant) -> Result<Value, Failure> {
+async fn analyse(
+    core: &Core,
+    job: Claimed,
+    reporter: &Reporter,
+    began: Instant,
+) -> Result<Value, Failure> {
     let analysis: Analysis = payload(job.payload)?;
     let caller = Caller::of_job(analysis.client.clone());
     let outcome = core.analyse(&analysis, &caller, job.soft_deadline).await;
     let outcome = unless_tried_again(outcome, job.is_last_try)?;
+    reporter.progress(ANSWERED).await;
     let analysed = core.conclude(&analysis, outcome).map_err(|error| failure(&error, false))?;
     Ok(analysis::result(&analysis, &analysed, seconds_since(began)))
 }
 
-async fn answer(core: &Core, job: Claimed, began: Instant) -> Result<Value, Failure> {
+async fn answer(
+    core: &Core,
+    job: Claimed,
+    reporter: &Reporter,
+    began: Instant,
+) -> Result<Value, Failure> {
     let chat: Chat = payload(job.payload)?;
     let caller = Caller::of_job(chat.client.clone());
     let outcome = core.chat(&chat, &caller, job.soft_deadline).await;
     let outcome = unless_tried_again(outcome, job.is_last_try)?;
+    reporter.progress(ANSWERED).await;
     let key = job.id.to_string();
     let answered = core.conclude_chat(&chat, outcome, Some(&key));
     let answered = answered.map_err(|error| failure(&error, false))?;

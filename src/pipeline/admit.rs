@@ -2,17 +2,17 @@
 //!
 //! Targets are tried in the order of the request's candidates. When none has room, the request
 //! joins the line of its pool, unless the queue is full or the wait is bound to fail; it leaves
-//! when it is served, when its time is over, or when its client goes away.
+//! when it is served, when its time is over, when the process ends, or when its client goes away.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::exchange::Exchange;
 use super::refusal::Refusal;
 use super::route::{Candidate, Routed};
-use crate::admission::Flow;
+use crate::admission::{Curfew, Flow};
 use crate::routing::{Choice, Choices, Permit, Pool, is_hopeful};
 
 /// What came of the search for a target.
@@ -54,11 +54,11 @@ pub(super) async fn admit(
     if choices.is_empty() {
         return Ok(Admission::NothingLeft);
     }
-    let give_up = patience.deadline.min(now + patience.left);
+    let gateway = Arc::clone(routed.exchange.gateway());
+    let give_up = gateway.curfew.cut(patience.deadline.min(now + patience.left));
     if give_up <= now || !is_hopeful(&choices, give_up, now) {
         return Err(all_out(&pool, &choices));
     }
-    let gateway = Arc::clone(routed.exchange.gateway());
     let place = gateway.waiting.enter(routed.body.len());
     let _place = place.map_err(|full| Refusal::QueueFull {
         full,
@@ -66,14 +66,25 @@ pub(super) async fn admit(
     })?;
     let granted = {
         let mut waiting = pool.join(flow(&routed.exchange), choices.clone());
-        timeout_at(give_up, waiting.granted()).await
+        tokio::select! {
+            granted = timeout_at(give_up, waiting.granted()) => granted.ok().flatten(),
+            () = turned_away(&gateway.curfew, &choices) => None,
+        }
     };
     let waited = now.elapsed();
     routed.exchange.queued += waited;
     patience.left = patience.left.saturating_sub(waited);
     match granted {
-        Ok(Some((index, permit))) => Ok(Admission::Go(index, permit)),
-        Ok(None) | Err(_) => Err(all_out(&pool, &choices)),
+        Some((index, permit)) => Ok(Admission::Go(index, permit)),
+        None => Err(all_out(&pool, &choices)),
+    }
+}
+
+/// Waits until the process ends too soon for any of the choices.
+async fn turned_away(curfew: &Curfew, choices: &[Choice]) {
+    let end = curfew.known().await;
+    if is_hopeful(choices, end, Instant::now()) {
+        sleep_until(end).await;
     }
 }
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
+use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
 use tokio::time::{Instant, sleep, timeout_at};
@@ -16,12 +17,12 @@ use tower::Service;
 
 use super::Gateway;
 use super::admit::{self, Admission, Patience, admit};
-use super::deadline;
 use super::prepare::prepare;
 use super::refusal::{Refusal, Refused};
 use super::relay::{self, ResponseBody};
 use super::route::Routed;
-use crate::admission::Dimension;
+use super::{deadline, duplex};
+use crate::admission::{Dimension, Share};
 use crate::config::Strategy;
 use crate::routing::{Permit, Spending, Target};
 use crate::upstream::classify::{is_limit_of_model, is_misconfiguration};
@@ -45,17 +46,21 @@ impl Service<Routed> for Attempts {
     }
 }
 
-async fn answer(routed: Routed) -> Result<Response<ResponseBody>, Refused> {
+async fn answer(mut routed: Routed) -> Result<Response<ResponseBody>, Refused> {
+    if let Some(events) = routed.events.take() {
+        return duplex::answer(routed, events).await;
+    }
     let gateway = Arc::clone(routed.exchange.gateway());
     let limit = gateway.config.server.request_timeout;
     let deadline = routed.exchange.started + limit;
-    let max_wait = gateway.config.queue.max_wait;
-    let clients = deadline::patience(&routed.head.headers, SystemTime::now());
-    let patience = Patience { left: clients.map_or(max_wait, |wait| wait.min(max_wait)), deadline };
+    let patience = deadline::patience(&routed, deadline);
     let mut attempts =
         Loop { gateway, routed, patience, preferred: None, kept: None, moved_from: None };
     let outcome = timeout_at(deadline, attempts.run()).await;
-    let Routed { exchange, call, size, .. } = attempts.routed;
+    let Routed { mut exchange, call, body, size, .. } = attempts.routed;
+    // Nobody tries again from here on.
+    drop(body);
+    exchange.share.as_mut().into_iter().for_each(Share::let_go);
     match outcome {
         Ok(Ok(Answer::Success(success, spending))) => {
             Ok(relay::success(exchange, call.operation, *success, spending, size, deadline))
@@ -376,25 +381,25 @@ struct Tried {
 
 /// Signs and sends one request.
 async fn send(gateway: &Gateway, routed: &Routed, target: &Target) -> Reply {
-    let Some(auth) = target.identity.auth() else {
-        return Reply::Failure(Failure::unusable(&target.identity.problem()));
-    };
-    let Some(prepared) = prepare(routed, target) else {
-        return Reply::Failure(Failure::unusable("the target's path is no URI"));
-    };
+    let streams = routed.call.operation.is_stream();
+    gateway.upstream.send(|| signed(routed, target), streams, target.first_byte_timeout).await
+}
+
+/// The request as `target` gets it, signed now, or why there is none.
+fn signed(routed: &Routed, target: &Target) -> Result<Request<Full<Bytes>>, String> {
+    let auth = target.identity.auth();
+    let auth = auth.ok_or_else(|| target.identity.problem())?;
+    let prepared = prepare(routed, target);
+    let prepared = prepared.ok_or_else(|| "the target's path is no URI".to_owned())?;
     let mut head = prepared.head;
     let hash = sign::payload_hash(&prepared.body);
-    if let Err(error) = sign::authorize(&mut head, &hash, &auth, &target.region, SystemTime::now())
-    {
-        return Reply::Failure(Failure::unusable(&error.to_string()));
-    }
-    let request = Request::from_parts(head, Full::new(prepared.body));
-    let streams = routed.call.operation.is_stream();
-    gateway.upstream.send(request, streams, target.first_byte_timeout).await
+    sign::authorize(&mut head, &hash, &auth, &target.region, SystemTime::now())
+        .map_err(|error| error.to_string())?;
+    Ok(Request::from_parts(head, Full::new(prepared.body)))
 }
 
 /// Which quota a throttle's message says ran out.
-fn dimension(message: &str) -> Dimension {
+pub(super) fn dimension(message: &str) -> Dimension {
     let message = message.to_ascii_lowercase();
     match (message.contains("request"), message.contains("token")) {
         (true, false) => Dimension::Requests,

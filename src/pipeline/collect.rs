@@ -2,9 +2,12 @@
 
 use std::future::Future;
 use std::pin::{Pin, pin};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use http::header::EXPECT;
+use http::request;
 use http_body::Body;
 use http_body_util::BodyExt;
 use tokio::time::timeout;
@@ -13,8 +16,11 @@ use super::observe::Observed;
 use super::parse::Called;
 use super::refusal::{Refusal, Refused};
 use super::step::Step;
+use crate::admission::Share;
+use crate::bedrock::Operation;
 use crate::bedrock::path::Call;
 use crate::clients::Denied;
+use crate::upstream::events::Source;
 
 /// A body above the limit is read on and thrown away up to this many bytes more, and for this
 /// long, so that the client is there to read the refusal when it has sent its request.
@@ -27,6 +33,26 @@ pub(super) struct Collected {
     pub(super) request: Observed<()>,
     pub(super) call: Call,
     pub(super) body: Bytes,
+    /// The events of a bidirectional stream, which are not collected: they come while they are
+    /// answered.
+    pub(super) events: Option<Live>,
+}
+
+/// A body that is still to come. The lock is never taken: it lets a request that is only looked
+/// at be shared between threads, which its body alone could not.
+pub(super) struct Live(Mutex<Source>);
+
+impl Live {
+    /// The body itself.
+    pub(super) fn into_source(self) -> Source {
+        self.0.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl std::fmt::Debug for Live {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Live(..)")
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -42,17 +68,34 @@ where
 
     fn take(&self, called: Called<B>) -> Self::Future {
         Box::pin(async move {
-            let Called { request: Observed { arrival, mut exchange }, call } = called;
+            let Called { request: Observed { mut arrival, mut exchange }, call } = called;
             let server = &exchange.gateway().config.server;
             let (limit, time) = (server.max_body, server.body_read_timeout);
             let own = exchange.policy.as_ref().and_then(|policy| policy.max_body(limit));
             let limit = own.unwrap_or(limit);
             let (head, peer) = (arrival.head, arrival.peer);
-            match timeout(time, collect(arrival.body, limit)).await {
+            if call.operation == Operation::InvokeModelWithBidirectionalStream {
+                let source: Source = Box::pin(arrival.body.map_err(Into::into));
+                let arrival = super::Arrival { head, body: (), peer };
+                let request = Observed { arrival, exchange };
+                return Ok(Collected {
+                    request,
+                    call,
+                    body: Bytes::new(),
+                    events: Some(Live(Mutex::new(source))),
+                });
+            }
+            let share = exchange.share.as_mut();
+            match timeout(time, collect(&mut arrival.body, limit, share)).await {
                 Ok(Ok(body)) => {
                     exchange.request_bytes = body.len() as u64;
                     let arrival = super::Arrival { head, body: (), peer };
-                    Ok(Collected { request: Observed { arrival, exchange }, call, body })
+                    let request = Observed { arrival, exchange };
+                    Ok(Collected { request, call, body, events: None })
+                }
+                Ok(Err(refusal @ Refusal::Overloaded(_))) => {
+                    dismiss(&head, arrival.body);
+                    Err(Refused { refusal, exchange })
                 }
                 Ok(Err(Refusal::BodyTooLarge { limit })) if own.is_some() => {
                     let refusal = Refusal::Denied(Denied::Body { limit });
@@ -65,7 +108,7 @@ where
     }
 }
 
-async fn collect<B>(body: B, limit: usize) -> Result<Bytes, Refusal>
+async fn collect<B>(body: B, limit: usize, mut share: Option<&mut Share>) -> Result<Bytes, Refusal>
 where
     B: Body<Data = Bytes> + Unpin,
 {
@@ -75,6 +118,11 @@ where
         discard(body).await;
         return Err(Refusal::BodyTooLarge { limit });
     }
+    let mut hold = |bytes: usize| match &mut share {
+        Some(share) => share.hold(bytes).map_err(Refusal::Overloaded),
+        None => Ok(()),
+    };
+    hold(usize::try_from(announced).unwrap_or(usize::MAX))?;
     // A body that came in one piece is used where it lies; only more pieces are joined.
     let mut first = Bytes::new();
     let mut joined = BytesMut::new();
@@ -91,6 +139,7 @@ where
             }
             joined.extend_from_slice(&chunk);
         }
+        hold(first.len().max(joined.len()))?;
         if first.len().max(joined.len()) > limit {
             drop((first, joined));
             discard(body).await;
@@ -98,6 +147,19 @@ where
         }
     }
     Ok(if joined.is_empty() { first } else { joined.freeze() })
+}
+
+/// Reads what is left of a body that nobody wants, while its request is answered already: a client
+/// whose connection closed on it would not be there to read the answer. Must be called within a
+/// tokio runtime.
+pub(super) fn dismiss<B>(head: &request::Parts, body: B)
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+{
+    // Who waits for leave to send the body sends none.
+    if !body.is_end_stream() && !head.headers.contains_key(EXPECT) {
+        tokio::spawn(async move { discard(pin!(body)).await });
+    }
 }
 
 async fn discard<B: Body<Data = Bytes> + Unpin>(mut body: Pin<&mut B>) {
@@ -132,21 +194,21 @@ mod tests {
     #[tokio::test]
     async fn one_piece_is_not_copied() {
         let body = Bytes::from_static(b"hello");
-        let collected = collect(Full::new(body.clone()), 5).await.unwrap();
+        let collected = collect(Full::new(body.clone()), 5, None).await.unwrap();
         assert_eq!(collected.as_ptr(), body.as_ptr());
     }
 
     #[tokio::test]
     async fn pieces_are_joined_in_order() {
-        assert_eq!(collect(pieces(vec![b"a", b"bc", b"d"]), 4).await.unwrap(), "abcd");
-        assert_eq!(collect(pieces(vec![]), 4).await.unwrap(), "");
+        assert_eq!(collect(pieces(vec![b"a", b"bc", b"d"]), 4, None).await.unwrap(), "abcd");
+        assert_eq!(collect(pieces(vec![]), 4, None).await.unwrap(), "");
     }
 
     #[tokio::test]
     async fn above_the_limit_is_refused_announced_or_not() {
-        let large = collect(Full::new(Bytes::from_static(b"12345")), 4).await;
+        let large = collect(Full::new(Bytes::from_static(b"12345")), 4, None).await;
         assert!(matches!(large, Err(Refusal::BodyTooLarge { limit: 4 })));
-        let large = collect(pieces(vec![b"123", b"45"]), 4).await;
+        let large = collect(pieces(vec![b"123", b"45"]), 4, None).await;
         assert!(matches!(large, Err(Refusal::BodyTooLarge { limit: 4 })));
     }
 }

@@ -7,9 +7,21 @@ use std::time::{Duration, SystemTime};
 
 use aws_smithy_types::date_time::{DateTime, Format};
 use http::HeaderMap;
+use tokio::time::Instant;
+
+use super::admit::Patience;
+use super::route::Routed;
+
+/// How long a request may wait in line, as its client and the config tell, and not beyond
+/// `deadline`.
+pub(super) fn patience(routed: &Routed, deadline: Instant) -> Patience {
+    let max_wait = routed.exchange.gateway().config.queue.max_wait;
+    let asked = asked(&routed.head.headers, SystemTime::now());
+    Patience { left: asked.map_or(max_wait, |wait| wait.min(max_wait)), deadline }
+}
 
 /// How long the client will wait from `now` on; zero if its time is over.
-pub(super) fn patience(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+fn asked(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     let ttl = text("amz-sdk-request").and_then(time_to_live);
     let until_ttl = ttl.map(|ttl| ttl.duration_since(now).unwrap_or_default());
@@ -49,7 +61,7 @@ mod tests {
     fn at_noon(name: &'static str, value: &str) -> Option<Duration> {
         let mut headers = HeaderMap::new();
         headers.insert(name, HeaderValue::from_str(value).unwrap());
-        patience(&headers, SystemTime::UNIX_EPOCH + Duration::from_secs(NOON))
+        asked(&headers, SystemTime::UNIX_EPOCH + Duration::from_secs(NOON))
     }
 
     #[test]

@@ -2,20 +2,20 @@
 //!
 //! Steps note here what they learn. When the record is dropped, by whatever path, the request is
 //! counted and its access-log line is written; an end that nobody noted is a client that went
-//! away.
+//! away, or a panic.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use http::StatusCode;
 use tokio::time::Instant;
+use tokio_util::sync::DropGuard;
 use uuid::Uuid;
 
 use super::Gateway;
-use crate::admission::Reservation;
-use crate::bedrock::{Operation, Usage};
-use crate::clients::{Account, Client, Hold, Policy, Slot, usd};
+use crate::admission::{Reservation, Share};
+use crate::bedrock::{ErrorKind, Operation, Usage};
+use crate::clients::{Account, Client, Hold, OverBudget, Peer, Policy, Slot, usd};
 use crate::config::Priority;
 use crate::routing::Target;
 use crate::telemetry::OTHER;
@@ -38,6 +38,8 @@ pub(super) enum Outcome {
     ClientDenied,
     /// 403: the request is no client's.
     Unauthenticated,
+    /// 503: the gateway has too much in hand.
+    Overloaded,
     /// 429: too many wait already.
     QueueFull,
     /// The gateway refused the request for what it is.
@@ -56,6 +58,11 @@ pub(super) enum Outcome {
     StreamException,
     /// Nothing: it went away.
     ClientGone,
+    /// What it took of an answer until the time for the whole request was over: it had stopped
+    /// reading.
+    ClientStalled,
+    /// The gateway failed on it.
+    Panic,
 }
 
 impl Outcome {
@@ -68,6 +75,7 @@ impl Outcome {
             Outcome::ClientLimited => "client_limited",
             Outcome::ClientDenied => "client_denied",
             Outcome::Unauthenticated => "unauthenticated",
+            Outcome::Overloaded => "overloaded",
             Outcome::QueueFull => "queue_full",
             Outcome::BadRequest => "bad_request",
             Outcome::BodyTooLarge => "body_too_large",
@@ -77,6 +85,8 @@ impl Outcome {
             Outcome::StreamIdle => "stream_idle",
             Outcome::StreamException => "stream_exception",
             Outcome::ClientGone => "client_gone",
+            Outcome::ClientStalled => "client_stalled",
+            Outcome::Panic => "panic",
         }
     }
 }
@@ -87,7 +97,7 @@ pub(super) struct Exchange {
     gateway: Arc<Gateway>,
     arrived: SystemTime,
     pub(super) started: Instant,
-    pub(super) request_id: String,
+    pub(super) request_id: Uuid,
     pub(super) client: Option<Client>,
     /// What the client may ask for, where that is less than everything.
     pub(super) policy: Option<Arc<Policy>>,
@@ -99,11 +109,15 @@ pub(super) struct Exchange {
     pub(super) asked: Option<(Arc<Target>, u64)>,
     /// The client's place among its requests at once.
     pub(super) slot: Option<Slot>,
+    /// Tells what depends on the request that it is over.
+    pub(super) over: Option<DropGuard>,
+    /// Its part of the gateway's load.
+    pub(super) share: Option<Share>,
     /// What it holds of its client's tokens.
     pub(super) allowance: Option<Reservation>,
     /// How urgent it is.
     pub(super) priority: Priority,
-    peer: SocketAddr,
+    peer: Peer,
     pub(super) operation: Option<Operation>,
     pub(super) requested_model: Option<String>,
     /// The pattern of the config that the requested model matches: its label in metrics.
@@ -129,12 +143,12 @@ pub(super) struct Exchange {
 }
 
 impl Exchange {
-    pub(super) fn new(gateway: Arc<Gateway>, peer: SocketAddr) -> Exchange {
+    pub(super) fn new(gateway: Arc<Gateway>, peer: Peer) -> Exchange {
         Exchange {
             gateway,
             arrived: SystemTime::now(),
             started: Instant::now(),
-            request_id: Uuid::new_v4().to_string(),
+            request_id: Uuid::new_v4(),
             client: None,
             policy: None,
             account: None,
@@ -142,6 +156,8 @@ impl Exchange {
             asked: None,
             passed: None,
             slot: None,
+            over: None,
+            share: None,
             allowance: None,
             priority: Priority::Normal,
             peer,
@@ -207,6 +223,23 @@ impl Exchange {
         self.outcome = outcome;
     }
 
+    /// What the client is called in the access log.
+    fn logged_name(&self) -> &str {
+        let label = self.client.as_ref().and_then(Client::label);
+        label.or_else(|| self.peer.certificate.as_ref()?.label()).unwrap_or("-")
+    }
+
+    /// Notes that something panicked on the request's way.
+    pub(super) fn panicked(&mut self) {
+        self.outcome = Outcome::Panic;
+        if self.head.is_none() {
+            self.status = ErrorKind::InternalServer.status().as_u16();
+            self.error = Some(ErrorKind::InternalServer.name().to_owned());
+        }
+        self.gateway.metrics.panics.inc();
+        tracing::error!(request_id = %self.request_id, "a request failed by a panic");
+    }
+
     fn count(&self, duration: Duration) {
         let metrics = &self.gateway.metrics;
         let operation = self.operation.map_or(OTHER, Operation::name);
@@ -265,6 +298,23 @@ impl Exchange {
         }
     }
 
+    /// Notes what an answer has cost its client whose cost nothing bounds: by the tokens it has told
+    /// so far, else by what has passed of it.
+    ///
+    /// # Errors
+    /// When that uses up the client's budget.
+    pub(super) fn has_cost(&mut self, told: Option<Usage>) -> Result<(), OverBudget> {
+        if let Some(usage) = told {
+            self.spent(usage.input + usage.cache_write, usage.output);
+        }
+        let Some((hold, target)) = self.hold.as_mut().zip(self.answered_by.as_ref()) else {
+            return Ok(());
+        };
+        let rates = self.gateway.prices.of(&target.model, &target.base_model);
+        let cost = rates.zip(told.or(self.passed)).map(|(rates, usage)| rates.cost(&usage));
+        cost.map_or(Ok(()), |cost| hold.has_cost(cost))
+    }
+
     /// Notes what the request costs its client: the answer's tokens as it told them, else what has
     /// passed of it, else, of a request that was given up while a target had it, its input. Attempts
     /// that failed cost nothing.
@@ -286,6 +336,11 @@ impl Exchange {
 impl Drop for Exchange {
     fn drop(&mut self) {
         let duration = self.started.elapsed();
+        // A request on whose way something panicked takes its record along.
+        if std::thread::panicking() {
+            self.panicked();
+        }
+        let request_id = self.request_id.to_string();
         self.settle_budget();
         if let Some(usage) = self.usage {
             self.spent(usage.input + usage.cache_write, usage.output);
@@ -293,9 +348,9 @@ impl Drop for Exchange {
         self.count(duration);
         self.gateway.access_log.write(&Line {
             time: self.arrived,
-            request_id: &self.request_id,
-            client: self.client.as_ref().and_then(Client::label).unwrap_or("-"),
-            peer: self.peer.to_string(),
+            request_id: &request_id,
+            client: self.logged_name(),
+            peer: self.peer.address.to_string(),
             operation: self.operation.map_or("-", Operation::name),
             requested_model: self.requested_model.as_deref(),
             model: self.answered_by.as_ref().map(|target| target.model.as_str()),

@@ -4,7 +4,11 @@
 use std::future::{Ready, ready};
 use std::sync::Arc;
 
+use bytes::Bytes;
+use http_body::Body;
+
 use super::InProcess;
+use super::collect::dismiss;
 use super::observe::Observed;
 use super::refusal::{Refusal, Refused};
 use super::step::Step;
@@ -13,7 +17,10 @@ use crate::clients::{Limited, identify};
 #[derive(Clone, Debug)]
 pub(super) struct Identify;
 
-impl<B> Step<Observed<B>> for Identify {
+impl<B> Step<Observed<B>> for Identify
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+{
     type Out = Observed<B>;
     type Future = Ready<Result<Observed<B>, Refused>>;
 
@@ -21,7 +28,7 @@ impl<B> Step<Observed<B>> for Identify {
         let Observed { arrival, exchange } = &mut request;
         let gateway = Arc::clone(exchange.gateway());
         let headers = &arrival.head.headers;
-        let client = identify(headers, arrival.peer, &gateway.config.limits.key);
+        let client = identify(headers, arrival.peer.address, &gateway.config.limits.key);
         // Another room of this process has seen to who asks.
         let name = match arrival.head.extensions.get::<InProcess>() {
             Some(own) => Ok(own.client.clone()),
@@ -47,7 +54,10 @@ impl<B> Step<Observed<B>> for Identify {
                 exchange.slot = slot;
                 Ok(request)
             }
-            Err(refusal) => Err(Refused { refusal, exchange: request.exchange }),
+            Err(refusal) => {
+                dismiss(&request.arrival.head, request.arrival.body);
+                Err(Refused { refusal, exchange: request.exchange })
+            }
         })
     }
 }

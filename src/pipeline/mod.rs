@@ -2,11 +2,13 @@
 //!
 //! ```text
 //!  observe    gives the request an id; turns a refusal into Bedrock's wire form
+//!  shed       turns it away if there is too much in hand
 //!  identify   who is calling, and within which limits
 //!  parse      method and raw path -> operation and requested model
 //!  collect    the body, within its bounds (signing needs its hash, a retry its bytes)
 //!  route      requested model -> the targets that can serve this request
 //!  attempt    admit to a target, prepare, sign, send, classify; again until it is answered
+//!             (`duplex`: the same once, for a request whose body goes on while it is answered)
 //!  relay      the answer's bytes as they come; counts and settles at their end
 //! ```
 //! Each step is a file. A step takes the request of the stage before and gives that of the
@@ -17,6 +19,7 @@ mod admit;
 mod attempt;
 mod collect;
 mod deadline;
+mod duplex;
 mod exchange;
 mod hedge;
 mod identify;
@@ -27,11 +30,13 @@ mod prepare;
 mod refusal;
 mod relay;
 mod route;
+mod shed;
 mod step;
+#[cfg(test)]
+mod tests;
 mod watch;
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -42,9 +47,9 @@ use tower::{Service, ServiceBuilder};
 
 pub use relay::ResponseBody;
 
-use crate::admission::WaitingRoom;
-use crate::clients::{Budgets, ClientLimits, Keys, Policies, Prices};
-use crate::config::Config;
+use crate::admission::{Curfew, Load, WaitingRoom};
+use crate::clients::{Budgets, ClientLimits, Keys, Peer, Policies, Prices};
+use crate::config::{self, Config};
 use crate::routing::{Route, Router, RouterError};
 use crate::telemetry::Metrics;
 use crate::telemetry::access_log::AccessLog;
@@ -63,6 +68,10 @@ pub struct Gateway {
     pub upstream: Upstream,
     /// Who waits.
     pub waiting: WaitingRoom,
+    /// How much is in hand.
+    pub load: Load,
+    /// Until when anybody may wait, once the process ends.
+    pub curfew: Curfew,
     /// Who may call.
     pub keys: Keys,
     /// The limits of clients.
@@ -89,17 +98,17 @@ impl Gateway {
         metrics: Arc<Metrics>,
         access_log: AccessLog,
     ) -> Result<Arc<Gateway>, RouterError> {
-        let connections = |state| metrics.upstream_connections.with_label_values(&[state]);
-        let gauges =
-            ConnectionGauges { connecting: connections("connecting"), open: connections("open") };
-        let upstream = Upstream::new(&config.upstream, gauges);
+        let upstream = connections(&config.upstream, &metrics);
         Gateway::build(config, None, upstream, metrics, access_log)
     }
 
     /// The gateway of a newer config: what it keeps of this one keeps its state, connections are
-    /// used on, and what is under way here ends here.
+    /// used on if they are what it asks for, and what is under way here ends here.
     pub fn renewed(&self, config: Config) -> Result<Arc<Gateway>, RouterError> {
-        let upstream = self.upstream.clone();
+        let upstream = match config.upstream.connects_like(&self.config.upstream) {
+            true => self.upstream.clone(),
+            false => connections(&config.upstream, &self.metrics),
+        };
         let (metrics, access_log) = (Arc::clone(&self.metrics), self.access_log.clone());
         Gateway::build(config, Some(self), upstream, metrics, access_log)
     }
@@ -111,23 +120,34 @@ impl Gateway {
         metrics: Arc<Metrics>,
         access_log: AccessLog,
     ) -> Result<Arc<Gateway>, RouterError> {
-        let router = Router::new(&config, before.map(|before| &before.router))?;
+        let router = Router::new(&config, before.map(|before| (&before.config, &before.router)))?;
         let prices = Prices::new(&config.prices)?;
         warn_of_unpriced(&config, &router, &prices);
         Ok(Arc::new(Gateway {
             router,
             upstream,
+            load: before.map_or_else(
+                || Load::new(&config.server),
+                |before| before.load.renewed(&config.server),
+            ),
             keys: Keys::new(&config.clients),
-            limits: ClientLimits::new(&config.limits, &config.clients),
+            limits: match before {
+                Some(before) => before.limits.renewed(&config.limits, &config.clients),
+                None => ClientLimits::new(&config.limits, &config.clients),
+            },
             policies: Policies::new(&config.clients)?,
             budgets: Budgets::new(&config.clients, before.map(|before| &before.budgets)),
             prices,
             hedges: HedgeBudget::new(&config.hedge),
-            waiting: WaitingRoom::new(
-                &config.queue,
-                metrics.queue_waiting.clone(),
-                metrics.queue_waiting_bytes.clone(),
-            ),
+            waiting: match before {
+                Some(before) => before.waiting.renewed(&config.queue),
+                None => WaitingRoom::new(
+                    &config.queue,
+                    metrics.queue_waiting.clone(),
+                    metrics.queue_waiting_bytes.clone(),
+                ),
+            },
+            curfew: before.map(|before| before.curfew.clone()).unwrap_or_default(),
             config,
             metrics,
             access_log,
@@ -135,7 +155,7 @@ impl Gateway {
     }
 }
 
-/// Says which targets cost their clients nothing although those have budgets.
+/// Says which targets clients with budgets can't use, since nobody knows what they cost.
 fn warn_of_unpriced(config: &Config, router: &Router, prices: &Prices) {
     if config.clients.iter().all(|client| client.budget.is_none()) {
         return;
@@ -145,10 +165,17 @@ fn warn_of_unpriced(config: &Config, router: &Router, prices: &Prices) {
             tracing::warn!(
                 target_name = %target.name,
                 model = %target.model,
-                "the model has no price: it draws on no budget; set one in [prices]"
+                "the model has no price: clients with budgets can't use it; set one in [prices]"
             );
         }
     }
+}
+
+/// A pool of connections to the upstream, counted in `metrics`.
+fn connections(config: &config::Upstream, metrics: &Metrics) -> Upstream {
+    let gauge = |state| metrics.upstream_connections.with_label_values(&[state]);
+    let gauges = ConnectionGauges { connecting: gauge("connecting"), open: gauge("open") };
+    Upstream::new(config, gauges, metrics.upstream_resent.clone())
 }
 
 /// The gateway of the config that is in force.
@@ -161,8 +188,8 @@ pub struct Arrival<B> {
     pub head: http::request::Parts,
     /// The body.
     pub body: B,
-    /// The address at the other end of the connection.
-    pub peer: SocketAddr,
+    /// Who is at the other end of the connection.
+    pub peer: Peer,
 }
 
 /// Marks the head of a request that another room of this process makes, as one of its extensions,
@@ -188,6 +215,8 @@ where
     ServiceBuilder::new()
         // Outermost, so that nothing that happens inside goes uncounted or unanswered.
         .layer(observe::layer(live))
+        // Before anything is done for a request that may be one too many.
+        .layer(step(shed::Shed))
         // Before the path is looked at: who sends garbage is worth knowing too.
         .layer(step(identify::Identify))
         .layer(step(parse::Parse))

@@ -1,7 +1,10 @@
-//! The outermost step: opens the request's record, and answers what the steps within refuse.
+//! The outermost step: opens the request's record, and answers what the steps within refuse, or
+//! panic on. A panic is one failed request: what the request held is settled as it unwinds, and
+//! its connection goes on.
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -9,6 +12,7 @@ use std::task::{Context, Poll, ready};
 use http::Response;
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
+use uuid::Uuid;
 
 use super::exchange::Exchange;
 use super::refusal::Refused;
@@ -60,16 +64,23 @@ where
 
     fn call(&mut self, arrival: Arrival<B>) -> Self::Future {
         // The one look at which config is live: the request sees it to its end.
-        let exchange = Box::new(Exchange::new(self.live.load_full(), arrival.peer));
-        Observing { inner: self.inner.call(Observed { arrival, exchange }) }
+        let exchange = Box::new(Exchange::new(self.live.load_full(), arrival.peer.clone()));
+        let request_id = exchange.request_id;
+        // The first steps are taken in the call itself.
+        let call = AssertUnwindSafe(|| self.inner.call(Observed { arrival, exchange }));
+        match catch_unwind(call) {
+            Ok(inner) => Observing::Within { inner, request_id },
+            Err(_) => Observing::Panicked { request_id },
+        }
     }
 }
 
 pin_project! {
     /// The future of [`Observe`].
-    pub(super) struct Observing<F> {
-        #[pin]
-        inner: F,
+    #[project = Projected]
+    pub(super) enum Observing<F> {
+        Within { #[pin] inner: F, request_id: Uuid },
+        Panicked { request_id: Uuid },
     }
 }
 
@@ -80,10 +91,19 @@ where
     type Output = Result<Response<ResponseBody>, Infallible>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let answer = match ready!(self.project().inner.poll(cx)) {
-            Ok(response) => response,
-            Err(refused) => relay::refuse(refused),
+        let (inner, request_id) = match self.project() {
+            Projected::Within { inner, request_id } => (inner, *request_id),
+            Projected::Panicked { request_id } => {
+                return Poll::Ready(Ok(relay::panicked(*request_id)));
+            }
         };
-        Poll::Ready(Ok(answer))
+        // What unwinds is dropped on its way, and never polled again.
+        Poll::Ready(Ok(match catch_unwind(AssertUnwindSafe(|| inner.poll(cx))) {
+            Ok(polled) => match ready!(polled) {
+                Ok(response) => response,
+                Err(refused) => relay::refuse(refused),
+            },
+            Err(_) => relay::panicked(request_id),
+        }))
     }
 }

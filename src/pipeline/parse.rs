@@ -47,8 +47,9 @@ impl<B> Step<Observed<B>> for Parse {
 fn parse(head: &request::Parts) -> Result<Call, Refusal> {
     check_message(head)?;
     let call = path::parse(&head.method, head.uri.path())?;
-    if call.operation == Operation::InvokeModelWithBidirectionalStream {
-        return Err(Refusal::NotServed { operation: call.operation.name() });
+    let is_duplex = call.operation == Operation::InvokeModelWithBidirectionalStream;
+    if is_duplex && head.version != Version::HTTP_2 {
+        return Err(Refusal::NeedsHttp2 { operation: call.operation.name() });
     }
     Ok(call)
 }

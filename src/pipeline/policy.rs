@@ -29,10 +29,8 @@ pub(super) fn check_call(
             if !is_own {
                 policy.model(model)?;
             }
-            if names_guardrail_by_header(call.operation) {
-                policy.guardrail_headers(headers)?;
-            }
-            Ok(())
+            // Also where the upstream is not known to look at them: it may come to.
+            policy.guardrail_headers(headers)
         }
         Resource::Guardrail { identifier, version } => policy.guardrail(&Named {
             identifier: Some(identifier.clone()),

@@ -6,13 +6,16 @@ use http::header::{ALLOW, CONNECTION, HeaderValue};
 use http::{HeaderMap, Response};
 
 use super::exchange::{Exchange, Outcome};
-use crate::admission::Full;
+use crate::admission::{Full, Overloaded};
 use crate::bedrock::error::whole_seconds;
 use crate::bedrock::json::JsonError;
 use crate::bedrock::path::PathError;
 use crate::bedrock::{ErrorKind, WireError};
 use crate::clients::{Denied, Limited, OverBudget, Unauthenticated};
 use bytes::Bytes;
+
+/// When a request that was turned away for overload may come again.
+const OVERLOAD_PAUSE: Duration = Duration::from_secs(1);
 
 /// A request that ends in the gateway, with what was learned of it.
 #[derive(Debug)]
@@ -32,6 +35,8 @@ pub(super) enum Refusal {
     Host,
     #[error("the request has both Content-Length and Transfer-Encoding")]
     Framing,
+    #[error("The gateway is overloaded, please try again: {0}.")]
+    Overloaded(Overloaded),
     #[error(transparent)]
     Unauthenticated(Unauthenticated),
     #[error("the request body is larger than {limit} bytes")]
@@ -50,8 +55,8 @@ pub(super) enum Refusal {
     OverBudget(#[from] OverBudget),
     #[error("this gateway has no route for the model {model}")]
     Unrouted { model: String },
-    #[error("{operation} is not served by this gateway")]
-    NotServed { operation: &'static str },
+    #[error("{operation} needs HTTP/2")]
+    NeedsHttp2 { operation: &'static str },
     #[error(
         "Too many requests, please wait before trying again. All targets are throttled and the gateway's queue is full: {full}."
     )]
@@ -82,7 +87,8 @@ impl Refusal {
             | Refusal::BodyBroken
             | Refusal::Json(_)
             | Refusal::Unrouted { .. }
-            | Refusal::NotServed { .. } => Outcome::BadRequest,
+            | Refusal::NeedsHttp2 { .. } => Outcome::BadRequest,
+            Refusal::Overloaded(_) => Outcome::Overloaded,
             Refusal::Unauthenticated(_) => Outcome::Unauthenticated,
             Refusal::BodyTooLarge { .. } => Outcome::BodyTooLarge,
             Refusal::BodyTimeout { .. } => Outcome::BodyTimeout,
@@ -109,7 +115,7 @@ impl Refusal {
             | Refusal::Framing
             | Refusal::BodyBroken
             | Refusal::Json(_)
-            | Refusal::NotServed { .. } => ErrorKind::Validation,
+            | Refusal::NeedsHttp2 { .. } => ErrorKind::Validation,
             Refusal::Unauthenticated(Unauthenticated::Missing) => {
                 ErrorKind::MissingAuthenticationToken
             }
@@ -120,6 +126,7 @@ impl Refusal {
             Refusal::Denied(_) | Refusal::OverBudget(OverBudget::UsedUp { .. }) => {
                 ErrorKind::AccessDenied
             }
+            Refusal::Overloaded(_) => ErrorKind::ServiceUnavailable,
             Refusal::Unrouted { .. } => ErrorKind::ResourceNotFound,
             Refusal::BodyTooLarge { .. } => ErrorKind::RequestTooLarge,
             Refusal::BodyTimeout { .. } => ErrorKind::RequestTimeout,
@@ -144,6 +151,8 @@ impl Refusal {
         } else if let Refusal::OverBudget(OverBudget::Held(_)) = self {
             // When one of them ends is not known; a second is a fair guess.
             error = error.retry_after(Duration::from_secs(1));
+        } else if let Refusal::Overloaded(_) = self {
+            error = error.retry_after(OVERLOAD_PAUSE);
         }
         let mut response = error.into_response();
         self.add_headers(response.headers_mut());

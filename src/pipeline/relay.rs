@@ -2,9 +2,11 @@
 //!
 //! What passes is watched for token counts and for the end of the stream; nothing is held back
 //! for it. A body that breaks off at the upstream breaks off at the client, so that its SDK
-//! raises: no failure in the middle looks like an end.
+//! raises: no failure in the middle looks like an end. A stream whose time is over where a frame
+//! ends is told so by a frame of the gateway's own.
 
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -16,12 +18,13 @@ use http::{Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
+use uuid::Uuid;
 
 use super::exchange::{Exchange, Outcome, millis};
 use super::prepare::{value, without_hop_by_hop};
 use super::refusal::{Refusal, Refused};
 use super::watch::Watch;
-use crate::bedrock::{Operation, Usage};
+use crate::bedrock::{ErrorKind, Operation, Usage, WireError, event_stream};
 use crate::clients::{OverBudget, usd};
 use crate::routing::{Size, Spending, Target};
 use crate::upstream::{Failure, Success};
@@ -34,16 +37,16 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-sluice-request-id");
 const BUDGET: HeaderName = HeaderName::from_static("x-sluice-budget-remaining-usd");
 const AMZN_REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 
-/// The body of an answer.
+/// The body of an answer; `B` is the upstream's.
 #[derive(Debug)]
-pub struct ResponseBody(Inner);
+pub struct ResponseBody<B = Incoming>(Inner<B>);
 
 #[derive(Debug)]
-enum Inner {
-    /// In memory; the record ends with it.
-    Whole { bytes: Bytes, _exchange: Box<Exchange> },
+enum Inner<B> {
+    /// In memory; the record, if there is one, ends with it.
+    Whole { bytes: Bytes, _exchange: Option<Box<Exchange>> },
     /// Relayed as it comes.
-    Relayed(Pin<Box<Relay>>),
+    Relayed(Pin<Box<Relay<B>>>),
 }
 
 /// Why the body of an answer breaks off.
@@ -55,20 +58,26 @@ pub enum RelayError {
     /// The upstream was silent for too long.
     #[error("the upstream's answer stalled")]
     Idle,
+    /// Its client has nothing left to pay for more.
+    #[error("the client's budget is used up")]
+    OverBudget,
     /// The time for the whole request is over.
     #[error("the request took too long")]
     Deadline,
+    /// The gateway failed on it.
+    #[error("the gateway failed")]
+    Panic,
 }
 
 /// The answer that relays a success of `target`.
-pub(super) fn success(
+pub(super) fn success<B>(
     mut exchange: Box<Exchange>,
     operation: Operation,
-    success: Success,
+    success: Success<B>,
     spending: Spending,
     size: Size,
     deadline: Instant,
-) -> Response<ResponseBody> {
+) -> Response<ResponseBody<B>> {
     let Success { status, headers, held, body } = success;
     let idle = spending.target().idle_timeout;
     exchange.answered_by = Some(Arc::clone(spending.target()));
@@ -81,6 +90,8 @@ pub(super) fn success(
     } else {
         Watch::unary(Usage::from_headers(&headers))
     };
+    // What any other request can cost is held from its start.
+    let is_metered = operation == Operation::InvokeModelWithBidirectionalStream;
     let relay = Relay {
         body,
         held: held.into_iter(),
@@ -92,6 +103,8 @@ pub(super) fn success(
         deadline,
         timer: tokio::time::sleep_until(deadline),
         is_timing: false,
+        is_metered,
+        over_budget: None,
         is_over: false,
         broken: None,
     };
@@ -136,6 +149,16 @@ pub(super) fn refuse(refused: Refused) -> Response<ResponseBody> {
     whole(head.status, head.headers, body, exchange)
 }
 
+/// The answer to a request that something panicked on. Its record ended where that happened.
+pub(super) fn panicked(request_id: Uuid) -> Response<ResponseBody> {
+    let error = WireError::new(ErrorKind::InternalServer, "the gateway failed on this request");
+    let (mut head, bytes) = error.into_response().into_parts();
+    let request_id = value(&request_id.to_string());
+    head.headers.insert(AMZN_REQUEST_ID, request_id.clone());
+    head.headers.insert(REQUEST_ID, request_id);
+    respond(head.status, head.headers, Inner::Whole { bytes, _exchange: None })
+}
+
 fn whole(
     status: StatusCode,
     mut head: HeaderMap,
@@ -144,10 +167,10 @@ fn whole(
 ) -> Response<ResponseBody> {
     exchange.response_bytes = bytes.len() as u64;
     add_own_headers(&mut head, &exchange);
-    respond(status, head, Inner::Whole { bytes, _exchange: exchange })
+    respond(status, head, Inner::Whole { bytes, _exchange: Some(exchange) })
 }
 
-fn respond(status: StatusCode, head: HeaderMap, body: Inner) -> Response<ResponseBody> {
+fn respond<B>(status: StatusCode, head: HeaderMap, body: Inner<B>) -> Response<ResponseBody<B>> {
     let mut response = Response::new(ResponseBody(body));
     *response.status_mut() = status;
     *response.headers_mut() = head;
@@ -155,7 +178,7 @@ fn respond(status: StatusCode, head: HeaderMap, body: Inner) -> Response<Respons
 }
 
 fn add_own_headers(head: &mut HeaderMap, exchange: &Exchange) {
-    let request_id = value(&exchange.request_id);
+    let request_id = value(&exchange.request_id.to_string());
     if !head.contains_key(&AMZN_REQUEST_ID) {
         head.insert(AMZN_REQUEST_ID, request_id.clone());
     }
@@ -176,9 +199,9 @@ fn add_own_headers(head: &mut HeaderMap, exchange: &Exchange) {
 pin_project_lite::pin_project! {
     /// A body under way.
     #[derive(Debug)]
-    struct Relay {
+    struct Relay<B> {
         #[pin]
-        body: Incoming,
+        body: B,
         // What was read to see the first frame goes out first.
         held: std::vec::IntoIter<Bytes>,
         watch: Watch,
@@ -191,12 +214,26 @@ pin_project_lite::pin_project! {
         #[pin]
         timer: Sleep,
         is_timing: bool,
+        // Whether its client's budget is looked at while it goes on.
+        is_metered: bool,
+        // The budget that was used up meanwhile.
+        over_budget: Option<OverBudget>,
         is_over: bool,
         broken: Option<RelayError>,
     }
+
+    impl<B> PinnedDrop for Relay<B> {
+        fn drop(this: Pin<&mut Self>) {
+            if !this.is_over {
+                // What passed is known, so it is counted although nobody waited for the end.
+                let is_late = Instant::now() >= this.deadline;
+                this.end(if is_late { Outcome::ClientStalled } else { Outcome::ClientGone });
+            }
+        }
+    }
 }
 
-impl Relay {
+impl<B: Body<Data = Bytes>> Relay<B> {
     fn poll(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -208,6 +245,9 @@ impl Relay {
             }
             if let Some(chunk) = this.held.next() {
                 return Poll::Ready(Some(Ok(self.pass(chunk))));
+            }
+            if let Some(over) = this.over_budget.filter(|_| !this.watch.is_within_frame()) {
+                return Poll::Ready(Some(self.out_of_money(over)));
             }
             match this.body.poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => {
@@ -232,12 +272,7 @@ impl Relay {
             }
             return match self.as_mut().project().timer.poll(cx) {
                 Poll::Pending => Poll::Pending,
-                Poll::Ready(()) if Instant::now() >= self.deadline => {
-                    Poll::Ready(Some(Err(self.fail(RelayError::Deadline, Outcome::RequestTimeout))))
-                }
-                Poll::Ready(()) => {
-                    Poll::Ready(Some(Err(self.fail(RelayError::Idle, Outcome::StreamIdle))))
-                }
+                Poll::Ready(()) => Poll::Ready(Some(self.out_of_time())),
             };
         }
     }
@@ -249,6 +284,9 @@ impl Relay {
         if let (Some(spending), Some(events)) = (this.spending.as_mut(), this.watch.events()) {
             spending.seen(events);
             this.exchange.spent(spending.input(), events);
+            if *this.is_metered {
+                *this.over_budget = this.exchange.has_cost(this.watch.usage()).err();
+            }
         }
         this.exchange.response_bytes += chunk.len() as u64;
         // A body of known length is not asked again when it is all there.
@@ -270,15 +308,73 @@ impl Relay {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Bytes, RelayError>>> {
-        let error = self.as_mut().fail(RelayError::Broken, Outcome::StreamBroken);
-        *self.project().broken = Some(error);
+        self.as_mut().end(Outcome::StreamBroken);
+        *self.project().broken = Some(RelayError::Broken);
         cx.waker().wake_by_ref();
         Poll::Pending
     }
 
-    fn fail(self: Pin<&mut Self>, error: RelayError, outcome: Outcome) -> RelayError {
-        self.end(outcome);
-        error
+    /// Ends a body whose time is over: with an exception, where the client can take one.
+    fn out_of_time(self: Pin<&mut Self>) -> Result<Bytes, RelayError> {
+        let (error, outcome) = if Instant::now() >= self.deadline {
+            (RelayError::Deadline, Outcome::RequestTimeout)
+        } else {
+            (RelayError::Idle, Outcome::StreamIdle)
+        };
+        let last = self.exception(error);
+        self.last(last, error, outcome)
+    }
+
+    /// Ends a body whose client has nothing left to pay for more of it.
+    fn out_of_money(mut self: Pin<&mut Self>, over: OverBudget) -> Result<Bytes, RelayError> {
+        self.as_mut().project().exchange.denied_by = Some(over.policy());
+        let payload = serde_json::json!({ "message": over.to_string() });
+        let last = event_stream::exception("validationException", payload.to_string());
+        self.last(last, RelayError::OverBudget, Outcome::ClientDenied)
+    }
+
+    /// Ends a body with this frame, where the client can take one, else with the error.
+    fn last(
+        mut self: Pin<&mut Self>,
+        frame: Bytes,
+        error: RelayError,
+        outcome: Outcome,
+    ) -> Result<Bytes, RelayError> {
+        let takes_a_frame = self.watch.takes_a_frame() && self.body.size_hint().exact().is_none();
+        self.as_mut().end(outcome);
+        if !takes_a_frame {
+            return Err(error);
+        }
+        self.project().exchange.response_bytes += frame.len() as u64;
+        Ok(frame)
+    }
+
+    fn exception(&self, error: RelayError) -> Bytes {
+        let limit = match error {
+            RelayError::Idle => self.idle,
+            _ => self.deadline.saturating_duration_since(self.exchange.started),
+        };
+        let limit = humantime::format_duration(limit);
+        let message = match error {
+            RelayError::Idle => format!("the upstream's answer stalled: nothing came for {limit}"),
+            _ => format!("the request was not answered within {limit}"),
+        };
+        let payload = serde_json::json!({
+            "message": message,
+            "originalStatusCode": ErrorKind::ModelTimeout.status().as_u16(),
+            "originalMessage": message,
+        });
+        event_stream::exception("modelStreamErrorException", payload.to_string())
+    }
+}
+
+impl<B> Relay<B> {
+    /// Ends a body on which something panicked: what was noted before it stands.
+    fn panicked(self: Pin<&mut Self>) {
+        let this = self.project();
+        *this.is_over = true;
+        this.exchange.panicked();
+        drop(this.spending.take());
     }
 
     fn end(self: Pin<&mut Self>, outcome: Outcome) {
@@ -300,7 +396,7 @@ impl Relay {
     }
 }
 
-impl Body for ResponseBody {
+impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
     type Data = Bytes;
     type Error = RelayError;
 
@@ -312,7 +408,12 @@ impl Body for ResponseBody {
             Inner::Whole { bytes, .. } if bytes.is_empty() => Poll::Ready(None),
             Inner::Whole { bytes, .. } => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
             Inner::Relayed(relay) => {
-                relay.as_mut().poll(cx).map(|chunk| chunk.map(|result| result.map(Frame::data)))
+                let polled = catch_unwind(AssertUnwindSafe(|| relay.as_mut().poll(cx)));
+                let chunk = polled.unwrap_or_else(|_| {
+                    relay.as_mut().panicked();
+                    Poll::Ready(Some(Err(RelayError::Panic)))
+                });
+                chunk.map(|chunk| chunk.map(|result| result.map(Frame::data)))
             }
         }
     }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use smallvec::SmallVec;
 
-use super::collect::Collected;
+use super::collect::{Collected, Live};
 use super::exchange::Exchange;
 use super::policy;
 use super::refusal::{Refusal, Refused};
@@ -28,6 +28,8 @@ pub(super) struct Routed {
     pub(super) exchange: Box<Exchange>,
     pub(super) call: Call,
     pub(super) body: Bytes,
+    /// The events that come while the request is answered, if it is of that kind.
+    pub(super) events: Option<Live>,
     /// What was read of the body; nothing where nothing needs to be read.
     pub(super) peek: Peek,
     /// How large the request is, as quotas count.
@@ -76,7 +78,7 @@ impl Step<Collected> for Route {
     type Future = Ready<Result<Routed, Refused>>;
 
     fn take(&self, collected: Collected) -> Self::Future {
-        let Collected { request, call, body } = collected;
+        let Collected { request, call, body, events } = collected;
         let (head, mut exchange) = (request.arrival.head, request.exchange);
         let decision = policy::check_body(&exchange, call.operation, body).and_then(|body| {
             let decision = match &call.resource {
@@ -97,7 +99,7 @@ impl Step<Collected> for Route {
                 let asked = priority(&head.headers, exchange.gateway());
                 let policy = exchange.policy.as_ref();
                 exchange.priority = policy.map_or(asked, |policy| policy.priority(asked));
-                Ok(Routed { head, exchange, call, body, peek, size, candidates, pool })
+                Ok(Routed { head, exchange, call, body, events, peek, size, candidates, pool })
             }
             Err(refusal) => Err(Refused { refusal, exchange }),
         })
@@ -136,9 +138,11 @@ fn route(
         Family::Unknown => first.family(),
         family => family,
     };
+    let is_duplex = operation == Operation::InvokeModelWithBidirectionalStream;
     let peek = body::peek(operation, family, body).or_else(|error| {
-        // What goes through as it is, is the upstream's to judge.
-        if is_routed { Err(error) } else { Ok(Peek::default()) }
+        // What goes through as it is, is the upstream's to judge; what is still to come is not
+        // known.
+        if is_routed && !is_duplex { Err(error) } else { Ok(Peek::default()) }
     })?;
     let size = Size {
         text_bytes: body.len().saturating_sub(peek.media_bytes),
@@ -149,12 +153,20 @@ fn route(
         .targets
         .iter()
         .enumerate()
+        // Events are not kept, so nobody could stand in for the first.
+        .filter(|(index, _)| *index == 0 || !is_duplex)
         .filter(|(index, it)| *index == 0 || can_stand_in(it, operation, model, family, &peek))
         .filter(|(_, it)| policy::may_call(exchange, it))
         .map(|(_, target)| Arc::clone(target))
         .collect();
     if targets.is_empty() {
         return Err(Denied::Targets { model: model.to_string() }.into());
+    }
+    if exchange.account.is_some() && operation != Operation::CountTokens {
+        targets.retain(|it| gateway.prices.of(&it.model, &it.base_model).is_some());
+        if targets.is_empty() {
+            return Err(Denied::Unpriced { model: model.to_string() }.into());
+        }
     }
     let prefix = peek.cached_prefix.clone().and_then(|range| body.get(range)).map(hash);
     balance::order(&mut targets, route.balance, prefix);
@@ -171,8 +183,9 @@ fn route(
     Ok(Decision { peek, size, candidates, pool: Arc::clone(&route.pool) })
 }
 
-/// Holds what the dearest of the candidates can cost, of a client that has a budget. Operations
-/// that cost nothing by tokens are let through without.
+/// Holds what the dearest of the candidates can cost, of a client that has a budget. What costs
+/// nothing by tokens is let through without; what costs nobody knows how much, only where the
+/// client's policy says so.
 fn reserve_budget(
     exchange: &mut Exchange,
     operation: Operation,
@@ -181,6 +194,9 @@ fn reserve_budget(
     let is_async = operation == Operation::StartAsyncInvoke;
     let runs_a_model = is_async || !candidates.is_empty() && operation != Operation::CountTokens;
     let Some(account) = exchange.account.as_ref().filter(|_| runs_a_model) else { return Ok(()) };
+    if is_async && !exchange.policy.as_ref().is_some_and(|policy| policy.names(operation)) {
+        return Err(Denied::Uncounted { operation: operation.name() }.into());
+    }
     let prices = &exchange.gateway().prices;
     let most = candidates.iter().filter_map(|Candidate { target, need, .. }| {
         let rates = prices.of(&target.model, &target.base_model)?;

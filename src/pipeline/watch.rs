@@ -45,6 +45,17 @@ impl Watch {
         }
     }
 
+    /// Whether a frame may follow what has passed: it was whole frames so far, and none of them an
+    /// exception, which ends a stream.
+    pub(super) fn takes_a_frame(&self) -> bool {
+        match self {
+            Watch::Stream(watch) => {
+                !self.is_within_frame() && !watch.is_lost && !watch.saw_exception
+            }
+            Watch::Unary(_) => false,
+        }
+    }
+
     /// How many events of a stream have passed, each about an output token; `None` for what is no
     /// stream.
     pub(super) fn events(&self) -> Option<u64> {

@@ -6,6 +6,7 @@
 
 pub mod balance;
 pub mod cooldown;
+mod keep;
 mod latency;
 mod pool;
 mod router;

@@ -9,6 +9,7 @@ use globset::{Glob, GlobMatcher};
 use tokio::time::Instant;
 
 use super::cooldown::{Policy, State};
+use super::keep::{unrouted_untouched, untouched};
 use super::pool::Pool;
 use super::target::{Parts, Target};
 use crate::admission::{Learning, Limits, Quota, UNFILLED};
@@ -16,7 +17,7 @@ use crate::bedrock::ModelId;
 use crate::bedrock::model_id::ModelIdError;
 use crate::config::{self, Balance, Config, Unrouted};
 use crate::telemetry::OTHER;
-use crate::upstream::credentials::{Identities, Identity};
+use crate::upstream::credentials::{Identities, Identity, Sts};
 
 /// Why a config makes no routing table.
 #[derive(Debug, thiserror::Error)]
@@ -97,27 +98,37 @@ struct Passing {
 }
 
 impl Router {
-    /// Builds the table and starts to resolve the credentials of its targets. Targets that a
-    /// router `before`, of an older config, has too keep the state they have come to.
-    pub fn new(config: &Config, before: Option<&Router>) -> Result<Router, RouterError> {
+    /// Builds the table and starts to resolve the credentials of its targets. Of the router of a
+    /// config `before`, targets that this config leaves untouched stay the very same, and the others
+    /// that it has too keep the state they have come to.
+    pub fn new(config: &Config, before: Option<(&Config, &Router)>) -> Result<Router, RouterError> {
         let now = Instant::now();
-        let mut identities = before.map(Router::known_identities).unwrap_or_default();
+        let untouched = before.map(|(before, router)| untouched(config, before, &router.targets));
+        let untouched = untouched.unwrap_or_default();
+        let known = before.map(|(_, router)| router);
+        let mut identities = known.map(Router::known_identities).unwrap_or_default();
         let pools = pools(config);
         let shared = shared_quotas(config, &pools, now);
+        let use_fips = config.upstream.use_fips;
+        let sts = |region| Sts { region, use_fips };
         let mut targets = Vec::with_capacity(config.targets.len());
         for (index, target) in config.targets.iter().enumerate() {
-            let identity = identities.get(&target.credentials, &target.region);
+            let identity = identities.get(&target.credentials, sts(&target.region));
+            if let Some(untouched) = untouched.get(index).cloned().flatten() {
+                targets.push(untouched);
+                continue;
+            }
             let pool = pools.get(index).cloned().unwrap_or_default();
             let own = || quota(config, target.rpm, target.tpm, &pool, now);
             let quota = target.quota.and_then(|at| shared.get(at)?.clone()).unwrap_or_else(own);
             let target = configured(config, target, identity, quota, pool)?;
-            if let Some(before) = before.and_then(|before| before.same(&target)) {
+            if let Some(before) = known.and_then(|known| known.same(&target)) {
                 target.take_over(before, now);
             }
             targets.push(Arc::new(target));
         }
         let upstream = &config.upstream;
-        let default_identity = identities.get(&upstream.credentials, &upstream.region);
+        let default_identity = identities.get(&upstream.credentials, sts(&upstream.region));
         // Operations without a model have a target like all others, whose model id is not used.
         let no_model = ModelId::new(OTHER)
             .map_err(|source| RouterError::Model { target: OTHER.to_owned(), source })?;
@@ -139,6 +150,9 @@ impl Router {
         router.legacy = router.legacy_routes(&config.legacy.models)?;
         for route in &config.routes {
             router.add(route)?;
+        }
+        if let Some((before, known)) = before {
+            router.go_on_passing(config, before, known, now);
         }
         Ok(router)
     }
@@ -248,6 +262,24 @@ impl Router {
         Some(route)
     }
 
+    /// Keeps the state of the models without a route that a router `before` has let pass.
+    fn go_on_passing(&self, config: &Config, before: &Config, router: &Router, now: Instant) {
+        let (Some(known), Some(passed)) = (&self.unrouted, &router.unrouted) else { return };
+        let untouched = unrouted_untouched(config, before);
+        for route in passed.routes.iter().take(known.max) {
+            let (model, Some(old)) = (route.key(), route.targets.first()) else { continue };
+            if self.routed(model).is_some() || old.region != config.upstream.region {
+                continue;
+            }
+            let mut newer = Arc::clone(&route);
+            if !untouched {
+                newer = passing(config, model, Arc::clone(&self.default_identity), now);
+                newer.targets.iter().for_each(|target| target.take_over(old, now));
+            }
+            known.routes.insert(model.clone(), newer);
+        }
+    }
+
     fn known_identities(&self) -> Identities {
         Identities::with(&self.identities)
     }
@@ -263,8 +295,9 @@ impl Router {
     }
 }
 
-/// One pool for each set of targets that routes, legacy endpoints or quotas connect, in the targets' order.
-fn pools(config: &Config) -> Vec<Arc<Pool>> {
+/// For each target, in their order, the number of the set that it is in: those that routes, legacy
+/// endpoints or quotas connect.
+pub(super) fn groups(config: &Config) -> Vec<usize> {
     let mut groups: Vec<usize> = (0..config.targets.len()).collect();
     let mut join = |one: usize, other: usize| {
         if let (Some(&from), Some(&to)) = (groups.get(one), groups.get(other)) {
@@ -285,8 +318,13 @@ fn pools(config: &Config) -> Vec<Arc<Pool>> {
             join(index, other);
         }
     }
+    groups
+}
+
+/// One pool for each set of connected targets, in the targets' order.
+fn pools(config: &Config) -> Vec<Arc<Pool>> {
     let mut known: HashMap<usize, Arc<Pool>> = HashMap::new();
-    groups.into_iter().map(|group| Arc::clone(known.entry(group).or_default())).collect()
+    groups(config).into_iter().map(|group| Arc::clone(known.entry(group).or_default())).collect()
 }
 
 /// The quotas that several targets draw on, in the config's order; `None` for one that none does.
@@ -362,7 +400,7 @@ fn passing(config: &Config, model: &ModelId, identity: Arc<Identity>, now: Insta
     Arc::new(Route { targets, balance: Balance::Priority, pool })
 }
 
-fn policy(config: &Config, base: Duration) -> Policy {
+pub(super) fn policy(config: &Config, base: Duration) -> Policy {
     Policy {
         base,
         max_multiplier: config.fallback.max_cooldown_multiplier,

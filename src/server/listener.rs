@@ -1,16 +1,18 @@
 //! Accepting connections, within the bound on how many are open.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use prometheus::{IntCounter, IntGauge};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Duration, sleep};
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::Answer;
 use super::connection::{self, Protocols};
+use super::ending::Ending;
+use super::tls::Acceptor;
 use crate::config;
 use crate::pipeline::Gateway;
 
@@ -64,39 +66,52 @@ impl Accept {
     }
 }
 
-/// Accepts connections and answers their requests until `closing`. A connection above the bound
-/// is closed at once, which is the cheapest way to say so.
+/// Accepts connections and answers their requests until the listeners are to close; by TLS where
+/// there is an acceptor. A connection above the bound is closed at once, which is the cheapest way
+/// to say so.
 pub(super) async fn accept<A: Answer>(
     listener: TcpListener,
+    tls: Option<Acceptor>,
     common: Accept,
     answer: A,
     connections: TaskTracker,
-    closing: CancellationToken,
+    ending: Ending,
 ) {
+    let serve = |socket: TcpStream, peer: SocketAddr| {
+        let Some(slot) = common.slot() else { return };
+        let (tls, protocols, answer) = (tls.clone(), common.protocols.clone(), answer.clone());
+        let connection = connection::serve(socket, peer, tls, protocols, answer, ending.clone());
+        connections.spawn(async move {
+            connection.await;
+            drop(slot);
+        });
+    };
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            () = closing.cancelled() => return,
+            () = ending.closing() => break,
         };
         match accepted {
-            Ok((socket, peer)) => {
-                let Some(slot) = common.slot() else { continue };
-                let connection = connection::serve(
-                    socket,
-                    peer,
-                    common.protocols.clone(),
-                    answer.clone(),
-                    closing.clone(),
-                );
-                connections.spawn(async move {
-                    connection.await;
-                    drop(slot);
-                });
-            }
+            Ok((socket, peer)) => serve(socket, peer),
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
                 sleep(PAUSE).await;
             }
         }
     }
+    for (socket, peer) in connected(listener) {
+        serve(socket, peer);
+    }
+}
+
+/// The connections that the system has taken for a listener and nobody has accepted yet. Closing
+/// the listener would break them, after their clients were told that they are connected.
+fn connected(listener: TcpListener) -> Vec<(TcpStream, SocketAddr)> {
+    let mut found = Vec::new();
+    let Ok(listener) = listener.into_std() else { return found };
+    while let Ok((socket, peer)) = listener.accept() {
+        let socket = socket.set_nonblocking(true).and_then(|()| TcpStream::from_std(socket));
+        found.extend(socket.ok().map(|socket| (socket, peer)));
+    }
+    found
 }

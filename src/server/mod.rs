@@ -1,10 +1,15 @@
 //! Listeners, connections, and the way a gateway starts and stops.
 //!
-//! HTTP/1.1 and cleartext HTTP/2 are spoken on every listener. What arrives goes to the pipeline
-//! or to the admin surface; both may share a listener, since their paths differ.
+//! HTTP/1.1 and HTTP/2 are spoken on every listener: in the clear, or by TLS on that of the Bedrock
+//! API. What arrives goes to the pipeline or to the admin surface; both may share a listener, since
+//! their paths differ.
 
+mod certificates;
 mod connection;
+mod ending;
 mod listener;
+mod opening;
+mod tls;
 
 use std::io;
 use std::sync::Arc;
@@ -15,20 +20,31 @@ use http::{Request, Response};
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::Service;
 
 use crate::admin::{Admin, Readiness};
+use crate::clients::Peer;
 use crate::config::Config;
 use crate::legacy::Shim;
 use crate::pipeline::{Arrival, Live, ResponseBody, stack};
+use certificates::Certificates;
+use ending::Ending;
 use listener::{Accept, accept};
+
+pub use certificates::TlsError;
+pub use tls::UnusableTls;
 
 /// A body of any listener's answers.
 type AnyBody = Either<ResponseBody, Full<Bytes>>;
+
+/// What is left of the drain when the last in line are told that nobody serves them any more: a
+/// quarter of it, and no more than this.
+const LAST_ANSWERS: Duration = Duration::from_secs(5);
 
 /// A gateway whose listeners are bound.
 #[derive(Debug)]
@@ -42,26 +58,41 @@ pub struct Server {
     admin_listener: Option<TcpListener>,
     /// `None` when the legacy endpoints are on the data listener.
     legacy_listener: Option<TcpListener>,
+    /// `None` without TLS.
+    certificates: Option<Certificates>,
+    recheck: Arc<Notify>,
 }
 
-/// A listener that could not be bound.
+/// Why there are no listeners.
 #[derive(Debug, thiserror::Error)]
-#[error("can't listen on {address}: {source}")]
-pub struct BindError {
-    address: std::net::SocketAddr,
-    source: io::Error,
+pub enum BindError {
+    /// An address can't be listened on.
+    #[error("can't listen on {address}: {source}")]
+    Address {
+        /// The address.
+        address: std::net::SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The files of `[server.tls]` are not as they were when the config was loaded.
+    #[error("can't speak TLS: {0}")]
+    Tls(#[from] TlsError),
 }
 
 impl Server {
-    /// Binds the listeners of the gateway's config.
+    /// Binds the listeners of the gateway's config, and reads the certificate if it has one.
     pub async fn bind(live: Arc<Live>, shim: Arc<Shim>) -> Result<Server, BindError> {
-        let (listen, admin_listen, legacy_listen) = {
-            let Config { server, legacy, .. } = &live.load().config;
-            let legacy_listen = legacy.listen.filter(|_| legacy.enabled);
-            (server.listen, server.admin_listen, legacy_listen)
+        let gateway = live.load_full();
+        let Config { server, legacy, .. } = &gateway.config;
+        let legacy_listen = legacy.listen.filter(|_| legacy.enabled);
+        let (listen, admin_listen) = (server.listen, server.admin_listen);
+        let certificates = match &server.tls {
+            Some(tls) => Some(Certificates::load(tls, Arc::clone(&gateway.metrics)).await?),
+            None => None,
         };
         let bind = |address| async move {
-            TcpListener::bind(address).await.map_err(|source| BindError { address, source })
+            let bound = TcpListener::bind(address).await;
+            bound.map_err(|source| BindError::Address { address, source })
         };
         let data = bind(listen).await?;
         let shared = listen == admin_listen && listen.port() != 0;
@@ -72,7 +103,22 @@ impl Server {
         };
         let readiness = Arc::new(Readiness::default());
         let admin = Arc::new(Admin::new(Arc::clone(&live), Arc::clone(&readiness)));
-        Ok(Server { live, admin, shim, readiness, data, admin_listener, legacy_listener })
+        Ok(Server {
+            live,
+            admin,
+            shim,
+            readiness,
+            data,
+            admin_listener,
+            legacy_listener,
+            certificates,
+            recheck: Arc::default(),
+        })
+    }
+
+    /// Makes it look at its certificate files at once when it is notified.
+    pub fn recheck(&self) -> &Arc<Notify> {
+        &self.recheck
     }
 
     /// The gateway that is served; another may be put in its place while it is.
@@ -101,21 +147,25 @@ impl Server {
     }
 
     /// Serves until `stop` is cancelled, then drains: not ready at once, listeners closed after
-    /// `drain_delay`, open requests given `drain_timeout` to end. `hurry` ends the drain at once.
-    /// Returns whether every request ended by itself.
+    /// `drain_delay`, open requests given `drain_timeout` to end. Who waits for a target is served
+    /// or refused before that. `hurry` ends the drain at once. Returns whether every request ended
+    /// by itself.
     pub async fn serve(self, stop: CancellationToken, hurry: CancellationToken) -> bool {
-        let Server { live, admin, shim, readiness, data, admin_listener, legacy_listener } = self;
-        let gateway = live.load_full();
-        let config = gateway.config.server.clone();
-        let (closing, connections) = (CancellationToken::new(), TaskTracker::new());
+        let Server { live, admin, shim, readiness, data, .. } = self;
+        let Server { admin_listener, legacy_listener, certificates, recheck, .. } = self;
+        let (common, ending) = {
+            let gateway = live.load();
+            let config = &gateway.config.server;
+            (Accept::new(&gateway, config), Ending::within(config.drain_timeout))
+        };
+        let connections = TaskTracker::new();
         let mut listeners = JoinSet::new();
-        let common = Accept::new(&gateway, &config);
         let shares = admin_listener.is_none();
         let pipeline = stack::<Incoming>(&live);
         let on_data = {
             let admin = Arc::clone(&admin);
             let shim = legacy_listener.is_none().then(|| Arc::clone(&shim));
-            move |request: Request<Incoming>, peer| {
+            move |request: Request<Incoming>, peer: Peer| {
                 let mut pipeline = pipeline.clone();
                 let admin = shares.then(|| Arc::clone(&admin));
                 let shim = shim.clone().filter(|shim| shim.serves(request.uri().path()));
@@ -135,11 +185,15 @@ impl Server {
                 }
             }
         };
+        let tls = certificates.as_ref().map(Certificates::acceptor);
         let tracked = connections.clone();
-        listeners.spawn(accept(data, common.clone(), on_data, tracked, closing.clone()));
+        listeners.spawn(accept(data, tls, common.clone(), on_data, tracked, ending.clone()));
+        if let Some(certificates) = certificates {
+            listeners.spawn(certificates.keep_fresh(Arc::clone(&live), recheck));
+        }
         if let Some(listener) = legacy_listener {
             let shim = Arc::clone(&shim);
-            let on_legacy = move |request: Request<Incoming>, peer| {
+            let on_legacy = move |request: Request<Incoming>, peer: Peer| {
                 let shim = Arc::clone(&shim);
                 async move {
                     let answer = if shim.serves(request.uri().path()) {
@@ -150,32 +204,40 @@ impl Server {
                     answer.map(|body| -> AnyBody { Either::Right(Full::new(body)) })
                 }
             };
-            let tracked = connections.clone();
-            listeners.spawn(accept(listener, common.clone(), on_legacy, tracked, closing.clone()));
+            let (common, tracked) = (common.clone(), connections.clone());
+            listeners.spawn(accept(listener, None, common, on_legacy, tracked, ending.clone()));
         }
         if let Some(listener) = admin_listener {
-            let on_admin = move |request: Request<Incoming>, _peer| {
+            let on_admin = move |request: Request<Incoming>, _: Peer| {
                 let answer = admin.answer(request.method(), request.uri().path());
                 let answer = answer.unwrap_or_else(Admin::not_found);
                 std::future::ready(answer.map(|body| -> AnyBody { Either::Right(Full::new(body)) }))
             };
             // Apart from the drain: probes and scrapes go on until the last request has ended.
-            let (apart, never) = (TaskTracker::new(), CancellationToken::new());
-            listeners.spawn(accept(listener, common.clone(), on_admin, apart, never));
+            let (apart, never) = (TaskTracker::new(), Ending::never());
+            listeners.spawn(accept(listener, None, common.clone(), on_admin, apart, never));
         }
         readiness.serving();
         stop.cancelled().await;
 
         readiness.draining();
+        ending.begin();
+        let gateway = live.load_full();
+        let (delay, limit) = {
+            let config = &gateway.config.server;
+            (config.drain_delay, config.drain_timeout)
+        };
+        let end = Instant::now() + delay + limit;
+        gateway.curfew.set(end - LAST_ANSWERS.min(limit / 4));
         tracing::info!(open = common.open(), "draining");
-        wait(config.drain_delay, &hurry).await;
-        closing.cancel();
+        wait(delay, &hurry).await;
+        ending.close();
         connections.close();
         let drained = async {
             tokio::join!(
-                timeout(config.drain_timeout, connections.wait()),
+                timeout(limit, connections.wait()),
                 // A job that does not end in time is another worker's to do again.
-                timeout(config.drain_timeout, shim.stop()),
+                timeout(limit, shim.stop()),
             )
         };
         let clean = tokio::select! {
@@ -195,15 +257,13 @@ async fn wait(delay: Duration, hurry: &CancellationToken) {
 }
 
 /// What a listener does with a request.
-trait Answer:
-    Fn(Request<Incoming>, std::net::SocketAddr) -> Self::Future + Clone + Send + 'static
-{
+trait Answer: Fn(Request<Incoming>, Peer) -> Self::Future + Clone + Send + 'static {
     type Future: Future<Output = Response<AnyBody>> + Send + 'static;
 }
 
 impl<A, F> Answer for A
 where
-    A: Fn(Request<Incoming>, std::net::SocketAddr) -> F + Clone + Send + 'static,
+    A: Fn(Request<Incoming>, Peer) -> F + Clone + Send + 'static,
     F: Future<Output = Response<AnyBody>> + Send + 'static,
 {
     type Future = F;

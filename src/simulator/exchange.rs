@@ -20,7 +20,7 @@ use super::quota::{Refused, Reservation};
 use super::server::{Parting, Wire};
 use super::signature::{self, Received, Verified};
 use super::stream::{Body, Script, play, whole, with_fault};
-use super::{Shared, control, guardrail};
+use super::{Shared, control, duplex, guardrail};
 use crate::bedrock::error::ERROR_TYPE;
 use crate::bedrock::path::{self, Call, PathError, Resource};
 use crate::bedrock::{ErrorKind, MAX_BODY_BYTES, Operation};
@@ -123,6 +123,18 @@ pub(super) async fn exchange(
     }
     let mut record = shared.log.open(wire.number, &head);
     let dice = shared.dice(record.seq());
+    let call = path::parse(&head.method, head.uri.path());
+    let is_duplex = |call: &Call| call.operation == Operation::InvokeModelWithBidirectionalStream;
+    if let Some(call) = call.ok().filter(is_duplex) {
+        return Ok(match begin(&shared, &wire, &head, &call, &mut record).await {
+            Ok(None) => duplex::answer(&shared, &head, body, record),
+            Ok(Some(reply)) => finish(reply, record, wire, dice),
+            Err(failure) => {
+                record.note(|entry| entry.error = Some(failure.name.clone()));
+                finish(failure.into_reply(), record, wire, dice)
+            }
+        });
+    }
     let reply = match respond(&shared, &wire, &head, body, &mut record, dice.clone()).await {
         Ok(reply) => reply,
         Err(failure) => {
@@ -131,6 +143,28 @@ pub(super) async fn exchange(
         }
     };
     Ok(finish(reply, record, wire, dice))
+}
+
+/// What comes before a bidirectional stream begins: its credentials, a fault, the model. Its body has
+/// no end to wait for. Gives the reply of a fault that has one.
+async fn begin(
+    shared: &Shared,
+    wire: &Wire,
+    head: &request::Parts,
+    call: &Call,
+    record: &mut Record,
+) -> Result<Option<Reply>, Failure> {
+    record.note(|entry| {
+        entry.operation = Some(call.operation.name());
+        entry.model = call.model().map(ToString::to_string);
+    });
+    authenticate(shared, head, &[], record)?;
+    let fault = shared.faults.strike(&model::names(call.model()), call.operation.name(), true);
+    if let Some(fault) = &fault {
+        record.note(|entry| entry.fault = Some(fault.kind()));
+        return strike(fault, wire, record).await;
+    }
+    Ok(None)
 }
 
 /// A request whose head, body and credentials are read.
@@ -164,13 +198,6 @@ async fn respond(
             entry.operation = Some(call.operation.name());
             entry.model = call.model().map(ToString::to_string);
         });
-        if call.operation == Operation::InvokeModelWithBidirectionalStream {
-            // Its body has no end to wait for.
-            return Err(Failure::new(
-                ErrorKind::Validation,
-                "The model is unsupported for bidirectional streaming.",
-            ));
-        }
     }
     let body = Limited::new(body, MAX_BODY_BYTES).collect().await.map_err(|_| {
         Failure::new(

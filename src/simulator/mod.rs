@@ -10,6 +10,7 @@
 mod answer;
 mod async_invoke;
 mod control;
+mod duplex;
 mod exchange;
 mod fault;
 mod guardrail;

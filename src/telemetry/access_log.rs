@@ -30,7 +30,7 @@ pub struct Line<'a> {
     pub time: SystemTime,
     /// The gateway's id of the request.
     pub request_id: &'a str,
-    /// Who asked: an access key id or `-`.
+    /// Who asked: an access key id, the subject of a certificate, or `-`.
     pub client: &'a str,
     /// The address the request came from.
     pub peer: String,

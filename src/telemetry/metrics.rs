@@ -38,14 +38,19 @@ pub struct Metrics {
     pub client_denied: IntCounterVec,
     pub client_budget_used: GaugeVec,
     pub config_reloads: IntCounterVec,
+    pub config_last_reload: Gauge,
+    pub in_flight: IntGauge,
+    pub in_flight_bytes: IntGauge,
     pub queue_waiting: IntGauge,
     pub queue_waiting_bytes: IntGauge,
     pub queue_wait: Histogram,
     pub tokens: IntCounterVec,
     pub cost: CounterVec,
+    pub panics: IntCounter,
     pub connections: IntGauge,
     pub connections_refused: IntCounter,
     pub upstream_connections: IntGaugeVec,
+    pub upstream_resent: IntCounter,
     pub access_log_dropped: IntCounter,
     pub dependency_up: IntGaugeVec,
     pub jobs: IntGaugeVec,
@@ -53,6 +58,9 @@ pub struct Metrics {
     pub job_duration: HistogramVec,
     pub mock_answers: IntCounterVec,
     pub legacy_requests: IntCounterVec,
+    pub tls_reloads: IntCounterVec,
+    pub tls_certificate_expiry: IntGaugeVec,
+    pub tls_handshake_failures: IntCounterVec,
     pub start_time: Gauge,
 }
 
@@ -153,6 +161,21 @@ impl Metrics {
                 "Reloads of the config by result: ok or refused.",
                 &["result"],
             )?,
+            config_last_reload: register(
+                &registry,
+                Gauge::new(
+                    "sluice_config_last_reload_success_timestamp_seconds",
+                    "When the config that is in force was loaded, Unix time.",
+                )?,
+            )?,
+            in_flight: register(
+                &registry,
+                IntGauge::new("sluice_in_flight_requests", "Requests in hand.")?,
+            )?,
+            in_flight_bytes: register(
+                &registry,
+                IntGauge::new("sluice_in_flight_bytes", "Bytes of their bodies.")?,
+            )?,
             queue_waiting: register(
                 &registry,
                 IntGauge::new("sluice_queue_waiting", "Requests that wait for a target.")?,
@@ -181,6 +204,10 @@ impl Metrics {
                     &["model", "client"],
                 )?,
             )?,
+            panics: register(
+                &registry,
+                IntCounter::new("sluice_panics_total", "Requests that failed by a panic.")?,
+            )?,
             connections: register(
                 &registry,
                 IntGauge::new("sluice_connections", "Open connections of clients.")?,
@@ -196,6 +223,13 @@ impl Metrics {
                 "sluice_upstream_connections",
                 "Connections to the upstream by state.",
                 &["state"],
+            )?,
+            upstream_resent: register(
+                &registry,
+                IntCounter::new(
+                    "sluice_upstream_resent_total",
+                    "Requests sent once more since their connection of the pool was dead.",
+                )?,
             )?,
             access_log_dropped: register(
                 &registry,
@@ -240,6 +274,22 @@ impl Metrics {
                 "sluice_mock_answers_total",
                 "Mock answers of the legacy endpoints, given since no model could answer.",
                 &["endpoint"],
+            )?,
+            tls_reloads: counters(
+                "sluice_tls_reloads_total",
+                "Changed certificate files of the listener by result: ok or refused.",
+                &["result"],
+            )?,
+            // Without labels, and yet a family: where there is no TLS it has no sample.
+            tls_certificate_expiry: gauges(
+                "sluice_tls_certificate_expiry_seconds",
+                "End of the validity of the listener's certificate, Unix time.",
+                &[],
+            )?,
+            tls_handshake_failures: counters(
+                "sluice_tls_handshake_failures_total",
+                "TLS connections of clients that came to nothing: timeout or refused.",
+                &["reason"],
             )?,
             start_time: register(
                 &registry,

@@ -1,25 +1,40 @@
-//! How upstream connections are opened: TCP with a time limit, TLS with ALPN, and a count.
+//! How upstream connections are opened: TCP, directly or through a proxy, TLS with ALPN, all
+//! within one time limit, and a count.
 //!
-//! Over TLS a server may choose HTTP/2; cleartext endpoints are spoken to in HTTP/1.1.
+//! Over TLS a server may choose HTTP/2; cleartext endpoints are spoken to in HTTP/1.1. A proxy is
+//! asked for a tunnel to an endpoint that speaks TLS, and so sees none of what is said; requests to
+//! one that does not are passed on by the proxy itself.
 
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::Uri;
+use http::uri::Scheme;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
+use hyper_util::client::legacy::connect::proxy::Tunnel;
 use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
+use hyper_util::client::proxy::matcher::Intercept;
 use hyper_util::rt::TokioIo;
 use prometheus::IntGauge;
+use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tower::Service;
+use tower::{Service, ServiceExt};
 
-type Stream = MaybeHttpsStream<TokioIo<TcpStream>>;
+use super::proxy::Proxies;
+use super::resend::Trace;
+use crate::config;
+
+/// To the endpoint, or to a proxy, which may speak TLS itself.
+type Hop = MaybeHttpsStream<TokioIo<TcpStream>>;
+type Stream = MaybeHttpsStream<Hop>;
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
+type Connecting<S> = Pin<Box<dyn Future<Output = Result<S, BoxError>> + Send>>;
 
 /// Gauges of the connections in each state.
 #[derive(Clone, Debug)]
@@ -33,33 +48,57 @@ pub struct ConnectionGauges {
 /// Opens connections for the pool.
 #[derive(Clone, Debug)]
 pub(super) struct Connector {
-    https: HttpsConnector<HttpConnector>,
+    https: HttpsConnector<FirstHop>,
+    proxies: Arc<Proxies>,
     limit: Duration,
     gauges: ConnectionGauges,
 }
 
 impl Connector {
-    pub(super) fn new(limit: Duration, gauges: ConnectionGauges) -> Connector {
+    pub(super) fn new(
+        config: &config::Upstream,
+        proxies: Arc<Proxies>,
+        gauges: ConnectionGauges,
+    ) -> Connector {
+        let limit = config.connect_timeout;
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
         tcp.set_keepalive(Some(Duration::from_secs(60)));
         tcp.set_connect_timeout(Some(limit));
-        // Only the first of several installs counts, and all are the same.
-        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let tls = client_config(&config.trust);
+        let to_proxy = HttpsConnectorBuilder::new()
+            .with_tls_config(tls.clone())
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(tcp.clone());
+        let first = FirstHop { tcp, to_proxy, proxies: Arc::clone(&proxies) };
         let https = HttpsConnectorBuilder::new()
-            .with_webpki_roots()
+            .with_tls_config(tls)
             .https_or_http()
             .enable_all_versions()
-            .wrap_connector(tcp);
-        Connector { https, limit, gauges }
+            .wrap_connector(first);
+        Connector { https, proxies, limit, gauges }
     }
+}
+
+/// TLS towards upstreams, whose certificates must lead to somebody trusted.
+fn client_config(trust: &config::Trust) -> ClientConfig {
+    // Only the first of several installs counts, and all are the same.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let mut roots = RootCertStore::empty();
+    if trust.webpki {
+        roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+    }
+    // The config has checked those of a file; of the system's some may not be usable.
+    roots.add_parsable_certificates(trust.authorities.iter().cloned());
+    ClientConfig::builder().with_root_certificates(roots).with_no_client_auth()
 }
 
 impl Service<Uri> for Connector {
     type Response = Counted<Stream>;
     type Error = BoxError;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
+    type Future = Connecting<Self::Response>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         self.https.poll_ready(cx)
@@ -69,14 +108,70 @@ impl Service<Uri> for Connector {
         let connecting = Held::take(&self.gauges.connecting);
         let open = self.gauges.open.clone();
         let limit = self.limit;
+        let plain = uri.scheme() == Some(&Scheme::HTTP);
+        let passed_on = plain && self.proxies.on_the_way(&uri).is_some();
         let connect = self.https.call(uri);
         Box::pin(async move {
             let stream = timeout(limit, connect).await.map_err(|_| {
                 format!("no connection within {}", humantime::format_duration(limit))
             })??;
             drop(connecting);
-            Ok(Counted { stream, _open: Held::take(&open) })
+            Ok(Counted { stream, passed_on, trace: Trace::new(), _open: Held::take(&open) })
         })
+    }
+}
+
+/// Opens the first hop: to the endpoint itself, or through a proxy on the way to it.
+#[derive(Clone, Debug)]
+struct FirstHop {
+    tcp: HttpConnector,
+    to_proxy: HttpsConnector<HttpConnector>,
+    proxies: Arc<Proxies>,
+}
+
+/// A proxy did not let a connection through.
+#[derive(Debug, thiserror::Error)]
+#[error("no way through the proxy {proxy}")]
+struct NoWay {
+    proxy: String,
+    source: BoxError,
+}
+
+impl Service<Uri> for FirstHop {
+    type Response = Hop;
+    type Error = BoxError;
+    type Future = Connecting<Hop>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.tcp.poll_ready(cx).map_err(Into::into)
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let Some(proxy) = self.proxies.on_the_way(&uri) else {
+            let connect = self.tcp.call(uri);
+            return Box::pin(async move { Ok(MaybeHttpsStream::Http(connect.await?)) });
+        };
+        let to_proxy = self.to_proxy.clone();
+        Box::pin(async move {
+            let opened = match uri.scheme() == Some(&Scheme::HTTP) {
+                true => to_proxy.oneshot(proxy.uri().clone()).await,
+                false => tunnel(&proxy, to_proxy).oneshot(uri).await.map_err(Into::into),
+            };
+            // The authority has no password in it: the matcher has taken it out.
+            let name = |uri: &Uri| uri.authority().map(ToString::to_string).unwrap_or_default();
+            opened.map_err(|source| NoWay { proxy: name(proxy.uri()), source }.into())
+        })
+    }
+}
+
+fn tunnel(
+    proxy: &Intercept,
+    to_proxy: HttpsConnector<HttpConnector>,
+) -> Tunnel<HttpsConnector<HttpConnector>> {
+    let tunnel = Tunnel::new(proxy.uri().clone(), to_proxy);
+    match proxy.basic_auth() {
+        Some(authorization) => tunnel.with_auth(authorization.clone()),
+        None => tunnel,
     }
 }
 
@@ -101,12 +196,15 @@ impl Drop for Held {
 #[derive(Debug)]
 pub(super) struct Counted<S> {
     stream: S,
+    /// Whether a proxy reads the requests, and so needs whole URIs in them.
+    passed_on: bool,
+    trace: Trace,
     _open: Held,
 }
 
 impl<S: Connection> Connection for Counted<S> {
     fn connected(&self) -> Connected {
-        self.stream.connected()
+        self.stream.connected().proxy(self.passed_on).extra(self.trace.clone())
     }
 }
 
@@ -116,7 +214,11 @@ impl<S: Read + Unpin> Read for Counted<S> {
         cx: &mut Context<'_>,
         buf: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if let Poll::Ready(Ok(())) = read {
+            self.trace.was_read();
+        }
+        read
     }
 }
 
@@ -126,6 +228,7 @@ impl<S: Write + Unpin> Write for Counted<S> {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
+        self.trace.was_written();
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 
@@ -146,6 +249,7 @@ impl<S: Write + Unpin> Write for Counted<S> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.trace.was_written();
         Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
     }
 }

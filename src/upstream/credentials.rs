@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwapOption;
 use aws_config::default_provider::credentials::DefaultCredentialsChain;
+use aws_config::provider_config::ProviderConfig;
 use aws_config::sts::AssumeRoleProvider;
 use aws_config::{BehaviorVersion, Region};
 use aws_credential_types::Credentials;
@@ -38,6 +39,15 @@ pub enum Auth {
     Bearer(HeaderValue),
 }
 
+/// Where roles and web identities are changed for keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sts<'a> {
+    /// The region that is asked.
+    pub region: &'a str,
+    /// Whether its endpoint is that of FIPS.
+    pub use_fips: bool,
+}
+
 /// One set of upstream credentials, kept fresh as long as it lives.
 #[derive(Debug)]
 pub struct Identity {
@@ -57,8 +67,8 @@ struct Shared {
 }
 
 impl Identity {
-    /// Starts to resolve these credentials. `region` is where STS is asked.
-    pub fn start(credentials: &config::Credentials, region: &str) -> Identity {
+    /// Starts to resolve these credentials.
+    pub fn start(credentials: &config::Credentials, sts: Sts<'_>) -> Identity {
         let shared = Arc::new(Shared {
             name: config::describe(credentials),
             auth: ArcSwapOption::empty(),
@@ -72,10 +82,10 @@ impl Identity {
                 None
             }
             None => {
-                let (credentials, region) = (credentials.clone(), Region::new(region.to_owned()));
+                let (credentials, chain) = (credentials.clone(), Chain::new(sts));
                 let task = Arc::clone(&shared);
                 Some(AbortOnDropHandle::new(tokio::spawn(async move {
-                    let provider = provider(&credentials, region).await;
+                    let provider = chain.provider(&credentials).await;
                     task.keep_fresh(&provider).await;
                 })))
             }
@@ -145,9 +155,9 @@ impl Identities {
     }
 
     /// The identity for these credentials, started at first use.
-    pub fn get(&mut self, credentials: &config::Credentials, region: &str) -> Arc<Identity> {
+    pub fn get(&mut self, credentials: &config::Credentials, sts: Sts<'_>) -> Arc<Identity> {
         self.used.insert(credentials.clone());
-        let started = || Arc::new(Identity::start(credentials, region));
+        let started = || Arc::new(Identity::start(credentials, sts));
         Arc::clone(self.known.entry(credentials.clone()).or_insert_with(started))
     }
 
@@ -159,11 +169,11 @@ impl Identities {
 }
 
 /// Resolves credentials once, for a check of the config.
-pub async fn resolve_once(credentials: &config::Credentials, region: &str) -> Result<(), String> {
+pub async fn resolve_once(credentials: &config::Credentials, sts: Sts<'_>) -> Result<(), String> {
     if fixed(credentials).is_some() {
         return Ok(());
     }
-    let provider = provider(credentials, Region::new(region.to_owned())).await;
+    let provider = Chain::new(sts).provider(credentials).await;
     provider
         .provide_credentials()
         .await
@@ -239,35 +249,52 @@ fn bearer(token: &SecretString) -> HeaderValue {
     value
 }
 
-async fn provider(credentials: &config::Credentials, region: Region) -> SharedCredentialsProvider {
-    match credentials {
-        config::Credentials::Profile(profile) => chain_provider(Some(profile), region).await,
-        config::Credentials::AssumeRole { role_arn, external_id, base_profile } => {
-            let base = chain_provider(base_profile.as_deref(), region.clone()).await;
-            let sdk = aws_config::defaults(BehaviorVersion::latest())
-                .region(region.clone())
-                .credentials_provider(base.clone())
-                .load()
-                .await;
-            let mut role = AssumeRoleProvider::builder(role_arn)
-                .session_name("sluice")
-                .region(region)
-                .configure(&sdk);
-            if let Some(id) = external_id {
-                role = role.external_id(id);
-            }
-            SharedCredentialsProvider::new(role.build_from_provider(base).await)
-        }
-        _ => chain_provider(None, region).await,
-    }
+/// The ways in which AWS' own chain finds credentials.
+struct Chain {
+    region: Region,
+    use_fips: bool,
 }
 
-async fn chain_provider(profile: Option<&str>, region: Region) -> SharedCredentialsProvider {
-    let mut chain = DefaultCredentialsChain::builder().region(region);
-    if let Some(profile) = profile {
-        chain = chain.profile_name(profile);
+impl Chain {
+    fn new(sts: Sts<'_>) -> Chain {
+        Chain { region: Region::new(sts.region.to_owned()), use_fips: sts.use_fips }
     }
-    SharedCredentialsProvider::new(chain.build().await)
+
+    async fn provider(self, credentials: &config::Credentials) -> SharedCredentialsProvider {
+        match credentials {
+            config::Credentials::Profile(profile) => self.usual(Some(profile)).await,
+            config::Credentials::AssumeRole { role_arn, external_id, base_profile } => {
+                let base = self.usual(base_profile.as_deref()).await;
+                let mut sdk = aws_config::defaults(BehaviorVersion::latest())
+                    .region(self.region.clone())
+                    .credentials_provider(base.clone());
+                // Not set where it is off: the profile may say more.
+                if self.use_fips {
+                    sdk = sdk.use_fips(true);
+                }
+                let mut role = AssumeRoleProvider::builder(role_arn)
+                    .session_name("sluice")
+                    .region(self.region)
+                    .configure(&sdk.load().await);
+                if let Some(id) = external_id {
+                    role = role.external_id(id);
+                }
+                SharedCredentialsProvider::new(role.build_from_provider(base).await)
+            }
+            _ => self.usual(None).await,
+        }
+    }
+
+    async fn usual(&self, profile: Option<&str>) -> SharedCredentialsProvider {
+        let mut chain = DefaultCredentialsChain::builder().region(self.region.clone());
+        if self.use_fips {
+            chain = chain.configure(ProviderConfig::default().with_use_fips(Some(true)));
+        }
+        if let Some(profile) = profile {
+            chain = chain.profile_name(profile);
+        }
+        SharedCredentialsProvider::new(chain.build().await)
+    }
 }
 
 #[cfg(test)]
@@ -292,9 +319,12 @@ mod tests {
     async fn fixed_credentials_are_there_at_once_and_shared() {
         let mut identities = Identities::default();
         let bearer = config::Credentials::Bearer("secret-token".into());
-        let first = identities.get(&bearer, "us-east-1");
+        let first = identities.get(&bearer, Sts { region: "us-east-1", use_fips: false });
         assert!(matches!(first.auth().as_deref(), Some(Auth::Bearer(_))));
-        assert!(Arc::ptr_eq(&first, &identities.get(&bearer, "eu-west-1")));
+        assert!(Arc::ptr_eq(
+            &first,
+            &identities.get(&bearer, Sts { region: "eu-west-1", use_fips: true })
+        ));
         let shown = format!("{first:?} {}", first.name());
         assert!(!shown.contains("secret-token"), "{shown}");
     }

@@ -2,23 +2,31 @@
 //!
 //! [`Upstream::send`] puts a prepared request on a pooled connection and reads just as much of
 //! the answer as decides its outcome: the head, the body of an error, or the first frame of a
-//! stream. It never retries on its own; what a failure means for the request is decided above.
+//! stream. A failure is not retried here; what it means for the request is decided above. Only
+//! what met a dead connection of the pool is sent once more.
 
 pub mod classify;
 mod connect;
 pub mod credentials;
+pub mod events;
+mod proxy;
 mod reply;
+mod resend;
 pub mod sign;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::header::PROXY_AUTHORIZATION;
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderValue, Request, Uri};
+use http::{HeaderValue, Request, Response, Uri};
 use http_body_util::Full;
+use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use tokio::time::{Instant, timeout_at};
+use prometheus::IntCounter;
+use tokio::time::{Instant, timeout, timeout_at};
 
 pub use classify::Class;
 pub use connect::ConnectionGauges;
@@ -26,43 +34,117 @@ pub use reply::{Failure, Reply, Success};
 
 use crate::config;
 use connect::Connector;
+use events::Events;
+use proxy::Proxies;
 
 /// The pool of upstream connections, shared by all targets.
 #[derive(Clone, Debug)]
 pub struct Upstream {
-    client: Client<Connector, Full<Bytes>>,
+    pooled: Client<Connector, Full<Bytes>>,
+    /// Opens a connection for each request.
+    fresh: Client<Connector, Full<Bytes>>,
+    /// For bodies that go on while they are answered, which HTTP/2 alone can carry.
+    duplex: Client<Connector, Events>,
+    proxies: Arc<Proxies>,
+    connect_timeout: Duration,
+    resent: IntCounter,
 }
 
 impl Upstream {
-    /// A pool without connections; they are opened by the requests that need them.
-    pub fn new(config: &config::Upstream, gauges: ConnectionGauges) -> Upstream {
-        let client = Client::builder(TokioExecutor::new())
+    /// A pool without connections; they are opened by the requests that need them. `resent` counts
+    /// requests that met a dead connection.
+    pub fn new(
+        config: &config::Upstream,
+        gauges: ConnectionGauges,
+        resent: IntCounter,
+    ) -> Upstream {
+        let proxies = Arc::new(Proxies::new(&config.proxies));
+        let connector = Connector::new(config, Arc::clone(&proxies), gauges);
+        let duplex = Client::builder(TokioExecutor::new())
             .timer(TokioTimer::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(config.pool_idle_timeout)
-            .pool_max_idle_per_host(config.max_idle_per_host)
-            .set_host(false)
-            .build(Connector::new(config.connect_timeout, gauges));
-        Upstream { client }
+            .http2_only(true)
+            .build(connector.clone());
+        let client = |max_idle| {
+            Client::builder(TokioExecutor::new())
+                .timer(TokioTimer::new())
+                .pool_timer(TokioTimer::new())
+                .pool_idle_timeout(config.pool_idle_timeout)
+                .pool_max_idle_per_host(max_idle)
+                .set_host(false)
+                // The library's own would go on for as long as it finds dead connections.
+                .retry_canceled_requests(false)
+                .build(connector.clone())
+        };
+        Upstream {
+            pooled: client(config.max_idle_per_host),
+            fresh: client(0),
+            duplex,
+            proxies,
+            connect_timeout: config.connect_timeout,
+            resent,
+        }
     }
 
-    /// Sends a signed request. `streams` says that a success must be an event stream. Nothing is
-    /// waited for beyond `first_byte`, counted from now, which covers connecting, the head and
-    /// the first frame. Dropping the future cancels the request.
+    /// Sends a request that `make` prepares and signs, or says why it can't. `streams` says that a success must be an
+    /// event stream. Nothing is waited for beyond `first_byte`, counted from now, which covers
+    /// connecting, the head and the first frame. Dropping the future cancels the request.
     pub async fn send(
         &self,
-        request: Request<Full<Bytes>>,
+        make: impl Fn() -> Result<Request<Full<Bytes>>, String>,
         streams: bool,
         first_byte: Duration,
     ) -> Reply {
         let deadline = Instant::now() + first_byte;
         let outcome = timeout_at(deadline, async {
-            match self.client.request(request).await {
+            match self.request(make).await {
                 Ok(response) => reply::read(response, streams).await,
+                Err(failure) => Reply::Failure(failure),
+            }
+        });
+        outcome.await.unwrap_or_else(|_| Reply::Failure(reply::too_slow(first_byte)))
+    }
+
+    /// Opens a bidirectional stream: sends a signed request whose events are still to come, and
+    /// waits for the head of the answer, for `first_byte` at most. What the model says first may
+    /// wait for what the client says next, so no frame is waited for.
+    pub async fn open(&self, mut request: Request<Events>, first_byte: Duration) -> Reply {
+        self.authorize_at_proxy(&mut request);
+        let outcome = timeout(first_byte, async {
+            match self.duplex.request(request).await {
+                Ok(response) => reply::read(response, false).await,
                 Err(error) => Reply::Failure(reply::not_sent(&error)),
             }
         });
         outcome.await.unwrap_or_else(|_| Reply::Failure(reply::too_slow(first_byte)))
+    }
+
+    async fn request(
+        &self,
+        make: impl Fn() -> Result<Request<Full<Bytes>>, String>,
+    ) -> Result<Response<Incoming>, Failure> {
+        let made = || {
+            let mut request = make()?;
+            self.authorize_at_proxy(&mut request);
+            Ok(request)
+        };
+        let unusable = |problem: String| Failure::unusable(&problem);
+        let began = Instant::now();
+        match self.pooled.request(made().map_err(unusable)?).await {
+            Err(error) if resend::was_dead(&error, began, self.connect_timeout) => {
+                self.resent.inc();
+                self.fresh.request(made().map_err(unusable)?).await
+            }
+            outcome => outcome,
+        }
+        .map_err(|error| reply::not_sent(&error))
+    }
+
+    fn authorize_at_proxy<B>(&self, request: &mut Request<B>) {
+        if let Some(authorization) = self.proxies.authorization(request.uri()) {
+            request.headers_mut().insert(PROXY_AUTHORIZATION, authorization);
+        }
     }
 }
 

@@ -41,7 +41,7 @@ pub enum Reply {
 
 /// A success whose body is still to come.
 #[derive(Debug)]
-pub struct Success {
+pub struct Success<B = Incoming> {
     /// Status, normally 200.
     pub status: StatusCode,
     /// The response's headers as they came.
@@ -49,7 +49,7 @@ pub struct Success {
     /// Bytes of the body that were read to see the first frame, in order.
     pub held: Vec<Bytes>,
     /// The rest of the body.
-    pub body: Incoming,
+    pub body: B,
 }
 
 /// A failed attempt.

@@ -32,19 +32,38 @@ pub fn payload_hash(body: &[u8]) -> String {
     text.into_iter().map(char::from).collect()
 }
 
+/// Stands for the hash of a body that is a stream of signed events, and is sent as it is signed.
+pub const SIGNED_EVENTS: &str = "STREAMING-AWS4-HMAC-SHA256-EVENTS";
+
+const CONTENT_HASH: HeaderName = HeaderName::from_static("x-amz-content-sha256");
+
+/// The same as [`authorize`] for a request whose body is a stream of events. Gives the signature
+/// that the first event's hangs on; none where events are not signed.
+pub fn authorize_events(
+    head: &mut request::Parts,
+    auth: &Auth,
+    region: &str,
+    now: SystemTime,
+) -> Result<Option<String>, SignError> {
+    if let Auth::SigV4(_) = auth {
+        head.headers.insert(CONTENT_HASH, HeaderValue::from_static(SIGNED_EVENTS));
+    }
+    authorize(head, SIGNED_EVENTS, auth, region, now)
+}
+
 /// Adds `auth` to a request whose URI is absolute and whose `host` header is set. Existing
-/// authorization is replaced.
+/// authorization is replaced. Gives the signature, if one was made.
 pub fn authorize(
     head: &mut request::Parts,
     payload_hash: &str,
     auth: &Auth,
     region: &str,
     now: SystemTime,
-) -> Result<(), SignError> {
+) -> Result<Option<String>, SignError> {
     let identity = match auth {
         Auth::Bearer(header) => {
             head.headers.insert(AUTHORIZATION, header.clone());
-            return Ok(());
+            return Ok(None);
         }
         Auth::SigV4(identity) => identity,
     };
@@ -68,7 +87,7 @@ pub fn authorize(
     let body = SignableBody::Precomputed(payload_hash.to_owned());
     let request = SignableRequest::new(head.method.as_str(), uri, signed, body)
         .map_err(|error| SignError(error.to_string()))?;
-    let (instructions, _) =
+    let (instructions, signature) =
         sign(request, &params).map_err(|error| SignError(error.to_string()))?.into_parts();
     let (headers, _) = instructions.into_parts();
     for header in headers {
@@ -77,11 +96,13 @@ pub fn authorize(
         value.set_sensitive(header.sensitive() || header.name() == "authorization");
         head.headers.insert(HeaderName::from_static(header.name()), value);
     }
-    Ok(())
+    Ok(Some(signature))
 }
 
 fn is_signed(name: &HeaderName) -> bool {
-    matches!(*name, HOST | CONTENT_TYPE | ACCEPT) || name.as_str().starts_with("x-amzn-bedrock-")
+    matches!(*name, HOST | CONTENT_TYPE | ACCEPT)
+        || *name == CONTENT_HASH
+        || name.as_str().starts_with("x-amzn-bedrock-")
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ retries are off, so that it is the gateway that is tested.
 
 import concurrent.futures
 import json
+import os
 import sys
 
 import boto3
@@ -22,9 +23,8 @@ def main():
         "bedrock-runtime",
         endpoint_url=job["endpoint"],
         region_name=job["region"],
-        aws_access_key_id=job["access_key_id"],
-        aws_secret_access_key=job["secret_access_key"],
-        aws_session_token=job.get("session_token"),
+        verify=job["ca"],
+        **keys(job),
         config=botocore.config.Config(
             # A bearer token needs TLS by the SDK's own means, so it comes as a header of a request
             # that is not signed.
@@ -33,6 +33,7 @@ def main():
             max_pool_connections=max(job["concurrency"], 10),
             connect_timeout=10,
             read_timeout=job["read_timeout_s"],
+            client_cert=tuple(job["client_cert"]) if job["client_cert"] else None,
         ),
     )
     headers = dict(job["headers"])
@@ -42,6 +43,17 @@ def main():
     with concurrent.futures.ThreadPoolExecutor(job["concurrency"]) as pool:
         for answer in pool.map(lambda call: run(client, call), job["calls"]):
             print(json.dumps(answer, default=str), flush=True)
+
+
+def keys(job):
+    # Keys that are named would win over the API key of the environment.
+    if "AWS_BEARER_TOKEN_BEDROCK" in os.environ:
+        return {}
+    return {
+        "aws_access_key_id": job["access_key_id"],
+        "aws_secret_access_key": job["secret_access_key"],
+        "aws_session_token": job.get("session_token"),
+    }
 
 
 def adds(headers):

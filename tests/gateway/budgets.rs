@@ -7,7 +7,7 @@ use crate::support::clients::Job;
 use crate::support::patience::eventually;
 use crate::support::raw::Connection;
 use crate::support::{
-    Answer, Ask, Call, Client, Config, Gateway, PRIMARY, SECOND, Simulator, bodies, http,
+    Answer, Ask, Call, Client, Config, Gateway, MODELS, PRIMARY, SECOND, Simulator, bodies, http,
 };
 
 pub(crate) const KEY: &str = "team-a-bearer-key-0123456789";
@@ -173,6 +173,44 @@ async fn cached_input_has_its_own_price_and_the_catalogue_knows_the_rest() {
     gateway.access_log(1).await;
     // 3 and 15 USD for a million tokens.
     is_about(used(&gateway).await, (input * 3.0 + output * 15.0) / 1e6);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_knows_the_price_of_is_refused() {
+    let simulator = Simulator::start().await;
+    let unknown = "acme.model-of-ones-own-v1:0";
+    let config = with_budget(&simulator, 1.0)
+        .set("targets.own.model", unknown)
+        .route("mixed", &["own", "haiku-3"])
+        .route("own", &["own"]);
+    let raised = async |gateway: &Gateway, call: Call| {
+        let job = Job::new(&gateway.url(), vec![call]).bearer(KEY);
+        Client::Boto3.run(job).await.remove(0)
+    };
+    let gateway = start(&config).await;
+    for model in ["own", unknown] {
+        let refused = raised(&gateway, Call::converse(model, "hello")).await;
+        assert!(refused.raised().is("AccessDeniedException"), "{refused:?}");
+        assert!(refused.raised().message.contains("needs a price"), "{refused:?}");
+    }
+    let answer = raised(&gateway, Call::converse("mixed", "hello")).await;
+    assert_eq!(answer.header("x-sluice-model"), Some(MODELS[3]), "{answer:?}");
+    let refused = raised(&gateway, Call::start_async_invoke("amazon.nova-reel-v1:0")).await;
+    assert!(refused.raised().is("AccessDeniedException"), "{refused:?}");
+    assert!(refused.raised().message.contains("allowed_operations"), "{refused:?}");
+    assert_eq!(simulator.log().len(), 1);
+    assert_eq!(gateway.log_lines("the model has no price").await.len(), 1);
+
+    // A price for the rest, and a policy that names the operation.
+    let config = config
+        .set("prices.*.input", 1)
+        .set("prices.*.output", 1)
+        .of_client("allowed_operations", vec!["Converse", "StartAsyncInvoke"]);
+    let gateway = start(&config).await;
+    let asked = raised(&gateway, Call::converse("own", "hello")).await;
+    assert!(!asked.raised().message.contains("price"), "{asked:?}");
+    let started = raised(&gateway, Call::start_async_invoke("amazon.nova-reel-v1:0")).await;
+    assert!(started.error.is_none(), "{started:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

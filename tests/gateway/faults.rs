@@ -62,7 +62,7 @@ async fn of_streams() {
         // Broken after the beginning: the client must hear of it.
         (Fault::ResetAfterFrames { frames: 2 }, Broken(2)),
         (Fault::CloseAfterFrames { frames: 2 }, Broken(2)),
-        (Fault::StallAfterFrames { frames: 2 }, Broken(2)),
+        (Fault::StallAfterFrames { frames: 2 }, Raises(2, "modelStreamErrorException")),
         (Fault::TruncatedFrame { frame: 4 }, Broken(3)),
         (fourth("throttlingException"), Raises(3, "throttlingException")),
         (fourth("internalServerException"), Raises(3, "internalServerException")),

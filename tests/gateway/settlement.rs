@@ -102,7 +102,8 @@ async fn a_request_that_was_refused_or_never_read_costs_nothing() {
     let answer = Ask::new(&gateway, "hello").max_tokens(4_000).send().await;
     assert_eq!(answer.status, 400);
     assert_eq!(settled(&gateway, TARGET).await, FULL);
-    simulator.strikes(PRIMARY, 1, Fault::CloseBeforeHead);
+    // Twice: the connection is one of the pool, and what meets a dead one is sent once more.
+    simulator.strikes(PRIMARY, 2, Fault::CloseBeforeHead);
     let answer = Ask::new(&gateway, "hello").max_tokens(4_000).send().await;
     assert_eq!(answer.status, 503);
     assert!(settled(&gateway, TARGET).await > FULL - 100.0);

@@ -50,10 +50,25 @@ pub(super) struct Ledger {
     state: Mutex<State>,
 }
 
+/// An amount that takes the place of another one.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Change {
+    pub(super) from: u64,
+    pub(super) to: u64,
+}
+
+impl Change {
+    fn apply(self, sum: u64) -> u64 {
+        sum.saturating_sub(self.from).saturating_add(self.to)
+    }
+}
+
 #[derive(Debug)]
 struct State {
     /// What requests under way hold. It counts in whatever period it is settled in.
     reserved: u64,
+    /// Of that, what those have cost already whose cost nothing bounds.
+    running: u64,
     purses: [Purse; 2],
 }
 
@@ -96,7 +111,10 @@ impl State {
 impl Ledger {
     fn new(client: &Arc<str>, now: SystemTime) -> Ledger {
         let purses = Kind::ALL.map(|kind| Purse::new(Period::at(kind, now)));
-        Ledger { client: Arc::clone(client), state: Mutex::new(State { reserved: 0, purses }) }
+        Ledger {
+            client: Arc::clone(client),
+            state: Mutex::new(State { reserved: 0, running: 0, purses }),
+        }
     }
 
     /// What was spent in this day and in this month.
@@ -125,9 +143,36 @@ impl Ledger {
         Ok(())
     }
 
-    pub(super) fn settle(&self, reserved: u64, cost: u64, now: SystemTime) {
+    /// Notes that a request has cost more than it had so far, and may hold more.
+    ///
+    /// # Errors
+    /// When what is spent and what such requests have cost uses up a budget.
+    pub(super) fn run(
+        &self,
+        limits: &[(Kind, Option<u64>); 2],
+        held: Change,
+        cost: Change,
+        now: SystemTime,
+    ) -> Result<(), OverBudget> {
+        let mut state = self.state(now);
+        state.reserved = held.apply(state.reserved);
+        state.running = cost.apply(state.running);
+        for ((_, limit), purse) in limits.iter().zip(&state.purses) {
+            let (Some(limit), spent) = (*limit, purse.spent().saturating_add(state.running)) else {
+                continue;
+            };
+            if spent >= limit {
+                return Err(OverBudget::UsedUp { period: purse.period, spent, limit });
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets go of what a request held and had cost so far, and notes what it did cost.
+    pub(super) fn settle(&self, reserved: u64, running: u64, cost: u64, now: SystemTime) {
         let mut state = self.state(now);
         state.reserved = state.reserved.saturating_sub(reserved);
+        state.running = state.running.saturating_sub(running);
         for purse in &mut state.purses {
             purse.own = purse.own.saturating_add(cost);
         }
@@ -236,7 +281,7 @@ mod tests {
                     }
                     Event::End { which, cost } if !open.is_empty() => {
                         let reserved = open.swap_remove(which % open.len());
-                        ledger.settle(reserved, cost.min(reserved), now);
+                        ledger.settle(reserved, 0, cost.min(reserved), now);
                         paid.push((now, cost.min(reserved)));
                     }
                     Event::End { .. } => {}
@@ -273,7 +318,7 @@ mod tests {
         let ledger = Ledger::new(&"a".into(), start());
         let admitted = (0..100).filter(|_| ledger.reserve(&LIMITS, 150, start()).is_ok()).count();
         assert_eq!(admitted, 7);
-        (0..admitted).for_each(|_| ledger.settle(150, 150, start()));
+        (0..admitted).for_each(|_| ledger.settle(150, 0, 150, start()));
         assert_eq!(ledger.spent(start()), [1050, 1050]);
         let refused = ledger.reserve(&LIMITS, 1, start()).unwrap_err();
         assert!(matches!(refused, OverBudget::UsedUp { spent: 1050, limit: 1000, .. }));
@@ -283,10 +328,34 @@ mod tests {
     }
 
     #[test]
+    fn requests_whose_cost_nothing_bounds_are_over_together() {
+        let ledger = Ledger::new(&"a".into(), start());
+        ledger.reserve(&LIMITS, 10, start()).unwrap();
+        ledger.reserve(&LIMITS, 10, start()).unwrap();
+        let runs = |from: u64, to: u64| {
+            let held = Change { from: from.max(10), to: to.max(10) };
+            ledger.run(&LIMITS, held, Change { from, to }, start())
+        };
+        assert_eq!((runs(0, 400), runs(0, 500)), (Ok(()), Ok(())));
+        assert_eq!(ledger.reserve(&LIMITS, 99, start()), Ok(()));
+        assert_eq!(ledger.reserve(&LIMITS, 1, start()), Ok(()));
+        assert!(ledger.reserve(&LIMITS, 1, start()).is_err());
+        let over = runs(500, 600).unwrap_err();
+        assert!(matches!(over, OverBudget::UsedUp { spent: 1000, limit: 1000, .. }));
+        ledger.settle(600, 600, 600, start());
+        assert!(runs(400, 400).is_err());
+        ledger.settle(400, 400, 390, start());
+        ledger.settle(99, 0, 0, start());
+        ledger.settle(1, 0, 0, start());
+        assert_eq!(ledger.spent(start()), [990, 990]);
+        assert_eq!(ledger.reserve(&LIMITS, 1, start()), Ok(()));
+    }
+
+    #[test]
     fn a_client_that_has_no_budget_any_more_is_forgotten_with_the_month() {
         let ledgers = Ledgers::default();
         let ledger = ledgers.of(&"a".into(), start());
-        ledger.settle(0, 5, start());
+        ledger.settle(0, 0, 5, start());
         drop(ledger);
         let entries = ledgers.entries(false, start());
         assert_eq!(entries.len(), 2);

@@ -17,7 +17,7 @@ pub use ledger::Ledgers;
 
 use crate::config;
 use crate::state::budgets::{Kind, Period};
-use ledger::Ledger;
+use ledger::{Change, Ledger};
 
 const NANO: f64 = 1e9;
 
@@ -114,7 +114,7 @@ impl Account {
     /// When a budget is used up, or what is left of it is held.
     pub fn reserve(self: &Arc<Account>, most: u64) -> Result<Hold, OverBudget> {
         self.ledger.reserve(&self.limits(), most, SystemTime::now())?;
-        Ok(Hold { account: Arc::clone(self), reserved: most, cost: 0 })
+        Ok(Hold { account: Arc::clone(self), reserved: most, running: 0, cost: 0 })
     }
 
     /// The share of each budget that is spent.
@@ -145,6 +145,7 @@ impl Account {
 pub struct Hold {
     account: Arc<Account>,
     reserved: u64,
+    running: u64,
     cost: u64,
 }
 
@@ -153,11 +154,24 @@ impl Hold {
     pub fn costs(&mut self, cost: u64) {
         self.cost = cost;
     }
+
+    /// Notes what a request has cost so far that may cost more than it reserved.
+    ///
+    /// # Errors
+    /// When that, with what is spent and what others like it have cost so far, uses up a budget.
+    pub fn has_cost(&mut self, cost: u64) -> Result<(), OverBudget> {
+        let running = Change { from: self.running, to: cost };
+        let held = Change { from: self.reserved, to: self.reserved.max(cost) };
+        (self.running, self.reserved, self.cost) = (running.to, held.to, cost);
+        let account = &self.account;
+        account.ledger.run(&account.limits(), held, running, SystemTime::now())
+    }
 }
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        self.account.ledger.settle(self.reserved, self.cost, SystemTime::now());
+        let Hold { account, reserved, running, cost } = self;
+        account.ledger.settle(*reserved, *running, *cost, SystemTime::now());
     }
 }
 

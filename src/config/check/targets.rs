@@ -60,7 +60,7 @@ impl<'a> Checker<'a> {
         }
         let inherited = match &raw.region {
             Some(region) => {
-                let public = self.public_endpoint(&at.key("region"), region);
+                let public = self.public_endpoint(&at.key("region"), region, upstream.use_fips);
                 if endpoint_given { upstream.endpoint.clone() } else { public }
             }
             None => upstream.endpoint.clone(),

@@ -13,10 +13,15 @@ use crate::config::settings::LimitKey;
 use crate::config::units::{DurationText, SizeText};
 
 impl Checker<'_> {
-    pub(super) fn public_endpoint(&mut self, at: &KeyPath, region: &str) -> Endpoint {
+    pub(super) fn public_endpoint(
+        &mut self,
+        at: &KeyPath,
+        region: &str,
+        use_fips: bool,
+    ) -> Endpoint {
         let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
         let valid = !region.is_empty() && region.len() <= 40 && region.chars().all(fits);
-        match Endpoint::of_region(region) {
+        match Endpoint::of_region(region, use_fips) {
             Ok(endpoint) if valid => endpoint,
             _ => {
                 let message = format!("'{region}' is not a region; write it like \"us-east-1\"");

@@ -137,6 +137,8 @@ operations! {
     InvokeModel,
     /// The same, as a stream.
     InvokeModelWithResponseStream,
+    /// Streams both ways, at once.
+    InvokeModelWithBidirectionalStream,
     /// One request, one answer in the schema of all models.
     Converse,
     /// The same, as a stream.

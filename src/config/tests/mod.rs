@@ -6,6 +6,7 @@ mod file;
 mod jobs;
 mod legacy;
 mod limits;
+mod network;
 mod policy;
 mod properties;
 mod shipped;

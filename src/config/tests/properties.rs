@@ -9,6 +9,7 @@ use crate::config::{Config, Source};
 fn plausible_line() -> impl Strategy<Value = String> {
     let header = prop::sample::select(vec![
         "[server]",
+        "[server.tls]",
         "[upstream]",
         "[targets.a]",
         "[targets.b-c]",
@@ -31,6 +32,11 @@ fn plausible_line() -> impl Strategy<Value = String> {
     ]);
     let key = prop::sample::select(vec![
         "listen",
+        "cert",
+        "client_ca",
+        "proxy",
+        "trust",
+        "use_fips",
         "max_body",
         "request_timeout",
         "region",

@@ -4,7 +4,7 @@
 //! with a sync at each commit: what was accepted survives the loss of the process and of power.
 //! One connection serves all: writers would only wait for each other's lock, and less fairly.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -55,6 +55,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[derive(Clone, Debug)]
 pub(in crate::jobs) struct SqliteStore {
+    path: PathBuf,
     pool: SqlitePool,
     ready: Arc<OnceCell<()>>,
     max_waiting: i64,
@@ -76,6 +77,7 @@ impl SqliteStore {
             .acquire_timeout(BUSY_TIMEOUT)
             .connect_lazy_with(options);
         SqliteStore {
+            path: path.to_owned(),
             pool,
             ready: Arc::default(),
             max_waiting: i64::try_from(config.max_waiting).unwrap_or(i64::MAX),
@@ -101,6 +103,10 @@ impl SqliteStore {
     }
 
     async fn set_up(&self) -> Result<(), StoreError> {
+        // It holds what people wrote; SQLite gives the files beside it the same mode.
+        let mut options = tokio::fs::OpenOptions::new();
+        options.create(true).append(true).mode(0o600);
+        options.open(&self.path).await.map_err(sqlx::Error::Io)?;
         // apalis's own set-up would turn syncing off.
         let migrations = SqliteStorage::<()>::migrations();
         migrations.run(&self.pool).await.map_err(sqlx::Error::from)?;
@@ -113,7 +119,7 @@ impl SqliteStore {
         let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
         let waiting: i64 = sqlx::query_scalar(
             "SELECT count(*) FROM sluice_jobs
-             WHERE queue = ? AND state = 'waiting' AND expires IS NULL",
+             WHERE queue = ? AND state IN ('waiting', 'retrying') AND expires IS NULL",
         )
         .bind(job.queue.name())
         .fetch_one(&mut *transaction)

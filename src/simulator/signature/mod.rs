@@ -5,6 +5,7 @@
 //! AWS's "Create a signed AWS API request", and the error texts that AWS services send.
 
 mod amz_date;
+mod events;
 #[cfg(test)]
 mod tests;
 
@@ -17,8 +18,12 @@ use http::{HeaderMap, Method};
 use secrecy::{ExposeSecret, SecretString};
 
 use amz_date::{amz_date, parse_amz_date};
+pub(super) use events::EventChain;
 
 const SERVICE: &str = "bedrock";
+
+/// What stands for the hash of a body of signed events.
+const SIGNED_EVENTS: &str = "STREAMING-AWS4-HMAC-SHA256-EVENTS";
 
 /// HTTP/2's pseudo-header for the host.
 const AUTHORITY: &str = ":authority";
@@ -278,6 +283,10 @@ fn check_skew(date: &str, signed_at: i64, now: i64) -> Result<(), Refusal> {
 fn payload_hash(request: &Received<'_>) -> Result<String, Refusal> {
     let hash = sha256_hex(request.body);
     match request.headers.get("x-amz-content-sha256").map(|v| v.as_bytes()) {
+        // The events of the body are signed one by one.
+        Some(claimed) if claimed == SIGNED_EVENTS.as_bytes() && request.body.is_empty() => {
+            Ok(SIGNED_EVENTS.to_owned())
+        }
         Some(claimed) if claimed != hash.as_bytes() => Err(Refusal::Invalid(
             "The value of 'x-amz-content-sha256' is not the SHA-256 of the payload.".to_owned(),
         )),

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use sluice::simulator::{Latency, ModelSettings};
 use tokio::time::sleep;
 
 use super::setups::{Queue, queued, reachable};
-use super::{FINDING, analyze, ended, get, status};
+use super::{FINDING, analyze, ended, get, post, status};
 use crate::support::patience::eventually;
 use crate::support::{Config, Gateway, PRIMARY, Redis, Simulator};
 
@@ -217,4 +217,28 @@ async fn a_stopping_gateway_ends_what_runs_and_leaves_the_rest_to_the_next() {
     reachable(&next).await;
     each_is_done_once(&next, &jobs, &mut BTreeMap::new()).await;
     assert_eq!(simulator.calls_to(PRIMARY).len(), 12, "no work was done twice");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_hears_of_answers_that_another_replica_gave() {
+    let simulator = Simulator::start().await;
+    simulator.says(PRIMARY, "The reply.");
+    let queue = Queue::Redis(Redis::start().await);
+    let config = queued(&simulator, &queue, Path::new(""));
+    // One takes the questions, and the other alone has the time to answer them.
+    let taking = Gateway::start(&config.clone().set("jobs.chat_workers", 1)).await;
+    let working = Gateway::start(&config.set("jobs.chat_workers", 50)).await;
+    reachable(&taking).await;
+    reachable(&working).await;
+    let blank = json!({ "session_id": "s", "section_name": "S" });
+    assert_eq!(post(&taking, "/analyze_section", &blank).await.status, 200);
+    for number in 0..12 {
+        let chat = json!({ "session_id": "s", "message": format!("question {number}") });
+        let accepted = post(&taking, "/chat", &chat).await.json();
+        assert_eq!(ended(&taking, &accepted).await["state"], "SUCCESS");
+    }
+    let asked = simulator.log().pop().unwrap().body;
+    for number in 0..12 {
+        assert!(asked.contains(&format!("question {number}")), "{number} is not in {asked}");
+    }
 }

@@ -1,6 +1,8 @@
 //! Configs for the gateway under test, as changes to one that works with a simulator.
 
-use super::{MODELS, Simulator};
+use std::net::TcpListener;
+
+use super::{Issued, MODELS, Simulator};
 
 /// The names of the targets, in the order of [`MODELS`].
 pub const TARGETS: [&str; 4] = ["sonnet-35", "sonnet-35-v2", "sonnet-3", "haiku-3"];
@@ -47,6 +49,17 @@ impl Config {
         config.route(MODELS[0], &TARGETS[..count])
     }
 
+    /// The same on ports that are known beforehand, so that another process can take them over.
+    pub fn on_known_ports(self) -> Config {
+        let port = || {
+            // Below those that the system gives to outgoing connections.
+            let ports = std::iter::repeat_with(|| fastrand::u16(10_000..30_000));
+            let mut free = ports.filter(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());
+            format!("127.0.0.1:{}", free.next().unwrap())
+        };
+        self.set("server.listen", port()).set("server.admin_listen", port())
+    }
+
     /// Sets one key, given by its dotted path.
     pub fn set(mut self, key: &str, value: impl Into<toml::Value>) -> Config {
         let (tables, key) = key.rsplit_once('.').unwrap();
@@ -71,11 +84,19 @@ impl Config {
     }
 
     /// Takes the upstream's credentials away.
-    pub fn without_credentials(mut self) -> Config {
-        let upstream = self.table["upstream"].as_table_mut().unwrap();
-        upstream.remove("access_key_id");
-        upstream.remove("secret_access_key");
+    pub fn without_credentials(self) -> Config {
+        self.without_upstream("access_key_id").without_upstream("secret_access_key")
+    }
+
+    /// Takes one key of the upstream away.
+    pub fn without_upstream(mut self, key: &str) -> Config {
+        self.table["upstream"].as_table_mut().unwrap().remove(key);
         self
+    }
+
+    /// Has the listener speak TLS with this certificate.
+    pub fn tls(self, issued: &Issued) -> Config {
+        self.set("server.tls.cert", issued.cert()).set("server.tls.key", issued.key())
     }
 
     /// Adds a client with a bearer key.

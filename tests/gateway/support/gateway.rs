@@ -1,6 +1,7 @@
 //! The real binary, as a child process on free ports, killed when dropped.
 
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -9,6 +10,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
 use super::config::{Config, SECRET_VARIABLE};
@@ -55,6 +57,14 @@ impl Gateway {
         Gateway::run(command, files).await
     }
 
+    /// Starts `sluice serve` with the file that `write` has put into the folder it is given.
+    pub async fn start_from(write: impl FnOnce(&Path) -> PathBuf) -> Gateway {
+        let files = tempfile::tempdir().unwrap();
+        let mut command = sluice();
+        command.arg("serve").arg("--config").arg(write(files.path()));
+        Gateway::run(command, files).await
+    }
+
     async fn run(mut command: Command, files: TempDir) -> Gateway {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
@@ -81,6 +91,11 @@ impl Gateway {
     /// The URL that clients are pointed at.
     pub fn url(&self) -> String {
         format!("http://{}", self.listen)
+    }
+
+    /// The same where TLS is spoken.
+    pub fn https_url(&self) -> String {
+        format!("https://{}", self.listen)
     }
 
     /// The address that clients connect to.
@@ -130,13 +145,27 @@ impl Gateway {
         eventually(&what, waiting, |waiting| *waiting >= count as f64).await;
     }
 
+    /// The folder of its config file.
+    pub fn folder(&self) -> &Path {
+        self.files.path()
+    }
+
+    /// Puts another text in place of the config file.
+    pub fn write(&self, file: &str) {
+        std::fs::write(self.folder().join(CONFIG_FILE), file).unwrap();
+    }
+
+    /// How many times a config was loaded with this result since the start.
+    pub async fn reloads(&self, result: &str) -> f64 {
+        self.metrics().await.sum("sluice_config_reloads_total", &[("result", result)])
+    }
+
     /// Puts another text in place of the config file and has it read.
     pub async fn reload(&self, file: &str) {
-        std::fs::write(self.files.path().join(CONFIG_FILE), file).unwrap();
+        self.write(file);
         let reloads = async || self.metrics().await.sum("sluice_config_reloads_total", &[]);
         let before = reloads().await;
-        let kill = Command::new("kill").args(["-HUP", &self.pid().to_string()]).status().await;
-        assert!(kill.unwrap().success());
+        self.hang_up().await;
         eventually("the reload", reloads, |count| *count > before).await;
     }
 
@@ -154,15 +183,52 @@ impl Gateway {
         [self.stdout.all(), self.stderr.all()].concat().join("\n")
     }
 
+    /// The lines of its own log with a message that begins so, once there is one.
+    pub async fn log_lines(&self, message: &str) -> Vec<Value> {
+        let look = async || {
+            let lines = self.stderr.all().into_iter();
+            let lines = lines.filter_map(|line| serde_json::from_str::<Value>(&line).ok());
+            let said = |line: &Value| line["message"].as_str().map(str::to_owned);
+            lines.filter(|line| said(line).is_some_and(|it| it.starts_with(message))).collect()
+        };
+        eventually(message, look, |lines: &Vec<Value>| !lines.is_empty()).await
+    }
+
     /// The process id.
     pub fn pid(&self) -> u32 {
         self.child.id().unwrap()
+    }
+
+    /// The memory that it has now, in bytes.
+    pub fn resident_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+    }
+
+    /// Asks the gateway to read its config and its certificate again.
+    pub async fn hang_up(&self) {
+        let kill = Command::new("kill").args(["-HUP", &self.pid().to_string()]).status().await;
+        assert!(kill.unwrap().success());
     }
 
     /// Asks the gateway to stop, as an orchestrator does.
     pub async fn terminate(&self) {
         let kill = Command::new("kill").args(["-TERM", &self.pid().to_string()]).status().await;
         assert!(kill.unwrap().success());
+    }
+
+    /// The same, and waits until it has heard.
+    pub async fn begins_to_drain(&self) {
+        self.terminate().await;
+        let ready = async || http::get(&format!("{}/readyz", self.admin_url())).await.status;
+        eventually("not ready", ready, |status| *status == 503).await;
+    }
+
+    /// Waits until nobody can connect any more.
+    pub async fn closes_its_listener(&self) {
+        let refused = async || TcpStream::connect(self.listen).await.is_err();
+        eventually("no connections", refused, |refused| *refused).await;
     }
 
     /// Ends the process as a crash would.

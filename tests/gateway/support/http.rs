@@ -3,9 +3,11 @@
 use ::http::{HeaderMap, Method, Request, Version};
 use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, Full};
+use hyper_rustls::HttpsConnectorBuilder;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 
+use super::Dialer;
 use super::patience::{LONG, within};
 
 /// A response, read to its end.
@@ -63,6 +65,22 @@ pub async fn post_by_http2(
     body: impl Into<Bytes>,
 ) -> Response {
     let client = Client::builder(TokioExecutor::new()).http2_only(true).build_http();
+    receive(client.request(posting(url, headers, body))).await
+}
+
+/// The same by TLS, in the version of HTTP that the two agree on.
+pub async fn post_by_tls(
+    dialer: &Dialer,
+    url: &str,
+    headers: &[(&str, &str)],
+    body: impl Into<Bytes>,
+) -> Response {
+    let connector = HttpsConnectorBuilder::new()
+        .with_tls_config(dialer.config())
+        .https_only()
+        .enable_all_versions()
+        .build();
+    let client = Client::builder(TokioExecutor::new()).build(connector);
     receive(client.request(posting(url, headers, body))).await
 }
 

@@ -5,22 +5,30 @@
 
 pub mod ask;
 pub mod bodies;
+pub mod certificates;
 pub mod clients;
 pub mod config;
 pub mod gateway;
 pub mod http;
+pub mod load;
 pub mod metrics;
 pub mod patience;
+pub mod proxy;
 pub mod raw;
 pub mod redis;
 pub mod simulator;
+pub mod tls;
+pub mod upstream;
 
 pub use ask::Ask;
+pub use certificates::{Authority, Issued};
 pub use clients::{Answer, Call, Client};
 pub use config::Config;
 pub use gateway::Gateway;
+pub use proxy::Proxy;
 pub use redis::Redis;
 pub use simulator::Simulator;
+pub use tls::{Dialer, Terminator};
 
 /// The four models of the default route, best first.
 pub const MODELS: [&str; 4] = [

@@ -1,16 +1,22 @@
 //! A connection that sends whatever bytes it is told to, and reads HTTP/1.1 responses.
 
+use std::fmt::Debug;
 use std::net::SocketAddr;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::patience::{LONG, within};
 
-/// One TCP connection.
+/// What bytes go over.
+trait Stream: AsyncRead + AsyncWrite + Debug + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Debug + Send + Unpin> Stream for S {}
+
+/// One TCP connection, or what is spoken over one.
 #[derive(Debug)]
 pub struct Connection {
-    stream: TcpStream,
+    stream: Box<dyn Stream>,
     unread: Vec<u8>,
 }
 
@@ -35,7 +41,14 @@ impl RawResponse {
 impl Connection {
     /// Connects.
     pub async fn open(address: SocketAddr) -> Connection {
-        Connection { stream: TcpStream::connect(address).await.unwrap(), unread: Vec::new() }
+        Connection::over(TcpStream::connect(address).await.unwrap())
+    }
+
+    /// Goes over a stream that is there already.
+    pub fn over(
+        stream: impl AsyncRead + AsyncWrite + Debug + Send + Unpin + 'static,
+    ) -> Connection {
+        Connection { stream: Box::new(stream), unread: Vec::new() }
     }
 
     /// Sends bytes. A peer that has closed already is no failure here.
@@ -53,6 +66,13 @@ impl Connection {
         let mut byte = [0; 1];
         let read = within(LONG, "the end of the connection", self.stream.read(&mut byte)).await;
         self.unread.is_empty() && read.unwrap_or(0) == 0
+    }
+
+    /// All that still comes, until the peer closes or breaks off.
+    pub async fn rest(&mut self) -> Vec<u8> {
+        let all = async { while self.more().await.is_some() {} };
+        within(LONG, "the end of the connection", all).await;
+        std::mem::take(&mut self.unread)
     }
 
     async fn read(&mut self) -> Option<RawResponse> {
@@ -85,7 +105,8 @@ impl Connection {
     }
 }
 
-fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+/// A header's value in a head's text.
+pub fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
     head.lines().find_map(|line| {
         let (key, value) = line.split_once(':')?;
         key.eq_ignore_ascii_case(name).then(|| value.trim())

@@ -1,6 +1,7 @@
 //! The embedded Bedrock in this process, on a free port, ended when dropped.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use sluice::simulator::{
@@ -39,6 +40,11 @@ impl Simulator {
             simulator.serve(std::future::pending()).await.unwrap();
         });
         Simulator { url, access_key_id: access_key_id.to_owned(), controls, serving }
+    }
+
+    /// Its address.
+    pub fn address(&self) -> SocketAddr {
+        self.url.strip_prefix("http://").unwrap().parse().unwrap()
     }
 
     /// Its endpoint URL.

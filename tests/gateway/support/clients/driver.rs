@@ -21,6 +21,14 @@ pub(super) fn javascript() -> Command {
 }
 
 pub(super) async fn run(mut command: Command, job: &Job) -> Vec<Answer> {
+    // A proxy of the machine's is not on the way to a gateway on this machine.
+    command.env("NO_PROXY", "*").env("no_proxy", "*");
+    if let Some(ca) = &job.ca {
+        command.env("NODE_EXTRA_CA_CERTS", ca);
+    }
+    if let Some(token) = &job.bearer_token {
+        command.env("AWS_BEARER_TOKEN_BEDROCK", token);
+    }
     let mut child = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

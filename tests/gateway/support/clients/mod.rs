@@ -87,8 +87,16 @@ pub struct Job {
     pub secret_access_key: String,
     /// See `access_key_id`.
     pub session_token: Option<String>,
-    /// A bearer token to present instead of a signature; boto3 only.
+    /// A bearer key as a header of requests that are not signed, which an SDK would do over TLS alone.
+    /// boto3 alone.
     pub bearer: Option<String>,
+    /// The authority that the client trusts in, for an endpoint with TLS. boto3 and JavaScript.
+    pub ca: Option<PathBuf>,
+    /// The certificate that the client shows, and its key. boto3 alone.
+    pub client_cert: Option<[String; 2]>,
+    /// A Bedrock API key, in the place of the keys above. boto3 and JavaScript.
+    #[serde(skip)]
+    pub bearer_token: Option<String>,
     /// Calls under way at once.
     pub concurrency: usize,
     /// Whether an SDK that would speak HTTP/2 speaks HTTP/1.1.
@@ -111,6 +119,9 @@ impl Job {
             secret_access_key: "client-secret-key".to_owned(),
             session_token: None,
             bearer: None,
+            ca: None,
+            client_cert: None,
+            bearer_token: None,
             concurrency: 1,
             http1: false,
             read_timeout_s: 60,

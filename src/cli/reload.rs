@@ -1,0 +1,194 @@
+//! A config that changes while the gateway runs: taken over as a whole, or not at all.
+//!
+//! The files of the config are looked at again and again, since that sees what every other way of
+//! watching misses: a ConfigMap's swapped link, a network volume, an editor that writes a new file
+//! over the old. They are loaded when two looks in a row have found the same, so that a file that
+//! is being written is left alone; SIGHUP has them loaded at once. A config that is wrong changes
+//! nothing, and is complained of once.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{Config, Contents, Env, Loaded, Source, needs_restart};
+use crate::legacy::Shim;
+use crate::pipeline::Live;
+
+/// Longest pause between the look that finds a change and the one that finds it done.
+const SETTLING: Duration = Duration::from_secs(1);
+
+/// A change of the files on its way to being loaded.
+#[derive(Debug)]
+pub(super) struct Watch {
+    source: Source,
+    /// What was loaded last, well or not.
+    loaded: Contents,
+    /// What the last look found, if that is something else.
+    changed: Option<Contents>,
+}
+
+impl Watch {
+    /// Watches the files of `source`; to be called before they are loaded for the first time.
+    pub(super) fn new(source: &Source) -> Watch {
+        let loaded = Contents::of(source, &Env::of_process());
+        Watch { source: source.clone(), loaded, changed: None }
+    }
+
+    /// Whether what a look has found is to be loaded.
+    fn found(&mut self, now: Contents) -> bool {
+        let is_settled = self.changed == Some(now);
+        self.changed = (now != self.loaded).then_some(now);
+        is_settled && self.changed.is_some()
+    }
+
+    /// The pause before the next look; `None` when nobody is to look.
+    fn pause(&self, interval: Duration) -> Option<Duration> {
+        let pause = if self.changed.is_some() { interval.min(SETTLING) } else { interval };
+        (!interval.is_zero()).then_some(pause)
+    }
+}
+
+/// Takes over newer configs from here on, until `stop`; with each, `certificates` are looked at too.
+///
+/// # Errors
+/// When the process can't listen for signals.
+pub(super) fn start(
+    watch: Watch,
+    live: Arc<Live>,
+    shim: Arc<Shim>,
+    certificates: Arc<Notify>,
+    stop: CancellationToken,
+) -> Result<(), String> {
+    let mut hangup = signal(SignalKind::hangup())
+        .map_err(|error| format!("can't listen for signals: {error}"))?;
+    let running = live.load().config.clone();
+    let mut reloader = Reloader { watch, running, live, shim, certificates };
+    reloader.succeeded();
+    tokio::spawn(async move {
+        loop {
+            let interval = reloader.live.load().config.server.config_poll_interval;
+            let pause = reloader.watch.pause(interval);
+            tokio::select! {
+                () = stop.cancelled() => return,
+                Some(()) = hangup.recv() => reloader.reload(None).await,
+                () = sleep(pause.unwrap_or_default()), if pause.is_some() => reloader.look().await,
+                else => return,
+            }
+        }
+    });
+    Ok(())
+}
+
+struct Reloader {
+    watch: Watch,
+    /// What the process was started with.
+    running: Config,
+    live: Arc<Live>,
+    shim: Arc<Shim>,
+    /// Has the certificate files looked at.
+    certificates: Arc<Notify>,
+}
+
+impl Reloader {
+    async fn look(&mut self) {
+        let now = contents(self.watch.source.clone()).await;
+        if let Some(now) = now.filter(|now| self.watch.found(*now)) {
+            self.reload(Some(now)).await;
+        }
+    }
+
+    /// Loads the files; if `wanted`, only when they are still so.
+    async fn reload(&mut self, wanted: Option<Contents>) {
+        let before = match wanted {
+            Some(contents) => Some(contents),
+            None => contents(self.watch.source.clone()).await,
+        };
+        let source = self.watch.source.clone();
+        let Ok(loaded) = tokio::task::spawn_blocking(move || super::load(&source)).await else {
+            return;
+        };
+        if wanted.is_some() && contents(self.watch.source.clone()).await != wanted {
+            // Changed again in between: what was loaded may be half of it.
+            return;
+        }
+        if let Some(contents) = before {
+            self.watch.loaded = contents;
+            self.watch.changed = None;
+        }
+        let result = match loaded.and_then(|loaded| self.take_over(loaded)) {
+            Ok(()) => {
+                self.succeeded();
+                tracing::info!("config reloaded");
+                "ok"
+            }
+            Err(error) => {
+                tracing::error!(%error, "config not reloaded");
+                "refused"
+            }
+        };
+        self.certificates.notify_one();
+        self.live.load().metrics.config_reloads.with_label_values(&[result]).inc();
+    }
+
+    fn take_over(&self, loaded: Loaded) -> Result<(), String> {
+        let Loaded { config, warnings } = loaded;
+        let fixed = needs_restart(&self.running, &config);
+        let renewed = self.live.load().renewed(config).map_err(|error| error.to_string())?;
+        self.shim.renew(&renewed.config).map_err(|error| error.to_string())?;
+        self.live.store(renewed);
+        for warning in warnings {
+            tracing::warn!("{warning}");
+        }
+        if !fixed.is_empty() {
+            let keys = fixed.join(", ");
+            tracing::warn!(%keys, "these keys have changed and count only after a restart");
+        }
+        Ok(())
+    }
+
+    fn succeeded(&self) {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        self.live.load().metrics.config_last_reload.set(now.as_secs_f64());
+    }
+}
+
+/// What the files are now; `None` if that can't be told because the process ends.
+async fn contents(source: Source) -> Option<Contents> {
+    let look = tokio::task::spawn_blocking(move || Contents::of(&source, &Env::of_process()));
+    look.await.ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_is_loaded_when_two_looks_in_a_row_have_found_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let source = Source::File(dir.path().join("config.toml"));
+        let contents = |text: &str| {
+            std::fs::write(dir.path().join("config.toml"), text).unwrap();
+            Contents::of(&source, &Env::default())
+        };
+        let [old, half, whole] = ["# old", "# h", "# half"].map(contents);
+        let mut watch = Watch { source: source.clone(), loaded: old, changed: None };
+        let minute = Duration::from_secs(60);
+        assert!(!watch.found(old));
+        assert_eq!(watch.pause(minute), Some(minute));
+        assert!(!watch.found(half));
+        assert_eq!(watch.pause(minute), Some(SETTLING));
+        assert!(!watch.found(whole), "it was being written");
+        assert!(watch.found(whole));
+        watch.loaded = whole;
+        watch.changed = None;
+        assert!(!watch.found(whole));
+        assert!(!watch.found(half));
+        assert!(!watch.found(whole), "taken back");
+        assert_eq!(watch.changed, None);
+        assert_eq!(watch.pause(Duration::ZERO), None);
+    }
+}

@@ -1,0 +1,139 @@
+//! TLS of the listener, and whom and what the way to the upstream goes through.
+
+use std::path::Path;
+use std::time::SystemTime;
+
+use super::Checker;
+use crate::config::certificates::{CertificateError, Certified, PemFile};
+use crate::config::document::KeyPath;
+use crate::config::files;
+use crate::config::raw::{RawTls, RawTrust, RawUpstream};
+use crate::config::settings::{ClientAuth, ClientCertificates, Proxies, Tls, Trust};
+
+impl Checker<'_> {
+    /// TLS of the listener. What the files hold is looked at, and forgotten again.
+    pub(super) fn tls(&mut self, at: &KeyPath, raw: &RawTls) -> Tls {
+        let tls = Tls {
+            cert: files::resolve(self.base, &raw.cert),
+            key: files::resolve(self.base, &raw.key),
+            clients: raw.client_ca.as_ref().map(|path| ClientCertificates {
+                ca: files::resolve(self.base, path),
+                auth: raw.client_auth.unwrap_or(ClientAuth::Required),
+            }),
+            min_version: raw.min_version,
+            reload_interval: self.duration(&at.key("reload_interval"), &raw.reload_interval),
+            handshake_timeout: self.duration(&at.key("handshake_timeout"), &raw.handshake_timeout),
+        };
+        if raw.client_auth.is_some() && !self.document.mentions(&at.key("client_ca")) {
+            self.problem(&at.key("client_auth"), "needs 'client_ca' beside it");
+        }
+        self.pair(at, raw, &tls);
+        if let Some(clients) = &tls.clients {
+            let roots = PemFile::read(&clients.ca).and_then(|file| file.roots().map(drop));
+            self.right(&at.key("client_ca"), roots);
+        }
+        tls
+    }
+
+    fn pair(&mut self, at: &KeyPath, raw: &RawTls, tls: &Tls) {
+        if raw.cert.is_empty() || raw.key.is_empty() {
+            for (key, text) in [("cert", &raw.cert), ("key", &raw.key)] {
+                if text.is_empty() && self.document.get(&at.key(key)).is_some() {
+                    self.problem(&at.key(key), "must not be empty");
+                }
+            }
+            return;
+        }
+        let cert = self.right(&at.key("cert"), PemFile::read(&tls.cert));
+        let key = self.right(&at.key("key"), PemFile::read(&tls.key));
+        let (Some(cert), Some(key)) = (cert, key) else { return };
+        match Certified::new(&cert, &key) {
+            Ok(certified) => self.validity(&certified, &tls.cert),
+            Err(error) => {
+                // One file may hold both.
+                let of = if error.file() == tls.key { "key" } else { "cert" };
+                self.problem(&at.key(of), error);
+            }
+        }
+    }
+
+    fn validity(&mut self, certified: &Certified, file: &Path) {
+        let now = SystemTime::now();
+        let day = |time: SystemTime| humantime::format_rfc3339_seconds(time);
+        let file = file.display();
+        if certified.not_after <= now {
+            let day = day(certified.not_after);
+            self.warnings.push(format!("the certificate in '{file}' has expired on {day}"));
+        } else if certified.not_before > now {
+            let day = day(certified.not_before);
+            self.warnings.push(format!("the certificate in '{file}' is not valid before {day}"));
+        }
+    }
+
+    /// Whom the upstream's certificates are checked against.
+    pub(super) fn trust(&mut self, at: &KeyPath, raw: &RawUpstream) -> Trust {
+        let mut authorities = Vec::new();
+        if let Some(path) = &raw.ca_file {
+            let file = PemFile::read(&files::resolve(self.base, path));
+            let file = file.and_then(|file| file.roots().and_then(|_| file.certificates()));
+            authorities = self.right(&at.key("ca_file"), file).unwrap_or_default();
+        }
+        match raw.trust {
+            RawTrust::Webpki => {}
+            RawTrust::Platform => {
+                let found = self.platform();
+                if found.is_empty() {
+                    let message = "the system has no certificate authorities installed; \
+                                   SSL_CERT_FILE names a file of them";
+                    self.problem(&at.key("trust"), message);
+                }
+                authorities.extend(found);
+            }
+            RawTrust::File if raw.ca_file.is_none() => {
+                if !self.document.mentions(&at.key("ca_file")) {
+                    self.problem(&at.key("trust"), "needs 'ca_file' beside it");
+                }
+            }
+            RawTrust::File => {}
+        }
+        Trust { webpki: raw.trust == RawTrust::Webpki, authorities }
+    }
+
+    /// The authorities that the system has installed. `SSL_CERT_FILE` and `SSL_CERT_DIR` say where
+    /// they are, if not in the usual places.
+    fn platform(&self) -> Vec<rustls::pki_types::CertificateDer<'static>> {
+        let (file, dir) = (self.env.get("SSL_CERT_FILE"), self.env.get("SSL_CERT_DIR"));
+        let loaded = match (file, dir) {
+            (None, None) => rustls_native_certs::load_native_certs(),
+            (file, dir) => {
+                rustls_native_certs::load_certs_from_paths(file.map(Path::new), dir.map(Path::new))
+            }
+        };
+        // Single files that can't be read are usual there, and no reason to stop.
+        loaded.certs
+    }
+
+    /// The proxies on the way to the upstream.
+    pub(super) fn proxies(&mut self, at: &KeyPath, raw: &RawUpstream) -> Proxies {
+        let at = at.key("proxy");
+        let own = |message: &str| self.document.problem(&at, message);
+        raw.proxy.read(self.env, self.base, own).unwrap_or_else(|problems| {
+            self.problems.extend(problems);
+            Proxies::default()
+        })
+    }
+
+    /// Whether public endpoints are those of FIPS, which a given endpoint is not one of.
+    pub(super) fn use_fips(&mut self, at: &KeyPath, raw: &RawUpstream) -> bool {
+        if raw.use_fips && raw.endpoint_url.is_some() {
+            let message = "can't stand beside endpoint_url: set it to false, and name the FIPS \
+                           endpoint there";
+            self.problem(&at.key("use_fips"), message);
+        }
+        raw.use_fips
+    }
+
+    fn right<T>(&mut self, at: &KeyPath, found: Result<T, CertificateError>) -> Option<T> {
+        found.map_err(|error| self.problem(at, error)).ok()
+    }
+}

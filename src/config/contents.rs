@@ -1,0 +1,140 @@
+//! What a configuration is made of on disk: its file and the files that it names, told by their
+//! bytes.
+//!
+//! Times and sizes of files say too little: a file may be written twice within a second, and a
+//! mounted volume changes by a swapped link. The files are small and are read whole.
+
+use std::collections::BTreeSet;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use aws_lc_rs::digest::{Context, SHA256};
+
+use super::document::Document;
+use super::environment::{self, Env};
+use super::{MAX_FILE_BYTES, SHIPPED, Source, files};
+
+/// What stands at the start of a value that names a file.
+const FILE: &str = "file:";
+
+/// The files of a configuration at one time: equal to another if no byte has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Contents([u8; 32]);
+
+impl Contents {
+    /// Reads the files of `source`. Blocks. A file that can't be read counts as what the system
+    /// says of it, and one that can be read only once, such as a pipe, as itself.
+    pub fn of(source: &Source, env: &Env) -> Contents {
+        let mut hash = Context::new(&SHA256);
+        let (text, base) = match source {
+            Source::File(path) => (add(&mut hash, path), path.parent()),
+            Source::BuiltIn => (SHIPPED.as_bytes().to_vec(), None),
+        };
+        for path in named(&String::from_utf8_lossy(&text), env, base) {
+            add(&mut hash, &path);
+        }
+        let mut sum = [0; 32];
+        let found = hash.finish();
+        sum.iter_mut().zip(found.as_ref()).for_each(|(sum, found)| *sum = *found);
+        Contents(sum)
+    }
+}
+
+/// The files that the values of a config name, `file:PATH`.
+fn named(text: &str, env: &Env, base: Option<&Path>) -> BTreeSet<PathBuf> {
+    let mut found = BTreeSet::new();
+    // A text that is no document names nothing; what is wrong with it is said when it is loaded.
+    let Ok(mut document) = Document::parse(text, "") else { return found };
+    environment::override_keys(&mut document, env);
+    let mut values = vec![document.root()];
+    while let Some(value) = values.pop() {
+        match value {
+            toml::Value::String(text) => {
+                found.extend(text.strip_prefix(FILE).map(|path| files::resolve(base, path)));
+            }
+            toml::Value::Array(array) => values.extend(array),
+            toml::Value::Table(table) => values.extend(table.iter().map(|(_, value)| value)),
+            _ => {}
+        }
+    }
+    found
+}
+
+/// Adds a file to the hash, by its name and what is in it, and gives the latter.
+fn add(hash: &mut Context, path: &Path) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let read = std::fs::metadata(path).and_then(|about| match about.is_file() {
+        true => std::fs::File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes),
+        false => Ok(0),
+    });
+    let outcome = read.map_or_else(|error| format!("{:?}", error.kind()), |_| "read".to_owned());
+    let name = path.as_os_str().as_encoded_bytes();
+    // Lengths keep the end of one part from being taken for the start of the next.
+    for part in [name, outcome.as_bytes(), &bytes] {
+        hash.update(&part.len().to_le_bytes());
+        hash.update(part);
+    }
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::write;
+
+    use super::*;
+
+    #[test]
+    fn the_file_and_those_it_names_count_and_others_do_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let source = Source::File(at("config.toml"));
+        let env: Env = [("SLUICE__SERVER__ADMIN_KEY", "file:admin")].into_iter().collect();
+        let mut seen = vec![Contents::of(&source, &env)];
+        let mut look = |what: &str, is_new: bool| {
+            let now = Contents::of(&source, &env);
+            assert_eq!(seen.contains(&now), !is_new, "{what}");
+            seen.push(now);
+        };
+        write(at("config.toml"), "[upstream]\nbearer_token = 'file:token'\n").unwrap();
+        look("the file is there", true);
+        write(at("config.toml"), "[upstream]\nbearer_token = 'file:token'\n").unwrap();
+        look("the same again", false);
+        write(at("token"), "one").unwrap();
+        look("a file that it names", true);
+        write(at("token"), "two").unwrap();
+        look("as large as before", true);
+        write(at("admin"), "key").unwrap();
+        look("a file that a variable names", true);
+        write(at("other"), "x").unwrap();
+        look("a file that nobody names", false);
+        write(at("config.toml"), "[upstream\nbearer_token = 'file:token'\n").unwrap();
+        look("no document", true);
+        for name in ["config.toml", "admin"] {
+            std::fs::remove_file(at(name)).unwrap();
+        }
+        look("gone, as at the start", false);
+    }
+
+    #[test]
+    fn a_swapped_link_is_a_change() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        for (version, text) in [("one", "[log]\n"), ("two", "[retry]\n")] {
+            std::fs::create_dir(at(version)).unwrap();
+            write(at(version).join("config.toml"), text).unwrap();
+        }
+        std::os::unix::fs::symlink("one", at("data")).unwrap();
+        std::os::unix::fs::symlink("data/config.toml", at("config.toml")).unwrap();
+        let look = || Contents::of(&Source::File(at("config.toml")), &Env::default());
+        let before = look();
+        std::os::unix::fs::symlink("two", at("new")).unwrap();
+        std::fs::rename(at("new"), at("data")).unwrap();
+        assert_ne!(look(), before);
+    }
+
+    #[test]
+    fn what_is_no_file_is_not_read() {
+        let look = || Contents::of(&Source::File("/dev/zero".into()), &Env::default());
+        assert_eq!(look(), look());
+    }
+}

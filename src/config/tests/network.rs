@@ -1,0 +1,228 @@
+//! TLS and the way to the upstream: what a file and the environment say of them.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair, date_time_ymd};
+use tempfile::TempDir;
+
+use super::{built_in_problems, config, env, file, only_problem, problems};
+use crate::config::{ClientAuth, Config, Env, Listening, Loaded, Source, TlsFiles, TlsVersion};
+
+/// A folder with a pair, another key, an authority, and a file that holds nothing.
+fn folder() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let (key, other) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+    let pair = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    let mut authority = CertificateParams::default();
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let mut old = CertificateParams::default();
+    old.not_after = date_time_ymd(2020, 2, 2);
+    for (name, content) in [
+        ("tls.crt", pair.self_signed(&key).unwrap().pem()),
+        ("tls.key", key.serialize_pem()),
+        ("other.key", other.serialize_pem()),
+        ("ca.crt", authority.self_signed(&other).unwrap().pem()),
+        ("old.crt", old.self_signed(&key).unwrap().pem()),
+        ("empty", String::new()),
+        ("broken", "-----BEGIN CERTIFICATE-----\nhush!\n-----END CERTIFICATE-----\n".to_owned()),
+    ] {
+        std::fs::write(folder.path().join(name), content).unwrap();
+    }
+    folder
+}
+
+fn load_in(folder: &Path, text: &str, env: &Env) -> Result<Loaded, String> {
+    let path = folder.join("config.toml");
+    std::fs::write(&path, text).unwrap();
+    Config::load(&Source::File(path), env).map_err(|error| error.to_string())
+}
+
+fn tls(keys: &str) -> String {
+    format!("[server.tls]\ncert = 'tls.crt'\nkey = 'tls.key'\n{keys}")
+}
+
+#[test]
+fn without_its_section_there_is_no_tls() {
+    assert_eq!(config("").server.tls, None);
+}
+
+#[test]
+fn paths_start_at_the_file_and_the_rest_has_defaults() {
+    let folder = folder();
+    let loaded = load_in(folder.path(), &tls(""), &Env::default()).unwrap();
+    let tls = loaded.config.server.tls.unwrap();
+    assert_eq!(tls.cert, folder.path().join("tls.crt"));
+    assert_eq!(tls.key, folder.path().join("tls.key"));
+    assert_eq!((tls.clients.clone(), tls.min_version), (None, TlsVersion::V1_2));
+    assert_eq!(tls.reload_interval, Duration::from_secs(30));
+    assert_eq!(tls.handshake_timeout, Duration::from_secs(10));
+    assert!(!loaded.warnings.iter().any(|warning| warning.contains("certificate")));
+
+    let before = TlsFiles::read(&tls).unwrap();
+    assert!(before.material().unwrap().client_roots.is_none());
+    assert!(!format!("{before:?}").contains("PRIVATE KEY"));
+    std::fs::copy(folder.path().join("other.key"), &tls.key).unwrap();
+    let after = TlsFiles::read(&tls).unwrap();
+    assert_ne!(before.fingerprint(), after.fingerprint());
+    assert!(after.material().unwrap_err().to_string().contains("is not the key of"));
+}
+
+#[test]
+fn client_certificates_are_required_unless_they_are_optional() {
+    let folder = folder();
+    let clients = |keys: &str| {
+        let loaded = load_in(folder.path(), &tls(keys), &Env::default()).unwrap();
+        loaded.config.server.tls.unwrap().clients.unwrap()
+    };
+    let required = clients("client_ca = 'ca.crt'");
+    assert_eq!(required.ca, folder.path().join("ca.crt"));
+    assert_eq!(required.auth, ClientAuth::Required);
+    assert_eq!(
+        clients("client_ca = 'ca.crt'\nclient_auth = 'optional'").auth,
+        ClientAuth::Optional
+    );
+    let shared = "server.listen = '127.0.0.1:1'\nserver.admin_listen = '127.0.0.1:1'\n";
+    for (auth, warns) in [("required", true), ("optional", false)] {
+        let text =
+            format!("{shared}{}", tls(&format!("client_ca = 'ca.crt'\nclient_auth = '{auth}'")));
+        let warnings = load_in(folder.path(), &text, &Env::default()).unwrap().warnings;
+        assert_eq!(warnings.iter().any(|it| it.contains("share a port")), warns, "{warnings:?}");
+    }
+    only_problem_in(folder.path(), &tls("client_auth = 'required'"), "needs 'client_ca' beside it");
+}
+
+fn only_problem_in(folder: &Path, text: &str, expected: &str) {
+    let error = load_in(folder, text, &Env::default()).unwrap_err();
+    assert!(error.lines().count() == 1 && error.contains(expected), "{text}: {error}");
+    assert!(!error.contains("hush"), "{error}");
+}
+
+#[test]
+fn files_that_do_not_fit_are_named_where_they_stand() {
+    let folder = folder();
+    for (keys, expected) in [
+        ("cert = 'no.crt'\nkey = 'tls.key'", "config.toml:2:1: server.tls.cert: the file '"),
+        ("cert = 'no.crt'\nkey = 'tls.key'", "no.crt' can't be read: No such file"),
+        ("cert = 'empty'\nkey = 'tls.key'", "empty' holds no certificate in PEM form"),
+        ("cert = 'broken'\nkey = 'tls.key'", "broken' is not right PEM"),
+        ("cert = 'tls.key'\nkey = 'tls.key'", "tls.key' holds no certificate in PEM form"),
+        ("cert = 'tls.crt'\nkey = 'tls.crt'", "config.toml:3:1: server.tls.key: the file '"),
+        ("cert = 'tls.crt'\nkey = 'tls.crt'", "tls.crt' holds no private key in PEM form"),
+        ("cert = 'tls.crt'\nkey = 'other.key'", "other.key' is not the key of the certificate in"),
+        ("cert = ''\nkey = 'tls.key'", "server.tls.cert: must not be empty"),
+        ("key = 'tls.key'", "config.toml:1:9: server.tls: needs 'cert'"),
+        ("cert = 'tls.crt'", "config.toml:1:9: server.tls: needs 'key'"),
+        ("cert = 'tls.crt'\nkey = 'tls.key'\nclient_ca = 'empty'", "server.tls.client_ca: the"),
+        ("cert = 'tls.crt'\nkey = 'tls.key'\nmin_version = '1.1'", "one of \"1.2\", \"1.3\""),
+        ("cert = 'tls.crt'\nkey = 'tls.key'\nreload_interval = '0s'", "must not be zero"),
+    ] {
+        only_problem_in(folder.path(), &format!("[server.tls]\n{keys}"), expected);
+    }
+}
+
+#[test]
+fn where_it_listens_is_known_whatever_else_is_wrong() {
+    let folder = folder();
+    let path = folder.path().join("config.toml");
+    let text = "[server]\nlisten = '127.0.0.1:1'\nadmin_listen = '127.0.0.1:1'\nmax_body = 7
+[server.tls]\ncert = 'no.crt'\nkey = 'no.key'\n[upstream]\nbearer_token = 'env:NO'\n[nope]";
+    std::fs::write(&path, text).unwrap();
+    let source = Source::File(path.clone());
+    let listening = Listening::load(&source, &Env::default()).unwrap();
+    assert_eq!(listening.listen.to_string(), "127.0.0.1:1");
+    assert_eq!((listening.admin_listen, listening.tls), (listening.listen, true));
+    assert!(!listening.wants_certificates);
+    assert!(Config::load(&source, &Env::default()).is_err());
+    for (more, wants) in [("", true), ("\nclient_auth = 'optional'", false)] {
+        std::fs::write(&path, tls(&format!("client_ca = 'no.crt'{more}"))).unwrap();
+        let listening = Listening::load(&source, &Env::default()).unwrap();
+        assert_eq!(listening.wants_certificates, wants);
+    }
+
+    std::fs::write(&path, "[server]\nadmin_listen = 'nowhere'").unwrap();
+    let error = Listening::load(&source, &Env::default()).unwrap_err().to_string();
+    assert!(error.contains("server.admin_listen: 'nowhere' is not an address"), "{error}");
+}
+
+#[test]
+fn a_certificate_that_has_expired_is_warned_about() {
+    let folder = folder();
+    let text = "[server.tls]\ncert = 'old.crt'\nkey = 'tls.key'";
+    let warnings = load_in(folder.path(), text, &Env::default()).unwrap().warnings;
+    let expired = "old.crt' has expired on 2020-02-02T00:00:00Z";
+    assert!(warnings.iter().any(|warning| warning.contains(expired)), "{warnings:?}");
+}
+
+#[test]
+fn trust_is_in_the_public_authorities_the_systems_or_a_files() {
+    let folder = folder();
+    let ca = folder.path().join("ca.crt").display().to_string();
+    let trust = |keys: &str, variables: &[(&str, &str)]| {
+        let loaded = load_in(folder.path(), &format!("[upstream]\n{keys}"), &env(variables));
+        loaded.map(|loaded| loaded.config.upstream.trust)
+    };
+    let shown = |keys, variables: &[_]| {
+        let trust = trust(keys, variables).unwrap();
+        (trust.webpki, trust.authorities.len())
+    };
+    let system = ("SSL_CERT_FILE", ca.as_str());
+    assert_eq!(shown("", &[]), (true, 0));
+    assert_eq!(shown("ca_file = 'ca.crt'", &[]), (true, 1));
+    assert_eq!(shown("trust = 'file'\nca_file = 'ca.crt'", &[]), (false, 1));
+    assert_eq!(shown("trust = 'platform'", &[system]), (false, 1));
+    assert_eq!(shown("trust = 'platform'\nca_file = 'ca.crt'", &[system]), (false, 2));
+    let nowhere = ("SSL_CERT_FILE", "/nowhere");
+    let error = trust("trust = 'platform'", &[nowhere]).unwrap_err();
+    assert!(error.contains("upstream.trust: the system has no certificate"), "{error}");
+    only_problem("[upstream]\ntrust = 'file'", "upstream.trust: needs 'ca_file' beside it");
+    let missing = "[upstream]\ntrust = 'file'\nca_file = '/nowhere'";
+    only_problem(missing, "upstream.ca_file: the file '/nowhere' can't be read");
+}
+
+#[test]
+fn fips_endpoints_are_for_who_asks_by_file_or_by_variable() {
+    let fips = "https://bedrock-runtime-fips.us-east-1.amazonaws.com";
+    let on = ("AWS_USE_FIPS_ENDPOINT", "TRUE");
+    let endpoints = |text: &str, variables: &[(&str, &str)]| {
+        let text = format!(
+            "{text}\n[targets.a]\nmodel = 'm'\n[targets.b]\nmodel = 'm'\nregion = 'us-west-2'"
+        );
+        let config = Config::from_toml(&text, "config.toml", &env(variables)).unwrap().config;
+        config.targets.iter().map(|target| target.endpoint.to_string()).collect::<Vec<_>>()
+    };
+    let west = fips.replace("us-east-1", "us-west-2");
+    assert_eq!(endpoints("upstream.use_fips = true", &[]), [fips, &west]);
+    assert_eq!(endpoints("", &[on]), [fips, &west]);
+    let not = [fips, &west].map(|url| url.replace("-fips", ""));
+    assert_eq!(endpoints("upstream.use_fips = false", &[on]), not);
+    assert_eq!(endpoints("", &[]), not);
+
+    let both = "[upstream]\nuse_fips = true\nendpoint_url = 'https://vpce.example.com'";
+    only_problem(both, "config.toml:2:1: upstream.use_fips: can't stand beside endpoint_url");
+    let given = ("SLUICE__UPSTREAM__ENDPOINT_URL", "https://vpce.example.com");
+    let problems = built_in_problems(&[on, given]);
+    assert!(
+        problems[0].starts_with("environment variable AWS_USE_FIPS_ENDPOINT: "),
+        "{problems:?}"
+    );
+    let own = "upstream.use_fips = true\n[targets.a]\nmodel = 'm'\nendpoint_url = 'https://own'";
+    let warnings = file(own).unwrap().warnings;
+    assert!(
+        warnings.iter().any(|it| it.contains("which use_fips does not change")),
+        "{warnings:?}"
+    );
+}
+
+#[test]
+fn proxies_are_read_where_they_stand_and_never_repeated() {
+    let proxies = config("[upstream]\nproxy = 'http://proxy:3128'").upstream.proxies;
+    assert_eq!(proxies.https, Some("http://proxy:3128".into()));
+    let refused = problems("[upstream]\nproxy = 'http://user:hush@proxy'");
+    assert!(refused[0].starts_with("config.toml:2:1: upstream.proxy: takes no password"));
+    assert!(!refused[0].contains("hush"), "{refused:?}");
+    only_problem("[upstream]\nproxy = 40404", "upstream.proxy: must be a reference");
+    let variable = built_in_problems(&[("HTTPS_PROXY", "socks5://hush")]);
+    assert!(variable[0].starts_with("environment variable HTTPS_PROXY: "), "{variable:?}");
+    assert!(!variable[0].contains("hush"), "{variable:?}");
+}

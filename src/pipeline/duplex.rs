@@ -1,0 +1,102 @@
+//! The bidirectional stream: events go both ways while the request is open, to one target.
+//!
+//! The client's events can't be kept for another attempt, so there is none: the request waits for
+//! its target like any other, and then belongs to it. Each event is signed anew on its way. What
+//! the target answers is relayed as any stream is; when either side goes, so does the other.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use http::{Request, Response};
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+use super::admit::{Admission, admit, nothing_free};
+use super::attempt::dimension;
+use super::collect::Live;
+use super::deadline;
+use super::prepare::prepare;
+use super::refusal::{Refusal, Refused};
+use super::relay::{self, ResponseBody};
+use super::route::Routed;
+use crate::routing::{Permit, Target};
+use crate::upstream::events::{Chain, Events};
+use crate::upstream::{Class, Failure, Reply, sign};
+
+pub(super) async fn answer(
+    mut routed: Routed,
+    events: Live,
+) -> Result<Response<ResponseBody>, Refused> {
+    let limit = routed.exchange.gateway().config.server.bidirectional_timeout;
+    let deadline = routed.exchange.started + limit;
+    let mut patience = deadline::patience(&routed, deadline);
+    let admitted = timeout_at(deadline, admit(&mut routed, None, &mut patience)).await;
+    let mut permit = match admitted {
+        Ok(Ok(Admission::Go(_, permit))) => permit,
+        Ok(Ok(Admission::NothingLeft)) => {
+            let refusal = nothing_free(&routed);
+            return Err(Refused { refusal, exchange: routed.exchange });
+        }
+        Ok(Err(refusal)) => return Err(Refused { refusal, exchange: routed.exchange }),
+        Err(_) => {
+            let refusal = Refusal::RequestTimeout { limit };
+            return Err(Refused { refusal, exchange: routed.exchange });
+        }
+    };
+    let target = Arc::clone(permit.target());
+    permit.sent();
+    let input = routed.candidates.first().map_or(0, |it| it.need.input);
+    routed.exchange.asked = Some((Arc::clone(&target), input));
+    let sent = Instant::now();
+    // What ends the record ends the client's part, too: its events may go on when the answer does not.
+    let over = CancellationToken::new();
+    routed.exchange.over = Some(over.clone().drop_guard());
+    let reply = open(&routed, &target, events, over).await;
+    let took = sent.elapsed();
+    routed.exchange.asked = None;
+    let Routed { mut exchange, call, size, .. } = routed;
+    match reply {
+        Reply::Success(success) => {
+            exchange.attempted(&target, "success", success.status.as_u16(), took);
+            let spending = permit.succeeded(took);
+            Ok(relay::success(exchange, call.operation, *success, spending, size, deadline))
+        }
+        Reply::Failure(failure) => {
+            let status = if failure.from_upstream { failure.status.as_u16() } else { 0 };
+            exchange.attempted(&target, failure.class.name(), status, took);
+            report(permit, &failure, &exchange.gateway().config.fallback);
+            Ok(relay::failure(exchange, failure, target))
+        }
+    }
+}
+
+async fn open(routed: &Routed, target: &Target, events: Live, over: CancellationToken) -> Reply {
+    let gateway = routed.exchange.gateway();
+    let unusable = |why: &str| Reply::Failure(Failure::unusable(why));
+    let Some(auth) = target.identity.auth() else { return unusable(&target.identity.problem()) };
+    let Some(mut head) = prepare(routed, target).map(|prepared| prepared.head) else {
+        return unusable("the target's path is no URI");
+    };
+    let seed = sign::authorize_events(&mut head, &auth, &target.region, SystemTime::now());
+    let chain = match seed {
+        Ok(seed) => Chain::new(auth, &target.region, seed),
+        Err(error) => return unusable(&error.to_string()),
+    };
+    let limit = gateway.config.server.max_body;
+    let own = routed.exchange.policy.as_ref().and_then(|policy| policy.max_body(limit));
+    let limit = own.unwrap_or(limit);
+    let events = Events::new(events.into_source(), chain, limit, over);
+    gateway.upstream.open(Request::from_parts(head, events), target.first_byte_timeout).await
+}
+
+/// Tells the target what came of it, as after any attempt.
+fn report(permit: Permit, failure: &Failure, config: &crate::config::Fallback) {
+    match failure.class {
+        Class::Throttled => permit.throttled(dimension(&failure.reported.message), false),
+        Class::Exhausted => permit.out(config.daily_cooldown, true),
+        Class::Transient => drop(permit.failed(failure.from_upstream)),
+        Class::Slow => drop(permit.failed(true)),
+        Class::Unusable => permit.not_taken(),
+        Class::Terminal => permit.refused(failure.error_status()),
+    }
+}

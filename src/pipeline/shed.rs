@@ -1,0 +1,37 @@
+//! Turns a request away when the gateway has as much in hand as it may: the first step of all, so
+//! that it costs next to nothing.
+
+use std::future::{Ready, ready};
+
+use bytes::Bytes;
+use http_body::Body;
+
+use super::collect::dismiss;
+use super::observe::Observed;
+use super::refusal::{Refusal, Refused};
+use super::step::Step;
+
+#[derive(Clone, Debug)]
+pub(super) struct Shed;
+
+impl<B> Step<Observed<B>> for Shed
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+{
+    type Out = Observed<B>;
+    type Future = Ready<Result<Observed<B>, Refused>>;
+
+    fn take(&self, mut request: Observed<B>) -> Self::Future {
+        ready(match request.exchange.gateway().load.enter() {
+            Ok(share) => {
+                request.exchange.share = Some(share);
+                Ok(request)
+            }
+            Err(overloaded) => {
+                dismiss(&request.arrival.head, request.arrival.body);
+                let refusal = Refusal::Overloaded(overloaded);
+                Err(Refused { refusal, exchange: request.exchange })
+            }
+        })
+    }
+}

@@ -1,0 +1,213 @@
+//! A panic is one failed request: answered, counted, and everything settled that it held.
+
+use std::convert::Infallible;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper_util::rt::TokioIo;
+use tokio::time::Instant;
+use tower::{Service, ServiceBuilder, ServiceExt};
+
+use super::super::admit::{Admission, Patience, admit};
+use super::super::refusal::{Refusal, Refused};
+use super::super::relay::ResponseBody;
+use super::super::route::Routed;
+use super::super::step::step;
+use super::super::{Arrival, Gateway, collect, identify, observe, parse, route, stack};
+use super::{End, MODEL, PEER, Scripted, gateway, live, outcomes, target};
+use crate::clients::Client;
+
+/// A target with room for one request of these sizes, and clients with one request at once.
+const TARGET: &str = "tpm = 1000";
+const LIMITS: &str = "[limits]\nkey = 'ip'\nmax_concurrent = 1\ntokens_per_minute = 100000\n";
+const BODY: &str = r#"{"anthropic_version":"bedrock-2023-05-31","max_tokens":500,"messages":[]}"#;
+
+/// Where the innermost service panics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Where {
+    /// Before it has a future.
+    Call,
+    /// With leave to send to the target, which it has used.
+    Attempt,
+    /// In the line for the target.
+    Line,
+    /// Nowhere; it refuses all.
+    Nowhere,
+}
+
+#[derive(Clone, Debug)]
+struct Panicking(Where);
+
+impl Service<Routed> for Panicking {
+    type Response = Response<ResponseBody>;
+    type Error = Refused;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Refused>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Refused>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, mut routed: Routed) -> Self::Future {
+        let at = self.0;
+        assert!(at != Where::Call, "told to");
+        Box::pin(async move {
+            let deadline = Instant::now() + Duration::from_secs(60);
+            let mut patience = Patience { left: Duration::from_secs(60), deadline };
+            match at {
+                Where::Attempt => {
+                    let admission = admit(&mut routed, None, &mut patience).await;
+                    let Ok(Admission::Go(_, mut permit)) = admission else { unreachable!() };
+                    permit.sent();
+                    tokio::task::yield_now().await;
+                    panic!("told to");
+                }
+                Where::Line => {
+                    let mut waiting = pin!(admit(&mut routed, None, &mut patience));
+                    poll_fn(|cx| {
+                        assert!(waiting.as_mut().poll(cx).is_pending());
+                        Poll::Ready(())
+                    })
+                    .await;
+                    panic!("told to");
+                }
+                Where::Call | Where::Nowhere => {}
+            }
+            let refusal = Refusal::NoTarget("none".to_owned());
+            Err(Refused { refusal, exchange: routed.exchange })
+        })
+    }
+}
+
+fn stack_with(
+    gateway: &Arc<Gateway>,
+    innermost: Panicking,
+) -> impl Service<
+    Arrival<Full<Bytes>>,
+    Response = Response<ResponseBody>,
+    Error = Infallible,
+    Future: Send,
+> + Clone {
+    ServiceBuilder::new()
+        .layer(observe::layer(&live(gateway)))
+        .layer(step(identify::Identify))
+        .layer(step(parse::Parse))
+        .layer(step(collect::Collect))
+        .layer(step(route::Route))
+        .service(innermost)
+}
+
+fn arrival<B>(body: B) -> Arrival<B> {
+    let request = Request::builder()
+        .method(Method::POST)
+        .uri(format!("/model/{MODEL}/invoke"))
+        .header("host", "x")
+        .body(())
+        .unwrap();
+    Arrival { head: request.into_parts().0, body, peer: PEER.into() }
+}
+
+async fn is_an_internal_error(response: Response<ResponseBody>) {
+    assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+    assert_eq!(response.headers()["x-amzn-errortype"], "InternalServerException");
+    assert_eq!(response.headers()["x-sluice-request-id"], response.headers()["x-amzn-requestid"]);
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!(body["message"], "the gateway failed on this request");
+}
+
+/// Nobody holds anything of the gateway's.
+fn all_is_settled(gateway: &Gateway, panics: u64) {
+    assert_eq!(gateway.metrics.panics.get(), panics);
+    assert_eq!(outcomes(gateway, "panic"), panics as f64);
+    assert_eq!(target(gateway).quota().snapshot(Instant::now()).in_flight, 0);
+    assert_eq!(gateway.metrics.queue_waiting.get(), 0);
+    assert_eq!(gateway.metrics.queue_waiting_bytes.get(), 0);
+    let client = Client { name: None, access_key_id: None, key: PEER.ip().to_string().into() };
+    drop(gateway.limits.slot(&client).expect("its one request at once is free again"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn on_its_way_to_a_target() {
+    for at in [Where::Call, Where::Attempt, Where::Line] {
+        let gateway = gateway(TARGET, LIMITS);
+        let _used_up = (at == Where::Line).then(|| {
+            let target = target(&gateway);
+            let need = crate::routing::Need { input: 900, max_output: 0, is_counted: true };
+            target.enter(need, Instant::now()).unwrap()
+        });
+        let stack = stack_with(&gateway, Panicking(at));
+        for _ in 0..2 {
+            let response = stack.clone().oneshot(arrival(Full::from(BODY))).await.unwrap();
+            is_an_internal_error(response).await;
+            // An attempt that was made costs what it may have cost.
+            tokio::time::advance(Duration::from_secs(120)).await;
+        }
+        drop(_used_up);
+        all_is_settled(&gateway, 2);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_its_body_is_read() {
+    let gateway = gateway(TARGET, LIMITS);
+    let body = Scripted::new([Bytes::from_static(b"{")], End::Panics);
+    let response = stack(&live(&gateway)).oneshot(arrival(body)).await.unwrap();
+    is_an_internal_error(response).await;
+    all_is_settled(&gateway, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_its_answer_is_relayed() {
+    let gateway = gateway(TARGET, LIMITS);
+    let frame = crate::bedrock::event_stream::event("contentBlockDelta", "{}");
+    let mut body = super::relay::relayed(&gateway, Scripted::new([frame.clone()], End::Panics));
+    assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), frame);
+    assert!(body.frame().await.unwrap().is_err(), "it breaks off");
+    assert!(body.frame().await.is_none());
+    drop(body);
+    all_is_settled(&gateway, 1);
+}
+
+#[tokio::test]
+async fn its_connection_lives_on() {
+    let gateway = gateway(TARGET, LIMITS);
+    let stacks = [Where::Attempt, Where::Nowhere].map(|at| stack_with(&gateway, Panicking(at)));
+    let [panicking, well] = stacks;
+    let (client, server) = tokio::io::duplex(4096);
+    let service = hyper::service::service_fn(move |request: Request<hyper::body::Incoming>| {
+        let (panicking, well) = (panicking.clone(), well.clone());
+        async move {
+            let (head, body) = request.into_parts();
+            let body = Full::from(body.collect().await.unwrap().to_bytes());
+            let arrival = Arrival { body, ..arrival(Full::default()) };
+            match head.headers.contains_key("x-panic") {
+                true => panicking.oneshot(arrival).await,
+                false => well.oneshot(arrival).await,
+            }
+        }
+    });
+    let serving =
+        hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(server), service);
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(client)).await.unwrap();
+    tokio::spawn(connection);
+    let asking = async move {
+        for (header, status) in [("x-panic", 500), ("x-well", 503), ("x-panic", 500)] {
+            sender.ready().await.unwrap();
+            let request = Request::post("/").header("host", "x").header(header, "1");
+            let request = request.body(Full::<Bytes>::from(BODY)).unwrap();
+            let response = sender.send_request(request).await.unwrap();
+            assert_eq!(response.status(), status);
+            response.into_body().collect().await.unwrap();
+        }
+    };
+    let (served, ()) = tokio::join!(serving, asking);
+    served.unwrap();
+    all_is_settled(&gateway, 2);
+}

@@ -1,0 +1,301 @@
+//! The bidirectional stream, by the JavaScript SDK over HTTP/2, and by a client that does what no SDK
+//! does.
+
+use std::convert::Infallible;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::{Bytes, BytesMut};
+use futures_util::stream;
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::{Frame, Incoming};
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
+use serde_json::{Value, json};
+use sluice::bedrock::event_stream;
+use sluice::simulator::{DEFAULT_BEARER_TOKEN, Ending, Fault};
+use tokio::io::AsyncWriteExt;
+use tokio::process::Command;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use crate::support::patience::{LONG, eventually, within};
+use crate::support::{Authority, Config, Gateway, PRIMARY, SECOND, Simulator, Terminator, http};
+
+const OPERATION: &str = "InvokeModelWithBidirectionalStream";
+
+/// Has a conversation and gives what came back.
+async fn converse(gateway: &Gateway, job: Value) -> Vec<Value> {
+    converse_with(&gateway.url(), Path::new(""), job).await
+}
+
+/// The same at this URL, trusting in the authority of this file.
+async fn converse_with(endpoint: &str, ca: &Path, job: Value) -> Vec<Value> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients");
+    let mut job = job;
+    job["endpoint"] = endpoint.into();
+    job["model"] = PRIMARY.into();
+    let mut node = Command::new("node")
+        .arg("bidirectional.mjs")
+        .current_dir(folder)
+        .env("NODE_EXTRA_CA_CERTS", ca)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut input = node.stdin.take().unwrap();
+    input.write_all(job.to_string().as_bytes()).await.unwrap();
+    drop(input);
+    let output = within(LONG, "the conversation ends", node.wait_with_output()).await.unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn both_sides_talk_in_turn_and_every_event_is_signed_for_the_target() {
+    let simulator = Simulator::start().await;
+    let gateway = Gateway::start(&Config::four_models(&simulator)).await;
+    let got = converse(&gateway, json!({ "says": ["one", "two", "three"] })).await;
+    let echo = |said: &str| json!({ "event": { "echo": { "say": said } } });
+    let usage = json!({ "event": { "usageEvent": {
+        "totalInputTokens": 3, "totalOutputTokens": 3,
+    } } });
+    assert_eq!(got, [echo("one"), echo("two"), echo("three"), usage, json!({ "end": true })]);
+
+    // The simulator has verified the request's signature and each event's, by the gateway's key.
+    let call = simulator.only_call();
+    assert_eq!(call.operation, Some(OPERATION));
+    assert_eq!((call.signature, call.error.as_deref()), (Some("valid"), None));
+    assert_eq!(call.access_key_id.as_deref(), Some(simulator.access_key_id()));
+    assert_eq!(call.protocol, "HTTP/2.0");
+    let log = gateway.access_log(1).await;
+    assert_eq!(log[0]["operation"], OPERATION);
+    assert_eq!(log[0]["outcome"], "success");
+    assert_eq!(log[0]["usage"]["output"], 3);
+    let in_flight = async || gateway.quota("sonnet-35").await.in_flight;
+    eventually("the reservation is settled", in_flight, |count| *count == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_goes_through_tls_on_both_sides() {
+    let simulator = Simulator::start().await;
+    let authority = Authority::new();
+    let server = authority.server();
+    let before = Terminator::start(&server, &["h2", "http/1.1"], simulator.address()).await;
+    let config = Config::four_models(&simulator)
+        .tls(&server)
+        .set("upstream.endpoint_url", format!("https://localhost:{}", before.port()))
+        .set("upstream.ca_file", authority.path());
+    let gateway = Gateway::start(&config).await;
+    let says = json!({ "says": ["one", "two"] });
+    let got = converse_with(&gateway.https_url(), &authority.file(), says).await;
+    assert_eq!(got.last(), Some(&json!({ "end": true })), "{got:?}");
+    assert_eq!(simulator.only_call().signature, Some("valid"));
+    assert_eq!(before.agreed(), ["h2"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_that_fails_is_not_replaced_and_says_so_itself() {
+    let simulator = Simulator::start().await;
+    let config = Config::four_models(&simulator).set("queue.max_wait", "0s");
+    let gateway = Gateway::start(&config).await;
+    simulator.strikes(PRIMARY, 1, Fault::Throttle);
+    let got = converse(&gateway, json!({ "says": ["one"] })).await;
+    assert_eq!(got[0]["error"], "ThrottlingException", "{got:?}");
+    assert!(simulator.calls_to(SECOND).is_empty());
+    // It cools like any throttled target.
+    assert_eq!(gateway.target("sonnet-35").await["consecutive_throttles"], 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_goes_away_ends_it_at_the_target() {
+    let simulator = Simulator::start().await;
+    let gateway = Gateway::start(&Config::four_models(&simulator)).await;
+    let got = converse(&gateway, json!({ "says": ["one"], "gives_up": true })).await;
+    assert_eq!(got.len(), 1, "{got:?}");
+    let in_flight = async || gateway.quota("sonnet-35").await.in_flight;
+    eventually("the reservation is settled", in_flight, |count| *count == 0).await;
+    let log = gateway.access_log(1).await;
+    assert_eq!(log[0]["outcome"], "client_gone");
+    gateway.is_healthy().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_has_a_time_limit_of_its_own() {
+    let simulator = Simulator::start().await;
+    let config = Config::four_models(&simulator)
+        .set("server.request_timeout", "100ms")
+        .set("server.bidirectional_timeout", "1500ms");
+    let gateway = Gateway::start(&config).await;
+    // The client never stops to talk.
+    let says: Vec<String> = (0..200_000).map(|number| number.to_string()).collect();
+    let got = converse(&gateway, json!({ "says": says })).await;
+    assert!(got.last().unwrap()["error"].is_string(), "{:?}", got.last());
+    assert_eq!(gateway.access_log(1).await[0]["outcome"], "request_timeout");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn http_1_can_not_carry_it() {
+    let simulator = Simulator::start().await;
+    let gateway = Gateway::start(&Config::four_models(&simulator)).await;
+    let path = format!("/model/{PRIMARY}/invoke-with-bidirectional-stream");
+    let answer = http::post(&format!("{}{path}", gateway.url()), &[], "").await;
+    assert_eq!(answer.status, 400);
+    assert_eq!(answer.header("x-amzn-errortype"), Some("ValidationException"));
+    assert!(answer.text().contains("needs HTTP/2"), "{}", answer.text());
+    assert!(simulator.log().is_empty());
+}
+
+/// A conversation whose events are not signed. Dropped, its client goes away.
+#[derive(Debug)]
+pub(crate) struct Conversation {
+    events: mpsc::Sender<Bytes>,
+    answer: Incoming,
+    unread: BytesMut,
+}
+
+impl Conversation {
+    async fn begin(gateway: &Gateway) -> Conversation {
+        Conversation::of(gateway, PRIMARY, &[]).await.unwrap()
+    }
+
+    /// One with this model, by a request with these headers; or else the status and error that
+    /// refuse it.
+    pub(crate) async fn of(
+        gateway: &Gateway,
+        model: &str,
+        headers: &[(&str, &str)],
+    ) -> Result<Conversation, (u16, String, String)> {
+        let client = Client::builder(TokioExecutor::new()).http2_only(true).build_http();
+        let (events, sent) = mpsc::channel::<Bytes>(1);
+        let body = stream::unfold(sent, async |mut sent| {
+            Some((Ok::<_, Infallible>(Frame::data(sent.recv().await?)), sent))
+        });
+        let path = format!("/model/{model}/invoke-with-bidirectional-stream");
+        let mut request = ::http::Request::post(format!("{}{path}", gateway.url()))
+            .header("content-type", event_stream::CONTENT_TYPE);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(BodyExt::boxed_unsync(StreamBody::new(body))).unwrap();
+        let answer = within(LONG, "the head", client.request(request)).await.unwrap();
+        let (head, answer) = answer.into_parts();
+        if head.status != 200 {
+            let error = head.headers["x-amzn-errortype"].to_str().unwrap().to_owned();
+            let body = answer.collect().await.unwrap().to_bytes();
+            let text = String::from_utf8(body.to_vec()).unwrap();
+            return Err((head.status.as_u16(), error, text));
+        }
+        Ok(Conversation { events, answer, unread: BytesMut::new() })
+    }
+
+    /// Says something; an error when the other side does not listen any more.
+    pub(crate) async fn tries_to_say(&self, text: &str) -> Result<(), ()> {
+        let said = STANDARD.encode(json!({ "say": text }).to_string());
+        let event = event_stream::event("chunk", json!({ "bytes": said }).to_string());
+        self.events.send(event).await.map_err(drop)
+    }
+
+    /// Ends the client's side of it.
+    pub(crate) fn says_no_more(&mut self) {
+        drop(std::mem::replace(&mut self.events, mpsc::channel(1).0));
+    }
+
+    async fn say(&self, text: &str) {
+        self.tries_to_say(text).await.unwrap();
+    }
+
+    /// The next event of the answer; `None` at its end, `Err` if it breaks off.
+    pub(crate) async fn next(&mut self) -> Result<Option<Value>, hyper::Error> {
+        loop {
+            if let Some(frame) = event_stream::Frame::read(&self.unread).unwrap() {
+                if let event_stream::Kind::Exception(name) = frame.kind() {
+                    let payload: Value = serde_json::from_slice(frame.payload).unwrap();
+                    let told = json!({ "exception": name, "message": payload["message"] });
+                    self.unread.clear();
+                    return Ok(Some(told));
+                }
+                let payload: Value = serde_json::from_slice(frame.payload).unwrap();
+                let len = frame.len;
+                let said = STANDARD.decode(payload["bytes"].as_str().unwrap()).unwrap();
+                drop(self.unread.split_to(len));
+                return Ok(Some(serde_json::from_slice(&said).unwrap()));
+            }
+            match within(LONG, "an event", self.answer.frame()).await {
+                Some(frame) => self.unread.extend(frame?.into_data()),
+                None => return Ok(None),
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_with_a_bearer_key_gets_events_unsigned() {
+    let simulator = Simulator::start().await;
+    let config = Config::models(&simulator, 1)
+        .without_credentials()
+        .set("upstream.bearer_token", "env:BEDROCK_KEY");
+    let gateway = Gateway::start_with(&config, &[("BEDROCK_KEY", DEFAULT_BEARER_TOKEN)]).await;
+    let mut conversation = Conversation::begin(&gateway).await;
+    conversation.say("one").await;
+    let echo = json!({ "event": { "echo": { "say": "one" } } });
+    assert_eq!(conversation.next().await.unwrap(), Some(echo));
+    conversation.says_no_more();
+    let usage = conversation.next().await.unwrap().unwrap();
+    assert_eq!(usage["event"]["usageEvent"]["totalOutputTokens"], 1);
+    assert_eq!(conversation.next().await.unwrap(), None);
+    assert_eq!(simulator.only_call().signature, Some("bearer"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_ends_it_it_ends_at_the_target_too() {
+    let simulator = Simulator::start().await;
+    let config = Config::models(&simulator, 1).set("upstream.idle_timeout", "500ms");
+    let gateway = Gateway::start(&config).await;
+    let ends = async |seq: u64| {
+        let is_over = move |entry: &sluice::simulator::Entry| {
+            entry.seq == seq && entry.ending != Ending::Open
+        };
+        simulator.sees_within(Duration::from_secs(5), "the end", is_over).await
+    };
+    // The client goes away.
+    let mut conversation = Conversation::begin(&gateway).await;
+    conversation.say("one").await;
+    conversation.next().await.unwrap();
+    drop(conversation);
+    ends(1).await;
+    // Nobody says anything, and the client stays.
+    let mut conversation = Conversation::begin(&gateway).await;
+    conversation.say("one").await;
+    conversation.next().await.unwrap();
+    let told = conversation.next().await.unwrap().unwrap();
+    assert_eq!(told["exception"], "modelStreamErrorException");
+    ends(2).await;
+    let in_flight = async || gateway.quota("sonnet-35").await.in_flight;
+    eventually("the reservations are settled", in_flight, |count| *count == 0).await;
+    let outcomes: Vec<Value> =
+        gateway.access_log(2).await.iter().map(|line| line["outcome"].clone()).collect();
+    assert_eq!(outcomes, ["client_gone", "stream_idle"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_does_not_listen_is_not_heard_for_long() {
+    let simulator = Simulator::start().await;
+    let gateway = Gateway::start(&Config::models(&simulator, 1)).await;
+    let conversation = Conversation::begin(&gateway).await;
+    let before = gateway.resident_bytes();
+    // Each event is echoed; nobody takes the echoes, so that in the end no event is taken either.
+    let text = "x".repeat(64 * 1024);
+    let mut said = 0;
+    while timeout(Duration::from_secs(2), conversation.say(&text)).await.is_ok() {
+        said += text.len();
+        assert!(said < 50_000_000, "{said} bytes are held somewhere");
+    }
+    let grown = gateway.resident_bytes().saturating_sub(before);
+    println!("{said} bytes went out, {grown} are held");
+    assert!(grown < 30_000_000, "{grown} bytes");
+}

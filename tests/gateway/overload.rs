@@ -1,0 +1,159 @@
+//! More than the gateway may have in hand: the rest is turned away at once, what was admitted is
+//! answered, and nothing is left of it afterwards.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sluice::simulator::{Latency, ModelSettings};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::support::patience::eventually;
+use crate::support::raw::Connection;
+use crate::support::{Ask, Call, Client, Config, Gateway, PRIMARY, Simulator, bodies};
+
+const LATENCY: Duration = Duration::from_secs(1);
+
+async fn slow() -> Simulator {
+    let simulator = Simulator::start().await;
+    let head_ms = u64::try_from(LATENCY.as_millis()).unwrap();
+    let latency = Latency { head_ms, token_ms: 0, jitter: 0.0 };
+    simulator.limits(PRIMARY, ModelSettings { latency: Some(latency), ..ModelSettings::default() });
+    simulator
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_too_much_is_turned_away_at_once_and_the_rest_is_answered_as_ever() {
+    let simulator = slow().await;
+    let config = Config::models(&simulator, 1).set("server.max_in_flight", 50);
+    let gateway = Gateway::start(&config).await;
+    let mut asked = JoinSet::new();
+    for _ in 0..500 {
+        let ask = Ask::new(&gateway, "hi");
+        asked.spawn(async move {
+            let began = Instant::now();
+            (ask.send().await, began.elapsed())
+        });
+    }
+    let (mut answered, mut refused) = (Vec::new(), Vec::new());
+    while let Some(Ok((answer, took))) = asked.join_next().await {
+        match answer.status {
+            200 => answered.push(took),
+            503 => {
+                assert_eq!(answer.header("x-amzn-errortype"), Some("ServiceUnavailableException"));
+                assert_eq!(answer.header("retry-after"), Some("1"));
+                refused.push(took);
+            }
+            other => panic!("{other}: {}", answer.text()),
+        }
+    }
+    assert_eq!(answered.len() + refused.len(), 500);
+    assert!(answered.len() >= 50 && !refused.is_empty(), "{} answered", answered.len());
+    assert!(simulator.books()[PRIMARY].peak_in_flight <= 50);
+    // In hand are never more than 50, so nobody waited for more than the model's own time.
+    assert!(answered.iter().all(|took| *took < LATENCY * 3), "{answered:?}");
+    refused.sort_unstable();
+    let usual = refused[refused.len() / 2];
+    println!("turned away after {usual:?}, and after {:?} at the most", refused[refused.len() - 1]);
+    assert!(usual < LATENCY, "{usual:?}");
+    let metrics = gateway.metrics().await;
+    assert_eq!(
+        metrics.sum("sluice_requests_total", &[("outcome", "overloaded")]),
+        refused.len() as f64
+    );
+    // And when the load is gone, there is room at once.
+    let in_hand = async || gateway.metrics().await.sum("sluice_in_flight_requests", &[]);
+    eventually("nothing is in hand", in_hand, |count| *count == 0.0).await;
+    assert_eq!(Ask::new(&gateway, "hi").send().await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bodies_together_are_bounded_too() {
+    let simulator = slow().await;
+    let config = Config::models(&simulator, 1).set("server.max_in_flight_bytes", "1MB");
+    let gateway = Gateway::start(&config).await;
+    let mut asked = JoinSet::new();
+    for _ in 0..8 {
+        let ask = Ask::new(&gateway, &"x".repeat(400_000));
+        asked.spawn(async move { ask.send().await.status });
+    }
+    let statuses = asked.join_all().await;
+    let count = |wanted: u16| statuses.iter().filter(|status| **status == wanted).count();
+    assert_eq!((count(200), count(503)), (2, 6), "{statuses:?}");
+    let bytes = async || gateway.metrics().await.sum("sluice_in_flight_bytes", &[]);
+    eventually("nothing is in hand", bytes, |count| *count == 0.0).await;
+    // One alone may be as large as a body may be.
+    assert_eq!(Ask::new(&gateway, &"x".repeat(2_000_000)).send().await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_turned_away_with_a_large_body_is_there_to_read_why() {
+    let simulator = slow().await;
+    let config = Config::models(&simulator, 1).set("server.max_in_flight", 1);
+    let gateway = Gateway::start(&config).await;
+    let mut in_hand = Connection::open(gateway.address()).await;
+    let request = Ask::new(&gateway, "hi sim:head_ms=600000").into_http1();
+    in_hand.send(request.as_bytes()).await;
+    simulator.sees("it", |entry| entry.seq == 1).await;
+    let large = "x".repeat(4_000_000);
+    let mut asked = JoinSet::new();
+    for _ in 0..4 {
+        asked.spawn(Ask::new(&gateway, &large).send());
+    }
+    for answer in asked.join_all().await {
+        assert_eq!(answer.status, 503, "{}", answer.text());
+    }
+    for client in Client::SDKS {
+        let call = Call::invoke(PRIMARY, "").body(bodies::messages(&large, 16));
+        let answer = gateway.call(client, call).await;
+        let raised = answer.raised();
+        assert!(raised.is("ServiceUnavailableException"), "{client:?}: {raised:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_counts_until_its_answer_begins() {
+    let simulator = Simulator::start().await;
+    let config = Config::models(&simulator, 1).set("server.max_in_flight_bytes", "1MB");
+    let gateway = Gateway::start(&config).await;
+    let long = format!("sim:tokens=3000 sim:token_ms=20 {}", "x".repeat(800_000));
+    let streaming = Ask::new(&gateway, &long).max_tokens(4_000).stream().start();
+    simulator.sees("the stream", |entry| entry.frames >= 3).await;
+    let held = async || gateway.metrics().await.sum("sluice_in_flight_bytes", &[]);
+    eventually("nothing is held for it", held, |bytes| *bytes == 0.0).await;
+    assert_eq!(Ask::new(&gateway, &"x".repeat(800_000)).send().await.status, 200);
+    assert_eq!(gateway.metrics().await.sum("sluice_in_flight_requests", &[]), 1.0);
+    streaming.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_does_not_fill_the_memory() {
+    let simulator = slow().await;
+    let config = Config::models(&simulator, 1)
+        .set("server.max_in_flight", 10)
+        .set("server.max_in_flight_bytes", "10MB");
+    let gateway = Gateway::start(&config).await;
+    let request: Arc<str> = Ask::new(&gateway, &"x".repeat(1_000_000)).into_http1().into();
+    let before = gateway.resident_bytes();
+    let mut most = before;
+    for _ in 0..2 {
+        let mut asked = JoinSet::new();
+        for _ in 0..150 {
+            let (request, address) = (Arc::clone(&request), gateway.address());
+            asked.spawn(async move {
+                let mut connection = Connection::open(address).await;
+                connection.send(request.as_bytes()).await;
+                connection.response().await.map(|response| response.status)
+            });
+        }
+        while let Some(status) = asked.join_next().await {
+            assert!(matches!(status.unwrap(), Some(200 | 503)));
+            most = most.max(gateway.resident_bytes());
+        }
+    }
+    // 150 MB came at a time. What is held is the bound, and what each connection reads at a go.
+    let grown = (most - before) / 1_000_000;
+    println!("{grown} MB more at the most");
+    assert!(grown < 100, "{grown} MB");
+    assert_eq!(Ask::new(&gateway, "hi").send().await.status, 200);
+}

@@ -1,0 +1,139 @@
+//! An upstream made of bare sockets, for what the simulator's HTTP library would never do.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+
+use super::raw::header;
+
+/// A whole answer to InvokeModel, with the connection kept open.
+const ANSWER: &str =
+    r#"{"content":[{"type":"text","text":"well"}],"usage":{"input_tokens":3,"output_tokens":2}}"#;
+
+/// What becomes of one request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Act {
+    /// It is answered.
+    Answer,
+    /// The connection is closed without a byte.
+    Close,
+    /// The connection is reset without a byte.
+    Reset,
+    /// The connection is closed within the head of the answer.
+    CloseInHead,
+    /// Bytes that are not HTTP, then the connection is closed.
+    Garbage,
+    /// The connection is closed without a byte, this many milliseconds later.
+    CloseAfter(u64),
+}
+
+/// One request as it arrived.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// The connection's number, from 1.
+    pub connection: usize,
+    /// Request line and headers.
+    pub head: String,
+    /// The body.
+    pub body: String,
+}
+
+/// An upstream that does with each request what its script says.
+#[derive(Debug)]
+pub struct BareUpstream {
+    address: SocketAddr,
+    seen: Arc<Mutex<Vec<Seen>>>,
+    serving: JoinHandle<()>,
+}
+
+impl BareUpstream {
+    /// Starts one; `script` is given the number of the connection and of the request on it, both
+    /// from 1.
+    pub async fn start(
+        script: impl Fn(usize, usize) -> Act + Copy + Send + Sync + 'static,
+    ) -> BareUpstream {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let into = Arc::clone(&seen);
+        let serving = tokio::spawn(async move {
+            for number in 1.. {
+                let (stream, _) = listener.accept().await.unwrap();
+                tokio::spawn(serve(stream, number, script, Arc::clone(&into)));
+            }
+        });
+        BareUpstream { address, seen, serving }
+    }
+
+    /// Its endpoint URL.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// All requests so far, in their order.
+    pub fn seen(&self) -> Vec<Seen> {
+        self.seen.lock().unwrap().clone()
+    }
+}
+
+impl Drop for BareUpstream {
+    fn drop(&mut self) {
+        self.serving.abort();
+    }
+}
+
+async fn serve(
+    mut stream: TcpStream,
+    connection: usize,
+    script: impl Fn(usize, usize) -> Act,
+    seen: Arc<Mutex<Vec<Seen>>>,
+) {
+    for request in 1.. {
+        let Some((head, body)) = read_request(&mut stream).await else { return };
+        seen.lock().unwrap().push(Seen { connection, head, body });
+        match script(connection, request) {
+            Act::Answer => {
+                let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n";
+                let answer = format!("{head}content-length: {}\r\n\r\n{ANSWER}", ANSWER.len());
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            }
+            Act::Close => return,
+            Act::Reset => {
+                stream.set_zero_linger().unwrap();
+                return;
+            }
+            Act::CloseInHead => {
+                stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-ty").await.unwrap();
+                return;
+            }
+            Act::Garbage => {
+                stream.write_all(b"\x16\x03\x01 this is not HTTP\r\n\r\n").await.unwrap();
+                return;
+            }
+            Act::CloseAfter(ms) => {
+                tokio::time::sleep(std::time::Duration::from_millis(ms)).await;
+                return;
+            }
+        }
+    }
+}
+
+async fn read_request(stream: &mut TcpStream) -> Option<(String, String)> {
+    let mut bytes = Vec::new();
+    loop {
+        if let Some(at) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {
+            let head = String::from_utf8(bytes[..at].to_vec()).unwrap();
+            let length: usize = header(&head, "content-length").map_or(0, |l| l.parse().unwrap());
+            if bytes.len() >= at + 4 + length {
+                let body = String::from_utf8(bytes[at + 4..at + 4 + length].to_vec()).unwrap();
+                return Some((head, body));
+            }
+        }
+        if stream.read_buf(&mut bytes).await.ok()? == 0 {
+            return None;
+        }
+    }
+}
