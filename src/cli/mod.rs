@@ -3,6 +3,7 @@
 mod check;
 mod demo;
 mod healthcheck;
+mod keys;
 mod reload;
 mod serve;
 mod simulate;
@@ -39,6 +40,8 @@ enum Command {
     Check(check::Arguments),
     /// Ask a running gateway for its health; the exit code tells. For container health checks.
     Healthcheck(healthcheck::Arguments),
+    /// Make keys for clients.
+    Keys(keys::Arguments),
     /// Print a completion script for a shell.
     Completions {
         /// The shell.
@@ -81,6 +84,7 @@ pub fn run() -> ExitCode {
         Command::Simulate(arguments) => simulate::run(arguments),
         Command::Check(arguments) => check::run(arguments),
         Command::Healthcheck(arguments) => healthcheck::run(arguments),
+        Command::Keys(arguments) => keys::run(arguments),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "sluice", &mut script);

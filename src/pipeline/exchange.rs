@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::Gateway;
 use crate::admission::{Reservation, Share};
 use crate::bedrock::{ErrorKind, Operation, Usage};
-use crate::clients::{Account, Client, Hold, OverBudget, Peer, Policy, Slot, usd};
+use crate::clients::{Account, Client, Hold, OverBudget, Peer, Policy, Proof, Slot, usd};
 use crate::config::Priority;
 use crate::routing::Target;
 use crate::telemetry::OTHER;
@@ -30,6 +30,10 @@ pub(super) enum Outcome {
     ClientError,
     /// A failure of the upstream.
     UpstreamError,
+    /// No connection to the upstream in time.
+    ConnectTimeout,
+    /// No answer of the upstream's began in time.
+    FirstByteTimeout,
     /// 429: every target was throttled for as long as the request could wait.
     Throttled,
     /// 429: the client has used up a limit of its own.
@@ -71,6 +75,8 @@ impl Outcome {
             Outcome::Success => "success",
             Outcome::ClientError => "client_error",
             Outcome::UpstreamError => "upstream_error",
+            Outcome::ConnectTimeout => "connect_timeout",
+            Outcome::FirstByteTimeout => "first_byte_timeout",
             Outcome::Throttled => "throttled",
             Outcome::ClientLimited => "client_limited",
             Outcome::ClientDenied => "client_denied",
@@ -95,7 +101,7 @@ impl Outcome {
 #[derive(Debug)]
 pub(super) struct Exchange {
     gateway: Arc<Gateway>,
-    arrived: SystemTime,
+    pub(super) arrived: SystemTime,
     pub(super) started: Instant,
     pub(super) request_id: Uuid,
     pub(super) client: Option<Client>,
@@ -107,6 +113,8 @@ pub(super) struct Exchange {
     pub(super) hold: Option<Hold>,
     /// The target that was asked and has not answered yet, and the input tokens it was sent.
     pub(super) asked: Option<(Arc<Target>, u64)>,
+    /// What its body has yet to show of who sent it.
+    pub(super) proof: Proof,
     /// The client's place among its requests at once.
     pub(super) slot: Option<Slot>,
     /// Tells what depends on the request that it is over.
@@ -155,6 +163,7 @@ impl Exchange {
             hold: None,
             asked: None,
             passed: None,
+            proof: Proof::Complete,
             slot: None,
             over: None,
             share: None,

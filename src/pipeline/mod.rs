@@ -45,7 +45,7 @@ use http::Response;
 use http_body::Body;
 use tower::{Service, ServiceBuilder};
 
-pub use relay::ResponseBody;
+pub use relay::{ResponseBody, Until};
 
 use crate::admission::{Curfew, Load, WaitingRoom};
 use crate::clients::{Budgets, ClientLimits, Keys, Peer, Policies, Prices};
@@ -130,7 +130,12 @@ impl Gateway {
                 || Load::new(&config.server),
                 |before| before.load.renewed(&config.server),
             ),
-            keys: Keys::new(&config.clients),
+            keys: Keys::new(
+                &config.clients,
+                &config.auth,
+                Arc::clone(&metrics),
+                before.map(|before| &before.keys),
+            ),
             limits: match before {
                 Some(before) => before.limits.renewed(&config.limits, &config.clients),
                 None => ClientLimits::new(&config.limits, &config.clients),

@@ -4,8 +4,9 @@
 //! A client without a policy costs a look at a `None`.
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, request};
 
+use super::InProcess;
 use super::exchange::Exchange;
 use super::refusal::Refusal;
 use crate::bedrock::guardrail::{self, Named};
@@ -14,23 +15,24 @@ use crate::bedrock::{ModelId, Operation};
 use crate::clients::Denied;
 use crate::routing::Target;
 
-/// Looks at operation, model and guardrail, before the body is read. `is_own` is a request of
-/// another room's, which names the model it prefers and not one that its client asked for.
+/// Looks at operation, model and guardrail: before the body is read, unless it takes that to know
+/// whose the request is.
 pub(super) fn check_call(
     exchange: &Exchange,
     call: &Call,
-    headers: &HeaderMap,
-    is_own: bool,
+    head: &request::Parts,
 ) -> Result<(), Denied> {
     let Some(policy) = &exchange.policy else { return Ok(()) };
     policy.operation(call.operation)?;
     match &call.resource {
         Resource::Model(model) => {
-            if !is_own {
+            // A request of another room's names the model that is preferred, and not one that its
+            // client asked for.
+            if head.extensions.get::<InProcess>().is_none() {
                 policy.model(model)?;
             }
             // Also where the upstream is not known to look at them: it may come to.
-            policy.guardrail_headers(headers)
+            policy.guardrail_headers(&head.headers)
         }
         Resource::Guardrail { identifier, version } => policy.guardrail(&Named {
             identifier: Some(identifier.clone()),
@@ -40,15 +42,31 @@ pub(super) fn check_call(
     }
 }
 
-/// Looks at what the body names. A Converse body without the guardrail that it must have gets it.
+/// The same for a request that only its body, of this length, has shown to be its client's.
+pub(super) fn check_collected(
+    exchange: &Exchange,
+    call: &Call,
+    head: &request::Parts,
+    length: usize,
+) -> Result<(), Denied> {
+    let general = exchange.gateway().config.server.max_body;
+    let own = exchange.policy.as_ref().and_then(|policy| policy.max_body(general));
+    if let Some(limit) = own.filter(|limit| length > *limit) {
+        return Err(Denied::Body { limit });
+    }
+    check_call(exchange, call, head)
+}
+
+/// Looks at what the body names. A Converse body without the guardrail that it must have gets it:
+/// the changed body is returned.
 pub(super) fn check_body(
     exchange: &Exchange,
     operation: Operation,
-    body: Bytes,
-) -> Result<Bytes, Refusal> {
-    let Some(policy) = &exchange.policy else { return Ok(body) };
+    body: &[u8],
+) -> Result<Option<Bytes>, Refusal> {
+    let Some(policy) = &exchange.policy else { return Ok(None) };
     if operation == Operation::StartAsyncInvoke && policy.has_models() {
-        let models = guardrail::async_models(&body)?;
+        let models = guardrail::async_models(body)?;
         if models.is_empty() {
             return Err(Denied::Model { model: "none".to_owned() }.into());
         }
@@ -58,19 +76,16 @@ pub(super) fn check_body(
         }
     }
     if !operation.is_converse() || !policy.has_guardrails() {
-        return Ok(body);
+        return Ok(None);
     }
-    let named = guardrail::named_in_converse(&body)?;
+    let named = guardrail::named_in_converse(body)?;
     for one in &named {
         policy.guardrail(one)?;
     }
-    match policy.forced_guardrail() {
-        Some(forced) if named.is_empty() => {
-            let changed = guardrail::put_in(&body, &forced.identifier, &forced.version);
-            Ok(changed.unwrap_or(body))
-        }
-        _ => Ok(body),
-    }
+    Ok(policy
+        .forced_guardrail()
+        .filter(|_| named.is_empty())
+        .and_then(|forced| guardrail::put_in(body, &forced.identifier, &forced.version)))
 }
 
 /// Whether a target may be called for the client.

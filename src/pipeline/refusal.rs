@@ -31,10 +31,12 @@ pub(super) struct Refused {
 pub(super) enum Refusal {
     #[error(transparent)]
     Path(#[from] PathError),
-    #[error("the request has no Host header, or more than one")]
+    #[error("the request has no Host header, or more than one, or one that is no host")]
     Host,
-    #[error("the request has both Content-Length and Transfer-Encoding")]
+    #[error("the request has a Transfer-Encoding other than chunked")]
     Framing,
+    #[error("the request has more than {limit} header fields")]
+    TooManyHeaders { limit: usize },
     #[error("The gateway is overloaded, please try again: {0}.")]
     Overloaded(Overloaded),
     #[error(transparent)]
@@ -84,6 +86,7 @@ impl Refusal {
             Refusal::Path(_)
             | Refusal::Host
             | Refusal::Framing
+            | Refusal::TooManyHeaders { .. }
             | Refusal::BodyBroken
             | Refusal::Json(_)
             | Refusal::Unrouted { .. }
@@ -116,11 +119,7 @@ impl Refusal {
             | Refusal::BodyBroken
             | Refusal::Json(_)
             | Refusal::NeedsHttp2 { .. } => ErrorKind::Validation,
-            Refusal::Unauthenticated(Unauthenticated::Missing) => {
-                ErrorKind::MissingAuthenticationToken
-            }
-            Refusal::Unauthenticated(Unauthenticated::UnknownKey) => ErrorKind::AccessDenied,
-            Refusal::Unauthenticated(Unauthenticated::NoKey) => ErrorKind::UnrecognizedClient,
+            Refusal::Unauthenticated(why) => why.kind(),
             Refusal::Denied(Denied::OtherGuardrail(_) | Denied::Guardrail) => ErrorKind::Validation,
             Refusal::Denied(Denied::Body { .. }) => ErrorKind::RequestTooLarge,
             Refusal::Denied(_) | Refusal::OverBudget(OverBudget::UsedUp { .. }) => {
@@ -128,6 +127,7 @@ impl Refusal {
             }
             Refusal::Overloaded(_) => ErrorKind::ServiceUnavailable,
             Refusal::Unrouted { .. } => ErrorKind::ResourceNotFound,
+            Refusal::TooManyHeaders { .. } => ErrorKind::HeaderTooLarge,
             Refusal::BodyTooLarge { .. } => ErrorKind::RequestTooLarge,
             Refusal::BodyTimeout { .. } => ErrorKind::RequestTimeout,
             Refusal::Limited(_)

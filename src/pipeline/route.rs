@@ -2,7 +2,7 @@
 
 use std::future::{Ready, ready};
 use std::hash::Hasher;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -16,6 +16,7 @@ use super::step::Step;
 use super::{Gateway, InProcess};
 use crate::bedrock::body::{self, Peek};
 use crate::bedrock::path::{Call, Resource};
+use crate::bedrock::sigv4::PayloadHash;
 use crate::bedrock::{Family, ModelId, Operation};
 use crate::clients::Denied;
 use crate::config::Priority;
@@ -28,6 +29,8 @@ pub(super) struct Routed {
     pub(super) exchange: Box<Exchange>,
     pub(super) call: Call,
     pub(super) body: Bytes,
+    /// The body's hash, computed once, by whoever needs it first.
+    pub(super) hash: OnceLock<PayloadHash>,
     /// The events that come while the request is answered, if it is of that kind.
     pub(super) events: Option<Live>,
     /// What was read of the body; nothing where nothing needs to be read.
@@ -78,9 +81,14 @@ impl Step<Collected> for Route {
     type Future = Ready<Result<Routed, Refused>>;
 
     fn take(&self, collected: Collected) -> Self::Future {
-        let Collected { request, call, body, events } = collected;
+        let Collected { request, call, body, hash, events } = collected;
         let (head, mut exchange) = (request.arrival.head, request.exchange);
-        let decision = policy::check_body(&exchange, call.operation, body).and_then(|body| {
+        let decision = policy::check_body(&exchange, call.operation, &body).and_then(|changed| {
+            // The hash of a body that was changed is not known.
+            let (body, hash) = match changed {
+                Some(changed) => (changed, OnceLock::new()),
+                None => (body, hash.map_or_else(OnceLock::new, OnceLock::from)),
+            };
             let decision = match &call.resource {
                 Resource::Model(model) => {
                     let chosen = head.extensions.get::<InProcess>().map(|it| Arc::clone(&it.route));
@@ -92,14 +100,26 @@ impl Step<Collected> for Route {
                     relayed(exchange.gateway().router.default_route())
                 }
             };
-            Ok((body, decision))
+            Ok((body, hash, decision))
         });
         ready(match decision {
-            Ok((body, Decision { peek, size, candidates, pool })) => {
+            Ok((body, hash, Decision { peek, size, candidates, pool })) => {
                 let asked = priority(&head.headers, exchange.gateway());
                 let policy = exchange.policy.as_ref();
                 exchange.priority = policy.map_or(asked, |policy| policy.priority(asked));
-                Ok(Routed { head, exchange, call, body, events, peek, size, candidates, pool })
+                let routed = Routed {
+                    head,
+                    exchange,
+                    call,
+                    body,
+                    hash,
+                    events,
+                    peek,
+                    size,
+                    candidates,
+                    pool,
+                };
+                Ok(routed)
             }
             Err(refusal) => Err(Refused { refusal, exchange }),
         })

@@ -17,7 +17,7 @@ fn team_a(simulator: &Simulator) -> Config {
 
 async fn open(
     gateway: &Gateway,
-    headers: &[(&str, &str)],
+    headers: &[(&'static str, &str)],
 ) -> Result<Conversation, (u16, String, String)> {
     let bearer = format!("Bearer {KEY}");
     let mut headers = headers.to_vec();
@@ -25,7 +25,11 @@ async fn open(
     Conversation::of(gateway, PRIMARY, &headers).await
 }
 
-async fn is_refused(gateway: &Gateway, headers: &[(&str, &str)], wanted: (u16, &str, &str)) {
+async fn is_refused(
+    gateway: &Gateway,
+    headers: &[(&'static str, &str)],
+    wanted: (u16, &str, &str),
+) {
     let (status, error, text) = open(gateway, headers).await.unwrap_err();
     assert_eq!((status, error.as_str()), (wanted.0, wanted.1), "{text}");
     assert!(text.contains(wanted.2), "{text}");

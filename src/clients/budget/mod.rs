@@ -191,7 +191,8 @@ mod tests {
     fn client(budget: Option<config::Budget>) -> config::Client {
         config::Client {
             name: "a".to_owned(),
-            bearer_token: config::BearerKey::of("a-key-of-client-a"),
+            bearer_tokens: vec![],
+            keys: vec![],
             policy: config::ClientPolicy::default(),
             budget,
         }
