@@ -117,14 +117,14 @@ async fn it_is_no_more_urgent_than_its_policy_allows() {
     let simulator = Simulator::start().await;
     // What a stream reserves is more than half of the quota, so one is served at a time.
     let config = Config::models(&simulator, 1)
-        .set("targets.sonnet-35.tpm", 9_000)
-        .set("targets.sonnet-35.max_output_tokens", 5_000)
+        .set("targets.sonnet-35.tpm", 7_000)
+        .set("targets.sonnet-35.max_output_tokens", 4_000)
         .set("queue.max_wait", "20s")
         .client("team-a", "env:TEAM_A_KEY")
         .of_client("max_priority", "low");
     let gateway = start(&config).await;
     let first = open(&gateway, &[]).await.unwrap();
-    let usual = crate::support::Ask::new(&gateway, "usual").max_tokens(5_000).bearer(KEY).start();
+    let usual = crate::support::Ask::new(&gateway, "usual").max_tokens(4_000).bearer(KEY).start();
     gateway.has_waiting(1).await;
     let urgent = open(&gateway, &[("x-sluice-priority", "high")]);
     let last = async {
