@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{Connection, SqliteConnection};
+
 use crate::budgets::{ask, is_about, start, used, with_budget};
 use crate::support::patience::eventually;
-use crate::support::{Config, Gateway, Redis, Simulator};
+use crate::support::{Config, Gateway, Redis, Simulator, bodies};
 
 fn in_file(simulator: &Simulator, folder: &tempfile::TempDir) -> Config {
     let path = folder.path().join("budgets.db");
@@ -42,13 +45,15 @@ fn log_lines(gateway: &Gateway, part: &str) -> usize {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_tells_the_last_of_it_and_a_restart_goes_on_from_there() {
     let (simulator, folder) = (Simulator::start().await, tempfile::tempdir().unwrap());
-    // So that only the stop can have told it.
-    let config = in_file(&simulator, &folder).set("state.budget_flush", "1h");
+    let config = in_file(&simulator, &folder);
     let mut first = start(&config).await;
     spend(&first, 300).await;
-    spend(&first, 50).await;
-    first.access_log(2).await;
+    // Spent while it drains, as the last it does.
+    let last = ask(&first, 50).body(bodies::messages("x sim:tokens=50 sim:head_ms=1000", 50));
+    let last = last.start();
+    simulator.sees("the last", |entry| entry.seq == 2).await;
     first.terminate().await;
+    assert_eq!(last.await.unwrap().status, 200);
     assert!(first.ended().await.success(), "{}", first.output());
     let second = start(&config).await;
     is_about(used(&second).await, 0.35);
@@ -58,33 +63,68 @@ async fn a_stop_tells_the_last_of_it_and_a_restart_goes_on_from_there() {
     is_up(&second, 1.0).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_crash_loses_no_more_than_was_spent_since_the_last_flush() {
-    let (simulator, folder) = (Simulator::start().await, tempfile::tempdir().unwrap());
-    let config = in_file(&simulator, &folder);
-    let mut wanted = 0.0;
+/// Crashes again and again, each time with a request under way, and between requests.
+async fn crashes(simulator: &Simulator, config: &Config, stored: impl AsyncFn() -> u64) {
+    // So that nothing is told but what was spent.
+    let config = config.clone().set("state.budget_flush", "1h");
+    let mut spent = 0;
     for _ in 0..3 {
         let gateway = start(&config).await;
-        is_about(used(&gateway).await, wanted);
-        spend(&gateway, 200).await;
-        gateway.access_log(1).await;
-        wanted += 0.2;
-        // Several flushes later all of it is there.
-        tokio::time::sleep(Duration::from_millis(500)).await;
-        // Under way when it ends: lost.
-        let open =
-            ask(&gateway, 100).body(crate::support::bodies::messages("x sim:head_ms=3000", 100));
-        let open = open.start();
-        simulator
-            .sees("the open one", |entry| {
-                entry.body.contains("head_ms=3000") && entry.ended_ms.is_none()
-            })
-            .await;
+        is_about(used(&gateway).await, spent as f64 / 1000.0);
+        spend(&gateway, 70).await;
+        spend(&gateway, 30).await;
+        spent += 100;
+        let wanted = spent * 1_000_000;
+        eventually("the store has it", &stored, |stored| *stored == wanted).await;
+        let before = simulator.log().len();
+        let open = ask(&gateway, 100).body(bodies::messages("x sim:head_ms=60000", 100)).start();
+        simulator.sees("the open one", |entry| entry.seq as usize == before + 1).await;
         gateway.kill().await;
         open.abort();
+        assert_eq!(stored().await, wanted, "what was under way is all that is lost");
+    }
+    // As soon as there is an answer.
+    for _ in 0..5 {
+        let gateway = start(&config).await;
+        let before = used(&gateway).await;
+        assert!(before >= spent as f64 / 1000.0 - 1e-9);
+        spend(&gateway, 10).await;
+        gateway.kill().await;
     }
     let gateway = start(&config).await;
-    is_about(used(&gateway).await, wanted);
+    let (all, used) = ((spent + 50) as f64 / 1000.0, used(&gateway).await);
+    assert!(used >= spent as f64 / 1000.0 - 1e-9 && used <= all + 1e-9, "{used} of {all}");
+    println!(
+        "{} of 5 that ended just before a crash were kept",
+        ((used - all) * 100.0 + 5.0).round()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_loses_no_more_than_was_under_way_in_a_file() {
+    let (simulator, folder) = (Simulator::start().await, tempfile::tempdir().unwrap());
+    let options = SqliteConnectOptions::new().filename(folder.path().join("budgets.db"));
+    let stored = async || -> u64 {
+        let Ok(mut file) = SqliteConnection::connect_with(&options).await else { return 0 };
+        let sum = "SELECT nano_usd FROM sluice_budgets WHERE kind = 'monthly'";
+        sqlx::query_scalar::<_, i64>(sum).fetch_one(&mut file).await.unwrap_or(0) as u64
+    };
+    crashes(&simulator, &in_file(&simulator, &folder), stored).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_loses_no_more_than_was_under_way_in_redis() {
+    let (simulator, redis) = (Simulator::start().await, Redis::start().await);
+    let client = redis::Client::open(redis.url()).unwrap();
+    let stored = async || -> u64 {
+        let mut redis = client.get_multiplexed_async_connection().await.unwrap();
+        let keys: Vec<String> =
+            redis::cmd("KEYS").arg("*:budget:monthly:*").query_async(&mut redis).await.unwrap();
+        let Some(key) = keys.first() else { return 0 };
+        let sums: Vec<u64> = redis::cmd("HVALS").arg(key).query_async(&mut redis).await.unwrap();
+        sums.iter().sum()
+    };
+    crashes(&simulator, &in_redis(&simulator, &redis), stored).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -172,7 +172,7 @@ async fn a_larger_body_than_the_client_may_send_is_refused() {
     let gateway = start(&team_a(&simulator).of_client("max_body", "2KB")).await;
     assert_eq!(ask(&gateway).send().await.status, 200);
     let refused = raised(&gateway, Call::converse(PRIMARY, &"x".repeat(3_000)), 413).await;
-    assert!(refused.message.contains("max_body of this client, 2000 bytes"), "{refused:?}");
+    says(&refused, "RequestEntityTooLargeException", "max_body of this client, 2000 bytes");
     assert_eq!(simulator.log().len(), 1);
     assert_eq!(denied(&gateway, "max_body").await, 1.0);
 }
@@ -213,6 +213,67 @@ async fn a_client_is_no_more_urgent_than_its_policy_allows() {
     // Neighbours may change places.
     assert!(urgent[0] + 1 >= usual[7], "{urgent:?} and {usual:?}");
     assert!(allowed[3] < usual[7], "{allowed:?} and {usual:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_signs_is_held_to_its_policy_once_its_body_has_shown_who_it_is() {
+    let simulator = Simulator::start().await;
+    let (id, secret) = ("SLUICEKEYOFTEAMA", "the-secret-of-team-a-0123456789");
+    let mut guardrail = toml::Table::new();
+    guardrail.insert("identifier".to_owned(), "gr-forced".into());
+    guardrail.insert("version".to_owned(), "7".into());
+    let config = Config::four_models(&simulator)
+        .client_that_signs("team-a", id, "TEAM_A_SECRET")
+        .of_client("allowed_models", vec![HAIKU])
+        .of_client("allowed_operations", vec!["Converse", "InvokeModel"])
+        .of_client("guardrail", guardrail)
+        .of_client("max_body", "2KB")
+        .of_client("max_priority", "low")
+        .of_client("rpm", 7)
+        .of_client("daily_budget_usd", 0.000_001);
+    let gateway = Gateway::start_with(&config, &[("TEAM_A_SECRET", secret)]).await;
+    let ask = async |call: Call| {
+        let job = Job::new(&gateway.url(), vec![call]).signed_by(id, secret);
+        Client::Boto3.run(job).await.remove(0)
+    };
+    let other = json!({ "guardrailIdentifier": "gr-other", "guardrailVersion": "7" });
+    for (call, error, part) in [
+        (Call::converse(PRIMARY, "hello"), "AccessDeniedException", "allowed_models"),
+        (Call::converse_stream(HAIKU, "hello"), "AccessDeniedException", "allowed_operations"),
+        (Call::invoke(HAIKU, "hello").options(other), "ValidationException", "gr-forced"),
+        (
+            Call::converse(HAIKU, &"x".repeat(3_000)),
+            "RequestEntityTooLargeException",
+            "max_body of this client, 2000 bytes",
+        ),
+    ] {
+        let refused = ask(call).await;
+        says(refused.raised(), error, part);
+    }
+    assert!(simulator.log().is_empty());
+    // One without its guardrail gets it, and so is signed as another body.
+    let answer = ask(Call::converse(HAIKU, "hello")).await;
+    assert!(answer.error.is_none(), "{answer:?}");
+    let body: Value = serde_json::from_str(&simulator.only_call().body).unwrap();
+    assert_eq!(body["guardrailConfig"]["guardrailIdentifier"], "gr-forced");
+    assert_eq!(simulator.only_call().signature, Some("valid"));
+    gateway.access_log(5).await;
+    says(ask(Call::converse(HAIKU, "hello")).await.raised(), "AccessDeniedException", "budget");
+    assert!(ask(Call::invoke(PRIMARY, "hello")).await.error.is_some());
+    says(ask(Call::converse(HAIKU, "hello")).await.raised(), "ThrottlingException", "rpm");
+    let denied = async |policy: &str| denied(&gateway, policy).await;
+    assert_eq!(denied("allowed_models").await, 2.0);
+    assert_eq!(denied("max_body").await, 1.0);
+
+    // Whoever does not have the secret uses up nothing and hears nothing of the policy.
+    let forged = Job::new(&gateway.url(), vec![Call::converse(PRIMARY, "hello")])
+        .signed_by(id, "not-the-secret-0123456789");
+    says(
+        Client::Boto3.run(forged).await[0].raised(),
+        "InvalidSignatureException",
+        "does not match",
+    );
+    assert_eq!(denied("allowed_models").await, 2.0);
 }
 
 /// A guardrail of both kinds of operation, and a body that the simulator kept.

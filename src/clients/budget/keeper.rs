@@ -1,15 +1,16 @@
 //! The task that tells the store what was spent, and hears from it what others have.
 //!
-//! It tells what was added since the last time, every `budget_flush` and at its end. A process
-//! that is killed so loses what was spent since the last flush, and what was under way. While the
-//! store is gone the process goes on with what it knows, and tells all of it when it is back.
+//! It tells what was added since the last time as soon as something was, and at its end; and asks
+//! what others have every `budget_flush`. So a process that is killed loses what was under way, and
+//! what ended within [`TELLING_PAUSE`]. While the store is gone the process goes on with what it
+//! knows, and tells all of it when it is back.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use prometheus::IntGauge;
 use tokio::task::JoinHandle;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::ledger::Ledgers;
@@ -19,6 +20,9 @@ use crate::telemetry::Metrics;
 
 /// How long the start waits to hear what was spent before, and the end for the last flush.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Shortest time between two tellings, so that many requests make one.
+const TELLING_PAUSE: Duration = Duration::from_millis(50);
 
 /// The task that keeps the sums of budgets.
 #[derive(Debug)]
@@ -72,9 +76,18 @@ impl Work {
     async fn run(mut self, every: Duration, stop: CancellationToken) {
         let mut ticks = interval(every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let ledgers = Arc::clone(&self.ledgers);
         loop {
+            let is_gone = self.is_up == Some(false);
             tokio::select! {
                 _ = ticks.tick() => self.flush().await,
+                () = ledgers.something_is_spent(), if !is_gone => {
+                    self.flush().await;
+                    tokio::select! {
+                        () = sleep(TELLING_PAUSE) => {}
+                        () = stop.cancelled() => break,
+                    }
+                }
                 () = stop.cancelled() => break,
             }
         }

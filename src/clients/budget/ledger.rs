@@ -8,17 +8,28 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
+use tokio::sync::Notify;
+
 use super::OverBudget;
 use crate::state::budgets::{Entry, Kind, Period};
 
 /// The ledgers of all clients that have a budget, or had one under an older config.
 #[derive(Debug, Default)]
-pub struct Ledgers(Mutex<HashMap<Arc<str>, Arc<Ledger>>>);
+pub struct Ledgers {
+    of_clients: Mutex<HashMap<Arc<str>, Arc<Ledger>>>,
+    /// Rung when something was spent.
+    spent: Arc<Notify>,
+}
 
 impl Ledgers {
     pub(super) fn of(&self, client: &Arc<str>, now: SystemTime) -> Arc<Ledger> {
-        let ledger = || Arc::new(Ledger::new(client, now));
+        let ledger = || Arc::new(Ledger::new(client, Arc::clone(&self.spent), now));
         Arc::clone(self.all().entry(Arc::clone(client)).or_insert_with(ledger))
+    }
+
+    /// Waits until something was spent since the last time that this was waited for.
+    pub(super) async fn something_is_spent(&self) {
+        self.spent.notified().await;
     }
 
     /// What there is to tell or to ask a store; `every` asks for all sums, known or not.
@@ -40,7 +51,7 @@ impl Ledgers {
 
     fn all(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<Ledger>>> {
         // Every change is whole before the lock is let go.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.of_clients.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -48,6 +59,8 @@ impl Ledgers {
 pub(super) struct Ledger {
     client: Arc<str>,
     state: Mutex<State>,
+    /// See [`Ledgers`].
+    spent: Arc<Notify>,
 }
 
 /// An amount that takes the place of another one.
@@ -109,12 +122,10 @@ impl State {
 }
 
 impl Ledger {
-    fn new(client: &Arc<str>, now: SystemTime) -> Ledger {
+    fn new(client: &Arc<str>, spent: Arc<Notify>, now: SystemTime) -> Ledger {
         let purses = Kind::ALL.map(|kind| Purse::new(Period::at(kind, now)));
-        Ledger {
-            client: Arc::clone(client),
-            state: Mutex::new(State { reserved: 0, running: 0, purses }),
-        }
+        let state = Mutex::new(State { reserved: 0, running: 0, purses });
+        Ledger { client: Arc::clone(client), state, spent }
     }
 
     /// What was spent in this day and in this month.
@@ -176,6 +187,10 @@ impl Ledger {
         for purse in &mut state.purses {
             purse.own = purse.own.saturating_add(cost);
         }
+        drop(state);
+        if cost > 0 {
+            self.spent.notify_one();
+        }
     }
 
     fn entries(&self, every: bool, now: SystemTime) -> Vec<Entry> {
@@ -233,6 +248,7 @@ mod tests {
     #[derive(Clone, Debug)]
     enum Event {
         Ask(u64),
+        Run { which: usize, more: u64 },
         End { which: usize, cost: u64 },
         Wait(u64),
         Flush { fails: bool, loses_answer: bool },
@@ -242,6 +258,7 @@ mod tests {
     fn event() -> impl Strategy<Value = Event> {
         prop_oneof![
             (1u64..300).prop_map(Event::Ask),
+            (any::<usize>(), 0u64..90).prop_map(|(which, more)| Event::Run { which, more }),
             (any::<usize>(), 0u64..300).prop_map(|(which, cost)| Event::End { which, cost }),
             (0u64..9).prop_map(Event::Wait),
             (any::<bool>(), any::<bool>())
@@ -256,10 +273,11 @@ mod tests {
         fn it_agrees_with_a_list_of_payments(events in prop::collection::vec(event(), 1..120)) {
             let mut now = start();
             let client: Arc<str> = "a".into();
-            let ledger = Ledger::new(&client, now);
+            let ledger = Ledger::new(&client, Arc::default(), now);
             let mut paid: Vec<(SystemTime, u64)> = Vec::new();
             let mut by_others: Vec<(SystemTime, u64)> = Vec::new();
-            let mut open: Vec<u64> = Vec::new();
+            // What each request holds, and has cost so far.
+            let mut open: Vec<(u64, u64)> = Vec::new();
             let mut stored: HashMap<Period, u64> = HashMap::new();
             // What others had spent when the store was last heard.
             let mut heard: HashMap<Period, u64> = HashMap::new();
@@ -270,21 +288,35 @@ mod tests {
             for event in events {
                 match event {
                     Event::Ask(most) => {
-                        let reserved: u64 = open.iter().sum();
+                        let reserved: u64 = open.iter().map(|it| it.0).sum();
                         let room = LIMITS.iter().all(|(kind, limit)| {
                             let others = heard.get(&Period::at(*kind, now)).copied().unwrap_or(0);
                             sum(&paid, *kind, now) + others + reserved < limit.unwrap()
                         });
                         let got = ledger.reserve(&LIMITS, most, now).is_ok();
                         prop_assert_eq!(got, room);
-                        if got { open.push(most); }
+                        if got { open.push((most, 0)); }
                     }
                     Event::End { which, cost } if !open.is_empty() => {
-                        let reserved = open.swap_remove(which % open.len());
-                        ledger.settle(reserved, 0, cost.min(reserved), now);
+                        let (reserved, running) = open.swap_remove(which % open.len());
+                        ledger.settle(reserved, running, cost.min(reserved), now);
                         paid.push((now, cost.min(reserved)));
                     }
-                    Event::End { .. } => {}
+                    Event::Run { which, more } if !open.is_empty() => {
+                        let which = which % open.len();
+                        let (reserved, running) = open[which];
+                        let so_far = running + more;
+                        open[which] = (reserved.max(so_far), so_far);
+                        let running_all: u64 = open.iter().map(|it| it.1).sum();
+                        let held = Change { from: reserved, to: reserved.max(so_far) };
+                        let cost = Change { from: running, to: so_far };
+                        let goes_on = ledger.run(&LIMITS, held, cost, now).is_ok();
+                        prop_assert_eq!(goes_on, LIMITS.iter().all(|(kind, limit)| {
+                            let others = heard.get(&Period::at(*kind, now)).copied().unwrap_or(0);
+                            sum(&paid, *kind, now) + others + running_all < limit.unwrap()
+                        }));
+                    }
+                    Event::End { .. } | Event::Run { .. } => {}
                     Event::Wait(hours) => now += Duration::from_secs(hours * 3600),
                     Event::Other(cost) => by_others.push((now, cost)),
                     Event::Flush { fails, loses_answer } => {
@@ -315,7 +347,7 @@ mod tests {
 
     #[test]
     fn parallel_requests_go_beyond_a_budget_by_less_than_one_reservation() {
-        let ledger = Ledger::new(&"a".into(), start());
+        let ledger = Ledger::new(&"a".into(), Arc::default(), start());
         let admitted = (0..100).filter(|_| ledger.reserve(&LIMITS, 150, start()).is_ok()).count();
         assert_eq!(admitted, 7);
         (0..admitted).for_each(|_| ledger.settle(150, 0, 150, start()));
@@ -329,7 +361,7 @@ mod tests {
 
     #[test]
     fn requests_whose_cost_nothing_bounds_are_over_together() {
-        let ledger = Ledger::new(&"a".into(), start());
+        let ledger = Ledger::new(&"a".into(), Arc::default(), start());
         ledger.reserve(&LIMITS, 10, start()).unwrap();
         ledger.reserve(&LIMITS, 10, start()).unwrap();
         let runs = |from: u64, to: u64| {

@@ -112,7 +112,8 @@ pub(in crate::config) struct RawState {
     pub(in crate::config) redis_url: Option<RedisUrlText>,
     /// What the names of keys in Redis start with.
     pub(in crate::config) redis_prefix: String,
-    /// How often the store is told what was spent.
+    /// How often Redis is asked what others have spent, and a store that was gone is tried again. What
+    /// is spent here is told at once.
     pub(in crate::config) budget_flush: DurationText,
 }
 

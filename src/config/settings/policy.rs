@@ -89,7 +89,7 @@ pub struct Price {
 pub struct State {
     /// The store.
     pub budgets: BudgetStore,
-    /// How often it is told what was spent.
+    /// How often it is asked what others have spent, and tried again while it is gone.
     pub budget_flush: Duration,
 }
 
