@@ -54,6 +54,7 @@ mod reload;
 mod settlement;
 mod simulator;
 mod streams;
+mod tail;
 mod targets;
 mod tls;
 mod upstream_tls;
