@@ -80,6 +80,8 @@ fn verify_inbound(bencher: Bencher<'_, '_>, is_first_of_the_day: bool) {
             expires: None,
         };
         let client = config::Client {
+            policy: config::ClientPolicy::default(),
+            budget: None,
             name: "team-a".to_owned(),
             bearer_tokens: Vec::new(),
             keys: vec![pair],

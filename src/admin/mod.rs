@@ -185,6 +185,13 @@ fn sample(gateway: &Gateway) {
             set_or_forget(&metrics.quota_learned, name, kind, learned);
         }
     }
+    // Clients whose budgets were taken away have no sample.
+    metrics.client_budget_used.reset();
+    for (client, account) in gateway.budgets.all() {
+        for (kind, used) in account.used() {
+            metrics.client_budget_used.with_label_values(&[client, kind.name()]).set(used);
+        }
+    }
     let fresh = gateway.router.identities().iter().all(|identity| identity.is_fresh());
     metrics.dependency_up.with_label_values(&["credentials"]).set(i64::from(fresh));
 }

@@ -10,6 +10,7 @@ pub mod catalogue;
 pub mod error;
 pub mod event_stream;
 pub mod features;
+pub mod guardrail;
 pub mod json;
 pub mod model_id;
 pub mod operation;

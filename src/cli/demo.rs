@@ -66,7 +66,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), String> {
         let simulator_stop = CancellationToken::new();
         let simulated = tokio::spawn(simulator.serve(simulator_stop.clone().cancelled_owned()));
 
-        let server = serve::start(config).await?;
+        let (server, budgets) = serve::start(config).await?;
         let address = server.address().map_err(|error| error.to_string())?;
         let admin = server.admin_address().map_err(|error| error.to_string())?;
         let access_log = server.live().load().access_log.clone();
@@ -78,6 +78,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), String> {
             demo.invite(address, admin);
         }
         let clean = served.await.map_err(|error| error.to_string())?;
+        budgets.stop().await;
         simulator_stop.cancel();
         // The simulator has nothing left to lose.
         let _ = simulated.await;

@@ -4,7 +4,7 @@
 //! Of bearer keys only digests are held. One lookup tells whose a key is, however many clients
 //! there are. All that can be said of a request before its body is read is said here.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -33,6 +33,9 @@ pub enum Unauthenticated {
     /// It is authorized by other means than the bearer key that is asked for.
     #[error("The security token included in the request is invalid: a bearer key is asked for.")]
     NoKey,
+    /// It was asked for by a client that was one, and waited since.
+    #[error("The client that asked for this is no client of this gateway any more.")]
+    Gone,
     /// Its signature is not taken.
     #[error(transparent)]
     Signature(#[from] BadSignature),
@@ -43,7 +46,7 @@ impl Unauthenticated {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Unauthenticated::Missing => ErrorKind::MissingAuthenticationToken,
-            Unauthenticated::UnknownKey => ErrorKind::AccessDenied,
+            Unauthenticated::UnknownKey | Unauthenticated::Gone => ErrorKind::AccessDenied,
             Unauthenticated::ExpiredKey => ErrorKind::ExpiredToken,
             Unauthenticated::NoKey => ErrorKind::UnrecognizedClient,
             Unauthenticated::Signature(bad) => bad.kind(),
@@ -58,6 +61,7 @@ impl Unauthenticated {
             Unauthenticated::UnknownKey => [bearer, "unknown"],
             Unauthenticated::ExpiredKey => [bearer, "expired"],
             Unauthenticated::NoKey => ["none", "invalid"],
+            Unauthenticated::Gone => ["none", "unknown"],
             Unauthenticated::Signature(bad) => [Credential::KeyPair.name(), bad.label()],
         }
     }
@@ -105,6 +109,7 @@ pub enum Recognised {
 /// The keys of all clients.
 #[derive(Debug)]
 pub struct Keys {
+    names: HashSet<Arc<str>>,
     bearer: HashMap<BearerKey, Bearer>,
     pairs: HashMap<Box<str>, Arc<Pair>>,
     judge: Judge,
@@ -128,8 +133,10 @@ impl Keys {
         before: Option<&Keys>,
     ) -> Keys {
         let (mut bearer, mut pairs) = (HashMap::new(), HashMap::new());
+        let mut names = HashSet::new();
         for client in clients {
             let name: Arc<str> = client.name.as_str().into();
+            names.insert(Arc::clone(&name));
             for token in &client.bearer_tokens {
                 let known = Bearer { client: Arc::clone(&name), expires: token.expires };
                 bearer.insert(token.key.clone(), known);
@@ -148,7 +155,7 @@ impl Keys {
                 Arc::clone,
             )
         });
-        Keys { bearer, pairs, judge: Judge::new(auth), replays, metrics }
+        Keys { names, bearer, pairs, judge: Judge::new(auth), replays, metrics }
     }
 
     /// Whose request this is, as far as its head tells at the time `now`.
@@ -170,6 +177,18 @@ impl Keys {
             Err(why) => self.count(why.labels()),
         }
         recognised
+    }
+
+    /// Whether what was asked for by this client, while that could be shown, may still be done for it.
+    ///
+    /// # Errors
+    /// When only clients may call and this is none any more.
+    pub fn still_knows(&self, name: Option<&str>) -> Result<(), Unauthenticated> {
+        if self.is_open() || name.is_some_and(|name| self.names.contains(name)) {
+            return Ok(());
+        }
+        self.count(Unauthenticated::Gone.labels());
+        Err(Unauthenticated::Gone)
     }
 
     /// Whose request with this body it is after all.
@@ -299,6 +318,8 @@ mod tests {
             name: (*name).to_owned(),
             bearer_tokens: vec![config::BearerToken { key: BearerKey::of(key), expires: *expires }],
             keys: vec![],
+            policy: config::ClientPolicy::default(),
+            budget: None,
         });
         let metrics = Arc::new(Metrics::new().unwrap());
         Keys::new(&clients.collect::<Vec<_>>(), &auth(), metrics, None)
@@ -355,5 +376,15 @@ mod tests {
     #[test]
     fn without_clients_everybody_may_call() {
         assert_eq!(asked(&keys(&[]), None), Ok(None));
+    }
+
+    #[test]
+    fn what_waited_is_done_for_clients_alone_as_long_as_they_are() {
+        let known = keys(&[("team-a", "a-key-of-team-a-alone", None)]);
+        assert_eq!(known.still_knows(Some("team-a")), Ok(()));
+        for other in [Some("team-b"), None] {
+            assert_eq!(known.still_knows(other), Err(Unauthenticated::Gone));
+            assert_eq!(keys(&[]).still_knows(other), Ok(()));
+        }
     }
 }

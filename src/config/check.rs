@@ -5,6 +5,7 @@
 //! that the check can go on; no stand-in ever leaves this module.
 
 mod client_keys;
+mod client_policy;
 mod clients;
 mod credentials;
 mod jobs;
@@ -55,17 +56,20 @@ pub(super) fn check(
     let quotas = checker.quotas(raw);
     let targets = checker.targets(raw, &upstream, &quotas);
     let routes = checker.routes(&raw.routes, &targets);
+    let jobs = checker.jobs(&raw.jobs);
     let config = Config {
         fallback: checker.fallback(&raw.fallback),
         retry: checker.retry(&raw.retry),
         queue: checker.queue(&raw.queue),
         limits: checker.limits(&raw.limits),
         clients: checker.clients(&raw.clients),
+        prices: checker.prices(raw),
+        state: checker.state(&raw.state, &jobs.backend),
         auth: checker.auth(&raw.auth),
         learning: learning(&raw.learning),
         hedge: hedge(&raw.hedge),
         legacy: checker.legacy(&raw.legacy, &server, &targets, &routes),
-        jobs: checker.jobs(&raw.jobs),
+        jobs,
         log: checker.log(&raw.log),
         server,
         upstream,

@@ -46,10 +46,11 @@ pub use restart::needs_restart;
 pub use schema::schema;
 pub use secret::Secret;
 pub use settings::{
-    Auth, Balance, BearerToken, Client, ClientAuth, ClientCertificates, Config, Fallback, Feature,
-    Hedge, JobQueue, Jobs, JobsBackend, KeyPair, Learning, Legacy, LegacyAction, LegacyGroup,
-    LegacyMock, LegacyPrompts, LimitKey, Limits, Log, LogFormat, Priority, Proxies, Queue, Quota,
-    Retry, Route, Server, Strategy, Target, Tls, TlsVersion, Trust, Unrouted, Upstream,
+    Auth, Balance, BearerToken, Budget, BudgetStore, Client, ClientAuth, ClientCertificates,
+    ClientPolicy, Config, Fallback, Feature, Guardrail, Guardrails, Hedge, JobQueue, Jobs,
+    JobsBackend, KeyPair, Learning, Legacy, LegacyAction, LegacyGroup, LegacyMock, LegacyPrompts,
+    LimitKey, Limits, Log, LogFormat, OperationName, Price, Priority, Proxies, Queue, Quota, Retry,
+    Route, Server, State, Strategy, Target, Tls, TlsVersion, Trust, Unrouted, Upstream,
 };
 
 use document::{Document, KeyPath};

@@ -8,6 +8,7 @@ mod clients;
 mod jobs;
 mod legacy;
 mod network;
+mod policy;
 
 use std::collections::BTreeMap;
 
@@ -18,6 +19,7 @@ pub(super) use clients::{RawAuth, RawBearerToken, RawKeyPair};
 pub(super) use jobs::{RawJobs, RawJobsBackend};
 pub(super) use legacy::{RawLegacy, RawPrompts};
 pub(super) use network::{RawTls, RawTrust, RawUpstream};
+pub(super) use policy::{RawPolicy, RawPrice, RawState};
 
 use super::bearer_key::KeyRef;
 use super::secret::SecretRef;
@@ -52,6 +54,10 @@ pub(super) struct RawConfig {
     pub(super) clients: Vec<RawClient>,
     /// How signatures of clients are judged.
     pub(super) auth: RawAuth,
+    /// What models cost, for budgets and metrics, each a table named by an exact id or a glob.
+    pub(super) prices: BTreeMap<String, RawPrice>,
+    /// Where it is kept what clients have spent.
+    pub(super) state: RawState,
     /// How the gateway learns what a target takes.
     pub(super) learning: RawLearning,
     /// Second attempts that are sent before the first is answered.
@@ -414,6 +420,9 @@ pub(super) struct RawClient {
     /// More such key pairs, each with the time at which it expires, if it does.
     #[serde(default)]
     pub(super) keys: Vec<RawKeyPair>,
+    /// What it may do and spend.
+    #[serde(flatten)]
+    pub(super) policy: RawPolicy,
 }
 
 /// How the gateway learns what a target takes: a throttle lowers the limit it keeps to, time

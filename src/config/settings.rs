@@ -8,6 +8,7 @@ mod clients;
 mod jobs;
 mod legacy;
 mod network;
+mod policy;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -20,6 +21,9 @@ pub use clients::{Auth, BearerToken, Client, KeyPair};
 pub use jobs::{JobQueue, Jobs, JobsBackend};
 pub use legacy::{Legacy, LegacyAction, LegacyGroup, LegacyMock, LegacyPrompts};
 pub use network::{ClientAuth, ClientCertificates, Proxies, Tls, TlsVersion, Trust};
+pub use policy::{
+    Budget, BudgetStore, ClientPolicy, Guardrail, Guardrails, OperationName, Price, State,
+};
 
 use super::credentials::Credentials;
 use super::endpoint::Endpoint;
@@ -50,6 +54,10 @@ pub struct Config {
     pub clients: Vec<Client>,
     /// How signatures of clients are judged.
     pub auth: Auth,
+    /// What models cost where the catalogue does not say so, in the order of the file.
+    pub prices: Vec<Price>,
+    /// Where it is kept what clients have spent.
+    pub state: State,
     /// How the gateway learns what a target takes.
     pub learning: Learning,
     /// Second attempts that are sent before the first is answered.

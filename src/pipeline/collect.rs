@@ -16,12 +16,14 @@ use tokio::time::timeout;
 use super::identify::{chain, prove};
 use super::observe::Observed;
 use super::parse::Called;
+use super::policy;
 use super::refusal::{Refusal, Refused};
 use super::step::Step;
 use crate::admission::Share;
 use crate::bedrock::Operation;
 use crate::bedrock::path::Call;
 use crate::bedrock::sigv4::{EventChain, PayloadHash, PayloadHasher};
+use crate::clients::Denied;
 use crate::clients::Proof;
 use crate::upstream::events::Source;
 
@@ -79,6 +81,8 @@ where
             // The time for the whole request counts from its head.
             let time = server.body_read_timeout.min(server.request_timeout);
             let limit = server.max_body;
+            let own = exchange.policy.as_ref().and_then(|policy| policy.max_body(limit));
+            let limit = own.unwrap_or(limit);
             let (head, peer) = (arrival.head, arrival.peer);
             let proof = std::mem::take(&mut exchange.proof);
             if call.operation == Operation::InvokeModelWithBidirectionalStream {
@@ -101,9 +105,14 @@ where
             match collected {
                 Ok(Ok((body, hash))) => {
                     exchange.request_bytes = body.len() as u64;
-                    if let Some(hash) = &hash
-                        && let Err(refusal) = prove(&mut exchange, &proof, hash)
-                    {
+                    let proven = hash.as_ref().map_or(Ok(()), |hash| {
+                        prove(&mut exchange, &proof, hash)?;
+                        if matches!(proof, Proof::Signature(_)) {
+                            policy::check_collected(&exchange, &call, &head, body.len())?;
+                        }
+                        Ok(())
+                    });
+                    if let Err(refusal) = proven {
                         return Err(Refused { refusal, exchange });
                     }
                     let arrival = super::Arrival { head, body: (), peer };
@@ -112,6 +121,10 @@ where
                 }
                 Ok(Err(refusal @ Refusal::Overloaded(_))) => {
                     dismiss(&head, arrival.body);
+                    Err(Refused { refusal, exchange })
+                }
+                Ok(Err(Refusal::BodyTooLarge { limit })) if own.is_some() => {
+                    let refusal = Refusal::Denied(Denied::Body { limit });
                     Err(Refused { refusal, exchange })
                 }
                 Ok(Err(refusal)) => Err(Refused { refusal, exchange }),

@@ -34,11 +34,12 @@ where
         let gateway = exchange.gateway();
         let head = &arrival.head;
         let mut client = identify(&head.headers, arrival.peer.address, &gateway.config.limits.key);
-        // Another room of this process has seen to who asks.
         let proof = match head.extensions.get::<InProcess>() {
+            // Another room of this process has seen to who asks, maybe long ago.
             Some(own) => {
                 client = client.named(own.client.clone());
-                Ok(Proof::Complete)
+                let known = gateway.keys.still_knows(own.client.as_deref());
+                known.map(|()| Proof::Complete).map_err(Refusal::Unauthenticated)
             }
             None => match gateway.keys.recognise(head, exchange.arrived) {
                 Ok(Recognised::Anyone) => Ok(Proof::Complete),
@@ -102,11 +103,15 @@ pub(super) fn chain(proof: Proof) -> Result<Option<EventChain>, Refusal> {
     }
 }
 
-/// Counts a request against the limits of its client, which is known.
+/// Counts a request against the limits of its client, which is known, and looks up what it may do.
 fn allow(exchange: &mut Exchange) -> Result<(), Refusal> {
     let Some(client) = &exchange.client else { return Ok(()) };
-    let limits = &exchange.gateway().limits;
+    let gateway = exchange.gateway();
+    let (account, policy) =
+        (gateway.budgets.of(client.name.as_deref()), gateway.policies.of(client.name.as_deref()));
+    let limits = &gateway.limits;
     let slot = limits.request(client).and_then(|()| limits.slot(client));
+    (exchange.account, exchange.policy) = (account, policy);
     exchange.slot = slot.map_err(|limited: Limited| Refusal::Limited(limited))?;
     Ok(())
 }

@@ -6,6 +6,7 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request;
 use http::uri::PathAndQuery;
 
+use super::policy;
 use super::route::Routed;
 use crate::bedrock::path::{Resource, model_path};
 use crate::bedrock::sigv4::PayloadHash;
@@ -57,6 +58,7 @@ pub(super) fn prepare(routed: &Routed, target: &Target) -> Option<Prepared> {
     head.method = routed.head.method.clone();
     head.uri = target.origin.uri(PathAndQuery::try_from(path).ok()?);
     head.headers = forwarded(&routed.head.headers);
+    policy::add_guardrail(&routed.exchange, routed.call.operation, &mut head.headers);
     head.headers.insert(header::HOST, target.origin.host());
     let cap = routed.call.model().and_then(|requested| target.cap(requested));
     let clamped = cap.and_then(|cap| body::clamp(&routed.body, &routed.peek, cap));

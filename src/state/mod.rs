@@ -1,6 +1,8 @@
-//! What replicas share with each other, through Redis: today, that cooldowns were reset.
+//! What outlives a process or is shared by replicas: what clients have spent, and, through Redis,
+//! that cooldowns were reset.
 //!
 //! Nothing here is waited for by a request that could go on without it.
 
+pub mod budgets;
 pub mod redis;
 pub mod resets;

@@ -35,6 +35,8 @@ pub struct Metrics {
     pub quota_limit: GaugeVec,
     pub quota_learned: GaugeVec,
     pub client_limited: IntCounterVec,
+    pub client_denied: IntCounterVec,
+    pub client_budget_used: GaugeVec,
     pub authentications: IntCounterVec,
     pub replays_forgotten: IntCounter,
     pub config_reloads: IntCounterVec,
@@ -147,6 +149,16 @@ impl Metrics {
                 "sluice_client_limited_total",
                 "Requests refused because their client had used up one of its limits.",
                 &["client", "limit"],
+            )?,
+            client_denied: counters(
+                "sluice_client_denied_total",
+                "Requests refused because of what their client may ask for or spend.",
+                &["client", "policy"],
+            )?,
+            client_budget_used: reals(
+                "sluice_client_budget_used_ratio",
+                "Share of a client's budget that is spent, by period: daily or monthly.",
+                &["client", "period"],
             )?,
             authentications: counters(
                 "sluice_authentications_total",

@@ -231,7 +231,8 @@ async fn http_1_can_not_carry_it() {
 }
 
 /// A conversation whose events are not signed. Dropped, its client goes away.
-struct Conversation {
+#[derive(Debug)]
+pub(crate) struct Conversation {
     events: mpsc::Sender<Bytes>,
     answer: Incoming,
     unread: BytesMut,
@@ -239,7 +240,11 @@ struct Conversation {
 
 /// The head of a conversation's request.
 fn head(gateway: &Gateway) -> ::http::request::Parts {
-    let path = format!("/model/{PRIMARY}/invoke-with-bidirectional-stream");
+    head_for(gateway, PRIMARY)
+}
+
+fn head_for(gateway: &Gateway, model: &str) -> ::http::request::Parts {
+    let path = format!("/model/{model}/invoke-with-bidirectional-stream");
     let request = ::http::Request::post(format!("{}{path}", gateway.url()))
         .header("content-type", event_stream::CONTENT_TYPE);
     request.body(()).unwrap().into_parts().0
@@ -293,6 +298,24 @@ impl Conversation {
     }
 
     async fn begin_with(head: ::http::request::Parts) -> Conversation {
+        Conversation::sent(head).await.unwrap()
+    }
+
+    /// One with this model, by a request with these headers; or else the status and error that
+    /// refuse it.
+    pub(crate) async fn of(
+        gateway: &Gateway,
+        model: &str,
+        headers: &[(&'static str, &str)],
+    ) -> Result<Conversation, (u16, String, String)> {
+        let mut head = head_for(gateway, model);
+        for (name, value) in headers {
+            head.headers.insert(*name, value.parse().unwrap());
+        }
+        Conversation::sent(head).await
+    }
+
+    async fn sent(head: ::http::request::Parts) -> Result<Conversation, (u16, String, String)> {
         let client = Client::builder(TokioExecutor::new()).http2_only(true).build_http();
         let (events, sent) = mpsc::channel::<Bytes>(1);
         let body = stream::unfold(sent, async |mut sent| {
@@ -301,20 +324,39 @@ impl Conversation {
         let body = BodyExt::boxed_unsync(StreamBody::new(body));
         let request = ::http::Request::from_parts(head, body);
         let answer = within(LONG, "the head", client.request(request)).await.unwrap();
-        assert_eq!(answer.status(), 200);
-        Conversation { events, answer: answer.into_body(), unread: BytesMut::new() }
+        let (head, answer) = answer.into_parts();
+        if head.status != 200 {
+            let error = head.headers["x-amzn-errortype"].to_str().unwrap().to_owned();
+            let body = answer.collect().await.unwrap().to_bytes();
+            let text = String::from_utf8(body.to_vec()).unwrap();
+            return Err((head.status.as_u16(), error, text));
+        }
+        Ok(Conversation { events, answer, unread: BytesMut::new() })
+    }
+
+    /// Says something; an error when the other side does not listen any more.
+    pub(crate) async fn tries_to_say(&self, text: &str) -> Result<(), ()> {
+        self.events.send(said(text)).await.map_err(drop)
+    }
+
+    /// Ends the client's side of it.
+    pub(crate) fn says_no_more(&mut self) {
+        drop(std::mem::replace(&mut self.events, mpsc::channel(1).0));
     }
 
     async fn say(&self, text: &str) {
-        self.events.send(said(text)).await.unwrap();
+        self.tries_to_say(text).await.unwrap();
     }
 
     /// The next event of the answer; `None` at its end, `Err` if it breaks off.
-    async fn next(&mut self) -> Result<Option<Value>, hyper::Error> {
+    pub(crate) async fn next(&mut self) -> Result<Option<Value>, hyper::Error> {
         loop {
             if let Some(frame) = event_stream::Frame::read(&self.unread).unwrap() {
                 if let event_stream::Kind::Exception(name) = frame.kind() {
-                    return Ok(Some(json!({ "exception": name })));
+                    let payload: Value = serde_json::from_slice(frame.payload).unwrap();
+                    let told = json!({ "exception": name, "message": payload["message"] });
+                    self.unread.clear();
+                    return Ok(Some(told));
                 }
                 let payload: Value = serde_json::from_slice(frame.payload).unwrap();
                 let len = frame.len;
@@ -341,7 +383,7 @@ async fn a_target_with_a_bearer_key_gets_events_unsigned() {
     conversation.say("one").await;
     let echo = json!({ "event": { "echo": { "say": "one" } } });
     assert_eq!(conversation.next().await.unwrap(), Some(echo));
-    drop(std::mem::replace(&mut conversation.events, mpsc::channel(1).0));
+    conversation.says_no_more();
     let usage = conversation.next().await.unwrap().unwrap();
     assert_eq!(usage["event"]["usageEvent"]["totalOutputTokens"], 1);
     assert_eq!(conversation.next().await.unwrap(), None);
@@ -369,8 +411,8 @@ async fn whoever_ends_it_it_ends_at_the_target_too() {
     let mut conversation = Conversation::begin(&gateway).await;
     conversation.say("one").await;
     conversation.next().await.unwrap();
-    let told = conversation.next().await.unwrap();
-    assert_eq!(told, Some(json!({ "exception": "modelStreamErrorException" })));
+    let told = conversation.next().await.unwrap().unwrap();
+    assert_eq!(told["exception"], "modelStreamErrorException");
     ends(2).await;
     let in_flight = async || gateway.quota("sonnet-35").await.in_flight;
     eventually("the reservations are settled", in_flight, |count| *count == 0).await;

@@ -37,10 +37,20 @@ pub(in crate::clients) fn auth() -> config::Auth {
     }
 }
 
+/// A client with a key pair.
+fn team_a(pair: config::KeyPair) -> config::Client {
+    config::Client {
+        name: "team-a".to_owned(),
+        bearer_tokens: vec![],
+        keys: vec![pair],
+        policy: config::ClientPolicy::default(),
+        budget: None,
+    }
+}
+
 fn keys(auth: &config::Auth, expires: Option<SystemTime>) -> Keys {
     let pair = KeyPair { access_key_id: ID.to_owned(), secret_access_key: SECRET.into(), expires };
-    let client =
-        config::Client { name: "team-a".to_owned(), bearer_tokens: vec![], keys: vec![pair] };
+    let client = team_a(pair);
     Keys::new(&[client], auth, Arc::new(Metrics::new().unwrap()), None)
 }
 
@@ -351,8 +361,7 @@ fn with_replay_protection_a_signature_is_taken_once_also_by_the_next_config() {
             secret_access_key: SECRET.into(),
             expires: None,
         };
-        let client =
-            config::Client { name: "team-a".to_owned(), bearer_tokens: vec![], keys: vec![pair] };
+        let client = team_a(pair);
         let next = Keys::new(&[client], &auth, metrics, Some(&keys));
         assert_eq!(signed.judged(&next, now()), Err(BadSignature::Replayed.into()));
     }

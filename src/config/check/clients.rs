@@ -39,7 +39,13 @@ impl Checker<'_> {
                 let message = format!("needs one of '{}'", KINDS_OF_KEYS.join("', '"));
                 self.problem(&at, message);
             }
-            clients.push(Client { name: client.name.clone(), bearer_tokens, keys });
+            clients.push(Client {
+                name: client.name.clone(),
+                bearer_tokens,
+                keys,
+                policy: self.client_policy(&at, &client.policy),
+                budget: self.budget(&at, &client.policy),
+            });
         }
         clients
     }

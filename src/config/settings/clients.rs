@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use super::{Budget, ClientPolicy};
 use crate::config::bearer_key::BearerKey;
 use crate::config::secret::Secret;
 
@@ -14,6 +15,10 @@ pub struct Client {
     pub bearer_tokens: Vec<BearerToken>,
     /// The key pairs that it may sign with.
     pub keys: Vec<KeyPair>,
+    /// What it may ask for.
+    pub policy: ClientPolicy,
+    /// What it may spend. `None`: any amount.
+    pub budget: Option<Budget>,
 }
 
 /// A bearer key of a client.

@@ -58,6 +58,7 @@ fn bad_values_are_refused_where_they_stand() {
             "clients[0]: needs one of 'bearer_token', 'bearer_tokens', 'access_key_id', 'keys'",
         ),
         (format!("[[clients]]\nbearer_token = '{ok}'"), "clients[0]: needs 'name'"),
+        (client("a", &ok) + "rmp = 1", "unknown key 'rmp' in [clients[0]]; did you mean 'rpm'?"),
         (client("a", &ok) + "colour = 1", "unknown key 'colour' in [clients[0]]; known: "),
         (
             client("a", &ok) + &client("a", &ok.replace('0', "1")),

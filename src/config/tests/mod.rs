@@ -8,6 +8,7 @@ mod jobs;
 mod legacy;
 mod limits;
 mod network;
+mod policy;
 mod properties;
 mod shipped;
 

@@ -119,6 +119,21 @@ impl Config {
         self
     }
 
+    /// Sets one key of the last client.
+    pub fn of_client(mut self, key: &str, value: impl Into<toml::Value>) -> Config {
+        let clients = self.table["clients"].as_array_mut().unwrap();
+        let client = clients.last_mut().unwrap().as_table_mut().unwrap();
+        client.insert(key.to_owned(), value.into());
+        self
+    }
+
+    /// Takes one key of the last client away.
+    pub fn without_of_client(mut self, key: &str) -> Config {
+        let clients = self.table["clients"].as_array_mut().unwrap();
+        clients.last_mut().unwrap().as_table_mut().unwrap().remove(key);
+        self
+    }
+
     /// Adds a route behind those that are there.
     pub fn route(mut self, model: &str, targets: &[&str]) -> Config {
         let mut route = toml::Table::new();
