@@ -27,7 +27,9 @@ async fn a_drained_target_gets_nothing_until_it_is_resumed_and_a_reload_leaves_i
     };
     assert_eq!(answered_by().await, SECOND);
     // Also where the reload makes the target anew.
-    gateway.reload(&config.set("retry.attempts", 5).set("targets.sonnet-35.cooldown", "5s").to_toml()).await;
+    gateway
+        .reload(&config.set("retry.attempts", 5).set("targets.sonnet-35.cooldown", "5s").to_toml())
+        .await;
     assert_eq!(answered_by().await, SECOND);
     assert_eq!(act(&gateway, &name, "reset", None).await.status, 200);
     assert_eq!(answered_by().await, SECOND);
