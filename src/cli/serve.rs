@@ -11,6 +11,7 @@ use crate::legacy::Shim;
 use crate::pipeline::{Gateway, Live};
 use crate::server::Server;
 use crate::telemetry::access_log::AccessLog;
+use crate::telemetry::usage_log::UsageLog;
 use crate::telemetry::{Metrics, process_log};
 
 /// Arguments of `sluice serve`.
@@ -39,6 +40,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), String> {
         let clean = server.serve(stop, hurry).await;
         budgets.stop().await;
         live.load().access_log.flush();
+        live.load().usage_log.flush();
         if clean {
             tracing::info!("stopped");
             Ok(())
@@ -57,7 +59,16 @@ pub(super) async fn start(config: Config) -> Result<(Server, Keeper), String> {
     let metrics = Arc::new(Metrics::new().map_err(|error| error.to_string())?);
     let dropped = metrics.access_log_dropped.clone();
     let access_log = AccessLog::start(config.log.access, config.log.format, dropped);
-    let gateway = Gateway::new(config, metrics, access_log).map_err(|error| error.to_string())?;
+    let usage_log = match &config.usage_log {
+        Some(usage) => {
+            let dropped = metrics.usage_log_dropped.clone();
+            UsageLog::open(usage, dropped)
+                .map_err(|error| format!("can't write {}: {error}", usage.path.display()))?
+        }
+        None => UsageLog::NONE,
+    };
+    let gateway = Gateway::new(config, metrics, (access_log, usage_log))
+        .map_err(|error| error.to_string())?;
     let (state, ledgers) = (&gateway.config.state, gateway.budgets.ledgers());
     let budgets = Keeper::start(state, ledgers, &gateway.metrics).await;
     let budgets = budgets.map_err(|error| error.to_string())?;

@@ -26,14 +26,15 @@ use super::credentials::Credentials;
 use super::document::{Document, KeyPath};
 use super::environment::Env;
 use super::error::{Problem, suggestion};
+use super::files;
 use super::raw::{
-    RawConfig, RawFallback, RawHedge, RawLearning, RawLimits, RawLog, RawQueue, RawRetry, RawRoute,
+    RawConfig, RawFallback, RawHedge, RawLearning, RawLimits, RawLog, RawQueue, RawRetry, RawRoute, RawUsageLog,
     RawServer, RawUpstream,
 };
 use super::secret::{Secret, SecretRef};
 use super::settings::{
     ClientAuth, Config, Fallback, Hedge, Learning, Limits, Log, Queue, Retry, Route, Server,
-    Target, Upstream,
+    Target, Upstream, UsageLog,
 };
 
 /// Region when neither the file nor the environment names one.
@@ -71,6 +72,7 @@ pub(super) fn check(
         legacy: checker.legacy(&raw.legacy, &server, &targets, &routes),
         jobs,
         log: checker.log(&raw.log),
+        usage_log: raw.usage_log.as_ref().map(|raw| checker.usage_log(raw)),
         server,
         upstream,
         targets,
@@ -301,6 +303,19 @@ impl Checker<'_> {
     fn log(&mut self, raw: &RawLog) -> Log {
         self.filter(&["log", "level"].into(), &raw.level);
         Log { format: raw.format, level: raw.level.clone(), access: raw.access }
+    }
+
+    fn usage_log(&mut self, raw: &RawUsageLog) -> UsageLog {
+        let at = KeyPath::from(["usage_log"]);
+        let path = files::resolve(self.base, &raw.path);
+        if raw.path.trim().is_empty() || path.file_name().is_none() {
+            self.problem(&at.key("path"), "must name a file");
+        }
+        UsageLog {
+            path,
+            max_size: self.size(&at.key("max_size"), &raw.max_size),
+            max_files: raw.max_files,
+        }
     }
 
     fn problem(&mut self, at: &KeyPath, message: impl std::fmt::Display) {

@@ -50,7 +50,7 @@ pub use settings::{
     ClientPolicy, Config, Fallback, Feature, Guardrail, Guardrails, Hedge, JobQueue, Jobs,
     JobsBackend, KeyPair, Learning, Legacy, LegacyAction, LegacyGroup, LegacyMock, LegacyPrompts,
     LimitKey, Limits, Log, LogFormat, OperationName, Price, Priority, Proxies, Queue, Quota, Retry,
-    Route, Server, State, Strategy, Target, Tls, TlsVersion, Trust, Unrouted, Upstream,
+    Route, Server, State, Strategy, Target, Tls, TlsVersion, Trust, Unrouted, Upstream, UsageLog,
 };
 
 use document::{Document, KeyPath};

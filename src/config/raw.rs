@@ -68,6 +68,8 @@ pub(super) struct RawConfig {
     pub(super) jobs: RawJobs,
     /// The gateway's own log.
     pub(super) log: RawLog,
+    /// Records of what requests have used.
+    pub(super) usage_log: Option<RawUsageLog>,
 }
 
 /// Listeners and the limits of client connections.
@@ -488,5 +490,25 @@ pub(super) struct RawLog {
 impl Default for RawLog {
     fn default() -> Self {
         Self { format: LogFormat::Json, level: "info".into(), access: true }
+    }
+}
+
+/// Records of what each request has used, as JSON lines in a file that is put aside when it is full.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub(super) struct RawUsageLog {
+    /// The file. A relative path starts at the config file's directory. Full ones get a number at
+    /// the end of their name.
+    pub(super) path: String,
+    /// Largest size of a file.
+    pub(super) max_size: SizeText,
+    /// Files that are kept, the one that is written included.
+    #[schemars(range(min = 1, max = 10_000))]
+    pub(super) max_files: usize,
+}
+
+impl Default for RawUsageLog {
+    fn default() -> Self {
+        Self { path: "usage.jsonl".into(), max_size: "100MB".into(), max_files: 30 }
     }
 }

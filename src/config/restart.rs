@@ -52,6 +52,7 @@ pub fn needs_restart(running: &Config, newer: &Config) -> Vec<&'static str> {
         ("jobs", running.jobs != newer.jobs),
         ("state", running.state != newer.state),
         ("log", running.log != newer.log),
+        ("usage_log", running.usage_log != newer.usage_log),
     ];
     keys.into_iter().filter_map(|(key, differs)| differs.then_some(key)).collect()
 }

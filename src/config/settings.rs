@@ -11,6 +11,7 @@ mod network;
 mod policy;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use http::HeaderName;
@@ -68,6 +69,8 @@ pub struct Config {
     pub jobs: Jobs,
     /// The gateway's own log.
     pub log: Log,
+    /// Records of what requests have used, if they are wanted.
+    pub usage_log: Option<UsageLog>,
 }
 
 /// Listeners and the limits of client connections.
@@ -400,6 +403,17 @@ pub struct Log {
     pub level: String,
     /// Whether each request gets an access-log line.
     pub access: bool,
+}
+
+/// Records of what each request has used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UsageLog {
+    /// The file.
+    pub path: PathBuf,
+    /// Largest size of a file, in bytes; at least 1.
+    pub max_size: usize,
+    /// Files that are kept, the one that is written included; at least 1.
+    pub max_files: usize,
 }
 
 /// Form of a log line.

@@ -20,6 +20,7 @@ use crate::config::Priority;
 use crate::routing::Target;
 use crate::telemetry::OTHER;
 use crate::telemetry::access_log::{Attempt, Line, SUCCESS};
+use crate::telemetry::usage_log::Record;
 
 /// What the client got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -249,7 +250,7 @@ impl Exchange {
         tracing::error!(request_id = %self.request_id, "a request failed by a panic");
     }
 
-    fn count(&self, duration: Duration) {
+    fn count(&self, duration: Duration, used: Option<&Used>) {
         let metrics = &self.gateway.metrics;
         let operation = self.operation.map_or(OTHER, Operation::name);
         let requested = self.pattern.as_deref().unwrap_or(OTHER);
@@ -273,8 +274,8 @@ impl Exchange {
         if !self.queued.is_zero() {
             metrics.queue_wait.observe(self.queued.as_secs_f64());
         }
-        if let (Some(usage), Some(target)) = (self.usage, &self.answered_by) {
-            self.count_tokens(usage, target);
+        if let Some(used) = used {
+            self.count_tokens(used);
         }
     }
 
@@ -283,11 +284,8 @@ impl Exchange {
         self.client.as_ref().and_then(|client| client.name.as_deref()).unwrap_or(OTHER)
     }
 
-    fn count_tokens(&self, usage: Usage, target: &Target) {
-        // Counting tokens uses none.
-        if self.operation == Some(Operation::CountTokens) {
-            return;
-        }
+    fn count_tokens(&self, used: &Used) {
+        let Used { target, usage, cost, .. } = used;
         let metrics = &self.gateway.metrics;
         let model = if &*target.name == OTHER { OTHER } else { target.model.as_str() };
         let kinds = [
@@ -301,9 +299,8 @@ impl Exchange {
                 metrics.tokens.with_label_values(&[model, self.client_name(), kind]).inc_by(count);
             }
         }
-        if let Some(rates) = self.gateway.prices.of(&target.model, &target.base_model) {
-            let cost = usd(rates.cost(&usage));
-            metrics.cost.with_label_values(&[model, self.client_name()]).inc_by(cost);
+        if let Some(cost) = cost {
+            metrics.cost.with_label_values(&[model, self.client_name()]).inc_by(usd(*cost));
         }
     }
 
@@ -324,22 +321,77 @@ impl Exchange {
         cost.map_or(Ok(()), |cost| hold.has_cost(cost))
     }
 
-    /// Notes what the request costs its client: the answer's tokens as it told them, else what has
-    /// passed of it, else, of a request that was given up while a target had it, its input. Attempts
-    /// that failed cost nothing.
-    fn settle_budget(&mut self) {
-        let Some(mut hold) = self.hold.take() else { return };
+    /// What the request has used: the answer's tokens as it told them, else what has passed of it,
+    /// else, of a request that was given up while a target had it, its input. Attempts that failed
+    /// use nothing, and so does counting tokens.
+    fn used(&self) -> Option<Used> {
+        if self.operation == Some(Operation::CountTokens) {
+            return None;
+        }
         let answered = self.answered_by.as_ref().zip(self.usage.or(self.passed));
         let given_up = self
             .asked
             .as_ref()
             .map(|(target, input)| (target, Usage { input: *input, ..Usage::default() }));
-        if let Some((target, usage)) = answered.or(given_up)
-            && let Some(rates) = self.gateway.prices.of(&target.model, &target.base_model)
+        let (target, usage) = answered.or(given_up)?;
+        let rates = self.gateway.prices.of(&target.model, &target.base_model);
+        Some(Used {
+            target: Arc::clone(target),
+            usage,
+            is_estimated: self.usage.is_none(),
+            cost: rates.map(|rates| rates.cost(&usage)),
+        })
+    }
+
+    fn settle_budget(&mut self, used: Option<&Used>) {
+        if let Some(mut hold) = self.hold.take()
+            && let Some(cost) = used.and_then(|used| used.cost)
         {
-            hold.costs(rates.cost(&usage));
+            hold.costs(cost);
         }
     }
+
+    fn write_record(&self, request_id: &str, duration: Duration, used: Option<&Used>) {
+        let log = &self.gateway.usage_log;
+        if !log.is_on() {
+            return;
+        }
+        let usage = used.map(|used| used.usage).unwrap_or_default();
+        let target = self.answered_by.as_ref().or(used.map(|used| &used.target));
+        log.write(&Record {
+            time: self.arrived,
+            request_id,
+            client: self.client_name(),
+            operation: self.operation.map_or("-", Operation::name),
+            requested_model: self.requested_model.as_deref(),
+            model: target.map(|target| target.model.as_str()),
+            target: target.map(|target| &*target.name),
+            region: target.map(|target| target.region.as_str()),
+            status: self.status,
+            outcome: self.outcome.name(),
+            attempts: self.attempts.len(),
+            input_tokens: usage.input,
+            output_tokens: usage.output,
+            cache_read_tokens: usage.cache_read,
+            cache_write_tokens: usage.cache_write,
+            is_estimated: used.is_some_and(|used| used.is_estimated),
+            cost_usd: used.and_then(|used| used.cost).map(usd),
+            queued_ms: millis(self.queued),
+            first_byte_ms: millis(self.head.unwrap_or(duration)),
+            duration_ms: millis(duration),
+        });
+    }
+}
+
+/// What a request has used of a target.
+#[derive(Debug)]
+struct Used {
+    target: Arc<Target>,
+    usage: Usage,
+    /// Whether the answer did not come to tell it.
+    is_estimated: bool,
+    /// Nano-dollars, where the price is known.
+    cost: Option<u64>,
 }
 
 impl Drop for Exchange {
@@ -350,11 +402,13 @@ impl Drop for Exchange {
             self.panicked();
         }
         let request_id = self.request_id.to_string();
-        self.settle_budget();
+        let used = self.used();
+        self.settle_budget(used.as_ref());
         if let Some(usage) = self.usage {
             self.spent(usage.input + usage.cache_write, usage.output);
         }
-        self.count(duration);
+        self.count(duration, used.as_ref());
+        self.write_record(&request_id, duration, used.as_ref());
         self.gateway.access_log.write(&Line {
             time: self.arrived,
             request_id: &request_id,

@@ -53,6 +53,7 @@ use crate::config::{self, Config};
 use crate::routing::{Route, Router, RouterError};
 use crate::telemetry::Metrics;
 use crate::telemetry::access_log::AccessLog;
+use crate::telemetry::usage_log::UsageLog;
 use crate::upstream::{ConnectionGauges, Upstream};
 use hedge::HedgeBudget;
 use step::step;
@@ -88,6 +89,8 @@ pub struct Gateway {
     pub metrics: Arc<Metrics>,
     /// Where access-log lines go.
     pub access_log: AccessLog,
+    /// Where records of use go.
+    pub usage_log: UsageLog,
 }
 
 impl Gateway {
@@ -96,10 +99,10 @@ impl Gateway {
     pub fn new(
         config: Config,
         metrics: Arc<Metrics>,
-        access_log: AccessLog,
+        (access_log, usage_log): (AccessLog, UsageLog),
     ) -> Result<Arc<Gateway>, RouterError> {
         let upstream = connections(&config.upstream, &metrics);
-        Gateway::build(config, None, upstream, metrics, access_log)
+        Gateway::build(config, None, upstream, metrics, (access_log, usage_log))
     }
 
     /// The gateway of a newer config: what it keeps of this one keeps its state, connections are
@@ -109,8 +112,8 @@ impl Gateway {
             true => self.upstream.clone(),
             false => connections(&config.upstream, &self.metrics),
         };
-        let (metrics, access_log) = (Arc::clone(&self.metrics), self.access_log.clone());
-        Gateway::build(config, Some(self), upstream, metrics, access_log)
+        let logs = (self.access_log.clone(), self.usage_log.clone());
+        Gateway::build(config, Some(self), upstream, Arc::clone(&self.metrics), logs)
     }
 
     fn build(
@@ -118,7 +121,7 @@ impl Gateway {
         before: Option<&Gateway>,
         upstream: Upstream,
         metrics: Arc<Metrics>,
-        access_log: AccessLog,
+        (access_log, usage_log): (AccessLog, UsageLog),
     ) -> Result<Arc<Gateway>, RouterError> {
         let router = Router::new(&config, before.map(|before| (&before.config, &before.router)))?;
         let prices = Prices::new(&config.prices)?;
@@ -156,6 +159,7 @@ impl Gateway {
             config,
             metrics,
             access_log,
+            usage_log,
         }))
     }
 }

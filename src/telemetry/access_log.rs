@@ -1,27 +1,17 @@
 //! One line a request on standard output: who asked what, which attempts were made, what came
 //! of it. Never bodies, never secrets.
 
-use std::io::Write;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::time::{Duration, SystemTime};
+use std::io::{BufWriter, Write, stdout};
+use std::time::SystemTime;
 
 use aws_smithy_types::date_time::{DateTime, Format};
 use prometheus::IntCounter;
 use serde::Serialize;
 
 use super::Failures;
+use super::lines::Lines;
 use crate::bedrock::Usage;
 use crate::config::LogFormat;
-
-/// Lines that may wait for standard output before further ones are dropped.
-const BACKLOG: usize = 8192;
-
-/// Pause of the writer between two looks. Waking it for each line would cost the request more than
-/// the line does.
-const PAUSE: Duration = Duration::from_millis(5);
-
-/// How long the last lines may take when the process ends.
-const LAST: Duration = Duration::from_secs(1);
 
 /// The outcome of a request that was answered whole.
 pub const SUCCESS: &str = "success";
@@ -89,31 +79,17 @@ pub struct Attempt {
 /// Where lines go.
 #[derive(Clone, Debug)]
 pub struct AccessLog {
-    lines: Option<SyncSender<Entry>>,
+    lines: Option<Lines>,
     format: LogFormat,
-    dropped: IntCounter,
     failures: Failures,
 }
 
-#[derive(Debug)]
-enum Entry {
-    Line(Vec<u8>),
-    /// Everything before it is to be written; dropped when it is.
-    Flush(SyncSender<()>),
-}
-
 impl AccessLog {
-    /// A log on standard output, written by a thread of its own; or none.
+    /// A log on standard output; or none.
     pub fn start(enabled: bool, format: LogFormat, dropped: IntCounter) -> AccessLog {
-        let lines = enabled.then(|| {
-            let (sender, receiver) = sync_channel(BACKLOG);
-            // Without the thread the receiver is dropped and every line counts as dropped.
-            let _ = std::thread::Builder::new()
-                .name("access-log".to_owned())
-                .spawn(move || write_lines(&receiver, std::io::stdout()));
-            sender
-        });
-        AccessLog { lines, format, dropped, failures: Failures::default() }
+        let lines =
+            enabled.then(|| Lines::start("access-log", BufWriter::new(stdout()), dropped));
+        AccessLog { lines, format, failures: Failures::default() }
     }
 
     /// The last requests that failed, whether there is a log or not.
@@ -142,20 +118,14 @@ impl AccessLog {
             write_text(&mut text, line);
         }
         text.push(b'\n');
-        if lines.try_send(Entry::Line(text)).is_err() {
-            self.dropped.inc();
-        }
+        lines.write(text);
     }
 
     /// Waits until all lines so far are written, or standard output does not take them. Blocks: for
     /// the end of the process.
     pub fn flush(&self) {
-        let (written, ack) = sync_channel(0);
-        if let Some(lines) = &self.lines
-            && lines.send(Entry::Flush(written)).is_ok()
-        {
-            // The answer is the end of the channel.
-            let _ = ack.recv_timeout(LAST);
+        if let Some(lines) = &self.lines {
+            lines.flush();
         }
     }
 }
@@ -184,27 +154,7 @@ fn write_text(text: &mut Vec<u8>, line: &Line<'_>) {
     }
 }
 
-fn write_lines(entries: &Receiver<Entry>, out: impl Write) {
-    let mut out = std::io::BufWriter::new(out);
-    while let Ok(entry) = entries.recv() {
-        let mut flushes = Vec::new();
-        for entry in std::iter::once(entry).chain(entries.try_iter()) {
-            match entry {
-                Entry::Line(line) if out.write_all(&line).is_err() => return,
-                Entry::Line(_) => {}
-                Entry::Flush(written) => flushes.push(written),
-            }
-        }
-        if out.flush().is_err() {
-            return;
-        }
-        if flushes.is_empty() {
-            std::thread::park_timeout(PAUSE);
-        }
-    }
-}
-
-fn timestamp<S: serde::Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn timestamp<S: serde::Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
     let text = DateTime::from(*time).fmt(Format::DateTime).map_err(serde::ser::Error::custom)?;
     serializer.serialize_str(&text)
 }
@@ -255,18 +205,7 @@ mod tests {
             response_bytes: 5,
             usage: Some(Usage { input: 6, output: 7, cache_read: 0, cache_write: 0 }),
         };
-        let (sender, receiver) = sync_channel(1);
-        let dropped = IntCounter::new("dropped", "dropped").unwrap();
-        let log = AccessLog {
-            lines: Some(sender),
-            format: LogFormat::Json,
-            dropped: dropped.clone(),
-            failures: Failures::default(),
-        };
-        log.write(&line);
-        log.write(&line);
-        assert_eq!(dropped.get(), 1, "the second does not fit");
-        let Ok(Entry::Line(text)) = receiver.recv() else { panic!("a line") };
+        let text = serde_json::to_vec(&line).unwrap();
         let text = String::from_utf8(text).unwrap();
         assert_eq!(text.lines().count(), 1);
         let value: serde_json::Value = serde_json::from_str(&text).unwrap();
@@ -274,41 +213,5 @@ mod tests {
         assert_eq!(value["client"], "AKID\"\n");
         assert_eq!(value["attempts"][0]["outcome"], "throttled");
         assert_eq!(value["usage"]["output"], 7);
-    }
-
-    #[test]
-    fn a_flush_waits_for_the_lines_before_it() {
-        #[derive(Clone, Default)]
-        struct Out(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
-        impl Write for Out {
-            fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-                self.0.lock().unwrap().extend_from_slice(bytes);
-                Ok(bytes.len())
-            }
-            fn flush(&mut self) -> std::io::Result<()> {
-                Ok(())
-            }
-        }
-        let out = Out::default();
-        let (sender, receiver) = sync_channel(100);
-        let writer = {
-            let out = out.clone();
-            std::thread::spawn(move || write_lines(&receiver, out))
-        };
-        let dropped = IntCounter::new("dropped", "dropped").unwrap();
-        let log = AccessLog {
-            lines: Some(sender),
-            format: LogFormat::Json,
-            dropped,
-            failures: Failures::default(),
-        };
-        for i in 0..50 {
-            let line = Entry::Line(format!("{i}\n").into_bytes());
-            log.lines.as_ref().unwrap().send(line).unwrap();
-        }
-        log.flush();
-        assert_eq!(out.0.lock().unwrap().iter().filter(|byte| **byte == b'\n').count(), 50);
-        drop(log);
-        writer.join().unwrap();
     }
 }

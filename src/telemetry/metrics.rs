@@ -56,6 +56,7 @@ pub struct Metrics {
     pub upstream_connections: IntGaugeVec,
     pub upstream_resent: IntCounter,
     pub access_log_dropped: IntCounter,
+    pub usage_log_dropped: IntCounter,
     pub dependency_up: IntGaugeVec,
     pub jobs: IntGaugeVec,
     pub job_outcomes: IntCounterVec,
@@ -261,6 +262,13 @@ impl Metrics {
                 IntCounter::new(
                     "sluice_access_log_dropped_total",
                     "Access-log lines dropped because standard output did not keep up.",
+                )?,
+            )?,
+            usage_log_dropped: register(
+                &registry,
+                IntCounter::new(
+                    "sluice_usage_log_dropped_total",
+                    "Records of use dropped because the disk was full or did not keep up.",
                 )?,
             )?,
             dependency_up: gauges(

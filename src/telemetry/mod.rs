@@ -6,9 +6,11 @@
 
 pub mod access_log;
 mod failures;
+mod lines;
 mod metrics;
 pub mod process_log;
 pub mod totals;
+pub mod usage_log;
 
 pub use failures::Failures;
 pub use metrics::{Metrics, OTHER};

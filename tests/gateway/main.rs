@@ -15,6 +15,7 @@
 
 mod support;
 
+mod accounting;
 mod authentication;
 mod bad_bytes;
 mod bad_input;

@@ -17,6 +17,7 @@ use crate::config::{Config, Env, LogFormat};
 use crate::routing::Target;
 use crate::telemetry::Metrics;
 use crate::telemetry::access_log::AccessLog;
+use crate::telemetry::usage_log::UsageLog;
 
 const MODEL: &str = "anthropic.claude-3-haiku-20240307-v1:0";
 const PEER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 1);
@@ -33,7 +34,7 @@ fn gateway(target: &str, sections: &str) -> Arc<Gateway> {
     let config = Config::from_toml(&text, "test.toml", &env).unwrap().config;
     let metrics = Arc::new(Metrics::new().unwrap());
     let log = AccessLog::start(false, LogFormat::Json, metrics.access_log_dropped.clone());
-    Gateway::new(config, metrics, log).unwrap()
+    Gateway::new(config, metrics, (log, UsageLog::NONE)).unwrap()
 }
 
 fn live(gateway: &Arc<Gateway>) -> Arc<Live> {
