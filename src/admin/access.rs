@@ -1,126 +1,202 @@
-//! Who may act through the admin API.
+//! Who may ask the admin surface for what.
 //!
-//! With `server.admin_key`, who has it. Without, who is on this machine; but not a page that some
-//! other site put into a browser on this machine, which sends along where it came from, or reaches
-//! the listener by a name of its own.
+//! Health is anybody's, since probes have no key, and so is the page, which tells nothing by itself.
+//! All else takes the admin key where the config has one, and off this machine it takes one in any
+//! case. Without one a browser on this machine may read and change, but not for a page of another
+//! site: such a page comes by another name, or the browser says where it is from.
 
 use std::net::IpAddr;
 
-use http::header::{AUTHORIZATION, HOST, HeaderName, ORIGIN};
-use http::request::Parts;
+use http::header::{HOST, HeaderName, ORIGIN};
 use http::uri::Authority;
+use http::{HeaderMap, StatusCode};
 
-use crate::clients::{Peer, bearer};
-use crate::config::Secret;
-
-/// Carries the admin key where `authorization` does not.
-const ADMIN_KEY: HeaderName = HeaderName::from_static("x-sluice-admin-key");
+use crate::clients::admin_key;
+use crate::config::Server;
 
 /// Names the site of the page that asks, relative to the one that is asked.
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-/// Why somebody may not act.
+/// What a path takes of whoever asks for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Guard {
+    /// Nothing.
+    Anybody,
+    /// The key, unless the config opens it.
+    Metrics,
+    /// The key, where there is one.
+    Reader,
+    /// The same, and no page of another site.
+    Changer,
+}
+
+/// Why a request is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Denied {
-    /// Not with this key, or without one.
-    #[error("this takes the admin key: 'authorization: Bearer KEY' or 'x-sluice-admin-key: KEY'")]
-    Key,
-    /// Not from there.
-    #[error("without server.admin_key in the config, this is for this machine alone")]
-    Elsewhere,
-    /// Not for another site.
-    #[error("another site may not act here")]
+pub(super) enum Refused {
+    /// The key is missing or another one.
+    #[error("this path needs the admin key: authorization: Bearer, or x-sluice-admin-key")]
+    NeedsKey,
+    /// There is no key that would open it.
+    #[error("this path needs server.admin_key, which the config does not have")]
+    HasNone,
+    /// It was sent to this machine by a name, as a page of another site in a browser would.
+    #[error("without server.admin_key this path is for localhost by its address alone")]
+    ByName,
+    /// A page of another site in a browser sent it.
+    #[error("without server.admin_key this path is not for pages of other sites")]
     OtherSite,
 }
 
-/// Who acts, for the log; or why they may not.
-pub(super) fn actor(
-    head: &Parts,
-    peer: &Peer,
-    key: Option<&Secret>,
-) -> Result<&'static str, Denied> {
-    let text = |name| head.headers.get(name).and_then(|value| value.to_str().ok());
-    if let Some(key) = key {
-        let given = text(ADMIN_KEY).or_else(|| text(AUTHORIZATION).and_then(bearer));
-        let is_right = given.is_some_and(|given| key.matches(given));
-        return if is_right { Ok("admin key") } else { Err(Denied::Key) };
+impl Refused {
+    pub(super) fn status(self) -> StatusCode {
+        match self {
+            Refused::NeedsKey => StatusCode::UNAUTHORIZED,
+            Refused::HasNone | Refused::ByName | Refused::OtherSite => StatusCode::FORBIDDEN,
+        }
     }
-    if !peer.address.ip().to_canonical().is_loopback() {
-        return Err(Denied::Elsewhere);
-    }
-    let host = text(HOST).and_then(|host| host.parse::<Authority>().ok());
-    let host = host.or_else(|| head.uri.authority().cloned());
-    let is_own_name = host.as_ref().is_some_and(|host| is_of_this_machine(host.host()));
-    let is_same = |origin: &str| {
-        let from = origin.split_once("://").and_then(|(_, from)| from.parse::<Authority>().ok());
-        from.is_some() && from == host
-    };
-    // Browsers name the site that asks, in one way or in both.
-    let site = text(SEC_FETCH_SITE);
-    let is_own_page =
-        text(ORIGIN).is_none_or(is_same) && site.is_none_or(|site| site == "same-origin");
-    if is_own_name && is_own_page { Ok("this machine") } else { Err(Denied::OtherSite) }
 }
 
-fn is_of_this_machine(host: &str) -> bool {
-    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-    host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
+/// Whether a request with these headers may have what is guarded so. `is_local` says whether the
+/// listener is on loopback.
+pub(super) fn check(
+    guard: Guard,
+    headers: &HeaderMap,
+    config: &Server,
+    is_local: bool,
+) -> Result<(), Refused> {
+    let is_open = match guard {
+        Guard::Anybody => return Ok(()),
+        Guard::Metrics => config.open_metrics,
+        Guard::Reader | Guard::Changer => false,
+    };
+    if is_open {
+        return Ok(());
+    }
+    match &config.admin_key {
+        Some(key) if admin_key::is_presented(key, headers) => Ok(()),
+        Some(_) => Err(Refused::NeedsKey),
+        None if !is_local => Err(Refused::HasNone),
+        // A scraper on this machine may well use a name.
+        None if guard != Guard::Metrics && !is_for_loopback(headers) => Err(Refused::ByName),
+        None if guard == Guard::Changer && !is_of_own_page(headers) => Err(Refused::OtherSite),
+        None => Ok(()),
+    }
+}
+
+/// Whether no other site's page has sent it. Browsers name the site that asks in one of these
+/// headers or in both; what is no browser has neither.
+fn is_of_own_page(headers: &HeaderMap) -> bool {
+    let authority = |text: &str| text.parse::<Authority>().ok();
+    let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or_default());
+    let host = text(HOST).and_then(authority);
+    let is_own = |origin: &str| {
+        let from = origin.split_once("://").and_then(|(_, from)| authority(from));
+        from.is_some() && from == host
+    };
+    text(ORIGIN).is_none_or(is_own) && text(SEC_FETCH_SITE).is_none_or(|it| it == "same-origin")
+}
+
+/// Whether the request names its host by an address or as `localhost`, which no other site can have
+/// a browser do: a name of its own that leads here is another name. HTTP/2 has no `host`.
+fn is_for_loopback(headers: &HeaderMap) -> bool {
+    let mut hosts = headers.get_all(HOST).iter();
+    hosts.all(|host| {
+        let authority = host.to_str().ok().and_then(|text| text.parse::<Authority>().ok());
+        authority.is_some_and(|authority| {
+            let host = authority.host();
+            let address = host.trim_start_matches('[').trim_end_matches(']');
+            host.eq_ignore_ascii_case("localhost") || address.parse::<IpAddr>().is_ok()
+        })
+    })
 }
 
 #[cfg(test)]
 mod tests {
-    use http::Request;
-
     use super::*;
+    use crate::config::{Config, Env};
 
-    const KEY: &str = "an-admin-key-of-some-length";
+    fn server(lines: &str) -> Server {
+        let env: Env = [("KEY", "an-admin-key-0123456789")].into_iter().collect();
+        let text = format!("[server]\n{lines}");
+        Config::from_toml(&text, "config.toml", &env).unwrap().config.server
+    }
 
-    fn ask(
-        peer: &str,
-        headers: &[(&str, &str)],
-        key: Option<&str>,
-    ) -> Result<&'static str, Denied> {
-        let mut request = Request::post("/admin/targets/a/drain");
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        let (head, ()) = request.body(()).unwrap().into_parts();
-        let peer = Peer::from(peer.parse::<std::net::SocketAddr>().unwrap());
-        let key = key.map(|key| Secret::from(secrecy::SecretString::from(key)));
-        actor(&head, &peer, key.as_ref())
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        pairs.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect()
+    }
+
+    const ALL: [Guard; 4] = [Guard::Anybody, Guard::Metrics, Guard::Reader, Guard::Changer];
+
+    fn open(server: &Server, headers: &HeaderMap, is_local: bool) -> Vec<Guard> {
+        ALL.into_iter().filter(|guard| check(*guard, headers, server, is_local).is_ok()).collect()
     }
 
     #[test]
-    fn a_key_is_asked_for_wherever_one_comes_from() {
-        for peer in ["127.0.0.1:1", "10.0.0.1:1"] {
-            let ask = |headers: &[(&str, &str)]| ask(peer, headers, Some(KEY));
-            let bearer = format!("Bearer {KEY}");
-            assert_eq!(ask(&[("authorization", &bearer)]), Ok("admin key"));
-            assert_eq!(ask(&[("x-sluice-admin-key", KEY)]), Ok("admin key"));
-            assert_eq!(ask(&[("x-sluice-admin-key", "another")]), Err(Denied::Key));
-            assert_eq!(ask(&[]), Err(Denied::Key));
+    fn without_a_key_all_is_open_on_this_machine_and_health_elsewhere() {
+        let (server, none) = (server(""), headers(&[]));
+        assert_eq!(open(&server, &none, true), ALL);
+        assert_eq!(open(&server, &none, false), ALL[..1]);
+        let any = headers(&[("authorization", "Bearer "), ("x-sluice-admin-key", "")]);
+        assert_eq!(open(&server, &any, false), ALL[..1]);
+    }
+
+    #[test]
+    fn with_a_key_it_opens_all_and_nothing_else_does() {
+        let server = server("admin_key = 'env:KEY'");
+        for is_local in [true, false] {
+            for name in ["x-sluice-admin-key", "authorization"] {
+                let prefix = if name == "authorization" { "Bearer " } else { "" };
+                let with = |key: &str| {
+                    let value = format!("{prefix}{key}");
+                    [(name.parse().unwrap(), value.parse().unwrap())].into_iter().collect()
+                };
+                assert_eq!(open(&server, &with("an-admin-key-0123456789"), is_local), ALL);
+                assert_eq!(open(&server, &with("an-admin-key-012345678"), is_local), ALL[..1]);
+            }
+            assert_eq!(open(&server, &headers(&[]), is_local), ALL[..1]);
         }
     }
 
     #[test]
-    fn without_one_only_this_machine_acts_and_no_other_site_in_its_browser() {
-        let ask = |peer, headers: &[(&str, &str)]| ask(peer, headers, None);
+    fn metrics_can_be_opened() {
+        let none = headers(&[]);
+        assert_eq!(open(&server("open_metrics = true"), &none, false), ALL[..2]);
+        let server = server("open_metrics = true\nadmin_key = 'env:KEY'");
+        assert_eq!(open(&server, &none, true), ALL[..2]);
+    }
+
+    #[test]
+    fn a_name_that_leads_to_this_machine_is_not_this_machine() {
+        let server = server("");
+        for host in ["localhost", "LOCALHOST:9090", "127.0.0.1:9090", "[::1]:9090", "[::1]"] {
+            let named = [(HOST, host.parse().unwrap())].into_iter().collect();
+            assert_eq!(open(&server, &named, true), ALL, "{host}");
+        }
+        for host in ["evil.example:9090", "localhost.evil.example", "127.0.0.1.evil.example", ""] {
+            let named = [(HOST, host.parse().unwrap())].into_iter().collect();
+            assert_eq!(open(&server, &named, true), ALL[..2], "{host}");
+        }
+    }
+
+    #[test]
+    fn a_page_of_another_site_changes_nothing() {
+        let server = server("");
         let host = ("host", "127.0.0.1:9090");
-        assert_eq!(ask("127.0.0.1:1", &[host]), Ok("this machine"));
-        assert_eq!(ask("[::1]:1", &[("host", "[::1]:9090")]), Ok("this machine"));
-        assert_eq!(ask("[::ffff:127.0.0.1]:1", &[("host", "localhost:9090")]), Ok("this machine"));
-        assert_eq!(ask("10.0.0.1:1", &[host]), Err(Denied::Elsewhere));
-        let own = ("origin", "http://127.0.0.1:9090");
-        assert_eq!(ask("127.0.0.1:1", &[host, own]), Ok("this machine"));
-        for headers in [
+        for own in [
+            &[host][..],
+            &[host, ("origin", "http://127.0.0.1:9090")],
+            &[host, ("origin", "http://127.0.0.1:9090"), ("sec-fetch-site", "same-origin")],
+        ] {
+            assert_eq!(open(&server, &headers(own), true), ALL, "{own:?}");
+        }
+        for other in [
             &[host, ("origin", "https://evil.example")][..],
+            &[host, ("origin", "http://127.0.0.1:8080")],
             &[host, ("origin", "null")],
             &[host, ("sec-fetch-site", "cross-site")],
-            // A name that its owner has pointed here.
-            &[("host", "evil.example:9090"), ("origin", "http://evil.example:9090")],
-            &[],
+            &[host, ("sec-fetch-site", "none")],
         ] {
-            assert_eq!(ask("127.0.0.1:1", headers), Err(Denied::OtherSite), "{headers:?}");
+            assert_eq!(open(&server, &headers(other), true), ALL[..3], "{other:?}");
         }
     }
 }

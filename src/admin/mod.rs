@@ -1,8 +1,8 @@
-//! What the gateway answers about itself: health, readiness, metrics, targets, the status page; and
-//! what operators can have it do.
+//! What the gateway answers about itself, and does for whoever runs it: health, readiness, metrics,
+//! targets, its config, the status page.
 //!
-//! Reading takes nothing but a way to the listener. Acting takes what [`access`] says, and each act
-//! is logged with who asked for it.
+//! Who may have what is `access`'s to say. No page of another origin is let read any of it: nothing
+//! here speaks of other origins.
 
 mod access;
 mod readiness;
@@ -12,7 +12,10 @@ mod targets;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
+use http::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE,
+    X_CONTENT_TYPE_OPTIONS,
+};
 use http::request::Parts;
 use http::{Method, Response, StatusCode};
 use http_body_util::{Either, Full};
@@ -27,7 +30,8 @@ use crate::clients::Peer;
 use crate::pipeline::{Gateway, Live};
 use crate::routing::Target;
 use crate::routing::cooldown::State;
-use access::Denied;
+use crate::telemetry::audit::{self, By};
+use access::{Guard, Refused};
 use status::Status;
 
 /// The body of an answer: whole, or events as they come.
@@ -38,13 +42,14 @@ pub type Body = Either<Full<Bytes>, Events>;
 pub struct Admin {
     live: Arc<Live>,
     readiness: Arc<Readiness>,
+    is_local: bool,
     status: Status,
 }
 
 /// What an operator can do to a target.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Act {
-    /// Have it take traffic again at once.
+    /// End its cooldown.
     Reset,
     /// Take it out of traffic.
     Drain,
@@ -53,12 +58,18 @@ enum Act {
 }
 
 impl Act {
-    fn of(name: &str) -> Option<(Act, &'static str)> {
-        match name {
-            "reset" => Some((Act::Reset, "target reset")),
-            "drain" => Some((Act::Drain, "target drained")),
-            "resume" => Some((Act::Resume, "target resumed")),
-            _ => None,
+    fn of(name: &str) -> Option<Act> {
+        [("reset", Act::Reset), ("drain", Act::Drain), ("resume", Act::Resume)]
+            .into_iter()
+            .find_map(|(own, act)| (own == name).then_some(act))
+    }
+
+    /// Its name in the log.
+    fn name(self) -> &'static str {
+        match self {
+            Act::Reset => "reset_cooldown",
+            Act::Drain => "drain_target",
+            Act::Resume => "resume_target",
         }
     }
 
@@ -71,11 +82,54 @@ impl Act {
     }
 }
 
+/// The paths of the admin surface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Path<'a> {
+    Health,
+    Ready,
+    Metrics,
+    Targets,
+    Config,
+    Page,
+    Status,
+    Events,
+    /// Does this to the target with this name, which is percent-encoded.
+    Act(Act, &'a str),
+}
+
+impl<'a> Path<'a> {
+    fn of(path: &'a str) -> Option<Path<'a>> {
+        Some(match path {
+            "/healthz" => Path::Health,
+            "/readyz" => Path::Ready,
+            "/metrics" => Path::Metrics,
+            "/admin/targets" => Path::Targets,
+            "/admin/config" => Path::Config,
+            "/status" => Path::Page,
+            "/admin/status" => Path::Status,
+            "/admin/events" => Path::Events,
+            _ => {
+                let (target, act) = path.strip_prefix("/admin/targets/")?.rsplit_once('/')?;
+                Path::Act(Act::of(act)?, target)
+            }
+        })
+    }
+
+    fn guard(self) -> Guard {
+        match self {
+            Path::Health | Path::Ready | Path::Page => Guard::Anybody,
+            Path::Metrics => Guard::Metrics,
+            Path::Targets | Path::Config | Path::Status | Path::Events => Guard::Reader,
+            Path::Act(..) => Guard::Changer,
+        }
+    }
+}
+
 impl Admin {
-    /// The admin surface of the live gateway.
-    pub fn new(live: Arc<Live>, readiness: Arc<Readiness>) -> Admin {
+    /// The admin surface of the live gateway. `is_local` says whether its listener is on loopback.
+    pub fn new(live: Arc<Live>, readiness: Arc<Readiness>, is_local: bool) -> Admin {
         let status = Status::new(Arc::clone(&live), Arc::clone(&readiness));
-        Admin { live, readiness, status }
+        Admin { live, readiness, is_local, status }
     }
 
     /// Keeps what the status page tells of the last hour. Never ends.
@@ -85,53 +139,35 @@ impl Admin {
 
     /// Answers a request; `None` if the path is not one of these.
     pub fn answer(&self, head: &Parts, peer: &Peer) -> Option<Response<Body>> {
-        let path = head.uri.path();
-        if let Some(act) = path.strip_prefix("/admin/targets/") {
-            return Some(self.act(act, head, peer).map(whole));
+        let path = Path::of(head.uri.path())?;
+        let gateway = self.live.load();
+        let server = &gateway.config.server;
+        if let Err(refused) = access::check(path.guard(), &head.headers, server, self.is_local) {
+            if let Path::Act(act, target) = path {
+                audit::refused(act.name(), target, peer.address);
+            }
+            return Some(refuse(&gateway, refused).map(whole));
+        }
+        if !is_method_of(path, &head.method) {
+            return Some(wrong_method(path).map(whole));
         }
         let answer = match path {
-            "/healthz" => json(StatusCode::OK, &serde_json::json!({ "status": "ok" })).map(whole),
-            "/readyz" => self.ready().map(whole),
-            "/metrics" => self.metrics().map(whole),
-            "/status" => self.status.page(),
-            "/admin/status" => self.status.snapshot(),
-            "/admin/events" => self.status.events(),
-            "/admin/targets" => targets::answer(&self.live.load()).map(whole),
-            _ => return None,
+            Path::Page => return Some(self.status.page()),
+            Path::Status => return Some(self.status.snapshot()),
+            Path::Events => return Some(self.status.events()),
+            Path::Health => json(StatusCode::OK, &serde_json::json!({ "status": "ok" })),
+            Path::Ready => self.ready(),
+            Path::Metrics => metrics(&gateway),
+            Path::Targets => targets::answer(&gateway),
+            Path::Config => config(&gateway),
+            Path::Act(act, target) => do_to(&gateway, act, target, peer),
         };
-        if matches!(head.method, Method::GET | Method::HEAD) {
-            return Some(answer);
-        }
-        Some(only("GET, HEAD").map(whole))
+        Some(answer.map(whole))
     }
 
     /// The answer to any other path on a listener that serves nothing else.
     pub fn not_found() -> Response<Body> {
         json(StatusCode::NOT_FOUND, &serde_json::json!({ "message": "no such path" })).map(whole)
-    }
-
-    /// `POST /admin/targets/NAME/ACT`.
-    fn act(&self, path: &str, head: &Parts, peer: &Peer) -> Response<Bytes> {
-        let parts = path.rsplit_once('/').and_then(|(name, act)| Some((name, Act::of(act)?)));
-        let Some((name, (act, done))) = parts else {
-            return json(StatusCode::NOT_FOUND, &serde_json::json!({ "message": "no such path" }));
-        };
-        if head.method != Method::POST {
-            return only("POST");
-        }
-        let gateway = self.live.load();
-        let actor = match access::actor(head, peer, gateway.config.server.admin_key.as_ref()) {
-            Ok(actor) => actor,
-            Err(denied) => return refuse(denied),
-        };
-        let name = percent_decode_str(name).decode_utf8_lossy();
-        let Some(target) = gateway.router.targets().iter().find(|it| *it.name == *name) else {
-            let message = serde_json::json!({ "message": "no such target" });
-            return json(StatusCode::NOT_FOUND, &message);
-        };
-        act.on(target);
-        tracing::info!(target_name = %target.name, by = actor, peer = %peer.address, "{done}");
-        json(StatusCode::OK, &serde_json::json!({ "message": done, "target": &*target.name }))
     }
 
     fn ready(&self) -> Response<Bytes> {
@@ -143,18 +179,67 @@ impl Admin {
             ),
         }
     }
+}
 
-    fn metrics(&self) -> Response<Bytes> {
-        let gateway = self.live.load();
-        sample(&gateway);
-        match gateway.metrics.encode() {
-            Ok((text, content_type)) => respond(StatusCode::OK, content_type, text.into()),
-            Err(error) => json(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                &serde_json::json!({ "message": error.to_string() }),
-            ),
-        }
+fn is_method_of(path: Path<'_>, method: &Method) -> bool {
+    match path {
+        Path::Act(..) => *method == Method::POST,
+        _ => matches!(*method, Method::GET | Method::HEAD),
     }
+}
+
+fn wrong_method(path: Path<'_>) -> Response<Bytes> {
+    let allowed = if matches!(path, Path::Act(..)) { "POST" } else { "GET, HEAD" };
+    let message = format!("this path takes {allowed} only");
+    let message = serde_json::json!({ "message": message });
+    let mut refusal = json(StatusCode::METHOD_NOT_ALLOWED, &message);
+    refusal.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
+    refusal
+}
+
+fn refuse(gateway: &Gateway, refused: Refused) -> Response<Bytes> {
+    gateway.metrics.admin_refused.inc();
+    let message = serde_json::json!({ "message": refused.to_string() });
+    let mut response = json(refused.status(), &message);
+    if refused == Refused::NeedsKey {
+        response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    response
+}
+
+fn metrics(gateway: &Gateway) -> Response<Bytes> {
+    sample(gateway);
+    match gateway.metrics.encode() {
+        Ok((text, content_type)) => respond(StatusCode::OK, content_type, text.into()),
+        Err(error) => failed(&error),
+    }
+}
+
+/// The config that is in force, as it was written.
+fn config(gateway: &Gateway) -> Response<Bytes> {
+    match gateway.config.written.to_json() {
+        Ok(config) => json(StatusCode::OK, &config),
+        Err(error) => failed(&error),
+    }
+}
+
+/// Has an operator's will with a target, in this process.
+fn do_to(gateway: &Gateway, act: Act, name: &str, peer: &Peer) -> Response<Bytes> {
+    let name = percent_decode_str(name).decode_utf8_lossy();
+    let Some(target) = gateway.router.targets().iter().find(|target| *target.name == *name) else {
+        let message = serde_json::json!({ "message": "no target has this name" });
+        return json(StatusCode::NOT_FOUND, &message);
+    };
+    act.on(target);
+    let has_key = gateway.config.server.admin_key.is_some();
+    let who = if has_key { "admin_key" } else { "anyone" };
+    audit::done(act.name(), &name, By { who, peer: peer.address });
+    json(StatusCode::OK, &serde_json::json!({ "target": name, "done": act.name() }))
+}
+
+fn failed(error: &dyn std::error::Error) -> Response<Bytes> {
+    let message = serde_json::json!({ "message": error.to_string() });
+    json(StatusCode::INTERNAL_SERVER_ERROR, &message)
 }
 
 /// Takes the gauges of what has a state of its own.
@@ -205,24 +290,6 @@ fn set_or_forget(family: &prometheus::GaugeVec, target: &str, kind: &str, value:
     }
 }
 
-/// The refusal of another method.
-fn only(methods: &'static str) -> Response<Bytes> {
-    let message = serde_json::json!({ "message": format!("this path takes {methods} only") });
-    let mut refusal = json(StatusCode::METHOD_NOT_ALLOWED, &message);
-    refusal.headers_mut().insert(ALLOW, HeaderValue::from_static(methods));
-    refusal
-}
-
-fn refuse(denied: Denied) -> Response<Bytes> {
-    let message = serde_json::json!({ "message": denied.to_string() });
-    if denied != Denied::Key {
-        return json(StatusCode::FORBIDDEN, &message);
-    }
-    let mut refusal = json(StatusCode::UNAUTHORIZED, &message);
-    refusal.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-    refusal
-}
-
 fn whole(bytes: Bytes) -> Body {
     Either::Left(Full::new(bytes))
 }
@@ -234,6 +301,14 @@ fn json(status: StatusCode, body: &serde_json::Value) -> Response<Bytes> {
 fn respond(status: StatusCode, content_type: &'static str, body: Bytes) -> Response<Bytes> {
     let mut response = Response::new(body);
     *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (CONTENT_TYPE, content_type),
+        (CACHE_CONTROL, "no-store"),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
     response
 }

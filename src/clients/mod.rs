@@ -1,5 +1,6 @@
 //! Who is calling, how that is shown, and what each may ask for.
 
+pub mod admin_key;
 mod budget;
 mod identity;
 mod keys;

@@ -28,6 +28,7 @@ mod secret;
 mod settings;
 mod units;
 mod warnings;
+mod written;
 
 #[cfg(test)]
 mod tests;
@@ -52,6 +53,7 @@ pub use settings::{
     LimitKey, Limits, Log, LogFormat, OperationName, Price, Priority, Proxies, Queue, Quota, Retry,
     Route, Server, State, Strategy, Target, Tls, TlsVersion, Trust, Unrouted, Upstream, UsageLog,
 };
+pub use written::Written;
 
 use document::{Document, KeyPath};
 use raw::RawConfig;

@@ -82,8 +82,11 @@ pub(super) struct RawServer {
     /// Address and port of health, metrics and status. The same as `listen`: both share one port.
     #[schemars(example = "127.0.0.1:9090")]
     pub(super) admin_listen: String,
-    /// What a caller presents for what is left to administrators, by reference.
+    /// What a caller presents for what is left to administrators, by reference. Needed if
+    /// `admin_listen` is not on loopback.
     pub(super) admin_key: Option<SecretRef>,
+    /// Whether metrics are open to those without the admin key.
+    pub(super) open_metrics: bool,
     /// Largest request body. A larger one is answered with 413.
     pub(super) max_body: SizeText,
     /// Time for a whole request, queueing and all attempts included.
@@ -135,6 +138,7 @@ impl Default for RawServer {
             listen: "127.0.0.1:8080".into(),
             admin_listen: "127.0.0.1:9090".into(),
             admin_key: None,
+            open_metrics: false,
             max_body: "25MB".into(),
             request_timeout: "300s".into(),
             bidirectional_timeout: "10m".into(),

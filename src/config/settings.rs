@@ -29,6 +29,7 @@ pub use policy::{
 use super::credentials::Credentials;
 use super::endpoint::Endpoint;
 use super::secret::Secret;
+use super::written::Written;
 
 /// The whole configuration of one gateway process.
 #[derive(Clone, Debug, PartialEq)]
@@ -71,6 +72,8 @@ pub struct Config {
     pub log: Log,
     /// Records of what requests have used, if they are wanted.
     pub usage_log: Option<UsageLog>,
+    /// How all of it was written.
+    pub written: Written,
 }
 
 /// Listeners and the limits of client connections.
@@ -80,8 +83,11 @@ pub struct Server {
     pub listen: SocketAddr,
     /// Address of health, metrics and status. Equal to `listen`: both share one port.
     pub admin_listen: SocketAddr,
-    /// What a caller presents for what is left to administrators. `None`: nobody can.
+    /// What a caller presents for what is left to administrators. `None`: nobody can, and
+    /// `admin_listen` is on loopback or has nothing but health and open metrics.
     pub admin_key: Option<Secret>,
+    /// Whether metrics are open to those without the key.
+    pub open_metrics: bool,
     /// Largest request body in bytes.
     pub max_body: usize,
     /// Time for a whole request, queueing and all attempts included.

@@ -111,7 +111,8 @@ impl Server {
             None => None,
         };
         let readiness = Arc::new(Readiness::default());
-        let admin = Arc::new(Admin::new(Arc::clone(&live), Arc::clone(&readiness)));
+        let is_local = admin_listen.ip().is_loopback();
+        let admin = Arc::new(Admin::new(Arc::clone(&live), Arc::clone(&readiness), is_local));
         Ok(Server {
             live,
             admin,

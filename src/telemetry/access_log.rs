@@ -87,8 +87,7 @@ pub struct AccessLog {
 impl AccessLog {
     /// A log on standard output; or none.
     pub fn start(enabled: bool, format: LogFormat, dropped: IntCounter) -> AccessLog {
-        let lines =
-            enabled.then(|| Lines::start("access-log", BufWriter::new(stdout()), dropped));
+        let lines = enabled.then(|| Lines::start("access-log", BufWriter::new(stdout()), dropped));
         AccessLog { lines, format, failures: Failures::default() }
     }
 
@@ -154,7 +153,10 @@ fn write_text(text: &mut Vec<u8>, line: &Line<'_>) {
     }
 }
 
-pub(super) fn timestamp<S: serde::Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn timestamp<S: serde::Serializer>(
+    time: &SystemTime,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     let text = DateTime::from(*time).fmt(Format::DateTime).map_err(serde::ser::Error::custom)?;
     serializer.serialize_str(&text)
 }

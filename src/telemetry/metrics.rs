@@ -38,6 +38,7 @@ pub struct Metrics {
     pub client_denied: IntCounterVec,
     pub client_budget_used: GaugeVec,
     pub authentications: IntCounterVec,
+    pub admin_refused: IntCounter,
     pub replays_forgotten: IntCounter,
     pub config_reloads: IntCounterVec,
     pub config_last_reload: Gauge,
@@ -165,6 +166,13 @@ impl Metrics {
                 "sluice_authentications_total",
                 "Requests to a gateway with clients, by the means of authentication and its result.",
                 &["by", "result"],
+            )?,
+            admin_refused: register(
+                &registry,
+                IntCounter::new(
+                    "sluice_admin_refused_total",
+                    "Requests to the admin surface without the right to it.",
+                )?,
             )?,
             replays_forgotten: register(
                 &registry,

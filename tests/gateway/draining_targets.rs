@@ -35,8 +35,8 @@ async fn a_drained_target_gets_nothing_until_it_is_resumed_and_a_reload_leaves_i
     assert_eq!(answered_by().await, SECOND);
     assert_eq!(act(&gateway, &name, "resume", None).await.status, 200);
     assert_eq!(answered_by().await, PRIMARY);
-    let said = gateway.log_lines("target drained").await;
-    assert_eq!(said[0]["by"], "this machine", "{said:?}");
+    let said = gateway.log_lines("changed on request").await;
+    assert_eq!(said[0]["audit"], "drain_target", "{said:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

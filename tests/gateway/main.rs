@@ -16,6 +16,7 @@
 mod support;
 
 mod accounting;
+mod admin;
 mod authentication;
 mod bad_bytes;
 mod bad_input;

@@ -85,11 +85,9 @@ impl Status {
             respond(StatusCode::OK, "text/html; charset=utf-8", self.page.clone()).map(whole);
         let headers = response.headers_mut();
         headers.insert(CONTENT_SECURITY_POLICY, self.policy.clone());
-        for (name, value) in [
-            ("x-content-type-options", "nosniff"),
-            ("referrer-policy", "no-referrer"),
-            ("cross-origin-opener-policy", "same-origin"),
-        ] {
+        for (name, value) in
+            [("referrer-policy", "no-referrer"), ("cross-origin-opener-policy", "same-origin")]
+        {
             headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
         }
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
@@ -119,7 +117,6 @@ impl Status {
         let events = Events::new(Arc::clone(&self.source), place);
         let mut response = respond(StatusCode::OK, "text/event-stream", Bytes::new())
             .map(|_| Either::Right(events));
-        response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         response.extensions_mut().insert(Until(Instant::now() + events::LIFE));
         response
     }

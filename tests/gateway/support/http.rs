@@ -52,6 +52,18 @@ pub async fn post(url: &str, headers: &[(&str, &str)], body: impl Into<Bytes>) -
     send(posting(url, headers, body)).await
 }
 
+/// A request with these headers.
+pub async fn request(
+    method: &str,
+    url: &str,
+    headers: &[(&str, &str)],
+    body: impl Into<Bytes>,
+) -> Response {
+    let mut request = posting(url, headers, body);
+    *request.method_mut() = method.parse().unwrap();
+    send(request).await
+}
+
 /// A POST of something with this media type.
 pub async fn send_as(url: &str, media_type: &str, body: &str) -> Response {
     let request = Request::post(url).header("content-type", media_type);
