@@ -103,9 +103,10 @@ async fn all_books_agree() {
     assert!(near(spent), "{cost} and {spent}");
 
     // What the simulator sent whole is what was told; the rest is about what had come.
-    let told = |record: &Value| record["estimated"] == false;
+    let told = |record: &Value| record["outcome"] == "success";
+    assert!(records.iter().all(|record| !told(record) || record["estimated"] == false));
     let whole = simulator.log().into_iter().filter(|entry| {
-        entry.status == Some(200) && entry.ending == Ending::Finished && entry.error.is_none()
+        entry.status == Some(200) && entry.ending == Ending::Finished && entry.fault.is_none()
     });
     let (input, output) = whole.fold((0, 0), |(input, output), entry| {
         (input + entry.input_tokens, output + entry.output_tokens)

@@ -199,6 +199,7 @@ async fn the_config_is_shown_with_what_the_environment_sets_and_without_secrets(
         .client("team-a", "env:TEAM_A_KEY")
         .client("team-b", &format!("sha256:{digest}"))
         .set("server.admin_key", "env:ADMIN_KEY")
+        .set("server.open_metrics", true)
         .set("state.redis_url", "env:REDIS_URL");
     let url = "redis://:hush-hush-password@127.0.0.1:1/0";
     let secrets = [

@@ -59,15 +59,16 @@ async fn with_an_admin_key_nobody_acts_without_it() {
     let simulator = Simulator::start().await;
     let config = Config::models(&simulator, 1).set("server.admin_key", "env:ADMIN_KEY");
     let gateway = Gateway::start_with(&config, &[("ADMIN_KEY", KEY)]).await;
-    let name = gateway.targets().await[0]["name"].as_str().unwrap().to_owned();
+    let name = "sonnet-35";
     for key in [None, Some("another-key-of-some-length")] {
-        let refused = act(&gateway, &name, "drain", key).await;
+        let refused = act(&gateway, name, "drain", key).await;
         assert_eq!((refused.status, refused.header("www-authenticate")), (401, Some("Bearer")));
     }
-    assert_eq!(gateway.target(&name).await["state"], "open");
-    assert_eq!(act(&gateway, &name, "drain", Some(KEY)).await.status, 200);
+    assert_eq!(Ask::new(&gateway, "hi").send().await.status, 200);
+    assert_eq!(act(&gateway, name, "drain", Some(KEY)).await.status, 200);
+    assert_eq!(Ask::new(&gateway, "hi").send().await.status, 503);
     assert_eq!(act(&gateway, "nobody", "drain", Some(KEY)).await.status, 404);
-    assert_eq!(act(&gateway, &name, "remove", Some(KEY)).await.status, 404);
+    assert_eq!(act(&gateway, name, "remove", Some(KEY)).await.status, 404);
     let url = format!("{}/admin/targets/{name}/drain", gateway.admin_url());
     assert_eq!(http::get(&url).await.status, 405);
     assert!(!gateway.output().contains(KEY));
