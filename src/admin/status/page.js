@@ -16,6 +16,8 @@ function make(tag, properties = {}, ...children) {
   return element;
 }
 
+const pause = (ms) => new Promise((resolve) => { setTimeout(resolve, ms); });
+
 // ---- the admin key, for this tab ----
 
 const KEY = "sluice-admin-key";
@@ -262,8 +264,10 @@ async function follow() {
   const answer = await fetch("/admin/events", { headers: headers(), cache: "no-store" });
   if (answer.status === 401) {
     sessionStorage.removeItem(KEY);
-    await askForKey();
-    return;
+    if (await askForKey()) return;
+    // Who has none is not asked again at once.
+    await pause(10_000);
+    throw new Error("the admin key is needed");
   }
   if (!answer.ok) throw new Error((await answer.json()).message);
   const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
@@ -282,8 +286,6 @@ async function follow() {
     }
   }
 }
-
-const pause = (ms) => new Promise((resolve) => { setTimeout(resolve, ms); });
 
 async function run() {
   for (;;) {
