@@ -15,7 +15,7 @@ fn in_file(simulator: &Simulator, folder: &tempfile::TempDir) -> Config {
 }
 
 fn in_redis(simulator: &Simulator, redis: &Redis) -> Config {
-    with_budget(simulator, 1.0).set("state.redis_url", redis.url())
+    with_budget(simulator, 1.0).set("state.redis_url", redis.reference())
 }
 
 async fn spend(gateway: &Gateway, tokens: u64) {
