@@ -56,7 +56,9 @@ pub fn variable(name: &str, value: &str) {
 pub fn none_in(place: &str, text: &str) {
     let known = KNOWN.lock().unwrap().clone();
     let found = known.iter().find(|secret| holds(text, secret));
-    assert_eq!(found, None, "a secret is in {place}: {text}");
+    let lines: Vec<&str> =
+        text.lines().filter(|line| found.is_some_and(|secret| holds(line, secret))).collect();
+    assert_eq!(found, None, "a secret is in {place}: {lines:#?}");
 }
 
 /// Whether a text holds a secret: as it is, in JSON, in a URL, or in Base64.
