@@ -1,5 +1,6 @@
 //! Where it is kept what clients have spent: what survives, and what replicas share.
 
+use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use sqlx::sqlite::SqliteConnectOptions;
@@ -57,6 +58,8 @@ async fn a_stop_tells_the_last_of_it_and_a_restart_goes_on_from_there() {
     assert!(first.ended().await.success(), "{}", first.output());
     let second = start(&config).await;
     is_about(used(&second).await, 0.35);
+    let mode = std::fs::metadata(folder.path().join("budgets.db")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
     spend(&second, 650).await;
     second.access_log(1).await;
     assert_eq!(ask(&second, 1).send().await.status, 403);
