@@ -12,7 +12,7 @@ use super::feedback::{self, Item};
 use super::mock;
 use super::prompts::{AnalysisInput, MAX_CONTENT};
 use super::reply::{text, timestamp};
-use super::session::IdTooLong;
+use super::session::{IdTooLong, owned_by};
 use super::text::first_chars;
 
 const DEFAULT_DOC_TYPE: &str = "Full Write-up";
@@ -20,6 +20,7 @@ const DEFAULT_DOC_TYPE: &str = "Full Write-up";
 /// What is asked for, as the request has it and as a job keeps it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Analysis {
+    /// As the sessions know it.
     pub(super) session_id: String,
     pub(super) section_name: String,
     pub(super) content: String,
@@ -47,15 +48,18 @@ pub(super) struct Analysed {
 }
 
 impl Analysis {
-    pub(super) fn read(object: &Map<String, Value>) -> Result<Analysis, Lacking> {
+    pub(super) fn read(
+        object: &Map<String, Value>,
+        client: Option<&str>,
+    ) -> Result<Analysis, Lacking> {
         let content = object.get("content").and_then(Value::as_str).unwrap_or_default();
         Ok(Analysis {
-            session_id: text(object, "session_id").ok_or(Lacking::Session)?,
+            session_id: owned_by(client, &text(object, "session_id").ok_or(Lacking::Session)?)?,
             section_name: text(object, "section_name").ok_or(Lacking::Section)?,
             // What is not analysed need not be kept.
             content: first_chars(content, MAX_CONTENT).to_owned(),
             doc_type: text(object, "doc_type").unwrap_or_else(|| DEFAULT_DOC_TYPE.to_owned()),
-            client: None,
+            client: client.map(str::to_owned),
         })
     }
 

@@ -10,7 +10,7 @@ use super::core::Core;
 use super::mock;
 use super::prompts::{ChatInput, MAX_CONTENT};
 use super::reply::text;
-use super::session::{ChatContext, Turn};
+use super::session::{ChatContext, Turn, owned_by};
 use super::text::first_chars;
 use crate::jobs::Record;
 
@@ -20,6 +20,7 @@ const MOCK_MODEL: &str = "Mock";
 /// What is asked, as a request has it and as a job keeps it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Chat {
+    /// As the sessions know it.
     pub(super) session_id: String,
     pub(super) message: String,
     pub(super) current_section: Option<String>,
@@ -48,8 +49,13 @@ pub(super) struct Answered {
 }
 
 impl Core {
-    pub(super) fn read_chat(&self, object: &Map<String, Value>) -> Result<Chat, Lacking> {
+    pub(super) fn read_chat(
+        &self,
+        object: &Map<String, Value>,
+        client: Option<&str>,
+    ) -> Result<Chat, Lacking> {
         let session_id = text(object, "session_id").ok_or(Lacking::Session)?;
+        let session_id = owned_by(client, &session_id).map_err(|_| Lacking::Session)?;
         let current_section = text(object, "current_section");
         let context =
             self.sessions.context(&session_id, current_section.as_deref(), Instant::now());
@@ -61,7 +67,7 @@ impl Core {
             current_section,
             ai_model: text(object, "ai_model"),
             context,
-            client: None,
+            client: client.map(str::to_owned),
         })
     }
 

@@ -195,17 +195,15 @@ impl Shim {
             Ok(object) => object,
             Err(error) => return bad(error.to_string()),
         };
-        let mut analysis = match Analysis::read(&object) {
+        let client = caller.client.as_deref();
+        let analysis = match Analysis::read(&object, client) {
             Ok(analysis) => analysis,
             Err(error) => return bad(error.to_string()),
         };
-        if let Err(error) = self.core.sessions.open(&analysis.session_id, Instant::now()) {
-            return bad(error.to_string());
-        }
+        self.core.sessions.open(&analysis.session_id, Instant::now());
         if analysis.is_blank() {
             return ok(&analysis::blank());
         }
-        analysis.client = caller.client.as_deref().map(str::to_owned);
         let subject = &analysis.section_name;
         match self.submit(Queue::Analysis, subject, &analysis).await {
             Submission::Accepted(id) => {
@@ -239,11 +237,10 @@ impl Shim {
             Err(reply::NotJson::Empty) => Map::new(),
             Err(error) => return bad(error.to_string()),
         };
-        let mut chat = match self.core.read_chat(&object) {
+        let chat = match self.core.read_chat(&object, caller.client.as_deref()) {
             Ok(chat) => chat,
             Err(error) => return bad(error.to_string()),
         };
-        chat.client = caller.client.as_deref().map(str::to_owned);
         match self.submit(Queue::Chat, &chat.message, &chat).await {
             Submission::Accepted(id) => {
                 let asked = Asked { session_id: chat.session_id, question: chat.message };

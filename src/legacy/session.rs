@@ -35,6 +35,19 @@ const SWEEP: usize = 8;
 #[error("the session id is longer than {MAX_ID_BYTES} bytes")]
 pub struct IdTooLong;
 
+/// The id under which the sessions know one that a client calls `id`: what is one client's is no
+/// other's, by whatever name it asks for it.
+///
+/// # Errors
+/// When the client's own id is too long.
+pub fn owned_by(client: Option<&str>, id: &str) -> Result<String, IdTooLong> {
+    if id.len() > MAX_ID_BYTES {
+        return Err(IdTooLong);
+    }
+    // No client's name has a line break.
+    Ok(client.map_or_else(|| id.to_owned(), |client| format!("{client}\n{id}")))
+}
+
 /// Who said something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -91,19 +104,13 @@ impl Sessions {
         Sessions { ttl, max_sessions: max_sessions.max(1), max_turns, table: Mutex::default() }
     }
 
-    /// Uses a session, which begins here if it is not known.
-    ///
-    /// # Errors
-    /// No session can have this id.
-    pub fn open(&self, id: &str, now: Instant) -> Result<(), IdTooLong> {
-        if id.len() > MAX_ID_BYTES {
-            return Err(IdTooLong);
-        }
+    /// Uses a session, which begins here if it is not known. Ids are those of [`owned_by`], which
+    /// bounds them.
+    pub fn open(&self, id: &str, now: Instant) {
         let mut table = self.lock(now);
         if table.used(id, now, self.ttl).is_none() {
             table.insert(id, now, self.max_sessions);
         }
-        Ok(())
     }
 
     /// Whether there is such a session. To ask is not to use it.

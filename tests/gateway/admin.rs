@@ -2,16 +2,15 @@
 
 use serde_json::{Value, json};
 
-use crate::support::gateway::run_sluice;
+use crate::support::gateway::{ADMIN_KEY, run_sluice};
 use crate::support::{Ask, Config, Gateway, MODELS, PRIMARY, Simulator, http};
 
-const KEY: &str = "the-admin-key-0123456789";
+const KEY: &str = ADMIN_KEY;
 const PATHS: [&str; 3] = ["/metrics", "/admin/targets", "/admin/config"];
 const RESET: &str = "/admin/targets/sonnet-35/reset";
 
 async fn with_key(simulator: &Simulator) -> Gateway {
-    let config = Config::four_models(simulator).set("server.admin_key", "env:ADMIN_KEY");
-    Gateway::start_with(&config, &[("ADMIN_KEY", KEY)]).await
+    Gateway::with_four_models(simulator).await
 }
 
 async fn get(gateway: &Gateway, path: &str, headers: &[(&str, &str)]) -> http::Response {
@@ -87,7 +86,8 @@ async fn what_changes_something_takes_the_key_and_is_logged_with_who() {
     assert!(!gateway.output().contains(KEY));
 
     // Without a key in the config this machine can, and no other site's page in its browser.
-    let keyless = Gateway::with_four_models(&simulator).await;
+    let keyless = Config::four_models(&simulator).without_admin_key();
+    let keyless = Gateway::start(&keyless).await;
     let refused = post(&keyless, RESET, &[("origin", "https://evil.example")]).await;
     assert_eq!(refused.status, 403);
     assert!(refused.text().contains("other sites"), "{}", refused.text());
@@ -133,7 +133,7 @@ async fn changes_by_the_legacy_endpoints_are_logged_with_who() {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_page_of_another_origin_gets_anything() {
     let simulator = Simulator::start().await;
-    let gateway = Gateway::with_four_models(&simulator).await;
+    let gateway = Gateway::start(&Config::four_models(&simulator).without_admin_key()).await;
     let origin = ("origin", "https://evil.example");
     let preflight = [origin, ("access-control-request-method", "POST")];
     for path in PATHS.into_iter().chain(["/healthz", RESET]) {
@@ -159,7 +159,8 @@ async fn no_page_of_another_origin_gets_anything() {
 #[tokio::test(flavor = "multi_thread")]
 async fn off_this_machine_it_takes_a_key_and_the_check_says_so() {
     let simulator = Simulator::start().await;
-    let outside = Config::four_models(&simulator).set("server.admin_listen", "0.0.0.0:0");
+    let keyless = Config::four_models(&simulator).without_admin_key();
+    let outside = keyless.clone().set("server.admin_listen", "0.0.0.0:0");
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("config.toml");
     std::fs::write(&file, outside.to_toml()).unwrap();
@@ -182,8 +183,7 @@ async fn off_this_machine_it_takes_a_key_and_the_check_says_so() {
     let key = [("x-sluice-admin-key", KEY)];
     assert_eq!(get(&gateway, "/metrics", &key).await.status, 200);
     // A reload that would take the key away, since the listener is to move, does not open it.
-    let moved = Config::four_models(&simulator);
-    gateway.write(&moved.to_toml());
+    gateway.write(&keyless.to_toml());
     gateway.hang_up().await;
     gateway.log_lines("config reloaded").await;
     for path in PATHS {
@@ -201,7 +201,7 @@ async fn the_config_is_shown_with_what_the_environment_sets_and_without_secrets(
         .set("server.admin_key", "env:ADMIN_KEY")
         .set("server.open_metrics", true)
         .set("state.redis_url", "env:REDIS_URL");
-    let url = "redis://:hush-hush-password@127.0.0.1:1/0";
+    let url = "redis://:hush-hush-0123456789@127.0.0.1:1/0";
     let secrets = [
         ("TEAM_A_KEY", "team-a-bearer-key-0123456789"),
         ("ADMIN_KEY", KEY),

@@ -1,5 +1,6 @@
 //! Where it is kept what clients have spent: what survives, and what replicas share.
 
+use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use sqlx::sqlite::SqliteConnectOptions;
@@ -15,7 +16,7 @@ fn in_file(simulator: &Simulator, folder: &tempfile::TempDir) -> Config {
 }
 
 fn in_redis(simulator: &Simulator, redis: &Redis) -> Config {
-    with_budget(simulator, 1.0).set("state.redis_url", redis.url())
+    with_budget(simulator, 1.0).set("state.redis_url", redis.reference())
 }
 
 async fn spend(gateway: &Gateway, tokens: u64) {
@@ -57,6 +58,8 @@ async fn a_stop_tells_the_last_of_it_and_a_restart_goes_on_from_there() {
     assert!(first.ended().await.success(), "{}", first.output());
     let second = start(&config).await;
     is_about(used(&second).await, 0.35);
+    let mode = std::fs::metadata(folder.path().join("budgets.db")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
     spend(&second, 650).await;
     second.access_log(1).await;
     assert_eq!(ask(&second, 1).send().await.status, 403);

@@ -16,7 +16,7 @@ async fn act(gateway: &Gateway, target: &str, act: &str, key: Option<&str>) -> h
 #[tokio::test(flavor = "multi_thread")]
 async fn a_drained_target_gets_nothing_until_it_is_resumed_and_a_reload_leaves_it_so() {
     let simulator = Simulator::start().await;
-    let config = Config::models(&simulator, 2);
+    let config = Config::models(&simulator, 2).without_admin_key();
     let gateway = Gateway::start(&config).await;
     let name = gateway.targets().await[0]["name"].as_str().unwrap().to_owned();
     assert_eq!(act(&gateway, &name, "drain", None).await.status, 200);
@@ -42,7 +42,7 @@ async fn a_drained_target_gets_nothing_until_it_is_resumed_and_a_reload_leaves_i
 #[tokio::test(flavor = "multi_thread")]
 async fn when_all_are_drained_a_request_is_refused_at_once() {
     let simulator = Simulator::start().await;
-    let gateway = Gateway::start(&Config::models(&simulator, 2)).await;
+    let gateway = Gateway::start(&Config::models(&simulator, 2).without_admin_key()).await;
     for target in gateway.targets().await {
         let name = target["name"].as_str().unwrap();
         assert_eq!(act(&gateway, name, "drain", None).await.status, 200);

@@ -40,6 +40,7 @@ mod faults;
 mod floods;
 mod headers;
 mod hedging;
+mod leaks;
 mod learning;
 mod legacy;
 mod limits;

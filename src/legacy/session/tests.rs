@@ -28,7 +28,7 @@ fn a_session_begins_at_its_first_use_and_ends_when_it_is_not_used() {
     let (sessions, start) = (sessions(10, 10), Instant::now());
     assert!(!sessions.known("a", start));
     assert_eq!(sessions.context("a", None, start), None);
-    sessions.open("a", start).unwrap();
+    sessions.open("a", start);
     assert!(sessions.known("a", start + seconds(59)));
     sessions.context("a", None, start + seconds(59)).unwrap();
     assert!(sessions.known("a", start + seconds(118)), "it was used in between");
@@ -39,11 +39,11 @@ fn a_session_begins_at_its_first_use_and_ends_when_it_is_not_used() {
 #[test]
 fn who_comes_back_too_late_begins_anew() {
     let (sessions, start) = (sessions(10, 10), Instant::now());
-    sessions.open("a", start).unwrap();
+    sessions.open("a", start);
     sessions.note_turn("a", &ask("q", "a"), start);
-    sessions.open("a", start + seconds(1)).unwrap();
+    sessions.open("a", start + seconds(1));
     assert_eq!(texts(&sessions, "a", start), ["q", "a"]);
-    sessions.open("a", start + seconds(61)).unwrap();
+    sessions.open("a", start + seconds(61));
     assert_eq!(sessions.context("a", None, start + seconds(61)), Some(ChatContext::default()));
 }
 
@@ -51,20 +51,21 @@ fn who_comes_back_too_late_begins_anew() {
 fn when_there_is_no_room_the_one_that_was_not_used_for_longest_leaves() {
     let (sessions, now) = (sessions(3, 10), Instant::now());
     for id in ["a", "b", "c"] {
-        sessions.open(id, now).unwrap();
+        sessions.open(id, now);
     }
     sessions.note_feedback("a", "s", 1, now);
-    sessions.open("d", now).unwrap();
+    sessions.open("d", now);
     let known = ["a", "b", "c", "d"].map(|id| sessions.known(id, now));
     assert_eq!((known, sessions.len()), ([true, false, true, true], 3));
 }
 
 #[test]
 fn too_long_an_id_is_refused() {
-    let (sessions, now) = (sessions(3, 10), Instant::now());
-    assert_eq!(sessions.open(&"é".repeat(129), now), Err(IdTooLong));
-    assert_eq!(sessions.open(&"é".repeat(128), now), Ok(()));
-    assert_eq!(sessions.len(), 1);
+    assert_eq!(owned_by(None, &"é".repeat(129)), Err(IdTooLong));
+    assert_eq!(owned_by(Some("team-a"), &"é".repeat(129)), Err(IdTooLong));
+    assert!(owned_by(Some("team-a"), &"é".repeat(128)).is_ok());
+    assert_eq!(owned_by(None, "a"), Ok("a".to_owned()));
+    assert_ne!(owned_by(Some("team-a"), "a"), owned_by(Some("team-b"), "a"));
 }
 
 #[test]
@@ -72,7 +73,7 @@ fn the_chat_is_told_of_the_sections_last_feedback() {
     let (sessions, now) = (sessions(3, 10), Instant::now());
     sessions.note_feedback("a", "Timeline", 3, now);
     assert!(!sessions.known("a", now), "a note begins no session");
-    sessions.open("a", now).unwrap();
+    sessions.open("a", now);
     sessions.note_feedback("a", "Timeline", 3, now);
     sessions.note_feedback("a", "Summary", 1, now);
     sessions.note_feedback("a", "Timeline", 2, now);
@@ -86,7 +87,7 @@ fn the_chat_is_told_of_the_sections_last_feedback() {
 #[test]
 fn sections_turns_and_texts_are_bounded() {
     let (sessions, now) = (sessions(3, 2), Instant::now());
-    sessions.open("a", now).unwrap();
+    sessions.open("a", now);
     for n in 0..=MAX_SECTIONS {
         sessions.note_feedback("a", &format!("section {n}"), 1, now);
     }
@@ -109,7 +110,7 @@ fn sections_turns_and_texts_are_bounded() {
 #[test]
 fn no_turns_are_kept_where_none_are_wanted() {
     let (sessions, now) = (sessions(3, 0), Instant::now());
-    sessions.open("a", now).unwrap();
+    sessions.open("a", now);
     sessions.note_turn("a", &ask("q", "a"), now);
     assert_eq!(texts(&sessions, "a", now).len(), 0);
 }
@@ -117,7 +118,7 @@ fn no_turns_are_kept_where_none_are_wanted() {
 #[test]
 fn the_same_job_noted_twice_is_one_turn() {
     let (sessions, now) = (sessions(3, 2), Instant::now());
-    sessions.open("a", now).unwrap();
+    sessions.open("a", now);
     let job = Turn { key: Some("job-1"), ..ask("why?", "so") };
     sessions.note_turn("a", &job, now);
     sessions.note_turn("a", &job, now);
@@ -132,7 +133,7 @@ fn the_same_job_noted_twice_is_one_turn() {
 #[test]
 fn what_was_said_goes_through_json_with_the_words_of_the_prompts() {
     let (sessions, now) = (sessions(3, 2), Instant::now());
-    sessions.open("a", now).unwrap();
+    sessions.open("a", now);
     sessions.note_turn("a", &ask("why?", "so"), now);
     let context = sessions.context("a", None, now).unwrap();
     let text = serde_json::to_string(&context).unwrap();
@@ -147,7 +148,7 @@ fn what_was_said_goes_through_json_with_the_words_of_the_prompts() {
 fn the_list_of_uses_does_not_grow_with_the_uses() {
     let (sessions, now) = (sessions(10, 2), Instant::now());
     for n in 0..10_000 {
-        sessions.open(&format!("{}", n % 7), now).unwrap();
+        sessions.open(&format!("{}", n % 7), now);
     }
     assert!(sessions.lock(now).uses.len() <= 2 * 7 + SPARE + 1);
 }
@@ -206,7 +207,7 @@ proptest! {
         for op in ops {
             match op {
                 Op::Open(id) => {
-                    sessions.open(&id.to_string(), now).unwrap();
+                    sessions.open(&id.to_string(), now);
                     naive.open(id, now);
                 }
                 Op::Turn(id) => {

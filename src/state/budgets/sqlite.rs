@@ -2,7 +2,7 @@
 //!
 //! The file is in WAL mode. A flush is one transaction, so it counts whole or not at all.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
@@ -27,6 +27,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// A file of sums.
 #[derive(Debug)]
 pub struct SqliteStore {
+    path: PathBuf,
     pool: SqlitePool,
     is_ready: OnceCell<()>,
 }
@@ -43,7 +44,16 @@ impl SqliteStore {
             .max_connections(1)
             .acquire_timeout(BUSY_TIMEOUT)
             .connect_lazy_with(options);
-        SqliteStore { pool, is_ready: OnceCell::new() }
+        SqliteStore { path: path.to_owned(), pool, is_ready: OnceCell::new() }
+    }
+
+    async fn set_up(&self) -> Result<(), StoreError> {
+        // What clients spend is nobody else's; SQLite gives the files beside it the same mode.
+        let mut options = tokio::fs::OpenOptions::new();
+        options.create(true).append(true).mode(0o600);
+        options.open(&self.path).await.map_err(sqlx::Error::Io)?;
+        sqlx::raw_sql(SCHEMA).execute(&self.pool).await?;
+        Ok(())
     }
 
     pub(super) async fn add(
@@ -51,9 +61,7 @@ impl SqliteStore {
         entries: &[Entry],
         now: SystemTime,
     ) -> Result<Vec<u64>, StoreError> {
-        self.is_ready
-            .get_or_try_init(async || sqlx::raw_sql(SCHEMA).execute(&self.pool).await.map(drop))
-            .await?;
+        self.is_ready.get_or_try_init(|| self.set_up()).await?;
         let mut connection = self.pool.acquire().await?;
         if entries.iter().all(|entry| entry.added == 0) {
             return sums(&mut connection, entries).await;

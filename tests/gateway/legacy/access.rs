@@ -102,6 +102,35 @@ async fn what_changes_things_for_others_can_be_put_behind_the_admin_key() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_session_is_its_clients_alone() {
+    let simulator = Simulator::start().await;
+    let config = Config::four_models(&simulator)
+        .client("team-a", "env:TEAM_A_KEY")
+        .client("team-b", "env:TEAM_B_KEY");
+    let other = "team-b-bearer-key-0123456789";
+    let gateway = Gateway::start_with(&config, &[("TEAM_A_KEY", KEY), ("TEAM_B_KEY", other)]).await;
+    let ask = async |path: &str, key: &str, body: Value| {
+        let bearer = format!("Bearer {key}");
+        let url = format!("{}{path}", gateway.url());
+        http::post(&url, &[("authorization", &bearer)], body.to_string()).await
+    };
+    let chat = |message: &str| json!({ "session_id": "s", "message": message });
+    let analysis = json!({ "session_id": "s", "section_name": "S", "content": "text" });
+    assert_eq!(ask("/analyze_section", KEY, analysis.clone()).await.status, 200);
+    assert_eq!(ask("/chat", KEY, chat("of team a")).await.status, 200);
+    // By the same name it is not there for another one, nor when that begins one of this name.
+    let refused = ask("/chat", other, chat("what was said?")).await;
+    assert_eq!((refused.status, refused.json()["error"].clone()), (400, json!("Invalid session")));
+    assert_eq!(ask("/analyze_section", other, analysis).await.status, 200);
+    assert_eq!(ask("/chat", other, chat("what was said?")).await.status, 200);
+    assert!(!simulator.log().last().unwrap().body.contains("of team a"));
+    assert_eq!(ask("/chat", KEY, chat("again")).await.status, 200);
+    assert!(simulator.log().last().unwrap().body.contains("of team a"));
+    let forged = json!({ "session_id": "team-a\ns", "message": "what was said?" });
+    assert_eq!(ask("/chat", other, forged).await.status, 400);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn groups_can_be_switched_off_and_all_have_an_address_of_their_own() {
     let simulator = Simulator::start().await;
     let config =

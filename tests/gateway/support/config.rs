@@ -10,6 +10,12 @@ pub const TARGETS: [&str; 4] = ["sonnet-35", "sonnet-35-v2", "sonnet-3", "haiku-
 /// The variable that holds the secret of the simulator's key.
 pub const SECRET_VARIABLE: &str = "SIM_SECRET";
 
+/// The variable that holds the session token that belongs to it.
+pub const TOKEN_VARIABLE: &str = "SIM_SESSION_TOKEN";
+
+/// The variable that holds the admin key.
+pub const ADMIN_VARIABLE: &str = "PLANTED_ADMIN_KEY";
+
 /// A config file in the making.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -26,6 +32,8 @@ impl Config {
             .set("upstream.endpoint_url", simulator.url())
             .set("upstream.access_key_id", simulator.access_key_id())
             .set("upstream.secret_access_key", format!("env:{SECRET_VARIABLE}"))
+            .set("upstream.session_token", format!("env:{TOKEN_VARIABLE}"))
+            .set("server.admin_key", format!("env:{ADMIN_VARIABLE}"))
             .set("retry.base_delay", "20ms")
             .set("retry.max_delay", "80ms")
             .set("queue.max_wait", "5s")
@@ -85,12 +93,20 @@ impl Config {
 
     /// Takes the upstream's credentials away.
     pub fn without_credentials(self) -> Config {
-        self.without_upstream("access_key_id").without_upstream("secret_access_key")
+        ["access_key_id", "secret_access_key", "session_token"]
+            .into_iter()
+            .fold(self, |config, key| config.without_upstream(key))
     }
 
     /// Takes one key of the upstream away.
     pub fn without_upstream(mut self, key: &str) -> Config {
         self.table["upstream"].as_table_mut().unwrap().remove(key);
+        self
+    }
+
+    /// Takes the admin key away.
+    pub fn without_admin_key(mut self) -> Config {
+        self.table["server"].as_table_mut().unwrap().remove("admin_key");
         self
     }
 

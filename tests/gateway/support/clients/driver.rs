@@ -7,6 +7,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
 use super::{Answer, Job, installed, repository};
+use crate::support::leaks;
 
 pub(super) fn boto3() -> Command {
     let mut command = Command::new(installed(".venv/bin/python"));
@@ -36,7 +37,10 @@ pub(super) async fn run(mut command: Command, job: &Job) -> Vec<Answer> {
     if let Some(token) = &job.bearer_token {
         command.env("AWS_BEARER_TOKEN_BEDROCK", token);
     }
+    let tokens = [&job.session_token, &job.bearer, &job.bearer_token].into_iter().flatten();
+    tokens.chain([&job.secret_access_key]).for_each(|secret| leaks::secret(secret));
     let lines = fed(command, serde_json::to_vec(job).unwrap()).await;
+    leaks::none_in("a client's answers", &lines);
     lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
