@@ -8,9 +8,11 @@ mod replay;
 mod signature;
 #[cfg(test)]
 mod tests;
+mod tokens;
 
 pub use identity::{Client, identify};
 pub use keys::{Credential, Keys, Known, Recognised, Unauthenticated, bearer};
 pub use limits::{ClientLimits, Limited, Slot};
 pub use peer::{ClientCertificate, Peer, Unreadable};
 pub use signature::{BadSignature, Pending, Proof};
+pub use tokens::{BadToken, Issuers};

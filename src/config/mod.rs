@@ -37,6 +37,7 @@ use std::path::{Path, PathBuf};
 
 pub use bearer_key::BearerKey;
 pub use certificates::{CertificateError, Certified, TlsFiles, TlsMaterial, crypto};
+pub use check::keys_url;
 pub use contents::Contents;
 pub use credentials::{Credentials, describe};
 pub use endpoint::{Endpoint, EndpointError};
@@ -47,9 +48,10 @@ pub use schema::schema;
 pub use secret::Secret;
 pub use settings::{
     Auth, Balance, BearerToken, Client, ClientAuth, ClientCertificates, Config, Fallback, Feature,
-    Hedge, JobQueue, Jobs, JobsBackend, KeyPair, Learning, Legacy, LegacyAction, LegacyGroup,
-    LegacyMock, LegacyPrompts, LimitKey, Limits, Log, LogFormat, Priority, Proxies, Queue, Quota,
-    Retry, Route, Server, Strategy, Target, Tls, TlsVersion, Trust, Unrouted, Upstream,
+    Hedge, Issuer, IssuerKeys, JobQueue, Jobs, JobsBackend, KeyPair, Learning, Legacy,
+    LegacyAction, LegacyGroup, LegacyMock, LegacyPrompts, LimitKey, Limits, Log, LogFormat,
+    Priority, Proxies, Queue, Quota, Retry, Route, Server, Strategy, Target, Tls, TlsVersion,
+    TokenAlgorithm, TokenIdentity, Trust, Unrouted, Upstream,
 };
 
 use document::{Document, KeyPath};

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub(super) use clients::{RawAuth, RawBearerToken, RawKeyPair};
+pub(super) use clients::{RawAuth, RawBearerToken, RawIssuer, RawKeyPair, RawTokenIdentity};
 pub(super) use jobs::{RawJobs, RawJobsBackend};
 pub(super) use legacy::{RawLegacy, RawPrompts};
 pub(super) use network::{RawTls, RawTrust, RawUpstream};
@@ -50,6 +50,9 @@ pub(super) struct RawConfig {
     /// Who may call. None: everyone.
     #[schemars(length(max = 10_000))]
     pub(super) clients: Vec<RawClient>,
+    /// Whose tokens clients may present.
+    #[schemars(length(max = 16))]
+    pub(super) issuers: Vec<RawIssuer>,
     /// How signatures of clients are judged.
     pub(super) auth: RawAuth,
     /// How the gateway learns what a target takes.
@@ -414,6 +417,14 @@ pub(super) struct RawClient {
     /// More such key pairs, each with the time at which it expires, if it does.
     #[serde(default)]
     pub(super) keys: Vec<RawKeyPair>,
+    /// The certificates it shows, each by its subject, or by `CN:`, `DNS:`, `URI:`, `IP:` or `email:`
+    /// and a name.
+    #[serde(default)]
+    #[schemars(example = ["CN=team-a,O=Example"])]
+    pub(super) certificates: Vec<String>,
+    /// Who it is to issuers of tokens.
+    #[serde(default)]
+    pub(super) identities: Vec<RawTokenIdentity>,
 }
 
 /// How the gateway learns what a target takes: a throttle lowers the limit it keeps to, time

@@ -152,7 +152,7 @@ impl Shim {
         B::Error: std::error::Error + Send + Sync + 'static,
     {
         check_method(endpoint, &head.method)?;
-        let client = authenticate(gateway, endpoint, &head.headers)?;
+        let client = authenticate(gateway, endpoint, &head.headers, &peer)?;
         // Read even where it says nothing, so that the connection can be used on.
         let body = read(gateway, body).await?;
         let caller = Caller::new(gateway, &head.headers, peer, client);
@@ -405,6 +405,7 @@ fn authenticate(
     gateway: &Gateway,
     endpoint: &Endpoint<'_>,
     headers: &HeaderMap,
+    peer: &Peer,
 ) -> Result<Option<Arc<str>>, Refusal> {
     let admin_only = &gateway.config.legacy.admin_only;
     let guarded = match endpoint {
@@ -414,7 +415,8 @@ fn authenticate(
         _ => false,
     };
     if !guarded {
-        return Ok(gateway.keys.by_bearer_key(headers, SystemTime::now())?);
+        let certificate = peer.certificate.as_deref();
+        return Ok(gateway.keys.unsigned(headers, certificate, SystemTime::now())?);
     }
     let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
     let presented = text(ADMIN_KEY).or_else(|| text(AUTHORIZATION).and_then(bearer));

@@ -40,7 +40,11 @@ where
                 client = client.named(own.client.clone());
                 Ok(Proof::Complete)
             }
-            None => match gateway.keys.recognise(head, exchange.arrived) {
+            None => match gateway.keys.recognise(
+                head,
+                arrival.peer.certificate.as_deref(),
+                exchange.arrived,
+            ) {
                 Ok(Recognised::Anyone) => Ok(Proof::Complete),
                 Ok(Recognised::Client(known, rest)) => {
                     client = client.named(Some(known.name));

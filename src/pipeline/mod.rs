@@ -47,7 +47,7 @@ use tower::{Service, ServiceBuilder};
 pub use relay::{ResponseBody, Until};
 
 use crate::admission::{Curfew, Load, WaitingRoom};
-use crate::clients::{ClientLimits, Keys, Peer};
+use crate::clients::{ClientLimits, Issuers, Keys, Peer};
 use crate::config::{self, Config};
 use crate::routing::{Route, Router, RouterError};
 use crate::telemetry::Metrics;
@@ -113,8 +113,14 @@ impl Gateway {
         metrics: Arc<Metrics>,
         access_log: AccessLog,
     ) -> Result<Arc<Gateway>, RouterError> {
+        let before_issuers = before.map(|before| {
+            let same_way = config.upstream.connects_like(&before.config.upstream);
+            (before.keys.issuers(), same_way)
+        });
+        let router = Router::new(&config, before.map(|before| (&before.config, &before.router)))?;
+        let issuers = Issuers::new(&config.issuers, &upstream, &metrics, before_issuers);
         Ok(Arc::new(Gateway {
-            router: Router::new(&config, before.map(|before| (&before.config, &before.router)))?,
+            router,
             upstream,
             load: before.map_or_else(
                 || Load::new(&config.server),
@@ -125,7 +131,8 @@ impl Gateway {
                 &config.auth,
                 Arc::clone(&metrics),
                 before.map(|before| &before.keys),
-            ),
+            )
+            .with_issuers(issuers),
             // Under other limits what was used under these says nothing.
             limits: before.filter(|before| before.config.limits == config.limits).map_or_else(
                 || Arc::new(ClientLimits::new(&config.limits)),

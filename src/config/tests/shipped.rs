@@ -18,8 +18,8 @@ fn uncommented() -> toml::Table {
     lines.collect::<Vec<_>>().join("\n").parse().unwrap()
 }
 
-/// Every key of the schema: section (`targets`, `quotas`, `routes` and `clients` too), key, and the
-/// key's schema.
+/// Every key of the schema: section (also `targets`, `quotas`, `routes`, `clients` and `issuers`),
+/// key, and the key's schema.
 fn keys() -> Vec<(String, String, Value)> {
     fn walk(section: &str, table: &Value, keys: &mut Vec<(String, String, Value)>) {
         for (key, schema) in table["properties"].as_object().unwrap() {
@@ -34,7 +34,7 @@ fn keys() -> Vec<(String, String, Value)> {
     for (section, inner) in schema["properties"].as_object().unwrap() {
         let table = match section.as_str() {
             "targets" | "quotas" => &inner["additionalProperties"],
-            "routes" | "clients" => &inner["items"],
+            "routes" | "clients" | "issuers" => &inner["items"],
             _ => inner,
         };
         walk(section, table, &mut keys);
@@ -54,7 +54,7 @@ fn the_shipped_file_equals_the_defaults_of_the_code() {
         defaults["server"]["tls"][given] = Value::Null;
     }
     for (section, key, schema) in keys() {
-        if matches!(section.as_str(), "targets" | "quotas" | "routes" | "clients") {
+        if matches!(section.as_str(), "targets" | "quotas" | "routes" | "clients" | "issuers") {
             continue;
         }
         let tables: Vec<&str> = section.split('.').collect();
@@ -82,14 +82,14 @@ fn the_shipped_file_as_it_is_sets_no_scalar_away_from_its_default() {
 }
 
 #[test]
-fn the_shipped_file_shows_every_key_of_targets_quotas_routes_and_clients() {
+fn the_shipped_file_shows_every_key_of_what_is_there_several_times() {
     let shipped = uncommented();
     for (section, key, _) in keys() {
         let credential = shipped["upstream"].get(&key).is_some();
         let shown = match section.as_str() {
             "targets" => shipped["targets"]["sonnet-35"].get(&key).is_some() || credential,
             "quotas" => shipped["quotas"]["example"].get(&key).is_some(),
-            "routes" | "clients" => shipped[&section][0].get(&key).is_some(),
+            "routes" | "clients" | "issuers" => shipped[&section][0].get(&key).is_some(),
             _ => continue,
         };
         assert!(shown, "{section}.{key}");
