@@ -52,4 +52,5 @@ mod simulator;
 mod streams;
 mod targets;
 mod tls;
+mod tokens;
 mod upstream_tls;
