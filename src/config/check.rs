@@ -65,7 +65,7 @@ pub(super) fn check(
         queue: checker.queue(&raw.queue),
         limits: checker.limits(&raw.limits),
         clients: checker.clients(raw),
-        issuers: checker.issuers(&raw.issuers),
+        issuers: checker.issuers(raw),
         auth: checker.auth(&raw.auth),
         learning: learning(&raw.learning),
         hedge: hedge(&raw.hedge),

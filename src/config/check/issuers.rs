@@ -9,7 +9,7 @@ use http::uri::Scheme;
 
 use super::Checker;
 use crate::config::document::KeyPath;
-use crate::config::raw::RawIssuer;
+use crate::config::raw::{RawConfig, RawIssuer};
 use crate::config::settings::{Issuer, IssuerKeys};
 
 /// Most issuers of one configuration.
@@ -25,7 +25,8 @@ const MAX_BYTES: usize = 1024;
 const DISCOVERY: &str = "/.well-known/openid-configuration";
 
 impl Checker<'_> {
-    pub(super) fn issuers(&mut self, raw: &[RawIssuer]) -> Vec<Issuer> {
+    pub(super) fn issuers(&mut self, config: &RawConfig) -> Vec<Issuer> {
+        let raw = &config.issuers;
         if raw.len() > MAX_ISSUERS {
             let message = format!("at most {MAX_ISSUERS} issuers, not {}", raw.len());
             self.problem(&["issuers"].into(), message);
@@ -45,6 +46,11 @@ impl Checker<'_> {
                 && let Some(first) = issuers.insert(raw.issuer.as_str(), index)
             {
                 self.problem(&at.key("issuer"), format!("is that of issuers[{first}] too"));
+            }
+            // It would be taken for a lock where there is none.
+            let mut identities = config.clients.iter().flat_map(|client| &client.identities);
+            if !identities.any(|it| it.issuer == raw.name) {
+                self.problem(&at, "is in no client's 'identities': nobody could use its tokens");
             }
             checked.push(self.issuer(&at, raw));
         }

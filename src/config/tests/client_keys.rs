@@ -138,12 +138,13 @@ fn a_client_is_known_by_tokens_of_an_issuer() {
     assert_eq!(read.algorithms, [TokenAlgorithm::RS256, TokenAlgorithm::ES256]);
     assert_eq!((read.claim.as_str(), read.leeway), ("sub", Duration::from_secs(60)));
     assert_eq!(config.clients[0].identities[0].value, "x");
-    let with = |key: &str| format!("{issuer}{key}\n");
+    let with = |key: &str| format!("{issuer}{key}\n{identity}");
     let keys =
         load(&with("jwks_url = 'http://127.0.0.1:1/keys'")).unwrap().config.issuers.remove(0).keys;
     assert_eq!(keys, IssuerKeys::At("http://127.0.0.1:1/keys".parse().unwrap()));
     for (text, expected) in [
         (identity.clone(), "identities[0].issuer: there is no issuer 'corp'"),
+        (issuer.to_owned(), "issuers[0]: is in no client's 'identities'"),
         (
             issuer.to_owned() + &client("identities = [{ issuer = 'corp', value = '' }]"),
             "identities[0].value: must have 1 to 1024 bytes",
@@ -159,20 +160,32 @@ fn a_client_is_known_by_tokens_of_an_issuer() {
         (with("jwks_url = 'http://login.example.com/keys'"), "jwks_url: must be an https URL"),
         (with("jwks_url = 'https://a:hush@example.com/'"), "jwks_url: must not have a user"),
         (with("jwks_url = '/keys'"), "jwks_url: is not a URL with a host"),
-        (issuer.replace("https:", "http:"), "issuers[0].issuer: must be an https URL"),
-        (issuer.replace("'corp'", "'my corp'"), "a token issuer's name is 1 to 64 letters"),
-        (issuer.replace("['a']", "[]"), "issuers[0].audiences: must not be empty"),
+        (
+            identity.clone() + &issuer.replace("https:", "http:"),
+            "issuers[0].issuer: must be an https URL",
+        ),
+        (
+            (identity.clone() + issuer).replace("'corp'", "'my corp'"),
+            "a token issuer's name is 1 to 64 letters",
+        ),
+        (
+            identity.clone() + &issuer.replace("['a']", "[]"),
+            "issuers[0].audiences: must not be empty",
+        ),
         (with("algorithms = []"), "issuers[0].algorithms: must not be empty"),
         (with("algorithms = ['HS256']"), "HS256"),
         (with("leeway = '2h'"), "leeway: must be whole seconds, and at most 1h"),
         (with("refresh_interval = '10ms'"), "refresh_interval: must be at least 1s"),
         (with("claim = ''"), "issuers[0].claim: must have 1 to 1024 bytes"),
         (
-            issuer.to_owned() + &issuer.replace("'corp'", "'other'"),
+            identity.clone()
+                + issuer
+                + &identity.replace("'a'", "'b'").replace("'corp'", "'other'")
+                + &issuer.replace("'corp'", "'other'"),
             "issuers[1].issuer: is that of issuers[0] too",
         ),
         (
-            "[[issuers]]\nname = 'corp'\naudiences = ['a']\n".to_owned(),
+            identity.clone() + "[[issuers]]\nname = 'corp'\naudiences = ['a']\n",
             "issuers[0]: needs 'issuer'",
         ),
     ] {
