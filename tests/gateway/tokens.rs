@@ -148,7 +148,7 @@ async fn keys_change_and_the_last_ones_stay_while_there_are_no_newer() {
     issuer.has(&[&new]);
 
     // Who makes up keys has them asked for once a second at most.
-    let (before, began) = (issuer.asked(), std::time::Instant::now());
+    let (before, began) = (issuer.asked(), tokio::time::Instant::now());
     for number in 0..6 {
         let made_up = TokenKey::ec(&format!("made-up-{number}")).sign(&claims);
         let refused = ask(&made_up).await;
