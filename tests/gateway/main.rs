@@ -50,6 +50,7 @@ mod reload;
 mod settlement;
 mod simulator;
 mod streams;
+mod tail;
 mod targets;
 mod tls;
 mod tokens;
