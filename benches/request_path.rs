@@ -83,8 +83,8 @@ fn verify_inbound(bencher: Bencher<'_, '_>, is_first_of_the_day: bool) {
             policy: config::ClientPolicy::default(),
             budget: None,
             name: "team-a".to_owned(),
-            bearer_tokens: Vec::new(),
             keys: vec![pair],
+            ..config::Client::default()
         };
         let auth = config::Auth {
             max_clock_skew: Duration::from_secs(300),
@@ -95,7 +95,7 @@ fn verify_inbound(bencher: Bencher<'_, '_>, is_first_of_the_day: bool) {
     };
     let verify = |keys: &Option<Keys>| {
         let (keys, head) = (keys.as_ref()?, signed.as_ref()?);
-        match keys.recognise(black_box(head), now).ok()? {
+        match keys.recognise(black_box(head), None, now).ok()? {
             Recognised::Pending(pending) => keys.prove(&pending, &hash).ok(),
             _ => None,
         }

@@ -1,5 +1,8 @@
-//! The clients that the config names, told by what they present: a bearer key, or a signature by
-//! one of their key pairs.
+//! The clients that the config names, told by what they present: a bearer key, a token of an issuer,
+//! a signature by one of their key pairs, or the certificate of their connection.
+//!
+//! SDKs insist on signing. So where a certificate tells who is there, a signature by a key that is
+//! no client's counts as none.
 //!
 //! Of bearer keys only digests are held. One lookup tells whose a key is, however many clients
 //! there are. All that can be said of a request before its body is read is said here.
@@ -11,8 +14,10 @@ use std::time::SystemTime;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, request};
 
+use super::peer::ClientCertificate;
 use super::replay::Replays;
 use super::signature::{self, BadSignature, Checked, Judge, Pair, Pending, Proof};
+use super::tokens::{BadToken, Issuers};
 use crate::bedrock::ErrorKind;
 use crate::bedrock::sigv4::PayloadHash;
 use crate::config::{self, BearerKey};
@@ -30,6 +35,9 @@ pub enum Unauthenticated {
     /// Its bearer key is a client's no more.
     #[error("Authentication failed: the API key has expired.")]
     ExpiredKey,
+    /// Its token is not taken.
+    #[error(transparent)]
+    Token(BadToken),
     /// It is authorized by other means than the bearer key that is asked for.
     #[error("The security token included in the request is invalid: a bearer key is asked for.")]
     NoKey,
@@ -48,6 +56,7 @@ impl Unauthenticated {
             Unauthenticated::Missing => ErrorKind::MissingAuthenticationToken,
             Unauthenticated::UnknownKey | Unauthenticated::Gone => ErrorKind::AccessDenied,
             Unauthenticated::ExpiredKey => ErrorKind::ExpiredToken,
+            Unauthenticated::Token(bad) => bad.kind(),
             Unauthenticated::NoKey => ErrorKind::UnrecognizedClient,
             Unauthenticated::Signature(bad) => bad.kind(),
         }
@@ -60,6 +69,7 @@ impl Unauthenticated {
             Unauthenticated::Missing => ["none", "missing"],
             Unauthenticated::UnknownKey => [bearer, "unknown"],
             Unauthenticated::ExpiredKey => [bearer, "expired"],
+            Unauthenticated::Token(bad) => [Credential::Token.name(), bad.label()],
             Unauthenticated::NoKey => ["none", "invalid"],
             Unauthenticated::Gone => ["none", "unknown"],
             Unauthenticated::Signature(bad) => [Credential::KeyPair.name(), bad.label()],
@@ -72,8 +82,12 @@ impl Unauthenticated {
 pub enum Credential {
     /// By a bearer key.
     BearerKey,
+    /// By a token of an issuer.
+    Token,
     /// By a signature of one of its key pairs.
     KeyPair,
+    /// By the certificate of its connection.
+    Certificate,
 }
 
 impl Credential {
@@ -81,7 +95,9 @@ impl Credential {
     pub fn name(self) -> &'static str {
         match self {
             Credential::BearerKey => "bearer_key",
+            Credential::Token => "token",
             Credential::KeyPair => "key_pair",
+            Credential::Certificate => "certificate",
         }
     }
 }
@@ -112,6 +128,11 @@ pub struct Keys {
     names: HashSet<Arc<str>>,
     bearer: HashMap<BearerKey, Bearer>,
     pairs: HashMap<Box<str>, Arc<Pair>>,
+    /// By the name that stands in the certificate.
+    certificates: HashMap<Box<str>, Arc<str>>,
+    /// By the issuer's name, then by what its claim says.
+    identities: HashMap<Box<str>, HashMap<Box<str>, Arc<str>>>,
+    issuers: Issuers,
     judge: Judge,
     replays: Option<Arc<Replays>>,
     metrics: Arc<Metrics>,
@@ -134,6 +155,8 @@ impl Keys {
     ) -> Keys {
         let (mut bearer, mut pairs) = (HashMap::new(), HashMap::new());
         let mut names = HashSet::new();
+        let mut certificates = HashMap::new();
+        let mut identities = HashMap::<Box<str>, HashMap<_, _>>::new();
         for client in clients {
             let name: Arc<str> = client.name.as_str().into();
             names.insert(Arc::clone(&name));
@@ -145,6 +168,13 @@ impl Keys {
                 let known = Pair::new(Arc::clone(&name), pair);
                 pairs.insert(pair.access_key_id.as_str().into(), Arc::new(known));
             }
+            for certificate in &client.certificates {
+                certificates.insert(certificate.as_str().into(), Arc::clone(&name));
+            }
+            for config::TokenIdentity { issuer, value } in &client.identities {
+                let of_issuer = identities.entry(issuer.as_str().into()).or_default();
+                of_issuer.insert(value.as_str().into(), Arc::clone(&name));
+            }
         }
         let replays = auth.replay_protection.then(|| {
             let kept = before.and_then(|keys| keys.replays.as_ref());
@@ -155,22 +185,35 @@ impl Keys {
                 Arc::clone,
             )
         });
-        Keys { names, bearer, pairs, judge: Judge::new(auth), replays, metrics }
+        let (judge, issuers) = (Judge::new(auth), Issuers::default());
+        Keys { names, bearer, pairs, certificates, identities, issuers, judge, replays, metrics }
     }
 
-    /// Whose request this is, as far as its head tells at the time `now`.
+    /// The same, with these issuers of tokens.
+    pub fn with_issuers(self, issuers: Issuers) -> Keys {
+        Keys { issuers, ..self }
+    }
+
+    /// The issuers of tokens.
+    pub fn issuers(&self) -> &Issuers {
+        &self.issuers
+    }
+
+    /// Whose request this is, as far as its head tells at the time `now`, and the certificate that
+    /// its connection has shown.
     ///
     /// # Errors
     /// When only clients may call and this is none.
     pub fn recognise(
         &self,
         head: &request::Parts,
+        certificate: Option<&ClientCertificate>,
         now: SystemTime,
     ) -> Result<Recognised, Unauthenticated> {
         if self.is_open() {
             return Ok(Recognised::Anyone);
         }
-        let recognised = self.look(head, now);
+        let recognised = self.look(head, certificate, now);
         match &recognised {
             Ok(Recognised::Client(known, _)) => self.count([known.by.name(), "ok"]),
             Ok(_) => {}
@@ -221,23 +264,27 @@ impl Keys {
         Err(bad.into())
     }
 
-    /// Whose request this is by its bearer key, the only means; `None` if everybody may call.
+    /// Whose request this is where signatures are not taken: by its bearer key or token, or the
+    /// certificate that its connection has shown. `None` if everybody may call.
     ///
     /// # Errors
     /// When only clients may call and this is none.
-    pub fn by_bearer_key(
+    pub fn unsigned(
         &self,
         headers: &HeaderMap,
+        certificate: Option<&ClientCertificate>,
         now: SystemTime,
     ) -> Result<Option<Arc<str>>, Unauthenticated> {
         if self.is_open() {
             return Ok(None);
         }
-        let authorization = headers.get(AUTHORIZATION).ok_or(Unauthenticated::Missing);
-        let known = authorization.and_then(|value| {
-            let key = value.to_str().ok().and_then(bearer).ok_or(Unauthenticated::NoKey)?;
-            self.bearer(key, now)
-        });
+        let known = match headers.get(AUTHORIZATION) {
+            None => self.certified(certificate).ok_or(Unauthenticated::Missing),
+            Some(value) => {
+                let key = value.to_str().ok().and_then(bearer).ok_or(Unauthenticated::NoKey);
+                key.and_then(|key| self.bearer(key, now))
+            }
+        };
         match &known {
             Ok(known) => self.count([known.by.name(), "ok"]),
             Err(why) => self.count(why.labels()),
@@ -246,16 +293,25 @@ impl Keys {
     }
 
     fn is_open(&self) -> bool {
-        self.bearer.is_empty() && self.pairs.is_empty()
+        self.bearer.is_empty()
+            && self.pairs.is_empty()
+            && self.certificates.is_empty()
+            && self.identities.is_empty()
     }
 
-    fn look(&self, head: &request::Parts, now: SystemTime) -> Result<Recognised, Unauthenticated> {
+    fn look(
+        &self,
+        head: &request::Parts,
+        certificate: Option<&ClientCertificate>,
+        now: SystemTime,
+    ) -> Result<Recognised, Unauthenticated> {
+        let certified = || Some(Recognised::Client(self.certified(certificate)?, Proof::Complete));
         let mut values = head.headers.get_all(AUTHORIZATION).iter();
         let Some(value) = values.next() else {
-            return Err(match signature::is_presigned(head.uri.query()) {
-                true => BadSignature::Presigned.into(),
-                false => Unauthenticated::Missing,
-            });
+            if signature::is_presigned(head.uri.query()) {
+                return Err(BadSignature::Presigned.into());
+            }
+            return certified().ok_or(Unauthenticated::Missing);
         };
         if values.next().is_some() {
             return Err(BadSignature::SeveralAuthorizations.into());
@@ -265,7 +321,13 @@ impl Keys {
             return Ok(Recognised::Client(self.bearer(key, now)?, Proof::Complete));
         }
         let pair = |id: &str| self.pairs.get(id).map(Arc::clone);
-        Ok(match self.judge.look(head, value, pair, now)? {
+        let seen = match self.judge.look(head, value, pair, now) {
+            Err(BadSignature::UnknownKey) => {
+                return certified().ok_or_else(|| BadSignature::UnknownKey.into());
+            }
+            seen => seen?,
+        };
+        Ok(match seen {
             signature::Seen::Checked(checked, rest) => {
                 Recognised::Client(self.once(checked)?, rest)
             }
@@ -273,8 +335,32 @@ impl Keys {
         })
     }
 
+    /// The client whose certificate this is: by its subject, or else by the first of its names that
+    /// is a client's.
+    fn certified(&self, certificate: Option<&ClientCertificate>) -> Option<Known> {
+        let name = certificate?.identities().find_map(|name| self.certificates.get(name))?;
+        Some(Known { name: Arc::clone(name), by: Credential::Certificate })
+    }
+
+    /// The client that a token is of.
+    fn token(&self, token: &str, now: SystemTime) -> Result<Known, BadToken> {
+        let issued = self.issuers.verify(token, now)?;
+        let clients = self.identities.get(issued.issuer).ok_or(BadToken::NoClient)?;
+        let mut named = issued.values.iter().filter_map(|value| clients.get(value.as_str()));
+        let name = named.next().ok_or(BadToken::NoClient)?;
+        if named.any(|other| other != name) {
+            return Err(BadToken::SeveralClients);
+        }
+        Ok(Known { name: Arc::clone(name), by: Credential::Token })
+    }
+
     fn bearer(&self, key: &str, now: SystemTime) -> Result<Known, Unauthenticated> {
-        let bearer = self.bearer.get(&BearerKey::of(key)).ok_or(Unauthenticated::UnknownKey)?;
+        let Some(bearer) = self.bearer.get(&BearerKey::of(key)) else {
+            return self.token(key, now).map_err(|bad| match bad {
+                BadToken::NoToken => Unauthenticated::UnknownKey,
+                bad => Unauthenticated::Token(bad),
+            });
+        };
         if bearer.expires.is_some_and(|end| end <= now) {
             return Err(Unauthenticated::ExpiredKey);
         }
@@ -317,9 +403,7 @@ mod tests {
         let clients = tokens.iter().map(|(name, key, expires)| config::Client {
             name: (*name).to_owned(),
             bearer_tokens: vec![config::BearerToken { key: BearerKey::of(key), expires: *expires }],
-            keys: vec![],
-            policy: config::ClientPolicy::default(),
-            budget: None,
+            ..config::Client::default()
         });
         let metrics = Arc::new(Metrics::new().unwrap());
         Keys::new(&clients.collect::<Vec<_>>(), &auth(), metrics, None)
@@ -330,8 +414,8 @@ mod tests {
         if let Some(text) = authorization {
             head.headers.insert(AUTHORIZATION, HeaderValue::from_str(text).unwrap());
         }
-        let name = keys.by_bearer_key(&head.headers, NOW).map(|name| name.map(|n| n.to_string()));
-        match (&name, keys.recognise(&head, NOW)) {
+        let name = keys.unsigned(&head.headers, None, NOW).map(|name| name.map(|n| n.to_string()));
+        match (&name, keys.recognise(&head, None, NOW)) {
             (Ok(Some(name)), Ok(Recognised::Client(known, Proof::Complete))) => {
                 assert_eq!((name.as_str(), known.by), (&*known.name, Credential::BearerKey));
             }

@@ -12,6 +12,7 @@ mod replay;
 mod signature;
 #[cfg(test)]
 mod tests;
+mod tokens;
 
 pub use budget::{Account, Budgets, Hold, Keeper, Ledgers, OverBudget, usd};
 pub use identity::{Client, identify};
@@ -21,3 +22,4 @@ pub use peer::{ClientCertificate, Peer, Unreadable};
 pub use policy::{Denied, Policies, Policy};
 pub use prices::{Prices, Rates};
 pub use signature::{BadSignature, Pending, Proof};
+pub use tokens::{BadToken, Issuers};

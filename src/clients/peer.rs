@@ -33,8 +33,10 @@ impl From<SocketAddr> for Peer {
 pub struct ClientCertificate {
     /// The subject in the form of RFC 4514, `CN=team-a,O=Example`. May be empty.
     pub subject: String,
-    /// Its further names, each with its kind: `DNS:`, `URI:`, `IP:` or `email:`. Other kinds are
-    /// left out.
+    /// The common name in the subject, as `CN:team-a`. `None` if there is none, or more than one.
+    pub common_name: Option<String>,
+    /// Its further names, each with its kind: `DNS:` (in lower case), `URI:`, `IP:` or `email:`.
+    /// Other kinds are left out.
     pub names: Vec<String>,
 }
 
@@ -52,10 +54,21 @@ impl ClientCertificate {
         let (_, certificate) = X509Certificate::from_der(der).map_err(|_| Unreadable)?;
         let alternatives = certificate.subject_alternative_name().map_err(|_| Unreadable)?;
         let names = alternatives.into_iter().flat_map(|found| &found.value.general_names);
+        let mut common_names = certificate.subject().iter_common_name();
+        let common_name = common_names.next().filter(|_| common_names.next().is_none());
+        let common_name = common_name.and_then(|name| name.as_str().ok());
         Ok(ClientCertificate {
             subject: distinguished(certificate.subject()).map_err(|_| Unreadable)?,
+            common_name: common_name.map(|name| format!("CN:{name}")),
             names: names.filter_map(named).collect(),
         })
+    }
+
+    /// The names that a client can be known by: the whole subject, its common name, and the further
+    /// names as they stand in the certificate.
+    pub fn identities(&self) -> impl Iterator<Item = &str> {
+        let further = self.names.iter().map(String::as_str);
+        [self.subject.as_str()].into_iter().chain(self.common_name.as_deref()).chain(further)
     }
 
     /// What it is called in the access log: the subject, or the first of its further names.
@@ -67,7 +80,7 @@ impl ClientCertificate {
 
 fn named(name: &GeneralName<'_>) -> Option<String> {
     match name {
-        GeneralName::DNSName(name) => Some(format!("DNS:{name}")),
+        GeneralName::DNSName(name) => Some(format!("DNS:{}", name.to_ascii_lowercase())),
         GeneralName::URI(uri) => Some(format!("URI:{uri}")),
         GeneralName::RFC822Name(address) => Some(format!("email:{address}")),
         GeneralName::IPAddress(bytes) => {

@@ -4,10 +4,12 @@
 //! configuration is refused as a whole. A value with a problem is replaced by a stand-in only so
 //! that the check can go on; no stand-in ever leaves this module.
 
+mod client_identities;
 mod client_keys;
 mod client_policy;
 mod clients;
 mod credentials;
+mod issuers;
 mod jobs;
 mod legacy;
 mod network;
@@ -15,6 +17,8 @@ mod prompts;
 mod targets;
 mod template;
 mod values;
+
+pub use issuers::keys_url;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -64,9 +68,10 @@ pub(super) fn check(
         retry: checker.retry(&raw.retry),
         queue: checker.queue(&raw.queue),
         limits: checker.limits(&raw.limits),
-        clients: checker.clients(&raw.clients),
+        clients: checker.clients(raw),
         prices: checker.prices(raw),
         state: checker.state(&raw.state, &jobs.backend),
+        issuers: checker.issuers(raw),
         auth: checker.auth(&raw.auth),
         learning: learning(&raw.learning),
         hedge: hedge(&raw.hedge),

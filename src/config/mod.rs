@@ -38,6 +38,7 @@ use std::path::{Path, PathBuf};
 
 pub use bearer_key::BearerKey;
 pub use certificates::{CertificateError, Certified, TlsFiles, TlsMaterial, crypto};
+pub use check::keys_url;
 pub use contents::Contents;
 pub use credentials::{Credentials, describe};
 pub use endpoint::{Endpoint, EndpointError};
@@ -48,10 +49,11 @@ pub use schema::schema;
 pub use secret::Secret;
 pub use settings::{
     Auth, Balance, BearerToken, Budget, BudgetStore, Client, ClientAuth, ClientCertificates,
-    ClientPolicy, Config, Fallback, Feature, Guardrail, Guardrails, Hedge, JobQueue, Jobs,
-    JobsBackend, KeyPair, Learning, Legacy, LegacyAction, LegacyGroup, LegacyMock, LegacyPrompts,
-    LimitKey, Limits, Log, LogFormat, OperationName, Price, Priority, Proxies, Queue, Quota, Retry,
-    Route, Server, State, Strategy, Target, Tls, TlsVersion, Trust, Unrouted, Upstream, UsageLog,
+    ClientPolicy, Config, Fallback, Feature, Guardrail, Guardrails, Hedge, Issuer, IssuerKeys,
+    JobQueue, Jobs, JobsBackend, KeyPair, Learning, Legacy, LegacyAction, LegacyGroup, LegacyMock,
+    LegacyPrompts, LimitKey, Limits, Log, LogFormat, OperationName, Price, Priority, Proxies,
+    Queue, Quota, Retry, Route, Server, State, Strategy, Target, Tls, TlsVersion, TokenAlgorithm,
+    TokenIdentity, Trust, Unrouted, Upstream, UsageLog,
 };
 pub use written::Written;
 

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub(super) use clients::{RawAuth, RawBearerToken, RawKeyPair};
+pub(super) use clients::{RawAuth, RawBearerToken, RawIssuer, RawKeyPair, RawTokenIdentity};
 pub(super) use jobs::{RawJobs, RawJobsBackend};
 pub(super) use legacy::{RawLegacy, RawPrompts};
 pub(super) use network::{RawTls, RawTrust, RawUpstream};
@@ -52,6 +52,9 @@ pub(super) struct RawConfig {
     /// Who may call. None: everyone.
     #[schemars(length(max = 10_000))]
     pub(super) clients: Vec<RawClient>,
+    /// Whose tokens clients may present.
+    #[schemars(length(max = 16))]
+    pub(super) issuers: Vec<RawIssuer>,
     /// How signatures of clients are judged.
     pub(super) auth: RawAuth,
     /// What models cost, for budgets and metrics, each a table named by an exact id or a glob.
@@ -426,6 +429,14 @@ pub(super) struct RawClient {
     /// More such key pairs, each with the time at which it expires, if it does.
     #[serde(default)]
     pub(super) keys: Vec<RawKeyPair>,
+    /// The certificates it shows, each by its subject, or by `CN:`, `DNS:`, `URI:`, `IP:` or `email:`
+    /// and a name.
+    #[serde(default)]
+    #[schemars(example = ["CN=team-a,O=Example"])]
+    pub(super) certificates: Vec<String>,
+    /// Who it is to issuers of tokens.
+    #[serde(default)]
+    pub(super) identities: Vec<RawTokenIdentity>,
     /// What it may do and spend.
     #[serde(flatten)]
     pub(super) policy: RawPolicy,

@@ -18,7 +18,9 @@ use http::HeaderName;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use clients::{Auth, BearerToken, Client, KeyPair};
+pub use clients::{
+    Auth, BearerToken, Client, Issuer, IssuerKeys, KeyPair, TokenAlgorithm, TokenIdentity,
+};
 pub use jobs::{JobQueue, Jobs, JobsBackend};
 pub use legacy::{Legacy, LegacyAction, LegacyGroup, LegacyMock, LegacyPrompts};
 pub use network::{ClientAuth, ClientCertificates, Proxies, Tls, TlsVersion, Trust};
@@ -54,6 +56,8 @@ pub struct Config {
     pub limits: Limits,
     /// Who may call. Empty: everyone.
     pub clients: Vec<Client>,
+    /// Whose tokens clients may present.
+    pub issuers: Vec<Issuer>,
     /// How signatures of clients are judged.
     pub auth: Auth,
     /// What models cost where the catalogue does not say so, in the order of the file.

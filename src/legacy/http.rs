@@ -151,7 +151,7 @@ impl Shim {
     {
         check_method(endpoint, &head.method)?;
         let address = peer.address;
-        let allowed = authenticate(gateway, endpoint, &head.headers);
+        let allowed = authenticate(gateway, endpoint, &head.headers, &peer);
         let Who { client, is_admin } = allowed.inspect_err(|_| {
             if let Some((what, on)) = endpoint.change() {
                 audit::refused(what, on, address);
@@ -419,6 +419,7 @@ fn authenticate(
     gateway: &Gateway,
     endpoint: &Endpoint<'_>,
     headers: &HeaderMap,
+    peer: &Peer,
 ) -> Result<Who, Refusal> {
     let admin_only = &gateway.config.legacy.admin_only;
     let guarded = match endpoint {
@@ -428,7 +429,8 @@ fn authenticate(
         _ => false,
     };
     if !guarded {
-        let client = gateway.keys.by_bearer_key(headers, SystemTime::now())?;
+        let certificate = peer.certificate.as_deref();
+        let client = gateway.keys.unsigned(headers, certificate, SystemTime::now())?;
         return Ok(Who { client, is_admin: false });
     }
     let key = gateway.config.server.admin_key.as_ref();

@@ -41,7 +41,11 @@ where
                 let known = gateway.keys.still_knows(own.client.as_deref());
                 known.map(|()| Proof::Complete).map_err(Refusal::Unauthenticated)
             }
-            None => match gateway.keys.recognise(head, exchange.arrived) {
+            None => match gateway.keys.recognise(
+                head,
+                arrival.peer.certificate.as_deref(),
+                exchange.arrived,
+            ) {
                 Ok(Recognised::Anyone) => Ok(Proof::Complete),
                 Ok(Recognised::Client(known, rest)) => {
                     client = client.named(Some(known.name));

@@ -48,7 +48,7 @@ use tower::{Service, ServiceBuilder};
 pub use relay::{ResponseBody, Until};
 
 use crate::admission::{Curfew, Load, WaitingRoom};
-use crate::clients::{Budgets, ClientLimits, Keys, Peer, Policies, Prices};
+use crate::clients::{Budgets, ClientLimits, Issuers, Keys, Peer, Policies, Prices};
 use crate::config::{self, Config};
 use crate::routing::{Route, Router, RouterError};
 use crate::telemetry::Metrics;
@@ -123,9 +123,14 @@ impl Gateway {
         metrics: Arc<Metrics>,
         (access_log, usage_log): (AccessLog, UsageLog),
     ) -> Result<Arc<Gateway>, RouterError> {
+        let before_issuers = before.map(|before| {
+            let same_way = config.upstream.connects_like(&before.config.upstream);
+            (before.keys.issuers(), same_way)
+        });
         let router = Router::new(&config, before.map(|before| (&before.config, &before.router)))?;
         let prices = Prices::new(&config.prices)?;
         warn_of_unpriced(&config, &router, &prices);
+        let issuers = Issuers::new(&config.issuers, &upstream, &metrics, before_issuers);
         Ok(Arc::new(Gateway {
             router,
             upstream,
@@ -138,7 +143,8 @@ impl Gateway {
                 &config.auth,
                 Arc::clone(&metrics),
                 before.map(|before| &before.keys),
-            ),
+            )
+            .with_issuers(issuers),
             limits: match before {
                 Some(before) => before.limits.renewed(&config.limits, &config.clients),
                 None => ClientLimits::new(&config.limits, &config.clients),

@@ -8,6 +8,7 @@
 pub mod classify;
 mod connect;
 pub mod credentials;
+mod document;
 pub mod events;
 mod proxy;
 mod reply;
@@ -30,6 +31,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 pub use classify::Class;
 pub use connect::ConnectionGauges;
+pub use document::DocumentError;
 pub use reply::{Failure, Reply, Success, TimeLimit};
 
 use crate::config;

@@ -89,6 +89,7 @@ def run(client, call):
             answer["headers"] = metadata.get("HTTPHeaders", {})
         answer["error"] = {
             "name": error.response["Error"]["Code"],
+            "class": type(error).__name__,
             "message": error.response["Error"].get("Message", ""),
             "in_stream": in_stream,
         }

@@ -24,7 +24,19 @@ import botocore.exceptions
 
 PRINTED = string.ascii_letters + string.digits
 NAMES = ["accept", "content-type", "x-amzn-bedrock-trace", "x-amzn-bedrock-request-metadata", "a-b"]
-CHANGES = ["method", "path", "query", "header", "body", "date", "signature", "scope", "key"]
+CHANGES = [
+    "method",
+    "path",
+    "query",
+    "header",
+    "host",
+    "token",
+    "body",
+    "date",
+    "signature",
+    "scope",
+    "key",
+]
 
 
 def main():
@@ -101,8 +113,11 @@ def spoilt(request, what, chance):
         at = chance.choice(own)
         name, value = headers[at]
         return [method, target, headers[:at] + [(name, changed(value, chance))] + headers[at + 1 :], body]
-    if what == "date":
-        return [method, target, rewritten(headers, "X-Amz-Date", lambda it: changed(it, chance)), body]
+    named = {"date": "X-Amz-Date", "host": "Host", "token": "X-Amz-Security-Token"}.get(what)
+    if named:
+        if named not in dict(headers):
+            return None
+        return [method, target, rewritten(headers, named, lambda it: changed(it, chance)), body]
 
     def change(authorization):
         start, credential, rest = authorization.partition("Credential=")

@@ -9,7 +9,7 @@ use crate::support::clients::{Job, script};
 use crate::support::gateway::{run_sluice, sluice};
 use crate::support::patience::{LONG, within};
 use crate::support::raw::Connection;
-use crate::support::{Ask, Call, Client, Config, Gateway, PRIMARY, Simulator, bodies};
+use crate::support::{Ask, Authority, Call, Client, Config, Gateway, PRIMARY, Simulator, bodies};
 
 const ID: &str = "SLUICEQ5ZJ2M4TGB7WDKFA";
 const SECRET: &str = "test/secret+of/team-a+0123456789abcdefgh";
@@ -72,13 +72,13 @@ async fn every_client_is_let_in_with_a_pair_of_the_gateways_and_refused_with_ano
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn hundreds_of_requests_signed_by_botocore_are_taken_and_with_one_byte_changed_refused() {
+async fn thousands_of_requests_signed_by_botocore_are_taken_and_with_one_byte_changed_refused() {
     let simulator = Simulator::start().await;
     let gateway = gateway(&simulator, |config| config).await;
     let address = gateway.address();
     let job = json!({
         "host": address.ip().to_string(), "port": address.port(), "region": "us-east-1",
-        "access_key_id": ID, "secret_access_key": SECRET, "count": 300, "seed": 7,
+        "access_key_id": ID, "secret_access_key": SECRET, "count": 2000, "seed": 7,
         "models": [PRIMARY, PROFILE_ARN, "eu.anthropic.claude-3-haiku-20240307-v1:0"],
     });
     let run = script("botocore_signatures.py", &job);
@@ -100,7 +100,8 @@ async fn hundreds_of_requests_signed_by_botocore_are_taken_and_with_one_byte_cha
             refused += 1;
         }
     }
-    assert!(taken == 300 && refused > 200, "{taken} {refused}");
+    assert!(taken == 2000 && refused > 1300, "{taken} {refused}");
+    println!("{taken} were taken, {refused} refused");
 
     let raised = &said["raised"];
     assert_eq!(raised["none"], Value::Null);
@@ -214,6 +215,46 @@ async fn old_and_new_keys_work_side_by_side_until_the_old_one_expires() {
     let job = Job::new(&gateway.url(), vec![Call::converse(PRIMARY, "hi")]).signed_by("OLD", old);
     let raised = Client::Boto3.run(job).await.remove(0);
     assert!(raised.raised().is("ExpiredTokenException"), "{raised:?}");
+}
+
+/// boto3 sends bearer keys over TLS alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn boto3_changes_its_bearer_key_without_a_request_refused() {
+    let simulator = Simulator::start().await;
+    let authority = Authority::new();
+    let base = Config::four_models(&simulator).tls(&authority.server());
+    let with = |tokens: &str| {
+        let client = format!("name = 'team-b'\nbearer_tokens = [{tokens}]");
+        base.clone().client_with(&client)
+    };
+    let [_, (_, old), (_, new)] = VARIABLES;
+    let gateway = Gateway::start_with(&with("{ token = 'env:OLD_KEY' }"), &VARIABLES).await;
+    let ask = async |key: &str| {
+        let job = Job::new(&gateway.https_url(), vec![Call::converse(PRIMARY, "hi")]);
+        Client::Boto3.run(job.bearing(key, &authority.file())).await.remove(0)
+    };
+    ask(old).await.text();
+    let answer = ask(new).await;
+    let raised = answer.raised();
+    assert_eq!(raised.class.as_deref(), Some("AccessDeniedException"));
+    assert!(raised.message.contains("the API key is not valid"), "{raised:?}");
+    // Both are good from the reload on, until the old one's end.
+    let end = std::time::SystemTime::now() + Duration::from_secs(6);
+    let expires = humantime::format_rfc3339_seconds(end);
+    let both =
+        format!("{{ token = 'env:OLD_KEY', expires = '{expires}' }}, {{ token = 'env:NEW_KEY' }}");
+    gateway.reload(&with(&both).to_toml()).await;
+    ask(old).await.text();
+    ask(new).await.text();
+    tokio::time::sleep(end.duration_since(std::time::SystemTime::now()).unwrap_or_default()).await;
+    let answer = ask(old).await;
+    let raised = answer.raised();
+    assert_eq!(raised.class.as_deref(), Some("ClientError"));
+    assert!(raised.is("ExpiredTokenException"), "{raised:?}");
+    ask(new).await.text();
+    gateway.reload(&with("{ token = 'env:NEW_KEY' }").to_toml()).await;
+    assert!(ask(old).await.raised().is("AccessDeniedException"));
+    ask(new).await.text();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -28,6 +28,7 @@ use tokio::process::Command;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use crate::support::clients::{Job, converse_both_ways};
 use crate::support::patience::{LONG, eventually, within};
 use crate::support::{Authority, Config, Gateway, PRIMARY, SECOND, Simulator, Terminator, http};
 
@@ -121,6 +122,33 @@ async fn a_client_shows_who_it_is_by_the_requests_signature_and_each_events() {
         (&log[0]["outcome"], &log[1]["outcome"]),
         (&"success".into(), &"unauthenticated".into())
     );
+}
+
+/// The Rust SDK does not say what it signs in the place of the payload's hash; and speaks HTTP/2 by
+/// TLS alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_rust_sdk_shows_who_it_is_in_its_own_way() {
+    let simulator = Simulator::start().await;
+    let authority = Authority::new();
+    let config = Config::four_models(&simulator)
+        .tls(&authority.server())
+        .client_that_signs("team-a", KEY_ID, "SECRET");
+    let gateway = Gateway::start_with(&config, &[("SECRET", KEY_SECRET)]).await;
+    let job = Job { ca: Some(authority.file()), ..Job::new(&gateway.https_url(), vec![]) };
+    let talk = async |job: Job| {
+        let talk = converse_both_ways(&job, PRIMARY, &["one", "two"]);
+        within(LONG, "the conversation", talk).await
+    };
+    let echo = |said: &str| json!({ "event": { "echo": { "say": said } } });
+    let came = talk(job.clone().signed_by(KEY_ID, KEY_SECRET)).await.unwrap();
+    assert_eq!(came[..2], [echo("one"), echo("two")]);
+    assert_eq!(came[2]["event"]["usageEvent"]["totalInputTokens"], 2);
+    let call = simulator.only_call();
+    assert_eq!((call.signature, call.error.as_deref()), (Some("valid"), None));
+    assert_eq!(gateway.access_log(1).await[0]["client"], "team-a");
+    let raised = talk(job.signed_by(KEY_ID, "not-the-secret-0123456789")).await.unwrap_err();
+    assert!(raised.is("InvalidSignatureException"), "{raised:?}");
+    assert_eq!(simulator.log().len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

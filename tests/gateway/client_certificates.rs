@@ -94,6 +94,63 @@ async fn the_access_log_knows_the_subject_of_who_signs_nothing() {
     assert_eq!(names, ["-", "CN=team-a", "CN=team-b\\,O=x\\0a"]);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_is_who_a_client_is_whatever_it_signs_with() {
+    let simulator = Simulator::start().await;
+    let authority = Authority::new();
+    let config = Config::four_models(&simulator)
+        .tls(&authority.server())
+        .set("server.tls.client_ca", authority.path())
+        .set("server.tls.client_auth", "optional")
+        .set("limits.requests_per_second", 1)
+        .set("limits.burst", 2)
+        .client_with("name = 'a'\ncertificates = ['CN:team-a']")
+        .client_with("name = 'b'\ncertificates = ['CN=team-b', 'DNS:b.example.com']")
+        .client_that_signs("c", "SLUICEOFTEAMC", "SECRET");
+    let secret = "the-secret-of-team-c-0123456789";
+    let gateway = Gateway::start_with(&config, &[("SECRET", secret)]).await;
+    let of = |name: &str| Job {
+        ca: Some(authority.file()),
+        client_cert: Some(authority.client(name)).map(|it| [it.cert(), it.key()]),
+        ..Job::new(&gateway.https_url(), vec![Call::converse(PRIMARY, "hello")])
+    };
+    // boto3 signs with a key that is nobody's; the certificate counts.
+    for name in ["team-a", "team-b"] {
+        Client::Boto3.run(of(name)).await[0].text();
+    }
+    // A right signature says more, and a wrong one is refused.
+    Client::Boto3.run(of("team-a").signed_by("SLUICEOFTEAMC", secret)).await[0].text();
+    let forged = of("team-a").signed_by("SLUICEOFTEAMC", "not-the-secret-0123456789");
+    let answer = Client::Boto3.run(forged).await.remove(0);
+    assert!(answer.raised().is("InvalidSignatureException"), "{answer:?}");
+    // One of the same authority whom the config does not name.
+    let answer = Client::Boto3.run(of("team-x")).await.remove(0);
+    let raised = answer.raised();
+    assert_eq!(raised.class.as_deref(), Some("ClientError"));
+    assert!(raised.is("UnrecognizedClientException"), "{raised:?}");
+    // And who signs nothing.
+    assert_eq!(ask(&gateway, &Dialer::trusting(&authority)).await, Some(403));
+    let log = gateway.access_log(6).await;
+    let names: Vec<&str> = log
+        .iter()
+        .filter(|line| line["status"] == 200)
+        .map(|line| line["client"].as_str().unwrap())
+        .collect();
+    assert_eq!(names, ["a", "b", "c"]);
+    let metrics = gateway.metrics().await;
+    let by = [("by", "certificate"), ("result", "ok")];
+    assert_eq!(metrics.sum("sluice_authentications_total", &by), 2.0);
+    // Limits count by the client's name.
+    let team_a = Dialer::showing(&authority, &authority.client("team-a"));
+    let mut statuses = Vec::new();
+    while statuses.len() < 10 && !statuses.contains(&Some(429)) {
+        statuses.push(ask(&gateway, &team_a).await);
+    }
+    assert_eq!(statuses.last(), Some(&Some(429)), "{statuses:?}");
+    let limited = [("client", "a"), ("limit", "requests_per_second")];
+    assert_eq!(gateway.metrics().await.sum("sluice_client_limited_total", &limited), 1.0);
+}
+
 /// Without a certificate a health check sees no more than that somebody is there.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_health_check_on_a_shared_port_tells_life_alone() {

@@ -61,4 +61,5 @@ mod streams;
 mod tail;
 mod targets;
 mod tls;
+mod tokens;
 mod upstream_tls;

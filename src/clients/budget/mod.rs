@@ -189,13 +189,7 @@ mod tests {
     use super::*;
 
     fn client(budget: Option<config::Budget>) -> config::Client {
-        config::Client {
-            name: "a".to_owned(),
-            bearer_tokens: vec![],
-            keys: vec![],
-            policy: config::ClientPolicy::default(),
-            budget,
-        }
+        config::Client { name: "a".to_owned(), budget, ..config::Client::default() }
     }
 
     fn daily(limit: u64) -> Option<config::Budget> {

@@ -48,7 +48,7 @@ fn opened(region: &'static str) -> (EventChain, Signer) {
     let authorization = signed.authorization();
     let (_, last) = authorization.split_once("Signature=").unwrap();
     let signer = Signer { secret: SECRET, region, last: last.to_owned() };
-    match keys(&auth(), None).recognise(&signed.head, now()) {
+    match keys(&auth(), None).recognise(&signed.head, None, now()) {
         Ok(Recognised::Client(_, Proof::Events(chain))) => (*chain, signer),
         other => panic!("{other:?}"),
     }

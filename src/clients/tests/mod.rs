@@ -1,5 +1,6 @@
 //! Signatures that the AWS library makes, and what is said of those that are not right.
 
+mod certificates;
 mod events;
 mod random;
 
@@ -39,13 +40,7 @@ pub(in crate::clients) fn auth() -> config::Auth {
 
 /// A client with a key pair.
 fn team_a(pair: config::KeyPair) -> config::Client {
-    config::Client {
-        name: "team-a".to_owned(),
-        bearer_tokens: vec![],
-        keys: vec![pair],
-        policy: config::ClientPolicy::default(),
-        budget: None,
-    }
+    config::Client { name: "team-a".to_owned(), keys: vec![pair], ..config::Client::default() }
 }
 
 fn keys(auth: &config::Auth, expires: Option<SystemTime>) -> Keys {
@@ -158,7 +153,7 @@ impl Signed {
     /// What the gateway makes of it, its body read if need be.
     fn judged(&self, keys: &Keys, at: SystemTime) -> Result<Credential, Unauthenticated> {
         let hash = PayloadHash::of(&self.body);
-        let known = match keys.recognise(&self.head, at)? {
+        let known = match keys.recognise(&self.head, None, at)? {
             Recognised::Anyone => panic!("there are clients"),
             Recognised::Client(known, Proof::Complete) => known,
             Recognised::Client(known, Proof::Body(signed)) => {
@@ -188,7 +183,7 @@ fn judged(plan: &Plan) -> Result<Credential, Unauthenticated> {
 #[test]
 fn what_can_be_told_from_the_head_is_told_without_the_body() {
     let keys = keys(&auth(), None);
-    let look = |signed: &Signed| keys.recognise(&signed.head, now());
+    let look = |signed: &Signed| keys.recognise(&signed.head, None, now());
     let simple = Plan::simple();
     assert!(matches!(look(&simple.signed(ID, SECRET, now())), Ok(Recognised::Pending(_))));
     for said in [Said::Hash, Said::Unsigned] {
@@ -219,7 +214,7 @@ fn each_lack_has_its_own_exception() {
     let refused = |change: &dyn Fn(&mut Signed)| {
         let mut signed = Plan::simple().signed(ID, SECRET, now());
         change(&mut signed);
-        let refused = keys.recognise(&signed.head, now()).unwrap_err();
+        let refused = keys.recognise(&signed.head, None, now()).unwrap_err();
         (refused.kind(), refused.to_string())
     };
     let rewritten = |from: &'static str, to: &'static str| {
@@ -315,8 +310,9 @@ fn the_head_of_a_bidirectional_stream_is_judged_at_once_and_its_events_are_to_fo
         ..Plan::simple()
     };
     let keys = keys(&auth(), None);
-    let look =
-        |plan: Plan, secret: &str| keys.recognise(&plan.signed(ID, secret, now()).head, now());
+    let look = |plan: Plan, secret: &str| {
+        keys.recognise(&plan.signed(ID, secret, now()).head, None, now())
+    };
     // What SDKs say of the payload, or that they sign an empty one and say nothing.
     for said in [Said::Events, Said::Hash, Said::Nothing] {
         let right = look(plan(said, "invoke-with-bidirectional-stream"), SECRET);

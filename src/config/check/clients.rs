@@ -3,25 +3,29 @@
 use std::collections::HashMap;
 
 use super::Checker;
+use super::client_identities::Claimed;
 use super::client_keys::Taken;
 use crate::config::document::KeyPath;
-use crate::config::raw::RawClient;
+use crate::config::raw::RawConfig;
 use crate::config::settings::Client;
 
 /// Most clients of one configuration.
 const MAX_CLIENTS: usize = 10_000;
 
 /// What a client needs one of.
-const KINDS_OF_KEYS: [&str; 4] = ["bearer_token", "bearer_tokens", "access_key_id", "keys"];
+const KINDS_OF_KEYS: [&str; 6] =
+    ["bearer_token", "bearer_tokens", "access_key_id", "keys", "certificates", "identities"];
 
 impl Checker<'_> {
-    pub(super) fn clients(&mut self, raw: &[RawClient]) -> Vec<Client> {
+    pub(super) fn clients(&mut self, config: &RawConfig) -> Vec<Client> {
+        let raw = &config.clients;
         if raw.len() > MAX_CLIENTS {
             let message = format!("at most {MAX_CLIENTS} clients, not {}", raw.len());
             self.problem(&["clients"].into(), message);
         }
         let mut names = HashMap::new();
         let mut taken = Taken::default();
+        let mut claimed = Claimed::default();
         let mut clients = Vec::with_capacity(raw.len());
         for (index, client) in raw.iter().enumerate() {
             let at = KeyPath::from(["clients"]).index(index);
@@ -35,7 +39,13 @@ impl Checker<'_> {
             }
             let bearer_tokens = self.bearer_tokens(&at, index, client, &mut taken);
             let keys = self.key_pairs(&at, index, client, &mut taken);
-            if bearer_tokens.is_empty() && keys.is_empty() && !self.tries_to_give_keys(&at) {
+            let certificates = self.certificates(&at, index, config, &mut claimed);
+            let identities = self.identities(&at, index, config, &mut claimed);
+            let has_none = bearer_tokens.is_empty()
+                && keys.is_empty()
+                && certificates.is_empty()
+                && identities.is_empty();
+            if has_none && !self.tries_to_give_keys(&at) {
                 let message = format!("needs one of '{}'", KINDS_OF_KEYS.join("', '"));
                 self.problem(&at, message);
             }
@@ -43,6 +53,8 @@ impl Checker<'_> {
                 name: client.name.clone(),
                 bearer_tokens,
                 keys,
+                certificates,
+                identities,
                 policy: self.client_policy(&at, &client.policy),
                 budget: self.budget(&at, &client.policy),
             });

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::bearer_key::KeyRef;
 use crate::config::secret::SecretRef;
+use crate::config::settings::TokenAlgorithm;
 use crate::config::units::DurationText;
 
 /// One of several bearer keys of a client.
@@ -33,6 +34,65 @@ pub(in crate::config) struct RawKeyPair {
     /// When it is taken no longer, in UTC. Default: never.
     #[schemars(example = &"2027-01-01T00:00:00Z")]
     pub(in crate::config) expires: Option<String>,
+}
+
+/// Who a client is to an issuer of tokens.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(extend("required" = ["issuer", "value"]))]
+pub(in crate::config) struct RawTokenIdentity {
+    /// The name of an issuer.
+    #[serde(default)]
+    #[schemars(example = &"corp")]
+    pub(in crate::config) issuer: String,
+    /// What the issuer's claim says of this client.
+    #[serde(default)]
+    #[schemars(example = &"team-a-app")]
+    pub(in crate::config) value: String,
+}
+
+/// An issuer of tokens (JWT) that clients may present in the place of a bearer key.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+#[schemars(extend("required" = ["name", "issuer", "audiences"]))]
+pub(in crate::config) struct RawIssuer {
+    /// Its name, for clients and metrics.
+    #[schemars(example = &"corp")]
+    pub(in crate::config) name: String,
+    /// What its tokens say of it in `iss`.
+    #[schemars(example = &"https://login.example.com")]
+    pub(in crate::config) issuer: String,
+    /// Whom its tokens must be for, in `aud`: one of these.
+    #[schemars(length(max = 16))]
+    pub(in crate::config) audiences: Vec<String>,
+    /// URL of its key set (JWKS). Default: what the issuer's /.well-known/openid-configuration says.
+    #[schemars(example = &"https://login.example.com/keys")]
+    pub(in crate::config) jwks_url: Option<String>,
+    /// The claim that tells whose a token is: a text, or a list of them.
+    pub(in crate::config) claim: String,
+    /// What its tokens may be signed by.
+    pub(in crate::config) algorithms: Vec<TokenAlgorithm>,
+    /// How far its clock may be from the gateway's.
+    pub(in crate::config) leeway: DurationText,
+    /// How often its keys are fetched.
+    pub(in crate::config) refresh_interval: DurationText,
+    /// How soon they may be fetched again for a token whose key is not known, or after a failure.
+    pub(in crate::config) unknown_key_interval: DurationText,
+}
+
+impl Default for RawIssuer {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            issuer: String::new(),
+            audiences: Vec::new(),
+            jwks_url: None,
+            claim: "sub".to_owned(),
+            algorithms: vec![TokenAlgorithm::RS256, TokenAlgorithm::ES256],
+            leeway: "60s".into(),
+            refresh_interval: "15m".into(),
+            unknown_key_interval: "30s".into(),
+        }
+    }
 }
 
 /// How signatures of clients are judged.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{config, env, only_problem};
-use crate::config::{Config, ConfigError, Loaded};
+use crate::config::{Config, ConfigError, IssuerKeys, Loaded, TokenAlgorithm};
 
 const SECRET: &str = "hush/0123456789+abcdef";
 
@@ -96,6 +96,101 @@ fn what_is_wrong_with_keys_is_said_where_it_stands() {
     let many = (0..17).map(|n| format!("{{ {} }}", pair(&format!("K{n}"), "env:SECRET")));
     let many = client(&format!("keys = [{}]", many.collect::<Vec<_>>().join(", ")));
     only(&many, "clients[0].keys: at most 16 of them, not 17");
+}
+
+const TLS: &str =
+    "[server.tls]\ncert = 'missing.crt'\nkey = 'missing.key'\nclient_ca = 'missing.crt'\n";
+
+#[test]
+fn a_client_is_known_by_certificates_where_they_are_asked_for() {
+    let names = "certificates = ['CN=a,O=Example', 'CN:a', 'DNS:A.Example.com', 'IP:2001:DB8::1', \
+                 'URI:spiffe://example.com/a', 'email:a@example.com', '2.5.4.3=a:b']";
+    only(&client(names), "clients[0].certificates: needs 'client_ca' in [server.tls]");
+    // Nothing is wrong but the files of this test, which are not there.
+    let error = load(&(client(names) + TLS)).unwrap_err().to_string();
+    assert!(!error.contains("clients"), "{error}");
+    for (wrong, expected) in [
+        ("'a'", "'a' is no name of a certificate"),
+        ("'CN='", "'CN=' is no name of a certificate"),
+        ("'DNS:'", "'DNS:' has no name"),
+        ("'IP:a'", "'IP:a' has no address"),
+        ("'MAC:a'", "'MAC:a' is no name of a certificate"),
+        ("'DNS:a', 'DNS:A'", "certificates[1]: is there twice"),
+    ] {
+        let error = load(&(client(&format!("certificates = [{wrong}]")) + TLS)).unwrap_err();
+        assert!(error.to_string().contains(expected), "{error}");
+    }
+    let both = client("certificates = ['CN:x']")
+        + &client("certificates = ['CN:x']").replace("'a'", "'b'");
+    let error = load(&(both + TLS)).unwrap_err().to_string();
+    assert!(error.contains("clients[1].certificates[0]: is another client's too"), "{error}");
+}
+
+#[test]
+fn a_client_is_known_by_tokens_of_an_issuer() {
+    let issuer =
+        "[[issuers]]\nname = 'corp'\nissuer = 'https://login.example.com/'\naudiences = ['a']\n";
+    let identity = client("identities = [{ issuer = 'corp', value = 'x' }]");
+    let config = load(&(identity.clone() + issuer)).unwrap().config;
+    let read = &config.issuers[0];
+    let discovery = "https://login.example.com/.well-known/openid-configuration";
+    assert_eq!(read.keys, IssuerKeys::Discovered(discovery.parse().unwrap()));
+    assert_eq!(read.algorithms, [TokenAlgorithm::RS256, TokenAlgorithm::ES256]);
+    assert_eq!((read.claim.as_str(), read.leeway), ("sub", Duration::from_secs(60)));
+    assert_eq!(config.clients[0].identities[0].value, "x");
+    let with = |key: &str| format!("{issuer}{key}\n{identity}");
+    let keys =
+        load(&with("jwks_url = 'http://127.0.0.1:1/keys'")).unwrap().config.issuers.remove(0).keys;
+    assert_eq!(keys, IssuerKeys::At("http://127.0.0.1:1/keys".parse().unwrap()));
+    for (text, expected) in [
+        (identity.clone(), "identities[0].issuer: there is no issuer 'corp'"),
+        (issuer.to_owned(), "issuers[0]: is in no client's 'identities'"),
+        (
+            issuer.to_owned() + &client("identities = [{ issuer = 'corp', value = '' }]"),
+            "identities[0].value: must have 1 to 1024 bytes",
+        ),
+        (
+            issuer.to_owned() + &client("identities = [{ issuer = 'corp' }]"),
+            "identities[0]: needs 'value'",
+        ),
+        (
+            issuer.to_owned() + &identity + &identity.replace("'a'", "'b'"),
+            "clients[1].identities[0]: is another client's too",
+        ),
+        (with("jwks_url = 'http://login.example.com/keys'"), "jwks_url: must be an https URL"),
+        (with("jwks_url = 'https://a:hush@example.com/'"), "jwks_url: must not have a user"),
+        (with("jwks_url = '/keys'"), "jwks_url: is not a URL with a host"),
+        (
+            identity.clone() + &issuer.replace("https:", "http:"),
+            "issuers[0].issuer: must be an https URL",
+        ),
+        (
+            (identity.clone() + issuer).replace("'corp'", "'my corp'"),
+            "a token issuer's name is 1 to 64 letters",
+        ),
+        (
+            identity.clone() + &issuer.replace("['a']", "[]"),
+            "issuers[0].audiences: must not be empty",
+        ),
+        (with("algorithms = []"), "issuers[0].algorithms: must not be empty"),
+        (with("algorithms = ['HS256']"), "HS256"),
+        (with("leeway = '2h'"), "leeway: must be whole seconds, and at most 1h"),
+        (with("refresh_interval = '10ms'"), "refresh_interval: must be at least 1s"),
+        (with("claim = ''"), "issuers[0].claim: must have 1 to 1024 bytes"),
+        (
+            identity.clone()
+                + issuer
+                + &identity.replace("'a'", "'b'").replace("'corp'", "'other'")
+                + &issuer.replace("'corp'", "'other'"),
+            "issuers[1].issuer: is that of issuers[0] too",
+        ),
+        (
+            identity.clone() + "[[issuers]]\nname = 'corp'\naudiences = ['a']\n",
+            "issuers[0]: needs 'issuer'",
+        ),
+    ] {
+        only(&text, expected);
+    }
 }
 
 #[test]

@@ -34,7 +34,7 @@ fn keys() -> Vec<(String, String, Value)> {
     for (section, inner) in schema["properties"].as_object().unwrap() {
         let table = match section.as_str() {
             "targets" | "quotas" | "prices" => &inner["additionalProperties"],
-            "routes" | "clients" => &inner["items"],
+            "routes" | "clients" | "issuers" => &inner["items"],
             _ => inner,
         };
         walk(section, table, &mut keys);
@@ -55,7 +55,7 @@ fn the_shipped_file_equals_the_defaults_of_the_code() {
     }
     for (section, key, schema) in keys() {
         let tables: Vec<&str> = section.split('.').collect();
-        if matches!(tables[0], "targets" | "quotas" | "prices" | "routes" | "clients") {
+        if matches!(tables[0], "targets" | "quotas" | "prices" | "routes" | "clients" | "issuers") {
             continue;
         }
         let table = tables.iter().fold(&shipped, |table, name| table[*name].as_table().unwrap());
@@ -91,7 +91,7 @@ fn the_shipped_file_shows_every_key_of_tables_with_names_and_of_lists() {
             "quotas" => shipped["quotas"]["example"].get(&key).is_some(),
             "prices" => shipped["prices"]["anthropic.claude-*"].get(&key).is_some(),
             "clients.guardrail" => shipped["clients"][0]["guardrail"].get(&key).is_some(),
-            "routes" | "clients" => shipped[&section][0].get(&key).is_some(),
+            "routes" | "clients" | "issuers" => shipped[&section][0].get(&key).is_some(),
             _ => continue,
         };
         assert!(shown, "{section}.{key}");

@@ -6,7 +6,7 @@ use http::header::{ALLOW, CONNECTION, WWW_AUTHENTICATE};
 use http::{HeaderValue, Response, StatusCode};
 use serde_json::json;
 
-use crate::clients::Unauthenticated;
+use crate::clients::{BadToken, Unauthenticated};
 use crate::legacy::reply;
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -18,6 +18,9 @@ pub(super) enum Refusal {
     #[error("{}", match .0 {
         Unauthenticated::UnknownKey => "The bearer key is not valid",
         Unauthenticated::ExpiredKey => "The bearer key has expired",
+        Unauthenticated::Token(BadToken::Expired) => "The token has expired",
+        Unauthenticated::Token(BadToken::NoKeys) => "The token can't be checked yet",
+        Unauthenticated::Token(_) => "The token is not valid",
         _ => "A bearer key is required",
     })]
     Unauthenticated(#[from] Unauthenticated),
@@ -36,6 +39,9 @@ impl Refusal {
         let status = match self {
             Refusal::Method { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Refusal::AdminKey => StatusCode::FORBIDDEN,
+            Refusal::Unauthenticated(Unauthenticated::Token(BadToken::NoKeys)) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Refusal::Unauthenticated(_) => StatusCode::UNAUTHORIZED,
             Refusal::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Refusal::BodyBroken => StatusCode::BAD_REQUEST,

@@ -150,6 +150,15 @@ impl Config {
         self
     }
 
+    /// Adds an issuer of tokens for "sluice", whose name is "corp", with these further keys, in TOML.
+    pub fn issuer(mut self, issuer: &str, keys: &str) -> Config {
+        let entry = format!("name = 'corp'\nissuer = '{issuer}'\naudiences = ['sluice']\n{keys}");
+        let issuer: toml::Table = entry.parse().unwrap();
+        let issuers = self.table.entry("issuers").or_insert_with(|| toml::Value::Array(Vec::new()));
+        issuers.as_array_mut().unwrap().push(issuer.into());
+        self
+    }
+
     /// Adds a route behind those that are there.
     pub fn route(mut self, model: &str, targets: &[&str]) -> Config {
         let mut route = toml::Table::new();

@@ -77,7 +77,7 @@ fn raised(stderr: &[u8]) -> Raised {
     let message = rest.split_once(" operation").map_or(rest, |(_, message)| message);
     let message = message.strip_prefix(" (reached max retries: 0)").unwrap_or(message);
     let message = message.strip_prefix(": ").unwrap_or(message);
-    Raised { name: name.to_owned(), message: message.to_owned(), in_stream: false }
+    Raised { name: name.to_owned(), message: message.to_owned(), in_stream: false, class: None }
 }
 
 fn kebab(operation: &str) -> String {

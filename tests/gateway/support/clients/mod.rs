@@ -19,6 +19,7 @@ mod driver;
 mod rust;
 
 pub use driver::script;
+pub use rust::converse_both_ways;
 
 /// An SDK as its users run it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,11 +93,11 @@ pub struct Job {
     /// A bearer key as a header of requests that are not signed, which an SDK would do over TLS alone.
     /// boto3 alone.
     pub bearer: Option<String>,
-    /// The authority that the client trusts in, for an endpoint with TLS. boto3 and JavaScript.
+    /// The authority that the client trusts in, for an endpoint with TLS. All but the command.
     pub ca: Option<PathBuf>,
     /// The certificate that the client shows, and its key. boto3 alone.
     pub client_cert: Option<[String; 2]>,
-    /// A Bedrock API key, in the place of the keys above. boto3 and JavaScript.
+    /// A Bedrock API key, in the place of the keys above. All but the command.
     #[serde(skip)]
     pub bearer_token: Option<String>,
     /// Calls under way at once.
@@ -149,6 +150,11 @@ impl Job {
             secret_access_key: secret_access_key.to_owned(),
             ..self
         }
+    }
+
+    /// The same over TLS, trusting in this authority, with this token in the place of keys.
+    pub fn bearing(self, token: &str, ca: &Path) -> Job {
+        Job { bearer_token: Some(token.to_owned()), ca: Some(ca.to_owned()), ..self }
     }
 
     /// Adds a header to each request.
@@ -290,6 +296,9 @@ pub struct Answer {
 pub struct Raised {
     /// The exception's name on the wire, or else its class.
     pub name: String,
+    /// Its class, where the client shows it: boto3 alone.
+    #[serde(default)]
+    pub class: Option<String>,
     /// Its text.
     pub message: String,
     /// Whether it was raised while events were read.

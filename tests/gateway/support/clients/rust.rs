@@ -10,42 +10,90 @@ use aws_sdk_bedrockruntime::config::interceptors::{
 use aws_sdk_bedrockruntime::config::retry::RetryConfig;
 use aws_sdk_bedrockruntime::config::timeout::TimeoutConfig;
 use aws_sdk_bedrockruntime::config::{
-    BehaviorVersion, ConfigBag, Credentials, Intercept, Region, RuntimeComponents,
+    BehaviorVersion, ConfigBag, Credentials, Intercept, Region, RuntimeComponents, Token,
 };
 use aws_sdk_bedrockruntime::error::{
     BoxError, DisplayErrorContext, ProvideErrorMetadata, SdkError,
 };
 use aws_sdk_bedrockruntime::operation::converse::ConverseOutput;
 use aws_sdk_bedrockruntime::primitives::Blob;
-use aws_sdk_bedrockruntime::primitives::event_stream::EventReceiver;
+use aws_sdk_bedrockruntime::primitives::event_stream::{EventReceiver, EventStreamSender};
 use aws_sdk_bedrockruntime::types::{
-    ContentBlock, ContentBlockDelta, ConversationRole, ConverseStreamOutput, ConverseTokensRequest,
-    CountTokensInput, GuardrailContentBlock, GuardrailContentSource, GuardrailTextBlock,
-    InferenceConfiguration, Message, ResponseStream,
+    BidirectionalInputPayloadPart, ContentBlock, ContentBlockDelta, ConversationRole,
+    ConverseStreamOutput, ConverseTokensRequest, CountTokensInput, GuardrailContentBlock,
+    GuardrailContentSource, GuardrailTextBlock, InferenceConfiguration,
+    InvokeModelWithBidirectionalStreamInput, InvokeModelWithBidirectionalStreamOutput, Message,
+    ResponseStream,
 };
+use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 
 use super::{Answer, Call, Job, Raised};
 
-pub(super) async fn run(job: Job) -> Vec<Answer> {
-    let config = aws_sdk_bedrockruntime::Config::builder()
+/// The client as a job wants it.
+fn client(job: &Job) -> aws_sdk_bedrockruntime::Client {
+    let mut config = aws_sdk_bedrockruntime::Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .endpoint_url(&job.endpoint)
         .region(Region::new(job.region.clone()))
-        .credentials_provider(Credentials::new(
-            &job.access_key_id,
-            &job.secret_access_key,
-            job.session_token.clone(),
-            None,
-            "tests",
-        ))
         .retry_config(RetryConfig::disabled())
         .timeout_config(
             TimeoutConfig::builder().read_timeout(Duration::from_secs(job.read_timeout_s)).build(),
-        )
-        .build();
-    let client = aws_sdk_bedrockruntime::Client::from_conf(config);
+        );
+    let (id, secret) = (&job.access_key_id, &job.secret_access_key);
+    config = match &job.bearer_token {
+        Some(token) => config.bearer_token(Token::new(token, None)),
+        None => {
+            let token = job.session_token.clone();
+            config.credentials_provider(Credentials::new(id, secret, token, None, "tests"))
+        }
+    };
+    if let Some(ca) = &job.ca {
+        let trust = TrustStore::empty().with_pem_certificate(std::fs::read(ca).unwrap());
+        let tls = TlsContext::builder().with_trust_store(trust).build().unwrap();
+        let client = aws_smithy_http_client::Builder::new()
+            .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
+            .tls_context(tls);
+        config = config.http_client(client.build_https());
+    }
+    aws_sdk_bedrockruntime::Client::from_conf(config.build())
+}
+
+/// A conversation over InvokeModelWithBidirectionalStream: each thing is said when the one before was
+/// answered. Gives what came back, or what was raised.
+pub async fn converse_both_ways(
+    job: &Job,
+    model: &str,
+    says: &[&str],
+) -> Result<Vec<Value>, Raised> {
+    let (events, said) = tokio::sync::mpsc::channel::<Value>(1);
+    let body = futures_util::stream::unfold(said, async |mut said| {
+        let said_now = said.recv().await?;
+        let part = BidirectionalInputPayloadPart::builder();
+        let part = part.bytes(Blob::new(said_now.to_string())).build();
+        Some((Ok(InvokeModelWithBidirectionalStreamInput::Chunk(part)), said))
+    });
+    let mut says = says.iter().map(|said| json!({ "say": said }));
+    events.send(says.next().unwrap()).await.unwrap();
+    let request = client(job).invoke_model_with_bidirectional_stream().model_id(model);
+    let answer = request.body(EventStreamSender::from(Box::pin(body))).send().await;
+    let mut answer = answer.map_err(|error| raised(&error, false))?.body;
+    let (mut events, mut came) = (Some(events), Vec::new());
+    while let Some(event) = answer.recv().await.map_err(|error| raised(&error, true))? {
+        let InvokeModelWithBidirectionalStreamOutput::Chunk(part) = event else { continue };
+        came.push(serde_json::from_slice(part.bytes().unwrap().as_ref()).unwrap());
+        match says.next() {
+            Some(next) => events.as_ref().unwrap().send(next).await.unwrap(),
+            None => events = None,
+        }
+    }
+    Ok(came)
+}
+
+pub(super) async fn run(job: Job) -> Vec<Answer> {
+    let client = client(&job);
     let headers = Arc::new(job.headers.into_iter().collect::<Vec<_>>());
     futures_util::stream::iter(job.calls)
         .map(|call| {
@@ -189,7 +237,7 @@ where
         Some(message) => message.to_owned(),
         None => DisplayErrorContext(error).to_string(),
     };
-    Raised { name: error.code().unwrap_or(class).to_owned(), message, in_stream }
+    Raised { name: error.code().unwrap_or(class).to_owned(), message, in_stream, class: None }
 }
 
 fn blob(call: &Call) -> Blob {

@@ -1,0 +1,143 @@
+//! Whose tokens clients may present.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use http::Uri;
+use http::uri::Scheme;
+
+use super::Checker;
+use crate::config::document::KeyPath;
+use crate::config::raw::{RawConfig, RawIssuer};
+use crate::config::settings::{Issuer, IssuerKeys};
+
+/// Most issuers of one configuration.
+const MAX_ISSUERS: usize = 16;
+
+/// Most audiences of one issuer.
+const MAX_AUDIENCES: usize = 16;
+
+/// Longest text of an issuer, audience or claim.
+const MAX_BYTES: usize = 1024;
+
+/// Where an issuer says of itself where its keys are (OpenID Connect Discovery 1.0, section 4).
+const DISCOVERY: &str = "/.well-known/openid-configuration";
+
+impl Checker<'_> {
+    pub(super) fn issuers(&mut self, config: &RawConfig) -> Vec<Issuer> {
+        let raw = &config.issuers;
+        if raw.len() > MAX_ISSUERS {
+            let message = format!("at most {MAX_ISSUERS} issuers, not {}", raw.len());
+            self.problem(&["issuers"].into(), message);
+        }
+        let (mut names, mut issuers) = (HashMap::new(), HashMap::new());
+        let mut checked = Vec::new();
+        for (index, raw) in raw.iter().enumerate() {
+            let at = KeyPath::from(["issuers"]).index(index);
+            if self.document.get(&at.key("name")).is_some() {
+                self.name(&at.key("name"), "token issuer", &raw.name);
+                if let Some(first) = names.insert(raw.name.as_str(), index) {
+                    let message = format!("'{}' is the name of issuers[{first}]", raw.name);
+                    self.problem(&at.key("name"), message);
+                }
+            }
+            if self.document.get(&at.key("issuer")).is_some()
+                && let Some(first) = issuers.insert(raw.issuer.as_str(), index)
+            {
+                self.problem(&at.key("issuer"), format!("is that of issuers[{first}] too"));
+            }
+            // It would be taken for a lock where there is none.
+            let mut identities = config.clients.iter().flat_map(|client| &client.identities);
+            if !identities.any(|it| it.issuer == raw.name) {
+                self.problem(&at, "is in no client's 'identities': nobody could use its tokens");
+            }
+            checked.push(self.issuer(&at, raw));
+        }
+        checked
+    }
+
+    fn issuer(&mut self, at: &KeyPath, raw: &RawIssuer) -> Issuer {
+        self.text(&at.key("issuer"), &raw.issuer);
+        self.must_not_be_empty(&at.key("audiences"), &raw.audiences);
+        if raw.audiences.len() > MAX_AUDIENCES {
+            self.problem(&at.key("audiences"), format!("at most {MAX_AUDIENCES} of them"));
+        }
+        for (index, audience) in raw.audiences.iter().enumerate() {
+            self.text(&at.key("audiences").index(index), audience);
+        }
+        self.text(&at.key("claim"), &raw.claim);
+        if raw.algorithms.is_empty() {
+            self.problem(&at.key("algorithms"), "must not be empty");
+        }
+        let leeway = self.duration_or_zero(&at.key("leeway"), &raw.leeway);
+        if leeway > Duration::from_secs(60 * 60) || leeway.subsec_nanos() > 0 {
+            self.problem(&at.key("leeway"), "must be whole seconds, and at most 1h");
+        }
+        let mut pause = |key: &str, text| {
+            let pause = self.duration(&at.key(key), text);
+            if (1..1000).contains(&pause.as_millis()) {
+                self.problem(&at.key(key), "must be at least 1s");
+            }
+            pause
+        };
+        let refresh_interval = pause("refresh_interval", &raw.refresh_interval);
+        let unknown_key_interval = pause("unknown_key_interval", &raw.unknown_key_interval);
+        Issuer {
+            name: raw.name.clone(),
+            issuer: raw.issuer.clone(),
+            audiences: raw.audiences.clone(),
+            keys: self.issuer_keys(at, raw),
+            claim: raw.claim.clone(),
+            algorithms: raw.algorithms.clone(),
+            leeway,
+            refresh_interval,
+            unknown_key_interval,
+        }
+    }
+
+    fn issuer_keys(&mut self, at: &KeyPath, raw: &RawIssuer) -> IssuerKeys {
+        if let Some(url) = &raw.jwks_url {
+            return IssuerKeys::At(keys_url(url).unwrap_or_else(|why| {
+                self.problem(&at.key("jwks_url"), why);
+                Uri::default()
+            }));
+        }
+        let url = format!("{}{DISCOVERY}", raw.issuer.trim_end_matches('/'));
+        IssuerKeys::Discovered(keys_url(&url).unwrap_or_else(|why| {
+            if self.document.get(&at.key("issuer")).is_some() && !raw.issuer.is_empty() {
+                let message = format!("{why}; with 'jwks_url' beside it, it may be any text");
+                self.problem(&at.key("issuer"), message);
+            }
+            Uri::default()
+        }))
+    }
+
+    fn text(&mut self, at: &KeyPath, text: &str) {
+        let is_given = self.document.get(at).is_some();
+        if (text.is_empty() && is_given) || text.len() > MAX_BYTES {
+            self.problem(at, format!("must have 1 to {MAX_BYTES} bytes"));
+        }
+    }
+}
+
+/// Reads a URL from which keys may be fetched: who can change what is fetched can call as any client,
+/// so it is by HTTPS, or from this machine.
+///
+/// # Errors
+/// Why it is none. Never repeats it.
+pub fn keys_url(text: &str) -> Result<Uri, &'static str> {
+    let uri: Uri = text.parse().map_err(|_| "is not a URL")?;
+    let authority = uri.authority().ok_or("is not a URL with a host")?;
+    if authority.as_str().contains('@') {
+        return Err("must not have a user or password in it");
+    }
+    let host = authority.host().trim_start_matches('[').trim_end_matches(']');
+    let is_own = host.eq_ignore_ascii_case("localhost")
+        || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+    match uri.scheme() {
+        Some(scheme) if *scheme == Scheme::HTTPS => Ok(uri),
+        Some(scheme) if *scheme == Scheme::HTTP && is_own => Ok(uri),
+        _ => Err("must be an https URL; http is for this machine alone"),
+    }
+}
