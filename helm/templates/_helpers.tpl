@@ -53,6 +53,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 
 {{- /* The config as the chart reads it, from `config` or from the text of `configToml`, as JSON. */ -}}
 {{- define "sluice.config" -}}
+{{- if and .Values.config .Values.configToml -}}
+{{- fail "set config or configToml, not both" -}}
+{{- end -}}
 {{- if .Values.configToml -}}
 {{- $config := fromToml .Values.configToml -}}
 {{- if hasKey $config "Error" -}}
@@ -74,9 +77,6 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 
 {{- /* Combinations that can't work, refused before anything is installed. */ -}}
 {{- define "sluice.validate" -}}
-{{- if and .Values.config .Values.configToml -}}
-{{- fail "set config or configToml, not both" -}}
-{{- end -}}
 {{- $server := dig "server" dict .Values.config -}}
 {{- range $key, $instead := dict "listen" "bindAddress" "admin_listen" "bindAddress" "admin_key" "adminKey.secret" "drain_delay" "drain.delaySeconds" "drain_timeout" "drain.timeoutSeconds" "tls" "tls.secret" -}}
 {{- if hasKey $server $key -}}
