@@ -151,6 +151,7 @@ class Rendering(unittest.TestCase):
                 for selector in selectors:
                     self.assertLessEqual(selector.items(), labels)
 
+    @tools.needs("openssl")
     def test_the_gateway_takes_the_config(self):
         for values in VALUE_SETS:
             with self.subTest(values=values.name), tempfile.TemporaryDirectory() as folder:
