@@ -193,7 +193,10 @@ class Fleet:
         file.write_text(yaml.safe_dump(prometheus))
         command = [f"--config.file={file}", f"--storage.tsdb.path={self.folder / 'tsdb'}",
                    f"--web.listen-address=127.0.0.1:{self.ports['prometheus:9090']}"]
-        self.start(stack, [tools.found("PROMETHEUS")] + command, "prometheus:9090")
+        process = self.start(stack, [tools.found("PROMETHEUS")] + command, "prometheus:9090")
+        # It listens before it can be asked.
+        tools.until(lambda: tools.request(self.ports["prometheus:9090"], "GET", "/-/ready")[0] == 200,
+                    process)
 
     def start(self, stack, command, name, **keywords):
         log = stack.enter_context(open(self.folder / f"{name}.log", "wb"))
