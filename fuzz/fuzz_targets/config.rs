@@ -1,11 +1,10 @@
-//! Config files of any text: loaded, or refused with a reason.
+//! See `properties::config`.
 #![no_main]
+#![allow(dead_code, reason = "the properties of the other targets")]
+
+#[path = "../properties.rs"]
+mod properties;
 
 use libfuzzer_sys::fuzz_target;
-use sluice::config::{Config, Env};
 
-fuzz_target!(|text: &str| {
-    if let Err(error) = Config::from_toml(text, "config.toml", &Env::default()) {
-        assert!(!error.to_string().is_empty());
-    }
-});
+fuzz_target!(|input: &str| properties::config(input));

@@ -1,16 +1,10 @@
-//! Frames of any bytes: read within their bounds, or not at all.
+//! See `properties::event_stream`.
 #![no_main]
+#![allow(dead_code, reason = "the properties of the other targets")]
+
+#[path = "../properties.rs"]
+mod properties;
 
 use libfuzzer_sys::fuzz_target;
-use sluice::bedrock::Usage;
-use sluice::bedrock::event_stream::Frame;
 
-fuzz_target!(|bytes: &[u8]| {
-    let mut rest = bytes;
-    while let Ok(Some(frame)) = Frame::read(rest) {
-        assert!(frame.payload.len() < frame.len);
-        frame.kind();
-        Usage::from_frame(&frame);
-        rest = rest.get(frame.len..).expect("a frame that was read is all there");
-    }
-});
+fuzz_target!(|input: &[u8]| properties::event_stream(input));

@@ -1,18 +1,10 @@
-//! The inbound authorization header: an access key id or none, never more than that.
+//! See `properties::identity`.
 #![no_main]
+#![allow(dead_code, reason = "the properties of the other targets")]
 
-use http::header::AUTHORIZATION;
-use http::{HeaderMap, HeaderValue};
+#[path = "../properties.rs"]
+mod properties;
+
 use libfuzzer_sys::fuzz_target;
-use sluice::clients::identify;
-use sluice::config::LimitKey;
 
-fuzz_target!(|value: &[u8]| {
-    let Ok(value) = HeaderValue::from_bytes(value) else { return };
-    let mut headers = HeaderMap::new();
-    headers.insert(AUTHORIZATION, value);
-    let client = identify(&headers, ([127, 0, 0, 1], 1).into(), &LimitKey::AccessKey);
-    if let Some(id) = client.access_key_id {
-        assert!(id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)));
-    }
-});
+fuzz_target!(|input: &[u8]| properties::identity(input));

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use http::{Method, Response, StatusCode};
+use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 pub use readiness::Readiness;
@@ -78,6 +79,7 @@ impl Admin {
 fn sample(gateway: &Gateway) {
     let (metrics, now) = (&gateway.metrics, Instant::now());
     let gauge = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+    metrics.tasks.set(gauge(Handle::current().metrics().num_alive_tasks()));
     metrics.in_flight.set(gauge(gateway.load.requests()));
     metrics.in_flight_bytes.set(gauge(gateway.load.bytes()));
     for target in gateway.router.targets() {

@@ -86,12 +86,17 @@ impl Share {
     /// When there is no room beside the other bodies; one alone has all the room it needs.
     pub fn hold(&mut self, bytes: usize) -> Result<(), Overloaded> {
         let more = bytes.saturating_sub(self.bytes);
-        let before = self.held.bytes.fetch_add(more, Ordering::Relaxed);
-        self.bytes += more;
-        let others = before.saturating_sub(self.bytes - more);
-        if others > 0 && before.saturating_add(more) > self.max_bytes {
-            return Err(Overloaded::Bytes(before));
+        if more == 0 {
+            return Ok(());
         }
+        let own = self.bytes;
+        // Who is turned away takes nothing, not even for a moment: others would be refused for it.
+        let taken = self.held.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |held| {
+            let all = held.saturating_add(more);
+            (held <= own || all <= self.max_bytes).then_some(all)
+        });
+        taken.map_err(Overloaded::Bytes)?;
+        self.bytes += more;
         Ok(())
     }
 
@@ -133,6 +138,9 @@ mod tests {
         large.hold(500).unwrap();
         let mut small = load.enter().unwrap();
         assert!(matches!(small.hold(1), Err(Overloaded::Bytes(500))));
+        assert_eq!(load.bytes(), 500);
+        // What has its room keeps it, whoever else asks.
+        large.hold(400).unwrap();
         drop(small);
         drop(large);
         assert_eq!((load.requests(), load.bytes()), (0, 0));

@@ -80,6 +80,10 @@ error_kinds! {
     MethodNotAllowed = "MethodNotAllowedException", 405;
     /// The request body is too large.
     RequestTooLarge = "RequestEntityTooLargeException", 413;
+    /// The request head is too large, or has too many fields.
+    HeaderTooLarge = "RequestHeaderFieldsTooLargeException", 431;
+    /// The path is too long.
+    UriTooLong = "UriTooLongException", 414;
     /// The client did not send its request in time.
     RequestTimeout = "RequestTimeoutException", 408;
 }

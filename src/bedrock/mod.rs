@@ -14,6 +14,7 @@ pub mod json;
 pub mod model_id;
 pub mod operation;
 pub mod path;
+pub mod sigv4;
 pub mod usage;
 
 pub use error::{ErrorKind, WireError};

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::{on_signals, runtime, say, serve};
 use crate::bedrock::Operation;
 use crate::bedrock::path::model_path;
+use crate::bedrock::sigv4::PayloadHash;
 use crate::config::{Config, Env, Source};
 use crate::simulator::{
     Controls, DEFAULT_ACCESS_KEY_ID, DEFAULT_SECRET_ACCESS_KEY, Latency, ModelSettings, Settings,
@@ -203,7 +204,7 @@ impl Demo {
                 .into_parts();
         if signed {
             let auth: Arc<_> = self.identity.auth().ok_or("no credentials")?;
-            let hash = sign::payload_hash(&body);
+            let hash = PayloadHash::of(&body);
             sign::authorize(&mut head, &hash, &auth, &self.region, SystemTime::now())
                 .map_err(|error| error.to_string())?;
         }

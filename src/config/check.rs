@@ -4,6 +4,7 @@
 //! configuration is refused as a whole. A value with a problem is replaced by a stand-in only so
 //! that the check can go on; no stand-in ever leaves this module.
 
+mod client_keys;
 mod clients;
 mod credentials;
 mod jobs;
@@ -60,6 +61,7 @@ pub(super) fn check(
         queue: checker.queue(&raw.queue),
         limits: checker.limits(&raw.limits),
         clients: checker.clients(&raw.clients),
+        auth: checker.auth(&raw.auth),
         learning: learning(&raw.learning),
         hedge: hedge(&raw.hedge),
         legacy: checker.legacy(&raw.legacy, &server, &targets, &routes),
@@ -121,6 +123,8 @@ impl Checker<'_> {
             header_read_timeout: self
                 .duration(&at.key("header_read_timeout"), &raw.header_read_timeout),
             body_read_timeout: self.duration(&at.key("body_read_timeout"), &raw.body_read_timeout),
+            keep_alive_timeout: self
+                .duration(&at.key("keep_alive_timeout"), &raw.keep_alive_timeout),
             drain_delay: self.duration_or_zero(&at.key("drain_delay"), &raw.drain_delay),
             drain_timeout: self.duration_or_zero(&at.key("drain_timeout"), &raw.drain_timeout),
             config_poll_interval: self
@@ -132,6 +136,7 @@ impl Checker<'_> {
             max_header_bytes: self.size(&at.key("max_header_bytes"), &raw.max_header_bytes),
             max_headers: raw.max_headers,
             max_concurrent_streams: raw.max_concurrent_streams,
+            max_resets: raw.max_resets,
             worker_threads: raw.worker_threads,
             tls: raw.tls.as_ref().map(|tls| self.tls(&at.key("tls"), tls)),
         };

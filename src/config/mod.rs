@@ -46,10 +46,10 @@ pub use restart::needs_restart;
 pub use schema::schema;
 pub use secret::Secret;
 pub use settings::{
-    Balance, Client, ClientAuth, ClientCertificates, Config, Fallback, Feature, Hedge, JobQueue,
-    Jobs, JobsBackend, Learning, Legacy, LegacyAction, LegacyGroup, LegacyMock, LegacyPrompts,
-    LimitKey, Limits, Log, LogFormat, Priority, Proxies, Queue, Quota, Retry, Route, Server,
-    Strategy, Target, Tls, TlsVersion, Trust, Unrouted, Upstream,
+    Auth, Balance, BearerToken, Client, ClientAuth, ClientCertificates, Config, Fallback, Feature,
+    Hedge, JobQueue, Jobs, JobsBackend, KeyPair, Learning, Legacy, LegacyAction, LegacyGroup,
+    LegacyMock, LegacyPrompts, LimitKey, Limits, Log, LogFormat, Priority, Proxies, Queue, Quota,
+    Retry, Route, Server, Strategy, Target, Tls, TlsVersion, Trust, Unrouted, Upstream,
 };
 
 use document::{Document, KeyPath};

@@ -4,6 +4,7 @@
 //! all else works with the checked ones. Keys without a default are `Option`s. Required keys may be
 //! missing here: the schema check reports them, and the rest of the file is still looked at.
 
+mod clients;
 mod jobs;
 mod legacy;
 mod network;
@@ -13,6 +14,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub(super) use clients::{RawAuth, RawBearerToken, RawKeyPair};
 pub(super) use jobs::{RawJobs, RawJobsBackend};
 pub(super) use legacy::{RawLegacy, RawPrompts};
 pub(super) use network::{RawTls, RawTrust, RawUpstream};
@@ -48,6 +50,8 @@ pub(super) struct RawConfig {
     /// Who may call. None: everyone.
     #[schemars(length(max = 10_000))]
     pub(super) clients: Vec<RawClient>,
+    /// How signatures of clients are judged.
+    pub(super) auth: RawAuth,
     /// How the gateway learns what a target takes.
     pub(super) learning: RawLearning,
     /// Second attempts that are sent before the first is answered.
@@ -82,6 +86,8 @@ pub(super) struct RawServer {
     pub(super) header_read_timeout: DurationText,
     /// Time for a client to send its request body.
     pub(super) body_read_timeout: DurationText,
+    /// How long a connection is kept that has no request.
+    pub(super) keep_alive_timeout: DurationText,
     /// Time between "not ready" and closing the listener when the gateway stops.
     pub(super) drain_delay: DurationText,
     /// Time that open requests get to finish when the gateway stops.
@@ -105,6 +111,9 @@ pub(super) struct RawServer {
     /// Streams open at once on one HTTP/2 connection.
     #[schemars(range(min = 1, max = 100_000))]
     pub(super) max_concurrent_streams: u32,
+    /// Requests in a row that a client may reset on one HTTP/2 connection.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub(super) max_resets: u32,
     /// Worker threads. Default: one per core.
     #[schemars(range(min = 1, max = 1024))]
     pub(super) worker_threads: Option<usize>,
@@ -123,6 +132,7 @@ impl Default for RawServer {
             bidirectional_timeout: "10m".into(),
             header_read_timeout: "10s".into(),
             body_read_timeout: "60s".into(),
+            keep_alive_timeout: "75s".into(),
             drain_delay: "0s".into(),
             drain_timeout: "60s".into(),
             config_poll_interval: "5s".into(),
@@ -132,6 +142,7 @@ impl Default for RawServer {
             max_header_bytes: "64KiB".into(),
             max_headers: 100,
             max_concurrent_streams: 200,
+            max_resets: 100,
             worker_threads: None,
             tls: None,
         }
@@ -384,15 +395,25 @@ impl Default for RawLimits {
 
 /// Somebody who may call.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[schemars(extend("required" = ["name", "bearer_token"]))]
+#[schemars(extend("required" = ["name"]))]
 pub(super) struct RawClient {
     /// Its name in logs and metrics.
     #[serde(default)]
     #[schemars(example = &"team-a")]
     pub(super) name: String,
     /// The key it presents as a bearer token, by reference, or the key's SHA-256 digest.
-    #[serde(default)]
     pub(super) bearer_token: Option<KeyRef>,
+    /// More such keys, each with the time at which it expires, if it does.
+    #[serde(default)]
+    pub(super) bearer_tokens: Vec<RawBearerToken>,
+    /// Id of the key pair it signs with, as it is.
+    #[schemars(example = &"SLUICEKEYOFTEAMA")]
+    pub(super) access_key_id: Option<String>,
+    /// Secret of that key pair, by reference.
+    pub(super) secret_access_key: Option<SecretRef>,
+    /// More such key pairs, each with the time at which it expires, if it does.
+    #[serde(default)]
+    pub(super) keys: Vec<RawKeyPair>,
 }
 
 /// How the gateway learns what a target takes: a throttle lowers the limit it keeps to, time

@@ -4,6 +4,7 @@
 //! indices, and what one section takes over from another is already filled in. A value of these
 //! types that came from [`Config::load`](super::Config::load) needs no further checks.
 
+mod clients;
 mod jobs;
 mod legacy;
 mod network;
@@ -15,11 +16,11 @@ use http::HeaderName;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use clients::{Auth, BearerToken, Client, KeyPair};
 pub use jobs::{JobQueue, Jobs, JobsBackend};
 pub use legacy::{Legacy, LegacyAction, LegacyGroup, LegacyMock, LegacyPrompts};
 pub use network::{ClientAuth, ClientCertificates, Proxies, Tls, TlsVersion, Trust};
 
-use super::bearer_key::BearerKey;
 use super::credentials::Credentials;
 use super::endpoint::Endpoint;
 use super::secret::Secret;
@@ -47,6 +48,8 @@ pub struct Config {
     pub limits: Limits,
     /// Who may call. Empty: everyone.
     pub clients: Vec<Client>,
+    /// How signatures of clients are judged.
+    pub auth: Auth,
     /// How the gateway learns what a target takes.
     pub learning: Learning,
     /// Second attempts that are sent before the first is answered.
@@ -78,6 +81,8 @@ pub struct Server {
     pub header_read_timeout: Duration,
     /// Time for a client to send its request body.
     pub body_read_timeout: Duration,
+    /// How long a client's connection is kept that has no request.
+    pub keep_alive_timeout: Duration,
     /// Time between "not ready" and closing the listener when the gateway stops. May be zero.
     pub drain_delay: Duration,
     /// Time that open requests get to finish when the gateway stops. May be zero.
@@ -96,6 +101,8 @@ pub struct Server {
     pub max_headers: usize,
     /// Streams open at once on one HTTP/2 connection.
     pub max_concurrent_streams: u32,
+    /// Requests in a row that a client may reset on one HTTP/2 connection; at least 1.
+    pub max_resets: u32,
     /// Worker threads; `None`: one per core.
     pub worker_threads: Option<usize>,
     /// TLS on the listener of the Bedrock API. `None`: it speaks in the clear.
@@ -347,15 +354,6 @@ pub enum LimitKey {
     Ip,
     /// The value of this header.
     Header(HeaderName),
-}
-
-/// Somebody who may call.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Client {
-    /// Its name; unique. 1 to 64 letters, digits, `-`, `_` and `.`.
-    pub name: String,
-    /// The key it presents; unique.
-    pub bearer_token: BearerKey,
 }
 
 /// How the gateway learns what a target takes: a throttle lowers the limit it keeps to, time

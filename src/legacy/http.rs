@@ -128,7 +128,10 @@ impl Shim {
         let Some(endpoint) = Endpoint::of(head.uri.path()) else {
             return json(StatusCode::NOT_FOUND, &json!({ "error": "Not found" }));
         };
-        let response = self.respond(&gateway, &endpoint, &head, body, peer).await;
+        // Whatever the limits within are.
+        let limit = gateway.config.server.request_timeout;
+        let response = timeout(limit, self.respond(&gateway, &endpoint, &head, body, peer)).await;
+        let response = response.unwrap_or(Err(Refusal::RequestTimeout));
         let response = response.unwrap_or_else(Refusal::into_response);
         let status = response.status();
         let labels = [endpoint.name(), status.as_str()];
@@ -411,7 +414,7 @@ fn authenticate(
         _ => false,
     };
     if !guarded {
-        return Ok(gateway.keys.client(headers)?);
+        return Ok(gateway.keys.by_bearer_key(headers, SystemTime::now())?);
     }
     let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
     let presented = text(ADMIN_KEY).or_else(|| text(AUTHORIZATION).and_then(bearer));

@@ -211,9 +211,8 @@ impl Loop {
 
     fn note_failure(&mut self, target: &Arc<Target>, failure: &Failure, took: Duration) {
         let status = if failure.from_upstream { failure.status.as_u16() } else { 0 };
-        let class = failure.class.name();
-        self.routed.exchange.attempted(target, class, status, took);
-        self.moved_from = Some((Arc::clone(target), class));
+        self.routed.exchange.attempted(target, failure.name(), status, took);
+        self.moved_from = Some((Arc::clone(target), failure.class.name()));
     }
 
     /// Decides what follows a failed attempt.
@@ -389,8 +388,7 @@ fn signed(routed: &Routed, target: &Target) -> Result<Request<Full<Bytes>>, Stri
     let prepared = prepare(routed, target);
     let prepared = prepared.ok_or_else(|| "the target's path is no URI".to_owned())?;
     let mut head = prepared.head;
-    let hash = sign::payload_hash(&prepared.body);
-    sign::authorize(&mut head, &hash, &auth, &target.region, SystemTime::now())
+    sign::authorize(&mut head, &prepared.hash, &auth, &target.region, SystemTime::now())
         .map_err(|error| error.to_string())?;
     Ok(Request::from_parts(head, Full::new(prepared.body)))
 }

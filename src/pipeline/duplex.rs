@@ -1,8 +1,9 @@
 //! The bidirectional stream: events go both ways while the request is open, to one target.
 //!
 //! The client's events can't be kept for another attempt, so there is none: the request waits for
-//! its target like any other, and then belongs to it. Each event is signed anew on its way. What
-//! the target answers is relayed as any stream is; when either side goes, so does the other.
+//! its target like any other, and then belongs to it. Each event is checked by its client's
+//! signature, where the client signs, and signed anew on its way. What the target answers is
+//! relayed as any stream is; when either side goes, so does the other.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -17,7 +18,7 @@ use super::collect::Live;
 use super::deadline;
 use super::prepare::prepare;
 use super::refusal::{Refusal, Refused};
-use super::relay::{self, ResponseBody};
+use super::relay::{self, ResponseBody, Until};
 use super::route::Routed;
 use crate::routing::{Permit, Target};
 use crate::upstream::events::{Chain, Events};
@@ -56,7 +57,11 @@ pub(super) async fn answer(
         Reply::Success(success) => {
             exchange.attempted(&target, "success", success.status.as_u16(), took);
             let spending = permit.succeeded(took);
-            Ok(relay::success(exchange, call.operation, *success, spending, size, deadline))
+            let operation = call.operation;
+            let mut response =
+                relay::success(exchange, operation, *success, spending, size, deadline);
+            response.extensions_mut().insert(Until(deadline));
+            Ok(response)
         }
         Reply::Failure(failure) => {
             let status = if failure.from_upstream { failure.status.as_u16() } else { 0 };
@@ -80,7 +85,8 @@ async fn open(routed: &Routed, target: &Target, events: Live, over: Cancellation
         Err(error) => return unusable(&error.to_string()),
     };
     let limit = gateway.config.server.max_body;
-    let events = Events::new(events.into_source(), chain, limit, over);
+    let (source, signed) = events.into_inner();
+    let events = Events::new(source, signed, chain, limit, over);
     gateway.upstream.open(Request::from_parts(head, events), target.first_byte_timeout).await
 }
 

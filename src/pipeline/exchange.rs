@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::Gateway;
 use crate::admission::{Reservation, Share};
 use crate::bedrock::{ErrorKind, Operation, Usage, catalogue};
-use crate::clients::{Client, Peer, Slot};
+use crate::clients::{Client, Peer, Proof, Slot};
 use crate::config::Priority;
 use crate::routing::Target;
 use crate::telemetry::OTHER;
@@ -30,6 +30,10 @@ pub(super) enum Outcome {
     ClientError,
     /// A failure of the upstream.
     UpstreamError,
+    /// No connection to the upstream in time.
+    ConnectTimeout,
+    /// No answer of the upstream's began in time.
+    FirstByteTimeout,
     /// 429: every target was throttled for as long as the request could wait.
     Throttled,
     /// 429: the client has used up a limit of its own.
@@ -69,6 +73,8 @@ impl Outcome {
             Outcome::Success => "success",
             Outcome::ClientError => "client_error",
             Outcome::UpstreamError => "upstream_error",
+            Outcome::ConnectTimeout => "connect_timeout",
+            Outcome::FirstByteTimeout => "first_byte_timeout",
             Outcome::Throttled => "throttled",
             Outcome::ClientLimited => "client_limited",
             Outcome::Unauthenticated => "unauthenticated",
@@ -92,10 +98,12 @@ impl Outcome {
 #[derive(Debug)]
 pub(super) struct Exchange {
     gateway: Arc<Gateway>,
-    arrived: SystemTime,
+    pub(super) arrived: SystemTime,
     pub(super) started: Instant,
     pub(super) request_id: Uuid,
     pub(super) client: Option<Client>,
+    /// What its body has yet to show of who sent it.
+    pub(super) proof: Proof,
     /// The client's place among its requests at once.
     pub(super) slot: Option<Slot>,
     /// Tells what depends on the request that it is over.
@@ -135,6 +143,7 @@ impl Exchange {
             started: Instant::now(),
             request_id: Uuid::new_v4(),
             client: None,
+            proof: Proof::Complete,
             slot: None,
             over: None,
             share: None,

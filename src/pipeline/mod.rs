@@ -44,7 +44,7 @@ use http::Response;
 use http_body::Body;
 use tower::{Service, ServiceBuilder};
 
-pub use relay::ResponseBody;
+pub use relay::{ResponseBody, Until};
 
 use crate::admission::{Curfew, Load, WaitingRoom};
 use crate::clients::{ClientLimits, Keys, Peer};
@@ -120,7 +120,12 @@ impl Gateway {
                 || Load::new(&config.server),
                 |before| before.load.renewed(&config.server),
             ),
-            keys: Keys::new(&config.clients),
+            keys: Keys::new(
+                &config.clients,
+                &config.auth,
+                Arc::clone(&metrics),
+                before.map(|before| &before.keys),
+            ),
             // Under other limits what was used under these says nothing.
             limits: before.filter(|before| before.config.limits == config.limits).map_or_else(
                 || Arc::new(ClientLimits::new(&config.limits)),

@@ -2,9 +2,12 @@
 
 use std::future::{Ready, ready};
 
-use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use bytes::Bytes;
+use http::header::{HOST, TRANSFER_ENCODING};
 use http::{Version, request};
+use http_body::Body;
 
+use super::collect::dismiss;
 use super::observe::Observed;
 use super::refusal::{Refusal, Refused};
 use super::step::Step;
@@ -21,25 +24,36 @@ pub(super) struct Called<B> {
 #[derive(Clone, Debug)]
 pub(super) struct Parse;
 
-impl<B> Step<Observed<B>> for Parse {
+impl<B> Step<Observed<B>> for Parse
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+{
     type Out = Called<B>;
     type Future = Ready<Result<Called<B>, Refused>>;
 
     fn take(&self, mut request: Observed<B>) -> Self::Future {
-        ready(match parse(&request.arrival.head) {
+        let max_headers = request.exchange.gateway().config.server.max_headers;
+        ready(match parse(&request.arrival.head, max_headers) {
             Ok(call) => {
                 request.exchange.operation = Some(call.operation);
                 request.exchange.requested_model =
                     call.model().map(|model| model.as_str().to_owned());
                 Ok(Called { request, call })
             }
-            Err(refusal) => Err(Refused { refusal, exchange: request.exchange }),
+            Err(refusal) => {
+                let Observed { arrival, exchange } = request;
+                // A request with two lengths has no telling where its body ends.
+                if !matches!(refusal, Refusal::Framing) {
+                    dismiss(&arrival.head, arrival.body);
+                }
+                Err(Refused { refusal, exchange })
+            }
         })
     }
 }
 
-fn parse(head: &request::Parts) -> Result<Call, Refusal> {
-    check_message(head)?;
+fn parse(head: &request::Parts, max_headers: usize) -> Result<Call, Refusal> {
+    check_message(head, max_headers)?;
     let call = path::parse(&head.method, head.uri.path())?;
     let is_duplex = call.operation == Operation::InvokeModelWithBidirectionalStream;
     if is_duplex && head.version != Version::HTTP_2 {
@@ -48,16 +62,32 @@ fn parse(head: &request::Parts) -> Result<Call, Refusal> {
     Ok(call)
 }
 
-/// What RFC 9112 has a server refuse and the HTTP library lets through.
-fn check_message(head: &request::Parts) -> Result<(), Refusal> {
-    let count = |name| head.headers.get_all(name).iter().count();
-    let hosts =
-        count(HOST) + usize::from(head.version == Version::HTTP_2 && head.uri.host().is_some());
-    if hosts == 0 && head.version >= Version::HTTP_11 || count(HOST) > 1 {
+/// What a server is to refuse and the HTTP library lets through.
+fn check_message(head: &request::Parts, max_headers: usize) -> Result<(), Refusal> {
+    // By HTTP/2 the library bounds their size alone.
+    if head.headers.len() > max_headers {
+        return Err(Refusal::TooManyHeaders { limit: max_headers });
+    }
+    let mut hosts = head.headers.get_all(HOST).iter();
+    let is_named = match (hosts.next(), hosts.next()) {
+        (_, Some(_)) => return Err(Refusal::Host),
+        (Some(host), None) if is_host(host.as_bytes()) => true,
+        (Some(_), None) => return Err(Refusal::Host),
+        (None, None) => head.version == Version::HTTP_2 && head.uri.host().is_some(),
+    };
+    if !is_named && head.version >= Version::HTTP_11 {
         return Err(Refusal::Host);
     }
-    if count(TRANSFER_ENCODING) > 0 && count(CONTENT_LENGTH) > 0 {
-        return Err(Refusal::Framing);
+    // The library reads anything that ends in "chunked" as chunks, and ignores a length beside it.
+    let mut encodings = head.headers.get_all(TRANSFER_ENCODING).iter();
+    match (encodings.next(), encodings.next()) {
+        (None, _) => Ok(()),
+        (Some(encoding), None) if encoding.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(()),
+        _ => Err(Refusal::Framing),
     }
-    Ok(())
+}
+
+/// Whether a Host header is one: a name, an address, or nothing, and perhaps a port.
+fn is_host(host: &[u8]) -> bool {
+    host.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-._~%:[]!$&'()*+,;=".contains(byte))
 }

@@ -31,10 +31,12 @@ pub(super) struct Refused {
 pub(super) enum Refusal {
     #[error(transparent)]
     Path(#[from] PathError),
-    #[error("the request has no Host header, or more than one")]
+    #[error("the request has no Host header, or more than one, or one that is no host")]
     Host,
-    #[error("the request has both Content-Length and Transfer-Encoding")]
+    #[error("the request has a Transfer-Encoding other than chunked")]
     Framing,
+    #[error("the request has more than {limit} header fields")]
+    TooManyHeaders { limit: usize },
     #[error("The gateway is overloaded, please try again: {0}.")]
     Overloaded(Overloaded),
     #[error(transparent)]
@@ -80,6 +82,7 @@ impl Refusal {
             Refusal::Path(_)
             | Refusal::Host
             | Refusal::Framing
+            | Refusal::TooManyHeaders { .. }
             | Refusal::BodyBroken
             | Refusal::Json(_)
             | Refusal::Unrouted { .. }
@@ -108,13 +111,10 @@ impl Refusal {
             | Refusal::BodyBroken
             | Refusal::Json(_)
             | Refusal::NeedsHttp2 { .. } => ErrorKind::Validation,
-            Refusal::Unauthenticated(Unauthenticated::Missing) => {
-                ErrorKind::MissingAuthenticationToken
-            }
-            Refusal::Unauthenticated(Unauthenticated::UnknownKey) => ErrorKind::AccessDenied,
-            Refusal::Unauthenticated(Unauthenticated::NoKey) => ErrorKind::UnrecognizedClient,
+            Refusal::Unauthenticated(why) => why.kind(),
             Refusal::Overloaded(_) => ErrorKind::ServiceUnavailable,
             Refusal::Unrouted { .. } => ErrorKind::ResourceNotFound,
+            Refusal::TooManyHeaders { .. } => ErrorKind::HeaderTooLarge,
             Refusal::BodyTooLarge { .. } => ErrorKind::RequestTooLarge,
             Refusal::BodyTimeout { .. } => ErrorKind::RequestTimeout,
             Refusal::Limited(_)

@@ -26,7 +26,7 @@ use super::refusal::{Refusal, Refused};
 use super::watch::Watch;
 use crate::bedrock::{ErrorKind, Operation, Usage, WireError, event_stream};
 use crate::routing::{Size, Spending, Target};
-use crate::upstream::{Failure, Success};
+use crate::upstream::{Failure, Success, TimeLimit};
 
 const MODEL: HeaderName = HeaderName::from_static("x-sluice-model");
 const REGION: HeaderName = HeaderName::from_static("x-sluice-region");
@@ -46,6 +46,11 @@ enum Inner<B> {
     /// Relayed as it comes.
     Relayed(Pin<Box<Relay<B>>>),
 }
+
+/// When an answer must have ended, as one of its extensions, where that is not the time that every
+/// request has.
+#[derive(Clone, Copy, Debug)]
+pub struct Until(pub Instant);
 
 /// Why the body of an answer breaks off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -109,10 +114,11 @@ pub(super) fn failure(
     target: Arc<Target>,
 ) -> Response<ResponseBody> {
     exchange.answering(failure.status, failure.reported.name.as_deref());
-    exchange.ended(if failure.class.is_clients() {
-        Outcome::ClientError
-    } else {
-        Outcome::UpstreamError
+    exchange.ended(match failure.time_limit {
+        Some(TimeLimit::Connect) => Outcome::ConnectTimeout,
+        Some(TimeLimit::FirstByte) => Outcome::FirstByteTimeout,
+        None if failure.class.is_clients() => Outcome::ClientError,
+        None => Outcome::UpstreamError,
     });
     let mut head = without_hop_by_hop(&failure.headers);
     head.remove(CONTENT_LENGTH);

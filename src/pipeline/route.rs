@@ -2,7 +2,7 @@
 
 use std::future::{Ready, ready};
 use std::hash::Hasher;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -15,6 +15,7 @@ use super::step::Step;
 use super::{Gateway, InProcess};
 use crate::bedrock::body::{self, Peek};
 use crate::bedrock::path::{Call, Resource};
+use crate::bedrock::sigv4::PayloadHash;
 use crate::bedrock::{Family, ModelId, Operation};
 use crate::config::Priority;
 use crate::routing::{self, Choice, Need, Pool, Size, Target, balance};
@@ -26,6 +27,8 @@ pub(super) struct Routed {
     pub(super) exchange: Box<Exchange>,
     pub(super) call: Call,
     pub(super) body: Bytes,
+    /// The body's hash, computed once, by whoever needs it first.
+    pub(super) hash: OnceLock<PayloadHash>,
     /// The events that come while the request is answered, if it is of that kind.
     pub(super) events: Option<Live>,
     /// What was read of the body; nothing where nothing needs to be read.
@@ -76,7 +79,8 @@ impl Step<Collected> for Route {
     type Future = Ready<Result<Routed, Refused>>;
 
     fn take(&self, collected: Collected) -> Self::Future {
-        let Collected { request, call, body, events } = collected;
+        let Collected { request, call, body, hash, events } = collected;
+        let hash = hash.map_or_else(OnceLock::new, OnceLock::from);
         let (head, mut exchange) = (request.arrival.head, request.exchange);
         let decision = match &call.resource {
             Resource::Model(model) => {
@@ -89,7 +93,19 @@ impl Step<Collected> for Route {
         ready(match decision {
             Ok(Decision { peek, size, candidates, pool }) => {
                 exchange.priority = priority(&head.headers, exchange.gateway());
-                Ok(Routed { head, exchange, call, body, events, peek, size, candidates, pool })
+                let routed = Routed {
+                    head,
+                    exchange,
+                    call,
+                    body,
+                    hash,
+                    events,
+                    peek,
+                    size,
+                    candidates,
+                    pool,
+                };
+                Ok(routed)
             }
             Err(refusal) => Err(Refused { refusal, exchange }),
         })

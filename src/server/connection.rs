@@ -1,48 +1,71 @@
 //! One connection of a client: TLS where it is spoken, then HTTP/1.1 or HTTP/2, told apart by the
-//! first bytes.
+//! first bytes, and ended when it does what it does for too long.
 //!
 //! When the gateway is about to stop, a connection is told before it is closed: HTTP/1.1 by
 //! `connection: close` on its next answer, HTTP/2 by a GOAWAY. So no request is lost with a
 //! connection that was closed while it was on its way.
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
 use std::pin::pin;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use http::Response;
 use http::header::{CONNECTION, HeaderValue};
+use http_body_util::{Either, Full};
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
+use super::activity::{Activity, Overdue, Patience, Watchdog};
+use super::answer::Tracked;
 use super::ending::Ending;
 use super::opening::{Version, open};
+use super::socket::Socket;
+use super::streams::Streams;
 use super::tls::Acceptor;
-use super::{Answer, AnyBody};
+use super::{Answer, AnyBody, parting};
+use crate::bedrock::{ErrorKind, WireError};
 use crate::clients::Peer;
 use crate::config;
+use crate::pipeline::Live;
+use crate::telemetry::Metrics;
+
+/// Streams that a client may reset before they were looked at, as HTTP/2's library counts them.
+const MAX_PENDING_RESETS: usize = 20;
+
+/// Bytes of an answer that may wait for the window of an HTTP/2 stream.
+const MAX_UNSENT: usize = 64 * 1024;
 
 /// How connections are spoken to, and within which limits.
 #[derive(Clone, Debug)]
 pub(super) struct Protocols {
-    http1: Builder<TokioExecutor>,
-    http2: Builder<TokioExecutor>,
-    first_bytes: Duration,
+    http1: Builder<Streams>,
+    http2: Builder<Streams>,
+    limits: Arc<config::Server>,
+    live: Arc<Live>,
+    metrics: Arc<Metrics>,
 }
 
 impl Protocols {
-    pub(super) fn new(config: &config::Server) -> Protocols {
-        let mut builder = Builder::new(TokioExecutor::new());
+    pub(super) fn new(live: &Arc<Live>) -> Protocols {
+        let gateway = live.load();
+        let config = &gateway.config.server;
+        let mut builder = Builder::new(Streams { live: Arc::clone(live) });
         builder
             .http1()
             .timer(TokioTimer::new())
-            .header_read_timeout(config.header_read_timeout)
+            // Kept by `activity`, which tells a head that is slow from one that has not begun.
+            .header_read_timeout(None)
             .max_buf_size(config.max_header_bytes)
             .max_headers(config.max_headers);
         builder
@@ -50,12 +73,28 @@ impl Protocols {
             .timer(TokioTimer::new())
             .max_concurrent_streams(config.max_concurrent_streams)
             .max_header_list_size(u32::try_from(config.max_header_bytes).unwrap_or(u32::MAX))
+            .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
+            .max_send_buf_size(MAX_UNSENT)
             .keep_alive_interval(Duration::from_secs(30));
         Protocols {
             http1: builder.clone().http1_only(),
             http2: builder.http2_only(),
-            first_bytes: config.header_read_timeout,
+            limits: Arc::new(config.clone()),
+            live: Arc::clone(live),
+            metrics: Arc::clone(&gateway.metrics),
         }
+    }
+
+    fn patience(&self) -> Patience {
+        Patience {
+            header_read: self.limits.header_read_timeout,
+            keep_alive: self.limits.keep_alive_timeout,
+            max_resets: self.limits.max_resets,
+        }
+    }
+
+    fn ended(&self, reason: &str) {
+        self.metrics.connections_ended.with_label_values(&[reason]).inc();
     }
 }
 
@@ -102,42 +141,100 @@ async fn talk<S, A>(
     A: Answer,
 {
     let address = peer.address;
+    let began = Instant::now();
     // A connection that says nothing is not worth a slot.
+    let first_bytes = timeout_at(began + protocols.limits.header_read_timeout, open(stream));
     let opened = tokio::select! {
         biased;
-        opened = timeout(protocols.first_bytes, open(stream)) => opened,
+        opened = first_bytes => opened,
         () = ending.last_call() => return,
     };
-    let Ok(Ok(Some((version, stream)))) = opened else { return };
+    let (version, stream) = match opened {
+        Ok(Ok(Some(opened))) => opened,
+        Ok(Ok(None) | Err(_)) => return,
+        Err(_) => return protocols.ended("header_timeout"),
+    };
     let (builder, is_http2) = match version {
         Version::Http1 => (&protocols.http1, false),
         Version::Http2 => (&protocols.http2, true),
     };
-    let end = ending.clone();
-    let service = service_fn(move |request: Request<Incoming>| {
-        let answered = answer(request, peer.clone());
-        let ending = end.clone();
-        async move {
-            let mut response: Response<AnyBody> = answered.await;
-            if !is_http2 && ending.has_begun() {
-                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    let activity = Activity::new(protocols.patience(), is_http2, began);
+    let (socket, home) = Socket::new(stream, Arc::clone(&activity));
+    let last_words = {
+        let end = ending.clone();
+        let (asking, live) = (Arc::clone(&activity), Arc::clone(&protocols.live));
+        let metrics = Arc::clone(&protocols.metrics);
+        let service = service_fn(move |request: Request<Incoming>| {
+            let open = asking.asked(&live.load().config.server);
+            let answered = AssertUnwindSafe(answer(request, peer.clone())).catch_unwind();
+            let (ending, metrics) = (end.clone(), Arc::clone(&metrics));
+            async move {
+                let mut response = answered.await.unwrap_or_else(|_| panicked(&metrics));
+                if !is_http2 && ending.has_begun() {
+                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
+                Ok::<_, Infallible>(Tracked::answer(response, open))
             }
-            Ok::<_, Infallible>(response)
-        }
-    });
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
-    let ended = tokio::select! {
-        // First, so that what has arrived is read before the connection is told.
-        biased;
-        ended = connection.as_mut() => ended,
-        () = leave(&ending, is_http2, is_late) => {
+        });
+        let mut connection = pin!(builder.serve_connection(TokioIo::new(socket), service));
+        let mut watchdog = Watchdog::new(Arc::clone(&activity));
+        let mut is_told = false;
+        loop {
+            let event = tokio::select! {
+                // First, so that what has arrived is read before the connection is told, and what
+                // it does is seen by the watchdog.
+                biased;
+                ended = connection.as_mut() => Event::Ended(ended),
+                overdue = poll_fn(|cx| watchdog.poll(cx)) => Event::Overdue(overdue),
+                () = leave(&ending, is_http2, is_late), if !is_told => Event::Stopping,
+            };
+            match event {
+                Event::Ended(ended) => {
+                    if let Err(error) = ended {
+                        tracing::debug!(peer = %address, %error, "connection ended");
+                    }
+                    break activity.refusal().map(|status| {
+                        protocols.ended("malformed");
+                        parting::refusal(status, &protocols.limits)
+                    });
+                }
+                Event::Overdue(what) => {
+                    tracing::debug!(peer = %address, ?what, "connection overdue");
+                    if let Some(reason) = what.reason() {
+                        protocols.ended(reason);
+                    }
+                    match what {
+                        Overdue::Idle | Overdue::Resets => activity.leaves(),
+                        Overdue::Head if activity.is_within_head() => {
+                            break Some(parting::too_slow(protocols.limits.header_read_timeout));
+                        }
+                        Overdue::Head | Overdue::Stalled | Overdue::Leaving => break None,
+                    }
+                }
+                Event::Stopping => {}
+            }
+            is_told = true;
             connection.as_mut().graceful_shutdown();
-            connection.await
         }
     };
-    if let Err(error) = ended {
-        tracing::debug!(peer = %address, %error, "connection ended");
+    let io = home.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let (Some(io), Some(words)) = (io, last_words) {
+        parting::say(io, words).await;
     }
+}
+
+enum Event<T> {
+    Ended(T),
+    Overdue(Overdue),
+    Stopping,
+}
+
+/// The answer to a request that something outside the pipeline panicked on.
+fn panicked(metrics: &Metrics) -> Response<AnyBody> {
+    metrics.panics.inc();
+    tracing::error!("a request failed by a panic");
+    let error = WireError::new(ErrorKind::InternalServer, "the gateway failed on this request");
+    error.into_response().map(|body| Either::Right(Full::new(body)))
 }
 
 /// When the connection takes no further requests. By HTTP/2 that is as soon as the gateway is about

@@ -13,13 +13,12 @@ use super::Answer;
 use super::connection::{self, Protocols};
 use super::ending::Ending;
 use super::tls::Acceptor;
-use crate::config;
-use crate::pipeline::Gateway;
+use crate::pipeline::Live;
 
 /// Pause after an error that is the machine's and not one connection's, such as too many files.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// What all listeners share.
+/// What listeners share.
 #[derive(Clone, Debug)]
 pub(super) struct Accept {
     slots: Arc<Semaphore>,
@@ -42,12 +41,14 @@ impl Drop for Slot {
 }
 
 impl Accept {
-    pub(super) fn new(gateway: &Gateway, config: &config::Server) -> Accept {
+    pub(super) fn new(live: &Arc<Live>) -> Accept {
+        let gateway = live.load();
+        let (metrics, config) = (&gateway.metrics, &gateway.config.server);
         Accept {
             slots: Arc::new(Semaphore::new(config.max_connections.min(Semaphore::MAX_PERMITS))),
-            open: gateway.metrics.connections.clone(),
-            refused: gateway.metrics.connections_refused.clone(),
-            protocols: Protocols::new(config),
+            open: metrics.connections.clone(),
+            refused: metrics.connections_refused.clone(),
+            protocols: Protocols::new(live),
         }
     }
 

@@ -4,11 +4,16 @@
 //! API. What arrives goes to the pipeline or to the admin surface; both may share a listener, since
 //! their paths differ.
 
+mod activity;
+mod answer;
 mod certificates;
 mod connection;
 mod ending;
 mod listener;
 mod opening;
+mod parting;
+mod socket;
+mod streams;
 mod tls;
 
 use std::io;
@@ -153,11 +158,9 @@ impl Server {
     pub async fn serve(self, stop: CancellationToken, hurry: CancellationToken) -> bool {
         let Server { live, admin, shim, readiness, data, .. } = self;
         let Server { admin_listener, legacy_listener, certificates, recheck, .. } = self;
-        let (common, ending) = {
-            let gateway = live.load();
-            let config = &gateway.config.server;
-            (Accept::new(&gateway, config), Ending::within(config.drain_timeout))
-        };
+        let ending = Ending::within(live.load().config.server.drain_timeout);
+        // Who takes all the places of the API leaves health and metrics theirs.
+        let (common, for_admin) = (Accept::new(&live), Accept::new(&live));
         let connections = TaskTracker::new();
         let mut listeners = JoinSet::new();
         let shares = admin_listener.is_none();
@@ -215,7 +218,7 @@ impl Server {
             };
             // Apart from the drain: probes and scrapes go on until the last request has ended.
             let (apart, never) = (TaskTracker::new(), Ending::never());
-            listeners.spawn(accept(listener, None, common.clone(), on_admin, apart, never));
+            listeners.spawn(accept(listener, None, for_admin, on_admin, apart, never));
         }
         readiness.serving();
         stop.cancelled().await;

@@ -35,8 +35,11 @@ pub struct Metrics {
     pub quota_limit: GaugeVec,
     pub quota_learned: GaugeVec,
     pub client_limited: IntCounterVec,
+    pub authentications: IntCounterVec,
+    pub replays_forgotten: IntCounter,
     pub config_reloads: IntCounterVec,
     pub config_last_reload: Gauge,
+    pub tasks: IntGauge,
     pub in_flight: IntGauge,
     pub in_flight_bytes: IntGauge,
     pub queue_waiting: IntGauge,
@@ -47,6 +50,7 @@ pub struct Metrics {
     pub panics: IntCounter,
     pub connections: IntGauge,
     pub connections_refused: IntCounter,
+    pub connections_ended: IntCounterVec,
     pub upstream_connections: IntGaugeVec,
     pub upstream_resent: IntCounter,
     pub access_log_dropped: IntCounter,
@@ -144,6 +148,18 @@ impl Metrics {
                 "Requests refused because their client had used up one of its limits.",
                 &["client", "limit"],
             )?,
+            authentications: counters(
+                "sluice_authentications_total",
+                "Requests to a gateway with clients, by the means of authentication and its result.",
+                &["by", "result"],
+            )?,
+            replays_forgotten: register(
+                &registry,
+                IntCounter::new(
+                    "sluice_replay_forgotten_total",
+                    "Signatures forgotten while they could still be taken again.",
+                )?,
+            )?,
             config_reloads: counters(
                 "sluice_config_reloads_total",
                 "Reloads of the config by result: ok or refused.",
@@ -155,6 +171,10 @@ impl Metrics {
                     "sluice_config_last_reload_success_timestamp_seconds",
                     "When the config that is in force was loaded, Unix time.",
                 )?,
+            )?,
+            tasks: register(
+                &registry,
+                IntGauge::new("sluice_tasks", "Tasks that the process runs.")?,
             )?,
             in_flight: register(
                 &registry,
@@ -206,6 +226,11 @@ impl Metrics {
                     "sluice_connections_refused_total",
                     "Connections closed at once because too many were open.",
                 )?,
+            )?,
+            connections_ended: counters(
+                "sluice_connections_ended_total",
+                "Connections that the gateway ended: header_timeout, idle, stalled, resets, malformed.",
+                &["reason"],
             )?,
             upstream_connections: gauges(
                 "sluice_upstream_connections",

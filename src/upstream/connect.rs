@@ -45,6 +45,11 @@ pub struct ConnectionGauges {
     pub open: IntGauge,
 }
 
+/// A connection was not opened in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("it took too long")]
+pub(super) struct ConnectTimeout;
+
 /// Opens connections for the pool.
 #[derive(Clone, Debug)]
 pub(super) struct Connector {
@@ -112,9 +117,7 @@ impl Service<Uri> for Connector {
         let passed_on = plain && self.proxies.on_the_way(&uri).is_some();
         let connect = self.https.call(uri);
         Box::pin(async move {
-            let stream = timeout(limit, connect).await.map_err(|_| {
-                format!("no connection within {}", humantime::format_duration(limit))
-            })??;
+            let stream = timeout(limit, connect).await.map_err(|_| ConnectTimeout)??;
             drop(connecting);
             Ok(Counted { stream, passed_on, trace: Trace::new(), _open: Held::take(&open) })
         })

@@ -30,7 +30,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 pub use classify::Class;
 pub use connect::ConnectionGauges;
-pub use reply::{Failure, Reply, Success};
+pub use reply::{Failure, Reply, Success, TimeLimit};
 
 use crate::config;
 use connect::Connector;
@@ -114,7 +114,7 @@ impl Upstream {
         let outcome = timeout(first_byte, async {
             match self.duplex.request(request).await {
                 Ok(response) => reply::read(response, false).await,
-                Err(error) => Reply::Failure(reply::not_sent(&error)),
+                Err(error) => Reply::Failure(reply::not_sent(&error, self.connect_timeout)),
             }
         });
         outcome.await.unwrap_or_else(|_| Reply::Failure(reply::too_slow(first_byte)))
@@ -138,7 +138,7 @@ impl Upstream {
             }
             outcome => outcome,
         }
-        .map_err(|error| reply::not_sent(&error))
+        .map_err(|error| reply::not_sent(&error, self.connect_timeout))
     }
 
     fn authorize_at_proxy<B>(&self, request: &mut Request<B>) {

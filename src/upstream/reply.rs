@@ -5,6 +5,7 @@
 //! as it came. A 200 can be a failure: an exception in the first frame, or JSON where a stream
 //! was asked for.
 
+use std::error::Error as _;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -15,6 +16,7 @@ use hyper::body::Incoming;
 use tokio::time::timeout;
 
 use super::classify::{Class, classify};
+use super::connect::ConnectTimeout;
 use super::with_causes;
 use crate::bedrock::error::{self, ERROR_TYPE, Reported};
 use crate::bedrock::event_stream::{self, Frame, Kind};
@@ -52,6 +54,15 @@ pub struct Success<B = Incoming> {
     pub body: B,
 }
 
+/// A limit of time that an attempt ran into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimeLimit {
+    /// `connect_timeout`.
+    Connect,
+    /// `first_byte_timeout`.
+    FirstByte,
+}
+
 /// A failed attempt.
 #[derive(Clone, Debug)]
 pub struct Failure {
@@ -67,6 +78,8 @@ pub struct Failure {
     pub body: Bytes,
     /// Whether the upstream gave this answer; else the gateway says it for want of one.
     pub from_upstream: bool,
+    /// The limit of time that ended the attempt.
+    pub time_limit: Option<TimeLimit>,
 }
 
 impl Failure {
@@ -80,12 +93,22 @@ impl Failure {
             headers: head.headers,
             body,
             from_upstream: false,
+            time_limit: None,
         }
     }
 
     /// A request that the gateway could not make, for want of credentials above all.
     pub fn unusable(message: &str) -> Failure {
         Failure::local(Class::Unusable, ErrorKind::ServiceUnavailable, message.to_owned())
+    }
+
+    /// The name in metrics and the access log: the limit that ended the attempt, else its class.
+    pub fn name(&self) -> &'static str {
+        match self.time_limit {
+            Some(TimeLimit::Connect) => "connect_timeout",
+            Some(TimeLimit::FirstByte) => "first_byte_timeout",
+            None => self.class.name(),
+        }
     }
 
     /// Whether the upstream refused the gateway's own credentials, which newer ones may mend.
@@ -110,6 +133,7 @@ impl Failure {
             headers: head.headers,
             body,
             from_upstream: true,
+            time_limit: None,
         }
     }
 }
@@ -138,21 +162,43 @@ pub(super) async fn read(response: Response<Incoming>, streams: bool) -> Reply {
 }
 
 /// The failure of a request that got no response at all.
-pub(super) fn not_sent(error: &hyper_util::client::legacy::Error) -> Failure {
+pub(super) fn not_sent(
+    error: &hyper_util::client::legacy::Error,
+    connect_timeout: Duration,
+) -> Failure {
     let what = if error.is_connect() {
         "could not connect to the upstream"
     } else {
         "the upstream closed the connection before it answered"
     };
-    let message = with_causes(what.to_owned(), error);
-    Failure::local(Class::Transient, ErrorKind::ServiceUnavailable, message)
+    let time_limit = is_timeout(error).then_some(TimeLimit::Connect);
+    let message = match time_limit {
+        Some(_) => {
+            format!("{what}: no connection within {}", humantime::format_duration(connect_timeout))
+        }
+        None => with_causes(what.to_owned(), error),
+    };
+    let failure = Failure::local(Class::Transient, ErrorKind::ServiceUnavailable, message);
+    Failure { time_limit, ..failure }
+}
+
+/// Whether a connection was not opened in time. The operating system may give up first.
+fn is_timeout(error: &hyper_util::client::legacy::Error) -> bool {
+    let mut causes = std::iter::successors(error.source(), |&error| error.source());
+    error.is_connect()
+        && causes.any(|cause| {
+            let io = cause.downcast_ref::<std::io::Error>();
+            cause.is::<ConnectTimeout>()
+                || io.is_some_and(|io| io.kind() == std::io::ErrorKind::TimedOut)
+        })
 }
 
 /// The failure of a request whose answer did not begin in time.
 pub(super) fn too_slow(limit: Duration) -> Failure {
     let limit = humantime::format_duration(limit);
     let message = format!("the upstream did not begin its answer within {limit}");
-    Failure::local(Class::Slow, ErrorKind::ModelTimeout, message)
+    let failure = Failure::local(Class::Slow, ErrorKind::ModelTimeout, message);
+    Failure { time_limit: Some(TimeLimit::FirstByte), ..failure }
 }
 
 async fn first_frame(head: http::response::Parts, mut body: Incoming) -> Reply {

@@ -15,6 +15,8 @@
 
 mod support;
 
+mod authentication;
+mod bad_bytes;
 mod bad_input;
 mod balance;
 mod bidirectional;
@@ -28,11 +30,14 @@ mod drain;
 mod ejection;
 mod exhaustion;
 mod fallback;
+mod fault_matrix;
 mod faults;
+mod floods;
 mod headers;
 mod hedging;
 mod learning;
 mod legacy;
+mod limits;
 mod line;
 mod observability;
 mod operations;
@@ -45,6 +50,7 @@ mod reload;
 mod settlement;
 mod simulator;
 mod streams;
+mod tail;
 mod targets;
 mod tls;
 mod upstream_tls;

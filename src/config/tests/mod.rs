@@ -1,5 +1,6 @@
 //! Tests of loading as a whole: each loads a text and an environment, and looks at what comes out.
 
+mod client_keys;
 mod clients;
 mod environment;
 mod file;

@@ -9,15 +9,16 @@ use serde_json::json;
 use crate::clients::Unauthenticated;
 use crate::legacy::reply;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Refusal {
     #[error("Method not allowed: use {allow}")]
     Method { allow: &'static str },
     #[error("This call needs the admin key")]
     AdminKey,
     #[error("{}", match .0 {
-        Unauthenticated::Missing | Unauthenticated::NoKey => "A bearer key is required",
         Unauthenticated::UnknownKey => "The bearer key is not valid",
+        Unauthenticated::ExpiredKey => "The bearer key has expired",
+        _ => "A bearer key is required",
     })]
     Unauthenticated(#[from] Unauthenticated),
     #[error("The request body is too large")]
@@ -26,6 +27,8 @@ pub(super) enum Refusal {
     BodyBroken,
     #[error("The request body did not arrive in time")]
     BodyTimeout,
+    #[error("The request took too long")]
+    RequestTimeout,
 }
 
 impl Refusal {
@@ -36,7 +39,7 @@ impl Refusal {
             Refusal::Unauthenticated(_) => StatusCode::UNAUTHORIZED,
             Refusal::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Refusal::BodyBroken => StatusCode::BAD_REQUEST,
-            Refusal::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
+            Refusal::BodyTimeout | Refusal::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
         };
         let body = json!({ "success": false, "error": self.to_string() });
         let mut response = reply::json(status, &body);
@@ -47,7 +50,7 @@ impl Refusal {
             Refusal::BodyTooLarge | Refusal::BodyBroken | Refusal::BodyTimeout => {
                 Some((CONNECTION, "close"))
             }
-            Refusal::AdminKey => None,
+            Refusal::AdminKey | Refusal::RequestTimeout => None,
         };
         if let Some((name, value)) = header {
             response.headers_mut().insert(name, HeaderValue::from_static(value));

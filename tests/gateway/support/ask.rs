@@ -90,11 +90,13 @@ impl Ask {
         tokio::spawn(self.send())
     }
 
-    fn path(&self) -> String {
+    /// The path.
+    pub fn path(&self) -> String {
         format!("/model/{}/{}", self.model, self.operation)
     }
 
-    fn to_body(&self) -> String {
+    /// The body.
+    pub fn to_body(&self) -> String {
         let usual = || bodies::messages(&self.prompt, self.max_tokens);
         self.body.clone().unwrap_or_else(usual)
     }

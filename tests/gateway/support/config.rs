@@ -100,10 +100,20 @@ impl Config {
     }
 
     /// Adds a client with a bearer key.
-    pub fn client(mut self, name: &str, bearer_token: &str) -> Config {
-        let mut client = toml::Table::new();
-        client.insert("name".to_owned(), name.into());
-        client.insert("bearer_token".to_owned(), bearer_token.into());
+    pub fn client(self, name: &str, bearer_token: &str) -> Config {
+        self.client_with(&format!("name = '{name}'\nbearer_token = '{bearer_token}'"))
+    }
+
+    /// Adds a client with a key pair whose secret is in a variable.
+    pub fn client_that_signs(self, name: &str, access_key_id: &str, variable: &str) -> Config {
+        self.client_with(&format!(
+            "name = '{name}'\naccess_key_id = '{access_key_id}'\nsecret_access_key = 'env:{variable}'"
+        ))
+    }
+
+    /// Adds a client with these keys, in TOML.
+    pub fn client_with(mut self, keys: &str) -> Config {
+        let client: toml::Table = keys.parse().unwrap();
         let clients = self.table.entry("clients").or_insert_with(|| toml::Value::Array(Vec::new()));
         clients.as_array_mut().unwrap().push(client.into());
         self

@@ -125,12 +125,16 @@ impl Gateway {
         Metrics::read(&response.text())
     }
 
-    /// What `/admin/targets` says of a target.
-    pub async fn target(&self, name: &str) -> Value {
+    /// What `/admin/targets` says.
+    pub async fn targets(&self) -> Vec<Value> {
         let response = http::get(&format!("{}/admin/targets", self.admin_url())).await;
         assert_eq!(response.status, 200);
-        let targets = response.json()["targets"].as_array().unwrap().clone();
-        targets.into_iter().find(|target| target["name"] == name).unwrap()
+        response.json()["targets"].as_array().unwrap().clone()
+    }
+
+    /// What it says of one of them.
+    pub async fn target(&self, name: &str) -> Value {
+        self.targets().await.into_iter().find(|target| target["name"] == name).unwrap()
     }
 
     /// What the target has of its quota now.

@@ -9,6 +9,7 @@ pub mod certificates;
 pub mod clients;
 pub mod config;
 pub mod gateway;
+pub mod h2;
 pub mod http;
 pub mod load;
 pub mod metrics;

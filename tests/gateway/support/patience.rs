@@ -15,7 +15,7 @@ pub const LONG: Duration = Duration::from_secs(20);
 pub async fn eventually<T: Debug>(
     what: &str,
     mut look: impl AsyncFnMut() -> T,
-    enough: impl Fn(&T) -> bool,
+    mut enough: impl FnMut(&T) -> bool,
 ) -> T {
     let end = Instant::now() + LONG;
     loop {

@@ -4,7 +4,7 @@ use std::fmt::Debug;
 use std::net::SocketAddr;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 use super::patience::{LONG, within};
 
@@ -51,6 +51,13 @@ impl Connection {
         Connection { stream: Box::new(stream), unread: Vec::new() }
     }
 
+    /// Connects with a narrow door: the kernel takes in only a few kilobytes that are not read.
+    pub async fn open_narrow(address: SocketAddr) -> Connection {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4096).unwrap();
+        Connection::over(socket.connect(address).await.unwrap())
+    }
+
     /// Sends bytes. A peer that has closed already is no failure here.
     pub async fn send(&mut self, bytes: &[u8]) {
         let _ = self.stream.write_all(bytes).await;
@@ -66,6 +73,19 @@ impl Connection {
         let mut byte = [0; 1];
         let read = within(LONG, "the end of the connection", self.stream.read(&mut byte)).await;
         self.unread.is_empty() && read.unwrap_or(0) == 0
+    }
+
+    /// Reads at most so many bytes of whatever comes; none at the end of the connection.
+    pub async fn some(&mut self, most: usize) -> Vec<u8> {
+        let mut bytes = vec![0; most];
+        let read = within(LONG, "some bytes", self.stream.read(&mut bytes)).await;
+        bytes.truncate(read.unwrap_or(0));
+        bytes
+    }
+
+    /// Reads whatever comes until the peer closes.
+    pub async fn ends(&mut self) {
+        while !self.some(4096).await.is_empty() {}
     }
 
     /// All that still comes, until the peer closes or breaks off.

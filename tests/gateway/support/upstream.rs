@@ -28,6 +28,8 @@ pub enum Act {
     Garbage,
     /// The connection is closed without a byte, this many milliseconds later.
     CloseAfter(u64),
+    /// A stream of large frames without an end, as fast as it is taken.
+    Endless,
 }
 
 /// One request as it arrived.
@@ -46,7 +48,17 @@ pub struct Seen {
 pub struct BareUpstream {
     address: SocketAddr,
     seen: Arc<Mutex<Vec<Seen>>>,
+    endless: Arc<Mutex<Vec<Endless>>>,
     serving: JoinHandle<()>,
+}
+
+/// One stream without an end.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Endless {
+    /// Bytes that were taken so far.
+    pub taken: usize,
+    /// Whether the other side let go.
+    pub is_over: bool,
 }
 
 impl BareUpstream {
@@ -57,20 +69,26 @@ impl BareUpstream {
     ) -> BareUpstream {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let seen = Arc::new(Mutex::new(Vec::new()));
-        let into = Arc::clone(&seen);
+        let (seen, endless) = <(Arc<Mutex<Vec<Seen>>>, Arc<Mutex<Vec<Endless>>>)>::default();
+        let (into, streams) = (Arc::clone(&seen), Arc::clone(&endless));
         let serving = tokio::spawn(async move {
             for number in 1.. {
                 let (stream, _) = listener.accept().await.unwrap();
-                tokio::spawn(serve(stream, number, script, Arc::clone(&into)));
+                let (into, streams) = (Arc::clone(&into), Arc::clone(&streams));
+                tokio::spawn(serve(stream, number, script, into, streams));
             }
         });
-        BareUpstream { address, seen, serving }
+        BareUpstream { address, seen, endless, serving }
     }
 
     /// Its endpoint URL.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// The streams without an end.
+    pub fn endless(&self) -> Vec<Endless> {
+        self.endless.lock().unwrap().clone()
     }
 
     /// All requests so far, in their order.
@@ -90,6 +108,7 @@ async fn serve(
     connection: usize,
     script: impl Fn(usize, usize) -> Act,
     seen: Arc<Mutex<Vec<Seen>>>,
+    streams: Arc<Mutex<Vec<Endless>>>,
 ) {
     for request in 1.. {
         let Some((head, body)) = read_request(&mut stream).await else { return };
@@ -100,6 +119,7 @@ async fn serve(
                 let answer = format!("{head}content-length: {}\r\n\r\n{ANSWER}", ANSWER.len());
                 stream.write_all(answer.as_bytes()).await.unwrap();
             }
+            Act::Endless => return stream_without_end(stream, streams).await,
             Act::Close => return,
             Act::Reset => {
                 stream.set_zero_linger().unwrap();
@@ -119,6 +139,29 @@ async fn serve(
             }
         }
     }
+}
+
+async fn stream_without_end(mut stream: TcpStream, streams: Arc<Mutex<Vec<Endless>>>) {
+    let number = {
+        let mut streams = streams.lock().unwrap();
+        streams.push(Endless::default());
+        streams.len() - 1
+    };
+    let content_type = sluice::bedrock::event_stream::CONTENT_TYPE;
+    let mut bytes = format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: {content_type}\r\ntransfer-encoding: chunked\r\n\r\n"
+    )
+    .into_bytes();
+    let text = format!("{{\"delta\":{{\"text\":\"{}\"}}}}", "x".repeat(60_000));
+    let frame = sluice::bedrock::event_stream::event("contentBlockDelta", text);
+    let mut chunk = format!("{:x}\r\n", frame.len()).into_bytes();
+    chunk.extend_from_slice(&frame);
+    chunk.extend_from_slice(b"\r\n");
+    while stream.write_all(&bytes).await.is_ok() {
+        streams.lock().unwrap()[number].taken += bytes.len();
+        bytes.clone_from(&chunk);
+    }
+    streams.lock().unwrap()[number].is_over = true;
 }
 
 async fn read_request(stream: &mut TcpStream) -> Option<(String, String)> {

@@ -18,6 +18,8 @@ mod cli;
 mod driver;
 mod rust;
 
+pub use driver::script;
+
 /// An SDK as its users run it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Client {
@@ -129,6 +131,15 @@ impl Job {
     /// The same, all calls at once.
     pub fn at_once(endpoint: &str, calls: Vec<Call>) -> Job {
         Job { concurrency: calls.len(), ..Job::new(endpoint, calls) }
+    }
+
+    /// The same with this key pair.
+    pub fn signed_by(self, access_key_id: &str, secret_access_key: &str) -> Job {
+        Job {
+            access_key_id: access_key_id.to_owned(),
+            secret_access_key: secret_access_key.to_owned(),
+            ..self
+        }
     }
 
     /// Adds a header to each request.

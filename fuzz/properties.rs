@@ -1,0 +1,124 @@
+//! What holds for any bytes from outside, as the fuzz targets and the normal tests both check it.
+
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderValue, Method};
+use sluice::bedrock::body::{clamp, peek};
+use sluice::bedrock::event_stream::Frame;
+use sluice::bedrock::model_id::MAX_MODEL_ID_BYTES;
+use sluice::bedrock::path::parse;
+use sluice::bedrock::sigv4::Authorization;
+use sluice::bedrock::{Family, ModelId, Operation, Usage};
+use sluice::clients::identify;
+use sluice::config::{Config, Env, LimitKey};
+use sluice::legacy::feedback::{
+    MAX_DESCRIPTION, MAX_EXAMPLE, MAX_QUESTIONS, MAX_REFS, MAX_SUGGESTION, read, refine,
+};
+
+/// Request paths: what parses is written so that it parses to the same.
+pub fn path(path: &str) {
+    for method in [Method::POST, Method::GET] {
+        if let Ok(call) = parse(&method, path) {
+            assert_eq!(parse(&method, &call.to_path()).as_ref(), Ok(&call));
+            if let Some(model) = call.model() {
+                model.family();
+            }
+        }
+    }
+}
+
+/// Model ids: decoded once and encoded once, they are the same; encoded, they are one segment of a
+/// path; and their base is a part of them.
+pub fn model_id(text: &str) {
+    for id in [ModelId::decode(text), ModelId::new(text)].into_iter().flatten() {
+        assert!((1..=MAX_MODEL_ID_BYTES).contains(&id.as_str().len()));
+        let encoded = id.encode();
+        let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~%".contains(&byte);
+        assert!(encoded.bytes().all(fits), "{encoded}");
+        assert!(!matches!(encoded.as_str(), "." | ".."));
+        assert_eq!(ModelId::decode(&encoded).as_ref(), Ok(&id));
+        // Encoded once more, it is no model id, unless nothing was encoded.
+        let twice = encoded.replace('%', "%25");
+        assert!(twice == encoded || ModelId::decode(&twice).is_err());
+        match id.base() {
+            Some(base) => {
+                assert!(id.as_str().ends_with(base));
+                assert_eq!(Family::of(base), id.family());
+            }
+            None => assert_eq!(id.family(), Family::Unknown),
+        }
+    }
+}
+
+/// The inbound authorization header: an access key id or none, never more than that; and the claim
+/// of a signature, read whole or not at all.
+pub fn identity(value: &[u8]) {
+    let Ok(value) = HeaderValue::from_bytes(value) else { return };
+    if let Some(claim) = value.to_str().ok().and_then(|text| Authorization::parse(text).ok()) {
+        assert!(!claim.access_key_id.is_empty() && !claim.signature.is_empty());
+    }
+    let mut headers = HeaderMap::new();
+    headers.insert(AUTHORIZATION, value);
+    let client = identify(&headers, ([127, 0, 0, 1], 1).into(), &LimitKey::AccessKey);
+    if let Some(id) = client.access_key_id {
+        assert!(id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)));
+    }
+}
+
+/// Frames: read within their bounds, or not at all.
+pub fn event_stream(bytes: &[u8]) {
+    let mut rest = bytes;
+    while let Ok(Some(frame)) = Frame::read(rest) {
+        assert!(frame.payload.len() < frame.len);
+        frame.kind();
+        Usage::from_frame(&frame);
+        rest = rest.get(frame.len..).expect("a frame that was read is all there");
+    }
+}
+
+/// Request bodies: a body that is read is clamped to JSON that differs in its caps alone.
+pub fn body(body: &[u8]) {
+    Usage::from_body(body);
+    for (operation, family) in [
+        (Operation::Converse, Family::Unknown),
+        (Operation::InvokeModel, Family::Anthropic),
+        (Operation::InvokeModel, Family::Nova),
+        (Operation::InvokeModel, Family::TitanText),
+        (Operation::InvokeModel, Family::Llama),
+        (Operation::InvokeModel, Family::Mistral),
+    ] {
+        let Ok(found) = peek(operation, family, body) else { continue };
+        assert!(found.media_bytes <= body.len());
+        if let Some(prefix) = found.cached_prefix.clone() {
+            assert!(body.get(prefix).is_some());
+        }
+        if let Some(clamped) = clamp(body, &found, 7) {
+            let again = peek(operation, family, &clamped).expect("clamping leaves it readable");
+            assert_eq!(again.max_output_tokens(), Some(7));
+            assert_eq!(again.features, found.features);
+        }
+    }
+}
+
+/// Config files: loaded, or refused with a reason.
+pub fn config(text: &str) {
+    if let Err(error) = Config::from_toml(text, "config.toml", &Env::default()) {
+        assert!(!error.to_string().is_empty());
+    }
+}
+
+/// Answers of a model: read into items that keep the bounds of the legacy contract, or not at all.
+pub fn feedback(answer: &str) {
+    let Ok(items) = read(answer) else { return };
+    let count = items.len();
+    let refined = refine(items);
+    assert!(refined.len() <= count);
+    for item in refined {
+        assert!(!item.id.is_empty() && !item.description.is_empty());
+        assert!(item.description.chars().count() <= MAX_DESCRIPTION);
+        assert!(item.suggestion.chars().count() <= MAX_SUGGESTION);
+        assert!(item.example.chars().count() <= MAX_EXAMPLE);
+        assert!(item.questions.len() <= MAX_QUESTIONS && item.hawkeye_refs.len() <= MAX_REFS);
+        assert!(item.hawkeye_refs.iter().all(|number| (1..=20).contains(number)));
+        assert!((0.8..=1.0).contains(&item.confidence));
+    }
+}

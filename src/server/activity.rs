@@ -1,0 +1,286 @@
+//! What a client's connection is doing, and when it has done that for too long.
+//!
+//! The HTTP library times the head of a request, and that from the end of the one before; it has no
+//! limit at all for HTTP/2, and none for a client that does not read its answer. So the limits of
+//! a connection are kept here, for both protocols alike, from three things: when bytes are read and
+//! written, when a request begins, and when its answer has ended.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::task::AtomicWaker;
+use http::StatusCode;
+use tokio::time::Instant;
+
+use super::streams;
+use crate::config;
+
+/// How long after its limit an answer may still end by itself, with a clear error; and how long a
+/// connection that was told to end may take for it.
+pub(super) const GRACE: Duration = Duration::from_millis(500);
+
+/// Further off than any limit.
+const NEVER: Duration = Duration::from_secs(366 * 24 * 3600);
+
+/// The time of a request before anything is known of it, with the grace. Who answers it keeps to
+/// its own.
+pub(super) fn longest(config: &config::Server) -> Duration {
+    config.request_timeout.max(config.bidirectional_timeout) + GRACE
+}
+
+/// The limits of a connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patience {
+    /// Time for the head of a request.
+    pub(super) header_read: Duration,
+    /// Time between two requests.
+    pub(super) keep_alive: Duration,
+    /// Requests in a row that a client may reset.
+    pub(super) max_resets: u32,
+}
+
+/// What a connection did for too long, or too often.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Overdue {
+    /// It did not send the head of a request.
+    Head,
+    /// It had no request.
+    Idle,
+    /// It did not read its answer.
+    Stalled,
+    /// It reset its requests.
+    Resets,
+    /// It was told to end, and did not.
+    Leaving,
+}
+
+impl Overdue {
+    /// The reason in metrics; `None` where one was given already.
+    pub(super) fn reason(self) -> Option<&'static str> {
+        match self {
+            Overdue::Head => Some("header_timeout"),
+            Overdue::Idle => Some("idle"),
+            Overdue::Stalled => Some("stalled"),
+            Overdue::Resets => Some("resets"),
+            Overdue::Leaving => None,
+        }
+    }
+}
+
+/// The activity of one connection.
+#[derive(Debug)]
+pub(super) struct Activity {
+    patience: Patience,
+    is_http2: bool,
+    state: Mutex<State>,
+    /// The task that serves the connection; that of an HTTP/2 stream is another.
+    server: AtomicWaker,
+}
+
+#[derive(Debug)]
+struct State {
+    /// Requests whose answer has not ended.
+    open: usize,
+    /// Whether there was a request.
+    has_asked: bool,
+    /// Since when no request is open and nothing of an answer was written.
+    quiet_since: Instant,
+    /// When the head began that is being read.
+    head_since: Option<Instant>,
+    /// When the request under way must have ended, by HTTP/1.1. By HTTP/2 each stream has a task,
+    /// which knows.
+    due: Option<Instant>,
+    /// Requests that were reset since the last that was answered.
+    resets: u32,
+    /// When it was told to end.
+    leaving: Option<Instant>,
+    /// What the library answered by itself, as of a request that is not HTTP.
+    refused: Option<StatusCode>,
+}
+
+impl Activity {
+    /// Of a connection that was opened at `began`.
+    pub(super) fn new(patience: Patience, is_http2: bool, began: Instant) -> Arc<Activity> {
+        let state = State {
+            open: 0,
+            has_asked: false,
+            quiet_since: began,
+            head_since: None,
+            due: None,
+            resets: 0,
+            leaving: None,
+            refused: None,
+        };
+        let (state, server) = (Mutex::new(state), AtomicWaker::new());
+        Arc::new(Activity { patience, is_http2, state, server })
+    }
+
+    /// A request has come, under this config. It is open as long as what is returned lives.
+    pub(super) fn asked(self: &Arc<Self>, config: &config::Server) -> Open {
+        let now = Instant::now();
+        let mut state = self.state();
+        state.open += 1;
+        state.has_asked = true;
+        state.head_since = None;
+        state.due = (!self.is_http2).then(|| now + longest(config));
+        drop(state);
+        let usual_end = now + config.request_timeout;
+        Open { activity: Arc::clone(self), usual_end, is_answered: false }
+    }
+
+    /// Something was read.
+    pub(super) fn read(&self) {
+        let mut state = self.state();
+        if state.open == 0 && !self.is_http2 && state.head_since.is_none() {
+            state.head_since = Some(Instant::now());
+        }
+    }
+
+    /// Bytes were written. The last of an answer may be long on their way.
+    pub(super) fn wrote(&self) {
+        let mut state = self.state();
+        if state.open == 0 && !self.is_http2 {
+            state.quiet_since = Instant::now();
+        }
+    }
+
+    /// Whether what is written now is the library's own: no request is open, and HTTP/1.1 is spoken.
+    pub(super) fn has_nothing_to_say(&self) -> bool {
+        !self.is_http2 && self.state().open == 0
+    }
+
+    /// Notes what the library answered by itself, and what was not sent.
+    pub(super) fn refused(&self, status: StatusCode) {
+        self.state().refused = Some(status);
+    }
+
+    /// What the library answered by itself.
+    pub(super) fn refusal(&self) -> Option<StatusCode> {
+        self.state().refused
+    }
+
+    /// Whether the head of a request has begun by HTTP/1.1, so that it may be answered.
+    pub(super) fn is_within_head(&self) -> bool {
+        let state = self.state();
+        state.open == 0 && state.head_since.is_some()
+    }
+
+    /// The connection is told to end.
+    pub(super) fn leaves(&self) {
+        self.state().leaving.get_or_insert_with(Instant::now);
+    }
+
+    /// When what goes on now will have gone on for too long.
+    pub(super) fn due(&self) -> (Instant, Overdue) {
+        let state = self.state();
+        let patience = &self.patience;
+        // One that was told to end has as much again, since its client may be many.
+        let most = patience.max_resets.saturating_mul(1 + u32::from(state.leaving.is_some()));
+        if state.resets > most {
+            let what = if state.leaving.is_some() { Overdue::Leaving } else { Overdue::Resets };
+            return (Instant::now(), what);
+        }
+        if state.open > 0 {
+            let due = state.due.unwrap_or_else(|| Instant::now() + NEVER);
+            return (due, Overdue::Stalled);
+        }
+        if let Some(leaving) = state.leaving {
+            return (state.quiet_since.max(leaving) + GRACE, Overdue::Leaving);
+        }
+        match state.head_since {
+            // What was said before the first request may be no head, and gives no more time.
+            _ if !state.has_asked => (state.quiet_since + patience.header_read, Overdue::Head),
+            Some(since) => (since + patience.header_read, Overdue::Head),
+            None => (state.quiet_since + patience.keep_alive, Overdue::Idle),
+        }
+    }
+
+    /// Has the task of `cx` woken when a request has ended elsewhere.
+    pub(super) fn register(&self, cx: &Context<'_>) {
+        self.server.register(cx.waker());
+    }
+
+    fn closed(&self, is_answered: bool) {
+        let mut state = self.state();
+        state.open = state.open.saturating_sub(1);
+        state.due = None;
+        state.quiet_since = Instant::now();
+        state.head_since = None;
+        state.resets = if is_answered { 0 } else { state.resets.saturating_add(1) };
+        let is_of_interest = state.open == 0 || state.resets > self.patience.max_resets;
+        if is_of_interest && self.is_http2 {
+            drop(state);
+            self.server.wake();
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An open request; dropped with the body of its answer, or with what would have been one.
+#[derive(Debug)]
+pub(super) struct Open {
+    activity: Arc<Activity>,
+    /// When a request must have ended, unless its answer says otherwise.
+    usual_end: Instant,
+    is_answered: bool,
+}
+
+impl Open {
+    /// The answer begins, and must have ended at `until`, if it says so. Must be called in the task
+    /// that sends it.
+    pub(super) fn begins(&self, until: Option<Instant>) {
+        let end = until.unwrap_or(self.usual_end).max(Instant::now()) + GRACE;
+        if self.activity.is_http2 {
+            streams::end_at(end);
+        } else {
+            self.activity.state().due = Some(end);
+        }
+    }
+
+    /// The answer has come to its end.
+    pub(super) fn answered(&mut self) {
+        self.is_answered = true;
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.activity.closed(self.is_answered);
+    }
+}
+
+/// A timer that follows what [`Activity::due`] says.
+#[derive(Debug)]
+pub(super) struct Watchdog {
+    activity: Arc<Activity>,
+    timer: std::pin::Pin<Box<tokio::time::Sleep>>,
+}
+
+impl Watchdog {
+    pub(super) fn new(activity: Arc<Activity>) -> Watchdog {
+        let timer = Box::pin(tokio::time::sleep_until(activity.due().0));
+        Watchdog { activity, timer }
+    }
+
+    /// Ready when something has gone on for too long. Polled whenever the connection was.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Overdue> {
+        self.activity.register(cx);
+        loop {
+            let (due, what) = self.activity.due();
+            if due <= Instant::now() {
+                return Poll::Ready(what);
+            }
+            // A timer that goes off early is cheaper than one that is set at every step.
+            if due < self.timer.deadline() || self.timer.is_elapsed() {
+                self.timer.as_mut().reset(due);
+            }
+            if self.timer.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+        }
+    }
+}

@@ -1,0 +1,307 @@
+//! HTTP/1.1: request lines, headers, lengths, encodings, chunks, and other protocols.
+
+use super::{body, is_well, start};
+use crate::support::raw::Connection;
+use crate::support::{Gateway, PRIMARY, Simulator};
+
+/// What a case comes to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Outcome {
+    /// It is an ordinary request after all.
+    Served,
+    /// The same, and the connection is closed behind it, whatever else was sent.
+    Last,
+    /// An error in Bedrock's form with this status and name.
+    Refused(u16, &'static str),
+    /// The connection is closed without an answer.
+    Closed,
+}
+
+use Outcome::{Closed, Last, Refused, Served};
+
+const INVALID: Outcome = Refused(400, "ValidationException");
+const TOO_LARGE: Outcome = Refused(431, "RequestHeaderFieldsTooLargeException");
+const SLOW: Outcome = Refused(408, "RequestTimeoutException");
+const BIG_BODY: Outcome = Refused(413, "RequestEntityTooLargeException");
+const NO_OPERATION: Outcome = Refused(404, "UnknownOperationException");
+const METHOD: Outcome = Refused(405, "MethodNotAllowedException");
+
+/// A request to a model that must never be called.
+const SMUGGLED: &str =
+    "POST /model/smuggled/invoke HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{}";
+
+/// A case: what it is, its bytes, what it comes to.
+type Case = (&'static str, Vec<u8>, Outcome);
+
+fn case(what: &'static str, bytes: impl Into<Vec<u8>>, outcome: Outcome) -> Case {
+    (what, bytes.into(), outcome)
+}
+
+/// A request with this first line, and else as it should be.
+fn line(what: &'static str, line: impl Into<Vec<u8>>, outcome: Outcome) -> Case {
+    let (mut bytes, body) = (line.into(), body());
+    let rest = format!("\r\nhost: x\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+    bytes.extend_from_slice(rest.as_bytes());
+    (what, bytes, outcome)
+}
+
+/// A request with these header lines more, and else as it should be.
+fn header(what: &'static str, lines: impl Into<Vec<u8>>, outcome: Outcome) -> Case {
+    let (lines, body) = (lines.into(), body());
+    let head = format!("POST /model/{PRIMARY}/invoke HTTP/1.1\r\nhost: x\r\n");
+    let rest = format!("\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+    (what, [head.as_bytes(), &lines, rest.as_bytes()].concat(), outcome)
+}
+
+/// A request whose headers and body are framed like this.
+fn framed(what: &'static str, framing: &str, body: &str, outcome: Outcome) -> Case {
+    let head = format!("POST /model/{PRIMARY}/invoke HTTP/1.1\r\nhost: x\r\n");
+    (what, format!("{head}{framing}\r\n\r\n{body}").into(), outcome)
+}
+
+/// A request in chunks, of which these are the bytes.
+fn chunked(what: &'static str, chunks: &str, outcome: Outcome) -> Case {
+    framed(what, "transfer-encoding: chunked", chunks, outcome)
+}
+
+fn one_chunk() -> String {
+    let body = body();
+    format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn request_lines() {
+    let invoke = format!("/model/{PRIMARY}/invoke");
+    let post = |rest: &str| format!("POST {invoke}{rest}");
+    let long = |count| format!("POST /{} HTTP/1.1", "p".repeat(count));
+    check(vec![
+        case("nothing but line ends", "\r\n\r\n\r\n", SLOW),
+        case("line ends before a request", [b"\r\n\r\n", &good()[..]].concat(), Served),
+        line("a method alone", "POST", INVALID),
+        line("no version", post(""), INVALID),
+        line("HTTP/0.9", "GET /", INVALID),
+        line("an unknown minor version", post(" HTTP/1.2"), INVALID),
+        line("HTTP/2 in words", post(" HTTP/2.0"), INVALID),
+        line("HTTP/3", post(" HTTP/3.7"), INVALID),
+        line("the version in lower case", post(" http/1.1"), INVALID),
+        line("a word too many", post(" HTTP/1.1 please"), INVALID),
+        line("two spaces", format!("POST  {invoke} HTTP/1.1"), INVALID),
+        line("a tab", format!("POST\t{invoke}\tHTTP/1.1"), INVALID),
+        line("a space in the path", "POST /model/a b/invoke HTTP/1.1", INVALID),
+        line("a method in lower case", format!("post {invoke} HTTP/1.1"), METHOD),
+        line("a method of its own", format!("BREW {invoke} HTTP/1.1"), METHOD),
+        line("TRACE", format!("TRACE {invoke} HTTP/1.1"), METHOD),
+        line("a method that is no word", format!("P@ST {invoke} HTTP/1.1"), INVALID),
+        line("a method without an end", "M".repeat(140_000), TOO_LARGE),
+        line("a response", "HTTP/1.1 200 OK", INVALID),
+        line("a whole URL", format!("POST http://elsewhere{invoke} HTTP/1.1"), Served),
+        line("a URL of another scheme", format!("POST file://{invoke} HTTP/1.1"), INVALID),
+        line("an authority", "POST example.com:443 HTTP/1.1", NO_OPERATION),
+        line("an asterisk", "OPTIONS * HTTP/1.1", NO_OPERATION),
+        line("CONNECT", "CONNECT example.com:443 HTTP/1.1", NO_OPERATION),
+        line("no slash", "POST model HTTP/1.1", NO_OPERATION),
+        line("a query", post("?x=1&%zz HTTP/1.1"), Served),
+        line("a fragment", post("#x HTTP/1.1"), Served),
+        line("a zero byte", "POST /model/\0/invoke HTTP/1.1", INVALID),
+        line("a control character", "POST /model/\u{1}/invoke HTTP/1.1", INVALID),
+        line("letters that are not ASCII", "POST /model/é/invoke HTTP/1.1", INVALID),
+        line("bytes that are not UTF-8", *b"POST /model/\xff\xfe/invoke HTTP/1.1", INVALID),
+        line("a long path", long(66_000), Refused(414, "UriTooLongException")),
+        line("a path without an end", long(140_000), TOO_LARGE),
+    ])
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn headers() {
+    let many = |count| (0..count).map(|n| format!("x-{n}: 1\r\n")).collect::<String>() + "y: 1";
+    check(vec![
+        header("no colon", "this is no header", INVALID),
+        header("no name", ": value", INVALID),
+        header("a space before the colon", "x-a : 1", INVALID),
+        header("a name with a space", "x a: 1", INVALID),
+        header("a name with a bracket", "x(a): 1", INVALID),
+        header("a name with a zero byte", "x\0a: 1", INVALID),
+        header("a folded line", "x-a: 1\r\n and more", INVALID),
+        header("a zero byte in a value", "x-a: \0", INVALID),
+        header("a control character in a value", "x-a: \u{7f}", INVALID),
+        header("a carriage return in a value", "x-a: 1\rx-b: 2", INVALID),
+        header("line feeds alone", "x-a: 1\nx-b: 2", Served),
+        header("a value that is not ASCII", *b"x-a: \xe9\xff", Served),
+        header("an empty value", "x-a:", Served),
+        header("a hundred fields and one", many(98), TOO_LARGE),
+        header("a thousand fields", many(1000), TOO_LARGE),
+        header("a large value", format!("x-a: {}", "v".repeat(140_000)), TOO_LARGE),
+        header("a large name", format!("{}: 1", "n".repeat(140_000)), TOO_LARGE),
+        header("a second host", "host: y", INVALID),
+        header("the same host again", "host: x", INVALID),
+        case("no host", "GET / HTTP/1.1\r\n\r\n", INVALID),
+        case("no host, by HTTP/1.0", "GET / HTTP/1.0\r\n\r\n", NO_OPERATION),
+        case("a host that is none", "GET / HTTP/1.1\r\nhost: a b\r\n\r\n", INVALID),
+        case("a host with a path", "GET / HTTP/1.1\r\nhost: a/b\r\n\r\n", INVALID),
+        case("an empty host", "GET / HTTP/1.1\r\nhost:\r\n\r\n", NO_OPERATION),
+        case("a first line that is folded", "GET / HTTP/1.1\r\n host: x\r\n\r\n", INVALID),
+        header("an upgrade to HTTP/2", "connection: upgrade\r\nupgrade: h2c", Served),
+        header("an upgrade to a socket", "connection: upgrade\r\nupgrade: websocket", Served),
+        header("an expectation", "expect: 100-continue", Served),
+        header("an unknown expectation", "expect: miracles", Served),
+    ])
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lengths_and_encodings() {
+    let (body, whole) = (body(), one_chunk());
+    let length = body.len();
+    let smuggled = &format!("0\r\n\r\n{SMUGGLED}");
+    let both = |first: &str, second: &str| format!("{first}\r\n{second}");
+    let chunked = "transfer-encoding: chunked";
+    check(vec![
+        framed("a length in words", "content-length: ten", &body, INVALID),
+        framed("a length below zero", "content-length: -1", &body, INVALID),
+        framed("a length with a sign", &format!("content-length: +{length}"), &body, INVALID),
+        framed("a length in hexadecimal", "content-length: 0x10", &body, INVALID),
+        framed("a length with a fraction", "content-length: 1.0", &body, INVALID),
+        framed("an empty length", "content-length:", &body, INVALID),
+        framed("a length and a word", "content-length: 5 bytes", &body, INVALID),
+        framed("a list of other lengths", "content-length: 2, 3", SMUGGLED, INVALID),
+        framed("a list of one length", "content-length: 2, 2", SMUGGLED, INVALID),
+        framed("two lengths", "content-length: 2\r\ncontent-length: 3", SMUGGLED, INVALID),
+        framed("one length twice", "content-length: 2\r\ncontent-length: 2", SMUGGLED, INVALID),
+        framed("more than 64 bits", "content-length: 99999999999999999999", &body, INVALID),
+        framed("all 64 bits", "content-length: 18446744073709551615", &body, TOO_LARGE),
+        framed("a length above the limit", "content-length: 70000", &body, BIG_BODY),
+        framed("a length far above it", "content-length: 9999999999999", &body, BIG_BODY),
+        framed("more length than body", "content-length: 60000", &body, SLOW),
+        framed("no length at all", "x-a: 1", "", INVALID),
+        framed("a length, then chunks", &both("content-length: 4", chunked), smuggled, INVALID),
+        framed("chunks, then a length", &both(chunked, "content-length: 4"), smuggled, INVALID),
+        framed("chunks and their length", &both(chunked, "content-length: 200"), &whole, Last),
+        framed("chunks, in capitals", "Transfer-Encoding: CHUNKED", &whole, Served),
+        framed("chunks twice", "transfer-encoding: chunked, chunked", &whole, INVALID),
+        framed("chunks in two lines", &both(chunked, chunked), &whole, INVALID),
+        framed("gzip", "transfer-encoding: gzip", &whole, INVALID),
+        framed("gzip, then chunks", "transfer-encoding: gzip, chunked", &whole, INVALID),
+        framed("chunks, then gzip", "transfer-encoding: chunked, gzip", smuggled, INVALID),
+        framed("identity", "transfer-encoding: identity", smuggled, INVALID),
+        framed("no encoding", "transfer-encoding:", smuggled, INVALID),
+        framed("an encoding like chunks", "transfer-encoding: xchunked", smuggled, INVALID),
+        framed("chunks behind a tab", "transfer-encoding:\tchunked", &whole, Served),
+        framed("chunks before a tab", "transfer-encoding: \u{b}chunked", smuggled, INVALID),
+        framed("chunks in quotes", "transfer-encoding: \"chunked\"", smuggled, INVALID),
+        case(
+            "chunks by HTTP/1.0",
+            format!("POST /model/{PRIMARY}/invoke HTTP/1.0\r\n{chunked}\r\n\r\n{smuggled}"),
+            INVALID,
+        ),
+    ])
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn chunks() {
+    let (body, whole) = (body(), one_chunk());
+    let length = body.len();
+    let first = |size: &str| format!("{size}\r\n{body}\r\n0\r\n\r\n");
+    check(vec![
+        chunked("as they should be", &whole, Served),
+        chunked("a size that is no number", &first("xyz"), INVALID),
+        chunked("a size below zero", &first("-1"), INVALID),
+        chunked("a size with a sign", &first(&format!("+{length:x}")), INVALID),
+        chunked("a size with 0x", &first(&format!("0x{length:x}")), INVALID),
+        chunked("a size of more than 64 bits", &first("fffffffffffffffff"), INVALID),
+        chunked("an empty size", &first(""), INVALID),
+        chunked("a space before the size", &first(&format!(" {length:x}")), INVALID),
+        chunked("a size of too many digits", &first(&"0".repeat(100_000)), INVALID),
+        chunked("a size too small", &first("2"), INVALID),
+        chunked("a size too large", &first("ffff"), SLOW),
+        chunked("a size above the limit", &first("fffffff"), SLOW),
+        chunked("more than the limit", &format!("11170\r\n{}", "x".repeat(70_000)), BIG_BODY),
+        chunked("a line feed alone", &format!("{length:x}\n{body}\r\n0\r\n\r\n"), INVALID),
+        chunked("no line end behind a chunk", &format!("{length:x}\r\n{body}0\r\n\r\n"), INVALID),
+        chunked("an extension", &first(&format!("{length:x};a=b")), Served),
+        chunked(
+            "an extension without an end",
+            &first(&format!("{length:x};{}", "a".repeat(100_000))),
+            INVALID,
+        ),
+        chunked("no last chunk", &format!("{length:x}\r\n{body}\r\n"), SLOW),
+        chunked("a trailer", &format!("{length:x}\r\n{body}\r\n0\r\nx-a: 1\r\n\r\n"), Served),
+        chunked(
+            "a trailer that frames",
+            &format!("{length:x}\r\n{body}\r\n0\r\ncontent-length: 9\r\n\r\n"),
+            Served,
+        ),
+        chunked(
+            "a trailer that is none",
+            &format!("{length:x}\r\n{body}\r\n0\r\nx\r\n\r\n"),
+            INVALID,
+        ),
+        chunked(
+            "a trailer without an end",
+            &format!("{length:x}\r\n{body}\r\n0\r\nx-a: {}", "v".repeat(200_000)),
+            INVALID,
+        ),
+    ])
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn other_protocols() {
+    let hello = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n";
+    check(vec![
+        case("TLS", *hello, INVALID),
+        case("SSH", "SSH-2.0-OpenSSH_9.6\r\n\r\n", INVALID),
+        case("SOCKS", *b"\x05\x01\x00", INVALID),
+        case("the PROXY protocol", "PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\n\r\n", INVALID),
+        case("a mail", "EHLO example.com\r\n\r\n", INVALID),
+        case("Redis", "*1\r\n$4\r\nPING\r\n\r\n", INVALID),
+        case("zero bytes", vec![0; 1000], INVALID),
+        case("all bits", vec![0xff; 1000], INVALID),
+        case("half of HTTP/2's preface", "PRI * HTTP/2.0\r\n\r\n", Closed),
+        case("another end of it", "PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n", INVALID),
+        case("a method of HTTP/2's", "PRI * HTTP/1.1\r\nhost: x\r\n\r\n", NO_OPERATION),
+    ])
+    .await;
+}
+
+fn good() -> Vec<u8> {
+    line("", format!("POST /model/{PRIMARY}/invoke HTTP/1.1"), Served).1
+}
+
+async fn check(cases: Vec<Case>) {
+    let simulator = Simulator::start().await;
+    let gateway = start(&simulator).await;
+    let mut wrong = Vec::new();
+    for (what, bytes, wanted) in cases {
+        let outcome = outcome(&gateway, &bytes, what).await;
+        if outcome != wanted {
+            wrong.push(format!("{what}: {outcome:?}, not {wanted:?}"));
+        }
+        is_well(&gateway, &simulator, what).await;
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    gateway.is_healthy().await;
+}
+
+async fn outcome(gateway: &Gateway, bytes: &[u8], what: &str) -> Outcome {
+    let mut connection = Connection::open(gateway.address()).await;
+    connection.send(bytes).await;
+    let response = match connection.response().await {
+        Some(to_go_on) if to_go_on.status == 100 => connection.response().await,
+        response => response,
+    };
+    let Some(response) = response else { return Closed };
+    let name = response.header("x-amzn-errortype").unwrap_or("none").to_owned();
+    if name != "none" {
+        assert_eq!(response.header("content-type"), Some("application/json"), "{what}");
+        let body: serde_json::Value = serde_json::from_str(&response.body).unwrap();
+        assert!(body["message"].as_str().is_some_and(|it| !it.is_empty()), "{what}: {body}");
+    }
+    let is_last = response.header("connection") == Some("close");
+    assert!(!is_last || connection.closes().await, "{what}: said it closes, and stays open");
+    if response.status == 200 {
+        return if is_last { Last } else { Served };
+    }
+    Refused(response.status, name.leak())
+}

@@ -1,0 +1,232 @@
+//! One cell: a request, and what is seen of it from outside.
+
+use std::fmt;
+
+use bytes::Bytes;
+use sluice::bedrock::event_stream::{Frame, Kind, frame_len};
+
+use crate::support::bodies;
+use crate::support::http::{self, Response};
+
+/// The operations of the matrix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Operation {
+    Invoke,
+    InvokeStream,
+    Converse,
+    ConverseStream,
+}
+
+impl Operation {
+    pub(super) const ALL: [Operation; 4] = [
+        Operation::Invoke,
+        Operation::InvokeStream,
+        Operation::Converse,
+        Operation::ConverseStream,
+    ];
+
+    pub(super) fn is_stream(self) -> bool {
+        matches!(self, Operation::InvokeStream | Operation::ConverseStream)
+    }
+
+    fn suffix(self) -> &'static str {
+        match self {
+            Operation::Invoke => "invoke",
+            Operation::InvokeStream => "invoke-with-response-stream",
+            Operation::Converse => "converse",
+            Operation::ConverseStream => "converse-stream",
+        }
+    }
+
+    fn body(self) -> String {
+        match self {
+            Operation::Invoke | Operation::InvokeStream => bodies::messages("hello", 20),
+            Operation::Converse | Operation::ConverseStream => {
+                bodies::conversation("hello", 20).to_string()
+            }
+        }
+    }
+}
+
+/// Who said something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Who {
+    First,
+    Second,
+    Gateway,
+}
+
+impl fmt::Display for Who {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Who::First => "the first",
+            Who::Second => "the second",
+            Who::Gateway => "the gateway",
+        })
+    }
+}
+
+/// What the client gets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Gets {
+    /// A whole answer.
+    Answer(Who),
+    /// An error with this status and name.
+    Error(u16, String, Who),
+    /// An answer that breaks off after so many events.
+    Broken(usize, Who),
+    /// A stream that ends well after so many events, which are not all.
+    Ends(usize, Who),
+    /// A stream with an exception after so many events.
+    Raises(usize, String, Who),
+}
+
+impl fmt::Display for Gets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let events = |count: &usize| match count {
+            0 => String::new(),
+            1 => "1 event, then ".to_owned(),
+            count => format!("{count} events, then "),
+        };
+        match self {
+            Gets::Answer(who) => write!(f, "the answer of {who}"),
+            Gets::Error(status, name, who) => write!(f, "{status} {name} of {who}"),
+            Gets::Broken(count, who) => write!(f, "{}a broken body of {who}", events(count)),
+            Gets::Ends(count, who) => write!(f, "{}an early end of {who}", events(count)),
+            Gets::Raises(count, name, who) => write!(f, "{}`{name}` of {who}", events(count)),
+        }
+    }
+}
+
+/// All that is compared.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Seen {
+    pub(super) gets: Gets,
+    pub(super) attempts: usize,
+    pub(super) outcome: String,
+    /// Whether the first and the second target are out.
+    pub(super) out: [bool; 2],
+}
+
+impl fmt::Display for Seen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let out = match self.out {
+            [false, false] => "none",
+            [true, false] => "the first",
+            [false, true] => "the second",
+            [true, true] => "both",
+        };
+        write!(f, "{} | {} | `{}` | {out}", self.gets, self.attempts, self.outcome)
+    }
+}
+
+/// What came of a request.
+#[derive(Debug)]
+pub(super) struct Cell {
+    pub(super) request_id: String,
+    gets: Gets,
+    attempts: usize,
+    pub(super) outcome: String,
+    pub(super) out: [bool; 2],
+}
+
+impl Cell {
+    pub(super) fn seen(&self) -> Seen {
+        Seen {
+            gets: self.gets.clone(),
+            attempts: self.attempts,
+            outcome: self.outcome.clone(),
+            out: self.out,
+        }
+    }
+}
+
+/// Asks the first of two models.
+pub(super) async fn ask(url: &str, operation: Operation, models: [&str; 2]) -> Cell {
+    let url = format!("{url}/model/{}/{}", models[0], operation.suffix());
+    let response = http::post(&url, &[], operation.body()).await;
+    Cell {
+        request_id: response.header("x-sluice-request-id").unwrap().to_owned(),
+        attempts: response.header("x-sluice-attempts").unwrap().parse().unwrap(),
+        gets: gets(&response, models),
+        outcome: String::new(),
+        out: [false; 2],
+    }
+}
+
+fn gets(response: &Response, models: [&str; 2]) -> Gets {
+    let who = match response.header("x-sluice-model") {
+        Some(model) if model == models[0] => Who::First,
+        Some(model) if model == models[1] => Who::Second,
+        Some(other) => panic!("answered by {other}"),
+        None => Who::Gateway,
+    };
+    if response.status != 200 {
+        assert!(!response.broken);
+        let name = response.header("x-amzn-errortype").map_or_else(
+            || named_in_body(&response.body),
+            |name| name.split(':').next().unwrap().to_owned(),
+        );
+        return Gets::Error(response.status, name, who);
+    }
+    let streams = response.header("content-type") == Some("application/vnd.amazon.eventstream");
+    if !streams {
+        if response.broken {
+            return Gets::Broken(0, who);
+        }
+        assert!(response.json()["usage"].is_object(), "{response:?}");
+        assert!(response.text().contains("hello"));
+        return Gets::Answer(who);
+    }
+    let (events, exception) = events(&response.body);
+    match (exception, response.broken) {
+        // An exception of the gateway's own is told from one of the upstream's by what it says.
+        (Some((name, true)), false) => Gets::Raises(events.len(), name, Who::Gateway),
+        (Some((name, false)), false) => Gets::Raises(events.len(), name, who),
+        (Some(exception), true) => panic!("{exception:?} and a broken body"),
+        (None, true) => Gets::Broken(events.len(), who),
+        (None, false) if events.last().is_some_and(is_last) => Gets::Answer(who),
+        (None, false) => Gets::Ends(events.len(), who),
+    }
+}
+
+/// The name of an error that stands in its body alone.
+fn named_in_body(body: &Bytes) -> String {
+    let body: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
+    let name = body["__type"].as_str().map(|name| name.rsplit('#').next().unwrap().to_owned());
+    name.unwrap_or_else(|| "without a name".to_owned())
+}
+
+/// The name of an event, and its payload.
+type Event = (String, String);
+
+/// Whether an event is the last of a whole answer.
+fn is_last((name, payload): &Event) -> bool {
+    use base64::Engine as _;
+    if name != "chunk" {
+        return name == "metadata";
+    }
+    let payload: serde_json::Value = serde_json::from_str(payload).unwrap();
+    let bytes = payload["bytes"].as_str().unwrap();
+    let bytes = base64::engine::general_purpose::STANDARD.decode(bytes).unwrap();
+    String::from_utf8_lossy(&bytes).contains("invocationMetrics")
+}
+
+/// The events of a stream; and the exception behind them, with whether the gateway said it.
+fn events(body: &Bytes) -> (Vec<Event>, Option<(String, bool)>) {
+    let (mut events, mut rest) = (Vec::new(), &body[..]);
+    while let Ok(Some(length)) = frame_len(rest) {
+        let Ok(Some(frame)) = Frame::read(rest) else { break };
+        let payload = String::from_utf8(frame.payload.to_vec()).unwrap();
+        match frame.kind() {
+            Kind::Event(name) => events.push((name.to_owned(), payload)),
+            Kind::Exception(name) | Kind::Error(name) => {
+                let is_own = payload.contains("the upstream's answer stalled");
+                return (events, Some((name.to_owned(), is_own)));
+            }
+            Kind::Other => panic!("a frame of no kind"),
+        }
+        rest = &rest[length..];
+    }
+    (events, None)
+}

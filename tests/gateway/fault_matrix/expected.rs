@@ -1,0 +1,182 @@
+//! What each cell must come to, row by row: most faults do what their class does.
+
+use sluice::simulator::Fault;
+
+use super::cell::{Gets, Operation, Seen, Who};
+use super::{Scope, describe};
+use Gets::{Answer, Broken, Ends, Error, Raises};
+use Who::{First, Gateway, Second};
+
+/// The cells of one kind of answer: at the first target, at all.
+type Pair = [Seen; 2];
+
+/// A fault and its cells.
+pub(super) struct Row {
+    pub(super) fault: Fault,
+    /// `None`: it strikes streams only.
+    whole: Option<Pair>,
+    stream: Pair,
+}
+
+impl Row {
+    pub(super) fn name(&self) -> String {
+        describe(&self.fault)
+    }
+
+    /// What a cell must come to; `None` where the fault can't strike.
+    pub(super) fn wanted(&self, operation: Operation, scope: Scope) -> Option<&Seen> {
+        let pair = if operation.is_stream() { Some(&self.stream) } else { self.whole.as_ref() };
+        pair.map(|[first, all]| if scope == Scope::First { first } else { all })
+    }
+}
+
+fn seen(gets: Gets, attempts: usize, outcome: &str, out: [bool; 2]) -> Seen {
+    Seen { gets, attempts, outcome: outcome.to_owned(), out }
+}
+
+fn error(status: u16, name: &str, who: Who) -> Gets {
+    Error(status, name.to_owned(), who)
+}
+
+fn raises(events: usize, name: &str) -> Gets {
+    Raises(events, name.to_owned(), First)
+}
+
+const IN: [bool; 2] = [false, false];
+
+/// A throttle cools the target and moves on at once.
+fn throttled() -> Pair {
+    let all = error(429, "ThrottlingException", Gateway);
+    [seen(Answer(Second), 2, "success", [true, false]), seen(all, 2, "throttled", [true, true])]
+}
+
+/// Another try, then the next target; at last the first target's failure.
+fn transient(last: Gets) -> Pair {
+    [seen(Answer(Second), 3, "success", IN), seen(last, 4, "upstream_error", IN)]
+}
+
+/// The next target without another try; at last the first target's failure.
+fn left(last: Gets, outcome: &str) -> Pair {
+    [seen(Answer(Second), 2, "success", IN), seen(last, 2, outcome, IN)]
+}
+
+/// The first target's word is the last.
+fn relayed(gets: Gets, outcome: &str) -> Pair {
+    [(); 2].map(|()| seen(gets.clone(), 1, outcome, IN))
+}
+
+/// The gateway's words for an upstream that it got no answer from.
+fn unavailable() -> Pair {
+    transient(error(503, "ServiceUnavailableException", Gateway))
+}
+
+/// A fault that strikes before an answer begins, whatever the operation.
+fn any(fault: Fault, pair: Pair) -> Row {
+    Row { fault, whole: Some(pair.clone()), stream: pair }
+}
+
+fn stream(fault: Fault, pair: Pair) -> Row {
+    Row { fault, whole: None, stream: pair }
+}
+
+pub(super) fn rows() -> Vec<Row> {
+    let mut rows = errors();
+    rows.extend(connections());
+    rows.extend(streams());
+    rows
+}
+
+/// Errors in Bedrock's form, or nearly so.
+fn errors() -> Vec<Row> {
+    let client = |status, name| relayed(error(status, name, First), "client_error");
+    let last = |status, name| left(error(status, name, First), "upstream_error");
+    let again = |status, name| transient(error(status, name, First));
+    let other = |name: &str, status| {
+        let message = "no more than this".to_owned();
+        Fault::Error { name: name.to_owned(), status, message }
+    };
+    let in_body = Fault::ErrorAsTypeInBody { name: "ThrottlingException".to_owned(), status: 429 };
+    vec![
+        any(Fault::Throttle, throttled()),
+        any(Fault::ThrottleTokens, throttled()),
+        any(Fault::ThrottleDaily, throttled()),
+        any(Fault::ServiceQuotaExceeded, throttled()),
+        any(in_body, throttled()),
+        any(other("ThrottledException", 400), throttled()),
+        any(Fault::ModelNotReady, again(429, "ModelNotReadyException")),
+        any(Fault::ServiceUnavailable, again(503, "ServiceUnavailableException")),
+        any(Fault::Internal, again(500, "InternalServerException")),
+        any(Fault::Html502, again(502, "without a name")),
+        any(other("SomethingNew", 599), again(599, "SomethingNew")),
+        any(Fault::ModelTimeout, last(408, "ModelTimeoutException")),
+        // The gateway's own credentials, which another target may have better ones of.
+        any(Fault::ExpiredToken, last(403, "ExpiredTokenException")),
+        any(Fault::InvalidSignature, last(403, "InvalidSignatureException")),
+        any(Fault::ModelError, client(424, "ModelErrorException")),
+        any(Fault::Validation, client(400, "ValidationException")),
+        any(Fault::AccessDenied, client(403, "AccessDeniedException")),
+        any(Fault::NotFound, client(404, "ResourceNotFoundException")),
+        any(other("ConflictException", 400), client(400, "ConflictException")),
+        any(other("SomethingNew", 418), client(418, "SomethingNew")),
+    ]
+}
+
+/// Heads and connections.
+fn connections() -> Vec<Row> {
+    let slow = error(408, "ModelTimeoutException", Gateway);
+    let broken = || Some(relayed(Broken(0, First), "stream_broken"));
+    vec![
+        any(Fault::HangBeforeHead, left(slow, "first_byte_timeout")),
+        any(Fault::SlowHead { ms: 50 }, relayed(Answer(First), "success")),
+        any(Fault::ResetBeforeHead, unavailable()),
+        any(Fault::CloseBeforeHead, unavailable()),
+        any(Fault::GarbageHead, unavailable()),
+        // Of a whole answer the head is out; of a stream nothing is.
+        Row { fault: Fault::ShortBody, whole: broken(), stream: unavailable() },
+        Row { fault: Fault::ResetMidBody, whole: broken(), stream: unavailable() },
+    ]
+}
+
+fn streams() -> Vec<Row> {
+    let first = |name: &str| Fault::ExceptionFirstFrame { name: name.to_owned() };
+    let fourth = |name: &str| Fault::ExceptionFrame { name: name.to_owned(), frame: 4 };
+    let again = |name| transient(raises(0, name));
+    let clients = |name| relayed(raises(0, name), "client_error");
+    let exception = |name| relayed(raises(3, name), "stream_exception");
+    let broken = |events| relayed(Broken(events, First), "stream_broken");
+    let whole = || relayed(Answer(First), "success");
+    let slow = error(408, "ModelTimeoutException", Gateway);
+    let too_slow = left(raises(0, "modelTimeoutException"), "upstream_error");
+    let stalled = Raises(2, "modelStreamErrorException".to_owned(), Gateway);
+    vec![
+        // It names its error where no error has its name.
+        stream(Fault::Json200OnStream, unavailable()),
+        stream(Fault::EmptyStream, unavailable()),
+        stream(first("throttlingException"), throttled()),
+        stream(first("internalServerException"), again("internalServerException")),
+        stream(first("serviceUnavailableException"), again("serviceUnavailableException")),
+        stream(first("modelTimeoutException"), too_slow),
+        stream(first("validationException"), clients("validationException")),
+        stream(first("modelStreamErrorException"), clients("modelStreamErrorException")),
+        stream(Fault::ErrorFrame { frame: 1 }, again("InternalFailure")),
+        stream(Fault::TruncatedFrame { frame: 1 }, unavailable()),
+        stream(Fault::ResetAfterFrames { frames: 0 }, unavailable()),
+        stream(Fault::CloseAfterFrames { frames: 0 }, unavailable()),
+        stream(Fault::EndAfterFrames { frames: 0 }, unavailable()),
+        stream(Fault::StallAfterFrames { frames: 0 }, left(slow, "first_byte_timeout")),
+        // From here on the stream had begun: it is never begun again elsewhere.
+        stream(fourth("throttlingException"), exception("throttlingException")),
+        stream(fourth("internalServerException"), exception("internalServerException")),
+        stream(fourth("modelStreamErrorException"), exception("modelStreamErrorException")),
+        stream(Fault::ErrorFrame { frame: 4 }, exception("InternalFailure")),
+        stream(Fault::TruncatedFrame { frame: 4 }, broken(3)),
+        stream(Fault::ResetAfterFrames { frames: 2 }, broken(2)),
+        stream(Fault::CloseAfterFrames { frames: 2 }, broken(2)),
+        stream(Fault::StallAfterFrames { frames: 2 }, relayed(stalled, "stream_idle")),
+        // Not the gateway's to judge.
+        stream(Fault::EndAfterFrames { frames: 2 }, relayed(Ends(2, First), "success")),
+        stream(Fault::BadCrcFrame { frame: 1 }, whole()),
+        stream(Fault::BadCrcFrame { frame: 4 }, whole()),
+        stream(Fault::SlowTrickle { bytes: 5, ms: 0 }, whole()),
+    ]
+}
