@@ -301,6 +301,41 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn what_stays_of_a_newer_config_keeps_what_was_used() {
+        let named = |rpm, tpm, max_concurrent| config::Client {
+            name: "a".to_owned(),
+            bearer_tokens: vec![],
+            keys: vec![],
+            policy: config::ClientPolicy {
+                rpm: Some(rpm),
+                tpm: Some(tpm),
+                max_concurrent: Some(max_concurrent),
+                ..config::ClientPolicy::default()
+            },
+            budget: None,
+        };
+        let before = limits(|config| config.max_concurrent = Some(1));
+        let common = before.common.config.clone();
+        let a = Client { name: Some("a".into()), ..client("a") };
+        let before = before.renewed(&common, &[named(1, 600, 1)]);
+        before.request(&a).unwrap();
+        let held = before.tokens(&a, 600).unwrap();
+        let (slot, other) = (before.slot(&a).unwrap(), before.slot(&client("b")).unwrap());
+        let same = before.renewed(&common, &[named(1, 600, 1)]);
+        assert_eq!(same.request(&a).unwrap_err().limit, "rpm");
+        assert_eq!(same.tokens(&a, 1).unwrap_err().limit, "tpm");
+        assert!(same.slot(&a).is_err() && same.slot(&client("b")).is_err());
+        let wider = same.renewed(&common, &[named(2, 600, 2)]);
+        assert!(wider.request(&a).is_ok() && wider.slot(&a).is_ok());
+        assert!(wider.tokens(&a, 1).is_err());
+        // Without limits of its own it has the common ones.
+        let none = wider.renewed(&common, &[]);
+        assert!(none.request(&a).is_ok() && none.slot(&a).is_err());
+        drop((held, slot, other));
+        assert!(none.slot(&a).is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn tracked_clients_are_bounded() {
         let limits = limits(|config| {
             config.tokens_per_minute = Some(600);

@@ -158,7 +158,7 @@ impl Shim {
             }
         })?;
         // Read even where it says nothing, so that the connection can be used on.
-        let body = read(gateway, body).await?;
+        let body = read(gateway, client.as_deref(), body).await?;
         if let Some((what, on)) = endpoint.change() {
             let name = client.as_deref().unwrap_or("anyone");
             let who = if is_admin { "admin_key" } else { name };
@@ -438,14 +438,15 @@ fn authenticate(
     if is_admin { Ok(Who { client: None, is_admin }) } else { Err(Refusal::AdminKey) }
 }
 
-/// Reads a body, within the bounds of size and time that hold for all.
-async fn read<B>(gateway: &Gateway, body: B) -> Result<Bytes, Refusal>
+/// Reads a body, within the bounds of size and time that hold for all, and those of its client.
+async fn read<B>(gateway: &Gateway, client: Option<&str>, body: B) -> Result<Bytes, Refusal>
 where
     B: Body<Data = Bytes> + Send + Unpin,
     B::Error: std::error::Error + Send + Sync + 'static,
 {
     let server = &gateway.config.server;
-    let limited = Limited::new(body, server.max_body).collect();
+    let own = gateway.policies.of(client).and_then(|policy| policy.max_body(server.max_body));
+    let limited = Limited::new(body, own.unwrap_or(server.max_body)).collect();
     match timeout(server.body_read_timeout, limited).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Refusal::BodyTooLarge),

@@ -13,6 +13,7 @@ use http_body::Body;
 use http_body_util::BodyExt;
 use tokio::time::timeout;
 
+use super::InProcess;
 use super::identify::{chain, prove};
 use super::observe::Observed;
 use super::parse::Called;
@@ -81,7 +82,10 @@ where
             // The time for the whole request counts from its head.
             let time = server.body_read_timeout.min(server.request_timeout);
             let limit = server.max_body;
-            let own = exchange.policy.as_ref().and_then(|policy| policy.max_body(limit));
+            // What another room of this process asks is larger than what it was asked.
+            let is_clients = arrival.head.extensions.get::<InProcess>().is_none();
+            let policy = exchange.policy.as_ref().filter(|_| is_clients);
+            let own = policy.and_then(|policy| policy.max_body(limit));
             let limit = own.unwrap_or(limit);
             let (head, peer) = (arrival.head, arrival.peer);
             let proof = std::mem::take(&mut exchange.proof);

@@ -4,6 +4,7 @@
 use serde_json::{Value, json};
 
 use crate::support::clients::{Job, Raised};
+use crate::support::patience::eventually;
 use crate::support::{
     Answer, Ask, Call, Client, Config, Gateway, MODELS, PRIMARY, Simulator, bodies, http,
 };
@@ -164,6 +165,38 @@ async fn a_clients_own_tokens_and_requests_at_once_count() {
     let refused = raised(&gateway, Call::converse(PRIMARY, "hello"), 429).await;
     says(&refused, "ThrottlingException", "max_concurrent");
     assert_eq!((slow.await.unwrap().status, small.await.unwrap().status), (200, 200));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_changes_a_policy_at_once_and_keeps_what_was_used_of_what_stays() {
+    let simulator = Simulator::start().await;
+    let config = team_a(&simulator)
+        .of_client("rpm", 3)
+        .of_client("tpm", 1_000)
+        .of_client("max_concurrent", 1)
+        .of_client("allowed_models", vec![PRIMARY, HAIKU]);
+    let gateway = start(&config).await;
+    // Most of its tokens.
+    let large = || Ask::new(&gateway, &"word ".repeat(600)).of(HAIKU).bearer(KEY);
+    assert_eq!(large().send().await.status, 200);
+    // Under way, by a model that is allowed no more when it is answered.
+    let slow = ask(&gateway).body(bodies::messages("slow sim:head_ms=4000", 16)).start();
+    simulator.sees("the slow one", |entry| entry.seq == 2).await;
+    let changed = config.clone().of_client("allowed_models", vec![HAIKU]);
+    gateway.reload(&changed.clone().of_client("max_concurrent", 2).to_toml()).await;
+    let refused = ask(&gateway).send().await;
+    assert_eq!(refused.status, 403, "{}", refused.text());
+    assert_eq!(slow.await.unwrap().status, 200);
+    let refused = ask(&gateway).of(HAIKU).send().await;
+    assert!(refused.text().contains("rpm"), "{}", refused.text());
+    // Another rate begins anew, the tokens stay spent.
+    gateway.reload(&changed.of_client("rpm", 100).to_toml()).await;
+    let refused = large().send().await;
+    assert_eq!(refused.status, 429);
+    assert!(refused.text().contains("tpm"), "{}", refused.text());
+    // A policy with a mistake changes nothing.
+    gateway.reload(&config.of_client("allowed_operations", vec!["Convers"]).to_toml()).await;
+    assert_eq!(ask(&gateway).send().await.status, 403);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -404,10 +437,34 @@ async fn the_legacy_endpoints_keep_to_the_policy_of_their_caller() {
     assert_eq!(entry.model.as_deref(), Some(HAIKU));
     assert_eq!(entry.headers["x-amzn-bedrock-guardrailidentifier"], ["gr-forced"]);
 
+    // By way of a job as well.
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("jobs.db");
+    let config = config
+        .of_client("max_body", "1KB")
+        .set("jobs.backend", "sqlite")
+        .set("jobs.path", path.to_str().unwrap());
+    let gateway = start(&config).await;
+    let url = format!("{}/analyze_section", gateway.url());
+    let authorization = [("authorization", bearer.as_str())];
+    let labels = [("dependency", "job_queue")];
+    let up = async || gateway.metrics().await.sum("sluice_dependency_up", &labels);
+    eventually("the queue", up, |up| *up == 1.0).await;
+    let task = http::post(&url, &authorization, body.to_string()).await.json();
+    let status = format!("{}/task_status/{}", gateway.url(), task["task_id"].as_str().unwrap());
+    let ready = async || http::request("GET", &status, &authorization, "").await.json();
+    let ended = eventually("the job's end", ready, |status| status["ready"] == true).await;
+    assert_eq!(ended["state"], "SUCCESS", "{ended}");
+    let entry = simulator.log().pop().unwrap();
+    assert_eq!(entry.model.as_deref(), Some(HAIKU));
+    assert_eq!(entry.headers["x-amzn-bedrock-guardrailidentifier"], ["gr-forced"]);
+    let long = json!({ "session_id": "s", "section_name": "S", "content": "x".repeat(2_000) });
+    assert_eq!(http::post(&url, &authorization, long.to_string()).await.status, 413);
+
     let config = team_a(&simulator).of_client("allowed_operations", vec!["Converse"]);
     let gateway = start(&config).await;
     let url = format!("{}/analyze_section", gateway.url());
     let answer = http::post(&url, &[("authorization", &bearer)], body.to_string()).await;
     assert!(answer.status >= 400, "{}", answer.text());
-    assert_eq!(simulator.log().len(), 1);
+    assert_eq!(simulator.log().len(), 2);
 }
