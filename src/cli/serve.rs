@@ -9,6 +9,7 @@ use crate::config::Config;
 use crate::legacy::Shim;
 use crate::pipeline::{Gateway, Live};
 use crate::server::Server;
+use crate::state::fleet::Fleet;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::{Metrics, process_log};
 
@@ -54,7 +55,15 @@ pub(super) async fn start(config: Config) -> Result<Server, String> {
     let metrics = Arc::new(Metrics::new().map_err(|error| error.to_string())?);
     let dropped = metrics.access_log_dropped.clone();
     let access_log = AccessLog::start(config.log.access, config.log.format, dropped);
-    let gateway = Gateway::new(config, metrics, access_log).map_err(|error| error.to_string())?;
+    let gateway = match &config.state.shared {
+        Some(shared) => {
+            let fleet = Fleet::new(shared, &metrics).map_err(|error| error.to_string())?;
+            fleet.start();
+            Gateway::in_fleet(config, fleet, metrics, access_log)
+        }
+        None => Gateway::new(config, metrics, access_log),
+    };
+    let gateway = gateway.map_err(|error| error.to_string())?;
     let live = Arc::new(Live::new(gateway));
     let shim = Arc::new(Shim::start(&live).map_err(|error| error.to_string())?);
     let server = Server::bind(live, shim).await.map_err(|error| error.to_string())?;

@@ -10,6 +10,7 @@ mod jobs;
 mod legacy;
 mod network;
 mod prompts;
+mod state;
 mod targets;
 mod template;
 mod values;
@@ -54,6 +55,7 @@ pub(super) fn check(
     let quotas = checker.quotas(raw);
     let targets = checker.targets(raw, &upstream, &quotas);
     let routes = checker.routes(&raw.routes, &targets);
+    let jobs = checker.jobs(&raw.jobs);
     let config = Config {
         fallback: checker.fallback(&raw.fallback),
         retry: checker.retry(&raw.retry),
@@ -63,7 +65,8 @@ pub(super) fn check(
         learning: learning(&raw.learning),
         hedge: hedge(&raw.hedge),
         legacy: checker.legacy(&raw.legacy, &server, &targets, &routes),
-        jobs: checker.jobs(&raw.jobs),
+        state: checker.state(&raw.state, &jobs.backend),
+        jobs,
         log: checker.log(&raw.log),
         server,
         upstream,

@@ -48,8 +48,8 @@ pub use secret::Secret;
 pub use settings::{
     Balance, Client, ClientAuth, ClientCertificates, Config, Fallback, Feature, Hedge, JobQueue,
     Jobs, JobsBackend, Learning, Legacy, LegacyAction, LegacyGroup, LegacyMock, LegacyPrompts,
-    LimitKey, Limits, Log, LogFormat, Priority, Proxies, Queue, Quota, Retry, Route, Server,
-    Strategy, Target, Tls, TlsVersion, Trust, Unrouted, Upstream,
+    LimitKey, Limits, Log, LogFormat, Priority, Proxies, Queue, Quota, RedisKind, Retry,
+    Route, Server, SharedRedis, SharedState, State, StateBackend, Strategy, Target, Tls, TlsVersion, Trust, Unrouted, Upstream,
 };
 
 use document::{Document, KeyPath};

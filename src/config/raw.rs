@@ -7,6 +7,7 @@
 mod jobs;
 mod legacy;
 mod network;
+mod state;
 
 use std::collections::BTreeMap;
 
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 pub(super) use jobs::{RawJobs, RawJobsBackend};
 pub(super) use legacy::{RawLegacy, RawPrompts};
 pub(super) use network::{RawTls, RawTrust, RawUpstream};
+pub(super) use state::RawState;
 
 use super::bearer_key::KeyRef;
 use super::secret::SecretRef;
@@ -48,6 +50,8 @@ pub(super) struct RawConfig {
     /// Who may call. None: everyone.
     #[schemars(length(max = 10_000))]
     pub(super) clients: Vec<RawClient>,
+    /// What replicas share.
+    pub(super) state: RawState,
     /// How the gateway learns what a target takes.
     pub(super) learning: RawLearning,
     /// Second attempts that are sent before the first is answered.

@@ -50,6 +50,7 @@ pub fn needs_restart(running: &Config, newer: &Config) -> Vec<&'static str> {
         ("legacy.max_sessions", running.legacy.max_sessions != newer.legacy.max_sessions),
         ("legacy.max_turns", running.legacy.max_turns != newer.legacy.max_turns),
         ("jobs", running.jobs != newer.jobs),
+        ("state", running.state != newer.state),
         ("log", running.log != newer.log),
     ];
     keys.into_iter().filter_map(|(key, differs)| differs.then_some(key)).collect()

@@ -7,6 +7,7 @@
 mod jobs;
 mod legacy;
 mod network;
+mod state;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 pub use jobs::{JobQueue, Jobs, JobsBackend};
 pub use legacy::{Legacy, LegacyAction, LegacyGroup, LegacyMock, LegacyPrompts};
 pub use network::{ClientAuth, ClientCertificates, Proxies, Tls, TlsVersion, Trust};
+pub use state::{RedisKind, SharedRedis, SharedState, State, StateBackend};
 
 use super::bearer_key::BearerKey;
 use super::credentials::Credentials;
@@ -47,6 +49,8 @@ pub struct Config {
     pub limits: Limits,
     /// Who may call. Empty: everyone.
     pub clients: Vec<Client>,
+    /// What replicas share.
+    pub state: State,
     /// How the gateway learns what a target takes.
     pub learning: Learning,
     /// Second attempts that are sent before the first is answered.

@@ -50,6 +50,7 @@ use crate::admission::{Curfew, Load, WaitingRoom};
 use crate::clients::{ClientLimits, Keys, Peer};
 use crate::config::{self, Config};
 use crate::routing::{Route, Router, RouterError};
+use crate::state::fleet::Fleet;
 use crate::telemetry::Metrics;
 use crate::telemetry::access_log::AccessLog;
 use crate::upstream::{ConnectionGauges, Upstream};
@@ -81,6 +82,8 @@ pub struct Gateway {
     pub metrics: Arc<Metrics>,
     /// Where access-log lines go.
     pub access_log: AccessLog,
+    /// The other replicas, if the state is shared with some.
+    pub fleet: Option<Fleet>,
 }
 
 impl Gateway {
@@ -92,7 +95,18 @@ impl Gateway {
         access_log: AccessLog,
     ) -> Result<Arc<Gateway>, RouterError> {
         let upstream = connections(&config.upstream, &metrics);
-        Gateway::build(config, None, upstream, metrics, access_log)
+        Gateway::build(config, None, None, upstream, metrics, access_log)
+    }
+
+    /// The same for one replica of a fleet.
+    pub fn in_fleet(
+        config: Config,
+        fleet: Fleet,
+        metrics: Arc<Metrics>,
+        access_log: AccessLog,
+    ) -> Result<Arc<Gateway>, RouterError> {
+        let upstream = connections(&config.upstream, &metrics);
+        Gateway::build(config, None, Some(fleet), upstream, metrics, access_log)
     }
 
     /// The gateway of a newer config: what it keeps of this one keeps its state, connections are
@@ -103,18 +117,23 @@ impl Gateway {
             false => connections(&config.upstream, &self.metrics),
         };
         let (metrics, access_log) = (Arc::clone(&self.metrics), self.access_log.clone());
-        Gateway::build(config, Some(self), upstream, metrics, access_log)
+        Gateway::build(config, Some(self), self.fleet.clone(), upstream, metrics, access_log)
     }
 
     fn build(
         config: Config,
         before: Option<&Gateway>,
+        fleet: Option<Fleet>,
         upstream: Upstream,
         metrics: Arc<Metrics>,
         access_log: AccessLog,
     ) -> Result<Arc<Gateway>, RouterError> {
         Ok(Arc::new(Gateway {
-            router: Router::new(&config, before.map(|before| (&before.config, &before.router)))?,
+            router: Router::new(
+                &config,
+                before.map(|before| (&before.config, &before.router)),
+                fleet.as_ref(),
+            )?,
             upstream,
             load: before.map_or_else(
                 || Load::new(&config.server),
@@ -139,6 +158,7 @@ impl Gateway {
             config,
             metrics,
             access_log,
+            fleet,
         }))
     }
 }

@@ -1,6 +1,8 @@
-//! What replicas share with each other, through Redis: today, that cooldowns were reset.
+//! What replicas share with each other, through Redis: quotas, limits of clients and cooldowns, and
+//! that cooldowns were reset.
 //!
 //! Nothing here is waited for by a request that could go on without it.
 
+pub mod fleet;
 pub mod redis;
 pub mod resets;

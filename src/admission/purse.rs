@@ -1,0 +1,335 @@
+//! What this replica holds of a limit that all replicas share: units that were leased from the
+//! ledger ahead of need.
+//!
+//! Requests take from the purse and give back to it as from a bucket, and nothing flows in but what
+//! the ledger grants. The purse says what it needs: as much as was taken lately in the time of two
+//! exchanges, what the requests that wait ask for, and one request more to be ready for the next. What
+//! is above that goes back.
+//!
+//! While the ledger can't be reached, the purse is a bucket again: this replica's share of the flow,
+//! by the number of replicas, on top of what it holds. What it so takes without leave is reported to
+//! the ledger when that is back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::state::fleet::{Ask, Board, Grant, Seen, Standing, Terms};
+
+/// Rounding of levels must not make a purse refuse what was granted for a request.
+const EPSILON: f64 = 1e-6;
+
+/// The time that the rate of use is taken over.
+const SMOOTHING: f64 = 1.0;
+
+/// A need that nobody has repeated for this long is nobody's any more.
+const NEED_LASTS: Duration = Duration::from_secs(2);
+
+/// The ledger is told of leases that do not change, too, so that they stay valid.
+const RENEW: Duration = Duration::from_secs(3);
+
+/// When there will be room is not known, but this is as soon and as late as anybody looks again.
+const SOON: Duration = Duration::from_millis(20);
+const LATE: Duration = Duration::from_secs(60);
+
+/// A purse.
+#[derive(Clone, Debug)]
+pub struct Purse {
+    board: Arc<Board>,
+    level: f64,
+    /// Units that were granted and are there later, by their time.
+    booked: Vec<(Instant, f64)>,
+    /// Up to when the static share has flowed in, while there is no ledger.
+    flowed: Option<Instant>,
+    credit: f64,
+    acknowledged: f64,
+    used: f64,
+    /// Units that are taken in a second.
+    rate: f64,
+    rated_at: Instant,
+    /// Units of one request.
+    size: f64,
+    taken_at: Instant,
+    need: f64,
+    needed_at: Instant,
+    backlog: f64,
+    waited_at: Instant,
+    asked: Asked,
+    told_at: Instant,
+    seen: Option<Seen>,
+}
+
+/// What an exchange under way has said.
+#[derive(Clone, Copy, Debug, Default)]
+struct Asked {
+    credit: f64,
+    used: f64,
+}
+
+impl Purse {
+    /// An empty purse.
+    pub fn new(board: Arc<Board>, now: Instant) -> Purse {
+        Purse {
+            board,
+            level: 0.0,
+            booked: Vec::new(),
+            flowed: None,
+            credit: 0.0,
+            acknowledged: 0.0,
+            used: 0.0,
+            rate: 0.0,
+            rated_at: now,
+            size: 0.0,
+            taken_at: now,
+            need: 0.0,
+            needed_at: now,
+            backlog: 0.0,
+            waited_at: now,
+            asked: Asked::default(),
+            told_at: now,
+            seen: None,
+        }
+    }
+
+    /// Units that are there now.
+    pub fn level(&mut self, terms: Terms, now: Instant) -> f64 {
+        let standing = self.board.load_full();
+        self.catch_up(terms, &standing, now);
+        self.level
+    }
+
+    /// What the whole fleet has left, as far as this replica knows.
+    pub fn left_for_all(&self) -> f64 {
+        self.seen.map_or(0.0, |seen| seen.level.max(0.0))
+    }
+
+    /// When `units` will be there: now, later, or about when.
+    pub fn when(&mut self, units: f64, terms: Terms, now: Instant) -> Instant {
+        let standing = self.board.load_full();
+        self.catch_up(terms, &standing, now);
+        let replicas = f64::from(standing.replicas.max(1));
+        let mut missing = units.min(terms.capacity.max(1.0)) - self.level;
+        if missing <= EPSILON {
+            return now;
+        }
+        let mut last = now;
+        for (due, units) in &self.booked {
+            missing -= units;
+            last = *due;
+            if missing <= EPSILON {
+                // A microsecond on top, so that a timer set for this instant never fires too early.
+                return *due + Duration::from_micros(1);
+            }
+        }
+        let seconds = missing * replicas * 60.0 / terms.per_minute.max(EPSILON);
+        let wait = Duration::try_from_secs_f64(seconds).unwrap_or(LATE).min(LATE);
+        match standing.alone_since() {
+            Some(_) => last + wait + Duration::from_micros(1),
+            // The ledger may well have it at once.
+            None => last + wait.max(SOON),
+        }
+    }
+
+    /// Takes `units`, whether they are there or not.
+    pub fn take(&mut self, units: f64, now: Instant) {
+        self.level -= units;
+        self.used += units;
+        self.rate = self.rate(now) + units / SMOOTHING;
+        self.rated_at = now;
+        self.size = if self.size == 0.0 { units } else { self.size * 0.8 + units * 0.2 };
+        self.taken_at = now;
+        self.need = 0.0;
+    }
+
+    /// Gives back what was taken and not used; a negative number takes what was used on top.
+    pub fn give_back(&mut self, units: f64) {
+        self.level += units;
+        self.used -= units;
+    }
+
+    /// Counts what was used where there is nothing to hold.
+    pub fn count(&mut self, units: f64, now: Instant) {
+        self.used += units;
+        self.taken_at = now;
+    }
+
+    /// Somebody has found too little for `units`. True if that is news.
+    pub fn lacks(&mut self, units: f64, now: Instant) -> bool {
+        let is_news = self.need(now) == 0.0;
+        self.need = if is_news { units } else { self.need.min(units) };
+        self.needed_at = now;
+        is_news
+    }
+
+    /// Those who wait need so much together.
+    pub fn wait(&mut self, units: f64, now: Instant) {
+        self.backlog = units;
+        self.waited_at = now;
+    }
+
+    /// Whether it runs low, and should ask before its time.
+    pub fn is_low(&self, now: Instant) -> bool {
+        let standing = self.board.load();
+        standing.alone_since().is_none()
+            && self.level + self.booked() < self.rate(now) * standing.pause.as_secs_f64()
+    }
+
+    /// Forgets what it holds: the upstream has said that there is nothing.
+    pub fn void(&mut self) {
+        self.level = self.level.min(0.0);
+        self.booked.clear();
+    }
+
+    /// What it has to say and to ask; `None` when that is nothing. Of an exchange at a time: whatever
+    /// comes of it, [`Purse::granted`] or the next ask follows.
+    pub fn ask(&mut self, terms: Option<Terms>, now: Instant) -> Option<Ask> {
+        let standing = self.board.load_full();
+        let Some(terms) = terms else { return self.report(now) };
+        self.catch_up(terms, &standing, now);
+        let target = self.target(terms, &standing, now);
+        let spare = self.level - target;
+        // What goes to and fro is of use to nobody.
+        if spare > target + self.size || spare > 0.0 && target == 0.0 {
+            self.level -= spare;
+            self.credit += spare;
+        }
+        let has = self.level + self.booked();
+        let need = self.need(now);
+        let is_asking = standing.alone_since().is_none()
+            && (need > has + EPSILON || has < 0.75 * target || has < -EPSILON);
+        let want = if is_asking { (target.max(need) - has).max(0.0) } else { 0.0 };
+        let says_nothing = want == 0.0
+            && self.credit == self.acknowledged
+            && (has.abs() < EPSILON || now.saturating_duration_since(self.told_at) < RENEW)
+            && (self.used.abs() < 0.01 * terms.capacity && target > 0.0
+                || self.used.abs() < EPSILON);
+        if says_nothing {
+            return None;
+        }
+        let need = if want > 0.0 { (need - has).max(0.0) } else { 0.0 };
+        Some(self.asking(Some(terms), has.max(0.0), need, want))
+    }
+
+    /// Whether there is nothing that the ledger will have to hear of.
+    pub fn is_settled(&self, now: Instant) -> bool {
+        self.level.abs() < EPSILON
+            && self.booked.is_empty()
+            && self.credit == self.acknowledged
+            && self.used.abs() < EPSILON
+            && self.need(now) == 0.0
+            && self.flowed.is_none()
+    }
+
+    /// Takes what was granted.
+    pub fn granted(&mut self, grant: &Grant, now: Instant) {
+        self.told_at = now;
+        self.acknowledged = self.asked.credit;
+        self.used -= self.asked.used;
+        self.asked = Asked { credit: self.credit, used: 0.0 };
+        self.seen = Some(Seen { level: grant.level, at: grant.at });
+        self.level += grant.now;
+        if grant.later > 0.0 {
+            self.booked.push((now + grant.due, grant.later));
+        }
+        if self.level + self.booked() >= self.need {
+            self.need = 0.0;
+        }
+    }
+
+    /// The same when nothing need be said but something else is.
+    pub fn say(&mut self, terms: Option<Terms>) -> Ask {
+        let held = (self.level + self.booked()).max(0.0);
+        self.asking(terms, held, 0.0, 0.0)
+    }
+
+    fn report(&mut self, now: Instant) -> Option<Ask> {
+        (self.used != 0.0).then(|| self.asking(None, 0.0, 0.0, 0.0)).inspect(|_| self.told_at = now)
+    }
+
+    fn asking(&mut self, terms: Option<Terms>, held: f64, need: f64, want: f64) -> Ask {
+        self.asked = Asked { credit: self.credit, used: self.used };
+        Ask {
+            entry: String::new(),
+            lessee: String::new(),
+            terms,
+            held,
+            credit: self.credit,
+            acknowledged: self.acknowledged,
+            used: self.used,
+            need,
+            want,
+            seen: self.seen,
+            proposal: None,
+        }
+    }
+
+    /// What it should hold.
+    fn target(&self, terms: Terms, standing: &Standing, now: Instant) -> f64 {
+        let need = self.need(now);
+        let is_idle = now.saturating_duration_since(self.taken_at) >= standing.idle;
+        if is_idle && need == 0.0 {
+            return 0.0;
+        }
+        let replicas = f64::from(standing.replicas.max(1));
+        // One request to be ready for the next, where all can have that.
+        let ready = if self.size * replicas <= terms.capacity / 4.0 { self.size } else { 0.0 };
+        let flow = self.rate(now) * 2.0 * standing.pause.as_secs_f64();
+        let most = (terms.capacity * standing.max_lease).max(self.size).max(need);
+        (flow + ready + self.backlog(now).max(need)).min(most)
+    }
+
+    fn booked(&self) -> f64 {
+        self.booked.iter().map(|(_, units)| units).sum()
+    }
+
+    fn need(&self, now: Instant) -> f64 {
+        let is_old = now.saturating_duration_since(self.needed_at) > NEED_LASTS;
+        if is_old { 0.0 } else { self.need }
+    }
+
+    fn backlog(&self, now: Instant) -> f64 {
+        let is_old = now.saturating_duration_since(self.waited_at) > NEED_LASTS;
+        if is_old { 0.0 } else { self.backlog }
+    }
+
+    fn rate(&self, now: Instant) -> f64 {
+        let passed = now.saturating_duration_since(self.rated_at).as_secs_f64();
+        self.rate * (-passed / SMOOTHING).exp()
+    }
+
+    /// Lets come in what is due by now.
+    fn catch_up(&mut self, terms: Terms, standing: &Standing, now: Instant) {
+        let level = &mut self.level;
+        self.booked.retain(|(due, units)| {
+            let is_due = *due <= now;
+            if is_due {
+                *level += units;
+            }
+            !is_due
+        });
+        let Some(since) = standing.alone_since() else {
+            self.flowed = None;
+            return;
+        };
+        let replicas = f64::from(standing.replicas.max(1));
+        let most = (terms.capacity / replicas).max(self.need(now).min(terms.capacity)).max(1.0);
+        if self.flowed.is_none() && !standing.has_met && self.seen.is_none() {
+            // Nobody has used anything yet, as far as anybody knows.
+            self.mint(terms.capacity / replicas);
+        }
+        // What is booked was lent by the flow until then.
+        let begins = self.booked.last().map_or(since, |(due, _)| *due);
+        let from = self.flowed.unwrap_or(since).max(begins);
+        if now > from {
+            let flow = now.duration_since(from).as_secs_f64() * terms.per_minute / 60.0 / replicas;
+            self.mint(flow.min((most - self.level).max(0.0)));
+        }
+        self.flowed = Some(from.max(now));
+    }
+
+    fn mint(&mut self, units: f64) {
+        self.level += units;
+        self.credit -= units;
+    }
+}
