@@ -44,6 +44,7 @@ pub struct Purse {
     flowed: Option<Instant>,
     credit: f64,
     acknowledged: f64,
+    received: f64,
     used: f64,
     /// Units that are taken in a second.
     rate: f64,
@@ -77,6 +78,7 @@ impl Purse {
             flowed: None,
             credit: 0.0,
             acknowledged: 0.0,
+            received: 0.0,
             used: 0.0,
             rate: 0.0,
             rated_at: now,
@@ -228,6 +230,7 @@ impl Purse {
         self.used -= self.asked.used;
         self.asked = Asked { credit: self.credit, used: 0.0 };
         self.seen = Some(Seen { level: grant.level, at: grant.at });
+        self.received += grant.now + grant.later;
         self.level += grant.now;
         if grant.later > 0.0 {
             self.booked.push((now + grant.due, grant.later));
@@ -256,6 +259,7 @@ impl Purse {
             held,
             credit: self.credit,
             acknowledged: self.acknowledged,
+            received: self.received,
             used: self.used,
             need,
             want,

@@ -58,12 +58,14 @@ pub(super) async fn start(config: Config) -> Result<Server, String> {
     let gateway = match &config.state.shared {
         Some(shared) => {
             let fleet = Fleet::new(shared, &metrics).map_err(|error| error.to_string())?;
-            fleet.start();
             Gateway::in_fleet(config, fleet, metrics, access_log)
         }
         None => Gateway::new(config, metrics, access_log),
     };
     let gateway = gateway.map_err(|error| error.to_string())?;
+    if let Some(fleet) = &gateway.fleet {
+        fleet.start();
+    }
     let live = Arc::new(Live::new(gateway));
     let shim = Arc::new(Shim::start(&live).map_err(|error| error.to_string())?);
     let server = Server::bind(live, shim).await.map_err(|error| error.to_string())?;

@@ -1,6 +1,5 @@
 //! The task of a replica that talks to Redis for all that it shares.
 
-use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
 
@@ -10,7 +9,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::ledger::{Ask, Grant, Rules};
 use super::link::{Connected, LinkError, Presence, Scripts};
 use super::notice::{self, Notice};
-use super::{Lessee, Link, Shared, Standing};
+use super::{Cooling, Lessee, Link, Shared, Standing};
 
 /// Entries of one exchange; with more to say there are several in a row.
 const BATCH: usize = 200;
@@ -33,8 +32,7 @@ const LEASE_TTL: Duration = Duration::from_secs(10);
 /// Talks to the others, for ever.
 pub(super) async fn drive(shared: Arc<Shared>, mut inbox: mpsc::Receiver<Notice>) {
     let scripts = Scripts::new(&shared.config.prefix);
-    let (own, log) = (HashMap::new(), Log::default());
-    let mut driver = Driver { shared, scripts, own, log, version: 0 };
+    let mut driver = Driver { shared, scripts, log: Log::default(), version: 0 };
     loop {
         let error = match driver.shared.server.connect(&driver.scripts.channel()).await {
             Ok(mut link) => driver.serve(&mut link, &mut inbox).await,
@@ -43,7 +41,7 @@ pub(super) async fn drive(shared: Arc<Shared>, mut inbox: mpsc::Receiver<Notice>
         driver.lost(&error);
         sleep(RETRY).await;
         while let Ok(notice) = inbox.try_recv() {
-            driver.remember(&notice);
+            driver.remember(&notice, true);
         }
     }
 }
@@ -51,17 +49,9 @@ pub(super) async fn drive(shared: Arc<Shared>, mut inbox: mpsc::Receiver<Notice>
 struct Driver {
     shared: Arc<Shared>,
     scripts: Scripts,
-    /// Cooldowns that this replica met, to be told again to a Redis that has lost them.
-    own: HashMap<String, Cooling>,
     log: Log,
     /// The number of changes of cooldowns that are known here.
     version: u64,
-}
-
-struct Cooling {
-    until: Instant,
-    throttles: u32,
-    is_quota: bool,
 }
 
 /// What was logged last: one line per change.
@@ -224,22 +214,22 @@ impl Driver {
 
     /// Tells the others what this replica has met.
     async fn tell(&mut self, link: &mut Connected, notice: &Notice) -> Result<(), LinkError> {
-        self.remember(notice);
+        self.remember(notice, true);
         self.shared.metrics.fleet_notices.with_label_values(&["sent"]).inc();
         link.tell(&self.scripts, &self.shared.replica, notice).await
     }
 
-    fn remember(&mut self, notice: &Notice) {
+    fn remember(&self, notice: &Notice, is_own: bool) {
         let now = Instant::now();
+        let cooling = &self.shared.cooling;
         match notice {
             Notice::Cooled { target, pause, throttles, is_quota } => {
-                self.own.retain(|_, cooling| cooling.until > now);
-                let (throttles, is_quota) = (*throttles, *is_quota);
-                let cooling = Cooling { until: now + *pause, throttles, is_quota };
-                self.own.insert(target.clone(), cooling);
+                cooling.retain(|_, cooling| cooling.until > now);
+                let (until, throttles, is_quota) = (now + *pause, *throttles, *is_quota);
+                cooling.insert(target.clone(), Cooling { until, throttles, is_quota, is_own });
             }
-            Notice::Opened { target } => drop(self.own.remove(target)),
-            Notice::Reset => self.own.clear(),
+            Notice::Opened { target } => drop(cooling.remove(target)),
+            Notice::Reset => cooling.clear(),
             Notice::Probed { .. } => {}
         }
     }
@@ -253,9 +243,6 @@ impl Driver {
         }
         if received.from != self.shared.replica {
             self.shared.metrics.fleet_notices.with_label_values(&["received"]).inc();
-            if let Notice::Opened { .. } | Notice::Reset = &received.notice {
-                self.remember(&received.notice);
-            }
             self.pass_on(&received.notice);
         }
     }
@@ -270,8 +257,9 @@ impl Driver {
         self.version = version;
         if is_lost {
             let now = Instant::now();
-            let own = self.own.iter().filter(|(_, cooling)| cooling.until > now);
-            let notices: Vec<Notice> = own.map(|(target, it)| it.notice(target, now)).collect();
+            let cooling = self.shared.cooling.iter();
+            let own = cooling.filter(|cooling| cooling.is_own && cooling.until > now);
+            let notices: Vec<Notice> = own.map(|it| it.notice(it.key(), now)).collect();
             for notice in &notices {
                 self.tell(link, notice).await?;
             }
@@ -280,6 +268,9 @@ impl Driver {
     }
 
     fn pass_on(&self, notice: &Notice) {
+        if !self.knows_more(notice) {
+            self.remember(notice, false);
+        }
         let followers = &self.shared.followers;
         let each = |target: &str, what: &dyn Fn(&dyn super::Follower)| {
             let Some(known) = followers.get(target).map(|known| known.clone()) else { return };
@@ -297,6 +288,13 @@ impl Driver {
                 all.iter().filter_map(Weak::upgrade).for_each(|follower| follower.reset());
             }
         }
+    }
+
+    /// Whether a cooldown is known that lasts longer.
+    fn knows_more(&self, notice: &Notice) -> bool {
+        let Notice::Cooled { target, pause, .. } = notice else { return false };
+        let until = Instant::now() + *pause;
+        self.shared.cooling.get(target).is_some_and(|known| known.until >= until)
     }
 
     /// Redis answers.

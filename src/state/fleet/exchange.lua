@@ -4,7 +4,7 @@
 --
 -- KEYS  members, cooldowns, then the entries
 -- ARGV  replica, its time to live, whether this is a heartbeat, how far ahead may be booked, time to
---       live of a lease (times in microseconds), then 13 values for each entry
+--       live of a lease (times in microseconds), then 14 values for each entry
 if redis.replicate_commands then redis.replicate_commands() end
 
 local time = redis.call('TIME')
@@ -30,11 +30,12 @@ for i = 3, #KEYS do
   local lessee = 'h:' .. ARGV[at + 1]
   local per_minute, capacity = tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
   local held, credit = tonumber(ARGV[at + 4]), tonumber(ARGV[at + 5])
-  local acknowledged, used = tonumber(ARGV[at + 6]), tonumber(ARGV[at + 7])
-  local need, want = tonumber(ARGV[at + 8]), tonumber(ARGV[at + 9])
-  local seen_level, seen_at = tonumber(ARGV[at + 10]), tonumber(ARGV[at + 11])
-  local based_on, proposal = tonumber(ARGV[at + 12]), tonumber(ARGV[at + 13])
-  at = at + 13
+  local acknowledged, received = tonumber(ARGV[at + 6]), tonumber(ARGV[at + 7])
+  local used = tonumber(ARGV[at + 8])
+  local need, want = tonumber(ARGV[at + 9]), tonumber(ARGV[at + 10])
+  local seen_level, seen_at = tonumber(ARGV[at + 11]), tonumber(ARGV[at + 12])
+  local based_on, proposal = tonumber(ARGV[at + 13]), tonumber(ARGV[at + 14])
+  at = at + 14
 
   local entry = redis.call('HMGET', key,
     'level', 'at', 'born', 'held', 'window', 'used', 'used_before', 'version', 'figure', lessee)
@@ -82,7 +83,7 @@ for i = 3, #KEYS do
     local some = redis.call('HRANDFIELD', key, 4, 'WITHVALUES')
     for j = 1, #some, 2 do
       if string.sub(some[j], 1, 2) == 'h:' and some[j] ~= lessee then
-        local its, until_time = string.match(some[j + 1], '^(%S+) %S+ (%S+)$')
+        local its, until_time = string.match(some[j + 1], '^(%S+) %S+ %S+ (%S+)$')
         if tonumber(until_time) <= now then
           total = total - tonumber(its)
           redis.call('HDEL', key, some[j])
@@ -90,13 +91,14 @@ for i = 3, #KEYS do
       end
     end
 
-    local its_held, its_credit = 0, acknowledged
+    local its_held, its_credit, its_granted = 0, acknowledged, received
     if entry[10] then
-      local h, c, u = string.match(entry[10], '^(%S+) (%S+) (%S+)$')
-      its_held, its_credit = tonumber(h), tonumber(c)
-      if tonumber(u) <= now then its_credit = acknowledged end
+      local h, c, g, u = string.match(entry[10], '^(%S+) (%S+) (%S+) (%S+)$')
+      its_held = tonumber(h)
+      if tonumber(u) > now then its_credit, its_granted = tonumber(c), tonumber(g) end
     end
-    level = level + credit - its_credit
+    -- With what the last answer had granted, if it did not arrive.
+    level = level + credit - its_credit + math.max(0, its_granted - received)
     total = math.max(0, total + held - its_held)
     level = math.max(math.min(level, capacity - total), -per_minute)
     if is_lowered then level = math.min(level, 0) end
@@ -114,7 +116,8 @@ for i = 3, #KEYS do
     total = total + granted_now + granted_later
     if held > 0 or want > 0 or credit ~= acknowledged then
       fields[#fields + 1] = lessee
-      fields[#fields + 1] = text(held) .. ' ' .. text(credit) .. ' ' .. text(now + lease_ttl)
+      fields[#fields + 1] = table.concat({ text(held), text(credit),
+        text(received + granted_now + granted_later), text(now + lease_ttl) }, ' ')
     elseif entry[10] then
       redis.call('HDEL', key, lessee)
     end

@@ -57,6 +57,8 @@ pub struct Ask {
     pub credit: f64,
     /// What `credit` was when the ledger last answered.
     pub acknowledged: f64,
+    /// All that it was ever granted and knows of; what an answer that was lost had granted is not in it.
+    pub received: f64,
     /// Units that were used since the ledger last answered.
     pub used: f64,
     /// The least that is of use to it; zero when nobody waits.
@@ -118,6 +120,8 @@ pub struct Entry {
 struct Lease {
     held: f64,
     credit: f64,
+    /// All that was ever granted.
+    granted: f64,
     until: u64,
 }
 
@@ -151,6 +155,8 @@ impl Entry {
         let before = self.leases.get(&ask.lessee);
         let credited = before.map_or(ask.acknowledged, |lease| lease.credit);
         level += ask.credit - credited;
+        // What the last answer had granted, if it did not arrive.
+        level += before.map_or(0.0, |lease| lease.granted - ask.received).max(0.0);
         self.held += ask.held - before.map_or(0.0, |lease| lease.held);
         level = level.min(terms.capacity - self.held).max(-terms.per_minute);
         if is_lowered {
@@ -173,7 +179,9 @@ impl Entry {
         // Kept until the replica knows that its credit was counted.
         if held > 0.0 || ask.want > 0.0 || ask.credit != ask.acknowledged {
             let until = now + micros(rules.lease_ttl);
-            self.leases.insert(ask.lessee.clone(), Lease { held, credit: ask.credit, until });
+            let granted = ask.received + grant.now + grant.later;
+            let lease = Lease { held, credit: ask.credit, granted, until };
+            self.leases.insert(ask.lessee.clone(), lease);
         } else {
             self.leases.remove(&ask.lessee);
         }

@@ -238,10 +238,9 @@ impl Connected {
             call.arg(&ask.lessee);
             call.arg(number(ask.terms.map(|terms| terms.per_minute)));
             call.arg(number(ask.terms.map(|terms| terms.capacity)));
-            for figure in
-                [ask.held, ask.credit, ask.acknowledged, ask.used, ask.need, ask.want].map(Some)
-            {
-                call.arg(number(figure));
+            let Ask { held, credit, acknowledged, received, used, need, want, .. } = ask;
+            for figure in [held, credit, acknowledged, received, used, need, want] {
+                call.arg(number(Some(*figure)));
             }
             call.arg(number(ask.seen.map(|seen| seen.level)));
             call.arg(ask.seen.map(|seen| seen.at.to_string()).unwrap_or_default());

@@ -91,6 +91,14 @@ pub trait Follower: Send + Sync + fmt::Debug {
 #[derive(Clone)]
 pub struct Fleet(Arc<Shared>);
 
+struct Cooling {
+    until: Instant,
+    throttles: u32,
+    is_quota: bool,
+    /// Whether this replica has met it.
+    is_own: bool,
+}
+
 struct Shared {
     config: SharedState,
     server: Server,
@@ -101,6 +109,8 @@ struct Shared {
     leases: AtomicU64,
     hurry: Notify,
     followers: DashMap<String, Vec<Weak<dyn Follower>>>,
+    /// Cooldowns that run, of whichever replica.
+    cooling: DashMap<String, Cooling>,
     outbox: mpsc::Sender<Notice>,
     inbox: Mutex<Option<mpsc::Receiver<Notice>>>,
     metrics: Arc<Metrics>,
@@ -137,6 +147,7 @@ impl Fleet {
             leases: AtomicU64::new(0),
             hurry: Notify::new(),
             followers: DashMap::new(),
+            cooling: DashMap::new(),
             outbox,
             inbox: Mutex::new(Some(inbox)),
             metrics: Arc::clone(metrics),
@@ -169,8 +180,14 @@ impl Fleet {
         }
     }
 
-    /// Lets somebody hear what other replicas meet at what all know by this name.
+    /// Lets somebody hear what other replicas meet at what all know by this name, and have met.
     pub fn follow(&self, name: &str, follower: Weak<dyn Follower>) {
+        let now = Instant::now();
+        let running = self.0.cooling.get(name).filter(|cooling| cooling.until > now);
+        if let (Some(cooling), Some(follower)) = (running, follower.upgrade()) {
+            let pause = cooling.until.saturating_duration_since(now);
+            follower.cooled(pause, cooling.throttles, cooling.is_quota);
+        }
         let mut followers = self.0.followers.entry(name.to_owned()).or_default();
         followers.retain(|known| known.strong_count() > 0);
         followers.push(follower);

@@ -61,6 +61,27 @@ impl Redis {
         }
     }
 
+    /// Ends it as a crash does.
+    pub fn kill(&self) {
+        if let Some(mut child) = self.server.lock().unwrap().take() {
+            signal("-KILL", child.id());
+            child.wait().unwrap();
+        }
+    }
+
+    /// Starts it with nothing of what it has kept.
+    pub async fn resume_empty(&self) {
+        std::fs::remove_dir_all(self.folder.path().join("appendonlydir")).unwrap();
+        self.resume().await;
+    }
+
+    /// Has `redis-cli` ask it.
+    pub fn ask(&self, words: &[&str]) -> String {
+        let mut command = Command::new("redis-cli");
+        let output = command.args(["-p", &self.port.to_string()]).args(words).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    }
+
     /// Lets it hang for a while: it is there, and does not answer.
     pub async fn hang(&self, time: Duration) {
         let id = self.server.lock().unwrap().as_ref().unwrap().id();
