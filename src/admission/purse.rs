@@ -57,6 +57,8 @@ pub struct Purse {
     backlog: f64,
     waited_at: Instant,
     asked: Asked,
+    /// Whether the ledger had less than was asked for: then it is asked in its turn and not before.
+    is_dry: bool,
     told_at: Instant,
     seen: Option<Seen>,
 }
@@ -66,6 +68,7 @@ pub struct Purse {
 struct Asked {
     credit: f64,
     used: f64,
+    want: f64,
 }
 
 impl Purse {
@@ -89,6 +92,7 @@ impl Purse {
             backlog: 0.0,
             waited_at: now,
             asked: Asked::default(),
+            is_dry: false,
             told_at: now,
             seen: None,
         }
@@ -161,7 +165,7 @@ impl Purse {
         let is_news = self.need(now) == 0.0;
         self.need = if is_news { units } else { self.need.min(units) };
         self.needed_at = now;
-        is_news
+        is_news && !self.is_dry
     }
 
     /// Those who wait need so much together.
@@ -174,6 +178,7 @@ impl Purse {
     pub fn is_low(&self, now: Instant) -> bool {
         let standing = self.board.load();
         standing.alone_since().is_none()
+            && !self.is_dry
             && self.level + self.booked() < self.rate(now) * standing.pause.as_secs_f64()
     }
 
@@ -228,7 +233,8 @@ impl Purse {
         self.told_at = now;
         self.acknowledged = self.asked.credit;
         self.used -= self.asked.used;
-        self.asked = Asked { credit: self.credit, used: 0.0 };
+        self.is_dry = grant.now + grant.later < self.asked.want;
+        self.asked = Asked { credit: self.credit, ..Asked::default() };
         self.seen = Some(Seen { level: grant.level, at: grant.at });
         self.received += grant.now + grant.later;
         self.level += grant.now;
@@ -251,7 +257,7 @@ impl Purse {
     }
 
     fn asking(&mut self, terms: Option<Terms>, held: f64, need: f64, want: f64) -> Ask {
-        self.asked = Asked { credit: self.credit, used: self.used };
+        self.asked = Asked { credit: self.credit, used: self.used, want };
         Ask {
             entry: String::new(),
             lessee: String::new(),
@@ -322,8 +328,10 @@ impl Purse {
             // Nobody has used anything yet, as far as anybody knows.
             self.mint(terms.capacity / replicas);
         }
-        // What is booked was lent by the flow until then.
-        let begins = self.booked.last().map_or(since, |(due, _)| *due);
+        // The ledger has lent what flows in until then, to this replica or to others.
+        let lent = self.seen.map_or(0.0, |seen| (-seen.level).max(0.0) * 60.0 / terms.per_minute);
+        let lent = Duration::try_from_secs_f64(lent).unwrap_or(LATE).min(LATE);
+        let begins = self.booked.last().map_or(since, |(due, _)| *due).max(self.told_at + lent);
         let from = self.flowed.unwrap_or(since).max(begins);
         if now > from {
             let flow = now.duration_since(from).as_secs_f64() * terms.per_minute / 60.0 / replicas;

@@ -126,10 +126,12 @@ impl Driver {
                         heartbeat = now;
                     }
                     let version = self.exchange(link, is_heartbeat).await?;
-                    if version != self.version {
-                        self.catch_up(link).await?;
+                    if let Some(version) = version {
+                        last = Instant::now();
+                        if version != self.version {
+                            self.catch_up(link).await?;
+                        }
                     }
-                    last = Instant::now();
                     // Replicas that were started together must not ask together.
                     due = last + pause.mul_f64(0.9 + 0.2 * fastrand::f64());
                 }
@@ -147,14 +149,15 @@ impl Driver {
         (config.exchange_interval.max(fair), GAP.max(fair))
     }
 
-    /// Says and asks what there is to say and ask. Gives the number of changes of cooldowns.
+    /// Says and asks what there is to say and ask. Gives the number of changes of cooldowns; `None`
+    /// when there was nothing.
     async fn exchange(
         &mut self,
         link: &mut Connected,
         is_heartbeat: bool,
-    ) -> Result<u64, LinkError> {
+    ) -> Result<Option<u64>, LinkError> {
         let (askers, asks) = self.collect();
-        let mut version = self.version;
+        let mut version = None;
         let mut is_heartbeat = is_heartbeat;
         let mut batches = askers.chunks(BATCH).zip(asks.chunks(BATCH));
         loop {
@@ -175,7 +178,7 @@ impl Driver {
             self.count(began, told.is_ok());
             let told = told?;
             is_heartbeat = false;
-            version = told.cooldowns;
+            version = Some(told.cooldowns);
             self.counted(told.replicas);
             let now = Instant::now();
             for (((lessee, kind), ask), grant) in askers.iter().zip(asks).zip(&told.grants) {
