@@ -26,8 +26,10 @@ RUN touch src/lib.rs src/main.rs \
 FROM gcr.io/distroless/cc-debian12:nonroot
 COPY --from=build /src/target/release/sluice /usr/local/bin/sluice
 COPY --from=build /src/config.toml /etc/sluice/config.toml
+# Without an admin key, health and metrics are all that the second one tells.
 ENV SLUICE__SERVER__LISTEN=0.0.0.0:8080 \
-    SLUICE__SERVER__ADMIN_LISTEN=0.0.0.0:9090
+    SLUICE__SERVER__ADMIN_LISTEN=0.0.0.0:9090 \
+    SLUICE__SERVER__OPEN_METRICS=true
 EXPOSE 8080 9090
 HEALTHCHECK --interval=10s --timeout=3s --start-period=10s --retries=3 \
     CMD ["/usr/local/bin/sluice", "healthcheck", "--config", "/etc/sluice/config.toml"]

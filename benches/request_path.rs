@@ -1,20 +1,27 @@
 //! What the gateway does to each request besides moving bytes: reading the path, reading the
-//! body, clamping its cap, hashing and signing.
+//! body, clamping its cap, hashing, signing, and verifying a client's signature.
 //!
 //! Run with `cargo bench --bench request_path`. Sizes in names are bytes of the request body.
 
-use std::time::SystemTime;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use aws_credential_types::Credentials;
 use divan::counter::BytesCount;
 use divan::{Bencher, black_box};
 use http::header::{ACCEPT, CONTENT_TYPE, HOST};
-use http::{Method, Request};
+use http::{Method, Request, request};
 use sluice::bedrock::path::{model_path, parse};
+use sluice::bedrock::sigv4::PayloadHash;
 use sluice::bedrock::{Family, ModelId, Operation, body};
+use sluice::clients::{Keys, Recognised};
+use sluice::config::{self, KeyPair};
+use sluice::telemetry::Metrics;
 use sluice::upstream::credentials::Auth;
 use sluice::upstream::sign;
 
+const KEY_ID: &str = "SLUICEBENCH";
+const SECRET: &str = "secret-0123456789-0123456789-0123456789";
 const MODEL: &str = "anthropic.claude-3-5-sonnet-20240620-v1:0";
 
 fn main() {
@@ -34,27 +41,84 @@ fn converse(bytes: usize) -> String {
 
 #[divan::bench(args = [1 << 10, 100 << 10])]
 fn hash_and_sign(bencher: Bencher<'_, '_>, bytes: usize) {
-    let auth = Auth::SigV4(Credentials::new("AKIDBENCH", "secret", None, None, "bench").into());
+    let auth = Auth::SigV4(Credentials::new(KEY_ID, SECRET, None, None, "bench").into());
     let body = converse(bytes);
+    bencher.with_inputs(head).input_counter(move |_| BytesCount::new(bytes)).bench_values(|head| {
+        let mut head = head?;
+        let hash = PayloadHash::of(black_box(body.as_bytes()));
+        sign::authorize(&mut head, &hash, &auth, "us-east-1", SystemTime::now()).ok()?;
+        Some(head)
+    });
+}
+
+/// Signing alone, the hash at hand.
+#[divan::bench]
+fn sign_outbound(bencher: Bencher<'_, '_>) {
+    let auth = Auth::SigV4(Credentials::new(KEY_ID, SECRET, None, None, "bench").into());
+    let hash = PayloadHash::of(converse(1 << 10).as_bytes());
+    bencher.with_inputs(head).bench_values(|head| {
+        let mut head = head?;
+        sign::authorize(&mut head, &hash, &auth, "us-east-1", SystemTime::now()).ok()?;
+        Some(head)
+    });
+}
+
+/// Verification of a client's signature, all but the hash of the body, which signing needs anyway.
+#[divan::bench(args = [false, true])]
+fn verify_inbound(bencher: Bencher<'_, '_>, is_first_of_the_day: bool) {
+    let auth = Auth::SigV4(Credentials::new(KEY_ID, SECRET, None, None, "bench").into());
+    let hash = PayloadHash::of(converse(1 << 10).as_bytes());
+    let now = SystemTime::now();
+    let signed = head().and_then(|mut head| {
+        sign::authorize(&mut head, &hash, &auth, "us-east-1", now).ok()?;
+        Some(head)
+    });
+    let keys = || {
+        let pair = KeyPair {
+            access_key_id: KEY_ID.to_owned(),
+            secret_access_key: SECRET.into(),
+            expires: None,
+        };
+        let client = config::Client {
+            policy: config::ClientPolicy::default(),
+            budget: None,
+            name: "team-a".to_owned(),
+            bearer_tokens: Vec::new(),
+            keys: vec![pair],
+        };
+        let auth = config::Auth {
+            max_clock_skew: Duration::from_secs(300),
+            replay_protection: false,
+            max_replay_signatures: 1,
+        };
+        Some(Keys::new(&[client], &auth, Arc::new(Metrics::new().ok()?), None))
+    };
+    let verify = |keys: &Option<Keys>| {
+        let (keys, head) = (keys.as_ref()?, signed.as_ref()?);
+        match keys.recognise(black_box(head), now).ok()? {
+            Recognised::Pending(pending) => keys.prove(&pending, &hash).ok(),
+            _ => None,
+        }
+    };
+    let known = keys();
+    assert!(verify(&known).is_some(), "the signature is right");
+    if is_first_of_the_day {
+        bencher.with_inputs(keys).bench_refs(|keys| verify(keys).is_some());
+    } else {
+        bencher.bench_local(|| verify(&known).is_some());
+    }
+}
+
+fn head() -> Option<request::Parts> {
     let model = ModelId::new(MODEL).map(|model| model.encode()).unwrap_or_default();
     let host = "bedrock-runtime.us-east-1.amazonaws.com";
     let uri = format!("https://{host}{}", model_path(Operation::Converse, &model));
-    bencher
-        .with_inputs(|| {
-            let request = Request::post(&uri)
-                .header(HOST, host)
-                .header(CONTENT_TYPE, "application/json")
-                .header(ACCEPT, "application/json")
-                .body(());
-            request.map(|request| request.into_parts().0)
-        })
-        .input_counter(move |_| BytesCount::new(bytes))
-        .bench_values(|head| {
-            let Ok(mut head) = head else { return None };
-            let hash = sign::payload_hash(black_box(body.as_bytes()));
-            sign::authorize(&mut head, &hash, &auth, "us-east-1", SystemTime::now()).ok()?;
-            Some(head)
-        });
+    let request = Request::post(uri)
+        .header(HOST, host)
+        .header(CONTENT_TYPE, "application/json")
+        .header(ACCEPT, "application/json")
+        .body(());
+    Some(request.ok()?.into_parts().0)
 }
 
 #[divan::bench(args = [1 << 10, 100 << 10, 1 << 20])]
@@ -62,7 +126,7 @@ fn hash(bencher: Bencher<'_, '_>, bytes: usize) {
     let body = converse(bytes);
     bencher
         .counter(BytesCount::new(bytes))
-        .bench_local(|| sign::payload_hash(black_box(body.as_bytes())));
+        .bench_local(|| PayloadHash::of(black_box(body.as_bytes())));
 }
 
 #[divan::bench]

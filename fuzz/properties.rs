@@ -6,6 +6,7 @@ use sluice::bedrock::body::{clamp, peek};
 use sluice::bedrock::event_stream::Frame;
 use sluice::bedrock::model_id::MAX_MODEL_ID_BYTES;
 use sluice::bedrock::path::parse;
+use sluice::bedrock::sigv4::Authorization;
 use sluice::bedrock::{Family, ModelId, Operation, Usage};
 use sluice::clients::identify;
 use sluice::config::{Config, Env, LimitKey};
@@ -48,9 +49,13 @@ pub fn model_id(text: &str) {
     }
 }
 
-/// The inbound authorization header: an access key id or none, never more than that.
+/// The inbound authorization header: an access key id or none, never more than that; and the claim
+/// of a signature, read whole or not at all.
 pub fn identity(value: &[u8]) {
     let Ok(value) = HeaderValue::from_bytes(value) else { return };
+    if let Some(claim) = value.to_str().ok().and_then(|text| Authorization::parse(text).ok()) {
+        assert!(!claim.access_key_id.is_empty() && !claim.signature.is_empty());
+    }
     let mut headers = HeaderMap::new();
     headers.insert(AUTHORIZATION, value);
     let client = identify(&headers, ([127, 0, 0, 1], 1).into(), &LimitKey::AccessKey);

@@ -10,7 +10,6 @@ use serde::Deserialize;
 
 use super::features::Features;
 use super::model_id::ModelId;
-use super::usage::Usage;
 
 /// Facts of one model.
 #[derive(Clone, Debug, Deserialize)]
@@ -56,19 +55,6 @@ impl ModelFacts {
     /// The request features that the model takes.
     pub fn features(&self) -> Features {
         Features::from_names(self.features.iter().map(String::as_str))
-    }
-}
-
-impl Price {
-    /// The price of these tokens in USD. Where no cache price is listed, cached input costs as
-    /// fresh.
-    pub fn cost(&self, usage: &Usage) -> f64 {
-        let part = |count: u64, price: f64| count as f64 * price;
-        let total = part(usage.input, self.input)
-            + part(usage.output, self.output)
-            + part(usage.cache_read, self.cache_read.unwrap_or(self.input))
-            + part(usage.cache_write, self.cache_write.unwrap_or(self.input));
-        total / 1e6
     }
 }
 

@@ -10,10 +10,12 @@ pub mod catalogue;
 pub mod error;
 pub mod event_stream;
 pub mod features;
+pub mod guardrail;
 pub mod json;
 pub mod model_id;
 pub mod operation;
 pub mod path;
+pub mod sigv4;
 pub mod usage;
 
 pub use error::{ErrorKind, WireError};

@@ -12,6 +12,7 @@ use http_body_util::Full;
 use super::{ConfigFile, runtime, say};
 use crate::bedrock::Operation;
 use crate::bedrock::path::model_path;
+use crate::bedrock::sigv4::PayloadHash;
 use crate::config::{self, Config};
 use crate::pipeline::Gateway;
 use crate::routing::Target;
@@ -124,7 +125,7 @@ fn probe_of(target: &Target) -> Result<Request<Full<Bytes>>, String> {
     head.uri = target.origin.uri(path);
     head.headers.insert(HOST, target.origin.host());
     head.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    let hash = sign::payload_hash(PROBE.as_bytes());
+    let hash = PayloadHash::of(PROBE.as_bytes());
     sign::authorize(&mut head, &hash, &auth, &target.region, SystemTime::now())
         .map_err(|error| error.to_string())?;
     Ok(Request::from_parts(head, Full::new(Bytes::from_static(PROBE.as_bytes()))))

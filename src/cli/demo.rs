@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::{on_signals, runtime, say, serve};
 use crate::bedrock::Operation;
 use crate::bedrock::path::model_path;
+use crate::bedrock::sigv4::PayloadHash;
 use crate::config::{Config, Env, Source};
 use crate::simulator::{
     Controls, DEFAULT_ACCESS_KEY_ID, DEFAULT_SECRET_ACCESS_KEY, Latency, ModelSettings, Settings,
@@ -65,7 +66,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), String> {
         let simulator_stop = CancellationToken::new();
         let simulated = tokio::spawn(simulator.serve(simulator_stop.clone().cancelled_owned()));
 
-        let server = serve::start(config).await?;
+        let (server, budgets) = serve::start(config).await?;
         let address = server.address().map_err(|error| error.to_string())?;
         let admin = server.admin_address().map_err(|error| error.to_string())?;
         let access_log = server.live().load().access_log.clone();
@@ -77,6 +78,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), String> {
             demo.invite(address, admin);
         }
         let clean = served.await.map_err(|error| error.to_string())?;
+        budgets.stop().await;
         simulator_stop.cancel();
         // The simulator has nothing left to lose.
         let _ = simulated.await;
@@ -203,7 +205,7 @@ impl Demo {
                 .into_parts();
         if signed {
             let auth: Arc<_> = self.identity.auth().ok_or("no credentials")?;
-            let hash = sign::payload_hash(&body);
+            let hash = PayloadHash::of(&body);
             sign::authorize(&mut head, &hash, &auth, &self.region, SystemTime::now())
                 .map_err(|error| error.to_string())?;
         }

@@ -3,9 +3,11 @@
 mod check;
 mod demo;
 mod healthcheck;
+mod keys;
 mod reload;
 mod serve;
 mod simulate;
+mod tail;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -39,6 +41,10 @@ enum Command {
     Check(check::Arguments),
     /// Ask a running gateway for its health; the exit code tells. For container health checks.
     Healthcheck(healthcheck::Arguments),
+    /// Show the access log, one short line a request.
+    Tail(Box<tail::Arguments>),
+    /// Make keys for clients.
+    Keys(keys::Arguments),
     /// Print a completion script for a shell.
     Completions {
         /// The shell.
@@ -81,6 +87,8 @@ pub fn run() -> ExitCode {
         Command::Simulate(arguments) => simulate::run(arguments),
         Command::Check(arguments) => check::run(arguments),
         Command::Healthcheck(arguments) => healthcheck::run(arguments),
+        Command::Tail(arguments) => tail::run(&arguments),
+        Command::Keys(arguments) => keys::run(arguments),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "sluice", &mut script);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use super::{ConfigFile, on_signals, reload, runtime};
+use crate::clients::Keeper;
 use crate::config::Config;
 use crate::legacy::Shim;
 use crate::pipeline::{Gateway, Live};
@@ -32,11 +33,12 @@ pub(super) fn run(arguments: Arguments) -> Result<(), String> {
     let outcome = runtime.block_on(async {
         let (stop, hurry) = (CancellationToken::new(), CancellationToken::new());
         on_signals(stop.clone(), hurry.clone())?;
-        let server = start(loaded.config).await?;
+        let (server, budgets) = start(loaded.config).await?;
         let live = Arc::clone(server.live());
         let (shim, recheck) = (Arc::clone(server.shim()), Arc::clone(server.recheck()));
         reload::start(watch, Arc::clone(&live), shim, recheck, stop.clone())?;
         let clean = server.serve(stop, hurry).await;
+        budgets.stop().await;
         live.load().access_log.flush();
         if clean {
             tracing::info!("stopped");
@@ -50,8 +52,9 @@ pub(super) fn run(arguments: Arguments) -> Result<(), String> {
     outcome
 }
 
-/// Builds a gateway, binds its listeners and says where they are.
-pub(super) async fn start(config: Config) -> Result<Server, String> {
+/// Builds a gateway, hears what its clients have spent, binds its listeners and says where they
+/// are. The keeper of budgets is stopped after the server.
+pub(super) async fn start(config: Config) -> Result<(Server, Keeper), String> {
     let metrics = Arc::new(Metrics::new().map_err(|error| error.to_string())?);
     let dropped = metrics.access_log_dropped.clone();
     let access_log = AccessLog::start(config.log.access, config.log.format, dropped);
@@ -66,6 +69,9 @@ pub(super) async fn start(config: Config) -> Result<Server, String> {
     if let Some(fleet) = &gateway.fleet {
         fleet.start();
     }
+    let (state, ledgers) = (&gateway.config.state, gateway.budgets.ledgers());
+    let budgets = Keeper::start(state, ledgers, &gateway.metrics).await;
+    let budgets = budgets.map_err(|error| error.to_string())?;
     let live = Arc::new(Live::new(gateway));
     let shim = Arc::new(Shim::start(&live).map_err(|error| error.to_string())?);
     let server = Server::bind(live, shim).await.map_err(|error| error.to_string())?;
@@ -79,5 +85,5 @@ pub(super) async fn start(config: Config) -> Result<Server, String> {
         version = env!("CARGO_PKG_VERSION"),
         "listening"
     );
-    Ok(server)
+    Ok((server, budgets))
 }

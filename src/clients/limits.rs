@@ -2,6 +2,7 @@
 //! once. They are the operator's, apart from the quotas of targets: a client that runs into one
 //! costs the others nothing.
 
+use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use std::time::Duration;
 use dashmap::DashMap;
 use governor::clock::Clock;
 use governor::middleware::NoOpMiddleware;
+use governor::{DefaultDirectRateLimiter, NotUntil, RateLimiter};
 use http::Request;
 use tokio::time::Instant;
 use tower_governor::GovernorError;
@@ -35,23 +37,57 @@ pub struct Limited {
 /// The limits of all clients.
 #[derive(Debug)]
 pub struct ClientLimits {
+    common: Arc<Common>,
+    /// Of the clients that have limits of their own, which count instead of the common ones.
+    own: HashMap<Arc<str>, Own>,
+    /// How many requests each client has open, whatever limits them.
+    open: Arc<DashMap<Arc<str>, u32>>,
+}
+
+/// The limits of whoever has none of their own.
+#[derive(Debug)]
+struct Common {
+    config: config::Limits,
     rate: Option<GovernorConfig<ByClient, NoOpMiddleware>>,
     clock: governor::clock::DefaultClock,
     tokens: Option<Tokens>,
-    concurrency: Option<Concurrency>,
-    max_tracked: usize,
+}
+
+/// The limits of one client; those it leaves out are the common ones.
+#[derive(Clone, Debug, Default)]
+struct Own {
+    rate: Option<(NonZeroU32, Arc<DefaultDirectRateLimiter>)>,
+    tokens: Option<(u64, Arc<Quota>)>,
+    max_concurrent: Option<u32>,
+}
+
+impl Own {
+    /// What `policy` says. A limit that is the one `before` goes on as it stands.
+    fn new(policy: &config::ClientPolicy, before: Option<&Own>, now: Instant) -> Option<Own> {
+        let before = before.cloned().unwrap_or_default();
+        let bucket = |rpm| Arc::new(RateLimiter::direct(governor::Quota::per_minute(rpm)));
+        let quota = |tpm| {
+            let limits = Limits { tpm: Some(tpm), ..Limits::default() };
+            Arc::new(Quota::new(&limits, Learning::off(), Arc::<Bell>::default(), now))
+        };
+        let own = Own {
+            rate: policy.rpm.and_then(NonZeroU32::new).map(|rpm| {
+                before.rate.filter(|kept| kept.0 == rpm).unwrap_or_else(|| (rpm, bucket(rpm)))
+            }),
+            tokens: policy.tpm.map(|tpm| {
+                before.tokens.filter(|kept| kept.0 == tpm).unwrap_or_else(|| (tpm, quota(tpm)))
+            }),
+            max_concurrent: policy.max_concurrent,
+        };
+        let has_any = own.rate.is_some() || own.tokens.is_some() || own.max_concurrent.is_some();
+        has_any.then_some(own)
+    }
 }
 
 #[derive(Debug)]
 struct Tokens {
     per_minute: u64,
     clients: DashMap<Arc<str>, Arc<Quota>>,
-}
-
-#[derive(Debug)]
-struct Concurrency {
-    max: u32,
-    clients: Arc<DashMap<Arc<str>, u32>>,
 }
 
 /// One of a client's requests at once, free again when dropped.
@@ -71,8 +107,88 @@ impl Drop for Slot {
 }
 
 impl ClientLimits {
-    /// The limits of `config`; those it leaves out do not exist.
-    pub fn new(config: &config::Limits) -> ClientLimits {
+    /// The limits of `config`, and those that `clients` have of their own; what neither says does
+    /// not exist.
+    pub fn new(config: &config::Limits, clients: &[config::Client]) -> ClientLimits {
+        let common = Arc::new(Common::new(config));
+        ClientLimits { common, own: own(clients, &HashMap::new()), open: Arc::default() }
+    }
+
+    /// The limits of a newer config. A limit that stays keeps what was used of it; under another
+    /// one that says nothing. Requests that are open count on.
+    pub fn renewed(&self, config: &config::Limits, clients: &[config::Client]) -> ClientLimits {
+        let stays = self.common.config == *config;
+        ClientLimits {
+            common: if stays { Arc::clone(&self.common) } else { Arc::new(Common::new(config)) },
+            own: own(clients, &self.own),
+            open: Arc::clone(&self.open),
+        }
+    }
+
+    /// Counts a request against the client's rate.
+    pub fn request(&self, client: &Client) -> Result<(), Limited> {
+        let due = |limit, refused: NotUntil<_>| Limited {
+            limit,
+            due: refused.wait_time_from(self.common.clock.now()),
+        };
+        if let Some((_, rate)) = self.own(client).and_then(|own| own.rate.as_ref()) {
+            return rate.check().map_err(|refused| due("rpm", refused));
+        }
+        let Some(rate) = &self.common.rate else { return Ok(()) };
+        let (limiter, max_tracked) = (rate.limiter(), self.common.config.max_tracked_clients);
+        if limiter.len() > max_tracked {
+            // Drops those whose bucket is full again, who lose nothing by it.
+            limiter.retain_recent();
+        }
+        let key =
+            if limiter.len() > max_tracked { OVERFLOW.into() } else { Arc::clone(&client.key) };
+        limiter.check_key(&key).map_err(|refused| due("requests_per_second", refused))
+    }
+
+    fn own(&self, client: &Client) -> Option<&Own> {
+        self.own.get(client.name.as_deref()?)
+    }
+
+    /// Takes one of the client's requests at once.
+    pub fn slot(&self, client: &Client) -> Result<Option<Slot>, Limited> {
+        let own = self.own(client).and_then(|own| own.max_concurrent);
+        let Some(max) = own.or(self.common.config.max_concurrent) else { return Ok(None) };
+        let mut open = self.open.entry(Arc::clone(&client.key)).or_insert(0);
+        if *open >= max {
+            // When one of them ends is not known; a second is a fair guess.
+            return Err(Limited { limit: "max_concurrent", due: Duration::from_secs(1) });
+        }
+        *open += 1;
+        drop(open);
+        Ok(Some(Slot { clients: Arc::clone(&self.open), key: Arc::clone(&client.key) }))
+    }
+
+    /// Takes `tokens` of the client's tokens per minute, to be settled like a target's quota.
+    pub fn tokens(&self, client: &Client, tokens: u64) -> Result<Option<Reservation>, Limited> {
+        let now = Instant::now();
+        if let Some((_, quota)) = self.own(client).and_then(|own| own.tokens.as_ref()) {
+            let due = |until: Instant| Limited { limit: "tpm", due: until - now };
+            return quota.take(tokens, now).map(Some).map_err(due);
+        }
+        let Some(limit) = &self.common.tokens else { return Ok(None) };
+        let known = limit.clients.get(&client.key).map(|quota| Arc::clone(&quota));
+        let quota = known.unwrap_or_else(|| self.common.track(limit, &client.key, now));
+        let due = |until: Instant| Limited { limit: "tokens_per_minute", due: until - now };
+        quota.take(tokens, now).map(Some).map_err(due)
+    }
+}
+
+fn own(clients: &[config::Client], before: &HashMap<Arc<str>, Own>) -> HashMap<Arc<str>, Own> {
+    let now = Instant::now();
+    let own = clients.iter().filter_map(|client| {
+        let own = Own::new(&client.policy, before.get(client.name.as_str()), now)?;
+        Some((client.name.as_str().into(), own))
+    });
+    own.collect()
+}
+
+impl Common {
+    fn new(config: &config::Limits) -> Common {
         let rate = config.requests_per_second.and_then(NonZeroU32::new).and_then(|per_second| {
             GovernorConfigBuilder::default()
                 .period(Duration::from_secs(1) / per_second.get())
@@ -80,71 +196,29 @@ impl ClientLimits {
                 .key_extractor(ByClient)
                 .finish()
         });
-        ClientLimits {
+        Common {
             rate,
             clock: governor::clock::DefaultClock::default(),
             tokens: config
                 .tokens_per_minute
                 .map(|per_minute| Tokens { per_minute, clients: DashMap::new() }),
-            concurrency: config
-                .max_concurrent
-                .map(|max| Concurrency { max, clients: Arc::default() }),
-            max_tracked: config.max_tracked_clients,
+            config: config.clone(),
         }
-    }
-
-    /// Counts a request against the client's rate.
-    pub fn request(&self, client: &Client) -> Result<(), Limited> {
-        let Some(rate) = &self.rate else { return Ok(()) };
-        let limiter = rate.limiter();
-        if limiter.len() > self.max_tracked {
-            // Drops those whose bucket is full again, who lose nothing by it.
-            limiter.retain_recent();
-        }
-        let key = if limiter.len() > self.max_tracked {
-            OVERFLOW.into()
-        } else {
-            Arc::clone(&client.key)
-        };
-        limiter.check_key(&key).map_err(|refused| Limited {
-            limit: "requests_per_second",
-            due: refused.wait_time_from(self.clock.now()),
-        })
-    }
-
-    /// Takes one of the client's requests at once.
-    pub fn slot(&self, client: &Client) -> Result<Option<Slot>, Limited> {
-        let Some(Concurrency { max, clients }) = &self.concurrency else { return Ok(None) };
-        let mut open = clients.entry(Arc::clone(&client.key)).or_insert(0);
-        if *open >= *max {
-            // When one of them ends is not known; a second is a fair guess.
-            return Err(Limited { limit: "max_concurrent", due: Duration::from_secs(1) });
-        }
-        *open += 1;
-        drop(open);
-        Ok(Some(Slot { clients: Arc::clone(clients), key: Arc::clone(&client.key) }))
-    }
-
-    /// Takes `tokens` of the client's tokens per minute, to be settled like a target's quota.
-    pub fn tokens(&self, client: &Client, tokens: u64) -> Result<Option<Reservation>, Limited> {
-        let Some(limit) = &self.tokens else { return Ok(None) };
-        let now = Instant::now();
-        let known = limit.clients.get(&client.key).map(|quota| Arc::clone(&quota));
-        let quota = known.unwrap_or_else(|| self.track(limit, &client.key, now));
-        let due = |until: Instant| Limited { limit: "tokens_per_minute", due: until - now };
-        quota.take(tokens, now).map(Some).map_err(due)
     }
 
     fn track(&self, limit: &Tokens, key: &Arc<str>, now: Instant) -> Arc<Quota> {
-        if limit.clients.len() >= self.max_tracked {
+        if limit.clients.len() >= self.config.max_tracked_clients {
             // Whoever has all their tokens loses nothing by being forgotten.
             limit.clients.retain(|_, quota| {
                 let state = quota.snapshot(now);
                 state.in_flight > 0 || state.headroom() < 1.0
             });
         }
-        let key =
-            if limit.clients.len() >= self.max_tracked { OVERFLOW.into() } else { Arc::clone(key) };
+        let key = if limit.clients.len() >= self.config.max_tracked_clients {
+            OVERFLOW.into()
+        } else {
+            Arc::clone(key)
+        };
         let limits = Limits { tpm: Some(limit.per_minute), ..Limits::default() };
         let started = || Quota::new(&limits, Learning::off(), Arc::<Bell>::default(), now);
         Arc::clone(&limit.clients.entry(key).or_insert_with(|| Arc::new(started())))
@@ -178,7 +252,7 @@ mod tests {
             max_tracked_clients: 100,
         };
         change(&mut config);
-        ClientLimits::new(&config)
+        ClientLimits::new(&config, &[])
     }
 
     fn client(key: &str) -> Client {
@@ -209,10 +283,7 @@ mod tests {
         assert!(limits.slot(&client("b")).is_ok());
         drop((first, second));
         assert!(limits.slot(&client("a")).is_ok());
-        assert!(
-            limits.concurrency.as_ref().unwrap().clients.is_empty(),
-            "nobody is forgotten in it"
-        );
+        assert!(limits.open.is_empty(), "nobody is forgotten in it");
     }
 
     #[tokio::test(start_paused = true)]
@@ -242,8 +313,11 @@ mod tests {
                 limits.tokens(&client(&i.to_string()), 5)
             })
             .collect();
-        assert!(limits.tokens.as_ref().unwrap().clients.len() <= 4, "three and the overflow");
-        assert!(limits.rate.as_ref().unwrap().limiter().len() <= 5);
+        assert!(
+            limits.common.tokens.as_ref().unwrap().clients.len() <= 4,
+            "three and the overflow"
+        );
+        assert!(limits.common.rate.as_ref().unwrap().limiter().len() <= 5);
         drop(held);
     }
 }

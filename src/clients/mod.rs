@@ -1,11 +1,23 @@
-//! Who is calling, and what each may ask for.
+//! Who is calling, how that is shown, and what each may ask for.
 
+pub mod admin_key;
+mod budget;
 mod identity;
 mod keys;
 mod limits;
 mod peer;
+mod policy;
+mod prices;
+mod replay;
+mod signature;
+#[cfg(test)]
+mod tests;
 
+pub use budget::{Account, Budgets, Hold, Keeper, Ledgers, OverBudget, usd};
 pub use identity::{Client, identify};
-pub use keys::{Keys, Unauthenticated, bearer};
+pub use keys::{Credential, Keys, Known, Recognised, Unauthenticated, bearer};
 pub use limits::{ClientLimits, Limited, Slot};
 pub use peer::{ClientCertificate, Peer, Unreadable};
+pub use policy::{Denied, Policies, Policy};
+pub use prices::{Prices, Rates};
+pub use signature::{BadSignature, Pending, Proof};

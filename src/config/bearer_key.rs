@@ -9,10 +9,10 @@ use std::path::Path;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::environment::Env;
-use super::secret::{Secret, read_reference};
+use super::secret::{Secret, read_reference, reference_or_hidden};
 
 /// Shortest key, in characters. A digest does not tell how long its key is.
 pub(super) const MIN_KEY_CHARS: usize = 16;
@@ -52,9 +52,16 @@ impl fmt::Debug for BearerKey {
 
 /// The text where a reference to a key, or its digest, should stand. It may be a key by mistake, so
 /// `Debug` hides it.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub(super) struct KeyRef(String);
+
+// A digest is not shown either: a weak key could be guessed from it.
+impl Serialize for KeyRef {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(reference_or_hidden(&self.0))
+    }
+}
 
 impl KeyRef {
     /// Reads the digest, or digests what the reference names. A relative `file:` path starts at

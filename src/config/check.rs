@@ -4,6 +4,8 @@
 //! configuration is refused as a whole. A value with a problem is replaced by a stand-in only so
 //! that the check can go on; no stand-in ever leaves this module.
 
+mod client_keys;
+mod client_policy;
 mod clients;
 mod credentials;
 mod jobs;
@@ -29,11 +31,12 @@ use super::raw::{
     RawConfig, RawFallback, RawHedge, RawLearning, RawLimits, RawLog, RawQueue, RawRetry, RawRoute,
     RawServer, RawUpstream,
 };
-use super::secret::{Secret, SecretRef};
+use super::secret::Secret;
 use super::settings::{
     ClientAuth, Config, Fallback, Hedge, Learning, Limits, Log, Queue, Retry, Route, Server,
     Target, Upstream,
 };
+use super::written::Written;
 
 /// Region when neither the file nor the environment names one.
 pub(super) const DEFAULT_REGION: &str = "us-east-1";
@@ -62,12 +65,15 @@ pub(super) fn check(
         queue: checker.queue(&raw.queue),
         limits: checker.limits(&raw.limits),
         clients: checker.clients(&raw.clients),
+        prices: checker.prices(raw),
+        auth: checker.auth(&raw.auth),
         learning: learning(&raw.learning),
         hedge: hedge(&raw.hedge),
         legacy: checker.legacy(&raw.legacy, &server, &targets, &routes),
         state: checker.state(&raw.state, &jobs.backend),
         jobs,
         log: checker.log(&raw.log),
+        written: Written::new(raw),
         server,
         upstream,
         targets,
@@ -116,7 +122,8 @@ impl Checker<'_> {
         let server = Server {
             listen: self.address(&at.key("listen"), &raw.listen),
             admin_listen: self.address(&at.key("admin_listen"), &raw.admin_listen),
-            admin_key: self.admin_key(&at.key("admin_key"), raw.admin_key.as_ref()),
+            admin_key: self.admin_key(&at, raw),
+            open_metrics: raw.open_metrics,
             max_body: self.size(&at.key("max_body"), &raw.max_body),
             request_timeout: self.duration(&at.key("request_timeout"), &raw.request_timeout),
             bidirectional_timeout: self
@@ -153,11 +160,19 @@ impl Checker<'_> {
             );
             self.problem(&at.key("listen"), message);
         }
+        if !admin.ip().is_loopback() && raw.admin_key.is_none() && !raw.open_metrics {
+            let message = format!(
+                "{admin} can be reached from other machines, so what it tells needs a key: set \
+                 'admin_key', or 'open_metrics' to have metrics and health there and nothing else"
+            );
+            self.problem(&at.key("admin_listen"), message);
+        }
         server
     }
 
-    fn admin_key(&mut self, at: &KeyPath, raw: Option<&SecretRef>) -> Option<Secret> {
-        let key = Secret::from(self.secret(at, raw?));
+    fn admin_key(&mut self, at: &KeyPath, raw: &RawServer) -> Option<Secret> {
+        let at = &at.key("admin_key");
+        let key = Secret::from(self.secret(at, raw.admin_key.as_ref()?));
         if let Err(why) = presentable(key.expose()) {
             self.problem(at, why);
         } else if (1..MIN_KEY_CHARS).contains(&key.expose().len()) {

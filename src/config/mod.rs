@@ -28,6 +28,7 @@ mod secret;
 mod settings;
 mod units;
 mod warnings;
+mod written;
 
 #[cfg(test)]
 mod tests;
@@ -46,11 +47,13 @@ pub use restart::needs_restart;
 pub use schema::schema;
 pub use secret::Secret;
 pub use settings::{
-    Balance, Client, ClientAuth, ClientCertificates, Config, Fallback, Feature, Hedge, JobQueue,
-    Jobs, JobsBackend, Learning, Legacy, LegacyAction, LegacyGroup, LegacyMock, LegacyPrompts,
-    LimitKey, Limits, Log, LogFormat, Priority, Proxies, Queue, Quota, RedisKind, Retry,
-    Route, Server, SharedRedis, SharedState, State, StateBackend, Strategy, Target, Tls, TlsVersion, Trust, Unrouted, Upstream,
+    Auth, Balance, BearerToken, Budget, BudgetStore, Client, ClientAuth, ClientCertificates,
+    ClientPolicy, Config, Fallback, Feature, Guardrail, Guardrails, Hedge, JobQueue, Jobs,
+    JobsBackend, KeyPair, Learning, Legacy, LegacyAction, LegacyGroup, LegacyMock, LegacyPrompts,
+    LimitKey, Limits, Log, LogFormat, OperationName, Price, Priority, Proxies, Queue, Quota, RedisKind,
+    Retry, Route, Server, SharedRedis, SharedState, State, StateBackend, Strategy, Target, Tls, TlsVersion, Trust, Unrouted, Upstream,
 };
+pub use written::Written;
 
 use document::{Document, KeyPath};
 use raw::RawConfig;

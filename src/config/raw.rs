@@ -4,9 +4,11 @@
 //! all else works with the checked ones. Keys without a default are `Option`s. Required keys may be
 //! missing here: the schema check reports them, and the rest of the file is still looked at.
 
+mod clients;
 mod jobs;
 mod legacy;
 mod network;
+mod policy;
 mod state;
 
 use std::collections::BTreeMap;
@@ -14,9 +16,11 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub(super) use clients::{RawAuth, RawBearerToken, RawKeyPair};
 pub(super) use jobs::{RawJobs, RawJobsBackend};
 pub(super) use legacy::{RawLegacy, RawPrompts};
 pub(super) use network::{RawTls, RawTrust, RawUpstream};
+pub(super) use policy::{RawPolicy, RawPrice};
 pub(super) use state::RawState;
 
 use super::bearer_key::KeyRef;
@@ -50,7 +54,11 @@ pub(super) struct RawConfig {
     /// Who may call. None: everyone.
     #[schemars(length(max = 10_000))]
     pub(super) clients: Vec<RawClient>,
-    /// What replicas share.
+    /// How signatures of clients are judged.
+    pub(super) auth: RawAuth,
+    /// What models cost, for budgets and metrics, each a table named by an exact id or a glob.
+    pub(super) prices: BTreeMap<String, RawPrice>,
+    /// What replicas share, and where it is kept what clients have spent.
     pub(super) state: RawState,
     /// How the gateway learns what a target takes.
     pub(super) learning: RawLearning,
@@ -74,8 +82,11 @@ pub(super) struct RawServer {
     /// Address and port of health, metrics and status. The same as `listen`: both share one port.
     #[schemars(example = "127.0.0.1:9090")]
     pub(super) admin_listen: String,
-    /// What a caller presents for what is left to administrators, by reference.
+    /// What a caller presents for what is left to administrators, by reference. Needed if
+    /// `admin_listen` is not on loopback.
     pub(super) admin_key: Option<SecretRef>,
+    /// Whether metrics are open to those without the admin key.
+    pub(super) open_metrics: bool,
     /// Largest request body. A larger one is answered with 413.
     pub(super) max_body: SizeText,
     /// Time for a whole request, queueing and all attempts included.
@@ -127,6 +138,7 @@ impl Default for RawServer {
             listen: "127.0.0.1:8080".into(),
             admin_listen: "127.0.0.1:9090".into(),
             admin_key: None,
+            open_metrics: false,
             max_body: "25MB".into(),
             request_timeout: "300s".into(),
             bidirectional_timeout: "10m".into(),
@@ -395,15 +407,28 @@ impl Default for RawLimits {
 
 /// Somebody who may call.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[schemars(extend("required" = ["name", "bearer_token"]))]
+#[schemars(extend("required" = ["name"]))]
 pub(super) struct RawClient {
     /// Its name in logs and metrics.
     #[serde(default)]
     #[schemars(example = &"team-a")]
     pub(super) name: String,
     /// The key it presents as a bearer token, by reference, or the key's SHA-256 digest.
-    #[serde(default)]
     pub(super) bearer_token: Option<KeyRef>,
+    /// More such keys, each with the time at which it expires, if it does.
+    #[serde(default)]
+    pub(super) bearer_tokens: Vec<RawBearerToken>,
+    /// Id of the key pair it signs with, as it is.
+    #[schemars(example = &"SLUICEKEYOFTEAMA")]
+    pub(super) access_key_id: Option<String>,
+    /// Secret of that key pair, by reference.
+    pub(super) secret_access_key: Option<SecretRef>,
+    /// More such key pairs, each with the time at which it expires, if it does.
+    #[serde(default)]
+    pub(super) keys: Vec<RawKeyPair>,
+    /// What it may do and spend.
+    #[serde(flatten)]
+    pub(super) policy: RawPolicy,
 }
 
 /// How the gateway learns what a target takes: a throttle lowers the limit it keeps to, time

@@ -18,6 +18,7 @@ pub fn needs_restart(running: &Config, newer: &Config) -> Vec<&'static str> {
         max_concurrent_streams,
         worker_threads,
         admin_key: _,
+        open_metrics: _,
         max_body: _,
         request_timeout: _,
         body_read_timeout: _,

@@ -10,13 +10,16 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, digest};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use secrecy::{ExposeSecret, SecretString};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::environment::Env;
 use super::files;
 
 /// Longest secret read from a file, in bytes.
 const MAX_SECRET_BYTES: u64 = 64 * 1024;
+
+/// Stands for a text that may be a secret, where a configuration is shown.
+const HIDDEN: &str = "(hidden)";
 
 /// A secret of a configuration. `Debug` hides it, and it is wiped from memory when it is dropped.
 #[derive(Clone)]
@@ -63,8 +66,8 @@ impl fmt::Debug for Secret {
 }
 
 /// The text where a reference to a secret should stand. It may be a secret by mistake, so
-/// `Debug` hides it.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// `Debug` hides it, and it is written as a reference or not at all.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub(super) struct SecretRef(String);
 
@@ -76,6 +79,12 @@ impl SecretRef {
             Err("takes a reference, not the secret itself; write \"env:NAME\" or \"file:PATH\""
                 .to_owned())
         })
+    }
+}
+
+impl Serialize for SecretRef {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(reference_or_hidden(&self.0))
     }
 }
 
@@ -98,6 +107,16 @@ impl JsonSchema for SecretRef {
             "examples": ["env:NAME", "file:/run/secrets/name"],
         })
     }
+}
+
+/// A text if it is a reference; else what stands for it where it is shown.
+pub(super) fn reference_or_hidden(text: &str) -> &str {
+    if is_reference(text) { text } else { HIDDEN }
+}
+
+/// Whether a text is a reference.
+pub(super) fn is_reference(text: &str) -> bool {
+    ["env:", "file:"].iter().any(|kind| text.starts_with(kind))
 }
 
 /// Reads `env:NAME` or `file:PATH`; `None` for any other text.

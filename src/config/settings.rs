@@ -4,9 +4,11 @@
 //! indices, and what one section takes over from another is already filled in. A value of these
 //! types that came from [`Config::load`](super::Config::load) needs no further checks.
 
+mod clients;
 mod jobs;
 mod legacy;
 mod network;
+mod policy;
 mod state;
 
 use std::net::SocketAddr;
@@ -16,15 +18,19 @@ use http::HeaderName;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use clients::{Auth, BearerToken, Client, KeyPair};
 pub use jobs::{JobQueue, Jobs, JobsBackend};
 pub use legacy::{Legacy, LegacyAction, LegacyGroup, LegacyMock, LegacyPrompts};
 pub use network::{ClientAuth, ClientCertificates, Proxies, Tls, TlsVersion, Trust};
+pub use policy::{
+    Budget, BudgetStore, ClientPolicy, Guardrail, Guardrails, OperationName, Price,
+};
 pub use state::{RedisKind, SharedRedis, SharedState, State, StateBackend};
 
-use super::bearer_key::BearerKey;
 use super::credentials::Credentials;
 use super::endpoint::Endpoint;
 use super::secret::Secret;
+use super::written::Written;
 
 /// The whole configuration of one gateway process.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,7 +55,11 @@ pub struct Config {
     pub limits: Limits,
     /// Who may call. Empty: everyone.
     pub clients: Vec<Client>,
-    /// What replicas share.
+    /// How signatures of clients are judged.
+    pub auth: Auth,
+    /// What models cost where the catalogue does not say so, in the order of the file.
+    pub prices: Vec<Price>,
+    /// What replicas share, and where it is kept what clients have spent.
     pub state: State,
     /// How the gateway learns what a target takes.
     pub learning: Learning,
@@ -61,6 +71,8 @@ pub struct Config {
     pub jobs: Jobs,
     /// The gateway's own log.
     pub log: Log,
+    /// How all of it was written.
+    pub written: Written,
 }
 
 /// Listeners and the limits of client connections.
@@ -70,8 +82,11 @@ pub struct Server {
     pub listen: SocketAddr,
     /// Address of health, metrics and status. Equal to `listen`: both share one port.
     pub admin_listen: SocketAddr,
-    /// What a caller presents for what is left to administrators. `None`: nobody can.
+    /// What a caller presents for what is left to administrators. `None`: nobody can, and
+    /// `admin_listen` is on loopback or has nothing but health and open metrics.
     pub admin_key: Option<Secret>,
+    /// Whether metrics are open to those without the key.
+    pub open_metrics: bool,
     /// Largest request body in bytes.
     pub max_body: usize,
     /// Time for a whole request, queueing and all attempts included.
@@ -355,15 +370,6 @@ pub enum LimitKey {
     Ip,
     /// The value of this header.
     Header(HeaderName),
-}
-
-/// Somebody who may call.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Client {
-    /// Its name; unique. 1 to 64 letters, digits, `-`, `_` and `.`.
-    pub name: String,
-    /// The key it presents; unique.
-    pub bearer_token: BearerKey,
 }
 
 /// How the gateway learns what a target takes: a throttle lowers the limit it keeps to, time

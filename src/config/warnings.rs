@@ -1,6 +1,6 @@
 //! What a configuration allows but its author probably did not mean.
 
-use super::settings::{ClientAuth, Config, JobsBackend, Unrouted};
+use super::settings::{BudgetStore, ClientAuth, Config, JobsBackend, Unrouted};
 
 /// The warnings about a configuration, a sentence each.
 pub(super) fn of(config: &Config) -> Vec<String> {
@@ -53,6 +53,14 @@ pub(super) fn of(config: &Config) -> Vec<String> {
     }
     if config.queue.max_wait > config.server.request_timeout {
         warnings.push("queue.max_wait is longer than server.request_timeout".to_owned());
+    }
+    let budgets = config.clients.iter().any(|client| client.budget.is_some());
+    if budgets && config.state.budgets == BudgetStore::Memory {
+        warnings.push(
+            "clients have budgets, and neither state.budget_path nor state.redis_url is set: \
+             budgets start anew with the process"
+                .to_owned(),
+        );
     }
     if config.jobs.backend != JobsBackend::Off && !config.legacy.enabled {
         warnings.push("jobs.backend is set but the legacy endpoints are off: no job comes".into());

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, HeaderName, RETRY_AFTER};
+use http::header::RETRY_AFTER;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body::Body;
@@ -28,17 +28,15 @@ use super::prompts::PromptError;
 use super::reply::{self, json, marked, ok, timestamp};
 use super::work::{ConnectionTest, LegacyWork};
 use super::{chat, connection, models, tasks};
-use crate::clients::{Peer, bearer};
+use crate::clients::{Peer, admin_key};
 use crate::config::{Config, JobQueue, JobsBackend, LegacyAction};
 use crate::jobs::{Jobs, JobsError, NewJob, Queue, StoreError};
 use crate::pipeline::{Gateway, Live};
 use crate::state::redis::{Redis, RedisFailure};
 use crate::state::resets::Resets;
+use crate::telemetry::audit::{self, By};
 use endpoint::Endpoint;
 use refusal::Refusal;
-
-/// Carries the admin key, where a bearer key is a client's.
-const ADMIN_KEY: HeaderName = HeaderName::from_static("x-sluice-admin-key");
 
 /// Most characters of a subject that a job shows.
 const SUBJECT: usize = 200;
@@ -152,9 +150,20 @@ impl Shim {
         B::Error: std::error::Error + Send + Sync + 'static,
     {
         check_method(endpoint, &head.method)?;
-        let client = authenticate(gateway, endpoint, &head.headers)?;
+        let address = peer.address;
+        let allowed = authenticate(gateway, endpoint, &head.headers);
+        let Who { client, is_admin } = allowed.inspect_err(|_| {
+            if let Some((what, on)) = endpoint.change() {
+                audit::refused(what, on, address);
+            }
+        })?;
         // Read even where it says nothing, so that the connection can be used on.
         let body = read(gateway, body).await?;
+        if let Some((what, on)) = endpoint.change() {
+            let name = client.as_deref().unwrap_or("anyone");
+            let who = if is_admin { "admin_key" } else { name };
+            audit::done(what, on, By { who, peer: address });
+        }
         let caller = Caller::new(gateway, &head.headers, peer, client);
         Ok(match endpoint {
             Endpoint::Health => {
@@ -315,7 +324,6 @@ impl Shim {
         {
             return unavailable(error.to_string());
         }
-        tracing::info!(task = id, "task cancelled on request");
         ok(&json!({
             "success": true,
             "task_id": id,
@@ -399,28 +407,36 @@ fn check_method(endpoint: &Endpoint<'_>, method: &Method) -> Result<(), Refusal>
     Err(Refusal::Method { allow: if allowed == Method::GET { "GET, HEAD" } else { "POST" } })
 }
 
+/// Who calls.
+#[derive(Default)]
+struct Who {
+    /// The client's name, where clients have keys.
+    client: Option<Arc<str>>,
+    /// Whether the admin key was presented, which is no client's.
+    is_admin: bool,
+}
+
 /// Who calls, if they may: with the admin key where the config asks for it, else as a client.
 /// Health is for load balancers, which have no key.
 fn authenticate(
     gateway: &Gateway,
     endpoint: &Endpoint<'_>,
     headers: &HeaderMap,
-) -> Result<Option<Arc<str>>, Refusal> {
+) -> Result<Who, Refusal> {
     let admin_only = &gateway.config.legacy.admin_only;
     let guarded = match endpoint {
-        Endpoint::Health => return Ok(None),
+        Endpoint::Health => return Ok(Who::default()),
         Endpoint::CancelTask(_) => admin_only.contains(&LegacyAction::CancelTask),
         Endpoint::ResetCooldowns => admin_only.contains(&LegacyAction::ResetModelCooldowns),
         _ => false,
     };
     if !guarded {
-        return Ok(gateway.keys.client(headers)?);
+        let client = gateway.keys.by_bearer_key(headers, SystemTime::now())?;
+        return Ok(Who { client, is_admin: false });
     }
-    let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
-    let presented = text(ADMIN_KEY).or_else(|| text(AUTHORIZATION).and_then(bearer));
     let key = gateway.config.server.admin_key.as_ref();
-    let is_admin = key.zip(presented).is_some_and(|(key, given)| key.matches(given));
-    if is_admin { Ok(None) } else { Err(Refusal::AdminKey) }
+    let is_admin = key.is_some_and(|key| admin_key::is_presented(key, headers));
+    if is_admin { Ok(Who { client: None, is_admin }) } else { Err(Refusal::AdminKey) }
 }
 
 /// Reads a body, within the bounds of size and time that hold for all.

@@ -142,11 +142,14 @@ impl Loop {
     /// Makes an attempt, and a second one elsewhere if the first is slow and may be hedged.
     async fn attempt(&mut self, index: usize, mut permit: Permit) -> Tried {
         permit.sent();
+        let input = self.routed.candidates.get(index).map_or(0, |it| it.need.input);
+        self.routed.exchange.asked = Some((Arc::clone(permit.target()), input));
         let sent = Instant::now();
         let (reply, hedge) = match self.hedge_after(index, permit.target()) {
             None => (send(&self.gateway, &self.routed, permit.target()).await, None),
             Some(usual) => self.race(index, permit.target(), usual).await,
         };
+        self.routed.exchange.asked = None;
         let Some(hedge) = hedge else {
             return Tried { index, permit, reply, took: sent.elapsed() };
         };
@@ -388,8 +391,7 @@ fn signed(routed: &Routed, target: &Target) -> Result<Request<Full<Bytes>>, Stri
     let prepared = prepare(routed, target);
     let prepared = prepared.ok_or_else(|| "the target's path is no URI".to_owned())?;
     let mut head = prepared.head;
-    let hash = sign::payload_hash(&prepared.body);
-    sign::authorize(&mut head, &hash, &auth, &target.region, SystemTime::now())
+    sign::authorize(&mut head, &prepared.hash, &auth, &target.region, SystemTime::now())
         .map_err(|error| error.to_string())?;
     Ok(Request::from_parts(head, Full::new(prepared.body)))
 }

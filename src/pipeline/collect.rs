@@ -1,4 +1,5 @@
-//! Takes in the request body, within its bounds of size and time.
+//! Takes in the request body, within its bounds of size and time, and with it the proof of who
+//! sent it, where that takes the body's hash.
 
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -12,13 +13,18 @@ use http_body::Body;
 use http_body_util::BodyExt;
 use tokio::time::timeout;
 
+use super::identify::{chain, prove};
 use super::observe::Observed;
 use super::parse::Called;
+use super::policy;
 use super::refusal::{Refusal, Refused};
 use super::step::Step;
 use crate::admission::Share;
 use crate::bedrock::Operation;
 use crate::bedrock::path::Call;
+use crate::bedrock::sigv4::{EventChain, PayloadHash, PayloadHasher};
+use crate::clients::Denied;
+use crate::clients::Proof;
 use crate::upstream::events::Source;
 
 /// A body above the limit is read on and thrown away up to this many bytes more, and for this
@@ -32,18 +38,21 @@ pub(super) struct Collected {
     pub(super) request: Observed<()>,
     pub(super) call: Call,
     pub(super) body: Bytes,
+    /// The body's hash, where it was needed.
+    pub(super) hash: Option<PayloadHash>,
     /// The events of a bidirectional stream, which are not collected: they come while they are
     /// answered.
     pub(super) events: Option<Live>,
 }
 
-/// A body that is still to come. The lock is never taken: it lets a request that is only looked
-/// at be shared between threads, which its body alone could not.
-pub(super) struct Live(Mutex<Source>);
+/// A body that is still to come, and the chain of its signatures where they are to be checked. The
+/// lock is never taken: it lets a request that is only looked at be shared between threads, which
+/// its body alone could not.
+pub(super) struct Live(Mutex<(Source, Option<EventChain>)>);
 
 impl Live {
-    /// The body itself.
-    pub(super) fn into_source(self) -> Source {
+    /// The body itself, and what its events must be signed by.
+    pub(super) fn into_inner(self) -> (Source, Option<EventChain>) {
         self.0.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -72,32 +81,50 @@ where
             // The time for the whole request counts from its head.
             let time = server.body_read_timeout.min(server.request_timeout);
             let limit = server.max_body;
+            let own = exchange.policy.as_ref().and_then(|policy| policy.max_body(limit));
+            let limit = own.unwrap_or(limit);
             let (head, peer) = (arrival.head, arrival.peer);
+            let proof = std::mem::take(&mut exchange.proof);
             if call.operation == Operation::InvokeModelWithBidirectionalStream {
+                let chain = match chain(proof) {
+                    Ok(chain) => chain,
+                    Err(refusal) => return Err(Refused { refusal, exchange }),
+                };
                 let source: Source = Box::pin(arrival.body.map_err(Into::into));
                 let arrival = super::Arrival { head, body: (), peer };
                 let request = Observed { arrival, exchange };
-                return Ok(Collected {
-                    request,
-                    call,
-                    body: Bytes::new(),
-                    events: Some(Live(Mutex::new(source))),
-                });
+                let events = Some(Live(Mutex::new((source, chain))));
+                return Ok(Collected { request, call, body: Bytes::new(), hash: None, events });
             }
+            let hasher = (!matches!(proof, Proof::Complete)).then(PayloadHasher::new);
             let share = exchange.share.as_mut();
-            let collected = timeout(time, collect(&mut arrival.body, limit, share)).await;
+            let collected = timeout(time, collect(&mut arrival.body, limit, share, hasher)).await;
             if let Ok(Err(Refusal::BodyTooLarge { .. })) = &collected {
                 discard(pin!(&mut arrival.body), time.min(DISCARD_TIME)).await;
             }
             match collected {
-                Ok(Ok(body)) => {
+                Ok(Ok((body, hash))) => {
                     exchange.request_bytes = body.len() as u64;
+                    let proven = hash.as_ref().map_or(Ok(()), |hash| {
+                        prove(&mut exchange, &proof, hash)?;
+                        if matches!(proof, Proof::Signature(_)) {
+                            policy::check_collected(&exchange, &call, &head, body.len())?;
+                        }
+                        Ok(())
+                    });
+                    if let Err(refusal) = proven {
+                        return Err(Refused { refusal, exchange });
+                    }
                     let arrival = super::Arrival { head, body: (), peer };
                     let request = Observed { arrival, exchange };
-                    Ok(Collected { request, call, body, events: None })
+                    Ok(Collected { request, call, body, hash, events: None })
                 }
                 Ok(Err(refusal @ Refusal::Overloaded(_))) => {
                     dismiss(&head, arrival.body);
+                    Err(Refused { refusal, exchange })
+                }
+                Ok(Err(Refusal::BodyTooLarge { limit })) if own.is_some() => {
+                    let refusal = Refusal::Denied(Denied::Body { limit });
                     Err(Refused { refusal, exchange })
                 }
                 Ok(Err(refusal)) => Err(Refused { refusal, exchange }),
@@ -107,7 +134,13 @@ where
     }
 }
 
-async fn collect<B>(body: B, limit: usize, mut share: Option<&mut Share>) -> Result<Bytes, Refusal>
+/// The body, and its hash if there is a hasher.
+async fn collect<B>(
+    body: B,
+    limit: usize,
+    mut share: Option<&mut Share>,
+    mut hasher: Option<PayloadHasher>,
+) -> Result<(Bytes, Option<PayloadHash>), Refusal>
 where
     B: Body<Data = Bytes> + Unpin,
 {
@@ -126,6 +159,9 @@ where
     let mut joined = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let Ok(chunk) = frame.map_err(|_| Refusal::BodyBroken)?.into_data() else { continue };
+        if let Some(hasher) = &mut hasher {
+            hasher.update(&chunk);
+        }
         if first.is_empty() && joined.is_empty() {
             first = chunk;
         } else {
@@ -142,7 +178,8 @@ where
             return Err(Refusal::BodyTooLarge { limit });
         }
     }
-    Ok(if joined.is_empty() { first } else { joined.freeze() })
+    let body = if joined.is_empty() { first } else { joined.freeze() };
+    Ok((body, hasher.map(PayloadHasher::finish)))
 }
 
 /// Reads what is left of a body that nobody wants, while its request is answered already: a client
@@ -190,21 +227,26 @@ mod tests {
     #[tokio::test]
     async fn one_piece_is_not_copied() {
         let body = Bytes::from_static(b"hello");
-        let collected = collect(Full::new(body.clone()), 5, None).await.unwrap();
+        let collected = collect(Full::new(body.clone()), 5, None, None).await.unwrap().0;
         assert_eq!(collected.as_ptr(), body.as_ptr());
     }
 
     #[tokio::test]
     async fn pieces_are_joined_in_order() {
-        assert_eq!(collect(pieces(vec![b"a", b"bc", b"d"]), 4, None).await.unwrap(), "abcd");
-        assert_eq!(collect(pieces(vec![]), 4, None).await.unwrap(), "");
+        for pieces_of in [vec![b"a".as_slice(), b"bc", b"d"], vec![]] {
+            let whole = pieces_of.concat();
+            let hasher = Some(PayloadHasher::new());
+            let (body, hash) = collect(pieces(pieces_of), 4, None, hasher).await.unwrap();
+            assert_eq!(body, whole);
+            assert_eq!(hash, Some(PayloadHash::of(&whole)));
+        }
     }
 
     #[tokio::test]
     async fn above_the_limit_is_refused_announced_or_not() {
-        let large = collect(Full::new(Bytes::from_static(b"12345")), 4, None).await;
+        let large = collect(Full::new(Bytes::from_static(b"12345")), 4, None, None).await;
         assert!(matches!(large, Err(Refusal::BodyTooLarge { limit: 4 })));
-        let large = collect(pieces(vec![b"123", b"45"]), 4, None).await;
+        let large = collect(pieces(vec![b"123", b"45"]), 4, None, None).await;
         assert!(matches!(large, Err(Refusal::BodyTooLarge { limit: 4 })));
     }
 }

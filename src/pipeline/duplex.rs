@@ -1,8 +1,9 @@
 //! The bidirectional stream: events go both ways while the request is open, to one target.
 //!
 //! The client's events can't be kept for another attempt, so there is none: the request waits for
-//! its target like any other, and then belongs to it. Each event is signed anew on its way. What
-//! the target answers is relayed as any stream is; when either side goes, so does the other.
+//! its target like any other, and then belongs to it. Each event is checked by its client's
+//! signature, where the client signs, and signed anew on its way. What the target answers is
+//! relayed as any stream is; when either side goes, so does the other.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -45,12 +46,15 @@ pub(super) async fn answer(
     };
     let target = Arc::clone(permit.target());
     permit.sent();
+    let input = routed.candidates.first().map_or(0, |it| it.need.input);
+    routed.exchange.asked = Some((Arc::clone(&target), input));
     let sent = Instant::now();
     // What ends the record ends the client's part, too: its events may go on when the answer does not.
     let over = CancellationToken::new();
     routed.exchange.over = Some(over.clone().drop_guard());
     let reply = open(&routed, &target, events, over).await;
     let took = sent.elapsed();
+    routed.exchange.asked = None;
     let Routed { mut exchange, call, size, .. } = routed;
     match reply {
         Reply::Success(success) => {
@@ -84,7 +88,10 @@ async fn open(routed: &Routed, target: &Target, events: Live, over: Cancellation
         Err(error) => return unusable(&error.to_string()),
     };
     let limit = gateway.config.server.max_body;
-    let events = Events::new(events.into_source(), chain, limit, over);
+    let own = routed.exchange.policy.as_ref().and_then(|policy| policy.max_body(limit));
+    let limit = own.unwrap_or(limit);
+    let (source, signed) = events.into_inner();
+    let events = Events::new(source, signed, chain, limit, over);
     gateway.upstream.open(Request::from_parts(head, events), target.first_byte_timeout).await
 }
 

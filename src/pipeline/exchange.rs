@@ -14,8 +14,8 @@ use uuid::Uuid;
 
 use super::Gateway;
 use crate::admission::{Reservation, Share};
-use crate::bedrock::{ErrorKind, Operation, Usage, catalogue};
-use crate::clients::{Client, Peer, Slot};
+use crate::bedrock::{ErrorKind, Operation, Usage};
+use crate::clients::{Account, Client, Hold, OverBudget, Peer, Policy, Proof, Slot, usd};
 use crate::config::Priority;
 use crate::routing::Target;
 use crate::telemetry::OTHER;
@@ -38,6 +38,8 @@ pub(super) enum Outcome {
     Throttled,
     /// 429: the client has used up a limit of its own.
     ClientLimited,
+    /// 403, 400 or 413: the client's policy has it refused.
+    ClientDenied,
     /// 403: the request is no client's.
     Unauthenticated,
     /// 503: the gateway has too much in hand.
@@ -77,6 +79,7 @@ impl Outcome {
             Outcome::FirstByteTimeout => "first_byte_timeout",
             Outcome::Throttled => "throttled",
             Outcome::ClientLimited => "client_limited",
+            Outcome::ClientDenied => "client_denied",
             Outcome::Unauthenticated => "unauthenticated",
             Outcome::Overloaded => "overloaded",
             Outcome::QueueFull => "queue_full",
@@ -98,10 +101,20 @@ impl Outcome {
 #[derive(Debug)]
 pub(super) struct Exchange {
     gateway: Arc<Gateway>,
-    arrived: SystemTime,
+    pub(super) arrived: SystemTime,
     pub(super) started: Instant,
     pub(super) request_id: Uuid,
     pub(super) client: Option<Client>,
+    /// What the client may ask for, where that is less than everything.
+    pub(super) policy: Option<Arc<Policy>>,
+    /// What the client may spend, where that is not any amount.
+    pub(super) account: Option<Arc<Account>>,
+    /// What the request may cost its client.
+    pub(super) hold: Option<Hold>,
+    /// The target that was asked and has not answered yet, and the input tokens it was sent.
+    pub(super) asked: Option<(Arc<Target>, u64)>,
+    /// What its body has yet to show of who sent it.
+    pub(super) proof: Proof,
     /// The client's place among its requests at once.
     pub(super) slot: Option<Slot>,
     /// Tells what depends on the request that it is over.
@@ -123,6 +136,8 @@ pub(super) struct Exchange {
     pub(super) answered_by: Option<Arc<Target>>,
     /// The limit of its client's that refused it.
     pub(super) limited_by: Option<&'static str>,
+    /// The policy of its client's that refused it.
+    pub(super) denied_by: Option<&'static str>,
     pub(super) queued: Duration,
     /// Time spent on the upstream or between two attempts, before the answer's head.
     pub(super) waited: Duration,
@@ -130,6 +145,8 @@ pub(super) struct Exchange {
     status: u16,
     error: Option<String>,
     pub(super) usage: Option<Usage>,
+    /// What has passed of an answer, about, for one that does not come to tell its usage.
+    passed: Option<Usage>,
     outcome: Outcome,
 }
 
@@ -141,6 +158,12 @@ impl Exchange {
             started: Instant::now(),
             request_id: Uuid::new_v4(),
             client: None,
+            policy: None,
+            account: None,
+            hold: None,
+            asked: None,
+            passed: None,
+            proof: Proof::Complete,
             slot: None,
             over: None,
             share: None,
@@ -155,6 +178,7 @@ impl Exchange {
             attempts: Vec::new(),
             answered_by: None,
             limited_by: None,
+            denied_by: None,
             queued: Duration::ZERO,
             waited: Duration::ZERO,
             head: None,
@@ -197,6 +221,7 @@ impl Exchange {
 
     /// Notes the tokens that the client has spent so far, as far as is known.
     pub(super) fn spent(&mut self, input: u64, output: u64) {
+        self.passed = Some(Usage { input, output, ..Usage::default() });
         if let Some(allowance) = &mut self.allowance {
             allowance.charge(input.saturating_add(output));
         }
@@ -242,6 +267,9 @@ impl Exchange {
         if let Some(limit) = self.limited_by {
             metrics.client_limited.with_label_values(&[self.client_name(), limit]).inc();
         }
+        if let Some(policy) = self.denied_by {
+            metrics.client_denied.with_label_values(&[self.client_name(), policy]).inc();
+        }
         if !self.queued.is_zero() {
             metrics.queue_wait.observe(self.queued.as_secs_f64());
         }
@@ -273,8 +301,43 @@ impl Exchange {
                 metrics.tokens.with_label_values(&[model, self.client_name(), kind]).inc_by(count);
             }
         }
-        if let Some(price) = catalogue::lookup(&target.base_model).and_then(|facts| facts.price) {
-            metrics.cost.with_label_values(&[model, self.client_name()]).inc_by(price.cost(&usage));
+        if let Some(rates) = self.gateway.prices.of(&target.model, &target.base_model) {
+            let cost = usd(rates.cost(&usage));
+            metrics.cost.with_label_values(&[model, self.client_name()]).inc_by(cost);
+        }
+    }
+
+    /// Notes what an answer has cost its client whose cost nothing bounds: by the tokens it has told
+    /// so far, else by what has passed of it.
+    ///
+    /// # Errors
+    /// When that uses up the client's budget.
+    pub(super) fn has_cost(&mut self, told: Option<Usage>) -> Result<(), OverBudget> {
+        if let Some(usage) = told {
+            self.spent(usage.input + usage.cache_write, usage.output);
+        }
+        let Some((hold, target)) = self.hold.as_mut().zip(self.answered_by.as_ref()) else {
+            return Ok(());
+        };
+        let rates = self.gateway.prices.of(&target.model, &target.base_model);
+        let cost = rates.zip(told.or(self.passed)).map(|(rates, usage)| rates.cost(&usage));
+        cost.map_or(Ok(()), |cost| hold.has_cost(cost))
+    }
+
+    /// Notes what the request costs its client: the answer's tokens as it told them, else what has
+    /// passed of it, else, of a request that was given up while a target had it, its input. Attempts
+    /// that failed cost nothing.
+    fn settle_budget(&mut self) {
+        let Some(mut hold) = self.hold.take() else { return };
+        let answered = self.answered_by.as_ref().zip(self.usage.or(self.passed));
+        let given_up = self
+            .asked
+            .as_ref()
+            .map(|(target, input)| (target, Usage { input: *input, ..Usage::default() }));
+        if let Some((target, usage)) = answered.or(given_up)
+            && let Some(rates) = self.gateway.prices.of(&target.model, &target.base_model)
+        {
+            hold.costs(rates.cost(&usage));
         }
     }
 }
@@ -287,6 +350,7 @@ impl Drop for Exchange {
             self.panicked();
         }
         let request_id = self.request_id.to_string();
+        self.settle_budget();
         if let Some(usage) = self.usage {
             self.spent(usage.input + usage.cache_write, usage.output);
         }

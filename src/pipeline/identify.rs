@@ -1,5 +1,9 @@
 //! Who is calling, whether they may call at all, and whether now: the limits of one client are
 //! checked before anything is spent on the request.
+//!
+//! Limits count as soon as it is known whose the request is. Where the signature takes the body to
+//! verify, that is when the body is there: nobody uses up the limits of a client whose secret they
+//! don't have.
 
 use std::future::{Ready, ready};
 
@@ -8,10 +12,12 @@ use http_body::Body;
 
 use super::InProcess;
 use super::collect::dismiss;
+use super::exchange::Exchange;
 use super::observe::Observed;
 use super::refusal::{Refusal, Refused};
 use super::step::Step;
-use crate::clients::{Limited, identify};
+use crate::bedrock::sigv4::{EventChain, PayloadHash};
+use crate::clients::{BadSignature, Limited, Proof, Recognised, identify};
 
 #[derive(Clone, Debug)]
 pub(super) struct Identify;
@@ -26,35 +32,86 @@ where
     fn take(&self, mut request: Observed<B>) -> Self::Future {
         let Observed { arrival, exchange } = &mut request;
         let gateway = exchange.gateway();
-        let headers = &arrival.head.headers;
-        let client = identify(headers, arrival.peer.address, &gateway.config.limits.key);
-        // Another room of this process has seen to who asks.
-        let name = match arrival.head.extensions.get::<InProcess>() {
-            Some(own) => Ok(own.client.clone()),
-            None => gateway.keys.client(headers).map_err(Refusal::Unauthenticated),
-        };
-        let (client, allowed) = match name {
-            Ok(name) => {
-                let client = client.named(name);
-                let allowed = gateway
-                    .limits
-                    .request(&client)
-                    .and_then(|()| gateway.limits.slot(&client))
-                    .map_err(|limited: Limited| Refusal::Limited(limited));
-                (client, allowed)
+        let head = &arrival.head;
+        let mut client = identify(&head.headers, arrival.peer.address, &gateway.config.limits.key);
+        let proof = match head.extensions.get::<InProcess>() {
+            // Another room of this process has seen to who asks, maybe long ago.
+            Some(own) => {
+                client = client.named(own.client.clone());
+                let known = gateway.keys.still_knows(own.client.as_deref());
+                known.map(|()| Proof::Complete).map_err(Refusal::Unauthenticated)
             }
-            Err(refusal) => (client, Err(refusal)),
+            None => match gateway.keys.recognise(head, exchange.arrived) {
+                Ok(Recognised::Anyone) => Ok(Proof::Complete),
+                Ok(Recognised::Client(known, rest)) => {
+                    client = client.named(Some(known.name));
+                    Ok(rest)
+                }
+                Ok(Recognised::Pending(pending)) => Ok(Proof::Signature(pending)),
+                Err(why) => Err(Refusal::Unauthenticated(why)),
+            },
         };
         exchange.client = Some(client);
+        let allowed = proof.and_then(|proof| {
+            let is_known = !matches!(proof, Proof::Signature(_));
+            exchange.proof = proof;
+            if is_known { allow(exchange) } else { Ok(()) }
+        });
         ready(match allowed {
-            Ok(slot) => {
-                exchange.slot = slot;
-                Ok(request)
-            }
+            Ok(()) => Ok(request),
             Err(refusal) => {
                 dismiss(&request.arrival.head, request.arrival.body);
                 Err(Refused { refusal, exchange: request.exchange })
             }
         })
     }
+}
+
+/// Completes the proof of who sent a request once the hash of its body is known.
+pub(super) fn prove(
+    exchange: &mut Exchange,
+    proof: &Proof,
+    body: &PayloadHash,
+) -> Result<(), Refusal> {
+    match proof {
+        Proof::Complete => Ok(()),
+        Proof::Body(signed) => {
+            let matched = exchange.gateway().keys.match_body(signed, body);
+            matched.map_err(Refusal::Unauthenticated)
+        }
+        Proof::Signature(pending) => {
+            let proven = exchange.gateway().keys.prove(pending, body);
+            let known = proven.map_err(Refusal::Unauthenticated)?;
+            let client = exchange.client.take();
+            exchange.client = client.map(|client| client.named(Some(known.name)));
+            allow(exchange)
+        }
+        // What has events is not collected; nothing else could show what these must.
+        Proof::Events(_) => Err(Refusal::Unauthenticated(BadSignature::Mismatch.into())),
+    }
+}
+
+/// The chain that the events of a stream, which is not collected, must be signed by; none where
+/// its client signs nothing.
+pub(super) fn chain(proof: Proof) -> Result<Option<EventChain>, Refusal> {
+    match proof {
+        Proof::Complete => Ok(None),
+        Proof::Events(chain) => Ok(Some(*chain)),
+        Proof::Body(_) | Proof::Signature(_) => {
+            Err(Refusal::Unauthenticated(BadSignature::Mismatch.into()))
+        }
+    }
+}
+
+/// Counts a request against the limits of its client, which is known, and looks up what it may do.
+fn allow(exchange: &mut Exchange) -> Result<(), Refusal> {
+    let Some(client) = &exchange.client else { return Ok(()) };
+    let gateway = exchange.gateway();
+    let (account, policy) =
+        (gateway.budgets.of(client.name.as_deref()), gateway.policies.of(client.name.as_deref()));
+    let limits = &gateway.limits;
+    let slot = limits.request(client).and_then(|()| limits.slot(client));
+    (exchange.account, exchange.policy) = (account, policy);
+    exchange.slot = slot.map_err(|limited: Limited| Refusal::Limited(limited))?;
+    Ok(())
 }

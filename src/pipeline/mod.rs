@@ -25,6 +25,7 @@ mod hedge;
 mod identify;
 mod observe;
 mod parse;
+mod policy;
 mod prepare;
 mod refusal;
 mod relay;
@@ -47,7 +48,7 @@ use tower::{Service, ServiceBuilder};
 pub use relay::{ResponseBody, Until};
 
 use crate::admission::{Curfew, Load, WaitingRoom};
-use crate::clients::{ClientLimits, Keys, Peer};
+use crate::clients::{Budgets, ClientLimits, Keys, Peer, Policies, Prices};
 use crate::config::{self, Config};
 use crate::routing::{Route, Router, RouterError};
 use crate::state::fleet::Fleet;
@@ -75,7 +76,13 @@ pub struct Gateway {
     /// Who may call.
     pub keys: Keys,
     /// The limits of clients.
-    pub limits: Arc<ClientLimits>,
+    pub limits: ClientLimits,
+    /// What each client may ask for.
+    pub policies: Policies,
+    /// What each client may spend.
+    pub budgets: Budgets,
+    /// What tokens cost.
+    pub prices: Prices,
     /// How many requests may be hedged.
     pub(crate) hedges: HedgeBudget,
     /// The metric families.
@@ -128,23 +135,33 @@ impl Gateway {
         metrics: Arc<Metrics>,
         access_log: AccessLog,
     ) -> Result<Arc<Gateway>, RouterError> {
+        let router = Router::new(
+            &config,
+            before.map(|before| (&before.config, &before.router)),
+            fleet.as_ref(),
+        )?;
+        let prices = Prices::new(&config.prices)?;
+        warn_of_unpriced(&config, &router, &prices);
         Ok(Arc::new(Gateway {
-            router: Router::new(
-                &config,
-                before.map(|before| (&before.config, &before.router)),
-                fleet.as_ref(),
-            )?,
+            router,
             upstream,
             load: before.map_or_else(
                 || Load::new(&config.server),
                 |before| before.load.renewed(&config.server),
             ),
-            keys: Keys::new(&config.clients),
-            // Under other limits what was used under these says nothing.
-            limits: before.filter(|before| before.config.limits == config.limits).map_or_else(
-                || Arc::new(ClientLimits::new(&config.limits)),
-                |before| Arc::clone(&before.limits),
+            keys: Keys::new(
+                &config.clients,
+                &config.auth,
+                Arc::clone(&metrics),
+                before.map(|before| &before.keys),
             ),
+            limits: match before {
+                Some(before) => before.limits.renewed(&config.limits, &config.clients),
+                None => ClientLimits::new(&config.limits, &config.clients),
+            },
+            policies: Policies::new(&config.clients)?,
+            budgets: Budgets::new(&config.clients, before.map(|before| &before.budgets)),
+            prices,
             hedges: HedgeBudget::new(&config.hedge),
             waiting: match before {
                 Some(before) => before.waiting.renewed(&config.queue),
@@ -160,6 +177,22 @@ impl Gateway {
             access_log,
             fleet,
         }))
+    }
+}
+
+/// Says which targets clients with budgets can't use, since nobody knows what they cost.
+fn warn_of_unpriced(config: &Config, router: &Router, prices: &Prices) {
+    if config.clients.iter().all(|client| client.budget.is_none()) {
+        return;
+    }
+    for target in router.targets() {
+        if prices.of(&target.model, &target.base_model).is_none() {
+            tracing::warn!(
+                target_name = %target.name,
+                model = %target.model,
+                "the model has no price: clients with budgets can't use it; set one in [prices]"
+            );
+        }
     }
 }
 

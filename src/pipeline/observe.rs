@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use http::Response;
+use http::header::{AUTHORIZATION, Entry};
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 use uuid::Uuid;
@@ -62,7 +63,11 @@ where
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, arrival: Arrival<B>) -> Self::Future {
+    fn call(&mut self, mut arrival: Arrival<B>) -> Self::Future {
+        // It may be a bearer key: no `Debug` of the request shows it.
+        if let Entry::Occupied(mut values) = arrival.head.headers.entry(AUTHORIZATION) {
+            values.iter_mut().for_each(|value| value.set_sensitive(true));
+        }
         // The one look at which config is live: the request sees it to its end.
         let exchange = Box::new(Exchange::new(self.live.load_full(), arrival.peer.clone()));
         let request_id = exchange.request_id;

@@ -2,10 +2,14 @@
 
 use std::future::{Ready, ready};
 
+use bytes::Bytes;
 use http::header::{HOST, TRANSFER_ENCODING};
 use http::{Version, request};
+use http_body::Body;
 
+use super::collect::dismiss;
 use super::observe::Observed;
+use super::policy;
 use super::refusal::{Refusal, Refused};
 use super::step::Step;
 use crate::bedrock::Operation;
@@ -21,20 +25,33 @@ pub(super) struct Called<B> {
 #[derive(Clone, Debug)]
 pub(super) struct Parse;
 
-impl<B> Step<Observed<B>> for Parse {
+impl<B> Step<Observed<B>> for Parse
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+{
     type Out = Called<B>;
     type Future = Ready<Result<Called<B>, Refused>>;
 
     fn take(&self, mut request: Observed<B>) -> Self::Future {
-        let max_headers = request.exchange.gateway().config.server.max_headers;
-        ready(match parse(&request.arrival.head, max_headers) {
-            Ok(call) => {
-                request.exchange.operation = Some(call.operation);
-                request.exchange.requested_model =
-                    call.model().map(|model| model.as_str().to_owned());
-                Ok(Called { request, call })
+        let head = &request.arrival.head;
+        let exchange = &mut request.exchange;
+        let max_headers = exchange.gateway().config.server.max_headers;
+        let allowed = parse(head, max_headers).and_then(|call| {
+            exchange.operation = Some(call.operation);
+            exchange.requested_model = call.model().map(|model| model.as_str().to_owned());
+            policy::check_call(exchange, &call, head)?;
+            Ok(call)
+        });
+        ready(match allowed {
+            Ok(call) => Ok(Called { request, call }),
+            Err(refusal) => {
+                let Observed { arrival, exchange } = request;
+                // A request with two lengths has no telling where its body ends.
+                if !matches!(refusal, Refusal::Framing) {
+                    dismiss(&arrival.head, arrival.body);
+                }
+                Err(Refused { refusal, exchange })
             }
-            Err(refusal) => Err(Refused { refusal, exchange: request.exchange }),
         })
     }
 }

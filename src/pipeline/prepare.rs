@@ -6,8 +6,10 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request;
 use http::uri::PathAndQuery;
 
+use super::policy;
 use super::route::Routed;
 use crate::bedrock::path::{Resource, model_path};
+use crate::bedrock::sigv4::PayloadHash;
 use crate::bedrock::{Operation, body};
 use crate::routing::Target;
 
@@ -42,6 +44,8 @@ const OWN: [HeaderName; 9] = [
 pub(super) struct Prepared {
     pub(super) head: request::Parts,
     pub(super) body: Bytes,
+    /// The hash of the body.
+    pub(super) hash: PayloadHash,
 }
 
 /// Prepares an attempt on `target`; `None` if its path is no URI, which no checked id makes.
@@ -54,14 +58,21 @@ pub(super) fn prepare(routed: &Routed, target: &Target) -> Option<Prepared> {
     head.method = routed.head.method.clone();
     head.uri = target.origin.uri(PathAndQuery::try_from(path).ok()?);
     head.headers = forwarded(&routed.head.headers);
+    policy::add_guardrail(&routed.exchange, routed.call.operation, &mut head.headers);
     head.headers.insert(header::HOST, target.origin.host());
-    let body = routed
-        .call
-        .model()
-        .and_then(|requested| target.cap(requested))
-        .and_then(|cap| body::clamp(&routed.body, &routed.peek, cap))
-        .unwrap_or_else(|| routed.body.clone());
-    Some(Prepared { head, body })
+    let cap = routed.call.model().and_then(|requested| target.cap(requested));
+    let clamped = cap.and_then(|cap| body::clamp(&routed.body, &routed.peek, cap));
+    let (body, hash) = match clamped {
+        Some(body) => {
+            let hash = PayloadHash::of(&body);
+            (body, hash)
+        }
+        None => {
+            let hash = routed.hash.get_or_init(|| PayloadHash::of(&routed.body));
+            (routed.body.clone(), *hash)
+        }
+    };
+    Some(Prepared { head, body, hash })
 }
 
 /// Copies what may pass from one side of the gateway to the other.

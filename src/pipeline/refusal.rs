@@ -11,7 +11,7 @@ use crate::bedrock::error::whole_seconds;
 use crate::bedrock::json::JsonError;
 use crate::bedrock::path::PathError;
 use crate::bedrock::{ErrorKind, WireError};
-use crate::clients::{Limited, Unauthenticated};
+use crate::clients::{Denied, Limited, OverBudget, Unauthenticated};
 use bytes::Bytes;
 
 /// When a request that was turned away for overload may come again.
@@ -51,6 +51,10 @@ pub(super) enum Refusal {
     Json(#[from] JsonError),
     #[error("Rate exceeded: {0}")]
     Limited(Limited),
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    #[error(transparent)]
+    OverBudget(#[from] OverBudget),
     #[error("this gateway has no route for the model {model}")]
     Unrouted { model: String },
     #[error("{operation} needs HTTP/2")]
@@ -92,6 +96,10 @@ impl Refusal {
             Refusal::BodyTooLarge { .. } => Outcome::BodyTooLarge,
             Refusal::BodyTimeout { .. } => Outcome::BodyTimeout,
             Refusal::Limited(_) => Outcome::ClientLimited,
+            Refusal::Denied(_) | Refusal::OverBudget(OverBudget::UsedUp { .. }) => {
+                Outcome::ClientDenied
+            }
+            Refusal::OverBudget(OverBudget::Held(_)) => Outcome::ClientLimited,
             Refusal::QueueFull { .. } => Outcome::QueueFull,
             Refusal::AllOut { is_quota: true, .. } => Outcome::Throttled,
             Refusal::AllOut { is_quota: false, .. } => Outcome::UpstreamError,
@@ -111,17 +119,19 @@ impl Refusal {
             | Refusal::BodyBroken
             | Refusal::Json(_)
             | Refusal::NeedsHttp2 { .. } => ErrorKind::Validation,
-            Refusal::Unauthenticated(Unauthenticated::Missing) => {
-                ErrorKind::MissingAuthenticationToken
+            Refusal::Unauthenticated(why) => why.kind(),
+            Refusal::Denied(Denied::OtherGuardrail(_) | Denied::Guardrail) => ErrorKind::Validation,
+            Refusal::Denied(Denied::Body { .. }) => ErrorKind::RequestTooLarge,
+            Refusal::Denied(_) | Refusal::OverBudget(OverBudget::UsedUp { .. }) => {
+                ErrorKind::AccessDenied
             }
-            Refusal::Unauthenticated(Unauthenticated::UnknownKey) => ErrorKind::AccessDenied,
-            Refusal::Unauthenticated(Unauthenticated::NoKey) => ErrorKind::UnrecognizedClient,
             Refusal::Overloaded(_) => ErrorKind::ServiceUnavailable,
             Refusal::Unrouted { .. } => ErrorKind::ResourceNotFound,
             Refusal::TooManyHeaders { .. } => ErrorKind::HeaderTooLarge,
             Refusal::BodyTooLarge { .. } => ErrorKind::RequestTooLarge,
             Refusal::BodyTimeout { .. } => ErrorKind::RequestTimeout,
             Refusal::Limited(_)
+            | Refusal::OverBudget(OverBudget::Held(_))
             | Refusal::QueueFull { .. }
             | Refusal::AllOut { is_quota: true, .. } => ErrorKind::Throttling,
             Refusal::AllOut { is_quota: false, .. } => ErrorKind::ServiceUnavailable,
@@ -138,6 +148,9 @@ impl Refusal {
         | Refusal::AllOut { due, .. } = self
         {
             error = error.retry_after(due);
+        } else if let Refusal::OverBudget(OverBudget::Held(_)) = self {
+            // When one of them ends is not known; a second is a fair guess.
+            error = error.retry_after(Duration::from_secs(1));
         } else if let Refusal::Overloaded(_) = self {
             error = error.retry_after(OVERLOAD_PAUSE);
         }
@@ -154,6 +167,7 @@ impl Refusal {
             // What is left of the body, or of a request smuggled behind it, is not read.
             Refusal::Framing
             | Refusal::BodyTooLarge { .. }
+            | Refusal::Denied(Denied::Body { .. })
             | Refusal::BodyTimeout { .. }
             | Refusal::BodyBroken => {
                 headers.insert(CONNECTION, HeaderValue::from_static("close"));

@@ -25,6 +25,7 @@ use super::prepare::{value, without_hop_by_hop};
 use super::refusal::{Refusal, Refused};
 use super::watch::Watch;
 use crate::bedrock::{ErrorKind, Operation, Usage, WireError, event_stream};
+use crate::clients::{OverBudget, usd};
 use crate::routing::{Size, Spending, Target};
 use crate::upstream::{Failure, Success, TimeLimit};
 
@@ -33,6 +34,7 @@ const REGION: HeaderName = HeaderName::from_static("x-sluice-region");
 const ATTEMPTS: HeaderName = HeaderName::from_static("x-sluice-attempts");
 const QUEUED: HeaderName = HeaderName::from_static("x-sluice-queued-ms");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-sluice-request-id");
+const BUDGET: HeaderName = HeaderName::from_static("x-sluice-budget-remaining-usd");
 const AMZN_REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 
 /// The body of an answer; `B` is the upstream's.
@@ -61,6 +63,9 @@ pub enum RelayError {
     /// The upstream was silent for too long.
     #[error("the upstream's answer stalled")]
     Idle,
+    /// Its client has nothing left to pay for more.
+    #[error("the client's budget is used up")]
+    OverBudget,
     /// The time for the whole request is over.
     #[error("the request took too long")]
     Deadline,
@@ -90,6 +95,8 @@ pub(super) fn success<B>(
     } else {
         Watch::unary(Usage::from_headers(&headers))
     };
+    // What any other request can cost is held from its start.
+    let is_metered = operation == Operation::InvokeModelWithBidirectionalStream;
     let relay = Relay {
         body,
         held: held.into_iter(),
@@ -101,6 +108,8 @@ pub(super) fn success<B>(
         deadline,
         timer: tokio::time::sleep_until(deadline),
         is_timing: false,
+        is_metered,
+        over_budget: None,
         is_over: false,
         broken: None,
     };
@@ -133,8 +142,14 @@ pub(super) fn refuse(refused: Refused) -> Response<ResponseBody> {
     let Refused { refusal, mut exchange } = refused;
     exchange.answering(refusal.kind().status(), Some(refusal.kind().name()));
     exchange.ended(refusal.outcome());
-    if let Refusal::Limited(limited) = &refusal {
-        exchange.limited_by = Some(limited.limit);
+    match &refusal {
+        Refusal::Limited(limited) => exchange.limited_by = Some(limited.limit),
+        Refusal::OverBudget(over @ OverBudget::Held(_)) => {
+            exchange.limited_by = Some(over.policy());
+        }
+        Refusal::OverBudget(over) => exchange.denied_by = Some(over.policy()),
+        Refusal::Denied(denied) => exchange.denied_by = Some(denied.policy()),
+        _ => {}
     }
     let (head, body) = refusal.into_response().into_parts();
     whole(head.status, head.headers, body, exchange)
@@ -176,6 +191,9 @@ fn add_own_headers(head: &mut HeaderMap, exchange: &Exchange) {
     head.insert(REQUEST_ID, request_id);
     head.insert(ATTEMPTS, HeaderValue::from(exchange.attempts.len()));
     head.insert(QUEUED, HeaderValue::from(millis(exchange.queued)));
+    if let Some(left) = exchange.account.as_ref().and_then(|account| account.little_left()) {
+        head.insert(BUDGET, value(&usd(left).to_string()));
+    }
     if let Some(target) = &exchange.answered_by {
         if exchange.requested_model.is_some() {
             head.insert(MODEL, value(target.model.as_str()));
@@ -202,6 +220,10 @@ pin_project_lite::pin_project! {
         #[pin]
         timer: Sleep,
         is_timing: bool,
+        // Whether its client's budget is looked at while it goes on.
+        is_metered: bool,
+        // The budget that was used up meanwhile.
+        over_budget: Option<OverBudget>,
         is_over: bool,
         broken: Option<RelayError>,
     }
@@ -229,6 +251,9 @@ impl<B: Body<Data = Bytes>> Relay<B> {
             }
             if let Some(chunk) = this.held.next() {
                 return Poll::Ready(Some(Ok(self.pass(chunk))));
+            }
+            if let Some(over) = this.over_budget.filter(|_| !this.watch.is_within_frame()) {
+                return Poll::Ready(Some(self.out_of_money(over)));
             }
             match this.body.poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => {
@@ -265,6 +290,9 @@ impl<B: Body<Data = Bytes>> Relay<B> {
         if let (Some(spending), Some(events)) = (this.spending.as_mut(), this.watch.events()) {
             spending.seen(events);
             this.exchange.spent(spending.input(), events);
+            if *this.is_metered {
+                *this.over_budget = this.exchange.has_cost(this.watch.usage()).err();
+            }
         }
         this.exchange.response_bytes += chunk.len() as u64;
         // A body of known length is not asked again when it is all there.
@@ -286,25 +314,45 @@ impl<B: Body<Data = Bytes>> Relay<B> {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Bytes, RelayError>>> {
-        let error = self.as_mut().fail(RelayError::Broken, Outcome::StreamBroken);
-        *self.project().broken = Some(error);
+        self.as_mut().end(Outcome::StreamBroken);
+        *self.project().broken = Some(RelayError::Broken);
         cx.waker().wake_by_ref();
         Poll::Pending
     }
 
     /// Ends a body whose time is over: with an exception, where the client can take one.
-    fn out_of_time(mut self: Pin<&mut Self>) -> Result<Bytes, RelayError> {
+    fn out_of_time(self: Pin<&mut Self>) -> Result<Bytes, RelayError> {
         let (error, outcome) = if Instant::now() >= self.deadline {
             (RelayError::Deadline, Outcome::RequestTimeout)
         } else {
             (RelayError::Idle, Outcome::StreamIdle)
         };
+        let last = self.exception(error);
+        self.last(last, error, outcome)
+    }
+
+    /// Ends a body whose client has nothing left to pay for more of it.
+    fn out_of_money(mut self: Pin<&mut Self>, over: OverBudget) -> Result<Bytes, RelayError> {
+        self.as_mut().project().exchange.denied_by = Some(over.policy());
+        let payload = serde_json::json!({ "message": over.to_string() });
+        let last = event_stream::exception("validationException", payload.to_string());
+        self.last(last, RelayError::OverBudget, Outcome::ClientDenied)
+    }
+
+    /// Ends a body with this frame, where the client can take one, else with the error.
+    fn last(
+        mut self: Pin<&mut Self>,
+        frame: Bytes,
+        error: RelayError,
+        outcome: Outcome,
+    ) -> Result<Bytes, RelayError> {
         let takes_a_frame = self.watch.takes_a_frame() && self.body.size_hint().exact().is_none();
-        let last = takes_a_frame.then(|| self.exception(error));
-        let error = self.as_mut().fail(error, outcome);
-        let last = last.ok_or(error)?;
-        self.project().exchange.response_bytes += last.len() as u64;
-        Ok(last)
+        self.as_mut().end(outcome);
+        if !takes_a_frame {
+            return Err(error);
+        }
+        self.project().exchange.response_bytes += frame.len() as u64;
+        Ok(frame)
     }
 
     fn exception(&self, error: RelayError) -> Bytes {
@@ -323,11 +371,6 @@ impl<B: Body<Data = Bytes>> Relay<B> {
             "originalMessage": message,
         });
         event_stream::exception("modelStreamErrorException", payload.to_string())
-    }
-
-    fn fail(self: Pin<&mut Self>, error: RelayError, outcome: Outcome) -> RelayError {
-        self.end(outcome);
-        error
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::future::{Ready, ready};
 use std::hash::Hasher;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -10,12 +10,15 @@ use smallvec::SmallVec;
 
 use super::collect::{Collected, Live};
 use super::exchange::Exchange;
+use super::policy;
 use super::refusal::{Refusal, Refused};
 use super::step::Step;
 use super::{Gateway, InProcess};
 use crate::bedrock::body::{self, Peek};
 use crate::bedrock::path::{Call, Resource};
+use crate::bedrock::sigv4::PayloadHash;
 use crate::bedrock::{Family, ModelId, Operation};
+use crate::clients::Denied;
 use crate::config::Priority;
 use crate::routing::{self, Choice, Need, Pool, Size, Target, balance};
 
@@ -26,6 +29,8 @@ pub(super) struct Routed {
     pub(super) exchange: Box<Exchange>,
     pub(super) call: Call,
     pub(super) body: Bytes,
+    /// The body's hash, computed once, by whoever needs it first.
+    pub(super) hash: OnceLock<PayloadHash>,
     /// The events that come while the request is answered, if it is of that kind.
     pub(super) events: Option<Live>,
     /// What was read of the body; nothing where nothing needs to be read.
@@ -76,20 +81,45 @@ impl Step<Collected> for Route {
     type Future = Ready<Result<Routed, Refused>>;
 
     fn take(&self, collected: Collected) -> Self::Future {
-        let Collected { request, call, body, events } = collected;
+        let Collected { request, call, body, hash, events } = collected;
         let (head, mut exchange) = (request.arrival.head, request.exchange);
-        let decision = match &call.resource {
-            Resource::Model(model) => {
-                let chosen = head.extensions.get::<InProcess>().map(|it| Arc::clone(&it.route));
-                route(&mut exchange, call.operation, model, &body, chosen)
-            }
-            // Operations without a model are relayed to the default upstream.
-            _ => Ok(relayed(exchange.gateway().router.default_route())),
-        };
+        let decision = policy::check_body(&exchange, call.operation, &body).and_then(|changed| {
+            // The hash of a body that was changed is not known.
+            let (body, hash) = match changed {
+                Some(changed) => (changed, OnceLock::new()),
+                None => (body, hash.map_or_else(OnceLock::new, OnceLock::from)),
+            };
+            let decision = match &call.resource {
+                Resource::Model(model) => {
+                    let chosen = head.extensions.get::<InProcess>().map(|it| Arc::clone(&it.route));
+                    route(&mut exchange, call.operation, model, &body, chosen)?
+                }
+                // Operations without a model are relayed to the default upstream.
+                _ => {
+                    reserve_budget(&mut exchange, call.operation, &[])?;
+                    relayed(exchange.gateway().router.default_route())
+                }
+            };
+            Ok((body, hash, decision))
+        });
         ready(match decision {
-            Ok(Decision { peek, size, candidates, pool }) => {
-                exchange.priority = priority(&head.headers, exchange.gateway());
-                Ok(Routed { head, exchange, call, body, events, peek, size, candidates, pool })
+            Ok((body, hash, Decision { peek, size, candidates, pool })) => {
+                let asked = priority(&head.headers, exchange.gateway());
+                let policy = exchange.policy.as_ref();
+                exchange.priority = policy.map_or(asked, |policy| policy.priority(asked));
+                let routed = Routed {
+                    head,
+                    exchange,
+                    call,
+                    body,
+                    hash,
+                    events,
+                    peek,
+                    size,
+                    candidates,
+                    pool,
+                };
+                Ok(routed)
             }
             Err(refusal) => Err(Refused { refusal, exchange }),
         })
@@ -146,8 +176,18 @@ fn route(
         // Events are not kept, so nobody could stand in for the first.
         .filter(|(index, _)| *index == 0 || !is_duplex)
         .filter(|(index, it)| *index == 0 || can_stand_in(it, operation, model, family, &peek))
+        .filter(|(_, it)| policy::may_call(exchange, it))
         .map(|(_, target)| Arc::clone(target))
         .collect();
+    if targets.is_empty() {
+        return Err(Denied::Targets { model: model.to_string() }.into());
+    }
+    if exchange.account.is_some() && operation != Operation::CountTokens {
+        targets.retain(|it| gateway.prices.of(&it.model, &it.base_model).is_some());
+        if targets.is_empty() {
+            return Err(Denied::Unpriced { model: model.to_string() }.into());
+        }
+    }
     let prefix = peek.cached_prefix.clone().and_then(|range| body.get(range)).map(hash);
     balance::order(&mut targets, route.balance, prefix);
     // Counting tokens draws on no quota.
@@ -159,7 +199,31 @@ fn route(
         exchange.allowance =
             gateway.limits.tokens(client, first.need.tokens()).map_err(Refusal::Limited)?;
     }
+    reserve_budget(exchange, operation, &candidates)?;
     Ok(Decision { peek, size, candidates, pool: Arc::clone(&route.pool) })
+}
+
+/// Holds what the dearest of the candidates can cost, of a client that has a budget. What costs
+/// nothing by tokens is let through without; what costs nobody knows how much, only where the
+/// client's policy says so.
+fn reserve_budget(
+    exchange: &mut Exchange,
+    operation: Operation,
+    candidates: &[Candidate],
+) -> Result<(), Refusal> {
+    let is_async = operation == Operation::StartAsyncInvoke;
+    let runs_a_model = is_async || !candidates.is_empty() && operation != Operation::CountTokens;
+    let Some(account) = exchange.account.as_ref().filter(|_| runs_a_model) else { return Ok(()) };
+    if is_async && !exchange.policy.as_ref().is_some_and(|policy| policy.names(operation)) {
+        return Err(Denied::Uncounted { operation: operation.name() }.into());
+    }
+    let prices = &exchange.gateway().prices;
+    let most = candidates.iter().filter_map(|Candidate { target, need, .. }| {
+        let rates = prices.of(&target.model, &target.base_model)?;
+        Some(rates.most(need.input, need.max_output))
+    });
+    exchange.hold = Some(account.reserve(most.max().unwrap_or(0))?);
+    Ok(())
 }
 
 /// What the client asks for with `x-sluice-priority`, and else normal; never above the ceiling.

@@ -39,6 +39,9 @@ pub enum RouterError {
         /// What is wrong with it.
         source: globset::Error,
     },
+    /// A pattern of a client or a price is none.
+    #[error(transparent)]
+    Glob(#[from] globset::Error),
     /// A route names a target that is not there.
     #[error("a route names a target that is not there")]
     Target,

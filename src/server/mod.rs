@@ -107,7 +107,8 @@ impl Server {
             None => None,
         };
         let readiness = Arc::new(Readiness::default());
-        let admin = Arc::new(Admin::new(Arc::clone(&live), Arc::clone(&readiness)));
+        let is_local = admin_listen.ip().is_loopback();
+        let admin = Arc::new(Admin::new(Arc::clone(&live), Arc::clone(&readiness), is_local));
         Ok(Server {
             live,
             admin,
@@ -173,8 +174,7 @@ impl Server {
                 let admin = shares.then(|| Arc::clone(&admin));
                 let shim = shim.clone().filter(|shim| shim.serves(request.uri().path()));
                 async move {
-                    let own = admin
-                        .and_then(|admin| admin.answer(request.method(), request.uri().path()));
+                    let own = admin.and_then(|admin| admin.answer(&request, &peer));
                     if let Some(answer) = own {
                         return answer.map(|body| Either::Right(Full::new(body)));
                     }
@@ -211,8 +211,8 @@ impl Server {
             listeners.spawn(accept(listener, None, common, on_legacy, tracked, ending.clone()));
         }
         if let Some(listener) = admin_listener {
-            let on_admin = move |request: Request<Incoming>, _: Peer| {
-                let answer = admin.answer(request.method(), request.uri().path());
+            let on_admin = move |request: Request<Incoming>, peer: Peer| {
+                let answer = admin.answer(&request, &peer);
                 let answer = answer.unwrap_or_else(Admin::not_found);
                 std::future::ready(answer.map(|body| -> AnyBody { Either::Right(Full::new(body)) }))
             };

@@ -23,8 +23,9 @@ use tokio::sync::mpsc;
 
 use super::Shared;
 use super::log::{Ending, Record};
-use super::signature::EventChain;
+use super::signature;
 use super::stream::Body;
+use crate::bedrock::sigv4::EventChain;
 use crate::bedrock::{Usage, event_stream};
 
 /// Events that wait for the connection.
@@ -39,7 +40,7 @@ pub(super) fn answer(
 ) -> Response<Body> {
     record.note(|entry| entry.status = Some(200));
     let (events, sent) = mpsc::channel(WAITING);
-    let chain = EventChain::of(&head.headers, &shared.settings.keys);
+    let chain = signature::chain(&head.headers, &shared.settings.keys);
     let echo = Echo { chain, events, record, came: 0 };
     tokio::spawn(echo.run(body));
     let body = stream::unfold(sent, async |mut sent| {
@@ -85,7 +86,8 @@ impl Echo {
             None => Some(message),
             Some(chain) => match chain.verify(&message) {
                 Ok(event) => event,
-                Err(refusal) => {
+                Err(bad) => {
+                    let refusal = signature::Refusal::Invalid(bad.to_string());
                     self.record.note(|entry| entry.error = Some(refusal.name().to_owned()));
                     let body = json!({ "message": refusal.to_string() }).to_string();
                     let _ = self

@@ -35,6 +35,11 @@ pub struct Metrics {
     pub quota_limit: GaugeVec,
     pub quota_learned: GaugeVec,
     pub client_limited: IntCounterVec,
+    pub client_denied: IntCounterVec,
+    pub client_budget_used: GaugeVec,
+    pub authentications: IntCounterVec,
+    pub admin_refused: IntCounter,
+    pub replays_forgotten: IntCounter,
     pub config_reloads: IntCounterVec,
     pub config_last_reload: Gauge,
     pub tasks: IntGauge,
@@ -152,6 +157,35 @@ impl Metrics {
                 "sluice_client_limited_total",
                 "Requests refused because their client had used up one of its limits.",
                 &["client", "limit"],
+            )?,
+            client_denied: counters(
+                "sluice_client_denied_total",
+                "Requests refused because of what their client may ask for or spend.",
+                &["client", "policy"],
+            )?,
+            client_budget_used: reals(
+                "sluice_client_budget_used_ratio",
+                "Share of a client's budget that is spent, by period: daily or monthly.",
+                &["client", "period"],
+            )?,
+            authentications: counters(
+                "sluice_authentications_total",
+                "Requests to a gateway with clients, by the means of authentication and its result.",
+                &["by", "result"],
+            )?,
+            admin_refused: register(
+                &registry,
+                IntCounter::new(
+                    "sluice_admin_refused_total",
+                    "Requests to the admin surface without the right to it.",
+                )?,
+            )?,
+            replays_forgotten: register(
+                &registry,
+                IntCounter::new(
+                    "sluice_replay_forgotten_total",
+                    "Signatures forgotten while they could still be taken again.",
+                )?,
             )?,
             config_reloads: counters(
                 "sluice_config_reloads_total",

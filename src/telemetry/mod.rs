@@ -5,6 +5,7 @@
 //! through a bounded channel and are dropped, and counted, when it is full.
 
 pub mod access_log;
+pub mod audit;
 mod metrics;
 pub mod process_log;
 

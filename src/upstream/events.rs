@@ -6,7 +6,8 @@
 //! (source: "Transcribe streaming", AWS's description of event stream encoding, which Bedrock
 //! shares). The client's chain hangs on its own key, so each event gets a new signature; its own
 //! frame stays as it is. An empty signed frame ends the chain. Under a bearer key events are not
-//! signed at all.
+//! signed at all. Where the client's own chain is to be checked, no event is passed on before it was,
+//! and a stream that ends without the end of its chain was cut off.
 
 use std::fmt;
 use std::pin::Pin;
@@ -23,10 +24,8 @@ use http_body::{Body, Frame};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::credentials::Auth;
-use super::sign::SERVICE;
 use crate::bedrock::event_stream::frame_len;
-
-const SIGNATURE: &str = ":chunk-signature";
+use crate::bedrock::sigv4::{BadEvent, CHUNK_SIGNATURE, EventChain, SERVICE};
 
 /// Why events can't be passed on.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +36,12 @@ pub enum EventsError {
     /// The client's bytes are no events.
     #[error("the client sent what is no event: {0}")]
     NotAnEvent(String),
+    /// An event is not what the client signed.
+    #[error("an event is not as its client signed it: {0}")]
+    Forged(#[from] BadEvent),
+    /// The client's stream ended before its chain did.
+    #[error("the client's events ended without a signed end")]
+    NoEnd,
     /// An event is longer than a request may be.
     #[error("an event is longer than {0} bytes")]
     TooLong(usize),
@@ -95,6 +100,8 @@ impl Chain {
 /// The body of the request to a target: the client's events as they come.
 pub struct Events {
     source: Source,
+    /// What the client signs its events by, where that is to be checked.
+    signed: Option<EventChain>,
     chain: Option<Chain>,
     /// The end of the answer, after which no event is passed on.
     over: Pin<Box<WaitForCancellationFutureOwned>>,
@@ -112,16 +119,17 @@ impl fmt::Debug for Events {
 }
 
 impl Events {
-    /// Events from `source`, none longer than `limit` bytes, signed by `chain` if there is one, until
-    /// `over` is cancelled.
+    /// Events from `source`, none longer than `limit` bytes and each `signed` by its client where
+    /// that is to be checked, signed anew by `chain` if there is one, until `over` is cancelled.
     pub fn new(
         source: Source,
+        signed: Option<EventChain>,
         chain: Option<Chain>,
         limit: usize,
         over: CancellationToken,
     ) -> Events {
         let over = Box::pin(over.cancelled_owned());
-        Events { source, chain, over, partial: BytesMut::new(), limit, is_over: false }
+        Events { source, signed, chain, over, partial: BytesMut::new(), limit, is_over: false }
     }
 
     /// The next whole frame of what has come.
@@ -138,15 +146,24 @@ impl Events {
     /// What a frame of the client's becomes; none if it ends the client's chain.
     fn translate(&mut self, frame: Bytes) -> Result<Option<Bytes>, EventsError> {
         let message = read(&mut frame.clone())?;
-        let is_signed = message.headers().iter().any(|it| it.name().as_str() == SIGNATURE);
+        if let Some(signed) = &mut self.signed {
+            let Some(event) = signed.verify(&message)? else { return Ok(None) };
+            return self.sign(&event, message.payload().clone()).map(Some);
+        }
+        let is_signed = message.headers().iter().any(|it| it.name().as_str() == CHUNK_SIGNATURE);
         let (event, bytes) = match (is_signed, message.payload().is_empty()) {
             (true, true) => return Ok(None),
             (true, false) => (read(&mut message.payload().clone())?, message.payload().clone()),
             (false, _) => (message, frame),
         };
+        self.sign(&event, bytes).map(Some)
+    }
+
+    /// An event, whose frame has these bytes, as the target gets it.
+    fn sign(&mut self, event: &Message, bytes: Bytes) -> Result<Bytes, EventsError> {
         match &mut self.chain {
-            Some(chain) => chain.sign(Some(&event), SystemTime::now()).map(Some),
-            None => Ok(Some(bytes)),
+            Some(chain) => chain.sign(Some(event), SystemTime::now()),
+            None => Ok(bytes),
         }
     }
 
@@ -182,6 +199,9 @@ impl Events {
                     }
                 }
                 Some(Err(error)) => return Poll::Ready(self.fail(EventsError::Broken(error))),
+                None if self.partial.is_empty() && self.signed.is_some() => {
+                    return Poll::Ready(self.fail(EventsError::NoEnd));
+                }
                 None if self.partial.is_empty() => return Poll::Ready(self.end()),
                 None => {
                     let error = EventsError::NotAnEvent("it is cut off".to_owned());
@@ -268,7 +288,7 @@ mod tests {
     }
 
     async fn translated(source: Source, chain: Option<Chain>) -> Result<Vec<Message>, EventsError> {
-        let mut body = Events::new(source, chain, 1024, CancellationToken::new());
+        let mut body = Events::new(source, None, chain, 1024, CancellationToken::new());
         let mut messages = Vec::new();
         while let Some(frame) = body.frame().await {
             let bytes = frame?.into_data().unwrap();
@@ -291,7 +311,7 @@ mod tests {
         }
         assert!(got[2].payload().is_empty());
         let signature = |message: &Message| {
-            let header = message.headers().iter().find(|it| it.name().as_str() == SIGNATURE);
+            let header = message.headers().iter().find(|it| it.name().as_str() == CHUNK_SIGNATURE);
             format!("{:?}", header.unwrap().value())
         };
         let client: Vec<Message> = {

@@ -22,6 +22,8 @@ use crate::bedrock::error::{self, ERROR_TYPE, Reported};
 use crate::bedrock::event_stream::{self, Frame, Kind};
 use crate::bedrock::{ErrorKind, WireError};
 
+const REQUEST_ID: &str = "x-amzn-requestid";
+
 /// Longest error body that is kept, in bytes.
 const MAX_ERROR_BODY: usize = 256 * 1024;
 
@@ -135,6 +137,22 @@ impl Failure {
             from_upstream: true,
             time_limit: None,
         }
+        .without_credentials()
+    }
+
+    /// An answer that refuses the gateway's credentials may quote what was signed with them, the
+    /// session token among it. That is nobody else's: the name of the error stays, its text does not.
+    fn without_credentials(mut self) -> Failure {
+        let Some(kind) = self.reported.kind().filter(|_| self.class == Class::Unusable) else {
+            return self;
+        };
+        let message = "The upstream has refused the credentials of this gateway.";
+        let (head, body) = WireError::new(kind, message).into_response().into_parts();
+        message.clone_into(&mut self.reported.message);
+        let request_id = self.headers.remove(REQUEST_ID);
+        (self.status, self.headers, self.body) = (head.status, head.headers, body);
+        self.headers.extend(request_id.map(|id| (HeaderName::from_static(REQUEST_ID), id)));
+        self
     }
 }
 
@@ -278,10 +296,8 @@ async fn exception_first(
     }
     // The name decides; an unknown one is a failure of the service.
     let status = reported.kind().map_or(StatusCode::INTERNAL_SERVER_ERROR, ErrorKind::status);
-    Failure {
-        class: classify(status, &reported),
-        ..Failure::answer(head, bytes.freeze(), reported)
-    }
+    let class = classify(status, &reported);
+    Failure { class, ..Failure::answer(head, bytes.freeze(), reported) }.without_credentials()
 }
 
 /// A stream operation that was answered 200 with something that is no stream: the error it

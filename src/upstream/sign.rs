@@ -14,28 +14,14 @@ use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST};
 use http::{HeaderName, HeaderValue, request};
 
 use super::credentials::Auth;
-
-/// SigV4's name for the service, on the runtime host too.
-pub const SERVICE: &str = "bedrock";
+use crate::bedrock::sigv4::{CONTENT_SHA256, PayloadHash, SERVICE, STREAMING_EVENTS};
 
 /// Why a request could not be signed; the message never has a secret in it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the request could not be signed: {0}")]
 pub struct SignError(String);
 
-/// SHA-256 of a request body in lower-case hex, as a signature wants it.
-pub fn payload_hash(body: &[u8]) -> String {
-    let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, body);
-    let mut text = [0; 64];
-    // Fails only for a hash that is not 32 bytes long.
-    let _ = hex::encode_to_slice(hash, &mut text);
-    text.into_iter().map(char::from).collect()
-}
-
-/// Stands for the hash of a body that is a stream of signed events, and is sent as it is signed.
-pub const SIGNED_EVENTS: &str = "STREAMING-AWS4-HMAC-SHA256-EVENTS";
-
-const CONTENT_HASH: HeaderName = HeaderName::from_static("x-amz-content-sha256");
+const CONTENT_HASH: HeaderName = HeaderName::from_static(CONTENT_SHA256);
 
 /// The same as [`authorize`] for a request whose body is a stream of events. Gives the signature
 /// that the first event's hangs on; none where events are not signed.
@@ -46,16 +32,28 @@ pub fn authorize_events(
     now: SystemTime,
 ) -> Result<Option<String>, SignError> {
     if let Auth::SigV4(_) = auth {
-        head.headers.insert(CONTENT_HASH, HeaderValue::from_static(SIGNED_EVENTS));
+        head.headers.insert(CONTENT_HASH, HeaderValue::from_static(STREAMING_EVENTS));
     }
-    authorize(head, SIGNED_EVENTS, auth, region, now)
+    authorize_payload(head, STREAMING_EVENTS, auth, region, now)
 }
 
 /// Adds `auth` to a request whose URI is absolute and whose `host` header is set. Existing
-/// authorization is replaced. Gives the signature, if one was made.
+/// authorization is replaced.
 pub fn authorize(
     head: &mut request::Parts,
-    payload_hash: &str,
+    payload_hash: &PayloadHash,
+    auth: &Auth,
+    region: &str,
+    now: SystemTime,
+) -> Result<(), SignError> {
+    authorize_payload(head, payload_hash.as_str(), auth, region, now).map(drop)
+}
+
+/// The same for a payload with this hash, or with what stands for it. Gives the signature, if one
+/// was made.
+fn authorize_payload(
+    head: &mut request::Parts,
+    payload: &str,
     auth: &Auth,
     region: &str,
     now: SystemTime,
@@ -84,7 +82,7 @@ pub fn authorize(
         .iter()
         .filter(|(name, _)| is_signed(name))
         .filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
-    let body = SignableBody::Precomputed(payload_hash.to_owned());
+    let body = SignableBody::Precomputed(payload.to_owned());
     let request = SignableRequest::new(head.method.as_str(), uri, signed, body)
         .map_err(|error| SignError(error.to_string()))?;
     let (instructions, signature) =
@@ -135,7 +133,7 @@ mod tests {
         let token = vector["session_token"].as_str().map(str::to_owned);
         let keys =
             Credentials::new(text("access_key_id"), text("secret_access_key"), token, None, "t");
-        let hash = payload_hash(text("body").as_bytes());
+        let hash = PayloadHash::of(text("body").as_bytes());
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(NOW);
         authorize(&mut head, &hash, &Auth::SigV4(keys.into()), text("region"), now).unwrap();
         head.headers

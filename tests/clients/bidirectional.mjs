@@ -1,5 +1,5 @@
 // A conversation over InvokeModelWithBidirectionalStream by @aws-sdk/client-bedrock-runtime:
-// {endpoint, model, says: [...], gives_up} as JSON on stdin; on stdout a line for each event that
+// {endpoint, model, access_key_id, secret_access_key, says: [...], gives_up} as JSON on stdin; on stdout a line for each event that
 // comes back, and at last {"end": true} or {"error": name, "message": ...}. Each thing is said when
 // the one before was answered, so both ways are open at once.
 
@@ -13,7 +13,7 @@ const job = JSON.parse(await text(process.stdin));
 const client = new BedrockRuntimeClient({
   endpoint: job.endpoint,
   region: "us-east-1",
-  credentials: { accessKeyId: "AKIDOFTHECLIENT", secretAccessKey: "a secret of the client's own" },
+  credentials: { accessKeyId: job.access_key_id, secretAccessKey: job.secret_access_key },
   maxAttempts: 1,
 });
 

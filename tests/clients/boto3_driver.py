@@ -10,6 +10,7 @@ import os
 import sys
 
 import boto3
+import botocore
 import botocore.config
 import botocore.exceptions
 
@@ -25,6 +26,9 @@ def main():
         verify=job["ca"],
         **keys(job),
         config=botocore.config.Config(
+            # A bearer token needs TLS by the SDK's own means, so it comes as a header of a request
+            # that is not signed.
+            signature_version=botocore.UNSIGNED if job.get("bearer") else None,
             retries={"mode": "standard", "total_max_attempts": 1},
             max_pool_connections=max(job["concurrency"], 10),
             connect_timeout=10,
@@ -32,7 +36,10 @@ def main():
             client_cert=tuple(job["client_cert"]) if job["client_cert"] else None,
         ),
     )
-    client.meta.events.register("before-sign.bedrock-runtime", adds(job["headers"]))
+    headers = dict(job["headers"])
+    if job.get("bearer"):
+        headers["Authorization"] = "Bearer " + job["bearer"]
+    client.meta.events.register("before-sign.bedrock-runtime", adds(headers))
     with concurrent.futures.ThreadPoolExecutor(job["concurrency"]) as pool:
         for answer in pool.map(lambda call: run(client, call), job["calls"]):
             print(json.dumps(answer, default=str), flush=True)

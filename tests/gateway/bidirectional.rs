@@ -4,8 +4,12 @@
 use std::convert::Infallible;
 use std::path::Path;
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use aws_credential_types::Credentials;
+use aws_sigv4::event_stream::sign_message;
+use aws_sigv4::sign::v4::SigningParams;
+use aws_smithy_eventstream::frame::{read_message_from, write_message_to};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::{Bytes, BytesMut};
@@ -17,6 +21,8 @@ use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
 use sluice::bedrock::event_stream;
 use sluice::simulator::{DEFAULT_BEARER_TOKEN, Ending, Fault};
+use sluice::upstream::credentials::Auth;
+use sluice::upstream::sign;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 use tokio::sync::mpsc;
@@ -26,6 +32,8 @@ use crate::support::patience::{LONG, eventually, within};
 use crate::support::{Authority, Config, Gateway, PRIMARY, SECOND, Simulator, Terminator, http};
 
 const OPERATION: &str = "InvokeModelWithBidirectionalStream";
+const KEY_ID: &str = "SLUICEQ5ZJ2M4TGB7WDKFA";
+const KEY_SECRET: &str = "test/secret+of/team-a+0123456789abcdefgh";
 
 /// Has a conversation and gives what came back.
 async fn converse(gateway: &Gateway, job: Value) -> Vec<Value> {
@@ -38,6 +46,10 @@ async fn converse_with(endpoint: &str, ca: &Path, job: Value) -> Vec<Value> {
     let mut job = job;
     job["endpoint"] = endpoint.into();
     job["model"] = PRIMARY.into();
+    if job["access_key_id"].is_null() {
+        job["access_key_id"] = "AKIDOFTHECLIENT".into();
+        job["secret_access_key"] = "a secret of the client's own".into();
+    }
     let mut node = Command::new("node")
         .arg("bidirectional.mjs")
         .current_dir(folder)
@@ -78,6 +90,74 @@ async fn both_sides_talk_in_turn_and_every_event_is_signed_for_the_target() {
     assert_eq!(log[0]["usage"]["output"], 3);
     let in_flight = async || gateway.quota("sonnet-35").await.in_flight;
     eventually("the reservation is settled", in_flight, |count| *count == 0).await;
+}
+
+/// A gateway that authenticates, and its client's key pair.
+async fn authenticating(simulator: &Simulator) -> Gateway {
+    let config = Config::four_models(simulator).client_that_signs("team-a", KEY_ID, "SECRET");
+    Gateway::start_with(&config, &[("SECRET", KEY_SECRET)]).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_shows_who_it_is_by_the_requests_signature_and_each_events() {
+    let simulator = Simulator::start().await;
+    let gateway = authenticating(&simulator).await;
+    let talk = async |secret: &str| {
+        let job =
+            json!({ "says": ["one", "two"], "access_key_id": KEY_ID, "secret_access_key": secret });
+        converse(&gateway, job).await
+    };
+    let got = talk(KEY_SECRET).await;
+    assert_eq!((got.len(), got.last()), (4, Some(&json!({ "end": true }))), "{got:?}");
+    let call = simulator.only_call();
+    assert_eq!((call.signature, call.error.as_deref()), (Some("valid"), None));
+    let got = talk("not-the-secret-0123456789").await;
+    assert_eq!(got[0]["error"], "InvalidSignatureException", "{got:?}");
+    assert_eq!(got[0]["status"], 403);
+    assert_eq!(simulator.log().len(), 1);
+    let log = gateway.access_log(2).await;
+    assert_eq!(log[0]["client"], "team-a");
+    assert_eq!(
+        (&log[0]["outcome"], &log[1]["outcome"]),
+        (&"success".into(), &"unauthenticated".into())
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_its_client_did_not_sign_goes_no_further() {
+    let simulator = Simulator::start().await;
+    let gateway = authenticating(&simulator).await;
+    for forge in [true, false] {
+        let (head, mut signer) = Signer::of_a_request(&gateway);
+        let mut conversation = Conversation::begin_with(head).await;
+        let frame = signer.signs("one");
+        conversation.events.send(frame).await.unwrap();
+        let echo = json!({ "event": { "echo": { "say": "one" } } });
+        assert_eq!(conversation.next().await.unwrap(), Some(echo));
+        if forge {
+            // A neighbour on the network puts in an event of its own.
+            signer.secret = "not-the-secret-0123456789";
+            let frame = signer.signs("another");
+            conversation.events.send(frame).await.unwrap();
+        } else {
+            // Or ends the stream before its client does.
+            drop(std::mem::replace(&mut conversation.events, mpsc::channel(1).0));
+        }
+        let broken = conversation.next().await;
+        let is_broken = match &broken {
+            Ok(Some(event)) => event["exception"].is_string(),
+            Ok(None) => false,
+            Err(_) => true,
+        };
+        assert!(is_broken, "{broken:?}");
+    }
+    let heard = |entry: &sluice::simulator::Entry| entry.ending != Ending::Open;
+    simulator.sees_within(Duration::from_secs(5), "the ends", heard).await;
+    for call in simulator.log() {
+        assert_eq!((call.signature, call.frames), (Some("valid"), 1), "{call:?}");
+    }
+    assert!(gateway.output().contains("not as its client signed it"), "{}", gateway.output());
+    gateway.is_healthy().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -151,41 +231,132 @@ async fn http_1_can_not_carry_it() {
 }
 
 /// A conversation whose events are not signed. Dropped, its client goes away.
-struct Conversation {
+#[derive(Debug)]
+pub(crate) struct Conversation {
     events: mpsc::Sender<Bytes>,
     answer: Incoming,
     unread: BytesMut,
 }
 
+/// The head of a conversation's request.
+fn head(gateway: &Gateway) -> ::http::request::Parts {
+    head_for(gateway, PRIMARY)
+}
+
+fn head_for(gateway: &Gateway, model: &str) -> ::http::request::Parts {
+    let path = format!("/model/{model}/invoke-with-bidirectional-stream");
+    let request = ::http::Request::post(format!("{}{path}", gateway.url()))
+        .header("content-type", event_stream::CONTENT_TYPE);
+    request.body(()).unwrap().into_parts().0
+}
+
+/// Signs events as an SDK does.
+struct Signer {
+    secret: &'static str,
+    last: String,
+}
+
+impl Signer {
+    fn of_a_request(gateway: &Gateway) -> (::http::request::Parts, Signer) {
+        let mut head = head(gateway);
+        let host = gateway.address().to_string();
+        head.headers.insert("host", host.parse().unwrap());
+        let keys = Credentials::new(KEY_ID, KEY_SECRET, None, None, "test");
+        let auth = Auth::SigV4(keys.into());
+        let last = sign::authorize_events(&mut head, &auth, "us-east-1", SystemTime::now());
+        (head, Signer { secret: KEY_SECRET, last: last.unwrap().unwrap() })
+    }
+
+    fn signs(&mut self, text: &str) -> Bytes {
+        let identity = Credentials::new(KEY_ID, self.secret, None, None, "test").into();
+        let params = SigningParams::builder()
+            .identity(&identity)
+            .region("us-east-1")
+            .name("bedrock")
+            .time(SystemTime::now())
+            .settings(())
+            .build()
+            .unwrap();
+        let event = read_message_from(&mut said(text)).unwrap();
+        let (message, last) = sign_message(&event, &self.last, &params).unwrap().into_parts();
+        self.last = last;
+        let mut bytes = Vec::new();
+        write_message_to(&message, &mut bytes).unwrap();
+        bytes.into()
+    }
+}
+
+/// The event that says so.
+fn said(text: &str) -> Bytes {
+    let said = STANDARD.encode(json!({ "say": text }).to_string());
+    event_stream::event("chunk", json!({ "bytes": said }).to_string())
+}
+
 impl Conversation {
     async fn begin(gateway: &Gateway) -> Conversation {
+        Conversation::begin_with(head(gateway)).await
+    }
+
+    async fn begin_with(head: ::http::request::Parts) -> Conversation {
+        Conversation::sent(head).await.unwrap()
+    }
+
+    /// One with this model, by a request with these headers; or else the status and error that
+    /// refuse it.
+    pub(crate) async fn of(
+        gateway: &Gateway,
+        model: &str,
+        headers: &[(&'static str, &str)],
+    ) -> Result<Conversation, (u16, String, String)> {
+        let mut head = head_for(gateway, model);
+        for (name, value) in headers {
+            head.headers.insert(*name, value.parse().unwrap());
+        }
+        Conversation::sent(head).await
+    }
+
+    async fn sent(head: ::http::request::Parts) -> Result<Conversation, (u16, String, String)> {
         let client = Client::builder(TokioExecutor::new()).http2_only(true).build_http();
         let (events, sent) = mpsc::channel::<Bytes>(1);
         let body = stream::unfold(sent, async |mut sent| {
             Some((Ok::<_, Infallible>(Frame::data(sent.recv().await?)), sent))
         });
-        let path = format!("/model/{PRIMARY}/invoke-with-bidirectional-stream");
-        let request = ::http::Request::post(format!("{}{path}", gateway.url()))
-            .header("content-type", event_stream::CONTENT_TYPE)
-            .body(BodyExt::boxed_unsync(StreamBody::new(body)))
-            .unwrap();
+        let body = BodyExt::boxed_unsync(StreamBody::new(body));
+        let request = ::http::Request::from_parts(head, body);
         let answer = within(LONG, "the head", client.request(request)).await.unwrap();
-        assert_eq!(answer.status(), 200);
-        Conversation { events, answer: answer.into_body(), unread: BytesMut::new() }
+        let (head, answer) = answer.into_parts();
+        if head.status != 200 {
+            let error = head.headers["x-amzn-errortype"].to_str().unwrap().to_owned();
+            let body = answer.collect().await.unwrap().to_bytes();
+            let text = String::from_utf8(body.to_vec()).unwrap();
+            return Err((head.status.as_u16(), error, text));
+        }
+        Ok(Conversation { events, answer, unread: BytesMut::new() })
+    }
+
+    /// Says something; an error when the other side does not listen any more.
+    pub(crate) async fn tries_to_say(&self, text: &str) -> Result<(), ()> {
+        self.events.send(said(text)).await.map_err(drop)
+    }
+
+    /// Ends the client's side of it.
+    pub(crate) fn says_no_more(&mut self) {
+        drop(std::mem::replace(&mut self.events, mpsc::channel(1).0));
     }
 
     async fn say(&self, text: &str) {
-        let said = STANDARD.encode(json!({ "say": text }).to_string());
-        let event = event_stream::event("chunk", json!({ "bytes": said }).to_string());
-        self.events.send(event).await.unwrap();
+        self.tries_to_say(text).await.unwrap();
     }
 
     /// The next event of the answer; `None` at its end, `Err` if it breaks off.
-    async fn next(&mut self) -> Result<Option<Value>, hyper::Error> {
+    pub(crate) async fn next(&mut self) -> Result<Option<Value>, hyper::Error> {
         loop {
             if let Some(frame) = event_stream::Frame::read(&self.unread).unwrap() {
                 if let event_stream::Kind::Exception(name) = frame.kind() {
-                    return Ok(Some(json!({ "exception": name })));
+                    let payload: Value = serde_json::from_slice(frame.payload).unwrap();
+                    let told = json!({ "exception": name, "message": payload["message"] });
+                    self.unread.clear();
+                    return Ok(Some(told));
                 }
                 let payload: Value = serde_json::from_slice(frame.payload).unwrap();
                 let len = frame.len;
@@ -212,7 +383,7 @@ async fn a_target_with_a_bearer_key_gets_events_unsigned() {
     conversation.say("one").await;
     let echo = json!({ "event": { "echo": { "say": "one" } } });
     assert_eq!(conversation.next().await.unwrap(), Some(echo));
-    drop(std::mem::replace(&mut conversation.events, mpsc::channel(1).0));
+    conversation.says_no_more();
     let usage = conversation.next().await.unwrap().unwrap();
     assert_eq!(usage["event"]["usageEvent"]["totalOutputTokens"], 1);
     assert_eq!(conversation.next().await.unwrap(), None);
@@ -240,8 +411,8 @@ async fn whoever_ends_it_it_ends_at_the_target_too() {
     let mut conversation = Conversation::begin(&gateway).await;
     conversation.say("one").await;
     conversation.next().await.unwrap();
-    let told = conversation.next().await.unwrap();
-    assert_eq!(told, Some(json!({ "exception": "modelStreamErrorException" })));
+    let told = conversation.next().await.unwrap().unwrap();
+    assert_eq!(told["exception"], "modelStreamErrorException");
     ends(2).await;
     let in_flight = async || gateway.quota("sonnet-35").await.in_flight;
     eventually("the reservations are settled", in_flight, |count| *count == 0).await;

@@ -113,7 +113,9 @@ async fn the_schema_is_json_and_knows_the_keys() {
 async fn help_names_every_command() {
     let (status, help, _) = run_sluice(&["--help"]).await;
     assert!(status.success());
-    for command in ["serve", "demo", "simulate", "check", "completions", "healthcheck"] {
+    for command in
+        ["serve", "demo", "simulate", "check", "tail", "keys", "completions", "healthcheck"]
+    {
         assert!(help.contains(command), "{command}: {help}");
         let (status, help, _) = run_sluice(&[command, "--help"]).await;
         assert!(status.success() && help.contains("Usage"), "{command}");

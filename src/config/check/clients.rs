@@ -3,12 +3,16 @@
 use std::collections::HashMap;
 
 use super::Checker;
+use super::client_keys::Taken;
 use crate::config::document::KeyPath;
 use crate::config::raw::RawClient;
 use crate::config::settings::Client;
 
 /// Most clients of one configuration.
 const MAX_CLIENTS: usize = 10_000;
+
+/// What a client needs one of.
+const KINDS_OF_KEYS: [&str; 4] = ["bearer_token", "bearer_tokens", "access_key_id", "keys"];
 
 impl Checker<'_> {
     pub(super) fn clients(&mut self, raw: &[RawClient]) -> Vec<Client> {
@@ -17,11 +21,11 @@ impl Checker<'_> {
             self.problem(&["clients"].into(), message);
         }
         let mut names = HashMap::new();
-        let mut keys = HashMap::new();
+        let mut taken = Taken::default();
         let mut clients = Vec::with_capacity(raw.len());
         for (index, client) in raw.iter().enumerate() {
             let at = KeyPath::from(["clients"]).index(index);
-            let (name, token) = (at.key("name"), at.key("bearer_token"));
+            let name = at.key("name");
             if self.document.get(&name).is_some() {
                 self.name(&name, "client", &client.name);
                 if let Some(first) = names.insert(client.name.as_str(), index) {
@@ -29,17 +33,30 @@ impl Checker<'_> {
                     self.problem(&name, message);
                 }
             }
-            let Some(reference) = &client.bearer_token else { continue };
-            match reference.read(self.env, self.base) {
-                Ok(key) => {
-                    if keys.insert(key.clone(), index).is_some() {
-                        self.problem(&token, "is the key of another client too");
-                    }
-                    clients.push(Client { name: client.name.clone(), bearer_token: key });
-                }
-                Err(why) => self.problem(&token, why),
+            let bearer_tokens = self.bearer_tokens(&at, index, client, &mut taken);
+            let keys = self.key_pairs(&at, index, client, &mut taken);
+            if bearer_tokens.is_empty() && keys.is_empty() && !self.tries_to_give_keys(&at) {
+                let message = format!("needs one of '{}'", KINDS_OF_KEYS.join("', '"));
+                self.problem(&at, message);
             }
+            clients.push(Client {
+                name: client.name.clone(),
+                bearer_tokens,
+                keys,
+                policy: self.client_policy(&at, &client.policy),
+                budget: self.budget(&at, &client.policy),
+            });
         }
         clients
+    }
+
+    /// Whether the client at `at` has keys in the file that are not right, which was said of them.
+    fn tries_to_give_keys(&self, at: &KeyPath) -> bool {
+        let given = |kind: &&str| {
+            let is_empty_list = |value: &toml::Value| value.as_array().is_some_and(Vec::is_empty);
+            let at = at.key(kind);
+            self.document.mentions(&at) && !self.document.get(&at).is_some_and(is_empty_list)
+        };
+        KINDS_OF_KEYS.iter().chain(&["secret_access_key"]).any(given)
     }
 }

@@ -79,11 +79,8 @@ impl Checker<'_> {
         if raw.path.trim().is_empty() {
             self.problem(&at.key("path"), "must not be empty");
         }
-        let fits = |c: char| c.is_ascii_alphanumeric() || "_-".contains(c);
         let prefix = raw.redis_prefix.as_str();
-        if prefix.is_empty() || prefix.len() > 64 || !prefix.chars().all(fits) {
-            self.problem(&at.key("redis_prefix"), "is 1 to 64 letters, digits, '_' and '-'");
-        }
+        self.redis_prefix(&at.key("redis_prefix"), prefix);
         match raw.backend {
             RawJobsBackend::Redis => {
                 let url = raw.redis_url.read(self.env, self.base).unwrap_or_else(|why| {
@@ -103,6 +100,13 @@ impl Checker<'_> {
                     _ => JobsBackend::Off,
                 }
             }
+        }
+    }
+
+    pub(super) fn redis_prefix(&mut self, at: &KeyPath, prefix: &str) {
+        let fits = |c: char| c.is_ascii_alphanumeric() || "_-".contains(c);
+        if prefix.is_empty() || prefix.len() > 64 || !prefix.chars().all(fits) {
+            self.problem(at, "is 1 to 64 letters, digits, '_' and '-'");
         }
     }
 

@@ -10,11 +10,8 @@ use crate::config::settings::{
 impl Checker<'_> {
     pub(super) fn state(&mut self, raw: &RawState, jobs: &JobsBackend) -> State {
         let at = KeyPath::from(["state"]);
-        let prefix = raw.redis_prefix.as_str();
-        let fits = |c: char| c.is_ascii_alphanumeric() || "_-".contains(c);
-        if prefix.is_empty() || prefix.len() > 64 || !prefix.chars().all(fits) {
-            self.problem(&at.key("redis_prefix"), "is 1 to 64 letters, digits, '_' and '-'");
-        }
+        let budgets = self.budget_store(raw, jobs);
+        let budget_flush = self.duration(&at.key("budget_flush"), &raw.budget_flush);
         let shared = SharedState {
             redis: self.shared_redis(&at, raw, jobs),
             prefix: match (&raw.redis_url, jobs) {
@@ -40,7 +37,8 @@ impl Checker<'_> {
         if shared.timeout.as_secs_f64() > 10.0 {
             self.problem(&at.key("timeout"), "must not be longer than 10s");
         }
-        State { shared: (raw.backend == StateBackend::Redis).then_some(shared) }
+        let is_shared = raw.backend == StateBackend::Redis;
+        State { budgets, budget_flush, shared: is_shared.then_some(shared) }
     }
 
     fn shared_redis(&mut self, at: &KeyPath, raw: &RawState, jobs: &JobsBackend) -> SharedRedis {
@@ -53,14 +51,19 @@ impl Checker<'_> {
         let (is_wanted, kind) = (raw.backend == StateBackend::Redis, raw.redis_kind);
         let urls = match (&raw.redis_url, jobs) {
             (Some(urls), _) if is_wanted => {
-                let urls = urls.read_all(self.env, self.base).unwrap_or_else(|why| {
+                let urls = match kind {
+                    // What is wrong with one is said where budgets are looked at.
+                    RedisKind::Standalone => {
+                        Ok(urls.read(self.env, self.base).unwrap_or_else(|_| "".into()))
+                    }
+                    RedisKind::Sentinel | RedisKind::Cluster => {
+                        urls.read_all(self.env, self.base)
+                    }
+                };
+                urls.unwrap_or_else(|why| {
                     self.problem(&at.key("redis_url"), why);
                     "".into()
-                });
-                if kind == RedisKind::Standalone && urls.expose().contains(',') {
-                    self.problem(&at.key("redis_url"), "is one URL unless redis_kind says more");
-                }
-                urls
+                })
             }
             (None, JobsBackend::Redis { url, .. }) if kind == RedisKind::Standalone => url.clone(),
             (None, _) if is_wanted => {

@@ -44,7 +44,7 @@ impl<'a> Checker<'a> {
     }
 
     /// The names in a table with free keys.
-    fn names(&self, table: &str) -> impl Iterator<Item = &'a str> + use<'a> {
+    pub(super) fn names(&self, table: &str) -> impl Iterator<Item = &'a str> + use<'a> {
         let document = self.document;
         let names = document.get(&[table].into()).and_then(toml::Value::as_table);
         names.into_iter().flat_map(toml::Table::keys).map(String::as_str)

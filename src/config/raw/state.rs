@@ -7,13 +7,19 @@ use crate::config::redis_url::RedisUrlText;
 use crate::config::settings::{RedisKind, StateBackend};
 use crate::config::units::DurationText;
 
-/// What replicas share.
+/// What replicas share, and where it is kept what clients have spent.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub(in crate::config) struct RawState {
     /// Where quotas, limits of clients and cooldowns are kept: in each process, or in Redis, so that
     /// all replicas keep to them together.
     pub(in crate::config) backend: StateBackend,
+    /// Database file for what clients have spent. A relative path starts at the config file's
+    /// directory.
+    #[schemars(example = &"sluice-budgets.db")]
+    pub(in crate::config) budget_path: Option<String>,
+    /// How often the store is told what was spent.
+    pub(in crate::config) budget_flush: DurationText,
     /// URL of the Redis that all replicas share, as it is or by reference. Several, with commas
     /// between them, are the nodes of a cluster or the sentinels. Default: the one of `jobs`.
     pub(in crate::config) redis_url: Option<RedisUrlText>,
@@ -50,6 +56,8 @@ impl Default for RawState {
     fn default() -> Self {
         Self {
             backend: StateBackend::Memory,
+            budget_path: None,
+            budget_flush: "1s".into(),
             redis_url: None,
             redis_prefix: "sluice".to_owned(),
             redis_kind: RedisKind::Standalone,

@@ -5,6 +5,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::policy::BudgetStore;
 use crate::config::secret::Secret;
 
 /// Where the state of quotas, limits of clients and cooldowns is kept.
@@ -29,9 +30,13 @@ pub enum RedisKind {
     Cluster,
 }
 
-/// What replicas share.
+/// What replicas share, and where it is kept what clients have spent.
 #[derive(Clone, Debug, PartialEq)]
 pub struct State {
+    /// The store for what clients have spent.
+    pub budgets: BudgetStore,
+    /// How often it is told what was spent.
+    pub budget_flush: Duration,
     /// Where it is shared. `None`: nowhere.
     pub shared: Option<SharedState>,
 }

@@ -21,8 +21,8 @@ fn clients_have_a_name_and_a_key_of_which_the_digest_is_kept() {
     assert!(!format!("{loaded:?}").contains("hush"), "{loaded:?}");
     let [a, b] = loaded.config.clients.as_slice() else { panic!("two clients") };
     assert_eq!((a.name.as_str(), b.name.as_str()), ("team-a", "team.b"));
-    assert!(a.bearer_token.matches(KEY) && !a.bearer_token.matches("abc"));
-    assert!(b.bearer_token.matches("abc") && !b.bearer_token.matches(KEY));
+    assert!(a.bearer_tokens[0].key.matches(KEY) && !a.bearer_tokens[0].key.matches("abc"));
+    assert!(b.bearer_tokens[0].key.matches("abc") && !b.bearer_tokens[0].key.matches(KEY));
     assert!(config("").clients.is_empty());
 }
 
@@ -53,9 +53,13 @@ fn bad_values_are_refused_where_they_stand() {
         (client("a", "sha256:00"), "clients[0].bearer_token: must have 64 hexadecimal digits"),
         (client("", &ok), "clients[0].name: a client's name is 1 to 64 letters"),
         (client("a b", &ok), "clients[0].name: a client's name is 1 to 64 letters"),
-        ("[[clients]]\nname = 'a'".to_owned(), "clients[0]: needs 'bearer_token'"),
+        (
+            "[[clients]]\nname = 'a'".to_owned(),
+            "clients[0]: needs one of 'bearer_token', 'bearer_tokens', 'access_key_id', 'keys'",
+        ),
         (format!("[[clients]]\nbearer_token = '{ok}'"), "clients[0]: needs 'name'"),
-        (client("a", &ok) + "rpm = 1", "unknown key 'rpm' in [clients[0]]; known: "),
+        (client("a", &ok) + "rmp = 1", "unknown key 'rmp' in [clients[0]]; did you mean 'rpm'?"),
+        (client("a", &ok) + "colour = 1", "unknown key 'colour' in [clients[0]]; known: "),
         (
             client("a", &ok) + &client("a", &ok.replace('0', "1")),
             "clients[1].name: 'a' is the name of clients[0]",

@@ -61,7 +61,7 @@ fn any_key_can_be_set_by_a_variable() {
     assert_eq!((config.legacy.models.as_slice(), config.jobs.chat.retries), (&[3][..], 0));
     assert_eq!(config.legacy.prompts.chat, "Hi {{ message }}");
     assert_eq!(config.jobs.backend, JobsBackend::Sqlite { path: "sluice-jobs.db".into() });
-    assert!(config.clients[0].bearer_token.matches("0123456789abcdef"));
+    assert!(config.clients[0].bearer_tokens[0].key.matches("0123456789abcdef"));
     assert_eq!(config.targets[0].cooldown, Duration::from_secs(5));
     assert_eq!(config.targets[1].features.as_deref(), Some(&[Feature::Tools][..]));
     assert_eq!((config.targets[4].name.as_str(), config.targets.len()), ("my-own", 5));

@@ -39,7 +39,7 @@ fn an_unknown_key_is_named_with_its_line_and_the_nearest_key() {
         problems("[targets.a]\nmodels = 'm'\n").last().unwrap(),
         "config.toml:2:1: unknown key 'models' in [targets.a]; did you mean 'model'?"
     );
-    let problems = problems("[cache]\n");
+    let problems = problems("[weather]\n");
     assert!(problems[0].starts_with("config.toml:1:2: unknown section"), "{problems:?}");
 }
 

@@ -1,5 +1,6 @@
 //! Tests of loading as a whole: each loads a text and an environment, and looks at what comes out.
 
+mod client_keys;
 mod clients;
 mod environment;
 mod file;
@@ -7,6 +8,7 @@ mod jobs;
 mod legacy;
 mod limits;
 mod network;
+mod policy;
 mod properties;
 mod shipped;
 

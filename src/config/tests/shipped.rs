@@ -18,7 +18,7 @@ fn uncommented() -> toml::Table {
     lines.collect::<Vec<_>>().join("\n").parse().unwrap()
 }
 
-/// Every key of the schema: section (`targets`, `quotas`, `routes` and `clients` too), key, and the
+/// Every key of the schema: section (tables with free names and lists of tables too), key, and the
 /// key's schema.
 fn keys() -> Vec<(String, String, Value)> {
     fn walk(section: &str, table: &Value, keys: &mut Vec<(String, String, Value)>) {
@@ -33,7 +33,7 @@ fn keys() -> Vec<(String, String, Value)> {
     let mut keys = Vec::new();
     for (section, inner) in schema["properties"].as_object().unwrap() {
         let table = match section.as_str() {
-            "targets" | "quotas" => &inner["additionalProperties"],
+            "targets" | "quotas" | "prices" => &inner["additionalProperties"],
             "routes" | "clients" => &inner["items"],
             _ => inner,
         };
@@ -54,10 +54,10 @@ fn the_shipped_file_equals_the_defaults_of_the_code() {
         defaults["server"]["tls"][given] = Value::Null;
     }
     for (section, key, schema) in keys() {
-        if matches!(section.as_str(), "targets" | "quotas" | "routes" | "clients") {
+        let tables: Vec<&str> = section.split('.').collect();
+        if matches!(tables[0], "targets" | "quotas" | "prices" | "routes" | "clients") {
             continue;
         }
-        let tables: Vec<&str> = section.split('.').collect();
         let table = tables.iter().fold(&shipped, |table, name| table[*name].as_table().unwrap());
         let value = table.get(&key);
         let value = value.unwrap_or_else(|| panic!("the shipped file shows {section}.{key}"));
@@ -82,13 +82,15 @@ fn the_shipped_file_as_it_is_sets_no_scalar_away_from_its_default() {
 }
 
 #[test]
-fn the_shipped_file_shows_every_key_of_targets_quotas_routes_and_clients() {
+fn the_shipped_file_shows_every_key_of_tables_with_names_and_of_lists() {
     let shipped = uncommented();
     for (section, key, _) in keys() {
         let credential = shipped["upstream"].get(&key).is_some();
         let shown = match section.as_str() {
             "targets" => shipped["targets"]["sonnet-35"].get(&key).is_some() || credential,
             "quotas" => shipped["quotas"]["example"].get(&key).is_some(),
+            "prices" => shipped["prices"]["anthropic.claude-*"].get(&key).is_some(),
+            "clients.guardrail" => shipped["clients"][0]["guardrail"].get(&key).is_some(),
             "routes" | "clients" => shipped[&section][0].get(&key).is_some(),
             _ => continue,
         };

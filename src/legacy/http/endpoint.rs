@@ -64,6 +64,15 @@ impl<'a> Endpoint<'a> {
         }
     }
 
+    /// What it changes for others, and on what.
+    pub(super) fn change(&self) -> Option<(&'static str, &'a str)> {
+        match self {
+            Endpoint::CancelTask(id) => Some(("cancel_task", id)),
+            Endpoint::ResetCooldowns => Some(("reset_cooldowns", "all targets")),
+            _ => None,
+        }
+    }
+
     /// The group that the config switches it by.
     pub(super) fn group(&self) -> LegacyGroup {
         match self {

@@ -9,15 +9,16 @@ use serde_json::json;
 use crate::clients::Unauthenticated;
 use crate::legacy::reply;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Refusal {
     #[error("Method not allowed: use {allow}")]
     Method { allow: &'static str },
     #[error("This call needs the admin key")]
     AdminKey,
     #[error("{}", match .0 {
-        Unauthenticated::Missing | Unauthenticated::NoKey => "A bearer key is required",
         Unauthenticated::UnknownKey => "The bearer key is not valid",
+        Unauthenticated::ExpiredKey => "The bearer key has expired",
+        _ => "A bearer key is required",
     })]
     Unauthenticated(#[from] Unauthenticated),
     #[error("The request body is too large")]

@@ -2,6 +2,7 @@
 
 mod panics;
 mod relay;
+mod secrets;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;

@@ -1,32 +1,25 @@
 //! Verification of inbound credentials, as Bedrock does it: SigV4 and the bearer form.
 //!
-//! This is an implementation of its own on the raw request: canonical request, key derivation and
-//! comparison share nothing with the code that signs, so that the two check each other. Source:
-//! AWS's "Create a signed AWS API request", and the error texts that AWS services send.
+//! What signatures are made of is in `bedrock::sigv4`; here is what Bedrock asks of them, and the
+//! error texts that AWS services send.
 
-mod amz_date;
 mod events;
 #[cfg(test)]
 mod tests;
 
 use std::collections::HashMap;
-use std::fmt::Write as _;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
-use aws_lc_rs::{digest, hmac};
 use http::{HeaderMap, Method};
 use secrecy::{ExposeSecret, SecretString};
 
-use amz_date::{amz_date, parse_amz_date};
-pub(super) use events::EventChain;
+use crate::bedrock::sigv4::amz_date::{amz_date, parse_amz_date};
+use crate::bedrock::sigv4::{
+    self, AUTHORITY, Authorization, CONTENT_SHA256, CanonicalHead, DATE, PathForm, PayloadHash,
+    SECURITY_TOKEN, SERVICE, STREAMING_EVENTS, SigningKey, TERMINATOR, string_to_sign,
+};
+pub(super) use events::chain;
 
-const SERVICE: &str = "bedrock";
-
-/// What stands for the hash of a body of signed events.
-const SIGNED_EVENTS: &str = "STREAMING-AWS4-HMAC-SHA256-EVENTS";
-
-/// HTTP/2's pseudo-header for the host.
-const AUTHORITY: &str = ":authority";
 /// How far a request's time may lie from the server's, in seconds.
 const SKEW: i64 = 5 * 60;
 
@@ -119,28 +112,27 @@ pub fn verify(
         });
         return if accepted { Ok(Verified::Bearer) } else { Err(Refusal::UnknownBearer) };
     }
-    let claim = Claim::parse(value)?;
+    let claim = Authorization::parse(value).map_err(|why| Refusal::Incomplete(why.to_string()))?;
     verify_sigv4(request, &claim, keys, now)
 }
 
 /// The lower-case hexadecimal SHA-256 of `bytes`.
 pub fn sha256_hex(bytes: &[u8]) -> String {
-    hex(digest::digest(&digest::SHA256, bytes).as_ref())
+    PayloadHash::of(bytes).as_str().to_owned()
 }
 
 fn verify_sigv4(
     request: &Received<'_>,
-    claim: &Claim<'_>,
+    claim: &Authorization<'_>,
     keys: &HashMap<String, SecretString>,
     now: i64,
 ) -> Result<Verified, Refusal> {
-    let date =
-        request.headers.get("x-amz-date").and_then(|v| v.to_str().ok()).ok_or_else(|| {
-            Refusal::Incomplete(
+    let date = request.headers.get(DATE).and_then(|v| v.to_str().ok()).ok_or_else(|| {
+        Refusal::Incomplete(
             "Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' header."
                 .to_owned(),
         )
-        })?;
+    })?;
     let signed_at = parse_amz_date(date).ok_or_else(|| {
         Refusal::Incomplete(format!(
             "Date must be in ISO-8601 'basic format'. Got '{date}'. \
@@ -148,21 +140,25 @@ fn verify_sigv4(
         ))
     })?;
     let secret = keys.get(claim.access_key_id).ok_or(Refusal::UnknownKey)?;
-    claim.check_scope(date)?;
-    claim.check_signed_headers(request)?;
+    check_scope(claim, date)?;
+    check_signed_headers(claim, request)?;
     check_skew(date, signed_at, now)?;
     let payload_hash = payload_hash(request)?;
-    let canonical = canonical_request(request, &claim.signed_headers, &payload_hash);
-    let to_sign = format!(
-        "AWS4-HMAC-SHA256\n{date}\n{}/{}/{SERVICE}/aws4_request\n{}",
-        claim.date,
-        claim.region,
-        sha256_hex(canonical.as_bytes())
-    );
-    let key = signing_key(secret, claim.date, claim.region);
-    let expected = hex(hmac::sign(&key, to_sign.as_bytes()).as_ref());
-    if !equal(expected.as_bytes(), claim.signature.as_bytes()) {
-        let shown = without_session_token(&canonical);
+    let plain = sigv4::Received {
+        method: request.method,
+        path: request.path,
+        query: request.query,
+        headers: request.headers,
+        authority: request.authority,
+    };
+    let canonical = CanonicalHead::of(&plain, claim.signed_headers)
+        .map_err(|missing| Refusal::Invalid(missing.to_string()))?;
+    let hash = canonical.hash(PathForm::Encoded, &payload_hash);
+    let to_sign = string_to_sign(date, &claim.scope, &hash);
+    let key = SigningKey::derive(secret.expose_secret(), &claim.scope);
+    if !key.verifies(&to_sign, claim.signature) {
+        let shown = canonical.text(PathForm::Encoded, &payload_hash);
+        let shown = without_session_token(&shown);
         return Err(Refusal::Invalid(format!(
             "The request signature we calculated does not match the signature you provided. \
              Check your AWS Secret Access Key and signing method. Consult the service \
@@ -172,97 +168,47 @@ fn verify_sigv4(
     }
     Ok(Verified::SigV4 {
         access_key_id: claim.access_key_id.to_owned(),
-        region: claim.region.to_owned(),
+        region: claim.scope.region.to_owned(),
     })
 }
 
-/// What an `authorization` header claims.
-struct Claim<'a> {
-    access_key_id: &'a str,
-    date: &'a str,
-    region: &'a str,
-    service: &'a str,
-    terminator: &'a str,
-    signed_headers: Vec<&'a str>,
-    signature: &'a str,
+fn check_scope(claim: &Authorization<'_>, date: &str) -> Result<(), Refusal> {
+    let day = date.get(..8).unwrap_or_default();
+    let scope = &claim.scope;
+    if scope.date != day {
+        return Err(Refusal::Invalid(format!(
+            "Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date \
+             from HTTP: '{}' != '{day}', from '{date}'.",
+            scope.date
+        )));
+    }
+    if scope.service != SERVICE {
+        return Err(Refusal::Invalid(format!(
+            "Credential should be scoped to correct service: '{SERVICE}'."
+        )));
+    }
+    if scope.terminator != TERMINATOR {
+        return Err(Refusal::Invalid(format!(
+            "Credential should be scoped with a valid terminator: '{TERMINATOR}', not '{}'.",
+            scope.terminator
+        )));
+    }
+    Ok(())
 }
 
-impl<'a> Claim<'a> {
-    fn parse(value: &'a str) -> Result<Self, Refusal> {
-        let parameters = value.strip_prefix("AWS4-HMAC-SHA256").ok_or_else(|| {
-            Refusal::Incomplete("Unsupported algorithm in the Authorization header.".to_owned())
-        })?;
-        let (mut credential, mut headers, mut signature) = (None, None, None);
-        for parameter in parameters.split(',') {
-            match parameter.trim().split_once('=') {
-                Some(("Credential", value)) => credential = Some(value),
-                Some(("SignedHeaders", value)) => headers = Some(value),
-                Some(("Signature", value)) => signature = Some(value),
-                _ => {}
-            }
-        }
-        let require = |found: Option<&'a str>, name: &str| {
-            found.filter(|value| !value.is_empty()).ok_or_else(|| {
-                Refusal::Incomplete(format!("Authorization header requires '{name}' parameter."))
-            })
-        };
-        let credential = require(credential, "Credential")?;
-        let headers = require(headers, "SignedHeaders")?;
-        let signature = require(signature, "Signature")?;
-        let mut parts = credential.rsplitn(5, '/');
-        let mut part = || {
-            parts.next().ok_or_else(|| {
-                Refusal::Incomplete(format!(
-                    "Credential must have exactly 5 slash-delimited elements, e.g. \
-                     keyid/date/region/service/term, got '{credential}'"
-                ))
-            })
-        };
-        // From the right: terminator, service, region, date, key id.
-        let (terminator, service, region, date, access_key_id) =
-            (part()?, part()?, part()?, part()?, part()?);
-        let signed_headers = headers.split(';').collect();
-        Ok(Self { access_key_id, date, region, service, terminator, signed_headers, signature })
-    }
-
-    fn check_scope(&self, date: &str) -> Result<(), Refusal> {
-        let day = date.get(..8).unwrap_or_default();
-        if self.date != day {
+/// `host` must be signed, or over HTTP/2 `:authority` in its place, as the JavaScript SDK does;
+/// so must the date and the session token when they are there.
+fn check_signed_headers(claim: &Authorization<'_>, request: &Received<'_>) -> Result<(), Refusal> {
+    for name in ["host", DATE, SECURITY_TOKEN] {
+        let present = name == "host" || request.headers.contains_key(name);
+        let stands_in = name == "host" && claim.signs(AUTHORITY) && request.authority.is_some();
+        if present && !claim.signs(name) && !stands_in {
             return Err(Refusal::Invalid(format!(
-                "Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date \
-                 from HTTP: '{}' != '{day}', from '{date}'.",
-                self.date
+                "'{name}' must be a 'SignedHeader' in the AWS Authorization."
             )));
         }
-        if self.service != SERVICE {
-            return Err(Refusal::Invalid(format!(
-                "Credential should be scoped to correct service: '{SERVICE}'."
-            )));
-        }
-        if self.terminator != "aws4_request" {
-            return Err(Refusal::Invalid(format!(
-                "Credential should be scoped with a valid terminator: 'aws4_request', not '{}'.",
-                self.terminator
-            )));
-        }
-        Ok(())
     }
-
-    /// `host` must be signed, or over HTTP/2 `:authority` in its place, as the JavaScript SDK does;
-    /// so must the date and the session token when they are there.
-    fn check_signed_headers(&self, request: &Received<'_>) -> Result<(), Refusal> {
-        let is_signed = |name: &str| self.signed_headers.contains(&name);
-        for name in ["host", "x-amz-date", "x-amz-security-token"] {
-            let present = name == "host" || request.headers.contains_key(name);
-            let stands_in = name == "host" && is_signed(AUTHORITY) && request.authority.is_some();
-            if present && !is_signed(name) && !stands_in {
-                return Err(Refusal::Invalid(format!(
-                    "'{name}' must be a 'SignedHeader' in the AWS Authorization."
-                )));
-            }
-        }
-        Ok(())
-    }
+    Ok(())
 }
 
 fn check_skew(date: &str, signed_at: i64, now: i64) -> Result<(), Refusal> {
@@ -282,86 +228,16 @@ fn check_skew(date: &str, signed_at: i64, now: i64) -> Result<(), Refusal> {
 
 fn payload_hash(request: &Received<'_>) -> Result<String, Refusal> {
     let hash = sha256_hex(request.body);
-    match request.headers.get("x-amz-content-sha256").map(|v| v.as_bytes()) {
+    match request.headers.get(CONTENT_SHA256).map(|v| v.as_bytes()) {
         // The events of the body are signed one by one.
-        Some(claimed) if claimed == SIGNED_EVENTS.as_bytes() && request.body.is_empty() => {
-            Ok(SIGNED_EVENTS.to_owned())
+        Some(claimed) if claimed == STREAMING_EVENTS.as_bytes() && request.body.is_empty() => {
+            Ok(STREAMING_EVENTS.to_owned())
         }
         Some(claimed) if claimed != hash.as_bytes() => Err(Refusal::Invalid(
             "The value of 'x-amz-content-sha256' is not the SHA-256 of the payload.".to_owned(),
         )),
         _ => Ok(hash),
     }
-}
-
-fn canonical_request(request: &Received<'_>, signed: &[&str], payload_hash: &str) -> String {
-    let mut out = format!("{}\n", request.method);
-    encode_into(&mut out, request.path.as_bytes(), b"/");
-    let _ = writeln!(out, "\n{}", canonical_query(request.query));
-    for name in signed {
-        let _ = writeln!(out, "{name}:{}", canonical_value(request, name));
-    }
-    let _ = write!(out, "\n{}\n{payload_hash}", signed.join(";"));
-    out
-}
-
-fn canonical_query(query: &str) -> String {
-    let mut pairs: Vec<(String, String)> = query
-        .split('&')
-        .filter(|pair| !pair.is_empty())
-        .map(|pair| {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            (encode_once(name), encode_once(value))
-        })
-        .collect();
-    pairs.sort();
-    let pairs: Vec<String> = pairs.iter().map(|(name, value)| format!("{name}={value}")).collect();
-    pairs.join("&")
-}
-
-/// Decodes and encodes again, so that every spelling of a value has one canonical form.
-fn encode_once(raw: &str) -> String {
-    let mut out = String::with_capacity(raw.len());
-    let decoded: Vec<u8> = percent_encoding::percent_decode_str(raw).collect();
-    encode_into(&mut out, &decoded, b"");
-    out
-}
-
-/// Percent-encodes all but the unreserved characters and those in `kept`.
-fn encode_into(out: &mut String, bytes: &[u8], kept: &[u8]) {
-    for &byte in bytes {
-        if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) || kept.contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            let _ = write!(out, "%{byte:02X}");
-        }
-    }
-}
-
-/// A header's values joined by commas, trimmed, with runs of blanks made one.
-fn canonical_value(request: &Received<'_>, name: &str) -> String {
-    let values: Vec<String> = request
-        .headers
-        .get_all(name)
-        .iter()
-        .map(|value| {
-            let text = String::from_utf8_lossy(value.as_bytes());
-            text.split_whitespace().collect::<Vec<_>>().join(" ")
-        })
-        .collect();
-    match (values.is_empty(), name, request.authority) {
-        (true, "host" | AUTHORITY, Some(authority)) => authority.to_owned(),
-        _ => values.join(","),
-    }
-}
-
-fn signing_key(secret: &SecretString, date: &str, region: &str) -> hmac::Key {
-    let mut key =
-        hmac::Key::new(hmac::HMAC_SHA256, format!("AWS4{}", secret.expose_secret()).as_bytes());
-    for part in [date, region, SERVICE, "aws4_request"] {
-        key = hmac::Key::new(hmac::HMAC_SHA256, hmac::sign(&key, part.as_bytes()).as_ref());
-    }
-    key
 }
 
 /// The canonical request as shown in an error: a session token is a secret.
@@ -378,11 +254,4 @@ fn without_session_token(canonical: &str) -> String {
 
 fn equal(a: &[u8], b: &[u8]) -> bool {
     verify_slices_are_equal(a, b).is_ok()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut out, byte| {
-        let _ = write!(out, "{byte:02x}");
-        out
-    })
 }

@@ -56,7 +56,7 @@ async fn the_bedrock_api_asks_for_the_same_key() {
         (Some("Bearer team-b-bearer-key-0123456789"), "AccessDeniedException"),
         (
             Some("AWS4-HMAC-SHA256 Credential=AKID/20261123/us-east-1/bedrock/aws4_request"),
-            "UnrecognizedClientException",
+            "IncompleteSignatureException",
         ),
     ];
     for (authorization, error) in cases {

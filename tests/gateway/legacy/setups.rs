@@ -97,7 +97,7 @@ pub fn queued(simulator: &Simulator, queue: &Queue, folder: &std::path::Path) ->
     match queue {
         Queue::None => config,
         Queue::Redis(redis) => {
-            config.set("jobs.backend", "redis").set("jobs.redis_url", redis.url())
+            config.set("jobs.backend", "redis").set("jobs.redis_url", redis.reference())
         }
         Queue::Sqlite => config
             .set("jobs.backend", "sqlite")

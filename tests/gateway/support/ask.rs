@@ -70,6 +70,11 @@ impl Ask {
         self.header("authorization", signed)
     }
 
+    /// The same with this bearer token.
+    pub fn bearer(self, token: &str) -> Ask {
+        self.header("authorization", format!("Bearer {token}"))
+    }
+
     /// The path and the body, for a connection of one's own.
     pub fn into_http1(self) -> String {
         let (path, body) = (self.path(), self.to_body());

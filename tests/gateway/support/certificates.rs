@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::leaks;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType,
     ExtendedKeyUsagePurpose, IsCa, KeyPair, SanType,
@@ -112,7 +113,9 @@ impl Issued {
 
     /// The file of its key.
     pub fn key(&self) -> String {
-        self.folder().join("tls.key").display().to_string()
+        let file = self.folder().join("tls.key");
+        leaks::key_file(&std::fs::read_to_string(&file).unwrap());
+        file.display().to_string()
     }
 
     /// The certificate itself.

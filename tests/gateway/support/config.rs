@@ -10,6 +10,12 @@ pub const TARGETS: [&str; 4] = ["sonnet-35", "sonnet-35-v2", "sonnet-3", "haiku-
 /// The variable that holds the secret of the simulator's key.
 pub const SECRET_VARIABLE: &str = "SIM_SECRET";
 
+/// The variable that holds the session token that belongs to it.
+pub const TOKEN_VARIABLE: &str = "SIM_SESSION_TOKEN";
+
+/// The variable that holds the admin key.
+pub const ADMIN_VARIABLE: &str = "PLANTED_ADMIN_KEY";
+
 /// A config file in the making.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -26,6 +32,8 @@ impl Config {
             .set("upstream.endpoint_url", simulator.url())
             .set("upstream.access_key_id", simulator.access_key_id())
             .set("upstream.secret_access_key", format!("env:{SECRET_VARIABLE}"))
+            .set("upstream.session_token", format!("env:{TOKEN_VARIABLE}"))
+            .set("server.admin_key", format!("env:{ADMIN_VARIABLE}"))
             .set("retry.base_delay", "20ms")
             .set("retry.max_delay", "80ms")
             .set("queue.max_wait", "5s")
@@ -85,12 +93,20 @@ impl Config {
 
     /// Takes the upstream's credentials away.
     pub fn without_credentials(self) -> Config {
-        self.without_upstream("access_key_id").without_upstream("secret_access_key")
+        ["access_key_id", "secret_access_key", "session_token"]
+            .into_iter()
+            .fold(self, |config, key| config.without_upstream(key))
     }
 
     /// Takes one key of the upstream away.
     pub fn without_upstream(mut self, key: &str) -> Config {
         self.table["upstream"].as_table_mut().unwrap().remove(key);
+        self
+    }
+
+    /// Takes the admin key away.
+    pub fn without_admin_key(mut self) -> Config {
+        self.table["server"].as_table_mut().unwrap().remove("admin_key");
         self
     }
 
@@ -100,12 +116,37 @@ impl Config {
     }
 
     /// Adds a client with a bearer key.
-    pub fn client(mut self, name: &str, bearer_token: &str) -> Config {
-        let mut client = toml::Table::new();
-        client.insert("name".to_owned(), name.into());
-        client.insert("bearer_token".to_owned(), bearer_token.into());
+    pub fn client(self, name: &str, bearer_token: &str) -> Config {
+        self.client_with(&format!("name = '{name}'\nbearer_token = '{bearer_token}'"))
+    }
+
+    /// Adds a client with a key pair whose secret is in a variable.
+    pub fn client_that_signs(self, name: &str, access_key_id: &str, variable: &str) -> Config {
+        self.client_with(&format!(
+            "name = '{name}'\naccess_key_id = '{access_key_id}'\nsecret_access_key = 'env:{variable}'"
+        ))
+    }
+
+    /// Adds a client with these keys, in TOML.
+    pub fn client_with(mut self, keys: &str) -> Config {
+        let client: toml::Table = keys.parse().unwrap();
         let clients = self.table.entry("clients").or_insert_with(|| toml::Value::Array(Vec::new()));
         clients.as_array_mut().unwrap().push(client.into());
+        self
+    }
+
+    /// Sets one key of the last client.
+    pub fn of_client(mut self, key: &str, value: impl Into<toml::Value>) -> Config {
+        let clients = self.table["clients"].as_array_mut().unwrap();
+        let client = clients.last_mut().unwrap().as_table_mut().unwrap();
+        client.insert(key.to_owned(), value.into());
+        self
+    }
+
+    /// Takes one key of the last client away.
+    pub fn without_of_client(mut self, key: &str) -> Config {
+        let clients = self.table["clients"].as_array_mut().unwrap();
+        clients.last_mut().unwrap().as_table_mut().unwrap().remove(key);
         self
     }
 

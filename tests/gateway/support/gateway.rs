@@ -13,13 +13,20 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
-use super::config::{Config, SECRET_VARIABLE};
+use super::config::{ADMIN_VARIABLE, Config, SECRET_VARIABLE, TOKEN_VARIABLE};
+use super::leaks;
 use super::metrics::Metrics;
 use super::patience::{LONG, eventually, within};
 use super::simulator::Simulator;
 use super::{Answer, Call, Client, http};
 
 const CONFIG_FILE: &str = "config.toml";
+
+/// The admin key of all gateways that have one.
+pub const ADMIN_KEY: &str = "the-admin-key-0123456789";
+
+/// The session token of all gateways, which the simulator has signed and not checked otherwise.
+pub const SESSION_TOKEN: &str = "the-session-token/of+all/gateways==";
 
 /// A gateway under test.
 #[derive(Debug)]
@@ -66,6 +73,10 @@ impl Gateway {
     }
 
     async fn run(mut command: Command, files: TempDir) -> Gateway {
+        for (name, value) in command.as_std().get_envs() {
+            let value = value.and_then(|value| value.to_str()).unwrap_or_default();
+            leaks::variable(name.to_str().unwrap_or_default(), value);
+        }
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let stdout = Lines::read(child.stdout.take().unwrap());
@@ -106,6 +117,11 @@ impl Gateway {
     /// The address of the legacy endpoints.
     pub fn legacy_address(&self) -> SocketAddr {
         self.legacy
+    }
+
+    /// The address of health and metrics.
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin
     }
 
     /// The URL of health and metrics.
@@ -253,6 +269,19 @@ impl Gateway {
     }
 }
 
+impl Drop for Gateway {
+    /// No gateway of any test lets out a secret.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            return;
+        }
+        for (path, answer) in leaks::admin_output(self.admin) {
+            leaks::none_in(path, &answer);
+        }
+        leaks::none_in("the log", &self.output());
+    }
+}
+
 /// What `/admin/targets` says of a quota.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Quota {
@@ -274,6 +303,8 @@ pub fn sluice() -> Command {
         .env("PATH", std::env::var_os("PATH").unwrap_or_default())
         .env("AWS_EC2_METADATA_DISABLED", "true")
         .env(SECRET_VARIABLE, Simulator::SECRET)
+        .env(TOKEN_VARIABLE, SESSION_TOKEN)
+        .env(ADMIN_VARIABLE, ADMIN_KEY)
         .kill_on_drop(true);
     command
 }

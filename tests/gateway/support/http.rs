@@ -7,8 +7,9 @@ use hyper_rustls::HttpsConnectorBuilder;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 
-use super::Dialer;
+use super::gateway::ADMIN_KEY;
 use super::patience::{LONG, within};
+use super::{Dialer, leaks};
 
 /// A response, read to its end.
 #[derive(Debug)]
@@ -42,14 +43,27 @@ impl Response {
     }
 }
 
-/// A GET.
+/// A GET, by who has the admin key.
 pub async fn get(url: &str) -> Response {
-    send(Request::get(url).body(Full::default()).unwrap()).await
+    let request = Request::get(url).header("x-sluice-admin-key", ADMIN_KEY);
+    send(request.body(Full::default()).unwrap()).await
 }
 
 /// A POST of JSON with these headers.
 pub async fn post(url: &str, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Response {
     send(posting(url, headers, body)).await
+}
+
+/// A request with these headers.
+pub async fn request(
+    method: &str,
+    url: &str,
+    headers: &[(&str, &str)],
+    body: impl Into<Bytes>,
+) -> Response {
+    let mut request = posting(url, headers, body);
+    *request.method_mut() = method.parse().unwrap();
+    send(request).await
 }
 
 /// A POST of something with this media type.
@@ -111,6 +125,7 @@ async fn receive(answer: hyper_util::client::legacy::ResponseFuture) -> Response
                 }
             }
         }
+        leaks::none_in("an answer", &format!("{head:?} {}", String::from_utf8_lossy(&body)));
         Response {
             status: head.status.as_u16(),
             headers: head.headers,

@@ -11,6 +11,7 @@ pub mod config;
 pub mod gateway;
 pub mod h2;
 pub mod http;
+pub mod leaks;
 pub mod load;
 pub mod metrics;
 pub mod patience;

@@ -8,7 +8,10 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 
+use super::leaks;
 use super::patience::eventually;
+
+const PASSWORD: &str = "the-password-of-redis-0123";
 
 /// A Redis server that appends every write to a file.
 #[derive(Debug)]
@@ -28,21 +31,29 @@ impl Redis {
 
     /// One that is not there yet.
     pub fn absent() -> Redis {
+        leaks::secret(PASSWORD);
         let free = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = free.local_addr().unwrap().port();
         Redis { port, folder: tempfile::tempdir().unwrap(), server: Mutex::default() }
     }
 
-    /// Its URL.
+    /// Its URL, with its password.
     pub fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}/0", self.port)
+        format!("redis://:{PASSWORD}@127.0.0.1:{}/0", self.port)
+    }
+
+    /// A reference to the URL for a config.
+    pub fn reference(&self) -> String {
+        let file = self.folder.path().join("url");
+        std::fs::write(&file, self.url()).unwrap();
+        format!("file:{}", file.display())
     }
 
     /// Starts it with what it has kept.
     pub async fn resume(&self) {
         let child = Command::new("redis-server")
             .args(["--bind", "127.0.0.1", "--port", &self.port.to_string()])
-            .args(["--appendonly", "yes", "--save", ""])
+            .args(["--appendonly", "yes", "--save", "", "--requirepass", PASSWORD])
             .arg("--dir")
             .arg(self.folder.path())
             .stdout(Stdio::null())

@@ -30,6 +30,8 @@ pub enum Act {
     CloseAfter(u64),
     /// A stream of large frames without an end, as fast as it is taken.
     Endless,
+    /// It refuses the signature, and quotes what was signed, as AWS does.
+    RefuseSignature,
 }
 
 /// One request as it arrived.
@@ -112,11 +114,25 @@ async fn serve(
 ) {
     for request in 1.. {
         let Some((head, body)) = read_request(&mut stream).await else { return };
-        seen.lock().unwrap().push(Seen { connection, head, body });
+        seen.lock().unwrap().push(Seen { connection, head: head.clone(), body });
         match script(connection, request) {
             Act::Answer => {
                 let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n";
                 let answer = format!("{head}content-length: {}\r\n\r\n{ANSWER}", ANSWER.len());
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            }
+            Act::RefuseSignature => {
+                let message = format!(
+                    "The request signature we calculated does not match the signature you provided. \
+                     The Canonical String for this request should have been\n'{head}'"
+                );
+                let body = serde_json::json!({ "message": message }).to_string();
+                let answer = format!(
+                    "HTTP/1.1 403 Forbidden\r\ncontent-type: application/json\r\n\
+                     x-amzn-errortype: InvalidSignatureException\r\nx-amzn-requestid: r-1\r\n\
+                     content-length: {}\r\n\r\n{body}",
+                    body.len()
+                );
                 stream.write_all(answer.as_bytes()).await.unwrap();
             }
             Act::Endless => return stream_without_end(stream, streams).await,

@@ -18,6 +18,8 @@ mod cli;
 mod driver;
 mod rust;
 
+pub use driver::script;
+
 /// An SDK as its users run it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Client {
@@ -87,6 +89,9 @@ pub struct Job {
     pub secret_access_key: String,
     /// See `access_key_id`.
     pub session_token: Option<String>,
+    /// A bearer key as a header of requests that are not signed, which an SDK would do over TLS alone.
+    /// boto3 alone.
+    pub bearer: Option<String>,
     /// The authority that the client trusts in, for an endpoint with TLS. boto3 and JavaScript.
     pub ca: Option<PathBuf>,
     /// The certificate that the client shows, and its key. boto3 alone.
@@ -115,6 +120,7 @@ impl Job {
             access_key_id: "AKIDCLIENT".to_owned(),
             secret_access_key: "client-secret-key".to_owned(),
             session_token: None,
+            bearer: None,
             ca: None,
             client_cert: None,
             bearer_token: None,
@@ -129,6 +135,20 @@ impl Job {
     /// The same, all calls at once.
     pub fn at_once(endpoint: &str, calls: Vec<Call>) -> Job {
         Job { concurrency: calls.len(), ..Job::new(endpoint, calls) }
+    }
+
+    /// The same with a bearer token instead of keys.
+    pub fn bearer(self, token: &str) -> Job {
+        Job { bearer: Some(token.to_owned()), ..self }
+    }
+
+    /// The same with this key pair.
+    pub fn signed_by(self, access_key_id: &str, secret_access_key: &str) -> Job {
+        Job {
+            access_key_id: access_key_id.to_owned(),
+            secret_access_key: secret_access_key.to_owned(),
+            ..self
+        }
     }
 
     /// Adds a header to each request.

@@ -4,7 +4,7 @@
 //! leap day is a year's last.
 
 /// `20261123T120000Z` as seconds since the Unix epoch; `None` when it is not such a date.
-pub(super) fn parse_amz_date(text: &str) -> Option<i64> {
+pub fn parse_amz_date(text: &str) -> Option<i64> {
     let digits = |range: std::ops::Range<usize>| -> Option<i64> {
         let part = text.get(range)?;
         part.bytes().all(|b| b.is_ascii_digit()).then(|| part.parse().ok())?
@@ -28,7 +28,7 @@ pub(super) fn parse_amz_date(text: &str) -> Option<i64> {
 }
 
 /// Seconds since the Unix epoch as `20261123T120000Z`.
-pub(super) fn amz_date(seconds: i64) -> String {
+pub fn amz_date(seconds: i64) -> String {
     let (days, time) = (seconds.div_euclid(86_400) + 719_468, seconds.rem_euclid(86_400));
     let (era, day_of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
     let year_of_era =

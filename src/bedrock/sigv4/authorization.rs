@@ -1,0 +1,105 @@
+//! What the `authorization` header of a signed request claims.
+
+use std::fmt;
+
+use super::ALGORITHM;
+
+/// Whose signature it is said to be, and of what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Authorization<'a> {
+    /// The id of the key pair.
+    pub access_key_id: &'a str,
+    /// What the key was derived for.
+    pub scope: Scope<'a>,
+    /// The names of the signed headers, between semicolons, in the order they were signed in.
+    pub signed_headers: &'a str,
+    /// The signature as it stands there.
+    pub signature: &'a str,
+}
+
+/// What a derived key is good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scope<'a> {
+    /// The day, `20261123`.
+    pub date: &'a str,
+    /// The region.
+    pub region: &'a str,
+    /// The service.
+    pub service: &'a str,
+    /// What ends the scope.
+    pub terminator: &'a str,
+}
+
+/// What is wrong with an `authorization` header; the texts are AWS's.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Malformed {
+    /// It is signed by another algorithm, or authorized otherwise.
+    #[error(
+        "Unsupported AWS 'algorithm' in the Authorization header: only '{ALGORITHM}' is taken."
+    )]
+    Algorithm,
+    /// A parameter is missing.
+    #[error("Authorization header requires '{0}' parameter.")]
+    Lacks(&'static str),
+    /// A parameter is there twice, or is none.
+    #[error("Authorization header has a parameter that is unknown, double, or no key=value pair.")]
+    Parameter,
+    /// The credential has not the five parts that it must have.
+    #[error(
+        "Credential must have exactly 5 slash-delimited elements, e.g. keyid/date/region/service/term."
+    )]
+    Credential,
+}
+
+impl<'a> Authorization<'a> {
+    /// Reads `AWS4-HMAC-SHA256 Credential=..., SignedHeaders=..., Signature=...`, with or without
+    /// blanks after the commas, the parameters in any order.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse(value: &'a str) -> Result<Self, Malformed> {
+        let (algorithm, parameters) = value.trim().split_once(' ').ok_or(Malformed::Algorithm)?;
+        if algorithm != ALGORITHM {
+            return Err(Malformed::Algorithm);
+        }
+        let (mut credential, mut headers, mut signature) = (None, None, None);
+        for parameter in parameters.split(',') {
+            let (name, value) = parameter.trim().split_once('=').ok_or(Malformed::Parameter)?;
+            let place = match name {
+                "Credential" => &mut credential,
+                "SignedHeaders" => &mut headers,
+                "Signature" => &mut signature,
+                _ => return Err(Malformed::Parameter),
+            };
+            if place.replace(value).is_some() {
+                return Err(Malformed::Parameter);
+            }
+        }
+        let require = |found: Option<&'a str>, name| {
+            found.filter(|value| !value.is_empty()).ok_or(Malformed::Lacks(name))
+        };
+        let credential = require(credential, "Credential")?;
+        let signed_headers = require(headers, "SignedHeaders")?;
+        let signature = require(signature, "Signature")?;
+        let mut parts = credential.split('/');
+        let mut part = || parts.next().filter(|part| !part.is_empty()).ok_or(Malformed::Credential);
+        let access_key_id = part()?;
+        let scope = Scope { date: part()?, region: part()?, service: part()?, terminator: part()? };
+        if parts.next().is_some() {
+            return Err(Malformed::Credential);
+        }
+        Ok(Self { access_key_id, scope, signed_headers, signature })
+    }
+
+    /// Whether a header is among the signed ones.
+    pub fn signs(&self, header: &str) -> bool {
+        self.signed_headers.split(';').any(|name| name == header)
+    }
+}
+
+impl fmt::Display for Scope<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Scope { date, region, service, terminator } = self;
+        write!(f, "{date}/{region}/{service}/{terminator}")
+    }
+}

@@ -1,0 +1,187 @@
+//! The canonical form of a request, rebuilt from what came off the wire.
+//!
+//! A proxy between client and verifier may have changed what is not signed, so nothing but the
+//! signed headers is looked at. Dot segments of a path are not folded: no operation has any.
+
+use http::{HeaderMap, Method};
+
+use super::{AUTHORITY, PayloadHash, PayloadHasher};
+
+/// A request as it came off the wire, less its body.
+#[derive(Clone, Copy, Debug)]
+pub struct Received<'a> {
+    /// The HTTP method.
+    pub method: &'a Method,
+    /// The path, nothing decoded, without the query.
+    pub path: &'a str,
+    /// What stands after `?`, raw.
+    pub query: &'a str,
+    /// All headers.
+    pub headers: &'a HeaderMap,
+    /// The `:authority` of an HTTP/2 request, which has no `host` header.
+    pub authority: Option<&'a str>,
+}
+
+impl<'a> Received<'a> {
+    /// The request with this head.
+    pub fn of(head: &'a http::request::Parts) -> Received<'a> {
+        Received {
+            method: &head.method,
+            path: head.uri.path(),
+            query: head.uri.query().unwrap_or_default(),
+            headers: &head.headers,
+            authority: head.uri.authority().map(http::uri::Authority::as_str),
+        }
+    }
+}
+
+/// How the path on the wire becomes canonical.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PathForm {
+    /// Percent-encoded once more, as every service but S3 has it.
+    Encoded,
+    /// As it is.
+    Verbatim,
+}
+
+/// A header is said to be signed and is not there.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("'{0}' is a 'SignedHeader' in the AWS Authorization, but the request does not have it.")]
+pub struct NotThere(pub String);
+
+/// The canonical request but for its last line, the hash of the payload.
+#[derive(Clone, Debug)]
+pub struct CanonicalHead {
+    method: Method,
+    wire_path: Vec<u8>,
+    encoded_path: Vec<u8>,
+    rest: Vec<u8>,
+}
+
+impl CanonicalHead {
+    /// The canonical form of a request of which these headers are signed: lower-case names between
+    /// semicolons.
+    ///
+    /// # Errors
+    /// When a signed header is not there.
+    pub fn of(request: &Received<'_>, signed_headers: &str) -> Result<CanonicalHead, NotThere> {
+        let wire_path = if request.path.is_empty() { "/" } else { request.path };
+        let mut encoded_path = Vec::with_capacity(wire_path.len() + 32);
+        encode_into(&mut encoded_path, wire_path.as_bytes(), b"/");
+        let mut rest = Vec::with_capacity(512);
+        rest.push(b'\n');
+        query_into(&mut rest, request.query);
+        rest.push(b'\n');
+        for name in signed_headers.split(';') {
+            rest.extend_from_slice(name.as_bytes());
+            rest.push(b':');
+            values_into(&mut rest, request, name)?;
+            rest.push(b'\n');
+        }
+        rest.push(b'\n');
+        rest.extend_from_slice(signed_headers.as_bytes());
+        rest.push(b'\n');
+        let (method, wire_path) = (request.method.clone(), wire_path.as_bytes().to_vec());
+        Ok(CanonicalHead { method, wire_path, encoded_path, rest })
+    }
+
+    /// Whether the path is the same in both forms.
+    pub fn has_one_form(&self) -> bool {
+        self.wire_path == self.encoded_path
+    }
+
+    /// The hash of the canonical request with this payload hash, or what stands for one.
+    pub fn hash(&self, form: PathForm, payload: &str) -> PayloadHash {
+        let mut hasher = PayloadHasher::new();
+        for part in self.parts(form, payload) {
+            hasher.update(part);
+        }
+        hasher.finish()
+    }
+
+    /// The canonical request with this payload hash, to be shown.
+    pub fn text(&self, form: PathForm, payload: &str) -> String {
+        String::from_utf8_lossy(&self.parts(form, payload).concat()).into_owned()
+    }
+
+    fn parts<'a>(&'a self, form: PathForm, payload: &'a str) -> [&'a [u8]; 5] {
+        let path = match form {
+            PathForm::Encoded => &self.encoded_path,
+            PathForm::Verbatim => &self.wire_path,
+        };
+        [self.method.as_str().as_bytes(), b"\n", path, &self.rest, payload.as_bytes()]
+    }
+}
+
+/// Parameters sorted by encoded name, then value.
+fn query_into(out: &mut Vec<u8>, query: &str) {
+    if query.is_empty() {
+        return;
+    }
+    let parameters = query.split('&').filter(|parameter| !parameter.is_empty());
+    let mut pairs: Vec<(Vec<u8>, Vec<u8>)> = parameters
+        .map(|parameter| {
+            let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+            (encode_anew(name), encode_anew(value))
+        })
+        .collect();
+    pairs.sort_unstable();
+    for (index, (name, value)) in pairs.iter().enumerate() {
+        if index > 0 {
+            out.push(b'&');
+        }
+        out.extend_from_slice(name);
+        out.push(b'=');
+        out.extend_from_slice(value);
+    }
+}
+
+/// Decodes and encodes again, so that every spelling of a value has one canonical form.
+fn encode_anew(raw: &str) -> Vec<u8> {
+    let decoded: Vec<u8> = percent_encoding::percent_decode_str(raw).collect();
+    let mut out = Vec::with_capacity(raw.len());
+    encode_into(&mut out, &decoded, b"");
+    out
+}
+
+/// Percent-encodes all but the unreserved characters and those in `kept`.
+fn encode_into(out: &mut Vec<u8>, bytes: &[u8], kept: &[u8]) {
+    const DIGITS: [u8; 16] = *b"0123456789ABCDEF";
+    let digit = |nibble: u8| DIGITS.get(usize::from(nibble)).copied().unwrap_or(b'0');
+    for &byte in bytes {
+        if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) || kept.contains(&byte) {
+            out.push(byte);
+        } else {
+            out.extend_from_slice(&[b'%', digit(byte >> 4), digit(byte & 15)]);
+        }
+    }
+}
+
+/// A header's values in their order, joined by commas, each without blanks at its ends and with
+/// runs of blanks made one.
+fn values_into(out: &mut Vec<u8>, request: &Received<'_>, name: &str) -> Result<(), NotThere> {
+    let mut values = request.headers.get_all(name).iter();
+    let Some(first) = values.next() else {
+        let (AUTHORITY | "host", Some(authority)) = (name, request.authority) else {
+            return Err(NotThere(name.to_owned()));
+        };
+        out.extend_from_slice(authority.as_bytes());
+        return Ok(());
+    };
+    fold_into(out, first.as_bytes());
+    for value in values {
+        out.push(b',');
+        fold_into(out, value.as_bytes());
+    }
+    Ok(())
+}
+
+fn fold_into(out: &mut Vec<u8>, value: &[u8]) {
+    let words = value.split(|byte| matches!(byte, b' ' | b'\t')).filter(|word| !word.is_empty());
+    for (index, word) in words.enumerate() {
+        if index > 0 {
+            out.push(b' ');
+        }
+        out.extend_from_slice(word);
+    }
+}

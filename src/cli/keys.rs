@@ -1,0 +1,136 @@
+//! `sluice keys`: makes keys for clients, and the digest of a bearer key.
+//!
+//! Keys are printed once and kept nowhere. Randomness comes from the operating system.
+
+use std::io::Read;
+
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+
+use super::say;
+use crate::bedrock::sigv4::PayloadHash;
+
+/// Longest key that is read, in bytes.
+const MAX_KEY_BYTES: u64 = 64 * 1024;
+
+/// RFC 4648's base 32.
+const BASE32: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+/// The characters of AWS's own secrets.
+const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+/// Arguments of `sluice keys`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Make keys for a client, and print them with the lines for the config file.
+    New(New),
+    /// Read a bearer key from standard input and print its digest for the config file.
+    Hash,
+}
+
+#[derive(Debug, clap::Args)]
+struct New {
+    /// The client's name.
+    #[arg(long)]
+    name: String,
+    /// Make a bearer key alone. Without this or --pair: both.
+    #[arg(long, conflicts_with = "pair")]
+    bearer: bool,
+    /// Make a key pair alone, for AWS SDKs to sign with.
+    #[arg(long)]
+    pair: bool,
+}
+
+pub(super) fn run(arguments: Arguments) -> Result<(), String> {
+    match arguments.command {
+        Command::New(new) => {
+            say(&made(&new)?);
+            Ok(())
+        }
+        Command::Hash => {
+            let mut key = String::new();
+            let read = std::io::stdin().take(MAX_KEY_BYTES).read_to_string(&mut key);
+            read.map_err(|error| format!("can't read the key: {error}"))?;
+            let key = key.trim_end_matches(['\r', '\n']);
+            if key.is_empty() {
+                return Err("there is no key on standard input".to_owned());
+            }
+            say(&digest(key));
+            Ok(())
+        }
+    }
+}
+
+fn made(new: &New) -> Result<String, String> {
+    let name = &new.name;
+    let fits = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    if name.is_empty() || name.len() > 64 || !name.chars().all(fits) {
+        return Err("a client's name is 1 to 64 letters, digits, '-', '_' and '.'".to_owned());
+    }
+    let mut lines = Vec::new();
+    let mut config = vec!["[[clients]]".to_owned(), format!("name = \"{name}\"")];
+    if !new.pair {
+        let key = bearer_key()?;
+        config.push(format!("bearer_token = \"{}\"", digest(&key)));
+        lines.push("# The bearer key, for the client:".to_owned());
+        lines.push(format!("AWS_BEARER_TOKEN_BEDROCK={key}"));
+        lines.push(String::new());
+    }
+    if !new.bearer {
+        let (id, secret) = (access_key_id()?, random_text(BASE64, 40)?);
+        let variable = variable(name);
+        config.push(format!("access_key_id = \"{id}\""));
+        config.push(format!("secret_access_key = \"env:{variable}\""));
+        lines.push("# The key pair, for the client:".to_owned());
+        lines.push(format!("AWS_ACCESS_KEY_ID={id}"));
+        lines.push(format!("AWS_SECRET_ACCESS_KEY={secret}"));
+        lines.push(String::new());
+        lines.push("# Its secret, for the environment of the gateway:".to_owned());
+        lines.push(format!("{variable}={secret}"));
+        lines.push(String::new());
+    }
+    lines.push("# For config.toml:".to_owned());
+    lines.extend(config);
+    Ok(lines.join("\n"))
+}
+
+/// The variable that a client's secret goes into: `team-a` has `TEAM_A_SECRET`.
+fn variable(name: &str) -> String {
+    let letter = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' };
+    let name: String = name.chars().map(letter).collect();
+    // The name of a variable doesn't begin with a digit.
+    let start = if name.starts_with(|c: char| c.is_ascii_digit()) { "CLIENT_" } else { "" };
+    format!("{start}{name}_SECRET")
+}
+
+fn digest(key: &str) -> String {
+    format!("sha256:{}", PayloadHash::of(key.as_bytes()).as_str())
+}
+
+fn bearer_key() -> Result<String, String> {
+    Ok(format!("sluice-{}", BASE64_URL_SAFE_NO_PAD.encode(random::<32>()?)))
+}
+
+fn access_key_id() -> Result<String, String> {
+    Ok(format!("SLUICE{}", random_text(BASE32, 16)?))
+}
+
+/// `length` characters out of an alphabet, which has a power of two of them, so that all are
+/// equally likely; at most 64.
+fn random_text(alphabet: &[u8], length: usize) -> Result<String, String> {
+    let bytes = random::<64>()?;
+    let letter = |byte: &u8| alphabet.get(usize::from(*byte) % alphabet.len()).copied();
+    Ok(bytes.iter().take(length).filter_map(letter).map(char::from).collect())
+}
+
+fn random<const N: usize>() -> Result<[u8; N], String> {
+    let mut bytes = [0; N];
+    let filled = aws_lc_rs::rand::fill(&mut bytes);
+    filled.map_err(|_| "the operating system gives no random numbers".to_owned())?;
+    Ok(bytes)
+}

@@ -1,0 +1,337 @@
+//! `sluice tail`: the access log for people. One short line a request, with filters.
+//!
+//! It reads what the gateway writes, from a file or from standard input, and passes on what is no
+//! line of the access log as it is: both of a container's streams often come as one.
+
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anstyle::{AnsiColor, Style};
+use globset::{Glob, GlobMatcher};
+use serde::Deserialize;
+
+/// Longest line that is read, in bytes; what is longer is passed on in pieces.
+const MAX_LINE: u64 = 1024 * 1024;
+
+/// Pause between two looks at a file that may have grown.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// Arguments of `sluice tail`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// The access log. Without it: standard input.
+    file: Option<PathBuf>,
+    /// Go on when the end of the file is reached, also in the file that takes its place.
+    #[arg(short, long, requires = "file")]
+    follow: bool,
+    #[command(flatten)]
+    filter: Filter,
+}
+
+/// Which requests are shown: those that meet every condition.
+#[derive(Debug, Default, clap::Args)]
+struct Filter {
+    /// Requests of this client; a glob, as are the next four.
+    #[arg(long, value_parser = glob)]
+    client: Option<GlobMatcher>,
+    /// Requests that asked for this model, or were answered by it.
+    #[arg(long, value_parser = glob)]
+    model: Option<GlobMatcher>,
+    /// Requests that tried this target.
+    #[arg(long, value_parser = glob)]
+    target: Option<GlobMatcher>,
+    /// Requests with this outcome, such as `success` or `throttled`.
+    #[arg(long, value_parser = glob)]
+    outcome: Option<GlobMatcher>,
+    /// Requests of this operation, such as `Converse`.
+    #[arg(long, value_parser = glob)]
+    operation: Option<GlobMatcher>,
+    /// Requests that did not succeed.
+    #[arg(long)]
+    failed: bool,
+    /// Requests that took more than one attempt.
+    #[arg(long)]
+    retried: bool,
+    /// Requests that took at least so long, such as `2s`.
+    #[arg(long, value_parser = humantime::parse_duration, value_name = "DURATION")]
+    slower: Option<Duration>,
+}
+
+fn glob(text: &str) -> Result<GlobMatcher, String> {
+    Ok(Glob::new(text).map_err(|error| error.kind().to_string())?.compile_matcher())
+}
+
+/// What is read of a line; see `telemetry::access_log`.
+#[derive(Debug, Deserialize)]
+struct Record {
+    time: String,
+    client: String,
+    operation: String,
+    requested_model: Option<String>,
+    model: Option<String>,
+    status: u16,
+    outcome: String,
+    error: Option<String>,
+    attempts: Vec<Attempt>,
+    queued_ms: u64,
+    first_byte_ms: u64,
+    duration_ms: u64,
+    usage: Option<Tokens>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Attempt {
+    target: String,
+    outcome: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct Tokens {
+    input: u64,
+    output: u64,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<(), String> {
+    let mut out = anstream::stdout().lock();
+    let result = match &arguments.file {
+        None => show(BufReader::new(io::stdin().lock()), &arguments.filter, &mut out, || false),
+        Some(file) => follow(file, arguments, &mut out),
+    };
+    match result {
+        // A reader that went away, such as `head`, has read what it wanted.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        Err(error) => Err(error.to_string()),
+        Ok(()) => Ok(()),
+    }
+}
+
+/// Shows a file, and goes on in the one that takes its place when its log is rotated.
+fn follow(path: &Path, arguments: &Arguments, out: &mut impl Write) -> io::Result<()> {
+    let named = |error: io::Error| {
+        io::Error::new(error.kind(), format!("can't read {}: {error}", path.display()))
+    };
+    loop {
+        let file = File::open(path).map_err(named)?;
+        let (opened, mut read_to) = (file.metadata().map_err(named)?, 0);
+        let waits = || {
+            if !arguments.follow {
+                return false;
+            }
+            pause();
+            // Not there for a moment: the next one is on its way.
+            let Ok(now) = std::fs::metadata(path) else { return true };
+            let is_same = (now.dev(), now.ino()) == (opened.dev(), opened.ino());
+            let has_shrunk = now.len() < read_to;
+            read_to = now.len();
+            is_same && !has_shrunk
+        };
+        show(BufReader::new(file), &arguments.filter, out, waits)?;
+        if !arguments.follow {
+            return Ok(());
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the command has a thread of its own and no worker")]
+fn pause() {
+    std::thread::sleep(PAUSE);
+}
+
+/// Shows the lines of `log` to its end, and on as long as `waits` says that more may come.
+fn show(
+    mut log: impl BufRead,
+    filter: &Filter,
+    out: &mut impl Write,
+    mut waits: impl FnMut() -> bool,
+) -> io::Result<()> {
+    let mut line = Vec::new();
+    loop {
+        let read = (&mut log).take(MAX_LINE).read_until(b'\n', &mut line)?;
+        // A line that is still being written is taken up again when there is more of it.
+        if read == 0 || !line.ends_with(b"\n") && (line.len() as u64) < MAX_LINE {
+            if waits() {
+                continue;
+            }
+            if line.is_empty() {
+                return Ok(());
+            }
+        }
+        if let Some(text) = shown(&line, filter) {
+            out.write_all(text.as_bytes())?;
+            out.flush()?;
+        }
+        line.clear();
+    }
+}
+
+/// What is shown of a line, with the end of the line; nothing if it is filtered out.
+fn shown(line: &[u8], filter: &Filter) -> Option<String> {
+    match serde_json::from_slice::<Record>(line) {
+        Ok(record) => filter.passes(&record).then(|| pretty(&record)),
+        Err(_) if filter.is_none() => Some(String::from_utf8_lossy(line).into_owned()),
+        Err(_) => None,
+    }
+}
+
+impl Filter {
+    fn is_none(&self) -> bool {
+        let Filter { client, model, target, outcome, operation, failed, retried, slower } = self;
+        let globs = [client, model, target, outcome, operation];
+        globs.iter().all(|glob| glob.is_none()) && !failed && !retried && slower.is_none()
+    }
+
+    fn passes(&self, record: &Record) -> bool {
+        let fits = |glob: &Option<GlobMatcher>, texts: &[&str]| {
+            glob.as_ref().is_none_or(|glob| texts.iter().any(|text| glob.is_match(text)))
+        };
+        let models: Vec<&str> = [&record.requested_model, &record.model]
+            .into_iter()
+            .flatten()
+            .map(|it| &**it)
+            .collect();
+        let targets: Vec<&str> = record.attempts.iter().map(|it| &*it.target).collect();
+        let took = Duration::from_millis(record.duration_ms);
+        fits(&self.client, &[&record.client])
+            && fits(&self.model, &models)
+            && fits(&self.target, &targets)
+            && fits(&self.outcome, &[&record.outcome])
+            && fits(&self.operation, &[&record.operation])
+            && !(self.failed && record.outcome == "success")
+            && !(self.retried && record.attempts.len() < 2)
+            && self.slower.is_none_or(|least| took >= least)
+    }
+}
+
+fn pretty(record: &Record) -> String {
+    let style = match record.status {
+        200..=299 if record.outcome == "success" => AnsiColor::Green.on_default(),
+        429 => AnsiColor::Yellow.on_default(),
+        _ => AnsiColor::Red.on_default(),
+    };
+    let dim = Style::new().dimmed();
+    // The time of the day, to the millisecond: `2026-11-24T00:45:58.14663Z`.
+    let time = record.time.split_once('T').map_or(&*record.time, |(_, time)| time);
+    let time = time.trim_end_matches('Z').get(..12).unwrap_or(time.trim_end_matches('Z'));
+    let mut text = String::with_capacity(256);
+    // Writing to memory can't fail.
+    let _ = write!(
+        text,
+        "{dim}{time:<12}{dim:#} {style}{} {:<9}{style:#} {:>8} {} {}",
+        record.status,
+        record.outcome,
+        milliseconds(record.duration_ms),
+        record.client,
+        record.operation,
+    );
+    match (&record.requested_model, &record.model) {
+        (Some(asked), Some(got)) if asked == got => _ = write!(text, " {asked}"),
+        (Some(asked), Some(got)) => _ = write!(text, " {asked} -> {got}"),
+        (Some(asked), None) => _ = write!(text, " {asked} -> nobody"),
+        (None, _) => {}
+    }
+    if let Some(Tokens { input, output }) = record.usage {
+        let _ = write!(text, ", {input}+{output} tokens");
+    }
+    if record.first_byte_ms < record.duration_ms && record.status == 200 {
+        let _ = write!(text, ", first byte {}", milliseconds(record.first_byte_ms));
+    }
+    if record.queued_ms > 0 {
+        let _ = write!(text, ", queued {}", milliseconds(record.queued_ms));
+    }
+    if let Some(error) = &record.error {
+        let _ = write!(text, ", {error}");
+    }
+    if record.attempts.len() > 1 || record.outcome != "success" && !record.attempts.is_empty() {
+        let attempts: Vec<String> =
+            record.attempts.iter().map(|it| format!("{} {}", it.target, it.outcome)).collect();
+        let _ = write!(text, " {dim}({}){dim:#}", attempts.join(", "));
+    }
+    text.push('\n');
+    text
+}
+
+fn milliseconds(count: u64) -> String {
+    match count {
+        0..10_000 => format!("{count} ms"),
+        _ => format!("{}.{} s", count / 1000, count % 1000 / 100),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LINE: &str = r#"{"time":"2026-11-24T00:45:58.14663Z","request_id":"r","client":"team-a","peer":"127.0.0.1:1","operation":"Converse","requested_model":"claude-a","model":"claude-b","target":"b","status":200,"outcome":"success","attempts":[{"target":"a","outcome":"throttled","status":429,"ms":1},{"target":"b","outcome":"success","status":200,"ms":1}],"queued_ms":12,"first_byte_ms":300,"duration_ms":12345,"request_bytes":59,"response_bytes":281,"usage":{"input":2,"output":13,"cache_read":0,"cache_write":0}}"#;
+
+    fn read(log: &str, filter: &Filter) -> String {
+        let mut out = anstream::StripStream::new(Vec::new());
+        show(log.as_bytes(), filter, &mut out, || false).unwrap();
+        String::from_utf8(out.into_inner()).unwrap()
+    }
+
+    #[test]
+    fn a_line_tells_what_came_of_a_request() {
+        let text = read(LINE, &Filter::default());
+        assert_eq!(
+            text,
+            "00:45:58.146 200 success     12.3 s team-a Converse claude-a -> claude-b, 2+13 \
+             tokens, first byte 300 ms, queued 12 ms (a throttled, b success)\n"
+        );
+    }
+
+    #[test]
+    fn what_is_no_request_is_passed_on_unless_there_is_a_filter() {
+        let log = format!("{{\"level\":\"INFO\"}}\n{LINE}\nno JSON\n");
+        assert_eq!(read(&log, &Filter::default()).lines().count(), 3);
+        let only = Filter { retried: true, ..Filter::default() };
+        assert_eq!(read(&log, &only).lines().count(), 1);
+    }
+
+    #[test]
+    fn each_condition_counts() {
+        let some = |text: &str| Some(glob(text).unwrap());
+        let seconds = |count| Some(Duration::from_secs(count));
+        for (filter, passes) in [
+            (Filter { client: some("team-*"), ..Filter::default() }, true),
+            (Filter { client: some("team-b"), ..Filter::default() }, false),
+            (Filter { model: some("claude-a"), ..Filter::default() }, true),
+            (Filter { model: some("*-b"), ..Filter::default() }, true),
+            (Filter { model: some("*-c"), ..Filter::default() }, false),
+            (Filter { target: some("a"), ..Filter::default() }, true),
+            (Filter { target: some("c"), ..Filter::default() }, false),
+            (Filter { outcome: some("success"), ..Filter::default() }, true),
+            (Filter { operation: some("Invoke*"), ..Filter::default() }, false),
+            (Filter { failed: true, ..Filter::default() }, false),
+            (Filter { retried: true, ..Filter::default() }, true),
+            (Filter { slower: seconds(12), ..Filter::default() }, true),
+            (Filter { slower: seconds(13), ..Filter::default() }, false),
+        ] {
+            assert_eq!(!read(LINE, &filter).is_empty(), passes, "{filter:?}");
+        }
+    }
+
+    #[test]
+    fn a_line_that_is_written_in_two_parts_is_one() {
+        struct Growing(Vec<&'static [u8]>);
+        impl Read for Growing {
+            fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+                if self.0.is_empty() { Ok(0) } else { self.0.remove(0).read(buffer) }
+            }
+        }
+        let (first, second) = LINE.as_bytes().split_at(100);
+        let mut out = Vec::new();
+        let mut looks = 0;
+        // The end of the file, where the first part ends.
+        let log = BufReader::new(Growing(vec![first, b"", second, b"\n"]));
+        show(log, &Filter { retried: true, ..Filter::default() }, &mut out, || {
+            looks += 1;
+            looks < 3
+        })
+        .unwrap();
+        assert_eq!(String::from_utf8(out).unwrap().lines().count(), 1);
+    }
+}

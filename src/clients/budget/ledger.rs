@@ -1,0 +1,401 @@
+//! The sums of each client: what its requests hold, and what it has spent in this day and month.
+//!
+//! Money that this process has spent is kept apart from what others have, as the store tells; so
+//! whatever a store does, or however often it is asked, nothing of one's own is lost or counted
+//! twice.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use tokio::sync::Notify;
+
+use super::OverBudget;
+use crate::state::budgets::{Entry, Kind, Period};
+
+/// The ledgers of all clients that have a budget, or had one under an older config.
+#[derive(Debug, Default)]
+pub struct Ledgers {
+    of_clients: Mutex<HashMap<Arc<str>, Arc<Ledger>>>,
+    /// Rung when something was spent.
+    spent: Arc<Notify>,
+}
+
+impl Ledgers {
+    pub(super) fn of(&self, client: &Arc<str>, now: SystemTime) -> Arc<Ledger> {
+        let ledger = || Arc::new(Ledger::new(client, Arc::clone(&self.spent), now));
+        Arc::clone(self.all().entry(Arc::clone(client)).or_insert_with(ledger))
+    }
+
+    /// Waits until something was spent since the last time that this was waited for.
+    pub(super) async fn something_is_spent(&self) {
+        self.spent.notified().await;
+    }
+
+    /// What there is to tell or to ask a store; `every` asks for all sums, known or not.
+    pub(super) fn entries(&self, every: bool, now: SystemTime) -> Vec<Entry> {
+        self.all().values().flat_map(|ledger| ledger.entries(every, now)).collect()
+    }
+
+    /// Notes what a store said to the entries it was told.
+    pub(super) fn told(&self, entries: &[Entry], sums: &[u64], now: SystemTime) {
+        let mut all = self.all();
+        for (entry, sum) in entries.iter().zip(sums) {
+            if let Some(ledger) = all.get(&entry.client) {
+                ledger.told(entry, *sum);
+            }
+        }
+        // One that has no budget any more may get one back, and has then spent what it has spent.
+        all.retain(|_, ledger| Arc::strong_count(ledger) > 1 || ledger.has_spent(now));
+    }
+
+    fn all(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<Ledger>>> {
+        // Every change is whole before the lock is let go.
+        self.of_clients.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Ledger {
+    client: Arc<str>,
+    state: Mutex<State>,
+    /// See [`Ledgers`].
+    spent: Arc<Notify>,
+}
+
+/// An amount that takes the place of another one.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Change {
+    pub(super) from: u64,
+    pub(super) to: u64,
+}
+
+impl Change {
+    fn apply(self, sum: u64) -> u64 {
+        sum.saturating_sub(self.from).saturating_add(self.to)
+    }
+}
+
+#[derive(Debug)]
+struct State {
+    /// What requests under way hold. It counts in whatever period it is settled in.
+    reserved: u64,
+    /// Of that, what those have cost already whose cost nothing bounds.
+    running: u64,
+    purses: [Purse; 2],
+}
+
+/// What was spent in one period.
+#[derive(Debug)]
+struct Purse {
+    period: Period,
+    /// By this process.
+    own: u64,
+    /// Of that, what the store knows.
+    told: u64,
+    /// By others, or by this one before it was started, as far as the store said.
+    others: u64,
+    /// Whether the store was asked.
+    is_known: bool,
+}
+
+impl Purse {
+    fn new(period: Period) -> Purse {
+        Purse { period, own: 0, told: 0, others: 0, is_known: false }
+    }
+
+    fn spent(&self) -> u64 {
+        self.own.saturating_add(self.others)
+    }
+}
+
+impl State {
+    /// Begins the periods that have come. A clock that is set back brings none back.
+    fn roll(&mut self, now: SystemTime) {
+        for purse in &mut self.purses {
+            let period = Period::at(purse.period.kind, now);
+            if period.number > purse.period.number {
+                *purse = Purse::new(period);
+            }
+        }
+    }
+}
+
+impl Ledger {
+    fn new(client: &Arc<str>, spent: Arc<Notify>, now: SystemTime) -> Ledger {
+        let purses = Kind::ALL.map(|kind| Purse::new(Period::at(kind, now)));
+        let state = Mutex::new(State { reserved: 0, running: 0, purses });
+        Ledger { client: Arc::clone(client), state, spent }
+    }
+
+    /// What was spent in this day and in this month.
+    pub(super) fn spent(&self, now: SystemTime) -> [u64; 2] {
+        self.state(now).purses.each_ref().map(Purse::spent)
+    }
+
+    pub(super) fn reserve(
+        &self,
+        limits: &[(Kind, Option<u64>); 2],
+        most: u64,
+        now: SystemTime,
+    ) -> Result<(), OverBudget> {
+        let mut state = self.state(now);
+        for ((kind, limit), purse) in limits.iter().zip(&state.purses) {
+            let Some(limit) = *limit else { continue };
+            let spent = purse.spent();
+            if spent >= limit {
+                return Err(OverBudget::UsedUp { period: purse.period, spent, limit });
+            }
+            if spent.saturating_add(state.reserved) >= limit {
+                return Err(OverBudget::Held(*kind));
+            }
+        }
+        state.reserved = state.reserved.saturating_add(most);
+        Ok(())
+    }
+
+    /// Notes that a request has cost more than it had so far, and may hold more.
+    ///
+    /// # Errors
+    /// When what is spent and what such requests have cost uses up a budget.
+    pub(super) fn run(
+        &self,
+        limits: &[(Kind, Option<u64>); 2],
+        held: Change,
+        cost: Change,
+        now: SystemTime,
+    ) -> Result<(), OverBudget> {
+        let mut state = self.state(now);
+        state.reserved = held.apply(state.reserved);
+        state.running = cost.apply(state.running);
+        for ((_, limit), purse) in limits.iter().zip(&state.purses) {
+            let (Some(limit), spent) = (*limit, purse.spent().saturating_add(state.running)) else {
+                continue;
+            };
+            if spent >= limit {
+                return Err(OverBudget::UsedUp { period: purse.period, spent, limit });
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets go of what a request held and had cost so far, and notes what it did cost.
+    pub(super) fn settle(&self, reserved: u64, running: u64, cost: u64, now: SystemTime) {
+        let mut state = self.state(now);
+        state.reserved = state.reserved.saturating_sub(reserved);
+        state.running = state.running.saturating_sub(running);
+        for purse in &mut state.purses {
+            purse.own = purse.own.saturating_add(cost);
+        }
+        drop(state);
+        if cost > 0 {
+            self.spent.notify_one();
+        }
+    }
+
+    fn entries(&self, every: bool, now: SystemTime) -> Vec<Entry> {
+        let state = self.state(now);
+        let wanted = state.purses.iter().filter(|it| every || !it.is_known || it.own > it.told);
+        let entry = |purse: &Purse| Entry {
+            client: Arc::clone(&self.client),
+            period: purse.period,
+            added: purse.own.saturating_sub(purse.told),
+            own: purse.own,
+        };
+        wanted.map(entry).collect()
+    }
+
+    fn told(&self, entry: &Entry, sum: u64) {
+        let mut state = self.locked();
+        for purse in state.purses.iter_mut().filter(|purse| purse.period == entry.period) {
+            purse.told = entry.own;
+            purse.others = sum.saturating_sub(entry.own);
+            purse.is_known = true;
+        }
+    }
+
+    fn has_spent(&self, now: SystemTime) -> bool {
+        self.state(now).purses.iter().any(|purse| purse.own > 0)
+    }
+
+    fn state(&self, now: SystemTime) -> MutexGuard<'_, State> {
+        let mut state = self.locked();
+        state.roll(now);
+        state
+    }
+
+    fn locked(&self) -> MutexGuard<'_, State> {
+        // Every change is whole before the lock is let go.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const LIMITS: [(Kind, Option<u64>); 2] =
+        [(Kind::Daily, Some(1_000)), (Kind::Monthly, Some(4_000))];
+
+    fn start() -> SystemTime {
+        humantime::parse_rfc3339("2026-11-28T22:00:00Z").unwrap()
+    }
+
+    #[derive(Clone, Debug)]
+    enum Event {
+        Ask(u64),
+        Run { which: usize, more: u64 },
+        End { which: usize, cost: u64 },
+        Wait(u64),
+        Flush { fails: bool, loses_answer: bool },
+        Other(u64),
+    }
+
+    fn event() -> impl Strategy<Value = Event> {
+        prop_oneof![
+            (1u64..300).prop_map(Event::Ask),
+            (any::<usize>(), 0u64..90).prop_map(|(which, more)| Event::Run { which, more }),
+            (any::<usize>(), 0u64..300).prop_map(|(which, cost)| Event::End { which, cost }),
+            (0u64..9).prop_map(Event::Wait),
+            (any::<bool>(), any::<bool>())
+                .prop_map(|(fails, loses_answer)| Event::Flush { fails, loses_answer }),
+            (1u64..200).prop_map(Event::Other),
+        ]
+    }
+
+    proptest! {
+        /// Against a list of all that was paid, and a store that writes each process's figure.
+        #[test]
+        fn it_agrees_with_a_list_of_payments(events in prop::collection::vec(event(), 1..120)) {
+            let mut now = start();
+            let client: Arc<str> = "a".into();
+            let ledger = Ledger::new(&client, Arc::default(), now);
+            let mut paid: Vec<(SystemTime, u64)> = Vec::new();
+            let mut by_others: Vec<(SystemTime, u64)> = Vec::new();
+            // What each request holds, and has cost so far.
+            let mut open: Vec<(u64, u64)> = Vec::new();
+            let mut stored: HashMap<Period, u64> = HashMap::new();
+            // What others had spent when the store was last heard.
+            let mut heard: HashMap<Period, u64> = HashMap::new();
+            let sum = |list: &[(SystemTime, u64)], kind, now| -> u64 {
+                let here = |(at, _): &&(SystemTime, u64)| Period::at(kind, *at) == Period::at(kind, now);
+                list.iter().filter(here).map(|(_, cost)| cost).sum()
+            };
+            for event in events {
+                match event {
+                    Event::Ask(most) => {
+                        let reserved: u64 = open.iter().map(|it| it.0).sum();
+                        let room = LIMITS.iter().all(|(kind, limit)| {
+                            let others = heard.get(&Period::at(*kind, now)).copied().unwrap_or(0);
+                            sum(&paid, *kind, now) + others + reserved < limit.unwrap()
+                        });
+                        let got = ledger.reserve(&LIMITS, most, now).is_ok();
+                        prop_assert_eq!(got, room);
+                        if got { open.push((most, 0)); }
+                    }
+                    Event::End { which, cost } if !open.is_empty() => {
+                        let (reserved, running) = open.swap_remove(which % open.len());
+                        ledger.settle(reserved, running, cost.min(reserved), now);
+                        paid.push((now, cost.min(reserved)));
+                    }
+                    Event::Run { which, more } if !open.is_empty() => {
+                        let which = which % open.len();
+                        let (reserved, running) = open[which];
+                        let so_far = running + more;
+                        open[which] = (reserved.max(so_far), so_far);
+                        let running_all: u64 = open.iter().map(|it| it.1).sum();
+                        let held = Change { from: reserved, to: reserved.max(so_far) };
+                        let cost = Change { from: running, to: so_far };
+                        let goes_on = ledger.run(&LIMITS, held, cost, now).is_ok();
+                        prop_assert_eq!(goes_on, LIMITS.iter().all(|(kind, limit)| {
+                            let others = heard.get(&Period::at(*kind, now)).copied().unwrap_or(0);
+                            sum(&paid, *kind, now) + others + running_all < limit.unwrap()
+                        }));
+                    }
+                    Event::End { .. } | Event::Run { .. } => {}
+                    Event::Wait(hours) => now += Duration::from_secs(hours * 3600),
+                    Event::Other(cost) => by_others.push((now, cost)),
+                    Event::Flush { fails, loses_answer } => {
+                        let entries = ledger.entries(true, now);
+                        if fails { continue; }
+                        for entry in &entries {
+                            if entry.added > 0 { stored.insert(entry.period, entry.own); }
+                            if loses_answer { continue; }
+                            let others = sum(&by_others, entry.period.kind, now);
+                            let own = stored.get(&entry.period).copied().unwrap_or(0);
+                            ledger.told(entry, own + others);
+                            heard.insert(entry.period, others);
+                        }
+                    }
+                }
+                for (kind, spent) in Kind::ALL.into_iter().zip(ledger.spent(now)) {
+                    let others = heard.get(&Period::at(kind, now)).copied().unwrap_or(0);
+                    prop_assert_eq!(spent, sum(&paid, kind, now) + others);
+                }
+            }
+            // A last flush brings all of it to the store.
+            let entries = ledger.entries(true, now);
+            for entry in entries {
+                prop_assert_eq!(entry.own, sum(&paid, entry.period.kind, now));
+            }
+        }
+    }
+
+    #[test]
+    fn parallel_requests_go_beyond_a_budget_by_less_than_one_reservation() {
+        let ledger = Ledger::new(&"a".into(), Arc::default(), start());
+        let admitted = (0..100).filter(|_| ledger.reserve(&LIMITS, 150, start()).is_ok()).count();
+        assert_eq!(admitted, 7);
+        (0..admitted).for_each(|_| ledger.settle(150, 0, 150, start()));
+        assert_eq!(ledger.spent(start()), [1050, 1050]);
+        let refused = ledger.reserve(&LIMITS, 1, start()).unwrap_err();
+        assert!(matches!(refused, OverBudget::UsedUp { spent: 1050, limit: 1000, .. }));
+        let tomorrow = start() + Duration::from_secs(3 * 3600);
+        assert_eq!(ledger.reserve(&LIMITS, 1, tomorrow), Ok(()));
+        assert_eq!(ledger.spent(tomorrow), [0, 1050]);
+    }
+
+    #[test]
+    fn requests_whose_cost_nothing_bounds_are_over_together() {
+        let ledger = Ledger::new(&"a".into(), Arc::default(), start());
+        ledger.reserve(&LIMITS, 10, start()).unwrap();
+        ledger.reserve(&LIMITS, 10, start()).unwrap();
+        let runs = |from: u64, to: u64| {
+            let held = Change { from: from.max(10), to: to.max(10) };
+            ledger.run(&LIMITS, held, Change { from, to }, start())
+        };
+        assert_eq!((runs(0, 400), runs(0, 500)), (Ok(()), Ok(())));
+        assert_eq!(ledger.reserve(&LIMITS, 99, start()), Ok(()));
+        assert_eq!(ledger.reserve(&LIMITS, 1, start()), Ok(()));
+        assert!(ledger.reserve(&LIMITS, 1, start()).is_err());
+        let over = runs(500, 600).unwrap_err();
+        assert!(matches!(over, OverBudget::UsedUp { spent: 1000, limit: 1000, .. }));
+        ledger.settle(600, 600, 600, start());
+        assert!(runs(400, 400).is_err());
+        ledger.settle(400, 400, 390, start());
+        ledger.settle(99, 0, 0, start());
+        ledger.settle(1, 0, 0, start());
+        assert_eq!(ledger.spent(start()), [990, 990]);
+        assert_eq!(ledger.reserve(&LIMITS, 1, start()), Ok(()));
+    }
+
+    #[test]
+    fn a_client_that_has_no_budget_any_more_is_forgotten_with_the_month() {
+        let ledgers = Ledgers::default();
+        let ledger = ledgers.of(&"a".into(), start());
+        ledger.settle(0, 0, 5, start());
+        drop(ledger);
+        let entries = ledgers.entries(false, start());
+        assert_eq!(entries.len(), 2);
+        ledgers.told(&entries, &[5, 5], start());
+        // A budget that comes back finds what was spent.
+        assert_eq!(ledgers.of(&"a".into(), start()).spent(start()), [5, 5]);
+        let next_month = start() + Duration::from_secs(4 * 24 * 3600);
+        ledgers.told(&[], &[], next_month);
+        assert_eq!(ledgers.all().len(), 0);
+    }
+}

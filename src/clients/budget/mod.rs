@@ -1,0 +1,227 @@
+//! What clients may spend in a UTC day and month.
+//!
+//! A request reserves the most that it can cost; what it did cost takes the place of that when its
+//! [`Hold`] is dropped, once, on whatever path. A client gets in while what it has spent and what
+//! its requests hold is below its budget, so all of them together go beyond it by less than the
+//! last one's reservation. Money is nano-dollars.
+
+mod keeper;
+mod ledger;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+pub use keeper::Keeper;
+pub use ledger::Ledgers;
+
+use crate::config;
+use crate::state::budgets::{Kind, Period};
+use ledger::{Change, Ledger};
+
+const NANO: f64 = 1e9;
+
+/// Why a request may not cost anything now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OverBudget {
+    /// The budget is spent.
+    #[error(
+        "The {} budget of this client is used up: {} of {} USD; it resets at {}.",
+        .period.kind.name(), usd(*.spent), usd(*.limit),
+        humantime::format_rfc3339_seconds(.period.end())
+    )]
+    UsedUp {
+        /// The day or month.
+        period: Period,
+        /// Nano-dollars spent in it.
+        spent: u64,
+        /// Nano-dollars that may be.
+        limit: u64,
+    },
+    /// What is left of it may be needed by requests under way.
+    #[error(
+        "Too many requests, please wait before trying again. What is left of this client's {} budget is held by its requests under way.",
+        .0.name()
+    )]
+    Held(Kind),
+}
+
+impl OverBudget {
+    /// The key of the config that says so.
+    pub fn policy(&self) -> &'static str {
+        match self {
+            OverBudget::UsedUp { period: Period { kind, .. }, .. } | OverBudget::Held(kind) => {
+                match kind {
+                    Kind::Daily => "daily_budget_usd",
+                    Kind::Monthly => "monthly_budget_usd",
+                }
+            }
+        }
+    }
+}
+
+/// The budgets of all clients that have one.
+#[derive(Debug, Default)]
+pub struct Budgets {
+    accounts: HashMap<Arc<str>, Arc<Account>>,
+    ledgers: Arc<Ledgers>,
+}
+
+impl Budgets {
+    /// The budgets of these clients. What they have spent by the budgets `before`, of an older
+    /// config, stays spent.
+    pub fn new(clients: &[config::Client], before: Option<&Budgets>) -> Budgets {
+        let ledgers = before.map(|before| Arc::clone(&before.ledgers)).unwrap_or_default();
+        let now = SystemTime::now();
+        let accounts = clients.iter().filter_map(|client| {
+            let config::Budget { daily, monthly, soft_limit } = *client.budget.as_ref()?;
+            let name: Arc<str> = client.name.as_str().into();
+            let ledger = ledgers.of(&name, now);
+            Some((name, Arc::new(Account { ledger, daily, monthly, soft_limit })))
+        });
+        Budgets { accounts: accounts.collect(), ledgers }
+    }
+
+    /// The account of the client with this name, if it has a budget.
+    pub fn of(&self, name: Option<&str>) -> Option<Arc<Account>> {
+        self.accounts.get(name?).cloned()
+    }
+
+    /// Every client's name and account.
+    pub fn all(&self) -> impl Iterator<Item = (&str, &Account)> {
+        self.accounts.iter().map(|(name, account)| (&**name, &**account))
+    }
+
+    /// What was spent, for whoever keeps it.
+    pub fn ledgers(&self) -> &Arc<Ledgers> {
+        &self.ledgers
+    }
+}
+
+/// What one client may spend and has spent.
+#[derive(Debug)]
+pub struct Account {
+    ledger: Arc<Ledger>,
+    daily: Option<u64>,
+    monthly: Option<u64>,
+    soft_limit: f64,
+}
+
+impl Account {
+    /// Reserves the most that a request can cost.
+    ///
+    /// # Errors
+    /// When a budget is used up, or what is left of it is held.
+    pub fn reserve(self: &Arc<Account>, most: u64) -> Result<Hold, OverBudget> {
+        self.ledger.reserve(&self.limits(), most, SystemTime::now())?;
+        Ok(Hold { account: Arc::clone(self), reserved: most, running: 0, cost: 0 })
+    }
+
+    /// The share of each budget that is spent.
+    pub fn used(&self) -> impl Iterator<Item = (Kind, f64)> {
+        let spent = self.ledger.spent(SystemTime::now());
+        let limits = self.limits().into_iter().zip(spent);
+        limits.filter_map(|((kind, limit), spent)| Some((kind, share(spent, limit?))))
+    }
+
+    /// Nano-dollars left of the budget that has the least left, of those beyond the soft limit.
+    pub fn little_left(&self) -> Option<u64> {
+        let spent = self.ledger.spent(SystemTime::now());
+        let limits = self.limits().into_iter().zip(spent);
+        let beyond = limits.filter_map(|((_, limit), spent)| {
+            let limit = limit?;
+            (share(spent, limit) >= self.soft_limit).then(|| limit.saturating_sub(spent))
+        });
+        beyond.min()
+    }
+
+    fn limits(&self) -> [(Kind, Option<u64>); 2] {
+        [(Kind::Daily, self.daily), (Kind::Monthly, self.monthly)]
+    }
+}
+
+/// What one request may cost; becomes what it did cost when dropped.
+#[derive(Debug)]
+pub struct Hold {
+    account: Arc<Account>,
+    reserved: u64,
+    running: u64,
+    cost: u64,
+}
+
+impl Hold {
+    /// Notes what the request costs, in nano-dollars. The last note counts.
+    pub fn costs(&mut self, cost: u64) {
+        self.cost = cost;
+    }
+
+    /// Notes what a request has cost so far that may cost more than it reserved.
+    ///
+    /// # Errors
+    /// When that, with what is spent and what others like it have cost so far, uses up a budget.
+    pub fn has_cost(&mut self, cost: u64) -> Result<(), OverBudget> {
+        let running = Change { from: self.running, to: cost };
+        let held = Change { from: self.reserved, to: self.reserved.max(cost) };
+        (self.running, self.reserved, self.cost) = (running.to, held.to, cost);
+        let account = &self.account;
+        account.ledger.run(&account.limits(), held, running, SystemTime::now())
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        let Hold { account, reserved, running, cost } = self;
+        account.ledger.settle(*reserved, *running, *cost, SystemTime::now());
+    }
+}
+
+/// Nano-dollars as dollars.
+pub fn usd(nanos: u64) -> f64 {
+    nanos as f64 / NANO
+}
+
+fn share(spent: u64, limit: u64) -> f64 {
+    spent as f64 / limit.max(1) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client(budget: Option<config::Budget>) -> config::Client {
+        config::Client {
+            name: "a".to_owned(),
+            bearer_tokens: vec![],
+            keys: vec![],
+            policy: config::ClientPolicy::default(),
+            budget,
+        }
+    }
+
+    fn daily(limit: u64) -> Option<config::Budget> {
+        Some(config::Budget { daily: Some(limit), monthly: None, soft_limit: 0.8 })
+    }
+
+    #[test]
+    fn a_hold_becomes_its_cost_and_a_reload_forgets_nothing() {
+        let budgets = Budgets::new(&[client(daily(100))], None);
+        let account = budgets.of(Some("a")).unwrap();
+        assert!(budgets.of(Some("b")).is_none() && budgets.of(None).is_none());
+        let mut hold = account.reserve(90).unwrap();
+        let other = account.reserve(90).unwrap();
+        assert_eq!(account.reserve(1).unwrap_err(), OverBudget::Held(Kind::Daily));
+        hold.costs(7);
+        hold.costs(79);
+        drop((hold, other));
+        assert_eq!(account.little_left(), None);
+        let mut hold = account.reserve(10).unwrap();
+        hold.costs(1);
+        drop(hold);
+        assert_eq!(account.little_left(), Some(20));
+
+        let renewed = Budgets::new(&[client(daily(50))], Some(&budgets));
+        let refused = renewed.of(Some("a")).unwrap().reserve(1).unwrap_err();
+        assert_eq!(refused.policy(), "daily_budget_usd");
+        assert!(refused.to_string().contains("used up: 0.00000008 of 0.00000005 USD; it resets"));
+    }
+}

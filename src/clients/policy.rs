@@ -1,0 +1,330 @@
+//! What each named client may ask for: models, operations, guardrails, sizes, urgency.
+//!
+//! A [`Policy`] only says yes or why not; the steps of the pipeline ask it as soon as they know
+//! enough. Clients without a policy, and those without a name, have none to look at.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use globset::{Glob, GlobSet, GlobSetBuilder};
+use http::HeaderMap;
+
+use crate::bedrock::guardrail::{self, Named};
+use crate::bedrock::{ModelId, Operation};
+use crate::config::{self, ClientPolicy, Guardrail, Guardrails, Priority};
+
+/// Why a client may not have what it asks for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Denied {
+    /// The model asked for.
+    #[error(
+        "You don't have access to the model with the specified model ID: {model} is not among the allowed_models of this client."
+    )]
+    Model {
+        /// Its id.
+        model: String,
+    },
+    /// Every model that could answer.
+    #[error(
+        "You don't have access to a model that can answer for {model}: no target of its route is among the allowed_models of this client."
+    )]
+    Targets {
+        /// The id of the model asked for.
+        model: String,
+    },
+    /// The operation.
+    #[error("{operation} is not among the allowed_operations of this client.")]
+    Operation {
+        /// Its name.
+        operation: &'static str,
+    },
+    /// An operation that can't have the guardrail that this client's requests must have.
+    #[error("{operation} can't be called with the guardrail that this client's requests have.")]
+    Unguarded {
+        /// Its name.
+        operation: &'static str,
+    },
+    /// Another guardrail than the one it must have.
+    #[error(
+        "The guardrail of this client's requests is {} version {}; leave it out or name the same.",
+        .0.identifier, .0.version
+    )]
+    OtherGuardrail(Guardrail),
+    /// A guardrail that it may not name.
+    #[error("The guardrail is not among the allowed_guardrails of this client.")]
+    Guardrail,
+    /// An operation whose cost is not known, of a client with a budget.
+    #[error(
+        "What {operation} costs is not known, so it can't count against the budget of this client: it must be among its allowed_operations."
+    )]
+    Uncounted {
+        /// Its name.
+        operation: &'static str,
+    },
+    /// Models whose prices are not known, of a client with a budget.
+    #[error(
+        "What {model} costs is not known, so it can't count against the budget of this client: it needs a price."
+    )]
+    Unpriced {
+        /// The id of the model asked for.
+        model: String,
+    },
+    /// A larger body than it may send.
+    #[error("the request body is larger than the max_body of this client, {limit} bytes")]
+    Body {
+        /// The most that it may send, in bytes.
+        limit: usize,
+    },
+}
+
+impl Denied {
+    /// The key of the config that says no.
+    pub fn policy(&self) -> &'static str {
+        match self {
+            Denied::Model { .. } | Denied::Targets { .. } => "allowed_models",
+            Denied::Operation { .. } | Denied::Uncounted { .. } => "allowed_operations",
+            Denied::Unpriced { .. } => "prices",
+            Denied::Unguarded { .. } | Denied::OtherGuardrail(_) => "guardrail",
+            Denied::Guardrail => "allowed_guardrails",
+            Denied::Body { .. } => "max_body",
+        }
+    }
+}
+
+/// The policies of all clients that have one.
+#[derive(Debug, Default)]
+pub struct Policies(HashMap<Arc<str>, Arc<Policy>>);
+
+impl Policies {
+    /// The policies of these clients.
+    ///
+    /// # Errors
+    /// When a pattern is none, which the config has checked.
+    pub fn new(clients: &[config::Client]) -> Result<Policies, globset::Error> {
+        let with_one = clients.iter().filter(|it| it.policy != ClientPolicy::default());
+        let policies = with_one.map(|client| {
+            Ok((client.name.as_str().into(), Arc::new(Policy::new(&client.policy)?)))
+        });
+        policies.collect::<Result<_, _>>().map(Policies)
+    }
+
+    /// The policy of the client with this name, if it has one.
+    pub fn of(&self, name: Option<&str>) -> Option<Arc<Policy>> {
+        self.0.get(name?).cloned()
+    }
+}
+
+/// What one client may ask for.
+#[derive(Debug)]
+pub struct Policy {
+    models: Option<GlobSet>,
+    operations: Option<Vec<&'static str>>,
+    guardrails: Guardrails,
+    max_body: Option<usize>,
+    max_priority: Option<Priority>,
+}
+
+impl Policy {
+    fn new(config: &ClientPolicy) -> Result<Policy, globset::Error> {
+        let models = config.allowed_models.as_ref().map(|patterns| {
+            let mut set = GlobSetBuilder::new();
+            for pattern in patterns {
+                set.add(Glob::new(pattern)?);
+            }
+            set.build()
+        });
+        let names =
+            |names: &Vec<config::OperationName>| names.iter().map(|it| it.as_str()).collect();
+        Ok(Policy {
+            models: models.transpose()?,
+            operations: config.allowed_operations.as_ref().map(names),
+            guardrails: config.guardrails.clone(),
+            max_body: config.max_body,
+            max_priority: config.max_priority,
+        })
+    }
+
+    /// Whether it may call this operation at all.
+    ///
+    /// # Errors
+    /// When it may not.
+    pub fn operation(&self, operation: Operation) -> Result<(), Denied> {
+        let name = operation.name();
+        if self.operations.as_ref().is_some_and(|allowed| !allowed.contains(&name)) {
+            return Err(Denied::Operation { operation: name });
+        }
+        // They run a model and have no place for a guardrail.
+        let is_unguarded = matches!(
+            operation,
+            Operation::StartAsyncInvoke | Operation::InvokeModelWithBidirectionalStream
+        );
+        if is_unguarded && self.forced_guardrail().is_some() {
+            return Err(Denied::Unguarded { operation: name });
+        }
+        Ok(())
+    }
+
+    /// Whether it was said in so many words that it may call this operation.
+    pub fn names(&self, operation: Operation) -> bool {
+        self.operations.as_ref().is_some_and(|allowed| allowed.contains(&operation.name()))
+    }
+
+    /// Whether it may ask for this model.
+    ///
+    /// # Errors
+    /// When it may not.
+    pub fn model(&self, model: &ModelId) -> Result<(), Denied> {
+        let denied = || Denied::Model { model: model.as_str().to_owned() };
+        if self.allows(model) { Ok(()) } else { Err(denied()) }
+    }
+
+    /// Whether the model may be called for it: by the id that goes on the wire, or else by the
+    /// model that the config states behind an opaque one.
+    pub fn may_call(&self, model: &ModelId, base_model: &ModelId) -> bool {
+        self.allows(model) || base_model != model && self.allows(base_model)
+    }
+
+    /// By the id as it stands, then by the one in an ARN of AWS's own models, as routes match.
+    fn allows(&self, model: &ModelId) -> bool {
+        let Some(models) = &self.models else { return true };
+        models.is_match(model.as_str())
+            || model.arn_resource().is_some_and(|id| models.is_match(id))
+    }
+
+    /// Whether a policy looks at the models of its requests.
+    pub fn has_models(&self) -> bool {
+        self.models.is_some()
+    }
+
+    /// The guardrail that its requests must have.
+    pub fn forced_guardrail(&self) -> Option<&Guardrail> {
+        match &self.guardrails {
+            Guardrails::Forced(guardrail) => Some(guardrail),
+            Guardrails::Any | Guardrails::Allowed(_) => None,
+        }
+    }
+
+    /// Whether it has any say in guardrails.
+    pub fn has_guardrails(&self) -> bool {
+        self.guardrails != Guardrails::Any
+    }
+
+    /// Whether a request may name this guardrail.
+    ///
+    /// # Errors
+    /// When it may not.
+    pub fn guardrail(&self, named: &Named) -> Result<(), Denied> {
+        let is = |said: &Option<String>, wanted: &str| said.as_deref() == Some(wanted);
+        match &self.guardrails {
+            Guardrails::Any => Ok(()),
+            Guardrails::Forced(forced)
+                if is(&named.identifier, &forced.identifier)
+                    && is(&named.version, &forced.version) =>
+            {
+                Ok(())
+            }
+            Guardrails::Forced(forced) => Err(Denied::OtherGuardrail(forced.clone())),
+            Guardrails::Allowed(allowed) if allowed.iter().any(|it| is(&named.identifier, it)) => {
+                Ok(())
+            }
+            Guardrails::Allowed(_) => Err(Denied::Guardrail),
+        }
+    }
+
+    /// The same for the guardrail that headers name, which may name none.
+    ///
+    /// # Errors
+    /// When it may not.
+    pub fn guardrail_headers(&self, headers: &HeaderMap) -> Result<(), Denied> {
+        let is_other = |name: &str, is_fine: &dyn Fn(&str) -> bool| {
+            let mut values = headers.get_all(name).iter();
+            values.any(|value| !value.to_str().is_ok_and(is_fine))
+        };
+        match &self.guardrails {
+            Guardrails::Any => Ok(()),
+            Guardrails::Forced(forced) => {
+                let other = is_other(guardrail::IDENTIFIER, &|it| it == forced.identifier)
+                    || is_other(guardrail::VERSION, &|it| it == forced.version);
+                if other { Err(Denied::OtherGuardrail(forced.clone())) } else { Ok(()) }
+            }
+            Guardrails::Allowed(allowed) => {
+                let other = is_other(guardrail::IDENTIFIER, &|it| allowed.iter().any(|a| a == it));
+                if other { Err(Denied::Guardrail) } else { Ok(()) }
+            }
+        }
+    }
+
+    /// The largest body that it may send, in bytes, where that is below `general`.
+    pub fn max_body(&self, general: usize) -> Option<usize> {
+        self.max_body.filter(|own| *own < general)
+    }
+
+    /// The priority that it gets when it asks for this one.
+    pub fn priority(&self, asked: Priority) -> Priority {
+        self.max_priority.map_or(asked, |max| asked.min(max))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy(change: impl FnOnce(&mut ClientPolicy)) -> Policy {
+        let mut config = ClientPolicy::default();
+        change(&mut config);
+        Policy::new(&config).unwrap()
+    }
+
+    fn id(text: &str) -> ModelId {
+        ModelId::new(text).unwrap()
+    }
+
+    #[test]
+    fn the_names_of_operations_are_those_of_the_protocol() {
+        let named = config::OperationName::ALL.iter().map(|it| it.as_str());
+        assert!(Operation::ALL.into_iter().map(Operation::name).eq(named));
+    }
+
+    #[test]
+    fn models_are_allowed_as_routes_match_them() {
+        let policy =
+            policy(|it| it.allowed_models = Some(vec!["anthropic.claude-3-haiku*".into()]));
+        let haiku = "anthropic.claude-3-haiku-20240307-v1:0";
+        assert_eq!(policy.model(&id(haiku)), Ok(()));
+        let arn = format!("arn:aws:bedrock:us-east-1::foundation-model/{haiku}");
+        assert_eq!(policy.model(&id(&arn)), Ok(()));
+        // A profile may answer elsewhere: it is named by itself.
+        assert!(policy.model(&id(&format!("us.{haiku}"))).is_err());
+        let opaque = id("arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc");
+        assert!(policy.model(&opaque).is_err());
+        assert!(policy.may_call(&opaque, &id(haiku)));
+        assert!(!policy.may_call(&opaque, &opaque));
+    }
+
+    #[test]
+    fn a_forced_guardrail_leaves_no_way_around_it() {
+        let forced = Guardrail { identifier: "gr-1".to_owned(), version: "2".to_owned() };
+        let policy = policy(|it| it.guardrails = Guardrails::Forced(forced));
+        let named = |identifier: &str, version: Option<&str>| {
+            let version = version.map(str::to_owned);
+            policy.guardrail(&Named { identifier: Some(identifier.to_owned()), version })
+        };
+        assert_eq!(named("gr-1", Some("2")), Ok(()));
+        assert!(named("gr-1", Some("1")).is_err());
+        assert!(named("gr-1", None).is_err());
+        assert!(named("gr-2", Some("2")).is_err());
+        for operation in Operation::ALL {
+            let has_no_place = matches!(
+                operation,
+                Operation::StartAsyncInvoke | Operation::InvokeModelWithBidirectionalStream
+            );
+            assert_eq!(policy.operation(operation).is_err(), has_no_place, "{operation:?}");
+        }
+        let mut headers = HeaderMap::new();
+        assert_eq!(policy.guardrail_headers(&headers), Ok(()));
+        headers.append(guardrail::IDENTIFIER, "gr-1".parse().unwrap());
+        assert_eq!(policy.guardrail_headers(&headers), Ok(()));
+        headers.append(guardrail::IDENTIFIER, "gr-2".parse().unwrap());
+        assert!(policy.guardrail_headers(&headers).is_err());
+    }
+}

@@ -1,0 +1,174 @@
+//! What tokens cost: by the config's prices, else by the catalogue's.
+//!
+//! Prices are whole pico-dollars for a token and costs whole nano-dollars, so that sums over many
+//! requests are exact; a request's cost is rounded once.
+
+use std::collections::HashMap;
+
+use globset::{Glob, GlobMatcher};
+
+use crate::bedrock::{ModelId, Usage, catalogue};
+use crate::config;
+
+/// The pattern whose price counts for models that nothing else has a price for.
+const REST: &str = "*";
+
+const PICO_PER_NANO: u128 = 1000;
+
+/// The prices of one model, in pico-dollars for a token.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rates {
+    /// Fresh input.
+    pub input: u64,
+    /// Output.
+    pub output: u64,
+    /// Input read from a prompt cache.
+    pub cache_read: u64,
+    /// Input written to a prompt cache.
+    pub cache_write: u64,
+}
+
+impl Rates {
+    /// What these tokens cost, in nano-dollars.
+    pub fn cost(&self, usage: &Usage) -> u64 {
+        let parts = [
+            (usage.input, self.input),
+            (usage.output, self.output),
+            (usage.cache_read, self.cache_read),
+            (usage.cache_write, self.cache_write),
+        ];
+        let part = |(count, rate)| u128::from(count).saturating_mul(u128::from(rate));
+        let total = parts.into_iter().map(part).fold(0, u128::saturating_add);
+        u64::try_from(total.saturating_add(PICO_PER_NANO / 2) / PICO_PER_NANO).unwrap_or(u64::MAX)
+    }
+
+    /// The most that a request can cost, in nano-dollars: all of its input at the dearest rate.
+    pub fn most(&self, input: u64, max_output: u64) -> u64 {
+        let dearest = self.input.max(self.cache_write).max(self.cache_read);
+        let rates = Rates { input: dearest, ..*self };
+        rates.cost(&Usage { input, output: max_output, ..Usage::default() })
+    }
+}
+
+impl From<&config::Price> for Rates {
+    fn from(price: &config::Price) -> Rates {
+        Rates {
+            input: price.input,
+            output: price.output,
+            cache_read: price.cache_read.unwrap_or(price.input),
+            cache_write: price.cache_write.unwrap_or(price.input),
+        }
+    }
+}
+
+impl From<catalogue::Price> for Rates {
+    fn from(price: catalogue::Price) -> Rates {
+        // A dollar for a million tokens is a million pico-dollars for one.
+        let rate = |usd: f64| (usd * 1e6).round() as u64;
+        Rates {
+            input: rate(price.input),
+            output: rate(price.output),
+            cache_read: rate(price.cache_read.unwrap_or(price.input)),
+            cache_write: rate(price.cache_write.unwrap_or(price.input)),
+        }
+    }
+}
+
+/// The prices of one config.
+#[derive(Debug, Default)]
+pub struct Prices {
+    exact: HashMap<String, Rates>,
+    globs: Vec<(GlobMatcher, Rates)>,
+    rest: Option<Rates>,
+}
+
+impl Prices {
+    /// The prices that a config states.
+    ///
+    /// # Errors
+    /// When a pattern is none, which the config has checked.
+    pub fn new(config: &[config::Price]) -> Result<Prices, globset::Error> {
+        let mut prices = Prices::default();
+        for price in config {
+            let pattern = price.models.as_str();
+            if pattern == REST {
+                prices.rest = Some(price.into());
+            } else if pattern.contains(['*', '?', '[', '{']) {
+                prices.globs.push((Glob::new(pattern)?.compile_matcher(), price.into()));
+            } else {
+                prices.exact.insert(pattern.to_owned(), price.into());
+            }
+        }
+        Ok(prices)
+    }
+
+    /// The prices of a model: by the id that goes on the wire or the id of `base_model`, as they
+    /// stand or without ARN and geography. An exact id counts before a glob, that before the
+    /// catalogue. `None` if nobody knows.
+    pub fn of(&self, model: &ModelId, base_model: &ModelId) -> Option<Rates> {
+        let ids = [
+            Some(model.as_str()),
+            model.arn_resource(),
+            Some(base_model.as_str()),
+            base_model.base(),
+        ];
+        let ids = || ids.into_iter().flatten();
+        let glob = |id: &str| self.globs.iter().find(|(glob, _)| glob.is_match(id));
+        ids()
+            .find_map(|id| self.exact.get(id).copied())
+            .or_else(|| ids().find_map(|id| glob(id).map(|(_, rates)| *rates)))
+            .or_else(|| catalogue::lookup(base_model)?.price.map(Rates::from).filter(is_by_token))
+            .or(self.rest)
+    }
+}
+
+/// Whether a model of the catalogue is paid by its tokens; one that costs nothing by them is paid by
+/// something else.
+fn is_by_token(rates: &Rates) -> bool {
+    *rates != Rates::default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn price(models: &str, input: u64) -> config::Price {
+        let models = models.to_owned();
+        config::Price { models, input, output: 5 * input, cache_read: None, cache_write: None }
+    }
+
+    fn input(prices: &Prices, model: &str) -> Option<u64> {
+        let model = ModelId::new(model).unwrap();
+        prices.of(&model, &model).map(|rates| rates.input)
+    }
+
+    #[test]
+    fn what_says_more_counts_before_what_says_less() {
+        let sonnet = "anthropic.claude-3-sonnet-20240229-v1:0";
+        let haiku = "anthropic.claude-3-haiku-20240307-v1:0";
+        let none = Prices::new(&[]).unwrap();
+        assert_eq!(input(&none, haiku), Some(250_000));
+        assert_eq!(input(&none, &format!("us.{haiku}")), Some(250_000));
+        assert_eq!(input(&none, "nobody.knows"), None);
+        assert_eq!(input(&none, "amazon.rerank-v1:0"), None, "is paid by the query");
+        let prices = [price("*", 4), price("anthropic.*", 1), price(haiku, 2)];
+        let prices = Prices::new(&prices).unwrap();
+        assert_eq!(input(&prices, haiku), Some(2));
+        assert_eq!(input(&prices, &format!("eu.{haiku}")), Some(2));
+        assert_eq!(input(&prices, sonnet), Some(1));
+        // The catalogue counts before "*".
+        assert_eq!(input(&prices, "amazon.nova-2-lite-v1:0"), Some(300_000));
+        assert_eq!(input(&prices, "nobody.knows"), Some(4));
+    }
+
+    #[test]
+    fn a_cost_is_exact_and_rounded_once() {
+        let rates = Rates { input: 37, output: 1500, cache_read: 3, cache_write: 300 };
+        let usage = Usage { input: 1000, output: 10, cache_read: 100, cache_write: 7 };
+        // 37,000 + 15,000 + 300 + 2,100 pico-dollars.
+        assert_eq!(rates.cost(&usage), 54);
+        assert_eq!(rates.most(1000, 10), 315);
+        let huge = Usage { input: u64::MAX, ..Usage::default() };
+        assert_eq!(Rates { input: u64::MAX, ..rates }.cost(&huge), u64::MAX);
+    }
+}

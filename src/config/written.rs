@@ -1,0 +1,34 @@
+//! A configuration as it was written: the keys of the file, with what the environment has set in them
+//! and with defaults, and without any secret, which the file only refers to.
+
+use std::sync::Arc;
+
+use super::raw::RawConfig;
+
+/// How a configuration was written, apart from what it means.
+#[derive(Clone, Debug)]
+pub struct Written(Arc<RawConfig>);
+
+impl Written {
+    pub(super) fn new(raw: &RawConfig) -> Written {
+        Written(Arc::new(raw.clone()))
+    }
+
+    /// The keys as the file has them. Secrets are the references to them, digests of keys are
+    /// hidden.
+    ///
+    /// # Errors
+    /// None that is known: every key has a form in JSON.
+    pub fn to_json(&self) -> serde_json::Result<serde_json::Value> {
+        serde_json::to_value(&*self.0)
+    }
+}
+
+// Configurations that mean the same are the same, however they were written.
+impl PartialEq for Written {
+    fn eq(&self, _: &Written) -> bool {
+        true
+    }
+}
+
+impl Eq for Written {}

@@ -1,0 +1,111 @@
+//! `Debug` of whatever holds a secret does not show it, so that nothing that logs a value by it does.
+
+use std::time::Duration;
+
+use http::{HeaderValue, Request};
+
+use super::super::observe;
+use super::*;
+use crate::clients::Peer;
+use crate::config::Source;
+use crate::state::budgets::Store;
+use crate::state::redis::Redis;
+
+const TEXT: &str = "
+[server]
+admin_key = 'env:ADMIN'
+[upstream]
+endpoint_url = 'http://127.0.0.1:1'
+access_key_id = 'AKID'
+secret_access_key = 'env:SECRET'
+session_token = 'env:TOKEN'
+proxy = 'env:PROXY'
+[targets.t]
+model = 'anthropic.claude-3-haiku-20240307-v1:0'
+bearer_token = 'env:TARGET'
+[[clients]]
+name = 'a'
+bearer_token = 'env:BEARER'
+access_key_id = 'TEAMA'
+secret_access_key = 'env:PAIR'
+daily_budget_usd = 1
+[jobs]
+backend = 'redis'
+redis_url = 'env:REDIS'
+";
+
+fn env() -> Env {
+    let variables = [
+        ("ADMIN", "hush-0123456789-admin"),
+        ("SECRET", "hush-0123456789-secret"),
+        ("TOKEN", "hush-0123456789-token"),
+        ("PROXY", "http://u:hush-proxy@127.0.0.1:2"),
+        ("TARGET", "hush-0123456789-target"),
+        ("BEARER", "hush-0123456789-bearer"),
+        ("PAIR", "hush-0123456789-pair"),
+        ("REDIS", "redis://u:hush-redis@127.0.0.1:3/0"),
+    ];
+    variables.into_iter().collect()
+}
+
+#[track_caller]
+fn hides(shown: &str) {
+    let at = shown.to_ascii_lowercase().find("hush");
+    let near = at.map(|at| &shown[at.saturating_sub(300)..(at + 60).min(shown.len())]);
+    assert_eq!(near, None);
+}
+
+#[tokio::test]
+async fn no_debug_output_shows_a_secret() {
+    let loaded = Config::from_toml(TEXT, "test.toml", &env()).unwrap();
+    hides(&format!("{loaded:?} {:?} {:?}", env(), Source::BuiltIn));
+    hides(&loaded.config.written.to_json().unwrap().to_string());
+    let config = loaded.config;
+    hides(&format!("{:?}", Store::new(&config.state.budgets).unwrap()));
+    let redis = Redis::new("redis://u:hush-redis@127.0.0.1:3/0", Duration::from_secs(1));
+    hides(&format!("{redis:?}"));
+    let metrics = Arc::new(Metrics::new().unwrap());
+    let log = AccessLog::start(false, LogFormat::Json, metrics.access_log_dropped.clone());
+    let gateway = Gateway::new(config, metrics, log).unwrap();
+    hides(&format!("{gateway:?}"));
+    for target in gateway.router.targets() {
+        target.identity.settled().await;
+        hides(&format!("{:?} {:?}", target.identity.auth(), target.identity));
+    }
+    assert!(gateway.router.targets()[0].identity.auth().is_some());
+}
+
+#[derive(Clone, Debug)]
+struct Looking;
+
+impl tower::Service<observe::Observed<()>> for Looking {
+    type Response = http::Response<super::super::ResponseBody>;
+    type Error = super::super::refusal::Refused;
+    type Future = std::future::Pending<Result<Self::Response, Self::Error>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, observed: observe::Observed<()>) -> Self::Future {
+        hides(&format!("{observed:?}"));
+        std::future::pending()
+    }
+}
+
+#[tokio::test]
+async fn no_debug_output_of_a_request_shows_its_key() {
+    use tower::{Layer, Service};
+    let gateway = gateway("", "");
+    let mut request = Request::new(());
+    for _ in 0..2 {
+        let value = HeaderValue::from_static("Bearer hush-0123456789");
+        request.headers_mut().append("authorization", value);
+    }
+    let (head, body) = request.into_parts();
+    let arrival = super::super::Arrival { head, body, peer: Peer::from(PEER) };
+    // The look is taken in the call itself; a panic in it would be answered, and counted.
+    let mut observing = observe::layer(&live(&gateway)).layer(Looking);
+    drop(observing.call(arrival));
+    assert_eq!(gateway.metrics.panics.get(), 0);
+}

@@ -1,0 +1,80 @@
+//! Sums of budgets in Redis, shared by all replicas.
+//!
+//! Each period of a client is a hash with one field for each process, which holds what that process
+//! has spent. The sum is that of the fields. A process writes its whole figure each time, so a
+//! write whose answer was lost is made again and counts once. A hash lives a little longer than its
+//! period.
+
+use std::time::SystemTime;
+
+use redis::Pipeline;
+use uuid::Uuid;
+
+use super::{Entry, Kind, StoreError};
+use crate::state::redis::Redis;
+
+/// Entries of one round trip.
+const BATCH: usize = 500;
+
+/// Sums in Redis.
+#[derive(Debug)]
+pub struct RedisStore {
+    redis: Redis,
+    prefix: String,
+    /// This process among all that write there.
+    process: String,
+}
+
+impl RedisStore {
+    pub(super) fn new(redis: Redis, prefix: &str) -> RedisStore {
+        RedisStore { redis, prefix: prefix.to_owned(), process: Uuid::new_v4().to_string() }
+    }
+
+    pub(super) async fn add(
+        &self,
+        entries: &[Entry],
+        _now: SystemTime,
+    ) -> Result<Vec<u64>, StoreError> {
+        let mut sums = Vec::with_capacity(entries.len());
+        for batch in entries.chunks(BATCH) {
+            let mut connection = self.redis.connection().await?;
+            let pipeline = self.pipeline(batch);
+            let answer = pipeline.query_async::<Vec<Vec<String>>>(&mut connection);
+            let answer = self.redis.in_time(answer).await?;
+            for fields in answer {
+                let numbers = fields.iter().map(|text| text.parse::<u64>().ok());
+                let sum = numbers.sum::<Option<u64>>().ok_or(StoreError::NoSum)?;
+                sums.push(sum);
+            }
+        }
+        Ok(sums)
+    }
+
+    fn pipeline(&self, entries: &[Entry]) -> Pipeline {
+        let mut pipeline = redis::pipe();
+        for entry in entries {
+            let key = self.key(entry);
+            if entry.added > 0 {
+                pipeline.cmd("HSET").arg(&key).arg(&self.process).arg(entry.own).ignore();
+                pipeline.cmd("EXPIRE").arg(&key).arg(kept_seconds(entry.period.kind)).ignore();
+            }
+            pipeline.cmd("HVALS").arg(&key);
+        }
+        pipeline
+    }
+
+    fn key(&self, entry: &Entry) -> String {
+        let Entry { client, period, .. } = entry;
+        // One slot of a cluster for all, as the other keys of the gateway.
+        format!("{{{}}}:budget:{}:{}:{client}", self.prefix, period.kind.name(), period.number)
+    }
+}
+
+/// Longer than any period, from its last write on.
+fn kept_seconds(kind: Kind) -> u64 {
+    const DAY: u64 = 24 * 60 * 60;
+    match kind {
+        Kind::Daily => 2 * DAY,
+        Kind::Monthly => 33 * DAY,
+    }
+}
