@@ -57,6 +57,8 @@ pub struct Purse {
     backlog: f64,
     waited_at: Instant,
     asked: Asked,
+    /// Whether more may be taken than it holds, as long as the fleet has it.
+    is_lenient: bool,
     /// Whether the ledger had less than was asked for: then it is asked in its turn and not before.
     is_dry: bool,
     told_at: Instant,
@@ -92,10 +94,18 @@ impl Purse {
             backlog: 0.0,
             waited_at: now,
             asked: Asked::default(),
+            is_lenient: false,
             is_dry: false,
             told_at: now,
             seen: None,
         }
+    }
+
+    /// One from which more may be taken than it holds, as long as the fleet was last seen to have it, or
+    /// its share of it before that: what is owed is leased next. For limits of which nobody waits for his
+    /// turn. Replicas that all do so at once may take more than there is, which they lack afterwards.
+    pub fn lenient(board: Arc<Board>, now: Instant) -> Purse {
+        Purse { is_lenient: true, ..Purse::new(board, now) }
     }
 
     /// Units that are there now.
@@ -116,6 +126,9 @@ impl Purse {
         self.catch_up(terms, &standing, now);
         let replicas = f64::from(standing.replicas.max(1));
         let mut missing = units.min(terms.capacity.max(1.0)) - self.level;
+        if self.is_lenient && standing.alone_since().is_none() {
+            missing -= self.seen.map_or(terms.capacity / replicas, |seen| seen.level.max(0.0));
+        }
         if missing <= EPSILON {
             return now;
         }
@@ -327,6 +340,10 @@ impl Purse {
         if self.flowed.is_none() && !standing.has_met && self.seen.is_none() {
             // Nobody has used anything yet, as far as anybody knows.
             self.mint(terms.capacity / replicas);
+        }
+        if self.flowed.is_none() && self.is_lenient {
+            // Nobody is refused because the ledger is gone.
+            self.mint((terms.capacity / replicas - self.level).max(0.0));
         }
         // The ledger has lent what flows in until then, to this replica or to others.
         let lent = self.seen.map_or(0.0, |seen| (-seen.level).max(0.0) * 60.0 / terms.per_minute);

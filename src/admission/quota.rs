@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::bell::Bell;
 use super::limit::{Learning, Limit};
 use super::purse::Purse;
-use crate::state::fleet::{Ask, Grant, Lease, Lessee};
+use crate::state::fleet::{Ask, Board, Grant, Lease, Lessee};
 
 /// The configured figures of a quota.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -117,8 +117,24 @@ impl Quota {
         lease: Lease,
         now: Instant,
     ) -> Arc<Quota> {
+        Quota::with_purses(limits, learning, bell, lease, Purse::new, now)
+    }
+
+    /// The same where nobody waits for a turn, see [`Purse::lenient`], and nothing is learned.
+    pub fn lenient(limits: &Limits, bell: Arc<Bell>, lease: Lease, now: Instant) -> Arc<Quota> {
+        Quota::with_purses(limits, Learning::off(), bell, lease, Purse::lenient, now)
+    }
+
+    fn with_purses(
+        limits: &Limits,
+        learning: Learning,
+        bell: Arc<Bell>,
+        lease: Lease,
+        purse: fn(Arc<Board>, Instant) -> Purse,
+        now: Instant,
+    ) -> Arc<Quota> {
         let limit = |figure, floor| {
-            let purse = Purse::new(Arc::clone(lease.board()), now);
+            let purse = purse(Arc::clone(lease.board()), now);
             Limit::shared(figure, floor, limits.unfilled, purse, now)
         };
         let state = State {
@@ -186,6 +202,18 @@ impl Quota {
             state.requests.wait(requests as f64, now);
             state.tokens.wait(tokens as f64, now);
         }
+    }
+
+    /// Whether who forgets it loses nothing: nothing is under way, and it is full, or nothing is held
+    /// of what others share.
+    pub fn is_idle(&self, now: Instant) -> bool {
+        if self.lease.is_none() {
+            let snapshot = self.snapshot(now);
+            return snapshot.in_flight == 0 && snapshot.headroom() >= 1.0;
+        }
+        let state = self.state();
+        let is_settled = state.requests.is_settled(now) && state.tokens.is_settled(now);
+        state.in_flight == 0 && is_settled
     }
 
     /// The share of the quota that is free, for this replica or another, by its scarcer kind.

@@ -157,7 +157,7 @@ impl Gateway {
             ),
             limits: match before {
                 Some(before) => before.limits.renewed(&config.limits, &config.clients),
-                None => ClientLimits::new(&config.limits, &config.clients),
+                None => ClientLimits::new(&config.limits, &config.clients, fleet.clone()),
             },
             policies: Policies::new(&config.clients)?,
             budgets: Budgets::new(&config.clients, before.map(|before| &before.budgets)),
