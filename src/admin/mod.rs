@@ -167,7 +167,7 @@ fn reset(gateway: &Gateway, name: &str, peer: &Peer) -> Response<Bytes> {
         let message = serde_json::json!({ "message": "no target has this name" });
         return json(StatusCode::NOT_FOUND, &message);
     };
-    target.reset();
+    target.reset_for_all();
     audit::done("reset_cooldown", name, By { who: "admin_key", peer: peer.address });
     json(StatusCode::OK, &serde_json::json!({ "target": name, "reset": true }))
 }

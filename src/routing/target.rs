@@ -289,6 +289,12 @@ impl Target {
         self.pool.bell().ring();
     }
 
+    /// The same at all replicas.
+    pub fn reset_for_all(&self) {
+        self.reset();
+        self.tell(|target| Notice::Opened { target });
+    }
+
     /// Takes over the state that `before`, the same target under an older config, has come to.
     pub fn take_over(&self, before: &Target, now: Instant) {
         self.cooldown().take_over(&before.cooldown());

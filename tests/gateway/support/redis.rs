@@ -19,6 +19,7 @@ pub struct Redis {
     port: u16,
     folder: TempDir,
     server: Mutex<Option<Child>>,
+    arguments: Vec<String>,
 }
 
 impl Redis {
@@ -34,7 +35,7 @@ impl Redis {
         leaks::secret(PASSWORD);
         let free = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = free.local_addr().unwrap().port();
-        Redis { port, folder: tempfile::tempdir().unwrap(), server: Mutex::default() }
+        Redis { port, folder: tempfile::tempdir().unwrap(), server: Mutex::default(), arguments: Vec::new() }
     }
 
     /// Its URL, with its password.
@@ -60,6 +61,10 @@ impl Redis {
             .spawn()
             .expect("redis-server is installed");
         *self.server.lock().unwrap() = Some(child);
+        self.listens().await;
+    }
+
+    async fn listens(&self) {
         let connects = async || TcpStream::connect(("127.0.0.1", self.port)).await.is_ok();
         eventually("Redis listens", connects, |is_up| *is_up).await;
     }
@@ -87,10 +92,41 @@ impl Redis {
     }
 
     /// Has `redis-cli` ask it.
-    pub fn ask(&self, words: &[&str]) -> String {
-        let mut command = Command::new("redis-cli");
-        let output = command.args(["-p", &self.port.to_string()]).args(words).output().unwrap();
-        String::from_utf8(output.stdout).unwrap()
+    pub async fn ask(&self, words: &[&str]) -> String {
+        let mut command = tokio::process::Command::new("redis-cli");
+        let output = command.args(["-p", &self.port.to_string()]).args(words).output().await;
+        String::from_utf8(output.unwrap().stdout).unwrap()
+    }
+
+    /// The port that it listens on.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Starts one with these arguments more.
+    pub async fn start_with(arguments: &[&str]) -> Redis {
+        let mut redis = Redis::absent();
+        redis.arguments = arguments.iter().map(|it| (*it).to_owned()).collect();
+        redis.resume().await;
+        redis
+    }
+
+    /// Starts a sentinel that watches this one.
+    pub async fn watched(&self) -> Redis {
+        let sentinel = Redis::absent();
+        let file = sentinel.folder.path().join("sentinel.conf");
+        let watch = format!(
+            "port {}\nbind 127.0.0.1\nsentinel monitor mymaster 127.0.0.1 {} 1\n\
+             sentinel down-after-milliseconds mymaster 1000\n\
+             sentinel failover-timeout mymaster 3000\n",
+            sentinel.port, self.port
+        );
+        std::fs::write(&file, watch).unwrap();
+        let mut command = Command::new("redis-server");
+        let child = command.arg(&file).arg("--sentinel").stdout(Stdio::null()).spawn().unwrap();
+        *sentinel.server.lock().unwrap() = Some(child);
+        sentinel.listens().await;
+        sentinel
     }
 
     /// Lets it hang for a while: it is there, and does not answer.
