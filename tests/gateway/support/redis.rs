@@ -35,7 +35,8 @@ impl Redis {
         leaks::secret(PASSWORD);
         let free = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = free.local_addr().unwrap().port();
-        Redis { port, folder: tempfile::tempdir().unwrap(), server: Mutex::default(), arguments: Vec::new() }
+        let (folder, server, arguments) = (tempfile::tempdir().unwrap(), Mutex::default(), vec![]);
+        Redis { port, folder, server, arguments }
     }
 
     /// Its URL, with its password.
@@ -55,6 +56,8 @@ impl Redis {
         let child = Command::new("redis-server")
             .args(["--bind", "127.0.0.1", "--port", &self.port.to_string()])
             .args(["--appendonly", "yes", "--save", "", "--requirepass", PASSWORD])
+            .args(["--masterauth", PASSWORD])
+            .args(&self.arguments)
             .arg("--dir")
             .arg(self.folder.path())
             .stdout(Stdio::null())
@@ -94,7 +97,8 @@ impl Redis {
     /// Has `redis-cli` ask it.
     pub async fn ask(&self, words: &[&str]) -> String {
         let mut command = tokio::process::Command::new("redis-cli");
-        let output = command.args(["-p", &self.port.to_string()]).args(words).output().await;
+        command.args(["-a", PASSWORD, "--no-auth-warning", "-p", &self.port.to_string()]);
+        let output = command.args(words).output().await;
         String::from_utf8(output.unwrap().stdout).unwrap()
     }
 
@@ -117,6 +121,7 @@ impl Redis {
         let file = sentinel.folder.path().join("sentinel.conf");
         let watch = format!(
             "port {}\nbind 127.0.0.1\nsentinel monitor mymaster 127.0.0.1 {} 1\n\
+             sentinel auth-pass mymaster {PASSWORD}\n\
              sentinel down-after-milliseconds mymaster 1000\n\
              sentinel failover-timeout mymaster 3000\n",
             sentinel.port, self.port
