@@ -32,6 +32,8 @@ mod driver;
 mod ledger;
 mod link;
 mod notice;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
