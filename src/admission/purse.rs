@@ -362,3 +362,135 @@ impl Purse {
         self.credit -= units;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::fleet::{Learned, Link};
+
+    const TERMS: Terms = Terms { per_minute: 600.0, capacity: 600.0 };
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn board(link: Link) -> Arc<Board> {
+        Arc::new(Board::from_pointee(Standing {
+            link,
+            has_met: true,
+            replicas: 3,
+            pause: Duration::from_millis(100),
+            max_lease: 0.25,
+            idle: 5 * SECOND,
+        }))
+    }
+
+    fn set(board: &Board, link: Link) {
+        board.store(Arc::new(Standing { link, ..Standing::clone(&board.load()) }));
+    }
+
+    fn grant(now: f64, later: f64, due: Duration) -> Grant {
+        let learned = Learned::default();
+        let (level, at, used_in_a_minute) = (0.0, 0, 0.0);
+        Grant { now, later, due, level, at, used_in_a_minute, learned }
+    }
+
+    fn ask(purse: &mut Purse, now: Instant) -> Option<Ask> {
+        purse.ask(Some(TERMS), now)
+    }
+
+    #[test]
+    fn it_asks_for_what_those_who_wait_need_and_tells_when_that_is_there() {
+        let now = Instant::now();
+        let mut purse = Purse::new(board(Link::Shared), now);
+        assert!(ask(&mut purse, now).is_none(), "nobody wants anything");
+        assert!(purse.when(5.0, TERMS, now) > now);
+        assert!(purse.lacks(5.0, now));
+        assert!(!purse.lacks(5.0, now), "it is known");
+        purse.wait(12.0, now);
+        let asked = ask(&mut purse, now).unwrap();
+        assert_eq!((asked.need, asked.want), (5.0, 12.0));
+        purse.granted(&grant(2.0, 10.0, SECOND), now);
+        assert_eq!(purse.level(TERMS, now), 2.0);
+        let due = purse.when(5.0, TERMS, now);
+        assert!(due >= now + SECOND && due < now + SECOND + SECOND / 100);
+        assert_eq!(purse.when(5.0, TERMS, due), due);
+        assert_eq!(purse.level(TERMS, due), 12.0);
+    }
+
+    #[test]
+    fn what_is_not_used_is_given_back() {
+        let now = Instant::now();
+        let mut purse = Purse::new(board(Link::Shared), now);
+        purse.lacks(1.0, now);
+        ask(&mut purse, now).unwrap();
+        purse.granted(&grant(100.0, 0.0, Duration::ZERO), now);
+        purse.take(1.0, now);
+        let idle = now + 6 * SECOND;
+        let back = ask(&mut purse, idle).unwrap();
+        assert_eq!((back.held, back.credit, back.want), (0.0, 99.0, 0.0));
+        purse.granted(&grant(0.0, 0.0, Duration::ZERO), idle);
+        assert!(purse.is_settled(idle));
+    }
+
+    #[test]
+    fn a_debt_is_leased_next() {
+        let now = Instant::now();
+        let mut purse = Purse::new(board(Link::Shared), now);
+        purse.take(10.0, now);
+        purse.give_back(-30.0);
+        let later = now + 10 * SECOND;
+        let asked = ask(&mut purse, later).unwrap();
+        assert_eq!((asked.need, asked.want), (40.0, 40.0), "as a whole");
+    }
+
+    #[test]
+    fn alone_it_has_its_share_of_the_flow_and_says_so_afterwards() {
+        let now = Instant::now();
+        let board = board(Link::Shared);
+        let mut purse = Purse::new(Arc::clone(&board), now);
+        purse.lacks(4.0, now);
+        ask(&mut purse, now).unwrap();
+        purse.granted(&grant(4.0, 0.0, Duration::ZERO), now);
+        set(&board, Link::Alone(now));
+        assert_eq!(purse.level(TERMS, now), 4.0, "what it holds stays");
+        // A third of ten in a second.
+        let level = purse.level(TERMS, now + 3 * SECOND);
+        assert!((level - 14.0).abs() < 1e-6, "{level}");
+        let later = now + 600 * SECOND;
+        assert_eq!(purse.level(TERMS, later), 200.0, "no more than its share of the capacity");
+        purse.take(200.0, later);
+        set(&board, Link::Returning(now));
+        let told = ask(&mut purse, later).unwrap();
+        assert_eq!((told.credit, told.want), (-196.0, 0.0));
+        set(&board, Link::Shared);
+        purse.granted(&grant(0.0, 0.0, Duration::ZERO), later);
+        assert_eq!(purse.level(TERMS, later + SECOND), 0.0, "nothing flows in any more");
+    }
+
+    #[test]
+    fn what_was_lent_before_is_not_there_twice() {
+        let now = Instant::now();
+        let board = board(Link::Shared);
+        let mut purse = Purse::new(Arc::clone(&board), now);
+        purse.lacks(4.0, now);
+        ask(&mut purse, now).unwrap();
+        // The ledger has lent all that flows in within the next second.
+        purse.granted(&Grant { level: -10.0, ..grant(0.0, 4.0, SECOND / 2) }, now);
+        set(&board, Link::Alone(now));
+        assert_eq!(purse.level(TERMS, now + SECOND), 4.0);
+        let level = purse.level(TERMS, now + 4 * SECOND);
+        assert!((level - 14.0).abs() < 1e-3, "{level}");
+    }
+
+    #[test]
+    fn a_lenient_one_takes_what_the_fleet_was_seen_to_have() {
+        let now = Instant::now();
+        let mut purse = Purse::lenient(board(Link::Shared), now);
+        assert_eq!(purse.when(200.0, TERMS, now), now, "its share, before anything is known");
+        assert!(purse.when(201.0, TERMS, now) > now);
+        purse.take(10.0, now);
+        ask(&mut purse, now).unwrap();
+        purse.granted(&Grant { level: 50.0, ..grant(10.0, 0.0, Duration::ZERO) }, now);
+        assert_eq!(purse.when(50.0, TERMS, now), now);
+        purse.take(50.0, now);
+        assert!(purse.when(1.0, TERMS, now) > now);
+    }
+}

@@ -50,8 +50,9 @@ pub use settings::{
     Auth, Balance, BearerToken, Budget, BudgetStore, Client, ClientAuth, ClientCertificates,
     ClientPolicy, Config, Fallback, Feature, Guardrail, Guardrails, Hedge, JobQueue, Jobs,
     JobsBackend, KeyPair, Learning, Legacy, LegacyAction, LegacyGroup, LegacyMock, LegacyPrompts,
-    LimitKey, Limits, Log, LogFormat, OperationName, Price, Priority, Proxies, Queue, Quota, RedisKind,
-    Retry, Route, Server, SharedRedis, SharedState, State, StateBackend, Strategy, Target, Tls, TlsVersion, Trust, Unrouted, Upstream,
+    LimitKey, Limits, Log, LogFormat, OperationName, Price, Priority, Proxies, Queue, Quota,
+    RedisKind, Retry, Route, Server, SharedRedis, SharedState, State, StateBackend, Strategy,
+    Target, Tls, TlsVersion, Trust, Unrouted, Upstream,
 };
 pub use written::Written;
 

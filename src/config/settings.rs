@@ -22,9 +22,7 @@ pub use clients::{Auth, BearerToken, Client, KeyPair};
 pub use jobs::{JobQueue, Jobs, JobsBackend};
 pub use legacy::{Legacy, LegacyAction, LegacyGroup, LegacyMock, LegacyPrompts};
 pub use network::{ClientAuth, ClientCertificates, Proxies, Tls, TlsVersion, Trust};
-pub use policy::{
-    Budget, BudgetStore, ClientPolicy, Guardrail, Guardrails, OperationName, Price,
-};
+pub use policy::{Budget, BudgetStore, ClientPolicy, Guardrail, Guardrails, OperationName, Price};
 pub use state::{RedisKind, SharedRedis, SharedState, State, StateBackend};
 
 use super::credentials::Credentials;

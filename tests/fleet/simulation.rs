@@ -476,8 +476,7 @@ impl World {
         self.played.used /= minutes;
         let flow = self.terms.per_minute / 60.0 * (GONE[1] - GONE[0]);
         let [before, during, after] = self.used_then;
-        self.played.shares_around_the_outage =
-            [(during - before) / flow, (after - during) / flow];
+        self.played.shares_around_the_outage = [(during - before) / flow, (after - during) / flow];
         self.played
     }
 }

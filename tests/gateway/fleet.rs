@@ -268,10 +268,7 @@ async fn redis_that_comes_back_empty() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_clients_rate_is_that_of_all_replicas() {
     let fleet = Fleet::start(3, |config| {
-        config
-            .set("limits.key", "ip")
-            .set("limits.requests_per_second", 10)
-            .set("limits.burst", 20)
+        config.set("limits.key", "ip").set("limits.requests_per_second", 10).set("limits.burst", 20)
     })
     .await;
     let (began, mut answered, mut refused) = (Instant::now(), 0, 0);
@@ -340,8 +337,20 @@ async fn a_user_of_an_access_list_is_enough_and_its_password_is_not_shown() {
     let rules = ["ACL", "SETUSER", "sluice", "on", ">hush-hush", "~{sluice}:*", "&{sluice}:*"];
     let rights = ["+eval", "+evalsha", "+script|load", "+time", "+hgetall", "+subscribe"];
     let more = [
-        "+zadd", "+zremrangebyscore", "+pexpire", "+zcard", "+hget", "+hmget", "+hset", "+hdel",
-        "+hrandfield", "+hincrby", "+del", "+publish", "+ping", "+client",
+        "+zadd",
+        "+zremrangebyscore",
+        "+pexpire",
+        "+zcard",
+        "+hget",
+        "+hmget",
+        "+hset",
+        "+hdel",
+        "+hrandfield",
+        "+hincrby",
+        "+del",
+        "+publish",
+        "+ping",
+        "+client",
     ];
     let words = [&rules[..], &rights[..], &more[..]].concat();
     assert_eq!(redis.ask(&words).await.trim(), "OK");

@@ -5,8 +5,7 @@ use crate::config::document::KeyPath;
 use crate::config::files;
 use crate::config::raw::{RawConfig, RawPolicy, RawPrice, RawState};
 use crate::config::settings::{
-    Budget, BudgetStore, ClientPolicy, Guardrail, Guardrails, JobsBackend, Price,
-    RedisKind,
+    Budget, BudgetStore, ClientPolicy, Guardrail, Guardrails, JobsBackend, Price, RedisKind,
 };
 
 /// Most patterns of a list, so that looking through one costs little.

@@ -19,8 +19,7 @@ impl Checker<'_> {
                 _ => raw.redis_prefix.clone(),
             },
             timeout: self.duration(&at.key("timeout"), &raw.timeout),
-            exchange_interval: self
-                .duration(&at.key("exchange_interval"), &raw.exchange_interval),
+            exchange_interval: self.duration(&at.key("exchange_interval"), &raw.exchange_interval),
             max_exchanges_per_second: raw.max_exchanges_per_second,
             lease_ahead: self.duration(&at.key("lease_ahead"), &raw.lease_ahead),
             max_lease: raw.max_lease,
@@ -56,9 +55,7 @@ impl Checker<'_> {
                     RedisKind::Standalone => {
                         Ok(urls.read(self.env, self.base).unwrap_or_else(|_| "".into()))
                     }
-                    RedisKind::Sentinel | RedisKind::Cluster => {
-                        urls.read_all(self.env, self.base)
-                    }
+                    RedisKind::Sentinel | RedisKind::Cluster => urls.read_all(self.env, self.base),
                 };
                 urls.unwrap_or_else(|why| {
                     self.problem(&at.key("redis_url"), why);

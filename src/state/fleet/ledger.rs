@@ -147,7 +147,8 @@ impl Entry {
             self.born = now;
         }
         // Lost or set back since: what the replica saw counts, if it is less.
-        if let Some(seen) = ask.seen.filter(|seen| is_new || known.at < seen.at || self.born > seen.at)
+        if let Some(seen) =
+            ask.seen.filter(|seen| is_new || known.at < seen.at || self.born > seen.at)
         {
             level = level.min(seen.level + flowed(seen.at));
         }
@@ -248,9 +249,8 @@ impl Ledger {
     /// What Redis does in one exchange, at `now` of the ledger's clock.
     pub fn exchange(&mut self, asks: &[Ask], rules: &Rules, now: u64) -> Vec<Grant> {
         let entries = &mut self.entries;
-        let grant = |ask: &Ask| {
-            entries.entry(ask.entry.clone()).or_default().exchange(ask, rules, now)
-        };
+        let grant =
+            |ask: &Ask| entries.entry(ask.entry.clone()).or_default().exchange(ask, rules, now);
         asks.iter().map(grant).collect()
     }
 

@@ -284,9 +284,9 @@ impl Connected {
         let now = seconds * 1_000_000 + micros;
         let version = fields.iter().find(|(name, _)| name == "version");
         let version = version.and_then(|(_, text)| text.parse().ok()).unwrap_or(0);
-        let cooling = fields.iter().filter_map(|(name, value)| {
-            notice::standing(name.strip_prefix("t:")?, value, now)
-        });
+        let cooling = fields
+            .iter()
+            .filter_map(|(name, value)| notice::standing(name.strip_prefix("t:")?, value, now));
         Ok((version, cooling.collect()))
     }
 }

@@ -260,8 +260,7 @@ async fn the_script_does_what_the_ledger_does() {
     let server = Server::start();
     let scripts = Scripts::new("test");
     let mut link = server.connect(&scripts).await;
-    let presence =
-        Presence { replica: "r", ttl: Duration::from_secs(60), is_heartbeat: true };
+    let presence = Presence { replica: "r", ttl: Duration::from_secs(60), is_heartbeat: true };
     let mut random = fastrand::Rng::with_seed(7);
     let (mut entry, mut replicas) = (Entry::default(), vec![Replica::default(); 3]);
     for round in 0..300 {
