@@ -34,7 +34,7 @@ static ROUTE: LazyLock<Arc<Route>> = LazyLock::new(|| {
     let config = Config::from_toml(&text, "bench.toml", &env)
         .unwrap_or_else(|error| panic!("{error}"))
         .config;
-    let router = Router::new(&config, None).expect("a router");
+    let router = Router::new(&config, None, None).expect("a router");
     router.find(&config, &ModelId::new(MODEL).expect("a model id")).expect("a route").1
 });
 

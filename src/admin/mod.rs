@@ -49,9 +49,9 @@ pub struct Admin {
 /// What an operator can do to a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Act {
-    /// End its cooldown.
+    /// End its cooldown, for all replicas.
     Reset,
-    /// Take it out of traffic.
+    /// Take it out of traffic, in this process.
     Drain,
     /// Put it back.
     Resume,
@@ -75,7 +75,7 @@ impl Act {
 
     fn on(self, target: &Target) {
         match self {
-            Act::Reset => target.reset(),
+            Act::Reset => target.reset_for_all(),
             Act::Drain => target.drain(true),
             Act::Resume => target.drain(false),
         }
@@ -223,7 +223,7 @@ fn config(gateway: &Gateway) -> Response<Bytes> {
     }
 }
 
-/// Has an operator's will with a target, in this process.
+/// Has an operator's will with a target.
 fn do_to(gateway: &Gateway, act: Act, name: &str, peer: &Peer) -> Response<Bytes> {
     let name = percent_decode_str(name).decode_utf8_lossy();
     let Some(target) = gateway.router.targets().iter().find(|target| *target.name == *name) else {

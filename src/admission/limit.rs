@@ -7,13 +7,18 @@
 //! before the first throttle there is no limit at all, only a count of what is used; a throttle
 //! when next to nothing was used teaches nothing, since others may use the account. Once a limit
 //! has risen past the figure that was refused, the quota has grown, and it rises faster.
+//!
+//! A limit that all replicas share has a [`Purse`] in place of its bucket. What one replica has
+//! learned it proposes to the ledger; the figure that the ledger tells counts for all.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::bucket::Bucket;
+use super::purse::Purse;
 use crate::config;
+use crate::state::fleet::{Ask, Grant, Learned, Terms};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -57,13 +62,40 @@ pub(super) struct Limit {
     /// Below the configured figure, or standing in for one.
     learned: Option<f64>,
     bucket: Option<Bucket>,
+    shared: Option<Shared>,
     used: Recent,
     raised_at: Instant,
     /// The figure that counted when the upstream last refused.
     refused_at: f64,
 }
 
+/// What a limit has with other replicas.
+#[derive(Clone, Debug)]
+struct Shared {
+    purse: Purse,
+    /// What the ledger last told.
+    learned: Learned,
+    /// What is to be told to it.
+    proposal: Option<Learned>,
+    /// What all replicas used in a minute.
+    used_in_a_minute: f64,
+}
+
 impl Limit {
+    /// A limit that other replicas draw on too.
+    pub(super) fn shared(
+        configured: Option<f64>,
+        floor: f64,
+        unfilled: f64,
+        purse: Purse,
+        now: Instant,
+    ) -> Limit {
+        let shared =
+            Shared { purse, learned: Learned::default(), proposal: None, used_in_a_minute: 0.0 };
+        let alone = Limit::new(configured, floor, unfilled, now);
+        Limit { bucket: None, shared: Some(shared), ..alone }
+    }
+
     pub(super) fn new(configured: Option<f64>, floor: f64, unfilled: f64, now: Instant) -> Limit {
         Limit {
             configured,
@@ -71,6 +103,7 @@ impl Limit {
             floor: configured.map_or(floor, |figure| floor.min(figure)),
             learned: None,
             bucket: configured.map(|figure| Bucket::full(figure, unfilled, now)),
+            shared: None,
             used: Recent::new(now),
             raised_at: now,
             refused_at: f64::MAX,
@@ -88,39 +121,153 @@ impl Limit {
     }
 
     /// Units that are there now.
-    pub(super) fn available(&self, now: Instant) -> Option<f64> {
-        self.bucket.as_ref().map(|bucket| bucket.level(now))
+    pub(super) fn available(&mut self, now: Instant) -> Option<f64> {
+        let terms = self.terms();
+        match &mut self.shared {
+            Some(shared) => Some(shared.purse.level(terms?, now)),
+            None => self.bucket.as_ref().map(|bucket| bucket.level(now)),
+        }
+    }
+
+    /// Units that other replicas could have too.
+    pub(super) fn left_for_all(&self) -> f64 {
+        self.shared.as_ref().map_or(0.0, |shared| shared.purse.left_for_all())
     }
 
     /// When `units` will be there.
-    pub(super) fn when(&self, units: f64, now: Instant) -> Instant {
-        self.bucket.as_ref().map_or(now, |bucket| bucket.when(units, now))
+    pub(super) fn when(&mut self, units: f64, now: Instant) -> Instant {
+        let terms = self.terms();
+        match (&mut self.shared, terms) {
+            (Some(shared), Some(terms)) => shared.purse.when(units, terms, now),
+            _ => self.bucket.as_ref().map_or(now, |bucket| bucket.when(units, now)),
+        }
     }
 
     pub(super) fn take(&mut self, units: f64, now: Instant) {
         self.used.add(units, now);
-        if let Some(bucket) = &mut self.bucket {
-            bucket.take(units, now);
+        let is_limited = self.figure().is_some();
+        match &mut self.shared {
+            Some(shared) if is_limited => shared.purse.take(units, now),
+            Some(shared) => shared.purse.count(units, now),
+            None => {
+                if let Some(bucket) = &mut self.bucket {
+                    bucket.take(units, now);
+                }
+            }
         }
     }
 
     /// Gives back what was taken and not used; a negative number takes what was used on top.
     pub(super) fn give_back(&mut self, units: f64, now: Instant) {
         self.used.add(-units, now);
-        if let Some(bucket) = &mut self.bucket {
-            bucket.give_back(units, now);
+        let is_limited = self.figure().is_some();
+        match &mut self.shared {
+            Some(shared) if is_limited => shared.purse.give_back(units),
+            Some(shared) => shared.purse.count(-units, now),
+            None => {
+                if let Some(bucket) = &mut self.bucket {
+                    bucket.give_back(units, now);
+                }
+            }
+        }
+    }
+
+    /// Somebody found too little here. True if the ledger is to be asked at once.
+    pub(super) fn lacks(&mut self, units: f64, now: Instant) -> bool {
+        if self.when(units, now) <= now {
+            return false;
+        }
+        self.shared.as_mut().is_some_and(|shared| shared.purse.lacks(units, now))
+    }
+
+    /// Those who wait need so much together.
+    pub(super) fn wait(&mut self, units: f64, now: Instant) {
+        if let Some(shared) = &mut self.shared {
+            shared.purse.wait(units, now);
+        }
+    }
+
+    /// Whether the ledger is to be asked at once, since little is left.
+    pub(super) fn is_low(&self, now: Instant) -> bool {
+        self.figure().is_some() && self.shared.as_ref().is_some_and(|it| it.purse.is_low(now))
+    }
+
+    /// What is to be said to the ledger and asked of it.
+    pub(super) fn ask(&mut self, now: Instant) -> Option<Ask> {
+        let terms = self.terms();
+        let shared = self.shared.as_mut()?;
+        let mut ask = shared.purse.ask(terms, now);
+        if shared.proposal.is_some() {
+            ask = ask.or_else(|| Some(shared.purse.say(terms)));
+        }
+        ask.map(|ask| Ask { proposal: shared.proposal, ..ask })
+    }
+
+    /// Whether the ledger need not hear of it.
+    pub(super) fn is_settled(&self, now: Instant) -> bool {
+        self.shared.as_ref().is_none_or(|it| it.proposal.is_none() && it.purse.is_settled(now))
+    }
+
+    /// Takes what the ledger has granted and told.
+    pub(super) fn granted(&mut self, grant: &Grant, now: Instant) {
+        let (configured, before) = (self.configured, self.figure());
+        let Some(shared) = &mut self.shared else { return };
+        shared.purse.granted(grant, now);
+        shared.used_in_a_minute = grant.used_in_a_minute;
+        if grant.learned.version == shared.learned.version && shared.proposal.is_none() {
+            return;
+        }
+        // Also where another replica's proposal came first: what the ledger says counts.
+        shared.learned = grant.learned;
+        shared.proposal = None;
+        let figure = grant.learned.figure;
+        self.learned = figure.filter(|learned| configured.is_none_or(|own| *learned < own));
+        self.raised_at = now;
+        let is_lower = |figure: f64| before.is_none_or(|before| figure < before);
+        if self.figure().is_some_and(is_lower) {
+            self.refused_at = before.unwrap_or(f64::MAX);
+            if let Some(shared) = &mut self.shared {
+                shared.purse.void();
+            }
+        }
+    }
+
+    fn terms(&self) -> Option<Terms> {
+        let per_minute = self.figure()?;
+        let capacity = (per_minute * (1.0 - self.unfilled)).max(per_minute.min(1.0));
+        Some(Terms { per_minute, capacity })
+    }
+
+    /// What was used in the last minute, by all who draw on it.
+    fn used_in_a_minute(&mut self, now: Instant) -> f64 {
+        let own = self.used.in_a_minute(now);
+        self.shared.as_ref().map_or(own, |shared| own.max(shared.used_in_a_minute))
+    }
+
+    /// Tells the others what was learned.
+    fn propose(&mut self) {
+        let figure = self.learned;
+        if let Some(shared) = &mut self.shared {
+            shared.proposal = Some(Learned { version: shared.learned.version, figure });
         }
     }
 
     /// The upstream refused a request for this quota, which is therefore empty there.
     pub(super) fn throttled(&mut self, learning: &Learning, now: Instant) {
-        let used = self.used.in_a_minute(now);
+        let used = self.used_in_a_minute(now);
+        if let Some(shared) = &mut self.shared {
+            shared.purse.void();
+        }
         let known = self.figure().or_else(|| (used >= self.floor).then_some(used));
         if let (true, Some(figure)) = (learning.enabled, known) {
             let lowered = (figure * learning.decrease).max(self.floor);
             self.learned = Some(lowered);
             self.refused_at = figure;
-            self.bucket = Some(Bucket::empty(lowered, self.unfilled, now));
+            if self.shared.is_none() {
+                self.bucket = Some(Bucket::empty(lowered, self.unfilled, now));
+            }
+            self.propose();
+        } else if self.shared.is_some() {
         } else if let Some(figure) = self.configured {
             self.bucket = Some(Bucket::empty(figure, self.unfilled, now));
         }
@@ -134,7 +281,7 @@ impl Limit {
             return;
         }
         self.raised_at = now;
-        if self.used.in_a_minute(now) < USED * learned {
+        if self.used_in_a_minute(now) < USED * learned {
             return;
         }
         let faster = if learned > PAST * self.refused_at { FASTER } else { 1.0 };
@@ -146,6 +293,7 @@ impl Limit {
         if let (Some(figure), Some(bucket)) = (self.figure(), &mut self.bucket) {
             bucket.resize(figure, now);
         }
+        self.propose();
     }
 
     /// Takes over what `before` learned and holds, under this limit's own configured figure.
@@ -155,6 +303,12 @@ impl Limit {
         self.refused_at = before.refused_at;
         self.learned =
             before.learned.filter(|learned| self.configured.is_none_or(|own| *learned < own));
+        if let (Some(shared), Some(before)) = (&mut self.shared, &before.shared) {
+            // What the other holds it gives back itself when it is idle.
+            shared.learned = before.learned;
+            shared.used_in_a_minute = before.used_in_a_minute;
+            return;
+        }
         self.bucket = self.figure().map(|figure| match &before.bucket {
             Some(bucket) => {
                 let mut bucket = bucket.clone();

@@ -12,6 +12,7 @@ mod estimate;
 mod fair_queue;
 mod limit;
 mod load;
+mod purse;
 mod quota;
 mod waiting_room;
 
@@ -21,5 +22,6 @@ pub use estimate::Estimator;
 pub use fair_queue::{FairQueue, Flow, Ticket};
 pub use limit::Learning;
 pub use load::{Load, Overloaded, Share};
+pub use purse::Purse;
 pub use quota::{Dimension, Limits, Quota, Reservation, Snapshot, UNFILLED};
 pub use waiting_room::{Full, Place, WaitingRoom};

@@ -11,6 +11,8 @@ use tokio::time::Instant;
 
 use super::bell::Bell;
 use super::limit::{Learning, Limit};
+use super::purse::Purse;
+use crate::state::fleet::{Ask, Board, Grant, Lease, Lessee};
 
 /// The configured figures of a quota.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -81,6 +83,8 @@ pub struct Quota {
     state: Mutex<State>,
     learning: Learning,
     bell: Arc<Bell>,
+    /// How it is shared with other replicas, if it is.
+    lease: Option<Lease>,
 }
 
 #[derive(Debug)]
@@ -89,6 +93,9 @@ struct State {
     tokens: Limit,
     in_flight: u64,
 }
+
+/// The kinds of units, in the order in which the ledger hears of them.
+const KINDS: [&str; 2] = ["requests", "tokens"];
 
 impl Quota {
     /// A quota with full buckets. `bell` is rung whenever something is given back.
@@ -99,7 +106,43 @@ impl Quota {
             tokens: limit(limits.tpm.map(|tpm| tpm as f64), limits.floor_tpm as f64),
             in_flight: 0,
         };
-        Quota { state: Mutex::new(state), learning, bell }
+        Quota { state: Mutex::new(state), learning, bell, lease: None }
+    }
+
+    /// A quota that other replicas draw on too, by this lease; its purses are empty.
+    pub fn shared(
+        limits: &Limits,
+        learning: Learning,
+        bell: Arc<Bell>,
+        lease: Lease,
+        now: Instant,
+    ) -> Arc<Quota> {
+        Quota::with_purses(limits, learning, bell, lease, Purse::new, now)
+    }
+
+    /// The same where nobody waits for a turn, see [`Purse::lenient`], and nothing is learned.
+    pub fn lenient(limits: &Limits, bell: Arc<Bell>, lease: Lease, now: Instant) -> Arc<Quota> {
+        Quota::with_purses(limits, Learning::off(), bell, lease, Purse::lenient, now)
+    }
+
+    fn with_purses(
+        limits: &Limits,
+        learning: Learning,
+        bell: Arc<Bell>,
+        lease: Lease,
+        purse: fn(Arc<Board>, Instant) -> Purse,
+        now: Instant,
+    ) -> Arc<Quota> {
+        let limit = |figure, floor| {
+            let purse = purse(Arc::clone(lease.board()), now);
+            Limit::shared(figure, floor, limits.unfilled, purse, now)
+        };
+        let state = State {
+            requests: limit(limits.rpm.map(f64::from), f64::from(limits.floor_rpm)),
+            tokens: limit(limits.tpm.map(|tpm| tpm as f64), limits.floor_tpm as f64),
+            in_flight: 0,
+        };
+        Arc::new(Quota { state: Mutex::new(state), learning, bell, lease: Some(lease) })
     }
 
     /// Takes one request and `tokens`, or tells when there will be room if nobody takes it before.
@@ -107,6 +150,12 @@ impl Quota {
         let mut state = self.state();
         let when = state.when(tokens, now);
         if when > now {
+            if let Some(lease) = &self.lease {
+                let lacks_requests = state.requests.lacks(1.0, now);
+                let lacks_tokens = state.tokens.lacks(tokens as f64, now);
+                drop(state);
+                self.stir(lease, lacks_requests || lacks_tokens);
+            }
             return Err(when);
         }
         state.requests.take(1.0, now);
@@ -114,7 +163,11 @@ impl Quota {
         state.requests.raise(&self.learning, now);
         state.tokens.raise(&self.learning, now);
         state.in_flight += 1;
+        let is_low = state.requests.is_low(now) || state.tokens.is_low(now);
         drop(state);
+        if let Some(lease) = &self.lease {
+            self.stir(lease, is_low);
+        }
         Ok(Reservation { quota: Arc::clone(self), taken: tokens, charge: None })
     }
 
@@ -142,9 +195,53 @@ impl Quota {
         }
     }
 
+    /// Notes what those who wait need together, so that slices fit it.
+    pub fn wait(&self, requests: u64, tokens: u64, now: Instant) {
+        if self.lease.is_some() {
+            let mut state = self.state();
+            state.requests.wait(requests as f64, now);
+            state.tokens.wait(tokens as f64, now);
+        }
+    }
+
+    /// Whether who forgets it loses nothing: nothing is under way, and it is full, or nothing is held
+    /// of what others share.
+    pub fn is_idle(&self, now: Instant) -> bool {
+        if self.lease.is_none() {
+            let snapshot = self.snapshot(now);
+            return snapshot.in_flight == 0 && snapshot.headroom() >= 1.0;
+        }
+        let state = self.state();
+        let is_settled = state.requests.is_settled(now) && state.tokens.is_settled(now);
+        state.in_flight == 0 && is_settled
+    }
+
+    /// The share of the quota that is free, for this replica or another, by its scarcer kind.
+    pub fn headroom(&self, now: Instant) -> f64 {
+        let snapshot = self.snapshot(now);
+        if self.lease.is_none() {
+            return snapshot.headroom();
+        }
+        let state = self.state();
+        let plus = |own: Option<f64>, rest: f64| own.map(|own| own + rest);
+        Snapshot {
+            requests_available: plus(snapshot.requests_available, state.requests.left_for_all()),
+            tokens_available: plus(snapshot.tokens_available, state.tokens.left_for_all()),
+            ..snapshot
+        }
+        .headroom()
+    }
+
+    fn stir(self: &Arc<Self>, lease: &Lease, is_urgent: bool) {
+        lease.stir(is_urgent, || {
+            let lessee: Arc<dyn Lessee> = Arc::clone(self) as Arc<dyn Lessee>;
+            lessee
+        });
+    }
+
     /// What it has now.
     pub fn snapshot(&self, now: Instant) -> Snapshot {
-        let state = self.state();
+        let mut state = self.state();
         Snapshot {
             rpm: state.requests.figure(),
             tpm: state.tokens.figure(),
@@ -167,7 +264,7 @@ impl Quota {
         state.tokens.take_over(&tokens, now);
     }
 
-    fn settle(&self, taken: u64, charge: Option<u64>) {
+    fn settle(self: &Arc<Self>, taken: u64, charge: Option<u64>) {
         let now = Instant::now();
         let mut state = self.state();
         state.in_flight = state.in_flight.saturating_sub(1);
@@ -179,6 +276,9 @@ impl Quota {
             }
         }
         drop(state);
+        if let Some(lease) = &self.lease {
+            self.stir(lease, false);
+        }
         self.bell.ring();
     }
 
@@ -188,8 +288,40 @@ impl Quota {
     }
 }
 
+impl Lessee for Quota {
+    fn asks(&self, now: Instant, asks: &mut Vec<(usize, Ask)>) -> bool {
+        let Some(lease) = &self.lease else { return false };
+        let mut state = self.state();
+        let State { requests, tokens, .. } = &mut *state;
+        for (kind, limit) in [requests, tokens].into_iter().enumerate() {
+            if let Some(ask) = limit.ask(now) {
+                let name = KINDS.get(kind).copied().unwrap_or_default();
+                let (entry, lessee) = (lease.entry(name), lease.lessee().to_owned());
+                asks.push((kind, Ask { entry, lessee, ..ask }));
+            }
+        }
+        !(state.requests.is_settled(now) && state.tokens.is_settled(now))
+    }
+
+    fn granted(&self, kind: usize, grant: &Grant, now: Instant) {
+        let mut state = self.state();
+        let limit = if kind == 0 { &mut state.requests } else { &mut state.tokens };
+        limit.granted(grant, now);
+        drop(state);
+        self.bell.ring();
+    }
+
+    fn ring(&self) {
+        self.bell.ring();
+    }
+
+    fn lease(&self) -> Option<&Lease> {
+        self.lease.as_ref()
+    }
+}
+
 impl State {
-    fn when(&self, tokens: u64, now: Instant) -> Instant {
+    fn when(&mut self, tokens: u64, now: Instant) -> Instant {
         self.requests.when(1.0, now).max(self.tokens.when(tokens as f64, now))
     }
 }

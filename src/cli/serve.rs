@@ -10,6 +10,7 @@ use crate::config::Config;
 use crate::legacy::Shim;
 use crate::pipeline::{Gateway, Live};
 use crate::server::Server;
+use crate::state::fleet::Fleet;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::usage_log::UsageLog;
 use crate::telemetry::{Metrics, process_log};
@@ -67,8 +68,18 @@ pub(super) async fn start(config: Config) -> Result<(Server, Keeper), String> {
         }
         None => UsageLog::NONE,
     };
-    let gateway = Gateway::new(config, metrics, (access_log, usage_log))
-        .map_err(|error| error.to_string())?;
+    let logs = (access_log, usage_log);
+    let gateway = match &config.state.shared {
+        Some(shared) => {
+            let fleet = Fleet::new(shared, &metrics).map_err(|error| error.to_string())?;
+            Gateway::in_fleet(config, fleet, metrics, logs)
+        }
+        None => Gateway::new(config, metrics, logs),
+    };
+    let gateway = gateway.map_err(|error| error.to_string())?;
+    if let Some(fleet) = &gateway.fleet {
+        fleet.start();
+    }
     let (state, ledgers) = (&gateway.config.state, gateway.budgets.ledgers());
     let budgets = Keeper::start(state, ledgers, &gateway.metrics).await;
     let budgets = budgets.map_err(|error| error.to_string())?;

@@ -1,6 +1,9 @@
 //! Limits of each client: requests per second with a burst, tokens per minute, and requests at
 //! once. They are the operator's, apart from the quotas of targets: a client that runs into one
 //! costs the others nothing.
+//!
+//! In a fleet of replicas rates and tokens are those of all of them, by leases as for a target's quota; who
+//! has requests open is counted by each for itself.
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
@@ -20,6 +23,7 @@ use tower_governor::key_extractor::KeyExtractor;
 use super::identity::Client;
 use crate::admission::{Bell, Learning, Limits, Quota, Reservation};
 use crate::config;
+use crate::state::fleet::{Fleet, Lease};
 
 /// The client that all beyond the bound on tracked clients are counted as.
 const OVERFLOW: &str = "overflow";
@@ -42,6 +46,8 @@ pub struct ClientLimits {
     own: HashMap<Arc<str>, Own>,
     /// How many requests each client has open, whatever limits them.
     open: Arc<DashMap<Arc<str>, u32>>,
+    /// The other replicas, if limits are shared with some.
+    fleet: Option<Fleet>,
 }
 
 /// The limits of whoever has none of their own.
@@ -50,44 +56,85 @@ struct Common {
     config: config::Limits,
     rate: Option<GovernorConfig<ByClient, NoOpMiddleware>>,
     clock: governor::clock::DefaultClock,
-    tokens: Option<Tokens>,
+    tokens: Option<Tracked>,
+    /// The rate in a fleet, in place of the other.
+    shared_rate: Option<Tracked>,
 }
 
 /// The limits of one client; those it leaves out are the common ones.
 #[derive(Clone, Debug, Default)]
 struct Own {
     rate: Option<(NonZeroU32, Arc<DefaultDirectRateLimiter>)>,
+    /// The same in a fleet.
+    shared_rate: Option<(NonZeroU32, Arc<Quota>)>,
     tokens: Option<(u64, Arc<Quota>)>,
     max_concurrent: Option<u32>,
 }
 
 impl Own {
     /// What `policy` says. A limit that is the one `before` goes on as it stands.
-    fn new(policy: &config::ClientPolicy, before: Option<&Own>, now: Instant) -> Option<Own> {
+    fn new(
+        client: &config::Client,
+        before: Option<&Own>,
+        fleet: Option<&Fleet>,
+        now: Instant,
+    ) -> Option<Own> {
+        let policy = &client.policy;
         let before = before.cloned().unwrap_or_default();
         let bucket = |rpm| Arc::new(RateLimiter::direct(governor::Quota::per_minute(rpm)));
+        let lease = |kind| fleet.map(|fleet| fleet.lease(&lease_name(kind, &client.name)));
         let quota = |tpm| {
             let limits = Limits { tpm: Some(tpm), ..Limits::default() };
-            Arc::new(Quota::new(&limits, Learning::off(), Arc::<Bell>::default(), now))
+            limit(&limits, lease("own-tokens"), now)
         };
+        let shared_bucket = |rpm: NonZeroU32| {
+            let limits = Limits { rpm: Some(rpm.get()), ..Limits::default() };
+            limit(&limits, lease("own-rate"), now)
+        };
+        let rpm = policy.rpm.and_then(NonZeroU32::new);
         let own = Own {
-            rate: policy.rpm.and_then(NonZeroU32::new).map(|rpm| {
+            rate: rpm.filter(|_| fleet.is_none()).map(|rpm| {
                 before.rate.filter(|kept| kept.0 == rpm).unwrap_or_else(|| (rpm, bucket(rpm)))
+            }),
+            shared_rate: rpm.filter(|_| fleet.is_some()).map(|rpm| {
+                let kept = before.shared_rate.filter(|kept| kept.0 == rpm);
+                kept.unwrap_or_else(|| (rpm, shared_bucket(rpm)))
             }),
             tokens: policy.tpm.map(|tpm| {
                 before.tokens.filter(|kept| kept.0 == tpm).unwrap_or_else(|| (tpm, quota(tpm)))
             }),
             max_concurrent: policy.max_concurrent,
         };
-        let has_any = own.rate.is_some() || own.tokens.is_some() || own.max_concurrent.is_some();
+        let has_any = rpm.is_some() || own.tokens.is_some() || own.max_concurrent.is_some();
         has_any.then_some(own)
     }
 }
 
+/// One kind of limit, the same for each client, by the client.
 #[derive(Debug)]
-struct Tokens {
-    per_minute: u64,
+struct Tracked {
+    kind: &'static str,
+    limits: Limits,
     clients: DashMap<Arc<str>, Arc<Quota>>,
+}
+
+/// The limit of one client, shared by a lease or its own.
+fn limit(limits: &Limits, lease: Option<Lease>, now: Instant) -> Arc<Quota> {
+    let bell = Arc::<Bell>::default();
+    match lease {
+        Some(lease) => Quota::lenient(limits, bell, lease, now),
+        None => Arc::new(Quota::new(limits, Learning::off(), bell, now)),
+    }
+}
+
+/// The name that all replicas know a limit of a client by. Keys of any length come from headers.
+fn lease_name(kind: &str, client: &str) -> String {
+    const LONG: usize = 128;
+    if client.len() <= LONG {
+        return format!("client|{kind}|{client}");
+    }
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, client.as_bytes());
+    format!("client|{kind}|sha256:{}", hex::encode(digest.as_ref()))
 }
 
 /// One of a client's requests at once, free again when dropped.
@@ -108,10 +155,15 @@ impl Drop for Slot {
 
 impl ClientLimits {
     /// The limits of `config`, and those that `clients` have of their own; what neither says does
-    /// not exist.
-    pub fn new(config: &config::Limits, clients: &[config::Client]) -> ClientLimits {
-        let common = Arc::new(Common::new(config));
-        ClientLimits { common, own: own(clients, &HashMap::new()), open: Arc::default() }
+    /// not exist. With a `fleet` they are those of all its replicas.
+    pub fn new(
+        config: &config::Limits,
+        clients: &[config::Client],
+        fleet: Option<Fleet>,
+    ) -> ClientLimits {
+        let common = Arc::new(Common::new(config, fleet.is_some()));
+        let own = own(clients, &HashMap::new(), fleet.as_ref());
+        ClientLimits { common, own, open: Arc::default(), fleet }
     }
 
     /// The limits of a newer config. A limit that stays keeps what was used of it; under another
@@ -119,9 +171,13 @@ impl ClientLimits {
     pub fn renewed(&self, config: &config::Limits, clients: &[config::Client]) -> ClientLimits {
         let stays = self.common.config == *config;
         ClientLimits {
-            common: if stays { Arc::clone(&self.common) } else { Arc::new(Common::new(config)) },
-            own: own(clients, &self.own),
+            common: match stays {
+                true => Arc::clone(&self.common),
+                false => Arc::new(Common::new(config, self.fleet.is_some())),
+            },
+            own: own(clients, &self.own, self.fleet.as_ref()),
             open: Arc::clone(&self.open),
+            fleet: self.fleet.clone(),
         }
     }
 
@@ -134,6 +190,9 @@ impl ClientLimits {
         if let Some((_, rate)) = self.own(client).and_then(|own| own.rate.as_ref()) {
             return rate.check().map_err(|refused| due("rpm", refused));
         }
+        if self.fleet.is_some() {
+            return self.shared_request(client);
+        }
         let Some(rate) = &self.common.rate else { return Ok(()) };
         let (limiter, max_tracked) = (rate.limiter(), self.common.config.max_tracked_clients);
         if limiter.len() > max_tracked {
@@ -143,6 +202,26 @@ impl ClientLimits {
         let key =
             if limiter.len() > max_tracked { OVERFLOW.into() } else { Arc::clone(&client.key) };
         limiter.check_key(&key).map_err(|refused| due("requests_per_second", refused))
+    }
+
+    /// Counts a request against the rate that the client has at all replicas.
+    fn shared_request(&self, client: &Client) -> Result<(), Limited> {
+        let now = Instant::now();
+        let take = |quota: &Arc<Quota>, limit| {
+            let due = |until: Instant| Limited { limit, due: until - now };
+            // It costs a request and no tokens.
+            quota.take(0, now).map(|mut taken| taken.charge(0)).map_err(due)
+        };
+        if let Some((_, rate)) = self.own(client).and_then(|own| own.shared_rate.as_ref()) {
+            return take(rate, "rpm");
+        }
+        let Some(rate) = &self.common.shared_rate else { return Ok(()) };
+        take(&self.quota(rate, client, now), "requests_per_second")
+    }
+
+    fn quota(&self, limit: &Tracked, client: &Client, now: Instant) -> Arc<Quota> {
+        let known = limit.clients.get(&client.key).map(|quota| Arc::clone(&quota));
+        known.unwrap_or_else(|| self.common.track(limit, &client.key, self.fleet.as_ref(), now))
     }
 
     fn own(&self, client: &Client) -> Option<&Own> {
@@ -171,25 +250,36 @@ impl ClientLimits {
             return quota.take(tokens, now).map(Some).map_err(due);
         }
         let Some(limit) = &self.common.tokens else { return Ok(None) };
-        let known = limit.clients.get(&client.key).map(|quota| Arc::clone(&quota));
-        let quota = known.unwrap_or_else(|| self.common.track(limit, &client.key, now));
         let due = |until: Instant| Limited { limit: "tokens_per_minute", due: until - now };
-        quota.take(tokens, now).map(Some).map_err(due)
+        self.quota(limit, client, now).take(tokens, now).map(Some).map_err(due)
     }
 }
 
-fn own(clients: &[config::Client], before: &HashMap<Arc<str>, Own>) -> HashMap<Arc<str>, Own> {
+fn own(
+    clients: &[config::Client],
+    before: &HashMap<Arc<str>, Own>,
+    fleet: Option<&Fleet>,
+) -> HashMap<Arc<str>, Own> {
     let now = Instant::now();
     let own = clients.iter().filter_map(|client| {
-        let own = Own::new(&client.policy, before.get(client.name.as_str()), now)?;
+        let own = Own::new(client, before.get(client.name.as_str()), fleet, now)?;
         Some((client.name.as_str().into(), own))
     });
     own.collect()
 }
 
 impl Common {
-    fn new(config: &config::Limits) -> Common {
-        let rate = config.requests_per_second.and_then(NonZeroU32::new).and_then(|per_second| {
+    fn new(config: &config::Limits, is_shared: bool) -> Common {
+        let per_second = config.requests_per_second.and_then(NonZeroU32::new);
+        let tracked = |kind, limits| Tracked { kind, limits, clients: DashMap::new() };
+        let shared_rate = per_second.filter(|_| is_shared).map(|per_second| {
+            let rpm = per_second.get().saturating_mul(60);
+            let burst = config.burst.unwrap_or(per_second.get());
+            // What a minute's figure leaves unfilled is what is above the burst.
+            let unfilled = 1.0 - f64::from(burst) / f64::from(rpm);
+            tracked("rate", Limits { rpm: Some(rpm), unfilled, ..Limits::default() })
+        });
+        let rate = per_second.filter(|_| !is_shared).and_then(|per_second| {
             GovernorConfigBuilder::default()
                 .period(Duration::from_secs(1) / per_second.get())
                 .burst_size(config.burst.unwrap_or(per_second.get()))
@@ -201,27 +291,33 @@ impl Common {
             clock: governor::clock::DefaultClock::default(),
             tokens: config
                 .tokens_per_minute
-                .map(|per_minute| Tokens { per_minute, clients: DashMap::new() }),
+                .map(|tpm| tracked("tokens", Limits { tpm: Some(tpm), ..Limits::default() })),
+            shared_rate,
             config: config.clone(),
         }
     }
 
-    fn track(&self, limit: &Tokens, key: &Arc<str>, now: Instant) -> Arc<Quota> {
+    fn track(
+        &self,
+        limit: &Tracked,
+        key: &Arc<str>,
+        fleet: Option<&Fleet>,
+        now: Instant,
+    ) -> Arc<Quota> {
         if limit.clients.len() >= self.config.max_tracked_clients {
             // Whoever has all their tokens loses nothing by being forgotten.
-            limit.clients.retain(|_, quota| {
-                let state = quota.snapshot(now);
-                state.in_flight > 0 || state.headroom() < 1.0
-            });
+            limit.clients.retain(|_, quota| !quota.is_idle(now));
         }
         let key = if limit.clients.len() >= self.config.max_tracked_clients {
             OVERFLOW.into()
         } else {
             Arc::clone(key)
         };
-        let limits = Limits { tpm: Some(limit.per_minute), ..Limits::default() };
-        let started = || Quota::new(&limits, Learning::off(), Arc::<Bell>::default(), now);
-        Arc::clone(&limit.clients.entry(key).or_insert_with(|| Arc::new(started())))
+        let started = || {
+            let lease = fleet.map(|fleet| fleet.lease(&lease_name(limit.kind, &key)));
+            self::limit(&limit.limits, lease, now)
+        };
+        Arc::clone(&limit.clients.entry(Arc::clone(&key)).or_insert_with(started))
     }
 }
 
@@ -252,7 +348,7 @@ mod tests {
             max_tracked_clients: 100,
         };
         change(&mut config);
-        ClientLimits::new(&config, &[])
+        ClientLimits::new(&config, &[], None)
     }
 
     fn client(key: &str) -> Client {
@@ -304,15 +400,13 @@ mod tests {
     async fn what_stays_of_a_newer_config_keeps_what_was_used() {
         let named = |rpm, tpm, max_concurrent| config::Client {
             name: "a".to_owned(),
-            bearer_tokens: vec![],
-            keys: vec![],
             policy: config::ClientPolicy {
                 rpm: Some(rpm),
                 tpm: Some(tpm),
                 max_concurrent: Some(max_concurrent),
                 ..config::ClientPolicy::default()
             },
-            budget: None,
+            ..config::Client::default()
         };
         let before = limits(|config| config.max_concurrent = Some(1));
         let common = before.common.config.clone();

@@ -14,6 +14,7 @@ mod jobs;
 mod legacy;
 mod network;
 mod prompts;
+mod state;
 mod targets;
 mod template;
 mod values;
@@ -70,12 +71,12 @@ pub(super) fn check(
         limits: checker.limits(&raw.limits),
         clients: checker.clients(raw),
         prices: checker.prices(raw),
-        state: checker.state(&raw.state, &jobs.backend),
         issuers: checker.issuers(raw),
         auth: checker.auth(&raw.auth),
         learning: learning(&raw.learning),
         hedge: hedge(&raw.hedge),
         legacy: checker.legacy(&raw.legacy, &server, &targets, &routes),
+        state: checker.state(&raw.state, &jobs.backend),
         jobs,
         log: checker.log(&raw.log),
         usage_log: raw.usage_log.as_ref().map(|raw| checker.usage_log(raw)),

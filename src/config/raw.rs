@@ -9,6 +9,7 @@ mod jobs;
 mod legacy;
 mod network;
 mod policy;
+mod state;
 
 use std::collections::BTreeMap;
 
@@ -19,7 +20,8 @@ pub(super) use clients::{RawAuth, RawBearerToken, RawIssuer, RawKeyPair, RawToke
 pub(super) use jobs::{RawJobs, RawJobsBackend};
 pub(super) use legacy::{RawLegacy, RawPrompts};
 pub(super) use network::{RawTls, RawTrust, RawUpstream};
-pub(super) use policy::{RawPolicy, RawPrice, RawState};
+pub(super) use policy::{RawPolicy, RawPrice};
+pub(super) use state::RawState;
 
 use super::bearer_key::KeyRef;
 use super::secret::SecretRef;
@@ -59,7 +61,7 @@ pub(super) struct RawConfig {
     pub(super) auth: RawAuth,
     /// What models cost, for budgets and metrics, each a table named by an exact id or a glob.
     pub(super) prices: BTreeMap<String, RawPrice>,
-    /// Where it is kept what clients have spent.
+    /// What replicas share, and where it is kept what clients have spent.
     pub(super) state: RawState,
     /// How the gateway learns what a target takes.
     pub(super) learning: RawLearning,

@@ -45,6 +45,27 @@ impl RedisUrlText {
     }
 }
 
+impl RedisUrlText {
+    /// The same for several URLs with commas between them.
+    pub(super) fn read_all(&self, env: &Env, base: Option<&Path>) -> Result<Secret, String> {
+        let (text, is_reference) = match read_reference(&self.0, env, base) {
+            Some(secret) => (Secret::from(secret?), true),
+            None => (self.0.as_str().into(), false),
+        };
+        let text = text.expose().trim();
+        for url in text.split(',') {
+            if !is_reference {
+                literal(url)?;
+            } else if !is_redis_url(url.trim()) {
+                return Err("names something that is not a URL such as \
+                            \"redis://localhost:6379/0\", or several with commas between them"
+                    .to_owned());
+            }
+        }
+        Ok(text.into())
+    }
+}
+
 impl From<&str> for RedisUrlText {
     fn from(text: &str) -> Self {
         Self(text.to_owned())

@@ -9,6 +9,7 @@ mod jobs;
 mod legacy;
 mod network;
 mod policy;
+mod state;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -24,9 +25,8 @@ pub use clients::{
 pub use jobs::{JobQueue, Jobs, JobsBackend};
 pub use legacy::{Legacy, LegacyAction, LegacyGroup, LegacyMock, LegacyPrompts};
 pub use network::{ClientAuth, ClientCertificates, Proxies, Tls, TlsVersion, Trust};
-pub use policy::{
-    Budget, BudgetStore, ClientPolicy, Guardrail, Guardrails, OperationName, Price, State,
-};
+pub use policy::{Budget, BudgetStore, ClientPolicy, Guardrail, Guardrails, OperationName, Price};
+pub use state::{RedisKind, SharedRedis, SharedState, State, StateBackend};
 
 use super::credentials::Credentials;
 use super::endpoint::Endpoint;
@@ -62,7 +62,7 @@ pub struct Config {
     pub auth: Auth,
     /// What models cost where the catalogue does not say so, in the order of the file.
     pub prices: Vec<Price>,
-    /// Where it is kept what clients have spent.
+    /// What replicas share, and where it is kept what clients have spent.
     pub state: State,
     /// How the gateway learns what a target takes.
     pub learning: Learning,

@@ -32,6 +32,7 @@ use crate::clients::{Peer, admin_key};
 use crate::config::{Config, JobQueue, JobsBackend, LegacyAction};
 use crate::jobs::{Jobs, JobsError, NewJob, Queue, StoreError};
 use crate::pipeline::{Gateway, Live};
+use crate::state::fleet::Notice;
 use crate::state::redis::{Redis, RedisFailure};
 use crate::state::resets::Resets;
 use crate::telemetry::audit::{self, By};
@@ -336,6 +337,9 @@ impl Shim {
             return json(StatusCode::SERVICE_UNAVAILABLE, &body);
         }
         reset(gateway);
+        if let Some(fleet) = &gateway.fleet {
+            fleet.tell(Notice::Reset);
+        }
         if let Some((resets, _)) = &self.resets
             && let Err(error) = resets.announce().await
         {

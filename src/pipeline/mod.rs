@@ -51,6 +51,7 @@ use crate::admission::{Curfew, Load, WaitingRoom};
 use crate::clients::{Budgets, ClientLimits, Issuers, Keys, Peer, Policies, Prices};
 use crate::config::{self, Config};
 use crate::routing::{Route, Router, RouterError};
+use crate::state::fleet::Fleet;
 use crate::telemetry::Metrics;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::usage_log::UsageLog;
@@ -91,6 +92,8 @@ pub struct Gateway {
     pub access_log: AccessLog,
     /// Where records of use go.
     pub usage_log: UsageLog,
+    /// The other replicas, if the state is shared with some.
+    pub fleet: Option<Fleet>,
 }
 
 impl Gateway {
@@ -99,10 +102,21 @@ impl Gateway {
     pub fn new(
         config: Config,
         metrics: Arc<Metrics>,
-        (access_log, usage_log): (AccessLog, UsageLog),
+        logs: (AccessLog, UsageLog),
     ) -> Result<Arc<Gateway>, RouterError> {
         let upstream = connections(&config.upstream, &metrics);
-        Gateway::build(config, None, upstream, metrics, (access_log, usage_log))
+        Gateway::build(config, None, None, upstream, metrics, logs)
+    }
+
+    /// The same for one replica of a fleet.
+    pub fn in_fleet(
+        config: Config,
+        fleet: Fleet,
+        metrics: Arc<Metrics>,
+        logs: (AccessLog, UsageLog),
+    ) -> Result<Arc<Gateway>, RouterError> {
+        let upstream = connections(&config.upstream, &metrics);
+        Gateway::build(config, None, Some(fleet), upstream, metrics, logs)
     }
 
     /// The gateway of a newer config: what it keeps of this one keeps its state, connections are
@@ -113,12 +127,14 @@ impl Gateway {
             false => connections(&config.upstream, &self.metrics),
         };
         let logs = (self.access_log.clone(), self.usage_log.clone());
-        Gateway::build(config, Some(self), upstream, Arc::clone(&self.metrics), logs)
+        let (fleet, metrics) = (self.fleet.clone(), Arc::clone(&self.metrics));
+        Gateway::build(config, Some(self), fleet, upstream, metrics, logs)
     }
 
     fn build(
         config: Config,
         before: Option<&Gateway>,
+        fleet: Option<Fleet>,
         upstream: Upstream,
         metrics: Arc<Metrics>,
         (access_log, usage_log): (AccessLog, UsageLog),
@@ -127,7 +143,11 @@ impl Gateway {
             let same_way = config.upstream.connects_like(&before.config.upstream);
             (before.keys.issuers(), same_way)
         });
-        let router = Router::new(&config, before.map(|before| (&before.config, &before.router)))?;
+        let router = Router::new(
+            &config,
+            before.map(|before| (&before.config, &before.router)),
+            fleet.as_ref(),
+        )?;
         let prices = Prices::new(&config.prices)?;
         warn_of_unpriced(&config, &router, &prices);
         let issuers = Issuers::new(&config.issuers, &upstream, &metrics, before_issuers);
@@ -147,7 +167,7 @@ impl Gateway {
             .with_issuers(issuers),
             limits: match before {
                 Some(before) => before.limits.renewed(&config.limits, &config.clients),
-                None => ClientLimits::new(&config.limits, &config.clients),
+                None => ClientLimits::new(&config.limits, &config.clients, fleet.clone()),
             },
             policies: Policies::new(&config.clients)?,
             budgets: Budgets::new(&config.clients, before.map(|before| &before.budgets)),
@@ -166,6 +186,7 @@ impl Gateway {
             metrics,
             access_log,
             usage_log,
+            fleet,
         }))
     }
 }

@@ -29,7 +29,7 @@ pub fn order(targets: &mut [Arc<Target>], balance: Balance, prefix: Option<u64>)
                 .sort_by_cached_key(|target| std::cmp::Reverse(affinity(prefix, &target.name))),
             (None, Balance::Priority) => {}
             (None, Balance::Headroom) => equals.sort_by(|one, other| {
-                let free = |target: &Target| target.quota().snapshot(now).headroom();
+                let free = |target: &Target| target.quota().headroom(now);
                 free(other).partial_cmp(&free(one)).unwrap_or(Ordering::Equal)
             }),
             (None, Balance::Latency) => faster_of_two_first(equals),

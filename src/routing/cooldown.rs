@@ -17,6 +17,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+/// The time in which replicas hear of each other.
+const NEWS_TRAVEL: Duration = Duration::from_millis(250);
+
 /// The numbers that govern one target.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Policy {
@@ -84,6 +87,8 @@ pub struct Cooldown {
     outcomes: Outcomes,
     /// Whether the running cooldown is for want of quota.
     is_quota: bool,
+    /// When this process last met a throttle.
+    met_at: Option<Instant>,
     throttled_at: Option<std::time::SystemTime>,
     /// Whether an operator has taken the target out, whatever else it is.
     is_drained: bool,
@@ -110,6 +115,7 @@ impl Cooldown {
             stalls: 0,
             outcomes: Outcomes::default(),
             is_quota: false,
+            met_at: None,
             throttled_at: None,
             is_drained: false,
         }
@@ -184,6 +190,7 @@ impl Cooldown {
     /// this was the first to tell.
     pub fn throttled(&mut self, pass: &Pass, now: Instant, alone: Option<f64>) -> bool {
         self.is_quota = true;
+        self.met_at = Some(now);
         self.throttled_at = Some(std::time::SystemTime::now());
         if self.is_stale(pass) {
             if let Phase::Cooling(_) = self.phase {
@@ -210,7 +217,53 @@ impl Cooldown {
     /// `is_quota` if a longer quota is used up.
     pub fn out(&mut self, now: Instant, pause: Duration, is_quota: bool) {
         self.is_quota = is_quota;
+        self.met_at = Some(now);
         self.cool(now, pause);
+    }
+
+    /// Whether a request is the probe.
+    pub fn is_probing(&self) -> bool {
+        self.phase == Phase::Probing
+    }
+
+    /// Another replica found the target out for this long, after so many throttles in a row. Here it
+    /// is tried later by `after`, so that the other's probe comes first.
+    pub fn cooled_elsewhere(
+        &mut self,
+        now: Instant,
+        pause: Duration,
+        after: Duration,
+        throttles: u32,
+        is_quota: bool,
+    ) {
+        self.is_quota |= is_quota;
+        self.throttles = self.throttles.max(throttles);
+        if throttles > 0 {
+            self.backoffs = self.policy.backoffs;
+        }
+        self.throttled_at = Some(std::time::SystemTime::now());
+        self.cool(now, pause + after);
+    }
+
+    /// Another replica tries the target: nobody here does for this long, unless it tells before.
+    pub fn probed_elsewhere(&mut self, now: Instant, hold: Duration) {
+        if let Phase::Cooling(_) = self.phase {
+            self.cool(now, hold);
+        }
+    }
+
+    /// Another replica was answered. True if that opens the target; not where this process has met a
+    /// throttle just now, which the other can't know of yet.
+    pub fn opened_elsewhere(&mut self, now: Instant) -> bool {
+        let knows_better =
+            self.met_at.is_some_and(|at| now.saturating_duration_since(at) < NEWS_TRAVEL);
+        if self.phase == Phase::Open || knows_better {
+            return false;
+        }
+        self.phase = Phase::Open;
+        self.generation += 1;
+        (self.throttles, self.backoffs, self.failures) = (0, 0, 0);
+        true
     }
 
     /// The request failed without being throttled. True if that took the target out.

@@ -104,8 +104,8 @@ mod tests {
     /// The names of the targets that are the same objects under the other config.
     fn kept(text: &str) -> Vec<String> {
         let (before, after) = (config(BEFORE), config(text));
-        let old = Router::new(&before, None).unwrap();
-        let new = Router::new(&after, Some((&before, &old))).unwrap();
+        let old = Router::new(&before, None, None).unwrap();
+        let new = Router::new(&after, Some((&before, &old)), None).unwrap();
         let is_old = |it: &&Arc<Target>| old.targets().iter().any(|old| Arc::ptr_eq(old, it));
         new.targets().iter().filter(is_old).map(|it| it.name.to_string()).collect()
     }

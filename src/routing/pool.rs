@@ -19,6 +19,9 @@ use super::cooldown::{Blocked, State};
 use super::target::{Need, Permit, Target};
 use crate::admission::{Bell, FairQueue, Flow, Quota, Ticket};
 
+/// Who waits is looked at so often at least: what other replicas leave is known by asking for it.
+const LOOK: Duration = Duration::from_secs(1);
+
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The targets that one request may take, each with what it would need there, best first.
@@ -163,6 +166,7 @@ impl Pool {
                 Turn::Pass => {}
             }
         }
+        tell_backlogs(&line, &served, now);
         for (ticket, index, permit) in served {
             if let Some(waiter) = line.serve(ticket) {
                 self.bell.left();
@@ -176,6 +180,29 @@ impl Pool {
 
     fn line(&self) -> MutexGuard<'_, FairQueue<Waiter>> {
         self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Tells each quota what those need of it who would take it first, so that it is leased to fit.
+fn tell_backlogs(line: &FairQueue<Waiter>, served: &[(Ticket, usize, Permit)], now: Instant) {
+    let mut backlogs: SmallVec<[(&Arc<Quota>, u64, u64); 8]> = SmallVec::new();
+    for (ticket, waiter) in line.iter() {
+        let is_served = served.binary_search_by_key(&ticket, |(served, ..)| *served).is_ok();
+        for (place, choice) in waiter.choices.iter().enumerate() {
+            let quota = choice.target.quota();
+            let (count, tokens) =
+                if place == 0 && !is_served { (1, choice.need.tokens()) } else { (0, 0) };
+            match backlogs.iter_mut().find(|(known, ..)| Arc::ptr_eq(known, quota)) {
+                Some((_, known_count, known_tokens)) => {
+                    *known_count += count;
+                    *known_tokens = known_tokens.saturating_add(tokens);
+                }
+                None => backlogs.push((quota, count, tokens)),
+            }
+        }
+    }
+    for (quota, count, tokens) in backlogs {
+        quota.wait(count, tokens, now);
     }
 }
 
@@ -219,7 +246,7 @@ async fn pump(pool: std::sync::Weak<Pool>) {
             Some(next) => {
                 tokio::select! {
                     () = bell.rung() => {}
-                    () = sleep_until(next) => {}
+                    () = sleep_until(next.min(Instant::now() + LOOK)) => {}
                 }
             }
             None => bell.rung().await,

@@ -11,11 +11,12 @@ use tokio::time::Instant;
 use super::cooldown::{Policy, State};
 use super::keep::{unrouted_untouched, untouched};
 use super::pool::Pool;
-use super::target::{Parts, Target};
+use super::target::{Parts, Target, shared_name};
 use crate::admission::{Learning, Limits, Quota, UNFILLED};
 use crate::bedrock::ModelId;
 use crate::bedrock::model_id::ModelIdError;
 use crate::config::{self, Balance, Config, Unrouted};
+use crate::state::fleet::{Fleet, Lease};
 use crate::telemetry::OTHER;
 use crate::upstream::credentials::{Identities, Identity, Sts};
 
@@ -58,6 +59,7 @@ pub struct Router {
     legacy: LegacyRoutes,
     default_identity: Arc<Identity>,
     identities: Vec<Arc<Identity>>,
+    fleet: Option<Fleet>,
 }
 
 /// A pattern of the table.
@@ -100,15 +102,20 @@ struct Passing {
 impl Router {
     /// Builds the table and starts to resolve the credentials of its targets. Of the router of a
     /// config `before`, targets that this config leaves untouched stay the very same, and the others
-    /// that it has too keep the state they have come to.
-    pub fn new(config: &Config, before: Option<(&Config, &Router)>) -> Result<Router, RouterError> {
+    /// that it has too keep the state they have come to. With a `fleet`, quotas and cooldowns are those
+    /// of all its replicas.
+    pub fn new(
+        config: &Config,
+        before: Option<(&Config, &Router)>,
+        fleet: Option<&Fleet>,
+    ) -> Result<Router, RouterError> {
         let now = Instant::now();
         let untouched = before.map(|(before, router)| untouched(config, before, &router.targets));
         let untouched = untouched.unwrap_or_default();
         let known = before.map(|(_, router)| router);
         let mut identities = known.map(Router::known_identities).unwrap_or_default();
         let pools = pools(config);
-        let shared = shared_quotas(config, &pools, now);
+        let shared = shared_quotas(config, &pools, fleet, now);
         let use_fips = config.upstream.use_fips;
         let sts = |region| Sts { region, use_fips };
         let mut targets = Vec::with_capacity(config.targets.len());
@@ -119,20 +126,27 @@ impl Router {
                 continue;
             }
             let pool = pools.get(index).cloned().unwrap_or_default();
-            let own = || quota(config, target.rpm, target.tpm, &pool, now);
+            let own = || {
+                let name = ModelId::new(&target.model)
+                    .map(|model| shared_name(&target.name, &target.region, &model));
+                let lease = fleet.zip(name.ok()).map(|(fleet, name)| fleet.lease(&name));
+                quota(config, target.rpm, target.tpm, &pool, lease, now)
+            };
             let quota = target.quota.and_then(|at| shared.get(at)?.clone()).unwrap_or_else(own);
-            let target = configured(config, target, identity, quota, pool)?;
+            let target = configured(config, target, identity, quota, pool, fleet)?;
             if let Some(before) = known.and_then(|known| known.same(&target)) {
                 target.take_over(before, now);
             }
-            targets.push(Arc::new(target));
+            let target = Arc::new(target);
+            target.follow();
+            targets.push(target);
         }
         let upstream = &config.upstream;
         let default_identity = identities.get(&upstream.credentials, sts(&upstream.region));
         // Operations without a model have a target like all others, whose model id is not used.
         let no_model = ModelId::new(OTHER)
             .map_err(|source| RouterError::Model { target: OTHER.to_owned(), source })?;
-        let default = passing(config, &no_model, Arc::clone(&default_identity), now);
+        let default = passing(config, &no_model, Arc::clone(&default_identity), None, now);
         let mut router = Router {
             targets,
             exact: HashMap::new(),
@@ -146,6 +160,7 @@ impl Router {
             legacy: LegacyRoutes::default(),
             default_identity,
             identities: identities.into_all(),
+            fleet: fleet.cloned(),
         };
         router.legacy = router.legacy_routes(&config.legacy.models)?;
         for route in &config.routes {
@@ -248,7 +263,8 @@ impl Router {
             return Some(Arc::clone(&route));
         }
         let now = Instant::now();
-        let route = passing(config, model, Arc::clone(&self.default_identity), now);
+        let identity = Arc::clone(&self.default_identity);
+        let route = passing(config, model, identity, self.fleet.as_ref(), now);
         if known.routes.len() >= known.max {
             known.routes.retain(|_, route| {
                 Arc::strong_count(route) > 1
@@ -273,7 +289,8 @@ impl Router {
             }
             let mut newer = Arc::clone(&route);
             if !untouched {
-                newer = passing(config, model, Arc::clone(&self.default_identity), now);
+                let identity = Arc::clone(&self.default_identity);
+                newer = passing(config, model, identity, self.fleet.as_ref(), now);
                 newer.targets.iter().for_each(|target| target.take_over(old, now));
             }
             known.routes.insert(model.clone(), newer);
@@ -328,10 +345,17 @@ fn pools(config: &Config) -> Vec<Arc<Pool>> {
 }
 
 /// The quotas that several targets draw on, in the config's order; `None` for one that none does.
-fn shared_quotas(config: &Config, pools: &[Arc<Pool>], now: Instant) -> Vec<Option<Arc<Quota>>> {
+fn shared_quotas(
+    config: &Config,
+    pools: &[Arc<Pool>],
+    fleet: Option<&Fleet>,
+    now: Instant,
+) -> Vec<Option<Arc<Quota>>> {
     let shared = config.quotas.iter().enumerate().map(|(index, shared)| {
         let user = config.targets.iter().position(|target| target.quota == Some(index))?;
-        Some(quota(config, shared.rpm, shared.tpm, pools.get(user)?, now))
+        // A name that no target has.
+        let lease = fleet.map(|fleet| fleet.lease(&format!("|{}", shared.name)));
+        Some(quota(config, shared.rpm, shared.tpm, pools.get(user)?, lease, now))
     });
     shared.collect()
 }
@@ -341,12 +365,17 @@ fn quota(
     rpm: Option<u32>,
     tpm: Option<u64>,
     pool: &Pool,
+    lease: Option<Lease>,
     now: Instant,
 ) -> Arc<Quota> {
     let (floor_rpm, floor_tpm) = (config.learning.floor_rpm, config.learning.floor_tpm);
     let limits = Limits { rpm, tpm, floor_rpm, floor_tpm, unfilled: UNFILLED };
     let learning = Learning::from(&config.learning);
-    Arc::new(Quota::new(&limits, learning, Arc::clone(pool.bell()), now))
+    let bell = Arc::clone(pool.bell());
+    match lease {
+        Some(lease) => Quota::shared(&limits, learning, bell, lease, now),
+        None => Arc::new(Quota::new(&limits, learning, bell, now)),
+    }
 }
 
 fn configured(
@@ -355,6 +384,7 @@ fn configured(
     identity: Arc<Identity>,
     quota: Arc<Quota>,
     pool: Arc<Pool>,
+    fleet: Option<&Fleet>,
 ) -> Result<Target, RouterError> {
     let id = |text: &str| {
         ModelId::new(text)
@@ -363,11 +393,18 @@ fn configured(
     let model = id(&target.model)?;
     let base_model = target.base_model.as_deref().map_or_else(|| Ok(model.clone()), id)?;
     let policy = policy(config, target.cooldown);
-    Ok(Target::new(target, Parts { model, base_model, policy, identity, quota, pool }))
+    let fleet = fleet.cloned();
+    Ok(Target::new(target, Parts { model, base_model, policy, identity, quota, pool, fleet }))
 }
 
 /// The route of a model that the config does not know, to itself at the default upstream.
-fn passing(config: &Config, model: &ModelId, identity: Arc<Identity>, now: Instant) -> Arc<Route> {
+fn passing(
+    config: &Config,
+    model: &ModelId,
+    identity: Arc<Identity>,
+    fleet: Option<&Fleet>,
+    now: Instant,
+) -> Arc<Route> {
     let upstream = &config.upstream;
     let target = config::Target {
         name: OTHER.to_owned(),
@@ -388,15 +425,20 @@ fn passing(config: &Config, model: &ModelId, identity: Arc<Identity>, now: Insta
         idle_timeout: upstream.idle_timeout,
     };
     let pool = Arc::new(Pool::default());
+    let name = shared_name(&target.name, &target.region, model);
+    let lease = fleet.map(|fleet| fleet.lease(&name));
     let parts = Parts {
         model: model.clone(),
         base_model: model.clone(),
         policy: policy(config, target.cooldown),
         identity,
-        quota: quota(config, None, None, &pool, now),
+        quota: quota(config, None, None, &pool, lease, now),
         pool: Arc::clone(&pool),
+        fleet: fleet.cloned(),
     };
-    let targets = vec![Arc::new(Target::new(&target, parts))];
+    let target = Arc::new(Target::new(&target, parts));
+    target.follow();
+    let targets = vec![target];
     Arc::new(Route { targets, balance: Balance::Priority, pool })
 }
 

@@ -12,6 +12,7 @@ use crate::admission::{Dimension, Estimator, Quota, Reservation};
 use crate::bedrock::body::Peek;
 use crate::bedrock::{Family, Features, ModelId, Usage, catalogue};
 use crate::config;
+use crate::state::fleet::{Fleet, Follower, Notice};
 use crate::upstream::Origin;
 use crate::upstream::credentials::Identity;
 
@@ -20,6 +21,14 @@ const DEFAULT_MAX_OUTPUT: u64 = 4096;
 
 /// Later than any wait.
 const NEVER: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+/// How long a replica leaves a target to the probe of another that has not told how it went.
+const PROBE_HOLD: Duration = Duration::from_secs(5);
+
+/// How much later than the replica that met a throttle the others try the target again: at least, and
+/// for each replica, so that one of them is mostly the first.
+const PROBE_AFTER: Duration = Duration::from_millis(150);
+const PROBE_SPREAD: Duration = Duration::from_millis(50);
+const MAX_PROBE_SPREAD: Duration = Duration::from_secs(2);
 
 /// What a request needs of a target's quota.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -65,6 +74,8 @@ pub struct Parts {
     pub quota: Arc<Quota>,
     /// Who waits for it.
     pub pool: Arc<Pool>,
+    /// The other replicas, if it is shared with some.
+    pub fleet: Option<Fleet>,
 }
 
 /// A target and its state.
@@ -106,12 +117,13 @@ pub struct Target {
     cooldown: Mutex<Cooldown>,
     quota: Arc<Quota>,
     pool: Arc<Pool>,
+    fleet: Option<Fleet>,
 }
 
 impl Target {
     /// A target open for traffic.
     pub fn new(config: &config::Target, parts: Parts) -> Target {
-        let Parts { model, base_model, policy, identity, quota, pool } = parts;
+        let Parts { model, base_model, policy, identity, quota, pool, fleet } = parts;
         let facts = catalogue::lookup(&base_model);
         let known = facts.map(catalogue::ModelFacts::features);
         let named = |names: &Vec<config::Feature>| names.iter().copied().map(feature).collect();
@@ -140,6 +152,41 @@ impl Target {
             cooldown: Mutex::new(Cooldown::new(policy)),
             quota,
             pool,
+            fleet,
+        }
+    }
+
+    /// The name that all replicas know it by.
+    pub fn shared_name(&self) -> String {
+        shared_name(&self.name, &self.region, &self.model)
+    }
+
+    /// Lets it hear what other replicas meet at it.
+    pub fn follow(self: &Arc<Self>) {
+        if let Some(fleet) = &self.fleet {
+            let follower: std::sync::Weak<Target> = Arc::downgrade(self);
+            fleet.follow(&self.shared_name(), follower);
+        }
+    }
+
+    fn tell(&self, notice: impl FnOnce(String) -> Notice) {
+        if let Some(fleet) = &self.fleet {
+            fleet.tell(notice(self.shared_name()));
+        }
+    }
+
+    /// Tells of the cooldown that has just begun.
+    fn tell_cooled(&self, now: Instant) {
+        if self.fleet.is_none() {
+            return;
+        }
+        let (state, throttles, is_quota) = {
+            let cooldown = self.cooldown();
+            (cooldown.state(now), cooldown.throttles(), cooldown.is_out_of_quota())
+        };
+        if let State::Cooling(until) = state {
+            let pause = until.saturating_duration_since(now);
+            self.tell(|target| Notice::Cooled { target, pause, throttles, is_quota });
         }
     }
 
@@ -215,7 +262,14 @@ impl Target {
         self.cooldown().blocked(now).map_or(Ok(()), Err)?;
         let reservation = need.is_counted.then(|| self.quota.take(need.tokens(), now)).transpose();
         let reservation = reservation.map_err(Blocked::Until)?;
-        let pass = self.cooldown().enter(now)?;
+        let (pass, is_probe) = {
+            let mut cooldown = self.cooldown();
+            let pass = cooldown.enter(now)?;
+            (pass, cooldown.is_probing() && cooldown.is_out_of_quota())
+        };
+        if is_probe {
+            self.tell(|target| Notice::Probed { target });
+        }
         Ok(Permit { target: Arc::clone(self), pass: Some(pass), need, reservation })
     }
 
@@ -244,6 +298,12 @@ impl Target {
         self.pool.bell().ring();
     }
 
+    /// The same at all replicas.
+    pub fn reset_for_all(&self) {
+        self.reset();
+        self.tell(|target| Notice::Opened { target });
+    }
+
     /// Takes over the state that `before`, the same target under an older config, has come to.
     pub fn take_over(&self, before: &Target, now: Instant) {
         self.cooldown().take_over(&before.cooldown());
@@ -255,6 +315,37 @@ impl Target {
     fn cooldown(&self) -> MutexGuard<'_, Cooldown> {
         // Transitions are whole before the lock is let go, so a poisoned state is a valid one.
         self.cooldown.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The name that all replicas know a target by: those of one name may have different configs.
+pub(super) fn shared_name(name: &str, region: &str, model: &ModelId) -> String {
+    format!("{name}|{region}|{}", model.as_str())
+}
+
+impl Follower for Target {
+    fn cooled(&self, pause: Duration, throttles: u32, is_quota: bool) {
+        let replicas = self.fleet.as_ref().map_or(1, |fleet| fleet.standing().replicas);
+        let spread = (PROBE_SPREAD * replicas).min(MAX_PROBE_SPREAD).mul_f64(fastrand::f64());
+        // Short pauses are not made much longer.
+        let after = (PROBE_AFTER + spread).min(pause / 2);
+        self.cooldown().cooled_elsewhere(Instant::now(), pause, after, throttles, is_quota);
+        self.pool.bell().ring();
+    }
+
+    fn opened(&self) {
+        if self.cooldown().opened_elsewhere(Instant::now()) {
+            self.pool.bell().ring();
+        }
+    }
+
+    fn probed(&self) {
+        self.cooldown().probed_elsewhere(Instant::now(), PROBE_HOLD);
+        self.pool.bell().ring();
+    }
+
+    fn reset(&self) {
+        Target::reset(self);
     }
 }
 
@@ -289,7 +380,14 @@ impl Permit {
     /// answer ends.
     pub fn succeeded(mut self, took: Duration) -> Spending {
         self.target.latency.learn(took);
-        self.report(|cooldown, pass| cooldown.succeeded(pass, Instant::now()));
+        let mut was_out_of_quota = false;
+        let opened = self.report(|cooldown, pass| {
+            was_out_of_quota = cooldown.is_out_of_quota();
+            cooldown.succeeded(pass, Instant::now())
+        });
+        if opened && was_out_of_quota {
+            self.target.tell(|target| Notice::Opened { target });
+        }
         Spending {
             target: Arc::clone(&self.target),
             need: self.need,
@@ -308,6 +406,9 @@ impl Permit {
         self.give_back();
         // Settled before the quota hears of the throttle, which leaves it empty.
         drop(self.reservation.take());
+        if is_first {
+            self.target.tell_cooled(Instant::now());
+        }
         if is_first && self.need.is_counted {
             self.target.quota.throttled(dimension, Instant::now());
         }
@@ -332,6 +433,7 @@ impl Permit {
             cooldown.out(Instant::now(), pause, is_quota);
             true
         });
+        self.target.tell_cooled(Instant::now());
         self.give_back();
     }
 
@@ -356,12 +458,13 @@ impl Permit {
         }
     }
 
-    fn report(&mut self, transition: impl FnOnce(&mut Cooldown, &Pass) -> bool) {
-        let Some(pass) = self.pass.take() else { return };
+    fn report(&mut self, transition: impl FnOnce(&mut Cooldown, &Pass) -> bool) -> bool {
+        let Some(pass) = self.pass.take() else { return false };
         let changed = transition(&mut self.target.cooldown(), &pass);
         if changed {
             self.target.pool.bell().ring();
         }
+        changed
     }
 }
 

@@ -59,6 +59,13 @@ pub struct Metrics {
     pub access_log_dropped: IntCounter,
     pub usage_log_dropped: IntCounter,
     pub dependency_up: IntGaugeVec,
+    pub fleet_replicas: IntGauge,
+    pub fleet_leases: IntGauge,
+    pub fleet_exchanges: IntCounterVec,
+    pub fleet_exchange_duration: Histogram,
+    pub fleet_granted: CounterVec,
+    pub fleet_starved: IntCounterVec,
+    pub fleet_notices: IntCounterVec,
     pub jobs: IntGaugeVec,
     pub job_outcomes: IntCounterVec,
     pub job_duration: HistogramVec,
@@ -283,6 +290,50 @@ impl Metrics {
                 "sluice_dependency_up",
                 "Whether what the gateway depends on works: 1 yes, 0 no.",
                 &["dependency"],
+            )?,
+            fleet_replicas: register(
+                &registry,
+                IntGauge::new(
+                    "sluice_fleet_replicas",
+                    "Replicas that share their state, this one included, as far as it knows.",
+                )?,
+            )?,
+            fleet_leases: register(
+                &registry,
+                IntGauge::new(
+                    "sluice_fleet_leases",
+                    "Quotas and limits of clients of which this replica holds a lease.",
+                )?,
+            )?,
+            fleet_exchanges: counters(
+                "sluice_fleet_exchanges_total",
+                "Exchanges with Redis, by what came of them.",
+                &["result"],
+            )?,
+            fleet_exchange_duration: histogram(
+                "sluice_fleet_exchange_seconds",
+                "Time of an exchange with Redis, for which no request waits.",
+                LATENCY,
+            )?,
+            fleet_granted: register(
+                &registry,
+                CounterVec::new(
+                    Opts::new(
+                        "sluice_fleet_granted_total",
+                        "Units of quotas and limits that were leased, by kind.",
+                    ),
+                    &["kind"],
+                )?,
+            )?,
+            fleet_starved: counters(
+                "sluice_fleet_starved_total",
+                "Times that nothing was left to lease for those who waited.",
+                &["kind"],
+            )?,
+            fleet_notices: counters(
+                "sluice_fleet_notices_total",
+                "Notices of cooldowns, by direction.",
+                &["direction"],
             )?,
             jobs: gauges(
                 "sluice_jobs",

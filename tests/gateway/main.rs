@@ -37,6 +37,7 @@ mod exhaustion;
 mod fallback;
 mod fault_matrix;
 mod faults;
+mod fleet;
 mod floods;
 mod headers;
 mod hedging;

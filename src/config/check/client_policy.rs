@@ -5,7 +5,7 @@ use crate::config::document::KeyPath;
 use crate::config::files;
 use crate::config::raw::{RawConfig, RawPolicy, RawPrice, RawState};
 use crate::config::settings::{
-    Budget, BudgetStore, ClientPolicy, Guardrail, Guardrails, JobsBackend, Price, State,
+    Budget, BudgetStore, ClientPolicy, Guardrail, Guardrails, JobsBackend, Price, RedisKind,
 };
 
 /// Most patterns of a list, so that looking through one costs little.
@@ -133,13 +133,16 @@ impl Checker<'_> {
             .collect()
     }
 
-    pub(super) fn state(&mut self, raw: &RawState, jobs: &JobsBackend) -> State {
+    pub(super) fn budget_store(&mut self, raw: &RawState, jobs: &JobsBackend) -> BudgetStore {
         let at = KeyPath::from(["state"]);
         self.redis_prefix(&at.key("redis_prefix"), &raw.redis_prefix);
         if raw.redis_url.is_none() && self.document.mentions(&at.key("redis_prefix")) {
             self.problem(&at.key("redis_prefix"), "needs 'redis_url' beside it");
         }
-        let budgets = match (&raw.budget_path, &raw.redis_url, jobs) {
+        // Budgets are kept by one server.
+        let redis_url = raw.redis_url.as_ref();
+        let redis_url = redis_url.filter(|_| raw.redis_kind == RedisKind::Standalone);
+        match (&raw.budget_path, redis_url, jobs) {
             (Some(_), Some(_), _) => {
                 self.problem(&at.key("budget_path"), "cannot stand beside redis_url");
                 BudgetStore::Memory
@@ -161,9 +164,7 @@ impl Checker<'_> {
                 BudgetStore::Redis { url: url.clone(), prefix: prefix.clone() }
             }
             (None, None, _) => BudgetStore::Memory,
-        };
-        let budget_flush = self.duration(&at.key("budget_flush"), &raw.budget_flush);
-        State { budgets, budget_flush }
+        }
     }
 }
 

@@ -3,9 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::config::redis_url::RedisUrlText;
 use crate::config::settings::{OperationName, Priority};
-use crate::config::units::{DurationText, SizeText};
+use crate::config::units::SizeText;
 
 /// What a client may do and spend.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -98,32 +97,4 @@ pub(in crate::config) struct RawPrice {
     /// Input written to a prompt cache. Default: as fresh input.
     #[schemars(range(min = 0.0, max = 1_000_000.0))]
     pub(in crate::config) cache_write: Option<f64>,
-}
-
-/// Where it is kept what clients have spent.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(default)]
-pub(in crate::config) struct RawState {
-    /// Database file. A relative path starts at the config file's directory.
-    #[schemars(example = &"sluice-budgets.db")]
-    pub(in crate::config) budget_path: Option<String>,
-    /// URL of a Redis that all replicas share, as it is or by reference; instead of `budget_path`.
-    /// Default: the one of `jobs`, if that has one.
-    pub(in crate::config) redis_url: Option<RedisUrlText>,
-    /// What the names of keys in Redis start with.
-    pub(in crate::config) redis_prefix: String,
-    /// How often Redis is asked what others have spent, and a store that was gone is tried again. What
-    /// is spent here is told at once.
-    pub(in crate::config) budget_flush: DurationText,
-}
-
-impl Default for RawState {
-    fn default() -> Self {
-        Self {
-            budget_path: None,
-            redis_url: None,
-            redis_prefix: "sluice".to_owned(),
-            budget_flush: "1s".into(),
-        }
-    }
 }

@@ -5,7 +5,6 @@
 //! one token, so that sums are exact.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -82,15 +81,6 @@ pub struct Price {
     pub cache_read: Option<u64>,
     /// Pico-dollars for a token written to a prompt cache. `None`: as fresh input.
     pub cache_write: Option<u64>,
-}
-
-/// Where it is kept what clients have spent.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct State {
-    /// The store.
-    pub budgets: BudgetStore,
-    /// How often it is asked what others have spent, and tried again while it is gone.
-    pub budget_flush: Duration,
 }
 
 /// A store for what clients have spent.

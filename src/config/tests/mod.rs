@@ -11,6 +11,7 @@ mod network;
 mod policy;
 mod properties;
 mod shipped;
+mod state;
 
 use super::{Config, ConfigError, Env, Loaded, Source};
 

@@ -26,7 +26,7 @@ fn route(quotas: &[&str]) -> Arc<Route> {
     text += &format!("[[routes]]\nmodels = [\"{MODEL}\"]\ntargets = [{}]\n", names.join(", "));
     let env: Env = [("SECRET", "none")].into_iter().collect();
     let config = Config::from_toml(&text, "test.toml", &env).unwrap().config;
-    let router = Router::new(&config, None).unwrap();
+    let router = Router::new(&config, None, None).unwrap();
     router.find(&config, &ModelId::new(MODEL).unwrap()).unwrap().1
 }
 

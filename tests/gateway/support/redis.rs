@@ -19,6 +19,7 @@ pub struct Redis {
     port: u16,
     folder: TempDir,
     server: Mutex<Option<Child>>,
+    arguments: Vec<String>,
 }
 
 impl Redis {
@@ -34,7 +35,8 @@ impl Redis {
         leaks::secret(PASSWORD);
         let free = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = free.local_addr().unwrap().port();
-        Redis { port, folder: tempfile::tempdir().unwrap(), server: Mutex::default() }
+        let (folder, server, arguments) = (tempfile::tempdir().unwrap(), Mutex::default(), vec![]);
+        Redis { port, folder, server, arguments }
     }
 
     /// Its URL, with its password.
@@ -54,12 +56,18 @@ impl Redis {
         let child = Command::new("redis-server")
             .args(["--bind", "127.0.0.1", "--port", &self.port.to_string()])
             .args(["--appendonly", "yes", "--save", "", "--requirepass", PASSWORD])
+            .args(["--masterauth", PASSWORD])
+            .args(&self.arguments)
             .arg("--dir")
             .arg(self.folder.path())
             .stdout(Stdio::null())
             .spawn()
             .expect("redis-server is installed");
         *self.server.lock().unwrap() = Some(child);
+        self.listens().await;
+    }
+
+    async fn listens(&self) {
         let connects = async || TcpStream::connect(("127.0.0.1", self.port)).await.is_ok();
         eventually("Redis listens", connects, |is_up| *is_up).await;
     }
@@ -70,6 +78,60 @@ impl Redis {
             signal("-TERM", child.id());
             child.wait().unwrap();
         }
+    }
+
+    /// Ends it as a crash does.
+    pub fn kill(&self) {
+        if let Some(mut child) = self.server.lock().unwrap().take() {
+            signal("-KILL", child.id());
+            child.wait().unwrap();
+        }
+    }
+
+    /// Starts it with nothing of what it has kept.
+    pub async fn resume_empty(&self) {
+        std::fs::remove_dir_all(self.folder.path().join("appendonlydir")).unwrap();
+        self.resume().await;
+    }
+
+    /// Has `redis-cli` ask it.
+    pub async fn ask(&self, words: &[&str]) -> String {
+        let mut command = tokio::process::Command::new("redis-cli");
+        command.args(["-a", PASSWORD, "--no-auth-warning", "-p", &self.port.to_string()]);
+        let output = command.args(words).output().await;
+        String::from_utf8(output.unwrap().stdout).unwrap()
+    }
+
+    /// The port that it listens on.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Starts one with these arguments more.
+    pub async fn start_with(arguments: &[&str]) -> Redis {
+        let mut redis = Redis::absent();
+        redis.arguments = arguments.iter().map(|it| (*it).to_owned()).collect();
+        redis.resume().await;
+        redis
+    }
+
+    /// Starts a sentinel that watches this one.
+    pub async fn watched(&self) -> Redis {
+        let sentinel = Redis::absent();
+        let file = sentinel.folder.path().join("sentinel.conf");
+        let watch = format!(
+            "port {}\nbind 127.0.0.1\nsentinel monitor mymaster 127.0.0.1 {} 1\n\
+             sentinel auth-pass mymaster {PASSWORD}\n\
+             sentinel down-after-milliseconds mymaster 1000\n\
+             sentinel failover-timeout mymaster 3000\n",
+            sentinel.port, self.port
+        );
+        std::fs::write(&file, watch).unwrap();
+        let mut command = Command::new("redis-server");
+        let child = command.arg(&file).arg("--sentinel").stdout(Stdio::null()).spawn().unwrap();
+        *sentinel.server.lock().unwrap() = Some(child);
+        sentinel.listens().await;
+        sentinel
     }
 
     /// Lets it hang for a while: it is there, and does not answer.

@@ -157,7 +157,7 @@ async fn hour(mode: Mode, seed: u64) -> Hour {
     let config = Config::from_toml(&mode.config(), "hour.toml", &env)
         .unwrap_or_else(|error| panic!("{error}"))
         .config;
-    let router = Router::new(&config, None).expect("a router");
+    let router = Router::new(&config, None, None).expect("a router");
     let gauge = |name: &str| IntGauge::new(name, "of the hour").expect("a gauge");
     let waiting = WaitingRoom::new(&config.queue, gauge("waiting"), gauge("bytes"));
     let start = Instant::now();
