@@ -79,7 +79,7 @@ pub(super) fn check(
         state: checker.state(&raw.state, &jobs.backend),
         jobs,
         log: checker.log(&raw.log),
-        usage_log: raw.usage_log.as_ref().map(|raw| checker.usage_log(raw)),
+        usage_log: checker.usage_log(&raw.usage_log),
         written: Written::new(raw),
         server,
         upstream,
@@ -322,17 +322,18 @@ impl Checker<'_> {
         Log { format: raw.format, level: raw.level.clone(), access: raw.access }
     }
 
-    fn usage_log(&mut self, raw: &RawUsageLog) -> UsageLog {
+    fn usage_log(&mut self, raw: &RawUsageLog) -> Option<UsageLog> {
         let at = KeyPath::from(["usage_log"]);
         let path = files::resolve(self.base, &raw.path);
         if raw.path.trim().is_empty() || path.file_name().is_none() {
             self.problem(&at.key("path"), "must name a file");
         }
-        UsageLog {
+        let log = UsageLog {
             path,
             max_size: self.size(&at.key("max_size"), &raw.max_size),
             max_files: raw.max_files,
-        }
+        };
+        raw.enabled.then_some(log)
     }
 
     fn problem(&mut self, at: &KeyPath, message: impl std::fmt::Display) {

@@ -74,7 +74,7 @@ pub(super) struct RawConfig {
     /// The gateway's own log.
     pub(super) log: RawLog,
     /// Records of what requests have used.
-    pub(super) usage_log: Option<RawUsageLog>,
+    pub(super) usage_log: RawUsageLog,
 }
 
 /// Listeners and the limits of client connections.
@@ -514,6 +514,8 @@ impl Default for RawLog {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub(super) struct RawUsageLog {
+    /// Whether there are records.
+    pub(super) enabled: bool,
     /// The file. A relative path starts at the config file's directory. Full ones get a number at
     /// the end of their name.
     pub(super) path: String,
@@ -526,6 +528,6 @@ pub(super) struct RawUsageLog {
 
 impl Default for RawUsageLog {
     fn default() -> Self {
-        Self { path: "usage.jsonl".into(), max_size: "100MB".into(), max_files: 30 }
+        Self { enabled: false, path: "usage.jsonl".into(), max_size: "100MB".into(), max_files: 30 }
     }
 }

@@ -60,7 +60,7 @@ async fn all_books_agree() {
         .set("prices.*claude*.input", 7)
         .set("retry.base_delay", "5ms")
         .set("retry.max_delay", "5ms")
-        .set("usage_log.path", "usage.jsonl");
+        .set("usage_log.enabled", true);
     let gateway = start(&config).await;
     let frame = |name: &str| Fault::ExceptionFrame { name: name.to_owned(), frame: 4 };
     for (model, skip, times, fault) in [
