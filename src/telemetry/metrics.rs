@@ -1,5 +1,8 @@
 //! The metric families, all in one registry.
 
+use std::cell::RefCell;
+
+use prometheus::core::Desc;
 use prometheus::{
     CounterVec, Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter,
     IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
@@ -23,6 +26,7 @@ const OVERHEAD: &[f64] =
 #[expect(missing_docs, reason = "each field is the family that `new` describes to users")]
 pub struct Metrics {
     registry: Registry,
+    described: Vec<Desc>,
     pub requests: IntCounterVec,
     pub request_duration: HistogramVec,
     pub time_to_first_byte: HistogramVec,
@@ -80,7 +84,7 @@ pub struct Metrics {
 impl Metrics {
     /// Registers every family in a registry of its own. Fails only if two had one name.
     pub fn new() -> Result<Metrics, prometheus::Error> {
-        let registry = Registry::new();
+        let registry = Families::default();
         let counters = |name: &str, help: &str, labels: &[&str]| {
             register(&registry, IntCounterVec::new(Opts::new(name, help), labels)?)
         };
@@ -98,6 +102,9 @@ impl Metrics {
             let opts = HistogramOpts::new(name, help).buckets(buckets.to_vec());
             register(&registry, Histogram::with_opts(opts)?)
         };
+        gauges("sluice_build_info", "Always 1; the version is a label.", &["version"])?
+            .with_label_values(&[env!("CARGO_PKG_VERSION")])
+            .set(1);
         let metrics = Metrics {
             requests: counters(
                 "sluice_requests_total",
@@ -387,14 +394,17 @@ impl Metrics {
                 &registry,
                 Gauge::new("process_start_time_seconds", "Start of the process, Unix time.")?,
             )?,
-            registry: registry.clone(),
+            described: registry.described.borrow().clone(),
+            registry: registry.registry.clone(),
         };
-        gauges("sluice_build_info", "Always 1; the version is a label.", &["version"])?
-            .with_label_values(&[env!("CARGO_PKG_VERSION")])
-            .set(1);
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         metrics.start_time.set(now.unwrap_or_default().as_secs_f64());
         Ok(metrics)
+    }
+
+    /// Name, labels and meaning of every family, whether it has a sample or not.
+    pub fn described(&self) -> &[Desc] {
+        &self.described
     }
 
     /// All families in Prometheus' text format, and its content type.
@@ -405,16 +415,26 @@ impl Metrics {
     }
 }
 
-fn register<C>(registry: &Registry, collector: C) -> Result<C, prometheus::Error>
+/// What is registered, and what was said of it.
+#[derive(Default)]
+struct Families {
+    registry: Registry,
+    described: RefCell<Vec<Desc>>,
+}
+
+fn register<C>(families: &Families, collector: C) -> Result<C, prometheus::Error>
 where
     C: prometheus::core::Collector + Clone + 'static,
 {
-    registry.register(Box::new(collector.clone()))?;
+    families.registry.register(Box::new(collector.clone()))?;
+    families.described.borrow_mut().extend(collector.desc().into_iter().cloned());
     Ok(collector)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     #[test]
@@ -427,5 +447,42 @@ mod tests {
             "sluice_requests_total{client=\"other\",model=\"m\",operation=\"Converse\",outcome=\"success\"} 1"
         ));
         assert!(text.contains("sluice_build_info{version="));
+    }
+
+    /// Families with their labels, as the page's tables have them.
+    fn documented() -> BTreeMap<String, Vec<String>> {
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/metrics.md");
+        let page = std::fs::read_to_string(page).unwrap();
+        let quoted = |cell: &str| -> Vec<String> {
+            cell.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+        };
+        let rows = page.lines().filter(|line| line.starts_with("| `") && line.contains('_'));
+        let families = rows.map(|row| {
+            let cells: Vec<&str> = row.trim_matches('|').split('|').collect();
+            (quoted(cells[0]), quoted(cells[1]))
+        });
+        let is_family = |name: &str| name.starts_with("sluice_") || name.starts_with("process_");
+        families
+            .filter(|(names, _)| is_family(&names[0]))
+            .map(|(mut names, mut labels)| {
+                assert_eq!(names.len(), 1, "{names:?}");
+                labels.sort();
+                (names.remove(0), labels)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn the_page_has_every_family_with_its_labels() {
+        let metrics = Metrics::new().unwrap();
+        let known = metrics.described().iter().map(|family| {
+            let mut labels = family.variable_labels.clone();
+            labels.sort();
+            (family.fq_name.clone(), labels)
+        });
+        assert_eq!(documented(), known.collect());
+        for family in metrics.described() {
+            assert!(family.help.ends_with('.'), "{}: {}", family.fq_name, family.help);
+        }
     }
 }

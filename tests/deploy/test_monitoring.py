@@ -268,6 +268,14 @@ class LiveRun(unittest.TestCase):
         self.assertIsNotNone(data, f"{expression}: {error}")
         return data["result"]
 
+    @tools.needs("PROMTOOL")
+    def test_the_metrics_are_as_prometheus_wants_them(self):
+        status, text = tools.request(self.fleet.ports["sluice:9090"], "GET", "/metrics")
+        self.assertEqual(status, 200)
+        text = text if isinstance(text, str) else text.decode()
+        checked = tools.call(tools.found("PROMTOOL"), "check", "metrics", input=text)
+        self.assertEqual((checked.returncode, checked.stdout, checked.stderr), (0, "", ""))
+
     @staticmethod
     def filled_in(expression):
         for name in ("namespace", "job", "instance"):
