@@ -45,7 +45,7 @@ pub(super) struct Server {
 }
 
 enum Kind {
-    Standalone(Client),
+    Standalone(Box<Client>),
     Sentinel(Box<Mutex<SentinelClient>>),
     Cluster { cluster: Box<ClusterClient>, nodes: Vec<Client> },
 }
@@ -57,7 +57,8 @@ impl Server {
         let clients = || infos.iter().cloned().map(Client::open).collect::<Result<Vec<_>, _>>();
         let kind = match redis.kind {
             RedisKind::Standalone => {
-                Kind::Standalone(clients()?.into_iter().next().ok_or(LinkError::Senseless)?)
+                let client = clients()?.into_iter().next().ok_or(LinkError::Senseless)?;
+                Kind::Standalone(Box::new(client))
             }
             RedisKind::Sentinel => Kind::Sentinel(Box::new(Mutex::new(sentinels(infos, redis)?))),
             RedisKind::Cluster => {
@@ -88,7 +89,7 @@ impl Server {
         let (connection, listener) = match &self.kind {
             Kind::Standalone(client) => {
                 let connection = client.get_multiplexed_async_connection_with_config(&config);
-                (Connection::One(connection.await?), client.clone())
+                (Connection::One(connection.await?), Client::clone(client))
             }
             Kind::Sentinel(sentinel) => {
                 let client = sentinel.lock().await.async_get_client().await?;
