@@ -402,3 +402,82 @@ async fn a_failover_by_sentinels_is_followed() {
     let role = replica.ask(&["ROLE"]).await;
     assert!(role.starts_with("master"), "{role}");
 }
+
+/// One that starts without Redis has its part by the config, and shares when Redis is there.
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_that_comes_later_than_the_gateways() {
+    let (simulator, redis) = (Simulator::start().await, Redis::absent());
+    let config = shared(Config::models(&simulator, 1), &redis)
+        .set("state.replicas", 2)
+        .set("queue.max_wait", "0s")
+        .set(&format!("targets.{TARGET}.rpm"), 40);
+    let gateways = vec![Gateway::start(&config).await, Gateway::start(&config).await];
+    for gateway in &gateways {
+        let mut answered = 0;
+        for _ in 0..30 {
+            answered += u32::from(Ask::new(gateway, "hello").send().await.status == 200);
+        }
+        // Half of 40, less what is left unfilled, and what flows in meanwhile.
+        assert!((19..=22).contains(&answered), "{answered}");
+        assert_eq!(redis_is_up(&gateway.metrics().await), 0.0);
+    }
+    let fleet = Fleet { simulator, redis, gateways };
+    fleet.redis.resume().await;
+    fleet.all_see_redis(true).await;
+    fleet.has_members(2).await;
+    let says = fleet.gateways[0].log_lines("Redis is reachable").await;
+    assert_eq!(says.len(), 1);
+}
+
+/// Tokens are leased as requests are, and what was reserved and not used is there for others.
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_that_one_gives_back_another_may_take() {
+    const TPM: u64 = 6_000;
+    let fleet = Fleet::start(2, |config| {
+        config.set(&format!("targets.{TARGET}.tpm"), TPM as i64).set("queue.max_wait", "60s")
+    })
+    .await;
+    let tpm = Some(TPM);
+    fleet.simulator.limits(PRIMARY, ModelSettings { tpm, ..ModelSettings::default() });
+    // Reserves two thirds of the quota, and uses next to nothing of it: one after the other, at one and
+    // the other gateway, ten times the quota is reserved within a few seconds.
+    let began = Instant::now();
+    for number in 0..15 {
+        let gateway = &fleet.gateways[number % 2];
+        let answer = Ask::new(gateway, "hello").max_tokens(4_000).send().await;
+        assert_eq!(answer.status, 200);
+    }
+    println!("15 reservations of two thirds in {:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
+    assert_eq!(fleet.throttled(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_learns_counts_for_all() {
+    let fleet = Fleet::start(2, |config| {
+        config
+            .set("retry.attempts", 1)
+            .set(&format!("targets.{TARGET}.cooldown"), "300ms")
+            .set("queue.max_wait", "100ms")
+    })
+    .await;
+    fleet.simulator.limits(PRIMARY, ModelSettings { rpm: Some(100), ..ModelSettings::default() });
+    let mut refused = 0;
+    for _ in 0..150 {
+        refused += u32::from(Ask::new(&fleet.gateways[0], "hello").send().await.status == 429);
+        if refused == 5 {
+            break;
+        }
+    }
+    assert_eq!(refused, 5);
+    // The other has met no throttle itself; it hears when it next has something to say.
+    let other = &fleet.gateways[1];
+    let learned = async || {
+        Ask::new(other, "hello").send().await;
+        (fleet.gateways[0].quota(TARGET).await.learned_rpm, other.quota(TARGET).await.learned_rpm)
+    };
+    let both = |learned: &(Option<f64>, Option<f64>)| learned.0.is_some() && learned.0 == learned.1;
+    let learned = eventually("both know of it", learned, both).await;
+    println!("learned {learned:?}");
+    assert!((45.0..=105.0).contains(&learned.0.unwrap()), "{learned:?}");
+}
