@@ -429,29 +429,6 @@ async fn redis_that_comes_later_than_the_gateways() {
     assert_eq!(says.len(), 1);
 }
 
-/// Tokens are leased as requests are, and what was reserved and not used is there for others.
-#[tokio::test(flavor = "multi_thread")]
-async fn tokens_that_one_gives_back_another_may_take() {
-    const TPM: u64 = 6_000;
-    let fleet = Fleet::start(2, |config| {
-        config.set(&format!("targets.{TARGET}.tpm"), TPM as i64).set("queue.max_wait", "60s")
-    })
-    .await;
-    let tpm = Some(TPM);
-    fleet.simulator.limits(PRIMARY, ModelSettings { tpm, ..ModelSettings::default() });
-    // Reserves two thirds of the quota, and uses next to nothing of it: one after the other, at one and
-    // the other gateway, ten times the quota is reserved within a few seconds.
-    let began = Instant::now();
-    for number in 0..15 {
-        let gateway = &fleet.gateways[number % 2];
-        let answer = Ask::new(gateway, "hello").max_tokens(4_000).send().await;
-        assert_eq!(answer.status, 200);
-    }
-    println!("15 reservations of two thirds in {:?}", began.elapsed());
-    assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
-    assert_eq!(fleet.throttled(), 0);
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn what_one_learns_counts_for_all() {
     let fleet = Fleet::start(2, |config| {
