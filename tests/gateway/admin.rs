@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::support::gateway::{ADMIN_KEY, run_sluice};
+use crate::support::patience::eventually;
 use crate::support::{Ask, Config, Gateway, MODELS, PRIMARY, Simulator, http};
 
 const KEY: &str = ADMIN_KEY;
@@ -32,7 +33,8 @@ async fn with_a_key_only_health_is_told_without_it() {
     let simulator = Simulator::start().await;
     let gateway = with_key(&simulator).await;
     for path in ["/healthz", "/readyz"] {
-        assert_eq!(get(&gateway, path, &[]).await.status, 200, "{path}");
+        let open = async || get(&gateway, path, &[]).await.status;
+        eventually(path, open, |status| *status == 200).await;
     }
     let (bearer, wrong) = (format!("Bearer {KEY}"), format!("Bearer {KEY}0"));
     for path in PATHS {

@@ -165,6 +165,11 @@ impl Gateway {
         eventually(&what, waiting, |waiting| *waiting >= count as f64).await;
     }
 
+    /// The records of use that it has written so far, if it is told to.
+    pub fn usage_records(&self) -> String {
+        std::fs::read_to_string(self.folder().join("usage.jsonl")).unwrap_or_default()
+    }
+
     /// The folder of its config file.
     pub fn folder(&self) -> &Path {
         self.files.path()
@@ -280,6 +285,7 @@ impl Drop for Gateway {
             leaks::none_in(path, &answer);
         }
         leaks::none_in("the log", &self.output());
+        leaks::none_in("the records of use", &self.usage_records());
     }
 }
 

@@ -102,6 +102,7 @@ fn posting(url: &str, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Reque
     let mut request = Request::builder().method(Method::POST).uri(url);
     request = request.header("content-type", "application/json");
     for (name, value) in headers {
+        value.strip_prefix("Bearer ").into_iter().for_each(leaks::secret);
         request = request.header(*name, *value);
     }
     request.body(Full::new(body.into())).unwrap()

@@ -20,7 +20,15 @@ use super::gateway::ADMIN_KEY;
 const SHORTEST: usize = 12;
 
 /// What the end of a gateway is asked for.
-const PATHS: [&str; 5] = ["/metrics", "/admin/targets", "/admin/config", "/readyz", "/admin/none"];
+const PATHS: [&str; 7] = [
+    "/metrics",
+    "/admin/targets",
+    "/admin/config",
+    "/admin/status",
+    "/status",
+    "/readyz",
+    "/admin/none",
+];
 
 static KNOWN: LazyLock<Mutex<BTreeSet<String>>> = LazyLock::new(Mutex::default);
 
