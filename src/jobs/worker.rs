@@ -21,6 +21,12 @@ use super::runner::Runner;
 use super::store::{Store, Ticket};
 use crate::config;
 
+/// How long a worker that stops may take for what it has begun. apalis leaves what it was doing with
+/// the store where it is then, while its jobs run on: it may hold the connection, or the lock, that
+/// these need to store their ends. A worker that is let go gives both up; its tickets come again, and
+/// find their jobs ended or free.
+const LETTING_GO: Duration = Duration::from_secs(1);
+
 /// Pause before a worker that ended is replaced.
 const PAUSE: Duration = Duration::from_millis(250);
 
@@ -122,15 +128,26 @@ impl Workers {
             stopping.cancelled().await;
             Ok::<(), WorkerError>(())
         };
-        match &self.store {
-            Store::Sqlite(store) => {
-                work_on!(store.tickets(queue), name, look, places, deliver, stop)
+        let work = async {
+            match &self.store {
+                Store::Sqlite(store) => {
+                    work_on!(store.tickets(queue), name, look, places, deliver, stop)
+                }
+                Store::Redis(store) => {
+                    let tickets = store.tickets(queue).await;
+                    let tickets =
+                        tickets.map_err(|error| WorkerError::BackendError(error.into()))?;
+                    work_on!(tickets, name, look, places, deliver, stop)
+                }
             }
-            Store::Redis(store) => {
-                let tickets = store.tickets(queue).await;
-                let tickets = tickets.map_err(|error| WorkerError::BackendError(error.into()))?;
-                work_on!(tickets, name, look, places, deliver, stop)
-            }
+        };
+        let let_go = async {
+            self.stopping.cancelled().await;
+            sleep(LETTING_GO).await;
+        };
+        tokio::select! {
+            ended = work => ended,
+            () = let_go => Ok(()),
         }
     }
 }

@@ -258,7 +258,8 @@ impl Gateway {
 
     /// Waits for the end of the process.
     pub async fn ended(&mut self) -> ExitStatus {
-        within(LONG, "the gateway ends", self.child.wait()).await.unwrap()
+        let ended = tokio::time::timeout(LONG, self.child.wait()).await;
+        ended.unwrap_or_else(|_| panic!("the gateway does not end: {}", self.output())).unwrap()
     }
 
     /// Asserts that it still answers, and never panicked.
