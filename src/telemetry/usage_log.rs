@@ -6,6 +6,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -176,7 +177,8 @@ impl Sink for Rotating {
 }
 
 fn append(path: &Path) -> io::Result<(BufWriter<File>, u64)> {
-    let file = OpenOptions::new().create(true).append(true).open(path)?;
+    // For who runs the gateway, and whoever of its group fetches the files.
+    let file = OpenOptions::new().create(true).append(true).mode(0o640).open(path)?;
     let size = file.metadata()?.len();
     Ok((BufWriter::new(file), size))
 }

@@ -22,10 +22,14 @@ async fn post(gateway: &Gateway, path: &str, headers: &[(&str, &str)]) -> http::
     http::post(&format!("{}{path}", gateway.admin_url()), headers, "").await
 }
 
-fn audit(gateway: &Gateway) -> Vec<Value> {
-    let output = gateway.output();
-    let lines = output.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    lines.filter(|line| line.get("audit").is_some()).collect()
+/// The changes that are logged, once there are so many.
+async fn audit(gateway: &Gateway, count: usize) -> Vec<Value> {
+    let look = async || {
+        let output = gateway.output();
+        let lines = output.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        lines.filter(|line| line.get("audit").is_some()).collect::<Vec<Value>>()
+    };
+    eventually("the changes are logged", look, |lines| lines.len() >= count).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -73,7 +77,7 @@ async fn what_changes_something_takes_the_key_and_is_logged_with_who() {
     assert_eq!((done.status, done.json()["done"].clone()), (200, json!("reset_cooldown")));
     assert_ne!(state().await, "cooling");
 
-    let lines = audit(&gateway);
+    let lines = audit(&gateway, 3).await;
     assert_eq!(lines.len(), 3, "{lines:#?}");
     for line in &lines {
         assert_eq!((&line["audit"], &line["on"]), (&json!("reset_cooldown"), &json!("sonnet-35")));
@@ -94,7 +98,7 @@ async fn what_changes_something_takes_the_key_and_is_logged_with_who() {
     assert_eq!(refused.status, 403);
     assert!(refused.text().contains("other sites"), "{}", refused.text());
     assert_eq!(post(&keyless, RESET, &[]).await.status, 200);
-    let lines = audit(&keyless);
+    let lines = audit(&keyless, 2).await;
     assert_eq!(lines.last().unwrap()["by"], "anyone", "{lines:#?}");
 }
 
@@ -114,7 +118,8 @@ async fn changes_by_the_legacy_endpoints_are_logged_with_who() {
     http::post(&url("/reset_model_cooldowns"), &as_client, "").await;
     http::post(&url("/reset_model_cooldowns"), &[("x-sluice-admin-key", KEY)], "").await;
     http::post(&url("/cancel_task/abc"), &as_client, "").await;
-    let told: Vec<_> = audit(&gateway)
+    let told: Vec<_> = audit(&gateway, 3)
+        .await
         .iter()
         .map(|line| {
             let text = |key: &str| line[key].as_str().unwrap_or("-").to_owned();

@@ -4,6 +4,7 @@
 //! is driven into errors of each kind, with all that is a secret planted, and at the level of log that
 //! tells most.
 
+use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use serde_json::json;
@@ -285,6 +286,8 @@ async fn what_is_asked_and_answered_is_not_kept() {
     let recorded = async || gateway.usage_records();
     let records = eventually("records of use", recorded, |records| records.lines().count() >= 10);
     assert!(!leaks::holds(&records.await, marker));
+    let file = std::fs::metadata(gateway.folder().join("usage.jsonl")).unwrap();
+    assert_eq!(file.permissions().mode() & 0o137, 0, "nobody else reads it");
     let output = gateway.output();
     assert!(output.contains("TRACE"));
     let told: Vec<&str> = output.lines().filter(|line| leaks::holds(line, marker)).collect();
