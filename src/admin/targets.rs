@@ -62,10 +62,7 @@ pub(super) fn answer(gateway: &Gateway) -> Response<Bytes> {
     };
     match serde_json::to_value(&report) {
         Ok(body) => super::json(StatusCode::OK, &body),
-        Err(error) => super::json(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            &serde_json::json!({ "message": error.to_string() }),
-        ),
+        Err(error) => super::failed(&error),
     }
 }
 

@@ -90,7 +90,7 @@ async fn credentials(config: &Config) -> usize {
 async fn probe(config: Config) -> Result<usize, String> {
     let metrics = std::sync::Arc::new(Metrics::new().map_err(|error| error.to_string())?);
     let no_log = AccessLog::start(false, config.log.format, metrics.access_log_dropped.clone());
-    let gateway = Gateway::new(config, metrics, (no_log, UsageLog::NONE))
+    let gateway = Gateway::new(config, None, metrics, (no_log, UsageLog::NONE))
         .map_err(|error| error.to_string())?;
     let mut failures = 0;
     for target in gateway.router.targets() {

@@ -69,14 +69,9 @@ pub(super) async fn start(config: Config) -> Result<(Server, Keeper), String> {
         None => UsageLog::NONE,
     };
     let logs = (access_log, usage_log);
-    let gateway = match &config.state.shared {
-        Some(shared) => {
-            let fleet = Fleet::new(shared, &metrics).map_err(|error| error.to_string())?;
-            Gateway::in_fleet(config, fleet, metrics, logs)
-        }
-        None => Gateway::new(config, metrics, logs),
-    };
-    let gateway = gateway.map_err(|error| error.to_string())?;
+    let fleet = config.state.shared.as_ref().map(|shared| Fleet::new(shared, &metrics));
+    let fleet = fleet.transpose().map_err(|error| error.to_string())?;
+    let gateway = Gateway::new(config, fleet, metrics, logs).map_err(|error| error.to_string())?;
     if let Some(fleet) = &gateway.fleet {
         fleet.start();
     }

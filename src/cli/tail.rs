@@ -14,6 +14,8 @@ use anstyle::{AnsiColor, Style};
 use globset::{Glob, GlobMatcher};
 use serde::Deserialize;
 
+use crate::telemetry::access_log::SUCCESS;
+
 /// Longest line that is read, in bytes; what is longer is passed on in pieces.
 const MAX_LINE: u64 = 1024 * 1024;
 
@@ -200,7 +202,7 @@ impl Filter {
             && fits(&self.target, &targets)
             && fits(&self.outcome, &[&record.outcome])
             && fits(&self.operation, &[&record.operation])
-            && !(self.failed && record.outcome == "success")
+            && !(self.failed && record.outcome == SUCCESS)
             && !(self.retried && record.attempts.len() < 2)
             && self.slower.is_none_or(|least| took >= least)
     }
@@ -208,7 +210,7 @@ impl Filter {
 
 fn pretty(record: &Record) -> String {
     let style = match record.status {
-        200..=299 if record.outcome == "success" => AnsiColor::Green.on_default(),
+        200..=299 if record.outcome == SUCCESS => AnsiColor::Green.on_default(),
         429 => AnsiColor::Yellow.on_default(),
         _ => AnsiColor::Red.on_default(),
     };
@@ -245,7 +247,7 @@ fn pretty(record: &Record) -> String {
     if let Some(error) = &record.error {
         let _ = write!(text, ", {error}");
     }
-    if record.attempts.len() > 1 || record.outcome != "success" && !record.attempts.is_empty() {
+    if record.attempts.len() > 1 || record.outcome != SUCCESS && !record.attempts.is_empty() {
         let attempts: Vec<String> =
             record.attempts.iter().map(|it| format!("{} {}", it.target, it.outcome)).collect();
         let _ = write!(text, " {dim}({}){dim:#}", attempts.join(", "));

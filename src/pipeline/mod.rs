@@ -97,26 +97,16 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Builds everything that requests need from a config, and starts to resolve credentials.
-    /// Must be called within a tokio runtime.
+    /// Builds everything that requests need from a config, and starts to resolve credentials; as one
+    /// replica of the `fleet`, if there is one. Must be called within a tokio runtime.
     pub fn new(
         config: Config,
+        fleet: Option<Fleet>,
         metrics: Arc<Metrics>,
         logs: (AccessLog, UsageLog),
     ) -> Result<Arc<Gateway>, RouterError> {
         let upstream = connections(&config.upstream, &metrics);
-        Gateway::build(config, None, None, upstream, metrics, logs)
-    }
-
-    /// The same for one replica of a fleet.
-    pub fn in_fleet(
-        config: Config,
-        fleet: Fleet,
-        metrics: Arc<Metrics>,
-        logs: (AccessLog, UsageLog),
-    ) -> Result<Arc<Gateway>, RouterError> {
-        let upstream = connections(&config.upstream, &metrics);
-        Gateway::build(config, None, Some(fleet), upstream, metrics, logs)
+        Gateway::build(config, None, fleet, upstream, metrics, logs)
     }
 
     /// The gateway of a newer config: what it keeps of this one keeps its state, connections are

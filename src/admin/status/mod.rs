@@ -24,7 +24,7 @@ use tokio::time::Instant;
 
 pub use events::Events;
 
-use super::{Body, Readiness, json, respond, whole};
+use super::{Body, Readiness, failed, json, respond, whole};
 use crate::pipeline::{Live, Until};
 use history::History;
 
@@ -99,11 +99,7 @@ impl Status {
         let Source { live, readiness, history } = &*self.source;
         match snapshot::take(&live.load_full(), readiness, Some(history)) {
             Ok(state) => respond(StatusCode::OK, "application/json", state.into()).map(whole),
-            Err(error) => json(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                &serde_json::json!({ "message": error.to_string() }),
-            )
-            .map(whole),
+            Err(error) => failed(&error).map(whole),
         }
     }
 

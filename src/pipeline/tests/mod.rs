@@ -35,7 +35,7 @@ fn gateway(target: &str, sections: &str) -> Arc<Gateway> {
     let config = Config::from_toml(&text, "test.toml", &env).unwrap().config;
     let metrics = Arc::new(Metrics::new().unwrap());
     let log = AccessLog::start(false, LogFormat::Json, metrics.access_log_dropped.clone());
-    Gateway::new(config, metrics, (log, UsageLog::NONE)).unwrap()
+    Gateway::new(config, None, metrics, (log, UsageLog::NONE)).unwrap()
 }
 
 fn live(gateway: &Arc<Gateway>) -> Arc<Live> {
