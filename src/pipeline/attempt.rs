@@ -17,7 +17,7 @@ use tower::Service;
 
 use super::Gateway;
 use super::admit::{self, Admission, Patience, admit};
-use super::prepare::prepare;
+use super::prepare::{Prepared, prepare};
 use super::refusal::{Refusal, Refused};
 use super::relay::{self, ResponseBody};
 use super::route::Routed;
@@ -390,10 +390,11 @@ fn signed(routed: &Routed, target: &Target) -> Result<Request<Full<Bytes>>, Stri
     let auth = auth.ok_or_else(|| target.identity.problem())?;
     let prepared = prepare(routed, target);
     let prepared = prepared.ok_or_else(|| "the target's path is no URI".to_owned())?;
-    let mut head = prepared.head;
-    sign::authorize(&mut head, &prepared.hash, &auth, &target.region, SystemTime::now())
+    let Prepared { mut head, payload } = prepared;
+    let hash = || payload.hash(routed);
+    sign::authorize(&mut head, hash, &auth, &target.region, SystemTime::now())
         .map_err(|error| error.to_string())?;
-    Ok(Request::from_parts(head, Full::new(prepared.body)))
+    Ok(Request::from_parts(head, Full::new(payload.body)))
 }
 
 /// Which quota a throttle's message says ran out.
