@@ -8,6 +8,7 @@ use http::header::{CONTENT_TYPE, HOST};
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Request};
 use http_body_util::Full;
+use tokio::time::Instant;
 
 use super::{ConfigFile, runtime, say};
 use crate::bedrock::Operation;
@@ -108,7 +109,8 @@ async fn probe(config: Config) -> Result<usize, String> {
 
 async fn ask(gateway: &Gateway, target: &Target) -> Result<(), String> {
     target.identity.settled().await;
-    match gateway.upstream.send(|| probe_of(target), false, target.first_byte_timeout).await {
+    let (make, limit) = (|| probe_of(target), target.first_byte_timeout);
+    match gateway.upstream.send(make, false, Instant::now(), limit).await {
         Reply::Success(_) => Ok(()),
         Reply::Failure(failure) => Err(format!(
             "{} {}",
