@@ -5,6 +5,7 @@
 //! here speaks of other origins.
 
 mod access;
+mod exposition;
 mod readiness;
 mod status;
 mod targets;
@@ -30,6 +31,7 @@ use crate::clients::Peer;
 use crate::pipeline::{Gateway, Live};
 use crate::routing::Target;
 use crate::routing::cooldown::State;
+use crate::telemetry::Exposition;
 use crate::telemetry::audit::{self, By};
 use access::{Guard, Refused};
 use status::Status;
@@ -157,7 +159,7 @@ impl Admin {
             Path::Events => return Some(self.status.events()),
             Path::Health => json(StatusCode::OK, &serde_json::json!({ "status": "ok" })),
             Path::Ready => self.ready(),
-            Path::Metrics => metrics(&gateway),
+            Path::Metrics => metrics(&gateway, exposition::wanted(&head.headers)),
             Path::Targets => targets::answer(&gateway),
             Path::Config => config(&gateway),
             Path::Act(act, target) => do_to(&gateway, act, target, peer),
@@ -207,9 +209,9 @@ fn refuse(gateway: &Gateway, refused: Refused) -> Response<Bytes> {
     response
 }
 
-fn metrics(gateway: &Gateway) -> Response<Bytes> {
+fn metrics(gateway: &Gateway, form: Exposition) -> Response<Bytes> {
     sample(gateway);
-    match gateway.metrics.encode() {
+    match gateway.metrics.encode(form) {
         Ok((text, content_type)) => respond(StatusCode::OK, content_type, text.into()),
         Err(error) => failed(&error),
     }
