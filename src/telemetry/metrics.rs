@@ -52,6 +52,7 @@ pub struct Metrics {
     pub client_limited: IntCounterVec,
     pub client_denied: IntCounterVec,
     pub client_budget_used: GaugeVec,
+    pub client_key_expiry: IntGaugeVec,
     pub authentications: IntCounterVec,
     pub admin_refused: IntCounter,
     pub replays_forgotten: IntCounter,
@@ -74,6 +75,7 @@ pub struct Metrics {
     pub access_log_dropped: IntCounter,
     pub usage_log_dropped: IntCounter,
     pub dependency_up: IntGaugeVec,
+    pub credentials_expiry: IntGaugeVec,
     pub fleet_replicas: IntGauge,
     pub fleet_leases: IntGauge,
     pub fleet_exchanges: IntCounterVec,
@@ -186,6 +188,11 @@ impl Metrics {
                 "sluice_client_budget_used_ratio",
                 "Share of a client's budget that is spent, by period: daily or monthly.",
                 &["client", "period"],
+            )?,
+            client_key_expiry: gauges(
+                "sluice_client_key_expiry_seconds",
+                "When the last of a client's keys of a kind ends, Unix time.",
+                &["client", "kind"],
             )?,
             authentications: counters(
                 "sluice_authentications_total",
@@ -308,6 +315,11 @@ impl Metrics {
                 "sluice_dependency_up",
                 "Whether what the gateway depends on works: 1 yes, 0 no.",
                 &["dependency"],
+            )?,
+            credentials_expiry: gauges(
+                "sluice_credentials_expiry_seconds",
+                "End of the AWS credentials in use, Unix time.",
+                &["credentials"],
             )?,
             fleet_replicas: register(
                 &registry,

@@ -27,6 +27,8 @@ SONNET, HAIKU = "anthropic.claude-3-5-sonnet-20240620-v1:0", "anthropic.claude-3
 NOT_IN_THE_RUN = {
     "sluice_authentications_total": "the config has no clients",
     "sluice_client_budget_used_ratio": "no client has a budget",
+    "sluice_client_key_expiry_seconds": "the config has no clients",
+    "sluice_credentials_expiry_seconds": "its keys have no end",
     "sluice_connections_ended_total": "nobody is slow or breaks the protocol",
     "sluice_mock_answers_total": "mock answers are off",
     "sluice_tls_certificate_expiry_seconds": "the listener speaks in the clear",

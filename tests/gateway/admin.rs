@@ -257,3 +257,29 @@ async fn metrics_come_as_openmetrics_for_who_prefers_it() {
     };
     assert_eq!(series(&text), series(&open));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_tell_when_aws_credentials_end() {
+    let simulator = Simulator::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let [keys, profiles] = ["keys.json", "profiles"].map(|name| folder.path().join(name));
+    let given = json!({
+        "Version": 1,
+        "AccessKeyId": simulator.access_key_id(),
+        "SecretAccessKey": Simulator::SECRET,
+        "SessionToken": "a-session-token",
+        "Expiration": "2100-01-01T00:00:00Z",
+    });
+    std::fs::write(&keys, given.to_string()).unwrap();
+    let process = format!("[profile p]\ncredential_process = cat {}\n", keys.display());
+    std::fs::write(&profiles, process).unwrap();
+    let config = Config::four_models(&simulator).without_credentials().set("upstream.profile", "p");
+    let profiles = profiles.to_str().unwrap();
+    let gateway = Gateway::start_with(&config, &[("AWS_CONFIG_FILE", profiles)]).await;
+    assert_eq!(Ask::new(&gateway, "hello").send().await.status, 200);
+    let labels = [("credentials", "profile p")];
+    let end = gateway.metrics().await.sum("sluice_credentials_expiry_seconds", &labels);
+    assert_eq!(end, 4_102_444_800.0);
+    let gateway = Gateway::start(&Config::four_models(&simulator)).await;
+    assert!(!gateway.metrics().await.has("sluice_credentials_expiry_seconds"));
+}
