@@ -4,6 +4,7 @@ mod check;
 mod demo;
 mod healthcheck;
 mod keys;
+mod progress;
 mod reload;
 mod serve;
 mod simulate;

@@ -276,7 +276,8 @@ async fn metrics_tell_when_aws_credentials_end() {
     let config = Config::four_models(&simulator).without_credentials().set("upstream.profile", "p");
     let profiles = profiles.to_str().unwrap();
     let gateway = Gateway::start_with(&config, &[("AWS_CONFIG_FILE", profiles)]).await;
-    assert_eq!(Ask::new(&gateway, "hello").send().await.status, 200);
+    let status = async || Ask::new(&gateway, "hello").send().await.status;
+    eventually("the credentials are there", status, |status| *status == 200).await;
     let labels = [("credentials", "profile p")];
     let end = gateway.metrics().await.sum("sluice_credentials_expiry_seconds", &labels);
     assert_eq!(end, 4_102_444_800.0);

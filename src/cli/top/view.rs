@@ -163,7 +163,7 @@ const PLOTS: [Plot; 4] = [
 fn draw_plots(history: &History, look: Look, area: Rect, buffer: &mut Buffer) {
     let in_a_minute = usize::try_from(60 / history.seconds.max(1)).unwrap_or(1).max(1);
     for ((name, count, is_bad), line) in PLOTS.into_iter().zip(area.rows()) {
-        let columns = [Constraint::Length(28), Constraint::Min(0), Constraint::Length(14)];
+        let columns = [Constraint::Length(30), Constraint::Min(0), Constraint::Length(18)];
         let [label, plot, top] = Layout::horizontal(columns).areas(line);
         // As many of the newest as there are columns.
         let newest: Vec<u64> =
@@ -225,6 +225,7 @@ fn draw_targets(app: &App, look: Look, area: Rect, buffer: &mut Buffer) {
     let row = |target: &Target| {
         let quota = &target.quota;
         let state = match target.cooldown_remaining {
+            Some(left) if left >= 600.0 => format!("{} {}", target.state, age(left)),
             Some(left) => format!("{} {} s", target.state, left.ceil()),
             None => target.state.replace('_', "-"),
         };
@@ -243,8 +244,8 @@ fn draw_targets(app: &App, look: Look, area: Rect, buffer: &mut Buffer) {
         Row::new(cells)
     };
     let mut head = vec!["name", "state", "requests left", "tokens left", "sent", "wait", "latency"];
-    let mut widths = [Constraint::Min(8), Constraint::Length(14), Constraint::Length(17)].to_vec();
-    widths.extend([17, 4, 4, 8].map(Constraint::Length));
+    let mut widths = vec![Constraint::Min(8)];
+    widths.extend([14, 15, 15, 4, 4, 7].map(Constraint::Length));
     if wide {
         head.push("model");
         widths.push(Constraint::Fill(2));
@@ -322,7 +323,7 @@ fn draw_help(area: Rect, buffer: &mut Buffer) {
 
 /// What is left of a quota, as a bar and in figures.
 fn bar(available: Option<f64>, limit: Option<f64>) -> String {
-    const CELLS: usize = 6;
+    const CELLS: usize = 4;
     let (Some(available), Some(limit)) = (available, limit) else {
         return "not limited".to_owned();
     };
@@ -416,9 +417,9 @@ mod tests {
         for part in [
             "Sluice 0.1.0 at http://127.0.0.1:9090  ready  up 2.0 h",
             "requests       2139 a minute",
-            "target-1  cooling 42 s  ██████ 59/60",
-            "target-2  open",
-            "team-a       12.3k",
+            "target-1        cooling 42 s   ████ 59/60",
+            "target-2        open",
+            "team-a                 12.3k",
             "00:45:58 429 throttled",
             "q quit",
         ] {
@@ -478,7 +479,8 @@ mod tests {
     #[test]
     fn a_printed_frame_has_every_line_and_no_escape() {
         let mut app = app(200);
-        let text = drawn(&mut app, Look::PRINTED, 120, height(&app));
+        let all = height(&app);
+        let text = drawn(&mut app, Look::PRINTED, 120, all);
         for part in ["target-0 ", "target-199 ", "team-a", "ThrottlingException"] {
             assert!(text.contains(part), "{part}\n{text}");
         }
