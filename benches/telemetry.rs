@@ -4,6 +4,8 @@
 //!
 //! Run with `cargo bench --bench telemetry`.
 
+#![allow(clippy::expect_used, reason = "a benchmark's own setup")]
+
 use std::fs::File;
 use std::net::SocketAddr;
 use std::time::SystemTime;
@@ -160,6 +162,12 @@ fn metrics(bencher: Bencher<'_, '_>) {
 fn access_log(bencher: Bencher<'_, '_>) {
     let told = Told::new();
     told.time(bencher, |ended| ended.log(&told.access_log, &ended.request_id.to_string()));
+}
+
+#[divan::bench(sample_size = SAMPLE)]
+fn record_of_use(bencher: Bencher<'_, '_>) {
+    let told = Told::new();
+    told.time(bencher, |ended| ended.record(&told.usage_log, &ended.request_id.to_string()));
 }
 
 #[divan::bench(sample_size = SAMPLE)]

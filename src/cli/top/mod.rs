@@ -50,7 +50,8 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: Arguments) -> Result<(), String> {
-    if !arguments.once && !(io::stdout().is_terminal() && io::stdin().is_terminal()) {
+    let is_terminal = io::stdout().is_terminal() && io::stdin().is_terminal();
+    if !arguments.once && !is_terminal {
         return Err("this is no terminal; --once prints what there is now as text".to_owned());
     }
     let admin_port = admin_port(arguments.url, arguments.config)?;

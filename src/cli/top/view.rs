@@ -6,7 +6,7 @@ use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{
-    Cell, Clear, Paragraph, Row, Sparkline, StatefulWidget, Table, TableState, Widget,
+    Block, Cell, Clear, Paragraph, Row, Sparkline, StatefulWidget, Table, TableState, Widget,
 };
 
 use super::model::{App, Failure, History, Pane, Step, Target};
@@ -221,7 +221,7 @@ impl Part<'_> {
 }
 
 fn draw_targets(app: &App, look: Look, area: Rect, buffer: &mut Buffer) {
-    let wide = area.width >= 110;
+    let (has_quota, has_model) = (area.width >= 72, area.width >= 110);
     let row = |target: &Target| {
         let quota = &target.quota;
         let state = match target.cooldown_remaining {
@@ -232,21 +232,28 @@ fn draw_targets(app: &App, look: Look, area: Rect, buffer: &mut Buffer) {
         let mut cells = vec![
             Cell::from(target.name.clone()),
             Cell::from(state).style(look.state(&target.state)),
-            Cell::from(bar(quota.requests_available, quota.rpm)),
-            Cell::from(bar(quota.tokens_available, quota.tpm)),
-            Cell::from(quota.in_flight.to_string()),
-            Cell::from(target.waiters.to_string()),
-            Cell::from(format!("{:.0} ms", target.latency_ms)),
         ];
-        if wide {
+        if has_quota {
+            cells.push(Cell::from(bar(quota.requests_available, quota.rpm)));
+            cells.push(Cell::from(bar(quota.tokens_available, quota.tpm)));
+        }
+        cells.push(Cell::from(quota.in_flight.to_string()));
+        cells.push(Cell::from(target.waiters.to_string()));
+        cells.push(Cell::from(format!("{:.0} ms", target.latency_ms)));
+        if has_model {
             cells.push(Cell::from(format!("{}, {}", target.model, target.region)));
         }
         Row::new(cells)
     };
-    let mut head = vec!["name", "state", "requests left", "tokens left", "sent", "wait", "latency"];
-    let mut widths = vec![Constraint::Min(8)];
-    widths.extend([14, 15, 15, 4, 4, 7].map(Constraint::Length));
-    if wide {
+    let (mut head, mut widths) = (vec!["name", "state"], vec![Constraint::Min(8)]);
+    widths.push(Constraint::Length(14));
+    if has_quota {
+        head.extend(["requests left", "tokens left"]);
+        widths.extend([Constraint::Length(15); 2]);
+    }
+    head.extend(["sent", "wait", "latency"]);
+    widths.extend([4, 4, 7].map(Constraint::Length));
+    if has_model {
         head.push("model");
         widths.push(Constraint::Fill(2));
     }
@@ -316,9 +323,10 @@ fn draw_foot(app: &App, look: Look, area: Rect, buffer: &mut Buffer) {
 
 fn draw_help(area: Rect, buffer: &mut Buffer) {
     let width = HELP.iter().map(|line| line.len()).max().unwrap_or(0);
-    let area = area.intersection(Rect::new(2, 2, lines(width), lines(HELP.len())));
+    let area = area.intersection(Rect::new(2, 1, lines(width) + 2, lines(HELP.len()) + 2));
     Clear.render(area, buffer);
-    Paragraph::new(HELP.map(Line::from).to_vec()).render(area, buffer);
+    let help = Paragraph::new(HELP.map(Line::from).to_vec());
+    help.block(Block::bordered()).render(area, buffer);
 }
 
 /// What is left of a quota, as a bar and in figures.
@@ -441,6 +449,12 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_narrow_terminal_has_names_and_states_whole() {
+        let text = drawn(&mut app(2), TERMINAL, 46, 10);
+        assert!(text.contains("target-1") && text.contains("cooling 42 s"), "{text}");
     }
 
     #[test]
