@@ -10,6 +10,7 @@ use http::{HeaderValue, Method, Request};
 use http_body_util::Full;
 use tokio::time::Instant;
 
+use super::progress::Progress;
 use super::{ConfigFile, runtime, say};
 use crate::bedrock::Operation;
 use crate::bedrock::path::model_path;
@@ -72,12 +73,17 @@ async fn credentials(config: &Config) -> usize {
     let upstream = [(&config.upstream.credentials, &config.upstream.region)];
     let mut checked = HashSet::new();
     let mut failures = 0;
+    let progress = Progress::start();
     for (credentials, region) in upstream.into_iter().chain(targets) {
         if !checked.insert(credentials) {
             continue;
         }
         let name = config::describe(credentials);
-        match resolve_once(credentials, Sts { region, use_fips: config.upstream.use_fips }).await {
+        progress.is_at(&format!("resolving credentials: {name}"));
+        let sts = Sts { region, use_fips: config.upstream.use_fips };
+        let resolved = resolve_once(credentials, sts).await;
+        progress.clear();
+        match resolved {
             Ok(()) => say(&format!("credentials: {name}: ok")),
             Err(problem) => {
                 failures += 1;
@@ -94,8 +100,12 @@ async fn probe(config: Config) -> Result<usize, String> {
     let gateway = Gateway::new(config, None, metrics, (no_log, UsageLog::NONE))
         .map_err(|error| error.to_string())?;
     let mut failures = 0;
-    for target in gateway.router.targets() {
-        let verdict = match ask(&gateway, target).await {
+    let (progress, targets) = (Progress::start(), gateway.router.targets());
+    for (number, target) in targets.iter().enumerate() {
+        progress.is_at(&format!("asking {} ({} of {})", target.name, number + 1, targets.len()));
+        let asked = ask(&gateway, target).await;
+        progress.clear();
+        let verdict = match asked {
             Ok(()) => "ok".to_owned(),
             Err(problem) => {
                 failures += 1;

@@ -134,6 +134,14 @@ impl Identity {
         self.shared.auth.load().is_some() && self.shared.problem.load().is_none()
     }
 
+    /// When the credentials in use end; `None`: never, or not known.
+    pub fn expiry(&self) -> Option<SystemTime> {
+        match &**self.shared.auth.load().as_ref()? {
+            Auth::SigV4(identity) => identity.expiration(),
+            Auth::Bearer(_) => None,
+        }
+    }
+
     /// Asks for renewal now, since the upstream refused these.
     pub fn renew(&self) {
         self.shared.wake.notify_one();

@@ -185,7 +185,7 @@ impl Origin {
 }
 
 /// What went wrong, with the texts of all its causes.
-fn with_causes(what: String, error: &dyn std::error::Error) -> String {
+pub(crate) fn with_causes(what: String, error: &dyn std::error::Error) -> String {
     let mut text = what;
     let mut source = error.source();
     while let Some(cause) = source {
