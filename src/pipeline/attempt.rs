@@ -17,6 +17,7 @@ use tower::Service;
 
 use super::Gateway;
 use super::admit::{self, Admission, Patience, admit};
+use super::exchange::Open;
 use super::prepare::prepare;
 use super::refusal::{Refusal, Refused};
 use super::relay::{self, ResponseBody};
@@ -166,7 +167,12 @@ impl Loop {
 
     /// Asks `target`, and another one too if it takes longer than `usual`. The first success
     /// counts; a failure leaves it to the other, which then decides.
-    async fn race(&self, index: usize, target: &Target, usual: Duration) -> (Reply, Option<Hedge>) {
+    async fn race(
+        &self,
+        index: usize,
+        target: &Arc<Target>,
+        usual: Duration,
+    ) -> (Reply, Option<Hedge>) {
         let first = send(&self.gateway, &self.routed, target);
         tokio::pin!(first);
         tokio::select! {
@@ -379,18 +385,31 @@ struct Tried {
 }
 
 /// Signs and sends one request.
-async fn send(gateway: &Gateway, routed: &Routed, target: &Target) -> Reply {
+async fn send(gateway: &Gateway, routed: &Routed, target: &Arc<Target>) -> Reply {
     let streams = routed.call.operation.is_stream();
-    gateway.upstream.send(|| signed(routed, target), streams, target.first_byte_timeout).await
+    let span = routed.exchange.begins_attempt(target);
+    let make = || signed(routed, target, span.as_ref());
+    let reply = gateway.upstream.send(make, streams, target.first_byte_timeout).await;
+    if let Some(span) = &span {
+        span.replied(&reply);
+    }
+    reply
 }
 
 /// The request as `target` gets it, signed now, or why there is none.
-fn signed(routed: &Routed, target: &Target) -> Result<Request<Full<Bytes>>, String> {
+fn signed(
+    routed: &Routed,
+    target: &Target,
+    span: Option<&Open<'_>>,
+) -> Result<Request<Full<Bytes>>, String> {
     let auth = target.identity.auth();
     let auth = auth.ok_or_else(|| target.identity.problem())?;
     let prepared = prepare(routed, target);
     let prepared = prepared.ok_or_else(|| "the target's path is no URI".to_owned())?;
     let mut head = prepared.head;
+    if let Some(span) = span {
+        span.mark(&mut head.headers);
+    }
     sign::authorize(&mut head, &prepared.hash, &auth, &target.region, SystemTime::now())
         .map_err(|error| error.to_string())?;
     Ok(Request::from_parts(head, Full::new(prepared.body)))
