@@ -63,4 +63,5 @@ mod tail;
 mod targets;
 mod tls;
 mod tokens;
+mod traces;
 mod upstream_tls;

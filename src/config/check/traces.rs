@@ -28,10 +28,10 @@ const OWN: [HeaderName; 6] = [
 impl Checker<'_> {
     pub(super) fn traces(&mut self, raw: &RawTraces) -> Option<Traces> {
         let at = KeyPath::from(["traces"]);
-        let endpoint = raw.endpoint.as_deref().map(|url| {
+        let endpoint = raw.endpoint_url.as_deref().map(|url| {
             read(url, raw.protocol).unwrap_or_else(|why| {
                 // Not repeated: it may hold a password.
-                self.problem(&at.key("endpoint"), why);
+                self.problem(&at.key("endpoint_url"), why);
                 Uri::default()
             })
         });

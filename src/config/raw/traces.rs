@@ -15,7 +15,7 @@ use crate::config::units::DurationText;
 pub(in crate::config) struct RawTraces {
     /// URL of the collector. Without one there are no traces.
     #[schemars(example = &"http://localhost:4317")]
-    pub(in crate::config) endpoint: Option<String>,
+    pub(in crate::config) endpoint_url: Option<String>,
     /// How it is spoken to: OTLP by gRPC, or by HTTP with protobuf.
     pub(in crate::config) protocol: TraceProtocol,
     /// Share of the requests that are traced, of those whose client does not say.
@@ -38,7 +38,7 @@ pub(in crate::config) struct RawTraces {
 impl Default for RawTraces {
     fn default() -> Self {
         Self {
-            endpoint: None,
+            endpoint_url: None,
             protocol: TraceProtocol::Grpc,
             sample_ratio: 1.0,
             service_name: "sluice".to_owned(),
