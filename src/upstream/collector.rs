@@ -5,7 +5,7 @@
 //! it was sent.
 
 use std::error::Error as StdError;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -40,13 +40,31 @@ pub struct OtlpCollector {
     endpoint: Uri,
     headers: HeaderMap,
     timeout: Duration,
-    way: Way,
+    protocol: TraceProtocol,
+    connector: Connector,
+    way: Mutex<Way>,
 }
 
-#[derive(Debug)]
+/// Its connections.
+#[derive(Clone, Debug)]
 enum Way {
     Grpc(TraceServiceClient<Client<Connector, tonic::body::Body>>),
     Http(Client<Connector, Full<Bytes>>),
+}
+
+impl Way {
+    fn new(protocol: TraceProtocol, endpoint: &Uri, connector: Connector) -> Way {
+        let mut builder = Client::builder(TokioExecutor::new());
+        builder.timer(TokioTimer::new()).pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE);
+        match protocol {
+            TraceProtocol::Grpc => {
+                let client = builder.http2_only(true).build(connector);
+                let client = TraceServiceClient::with_origin(client, endpoint.clone());
+                Way::Grpc(client.max_decoding_message_size(MAX_ANSWER))
+            }
+            TraceProtocol::Http => Way::Http(builder.build(connector)),
+        }
+    }
 }
 
 impl OtlpCollector {
@@ -57,6 +75,7 @@ impl OtlpCollector {
         gauges: ConnectionGauges,
     ) -> OtlpCollector {
         let proxies = Arc::new(Proxies::new(&upstream.proxies));
+        let endpoint = config.endpoint.clone();
         let mut headers = HeaderMap::with_capacity(config.headers.len() + 2);
         for (name, value) in &config.headers {
             // The config has checked that it is one.
@@ -65,32 +84,43 @@ impl OtlpCollector {
                 headers.insert(name, value);
             }
         }
-        headers.extend(proxies.authorization(&config.endpoint).map(|it| (PROXY_AUTHORIZATION, it)));
+        headers.extend(proxies.authorization(&endpoint).map(|it| (PROXY_AUTHORIZATION, it)));
+        if config.protocol == TraceProtocol::Http {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
+        }
         let connector = Connector::new(upstream, proxies, gauges);
-        let mut builder = Client::builder(TokioExecutor::new());
-        builder.timer(TokioTimer::new()).pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE);
-        let way = match config.protocol {
-            TraceProtocol::Grpc => {
-                let client = builder.http2_only(true).build(connector);
-                let client = TraceServiceClient::with_origin(client, config.endpoint.clone());
-                Way::Grpc(client.max_decoding_message_size(MAX_ANSWER))
-            }
-            TraceProtocol::Http => {
-                headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
-                Way::Http(builder.build(connector))
-            }
-        };
-        OtlpCollector { endpoint: config.endpoint.clone(), headers, timeout: config.timeout, way }
+        let way = Mutex::new(Way::new(config.protocol, &endpoint, connector.clone()));
+        let (timeout, protocol) = (config.timeout, config.protocol);
+        OtlpCollector { endpoint, headers, timeout, protocol, connector, way }
+    }
+
+    fn way(&self) -> MutexGuard<'_, Way> {
+        self.way.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A delivery that waits for its answer. One that is given up leaves its connection behind, which may
+/// be dead without anybody having noticed.
+struct Unanswered<'a>(Option<&'a OtlpCollector>);
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        if let Some(it) = self.0 {
+            *it.way() = Way::new(it.protocol, &it.endpoint, it.connector.clone());
+        }
     }
 }
 
 impl Collector for OtlpCollector {
     async fn deliver(&self, spans: &ExportTraceServiceRequest) -> Result<u64, Undelivered> {
-        let answer = match &self.way {
-            Way::Grpc(client) => self.by_grpc(client.clone(), spans).await?,
-            Way::Http(client) => self.by_http(client, spans).await?,
+        let way = self.way().clone();
+        let mut unanswered = Unanswered(Some(self));
+        let answer = match way {
+            Way::Grpc(client) => self.by_grpc(client, spans).await,
+            Way::Http(client) => self.by_http(&client, spans).await,
         };
-        let refused = answer.partial_success.map_or(0, |partial| partial.rejected_spans);
+        unanswered.0 = None;
+        let refused = answer?.partial_success.map_or(0, |partial| partial.rejected_spans);
         Ok(u64::try_from(refused).unwrap_or(0))
     }
 }

@@ -57,7 +57,10 @@ async fn counted(gateway: &Gateway, result: &str) -> f64 {
 async fn a_request_is_told_of_with_its_attempts_and_its_waits() {
     for protocol in PROTOCOLS {
         let (simulator, collector) = (Simulator::start().await, Collector::start().await);
-        let config = Config::models(&simulator, 2).every_target("cooldown", "300ms");
+        let config = Config::models(&simulator, 2)
+            .every_target("cooldown", "300ms")
+            .set("retry.base_delay", "200ms")
+            .set("retry.max_delay", "200ms");
         let gateway = Gateway::start(&traced(config, &collector, protocol)).await;
         simulator.throttles(PRIMARY, 1);
         simulator.throttles(SECOND, 1);
@@ -100,7 +103,8 @@ async fn a_request_is_told_of_with_its_attempts_and_its_waits() {
         ] {
             assert_eq!(own.get(name), value, "{name} of {own:#?}");
         }
-        assert!(own.get("sluice.queued").parse::<f64>().unwrap() > 0.1);
+        let queued: f64 = own.get("sluice.queued").parse().unwrap();
+        assert!(queued > 0.1, "{own:#?}");
         assert_eq!(log["trace_id"], TRACE);
         assert_eq!(log["span_id"], own.span_id);
 
@@ -372,6 +376,28 @@ async fn a_collector_that_is_gone_or_hangs_or_refuses_costs_requests_nothing() {
         assert_eq!(Ask::new(&gateway, "hello").send().await.status, 200);
         let told = gateway.log_lines("the collector takes no spans").await;
         assert!(told[0]["why"].as_str().unwrap().contains("can't be reached"), "{told:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_has_fallen_silent_is_left() {
+    for protocol in PROTOCOLS {
+        let (simulator, collector) = (Simulator::start().await, Collector::start().await);
+        let config = traced(Config::models(&simulator, 1), &collector, protocol);
+        let gateway = Gateway::start(&config.set("traces.timeout", "100ms")).await;
+        collector.does(Does::Hang);
+        assert_eq!(Ask::new(&gateway, "hello").send().await.status, 200);
+        let failed = async || counted(&gateway, "failed").await;
+        eventually("the count", failed, |failed| *failed == 2.0).await;
+        collector.does(Does::Take);
+        for count in [2, 4] {
+            assert_eq!(Ask::new(&gateway, "hello").send().await.status, 200);
+            collector.has(count).await;
+        }
+        // A new one for each that was silent, and the last is used on.
+        let connections: Vec<usize> =
+            collector.deliveries().iter().map(|it| it.connection).collect();
+        assert!(connections[0] > 4 && connections.iter().all(|it| *it == connections[0]));
     }
 }
 

@@ -22,15 +22,12 @@ use crate::bedrock::{Family, ModelId, Operation, Usage};
 use crate::pipeline::InProcess;
 use crate::routing::Target;
 use crate::telemetry::traces::{
-    Attributes, Context, Kind, Parent, Span, SpanId, TRACEPARENT, TraceId, tracestate,
+    Attributes, Context, Kind, Parent, Span, SpanId, TRACEPARENT, TraceId, cut, tracestate,
 };
 use crate::upstream::Reply;
 
 /// Most attempts and waits of one request that get a span.
 const MAX_PARTS: usize = 100;
-
-/// Longest path that is kept, in bytes.
-const MAX_PATH: usize = 2048;
 
 /// The outcome of an attempt that was given up before it had one.
 const CANCELLED: &str = "cancelled";
@@ -118,7 +115,7 @@ impl Open<'_> {
             Reply::Failure(failure) => {
                 let told = Told {
                     request_id: request_id(&failure.headers).filter(|_| failure.from_upstream),
-                    error: failure.reported.name.clone(),
+                    error: failure.reported.name.as_deref().map(|name| cut(name).to_owned()),
                     ..Told::default()
                 };
                 let status = failure.from_upstream.then_some(failure.status.as_u16());
@@ -371,13 +368,11 @@ impl Exchange {
 
 impl HttpCall {
     fn of(head: &request::Parts) -> HttpCall {
-        // Without its query, which may be signed.
-        let path = head.uri.path();
-        let path = path.get(..MAX_PATH).unwrap_or(if path.len() > MAX_PATH { "" } else { path });
         let host = head.headers.get(HOST).and_then(|host| host.to_str().ok()?.parse().ok());
         HttpCall {
             method: head.method.clone(),
-            path: path.to_owned(),
+            // Without its query, which may be signed.
+            path: cut(head.uri.path()).to_owned(),
             host: host.or_else(|| head.uri.authority().cloned()),
         }
     }
@@ -419,14 +414,14 @@ fn without_span(parent: Parent) -> Context {
 /// The id that Bedrock has given a request.
 fn request_id(headers: &HeaderMap) -> Option<String> {
     let id: &HeaderValue = headers.get("x-amzn-requestid")?;
-    id.to_str().ok().map(str::to_owned)
+    id.to_str().ok().map(|id| cut(id).to_owned())
 }
 
 /// `{gen_ai.operation.name} {gen_ai.request.model}`, as far as there are both.
 fn span_name(operation: Option<Operation>, model: Option<&str>) -> String {
     let Some(operation) = operation else { return "request".to_owned() };
     match (operation_name(operation, model), model) {
-        (Some(name), Some(model)) => format!("{name} {model}"),
+        (Some(name), Some(model)) => format!("{name} {}", cut(model)),
         _ => operation.name().to_owned(),
     }
 }
@@ -490,6 +485,6 @@ mod tests {
         };
         let short = call("/model/m/invoke?X-Amz-Signature=s".to_owned());
         assert_eq!((&*short.path, short.host.unwrap().port_u16()), ("/model/m/invoke", Some(8080)));
-        assert_eq!(call(format!("/{}", "x".repeat(5000))).path.len(), MAX_PATH);
+        assert_eq!(call(format!("/{}", "x".repeat(5000))).path.len(), 512);
     }
 }

@@ -14,7 +14,7 @@ use tokio::sync::{Notify, mpsc};
 
 pub use context::{Context, Parent, SpanId, TRACEPARENT, TRACESTATE, TraceId, tracestate};
 pub use export::{Collector, Exporter, Undelivered, start};
-pub use span::{Attributes, Kind, Span, Value};
+pub use span::{Attributes, Kind, Span, Value, cut};
 
 /// What a random number of seven bytes is below.
 const WHOLE: u64 = 1 << 56;

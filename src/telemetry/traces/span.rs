@@ -18,6 +18,14 @@ use uuid::Uuid;
 
 use super::context::{SpanId, TraceId};
 
+/// Longest text in a span, in bytes: some are the client's, and a collector takes only so much at once.
+const MAX_TEXT: usize = 512;
+
+/// As much of a text as goes into a span.
+pub fn cut(text: &str) -> &str {
+    text.get(..text.floor_char_boundary(MAX_TEXT)).unwrap_or_default()
+}
+
 /// What spans are a record of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -52,7 +60,10 @@ macro_rules! value_from {
 
 value_from! {
     &'static str => |text| Value::Text(Cow::Borrowed(text)),
-    String => |text| Value::Text(Cow::Owned(text)),
+    String => |text| Value::Text(Cow::Owned(match cut(&text) {
+        short if short.len() < text.len() => short.to_owned(),
+        _ => text,
+    })),
     Arc<str> => |text| Value::Shared(text),
     bool => |flag| Value::Flag(flag),
     f64 => |real| Value::Real(real),

@@ -62,6 +62,8 @@ struct State {
 /// What came at once.
 #[derive(Clone, Debug)]
 pub struct Delivery {
+    /// The number of its connection, from 1.
+    pub connection: usize,
     /// The path.
     pub path: String,
     /// The headers.
@@ -115,10 +117,12 @@ impl Collector {
         let state = Arc::<Mutex<State>>::default();
         let shared = Arc::clone(&state);
         let serving = tokio::spawn(async move {
-            while let Ok((socket, _)) = listener.accept().await {
+            for connection in 1.. {
+                let (socket, _) = listener.accept().await.unwrap();
                 let shared = Arc::clone(&shared);
                 tokio::spawn(async move {
-                    let answer = service_fn(move |request| answer(request, Arc::clone(&shared)));
+                    let answer =
+                        service_fn(move |request| answer(request, connection, Arc::clone(&shared)));
                     let builder = auto::Builder::new(TokioExecutor::new());
                     let _ = builder.serve_connection(TokioIo::new(socket), answer).await;
                 });
@@ -166,11 +170,12 @@ impl Drop for Collector {
 
 async fn answer(
     request: Request<Incoming>,
+    connection: usize,
     state: Arc<Mutex<State>>,
 ) -> Result<Response<Body>, std::convert::Infallible> {
     let path = request.uri().path().to_owned();
     let headers = request.headers().clone();
-    let receiver = Receiver { path: path.clone(), headers, state };
+    let receiver = Receiver { connection, path: path.clone(), headers, state };
     if path.starts_with("/opentelemetry.") {
         let mut server = TraceServiceServer::new(receiver);
         let response = server.call(request).await?;
@@ -188,6 +193,7 @@ async fn answer(
 }
 
 struct Receiver {
+    connection: usize,
     path: String,
     headers: HeaderMap,
     state: Arc<Mutex<State>>,
@@ -207,6 +213,7 @@ impl Receiver {
         let all = &request.resource_spans[0];
         let spans = request.resource_spans.iter().flat_map(|it| &it.scope_spans);
         let delivery = Delivery {
+            connection: self.connection,
             path: self.path.clone(),
             headers: self.headers.clone(),
             resource: attributes(&all.resource.as_ref().unwrap().attributes),
