@@ -466,7 +466,10 @@ mod tests {
     fn spans_are_named_by_the_convention() {
         let name = |operation, model| span_name(Some(operation), model);
         let claude = Some("anthropic.claude-3-haiku-20240307-v1:0");
-        assert_eq!(name(Operation::Converse, claude), format!("chat {}", claude.unwrap()));
+        assert_eq!(
+            name(Operation::Converse, claude).as_str(),
+            "chat anthropic.claude-3-haiku-20240307-v1:0"
+        );
         assert_eq!(name(Operation::InvokeModel, Some("m")), "chat m");
         for embedding in ["amazon.titan-embed-text-v2:0", "cohere.embed-english-v3"] {
             let wanted = format!("embeddings {embedding}");
