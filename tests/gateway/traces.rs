@@ -464,3 +464,26 @@ async fn the_legacy_endpoints_and_their_jobs_are_part_of_a_trace() {
         assert_eq!(seen(&simulator), [parts[0].traceparent()]);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_hedged_request_both_attempts_are_told_of() {
+    let (simulator, collector) = (Simulator::start().await, Collector::start().await);
+    let config = Config::models(&simulator, 2)
+        .every_target("tpm", 100_000)
+        .set("hedge.enabled", true)
+        .set("hedge.max_share", 0.1);
+    let gateway = Gateway::start(&traced(config, &collector, "grpc")).await;
+    // As many as tell what is usual.
+    for _ in 0..20 {
+        Ask::new(&gateway, "usual sim:head_ms=20").header("traceparent", UNSAMPLED).send().await;
+    }
+    simulator.strikes(PRIMARY, 1, Fault::SlowHead { ms: 20_000 });
+    let answer = Ask::new(&gateway, "slow").header("traceparent", SAMPLED).send().await;
+    assert_eq!(answer.header("x-sluice-model"), Some(SECOND));
+    let (own, parts) = tree(&collector.has(3).await);
+    let told: Vec<_> = parts.iter().map(|it| (it.get("sluice.outcome"), &it.error)).collect();
+    assert_eq!(told, [("cancelled", &None), ("success", &None)]);
+    assert!(parts.iter().all(|part| part.parent == own.span_id && part.is_within(&own)));
+    let attempts: Vec<String> = parts.iter().map(Recorded::traceparent).collect();
+    assert_eq!(seen(&simulator)[20..], attempts);
+}
