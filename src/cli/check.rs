@@ -128,7 +128,7 @@ fn probe_of(target: &Target) -> Result<Request<Full<Bytes>>, String> {
     head.headers.insert(HOST, target.origin.host());
     head.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     let hash = PayloadHash::of(PROBE.as_bytes());
-    sign::authorize(&mut head, &hash, &auth, &target.region, SystemTime::now())
+    sign::authorize(&mut head, || hash, &auth, &target.region, SystemTime::now())
         .map_err(|error| error.to_string())?;
     Ok(Request::from_parts(head, Full::new(Bytes::from_static(PROBE.as_bytes()))))
 }

@@ -207,7 +207,7 @@ impl Demo {
         if signed {
             let auth: Arc<_> = self.identity.auth().ok_or("no credentials")?;
             let hash = PayloadHash::of(&body);
-            sign::authorize(&mut head, &hash, &auth, &self.region, SystemTime::now())
+            sign::authorize(&mut head, || hash, &auth, &self.region, SystemTime::now())
                 .map_err(|error| error.to_string())?;
         }
         let request = Request::from_parts(head, Full::new(body));

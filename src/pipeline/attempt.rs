@@ -18,7 +18,7 @@ use tower::Service;
 use super::Gateway;
 use super::admit::{self, Admission, Patience, admit};
 use super::exchange::Open;
-use super::prepare::prepare;
+use super::prepare::{Prepared, prepare};
 use super::refusal::{Refusal, Refused};
 use super::relay::{self, ResponseBody};
 use super::route::Routed;
@@ -406,13 +406,14 @@ fn signed(
     let auth = auth.ok_or_else(|| target.identity.problem())?;
     let prepared = prepare(routed, target);
     let prepared = prepared.ok_or_else(|| "the target's path is no URI".to_owned())?;
-    let mut head = prepared.head;
+    let Prepared { mut head, payload } = prepared;
     if let Some(span) = span {
         span.mark(&mut head.headers);
     }
-    sign::authorize(&mut head, &prepared.hash, &auth, &target.region, SystemTime::now())
+    let hash = || payload.hash(routed);
+    sign::authorize(&mut head, hash, &auth, &target.region, SystemTime::now())
         .map_err(|error| error.to_string())?;
-    Ok(Request::from_parts(head, Full::new(prepared.body)))
+    Ok(Request::from_parts(head, Full::new(payload.body)))
 }
 
 /// Which quota a throttle's message says ran out.

@@ -43,9 +43,23 @@ const OWN: [HeaderName; 9] = [
 #[derive(Debug)]
 pub(super) struct Prepared {
     pub(super) head: request::Parts,
+    pub(super) payload: Payload,
+}
+
+/// The body of an attempt's request.
+#[derive(Debug)]
+pub(super) struct Payload {
     pub(super) body: Bytes,
-    /// The hash of the body.
-    pub(super) hash: PayloadHash,
+    /// Whether it is not the client's.
+    is_changed: bool,
+}
+
+impl Payload {
+    /// The hash of the body; that of the client's is computed once for all attempts.
+    pub(super) fn hash(&self, routed: &Routed) -> PayloadHash {
+        let hash = || PayloadHash::of(&self.body);
+        if self.is_changed { hash() } else { *routed.hash.get_or_init(hash) }
+    }
 }
 
 /// Prepares an attempt on `target`; `None` if its path is no URI, which no checked id makes.
@@ -62,17 +76,9 @@ pub(super) fn prepare(routed: &Routed, target: &Target) -> Option<Prepared> {
     head.headers.insert(header::HOST, target.origin.host());
     let cap = routed.call.model().and_then(|requested| target.cap(requested));
     let clamped = cap.and_then(|cap| body::clamp(&routed.body, &routed.peek, cap));
-    let (body, hash) = match clamped {
-        Some(body) => {
-            let hash = PayloadHash::of(&body);
-            (body, hash)
-        }
-        None => {
-            let hash = routed.hash.get_or_init(|| PayloadHash::of(&routed.body));
-            (routed.body.clone(), *hash)
-        }
-    };
-    Some(Prepared { head, body, hash })
+    let is_changed = clamped.is_some();
+    let body = clamped.unwrap_or_else(|| routed.body.clone());
+    Some(Prepared { head, payload: Payload { body, is_changed } })
 }
 
 /// Copies what may pass from one side of the gateway to the other.

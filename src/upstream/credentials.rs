@@ -20,6 +20,7 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Notify;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::sign::Signer;
 use super::with_causes;
 use crate::config;
 
@@ -34,7 +35,7 @@ const MAX_PAUSE: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub enum Auth {
     /// Keys to sign with.
-    SigV4(aws_smithy_runtime_api::client::identity::Identity),
+    SigV4(Signer),
     /// The whole `authorization` header of a Bedrock API key.
     Bearer(HeaderValue),
 }
