@@ -70,7 +70,7 @@ impl Ended {
             time: self.arrived,
             request_id,
             client: CLIENT,
-            peer: self.peer.to_string(),
+            peer: self.peer,
             operation: OPERATION,
             requested_model: Some(MODEL),
             model: Some(MODEL),

@@ -19,7 +19,11 @@ const GEOGRAPHIES: [&str; 9] = ["us", "eu", "apac", "jp", "au", "us-gov", "globa
 
 /// A model id, inference profile or ARN, decoded and checked.
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub struct ModelId(Box<str>);
+pub struct ModelId {
+    text: Box<str>,
+    /// Where the base id begins, which ends where the text does.
+    base: Option<usize>,
+}
 
 /// Why a text is not a model id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -42,7 +46,7 @@ impl ModelId {
     /// Checks an id that is already decoded, for example from a config file.
     pub fn new(text: &str) -> Result<ModelId, ModelIdError> {
         check(text)?;
-        Ok(ModelId(text.into()))
+        Ok(ModelId::checked(text.into()))
     }
 
     /// Decodes an id from its place in a raw path, percent-encoded once or not at all.
@@ -52,35 +56,35 @@ impl ModelId {
         }
         let text = percent_decode_str(raw).decode_utf8().map_err(|_| ModelIdError::Character)?;
         check(&text)?;
-        Ok(ModelId(text.into_owned().into()))
+        Ok(ModelId::checked(text.into_owned().into()))
+    }
+
+    fn checked(text: Box<str>) -> ModelId {
+        let id = if text.starts_with("arn:") { arn_resource(&text) } else { Some(&*text) };
+        let base = id.map(|id| text.len() - without_geography(id).len());
+        ModelId { text, base }
     }
 
     /// The decoded id.
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.text
     }
 
     /// The id as one path segment: everything but unreserved characters percent-encoded.
     pub fn encode(&self) -> String {
-        utf8_percent_encode(&self.0, SEGMENT).to_string()
+        utf8_percent_encode(&self.text, SEGMENT).to_string()
     }
 
     /// The id without ARN and geography: `anthropic.claude-3-haiku-20240307-v1:0` for its
     /// foundation-model ARN, for `us.anthropic...` and for that profile's ARN. `None` for what
     /// does not tell its model: application profiles, provisioned, custom and imported models.
     pub fn base(&self) -> Option<&str> {
-        let id = if self.0.starts_with("arn:") { self.arn_resource()? } else { &self.0 };
-        Some(without_geography(id))
+        self.text.get(self.base?..)
     }
 
     /// The id within the ARN of a foundation model or a system inference profile.
     pub fn arn_resource(&self) -> Option<&str> {
-        // arn:partition:bedrock:region:account:type/id
-        let resource = self.0.strip_prefix("arn:")?.splitn(5, ':').nth(4)?;
-        match resource.split_once('/')? {
-            ("foundation-model" | "inference-profile", id) => Some(id),
-            _ => None,
-        }
+        arn_resource(&self.text)
     }
 
     /// The family that decides how request and response bodies look.
@@ -91,13 +95,13 @@ impl ModelId {
 
 impl fmt::Debug for ModelId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.0, f)
+        fmt::Debug::fmt(&self.text, f)
     }
 }
 
 impl fmt::Display for ModelId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
     }
 }
 
@@ -150,6 +154,15 @@ impl Family {
             .into_iter()
             .find(|(prefix, _)| base.starts_with(prefix))
             .map_or(Family::Unknown, |(_, family)| family)
+    }
+}
+
+fn arn_resource(text: &str) -> Option<&str> {
+    // arn:partition:bedrock:region:account:type/id
+    let resource = text.strip_prefix("arn:")?.splitn(5, ':').nth(4)?;
+    match resource.split_once('/')? {
+        ("foundation-model" | "inference-profile", id) => Some(id),
+        _ => None,
     }
 }
 

@@ -6,7 +6,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 
 use super::event_stream::{Frame, Kind};
 use super::json::{JsonError, Scanner};
@@ -24,15 +24,23 @@ pub struct Usage {
     pub cache_write: u64,
 }
 
+static INPUT: HeaderName = HeaderName::from_static("x-amzn-bedrock-input-token-count");
+static OUTPUT: HeaderName = HeaderName::from_static("x-amzn-bedrock-output-token-count");
+static CACHE_READ: HeaderName =
+    HeaderName::from_static("x-amzn-bedrock-cache-read-input-token-count");
+static CACHE_WRITE: HeaderName =
+    HeaderName::from_static("x-amzn-bedrock-cache-write-input-token-count");
+
 impl Usage {
     /// Reads the `X-Amzn-Bedrock-*-Token-Count` headers of the Invoke operations.
     pub fn from_headers(headers: &HeaderMap) -> Option<Usage> {
-        let count = |name| -> Option<u64> { headers.get(name)?.to_str().ok()?.parse().ok() };
+        let count =
+            |name: &HeaderName| -> Option<u64> { headers.get(name)?.to_str().ok()?.parse().ok() };
         Some(Usage {
-            input: count("x-amzn-bedrock-input-token-count")?,
-            output: count("x-amzn-bedrock-output-token-count").unwrap_or(0),
-            cache_read: count("x-amzn-bedrock-cache-read-input-token-count").unwrap_or(0),
-            cache_write: count("x-amzn-bedrock-cache-write-input-token-count").unwrap_or(0),
+            input: count(&INPUT)?,
+            output: count(&OUTPUT).unwrap_or(0),
+            cache_read: count(&CACHE_READ).unwrap_or(0),
+            cache_write: count(&CACHE_WRITE).unwrap_or(0),
         })
     }
 

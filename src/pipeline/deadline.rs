@@ -5,12 +5,15 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 use tokio::time::Instant;
 
 use super::admit::Patience;
 use super::route::Routed;
 use crate::bedrock::sigv4::amz_date::parse_amz_date;
+
+static SDK_REQUEST: HeaderName = HeaderName::from_static("amz-sdk-request");
+static MAX_WAIT: HeaderName = HeaderName::from_static("x-sluice-max-wait");
 
 /// How long a request may wait in line, as its client and the config tell, and not beyond
 /// `deadline`.
@@ -22,10 +25,10 @@ pub(super) fn patience(routed: &Routed, deadline: Instant) -> Patience {
 
 /// How long the client will wait from `now` on; zero if its time is over.
 fn asked(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
-    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
-    let ttl = text("amz-sdk-request").and_then(time_to_live);
+    let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+    let ttl = text(&SDK_REQUEST).and_then(time_to_live);
     let until_ttl = ttl.map(|ttl| ttl.duration_since(now).unwrap_or_default());
-    let asked = text("x-sluice-max-wait").and_then(|wait| humantime::parse_duration(wait).ok());
+    let asked = text(&MAX_WAIT).and_then(|wait| humantime::parse_duration(wait).ok());
     [until_ttl, asked].into_iter().flatten().min()
 }
 

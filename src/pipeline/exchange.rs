@@ -427,7 +427,7 @@ impl Drop for Exchange {
             trace_id: self.context.map(|it| it.trace_id),
             span_id: self.context.and_then(|it| it.span_id),
             client: self.logged_name(),
-            peer: self.peer.address.to_string(),
+            peer: self.peer.address,
             operation: self.operation.map_or("-", Operation::name),
             requested_model: self.requested_model.as_deref(),
             model: self.answered_by.as_ref().map(|target| target.model.as_str()),

@@ -5,7 +5,7 @@ use std::hash::Hasher;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 use smallvec::SmallVec;
 
 use super::collect::{Collected, Live};
@@ -226,9 +226,11 @@ fn reserve_budget(
     Ok(())
 }
 
+static PRIORITY: HeaderName = HeaderName::from_static("x-sluice-priority");
+
 /// What the client asks for with `x-sluice-priority`, and else normal; never above the ceiling.
 fn priority(headers: &HeaderMap, gateway: &Gateway) -> Priority {
-    let asked = headers.get("x-sluice-priority").and_then(|value| value.to_str().ok());
+    let asked = headers.get(&PRIORITY).and_then(|value| value.to_str().ok());
     let asked = match asked {
         Some(text) if text.eq_ignore_ascii_case("high") => Priority::High,
         Some(text) if text.eq_ignore_ascii_case("low") => Priority::Low,

@@ -2,56 +2,52 @@
 //! of it. Never bodies, never secrets.
 
 use std::io::{BufWriter, Write, stdout};
+use std::net::SocketAddr;
 use std::time::SystemTime;
 
-use aws_smithy_types::date_time::{DateTime, Format};
 use prometheus::IntCounter;
-use serde::Serialize;
 
 use super::Failures;
+use super::json::Object;
 use super::lines::Lines;
 use super::traces::{SpanId, TraceId};
 use crate::bedrock::Usage;
 use crate::config::LogFormat;
 
+/// Bytes that are written at once.
+const BUFFER: usize = 64 * 1024;
+
 /// The outcome of a request that was answered whole.
 pub const SUCCESS: &str = "success";
 
-/// One line, as it is written in JSON.
-#[derive(Debug, Serialize)]
+/// One line, of which the log has these members under the same names.
+#[derive(Debug)]
 pub struct Line<'a> {
     /// When the request arrived.
-    #[serde(serialize_with = "timestamp")]
     pub time: SystemTime,
     /// The gateway's id of the request.
     pub request_id: &'a str,
     /// The trace that the request is part of.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub trace_id: Option<TraceId>,
     /// The request's own span, if it is recorded.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub span_id: Option<SpanId>,
     /// Who asked: an access key id, the subject of a certificate, or `-`.
     pub client: &'a str,
     /// The address the request came from.
-    pub peer: String,
+    pub peer: SocketAddr,
     /// The operation, or `-` for what is none.
     pub operation: &'a str,
     /// The model in the client's path.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub requested_model: Option<&'a str>,
     /// The model that answered.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<&'a str>,
     /// The target that answered.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub target: Option<&'a str>,
     /// The HTTP status that the client got; 0 if it went away before.
     pub status: u16,
     /// What the client got, as in `sluice_requests_total`.
     pub outcome: &'static str,
     /// The error that the client got.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<&'a str>,
     /// The attempts in their order.
     pub attempts: &'a [Attempt],
@@ -66,12 +62,11 @@ pub struct Line<'a> {
     /// Bytes of the answer's body.
     pub response_bytes: u64,
     /// Tokens, if the answer told.
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "usage")]
     pub usage: Option<Usage>,
 }
 
 /// One attempt in a [`Line`].
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug)]
 pub struct Attempt {
     /// The target's name.
     pub target: std::sync::Arc<str>,
@@ -106,7 +101,7 @@ impl AccessLog {
         format: LogFormat,
         dropped: IntCounter,
     ) -> AccessLog {
-        let lines = Lines::start("access-log", BufWriter::new(out), dropped);
+        let lines = Lines::start("access-log", BufWriter::with_capacity(BUFFER, out), dropped);
         AccessLog { lines: Some(lines), format, failures: Failures::default() }
     }
 
@@ -126,17 +121,13 @@ impl AccessLog {
         if self.lines.is_none() && !has_failed {
             return;
         }
-        let mut text = Vec::with_capacity(768);
-        if (has_failed || self.format == LogFormat::Json)
-            && serde_json::to_writer(&mut text, line).is_err()
-        {
-            return;
-        }
+        let is_json = self.format == LogFormat::Json;
+        let mut text = if has_failed || is_json { json(line) } else { Vec::with_capacity(256) };
         if has_failed {
             self.failures.keep(&text);
         }
         let Some(lines) = &self.lines else { return };
-        if self.format == LogFormat::Text {
+        if !is_json {
             text.clear();
             write_text(&mut text, line);
         }
@@ -151,6 +142,46 @@ impl AccessLog {
             lines.flush();
         }
     }
+}
+
+fn json(line: &Line<'_>) -> Vec<u8> {
+    let mut object = Object::with_capacity(1024);
+    object
+        .time("time", line.time)
+        .text("request_id", line.request_id)
+        .some_plain("trace_id", line.trace_id)
+        .some_plain("span_id", line.span_id)
+        .text("client", line.client)
+        .address("peer", line.peer)
+        .text("operation", line.operation)
+        .some_text("requested_model", line.requested_model)
+        .some_text("model", line.model)
+        .some_text("target", line.target)
+        .number("status", line.status.into())
+        .text("outcome", line.outcome)
+        .some_text("error", line.error)
+        .objects("attempts", line.attempts, |object, attempt| {
+            object
+                .text("target", &attempt.target)
+                .text("outcome", attempt.outcome)
+                .number("status", attempt.status.into())
+                .number("ms", attempt.ms);
+        })
+        .number("queued_ms", line.queued_ms)
+        .number("first_byte_ms", line.first_byte_ms)
+        .number("duration_ms", line.duration_ms)
+        .number("request_bytes", line.request_bytes)
+        .number("response_bytes", line.response_bytes);
+    if let Some(usage) = line.usage {
+        object.object("usage", |object| {
+            object
+                .number("input", usage.input)
+                .number("output", usage.output)
+                .number("cache_read", usage.cache_read)
+                .number("cache_write", usage.cache_write);
+        });
+    }
+    object.finish()
 }
 
 fn write_text(text: &mut Vec<u8>, line: &Line<'_>) {
@@ -177,32 +208,6 @@ fn write_text(text: &mut Vec<u8>, line: &Line<'_>) {
     }
 }
 
-pub(super) fn timestamp<S: serde::Serializer>(
-    time: &SystemTime,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    let text = DateTime::from(*time).fmt(Format::DateTime).map_err(serde::ser::Error::custom)?;
-    serializer.serialize_str(&text)
-}
-
-fn usage<S: serde::Serializer>(usage: &Option<Usage>, serializer: S) -> Result<S::Ok, S::Error> {
-    #[derive(Serialize)]
-    struct Tokens {
-        input: u64,
-        output: u64,
-        cache_read: u64,
-        cache_write: u64,
-    }
-    usage
-        .map(|Usage { input, output, cache_read, cache_write }| Tokens {
-            input,
-            output,
-            cache_read,
-            cache_write,
-        })
-        .serialize(serializer)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -217,7 +222,7 @@ mod tests {
             trace_id: None,
             span_id: None,
             client: "AKID\"\n",
-            peer: "127.0.0.1:1".to_owned(),
+            peer: SocketAddr::from(([127, 0, 0, 1], 1)),
             operation: "Converse",
             requested_model: Some("m"),
             model: None,
@@ -233,11 +238,10 @@ mod tests {
             response_bytes: 5,
             usage: Some(Usage { input: 6, output: 7, cache_read: 0, cache_write: 0 }),
         };
-        let text = serde_json::to_vec(&line).unwrap();
-        let text = String::from_utf8(text).unwrap();
+        let text = String::from_utf8(json(&line)).unwrap();
         assert_eq!(text.lines().count(), 1);
         let value: serde_json::Value = serde_json::from_str(&text).unwrap();
-        assert_eq!(value["time"], "1970-01-01T00:00:00Z");
+        assert_eq!(value["time"], "1970-01-01T00:00:00.000Z");
         assert_eq!(value["client"], "AKID\"\n");
         assert_eq!(value["attempts"][0]["outcome"], "throttled");
         assert_eq!(value["usage"]["output"], 7);

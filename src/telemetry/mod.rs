@@ -7,6 +7,7 @@
 pub mod access_log;
 pub mod audit;
 mod failures;
+mod json;
 mod lines;
 mod metrics;
 mod openmetrics;

@@ -11,17 +11,15 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use prometheus::IntCounter;
-use serde::Serialize;
 
-use super::access_log::timestamp;
+use super::json::Object;
 use super::lines::{Lines, Sink};
 use crate::config;
 
-/// What one request has used.
-#[derive(Debug, Serialize)]
+/// What one request has used, of which a record has these members under the same names.
+#[derive(Debug)]
 pub struct Record<'a> {
     /// When the request arrived.
-    #[serde(serialize_with = "timestamp")]
     pub time: SystemTime,
     /// The gateway's id of the request.
     pub request_id: &'a str,
@@ -51,8 +49,7 @@ pub struct Record<'a> {
     pub cache_read_tokens: u64,
     /// Input tokens that were written to one.
     pub cache_write_tokens: u64,
-    /// Whether the answer did not come to tell its tokens, so that they are about what has passed.
-    #[serde(rename = "estimated")]
+    /// `estimated`: whether the answer did not come to tell its tokens, so that they are about what has passed.
     pub is_estimated: bool,
     /// What that costs, in USD; `None` where no price is known.
     pub cost_usd: Option<f64>,
@@ -89,11 +86,9 @@ impl UsageLog {
     /// Writes a record, or drops it, counted, when the disk does not keep up.
     pub fn write(&self, record: &Record<'_>) {
         let Some(lines) = &self.0 else { return };
-        let mut text = Vec::with_capacity(512);
-        if serde_json::to_writer(&mut text, record).is_ok() {
-            text.push(b'\n');
-            lines.write(text);
-        }
+        let mut text = json(record);
+        text.push(b'\n');
+        lines.write(text);
     }
 
     /// Waits until all records so far are in the file, for a second at most. Blocks: for the end of
@@ -103,6 +98,32 @@ impl UsageLog {
             lines.flush();
         }
     }
+}
+
+fn json(record: &Record<'_>) -> Vec<u8> {
+    let mut object = Object::with_capacity(768);
+    object
+        .time("time", record.time)
+        .text("request_id", record.request_id)
+        .text("client", record.client)
+        .text("operation", record.operation)
+        .text_or_null("requested_model", record.requested_model)
+        .text_or_null("model", record.model)
+        .text_or_null("target", record.target)
+        .text_or_null("region", record.region)
+        .number("status", record.status.into())
+        .text("outcome", record.outcome)
+        .number("attempts", record.attempts as u64)
+        .number("input_tokens", record.input_tokens)
+        .number("output_tokens", record.output_tokens)
+        .number("cache_read_tokens", record.cache_read_tokens)
+        .number("cache_write_tokens", record.cache_write_tokens)
+        .flag("estimated", record.is_estimated)
+        .real_or_null("cost_usd", record.cost_usd)
+        .number("queued_ms", record.queued_ms)
+        .number("first_byte_ms", record.first_byte_ms)
+        .number("duration_ms", record.duration_ms);
+    object.finish()
 }
 
 /// A file that is put aside when it is full.

@@ -22,7 +22,7 @@ use smallvec::SmallVec;
 use super::credentials::Auth;
 use crate::bedrock::sigv4::amz_date::amz_date;
 use crate::bedrock::sigv4::{
-    ALGORITHM, CONTENT_SHA256, DATE, NotThere, PayloadHash, Received, SECURITY_TOKEN, SERVICE,
+    ALGORITHM, CONTENT_SHA256, DATE, PayloadHash, Received, SECURITY_TOKEN, SERVICE,
     STREAMING_EVENTS, Scope, SigningKey, TERMINATOR, canonical_hash, string_to_sign,
 };
 
@@ -32,9 +32,6 @@ const MAX_DERIVED: usize = 32;
 /// Why a request could not be signed; the message never has a secret in it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SignError {
-    /// A header that is to be signed is missing.
-    #[error("the request could not be signed: {0}")]
-    NotThere(#[from] NotThere),
     /// The credentials have characters that no header has.
     #[error("the request could not be signed: the credentials are no header value")]
     NoHeader,
@@ -90,8 +87,12 @@ impl Signer {
         if let Some(token) = &self.token {
             head.headers.insert(TOKEN, token.clone()?);
         }
-        let signed = signed_headers(head);
-        let request = canonical_hash(&Received::of(head), &signed, payload)?;
+        let (names, request) = {
+            let signed = signed_headers(head);
+            let names = names(&signed);
+            let request = canonical_hash(&Received::of(head), &signed, &names, payload);
+            (names, request)
+        };
         let scope = Scope { date: date.day(), region, service: SERVICE, terminator: TERMINATOR };
         let text = string_to_sign(date.as_str(), &scope, &request);
         let signature = self.with_key(&scope, now, |key| key.sign(&text));
@@ -108,7 +109,7 @@ impl Signer {
             "/",
             TERMINATOR,
             ", SignedHeaders=",
-            &signed,
+            &names,
             ", Signature=",
             signature.as_str(),
         ];
@@ -194,12 +195,26 @@ fn sensitive(text: String) -> Result<HeaderValue, SignError> {
     Ok(value)
 }
 
-/// The names of the headers that are signed, sorted, between semicolons.
-fn signed_headers(head: &request::Parts) -> String {
-    let mut names: SmallVec<[&str; 16]> =
-        head.headers.keys().filter(|name| is_signed(name)).map(HeaderName::as_str).collect();
-    names.sort_unstable();
-    names.join(";")
+/// The headers that are signed, sorted by name; each value of one apart, in their order.
+fn signed_headers(head: &request::Parts) -> SmallVec<[(&str, &HeaderValue); 12]> {
+    let all = head.headers.iter().filter(|(name, _)| is_signed(name));
+    let mut signed: SmallVec<[_; 12]> = all.map(|(name, value)| (name.as_str(), value)).collect();
+    signed.sort_by_key(|(name, _)| *name);
+    signed
+}
+
+/// The names of these headers, each once, between semicolons.
+fn names(signed: &[(&str, &HeaderValue)]) -> String {
+    let mut names = String::with_capacity(128);
+    let mut last = "";
+    for (name, _) in signed {
+        if last != *name {
+            names.push_str(if last.is_empty() { "" } else { ";" });
+            names.push_str(name);
+        }
+        last = name;
+    }
+    names
 }
 
 fn is_signed(name: &HeaderName) -> bool {
@@ -294,6 +309,7 @@ mod tests {
             path in "(/([a-zA-Z0-9._~:-]|%3A|%2F|%20|%25|%C3%A9){1,12}[a-z]){1,4}",
             query in proptest::option::of("[a-z]{1,3}(=([a-zA-Z0-9:/]|%3D|%2B){0,5})?(&[a-z]{1,3}=[a-z]{1,3}){0,3}"),
             guardrail in proptest::option::of("[a-z0-9]([ -~]{0,20}[a-z0-9])?"),
+            guardrail_again in any::<bool>(),
             accept in proptest::option::of("[a-z/*]{1,20}"),
             token in proptest::option::of("[A-Za-z0-9+/=]{1,200}"),
             body in proptest::collection::vec(any::<u8>(), 0..100),
@@ -308,6 +324,9 @@ mod tests {
                 request = request.header(ACCEPT, accept);
             }
             if let Some(guardrail) = guardrail {
+                if guardrail_again {
+                    request = request.header("x-amzn-bedrock-guardrailidentifier", "another");
+                }
                 request = request.header("x-amzn-bedrock-guardrailidentifier", guardrail);
             }
             let (mut head, ()) = request.body(()).unwrap().into_parts();

@@ -3,7 +3,7 @@
 //! Signer and verifier share it. A proxy between the two may have changed what is not signed, so
 //! nothing but the signed headers is looked at. Dot segments of a path are not folded: no operation has any.
 
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderValue, Method};
 
 use super::{AUTHORITY, PayloadHash, PayloadHasher};
 
@@ -69,7 +69,18 @@ impl CanonicalHead {
         let mut encoded_path = Vec::with_capacity(wire_path.len() + 32);
         encode_into(&mut encoded_path, wire_path.as_bytes(), b"/");
         let mut rest = Vec::with_capacity(512);
-        rest_into(&mut rest, request, signed_headers)?;
+        rest.push(b'\n');
+        query_into(&mut rest, request.query);
+        rest.push(b'\n');
+        for name in signed_headers.split(';') {
+            rest.extend_from_slice(name.as_bytes());
+            rest.push(b':');
+            values_into(&mut rest, request, name)?;
+            rest.push(b'\n');
+        }
+        rest.push(b'\n');
+        rest.extend_from_slice(signed_headers.as_bytes());
+        rest.push(b'\n');
         let (method, wire_path) = (request.method.clone(), wire_path.as_bytes().to_vec());
         Ok(CanonicalHead { method, wire_path, encoded_path, rest })
     }
@@ -102,44 +113,38 @@ impl CanonicalHead {
     }
 }
 
-/// The hash of the canonical request with this payload hash, or what stands for one, of which these
-/// headers are signed; the path is encoded once more.
-///
-/// # Errors
-/// When a signed header is not there.
+/// The hash of a request's canonical form with this payload hash, or what stands for one; the path
+/// is encoded once more. `signed` are its signed headers, sorted by name, each value of one apart;
+/// `names` are their names between semicolons.
 pub fn canonical_hash(
     request: &Received<'_>,
-    signed_headers: &str,
+    signed: &[(&str, &HeaderValue)],
+    names: &str,
     payload: &str,
-) -> Result<PayloadHash, NotThere> {
+) -> PayloadHash {
     let mut text = Vec::with_capacity(1024);
     text.extend_from_slice(request.method.as_str().as_bytes());
     text.push(b'\n');
     encode_into(&mut text, request.path.as_bytes(), b"/");
-    rest_into(&mut text, request, signed_headers)?;
-    text.extend_from_slice(payload.as_bytes());
-    Ok(PayloadHash::of(&text))
-}
-
-/// What follows the path, but for the hash of the payload.
-fn rest_into(
-    out: &mut Vec<u8>,
-    request: &Received<'_>,
-    signed_headers: &str,
-) -> Result<(), NotThere> {
-    out.push(b'\n');
-    query_into(out, request.query);
-    out.push(b'\n');
-    for name in signed_headers.split(';') {
-        out.extend_from_slice(name.as_bytes());
-        out.push(b':');
-        values_into(out, request, name)?;
-        out.push(b'\n');
+    text.push(b'\n');
+    query_into(&mut text, request.query);
+    let mut last = None;
+    for (name, value) in signed {
+        if last == Some(name) {
+            text.push(b',');
+        } else {
+            text.push(b'\n');
+            text.extend_from_slice(name.as_bytes());
+            text.push(b':');
+        }
+        fold_into(&mut text, value.as_bytes());
+        last = Some(name);
     }
-    out.push(b'\n');
-    out.extend_from_slice(signed_headers.as_bytes());
-    out.push(b'\n');
-    Ok(())
+    text.extend_from_slice(b"\n\n");
+    text.extend_from_slice(names.as_bytes());
+    text.push(b'\n');
+    text.extend_from_slice(payload.as_bytes());
+    PayloadHash::of(&text)
 }
 
 /// Parameters sorted by encoded name, then value.

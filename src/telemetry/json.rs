@@ -1,0 +1,253 @@
+//! One flat JSON object, written member by member.
+//!
+//! A line of a log has two dozen short members, of which hardly one needs an escape. Written by
+//! hand it costs a third of what it costs through a serializer, and each request writes one.
+
+use std::fmt::Display;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::bedrock::sigv4::amz_date::amz_date;
+
+/// An object that is being written.
+#[derive(Debug)]
+pub(super) struct Object(Vec<u8>);
+
+impl Object {
+    /// One without members, with room for so many bytes.
+    pub(super) fn with_capacity(bytes: usize) -> Object {
+        let mut text = Vec::with_capacity(bytes);
+        text.push(b'{');
+        Object(text)
+    }
+
+    /// Begins a member; its name needs no escape.
+    fn name(&mut self, name: &'static str) {
+        let before: &[u8] = if self.0.ends_with(b"{") { b"\"" } else { b",\"" };
+        self.0.extend_from_slice(before);
+        self.0.extend_from_slice(name.as_bytes());
+        self.0.extend_from_slice(b"\":");
+    }
+
+    /// A text.
+    pub(super) fn text(&mut self, name: &'static str, text: &str) -> &mut Object {
+        self.name(name);
+        // Without a way out of the loop, many bytes are looked at at once.
+        let needs_escape = |byte: u8| byte < b' ' || byte == b'"' || byte == b'\\';
+        if text.bytes().fold(false, |found, byte| found | needs_escape(byte)) {
+            // Writing a text to memory can't fail.
+            let _ = serde_json::to_writer(&mut self.0, text);
+        } else {
+            self.0.push(b'"');
+            self.0.extend_from_slice(text.as_bytes());
+            self.0.push(b'"');
+        }
+        self
+    }
+
+    /// A text, if there is one.
+    pub(super) fn some_text(&mut self, name: &'static str, text: Option<&str>) -> &mut Object {
+        if let Some(text) = text {
+            self.text(name, text);
+        }
+        self
+    }
+
+    /// A text or null.
+    pub(super) fn text_or_null(&mut self, name: &'static str, text: Option<&str>) -> &mut Object {
+        match text {
+            Some(text) => self.text(name, text),
+            None => self.null(name),
+        }
+    }
+
+    /// What shows itself without a character that needs an escape, if it is there.
+    pub(super) fn some_plain(
+        &mut self,
+        name: &'static str,
+        value: Option<impl Display>,
+    ) -> &mut Object {
+        if let Some(value) = value {
+            self.name(name);
+            let _ = write!(self.0, "\"{value}\"");
+        }
+        self
+    }
+
+    /// A whole number.
+    pub(super) fn number(&mut self, name: &'static str, number: u64) -> &mut Object {
+        self.name(name);
+        self.digits(number);
+        self
+    }
+
+    /// A real number, or null where it is none.
+    pub(super) fn real_or_null(&mut self, name: &'static str, real: Option<f64>) -> &mut Object {
+        match real {
+            Some(real) => {
+                self.name(name);
+                let _ = serde_json::to_writer(&mut self.0, &real);
+                self
+            }
+            None => self.null(name),
+        }
+    }
+
+    /// Yes or no.
+    pub(super) fn flag(&mut self, name: &'static str, flag: bool) -> &mut Object {
+        self.name(name);
+        self.0.extend_from_slice(if flag { b"true" } else { b"false" });
+        self
+    }
+
+    /// A time, in UTC, to the millisecond: `2026-11-24T15:04:05.678Z`.
+    pub(super) fn time(&mut self, name: &'static str, time: SystemTime) -> &mut Object {
+        self.name(name);
+        let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let date = amz_date(i64::try_from(since.as_secs()).unwrap_or(i64::MAX));
+        let part = |range: std::ops::Range<usize>| date.as_str().get(range).unwrap_or_default();
+        let millis = since.subsec_millis();
+        let digit = |place: u32| b'0' + u8::try_from(millis / place % 10).unwrap_or(0);
+        let (year, month, day) = (part(0..4), part(4..6), part(6..8));
+        let (hour, minute, second) = (part(9..11), part(11..13), part(13..15));
+        for piece in ["\"", year, "-", month, "-", day, "T", hour, ":", minute, ":", second, "."] {
+            self.0.extend_from_slice(piece.as_bytes());
+        }
+        self.0.extend_from_slice(&[digit(100), digit(10), digit(1), b'Z', b'"']);
+        self
+    }
+
+    /// An address and port.
+    pub(super) fn address(&mut self, name: &'static str, address: SocketAddr) -> &mut Object {
+        self.name(name);
+        let SocketAddr::V4(address) = address else {
+            let _ = write!(self.0, "\"{address}\"");
+            return self;
+        };
+        let mut before = b'"';
+        for octet in address.ip().octets() {
+            self.0.push(before);
+            self.digits(octet.into());
+            before = b'.';
+        }
+        self.0.push(b':');
+        self.digits(address.port().into());
+        self.0.push(b'"');
+        self
+    }
+
+    /// An object within.
+    pub(super) fn object(
+        &mut self,
+        name: &'static str,
+        write: impl FnOnce(&mut Object),
+    ) -> &mut Object {
+        self.name(name);
+        self.within(write);
+        self
+    }
+
+    /// A list of objects.
+    pub(super) fn objects<T>(
+        &mut self,
+        name: &'static str,
+        items: impl IntoIterator<Item = T>,
+        write: impl Fn(&mut Object, T),
+    ) -> &mut Object {
+        self.name(name);
+        self.0.push(b'[');
+        for (index, item) in items.into_iter().enumerate() {
+            if index > 0 {
+                self.0.push(b',');
+            }
+            self.within(|object| write(object, item));
+        }
+        self.0.push(b']');
+        self
+    }
+
+    /// The whole object.
+    pub(super) fn finish(mut self) -> Vec<u8> {
+        self.0.push(b'}');
+        self.0
+    }
+
+    fn within(&mut self, write: impl FnOnce(&mut Object)) {
+        self.0.push(b'{');
+        write(self);
+        self.0.push(b'}');
+    }
+
+    fn null(&mut self, name: &'static str) -> &mut Object {
+        self.name(name);
+        self.0.extend_from_slice(b"null");
+        self
+    }
+
+    fn digits(&mut self, number: u64) {
+        self.0.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_what_is_read(
+            text: String,
+            number: u64,
+            real in proptest::option::of((0..1_000_000_u32).prop_map(|it| f64::from(it) / 64.0)),
+            flag: bool,
+            ip: IpAddr,
+            port: u16,
+            items in proptest::collection::vec("\\PC{0,8}", 0..4),
+        ) {
+            let mut object = Object::with_capacity(0);
+            object
+                .object("empty", |_| {})
+                .text("text", &text)
+                .some_text("none", None)
+                .some_plain("plain", Some(number))
+                .text_or_null("null", None)
+                .number("number", number)
+                .real_or_null("real", real)
+                .flag("flag", flag)
+                .address("address", SocketAddr::new(ip, port))
+                .objects("items", &items, |object, item| { object.text("item", item); })
+                .object("within", |object| { object.number("a", 1).number("b", 2); });
+            let read: Value = serde_json::from_slice(&object.finish()).unwrap();
+            prop_assert_eq!(read, json!({
+                "empty": {},
+                "text": text,
+                "plain": number.to_string(),
+                "null": null,
+                "number": number,
+                "real": real,
+                "flag": flag,
+                "address": SocketAddr::new(ip, port).to_string(),
+                "items": items.iter().map(|item| json!({ "item": item })).collect::<Vec<_>>(),
+                "within": { "a": 1, "b": 2 },
+            }));
+        }
+    }
+
+    #[test]
+    fn a_time_has_milliseconds() {
+        let written = |millis| {
+            let mut object = Object::with_capacity(0);
+            object.time("time", UNIX_EPOCH + Duration::from_millis(millis));
+            String::from_utf8(object.finish()).unwrap()
+        };
+        assert_eq!(written(1_709_251_199_042), r#"{"time":"2024-02-29T23:59:59.042Z"}"#);
+        assert_eq!(written(0), r#"{"time":"1970-01-01T00:00:00.000Z"}"#);
+    }
+}
