@@ -5,6 +5,8 @@
 //! here speaks of other origins.
 
 mod access;
+mod exposition;
+mod gauges;
 mod readiness;
 mod status;
 mod targets;
@@ -20,8 +22,6 @@ use http::request::Parts;
 use http::{Method, Response, StatusCode};
 use http_body_util::{Either, Full};
 use percent_encoding::percent_decode_str;
-use tokio::runtime::Handle;
-use tokio::time::Instant;
 
 pub use readiness::Readiness;
 pub use status::Events;
@@ -29,7 +29,7 @@ pub use status::Events;
 use crate::clients::Peer;
 use crate::pipeline::{Gateway, Live};
 use crate::routing::Target;
-use crate::routing::cooldown::State;
+use crate::telemetry::Exposition;
 use crate::telemetry::audit::{self, By};
 use access::{Guard, Refused};
 use status::Status;
@@ -157,7 +157,7 @@ impl Admin {
             Path::Events => return Some(self.status.events()),
             Path::Health => json(StatusCode::OK, &serde_json::json!({ "status": "ok" })),
             Path::Ready => self.ready(),
-            Path::Metrics => metrics(&gateway),
+            Path::Metrics => metrics(&gateway, exposition::wanted(&head.headers)),
             Path::Targets => targets::answer(&gateway),
             Path::Config => config(&gateway),
             Path::Act(act, target) => do_to(&gateway, act, target, peer),
@@ -207,9 +207,9 @@ fn refuse(gateway: &Gateway, refused: Refused) -> Response<Bytes> {
     response
 }
 
-fn metrics(gateway: &Gateway) -> Response<Bytes> {
-    sample(gateway);
-    match gateway.metrics.encode() {
+fn metrics(gateway: &Gateway, form: Exposition) -> Response<Bytes> {
+    gauges::sample(gateway);
+    match gateway.metrics.encode(form) {
         Ok((text, content_type)) => respond(StatusCode::OK, content_type, text.into()),
         Err(error) => failed(&error),
     }
@@ -240,54 +240,6 @@ fn do_to(gateway: &Gateway, act: Act, name: &str, peer: &Peer) -> Response<Bytes
 fn failed(error: &dyn std::error::Error) -> Response<Bytes> {
     let message = serde_json::json!({ "message": error.to_string() });
     json(StatusCode::INTERNAL_SERVER_ERROR, &message)
-}
-
-/// Takes the gauges of what has a state of its own.
-fn sample(gateway: &Gateway) {
-    let (metrics, now) = (&gateway.metrics, Instant::now());
-    let gauge = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
-    metrics.tasks.set(gauge(Handle::current().metrics().num_alive_tasks()));
-    metrics.in_flight.set(gauge(gateway.load.requests()));
-    metrics.in_flight_bytes.set(gauge(gateway.load.bytes()));
-    for target in gateway.router.targets() {
-        let (state, cooldown) = match target.state(now) {
-            State::Open => (0, 0.0),
-            State::HalfOpen => (1, 0.0),
-            State::Cooling(until) => (2, (until - now).as_secs_f64()),
-            State::Drained => (3, 0.0),
-        };
-        let name = &*target.name;
-        metrics.target_state.with_label_values(&[name]).set(state);
-        metrics.target_cooldown.with_label_values(&[name]).set(cooldown);
-        let quota = target.quota().snapshot(now);
-        let kinds = [
-            ("requests", quota.requests_available, quota.rpm, quota.learned_rpm),
-            ("tokens", quota.tokens_available, quota.tpm, quota.learned_tpm),
-        ];
-        for (kind, available, limit, learned) in kinds {
-            set_or_forget(&metrics.quota_available, name, kind, available);
-            set_or_forget(&metrics.quota_limit, name, kind, limit);
-            set_or_forget(&metrics.quota_learned, name, kind, learned);
-        }
-    }
-    // Clients whose budgets were taken away have no sample.
-    metrics.client_budget_used.reset();
-    for (client, account) in gateway.budgets.all() {
-        for (kind, used) in account.used() {
-            metrics.client_budget_used.with_label_values(&[client, kind.name()]).set(used);
-        }
-    }
-    let fresh = gateway.router.identities().iter().all(|identity| identity.is_fresh());
-    metrics.dependency_up.with_label_values(&["credentials"]).set(i64::from(fresh));
-}
-
-/// What is not known has no sample: a gauge of zero would say that nothing is left.
-fn set_or_forget(family: &prometheus::GaugeVec, target: &str, kind: &str, value: Option<f64>) {
-    match value {
-        Some(value) => family.with_label_values(&[target, kind]).set(value),
-        // It may not have been there, which is as well.
-        None => drop(family.remove_label_values(&[target, kind])),
-    }
 }
 
 fn whole(bytes: Bytes) -> Body {

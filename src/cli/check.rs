@@ -8,7 +8,9 @@ use http::header::{CONTENT_TYPE, HOST};
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Request};
 use http_body_util::Full;
+use tokio::time::Instant;
 
+use super::progress::Progress;
 use super::{ConfigFile, runtime, say};
 use crate::bedrock::Operation;
 use crate::bedrock::path::model_path;
@@ -71,12 +73,17 @@ async fn credentials(config: &Config) -> usize {
     let upstream = [(&config.upstream.credentials, &config.upstream.region)];
     let mut checked = HashSet::new();
     let mut failures = 0;
+    let progress = Progress::start();
     for (credentials, region) in upstream.into_iter().chain(targets) {
         if !checked.insert(credentials) {
             continue;
         }
         let name = config::describe(credentials);
-        match resolve_once(credentials, Sts { region, use_fips: config.upstream.use_fips }).await {
+        progress.is_at(&format!("resolving credentials: {name}"));
+        let sts = Sts { region, use_fips: config.upstream.use_fips };
+        let resolved = resolve_once(credentials, sts).await;
+        progress.clear();
+        match resolved {
             Ok(()) => say(&format!("credentials: {name}: ok")),
             Err(problem) => {
                 failures += 1;
@@ -93,8 +100,12 @@ async fn probe(config: Config) -> Result<usize, String> {
     let gateway = Gateway::new(config, None, metrics, (no_log, UsageLog::NONE))
         .map_err(|error| error.to_string())?;
     let mut failures = 0;
-    for target in gateway.router.targets() {
-        let verdict = match ask(&gateway, target).await {
+    let (progress, targets) = (Progress::start(), gateway.router.targets());
+    for (number, target) in targets.iter().enumerate() {
+        progress.is_at(&format!("asking {} ({} of {})", target.name, number + 1, targets.len()));
+        let asked = ask(&gateway, target).await;
+        progress.clear();
+        let verdict = match asked {
             Ok(()) => "ok".to_owned(),
             Err(problem) => {
                 failures += 1;
@@ -108,7 +119,8 @@ async fn probe(config: Config) -> Result<usize, String> {
 
 async fn ask(gateway: &Gateway, target: &Target) -> Result<(), String> {
     target.identity.settled().await;
-    match gateway.upstream.send(|| probe_of(target), false, target.first_byte_timeout).await {
+    let (make, limit) = (|| probe_of(target), target.first_byte_timeout);
+    match gateway.upstream.send(make, false, Instant::now(), limit).await {
         Reply::Success(_) => Ok(()),
         Reply::Failure(failure) => Err(format!(
             "{} {}",
@@ -128,7 +140,7 @@ fn probe_of(target: &Target) -> Result<Request<Full<Bytes>>, String> {
     head.headers.insert(HOST, target.origin.host());
     head.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     let hash = PayloadHash::of(PROBE.as_bytes());
-    sign::authorize(&mut head, &hash, &auth, &target.region, SystemTime::now())
+    sign::authorize(&mut head, || hash, &auth, &target.region, SystemTime::now())
         .map_err(|error| error.to_string())?;
     Ok(Request::from_parts(head, Full::new(Bytes::from_static(PROBE.as_bytes()))))
 }

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use futures_util::future::join_all;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use http::header::{CONTENT_TYPE, HOST};
 use http::{HeaderValue, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
@@ -16,6 +17,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use tokio_util::sync::CancellationToken;
 
+use super::progress::Progress;
 use super::{on_signals, runtime, say, serve};
 use crate::bedrock::Operation;
 use crate::bedrock::path::model_path;
@@ -155,10 +157,16 @@ impl Demo {
         }
         self.refill();
         say(&format!("\n{burst} requests at once for {requested}, straight to Bedrock:"));
-        self.burst(self.bedrock, burst, true).await.print();
+        let progress = Progress::start();
+        let straight = self.burst(self.bedrock, burst, true, |done| {
+            progress.is_at(&format!("{done} of {burst} answered"));
+        });
+        let straight = straight.await;
+        progress.clear();
+        straight.print();
         self.refill();
         say(&format!("\nThe same {burst} through Sluice, as its access log shows them:"));
-        let tally = self.burst(gateway, burst, false).await;
+        let tally = self.burst(gateway, burst, false, |_| {}).await;
         access_log.flush();
         say("\nIn sum:");
         tally.print();
@@ -171,9 +179,19 @@ impl Demo {
         }
     }
 
-    async fn burst(&self, to: SocketAddr, count: usize, signed: bool) -> Tally {
+    /// Sends so many at once; `tell` hears how many were answered.
+    async fn burst(
+        &self,
+        to: SocketAddr,
+        count: usize,
+        signed: bool,
+        tell: impl Fn(usize),
+    ) -> Tally {
         let mut tally = Tally::default();
-        for answer in join_all((0..count).map(|number| self.ask(to, number, signed))).await {
+        let asks = (0..count).map(|number| self.ask(to, number, signed));
+        let mut answers = asks.collect::<FuturesUnordered<_>>().enumerate();
+        while let Some((before, answer)) = answers.next().await {
+            tell(before + 1);
             match answer {
                 Ok((StatusCode::OK, model)) => *tally.answered.entry(model).or_default() += 1,
                 Ok((StatusCode::TOO_MANY_REQUESTS, _)) => tally.throttled += 1,
@@ -206,7 +224,7 @@ impl Demo {
         if signed {
             let auth: Arc<_> = self.identity.auth().ok_or("no credentials")?;
             let hash = PayloadHash::of(&body);
-            sign::authorize(&mut head, &hash, &auth, &self.region, SystemTime::now())
+            sign::authorize(&mut head, || hash, &auth, &self.region, SystemTime::now())
                 .map_err(|error| error.to_string())?;
         }
         let request = Request::from_parts(head, Full::new(body));

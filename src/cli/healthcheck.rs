@@ -3,7 +3,7 @@
 //! Where health shares a port with the API it may have to be asked by TLS. Whose certificate is
 //! shown does not matter then: it is this machine that is asked, and nothing is told to it.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use super::{ConfigFile, runtime};
+use super::{ConfigFile, reachable, runtime};
 use crate::config::{self, Env, Listening};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -90,17 +90,6 @@ where
 /// The listener of health speaks TLS only where it is that of the API.
 fn by_tls(listening: &Listening) -> bool {
     listening.tls && listening.listen == listening.admin_listen
-}
-
-/// A listener on every address is asked on loopback.
-fn reachable(mut address: SocketAddr) -> SocketAddr {
-    if address.ip().is_unspecified() {
-        address.set_ip(match address.ip() {
-            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
-            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
-        });
-    }
-    address
 }
 
 fn trusting() -> Result<ClientConfig, String> {

@@ -4,12 +4,15 @@ mod check;
 mod demo;
 mod healthcheck;
 mod keys;
+mod progress;
 mod reload;
 mod serve;
 mod simulate;
 mod tail;
+mod top;
 
 use std::io::Write;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -43,6 +46,8 @@ enum Command {
     Healthcheck(healthcheck::Arguments),
     /// Show the access log, one short line a request.
     Tail(Box<tail::Arguments>),
+    /// Watch a running gateway in the terminal: targets, the line, clients, failures.
+    Top(top::Arguments),
     /// Make keys for clients.
     Keys(keys::Arguments),
     /// Print a completion script for a shell.
@@ -88,6 +93,7 @@ pub fn run() -> ExitCode {
         Command::Check(arguments) => check::run(arguments),
         Command::Healthcheck(arguments) => healthcheck::run(arguments),
         Command::Tail(arguments) => tail::run(&arguments),
+        Command::Top(arguments) => top::run(arguments),
         Command::Keys(arguments) => keys::run(arguments),
         Command::Completions { shell } => {
             let mut script = Vec::new();
@@ -118,6 +124,17 @@ fn runtime(workers: Option<usize>) -> Result<tokio::runtime::Runtime, String> {
         builder.worker_threads(workers);
     }
     builder.enable_all().build().map_err(|error| format!("can't start: {error}"))
+}
+
+/// A listener on every address is asked on loopback.
+fn reachable(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        address.set_ip(match address.ip() {
+            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    address
 }
 
 /// Cancels `stop` at the first SIGTERM or SIGINT, and `hurry` at the second.

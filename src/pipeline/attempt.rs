@@ -12,12 +12,12 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until};
 use tower::Service;
 
 use super::Gateway;
 use super::admit::{self, Admission, Patience, admit};
-use super::prepare::prepare;
+use super::prepare::{Prepared, prepare};
 use super::refusal::{Refusal, Refused};
 use super::relay::{self, ResponseBody};
 use super::route::Routed;
@@ -51,23 +51,21 @@ async fn answer(mut routed: Routed) -> Result<Response<ResponseBody>, Refused> {
         return duplex::answer(routed, events).await;
     }
     let gateway = Arc::clone(routed.exchange.gateway());
-    let limit = gateway.config.server.request_timeout;
-    let deadline = routed.exchange.started + limit;
+    let deadline = routed.exchange.started + gateway.config.server.request_timeout;
     let patience = deadline::patience(&routed, deadline);
     let mut attempts =
-        Loop { gateway, routed, patience, preferred: None, kept: None, moved_from: None };
-    let outcome = timeout_at(deadline, attempts.run()).await;
+        Loop { gateway, routed, patience, deadline, preferred: None, kept: None, moved_from: None };
+    let outcome = attempts.run().await;
     let Routed { mut exchange, call, body, size, .. } = attempts.routed;
     // Nobody tries again from here on.
     drop(body);
     exchange.share.as_mut().into_iter().for_each(Share::let_go);
     match outcome {
-        Ok(Ok(Answer::Success(success, spending))) => {
+        Ok(Answer::Success(success, spending)) => {
             Ok(relay::success(exchange, call.operation, *success, spending, size, deadline))
         }
-        Ok(Ok(Answer::Failure(failure, target))) => Ok(relay::failure(exchange, failure, target)),
-        Ok(Err(refusal)) => Err(Refused { refusal, exchange }),
-        Err(_) => Err(Refused { refusal: Refusal::RequestTimeout { limit }, exchange }),
+        Ok(Answer::Failure(failure, target)) => Ok(relay::failure(exchange, failure, target)),
+        Err(refusal) => Err(Refused { refusal, exchange }),
     }
 }
 
@@ -92,6 +90,9 @@ struct Loop {
     gateway: Arc<Gateway>,
     routed: Routed,
     patience: Patience,
+    /// When the whole request must have been answered. Each wait keeps to it by itself, which
+    /// saves a timer.
+    deadline: Instant,
     /// The candidate that is to be tried again.
     preferred: Option<usize>,
     kept: Option<Kept>,
@@ -116,7 +117,7 @@ impl Loop {
                 Admission::NothingLeft => return self.nothing_left(),
             };
             self.count_fallback(permit.target());
-            let Tried { index, permit, reply, took } = self.attempt(index, permit).await;
+            let Tried { index, permit, reply, took } = self.attempt(index, permit).await?;
             let target = Arc::clone(permit.target());
             match reply {
                 Reply::Success(success) => {
@@ -134,24 +135,31 @@ impl Loop {
                     if let Next::Relay(failure) = self.failed(index, permit, failure).await {
                         return Ok(Answer::Failure(failure, target));
                     }
+                    if Instant::now() >= self.deadline {
+                        return Err(self.too_late());
+                    }
                 }
             }
         }
     }
 
-    /// Makes an attempt, and a second one elsewhere if the first is slow and may be hedged.
-    async fn attempt(&mut self, index: usize, mut permit: Permit) -> Tried {
+    /// Makes an attempt, and a second one elsewhere if the first is slow and may be hedged. Fails
+    /// when the time for the whole request is over, which says nothing of the target.
+    async fn attempt(&mut self, index: usize, mut permit: Permit) -> Result<Tried, Refusal> {
         permit.sent();
         let input = self.routed.candidates.get(index).map_or(0, |it| it.need.input);
         self.routed.exchange.asked = Some((Arc::clone(permit.target()), input));
         let sent = Instant::now();
         let (reply, hedge) = match self.hedge_after(index, permit.target()) {
-            None => (send(&self.gateway, &self.routed, permit.target()).await, None),
+            None => (self.send(permit.target(), sent).await, None),
             Some(usual) => self.race(index, permit.target(), usual).await,
         };
+        if reply.is_too_slow() && Instant::now() >= self.deadline {
+            return Err(self.too_late());
+        }
         self.routed.exchange.asked = None;
         let Some(hedge) = hedge else {
-            return Tried { index, permit, reply, took: sent.elapsed() };
+            return Ok(Tried { index, permit, reply, took: sent.elapsed() });
         };
         // The loser's request was cancelled; its permit settles when it is dropped here.
         let (winner, loser) = if hedge.won {
@@ -161,13 +169,26 @@ impl Loop {
             (Tried { index, permit, reply, took: sent.elapsed() }, hedge.permit)
         };
         self.routed.exchange.attempted(loser.target(), "hedge_lost", 0, Duration::ZERO);
-        winner
+        Ok(winner)
+    }
+
+    /// Signs and sends one request, now.
+    async fn send(&self, target: &Target, now: Instant) -> Reply {
+        let streams = self.routed.call.operation.is_stream();
+        let left = self.deadline.saturating_duration_since(now);
+        let limit = target.first_byte_timeout.min(left);
+        let make = || signed(&self.routed, target);
+        self.gateway.upstream.send(make, streams, now, limit).await
+    }
+
+    fn too_late(&self) -> Refusal {
+        Refusal::RequestTimeout { limit: self.gateway.config.server.request_timeout }
     }
 
     /// Asks `target`, and another one too if it takes longer than `usual`. The first success
     /// counts; a failure leaves it to the other, which then decides.
     async fn race(&self, index: usize, target: &Target, usual: Duration) -> (Reply, Option<Hedge>) {
-        let first = send(&self.gateway, &self.routed, target);
+        let first = self.send(target, Instant::now());
         tokio::pin!(first);
         tokio::select! {
             reply = &mut first => return (reply, None),
@@ -182,7 +203,7 @@ impl Loop {
         permit.sent();
         let began = Instant::now();
         let (reply, won) = {
-            let second = send(&self.gateway, &self.routed, permit.target());
+            let second = self.send(permit.target(), began);
             tokio::pin!(second);
             tokio::select! {
                 reply = &mut first => match reply {
@@ -357,8 +378,9 @@ impl Loop {
         let doubled =
             retry.base_delay.saturating_mul(2u32.saturating_pow(attempts.saturating_sub(1)));
         let delay = doubled.min(retry.max_delay) + retry.base_delay.mul_f64(fastrand::f64());
-        sleep(delay).await;
-        self.routed.exchange.waited += delay;
+        let now = Instant::now();
+        sleep_until((now + delay).min(self.deadline)).await;
+        self.routed.exchange.waited += now.elapsed();
     }
 }
 
@@ -378,22 +400,17 @@ struct Tried {
     took: Duration,
 }
 
-/// Signs and sends one request.
-async fn send(gateway: &Gateway, routed: &Routed, target: &Target) -> Reply {
-    let streams = routed.call.operation.is_stream();
-    gateway.upstream.send(|| signed(routed, target), streams, target.first_byte_timeout).await
-}
-
 /// The request as `target` gets it, signed now, or why there is none.
 fn signed(routed: &Routed, target: &Target) -> Result<Request<Full<Bytes>>, String> {
     let auth = target.identity.auth();
     let auth = auth.ok_or_else(|| target.identity.problem())?;
     let prepared = prepare(routed, target);
     let prepared = prepared.ok_or_else(|| "the target's path is no URI".to_owned())?;
-    let mut head = prepared.head;
-    sign::authorize(&mut head, &prepared.hash, &auth, &target.region, SystemTime::now())
+    let Prepared { mut head, payload } = prepared;
+    let hash = || payload.hash(routed);
+    sign::authorize(&mut head, hash, &auth, &target.region, SystemTime::now())
         .map_err(|error| error.to_string())?;
-    Ok(Request::from_parts(head, Full::new(prepared.body)))
+    Ok(Request::from_parts(head, Full::new(payload.body)))
 }
 
 /// Which quota a throttle's message says ran out.

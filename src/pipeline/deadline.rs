@@ -3,14 +3,14 @@
 //! AWS SDKs that know their time limits send it as `amz-sdk-request: ttl=20261123T120000Z; ...`;
 //! any client may send `x-sluice-max-wait: 20s`. A request is never queued beyond either.
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use aws_smithy_types::date_time::{DateTime, Format};
 use http::HeaderMap;
 use tokio::time::Instant;
 
 use super::admit::Patience;
 use super::route::Routed;
+use crate::bedrock::sigv4::amz_date::parse_amz_date;
 
 /// How long a request may wait in line, as its client and the config tell, and not beyond
 /// `deadline`.
@@ -32,21 +32,8 @@ fn asked(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
 /// The `ttl` of an `amz-sdk-request` header.
 fn time_to_live(value: &str) -> Option<SystemTime> {
     let ttl = value.split(';').find_map(|part| part.trim().strip_prefix("ttl="))?;
-    let (date, time) = ttl.strip_suffix('Z')?.split_once('T')?;
-    let part = |text: &'_ str, from: usize, to: usize| text.get(from..to).map(str::to_owned);
-    if date.len() != 8 || time.len() != 6 {
-        return None;
-    }
-    let extended = format!(
-        "{}-{}-{}T{}:{}:{}Z",
-        part(date, 0, 4)?,
-        part(date, 4, 6)?,
-        part(date, 6, 8)?,
-        part(time, 0, 2)?,
-        part(time, 2, 4)?,
-        part(time, 4, 6)?
-    );
-    DateTime::from_str(&extended, Format::DateTime).ok()?.try_into().ok()
+    let seconds = parse_amz_date(ttl).and_then(|seconds| u64::try_from(seconds).ok())?;
+    UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
 }
 
 #[cfg(test)]

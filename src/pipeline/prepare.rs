@@ -43,9 +43,23 @@ const OWN: [HeaderName; 9] = [
 #[derive(Debug)]
 pub(super) struct Prepared {
     pub(super) head: request::Parts,
+    pub(super) payload: Payload,
+}
+
+/// The body of an attempt's request.
+#[derive(Debug)]
+pub(super) struct Payload {
     pub(super) body: Bytes,
-    /// The hash of the body.
-    pub(super) hash: PayloadHash,
+    /// Whether it is not the client's.
+    is_changed: bool,
+}
+
+impl Payload {
+    /// The hash of the body; that of the client's is computed once for all attempts.
+    pub(super) fn hash(&self, routed: &Routed) -> PayloadHash {
+        let hash = || PayloadHash::of(&self.body);
+        if self.is_changed { hash() } else { *routed.hash.get_or_init(hash) }
+    }
 }
 
 /// Prepares an attempt on `target`; `None` if its path is no URI, which no checked id makes.
@@ -62,30 +76,25 @@ pub(super) fn prepare(routed: &Routed, target: &Target) -> Option<Prepared> {
     head.headers.insert(header::HOST, target.origin.host());
     let cap = routed.call.model().and_then(|requested| target.cap(requested));
     let clamped = cap.and_then(|cap| body::clamp(&routed.body, &routed.peek, cap));
-    let (body, hash) = match clamped {
-        Some(body) => {
-            let hash = PayloadHash::of(&body);
-            (body, hash)
-        }
-        None => {
-            let hash = routed.hash.get_or_init(|| PayloadHash::of(&routed.body));
-            (routed.body.clone(), *hash)
-        }
-    };
-    Some(Prepared { head, body, hash })
+    let is_changed = clamped.is_some();
+    let body = clamped.unwrap_or_else(|| routed.body.clone());
+    Some(Prepared { head, payload: Payload { body, is_changed } })
 }
 
-/// Copies what may pass from one side of the gateway to the other.
-pub(super) fn without_hop_by_hop(headers: &HeaderMap) -> HeaderMap {
-    let listed = connection_options(headers);
-    copy(headers, |name| {
-        !HOP_BY_HOP.contains(name) && !listed.iter().any(|option| option == name.as_str())
-    })
+/// Removes what means the connection alone that the headers came by.
+pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    for option in connection_options(headers) {
+        headers.remove(option.as_str());
+    }
+    for name in &HOP_BY_HOP {
+        headers.remove(name);
+    }
 }
 
+/// Copies what may pass to the upstream.
 fn forwarded(headers: &HeaderMap) -> HeaderMap {
     let listed = connection_options(headers);
-    copy(headers, |name| {
+    let passes = |name: &HeaderName| {
         let text = name.as_str();
         !HOP_BY_HOP.contains(name)
             && !OWN.contains(name)
@@ -94,10 +103,7 @@ fn forwarded(headers: &HeaderMap) -> HeaderMap {
             && !text.starts_with("proxy-")
             && !text.starts_with("x-sluice-")
             && !matches!(text, "x-real-ip" | "via")
-    })
-}
-
-fn copy(headers: &HeaderMap, passes: impl Fn(&HeaderName) -> bool) -> HeaderMap {
+    };
     // Room for what signing adds, too.
     let mut copied = HeaderMap::with_capacity(headers.len() + 4);
     for (name, value) in headers.iter().filter(|(name, _)| passes(name)) {
@@ -188,13 +194,15 @@ mod tests {
 
     #[test]
     fn responses_lose_their_hop_headers_only() {
-        let upstream = headers(&[
+        let mut upstream = headers(&[
             ("transfer-encoding", "chunked"),
-            ("connection", "close"),
+            ("connection", "close, X-Of-This-Hop"),
+            ("x-of-this-hop", "1"),
             ("x-amzn-requestid", "r"),
             ("content-length", "5"),
         ]);
         let wanted = headers(&[("x-amzn-requestid", "r"), ("content-length", "5")]);
-        assert_eq!(without_hop_by_hop(&upstream), wanted);
+        strip_hop_by_hop(&mut upstream);
+        assert_eq!(upstream, wanted);
     }
 }

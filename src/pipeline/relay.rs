@@ -13,7 +13,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
+use http::header::{CONTENT_LENGTH, Entry, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -21,7 +21,7 @@ use tokio::time::{Instant, Sleep};
 use uuid::Uuid;
 
 use super::exchange::{Exchange, Outcome, millis};
-use super::prepare::{value, without_hop_by_hop};
+use super::prepare::{strip_hop_by_hop, value};
 use super::refusal::{Refusal, Refused};
 use super::watch::Watch;
 use crate::bedrock::{ErrorKind, Operation, Usage, WireError, event_stream};
@@ -83,18 +83,18 @@ pub(super) fn success<B>(
     size: Size,
     deadline: Instant,
 ) -> Response<ResponseBody<B>> {
-    let Success { status, headers, held, body } = success;
+    let Success { status, headers: mut head, held, body } = success;
     let idle = spending.target().idle_timeout;
     exchange.answered_by = Some(Arc::clone(spending.target()));
     exchange.answering(status, None);
     exchange.spent(spending.input(), 0);
-    let mut head = without_hop_by_hop(&headers);
-    add_own_headers(&mut head, &exchange);
     let watch = if operation.is_stream() {
         Watch::stream()
     } else {
-        Watch::unary(Usage::from_headers(&headers))
+        Watch::unary(Usage::from_headers(&head))
     };
+    strip_hop_by_hop(&mut head);
+    add_own_headers(&mut head, &exchange);
     // What any other request can cost is held from its start.
     let is_metered = operation == Operation::InvokeModelWithBidirectionalStream;
     let relay = Relay {
@@ -129,7 +129,8 @@ pub(super) fn failure(
         None if failure.class.is_clients() => Outcome::ClientError,
         None => Outcome::UpstreamError,
     });
-    let mut head = without_hop_by_hop(&failure.headers);
+    let mut head = failure.headers;
+    strip_hop_by_hop(&mut head);
     head.remove(CONTENT_LENGTH);
     if failure.from_upstream {
         exchange.answered_by = Some(target);
@@ -184,21 +185,31 @@ fn respond<B>(status: StatusCode, head: HeaderMap, body: Inner<B>) -> Response<R
 }
 
 fn add_own_headers(head: &mut HeaderMap, exchange: &Exchange) {
-    let request_id = value(&exchange.request_id.to_string());
-    if !head.contains_key(&AMZN_REQUEST_ID) {
-        head.insert(AMZN_REQUEST_ID, request_id.clone());
+    let mut text = Uuid::encode_buffer();
+    let request_id = value(exchange.request_id.hyphenated().encode_lower(&mut text));
+    if let Entry::Vacant(place) = head.entry(AMZN_REQUEST_ID) {
+        place.insert(request_id.clone());
     }
     head.insert(REQUEST_ID, request_id);
-    head.insert(ATTEMPTS, HeaderValue::from(exchange.attempts.len()));
-    head.insert(QUEUED, HeaderValue::from(millis(exchange.queued)));
+    head.insert(ATTEMPTS, count(exchange.attempts.len() as u64));
+    head.insert(QUEUED, count(millis(exchange.queued)));
     if let Some(left) = exchange.account.as_ref().and_then(|account| account.little_left()) {
         head.insert(BUDGET, value(&usd(left).to_string()));
     }
     if let Some(target) = &exchange.answered_by {
         if exchange.requested_model.is_some() {
-            head.insert(MODEL, value(target.model.as_str()));
+            head.insert(MODEL, target.model_header.clone());
         }
-        head.insert(REGION, value(&target.region));
+        head.insert(REGION, target.region_header.clone());
+    }
+}
+
+/// A number as a header value; the usual ones without an allocation.
+fn count(number: u64) -> HeaderValue {
+    match number {
+        0 => HeaderValue::from_static("0"),
+        1 => HeaderValue::from_static("1"),
+        _ => number.into(),
     }
 }
 

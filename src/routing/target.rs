@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use http::HeaderValue;
 use tokio::time::Instant;
 
 use super::cooldown::{Blocked, Cooldown, Pass, Policy, State};
@@ -89,8 +90,12 @@ pub struct Target {
     pub model: ModelId,
     /// The same, percent-encoded.
     pub encoded_model: String,
+    /// The same as a header value.
+    pub model_header: HeaderValue,
     /// Region that requests are signed for.
     pub region: String,
+    /// The same as a header value.
+    pub region_header: HeaderValue,
     /// Where requests go.
     pub origin: Origin,
     /// Who signs them.
@@ -131,6 +136,8 @@ impl Target {
             name: config.name.as_str().into(),
             display_name: config.display_name.clone().unwrap_or_else(|| config.name.clone()),
             encoded_model: model.encode(),
+            model_header: header(model.as_str()),
+            region_header: header(&config.region),
             family: base_model.family(),
             model,
             burndown: u64::from(
@@ -316,6 +323,11 @@ impl Target {
         // Transitions are whole before the lock is let go, so a poisoned state is a valid one.
         self.cooldown.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A header value of a text that the config has checked.
+fn header(text: &str) -> HeaderValue {
+    HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static("-"))
 }
 
 /// The name that all replicas know a target by: those of one name may have different configs.

@@ -87,8 +87,20 @@ pub struct AccessLog {
 impl AccessLog {
     /// A log on standard output; or none.
     pub fn start(enabled: bool, format: LogFormat, dropped: IntCounter) -> AccessLog {
-        let lines = enabled.then(|| Lines::start("access-log", BufWriter::new(stdout()), dropped));
-        AccessLog { lines, format, failures: Failures::default() }
+        if enabled {
+            return AccessLog::to(stdout(), format, dropped);
+        }
+        AccessLog { lines: None, format, failures: Failures::default() }
+    }
+
+    /// A log that goes to `out` instead.
+    pub fn to(
+        out: impl Write + Send + 'static,
+        format: LogFormat,
+        dropped: IntCounter,
+    ) -> AccessLog {
+        let lines = Lines::start("access-log", BufWriter::new(out), dropped);
+        AccessLog { lines: Some(lines), format, failures: Failures::default() }
     }
 
     /// The last requests that failed, whether there is a log or not.

@@ -4,17 +4,28 @@ use std::cell::RefCell;
 
 use prometheus::core::Desc;
 use prometheus::{
-    CounterVec, Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter,
-    IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+    CounterVec, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec,
+    IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
+
+use super::openmetrics;
+
+/// A form in which metrics are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exposition {
+    /// Prometheus' text, version 0.0.4.
+    Text,
+    /// OpenMetrics 1.0.
+    OpenMetrics,
+}
 
 /// The label value for what the config does not name.
 pub const OTHER: &str = "other";
 
-/// Seconds; from a cached embedding to a model that thinks for minutes.
+/// Seconds; from a cached embedding to a model that thinks for a quarter of an hour.
 const LATENCY: &[f64] = &[
     0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 45.0, 60.0, 90.0,
-    120.0, 180.0, 300.0,
+    120.0, 180.0, 300.0, 600.0, 900.0,
 ];
 
 /// Seconds; what the gateway adds should be well below a millisecond.
@@ -41,6 +52,7 @@ pub struct Metrics {
     pub client_limited: IntCounterVec,
     pub client_denied: IntCounterVec,
     pub client_budget_used: GaugeVec,
+    pub client_key_expiry: IntGaugeVec,
     pub authentications: IntCounterVec,
     pub admin_refused: IntCounter,
     pub replays_forgotten: IntCounter,
@@ -63,6 +75,7 @@ pub struct Metrics {
     pub access_log_dropped: IntCounter,
     pub usage_log_dropped: IntCounter,
     pub dependency_up: IntGaugeVec,
+    pub credentials_expiry: IntGaugeVec,
     pub fleet_replicas: IntGauge,
     pub fleet_leases: IntGauge,
     pub fleet_exchanges: IntCounterVec,
@@ -175,6 +188,11 @@ impl Metrics {
                 "sluice_client_budget_used_ratio",
                 "Share of a client's budget that is spent, by period: daily or monthly.",
                 &["client", "period"],
+            )?,
+            client_key_expiry: gauges(
+                "sluice_client_key_expiry_seconds",
+                "When the last of a client's keys of a kind ends, Unix time.",
+                &["client", "kind"],
             )?,
             authentications: counters(
                 "sluice_authentications_total",
@@ -298,6 +316,11 @@ impl Metrics {
                 "Whether what the gateway depends on works: 1 yes, 0 no.",
                 &["dependency"],
             )?,
+            credentials_expiry: gauges(
+                "sluice_credentials_expiry_seconds",
+                "End of the AWS credentials in use, Unix time.",
+                &["credentials"],
+            )?,
             fleet_replicas: register(
                 &registry,
                 IntGauge::new(
@@ -407,11 +430,18 @@ impl Metrics {
         &self.described
     }
 
-    /// All families in Prometheus' text format, and its content type.
-    pub fn encode(&self) -> Result<(Vec<u8>, &'static str), prometheus::Error> {
-        let mut text = Vec::new();
-        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
-        Ok((text, prometheus::TEXT_FORMAT))
+    /// All families in this form, and its content type.
+    ///
+    /// # Errors
+    /// When a family has something that the form can't say.
+    pub fn encode(&self, form: Exposition) -> Result<(String, &'static str), prometheus::Error> {
+        let families = self.registry.gather();
+        Ok(match form {
+            Exposition::Text => {
+                (TextEncoder::new().encode_to_string(&families)?, prometheus::TEXT_FORMAT)
+            }
+            Exposition::OpenMetrics => (openmetrics::encode(&families)?, openmetrics::CONTENT_TYPE),
+        })
     }
 }
 
@@ -441,12 +471,28 @@ mod tests {
     fn every_family_is_registered_once_and_encoded() {
         let metrics = Metrics::new().unwrap();
         metrics.requests.with_label_values(&["Converse", "m", OTHER, "success"]).inc();
-        let (text, _) = metrics.encode().unwrap();
-        let text = String::from_utf8(text).unwrap();
-        assert!(text.contains(
-            "sluice_requests_total{client=\"other\",model=\"m\",operation=\"Converse\",outcome=\"success\"} 1"
-        ));
-        assert!(text.contains("sluice_build_info{version="));
+        for form in [Exposition::Text, Exposition::OpenMetrics] {
+            let (text, _) = metrics.encode(form).unwrap();
+            assert!(text.contains(
+                "sluice_requests_total{client=\"other\",model=\"m\",operation=\"Converse\",outcome=\"success\"} 1\n"
+            ));
+            assert!(text.contains("sluice_build_info{version="));
+        }
+    }
+
+    /// So that both forms have the same samples, and no two families of OpenMetrics one name.
+    #[test]
+    fn counters_end_with_total_and_nothing_else_does() {
+        let metrics = Metrics::new().unwrap();
+        let mut names = std::collections::HashSet::new();
+        for family in metrics.described() {
+            assert!(names.insert(family.fq_name.trim_end_matches("_total")), "{}", family.fq_name);
+        }
+        let (text, _) = metrics.encode(Exposition::Text).unwrap();
+        for line in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
+            let (name, kind) = line.split_once(' ').unwrap();
+            assert_eq!(name.ends_with("_total"), kind == "counter", "{line}");
+        }
     }
 
     /// Families with their labels, as the page's tables have them.

@@ -9,9 +9,10 @@ pub mod audit;
 mod failures;
 mod lines;
 mod metrics;
+mod openmetrics;
 pub mod process_log;
 pub mod totals;
 pub mod usage_log;
 
 pub use failures::Failures;
-pub use metrics::{Metrics, OTHER};
+pub use metrics::{Exposition, Metrics, OTHER};

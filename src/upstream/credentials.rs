@@ -20,6 +20,7 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Notify;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::sign::Signer;
 use super::with_causes;
 use crate::config;
 
@@ -34,7 +35,7 @@ const MAX_PAUSE: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub enum Auth {
     /// Keys to sign with.
-    SigV4(aws_smithy_runtime_api::client::identity::Identity),
+    SigV4(Signer),
     /// The whole `authorization` header of a Bedrock API key.
     Bearer(HeaderValue),
 }
@@ -131,6 +132,14 @@ impl Identity {
     /// Whether the last try to resolve them ended well.
     pub fn is_fresh(&self) -> bool {
         self.shared.auth.load().is_some() && self.shared.problem.load().is_none()
+    }
+
+    /// When the credentials in use end; `None`: never, or not known.
+    pub fn expiry(&self) -> Option<SystemTime> {
+        match &**self.shared.auth.load().as_ref()? {
+            Auth::SigV4(identity) => identity.expiration(),
+            Auth::Bearer(_) => None,
+        }
     }
 
     /// Asks for renewal now, since the upstream refused these.

@@ -75,11 +75,11 @@ impl Chain {
     /// The signed frame of an event; of none, the end of the chain.
     fn sign(&mut self, event: Option<&Message>, now: SystemTime) -> Result<Bytes, EventsError> {
         let unsigned = |error: String| EventsError::Unsigned(error);
-        let Auth::SigV4(identity) = &*self.auth else {
+        let Auth::SigV4(signer) = &*self.auth else {
             return Err(unsigned("there are no keys".to_owned()));
         };
         let params = SigningParams::builder()
-            .identity(identity)
+            .identity(signer.identity())
             .region(&self.region)
             .name(SERVICE)
             .time(now)

@@ -90,17 +90,17 @@ impl Upstream {
     }
 
     /// Sends a request that `make` prepares and signs, or says why it can't. `streams` says that a success must be an
-    /// event stream. Nothing is waited for beyond `first_byte`, counted from now, which covers
+    /// event stream. Nothing is waited for beyond `first_byte`, counted from `now`, which covers
     /// connecting, the head and the first frame. Dropping the future cancels the request.
     pub async fn send(
         &self,
         make: impl Fn() -> Result<Request<Full<Bytes>>, String>,
         streams: bool,
+        now: Instant,
         first_byte: Duration,
     ) -> Reply {
-        let deadline = Instant::now() + first_byte;
-        let outcome = timeout_at(deadline, async {
-            match self.request(make).await {
+        let outcome = timeout_at(now + first_byte, async {
+            match self.request(make, now).await {
                 Ok(response) => reply::read(response, streams).await,
                 Err(failure) => Reply::Failure(failure),
             }
@@ -125,6 +125,7 @@ impl Upstream {
     async fn request(
         &self,
         make: impl Fn() -> Result<Request<Full<Bytes>>, String>,
+        began: Instant,
     ) -> Result<Response<Incoming>, Failure> {
         let made = || {
             let mut request = make()?;
@@ -132,7 +133,6 @@ impl Upstream {
             Ok(request)
         };
         let unusable = |problem: String| Failure::unusable(&problem);
-        let began = Instant::now();
         match self.pooled.request(made().map_err(unusable)?).await {
             Err(error) if resend::was_dead(&error, began, self.connect_timeout) => {
                 self.resent.inc();
@@ -185,7 +185,7 @@ impl Origin {
 }
 
 /// What went wrong, with the texts of all its causes.
-fn with_causes(what: String, error: &dyn std::error::Error) -> String {
+pub(crate) fn with_causes(what: String, error: &dyn std::error::Error) -> String {
     let mut text = what;
     let mut source = error.source();
     while let Some(cause) = source {

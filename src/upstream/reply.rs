@@ -43,6 +43,13 @@ pub enum Reply {
     Failure(Failure),
 }
 
+impl Reply {
+    /// Whether no answer began within the time for it.
+    pub fn is_too_slow(&self) -> bool {
+        matches!(self, Reply::Failure(failure) if failure.time_limit == Some(TimeLimit::FirstByte))
+    }
+}
+
 /// A success whose body is still to come.
 #[derive(Debug)]
 pub struct Success<B = Incoming> {

@@ -3,25 +3,146 @@
 //! The canonical path is the wire path encoded once more, as every service but S3 wants; the
 //! payload hash is signed but not sent. Which headers are signed is decided here: those that
 //! change what Bedrock does, and none that a proxy between may change.
+//!
+//! The key that signs is the same for a day and region, and is kept. With it a signature costs a
+//! third of what it costs the library that makes everything anew; what that library would sign is
+//! what the tests hold it against.
 
-use std::time::SystemTime;
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use aws_sigv4::http_request::{
-    PercentEncodingMode, SignableBody, SignableRequest, SigningSettings, sign,
-};
-use aws_sigv4::sign::v4::SigningParams;
+use arc_swap::ArcSwap;
+use aws_credential_types::Credentials;
+use aws_sigv4::sign::v4::generate_signing_key;
+use aws_smithy_runtime_api::client::identity::Identity;
+use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST};
 use http::{HeaderName, HeaderValue, request};
+use smallvec::SmallVec;
 
 use super::credentials::Auth;
-use crate::bedrock::sigv4::{CONTENT_SHA256, PayloadHash, SERVICE, STREAMING_EVENTS};
+use crate::bedrock::sigv4::amz_date::amz_date;
+use crate::bedrock::sigv4::{
+    ALGORITHM, CONTENT_SHA256, DATE, NotThere, PayloadHash, Received, SECURITY_TOKEN, SERVICE,
+    STREAMING_EVENTS, Scope, SigningKey, TERMINATOR, canonical_hash, string_to_sign,
+};
+
+/// Derived keys kept for one set of credentials: a few regions, over midnight.
+const MAX_DERIVED: usize = 32;
 
 /// Why a request could not be signed; the message never has a secret in it.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the request could not be signed: {0}")]
-pub struct SignError(String);
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SignError {
+    /// A header that is to be signed is missing.
+    #[error("the request could not be signed: {0}")]
+    NotThere(#[from] NotThere),
+    /// The credentials have characters that no header has.
+    #[error("the request could not be signed: the credentials are no header value")]
+    NoHeader,
+}
 
 const CONTENT_HASH: HeaderName = HeaderName::from_static(CONTENT_SHA256);
+const AMZ_DATE: HeaderName = HeaderName::from_static(DATE);
+const TOKEN: HeaderName = HeaderName::from_static(SECURITY_TOKEN);
+
+/// Credentials, and the keys that were derived from them.
+#[derive(Debug)]
+pub struct Signer {
+    credentials: Credentials,
+    identity: Identity,
+    /// The token of temporary credentials; an error where it is no header value.
+    token: Option<Result<HeaderValue, SignError>>,
+    /// The oldest first.
+    derived: ArcSwap<Vec<Derived>>,
+}
+
+#[derive(Clone, Debug)]
+struct Derived {
+    day: String,
+    region: String,
+    key: SigningKey,
+}
+
+impl From<Credentials> for Signer {
+    fn from(credentials: Credentials) -> Signer {
+        let token = credentials.session_token().map(|token| sensitive(token.to_owned()));
+        let identity = credentials.clone().into();
+        Signer { credentials, identity, token, derived: ArcSwap::default() }
+    }
+}
+
+impl Signer {
+    /// The credentials as AWS's libraries take them.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// Adds date, token and signature. Gives the signature.
+    fn sign(
+        &self,
+        head: &mut request::Parts,
+        payload: &str,
+        region: &str,
+        now: SystemTime,
+    ) -> Result<PayloadHash, SignError> {
+        let seconds = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let date = amz_date(i64::try_from(seconds).unwrap_or(i64::MAX));
+        head.headers.insert(AMZ_DATE, value(date.as_str().to_owned())?);
+        if let Some(token) = &self.token {
+            head.headers.insert(TOKEN, token.clone()?);
+        }
+        let signed = signed_headers(head);
+        let request = canonical_hash(&Received::of(head), &signed, payload)?;
+        let scope = Scope { date: date.day(), region, service: SERVICE, terminator: TERMINATOR };
+        let text = string_to_sign(date.as_str(), &scope, &request);
+        let signature = self.with_key(&scope, now, |key| key.sign(&text));
+        let authorization = [
+            ALGORITHM,
+            " Credential=",
+            self.credentials.access_key_id(),
+            "/",
+            scope.date,
+            "/",
+            region,
+            "/",
+            SERVICE,
+            "/",
+            TERMINATOR,
+            ", SignedHeaders=",
+            &signed,
+            ", Signature=",
+            signature.as_str(),
+        ];
+        head.headers.insert(AUTHORIZATION, sensitive(authorization.concat())?);
+        Ok(signature)
+    }
+
+    fn with_key<T>(
+        &self,
+        scope: &Scope<'_>,
+        now: SystemTime,
+        sign: impl FnOnce(&SigningKey) -> T,
+    ) -> T {
+        let derived = self.derived.load();
+        let known = derived.iter().find(|it| it.day == scope.date && it.region == scope.region);
+        if let Some(known) = known {
+            return sign(&known.key);
+        }
+        let secret = self.credentials.secret_access_key();
+        let key = generate_signing_key(secret, now, scope.region, scope.service);
+        let key = SigningKey::derived(key.as_ref());
+        let new = Derived {
+            day: scope.date.to_owned(),
+            region: scope.region.to_owned(),
+            key: key.clone(),
+        };
+        // Two that derive the same key at once leave it twice, until the older one goes.
+        self.derived.rcu(|derived| {
+            let kept = derived.iter().skip((derived.len() + 1).saturating_sub(MAX_DERIVED));
+            kept.cloned().chain([new.clone()]).collect::<Vec<_>>()
+        });
+        sign(&key)
+    }
+}
 
 /// The same as [`authorize`] for a request whose body is a stream of events. Gives the signature
 /// that the first event's hangs on; none where events are not signed.
@@ -31,75 +152,58 @@ pub fn authorize_events(
     region: &str,
     now: SystemTime,
 ) -> Result<Option<String>, SignError> {
-    if let Auth::SigV4(_) = auth {
-        head.headers.insert(CONTENT_HASH, HeaderValue::from_static(STREAMING_EVENTS));
+    match auth {
+        Auth::Bearer(header) => {
+            head.headers.insert(AUTHORIZATION, header.clone());
+            Ok(None)
+        }
+        Auth::SigV4(signer) => {
+            head.headers.insert(CONTENT_HASH, HeaderValue::from_static(STREAMING_EVENTS));
+            let signature = signer.sign(head, STREAMING_EVENTS, region, now)?;
+            Ok(Some(signature.as_str().to_owned()))
+        }
     }
-    authorize_payload(head, STREAMING_EVENTS, auth, region, now)
 }
 
 /// Adds `auth` to a request whose URI is absolute and whose `host` header is set. Existing
-/// authorization is replaced.
+/// authorization is replaced. The hash of the payload is asked for only where it is signed.
 pub fn authorize(
     head: &mut request::Parts,
-    payload_hash: &PayloadHash,
+    payload: impl FnOnce() -> PayloadHash,
     auth: &Auth,
     region: &str,
     now: SystemTime,
 ) -> Result<(), SignError> {
-    authorize_payload(head, payload_hash.as_str(), auth, region, now).map(drop)
-}
-
-/// The same for a payload with this hash, or with what stands for it. Gives the signature, if one
-/// was made.
-fn authorize_payload(
-    head: &mut request::Parts,
-    payload: &str,
-    auth: &Auth,
-    region: &str,
-    now: SystemTime,
-) -> Result<Option<String>, SignError> {
-    let identity = match auth {
+    match auth {
         Auth::Bearer(header) => {
             head.headers.insert(AUTHORIZATION, header.clone());
-            return Ok(None);
+            Ok(())
         }
-        Auth::SigV4(identity) => identity,
-    };
-    let mut settings = SigningSettings::default();
-    settings.percent_encoding_mode = PercentEncodingMode::Double;
-    let params = SigningParams::builder()
-        .identity(identity)
-        .region(region)
-        .name(SERVICE)
-        .time(now)
-        .settings(settings)
-        .build()
-        .map_err(|error| SignError(error.to_string()))?
-        .into();
-    let uri = head.uri.to_string();
-    let signed = head
-        .headers
-        .iter()
-        .filter(|(name, _)| is_signed(name))
-        .filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
-    let body = SignableBody::Precomputed(payload.to_owned());
-    let request = SignableRequest::new(head.method.as_str(), uri, signed, body)
-        .map_err(|error| SignError(error.to_string()))?;
-    let (instructions, signature) =
-        sign(request, &params).map_err(|error| SignError(error.to_string()))?.into_parts();
-    let (headers, _) = instructions.into_parts();
-    for header in headers {
-        let mut value = HeaderValue::from_str(header.value())
-            .map_err(|_| SignError(format!("{} is no header value", header.name())))?;
-        value.set_sensitive(header.sensitive() || header.name() == "authorization");
-        head.headers.insert(HeaderName::from_static(header.name()), value);
+        Auth::SigV4(signer) => signer.sign(head, payload().as_str(), region, now).map(drop),
     }
-    Ok(Some(signature))
+}
+
+fn value(text: String) -> Result<HeaderValue, SignError> {
+    HeaderValue::from_maybe_shared(Bytes::from(text)).map_err(|_| SignError::NoHeader)
+}
+
+/// A header value that `Debug` does not show.
+fn sensitive(text: String) -> Result<HeaderValue, SignError> {
+    let mut value = value(text)?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// The names of the headers that are signed, sorted, between semicolons.
+fn signed_headers(head: &request::Parts) -> String {
+    let mut names: SmallVec<[&str; 16]> =
+        head.headers.keys().filter(|name| is_signed(name)).map(HeaderName::as_str).collect();
+    names.sort_unstable();
+    names.join(";")
 }
 
 fn is_signed(name: &HeaderName) -> bool {
-    matches!(*name, HOST | CONTENT_TYPE | ACCEPT)
-        || *name == CONTENT_HASH
+    [HOST, CONTENT_TYPE, ACCEPT, AMZ_DATE, TOKEN, CONTENT_HASH].contains(name)
         || name.as_str().starts_with("x-amzn-bedrock-")
 }
 
@@ -107,8 +211,12 @@ fn is_signed(name: &HeaderName) -> bool {
 mod tests {
     use std::time::Duration;
 
-    use aws_credential_types::Credentials;
+    use aws_sigv4::http_request::{
+        PercentEncodingMode, SignableBody, SignableRequest, SigningSettings, sign,
+    };
+    use aws_sigv4::sign::v4::SigningParams;
     use http::Request;
+    use proptest::prelude::*;
     use serde_json::Value;
 
     use super::*;
@@ -135,7 +243,7 @@ mod tests {
             Credentials::new(text("access_key_id"), text("secret_access_key"), token, None, "t");
         let hash = PayloadHash::of(text("body").as_bytes());
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(NOW);
-        authorize(&mut head, &hash, &Auth::SigV4(keys.into()), text("region"), now).unwrap();
+        authorize(&mut head, || hash, &Auth::SigV4(keys.into()), text("region"), now).unwrap();
         head.headers
     }
 
@@ -159,5 +267,82 @@ mod tests {
             }
             assert!(!headers.contains_key("x-amz-content-sha256"));
         }
+    }
+
+    /// What AWS's library signs of the same request.
+    fn by_the_library(head: &request::Parts, keys: &Credentials, payload: &str) -> HeaderValue {
+        let identity = keys.clone().into();
+        let mut settings = SigningSettings::default();
+        settings.percent_encoding_mode = PercentEncodingMode::Double;
+        let now = UNIX_EPOCH + Duration::from_secs(NOW);
+        let params = SigningParams::builder().identity(&identity).region("us-east-1");
+        let params = params.name(SERVICE).time(now).settings(settings).build().unwrap().into();
+        let headers = head.headers.iter().filter(|(name, _)| is_signed(name));
+        let headers = headers.map(|(name, value)| (name.as_str(), value.to_str().unwrap()));
+        let body = SignableBody::Precomputed(payload.to_owned());
+        let uri = head.uri.to_string();
+        let request = SignableRequest::new(head.method.as_str(), uri, headers, body).unwrap();
+        let (instructions, _) = sign(request, &params).unwrap().into_parts();
+        let signed =
+            instructions.into_parts().0.into_iter().find(|it| it.name() == "authorization");
+        HeaderValue::from_str(signed.unwrap().value()).unwrap()
+    }
+
+    proptest! {
+        #[test]
+        fn signs_what_the_library_signs(
+            path in "(/([a-zA-Z0-9._~:-]|%3A|%2F|%20|%25|%C3%A9){1,12}[a-z]){1,4}",
+            query in proptest::option::of("[a-z]{1,3}(=([a-zA-Z0-9:/]|%3D|%2B){0,5})?(&[a-z]{1,3}=[a-z]{1,3}){0,3}"),
+            guardrail in proptest::option::of("[a-z0-9]([ -~]{0,20}[a-z0-9])?"),
+            accept in proptest::option::of("[a-z/*]{1,20}"),
+            token in proptest::option::of("[A-Za-z0-9+/=]{1,200}"),
+            body in proptest::collection::vec(any::<u8>(), 0..100),
+            again in 0..3,
+        ) {
+            let query = query.map(|query| format!("?{query}")).unwrap_or_default();
+            let mut request = Request::post(format!("https://bedrock.example:8443{path}{query}"))
+                .header(HOST, "bedrock.example:8443")
+                .header("x-amzn-trace-id", "not signed")
+                .header(CONTENT_TYPE, "application/json");
+            if let Some(accept) = accept {
+                request = request.header(ACCEPT, accept);
+            }
+            if let Some(guardrail) = guardrail {
+                request = request.header("x-amzn-bedrock-guardrailidentifier", guardrail);
+            }
+            let (mut head, ()) = request.body(()).unwrap().into_parts();
+            let keys = Credentials::new("AKID", "secret", token, None, "test");
+            let payload = PayloadHash::of(&body);
+            let expected = by_the_library(&head, &keys, payload.as_str());
+            let auth = Auth::SigV4(keys.into());
+            let now = UNIX_EPOCH + Duration::from_secs(NOW);
+            // With the key kept, and with that of other scopes beside it.
+            for round in 0..=again {
+                let other = format!("eu-west-{round}");
+                authorize(&mut head.clone(), || payload, &auth, &other, now).unwrap();
+                authorize(&mut head, || payload, &auth, "us-east-1", now).unwrap();
+                prop_assert_eq!(&head.headers[AUTHORIZATION], &expected);
+            }
+        }
+    }
+
+    #[test]
+    fn a_bearer_key_needs_no_hash() {
+        let (mut head, ()) = Request::new(()).into_parts();
+        let auth = Auth::Bearer(HeaderValue::from_static("Bearer key"));
+        let hash = || panic!("nothing is signed");
+        authorize(&mut head, hash, &auth, "us-east-1", SystemTime::now()).unwrap();
+        assert_eq!(head.headers[AUTHORIZATION], "Bearer key");
+    }
+
+    #[test]
+    fn keys_of_other_days_and_regions_are_forgotten_in_time() {
+        let signer = Signer::from(Credentials::new("AKID", "secret", None, None, "test"));
+        for day in 0..MAX_DERIVED as u64 + 5 {
+            let now = UNIX_EPOCH + Duration::from_secs(NOW + day * 86_400);
+            let (mut head, ()) = Request::new(()).into_parts();
+            signer.sign(&mut head, "UNSIGNED-PAYLOAD", "us-east-1", now).unwrap();
+        }
+        assert_eq!(signer.derived.load().len(), MAX_DERIVED);
     }
 }

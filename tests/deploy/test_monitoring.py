@@ -13,6 +13,8 @@ import unittest
 import urllib.parse
 
 import yaml
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_families
+from prometheus_client.parser import text_string_to_metric_families as text_families
 
 import tools
 from tools import CHART, DEPLOY, ROOT, SLUICE
@@ -25,6 +27,8 @@ SONNET, HAIKU = "anthropic.claude-3-5-sonnet-20240620-v1:0", "anthropic.claude-3
 NOT_IN_THE_RUN = {
     "sluice_authentications_total": "the config has no clients",
     "sluice_client_budget_used_ratio": "no client has a budget",
+    "sluice_client_key_expiry_seconds": "the config has no clients",
+    "sluice_credentials_expiry_seconds": "its keys have no end",
     "sluice_connections_ended_total": "nobody is slow or breaks the protocol",
     "sluice_mock_answers_total": "mock answers are off",
     "sluice_tls_certificate_expiry_seconds": "the listener speaks in the clear",
@@ -275,6 +279,37 @@ class LiveRun(unittest.TestCase):
         text = text if isinstance(text, str) else text.decode()
         checked = tools.call(tools.found("PROMTOOL"), "check", "metrics", input=text)
         self.assertEqual((checked.returncode, checked.stdout, checked.stderr), (0, "", ""))
+
+    def metrics(self, accept):
+        port = self.fleet.ports["sluice:9090"]
+        status, text = tools.request(port, "GET", "/metrics", headers={"accept": accept})
+        self.assertEqual(status, 200)
+        return text.decode()
+
+    def test_both_forms_say_the_same(self):
+        """By the parsers of Prometheus' own Python client, of which that of OpenMetrics is strict."""
+        text = list(text_families(self.metrics("text/plain")))
+        opened = list(open_families(self.metrics("application/openmetrics-text; version=1.0.0")))
+        self.assertGreater(len(opened), 40)
+        self.assertEqual([(family.name, family.type, family.documentation) for family in text],
+                         [(family.name, family.type, family.documentation) for family in opened])
+
+        def series(families):
+            for sample in (sample for family in families for sample in family.samples):
+                labels = {name: float(value) if name == "le" else value
+                          for name, value in sample.labels.items()}
+                yield sample.name, labels
+        self.assertEqual(list(series(text)), list(series(opened)))
+        units = {family.name: family.unit for family in opened}
+        self.assertEqual(units["sluice_request_duration_seconds"], "seconds")
+
+    def test_prometheus_asks_for_openmetrics_and_takes_it(self):
+        # Only that form tells units.
+        for name, kind, unit in [("sluice_request_duration_seconds", "histogram", "seconds"),
+                                 ("sluice_in_flight_bytes", "gauge", "bytes")]:
+            told, _ = self.fleet.ask("metadata", metric=name)
+            self.assertEqual([(one["type"], one["unit"]) for one in told[name]], [(kind, unit)])
+        self.assertTrue(self.query("sluice_requests_total > 0"))
 
     @staticmethod
     def filled_in(expression):

@@ -232,3 +232,55 @@ async fn the_config_is_shown_with_what_the_environment_sets_and_without_secrets(
     let shown = get(&gateway, "/admin/config", &[("x-sluice-admin-key", KEY)]).await.json();
     assert_eq!(shown["retry"]["attempts"], 2);
 }
+
+/// The same samples in both forms, told apart by `accept`.
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_come_as_openmetrics_for_who_prefers_it() {
+    let simulator = Simulator::start().await;
+    let gateway = Gateway::start(&Config::four_models(&simulator)).await;
+    Ask::new(&gateway, "hello").send().await;
+    let key = ("x-sluice-admin-key", KEY);
+    let text = get(&gateway, "/metrics", &[key]).await;
+    assert_eq!(text.header("content-type"), Some("text/plain; version=0.0.4"));
+    let accept = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5";
+    let open = get(&gateway, "/metrics", &[key, ("accept", accept)]).await;
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    assert_eq!(open.header("content-type"), Some(kind));
+    let (text, open) = (text.text(), open.text());
+    assert!(open.ends_with("\n# EOF\n") && !text.contains("# EOF"), "{open}");
+    assert!(open.contains("# TYPE sluice_requests counter\n"), "{open}");
+    let series = |text: &str| -> Vec<String> {
+        let samples = text.lines().filter(|line| !line.starts_with('#'));
+        let series = samples.filter_map(|line| line.rsplit_once(' '));
+        // Bounds of buckets are written as floating-point numbers there.
+        series.map(|(series, _)| series.replace(".0\"}", "\"}")).collect()
+    };
+    assert_eq!(series(&text), series(&open));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_tell_when_aws_credentials_end() {
+    let simulator = Simulator::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let [keys, profiles] = ["keys.json", "profiles"].map(|name| folder.path().join(name));
+    let given = json!({
+        "Version": 1,
+        "AccessKeyId": simulator.access_key_id(),
+        "SecretAccessKey": Simulator::SECRET,
+        "SessionToken": "a-session-token",
+        "Expiration": "2100-01-01T00:00:00Z",
+    });
+    std::fs::write(&keys, given.to_string()).unwrap();
+    let process = format!("[profile p]\ncredential_process = cat {}\n", keys.display());
+    std::fs::write(&profiles, process).unwrap();
+    let config = Config::four_models(&simulator).without_credentials().set("upstream.profile", "p");
+    let profiles = profiles.to_str().unwrap();
+    let gateway = Gateway::start_with(&config, &[("AWS_CONFIG_FILE", profiles)]).await;
+    let status = async || Ask::new(&gateway, "hello").send().await.status;
+    eventually("the credentials are there", status, |status| *status == 200).await;
+    let labels = [("credentials", "profile p")];
+    let end = gateway.metrics().await.sum("sluice_credentials_expiry_seconds", &labels);
+    assert_eq!(end, 4_102_444_800.0);
+    let gateway = Gateway::start(&Config::four_models(&simulator)).await;
+    assert!(!gateway.metrics().await.has("sluice_credentials_expiry_seconds"));
+}

@@ -192,12 +192,15 @@ async fn limits_count_by_name_whichever_key_is_used_and_not_for_who_only_says_so
 async fn old_and_new_keys_work_side_by_side_until_the_old_one_expires() {
     let simulator = Simulator::start().await;
     let end = std::time::SystemTime::now() + Duration::from_secs(4);
-    let end = humantime::format_rfc3339_seconds(end);
+    let seconds = |end: std::time::SystemTime| {
+        end.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() as f64
+    };
+    let expires = humantime::format_rfc3339_seconds(end);
     let gateway = gateway(&simulator, |config| {
         config.client_with(&format!(
-            "name = 'team-b'\nbearer_tokens = [{{ token = 'env:OLD_KEY', expires = '{end}' }}, \
+            "name = 'team-b'\nbearer_tokens = [{{ token = 'env:OLD_KEY', expires = '{expires}' }}, \
              {{ token = 'env:NEW_KEY' }}]\n\
-             keys = [{{ access_key_id = 'OLD', secret_access_key = 'env:OLD_KEY', expires = '{end}' }}]"
+             keys = [{{ access_key_id = 'OLD', secret_access_key = 'env:OLD_KEY', expires = '{expires}' }}]"
         ))
     })
     .await;
@@ -205,6 +208,11 @@ async fn old_and_new_keys_work_side_by_side_until_the_old_one_expires() {
         Ask::new(&gateway, "hi").header("authorization", format!("Bearer {key}")).send().await
     };
     let [_, (_, old), (_, new)] = VARIABLES;
+    // One of the bearer keys has no end.
+    let metrics = gateway.metrics().await;
+    let ends = metrics.sum("sluice_client_key_expiry_seconds", &[("client", "team-b")]);
+    assert_eq!(ends, metrics.sum("sluice_client_key_expiry_seconds", &[("kind", "key_pair")]));
+    assert_eq!(ends, seconds(end));
     assert_eq!([with(old).await.status, with(new).await.status], [200, 200]);
     tokio::time::sleep(Duration::from_secs(4)).await;
     let expired = with(old).await;

@@ -6,6 +6,7 @@ use sluice::simulator::{Fault, FaultRule};
 
 use crate::support::gateway::{Lines, run_sluice, sluice};
 use crate::support::patience::{LONG, eventually, within};
+use crate::support::screen::Screen;
 use crate::support::{Config, Gateway, Simulator, http};
 
 async fn check(config: &str, more: &[&str]) -> (bool, String) {
@@ -35,6 +36,24 @@ async fn check_probes_each_target_when_asked() {
     let (good, said) = check(&config, &["--probe"]).await;
     assert!(!good && said.contains("AccessDeniedException"), "{said}");
     assert!(said.contains("sonnet-35-v2"), "{said}");
+}
+
+/// On a terminal alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn check_shows_its_progress_to_people() {
+    let simulator = Simulator::start().await;
+    let files = tempfile::tempdir().unwrap();
+    let path = files.path().join("config.toml");
+    std::fs::write(&path, Config::four_models(&simulator).to_toml()).unwrap();
+    let arguments = ["check", "--probe", "--config", path.to_str().unwrap()];
+    let mut screen = Screen::start(&arguments, &[]);
+    assert!(screen.is_left().await);
+    screen.line("target haiku-3", ": ok").await;
+    let written = screen.written();
+    assert!(written.contains("asking sonnet-35-v2 (2 of 4)"), "{written}");
+    assert!(!screen.text().contains("asking"), "it is gone at the end: {}", screen.text());
+    let (_, _, stderr) = run_sluice(&arguments).await;
+    assert_eq!(stderr, "");
 }
 
 #[tokio::test(flavor = "multi_thread")]

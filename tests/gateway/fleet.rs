@@ -449,6 +449,9 @@ async fn what_one_learns_counts_for_all() {
     assert_eq!(refused, 5);
     // The other has met no throttle itself; it hears when it next has something to say.
     let other = &fleet.gateways[1];
+    // No throttle from here on: what the other learned by one of its own, the first, which is idle,
+    // would not hear of.
+    fleet.simulator.limits(PRIMARY, ModelSettings::default());
     let learned = async || {
         Ask::new(other, "hello").send().await;
         (fleet.gateways[0].quota(TARGET).await.learned_rpm, other.quota(TARGET).await.learned_rpm)

@@ -63,4 +63,5 @@ mod tail;
 mod targets;
 mod tls;
 mod tokens;
+mod top;
 mod upstream_tls;

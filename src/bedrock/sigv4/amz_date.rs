@@ -3,6 +3,8 @@
 //! The calendar is the proleptic Gregorian one, counted in years that begin in March, so that the
 //! leap day is a year's last.
 
+use std::fmt;
+
 /// `20261123T120000Z` as seconds since the Unix epoch; `None` when it is not such a date.
 pub fn parse_amz_date(text: &str) -> Option<i64> {
     let digits = |range: std::ops::Range<usize>| -> Option<i64> {
@@ -27,8 +29,31 @@ pub fn parse_amz_date(text: &str) -> Option<i64> {
     (shape && sane).then_some(days * 86_400 + hour * 3_600 + minute * 60 + second)
 }
 
+/// A time in this form, as long as its year has four digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AmzDate([u8; 16]);
+
+impl AmzDate {
+    /// The whole of it.
+    pub fn as_str(&self) -> &str {
+        // Digits and two letters are ASCII.
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+
+    /// The day, `20261123`.
+    pub fn day(&self) -> &str {
+        self.as_str().get(..8).unwrap_or_default()
+    }
+}
+
+impl fmt::Display for AmzDate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
 /// Seconds since the Unix epoch as `20261123T120000Z`.
-pub fn amz_date(seconds: i64) -> String {
+pub fn amz_date(seconds: i64) -> AmzDate {
     let (days, time) = (seconds.div_euclid(86_400) + 719_468, seconds.rem_euclid(86_400));
     let (era, day_of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
     let year_of_era =
@@ -39,7 +64,12 @@ pub fn amz_date(seconds: i64) -> String {
     let month = if m < 10 { m + 3 } else { m - 9 };
     let year = year_of_era + era * 400 + i64::from(month <= 2);
     let (hour, minute, second) = (time / 3_600, time / 60 % 60, time % 60);
-    format!("{year:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}Z")
+    let digit = |number: i64, place: i64| b'0' + u8::try_from(number / place % 10).unwrap_or(0);
+    let tens = |number| [digit(number, 10), digit(number, 1)];
+    let ([y0, y1], [y2, y3]) = (tens(year / 100), tens(year));
+    let ([m0, m1], [d0, d1], [h0, h1]) = (tens(month), tens(day), tens(hour));
+    let ([n0, n1], [s0, s1]) = (tens(minute), tens(second));
+    AmzDate([y0, y1, y2, y3, m0, m1, d0, d1, b'T', h0, h1, n0, n1, s0, s1, b'Z'])
 }
 
 #[cfg(test)]
@@ -61,7 +91,7 @@ mod tests {
     proptest! {
         #[test]
         fn times_survive_the_round_trip(seconds in 0_i64..4_102_444_800) {
-            prop_assert_eq!(parse_amz_date(&amz_date(seconds)), Some(seconds));
+            prop_assert_eq!(parse_amz_date(amz_date(seconds).as_str()), Some(seconds));
         }
 
         #[test]

@@ -1,13 +1,13 @@
-//! The canonical form of a request, rebuilt from what came off the wire.
+//! The canonical form of a request, made from what is on the wire.
 //!
-//! A proxy between client and verifier may have changed what is not signed, so nothing but the
-//! signed headers is looked at. Dot segments of a path are not folded: no operation has any.
+//! Signer and verifier share it. A proxy between the two may have changed what is not signed, so
+//! nothing but the signed headers is looked at. Dot segments of a path are not folded: no operation has any.
 
 use http::{HeaderMap, Method};
 
 use super::{AUTHORITY, PayloadHash, PayloadHasher};
 
-/// A request as it came off the wire, less its body.
+/// A request as it is on the wire, less its body.
 #[derive(Clone, Copy, Debug)]
 pub struct Received<'a> {
     /// The HTTP method.
@@ -69,18 +69,7 @@ impl CanonicalHead {
         let mut encoded_path = Vec::with_capacity(wire_path.len() + 32);
         encode_into(&mut encoded_path, wire_path.as_bytes(), b"/");
         let mut rest = Vec::with_capacity(512);
-        rest.push(b'\n');
-        query_into(&mut rest, request.query);
-        rest.push(b'\n');
-        for name in signed_headers.split(';') {
-            rest.extend_from_slice(name.as_bytes());
-            rest.push(b':');
-            values_into(&mut rest, request, name)?;
-            rest.push(b'\n');
-        }
-        rest.push(b'\n');
-        rest.extend_from_slice(signed_headers.as_bytes());
-        rest.push(b'\n');
+        rest_into(&mut rest, request, signed_headers)?;
         let (method, wire_path) = (request.method.clone(), wire_path.as_bytes().to_vec());
         Ok(CanonicalHead { method, wire_path, encoded_path, rest })
     }
@@ -111,6 +100,46 @@ impl CanonicalHead {
         };
         [self.method.as_str().as_bytes(), b"\n", path, &self.rest, payload.as_bytes()]
     }
+}
+
+/// The hash of the canonical request with this payload hash, or what stands for one, of which these
+/// headers are signed; the path is encoded once more.
+///
+/// # Errors
+/// When a signed header is not there.
+pub fn canonical_hash(
+    request: &Received<'_>,
+    signed_headers: &str,
+    payload: &str,
+) -> Result<PayloadHash, NotThere> {
+    let mut text = Vec::with_capacity(1024);
+    text.extend_from_slice(request.method.as_str().as_bytes());
+    text.push(b'\n');
+    encode_into(&mut text, request.path.as_bytes(), b"/");
+    rest_into(&mut text, request, signed_headers)?;
+    text.extend_from_slice(payload.as_bytes());
+    Ok(PayloadHash::of(&text))
+}
+
+/// What follows the path, but for the hash of the payload.
+fn rest_into(
+    out: &mut Vec<u8>,
+    request: &Received<'_>,
+    signed_headers: &str,
+) -> Result<(), NotThere> {
+    out.push(b'\n');
+    query_into(out, request.query);
+    out.push(b'\n');
+    for name in signed_headers.split(';') {
+        out.extend_from_slice(name.as_bytes());
+        out.push(b':');
+        values_into(out, request, name)?;
+        out.push(b'\n');
+    }
+    out.push(b'\n');
+    out.extend_from_slice(signed_headers.as_bytes());
+    out.push(b'\n');
+    Ok(())
 }
 
 /// Parameters sorted by encoded name, then value.

@@ -83,15 +83,18 @@ impl EventChain {
         let signature = hex::encode(signature.ok_or(BadEvent::NoSignature)?);
         let millis = date.to_millis().map_err(|_| BadEvent::Date)?;
         let stamp = amz_date(date.secs());
-        let day = stamp.get(..8).ok_or(BadEvent::Date)?;
-        let scope =
-            Scope { date: day, region: &self.region, service: SERVICE, terminator: TERMINATOR };
+        let scope = Scope {
+            date: stamp.day(),
+            region: &self.region,
+            service: SERVICE,
+            terminator: TERMINATOR,
+        };
         let head = PayloadHash::of(&date_header(millis));
         let payload = PayloadHash::of(frame.payload());
         let to_sign = [
             ALGORITHM,
             "\n",
-            &stamp,
+            stamp.as_str(),
             "\n",
             &scope.to_string(),
             "\n",

@@ -19,6 +19,7 @@ pub mod patience;
 pub mod proxy;
 pub mod raw;
 pub mod redis;
+pub mod screen;
 pub mod simulator;
 pub mod tls;
 pub mod upstream;

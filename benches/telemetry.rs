@@ -1,0 +1,191 @@
+//! What it costs a request to be told of: counted in the metrics, written to the access log and
+//! to the records of use. The same lookups and lines as at the end of a request that one target
+//! answered; the threads that write the lines run too.
+//!
+//! Run with `cargo bench --bench telemetry`.
+
+#![allow(clippy::expect_used, reason = "a benchmark's own setup")]
+
+use std::fs::File;
+use std::net::SocketAddr;
+use std::time::SystemTime;
+
+use divan::{Bencher, black_box};
+use sluice::bedrock::Usage;
+use sluice::config::{self, LogFormat};
+use sluice::telemetry::Metrics;
+use sluice::telemetry::access_log::{AccessLog, Attempt, Line, SUCCESS};
+use sluice::telemetry::usage_log::{Record, UsageLog};
+use tempfile::TempDir;
+use uuid::Uuid;
+
+const MODEL: &str = "anthropic.claude-3-5-sonnet-20240620-v1:0";
+const OPERATION: &str = "ConverseStream";
+const CLIENT: &str = "team-a";
+const TARGET: &str = "sonnet-35";
+
+/// Requests between two waits for the writing threads, so that no line is dropped for want of room.
+const SAMPLE: u32 = 1000;
+
+fn main() {
+    divan::main();
+}
+
+/// What is known of a request at its end.
+struct Ended {
+    request_id: Uuid,
+    arrived: SystemTime,
+    peer: SocketAddr,
+    attempts: [Attempt; 1],
+    usage: Usage,
+}
+
+impl Ended {
+    fn new() -> Ended {
+        Ended {
+            request_id: Uuid::new_v4(),
+            arrived: SystemTime::now(),
+            peer: SocketAddr::from(([127, 0, 0, 1], 50_000)),
+            attempts: [Attempt { target: TARGET.into(), outcome: SUCCESS, status: 200, ms: 812 }],
+            usage: Usage { input: 250, output: 200, cache_read: 0, cache_write: 0 },
+        }
+    }
+
+    fn count(&self, metrics: &Metrics) {
+        metrics.attempts.with_label_values(&[TARGET, SUCCESS]).inc();
+        metrics.requests.with_label_values(&[OPERATION, MODEL, CLIENT, SUCCESS]).inc();
+        metrics.request_duration.with_label_values(&[OPERATION, MODEL]).observe(0.812);
+        metrics.time_to_first_byte.with_label_values(&[OPERATION, MODEL]).observe(0.41);
+        metrics.overhead.observe(0.000_08);
+        for (kind, count) in [("input", self.usage.input), ("output", self.usage.output)] {
+            metrics.tokens.with_label_values(&[MODEL, CLIENT, kind]).inc_by(count);
+        }
+        metrics.cost.with_label_values(&[MODEL, CLIENT]).inc_by(0.003_75);
+    }
+
+    fn log(&self, log: &AccessLog, request_id: &str) {
+        log.write(&Line {
+            time: self.arrived,
+            request_id,
+            client: CLIENT,
+            peer: self.peer.to_string(),
+            operation: OPERATION,
+            requested_model: Some(MODEL),
+            model: Some(MODEL),
+            target: Some(TARGET),
+            status: 200,
+            outcome: SUCCESS,
+            error: None,
+            attempts: &self.attempts,
+            queued_ms: 0,
+            first_byte_ms: 410,
+            duration_ms: 812,
+            request_bytes: 1024,
+            response_bytes: 4096,
+            usage: Some(self.usage),
+        });
+    }
+
+    fn record(&self, log: &UsageLog, request_id: &str) {
+        log.write(&Record {
+            time: self.arrived,
+            request_id,
+            client: CLIENT,
+            operation: OPERATION,
+            requested_model: Some(MODEL),
+            model: Some(MODEL),
+            target: Some(TARGET),
+            region: Some("us-east-1"),
+            status: 200,
+            outcome: SUCCESS,
+            attempts: 1,
+            input_tokens: self.usage.input,
+            output_tokens: self.usage.output,
+            cache_read_tokens: 0,
+            cache_write_tokens: 0,
+            is_estimated: false,
+            cost_usd: Some(0.003_75),
+            queued_ms: 0,
+            first_byte_ms: 410,
+            duration_ms: 812,
+        });
+    }
+}
+
+/// Where it is told.
+struct Told {
+    metrics: Metrics,
+    access_log: AccessLog,
+    usage_log: UsageLog,
+    _folder: TempDir,
+}
+
+impl Told {
+    fn new() -> Told {
+        let folder = tempfile::tempdir().expect("a folder");
+        let metrics = Metrics::new().expect("metrics");
+        let file = File::create(folder.path().join("access.jsonl")).expect("a file");
+        let config = config::UsageLog {
+            path: folder.path().join("usage.jsonl"),
+            max_size: 16 * 1024 * 1024,
+            max_files: 2,
+        };
+        Told {
+            access_log: AccessLog::to(file, LogFormat::Json, metrics.access_log_dropped.clone()),
+            usage_log: UsageLog::open(&config, metrics.usage_log_dropped.clone()).expect("a file"),
+            metrics,
+            _folder: folder,
+        }
+    }
+
+    /// Times `work` by samples before each of which all lines are written.
+    fn time(&self, bencher: Bencher<'_, '_>, work: impl Fn(&Ended)) {
+        let ended = Ended::new();
+        bencher
+            .with_inputs(|| {
+                self.access_log.flush();
+                self.usage_log.flush();
+            })
+            .bench_local_values(|()| work(black_box(&ended)));
+        let dropped = [&self.metrics.access_log_dropped, &self.metrics.usage_log_dropped];
+        assert_eq!(dropped.map(|it| it.get()), [0, 0], "lines were dropped");
+    }
+}
+
+#[divan::bench(sample_size = SAMPLE)]
+fn metrics(bencher: Bencher<'_, '_>) {
+    let told = Told::new();
+    told.time(bencher, |ended| ended.count(&told.metrics));
+}
+
+#[divan::bench(sample_size = SAMPLE)]
+fn access_log(bencher: Bencher<'_, '_>) {
+    let told = Told::new();
+    told.time(bencher, |ended| ended.log(&told.access_log, &ended.request_id.to_string()));
+}
+
+#[divan::bench(sample_size = SAMPLE)]
+fn record_of_use(bencher: Bencher<'_, '_>) {
+    let told = Told::new();
+    told.time(bencher, |ended| ended.record(&told.usage_log, &ended.request_id.to_string()));
+}
+
+#[divan::bench(sample_size = SAMPLE)]
+fn metrics_and_access_log(bencher: Bencher<'_, '_>) {
+    let told = Told::new();
+    told.time(bencher, |ended| {
+        ended.count(&told.metrics);
+        ended.log(&told.access_log, &ended.request_id.to_string());
+    });
+}
+
+#[divan::bench(sample_size = SAMPLE)]
+fn metrics_access_log_and_record_of_use(bencher: Bencher<'_, '_>) {
+    let told = Told::new();
+    told.time(bencher, |ended| {
+        let request_id = ended.request_id.to_string();
+        ended.count(&told.metrics);
+        ended.record(&told.usage_log, &request_id);
+        ended.log(&told.access_log, &request_id);
+    });
+}

@@ -1,0 +1,98 @@
+//! The gauges of what has a state of its own: they are taken when somebody asks for metrics.
+
+use std::time::SystemTime;
+
+use tokio::runtime::Handle;
+use tokio::time::Instant;
+
+use crate::pipeline::Gateway;
+use crate::routing::Target;
+use crate::routing::cooldown::State;
+use crate::telemetry::Metrics;
+
+/// Takes them.
+pub(super) fn sample(gateway: &Gateway) {
+    let (metrics, now) = (&gateway.metrics, Instant::now());
+    let gauge = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+    metrics.tasks.set(gauge(Handle::current().metrics().num_alive_tasks()));
+    metrics.in_flight.set(gauge(gateway.load.requests()));
+    metrics.in_flight_bytes.set(gauge(gateway.load.bytes()));
+    for target in gateway.router.targets() {
+        sample_target(metrics, target, now);
+    }
+    // Clients whose budgets were taken away have no sample.
+    metrics.client_budget_used.reset();
+    for (client, account) in gateway.budgets.all() {
+        for (kind, used) in account.used() {
+            metrics.client_budget_used.with_label_values(&[client, kind.name()]).set(used);
+        }
+    }
+    sample_expiry(gateway);
+    let fresh = gateway.router.identities().iter().all(|identity| identity.is_fresh());
+    metrics.dependency_up.with_label_values(&["credentials"]).set(i64::from(fresh));
+}
+
+fn sample_target(metrics: &Metrics, target: &Target, now: Instant) {
+    let (state, cooldown) = match target.state(now) {
+        State::Open => (0, 0.0),
+        State::HalfOpen => (1, 0.0),
+        State::Cooling(until) => (2, (until - now).as_secs_f64()),
+        State::Drained => (3, 0.0),
+    };
+    let name = &*target.name;
+    metrics.target_state.with_label_values(&[name]).set(state);
+    metrics.target_cooldown.with_label_values(&[name]).set(cooldown);
+    let quota = target.quota().snapshot(now);
+    let kinds = [
+        ("requests", quota.requests_available, quota.rpm, quota.learned_rpm),
+        ("tokens", quota.tokens_available, quota.tpm, quota.learned_tpm),
+    ];
+    for (kind, available, limit, learned) in kinds {
+        set_or_forget(&metrics.quota_available, name, kind, available);
+        set_or_forget(&metrics.quota_limit, name, kind, limit);
+        set_or_forget(&metrics.quota_learned, name, kind, learned);
+    }
+}
+
+/// When the gateway's credentials end, and the keys of its clients. What has no end has no sample.
+fn sample_expiry(gateway: &Gateway) {
+    let metrics = &gateway.metrics;
+    metrics.credentials_expiry.reset();
+    for identity in gateway.router.identities() {
+        if let Some(end) = identity.expiry() {
+            metrics.credentials_expiry.with_label_values(&[identity.name()]).set(unix(end));
+        }
+    }
+    metrics.client_key_expiry.reset();
+    for client in &gateway.config.clients {
+        let kinds = [
+            ("bearer_key", last(client.bearer_tokens.iter().map(|key| key.expires))),
+            ("key_pair", last(client.keys.iter().map(|pair| pair.expires))),
+        ];
+        for (kind, end) in kinds {
+            if let Some(end) = end {
+                let labels = [client.name.as_str(), kind];
+                metrics.client_key_expiry.with_label_values(&labels).set(unix(end));
+            }
+        }
+    }
+}
+
+/// The last end; `None` if one never comes, or there is none.
+fn last(ends: impl Iterator<Item = Option<SystemTime>>) -> Option<SystemTime> {
+    ends.collect::<Option<Vec<_>>>()?.into_iter().max()
+}
+
+fn unix(time: SystemTime) -> i64 {
+    let seconds = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+    i64::try_from(seconds).unwrap_or(i64::MAX)
+}
+
+/// What is not known has no sample: a gauge of zero would say that nothing is left.
+fn set_or_forget(family: &prometheus::GaugeVec, target: &str, kind: &str, value: Option<f64>) {
+    match value {
+        Some(value) => family.with_label_values(&[target, kind]).set(value),
+        // It may not have been there, which is as well.
+        None => drop(family.remove_label_values(&[target, kind])),
+    }
+}

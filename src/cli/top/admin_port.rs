@@ -1,0 +1,158 @@
+//! The admin port of a gateway, asked over HTTP/1.1.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, HeaderValue};
+use http::uri::Scheme;
+use http::{Method, Request, StatusCode, Uri};
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Deserialize;
+use tokio::time::timeout;
+
+use super::model::{Act, Status};
+
+/// How long an answer may take.
+const LIMIT: Duration = Duration::from_secs(5);
+
+/// The largest answer that is read, in bytes: some thousands of targets.
+const MAX_BODY: usize = 16 * 1024 * 1024;
+
+/// Why an answer is of no use.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum AskError {
+    /// The key can't be sent.
+    #[error("the admin key has a character that a header can't have")]
+    Key,
+    /// Nobody is there, or the connection broke.
+    #[error("{url} does not answer: {problem}")]
+    Unreachable { url: String, problem: String },
+    /// It says no, and why.
+    #[error("{status}: {message}")]
+    Refused { status: StatusCode, message: String },
+    /// Not what a gateway of this version says.
+    #[error("{url} answers what this command does not understand: {problem}")]
+    Strange { url: String, problem: String },
+}
+
+/// Checks the URL of an admin port: its scheme and authority, and no path.
+pub(super) fn base(text: &str) -> Result<String, String> {
+    let uri: Uri = text.parse().map_err(|error| format!("{error}"))?;
+    if uri.scheme() != Some(&Scheme::HTTP) || uri.authority().is_none() {
+        return Err("an http URL is wanted, such as http://127.0.0.1:9090".to_owned());
+    }
+    if uri.path() != "/" || uri.query().is_some() {
+        return Err("the URL ends with the port; the paths are known".to_owned());
+    }
+    Ok(text.trim_end_matches('/').to_owned())
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct AdminPort {
+    url: String,
+    key: Option<HeaderValue>,
+    client: Client<HttpConnector, Empty<Bytes>>,
+}
+
+impl AdminPort {
+    /// # Errors
+    /// When the key is none for a header.
+    pub(super) fn new(url: String, key: Option<String>) -> Result<AdminPort, AskError> {
+        let header = |key: String| {
+            let value = HeaderValue::try_from(format!("Bearer {key}")).map_err(|_| AskError::Key);
+            value.map(|mut value| {
+                value.set_sensitive(true);
+                value
+            })
+        };
+        let key = key.map(header).transpose()?;
+        let client = Client::builder(TokioExecutor::new()).build_http();
+        Ok(AdminPort { url, key, client })
+    }
+
+    pub(super) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The state now.
+    pub(super) async fn status(&self) -> Result<Status, AskError> {
+        let body = self.ask(Method::GET, "/admin/status").await?;
+        serde_json::from_slice(&body).map_err(|error| self.strange(&error))
+    }
+
+    /// Does this to a target; gives a sentence that says so.
+    pub(super) async fn act(&self, act: Act, target: &str) -> Result<String, AskError> {
+        let name = utf8_percent_encode(target, NON_ALPHANUMERIC);
+        self.ask(Method::POST, &format!("/admin/targets/{name}/{}", act.path())).await?;
+        Ok(format!("{target}: {}", act.done()))
+    }
+
+    async fn ask(&self, method: Method, path: &str) -> Result<Bytes, AskError> {
+        match timeout(LIMIT, self.answer(method, path)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(self.unreachable(format!("not within {LIMIT:?}"))),
+        }
+    }
+
+    async fn answer(&self, method: Method, path: &str) -> Result<Bytes, AskError> {
+        let mut request = Request::builder().method(method).uri(format!("{}{path}", self.url));
+        if let Some(key) = &self.key {
+            request = request.header(AUTHORIZATION, key);
+        }
+        let request = request.body(Empty::new()).map_err(|error| self.strange(&error))?;
+        let answer = self.client.request(request).await;
+        let answer = answer.map_err(|error| {
+            self.unreachable(crate::upstream::with_causes(error.to_string(), &error))
+        })?;
+        let status = answer.status();
+        let body = Limited::new(answer.into_body(), MAX_BODY).collect().await;
+        let body = body.map_err(|error| self.unreachable(error.to_string()))?.to_bytes();
+        if status.is_success() { Ok(body) } else { Err(refused(status, &body)) }
+    }
+
+    fn unreachable(&self, problem: String) -> AskError {
+        AskError::Unreachable { url: self.url.clone(), problem }
+    }
+
+    fn strange(&self, problem: &dyn std::error::Error) -> AskError {
+        AskError::Strange { url: self.url.clone(), problem: problem.to_string() }
+    }
+}
+
+fn refused(status: StatusCode, body: &[u8]) -> AskError {
+    #[derive(Deserialize)]
+    struct Refusal {
+        message: String,
+    }
+    let said = serde_json::from_slice::<Refusal>(body).map(|refusal| refusal.message);
+    let mut message = said.unwrap_or_else(|_| "no reason given".to_owned());
+    if status == StatusCode::UNAUTHORIZED {
+        message.push_str("; set SLUICE_ADMIN_KEY");
+    }
+    AskError::Refused { status, message }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_is_that_of_a_port() {
+        assert_eq!(base("http://127.0.0.1:9090/").unwrap(), "http://127.0.0.1:9090");
+        assert_eq!(base("http://[::1]:9090").unwrap(), "http://[::1]:9090");
+        for wrong in ["127.0.0.1:9090", "https://a:1", "http://a/status", "http://a/?x", "", "/"] {
+            assert!(base(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_key_is_not_shown() {
+        let port = AdminPort::new("http://a".to_owned(), Some("hush-hush".to_owned())).unwrap();
+        assert!(!format!("{port:?}").contains("hush"));
+        assert!(AdminPort::new("http://a".to_owned(), Some("a\nb".to_owned())).is_err());
+    }
+}

@@ -1,0 +1,93 @@
+//! `sluice top` in a terminal of its own, in front of a running gateway: what it shows, what its keys
+//! do, and how it leaves the terminal.
+
+use crate::support::gateway::{ADMIN_KEY, run_sluice, sluice};
+use crate::support::patience::{LONG, within};
+use crate::support::screen::Screen;
+use crate::support::{Ask, Config, Gateway, PRIMARY, Simulator};
+
+const KEY_VARIABLE: &str = "SLUICE_ADMIN_KEY";
+
+fn top(gateway: &Gateway, variables: &[(&str, &str)]) -> Screen {
+    Screen::start(&["top", "--url", &gateway.admin_url()], variables)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cooldown_is_seen_and_reset_and_a_target_drained() {
+    let simulator = Simulator::start().await;
+    let gateway = Gateway::with_four_models(&simulator).await;
+    let mut screen = top(&gateway, &[(KEY_VARIABLE, ADMIN_KEY)]);
+    screen.line("sonnet-35 ", "open").await;
+    assert!(screen.is_raw() && screen.is_taken());
+    simulator.throttles(PRIMARY, 1);
+    Ask::new(&gateway, "hello").send().await;
+    screen.line("sonnet-35 ", "cooling").await;
+    // A question comes first, and anything but yes is no.
+    screen.press("r");
+    screen.shows("Reset the cooldown of sonnet-35").await;
+    screen.press("n");
+    screen.shows("q quit").await;
+    assert_eq!(gateway.target("sonnet-35").await["state"], "cooling");
+    screen.press("ry");
+    screen.shows("sonnet-35: cooldown reset").await;
+    screen.line("sonnet-35 ", "open").await;
+    assert_eq!(gateway.target("sonnet-35").await["state"], "open");
+    screen.press("\u{1b}[Bdy");
+    screen.line("sonnet-35-v2 ", "drained").await;
+    assert_eq!(gateway.target("sonnet-35-v2").await["state"], "drained");
+    screen.press("uy");
+    screen.line("sonnet-35-v2 ", "open").await;
+    screen.press("q");
+    assert!(screen.is_left().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_that_goes_is_told_of_and_one_that_comes_back_is_shown() {
+    let simulator = Simulator::start().await;
+    let config = Config::four_models(&simulator).on_known_ports();
+    let gateway = Gateway::start(&config).await;
+    let mut screen = top(&gateway, &[(KEY_VARIABLE, ADMIN_KEY), ("NO_COLOR", "1")]);
+    screen.line("sonnet-35 ", "open").await;
+    gateway.kill().await;
+    screen.shows("connection lost").await;
+    screen.line("sonnet-35 ", "open").await;
+    let _back = Gateway::start(&config).await;
+    screen.shows("ready").await;
+    screen.press("\u{3}");
+    assert!(screen.is_left().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signal_leaves_the_terminal_as_it_was() {
+    let simulator = Simulator::start().await;
+    let gateway = Gateway::with_four_models(&simulator).await;
+    let mut screen = top(&gateway, &[(KEY_VARIABLE, ADMIN_KEY)]);
+    screen.shows("sonnet-35").await;
+    screen.terminate();
+    assert!(screen.is_left().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_terminal_one_frame_is_printed_when_asked_for() {
+    let simulator = Simulator::start().await;
+    let gateway = Gateway::with_four_models(&simulator).await;
+    let url = gateway.admin_url();
+    let (status, _, stderr) = run_sluice(&["top", "--url", &url]).await;
+    assert!(!status.success() && stderr.contains("--once"), "{stderr}");
+    let (status, _, stderr) = run_sluice(&["top", "--url", &url, "--once"]).await;
+    assert!(!status.success() && stderr.contains(KEY_VARIABLE), "{stderr}");
+    let mut command = sluice();
+    command.args(["top", "--url", &url, "--once"]).env(KEY_VARIABLE, ADMIN_KEY);
+    let output = within(LONG, "a frame", command.output()).await.unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success() && !text.contains('\u{1b}'), "{text}");
+    for part in ["Sluice", "ready", "sonnet-35", "haiku-3", "Clients", "Failures"] {
+        assert!(text.contains(part), "{part}\n{text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_at_the_address_is_told_before_the_screen_is_taken() {
+    let (status, _, stderr) = run_sluice(&["top", "--url", "http://127.0.0.1:1", "--once"]).await;
+    assert!(!status.success() && stderr.contains("does not answer"), "{stderr}");
+}
