@@ -34,7 +34,7 @@ def arguments(about):
     parser.add_argument("--short", action="store_true", help="fewer and shorter rounds")
     parser.add_argument("--rounds", type=int, help="rounds of each row (default 7, short 3)")
     parser.add_argument("--only", default="", metavar="ROW",
-                        help="rows whose name has this text: " + ", ".join(rows.ROWS))
+                        help="the row of this name, or those with this text in it: " + ", ".join(rows.ROWS))
     parser.add_argument("--no-build", action="store_true", help="use what is built")
     return parser.parse_args()
 
@@ -47,7 +47,8 @@ def end_in_order():
 
 def main(about):
     args = arguments(about)
-    chosen = {name: row for name, row in rows.ROWS.items() if args.only in name}
+    only = [args.only] if args.only in rows.ROWS else [n for n in rows.ROWS if args.only in n]
+    chosen = {name: rows.ROWS[name] for name in only}
     if not chosen:
         raise SystemExit("no row has this name")
     settings = Settings(args)

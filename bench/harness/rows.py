@@ -6,6 +6,7 @@ Each function takes a scene, in which it puts up what it needs, and returns line
 import contextlib
 import http.client
 import os
+import random
 import re
 import statistics
 import subprocess
@@ -283,60 +284,62 @@ def scaling_pinned(scene, work):
 def many(scene):
     """Many targets or clients in the config, all of them in use."""
     scene.put_up_upstream()
-    targets, clients = 20_000, most_clients(scene, 100_000)
-    few = Side("4 targets", scene.gateway("the gateway, 4 targets", configs.many_models(4),
-                                          configs.bearer_clients(1)), HERE)
+    one, four = configs.bearer_clients(1), configs.many_models(4)
+    few = Side("4 targets", scene.gateway("the gateway, 4 targets", four, one), HERE)
     work = workloads.Workload("4 targets", "invoke", workloads.anthropic(1024),
                               model="anthropic.bench-0-v1:0")
-    sides = [few]
 
+    wanted = {"targets": 20_000, "clients": 100_000}
+    targets = most(scene, wanted["targets"], lambda n: (configs.many_models(n), one))
     wide = workloads.Workload("targets", "invoke", work.body, model="anthropic.bench-{}-v1:0")
     wide.variants = shuffled(range(0, targets, 4))
-    process = scene.gateway(f"the gateway, {targets} targets", configs.many_models(targets),
-                            configs.bearer_clients(1))
-    sides.append(Side(f"{targets} targets", process, HERE, wide))
+    process = scene.gateway(f"the gateway, {targets} targets", configs.many_models(targets), one)
+    sides = [few, Side("targets", process, HERE, wide)]
 
+    clients = most(scene, wanted["clients"], lambda n: (four, configs.bearer_clients(n)))
     crowd = workloads.Workload("clients", "invoke", work.body, model="anthropic.bench-0-v1:0")
     crowd.variants = shuffled(range(clients))
-    process = scene.gateway(f"the gateway, {clients} clients", configs.many_models(4),
-                            configs.bearer_clients(clients))
-    sides.append(Side(f"{clients} clients", process, workloads.bearer(configs.bearer_of("{}")), crowd))
+    process = scene.gateway(f"the gateway, {clients} clients", four, configs.bearer_clients(clients))
+    sides.append(Side("clients", process, workloads.bearer(configs.bearer_of("{}")), crowd))
 
     samples = scene.rounds().run(work, sides)
     lines = []
-    for side in sides[1:]:
-        lines.append(Result(f"{side.name} configured, requests over all of them", "CPU per request",
-                            f"{spread(cpu(samples[side.name]))} µs",
+    for side, count in zip(sides[1:], (targets, clients)):
+        missing = "" if count == wanted[side.name] else f"the config takes no {wanted[side.name]}"
+        lines.append(Result(f"{count} {side.name} configured, requests over all of them",
+                            "CPU per request", f"{spread(cpu(samples[side.name]))} µs",
                             against("4 targets, 1 client", samples["4 targets"]),
                             ratios(cpu(samples[side.name]), cpu(samples["4 targets"])),
-                            at_most=1.1))
+                            at_most=1.1, short_of=missing))
         memory = side.process.memory_kib() / 1024
-        scene.settings.notes.append(f"{side.name}: listening after {side.process.ready_s:.2f} s, "
-                                    f"{memory:.0f} MB resident.")
+        scene.settings.notes.append(f"{count} {side.name}: listening after "
+                                    f"{side.process.ready_s:.2f} s, {memory:.0f} MB resident.")
     return lines
 
 
 def shuffled(numbers):
     """The numbers as text, in an order that is mixed and always the same."""
-    import random
     mixed = [str(number) for number in numbers]
     random.Random(1).shuffle(mixed)
     return mixed
 
 
-def most_clients(scene, wanted):
-    """As many clients as wanted, or as the gateway's config may have."""
-    for count in (wanted, wanted // 10):
-        path = scene.folder / "clients.toml"
-        path.write_text(configs.gateway(1, 2, 3, 1, configs.MODELS, configs.bearer_clients(count)))
-        checked = subprocess.run([scene.settings.binaries["sluice"], "check", "--config", path],
-                                 env=os.environ | configs.ENVIRONMENT, capture_output=True, text=True)
+def most(scene, wanted, parts):
+    """As many as wanted, or as the gateway's config may have, found by halves."""
+    count = wanted
+    while count >= 8:
+        path = scene.folder / "many.toml"
+        path.write_text(configs.gateway(1, 2, 3, 1, *parts(count)))
+        command = [scene.settings.binaries["sluice"], "check", "--config", path]
+        checked = subprocess.run(command, env=os.environ | configs.ENVIRONMENT,
+                                 capture_output=True, text=True)
         if checked.returncode == 0:
             return count
-        words = (checked.stderr or checked.stdout).strip().splitlines()
-        scene.settings.notes.append(f"{count} clients are refused by the config: "
-                                    f"{words[-1] if words else 'no word why'}")
-    raise SystemExit("the config takes no clients")
+        words = checked.stderr.strip().splitlines() or ["no word why"]
+        scene.settings.notes.append(f"{count} are refused by `sluice check`: {words[0]}"
+                                    .replace(str(path), "config"))
+        count //= 2
+    raise SystemExit("the config takes not even a few")
 
 
 ROWS = {

@@ -26,11 +26,14 @@ def differences(over, under):
 
 
 class Result:
-    """One line: `values` are held against `goal`, by their median; no goal: for information."""
+    """One line: `values` are held against the goal by their median; without one it is for information.
+
+    `short_of` says what of the goal's own terms was not measured: then it can't be met.
+    """
 
     def __init__(self, work, measure, gateway, against, values, digits=2, unit="",
-                 at_most=None, at_least=None, note=""):
-        self.cells = [work, measure, gateway, against, spread(values, digits) + unit + note]
+                 at_most=None, at_least=None, short_of=""):
+        self.cells = [work, measure, gateway, against, spread(values, digits) + unit]
         middle = statistics.median(values)
         if at_most is not None:
             self.cells.append(f"at most {at_most}{unit}")
@@ -41,9 +44,12 @@ class Result:
         else:
             self.cells.append("")
             self.met = None
+        self.short_of = short_of
 
     def line(self):
         met = {True: "met", False: "**not met**", None: ""}[self.met]
+        if self.short_of:
+            met = f"**not shown**: {self.short_of}"
         return "| " + " | ".join([*self.cells, met]) + " |"
 
 

@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
+use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc::Receiver;
 use tokio::task::JoinSet;
@@ -27,6 +28,9 @@ use tokio::time::timeout;
 
 use answer::{Answers, Expected, Seen};
 use request::Template;
+
+/// Streams that are being opened at the same time.
+const OPENED_AT_ONCE: usize = 64;
 
 type Failure = Box<dyn Error + Send + Sync>;
 
@@ -92,7 +96,10 @@ async fn main() -> Result<(), Failure> {
 
 /// Opens the connections, sends all requests and returns the time this took and what came back.
 async fn run(args: &Args, template: &Arc<Template>) -> Result<(Duration, Seen), Failure> {
-    let sockets = connect(args).await?;
+    let mut sockets = Vec::with_capacity(args.connections);
+    for _ in 0..args.connections {
+        sockets.push(connect(args.to).await?);
+    }
     let expected = Expected { bytes: args.expect_bytes, frames: args.expect_frames };
     let share = args.requests.div_ceil(args.connections.max(1));
     let started = Instant::now();
@@ -111,14 +118,10 @@ async fn run(args: &Args, template: &Arc<Template>) -> Result<(Duration, Seen), 
     Ok((started.elapsed(), seen))
 }
 
-async fn connect(args: &Args) -> Result<Vec<TcpStream>, Failure> {
-    let mut sockets = Vec::with_capacity(args.connections);
-    for _ in 0..args.connections {
-        let socket = TcpStream::connect(args.to).await?;
-        socket.set_nodelay(true)?;
-        sockets.push(socket);
-    }
-    Ok(sockets)
+async fn connect(to: SocketAddr) -> Result<TcpStream, Failure> {
+    let socket = TcpStream::connect(to).await?;
+    socket.set_nodelay(true)?;
+    Ok(socket)
 }
 
 /// One connection.
@@ -157,26 +160,16 @@ impl Sender {
     }
 }
 
-/// Opens all streams and reads the first frames of each.
-async fn hold(
-    args: &Args,
-    template: &Arc<Template>,
-    frames: usize,
-) -> Result<Vec<TcpStream>, Failure> {
-    let mut running = JoinSet::new();
-    for (number, mut socket) in connect(args).await?.into_iter().enumerate() {
-        let template = Arc::clone(template);
-        running.spawn(async move {
-            template.write(&mut socket, &mut Vec::new(), number).await?;
-            Answers::default().read_frames(&mut socket, frames).await?;
-            Ok::<_, Failure>(socket)
-        });
-    }
-    let mut open = Vec::with_capacity(args.connections);
-    while let Some(finished) = running.join_next().await {
-        open.push(finished??);
-    }
-    Ok(open)
+/// Opens all streams, some at a time, and reads the first frames of each.
+async fn hold(args: &Args, template: &Template, frames: usize) -> Result<Vec<TcpStream>, Failure> {
+    let opened = (0..args.connections).map(|number| async move {
+        let mut socket = connect(args.to).await?;
+        template.write(&mut socket, &mut Vec::new(), number).await?;
+        Answers::default().read_frames(&mut socket, frames).await?;
+        Ok::<_, Failure>(socket)
+    });
+    // More at once than a listener's backlog takes would wait for the kernel to try again.
+    stream::iter(opened).buffer_unordered(OPENED_AT_ONCE).try_collect().await
 }
 
 /// Says that all streams are open, and, when standard input ends, whether they still are.
