@@ -58,6 +58,8 @@ fn access_log_line(bencher: Bencher<'_, '_>) {
     let line = Line {
         time: SystemTime::now(),
         request_id: "00000000-0000-4000-8000-000000000000",
+        trace_id: None,
+        span_id: None,
         client: "AKIDBENCH",
         peer: "127.0.0.1:50000".to_owned(),
         operation: "ConverseStream",

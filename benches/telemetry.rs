@@ -65,6 +65,8 @@ impl Ended {
 
     fn log(&self, log: &AccessLog, request_id: &str) {
         log.write(&Line {
+            trace_id: None,
+            span_id: None,
             time: self.arrived,
             request_id,
             client: CLIENT,

@@ -18,9 +18,9 @@ use crate::bedrock::sigv4::PayloadHash;
 use crate::config::{self, Config};
 use crate::pipeline::Gateway;
 use crate::routing::Target;
-use crate::telemetry::Metrics;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::usage_log::UsageLog;
+use crate::telemetry::{Logs, Metrics};
 use crate::upstream::credentials::{Sts, resolve_once};
 use crate::upstream::{Reply, sign};
 
@@ -97,8 +97,8 @@ async fn credentials(config: &Config) -> usize {
 async fn probe(config: Config) -> Result<usize, String> {
     let metrics = std::sync::Arc::new(Metrics::new().map_err(|error| error.to_string())?);
     let no_log = AccessLog::start(false, config.log.format, metrics.access_log_dropped.clone());
-    let gateway = Gateway::new(config, None, metrics, (no_log, UsageLog::NONE))
-        .map_err(|error| error.to_string())?;
+    let logs = Logs { access: no_log, usage: UsageLog::NONE, traces: None };
+    let gateway = Gateway::new(config, None, metrics, logs).map_err(|error| error.to_string())?;
     let mut failures = 0;
     let (progress, targets) = (Progress::start(), gateway.router.targets());
     for (number, target) in targets.iter().enumerate() {

@@ -18,7 +18,8 @@ use hyper_util::rt::TokioExecutor;
 use tokio_util::sync::CancellationToken;
 
 use super::progress::Progress;
-use super::{on_signals, runtime, say, serve};
+use super::serve::{self, Started};
+use super::{on_signals, runtime, say};
 use crate::bedrock::Operation;
 use crate::bedrock::path::model_path;
 use crate::bedrock::sigv4::PayloadHash;
@@ -68,7 +69,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), String> {
         let simulator_stop = CancellationToken::new();
         let simulated = tokio::spawn(simulator.serve(simulator_stop.clone().cancelled_owned()));
 
-        let (server, budgets) = serve::start(config).await?;
+        let Started { server, budgets, .. } = serve::start(config).await?;
         let address = server.address().map_err(|error| error.to_string())?;
         let admin = server.admin_address().map_err(|error| error.to_string())?;
         let access_log = server.live().load().access_log.clone();

@@ -1,19 +1,27 @@
 //! `sluice serve`: the gateway itself.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{ConfigFile, on_signals, reload, runtime};
 use crate::clients::Keeper;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::legacy::Shim;
 use crate::pipeline::{Gateway, Live};
 use crate::server::Server;
 use crate::state::fleet::Fleet;
 use crate::telemetry::access_log::AccessLog;
+use crate::telemetry::traces::{self, Exporter, Traces};
 use crate::telemetry::usage_log::UsageLog;
-use crate::telemetry::{Metrics, process_log};
+use crate::telemetry::{Logs, Metrics, process_log};
+use crate::upstream::ConnectionGauges;
+use crate::upstream::collector::OtlpCollector;
+
+/// How long the last spans may take at least when the process ends.
+const LAST_SPANS: Duration = Duration::from_secs(1);
 
 /// Arguments of `sluice serve`.
 #[derive(Debug, clap::Args)]
@@ -34,12 +42,25 @@ pub(super) fn run(arguments: Arguments) -> Result<(), String> {
     let outcome = runtime.block_on(async {
         let (stop, hurry) = (CancellationToken::new(), CancellationToken::new());
         on_signals(stop.clone(), hurry.clone())?;
-        let (server, budgets) = start(loaded.config).await?;
+        let Started { server, budgets, spans } = start(loaded.config).await?;
         let live = Arc::clone(server.live());
         let (shim, recheck) = (Arc::clone(server.shim()), Arc::clone(server.recheck()));
         reload::start(watch, Arc::clone(&live), shim, recheck, stop.clone())?;
-        let clean = server.serve(stop, hurry).await;
+        let drained_by = async {
+            stop.cancelled().await;
+            let config = &live.load().config.server;
+            Instant::now() + config.drain_delay + config.drain_timeout
+        };
+        let (clean, end) = tokio::join!(server.serve(stop.clone(), hurry.clone()), drained_by);
         budgets.stop().await;
+        if let Some(spans) = spans {
+            // Those of the last request too, if the drain has taken all of its time.
+            let end = end.max(Instant::now() + LAST_SPANS);
+            tokio::select! {
+                () = spans.stop(end) => {}
+                () = hurry.cancelled() => {}
+            }
+        }
         live.load().access_log.flush();
         live.load().usage_log.flush();
         if clean {
@@ -54,9 +75,17 @@ pub(super) fn run(arguments: Arguments) -> Result<(), String> {
     outcome
 }
 
+/// A gateway that is ready to serve, and what is stopped after it, in this order.
+pub(super) struct Started {
+    pub(super) server: Server,
+    pub(super) budgets: Keeper,
+    /// Who sends spans, if anybody wants them.
+    pub(super) spans: Option<Exporter>,
+}
+
 /// Builds a gateway, hears what its clients have spent, binds its listeners and says where they
-/// are. The keeper of budgets is stopped after the server.
-pub(super) async fn start(config: Config) -> Result<(Server, Keeper), String> {
+/// are.
+pub(super) async fn start(config: Config) -> Result<Started, String> {
     let metrics = Arc::new(Metrics::new().map_err(|error| error.to_string())?);
     let dropped = metrics.access_log_dropped.clone();
     let access_log = AccessLog::start(config.log.access, config.log.format, dropped);
@@ -68,7 +97,9 @@ pub(super) async fn start(config: Config) -> Result<(Server, Keeper), String> {
         }
         None => UsageLog::NONE,
     };
-    let logs = (access_log, usage_log);
+    let (traces, spans) =
+        config.traces.as_ref().map(|it| send_spans(it, &config, &metrics)).unzip();
+    let logs = Logs { access: access_log, usage: usage_log, traces };
     let fleet = config.state.shared.as_ref().map(|shared| Fleet::new(shared, &metrics));
     let fleet = fleet.transpose().map_err(|error| error.to_string())?;
     let gateway = Gateway::new(config, fleet, metrics, logs).map_err(|error| error.to_string())?;
@@ -91,5 +122,13 @@ pub(super) async fn start(config: Config) -> Result<(Server, Keeper), String> {
         version = env!("CARGO_PKG_VERSION"),
         "listening"
     );
-    Ok((server, budgets))
+    Ok(Started { server, budgets, spans })
+}
+
+/// Starts to send spans to the collector, over connections like those to upstreams.
+fn send_spans(wanted: &config::Traces, config: &Config, metrics: &Metrics) -> (Traces, Exporter) {
+    let gauge = |state| metrics.upstream_connections.with_label_values(&[state]);
+    let gauges = ConnectionGauges { connecting: gauge("connecting"), open: gauge("open") };
+    let collector = OtlpCollector::new(wanted, &config.upstream, gauges);
+    traces::start(wanted, collector, metrics)
 }

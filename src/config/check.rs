@@ -17,6 +17,7 @@ mod prompts;
 mod state;
 mod targets;
 mod template;
+mod traces;
 mod values;
 
 pub use issuers::keys_url;
@@ -80,6 +81,7 @@ pub(super) fn check(
         jobs,
         log: checker.log(&raw.log),
         usage_log: checker.usage_log(&raw.usage_log),
+        traces: checker.traces(&raw.traces),
         written: Written::new(raw),
         server,
         upstream,

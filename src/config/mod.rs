@@ -53,8 +53,8 @@ pub use settings::{
     JobQueue, Jobs, JobsBackend, KeyPair, Learning, Legacy, LegacyAction, LegacyGroup, LegacyMock,
     LegacyPrompts, LimitKey, Limits, Log, LogFormat, OperationName, Price, Priority, Proxies,
     Queue, Quota, RedisKind, Retry, Route, Server, SharedRedis, SharedState, State, StateBackend,
-    Strategy, Target, Tls, TlsVersion, TokenAlgorithm, TokenIdentity, Trust, Unrouted, Upstream,
-    UsageLog,
+    Strategy, Target, Tls, TlsVersion, TokenAlgorithm, TokenIdentity, TraceProtocol, Traces, Trust,
+    Unrouted, Upstream, UsageLog,
 };
 pub use written::Written;
 

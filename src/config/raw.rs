@@ -10,6 +10,7 @@ mod legacy;
 mod network;
 mod policy;
 mod state;
+mod traces;
 
 use std::collections::BTreeMap;
 
@@ -22,6 +23,7 @@ pub(super) use legacy::{RawLegacy, RawPrompts};
 pub(super) use network::{RawTls, RawTrust, RawUpstream};
 pub(super) use policy::{RawPolicy, RawPrice};
 pub(super) use state::RawState;
+pub(super) use traces::RawTraces;
 
 use super::bearer_key::KeyRef;
 use super::secret::SecretRef;
@@ -75,6 +77,8 @@ pub(super) struct RawConfig {
     pub(super) log: RawLog,
     /// Records of what requests have used.
     pub(super) usage_log: RawUsageLog,
+    /// Traces of requests, sent to an OpenTelemetry collector.
+    pub(super) traces: RawTraces,
 }
 
 /// Listeners and the limits of client connections.

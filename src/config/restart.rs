@@ -54,6 +54,7 @@ pub fn needs_restart(running: &Config, newer: &Config) -> Vec<&'static str> {
         ("state", running.state != newer.state),
         ("log", running.log != newer.log),
         ("usage_log", running.usage_log != newer.usage_log),
+        ("traces", running.traces != newer.traces),
     ];
     keys.into_iter().filter_map(|(key, differs)| differs.then_some(key)).collect()
 }

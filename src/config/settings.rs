@@ -10,6 +10,7 @@ mod legacy;
 mod network;
 mod policy;
 mod state;
+mod traces;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -27,6 +28,7 @@ pub use legacy::{Legacy, LegacyAction, LegacyGroup, LegacyMock, LegacyPrompts};
 pub use network::{ClientAuth, ClientCertificates, Proxies, Tls, TlsVersion, Trust};
 pub use policy::{Budget, BudgetStore, ClientPolicy, Guardrail, Guardrails, OperationName, Price};
 pub use state::{RedisKind, SharedRedis, SharedState, State, StateBackend};
+pub use traces::{TraceProtocol, Traces};
 
 use super::credentials::Credentials;
 use super::endpoint::Endpoint;
@@ -76,6 +78,8 @@ pub struct Config {
     pub log: Log,
     /// Records of what requests have used, if they are wanted.
     pub usage_log: Option<UsageLog>,
+    /// Where traces go, if they are wanted.
+    pub traces: Option<Traces>,
     /// How all of it was written.
     pub written: Written,
 }

@@ -27,6 +27,9 @@ pub(super) struct Analysis {
     pub(super) doc_type: String,
     /// The name of the client, if clients have keys.
     pub(super) client: Option<String>,
+    /// The `traceparent` that it came with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) trace: Option<String>,
 }
 
 /// What a request lacks.
@@ -60,6 +63,7 @@ impl Analysis {
             content: first_chars(content, MAX_CONTENT).to_owned(),
             doc_type: text(object, "doc_type").unwrap_or_else(|| DEFAULT_DOC_TYPE.to_owned()),
             client: client.map(str::to_owned),
+            trace: None,
         })
     }
 

@@ -23,6 +23,7 @@ use crate::clients::Peer;
 use crate::config::LimitKey;
 use crate::pipeline::{Arrival, Gateway, InProcess, ResponseBody, stack};
 use crate::routing::Target;
+use crate::telemetry::traces::{Parent, TRACEPARENT};
 
 /// How long a question waits for credentials that were not tried yet.
 const CREDENTIALS_PATIENCE: Duration = Duration::from_secs(5);
@@ -35,6 +36,8 @@ pub(super) struct Caller {
     pub(super) client: Option<Arc<str>>,
     /// The header that tells clients apart, where one does.
     limit_header: Option<HeaderValue>,
+    /// The `traceparent` it came with, if that is right.
+    traceparent: Option<HeaderValue>,
 }
 
 impl Caller {
@@ -48,13 +51,24 @@ impl Caller {
             LimitKey::Header(name) => headers.get(name).cloned(),
             LimitKey::AccessKey | LimitKey::Ip => None,
         };
-        Caller { peer, client, limit_header }
+        let traceparent = Parent::of(headers).map(Parent::to_header);
+        Caller { peer, client, limit_header, traceparent }
     }
 
-    /// Whoever submitted a job, of whom only the name is kept.
-    pub(super) fn of_job(client: Option<String>) -> Caller {
+    /// The trace that its request is part of, for a job to keep.
+    pub(super) fn trace(&self) -> Option<String> {
+        self.traceparent.as_ref()?.to_str().ok().map(str::to_owned)
+    }
+
+    /// Whoever submitted a job, of whom only the name and the trace are kept.
+    pub(super) fn of_job(client: Option<String>, trace: Option<&str>) -> Caller {
         let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
-        Caller { peer: nowhere.into(), client: client.map(Arc::from), limit_header: None }
+        Caller {
+            peer: nowhere.into(),
+            client: client.map(Arc::from),
+            limit_header: None,
+            traceparent: trace.and_then(|trace| HeaderValue::from_str(trace).ok()),
+        }
     }
 }
 
@@ -180,6 +194,9 @@ fn arrival(
         (&gateway.config.limits.key, &caller.limit_header)
     {
         request = request.header(name, value.clone());
+    }
+    if let Some(value) = &caller.traceparent {
+        request = request.header(TRACEPARENT, value.clone());
     }
     let (head, ()) = request.body(()).ok()?.into_parts();
     Some(Arrival { head, body: Full::new(body), peer: caller.peer.clone() })

@@ -29,6 +29,9 @@ pub(super) struct Chat {
     pub(super) context: ChatContext,
     /// The name of the client, if clients have keys.
     pub(super) client: Option<String>,
+    /// The `traceparent` that it came with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) trace: Option<String>,
 }
 
 /// What a request lacks.
@@ -68,6 +71,7 @@ impl Core {
             ai_model: text(object, "ai_model"),
             context,
             client: client.map(str::to_owned),
+            trace: None,
         })
     }
 

@@ -22,6 +22,7 @@ use uuid::Uuid;
 
 use super::analysis::{self, Analysis};
 use super::ask::Caller;
+use super::chat::Chat;
 use super::core::Core;
 use super::pending::Asked;
 use super::prompts::PromptError;
@@ -198,7 +199,7 @@ impl Shim {
         };
         let client = caller.client.as_deref();
         let analysis = match Analysis::read(&object, client) {
-            Ok(analysis) => analysis,
+            Ok(analysis) => Analysis { trace: caller.trace(), ..analysis },
             Err(error) => return bad(error.to_string()),
         };
         self.core.sessions.open(&analysis.session_id, Instant::now());
@@ -239,7 +240,7 @@ impl Shim {
             Err(error) => return bad(error.to_string()),
         };
         let chat = match self.core.read_chat(&object, caller.client.as_deref()) {
-            Ok(chat) => chat,
+            Ok(chat) => Chat { trace: caller.trace(), ..chat },
             Err(error) => return bad(error.to_string()),
         };
         match self.submit(Queue::Chat, &chat.message, &chat).await {
@@ -261,7 +262,8 @@ impl Shim {
     }
 
     async fn test_connection(&self, gateway: &Gateway, caller: &Caller) -> Response<Bytes> {
-        let test = ConnectionTest { client: caller.client.as_deref().map(str::to_owned) };
+        let client = caller.client.as_deref().map(str::to_owned);
+        let test = ConnectionTest { client, trace: caller.trace() };
         match self.submit(Queue::Test, "", &test).await {
             Submission::Accepted(id) => {
                 return ok(&accepted(id, "testing", "Connection test submitted to queue"));

@@ -25,6 +25,8 @@ pub(super) struct LegacyWork(pub(super) Arc<Core>);
 #[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub(super) struct ConnectionTest {
     pub(super) client: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) trace: Option<String>,
 }
 
 impl Work for LegacyWork {
@@ -38,7 +40,7 @@ impl Work for LegacyWork {
                 Queue::Chat => answer(&core, job, &reporter, began).await,
                 Queue::Test => {
                     let test: ConnectionTest = payload(job.payload)?;
-                    let caller = Caller::of_job(test.client);
+                    let caller = Caller::of_job(test.client, test.trace.as_deref());
                     let status = core.test_connection(&caller, job.soft_deadline).await;
                     let status = status.map_err(|error| failure(&error, false))?;
                     Ok(connection::result(&status, seconds_since(began)))
@@ -56,7 +58,7 @@ async fn analyse(
     began: Instant,
 ) -> Result<Value, Failure> {
     let analysis: Analysis = payload(job.payload)?;
-    let caller = Caller::of_job(analysis.client.clone());
+    let caller = Caller::of_job(analysis.client.clone(), analysis.trace.as_deref());
     let outcome = core.analyse(&analysis, &caller, job.soft_deadline).await;
     let outcome = unless_tried_again(outcome, job.is_last_try)?;
     reporter.progress(ANSWERED).await;
@@ -71,7 +73,7 @@ async fn answer(
     began: Instant,
 ) -> Result<Value, Failure> {
     let chat: Chat = payload(job.payload)?;
-    let caller = Caller::of_job(chat.client.clone());
+    let caller = Caller::of_job(chat.client.clone(), chat.trace.as_deref());
     let outcome = core.chat(&chat, &caller, job.soft_deadline).await;
     let outcome = unless_tried_again(outcome, job.is_last_try)?;
     reporter.progress(ANSWERED).await;

@@ -66,11 +66,16 @@ pub(super) async fn admit(
         due: pool.due(&choices, now).map_or(Duration::ZERO, |(_, due)| due),
     })?;
     let granted = {
+        let span = routed.exchange.begins_wait();
         let mut waiting = pool.join(flow(&routed.exchange), choices.clone());
-        tokio::select! {
+        let granted = tokio::select! {
             granted = timeout_at(give_up, waiting.granted()) => granted.ok().flatten(),
             () = turned_away(&gateway.curfew, &choices) => None,
+        };
+        if let (Some(span), true) = (&span, granted.is_some()) {
+            span.served();
         }
+        granted
     };
     let waited = now.elapsed();
     routed.exchange.queued += waited;

@@ -17,6 +17,7 @@ use tower::Service;
 
 use super::Gateway;
 use super::admit::{self, Admission, Patience, admit};
+use super::exchange::Open;
 use super::prepare::{Prepared, prepare};
 use super::refusal::{Refusal, Refused};
 use super::relay::{self, ResponseBody};
@@ -173,12 +174,17 @@ impl Loop {
     }
 
     /// Signs and sends one request, now.
-    async fn send(&self, target: &Target, now: Instant) -> Reply {
+    async fn send(&self, target: &Arc<Target>, now: Instant) -> Reply {
         let streams = self.routed.call.operation.is_stream();
         let left = self.deadline.saturating_duration_since(now);
         let limit = target.first_byte_timeout.min(left);
-        let make = || signed(&self.routed, target);
-        self.gateway.upstream.send(make, streams, now, limit).await
+        let span = self.routed.exchange.begins_attempt(target);
+        let make = || signed(&self.routed, target, span.as_ref());
+        let reply = self.gateway.upstream.send(make, streams, now, limit).await;
+        if let Some(span) = &span {
+            span.replied(&reply);
+        }
+        reply
     }
 
     fn too_late(&self) -> Refusal {
@@ -187,7 +193,12 @@ impl Loop {
 
     /// Asks `target`, and another one too if it takes longer than `usual`. The first success
     /// counts; a failure leaves it to the other, which then decides.
-    async fn race(&self, index: usize, target: &Target, usual: Duration) -> (Reply, Option<Hedge>) {
+    async fn race(
+        &self,
+        index: usize,
+        target: &Arc<Target>,
+        usual: Duration,
+    ) -> (Reply, Option<Hedge>) {
         let first = self.send(target, Instant::now());
         tokio::pin!(first);
         tokio::select! {
@@ -401,12 +412,19 @@ struct Tried {
 }
 
 /// The request as `target` gets it, signed now, or why there is none.
-fn signed(routed: &Routed, target: &Target) -> Result<Request<Full<Bytes>>, String> {
+fn signed(
+    routed: &Routed,
+    target: &Target,
+    span: Option<&Open<'_>>,
+) -> Result<Request<Full<Bytes>>, String> {
     let auth = target.identity.auth();
     let auth = auth.ok_or_else(|| target.identity.problem())?;
     let prepared = prepare(routed, target);
     let prepared = prepared.ok_or_else(|| "the target's path is no URI".to_owned())?;
     let Prepared { mut head, payload } = prepared;
+    if let Some(span) = span {
+        span.mark(&mut head.headers);
+    }
     let hash = || payload.hash(routed);
     sign::authorize(&mut head, hash, &auth, &target.region, SystemTime::now())
         .map_err(|error| error.to_string())?;

@@ -16,6 +16,7 @@ use super::admit::{Admission, admit, nothing_free};
 use super::attempt::dimension;
 use super::collect::Live;
 use super::deadline;
+use super::exchange::Open;
 use super::prepare::prepare;
 use super::refusal::{Refusal, Refused};
 use super::relay::{self, ResponseBody, Until};
@@ -75,13 +76,36 @@ pub(super) async fn answer(
     }
 }
 
-async fn open(routed: &Routed, target: &Target, events: Live, over: CancellationToken) -> Reply {
+async fn open(
+    routed: &Routed,
+    target: &Arc<Target>,
+    events: Live,
+    over: CancellationToken,
+) -> Reply {
+    let span = routed.exchange.begins_attempt(target);
+    let reply = open_marked(routed, target, events, over, span.as_ref()).await;
+    if let Some(span) = &span {
+        span.replied(&reply);
+    }
+    reply
+}
+
+async fn open_marked(
+    routed: &Routed,
+    target: &Target,
+    events: Live,
+    over: CancellationToken,
+    span: Option<&Open<'_>>,
+) -> Reply {
     let gateway = routed.exchange.gateway();
     let unusable = |why: &str| Reply::Failure(Failure::unusable(why));
     let Some(auth) = target.identity.auth() else { return unusable(&target.identity.problem()) };
     let Some(mut head) = prepare(routed, target).map(|prepared| prepared.head) else {
         return unusable("the target's path is no URI");
     };
+    if let Some(span) = span {
+        span.mark(&mut head.headers);
+    }
     let seed = sign::authorize_events(&mut head, &auth, &target.region, SystemTime::now());
     let chain = match seed {
         Ok(seed) => Chain::new(auth, &target.region, seed),

@@ -4,6 +4,8 @@
 //! counted and its access-log line is written; an end that nobody noted is a client that went
 //! away, or a panic.
 
+mod trace;
+
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -20,7 +22,10 @@ use crate::config::Priority;
 use crate::routing::Target;
 use crate::telemetry::OTHER;
 use crate::telemetry::access_log::{Attempt, Line, SUCCESS};
+use crate::telemetry::traces::Context;
 use crate::telemetry::usage_log::Record;
+pub(super) use trace::Open;
+use trace::Recording;
 
 /// What the client got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,6 +154,10 @@ pub(super) struct Exchange {
     /// What has passed of an answer, about, for one that does not come to tell its usage.
     passed: Option<Usage>,
     outcome: Outcome,
+    /// Where it is in a trace.
+    context: Option<Context>,
+    /// What it notes for its spans, if its trace is recorded.
+    recording: Option<Box<Recording>>,
 }
 
 impl Exchange {
@@ -187,6 +196,8 @@ impl Exchange {
             error: None,
             usage: None,
             outcome: Outcome::ClientGone,
+            context: None,
+            recording: None,
         }
     }
 
@@ -247,7 +258,8 @@ impl Exchange {
             self.error = Some(ErrorKind::InternalServer.name().to_owned());
         }
         self.gateway.metrics.panics.inc();
-        tracing::error!(request_id = %self.request_id, "a request failed by a panic");
+        let trace_id = self.context.map(|it| tracing::field::display(it.trace_id));
+        tracing::error!(request_id = %self.request_id, trace_id, "a request failed by a panic");
     }
 
     fn count(&self, duration: Duration, used: Option<&Used>) {
@@ -412,6 +424,8 @@ impl Drop for Exchange {
         self.gateway.access_log.write(&Line {
             time: self.arrived,
             request_id: &request_id,
+            trace_id: self.context.map(|it| it.trace_id),
+            span_id: self.context.and_then(|it| it.span_id),
             client: self.logged_name(),
             peer: self.peer.address.to_string(),
             operation: self.operation.map_or("-", Operation::name),
@@ -429,6 +443,7 @@ impl Drop for Exchange {
             response_bytes: self.response_bytes,
             usage: self.usage,
         });
+        self.hand_over_spans(duration);
     }
 }
 

@@ -52,9 +52,10 @@ use crate::clients::{Budgets, ClientLimits, Issuers, Keys, Peer, Policies, Price
 use crate::config::{self, Config};
 use crate::routing::{Route, Router, RouterError};
 use crate::state::fleet::Fleet;
-use crate::telemetry::Metrics;
 use crate::telemetry::access_log::AccessLog;
+use crate::telemetry::traces::Traces;
 use crate::telemetry::usage_log::UsageLog;
+use crate::telemetry::{Logs, Metrics};
 use crate::upstream::{ConnectionGauges, Upstream};
 use hedge::HedgeBudget;
 use step::step;
@@ -92,6 +93,8 @@ pub struct Gateway {
     pub access_log: AccessLog,
     /// Where records of use go.
     pub usage_log: UsageLog,
+    /// Who decides on traces and takes their spans; `None`: there are none.
+    pub traces: Option<Traces>,
     /// The other replicas, if the state is shared with some.
     pub fleet: Option<Fleet>,
 }
@@ -103,7 +106,7 @@ impl Gateway {
         config: Config,
         fleet: Option<Fleet>,
         metrics: Arc<Metrics>,
-        logs: (AccessLog, UsageLog),
+        logs: Logs,
     ) -> Result<Arc<Gateway>, RouterError> {
         let upstream = connections(&config.upstream, &metrics);
         Gateway::build(config, None, fleet, upstream, metrics, logs)
@@ -116,7 +119,11 @@ impl Gateway {
             true => self.upstream.clone(),
             false => connections(&config.upstream, &self.metrics),
         };
-        let logs = (self.access_log.clone(), self.usage_log.clone());
+        let logs = Logs {
+            access: self.access_log.clone(),
+            usage: self.usage_log.clone(),
+            traces: self.traces.clone(),
+        };
         let (fleet, metrics) = (self.fleet.clone(), Arc::clone(&self.metrics));
         Gateway::build(config, Some(self), fleet, upstream, metrics, logs)
     }
@@ -127,7 +134,7 @@ impl Gateway {
         fleet: Option<Fleet>,
         upstream: Upstream,
         metrics: Arc<Metrics>,
-        (access_log, usage_log): (AccessLog, UsageLog),
+        logs: Logs,
     ) -> Result<Arc<Gateway>, RouterError> {
         let before_issuers = before.map(|before| {
             let same_way = config.upstream.connects_like(&before.config.upstream);
@@ -174,8 +181,9 @@ impl Gateway {
             curfew: before.map(|before| before.curfew.clone()).unwrap_or_default(),
             config,
             metrics,
-            access_log,
-            usage_log,
+            access_log: logs.access,
+            usage_log: logs.usage,
+            traces: logs.traces,
             fleet,
         }))
     }

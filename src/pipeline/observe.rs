@@ -69,7 +69,8 @@ where
             values.iter_mut().for_each(|value| value.set_sensitive(true));
         }
         // The one look at which config is live: the request sees it to its end.
-        let exchange = Box::new(Exchange::new(self.live.load_full(), arrival.peer.clone()));
+        let mut exchange = Box::new(Exchange::new(self.live.load_full(), arrival.peer.clone()));
+        exchange.join_trace(&arrival.head);
         let request_id = exchange.request_id;
         // The first steps are taken in the call itself.
         let call = AssertUnwindSafe(|| self.inner.call(Observed { arrival, exchange }));

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::Failures;
 use super::lines::Lines;
+use super::traces::{SpanId, TraceId};
 use crate::bedrock::Usage;
 use crate::config::LogFormat;
 
@@ -24,6 +25,12 @@ pub struct Line<'a> {
     pub time: SystemTime,
     /// The gateway's id of the request.
     pub request_id: &'a str,
+    /// The trace that the request is part of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trace_id: Option<TraceId>,
+    /// The request's own span, if it is recorded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub span_id: Option<SpanId>,
     /// Who asked: an access key id, the subject of a certificate, or `-`.
     pub client: &'a str,
     /// The address the request came from.
@@ -101,6 +108,11 @@ impl AccessLog {
     ) -> AccessLog {
         let lines = Lines::start("access-log", BufWriter::new(out), dropped);
         AccessLog { lines: Some(lines), format, failures: Failures::default() }
+    }
+
+    /// Whether anybody wants lines.
+    pub fn is_on(&self) -> bool {
+        self.lines.is_some()
     }
 
     /// The last requests that failed, whether there is a log or not.
@@ -202,6 +214,8 @@ mod tests {
         let line = Line {
             time: SystemTime::UNIX_EPOCH,
             request_id: "r",
+            trace_id: None,
+            span_id: None,
             client: "AKID\"\n",
             peer: "127.0.0.1:1".to_owned(),
             operation: "Converse",

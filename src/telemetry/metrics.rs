@@ -74,6 +74,7 @@ pub struct Metrics {
     pub upstream_resent: IntCounter,
     pub access_log_dropped: IntCounter,
     pub usage_log_dropped: IntCounter,
+    pub trace_spans: IntCounterVec,
     pub dependency_up: IntGaugeVec,
     pub credentials_expiry: IntGaugeVec,
     pub fleet_replicas: IntGauge,
@@ -310,6 +311,11 @@ impl Metrics {
                     "sluice_usage_log_dropped_total",
                     "Records of use dropped because the disk was full or did not keep up.",
                 )?,
+            )?,
+            trace_spans: counters(
+                "sluice_trace_spans_total",
+                "Spans by what became of them: sent, refused, failed or dropped.",
+                &["result"],
             )?,
             dependency_up: gauges(
                 "sluice_dependency_up",

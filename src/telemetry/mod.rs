@@ -1,4 +1,4 @@
-//! What the gateway tells of itself: metric families, the access log, the process log.
+//! What the gateway tells of itself: metric families, the access log, the process log, traces.
 //!
 //! Names of metrics are a contract. Label values come from the config, never from a request;
 //! what is not configured counts as `other`. Nothing here can block a request: log lines go
@@ -12,7 +12,19 @@ mod metrics;
 mod openmetrics;
 pub mod process_log;
 pub mod totals;
+pub mod traces;
 pub mod usage_log;
 
 pub use failures::Failures;
 pub use metrics::{Exposition, Metrics, OTHER};
+
+/// Where it is said what came of requests.
+#[derive(Clone, Debug)]
+pub struct Logs {
+    /// A line for each.
+    pub access: access_log::AccessLog,
+    /// A record of what each has used.
+    pub usage: usage_log::UsageLog,
+    /// The spans of those that are traced; `None`: nobody wants any.
+    pub traces: Option<traces::Traces>,
+}

@@ -137,7 +137,7 @@ impl Identity {
     /// When the credentials in use end; `None`: never, or not known.
     pub fn expiry(&self) -> Option<SystemTime> {
         match &**self.shared.auth.load().as_ref()? {
-            Auth::SigV4(identity) => identity.expiration(),
+            Auth::SigV4(signer) => signer.identity().expiration(),
             Auth::Bearer(_) => None,
         }
     }

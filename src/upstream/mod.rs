@@ -6,6 +6,7 @@
 //! what met a dead connection of the pool is sent once more.
 
 pub mod classify;
+pub mod collector;
 mod connect;
 pub mod credentials;
 mod document;

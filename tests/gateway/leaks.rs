@@ -11,21 +11,26 @@ use serde_json::json;
 use sluice::simulator::Fault;
 
 use crate::support::clients::Job;
+use crate::support::collector::Does;
 use crate::support::gateway::{ADMIN_KEY, SESSION_TOKEN, run_sluice, sluice};
 use crate::support::patience::eventually;
 use crate::support::raw::Connection;
 use crate::support::upstream::{Act, BareUpstream};
 use crate::support::{
-    Ask, Authority, Call, Client, Config, Dialer, Gateway, PRIMARY, Redis, Simulator, bodies, http,
-    leaks,
+    Ask, Authority, Call, Client, Collector, Config, Dialer, Gateway, PRIMARY, Redis, Simulator,
+    bodies, http, leaks,
 };
 
 const ID: &str = "SLUICEKEYOFTEAMA";
 const SECRET: &str = "the-secret/of+team-a=0123456789";
 const BEARER: &str = "the-bearer-key-of-team-b-0123456789";
 const PROXY_PASSWORD: &str = "the-password-of-the-proxy-0123";
-const VARIABLES: [(&str, &str); 3] =
-    [("TEAM_A_SECRET", SECRET), ("TEAM_B_KEY", BEARER), ("OLD_KEY", "the-old-key-of-team-c-0123")];
+const VARIABLES: [(&str, &str); 4] = [
+    ("TEAM_A_SECRET", SECRET),
+    ("TEAM_B_KEY", BEARER),
+    ("OLD_KEY", "the-old-key-of-team-c-0123"),
+    ("COLLECTOR_KEY", "the-key-of-the-collector-0123"),
+];
 
 /// All kinds of secrets in one config, and a log that tells all.
 fn everything(simulator: &Simulator) -> Config {
@@ -82,7 +87,12 @@ fn faults() -> Vec<Fault> {
 async fn no_secret_is_in_any_error_log_metric_or_admin_output() {
     let (simulator, redis) = (Simulator::start().await, Redis::start().await);
     leaks::secret(PROXY_PASSWORD);
+    // It quotes what it is sent.
+    let collector = Collector::start().await;
+    collector.does(Does::Refuse);
     let config = everything(&simulator)
+        .set("traces.endpoint_url", collector.url())
+        .set("traces.headers.authorization", "env:COLLECTOR_KEY")
         .set("jobs.backend", "redis")
         .set("jobs.redis_url", redis.reference())
         .set("state.redis_url", redis.reference());
@@ -174,6 +184,8 @@ async fn no_secret_is_in_any_error_log_metric_or_admin_output() {
         config.clone().set("jobs.redis_url", redis.url()),
         config.clone().set("upstream.proxy", format!("http://u:{PROXY_PASSWORD}@127.0.0.1:1")),
         config.clone().client("team-d", BEARER),
+        config.clone().set("traces.headers.authorization", VARIABLES[3].1),
+        config.clone().set("traces.endpoint_url", format!("http://u:{PROXY_PASSWORD}@127.0.0.1:1")),
     ] {
         gateway.reload(&wrong.to_toml()).await;
     }
@@ -186,7 +198,8 @@ async fn no_secret_is_in_any_error_log_metric_or_admin_output() {
     ] {
         gateway.reload(&broken).await;
     }
-    assert!(gateway.reloads("refused").await >= 10.0);
+    assert!(gateway.reloads("refused").await >= 12.0);
+    gateway.log_lines("the collector takes no spans").await;
     let mut gateway = gateway;
     gateway.terminate().await;
     gateway.ended().await;

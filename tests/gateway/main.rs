@@ -64,4 +64,5 @@ mod targets;
 mod tls;
 mod tokens;
 mod top;
+mod traces;
 mod upstream_tls;

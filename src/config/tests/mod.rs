@@ -12,6 +12,7 @@ mod policy;
 mod properties;
 mod shipped;
 mod state;
+mod traces;
 
 use super::{Config, ConfigError, Env, Loaded, Source};
 

@@ -16,9 +16,9 @@ use http_body::{Body, Frame, SizeHint};
 use super::{Gateway, Live};
 use crate::config::{Config, Env, LogFormat};
 use crate::routing::Target;
-use crate::telemetry::Metrics;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::usage_log::UsageLog;
+use crate::telemetry::{Logs, Metrics};
 
 const MODEL: &str = "anthropic.claude-3-haiku-20240307-v1:0";
 const PEER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 1);
@@ -35,7 +35,8 @@ fn gateway(target: &str, sections: &str) -> Arc<Gateway> {
     let config = Config::from_toml(&text, "test.toml", &env).unwrap().config;
     let metrics = Arc::new(Metrics::new().unwrap());
     let log = AccessLog::start(false, LogFormat::Json, metrics.access_log_dropped.clone());
-    Gateway::new(config, None, metrics, (log, UsageLog::NONE)).unwrap()
+    Gateway::new(config, None, metrics, Logs { access: log, usage: UsageLog::NONE, traces: None })
+        .unwrap()
 }
 
 fn live(gateway: &Arc<Gateway>) -> Arc<Live> {

@@ -66,7 +66,13 @@ async fn no_debug_output_shows_a_secret() {
     hides(&format!("{redis:?}"));
     let metrics = Arc::new(Metrics::new().unwrap());
     let log = AccessLog::start(false, LogFormat::Json, metrics.access_log_dropped.clone());
-    let gateway = Gateway::new(config, None, metrics, (log, UsageLog::NONE)).unwrap();
+    let gateway = Gateway::new(
+        config,
+        None,
+        metrics,
+        Logs { access: log, usage: UsageLog::NONE, traces: None },
+    )
+    .unwrap();
     hides(&format!("{gateway:?}"));
     for target in gateway.router.targets() {
         target.identity.settled().await;
