@@ -5,7 +5,9 @@ processes  starts and stops it all; CPU time and memory of processes
 configs    the configs of the gateway and of nginx
 workloads  requests: path, body, headers, what the answer must have
 load       drives the load generator; checks that bytes pass unchanged
+scene      what a row needs: upstream, proxies, gateways
 rounds     interleaved rounds of several sides under one workload
 rows       the rows of the table, each with its goal
+peers      LiteLLM and Portkey
 table      medians, spread, ratios; Markdown
 """

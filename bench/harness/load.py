@@ -8,9 +8,6 @@ import tempfile
 from . import workloads
 from .processes import die_with_parent
 
-# Bytes of the upstream's unary answer.
-ANSWER_BYTES = 1024
-
 
 class Load:
     def __init__(self, binary, folder):
@@ -41,7 +38,7 @@ class Load:
         """
         share = requests // len(generators or [0])
         expect = ["--expect-frames", workload.frames] if workload.frames else [
-            "--expect-bytes", getattr(workload, "answer_bytes", ANSWER_BYTES)]
+            "--expect-bytes", workload.answer_bytes]
         command = self.command(port, workload, headers, *expect, "--requests", share,
                                "--connections", workload.connections,
                                *(["--rate", rate] if rate else []))

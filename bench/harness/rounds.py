@@ -43,14 +43,16 @@ class Rounds:
     def warm_up(self, workload, side, rate):
         """Checks bytes, opens connections, and finds how many requests fill a round."""
         work = side.workload or workload
-        check_unchanged(side.process.port, work, side.headers, self.upstream.port)
+        if not work.translated:
+            check_unchanged(side.process.port, work, side.headers, self.upstream.port)
         if work.frames:
             # Each connection has one stream, or as many as fill a round at the upstream's pace.
             self.load.drive(side.process.port, work, side.headers, work.connections)
             side.requests += 1 + work.connections
             return work.connections * max(1, round(self.seconds))
         side.requests += 1
-        first = max(2 * work.connections, 100 if len(work.body) > 100_000 else 3000)
+        slow = work.translated or len(work.body) > 100_000
+        first = max(2 * work.connections, 200 if slow else 3000)
         told = self.load.drive(side.process.port, work, side.headers, first)
         side.requests += told["requests"]
         pace = rate or told["requests"] / told["seconds"]

@@ -9,6 +9,8 @@ import urllib.parse
 from . import configs
 
 FRAMES = 200
+# Bytes of the upstream's unary answer.
+ANSWER_BYTES = 1024
 # What an SDK sends beside its authorization.
 SDK = [
     "content-type: application/json",
@@ -47,6 +49,9 @@ class Workload:
         self.path = f"/model/{urllib.parse.quote(model, safe='{}')}/{operation}"
         # What CPU time is divided by: requests, or the frames of their answers.
         self.per, self.unit = (frames, "frame") if frames else (1, "request")
+        self.answer_bytes = ANSWER_BYTES
+        # Whether the answer is another than the upstream's.
+        self.translated = False
         # Lines that take the place of {} in path and headers, in turn.
         self.variants = None
 
