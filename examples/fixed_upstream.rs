@@ -7,7 +7,7 @@
 //! work by falling behind and taking many at once. Each frame carries the time at which it was
 //! written, so that its reader knows how long it was under way.
 //!
-//! A request with the header `x-bench-check` shows whether bytes pass unchanged: its answer is its
+//! A request with the header `x-bench-frames` gets so many frames. One with `x-bench-check` shows whether bytes pass unchanged: its answer is its
 //! own body, or a stream without times.
 
 use std::convert::Infallible;
@@ -33,6 +33,8 @@ use tokio::time::{Instant, Sleep, sleep};
 const UNARY_BYTES: usize = 1024;
 /// Asks for an answer that tells whether bytes pass unchanged.
 const CHECK: &str = "x-bench-check";
+/// Says how many frames a stream is to have.
+const FRAMES: &str = "x-bench-frames";
 
 /// Answers every POST with fixed bytes.
 #[derive(Clone, Copy, Debug, Parser)]
@@ -104,7 +106,9 @@ async fn answer(request: Request<Incoming>, answers: Answers) -> Result<Answer, 
     }
     let path = head.uri.path();
     if path.ends_with("/converse-stream") || path.ends_with("-response-stream") {
-        let mut response = Response::new(Either::Right(Frames::new(answers, checks)));
+        let asked = head.headers.get(FRAMES).and_then(|it| it.to_str().ok()?.parse().ok());
+        let frames = asked.unwrap_or(answers.args.frames);
+        let mut response = Response::new(Either::Right(Frames::new(answers, frames, checks)));
         set(&mut response, &[("content-type", event_stream::CONTENT_TYPE)]);
         return Ok(response);
     }
@@ -149,17 +153,18 @@ fn token(at: SystemTime) -> Bytes {
     event_stream::event("contentBlockDelta", delta)
 }
 
-/// A stream's frames, each when its time has come.
+/// A stream's frames: the first at once, each of the others when its time has come.
 struct Frames {
     answers: Answers,
+    frames: usize,
     without_times: bool,
     sent: usize,
-    timer: Pin<Box<Sleep>>,
+    timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl Frames {
-    fn new(answers: Answers, without_times: bool) -> Frames {
-        Frames { answers, without_times, sent: 0, timer: Box::pin(sleep(Duration::ZERO)) }
+    fn new(answers: Answers, frames: usize, without_times: bool) -> Frames {
+        Frames { answers, frames, without_times, sent: 0, timer: None }
     }
 }
 
@@ -172,17 +177,22 @@ impl Body for Frames {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let args = self.answers.args;
-        if self.sent == args.frames {
+        if self.sent == self.frames {
             return Poll::Ready(None);
         }
         if Some(self.sent) == args.silent_after {
             return Poll::Pending;
         }
-        std::task::ready!(self.timer.as_mut().poll(cx));
-        let next = Instant::now() + Duration::from_millis(args.frame_interval_ms);
-        self.timer.as_mut().reset(next);
+        let interval = Duration::from_millis(args.frame_interval_ms);
+        match &mut self.timer {
+            Some(timer) => {
+                std::task::ready!(timer.as_mut().poll(cx));
+                timer.as_mut().reset(Instant::now() + interval);
+            }
+            none => *none = Some(Box::pin(sleep(interval))),
+        }
         self.sent += 1;
-        let frame = if self.sent == args.frames {
+        let frame = if self.sent == self.frames {
             self.answers.last.clone()
         } else {
             token(if self.without_times { UNIX_EPOCH } else { SystemTime::now() })

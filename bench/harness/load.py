@@ -25,7 +25,7 @@ class Load:
     def command(self, port, workload, headers, *more):
         command = [self.binary, "--to", f"127.0.0.1:{port}", "--path", workload.path,
                    "--body", self.file(workload.body), *more]
-        for header in headers(workload, port):
+        for header in [*headers(workload, port), *workload.headers]:
             command += ["--header", header]
         if workload.variants:
             command += ["--variants", self.file("\n".join(workload.variants).encode())]
@@ -81,7 +81,7 @@ def ask(port, workload, headers, *more):
     first = (workload.variants or [""])[0]
     try:
         connection.putrequest("POST", workload.path.replace("{}", first), skip_accept_encoding=True)
-        for header in [*headers(workload, port), *more]:
+        for header in [*headers(workload, port), *workload.headers, *more]:
             name, value = header.replace("{}", first).split(": ", 1)
             connection.putheader(name, value)
         connection.putheader("content-length", str(len(workload.body)))
@@ -96,7 +96,7 @@ def check_unchanged(port, workload, headers, upstream):
     """Ends the run unless a request and its answer pass to the byte."""
     check = "x-bench-check: 1"
     if workload.frames:
-        wanted = ask(upstream, workload, workloads.bearer(), check)
+        wanted = ask(upstream, workload, headers, check)
     else:
         wanted = (200, workload.body)
     got = ask(port, workload, headers, check)

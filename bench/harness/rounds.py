@@ -45,15 +45,17 @@ class Rounds:
         work = side.workload or workload
         if not work.translated:
             check_unchanged(side.process.port, work, side.headers, self.upstream.port)
-        if work.frames:
-            # Each connection has one stream, or as many as fill a round at the upstream's pace.
+        if work.frames and not rate:
+            # Each connection has one stream, or as many as fill a round at the upstream's pace,
+            # which its timer's steps make a little slower than told.
             self.load.drive(side.process.port, work, side.headers, work.connections)
             side.requests += 1 + work.connections
-            return work.connections * max(1, round(self.seconds))
+            return work.connections * max(1, round(self.seconds / (work.frames * 0.0064)))
         side.requests += 1
         slow = work.translated or len(work.body) > 100_000
         first = max(2 * work.connections, 200 if slow else 3000)
-        told = self.load.drive(side.process.port, work, side.headers, first)
+        first = min(first, round(rate)) if rate else first
+        told = self.load.drive(side.process.port, work, side.headers, first, rate)
         side.requests += told["requests"]
         pace = rate or told["requests"] / told["seconds"]
         return max(work.connections, round(pace * self.seconds))

@@ -91,26 +91,35 @@ def stream(scene):
     gateway = gateway_side(scene)
     bare = Side("bare proxy", scene.bare_proxy(), HERE)
     work = workloads.stream(96)
-    samples = scene.rounds(min(scene.settings.seconds, 2)).run(work, [gateway, bare])
+    samples = scene.rounds().run(work, [gateway, bare])
     own = samples["gateway"]
     lines = [Result(f"{work.name}, 5 ms apart, {work.connections} at once", "CPU per frame",
                     f"{spread(cpu(own))} µs", against("bare proxy", samples["bare proxy"]),
                     ratios(cpu(own), cpu(samples["bare proxy"])), at_most=1.3)]
 
-    light = workloads.stream(8)
-    light.name = f"{light.name}, 5 ms apart, {light.connections} at once"
     direct = Side("direct", scene.upstream, HERE)
-    samples = scene.rounds(2).run(light, [gateway, direct, bare])
+    sides = [gateway, direct, bare]
+    seconds = 0.6 if scene.settings.short else 2
+    light = workloads.stream(8, frames=50)
+    light.name += f", 5 ms apart, {light.connections} at once"
+    samples = scene.rounds(seconds).run(light, sides)
+    lines.append(added(light.name, "added time of a frame on its way, p50", samples,
+                       "frame_delay_us", "p50", 100))
+    begin = workloads.stream(16, frames=2)
+    begin.name += ", 100 streams/s at random times"
+    samples = scene.rounds(seconds).run(begin, sides, rate=100)
     check_log(scene, gateway)
-    for key, measure in [("first_frame_us", "added time to first byte, p50"),
-                         ("frame_delay_us", "added time of a frame on its way, p50")]:
-        times = {name: [sample.told[key]["p50"] for sample in side]
-                 for name, side in samples.items()}
-        lines.append(Result(light.name, measure, f"{spread(times['gateway'], 0)} µs",
-                            f"direct: {spread(times['direct'], 0)} µs; "
-                            f"bare proxy: {spread(times['bare proxy'], 0)} µs",
-                            differences(times["gateway"], times["direct"]), 0, " µs", at_most=100))
+    lines.append(added(begin.name, "added time to first byte, p50", samples,
+                       "first_frame_us", "p50", 100))
     return lines
+
+
+def added(work, measure, samples, key, at, goal):
+    """What the gateway adds to a time that is taken without it, too."""
+    times = {name: [sample.told[key][at] for sample in side] for name, side in samples.items()}
+    others = "; ".join(f"{name}: {spread(times[name], 0)} µs" for name in ("direct", "bare proxy"))
+    return Result(work, measure, f"{spread(times['gateway'], 0)} µs", others,
+                  differences(times["gateway"], times["direct"]), 0, " µs", at_most=goal)
 
 
 def latency(scene):
@@ -122,18 +131,9 @@ def latency(scene):
     capacity = scene.rounds(count=3).run(work, [gateway])["gateway"]
     rate = statistics.median(sample.rate for sample in capacity) / 10
     work.name = f"InvokeModel, 1 KB each way, {rate:.0f} requests/s at random times"
-    seconds = 1.5 if scene.settings.short else 4
-    samples = scene.rounds(seconds).run(work, [gateway, direct, bare], rate)
-    lines = []
-    for at, goal in [("p50", 150), ("p99", 1000)]:
-        times = {name: [sample.told["latency_us"][at] for sample in side]
-                 for name, side in samples.items()}
-        lines.append(Result(work.name, f"added latency, {at}",
-                            f"{spread(times['gateway'], 0)} µs",
-                            f"direct: {spread(times['direct'], 0)} µs; "
-                            f"bare proxy: {spread(times['bare proxy'], 0)} µs",
-                            differences(times["gateway"], times["direct"]), 0, " µs", at_most=goal))
-    return lines
+    samples = scene.rounds(1 if scene.settings.short else 4).run(work, [gateway, direct, bare], rate)
+    return [added(work.name, f"added latency, {at}", samples, "latency_us", at, goal)
+            for at, goal in [("p50", 150), ("p99", 1000)]]
 
 
 def idle_streams(scene):

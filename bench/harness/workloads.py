@@ -49,6 +49,8 @@ class Workload:
         self.path = f"/model/{urllib.parse.quote(model, safe='{}')}/{operation}"
         # What CPU time is divided by: requests, or the frames of their answers.
         self.per, self.unit = (frames, "frame") if frames else (1, "request")
+        # Headers beside those of the side.
+        self.headers = []
         self.answer_bytes = ANSWER_BYTES
         # Whether the answer is another than the upstream's.
         self.translated = False
@@ -61,9 +63,11 @@ def invoke(size, name):
                     connections=8 if size > 100_000 else 16)
 
 
-def stream(connections):
-    return Workload(f"ConverseStream, {FRAMES} frames", "converse-stream", converse(1024),
-                    connections=connections, frames=FRAMES)
+def stream(connections, frames=FRAMES):
+    work = Workload(f"ConverseStream, {frames} frames", "converse-stream", converse(1024),
+                    connections=connections, frames=frames)
+    work.headers.append(f"x-bench-frames: {frames}")
+    return work
 
 
 def bearer(token=configs.bearer_of(0)):
