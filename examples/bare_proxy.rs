@@ -2,18 +2,23 @@
 //!
 //! Same server and client library, same pool, same runtime. It signs nothing, limits nothing and
 //! logs nothing; bodies stream through both ways. What the gateway costs above this is the price
-//! of what it does.
+//! of what it does. With `--hash` it takes the SHA-256 of each request body as it passes, which any
+//! gateway that signs must do.
 
 use std::convert::Infallible;
 use std::error::Error;
+use std::hint::black_box;
 use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
+use aws_lc_rs::digest;
 use clap::Parser;
 use http::header::{CONNECTION, HOST, HeaderValue};
 use http::uri::{Authority, Scheme};
 use http::{Request, Response, StatusCode, Uri};
 use http_body_util::{Either, Empty};
-use hyper::body::{Bytes, Incoming};
+use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use hyper::service::service_fn;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -30,9 +35,12 @@ struct Args {
     /// Address of the upstream, spoken to in cleartext HTTP/1.1.
     #[arg(long)]
     upstream: SocketAddr,
+    /// Hash the bodies of requests.
+    #[arg(long)]
+    hash: bool,
 }
 
-type Upstream = Client<HttpConnector, Incoming>;
+type Upstream = Client<HttpConnector, Passing>;
 type Answer = Response<Either<Incoming, Empty<Bytes>>>;
 
 #[tokio::main]
@@ -58,7 +66,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         let server = server.clone();
         tokio::spawn(async move {
             let service = service_fn(move |request| {
-                let sent = pass_on(&client, &authority, &host, request);
+                let sent = pass_on(&client, &authority, &host, request, args.hash);
                 async move { Ok::<_, Infallible>(sent.await) }
             });
             // A client that goes away is no failure of the proxy.
@@ -72,6 +80,7 @@ fn pass_on(
     authority: &Authority,
     host: &HeaderValue,
     request: Request<Incoming>,
+    hash: bool,
 ) -> impl Future<Output = Answer> + Send + use<> {
     let (mut head, body) = request.into_parts();
     let mut uri = head.uri.into_parts();
@@ -80,7 +89,8 @@ fn pass_on(
     head.uri = Uri::from_parts(uri).unwrap_or_default();
     head.headers.remove(CONNECTION);
     head.headers.insert(HOST, host.clone());
-    let sent = client.request(Request::from_parts(head, body));
+    let hash = hash.then(|| digest::Context::new(&digest::SHA256));
+    let sent = client.request(Request::from_parts(head, Passing { body, hash }));
     async move {
         match sent.await {
             Ok(mut response) => {
@@ -93,5 +103,41 @@ fn pass_on(
                 refused
             }
         }
+    }
+}
+
+/// A request body on its way.
+struct Passing {
+    body: Incoming,
+    hash: Option<digest::Context>,
+}
+
+impl Body for Passing {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(cx));
+        if let (Some(hash), Some(Ok(frame))) = (&mut self.hash, &frame) {
+            hash.update(frame.data_ref().map(Bytes::as_ref).unwrap_or_default());
+        }
+        // hyper stops asking after the last byte of a body of known length.
+        if self.body.is_end_stream()
+            && let Some(hash) = self.hash.take()
+        {
+            black_box(hash.finish());
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }

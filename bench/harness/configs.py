@@ -1,0 +1,123 @@
+"""The configs that are measured; each is printed to standard error when its process starts."""
+
+import hashlib
+import sys
+
+REGION = "us-east-1"
+BEARER = "bench-client-key-0123456789"
+CLIENT_KEY, CLIENT_SECRET = "SLUICEBENCHCLIENT", "bench-client-secret-0123456789"
+ENVIRONMENT = {
+    "SLUICE_BENCH_KEY": "AKIDBENCH",
+    "SLUICE_BENCH_SECRET": "bench-upstream-secret-0123456789",
+    "SLUICE_BENCH_CLIENT_SECRET": CLIENT_SECRET,
+}
+MODELS = [
+    ("sonnet-35", "anthropic.claude-3-5-sonnet-20240620-v1:0", 8192),
+    ("sonnet-35-v2", "anthropic.claude-3-5-sonnet-20241022-v2:0", 8192),
+    ("sonnet-3", "anthropic.claude-3-sonnet-20240229-v1:0", 4096),
+    ("haiku-3", "anthropic.claude-3-haiku-20240307-v1:0", 4096),
+]
+# Quotas that are kept to and never reached.
+RPM, TPM = 10_000_000, 100_000_000_000
+
+
+def many_models(count):
+    return [(f"target-{n}", f"anthropic.bench-{n}-v1:0", 4096) for n in range(count)]
+
+
+def bearer_of(number):
+    return f"{BEARER}-{number}"
+
+
+def bearer_clients(count):
+    """Clients known by bearer keys, each with limits of its own."""
+    return [
+        f'[[clients]]\nname = "client-{n}"\n'
+        f'bearer_token = "sha256:{hashlib.sha256(bearer_of(n).encode()).hexdigest()}"\n'
+        f"rpm = {RPM}\ntpm = {TPM}\nmax_concurrent = 100000\n"
+        for n in range(count)
+    ]
+
+
+def signing_client():
+    """A client known by its signature, with limits of its own."""
+    return [
+        f'[[clients]]\nname = "client-0"\naccess_key_id = "{CLIENT_KEY}"\n'
+        'secret_access_key = "env:SLUICE_BENCH_CLIENT_SECRET"\n'
+        f"rpm = {RPM}\ntpm = {TPM}\nmax_concurrent = 100000\n"
+    ]
+
+
+def open_to_all():
+    """No one must show who they are; limits of the same kinds for each access key."""
+    return [f"[limits]\nrequests_per_second = {RPM // 60}\ntokens_per_minute = {TPM}\n"
+            "max_concurrent = 100000\n"]
+
+
+def gateway(port, admin, upstream, workers, models, clients):
+    parts = [
+        f'[server]\nlisten = "127.0.0.1:{port}"\nadmin_listen = "127.0.0.1:{admin}"\n'
+        f"worker_threads = {workers}\nmax_connections = 20000\nmax_in_flight = 20000\n",
+        f'[upstream]\nregion = "{REGION}"\nendpoint_url = "http://127.0.0.1:{upstream}"\n'
+        'access_key_id = "env:SLUICE_BENCH_KEY"\nsecret_access_key = "env:SLUICE_BENCH_SECRET"\n',
+        '[log]\nformat = "json"\nlevel = "warn"\naccess = true\n',
+    ]
+    parts += [
+        f'[targets.{name}]\nmodel = "{model}"\nmax_output_tokens = {cap}\nrpm = {RPM}\ntpm = {TPM}\n'
+        for name, model, cap in models
+    ]
+    for at in range(0, len(models), 4):
+        names = ", ".join(f'"{name}"' for name, _, _ in models[at:at + 4])
+        parts.append(f'[[routes]]\nmodels = ["{models[at][1]}"]\ntargets = [{names}]\n')
+    return "\n".join(parts + clients)
+
+
+def nginx(folder, port, upstream, workers, log):
+    """A plain reverse proxy as one who knows nginx would have it: connections kept on both sides."""
+    access = f"{folder}/access.log" if log else "off"
+    return f"""\
+daemon off;
+worker_processes {workers};
+worker_rlimit_nofile 16384;
+pid {folder}/nginx.pid;
+error_log stderr error;
+events {{
+  worker_connections 4096;
+}}
+http {{
+  access_log {access};
+  keepalive_requests 100000000;
+  client_max_body_size 32m;
+  client_body_temp_path {folder}/body;
+  proxy_temp_path {folder}/proxy;
+  fastcgi_temp_path {folder}/fastcgi;
+  uwsgi_temp_path {folder}/uwsgi;
+  scgi_temp_path {folder}/scgi;
+  upstream bedrock {{
+    server 127.0.0.1:{upstream};
+    keepalive 128;
+    keepalive_requests 100000000;
+  }}
+  server {{
+    listen 127.0.0.1:{port} reuseport;
+    location / {{
+      proxy_pass http://bedrock;
+      proxy_http_version 1.1;
+      proxy_set_header Connection "";
+    }}
+  }}
+}}
+"""
+
+
+SHOWN = set()
+
+
+def show(name, text):
+    """Prints a config once, a long one in part."""
+    if name in SHOWN:
+        return
+    SHOWN.add(name)
+    lines = text.splitlines()
+    kept = lines if len(lines) <= 90 else [*lines[:45], f"... {len(lines) - 60} lines ...", *lines[-15:]]
+    print(f"<!-- config of {name}:", *kept, "-->\n", sep="\n", file=sys.stderr)
