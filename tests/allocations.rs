@@ -1,7 +1,7 @@
 //! How often a request allocates. The gateway runs on this thread, upstream and client on others,
 //! so what is counted is the gateway's alone, its HTTP libraries included.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by a panic")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "tests")]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
