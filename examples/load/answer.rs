@@ -3,13 +3,14 @@
 //! It reads what HTTP/1.1 servers send to a POST that succeeds: a body of known length or in
 //! chunks. Of event streams it reads every frame and the time of writing in it.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use memchr::memmem;
 use serde_json::{Value, json};
 use sluice::bedrock::event_stream::{Frame, Kind};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 use crate::Failure;
 

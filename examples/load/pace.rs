@@ -5,10 +5,13 @@
 //! a fixed seed. A request's latency counts from the time at which it was called for, so that one
 //! that waits for its connection counts with its wait.
 
+#![expect(clippy::disallowed_methods, reason = "a thread of its own may sleep")]
+
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::mpsc::{Receiver, channel};
+use tokio::time::Instant;
 
 /// Requests that one connection may be behind.
 const BEHIND: usize = 1000;
