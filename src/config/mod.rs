@@ -66,7 +66,7 @@ use serde::Deserialize;
 pub const SHIPPED: &str = include_str!("../../config.toml");
 
 /// Largest config file, in bytes.
-const MAX_FILE_BYTES: u64 = 1 << 20;
+const MAX_FILE_BYTES: u64 = 64 << 20;
 
 /// Where a configuration is loaded from.
 #[derive(Clone, Debug, PartialEq, Eq)]

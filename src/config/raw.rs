@@ -54,7 +54,7 @@ pub(super) struct RawConfig {
     /// What one client may use.
     pub(super) limits: RawLimits,
     /// Who may call. None: everyone.
-    #[schemars(length(max = 10_000))]
+    #[schemars(length(max = 100_000))]
     pub(super) clients: Vec<RawClient>,
     /// Whose tokens clients may present.
     #[schemars(length(max = 16))]

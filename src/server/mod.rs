@@ -17,6 +17,7 @@ mod streams;
 mod tls;
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,7 +25,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
@@ -50,6 +51,10 @@ type AnyBody = Either<ResponseBody, admin::Body>;
 fn whole(bytes: Bytes) -> AnyBody {
     Either::Right(Either::Left(Full::new(bytes)))
 }
+
+/// Connections that the system may take before the gateway accepts them, up to its own bound
+/// (`net.core.somaxconn`). Clients that come all at once, as after a restart, fill a short one.
+const BACKLOG: u32 = 4096;
 
 /// What is left of the drain when the last in line are told that nobody serves them any more: a
 /// quarter of it, and no more than this.
@@ -99,15 +104,15 @@ impl Server {
             Some(tls) => Some(Certificates::load(tls, Arc::clone(&gateway.metrics)).await?),
             None => None,
         };
-        let bind = |address| async move {
-            let bound = TcpListener::bind(address).await;
+        let bind = |address| {
+            let bound = bind(address);
             bound.map_err(|source| BindError::Address { address, source })
         };
-        let data = bind(listen).await?;
+        let data = bind(listen)?;
         let shared = listen == admin_listen && listen.port() != 0;
-        let admin_listener = if shared { None } else { Some(bind(admin_listen).await?) };
+        let admin_listener = if shared { None } else { Some(bind(admin_listen)?) };
         let legacy_listener = match legacy_listen {
-            Some(address) => Some(bind(address).await?),
+            Some(address) => Some(bind(address)?),
             None => None,
         };
         let readiness = Arc::new(Readiness::default());
@@ -254,6 +259,14 @@ impl Server {
         listeners.shutdown().await;
         clean
     }
+}
+
+/// Listens on an address, which may be one that connections of an earlier process are still about.
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 async fn wait(delay: Duration, hurry: &CancellationToken) {

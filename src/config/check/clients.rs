@@ -10,7 +10,7 @@ use crate::config::raw::RawConfig;
 use crate::config::settings::Client;
 
 /// Most clients of one configuration.
-const MAX_CLIENTS: usize = 10_000;
+const MAX_CLIENTS: usize = 100_000;
 
 /// What a client needs one of.
 const KINDS_OF_KEYS: [&str; 6] =
