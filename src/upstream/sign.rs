@@ -206,13 +206,9 @@ fn signed_headers(head: &request::Parts) -> SmallVec<[(&str, &HeaderValue); 12]>
 /// The names of these headers, each once, between semicolons.
 fn names(signed: &[(&str, &HeaderValue)]) -> String {
     let mut names = String::with_capacity(128);
-    let mut last = "";
-    for (name, _) in signed {
-        if last != *name {
-            names.push_str(if last.is_empty() { "" } else { ";" });
-            names.push_str(name);
-        }
-        last = name;
+    for values in signed.chunk_by(|(one, _), (other, _)| one == other) {
+        names.push_str(if names.is_empty() { "" } else { ";" });
+        names.push_str(values.first().map_or("", |(name, _)| name));
     }
     names
 }

@@ -73,10 +73,7 @@ impl CanonicalHead {
         query_into(&mut rest, request.query);
         rest.push(b'\n');
         for name in signed_headers.split(';') {
-            rest.extend_from_slice(name.as_bytes());
-            rest.push(b':');
-            values_into(&mut rest, request, name)?;
-            rest.push(b'\n');
+            signed_into(&mut rest, request, name)?;
         }
         rest.push(b'\n');
         rest.extend_from_slice(signed_headers.as_bytes());
@@ -128,19 +125,12 @@ pub fn canonical_hash(
     encode_into(&mut text, request.path.as_bytes(), b"/");
     text.push(b'\n');
     query_into(&mut text, request.query);
-    let mut last = None;
-    for (name, value) in signed {
-        if last == Some(name) {
-            text.push(b',');
-        } else {
-            text.push(b'\n');
-            text.extend_from_slice(name.as_bytes());
-            text.push(b':');
-        }
-        fold_into(&mut text, value.as_bytes());
-        last = Some(name);
+    text.push(b'\n');
+    for values in signed.chunk_by(|(one, _), (other, _)| one == other) {
+        let name = values.first().map_or("", |(name, _)| name);
+        field_into(&mut text, name, values.iter().map(|(_, value)| value.as_bytes()));
     }
-    text.extend_from_slice(b"\n\n");
+    text.push(b'\n');
     text.extend_from_slice(names.as_bytes());
     text.push(b'\n');
     text.extend_from_slice(payload.as_bytes());
@@ -191,23 +181,35 @@ fn encode_into(out: &mut Vec<u8>, bytes: &[u8], kept: &[u8]) {
     }
 }
 
-/// A header's values in their order, joined by commas, each without blanks at its ends and with
-/// runs of blanks made one.
-fn values_into(out: &mut Vec<u8>, request: &Received<'_>, name: &str) -> Result<(), NotThere> {
-    let mut values = request.headers.get_all(name).iter();
-    let Some(first) = values.next() else {
-        let (AUTHORITY | "host", Some(authority)) = (name, request.authority) else {
-            return Err(NotThere(name.to_owned()));
-        };
-        out.extend_from_slice(authority.as_bytes());
+/// A header that a request says is signed.
+fn signed_into(out: &mut Vec<u8>, request: &Received<'_>, name: &str) -> Result<(), NotThere> {
+    if request.headers.contains_key(name) {
+        let values = request.headers.get_all(name).iter().map(HeaderValue::as_bytes);
+        field_into(out, name, values);
         return Ok(());
-    };
-    fold_into(out, first.as_bytes());
-    for value in values {
-        out.push(b',');
-        fold_into(out, value.as_bytes());
     }
+    let (AUTHORITY | "host", Some(authority)) = (name, request.authority) else {
+        return Err(NotThere(name.to_owned()));
+    };
+    out.extend_from_slice(name.as_bytes());
+    out.push(b':');
+    out.extend_from_slice(authority.as_bytes());
+    out.push(b'\n');
     Ok(())
+}
+
+/// A header's name and its values in their order, joined by commas, each without blanks at its ends
+/// and with runs of blanks made one.
+fn field_into<'v>(out: &mut Vec<u8>, name: &str, values: impl Iterator<Item = &'v [u8]>) {
+    out.extend_from_slice(name.as_bytes());
+    out.push(b':');
+    for (index, value) in values.enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        fold_into(out, value);
+    }
+    out.push(b'\n');
 }
 
 fn fold_into(out: &mut Vec<u8>, value: &[u8]) {
