@@ -7,7 +7,6 @@
 use std::fmt;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
-use serde::{Serialize, Serializer};
 use uuid::Uuid;
 
 /// The header that names trace and parent.
@@ -58,12 +57,6 @@ impl fmt::Debug for TraceId {
     }
 }
 
-impl Serialize for TraceId {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
 /// The id of a span; never all zeros.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct SpanId([u8; 8]);
@@ -89,12 +82,6 @@ impl fmt::Display for SpanId {
 impl fmt::Debug for SpanId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
-    }
-}
-
-impl Serialize for SpanId {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
     }
 }
 
@@ -146,9 +133,7 @@ impl Parent {
             is_sampled: flags & SAMPLED != 0,
         })
     }
-}
 
-impl Parent {
     /// The `traceparent` that says so.
     pub fn to_header(self) -> HeaderValue {
         let flags = if self.is_sampled { SAMPLED } else { 0 };
