@@ -5,7 +5,6 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HOST};
-use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Request};
 use http_body_util::Full;
 use tokio::time::Instant;
@@ -13,7 +12,6 @@ use tokio::time::Instant;
 use super::progress::Progress;
 use super::{ConfigFile, runtime, say};
 use crate::bedrock::Operation;
-use crate::bedrock::path::model_path;
 use crate::bedrock::sigv4::PayloadHash;
 use crate::config::{self, Config};
 use crate::pipeline::Gateway;
@@ -132,11 +130,10 @@ async fn ask(gateway: &Gateway, target: &Target) -> Result<(), String> {
 
 fn probe_of(target: &Target) -> Result<Request<Full<Bytes>>, String> {
     let auth = target.identity.auth().ok_or_else(|| target.identity.problem())?;
-    let path = model_path(Operation::Converse, &target.encoded_model);
-    let path = PathAndQuery::try_from(path).map_err(|error| error.to_string())?;
     let (mut head, ()) = Request::new(()).into_parts();
     head.method = Method::POST;
-    head.uri = target.origin.uri(path);
+    let uri = target.uri(Operation::Converse);
+    head.uri = uri.ok_or_else(|| "the target's path is no URI".to_owned())?;
     head.headers.insert(HOST, target.origin.host());
     head.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     let hash = PayloadHash::of(PROBE.as_bytes());

@@ -18,7 +18,7 @@ use tower::Service;
 use super::Gateway;
 use super::admit::{self, Admission, Patience, admit};
 use super::exchange::Open;
-use super::prepare::{Prepared, prepare};
+use super::prepare::{Prepared, prepare, strip_for_upstream};
 use super::refusal::{Refusal, Refused};
 use super::relay::{self, ResponseBody};
 use super::route::Routed;
@@ -48,6 +48,7 @@ impl Service<Routed> for Attempts {
 }
 
 async fn answer(mut routed: Routed) -> Result<Response<ResponseBody>, Refused> {
+    strip_for_upstream(&mut routed.head.headers);
     if let Some(events) = routed.events.take() {
         // Boxed, since nearly no request is one: its future is as large as all else here.
         return Box::pin(duplex::answer(routed, events)).await;

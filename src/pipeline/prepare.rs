@@ -5,10 +5,11 @@ use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request;
 use http::uri::PathAndQuery;
+use smallvec::SmallVec;
 
 use super::policy;
 use super::route::Routed;
-use crate::bedrock::path::{Resource, model_path};
+use crate::bedrock::path::Resource;
 use crate::bedrock::sigv4::PayloadHash;
 use crate::bedrock::{Operation, body};
 use crate::routing::Target;
@@ -23,20 +24,6 @@ const HOP_BY_HOP: [HeaderName; 8] = [
     header::TRAILER,
     header::TRANSFER_ENCODING,
     header::UPGRADE,
-];
-
-/// Headers that are between the client and the gateway: its authorization, its cookies, and what
-/// the request to the upstream has of its own.
-const OWN: [HeaderName; 9] = [
-    header::AUTHORIZATION,
-    header::COOKIE,
-    header::HOST,
-    header::CONTENT_LENGTH,
-    header::EXPECT,
-    header::FORWARDED,
-    HeaderName::from_static("x-amz-date"),
-    HeaderName::from_static("x-amz-security-token"),
-    HeaderName::from_static("x-amz-content-sha256"),
 ];
 
 /// The parts of an attempt's request that are the same for every attempt on one target.
@@ -62,16 +49,18 @@ impl Payload {
     }
 }
 
-/// Prepares an attempt on `target`; `None` if its path is no URI, which no checked id makes.
+/// Prepares an attempt of a request, whose headers are stripped by [`strip_for_upstream`], on `target`; `None` if its path is no URI, which no checked id makes.
 pub(super) fn prepare(routed: &Routed, target: &Target) -> Option<Prepared> {
-    let path = match &routed.call.resource {
-        Resource::Model(_) => model_path(routed.call.operation, &target.encoded_model),
-        _ => with_query(routed.call.to_path(), routed),
-    };
     let (mut head, ()) = http::Request::new(()).into_parts();
     head.method = routed.head.method.clone();
-    head.uri = target.origin.uri(PathAndQuery::try_from(path).ok()?);
-    head.headers = forwarded(&routed.head.headers);
+    head.uri = match &routed.call.resource {
+        Resource::Model(_) => target.uri(routed.call.operation)?,
+        _ => {
+            let path = with_query(routed.call.to_path(), routed);
+            target.origin.uri(PathAndQuery::try_from(path).ok()?)
+        }
+    };
+    head.headers = routed.head.headers.clone();
     policy::add_guardrail(&routed.exchange, routed.call.operation, &mut head.headers);
     head.headers.insert(header::HOST, target.origin.host());
     let cap = routed.call.model().and_then(|requested| target.cap(requested));
@@ -91,25 +80,30 @@ pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
-/// Copies what may pass to the upstream.
-fn forwarded(headers: &HeaderMap) -> HeaderMap {
+/// Removes what may not pass to the upstream, whichever target it is: once for all attempts.
+pub(super) fn strip_for_upstream(headers: &mut HeaderMap) {
     let listed = connection_options(headers);
-    let passes = |name: &HeaderName| {
+    let stays = |name: &&HeaderName| {
         let text = name.as_str();
-        !HOP_BY_HOP.contains(name)
-            && !OWN.contains(name)
-            && !listed.iter().any(|option| option == text)
-            && !text.starts_with("x-forwarded-")
-            && !text.starts_with("proxy-")
-            && !text.starts_with("x-sluice-")
-            && !matches!(text, "x-real-ip" | "via")
+        is_ours(text) || listed.iter().any(|option| option == text)
     };
-    // Room for what signing adds, too.
-    let mut copied = HeaderMap::with_capacity(headers.len() + 4);
-    for (name, value) in headers.iter().filter(|(name, _)| passes(name)) {
-        copied.append(name, value.clone());
+    let stay: SmallVec<[HeaderName; 8]> = headers.keys().filter(stays).cloned().collect();
+    for name in &stay {
+        headers.remove(name);
     }
-    copied
+}
+
+/// Whether a header is between the client, the proxies on its way, and the gateway: what means the
+/// connection alone, the client's authorization and cookies, and what the request to the upstream has
+/// of its own.
+fn is_ours(name: &str) -> bool {
+    match name {
+        "connection" | "keep-alive" | "te" | "trailer" | "transfer-encoding" | "upgrade" => true,
+        "authorization" | "cookie" | "host" | "content-length" | "expect" => true,
+        "x-amz-date" | "x-amz-security-token" | "x-amz-content-sha256" => true,
+        "forwarded" | "via" | "x-real-ip" => true,
+        _ => ["proxy-", "x-forwarded-", "x-sluice-"].iter().any(|start| name.starts_with(start)),
+    }
 }
 
 /// The header names that `connection` lists, which go no further either.
@@ -154,6 +148,11 @@ mod tests {
             .collect()
     }
 
+    fn stripped(mut headers: HeaderMap) -> HeaderMap {
+        strip_for_upstream(&mut headers);
+        headers
+    }
+
     #[test]
     fn nothing_of_the_clients_auth_or_connection_passes() {
         let inbound = headers(&[
@@ -174,7 +173,7 @@ mod tests {
             ("forwarded", "for=10.0.0.1"),
             ("x-sluice-priority", "high"),
         ]);
-        assert_eq!(forwarded(&inbound), HeaderMap::new());
+        assert_eq!(stripped(inbound), HeaderMap::new());
     }
 
     #[test]
@@ -189,7 +188,7 @@ mod tests {
             ("user-agent", "app"),
             ("x-something-new", "1"),
         ]);
-        assert_eq!(forwarded(&inbound), inbound);
+        assert_eq!(stripped(inbound.clone()), inbound);
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! One place that can answer: a model in a region with one set of credentials, and its state.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use http::HeaderValue;
+use http::uri::PathAndQuery;
+use http::{HeaderValue, Uri};
 use tokio::time::Instant;
 
 use super::cooldown::{Blocked, Cooldown, Pass, Policy, State};
@@ -11,7 +12,8 @@ use super::latency::Latency;
 use super::pool::Pool;
 use crate::admission::{Dimension, Estimator, Quota, Reservation};
 use crate::bedrock::body::Peek;
-use crate::bedrock::{Family, Features, ModelId, Usage, catalogue};
+use crate::bedrock::path::model_path;
+use crate::bedrock::{Family, Features, ModelId, Operation, Usage, catalogue};
 use crate::config;
 use crate::state::fleet::{Fleet, Follower, Notice};
 use crate::upstream::Origin;
@@ -98,6 +100,8 @@ pub struct Target {
     pub region_header: HeaderValue,
     /// Where requests go.
     pub origin: Origin,
+    /// The URIs of the operations on its model, each made when it is first asked for.
+    uris: [OnceLock<Box<Uri>>; Operation::ALL.len()],
     /// Who signs them.
     pub identity: Arc<Identity>,
     /// Time for an answer to begin.
@@ -148,6 +152,7 @@ impl Target {
             latency: Latency::default(),
             region: config.region.clone(),
             origin: Origin::new(&config.endpoint),
+            uris: Default::default(),
             identity,
             first_byte_timeout: config.first_byte_timeout,
             idle_timeout: config.idle_timeout,
@@ -161,6 +166,16 @@ impl Target {
             pool,
             fleet,
         }
+    }
+
+    /// Where requests for a model operation go; `None` if that is no URI, which no checked id makes.
+    pub fn uri(&self, operation: Operation) -> Option<Uri> {
+        let kept = self.uris.get(operation as usize)?;
+        if let Some(uri) = kept.get() {
+            return Some(Uri::clone(uri));
+        }
+        let path = PathAndQuery::try_from(model_path(operation, &self.encoded_model)).ok()?;
+        Some(Uri::clone(kept.get_or_init(|| Box::new(self.origin.uri(path)))))
     }
 
     /// The name that all replicas know it by.

@@ -147,8 +147,10 @@ pub fn string_to_sign(date: &str, scope: &Scope<'_>, canonical_request: &Payload
 }
 
 fn lower_hex(bytes: &[u8]) -> [u8; DIGITS] {
+    let digit = |half: u8| half + if half < 10 { b'0' } else { b'a' - 10 };
     let mut digits = [b'0'; DIGITS];
-    // Fails only for other than 32 bytes.
-    let _ = hex::encode_to_slice(bytes, &mut digits);
+    for (pair, byte) in digits.chunks_exact_mut(2).zip(bytes) {
+        pair.copy_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
+    }
     digits
 }
