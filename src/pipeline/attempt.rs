@@ -49,7 +49,8 @@ impl Service<Routed> for Attempts {
 
 async fn answer(mut routed: Routed) -> Result<Response<ResponseBody>, Refused> {
     if let Some(events) = routed.events.take() {
-        return duplex::answer(routed, events).await;
+        // Boxed, since nearly no request is one: its future is as large as all else here.
+        return Box::pin(duplex::answer(routed, events)).await;
     }
     let gateway = Arc::clone(routed.exchange.gateway());
     let deadline = routed.exchange.started + gateway.config.server.request_timeout;
@@ -153,7 +154,8 @@ impl Loop {
         let sent = Instant::now();
         let (reply, hedge) = match self.hedge_after(index, permit.target()) {
             None => (self.send(permit.target(), sent).await, None),
-            Some(usual) => self.race(index, permit.target(), usual).await,
+            // Boxed, since few are hedged: two futures make no attempt larger that needs one.
+            Some(usual) => Box::pin(self.race(index, permit.target(), usual)).await,
         };
         if reply.is_too_slow() && Instant::now() >= self.deadline {
             return Err(self.too_late());

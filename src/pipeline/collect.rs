@@ -4,6 +4,7 @@
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::{Mutex, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,6 +13,7 @@ use http::request;
 use http_body::Body;
 use http_body_util::BodyExt;
 use tokio::time::timeout;
+use tower::{Layer, Service};
 
 use super::InProcess;
 use super::buffers::{Buffer, Buffers};
@@ -20,7 +22,6 @@ use super::observe::Observed;
 use super::parse::Called;
 use super::policy;
 use super::refusal::{Refusal, Refused};
-use super::step::Step;
 use crate::admission::Share;
 use crate::bedrock::Operation;
 use crate::bedrock::path::Call;
@@ -65,79 +66,112 @@ impl std::fmt::Debug for Live {
     }
 }
 
+/// The layer that collects a body before the service within: the one step that waits.
 #[derive(Clone, Debug)]
 pub(super) struct Collect;
 
-impl<B> Step<Called<B>> for Collect
+impl<I> Layer<I> for Collect {
+    type Service = Collecting<I>;
+
+    fn layer(&self, inner: I) -> Collecting<I> {
+        Collecting { inner }
+    }
+}
+
+/// A service that collects the body, then calls the service within.
+#[derive(Clone, Debug)]
+pub(super) struct Collecting<I> {
+    inner: I,
+}
+
+impl<B, I> Service<Called<B>> for Collecting<I>
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: std::error::Error + Send + Sync,
+    I: Service<Collected, Error = Refused, Future: Send> + Clone + Send + 'static,
+{
+    type Response = I::Response;
+    type Error = Refused;
+    type Future = Pin<Box<dyn Future<Output = Result<I::Response, Refused>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Refused>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, called: Called<B>) -> Self::Future {
+        // The service that was polled ready is the one that is called; a clone takes its place.
+        let next = self.inner.clone();
+        let mut ready = std::mem::replace(&mut self.inner, next);
+        Box::pin(async move {
+            let collected = take_in(called).await?;
+            ready.call(collected).await
+        })
+    }
+}
+
+async fn take_in<B>(called: Called<B>) -> Result<Collected, Refused>
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: std::error::Error + Send + Sync,
 {
-    type Out = Collected;
-    type Future = Pin<Box<dyn Future<Output = Result<Collected, Refused>> + Send>>;
-
-    fn take(&self, called: Called<B>) -> Self::Future {
-        Box::pin(async move {
-            let Called { request: Observed { mut arrival, mut exchange }, call } = called;
-            let server = &exchange.gateway().config.server;
-            // The time for the whole request counts from its head.
-            let time = server.body_read_timeout.min(server.request_timeout);
-            let limit = server.max_body;
-            // What another room of this process asks is larger than what it was asked.
-            let is_clients = arrival.head.extensions.get::<InProcess>().is_none();
-            let policy = exchange.policy.as_ref().filter(|_| is_clients);
-            let own = policy.and_then(|policy| policy.max_body(limit));
-            let limit = own.unwrap_or(limit);
-            let (head, peer) = (arrival.head, arrival.peer);
-            let proof = std::mem::take(&mut exchange.proof);
-            if call.operation == Operation::InvokeModelWithBidirectionalStream {
-                let chain = match chain(proof) {
-                    Ok(chain) => chain,
-                    Err(refusal) => return Err(Refused { refusal, exchange }),
-                };
-                let source: Source = Box::pin(arrival.body.map_err(Into::into));
-                let arrival = super::Arrival { head, body: (), peer };
-                let request = Observed { arrival, exchange };
-                let events = Some(Live(Mutex::new((source, chain))));
-                return Ok(Collected { request, call, body: Bytes::new(), hash: None, events });
-            }
-            let hasher = (!matches!(proof, Proof::Complete)).then(PayloadHasher::new);
-            let buffers = exchange.gateway().buffers.clone();
-            let share = exchange.share.as_mut();
-            let reading = collect(&mut arrival.body, limit, share, hasher, &buffers);
-            let collected = timeout(time, reading).await;
-            if let Ok(Err(Refusal::BodyTooLarge { .. })) = &collected {
-                discard(pin!(&mut arrival.body), time.min(DISCARD_TIME)).await;
-            }
-            match collected {
-                Ok(Ok((body, hash))) => {
-                    exchange.request_bytes = body.len() as u64;
-                    let proven = hash.as_ref().map_or(Ok(()), |hash| {
-                        prove(&mut exchange, &proof, hash)?;
-                        if matches!(proof, Proof::Signature(_)) {
-                            policy::check_collected(&exchange, &call, &head, body.len())?;
-                        }
-                        Ok(())
-                    });
-                    if let Err(refusal) = proven {
-                        return Err(Refused { refusal, exchange });
-                    }
-                    let arrival = super::Arrival { head, body: (), peer };
-                    let request = Observed { arrival, exchange };
-                    Ok(Collected { request, call, body, hash, events: None })
+    let Called { request: Observed { mut arrival, mut exchange }, call } = called;
+    let server = &exchange.gateway().config.server;
+    // The time for the whole request counts from its head.
+    let time = server.body_read_timeout.min(server.request_timeout);
+    let limit = server.max_body;
+    // What another room of this process asks is larger than what it was asked.
+    let is_clients = arrival.head.extensions.get::<InProcess>().is_none();
+    let policy = exchange.policy.as_ref().filter(|_| is_clients);
+    let own = policy.and_then(|policy| policy.max_body(limit));
+    let limit = own.unwrap_or(limit);
+    let (head, peer) = (arrival.head, arrival.peer);
+    let proof = std::mem::take(&mut exchange.proof);
+    if call.operation == Operation::InvokeModelWithBidirectionalStream {
+        let chain = match chain(proof) {
+            Ok(chain) => chain,
+            Err(refusal) => return Err(Refused { refusal, exchange }),
+        };
+        let source: Source = Box::pin(arrival.body.map_err(Into::into));
+        let arrival = super::Arrival { head, body: (), peer };
+        let request = Observed { arrival, exchange };
+        let events = Some(Live(Mutex::new((source, chain))));
+        return Ok(Collected { request, call, body: Bytes::new(), hash: None, events });
+    }
+    let hasher = (!matches!(proof, Proof::Complete)).then(PayloadHasher::new);
+    let buffers = exchange.gateway().buffers.clone();
+    let share = exchange.share.as_mut();
+    let reading = collect(&mut arrival.body, limit, share, hasher, &buffers);
+    let collected = timeout(time, reading).await;
+    if let Ok(Err(Refusal::BodyTooLarge { .. })) = &collected {
+        discard(pin!(&mut arrival.body), time.min(DISCARD_TIME)).await;
+    }
+    match collected {
+        Ok(Ok((body, hash))) => {
+            exchange.request_bytes = body.len() as u64;
+            let proven = hash.as_ref().map_or(Ok(()), |hash| {
+                prove(&mut exchange, &proof, hash)?;
+                if matches!(proof, Proof::Signature(_)) {
+                    policy::check_collected(&exchange, &call, &head, body.len())?;
                 }
-                Ok(Err(refusal @ Refusal::Overloaded(_))) => {
-                    dismiss(&head, arrival.body);
-                    Err(Refused { refusal, exchange })
-                }
-                Ok(Err(Refusal::BodyTooLarge { limit })) if own.is_some() => {
-                    let refusal = Refusal::Denied(Denied::Body { limit });
-                    Err(Refused { refusal, exchange })
-                }
-                Ok(Err(refusal)) => Err(Refused { refusal, exchange }),
-                Err(_) => Err(Refused { refusal: Refusal::BodyTimeout { limit: time }, exchange }),
+                Ok(())
+            });
+            if let Err(refusal) = proven {
+                return Err(Refused { refusal, exchange });
             }
-        })
+            let arrival = super::Arrival { head, body: (), peer };
+            let request = Observed { arrival, exchange };
+            Ok(Collected { request, call, body, hash, events: None })
+        }
+        Ok(Err(refusal @ Refusal::Overloaded(_))) => {
+            dismiss(&head, arrival.body);
+            Err(Refused { refusal, exchange })
+        }
+        Ok(Err(Refusal::BodyTooLarge { limit })) if own.is_some() => {
+            let refusal = Refusal::Denied(Denied::Body { limit });
+            Err(Refused { refusal, exchange })
+        }
+        Ok(Err(refusal)) => Err(Refused { refusal, exchange }),
+        Err(_) => Err(Refused { refusal: Refusal::BodyTimeout { limit: time }, exchange }),
     }
 }
 

@@ -5,8 +5,6 @@
 //! verify, that is when the body is there: nobody uses up the limits of a client whose secret they
 //! don't have.
 
-use std::future::{Ready, ready};
-
 use bytes::Bytes;
 use http_body::Body;
 
@@ -27,9 +25,8 @@ where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
 {
     type Out = Observed<B>;
-    type Future = Ready<Result<Observed<B>, Refused>>;
 
-    fn take(&self, mut request: Observed<B>) -> Self::Future {
+    fn take(&self, mut request: Observed<B>) -> Result<Observed<B>, Refused> {
         let Observed { arrival, exchange } = &mut request;
         let gateway = exchange.gateway();
         let head = &arrival.head;
@@ -61,13 +58,13 @@ where
             exchange.proof = proof;
             if is_known { allow(exchange) } else { Ok(()) }
         });
-        ready(match allowed {
+        match allowed {
             Ok(()) => Ok(request),
             Err(refusal) => {
                 dismiss(&request.arrival.head, request.arrival.body);
                 Err(Refused { refusal, exchange: request.exchange })
             }
-        })
+        }
     }
 }
 

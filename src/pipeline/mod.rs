@@ -260,7 +260,7 @@ where
         .layer(step(identify::Identify))
         .layer(step(parse::Parse))
         // Before routing, which looks at the features that a body uses.
-        .layer(step(collect::Collect))
+        .layer(collect::Collect)
         .layer(step(route::Route))
         .service(attempt::Attempts)
 }

@@ -1,7 +1,5 @@
 //! From method and raw path to an operation and the requested model.
 
-use std::future::{Ready, ready};
-
 use bytes::Bytes;
 use http::header::{HOST, TRANSFER_ENCODING};
 use http::{Version, request};
@@ -30,9 +28,8 @@ where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
 {
     type Out = Called<B>;
-    type Future = Ready<Result<Called<B>, Refused>>;
 
-    fn take(&self, mut request: Observed<B>) -> Self::Future {
+    fn take(&self, mut request: Observed<B>) -> Result<Called<B>, Refused> {
         let head = &request.arrival.head;
         let exchange = &mut request.exchange;
         let max_headers = exchange.gateway().config.server.max_headers;
@@ -42,7 +39,7 @@ where
             policy::check_call(exchange, &call, head)?;
             Ok(call)
         });
-        ready(match allowed {
+        match allowed {
             Ok(call) => Ok(Called { request, call }),
             Err(refusal) => {
                 let Observed { arrival, exchange } = request;
@@ -52,7 +49,7 @@ where
                 }
                 Err(Refused { refusal, exchange })
             }
-        })
+        }
     }
 }
 

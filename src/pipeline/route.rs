@@ -1,6 +1,5 @@
 //! From the requested model to the targets that can serve this request, best first.
 
-use std::future::{Ready, ready};
 use std::hash::Hasher;
 use std::sync::{Arc, OnceLock};
 
@@ -78,9 +77,8 @@ pub(super) struct Route;
 
 impl Step<Collected> for Route {
     type Out = Routed;
-    type Future = Ready<Result<Routed, Refused>>;
 
-    fn take(&self, collected: Collected) -> Self::Future {
+    fn take(&self, collected: Collected) -> Result<Routed, Refused> {
         let Collected { request, call, body, hash, events } = collected;
         let (head, mut exchange) = (request.arrival.head, request.exchange);
         let decision = policy::check_body(&exchange, call.operation, &body).and_then(|changed| {
@@ -102,7 +100,7 @@ impl Step<Collected> for Route {
             };
             Ok((body, hash, decision))
         });
-        ready(match decision {
+        match decision {
             Ok((body, hash, Decision { peek, size, candidates, pool })) => {
                 let asked = priority(&head.headers, exchange.gateway());
                 let policy = exchange.policy.as_ref();
@@ -122,7 +120,7 @@ impl Step<Collected> for Route {
                 Ok(routed)
             }
             Err(refusal) => Err(Refused { refusal, exchange }),
-        })
+        }
     }
 }
 

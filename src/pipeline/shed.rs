@@ -1,8 +1,6 @@
 //! Turns a request away when the gateway has as much in hand as it may: the first step of all, so
 //! that it costs next to nothing.
 
-use std::future::{Ready, ready};
-
 use bytes::Bytes;
 use http_body::Body;
 
@@ -19,10 +17,9 @@ where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
 {
     type Out = Observed<B>;
-    type Future = Ready<Result<Observed<B>, Refused>>;
 
-    fn take(&self, mut request: Observed<B>) -> Self::Future {
-        ready(match request.exchange.gateway().load.enter() {
+    fn take(&self, mut request: Observed<B>) -> Result<Observed<B>, Refused> {
+        match request.exchange.gateway().load.enter() {
             Ok(share) => {
                 request.exchange.share = Some(share);
                 Ok(request)
@@ -32,6 +29,6 @@ where
                 let refusal = Refusal::Overloaded(overloaded);
                 Err(Refused { refusal, exchange: request.exchange })
             }
-        })
+        }
     }
 }

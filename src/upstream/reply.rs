@@ -163,27 +163,33 @@ impl Failure {
     }
 }
 
-/// Reads as much of a response as decides its outcome.
+/// Reads as much of a response as decides its outcome. What must wait for more of it is boxed, so
+/// that the usual success, which does not, is small.
 pub(super) async fn read(response: Response<Incoming>, streams: bool) -> Reply {
     let (head, body) = response.into_parts();
     if !head.status.is_success() {
-        let body = match collect(body).await {
-            Ok(body) => body,
-            Err(failure) => return Reply::Failure(failure),
-        };
-        let reported = error::read(&head.headers, &body);
-        return Reply::Failure(Failure::answer(head, body, reported));
+        return Box::pin(failed(head, body)).await;
     }
     if !streams {
         return success(head, Vec::new(), body);
     }
     if is_event_stream(&head.headers) {
-        return first_frame(head, body).await;
+        return Box::pin(first_frame(head, body)).await;
     }
-    match collect(body).await {
+    match Box::pin(collect(body)).await {
         Ok(body) => Reply::Failure(not_a_stream(head, body)),
         Err(failure) => Reply::Failure(failure),
     }
+}
+
+async fn failed(head: http::response::Parts, body: Incoming) -> Reply {
+    Reply::Failure(match collect(body).await {
+        Ok(body) => {
+            let reported = error::read(&head.headers, &body);
+            Failure::answer(head, body, reported)
+        }
+        Err(failure) => failure,
+    })
 }
 
 /// The failure of a request that got no response at all.

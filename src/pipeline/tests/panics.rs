@@ -97,7 +97,7 @@ fn stack_with(
         .layer(observe::layer(&live(gateway)))
         .layer(step(identify::Identify))
         .layer(step(parse::Parse))
-        .layer(step(collect::Collect))
+        .layer(collect::Collect)
         .layer(step(route::Route))
         .service(innermost)
 }
