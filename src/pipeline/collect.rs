@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::header::EXPECT;
 use http::request;
 use http_body::Body;
@@ -16,6 +16,7 @@ use tokio::time::timeout;
 use tower::{Layer, Service};
 
 use super::InProcess;
+use super::buffers::{Buffer, Buffers};
 use super::identify::{chain, prove};
 use super::observe::Observed;
 use super::parse::Called;
@@ -137,8 +138,10 @@ where
         return Ok(Collected { request, call, body: Bytes::new(), hash: None, events });
     }
     let hasher = (!matches!(proof, Proof::Complete)).then(PayloadHasher::new);
+    let buffers = exchange.gateway().buffers.clone();
     let share = exchange.share.as_mut();
-    let collected = timeout(time, collect(&mut arrival.body, limit, share, hasher)).await;
+    let reading = collect(&mut arrival.body, limit, share, hasher, &buffers);
+    let collected = timeout(time, reading).await;
     if let Ok(Err(Refusal::BodyTooLarge { .. })) = &collected {
         discard(pin!(&mut arrival.body), time.min(DISCARD_TIME)).await;
     }
@@ -178,6 +181,7 @@ async fn collect<B>(
     limit: usize,
     mut share: Option<&mut Share>,
     mut hasher: Option<PayloadHasher>,
+    buffers: &Buffers,
 ) -> Result<(Bytes, Option<PayloadHash>), Refusal>
 where
     B: Body<Data = Bytes> + Unpin,
@@ -194,29 +198,37 @@ where
     hold(usize::try_from(announced).unwrap_or(usize::MAX))?;
     // A body that came in one piece is used where it lies; only more pieces are joined.
     let mut first = Bytes::new();
-    let mut joined = BytesMut::new();
+    let mut joined: Option<Buffer> = None;
     while let Some(frame) = body.frame().await {
         let Ok(chunk) = frame.map_err(|_| Refusal::BodyBroken)?.into_data() else { continue };
         if let Some(hasher) = &mut hasher {
             hasher.update(&chunk);
         }
-        if first.is_empty() && joined.is_empty() {
-            first = chunk;
-        } else {
-            if joined.is_empty() {
+        let length = match &mut joined {
+            None if first.is_empty() => {
+                first = chunk;
+                first.len()
+            }
+            None => {
                 // What is announced was checked above; it is a hint, not yet paid for in bytes.
                 let expected = usize::try_from(announced).unwrap_or(0).min(limit);
-                joined.reserve(expected.max(first.len() + chunk.len()));
-                joined.extend_from_slice(&first);
+                let whole = joined.insert(buffers.take(expected.max(first.len() + chunk.len())));
+                // The connection reads on into the memory of what it gave, once that is dropped.
+                whole.extend(&std::mem::take(&mut first), buffers);
+                whole.extend(&chunk, buffers);
+                whole.len()
             }
-            joined.extend_from_slice(&chunk);
-        }
-        hold(first.len().max(joined.len()))?;
-        if first.len().max(joined.len()) > limit {
+            Some(whole) => {
+                whole.extend(&chunk, buffers);
+                whole.len()
+            }
+        };
+        hold(length)?;
+        if length > limit {
             return Err(Refusal::BodyTooLarge { limit });
         }
     }
-    let body = if joined.is_empty() { first } else { joined.freeze() };
+    let body = joined.map_or(first, Buffer::freeze);
     Ok((body, hasher.map(PayloadHasher::finish)))
 }
 
@@ -265,16 +277,18 @@ mod tests {
     #[tokio::test]
     async fn one_piece_is_not_copied() {
         let body = Bytes::from_static(b"hello");
-        let collected = collect(Full::new(body.clone()), 5, None, None).await.unwrap().0;
+        let buffers = Buffers::default();
+        let collected = collect(Full::new(body.clone()), 5, None, None, &buffers).await.unwrap().0;
         assert_eq!(collected.as_ptr(), body.as_ptr());
     }
 
     #[tokio::test]
     async fn pieces_are_joined_in_order() {
+        let buffers = Buffers::default();
         for pieces_of in [vec![b"a".as_slice(), b"bc", b"d"], vec![]] {
             let whole = pieces_of.concat();
             let hasher = Some(PayloadHasher::new());
-            let (body, hash) = collect(pieces(pieces_of), 4, None, hasher).await.unwrap();
+            let (body, hash) = collect(pieces(pieces_of), 4, None, hasher, &buffers).await.unwrap();
             assert_eq!(body, whole);
             assert_eq!(hash, Some(PayloadHash::of(&whole)));
         }
@@ -282,9 +296,11 @@ mod tests {
 
     #[tokio::test]
     async fn above_the_limit_is_refused_announced_or_not() {
-        let large = collect(Full::new(Bytes::from_static(b"12345")), 4, None, None).await;
+        let buffers = Buffers::default();
+        let whole = Full::new(Bytes::from_static(b"12345"));
+        let large = collect(whole, 4, None, None, &buffers).await;
         assert!(matches!(large, Err(Refusal::BodyTooLarge { limit: 4 })));
-        let large = collect(pieces(vec![b"123", b"45"]), 4, None, None).await;
+        let large = collect(pieces(vec![b"123", b"45"]), 4, None, None, &buffers).await;
         assert!(matches!(large, Err(Refusal::BodyTooLarge { limit: 4 })));
     }
 }

@@ -17,6 +17,7 @@
 
 mod admit;
 mod attempt;
+mod buffers;
 mod collect;
 mod deadline;
 mod duplex;
@@ -57,6 +58,7 @@ use crate::telemetry::traces::Traces;
 use crate::telemetry::usage_log::UsageLog;
 use crate::telemetry::{Logs, Metrics};
 use crate::upstream::{ConnectionGauges, Upstream};
+use buffers::Buffers;
 use hedge::HedgeBudget;
 use step::step;
 
@@ -85,6 +87,8 @@ pub struct Gateway {
     pub budgets: Budgets,
     /// What tokens cost.
     pub prices: Prices,
+    /// Memory for large bodies.
+    pub(crate) buffers: Buffers,
     /// How many requests may be hedged.
     pub(crate) hedges: HedgeBudget,
     /// The metric families.
@@ -169,6 +173,7 @@ impl Gateway {
             policies: Policies::new(&config.clients)?,
             budgets: Budgets::new(&config.clients, before.map(|before| &before.budgets)),
             prices,
+            buffers: before.map(|before| before.buffers.clone()).unwrap_or_default(),
             hedges: HedgeBudget::new(&config.hedge),
             waiting: match before {
                 Some(before) => before.waiting.renewed(&config.queue),

@@ -9,7 +9,7 @@ use std::convert::Infallible;
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -18,9 +18,10 @@ use http::Response;
 use http::header::{CONNECTION, HeaderValue};
 use hyper::Request;
 use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
+use hyper_util::server::graceful::GracefulConnection;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
@@ -28,6 +29,7 @@ use tokio::time::{Instant, timeout_at};
 use super::activity::{Activity, Overdue, Patience, Watchdog};
 use super::answer::Tracked;
 use super::ending::Ending;
+use super::listener::Slot;
 use super::opening::{Version, open};
 use super::socket::Socket;
 use super::streams::Streams;
@@ -48,8 +50,8 @@ const MAX_UNSENT: usize = 64 * 1024;
 /// How connections are spoken to, and within which limits.
 #[derive(Clone, Debug)]
 pub(super) struct Protocols {
-    http1: Builder<Streams>,
-    http2: Builder<Streams>,
+    http1: http1::Builder,
+    http2: http2::Builder<Streams>,
     limits: Arc<config::Server>,
     live: Arc<Live>,
     metrics: Arc<Metrics>,
@@ -59,16 +61,15 @@ impl Protocols {
     pub(super) fn new(live: &Arc<Live>) -> Protocols {
         let gateway = live.load();
         let config = &gateway.config.server;
-        let mut builder = Builder::new(Streams { live: Arc::clone(live) });
-        builder
-            .http1()
+        let mut http1 = http1::Builder::new();
+        http1
             .timer(TokioTimer::new())
             // Kept by `activity`, which tells a head that is slow from one that has not begun.
             .header_read_timeout(None)
             .max_buf_size(config.max_header_bytes)
             .max_headers(config.max_headers);
-        builder
-            .http2()
+        let mut http2 = http2::Builder::new(Streams { live: Arc::clone(live) });
+        http2
             .timer(TokioTimer::new())
             .max_concurrent_streams(config.max_concurrent_streams)
             .max_header_list_size(u32::try_from(config.max_header_bytes).unwrap_or(u32::MAX))
@@ -76,8 +77,8 @@ impl Protocols {
             .max_send_buf_size(MAX_UNSENT)
             .keep_alive_interval(Duration::from_secs(30));
         Protocols {
-            http1: builder.clone().http1_only(),
-            http2: builder.http2_only(),
+            http1,
+            http2,
             limits: Arc::new(config.clone()),
             live: Arc::clone(live),
             metrics: Arc::clone(&gateway.metrics),
@@ -97,8 +98,11 @@ impl Protocols {
     }
 }
 
-/// Serves one connection to its end. When the gateway stops it ends when the requests it has are
-/// answered.
+/// Serves one connection to its end, with which its slot is free again. When the gateway stops it
+/// ends when the requests it has are answered.
+///
+/// A connection may be open for long, and there may be many: each part of its life is a future of
+/// its own on the heap, so that none has room for the largest of all.
 pub(super) async fn serve<A: Answer>(
     socket: TcpStream,
     address: SocketAddr,
@@ -106,6 +110,7 @@ pub(super) async fn serve<A: Answer>(
     protocols: Protocols,
     answer: A,
     ending: Ending,
+    _slot: Slot,
 ) {
     // Frames of a stream are small and must not wait for one another.
     let _ = socket.set_nodelay(true);
@@ -115,13 +120,13 @@ pub(super) async fn serve<A: Answer>(
     };
     let made = tokio::select! {
         biased;
-        made = acceptor.accept(socket) => made,
+        made = Box::pin(acceptor.accept(socket)) => made,
         () = ending.last_call() => return,
     };
     match made {
         Ok((stream, certificate)) => {
             let peer = Peer { address, certificate };
-            talk(stream, peer, &protocols, answer, ending, is_late).await;
+            Box::pin(talk(stream, peer, &protocols, answer, ending, is_late)).await;
         }
         Err(error) => tracing::debug!(peer = %address, %error, "connection ended"),
     }
@@ -139,7 +144,6 @@ async fn talk<S, A>(
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     A: Answer,
 {
-    let address = peer.address;
     let began = Instant::now();
     // A connection that says nothing is not worth a slot.
     let first_bytes = timeout_at(began + protocols.limits.header_read_timeout, open(stream));
@@ -153,17 +157,15 @@ async fn talk<S, A>(
         Ok(Ok(None) | Err(_)) => return,
         Err(_) => return protocols.ended("header_timeout"),
     };
-    let (builder, is_http2) = match version {
-        Version::Http1 => (&protocols.http1, false),
-        Version::Http2 => (&protocols.http2, true),
-    };
+    let is_http2 = version == Version::Http2;
     let activity = Activity::new(protocols.patience(), is_http2, began);
     let (socket, home) = Socket::new(stream, Arc::clone(&activity));
-    let last_words = {
+    let address = peer.address;
+    let service = {
         let end = ending.clone();
         let (asking, live) = (Arc::clone(&activity), Arc::clone(&protocols.live));
         let metrics = Arc::clone(&protocols.metrics);
-        let service = service_fn(move |request: Request<Incoming>| {
+        service_fn(move |request: Request<Incoming>| {
             let open = asking.asked(&live.load().config.server);
             let answered = AssertUnwindSafe(answer(request, peer.clone())).catch_unwind();
             let (ending, metrics) = (end.clone(), Arc::clone(&metrics));
@@ -174,51 +176,81 @@ async fn talk<S, A>(
                 }
                 Ok::<_, Infallible>(Tracked::answer(response, open))
             }
-        });
-        let mut connection = pin!(builder.serve_connection(TokioIo::new(socket), service));
-        let mut watchdog = Watchdog::new(Arc::clone(&activity));
-        let mut is_told = false;
-        loop {
-            let event = tokio::select! {
-                // First, so that what has arrived is read before the connection is told, and what
-                // it does is seen by the watchdog.
-                biased;
-                ended = connection.as_mut() => Event::Ended(ended),
-                overdue = poll_fn(|cx| watchdog.poll(cx)) => Event::Overdue(overdue),
-                () = leave(&ending, is_http2, is_late), if !is_told => Event::Stopping,
-            };
-            match event {
-                Event::Ended(ended) => {
-                    if let Err(error) = ended {
-                        tracing::debug!(peer = %address, %error, "connection ended");
-                    }
-                    break activity.refusal().map(|status| {
-                        protocols.ended("malformed");
-                        parting::refusal(status, &protocols.limits)
-                    });
-                }
-                Event::Overdue(what) => {
-                    tracing::debug!(peer = %address, ?what, "connection overdue");
-                    if let Some(reason) = what.reason() {
-                        protocols.ended(reason);
-                    }
-                    match what {
-                        Overdue::Idle | Overdue::Resets => activity.leaves(),
-                        Overdue::Head if activity.is_within_head() => {
-                            break Some(parting::too_slow(protocols.limits.header_read_timeout));
-                        }
-                        Overdue::Head | Overdue::Stalled | Overdue::Leaving => break None,
-                    }
-                }
-                Event::Stopping => {}
-            }
-            is_told = true;
-            connection.as_mut().graceful_shutdown();
+        })
+    };
+    let socket = TokioIo::new(socket);
+    let led = Led { address, protocols, activity: &activity, ending: &ending, is_http2, is_late };
+    let last_words = match version {
+        Version::Http1 => {
+            let connection = protocols.http1.serve_connection(socket, service);
+            lead(Box::pin(connection), led).await
+        }
+        Version::Http2 => {
+            let connection = protocols.http2.serve_connection(socket, service);
+            lead(Box::pin(connection), led).await
         }
     };
     let io = home.lock().unwrap_or_else(PoisonError::into_inner).take();
     if let (Some(io), Some(words)) = (io, last_words) {
-        parting::say(io, words).await;
+        Box::pin(parting::say(io, words)).await;
+    }
+}
+
+/// What there is to know of a connection that is led to its end.
+struct Led<'a> {
+    address: SocketAddr,
+    protocols: &'a Protocols,
+    activity: &'a Arc<Activity>,
+    ending: &'a Ending,
+    is_http2: bool,
+    is_late: bool,
+}
+
+/// Leads a connection to its end: its own, the gateway's, or that of the patience with it. Returns
+/// what is still to be said on it.
+async fn lead<C>(mut connection: Pin<Box<C>>, led: Led<'_>) -> Option<WireError>
+where
+    C: GracefulConnection<Error = hyper::Error>,
+{
+    let Led { address, protocols, activity, ending, is_http2, is_late } = led;
+    let mut watchdog = Watchdog::new(Arc::clone(activity));
+    let mut is_told = false;
+    loop {
+        let event = tokio::select! {
+            // First, so that what has arrived is read before the connection is told, and what
+            // it does is seen by the watchdog.
+            biased;
+            ended = connection.as_mut() => Event::Ended(ended),
+            overdue = poll_fn(|cx| watchdog.poll(cx)) => Event::Overdue(overdue),
+            () = leave(ending, is_http2, is_late), if !is_told => Event::Stopping,
+        };
+        match event {
+            Event::Ended(ended) => {
+                if let Err(error) = ended {
+                    tracing::debug!(peer = %address, %error, "connection ended");
+                }
+                return activity.refusal().map(|status| {
+                    protocols.ended("malformed");
+                    parting::refusal(status, &protocols.limits)
+                });
+            }
+            Event::Overdue(what) => {
+                tracing::debug!(peer = %address, ?what, "connection overdue");
+                if let Some(reason) = what.reason() {
+                    protocols.ended(reason);
+                }
+                match what {
+                    Overdue::Idle | Overdue::Resets => activity.leaves(),
+                    Overdue::Head if activity.is_within_head() => {
+                        return Some(parting::too_slow(protocols.limits.header_read_timeout));
+                    }
+                    Overdue::Head | Overdue::Stalled | Overdue::Leaving => return None,
+                }
+            }
+            Event::Stopping => {}
+        }
+        is_told = true;
+        connection.as_mut().graceful_shutdown();
     }
 }
 

@@ -81,11 +81,8 @@ pub(super) async fn accept<A: Answer>(
     let serve = |socket: TcpStream, peer: SocketAddr| {
         let Some(slot) = common.slot() else { return };
         let (tls, protocols, answer) = (tls.clone(), common.protocols.clone(), answer.clone());
-        let connection = connection::serve(socket, peer, tls, protocols, answer, ending.clone());
-        connections.spawn(async move {
-            connection.await;
-            drop(slot);
-        });
+        let ending = ending.clone();
+        connections.spawn(connection::serve(socket, peer, tls, protocols, answer, ending, slot));
     };
     loop {
         let accepted = tokio::select! {

@@ -1,0 +1,237 @@
+//! The memory of large request bodies, kept a while for the next ones.
+//!
+//! When a large buffer is freed the system takes its pages back, and must clear others for the
+//! next body: that took a fifth of the time of a request of 1 MB. So buffers come back here, up to
+//! a bound, and those that nobody has needed for a while are freed. Without large bodies nothing
+//! is kept, and nothing runs.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::sleep;
+
+/// Buffers of fewer bytes are not kept: the allocator does so itself.
+const LARGE: usize = 64 * 1024;
+
+/// The most bytes that are kept for bodies to come.
+const MAX_KEPT: usize = 32 * 1024 * 1024;
+
+/// What nobody has needed for this long, or twice as long at most, is freed.
+const KEPT_FOR: Duration = Duration::from_secs(5);
+
+/// Buffers that no body is in. Clones share them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Buffers(Arc<Mutex<Kept>>);
+
+#[derive(Default)]
+struct Kept {
+    /// The last that came back is at the end, and goes first.
+    buffers: Vec<Vec<u8>>,
+    /// The sum of their capacities.
+    bytes: usize,
+    /// So many at the front have lain there since they were last looked at.
+    untouched: usize,
+    /// Whether there is a task that looks at them.
+    is_watched: bool,
+}
+
+impl Buffers {
+    /// An empty buffer with room for `size` bytes. Must be called within a tokio runtime.
+    pub(super) fn take(&self, size: usize) -> Buffer {
+        if size < LARGE {
+            return Buffer { bytes: Vec::with_capacity(size), home: Weak::new() };
+        }
+        let bytes = {
+            let mut kept = self.kept();
+            if !kept.is_watched {
+                kept.is_watched = true;
+                tokio::spawn(watch(Arc::downgrade(&self.0)));
+            }
+            kept.take(size)
+        };
+        // Sizes in steps, so that a buffer fits the next body, too. Memory that is not written to
+        // takes no pages.
+        let bytes = bytes.unwrap_or_else(|| Vec::with_capacity(size.next_power_of_two()));
+        Buffer { bytes, home: Arc::downgrade(&self.0) }
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        lock(&self.0)
+    }
+}
+
+fn lock(kept: &Mutex<Kept>) -> MutexGuard<'_, Kept> {
+    kept.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Kept {
+    fn take(&mut self, size: usize) -> Option<Vec<u8>> {
+        // Not one that is far too large: it may be all that there is for a large body.
+        let fits = |buffer: &Vec<u8>| (size..=4 * size).contains(&buffer.capacity());
+        let at = self.buffers.iter().rposition(fits)?;
+        self.untouched = self.untouched.min(at);
+        let buffer = self.buffers.remove(at);
+        self.bytes -= buffer.capacity();
+        Some(buffer)
+    }
+
+    fn put(&mut self, mut buffer: Vec<u8>) {
+        if self.bytes + buffer.capacity() <= MAX_KEPT {
+            buffer.clear();
+            self.bytes += buffer.capacity();
+            self.buffers.push(buffer);
+        }
+    }
+
+    /// Takes out what nobody has needed since the last time.
+    fn tidy(&mut self) -> Vec<Vec<u8>> {
+        let unused: Vec<_> = self.buffers.drain(..self.untouched).collect();
+        self.bytes -= unused.iter().map(Vec::capacity).sum::<usize>();
+        self.untouched = self.buffers.len();
+        unused
+    }
+}
+
+impl fmt::Debug for Kept {
+    /// Without what the buffers hold, which are others' prompts.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Kept").field("bytes", &self.bytes).finish_non_exhaustive()
+    }
+}
+
+/// Frees what nobody needs, until there is nothing left.
+async fn watch(kept: Weak<Mutex<Kept>>) {
+    loop {
+        sleep(KEPT_FOR).await;
+        let Some(kept) = kept.upgrade() else { return };
+        // Freed after the lock.
+        let _unused = {
+            let mut kept = lock(&kept);
+            let unused = kept.tidy();
+            if unused.is_empty() && kept.buffers.is_empty() {
+                kept.is_watched = false;
+                return;
+            }
+            unused
+        };
+    }
+}
+
+/// A buffer in use; what was large comes back when it is dropped, as does what it was frozen to.
+pub(super) struct Buffer {
+    bytes: Vec<u8>,
+    /// None of a small one.
+    home: Weak<Mutex<Kept>>,
+}
+
+impl Buffer {
+    /// Appends `more`, in a larger one of `buffers` if there is no room.
+    pub(super) fn extend(&mut self, more: &[u8], buffers: &Buffers) {
+        let needed = self.bytes.len() + more.len();
+        if needed > self.bytes.capacity() {
+            let mut larger = buffers.take(needed.max(2 * self.bytes.len()));
+            larger.bytes.extend_from_slice(&self.bytes);
+            *self = larger;
+        }
+        self.bytes.extend_from_slice(more);
+    }
+
+    /// How many bytes are in it.
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// What is in it, where it lies.
+    pub(super) fn freeze(self) -> Bytes {
+        Bytes::from_owner(self)
+    }
+}
+
+impl AsRef<[u8]> for Buffer {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        if let Some(home) = self.home.upgrade() {
+            lock(&home).put(std::mem::take(&mut self.bytes));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MB: usize = 1024 * 1024;
+
+    fn full(buffers: &Buffers, size: usize) -> Bytes {
+        let mut buffer = buffers.take(size);
+        buffer.extend(&vec![b'x'; size], buffers);
+        buffer.freeze()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_large_body_lies_where_the_one_before_lay_once_that_is_gone() {
+        let buffers = Buffers::default();
+        let first = full(&buffers, MB);
+        let (place, held) = (first.as_ptr(), first.slice(10..20));
+        drop(first);
+        let second = full(&buffers, MB);
+        assert_ne!(second.as_ptr(), place, "a part of the first is in use");
+        drop(held);
+        let third = full(&buffers, MB - 1000);
+        assert_eq!(third.as_ptr(), place);
+        assert_eq!(third.len(), MB - 1000);
+        assert!(third.iter().all(|&byte| byte == b'x'));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_grows_keeps_its_bytes() {
+        let buffers = Buffers::default();
+        let mut buffer = buffers.take(10);
+        let mut expected = Vec::new();
+        for number in 0..100_000_u32 {
+            buffer.extend(&number.to_le_bytes(), &buffers);
+            expected.extend_from_slice(&number.to_le_bytes());
+        }
+        assert_eq!(buffer.len(), expected.len());
+        assert_eq!(buffer.freeze(), expected);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_more_is_kept_than_the_bound_and_nothing_for_long() {
+        let buffers = Buffers::default();
+        let bodies: Vec<_> = (0..50).map(|_| full(&buffers, MB)).collect();
+        assert_eq!(buffers.kept().bytes, 0);
+        drop(bodies);
+        assert_eq!(buffers.kept().bytes, MAX_KEPT);
+        // One is in use time and again, and is all that is left.
+        for _ in 0..10 {
+            sleep(KEPT_FOR / 2).await;
+            drop(full(&buffers, MB));
+        }
+        assert_eq!(buffers.kept().bytes, MB);
+        sleep(3 * KEPT_FOR).await;
+        assert_eq!(buffers.kept().bytes, 0);
+        assert!(!buffers.kept().is_watched);
+        drop(full(&buffers, MB));
+        assert!(buffers.kept().is_watched);
+    }
+
+    #[tokio::test]
+    async fn small_bodies_and_odd_sizes_are_not_kept_for() {
+        let buffers = Buffers::default();
+        drop(full(&buffers, LARGE - 1));
+        assert_eq!(buffers.kept().bytes, 0);
+        drop(full(&buffers, 8 * MB));
+        let small = full(&buffers, MB);
+        assert_eq!(buffers.kept().bytes, 8 * MB, "the large one is kept for a large body");
+        drop(small);
+        assert_eq!(buffers.kept().bytes, 9 * MB);
+    }
+}
