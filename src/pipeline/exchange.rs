@@ -216,6 +216,7 @@ impl Exchange {
     ) {
         self.waited += took;
         self.gateway.metrics.attempts.with_label_values(&[&*target.name, outcome]).inc();
+        self.gateway.metrics.sums.attempt(outcome);
         self.attempts.push(Attempt {
             target: Arc::clone(&target.name),
             outcome,
@@ -264,6 +265,7 @@ impl Exchange {
 
     fn count(&self, duration: Duration, used: Option<&Used>) {
         let metrics = &self.gateway.metrics;
+        metrics.sums.request(self.outcome.name());
         let operation = self.operation.map_or(OTHER, Operation::name);
         let requested = self.pattern.as_deref().unwrap_or(OTHER);
         metrics
