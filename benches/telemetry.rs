@@ -8,14 +8,16 @@
 
 use std::fs::File;
 use std::net::SocketAddr;
+use std::sync::OnceLock;
 use std::time::SystemTime;
 
 use divan::{Bencher, black_box};
-use sluice::bedrock::Usage;
+use prometheus::IntCounter;
+use sluice::bedrock::{Operation, Usage};
 use sluice::config::{self, LogFormat};
-use sluice::telemetry::Metrics;
 use sluice::telemetry::access_log::{AccessLog, Attempt, Line, SUCCESS};
 use sluice::telemetry::usage_log::{Record, UsageLog};
+use sluice::telemetry::{Metrics, Pattern};
 use tempfile::TempDir;
 use uuid::Uuid;
 
@@ -38,6 +40,8 @@ struct Ended {
     peer: SocketAddr,
     attempts: [Attempt; 1],
     usage: Usage,
+    pattern: Pattern,
+    answered: OnceLock<IntCounter>,
 }
 
 impl Ended {
@@ -48,14 +52,16 @@ impl Ended {
             peer: SocketAddr::from(([127, 0, 0, 1], 50_000)),
             attempts: [Attempt { target: TARGET.into(), outcome: SUCCESS, status: 200, ms: 812 }],
             usage: Usage { input: 250, output: 200, cache_read: 0, cache_write: 0 },
+            pattern: Pattern::new(MODEL),
+            answered: OnceLock::new(),
         }
     }
 
     fn count(&self, metrics: &Metrics) {
-        metrics.attempts.with_label_values(&[TARGET, SUCCESS]).inc();
+        self.answered.get_or_init(|| metrics.attempts.with_label_values(&[TARGET, SUCCESS])).inc();
+        metrics.sums.request(SUCCESS);
         metrics.requests.with_label_values(&[OPERATION, MODEL, CLIENT, SUCCESS]).inc();
-        metrics.request_duration.with_label_values(&[OPERATION, MODEL]).observe(0.812);
-        metrics.time_to_first_byte.with_label_values(&[OPERATION, MODEL]).observe(0.41);
+        self.pattern.observe(metrics, Operation::ConverseStream, 0.812, Some(0.41));
         metrics.overhead.observe(0.000_08);
         for (kind, count) in [("input", self.usage.input), ("output", self.usage.output)] {
             metrics.tokens.with_label_values(&[MODEL, CLIENT, kind]).inc_by(count);

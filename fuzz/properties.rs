@@ -58,7 +58,7 @@ pub fn identity(value: &[u8]) {
     }
     let mut headers = HeaderMap::new();
     headers.insert(AUTHORIZATION, value);
-    let client = identify(&headers, ([127, 0, 0, 1], 1).into(), &LimitKey::AccessKey);
+    let client = identify(&headers, ([127, 0, 0, 1], 1).into(), &LimitKey::AccessKey, None);
     if let Some(id) = client.access_key_id {
         assert!(id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)));
     }

@@ -62,7 +62,8 @@ pub(super) struct Limit {
     /// Below the configured figure, or standing in for one.
     learned: Option<f64>,
     bucket: Option<Bucket>,
-    shared: Option<Shared>,
+    /// Seldom there, and large.
+    shared: Option<Box<Shared>>,
     used: Recent,
     raised_at: Instant,
     /// The figure that counted when the upstream last refused.
@@ -93,7 +94,7 @@ impl Limit {
         let shared =
             Shared { purse, learned: Learned::default(), proposal: None, used_in_a_minute: 0.0 };
         let alone = Limit::new(configured, floor, unfilled, now);
-        Limit { bucket: None, shared: Some(shared), ..alone }
+        Limit { bucket: None, shared: Some(Box::new(shared)), ..alone }
     }
 
     pub(super) fn new(configured: Option<f64>, floor: f64, unfilled: f64, now: Instant) -> Limit {

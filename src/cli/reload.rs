@@ -6,7 +6,7 @@
 //! is being written is left alone; SIGHUP has them loaded at once. A config that is wrong changes
 //! nothing, and is complained of once.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Config, Contents, Env, Loaded, Source, needs_restart};
+use crate::config::{Config, Contents, Env, Files, Loaded, Source, needs_restart};
 use crate::legacy::Shim;
 use crate::pipeline::Live;
 
@@ -25,6 +25,7 @@ const SETTLING: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Watch {
     source: Source,
+    files: Arc<Mutex<Files>>,
     /// What was loaded last, well or not.
     loaded: Contents,
     /// What the last look found, if that is something else.
@@ -34,8 +35,17 @@ pub(super) struct Watch {
 impl Watch {
     /// Watches the files of `source`; to be called before they are loaded for the first time.
     pub(super) fn new(source: &Source) -> Watch {
-        let loaded = Contents::of(source, &Env::of_process());
-        Watch { source: source.clone(), loaded, changed: None }
+        let mut files = Files::new(source.clone(), Env::of_process());
+        let loaded = files.look();
+        let files = Arc::new(Mutex::new(files));
+        Watch { source: source.clone(), files, loaded, changed: None }
+    }
+
+    /// What the files are now; `None` if that can't be told because the process ends.
+    async fn look(&self) -> Option<Contents> {
+        let files = Arc::clone(&self.files);
+        let look = move || files.lock().unwrap_or_else(PoisonError::into_inner).look();
+        tokio::task::spawn_blocking(look).await.ok()
     }
 
     /// Whether what a look has found is to be loaded.
@@ -95,7 +105,7 @@ struct Reloader {
 
 impl Reloader {
     async fn look(&mut self) {
-        let now = contents(self.watch.source.clone()).await;
+        let now = self.watch.look().await;
         if let Some(now) = now.filter(|now| self.watch.found(*now)) {
             self.reload(Some(now)).await;
         }
@@ -105,13 +115,13 @@ impl Reloader {
     async fn reload(&mut self, wanted: Option<Contents>) {
         let before = match wanted {
             Some(contents) => Some(contents),
-            None => contents(self.watch.source.clone()).await,
+            None => self.watch.look().await,
         };
         let source = self.watch.source.clone();
         let Ok(loaded) = tokio::task::spawn_blocking(move || super::load(&source)).await else {
             return;
         };
-        if wanted.is_some() && contents(self.watch.source.clone()).await != wanted {
+        if wanted.is_some() && self.watch.look().await != wanted {
             // Changed again in between: what was loaded may be half of it.
             return;
         }
@@ -156,12 +166,6 @@ impl Reloader {
     }
 }
 
-/// What the files are now; `None` if that can't be told because the process ends.
-async fn contents(source: Source) -> Option<Contents> {
-    let look = tokio::task::spawn_blocking(move || Contents::of(&source, &Env::of_process()));
-    look.await.ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -170,12 +174,14 @@ mod tests {
     fn a_change_is_loaded_when_two_looks_in_a_row_have_found_it() {
         let dir = tempfile::tempdir().unwrap();
         let source = Source::File(dir.path().join("config.toml"));
+        let mut files = Files::new(source.clone(), Env::default());
         let contents = |text: &str| {
             std::fs::write(dir.path().join("config.toml"), text).unwrap();
-            Contents::of(&source, &Env::default())
+            files.look()
         };
         let [old, half, whole] = ["# old", "# h", "# half"].map(contents);
-        let mut watch = Watch { source: source.clone(), loaded: old, changed: None };
+        let files = Arc::new(Mutex::new(files));
+        let mut watch = Watch { source, files, loaded: old, changed: None };
         let minute = Duration::from_secs(60);
         assert!(!watch.found(old));
         assert_eq!(watch.pause(minute), Some(minute));

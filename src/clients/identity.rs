@@ -36,9 +36,18 @@ impl Client {
     }
 }
 
-/// Tells who sent a request with these headers from this address.
-pub fn identify(headers: &HeaderMap, peer: SocketAddr, by: &LimitKey) -> Client {
+/// Tells who sent a request with these headers from this address; the client of this name, if that
+/// is known.
+pub fn identify(
+    headers: &HeaderMap,
+    peer: SocketAddr,
+    by: &LimitKey,
+    name: Option<Arc<str>>,
+) -> Client {
     let access_key_id: Option<Arc<str>> = access_key_id(headers).map(Arc::from);
+    if let Some(name) = name {
+        return Client { key: Arc::clone(&name), name: Some(name), access_key_id };
+    }
     let named = match by {
         LimitKey::AccessKey => access_key_id.clone(),
         LimitKey::Ip => None,
@@ -73,7 +82,7 @@ mod tests {
         let headers = headers.iter().map(|(name, value)| {
             (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap())
         });
-        identify(&headers.collect(), "192.0.2.7:4711".parse().unwrap(), by)
+        identify(&headers.collect(), "192.0.2.7:4711".parse().unwrap(), by, None)
     }
 
     fn id_in(authorization: &str) -> Option<String> {

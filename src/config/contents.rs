@@ -2,13 +2,14 @@
 //! bytes.
 //!
 //! Times and sizes of files say too little: a file may be written twice within a second, and a
-//! mounted volume changes by a swapped link. The files are small and are read whole.
+//! mounted volume changes by a swapped link. So files are read whole. What files the config names is
+//! asked of its text only when that has changed: one of 100,000 clients takes a second to parse.
 
 use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use aws_lc_rs::digest::{Context, SHA256};
+use aws_lc_rs::digest::{Context, SHA256, digest};
 
 use super::document::Document;
 use super::environment::{self, Env};
@@ -21,23 +22,55 @@ const FILE: &str = "file:";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Contents([u8; 32]);
 
-impl Contents {
-    /// Reads the files of `source`. Blocks. A file that can't be read counts as what the system
-    /// says of it, and one that can be read only once, such as a pipe, as itself.
-    pub fn of(source: &Source, env: &Env) -> Contents {
+/// The files of one configuration, for who looks at them again and again.
+#[derive(Debug)]
+pub struct Files {
+    source: Source,
+    env: Env,
+    named: Option<Named>,
+}
+
+/// The files that a config with this text names.
+#[derive(Debug)]
+struct Named {
+    text: [u8; 32],
+    paths: BTreeSet<PathBuf>,
+}
+
+impl Files {
+    /// The files of `source`, in this environment.
+    pub fn new(source: Source, env: Env) -> Files {
+        Files { source, env, named: None }
+    }
+
+    /// Reads them. Blocks. A file that can't be read counts as what the system says of it, and one
+    /// that can be read only once, such as a pipe, as itself.
+    pub fn look(&mut self) -> Contents {
         let mut hash = Context::new(&SHA256);
-        let (text, base) = match source {
+        let (text, base) = match &self.source {
             Source::File(path) => (add(&mut hash, path), path.parent()),
             Source::BuiltIn => (SHIPPED.as_bytes().to_vec(), None),
         };
-        for path in named(&String::from_utf8_lossy(&text), env, base) {
-            add(&mut hash, &path);
+        let sum = bytes(digest(&SHA256, &text).as_ref());
+        let known = self.named.take().filter(|named| named.text == sum);
+        let named = known.unwrap_or_else(|| Named {
+            text: sum,
+            paths: named(&String::from_utf8_lossy(&text), &self.env, base),
+        });
+        drop(text);
+        for path in &named.paths {
+            add(&mut hash, path);
         }
-        let mut sum = [0; 32];
-        let found = hash.finish();
-        sum.iter_mut().zip(found.as_ref()).for_each(|(sum, found)| *sum = *found);
-        Contents(sum)
+        self.named = Some(named);
+        Contents(bytes(hash.finish().as_ref()))
     }
+}
+
+/// The bytes of a SHA-256.
+fn bytes(sum: &[u8]) -> [u8; 32] {
+    let mut bytes = [0; 32];
+    bytes.iter_mut().zip(sum).for_each(|(byte, sum)| *byte = *sum);
+    bytes
 }
 
 /// The files that the values of a config name, `file:PATH`.
@@ -89,9 +122,10 @@ mod tests {
         let at = |name: &str| dir.path().join(name);
         let source = Source::File(at("config.toml"));
         let env: Env = [("SLUICE__SERVER__ADMIN_KEY", "file:admin")].into_iter().collect();
-        let mut seen = vec![Contents::of(&source, &env)];
+        let mut files = Files::new(source, env);
+        let mut seen = vec![files.look()];
         let mut look = |what: &str, is_new: bool| {
-            let now = Contents::of(&source, &env);
+            let now = files.look();
             assert_eq!(seen.contains(&now), !is_new, "{what}");
             seen.push(now);
         };
@@ -125,7 +159,8 @@ mod tests {
         }
         std::os::unix::fs::symlink("one", at("data")).unwrap();
         std::os::unix::fs::symlink("data/config.toml", at("config.toml")).unwrap();
-        let look = || Contents::of(&Source::File(at("config.toml")), &Env::default());
+        let mut files = Files::new(Source::File(at("config.toml")), Env::default());
+        let mut look = || files.look();
         let before = look();
         std::os::unix::fs::symlink("two", at("new")).unwrap();
         std::fs::rename(at("new"), at("data")).unwrap();
@@ -134,7 +169,7 @@ mod tests {
 
     #[test]
     fn what_is_no_file_is_not_read() {
-        let look = || Contents::of(&Source::File("/dev/zero".into()), &Env::default());
+        let look = || Files::new(Source::File("/dev/zero".into()), Env::default()).look();
         assert_eq!(look(), look());
     }
 }

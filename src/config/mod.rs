@@ -39,7 +39,7 @@ use std::path::{Path, PathBuf};
 pub use bearer_key::BearerKey;
 pub use certificates::{CertificateError, Certified, TlsFiles, TlsMaterial, crypto};
 pub use check::keys_url;
-pub use contents::Contents;
+pub use contents::{Contents, Files};
 pub use credentials::{Credentials, describe};
 pub use endpoint::{Endpoint, EndpointError};
 pub use environment::Env;

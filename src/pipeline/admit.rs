@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::exchange::Exchange;
 use super::refusal::Refusal;
-use super::route::{Candidate, Routed};
+use super::route::Routed;
 use crate::admission::{Curfew, Flow};
 use crate::routing::cooldown::State;
 use crate::routing::{Choice, Choices, Permit, Pool, is_hopeful};
@@ -40,18 +40,18 @@ pub(super) async fn admit(
     patience: &mut Patience,
 ) -> Result<Admission, Refusal> {
     let now = Instant::now();
-    let again = preferred.and_then(|index| routed.candidates.get(index).map(|it| (index, it)));
-    if let Some((index, candidate)) = again
-        && !candidate.is_out
-        && let Ok(permit) = candidate.target.enter(candidate.need, now)
+    let is_in = |index: &usize| routed.candidates.get(*index).is_some_and(|it| !it.is_out);
+    let again = preferred.filter(is_in).and_then(|index| routed.choice(index));
+    if let Some(choice) = again
+        && let Ok(permit) = choice.target.enter(choice.need, now)
     {
+        return Ok(Admission::Go(choice.index, permit));
+    }
+    if let Some((index, permit)) = routed.route.pool.enter(remaining(routed)) {
         return Ok(Admission::Go(index, permit));
     }
-    let pool = Arc::clone(&routed.pool);
-    if let Some((index, permit)) = pool.enter(remaining(&routed.candidates)) {
-        return Ok(Admission::Go(index, permit));
-    }
-    let choices: Choices = remaining(&routed.candidates).collect();
+    let pool = Arc::clone(&routed.route.pool);
+    let choices: Choices = remaining(routed).collect();
     if choices.is_empty() {
         return Ok(Admission::NothingLeft);
     }
@@ -95,20 +95,19 @@ async fn turned_away(curfew: &Curfew, choices: &[Choice]) {
 }
 
 /// Whether a candidate other than `except` would take the request now, as far as cooldowns tell.
-pub(super) fn any_free(candidates: &[Candidate], except: usize) -> bool {
+pub(super) fn any_free(routed: &Routed, except: usize) -> bool {
     let now = Instant::now();
-    let free = |candidate: &Candidate| !candidate.is_out && candidate.target.is_free(now);
-    candidates.iter().enumerate().any(|(index, candidate)| index != except && free(candidate))
+    let mut others = remaining(routed).filter(|choice| choice.index != except);
+    others.any(|choice| choice.target.is_free(now))
 }
 
 /// The refusal of a request that is done with every candidate; those that cool count for when to
 /// try again.
 pub(super) fn nothing_free(routed: &Routed) -> Refusal {
     let now = Instant::now();
-    let all = routed.candidates.iter().enumerate();
-    let cooling = all.filter(|(_, candidate)| !candidate.target.is_free(now));
-    let choices: Choices = cooling.map(|(index, candidate)| candidate.choice(index)).collect();
-    all_out(&routed.pool, &choices)
+    let all = (0..routed.candidates.len()).filter_map(|index| routed.choice(index));
+    let choices: Choices = all.filter(|choice| !choice.target.is_free(now)).collect();
+    all_out(&routed.route.pool, &choices)
 }
 
 fn all_out(pool: &Pool, choices: &[Choice]) -> Refusal {
@@ -124,9 +123,10 @@ fn all_out(pool: &Pool, choices: &[Choice]) -> Refusal {
     Refusal::AllOut { target, due, is_quota }
 }
 
-fn remaining(candidates: &[Candidate]) -> impl Iterator<Item = Choice> {
-    let all = candidates.iter().enumerate();
-    all.filter(|(_, candidate)| !candidate.is_out).map(|(index, candidate)| candidate.choice(index))
+fn remaining(routed: &Routed) -> impl Iterator<Item = Choice> {
+    let all = routed.candidates.iter().enumerate();
+    let left = all.filter(|(_, candidate)| !candidate.is_out);
+    left.filter_map(|(index, _)| routed.choice(index))
 }
 
 fn flow(exchange: &Exchange) -> Flow {

@@ -150,10 +150,10 @@ impl Loop {
     /// when the time for the whole request is over, which says nothing of the target.
     async fn attempt(&mut self, index: usize, mut permit: Permit) -> Result<Tried, Refusal> {
         permit.sent();
-        let input = self.routed.candidates.get(index).map_or(0, |it| it.need.input);
+        let input = permit.input();
         self.routed.exchange.asked = Some((Arc::clone(permit.target()), input));
         let sent = Instant::now();
-        let (reply, hedge) = match self.hedge_after(index, permit.target()) {
+        let (reply, hedge) = match self.hedge_after(permit.target()) {
             None => (self.send(permit.target(), sent).await, None),
             // Boxed, since few are hedged: two futures make no attempt larger that needs one.
             Some(usual) => Box::pin(self.race(index, permit.target(), usual)).await,
@@ -210,7 +210,8 @@ impl Loop {
         }
         let others = self.routed.candidates.iter().enumerate();
         let others = others.filter(|(other, candidate)| *other != index && !candidate.is_out);
-        let hedge = self.routed.pool.enter(others.map(|(index, it)| it.choice(index)));
+        let others = others.filter_map(|(index, _)| self.routed.choice(index));
+        let hedge = self.routed.route.pool.enter(others);
         let Some((index, mut permit)) = hedge.filter(|_| self.gateway.hedges.spend()) else {
             return (first.await, None);
         };
@@ -234,13 +235,13 @@ impl Loop {
     }
 
     /// After what time a request is hedged; `None` if it is not to be.
-    fn hedge_after(&self, index: usize, target: &Target) -> Option<Duration> {
+    fn hedge_after(&self, target: &Target) -> Option<Duration> {
         let config = &self.gateway.config.hedge;
         let call = &self.routed.call;
         if !config.enabled || call.model().is_none() || call.operation.is_stream() {
             return None;
         }
-        if self.routed.candidates.get(index)?.need.input > config.max_input_tokens {
+        if self.routed.need(target).input > config.max_input_tokens {
             return None;
         }
         self.gateway.hedges.earn();
@@ -279,7 +280,7 @@ impl Loop {
                     }
                     Strategy::RetryFirst => permit.throttled(dimension, false),
                     Strategy::FallbackFirst => {
-                        let alone = !admit::any_free(&self.routed.candidates, index);
+                        let alone = !admit::any_free(&self.routed, index);
                         permit.throttled(dimension, alone);
                     }
                 }
@@ -343,7 +344,7 @@ impl Loop {
     fn nothing_left(&mut self) -> Result<Answer, Refusal> {
         match self.kept.take() {
             Some(Kept { index, failure }) if !failure.class.is_quota() => {
-                let target = self.routed.candidates.get(index).map(|kept| Arc::clone(&kept.target));
+                let target = self.routed.target(index).cloned();
                 let target =
                     target.ok_or_else(|| Refusal::NoTarget(failure.reported.message.clone()))?;
                 Ok(Answer::Failure(failure, target))
@@ -372,8 +373,8 @@ impl Loop {
     }
 
     fn name(&self, index: usize) -> Arc<str> {
-        let candidate = self.routed.candidates.get(index);
-        candidate.map_or_else(|| Arc::from(""), |candidate| Arc::clone(&candidate.target.name))
+        let target = self.routed.target(index);
+        target.map_or_else(|| Arc::from(""), |target| Arc::clone(&target.name))
     }
 
     fn count_fallback(&mut self, to: &Target) {
@@ -382,6 +383,7 @@ impl Loop {
         {
             let labels = [&*from.name, &*to.name, reason];
             self.gateway.metrics.fallbacks.with_label_values(&labels).inc();
+            self.gateway.metrics.sums.fallback();
         }
     }
 

@@ -47,7 +47,7 @@ pub(super) async fn answer(
     };
     let target = Arc::clone(permit.target());
     permit.sent();
-    let input = routed.candidates.first().map_or(0, |it| it.need.input);
+    let input = permit.input();
     routed.exchange.asked = Some((Arc::clone(&target), input));
     let sent = Instant::now();
     // What ends the record ends the client's part, too: its events may go on when the answer does not.

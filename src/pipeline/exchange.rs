@@ -20,10 +20,10 @@ use crate::bedrock::{ErrorKind, Operation, Usage};
 use crate::clients::{Account, Client, Hold, OverBudget, Peer, Policy, Proof, Slot, usd};
 use crate::config::Priority;
 use crate::routing::Target;
-use crate::telemetry::OTHER;
 use crate::telemetry::access_log::{Attempt, Line, SUCCESS};
 use crate::telemetry::traces::Context;
 use crate::telemetry::usage_log::Record;
+use crate::telemetry::{OTHER, Pattern};
 pub(super) use trace::Open;
 use trace::Recording;
 
@@ -135,7 +135,7 @@ pub(super) struct Exchange {
     pub(super) operation: Option<Operation>,
     pub(super) requested_model: Option<String>,
     /// The pattern of the config that the requested model matches: its label in metrics.
-    pub(super) pattern: Option<Arc<str>>,
+    pub(super) pattern: Option<Arc<Pattern>>,
     pub(super) request_bytes: u64,
     pub(super) response_bytes: u64,
     pub(super) attempts: Vec<Attempt>,
@@ -215,7 +215,13 @@ impl Exchange {
         took: Duration,
     ) {
         self.waited += took;
-        self.gateway.metrics.attempts.with_label_values(&[&*target.name, outcome]).inc();
+        let metrics = &self.gateway.metrics;
+        metrics.sums.attempt(outcome);
+        let series = || metrics.attempts.with_label_values(&[&*target.name, outcome]);
+        match outcome {
+            SUCCESS => target.answered.get_or_init(series).inc(),
+            _ => series().inc(),
+        }
         self.attempts.push(Attempt {
             target: Arc::clone(&target.name),
             outcome,
@@ -264,16 +270,25 @@ impl Exchange {
 
     fn count(&self, duration: Duration, used: Option<&Used>) {
         let metrics = &self.gateway.metrics;
+        metrics.sums.request(self.outcome.name());
         let operation = self.operation.map_or(OTHER, Operation::name);
-        let requested = self.pattern.as_deref().unwrap_or(OTHER);
+        let requested = self.pattern.as_ref().map_or(OTHER, |pattern| pattern.label());
         metrics
             .requests
             .with_label_values(&[operation, requested, self.client_name(), self.outcome.name()])
             .inc();
-        let labels = [operation, requested];
-        metrics.request_duration.with_label_values(&labels).observe(duration.as_secs_f64());
+        let (seconds, head) = (duration.as_secs_f64(), self.head.map(|head| head.as_secs_f64()));
+        match (&self.pattern, self.operation) {
+            (Some(pattern), Some(operation)) => pattern.observe(metrics, operation, seconds, head),
+            _ => {
+                let labels = [operation, requested];
+                metrics.request_duration.with_label_values(&labels).observe(seconds);
+                if let Some(head) = head {
+                    metrics.time_to_first_byte.with_label_values(&labels).observe(head);
+                }
+            }
+        }
         if let Some(head) = self.head {
-            metrics.time_to_first_byte.with_label_values(&labels).observe(head.as_secs_f64());
             let waited = self.waited + self.queued;
             metrics.overhead.observe(head.saturating_sub(waited).as_secs_f64());
         }
@@ -413,17 +428,18 @@ impl Drop for Exchange {
         if std::thread::panicking() {
             self.panicked();
         }
-        let request_id = self.request_id.to_string();
+        let mut text = Uuid::encode_buffer();
+        let request_id: &str = self.request_id.hyphenated().encode_lower(&mut text);
         let used = self.used();
         self.settle_budget(used.as_ref());
         if let Some(usage) = self.usage {
             self.spent(usage.input + usage.cache_write, usage.output);
         }
         self.count(duration, used.as_ref());
-        self.write_record(&request_id, duration, used.as_ref());
+        self.write_record(request_id, duration, used.as_ref());
         self.gateway.access_log.write(&Line {
             time: self.arrived,
-            request_id: &request_id,
+            request_id,
             trace_id: self.context.map(|it| it.trace_id),
             span_id: self.context.and_then(|it| it.span_id),
             client: self.logged_name(),

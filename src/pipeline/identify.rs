@@ -30,11 +30,11 @@ where
         let Observed { arrival, exchange } = &mut request;
         let gateway = exchange.gateway();
         let head = &arrival.head;
-        let mut client = identify(&head.headers, arrival.peer.address, &gateway.config.limits.key);
+        let mut name = None;
         let proof = match head.extensions.get::<InProcess>() {
             // Another room of this process has seen to who asks, maybe long ago.
             Some(own) => {
-                client = client.named(own.client.clone());
+                name.clone_from(&own.client);
                 let known = gateway.keys.still_knows(own.client.as_deref());
                 known.map(|()| Proof::Complete).map_err(Refusal::Unauthenticated)
             }
@@ -45,14 +45,15 @@ where
             ) {
                 Ok(Recognised::Anyone) => Ok(Proof::Complete),
                 Ok(Recognised::Client(known, rest)) => {
-                    client = client.named(Some(known.name));
+                    name = Some(known.name);
                     Ok(rest)
                 }
                 Ok(Recognised::Pending(pending)) => Ok(Proof::Signature(pending)),
                 Err(why) => Err(Refusal::Unauthenticated(why)),
             },
         };
-        exchange.client = Some(client);
+        let by = &gateway.config.limits.key;
+        exchange.client = Some(identify(&head.headers, arrival.peer.address, by, name));
         let allowed = proof.and_then(|proof| {
             let is_known = !matches!(proof, Proof::Signature(_));
             exchange.proof = proof;

@@ -19,7 +19,9 @@ use crate::bedrock::sigv4::PayloadHash;
 use crate::bedrock::{Family, ModelId, Operation};
 use crate::clients::Denied;
 use crate::config::Priority;
-use crate::routing::{self, Choice, Need, Pool, Size, Target, balance};
+use crate::routing::balance::{self, Placed};
+use crate::routing::{self, Abilities, Choice, Need, Size, Target};
+use crate::telemetry::Pattern;
 
 /// A request with the targets that can serve it.
 #[derive(Debug)]
@@ -36,17 +38,36 @@ pub(super) struct Routed {
     pub(super) peek: Peek,
     /// How large the request is, as quotas count.
     pub(super) size: Size,
+    /// The targets that can serve it, best first: places in its route.
     pub(super) candidates: SmallVec<[Candidate; 4]>,
-    /// Where it waits for one of them.
-    pub(super) pool: Arc<Pool>,
+    pub(super) route: Arc<routing::Route>,
 }
 
-/// A target that can serve a request, and what this request has seen of it.
-#[derive(Clone, Debug)]
+impl Routed {
+    /// The target of the candidate with this index.
+    pub(super) fn target(&self, index: usize) -> Option<&Arc<Target>> {
+        self.route.targets.get(self.candidates.get(index)?.place)
+    }
+
+    /// What the request needs of a target's quota.
+    pub(super) fn need(&self, target: &Target) -> Need {
+        let Some(model) = self.call.model() else { return Need::default() };
+        need(target, self.call.operation, &self.size, model)
+    }
+
+    /// The candidate with this index as a choice.
+    pub(super) fn choice(&self, index: usize) -> Option<Choice> {
+        let target = self.target(index)?;
+        Some(Choice { index, target: Arc::clone(target), need: self.need(target) })
+    }
+}
+
+/// A target that can serve a request, and what this request has seen of it. Most requests look at
+/// no other than the first.
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Candidate {
-    pub(super) target: Arc<Target>,
-    /// What the request needs of its quota.
-    pub(super) need: Need,
+    /// The target's place in the route.
+    place: usize,
     /// Attempts made there.
     pub(super) attempts: u32,
     /// Whether this request is done with it.
@@ -54,13 +75,8 @@ pub(super) struct Candidate {
 }
 
 impl Candidate {
-    fn new(target: Arc<Target>, need: Need) -> Candidate {
-        Candidate { target, need, attempts: 0, is_out: false }
-    }
-
-    /// The candidate as a choice with this number.
-    pub(super) fn choice(&self, index: usize) -> Choice {
-        Choice { index, target: Arc::clone(&self.target), need: self.need }
+    fn new(place: usize) -> Candidate {
+        Candidate { place, attempts: 0, is_out: false }
     }
 }
 
@@ -69,7 +85,7 @@ struct Decision {
     peek: Peek,
     size: Size,
     candidates: SmallVec<[Candidate; 4]>,
-    pool: Arc<Pool>,
+    route: Arc<routing::Route>,
 }
 
 #[derive(Clone, Debug)]
@@ -94,14 +110,14 @@ impl Step<Collected> for Route {
                 }
                 // Operations without a model are relayed to the default upstream.
                 _ => {
-                    reserve_budget(&mut exchange, call.operation, &[])?;
+                    reserve_budget(&mut exchange, call.operation, std::iter::empty())?;
                     relayed(exchange.gateway().router.default_route())
                 }
             };
             Ok((body, hash, decision))
         });
         match decision {
-            Ok((body, hash, Decision { peek, size, candidates, pool })) => {
+            Ok((body, hash, Decision { peek, size, candidates, route })) => {
                 let asked = priority(&head.headers, exchange.gateway());
                 let policy = exchange.policy.as_ref();
                 exchange.priority = policy.map_or(asked, |policy| policy.priority(asked));
@@ -115,7 +131,7 @@ impl Step<Collected> for Route {
                     peek,
                     size,
                     candidates,
-                    pool,
+                    route,
                 };
                 Ok(routed)
             }
@@ -124,13 +140,12 @@ impl Step<Collected> for Route {
     }
 }
 
-fn relayed(route: &routing::Route) -> Decision {
-    let all = route.targets.iter();
+fn relayed(route: &Arc<routing::Route>) -> Decision {
     Decision {
         peek: Peek::default(),
         size: Size::default(),
-        candidates: all.map(|it| Candidate::new(Arc::clone(it), Need::default())).collect(),
-        pool: Arc::clone(&route.pool),
+        candidates: (0..route.targets.len()).map(Candidate::new).collect(),
+        route: Arc::clone(route),
     }
 }
 
@@ -145,15 +160,15 @@ fn route(
     let unrouted = || Refusal::Unrouted { model: model.to_string() };
     let (pattern, route) = match chosen {
         // Its model is one that the config names.
-        Some(route) => (Some(model.as_str().into()), route),
+        Some(route) => (Some(Arc::new(Pattern::new(model.as_str()))), route),
         None => gateway.router.find(&gateway.config, model).ok_or_else(unrouted)?,
     };
     let is_routed = pattern.is_some();
     exchange.pattern = pattern;
-    let first = route.targets.first().ok_or_else(unrouted)?;
+    let (_, first) = route.able().next().ok_or_else(unrouted)?;
     // An opaque ARN does not tell its family; the target that it routes to first does.
     let family = match model.family() {
-        Family::Unknown => first.family(),
+        Family::Unknown => first.family,
         family => family,
     };
     let is_duplex = operation == Operation::InvokeModelWithBidirectionalStream;
@@ -167,56 +182,62 @@ fn route(
         media: peek.media,
         max_output: peek.max_output_tokens(),
     };
-    let mut targets: SmallVec<[Arc<Target>; 4]> = route
-        .targets
-        .iter()
+    let mut targets: SmallVec<[Placed<'_>; 4]> = route
+        .able()
         .enumerate()
         // Events are not kept, so nobody could stand in for the first.
-        .filter(|(index, _)| *index == 0 || !is_duplex)
-        .filter(|(index, it)| *index == 0 || can_stand_in(it, operation, model, family, &peek))
-        .filter(|(_, it)| policy::may_call(exchange, it))
-        .map(|(_, target)| Arc::clone(target))
+        .filter(|(place, _)| *place == 0 || !is_duplex)
+        .filter(|(place, (target, abilities))| {
+            *place == 0 || can_stand_in(target, abilities, operation, model, family, &peek)
+        })
+        .filter(|(_, (target, _))| policy::may_call(exchange, target))
+        .map(|(place, (target, _))| Placed { target, place })
         .collect();
     if targets.is_empty() {
         return Err(Denied::Targets { model: model.to_string() }.into());
     }
     if exchange.account.is_some() && operation != Operation::CountTokens {
-        targets.retain(|it| gateway.prices.of(&it.model, &it.base_model).is_some());
+        targets.retain(|it| gateway.prices.of(&it.target.model, &it.target.base_model).is_some());
         if targets.is_empty() {
             return Err(Denied::Unpriced { model: model.to_string() }.into());
         }
     }
     let prefix = peek.cached_prefix.clone().and_then(|range| body.get(range)).map(hash);
     balance::order(&mut targets, route.balance, prefix);
-    // Counting tokens draws on no quota.
-    let is_counted = operation != Operation::CountTokens;
-    let need = |target: &Target| Need { is_counted, ..target.need(&size, model) };
-    let candidates: SmallVec<[Candidate; 4]> =
-        targets.into_iter().map(|it| Candidate::new(Arc::clone(&it), need(&it))).collect();
-    if let (true, Some(client), Some(first)) = (is_counted, &exchange.client, candidates.first()) {
+    let needs = targets.iter().map(|it| (it.target, need(it.target, operation, &size, model)));
+    if let (Some(client), Some((_, first))) = (&exchange.client, needs.clone().next())
+        && first.is_counted
+    {
         exchange.allowance =
-            gateway.limits.tokens(client, first.need.tokens()).map_err(Refusal::Limited)?;
+            gateway.limits.tokens(client, first.tokens()).map_err(Refusal::Limited)?;
     }
-    reserve_budget(exchange, operation, &candidates)?;
-    Ok(Decision { peek, size, candidates, pool: Arc::clone(&route.pool) })
+    reserve_budget(exchange, operation, needs)?;
+    let candidates = targets.iter().map(|it| Candidate::new(it.place)).collect();
+    drop(targets);
+    Ok(Decision { peek, size, candidates, route })
+}
+
+/// What a request needs of a target's quota. Counting tokens draws on none.
+fn need(target: &Target, operation: Operation, size: &Size, model: &ModelId) -> Need {
+    Need { is_counted: operation != Operation::CountTokens, ..target.need(size, model) }
 }
 
 /// Holds what the dearest of the candidates can cost, of a client that has a budget. What costs
 /// nothing by tokens is let through without; what costs nobody knows how much, only where the
 /// client's policy says so.
-fn reserve_budget(
+fn reserve_budget<'a>(
     exchange: &mut Exchange,
     operation: Operation,
-    candidates: &[Candidate],
+    candidates: impl ExactSizeIterator<Item = (&'a Arc<Target>, Need)>,
 ) -> Result<(), Refusal> {
     let is_async = operation == Operation::StartAsyncInvoke;
-    let runs_a_model = is_async || !candidates.is_empty() && operation != Operation::CountTokens;
+    let runs_a_model = is_async || candidates.len() > 0 && operation != Operation::CountTokens;
     let Some(account) = exchange.account.as_ref().filter(|_| runs_a_model) else { return Ok(()) };
     if is_async && !exchange.policy.as_ref().is_some_and(|policy| policy.names(operation)) {
         return Err(Denied::Uncounted { operation: operation.name() }.into());
     }
     let prices = &exchange.gateway().prices;
-    let most = candidates.iter().filter_map(|Candidate { target, need, .. }| {
+    let most = candidates.filter_map(|(target, need)| {
         let rates = prices.of(&target.model, &target.base_model)?;
         Some(rates.most(need.input, need.max_output))
     });
@@ -247,14 +268,15 @@ fn hash(bytes: &[u8]) -> u64 {
 /// any other body is its own family's; and nothing that the request uses may be lost.
 fn can_stand_in(
     target: &Target,
+    abilities: &Abilities,
     operation: Operation,
     model: &ModelId,
     family: Family,
     peek: &Peek,
 ) -> bool {
-    let same_model = target.base_model.base().is_some() && target.base_model.base() == model.base();
+    let is_itself = || target.is_model(model);
     let same_schema = operation.is_converse()
-        || same_model
-        || family != Family::Unknown && target.family() == family;
-    same_schema && target.can_take(peek, model)
+        || family != Family::Unknown && abilities.family == family
+        || is_itself();
+    same_schema && abilities.take(peek, is_itself)
 }

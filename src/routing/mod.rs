@@ -15,4 +15,4 @@ mod target;
 pub use latency::Latency;
 pub use pool::{Choice, Choices, Pool, Waiting, is_hopeful};
 pub use router::{Route, Router, RouterError};
-pub use target::{Need, Permit, Size, Spending, Target};
+pub use target::{Abilities, Need, Permit, Size, Spending, Target};

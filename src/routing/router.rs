@@ -11,13 +11,13 @@ use tokio::time::Instant;
 use super::cooldown::{Policy, State};
 use super::keep::{unrouted_untouched, untouched};
 use super::pool::Pool;
-use super::target::{Parts, Target, shared_name};
+use super::target::{Abilities, Parts, Target, shared_name};
 use crate::admission::{Learning, Limits, Quota, UNFILLED};
 use crate::bedrock::ModelId;
 use crate::bedrock::model_id::ModelIdError;
 use crate::config::{self, Balance, Config, Unrouted};
 use crate::state::fleet::{Fleet, Lease};
-use crate::telemetry::OTHER;
+use crate::telemetry::{OTHER, Pattern};
 use crate::upstream::credentials::{Identities, Identity, Sts};
 
 /// Why a config makes no routing table.
@@ -67,7 +67,7 @@ pub struct Router {
 struct Entry {
     /// The number of its route in the config.
     number: usize,
-    pattern: Arc<str>,
+    pattern: Arc<Pattern>,
     route: Arc<Route>,
 }
 
@@ -80,6 +80,19 @@ pub struct Route {
     pub balance: Balance,
     /// The line for them.
     pub pool: Arc<Pool>,
+    abilities: Box<[Abilities]>,
+}
+
+impl Route {
+    fn new(targets: Vec<Arc<Target>>, balance: Balance, pool: Arc<Pool>) -> Arc<Route> {
+        let abilities = targets.iter().map(|target| *target.abilities()).collect();
+        Arc::new(Route { targets, balance, pool, abilities })
+    }
+
+    /// The targets, best first, with what they can take.
+    pub fn able(&self) -> impl Iterator<Item = (&Arc<Target>, &Abilities)> {
+        self.targets.iter().zip(&self.abilities)
+    }
 }
 
 /// The routes of the legacy endpoints, one for each of their models that may be asked first.
@@ -174,7 +187,11 @@ impl Router {
 
     /// The route of a requested model, and the config's pattern for it; `None` if no route names it
     /// and the config has such models refused.
-    pub fn find(&self, config: &Config, model: &ModelId) -> Option<(Option<Arc<str>>, Arc<Route>)> {
+    pub fn find(
+        &self,
+        config: &Config,
+        model: &ModelId,
+    ) -> Option<(Option<Arc<Pattern>>, Arc<Route>)> {
         match self.routed(model) {
             Some(entry) => Some((Some(Arc::clone(&entry.pattern)), Arc::clone(&entry.route))),
             None => Some((None, self.pass(config, model)?)),
@@ -214,7 +231,7 @@ impl Router {
         for first in &targets {
             let route = |targets| {
                 let pool = Arc::clone(first.pool());
-                Arc::new(Route { targets, balance: Balance::Priority, pool })
+                Route::new(targets, Balance::Priority, pool)
             };
             let others = targets.iter().filter(|other| !Arc::ptr_eq(other, first));
             routes.with_fallback.push(route([first].into_iter().chain(others).cloned().collect()));
@@ -228,11 +245,11 @@ impl Router {
         let pool = Arc::clone(targets.first().ok_or(RouterError::Target)?.pool());
         let route_number = self.routes;
         self.routes += 1;
-        let found = Arc::new(Route { targets, balance: route.balance, pool });
+        let found = Route::new(targets, route.balance, pool);
         for pattern in &route.models {
             let entry = Entry {
                 number: route_number,
-                pattern: pattern.as_str().into(),
+                pattern: Arc::new(Pattern::new(pattern)),
                 route: Arc::clone(&found),
             };
             if pattern.contains(['*', '?', '[', '{']) {
@@ -439,7 +456,7 @@ fn passing(
     let target = Arc::new(Target::new(&target, parts));
     target.follow();
     let targets = vec![target];
-    Arc::new(Route { targets, balance: Balance::Priority, pool })
+    Route::new(targets, Balance::Priority, pool)
 }
 
 pub(super) fn policy(config: &Config, base: Duration) -> Policy {

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Uri};
+use prometheus::IntCounter;
 use tokio::time::Instant;
 
 use super::cooldown::{Blocked, Cooldown, Pass, Policy, State};
@@ -81,6 +82,32 @@ pub struct Parts {
     pub fleet: Option<Fleet>,
 }
 
+/// What a target can take, which never changes. Small and without pointers, so that those of a route
+/// stand side by side and a request need not look at each target.
+#[derive(Clone, Copy, Debug)]
+pub struct Abilities {
+    /// The schema of the model's InvokeModel bodies.
+    pub family: Family,
+    configured_cap: Option<u32>,
+    /// The cap that the model is known to have.
+    known_cap: Option<u32>,
+    features: Option<Features>,
+}
+
+impl Abilities {
+    /// Whether a request that uses this can be taken: the features that it uses, and a cap that
+    /// leaves room for thinking. `is_itself` tells whether the model is the one asked for, to which
+    /// the cap that it is known to have does not apply.
+    pub fn take(&self, peek: &Peek, is_itself: impl FnOnce() -> bool) -> bool {
+        let fits = |cap| peek.fits(cap);
+        self.features.is_none_or(|features| features.contains(peek.features))
+            && match self.configured_cap {
+                Some(cap) => fits(cap),
+                None => self.known_cap.is_none_or(fits) || is_itself(),
+            }
+    }
+}
+
 /// A target and its state.
 #[derive(Debug)]
 pub struct Target {
@@ -114,13 +141,11 @@ pub struct Target {
     pub estimator: Estimator,
     /// How fast its answers begin.
     pub latency: Latency,
-    family: Family,
-    configured_cap: Option<u32>,
-    /// The cap that the model is known to have.
-    known_cap: Option<u32>,
+    /// The count of its attempts that were answered, once there is one.
+    pub answered: OnceLock<IntCounter>,
+    abilities: Abilities,
     /// What an answer to a request without a maximum may have.
     own_output: u64,
-    features: Option<Features>,
     /// What an output token costs of the quota.
     burndown: u64,
     cooldown: Mutex<Cooldown>,
@@ -142,7 +167,12 @@ impl Target {
             encoded_model: model.encode(),
             model_header: header(model.as_str()),
             region_header: header(&config.region),
-            family: base_model.family(),
+            abilities: Abilities {
+                family: base_model.family(),
+                configured_cap: config.max_output_tokens,
+                known_cap: facts.and_then(|facts| facts.max_output_tokens),
+                features: config.features.as_ref().map(named).or(known),
+            },
             model,
             burndown: u64::from(
                 config.output_burndown.unwrap_or_else(|| catalogue::burndown(&base_model)),
@@ -150,17 +180,15 @@ impl Target {
             base_model,
             estimator: Estimator::default(),
             latency: Latency::default(),
+            answered: OnceLock::new(),
             region: config.region.clone(),
             origin: Origin::new(&config.endpoint),
             uris: Default::default(),
             identity,
             first_byte_timeout: config.first_byte_timeout,
             idle_timeout: config.idle_timeout,
-            configured_cap: config.max_output_tokens,
-            known_cap: facts.and_then(|facts| facts.max_output_tokens),
             own_output: facts
                 .map_or(DEFAULT_MAX_OUTPUT, |facts| facts.most_output(DEFAULT_MAX_OUTPUT)),
-            features: config.features.as_ref().map(named).or(known),
             cooldown: Mutex::new(Cooldown::new(policy)),
             quota,
             pool,
@@ -212,23 +240,21 @@ impl Target {
         }
     }
 
-    /// The schema of the model's InvokeModel bodies.
-    pub fn family(&self) -> Family {
-        self.family
+    /// What it can take.
+    pub fn abilities(&self) -> &Abilities {
+        &self.abilities
     }
 
     /// The cap on output tokens for a request that asked for `requested`: the configured one,
     /// else, for a model that stands in for another, the one the model is known to have.
     pub fn cap(&self, requested: &ModelId) -> Option<u32> {
-        let is_itself = || requested.base().is_some() && self.base_model.base() == requested.base();
-        self.configured_cap.or_else(|| self.known_cap.filter(|_| !is_itself()))
+        let Abilities { configured_cap, known_cap, .. } = self.abilities;
+        configured_cap.or_else(|| known_cap.filter(|_| !self.is_model(requested)))
     }
 
-    /// Whether the target can stand in for another model with this request: it takes the
-    /// features that the request uses, and its cap leaves room for thinking.
-    pub fn can_take(&self, peek: &Peek, requested: &ModelId) -> bool {
-        self.features.is_none_or(|features| features.contains(peek.features))
-            && self.cap(requested).is_none_or(|cap| peek.fits(cap))
+    /// Whether its model is `requested`, in this region or another.
+    pub fn is_model(&self, requested: &ModelId) -> bool {
+        requested.base().is_some() && self.base_model.base() == requested.base()
     }
 
     /// Whether [`Target::enter`] would give a permit.
@@ -391,6 +417,11 @@ impl Permit {
     /// The target it is for.
     pub fn target(&self) -> &Arc<Target> {
         &self.target
+    }
+
+    /// The input tokens that the request may have.
+    pub fn input(&self) -> u64 {
+        self.need.input
     }
 
     /// The request is about to be sent: from here on it costs what such requests cost, until

@@ -148,22 +148,22 @@ fn json(line: &Line<'_>) -> Vec<u8> {
     let mut object = Object::with_capacity(1024);
     object
         .time("time", line.time)
-        .text("request_id", line.request_id)
+        .plain("request_id", line.request_id)
         .some_plain("trace_id", line.trace_id)
         .some_plain("span_id", line.span_id)
         .text("client", line.client)
         .address("peer", line.peer)
-        .text("operation", line.operation)
+        .plain("operation", line.operation)
         .some_text("requested_model", line.requested_model)
         .some_text("model", line.model)
         .some_text("target", line.target)
         .number("status", line.status.into())
-        .text("outcome", line.outcome)
+        .plain("outcome", line.outcome)
         .some_text("error", line.error)
         .objects("attempts", line.attempts, |object, attempt| {
             object
                 .text("target", &attempt.target)
-                .text("outcome", attempt.outcome)
+                .plain("outcome", attempt.outcome)
                 .number("status", attempt.status.into())
                 .number("ms", attempt.ms);
         })

@@ -23,14 +23,28 @@ impl Object {
     }
 
     /// Begins a member; its name needs no escape.
+    #[inline]
     fn name(&mut self, name: &'static str) {
-        let before: &[u8] = if self.0.ends_with(b"{") { b"\"" } else { b",\"" };
-        self.0.extend_from_slice(before);
+        if self.0.last() != Some(&b'{') {
+            self.0.push(b',');
+        }
+        self.0.push(b'"');
         self.0.extend_from_slice(name.as_bytes());
         self.0.extend_from_slice(b"\":");
     }
 
+    /// A text without a character that needs an escape.
+    #[inline]
+    pub(super) fn plain(&mut self, name: &'static str, text: &str) -> &mut Object {
+        self.name(name);
+        self.0.push(b'"');
+        self.0.extend_from_slice(text.as_bytes());
+        self.0.push(b'"');
+        self
+    }
+
     /// A text.
+    #[inline]
     pub(super) fn text(&mut self, name: &'static str, text: &str) -> &mut Object {
         self.name(name);
         // Without a way out of the loop, many bytes are looked at at once.
@@ -76,6 +90,7 @@ impl Object {
     }
 
     /// A whole number.
+    #[inline]
     pub(super) fn number(&mut self, name: &'static str, number: u64) -> &mut Object {
         self.name(name);
         self.digits(number);
@@ -185,7 +200,13 @@ impl Object {
         self
     }
 
+    #[inline]
     fn digits(&mut self, number: u64) {
+        // Most are times and counts of one digit.
+        if let (true, Ok(digit)) = (number < 10, u8::try_from(number)) {
+            self.0.push(b'0' + digit);
+            return;
+        }
         self.0.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
     }
 }

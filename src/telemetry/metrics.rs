@@ -9,6 +9,7 @@ use prometheus::{
 };
 
 use super::openmetrics;
+use super::totals::Sums;
 
 /// A form in which metrics are told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +39,7 @@ const OVERHEAD: &[f64] =
 pub struct Metrics {
     registry: Registry,
     described: Vec<Desc>,
+    pub sums: Sums,
     pub requests: IntCounterVec,
     pub request_duration: HistogramVec,
     pub time_to_first_byte: HistogramVec,
@@ -423,6 +425,7 @@ impl Metrics {
                 &registry,
                 Gauge::new("process_start_time_seconds", "Start of the process, Unix time.")?,
             )?,
+            sums: Sums::default(),
             described: registry.described.borrow().clone(),
             registry: registry.registry.clone(),
         };

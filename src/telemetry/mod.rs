@@ -12,12 +12,14 @@ mod lines;
 mod metrics;
 mod openmetrics;
 pub mod process_log;
+mod series;
 pub mod totals;
 pub mod traces;
 pub mod usage_log;
 
 pub use failures::Failures;
 pub use metrics::{Exposition, Metrics, OTHER};
+pub use series::Pattern;
 
 /// Where it is said what came of requests.
 #[derive(Clone, Debug)]

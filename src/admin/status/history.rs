@@ -1,6 +1,6 @@
 //! What happened in the last hour, in steps of ten seconds.
 //!
-//! Taken from the counters that Prometheus reads too, so that both tell the same.
+//! Taken from sums that are counted with the metrics, so that both tell the same.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -10,8 +10,7 @@ use serde::Serialize;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::telemetry::Metrics;
-use crate::telemetry::access_log::SUCCESS;
-use crate::telemetry::totals::total;
+use crate::telemetry::totals::Sums;
 
 /// The length of a step.
 pub(super) const STEP: Duration = Duration::from_secs(10);
@@ -35,16 +34,13 @@ pub(super) struct Counts {
 }
 
 impl Counts {
-    fn now(metrics: &Metrics) -> Counts {
-        let outcome = |is: fn(&str) -> bool| total(&metrics.requests, |it| is(it.get("outcome")));
+    fn now(sums: &Sums) -> Counts {
         Counts {
-            requests: outcome(|_| true),
-            failed: outcome(|outcome| outcome != SUCCESS),
-            refused: outcome(|outcome| matches!(outcome, "throttled" | "queue_full")),
-            fallbacks: total(&metrics.fallbacks, |_| true),
-            throttles: total(&metrics.attempts, |it| {
-                matches!(it.get("outcome"), "throttled" | "exhausted")
-            }),
+            requests: sums.requests() as f64,
+            failed: sums.failed() as f64,
+            refused: sums.refused() as f64,
+            fallbacks: sums.fallbacks() as f64,
+            throttles: sums.throttles() as f64,
         }
     }
 
@@ -80,7 +76,7 @@ impl History {
         steps.tick().await;
         loop {
             steps.tick().await;
-            self.step(Counts::now(metrics));
+            self.step(Counts::now(&metrics.sums));
         }
     }
 
@@ -113,6 +109,7 @@ impl History {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::telemetry::access_log::SUCCESS;
 
     #[test]
     fn a_step_is_what_came_since_the_one_before_and_an_hour_is_kept() {
@@ -128,17 +125,16 @@ mod tests {
 
     #[test]
     fn outcomes_are_told_apart() {
-        let metrics = Metrics::new().unwrap();
+        let sums = Sums::default();
         for (outcome, times) in [(SUCCESS, 3), ("throttled", 2), ("client_gone", 1)] {
-            let labels = ["Converse", "m", "c", outcome];
-            metrics.requests.with_label_values(&labels).inc_by(times);
+            (0..times).for_each(|_| sums.request(outcome));
         }
         for outcome in ["throttled", "exhausted", SUCCESS] {
-            metrics.attempts.with_label_values(&["t", outcome]).inc();
+            sums.attempt(outcome);
         }
-        metrics.fallbacks.with_label_values(&["t", "u", "throttled"]).inc();
+        sums.fallback();
         let wanted =
             Counts { requests: 6.0, failed: 3.0, refused: 2.0, fallbacks: 1.0, throttles: 2.0 };
-        assert_eq!(Counts::now(&metrics), wanted);
+        assert_eq!(Counts::now(&sums), wanted);
     }
 }
