@@ -63,11 +63,6 @@ impl<S: AsyncRead + Unpin> AsyncRead for Opened<S> {
                 let (now, _) = left.split_at(left.len().min(buf.remaining()));
                 buf.put_slice(now);
                 *given += now.len();
-                // With what else has come, in one read: a reader that gets little at first makes
-                // its buffer larger for the rest. An end or an error will be there the next time.
-                if *given == *read && buf.remaining() > 0 {
-                    let _ = Pin::new(stream).poll_read(cx, buf);
-                }
                 Poll::Ready(Ok(()))
             }
             _ => Pin::new(stream).poll_read(cx, buf),
