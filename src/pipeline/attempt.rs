@@ -48,7 +48,6 @@ impl Service<Routed> for Attempts {
 }
 
 async fn answer(mut routed: Routed) -> Result<Response<ResponseBody>, Refused> {
-    strip_for_upstream(&mut routed.head.headers);
     if let Some(events) = routed.events.take() {
         // Boxed, since nearly no request is one: its future is as large as all else here.
         return Box::pin(duplex::answer(routed, events)).await;
@@ -56,6 +55,8 @@ async fn answer(mut routed: Routed) -> Result<Response<ResponseBody>, Refused> {
     let gateway = Arc::clone(routed.exchange.gateway());
     let deadline = routed.exchange.started + gateway.config.server.request_timeout;
     let patience = deadline::patience(&routed, deadline);
+    // All that they say to the gateway has been read.
+    strip_for_upstream(&mut routed.head.headers);
     let mut attempts =
         Loop { gateway, routed, patience, deadline, preferred: None, kept: None, moved_from: None };
     let outcome = attempts.run().await;

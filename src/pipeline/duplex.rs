@@ -17,7 +17,7 @@ use super::attempt::dimension;
 use super::collect::Live;
 use super::deadline;
 use super::exchange::Open;
-use super::prepare::prepare;
+use super::prepare::{prepare, strip_for_upstream};
 use super::refusal::{Refusal, Refused};
 use super::relay::{self, ResponseBody, Until};
 use super::route::Routed;
@@ -32,6 +32,7 @@ pub(super) async fn answer(
     let limit = routed.exchange.gateway().config.server.bidirectional_timeout;
     let deadline = routed.exchange.started + limit;
     let mut patience = deadline::patience(&routed, deadline);
+    strip_for_upstream(&mut routed.head.headers);
     let admitted = timeout_at(deadline, admit(&mut routed, None, &mut patience)).await;
     let mut permit = match admitted {
         Ok(Ok(Admission::Go(_, permit))) => permit,
