@@ -14,18 +14,6 @@ use crate::bedrock::sigv4::PayloadHash;
 use crate::bedrock::{Operation, body};
 use crate::routing::Target;
 
-/// Headers that mean this connection alone (RFC 9110, section 7.6.1).
-const HOP_BY_HOP: [HeaderName; 8] = [
-    header::CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    header::PROXY_AUTHENTICATE,
-    header::PROXY_AUTHORIZATION,
-    header::TE,
-    header::TRAILER,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-];
-
 /// The parts of an attempt's request that are the same for every attempt on one target.
 #[derive(Debug)]
 pub(super) struct Prepared {
@@ -49,7 +37,8 @@ impl Payload {
     }
 }
 
-/// Prepares an attempt of a request, whose headers are stripped by [`strip_for_upstream`], on `target`; `None` if its path is no URI, which no checked id makes.
+/// Prepares an attempt of a request, whose headers are stripped by [`strip_for_upstream`], on
+/// `target`; `None` if its path is no URI, which no checked id makes.
 pub(super) fn prepare(routed: &Routed, target: &Target) -> Option<Prepared> {
     let (mut head, ()) = http::Request::new(()).into_parts();
     head.method = routed.head.method.clone();
@@ -72,33 +61,46 @@ pub(super) fn prepare(routed: &Routed, target: &Target) -> Option<Prepared> {
 
 /// Removes what means the connection alone that the headers came by.
 pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    for option in connection_options(headers) {
-        headers.remove(option.as_str());
-    }
-    for name in &HOP_BY_HOP {
-        headers.remove(name);
-    }
+    strip(headers, is_hop_by_hop);
 }
 
 /// Removes what may not pass to the upstream, whichever target it is: once for all attempts.
 pub(super) fn strip_for_upstream(headers: &mut HeaderMap) {
+    strip(headers, |name| is_hop_by_hop(name) || is_ours(name));
+}
+
+/// Removes what `connection` lists, and what `goes` says of by its name.
+fn strip(headers: &mut HeaderMap, goes: impl Fn(&str) -> bool) {
     let listed = connection_options(headers);
-    let stays = |name: &&HeaderName| {
-        let text = name.as_str();
-        is_ours(text) || listed.iter().any(|option| option == text)
-    };
-    let stay: SmallVec<[HeaderName; 8]> = headers.keys().filter(stays).cloned().collect();
-    for name in &stay {
+    let all = headers.keys();
+    let gone: SmallVec<[HeaderName; 8]> = all
+        .filter(|name| goes(name.as_str()) || listed.iter().any(|option| option == name.as_str()))
+        .cloned()
+        .collect();
+    for name in &gone {
         headers.remove(name);
     }
 }
 
-/// Whether a header is between the client, the proxies on its way, and the gateway: what means the
-/// connection alone, the client's authorization and cookies, and what the request to the upstream has
-/// of its own.
+/// Whether a header means its connection alone (RFC 9110, section 7.6.1).
+fn is_hop_by_hop(name: &str) -> bool {
+    matches!(
+        name,
+        "connection"
+            | "keep-alive"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+    )
+}
+
+/// Whether a header is between the client, the proxies on its way, and the gateway: the client's
+/// authorization and cookies, and what the request to the upstream has of its own.
 fn is_ours(name: &str) -> bool {
     match name {
-        "connection" | "keep-alive" | "te" | "trailer" | "transfer-encoding" | "upgrade" => true,
         "authorization" | "cookie" | "host" | "content-length" | "expect" => true,
         "x-amz-date" | "x-amz-security-token" | "x-amz-content-sha256" => true,
         "forwarded" | "via" | "x-real-ip" => true,
