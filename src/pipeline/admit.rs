@@ -47,11 +47,11 @@ pub(super) async fn admit(
     {
         return Ok(Admission::Go(choice.index, permit));
     }
-    if let Some((index, permit)) = routed.route.pool.enter(remaining(routed)) {
+    if let Some((index, permit)) = routed.route.pool.enter(routed.remaining()) {
         return Ok(Admission::Go(index, permit));
     }
     let pool = Arc::clone(&routed.route.pool);
-    let choices: Choices = remaining(routed).collect();
+    let choices: Choices = routed.remaining().collect();
     if choices.is_empty() {
         return Ok(Admission::NothingLeft);
     }
@@ -97,7 +97,7 @@ async fn turned_away(curfew: &Curfew, choices: &[Choice]) {
 /// Whether a candidate other than `except` would take the request now, as far as cooldowns tell.
 pub(super) fn any_free(routed: &Routed, except: usize) -> bool {
     let now = Instant::now();
-    let mut others = remaining(routed).filter(|choice| choice.index != except);
+    let mut others = routed.remaining().filter(|choice| choice.index != except);
     others.any(|choice| choice.target.is_free(now))
 }
 
@@ -121,12 +121,6 @@ fn all_out(pool: &Pool, choices: &[Choice]) -> Refusal {
     let (target, due) =
         due.map_or_else(Default::default, |(target, due)| (target.name.to_string(), due));
     Refusal::AllOut { target, due, is_quota }
-}
-
-fn remaining(routed: &Routed) -> impl Iterator<Item = Choice> {
-    let all = routed.candidates.iter().enumerate();
-    let left = all.filter(|(_, candidate)| !candidate.is_out);
-    left.filter_map(|(index, _)| routed.choice(index))
 }
 
 fn flow(exchange: &Exchange) -> Flow {

@@ -209,9 +209,7 @@ impl Loop {
             reply = &mut first => return (reply, None),
             () = sleep(usual) => {}
         }
-        let others = self.routed.candidates.iter().enumerate();
-        let others = others.filter(|(other, candidate)| *other != index && !candidate.is_out);
-        let others = others.filter_map(|(index, _)| self.routed.choice(index));
+        let others = self.routed.remaining().filter(|choice| choice.index != index);
         let hedge = self.routed.route.pool.enter(others);
         let Some((index, mut permit)) = hedge.filter(|_| self.gateway.hedges.spend()) else {
             return (first.await, None);

@@ -55,6 +55,13 @@ impl Routed {
         need(target, self.call.operation, &self.size, model)
     }
 
+    /// What is left of the candidates, as choices.
+    pub(super) fn remaining(&self) -> impl Iterator<Item = Choice> {
+        let all = self.candidates.iter().enumerate();
+        let left = all.filter(|(_, candidate)| !candidate.is_out);
+        left.filter_map(|(index, _)| self.choice(index))
+    }
+
     /// The candidate with this index as a choice.
     pub(super) fn choice(&self, index: usize) -> Option<Choice> {
         let target = self.target(index)?;
