@@ -61,7 +61,7 @@ impl Ended {
         self.answered.get_or_init(|| metrics.attempts.with_label_values(&[TARGET, SUCCESS])).inc();
         metrics.sums.request(SUCCESS);
         metrics.requests.with_label_values(&[OPERATION, MODEL, CLIENT, SUCCESS]).inc();
-        self.pattern.observe(metrics, Operation::ConverseStream, 0.812, Some(0.41));
+        self.pattern.observe(metrics, Some(Operation::ConverseStream), 0.812, Some(0.41));
         metrics.overhead.observe(0.000_08);
         for (kind, count) in [("input", self.usage.input), ("output", self.usage.output)] {
             metrics.tokens.with_label_values(&[MODEL, CLIENT, kind]).inc_by(count);

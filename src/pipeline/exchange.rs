@@ -272,22 +272,14 @@ impl Exchange {
         let metrics = &self.gateway.metrics;
         metrics.sums.request(self.outcome.name());
         let operation = self.operation.map_or(OTHER, Operation::name);
-        let requested = self.pattern.as_ref().map_or(OTHER, |pattern| pattern.label());
+        let pattern = self.pattern.as_deref().unwrap_or(&metrics.unrouted);
+        let requested = pattern.label();
         metrics
             .requests
             .with_label_values(&[operation, requested, self.client_name(), self.outcome.name()])
             .inc();
         let (seconds, head) = (duration.as_secs_f64(), self.head.map(|head| head.as_secs_f64()));
-        match (&self.pattern, self.operation) {
-            (Some(pattern), Some(operation)) => pattern.observe(metrics, operation, seconds, head),
-            _ => {
-                let labels = [operation, requested];
-                metrics.request_duration.with_label_values(&labels).observe(seconds);
-                if let Some(head) = head {
-                    metrics.time_to_first_byte.with_label_values(&labels).observe(head);
-                }
-            }
-        }
+        pattern.observe(metrics, self.operation, seconds, head);
         if let Some(head) = self.head {
             let waited = self.waited + self.queued;
             metrics.overhead.observe(head.saturating_sub(waited).as_secs_f64());

@@ -9,6 +9,7 @@ use prometheus::{
 };
 
 use super::openmetrics;
+use super::series::Pattern;
 use super::totals::Sums;
 
 /// A form in which metrics are told.
@@ -40,6 +41,8 @@ pub struct Metrics {
     registry: Registry,
     described: Vec<Desc>,
     pub sums: Sums,
+    /// For requests whose model no route names.
+    pub unrouted: Pattern,
     pub requests: IntCounterVec,
     pub request_duration: HistogramVec,
     pub time_to_first_byte: HistogramVec,
@@ -426,6 +429,7 @@ impl Metrics {
                 Gauge::new("process_start_time_seconds", "Start of the process, Unix time.")?,
             )?,
             sums: Sums::default(),
+            unrouted: Pattern::new(OTHER),
             described: registry.described.borrow().clone(),
             registry: registry.registry.clone(),
         };

@@ -7,14 +7,15 @@ use std::sync::OnceLock;
 
 use prometheus::{Histogram, HistogramVec};
 
-use super::Metrics;
+use super::{Metrics, OTHER};
 use crate::bedrock::Operation;
 
 /// A label for the requested model, and the times of the requests that have it.
 #[derive(Debug)]
 pub struct Pattern {
     label: Box<str>,
-    times: [Times; Operation::ALL.len()],
+    /// One for each operation, and one for what is none.
+    times: [Times; Operation::ALL.len() + 1],
 }
 
 /// Series of one operation.
@@ -39,12 +40,13 @@ impl Pattern {
     pub fn observe(
         &self,
         metrics: &Metrics,
-        operation: Operation,
+        operation: Option<Operation>,
         duration: f64,
         first_byte: Option<f64>,
     ) {
-        let Some(times) = self.times.get(operation as usize) else { return };
-        let labels = [operation.name(), &self.label];
+        let number = operation.map_or(Operation::ALL.len(), |operation| operation as usize);
+        let Some(times) = self.times.get(number) else { return };
+        let labels = [operation.map_or(OTHER, Operation::name), &self.label];
         let series = |kept: &OnceLock<Histogram>, family: &HistogramVec, seconds| {
             kept.get_or_init(|| family.with_label_values(&labels)).observe(seconds);
         };
@@ -71,11 +73,11 @@ mod tests {
         };
         assert!(lines().is_empty());
         for operation in Operation::ALL {
-            one.observe(&metrics, operation, 1.0, None);
+            one.observe(&metrics, Some(operation), 1.0, None);
         }
         assert_eq!(lines().len(), Operation::ALL.len(), "none of an answer that did not begin");
         // As after a reload, which makes the pattern anew.
-        again.observe(&metrics, Operation::Converse, 1.0, Some(0.5));
+        again.observe(&metrics, Some(Operation::Converse), 1.0, Some(0.5));
         let of_converse: Vec<String> =
             lines().into_iter().filter(|line| line.contains("\"Converse\"")).collect();
         let line = |name: &str, count: u32| {
