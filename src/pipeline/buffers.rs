@@ -40,8 +40,9 @@ struct Kept {
 impl Buffers {
     /// An empty buffer with room for `size` bytes. Must be called within a tokio runtime.
     pub(super) fn take(&self, size: usize) -> Buffer {
+        let home = self.clone();
         if size < LARGE {
-            return Buffer { bytes: Vec::with_capacity(size), home: Weak::new() };
+            return Buffer { bytes: Vec::with_capacity(size), home };
         }
         let bytes = {
             let mut kept = self.kept();
@@ -54,16 +55,12 @@ impl Buffers {
         // Sizes in steps, so that a buffer fits the next body, too. Memory that is not written to
         // takes no pages.
         let bytes = bytes.unwrap_or_else(|| Vec::with_capacity(size.next_power_of_two()));
-        Buffer { bytes, home: Arc::downgrade(&self.0) }
+        Buffer { bytes, home }
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
-        lock(&self.0)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn lock(kept: &Mutex<Kept>) -> MutexGuard<'_, Kept> {
-    kept.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Kept {
@@ -105,10 +102,10 @@ impl fmt::Debug for Kept {
 async fn watch(kept: Weak<Mutex<Kept>>) {
     loop {
         sleep(KEPT_FOR).await;
-        let Some(kept) = kept.upgrade() else { return };
+        let Some(buffers) = kept.upgrade().map(Buffers) else { return };
         // Freed after the lock.
         let _unused = {
-            let mut kept = lock(&kept);
+            let mut kept = buffers.kept();
             let unused = kept.tidy();
             if unused.is_empty() && kept.buffers.is_empty() {
                 kept.is_watched = false;
@@ -122,16 +119,15 @@ async fn watch(kept: Weak<Mutex<Kept>>) {
 /// A buffer in use; what was large comes back when it is dropped, as does what it was frozen to.
 pub(super) struct Buffer {
     bytes: Vec<u8>,
-    /// None of a small one.
-    home: Weak<Mutex<Kept>>,
+    home: Buffers,
 }
 
 impl Buffer {
-    /// Appends `more`, in a larger one of `buffers` if there is no room.
-    pub(super) fn extend(&mut self, more: &[u8], buffers: &Buffers) {
+    /// Appends `more`, in a larger buffer if there is no room.
+    pub(super) fn extend(&mut self, more: &[u8]) {
         let needed = self.bytes.len() + more.len();
         if needed > self.bytes.capacity() {
-            let mut larger = buffers.take(needed.max(2 * self.bytes.len()));
+            let mut larger = self.home.take(needed.max(2 * self.bytes.len()));
             larger.bytes.extend_from_slice(&self.bytes);
             *self = larger;
         }
@@ -157,8 +153,8 @@ impl AsRef<[u8]> for Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        if let Some(home) = self.home.upgrade() {
-            lock(&home).put(std::mem::take(&mut self.bytes));
+        if self.bytes.capacity() >= LARGE {
+            self.home.kept().put(std::mem::take(&mut self.bytes));
         }
     }
 }
@@ -171,7 +167,7 @@ mod tests {
 
     fn full(buffers: &Buffers, size: usize) -> Bytes {
         let mut buffer = buffers.take(size);
-        buffer.extend(&vec![b'x'; size], buffers);
+        buffer.extend(&vec![b'x'; size]);
         buffer.freeze()
     }
 
@@ -196,7 +192,7 @@ mod tests {
         let mut buffer = buffers.take(10);
         let mut expected = Vec::new();
         for number in 0..100_000_u32 {
-            buffer.extend(&number.to_le_bytes(), &buffers);
+            buffer.extend(&number.to_le_bytes());
             expected.extend_from_slice(&number.to_le_bytes());
         }
         assert_eq!(buffer.len(), expected.len());

@@ -214,12 +214,12 @@ where
                 let expected = usize::try_from(announced).unwrap_or(0).min(limit);
                 let whole = joined.insert(buffers.take(expected.max(first.len() + chunk.len())));
                 // The connection reads on into the memory of what it gave, once that is dropped.
-                whole.extend(&std::mem::take(&mut first), buffers);
-                whole.extend(&chunk, buffers);
+                whole.extend(&std::mem::take(&mut first));
+                whole.extend(&chunk);
                 whole.len()
             }
             Some(whole) => {
-                whole.extend(&chunk, buffers);
+                whole.extend(&chunk);
                 whole.len()
             }
         };
