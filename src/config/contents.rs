@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use aws_lc_rs::digest::{Context, SHA256, digest};
+use aws_lc_rs::digest::{Context, SHA256};
 
 use super::document::Document;
 use super::environment::{self, Env};
@@ -30,10 +30,11 @@ pub struct Files {
     named: Option<Named>,
 }
 
-/// The files that a config with this text names.
+/// The files that a config names.
 #[derive(Debug)]
 struct Named {
-    text: [u8; 32],
+    /// The hash of the config alone; of no bytes for the one that is built in.
+    config: [u8; 32],
     paths: BTreeSet<PathBuf>,
 }
 
@@ -51,10 +52,10 @@ impl Files {
             Source::File(path) => (add(&mut hash, path), path.parent()),
             Source::BuiltIn => (SHIPPED.as_bytes().to_vec(), None),
         };
-        let sum = bytes(digest(&SHA256, &text).as_ref());
-        let known = self.named.take().filter(|named| named.text == sum);
+        let config = bytes(hash.clone());
+        let known = self.named.take().filter(|named| named.config == config);
         let named = known.unwrap_or_else(|| Named {
-            text: sum,
+            config,
             paths: named(&String::from_utf8_lossy(&text), &self.env, base),
         });
         drop(text);
@@ -62,14 +63,15 @@ impl Files {
             add(&mut hash, path);
         }
         self.named = Some(named);
-        Contents(bytes(hash.finish().as_ref()))
+        Contents(bytes(hash))
     }
 }
 
 /// The bytes of a SHA-256.
-fn bytes(sum: &[u8]) -> [u8; 32] {
+fn bytes(hash: Context) -> [u8; 32] {
     let mut bytes = [0; 32];
-    bytes.iter_mut().zip(sum).for_each(|(byte, sum)| *byte = *sum);
+    let sum = hash.finish();
+    bytes.iter_mut().zip(sum.as_ref()).for_each(|(byte, sum)| *byte = *sum);
     bytes
 }
 
