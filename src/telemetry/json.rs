@@ -46,17 +46,14 @@ impl Object {
     /// A text.
     #[inline]
     pub(super) fn text(&mut self, name: &'static str, text: &str) -> &mut Object {
-        self.name(name);
         // Without a way out of the loop, many bytes are looked at at once.
         let needs_escape = |byte: u8| byte < b' ' || byte == b'"' || byte == b'\\';
-        if text.bytes().fold(false, |found, byte| found | needs_escape(byte)) {
-            // Writing a text to memory can't fail.
-            let _ = serde_json::to_writer(&mut self.0, text);
-        } else {
-            self.0.push(b'"');
-            self.0.extend_from_slice(text.as_bytes());
-            self.0.push(b'"');
+        if !text.bytes().fold(false, |found, byte| found | needs_escape(byte)) {
+            return self.plain(name, text);
         }
+        self.name(name);
+        // Writing a text to memory can't fail.
+        let _ = serde_json::to_writer(&mut self.0, text);
         self
     }
 
