@@ -77,6 +77,7 @@ fn there_are_at_most_a_hundred_thousand() {
         let text = (0..count).map(|n| client(&n.to_string(), &format!("sha256:{n:064}")));
         file(&text.collect::<String>())
     };
+    assert_eq!(clients(100_000).unwrap().config.clients.len(), 100_000);
     let error = clients(100_001).unwrap_err().to_string();
     assert!(error.contains("clients: at most 100000 clients, not 100001"), "{error}");
 }
