@@ -1,5 +1,6 @@
 //! What holds for any bytes from outside, as the fuzz targets and the normal tests both check it.
 
+use bytes::Bytes;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue, Method};
 use sluice::bedrock::body::{clamp, peek};
@@ -13,6 +14,7 @@ use sluice::config::{Config, Env, LimitKey};
 use sluice::legacy::feedback::{
     MAX_DESCRIPTION, MAX_EXAMPLE, MAX_QUESTIONS, MAX_REFS, MAX_SUGGESTION, read, refine,
 };
+use sluice::upstream::http1::{Decoder, Next, read_head};
 
 /// Request paths: what parses is written so that it parses to the same.
 pub fn path(path: &str) {
@@ -121,4 +123,57 @@ pub fn feedback(answer: &str) {
         assert!(item.hawkeye_refs.iter().all(|number| (1..=20).contains(number)));
         assert!((0.8..=1.0).contains(&item.confidence));
     }
+}
+
+/// Answers of an upstream by HTTP/1.1: however the bytes come, the head is the same, and so is the
+/// body, and whether it ended, is open, or is malformed.
+pub fn answer(bytes: &[u8]) {
+    let whole = Bytes::copy_from_slice(bytes);
+    let read = read_head(&whole, &Method::POST);
+    let Ok(Some(head)) = read else { return };
+    assert!(head.len <= bytes.len());
+    let shorter = whole.slice(..head.len.saturating_sub(1));
+    assert!(matches!(read_head(&shorter, &Method::POST), Ok(None)), "it ends where it ends");
+    let body = whole.slice(head.len..);
+    let at_once = decoded(Decoder::new(head.framing), [body.clone()]);
+    let by_bytes = body.chunks(1).map(|byte| body.slice_ref(byte));
+    assert_eq!(decoded(Decoder::new(head.framing), by_bytes), at_once);
+}
+
+/// The body that comes in these pieces; `None` if it is malformed; whether it ended, and how many bytes after it
+/// were not taken.
+fn decoded(
+    mut decoder: Decoder,
+    pieces: impl IntoIterator<Item = Bytes>,
+) -> (Vec<u8>, Option<bool>, usize) {
+    let (mut body, mut unread, mut after) = (Vec::new(), Bytes::new(), 0);
+    let mut is_broken = false;
+    for piece in pieces {
+        if is_broken {
+            continue;
+        }
+        if decoder.has_ended() {
+            after += piece.len();
+            continue;
+        }
+        unread = [unread, piece].concat().into();
+        loop {
+            match decoder.next(&mut unread) {
+                Ok(Next::Data(data)) => {
+                    assert!(!data.is_empty());
+                    body.extend_from_slice(&data);
+                }
+                Ok(Next::Wait) => break,
+                Ok(Next::End) => {
+                    after += unread.len();
+                    break;
+                }
+                Err(_) => {
+                    is_broken = true;
+                    break;
+                }
+            }
+        }
+    }
+    if is_broken { (body, None, 0) } else { (body, Some(decoder.has_ended()), after) }
 }

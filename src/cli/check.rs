@@ -6,7 +6,6 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HOST};
 use http::{HeaderValue, Method, Request};
-use http_body_util::Full;
 use tokio::time::Instant;
 
 use super::progress::Progress;
@@ -118,7 +117,7 @@ async fn probe(config: Config) -> Result<usize, String> {
 async fn ask(gateway: &Gateway, target: &Target) -> Result<(), String> {
     target.identity.settled().await;
     let (make, limit) = (|| probe_of(target), target.first_byte_timeout);
-    match gateway.upstream.send(make, false, Instant::now(), limit).await {
+    match gateway.upstream.send(&target.origin, make, false, Instant::now(), limit).await {
         Reply::Success(_) => Ok(()),
         Reply::Failure(failure) => Err(format!(
             "{} {}",
@@ -128,7 +127,7 @@ async fn ask(gateway: &Gateway, target: &Target) -> Result<(), String> {
     }
 }
 
-fn probe_of(target: &Target) -> Result<Request<Full<Bytes>>, String> {
+fn probe_of(target: &Target) -> Result<Request<Bytes>, String> {
     let auth = target.identity.auth().ok_or_else(|| target.identity.problem())?;
     let (mut head, ()) = Request::new(()).into_parts();
     head.method = Method::POST;
@@ -139,5 +138,5 @@ fn probe_of(target: &Target) -> Result<Request<Full<Bytes>>, String> {
     let hash = PayloadHash::of(PROBE.as_bytes());
     sign::authorize(&mut head, || hash, &auth, &target.region, SystemTime::now())
         .map_err(|error| error.to_string())?;
-    Ok(Request::from_parts(head, Full::new(Bytes::from_static(PROBE.as_bytes()))))
+    Ok(Request::from_parts(head, Bytes::from_static(PROBE.as_bytes())))
 }

@@ -11,7 +11,6 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::{Request, Response};
-use http_body_util::Full;
 use tokio::time::{Instant, sleep, sleep_until};
 use tower::Service;
 
@@ -184,7 +183,7 @@ impl Loop {
         let limit = target.first_byte_timeout.min(left);
         let span = self.routed.exchange.begins_attempt(target);
         let make = || signed(&self.routed, target, span.as_ref());
-        let reply = self.gateway.upstream.send(make, streams, now, limit).await;
+        let reply = self.gateway.upstream.send(&target.origin, make, streams, now, limit).await;
         if let Some(span) = &span {
             span.replied(&reply);
         }
@@ -420,7 +419,7 @@ fn signed(
     routed: &Routed,
     target: &Target,
     span: Option<&Open<'_>>,
-) -> Result<Request<Full<Bytes>>, String> {
+) -> Result<Request<Bytes>, String> {
     let auth = target.identity.auth();
     let auth = auth.ok_or_else(|| target.identity.problem())?;
     let prepared = prepare(routed, target);
@@ -432,7 +431,7 @@ fn signed(
     let hash = || payload.hash(routed);
     sign::authorize(&mut head, hash, &auth, &target.region, SystemTime::now())
         .map_err(|error| error.to_string())?;
-    Ok(Request::from_parts(head, Full::new(payload.body)))
+    Ok(Request::from_parts(head, payload.body))
 }
 
 /// Which quota a throttle's message says ran out.

@@ -16,7 +16,6 @@ use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, Entry, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 use uuid::Uuid;
 
@@ -27,7 +26,7 @@ use super::watch::Watch;
 use crate::bedrock::{ErrorKind, Operation, Usage, WireError, event_stream};
 use crate::clients::{OverBudget, usd};
 use crate::routing::{Size, Spending, Target};
-use crate::upstream::{Failure, Success, TimeLimit};
+use crate::upstream::{self, Failure, Success, TimeLimit};
 
 const MODEL: HeaderName = HeaderName::from_static("x-sluice-model");
 const REGION: HeaderName = HeaderName::from_static("x-sluice-region");
@@ -39,7 +38,7 @@ const AMZN_REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 
 /// The body of an answer; `B` is the upstream's.
 #[derive(Debug)]
-pub struct ResponseBody<B = Incoming>(Inner<B>);
+pub struct ResponseBody<B = upstream::Body>(Inner<B>);
 
 #[derive(Debug)]
 enum Inner<B> {

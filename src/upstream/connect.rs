@@ -27,13 +27,12 @@ use tokio::time::timeout;
 use tower::{Service, ServiceExt};
 
 use super::proxy::Proxies;
-use super::resend::Trace;
 use crate::config;
 
 /// To the endpoint, or to a proxy, which may speak TLS itself.
 type Hop = MaybeHttpsStream<TokioIo<TcpStream>>;
 type Stream = MaybeHttpsStream<Hop>;
-type BoxError = Box<dyn std::error::Error + Send + Sync>;
+pub(super) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 type Connecting<S> = Pin<Box<dyn Future<Output = Result<S, BoxError>> + Send>>;
 
 /// Gauges of the connections in each state.
@@ -85,6 +84,11 @@ impl Connector {
             .wrap_connector(first);
         Connector { https, proxies, limit, gauges }
     }
+
+    /// Opens a connection to a URI's place.
+    pub(super) fn open(&self, uri: Uri) -> impl Future<Output = Result<Opened, BoxError>> + Send {
+        self.clone().oneshot(uri)
+    }
 }
 
 /// TLS towards upstreams, whose certificates must lead to somebody trusted.
@@ -101,7 +105,7 @@ fn client_config(trust: &config::Trust) -> ClientConfig {
 }
 
 impl Service<Uri> for Connector {
-    type Response = Counted<Stream>;
+    type Response = Opened;
     type Error = BoxError;
     type Future = Connecting<Self::Response>;
 
@@ -114,12 +118,12 @@ impl Service<Uri> for Connector {
         let open = self.gauges.open.clone();
         let limit = self.limit;
         let plain = uri.scheme() == Some(&Scheme::HTTP);
-        let passed_on = plain && self.proxies.on_the_way(&uri).is_some();
+        let is_passed_on = plain && self.proxies.on_the_way(&uri).is_some();
         let connect = self.https.call(uri);
         Box::pin(async move {
             let stream = timeout(limit, connect).await.map_err(|_| ConnectTimeout)??;
             drop(connecting);
-            Ok(Counted { stream, passed_on, trace: Trace::new(), _open: Held::take(&open) })
+            Ok(Opened { stream, is_passed_on, _open: Held::take(&open) })
         })
     }
 }
@@ -197,41 +201,46 @@ impl Drop for Held {
 
 /// A connection that is counted while it is open.
 #[derive(Debug)]
-pub(super) struct Counted<S> {
-    stream: S,
+pub(super) struct Opened {
+    stream: Stream,
     /// Whether a proxy reads the requests, and so needs whole URIs in them.
-    passed_on: bool,
-    trace: Trace,
+    is_passed_on: bool,
     _open: Held,
 }
 
-impl<S: Connection> Connection for Counted<S> {
-    fn connected(&self) -> Connected {
-        self.stream.connected().proxy(self.passed_on).extra(self.trace.clone())
+impl Opened {
+    /// Whether HTTP/2 was chosen on it.
+    pub(super) fn is_http2(&self) -> bool {
+        self.stream.connected().is_negotiated_h2()
+    }
+
+    pub(super) fn is_passed_on(&self) -> bool {
+        self.is_passed_on
     }
 }
 
-impl<S: Read + Unpin> Read for Counted<S> {
+impl Connection for Opened {
+    fn connected(&self) -> Connected {
+        self.stream.connected().proxy(self.is_passed_on)
+    }
+}
+
+impl Read for Opened {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
-        if let Poll::Ready(Ok(())) = read {
-            self.trace.was_read();
-        }
-        read
+        Pin::new(&mut self.stream).poll_read(cx, buf)
     }
 }
 
-impl<S: Write + Unpin> Write for Counted<S> {
+impl Write for Opened {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.trace.was_written();
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 
@@ -252,7 +261,6 @@ impl<S: Write + Unpin> Write for Counted<S> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.trace.was_written();
         Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
     }
 }

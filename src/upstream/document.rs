@@ -6,10 +6,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{ACCEPT, HOST, HeaderValue};
 use http::{Request, StatusCode, Uri};
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Limited};
 use tokio::time::timeout;
 
-use super::{Upstream, with_causes};
+use super::{Origin, Upstream, put_on, with_causes};
 
 /// Why a document could not be fetched.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -47,13 +47,20 @@ impl Upstream {
         let unreachable = |error: &dyn std::error::Error| {
             DocumentError::Unreachable(with_causes(error.to_string(), error))
         };
-        let mut request = Request::new(Full::default());
-        *request.uri_mut() = uri.clone();
-        let host = uri.authority().and_then(|it| HeaderValue::from_str(it.as_str()).ok());
-        request.headers_mut().extend(host.map(|host| (HOST, host)));
-        request.headers_mut().insert(ACCEPT, HeaderValue::from_static("application/json"));
-        self.authorize_at_proxy(&mut request);
-        let answer = self.fresh.request(request).await.map_err(|error| unreachable(&error))?;
+        let nowhere = || DocumentError::Unreachable("the URI names no host".to_owned());
+        let (scheme, authority) = uri.scheme().zip(uri.authority()).ok_or_else(nowhere)?;
+        let origin = Origin::at(scheme.clone(), authority.clone());
+        let make = || {
+            let mut request = Request::new(Bytes::new());
+            *request.uri_mut() = uri.clone();
+            request.headers_mut().insert(HOST, origin.host());
+            request.headers_mut().insert(ACCEPT, HeaderValue::from_static("application/json"));
+            Ok(request)
+        };
+        let place = self.pool.place(&origin);
+        let way = self.pool.open_alone(&place).await;
+        let way = way.map_err(|error| unreachable(&error))?;
+        let answer = put_on(way, &place, make).await.map_err(|error| unreachable(&error))?;
         if answer.status() != StatusCode::OK {
             return Err(DocumentError::Status(answer.status()));
         }

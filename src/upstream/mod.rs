@@ -1,16 +1,21 @@
 //! One signed request to one place, and what came of it.
 //!
-//! [`Upstream::send`] puts a prepared request on a pooled connection and reads just as much of
-//! the answer as decides its outcome: the head, the body of an error, or the first frame of a
+//! [`Upstream::send`] puts a prepared request on a connection of the [`pool`] and reads just as much
+//! of the answer as decides its outcome: the head, the body of an error, or the first frame of a
 //! stream. A failure is not retried here; what it means for the request is decided above. Only
-//! what met a dead connection of the pool is sent once more.
+//! what met a dead connection of the pool is sent once more. HTTP/1.1 is spoken by [`http1`], since
+//! every request goes through it; HTTP/2 by a library.
 
+mod body;
 pub mod classify;
 pub mod collector;
 mod connect;
 pub mod credentials;
 mod document;
 pub mod events;
+pub mod http1;
+mod http2;
+mod pool;
 mod proxy;
 mod reply;
 mod resend;
@@ -23,34 +28,58 @@ use bytes::Bytes;
 use http::header::PROXY_AUTHORIZATION;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderValue, Request, Response, Uri};
-use http_body_util::Full;
-use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use prometheus::IntCounter;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout};
 
+pub use body::{Body, BodyError};
 pub use classify::Class;
 pub use connect::ConnectionGauges;
 pub use document::DocumentError;
+pub use pool::keep_apart;
 pub use reply::{Failure, Reply, Success, TimeLimit};
 
 use crate::config;
-use connect::Connector;
+use connect::{BoxError, Connector};
 use events::Events;
+use pool::{Key, Place, Pool, Way};
 use proxy::Proxies;
 
-/// The pool of upstream connections, shared by all targets.
+/// The connections to upstreams, shared by all targets.
 #[derive(Clone, Debug)]
 pub struct Upstream {
-    pooled: Client<Connector, Full<Bytes>>,
-    /// Opens a connection for each request.
-    fresh: Client<Connector, Full<Bytes>>,
+    pool: Arc<Pool>,
     /// For bodies that go on while they are answered, which HTTP/2 alone can carry.
     duplex: Client<Connector, Events>,
     proxies: Arc<Proxies>,
     connect_timeout: Duration,
     resent: IntCounter,
+}
+
+/// Why a request has no answer.
+#[derive(Debug, thiserror::Error)]
+enum SendError {
+    #[error("{0}")]
+    Unusable(String),
+    #[error("no connection")]
+    Connect(#[source] BoxError),
+    #[error("HTTP/1.1 failed")]
+    Http1 {
+        #[source]
+        error: http1::Error,
+        /// Whether the connection was there before the request.
+        was_kept: bool,
+        /// Whether any byte of an answer came.
+        was_answered: bool,
+    },
+    #[error("HTTP/2 failed")]
+    Http2 {
+        #[source]
+        error: hyper::Error,
+        /// When the connection was opened.
+        opened: Instant,
+    },
 }
 
 impl Upstream {
@@ -69,44 +98,38 @@ impl Upstream {
             .pool_idle_timeout(config.pool_idle_timeout)
             .http2_only(true)
             .build(connector.clone());
-        let client = |max_idle| {
-            Client::builder(TokioExecutor::new())
-                .timer(TokioTimer::new())
-                .pool_timer(TokioTimer::new())
-                .pool_idle_timeout(config.pool_idle_timeout)
-                .pool_max_idle_per_host(max_idle)
-                .set_host(false)
-                // The library's own would go on for as long as it finds dead connections.
-                .retry_canceled_requests(false)
-                .build(connector.clone())
-        };
-        Upstream {
-            pooled: client(config.max_idle_per_host),
-            fresh: client(0),
-            duplex,
-            proxies,
-            connect_timeout: config.connect_timeout,
-            resent,
-        }
+        let pool = Pool::new(
+            connector,
+            Arc::clone(&proxies),
+            config.max_idle_per_host,
+            config.pool_idle_timeout,
+        );
+        let connect_timeout = config.connect_timeout;
+        Upstream { pool: Arc::new(pool), duplex, proxies, connect_timeout, resent }
     }
 
-    /// Sends a request that `make` prepares and signs, or says why it can't. `streams` says that a success must be an
+    /// Sends a request to `origin` that `make` prepares and signs, or says why it can't. `streams` says that a success must be an
     /// event stream. Nothing is waited for beyond `first_byte`, counted from `now`, which covers
     /// connecting, the head and the first frame. Dropping the future cancels the request.
     pub async fn send(
         &self,
-        make: impl Fn() -> Result<Request<Full<Bytes>>, String>,
+        origin: &Origin,
+        make: impl Fn() -> Result<Request<Bytes>, String>,
         streams: bool,
         now: Instant,
         first_byte: Duration,
     ) -> Reply {
-        let outcome = timeout_at(now + first_byte, async {
-            match self.request(make, now).await {
+        let replied = async {
+            match self.request(origin, make, now).await {
                 Ok(response) => reply::read(response, streams).await,
-                Err(failure) => Reply::Failure(failure),
+                Err(error) => Reply::Failure(reply::not_sent(error, self.connect_timeout)),
             }
-        });
-        outcome.await.unwrap_or_else(|_| Reply::Failure(reply::too_slow(first_byte)))
+        };
+        tokio::select! {
+            biased;
+            reply = replied => reply,
+            () = sleep_until(now + first_byte) => Reply::Failure(reply::too_slow(first_byte)),
+        }
     }
 
     /// Opens a bidirectional stream: sends a signed request whose events are still to come, and
@@ -116,8 +139,10 @@ impl Upstream {
         self.authorize_at_proxy(&mut request);
         let outcome = timeout(first_byte, async {
             match self.duplex.request(request).await {
-                Ok(response) => reply::read(response, false).await,
-                Err(error) => Reply::Failure(reply::not_sent(&error, self.connect_timeout)),
+                Ok(response) => {
+                    reply::read(response.map(|body| Body::http2(body, None)), false).await
+                }
+                Err(error) => Reply::Failure(reply::not_opened(&error, self.connect_timeout)),
             }
         });
         outcome.await.unwrap_or_else(|_| Reply::Failure(reply::too_slow(first_byte)))
@@ -125,28 +150,72 @@ impl Upstream {
 
     async fn request(
         &self,
-        make: impl Fn() -> Result<Request<Full<Bytes>>, String>,
+        origin: &Origin,
+        make: impl Fn() -> Result<Request<Bytes>, String>,
         began: Instant,
-    ) -> Result<Response<Incoming>, Failure> {
-        let made = || {
-            let mut request = make()?;
-            self.authorize_at_proxy(&mut request);
-            Ok(request)
+    ) -> Result<Response<Body>, SendError> {
+        let place = self.pool.place(origin);
+        let way = match place.kept() {
+            Some(way) => way,
+            None => {
+                // For what can't be sent nothing is opened.
+                make().map_err(SendError::Unusable)?;
+                Box::pin(self.pool.open(&place)).await?
+            }
         };
-        let unusable = |problem: String| Failure::unusable(&problem);
-        match self.pooled.request(made().map_err(unusable)?).await {
+        match put_on(way, &place, &make).await {
             Err(error) if resend::was_dead(&error, began, self.connect_timeout) => {
                 self.resent.inc();
-                self.fresh.request(made().map_err(unusable)?).await
+                Box::pin(async {
+                    let way = self.pool.open_alone(&place).await?;
+                    put_on(way, &place, &make).await
+                })
+                .await
             }
             outcome => outcome,
         }
-        .map_err(|error| reply::not_sent(&error, self.connect_timeout))
     }
 
     fn authorize_at_proxy<B>(&self, request: &mut Request<B>) {
         if let Some(authorization) = self.proxies.authorization(request.uri()) {
             request.headers_mut().insert(PROXY_AUTHORIZATION, authorization);
+        }
+    }
+}
+
+/// Sends a request on a connection to `place` and waits for the head of its answer.
+async fn put_on(
+    way: Way,
+    place: &Arc<Place>,
+    make: impl Fn() -> Result<Request<Bytes>, String>,
+) -> Result<Response<Body>, SendError> {
+    let make = || {
+        let (mut head, body) = make().map_err(SendError::Unusable)?.into_parts();
+        place.authorize(&mut head.headers);
+        Ok((head, body))
+    };
+    match way {
+        Way::Http1 { mut connection, was_kept } => {
+            let method = {
+                let (head, body) = make()?;
+                connection.begin(&head, body);
+                head.method
+            };
+            let head = connection.head(&method).await.map_err(|error| {
+                let was_answered = connection.was_answered();
+                SendError::Http1 { error, was_kept, was_answered }
+            })?;
+            let mut response = Response::new(Body::http1(connection, Arc::clone(place)));
+            *response.status_mut() = head.status;
+            *response.headers_mut() = head.headers;
+            Ok(response)
+        }
+        Way::Http2(stream) => {
+            let (head, body) = make()?;
+            let opened = stream.opened();
+            let sent = Box::pin(stream.send(Request::from_parts(head, body))).await;
+            let response = sent.map_err(|error| SendError::Http2 { error, opened })?;
+            Ok(response.map(|body| Body::http2(body, Some(stream))))
         }
     }
 }
@@ -157,16 +226,21 @@ pub struct Origin {
     scheme: Scheme,
     authority: Authority,
     host: HeaderValue,
+    key: Key,
 }
 
 impl Origin {
     /// The origin of a configured endpoint.
     pub fn new(endpoint: &config::Endpoint) -> Origin {
-        let authority = endpoint.authority().clone();
+        Origin::at(endpoint.scheme().clone(), endpoint.authority().clone())
+    }
+
+    fn at(scheme: Scheme, authority: Authority) -> Origin {
         // An authority is made of characters that a header value may have.
         let host = HeaderValue::from_str(authority.as_str())
             .unwrap_or_else(|_| HeaderValue::from_static(""));
-        Origin { scheme: endpoint.scheme().clone(), authority, host }
+        let key = Key::new(scheme.clone(), authority.clone());
+        Origin { scheme, authority, host, key }
     }
 
     /// The `host` header of requests to it.

@@ -5,19 +5,18 @@
 //! as it came. A 200 can be a failure: an exception in the first frame, or JSON where a stream
 //! was asked for.
 
-use std::error::Error as _;
+use std::error::Error;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use tokio::time::timeout;
 
 use super::classify::{Class, classify};
 use super::connect::ConnectTimeout;
-use super::with_causes;
+use super::{Body, SendError, with_causes};
 use crate::bedrock::error::{self, ERROR_TYPE, Reported};
 use crate::bedrock::event_stream::{self, Frame, Kind};
 use crate::bedrock::{ErrorKind, WireError};
@@ -52,7 +51,7 @@ impl Reply {
 
 /// A success whose body is still to come.
 #[derive(Debug)]
-pub struct Success<B = Incoming> {
+pub struct Success<B = Body> {
     /// Status, normally 200.
     pub status: StatusCode,
     /// The response's headers as they came.
@@ -165,7 +164,7 @@ impl Failure {
 
 /// Reads as much of a response as decides its outcome. What must wait for more of it is boxed, so
 /// that the usual success, which does not, is small.
-pub(super) async fn read(response: Response<Incoming>, streams: bool) -> Reply {
+pub(super) async fn read(response: Response<Body>, streams: bool) -> Reply {
     let (head, body) = response.into_parts();
     if !head.status.is_success() {
         return Box::pin(failed(head, body)).await;
@@ -182,7 +181,7 @@ pub(super) async fn read(response: Response<Incoming>, streams: bool) -> Reply {
     }
 }
 
-async fn failed(head: http::response::Parts, body: Incoming) -> Reply {
+async fn failed(head: http::response::Parts, body: Body) -> Reply {
     Reply::Failure(match collect(body).await {
         Ok(body) => {
             let reported = error::read(&head.headers, &body);
@@ -193,35 +192,45 @@ async fn failed(head: http::response::Parts, body: Incoming) -> Reply {
 }
 
 /// The failure of a request that got no response at all.
-pub(super) fn not_sent(
+pub(super) fn not_sent(error: SendError, connect_timeout: Duration) -> Failure {
+    match error {
+        SendError::Unusable(problem) => Failure::unusable(&problem),
+        SendError::Connect(_) => not_connected(&error, connect_timeout),
+        SendError::Http1 { .. } | SendError::Http2 { .. } => no_answer(&error),
+    }
+}
+
+/// The failure of a bidirectional stream that got no response at all.
+pub(super) fn not_opened(
     error: &hyper_util::client::legacy::Error,
     connect_timeout: Duration,
 ) -> Failure {
-    let what = if error.is_connect() {
-        "could not connect to the upstream"
-    } else {
-        "the upstream closed the connection before it answered"
-    };
-    let time_limit = is_timeout(error).then_some(TimeLimit::Connect);
-    let message = match time_limit {
-        Some(_) => {
-            format!("{what}: no connection within {}", humantime::format_duration(connect_timeout))
-        }
-        None => with_causes(what.to_owned(), error),
-    };
-    let failure = Failure::local(Class::Transient, ErrorKind::ServiceUnavailable, message);
-    Failure { time_limit, ..failure }
+    if error.is_connect() { not_connected(error, connect_timeout) } else { no_answer(error) }
+}
+
+fn not_connected(error: &(dyn Error + 'static), connect_timeout: Duration) -> Failure {
+    let what = "could not connect to the upstream";
+    if !is_timeout(error) {
+        return broken(&with_causes(what.to_owned(), error));
+    }
+    let limit = humantime::format_duration(connect_timeout);
+    let failure = broken(&format!("{what}: no connection within {limit}"));
+    Failure { time_limit: Some(TimeLimit::Connect), ..failure }
+}
+
+fn no_answer(error: &dyn Error) -> Failure {
+    let what = "the upstream closed the connection before it answered";
+    broken(&with_causes(what.to_owned(), error))
 }
 
 /// Whether a connection was not opened in time. The operating system may give up first.
-fn is_timeout(error: &hyper_util::client::legacy::Error) -> bool {
+fn is_timeout(error: &(dyn Error + 'static)) -> bool {
     let mut causes = std::iter::successors(error.source(), |&error| error.source());
-    error.is_connect()
-        && causes.any(|cause| {
-            let io = cause.downcast_ref::<std::io::Error>();
-            cause.is::<ConnectTimeout>()
-                || io.is_some_and(|io| io.kind() == std::io::ErrorKind::TimedOut)
-        })
+    causes.any(|cause| {
+        let io = cause.downcast_ref::<std::io::Error>();
+        cause.is::<ConnectTimeout>()
+            || io.is_some_and(|io| io.kind() == std::io::ErrorKind::TimedOut)
+    })
 }
 
 /// The failure of a request whose answer did not begin in time.
@@ -232,7 +241,7 @@ pub(super) fn too_slow(limit: Duration) -> Failure {
     Failure { time_limit: Some(TimeLimit::FirstByte), ..failure }
 }
 
-async fn first_frame(head: http::response::Parts, mut body: Incoming) -> Reply {
+async fn first_frame(head: http::response::Parts, mut body: Body) -> Reply {
     let mut held: Vec<Bytes> = Vec::new();
     let mut joined = BytesMut::new();
     loop {
@@ -298,7 +307,7 @@ fn exception(frame: &Frame<'_>) -> Option<Reported> {
 async fn exception_first(
     head: http::response::Parts,
     held: Vec<Bytes>,
-    body: Incoming,
+    body: Body,
     reported: Reported,
 ) -> Failure {
     let mut bytes = BytesMut::new();
@@ -327,7 +336,7 @@ fn not_a_stream(mut head: http::response::Parts, body: Bytes) -> Failure {
     Failure::answer(head, body, reported)
 }
 
-fn success(head: http::response::Parts, held: Vec<Bytes>, body: Incoming) -> Reply {
+fn success(head: http::response::Parts, held: Vec<Bytes>, body: Body) -> Reply {
     Reply::Success(Box::new(Success { status: head.status, headers: head.headers, held, body }))
 }
 
@@ -344,7 +353,7 @@ fn is_event_stream(headers: &HeaderMap) -> bool {
     })
 }
 
-async fn collect(body: Incoming) -> Result<Bytes, Failure> {
+async fn collect(body: Body) -> Result<Bytes, Failure> {
     match http_body_util::Limited::new(body, MAX_ERROR_BODY).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(_) => Err(broken("the upstream's error answer broke off or is too long")),

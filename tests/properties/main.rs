@@ -69,6 +69,7 @@ fn of_the_seeds() {
         ("identity", properties::identity),
         ("event_stream", properties::event_stream),
         ("body", properties::body),
+        ("answer", properties::answer),
     ];
     for (target, holds) in bytes {
         seeds(target).iter().for_each(|(_, seed)| holds(seed));
@@ -119,6 +120,18 @@ proptest! {
     #[test]
     fn of_event_streams(changed in changed("event_stream"), any in vec(any::<u8>(), 0..200)) {
         [changed, any].iter().for_each(|bytes| properties::event_stream(bytes));
+    }
+
+    #[test]
+    fn of_answers(
+        changed in changed("answer"),
+        fields in "(content-length: [0-9]{1,2}\r\n|transfer-encoding: chunked\r\n|connection: (close|x)\r\n|x: y\r\n){0,3}",
+        made in "([0-9a-f]{1,2}(;x)?\r\n[a-z]{0,20}(\r\n)?){0,4}0\r\n(x: y\r\n)?\r\n.{0,3}",
+        any in vec(any::<u8>(), 0..60),
+    ) {
+        let answer = |body: &[u8]| [b"HTTP/1.1 200 OK\r\n", fields.as_bytes(), b"\r\n", body].concat();
+        let all = [changed, answer(made.as_bytes()), answer(&any), any];
+        all.iter().for_each(|bytes| properties::answer(bytes));
     }
 
     #[test]

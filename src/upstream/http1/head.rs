@@ -1,0 +1,321 @@
+//! Heads of HTTP/1.1: a request's as it is written, an answer's as it is read (RFC 9112).
+//!
+//! An answer's head says where its body ends, and whether another request may follow on the
+//! connection. Where it says two things, or one that is not understood, it is refused: a body that
+//! is cut wrongly would be read as the next answer.
+
+use std::mem::MaybeUninit;
+
+use bytes::Bytes;
+use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version, request};
+
+use super::framing::Framing;
+
+/// Longest head of an answer, in bytes.
+pub(super) const MAX_HEAD: usize = 64 * 1024;
+
+/// Most headers of an answer.
+const MAX_HEADERS: usize = 100;
+
+/// The most that method, version and spaces add to a request's path, in bytes.
+const REQUEST_LINE: usize = 32;
+
+/// An answer's head.
+#[derive(Debug)]
+pub struct Head {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its headers, without those that only told how the body is framed if it is in chunks.
+    pub headers: HeaderMap,
+    /// Where its body ends.
+    pub framing: Framing,
+    /// Whether the connection is good for another request.
+    pub keeps_alive: bool,
+    /// How many bytes it took.
+    pub len: usize,
+}
+
+/// Why a head is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadHead {
+    /// It is not HTTP.
+    #[error("the upstream's answer is not HTTP: {0}")]
+    Syntax(httparse::Error),
+    /// It is too long.
+    #[error("the head of the upstream's answer is longer than {MAX_HEAD} bytes")]
+    TooLong,
+    /// It is a status that nobody asked for, such as another protocol.
+    #[error("the upstream's answer has the unexpected status {0}")]
+    Status(u16),
+    /// A header is none, or the body's end is told in two ways, or in one that is unknown.
+    #[error("the upstream's answer has an unusable header: {0}")]
+    Header(&'static str),
+}
+
+/// The head of a request whose body has `length` bytes, and room for `extra` bytes behind it. A
+/// proxy that passes requests on is told the `whole` URI.
+pub(super) fn write(head: &request::Parts, length: usize, whole: bool, extra: usize) -> Vec<u8> {
+    let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
+    let size: usize = head.headers.iter().map(|(name, value)| line_len(name, value)).sum();
+    let origin = if whole { head.uri.authority().map_or(0, |it| it.as_str().len() + 8) } else { 0 };
+    let mut out =
+        Vec::with_capacity(REQUEST_LINE + path.len() + origin + size + length_line().len() + extra);
+    out.extend_from_slice(head.method.as_str().as_bytes());
+    out.push(b' ');
+    if whole {
+        write_origin(&mut out, &head.uri);
+    }
+    out.extend_from_slice(path.as_bytes());
+    out.extend_from_slice(b" HTTP/1.1\r\n");
+    for (name, value) in &head.headers {
+        // What frames the body is told below.
+        if name == CONTENT_LENGTH || name == TRANSFER_ENCODING {
+            continue;
+        }
+        out.extend_from_slice(name.as_str().as_bytes());
+        out.extend_from_slice(b": ");
+        out.extend_from_slice(value.as_bytes());
+        out.extend_from_slice(b"\r\n");
+    }
+    if length > 0 || !matches!(head.method, Method::GET | Method::HEAD) {
+        out.extend_from_slice(b"content-length: ");
+        out.extend_from_slice(itoa::Buffer::new().format(length).as_bytes());
+        out.extend_from_slice(b"\r\n");
+    }
+    out.extend_from_slice(b"\r\n");
+    out
+}
+
+fn line_len(name: &HeaderName, value: &HeaderValue) -> usize {
+    name.as_str().len() + value.len() + ": \r\n".len()
+}
+
+/// The longest line of a length, and the empty line after it.
+fn length_line() -> &'static str {
+    "content-length: 18446744073709551615\r\n\r\n"
+}
+
+fn write_origin(out: &mut Vec<u8>, uri: &Uri) {
+    if let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) {
+        out.extend_from_slice(scheme.as_bytes());
+        out.extend_from_slice(b"://");
+        out.extend_from_slice(authority.as_str().as_bytes());
+    }
+}
+
+/// Reads the head that `bytes` begins with, `None` if it is not all there. `method` is that of the
+/// request. Interim answers (100, 103) are read like others; who waits for an answer skips them.
+///
+/// # Errors
+/// It is no head, or one that says too much.
+pub fn read(bytes: &Bytes, method: &Method) -> Result<Option<Head>, BadHead> {
+    let mut fields = [const { MaybeUninit::uninit() }; MAX_HEADERS];
+    let mut parsed = httparse::Response::new(&mut []);
+    let config = httparse::ParserConfig::default();
+    let len = match config.parse_response_with_uninit_headers(&mut parsed, bytes, &mut fields) {
+        Ok(httparse::Status::Complete(len)) if len <= MAX_HEAD => len,
+        Ok(httparse::Status::Partial) if bytes.len() <= MAX_HEAD => return Ok(None),
+        Ok(_) => return Err(BadHead::TooLong),
+        Err(error) => return Err(BadHead::Syntax(error)),
+    };
+    let code = parsed.code.unwrap_or_default();
+    let status = StatusCode::from_u16(code).map_err(|_| BadHead::Status(code))?;
+    if status == StatusCode::SWITCHING_PROTOCOLS {
+        return Err(BadHead::Status(code));
+    }
+    let version = if parsed.version == Some(0) { Version::HTTP_10 } else { Version::HTTP_11 };
+    let mut headers = HeaderMap::with_capacity(parsed.headers.len());
+    let mut told = Told::new(version);
+    for field in parsed.headers.iter() {
+        let name = HeaderName::from_bytes(field.name.as_bytes());
+        let name = name.map_err(|_| BadHead::Header("a name"))?;
+        told.hear(&name, field.value)?;
+        let value = HeaderValue::from_maybe_shared(bytes.slice_ref(field.value));
+        headers.append(name, value.map_err(|_| BadHead::Header("a value"))?);
+    }
+    let framing = told.framing(status, method);
+    if told.is_chunked {
+        headers.remove(CONTENT_LENGTH);
+    }
+    // Who tells the end twice may be heard in the other way by somebody between.
+    let is_ambiguous = told.is_chunked && told.length.is_some();
+    let keeps_alive = told.keeps_alive && framing != Framing::Close && !is_ambiguous;
+    Ok(Some(Head { status, headers, framing, keeps_alive, len }))
+}
+
+/// What an answer's headers tell of its body's end and of its connection.
+struct Told {
+    length: Option<u64>,
+    is_chunked: bool,
+    keeps_alive: bool,
+    version: Version,
+}
+
+impl Told {
+    fn new(version: Version) -> Told {
+        let keeps_alive = version == Version::HTTP_11;
+        Told { length: None, is_chunked: false, keeps_alive, version }
+    }
+
+    fn hear(&mut self, name: &HeaderName, value: &[u8]) -> Result<(), BadHead> {
+        if name == CONTENT_LENGTH {
+            let length = read_length(value).ok_or(BadHead::Header("content-length"))?;
+            if self.length.replace(length).is_some_and(|before| before != length) {
+                return Err(BadHead::Header("content-length"));
+            }
+        } else if name == TRANSFER_ENCODING {
+            let is_known = value.trim_ascii().eq_ignore_ascii_case(b"chunked");
+            if self.is_chunked || !is_known || self.version == Version::HTTP_10 {
+                return Err(BadHead::Header("transfer-encoding"));
+            }
+            self.is_chunked = true;
+        } else if name == CONNECTION {
+            for option in value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii) {
+                if option.eq_ignore_ascii_case(b"close") {
+                    self.keeps_alive = false;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// RFC 9112, section 6.3.
+    fn framing(&self, status: StatusCode, method: &Method) -> Framing {
+        let has_none = status.is_informational()
+            || status == StatusCode::NO_CONTENT
+            || status == StatusCode::NOT_MODIFIED
+            || method == Method::HEAD;
+        match self.length {
+            _ if has_none => Framing::Length(0),
+            _ if self.is_chunked => Framing::Chunked,
+            Some(length) => Framing::Length(length),
+            None => Framing::Close,
+        }
+    }
+}
+
+/// A length is digits and nothing else.
+fn read_length(value: &[u8]) -> Option<u64> {
+    let digits = std::str::from_utf8(value).ok()?;
+    digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok())?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head(text: &str) -> Result<Option<Head>, BadHead> {
+        read(&Bytes::copy_from_slice(text.as_bytes()), &Method::POST)
+    }
+
+    fn framed(fields: &str) -> (Framing, bool) {
+        let head = head(&format!("HTTP/1.1 200 OK\r\n{fields}\r\n")).unwrap().unwrap();
+        (head.framing, head.keeps_alive)
+    }
+
+    #[test]
+    fn the_end_of_a_body_is_what_the_head_tells() {
+        assert_eq!(framed("content-length: 5\r\n"), (Framing::Length(5), true));
+        assert_eq!(
+            framed("Content-Length: 5\r\ncontent-length: 5\r\n"),
+            (Framing::Length(5), true)
+        );
+        assert_eq!(framed("transfer-encoding: Chunked\r\n"), (Framing::Chunked, true));
+        assert_eq!(framed(""), (Framing::Close, false));
+        let closing = "content-length: 0\r\nconnection: x, Close\r\n";
+        assert_eq!(framed(closing), (Framing::Length(0), false));
+        let both =
+            head("HTTP/1.1 200 OK\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n");
+        let both = both.unwrap().unwrap();
+        assert_eq!((both.framing, both.keeps_alive), (Framing::Chunked, false));
+        assert!(!both.headers.contains_key(CONTENT_LENGTH), "it would be relayed, and is wrong");
+        for (line, method) in [
+            ("HTTP/1.1 204 No Content", Method::POST),
+            ("HTTP/1.1 304 Not Modified", Method::POST),
+            ("HTTP/1.1 100 Continue", Method::POST),
+            ("HTTP/1.1 200 OK", Method::HEAD),
+        ] {
+            let text = Bytes::from(format!("{line}\r\ncontent-length: 7\r\n\r\n"));
+            assert_eq!(
+                read(&text, &method).unwrap().unwrap().framing,
+                Framing::Length(0),
+                "{line}"
+            );
+        }
+        let old = head("HTTP/1.0 200 OK\r\ncontent-length: 5\r\n\r\n").unwrap().unwrap();
+        assert_eq!((old.framing, old.keeps_alive), (Framing::Length(5), false));
+    }
+
+    #[test]
+    fn what_could_be_cut_in_two_ways_is_refused() {
+        for fields in [
+            "content-length: 5\r\ncontent-length: 6",
+            "content-length: 5, 5",
+            "content-length: +5",
+            "content-length: -1",
+            "content-length: ",
+            "content-length: 0x5",
+            "content-length: 99999999999999999999",
+            "transfer-encoding: gzip, chunked",
+            "transfer-encoding: chunked, chunked",
+            "transfer-encoding: chunked\r\ntransfer-encoding: chunked",
+            "transfer-encoding: identity",
+            "content-length : 5",
+            "a b: c",
+        ] {
+            let read = head(&format!("HTTP/1.1 200 OK\r\n{fields}\r\n\r\n"));
+            assert!(read.is_err(), "{fields}: {read:?}");
+        }
+        assert!(head("HTTP/1.0 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").is_err());
+        assert_eq!(head("HTTP/1.1 101 Other\r\n\r\n").unwrap_err(), BadHead::Status(101));
+        assert!(head("HTTP/2 200\r\n\r\n").is_err());
+        assert!(head("garbage").is_err());
+    }
+
+    #[test]
+    fn a_head_is_bounded() {
+        let long = format!("HTTP/1.1 200 OK\r\nx: {}", "a".repeat(MAX_HEAD));
+        assert_eq!(head(&long).unwrap_err(), BadHead::TooLong);
+        assert_eq!(head(&format!("{long}\r\n\r\n")).unwrap_err(), BadHead::TooLong);
+        let many = "x: 1\r\n".repeat(MAX_HEADERS + 1);
+        assert!(head(&format!("HTTP/1.1 200 OK\r\n{many}\r\n")).is_err());
+        assert!(head("HTTP/1.1 200 OK\r\nx: 1\r\n").unwrap().is_none());
+        assert!(head("").unwrap().is_none());
+    }
+
+    #[test]
+    fn headers_keep_their_order_and_their_bytes() {
+        let text =
+            "HTTP/1.1 429 \r\nX-A: 1\r\nx-b:  two words \r\nx-a: 3\r\nx-c: \u{e9}\r\n\r\nrest";
+        let head = head(text).unwrap().unwrap();
+        assert_eq!(head.status, 429);
+        assert_eq!(head.len, text.len() - "rest".len());
+        let all: Vec<_> = head.headers.get_all("x-a").iter().collect();
+        assert_eq!(all, ["1", "3"]);
+        assert_eq!(head.headers["x-b"], "two words");
+        assert_eq!(head.headers["x-c"].as_bytes(), "\u{e9}".as_bytes());
+    }
+
+    fn written(method: Method, uri: &str, length: usize, whole: bool) -> String {
+        let request = http::Request::builder().method(method).uri(uri).header("host", "h");
+        let request = request.header("X-One", "1").header("content-length", "9").body(()).unwrap();
+        let head = write(&request.into_parts().0, length, whole, 0);
+        assert_eq!(head.len(), head.len().min(head.capacity()));
+        String::from_utf8(head).unwrap()
+    }
+
+    #[test]
+    fn a_request_is_written_as_the_protocol_has_it() {
+        let uri = "http://h:1/model/a%3A0/invoke?x=1";
+        assert_eq!(
+            written(Method::POST, uri, 7, false),
+            "POST /model/a%3A0/invoke?x=1 HTTP/1.1\r\nhost: h\r\nx-one: 1\r\ncontent-length: 7\r\n\r\n"
+        );
+        let passed_on = written(Method::POST, uri, 0, true);
+        assert!(passed_on.starts_with(&format!("POST {uri} HTTP/1.1\r\n")), "{passed_on}");
+        assert!(passed_on.ends_with("\r\ncontent-length: 0\r\n\r\n"), "{passed_on}");
+        let get = written(Method::GET, "http://h/", 0, false);
+        assert_eq!(get, "GET / HTTP/1.1\r\nhost: h\r\nx-one: 1\r\n\r\n");
+    }
+}
