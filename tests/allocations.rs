@@ -11,7 +11,7 @@ use std::thread;
 use sluice::config::{Config, Env, LogFormat};
 use sluice::legacy::Shim;
 use sluice::pipeline::{Gateway, Live};
-use sluice::server::Server;
+use sluice::server::{Server, Workers};
 use sluice::simulator::{
     DEFAULT_ACCESS_KEY_ID, DEFAULT_SECRET_ACCESS_KEY, Latency, Settings, Simulator,
 };
@@ -113,7 +113,11 @@ fn a_request_allocates_no_more_than_it_did() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let server = runtime.block_on(gateway(upstream));
     let address = server.address().unwrap();
-    runtime.spawn(server.serve(CancellationToken::new(), CancellationToken::new()));
+    runtime.spawn(server.serve(
+        Workers::none(),
+        CancellationToken::new(),
+        CancellationToken::new(),
+    ));
     let (warm, is_warm) = oneshot::channel();
     let (done, is_done) = oneshot::channel();
     let client = thread::spawn(move || {

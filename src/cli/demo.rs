@@ -24,6 +24,7 @@ use crate::bedrock::Operation;
 use crate::bedrock::path::model_path;
 use crate::bedrock::sigv4::PayloadHash;
 use crate::config::{Config, Env, Source};
+use crate::server::Workers;
 use crate::simulator::{
     Controls, DEFAULT_ACCESS_KEY_ID, DEFAULT_SECRET_ACCESS_KEY, Latency, ModelSettings, Settings,
     Simulator,
@@ -73,7 +74,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), String> {
         let address = server.address().map_err(|error| error.to_string())?;
         let admin = server.admin_address().map_err(|error| error.to_string())?;
         let access_log = server.live().load().access_log.clone();
-        let served = tokio::spawn(server.serve(stop.clone(), hurry));
+        let served = tokio::spawn(server.serve(Workers::none(), stop.clone(), hurry));
         demo.show(address, usize::from(arguments.burst), &access_log).await;
         if arguments.once {
             stop.cancel();

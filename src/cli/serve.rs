@@ -1,6 +1,8 @@
 //! `sluice serve`: the gateway itself.
 
+use std::num::NonZero;
 use std::sync::Arc;
+use std::thread::available_parallelism;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -11,7 +13,7 @@ use crate::clients::Keeper;
 use crate::config::{self, Config};
 use crate::legacy::Shim;
 use crate::pipeline::{Gateway, Live};
-use crate::server::Server;
+use crate::server::{Server, Workers};
 use crate::state::fleet::Fleet;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::traces::{self, Exporter, Traces};
@@ -22,6 +24,9 @@ use crate::upstream::collector::OtlpCollector;
 
 /// How long the last spans may take at least when the process ends.
 const LAST_SPANS: Duration = Duration::from_secs(1);
+
+/// Most threads for all that is not the connections of clients: jobs, renewals, health and metrics.
+const BACKGROUND: usize = 2;
 
 /// Arguments of `sluice serve`.
 #[derive(Debug, clap::Args)]
@@ -38,7 +43,10 @@ pub(super) fn run(arguments: Arguments) -> Result<(), String> {
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
-    let runtime = runtime(loaded.config.server.worker_threads)?;
+    let threads = loaded.config.server.worker_threads;
+    let threads = threads.unwrap_or_else(|| available_parallelism().map_or(1, NonZero::get));
+    let workers = Workers::start(threads).map_err(|error| format!("can't start: {error}"))?;
+    let runtime = runtime(Some(threads.min(BACKGROUND)))?;
     let outcome = runtime.block_on(async {
         let (stop, hurry) = (CancellationToken::new(), CancellationToken::new());
         on_signals(stop.clone(), hurry.clone())?;
@@ -51,7 +59,8 @@ pub(super) fn run(arguments: Arguments) -> Result<(), String> {
             let config = &live.load().config.server;
             Instant::now() + config.drain_delay + config.drain_timeout
         };
-        let (clean, end) = tokio::join!(server.serve(stop.clone(), hurry.clone()), drained_by);
+        let (clean, end) =
+            tokio::join!(server.serve(workers, stop.clone(), hurry.clone()), drained_by);
         budgets.stop().await;
         if let Some(spans) = spans {
             // Those of the last request too, if the drain has taken all of its time.

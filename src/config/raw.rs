@@ -134,7 +134,7 @@ pub(super) struct RawServer {
     /// Requests in a row that a client may reset on one HTTP/2 connection.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub(super) max_resets: u32,
-    /// Worker threads. Default: one per core.
+    /// Threads that serve connections. Default: one per core.
     #[schemars(range(min = 1, max = 1024))]
     pub(super) worker_threads: Option<usize>,
     /// TLS on the listener of the Bedrock API.

@@ -128,7 +128,7 @@ pub struct Server {
     pub max_concurrent_streams: u32,
     /// Requests in a row that a client may reset on one HTTP/2 connection; at least 1.
     pub max_resets: u32,
-    /// Worker threads; `None`: one per core.
+    /// Threads that serve connections; `None`: one per core.
     pub worker_threads: Option<usize>,
     /// TLS on the listener of the Bedrock API. `None`: it speaks in the clear.
     pub tls: Option<Tls>,
@@ -155,7 +155,7 @@ pub struct Upstream {
     pub idle_timeout: Duration,
     /// How long an unused connection is kept.
     pub pool_idle_timeout: Duration,
-    /// Unused connections kept for one host.
+    /// Unused connections that each worker thread keeps for one host.
     pub max_idle_per_host: usize,
     /// Who signs requests.
     pub credentials: Credentials,

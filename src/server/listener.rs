@@ -1,10 +1,10 @@
 //! Accepting connections, within the bound on how many are open.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream as Socket};
 use std::sync::Arc;
 
 use prometheus::{IntCounter, IntGauge};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Duration, sleep};
 use tokio_util::task::TaskTracker;
@@ -13,6 +13,7 @@ use super::Answer;
 use super::connection::{self, Protocols};
 use super::ending::Ending;
 use super::tls::Acceptor;
+use super::workers::Workers;
 use crate::pipeline::Live;
 
 /// Pause after an error that is the machine's and not one connection's, such as too many files.
@@ -25,6 +26,7 @@ pub(super) struct Accept {
     open: IntGauge,
     refused: IntCounter,
     protocols: Protocols,
+    workers: Workers,
 }
 
 /// A connection's slot, free again when dropped.
@@ -41,7 +43,7 @@ impl Drop for Slot {
 }
 
 impl Accept {
-    pub(super) fn new(live: &Arc<Live>) -> Accept {
+    pub(super) fn new(live: &Arc<Live>, workers: Workers) -> Accept {
         let gateway = live.load();
         let (metrics, config) = (&gateway.metrics, &gateway.config.server);
         Accept {
@@ -49,6 +51,7 @@ impl Accept {
             open: metrics.connections.clone(),
             refused: metrics.connections_refused.clone(),
             protocols: Protocols::new(live),
+            workers,
         }
     }
 
@@ -78,18 +81,20 @@ pub(super) async fn accept<A: Answer>(
     connections: TaskTracker,
     ending: Ending,
 ) {
-    let serve = |socket: TcpStream, peer: SocketAddr| {
+    let serve = |socket: Socket, peer: SocketAddr| {
         let Some(slot) = common.slot() else { return };
         let (tls, protocols, answer) = (tls.clone(), common.protocols.clone(), answer.clone());
         let ending = ending.clone();
-        connections.spawn(connection::serve(socket, peer, tls, protocols, answer, ending, slot));
+        common.workers.spawn(&connections, socket, move |socket| {
+            connection::serve(socket, peer, tls, protocols, answer, ending, slot)
+        });
     };
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = ending.closing() => break,
         };
-        match accepted {
+        match accepted.and_then(|(socket, peer)| Ok((socket.into_std()?, peer))) {
             Ok((socket, peer)) => serve(socket, peer),
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
@@ -104,12 +109,13 @@ pub(super) async fn accept<A: Answer>(
 
 /// The connections that the system has taken for a listener and nobody has accepted yet. Closing
 /// the listener would break them, after their clients were told that they are connected.
-fn connected(listener: TcpListener) -> Vec<(TcpStream, SocketAddr)> {
+fn connected(listener: TcpListener) -> Vec<(Socket, SocketAddr)> {
     let mut found = Vec::new();
     let Ok(listener) = listener.into_std() else { return found };
     while let Ok((socket, peer)) = listener.accept() {
-        let socket = socket.set_nonblocking(true).and_then(|()| TcpStream::from_std(socket));
-        found.extend(socket.ok().map(|socket| (socket, peer)));
+        if socket.set_nonblocking(true).is_ok() {
+            found.push((socket, peer));
+        }
     }
     found
 }

@@ -15,6 +15,7 @@ mod parting;
 mod socket;
 mod streams;
 mod tls;
+mod workers;
 
 use std::io;
 use std::net::SocketAddr;
@@ -44,6 +45,7 @@ use listener::{Accept, accept};
 
 pub use certificates::TlsError;
 pub use tls::UnusableTls;
+pub use workers::Workers;
 
 /// A body of any listener's answers.
 type AnyBody = Either<ResponseBody, admin::Body>;
@@ -164,13 +166,19 @@ impl Server {
     /// Serves until `stop` is cancelled, then drains: not ready at once, listeners closed after
     /// `drain_delay`, open requests given `drain_timeout` to end. Who waits for a target is served
     /// or refused before that. `hurry` ends the drain at once. Returns whether every request ended
-    /// by itself.
-    pub async fn serve(self, stop: CancellationToken, hurry: CancellationToken) -> bool {
+    /// by itself. Connections of clients are served by `workers`.
+    pub async fn serve(
+        self,
+        workers: Workers,
+        stop: CancellationToken,
+        hurry: CancellationToken,
+    ) -> bool {
         let Server { live, admin, shim, readiness, data, .. } = self;
         let Server { admin_listener, legacy_listener, certificates, recheck, .. } = self;
         let ending = Ending::within(live.load().config.server.drain_timeout);
         // Who takes all the places of the API leaves health and metrics theirs.
-        let (common, for_admin) = (Accept::new(&live), Accept::new(&live));
+        let common = Accept::new(&live, workers);
+        let for_admin = Accept::new(&live, Workers::none());
         let connections = TaskTracker::new();
         let mut listeners = JoinSet::new();
         let shares = admin_listener.is_none();

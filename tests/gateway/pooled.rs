@@ -13,7 +13,9 @@ async fn start(
 ) -> (BareUpstream, Gateway) {
     let upstream = BareUpstream::start(script).await;
     let simulator = Simulator::start().await;
+    // Each thread keeps its own connections.
     let config = Config::models(&simulator, 1)
+        .set("server.worker_threads", 1)
         .set("upstream.endpoint_url", upstream.url())
         .set("upstream.connect_timeout", "300ms")
         .set("fallback.eject_after", 1)

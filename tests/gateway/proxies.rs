@@ -149,7 +149,8 @@ async fn an_http_endpoint_is_asked_for_by_its_whole_uri() {
         simulator,
         proxy,
     };
-    let config = rig.config("http://bedrock.test:8080");
+    // Each thread has connections of its own.
+    let config = rig.config("http://bedrock.test:8080").set("server.worker_threads", 1);
     let url = rig.proxy_url(&format!("{USER_INFO}@"));
     for variable in ["HTTP_PROXY", "http_proxy"] {
         let (status, text, gateway) = status(&config, &[(variable, &url)]).await;

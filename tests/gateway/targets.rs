@@ -82,7 +82,9 @@ async fn a_target_that_keeps_failing_is_ejected() {
 #[tokio::test(flavor = "multi_thread")]
 async fn keep_alive_connections_to_the_upstream_are_used_again() {
     let simulator = Simulator::start().await;
-    let gateway = Gateway::with_four_models(&simulator).await;
+    // Each thread keeps its own.
+    let config = Config::models(&simulator, 4).set("server.worker_threads", 1);
+    let gateway = Gateway::start(&config).await;
     for _ in 0..10 {
         assert_eq!(invoke(&gateway).await.status, 200);
     }

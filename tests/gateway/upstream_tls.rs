@@ -38,9 +38,11 @@ async fn at_once_many_requests_share_one_connection_of_http2() {
     let authority = Authority::new();
     let simulator = Simulator::start().await;
     let before = Terminator::start(&authority.server(), &["h2"], simulator.address()).await;
-    let config = config(&simulator, &before).set("upstream.ca_file", authority.path());
+    let config = config(&simulator, &before)
+        .set("upstream.ca_file", authority.path())
+        .set("server.worker_threads", 1);
     let gateway = Gateway::start(&config).await;
-    assert_eq!(Ask::new(&gateway, "first").send().await.status, 200);
+    // Not even the first ones open more: the version is not known then.
     let asked: Vec<_> = (0..30)
         .map(|n| Ask::new(&gateway, &format!("{n} sim:token_ms=5")).stream().start())
         .collect();

@@ -78,7 +78,7 @@ pub(in crate::config) struct RawUpstream {
     pub(in crate::config) idle_timeout: DurationText,
     /// How long an unused connection is kept.
     pub(in crate::config) pool_idle_timeout: DurationText,
-    /// Unused connections kept for one host.
+    /// Unused connections that each worker thread keeps for one host.
     #[schemars(range(min = 0, max = 100_000))]
     pub(in crate::config) max_idle_per_host: usize,
     /// Whose credentials are used. Default: the AWS default chain.
