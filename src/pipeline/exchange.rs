@@ -147,7 +147,7 @@ pub(super) struct Exchange {
     pub(super) queued: Duration,
     /// Time spent on the upstream or between two attempts, before the answer's head.
     pub(super) waited: Duration,
-    head: Option<Duration>,
+    pub(super) head: Option<Duration>,
     status: u16,
     error: Option<String>,
     pub(super) usage: Option<Usage>,

@@ -48,6 +48,9 @@ enum Inner<B> {
     Relayed(Pin<Box<Relay<B>>>),
 }
 
+/// An upstream that was never waited for during this time is not what an answer is late for.
+const HELD_UP: Duration = Duration::from_millis(500);
+
 /// When an answer must have ended, as one of its extensions, where that is not the time that every
 /// request has.
 #[derive(Clone, Copy, Debug)]
@@ -87,6 +90,7 @@ pub(super) fn success<B>(
     exchange.answered_by = Some(Arc::clone(spending.target()));
     exchange.answering(status, None);
     exchange.spent(spending.input(), 0);
+    let quiet_since = exchange.started + exchange.head.unwrap_or_default();
     let watch = if operation.is_stream() {
         Watch::stream()
     } else {
@@ -107,6 +111,7 @@ pub(super) fn success<B>(
         deadline,
         timer: tokio::time::sleep_until(deadline),
         is_timing: false,
+        quiet_since,
         is_metered,
         over_budget: None,
         is_over: false,
@@ -230,6 +235,8 @@ pin_project_lite::pin_project! {
         #[pin]
         timer: Sleep,
         is_timing: bool,
+        // When the upstream last had nothing to give.
+        quiet_since: Instant,
         // Whether its client's budget is looked at while it goes on.
         is_metered: bool,
         // The budget that was used up meanwhile.
@@ -282,9 +289,14 @@ impl<B: Body<Data = Bytes>> Relay<B> {
             }
             // Silence is timed from when it begins, which costs nothing while bytes flow.
             if !*this.is_timing {
+                let now = Instant::now();
+                // This answer is late because it is not read; its connection ends it.
+                if now >= *this.deadline && now - *this.quiet_since > HELD_UP {
+                    return Poll::Pending;
+                }
                 *this.is_timing = true;
-                let quiet_until = Instant::now() + *this.idle;
-                this.timer.reset(quiet_until.min(*this.deadline));
+                *this.quiet_since = now;
+                this.timer.reset((now + *this.idle).min(*this.deadline));
             }
             return match self.as_mut().project().timer.poll(cx) {
                 Poll::Pending => Poll::Pending,

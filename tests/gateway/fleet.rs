@@ -71,10 +71,11 @@ impl Fleet {
         self.simulator.books().get(PRIMARY).map_or(0, |account| account.throttled)
     }
 
-    /// Waits until what a full bucket has is used: no more comes than flows in.
+    /// Waits until what a full bucket has is used: as much comes as flows in, no more and, since
+    /// what a pause has saved is used after it, no less.
     async fn has_used_the_burst(&self) {
-        let slows = async || self.share_used_in(Duration::from_secs(1)).await;
-        eventually("the burst is over", slows, |share| *share < 1.2).await;
+        let flows = async || self.share_used_in(Duration::from_secs(1)).await;
+        eventually("the burst is over", flows, |share| (0.85..1.15).contains(share)).await;
     }
 
     /// The share of the quota's flow that is used in this time.
@@ -205,7 +206,8 @@ async fn goes_on(what: &str, befall: impl AsyncFnOnce(&Fleet)) {
     let time = took.as_secs_f64();
     let whole = (meanwhile * time + afterwards * 5.0) / (time + 5.0);
     assert!(meanwhile >= 0.8 && afterwards >= 0.8, "{what}: {meanwhile}, {afterwards}");
-    assert!(whole <= 1.05, "{what}: {whole}");
+    // Whenever the ledger is lost, what the gateways have of it may be granted again.
+    assert!(whole <= 1.08, "{what}: {whole}");
     assert_eq!(fleet.throttled(), 0);
     for gateway in &fleet.gateways {
         assert_eq!(redis_is_up(&gateway.metrics().await), 1.0);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use http::{HeaderMap, StatusCode};
 use http_body_util::BodyExt;
 use proptest::prelude::*;
@@ -18,6 +19,8 @@ use super::{End, MODEL, PEER, Scripted, gateway, outcomes, target};
 use crate::bedrock::Operation;
 use crate::bedrock::event_stream::{Frame, Kind, event, exception};
 use crate::routing::{Need, Size};
+use crate::telemetry::OTHER;
+use crate::telemetry::totals::each;
 use crate::upstream::Success;
 
 /// What the answers of these tests say that they used.
@@ -175,8 +178,12 @@ struct Counted {
 
 fn counted(gateway: &Gateway) -> Counted {
     let tokens = |kind| {
-        let tokens = &gateway.metrics.tokens;
-        tokens.with_label_values(&[MODEL, crate::telemetry::OTHER, kind]).get()
+        let mut sum = 0.0;
+        each(&gateway.metrics.tokens, |labels, count| {
+            assert_eq!((labels.get("model"), labels.get("client")), (MODEL, OTHER));
+            sum += if labels.get("kind") == kind { count } else { 0.0 };
+        });
+        sum as u64
     };
     let quota = target(gateway).quota().snapshot(Instant::now());
     Counted {
@@ -336,4 +343,15 @@ async fn the_time_for_the_whole_request_is_told_apart_from_silence_and_from_a_cl
     tokio::time::advance(Duration::from_secs(31)).await;
     drop(unread);
     assert_eq!(outcomes(&gateway, "client_stalled"), 1.0);
+
+    // What has come meanwhile still passes, and is not what it was late for.
+    let twice = Scripted::new([frame.clone(), frame.clone()], End::Silent);
+    let mut unread = relayed(&gateway, twice);
+    unread.frame().await.unwrap().unwrap();
+    tokio::time::advance(Duration::from_secs(31)).await;
+    unread.frame().await.unwrap().unwrap();
+    assert!(unread.frame().now_or_never().is_none());
+    drop(unread);
+    assert_eq!(outcomes(&gateway, "client_stalled"), 2.0);
+    assert_eq!(outcomes(&gateway, "request_timeout"), 1.0);
 }
