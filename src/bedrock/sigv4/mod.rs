@@ -146,11 +146,22 @@ pub fn string_to_sign(date: &str, scope: &Scope<'_>, canonical_request: &Payload
         .concat()
 }
 
+/// The two digits of each byte.
+#[expect(clippy::indexing_slicing, reason = "it fails when it is built, if at all")]
+const PAIRS: [[u8; 2]; 256] = {
+    let (mut pairs, digits) = ([[0; 2]; 256], b"0123456789abcdef");
+    let mut byte = 0;
+    while byte < 256 {
+        pairs[byte] = [digits[byte >> 4], digits[byte & 15]];
+        byte += 1;
+    }
+    pairs
+};
+
 fn lower_hex(bytes: &[u8]) -> [u8; DIGITS] {
-    let digit = |half: u8| half + if half < 10 { b'0' } else { b'a' - 10 };
     let mut digits = [b'0'; DIGITS];
-    for (pair, byte) in digits.chunks_exact_mut(2).zip(bytes) {
-        pair.copy_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
+    for (pair, &byte) in digits.as_chunks_mut().0.iter_mut().zip(bytes) {
+        *pair = PAIRS.get(usize::from(byte)).copied().unwrap_or_default();
     }
     digits
 }
