@@ -11,6 +11,7 @@ RUN apt-get update \
 WORKDIR /src
 
 # The dependencies alone, with an empty crate: a layer that changes only with the lock file.
+COPY .cargo .cargo
 COPY Cargo.toml Cargo.lock ./
 RUN mkdir src benches \
     && touch src/lib.rs \

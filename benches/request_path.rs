@@ -14,7 +14,7 @@ use http::{Method, Request, request};
 use sluice::bedrock::path::{model_path, parse};
 use sluice::bedrock::sigv4::PayloadHash;
 use sluice::bedrock::{Family, ModelId, Operation, body};
-use sluice::clients::{Keys, Recognised};
+use sluice::clients::{Keys, Members, Recognised};
 use sluice::config::{self, KeyPair};
 use sluice::telemetry::Metrics;
 use sluice::upstream::credentials::Auth;
@@ -91,7 +91,9 @@ fn verify_inbound(bencher: Bencher<'_, '_>, is_first_of_the_day: bool) {
             replay_protection: false,
             max_replay_signatures: 1,
         };
-        Some(Keys::new(&[client], &auth, Arc::new(Metrics::new().ok()?), None))
+        let clients = [client];
+        let members = Members::new(&clients, None, None).ok()?;
+        Some(Keys::new(&clients, &members, &auth, Arc::new(Metrics::new().ok()?), None))
     };
     let verify = |keys: &Option<Keys>| {
         let (keys, head) = (keys.as_ref()?, signed.as_ref()?);

@@ -9,7 +9,7 @@
 use std::fs::File;
 use std::net::SocketAddr;
 use std::sync::OnceLock;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use divan::{Bencher, black_box};
 use prometheus::IntCounter;
@@ -17,7 +17,7 @@ use sluice::bedrock::{Operation, Usage};
 use sluice::config::{self, LogFormat};
 use sluice::telemetry::access_log::{AccessLog, Attempt, Line, SUCCESS};
 use sluice::telemetry::usage_log::{Record, UsageLog};
-use sluice::telemetry::{Metrics, Pattern};
+use sluice::telemetry::{Asked, Metrics, Number, Outcome, Pattern, Spent};
 use tempfile::TempDir;
 use uuid::Uuid;
 
@@ -41,6 +41,7 @@ struct Ended {
     attempts: [Attempt; 1],
     usage: Usage,
     pattern: Pattern,
+    client: Number,
     answered: OnceLock<IntCounter>,
 }
 
@@ -53,6 +54,7 @@ impl Ended {
             attempts: [Attempt { target: TARGET.into(), outcome: SUCCESS, status: 200, ms: 812 }],
             usage: Usage { input: 250, output: 200, cache_read: 0, cache_write: 0 },
             pattern: Pattern::new(MODEL),
+            client: Number::default(),
             answered: OnceLock::new(),
         }
     }
@@ -60,13 +62,16 @@ impl Ended {
     fn count(&self, metrics: &Metrics) {
         self.answered.get_or_init(|| metrics.attempts.with_label_values(&[TARGET, SUCCESS])).inc();
         metrics.sums.request(SUCCESS);
-        metrics.requests.with_label_values(&[OPERATION, MODEL, CLIENT, SUCCESS]).inc();
-        self.pattern.observe(metrics, Some(Operation::ConverseStream), 0.812, Some(0.41));
+        let operation = Some(Operation::ConverseStream);
+        let model = self.pattern.number(metrics);
+        let client = self.client.of(|| CLIENT, &metrics.labels);
+        let asked = Asked { operation, requested: model, client, outcome: Outcome::Success };
+        metrics
+            .tally
+            .count(&asked, Some(&Spent { model, usage: self.usage, cost: Some(3_750_000) }));
+        let (took, began) = (Duration::from_millis(812), Duration::from_millis(410));
+        self.pattern.observe(metrics, operation, took, Some(began));
         metrics.overhead.observe(0.000_08);
-        for (kind, count) in [("input", self.usage.input), ("output", self.usage.output)] {
-            metrics.tokens.with_label_values(&[MODEL, CLIENT, kind]).inc_by(count);
-        }
-        metrics.cost.with_label_values(&[MODEL, CLIENT]).inc_by(0.003_75);
     }
 
     fn log(&self, log: &AccessLog, request_id: &str) {

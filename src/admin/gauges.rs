@@ -22,9 +22,10 @@ pub(super) fn sample(gateway: &Gateway) {
     }
     // Clients whose budgets were taken away have no sample.
     metrics.client_budget_used.reset();
-    for (client, account) in gateway.budgets.all() {
-        for (kind, used) in account.used() {
-            metrics.client_budget_used.with_label_values(&[client, kind.name()]).set(used);
+    for client in gateway.members.all() {
+        for (kind, used) in client.account().into_iter().flat_map(|account| account.used()) {
+            let labels = [&*client.name, kind.name()];
+            metrics.client_budget_used.with_label_values(&labels).set(used);
         }
     }
     sample_expiry(gateway);

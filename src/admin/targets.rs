@@ -78,7 +78,7 @@ fn entry(target: &Target, now: Instant) -> Entry<'_> {
         name: &target.name,
         display_name: &target.display_name,
         model: target.model.as_str(),
-        region: &target.region,
+        region: &target.site.region,
         state,
         cooldown_remaining,
         consecutive_throttles,

@@ -52,19 +52,25 @@ impl From<&config::Learning> for Learning {
     }
 }
 
-/// A limit of one kind.
+/// A limit of one kind. What every request looks at stands here, close together; the rest does not.
 #[derive(Clone, Debug)]
+#[repr(C)]
 pub(super) struct Limit {
+    bucket: Option<Bucket>,
+    used: Recent,
+    /// Below the configured figure, or standing in for one.
+    learned: Option<f64>,
+    shared: Option<Box<Shared>>,
+    basis: Box<Basis>,
+}
+
+/// What a limit is learned from.
+#[derive(Clone, Debug)]
+struct Basis {
     configured: Option<f64>,
     floor: f64,
     /// The share of the figure that the bucket does not hold.
     unfilled: f64,
-    /// Below the configured figure, or standing in for one.
-    learned: Option<f64>,
-    bucket: Option<Bucket>,
-    /// Seldom there, and large.
-    shared: Option<Box<Shared>>,
-    used: Recent,
     raised_at: Instant,
     /// The figure that counted when the upstream last refused.
     refused_at: f64,
@@ -98,22 +104,25 @@ impl Limit {
     }
 
     pub(super) fn new(configured: Option<f64>, floor: f64, unfilled: f64, now: Instant) -> Limit {
-        Limit {
+        let basis = Basis {
             configured,
             unfilled,
             floor: configured.map_or(floor, |figure| floor.min(figure)),
-            learned: None,
-            bucket: configured.map(|figure| Bucket::full(figure, unfilled, now)),
-            shared: None,
-            used: Recent::new(now),
             raised_at: now,
             refused_at: f64::MAX,
+        };
+        Limit {
+            bucket: configured.map(|figure| Bucket::full(figure, unfilled, now)),
+            used: Recent::new(now),
+            learned: None,
+            shared: None,
+            basis: Box::new(basis),
         }
     }
 
     /// The figure that counts now; `None`: none is known.
     pub(super) fn figure(&self) -> Option<f64> {
-        self.learned.or(self.configured)
+        self.learned.or(self.basis.configured)
     }
 
     /// The learned figure, where it differs from the configured one.
@@ -123,7 +132,7 @@ impl Limit {
 
     /// Units that are there now.
     pub(super) fn available(&mut self, now: Instant) -> Option<f64> {
-        let terms = self.terms();
+        let terms = self.shared.is_some().then(|| self.terms()).flatten();
         match &mut self.shared {
             Some(shared) => Some(shared.purse.level(terms?, now)),
             None => self.bucket.as_ref().map(|bucket| bucket.level(now)),
@@ -137,7 +146,7 @@ impl Limit {
 
     /// When `units` will be there.
     pub(super) fn when(&mut self, units: f64, now: Instant) -> Instant {
-        let terms = self.terms();
+        let terms = self.shared.is_some().then(|| self.terms()).flatten();
         match (&mut self.shared, terms) {
             (Some(shared), Some(terms)) => shared.purse.when(units, terms, now),
             _ => self.bucket.as_ref().map_or(now, |bucket| bucket.when(units, now)),
@@ -146,7 +155,7 @@ impl Limit {
 
     pub(super) fn take(&mut self, units: f64, now: Instant) {
         self.used.add(units, now);
-        let is_limited = self.figure().is_some();
+        let is_limited = self.shared.is_some() && self.figure().is_some();
         match &mut self.shared {
             Some(shared) if is_limited => shared.purse.take(units, now),
             Some(shared) => shared.purse.count(units, now),
@@ -161,7 +170,7 @@ impl Limit {
     /// Gives back what was taken and not used; a negative number takes what was used on top.
     pub(super) fn give_back(&mut self, units: f64, now: Instant) {
         self.used.add(-units, now);
-        let is_limited = self.figure().is_some();
+        let is_limited = self.shared.is_some() && self.figure().is_some();
         match &mut self.shared {
             Some(shared) if is_limited => shared.purse.give_back(units),
             Some(shared) => shared.purse.count(-units, now),
@@ -190,7 +199,8 @@ impl Limit {
 
     /// Whether the ledger is to be asked at once, since little is left.
     pub(super) fn is_low(&self, now: Instant) -> bool {
-        self.figure().is_some() && self.shared.as_ref().is_some_and(|it| it.purse.is_low(now))
+        let is_low = |shared: &Shared| self.figure().is_some() && shared.purse.is_low(now);
+        self.shared.as_deref().is_some_and(is_low)
     }
 
     /// What is to be said to the ledger and asked of it.
@@ -211,7 +221,7 @@ impl Limit {
 
     /// Takes what the ledger has granted and told.
     pub(super) fn granted(&mut self, grant: &Grant, now: Instant) {
-        let (configured, before) = (self.configured, self.figure());
+        let (configured, before) = (self.basis.configured, self.figure());
         let Some(shared) = &mut self.shared else { return };
         shared.purse.granted(grant, now);
         shared.used_in_a_minute = grant.used_in_a_minute;
@@ -223,10 +233,10 @@ impl Limit {
         shared.proposal = None;
         let figure = grant.learned.figure;
         self.learned = figure.filter(|learned| configured.is_none_or(|own| *learned < own));
-        self.raised_at = now;
+        self.basis.raised_at = now;
         let is_lower = |figure: f64| before.is_none_or(|before| figure < before);
         if self.figure().is_some_and(is_lower) {
-            self.refused_at = before.unwrap_or(f64::MAX);
+            self.basis.refused_at = before.unwrap_or(f64::MAX);
             if let Some(shared) = &mut self.shared {
                 shared.purse.void();
             }
@@ -235,7 +245,7 @@ impl Limit {
 
     fn terms(&self) -> Option<Terms> {
         let per_minute = self.figure()?;
-        let capacity = (per_minute * (1.0 - self.unfilled)).max(per_minute.min(1.0));
+        let capacity = (per_minute * (1.0 - self.basis.unfilled)).max(per_minute.min(1.0));
         Some(Terms { per_minute, capacity })
     }
 
@@ -259,35 +269,35 @@ impl Limit {
         if let Some(shared) = &mut self.shared {
             shared.purse.void();
         }
-        let known = self.figure().or_else(|| (used >= self.floor).then_some(used));
+        let known = self.figure().or_else(|| (used >= self.basis.floor).then_some(used));
         if let (true, Some(figure)) = (learning.enabled, known) {
-            let lowered = (figure * learning.decrease).max(self.floor);
+            let lowered = (figure * learning.decrease).max(self.basis.floor);
             self.learned = Some(lowered);
-            self.refused_at = figure;
+            self.basis.refused_at = figure;
             if self.shared.is_none() {
-                self.bucket = Some(Bucket::empty(lowered, self.unfilled, now));
+                self.bucket = Some(Bucket::empty(lowered, self.basis.unfilled, now));
             }
             self.propose();
         } else if self.shared.is_some() {
-        } else if let Some(figure) = self.configured {
-            self.bucket = Some(Bucket::empty(figure, self.unfilled, now));
+        } else if let Some(figure) = self.basis.configured {
+            self.bucket = Some(Bucket::empty(figure, self.basis.unfilled, now));
         }
-        self.raised_at = now;
+        self.basis.raised_at = now;
     }
 
     /// Raises a learned limit when a minute has passed in which it was used.
     pub(super) fn raise(&mut self, learning: &Learning, now: Instant) {
         let Some(learned) = self.learned else { return };
-        if now.duration_since(self.raised_at) < MINUTE {
+        if now.duration_since(self.basis.raised_at) < MINUTE {
             return;
         }
-        self.raised_at = now;
+        self.basis.raised_at = now;
         if self.used_in_a_minute(now) < USED * learned {
             return;
         }
-        let faster = if learned > PAST * self.refused_at { FASTER } else { 1.0 };
+        let faster = if learned > PAST * self.basis.refused_at { FASTER } else { 1.0 };
         let raised = learned * (1.0 + learning.increase * faster);
-        self.learned = match self.configured {
+        self.learned = match self.basis.configured {
             Some(figure) if raised >= figure => None,
             _ => Some(raised),
         };
@@ -300,10 +310,10 @@ impl Limit {
     /// Takes over what `before` learned and holds, under this limit's own configured figure.
     pub(super) fn take_over(&mut self, before: &Limit, now: Instant) {
         self.used = before.used.clone();
-        self.raised_at = before.raised_at;
-        self.refused_at = before.refused_at;
+        self.basis.raised_at = before.basis.raised_at;
+        self.basis.refused_at = before.basis.refused_at;
         self.learned =
-            before.learned.filter(|learned| self.configured.is_none_or(|own| *learned < own));
+            before.learned.filter(|learned| self.basis.configured.is_none_or(|own| *learned < own));
         if let (Some(shared), Some(before)) = (&mut self.shared, &before.shared) {
             // What the other holds it gives back itself when it is idle.
             shared.learned = before.learned;
@@ -316,7 +326,7 @@ impl Limit {
                 bucket.resize(figure, now);
                 bucket
             }
-            None => Bucket::full(figure, self.unfilled, now),
+            None => Bucket::full(figure, self.basis.unfilled, now),
         });
     }
 }

@@ -79,19 +79,21 @@ impl Snapshot {
 
 /// A quota. Targets that draw on the same one share it.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Quota {
-    state: Mutex<State>,
-    learning: Learning,
     bell: Arc<Bell>,
     /// How it is shared with other replicas, if it is.
-    lease: Option<Lease>,
+    lease: Option<Box<Lease>>,
+    state: Mutex<State>,
+    learning: Learning,
 }
 
 #[derive(Debug)]
+#[repr(C)]
 struct State {
+    in_flight: u64,
     requests: Limit,
     tokens: Limit,
-    in_flight: u64,
 }
 
 /// The kinds of units, in the order in which the ledger hears of them.
@@ -142,7 +144,7 @@ impl Quota {
             tokens: limit(limits.tpm.map(|tpm| tpm as f64), limits.floor_tpm as f64),
             in_flight: 0,
         };
-        Arc::new(Quota { state: Mutex::new(state), learning, bell, lease: Some(lease) })
+        Arc::new(Quota { state: Mutex::new(state), learning, bell, lease: Some(Box::new(lease)) })
     }
 
     /// Takes one request and `tokens`, or tells when there will be room if nobody takes it before.
@@ -316,7 +318,7 @@ impl Lessee for Quota {
     }
 
     fn lease(&self) -> Option<&Lease> {
-        self.lease.as_ref()
+        self.lease.as_deref()
     }
 }
 

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use super::features::Features;
 use super::model_id::ModelId;
@@ -15,7 +15,7 @@ use super::model_id::ModelId;
 #[derive(Clone, Debug, Deserialize)]
 pub struct ModelFacts {
     /// What the model does: `chat`, `embedding`, `image_generation`...
-    pub mode: String,
+    pub mode: &'static str,
     /// Largest input, in tokens.
     pub max_input_tokens: Option<u32>,
     /// Largest answer, in tokens.
@@ -23,9 +23,8 @@ pub struct ModelFacts {
     /// List prices.
     #[serde(rename = "usd_per_million_tokens")]
     pub price: Option<Price>,
-    /// Features by the catalogue's own names.
-    #[serde(default)]
-    features: Vec<String>,
+    #[serde(default, deserialize_with = "by_names")]
+    features: Features,
 }
 
 /// List prices in USD per million tokens.
@@ -51,14 +50,19 @@ impl ModelFacts {
     pub fn most_output(&self, unknown: u64) -> u64 {
         if self.mode == "chat" { self.max_output_tokens.map_or(unknown, u64::from) } else { 0 }
     }
-
     /// The request features that the model takes.
     pub fn features(&self) -> Features {
-        Features::from_names(self.features.iter().map(String::as_str))
+        self.features
     }
 }
 
-static CATALOGUE: LazyLock<HashMap<String, ModelFacts>> =
+/// Reads features by the catalogue's own names.
+fn by_names<'de, D: Deserializer<'de>>(names: D) -> Result<Features, D::Error> {
+    Ok(Features::from_names(Vec::<&'de str>::deserialize(names)?.into_iter()))
+}
+
+// Names are those of the text itself.
+static CATALOGUE: LazyLock<HashMap<&str, ModelFacts>> =
     LazyLock::new(|| serde_json::from_str(include_str!("catalogue.json")).unwrap_or_default());
 
 /// What an output token of the model costs of its quota, unless the account has it otherwise: 5

@@ -30,6 +30,9 @@ pub enum Operation {
 }
 
 impl Operation {
+    /// How many have a path with a model; they are the first ones.
+    pub const WITH_MODEL: usize = Operation::CountTokens as usize + 1;
+
     /// Every operation, for tables and metrics.
     pub const ALL: [Operation; 11] = [
         Operation::InvokeModel,

@@ -109,15 +109,19 @@ async fn probe(config: Config) -> Result<usize, String> {
                 problem
             }
         };
-        say(&format!("target {} ({} in {}): {verdict}", target.name, target.model, target.region));
+        say(&format!(
+            "target {} ({} in {}): {verdict}",
+            target.name, target.model, target.site.region
+        ));
     }
     Ok(failures)
 }
 
 async fn ask(gateway: &Gateway, target: &Target) -> Result<(), String> {
-    target.identity.settled().await;
-    let (make, limit) = (|| probe_of(target), target.first_byte_timeout);
-    match gateway.upstream.send(&target.origin, make, false, Instant::now(), limit).await {
+    target.site.identity.settled().await;
+    let (make, limit) = (|| probe_of(target), target.site.first_byte_timeout);
+    let upstream = &gateway.upstream;
+    match upstream.send(&target.site.origin, make, false, Instant::now(), limit).await {
         Reply::Success(_) => Ok(()),
         Reply::Failure(failure) => Err(format!(
             "{} {}",
@@ -128,15 +132,15 @@ async fn ask(gateway: &Gateway, target: &Target) -> Result<(), String> {
 }
 
 fn probe_of(target: &Target) -> Result<Request<Bytes>, String> {
-    let auth = target.identity.auth().ok_or_else(|| target.identity.problem())?;
+    let auth = target.site.identity.auth().ok_or_else(|| target.site.identity.problem())?;
     let (mut head, ()) = Request::new(()).into_parts();
     head.method = Method::POST;
     let uri = target.uri(Operation::Converse);
     head.uri = uri.ok_or_else(|| "the target's path is no URI".to_owned())?;
-    head.headers.insert(HOST, target.origin.host());
+    head.headers.insert(HOST, target.site.origin.host());
     head.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     let hash = PayloadHash::of(PROBE.as_bytes());
-    sign::authorize(&mut head, || hash, &auth, &target.region, SystemTime::now())
+    sign::authorize(&mut head, || hash, &auth, &target.site.region, SystemTime::now())
         .map_err(|error| error.to_string())?;
     Ok(Request::from_parts(head, Bytes::from_static(PROBE.as_bytes())))
 }

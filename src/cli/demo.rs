@@ -12,11 +12,10 @@ use futures_util::stream::FuturesUnordered;
 use http::header::{CONTENT_TYPE, HOST};
 use http::{HeaderValue, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
+use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
+use super::ask::{BoxError, Stream, ask};
 use super::progress::Progress;
 use super::serve::{self, Started};
 use super::{on_signals, runtime, say};
@@ -110,7 +109,6 @@ fn config(arguments: &Arguments, simulator: &Simulator) -> Result<Config, String
 }
 
 struct Demo {
-    client: Client<HttpConnector, Full<Bytes>>,
     identity: Identity,
     region: String,
     bedrock: SocketAddr,
@@ -134,7 +132,6 @@ impl Demo {
             Ok((target.model.clone(), id.encode()))
         });
         Ok(Demo {
-            client: Client::builder(TokioExecutor::new()).build_http(),
             identity: Identity::start(
                 &config.upstream.credentials,
                 Sts { region: &config.upstream.region, use_fips: false },
@@ -209,33 +206,30 @@ impl Demo {
         to: SocketAddr,
         number: usize,
         signed: bool,
-    ) -> Result<(StatusCode, String), String> {
+    ) -> Result<(StatusCode, String), BoxError> {
         let (requested, encoded) = self.models.first().ok_or("no models")?;
         let body = serde_json::json!({
             "messages": [{ "role": "user", "content": [{ "text": format!("request {number}") }] }],
             "inferenceConfig": { "maxTokens": 64 },
         });
         let body = Bytes::from(body.to_string());
-        let (mut head, ()) =
-            Request::post(format!("http://{to}{}", model_path(Operation::Converse, encoded)))
-                .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
-                .header(HOST, to.to_string())
-                .body(())
-                .map_err(|error| error.to_string())?
-                .into_parts();
+        let (mut head, ()) = Request::post(model_path(Operation::Converse, encoded))
+            .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
+            .header(HOST, to.to_string())
+            .body(())?
+            .into_parts();
         if signed {
             let auth: Arc<_> = self.identity.auth().ok_or("no credentials")?;
             let hash = PayloadHash::of(&body);
-            sign::authorize(&mut head, || hash, &auth, &self.region, SystemTime::now())
-                .map_err(|error| error.to_string())?;
+            sign::authorize(&mut head, || hash, &auth, &self.region, SystemTime::now())?;
         }
         let request = Request::from_parts(head, Full::new(body));
-        let response = self.client.request(request).await.map_err(|error| error.to_string())?;
+        let response = ask(Stream::Left(TcpStream::connect(to).await?), request).await?;
         let status = response.status();
         let model = response.headers().get("x-sluice-model").and_then(|value| value.to_str().ok());
         let model = model.unwrap_or(requested).to_owned();
-        // To its end, so that the connection can be used again.
-        response.into_body().collect().await.map_err(|error| error.to_string())?;
+        // It counts once it is there to its end.
+        response.into_body().collect().await?;
         Ok((status, model))
     }
 

@@ -10,22 +10,18 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Request;
 use http::header::HOST;
-use http_body_util::Empty;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
+use http_body_util::Full;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
+use super::ask::{BoxError, Stream, ask};
 use super::{ConfigFile, reachable, runtime};
 use crate::config::{self, Env, Listening};
-
-type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 const LIMIT: Duration = Duration::from_secs(3);
 
@@ -54,11 +50,14 @@ pub(super) fn run(arguments: Arguments) -> Result<(), String> {
     runtime(Some(1))?.block_on(async {
         let asked = async {
             let socket = TcpStream::connect(address).await?;
-            let Some(tls) = tls else { return get(socket, address, path).await };
+            let Some(tls) = tls else { return get(Stream::Left(socket), address, path).await };
             let connector = TlsConnector::from(Arc::new(tls));
             let stream = connector.connect(address.ip().into(), socket).await?;
             // It lives, and tells no more to who has no certificate.
-            if listening.wants_certificates { Ok(()) } else { get(stream, address, path).await }
+            if listening.wants_certificates {
+                return Ok(());
+            }
+            get(Stream::Right(Box::new(stream)), address, path).await
         };
         match timeout(LIMIT, asked).await {
             Ok(asked) => asked.map_err(|error| format!("{address} does not answer: {error}")),
@@ -68,23 +67,10 @@ pub(super) fn run(arguments: Arguments) -> Result<(), String> {
 }
 
 /// Asks for a path on a connection; an answer that is no success is an error too.
-async fn get<S>(stream: S, address: SocketAddr, path: &str) -> Result<(), BoxError>
-where
-    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-{
+async fn get(stream: Stream, address: SocketAddr, path: &str) -> Result<(), BoxError> {
     let request = Request::get(path).header(HOST, address.to_string());
-    let request = request.body(Empty::<Bytes>::new())?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    // Why a connection has ended is known to itself alone; the request only learns that it has.
-    let ended = tokio::spawn(connection);
-    match sender.send_request(request).await {
-        Ok(response) if response.status().is_success() => Ok(()),
-        Ok(response) => Err(format!("{path} says {}", response.status()).into()),
-        Err(error) => match ended.await? {
-            Ok(()) => Err(error.into()),
-            Err(reason) => Err(reason.into()),
-        },
-    }
+    let status = ask(stream, request.body(Full::<Bytes>::default())?).await?.status();
+    if status.is_success() { Ok(()) } else { Err(format!("{path} says {status}").into()) }
 }
 
 /// The listener of health speaks TLS only where it is that of the API.

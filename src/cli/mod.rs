@@ -1,5 +1,6 @@
 //! The commands of the `sluice` binary, and their arguments.
 
+mod ask;
 mod check;
 mod demo;
 mod healthcheck;

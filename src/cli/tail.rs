@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
-use globset::{Glob, GlobMatcher};
 use serde::Deserialize;
 
+use crate::config::Glob;
 use crate::telemetry::access_log::SUCCESS;
 
 /// Longest line that is read, in bytes; what is longer is passed on in pieces.
@@ -39,19 +39,19 @@ pub(super) struct Arguments {
 struct Filter {
     /// Requests of this client; a glob, as are the next four.
     #[arg(long, value_parser = glob)]
-    client: Option<GlobMatcher>,
+    client: Option<Glob>,
     /// Requests that asked for this model, or were answered by it.
     #[arg(long, value_parser = glob)]
-    model: Option<GlobMatcher>,
+    model: Option<Glob>,
     /// Requests that tried this target.
     #[arg(long, value_parser = glob)]
-    target: Option<GlobMatcher>,
+    target: Option<Glob>,
     /// Requests with this outcome, such as `success` or `throttled`.
     #[arg(long, value_parser = glob)]
-    outcome: Option<GlobMatcher>,
+    outcome: Option<Glob>,
     /// Requests of this operation, such as `Converse`.
     #[arg(long, value_parser = glob)]
-    operation: Option<GlobMatcher>,
+    operation: Option<Glob>,
     /// Requests that did not succeed.
     #[arg(long)]
     failed: bool,
@@ -63,8 +63,8 @@ struct Filter {
     slower: Option<Duration>,
 }
 
-fn glob(text: &str) -> Result<GlobMatcher, String> {
-    Ok(Glob::new(text).map_err(|error| error.kind().to_string())?.compile_matcher())
+fn glob(text: &str) -> Result<Glob, String> {
+    Glob::new(text).map_err(|error| error.to_string())
 }
 
 /// What is read of a line; see `telemetry::access_log`.
@@ -187,7 +187,7 @@ impl Filter {
     }
 
     fn passes(&self, record: &Record) -> bool {
-        let fits = |glob: &Option<GlobMatcher>, texts: &[&str]| {
+        let fits = |glob: &Option<Glob>, texts: &[&str]| {
             glob.as_ref().is_none_or(|glob| texts.iter().any(|text| glob.is_match(text)))
         };
         let models: Vec<&str> = [&record.requested_model, &record.model]

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
+use super::member::Member;
 use crate::config::LimitKey;
 
 /// Longest access key id, or value of an identifying header, that is taken.
@@ -15,38 +16,65 @@ const MAX_NAME: usize = 128;
 /// Who is calling.
 #[derive(Clone, Debug)]
 pub struct Client {
-    /// The name that the config has for it.
-    pub name: Option<Arc<str>>,
+    /// Whom the gateway takes it for.
+    pub who: Who,
     /// The access key id, if the request has one.
     pub access_key_id: Option<Arc<str>>,
-    /// What limits and fairness count by.
-    pub key: Arc<str>,
+}
+
+/// Whom the gateway takes a client for.
+#[derive(Clone, Debug)]
+pub enum Who {
+    /// One that the config names.
+    Member(Arc<Member>),
+    /// One that an older config named.
+    Former(Arc<str>),
+    /// One without a name, by what limits and fairness count.
+    Unnamed(Arc<str>),
 }
 
 impl Client {
-    /// What it is called in the access log: never a secret.
-    pub fn label(&self) -> Option<&str> {
-        self.name.as_deref().or(self.access_key_id.as_deref())
+    /// The name that the config has for it, or had.
+    pub fn name(&self) -> Option<&Arc<str>> {
+        match &self.who {
+            Who::Member(member) => Some(&member.name),
+            Who::Former(name) => Some(name),
+            Who::Unnamed(_) => None,
+        }
     }
 
-    /// The same client, known by name; limits count by the name from here on.
-    pub fn named(self, name: Option<Arc<str>>) -> Client {
-        let key = name.clone().unwrap_or(self.key);
-        Client { name, key, ..self }
+    /// What limits and fairness count by.
+    pub fn key(&self) -> &Arc<str> {
+        match &self.who {
+            Who::Member(member) => &member.name,
+            Who::Former(key) | Who::Unnamed(key) => key,
+        }
+    }
+
+    /// Its record, if the config names it.
+    pub fn member(&self) -> Option<&Arc<Member>> {
+        match &self.who {
+            Who::Member(member) => Some(member),
+            Who::Former(_) | Who::Unnamed(_) => None,
+        }
+    }
+
+    /// What it is called in the access log: never a secret.
+    pub fn label(&self) -> Option<&str> {
+        self.name().or(self.access_key_id.as_ref()).map(AsRef::as_ref)
     }
 }
 
-/// Tells who sent a request with these headers from this address; the client of this name, if that
-/// is known.
+/// Tells who sent a request with these headers from this address, if it is not `known` already.
 pub fn identify(
     headers: &HeaderMap,
     peer: SocketAddr,
     by: &LimitKey,
-    name: Option<Arc<str>>,
+    known: Option<Who>,
 ) -> Client {
     let access_key_id: Option<Arc<str>> = access_key_id(headers).map(Arc::from);
-    if let Some(name) = name {
-        return Client { key: Arc::clone(&name), name: Some(name), access_key_id };
+    if let Some(who) = known {
+        return Client { who, access_key_id };
     }
     let named = match by {
         LimitKey::AccessKey => access_key_id.clone(),
@@ -58,7 +86,7 @@ pub fn identify(
     };
     // Who gives no name is known by the address.
     let key = named.unwrap_or_else(|| peer.ip().to_string().into());
-    Client { name: None, access_key_id, key }
+    Client { who: Who::Unnamed(key), access_key_id }
 }
 
 /// The access key id in `AWS4-HMAC-SHA256 Credential=<id>/<date>/...`.
@@ -105,9 +133,9 @@ mod tests {
         let signed = ("authorization", "AWS4-HMAC-SHA256 Credential=AKID/x");
         let team = ("x-team", "red");
         let by_team = LimitKey::Header(HeaderName::from_static("x-team"));
-        assert_eq!(&*client(&[signed, team], &LimitKey::AccessKey).key, "AKID");
-        assert_eq!(&*client(&[signed, team], &by_team).key, "red");
-        assert_eq!(&*client(&[signed, team], &LimitKey::Ip).key, "192.0.2.7");
-        assert_eq!(&*client(&[], &by_team).key, "192.0.2.7");
+        assert_eq!(&**client(&[signed, team], &LimitKey::AccessKey).key(), "AKID");
+        assert_eq!(&**client(&[signed, team], &by_team).key(), "red");
+        assert_eq!(&**client(&[signed, team], &LimitKey::Ip).key(), "192.0.2.7");
+        assert_eq!(&**client(&[], &by_team).key(), "192.0.2.7");
     }
 }

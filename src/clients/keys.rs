@@ -7,13 +7,16 @@
 //! Of bearer keys only digests are held. One lookup tells whose a key is, however many clients
 //! there are. All that can be said of a request before its body is read is said here.
 
+use std::borrow::Borrow;
 use std::collections::{HashMap, HashSet};
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, request};
 
+use super::member::{Member, Members};
 use super::peer::ClientCertificate;
 use super::replay::Replays;
 use super::signature::{self, BadSignature, Checked, Judge, Pair, Pending, Proof};
@@ -103,10 +106,10 @@ impl Credential {
 }
 
 /// A client that has shown who it is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Known {
-    /// Its name.
-    pub name: Arc<str>,
+    /// Its record.
+    pub member: Arc<Member>,
     /// How it was recognised.
     pub by: Credential,
 }
@@ -125,55 +128,76 @@ pub enum Recognised {
 /// The keys of all clients.
 #[derive(Debug)]
 pub struct Keys {
-    names: HashSet<Arc<str>>,
-    bearer: HashMap<BearerKey, Bearer>,
+    bearer: HashSet<Bearer>,
     pairs: HashMap<Box<str>, Arc<Pair>>,
     /// By the name that stands in the certificate.
-    certificates: HashMap<Box<str>, Arc<str>>,
+    certificates: HashMap<Box<str>, Arc<Member>>,
     /// By the issuer's name, then by what its claim says.
-    identities: HashMap<Box<str>, HashMap<Box<str>, Arc<str>>>,
+    identities: HashMap<Box<str>, HashMap<Box<str>, Arc<Member>>>,
     issuers: Issuers,
     judge: Judge,
     replays: Option<Arc<Replays>>,
     metrics: Arc<Metrics>,
 }
 
+/// A bearer key and whose it is; in one line of the cache, where most are not when they are asked for.
 #[derive(Debug)]
+#[repr(align(64))]
 struct Bearer {
-    client: Arc<str>,
+    key: BearerKey,
+    client: Arc<Member>,
     expires: Option<SystemTime>,
 }
 
+impl Borrow<BearerKey> for Bearer {
+    fn borrow(&self) -> &BearerKey {
+        &self.key
+    }
+}
+
+impl Hash for Bearer {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.key.hash(state);
+    }
+}
+
+impl PartialEq for Bearer {
+    fn eq(&self, other: &Bearer) -> bool {
+        self.key == other.key
+    }
+}
+
+impl Eq for Bearer {}
+
 impl Keys {
-    /// The keys of these clients. Without clients everybody may call. What the keys of an older
-    /// config remember of signatures is taken over.
+    /// The keys of these clients, whose records are among `members`. Without clients everybody may
+    /// call. What the keys of an older config remember of signatures is taken over.
     pub fn new(
         clients: &[config::Client],
+        members: &Members,
         auth: &config::Auth,
         metrics: Arc<Metrics>,
         before: Option<&Keys>,
     ) -> Keys {
-        let (mut bearer, mut pairs) = (HashMap::new(), HashMap::new());
-        let mut names = HashSet::new();
+        let (mut bearer, mut pairs) = (HashSet::new(), HashMap::new());
         let mut certificates = HashMap::new();
         let mut identities = HashMap::<Box<str>, HashMap<_, _>>::new();
-        for client in clients {
-            let name: Arc<str> = client.name.as_str().into();
-            names.insert(Arc::clone(&name));
+        let known = clients.iter().filter_map(|it| Some((it, members.get(&it.name)?)));
+        for (client, member) in known {
             for token in &client.bearer_tokens {
-                let known = Bearer { client: Arc::clone(&name), expires: token.expires };
-                bearer.insert(token.key.clone(), known);
+                let (key, client) = (token.key.clone(), Arc::clone(member));
+                bearer.replace(Bearer { key, client, expires: token.expires });
             }
             for pair in &client.keys {
-                let known = Pair::new(Arc::clone(&name), pair);
+                let known = Pair::new(Arc::clone(member), pair);
                 pairs.insert(pair.access_key_id.as_str().into(), Arc::new(known));
             }
             for certificate in &client.certificates {
-                certificates.insert(certificate.as_str().into(), Arc::clone(&name));
+                certificates.insert(certificate.as_str().into(), Arc::clone(member));
             }
             for config::TokenIdentity { issuer, value } in &client.identities {
                 let of_issuer = identities.entry(issuer.as_str().into()).or_default();
-                of_issuer.insert(value.as_str().into(), Arc::clone(&name));
+                of_issuer.insert(value.as_str().into(), Arc::clone(member));
             }
         }
         let replays = auth.replay_protection.then(|| {
@@ -186,7 +210,7 @@ impl Keys {
             )
         });
         let (judge, issuers) = (Judge::new(auth), Issuers::default());
-        Keys { names, bearer, pairs, certificates, identities, issuers, judge, replays, metrics }
+        Keys { bearer, pairs, certificates, identities, issuers, judge, replays, metrics }
     }
 
     /// The same, with these issuers of tokens.
@@ -222,12 +246,13 @@ impl Keys {
         recognised
     }
 
-    /// Whether what was asked for by this client, while that could be shown, may still be done for it.
+    /// Whether what was asked for by a client, while that could be shown, may still be done for it;
+    /// `member` is its record, if it still has one.
     ///
     /// # Errors
     /// When only clients may call and this is none any more.
-    pub fn still_knows(&self, name: Option<&str>) -> Result<(), Unauthenticated> {
-        if self.is_open() || name.is_some_and(|name| self.names.contains(name)) {
+    pub fn still_knows(&self, member: Option<&Arc<Member>>) -> Result<(), Unauthenticated> {
+        if self.is_open() || member.is_some() {
             return Ok(());
         }
         self.count(Unauthenticated::Gone.labels());
@@ -274,7 +299,7 @@ impl Keys {
         headers: &HeaderMap,
         certificate: Option<&ClientCertificate>,
         now: SystemTime,
-    ) -> Result<Option<Arc<str>>, Unauthenticated> {
+    ) -> Result<Option<Arc<Member>>, Unauthenticated> {
         if self.is_open() {
             return Ok(None);
         }
@@ -289,7 +314,7 @@ impl Keys {
             Ok(known) => self.count([known.by.name(), "ok"]),
             Err(why) => self.count(why.labels()),
         }
-        known.map(|known| Some(known.name))
+        known.map(|known| Some(known.member))
     }
 
     fn is_open(&self) -> bool {
@@ -338,8 +363,8 @@ impl Keys {
     /// The client whose certificate this is: by its subject, or else by the first of its names that
     /// is a client's.
     fn certified(&self, certificate: Option<&ClientCertificate>) -> Option<Known> {
-        let name = certificate?.identities().find_map(|name| self.certificates.get(name))?;
-        Some(Known { name: Arc::clone(name), by: Credential::Certificate })
+        let member = certificate?.identities().find_map(|name| self.certificates.get(name))?;
+        Some(Known { member: Arc::clone(member), by: Credential::Certificate })
     }
 
     /// The client that a token is of.
@@ -347,11 +372,11 @@ impl Keys {
         let issued = self.issuers.verify(token, now)?;
         let clients = self.identities.get(issued.issuer).ok_or(BadToken::NoClient)?;
         let mut named = issued.values.iter().filter_map(|value| clients.get(value.as_str()));
-        let name = named.next().ok_or(BadToken::NoClient)?;
-        if named.any(|other| other != name) {
+        let member = named.next().ok_or(BadToken::NoClient)?;
+        if named.any(|other| !Arc::ptr_eq(other, member)) {
             return Err(BadToken::SeveralClients);
         }
-        Ok(Known { name: Arc::clone(name), by: Credential::Token })
+        Ok(Known { member: Arc::clone(member), by: Credential::Token })
     }
 
     fn bearer(&self, key: &str, now: SystemTime) -> Result<Known, Unauthenticated> {
@@ -364,7 +389,7 @@ impl Keys {
         if bearer.expires.is_some_and(|end| end <= now) {
             return Err(Unauthenticated::ExpiredKey);
         }
-        Ok(Known { name: Arc::clone(&bearer.client), by: Credential::BearerKey })
+        Ok(Known { member: Arc::clone(&bearer.client), by: Credential::BearerKey })
     }
 
     /// The client of a good signature, if the signature may be taken again.
@@ -374,7 +399,7 @@ impl Keys {
         {
             return Err(BadSignature::Replayed);
         }
-        Ok(Known { name: checked.client, by: Credential::KeyPair })
+        Ok(Known { member: checked.client, by: Credential::KeyPair })
     }
 
     fn count(&self, labels: [&str; 2]) {
@@ -395,7 +420,7 @@ mod tests {
     use http::{HeaderValue, Request};
 
     use super::*;
-    use crate::clients::tests::auth;
+    use crate::clients::tests::{auth, keys_of};
 
     const NOW: SystemTime = SystemTime::UNIX_EPOCH;
 
@@ -405,8 +430,7 @@ mod tests {
             bearer_tokens: vec![config::BearerToken { key: BearerKey::of(key), expires: *expires }],
             ..config::Client::default()
         });
-        let metrics = Arc::new(Metrics::new().unwrap());
-        Keys::new(&clients.collect::<Vec<_>>(), &auth(), metrics, None)
+        keys_of(&clients.collect::<Vec<_>>(), &auth(), None)
     }
 
     fn asked(keys: &Keys, authorization: Option<&str>) -> Result<Option<String>, Unauthenticated> {
@@ -414,10 +438,11 @@ mod tests {
         if let Some(text) = authorization {
             head.headers.insert(AUTHORIZATION, HeaderValue::from_str(text).unwrap());
         }
-        let name = keys.unsigned(&head.headers, None, NOW).map(|name| name.map(|n| n.to_string()));
+        let name =
+            keys.unsigned(&head.headers, None, NOW).map(|it| it.map(|it| it.name.to_string()));
         match (&name, keys.recognise(&head, None, NOW)) {
             (Ok(Some(name)), Ok(Recognised::Client(known, Proof::Complete))) => {
-                assert_eq!((name.as_str(), known.by), (&*known.name, Credential::BearerKey));
+                assert_eq!((name.as_str(), known.by), (&*known.member.name, Credential::BearerKey));
             }
             (Ok(None), Ok(Recognised::Anyone)) => {}
             (Err(Unauthenticated::NoKey), Err(Unauthenticated::Signature(_))) => {}
@@ -465,10 +490,10 @@ mod tests {
     #[test]
     fn what_waited_is_done_for_clients_alone_as_long_as_they_are() {
         let known = keys(&[("team-a", "a-key-of-team-a-alone", None)]);
-        assert_eq!(known.still_knows(Some("team-a")), Ok(()));
-        for other in [Some("team-b"), None] {
-            assert_eq!(known.still_knows(other), Err(Unauthenticated::Gone));
-            assert_eq!(keys(&[]).still_knows(other), Ok(()));
-        }
+        let client = config::Client { name: "team-a".to_owned(), ..Default::default() };
+        let members = Members::new(&[client], None, None).unwrap();
+        assert_eq!(known.still_knows(members.get("team-a")), Ok(()));
+        assert_eq!(known.still_knows(members.get("team-b")), Err(Unauthenticated::Gone));
+        assert_eq!(keys(&[]).still_knows(None), Ok(()));
     }
 }

@@ -5,7 +5,6 @@
 //! In a fleet of replicas rates and tokens are those of all of them, by leases as for a target's quota; who
 //! has requests open is counted by each for itself.
 
-use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +20,7 @@ use tower_governor::governor::{GovernorConfig, GovernorConfigBuilder};
 use tower_governor::key_extractor::KeyExtractor;
 
 use super::identity::Client;
+use super::member::Open;
 use crate::admission::{Bell, Learning, Limits, Quota, Reservation};
 use crate::config;
 use crate::state::fleet::{Fleet, Lease};
@@ -42,9 +42,7 @@ pub struct Limited {
 #[derive(Debug)]
 pub struct ClientLimits {
     common: Arc<Common>,
-    /// Of the clients that have limits of their own, which count instead of the common ones.
-    own: HashMap<Arc<str>, Own>,
-    /// How many requests each client has open, whatever limits them.
+    /// How many requests each client without a record has open, whatever limits them.
     open: Arc<DashMap<Arc<str>, u32>>,
     /// The other replicas, if limits are shared with some.
     fleet: Option<Fleet>,
@@ -59,11 +57,13 @@ struct Common {
     tokens: Option<Tracked>,
     /// The rate in a fleet, in place of the other.
     shared_rate: Option<Tracked>,
+    /// Rung for all of them: nobody waits for a limit of a client.
+    bell: Arc<Bell>,
 }
 
 /// The limits of one client; those it leaves out are the common ones.
 #[derive(Clone, Debug, Default)]
-struct Own {
+pub(super) struct Own {
     rate: Option<(NonZeroU32, Arc<DefaultDirectRateLimiter>)>,
     /// The same in a fleet.
     shared_rate: Option<(NonZeroU32, Arc<Quota>)>,
@@ -73,26 +73,27 @@ struct Own {
 
 impl Own {
     /// What `policy` says. A limit that is the one `before` goes on as it stands.
-    fn new(
+    pub(super) fn new(
         client: &config::Client,
         before: Option<&Own>,
         fleet: Option<&Fleet>,
+        bell: &Arc<Bell>,
         now: Instant,
-    ) -> Option<Own> {
+    ) -> Own {
         let policy = &client.policy;
         let before = before.cloned().unwrap_or_default();
         let bucket = |rpm| Arc::new(RateLimiter::direct(governor::Quota::per_minute(rpm)));
         let lease = |kind| fleet.map(|fleet| fleet.lease(&lease_name(kind, &client.name)));
         let quota = |tpm| {
             let limits = Limits { tpm: Some(tpm), ..Limits::default() };
-            limit(&limits, lease("own-tokens"), now)
+            limit(&limits, lease("own-tokens"), bell, now)
         };
         let shared_bucket = |rpm: NonZeroU32| {
             let limits = Limits { rpm: Some(rpm.get()), ..Limits::default() };
-            limit(&limits, lease("own-rate"), now)
+            limit(&limits, lease("own-rate"), bell, now)
         };
         let rpm = policy.rpm.and_then(NonZeroU32::new);
-        let own = Own {
+        Own {
             rate: rpm.filter(|_| fleet.is_none()).map(|rpm| {
                 before.rate.filter(|kept| kept.0 == rpm).unwrap_or_else(|| (rpm, bucket(rpm)))
             }),
@@ -104,9 +105,7 @@ impl Own {
                 before.tokens.filter(|kept| kept.0 == tpm).unwrap_or_else(|| (tpm, quota(tpm)))
             }),
             max_concurrent: policy.max_concurrent,
-        };
-        let has_any = rpm.is_some() || own.tokens.is_some() || own.max_concurrent.is_some();
-        has_any.then_some(own)
+        }
     }
 }
 
@@ -119,8 +118,8 @@ struct Tracked {
 }
 
 /// The limit of one client, shared by a lease or its own.
-fn limit(limits: &Limits, lease: Option<Lease>, now: Instant) -> Arc<Quota> {
-    let bell = Arc::<Bell>::default();
+fn limit(limits: &Limits, lease: Option<Lease>, bell: &Arc<Bell>, now: Instant) -> Arc<Quota> {
+    let bell = Arc::clone(bell);
     match lease {
         Some(lease) => Quota::lenient(limits, bell, lease, now),
         None => Arc::new(Quota::new(limits, Learning::off(), bell, now)),
@@ -139,43 +138,48 @@ fn lease_name(kind: &str, client: &str) -> String {
 
 /// One of a client's requests at once, free again when dropped.
 #[derive(Debug)]
-pub struct Slot {
-    clients: Arc<DashMap<Arc<str>, u32>>,
-    key: Arc<str>,
+pub struct Slot(Place);
+
+/// Where a slot is counted.
+#[derive(Debug)]
+enum Place {
+    /// With the client's record.
+    Member(Arc<Open>),
+    /// Among those of clients without one.
+    Key { clients: Arc<DashMap<Arc<str>, u32>>, key: Arc<str> },
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.clients.remove_if_mut(&self.key, |_, open| {
-            *open = open.saturating_sub(1);
-            *open == 0
-        });
+        match &self.0 {
+            Place::Member(open) => open.leave(),
+            Place::Key { clients, key } => {
+                clients.remove_if_mut(key, |_, open| {
+                    *open = open.saturating_sub(1);
+                    *open == 0
+                });
+            }
+        }
     }
 }
 
 impl ClientLimits {
-    /// The limits of `config`, and those that `clients` have of their own; what neither says does
-    /// not exist. With a `fleet` they are those of all its replicas.
-    pub fn new(
-        config: &config::Limits,
-        clients: &[config::Client],
-        fleet: Option<Fleet>,
-    ) -> ClientLimits {
+    /// The limits of `config`, for what the records of clients say nothing of. With a `fleet` they
+    /// are those of all its replicas.
+    pub fn new(config: &config::Limits, fleet: Option<Fleet>) -> ClientLimits {
         let common = Arc::new(Common::new(config, fleet.is_some()));
-        let own = own(clients, &HashMap::new(), fleet.as_ref());
-        ClientLimits { common, own, open: Arc::default(), fleet }
+        ClientLimits { common, open: Arc::default(), fleet }
     }
 
     /// The limits of a newer config. A limit that stays keeps what was used of it; under another
     /// one that says nothing. Requests that are open count on.
-    pub fn renewed(&self, config: &config::Limits, clients: &[config::Client]) -> ClientLimits {
+    pub fn renewed(&self, config: &config::Limits) -> ClientLimits {
         let stays = self.common.config == *config;
         ClientLimits {
             common: match stays {
                 true => Arc::clone(&self.common),
                 false => Arc::new(Common::new(config, self.fleet.is_some())),
             },
-            own: own(clients, &self.own, self.fleet.as_ref()),
             open: Arc::clone(&self.open),
             fleet: self.fleet.clone(),
         }
@@ -187,7 +191,7 @@ impl ClientLimits {
             limit,
             due: refused.wait_time_from(self.common.clock.now()),
         };
-        if let Some((_, rate)) = self.own(client).and_then(|own| own.rate.as_ref()) {
+        if let Some((_, rate)) = own(client).and_then(|own| own.rate.as_ref()) {
             return rate.check().map_err(|refused| due("rpm", refused));
         }
         if self.fleet.is_some() {
@@ -200,7 +204,7 @@ impl ClientLimits {
             limiter.retain_recent();
         }
         let key =
-            if limiter.len() > max_tracked { OVERFLOW.into() } else { Arc::clone(&client.key) };
+            if limiter.len() > max_tracked { OVERFLOW.into() } else { Arc::clone(client.key()) };
         limiter.check_key(&key).map_err(|refused| due("requests_per_second", refused))
     }
 
@@ -212,7 +216,7 @@ impl ClientLimits {
             // It costs a request and no tokens.
             quota.take(0, now).map(|mut taken| taken.charge(0)).map_err(due)
         };
-        if let Some((_, rate)) = self.own(client).and_then(|own| own.shared_rate.as_ref()) {
+        if let Some((_, rate)) = own(client).and_then(|own| own.shared_rate.as_ref()) {
             return take(rate, "rpm");
         }
         let Some(rate) = &self.common.shared_rate else { return Ok(()) };
@@ -220,32 +224,38 @@ impl ClientLimits {
     }
 
     fn quota(&self, limit: &Tracked, client: &Client, now: Instant) -> Arc<Quota> {
-        let known = limit.clients.get(&client.key).map(|quota| Arc::clone(&quota));
-        known.unwrap_or_else(|| self.common.track(limit, &client.key, self.fleet.as_ref(), now))
-    }
-
-    fn own(&self, client: &Client) -> Option<&Own> {
-        self.own.get(client.name.as_deref()?)
+        let known = limit.clients.get(client.key()).map(|quota| Arc::clone(&quota));
+        known.unwrap_or_else(|| self.common.track(limit, client.key(), self.fleet.as_ref(), now))
     }
 
     /// Takes one of the client's requests at once.
     pub fn slot(&self, client: &Client) -> Result<Option<Slot>, Limited> {
-        let own = self.own(client).and_then(|own| own.max_concurrent);
+        let own = own(client).and_then(|own| own.max_concurrent);
         let Some(max) = own.or(self.common.config.max_concurrent) else { return Ok(None) };
-        let mut open = self.open.entry(Arc::clone(&client.key)).or_insert(0);
+        // When one of them ends is not known; a second is a fair guess.
+        let limited = Limited { limit: "max_concurrent", due: Duration::from_secs(1) };
+        if let Some(member) = client.member() {
+            let is_in = member.open.enter(max);
+            return if is_in {
+                Ok(Some(Slot(Place::Member(Arc::clone(&member.open)))))
+            } else {
+                Err(limited)
+            };
+        }
+        let mut open = self.open.entry(Arc::clone(client.key())).or_insert(0);
         if *open >= max {
-            // When one of them ends is not known; a second is a fair guess.
-            return Err(Limited { limit: "max_concurrent", due: Duration::from_secs(1) });
+            return Err(limited);
         }
         *open += 1;
         drop(open);
-        Ok(Some(Slot { clients: Arc::clone(&self.open), key: Arc::clone(&client.key) }))
+        let key = Arc::clone(client.key());
+        Ok(Some(Slot(Place::Key { clients: Arc::clone(&self.open), key })))
     }
 
     /// Takes `tokens` of the client's tokens per minute, to be settled like a target's quota.
     pub fn tokens(&self, client: &Client, tokens: u64) -> Result<Option<Reservation>, Limited> {
         let now = Instant::now();
-        if let Some((_, quota)) = self.own(client).and_then(|own| own.tokens.as_ref()) {
+        if let Some((_, quota)) = own(client).and_then(|own| own.tokens.as_ref()) {
             let due = |until: Instant| Limited { limit: "tpm", due: until - now };
             return quota.take(tokens, now).map(Some).map_err(due);
         }
@@ -255,17 +265,9 @@ impl ClientLimits {
     }
 }
 
-fn own(
-    clients: &[config::Client],
-    before: &HashMap<Arc<str>, Own>,
-    fleet: Option<&Fleet>,
-) -> HashMap<Arc<str>, Own> {
-    let now = Instant::now();
-    let own = clients.iter().filter_map(|client| {
-        let own = Own::new(client, before.get(client.name.as_str()), fleet, now)?;
-        Some((client.name.as_str().into(), own))
-    });
-    own.collect()
+/// The limits of its own of a client, which count instead of the common ones.
+fn own(client: &Client) -> Option<&Own> {
+    Some(&client.member()?.limits)
 }
 
 impl Common {
@@ -293,6 +295,7 @@ impl Common {
                 .tokens_per_minute
                 .map(|tpm| tracked("tokens", Limits { tpm: Some(tpm), ..Limits::default() })),
             shared_rate,
+            bell: Arc::default(),
             config: config.clone(),
         }
     }
@@ -315,7 +318,7 @@ impl Common {
         };
         let started = || {
             let lease = fleet.map(|fleet| fleet.lease(&lease_name(limit.kind, &key)));
-            self::limit(&limit.limits, lease, now)
+            self::limit(&limit.limits, lease, &self.bell, now)
         };
         Arc::clone(&limit.clients.entry(Arc::clone(&key)).or_insert_with(started))
     }
@@ -330,13 +333,14 @@ impl KeyExtractor for ByClient {
 
     fn extract<T>(&self, request: &Request<T>) -> Result<Arc<str>, GovernorError> {
         let client = request.extensions().get::<Client>();
-        client.map(|client| Arc::clone(&client.key)).ok_or(GovernorError::UnableToExtractKey)
+        client.map(|client| Arc::clone(client.key())).ok_or(GovernorError::UnableToExtractKey)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clients::{Members, Who};
 
     fn limits(change: impl FnOnce(&mut config::Limits)) -> ClientLimits {
         let mut config = config::Limits {
@@ -348,11 +352,11 @@ mod tests {
             max_tracked_clients: 100,
         };
         change(&mut config);
-        ClientLimits::new(&config, &[], None)
+        ClientLimits::new(&config, None)
     }
 
     fn client(key: &str) -> Client {
-        Client { name: None, access_key_id: None, key: key.into() }
+        Client { who: Who::Unnamed(key.into()), access_key_id: None }
     }
 
     #[test]
@@ -398,35 +402,41 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_stays_of_a_newer_config_keeps_what_was_used() {
-        let named = |rpm, tpm, max_concurrent| config::Client {
-            name: "a".to_owned(),
-            policy: config::ClientPolicy {
-                rpm: Some(rpm),
-                tpm: Some(tpm),
-                max_concurrent: Some(max_concurrent),
-                ..config::ClientPolicy::default()
-            },
-            ..config::Client::default()
+        let limits = limits(|config| config.max_concurrent = Some(1));
+        let common = limits.common.config.clone();
+        let renewed = |before: &Members, policy| {
+            let named = config::Client { name: "a".to_owned(), policy, ..Default::default() };
+            let members = Members::new(&[named], Some(before), None).unwrap();
+            let who = Who::Member(Arc::clone(members.get("a").unwrap()));
+            (members, limits.renewed(&common), Client { who, access_key_id: None })
         };
-        let before = limits(|config| config.max_concurrent = Some(1));
-        let common = before.common.config.clone();
-        let a = Client { name: Some("a".into()), ..client("a") };
-        let before = before.renewed(&common, &[named(1, 600, 1)]);
+        let own = |rpm, max| config::ClientPolicy {
+            rpm: Some(rpm),
+            tpm: Some(600),
+            max_concurrent: Some(max),
+            ..config::ClientPolicy::default()
+        };
+        let (members, before, a) = renewed(&Members::default(), own(1, 1));
         before.request(&a).unwrap();
         let held = before.tokens(&a, 600).unwrap();
         let (slot, other) = (before.slot(&a).unwrap(), before.slot(&client("b")).unwrap());
-        let same = before.renewed(&common, &[named(1, 600, 1)]);
+        let (members, same, a) = renewed(&members, own(1, 1));
         assert_eq!(same.request(&a).unwrap_err().limit, "rpm");
         assert_eq!(same.tokens(&a, 1).unwrap_err().limit, "tpm");
         assert!(same.slot(&a).is_err() && same.slot(&client("b")).is_err());
-        let wider = same.renewed(&common, &[named(2, 600, 2)]);
+        let (members, wider, a) = renewed(&members, own(2, 2));
         assert!(wider.request(&a).is_ok() && wider.slot(&a).is_ok());
         assert!(wider.tokens(&a, 1).is_err());
         // Without limits of its own it has the common ones.
-        let none = wider.renewed(&common, &[]);
+        let (members, none, a) = renewed(&members, config::ClientPolicy::default());
         assert!(none.request(&a).is_ok() && none.slot(&a).is_err());
+        // One that was gone in between has its requests still open.
+        let nobody = Members::new(&[], Some(&members), None).unwrap();
+        let nobody = Members::new(&[], Some(&nobody), None).unwrap();
+        let (_, back, a) = renewed(&nobody, config::ClientPolicy::default());
+        assert!(back.slot(&a).is_err());
         drop((held, slot, other));
-        assert!(none.slot(&a).is_ok());
+        assert!(back.slot(&a).is_ok());
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,17 +1,13 @@
 //! What each named client may ask for: models, operations, guardrails, sizes, urgency.
 //!
 //! A [`Policy`] only says yes or why not; the steps of the pipeline ask it as soon as they know
-//! enough. Clients without a policy, and those without a name, have none to look at.
+//! enough. Clients that may ask for everything, and those without a name, have none to look at.
 
-use std::collections::HashMap;
-use std::sync::Arc;
-
-use globset::{Glob, GlobSet, GlobSetBuilder};
 use http::HeaderMap;
 
 use crate::bedrock::guardrail::{self, Named};
 use crate::bedrock::{ModelId, Operation};
-use crate::config::{self, ClientPolicy, Guardrail, Guardrails, Priority};
+use crate::config::{self, ClientPolicy, Glob, GlobError, Guardrail, Guardrails, Priority};
 
 /// Why a client may not have what it asks for.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -91,33 +87,10 @@ impl Denied {
     }
 }
 
-/// The policies of all clients that have one.
-#[derive(Debug, Default)]
-pub struct Policies(HashMap<Arc<str>, Arc<Policy>>);
-
-impl Policies {
-    /// The policies of these clients.
-    ///
-    /// # Errors
-    /// When a pattern is none, which the config has checked.
-    pub fn new(clients: &[config::Client]) -> Result<Policies, globset::Error> {
-        let with_one = clients.iter().filter(|it| it.policy != ClientPolicy::default());
-        let policies = with_one.map(|client| {
-            Ok((client.name.as_str().into(), Arc::new(Policy::new(&client.policy)?)))
-        });
-        policies.collect::<Result<_, _>>().map(Policies)
-    }
-
-    /// The policy of the client with this name, if it has one.
-    pub fn of(&self, name: Option<&str>) -> Option<Arc<Policy>> {
-        self.0.get(name?).cloned()
-    }
-}
-
 /// What one client may ask for.
 #[derive(Debug)]
 pub struct Policy {
-    models: Option<GlobSet>,
+    models: Option<Vec<Glob>>,
     operations: Option<Vec<&'static str>>,
     guardrails: Guardrails,
     max_body: Option<usize>,
@@ -125,14 +98,23 @@ pub struct Policy {
 }
 
 impl Policy {
-    fn new(config: &ClientPolicy) -> Result<Policy, globset::Error> {
-        let models = config.allowed_models.as_ref().map(|patterns| {
-            let mut set = GlobSetBuilder::new();
-            for pattern in patterns {
-                set.add(Glob::new(pattern)?);
-            }
-            set.build()
-        });
+    /// What a client's config says; `None` if it may ask for everything.
+    ///
+    /// # Errors
+    /// When a pattern is none, which the config has checked.
+    pub(super) fn of(config: &ClientPolicy) -> Result<Option<Policy>, GlobError> {
+        let limits_only = ClientPolicy {
+            rpm: config.rpm,
+            tpm: config.tpm,
+            max_concurrent: config.max_concurrent,
+            ..ClientPolicy::default()
+        };
+        if *config == limits_only { Ok(None) } else { Policy::new(config).map(Some) }
+    }
+
+    fn new(config: &ClientPolicy) -> Result<Policy, GlobError> {
+        let models = config.allowed_models.as_ref();
+        let models = models.map(|all| all.iter().map(|it| Glob::new(it)).collect());
         let names =
             |names: &Vec<config::OperationName>| names.iter().map(|it| it.as_str()).collect();
         Ok(Policy {
@@ -187,8 +169,8 @@ impl Policy {
     /// By the id as it stands, then by the one in an ARN of AWS's own models, as routes match.
     fn allows(&self, model: &ModelId) -> bool {
         let Some(models) = &self.models else { return true };
-        models.is_match(model.as_str())
-            || model.arn_resource().is_some_and(|id| models.is_match(id))
+        let fits = |id: &str| models.iter().any(|glob| glob.is_match(id));
+        fits(model.as_str()) || model.arn_resource().is_some_and(fits)
     }
 
     /// Whether a policy looks at the models of its requests.

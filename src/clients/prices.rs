@@ -5,10 +5,8 @@
 
 use std::collections::HashMap;
 
-use globset::{Glob, GlobMatcher};
-
 use crate::bedrock::{ModelId, Usage, catalogue};
-use crate::config;
+use crate::config::{self, Glob, GlobError};
 
 /// The pattern whose price counts for models that nothing else has a price for.
 const REST: &str = "*";
@@ -78,7 +76,7 @@ impl From<catalogue::Price> for Rates {
 #[derive(Debug, Default)]
 pub struct Prices {
     exact: HashMap<String, Rates>,
-    globs: Vec<(GlobMatcher, Rates)>,
+    globs: Vec<(Glob, Rates)>,
     rest: Option<Rates>,
 }
 
@@ -87,14 +85,14 @@ impl Prices {
     ///
     /// # Errors
     /// When a pattern is none, which the config has checked.
-    pub fn new(config: &[config::Price]) -> Result<Prices, globset::Error> {
+    pub fn new(config: &[config::Price]) -> Result<Prices, GlobError> {
         let mut prices = Prices::default();
         for price in config {
             let pattern = price.models.as_str();
             if pattern == REST {
                 prices.rest = Some(price.into());
             } else if pattern.contains(['*', '?', '[', '{']) {
-                prices.globs.push((Glob::new(pattern)?.compile_matcher(), price.into()));
+                prices.globs.push((Glob::new(pattern)?, price.into()));
             } else {
                 prices.exact.insert(pattern.to_owned(), price.into());
             }

@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::request;
 
+use super::member::Member;
 use crate::bedrock::ErrorKind;
 use crate::bedrock::sigv4::amz_date::{amz_date, parse_amz_date};
 use crate::bedrock::sigv4::{
@@ -128,7 +129,7 @@ impl BadSignature {
 /// A key pair and whose it is.
 #[derive(Debug)]
 pub(super) struct Pair {
-    client: Arc<str>,
+    client: Arc<Member>,
     secret: Secret,
     expires: Option<SystemTime>,
     /// Keys derived from the secret, the oldest first.
@@ -143,7 +144,7 @@ struct Derived {
 }
 
 impl Pair {
-    pub(super) fn new(client: Arc<str>, pair: &config::KeyPair) -> Pair {
+    pub(super) fn new(client: Arc<Member>, pair: &config::KeyPair) -> Pair {
         let secret = pair.secret_access_key.clone();
         Pair { client, secret, expires: pair.expires, derived: RwLock::default() }
     }
@@ -204,7 +205,7 @@ pub struct Pending {
 /// A signature that is right.
 #[derive(Debug)]
 pub(super) struct Checked {
-    pub(super) client: Arc<str>,
+    pub(super) client: Arc<Member>,
     pub(super) signature: [u8; 32],
     /// The last second in which it is taken, and the one in which it came, since the Unix epoch.
     pub(super) until: i64,

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
+#[cfg(test)]
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -99,6 +100,7 @@ impl fmt::Debug for KeyRef {
     }
 }
 
+#[cfg(test)]
 impl JsonSchema for KeyRef {
     fn schema_name() -> std::borrow::Cow<'static, str> {
         "KeyRef".into()

@@ -21,6 +21,7 @@ mod traces;
 mod values;
 
 pub use issuers::keys_url;
+pub use values::log_filter;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -33,6 +34,7 @@ use super::document::{Document, KeyPath};
 use super::environment::Env;
 use super::error::{Problem, suggestion};
 use super::files;
+use super::glob::Glob;
 use super::raw::{
     RawConfig, RawFallback, RawHedge, RawLearning, RawLimits, RawLog, RawQueue, RawRetry, RawRoute,
     RawServer, RawUpstream, RawUsageLog,
@@ -227,8 +229,8 @@ impl Checker<'_> {
                 let path = at.key("models").index(i);
                 if pattern.trim().is_empty() {
                     self.problem(&path, "a model must not be empty");
-                } else if let Err(error) = globset::Glob::new(pattern) {
-                    self.problem(&path, format!("'{pattern}' is not a glob: {}", error.kind()));
+                } else if let Err(error) = Glob::new(pattern) {
+                    self.problem(&path, format!("'{pattern}' is not a glob: {error}"));
                 } else if let Some(first) = seen.insert(pattern.clone(), index) {
                     let message = format!("'{pattern}' is already named in routes[{first}]");
                     self.problem(&path, message);

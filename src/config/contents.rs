@@ -1,15 +1,21 @@
 //! What a configuration is made of on disk: its file and the files that it names, told by their
 //! bytes.
 //!
-//! Times and sizes of files say too little: a file may be written twice within a second, and a
-//! mounted volume changes by a swapped link. So files are read whole. What files the config names is
-//! asked of its text only when that has changed: one of 100,000 clients takes a second to parse.
+//! A config of 100,000 clients has 18 MB, too much to be read every few seconds. So a file is read
+//! again only when what the system says of it has changed, or may not show a change: when it was
+//! written so shortly before it was read that another writing may have the same time. For file
+//! systems that don't tell, it is read once in a while whatever is said of it. What files the
+//! config names is asked of its text only when that has changed: it takes a second to parse.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
+use std::fs::Metadata;
 use std::io::Read;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use aws_lc_rs::digest::{Context, SHA256};
+use tokio::time::Instant;
 
 use super::document::Document;
 use super::environment::{self, Env};
@@ -17,6 +23,12 @@ use super::{MAX_FILE_BYTES, SHIPPED, Source, files};
 
 /// What stands at the start of a value that names a file.
 const FILE: &str = "file:";
+
+/// Longest step between two times that a file system tells apart, with much to spare.
+const TICK: Duration = Duration::from_secs(5);
+
+/// What is said of a file is believed for so long.
+const TRUST: Duration = Duration::from_secs(60);
 
 /// The files of a configuration at one time: equal to another if no byte has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +40,8 @@ pub struct Files {
     source: Source,
     env: Env,
     named: Option<Named>,
+    /// Those that were read.
+    known: HashMap<PathBuf, Known>,
 }
 
 /// The files that a config names.
@@ -38,32 +52,84 @@ struct Named {
     paths: BTreeSet<PathBuf>,
 }
 
+/// A file that was read.
+#[derive(Debug)]
+struct Known {
+    said: Said,
+    hash: [u8; 32],
+    read_at: Instant,
+}
+
+/// What the system says of a file. The time of its change of state can't be set by anybody.
+#[derive(Debug, PartialEq, Eq)]
+struct Said {
+    device: u64,
+    inode: u64,
+    size: u64,
+    written: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Said {
+    fn of(about: &Metadata) -> Said {
+        Said {
+            device: about.dev(),
+            inode: about.ino(),
+            size: about.size(),
+            written: (about.mtime(), about.mtime_nsec()),
+            changed: (about.ctime(), about.ctime_nsec()),
+        }
+    }
+
+    /// Whether a change from now on shows: the last one is long enough ago, by a clock that is not
+    /// behind the file system's.
+    fn shows_changes(&self, now: SystemTime) -> bool {
+        let last = self.written.0.max(self.changed.0);
+        let last = u64::try_from(last).map_or(SystemTime::UNIX_EPOCH, |seconds| {
+            SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
+        });
+        now.duration_since(last).is_ok_and(|passed| passed > TICK)
+    }
+}
+
 impl Files {
     /// The files of `source`, in this environment.
     pub fn new(source: Source, env: Env) -> Files {
-        Files { source, env, named: None }
+        Files { source, env, named: None, known: HashMap::new() }
     }
 
-    /// Reads them. Blocks. A file that can't be read counts as what the system says of it, and one
+    /// Looks at them. Blocks. A file that can't be read counts as what the system says of it, and one
     /// that can be read only once, such as a pipe, as itself.
     pub fn look(&mut self) -> Contents {
-        let mut hash = Context::new(&SHA256);
-        let (text, base) = match &self.source {
-            Source::File(path) => (add(&mut hash, path), path.parent()),
-            Source::BuiltIn => (SHIPPED.as_bytes().to_vec(), None),
+        let mut known = std::mem::take(&mut self.known);
+        let mut look = |path: &Path| {
+            let last = known.remove(path);
+            let (hash, text, said) = look_at(path, last.as_ref());
+            let read_at =
+                last.filter(|_| text.is_none()).map_or_else(Instant::now, |it| it.read_at);
+            if let Some(said) = said {
+                self.known.insert(path.to_owned(), Known { said, hash, read_at });
+            }
+            (hash, text)
         };
-        let config = bytes(hash.clone());
-        let known = self.named.take().filter(|named| named.config == config);
-        let named = known.unwrap_or_else(|| Named {
-            config,
-            paths: named(&String::from_utf8_lossy(&text), &self.env, base),
+        let (config, text) = match &self.source {
+            Source::File(path) => look(path),
+            Source::BuiltIn => ([0; 32], None),
+        };
+        let named = self.named.take().filter(|named| named.config == config).unwrap_or_else(|| {
+            let (text, base) = match &self.source {
+                Source::File(path) => (text.unwrap_or_default(), path.parent()),
+                Source::BuiltIn => (SHIPPED.as_bytes().to_vec(), None),
+            };
+            Named { config, paths: named(&String::from_utf8_lossy(&text), &self.env, base) }
         });
-        drop(text);
+        let mut all = Context::new(&SHA256);
+        all.update(&config);
         for path in &named.paths {
-            add(&mut hash, path);
+            all.update(&look(path).0);
         }
         self.named = Some(named);
-        Contents(bytes(hash))
+        Contents(bytes(all))
     }
 }
 
@@ -73,6 +139,32 @@ fn bytes(hash: Context) -> [u8; 32] {
     let sum = hash.finish();
     bytes.iter_mut().zip(sum.as_ref()).for_each(|(byte, sum)| *byte = *sum);
     bytes
+}
+
+/// The hash of a file, by its name and what is in it; its text, if it was read for that; and what
+/// was said of it, if that is to be believed at the next look.
+fn look_at(path: &Path, last: Option<&Known>) -> ([u8; 32], Option<Vec<u8>>, Option<Said>) {
+    let (about, now) = (std::fs::metadata(path), SystemTime::now());
+    let said = about.as_ref().ok().filter(|about| about.is_file()).map(Said::of);
+    let is_same =
+        |last: &&Known| Some(&last.said) == said.as_ref() && last.read_at.elapsed() < TRUST;
+    if let Some(last) = last.filter(is_same) {
+        return (last.hash, None, said);
+    }
+    let mut text = Vec::new();
+    let read = about.and_then(|about| match about.is_file() {
+        true => std::fs::File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_end(&mut text),
+        false => Ok(0),
+    });
+    let believed = said.filter(|said| read.is_ok() && said.shows_changes(now));
+    let outcome = read.map_or_else(|error| format!("{:?}", error.kind()), |_| "read".to_owned());
+    let mut hash = Context::new(&SHA256);
+    // Lengths keep the end of one part from being taken for the start of the next.
+    for part in [path.as_os_str().as_encoded_bytes(), outcome.as_bytes(), &text] {
+        hash.update(&part.len().to_le_bytes());
+        hash.update(part);
+    }
+    (bytes(hash), Some(text), believed)
 }
 
 /// The files that the values of a config name, `file:PATH`.
@@ -93,23 +185,6 @@ fn named(text: &str, env: &Env, base: Option<&Path>) -> BTreeSet<PathBuf> {
         }
     }
     found
-}
-
-/// Adds a file to the hash, by its name and what is in it, and gives the latter.
-fn add(hash: &mut Context, path: &Path) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    let read = std::fs::metadata(path).and_then(|about| match about.is_file() {
-        true => std::fs::File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes),
-        false => Ok(0),
-    });
-    let outcome = read.map_or_else(|error| format!("{:?}", error.kind()), |_| "read".to_owned());
-    let name = path.as_os_str().as_encoded_bytes();
-    // Lengths keep the end of one part from being taken for the start of the next.
-    for part in [name, outcome.as_bytes(), &bytes] {
-        hash.update(&part.len().to_le_bytes());
-        hash.update(part);
-    }
-    bytes
 }
 
 #[cfg(test)]
@@ -167,6 +242,31 @@ mod tests {
         std::os::unix::fs::symlink("two", at("new")).unwrap();
         std::fs::rename(at("new"), at("data")).unwrap();
         assert_ne!(look(), before);
+    }
+
+    #[test]
+    fn a_file_is_read_again_only_when_that_may_tell_something() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config.toml");
+        write(&path, "[log]\n").unwrap();
+        let now = SystemTime::now();
+        let said = || Said::of(&std::fs::metadata(&path).unwrap());
+        assert!(!said().shows_changes(now), "it may be written again in this tick");
+        assert!(said().shows_changes(now + 2 * TICK));
+        assert!(!said().shows_changes(now - TICK), "a clock that is behind");
+        let (hash, text, believed) = look_at(&path, None);
+        assert!(text.is_some() && believed.is_none());
+        let known = |age| {
+            let read_at = Instant::now().checked_sub(age).unwrap();
+            Known { said: said(), hash, read_at }
+        };
+        let last = known(Duration::ZERO);
+        assert!(look_at(&path, Some(&last)).1.is_none());
+        assert!(look_at(&path, Some(&known(TRUST))).1.is_some());
+        write(dir.path().join("new"), "[log]\n").unwrap();
+        std::fs::rename(dir.path().join("new"), &path).unwrap();
+        let (again, text, _) = look_at(&path, Some(&last));
+        assert!(text.is_some() && again == hash, "another file with the same bytes");
     }
 
     #[test]

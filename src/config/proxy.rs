@@ -8,6 +8,7 @@ use std::path::Path;
 
 use http::Uri;
 use http::uri::Scheme;
+#[cfg(test)]
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
@@ -89,6 +90,7 @@ impl fmt::Debug for ProxyText {
     }
 }
 
+#[cfg(test)]
 impl JsonSchema for ProxyText {
     fn schema_name() -> std::borrow::Cow<'static, str> {
         "Proxy".into()

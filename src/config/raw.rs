@@ -14,6 +14,7 @@ mod traces;
 
 use std::collections::BTreeMap;
 
+#[cfg(test)]
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -31,9 +32,10 @@ use super::settings::{Balance, Feature, LogFormat, Priority, Strategy, Unrouted}
 use super::units::{DurationText, SizeText};
 
 /// The configuration of Sluice, a gateway in front of Amazon Bedrock.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(default)]
-#[schemars(title = "Sluice configuration")]
+#[cfg_attr(test, schemars(title = "Sluice configuration"))]
 pub(super) struct RawConfig {
     /// Listeners and the limits of client connections.
     pub(super) server: RawServer,
@@ -54,10 +56,10 @@ pub(super) struct RawConfig {
     /// What one client may use.
     pub(super) limits: RawLimits,
     /// Who may call. None: everyone.
-    #[schemars(length(max = 100_000))]
+    #[cfg_attr(test, schemars(length(max = 100_000)))]
     pub(super) clients: Vec<RawClient>,
     /// Whose tokens clients may present.
-    #[schemars(length(max = 16))]
+    #[cfg_attr(test, schemars(length(max = 16)))]
     pub(super) issuers: Vec<RawIssuer>,
     /// How signatures of clients are judged.
     pub(super) auth: RawAuth,
@@ -82,14 +84,15 @@ pub(super) struct RawConfig {
 }
 
 /// Listeners and the limits of client connections.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(default)]
 pub(super) struct RawServer {
     /// Address and port of the Bedrock API.
-    #[schemars(example = "127.0.0.1:8080")]
+    #[cfg_attr(test, schemars(example = "127.0.0.1:8080"))]
     pub(super) listen: String,
     /// Address and port of health, metrics and status. The same as `listen`: both share one port.
-    #[schemars(example = "127.0.0.1:9090")]
+    #[cfg_attr(test, schemars(example = "127.0.0.1:9090"))]
     pub(super) admin_listen: String,
     /// What a caller presents for what is left to administrators, by reference. Needed if
     /// `admin_listen` is not on loopback.
@@ -116,26 +119,26 @@ pub(super) struct RawServer {
     /// changed. 0s: nobody looks.
     pub(super) config_poll_interval: DurationText,
     /// Client connections open at once.
-    #[schemars(range(min = 1, max = 1_000_000))]
+    #[cfg_attr(test, schemars(range(min = 1, max = 1_000_000)))]
     pub(super) max_connections: usize,
     /// Requests in hand at once, streams and waiting ones included; one more is turned away.
-    #[schemars(range(min = 1, max = 10_000_000))]
+    #[cfg_attr(test, schemars(range(min = 1, max = 10_000_000)))]
     pub(super) max_in_flight: usize,
     /// Bytes of the bodies of all requests in hand.
     pub(super) max_in_flight_bytes: SizeText,
     /// Largest request head, from 8KiB to 16MiB.
     pub(super) max_header_bytes: SizeText,
     /// Header fields in one request.
-    #[schemars(range(min = 16, max = 4096))]
+    #[cfg_attr(test, schemars(range(min = 16, max = 4096)))]
     pub(super) max_headers: usize,
     /// Streams open at once on one HTTP/2 connection.
-    #[schemars(range(min = 1, max = 100_000))]
+    #[cfg_attr(test, schemars(range(min = 1, max = 100_000)))]
     pub(super) max_concurrent_streams: u32,
     /// Requests in a row that a client may reset on one HTTP/2 connection.
-    #[schemars(range(min = 1, max = 1_000_000))]
+    #[cfg_attr(test, schemars(range(min = 1, max = 1_000_000)))]
     pub(super) max_resets: u32,
     /// Threads that serve connections. Default: one per core.
-    #[schemars(range(min = 1, max = 1024))]
+    #[cfg_attr(test, schemars(range(min = 1, max = 1024)))]
     pub(super) worker_threads: Option<usize>,
     /// TLS on the listener of the Bedrock API.
     pub(super) tls: Option<RawTls>,
@@ -171,20 +174,21 @@ impl Default for RawServer {
 }
 
 /// Whose credentials are used: a profile, a role, an access key or a bearer token.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(default)]
 pub(super) struct RawCredentials {
     /// Profile of the AWS config files. With `role_arn`: the profile that assumes the role.
-    #[schemars(example = &"bedrock")]
+    #[cfg_attr(test, schemars(example = &"bedrock"))]
     pub(super) profile: Option<String>,
     /// ARN of a role to assume.
-    #[schemars(example = "arn:aws:iam::123456789012:role/bedrock")]
+    #[cfg_attr(test, schemars(example = "arn:aws:iam::123456789012:role/bedrock"))]
     pub(super) role_arn: Option<String>,
     /// External id that the role's trust policy asks for.
-    #[schemars(example = &"sluice")]
+    #[cfg_attr(test, schemars(example = &"sluice"))]
     pub(super) external_id: Option<String>,
     /// Access key id, as it is or by reference.
-    #[schemars(example = "env:BEDROCK_KEY_ID")]
+    #[cfg_attr(test, schemars(example = "env:BEDROCK_KEY_ID"))]
     pub(super) access_key_id: Option<String>,
     /// Secret access key, by reference.
     pub(super) secret_access_key: Option<SecretRef>,
@@ -195,47 +199,48 @@ pub(super) struct RawCredentials {
 }
 
 /// One place that can answer: a model in a region, called with one set of credentials.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[schemars(extend("required" = ["model"]))]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
+#[cfg_attr(test, schemars(extend("required" = ["model"])))]
 pub(super) struct RawTarget {
     /// Model id, inference profile or ARN, not percent-encoded.
     #[serde(default)]
-    #[schemars(example = "anthropic.claude-3-5-sonnet-20240620-v1:0")]
+    #[cfg_attr(test, schemars(example = "anthropic.claude-3-5-sonnet-20240620-v1:0"))]
     pub(super) model: String,
     /// Model behind an opaque ARN; limits, price and family come from it.
-    #[schemars(example = "anthropic.claude-3-5-sonnet-20240620-v1:0")]
+    #[cfg_attr(test, schemars(example = "anthropic.claude-3-5-sonnet-20240620-v1:0"))]
     pub(super) base_model: Option<String>,
     /// Name for people. Default: the table's name.
-    #[schemars(example = "Claude 3.5 Sonnet")]
+    #[cfg_attr(test, schemars(example = "Claude 3.5 Sonnet"))]
     pub(super) name: Option<String>,
     /// AWS region. Default: the one of `upstream`.
-    #[schemars(example = "us-west-2")]
+    #[cfg_attr(test, schemars(example = "us-west-2"))]
     pub(super) region: Option<String>,
     /// URL of a VPC endpoint or simulator. Default: the one of `upstream`, else the public
     /// endpoint of the target's region.
-    #[schemars(example = "http://127.0.0.1:4599")]
+    #[cfg_attr(test, schemars(example = "http://127.0.0.1:4599"))]
     pub(super) endpoint_url: Option<String>,
     /// Cooldown after a throttle, times the number of consecutive throttles.
     #[serde(default = "default_cooldown")]
     pub(super) cooldown: DurationText,
     /// Cap on the output tokens a request may ask for. Default: the model's own.
-    #[schemars(range(min = 1, max = 10_000_000))]
+    #[cfg_attr(test, schemars(range(min = 1, max = 10_000_000)))]
     pub(super) max_output_tokens: Option<u32>,
     /// What requests may use here. Default: what the model is known for.
-    #[schemars(example = ["images", "tools"])]
+    #[cfg_attr(test, schemars(example = ["images", "tools"]))]
     pub(super) features: Option<Vec<Feature>>,
     /// The target's quota of requests in a minute. Default: it is learned.
-    #[schemars(range(min = 1, max = 10_000_000))]
+    #[cfg_attr(test, schemars(range(min = 1, max = 10_000_000)))]
     pub(super) rpm: Option<u32>,
     /// The target's quota of tokens in a minute. Default: it is learned.
-    #[schemars(range(min = 1, max = 1_000_000_000_000_i64))]
+    #[cfg_attr(test, schemars(range(min = 1, max = 1_000_000_000_000_i64)))]
     pub(super) tpm: Option<u64>,
     /// Name of the quota in `quotas` that the target shares with others; instead of `rpm` and
     /// `tpm`.
-    #[schemars(example = &"example")]
+    #[cfg_attr(test, schemars(example = &"example"))]
     pub(super) quota: Option<String>,
     /// Quota tokens that one output token takes. Default: what is known of the model.
-    #[schemars(range(min = 1, max = 100))]
+    #[cfg_attr(test, schemars(range(min = 1, max = 100)))]
     pub(super) output_burndown: Option<u32>,
     /// Time from the end of the request to the head of the answer. Default: the one of `upstream`.
     pub(super) first_byte_timeout: Option<DurationText>,
@@ -251,27 +256,29 @@ fn default_cooldown() -> DurationText {
 }
 
 /// One Bedrock quota that several targets draw on: those of one model, region and account.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 pub(super) struct RawQuota {
     /// Requests in a minute. Default: it is learned.
-    #[schemars(range(min = 1, max = 10_000_000))]
+    #[cfg_attr(test, schemars(range(min = 1, max = 10_000_000)))]
     pub(super) rpm: Option<u32>,
     /// Tokens in a minute. Default: it is learned.
-    #[schemars(range(min = 1, max = 1_000_000_000_000_i64))]
+    #[cfg_attr(test, schemars(range(min = 1, max = 1_000_000_000_000_i64)))]
     pub(super) tpm: Option<u64>,
 }
 
 /// Sends requests for some models to an ordered list of targets.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[schemars(extend("required" = ["models", "targets"]))]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
+#[cfg_attr(test, schemars(extend("required" = ["models", "targets"])))]
 pub(super) struct RawRoute {
     /// Requested models: exact ids or globs.
     #[serde(default)]
-    #[schemars(example = ["anthropic.claude-3-5-sonnet-*"])]
+    #[cfg_attr(test, schemars(example = ["anthropic.claude-3-5-sonnet-*"]))]
     pub(super) models: Vec<String>,
     /// Names of targets, best first.
     #[serde(default)]
-    #[schemars(example = ["sonnet-35", "haiku-3"])]
+    #[cfg_attr(test, schemars(example = ["sonnet-35", "haiku-3"]))]
     pub(super) targets: Vec<String>,
     /// The order among neighbouring targets of the same model: as listed, by the share of quota
     /// left, or by speed.
@@ -280,7 +287,8 @@ pub(super) struct RawRoute {
 }
 
 /// How the gateway moves from one target to the next.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(default)]
 pub(super) struct RawFallback {
     /// What comes first after a throttle: the next target, or the attempts left on this one.
@@ -294,22 +302,22 @@ pub(super) struct RawFallback {
     /// How long a fallback target that answered 403 or 404 stays out.
     pub(super) misconfigured_cooldown: DurationText,
     /// Consecutive throttles multiply a cooldown at most by this.
-    #[schemars(range(min = 1, max = 1000))]
+    #[cfg_attr(test, schemars(range(min = 1, max = 1000)))]
     pub(super) max_cooldown_multiplier: u32,
     /// Consecutive transient failures that take a target out.
-    #[schemars(range(min = 1, max = 1_000_000))]
+    #[cfg_attr(test, schemars(range(min = 1, max = 1_000_000)))]
     pub(super) eject_after: u32,
     /// A target is taken out when a smaller share of its attempts in the last minute was answered.
     /// 0: never.
-    #[schemars(range(min = 0.0, max = 1.0))]
+    #[cfg_attr(test, schemars(range(min = 0.0, max = 1.0)))]
     pub(super) eject_below_success_rate: f64,
     /// Attempts in the last minute from which on `eject_below_success_rate` counts.
-    #[schemars(range(min = 1, max = 1_000_000))]
+    #[cfg_attr(test, schemars(range(min = 1, max = 1_000_000)))]
     pub(super) eject_min_requests: u32,
     /// How long a target taken out for failures stays out.
     pub(super) eject_cooldown: DurationText,
     /// Models without a route whose state is kept at once.
-    #[schemars(range(min = 1, max = 100_000))]
+    #[cfg_attr(test, schemars(range(min = 1, max = 100_000)))]
     pub(super) max_unrouted_models: usize,
 }
 
@@ -332,11 +340,12 @@ impl Default for RawFallback {
 }
 
 /// Attempts on one target.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(default)]
 pub(super) struct RawRetry {
     /// Attempts on one target, the first included.
-    #[schemars(range(min = 1, max = 20))]
+    #[cfg_attr(test, schemars(range(min = 1, max = 20)))]
     pub(super) attempts: u32,
     /// Wait before the second attempt; doubles with each further one.
     pub(super) base_delay: DurationText,
@@ -351,11 +360,12 @@ impl Default for RawRetry {
 }
 
 /// The queue for requests that find no free target.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(default)]
 pub(super) struct RawQueue {
     /// Requests that wait at once. 0: none waits.
-    #[schemars(range(min = 0, max = 1_000_000))]
+    #[cfg_attr(test, schemars(range(min = 0, max = 1_000_000)))]
     pub(super) max_waiting: usize,
     /// Bytes of the bodies of all waiting requests.
     pub(super) max_waiting_bytes: SizeText,
@@ -378,26 +388,27 @@ impl Default for RawQueue {
 }
 
 /// What one client may use. Limits that are not set do not exist.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(default)]
 pub(super) struct RawLimits {
     /// What tells one client from another: `access_key`, `ip` or `header:NAME`.
-    #[schemars(example = "header:x-team")]
+    #[cfg_attr(test, schemars(example = "header:x-team"))]
     pub(super) key: String,
     /// Requests in a second.
-    #[schemars(range(min = 1, max = 1_000_000))]
+    #[cfg_attr(test, schemars(range(min = 1, max = 1_000_000)))]
     pub(super) requests_per_second: Option<u32>,
     /// Requests at once after a pause. Default: `requests_per_second`.
-    #[schemars(range(min = 1, max = 1_000_000))]
+    #[cfg_attr(test, schemars(range(min = 1, max = 1_000_000)))]
     pub(super) burst: Option<u32>,
     /// Tokens in a minute, input and output.
-    #[schemars(range(min = 1, max = 1_000_000_000_000_i64))]
+    #[cfg_attr(test, schemars(range(min = 1, max = 1_000_000_000_000_i64)))]
     pub(super) tokens_per_minute: Option<u64>,
     /// Requests open at once.
-    #[schemars(range(min = 1, max = 1_000_000))]
+    #[cfg_attr(test, schemars(range(min = 1, max = 1_000_000)))]
     pub(super) max_concurrent: Option<u32>,
     /// Clients whose use is kept at once.
-    #[schemars(range(min = 1, max = 10_000_000))]
+    #[cfg_attr(test, schemars(range(min = 1, max = 10_000_000)))]
     pub(super) max_tracked_clients: usize,
 }
 
@@ -415,12 +426,13 @@ impl Default for RawLimits {
 }
 
 /// Somebody who may call.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[schemars(extend("required" = ["name"]))]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
+#[cfg_attr(test, schemars(extend("required" = ["name"])))]
 pub(super) struct RawClient {
     /// Its name in logs and metrics.
     #[serde(default)]
-    #[schemars(example = &"team-a")]
+    #[cfg_attr(test, schemars(example = &"team-a"))]
     pub(super) name: String,
     /// The key it presents as a bearer token, by reference, or the key's SHA-256 digest.
     pub(super) bearer_token: Option<KeyRef>,
@@ -428,7 +440,7 @@ pub(super) struct RawClient {
     #[serde(default)]
     pub(super) bearer_tokens: Vec<RawBearerToken>,
     /// Id of the key pair it signs with, as it is.
-    #[schemars(example = &"SLUICEKEYOFTEAMA")]
+    #[cfg_attr(test, schemars(example = &"SLUICEKEYOFTEAMA"))]
     pub(super) access_key_id: Option<String>,
     /// Secret of that key pair, by reference.
     pub(super) secret_access_key: Option<SecretRef>,
@@ -438,7 +450,7 @@ pub(super) struct RawClient {
     /// The certificates it shows, each by its subject, or by `CN:`, `DNS:`, `URI:`, `IP:` or `email:`
     /// and a name.
     #[serde(default)]
-    #[schemars(example = ["CN=team-a,O=Example"])]
+    #[cfg_attr(test, schemars(example = ["CN=team-a,O=Example"]))]
     pub(super) certificates: Vec<String>,
     /// Who it is to issuers of tokens.
     #[serde(default)]
@@ -450,22 +462,23 @@ pub(super) struct RawClient {
 
 /// How the gateway learns what a target takes: a throttle lowers the limit it keeps to, time
 /// without one raises it.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(default)]
 pub(super) struct RawLearning {
     /// Whether limits are learned.
     pub(super) enabled: bool,
     /// What a throttle leaves of a limit, as a share.
-    #[schemars(range(min = 0.1, max = 0.95))]
+    #[cfg_attr(test, schemars(range(min = 0.1, max = 0.95)))]
     pub(super) decrease: f64,
     /// Share that each minute without a throttle adds to a limit in use.
-    #[schemars(range(min = 0.001, max = 1.0))]
+    #[cfg_attr(test, schemars(range(min = 0.001, max = 1.0)))]
     pub(super) increase: f64,
     /// Lowest learned limit of requests in a minute.
-    #[schemars(range(min = 1, max = 10_000_000))]
+    #[cfg_attr(test, schemars(range(min = 1, max = 10_000_000)))]
     pub(super) floor_rpm: u32,
     /// Lowest learned limit of tokens in a minute.
-    #[schemars(range(min = 1, max = 1_000_000_000_000_i64))]
+    #[cfg_attr(test, schemars(range(min = 1, max = 1_000_000_000_000_i64)))]
     pub(super) floor_tpm: u64,
 }
 
@@ -476,16 +489,17 @@ impl Default for RawLearning {
 }
 
 /// Second attempts that are sent, to another target, before the first is answered.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(default)]
 pub(super) struct RawHedge {
     /// Whether there are any.
     pub(super) enabled: bool,
     /// Largest share of requests that get one.
-    #[schemars(range(min = 0.0, max = 0.5))]
+    #[cfg_attr(test, schemars(range(min = 0.0, max = 0.5)))]
     pub(super) max_share: f64,
     /// Largest request that gets one, in input tokens.
-    #[schemars(range(min = 1, max = 10_000_000))]
+    #[cfg_attr(test, schemars(range(min = 1, max = 10_000_000)))]
     pub(super) max_input_tokens: u64,
 }
 
@@ -496,13 +510,14 @@ impl Default for RawHedge {
 }
 
 /// The gateway's own log.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(default)]
 pub(super) struct RawLog {
     /// Form of a line.
     pub(super) format: LogFormat,
     /// Level, or filter directives such as `info,sluice=debug`.
-    #[schemars(example = &"info")]
+    #[cfg_attr(test, schemars(example = &"info"))]
     pub(super) level: String,
     /// Whether each request gets an access-log line.
     pub(super) access: bool,
@@ -515,7 +530,8 @@ impl Default for RawLog {
 }
 
 /// Records of what each request has used, as JSON lines in a file that is put aside when it is full.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(default)]
 pub(super) struct RawUsageLog {
     /// Whether there are records.
@@ -526,7 +542,7 @@ pub(super) struct RawUsageLog {
     /// Largest size of a file.
     pub(super) max_size: SizeText,
     /// Files that are kept, the one that is written included.
-    #[schemars(range(min = 1, max = 10_000))]
+    #[cfg_attr(test, schemars(range(min = 1, max = 10_000)))]
     pub(super) max_files: usize,
 }
 

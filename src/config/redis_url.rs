@@ -7,6 +7,7 @@ use std::fmt;
 use std::path::Path;
 
 use redis::IntoConnectionInfo;
+#[cfg(test)]
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
@@ -78,6 +79,7 @@ impl fmt::Debug for RedisUrlText {
     }
 }
 
+#[cfg(test)]
 impl JsonSchema for RedisUrlText {
     fn schema_name() -> std::borrow::Cow<'static, str> {
         "RedisUrl".into()

@@ -1,17 +1,16 @@
 //! The JSON Schema of the config file, and the check of a document against it.
 //!
-//! The schema is generated from the raw types, so known keys, types and ranges have one source.
-//! The check reports every unknown key and every value of a wrong type or range, and takes it out
+//! The schema is generated from the raw types, so known keys, types and ranges have one source; but
+//! once for all, by a test that writes `schema.json`, since what generates it would take more memory
+//! in each process than all that it says. The check reports every unknown key and every value of a wrong type or range, and takes it out
 //! of the document, so that the rest can still be read and checked.
 
 use std::sync::LazyLock;
 
-use schemars::generate::SchemaSettings;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::document::{Document, KeyPath};
 use super::error::{Problem, suggestion};
-use super::raw::RawConfig;
 
 /// Marks a key whose value must never be repeated.
 pub(super) const SECRET_FORMAT: &str = "secret-reference";
@@ -21,15 +20,10 @@ pub fn schema() -> Value {
     compiled().clone()
 }
 
-/// The same schema, generated once.
+/// The same schema, read once.
 pub(super) fn compiled() -> &'static Value {
-    static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
-        let settings = SchemaSettings::draft2020_12().with(|s| s.inline_subschemas = true);
-        let generated = settings.into_generator().into_root_schema_for::<RawConfig>();
-        let mut schema = generated.to_value();
-        tidy(&mut schema);
-        schema
-    });
+    static SCHEMA: LazyLock<Value> =
+        LazyLock::new(|| serde_json::from_str(include_str!("schema.json")).unwrap_or_default());
     &SCHEMA
 }
 
@@ -219,59 +213,4 @@ fn kind(schema: &Value) -> &str {
 fn choices(schema: &Value) -> Vec<&str> {
     let variants = schema.get("oneOf").and_then(Value::as_array).into_iter().flatten();
     variants.filter_map(|variant| variant.get("const")?.as_str()).collect()
-}
-
-/// Brings the generated schema to what TOML can say: no nulls, no unknown keys, and no defaults
-/// for keys that must be given.
-fn tidy(schema: &mut Value) {
-    match schema {
-        Value::Array(schemas) => schemas.iter_mut().for_each(tidy),
-        Value::Object(object) => {
-            without_null(object);
-            if object.contains_key("properties") {
-                // A section's default only repeats those of its keys.
-                object.remove("default");
-                object.entry("additionalProperties").or_insert(Value::Bool(false));
-                without_required_defaults(object);
-            }
-            object.values_mut().for_each(tidy);
-        }
-        _ => {}
-    }
-}
-
-fn without_null(object: &mut Map<String, Value>) {
-    if object.get("default").is_some_and(Value::is_null) {
-        object.remove("default");
-    }
-    if let Some(Value::Array(types)) = object.get_mut("type") {
-        types.retain(|name| name != "null");
-        if let [one] = types.as_slice() {
-            let one = one.clone();
-            object.insert("type".to_owned(), one);
-        }
-    }
-    if let Some(Value::Array(mut variants)) = object.remove("anyOf") {
-        variants.retain(|variant| variant != &json!({"type": "null"}));
-        match <[Value; 1]>::try_from(variants) {
-            Ok([Value::Object(inner)]) => {
-                for (key, value) in inner {
-                    object.entry(key).or_insert(value);
-                }
-            }
-            Ok([other]) => drop(object.insert("anyOf".to_owned(), Value::Array(vec![other]))),
-            Err(variants) => drop(object.insert("anyOf".to_owned(), Value::Array(variants))),
-        }
-    }
-}
-
-fn without_required_defaults(object: &mut Map<String, Value>) {
-    let required = object.get("required").cloned().unwrap_or_default();
-    let required = required.as_array().into_iter().flatten().filter_map(Value::as_str);
-    for key in required {
-        let property = object.get_mut("properties").and_then(|keys| keys.get_mut(key));
-        if let Some(Value::Object(property)) = property {
-            property.remove("default");
-        }
-    }
 }

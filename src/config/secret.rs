@@ -8,6 +8,7 @@ use std::path::Path;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, digest};
+#[cfg(test)]
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize, Serializer};
@@ -94,6 +95,7 @@ impl fmt::Debug for SecretRef {
     }
 }
 
+#[cfg(test)]
 impl JsonSchema for SecretRef {
     fn schema_name() -> std::borrow::Cow<'static, str> {
         "SecretRef".into()

@@ -17,6 +17,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use http::HeaderName;
+#[cfg(test)]
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -211,7 +212,8 @@ pub struct Target {
 }
 
 /// Something that requests may use and that not every model takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Feature {
     /// Images in the messages.
@@ -244,7 +246,7 @@ pub struct Quota {
 /// Sends requests for some models to an ordered list of targets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
-    /// Exact model ids or globs, all of them valid for `globset`. At least one.
+    /// Exact model ids or globs, all of them valid. At least one.
     pub models: Vec<String>,
     /// Indices into [`Config::targets`], best first. At least one, none twice.
     pub targets: Vec<usize>,
@@ -253,7 +255,8 @@ pub struct Route {
 }
 
 /// The order among neighbouring targets of the same model in a route.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Balance {
     /// As the route lists them.
@@ -294,7 +297,8 @@ pub struct Fallback {
 }
 
 /// What comes first after a throttle.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Strategy {
     /// Leave a throttled target at once for the next one.
@@ -304,7 +308,8 @@ pub enum Strategy {
 }
 
 /// What happens to a model that no route names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Unrouted {
     /// It goes through to the upstream as it is.
@@ -339,9 +344,8 @@ pub struct Queue {
 }
 
 /// Who goes first in the queue. Ordered: [`Priority::High`] is the greatest.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Priority {
     /// After all others: batch work.
@@ -413,7 +417,7 @@ pub struct Hedge {
 pub struct Log {
     /// Form of a line.
     pub format: LogFormat,
-    /// Filter directives in the syntax of `tracing_subscriber::EnvFilter`; known to parse.
+    /// Filter directives: levels, and levels of modules; known to parse.
     pub level: String,
     /// Whether each request gets an access-log line.
     pub access: bool,
@@ -431,7 +435,8 @@ pub struct UsageLog {
 }
 
 /// Form of a log line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum LogFormat {
     /// One JSON object per line.

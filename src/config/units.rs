@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use bytesize::ByteSize;
+#[cfg(test)]
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
@@ -64,6 +65,7 @@ impl From<&str> for SizeText {
     }
 }
 
+#[cfg(test)]
 impl JsonSchema for DurationText {
     fn schema_name() -> std::borrow::Cow<'static, str> {
         "Duration".into()
@@ -79,6 +81,7 @@ impl JsonSchema for DurationText {
     }
 }
 
+#[cfg(test)]
 impl JsonSchema for SizeText {
     fn schema_name() -> std::borrow::Cow<'static, str> {
         "Size".into()

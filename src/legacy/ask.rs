@@ -148,12 +148,12 @@ impl Core {
         let route = gateway.router.legacy(order.first, order.alone).ok_or_else(unknown)?;
         let first = route.targets.first().ok_or_else(unknown)?;
         // At the start of the process a question may come before the credentials.
-        let _ = timeout(CREDENTIALS_PATIENCE, first.identity.settled()).await;
-        if route.targets.iter().all(|target| target.identity.auth().is_none()) {
+        let _ = timeout(CREDENTIALS_PATIENCE, first.site.identity.settled()).await;
+        if route.targets.iter().all(|target| target.site.identity.auth().is_none()) {
             return Err(AskError::NoCredentials);
         }
         // The legacy default is more than some of its own models take.
-        let known_cap = catalogue::lookup(&first.base_model).and_then(|it| it.max_output_tokens);
+        let known_cap = catalogue::lookup(first.base_model()).and_then(|it| it.max_output_tokens);
         let max_tokens = gateway.config.legacy.max_tokens;
         let question = Question {
             system: rendered.system.as_deref(),
@@ -186,7 +186,7 @@ fn arrival(
     let mut request = Request::builder()
         .method(Method::POST)
         .version(Version::HTTP_11)
-        .uri(model_path(Operation::InvokeModel, &first.encoded_model))
+        .uri(model_path(Operation::InvokeModel, &first.model.encode()))
         .header(HOST, "localhost")
         .header(CONTENT_TYPE, "application/json")
         .extension(own);
@@ -240,5 +240,5 @@ fn failure(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> AskError {
 fn answerer<'a>(targets: &'a [Arc<Target>], headers: &HeaderMap) -> Option<&'a Arc<Target>> {
     let told = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
     let (model, region) = (told("x-sluice-model")?, told("x-sluice-region")?);
-    targets.iter().find(|it| it.model.as_str() == model && it.region == region)
+    targets.iter().find(|it| it.model.as_str() == model && it.site.region == region)
 }

@@ -46,7 +46,7 @@ fn connected(gateway: &Gateway, target: &Target, text: &str, began: Instant) -> 
     let fallback_models: Vec<&str> = others
         .filter_map(|&index| Some(gateway.router.targets().get(index)?.model.as_str()))
         .collect();
-    let facts = catalogue::lookup(&target.base_model);
+    let facts = catalogue::lookup(target.base_model());
     let reasons = facts.is_some_and(|facts| facts.features().contains(Features::REASONING));
     let shown = first_chars(text.trim(), SHOWN);
     let test_response =
@@ -57,7 +57,7 @@ fn connected(gateway: &Gateway, target: &Target, text: &str, began: Instant) -> 
         "model_id": target.model.as_str(),
         "response_time": seconds_since(began),
         "test_response": test_response,
-        "region": target.region,
+        "region": target.site.region,
         "connection_type": "AWS Bedrock Runtime",
         "service": "Amazon Bedrock",
         "sdk_version": concat!("sluice/", env!("CARGO_PKG_VERSION")),

@@ -437,6 +437,7 @@ fn authenticate(
     if !guarded {
         let certificate = peer.certificate.as_deref();
         let client = gateway.keys.unsigned(headers, certificate, SystemTime::now())?;
+        let client = client.map(|client| Arc::clone(&client.name));
         return Ok(Who { client, is_admin: false });
     }
     let key = gateway.config.server.admin_key.as_ref();
@@ -451,7 +452,8 @@ where
     B::Error: std::error::Error + Send + Sync + 'static,
 {
     let server = &gateway.config.server;
-    let own = gateway.policies.of(client).and_then(|policy| policy.max_body(server.max_body));
+    let policy = client.and_then(|name| gateway.members.get(name)?.policy());
+    let own = policy.and_then(|policy| policy.max_body(server.max_body));
     let limited = Limited::new(body, own.unwrap_or(server.max_body)).collect();
     match timeout(server.body_read_timeout, limited).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),

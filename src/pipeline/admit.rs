@@ -47,7 +47,7 @@ pub(super) async fn admit(
     {
         return Ok(Admission::Go(choice.index, permit));
     }
-    if let Some((index, permit)) = routed.route.pool.enter(routed.remaining()) {
+    if let Some((index, permit)) = routed.route.enter(routed.remaining()) {
         return Ok(Admission::Go(index, permit));
     }
     let pool = Arc::clone(&routed.route.pool);
@@ -124,6 +124,6 @@ fn all_out(pool: &Pool, choices: &[Choice]) -> Refusal {
 }
 
 fn flow(exchange: &Exchange) -> Flow {
-    let client = exchange.client.as_ref().map(|client| Arc::clone(&client.key));
+    let client = exchange.client.as_ref().map(|client| Arc::clone(client.key()));
     Flow { client: client.unwrap_or_else(|| "".into()), priority: exchange.priority }
 }

@@ -180,10 +180,11 @@ impl Loop {
     async fn send(&self, target: &Arc<Target>, now: Instant) -> Reply {
         let streams = self.routed.call.operation.is_stream();
         let left = self.deadline.saturating_duration_since(now);
-        let limit = target.first_byte_timeout.min(left);
+        let limit = target.site.first_byte_timeout.min(left);
         let span = self.routed.exchange.begins_attempt(target);
         let make = || signed(&self.routed, target, span.as_ref());
-        let reply = self.gateway.upstream.send(&target.origin, make, streams, now, limit).await;
+        let reply =
+            self.gateway.upstream.send(&target.site.origin, make, streams, now, limit).await;
         if let Some(span) = &span {
             span.replied(&reply);
         }
@@ -209,7 +210,7 @@ impl Loop {
             () = sleep(usual) => {}
         }
         let others = self.routed.remaining().filter(|choice| choice.index != index);
-        let hedge = self.routed.route.pool.enter(others);
+        let hedge = self.routed.route.enter(others);
         let Some((index, mut permit)) = hedge.filter(|_| self.gateway.hedges.spend()) else {
             return (first.await, None);
         };
@@ -259,7 +260,7 @@ impl Loop {
             return Next::Relay(failure);
         }
         if failure.is_about_credentials() {
-            permit.target().identity.renew();
+            permit.target().site.identity.renew();
         }
         let attempts = self.candidate(index, |candidate| {
             candidate.attempts += 1;
@@ -420,8 +421,8 @@ fn signed(
     target: &Target,
     span: Option<&Open<'_>>,
 ) -> Result<Request<Bytes>, String> {
-    let auth = target.identity.auth();
-    let auth = auth.ok_or_else(|| target.identity.problem())?;
+    let auth = target.site.identity.auth();
+    let auth = auth.ok_or_else(|| target.site.identity.problem())?;
     let prepared = prepare(routed, target);
     let prepared = prepared.ok_or_else(|| "the target's path is no URI".to_owned())?;
     let Prepared { mut head, payload } = prepared;
@@ -429,7 +430,7 @@ fn signed(
         span.mark(&mut head.headers);
     }
     let hash = || payload.hash(routed);
-    sign::authorize(&mut head, hash, &auth, &target.region, SystemTime::now())
+    sign::authorize(&mut head, hash, &auth, &target.site.region, SystemTime::now())
         .map_err(|error| error.to_string())?;
     Ok(Request::from_parts(head, payload.body))
 }

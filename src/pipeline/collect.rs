@@ -121,7 +121,7 @@ where
     let limit = server.max_body;
     // What another room of this process asks is larger than what it was asked.
     let is_clients = arrival.head.extensions.get::<InProcess>().is_none();
-    let policy = exchange.policy.as_ref().filter(|_| is_clients);
+    let policy = exchange.policy().filter(|_| is_clients);
     let own = policy.and_then(|policy| policy.max_body(limit));
     let limit = own.unwrap_or(limit);
     let (head, peer) = (arrival.head, arrival.peer);

@@ -100,24 +100,26 @@ async fn open_marked(
 ) -> Reply {
     let gateway = routed.exchange.gateway();
     let unusable = |why: &str| Reply::Failure(Failure::unusable(why));
-    let Some(auth) = target.identity.auth() else { return unusable(&target.identity.problem()) };
+    let Some(auth) = target.site.identity.auth() else {
+        return unusable(&target.site.identity.problem());
+    };
     let Some(mut head) = prepare(routed, target).map(|prepared| prepared.head) else {
         return unusable("the target's path is no URI");
     };
     if let Some(span) = span {
         span.mark(&mut head.headers);
     }
-    let seed = sign::authorize_events(&mut head, &auth, &target.region, SystemTime::now());
+    let seed = sign::authorize_events(&mut head, &auth, &target.site.region, SystemTime::now());
     let chain = match seed {
-        Ok(seed) => Chain::new(auth, &target.region, seed),
+        Ok(seed) => Chain::new(auth, &target.site.region, seed),
         Err(error) => return unusable(&error.to_string()),
     };
     let limit = gateway.config.server.max_body;
-    let own = routed.exchange.policy.as_ref().and_then(|policy| policy.max_body(limit));
+    let own = routed.exchange.policy().and_then(|policy| policy.max_body(limit));
     let limit = own.unwrap_or(limit);
     let (source, signed) = events.into_inner();
     let events = Events::new(source, signed, chain, limit, over);
-    gateway.upstream.open(Request::from_parts(head, events), target.first_byte_timeout).await
+    gateway.upstream.open(Request::from_parts(head, events), target.site.first_byte_timeout).await
 }
 
 /// Tells the target what came of it, as after any attempt.

@@ -17,91 +17,16 @@ use uuid::Uuid;
 use super::Gateway;
 use crate::admission::{Reservation, Share};
 use crate::bedrock::{ErrorKind, Operation, Usage};
-use crate::clients::{Account, Client, Hold, OverBudget, Peer, Policy, Proof, Slot, usd};
+use crate::clients::{Account, Client, Hold, OverBudget, Peer, Policy, Proof, Slot, Who, usd};
 use crate::config::Priority;
 use crate::routing::Target;
+pub(super) use crate::telemetry::Outcome;
 use crate::telemetry::access_log::{Attempt, Line, SUCCESS};
 use crate::telemetry::traces::Context;
 use crate::telemetry::usage_log::Record;
-use crate::telemetry::{OTHER, Pattern};
+use crate::telemetry::{Asked, OTHER, Pattern, Spent};
 pub(super) use trace::Open;
 use trace::Recording;
-
-/// What the client got.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
-    /// A whole answer.
-    Success,
-    /// A client's own mistake, as the upstream said.
-    ClientError,
-    /// A failure of the upstream.
-    UpstreamError,
-    /// No connection to the upstream in time.
-    ConnectTimeout,
-    /// No answer of the upstream's began in time.
-    FirstByteTimeout,
-    /// 429: every target was throttled for as long as the request could wait.
-    Throttled,
-    /// 429: the client has used up a limit of its own.
-    ClientLimited,
-    /// 403, 400 or 413: the client's policy has it refused.
-    ClientDenied,
-    /// 403: the request is no client's.
-    Unauthenticated,
-    /// 503: the gateway has too much in hand.
-    Overloaded,
-    /// 429: too many wait already.
-    QueueFull,
-    /// The gateway refused the request for what it is.
-    BadRequest,
-    /// 413.
-    BodyTooLarge,
-    /// The client was too slow with its body.
-    BodyTimeout,
-    /// The whole request took too long.
-    RequestTimeout,
-    /// An answer that broke off, at the upstream's end.
-    StreamBroken,
-    /// An answer that fell silent for too long.
-    StreamIdle,
-    /// A stream that ended with an exception of the upstream's.
-    StreamException,
-    /// Nothing: it went away.
-    ClientGone,
-    /// What it took of an answer until the time for the whole request was over: it had stopped
-    /// reading.
-    ClientStalled,
-    /// The gateway failed on it.
-    Panic,
-}
-
-impl Outcome {
-    fn name(self) -> &'static str {
-        match self {
-            Outcome::Success => SUCCESS,
-            Outcome::ClientError => "client_error",
-            Outcome::UpstreamError => "upstream_error",
-            Outcome::ConnectTimeout => "connect_timeout",
-            Outcome::FirstByteTimeout => "first_byte_timeout",
-            Outcome::Throttled => "throttled",
-            Outcome::ClientLimited => "client_limited",
-            Outcome::ClientDenied => "client_denied",
-            Outcome::Unauthenticated => "unauthenticated",
-            Outcome::Overloaded => "overloaded",
-            Outcome::QueueFull => "queue_full",
-            Outcome::BadRequest => "bad_request",
-            Outcome::BodyTooLarge => "body_too_large",
-            Outcome::BodyTimeout => "body_timeout",
-            Outcome::RequestTimeout => "request_timeout",
-            Outcome::StreamBroken => "stream_broken",
-            Outcome::StreamIdle => "stream_idle",
-            Outcome::StreamException => "stream_exception",
-            Outcome::ClientGone => "client_gone",
-            Outcome::ClientStalled => "client_stalled",
-            Outcome::Panic => "panic",
-        }
-    }
-}
 
 /// The record of one request.
 #[derive(Debug)]
@@ -111,10 +36,6 @@ pub(super) struct Exchange {
     pub(super) started: Instant,
     pub(super) request_id: Uuid,
     pub(super) client: Option<Client>,
-    /// What the client may ask for, where that is less than everything.
-    pub(super) policy: Option<Arc<Policy>>,
-    /// What the client may spend, where that is not any amount.
-    pub(super) account: Option<Arc<Account>>,
     /// What the request may cost its client.
     pub(super) hold: Option<Hold>,
     /// The target that was asked and has not answered yet, and the input tokens it was sent.
@@ -168,8 +89,6 @@ impl Exchange {
             started: Instant::now(),
             request_id: Uuid::new_v4(),
             client: None,
-            policy: None,
-            account: None,
             hold: None,
             asked: None,
             passed: None,
@@ -204,6 +123,16 @@ impl Exchange {
     /// The gateway, and so the config, that the request sees from start to end.
     pub(super) fn gateway(&self) -> &Arc<Gateway> {
         &self.gateway
+    }
+
+    /// What the client may ask for, where that is less than everything.
+    pub(super) fn policy(&self) -> Option<&Policy> {
+        self.client.as_ref()?.member()?.policy()
+    }
+
+    /// What the client may spend, where that is not any amount.
+    pub(super) fn account(&self) -> Option<&Arc<Account>> {
+        self.client.as_ref()?.member()?.account()
     }
 
     /// Notes an attempt that has come to an outcome.
@@ -271,15 +200,20 @@ impl Exchange {
     fn count(&self, duration: Duration, used: Option<&Used>) {
         let metrics = &self.gateway.metrics;
         metrics.sums.request(self.outcome.name());
-        let operation = self.operation.map_or(OTHER, Operation::name);
         let pattern = self.pattern.as_deref().unwrap_or(&metrics.unrouted);
-        let requested = pattern.label();
-        metrics
-            .requests
-            .with_label_values(&[operation, requested, self.client_name(), self.outcome.name()])
-            .inc();
-        let (seconds, head) = (duration.as_secs_f64(), self.head.map(|head| head.as_secs_f64()));
-        pattern.observe(metrics, self.operation, seconds, head);
+        let asked = Asked {
+            operation: self.operation,
+            requested: pattern.number(metrics),
+            client: self.client_number(),
+            outcome: self.outcome,
+        };
+        let spent = used.map(|Used { target, usage, cost, .. }| Spent {
+            model: target.model_number(metrics),
+            usage: *usage,
+            cost: *cost,
+        });
+        metrics.tally.count(&asked, spent.as_ref());
+        pattern.observe(metrics, self.operation, duration, self.head);
         if let Some(head) = self.head {
             let waited = self.waited + self.queued;
             metrics.overhead.observe(head.saturating_sub(waited).as_secs_f64());
@@ -293,33 +227,20 @@ impl Exchange {
         if !self.queued.is_zero() {
             metrics.queue_wait.observe(self.queued.as_secs_f64());
         }
-        if let Some(used) = used {
-            self.count_tokens(used);
-        }
     }
 
     /// The client's label in metrics.
     fn client_name(&self) -> &str {
-        self.client.as_ref().and_then(|client| client.name.as_deref()).unwrap_or(OTHER)
+        self.client.as_ref().and_then(Client::name).map_or(OTHER, AsRef::as_ref)
     }
 
-    fn count_tokens(&self, used: &Used) {
-        let Used { target, usage, cost, .. } = used;
+    /// The number of that label.
+    fn client_number(&self) -> u32 {
         let metrics = &self.gateway.metrics;
-        let model = if &*target.name == OTHER { OTHER } else { target.model.as_str() };
-        let kinds = [
-            ("input", usage.input),
-            ("output", usage.output),
-            ("cache_read", usage.cache_read),
-            ("cache_write", usage.cache_write),
-        ];
-        for (kind, count) in kinds {
-            if count > 0 {
-                metrics.tokens.with_label_values(&[model, self.client_name(), kind]).inc_by(count);
-            }
-        }
-        if let Some(cost) = cost {
-            metrics.cost.with_label_values(&[model, self.client_name()]).inc_by(usd(*cost));
+        match self.client.as_ref().map(|client| &client.who) {
+            Some(Who::Member(member)) => member.number.of(|| &*member.name, &metrics.labels),
+            Some(Who::Former(name)) => metrics.labels.number(name),
+            Some(Who::Unnamed(_)) | None => metrics.other,
         }
     }
 
@@ -335,7 +256,7 @@ impl Exchange {
         let Some((hold, target)) = self.hold.as_mut().zip(self.answered_by.as_ref()) else {
             return Ok(());
         };
-        let rates = self.gateway.prices.of(&target.model, &target.base_model);
+        let rates = self.gateway.prices.of(&target.model, target.base_model());
         let cost = rates.zip(told.or(self.passed)).map(|(rates, usage)| rates.cost(&usage));
         cost.map_or(Ok(()), |cost| hold.has_cost(cost))
     }
@@ -353,7 +274,7 @@ impl Exchange {
             .as_ref()
             .map(|(target, input)| (target, Usage { input: *input, ..Usage::default() }));
         let (target, usage) = answered.or(given_up)?;
-        let rates = self.gateway.prices.of(&target.model, &target.base_model);
+        let rates = self.gateway.prices.of(&target.model, target.base_model());
         Some(Used {
             target: Arc::clone(target),
             usage,
@@ -385,7 +306,7 @@ impl Exchange {
             requested_model: self.requested_model.as_deref(),
             model: target.map(|target| target.model.as_str()),
             target: target.map(|target| &*target.name),
-            region: target.map(|target| target.region.as_str()),
+            region: target.map(|target| target.site.region.as_str()),
             status: self.status,
             outcome: self.outcome.name(),
             attempts: self.attempts.len(),

@@ -15,7 +15,7 @@ use super::observe::Observed;
 use super::refusal::{Refusal, Refused};
 use super::step::Step;
 use crate::bedrock::sigv4::{EventChain, PayloadHash};
-use crate::clients::{BadSignature, Limited, Proof, Recognised, identify};
+use crate::clients::{BadSignature, Limited, Proof, Recognised, Who, identify};
 
 #[derive(Clone, Debug)]
 pub(super) struct Identify;
@@ -30,12 +30,14 @@ where
         let Observed { arrival, exchange } = &mut request;
         let gateway = exchange.gateway();
         let head = &arrival.head;
-        let mut name = None;
+        let mut who = None;
         let proof = match head.extensions.get::<InProcess>() {
             // Another room of this process has seen to who asks, maybe long ago.
             Some(own) => {
-                name.clone_from(&own.client);
-                let known = gateway.keys.still_knows(own.client.as_deref());
+                let member = own.client.as_deref().and_then(|name| gateway.members.get(name));
+                let former = || own.client.clone().map(Who::Former);
+                who = member.cloned().map(Who::Member).or_else(former);
+                let known = gateway.keys.still_knows(member);
                 known.map(|()| Proof::Complete).map_err(Refusal::Unauthenticated)
             }
             None => match gateway.keys.recognise(
@@ -45,7 +47,7 @@ where
             ) {
                 Ok(Recognised::Anyone) => Ok(Proof::Complete),
                 Ok(Recognised::Client(known, rest)) => {
-                    name = Some(known.name);
+                    who = Some(Who::Member(known.member));
                     Ok(rest)
                 }
                 Ok(Recognised::Pending(pending)) => Ok(Proof::Signature(pending)),
@@ -53,7 +55,7 @@ where
             },
         };
         let by = &gateway.config.limits.key;
-        exchange.client = Some(identify(&head.headers, arrival.peer.address, by, name));
+        exchange.client = Some(identify(&head.headers, arrival.peer.address, by, who));
         let allowed = proof.and_then(|proof| {
             let is_known = !matches!(proof, Proof::Signature(_));
             exchange.proof = proof;
@@ -84,8 +86,9 @@ pub(super) fn prove(
         Proof::Signature(pending) => {
             let proven = exchange.gateway().keys.prove(pending, body);
             let known = proven.map_err(Refusal::Unauthenticated)?;
-            let client = exchange.client.take();
-            exchange.client = client.map(|client| client.named(Some(known.name)));
+            if let Some(client) = &mut exchange.client {
+                client.who = Who::Member(known.member);
+            }
             allow(exchange)
         }
         // What has events is not collected; nothing else could show what these must.
@@ -105,15 +108,11 @@ pub(super) fn chain(proof: Proof) -> Result<Option<EventChain>, Refusal> {
     }
 }
 
-/// Counts a request against the limits of its client, which is known, and looks up what it may do.
+/// Counts a request against the limits of its client, which is known.
 fn allow(exchange: &mut Exchange) -> Result<(), Refusal> {
     let Some(client) = &exchange.client else { return Ok(()) };
-    let gateway = exchange.gateway();
-    let (account, policy) =
-        (gateway.budgets.of(client.name.as_deref()), gateway.policies.of(client.name.as_deref()));
-    let limits = &gateway.limits;
+    let limits = &exchange.gateway().limits;
     let slot = limits.request(client).and_then(|()| limits.slot(client));
-    (exchange.account, exchange.policy) = (account, policy);
     exchange.slot = slot.map_err(|limited: Limited| Refusal::Limited(limited))?;
     Ok(())
 }

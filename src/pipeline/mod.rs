@@ -49,7 +49,7 @@ use tower::{Service, ServiceBuilder};
 pub use relay::{ResponseBody, Until};
 
 use crate::admission::{Curfew, Load, WaitingRoom};
-use crate::clients::{Budgets, ClientLimits, Issuers, Keys, Peer, Policies, Prices};
+use crate::clients::{ClientLimits, Issuers, Keys, Members, Peer, Prices};
 use crate::config::{self, Config};
 use crate::routing::{Route, Router, RouterError};
 use crate::state::fleet::Fleet;
@@ -77,14 +77,12 @@ pub struct Gateway {
     pub load: Load,
     /// Until when anybody may wait, once the process ends.
     pub curfew: Curfew,
+    /// The clients that the config names.
+    pub members: Members,
     /// Who may call.
     pub keys: Keys,
     /// The limits of clients.
     pub limits: ClientLimits,
-    /// What each client may ask for.
-    pub policies: Policies,
-    /// What each client may spend.
-    pub budgets: Budgets,
     /// What tokens cost.
     pub prices: Prices,
     /// Memory for large bodies.
@@ -149,6 +147,8 @@ impl Gateway {
             before.map(|before| (&before.config, &before.router)),
             fleet.as_ref(),
         )?;
+        let members = before.map(|before| &before.members);
+        let members = Members::new(&config.clients, members, fleet.as_ref())?;
         let prices = Prices::new(&config.prices)?;
         warn_of_unpriced(&config, &router, &prices);
         let issuers = Issuers::new(&config.issuers, &upstream, &metrics, before_issuers);
@@ -161,17 +161,17 @@ impl Gateway {
             ),
             keys: Keys::new(
                 &config.clients,
+                &members,
                 &config.auth,
                 Arc::clone(&metrics),
                 before.map(|before| &before.keys),
             )
             .with_issuers(issuers),
             limits: match before {
-                Some(before) => before.limits.renewed(&config.limits, &config.clients),
-                None => ClientLimits::new(&config.limits, &config.clients, fleet.clone()),
+                Some(before) => before.limits.renewed(&config.limits),
+                None => ClientLimits::new(&config.limits, fleet.clone()),
             },
-            policies: Policies::new(&config.clients)?,
-            budgets: Budgets::new(&config.clients, before.map(|before| &before.budgets)),
+            members,
             prices,
             buffers: before.map(|before| before.buffers.clone()).unwrap_or_default(),
             hedges: HedgeBudget::new(&config.hedge),
@@ -200,7 +200,7 @@ fn warn_of_unpriced(config: &Config, router: &Router, prices: &Prices) {
         return;
     }
     for target in router.targets() {
-        if prices.of(&target.model, &target.base_model).is_none() {
+        if prices.of(&target.model, target.base_model()).is_none() {
             tracing::warn!(
                 target_name = %target.name,
                 model = %target.model,

@@ -22,7 +22,7 @@ pub(super) fn check_call(
     call: &Call,
     head: &request::Parts,
 ) -> Result<(), Denied> {
-    let Some(policy) = &exchange.policy else { return Ok(()) };
+    let Some(policy) = exchange.policy() else { return Ok(()) };
     policy.operation(call.operation)?;
     match &call.resource {
         Resource::Model(model) => {
@@ -50,7 +50,7 @@ pub(super) fn check_collected(
     length: usize,
 ) -> Result<(), Denied> {
     let general = exchange.gateway().config.server.max_body;
-    let own = exchange.policy.as_ref().and_then(|policy| policy.max_body(general));
+    let own = exchange.policy().and_then(|policy| policy.max_body(general));
     if let Some(limit) = own.filter(|limit| length > *limit) {
         return Err(Denied::Body { limit });
     }
@@ -64,7 +64,7 @@ pub(super) fn check_body(
     operation: Operation,
     body: &[u8],
 ) -> Result<Option<Bytes>, Refusal> {
-    let Some(policy) = &exchange.policy else { return Ok(None) };
+    let Some(policy) = exchange.policy() else { return Ok(None) };
     if operation == Operation::StartAsyncInvoke && policy.has_models() {
         let models = guardrail::async_models(body)?;
         if models.is_empty() {
@@ -90,14 +90,14 @@ pub(super) fn check_body(
 
 /// Whether a target may be called for the client.
 pub(super) fn may_call(exchange: &Exchange, target: &Target) -> bool {
-    let policy = exchange.policy.as_ref();
-    policy.is_none_or(|policy| policy.may_call(&target.model, &target.base_model))
+    let policy = exchange.policy();
+    policy.is_none_or(|policy| policy.may_call(&target.model, target.base_model()))
 }
 
 /// Names the guardrail that the request must have, in the headers that go upstream: only there,
 /// since a client has ways to have its own headers left out.
 pub(super) fn add_guardrail(exchange: &Exchange, operation: Operation, headers: &mut HeaderMap) {
-    let forced = exchange.policy.as_ref().and_then(|policy| policy.forced_guardrail());
+    let forced = exchange.policy().and_then(|policy| policy.forced_guardrail());
     let Some(forced) = forced.filter(|_| names_guardrail_by_header(operation)) else { return };
     for (name, text) in
         [(guardrail::IDENTIFIER, &forced.identifier), (guardrail::VERSION, &forced.version)]

@@ -86,7 +86,7 @@ pub(super) fn success<B>(
     deadline: Instant,
 ) -> Response<ResponseBody<B>> {
     let Success { status, headers: mut head, held, body } = success;
-    let idle = spending.target().idle_timeout;
+    let idle = spending.target().site.idle_timeout;
     exchange.answered_by = Some(Arc::clone(spending.target()));
     exchange.answering(status, None);
     exchange.spent(spending.input(), 0);
@@ -197,14 +197,14 @@ fn add_own_headers(head: &mut HeaderMap, exchange: &Exchange) {
     head.insert(REQUEST_ID, request_id);
     head.insert(ATTEMPTS, count(exchange.attempts.len() as u64));
     head.insert(QUEUED, count(millis(exchange.queued)));
-    if let Some(left) = exchange.account.as_ref().and_then(|account| account.little_left()) {
+    if let Some(left) = exchange.account().and_then(|account| account.little_left()) {
         head.insert(BUDGET, value(&usd(left).to_string()));
     }
     if let Some(target) = &exchange.answered_by {
         if exchange.requested_model.is_some() {
             head.insert(MODEL, target.model_header.clone());
         }
-        head.insert(REGION, target.region_header.clone());
+        head.insert(REGION, target.site.region_header.clone());
     }
 }
 

@@ -126,7 +126,7 @@ impl Step<Collected> for Route {
         match decision {
             Ok((body, hash, Decision { peek, size, candidates, route })) => {
                 let asked = priority(&head.headers, exchange.gateway());
-                let policy = exchange.policy.as_ref();
+                let policy = exchange.policy();
                 exchange.priority = policy.map_or(asked, |policy| policy.priority(asked));
                 let routed = Routed {
                     head,
@@ -203,8 +203,8 @@ fn route(
     if targets.is_empty() {
         return Err(Denied::Targets { model: model.to_string() }.into());
     }
-    if exchange.account.is_some() && operation != Operation::CountTokens {
-        targets.retain(|it| gateway.prices.of(&it.target.model, &it.target.base_model).is_some());
+    if exchange.account().is_some() && operation != Operation::CountTokens {
+        targets.retain(|it| gateway.prices.of(&it.target.model, it.target.base_model()).is_some());
         if targets.is_empty() {
             return Err(Denied::Unpriced { model: model.to_string() }.into());
         }
@@ -239,13 +239,13 @@ fn reserve_budget<'a>(
 ) -> Result<(), Refusal> {
     let is_async = operation == Operation::StartAsyncInvoke;
     let runs_a_model = is_async || candidates.len() > 0 && operation != Operation::CountTokens;
-    let Some(account) = exchange.account.as_ref().filter(|_| runs_a_model) else { return Ok(()) };
-    if is_async && !exchange.policy.as_ref().is_some_and(|policy| policy.names(operation)) {
+    let Some(account) = exchange.account().filter(|_| runs_a_model) else { return Ok(()) };
+    if is_async && !exchange.policy().is_some_and(|policy| policy.names(operation)) {
         return Err(Denied::Uncounted { operation: operation.name() }.into());
     }
     let prices = &exchange.gateway().prices;
     let most = candidates.filter_map(|(target, need)| {
-        let rates = prices.of(&target.model, &target.base_model)?;
+        let rates = prices.of(&target.model, target.base_model())?;
         Some(rates.most(need.input, need.max_output))
     });
     exchange.hold = Some(account.reserve(most.max().unwrap_or(0))?);

@@ -29,9 +29,9 @@ pub fn order(targets: &mut [Placed<'_>], balance: Balance, prefix: Option<u64>) 
         return;
     }
     let now = Instant::now();
-    for equals in targets
-        .chunk_by_mut(|one, other| one.target.base_model.base() == other.target.base_model.base())
-    {
+    for equals in targets.chunk_by_mut(|one, other| {
+        one.target.base_model().base() == other.target.base_model().base()
+    }) {
         if equals.len() < 2 {
             continue;
         }

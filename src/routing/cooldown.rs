@@ -73,10 +73,10 @@ pub enum Blocked {
     Drained,
 }
 
-/// The state of one target.
+/// The state of one target; what every request looks at comes first.
 #[derive(Clone, Debug)]
+#[repr(C)]
 pub struct Cooldown {
-    policy: Policy,
     phase: Phase,
     generation: u64,
     throttles: u32,
@@ -87,11 +87,12 @@ pub struct Cooldown {
     outcomes: Outcomes,
     /// Whether the running cooldown is for want of quota.
     is_quota: bool,
+    /// Whether an operator has taken the target out, whatever else it is.
+    is_drained: bool,
     /// When this process last met a throttle.
     met_at: Option<Instant>,
     throttled_at: Option<std::time::SystemTime>,
-    /// Whether an operator has taken the target out, whatever else it is.
-    is_drained: bool,
+    policy: Policy,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! How fast a target's answers begin: an average that forgets, and a high quantile.
 
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 /// Weight of a new observation in the average.
@@ -15,10 +15,11 @@ const ENOUGH: usize = 20;
 /// Times to the head of an answer, in microseconds, written and read without a lock; a racing
 /// update may lose an observation, never more.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Latency {
     average: AtomicU32,
+    count: AtomicU32,
     recent: [AtomicU32; WINDOW],
-    count: AtomicUsize,
 }
 
 impl Default for Latency {
@@ -26,7 +27,7 @@ impl Default for Latency {
         Latency {
             average: AtomicU32::new(0),
             recent: std::array::from_fn(|_| AtomicU32::new(0)),
-            count: AtomicUsize::new(0),
+            count: AtomicU32::new(0),
         }
     }
 }
@@ -35,7 +36,7 @@ impl Latency {
     /// Learns from one answer.
     pub fn learn(&self, took: Duration) {
         let seen = u32::try_from(took.as_micros()).unwrap_or(u32::MAX).max(1);
-        let place = self.count.fetch_add(1, Ordering::Relaxed);
+        let place = self.count.fetch_add(1, Ordering::Relaxed) as usize;
         if let Some(slot) = self.recent.get(place % WINDOW) {
             slot.store(seen, Ordering::Relaxed);
         }
@@ -52,7 +53,7 @@ impl Latency {
 
     /// The time within which 95 of 100 answers began lately, once there were enough.
     pub fn p95(&self) -> Option<Duration> {
-        let count = self.count.load(Ordering::Relaxed).min(WINDOW);
+        let count = (self.count.load(Ordering::Relaxed) as usize).min(WINDOW);
         if count < ENOUGH {
             return None;
         }

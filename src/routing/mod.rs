@@ -10,9 +10,11 @@ mod keep;
 mod latency;
 mod pool;
 mod router;
+mod site;
 mod target;
 
 pub use latency::Latency;
 pub use pool::{Choice, Choices, Pool, Waiting, is_hopeful};
 pub use router::{Route, Router, RouterError};
+pub use site::Site;
 pub use target::{Abilities, Need, Permit, Size, Spending, Target};

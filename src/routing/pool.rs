@@ -90,15 +90,8 @@ impl Pool {
     }
 
     /// Takes the first choice that has room, if nobody waits.
-    pub fn enter(&self, mut choices: impl Iterator<Item = Choice>) -> Option<(usize, Permit)> {
-        if self.bell.waiting() > 0 {
-            return None;
-        }
-        let now = Instant::now();
-        choices.find_map(|choice| {
-            let permit = choice.target.enter(choice.need, now).ok()?;
-            Some((choice.index, permit))
-        })
+    pub fn enter(&self, choices: impl Iterator<Item = Choice>) -> Option<(usize, Permit)> {
+        enter(&self.bell, choices)
     }
 
     /// Joins the line. Must be called within a tokio runtime.
@@ -181,6 +174,21 @@ impl Pool {
     fn line(&self) -> MutexGuard<'_, FairQueue<Waiter>> {
         self.line.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Takes the first choice that has room, if nobody waits for the bell.
+pub(super) fn enter(
+    bell: &Bell,
+    mut choices: impl Iterator<Item = Choice>,
+) -> Option<(usize, Permit)> {
+    if bell.waiting() > 0 {
+        return None;
+    }
+    let now = Instant::now();
+    choices.find_map(|choice| {
+        let permit = choice.target.enter(choice.need, now).ok()?;
+        Some((choice.index, permit))
+    })
 }
 
 /// Tells each quota what those need of it who would take it first, so that it is leased to fit.

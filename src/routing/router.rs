@@ -1,21 +1,24 @@
 //! The routing table: from a requested model to its targets.
 
-use std::collections::HashMap;
+use std::borrow::Borrow;
+use std::collections::{HashMap, HashSet};
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
 use dashmap::DashMap;
-use globset::{Glob, GlobMatcher};
+use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use super::cooldown::{Policy, State};
 use super::keep::{unrouted_untouched, untouched};
-use super::pool::Pool;
-use super::target::{Abilities, Parts, Target, shared_name};
-use crate::admission::{Learning, Limits, Quota, UNFILLED};
+use super::pool::{self, Choice, Pool};
+use super::site::{Site, Sites};
+use super::target::{Abilities, Parts, Permit, Target, shared_name};
+use crate::admission::{Bell, Learning, Limits, Quota, UNFILLED};
 use crate::bedrock::ModelId;
 use crate::bedrock::model_id::ModelIdError;
-use crate::config::{self, Balance, Config, Unrouted};
+use crate::config::{self, Balance, Config, Glob, GlobError, Unrouted};
 use crate::state::fleet::{Fleet, Lease};
 use crate::telemetry::{OTHER, Pattern};
 use crate::upstream::credentials::{Identities, Identity, Sts};
@@ -37,11 +40,11 @@ pub enum RouterError {
         /// The pattern.
         pattern: String,
         /// What is wrong with it.
-        source: globset::Error,
+        source: GlobError,
     },
     /// A pattern of a client or a price is none.
     #[error(transparent)]
-    Glob(#[from] globset::Error),
+    Glob(#[from] GlobError),
     /// A route names a target that is not there.
     #[error("a route names a target that is not there")]
     Target,
@@ -51,18 +54,18 @@ pub enum RouterError {
 #[derive(Debug)]
 pub struct Router {
     targets: Vec<Arc<Target>>,
-    exact: HashMap<String, Entry>,
-    globs: Vec<(GlobMatcher, Entry)>,
+    exact: HashSet<Entry>,
+    globs: Vec<(Glob, Entry)>,
     routes: usize,
     unrouted: Option<Passing>,
     default: Arc<Route>,
     legacy: LegacyRoutes,
-    default_identity: Arc<Identity>,
+    default_site: Arc<Site>,
     identities: Vec<Arc<Identity>>,
     fleet: Option<Fleet>,
 }
 
-/// A pattern of the table.
+/// A pattern of the table, known by its text.
 #[derive(Debug)]
 struct Entry {
     /// The number of its route in the config.
@@ -71,22 +74,50 @@ struct Entry {
     route: Arc<Route>,
 }
 
-/// Where the requests for a model go.
+impl Borrow<[u8]> for Entry {
+    fn borrow(&self) -> &[u8] {
+        self.pattern.label()
+    }
+}
+
+impl Hash for Entry {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.pattern.label().hash(state);
+    }
+}
+
+impl PartialEq for Entry {
+    fn eq(&self, other: &Entry) -> bool {
+        self.pattern.label() == other.pattern.label()
+    }
+}
+
+impl Eq for Entry {}
+
+/// Where the requests for a model go. Few targets stand in the record itself, so that a request
+/// has no other to look at.
 #[derive(Debug)]
 pub struct Route {
     /// The targets, best first; at least one.
-    pub targets: Vec<Arc<Target>>,
-    /// The order among those of the same model.
-    pub balance: Balance,
+    pub targets: SmallVec<[Arc<Target>; 4]>,
+    abilities: SmallVec<[Abilities; 4]>,
+    /// The bell of their pool.
+    bell: Arc<Bell>,
     /// The line for them.
     pub pool: Arc<Pool>,
-    abilities: Box<[Abilities]>,
+    /// The order among those of the same model.
+    pub balance: Balance,
 }
 
 impl Route {
-    fn new(targets: Vec<Arc<Target>>, balance: Balance, pool: Arc<Pool>) -> Arc<Route> {
+    fn new(targets: SmallVec<[Arc<Target>; 4]>, balance: Balance, pool: Arc<Pool>) -> Arc<Route> {
         let abilities = targets.iter().map(|target| *target.abilities()).collect();
-        Arc::new(Route { targets, balance, pool, abilities })
+        Arc::new(Route { targets, abilities, bell: Arc::clone(pool.bell()), pool, balance })
+    }
+
+    /// Takes the first choice that has room, if nobody waits; looks at nothing else of the pool.
+    pub fn enter(&self, choices: impl Iterator<Item = Choice>) -> Option<(usize, Permit)> {
+        pool::enter(&self.bell, choices)
     }
 
     /// The targets, best first, with what they can take.
@@ -131,6 +162,7 @@ impl Router {
         let shared = shared_quotas(config, &pools, fleet, now);
         let use_fips = config.upstream.use_fips;
         let sts = |region| Sts { region, use_fips };
+        let mut sites = Sites::default();
         let mut targets = Vec::with_capacity(config.targets.len());
         for (index, target) in config.targets.iter().enumerate() {
             let identity = identities.get(&target.credentials, sts(&target.region));
@@ -146,7 +178,8 @@ impl Router {
                 quota(config, target.rpm, target.tpm, &pool, lease, now)
             };
             let quota = target.quota.and_then(|at| shared.get(at)?.clone()).unwrap_or_else(own);
-            let target = configured(config, target, identity, quota, pool, fleet)?;
+            let site = sites.of(target, identity);
+            let target = configured(config, target, site, quota, pool, fleet)?;
             if let Some(before) = known.and_then(|known| known.same(&target)) {
                 target.take_over(before, now);
             }
@@ -159,10 +192,11 @@ impl Router {
         // Operations without a model have a target like all others, whose model id is not used.
         let no_model = ModelId::new(OTHER)
             .map_err(|source| RouterError::Model { target: OTHER.to_owned(), source })?;
-        let default = passing(config, &no_model, Arc::clone(&default_identity), None, now);
+        let default_site = sites.of(&passed_through(config, &no_model), default_identity);
+        let default = passing(config, &no_model, Arc::clone(&default_site), None, now);
         let mut router = Router {
             targets,
-            exact: HashMap::new(),
+            exact: HashSet::new(),
             globs: Vec::new(),
             routes: 0,
             unrouted: (config.fallback.unrouted == Unrouted::Pass).then(|| Passing {
@@ -171,7 +205,7 @@ impl Router {
             }),
             default,
             legacy: LegacyRoutes::default(),
-            default_identity,
+            default_site,
             identities: identities.into_all(),
             fleet: fleet.cloned(),
         };
@@ -220,7 +254,7 @@ impl Router {
         &self.identities
     }
 
-    fn numbered(&self, indices: &[usize]) -> Result<Vec<Arc<Target>>, RouterError> {
+    fn numbered(&self, indices: &[usize]) -> Result<SmallVec<[Arc<Target>; 4]>, RouterError> {
         let targets = indices.iter().map(|&index| self.targets.get(index).cloned());
         targets.collect::<Option<_>>().ok_or(RouterError::Target)
     }
@@ -235,7 +269,7 @@ impl Router {
             };
             let others = targets.iter().filter(|other| !Arc::ptr_eq(other, first));
             routes.with_fallback.push(route([first].into_iter().chain(others).cloned().collect()));
-            routes.alone.push(route(vec![Arc::clone(first)]));
+            routes.alone.push(route([Arc::clone(first)].into_iter().collect()));
         }
         Ok(routes)
     }
@@ -255,9 +289,10 @@ impl Router {
             if pattern.contains(['*', '?', '[', '{']) {
                 let glob = Glob::new(pattern)
                     .map_err(|source| RouterError::Pattern { pattern: pattern.clone(), source })?;
-                self.globs.push((glob.compile_matcher(), entry));
+                self.globs.push((glob, entry));
             } else {
-                self.exact.entry(pattern.clone()).or_insert(entry);
+                // Of several the first counts, which a set keeps.
+                self.exact.insert(entry);
             }
         }
         Ok(())
@@ -266,7 +301,7 @@ impl Router {
     /// Looks for the id as it stands, then for the id that an ARN of AWS's own models holds.
     fn routed(&self, model: &ModelId) -> Option<&Entry> {
         let by_text = |text: &str| {
-            let exact = self.exact.get(text);
+            let exact = self.exact.get(text.as_bytes());
             let glob = self.globs.iter().find(|(glob, _)| glob.is_match(text)).map(|(_, it)| it);
             // The first route that names it has it, by whichever kind of pattern.
             [exact, glob].into_iter().flatten().min_by_key(|entry| entry.number)
@@ -280,8 +315,8 @@ impl Router {
             return Some(Arc::clone(&route));
         }
         let now = Instant::now();
-        let identity = Arc::clone(&self.default_identity);
-        let route = passing(config, model, identity, self.fleet.as_ref(), now);
+        let site = Arc::clone(&self.default_site);
+        let route = passing(config, model, site, self.fleet.as_ref(), now);
         if known.routes.len() >= known.max {
             known.routes.retain(|_, route| {
                 Arc::strong_count(route) > 1
@@ -301,13 +336,13 @@ impl Router {
         let untouched = unrouted_untouched(config, before);
         for route in passed.routes.iter().take(known.max) {
             let (model, Some(old)) = (route.key(), route.targets.first()) else { continue };
-            if self.routed(model).is_some() || old.region != config.upstream.region {
+            if self.routed(model).is_some() || old.site.region != config.upstream.region {
                 continue;
             }
             let mut newer = Arc::clone(&route);
             if !untouched {
-                let identity = Arc::clone(&self.default_identity);
-                newer = passing(config, model, identity, self.fleet.as_ref(), now);
+                let site = Arc::clone(&self.default_site);
+                newer = passing(config, model, site, self.fleet.as_ref(), now);
                 newer.targets.iter().for_each(|target| target.take_over(old, now));
             }
             known.routes.insert(model.clone(), newer);
@@ -323,7 +358,7 @@ impl Router {
         let is_same = |known: &&Arc<Target>| {
             known.name == target.name
                 && known.model == target.model
-                && known.region == target.region
+                && known.site.region == target.site.region
         };
         self.targets.iter().find(is_same).map(AsRef::as_ref)
     }
@@ -398,7 +433,7 @@ fn quota(
 fn configured(
     config: &Config,
     target: &config::Target,
-    identity: Arc<Identity>,
+    site: Arc<Site>,
     quota: Arc<Quota>,
     pool: Arc<Pool>,
     fleet: Option<&Fleet>,
@@ -411,19 +446,13 @@ fn configured(
     let base_model = target.base_model.as_deref().map_or_else(|| Ok(model.clone()), id)?;
     let policy = policy(config, target.cooldown);
     let fleet = fleet.cloned();
-    Ok(Target::new(target, Parts { model, base_model, policy, identity, quota, pool, fleet }))
+    Ok(Target::new(target, Parts { model, base_model, policy, site, quota, pool, fleet }))
 }
 
-/// The route of a model that the config does not know, to itself at the default upstream.
-fn passing(
-    config: &Config,
-    model: &ModelId,
-    identity: Arc<Identity>,
-    fleet: Option<&Fleet>,
-    now: Instant,
-) -> Arc<Route> {
+/// What the config would say of a model that it does not know, at the default upstream.
+fn passed_through(config: &Config, model: &ModelId) -> config::Target {
     let upstream = &config.upstream;
-    let target = config::Target {
+    config::Target {
         name: OTHER.to_owned(),
         model: model.as_str().to_owned(),
         base_model: None,
@@ -440,7 +469,18 @@ fn passing(
         features: None,
         first_byte_timeout: upstream.first_byte_timeout,
         idle_timeout: upstream.idle_timeout,
-    };
+    }
+}
+
+/// The route of such a model, to itself.
+fn passing(
+    config: &Config,
+    model: &ModelId,
+    site: Arc<Site>,
+    fleet: Option<&Fleet>,
+    now: Instant,
+) -> Arc<Route> {
+    let target = passed_through(config, model);
     let pool = Arc::new(Pool::default());
     let name = shared_name(&target.name, &target.region, model);
     let lease = fleet.map(|fleet| fleet.lease(&name));
@@ -448,14 +488,14 @@ fn passing(
         model: model.clone(),
         base_model: model.clone(),
         policy: policy(config, target.cooldown),
-        identity,
+        site,
         quota: quota(config, None, None, &pool, lease, now),
         pool: Arc::clone(&pool),
         fleet: fleet.cloned(),
     };
     let target = Arc::new(Target::new(&target, parts));
     target.follow();
-    let targets = vec![target];
+    let targets = [target].into_iter().collect();
     Route::new(targets, Balance::Priority, pool)
 }
 

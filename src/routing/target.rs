@@ -3,22 +3,24 @@
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use bytes::Bytes;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Uri};
 use prometheus::IntCounter;
+use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use super::cooldown::{Blocked, Cooldown, Pass, Policy, State};
 use super::latency::Latency;
 use super::pool::Pool;
+use super::site::Site;
 use crate::admission::{Dimension, Estimator, Quota, Reservation};
 use crate::bedrock::body::Peek;
 use crate::bedrock::path::model_path;
 use crate::bedrock::{Family, Features, ModelId, Operation, Usage, catalogue};
 use crate::config;
 use crate::state::fleet::{Fleet, Follower, Notice};
-use crate::upstream::Origin;
-use crate::upstream::credentials::Identity;
+use crate::telemetry::{Metrics, Number, OTHER};
 
 /// Output tokens of a model that nothing is known of, for a request that names no maximum.
 const DEFAULT_MAX_OUTPUT: u64 = 4096;
@@ -72,8 +74,8 @@ pub struct Parts {
     pub base_model: ModelId,
     /// When it takes traffic.
     pub policy: Policy,
-    /// Who signs its requests.
-    pub identity: Arc<Identity>,
+    /// Where it is, and who signs its requests.
+    pub site: Arc<Site>,
     /// What it draws on.
     pub quota: Arc<Quota>,
     /// Who waits for it.
@@ -108,85 +110,73 @@ impl Abilities {
     }
 }
 
-/// A target and its state.
+/// A target and its state. What every request looks at comes first, and side by side: of many targets
+/// most are in no cache when they are asked, so each line of it costs.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Target {
+    /// Where it is, and who signs its requests.
+    pub site: Arc<Site>,
+    quota: Arc<Quota>,
     /// The target's name in metrics, logs and the config.
     pub name: Arc<str>,
-    /// Name for people.
-    pub display_name: String,
     /// The model id that goes into the path.
     pub model: ModelId,
-    /// The same, percent-encoded.
-    pub encoded_model: String,
-    /// The same as a header value.
+    /// The one whose limits, price and family count, if that is another.
+    other_base: Option<Box<ModelId>>,
+    /// The model id as a header value.
     pub model_header: HeaderValue,
-    /// Region that requests are signed for.
-    pub region: String,
-    /// The same as a header value.
-    pub region_header: HeaderValue,
-    /// Where requests go.
-    pub origin: Origin,
-    /// The URIs of the operations on its model, each made when it is first asked for.
-    uris: [OnceLock<Box<Uri>>; Operation::ALL.len()],
-    /// Who signs them.
-    pub identity: Arc<Identity>,
-    /// Time for an answer to begin.
-    pub first_byte_timeout: Duration,
-    /// Longest silence within a stream.
-    pub idle_timeout: Duration,
-    /// The model whose limits, price and family count: `base_model` if configured.
-    pub base_model: ModelId,
-    /// What it has taught about sizes.
-    pub estimator: Estimator,
-    /// How fast its answers begin.
-    pub latency: Latency,
     /// The count of its attempts that were answered, once there is one.
     pub answered: OnceLock<IntCounter>,
     abilities: Abilities,
+    /// What it has taught about sizes.
+    pub estimator: Estimator,
+    /// The number of its model as a label.
+    number: Number,
     /// What an answer to a request without a maximum may have.
     own_output: u64,
     /// What an output token costs of the quota.
     burndown: u64,
     cooldown: Mutex<Cooldown>,
-    quota: Arc<Quota>,
+    /// How fast its answers begin.
+    pub latency: Latency,
+    /// The paths of the operations on its model, each made when it is first asked for.
+    paths: [OnceLock<PathAndQuery>; Operation::WITH_MODEL],
     pool: Arc<Pool>,
     fleet: Option<Fleet>,
+    /// Name for people.
+    pub display_name: String,
 }
 
 impl Target {
     /// A target open for traffic.
     pub fn new(config: &config::Target, parts: Parts) -> Target {
-        let Parts { model, base_model, policy, identity, quota, pool, fleet } = parts;
+        let Parts { model, base_model, policy, site, quota, pool, fleet } = parts;
         let facts = catalogue::lookup(&base_model);
         let known = facts.map(catalogue::ModelFacts::features);
         let named = |names: &Vec<config::Feature>| names.iter().copied().map(feature).collect();
         Target {
             name: config.name.as_str().into(),
             display_name: config.display_name.clone().unwrap_or_else(|| config.name.clone()),
-            encoded_model: model.encode(),
-            model_header: header(model.as_str()),
-            region_header: header(&config.region),
+            model_header: HeaderValue::from_maybe_shared(short(model.as_str()))
+                .unwrap_or_else(|_| HeaderValue::from_static("-")),
             abilities: Abilities {
                 family: base_model.family(),
                 configured_cap: config.max_output_tokens,
                 known_cap: facts.and_then(|facts| facts.max_output_tokens),
                 features: config.features.as_ref().map(named).or(known),
             },
-            model,
             burndown: u64::from(
                 config.output_burndown.unwrap_or_else(|| catalogue::burndown(&base_model)),
             ),
-            base_model,
+            other_base: (base_model != model).then(|| Box::new(base_model)),
+            model,
             estimator: Estimator::default(),
             latency: Latency::default(),
             answered: OnceLock::new(),
-            region: config.region.clone(),
-            origin: Origin::new(&config.endpoint),
-            uris: Default::default(),
-            identity,
-            first_byte_timeout: config.first_byte_timeout,
-            idle_timeout: config.idle_timeout,
+            number: Number::default(),
+            site,
+            paths: Default::default(),
             own_output: facts
                 .map_or(DEFAULT_MAX_OUTPUT, |facts| facts.most_output(DEFAULT_MAX_OUTPUT)),
             cooldown: Mutex::new(Cooldown::new(policy)),
@@ -196,19 +186,28 @@ impl Target {
         }
     }
 
+    /// The model whose limits, price and family count: `base_model` if configured.
+    pub fn base_model(&self) -> &ModelId {
+        self.other_base.as_deref().unwrap_or(&self.model)
+    }
+
     /// Where requests for a model operation go; `None` if that is no URI, which no checked id makes.
     pub fn uri(&self, operation: Operation) -> Option<Uri> {
-        let kept = self.uris.get(operation as usize)?;
-        if let Some(uri) = kept.get() {
-            return Some(Uri::clone(uri));
-        }
-        let path = PathAndQuery::try_from(model_path(operation, &self.encoded_model)).ok()?;
-        Some(Uri::clone(kept.get_or_init(|| Box::new(self.origin.uri(path)))))
+        let kept = self.paths.get(operation as usize)?;
+        let path = match kept.get() {
+            Some(path) => path.clone(),
+            None => {
+                let text = model_path(operation, &self.model.encode());
+                let path = PathAndQuery::from_maybe_shared(long(&text)).ok()?;
+                kept.get_or_init(|| path).clone()
+            }
+        };
+        Some(self.site.origin.uri(path))
     }
 
     /// The name that all replicas know it by.
     pub fn shared_name(&self) -> String {
-        shared_name(&self.name, &self.region, &self.model)
+        shared_name(&self.name, &self.site.region, &self.model)
     }
 
     /// Lets it hear what other replicas meet at it.
@@ -240,6 +239,12 @@ impl Target {
         }
     }
 
+    /// The number of its model as a label; one that the config does not name has that of all such.
+    pub fn model_number(&self, metrics: &Metrics) -> u32 {
+        let label = || if &*self.name == OTHER { OTHER } else { self.model.as_str() };
+        self.number.of(label, &metrics.labels)
+    }
+
     /// What it can take.
     pub fn abilities(&self) -> &Abilities {
         &self.abilities
@@ -254,7 +259,7 @@ impl Target {
 
     /// Whether its model is `requested`, in this region or another.
     pub fn is_model(&self, requested: &ModelId) -> bool {
-        requested.base().is_some() && self.base_model.base() == requested.base()
+        requested.base().is_some() && self.base_model().base() == requested.base()
     }
 
     /// Whether [`Target::enter`] would give a permit.
@@ -366,8 +371,18 @@ impl Target {
     }
 }
 
+/// A model id; the text and the count of its users lie side by side.
+fn short(text: &str) -> Bytes {
+    Bytes::from_owner(SmallVec::<[u8; 64]>::from_slice(text.as_bytes()))
+}
+
+/// The same of a path.
+fn long(text: &str) -> Bytes {
+    Bytes::from_owner(SmallVec::<[u8; 96]>::from_slice(text.as_bytes()))
+}
+
 /// A header value of a text that the config has checked.
-fn header(text: &str) -> HeaderValue {
+pub(super) fn header(text: &str) -> HeaderValue {
     HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static("-"))
 }
 

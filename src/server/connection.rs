@@ -22,15 +22,16 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulConnection;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
+use tokio_rustls::server::TlsStream;
+use tokio_util::either::Either;
 
 use super::activity::{Activity, Overdue, Patience, Watchdog};
 use super::answer::Tracked;
 use super::ending::Ending;
 use super::listener::Slot;
-use super::opening::{Version, open};
+use super::opening::{Opened, Version, glance, open};
 use super::socket::Socket;
 use super::streams::Streams;
 use super::tls::Acceptor;
@@ -43,6 +44,9 @@ use crate::telemetry::Metrics;
 
 /// Streams that a client may reset before they were looked at, as HTTP/2's library counts them.
 const MAX_PENDING_RESETS: usize = 20;
+
+/// Header fields that HTTP/1.1's library takes if it is told nothing.
+const LIBRARY_MAX_HEADERS: usize = 100;
 
 /// Bytes of an answer that may wait for the window of an HTTP/2 stream.
 const MAX_UNSENT: usize = 64 * 1024;
@@ -66,8 +70,11 @@ impl Protocols {
             .timer(TokioTimer::new())
             // Kept by `activity`, which tells a head that is slow from one that has not begun.
             .header_read_timeout(None)
-            .max_buf_size(config.max_header_bytes)
-            .max_headers(config.max_headers);
+            .max_buf_size(config.max_header_bytes);
+        // What is told to it is filled in for each request.
+        if config.max_headers != LIBRARY_MAX_HEADERS {
+            http1.max_headers(config.max_headers);
+        }
         let mut http2 = http2::Builder::new(Streams { live: Arc::clone(live) });
         http2
             .timer(TokioTimer::new())
@@ -116,7 +123,8 @@ pub(super) async fn serve<A: Answer>(
     let _ = socket.set_nodelay(true);
     let is_late = ending.has_begun();
     let Some(acceptor) = tls else {
-        return talk(socket, address.into(), &protocols, answer, ending, is_late).await;
+        let stream = Stream::Left(socket);
+        return talk(stream, address.into(), &protocols, answer, ending, is_late).await;
     };
     let made = tokio::select! {
         biased;
@@ -125,28 +133,36 @@ pub(super) async fn serve<A: Answer>(
     };
     match made {
         Ok((stream, certificate)) => {
-            let peer = Peer { address, certificate };
+            let (stream, peer) = (Stream::Right(Box::new(stream)), Peer { address, certificate });
             Box::pin(talk(stream, peer, &protocols, answer, ending, is_late)).await;
         }
         Err(error) => tracing::debug!(peer = %address, %error, "connection ended"),
     }
 }
 
+/// What HTTP is spoken over. One type, so that what speaks it is built once.
+type Stream = Either<TcpStream, Box<TlsStream<TcpStream>>>;
+
 /// Speaks HTTP over whatever the connection is made of.
-async fn talk<S, A>(
-    stream: S,
+async fn talk<A: Answer>(
+    stream: Stream,
     peer: Peer,
     protocols: &Protocols,
     answer: A,
     ending: Ending,
     is_late: bool,
-) where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    A: Answer,
-{
+) {
     let began = Instant::now();
     // A connection that says nothing is not worth a slot.
-    let first_bytes = timeout_at(began + protocols.limits.header_read_timeout, open(stream));
+    let first_bytes = async {
+        if let Stream::Left(socket) = &stream
+            && let Some(version) = glance(socket).await?
+        {
+            return Ok(Some((version, Opened::untouched(stream))));
+        }
+        open(stream).await
+    };
+    let first_bytes = timeout_at(began + protocols.limits.header_read_timeout, first_bytes);
     let opened = tokio::select! {
         biased;
         opened = first_bytes => opened,

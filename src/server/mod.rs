@@ -181,14 +181,12 @@ impl Server {
         let for_admin = Accept::new(&live, Workers::none());
         let connections = TaskTracker::new();
         let mut listeners = JoinSet::new();
-        let shares = admin_listener.is_none();
         let pipeline = stack::<Incoming>(&live);
-        let on_data = {
-            let admin = Arc::clone(&admin);
-            let shim = legacy_listener.is_none().then(|| Arc::clone(&shim));
+        // One type for all listeners: what speaks HTTP is built for it once, and not for each.
+        let answers = |api: bool, admin: Option<Arc<Admin>>, shim: Option<Arc<Shim>>| {
+            let pipeline = pipeline.clone();
             move |request: Request<Incoming>, peer: Peer| {
-                let mut pipeline = pipeline.clone();
-                let admin = shares.then(|| Arc::clone(&admin));
+                let (mut pipeline, admin) = (pipeline.clone(), admin.clone());
                 let shim = shim.clone().filter(|shim| shim.serves(request.uri().path()));
                 async move {
                     let (head, body) = request.into_parts();
@@ -199,11 +197,19 @@ impl Server {
                         let request = Request::from_parts(head, body);
                         return Box::pin(shim.answer(request, peer)).await.map(whole);
                     }
+                    if !api {
+                        return Admin::not_found().map(Either::Right);
+                    }
                     let Ok(response) = pipeline.call(Arrival { head, body, peer }).await;
                     response.map(Either::Left)
                 }
             }
         };
+        let on_data = answers(
+            true,
+            admin_listener.is_none().then(|| Arc::clone(&admin)),
+            legacy_listener.is_none().then(|| Arc::clone(&shim)),
+        );
         let tls = certificates.as_ref().map(Certificates::acceptor);
         let tracked = connections.clone();
         listeners.spawn(accept(data, tls, common.clone(), on_data, tracked, ending.clone()));
@@ -211,27 +217,12 @@ impl Server {
             listeners.spawn(certificates.keep_fresh(Arc::clone(&live), recheck));
         }
         if let Some(listener) = legacy_listener {
-            let shim = Arc::clone(&shim);
-            let on_legacy = move |request: Request<Incoming>, peer: Peer| {
-                let shim = Arc::clone(&shim);
-                async move {
-                    if shim.serves(request.uri().path()) {
-                        shim.answer(request, peer).await.map(whole)
-                    } else {
-                        Admin::not_found().map(Either::Right)
-                    }
-                }
-            };
+            let on_legacy = answers(false, None, Some(Arc::clone(&shim)));
             let (common, tracked) = (common.clone(), connections.clone());
             listeners.spawn(accept(listener, None, common, on_legacy, tracked, ending.clone()));
         }
         if let Some(listener) = admin_listener {
-            let admin = Arc::clone(&admin);
-            let on_admin = move |request: Request<Incoming>, peer: Peer| {
-                let (head, _) = request.into_parts();
-                let answer = admin.answer(&head, &peer).unwrap_or_else(Admin::not_found);
-                std::future::ready(answer.map(Either::Right))
-            };
+            let on_admin = answers(false, Some(Arc::clone(&admin)), None);
             // Apart from the drain: probes and scrapes go on until the last request has ended.
             let (apart, never) = (TaskTracker::new(), Ending::never());
             listeners.spawn(accept(listener, None, for_admin, on_admin, apart, never));

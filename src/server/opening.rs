@@ -1,13 +1,15 @@
 //! The beginning of a connection: its first bytes tell which version of HTTP it speaks.
 //!
-//! What was read to see that is read again by who serves the connection. A connection that stops
-//! before it has said which it is can so be told from one that is served, and timed.
+//! A socket is looked at, and its bytes stay in it; what was read to see it is read again by who
+//! serves the connection. One that stops before it has said which it is can so be told from one that
+//! is served, and timed.
 
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 
 /// What every HTTP/2 connection begins with.
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -28,6 +30,24 @@ pub(super) struct Opened<S> {
     given: usize,
 }
 
+/// The version that the first bytes of a socket tell, if those that come first are enough. They are
+/// still to be read: the library makes room for what it reads next to what it has, so a head that
+/// comes at once takes half as much if it is all there.
+pub(super) async fn glance(socket: &TcpStream) -> io::Result<Option<Version>> {
+    let mut first = [0; PREFACE.len()];
+    let count = socket.peek(&mut first).await?;
+    Ok(first.get(..count).filter(|first| !first.is_empty()).and_then(version_of))
+}
+
+/// The version that a connection speaks which begins so; `None` if more has to come.
+fn version_of(first: &[u8]) -> Option<Version> {
+    match PREFACE.strip_prefix(first) {
+        Some([]) => Some(Version::Http2),
+        Some(_) => None,
+        None => Some(Version::Http1),
+    }
+}
+
 /// Reads as much of a stream as tells its version; `None` if it ends before it begins.
 pub(super) async fn open<S>(mut stream: S) -> io::Result<Option<(Version, Opened<S>)>>
 where
@@ -35,20 +55,24 @@ where
 {
     let (mut first, mut read) = ([0; PREFACE.len()], 0);
     let version = loop {
-        let Some(room) = first.get_mut(read..).filter(|room| !room.is_empty()) else {
-            break Version::Http2;
-        };
-        match stream.read(room).await? {
+        match stream.read(first.get_mut(read..).unwrap_or_default()).await? {
             0 if read == 0 => return Ok(None),
             // Too short for anything; said by who serves it.
             0 => break Version::Http1,
             count => read += count,
         }
-        if first.get(..read) != PREFACE.get(..read) {
-            break Version::Http1;
+        if let Some(version) = version_of(first.get(..read).unwrap_or_default()) {
+            break version;
         }
     };
     Ok(Some((version, Opened { stream, first, read, given: 0 })))
+}
+
+impl<S> Opened<S> {
+    /// Of a stream of which nothing was read.
+    pub(super) fn untouched(stream: S) -> Opened<S> {
+        Opened { stream, first: [0; PREFACE.len()], read: 0, given: 0 }
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Opened<S> {

@@ -3,7 +3,9 @@
 //! Bounded: a line for which there is no room, or that can't be written, is dropped and counted.
 
 use std::io::{self, Write};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::time::Duration;
 
 use prometheus::IntCounter;
@@ -46,7 +48,10 @@ impl<W: Write + Send + 'static> Sink for io::BufWriter<W> {
 /// A way to the thread that writes. Clones share it; it ends with the last.
 #[derive(Clone, Debug)]
 pub(super) struct Lines {
-    entries: SyncSender<Entry>,
+    // Grows as it fills: one with bounds of its own has its room taken from the beginning.
+    entries: Sender<Entry>,
+    /// Lines that wait to be written.
+    waiting: Arc<AtomicUsize>,
     dropped: IntCounter,
 }
 
@@ -60,18 +65,21 @@ enum Entry {
 impl Lines {
     /// Starts a thread of this name that writes to `sink`.
     pub(super) fn start(name: &str, sink: impl Sink, dropped: IntCounter) -> Lines {
-        let (entries, receiver) = sync_channel(BACKLOG);
-        let failed = dropped.clone();
+        let (entries, receiver) = channel();
+        let waiting = Arc::<AtomicUsize>::default();
+        let (taken, failed) = (Arc::clone(&waiting), dropped.clone());
         // Without the thread the receiver is dropped and every line counts as dropped.
         let _ = std::thread::Builder::new()
             .name(name.to_owned())
-            .spawn(move || write(&receiver, sink, &failed));
-        Lines { entries, dropped }
+            .spawn(move || write(&receiver, &taken, sink, &failed));
+        Lines { entries, waiting, dropped }
     }
 
     /// Has a line written, which ends with a newline, or drops it when there is no room.
     pub(super) fn write(&self, line: Vec<u8>) {
-        if self.entries.try_send(Entry::Line(line)).is_err() {
+        let has_room = self.waiting.fetch_add(1, Ordering::Relaxed) < BACKLOG;
+        if !has_room || self.entries.send(Entry::Line(line)).is_err() {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
             self.dropped.inc();
         }
     }
@@ -86,13 +94,22 @@ impl Lines {
     }
 }
 
-fn write(entries: &Receiver<Entry>, mut sink: impl Sink, dropped: &IntCounter) {
+fn write(
+    entries: &Receiver<Entry>,
+    waiting: &AtomicUsize,
+    mut sink: impl Sink,
+    dropped: &IntCounter,
+) {
     while let Ok(entry) = entries.recv() {
         let mut flushes = Vec::new();
         for entry in std::iter::once(entry).chain(entries.try_iter()) {
             match entry {
-                Entry::Line(line) if sink.line(&line).is_err() => dropped.inc(),
-                Entry::Line(_) => {}
+                Entry::Line(line) => {
+                    waiting.fetch_sub(1, Ordering::Relaxed);
+                    if sink.line(&line).is_err() {
+                        dropped.inc();
+                    }
+                }
                 Entry::Flush(written) => flushes.push(written),
             }
         }

@@ -1,6 +1,7 @@
 //! The metric families, all in one registry.
 
 use std::cell::RefCell;
+use std::sync::Arc;
 
 use prometheus::core::Desc;
 use prometheus::{
@@ -8,8 +9,10 @@ use prometheus::{
     IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
+use super::labels::Labels;
 use super::openmetrics;
-use super::series::Pattern;
+use super::series::{self, AllTimes, LATENCY, Pattern};
+use super::tally::{self, Tally};
 use super::totals::Sums;
 
 /// A form in which metrics are told.
@@ -24,12 +27,6 @@ pub enum Exposition {
 /// The label value for what the config does not name.
 pub const OTHER: &str = "other";
 
-/// Seconds; from a cached embedding to a model that thinks for a quarter of an hour.
-const LATENCY: &[f64] = &[
-    0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 45.0, 60.0, 90.0,
-    120.0, 180.0, 300.0, 600.0, 900.0,
-];
-
 /// Seconds; what the gateway adds should be well below a millisecond.
 const OVERHEAD: &[f64] =
     &[0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 1.0];
@@ -43,9 +40,15 @@ pub struct Metrics {
     pub sums: Sums,
     /// For requests whose model no route names.
     pub unrouted: Pattern,
-    pub requests: IntCounterVec,
-    pub request_duration: HistogramVec,
-    pub time_to_first_byte: HistogramVec,
+    /// The numbers of labels.
+    pub labels: Arc<Labels>,
+    /// That of what the config does not name.
+    pub other: u32,
+    /// What requests came to and used.
+    pub tally: Arc<Tally>,
+    /// How long they took.
+    pub(super) times: Arc<AllTimes>,
+    pub requests: tally::Told,
     pub overhead: Histogram,
     pub attempts: IntCounterVec,
     pub fallbacks: IntCounterVec,
@@ -69,8 +72,8 @@ pub struct Metrics {
     pub queue_waiting: IntGauge,
     pub queue_waiting_bytes: IntGauge,
     pub queue_wait: Histogram,
-    pub tokens: IntCounterVec,
-    pub cost: CounterVec,
+    pub tokens: tally::Told,
+    pub cost: tally::Told,
     pub panics: IntCounter,
     pub connections: IntGauge,
     pub connections_refused: IntCounter,
@@ -113,9 +116,14 @@ impl Metrics {
         let reals = |name: &str, help: &str, labels: &[&str]| {
             register(&registry, GaugeVec::new(Opts::new(name, help), labels)?)
         };
-        let histograms = |name: &str, help: &str, labels: &[&str]| {
-            let opts = HistogramOpts::new(name, help).buckets(LATENCY.to_vec());
-            register(&registry, HistogramVec::new(opts, labels)?)
+        let labels = Arc::<Labels>::default();
+        let tally = Arc::new(Tally::new(Arc::clone(&labels)));
+        let told = |of, name: &str, help: &str, labels: &[&str]| {
+            register(&registry, tally::Told::new(&tally, of, name, help, labels)?)
+        };
+        let times = Arc::new(AllTimes::new(Arc::clone(&labels)));
+        let timed = |of, name: &str, help: &str| {
+            register(&registry, series::Told::new(&times, of, name, help)?)
         };
         let histogram = |name: &str, help: &str, buckets: &[f64]| {
             let opts = HistogramOpts::new(name, help).buckets(buckets.to_vec());
@@ -124,21 +132,22 @@ impl Metrics {
         gauges("sluice_build_info", "Always 1; the version is a label.", &["version"])?
             .with_label_values(&[env!("CARGO_PKG_VERSION")])
             .set(1);
+        timed(
+            series::Of::Duration,
+            "sluice_request_duration_seconds",
+            "Time from a request's head to the last byte of its answer.",
+        )?;
+        timed(
+            series::Of::FirstByte,
+            "sluice_time_to_first_byte_seconds",
+            "Time from a request's head to the head of its answer.",
+        )?;
         let metrics = Metrics {
-            requests: counters(
+            requests: told(
+                tally::Of::Requests,
                 "sluice_requests_total",
                 "Requests by operation, requested model, client and what the client got.",
                 &["operation", "model", "client", "outcome"],
-            )?,
-            request_duration: histograms(
-                "sluice_request_duration_seconds",
-                "Time from a request's head to the last byte of its answer.",
-                &["operation", "model"],
-            )?,
-            time_to_first_byte: histograms(
-                "sluice_time_to_first_byte_seconds",
-                "Time from a request's head to the head of its answer.",
-                &["operation", "model"],
             )?,
             overhead: histogram(
                 "sluice_gateway_overhead_seconds",
@@ -254,22 +263,19 @@ impl Metrics {
             queue_wait: histogram(
                 "sluice_queue_wait_seconds",
                 "Time that requests waited for a target, of those that had to.",
-                LATENCY,
+                &LATENCY,
             )?,
-            tokens: counters(
+            tokens: told(
+                tally::Of::Tokens,
                 "sluice_tokens_total",
                 "Tokens of answers by answering model, client and kind.",
                 &["model", "client", "kind"],
             )?,
-            cost: register(
-                &registry,
-                CounterVec::new(
-                    Opts::new(
-                        "sluice_cost_usd_total",
-                        "Cost of answers at list prices, by answering model and client.",
-                    ),
-                    &["model", "client"],
-                )?,
+            cost: told(
+                tally::Of::Cost,
+                "sluice_cost_usd_total",
+                "Cost of answers at list prices, by answering model and client.",
+                &["model", "client"],
             )?,
             panics: register(
                 &registry,
@@ -354,7 +360,7 @@ impl Metrics {
             fleet_exchange_duration: histogram(
                 "sluice_fleet_exchange_seconds",
                 "Time of an exchange with Redis, for which no request waits.",
-                LATENCY,
+                &LATENCY,
             )?,
             fleet_granted: register(
                 &registry,
@@ -430,6 +436,10 @@ impl Metrics {
             )?,
             sums: Sums::default(),
             unrouted: Pattern::new(OTHER),
+            other: labels.number(OTHER),
+            labels,
+            tally,
+            times,
             described: registry.described.borrow().clone(),
             registry: registry.registry.clone(),
         };
@@ -479,11 +489,19 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+    use crate::bedrock::Operation;
+    use crate::telemetry::{Asked, Outcome};
 
     #[test]
     fn every_family_is_registered_once_and_encoded() {
         let metrics = Metrics::new().unwrap();
-        metrics.requests.with_label_values(&["Converse", "m", OTHER, "success"]).inc();
+        let asked = Asked {
+            operation: Some(Operation::Converse),
+            requested: metrics.labels.number("m"),
+            client: metrics.other,
+            outcome: Outcome::Success,
+        };
+        metrics.tally.count(&asked, None);
         for form in [Exposition::Text, Exposition::OpenMetrics] {
             let (text, _) = metrics.encode(form).unwrap();
             assert!(text.contains(

@@ -8,18 +8,24 @@ pub mod access_log;
 pub mod audit;
 mod failures;
 mod json;
+mod labels;
 mod lines;
 mod metrics;
 mod openmetrics;
+mod outcome;
 pub mod process_log;
 mod series;
+mod tally;
 pub mod totals;
 pub mod traces;
 pub mod usage_log;
 
 pub use failures::Failures;
+pub use labels::Number;
 pub use metrics::{Exposition, Metrics, OTHER};
+pub use outcome::Outcome;
 pub use series::Pattern;
+pub use tally::{Asked, Spent};
 
 /// Where it is said what came of requests.
 #[derive(Clone, Debug)]

@@ -8,7 +8,6 @@ use std::error::Error as StdError;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::header::{CONTENT_TYPE, PROXY_AUTHORIZATION};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Full, Limited};
@@ -48,9 +47,12 @@ pub struct OtlpCollector {
 /// Its connections.
 #[derive(Clone, Debug)]
 enum Way {
-    Grpc(TraceServiceClient<Client<Connector, tonic::body::Body>>),
-    Http(Client<Connector, Full<Bytes>>),
+    Grpc(TraceServiceClient<HttpClient>),
+    Http(HttpClient),
 }
+
+/// One type for both ways, so that it is built once.
+type HttpClient = Client<Connector, tonic::body::Body>;
 
 impl Way {
     fn new(protocol: TraceProtocol, endpoint: &Uri, connector: Connector) -> Way {
@@ -128,7 +130,7 @@ impl Collector for OtlpCollector {
 impl OtlpCollector {
     async fn by_grpc(
         &self,
-        mut client: TraceServiceClient<Client<Connector, tonic::body::Body>>,
+        mut client: TraceServiceClient<HttpClient>,
         spans: &ExportTraceServiceRequest,
     ) -> Result<ExportTraceServiceResponse, Undelivered> {
         let metadata = MetadataMap::from_headers(self.headers.clone());
@@ -141,10 +143,10 @@ impl OtlpCollector {
 
     async fn by_http(
         &self,
-        client: &Client<Connector, Full<Bytes>>,
+        client: &HttpClient,
         spans: &ExportTraceServiceRequest,
     ) -> Result<ExportTraceServiceResponse, Undelivered> {
-        let mut request = Request::new(Full::from(spans.encode_to_vec()));
+        let mut request = Request::new(tonic::body::Body::new(Full::from(spans.encode_to_vec())));
         *request.method_mut() = Method::POST;
         *request.uri_mut() = self.endpoint.clone();
         *request.headers_mut() = self.headers.clone();

@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwapOption;
 use aws_config::default_provider::credentials::DefaultCredentialsChain;
+use aws_config::environment::EnvironmentVariableCredentialsProvider;
 use aws_config::provider_config::ProviderConfig;
 use aws_config::sts::AssumeRoleProvider;
 use aws_config::{BehaviorVersion, Region};
@@ -295,6 +296,12 @@ impl Chain {
     }
 
     async fn usual(&self, profile: Option<&str>) -> SharedCredentialsProvider {
+        // The chain's first link. Where it has keys it always will, and the others, with the HTTP
+        // client and the trust that they make ready, would only take memory.
+        let environment = EnvironmentVariableCredentialsProvider::new();
+        if environment.provide_credentials().await.is_ok() {
+            return SharedCredentialsProvider::new(environment);
+        }
         let mut chain = DefaultCredentialsChain::builder().region(self.region.clone());
         if self.use_fips {
             chain = chain.configure(ProviderConfig::default().with_use_fips(Some(true)));

@@ -57,23 +57,27 @@ pub(super) fn clients(metrics: &Metrics) -> Vec<Client> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bedrock::{Operation, Usage};
+    use crate::telemetry::{Asked, Outcome, Spent};
 
     #[test]
     fn all_that_a_client_did_is_one_line() {
         let metrics = Metrics::new().unwrap();
-        let requests = |client, outcome, count| {
-            let labels = ["Converse", "m", client, outcome];
-            metrics.requests.with_label_values(&labels).inc_by(count);
+        let model = metrics.labels.number("m");
+        let ended = |client, outcome, spent: Option<&Spent>| {
+            let client = metrics.labels.number(client);
+            let operation = Some(Operation::Converse);
+            metrics.tally.count(&Asked { operation, requested: model, client, outcome }, spent);
         };
-        requests("a", SUCCESS, 1);
-        requests("b", SUCCESS, 2);
-        requests("b", "throttled", 3);
-        for (kind, count) in
-            [("input", 10), ("output", 20), ("cache_read", 30), ("cache_write", 40)]
-        {
-            metrics.tokens.with_label_values(&["m", "b", kind]).inc_by(count);
+        ended("a", Outcome::Success, None);
+        let usage = Usage { input: 5, output: 10, cache_read: 15, cache_write: 20 };
+        let spent = Spent { model, usage, cost: Some(250_000_000) };
+        for _ in 0..2 {
+            ended("b", Outcome::Success, Some(&spent));
         }
-        metrics.cost.with_label_values(&["m", "b"]).inc_by(0.5);
+        for _ in 0..3 {
+            ended("b", Outcome::Throttled, None);
+        }
         let b = Client {
             name: "b".to_owned(),
             requests: 5.0,

@@ -3,17 +3,16 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, HeaderValue};
+use http::header::{AUTHORIZATION, HOST, HeaderValue};
 use http::uri::Scheme;
 use http::{Method, Request, StatusCode, Uri};
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
+use http_body_util::{BodyExt, Full, Limited};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::super::ask::{Stream, ask};
 use super::model::{Act, Status};
 
 /// How long an answer may take.
@@ -55,7 +54,6 @@ pub(super) fn base(text: &str) -> Result<String, String> {
 pub(super) struct AdminPort {
     url: String,
     key: Option<HeaderValue>,
-    client: Client<HttpConnector, Empty<Bytes>>,
 }
 
 impl AdminPort {
@@ -70,8 +68,7 @@ impl AdminPort {
             })
         };
         let key = key.map(header).transpose()?;
-        let client = Client::builder(TokioExecutor::new()).build_http();
-        Ok(AdminPort { url, key, client })
+        Ok(AdminPort { url, key })
     }
 
     pub(super) fn url(&self) -> &str {
@@ -99,14 +96,22 @@ impl AdminPort {
     }
 
     async fn answer(&self, method: Method, path: &str) -> Result<Bytes, AskError> {
-        let mut request = Request::builder().method(method).uri(format!("{}{path}", self.url));
+        let uri: Uri = self.url.parse().map_err(|error| self.strange(&error))?;
+        let host = uri.host().unwrap_or_default();
+        let port = uri.port_u16().unwrap_or(80);
+        let mut request = Request::builder().method(method).uri(path);
+        request = request.header(HOST, format!("{host}:{port}"));
         if let Some(key) = &self.key {
             request = request.header(AUTHORIZATION, key);
         }
-        let request = request.body(Empty::new()).map_err(|error| self.strange(&error))?;
-        let answer = self.client.request(request).await;
-        let answer = answer.map_err(|error| {
-            self.unreachable(crate::upstream::with_causes(error.to_string(), &error))
+        let request = request.body(Full::default()).map_err(|error| self.strange(&error))?;
+        let asked = async {
+            // An IPv6 address has brackets in a URL alone.
+            let socket = TcpStream::connect((host.trim_matches(['[', ']']), port)).await?;
+            ask(Stream::Left(socket), request).await
+        };
+        let answer = asked.await.map_err(|error| {
+            self.unreachable(crate::upstream::with_causes(error.to_string(), &*error))
         })?;
         let status = answer.status();
         let body = Limited::new(answer.into_body(), MAX_BODY).collect().await;

@@ -8,7 +8,6 @@
 mod keeper;
 mod ledger;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -60,44 +59,6 @@ impl OverBudget {
     }
 }
 
-/// The budgets of all clients that have one.
-#[derive(Debug, Default)]
-pub struct Budgets {
-    accounts: HashMap<Arc<str>, Arc<Account>>,
-    ledgers: Arc<Ledgers>,
-}
-
-impl Budgets {
-    /// The budgets of these clients. What they have spent by the budgets `before`, of an older
-    /// config, stays spent.
-    pub fn new(clients: &[config::Client], before: Option<&Budgets>) -> Budgets {
-        let ledgers = before.map(|before| Arc::clone(&before.ledgers)).unwrap_or_default();
-        let now = SystemTime::now();
-        let accounts = clients.iter().filter_map(|client| {
-            let config::Budget { daily, monthly, soft_limit } = *client.budget.as_ref()?;
-            let name: Arc<str> = client.name.as_str().into();
-            let ledger = ledgers.of(&name, now);
-            Some((name, Arc::new(Account { ledger, daily, monthly, soft_limit })))
-        });
-        Budgets { accounts: accounts.collect(), ledgers }
-    }
-
-    /// The account of the client with this name, if it has a budget.
-    pub fn of(&self, name: Option<&str>) -> Option<Arc<Account>> {
-        self.accounts.get(name?).cloned()
-    }
-
-    /// Every client's name and account.
-    pub fn all(&self) -> impl Iterator<Item = (&str, &Account)> {
-        self.accounts.iter().map(|(name, account)| (&**name, &**account))
-    }
-
-    /// What was spent, for whoever keeps it.
-    pub fn ledgers(&self) -> &Arc<Ledgers> {
-        &self.ledgers
-    }
-}
-
 /// What one client may spend and has spent.
 #[derive(Debug)]
 pub struct Account {
@@ -108,6 +69,17 @@ pub struct Account {
 }
 
 impl Account {
+    /// That of a client, if it has a budget: what these ledgers say that it has spent stays spent.
+    pub(super) fn of(
+        client: &config::Client,
+        ledgers: &Ledgers,
+        now: SystemTime,
+    ) -> Option<Arc<Account>> {
+        let config::Budget { daily, monthly, soft_limit } = *client.budget.as_ref()?;
+        let ledger = ledgers.of(&client.name.as_str().into(), now);
+        Some(Arc::new(Account { ledger, daily, monthly, soft_limit }))
+    }
+
     /// Reserves the most that a request can cost.
     ///
     /// # Errors
@@ -198,9 +170,11 @@ mod tests {
 
     #[test]
     fn a_hold_becomes_its_cost_and_a_reload_forgets_nothing() {
-        let budgets = Budgets::new(&[client(daily(100))], None);
-        let account = budgets.of(Some("a")).unwrap();
-        assert!(budgets.of(Some("b")).is_none() && budgets.of(None).is_none());
+        let ledgers = Ledgers::default();
+        let account = |budget| Account::of(&client(budget), &ledgers, SystemTime::now());
+        assert!(account(None).is_none());
+        let renewed = account;
+        let account = account(daily(100)).unwrap();
         let mut hold = account.reserve(90).unwrap();
         let other = account.reserve(90).unwrap();
         assert_eq!(account.reserve(1).unwrap_err(), OverBudget::Held(Kind::Daily));
@@ -213,8 +187,7 @@ mod tests {
         drop(hold);
         assert_eq!(account.little_left(), Some(20));
 
-        let renewed = Budgets::new(&[client(daily(50))], Some(&budgets));
-        let refused = renewed.of(Some("a")).unwrap().reserve(1).unwrap_err();
+        let refused = renewed(daily(50)).unwrap().reserve(1).unwrap_err();
         assert_eq!(refused.policy(), "daily_budget_usd");
         assert!(refused.to_string().contains("used up: 0.00000008 of 0.00000005 USD; it resets"));
     }

@@ -27,7 +27,7 @@ fn keys() -> Keys {
         client("team-a", vec![pair], &["CN=a,O=Example", "URI:spiffe://example.com/a"]),
         client("team-b", vec![], &["CN:b", "DNS:b.example.com"]),
     ];
-    Keys::new(&clients, &auth(), Arc::new(Metrics::new().unwrap()), None)
+    keys_of(&clients, &auth(), None)
 }
 
 fn asked(
@@ -36,10 +36,10 @@ fn asked(
 ) -> Result<(String, Credential), Unauthenticated> {
     let recognised = keys().recognise(head, certificate, now())?;
     match recognised {
-        Recognised::Client(known, Proof::Complete) => Ok((known.name.to_string(), known.by)),
+        Recognised::Client(known, Proof::Complete) => Ok((known.member.name.to_string(), known.by)),
         Recognised::Pending(pending) => {
             let known = keys().prove(&pending, &PayloadHash::of(b"{}"))?;
-            Ok((known.name.to_string(), known.by))
+            Ok((known.member.name.to_string(), known.by))
         }
         other => panic!("{other:?}"),
     }
@@ -64,7 +64,7 @@ fn a_certificate_tells_whose_it_is_by_one_of_its_names() {
         let certificate = certificate(subject, names);
         assert_eq!(asked(&head, Some(&certificate)), expected, "{subject} {names:?}");
         let unsigned = keys().unsigned(&head.headers, Some(&certificate), now());
-        let name = unsigned.map(|name| name.unwrap().to_string());
+        let name = unsigned.map(|client| client.unwrap().name.to_string());
         assert_eq!(name, expected.map(|(name, _)| name), "{subject} {names:?}");
     }
     assert_eq!(asked(&head, None), Err(Unauthenticated::Missing));

@@ -14,7 +14,7 @@ use aws_sigv4::http_request::{
 use aws_sigv4::sign::v4::SigningParams;
 use http::{HeaderName, HeaderValue, Request, request};
 
-use super::{BadSignature, Credential, Keys, Proof, Recognised, Unauthenticated};
+use super::{BadSignature, Credential, Keys, Members, Proof, Recognised, Unauthenticated};
 use crate::bedrock::ErrorKind;
 use crate::bedrock::sigv4::{PayloadHash, STREAMING_EVENTS};
 use crate::config::{self, KeyPair};
@@ -45,8 +45,17 @@ fn team_a(pair: config::KeyPair) -> config::Client {
 
 fn keys(auth: &config::Auth, expires: Option<SystemTime>) -> Keys {
     let pair = KeyPair { access_key_id: ID.to_owned(), secret_access_key: SECRET.into(), expires };
-    let client = team_a(pair);
-    Keys::new(&[client], auth, Arc::new(Metrics::new().unwrap()), None)
+    keys_of(&[team_a(pair)], auth, None)
+}
+
+/// The keys of these clients, after others that were there `before`.
+pub(in crate::clients) fn keys_of(
+    clients: &[config::Client],
+    auth: &config::Auth,
+    before: Option<&Keys>,
+) -> Keys {
+    let members = Members::new(clients, None, None).unwrap();
+    Keys::new(clients, &members, auth, Arc::new(Metrics::new().unwrap()), before)
 }
 
 /// What a request says of its payload.
@@ -163,7 +172,7 @@ impl Signed {
             Recognised::Pending(pending) => keys.prove(&pending, &hash)?,
             other => panic!("{other:?}"),
         };
-        assert_eq!(&*known.name, "team-a");
+        assert_eq!(&*known.member.name, "team-a");
         Ok(known.by)
     }
 
@@ -351,14 +360,12 @@ fn with_replay_protection_a_signature_is_taken_once_also_by_the_next_config() {
         assert_eq!(spoilt.judged(&keys, now()), Err(BadSignature::Mismatch.into()));
         assert_eq!(signed.judged(&keys, now()), Ok(Credential::KeyPair));
         assert_eq!(signed.judged(&keys, now()), Err(BadSignature::Replayed.into()));
-        let metrics = Arc::new(Metrics::new().unwrap());
         let pair = KeyPair {
             access_key_id: ID.to_owned(),
             secret_access_key: SECRET.into(),
             expires: None,
         };
-        let client = team_a(pair);
-        let next = Keys::new(&[client], &auth, metrics, Some(&keys));
+        let next = keys_of(&[team_a(pair)], &auth, Some(&keys));
         assert_eq!(signed.judged(&next, now()), Err(BadSignature::Replayed.into()));
     }
 }

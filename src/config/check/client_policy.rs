@@ -3,6 +3,7 @@
 use super::Checker;
 use crate::config::document::KeyPath;
 use crate::config::files;
+use crate::config::glob::Glob;
 use crate::config::raw::{RawConfig, RawPolicy, RawPrice, RawState};
 use crate::config::settings::{
     Budget, BudgetStore, ClientPolicy, Guardrail, Guardrails, JobsBackend, Price, RedisKind,
@@ -47,8 +48,8 @@ impl Checker<'_> {
     fn glob(&mut self, at: &KeyPath, pattern: &str) {
         if pattern.trim().is_empty() {
             self.problem(at, "a model must not be empty");
-        } else if let Err(error) = globset::Glob::new(pattern) {
-            self.problem(at, format!("'{pattern}' is not a glob: {}", error.kind()));
+        } else if let Err(error) = Glob::new(pattern) {
+            self.problem(at, format!("'{pattern}' is not a glob: {error}"));
         }
     }
 

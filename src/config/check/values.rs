@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use http::HeaderName;
+use tracing_subscriber::filter::Targets;
 
 use super::Checker;
 use crate::config::document::KeyPath;
@@ -126,8 +127,16 @@ impl Checker<'_> {
     }
 }
 
-/// Checks filter directives. A bare word must be a level: `EnvFilter` would take any other as a
-/// module's name, and so a misspelt level as "log nothing".
+/// What directives such as `info,sluice=debug` let through; `None` if they are none.
+pub fn log_filter(directives: &str) -> Option<Targets> {
+    let words: Vec<&str> = directives.split(',').map(str::trim).collect();
+    // A span would be taken for a part of a module's name.
+    let has_spans = directives.contains(['[', ']', '{', '}']);
+    words.join(",").parse().ok().filter(|_| !has_spans)
+}
+
+/// Checks filter directives. A bare word must be a level: any other is a module's name to the parser,
+/// and so a misspelt level "log all of this module".
 fn check_filter(directives: &str) -> Result<(), String> {
     const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
     if directives.trim().is_empty() {
@@ -140,8 +149,7 @@ fn check_filter(directives: &str) -> Result<(), String> {
             return Err(format!("'{word}' is not a level{hint}"));
         }
     }
-    tracing_subscriber::EnvFilter::builder()
-        .parse(directives)
-        .map(drop)
-        .map_err(|_| format!("'{directives}' is not a filter; write it like \"info,sluice=debug\""))
+    log_filter(directives).map(drop).ok_or_else(|| {
+        format!("'{directives}' is not a filter; write it like \"info,sluice=debug\"")
+    })
 }

@@ -1,5 +1,6 @@
 //! The keys of `[[clients]]`, and `[auth]`, as the file says them.
 
+#[cfg(test)]
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -9,63 +10,67 @@ use crate::config::settings::TokenAlgorithm;
 use crate::config::units::DurationText;
 
 /// One of several bearer keys of a client.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[schemars(extend("required" = ["token"]))]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
+#[cfg_attr(test, schemars(extend("required" = ["token"])))]
 pub(in crate::config) struct RawBearerToken {
     /// The key, by reference, or its SHA-256 digest.
     #[serde(default)]
     pub(in crate::config) token: Option<KeyRef>,
     /// When it is taken no longer, in UTC. Default: never.
-    #[schemars(example = &"2027-01-01T00:00:00Z")]
+    #[cfg_attr(test, schemars(example = &"2027-01-01T00:00:00Z"))]
     pub(in crate::config) expires: Option<String>,
 }
 
 /// One of several key pairs of a client.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[schemars(extend("required" = ["access_key_id", "secret_access_key"]))]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
+#[cfg_attr(test, schemars(extend("required" = ["access_key_id", "secret_access_key"])))]
 pub(in crate::config) struct RawKeyPair {
     /// Its id, as it is.
     #[serde(default)]
-    #[schemars(example = &"SLUICEKEYOFTEAMA")]
+    #[cfg_attr(test, schemars(example = &"SLUICEKEYOFTEAMA"))]
     pub(in crate::config) access_key_id: String,
     /// Its secret, by reference.
     #[serde(default)]
     pub(in crate::config) secret_access_key: Option<SecretRef>,
     /// When it is taken no longer, in UTC. Default: never.
-    #[schemars(example = &"2027-01-01T00:00:00Z")]
+    #[cfg_attr(test, schemars(example = &"2027-01-01T00:00:00Z"))]
     pub(in crate::config) expires: Option<String>,
 }
 
 /// Who a client is to an issuer of tokens.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[schemars(extend("required" = ["issuer", "value"]))]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
+#[cfg_attr(test, schemars(extend("required" = ["issuer", "value"])))]
 pub(in crate::config) struct RawTokenIdentity {
     /// The name of an issuer.
     #[serde(default)]
-    #[schemars(example = &"corp")]
+    #[cfg_attr(test, schemars(example = &"corp"))]
     pub(in crate::config) issuer: String,
     /// What the issuer's claim says of this client.
     #[serde(default)]
-    #[schemars(example = &"team-a-app")]
+    #[cfg_attr(test, schemars(example = &"team-a-app"))]
     pub(in crate::config) value: String,
 }
 
 /// An issuer of tokens (JWT) that clients may present in the place of a bearer key.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(default)]
-#[schemars(extend("required" = ["name", "issuer", "audiences"]))]
+#[cfg_attr(test, schemars(extend("required" = ["name", "issuer", "audiences"])))]
 pub(in crate::config) struct RawIssuer {
     /// Its name, for clients and metrics.
-    #[schemars(example = &"corp")]
+    #[cfg_attr(test, schemars(example = &"corp"))]
     pub(in crate::config) name: String,
     /// What its tokens say of it in `iss`.
-    #[schemars(example = &"https://login.example.com")]
+    #[cfg_attr(test, schemars(example = &"https://login.example.com"))]
     pub(in crate::config) issuer: String,
     /// Whom its tokens must be for, in `aud`: one of these.
-    #[schemars(length(max = 16))]
+    #[cfg_attr(test, schemars(length(max = 16)))]
     pub(in crate::config) audiences: Vec<String>,
     /// URL of its key set (JWKS). Default: what the issuer's /.well-known/openid-configuration says.
-    #[schemars(example = &"https://login.example.com/keys")]
+    #[cfg_attr(test, schemars(example = &"https://login.example.com/keys"))]
     pub(in crate::config) jwks_url: Option<String>,
     /// The claim that tells whose a token is: a text, or a list of them.
     pub(in crate::config) claim: String,
@@ -96,7 +101,8 @@ impl Default for RawIssuer {
 }
 
 /// How signatures of clients are judged.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(default)]
 pub(in crate::config) struct RawAuth {
     /// How far the time of a signature may be from the gateway's, either way.
@@ -104,7 +110,7 @@ pub(in crate::config) struct RawAuth {
     /// Whether a signature is taken only once by this process.
     pub(in crate::config) replay_protection: bool,
     /// Signatures remembered at once for `replay_protection`; beyond them the oldest is forgotten.
-    #[schemars(range(min = 1, max = 10_000_000))]
+    #[cfg_attr(test, schemars(range(min = 1, max = 10_000_000)))]
     pub(in crate::config) max_replay_signatures: usize,
 }
 

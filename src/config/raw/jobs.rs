@@ -1,5 +1,6 @@
 //! `[jobs]` as the file says it: flat, the keys of each queue told apart by its name.
 
+#[cfg(test)]
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -7,7 +8,8 @@ use crate::config::redis_url::RedisUrlText;
 use crate::config::units::DurationText;
 
 /// The job queue behind the legacy endpoints.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(default)]
 pub(in crate::config) struct RawJobs {
     /// Where jobs are kept: nowhere, in a file, or in Redis.
@@ -20,7 +22,7 @@ pub(in crate::config) struct RawJobs {
     /// What the names of keys in Redis start with.
     pub(in crate::config) redis_prefix: String,
     /// Jobs of one queue that wait at once.
-    #[schemars(range(min = 1, max = 5000))]
+    #[cfg_attr(test, schemars(range(min = 1, max = 5000)))]
     pub(in crate::config) max_waiting: usize,
     /// The time in which the `per_minute` figures count starts.
     pub(in crate::config) rate_window: DurationText,
@@ -38,48 +40,49 @@ pub(in crate::config) struct RawJobs {
     /// Longest wait between two retries.
     pub(in crate::config) retry_max_delay: DurationText,
     /// Analyses started in a `rate_window`.
-    #[schemars(range(min = 1, max = 1_000_000))]
+    #[cfg_attr(test, schemars(range(min = 1, max = 1_000_000)))]
     pub(in crate::config) analysis_per_minute: u32,
     /// Analyses that one process works on at once.
-    #[schemars(range(min = 1, max = 1000))]
+    #[cfg_attr(test, schemars(range(min = 1, max = 1000)))]
     pub(in crate::config) analysis_workers: usize,
     /// Time for one run of an analysis; then it is stopped.
     pub(in crate::config) analysis_time_limit: DurationText,
     /// Time after which an analysis is asked to end. Shorter than `analysis_time_limit`.
     pub(in crate::config) analysis_soft_time_limit: DurationText,
     /// Further runs of an analysis that failed.
-    #[schemars(range(min = 0, max = 20))]
+    #[cfg_attr(test, schemars(range(min = 0, max = 20)))]
     pub(in crate::config) analysis_retries: u32,
     /// Chats started in a `rate_window`.
-    #[schemars(range(min = 1, max = 1_000_000))]
+    #[cfg_attr(test, schemars(range(min = 1, max = 1_000_000)))]
     pub(in crate::config) chat_per_minute: u32,
     /// Chats that one process works on at once.
-    #[schemars(range(min = 1, max = 1000))]
+    #[cfg_attr(test, schemars(range(min = 1, max = 1000)))]
     pub(in crate::config) chat_workers: usize,
     /// Time for one run of a chat; then it is stopped.
     pub(in crate::config) chat_time_limit: DurationText,
     /// Time after which a chat is asked to end. Shorter than `chat_time_limit`.
     pub(in crate::config) chat_soft_time_limit: DurationText,
     /// Further runs of a chat that failed.
-    #[schemars(range(min = 0, max = 20))]
+    #[cfg_attr(test, schemars(range(min = 0, max = 20)))]
     pub(in crate::config) chat_retries: u32,
     /// Connection tests started in a `rate_window`.
-    #[schemars(range(min = 1, max = 1_000_000))]
+    #[cfg_attr(test, schemars(range(min = 1, max = 1_000_000)))]
     pub(in crate::config) test_per_minute: u32,
     /// Connection tests that one process works on at once.
-    #[schemars(range(min = 1, max = 1000))]
+    #[cfg_attr(test, schemars(range(min = 1, max = 1000)))]
     pub(in crate::config) test_workers: usize,
     /// Time for one run of a connection test; then it is stopped.
     pub(in crate::config) test_time_limit: DurationText,
     /// Time after which a connection test is asked to end. Shorter than `test_time_limit`.
     pub(in crate::config) test_soft_time_limit: DurationText,
     /// Further runs of a connection test that failed.
-    #[schemars(range(min = 0, max = 20))]
+    #[cfg_attr(test, schemars(range(min = 0, max = 20)))]
     pub(in crate::config) test_retries: u32,
 }
 
 /// Where jobs are kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub(in crate::config) enum RawJobsBackend {
     /// Nowhere: requests are answered when they are done.

@@ -1,5 +1,6 @@
 //! `[legacy]` and `[legacy.prompts]` as the file says them.
 
+#[cfg(test)]
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -7,7 +8,8 @@ use crate::config::settings::{LegacyAction, LegacyGroup, LegacyMock};
 use crate::config::units::DurationText;
 
 /// The endpoints of the legacy application.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(default)]
 pub(in crate::config) struct RawLegacy {
     /// Whether they are served. Without targets they never are.
@@ -15,19 +17,19 @@ pub(in crate::config) struct RawLegacy {
     /// Which of them are served.
     pub(in crate::config) endpoints: Vec<LegacyGroup>,
     /// Their own address and port. Default: those of `server.listen`.
-    #[schemars(example = "127.0.0.1:8081")]
+    #[cfg_attr(test, schemars(example = "127.0.0.1:8081"))]
     pub(in crate::config) listen: Option<String>,
     /// Names of targets that answer, the primary first. Default: those of the first route, or all
     /// of them where there are no routes.
-    #[schemars(example = ["sonnet-35", "haiku-3"])]
+    #[cfg_attr(test, schemars(example = ["sonnet-35", "haiku-3"]))]
     pub(in crate::config) models: Option<Vec<String>>,
     /// Whether chat may fall back to the other models, and takes the one that `ai_model` names.
     pub(in crate::config) chat_multi_model: bool,
     /// Output tokens that a request asks for.
-    #[schemars(range(min = 1, max = 10_000_000))]
+    #[cfg_attr(test, schemars(range(min = 1, max = 10_000_000)))]
     pub(in crate::config) max_tokens: u32,
     /// Temperature that a request asks for.
-    #[schemars(range(min = 0.0, max = 1.0))]
+    #[cfg_attr(test, schemars(range(min = 0.0, max = 1.0)))]
     pub(in crate::config) temperature: f64,
     /// When a mock answer, marked as one, stands in for a model's.
     pub(in crate::config) mock: LegacyMock,
@@ -36,10 +38,10 @@ pub(in crate::config) struct RawLegacy {
     /// How long a session is kept after its last use.
     pub(in crate::config) session_ttl: DurationText,
     /// Sessions kept at once.
-    #[schemars(range(min = 1, max = 1_000_000))]
+    #[cfg_attr(test, schemars(range(min = 1, max = 1_000_000)))]
     pub(in crate::config) max_sessions: usize,
     /// Chat turns kept of one session.
-    #[schemars(range(min = 1, max = 1000))]
+    #[cfg_attr(test, schemars(range(min = 1, max = 1000)))]
     pub(in crate::config) max_turns: usize,
     /// What the models are asked: templates in Jinja syntax.
     pub(in crate::config) prompts: RawPrompts,
@@ -66,22 +68,23 @@ impl Default for RawLegacy {
 }
 
 /// What the models are asked: templates in Jinja syntax, as text or `file:PATH`.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(default)]
 pub(in crate::config) struct RawPrompts {
     /// System prompt of an analysis. Default: built in.
-    #[schemars(example = "file:prompts/analysis_system.jinja")]
+    #[cfg_attr(test, schemars(example = "file:prompts/analysis_system.jinja"))]
     pub(in crate::config) analysis_system: Option<String>,
     /// Message of an analysis. Default: built in.
-    #[schemars(example = "file:prompts/analysis.jinja")]
+    #[cfg_attr(test, schemars(example = "file:prompts/analysis.jinja"))]
     pub(in crate::config) analysis: Option<String>,
     /// System prompt of a chat. Default: built in.
-    #[schemars(example = "file:prompts/chat_system.jinja")]
+    #[cfg_attr(test, schemars(example = "file:prompts/chat_system.jinja"))]
     pub(in crate::config) chat_system: Option<String>,
     /// Message of a chat. Default: built in.
-    #[schemars(example = "file:prompts/chat.jinja")]
+    #[cfg_attr(test, schemars(example = "file:prompts/chat.jinja"))]
     pub(in crate::config) chat: Option<String>,
     /// Message of a connection test. Default: built in.
-    #[schemars(example = "file:prompts/test.jinja")]
+    #[cfg_attr(test, schemars(example = "file:prompts/test.jinja"))]
     pub(in crate::config) test: Option<String>,
 }

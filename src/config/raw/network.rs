@@ -1,5 +1,6 @@
 //! `[server.tls]` and `[upstream]` as the file says them.
 
+#[cfg(test)]
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -9,20 +10,21 @@ use crate::config::settings::{ClientAuth, TlsVersion};
 use crate::config::units::DurationText;
 
 /// TLS on the listener of the Bedrock API.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(default)]
-#[schemars(extend("required" = ["cert", "key"]))]
+#[cfg_attr(test, schemars(extend("required" = ["cert", "key"])))]
 pub(in crate::config) struct RawTls {
     /// PEM file of the certificate, followed by the intermediate ones. A relative path starts at
     /// the config file's directory.
-    #[schemars(example = &"tls.crt")]
+    #[cfg_attr(test, schemars(example = &"tls.crt"))]
     pub(in crate::config) cert: String,
     /// PEM file of the certificate's private key, not encrypted.
-    #[schemars(example = &"tls.key")]
+    #[cfg_attr(test, schemars(example = &"tls.key"))]
     pub(in crate::config) key: String,
     /// PEM file of the authorities that sign clients' certificates. Without it clients are not
     /// asked for one.
-    #[schemars(example = &"clients-ca.crt")]
+    #[cfg_attr(test, schemars(example = &"clients-ca.crt"))]
     pub(in crate::config) client_ca: Option<String>,
     /// Whether a client must present a certificate. Default: required, where `client_ca` is set.
     pub(in crate::config) client_auth: Option<ClientAuth>,
@@ -49,14 +51,15 @@ impl Default for RawTls {
 }
 
 /// The default upstream, and the limits of upstream connections.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(default)]
 pub(in crate::config) struct RawUpstream {
     /// AWS region. Default: AWS_REGION, AWS_DEFAULT_REGION, then us-east-1.
-    #[schemars(example = "us-east-1")]
+    #[cfg_attr(test, schemars(example = "us-east-1"))]
     pub(in crate::config) region: Option<String>,
     /// URL of a VPC endpoint or simulator. Default: the region's public Bedrock endpoint.
-    #[schemars(example = "http://127.0.0.1:4599")]
+    #[cfg_attr(test, schemars(example = "http://127.0.0.1:4599"))]
     pub(in crate::config) endpoint_url: Option<String>,
     /// Whether the public endpoints are those of FIPS. Default: AWS_USE_FIPS_ENDPOINT, then false.
     pub(in crate::config) use_fips: bool,
@@ -65,7 +68,7 @@ pub(in crate::config) struct RawUpstream {
     pub(in crate::config) trust: RawTrust,
     /// PEM file of authorities that are trusted beside those of `trust`. A relative path starts at
     /// the config file's directory.
-    #[schemars(example = &"ca.crt")]
+    #[cfg_attr(test, schemars(example = &"ca.crt"))]
     pub(in crate::config) ca_file: Option<String>,
     /// Proxy on the way to the upstream: `env` for HTTPS_PROXY, HTTP_PROXY and NO_PROXY, `off`, or
     /// a URL, as it is or by reference. By reference if it holds a password.
@@ -79,7 +82,7 @@ pub(in crate::config) struct RawUpstream {
     /// How long an unused connection is kept.
     pub(in crate::config) pool_idle_timeout: DurationText,
     /// Unused connections that each worker thread keeps for one host.
-    #[schemars(range(min = 0, max = 100_000))]
+    #[cfg_attr(test, schemars(range(min = 0, max = 100_000)))]
     pub(in crate::config) max_idle_per_host: usize,
     /// Whose credentials are used. Default: the AWS default chain.
     #[serde(flatten)]
@@ -106,7 +109,8 @@ impl Default for RawUpstream {
 }
 
 /// Whose word is taken for an upstream's certificate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub(in crate::config) enum RawTrust {
     /// The public authorities that are built in, and those of `ca_file`.

@@ -1,5 +1,6 @@
 //! The policy and budget keys of `[[clients]]`, `[prices]` and `[state]` as the file says them.
 
+#[cfg(test)]
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -7,42 +8,43 @@ use crate::config::settings::{OperationName, Priority};
 use crate::config::units::SizeText;
 
 /// What a client may do and spend.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(default)]
 pub(in crate::config) struct RawPolicy {
     /// Models it may use, exact ids or globs; for the model asked for and the one that is called.
     /// Default: all.
-    #[schemars(example = ["anthropic.claude-3-haiku-*"])]
+    #[cfg_attr(test, schemars(example = ["anthropic.claude-3-haiku-*"]))]
     pub(in crate::config) allowed_models: Option<Vec<String>>,
     /// Operations it may call. Default: all.
-    #[schemars(example = ["Converse", "ConverseStream"])]
+    #[cfg_attr(test, schemars(example = ["Converse", "ConverseStream"]))]
     pub(in crate::config) allowed_operations: Option<Vec<OperationName>>,
     /// Requests in a minute. Default: the rate of `limits`.
-    #[schemars(range(min = 1, max = 10_000_000))]
+    #[cfg_attr(test, schemars(range(min = 1, max = 10_000_000)))]
     pub(in crate::config) rpm: Option<u32>,
     /// Tokens in a minute, input and output. Default: those of `limits`.
-    #[schemars(range(min = 1, max = 1_000_000_000_000_i64))]
+    #[cfg_attr(test, schemars(range(min = 1, max = 1_000_000_000_000_i64)))]
     pub(in crate::config) tpm: Option<u64>,
     /// Requests open at once. Default: those of `limits`.
-    #[schemars(range(min = 1, max = 1_000_000))]
+    #[cfg_attr(test, schemars(range(min = 1, max = 1_000_000)))]
     pub(in crate::config) max_concurrent: Option<u32>,
     /// Highest priority that it may ask for. Default: the one of `queue`.
     pub(in crate::config) max_priority: Option<Priority>,
     /// A guardrail that all its requests have. Another one is refused.
     pub(in crate::config) guardrail: Option<RawGuardrail>,
     /// Ids or ARNs of the guardrails that its requests may name. Default: any.
-    #[schemars(example = ["gr-0123456789"])]
+    #[cfg_attr(test, schemars(example = ["gr-0123456789"]))]
     pub(in crate::config) allowed_guardrails: Option<Vec<String>>,
     /// Largest request body. Default: the one of `server`.
     pub(in crate::config) max_body: Option<SizeText>,
     /// USD that it may spend in a UTC day.
-    #[schemars(range(min = 0.0, max = 1_000_000_000.0))]
+    #[cfg_attr(test, schemars(range(min = 0.0, max = 1_000_000_000.0)))]
     pub(in crate::config) daily_budget_usd: Option<f64>,
     /// USD that it may spend in a UTC month.
-    #[schemars(range(min = 0.0, max = 1_000_000_000.0))]
+    #[cfg_attr(test, schemars(range(min = 0.0, max = 1_000_000_000.0)))]
     pub(in crate::config) monthly_budget_usd: Option<f64>,
     /// Share of a budget from which on answers tell what is left.
-    #[schemars(range(min = 0.0, max = 1.0))]
+    #[cfg_attr(test, schemars(range(min = 0.0, max = 1.0)))]
     pub(in crate::config) budget_soft_limit: f64,
 }
 
@@ -66,35 +68,37 @@ impl Default for RawPolicy {
 }
 
 /// A guardrail that all requests of a client have.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[schemars(extend("required" = ["identifier", "version"]))]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
+#[cfg_attr(test, schemars(extend("required" = ["identifier", "version"])))]
 pub(in crate::config) struct RawGuardrail {
     /// Its id or ARN.
     #[serde(default)]
-    #[schemars(example = &"gr-0123456789")]
+    #[cfg_attr(test, schemars(example = &"gr-0123456789"))]
     pub(in crate::config) identifier: String,
     /// Its version: a number, or `DRAFT`.
     #[serde(default)]
-    #[schemars(example = &"1")]
+    #[cfg_attr(test, schemars(example = &"1"))]
     pub(in crate::config) version: String,
 }
 
 /// Prices of the models that match, in USD for a million tokens.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[schemars(extend("required" = ["input", "output"]))]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
+#[cfg_attr(test, schemars(extend("required" = ["input", "output"])))]
 pub(in crate::config) struct RawPrice {
     /// Fresh input.
     #[serde(default)]
-    #[schemars(range(min = 0.0, max = 1_000_000.0), example = 3.0)]
+    #[cfg_attr(test, schemars(range(min = 0.0, max = 1_000_000.0), example = 3.0))]
     pub(in crate::config) input: f64,
     /// Output.
     #[serde(default)]
-    #[schemars(range(min = 0.0, max = 1_000_000.0), example = 15.0)]
+    #[cfg_attr(test, schemars(range(min = 0.0, max = 1_000_000.0), example = 15.0))]
     pub(in crate::config) output: f64,
     /// Input read from a prompt cache. Default: as fresh input.
-    #[schemars(range(min = 0.0, max = 1_000_000.0))]
+    #[cfg_attr(test, schemars(range(min = 0.0, max = 1_000_000.0)))]
     pub(in crate::config) cache_read: Option<f64>,
     /// Input written to a prompt cache. Default: as fresh input.
-    #[schemars(range(min = 0.0, max = 1_000_000.0))]
+    #[cfg_attr(test, schemars(range(min = 0.0, max = 1_000_000.0)))]
     pub(in crate::config) cache_write: Option<f64>,
 }

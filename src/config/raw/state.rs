@@ -1,5 +1,6 @@
 //! `[state]` as the file says it.
 
+#[cfg(test)]
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -8,7 +9,8 @@ use crate::config::settings::{RedisKind, StateBackend};
 use crate::config::units::DurationText;
 
 /// What replicas share, and where it is kept what clients have spent.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(default)]
 pub(in crate::config) struct RawState {
     /// Where quotas, limits of clients and cooldowns are kept: in each process, or in Redis, so that
@@ -16,7 +18,7 @@ pub(in crate::config) struct RawState {
     pub(in crate::config) backend: StateBackend,
     /// Database file for what clients have spent. A relative path starts at the config file's
     /// directory.
-    #[schemars(example = &"sluice-budgets.db")]
+    #[cfg_attr(test, schemars(example = &"sluice-budgets.db"))]
     pub(in crate::config) budget_path: Option<String>,
     /// How often the store is told what was spent.
     pub(in crate::config) budget_flush: DurationText,
@@ -28,19 +30,19 @@ pub(in crate::config) struct RawState {
     /// What `redis_url` names: one server, sentinels, or nodes of a cluster.
     pub(in crate::config) redis_kind: RedisKind,
     /// The name that the sentinels know the server by.
-    #[schemars(example = &"mymaster")]
+    #[cfg_attr(test, schemars(example = &"mymaster"))]
     pub(in crate::config) sentinel_master: Option<String>,
     /// Time for one exchange with Redis. After a slower one the process goes on by itself.
     pub(in crate::config) timeout: DurationText,
     /// Shortest pause between two exchanges of one replica.
     pub(in crate::config) exchange_interval: DurationText,
     /// Exchanges of all replicas together; with many replicas each pauses longer.
-    #[schemars(range(min = 10, max = 1_000_000))]
+    #[cfg_attr(test, schemars(range(min = 10, max = 1_000_000)))]
     pub(in crate::config) max_exchanges_per_second: u32,
     /// How far ahead a replica may book what flows into a quota.
     pub(in crate::config) lease_ahead: DurationText,
     /// Largest share of a quota's minute that one replica holds without having used it.
-    #[schemars(range(min = 0.01, max = 1.0))]
+    #[cfg_attr(test, schemars(range(min = 0.01, max = 1.0)))]
     pub(in crate::config) max_lease: f64,
     /// A replica gives all it holds of a quota back when it has not used it for this long.
     pub(in crate::config) lease_idle: DurationText,
@@ -48,7 +50,7 @@ pub(in crate::config) struct RawState {
     /// counts.
     pub(in crate::config) heartbeat: DurationText,
     /// How many replicas there are, as long as Redis has not told.
-    #[schemars(range(min = 1, max = 100_000))]
+    #[cfg_attr(test, schemars(range(min = 1, max = 100_000)))]
     pub(in crate::config) replicas: u32,
 }
 

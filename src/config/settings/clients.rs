@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use http::Uri;
+#[cfg(test)]
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -73,7 +74,8 @@ pub enum IssuerKeys {
 }
 
 /// What a token may be signed by. None has a secret that the gateway would have to know.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 pub enum TokenAlgorithm {
     /// RSA, PKCS #1 v1.5, SHA-256.
     RS256,

@@ -6,6 +6,7 @@
 
 use std::path::PathBuf;
 
+#[cfg(test)]
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -15,7 +16,7 @@ use crate::config::secret::Secret;
 /// What a client may ask for. What is `None` is as for everyone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClientPolicy {
-    /// Models it may use: exact ids or globs, all of them valid for `globset`. At least one.
+    /// Models it may use: exact ids or globs, all of them valid. At least one.
     pub allowed_models: Option<Vec<String>>,
     /// Operations it may call. At least one.
     pub allowed_operations: Option<Vec<OperationName>>,
@@ -71,7 +72,7 @@ impl Eq for Budget {}
 /// The prices of the models that match a pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Price {
-    /// An exact id, or a glob that is valid for `globset`.
+    /// An exact id, or a valid glob.
     pub models: String,
     /// Pico-dollars for a token of fresh input.
     pub input: u64,
@@ -105,7 +106,8 @@ pub enum BudgetStore {
 macro_rules! operations {
     ($($(#[$doc:meta])* $name:ident,)*) => {
         /// An operation of the Bedrock Runtime API, by its name in the service model.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        #[cfg_attr(test, derive(JsonSchema))]
         pub enum OperationName {
             $($(#[$doc])* $name,)*
         }

@@ -10,6 +10,7 @@ mod limits;
 mod network;
 mod policy;
 mod properties;
+mod schema;
 mod shipped;
 mod state;
 mod traces;

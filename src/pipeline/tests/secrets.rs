@@ -75,10 +75,10 @@ async fn no_debug_output_shows_a_secret() {
     .unwrap();
     hides(&format!("{gateway:?}"));
     for target in gateway.router.targets() {
-        target.identity.settled().await;
-        hides(&format!("{:?} {:?}", target.identity.auth(), target.identity));
+        target.site.identity.settled().await;
+        hides(&format!("{:?} {:?}", target.site.identity.auth(), target.site.identity));
     }
-    assert!(gateway.router.targets()[0].identity.auth().is_some());
+    assert!(gateway.router.targets()[0].site.identity.auth().is_some());
 }
 
 #[derive(Clone, Debug)]

@@ -135,7 +135,7 @@ async fn who_leaves_makes_way_at_once() {
 #[tokio::test(start_paused = true)]
 async fn exactly_those_are_woken_that_can_go() {
     let route = route(&["rpm = 60"]);
-    while route.pool.enter(choices(&route, 1).into_iter()).is_some_and(|(_, mut permit)| {
+    while route.enter(choices(&route, 1).into_iter()).is_some_and(|(_, mut permit)| {
         permit.sent();
         true
     }) {}
@@ -158,7 +158,7 @@ async fn exactly_those_are_woken_that_can_go() {
 #[tokio::test(start_paused = true)]
 async fn what_comes_back_is_given_to_the_first_at_once() {
     let route = route(&["tpm = 60000"]);
-    let (_, mut holder) = route.pool.enter(choices(&route, 50_000).into_iter()).unwrap();
+    let (_, mut holder) = route.enter(choices(&route, 50_000).into_iter()).unwrap();
     holder.sent();
     let start = Instant::now();
     let mut first = route.pool.join(flow("first"), choices(&route, 40_000));
@@ -175,7 +175,7 @@ async fn nobody_barges_in() {
     let route = route(&["tpm = 60000"]);
     use_up(&route.targets[0], 2000);
     let _big = route.pool.join(flow("big"), choices(&route, 30_000));
-    assert!(route.pool.enter(choices(&route, 1000).into_iter()).is_none());
+    assert!(route.enter(choices(&route, 1000).into_iter()).is_none());
 }
 
 /// What a refusal tells its client about when to come back.
@@ -252,7 +252,7 @@ async fn nothing_is_lost_between_threads() {
 
 async fn one_of_many(route: &Arc<Route>, dice: &mut fastrand::Rng) {
     let choices = choices(route, dice.u64(1000..9000));
-    let entered = route.pool.enter(choices.iter().cloned());
+    let entered = route.enter(choices.iter().cloned());
     let (_, mut permit) = match entered {
         Some(entered) => entered,
         None => {

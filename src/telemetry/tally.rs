@@ -1,0 +1,361 @@
+//! What requests came to, what they used and what that cost, in one entry for each combination of
+//! client, models, operation and outcome. A request finds its entry once, by numbers; with many
+//! clients and models that entry is in no cache, so there is one to find and no more. Families of
+//! metrics are sums over the entries, taken when somebody asks.
+
+use std::borrow::Borrow;
+use std::collections::{BTreeMap, HashSet};
+use std::hash::{BuildHasherDefault, Hash, Hasher};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::{Counter, LabelPair, Metric, MetricFamily, MetricType};
+
+use super::labels::{Labels, NO_LABEL};
+use super::{OTHER, Outcome};
+use crate::bedrock::{Operation, Usage};
+
+/// Parts of the tally with a lock of their own.
+const SHARDS: usize = 16;
+
+const NANO: f64 = 1e9;
+
+/// What a request is counted by.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked {
+    /// The operation; `None`: what is none.
+    pub operation: Option<Operation>,
+    /// The number of the requested model's label.
+    pub requested: u32,
+    /// The number of the client's label.
+    pub client: u32,
+    /// What it came to.
+    pub outcome: Outcome,
+}
+
+/// What a request has used.
+#[derive(Clone, Copy, Debug)]
+pub struct Spent {
+    /// The number of the answering model's label.
+    pub model: u32,
+    /// Tokens.
+    pub usage: Usage,
+    /// Nano-dollars, where the price is known.
+    pub cost: Option<u64>,
+}
+
+/// The entries.
+#[derive(Debug)]
+pub struct Tally {
+    labels: Arc<Labels>,
+    shards: [RwLock<HashSet<Entry, BuildHasherDefault<Mix>>>; SHARDS],
+}
+
+/// One entry; it fills a line of the cache and begins with it.
+#[derive(Debug)]
+#[repr(C, align(64))]
+struct Entry {
+    key: Key,
+    requests: AtomicU64,
+    /// As [`KINDS`].
+    tokens: [AtomicU64; 4],
+    /// Nano-dollars.
+    cost: AtomicU64,
+}
+
+/// Kinds of tokens, as labels.
+const KINDS: [&str; 4] = ["input", "output", "cache_read", "cache_write"];
+
+/// Everything that tells entries apart, packed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Key(u128);
+
+#[derive(Clone, Copy, Debug)]
+struct Parts {
+    requested: u32,
+    client: u32,
+    model: u32,
+    operation: u8,
+    outcome: u8,
+    is_priced: bool,
+}
+
+impl Key {
+    fn new(asked: &Asked, spent: Option<&Spent>) -> Key {
+        let operation = asked.operation.map_or(Operation::ALL.len(), |it| it as usize);
+        let model = spent.map_or(NO_LABEL, |spent| spent.model);
+        let is_priced = spent.is_some_and(|spent| spent.cost.is_some());
+        Key(u128::from(asked.requested)
+            | u128::from(asked.client) << 32
+            | u128::from(model) << 64
+            | (operation as u128) << 96
+            | (asked.outcome as u128) << 104
+            | u128::from(is_priced) << 112)
+    }
+
+    fn parts(self) -> Parts {
+        let Key(bits) = self;
+        Parts {
+            requested: bits as u32,
+            client: (bits >> 32) as u32,
+            model: (bits >> 64) as u32,
+            operation: (bits >> 96) as u8,
+            outcome: (bits >> 104) as u8,
+            is_priced: bits >> 112 != 0,
+        }
+    }
+}
+
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u128(self.0);
+    }
+}
+
+impl Hash for Entry {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.key.hash(state);
+    }
+}
+
+impl PartialEq for Entry {
+    fn eq(&self, other: &Entry) -> bool {
+        self.key == other.key
+    }
+}
+
+impl Eq for Entry {}
+
+impl Borrow<Key> for Entry {
+    fn borrow(&self) -> &Key {
+        &self.key
+    }
+}
+
+/// Mixes the bits of a key. The config alone decides which keys there are, so nobody can choose
+/// them to collide.
+#[derive(Debug, Default)]
+struct Mix(u64);
+
+impl Hasher for Mix {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u128((*byte).into()));
+    }
+
+    fn write_u128(&mut self, bits: u128) {
+        const ODD: [u64; 2] = [0x9e37_79b9_7f4a_7c15, 0xd1b5_4a32_d192_ed03];
+        let [low, high] = [bits as u64, (bits >> 64) as u64];
+        let product = u128::from(low ^ ODD[0]).wrapping_mul(u128::from(high ^ self.0 ^ ODD[1]));
+        self.0 = (product as u64 ^ (product >> 64) as u64).wrapping_mul(ODD[0]);
+        self.0 ^= self.0 >> 32;
+    }
+}
+
+impl Entry {
+    fn new(key: Key) -> Entry {
+        Entry {
+            key,
+            requests: AtomicU64::new(0),
+            tokens: Default::default(),
+            cost: AtomicU64::new(0),
+        }
+    }
+
+    fn add(&self, spent: Option<&Spent>) {
+        let add = |to: &AtomicU64, count| to.fetch_add(count, Ordering::Relaxed);
+        add(&self.requests, 1);
+        let Some(Spent { usage, cost, .. }) = spent else { return };
+        let used = [usage.input, usage.output, usage.cache_read, usage.cache_write];
+        for (tokens, count) in self.tokens.iter().zip(used).filter(|(_, count)| *count > 0) {
+            add(tokens, count);
+        }
+        if let Some(cost) = cost {
+            add(&self.cost, *cost);
+        }
+    }
+}
+
+impl Tally {
+    /// An empty one over these labels.
+    pub(super) fn new(labels: Arc<Labels>) -> Tally {
+        Tally { labels, shards: Default::default() }
+    }
+
+    /// Counts a request at its end.
+    pub fn count(&self, asked: &Asked, spent: Option<&Spent>) {
+        let key = Key::new(asked, spent);
+        let place = (asked.requested ^ asked.client) as usize % SHARDS;
+        let Some(shard) = self.shards.get(place) else { return };
+        if let Some(entry) = shard.read().unwrap_or_else(PoisonError::into_inner).get(&key) {
+            return entry.add(spent);
+        }
+        let mut shard = shard.write().unwrap_or_else(PoisonError::into_inner);
+        if !shard.contains(&key) {
+            shard.insert(Entry::new(key));
+        }
+        if let Some(entry) = shard.get(&key) {
+            entry.add(spent);
+        }
+    }
+
+    fn each(&self, mut show: impl FnMut(Parts, &Entry)) {
+        for shard in &self.shards {
+            for entry in shard.read().unwrap_or_else(PoisonError::into_inner).iter() {
+                show(entry.key.parts(), entry);
+            }
+        }
+    }
+
+    /// Requests by operation, requested model, client and outcome.
+    fn requests(&self, family: &mut Samples) {
+        let mut sums = BTreeMap::<_, u64>::new();
+        self.each(|Parts { requested, client, operation, outcome, .. }, entry| {
+            let sum = sums.entry((operation, requested, client, outcome)).or_default();
+            *sum += entry.requests.load(Ordering::Relaxed);
+        });
+        for ((operation, requested, client, outcome), count) in sums {
+            let operation =
+                Operation::ALL.get(usize::from(operation)).map_or(OTHER, |it| it.name());
+            let outcome = Outcome::ALL.get(usize::from(outcome)).map_or(OTHER, |it| it.name());
+            let (model, client) = (family.text(requested), family.text(client));
+            let labels = [
+                ("client", &*client),
+                ("model", &*model),
+                ("operation", operation),
+                ("outcome", outcome),
+            ];
+            family.add(&labels, count as f64);
+        }
+    }
+
+    /// Tokens by answering model, client and kind.
+    fn tokens(&self, family: &mut Samples) {
+        let mut sums = BTreeMap::<_, [u64; 4]>::new();
+        self.each(|Parts { client, model, .. }, entry| {
+            if model != NO_LABEL {
+                let sums = sums.entry((model, client)).or_default();
+                for (sum, tokens) in sums.iter_mut().zip(&entry.tokens) {
+                    *sum += tokens.load(Ordering::Relaxed);
+                }
+            }
+        });
+        for ((model, client), sums) in sums {
+            let (model, client) = (family.text(model), family.text(client));
+            for (kind, count) in KINDS.into_iter().zip(sums).filter(|(_, count)| *count > 0) {
+                let labels = [("client", &*client), ("kind", kind), ("model", &*model)];
+                family.add(&labels, count as f64);
+            }
+        }
+    }
+
+    /// Dollars by answering model and client.
+    fn cost(&self, family: &mut Samples) {
+        let mut sums = BTreeMap::<_, u64>::new();
+        self.each(|Parts { client, model, is_priced, .. }, entry| {
+            if is_priced {
+                *sums.entry((model, client)).or_default() += entry.cost.load(Ordering::Relaxed);
+            }
+        });
+        for ((model, client), cost) in sums {
+            let (model, client) = (family.text(model), family.text(client));
+            family.add(&[("client", &*client), ("model", &*model)], cost as f64 / NANO);
+        }
+    }
+}
+
+/// One of the families that the tally is told as.
+#[derive(Clone, Debug)]
+pub struct Told {
+    tally: Arc<Tally>,
+    desc: Desc,
+    of: Of,
+}
+
+/// What a family is of.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Of {
+    Requests,
+    Tokens,
+    Cost,
+}
+
+impl Told {
+    pub(super) fn new(
+        tally: &Arc<Tally>,
+        of: Of,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> Result<Told, prometheus::Error> {
+        Ok(Told { tally: Arc::clone(tally), desc: desc(name, help, labels)?, of })
+    }
+}
+
+impl Collector for Told {
+    fn desc(&self) -> Vec<&Desc> {
+        vec![&self.desc]
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let mut samples = Samples { texts: self.tally.labels.texts(), metrics: Vec::new() };
+        match self.of {
+            Of::Requests => self.tally.requests(&mut samples),
+            Of::Tokens => self.tally.tokens(&mut samples),
+            Of::Cost => self.tally.cost(&mut samples),
+        }
+        vec![family(&self.desc, MetricType::COUNTER, samples.metrics)]
+    }
+}
+
+/// The samples of a family of counters.
+struct Samples {
+    texts: Vec<Arc<str>>,
+    metrics: Vec<Metric>,
+}
+
+impl Samples {
+    fn text(&self, label: u32) -> Arc<str> {
+        self.texts.get(label as usize).map_or_else(|| OTHER.into(), Arc::clone)
+    }
+
+    /// One more sample, its labels in their order.
+    fn add(&mut self, labels: &[(&str, &str)], value: f64) {
+        let mut counter = Counter::default();
+        counter.set_value(value);
+        let mut metric = Metric::from_label(pairs(labels));
+        metric.set_counter(counter);
+        self.metrics.push(metric);
+    }
+}
+
+/// What is said of a family.
+pub(super) fn desc(name: &str, help: &str, labels: &[&str]) -> Result<Desc, prometheus::Error> {
+    let labels = labels.iter().map(|label| (*label).to_owned()).collect();
+    Desc::new(name.to_owned(), help.to_owned(), labels, Default::default())
+}
+
+/// Labels of a sample.
+pub(super) fn pairs(labels: &[(&str, &str)]) -> Vec<LabelPair> {
+    let pair = |(name, value): &(&str, &str)| {
+        let mut pair = LabelPair::default();
+        pair.set_name((*name).to_owned());
+        pair.set_value((*value).to_owned());
+        pair
+    };
+    labels.iter().map(pair).collect()
+}
+
+/// A family with these samples.
+pub(super) fn family(desc: &Desc, kind: MetricType, samples: Vec<Metric>) -> MetricFamily {
+    let mut family = MetricFamily::default();
+    family.set_name(desc.fq_name.clone());
+    family.set_help(desc.help.clone());
+    family.set_field_type(kind);
+    family.set_metric(samples);
+    family
+}
