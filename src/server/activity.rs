@@ -38,6 +38,8 @@ pub(super) struct Patience {
     pub(super) keep_alive: Duration,
     /// Requests in a row that a client may reset.
     pub(super) max_resets: u32,
+    /// Bytes of the head of a request.
+    pub(super) max_head: usize,
 }
 
 /// What a connection did for too long, or too often.
@@ -88,6 +90,8 @@ struct State {
     quiet_since: Instant,
     /// When the head began that is being read.
     head_since: Option<Instant>,
+    /// What was read of it.
+    head_bytes: usize,
     /// When the request under way must have ended, by HTTP/1.1. By HTTP/2 each stream has a task,
     /// which knows.
     due: Option<Instant>,
@@ -107,6 +111,7 @@ impl Activity {
             has_asked: false,
             quiet_since: began,
             head_since: None,
+            head_bytes: 0,
             due: None,
             resets: 0,
             leaving: None,
@@ -123,17 +128,35 @@ impl Activity {
         state.open += 1;
         state.has_asked = true;
         state.head_since = None;
+        state.head_bytes = 0;
         state.due = (!self.is_http2).then(|| now + longest(config));
         drop(state);
         let usual_end = now + config.request_timeout;
         Open { activity: Arc::clone(self), usual_end, is_answered: false }
     }
 
-    /// Something was read.
-    pub(super) fn read(&self) {
+    /// How many bytes may be read at once, if that is bounded: the library looks at how long a head
+    /// is when it has read something, so what is read ends where a head is as long as it may be.
+    pub(super) fn room(&self) -> Option<usize> {
+        if self.is_http2 {
+            return None;
+        }
+        let state = self.state();
+        let max = self.patience.max_head.max(1);
+        (state.open == 0).then(|| max - state.head_bytes % max)
+    }
+
+    /// So many bytes were read.
+    pub(super) fn read(&self, count: usize) {
+        if self.is_http2 {
+            return;
+        }
         let mut state = self.state();
-        if state.open == 0 && !self.is_http2 && state.head_since.is_none() {
-            state.head_since = Some(Instant::now());
+        if state.open == 0 {
+            state.head_bytes += count;
+            if state.head_since.is_none() {
+                state.head_since = Some(Instant::now());
+            }
         }
     }
 

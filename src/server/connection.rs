@@ -97,6 +97,7 @@ impl Protocols {
             header_read: self.limits.header_read_timeout,
             keep_alive: self.limits.keep_alive_timeout,
             max_resets: self.limits.max_resets,
+            max_head: self.limits.max_header_bytes,
         }
     }
 

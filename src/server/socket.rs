@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use http::StatusCode;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
 use super::activity::Activity;
 
@@ -89,9 +89,16 @@ impl<I: AsyncRead + Unpin> AsyncRead for Socket<I> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        let read = self.poll_io(|io| io.poll_read(cx, buf));
-        if buf.filled().len() > before {
-            self.activity.read();
+        let room = self.activity.room();
+        let read = self.poll_io(|io| match room {
+            Some(room) if room < buf.remaining() => {
+                Pin::new(&mut io.take(room as u64)).poll_read(cx, buf)
+            }
+            _ => io.poll_read(cx, buf),
+        });
+        let count = buf.filled().len() - before;
+        if count > 0 {
+            self.activity.read(count);
         }
         read
     }

@@ -131,6 +131,11 @@ async fn headers() {
         header("an empty value", "x-a:", Served),
         header("a hundred fields and one", many(98), TOO_LARGE),
         header("a thousand fields", many(1000), TOO_LARGE),
+        header(
+            "a value of that length by itself",
+            format!("x-a: {}", "v".repeat(128 << 10)),
+            TOO_LARGE,
+        ),
         header("a large value", format!("x-a: {}", "v".repeat(140_000)), TOO_LARGE),
         header("a large name", format!("{}: 1", "n".repeat(140_000)), TOO_LARGE),
         header("a second host", "host: y", INVALID),
