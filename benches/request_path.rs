@@ -93,7 +93,7 @@ fn verify_inbound(bencher: Bencher<'_, '_>, is_first_of_the_day: bool) {
         };
         let clients = [client];
         let members = Members::new(&clients, None, None).ok()?;
-        Some(Keys::new(&clients, &members, &auth, Arc::new(Metrics::new().ok()?), None))
+        Some(Keys::new(&clients, &members, &auth, Arc::new(Metrics::new()), None))
     };
     let verify = |keys: &Option<Keys>| {
         let (keys, head) = (keys.as_ref()?, signed.as_ref()?);

@@ -63,7 +63,7 @@ async fn gateway(upstream: SocketAddr) -> Server {
         .into_iter()
         .collect();
     let config = Config::from_toml(&text, "test.toml", &env).unwrap().config;
-    let metrics = Arc::new(Metrics::new().unwrap());
+    let metrics = Arc::new(Metrics::new());
     let dropped = metrics.access_log_dropped.clone();
     let access = AccessLog::to(std::io::sink(), LogFormat::Json, dropped);
     let logs = Logs { access, usage: UsageLog::NONE, traces: None };

@@ -6,7 +6,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http::{HeaderMap, HeaderName};
+use http::HeaderMap;
 
 use super::event_stream::{Frame, Kind};
 use super::json::{JsonError, Scanner};
@@ -24,24 +24,29 @@ pub struct Usage {
     pub cache_write: u64,
 }
 
-static INPUT: HeaderName = HeaderName::from_static("x-amzn-bedrock-input-token-count");
-static OUTPUT: HeaderName = HeaderName::from_static("x-amzn-bedrock-output-token-count");
-static CACHE_READ: HeaderName =
-    HeaderName::from_static("x-amzn-bedrock-cache-read-input-token-count");
-static CACHE_WRITE: HeaderName =
-    HeaderName::from_static("x-amzn-bedrock-cache-write-input-token-count");
+/// What the headers of the Invoke operations that tell of counts begin with.
+const PREFIX: &str = "x-amzn-bedrock-";
+const INPUT: &str = "input-token-count";
 
 impl Usage {
     /// Reads the `X-Amzn-Bedrock-*-Token-Count` headers of the Invoke operations.
     pub fn from_headers(headers: &HeaderMap) -> Option<Usage> {
-        let count =
-            |name: &HeaderName| -> Option<u64> { headers.get(name)?.to_str().ok()?.parse().ok() };
-        Some(Usage {
-            input: count(&INPUT)?,
-            output: count(&OUTPUT).unwrap_or(0),
-            cache_read: count(&CACHE_READ).unwrap_or(0),
-            cache_write: count(&CACHE_WRITE).unwrap_or(0),
-        })
+        let (mut usage, mut has_input) = (Usage::default(), false);
+        for (name, value) in headers {
+            let Some(what) = name.as_str().strip_prefix(PREFIX) else { continue };
+            let place = match what {
+                INPUT => &mut usage.input,
+                "output-token-count" => &mut usage.output,
+                "cache-read-input-token-count" => &mut usage.cache_read,
+                "cache-write-input-token-count" => &mut usage.cache_write,
+                _ => continue,
+            };
+            if let Some(count) = value.to_str().ok().and_then(|text| text.parse().ok()) {
+                *place = count;
+                has_input |= what == INPUT;
+            }
+        }
+        has_input.then_some(usage)
     }
 
     /// Reads a JSON answer of Converse, CountTokens or any model family.

@@ -92,7 +92,7 @@ async fn credentials(config: &Config) -> usize {
 }
 
 async fn probe(config: Config) -> Result<usize, String> {
-    let metrics = std::sync::Arc::new(Metrics::new().map_err(|error| error.to_string())?);
+    let metrics = std::sync::Arc::new(Metrics::new());
     let no_log = AccessLog::start(false, config.log.format, metrics.access_log_dropped.clone());
     let logs = Logs { access: no_log, usage: UsageLog::NONE, traces: None };
     let gateway = Gateway::new(config, None, metrics, logs).map_err(|error| error.to_string())?;

@@ -95,7 +95,7 @@ pub(super) struct Started {
 /// Builds a gateway, hears what its clients have spent, binds its listeners and says where they
 /// are.
 pub(super) async fn start(config: Config) -> Result<Started, String> {
-    let metrics = Arc::new(Metrics::new().map_err(|error| error.to_string())?);
+    let metrics = Arc::new(Metrics::new());
     let dropped = metrics.access_log_dropped.clone();
     let access_log = AccessLog::start(config.log.access, config.log.format, dropped);
     let usage_log = match &config.usage_log {

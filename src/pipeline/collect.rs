@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::poll;
 use http::header::EXPECT;
 use http::request;
 use http_body::Body;
@@ -140,8 +141,15 @@ where
     let hasher = (!matches!(proof, Proof::Complete)).then(PayloadHasher::new);
     let buffers = exchange.gateway().buffers.clone();
     let share = exchange.share.as_mut();
-    let reading = collect(&mut arrival.body, limit, share, hasher, &buffers);
-    let collected = timeout(time, reading).await;
+    let collected = {
+        let mut reading = pin!(collect(&mut arrival.body, limit, share, hasher, &buffers));
+        // What came with the head needs no timer.
+        let at_once = poll!(reading.as_mut());
+        match at_once {
+            Poll::Ready(collected) => Ok(collected),
+            Poll::Pending => timeout(time, reading).await,
+        }
+    };
     if let Ok(Err(Refusal::BodyTooLarge { .. })) = &collected {
         discard(pin!(&mut arrival.body), time.min(DISCARD_TIME)).await;
     }

@@ -87,9 +87,9 @@ struct State {
     /// Whether there was a request.
     has_asked: bool,
     /// Since when no request is open and nothing of an answer was written.
-    quiet_since: Instant,
+    quiet_since: Moment,
     /// When the head began that is being read.
-    head_since: Option<Instant>,
+    head_since: Option<Moment>,
     /// What was read of it.
     head_bytes: usize,
     /// When the request under way must have ended, by HTTP/1.1. By HTTP/2 each stream has a task,
@@ -103,13 +103,32 @@ struct State {
     refused: Option<StatusCode>,
 }
 
+/// A time that is told when somebody asks for it first, which the watchdog does as soon as the
+/// connection waits. Most are forgotten before that, and the clock is not read for them.
+#[derive(Clone, Copy, Debug)]
+enum Moment {
+    Now,
+    At(Instant),
+}
+
+impl Moment {
+    fn pin(&mut self) -> Instant {
+        let at = match *self {
+            Moment::Now => Instant::now(),
+            Moment::At(at) => at,
+        };
+        *self = Moment::At(at);
+        at
+    }
+}
+
 impl Activity {
     /// Of a connection that was opened at `began`.
     pub(super) fn new(patience: Patience, is_http2: bool, began: Instant) -> Arc<Activity> {
         let state = State {
             open: 0,
             has_asked: false,
-            quiet_since: began,
+            quiet_since: Moment::At(began),
             head_since: None,
             head_bytes: 0,
             due: None,
@@ -154,9 +173,7 @@ impl Activity {
         let mut state = self.state();
         if state.open == 0 {
             state.head_bytes += count;
-            if state.head_since.is_none() {
-                state.head_since = Some(Instant::now());
-            }
+            state.head_since.get_or_insert(Moment::Now);
         }
     }
 
@@ -164,7 +181,7 @@ impl Activity {
     pub(super) fn wrote(&self) {
         let mut state = self.state();
         if state.open == 0 && !self.is_http2 {
-            state.quiet_since = Instant::now();
+            state.quiet_since = Moment::Now;
         }
     }
 
@@ -196,7 +213,7 @@ impl Activity {
 
     /// When what goes on now will have gone on for too long.
     pub(super) fn due(&self) -> (Instant, Overdue) {
-        let state = self.state();
+        let mut state = self.state();
         let patience = &self.patience;
         // One that was told to end has as much again, since its client may be many.
         let most = patience.max_resets.saturating_mul(1 + u32::from(state.leaving.is_some()));
@@ -208,14 +225,15 @@ impl Activity {
             let due = state.due.unwrap_or_else(|| Instant::now() + NEVER);
             return (due, Overdue::Stalled);
         }
+        let (quiet_since, has_asked) = (state.quiet_since.pin(), state.has_asked);
         if let Some(leaving) = state.leaving {
-            return (state.quiet_since.max(leaving) + GRACE, Overdue::Leaving);
+            return (quiet_since.max(leaving) + GRACE, Overdue::Leaving);
         }
-        match state.head_since {
+        match &mut state.head_since {
             // What was said before the first request may be no head, and gives no more time.
-            _ if !state.has_asked => (state.quiet_since + patience.header_read, Overdue::Head),
-            Some(since) => (since + patience.header_read, Overdue::Head),
-            None => (state.quiet_since + patience.keep_alive, Overdue::Idle),
+            _ if !has_asked => (quiet_since + patience.header_read, Overdue::Head),
+            Some(since) => (since.pin() + patience.header_read, Overdue::Head),
+            None => (quiet_since + patience.keep_alive, Overdue::Idle),
         }
     }
 
@@ -228,7 +246,7 @@ impl Activity {
         let mut state = self.state();
         state.open = state.open.saturating_sub(1);
         state.due = None;
-        state.quiet_since = Instant::now();
+        state.quiet_since = Moment::Now;
         state.head_since = None;
         state.resets = if is_answered { 0 } else { state.resets.saturating_add(1) };
         let is_of_interest = state.open == 0 || state.resets > self.patience.max_resets;
@@ -294,11 +312,11 @@ impl Watchdog {
         self.activity.register(cx);
         loop {
             let (due, what) = self.activity.due();
-            if due <= Instant::now() {
-                return Poll::Ready(what);
-            }
             // A timer that goes off early is cheaper than one that is set at every step.
             if due < self.timer.deadline() || self.timer.is_elapsed() {
+                if due <= Instant::now() {
+                    return Poll::Ready(what);
+                }
                 self.timer.as_mut().reset(due);
             }
             if self.timer.as_mut().poll(cx).is_pending() {

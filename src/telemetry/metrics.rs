@@ -104,264 +104,270 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Registers every family in a registry of its own. Fails only if two had one name.
-    pub fn new() -> Result<Metrics, prometheus::Error> {
+    /// Registers every family in a registry of its own.
+    ///
+    /// # Panics
+    /// When two families have one name, or one a name or label that is none. All of them stand
+    /// here, so that is found by whoever starts it first; a `Result` for each costs 100 KB of
+    /// ways out.
+    #[expect(clippy::new_without_default, reason = "a registry is made once, and on purpose")]
+    pub fn new() -> Metrics {
         let registry = Families::default();
         let counters = |name: &str, help: &str, labels: &[&str]| {
-            register(&registry, IntCounterVec::new(Opts::new(name, help), labels)?)
+            register(&registry, IntCounterVec::new(Opts::new(name, help), labels))
         };
         let gauges = |name: &str, help: &str, labels: &[&str]| {
-            register(&registry, IntGaugeVec::new(Opts::new(name, help), labels)?)
+            register(&registry, IntGaugeVec::new(Opts::new(name, help), labels))
         };
         let reals = |name: &str, help: &str, labels: &[&str]| {
-            register(&registry, GaugeVec::new(Opts::new(name, help), labels)?)
+            register(&registry, GaugeVec::new(Opts::new(name, help), labels))
         };
         let labels = Arc::<Labels>::default();
         let tally = Arc::new(Tally::new(Arc::clone(&labels)));
         let told = |of, name: &str, help: &str, labels: &[&str]| {
-            register(&registry, tally::Told::new(&tally, of, name, help, labels)?)
+            register(&registry, tally::Told::new(&tally, of, name, help, labels))
         };
         let times = Arc::new(AllTimes::new(Arc::clone(&labels)));
         let timed = |of, name: &str, help: &str| {
-            register(&registry, series::Told::new(&times, of, name, help)?)
+            register(&registry, series::Told::new(&times, of, name, help))
         };
         let histogram = |name: &str, help: &str, buckets: &[f64]| {
             let opts = HistogramOpts::new(name, help).buckets(buckets.to_vec());
-            register(&registry, Histogram::with_opts(opts)?)
+            register(&registry, Histogram::with_opts(opts))
         };
-        gauges("sluice_build_info", "Always 1; the version is a label.", &["version"])?
+        gauges("sluice_build_info", "Always 1; the version is a label.", &["version"])
             .with_label_values(&[env!("CARGO_PKG_VERSION")])
             .set(1);
         timed(
             series::Of::Duration,
             "sluice_request_duration_seconds",
             "Time from a request's head to the last byte of its answer.",
-        )?;
+        );
         timed(
             series::Of::FirstByte,
             "sluice_time_to_first_byte_seconds",
             "Time from a request's head to the head of its answer.",
-        )?;
+        );
         let metrics = Metrics {
             requests: told(
                 tally::Of::Requests,
                 "sluice_requests_total",
                 "Requests by operation, requested model, client and what the client got.",
                 &["operation", "model", "client", "outcome"],
-            )?,
+            ),
             overhead: histogram(
                 "sluice_gateway_overhead_seconds",
                 "Time to the head of an answer that was spent neither on the upstream nor waiting.",
                 OVERHEAD,
-            )?,
+            ),
             attempts: counters(
                 "sluice_attempts_total",
                 "Signed requests to a target by outcome.",
                 &["target", "outcome"],
-            )?,
+            ),
             fallbacks: counters(
                 "sluice_fallbacks_total",
                 "Requests that moved from one target to another, by what made them move.",
                 &["from", "to", "reason"],
-            )?,
+            ),
             target_state: gauges(
                 "sluice_target_state",
                 "State of a target: 0 open for traffic, 1 half-open, 2 cooling, 3 drained.",
                 &["target"],
-            )?,
+            ),
             target_cooldown: reals(
                 "sluice_target_cooldown_seconds",
                 "Time until a cooling target is tried again.",
                 &["target"],
-            )?,
+            ),
             quota_available: reals(
                 "sluice_quota_available",
                 "What is free of a target's quota, by kind: requests or tokens.",
                 &["target", "kind"],
-            )?,
+            ),
             quota_limit: reals(
                 "sluice_quota_limit",
                 "A target's quota per minute that counts now, configured or learned.",
                 &["target", "kind"],
-            )?,
+            ),
             quota_learned: reals(
                 "sluice_quota_learned",
                 "A target's quota per minute as learned, where it differs from the configured.",
                 &["target", "kind"],
-            )?,
+            ),
             client_limited: counters(
                 "sluice_client_limited_total",
                 "Requests refused because their client had used up one of its limits.",
                 &["client", "limit"],
-            )?,
+            ),
             client_denied: counters(
                 "sluice_client_denied_total",
                 "Requests refused because of what their client may ask for or spend.",
                 &["client", "policy"],
-            )?,
+            ),
             client_budget_used: reals(
                 "sluice_client_budget_used_ratio",
                 "Share of a client's budget that is spent, by period: daily or monthly.",
                 &["client", "period"],
-            )?,
+            ),
             client_key_expiry: gauges(
                 "sluice_client_key_expiry_seconds",
                 "When the last of a client's keys of a kind ends, Unix time.",
                 &["client", "kind"],
-            )?,
+            ),
             authentications: counters(
                 "sluice_authentications_total",
                 "Requests to a gateway with clients, by the means of authentication and its result.",
                 &["by", "result"],
-            )?,
+            ),
             admin_refused: register(
                 &registry,
                 IntCounter::new(
                     "sluice_admin_refused_total",
                     "Requests to the admin surface without the right to it.",
-                )?,
-            )?,
+                ),
+            ),
             replays_forgotten: register(
                 &registry,
                 IntCounter::new(
                     "sluice_replay_forgotten_total",
                     "Signatures forgotten while they could still be taken again.",
-                )?,
-            )?,
+                ),
+            ),
             config_reloads: counters(
                 "sluice_config_reloads_total",
                 "Reloads of the config by result: ok or refused.",
                 &["result"],
-            )?,
+            ),
             config_last_reload: register(
                 &registry,
                 Gauge::new(
                     "sluice_config_last_reload_success_timestamp_seconds",
                     "When the config that is in force was loaded, Unix time.",
-                )?,
-            )?,
+                ),
+            ),
             tasks: register(
                 &registry,
-                IntGauge::new("sluice_tasks", "Tasks that the process runs.")?,
-            )?,
+                IntGauge::new("sluice_tasks", "Tasks that the process runs."),
+            ),
             in_flight: register(
                 &registry,
-                IntGauge::new("sluice_in_flight_requests", "Requests in hand.")?,
-            )?,
+                IntGauge::new("sluice_in_flight_requests", "Requests in hand."),
+            ),
             in_flight_bytes: register(
                 &registry,
-                IntGauge::new("sluice_in_flight_bytes", "Bytes of their bodies.")?,
-            )?,
+                IntGauge::new("sluice_in_flight_bytes", "Bytes of their bodies."),
+            ),
             queue_waiting: register(
                 &registry,
-                IntGauge::new("sluice_queue_waiting", "Requests that wait for a target.")?,
-            )?,
+                IntGauge::new("sluice_queue_waiting", "Requests that wait for a target."),
+            ),
             queue_waiting_bytes: register(
                 &registry,
-                IntGauge::new("sluice_queue_waiting_bytes", "Bytes of the bodies that wait.")?,
-            )?,
+                IntGauge::new("sluice_queue_waiting_bytes", "Bytes of the bodies that wait."),
+            ),
             queue_wait: histogram(
                 "sluice_queue_wait_seconds",
                 "Time that requests waited for a target, of those that had to.",
                 &LATENCY,
-            )?,
+            ),
             tokens: told(
                 tally::Of::Tokens,
                 "sluice_tokens_total",
                 "Tokens of answers by answering model, client and kind.",
                 &["model", "client", "kind"],
-            )?,
+            ),
             cost: told(
                 tally::Of::Cost,
                 "sluice_cost_usd_total",
                 "Cost of answers at list prices, by answering model and client.",
                 &["model", "client"],
-            )?,
+            ),
             panics: register(
                 &registry,
-                IntCounter::new("sluice_panics_total", "Requests that failed by a panic.")?,
-            )?,
+                IntCounter::new("sluice_panics_total", "Requests that failed by a panic."),
+            ),
             connections: register(
                 &registry,
-                IntGauge::new("sluice_connections", "Open connections of clients.")?,
-            )?,
+                IntGauge::new("sluice_connections", "Open connections of clients."),
+            ),
             connections_refused: register(
                 &registry,
                 IntCounter::new(
                     "sluice_connections_refused_total",
                     "Connections closed at once because too many were open.",
-                )?,
-            )?,
+                ),
+            ),
             connections_ended: counters(
                 "sluice_connections_ended_total",
                 "Connections that the gateway ended: header_timeout, idle, stalled, resets, malformed.",
                 &["reason"],
-            )?,
+            ),
             upstream_connections: gauges(
                 "sluice_upstream_connections",
                 "Connections to the upstream by state.",
                 &["state"],
-            )?,
+            ),
             upstream_resent: register(
                 &registry,
                 IntCounter::new(
                     "sluice_upstream_resent_total",
                     "Requests sent once more since their connection of the pool was dead.",
-                )?,
-            )?,
+                ),
+            ),
             access_log_dropped: register(
                 &registry,
                 IntCounter::new(
                     "sluice_access_log_dropped_total",
                     "Access-log lines dropped because standard output did not keep up.",
-                )?,
-            )?,
+                ),
+            ),
             usage_log_dropped: register(
                 &registry,
                 IntCounter::new(
                     "sluice_usage_log_dropped_total",
                     "Records of use dropped because the disk was full or did not keep up.",
-                )?,
-            )?,
+                ),
+            ),
             trace_spans: counters(
                 "sluice_trace_spans_total",
                 "Spans by what became of them: sent, refused, failed or dropped.",
                 &["result"],
-            )?,
+            ),
             dependency_up: gauges(
                 "sluice_dependency_up",
                 "Whether what the gateway depends on works: 1 yes, 0 no.",
                 &["dependency"],
-            )?,
+            ),
             credentials_expiry: gauges(
                 "sluice_credentials_expiry_seconds",
                 "End of the AWS credentials in use, Unix time.",
                 &["credentials"],
-            )?,
+            ),
             fleet_replicas: register(
                 &registry,
                 IntGauge::new(
                     "sluice_fleet_replicas",
                     "Replicas that share their state, this one included, as far as it knows.",
-                )?,
-            )?,
+                ),
+            ),
             fleet_leases: register(
                 &registry,
                 IntGauge::new(
                     "sluice_fleet_leases",
                     "Quotas and limits of clients of which this replica holds a lease.",
-                )?,
-            )?,
+                ),
+            ),
             fleet_exchanges: counters(
                 "sluice_fleet_exchanges_total",
                 "Exchanges with Redis, by what came of them.",
                 &["result"],
-            )?,
+            ),
             fleet_exchange_duration: histogram(
                 "sluice_fleet_exchange_seconds",
                 "Time of an exchange with Redis, for which no request waits.",
                 &LATENCY,
-            )?,
+            ),
             fleet_granted: register(
                 &registry,
                 CounterVec::new(
@@ -370,29 +376,29 @@ impl Metrics {
                         "Units of quotas and limits that were leased, by kind.",
                     ),
                     &["kind"],
-                )?,
-            )?,
+                ),
+            ),
             fleet_starved: counters(
                 "sluice_fleet_starved_total",
                 "Times that nothing was left to lease for those who waited.",
                 &["kind"],
-            )?,
+            ),
             fleet_notices: counters(
                 "sluice_fleet_notices_total",
                 "Notices of cooldowns, by direction.",
                 &["direction"],
-            )?,
+            ),
             jobs: gauges(
                 "sluice_jobs",
                 "Jobs of a queue that have not ended: waiting, reserved (of those) or running.",
                 &["queue", "state"],
-            )?,
+            ),
             job_outcomes: counters(
                 "sluice_job_outcomes_total",
                 "What jobs came to in this process: done, failed, cancelled, retried, or lost to \
                  another worker.",
                 &["queue", "outcome"],
-            )?,
+            ),
             job_duration: register(
                 &registry,
                 HistogramVec::new(
@@ -402,38 +408,38 @@ impl Metrics {
                     )
                     .buckets(LATENCY.to_vec()),
                     &["queue"],
-                )?,
-            )?,
+                ),
+            ),
             legacy_requests: counters(
                 "sluice_legacy_requests_total",
                 "Requests for the legacy endpoints by endpoint and HTTP status.",
                 &["endpoint", "status"],
-            )?,
+            ),
             mock_answers: counters(
                 "sluice_mock_answers_total",
                 "Mock answers of the legacy endpoints, given since no model could answer.",
                 &["endpoint"],
-            )?,
+            ),
             tls_reloads: counters(
                 "sluice_tls_reloads_total",
                 "Changed certificate files of the listener by result: ok or refused.",
                 &["result"],
-            )?,
+            ),
             // Without labels, and yet a family: where there is no TLS it has no sample.
             tls_certificate_expiry: gauges(
                 "sluice_tls_certificate_expiry_seconds",
                 "End of the validity of the listener's certificate, Unix time.",
                 &[],
-            )?,
+            ),
             tls_handshake_failures: counters(
                 "sluice_tls_handshake_failures_total",
                 "TLS connections of clients that came to nothing: timeout or refused.",
                 &["reason"],
-            )?,
+            ),
             start_time: register(
                 &registry,
-                Gauge::new("process_start_time_seconds", "Start of the process, Unix time.")?,
-            )?,
+                Gauge::new("process_start_time_seconds", "Start of the process, Unix time."),
+            ),
             sums: Sums::default(),
             unrouted: Pattern::new(OTHER),
             other: labels.number(OTHER),
@@ -445,7 +451,7 @@ impl Metrics {
         };
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         metrics.start_time.set(now.unwrap_or_default().as_secs_f64());
-        Ok(metrics)
+        metrics
     }
 
     /// Name, labels and meaning of every family, whether it has a sample or not.
@@ -475,13 +481,16 @@ struct Families {
     described: RefCell<Vec<Desc>>,
 }
 
-fn register<C>(families: &Families, collector: C) -> Result<C, prometheus::Error>
+#[expect(clippy::expect_used, reason = "what is registered is written in this file")]
+fn register<C>(families: &Families, collector: Result<C, prometheus::Error>) -> C
 where
     C: prometheus::core::Collector + Clone + 'static,
 {
-    families.registry.register(Box::new(collector.clone()))?;
+    let collector = collector.expect("names and labels are valid");
+    let registered = families.registry.register(Box::new(collector.clone()));
+    registered.expect("no two families have one name");
     families.described.borrow_mut().extend(collector.desc().into_iter().cloned());
-    Ok(collector)
+    collector
 }
 
 #[cfg(test)]
@@ -494,7 +503,7 @@ mod tests {
 
     #[test]
     fn every_family_is_registered_once_and_encoded() {
-        let metrics = Metrics::new().unwrap();
+        let metrics = Metrics::new();
         let asked = Asked {
             operation: Some(Operation::Converse),
             requested: metrics.labels.number("m"),
@@ -514,7 +523,7 @@ mod tests {
     /// So that both forms have the same samples, and no two families of OpenMetrics one name.
     #[test]
     fn counters_end_with_total_and_nothing_else_does() {
-        let metrics = Metrics::new().unwrap();
+        let metrics = Metrics::new();
         let mut names = std::collections::HashSet::new();
         for family in metrics.described() {
             assert!(names.insert(family.fq_name.trim_end_matches("_total")), "{}", family.fq_name);
@@ -551,7 +560,7 @@ mod tests {
 
     #[test]
     fn the_page_has_every_family_with_its_labels() {
-        let metrics = Metrics::new().unwrap();
+        let metrics = Metrics::new();
         let known = metrics.described().iter().map(|family| {
             let mut labels = family.variable_labels.clone();
             labels.sort();

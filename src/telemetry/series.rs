@@ -205,7 +205,7 @@ mod tests {
 
     #[test]
     fn each_operation_has_series_of_its_own_once_it_is_used() {
-        let metrics = Metrics::new().unwrap();
+        let metrics = Metrics::new();
         let [one, again] = ["m", "m"].map(Pattern::new);
         let lines = || {
             let (text, _) = metrics.encode(Exposition::Text).unwrap();

@@ -96,7 +96,7 @@ impl Signer {
         let scope = Scope { date: date.day(), region, service: SERVICE, terminator: TERMINATOR };
         let text = string_to_sign(date.as_str(), &scope, &request);
         let signature = self.with_key(&scope, now, |key| key.sign(&text));
-        let authorization = [
+        let parts = [
             ALGORITHM,
             " Credential=",
             self.credentials.access_key_id(),
@@ -113,7 +113,9 @@ impl Signer {
             ", Signature=",
             signature.as_str(),
         ];
-        head.headers.insert(AUTHORIZATION, sensitive(authorization.concat())?);
+        let mut authorization = String::with_capacity(512);
+        authorization.extend(parts);
+        head.headers.insert(AUTHORIZATION, sensitive(authorization)?);
         Ok(signature)
     }
 

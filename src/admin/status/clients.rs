@@ -62,7 +62,7 @@ mod tests {
 
     #[test]
     fn all_that_a_client_did_is_one_line() {
-        let metrics = Metrics::new().unwrap();
+        let metrics = Metrics::new();
         let model = metrics.labels.number("m");
         let ended = |client, outcome, spent: Option<&Spent>| {
             let client = metrics.labels.number(client);

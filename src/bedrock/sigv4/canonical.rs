@@ -172,12 +172,18 @@ fn encode_anew(raw: &str) -> Vec<u8> {
 fn encode_into(out: &mut Vec<u8>, bytes: &[u8], kept: &[u8]) {
     const DIGITS: [u8; 16] = *b"0123456789ABCDEF";
     let digit = |nibble: u8| DIGITS.get(usize::from(nibble)).copied().unwrap_or(b'0');
-    for &byte in bytes {
-        if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) || kept.contains(&byte) {
-            out.push(byte);
-        } else {
-            out.extend_from_slice(&[b'%', digit(byte >> 4), digit(byte & 15)]);
-        }
+    let stays = |byte: &u8| {
+        byte.is_ascii_alphanumeric()
+            || matches!(byte, b'-' | b'_' | b'.' | b'~')
+            || kept.contains(byte)
+    };
+    let mut rest = bytes;
+    loop {
+        let (run, after) = rest.split_at(rest.iter().take_while(|byte| stays(byte)).count());
+        out.extend_from_slice(run);
+        let Some((byte, after)) = after.split_first() else { return };
+        out.extend_from_slice(&[b'%', digit(byte >> 4), digit(byte & 15)]);
+        rest = after;
     }
 }
 
@@ -213,6 +219,9 @@ fn field_into<'v>(out: &mut Vec<u8>, name: &str, values: impl Iterator<Item = &'
 }
 
 fn fold_into(out: &mut Vec<u8>, value: &[u8]) {
+    if memchr::memchr2(b' ', b'\t', value).is_none() {
+        return out.extend_from_slice(value);
+    }
     let words = value.split(|byte| matches!(byte, b' ' | b'\t')).filter(|word| !word.is_empty());
     for (index, word) in words.enumerate() {
         if index > 0 {

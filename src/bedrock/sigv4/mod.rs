@@ -142,8 +142,11 @@ impl fmt::Debug for SigningKey {
 pub fn string_to_sign(date: &str, scope: &Scope<'_>, canonical_request: &PayloadHash) -> String {
     let Scope { date: day, region, service, terminator } = scope;
     let hash = canonical_request.as_str();
-    [ALGORITHM, "\n", date, "\n", day, "/", region, "/", service, "/", terminator, "\n", hash]
-        .concat()
+    let parts =
+        [ALGORITHM, "\n", date, "\n", day, "/", region, "/", service, "/", terminator, "\n", hash];
+    let mut text = String::with_capacity(256);
+    text.extend(parts);
+    text
 }
 
 /// The two digits of each byte.

@@ -55,7 +55,7 @@ pub(in crate::clients) fn keys_of(
     before: Option<&Keys>,
 ) -> Keys {
     let members = Members::new(clients, None, None).unwrap();
-    Keys::new(clients, &members, auth, Arc::new(Metrics::new().unwrap()), before)
+    Keys::new(clients, &members, auth, Arc::new(Metrics::new()), before)
 }
 
 /// What a request says of its payload.

@@ -127,7 +127,7 @@ fn upstream(metrics: &Metrics) -> Upstream {
 }
 
 fn issuers(config: config::Issuer, before: Option<(&Issuers, bool)>) -> Issuers {
-    let metrics = Arc::new(Metrics::new().unwrap());
+    let metrics = Arc::new(Metrics::new());
     Issuers::new(&[config], &upstream(&metrics), &metrics, before)
 }
 

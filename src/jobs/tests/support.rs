@@ -70,7 +70,7 @@ impl Place {
 
 /// Starts a queue, whether its store is there or not.
 pub(super) fn start(config: &config::Jobs, work: Script) -> Jobs {
-    let metrics = Arc::new(Metrics::new().unwrap());
+    let metrics = Arc::new(Metrics::new());
     Jobs::start(config, &metrics, Arc::new(work)).unwrap().unwrap()
 }
 

@@ -33,7 +33,7 @@ fn gateway(target: &str, sections: &str) -> Arc<Gateway> {
     );
     let env: Env = [("SECRET", "none")].into_iter().collect();
     let config = Config::from_toml(&text, "test.toml", &env).unwrap().config;
-    let metrics = Arc::new(Metrics::new().unwrap());
+    let metrics = Arc::new(Metrics::new());
     let log = AccessLog::start(false, LogFormat::Json, metrics.access_log_dropped.clone());
     Gateway::new(config, None, metrics, Logs { access: log, usage: UsageLog::NONE, traces: None })
         .unwrap()

@@ -64,7 +64,7 @@ async fn no_debug_output_shows_a_secret() {
     hides(&format!("{:?}", Store::new(&config.state.budgets).unwrap()));
     let redis = Redis::new("redis://u:hush-redis@127.0.0.1:3/0", Duration::from_secs(1));
     hides(&format!("{redis:?}"));
-    let metrics = Arc::new(Metrics::new().unwrap());
+    let metrics = Arc::new(Metrics::new());
     let log = AccessLog::start(false, LogFormat::Json, metrics.access_log_dropped.clone());
     let gateway = Gateway::new(
         config,

@@ -280,7 +280,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn spans_are_gathered_for_a_moment_and_sent_together() {
-        let (script, metrics) = (Script::default(), Metrics::new().unwrap());
+        let (script, metrics) = (Script::default(), Metrics::new());
         let (traces, exporter) = start(&config(8192), script.clone(), &metrics);
         traces.take(spans(2));
         sleep(Duration::from_millis(500)).await;
@@ -302,7 +302,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_fails_in_passing_is_tried_again_and_what_fails_for_good_is_not() {
-        let (script, metrics) = (Script::default(), Metrics::new().unwrap());
+        let (script, metrics) = (Script::default(), Metrics::new());
         let passing = || Err(Undelivered::InPassing("busy".to_owned()));
         script.outcomes.lock().unwrap().extend([
             passing(),
@@ -332,7 +332,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_collector_that_hangs_costs_spans_and_nothing_else() {
-        let metrics = Metrics::new().unwrap();
+        let metrics = Metrics::new();
         let (traces, exporter) = start(&config(128), Hung, &metrics);
         traces.take(spans(1));
         sleep(Duration::from_secs(2)).await;
