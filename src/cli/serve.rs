@@ -138,6 +138,7 @@ pub(super) async fn start(config: Config) -> Result<Started, String> {
 fn send_spans(wanted: &config::Traces, config: &Config, metrics: &Metrics) -> (Traces, Exporter) {
     let gauge = |state| metrics.upstream_connections.with_label_values(&[state]);
     let gauges = ConnectionGauges { connecting: gauge("connecting"), open: gauge("open") };
-    let collector = OtlpCollector::new(wanted, &config.upstream, gauges);
+    let collector =
+        OtlpCollector::new(wanted, &config.upstream, gauges, metrics.upstream_resent.clone());
     traces::start(wanted, collector, metrics)
 }

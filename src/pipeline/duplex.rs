@@ -119,7 +119,8 @@ async fn open_marked(
     let limit = own.unwrap_or(limit);
     let (source, signed) = events.into_inner();
     let events = Events::new(source, signed, chain, limit, over);
-    gateway.upstream.open(Request::from_parts(head, events), target.site.first_byte_timeout).await
+    let request = Request::from_parts(head, events);
+    gateway.upstream.open(&target.site.origin, request, target.site.first_byte_timeout).await
 }
 
 /// Tells the target what came of it, as after any attempt.

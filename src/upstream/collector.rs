@@ -5,25 +5,30 @@
 //! it was sent.
 
 use std::error::Error as StdError;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::header::{CONTENT_TYPE, PROXY_AUTHORIZATION};
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
-use http_body_util::{BodyExt, Full, Limited};
-use hyper_util::client::legacy::Client;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HOST};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http_body_util::{BodyExt, Limited};
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
 use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTraceServiceRequest, ExportTraceServiceResponse,
 };
+use prometheus::IntCounter;
 use prost::Message;
+use tokio::time::Instant;
 use tonic::metadata::MetadataMap;
 use tonic::{Code, Extensions, Status};
+use tower::Service;
 
-use super::connect::{ConnectionGauges, Connector};
-use super::proxy::Proxies;
-use super::with_causes;
+use super::connect::ConnectionGauges;
+use super::http2::Payload;
+use super::{Body, Origin, SendError, Upstream, open_on, with_causes};
 use crate::config::{self, TraceProtocol};
 use crate::telemetry::traces::{Collector, Undelivered};
 
@@ -40,43 +45,47 @@ pub struct OtlpCollector {
     headers: HeaderMap,
     timeout: Duration,
     protocol: TraceProtocol,
-    connector: Connector,
-    way: Mutex<Way>,
+    /// What connections are opened by.
+    config: config::Upstream,
+    gauges: ConnectionGauges,
+    resent: IntCounter,
+    way: Mutex<Upstream>,
 }
 
-/// Its connections.
+/// Connections as gRPC's library takes them.
 #[derive(Clone, Debug)]
-enum Way {
-    Grpc(TraceServiceClient<HttpClient>),
-    Http(HttpClient),
-}
+struct Channel(Upstream);
 
-/// One type for both ways, so that it is built once.
-type HttpClient = Client<Connector, tonic::body::Body>;
+impl Service<Request<tonic::body::Body>> for Channel {
+    type Response = Response<Body>;
+    type Error = SendError;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, SendError>> + Send>>;
 
-impl Way {
-    fn new(protocol: TraceProtocol, endpoint: &Uri, connector: Connector) -> Way {
-        let mut builder = Client::builder(TokioExecutor::new());
-        builder.timer(TokioTimer::new()).pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE);
-        match protocol {
-            TraceProtocol::Grpc => {
-                let client = builder.http2_only(true).build(connector);
-                let client = TraceServiceClient::with_origin(client, endpoint.clone());
-                Way::Grpc(client.max_decoding_message_size(MAX_ANSWER))
-            }
-            TraceProtocol::Http => Way::Http(builder.build(connector)),
-        }
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), SendError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<tonic::body::Body>) -> Self::Future {
+        let Channel(upstream) = self.clone();
+        let request = request.map(Payload::coming);
+        Box::pin(async move {
+            let nowhere = || SendError::Unusable("the URL names no host".to_owned());
+            let origin = Origin::of(request.uri()).ok_or_else(nowhere)?;
+            let place = upstream.pool.place(&origin);
+            open_on(&upstream.pool, &place, request).await
+        })
     }
 }
 
 impl OtlpCollector {
-    /// The collector of a config, reached as `upstream` says. `gauges` count its connections.
+    /// The collector of a config, reached as `upstream` says. `gauges` count its connections, and
+    /// `resent` deliveries that met a dead one.
     pub fn new(
         config: &config::Traces,
         upstream: &config::Upstream,
         gauges: ConnectionGauges,
+        resent: IntCounter,
     ) -> OtlpCollector {
-        let proxies = Arc::new(Proxies::new(&upstream.proxies));
         let endpoint = config.endpoint.clone();
         let mut headers = HeaderMap::with_capacity(config.headers.len() + 2);
         for (name, value) in &config.headers {
@@ -86,17 +95,16 @@ impl OtlpCollector {
                 headers.insert(name, value);
             }
         }
-        headers.extend(proxies.authorization(&endpoint).map(|it| (PROXY_AUTHORIZATION, it)));
         if config.protocol == TraceProtocol::Http {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
         }
-        let connector = Connector::new(upstream, proxies, gauges);
-        let way = Mutex::new(Way::new(config.protocol, &endpoint, connector.clone()));
         let (timeout, protocol) = (config.timeout, config.protocol);
-        OtlpCollector { endpoint, headers, timeout, protocol, connector, way }
+        let config = config::Upstream { pool_idle_timeout: IDLE, ..upstream.clone() };
+        let way = Mutex::new(Upstream::new(&config, gauges.clone(), resent.clone()));
+        OtlpCollector { endpoint, headers, timeout, protocol, config, gauges, resent, way }
     }
 
-    fn way(&self) -> MutexGuard<'_, Way> {
+    fn way(&self) -> MutexGuard<'_, Upstream> {
         self.way.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -108,7 +116,7 @@ struct Unanswered<'a>(Option<&'a OtlpCollector>);
 impl Drop for Unanswered<'_> {
     fn drop(&mut self) {
         if let Some(it) = self.0 {
-            *it.way() = Way::new(it.protocol, &it.endpoint, it.connector.clone());
+            *it.way() = Upstream::new(&it.config, it.gauges.clone(), it.resent.clone());
         }
     }
 }
@@ -117,9 +125,9 @@ impl Collector for OtlpCollector {
     async fn deliver(&self, spans: &ExportTraceServiceRequest) -> Result<u64, Undelivered> {
         let way = self.way().clone();
         let mut unanswered = Unanswered(Some(self));
-        let answer = match way {
-            Way::Grpc(client) => self.by_grpc(client, spans).await,
-            Way::Http(client) => self.by_http(&client, spans).await,
+        let answer = match self.protocol {
+            TraceProtocol::Grpc => self.by_grpc(way, spans).await,
+            TraceProtocol::Http => self.by_http(&way, spans).await,
         };
         unanswered.0 = None;
         let refused = answer?.partial_success.map_or(0, |partial| partial.rejected_spans);
@@ -130,9 +138,11 @@ impl Collector for OtlpCollector {
 impl OtlpCollector {
     async fn by_grpc(
         &self,
-        mut client: TraceServiceClient<HttpClient>,
+        upstream: Upstream,
         spans: &ExportTraceServiceRequest,
     ) -> Result<ExportTraceServiceResponse, Undelivered> {
+        let client = TraceServiceClient::with_origin(Channel(upstream), self.endpoint.clone());
+        let mut client = client.max_decoding_message_size(MAX_ANSWER);
         let metadata = MetadataMap::from_headers(self.headers.clone());
         let mut request =
             tonic::Request::from_parts(metadata, Extensions::default(), spans.clone());
@@ -143,14 +153,22 @@ impl OtlpCollector {
 
     async fn by_http(
         &self,
-        client: &HttpClient,
+        upstream: &Upstream,
         spans: &ExportTraceServiceRequest,
     ) -> Result<ExportTraceServiceResponse, Undelivered> {
-        let mut request = Request::new(tonic::body::Body::new(Full::from(spans.encode_to_vec())));
-        *request.method_mut() = Method::POST;
-        *request.uri_mut() = self.endpoint.clone();
-        *request.headers_mut() = self.headers.clone();
-        let answer = client.request(request).await.map_err(|error| {
+        let nowhere = || Undelivered::ForGood("its URL names no host".to_owned());
+        let origin = Origin::of(&self.endpoint).ok_or_else(nowhere)?;
+        let body = Bytes::from(spans.encode_to_vec());
+        let make = || {
+            let mut request = Request::new(body.clone());
+            *request.method_mut() = Method::POST;
+            *request.uri_mut() = self.endpoint.clone();
+            *request.headers_mut() = self.headers.clone();
+            request.headers_mut().insert(HOST, origin.host());
+            Ok(request)
+        };
+        let answer = upstream.exchange(&origin, make, Instant::now()).await;
+        let answer = answer.map_err(|error| {
             Undelivered::InPassing(with_causes("it can't be reached".to_owned(), &error))
         })?;
         let status = answer.status();

@@ -48,8 +48,7 @@ impl Upstream {
             DocumentError::Unreachable(with_causes(error.to_string(), error))
         };
         let nowhere = || DocumentError::Unreachable("the URI names no host".to_owned());
-        let (scheme, authority) = uri.scheme().zip(uri.authority()).ok_or_else(nowhere)?;
-        let origin = Origin::at(scheme.clone(), authority.clone());
+        let origin = Origin::of(uri).ok_or_else(nowhere)?;
         let make = || {
             let mut request = Request::new(Bytes::new());
             *request.uri_mut() = uri.clone();

@@ -1,24 +1,77 @@
 //! HTTP/2 towards an upstream: connections that requests share, as many on each as it takes.
 
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
-use http_body_util::Full;
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
+use hyper::client::conn::TrySendError;
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper::rt::{Read, Write};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::time::Instant;
 
+use super::connect::BoxError;
+
+/// The body of a request.
+#[derive(Debug)]
+pub(super) enum Payload {
+    /// There as a whole.
+    Whole(Full<Bytes>),
+    /// To come, perhaps while it is answered.
+    Coming(UnsyncBoxBody<Bytes, BoxError>),
+}
+
+impl Payload {
+    pub(super) fn coming<B>(body: B) -> Payload
+    where
+        B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+    {
+        Payload::Coming(body.map_err(Into::into).boxed_unsync())
+    }
+}
+
+impl Body for Payload {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match &mut *self {
+            Payload::Whole(body) => Pin::new(body).poll_frame(cx).map_err(|never| match never {}),
+            Payload::Coming(body) => Pin::new(body).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Payload::Whole(body) => body.is_end_stream(),
+            Payload::Coming(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Payload::Whole(body) => body.size_hint(),
+            Payload::Coming(body) => body.size_hint(),
+        }
+    }
+}
+
 /// A connection, and what is known of it.
 #[derive(Debug)]
 pub(super) struct Connection {
-    sender: SendRequest<Full<Bytes>>,
+    sender: SendRequest<Payload>,
     opened: Instant,
     /// Streams that are open on it.
     streams: AtomicUsize,
@@ -91,7 +144,18 @@ impl Stream {
     ) -> Result<Response<Incoming>, hyper::Error> {
         let mut sender = self.0.sender.clone();
         sender.ready().await?;
-        sender.send_request(request.map(Full::new)).await
+        sender.send_request(request.map(|body| Payload::Whole(Full::new(body)))).await
+    }
+
+    /// Sends a request whose body can't be had a second time, and waits for the head of its answer.
+    ///
+    /// # Errors
+    /// With the request, if nothing of it was sent.
+    pub(super) async fn try_send(
+        &self,
+        request: Request<Payload>,
+    ) -> Result<Response<Incoming>, TrySendError<Request<Payload>>> {
+        self.0.sender.clone().try_send_request(request).await
     }
 }
 

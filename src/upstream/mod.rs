@@ -25,11 +25,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::PROXY_AUTHORIZATION;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderValue, Request, Response, Uri};
-use hyper_util::client::legacy::Client;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
 use prometheus::IntCounter;
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -43,6 +40,7 @@ pub use reply::{Failure, Reply, Success, TimeLimit};
 use crate::config;
 use connect::{BoxError, Connector};
 use events::Events;
+use http2::Payload;
 use pool::{Key, Place, Pool, Way};
 use proxy::Proxies;
 
@@ -50,9 +48,6 @@ use proxy::Proxies;
 #[derive(Clone, Debug)]
 pub struct Upstream {
     pool: Arc<Pool>,
-    /// For bodies that go on while they are answered, which HTTP/2 alone can carry.
-    duplex: Client<Connector, Events>,
-    proxies: Arc<Proxies>,
     connect_timeout: Duration,
     resent: IntCounter,
 }
@@ -92,20 +87,9 @@ impl Upstream {
     ) -> Upstream {
         let proxies = Arc::new(Proxies::new(&config.proxies));
         let connector = Connector::new(config, Arc::clone(&proxies), gauges);
-        let duplex = Client::builder(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(config.pool_idle_timeout)
-            .http2_only(true)
-            .build(connector.clone());
-        let pool = Pool::new(
-            connector,
-            Arc::clone(&proxies),
-            config.max_idle_per_host,
-            config.pool_idle_timeout,
-        );
-        let connect_timeout = config.connect_timeout;
-        Upstream { pool: Arc::new(pool), duplex, proxies, connect_timeout, resent }
+        let pool =
+            Pool::new(connector, proxies, config.max_idle_per_host, config.pool_idle_timeout);
+        Upstream { pool: Arc::new(pool), connect_timeout: config.connect_timeout, resent }
     }
 
     /// Sends a request to `origin` that `make` prepares and signs, or says why it can't. `streams` says that a success must be an
@@ -120,7 +104,7 @@ impl Upstream {
         first_byte: Duration,
     ) -> Reply {
         let replied = async {
-            match self.request(origin, make, now).await {
+            match self.exchange(origin, make, now).await {
                 Ok(response) => reply::read(response, streams).await,
                 Err(error) => Reply::Failure(reply::not_sent(error, self.connect_timeout)),
             }
@@ -135,20 +119,26 @@ impl Upstream {
     /// Opens a bidirectional stream: sends a signed request whose events are still to come, and
     /// waits for the head of the answer, for `first_byte` at most. What the model says first may
     /// wait for what the client says next, so no frame is waited for.
-    pub async fn open(&self, mut request: Request<Events>, first_byte: Duration) -> Reply {
-        self.authorize_at_proxy(&mut request);
+    pub async fn open(
+        &self,
+        origin: &Origin,
+        request: Request<Events>,
+        first_byte: Duration,
+    ) -> Reply {
+        let request = request.map(Payload::coming);
         let outcome = timeout(first_byte, async {
-            match self.duplex.request(request).await {
-                Ok(response) => {
-                    reply::read(response.map(|body| Body::http2(body, None)), false).await
-                }
-                Err(error) => Reply::Failure(reply::not_opened(&error, self.connect_timeout)),
+            let place = self.pool.place(origin);
+            match open_on(&self.pool, &place, request).await {
+                Ok(response) => reply::read(response, false).await,
+                Err(error) => Reply::Failure(reply::not_sent(error, self.connect_timeout)),
             }
         });
         outcome.await.unwrap_or_else(|_| Reply::Failure(reply::too_slow(first_byte)))
     }
 
-    async fn request(
+    /// Sends what `make` prepares, once more if its connection was dead, and waits for the head of
+    /// its answer. It began at `began`.
+    async fn exchange(
         &self,
         origin: &Origin,
         make: impl Fn() -> Result<Request<Bytes>, String>,
@@ -175,10 +165,26 @@ impl Upstream {
             outcome => outcome,
         }
     }
+}
 
-    fn authorize_at_proxy<B>(&self, request: &mut Request<B>) {
-        if let Some(authorization) = self.proxies.authorization(request.uri()) {
-            request.headers_mut().insert(PROXY_AUTHORIZATION, authorization);
+/// Sends a request whose body is still to come, by HTTP/2, and waits for the head of its answer.
+async fn open_on(
+    pool: &Pool,
+    place: &Place,
+    mut request: Request<Payload>,
+) -> Result<Response<Body>, SendError> {
+    place.authorize(request.headers_mut());
+    let began = Instant::now();
+    loop {
+        let stream = pool.stream(place).await?;
+        let opened = stream.opened();
+        match stream.try_send(request).await {
+            Ok(response) => return Ok(response.map(|body| Body::http2(body, Some(stream)))),
+            // A connection that was kept may have ended before it took the request.
+            Err(mut unsent) => match unsent.take_message() {
+                Some(untouched) if opened < began => request = untouched,
+                _ => return Err(SendError::Http2 { error: unsent.into_error(), opened }),
+            },
         }
     }
 }
@@ -233,6 +239,12 @@ impl Origin {
     /// The origin of a configured endpoint.
     pub fn new(endpoint: &config::Endpoint) -> Origin {
         Origin::at(endpoint.scheme().clone(), endpoint.authority().clone())
+    }
+
+    /// The origin of a URI, if that names one.
+    fn of(uri: &Uri) -> Option<Origin> {
+        let (scheme, authority) = uri.scheme().zip(uri.authority())?;
+        Some(Origin::at(scheme.clone(), authority.clone()))
     }
 
     fn at(scheme: Scheme, authority: Authority) -> Origin {

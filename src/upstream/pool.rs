@@ -193,13 +193,35 @@ impl Pool {
             let connection = http1::Connection::new(TokioIo::new(opened), is_passed_on);
             return Ok(Way::Http1 { connection: Box::new(connection), was_kept: false });
         }
-        let connection = http2::Connection::new(opened).await;
+        self.share(place, opened).await.map(Way::Http2)
+    }
+
+    /// A stream to `place` for a request that only HTTP/2 can carry. A place in cleartext speaks it
+    /// although nobody has said so.
+    pub(super) async fn stream(&self, place: &Place) -> Result<http2::Stream, SendError> {
+        if let Some(stream) = place.stream() {
+            return Ok(stream);
+        }
+        let _first = place.opening.lock().await;
+        if let Some(stream) = place.stream() {
+            return Ok(stream);
+        }
+        let opened = self.connector.open(place.uri.clone()).await.map_err(SendError::Connect)?;
+        if !opened.is_http2() && place.uri.scheme() != Some(&Scheme::HTTP) {
+            return Err(SendError::Connect("the upstream does not speak HTTP/2".into()));
+        }
+        self.share(place, opened).await
+    }
+
+    /// Speaks HTTP/2 on what was opened, for this request and those that follow.
+    async fn share(&self, place: &Place, opened: Opened) -> Result<http2::Stream, SendError> {
+        let connection = Box::pin(http2::Connection::new(opened)).await;
         let connection = connection.map_err(|error| SendError::Connect(Box::new(error)))?;
         let connection = Arc::new(connection);
         let stream = connection.stream().ok_or_else(|| SendError::Connect(no_room()))?;
         place.shared().push(connection);
         self.sweep_on(place);
-        Ok(Way::Http2(stream))
+        Ok(stream)
     }
 
     /// Sees to it that what `place` keeps is looked at.

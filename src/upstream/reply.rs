@@ -200,14 +200,6 @@ pub(super) fn not_sent(error: SendError, connect_timeout: Duration) -> Failure {
     }
 }
 
-/// The failure of a bidirectional stream that got no response at all.
-pub(super) fn not_opened(
-    error: &hyper_util::client::legacy::Error,
-    connect_timeout: Duration,
-) -> Failure {
-    if error.is_connect() { not_connected(error, connect_timeout) } else { no_answer(error) }
-}
-
 fn not_connected(error: &(dyn Error + 'static), connect_timeout: Duration) -> Failure {
     let what = "could not connect to the upstream";
     if !is_timeout(error) {
