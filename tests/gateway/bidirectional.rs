@@ -24,6 +24,7 @@ use sluice::simulator::{DEFAULT_BEARER_TOKEN, Ending, Fault};
 use sluice::upstream::credentials::Auth;
 use sluice::upstream::sign;
 use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Command;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -447,6 +448,47 @@ async fn whoever_ends_it_it_ends_at_the_target_too() {
     let outcomes: Vec<Value> =
         gateway.access_log(2).await.iter().map(|line| line["outcome"].clone()).collect();
     assert_eq!(outcomes, ["client_gone", "stream_idle"]);
+}
+
+/// Has one whole conversation.
+async fn has_a_word(gateway: &Gateway) {
+    let mut conversation = Conversation::begin(gateway).await;
+    conversation.say("one").await;
+    assert!(conversation.next().await.unwrap().is_some());
+    conversation.says_no_more();
+    while conversation.next().await.unwrap().is_some() {}
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn conversations_share_a_connection_and_a_dead_one_is_replaced() {
+    let simulator = Simulator::start().await;
+    let way = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let config = Config::models(&simulator, 1)
+        .set("server.worker_threads", 1)
+        .set("upstream.endpoint_url", format!("http://{}", way.local_addr().unwrap()));
+    let gateway = Gateway::start(&config).await;
+    let upstream = simulator.address();
+    let passes = async || {
+        let (mut near, _) = within(LONG, "a connection", way.accept()).await.unwrap();
+        let mut far = TcpStream::connect(upstream).await.unwrap();
+        tokio::io::copy_bidirectional(&mut near, &mut far).await
+    };
+    let twice = async {
+        has_a_word(&gateway).await;
+        has_a_word(&gateway).await;
+    };
+    // It passes one connection, and cuts that off.
+    tokio::select! {
+        _ = passes() => panic!("the connection was closed between two conversations"),
+        () = twice => {}
+    }
+    tokio::select! {
+        _ = passes() => panic!("the connection was closed within a conversation"),
+        () = has_a_word(&gateway) => {}
+    }
+    assert_eq!(simulator.calls_to(PRIMARY).len(), 3);
+    let log = gateway.access_log(3).await;
+    assert!(log.iter().all(|line| line["outcome"] == "success"), "{log:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
