@@ -10,6 +10,7 @@ ENVIRONMENT = {
     "SLUICE_BENCH_KEY": "AKIDBENCH",
     "SLUICE_BENCH_SECRET": "bench-upstream-secret-0123456789",
     "SLUICE_BENCH_CLIENT_SECRET": CLIENT_SECRET,
+    "SLUICE_BENCH_TOKEN": "bench-upstream-token-0123456789",
 }
 MODELS = [
     ("sonnet-35", "anthropic.claude-3-5-sonnet-20240620-v1:0", 8192),
@@ -54,12 +55,14 @@ def open_to_all():
             "max_concurrent = 100000\n"]
 
 
-def gateway(port, admin, upstream, workers, models, clients):
+def gateway(port, admin, upstream, workers, models, clients, signs=True):
+    """With `signs` requests go out signed; without, they show a bearer key."""
+    keys = ('access_key_id = "env:SLUICE_BENCH_KEY"\nsecret_access_key = "env:SLUICE_BENCH_SECRET"\n'
+            if signs else 'bearer_token = "env:SLUICE_BENCH_TOKEN"\n')
     parts = [
         f'[server]\nlisten = "127.0.0.1:{port}"\nadmin_listen = "127.0.0.1:{admin}"\n'
         f"worker_threads = {workers}\nmax_connections = 20000\nmax_in_flight = 20000\n",
-        f'[upstream]\nregion = "{REGION}"\nendpoint_url = "http://127.0.0.1:{upstream}"\n'
-        'access_key_id = "env:SLUICE_BENCH_KEY"\nsecret_access_key = "env:SLUICE_BENCH_SECRET"\n',
+        f'[upstream]\nregion = "{REGION}"\nendpoint_url = "http://127.0.0.1:{upstream}"\n' + keys,
         '[log]\nformat = "json"\nlevel = "warn"\naccess = true\n',
     ]
     parts += [

@@ -35,11 +35,11 @@ class Scene(processes.Stage):
         proxy.wait_until_it_listens()
         return proxy
 
-    def gateway(self, name, models, clients, workers=None, cores=None):
+    def gateway(self, name, models, clients, workers=None, cores=None, signs=True):
         """A gateway whose access log goes to a file, which is gone with it."""
         port, admin = processes.free_port(), processes.free_port()
         text = configs.gateway(port, admin, self.upstream.port, workers or self.settings.workers,
-                               models, clients)
+                               models, clients, signs)
         configs.show(name, text)
         self.started += 1
         path = self.folder / f"gateway-{self.started}.toml"

@@ -394,10 +394,12 @@ impl Keys {
 
     /// The client of a good signature, if the signature may be taken again.
     fn once(&self, checked: Checked) -> Result<Known, BadSignature> {
-        if let Some(replays) = &self.replays
-            && !replays.is_first(checked.signature, checked.until, checked.now)
-        {
-            return Err(BadSignature::Replayed);
+        if let Some(replays) = &self.replays {
+            let mut signature = [0; 32];
+            let read = hex::decode_to_slice(checked.signature.as_str(), &mut signature);
+            if read.is_err() || !replays.is_first(signature, checked.until, checked.now) {
+                return Err(BadSignature::Replayed);
+            }
         }
         Ok(Known { member: checked.client, by: Credential::KeyPair })
     }

@@ -10,7 +10,7 @@
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use http::request;
+use http::{HeaderName, request};
 
 use super::member::Member;
 use crate::bedrock::ErrorKind;
@@ -24,6 +24,10 @@ use crate::config::{self, Secret};
 
 /// Derived keys kept for one key pair: a few regions, over midnight.
 const MAX_DERIVED: usize = 8;
+
+const DATE_HEADER: HeaderName = HeaderName::from_static(DATE);
+const TOKEN_HEADER: HeaderName = HeaderName::from_static(SECURITY_TOKEN);
+const HASH_HEADER: HeaderName = HeaderName::from_static(CONTENT_SHA256);
 
 /// How the path of the one operation ends whose body is signed event by event.
 const BIDIRECTIONAL: &str = "/invoke-with-bidirectional-stream";
@@ -196,7 +200,7 @@ pub struct Pending {
     /// Time of signing as the request has it, and region; the rest of the scope follows.
     date: String,
     region: String,
-    signature: String,
+    signature: PayloadHash,
     canonical: CanonicalHead,
     until: i64,
     now: i64,
@@ -206,7 +210,7 @@ pub struct Pending {
 #[derive(Debug)]
 pub(super) struct Checked {
     pub(super) client: Arc<Member>,
-    pub(super) signature: [u8; 32],
+    pub(super) signature: PayloadHash,
     /// The last second in which it is taken, and the one in which it came, since the Unix epoch.
     pub(super) until: i64,
     pub(super) now: i64,
@@ -220,20 +224,20 @@ impl Pending {
             Scope { date: day, region: &self.region, service: SERVICE, terminator: TERMINATOR };
         let verifies = |form| {
             let hash = self.canonical.hash(form, payload);
-            self.key.verifies(&string_to_sign(&self.date, &scope, &hash), &self.signature)
+            let text = string_to_sign(&self.date, &scope, &hash);
+            self.key.verifies(&text, self.signature.as_str())
         };
         // SDKs encode the path once more; what signs as for S3 takes it as it is.
         let is_right = verifies(PathForm::Encoded)
             || !self.canonical.has_one_form() && verifies(PathForm::Verbatim);
-        let mut signature = [0; 32];
-        if !is_right || hex::decode_to_slice(&self.signature, &mut signature).is_err() {
+        if !is_right {
             return Err(BadSignature::Mismatch);
         }
         if self.is_new_key {
             self.pair.keep(day, &self.region, &self.key);
         }
         let client = Arc::clone(&self.pair.client);
-        Ok(Checked { client, signature, until: self.until, now: self.now })
+        Ok(Checked { client, signature: self.signature, until: self.until, now: self.now })
     }
 
     /// The chain of events that hangs on this signature.
@@ -247,7 +251,7 @@ impl Pending {
             }
             SigningKey::clone(&key)
         };
-        EventChain::new(key, &self.region, &self.signature)
+        EventChain::new(key, &self.region, self.signature.as_str())
     }
 }
 
@@ -282,7 +286,7 @@ impl Judge {
         if is_presigned(head.uri.query()) {
             return Err(BadSignature::Presigned);
         }
-        let date = head.headers.get(DATE).ok_or(BadSignature::NoDate)?;
+        let date = head.headers.get(&DATE_HEADER).ok_or(BadSignature::NoDate)?;
         let date = date.to_str().map_err(|_| BadSignature::Date)?;
         let signed_at = parse_amz_date(date).ok_or(BadSignature::Date)?;
         let pair = pair(claim.access_key_id).ok_or(BadSignature::UnknownKey)?;
@@ -301,8 +305,8 @@ impl Judge {
             is_new_key,
             date: date.to_owned(),
             region: claim.scope.region.to_owned(),
-            signature: claim.signature.to_owned(),
             canonical: CanonicalHead::of(&Received::of(head), claim.signed_headers)?,
+            signature: PayloadHash::parse(claim.signature).ok_or(BadSignature::Mismatch)?,
             until: signed_at.saturating_add(whole_seconds(self.max_skew)),
             now,
         };
@@ -358,8 +362,8 @@ fn check_scope(scope: &Scope<'_>, date: &str) -> Result<(), BadSignature> {
     Ok(())
 }
 
-/// The host must be signed, by HTTP/2's name for it too; so must a session token, which means
-/// nothing here, so that it can't have been put there by another.
+/// The host must be signed, by HTTP/2's name for it too, and the date, which is there; so must a
+/// session token, which means nothing here, so that it can't have been put there by another.
 fn check_signed_headers(
     claim: &Authorization<'_>,
     head: &request::Parts,
@@ -367,10 +371,11 @@ fn check_signed_headers(
     if !claim.signs("host") && !claim.signs(AUTHORITY) {
         return Err(BadSignature::NotSigned("host"));
     }
-    for name in [DATE, SECURITY_TOKEN] {
-        if head.headers.contains_key(name) && !claim.signs(name) {
-            return Err(BadSignature::NotSigned(name));
-        }
+    if !claim.signs(DATE) {
+        return Err(BadSignature::NotSigned(DATE));
+    }
+    if head.headers.contains_key(&TOKEN_HEADER) && !claim.signs(SECURITY_TOKEN) {
+        return Err(BadSignature::NotSigned(SECURITY_TOKEN));
     }
     Ok(())
 }
@@ -385,7 +390,7 @@ enum Payload {
 }
 
 fn payload(head: &request::Parts) -> Result<Payload, BadSignature> {
-    let mut values = head.headers.get_all(CONTENT_SHA256).iter();
+    let mut values = head.headers.get_all(&HASH_HEADER).iter();
     let has_events = head.uri.path().ends_with(BIDIRECTIONAL);
     let Some(value) = values.next() else {
         // Some SDKs sign the hash of nothing and don't say so.

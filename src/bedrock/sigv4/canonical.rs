@@ -3,6 +3,8 @@
 //! Signer and verifier share it. A proxy between the two may have changed what is not signed, so
 //! nothing but the signed headers is looked at. Dot segments of a path are not folded: no operation has any.
 
+use std::ops::Range;
+
 use http::{HeaderMap, HeaderValue, Method};
 
 use super::{AUTHORITY, PayloadHash, PayloadHasher};
@@ -52,10 +54,11 @@ pub struct NotThere(pub String);
 /// The canonical request but for its last line, the hash of the payload.
 #[derive(Clone, Debug)]
 pub struct CanonicalHead {
-    method: Method,
-    wire_path: Vec<u8>,
-    encoded_path: Vec<u8>,
-    rest: Vec<u8>,
+    /// With the path encoded once more, and where that stands.
+    text: Vec<u8>,
+    path: Range<usize>,
+    /// The path as it is on the wire, where that is another.
+    wire_path: Option<Box<[u8]>>,
 }
 
 impl CanonicalHead {
@@ -65,48 +68,58 @@ impl CanonicalHead {
     /// # Errors
     /// When a signed header is not there.
     pub fn of(request: &Received<'_>, signed_headers: &str) -> Result<CanonicalHead, NotThere> {
-        let wire_path = if request.path.is_empty() { "/" } else { request.path };
-        let mut encoded_path = Vec::with_capacity(wire_path.len() + 32);
-        encode_into(&mut encoded_path, wire_path.as_bytes(), b"/");
-        let mut rest = Vec::with_capacity(512);
-        rest.push(b'\n');
-        query_into(&mut rest, request.query);
-        rest.push(b'\n');
+        let wire_path = if request.path.is_empty() { "/" } else { request.path }.as_bytes();
+        let mut text = Vec::with_capacity(1024);
+        text.extend_from_slice(request.method.as_str().as_bytes());
+        text.push(b'\n');
+        let start = text.len();
+        encode_into(&mut text, wire_path, b"/");
+        let path = start..text.len();
+        text.push(b'\n');
+        query_into(&mut text, request.query);
+        text.push(b'\n');
         for name in signed_headers.split(';') {
-            signed_into(&mut rest, request, name)?;
+            signed_into(&mut text, request, name)?;
         }
-        rest.push(b'\n');
-        rest.extend_from_slice(signed_headers.as_bytes());
-        rest.push(b'\n');
-        let (method, wire_path) = (request.method.clone(), wire_path.as_bytes().to_vec());
-        Ok(CanonicalHead { method, wire_path, encoded_path, rest })
+        text.push(b'\n');
+        text.extend_from_slice(signed_headers.as_bytes());
+        text.push(b'\n');
+        let has_one_form = text.get(path.clone()) == Some(wire_path);
+        let wire_path = (!has_one_form).then(|| wire_path.into());
+        Ok(CanonicalHead { text, path, wire_path })
     }
 
     /// Whether the path is the same in both forms.
     pub fn has_one_form(&self) -> bool {
-        self.wire_path == self.encoded_path
+        self.wire_path.is_none()
     }
 
     /// The hash of the canonical request with this payload hash, or what stands for one.
     pub fn hash(&self, form: PathForm, payload: &str) -> PayloadHash {
         let mut hasher = PayloadHasher::new();
-        for part in self.parts(form, payload) {
+        for part in self.parts(form) {
             hasher.update(part);
         }
+        hasher.update(payload.as_bytes());
         hasher.finish()
     }
 
     /// The canonical request with this payload hash, to be shown.
     pub fn text(&self, form: PathForm, payload: &str) -> String {
-        String::from_utf8_lossy(&self.parts(form, payload).concat()).into_owned()
+        let bytes = self.parts(form).chain([payload.as_bytes()]).flatten().copied().collect();
+        String::from_utf8(bytes).unwrap_or_else(|bad| bad.utf8_error().to_string())
     }
 
-    fn parts<'a>(&'a self, form: PathForm, payload: &'a str) -> [&'a [u8]; 5] {
-        let path = match form {
-            PathForm::Encoded => &self.encoded_path,
-            PathForm::Verbatim => &self.wire_path,
+    fn parts(&self, form: PathForm) -> impl Iterator<Item = &[u8]> {
+        let (before, path, after) = match (form, &self.wire_path) {
+            (PathForm::Verbatim, Some(wire)) => {
+                let (before, after) =
+                    (self.text.get(..self.path.start), self.text.get(self.path.end..));
+                (before, Some(&**wire), after)
+            }
+            _ => (Some(&*self.text), None, None),
         };
-        [self.method.as_str().as_bytes(), b"\n", path, &self.rest, payload.as_bytes()]
+        [before, path, after].into_iter().flatten()
     }
 }
 
@@ -189,8 +202,8 @@ fn encode_into(out: &mut Vec<u8>, bytes: &[u8], kept: &[u8]) {
 
 /// A header that a request says is signed.
 fn signed_into(out: &mut Vec<u8>, request: &Received<'_>, name: &str) -> Result<(), NotThere> {
-    if request.headers.contains_key(name) {
-        let values = request.headers.get_all(name).iter().map(HeaderValue::as_bytes);
+    let mut values = request.headers.get_all(name).iter().map(HeaderValue::as_bytes).peekable();
+    if values.peek().is_some() {
         field_into(out, name, values);
         return Ok(());
     }
