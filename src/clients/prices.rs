@@ -102,8 +102,21 @@ impl Prices {
 
     /// The prices of a model: by the id that goes on the wire or the id of `base_model`, as they
     /// stand or without ARN and geography. An exact id counts before a glob, that before the
-    /// catalogue. `None` if nobody knows.
-    pub fn of(&self, model: &ModelId, base_model: &ModelId) -> Option<Rates> {
+    /// catalogue, whose facts of `base_model` are `known`. `None` if nobody knows.
+    pub fn of(
+        &self,
+        model: &ModelId,
+        base_model: &ModelId,
+        known: Option<&catalogue::ModelFacts>,
+    ) -> Option<Rates> {
+        // Mostly no prices are stated, and texts that nobody reads are in no cache.
+        let is_stated = !self.exact.is_empty() || !self.globs.is_empty();
+        let stated = || if is_stated { self.stated(model, base_model) } else { None };
+        let of_catalogue = || known?.price.map(Rates::from).filter(is_by_token);
+        stated().or_else(of_catalogue).or(self.rest)
+    }
+
+    fn stated(&self, model: &ModelId, base_model: &ModelId) -> Option<Rates> {
         let ids = [
             Some(model.as_str()),
             model.arn_resource(),
@@ -115,8 +128,6 @@ impl Prices {
         ids()
             .find_map(|id| self.exact.get(id).copied())
             .or_else(|| ids().find_map(|id| glob(id).map(|(_, rates)| *rates)))
-            .or_else(|| catalogue::lookup(base_model)?.price.map(Rates::from).filter(is_by_token))
-            .or(self.rest)
     }
 }
 
@@ -137,7 +148,7 @@ mod tests {
 
     fn input(prices: &Prices, model: &str) -> Option<u64> {
         let model = ModelId::new(model).unwrap();
-        prices.of(&model, &model).map(|rates| rates.input)
+        prices.of(&model, &model, catalogue::lookup(&model)).map(|rates| rates.input)
     }
 
     #[test]

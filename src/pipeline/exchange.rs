@@ -256,7 +256,7 @@ impl Exchange {
         let Some((hold, target)) = self.hold.as_mut().zip(self.answered_by.as_ref()) else {
             return Ok(());
         };
-        let rates = self.gateway.prices.of(&target.model, target.base_model());
+        let rates = self.gateway.prices.of(&target.model, target.base_model(), target.known);
         let cost = rates.zip(told.or(self.passed)).map(|(rates, usage)| rates.cost(&usage));
         cost.map_or(Ok(()), |cost| hold.has_cost(cost))
     }
@@ -274,7 +274,7 @@ impl Exchange {
             .as_ref()
             .map(|(target, input)| (target, Usage { input: *input, ..Usage::default() }));
         let (target, usage) = answered.or(given_up)?;
-        let rates = self.gateway.prices.of(&target.model, target.base_model());
+        let rates = self.gateway.prices.of(&target.model, target.base_model(), target.known);
         Some(Used {
             target: Arc::clone(target),
             usage,
@@ -359,7 +359,7 @@ impl Drop for Exchange {
             peer: self.peer.address,
             operation: self.operation.map_or("-", Operation::name),
             requested_model: self.requested_model.as_deref(),
-            model: self.answered_by.as_ref().map(|target| target.model.as_str()),
+            model: self.answered_by.as_ref().map(|target| target.model_text()),
             target: self.answered_by.as_ref().map(|target| &*target.name),
             status: self.status,
             outcome: self.outcome.name(),

@@ -200,7 +200,7 @@ fn warn_of_unpriced(config: &Config, router: &Router, prices: &Prices) {
         return;
     }
     for target in router.targets() {
-        if prices.of(&target.model, target.base_model()).is_none() {
+        if prices.of(&target.model, target.base_model(), target.known).is_none() {
             tracing::warn!(
                 target_name = %target.name,
                 model = %target.model,

@@ -204,7 +204,9 @@ fn route(
         return Err(Denied::Targets { model: model.to_string() }.into());
     }
     if exchange.account().is_some() && operation != Operation::CountTokens {
-        targets.retain(|it| gateway.prices.of(&it.target.model, it.target.base_model()).is_some());
+        targets.retain(|it| {
+            gateway.prices.of(&it.target.model, it.target.base_model(), it.target.known).is_some()
+        });
         if targets.is_empty() {
             return Err(Denied::Unpriced { model: model.to_string() }.into());
         }
@@ -245,7 +247,7 @@ fn reserve_budget<'a>(
     }
     let prices = &exchange.gateway().prices;
     let most = candidates.filter_map(|(target, need)| {
-        let rates = prices.of(&target.model, target.base_model())?;
+        let rates = prices.of(&target.model, target.base_model(), target.known)?;
         Some(rates.most(need.input, need.max_output))
     });
     exchange.hold = Some(account.reserve(most.max().unwrap_or(0))?);

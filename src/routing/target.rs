@@ -126,6 +126,8 @@ pub struct Target {
     other_base: Option<Box<ModelId>>,
     /// The model id as a header value.
     pub model_header: HeaderValue,
+    /// What the catalogue knows of the base model.
+    pub known: Option<&'static catalogue::ModelFacts>,
     /// The count of its attempts that were answered, once there is one.
     pub answered: OnceLock<IntCounter>,
     abilities: Abilities,
@@ -177,6 +179,7 @@ impl Target {
             number: Number::default(),
             site,
             paths: Default::default(),
+            known: facts,
             own_output: facts
                 .map_or(DEFAULT_MAX_OUTPUT, |facts| facts.most_output(DEFAULT_MAX_OUTPUT)),
             cooldown: Mutex::new(Cooldown::new(policy)),
@@ -184,6 +187,12 @@ impl Target {
             pool,
             fleet,
         }
+    }
+
+    /// The text of its model id, read where the header has it: the two lie apart, and an answer has
+    /// just been given that one.
+    pub fn model_text(&self) -> &str {
+        self.model_header.to_str().unwrap_or(self.model.as_str())
     }
 
     /// The model whose limits, price and family count: `base_model` if configured.
