@@ -81,6 +81,8 @@ pub(super) async fn accept<A: Answer>(
     connections: TaskTracker,
     ending: Ending,
 ) {
+    // Those that are still to be accepted count among the connections that are waited for.
+    let _accepting = connections.token();
     let serve = |socket: Socket, peer: SocketAddr| {
         let Some(slot) = common.slot() else { return };
         let (tls, protocols, answer) = (tls.clone(), common.protocols.clone(), answer.clone());
