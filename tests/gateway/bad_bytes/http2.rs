@@ -420,7 +420,7 @@ async fn check(cases: Vec<Case>) {
     for (what, bytes, wanted) in cases {
         // Which window is full first, the stream's or the connection's, depends on what was read.
         let outcome = match of(&gateway, &bytes).await {
-            Reset(FlowControl) if wanted == GoAway(FlowControl) => wanted,
+            Reset(FlowControl) if wanted == GoAway(FlowControl) => GoAway(FlowControl),
             outcome => outcome,
         };
         if outcome != wanted {
