@@ -132,7 +132,7 @@ impl Limit {
 
     /// Units that are there now.
     pub(super) fn available(&mut self, now: Instant) -> Option<f64> {
-        let terms = self.shared.is_some().then(|| self.terms()).flatten();
+        let terms = self.shared_terms();
         match &mut self.shared {
             Some(shared) => Some(shared.purse.level(terms?, now)),
             None => self.bucket.as_ref().map(|bucket| bucket.level(now)),
@@ -146,7 +146,7 @@ impl Limit {
 
     /// When `units` will be there.
     pub(super) fn when(&mut self, units: f64, now: Instant) -> Instant {
-        let terms = self.shared.is_some().then(|| self.terms()).flatten();
+        let terms = self.shared_terms();
         match (&mut self.shared, terms) {
             (Some(shared), Some(terms)) => shared.purse.when(units, terms, now),
             _ => self.bucket.as_ref().map_or(now, |bucket| bucket.when(units, now)),
@@ -241,6 +241,11 @@ impl Limit {
                 shared.purse.void();
             }
         }
+    }
+
+    /// The terms of a purse, if there is one: who has none need not look at what they come from.
+    fn shared_terms(&self) -> Option<Terms> {
+        self.shared.as_ref().and_then(|_| self.terms())
     }
 
     fn terms(&self) -> Option<Terms> {

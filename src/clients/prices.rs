@@ -91,7 +91,7 @@ impl Prices {
             let pattern = price.models.as_str();
             if pattern == REST {
                 prices.rest = Some(price.into());
-            } else if pattern.contains(['*', '?', '[', '{']) {
+            } else if Glob::describes(pattern) {
                 prices.globs.push((Glob::new(pattern)?, price.into()));
             } else {
                 prices.exact.insert(pattern.to_owned(), price.into());

@@ -36,6 +36,11 @@ pub enum GlobError {
 }
 
 impl Glob {
+    /// Whether a text where names and patterns may stand is a pattern.
+    pub fn describes(text: &str) -> bool {
+        text.contains(['*', '?', '[', '{'])
+    }
+
     /// Reads a pattern.
     ///
     /// # Errors

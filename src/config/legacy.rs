@@ -135,7 +135,7 @@ pub(super) fn set_cross_region(document: &mut Document, env: &Env) -> (Vec<Probl
         return (problems, warnings);
     };
     let prefixed = |model: &str| {
-        let plain = !model.starts_with("arn:") && !model.contains(['*', '?', '[', '{']);
+        let plain = !model.starts_with("arn:") && !super::Glob::describes(model);
         let known = GEOGRAPHIES.iter().map(|(prefix, _)| prefix).chain(&OTHER_PREFIXES);
         let bare = plain && !known.into_iter().any(|prefix| model.starts_with(prefix));
         bare.then(|| format!("{prefix}{model}"))

@@ -16,9 +16,9 @@ use tower::Service;
 use super::answer::{self, MAX_BODY_BYTES, NoText, Question};
 use super::core::Core;
 use super::prompts::Rendered;
+use crate::bedrock::Operation;
 use crate::bedrock::error::{ERROR_TYPE, short_name};
 use crate::bedrock::path::model_path;
-use crate::bedrock::{Operation, catalogue};
 use crate::clients::Peer;
 use crate::config::LimitKey;
 use crate::pipeline::{Arrival, Gateway, InProcess, ResponseBody, stack};
@@ -153,7 +153,7 @@ impl Core {
             return Err(AskError::NoCredentials);
         }
         // The legacy default is more than some of its own models take.
-        let known_cap = catalogue::lookup(first.base_model()).and_then(|it| it.max_output_tokens);
+        let known_cap = first.known.and_then(|it| it.max_output_tokens);
         let max_tokens = gateway.config.legacy.max_tokens;
         let question = Question {
             system: rendered.system.as_deref(),

@@ -10,7 +10,7 @@ use super::ask::{ALL_MODELS, AskError, Caller};
 use super::core::{Core, seconds_since};
 use super::reply::timestamp;
 use super::text::first_chars;
-use crate::bedrock::{Features, catalogue};
+use crate::bedrock::Features;
 use crate::config::Credentials;
 use crate::pipeline::Gateway;
 use crate::routing::Target;
@@ -46,8 +46,7 @@ fn connected(gateway: &Gateway, target: &Target, text: &str, began: Instant) -> 
     let fallback_models: Vec<&str> = others
         .filter_map(|&index| Some(gateway.router.targets().get(index)?.model.as_str()))
         .collect();
-    let facts = catalogue::lookup(target.base_model());
-    let reasons = facts.is_some_and(|facts| facts.features().contains(Features::REASONING));
+    let reasons = target.known.is_some_and(|facts| facts.features().contains(Features::REASONING));
     let shown = first_chars(text.trim(), SHOWN);
     let test_response =
         if shown.len() < text.trim().len() { format!("{shown}...") } else { shown.to_owned() };

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use tokio_util::sync::DropGuard;
 use uuid::Uuid;
 
-use super::Gateway;
+use super::{Gateway, rates};
 use crate::admission::{Reservation, Share};
 use crate::bedrock::{ErrorKind, Operation, Usage};
 use crate::clients::{Account, Client, Hold, OverBudget, Peer, Policy, Proof, Slot, Who, usd};
@@ -256,7 +256,7 @@ impl Exchange {
         let Some((hold, target)) = self.hold.as_mut().zip(self.answered_by.as_ref()) else {
             return Ok(());
         };
-        let rates = self.gateway.prices.of(&target.model, target.base_model(), target.known);
+        let rates = rates(&self.gateway.prices, target);
         let cost = rates.zip(told.or(self.passed)).map(|(rates, usage)| rates.cost(&usage));
         cost.map_or(Ok(()), |cost| hold.has_cost(cost))
     }
@@ -274,7 +274,7 @@ impl Exchange {
             .as_ref()
             .map(|(target, input)| (target, Usage { input: *input, ..Usage::default() }));
         let (target, usage) = answered.or(given_up)?;
-        let rates = self.gateway.prices.of(&target.model, target.base_model(), target.known);
+        let rates = rates(&self.gateway.prices, target);
         Some(Used {
             target: Arc::clone(target),
             usage,

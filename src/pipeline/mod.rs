@@ -49,9 +49,9 @@ use tower::{Service, ServiceBuilder};
 pub use relay::{ResponseBody, Until};
 
 use crate::admission::{Curfew, Load, WaitingRoom};
-use crate::clients::{ClientLimits, Issuers, Keys, Members, Peer, Prices};
+use crate::clients::{ClientLimits, Issuers, Keys, Members, Peer, Prices, Rates};
 use crate::config::{self, Config};
-use crate::routing::{Route, Router, RouterError};
+use crate::routing::{Route, Router, RouterError, Target};
 use crate::state::fleet::Fleet;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::traces::Traces;
@@ -200,7 +200,7 @@ fn warn_of_unpriced(config: &Config, router: &Router, prices: &Prices) {
         return;
     }
     for target in router.targets() {
-        if prices.of(&target.model, target.base_model(), target.known).is_none() {
+        if rates(prices, target).is_none() {
             tracing::warn!(
                 target_name = %target.name,
                 model = %target.model,
@@ -208,6 +208,11 @@ fn warn_of_unpriced(config: &Config, router: &Router, prices: &Prices) {
             );
         }
     }
+}
+
+/// What tokens of a target cost, if anybody knows.
+fn rates(prices: &Prices, target: &Target) -> Option<Rates> {
+    prices.of(&target.model, target.base_model(), target.known)
 }
 
 /// A pool of connections to the upstream, counted in `metrics`.

@@ -12,7 +12,7 @@ use super::exchange::Exchange;
 use super::policy;
 use super::refusal::{Refusal, Refused};
 use super::step::Step;
-use super::{Gateway, InProcess};
+use super::{Gateway, InProcess, rates};
 use crate::bedrock::body::{self, Peek};
 use crate::bedrock::path::{Call, Resource};
 use crate::bedrock::sigv4::PayloadHash;
@@ -204,9 +204,7 @@ fn route(
         return Err(Denied::Targets { model: model.to_string() }.into());
     }
     if exchange.account().is_some() && operation != Operation::CountTokens {
-        targets.retain(|it| {
-            gateway.prices.of(&it.target.model, it.target.base_model(), it.target.known).is_some()
-        });
+        targets.retain(|it| rates(&gateway.prices, it.target).is_some());
         if targets.is_empty() {
             return Err(Denied::Unpriced { model: model.to_string() }.into());
         }
@@ -247,7 +245,7 @@ fn reserve_budget<'a>(
     }
     let prices = &exchange.gateway().prices;
     let most = candidates.filter_map(|(target, need)| {
-        let rates = prices.of(&target.model, target.base_model(), target.known)?;
+        let rates = rates(prices, target)?;
         Some(rates.most(need.input, need.max_output))
     });
     exchange.hold = Some(account.reserve(most.max().unwrap_or(0))?);

@@ -286,7 +286,7 @@ impl Router {
                 pattern: Arc::new(Pattern::new(pattern)),
                 route: Arc::clone(&found),
             };
-            if pattern.contains(['*', '?', '[', '{']) {
+            if Glob::describes(pattern) {
                 let glob = Glob::new(pattern)
                     .map_err(|source| RouterError::Pattern { pattern: pattern.clone(), source })?;
                 self.globs.push((glob, entry));

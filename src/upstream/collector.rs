@@ -7,7 +7,6 @@
 use std::error::Error as StdError;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -27,8 +26,7 @@ use tonic::{Code, Extensions, Status};
 use tower::Service;
 
 use super::connect::ConnectionGauges;
-use super::http2::Payload;
-use super::{Body, Origin, SendError, Upstream, open_on, with_causes};
+use super::{Body, Origin, SendError, Upstream, with_causes};
 use crate::config::{self, TraceProtocol};
 use crate::telemetry::traces::{Collector, Undelivered};
 
@@ -45,11 +43,7 @@ pub struct OtlpCollector {
     headers: HeaderMap,
     timeout: Duration,
     protocol: TraceProtocol,
-    /// What connections are opened by.
-    config: config::Upstream,
-    gauges: ConnectionGauges,
-    resent: IntCounter,
-    way: Mutex<Upstream>,
+    upstream: Upstream,
 }
 
 /// Connections as gRPC's library takes them.
@@ -67,12 +61,10 @@ impl Service<Request<tonic::body::Body>> for Channel {
 
     fn call(&mut self, request: Request<tonic::body::Body>) -> Self::Future {
         let Channel(upstream) = self.clone();
-        let request = request.map(Payload::coming);
         Box::pin(async move {
             let nowhere = || SendError::Unusable("the URL names no host".to_owned());
             let origin = Origin::of(request.uri()).ok_or_else(nowhere)?;
-            let place = upstream.pool.place(&origin);
-            open_on(&upstream.pool, &place, request).await
+            upstream.begin(&origin, request).await
         })
     }
 }
@@ -100,34 +92,29 @@ impl OtlpCollector {
         }
         let (timeout, protocol) = (config.timeout, config.protocol);
         let config = config::Upstream { pool_idle_timeout: IDLE, ..upstream.clone() };
-        let way = Mutex::new(Upstream::new(&config, gauges.clone(), resent.clone()));
-        OtlpCollector { endpoint, headers, timeout, protocol, config, gauges, resent, way }
-    }
-
-    fn way(&self) -> MutexGuard<'_, Upstream> {
-        self.way.lock().unwrap_or_else(PoisonError::into_inner)
+        let upstream = Upstream::new(&config, gauges, resent);
+        OtlpCollector { endpoint, headers, timeout, protocol, upstream }
     }
 }
 
 /// A delivery that waits for its answer. One that is given up leaves its connection behind, which may
 /// be dead without anybody having noticed.
-struct Unanswered<'a>(Option<&'a OtlpCollector>);
+struct Unanswered<'a>(Option<&'a Upstream>);
 
 impl Drop for Unanswered<'_> {
     fn drop(&mut self) {
-        if let Some(it) = self.0 {
-            *it.way() = Upstream::new(&it.config, it.gauges.clone(), it.resent.clone());
+        if let Some(upstream) = self.0 {
+            upstream.pool.forget();
         }
     }
 }
 
 impl Collector for OtlpCollector {
     async fn deliver(&self, spans: &ExportTraceServiceRequest) -> Result<u64, Undelivered> {
-        let way = self.way().clone();
-        let mut unanswered = Unanswered(Some(self));
+        let mut unanswered = Unanswered(Some(&self.upstream));
         let answer = match self.protocol {
-            TraceProtocol::Grpc => self.by_grpc(way, spans).await,
-            TraceProtocol::Http => self.by_http(&way, spans).await,
+            TraceProtocol::Grpc => self.by_grpc(spans).await,
+            TraceProtocol::Http => self.by_http(spans).await,
         };
         unanswered.0 = None;
         let refused = answer?.partial_success.map_or(0, |partial| partial.rejected_spans);
@@ -138,10 +125,10 @@ impl Collector for OtlpCollector {
 impl OtlpCollector {
     async fn by_grpc(
         &self,
-        upstream: Upstream,
         spans: &ExportTraceServiceRequest,
     ) -> Result<ExportTraceServiceResponse, Undelivered> {
-        let client = TraceServiceClient::with_origin(Channel(upstream), self.endpoint.clone());
+        let client =
+            TraceServiceClient::with_origin(Channel(self.upstream.clone()), self.endpoint.clone());
         let mut client = client.max_decoding_message_size(MAX_ANSWER);
         let metadata = MetadataMap::from_headers(self.headers.clone());
         let mut request =
@@ -153,7 +140,6 @@ impl OtlpCollector {
 
     async fn by_http(
         &self,
-        upstream: &Upstream,
         spans: &ExportTraceServiceRequest,
     ) -> Result<ExportTraceServiceResponse, Undelivered> {
         let nowhere = || Undelivered::ForGood("its URL names no host".to_owned());
@@ -167,7 +153,7 @@ impl OtlpCollector {
             request.headers_mut().insert(HOST, origin.host());
             Ok(request)
         };
-        let answer = upstream.exchange(&origin, make, Instant::now()).await;
+        let answer = self.upstream.exchange(&origin, make, Instant::now()).await;
         let answer = answer.map_err(|error| {
             Undelivered::InPassing(with_causes("it can't be reached".to_owned(), &error))
         })?;

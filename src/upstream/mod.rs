@@ -125,15 +125,40 @@ impl Upstream {
         request: Request<Events>,
         first_byte: Duration,
     ) -> Reply {
-        let request = request.map(Payload::coming);
         let outcome = timeout(first_byte, async {
-            let place = self.pool.place(origin);
-            match open_on(&self.pool, &place, request).await {
+            match self.begin(origin, request).await {
                 Ok(response) => reply::read(response, false).await,
                 Err(error) => Reply::Failure(reply::not_sent(error, self.connect_timeout)),
             }
         });
         outcome.await.unwrap_or_else(|_| Reply::Failure(reply::too_slow(first_byte)))
+    }
+
+    /// Sends a request whose body is still to come, by HTTP/2, and waits for the head of its answer.
+    async fn begin<B>(
+        &self,
+        origin: &Origin,
+        request: Request<B>,
+    ) -> Result<Response<Body>, SendError>
+    where
+        B: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+    {
+        let place = self.pool.place(origin);
+        let mut request = request.map(Payload::coming);
+        place.authorize(request.headers_mut());
+        let began = Instant::now();
+        loop {
+            let stream = self.pool.stream(&place).await?;
+            let opened = stream.opened();
+            match stream.try_send(request).await {
+                Ok(response) => return Ok(response.map(|body| Body::http2(body, Some(stream)))),
+                // A connection that was kept may have ended before it took the request.
+                Err(mut unsent) => match unsent.take_message() {
+                    Some(untouched) if opened < began => request = untouched,
+                    _ => return Err(SendError::Http2 { error: unsent.into_error(), opened }),
+                },
+            }
+        }
     }
 
     /// Sends what `make` prepares, once more if its connection was dead, and waits for the head of
@@ -163,28 +188,6 @@ impl Upstream {
                 .await
             }
             outcome => outcome,
-        }
-    }
-}
-
-/// Sends a request whose body is still to come, by HTTP/2, and waits for the head of its answer.
-async fn open_on(
-    pool: &Pool,
-    place: &Place,
-    mut request: Request<Payload>,
-) -> Result<Response<Body>, SendError> {
-    place.authorize(request.headers_mut());
-    let began = Instant::now();
-    loop {
-        let stream = pool.stream(place).await?;
-        let opened = stream.opened();
-        match stream.try_send(request).await {
-            Ok(response) => return Ok(response.map(|body| Body::http2(body, Some(stream)))),
-            // A connection that was kept may have ended before it took the request.
-            Err(mut unsent) => match unsent.take_message() {
-                Some(untouched) if opened < began => request = untouched,
-                _ => return Err(SendError::Http2 { error: unsent.into_error(), opened }),
-            },
         }
     }
 }

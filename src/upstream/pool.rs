@@ -186,7 +186,7 @@ impl Pool {
 
     /// Opens a connection to `place`, for a request that is to have a new one.
     pub(super) async fn open_alone(&self, place: &Place) -> Result<Way, SendError> {
-        let opened = self.connector.open(place.uri.clone()).await.map_err(SendError::Connect)?;
+        let opened = self.connect(place).await?;
         place.opens_freely.store(!opened.is_http2(), Ordering::Relaxed);
         if !opened.is_http2() {
             let is_passed_on = opened.is_passed_on();
@@ -206,7 +206,7 @@ impl Pool {
         if let Some(stream) = place.stream() {
             return Ok(stream);
         }
-        let opened = self.connector.open(place.uri.clone()).await.map_err(SendError::Connect)?;
+        let opened = self.connect(place).await?;
         if !opened.is_http2() && place.uri.scheme() != Some(&Scheme::HTTP) {
             return Err(SendError::Connect("the upstream does not speak HTTP/2".into()));
         }
@@ -222,6 +222,17 @@ impl Pool {
         place.shared().push(connection);
         self.sweep_on(place);
         Ok(stream)
+    }
+
+    /// Lets go of all connections; those in use end with their use.
+    pub(super) fn forget(&self) {
+        for shard in &self.shards {
+            shard.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        }
+    }
+
+    async fn connect(&self, place: &Place) -> Result<Opened, SendError> {
+        self.connector.open(place.uri.clone()).await.map_err(SendError::Connect)
     }
 
     /// Sees to it that what `place` keeps is looked at.
