@@ -2,7 +2,8 @@
 //!
 //! Every request takes a place before anything is done for it, and room for its body as it comes. The
 //! room is given back when the body is no longer needed, the place when the request's record ends. Beyond the bounds a request is turned away at once:
-//! what was admitted goes on at its pace, and memory stays what the bounds make it.
+//! what was admitted goes on at its pace, and memory stays what the bounds make it. What the gateway itself buffers
+//! of an answer takes room, too, without a place of its own.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -40,6 +41,7 @@ pub struct Share {
     held: Arc<Held>,
     max_bytes: usize,
     bytes: usize,
+    has_place: bool,
 }
 
 impl Load {
@@ -64,8 +66,17 @@ impl Load {
     pub fn enter(&self) -> Result<Share, Overloaded> {
         let before = self.held.requests.fetch_add(1, Ordering::Relaxed);
         // Gives the place back if it is one too many.
-        let share = Share { held: Arc::clone(&self.held), max_bytes: self.max_bytes, bytes: 0 };
+        let share = self.share(true);
         if before >= self.max_requests { Err(Overloaded::Requests(before)) } else { Ok(share) }
+    }
+
+    /// A share that takes no place, for bytes of a request that has one already.
+    pub fn bytes_only(&self) -> Share {
+        self.share(false)
+    }
+
+    fn share(&self, has_place: bool) -> Share {
+        Share { held: Arc::clone(&self.held), max_bytes: self.max_bytes, bytes: 0, has_place }
     }
 
     /// Requests in hand.
@@ -108,7 +119,9 @@ impl Share {
 
 impl Drop for Share {
     fn drop(&mut self) {
-        self.held.requests.fetch_sub(1, Ordering::Relaxed);
+        if self.has_place {
+            self.held.requests.fetch_sub(1, Ordering::Relaxed);
+        }
         self.let_go();
     }
 }

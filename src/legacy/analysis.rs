@@ -3,17 +3,20 @@
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::ask::{ALL_MODELS, AskError, Caller};
 use super::core::Core;
 use super::feedback::{self, Item};
+use super::json::Texts;
 use super::mock;
 use super::prompts::{AnalysisInput, MAX_CONTENT};
-use super::reply::{text, timestamp};
-use super::session::{IdTooLong, owned_by};
-use super::text::first_chars;
+use super::reply::timestamp;
+use super::session::{IdTooLong, MAX_ID_BYTES, owned_by};
+
+/// Most characters of a section's name and of a type of document.
+const MAX_NAME: usize = 1000;
 
 const DEFAULT_DOC_TYPE: &str = "Full Write-up";
 
@@ -41,6 +44,8 @@ pub(super) enum Lacking {
     Section,
     #[error(transparent)]
     SessionId(#[from] IdTooLong),
+    #[error("{member} is longer than {MAX_NAME} characters")]
+    Brevity { member: &'static str },
 }
 
 /// What came of an analysis.
@@ -51,17 +56,28 @@ pub(super) struct Analysed {
 }
 
 impl Analysis {
+    /// The members of a request that are read. Content beyond what is analysed is not kept.
+    pub(super) const TEXTS: Texts<4> = Texts([
+        ("session_id", MAX_ID_BYTES + 1),
+        ("section_name", MAX_NAME + 1),
+        ("content", MAX_CONTENT),
+        ("doc_type", MAX_NAME + 1),
+    ]);
+
+    /// What a request with these texts asks for, on behalf of `client`.
     pub(super) fn read(
-        object: &Map<String, Value>,
+        [session_id, section_name, content, doc_type]: [Option<String>; 4],
         client: Option<&str>,
     ) -> Result<Analysis, Lacking> {
-        let content = object.get("content").and_then(Value::as_str).unwrap_or_default();
+        let named = |member, name: String| match name.chars().count() {
+            0..=MAX_NAME => Ok(name),
+            _ => Err(Lacking::Brevity { member }),
+        };
         Ok(Analysis {
-            session_id: owned_by(client, &text(object, "session_id").ok_or(Lacking::Session)?)?,
-            section_name: text(object, "section_name").ok_or(Lacking::Section)?,
-            // What is not analysed need not be kept.
-            content: first_chars(content, MAX_CONTENT).to_owned(),
-            doc_type: text(object, "doc_type").unwrap_or_else(|| DEFAULT_DOC_TYPE.to_owned()),
+            session_id: owned_by(client, &session_id.ok_or(Lacking::Session)?)?,
+            section_name: named("section_name", section_name.ok_or(Lacking::Section)?)?,
+            content: content.unwrap_or_default(),
+            doc_type: named("doc_type", doc_type.unwrap_or_else(|| DEFAULT_DOC_TYPE.to_owned()))?,
             client: client.map(str::to_owned),
             trace: None,
         })
@@ -90,8 +106,10 @@ impl Core {
             message: error.to_string(),
         })?;
         let said = self.ask(&rendered, ALL_MODELS, caller, deadline).await?;
-        Ok(match feedback::read(&said.text) {
-            Ok(items) => feedback::refine(items),
+        let (length, text) = (said.text.len(), said.text);
+        let read = move || feedback::read(&text).map(feedback::refine);
+        Ok(match self.parse(length, read).await {
+            Ok(items) => items,
             Err(error) => {
                 tracing::info!(model = %said.by.name, %error, "an analysis can't be read");
                 vec![feedback::unavailable()]

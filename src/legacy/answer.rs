@@ -4,15 +4,20 @@
 //! The shim asks in that schema alone: models of other families take other bodies, and their
 //! answers are not read here.
 
+use std::fmt;
+
 use bytes::Bytes;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::de::{Deserializer, SeqAccess, Visitor};
+use serde_json::json;
+
+use super::json::{Object, Texts};
 
 /// The version that Bedrock asks for in a body.
 pub const ANTHROPIC_VERSION: &str = "bedrock-2023-05-31";
 
 /// Most bytes of a response body that are read.
-pub const MAX_BODY_BYTES: usize = 8 * 1024 * 1024;
+pub const MAX_BODY_BYTES: usize = 1024 * 1024;
 
 /// Why a response body has no text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -58,11 +63,6 @@ impl Question<'_> {
     }
 }
 
-#[derive(Deserialize)]
-struct Message {
-    content: Vec<Value>,
-}
-
 /// The text of an InvokeModel response body of an Anthropic model: its text blocks, joined as they
 /// are. Blocks of other types (thinking, tool use, and what is to come) are passed over.
 ///
@@ -73,19 +73,54 @@ pub fn text(body: &[u8]) -> Result<String, NoText> {
         return Err(NoText::TooLong);
     }
     let message: Message = serde_json::from_slice(body).map_err(|_| NoText::NotAMessage)?;
-    let is_text = |block: &&Value| block.get("type").and_then(Value::as_str) == Some("text");
-    let text: String = message
-        .content
-        .iter()
-        .filter(is_text)
-        .filter_map(|block| block.get("text")?.as_str())
-        .collect();
+    let text = message.content.0;
     if text.trim().is_empty() { Err(NoText::Empty) } else { Ok(text) }
 }
+
+#[derive(Deserialize)]
+struct Message {
+    content: Blocks,
+}
+
+/// The texts of a list of blocks, joined.
+struct Blocks(String);
+
+impl<'de> Deserialize<'de> for Blocks {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Blocks, D::Error> {
+        deserializer.deserialize_seq(ReadBlocks)
+    }
+}
+
+struct ReadBlocks;
+
+impl<'de> Visitor<'de> for ReadBlocks {
+    type Value = Blocks;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of blocks")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut blocks: A) -> Result<Blocks, A::Error> {
+        let mut all = String::new();
+        let block = Texts([("type", TEXT.len() + 1), ("text", MAX_BODY_BYTES)]);
+        while let Some(block) = blocks.next_element_seed(block)? {
+            if let Object::Of([Some(kind), Some(text)]) = block
+                && kind == TEXT
+            {
+                all.push_str(&text);
+            }
+        }
+        Ok(Blocks(all))
+    }
+}
+
+/// The type of a block that is part of the answer.
+const TEXT: &str = "text";
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use serde_json::Value;
 
     use super::*;
     use crate::bedrock::body::peek;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HOST, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::Full;
 use serde::Deserialize;
 use tokio::time::{Instant, timeout, timeout_at};
 use tower::Service;
@@ -16,11 +16,13 @@ use tower::Service;
 use super::answer::{self, MAX_BODY_BYTES, NoText, Question};
 use super::core::Core;
 use super::prompts::Rendered;
-use crate::bedrock::Operation;
+use crate::admission::Share;
 use crate::bedrock::error::{ERROR_TYPE, short_name};
 use crate::bedrock::path::model_path;
+use crate::bedrock::{ErrorKind, Operation};
 use crate::clients::Peer;
 use crate::config::LimitKey;
+use crate::pipeline::body::{self, BodyError};
 use crate::pipeline::{Arrival, Gateway, InProcess, ResponseBody, stack};
 use crate::routing::Target;
 use crate::telemetry::traces::{Parent, TRACEPARENT};
@@ -38,6 +40,8 @@ pub(super) struct Caller {
     limit_header: Option<HeaderValue>,
     /// The `traceparent` it came with, if that is right.
     traceparent: Option<HeaderValue>,
+    /// Whether its request has counted against the rate of its client already.
+    pub(super) is_counted: bool,
 }
 
 impl Caller {
@@ -52,7 +56,7 @@ impl Caller {
             LimitKey::AccessKey | LimitKey::Ip => None,
         };
         let traceparent = Parent::of(headers).map(Parent::to_header);
-        Caller { peer, client, limit_header, traceparent }
+        Caller { peer, client, limit_header, traceparent, is_counted: false }
     }
 
     /// The trace that its request is part of, for a job to keep.
@@ -68,6 +72,7 @@ impl Caller {
             client: client.map(Arc::from),
             limit_header: None,
             traceparent: trace.and_then(|trace| HeaderValue::from_str(trace).ok()),
+            is_counted: false,
         }
     }
 }
@@ -161,18 +166,24 @@ impl Core {
             max_tokens: known_cap.map_or(max_tokens, |cap| max_tokens.min(cap)),
             temperature: gateway.config.legacy.temperature,
         };
-        let own = InProcess { route: Arc::clone(route), client: caller.client.clone() };
+        let own = InProcess {
+            route: Arc::clone(route),
+            client: caller.client.clone(),
+            is_counted: caller.is_counted,
+        };
         let arrival = arrival(&gateway, first, question.body(), own, caller).ok_or_else(unknown)?;
         let answered = timeout_at(deadline, async {
             let Ok(response) = stack::<Full<Bytes>>(&self.live).call(arrival).await;
-            read(response).await
+            read(&gateway, response).await
         });
-        let (head, body) = answered.await.map_err(|_| AskError::TooSlow(began.elapsed()))??;
+        let (head, body, _share) =
+            answered.await.map_err(|_| AskError::TooSlow(began.elapsed()))??;
         if !head.status.is_success() {
             return Err(failure(head.status, &head.headers, &body));
         }
         let by = answerer(&route.targets, &head.headers).unwrap_or(first);
-        Ok(Said { text: answer::text(&body)?, by: Arc::clone(by) })
+        let text = self.parse(body.len(), move || answer::text(&body)).await?;
+        Ok(Said { text, by: Arc::clone(by) })
     }
 }
 
@@ -202,12 +213,24 @@ fn arrival(
     Some(Arrival { head, body: Full::new(body), peer: caller.peer.clone() })
 }
 
+/// Takes in an answer, whose bytes count in what is returned with it.
 async fn read(
+    gateway: &Gateway,
     response: Response<ResponseBody>,
-) -> Result<(http::response::Parts, Bytes), AskError> {
+) -> Result<(http::response::Parts, Bytes, Share), AskError> {
     let (head, body) = response.into_parts();
-    let body = Limited::new(body, MAX_BODY_BYTES).collect().await;
-    Ok((head, body.map_err(|_| AskError::Broken)?.to_bytes()))
+    let mut share = gateway.load.bytes_only();
+    let body = body::collect(body, MAX_BODY_BYTES, Some(&mut share), None, &gateway.buffers).await;
+    match body {
+        Ok((body, _)) => Ok((head, body, share)),
+        Err(BodyError::TooLarge { .. }) => Err(NoText::TooLong.into()),
+        Err(BodyError::Overloaded(_)) => Err(AskError::Busy {
+            name: ErrorKind::ServiceUnavailable.name().to_owned(),
+            message: "The gateway is overloaded, please try again".to_owned(),
+            retry_after: None,
+        }),
+        Err(BodyError::Broken | BodyError::Timeout { .. }) => Err(AskError::Broken),
+    }
 }
 
 #[derive(Deserialize)]

@@ -1,18 +1,20 @@
 //! `/chat`: an answer to a question about the write-up, with what the session knows.
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::ask::{ALL_MODELS, AskError, Caller, Order};
 use super::core::Core;
+use super::json::Texts;
 use super::mock;
 use super::prompts::{ChatInput, MAX_CONTENT};
-use super::reply::text;
-use super::session::{ChatContext, Turn, owned_by};
-use super::text::first_chars;
+use super::session::{ChatContext, MAX_ID_BYTES, Turn, owned_by};
 use crate::jobs::Record;
+
+/// Most characters of a section's and of a model's name.
+const MAX_NAME: usize = 1000;
 
 /// What a mock answer says has answered.
 const MOCK_MODEL: &str = "Mock";
@@ -51,24 +53,34 @@ pub(super) struct Answered {
     pub(super) is_mock: bool,
 }
 
+impl Chat {
+    /// The members of a request that are read. Of a longer message the rest is not asked.
+    pub(super) const TEXTS: Texts<4> = Texts([
+        ("session_id", MAX_ID_BYTES + 1),
+        ("message", MAX_CONTENT),
+        ("current_section", MAX_NAME),
+        ("ai_model", MAX_NAME),
+    ]);
+}
+
 impl Core {
+    /// What a request with the texts of [`Chat::TEXTS`] asks, on behalf of `client`.
     pub(super) fn read_chat(
         &self,
-        object: &Map<String, Value>,
+        [session_id, message, current_section, ai_model]: [Option<String>; 4],
         client: Option<&str>,
     ) -> Result<Chat, Lacking> {
-        let session_id = text(object, "session_id").ok_or(Lacking::Session)?;
+        let session_id = session_id.ok_or(Lacking::Session)?;
         let session_id = owned_by(client, &session_id).map_err(|_| Lacking::Session)?;
-        let current_section = text(object, "current_section");
         let context =
             self.sessions.context(&session_id, current_section.as_deref(), Instant::now());
         let context = context.ok_or(Lacking::Session)?;
-        let message = text(object, "message").ok_or(Lacking::Message)?;
+        let message = message.ok_or(Lacking::Message)?;
         Ok(Chat {
             session_id,
-            message: first_chars(&message, MAX_CONTENT).to_owned(),
+            message,
             current_section,
-            ai_model: text(object, "ai_model"),
+            ai_model,
             context,
             client: client.map(str::to_owned),
             trace: None,

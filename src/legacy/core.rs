@@ -1,8 +1,11 @@
 //! What the endpoints and the jobs share: the live gateway, the sessions and the prompts.
 
+use std::panic::resume_unwind;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 
 use super::pending::Pending;
@@ -17,7 +20,15 @@ pub(super) struct Core {
     pub(super) sessions: Sessions,
     pub(super) pending: Pending,
     prompts: ArcSwap<Prompts>,
+    /// How many threads read long JSON at once.
+    parsers: Semaphore,
 }
+
+/// JSON of more bytes is read on a thread that serves no connections: it may take milliseconds.
+const LONG_JSON: usize = 16 * 1024;
+
+/// Most threads that read long JSON at once.
+const PARSERS: usize = 2;
 
 impl Core {
     pub(super) fn new(live: Arc<Live>) -> Result<Core, PromptError> {
@@ -27,6 +38,7 @@ impl Core {
             sessions: Sessions::new(legacy.session_ttl, legacy.max_sessions, legacy.max_turns),
             pending: Pending::new(legacy.max_sessions),
             prompts: ArcSwap::from_pointee(Prompts::new(&legacy.prompts)?),
+            parsers: Semaphore::new(PARSERS),
             live,
         })
     }
@@ -43,6 +55,24 @@ impl Core {
 
     pub(super) fn prompts(&self) -> Arc<Prompts> {
         self.prompts.load_full()
+    }
+
+    /// Runs `read`, which reads JSON of so many bytes: at once, or apart from the threads that serve
+    /// connections where it may take long.
+    pub(super) async fn parse<T: Send + 'static>(
+        &self,
+        bytes: usize,
+        read: impl FnOnce() -> T + Send + 'static,
+    ) -> T {
+        if bytes <= LONG_JSON {
+            return read();
+        }
+        // It is never closed, so there always is a permit in the end.
+        let _permit = self.parsers.acquire().await;
+        match spawn_blocking(read).await {
+            Ok(read) => read,
+            Err(failed) => resume_unwind(failed.into_panic()),
+        }
     }
 
     /// Whether a mock answer may stand in now, which is counted.

@@ -10,12 +10,11 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use http::header::RETRY_AFTER;
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body::Body;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use tokio::time::{Instant, timeout};
 use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
@@ -24,14 +23,17 @@ use super::analysis::{self, Analysis};
 use super::ask::Caller;
 use super::chat::Chat;
 use super::core::Core;
+use super::json::Texts;
 use super::pending::Asked;
 use super::prompts::PromptError;
-use super::reply::{self, json, marked, ok, timestamp};
+use super::reply::{self, NotJson, json, marked, ok, timestamp};
 use super::work::{ConnectionTest, LegacyWork};
 use super::{chat, connection, models, tasks};
-use crate::clients::{Peer, admin_key};
+use crate::admission::Share;
+use crate::clients::{Member, Peer, Slot, Who, admin_key, identify};
 use crate::config::{Config, JobQueue, JobsBackend, LegacyAction};
 use crate::jobs::{Jobs, JobsError, NewJob, Queue, StoreError};
+use crate::pipeline::body::{self, BodyLimits};
 use crate::pipeline::{Gateway, Live};
 use crate::state::fleet::Notice;
 use crate::state::redis::{Redis, RedisFailure};
@@ -120,19 +122,22 @@ impl Shim {
     /// Answers a request for a path that [`Shim::serves`].
     pub async fn answer<B>(&self, request: Request<B>, peer: Peer) -> Response<Bytes>
     where
-        B: Body<Data = Bytes> + Send + Unpin,
-        B::Error: std::error::Error + Send + Sync + 'static,
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
     {
         let gateway = self.core.gateway();
-        let (head, body) = request.into_parts();
+        let (head, mut body) = request.into_parts();
         let Some(endpoint) = Endpoint::of(head.uri.path()) else {
             return json(StatusCode::NOT_FOUND, &json!({ "error": "Not found" }));
         };
         // Whatever the limits within are.
         let limit = gateway.config.server.request_timeout;
-        let response = timeout(limit, self.respond(&gateway, &endpoint, &head, body, peer)).await;
+        let responding = self.respond(&gateway, &endpoint, &head, &mut body, peer);
+        let response = timeout(limit, responding).await;
         let response = response.unwrap_or(Err(Refusal::RequestTimeout));
-        let response = response.unwrap_or_else(Refusal::into_response);
+        let response = response.unwrap_or_else(|refusal| {
+            body::dismiss(&head, body);
+            refusal.into_response()
+        });
         let status = response.status();
         let labels = [endpoint.name(), status.as_str()];
         gateway.metrics.legacy_requests.with_label_values(&labels).inc();
@@ -144,37 +149,39 @@ impl Shim {
         gateway: &Gateway,
         endpoint: &Endpoint<'_>,
         head: &Parts,
-        body: B,
+        body: &mut B,
         peer: Peer,
     ) -> Result<Response<Bytes>, Refusal>
     where
         B: Body<Data = Bytes> + Send + Unpin,
-        B::Error: std::error::Error + Send + Sync + 'static,
     {
         check_method(endpoint, &head.method)?;
         let address = peer.address;
         let allowed = authenticate(gateway, endpoint, &head.headers, &peer);
-        let Who { client, is_admin } = allowed.inspect_err(|_| {
+        let Identity { member, is_admin } = allowed.inspect_err(|_| {
             if let Some((what, on)) = endpoint.change() {
                 audit::refused(what, on, address);
             }
         })?;
-        // Read even where it says nothing, so that the connection can be used on.
-        let body = read(gateway, client.as_deref(), body).await?;
+        let client = member.as_ref().map(|member| Arc::clone(&member.name));
+        let mut entry = self.enter(gateway, endpoint, &head.headers, member.as_ref(), &peer)?;
+        let body = read(gateway, endpoint, member.as_deref(), body, entry.share.as_mut()).await?;
         if let Some((what, on)) = endpoint.change() {
             let name = client.as_deref().unwrap_or("anyone");
             let who = if is_admin { "admin_key" } else { name };
             audit::done(what, on, By { who, peer: address });
         }
-        let caller = Caller::new(gateway, &head.headers, peer, client);
+        let mut caller = Caller::new(gateway, &head.headers, peer, client);
+        caller.is_counted = entry.is_counted;
+        let asked = Asking { gateway, headers: &head.headers, body, caller: &caller, entry };
         Ok(match endpoint {
             Endpoint::Health => {
                 let now = timestamp(SystemTime::now());
                 ok(&json!({ "status": "healthy", "timestamp": now }))
             }
-            Endpoint::AnalyzeSection => self.analyze(gateway, &head.headers, &body, &caller).await,
-            Endpoint::Chat => self.chat(gateway, &head.headers, &body, &caller).await,
-            Endpoint::TestConnection => self.test_connection(gateway, &caller).await,
+            Endpoint::AnalyzeSection => self.analyze(asked).await,
+            Endpoint::Chat => self.chat(asked).await,
+            Endpoint::TestConnection => self.test_connection(asked).await,
             Endpoint::TaskStatus(id) => self.task_status(id).await,
             Endpoint::QueueStats => self.queue_stats().await,
             Endpoint::CancelTask(id) => self.cancel_task(id).await,
@@ -183,22 +190,46 @@ impl Shim {
         })
     }
 
-    async fn analyze(
+    /// Lets a request in, before its body is read: within the limits of its client, then those of
+    /// the gateway. Health takes no place, so that load balancers hear of it under load, too.
+    fn enter(
         &self,
         gateway: &Gateway,
+        endpoint: &Endpoint<'_>,
         headers: &HeaderMap,
-        body: &[u8],
-        caller: &Caller,
-    ) -> Response<Bytes> {
+        member: Option<&Arc<Member>>,
+        peer: &Peer,
+    ) -> Result<Entry, Refusal> {
+        if *endpoint == Endpoint::Health {
+            return Ok(Entry::default());
+        }
+        let mut entry = Entry::default();
+        if endpoint.asks_a_model() {
+            let by = &gateway.config.limits.key;
+            let who = member.map(|member| Who::Member(Arc::clone(member)));
+            let client = identify(headers, peer.address, by, who);
+            // What a job asks counts when it is asked.
+            if self.jobs.is_none() {
+                gateway.limits.request(&client)?;
+                entry.is_counted = true;
+            }
+            entry.slot = gateway.limits.slot(&client)?;
+        }
+        entry.share = Some(gateway.load.enter()?);
+        Ok(entry)
+    }
+
+    async fn analyze(&self, asking: Asking<'_>) -> Response<Bytes> {
         let bad = |error: String| {
             json(StatusCode::BAD_REQUEST, &json!({ "success": false, "error": error }))
         };
-        let object = match reply::object(headers, body) {
-            Ok(object) => object,
+        let texts = match self.texts(&asking, Analysis::TEXTS).await {
+            Ok(texts) => texts,
             Err(error) => return bad(error.to_string()),
         };
+        let Asking { gateway, caller, entry, .. } = asking;
         let client = caller.client.as_deref();
-        let analysis = match Analysis::read(&object, client) {
+        let analysis = match Analysis::read(texts, client) {
             Ok(analysis) => Analysis { trace: caller.trace(), ..analysis },
             Err(error) => return bad(error.to_string()),
         };
@@ -215,6 +246,8 @@ impl Shim {
             Submission::Impossible => {}
         }
         let deadline = deadline(&gateway.config.jobs.analysis);
+        // The pipeline takes a place of its own for the question.
+        drop(entry);
         let outcome = self.core.analyse(&analysis, caller, deadline).await;
         match self.core.conclude(&analysis, outcome) {
             Ok(analysed) => marked(analysis::done(&analysis, &analysed), analysed.is_mock),
@@ -225,21 +258,16 @@ impl Shim {
         }
     }
 
-    async fn chat(
-        &self,
-        gateway: &Gateway,
-        headers: &HeaderMap,
-        body: &[u8],
-        caller: &Caller,
-    ) -> Response<Bytes> {
+    async fn chat(&self, asking: Asking<'_>) -> Response<Bytes> {
         let bad = |error: String| json(StatusCode::BAD_REQUEST, &json!({ "error": error }));
-        let object = match reply::object(headers, body) {
-            Ok(object) => object,
+        let texts = match self.texts(&asking, Chat::TEXTS).await {
+            Ok(texts) => texts,
             // A body that says nothing names no session.
-            Err(reply::NotJson::Empty) => Map::new(),
+            Err(NotJson::Empty) => Default::default(),
             Err(error) => return bad(error.to_string()),
         };
-        let chat = match self.core.read_chat(&object, caller.client.as_deref()) {
+        let Asking { gateway, caller, entry, .. } = asking;
+        let chat = match self.core.read_chat(texts, caller.client.as_deref()) {
             Ok(chat) => Chat { trace: caller.trace(), ..chat },
             Err(error) => return bad(error.to_string()),
         };
@@ -252,7 +280,9 @@ impl Shim {
             Submission::Full(error) => return full(&chat::failed(&error)),
             Submission::Impossible => {}
         }
-        let outcome = self.core.chat(&chat, caller, deadline(&gateway.config.jobs.chat)).await;
+        let deadline = deadline(&gateway.config.jobs.chat);
+        drop(entry);
+        let outcome = self.core.chat(&chat, caller, deadline).await;
         match self.core.conclude_chat(&chat, outcome, None) {
             Ok(answered) => marked(chat::done(&answered), answered.is_mock),
             Err(error) => {
@@ -261,7 +291,8 @@ impl Shim {
         }
     }
 
-    async fn test_connection(&self, gateway: &Gateway, caller: &Caller) -> Response<Bytes> {
+    async fn test_connection(&self, asking: Asking<'_>) -> Response<Bytes> {
+        let Asking { gateway, caller, entry, .. } = asking;
         let client = caller.client.as_deref().map(str::to_owned);
         let test = ConnectionTest { client, trace: caller.trace() };
         match self.submit(Queue::Test, "", &test).await {
@@ -272,12 +303,25 @@ impl Shim {
             Submission::Impossible => {}
         }
         let deadline = deadline(&gateway.config.jobs.test);
+        drop(entry);
         match self.core.test_connection(caller, deadline).await {
             Ok(status) => ok(&connection::done(&status)),
             Err(error) => {
                 json(StatusCode::INTERNAL_SERVER_ERROR, &connection::failed(&error.to_string()))
             }
         }
+    }
+
+    /// Reads the texts of a body.
+    async fn texts<const N: usize>(
+        &self,
+        asking: &Asking<'_>,
+        names: Texts<N>,
+    ) -> Result<[Option<String>; N], NotJson> {
+        let content_type = asking.headers.get(CONTENT_TYPE).cloned();
+        let body = asking.body.clone();
+        let read = move || reply::texts(content_type.as_ref(), &body, names);
+        self.core.parse(asking.body.len(), read).await
     }
 
     async fn task_status(&self, id: &str) -> Response<Bytes> {
@@ -410,11 +454,31 @@ fn check_method(endpoint: &Endpoint<'_>, method: &Method) -> Result<(), Refusal>
     Err(Refusal::Method { allow: if allowed == Method::GET { "GET, HEAD" } else { "POST" } })
 }
 
+/// What a request for an endpoint that asks a model is made of, and what it holds.
+struct Asking<'a> {
+    gateway: &'a Gateway,
+    headers: &'a HeaderMap,
+    body: Bytes,
+    caller: &'a Caller,
+    entry: Entry,
+}
+
+/// What a request takes of the limits until it is read.
+#[derive(Default)]
+struct Entry {
+    /// Its place, and the room for its body.
+    share: Option<Share>,
+    /// Its place among those that its client has at once.
+    slot: Option<Slot>,
+    /// Whether it counted against the rate of its client.
+    is_counted: bool,
+}
+
 /// Who calls.
 #[derive(Default)]
-struct Who {
-    /// The client's name, where clients have keys.
-    client: Option<Arc<str>>,
+struct Identity {
+    /// The client, where clients have keys.
+    member: Option<Arc<Member>>,
     /// Whether the admin key was presented, which is no client's.
     is_admin: bool,
 }
@@ -426,39 +490,44 @@ fn authenticate(
     endpoint: &Endpoint<'_>,
     headers: &HeaderMap,
     peer: &Peer,
-) -> Result<Who, Refusal> {
+) -> Result<Identity, Refusal> {
     let admin_only = &gateway.config.legacy.admin_only;
     let guarded = match endpoint {
-        Endpoint::Health => return Ok(Who::default()),
+        Endpoint::Health => return Ok(Identity::default()),
         Endpoint::CancelTask(_) => admin_only.contains(&LegacyAction::CancelTask),
         Endpoint::ResetCooldowns => admin_only.contains(&LegacyAction::ResetModelCooldowns),
         _ => false,
     };
     if !guarded {
         let certificate = peer.certificate.as_deref();
-        let client = gateway.keys.unsigned(headers, certificate, SystemTime::now())?;
-        let client = client.map(|client| Arc::clone(&client.name));
-        return Ok(Who { client, is_admin: false });
+        let member = gateway.keys.unsigned(headers, certificate, SystemTime::now())?;
+        return Ok(Identity { member, is_admin: false });
     }
     let key = gateway.config.server.admin_key.as_ref();
     let is_admin = key.is_some_and(|key| admin_key::is_presented(key, headers));
-    if is_admin { Ok(Who { client: None, is_admin }) } else { Err(Refusal::AdminKey) }
+    if is_admin { Ok(Identity { member: None, is_admin }) } else { Err(Refusal::AdminKey) }
 }
 
-/// Reads a body, within the bounds of size and time that hold for all, and those of its client.
-async fn read<B>(gateway: &Gateway, client: Option<&str>, body: B) -> Result<Bytes, Refusal>
+/// Reads the body of a request for an endpoint, or throws it away where the endpoint has no use for
+/// it: within the bounds of the endpoint, of all requests, and of its client.
+async fn read<B>(
+    gateway: &Gateway,
+    endpoint: &Endpoint<'_>,
+    member: Option<&Member>,
+    body: &mut B,
+    share: Option<&mut Share>,
+) -> Result<Bytes, Refusal>
 where
     B: Body<Data = Bytes> + Send + Unpin,
-    B::Error: std::error::Error + Send + Sync + 'static,
 {
     let server = &gateway.config.server;
-    let policy = client.and_then(|name| gateway.members.get(name)?.policy());
-    let own = policy.and_then(|policy| policy.max_body(server.max_body));
-    let limited = Limited::new(body, own.unwrap_or(server.max_body)).collect();
-    match timeout(server.body_read_timeout, limited).await {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Refusal::BodyTooLarge),
-        Ok(Err(_)) => Err(Refusal::BodyBroken),
-        Err(_) => Err(Refusal::BodyTimeout),
+    let most = endpoint.max_body().min(server.max_body);
+    let own = member.and_then(Member::policy).and_then(|policy| policy.max_body(most));
+    let limits = BodyLimits { bytes: own.unwrap_or(most), time: server.body_read_timeout };
+    if endpoint.reads_body() {
+        Ok(body::read(body, limits, share, None, &gateway.buffers).await?.0)
+    } else {
+        body::discard(body, limits).await?;
+        Ok(Bytes::new())
     }
 }

@@ -26,6 +26,7 @@ mod chat;
 mod connection;
 mod core;
 mod http;
+mod json;
 mod models;
 mod pending;
 mod reply;

@@ -5,8 +5,11 @@ use std::time::SystemTime;
 use aws_smithy_types::date_time::{DateTime, Format};
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
-use http::{HeaderMap, Response, StatusCode};
-use serde_json::{Map, Value};
+use http::{Response, StatusCode};
+use serde::de::DeserializeSeed;
+use serde_json::Value;
+
+use super::json::{Object, Texts};
 
 /// Marks an answer that no model gave.
 pub(super) const MOCK: HeaderName = HeaderName::from_static("x-sluice-mock");
@@ -50,20 +53,26 @@ pub(super) enum NotJson {
     Invalid,
 }
 
-/// Reads a body that must be a JSON object with something in it.
-pub(super) fn object(headers: &HeaderMap, body: &[u8]) -> Result<Map<String, Value>, NotJson> {
-    let media_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+/// Reads the texts of a body that must be a JSON object with something in it. Texts that are blank
+/// count as not there.
+pub(super) fn texts<const N: usize>(
+    content_type: Option<&HeaderValue>,
+    body: &[u8],
+    names: Texts<N>,
+) -> Result<[Option<String>; N], NotJson> {
+    let media_type = content_type.and_then(|value| value.to_str().ok());
     if !media_type.is_some_and(is_json) {
         return Err(NotJson::MediaType);
     }
     if body.trim_ascii().is_empty() {
         return Err(NotJson::Empty);
     }
-    match serde_json::from_slice(body) {
-        Ok(Value::Object(object)) if !object.is_empty() => Ok(object),
-        Ok(Value::Object(_) | Value::Null) => Err(NotJson::Empty),
-        Ok(Value::Array(array)) if array.is_empty() => Err(NotJson::Empty),
-        Ok(_) | Err(_) => Err(NotJson::Invalid),
+    let mut json = serde_json::Deserializer::from_slice(body);
+    let object = names.deserialize(&mut json).and_then(|object| json.end().map(|()| object));
+    match object {
+        Ok(Object::Of(texts)) => Ok(texts.map(|text| text.filter(|text| !text.trim().is_empty()))),
+        Ok(Object::Nothing) => Err(NotJson::Empty),
+        Ok(Object::Other) | Err(_) => Err(NotJson::Invalid),
     }
 }
 
@@ -73,30 +82,23 @@ fn is_json(media_type: &str) -> bool {
         || essence.strip_prefix("application/").is_some_and(|sub| sub.ends_with("+json"))
 }
 
-/// A text of an object that is there and not blank.
-pub(super) fn text(object: &Map<String, Value>, key: &str) -> Option<String> {
-    let text = object.get(key)?.as_str()?;
-    (!text.trim().is_empty()).then(|| text.to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn read(media_type: Option<&'static str>, body: &str) -> Result<usize, NotJson> {
-        let mut headers = HeaderMap::new();
-        if let Some(media_type) = media_type {
-            headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
-        }
-        object(&headers, body.as_bytes()).map(|object| object.len())
+        let content_type = media_type.map(HeaderValue::from_static);
+        let texts = texts(content_type.as_ref(), body.as_bytes(), Texts([("a", 9)]));
+        texts.map(|texts| texts.iter().flatten().count())
     }
 
     #[test]
     fn a_body_is_told_what_is_wrong_with_it() {
         let json = Some("application/json");
-        assert_eq!(read(json, r#"{"a":1}"#), Ok(1));
-        assert_eq!(read(Some("application/json; charset=utf-8"), r#"{"a":1}"#), Ok(1));
-        assert_eq!(read(Some("application/vnd.api+json"), r#"{"a":1}"#), Ok(1));
+        assert_eq!(read(json, r#"{"a":"x"}"#), Ok(1));
+        assert_eq!(read(json, r#"{"a":" "}"#), Ok(0));
+        assert_eq!(read(Some("application/json; charset=utf-8"), r#"{"a":1}"#), Ok(0));
+        assert_eq!(read(Some("application/vnd.api+json"), r#"{"a":1}"#), Ok(0));
         assert_eq!(read(None, r#"{"a":1}"#), Err(NotJson::MediaType));
         assert_eq!(read(Some("text/plain"), r#"{"a":1}"#), Err(NotJson::MediaType));
         for empty in ["", " \n", "{}", "null", "[]"] {

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http_body::Body;
 
 use super::InProcess;
-use super::collect::dismiss;
+use super::body::dismiss;
 use super::exchange::Exchange;
 use super::observe::Observed;
 use super::refusal::{Refusal, Refused};
@@ -31,7 +31,9 @@ where
         let gateway = exchange.gateway();
         let head = &arrival.head;
         let mut who = None;
-        let proof = match head.extensions.get::<InProcess>() {
+        let own = head.extensions.get::<InProcess>();
+        let is_counted = own.is_some_and(|own| own.is_counted);
+        let proof = match own {
             // Another room of this process has seen to who asks, maybe long ago.
             Some(own) => {
                 let member = own.client.as_deref().and_then(|name| gateway.members.get(name));
@@ -59,7 +61,7 @@ where
         let allowed = proof.and_then(|proof| {
             let is_known = !matches!(proof, Proof::Signature(_));
             exchange.proof = proof;
-            if is_known { allow(exchange) } else { Ok(()) }
+            if is_known { allow(exchange, is_counted) } else { Ok(()) }
         });
         match allowed {
             Ok(()) => Ok(request),
@@ -89,7 +91,7 @@ pub(super) fn prove(
             if let Some(client) = &mut exchange.client {
                 client.who = Who::Member(known.member);
             }
-            allow(exchange)
+            allow(exchange, false)
         }
         // What has events is not collected; nothing else could show what these must.
         Proof::Events(_) => Err(Refusal::Unauthenticated(BadSignature::Mismatch.into())),
@@ -108,11 +110,13 @@ pub(super) fn chain(proof: Proof) -> Result<Option<EventChain>, Refusal> {
     }
 }
 
-/// Counts a request against the limits of its client, which is known.
-fn allow(exchange: &mut Exchange) -> Result<(), Refusal> {
+/// Counts a request against the limits of its client, which is known; against its rate unless it
+/// has counted there.
+fn allow(exchange: &mut Exchange, is_counted: bool) -> Result<(), Refusal> {
     let Some(client) = &exchange.client else { return Ok(()) };
     let limits = &exchange.gateway().limits;
-    let slot = limits.request(client).and_then(|()| limits.slot(client));
+    let rate = if is_counted { Ok(()) } else { limits.request(client) };
+    let slot = rate.and_then(|()| limits.slot(client));
     exchange.slot = slot.map_err(|limited: Limited| Refusal::Limited(limited))?;
     Ok(())
 }

@@ -17,6 +17,7 @@
 
 mod admit;
 mod attempt;
+pub(crate) mod body;
 mod buffers;
 mod collect;
 mod deadline;
@@ -244,6 +245,8 @@ pub struct InProcess {
     pub route: Arc<Route>,
     /// The name of the client that it is made for.
     pub client: Option<Arc<str>>,
+    /// Whether it has counted against the rate of that client already.
+    pub is_counted: bool,
 }
 
 /// The whole stack over the live gateway. It never fails: what goes wrong is a response.

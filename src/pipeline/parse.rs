@@ -5,7 +5,7 @@ use http::header::{HOST, TRANSFER_ENCODING};
 use http::{Version, request};
 use http_body::Body;
 
-use super::collect::dismiss;
+use super::body::dismiss;
 use super::observe::Observed;
 use super::policy;
 use super::refusal::{Refusal, Refused};

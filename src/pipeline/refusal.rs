@@ -5,6 +5,7 @@ use std::time::Duration;
 use http::header::{ALLOW, CONNECTION, HeaderValue};
 use http::{HeaderMap, Response};
 
+use super::body::BodyError;
 use super::exchange::{Exchange, Outcome};
 use crate::admission::{Full, Overloaded};
 use crate::bedrock::error::whole_seconds;
@@ -77,6 +78,17 @@ pub(super) enum Refusal {
     RequestTimeout { limit: Duration },
     #[error("no target can serve this request: {0}")]
     NoTarget(String),
+}
+
+impl From<BodyError> for Refusal {
+    fn from(error: BodyError) -> Refusal {
+        match error {
+            BodyError::TooLarge { limit } => Refusal::BodyTooLarge { limit },
+            BodyError::Timeout { limit } => Refusal::BodyTimeout { limit },
+            BodyError::Broken => Refusal::BodyBroken,
+            BodyError::Overloaded(overloaded) => Refusal::Overloaded(overloaded),
+        }
+    }
 }
 
 impl Refusal {

@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use http_body::Body;
 
-use super::collect::dismiss;
+use super::body::dismiss;
 use super::observe::Observed;
 use super::refusal::{Refusal, Refused};
 use super::step::Step;

@@ -4,6 +4,13 @@ use http::Method;
 
 use crate::config::LegacyGroup;
 
+/// Most bytes of a body that is read. What is used of it, the first 8,000 characters of a text, is
+/// far less.
+const MAX_BODY: usize = 1_000_000;
+
+/// Most bytes of a body that nobody wants, which is thrown away.
+const MAX_IGNORED_BODY: usize = 8 * 1024;
+
 /// One of the nine endpoints, with the task's id where its path has one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Endpoint<'a> {
@@ -52,6 +59,21 @@ impl<'a> Endpoint<'a> {
             Endpoint::ModelStats => "model_stats",
             Endpoint::ResetCooldowns => "reset_model_cooldowns",
         }
+    }
+
+    /// The most bytes that its body may have, in any config.
+    pub(super) fn max_body(&self) -> usize {
+        if self.reads_body() { MAX_BODY } else { MAX_IGNORED_BODY }
+    }
+
+    /// Whether it takes anything from its body.
+    pub(super) fn reads_body(&self) -> bool {
+        matches!(self, Endpoint::AnalyzeSection | Endpoint::Chat)
+    }
+
+    /// Whether it has a model asked.
+    pub(super) fn asks_a_model(&self) -> bool {
+        self.reads_body() || matches!(self, Endpoint::TestConnection)
     }
 
     pub(super) fn method(&self) -> Method {

@@ -2,12 +2,15 @@
 //! answered.
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONNECTION, WWW_AUTHENTICATE};
+use http::header::{ALLOW, CONNECTION, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Response, StatusCode};
 use serde_json::json;
 
-use crate::clients::{BadToken, Unauthenticated};
+use crate::admission::Overloaded;
+use crate::bedrock::error::whole_seconds;
+use crate::clients::{BadToken, Limited, Unauthenticated};
 use crate::legacy::reply;
+use crate::pipeline::body::BodyError;
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Refusal {
@@ -24,12 +27,17 @@ pub(super) enum Refusal {
         _ => "A bearer key is required",
     })]
     Unauthenticated(#[from] Unauthenticated),
-    #[error("The request body is too large")]
-    BodyTooLarge,
-    #[error("The request body broke off")]
-    BodyBroken,
-    #[error("The request body did not arrive in time")]
-    BodyTimeout,
+    #[error("{}", match .0 {
+        BodyError::TooLarge { .. } => "The request body is too large",
+        BodyError::Broken => "The request body broke off",
+        BodyError::Timeout { .. } => "The request body did not arrive in time",
+        BodyError::Overloaded(_) => "The gateway is overloaded, please try again",
+    })]
+    Body(#[from] BodyError),
+    #[error("The gateway is overloaded, please try again")]
+    Overloaded(#[from] Overloaded),
+    #[error("Rate exceeded: {0}")]
+    Limited(#[from] Limited),
     #[error("The request took too long")]
     RequestTimeout,
 }
@@ -43,24 +51,36 @@ impl Refusal {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             Refusal::Unauthenticated(_) => StatusCode::UNAUTHORIZED,
-            Refusal::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Refusal::BodyBroken => StatusCode::BAD_REQUEST,
-            Refusal::BodyTimeout | Refusal::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
+            Refusal::Body(BodyError::TooLarge { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
+            Refusal::Body(BodyError::Broken) => StatusCode::BAD_REQUEST,
+            Refusal::Body(BodyError::Timeout { .. }) | Refusal::RequestTimeout => {
+                StatusCode::REQUEST_TIMEOUT
+            }
+            Refusal::Body(BodyError::Overloaded(_)) | Refusal::Overloaded(_) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            Refusal::Limited(_) => StatusCode::TOO_MANY_REQUESTS,
         };
         let body = json!({ "success": false, "error": self.to_string() });
         let mut response = reply::json(status, &body);
         let header = match self {
-            Refusal::Method { allow } => Some((ALLOW, allow)),
-            Refusal::Unauthenticated(_) => Some((WWW_AUTHENTICATE, "Bearer")),
+            Refusal::Method { allow } => Some((ALLOW, HeaderValue::from_static(allow))),
+            Refusal::Unauthenticated(_) => {
+                Some((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")))
+            }
             // What is left of the body is not read.
-            Refusal::BodyTooLarge | Refusal::BodyBroken | Refusal::BodyTimeout => {
-                Some((CONNECTION, "close"))
+            Refusal::Body(
+                BodyError::TooLarge { .. } | BodyError::Broken | BodyError::Timeout { .. },
+            ) => Some((CONNECTION, HeaderValue::from_static("close"))),
+            Refusal::Body(BodyError::Overloaded(_)) | Refusal::Overloaded(_) => {
+                Some((RETRY_AFTER, HeaderValue::from_static("1")))
+            }
+            Refusal::Limited(limited) => {
+                Some((RETRY_AFTER, HeaderValue::from(whole_seconds(limited.due))))
             }
             Refusal::AdminKey | Refusal::RequestTimeout => None,
         };
-        if let Some((name, value)) = header {
-            response.headers_mut().insert(name, HeaderValue::from_static(value));
-        }
+        response.headers_mut().extend(header);
         response
     }
 }

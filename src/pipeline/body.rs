@@ -1,0 +1,251 @@
+//! Reading a request's body, within bounds of size, time and what the gateway has in flight.
+//!
+//! Every endpoint of the process reads bodies here: those of the APIs take a body whole
+//! ([`read`]), those that have no use for one throw it away as it comes ([`discard`]). No other
+//! place of the process buffers what a client sends.
+
+use std::pin::{Pin, pin};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::poll;
+use http::header::EXPECT;
+use http::request;
+use http_body::Body;
+use http_body_util::BodyExt;
+use tokio::time::timeout;
+
+use super::buffers::{Buffer, Buffers};
+use crate::admission::{Overloaded, Share};
+use crate::bedrock::sigv4::{PayloadHash, PayloadHasher};
+
+/// A body that is refused is read on and thrown away up to this many bytes, and for this long, so
+/// that the client is there to read the refusal when it has sent its request.
+const REFUSED_BYTES: usize = 64 * 1024 * 1024;
+const REFUSED_TIME: Duration = Duration::from_secs(5);
+
+/// The bounds of one body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct BodyLimits {
+    /// Most bytes.
+    pub(crate) bytes: usize,
+    /// Longest time until all of it is there.
+    pub(crate) time: Duration,
+}
+
+/// Why a body is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum BodyError {
+    /// It is, or says that it is, longer than it may be.
+    #[error("the request body is larger than {limit} bytes")]
+    TooLarge {
+        /// Most bytes that it may have.
+        limit: usize,
+    },
+    /// The client broke it off.
+    #[error("the request body broke off")]
+    Broken,
+    /// It did not come in time.
+    #[error("the request body did not arrive within {} ms", .limit.as_millis())]
+    Timeout {
+        /// The time that it had.
+        limit: Duration,
+    },
+    /// There is no room for it beside the other bodies.
+    #[error(transparent)]
+    Overloaded(#[from] Overloaded),
+}
+
+/// Takes a body whole, and its hash if there is a hasher. The bytes count in `share` as they come.
+/// What follows of a body that is too large is read and thrown away, for a while.
+///
+/// # Errors
+/// When it is beyond one of its limits, or breaks off.
+pub(crate) async fn read<B>(
+    body: &mut B,
+    limits: BodyLimits,
+    share: Option<&mut Share>,
+    hasher: Option<PayloadHasher>,
+    buffers: &Buffers,
+) -> Result<(Bytes, Option<PayloadHash>), BodyError>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    let collected = {
+        let mut reading = pin!(collect(&mut *body, limits.bytes, share, hasher, buffers));
+        // What came with the head needs no timer.
+        match poll!(reading.as_mut()) {
+            std::task::Poll::Ready(collected) => Ok(collected),
+            std::task::Poll::Pending => timeout(limits.time, reading).await,
+        }
+    };
+    let collected = collected.unwrap_or(Err(BodyError::Timeout { limit: limits.time }));
+    if let Err(BodyError::TooLarge { .. }) = collected {
+        throw_away(pin!(body), REFUSED_BYTES, limits.time.min(REFUSED_TIME)).await;
+    }
+    collected
+}
+
+/// Throws away the body of a request that needs none, so that its connection can be used on.
+///
+/// # Errors
+/// When it is beyond one of its limits, or breaks off.
+pub(crate) async fn discard<B>(body: &mut B, limits: BodyLimits) -> Result<(), BodyError>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    if body.is_end_stream() {
+        return Ok(());
+    }
+    if body.size_hint().lower() > limits.bytes as u64 {
+        return Err(BodyError::TooLarge { limit: limits.bytes });
+    }
+    let mut discarded = 0;
+    let reading = async {
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|_| BodyError::Broken)?;
+            discarded += frame.data_ref().map_or(0, Bytes::len);
+            if discarded > limits.bytes {
+                return Err(BodyError::TooLarge { limit: limits.bytes });
+            }
+        }
+        Ok(())
+    };
+    timeout(limits.time, reading).await.unwrap_or(Err(BodyError::Timeout { limit: limits.time }))
+}
+
+/// Reads what is left of a body that nobody wants, while its request is answered already: a client
+/// whose connection closed on it would not be there to read the answer. Must be called within a
+/// tokio runtime.
+pub(crate) fn dismiss<B>(head: &request::Parts, body: B)
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+{
+    // Who waits for leave to send the body sends none.
+    if !body.is_end_stream() && !head.headers.contains_key(EXPECT) {
+        tokio::spawn(async move { throw_away(pin!(body), REFUSED_BYTES, REFUSED_TIME).await });
+    }
+}
+
+async fn throw_away<B: Body<Data = Bytes> + Unpin>(
+    mut body: Pin<&mut B>,
+    most: usize,
+    time: Duration,
+) {
+    let mut discarded = 0;
+    let reading = async {
+        while let Some(Ok(frame)) = body.frame().await {
+            discarded += frame.data_ref().map_or(0, Bytes::len);
+            if discarded > most {
+                break;
+            }
+        }
+    };
+    let _ = timeout(time, reading).await;
+}
+
+/// The body, and its hash if there is a hasher: what [`read`] does, without a limit of time.
+///
+/// # Errors
+/// When it is beyond one of its limits, or breaks off.
+pub(crate) async fn collect<B>(
+    body: B,
+    limit: usize,
+    mut share: Option<&mut Share>,
+    mut hasher: Option<PayloadHasher>,
+    buffers: &Buffers,
+) -> Result<(Bytes, Option<PayloadHash>), BodyError>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    let mut body = pin!(body);
+    let announced = body.size_hint().lower();
+    if announced > limit as u64 {
+        return Err(BodyError::TooLarge { limit });
+    }
+    let mut hold = |bytes: usize| match &mut share {
+        Some(share) => share.hold(bytes).map_err(BodyError::Overloaded),
+        None => Ok(()),
+    };
+    hold(usize::try_from(announced).unwrap_or(usize::MAX))?;
+    // A body that came in one piece is used where it lies; only more pieces are joined.
+    let mut first = Bytes::new();
+    let mut joined: Option<Buffer> = None;
+    while let Some(frame) = body.frame().await {
+        let Ok(chunk) = frame.map_err(|_| BodyError::Broken)?.into_data() else { continue };
+        if let Some(hasher) = &mut hasher {
+            hasher.update(&chunk);
+        }
+        let length = match &mut joined {
+            None if first.is_empty() => {
+                first = chunk;
+                first.len()
+            }
+            None => {
+                // What is announced was checked above; it is a hint, not yet paid for in bytes.
+                let expected = usize::try_from(announced).unwrap_or(0).min(limit);
+                let whole = joined.insert(buffers.take(expected.max(first.len() + chunk.len())));
+                // The connection reads on into the memory of what it gave, once that is dropped.
+                whole.extend(&std::mem::take(&mut first));
+                whole.extend(&chunk);
+                whole.len()
+            }
+            Some(whole) => {
+                whole.extend(&chunk);
+                whole.len()
+            }
+        };
+        hold(length)?;
+        if length > limit {
+            return Err(BodyError::TooLarge { limit });
+        }
+    }
+    let body = joined.map_or(first, Buffer::freeze);
+    Ok((body, hasher.map(PayloadHasher::finish)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use futures_util::stream;
+    use http_body::Frame;
+    use http_body_util::{Full, StreamBody};
+
+    use super::*;
+
+    fn pieces(pieces: Vec<&'static [u8]>) -> impl Body<Data = Bytes, Error = Infallible> + Unpin {
+        let frames = pieces.into_iter().map(|piece| Ok(Frame::data(Bytes::from_static(piece))));
+        StreamBody::new(stream::iter(frames))
+    }
+
+    #[tokio::test]
+    async fn one_piece_is_not_copied() {
+        let body = Bytes::from_static(b"hello");
+        let buffers = Buffers::default();
+        let collected = collect(Full::new(body.clone()), 5, None, None, &buffers).await.unwrap().0;
+        assert_eq!(collected.as_ptr(), body.as_ptr());
+    }
+
+    #[tokio::test]
+    async fn pieces_are_joined_in_order() {
+        let buffers = Buffers::default();
+        for pieces_of in [vec![b"a".as_slice(), b"bc", b"d"], vec![]] {
+            let whole = pieces_of.concat();
+            let hasher = Some(PayloadHasher::new());
+            let (body, hash) = collect(pieces(pieces_of), 4, None, hasher, &buffers).await.unwrap();
+            assert_eq!(body, whole);
+            assert_eq!(hash, Some(PayloadHash::of(&whole)));
+        }
+    }
+
+    #[tokio::test]
+    async fn above_the_limit_is_refused_announced_or_not() {
+        let buffers = Buffers::default();
+        let whole = Full::new(Bytes::from_static(b"12345"));
+        let large = collect(whole, 4, None, None, &buffers).await;
+        assert!(matches!(large, Err(BodyError::TooLarge { limit: 4 })));
+        let large = collect(pieces(vec![b"123", b"45"]), 4, None, None, &buffers).await;
+        assert!(matches!(large, Err(BodyError::TooLarge { limit: 4 })));
+    }
+}
