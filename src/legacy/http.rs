@@ -30,7 +30,7 @@ use super::reply::{self, NotJson, json, marked, ok, timestamp};
 use super::work::{ConnectionTest, LegacyWork};
 use super::{chat, connection, models, tasks};
 use crate::admission::Share;
-use crate::clients::{Member, Peer, Slot, Who, admin_key, identify};
+use crate::clients::{Limited, Member, Peer, Slot, Who, admin_key, identify};
 use crate::config::{Config, JobQueue, JobsBackend, LegacyAction};
 use crate::jobs::{Jobs, JobsError, NewJob, Queue, StoreError};
 use crate::pipeline::body::{self, BodyLimits};
@@ -38,6 +38,7 @@ use crate::pipeline::{Gateway, Live};
 use crate::state::fleet::Notice;
 use crate::state::redis::{Redis, RedisFailure};
 use crate::state::resets::Resets;
+use crate::telemetry::OTHER;
 use crate::telemetry::audit::{self, By};
 use endpoint::Endpoint;
 use refusal::Refusal;
@@ -209,11 +210,15 @@ impl Shim {
             let who = member.map(|member| Who::Member(Arc::clone(member)));
             let client = identify(headers, peer.address, by, who);
             // What a job asks counts when it is asked.
+            let name = member.map_or(OTHER, |member| &*member.name);
+            let refused = |limited: &Limited| {
+                gateway.metrics.client_limited.with_label_values(&[name, limited.limit]).inc();
+            };
             if self.jobs.is_none() {
-                gateway.limits.request(&client)?;
+                gateway.limits.request(&client).inspect_err(refused)?;
                 entry.is_counted = true;
             }
-            entry.slot = gateway.limits.slot(&client)?;
+            entry.slot = gateway.limits.slot(&client).inspect_err(refused)?;
         }
         entry.share = Some(gateway.load.enter()?);
         Ok(entry)

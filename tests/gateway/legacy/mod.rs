@@ -1,6 +1,7 @@
 //! The legacy application's endpoints, as its clients know them.
 
 mod access;
+mod bodies;
 mod contract;
 mod fallback;
 mod loss;
