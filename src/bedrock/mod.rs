@@ -17,12 +17,14 @@ pub mod operation;
 pub mod path;
 pub mod sigv4;
 pub mod usage;
+pub mod usage_reader;
 
 pub use error::{ErrorKind, WireError};
 pub use features::Features;
 pub use model_id::{Family, ModelId};
 pub use operation::Operation;
 pub use usage::Usage;
+pub use usage_reader::UsageReader;
 
 /// Largest request body that Bedrock Runtime takes, in bytes.
 pub const MAX_BODY_BYTES: usize = 25_000_000;

@@ -110,6 +110,7 @@ impl Counts {
     }
 
     fn count(&mut self, key: &str, scanner: &mut Scanner<'_>) -> Result<(), JsonError> {
+        let mut is_input = false;
         let slot = match key {
             "inputTokens"
             | "input_tokens"
@@ -118,7 +119,7 @@ impl Counts {
             | "inputTextTokenCount"
             | "prompt_token_count"
             | "totalInputTokens" => {
-                self.seen = true;
+                is_input = true;
                 &mut self.usage.input
             }
             "outputTokens"
@@ -137,6 +138,7 @@ impl Counts {
         };
         if let Some((count, _)) = scanner.count()? {
             *slot = count;
+            self.seen |= is_input;
         }
         Ok(())
     }

@@ -6,12 +6,12 @@
 
 use bytes::{Bytes, BytesMut};
 
-use crate::bedrock::Usage;
 use crate::bedrock::event_stream::{Frame, Kind, frame_len};
+use crate::bedrock::{Usage, UsageReader};
 
-/// Longest split frame, or unary body, that is looked into, in bytes. Longer ones are relayed all
-/// the same.
-const MAX_LOOKED_INTO: usize = 4 * 1024 * 1024;
+/// Longest split frame that is looked into, in bytes. Longer ones are relayed all the same; those
+/// that tell of tokens are far shorter.
+const MAX_LOOKED_INTO: usize = 256 * 1024;
 
 /// Watches one answer.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ impl Watch {
 
     /// `told` are the counts of the response's headers; without them the body is looked into.
     pub(super) fn unary(told: Option<Usage>) -> Watch {
-        Watch::Unary(UnaryWatch { told, chunks: Vec::new(), len: 0 })
+        Watch::Unary(UnaryWatch { told, body: Seen::Nothing })
     }
 
     pub(super) fn pass(&mut self, chunk: &Bytes) {
@@ -169,8 +169,16 @@ impl StreamWatch {
 #[derive(Debug)]
 pub(super) struct UnaryWatch {
     told: Option<Usage>,
-    chunks: Vec<Bytes>,
-    len: usize,
+    body: Seen,
+}
+
+/// What was seen of a body. Most come in one chunk, which is looked at where it lies; only of more
+/// is anything copied.
+#[derive(Debug)]
+enum Seen {
+    Nothing,
+    Chunk(Bytes),
+    Chunks(Box<UsageReader>),
 }
 
 impl UnaryWatch {
@@ -178,19 +186,23 @@ impl UnaryWatch {
         if self.told.is_some() {
             return;
         }
-        self.len += chunk.len();
-        if self.len > MAX_LOOKED_INTO {
-            self.chunks.clear();
-        } else {
-            self.chunks.push(chunk.clone());
+        match &mut self.body {
+            Seen::Nothing => self.body = Seen::Chunk(chunk.clone()),
+            Seen::Chunk(first) => {
+                let mut reader = Box::<UsageReader>::default();
+                reader.read(first);
+                reader.read(chunk);
+                self.body = Seen::Chunks(reader);
+            }
+            Seen::Chunks(reader) => reader.read(chunk),
         }
     }
 
     fn usage(&self) -> Option<Usage> {
-        self.told.or_else(|| match self.chunks.as_slice() {
-            [] => None,
-            [body] => Usage::from_body(body),
-            chunks => Usage::from_body(&chunks.concat()),
+        self.told.or_else(|| match &self.body {
+            Seen::Nothing => None,
+            Seen::Chunk(body) => Usage::from_body(body),
+            Seen::Chunks(reader) => reader.usage(),
         })
     }
 }
