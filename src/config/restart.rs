@@ -49,6 +49,10 @@ pub fn needs_restart(running: &Config, newer: &Config) -> Vec<&'static str> {
         ("legacy.listen", running.legacy.listen != newer.legacy.listen),
         ("legacy.session_ttl", running.legacy.session_ttl != newer.legacy.session_ttl),
         ("legacy.max_sessions", running.legacy.max_sessions != newer.legacy.max_sessions),
+        (
+            "legacy.max_session_bytes",
+            running.legacy.max_session_bytes != newer.legacy.max_session_bytes,
+        ),
         ("legacy.max_turns", running.legacy.max_turns != newer.legacy.max_turns),
         ("jobs", running.jobs != newer.jobs),
         ("state", running.state != newer.state),

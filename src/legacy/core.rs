@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::pending::Pending;
 use super::prompts::{PromptError, Prompts};
-use super::session::Sessions;
+use super::session::{Bounds, Sessions};
 use crate::config::{Config, LegacyMock};
 use crate::pipeline::{Gateway, Live};
 
@@ -35,7 +35,15 @@ impl Core {
         let gateway = live.load_full();
         let legacy = &gateway.config.legacy;
         Ok(Core {
-            sessions: Sessions::new(legacy.session_ttl, legacy.max_sessions, legacy.max_turns),
+            sessions: Sessions::new(
+                Bounds {
+                    ttl: legacy.session_ttl,
+                    max_sessions: legacy.max_sessions,
+                    max_bytes: legacy.max_session_bytes,
+                    max_turns: legacy.max_turns,
+                },
+                gateway.metrics.sessions_forgotten.clone(),
+            ),
             pending: Pending::new(legacy.max_sessions),
             prompts: ArcSwap::from_pointee(Prompts::new(&legacy.prompts)?),
             parsers: Semaphore::new(PARSERS),

@@ -2,18 +2,30 @@
 //!
 //! Sessions are in the memory of the process that took the question, the answer may come from a job
 //! that another one ran. Whoever asks here for the task brings the answer back to its session. As
-//! many are remembered as sessions are; the oldest leaves first.
+//! many are remembered as sessions are, within a bound on their bytes; the oldest leaves first.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
 
 use uuid::Uuid;
 
+/// Most bytes that all questions may take.
+const MAX_BYTES: usize = 8 * 1024 * 1024;
+
+/// Bytes that a question takes without its text, about.
+const ENTRY: usize = 256;
+
 /// A question whose answer is to come.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Asked {
     pub(super) session_id: String,
     pub(super) question: String,
+}
+
+impl Asked {
+    fn bytes(&self) -> usize {
+        ENTRY + self.session_id.len() + self.question.len()
+    }
 }
 
 #[derive(Debug)]
@@ -27,6 +39,16 @@ struct Table {
     asked: HashMap<Uuid, Asked>,
     /// In the order they came; those that were taken are still here.
     order: VecDeque<Uuid>,
+    /// Bytes that the questions take, about.
+    bytes: usize,
+}
+
+impl Table {
+    fn take(&mut self, job: Uuid) -> Option<Asked> {
+        let asked = self.asked.remove(&job)?;
+        self.bytes -= asked.bytes();
+        Some(asked)
+    }
 }
 
 impl Pending {
@@ -36,18 +58,19 @@ impl Pending {
 
     pub(super) fn note(&self, job: Uuid, asked: Asked) {
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
-        if table.order.len() >= self.most
-            && let Some(oldest) = table.order.pop_front()
-        {
-            table.asked.remove(&oldest);
-        }
+        table.bytes += asked.bytes();
         table.asked.insert(job, asked);
         table.order.push_back(job);
+        while (table.order.len() > self.most || table.bytes > MAX_BYTES)
+            && let Some(oldest) = table.order.pop_front()
+        {
+            table.take(oldest);
+        }
     }
 
     /// The question of a job, once.
     pub(super) fn take(&self, job: Uuid) -> Option<Asked> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner).asked.remove(&job)
+        self.table.lock().unwrap_or_else(PoisonError::into_inner).take(job)
     }
 }
 
@@ -67,5 +90,20 @@ mod tests {
         assert_eq!(pending.take(jobs[2]).unwrap().question, "2");
         assert_eq!(pending.take(jobs[2]), None);
         assert_eq!(pending.take(jobs[1]).unwrap().question, "1");
+    }
+
+    #[test]
+    fn questions_together_are_bounded() {
+        let pending = Pending::new(10_000);
+        let question = "x".repeat(32_000);
+        for _ in 0..1000 {
+            let asked = Asked { session_id: "s".to_owned(), question: question.clone() };
+            pending.note(Uuid::new_v4(), asked);
+        }
+        let last = Uuid::new_v4();
+        pending.note(last, Asked { session_id: "s".to_owned(), question });
+        let held = pending.table.lock().unwrap().bytes;
+        assert!(held <= MAX_BYTES && held > MAX_BYTES - 40_000, "{held}");
+        assert!(pending.take(last).is_some());
     }
 }

@@ -9,6 +9,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use prometheus::IntCounter;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
@@ -27,6 +28,10 @@ const MAX_SECTION_NAME: usize = 200;
 const KEYS: usize = 64;
 /// Stale uses that are kept however few sessions there are.
 const SPARE: usize = 64;
+/// Bytes that a session takes without what it remembers, and each thing that it remembers without
+/// its text: what the maps, lists and allocations around them come to, about.
+const SESSION: usize = 512;
+const ENTRY: usize = 64;
 /// Most expired sessions that one operation clears away, so that none takes long.
 const SWEEP: usize = 8;
 
@@ -91,39 +96,52 @@ pub struct ChatContext {
 /// All sessions.
 #[derive(Debug)]
 pub struct Sessions {
-    ttl: Duration,
-    max_sessions: usize,
-    max_turns: usize,
+    bounds: Bounds,
+    /// Counts the sessions that are forgotten for want of room.
+    forgotten: IntCounter,
     table: Mutex<Table>,
 }
 
+/// How much the sessions may remember.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// How long one is kept that is not used.
+    pub ttl: Duration,
+    /// How many there may be; at least one is kept.
+    pub max_sessions: usize,
+    /// Bytes that all may take together.
+    pub max_bytes: usize,
+    /// Turns that each remembers.
+    pub max_turns: usize,
+}
+
 impl Sessions {
-    /// No sessions yet. One that was not used for `ttl` is forgotten; there are at most
-    /// `max_sessions` (at least one), each with its last `max_turns` turns.
-    pub fn new(ttl: Duration, max_sessions: usize, max_turns: usize) -> Sessions {
-        Sessions { ttl, max_sessions: max_sessions.max(1), max_turns, table: Mutex::default() }
+    /// No sessions yet. Those that are forgotten for want of room count in `forgotten`.
+    pub fn new(bounds: Bounds, forgotten: IntCounter) -> Sessions {
+        Sessions { bounds, forgotten, table: Mutex::default() }
     }
 
     /// Uses a session, which begins here if it is not known. Ids are those of [`owned_by`], which
     /// bounds them.
     pub fn open(&self, id: &str, now: Instant) {
         let mut table = self.lock(now);
-        if table.used(id, now, self.ttl).is_none() {
-            table.insert(id, now, self.max_sessions);
+        if table.used(id, now, self.bounds.ttl).is_none() {
+            table.insert(id, now);
+            self.make_room(&mut table);
         }
     }
 
     /// Whether there is such a session. To ask is not to use it.
     pub fn known(&self, id: &str, now: Instant) -> bool {
         let table = self.lock(now);
-        table.sessions.get(id).is_some_and(|session| !session.is_over(now, self.ttl))
+        table.sessions.get(id).is_some_and(|session| !session.is_over(now, self.bounds.ttl))
     }
 
     /// What the chat needs to answer in this session, with `section` in front of the user; none if
     /// there is no such session.
     pub fn context(&self, id: &str, section: Option<&str>, now: Instant) -> Option<ChatContext> {
         let mut table = self.lock(now);
-        let session = table.used(id, now, self.ttl)?;
+        let session = table.used(id, now, self.bounds.ttl)?;
         let section = section.map(|name| first_chars(name, MAX_SECTION_NAME));
         let noted = session.sections.iter().find(|(name, _)| Some(&**name) == section);
         Some(ChatContext {
@@ -136,13 +154,17 @@ impl Sessions {
     /// over nothing is noted.
     pub fn note_feedback(&self, id: &str, section: &str, count: usize, now: Instant) {
         let mut table = self.lock(now);
-        let Some(session) = table.used(id, now, self.ttl) else { return };
+        let Some(session) = table.used(id, now, self.bounds.ttl) else { return };
+        let before = session.bytes();
         let section = first_chars(section, MAX_SECTION_NAME);
         session.sections.retain(|(name, _)| &**name != section);
         if session.sections.len() >= MAX_SECTIONS {
             session.sections.pop_front();
         }
         session.sections.push_back((section.into(), count));
+        let after = session.bytes();
+        table.bytes = table.bytes + after - before;
+        self.make_room(&mut table);
     }
 
     /// Notes a turn of the chat, once for each key. Of a session that is over nothing is noted.
@@ -151,19 +173,36 @@ impl Sessions {
         let said = |role, text| Message { role, text: first_chars(text, MAX_TEXT).into() };
         let messages = [said(Role::User, turn.question), said(Role::Assistant, turn.answer)];
         let mut table = self.lock(now);
-        let Some(session) = table.used(id, now, self.ttl) else { return };
+        let Some(session) = table.used(id, now, self.bounds.ttl) else { return };
+        let before = session.bytes();
         if let Some(key) = turn.key {
             if session.keys.iter().any(|noted| &**noted == key) {
                 return;
             }
-            if session.keys.len() >= self.max_turns.max(KEYS) {
+            if session.keys.len() >= self.bounds.max_turns.max(KEYS) {
                 session.keys.pop_front();
             }
             session.keys.push_back(key.into());
         }
         session.turns.push_back(messages);
-        if session.turns.len() > self.max_turns {
+        if session.turns.len() > self.bounds.max_turns {
             session.turns.pop_front();
+        }
+        // One alone may take all the room, and no more.
+        while session.bytes() > self.bounds.max_bytes && session.turns.pop_front().is_some() {}
+        let after = session.bytes();
+        table.bytes = table.bytes + after - before;
+        self.make_room(&mut table);
+    }
+
+    /// Forgets those that were not used for longest until the others have room.
+    fn make_room(&self, table: &mut Table) {
+        let Bounds { max_sessions, max_bytes, .. } = self.bounds;
+        while table.sessions.len() > 1
+            && (table.sessions.len() > max_sessions || table.bytes > max_bytes)
+            && table.forget_oldest(|_| true)
+        {
+            self.forgotten.inc();
         }
     }
 
@@ -179,7 +218,7 @@ impl Sessions {
 
     fn lock(&self, now: Instant) -> MutexGuard<'_, Table> {
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
-        table.sweep(now, self.ttl);
+        table.sweep(now, self.bounds.ttl);
         table
     }
 }
@@ -195,6 +234,14 @@ struct Session {
 }
 
 impl Session {
+    /// Bytes that it takes, about.
+    fn bytes(&self) -> usize {
+        let sections = self.sections.iter().map(|(name, _)| ENTRY + name.len());
+        let turns = self.turns.iter().flatten().map(|message| ENTRY + message.text.len());
+        let keys = self.keys.iter().map(|key| ENTRY + key.len());
+        SESSION + sections.chain(turns).chain(keys).sum::<usize>()
+    }
+
     fn is_over(&self, now: Instant, ttl: Duration) -> bool {
         now.saturating_duration_since(self.used) >= ttl
     }
@@ -207,6 +254,8 @@ struct Table {
     sessions: HashMap<Arc<str>, Session>,
     uses: VecDeque<(u64, Arc<str>)>,
     next_number: u64,
+    /// Bytes that all sessions take, about.
+    bytes: usize,
 }
 
 impl Table {
@@ -214,6 +263,7 @@ impl Table {
     fn used(&mut self, id: &str, now: Instant, ttl: Duration) -> Option<&mut Session> {
         let (name, session) = self.sessions.get_key_value(id)?;
         if session.is_over(now, ttl) {
+            self.bytes -= session.bytes();
             self.sessions.remove(id);
             return None;
         }
@@ -225,8 +275,7 @@ impl Table {
         Some(session)
     }
 
-    fn insert(&mut self, id: &str, now: Instant, max_sessions: usize) {
-        while self.sessions.len() >= max_sessions && self.forget_oldest(|_| true) {}
+    fn insert(&mut self, id: &str, now: Instant) {
         let name: Arc<str> = id.into();
         let number = self.note_use(Arc::clone(&name));
         let session = Session {
@@ -236,6 +285,7 @@ impl Table {
             turns: VecDeque::new(),
             keys: VecDeque::new(),
         };
+        self.bytes += session.bytes();
         self.sessions.insert(name, session);
     }
 
@@ -256,6 +306,7 @@ impl Table {
                     if !may(session) {
                         return false;
                     }
+                    self.bytes -= session.bytes();
                     self.sessions.remove(id);
                     self.uses.pop_front();
                     return true;

@@ -96,6 +96,7 @@ pub struct Metrics {
     pub job_outcomes: IntCounterVec,
     pub job_duration: HistogramVec,
     pub mock_answers: IntCounterVec,
+    pub sessions_forgotten: IntCounter,
     pub legacy_requests: IntCounterVec,
     pub tls_reloads: IntCounterVec,
     pub tls_certificate_expiry: IntGaugeVec,
@@ -419,6 +420,13 @@ impl Metrics {
                 "sluice_mock_answers_total",
                 "Mock answers of the legacy endpoints, given since no model could answer.",
                 &["endpoint"],
+            ),
+            sessions_forgotten: register(
+                &registry,
+                IntCounter::new(
+                    "sluice_legacy_sessions_forgotten_total",
+                    "Sessions of the legacy endpoints that were forgotten for want of room.",
+                ),
             ),
             tls_reloads: counters(
                 "sluice_tls_reloads_total",

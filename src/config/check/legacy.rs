@@ -43,6 +43,7 @@ impl Checker<'_> {
             admin_only: raw.admin_only.clone(),
             session_ttl: self.duration(&at.key("session_ttl"), &raw.session_ttl),
             max_sessions: raw.max_sessions,
+            max_session_bytes: self.size(&at.key("max_session_bytes"), &raw.max_session_bytes),
             max_turns: raw.max_turns,
             prompts: self.prompts(&at.key("prompts"), &raw.prompts),
         }

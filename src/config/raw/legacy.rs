@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::config::settings::{LegacyAction, LegacyGroup, LegacyMock};
-use crate::config::units::DurationText;
+use crate::config::units::{DurationText, SizeText};
 
 /// The endpoints of the legacy application.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -40,6 +40,9 @@ pub(in crate::config) struct RawLegacy {
     /// Sessions kept at once.
     #[cfg_attr(test, schemars(range(min = 1, max = 1_000_000)))]
     pub(in crate::config) max_sessions: usize,
+    /// Memory for what all sessions remember; beyond it those that were not used for longest are
+    /// forgotten.
+    pub(in crate::config) max_session_bytes: SizeText,
     /// Chat turns kept of one session.
     #[cfg_attr(test, schemars(range(min = 1, max = 1000)))]
     pub(in crate::config) max_turns: usize,
@@ -61,6 +64,7 @@ impl Default for RawLegacy {
             admin_only: Vec::new(),
             session_ttl: "1h".into(),
             max_sessions: 10_000,
+            max_session_bytes: "32MB".into(),
             max_turns: 20,
             prompts: RawPrompts::default(),
         }

@@ -37,6 +37,8 @@ pub struct Legacy {
     pub session_ttl: Duration,
     /// Sessions kept at once; at least 1.
     pub max_sessions: usize,
+    /// Bytes that all sessions may take together.
+    pub max_session_bytes: usize,
     /// Chat turns kept of one session; 1 to 1000.
     pub max_turns: usize,
     /// What the models are asked.

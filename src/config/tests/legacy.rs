@@ -26,6 +26,7 @@ fn the_defaults_are_those_of_the_legacy_application() {
     assert_eq!((legacy.mock, legacy.admin_only), (LegacyMock::Never, vec![]));
     assert_eq!(legacy.session_ttl, Duration::from_secs(3600));
     assert_eq!((legacy.max_sessions, legacy.max_turns), (10_000, 20));
+    assert_eq!(legacy.max_session_bytes, 32_000_000);
     let LegacyPrompts { analysis_system, analysis, chat_system, chat, test } = legacy.prompts;
     for template in [analysis_system, analysis, chat_system, chat, test] {
         assert!(!template.is_empty());
@@ -38,7 +39,7 @@ fn a_file_sets_every_key() {
         "{TARGETS}{ROUTE}[server]\nadmin_key = 'env:KEY'\n[legacy]\nendpoints = ['chat', 'tasks']
 listen = '127.0.0.1:8081'\nmodels = ['a', 'b']\nchat_multi_model = false\nmax_tokens = 100
 temperature = 1\nmock = 'when_exhausted'\nadmin_only = ['reset_model_cooldowns', 'cancel_task']
-session_ttl = '5m'\nmax_sessions = 1\nmax_turns = 1000\n[legacy.prompts]\ntest = 'Say {{{{ word }}}}.'"
+session_ttl = '5m'\nmax_sessions = 1\nmax_session_bytes = '1MB'\nmax_turns = 1000\n[legacy.prompts]\ntest = 'Say {{{{ word }}}}.'"
     );
     let variables = env(&[("KEY", "hush-0123456789abcdef")]);
     let loaded = Config::from_toml(&text, "config.toml", &variables).unwrap();
@@ -57,6 +58,7 @@ session_ttl = '5m'\nmax_sessions = 1\nmax_turns = 1000\n[legacy.prompts]\ntest =
     assert_eq!(legacy.admin_only, both);
     assert_eq!(legacy.session_ttl, Duration::from_secs(300));
     assert_eq!((legacy.max_sessions, legacy.max_turns), (1, 1000));
+    assert_eq!(legacy.max_session_bytes, 1_000_000);
     assert_eq!(legacy.prompts.test, "Say {{ word }}.");
     assert_eq!(legacy.prompts.chat, built_in(&[]).legacy.prompts.chat);
 }

@@ -7,7 +7,12 @@ use super::*;
 const TTL: Duration = Duration::from_secs(60);
 
 fn sessions(max_sessions: usize, max_turns: usize) -> Sessions {
-    Sessions::new(TTL, max_sessions, max_turns)
+    bounded(max_sessions, usize::MAX, max_turns)
+}
+
+fn bounded(max_sessions: usize, max_bytes: usize, max_turns: usize) -> Sessions {
+    let bounds = Bounds { ttl: TTL, max_sessions, max_bytes, max_turns };
+    Sessions::new(bounds, IntCounter::new("forgotten", "Forgotten sessions.").unwrap())
 }
 
 fn seconds(n: u64) -> Duration {
@@ -231,4 +236,41 @@ proptest! {
             prop_assert!(sessions.len() <= max_sessions);
         }
     }
+}
+
+#[test]
+fn all_sessions_together_take_no_more_than_their_room() {
+    let (sessions, now) = (bounded(1000, 100_000, 20), Instant::now());
+    let text = "x".repeat(MAX_TEXT);
+    for n in 0..100 {
+        let id = format!("{n}");
+        sessions.open(&id, now);
+        for _ in 0..5 {
+            sessions.note_turn(&id, &ask(&text, &text), now);
+        }
+    }
+    assert!(sessions.known("99", now) && !sessions.known("0", now));
+    assert_eq!(sessions.len(), 2, "40 kB each");
+    assert_eq!(sessions.forgotten.get(), 98);
+    let held = |sessions: &Sessions| {
+        let table = sessions.table.lock().unwrap();
+        let sum: usize = table.sessions.values().map(Session::bytes).sum();
+        assert_eq!(table.bytes, sum, "what is counted is what is there");
+        sum
+    };
+    assert!(held(&sessions) <= 100_000);
+    // One alone forgets its oldest turns.
+    for _ in 0..20 {
+        sessions.note_turn("99", &ask(&text, &text), now);
+    }
+    assert_eq!(sessions.len(), 1);
+    assert!((90_000..=100_000).contains(&held(&sessions)));
+    for n in 0..1000 {
+        sessions.note_feedback("99", &format!("section {n}"), 1, now);
+    }
+    assert!(sessions.known("99", now));
+    // When they are over, nothing is held.
+    let later = now + TTL;
+    sessions.open("next", later);
+    assert!(held(&sessions) <= 1000);
 }
