@@ -1,11 +1,8 @@
 //! What the endpoints and the jobs share: the live gateway, the sessions and the prompts.
 
-use std::panic::resume_unwind;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use tokio::sync::Semaphore;
-use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 
 use super::pending::Pending;
@@ -20,15 +17,10 @@ pub(super) struct Core {
     pub(super) sessions: Sessions,
     pub(super) pending: Pending,
     prompts: ArcSwap<Prompts>,
-    /// How many threads read long JSON at once.
-    parsers: Semaphore,
 }
 
 /// JSON of more bytes is read on a thread that serves no connections: it may take milliseconds.
 const LONG_JSON: usize = 16 * 1024;
-
-/// Most threads that read long JSON at once.
-const PARSERS: usize = 2;
 
 impl Core {
     pub(super) fn new(live: Arc<Live>) -> Result<Core, PromptError> {
@@ -46,7 +38,6 @@ impl Core {
             ),
             pending: Pending::new(legacy.max_sessions),
             prompts: ArcSwap::from_pointee(Prompts::new(&legacy.prompts)?),
-            parsers: Semaphore::new(PARSERS),
             live,
         })
     }
@@ -72,15 +63,7 @@ impl Core {
         bytes: usize,
         read: impl FnOnce() -> T + Send + 'static,
     ) -> T {
-        if bytes <= LONG_JSON {
-            return read();
-        }
-        // It is never closed, so there always is a permit in the end.
-        let _permit = self.parsers.acquire().await;
-        match spawn_blocking(read).await {
-            Ok(read) => read,
-            Err(failed) => resume_unwind(failed.into_panic()),
-        }
+        self.gateway().offload.run(bytes <= LONG_JSON, read).await
     }
 
     /// Whether a mock answer may stand in now, which is counted.

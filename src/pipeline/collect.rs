@@ -25,6 +25,10 @@ use crate::clients::Denied;
 use crate::clients::Proof;
 use crate::upstream::events::Source;
 
+/// Bodies of more bytes are read and hashed on a thread that serves no connections: that takes
+/// about a millisecond for each megabyte.
+const LARGE: usize = 512 * 1024;
+
 /// A request whose body is in memory.
 #[derive(Debug)]
 pub(super) struct Collected {
@@ -93,8 +97,17 @@ where
         let next = self.inner.clone();
         let mut ready = std::mem::replace(&mut self.inner, next);
         Box::pin(async move {
-            let collected = take_in(called).await?;
-            ready.call(collected).await
+            let mut collected = take_in(called).await?;
+            if collected.body.len() <= LARGE {
+                return ready.call(collected).await;
+            }
+            let offload = collected.request.exchange.gateway().offload.clone();
+            // The steps within read the body, and hash it to sign it.
+            let answering = offload.run(false, move || {
+                collected.hash.get_or_insert_with(|| PayloadHash::of(&collected.body));
+                ready.call(collected)
+            });
+            answering.await.await
         })
     }
 }

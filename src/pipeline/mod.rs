@@ -26,6 +26,7 @@ mod exchange;
 mod hedge;
 mod identify;
 mod observe;
+mod offload;
 mod parse;
 mod policy;
 mod prepare;
@@ -61,6 +62,7 @@ use crate::telemetry::{Logs, Metrics};
 use crate::upstream::{ConnectionGauges, Upstream};
 use buffers::Buffers;
 use hedge::HedgeBudget;
+use offload::Offload;
 use step::step;
 
 /// What the steps share: one config and everything built from it.
@@ -88,6 +90,8 @@ pub struct Gateway {
     pub prices: Prices,
     /// Memory for large bodies.
     pub(crate) buffers: Buffers,
+    /// Threads for work on large bodies.
+    pub(crate) offload: Offload,
     /// How many requests may be hedged.
     pub(crate) hedges: HedgeBudget,
     /// The metric families.
@@ -175,6 +179,7 @@ impl Gateway {
             members,
             prices,
             buffers: before.map(|before| before.buffers.clone()).unwrap_or_default(),
+            offload: before.map(|before| before.offload.clone()).unwrap_or_default(),
             hedges: HedgeBudget::new(&config.hedge),
             waiting: match before {
                 Some(before) => before.waiting.renewed(&config.queue),

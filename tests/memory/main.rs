@@ -22,10 +22,11 @@ use std::net::{SocketAddr, TcpListener};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use fastrand::Rng;
 use request::{Request, Servers};
+use tokio::time::Instant;
 
 /// The most that the process may take, with [`IN_FLIGHT`] for bodies.
 const MOST: u64 = 150_000_000;

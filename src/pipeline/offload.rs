@@ -1,0 +1,68 @@
+//! Work on large bodies, done apart from the threads that serve connections: it would hold up all
+//! requests of its thread for milliseconds.
+
+use std::panic::resume_unwind;
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
+
+/// Most threads that do such work at once; the rest of it waits its turn.
+const THREADS: usize = 4;
+
+/// Takes work that may be long. Clones share its bound.
+#[derive(Clone, Debug)]
+pub(crate) struct Offload(Arc<Semaphore>);
+
+impl Default for Offload {
+    fn default() -> Offload {
+        Offload(Arc::new(Semaphore::new(THREADS)))
+    }
+}
+
+impl Offload {
+    /// Does `work` at once if it `is_short`, else on a thread of its own. A panic of the work is
+    /// the caller's. Must be called within a tokio runtime.
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        is_short: bool,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> T {
+        if is_short {
+            return work();
+        }
+        // The semaphore is never closed, so this ends with a permit.
+        let _permit = self.0.acquire().await;
+        match spawn_blocking(work).await {
+            Ok(done) => done,
+            Err(failed) => resume_unwind(failed.into_panic()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn long_work_leaves_the_thread() {
+        let (offload, own) = (Offload::default(), thread::current().id());
+        assert_eq!(offload.run(true, || thread::current().id()).await, own);
+        assert_ne!(offload.run(false, || thread::current().id()).await, own);
+    }
+
+    #[tokio::test]
+    async fn a_panic_comes_back_and_takes_no_thread_away() {
+        let offload = Offload::default();
+        for _ in 0..2 * THREADS {
+            let offload = offload.clone();
+            let failed = tokio::spawn(async move {
+                offload.run(false, || panic!("on purpose")).await;
+            });
+            assert!(failed.await.unwrap_err().is_panic());
+        }
+        assert_eq!(offload.run(false, || 7).await, 7);
+    }
+}
