@@ -40,6 +40,7 @@ mod faults;
 mod fleet;
 mod floods;
 mod headers;
+mod heads;
 mod hedging;
 mod leaks;
 mod learning;

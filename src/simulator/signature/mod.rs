@@ -16,7 +16,8 @@ use secrecy::{ExposeSecret, SecretString};
 use crate::bedrock::sigv4::amz_date::{amz_date, parse_amz_date};
 use crate::bedrock::sigv4::{
     self, AUTHORITY, Authorization, CONTENT_SHA256, CanonicalHead, DATE, PathForm, PayloadHash,
-    SECURITY_TOKEN, SERVICE, STREAMING_EVENTS, SigningKey, TERMINATOR, canonical_text, string_to_sign,
+    SECURITY_TOKEN, SERVICE, STREAMING_EVENTS, SigningKey, TERMINATOR, canonical_text,
+    string_to_sign,
 };
 pub(super) use events::chain;
 
