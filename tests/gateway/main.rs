@@ -50,6 +50,7 @@ mod line;
 mod observability;
 mod operations;
 mod overload;
+mod own_headers;
 mod policy;
 mod policy_bidirectional;
 mod pooled;
