@@ -153,7 +153,7 @@ impl Shim {
     {
         check_method(endpoint, &head.method)?;
         let address = peer.address;
-        let allowed = authenticate(gateway, endpoint, &head.headers, &peer);
+        let allowed = authenticate(gateway, endpoint, head, &peer);
         let Who { client, is_admin } = allowed.inspect_err(|_| {
             if let Some((what, on)) = endpoint.change() {
                 audit::refused(what, on, address);
@@ -420,11 +420,11 @@ struct Who {
 }
 
 /// Who calls, if they may: with the admin key where the config asks for it, else as a client.
-/// Health is for load balancers, which have no key.
+/// Health is for load balancers, which have no key and name the host as they like.
 fn authenticate(
     gateway: &Gateway,
     endpoint: &Endpoint<'_>,
-    headers: &HeaderMap,
+    head: &Parts,
     peer: &Peer,
 ) -> Result<Who, Refusal> {
     let admin_only = &gateway.config.legacy.admin_only;
@@ -436,12 +436,12 @@ fn authenticate(
     };
     if !guarded {
         let certificate = peer.certificate.as_deref();
-        let client = gateway.keys.unsigned(headers, certificate, SystemTime::now())?;
+        let client = gateway.keys.unsigned(head, certificate, SystemTime::now())?;
         let client = client.map(|client| Arc::clone(&client.name));
         return Ok(Who { client, is_admin: false });
     }
     let key = gateway.config.server.admin_key.as_ref();
-    let is_admin = key.is_some_and(|key| admin_key::is_presented(key, headers));
+    let is_admin = key.is_some_and(|key| admin_key::is_presented(key, &head.headers));
     if is_admin { Ok(Who { client: None, is_admin }) } else { Err(Refusal::AdminKey) }
 }
 

@@ -49,6 +49,7 @@ mod limits;
 mod line;
 mod observability;
 mod operations;
+mod origins;
 mod overload;
 mod own_headers;
 mod policy;

@@ -6,6 +6,7 @@ use http::header::{ALLOW, CONNECTION, WWW_AUTHENTICATE};
 use http::{HeaderValue, Response, StatusCode};
 use serde_json::json;
 
+use crate::clients::origin::Foreign;
 use crate::clients::{BadToken, Unauthenticated};
 use crate::legacy::reply;
 
@@ -23,7 +24,9 @@ pub(super) enum Refusal {
         Unauthenticated::Token(_) => "The token is not valid",
         _ => "A bearer key is required",
     })]
-    Unauthenticated(#[from] Unauthenticated),
+    Unauthenticated(Unauthenticated),
+    #[error(transparent)]
+    Foreign(Foreign),
     #[error("The request body is too large")]
     BodyTooLarge,
     #[error("The request body broke off")]
@@ -34,11 +37,21 @@ pub(super) enum Refusal {
     RequestTimeout,
 }
 
+impl From<Unauthenticated> for Refusal {
+    fn from(why: Unauthenticated) -> Refusal {
+        match why {
+            Unauthenticated::Foreign(foreign) => Refusal::Foreign(foreign),
+            why => Refusal::Unauthenticated(why),
+        }
+    }
+}
+
 impl Refusal {
     pub(super) fn into_response(self) -> Response<Bytes> {
         let status = match self {
             Refusal::Method { .. } => StatusCode::METHOD_NOT_ALLOWED,
-            Refusal::AdminKey => StatusCode::FORBIDDEN,
+            Refusal::Foreign(Foreign::Host(_)) => StatusCode::BAD_REQUEST,
+            Refusal::AdminKey | Refusal::Foreign(_) => StatusCode::FORBIDDEN,
             Refusal::Unauthenticated(Unauthenticated::Token(BadToken::NoKeys)) => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
@@ -56,7 +69,7 @@ impl Refusal {
             Refusal::BodyTooLarge | Refusal::BodyBroken | Refusal::BodyTimeout => {
                 Some((CONNECTION, "close"))
             }
-            Refusal::AdminKey | Refusal::RequestTimeout => None,
+            Refusal::AdminKey | Refusal::Foreign(_) | Refusal::RequestTimeout => None,
         };
         if let Some((name, value)) = header {
             response.headers_mut().insert(name, HeaderValue::from_static(value));
