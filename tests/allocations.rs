@@ -79,7 +79,7 @@ fn ask(connection: &mut BufReader<TcpStream>, times: u64) {
         r#"{{"anthropic_version":"bedrock-2023-05-31","max_tokens":100,"messages":[{{"role":"user","content":"{text}"}}]}}"#
     );
     let request = format!(
-        "POST /model/{MODEL}/invoke HTTP/1.1\r\nhost: gateway\r\ncontent-type: application/json\r\n\
+        "POST /model/{MODEL}/invoke HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
          authorization: Bearer a-key-of-the-client\r\namz-sdk-request: attempt=1\r\n\
          user-agent: test\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()

@@ -13,6 +13,13 @@
 {{- end -}}
 {{- end -}}
 
+{{- /* The names that a cluster's DNS has for the Service of the API, as JSON. */ -}}
+{{- define "sluice.serviceNames" -}}
+{{- $name := include "sluice.fullname" . -}}
+{{- $space := printf "%s.%s" $name .Release.Namespace -}}
+{{- list $name $space (printf "%s.svc" $space) (printf "%s.svc.cluster.local" $space) | toJson -}}
+{{- end -}}
+
 {{- define "sluice.selectorLabels" -}}
 app.kubernetes.io/name: {{ include "sluice.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}

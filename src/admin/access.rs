@@ -5,17 +5,12 @@
 //! case. Without one a browser on this machine may read and change, but not for a page of another
 //! site: such a page comes by another name, or the browser says where it is from.
 
-use std::net::IpAddr;
-
-use http::header::{HOST, HeaderName, ORIGIN};
-use http::uri::Authority;
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
+use http::request::Parts;
 
 use crate::clients::admin_key;
+use crate::clients::origin::{self, BadHost};
 use crate::config::Server;
-
-/// Names the site of the page that asks, relative to the one that is asked.
-const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// What a path takes of whoever asks for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,22 +40,26 @@ pub(super) enum Refused {
     /// A page of another site in a browser sent it.
     #[error("without server.admin_key this path is not for pages of other sites")]
     OtherSite,
+    /// It does not say which host it is for.
+    #[error(transparent)]
+    Host(#[from] BadHost),
 }
 
 impl Refused {
     pub(super) fn status(self) -> StatusCode {
         match self {
             Refused::NeedsKey => StatusCode::UNAUTHORIZED,
+            Refused::Host(_) => StatusCode::BAD_REQUEST,
             Refused::HasNone | Refused::ByName | Refused::OtherSite => StatusCode::FORBIDDEN,
         }
     }
 }
 
-/// Whether a request with these headers may have what is guarded so. `is_local` says whether the
+/// Whether a request with this head may have what is guarded so. `is_local` says whether the
 /// listener is on loopback.
 pub(super) fn check(
     guard: Guard,
-    headers: &HeaderMap,
+    head: &Parts,
     config: &Server,
     is_local: bool,
 ) -> Result<(), Refused> {
@@ -73,45 +72,24 @@ pub(super) fn check(
         return Ok(());
     }
     match &config.admin_key {
-        Some(key) if admin_key::is_presented(key, headers) => Ok(()),
+        Some(key) if admin_key::is_presented(key, &head.headers) => Ok(()),
         Some(_) => Err(Refused::NeedsKey),
         None if !is_local => Err(Refused::HasNone),
         // A scraper on this machine may well use a name.
-        None if guard != Guard::Metrics && !is_for_loopback(headers) => Err(Refused::ByName),
-        None if guard == Guard::Changer && !is_of_own_page(headers) => Err(Refused::OtherSite),
+        None if guard == Guard::Metrics => Ok(()),
+        // The names that the API may be called by open nothing here.
+        None if !origin::is_for_us(head, &[])? => Err(Refused::ByName),
+        None if guard == Guard::Changer && !origin::is_of_own_page(head)? => {
+            Err(Refused::OtherSite)
+        }
         None => Ok(()),
     }
 }
 
-/// Whether no other site's page has sent it. Browsers name the site that asks in one of these
-/// headers or in both; what is no browser has neither.
-fn is_of_own_page(headers: &HeaderMap) -> bool {
-    let authority = |text: &str| text.parse::<Authority>().ok();
-    let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or_default());
-    let host = text(HOST).and_then(authority);
-    let is_own = |origin: &str| {
-        let from = origin.split_once("://").and_then(|(_, from)| authority(from));
-        from.is_some() && from == host
-    };
-    text(ORIGIN).is_none_or(is_own) && text(SEC_FETCH_SITE).is_none_or(|it| it == "same-origin")
-}
-
-/// Whether the request names its host by an address or as `localhost`, which no other site can have
-/// a browser do: a name of its own that leads here is another name. HTTP/2 has no `host`.
-fn is_for_loopback(headers: &HeaderMap) -> bool {
-    let mut hosts = headers.get_all(HOST).iter();
-    hosts.all(|host| {
-        let authority = host.to_str().ok().and_then(|text| text.parse::<Authority>().ok());
-        authority.is_some_and(|authority| {
-            let host = authority.host();
-            let address = host.trim_start_matches('[').trim_end_matches(']');
-            host.eq_ignore_ascii_case("localhost") || address.parse::<IpAddr>().is_ok()
-        })
-    })
-}
-
 #[cfg(test)]
 mod tests {
+    use http::{Request, Version};
+
     use super::*;
     use crate::config::{Config, Env};
 
@@ -121,22 +99,26 @@ mod tests {
         Config::from_toml(&text, "config.toml", &env).unwrap().config.server
     }
 
-    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
-        pairs.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect()
+    fn head(pairs: &[(&'static str, &str)]) -> Parts {
+        let request = Request::builder().uri("/admin/targets");
+        let request = pairs.iter().fold(request, |it, (name, value)| it.header(*name, *value));
+        let named = pairs.iter().any(|(name, _)| *name == "host");
+        let request = if named { request } else { request.header("host", "127.0.0.1:9090") };
+        request.body(()).unwrap().into_parts().0
     }
 
     const ALL: [Guard; 4] = [Guard::Anybody, Guard::Metrics, Guard::Reader, Guard::Changer];
 
-    fn open(server: &Server, headers: &HeaderMap, is_local: bool) -> Vec<Guard> {
-        ALL.into_iter().filter(|guard| check(*guard, headers, server, is_local).is_ok()).collect()
+    fn open(server: &Server, head: &Parts, is_local: bool) -> Vec<Guard> {
+        ALL.into_iter().filter(|guard| check(*guard, head, server, is_local).is_ok()).collect()
     }
 
     #[test]
     fn without_a_key_all_is_open_on_this_machine_and_health_elsewhere() {
-        let (server, none) = (server(""), headers(&[]));
+        let (server, none) = (server(""), head(&[]));
         assert_eq!(open(&server, &none, true), ALL);
         assert_eq!(open(&server, &none, false), ALL[..1]);
-        let any = headers(&[("authorization", "Bearer "), ("x-sluice-admin-key", "")]);
+        let any = head(&[("authorization", "Bearer "), ("x-sluice-admin-key", "")]);
         assert_eq!(open(&server, &any, false), ALL[..1]);
     }
 
@@ -146,20 +128,17 @@ mod tests {
         for is_local in [true, false] {
             for name in ["x-sluice-admin-key", "authorization"] {
                 let prefix = if name == "authorization" { "Bearer " } else { "" };
-                let with = |key: &str| {
-                    let value = format!("{prefix}{key}");
-                    [(name.parse().unwrap(), value.parse().unwrap())].into_iter().collect()
-                };
+                let with = |key: &str| head(&[(name, &format!("{prefix}{key}"))]);
                 assert_eq!(open(&server, &with("an-admin-key-0123456789"), is_local), ALL);
                 assert_eq!(open(&server, &with("an-admin-key-012345678"), is_local), ALL[..1]);
             }
-            assert_eq!(open(&server, &headers(&[]), is_local), ALL[..1]);
+            assert_eq!(open(&server, &head(&[]), is_local), ALL[..1]);
         }
     }
 
     #[test]
     fn metrics_can_be_opened() {
-        let none = headers(&[]);
+        let none = head(&[]);
         assert_eq!(open(&server("open_metrics = true"), &none, false), ALL[..2]);
         let server = server("open_metrics = true\nadmin_key = 'env:KEY'");
         assert_eq!(open(&server, &none, true), ALL[..2]);
@@ -167,36 +146,36 @@ mod tests {
 
     #[test]
     fn a_name_that_leads_to_this_machine_is_not_this_machine() {
-        let server = server("");
+        // Nor are those that the API may be called by.
+        let server = server("allowed_hosts = ['*', 'evil.example']");
         for host in ["localhost", "LOCALHOST:9090", "127.0.0.1:9090", "[::1]:9090", "[::1]"] {
-            let named = [(HOST, host.parse().unwrap())].into_iter().collect();
-            assert_eq!(open(&server, &named, true), ALL, "{host}");
+            assert_eq!(open(&server, &head(&[("host", host)]), true), ALL, "{host}");
         }
         for host in ["evil.example:9090", "localhost.evil.example", "127.0.0.1.evil.example", ""] {
-            let named = [(HOST, host.parse().unwrap())].into_iter().collect();
-            assert_eq!(open(&server, &named, true), ALL[..2], "{host}");
+            assert_eq!(open(&server, &head(&[("host", host)]), true), ALL[..2], "{host}");
         }
+        let absolute = |version| {
+            let request = Request::get("http://evil.example/admin/targets").version(version);
+            let request = request.header("host", "127.0.0.1:9090").body(()).unwrap();
+            open(&server, &request.into_parts().0, true)
+        };
+        assert_eq!(absolute(Version::HTTP_11), ALL[..2]);
+        assert_eq!(absolute(Version::HTTP_2), ALL[..2]);
+        let two = head(&[("host", "127.0.0.1:9090"), ("host", "evil.example")]);
+        assert_eq!(check(Guard::Reader, &two, &server, true), Err(Refused::Host(BadHost)));
     }
 
     #[test]
     fn a_page_of_another_site_changes_nothing() {
         let server = server("");
-        let host = ("host", "127.0.0.1:9090");
-        for own in [
-            &[host][..],
-            &[host, ("origin", "http://127.0.0.1:9090")],
-            &[host, ("origin", "http://127.0.0.1:9090"), ("sec-fetch-site", "same-origin")],
-        ] {
-            assert_eq!(open(&server, &headers(own), true), ALL, "{own:?}");
+        let own = ("origin", "http://127.0.0.1:9090");
+        for own in [&[][..], &[own], &[own, ("sec-fetch-site", "same-origin")]] {
+            assert_eq!(open(&server, &head(own), true), ALL, "{own:?}");
         }
-        for other in [
-            &[host, ("origin", "https://evil.example")][..],
-            &[host, ("origin", "http://127.0.0.1:8080")],
-            &[host, ("origin", "null")],
-            &[host, ("sec-fetch-site", "cross-site")],
-            &[host, ("sec-fetch-site", "none")],
-        ] {
-            assert_eq!(open(&server, &headers(other), true), ALL[..3], "{other:?}");
+        for other in
+            [("origin", "https://evil.example"), ("origin", "null"), ("sec-fetch-site", "none")]
+        {
+            assert_eq!(open(&server, &head(&[other]), true), ALL[..3], "{other:?}");
         }
     }
 }

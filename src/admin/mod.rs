@@ -142,7 +142,7 @@ impl Admin {
         let path = Path::of(head.uri.path())?;
         let gateway = self.live.load();
         let server = &gateway.config.server;
-        if let Err(refused) = access::check(path.guard(), &head.headers, server, self.is_local) {
+        if let Err(refused) = access::check(path.guard(), head, server, self.is_local) {
             if let Path::Act(act, target) = path {
                 audit::refused(act.name(), target, peer.address);
             }

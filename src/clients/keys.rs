@@ -17,6 +17,7 @@ use http::header::AUTHORIZATION;
 use http::{HeaderMap, request};
 
 use super::member::{Member, Members};
+use super::origin::{self, Foreign};
 use super::peer::ClientCertificate;
 use super::replay::Replays;
 use super::signature::{self, BadSignature, Checked, Judge, Pair, Pending, Proof};
@@ -50,6 +51,9 @@ pub enum Unauthenticated {
     /// Its signature is not taken.
     #[error(transparent)]
     Signature(#[from] BadSignature),
+    /// Everybody may call, but a page of another site may have sent it.
+    #[error(transparent)]
+    Foreign(#[from] Foreign),
 }
 
 impl Unauthenticated {
@@ -62,6 +66,8 @@ impl Unauthenticated {
             Unauthenticated::Token(bad) => bad.kind(),
             Unauthenticated::NoKey => ErrorKind::UnrecognizedClient,
             Unauthenticated::Signature(bad) => bad.kind(),
+            Unauthenticated::Foreign(Foreign::Host(_)) => ErrorKind::Validation,
+            Unauthenticated::Foreign(_) => ErrorKind::AccessDenied,
         }
     }
 
@@ -76,6 +82,7 @@ impl Unauthenticated {
             Unauthenticated::NoKey => ["none", "invalid"],
             Unauthenticated::Gone => ["none", "unknown"],
             Unauthenticated::Signature(bad) => [Credential::KeyPair.name(), bad.label()],
+            Unauthenticated::Foreign(_) => ["none", "foreign"],
         }
     }
 }
@@ -137,6 +144,8 @@ pub struct Keys {
     issuers: Issuers,
     judge: Judge,
     replays: Option<Arc<Replays>>,
+    /// Names of the gateway that everybody may call it by, where there are no clients.
+    allowed_hosts: Vec<String>,
     metrics: Arc<Metrics>,
 }
 
@@ -210,12 +219,27 @@ impl Keys {
             )
         });
         let (judge, issuers) = (Judge::new(auth), Issuers::default());
-        Keys { bearer, pairs, certificates, identities, issuers, judge, replays, metrics }
+        Keys {
+            bearer,
+            pairs,
+            certificates,
+            identities,
+            issuers,
+            judge,
+            replays,
+            allowed_hosts: Vec::new(),
+            metrics,
+        }
     }
 
     /// The same, with these issuers of tokens.
     pub fn with_issuers(self, issuers: Issuers) -> Keys {
         Keys { issuers, ..self }
+    }
+
+    /// The same; without clients everybody may call by these names, too.
+    pub fn with_allowed_hosts(self, allowed_hosts: &[String]) -> Keys {
+        Keys { allowed_hosts: allowed_hosts.to_vec(), ..self }
     }
 
     /// The issuers of tokens.
@@ -227,17 +251,18 @@ impl Keys {
     /// its connection has shown.
     ///
     /// # Errors
-    /// When only clients may call and this is none.
+    /// When only clients may call and this is none, or everybody may and a page of another site asks.
     pub fn recognise(
         &self,
         head: &request::Parts,
         certificate: Option<&ClientCertificate>,
         now: SystemTime,
     ) -> Result<Recognised, Unauthenticated> {
-        if self.is_open() {
-            return Ok(Recognised::Anyone);
-        }
-        let recognised = self.look(head, certificate, now);
+        let recognised = if self.is_open() {
+            self.anyone(head).map(|()| Recognised::Anyone)
+        } else {
+            self.look(head, certificate, now)
+        };
         match &recognised {
             Ok(Recognised::Client(known, _)) => self.count([known.by.name(), "ok"]),
             Ok(_) => {}
@@ -293,28 +318,42 @@ impl Keys {
     /// certificate that its connection has shown. `None` if everybody may call.
     ///
     /// # Errors
-    /// When only clients may call and this is none.
+    /// When only clients may call and this is none, or everybody may and a page of another site asks.
     pub fn unsigned(
+        &self,
+        head: &request::Parts,
+        certificate: Option<&ClientCertificate>,
+        now: SystemTime,
+    ) -> Result<Option<Arc<Member>>, Unauthenticated> {
+        let known = if self.is_open() {
+            self.anyone(head).map(|()| None)
+        } else {
+            self.look_unsigned(&head.headers, certificate, now).map(Some)
+        };
+        match &known {
+            Ok(Some(known)) => self.count([known.by.name(), "ok"]),
+            Ok(None) => {}
+            Err(why) => self.count(why.labels()),
+        }
+        Ok(known?.map(|known| known.member))
+    }
+
+    /// Whether just anybody may send this, as everybody may call.
+    fn anyone(&self, head: &request::Parts) -> Result<(), Unauthenticated> {
+        Ok(origin::check(head, &self.allowed_hosts)?)
+    }
+
+    fn look_unsigned(
         &self,
         headers: &HeaderMap,
         certificate: Option<&ClientCertificate>,
         now: SystemTime,
-    ) -> Result<Option<Arc<Member>>, Unauthenticated> {
-        if self.is_open() {
-            return Ok(None);
-        }
-        let known = match headers.get(AUTHORIZATION) {
-            None => self.certified(certificate).ok_or(Unauthenticated::Missing),
-            Some(value) => {
-                let key = value.to_str().ok().and_then(bearer).ok_or(Unauthenticated::NoKey);
-                key.and_then(|key| self.bearer(key, now))
-            }
+    ) -> Result<Known, Unauthenticated> {
+        let Some(value) = headers.get(AUTHORIZATION) else {
+            return self.certified(certificate).ok_or(Unauthenticated::Missing);
         };
-        match &known {
-            Ok(known) => self.count([known.by.name(), "ok"]),
-            Err(why) => self.count(why.labels()),
-        }
-        known.map(|known| Some(known.member))
+        let key = value.to_str().ok().and_then(bearer).ok_or(Unauthenticated::NoKey)?;
+        self.bearer(key, now)
     }
 
     fn is_open(&self) -> bool {
@@ -419,6 +458,7 @@ pub fn bearer(authorization: &str) -> Option<&str> {
 mod tests {
     use std::time::Duration;
 
+    use http::header::HOST;
     use http::{HeaderValue, Request};
 
     use super::*;
@@ -437,11 +477,11 @@ mod tests {
 
     fn asked(keys: &Keys, authorization: Option<&str>) -> Result<Option<String>, Unauthenticated> {
         let (mut head, ()) = Request::new(()).into_parts();
+        head.headers.insert(HOST, HeaderValue::from_static("localhost"));
         if let Some(text) = authorization {
             head.headers.insert(AUTHORIZATION, HeaderValue::from_str(text).unwrap());
         }
-        let name =
-            keys.unsigned(&head.headers, None, NOW).map(|it| it.map(|it| it.name.to_string()));
+        let name = keys.unsigned(&head, None, NOW).map(|it| it.map(|it| it.name.to_string()));
         match (&name, keys.recognise(&head, None, NOW)) {
             (Ok(Some(name)), Ok(Recognised::Client(known, Proof::Complete))) => {
                 assert_eq!((name.as_str(), known.by), (&*known.member.name, Credential::BearerKey));

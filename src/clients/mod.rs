@@ -6,6 +6,7 @@ mod identity;
 mod keys;
 mod limits;
 mod member;
+pub mod origin;
 mod peer;
 mod policy;
 mod prices;

@@ -29,6 +29,9 @@ const DATE_HEADER: HeaderName = HeaderName::from_static(DATE);
 const TOKEN_HEADER: HeaderName = HeaderName::from_static(SECURITY_TOKEN);
 const HASH_HEADER: HeaderName = HeaderName::from_static(CONTENT_SHA256);
 
+/// Most parameters of a signed query, which are sorted before anybody knows who sent them.
+const MAX_PARAMETERS: usize = 128;
+
 /// How the path of the one operation ends whose body is signed event by event.
 const BIDIRECTIONAL: &str = "/invoke-with-bidirectional-stream";
 
@@ -76,6 +79,9 @@ pub enum BadSignature {
     /// A signed header is missing.
     #[error(transparent)]
     NotThere(#[from] NotThere),
+    /// The query has more parameters than are sorted.
+    #[error("The query has more than {MAX_PARAMETERS} parameters.")]
+    Parameters,
     /// It was signed too long ago, or too far ahead. The text is ready to be shown.
     #[error("{0}")]
     Skewed(String),
@@ -295,6 +301,9 @@ impl Judge {
         }
         check_scope(&claim.scope, date)?;
         check_signed_headers(&claim, head)?;
+        if head.uri.query().is_some_and(|query| query.split('&').count() > MAX_PARAMETERS) {
+            return Err(BadSignature::Parameters);
+        }
         let now = seconds(now);
         self.check_skew(date, signed_at, now)?;
         let payload = payload(head)?;

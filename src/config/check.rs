@@ -135,6 +135,7 @@ impl Checker<'_> {
             admin_listen: self.address(&at.key("admin_listen"), &raw.admin_listen),
             admin_key: self.admin_key(&at, raw),
             open_metrics: raw.open_metrics,
+            allowed_hosts: self.hosts(&at.key("allowed_hosts"), &raw.allowed_hosts),
             max_body: self.size(&at.key("max_body"), &raw.max_body),
             request_timeout: self.duration(&at.key("request_timeout"), &raw.request_timeout),
             bidirectional_timeout: self

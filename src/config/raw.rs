@@ -99,6 +99,10 @@ pub(super) struct RawServer {
     pub(super) admin_key: Option<SecretRef>,
     /// Whether metrics are open to those without the admin key.
     pub(super) open_metrics: bool,
+    /// Names of the gateway that callers may use in its URL where there are no `clients`, beside its
+    /// addresses and `localhost`. `"*"`: any name.
+    #[cfg_attr(test, schemars(length(max = 1000), example = ["sluice.internal"]))]
+    pub(super) allowed_hosts: Vec<String>,
     /// Largest request body. A larger one is answered with 413.
     pub(super) max_body: SizeText,
     /// Time for a whole request, queueing and all attempts included.
@@ -151,6 +155,7 @@ impl Default for RawServer {
             admin_listen: "127.0.0.1:9090".into(),
             admin_key: None,
             open_metrics: false,
+            allowed_hosts: Vec::new(),
             max_body: "25MB".into(),
             request_timeout: "300s".into(),
             bidirectional_timeout: "10m".into(),

@@ -19,6 +19,7 @@ pub fn needs_restart(running: &Config, newer: &Config) -> Vec<&'static str> {
         worker_threads,
         admin_key: _,
         open_metrics: _,
+        allowed_hosts: _,
         max_body: _,
         request_timeout: _,
         body_read_timeout: _,

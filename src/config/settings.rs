@@ -97,6 +97,8 @@ pub struct Server {
     pub admin_key: Option<Secret>,
     /// Whether metrics are open to those without the key.
     pub open_metrics: bool,
+    /// Names of the gateway in the URLs of its callers, where there are no clients; `*` is any.
+    pub allowed_hosts: Vec<String>,
     /// Largest request body in bytes.
     pub max_body: usize,
     /// Time for a whole request, queueing and all attempts included.

@@ -158,7 +158,7 @@ impl Shim {
     {
         check_method(endpoint, &head.method)?;
         let address = peer.address;
-        let allowed = authenticate(gateway, endpoint, &head.headers, &peer);
+        let allowed = authenticate(gateway, endpoint, head, &peer);
         let Identity { member, is_admin } = allowed.inspect_err(|_| {
             if let Some((what, on)) = endpoint.change() {
                 audit::refused(what, on, address);
@@ -489,11 +489,11 @@ struct Identity {
 }
 
 /// Who calls, if they may: with the admin key where the config asks for it, else as a client.
-/// Health is for load balancers, which have no key.
+/// Health is for load balancers, which have no key and name the host as they like.
 fn authenticate(
     gateway: &Gateway,
     endpoint: &Endpoint<'_>,
-    headers: &HeaderMap,
+    head: &Parts,
     peer: &Peer,
 ) -> Result<Identity, Refusal> {
     let admin_only = &gateway.config.legacy.admin_only;
@@ -505,11 +505,11 @@ fn authenticate(
     };
     if !guarded {
         let certificate = peer.certificate.as_deref();
-        let member = gateway.keys.unsigned(headers, certificate, SystemTime::now())?;
+        let member = gateway.keys.unsigned(head, certificate, SystemTime::now())?;
         return Ok(Identity { member, is_admin: false });
     }
     let key = gateway.config.server.admin_key.as_ref();
-    let is_admin = key.is_some_and(|key| admin_key::is_presented(key, headers));
+    let is_admin = key.is_some_and(|key| admin_key::is_presented(key, &head.headers));
     if is_admin { Ok(Identity { member: None, is_admin }) } else { Err(Refusal::AdminKey) }
 }
 

@@ -15,7 +15,8 @@ use super::observe::Observed;
 use super::refusal::{Refusal, Refused};
 use super::step::Step;
 use crate::bedrock::sigv4::{EventChain, PayloadHash};
-use crate::clients::{BadSignature, Limited, Proof, Recognised, Who, identify};
+use crate::clients::origin::Foreign;
+use crate::clients::{BadSignature, Limited, Proof, Recognised, Unauthenticated, Who, identify};
 
 #[derive(Clone, Debug)]
 pub(super) struct Identify;
@@ -53,6 +54,7 @@ where
                     Ok(rest)
                 }
                 Ok(Recognised::Pending(pending)) => Ok(Proof::Signature(pending)),
+                Err(Unauthenticated::Foreign(Foreign::Host(bad))) => Err(Refusal::Host(bad)),
                 Err(why) => Err(Refusal::Unauthenticated(why)),
             },
         };

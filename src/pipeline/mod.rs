@@ -171,7 +171,8 @@ impl Gateway {
                 Arc::clone(&metrics),
                 before.map(|before| &before.keys),
             )
-            .with_issuers(issuers),
+            .with_issuers(issuers)
+            .with_allowed_hosts(&config.server.allowed_hosts),
             limits: match before {
                 Some(before) => before.limits.renewed(&config.limits),
                 None => ClientLimits::new(&config.limits, fleet.clone()),

@@ -1,7 +1,7 @@
 //! From method and raw path to an operation and the requested model.
 
 use bytes::Bytes;
-use http::header::{HOST, TRANSFER_ENCODING};
+use http::header::TRANSFER_ENCODING;
 use http::{Version, request};
 use http_body::Body;
 
@@ -12,6 +12,7 @@ use super::refusal::{Refusal, Refused};
 use super::step::Step;
 use crate::bedrock::Operation;
 use crate::bedrock::path::{self, Call};
+use crate::clients::origin;
 
 /// A request that is known to be a call of the API.
 #[derive(Debug)]
@@ -69,16 +70,7 @@ fn check_message(head: &request::Parts, max_headers: usize) -> Result<(), Refusa
     if head.headers.len() > max_headers {
         return Err(Refusal::TooManyHeaders { limit: max_headers });
     }
-    let mut hosts = head.headers.get_all(HOST).iter();
-    let is_named = match (hosts.next(), hosts.next()) {
-        (_, Some(_)) => return Err(Refusal::Host),
-        (Some(host), None) if is_host(host.as_bytes()) => true,
-        (Some(_), None) => return Err(Refusal::Host),
-        (None, None) => head.version == Version::HTTP_2 && head.uri.host().is_some(),
-    };
-    if !is_named && head.version >= Version::HTTP_11 {
-        return Err(Refusal::Host);
-    }
+    origin::authority(head)?;
     // The library reads anything that ends in "chunked" as chunks, and ignores a length beside it.
     let mut encodings = head.headers.get_all(TRANSFER_ENCODING).iter();
     match (encodings.next(), encodings.next()) {
@@ -86,9 +78,4 @@ fn check_message(head: &request::Parts, max_headers: usize) -> Result<(), Refusa
         (Some(encoding), None) if encoding.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(()),
         _ => Err(Refusal::Framing),
     }
-}
-
-/// Whether a Host header is one: a name, an address, or nothing, and perhaps a port.
-fn is_host(host: &[u8]) -> bool {
-    host.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-._~%:[]!$&'()*+,;=".contains(byte))
 }

@@ -14,6 +14,9 @@ use crate::bedrock::sigv4::PayloadHash;
 use crate::bedrock::{Operation, body};
 use crate::routing::Target;
 
+/// How the names begin of the headers that are between the gateway and its clients.
+const OWN_PREFIX: &str = "x-sluice-";
+
 /// The parts of an attempt's request that are the same for every attempt on one target.
 #[derive(Debug)]
 pub(super) struct Prepared {
@@ -59,9 +62,10 @@ pub(super) fn prepare(routed: &Routed, target: &Target) -> Option<Prepared> {
     Some(Prepared { head, payload: Payload { body, is_changed } })
 }
 
-/// Removes what means the connection alone that the headers came by.
-pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    strip(headers, is_hop_by_hop);
+/// Removes what may not pass to the client: what means the upstream's connection alone, and what
+/// only the gateway says.
+pub(super) fn strip_for_client(headers: &mut HeaderMap) {
+    strip(headers, |name| is_hop_by_hop(name) || name.starts_with(OWN_PREFIX));
 }
 
 /// Removes what may not pass to the upstream, whichever target it is: once for all attempts.
@@ -71,12 +75,13 @@ pub(super) fn strip_for_upstream(headers: &mut HeaderMap) {
 
 /// Removes what `connection` lists, and what `goes` says of by its name.
 fn strip(headers: &mut HeaderMap, goes: impl Fn(&str) -> bool) {
-    let listed = connection_options(headers);
+    let connection = headers.get_all(header::CONNECTION).iter().cloned();
+    for value in connection.collect::<SmallVec<[HeaderValue; 2]>>() {
+        let options = value.to_str().unwrap_or_default().split(',');
+        options.for_each(|option| drop(headers.remove(option.trim())));
+    }
     let all = headers.keys();
-    let gone: SmallVec<[HeaderName; 8]> = all
-        .filter(|name| goes(name.as_str()) || listed.iter().any(|option| option == name.as_str()))
-        .cloned()
-        .collect();
+    let gone: SmallVec<[HeaderName; 8]> = all.filter(|name| goes(name.as_str())).cloned().collect();
     for name in &gone {
         headers.remove(name);
     }
@@ -104,17 +109,8 @@ fn is_ours(name: &str) -> bool {
         "authorization" | "cookie" | "host" | "content-length" | "expect" => true,
         "x-amz-date" | "x-amz-security-token" | "x-amz-content-sha256" => true,
         "forwarded" | "via" | "x-real-ip" => true,
-        _ => ["proxy-", "x-forwarded-", "x-sluice-"].iter().any(|start| name.starts_with(start)),
+        _ => ["proxy-", "x-forwarded-", OWN_PREFIX].iter().any(|start| name.starts_with(start)),
     }
-}
-
-/// The header names that `connection` lists, which go no further either.
-fn connection_options(headers: &HeaderMap) -> Vec<String> {
-    let values = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
-    values
-        .flat_map(|value| value.split(','))
-        .map(|option| option.trim().to_ascii_lowercase())
-        .collect()
 }
 
 /// Only the listing operation has a query of its own; a client's query on any other says nothing
@@ -194,16 +190,29 @@ mod tests {
     }
 
     #[test]
-    fn responses_lose_their_hop_headers_only() {
+    fn what_connection_lists_goes_however_long_the_list_is() {
+        let listed = format!("{}X-Listed, no name, ", "a,".repeat(30_000));
+        let mut inbound = headers(&[("x-listed", "1"), ("a", "1"), ("b", "2")]);
+        inbound.append("connection", HeaderValue::from_str(&listed).unwrap());
+        inbound.append("connection", HeaderValue::from_static("x-more, connection"));
+        inbound.append("x-more", HeaderValue::from_static("1"));
+        assert_eq!(stripped(inbound), headers(&[("b", "2")]));
+    }
+
+    #[test]
+    fn answers_lose_the_headers_of_their_hop_and_of_the_gateway_only() {
         let mut upstream = headers(&[
             ("transfer-encoding", "chunked"),
             ("connection", "close, X-Of-This-Hop"),
             ("x-of-this-hop", "1"),
             ("x-amzn-requestid", "r"),
             ("content-length", "5"),
+            ("x-sluice-mock", "true"),
+            ("x-sluice-budget-remaining-usd", "0"),
+            ("x-sluice-anything", "1"),
         ]);
         let wanted = headers(&[("x-amzn-requestid", "r"), ("content-length", "5")]);
-        strip_hop_by_hop(&mut upstream);
+        strip_for_client(&mut upstream);
         assert_eq!(upstream, wanted);
     }
 }

@@ -12,6 +12,7 @@ use crate::bedrock::error::whole_seconds;
 use crate::bedrock::json::JsonError;
 use crate::bedrock::path::PathError;
 use crate::bedrock::{ErrorKind, WireError};
+use crate::clients::origin::BadHost;
 use crate::clients::{Denied, Limited, OverBudget, Unauthenticated};
 use bytes::Bytes;
 
@@ -32,8 +33,8 @@ pub(super) struct Refused {
 pub(super) enum Refusal {
     #[error(transparent)]
     Path(#[from] PathError),
-    #[error("the request has no Host header, or more than one, or one that is no host")]
-    Host,
+    #[error(transparent)]
+    Host(#[from] BadHost),
     #[error("the request has a Transfer-Encoding other than chunked")]
     Framing,
     #[error("the request has more than {limit} header fields")]
@@ -96,7 +97,7 @@ impl Refusal {
     pub(super) fn outcome(&self) -> Outcome {
         match self {
             Refusal::Path(_)
-            | Refusal::Host
+            | Refusal::Host(_)
             | Refusal::Framing
             | Refusal::TooManyHeaders { .. }
             | Refusal::BodyBroken
@@ -126,7 +127,7 @@ impl Refusal {
             Refusal::Path(PathError::Unknown) => ErrorKind::UnknownOperation,
             Refusal::Path(PathError::Method { .. }) => ErrorKind::MethodNotAllowed,
             Refusal::Path(PathError::Model(_) | PathError::Identifier)
-            | Refusal::Host
+            | Refusal::Host(_)
             | Refusal::Framing
             | Refusal::BodyBroken
             | Refusal::Json(_)

@@ -20,7 +20,7 @@ use tokio::time::{Instant, Sleep};
 use uuid::Uuid;
 
 use super::exchange::{Exchange, Outcome, millis};
-use super::prepare::{strip_hop_by_hop, value};
+use super::prepare::{strip_for_client, value};
 use super::refusal::{Refusal, Refused};
 use super::watch::Watch;
 use crate::bedrock::{ErrorKind, Operation, Usage, WireError, event_stream};
@@ -96,7 +96,7 @@ pub(super) fn success<B>(
     } else {
         Watch::unary(Usage::from_headers(&head))
     };
-    strip_hop_by_hop(&mut head);
+    strip_for_client(&mut head);
     add_own_headers(&mut head, &exchange);
     // What any other request can cost is held from its start.
     let is_metered = operation == Operation::InvokeModelWithBidirectionalStream;
@@ -134,7 +134,7 @@ pub(super) fn failure(
         None => Outcome::UpstreamError,
     });
     let mut head = failure.headers;
-    strip_hop_by_hop(&mut head);
+    strip_for_client(&mut head);
     head.remove(CONTENT_LENGTH);
     if failure.from_upstream {
         exchange.answered_by = Some(target);

@@ -218,7 +218,7 @@ impl Metrics {
             ),
             authentications: counters(
                 "sluice_authentications_total",
-                "Requests to a gateway with clients, by the means of authentication and its result.",
+                "Requests by the means of authentication and its result; without clients, refused ones alone.",
                 &["by", "result"],
             ),
             admin_refused: register(

@@ -171,6 +171,17 @@ class Rendering(unittest.TestCase):
                 text = one(objects, "ConfigMap", "my-sluice")["data"]["config.toml"]
                 self.assertEqual(tomllib.loads(text), given["config"])
 
+    def test_the_gateway_answers_to_the_names_of_its_service(self):
+        _, objects = render()
+        names = json.loads(plain_env(objects)["SLUICE__SERVER__ALLOWED_HOSTS"])
+        self.assertIn(names[0], [item["metadata"]["name"] for item in objects if item["kind"] == "Service"])
+        rest = ["", ".apps", ".apps.svc", ".apps.svc.cluster.local"]
+        self.assertEqual(names, [names[0] + suffix for suffix in rest])
+        for given in (["--set", "config.server.allowed_hosts={lb.example.com}"],
+                      ["--set", "configToml=server.allowed_hosts = [\"lb.example.com\"]"]):
+            _, objects = render(*given)
+            self.assertNotIn("SLUICE__SERVER__ALLOWED_HOSTS", plain_env(objects))
+
     def test_a_pod_has_time_to_drain(self):
         longer = ["--set", "drain.timeoutSeconds=900,drain.delaySeconds=30,drain.preStopSeconds=20"]
         for arguments in [["--values", values] for values in VALUE_SETS] + [longer]:

@@ -173,6 +173,8 @@ class Compose(unittest.TestCase):
             self.assertEqual(checked.returncode, 0, checked.stderr)
             self.assertNotIn("warning", checked.stdout)
         server = tomllib.loads(config.read_text())["server"]
+        # Other containers call it by the name of its service, and there are no clients.
+        self.assertEqual(server["allowed_hosts"], ["sluice"])
         takes = seconds(server["drain_delay"]) + 1 + seconds(server["drain_timeout"])
         self.assertLess(takes, seconds(self.base["services"]["sluice"]["stop_grace_period"]))
 

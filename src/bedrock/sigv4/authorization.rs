@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::ALGORITHM;
+use super::{ALGORITHM, AUTHORITY};
 
 /// Whose signature it is said to be, and of what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,10 +11,43 @@ pub struct Authorization<'a> {
     pub access_key_id: &'a str,
     /// What the key was derived for.
     pub scope: Scope<'a>,
-    /// The names of the signed headers, between semicolons, in the order they were signed in.
-    pub signed_headers: &'a str,
+    /// The names of the signed headers.
+    pub signed_headers: SignedHeaders<'a>,
     /// The signature as it stands there.
     pub signature: &'a str,
+}
+
+/// The names of signed headers: in lower case, between semicolons, in ascending order. So none is
+/// there twice, and what is made of the headers is not longer than they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SignedHeaders<'a>(&'a str);
+
+impl<'a> SignedHeaders<'a> {
+    /// Reads the names; `None` if they are not in this form.
+    pub fn parse(text: &'a str) -> Option<Self> {
+        let mut names = text.split(';');
+        let is_ascending = names.clone().zip(names.clone().skip(1)).all(|(one, next)| one < next);
+        (is_ascending && names.all(is_name)).then_some(Self(text))
+    }
+
+    /// The names, between semicolons.
+    pub fn as_str(self) -> &'a str {
+        self.0
+    }
+
+    /// The names in their order.
+    pub fn names(self) -> impl Iterator<Item = &'a str> {
+        self.0.split(';')
+    }
+}
+
+/// Whether a header may have this name: a token (RFC 9110, section 5.6.2) in lower case, or the
+/// pseudo-header that stands for the host.
+fn is_name(name: &str) -> bool {
+    let is_token = |byte: u8| {
+        byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"!#$%&'*+-.^_`|~".contains(&byte)
+    };
+    name == AUTHORITY || !name.is_empty() && name.bytes().all(is_token)
 }
 
 /// What a derived key is good for.
@@ -44,6 +77,11 @@ pub enum Malformed {
     /// A parameter is there twice, or is none.
     #[error("Authorization header has a parameter that is unknown, double, or no key=value pair.")]
     Parameter,
+    /// The names of the signed headers are not in their form.
+    #[error(
+        "SignedHeaders must be names of headers in lower case, in ascending order, each of them once."
+    )]
+    SignedHeaders,
     /// The credential has not the five parts that it must have.
     #[error(
         "Credential must have exactly 5 slash-delimited elements, e.g. keyid/date/region/service/term."
@@ -81,6 +119,8 @@ impl<'a> Authorization<'a> {
         let credential = require(credential, "Credential")?;
         let signed_headers = require(headers, "SignedHeaders")?;
         let signature = require(signature, "Signature")?;
+        let signed_headers =
+            SignedHeaders::parse(signed_headers).ok_or(Malformed::SignedHeaders)?;
         let mut parts = credential.split('/');
         let mut part = || parts.next().filter(|part| !part.is_empty()).ok_or(Malformed::Credential);
         let access_key_id = part()?;
@@ -93,7 +133,7 @@ impl<'a> Authorization<'a> {
 
     /// Whether a header is among the signed ones.
     pub fn signs(&self, header: &str) -> bool {
-        self.signed_headers.split(';').any(|name| name == header)
+        self.signed_headers.names().any(|name| name == header)
     }
 }
 

@@ -3,11 +3,9 @@
 //! Signer and verifier share it. A proxy between the two may have changed what is not signed, so
 //! nothing but the signed headers is looked at. Dot segments of a path are not folded: no operation has any.
 
-use std::ops::Range;
-
 use http::{HeaderMap, HeaderValue, Method};
 
-use super::{AUTHORITY, PayloadHash, PayloadHasher};
+use super::{AUTHORITY, PayloadHash, PayloadHasher, SignedHeaders};
 
 /// A request as it is on the wire, less its body.
 #[derive(Clone, Copy, Debug)]
@@ -51,75 +49,151 @@ pub enum PathForm {
 #[error("'{0}' is a 'SignedHeader' in the AWS Authorization, but the request does not have it.")]
 pub struct NotThere(pub String);
 
-/// The canonical request but for its last line, the hash of the payload.
+/// The canonical request but for its last line, the hash of the payload: hashed as it is made, so
+/// that its length takes no memory.
 #[derive(Clone, Debug)]
 pub struct CanonicalHead {
-    /// With the path encoded once more, and where that stands.
-    text: Vec<u8>,
-    path: Range<usize>,
-    /// The path as it is on the wire, where that is another.
-    wire_path: Option<Box<[u8]>>,
+    /// With the path encoded once more.
+    encoded: PayloadHasher,
+    /// With the path as it is on the wire, where that is another.
+    verbatim: Option<PayloadHasher>,
 }
 
 impl CanonicalHead {
-    /// The canonical form of a request of which these headers are signed: lower-case names between
-    /// semicolons.
+    /// The canonical form of a request of which these headers are signed.
     ///
     /// # Errors
     /// When a signed header is not there.
-    pub fn of(request: &Received<'_>, signed_headers: &str) -> Result<CanonicalHead, NotThere> {
-        let wire_path = if request.path.is_empty() { "/" } else { request.path }.as_bytes();
-        let mut text = Vec::with_capacity(1024);
-        text.extend_from_slice(request.method.as_str().as_bytes());
-        text.push(b'\n');
-        let start = text.len();
-        encode_into(&mut text, wire_path, b"/");
-        let path = start..text.len();
-        text.push(b'\n');
-        query_into(&mut text, request.query);
-        text.push(b'\n');
-        for name in signed_headers.split(';') {
-            signed_into(&mut text, request, name)?;
+    pub fn of(
+        request: &Received<'_>,
+        signed: SignedHeaders<'_>,
+    ) -> Result<CanonicalHead, NotThere> {
+        let wire_path = wire_path(request);
+        let verbatim = (!is_unreserved(wire_path)).then(Hashing::new);
+        let mut both = (Hashing::new(), verbatim);
+        method_into(&mut both, request);
+        encode_into(&mut both.0, wire_path, b"/");
+        if let Some(verbatim) = &mut both.1 {
+            verbatim.put(wire_path);
         }
-        text.push(b'\n');
-        text.extend_from_slice(signed_headers.as_bytes());
-        text.push(b'\n');
-        let has_one_form = text.get(path.clone()) == Some(wire_path);
-        let wire_path = (!has_one_form).then(|| wire_path.into());
-        Ok(CanonicalHead { text, path, wire_path })
+        rest_into(&mut both, request, signed)?;
+        let (encoded, verbatim) = both;
+        Ok(CanonicalHead { encoded: encoded.end(), verbatim: verbatim.map(Hashing::end) })
     }
 
     /// Whether the path is the same in both forms.
     pub fn has_one_form(&self) -> bool {
-        self.wire_path.is_none()
+        self.verbatim.is_none()
     }
 
     /// The hash of the canonical request with this payload hash, or what stands for one.
     pub fn hash(&self, form: PathForm, payload: &str) -> PayloadHash {
-        let mut hasher = PayloadHasher::new();
-        for part in self.parts(form) {
-            hasher.update(part);
-        }
+        let head = match (form, &self.verbatim) {
+            (PathForm::Verbatim, Some(verbatim)) => verbatim,
+            _ => &self.encoded,
+        };
+        let mut hasher = head.clone();
         hasher.update(payload.as_bytes());
         hasher.finish()
     }
+}
 
-    /// The canonical request with this payload hash, to be shown.
-    pub fn text(&self, form: PathForm, payload: &str) -> String {
-        let bytes = self.parts(form).chain([payload.as_bytes()]).flatten().copied().collect();
-        String::from_utf8(bytes).unwrap_or_else(|bad| bad.utf8_error().to_string())
+/// The canonical request with this payload hash, the path encoded once more, to be shown.
+///
+/// # Errors
+/// When a signed header is not there.
+pub fn canonical_text(
+    request: &Received<'_>,
+    signed: SignedHeaders<'_>,
+    payload: &str,
+) -> Result<String, NotThere> {
+    let mut text = Vec::new();
+    method_into(&mut text, request);
+    encode_into(&mut text, wire_path(request), b"/");
+    rest_into(&mut text, request, signed)?;
+    text.put(payload.as_bytes());
+    Ok(String::from_utf8(text).unwrap_or_else(|bad| bad.utf8_error().to_string()))
+}
+
+fn wire_path<'a>(request: &Received<'a>) -> &'a [u8] {
+    if request.path.is_empty() { "/" } else { request.path }.as_bytes()
+}
+
+fn method_into(out: &mut impl Sink, request: &Received<'_>) {
+    out.put(request.method.as_str().as_bytes());
+    out.put(b"\n");
+}
+
+/// All that comes between the path and the payload's hash.
+fn rest_into(
+    out: &mut impl Sink,
+    request: &Received<'_>,
+    signed: SignedHeaders<'_>,
+) -> Result<(), NotThere> {
+    out.put(b"\n");
+    query_into(out, request.query);
+    out.put(b"\n");
+    for name in signed.names() {
+        signed_into(out, request, name)?;
+    }
+    out.put(b"\n");
+    out.put(signed.as_str().as_bytes());
+    out.put(b"\n");
+    Ok(())
+}
+
+/// What a canonical form is written to.
+trait Sink {
+    fn put(&mut self, bytes: &[u8]);
+}
+
+impl Sink for Vec<u8> {
+    fn put(&mut self, bytes: &[u8]) {
+        self.extend_from_slice(bytes);
+    }
+}
+
+impl Sink for (Hashing, Option<Hashing>) {
+    fn put(&mut self, bytes: &[u8]) {
+        self.0.put(bytes);
+        if let Some(other) = &mut self.1 {
+            other.put(bytes);
+        }
+    }
+}
+
+/// A hasher that takes small pieces together.
+struct Hashing {
+    hasher: PayloadHasher,
+    pieces: Vec<u8>,
+}
+
+impl Hashing {
+    /// Most bytes that wait to be hashed: those of a usual request.
+    const MAX_PIECES: usize = 1024;
+
+    fn new() -> Hashing {
+        let pieces = Vec::with_capacity(Hashing::MAX_PIECES);
+        Hashing { hasher: PayloadHasher::new(), pieces }
     }
 
-    fn parts(&self, form: PathForm) -> impl Iterator<Item = &[u8]> {
-        let (before, path, after) = match (form, &self.wire_path) {
-            (PathForm::Verbatim, Some(wire)) => {
-                let (before, after) =
-                    (self.text.get(..self.path.start), self.text.get(self.path.end..));
-                (before, Some(&**wire), after)
-            }
-            _ => (Some(&*self.text), None, None),
-        };
-        [before, path, after].into_iter().flatten()
+    fn end(mut self) -> PayloadHasher {
+        self.hasher.update(&self.pieces);
+        self.hasher
+    }
+}
+
+impl Sink for Hashing {
+    fn put(&mut self, bytes: &[u8]) {
+        if self.pieces.len() + bytes.len() > Hashing::MAX_PIECES {
+            self.hasher.update(&self.pieces);
+            self.pieces.clear();
+        }
+        if bytes.len() > Hashing::MAX_PIECES {
+            self.hasher.update(bytes);
+        } else {
+            self.pieces.extend_from_slice(bytes);
+        }
     }
 }
 
@@ -151,7 +225,7 @@ pub fn canonical_hash(
 }
 
 /// Parameters sorted by encoded name, then value.
-fn query_into(out: &mut Vec<u8>, query: &str) {
+fn query_into(out: &mut impl Sink, query: &str) {
     if query.is_empty() {
         return;
     }
@@ -165,11 +239,11 @@ fn query_into(out: &mut Vec<u8>, query: &str) {
     pairs.sort_unstable();
     for (index, (name, value)) in pairs.iter().enumerate() {
         if index > 0 {
-            out.push(b'&');
+            out.put(b"&");
         }
-        out.extend_from_slice(name);
-        out.push(b'=');
-        out.extend_from_slice(value);
+        out.put(name);
+        out.put(b"=");
+        out.put(value);
     }
 }
 
@@ -181,27 +255,32 @@ fn encode_anew(raw: &str) -> Vec<u8> {
     out
 }
 
+/// Whether a path is the same when it is encoded once more.
+fn is_unreserved(path: &[u8]) -> bool {
+    path.iter().all(|byte| *byte == b'/' || is_unreserved_byte(*byte))
+}
+
+fn is_unreserved_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~')
+}
+
 /// Percent-encodes all but the unreserved characters and those in `kept`.
-fn encode_into(out: &mut Vec<u8>, bytes: &[u8], kept: &[u8]) {
+fn encode_into(out: &mut impl Sink, bytes: &[u8], kept: &[u8]) {
     const DIGITS: [u8; 16] = *b"0123456789ABCDEF";
     let digit = |nibble: u8| DIGITS.get(usize::from(nibble)).copied().unwrap_or(b'0');
-    let stays = |byte: &u8| {
-        byte.is_ascii_alphanumeric()
-            || matches!(byte, b'-' | b'_' | b'.' | b'~')
-            || kept.contains(byte)
-    };
+    let stays = |byte: &u8| is_unreserved_byte(*byte) || kept.contains(byte);
     let mut rest = bytes;
     loop {
         let (run, after) = rest.split_at(rest.iter().take_while(|byte| stays(byte)).count());
-        out.extend_from_slice(run);
+        out.put(run);
         let Some((byte, after)) = after.split_first() else { return };
-        out.extend_from_slice(&[b'%', digit(byte >> 4), digit(byte & 15)]);
+        out.put(&[b'%', digit(byte >> 4), digit(byte & 15)]);
         rest = after;
     }
 }
 
 /// A header that a request says is signed.
-fn signed_into(out: &mut Vec<u8>, request: &Received<'_>, name: &str) -> Result<(), NotThere> {
+fn signed_into(out: &mut impl Sink, request: &Received<'_>, name: &str) -> Result<(), NotThere> {
     let mut values = request.headers.get_all(name).iter().map(HeaderValue::as_bytes).peekable();
     if values.peek().is_some() {
         field_into(out, name, values);
@@ -210,36 +289,36 @@ fn signed_into(out: &mut Vec<u8>, request: &Received<'_>, name: &str) -> Result<
     let (AUTHORITY | "host", Some(authority)) = (name, request.authority) else {
         return Err(NotThere(name.to_owned()));
     };
-    out.extend_from_slice(name.as_bytes());
-    out.push(b':');
-    out.extend_from_slice(authority.as_bytes());
-    out.push(b'\n');
+    out.put(name.as_bytes());
+    out.put(b":");
+    out.put(authority.as_bytes());
+    out.put(b"\n");
     Ok(())
 }
 
 /// A header's name and its values in their order, joined by commas, each without blanks at its ends
 /// and with runs of blanks made one.
-fn field_into<'v>(out: &mut Vec<u8>, name: &str, values: impl Iterator<Item = &'v [u8]>) {
-    out.extend_from_slice(name.as_bytes());
-    out.push(b':');
+fn field_into<'v>(out: &mut impl Sink, name: &str, values: impl Iterator<Item = &'v [u8]>) {
+    out.put(name.as_bytes());
+    out.put(b":");
     for (index, value) in values.enumerate() {
         if index > 0 {
-            out.push(b',');
+            out.put(b",");
         }
         fold_into(out, value);
     }
-    out.push(b'\n');
+    out.put(b"\n");
 }
 
-fn fold_into(out: &mut Vec<u8>, value: &[u8]) {
+fn fold_into(out: &mut impl Sink, value: &[u8]) {
     if memchr::memchr2(b' ', b'\t', value).is_none() {
-        return out.extend_from_slice(value);
+        return out.put(value);
     }
     let words = value.split(|byte| matches!(byte, b' ' | b'\t')).filter(|word| !word.is_empty());
     for (index, word) in words.enumerate() {
         if index > 0 {
-            out.push(b' ');
+            out.put(b" ");
         }
-        out.extend_from_slice(word);
+        out.put(word);
     }
 }

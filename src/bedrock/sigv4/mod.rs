@@ -18,8 +18,8 @@ use std::fmt;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::{digest, hmac};
 
-pub use authorization::{Authorization, Malformed, Scope};
-pub use canonical::{CanonicalHead, NotThere, PathForm, Received, canonical_hash};
+pub use authorization::{Authorization, Malformed, Scope, SignedHeaders};
+pub use canonical::{CanonicalHead, NotThere, PathForm, Received, canonical_hash, canonical_text};
 pub use events::{BadEvent, CHUNK_SIGNATURE, EventChain};
 
 /// The name of the algorithm.

@@ -139,12 +139,48 @@ fn claims_are_read_whole_or_not_at_all() {
         ("Credential=", "Other=", Malformed::Parameter),
         ("Signature=ab", "Signature=ab, Signature=ab", Malformed::Parameter),
         ("Signature=ab", "Signature", Malformed::Parameter),
+        ("host;x-amz-date", "x-amz-date;host", Malformed::SignedHeaders),
+        ("host;x-amz-date", "host;host;x-amz-date", Malformed::SignedHeaders),
+        ("host;x-amz-date", "Host;x-amz-date", Malformed::SignedHeaders),
         ("AK/", "AK/more/", Malformed::Credential),
         ("AK/", "", Malformed::Credential),
         ("AK/", "/", Malformed::Credential),
     ] {
         assert_eq!(Authorization::parse(&whole.replace(from, to)), Err(wrong), "{to}");
     }
+}
+
+#[test]
+fn names_of_signed_headers_are_in_lower_case_and_ascend() {
+    for right in
+        ["host", ":authority", ":authority;host;x-amz-date", "a;a-b;ab", "x!#$%&'*+.^_`|~1"]
+    {
+        assert_eq!(SignedHeaders::parse(right).map(SignedHeaders::as_str), Some(right));
+    }
+    for wrong in [
+        "",
+        ";",
+        "host;",
+        ";host",
+        "host;;x",
+        "host;host",
+        "host;a;a",
+        "x;host",
+        "Host",
+        "host;X-A",
+        "host ",
+        "host; x",
+        "host,x",
+        ":path",
+        ":authority:",
+        "h\u{f6}st",
+        "a/b",
+        "(a)",
+        "a=b",
+    ] {
+        assert_eq!(SignedHeaders::parse(wrong), None, "{wrong}");
+    }
+    assert_eq!(SignedHeaders::parse(&format!("host;{}x-amz-date", "a;".repeat(15_000))), None);
 }
 
 #[test]
@@ -179,6 +215,39 @@ proptest! {
             headers: &HeaderMap::new(),
             authority: Some("h"),
         };
-        let _ = CanonicalHead::of(&request, &signed);
+        if let Some(signed) = SignedHeaders::parse(&signed) {
+            let _ = CanonicalHead::of(&request, signed);
+        }
+    }
+
+    /// What is hashed as it is made is what would be shown, whatever its length.
+    #[test]
+    fn the_hash_is_that_of_the_text(
+        path in "/[a-z:%/]{0,40}",
+        query in "[a-c=&%2]{0,60}",
+        values in proptest::collection::vec("[ a-z]{0,1500}", 0..5),
+    ) {
+        let mut headers = HeaderMap::new();
+        for (index, value) in values.iter().enumerate() {
+            header(&mut headers, &format!("x-{}", index % 3), value);
+        }
+        let names: Vec<_> = (0..values.len().min(3)).map(|index| format!("x-{index}")).collect();
+        let names = [vec!["host".to_owned()], names].concat().join(";");
+        let signed = SignedHeaders::parse(&names).unwrap();
+        let request = Received {
+            method: &Method::POST,
+            path: &path,
+            query: &query,
+            headers: &headers,
+            authority: Some("h"),
+        };
+        let head = CanonicalHead::of(&request, signed).unwrap();
+        let text = canonical_text(&request, signed, "payload").unwrap();
+        prop_assert_eq!(head.hash(PathForm::Encoded, "payload"), PayloadHash::of(text.as_bytes()));
+        let line = text.split('\n').nth(1).unwrap();
+        prop_assert_eq!(head.has_one_form(), line == path);
+        let verbatim = text.replacen(line, &path, 1);
+        let verbatim = PayloadHash::of(verbatim.as_bytes());
+        prop_assert_eq!(head.hash(PathForm::Verbatim, "payload"), verbatim);
     }
 }

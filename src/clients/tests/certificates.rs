@@ -63,7 +63,7 @@ fn a_certificate_tells_whose_it_is_by_one_of_its_names() {
     ] {
         let certificate = certificate(subject, names);
         assert_eq!(asked(&head, Some(&certificate)), expected, "{subject} {names:?}");
-        let unsigned = keys().unsigned(&head.headers, Some(&certificate), now());
+        let unsigned = keys().unsigned(&head, Some(&certificate), now());
         let name = unsigned.map(|client| client.unwrap().name.to_string());
         assert_eq!(name, expected.map(|(name, _)| name), "{subject} {names:?}");
     }

@@ -282,7 +282,17 @@ fn each_lack_has_its_own_exception() {
         (rewritten("aws4_request", "aws5_request"), invalid, "terminator"),
         (rewritten("/20261123/", "/20261122/"), invalid, "Date in Credential scope"),
         (rewritten(";host;", ";"), invalid, "'host' must be a 'SignedHeader'"),
-        (rewritten(";host;", ";host;x-lost;"), invalid, "'x-lost'"),
+        (rewritten("SignedHeaders=", "SignedHeaders=a-lost;"), invalid, "'a-lost'"),
+        (rewritten("SignedHeaders=", "SignedHeaders=host;"), incomplete, "ascending order"),
+        (rewritten(";host;", ";Host;"), incomplete, "lower case"),
+        (
+            refused(&|it| {
+                let path = format!("/model/m/invoke?{}", "a&".repeat(200));
+                it.head.uri = path.parse().unwrap();
+            }),
+            invalid,
+            "parameters",
+        ),
     ];
     for ((kind, message), expected, part) in cases {
         assert_eq!(kind, expected, "{message}");

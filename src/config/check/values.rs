@@ -60,6 +60,23 @@ impl Checker<'_> {
         })
     }
 
+    /// Names of hosts, without the dot that may be at their end.
+    pub(super) fn hosts(&mut self, at: &KeyPath, names: &[String]) -> Vec<String> {
+        let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+        let names = names.iter().map(|name| name.strip_suffix('.').unwrap_or(name)).enumerate();
+        let names = names.map(|(index, name)| {
+            let is_name = !name.is_empty() && name.len() <= 253 && name.bytes().all(fits);
+            if !is_name && name != "*" {
+                let message = format!(
+                    "'{name}' is no name of a host; write it like \"sluice.internal\", without a port"
+                );
+                self.problem(&at.index(index), message);
+            }
+            name.to_owned()
+        });
+        names.collect()
+    }
+
     pub(super) fn duration(&mut self, at: &KeyPath, text: &DurationText) -> Duration {
         let duration = self.duration_or_zero(at, text);
         if duration.is_zero() && text.read().is_ok() {

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use crate::admission::Overloaded;
 use crate::bedrock::error::whole_seconds;
+use crate::clients::origin::Foreign;
 use crate::clients::{BadToken, Limited, Unauthenticated};
 use crate::legacy::reply;
 use crate::pipeline::body::BodyError;
@@ -26,7 +27,9 @@ pub(super) enum Refusal {
         Unauthenticated::Token(_) => "The token is not valid",
         _ => "A bearer key is required",
     })]
-    Unauthenticated(#[from] Unauthenticated),
+    Unauthenticated(Unauthenticated),
+    #[error(transparent)]
+    Foreign(Foreign),
     #[error("{}", match .0 {
         BodyError::TooLarge { .. } => "The request body is too large",
         BodyError::Broken => "The request body broke off",
@@ -42,11 +45,21 @@ pub(super) enum Refusal {
     RequestTimeout,
 }
 
+impl From<Unauthenticated> for Refusal {
+    fn from(why: Unauthenticated) -> Refusal {
+        match why {
+            Unauthenticated::Foreign(foreign) => Refusal::Foreign(foreign),
+            why => Refusal::Unauthenticated(why),
+        }
+    }
+}
+
 impl Refusal {
     pub(super) fn into_response(self) -> Response<Bytes> {
         let status = match self {
             Refusal::Method { .. } => StatusCode::METHOD_NOT_ALLOWED,
-            Refusal::AdminKey => StatusCode::FORBIDDEN,
+            Refusal::Foreign(Foreign::Host(_)) => StatusCode::BAD_REQUEST,
+            Refusal::AdminKey | Refusal::Foreign(_) => StatusCode::FORBIDDEN,
             Refusal::Unauthenticated(Unauthenticated::Token(BadToken::NoKeys)) => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
@@ -78,7 +91,7 @@ impl Refusal {
             Refusal::Limited(limited) => {
                 Some((RETRY_AFTER, HeaderValue::from(whole_seconds(limited.due))))
             }
-            Refusal::AdminKey | Refusal::RequestTimeout => None,
+            Refusal::AdminKey | Refusal::Foreign(_) | Refusal::RequestTimeout => None,
         };
         response.headers_mut().extend(header);
         response

@@ -106,7 +106,7 @@ fn arrival<B>(body: B) -> Arrival<B> {
     let request = Request::builder()
         .method(Method::POST)
         .uri(format!("/model/{MODEL}/invoke"))
-        .header("host", "x")
+        .header("host", "localhost")
         .body(())
         .unwrap();
     Arrival { head: request.into_parts().0, body, peer: PEER.into() }
@@ -201,7 +201,7 @@ async fn its_connection_lives_on() {
     let asking = async move {
         for (header, status) in [("x-panic", 500), ("x-well", 503), ("x-panic", 500)] {
             sender.ready().await.unwrap();
-            let request = Request::post("/").header("host", "x").header(header, "1");
+            let request = Request::post("/").header("host", "localhost").header(header, "1");
             let request = request.body(Full::<Bytes>::from(BODY)).unwrap();
             let response = sender.send_request(request).await.unwrap();
             assert_eq!(response.status(), status);

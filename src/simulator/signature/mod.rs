@@ -16,7 +16,8 @@ use secrecy::{ExposeSecret, SecretString};
 use crate::bedrock::sigv4::amz_date::{amz_date, parse_amz_date};
 use crate::bedrock::sigv4::{
     self, AUTHORITY, Authorization, CONTENT_SHA256, CanonicalHead, DATE, PathForm, PayloadHash,
-    SECURITY_TOKEN, SERVICE, STREAMING_EVENTS, SigningKey, TERMINATOR, string_to_sign,
+    SECURITY_TOKEN, SERVICE, STREAMING_EVENTS, SigningKey, TERMINATOR, canonical_text,
+    string_to_sign,
 };
 pub(super) use events::chain;
 
@@ -157,7 +158,8 @@ fn verify_sigv4(
     let to_sign = string_to_sign(date, &claim.scope, &hash);
     let key = SigningKey::derive(secret.expose_secret(), &claim.scope);
     if !key.verifies(&to_sign, claim.signature) {
-        let shown = canonical.text(PathForm::Encoded, &payload_hash);
+        let shown = canonical_text(&plain, claim.signed_headers, &payload_hash)
+            .map_err(|missing| Refusal::Invalid(missing.to_string()))?;
         let shown = without_session_token(&shown);
         return Err(Refusal::Invalid(format!(
             "The request signature we calculated does not match the signature you provided. \

@@ -28,6 +28,8 @@ impl Config {
         Config { table: toml::Table::new() }
             .set("server.listen", "127.0.0.1:0")
             .set("server.admin_listen", "127.0.0.1:0")
+            // Requests that are written by hand name what they like.
+            .set("server.allowed_hosts", vec!["*"])
             .set("upstream.region", "us-east-1")
             .set("upstream.endpoint_url", simulator.url())
             .set("upstream.access_key_id", simulator.access_key_id())

@@ -1,0 +1,315 @@
+//! Whether a web page of another site sent a request. Where callers need no key, a browser that can
+//! reach the gateway is all that such a page needs.
+//!
+//! Two things tell. The page may have a name of its own lead here (DNS rebinding): then the request
+//! names its host so. Or it asks across sites: then the browser says where it is from. What is no
+//! browser says nothing of that sort. Which host a request names is told here for all listeners.
+
+use std::net::IpAddr;
+
+use http::header::{HOST, HeaderName, ORIGIN};
+use http::request::Parts;
+use http::uri::{Authority, Scheme};
+use http::{HeaderValue, Version};
+
+/// Names the site of the page that asks, relative to the one that is asked.
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+/// Allows any name.
+const ANY: &str = "*";
+
+/// A request names no host, or more than one, or what is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("The request has no Host, or more than one, or two that differ, or one that is no host.")]
+pub struct BadHost;
+
+/// Why a request is not taken from just anybody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Foreign {
+    /// It does not say which host it is for.
+    #[error(transparent)]
+    Host(#[from] BadHost),
+    /// It was sent to a name, as a page that has its own name lead here would.
+    #[error(
+        "Without [[clients]] this gateway answers to its addresses and to localhost alone. Add the name of the host that was asked for to server.allowed_hosts to allow it."
+    )]
+    Name,
+    /// A browser sent it, and not for a page of this gateway.
+    #[error(
+        "Without [[clients]] this gateway does not answer a browser that asks for a page of another site, whatever server.allowed_hosts allows."
+    )]
+    Page,
+}
+
+/// The host that a request is for, and perhaps a port: HTTP/2's `:authority`, HTTP/1.1's absolute
+/// request target (RFC 9112, section 3.2.2), or else its `host`. HTTP/1.0 need not name any.
+///
+/// # Errors
+/// There is none where there must be one, there are several, two of them differ, or one is no host.
+pub fn authority(head: &Parts) -> Result<Option<&str>, BadHost> {
+    let mut hosts = head.headers.get_all(HOST).iter();
+    let (host, another) = (hosts.next(), hosts.next());
+    let host = host.map(|value| text(value).filter(|host| is_host(host)).ok_or(BadHost));
+    let (host, None) = (host.transpose()?, another) else { return Err(BadHost) };
+    let target = head.uri.authority().map(Authority::as_str);
+    if target.is_some_and(|target| target.is_empty() || !is_host(target)) {
+        return Err(BadHost);
+    }
+    let is_http2 = head.version >= Version::HTTP_2;
+    match (target, host) {
+        // RFC 9113, section 8.3.1. By HTTP/1.1 the target counts, whatever `host` says.
+        (Some(target), Some(host)) if is_http2 && !is_same(target, host, head.uri.scheme()) => {
+            Err(BadHost)
+        }
+        (_, None) if head.version == Version::HTTP_11 => Err(BadHost),
+        (None, None) if is_http2 => Err(BadHost),
+        (target, host) => Ok(target.or(host)),
+    }
+}
+
+/// Whether a request may come from just anybody: it is for this gateway by an address, as
+/// `localhost` or by one of these names, and no page of another site has sent it.
+///
+/// # Errors
+/// Why it may not.
+pub fn check(head: &Parts, allowed: &[String]) -> Result<(), Foreign> {
+    if !is_for_us(head, allowed)? {
+        return Err(Foreign::Name);
+    }
+    if is_of_own_page(head)? { Ok(()) } else { Err(Foreign::Page) }
+}
+
+/// Whether a request names its host by an address, as `localhost` or by one of these names. No other
+/// site can have a browser do that: a name of its own that leads here is another name.
+///
+/// # Errors
+/// It does not say which host it is for.
+pub fn is_for_us(head: &Parts, allowed: &[String]) -> Result<bool, BadHost> {
+    let Some(authority) = authority(head)? else { return Ok(true) };
+    let (host, _) = split(authority);
+    let is_address = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+        Some(inner) => inner.parse::<IpAddr>().is_ok_and(|address| address.is_ipv6()),
+        None => host.parse::<IpAddr>().is_ok_and(|address| address.is_ipv4()),
+    };
+    // The dot at the end of a name says that it is whole.
+    let name = host.strip_suffix('.').unwrap_or(host);
+    let is_allowed = |it: &String| it == ANY || it.eq_ignore_ascii_case(name);
+    Ok(is_address || name.eq_ignore_ascii_case("localhost") || allowed.iter().any(is_allowed))
+}
+
+/// Whether no other site's page has sent a request. Browsers name the site that asks in one of two
+/// headers or in both. A page of the same host at another port is of another site, too.
+///
+/// # Errors
+/// The request does not say which host it is for.
+pub fn is_of_own_page(head: &Parts) -> Result<bool, BadHost> {
+    let host = authority(head)?;
+    let is_own = |origin: &HeaderValue| {
+        let from = text(origin).and_then(|origin| origin.split_once("://"));
+        from.zip(host).is_some_and(|((_, from), host)| from.eq_ignore_ascii_case(host))
+    };
+    let mut sites = head.headers.get_all(SEC_FETCH_SITE).iter();
+    Ok(head.headers.get_all(ORIGIN).iter().all(is_own) && sites.all(|site| site == "same-origin"))
+}
+
+/// Whether two ways to name a host name the same one (RFC 3986, section 6.2).
+fn is_same(one: &str, other: &str, scheme: Option<&Scheme>) -> bool {
+    let usual = if scheme == Some(&Scheme::HTTPS) { "443" } else { "80" };
+    let ((one, port), (other, other_port)) = (split(one), split(other));
+    one.eq_ignore_ascii_case(other) && port.unwrap_or(usual) == other_port.unwrap_or(usual)
+}
+
+/// Host and port; an address of IPv6 keeps its brackets.
+fn split(authority: &str) -> (&str, Option<&str>) {
+    match authority.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => (host, Some(port).filter(|it| !it.is_empty())),
+        _ => (authority, None),
+    }
+}
+
+/// Whether it is a name, an address, or nothing, and perhaps a port.
+fn is_host(host: &str) -> bool {
+    host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~%:[]!$&'()*+,;=".contains(&byte))
+}
+
+fn text(value: &HeaderValue) -> Option<&str> {
+    value.to_str().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn head(version: Version, uri: &str, fields: &[(&'static str, &str)]) -> Parts {
+        let request = Request::builder().version(version).uri(uri);
+        let request = fields.iter().fold(request, |it, (name, value)| it.header(*name, *value));
+        request.body(()).unwrap().into_parts().0
+    }
+
+    fn by_http1(fields: &[(&'static str, &str)]) -> Parts {
+        head(Version::HTTP_11, "/chat", fields)
+    }
+
+    fn allowed() -> Vec<String> {
+        vec!["sluice".to_owned(), "sluice.apps.svc".to_owned()]
+    }
+
+    #[test]
+    fn the_host_is_the_one_that_the_protocol_says() {
+        let (h1, h2) = (Version::HTTP_11, Version::HTTP_2);
+        let host = ("host", "127.0.0.1:8080");
+        let absolute = "http://evil.example/chat";
+        for (version, uri, fields, said) in [
+            (h1, "/chat", &[host][..], Ok(Some("127.0.0.1:8080"))),
+            (h1, "/chat", &[("host", "")], Ok(Some(""))),
+            (h1, "/chat", &[], Err(BadHost)),
+            (h1, "/chat", &[host, host], Err(BadHost)),
+            (h1, "/chat", &[("host", "a b")], Err(BadHost)),
+            (h1, "/chat", &[("host", "me@127.0.0.1")], Err(BadHost)),
+            (h1, "/chat", &[("host", "127.0.0.1/evil")], Err(BadHost)),
+            // The target counts, and the field must be there all the same.
+            (h1, absolute, &[host], Ok(Some("evil.example"))),
+            (h1, absolute, &[], Err(BadHost)),
+            (h1, absolute, &[host, host], Err(BadHost)),
+            (h1, "http://evil.example@127.0.0.1/", &[host], Err(BadHost)),
+            (Version::HTTP_10, "/chat", &[], Ok(None)),
+            (Version::HTTP_10, "/chat", &[host], Ok(Some("127.0.0.1:8080"))),
+            (Version::HTTP_10, absolute, &[host], Ok(Some("evil.example"))),
+            (h2, absolute, &[], Ok(Some("evil.example"))),
+            (h2, absolute, &[host], Err(BadHost)),
+            (h2, absolute, &[("host", "EVIL.example:80")], Ok(Some("evil.example"))),
+            (h2, absolute, &[("host", "evil.example:8080")], Err(BadHost)),
+            (h2, "https://a/", &[("host", "a:443")], Ok(Some("a"))),
+            (h2, "https://a/", &[("host", "a:80")], Err(BadHost)),
+            (h2, "/chat", &[host], Ok(Some("127.0.0.1:8080"))),
+            (h2, "/chat", &[host, host], Err(BadHost)),
+            (h2, "/chat", &[], Err(BadHost)),
+        ] {
+            let head = head(version, uri, fields);
+            assert_eq!(authority(&head), said, "{version:?} {uri} {fields:?}");
+        }
+    }
+
+    #[test]
+    fn an_address_localhost_and_what_is_allowed_are_for_us() {
+        for host in [
+            "127.0.0.1",
+            "127.0.0.1:8080",
+            "10.0.0.7:80",
+            "0.0.0.0",
+            "[::1]",
+            "[::1]:8080",
+            "[2001:DB8::7]:1",
+            "localhost",
+            "LocalHost:8080",
+            "localhost.",
+            "localhost.:8080",
+            "sluice",
+            "SLUICE:8080",
+            "sluice.",
+            "sluice.apps.svc:80",
+        ] {
+            let head = by_http1(&[("host", host)]);
+            assert_eq!(is_for_us(&head, &allowed()), Ok(true), "{host}");
+            assert_eq!(is_for_us(&head, &["*".to_owned()]), Ok(true), "{host}");
+        }
+        for host in [
+            "",
+            ":8080",
+            ".",
+            "evil.example",
+            "localhost.evil.example",
+            "127.0.0.1.evil.example",
+            "localhost..",
+            "sluice..",
+            "x.sluice",
+            "sluice.apps",
+            "127.1",
+            "0x7f000001",
+            "2130706433",
+            "::1",
+            "[127.0.0.1]",
+            "[::1",
+            "[::1]evil.example",
+            "[fe80::1%25eth0]",
+            "*",
+            "*:1",
+            "xn--lcalhost-54a",
+            "localhost%00",
+            "localhost%2eevil.example",
+            "127.0.0.1:80:80",
+        ] {
+            let head = by_http1(&[("host", host)]);
+            assert_eq!(is_for_us(&head, &allowed()), Ok(false), "{host}");
+        }
+        let any = ["*".to_owned()];
+        assert_eq!(is_for_us(&by_http1(&[("host", "evil.example:1")]), &any), Ok(true));
+        assert_eq!(is_for_us(&by_http1(&[]), &any), Err(BadHost));
+    }
+
+    #[test]
+    fn a_page_is_our_own_by_its_host_and_port() {
+        let page = |host: &str, fields: &[(&'static str, &str)]| {
+            is_of_own_page(&by_http1(&[&[("host", host)], fields].concat()))
+        };
+        for (host, origin) in [
+            ("127.0.0.1:8080", "http://127.0.0.1:8080"),
+            ("[::1]:8080", "http://[::1]:8080"),
+            ("Localhost:8080", "http://localhost:8080"),
+            ("sluice.internal", "https://sluice.internal"),
+        ] {
+            assert_eq!(page(host, &[("origin", origin)]), Ok(true), "{origin}");
+            assert_eq!(page(host, &[]), Ok(true));
+            assert_eq!(page(host, &[("sec-fetch-site", "same-origin")]), Ok(true));
+        }
+        for origin in [
+            "https://evil.example",
+            "http://127.0.0.1",
+            "http://127.0.0.1:3000",
+            "http://localhost:8080",
+            "http://127.0.0.1:8080.evil.example",
+            "http://evil.example@127.0.0.1:8080",
+            "null",
+            "",
+            "127.0.0.1:8080",
+            "file://",
+            "chrome-extension://abcdef",
+        ] {
+            assert_eq!(page("127.0.0.1:8080", &[("origin", origin)]), Ok(false), "{origin}");
+        }
+        for site in ["cross-site", "same-site", "none", "", "SAME-ORIGIN"] {
+            assert_eq!(page("localhost", &[("sec-fetch-site", site)]), Ok(false), "{site}");
+        }
+        // Not one of several may be another's.
+        let own = ("origin", "http://localhost");
+        let other = ("origin", "http://evil.example");
+        assert_eq!(page("localhost", &[own, other]), Ok(false));
+        let sites = [("sec-fetch-site", "same-origin"), ("sec-fetch-site", "cross-site")];
+        assert_eq!(page("localhost", &sites), Ok(false));
+        // A name that is allowed makes no page our own.
+        let rebound = by_http1(&[("host", "sluice"), ("origin", "http://evil.example")]);
+        assert_eq!(check(&rebound, &["*".to_owned()]), Err(Foreign::Page));
+        assert_eq!(check(&by_http1(&[("host", "evil.example")]), &allowed()), Err(Foreign::Name));
+        assert_eq!(check(&by_http1(&[]), &allowed()), Err(Foreign::Host(BadHost)));
+    }
+
+    proptest! {
+        /// Whatever a browser is made to send for a name, it is not taken for an address.
+        #[test]
+        fn no_name_is_an_address(
+            name in "[a-z0-9.-]{0,30}[a-z-]\\.?", port in proptest::option::of(0..=65_535_u16),
+        ) {
+            prop_assume!(name.trim_end_matches('.') != "localhost");
+            let host = port.map_or(name.clone(), |port| format!("{name}:{port}"));
+            prop_assert_eq!(is_for_us(&by_http1(&[("host", &host)]), &[]), Ok(false));
+        }
+
+        #[test]
+        fn any_host_and_origin_are_judged(host in "[ -~]{0,40}", origin in "[ -~]{0,40}") {
+            let _ = check(&by_http1(&[("host", &host), ("origin", &origin)]), &allowed());
+        }
+    }
+}
