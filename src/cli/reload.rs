@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{Config, Contents, Env, Files, Loaded, Source, needs_restart};
 use crate::legacy::Shim;
 use crate::pipeline::Live;
+use crate::telemetry::process_log::UNLIMITED;
 
 /// Longest pause between the look that finds a change and the one that finds it done.
 const SETTLING: Duration = Duration::from_secs(1);
@@ -151,7 +152,7 @@ impl Reloader {
         self.shim.renew(&renewed.config).map_err(|error| error.to_string())?;
         self.live.store(renewed);
         for warning in warnings {
-            tracing::warn!("{warning}");
+            tracing::warn!(name: UNLIMITED, "{warning}");
         }
         if !fixed.is_empty() {
             let keys = fixed.join(", ");

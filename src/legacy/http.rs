@@ -162,7 +162,7 @@ impl Shim {
         // Read even where it says nothing, so that the connection can be used on.
         let body = read(gateway, client.as_deref(), body).await?;
         if let Some((what, on)) = endpoint.change() {
-            let name = client.as_deref().unwrap_or("anyone");
+            let name = client.as_deref().unwrap_or(audit::ANYONE);
             let who = if is_admin { "admin_key" } else { name };
             audit::done(what, on, By { who, peer: address });
         }

@@ -59,6 +59,7 @@ mod reload;
 mod settlement;
 mod simulator;
 mod streams;
+mod stuck_readers;
 mod tail;
 mod targets;
 mod tls;
