@@ -100,10 +100,8 @@ pub(super) async fn start(config: Config) -> Result<Started, String> {
     let dropped = metrics.access_log_dropped.clone();
     let access_log = AccessLog::start(config.log.access, config.log.format, dropped);
     let usage_log = match &config.usage_log {
-        Some(usage) => {
-            UsageLog::open(usage, &metrics)
-                .map_err(|error| format!("can't write {}: {error}", usage.path.display()))?
-        }
+        Some(usage) => UsageLog::open(usage, &metrics)
+            .map_err(|error| format!("can't write {}: {error}", usage.path.display()))?,
         None => UsageLog::NONE,
     };
     let (traces, spans) =

@@ -70,7 +70,9 @@ impl PemFile {
 
     /// Those of its certificates that are right PEM; there may be none.
     pub(super) fn readable(&self) -> Vec<CertificateDer<'static>> {
-        CertificateDer::pem_slice_iter(self.content.expose_secret()).filter_map(Result::ok).collect()
+        CertificateDer::pem_slice_iter(self.content.expose_secret())
+            .filter_map(Result::ok)
+            .collect()
     }
 
     /// The first private key in it.

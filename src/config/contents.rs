@@ -274,6 +274,26 @@ mod tests {
     }
 
     #[test]
+    fn what_takes_the_place_of_a_file_is_a_change_and_so_is_what_follows() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config.toml");
+        let mut files = Files::new(Source::File(path.clone()), Env::default());
+        write(&path, "").unwrap();
+        let empty = files.look();
+        std::fs::remove_file(&path).unwrap();
+        let fifo = rustix::fs::mkfifoat(rustix::fs::CWD, &path, rustix::fs::Mode::RWXU);
+        fifo.unwrap();
+        let pipe = files.look();
+        std::fs::remove_file(&path).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        let folder = files.look();
+        assert!(empty != pipe && pipe != folder && empty != folder);
+        std::fs::remove_dir(&path).unwrap();
+        write(&path, "").unwrap();
+        assert_eq!(files.look(), empty);
+    }
+
+    #[test]
     fn what_is_no_file_is_not_read() {
         let look = || Files::new(Source::File("/dev/zero".into()), Env::default()).look();
         assert_eq!(look(), look());

@@ -112,7 +112,8 @@ fn log_panics(format: LogFormat, lines: Lines, limit: Arc<LineLimit>) {
             LogFormat::Text => {
                 let time = humantime::format_rfc3339_micros(SystemTime::now());
                 let more = backtrace.map(|it| format!("\n{it}")).unwrap_or_default();
-                format!("{time} ERROR thread '{thread}' panicked at {at}: {what}{more}").into_bytes()
+                format!("{time} ERROR thread '{thread}' panicked at {at}: {what}{more}")
+                    .into_bytes()
             }
         };
         line.push(b'\n');

@@ -228,9 +228,7 @@ impl Sink for Rotating {
     fn line(&mut self, line: &[u8]) -> u64 {
         let length = line.len() as u64;
         let is_full = self.file.as_ref().is_some_and(|open| {
-            open.is_regular
-                && open.size > 0
-                && open.size.saturating_add(length) > self.max_size
+            open.is_regular && open.size > 0 && open.size.saturating_add(length) > self.max_size
         });
         let mut lost = 0;
         if is_full {

@@ -263,13 +263,19 @@ const HOME_FILES: [&str; 2] = [".aws/config", ".aws/credentials"];
 
 /// What is wrong with the first of the files of AWS' own chain that is there and is none to read.
 /// The chain opens them on a thread that others need, and would wait there for ever for a named pipe.
+/// Clients see what is said: it names the variable, and not the path.
 fn unreadable_file() -> Option<String> {
-    let named = FILE_VARIABLES.iter().filter_map(std::env::var_os).map(PathBuf::from);
+    let named = FILE_VARIABLES.iter().filter_map(|variable| {
+        let path = PathBuf::from(std::env::var_os(variable)?);
+        Some((format!("the file of {variable}"), path))
+    });
     let home = std::env::var_os("HOME").map(PathBuf::from);
-    let usual = home.iter().flat_map(|home| HOME_FILES.iter().map(|name| home.join(name)));
-    named.chain(usual).find_map(|path| {
+    let usual = home.iter().flat_map(|home| {
+        HOME_FILES.iter().map(|name| (format!("the file ~/{name}"), home.join(name)))
+    });
+    named.chain(usual).find_map(|(name, path)| {
         let error = config::check_regular(&path).err()?;
-        Some(format!("can't read the file '{}': {error}", path.display()))
+        Some(format!("can't read {name}: {error}"))
     })
 }
 

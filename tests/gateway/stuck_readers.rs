@@ -125,14 +125,7 @@ impl Rig {
         if (log, reader) == (Log::Usage, Reader::Gone) {
             readers.clear();
         }
-        Rig {
-            child,
-            listen,
-            admin,
-            _simulator: simulator,
-            _folder: folder,
-            _readers: readers,
-        }
+        Rig { child, listen, admin, _simulator: simulator, _folder: folder, _readers: readers }
     }
 
     async fn ask(&self, model: &str) -> u16 {
@@ -162,9 +155,7 @@ fn dropped(metrics: &Metrics, log: Log) -> f64 {
     match log {
         Log::Access => metrics.sum("sluice_access_log_dropped_total", &[]),
         Log::Usage => metrics.sum("sluice_usage_log_dropped_total", &[]),
-        Log::Process => {
-            metrics.sum("sluice_process_log_dropped_total", &[("reason", "unwritten")])
-        }
+        Log::Process => metrics.sum("sluice_process_log_dropped_total", &[("reason", "unwritten")]),
     }
 }
 

@@ -116,7 +116,8 @@ impl Checker<'_> {
         let (file, unread) = file.map_or_else(|error| (None, Some(error)), |file| (file, None));
         let entries = dir.and_then(|dir| std::fs::read_dir(dir).ok()).into_iter().flatten();
         let in_dir = entries.filter_map(|entry| PemFile::read(&entry.ok()?.path()).ok());
-        let mut found: Vec<_> = file.into_iter().chain(in_dir).flat_map(|it| it.readable()).collect();
+        let mut found: Vec<_> =
+            file.into_iter().chain(in_dir).flat_map(|it| it.readable()).collect();
         // A folder of them has each by several names.
         found.sort_unstable_by(|one, other| one.as_ref().cmp(other.as_ref()));
         found.dedup();
