@@ -96,29 +96,40 @@ fn log_panics(format: LogFormat, lines: Lines, limit: Arc<LineLimit>) {
         let backtrace = Backtrace::capture();
         let backtrace =
             (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string());
-        let mut line = match format {
-            LogFormat::Json => {
-                let mut object = Object::with_capacity(512);
-                object
-                    .time("timestamp", SystemTime::now())
-                    .plain("level", "ERROR")
-                    .text("message", &format!("panicked: {what}"))
-                    .text("thread", thread)
-                    .text("at", &at)
-                    .some_text("backtrace", backtrace.as_deref())
-                    .plain("target", module_path!());
-                object.finish()
-            }
-            LogFormat::Text => {
-                let time = humantime::format_rfc3339_micros(SystemTime::now());
-                let more = backtrace.map(|it| format!("\n{it}")).unwrap_or_default();
-                format!("{time} ERROR thread '{thread}' panicked at {at}: {what}{more}")
-                    .into_bytes()
-            }
-        };
-        line.push(b'\n');
-        lines.write(line);
+        lines.write(panic_line(format, what, thread, &at, backtrace.as_deref()));
     }));
+}
+
+/// The line of a panic, like those of events.
+fn panic_line(
+    format: LogFormat,
+    what: &str,
+    thread: &str,
+    at: &str,
+    backtrace: Option<&str>,
+) -> Vec<u8> {
+    let now = SystemTime::now();
+    let mut line = match format {
+        LogFormat::Json => {
+            let mut object = Object::with_capacity(512);
+            object
+                .time("timestamp", now)
+                .plain("level", "ERROR")
+                .text("message", &format!("panicked: {what}"))
+                .text("thread", thread)
+                .text("at", at)
+                .some_text("backtrace", backtrace)
+                .plain("target", module_path!());
+            object.finish()
+        }
+        LogFormat::Text => {
+            let time = humantime::format_rfc3339_micros(now);
+            let more = backtrace.map(|it| format!("\n{it}")).unwrap_or_default();
+            format!("{time} ERROR thread '{thread}' panicked at {at}: {what}{more}").into_bytes()
+        }
+    };
+    line.push(b'\n');
+    line
 }
 
 /// Tells of lines that are not in the log.
@@ -188,5 +199,28 @@ struct Limited(Arc<LineLimit>);
 impl<S: Subscriber> Layer<S> for Limited {
     fn event_enabled(&self, event: &Event<'_>, _: Context<'_, S>) -> bool {
         event.metadata().name() == UNLIMITED || self.0.admits(event)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_a_line_like_those_of_events() {
+        let line = |format| {
+            let line =
+                panic_line(format, "no \"such\" thing", "worker-1", "a.rs:1:2", Some("0: f\n"));
+            String::from_utf8(line).unwrap()
+        };
+        let json = line(LogFormat::Json);
+        assert_eq!(json.matches('\n').count(), 1, "{json}");
+        let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(json["message"], "panicked: no \"such\" thing");
+        assert_eq!((&json["level"], &json["thread"]), (&"ERROR".into(), &"worker-1".into()));
+        assert_eq!((&json["at"], &json["backtrace"]), (&"a.rs:1:2".into(), &"0: f\n".into()));
+        let text = line(LogFormat::Text);
+        let said = "ERROR thread 'worker-1' panicked at a.rs:1:2: no \"such\" thing\n0: f\n";
+        assert!(text.contains(said), "{text}");
     }
 }

@@ -24,7 +24,9 @@ async fn start(simulator: &Simulator) -> (Gateway, PathBuf) {
 
 fn records(path: &Path) -> usize {
     let text = fs::read_to_string(path).unwrap_or_default();
-    text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()).count()
+    let records: Vec<Value> =
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    records.len()
 }
 
 /// Has a record written, and waits until the file has so many.
