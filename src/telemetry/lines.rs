@@ -178,7 +178,7 @@ impl<W: Write + Send + 'static> Sink for Buffered<W> {
         let written = write_some(&mut self.out, &self.text);
         let whole = self.ends.partition_point(|end| *end <= written);
         if written > 0 {
-            self.is_cut = !self.text.get(..written).is_some_and(|text| text.ends_with(b"\n"));
+            self.is_cut = self.ends.binary_search(&written).is_err();
         }
         let lost = self.ends.len() - whole;
         self.text.clear();
@@ -330,6 +330,16 @@ mod tests {
         assert_eq!(write(&["seven\n"]), 0);
         let written = String::from_utf8(full.0.lock().unwrap().1.clone()).unwrap();
         assert_eq!(written, "one\ntwo\nt\nsix\nseven\n");
+    }
+
+    #[test]
+    fn a_text_without_an_end_of_line_is_written_as_it_is() {
+        let out = Out::default();
+        let mut buffered = Buffered::new(out.clone());
+        for text in ["10 %", "\r20 %"] {
+            assert_eq!(buffered.line(text.as_bytes()) + buffered.flush(), 0);
+        }
+        assert_eq!(&**out.0.lock().unwrap(), b"10 %\r20 %");
     }
 
     #[test]
