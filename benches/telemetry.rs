@@ -145,7 +145,7 @@ impl Told {
         };
         Told {
             access_log: AccessLog::to(file, LogFormat::Json, metrics.access_log_dropped.clone()),
-            usage_log: UsageLog::open(&config, metrics.usage_log_dropped.clone()).expect("a file"),
+            usage_log: UsageLog::open(&config, &metrics).expect("a file"),
             metrics,
             _folder: folder,
         }

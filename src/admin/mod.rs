@@ -232,7 +232,7 @@ fn do_to(gateway: &Gateway, act: Act, name: &str, peer: &Peer) -> Response<Bytes
     };
     act.on(target);
     let has_key = gateway.config.server.admin_key.is_some();
-    let who = if has_key { "admin_key" } else { "anyone" };
+    let who = if has_key { "admin_key" } else { audit::ANYONE };
     audit::done(act.name(), &name, By { who, peer: peer.address });
     json(StatusCode::OK, &serde_json::json!({ "target": name, "done": act.name() }))
 }

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::ask::{BoxError, Stream, ask};
 use super::progress::Progress;
 use super::serve::{self, Started};
-use super::{on_signals, runtime, say};
+use super::{on_signals, runtime};
 use crate::bedrock::Operation;
 use crate::bedrock::path::model_path;
 use crate::bedrock::sigv4::PayloadHash;
@@ -62,7 +62,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), String> {
         .await
         .map_err(|error| format!("can't start the simulator: {error}"))?;
         let config = config(&arguments, &simulator)?;
-        process_log::init(&config.log);
+        let _log = process_log::init(&config.log);
         let demo = Demo::new(&config, &simulator)?;
         let (stop, hurry) = (CancellationToken::new(), CancellationToken::new());
         on_signals(stop.clone(), hurry.clone())?;
@@ -72,19 +72,21 @@ pub(super) fn run(arguments: Arguments) -> Result<(), String> {
         let Started { server, budgets, .. } = serve::start(config).await?;
         let address = server.address().map_err(|error| error.to_string())?;
         let admin = server.admin_address().map_err(|error| error.to_string())?;
+        // What is said goes the way of the access log, and so in its order, and waits for nobody.
         let access_log = server.live().load().access_log.clone();
         let served = tokio::spawn(server.serve(Workers::none(), stop.clone(), hurry));
         demo.show(address, usize::from(arguments.burst), &access_log).await;
         if arguments.once {
             stop.cancel();
         } else {
-            demo.invite(address, admin);
+            demo.invite(address, admin, &access_log);
         }
         let clean = served.await.map_err(|error| error.to_string())?;
         budgets.stop().await;
         simulator_stop.cancel();
         // The simulator has nothing left to lose.
         let _ = simulated.await;
+        access_log.flush();
         if clean { Ok(()) } else { Err("stopped with requests still open".to_owned()) }
     })
 }
@@ -146,6 +148,7 @@ impl Demo {
     /// Sends the burst once straight to the simulated Bedrock and once through the gateway.
     async fn show(&self, gateway: SocketAddr, burst: usize, access_log: &AccessLog) {
         let Some((requested, _)) = self.models.first() else { return };
+        let say = |text: &str| access_log.say(text);
         say(&format!(
             "Sluice at http://{gateway}, in front of a simulated Bedrock at http://{}.",
             self.bedrock
@@ -162,13 +165,12 @@ impl Demo {
         });
         let straight = straight.await;
         progress.clear();
-        straight.print();
+        straight.print(access_log);
         self.refill();
         say(&format!("\nThe same {burst} through Sluice, as its access log shows them:"));
         let tally = self.burst(gateway, burst, false, |_| {}).await;
-        access_log.flush();
         say("\nIn sum:");
-        tally.print();
+        tally.print(access_log);
     }
 
     fn refill(&self) {
@@ -234,9 +236,9 @@ impl Demo {
     }
 
     /// Prints what a visitor can try.
-    fn invite(&self, gateway: SocketAddr, admin: SocketAddr) {
+    fn invite(&self, gateway: SocketAddr, admin: SocketAddr, access_log: &AccessLog) {
         let Some((model, _)) = self.models.first() else { return };
-        say(&format!(
+        access_log.say(&format!(
             r#"
 Now you. The throttled models are cooling down, so the next one answers:
 
@@ -266,7 +268,8 @@ Requests show up here as they are answered. Stop with Ctrl-C.
 }
 
 impl Tally {
-    fn print(&self) {
+    fn print(&self, access_log: &AccessLog) {
+        let say = |text: &str| access_log.say(text);
         for (model, count) in &self.answered {
             say(&format!("  {count:>3} answered by {model}"));
         }

@@ -16,6 +16,8 @@ use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::mpsc::sync_channel;
+use std::time::Duration;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
@@ -106,10 +108,27 @@ pub fn run() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
-            // With standard error closed there is nobody to tell.
-            let _ = writeln!(std::io::stderr(), "sluice: {message}");
+            complain(format!("sluice: {message}"));
             ExitCode::FAILURE
         }
+    }
+}
+
+/// How long whoever reads standard error may take for the last line.
+const LAST: Duration = Duration::from_secs(1);
+
+/// Prints the last line on standard error, unless its reader does not take it: the process ends all
+/// the same.
+fn complain(line: String) {
+    let (done, wait) = sync_channel::<()>(0);
+    let write = move || {
+        let _done = done;
+        // With standard error closed there is nobody to tell.
+        let _ = writeln!(std::io::stderr(), "{line}");
+    };
+    if std::thread::Builder::new().name("last-line".to_owned()).spawn(write).is_ok() {
+        // The answer is the end of the channel.
+        let _ = wait.recv_timeout(LAST);
     }
 }
 

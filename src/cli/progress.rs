@@ -1,7 +1,11 @@
 //! A line on standard error that says how far a long command has come. It is for people: where
-//! standard error is no terminal, nothing is written.
+//! standard error is no terminal, nothing is written. A terminal that is held holds nothing up.
 
-use std::io::{IsTerminal, Write, stderr};
+use std::io::{IsTerminal, stderr};
+
+use prometheus::IntCounter;
+
+use crate::telemetry::{Lines, unlocked};
 
 /// Goes to the line's start and clears it.
 const CLEAR: &str = "\r\u{1b}[K";
@@ -9,28 +13,32 @@ const CLEAR: &str = "\r\u{1b}[K";
 /// The line; gone when it is dropped.
 #[derive(Debug)]
 pub(super) struct Progress {
-    is_shown: bool,
+    /// `None` where it is not shown.
+    lines: Option<Lines>,
 }
 
 impl Progress {
     pub(super) fn start() -> Progress {
-        Progress { is_shown: stderr().is_terminal() }
+        let lines = || {
+            // Nobody looks at it: the line is all there is to see.
+            let dropped = IntCounter::new("progress_dropped", "Lines not shown.").ok()?;
+            Some(Lines::to("progress", unlocked(stderr()), dropped))
+        };
+        Progress { lines: stderr().is_terminal().then(lines).flatten() }
     }
 
     /// Says what is under way now.
     pub(super) fn is_at(&self, what: &str) {
-        self.write(what);
+        if let Some(lines) = &self.lines {
+            lines.write(format!("{CLEAR}{what}").into_bytes());
+        }
     }
 
     /// Makes room for a line of standard output; the next step is shown below it.
     pub(super) fn clear(&self) {
-        self.write("");
-    }
-
-    fn write(&self, what: &str) {
-        if self.is_shown {
-            // Nobody is there to be told that it could not be told.
-            let _ = write!(stderr(), "{CLEAR}{what}");
+        self.is_at("");
+        if let Some(lines) = &self.lines {
+            lines.flush();
         }
     }
 }

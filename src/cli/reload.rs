@@ -11,15 +11,20 @@ use std::time::{Duration, SystemTime};
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
-use tokio::time::sleep;
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, Contents, Env, Files, Loaded, Source, needs_restart};
 use crate::legacy::Shim;
 use crate::pipeline::Live;
+use crate::telemetry::process_log::UNLIMITED;
 
 /// Longest pause between the look that finds a change and the one that finds it done.
 const SETTLING: Duration = Duration::from_secs(1);
+
+/// The log tells of files that are not read within this time.
+const SLOW: Duration = Duration::from_secs(60);
 
 /// A change of the files on its way to being loaded.
 #[derive(Debug)]
@@ -45,7 +50,7 @@ impl Watch {
     async fn look(&self) -> Option<Contents> {
         let files = Arc::clone(&self.files);
         let look = move || files.lock().unwrap_or_else(PoisonError::into_inner).look();
-        tokio::task::spawn_blocking(look).await.ok()
+        patiently(tokio::task::spawn_blocking(look)).await
     }
 
     /// Whether what a look has found is to be loaded.
@@ -60,6 +65,19 @@ impl Watch {
         let pause = if self.changed.is_some() { interval.min(SETTLING) } else { interval };
         (!interval.is_zero()).then_some(pause)
     }
+}
+
+/// Waits for files to be read, and says so if a file system does not answer. `None` if that can't be
+/// told because the process ends.
+async fn patiently<T>(mut reading: JoinHandle<T>) -> Option<T> {
+    if let Ok(read) = timeout(SLOW, &mut reading).await {
+        return read.ok();
+    }
+    let files = "the files of the config";
+    tracing::error!("{files} are not read yet, and no change is seen until they are");
+    let read = reading.await.ok();
+    tracing::info!("{files} are read again");
+    read
 }
 
 /// Takes over newer configs from here on, until `stop`; with each, `certificates` are looked at too.
@@ -118,9 +136,8 @@ impl Reloader {
             None => self.watch.look().await,
         };
         let source = self.watch.source.clone();
-        let Ok(loaded) = tokio::task::spawn_blocking(move || super::load(&source)).await else {
-            return;
-        };
+        let load = tokio::task::spawn_blocking(move || super::load(&source));
+        let Some(loaded) = patiently(load).await else { return };
         if wanted.is_some() && self.watch.look().await != wanted {
             // Changed again in between: what was loaded may be half of it.
             return;
@@ -151,7 +168,7 @@ impl Reloader {
         self.shim.renew(&renewed.config).map_err(|error| error.to_string())?;
         self.live.store(renewed);
         for warning in warnings {
-            tracing::warn!("{warning}");
+            tracing::warn!(name: UNLIMITED, "{warning}");
         }
         if !fixed.is_empty() {
             let keys = fixed.join(", ");
@@ -169,6 +186,15 @@ impl Reloader {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn files_that_are_read_late_are_waited_for() {
+        let late = tokio::spawn(async {
+            sleep(SLOW * 3).await;
+            1
+        });
+        assert_eq!(patiently(late).await, Some(1));
+    }
 
     #[test]
     fn a_change_is_loaded_when_two_looks_in_a_row_have_found_it() {

@@ -16,9 +16,10 @@ use crate::pipeline::{Gateway, Live};
 use crate::server::{Server, Workers};
 use crate::state::fleet::Fleet;
 use crate::telemetry::access_log::AccessLog;
+use crate::telemetry::process_log::{self, UNLIMITED};
 use crate::telemetry::traces::{self, Exporter, Traces};
 use crate::telemetry::usage_log::UsageLog;
-use crate::telemetry::{Logs, Metrics, process_log};
+use crate::telemetry::{Logs, Metrics};
 use crate::upstream::ConnectionGauges;
 use crate::upstream::collector::OtlpCollector;
 
@@ -39,9 +40,9 @@ pub(super) fn run(arguments: Arguments) -> Result<(), String> {
     let source = arguments.config.source();
     let watch = reload::Watch::new(&source);
     let loaded = super::load(&source)?;
-    process_log::init(&loaded.config.log);
+    let _log = process_log::init(&loaded.config.log);
     for warning in &loaded.warnings {
-        tracing::warn!("{warning}");
+        tracing::warn!(name: UNLIMITED, "{warning}");
     }
     let threads = loaded.config.server.worker_threads;
     let threads = threads.unwrap_or_else(|| available_parallelism().map_or(1, NonZero::get));
@@ -99,11 +100,8 @@ pub(super) async fn start(config: Config) -> Result<Started, String> {
     let dropped = metrics.access_log_dropped.clone();
     let access_log = AccessLog::start(config.log.access, config.log.format, dropped);
     let usage_log = match &config.usage_log {
-        Some(usage) => {
-            let dropped = metrics.usage_log_dropped.clone();
-            UsageLog::open(usage, dropped)
-                .map_err(|error| format!("can't write {}: {error}", usage.path.display()))?
-        }
+        Some(usage) => UsageLog::open(usage, &metrics)
+            .map_err(|error| format!("can't write {}: {error}", usage.path.display()))?,
         None => UsageLog::NONE,
     };
     let (traces, spans) =

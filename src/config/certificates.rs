@@ -68,6 +68,13 @@ impl PemFile {
         Ok(found)
     }
 
+    /// Those of its certificates that are right PEM; there may be none.
+    pub(super) fn readable(&self) -> Vec<CertificateDer<'static>> {
+        CertificateDer::pem_slice_iter(self.content.expose_secret())
+            .filter_map(Result::ok)
+            .collect()
+    }
+
     /// The first private key in it.
     pub(super) fn key(&self) -> Result<PrivateKeyDer<'static>, CertificateError> {
         PrivateKeyDer::from_pem_slice(self.content.expose_secret()).map_err(|_| {

@@ -153,11 +153,15 @@ fn look_at(path: &Path, last: Option<&Known>) -> ([u8; 32], Option<Vec<u8>>, Opt
     }
     let mut text = Vec::new();
     let read = about.and_then(|about| match about.is_file() {
-        true => std::fs::File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_end(&mut text),
-        false => Ok(0),
+        // It may be something else by now.
+        true => files::open(path).and_then(|(file, about)| match about.is_file() {
+            true => file.take(MAX_FILE_BYTES + 1).read_to_end(&mut text).map(|_| "read"),
+            false => Ok(files::in_one_word(about.file_type())),
+        }),
+        false => Ok(files::in_one_word(about.file_type())),
     });
     let believed = said.filter(|said| read.is_ok() && said.shows_changes(now));
-    let outcome = read.map_or_else(|error| format!("{:?}", error.kind()), |_| "read".to_owned());
+    let outcome = read.map_or_else(|error| format!("{:?}", error.kind()), str::to_owned);
     let mut hash = Context::new(&SHA256);
     // Lengths keep the end of one part from being taken for the start of the next.
     for part in [path.as_os_str().as_encoded_bytes(), outcome.as_bytes(), &text] {
@@ -267,6 +271,26 @@ mod tests {
         std::fs::rename(dir.path().join("new"), &path).unwrap();
         let (again, text, _) = look_at(&path, Some(&last));
         assert!(text.is_some() && again == hash, "another file with the same bytes");
+    }
+
+    #[test]
+    fn what_takes_the_place_of_a_file_is_a_change_and_so_is_what_follows() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config.toml");
+        let mut files = Files::new(Source::File(path.clone()), Env::default());
+        write(&path, "").unwrap();
+        let empty = files.look();
+        std::fs::remove_file(&path).unwrap();
+        let fifo = rustix::fs::mkfifoat(rustix::fs::CWD, &path, rustix::fs::Mode::RWXU);
+        fifo.unwrap();
+        let pipe = files.look();
+        std::fs::remove_file(&path).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        let folder = files.look();
+        assert!(empty != pipe && pipe != folder && empty != folder);
+        std::fs::remove_dir(&path).unwrap();
+        write(&path, "").unwrap();
+        assert_eq!(files.look(), empty);
     }
 
     #[test]

@@ -45,6 +45,7 @@ pub use credentials::{Credentials, describe};
 pub use endpoint::{Endpoint, EndpointError};
 pub use environment::Env;
 pub use error::{ConfigError, Place, Problem};
+pub use files::check_regular;
 pub use glob::{Glob, GlobError};
 pub use restart::needs_restart;
 pub use schema::schema;

@@ -168,7 +168,7 @@ impl Shim {
         let mut entry = self.enter(gateway, endpoint, &head.headers, member.as_ref(), &peer)?;
         let body = read(gateway, endpoint, member.as_deref(), body, entry.share.as_mut()).await?;
         if let Some((what, on)) = endpoint.change() {
-            let name = client.as_deref().unwrap_or("anyone");
+            let name = client.as_deref().unwrap_or(audit::ANYONE);
             let who = if is_admin { "admin_key" } else { name };
             audit::done(what, on, By { who, peer: address });
         }

@@ -56,6 +56,7 @@ use crate::config::{self, Config};
 use crate::routing::{Route, Router, RouterError, Target};
 use crate::state::fleet::Fleet;
 use crate::telemetry::access_log::AccessLog;
+use crate::telemetry::process_log::UNLIMITED;
 use crate::telemetry::traces::Traces;
 use crate::telemetry::usage_log::UsageLog;
 use crate::telemetry::{Logs, Metrics};
@@ -209,6 +210,7 @@ fn warn_of_unpriced(config: &Config, router: &Router, prices: &Prices) {
     for target in router.targets() {
         if rates(prices, target).is_none() {
             tracing::warn!(
+                name: UNLIMITED,
                 target_name = %target.name,
                 model = %target.model,
                 "the model has no price: clients with budgets can't use it; set one in [prices]"

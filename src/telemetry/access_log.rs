@@ -1,7 +1,7 @@
 //! One line a request on standard output: who asked what, which attempts were made, what came
 //! of it. Never bodies, never secrets.
 
-use std::io::{BufWriter, Write, stdout};
+use std::io::{Write, stdout};
 use std::net::SocketAddr;
 use std::time::SystemTime;
 
@@ -9,13 +9,10 @@ use prometheus::IntCounter;
 
 use super::Failures;
 use super::json::Object;
-use super::lines::Lines;
+use super::lines::{Lines, unlocked};
 use super::traces::{SpanId, TraceId};
 use crate::bedrock::Usage;
 use crate::config::LogFormat;
-
-/// Bytes that are written at once.
-const BUFFER: usize = 64 * 1024;
 
 /// The outcome of a request that was answered whole.
 pub const SUCCESS: &str = "success";
@@ -90,7 +87,7 @@ impl AccessLog {
     /// A log on standard output; or none.
     pub fn start(enabled: bool, format: LogFormat, dropped: IntCounter) -> AccessLog {
         if enabled {
-            return AccessLog::to(stdout(), format, dropped);
+            return AccessLog::to(unlocked(stdout()), format, dropped);
         }
         AccessLog { lines: None, format, failures: Failures::default() }
     }
@@ -101,7 +98,7 @@ impl AccessLog {
         format: LogFormat,
         dropped: IntCounter,
     ) -> AccessLog {
-        let lines = Lines::start("access-log", BufWriter::with_capacity(BUFFER, out), dropped);
+        let lines = Lines::to("access-log", out, dropped);
         AccessLog { lines: Some(lines), format, failures: Failures::default() }
     }
 
@@ -135,8 +132,14 @@ impl AccessLog {
         lines.write(text);
     }
 
-    /// Waits until all lines so far are written, or standard output does not take them. Blocks: for
-    /// the end of the process.
+    /// Has a text for people written among the lines, by a command that shows its log to them.
+    pub fn say(&self, text: &str) {
+        if let Some(lines) = &self.lines {
+            lines.write(format!("{text}\n").into_bytes());
+        }
+    }
+
+    /// Waits until all lines so far are written, or for a moment. Blocks: for the end of the process.
     pub fn flush(&self) {
         if let Some(lines) = &self.lines {
             lines.flush();

@@ -1,56 +1,62 @@
-//! Lines of text that a thread of its own writes, so that no request waits for a pipe or a disk.
+//! Lines of text that a thread of its own writes, so that nobody else waits for a pipe, a terminal
+//! or a disk.
 //!
 //! Bounded: a line for which there is no room, or that can't be written, is dropped and counted.
+//! The end of the process waits a moment for the last lines and no longer.
 
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::{ErrorKind, Write};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::time::Duration;
 
 use prometheus::IntCounter;
 
-/// Lines that may wait to be written before further ones are dropped.
-const BACKLOG: usize = 8192;
+/// Memory of the lines that may wait to be written before further ones are dropped.
+const MAX_WAITING: usize = 8 * 1024 * 1024;
 
-/// Pause of the writer between two looks. Waking it for each line would cost the request more than
+/// What a line takes beside its text, about.
+const PER_LINE: usize = 64;
+
+/// Lines that are written between two looks.
+const MAX_TURN: usize = 1024;
+
+/// Bytes that are written at once.
+const BUFFER: usize = 64 * 1024;
+
+/// Pause of the writer between two turns. Waking it for each line would cost the request more than
 /// the line does.
 const PAUSE: Duration = Duration::from_millis(5);
 
+/// Longest time between two looks of the sink at where the lines go.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// How long a reader that has asked not to be waited for is tried again.
+const MAX_BUSY: u32 = 200;
+
 /// How long the last lines may take when the process ends.
-const LAST: Duration = Duration::from_secs(1);
+const LAST: Duration = Duration::from_millis(500);
 
 /// Where lines go in the end.
 pub(super) trait Sink: Send + 'static {
-    /// Writes a whole line, which ends with a newline.
-    ///
-    /// # Errors
-    /// When it can't be written.
-    fn line(&mut self, line: &[u8]) -> io::Result<()>;
+    /// Takes a whole line, which ends with a newline. Tells how many lines were lost by that.
+    fn line(&mut self, line: &[u8]) -> u64;
 
-    /// Has what was written reach the file or the reader.
-    ///
-    /// # Errors
-    /// When it can't be written.
-    fn flush(&mut self) -> io::Result<()>;
-}
+    /// Writes what was taken. Tells how many lines were lost by that.
+    fn flush(&mut self) -> u64;
 
-impl<W: Write + Send + 'static> Sink for io::BufWriter<W> {
-    fn line(&mut self, line: &[u8]) -> io::Result<()> {
-        self.write_all(line)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Write::flush(self)
-    }
+    /// Looks after where the lines go: before any are taken, and once a second while there are none.
+    fn look(&mut self) {}
 }
 
 /// A way to the thread that writes. Clones share it; it ends with the last.
 #[derive(Clone, Debug)]
-pub(super) struct Lines {
+pub struct Lines {
     // Grows as it fills: one with bounds of its own has its room taken from the beginning.
     entries: Sender<Entry>,
-    /// Lines that wait to be written.
+    /// Memory of the lines that wait to be written.
     waiting: Arc<AtomicUsize>,
     dropped: IntCounter,
 }
@@ -63,29 +69,36 @@ enum Entry {
 }
 
 impl Lines {
+    /// Starts a thread of this name that writes to `out`.
+    pub fn to(name: &str, out: impl Write + Send + 'static, dropped: IntCounter) -> Lines {
+        Lines::start(name, Buffered::new(out), dropped)
+    }
+
     /// Starts a thread of this name that writes to `sink`.
     pub(super) fn start(name: &str, sink: impl Sink, dropped: IntCounter) -> Lines {
         let (entries, receiver) = channel();
         let waiting = Arc::<AtomicUsize>::default();
-        let (taken, failed) = (Arc::clone(&waiting), dropped.clone());
+        let (taken, lost) = (Arc::clone(&waiting), dropped.clone());
         // Without the thread the receiver is dropped and every line counts as dropped.
         let _ = std::thread::Builder::new()
             .name(name.to_owned())
-            .spawn(move || write(&receiver, &taken, sink, &failed));
+            .spawn(move || write(&receiver, &taken, sink, &lost));
         Lines { entries, waiting, dropped }
     }
 
     /// Has a line written, which ends with a newline, or drops it when there is no room.
-    pub(super) fn write(&self, line: Vec<u8>) {
-        let has_room = self.waiting.fetch_add(1, Ordering::Relaxed) < BACKLOG;
+    pub fn write(&self, line: Vec<u8>) {
+        let size = size(&line);
+        let before = self.waiting.fetch_add(size, Ordering::Relaxed);
+        let has_room = before.saturating_add(size) <= MAX_WAITING;
         if !has_room || self.entries.send(Entry::Line(line)).is_err() {
-            self.waiting.fetch_sub(1, Ordering::Relaxed);
+            self.waiting.fetch_sub(size, Ordering::Relaxed);
             self.dropped.inc();
         }
     }
 
-    /// Waits until all lines so far are written, or for a second. Blocks: for the end of the process.
-    pub(super) fn flush(&self) {
+    /// Waits until all lines so far are written, or for a moment. Blocks: for the end of the process.
+    pub fn flush(&self) {
         let (written, ack) = sync_channel(0);
         if self.entries.send(Entry::Flush(written)).is_ok() {
             // The answer is the end of the channel.
@@ -94,36 +107,119 @@ impl Lines {
     }
 }
 
+/// The memory that a line takes while it waits.
+fn size(line: &Vec<u8>) -> usize {
+    line.capacity().saturating_add(PER_LINE)
+}
+
 fn write(
     entries: &Receiver<Entry>,
     waiting: &AtomicUsize,
     mut sink: impl Sink,
     dropped: &IntCounter,
 ) {
-    while let Ok(entry) = entries.recv() {
+    loop {
+        let first = match entries.recv_timeout(LOOK) {
+            Ok(entry) => Some(entry),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => return,
+        };
+        sink.look();
         let mut flushes = Vec::new();
-        for entry in std::iter::once(entry).chain(entries.try_iter()) {
+        for entry in first.into_iter().chain(entries.try_iter()).take(MAX_TURN) {
             match entry {
                 Entry::Line(line) => {
-                    waiting.fetch_sub(1, Ordering::Relaxed);
-                    if sink.line(&line).is_err() {
-                        dropped.inc();
-                    }
+                    waiting.fetch_sub(size(&line), Ordering::Relaxed);
+                    dropped.inc_by(sink.line(&line));
                 }
                 Entry::Flush(written) => flushes.push(written),
             }
         }
-        if sink.flush().is_err() {
-            dropped.inc();
-        }
+        dropped.inc_by(sink.flush());
         if flushes.is_empty() {
             std::thread::park_timeout(PAUSE);
         }
     }
 }
 
+/// Lines that are written together.
+#[derive(Debug)]
+pub(super) struct Buffered<W> {
+    out: W,
+    text: Vec<u8>,
+    /// Where in the text each line ends.
+    ends: Vec<usize>,
+    /// Whether the last line was written in part. The next must not become part of it.
+    is_cut: bool,
+}
+
+impl<W: Write> Buffered<W> {
+    pub(super) fn new(out: W) -> Buffered<W> {
+        Buffered { out, text: Vec::new(), ends: Vec::new(), is_cut: false }
+    }
+}
+
+impl<W: Write + Send + 'static> Sink for Buffered<W> {
+    fn line(&mut self, line: &[u8]) -> u64 {
+        let is_full = !self.text.is_empty() && self.text.len() + line.len() > BUFFER;
+        let lost = if is_full { self.flush() } else { 0 };
+        if self.is_cut && self.text.is_empty() {
+            self.text.push(b'\n');
+        }
+        self.text.extend_from_slice(line);
+        self.ends.push(self.text.len());
+        lost
+    }
+
+    fn flush(&mut self) -> u64 {
+        if self.ends.is_empty() {
+            return 0;
+        }
+        let written = write_some(&mut self.out, &self.text);
+        let whole = self.ends.partition_point(|end| *end <= written);
+        if written > 0 {
+            self.is_cut = self.ends.binary_search(&written).is_err();
+        }
+        let lost = self.ends.len() - whole;
+        self.text.clear();
+        self.ends.clear();
+        // One long line must not keep its memory.
+        self.text.shrink_to(BUFFER);
+        lost as u64
+    }
+}
+
+/// Writes as much as can be; tells how much that was.
+fn write_some(out: &mut impl Write, text: &[u8]) -> usize {
+    let (mut written, mut busy) = (0, 0);
+    while let Some(rest) = text.get(written..).filter(|rest| !rest.is_empty()) {
+        match out.write(rest) {
+            Ok(0) => break,
+            Ok(more) => (written, busy) = (written + more, 0),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            // Whoever has opened it wants nobody to wait, but a moment later there may be room.
+            Err(error) if error.kind() == ErrorKind::WouldBlock && busy < MAX_BUSY => {
+                busy += 1;
+                std::thread::park_timeout(PAUSE);
+            }
+            Err(_) => break,
+        }
+    }
+    if out.flush().is_ok() { written } else { 0 }
+}
+
+/// Standard output, or standard error, past the locks and buffers of the standard library: a writer
+/// that is stuck must not hold them when others print, nor when the process ends.
+pub fn unlocked<S: Write + AsFd + Send + 'static>(stream: S) -> Box<dyn Write + Send> {
+    match stream.as_fd().try_clone_to_owned() {
+        Ok(descriptor) => Box::new(File::from(descriptor)),
+        Err(_) => Box::new(stream),
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::io;
     use std::sync::{Arc, Mutex};
 
     use super::*;
@@ -145,10 +241,32 @@ mod tests {
         }
     }
 
+    /// Has room for so many bytes at each flush, and then fails.
+    #[derive(Clone, Default)]
+    struct Full(Arc<Mutex<(Vec<usize>, Vec<u8>)>>);
+
+    impl Write for Full {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let (room, written) = &mut *self.0.lock().unwrap();
+            let taken = room.first().map_or(bytes.len(), |room| bytes.len().min(*room));
+            if let Some(room) = room.first_mut() {
+                *room -= taken;
+            }
+            written.extend_from_slice(&bytes[..taken]);
+            if taken == 0 { Err(io::Error::other("full")) } else { Ok(taken) }
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            let (room, _) = &mut *self.0.lock().unwrap();
+            room.drain(..room.len().min(1));
+            Ok(())
+        }
+    }
+
     #[test]
     fn a_flush_waits_for_the_lines_before_it() {
         let out = Out::default();
-        let lines = Lines::start("lines", io::BufWriter::new(out.clone()), counter());
+        let lines = Lines::to("lines", out.clone(), counter());
         for number in 0..1000 {
             lines.write(format!("{number}\n").into_bytes());
         }
@@ -156,49 +274,94 @@ mod tests {
         assert_eq!(out.0.lock().unwrap().split(|byte| *byte == b'\n').count(), 1001);
     }
 
+    /// Does not come back from a write while the gate is held.
+    struct Stuck(Arc<Mutex<()>>);
+
+    impl Write for Stuck {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            drop(self.0.lock());
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
     #[test]
     fn what_does_not_fit_is_dropped_and_counted() {
-        struct Stuck(Arc<Mutex<()>>);
-        impl Sink for Stuck {
-            fn line(&mut self, _: &[u8]) -> io::Result<()> {
-                drop(self.0.lock());
-                Ok(())
-            }
-            fn flush(&mut self) -> io::Result<()> {
-                Ok(())
-            }
-        }
         let gate = Arc::new(Mutex::new(()));
         let dropped = counter();
         let held = gate.lock().unwrap();
-        let lines = Lines::start("lines", Stuck(Arc::clone(&gate)), dropped.clone());
-        for _ in 0..BACKLOG + 10 {
-            lines.write(b"\n".to_vec());
+        let lines = Lines::to("lines", Stuck(Arc::clone(&gate)), dropped.clone());
+        let line = vec![b'x'; MAX_WAITING / 16 - PER_LINE];
+        for _ in 0..40 {
+            lines.write(line.clone());
         }
-        // One may be in the thread's hands.
-        assert!((9..=10).contains(&dropped.get()), "{}", dropped.get());
+        // A few may be in the thread's hands.
+        assert!((20..=24).contains(&dropped.get()), "{}", dropped.get());
+        assert!(lines.waiting.load(Ordering::Relaxed) <= MAX_WAITING);
         drop(held);
     }
 
     #[test]
-    fn a_line_that_can_not_be_written_is_counted_and_the_next_is_tried() {
-        #[derive(Clone, Default)]
-        struct Failing(Arc<Mutex<u32>>);
-        impl Sink for Failing {
-            fn line(&mut self, _: &[u8]) -> io::Result<()> {
-                let mut tried = self.0.lock().unwrap();
-                *tried += 1;
-                if *tried == 1 { Err(io::Error::other("full")) } else { Ok(()) }
+    fn nobody_waits_for_a_sink_that_is_stuck() {
+        let gate = Arc::new(Mutex::new(()));
+        let held = gate.lock().unwrap();
+        let lines = Lines::to("lines", Stuck(Arc::clone(&gate)), counter());
+        lines.write(b"a line\n".to_vec());
+        // Comes back although the line is not written.
+        lines.flush();
+        drop(held);
+    }
+
+    #[test]
+    fn lines_that_are_lost_are_counted_and_none_is_glued_to_a_part_of_another() {
+        let full = Full::default();
+        full.0.lock().unwrap().0 = vec![9, 0, 100];
+        let mut out = Buffered::new(full.clone());
+        let mut write = |lines: &[&str]| {
+            let lost: u64 = lines.iter().map(|line| out.line(line.as_bytes())).sum();
+            lost + out.flush()
+        };
+        assert_eq!(write(&["one\n", "two\n", "three\n"]), 1);
+        assert_eq!(write(&["four\n", "five\n"]), 2);
+        assert_eq!(write(&["six\n"]), 0);
+        assert_eq!(write(&["seven\n"]), 0);
+        let written = String::from_utf8(full.0.lock().unwrap().1.clone()).unwrap();
+        assert_eq!(written, "one\ntwo\nt\nsix\nseven\n");
+    }
+
+    #[test]
+    fn a_text_without_an_end_of_line_is_written_as_it_is() {
+        let out = Out::default();
+        let mut buffered = Buffered::new(out.clone());
+        for text in ["10 %", "\r20 %"] {
+            assert_eq!(buffered.line(text.as_bytes()) + buffered.flush(), 0);
+        }
+        assert_eq!(&**out.0.lock().unwrap(), b"10 %\r20 %");
+    }
+
+    #[test]
+    fn a_reader_that_has_no_room_for_a_moment_gets_all() {
+        struct Busy(Out, bool);
+        impl Write for Busy {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                self.1 = !self.1;
+                if self.1 {
+                    return Err(ErrorKind::WouldBlock.into());
+                }
+                self.0.write(bytes)
             }
+
             fn flush(&mut self) -> io::Result<()> {
                 Ok(())
             }
         }
-        let (sink, dropped) = (Failing::default(), counter());
-        let lines = Lines::start("lines", sink.clone(), dropped.clone());
-        lines.write(b"\n".to_vec());
-        lines.write(b"\n".to_vec());
+        let (out, dropped) = (Out::default(), counter());
+        let lines = Lines::to("lines", Busy(out.clone(), false), dropped.clone());
+        lines.write(b"a line\n".to_vec());
         lines.flush();
-        assert_eq!((*sink.0.lock().unwrap(), dropped.get()), (2, 1));
+        assert_eq!((&**out.0.lock().unwrap(), dropped.get()), (&b"a line\n"[..], 0));
     }
 }

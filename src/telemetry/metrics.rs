@@ -11,6 +11,7 @@ use prometheus::{
 
 use super::labels::Labels;
 use super::openmetrics;
+use super::process_log;
 use super::series::{self, AllTimes, LATENCY, Pattern};
 use super::tally::{self, Tally};
 use super::totals::Sums;
@@ -82,6 +83,8 @@ pub struct Metrics {
     pub upstream_resent: IntCounter,
     pub access_log_dropped: IntCounter,
     pub usage_log_dropped: IntCounter,
+    pub usage_log_reopened: IntCounterVec,
+    pub process_log_dropped: IntCounterVec,
     pub trace_spans: IntCounterVec,
     pub dependency_up: IntGaugeVec,
     pub credentials_expiry: IntGaugeVec,
@@ -330,6 +333,13 @@ impl Metrics {
                     "Records of use dropped because the disk was full or did not keep up.",
                 ),
             ),
+            usage_log_reopened: counters(
+                "sluice_usage_log_reopened_total",
+                "Times that the file of records was found deleted, replaced or truncated.",
+                &["reason"],
+            ),
+            // The log is the process's, and there before these are.
+            process_log_dropped: register(&registry, Ok(process_log::DROPPED.clone())),
             trace_spans: counters(
                 "sluice_trace_spans_total",
                 "Spans by what became of them: sent, refused, failed or dropped.",

@@ -1,14 +1,15 @@
 //! What the gateway tells of itself: metric families, the access log, the process log, traces.
 //!
 //! Names of metrics are a contract. Label values come from the config, never from a request;
-//! what is not configured counts as `other`. Nothing here can block a request: log lines go
-//! through a bounded channel and are dropped, and counted, when it is full.
+//! what is not configured counts as `other`. Nothing here can block a request: the lines of every
+//! log go to a thread of its own and are dropped, and counted, when there are too many of them.
 
 pub mod access_log;
 pub mod audit;
 mod failures;
 mod json;
 mod labels;
+mod line_limit;
 mod lines;
 mod metrics;
 mod openmetrics;
@@ -22,6 +23,7 @@ pub mod usage_log;
 
 pub use failures::Failures;
 pub use labels::Number;
+pub use lines::{Lines, unlocked};
 pub use metrics::{Exposition, Metrics, OTHER};
 pub use outcome::Outcome;
 pub use series::Pattern;

@@ -5,6 +5,7 @@
 //! ones from an atomic pointer. When renewal fails the old ones stay in use until they expire.
 
 use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -87,6 +88,7 @@ impl Identity {
                 let (credentials, chain) = (credentials.clone(), Chain::new(sts));
                 let task = Arc::clone(&shared);
                 Some(AbortOnDropHandle::new(tokio::spawn(async move {
+                    task.files_are_readable().await;
                     let provider = chain.provider(&credentials).await;
                     task.keep_fresh(&provider).await;
                 })))
@@ -183,6 +185,9 @@ pub async fn resolve_once(credentials: &config::Credentials, sts: Sts<'_>) -> Re
     if fixed(credentials).is_some() {
         return Ok(());
     }
+    if let Some(problem) = unreadable_file() {
+        return Err(problem);
+    }
     let provider = Chain::new(sts).provider(credentials).await;
     provider
         .provide_credentials()
@@ -195,7 +200,14 @@ impl Shared {
     async fn keep_fresh(&self, provider: &SharedCredentialsProvider) {
         let mut pause = MIN_PAUSE;
         loop {
-            match provider.provide_credentials().await {
+            let provided = match unreadable_file() {
+                Some(problem) => Err(problem),
+                None => provider
+                    .provide_credentials()
+                    .await
+                    .map_err(|error| with_causes(error.to_string(), &error)),
+            };
+            match provided {
                 Ok(credentials) => {
                     let next = renewal(credentials.expiry(), SystemTime::now());
                     self.auth.store(Some(Arc::new(Auth::SigV4(credentials.into()))));
@@ -212,17 +224,59 @@ impl Shared {
                     // Not more often than this, however short-lived or often refused they are.
                     tokio::time::sleep(MIN_PAUSE).await;
                 }
-                Err(error) => {
-                    let problem = with_causes(error.to_string(), &error);
-                    tracing::warn!(identity = %self.name, %problem, "credentials not resolved");
-                    self.problem.store(Some(Arc::new(problem)));
-                    self.tried.notify_waiters();
+                Err(problem) => {
+                    self.note(problem);
                     tokio::time::sleep(jittered(pause)).await;
                     pause = (pause * 2).min(MAX_PAUSE);
                 }
             }
         }
     }
+
+    /// Waits until the files can be read in which AWS' own chain looks for credentials.
+    async fn files_are_readable(&self) {
+        let mut pause = MIN_PAUSE;
+        while let Some(problem) = unreadable_file() {
+            self.note(problem);
+            tokio::time::sleep(jittered(pause)).await;
+            pause = (pause * 2).min(MAX_PAUSE);
+        }
+    }
+
+    fn note(&self, problem: String) {
+        tracing::warn!(identity = %self.name, %problem, "credentials not resolved");
+        self.problem.store(Some(Arc::new(problem)));
+        self.tried.notify_waiters();
+    }
+}
+
+/// Variables that name files of AWS' own chain.
+const FILE_VARIABLES: [&str; 4] = [
+    "AWS_CONFIG_FILE",
+    "AWS_SHARED_CREDENTIALS_FILE",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+];
+
+/// Where the chain looks without them, in the home directory.
+const HOME_FILES: [&str; 2] = [".aws/config", ".aws/credentials"];
+
+/// What is wrong with the first of the files of AWS' own chain that is there and is none to read.
+/// The chain opens them on a thread that others need, and would wait there for ever for a named pipe.
+/// Clients see what is said: it names the variable, and not the path.
+fn unreadable_file() -> Option<String> {
+    let named = FILE_VARIABLES.iter().filter_map(|variable| {
+        let path = PathBuf::from(std::env::var_os(variable)?);
+        Some((format!("the file of {variable}"), path))
+    });
+    let home = std::env::var_os("HOME").map(PathBuf::from);
+    let usual = home.iter().flat_map(|home| {
+        HOME_FILES.iter().map(|name| (format!("the file ~/{name}"), home.join(name)))
+    });
+    named.chain(usual).find_map(|(name, path)| {
+        let error = config::check_regular(&path).err()?;
+        Some(format!("can't read {name}: {error}"))
+    })
 }
 
 /// How long to wait before credentials with this expiry are renewed; `None`: they don't expire.

@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::time::SystemTime;
 
+use rustls::pki_types::CertificateDer;
+
 use super::Checker;
 use crate::config::certificates::{CertificateError, Certified, PemFile};
 use crate::config::document::KeyPath;
@@ -81,11 +83,14 @@ impl Checker<'_> {
         match raw.trust {
             RawTrust::Webpki => {}
             RawTrust::Platform => {
-                let found = self.platform();
+                let (found, unread) = self.platform();
                 if found.is_empty() {
-                    let message = "the system has no certificate authorities installed; \
-                                   SSL_CERT_FILE names a file of them";
-                    self.problem(&at.key("trust"), message);
+                    let hint = unread.map_or_else(
+                        || "SSL_CERT_FILE names a file of them".to_owned(),
+                        |error| format!("SSL_CERT_FILE: {error}"),
+                    );
+                    let what = "the system has no certificate authorities installed";
+                    self.problem(&at.key("trust"), format!("{what}; {hint}"));
                 }
                 authorities.extend(found);
             }
@@ -100,17 +105,23 @@ impl Checker<'_> {
     }
 
     /// The authorities that the system has installed. `SSL_CERT_FILE` and `SSL_CERT_DIR` say where
-    /// they are, if not in the usual places.
-    fn platform(&self) -> Vec<rustls::pki_types::CertificateDer<'static>> {
+    /// they are, if not in the usual places. Single files that can't be read are usual there, and no
+    /// reason to stop; that of `SSL_CERT_FILE` is told of.
+    fn platform(&self) -> (Vec<CertificateDer<'static>>, Option<CertificateError>) {
         let (file, dir) = (self.env.get("SSL_CERT_FILE"), self.env.get("SSL_CERT_DIR"));
-        let loaded = match (file, dir) {
-            (None, None) => rustls_native_certs::load_native_certs(),
-            (file, dir) => {
-                rustls_native_certs::load_certs_from_paths(file.map(Path::new), dir.map(Path::new))
-            }
-        };
-        // Single files that can't be read are usual there, and no reason to stop.
-        loaded.certs
+        if file.is_none() && dir.is_none() {
+            return (rustls_native_certs::load_native_certs().certs, None);
+        }
+        let file = file.map(|file| PemFile::read(Path::new(file))).transpose();
+        let (file, unread) = file.map_or_else(|error| (None, Some(error)), |file| (file, None));
+        let entries = dir.and_then(|dir| std::fs::read_dir(dir).ok()).into_iter().flatten();
+        let in_dir = entries.filter_map(|entry| PemFile::read(&entry.ok()?.path()).ok());
+        let mut found: Vec<_> =
+            file.into_iter().chain(in_dir).flat_map(|it| it.readable()).collect();
+        // A folder of them has each by several names.
+        found.sort_unstable_by(|one, other| one.as_ref().cmp(other.as_ref()));
+        found.dedup();
+        (found, unread)
     }
 
     /// The proxies on the way to the upstream.
