@@ -168,7 +168,8 @@ impl Prices {
 
 fn percent(rate: u64, percent: u64) -> u64 {
     // The nearest whole one, as a cost is.
-    rate.saturating_mul(percent).saturating_add(50) / 100
+    let exact = (u128::from(rate) * u128::from(percent) + 50) / 100;
+    u64::try_from(exact).unwrap_or(u64::MAX)
 }
 
 /// Whether a model of the catalogue is paid by its tokens; one that costs nothing by them is paid by
@@ -179,6 +180,8 @@ fn is_by_token(rates: &Rates) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn price(models: &str, input: u64) -> config::Price {
@@ -224,5 +227,54 @@ mod tests {
         assert_eq!(Rates::default().most(&Bound { output: None, ..bound }), 0);
         let huge = Usage { input: u64::MAX, ..Usage::default() };
         assert_eq!(Rates { input: u64::MAX, ..rates }.cost(&huge), u64::MAX);
+    }
+
+    proptest! {
+        /// By whatever kinds of tokens, for an hour in the cache, at whatever tier and length.
+        #[test]
+        fn no_usage_within_a_bound_costs_more_than_the_most(
+            input in 0u64..2_000_000, output in 0u64..200_000,
+            shares in (0.0..=1.0f64, 0.0..=1.0f64, 0.0..=1.0f64),
+            prices in (0u64..90_000_000, 0u64..90_000_000),
+            surcharge in prop::sample::select(vec![0u64, 25, 75]), writes_cache: bool, is_long: bool,
+        ) {
+            let long = catalogue::LongContext { above: 0, input_percent: 200, output_percent: 150 };
+            let bound = Bound {
+                input: Some(input),
+                output: Some(output),
+                writes_cache,
+                surcharge,
+                long_context: is_long.then_some(long),
+                ..Bound::of_stream()
+            };
+            let of = |whole: u64, share: f64| (whole as f64 * share) as u64;
+            let cache_write = of(input, shares.0);
+            let cache_read = of(input - cache_write, shares.1);
+            let usage = Usage {
+                input: input - cache_write - cache_read,
+                output: of(output, shares.2),
+                cache_read,
+                cache_write,
+            };
+            let (input, output) = prices;
+            // Even prices, of which no per cent is rounded.
+            let (input, output) = (input / 100 * 100, output / 100 * 100);
+            let rates =
+                Rates { input, output, cache_read: input / 10, cache_write: input * 5 / 4 };
+            let most = rates.most(&bound);
+            let mut dearest = rates;
+            if writes_cache {
+                dearest.cache_write = input * 2;
+            }
+            if is_long {
+                dearest = Rates {
+                    input: dearest.input * 2,
+                    output: dearest.output * 3 / 2,
+                    cache_read: dearest.cache_read * 2,
+                    cache_write: dearest.cache_write * 2,
+                };
+            }
+            prop_assert!(dearest.cost_with(&usage, surcharge) <= most);
+        }
     }
 }

@@ -148,3 +148,157 @@ fn output(size: &Size, model: &Model<'_>) -> Option<u64> {
 fn scales_images(family: Family) -> bool {
     matches!(family, Family::Anthropic | Family::Nova | Family::Llama | Family::Mistral)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::bedrock::body::peek;
+    use crate::bedrock::{Features, Operation};
+
+    const HAIKU: &str = "anthropic.claude-3-haiku-20240307-v1:0";
+    const WINDOW: u64 = 200_000;
+
+    fn bound_of(operation: Operation, model: &str, body: &[u8]) -> Bound {
+        let id = ModelId::new(model).unwrap();
+        let peek = peek(operation, id.family(), body).unwrap();
+        let mut extent = peek.extent;
+        extent.writes_cache |= peek.features.contains(Features::PROMPT_CACHING);
+        let size = Size {
+            body_bytes: body.len(),
+            max_output: peek.max_output_tokens(),
+            thinking: peek.thinking_budget,
+            extent,
+            ..Size::default()
+        };
+        let known = catalogue::lookup(&id);
+        let model = Model { id: &id, base: &id, known, family: id.family(), cap: None };
+        bound(&size, &model)
+    }
+
+    fn converse(body: &Value) -> Bound {
+        bound_of(Operation::Converse, HAIKU, body.to_string().as_bytes())
+    }
+
+    fn invoke(model: &str, body: &Value) -> Bound {
+        bound_of(Operation::InvokeModel, model, body.to_string().as_bytes())
+    }
+
+    #[test]
+    fn a_window_bounds_what_bytes_do_not() {
+        let body = |block: Value| json!({ "messages": [{ "content": [block] }] });
+        let text = body(json!({ "text": "x" }));
+        let bytes = text.to_string().len() as u64;
+        assert_eq!(converse(&text).input, Some(bytes + AROUND));
+        assert_eq!(converse(&text).content, Some(bytes));
+        assert_eq!(converse(&text).output, Some(4096), "the model's own");
+        let long = body(json!({ "text": "x".repeat(300_000) }));
+        assert_eq!(converse(&long).input, Some(WINDOW));
+        let video = body(json!({ "video": { "source": { "s3Location": { "uri": "s3://b/k" } } } }));
+        assert_eq!(
+            (converse(&video).input, converse(&video).content),
+            (Some(WINDOW), Some(WINDOW))
+        );
+        let image = json!({ "image": { "source": { "bytes": "A".repeat(90_000) } } });
+        let input = converse(&body(image.clone())).input.unwrap();
+        assert!((IMAGE..IMAGE + AROUND + 200).contains(&input), "{input}");
+        // Of other families nobody knows what an image comes to.
+        let qwen = bound_of(
+            Operation::Converse,
+            "qwen.qwen3-32b-v1:0",
+            body(image).to_string().as_bytes(),
+        );
+        let window = catalogue::lookup(&ModelId::new("qwen.qwen3-32b-v1:0").unwrap());
+        let window = window.and_then(|facts| facts.max_input_tokens).map(u64::from);
+        assert_eq!(qwen.input, window);
+    }
+
+    #[test]
+    fn what_nobody_knows_has_no_bound() {
+        let prompt = json!({ "prompt": "x", "max_tokens": 9 });
+        let unknown = invoke("acme.model-v1:0", &prompt);
+        assert_eq!((unknown.input, unknown.output), (None, None));
+        // A known schema and a maximum are enough.
+        let text = json!({ "messages": [], "inferenceConfig": { "maxTokens": 9 } });
+        let known = bound_of(Operation::Converse, "acme.model-v1:0", text.to_string().as_bytes());
+        assert!(known.input.is_some() && known.output == Some(9));
+        let stored = "arn:aws:bedrock:us-east-1:123456789012:prompt/ABCDEFGHIJ:1";
+        assert_eq!(bound_of(Operation::Converse, stored, b"{}").input, None);
+        assert_eq!(invoke("stability.stable-image-core-v1:1", &prompt).input, None);
+        assert_eq!(invoke("cohere.rerank-v3-5:0", &json!({ "query": "x" })).input, None);
+        let pegasus = json!({ "inputPrompt": "x", "mediaSource": { "s3Location": {} } });
+        assert_eq!(invoke("twelvelabs.pegasus-1-2-v1:0", &pegasus).output, None);
+    }
+
+    #[test]
+    fn embeddings_are_bounded_by_their_texts_and_not_by_one_window() {
+        let texts = json!({ "texts": vec!["word ".repeat(400); 96], "input_type": "search_query" });
+        let cohere = invoke("cohere.embed-english-v3", &texts);
+        assert!(cohere.input.unwrap() >= 96 * 512, "{cohere:?}");
+        assert_eq!(cohere.output, Some(0));
+    }
+
+    #[test]
+    fn several_answers_thinking_and_a_longer_window_count() {
+        let jamba = json!({ "messages": [], "max_tokens": 100, "n": 16 });
+        assert_eq!(invoke("ai21.jamba-1-5-large-v1:0", &jamba).output, Some(1600));
+        let thinking = json!({ "max_tokens": 100, "messages": [],
+            "thinking": { "type": "enabled", "budget_tokens": 5000 } });
+        assert_eq!(invoke("anthropic.claude-sonnet-4-20250514-v1:0", &thinking).output, Some(5100));
+        let long = json!({ "max_tokens": 1, "anthropic_beta": ["context-1m-2025-08-07"],
+            "messages": [{ "content": [{ "type": "document" }] }] });
+        let long = invoke("anthropic.claude-sonnet-4-20250514-v1:0", &long);
+        assert_eq!(long.input, Some(LONG_WINDOW));
+        assert_eq!(long.long_context.unwrap().input_percent, 200);
+    }
+
+    fn block() -> impl Strategy<Value = Value> {
+        let media = ["document", "video", "audio"];
+        prop_oneof![
+            "\\PC{0,60}".prop_map(|text| json!({ "text": text })),
+            "[0-9😀é\u{1}]{0,60}".prop_map(|text| json!({ "text": text })),
+            prop::sample::select(media.to_vec())
+                .prop_map(|kind| json!({ kind: { "source": { "s3Location": {} } } })),
+            "[A-Za-z0-9]{0,80}"
+                .prop_map(|bytes| json!({ "image": { "source": { "bytes": bytes } } })),
+            Just(json!({ "cachePoint": { "type": "default", "ttl": "1h" } })),
+            "\\PC{0,30}".prop_map(|text| json!({
+                "toolResult": { "toolUseId": "t", "content": [{ "json": { text.clone(): text } }] }
+            })),
+        ]
+    }
+
+    /// The most tokens that a block can have, by what it is.
+    fn most_of(block: &Value) -> u64 {
+        if block.get("image").is_some() {
+            return IMAGE;
+        }
+        if ["document", "video", "audio"].iter().any(|kind| block.get(kind).is_some()) {
+            return WINDOW;
+        }
+        // Bytes of the text as the model gets it, without JSON's escapes.
+        block.get("text").and_then(Value::as_str).map_or(block.to_string().len(), str::len) as u64
+    }
+
+    proptest! {
+        #[test]
+        fn no_content_has_more_tokens_than_are_bounded(
+            blocks in prop::collection::vec(block(), 0..8), escaped: bool, max in 0u64..5000,
+        ) {
+            let body = json!({ "messages": [{ "role": "user", "content": blocks }],
+                "inferenceConfig": { "maxTokens": max } });
+            let mut text = body.to_string();
+            if escaped {
+                text = text.replace("content", "\\u0063ontent").replace("video", "vid\\u0065o");
+            }
+            let bound = bound_of(Operation::Converse, HAIKU, text.as_bytes());
+            let content = blocks.iter().map(most_of).sum::<u64>().min(WINDOW);
+            prop_assert!(content <= bound.input.unwrap());
+            prop_assert_eq!(bound.output, Some(max));
+            let is_cached = blocks.iter().any(|block| block.get("cachePoint").is_some());
+            prop_assert!(!is_cached || bound.writes_cache);
+        }
+    }
+}

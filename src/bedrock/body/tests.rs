@@ -154,3 +154,133 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_the_bytes_do_not_bound_is_open_in_every_schema() {
+    let invoke = |family, body: &str| of(Operation::InvokeModel, family, body).extent.is_open;
+    let block = |block: &str| {
+        let body = format!(r#"{{"messages":[{{"content":[{{"text":"x"}},{block}]}}]}}"#);
+        assert_eq!(converse(&body).extent.is_open, invoke(Family::Nova, &body));
+        converse(&body).extent.is_open
+    };
+    for open in [
+        r#"{"document":{"source":{"bytes":"AAAA"}}}"#,
+        r#"{"video":{"source":{"s3Location":{"uri":"s3://b/k"}}}}"#,
+        r#"{"audio":{}}"#,
+        r#"{"image":{"source":{"s3Location":{"uri":"s3://b/k"}}}}"#,
+        r#"{"image":{"source":{"bytes":"AAAA","s3Location":{}}}}"#,
+        r#"{"image":"s3://b/k"}"#,
+        r#"{"im\u0061ge":{}}"#,
+        r#"{"toolResult":{"content":[{"document":{}}]}}"#,
+        r#"{"toolResult":{"content":{"document":{}}}}"#,
+        r#"{"guardContent":{"image":{"source":{"s3Location":{}}}}}"#,
+        r#"{"whatever":{"comes":"next"}}"#,
+    ] {
+        assert!(block(open), "{open}");
+    }
+    for known in [
+        r#"{"text":"s3://b/k"}"#,
+        r#"{"image":{"format":"png","source":{"bytes":"AAAA"}}}"#,
+        r#"{"cachePoint":{"type":"default"}}"#,
+        r#"{"toolUse":{"toolUseId":"t","name":"n","input":{"document":{"s3Location":1}}}}"#,
+        r#"{"toolResult":{"toolUseId":"t","status":"success","content":[{"text":"x"},{"json":{"video":1}}]}}"#,
+        r#"{"guardContent":{"text":{"text":"x","qualifiers":["query"]}}}"#,
+        r#"{"reasoningContent":{"reasoningText":{"text":"x","signature":"y"}}}"#,
+        r#"{"document":null}"#,
+    ] {
+        assert!(!block(known), "{known}");
+    }
+    let anthropic = |block: &str| {
+        let body = format!(r#"{{"messages":[{{"role":"user","content":[{block}]}}]}}"#);
+        invoke(Family::Anthropic, &body)
+    };
+    for open in [
+        r#"{"type":"image","source":{"type":"url","url":"https://x/i.png"}}"#,
+        r#"{"source":{"file_id":"f","type":"file"},"type":"image"}"#,
+        r#"{"type":"document","source":{"type":"base64","data":"AAAA"}}"#,
+        r#"{"type":"text","text":"x","type":"document"}"#,
+        r#"{"type":"tool_result","content":[{"type":"image","source":{"type":"url","url":"u"}}]}"#,
+        r#"{"type":"container_upload","file_id":"f"}"#,
+        r#"{"text":"x"}"#,
+    ] {
+        assert!(anthropic(open), "{open}");
+    }
+    for known in [
+        r#"{"type":"text","text":"x","cache_control":{"type":"ephemeral","ttl":"1h"}}"#,
+        r#"{"type":"image","source":{"type":"base64","media_type":"image/png","data":"AAAA"}}"#,
+        r#"{"type":"tool_use","id":"t","name":"n","input":{"type":"document"}}"#,
+        r#"{"type":"tool_result","tool_use_id":"t","content":"https://x"}"#,
+    ] {
+        assert!(!anthropic(known), "{known}");
+    }
+    for (family, body) in [
+        (Family::Anthropic, r#"{"messages":[],"mcp_servers":[{"url":"https://x"}]}"#),
+        (Family::Llama, r#"{"prompt":"x","images":["AAAA"]}"#),
+        (
+            Family::Mistral,
+            r#"{"messages":[{"content":[{"type":"image_url","image_url":{"url":"u"}}]}]}"#,
+        ),
+        (Family::TitanEmbed, r#"{"inputImage":"/9j/4AAQ"}"#),
+        (Family::Cohere, r#"{"images":["data:image/png;base64,AA"],"input_type":"image"}"#),
+        (Family::TitanText, r#"{"inputText":"x","attachment":{"uri":"s3://b/k"}}"#),
+        (Family::Unknown, r#"{"prompt":"x"}"#),
+        (Family::Unknown, "no JSON at all"),
+    ] {
+        assert!(invoke(family, body), "{family:?} {body}");
+    }
+    for (family, body) in [
+        (
+            Family::Anthropic,
+            r#"{"anthropic_version":"bedrock-2023-05-31","system":"x","messages":[{"role":"user","content":"https://x"}],"stop_sequences":["a"],"temperature":1}"#,
+        ),
+        (Family::Llama, r#"{"prompt":"see https://x","max_gen_len":9,"temperature":0.5}"#),
+        (
+            Family::Mistral,
+            r#"{"messages":[{"role":"user","content":[{"type":"text","text":"https://x"}]}],"tools":[{"type":"function"}]}"#,
+        ),
+        (Family::TitanEmbed, r#"{"inputText":"https://x","dimensions":256,"normalize":true}"#),
+        (
+            Family::Cohere,
+            r#"{"texts":["https://x"],"input_type":"search_document","truncate":"NONE"}"#,
+        ),
+        (Family::TitanText, r#"{"inputText":"x","textGenerationConfig":{"maxTokenCount":9}}"#),
+    ] {
+        assert!(!invoke(family, body), "{family:?} {body}");
+    }
+    assert!(converse(r#"{"promptVariables":{"v":{"text":"x"}}}"#).extent.is_open);
+    let fields = r#"{"additionalModelRequestFields":{"messages":[{"document":1}]}}"#;
+    assert!(converse(fields).extent.is_open);
+    assert!(
+        !converse(r#"{"additionalModelRequestFields":{"top_k":5,"inferenceConfig":{"topK":20}}}"#)
+            .extent
+            .is_open
+    );
+}
+
+#[test]
+fn what_raises_the_cost_of_an_answer_is_found() {
+    let extent = |body: &str| converse(body).extent;
+    let fields = |fields: &str| {
+        converse(&format!(
+            r#"{{"inferenceConfig":{{"maxTokens":5}},"additionalModelRequestFields":{{{fields}}}}}"#
+        ))
+    };
+    for cap in ["max_tokens", "max_gen_len", "max_completion_tokens", "maxTokenCount"] {
+        assert_eq!(fields(&format!(r#""{cap}":900"#)).max_output_tokens(), Some(900));
+    }
+    let nested = fields(r#""inferenceConfig":{"max_new_tokens":900}"#);
+    assert_eq!(nested.max_output_tokens(), Some(900));
+    assert_eq!(fields(r#""n":3,"num_generations":4"#).extent.answers, Some(4));
+    let jamba = of(Operation::InvokeModel, Family::Ai21, r#"{"messages":[],"n":16,"n":2}"#);
+    assert_eq!(jamba.extent.answers, Some(16));
+    assert_eq!(extent(r#"{"serviceTier":{"type":"priority"}}"#).surcharge, 75);
+    assert_eq!(extent(r#"{"serviceTier":{"type":"flex"}}"#).surcharge, 0);
+    assert_eq!(extent(r#"{"performanceConfig":{"latency":"optimized"}}"#).surcharge, 25);
+    assert!(fields(r#""anthropic_beta":["context-1m-2025-08-07"]"#).extent.has_long_window);
+    assert_eq!(
+        fields(r#""tools":[{"type":"bash_20250124"},{"type":"custom"}]"#).extent.built_in_tools,
+        1
+    );
+    let cached = anthropic(r#"{"messages":[],"cache_control":{"type":"ephemeral"}}"#);
+    assert!(cached.extent.writes_cache);
+}
