@@ -15,7 +15,9 @@ use sluice::routing::{Choice, Route, Router, Size};
 
 const MODEL: &str = "anthropic.claude-3-haiku-20240307-v1:0";
 const TARGETS: usize = 4;
-const SIZE: Size = Size { text_bytes: 4000, media: 0, max_output: Some(1000) };
+fn size() -> Size {
+    Size { text_bytes: 4000, max_output: Some(1000), ..Size::default() }
+}
 const USAGE: Usage = Usage { input: 1000, output: 300, cache_read: 0, cache_write: 0 };
 
 /// A route to targets with quotas that do not run out here.
@@ -45,7 +47,7 @@ fn main() {
 fn choice(index: usize) -> Choice {
     let target = ROUTE.targets.get(index % TARGETS).expect("a target");
     let model = ModelId::new(MODEL).expect("a model id");
-    Choice { index, need: target.need(&SIZE, &model), target: Arc::clone(target) }
+    Choice { index, need: target.need(&size(), &model), target: Arc::clone(target) }
 }
 
 /// The way of a request that finds room: enter, send, be answered, settle.
@@ -54,7 +56,7 @@ fn admit_and_settle(choice: &Choice) {
     let (_, mut permit) = entered.expect("there is room");
     permit.sent();
     let spending = permit.succeeded(Duration::from_millis(100));
-    spending.settle(black_box(&USAGE), &SIZE);
+    spending.settle(black_box(&USAGE), &size());
 }
 
 #[divan::bench(threads = [1, 2, 4], sample_size = 1000)]

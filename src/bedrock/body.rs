@@ -10,6 +10,7 @@ use std::ops::Range;
 use bytes::{Bytes, BytesMut};
 use smallvec::SmallVec;
 
+use super::extent::{self, Extent};
 use super::features::Features;
 use super::json::{JsonError, Scanner, Type};
 use super::model_id::Family;
@@ -30,6 +31,8 @@ pub struct Peek {
     /// The part of the body up to its first cache point, from the start of the member that holds
     /// it: the same bytes find the same prompt cache.
     pub cached_prefix: Option<Range<usize>>,
+    /// What of its size the bytes alone do not tell.
+    pub extent: Extent,
     section: usize,
 }
 
@@ -37,6 +40,11 @@ impl Peek {
     /// The largest cap on output tokens that the body carries.
     pub fn max_output_tokens(&self) -> Option<u64> {
         self.caps.iter().map(|(value, _)| *value).max()
+    }
+
+    /// What is known of a body that was not read.
+    pub fn unread() -> Peek {
+        Peek { extent: Extent::unread(), ..Peek::default() }
     }
 
     /// Whether a model with this cap can take the request once it is clamped: Anthropic's models
@@ -47,8 +55,8 @@ impl Peek {
 }
 
 /// Reads a request body. `family` is that of the requested model and counts for the Invoke
-/// operations only. The body of an unknown family, and of CountTokens, which has no cap, is not
-/// read at all.
+/// operations only. Of the body of an unknown family nothing counts but how many answers it asks for,
+/// and that of CountTokens, which has no cap, is not read at all.
 pub fn peek(operation: Operation, family: Family, body: &[u8]) -> Result<Peek, JsonError> {
     let mut peek = Peek::default();
     let mut scanner = Scanner::new(body);
@@ -58,21 +66,24 @@ pub fn peek(operation: Operation, family: Family, body: &[u8]) -> Result<Peek, J
         return Ok(peek);
     } else {
         match family {
-            Family::Unknown => return Ok(peek),
+            Family::Unknown => {
+                peek.extent.is_open = true;
+                // It is the upstream's to judge whether that is JSON.
+                let _ = peek.only_answers(&mut scanner);
+                return Ok(peek);
+            }
             Family::Anthropic => peek.anthropic(&mut scanner)?,
             Family::Nova => peek.converse(&mut scanner)?,
-            Family::TitanEmbed => scanner.skip()?,
-            Family::TitanText => {
-                peek.nested_cap(&mut scanner, "textGenerationConfig", "maxTokenCount")?;
-            }
-            Family::Llama => peek.flat_caps(&mut scanner, &["max_gen_len"])?,
+            Family::TitanEmbed => peek.flat(&mut scanner, &[])?,
+            Family::TitanText => peek.titan(&mut scanner)?,
+            Family::Llama => peek.flat(&mut scanner, &["max_gen_len"])?,
             Family::Mistral
             | Family::DeepSeek
             | Family::Ai21
             | Family::Cohere
             | Family::Qwen
             | Family::OpenAi => {
-                peek.flat_caps(&mut scanner, &["max_tokens", "max_completion_tokens"])?;
+                peek.flat(&mut scanner, &["max_tokens", "max_completion_tokens"])?;
             }
         }
     }
@@ -104,26 +115,166 @@ impl Peek {
         Ok(())
     }
 
-    fn flat_caps(&mut self, scanner: &mut Scanner<'_>, names: &[&str]) -> Result<(), JsonError> {
+    /// Notes that there is content of any size.
+    fn open(&mut self) -> Result<(), JsonError> {
+        self.extent.is_open = true;
+        Ok(())
+    }
+
+    /// Judges a member that has no meaning of its own here.
+    fn other(&mut self, key: &str, scanner: &mut Scanner<'_>) -> Result<(), JsonError> {
+        match scanner.peek()? {
+            Type::Scalar => Ok(()),
+            Type::String if extent::is_text(key) => Ok(()),
+            Type::String => match scanner.string() {
+                Ok(text) if !extent::may_refer(&text) => Ok(()),
+                // What is no text is the upstream's to judge.
+                Ok(_) | Err(_) => self.open(),
+            },
+            Type::Array | Type::Object if extent::is_plain(key) => Ok(()),
+            _ => self.open(),
+        }
+    }
+
+    fn answers(&mut self, scanner: &mut Scanner<'_>) -> Result<(), JsonError> {
+        let asked = scanner.count()?.map(|(count, _)| count);
+        self.extent.answers = self.extent.answers.max(asked);
+        Ok(())
+    }
+
+    fn only_answers(&mut self, scanner: &mut Scanner<'_>) -> Result<(), JsonError> {
         scanner.object(|key, scanner| match key {
-            "tools" => self.uses(Features::TOOLS, scanner),
-            key if names.contains(&key) => self.cap(scanner),
+            key if extent::is_number_of_answers(key) => self.answers(scanner),
+            "service_tier" => self.surcharge(scanner, extent::of_tier),
             _ => Ok(()),
         })
     }
 
-    fn nested_cap(
+    /// Reads the name of a service tier or a latency.
+    fn surcharge(
         &mut self,
         scanner: &mut Scanner<'_>,
-        outer: &str,
-        inner: &str,
+        of: fn(&str) -> u64,
     ) -> Result<(), JsonError> {
-        scanner.object(|key, scanner| {
-            if key != outer {
-                return Ok(());
+        if scanner.peek()? == Type::String {
+            let surcharge = scanner.string().map_or(0, |name| of(&name));
+            self.extent.surcharge = self.extent.surcharge.max(surcharge);
+        }
+        Ok(())
+    }
+
+    fn betas(&mut self, scanner: &mut Scanner<'_>) -> Result<(), JsonError> {
+        let mut flag = |scanner: &mut Scanner<'_>| {
+            if scanner.peek()? == Type::String {
+                let flag = scanner.string();
+                self.extent.has_long_window |=
+                    flag.map_or(true, |flag| extent::is_long_window(&flag));
             }
-            scanner.object(|key, scanner| if key == inner { self.cap(scanner) } else { Ok(()) })
+            Ok(())
+        };
+        match scanner.peek()? {
+            Type::String => flag(scanner),
+            _ => scanner.array(flag),
+        }
+    }
+
+    /// A body whose settings stand side by side at its top.
+    fn flat(&mut self, scanner: &mut Scanner<'_>, caps: &[&str]) -> Result<(), JsonError> {
+        scanner.object(|key, scanner| match key {
+            "tools" => self.uses(Features::TOOLS, scanner),
+            key if caps.contains(&key) => self.cap(scanner),
+            key if extent::is_number_of_answers(key) => self.answers(scanner),
+            "messages" => self.chat(scanner),
+            "service_tier" => self.surcharge(scanner, extent::of_tier),
+            key => self.other(key, scanner),
         })
+    }
+
+    /// Messages whose content is a text, or parts of which each tells its type.
+    fn chat(&mut self, scanner: &mut Scanner<'_>) -> Result<(), JsonError> {
+        if scanner.peek()? != Type::Array {
+            return self.open();
+        }
+        scanner.array(|scanner| {
+            scanner.object(|key, scanner| match key {
+                "content" if scanner.peek()? == Type::Array => {
+                    scanner.array(|scanner| self.chat_part(scanner))
+                }
+                key => self.other(key, scanner),
+            })
+        })
+    }
+
+    fn chat_part(&mut self, scanner: &mut Scanner<'_>) -> Result<(), JsonError> {
+        if scanner.peek()? != Type::Object {
+            return Ok(());
+        }
+        let mut is_text = false;
+        scanner.object(|key, scanner| match key {
+            "type" if scanner.peek()? == Type::String => {
+                is_text = scanner.string()? == "text";
+                if is_text { Ok(()) } else { self.open() }
+            }
+            key => self.other(key, scanner),
+        })?;
+        if is_text { Ok(()) } else { self.open() }
+    }
+
+    fn titan(&mut self, scanner: &mut Scanner<'_>) -> Result<(), JsonError> {
+        scanner.object(|key, scanner| match key {
+            "textGenerationConfig" => self.settings(scanner),
+            key => self.other(key, scanner),
+        })
+    }
+
+    /// An object of settings, with a cap among them.
+    fn settings(&mut self, scanner: &mut Scanner<'_>) -> Result<(), JsonError> {
+        scanner.object(|key, scanner| match key {
+            key if extent::is_cap(key) => self.cap(scanner),
+            key if extent::is_number_of_answers(key) => self.answers(scanner),
+            _ => Ok(()),
+        })
+    }
+
+    /// Reads an image: `{"source": {"bytes": ".."}}`, or one that is elsewhere.
+    fn image(&mut self, scanner: &mut Scanner<'_>) -> Result<(), JsonError> {
+        if scanner.peek()? == Type::Scalar {
+            return Ok(());
+        }
+        self.features.add(Features::VISION);
+        let mut is_here = false;
+        scanner.object(|key, scanner| match key {
+            "source" => scanner.object(|key, scanner| match (key, scanner.peek()?) {
+                ("bytes", Type::String) => {
+                    is_here = true;
+                    self.image_bytes(scanner)
+                }
+                (_, Type::Scalar) => Ok(()),
+                _ => self.open(),
+            }),
+            _ => Ok(()),
+        })?;
+        if is_here { Ok(()) } else { self.open() }
+    }
+
+    fn image_bytes(&mut self, scanner: &mut Scanner<'_>) -> Result<(), JsonError> {
+        let start = scanner.position();
+        scanner.skip()?;
+        self.extent.images += 1;
+        self.extent.image_bytes += scanner.position() - start;
+        Ok(())
+    }
+
+    /// Notes a medium whose tokens its bytes do not bound.
+    fn open_medium(
+        &mut self,
+        feature: Features,
+        scanner: &mut Scanner<'_>,
+    ) -> Result<(), JsonError> {
+        if scanner.peek()? != Type::Scalar {
+            self.extent.is_open = true;
+        }
+        self.uses(feature, scanner)
     }
 
     /// Notes a feature unless the value is null or an empty array.
@@ -193,18 +344,27 @@ impl Peek {
             "tools" => self.section(scanner, |peek, scanner| {
                 scanner.array(|scanner| {
                     peek.features.add(Features::TOOLS);
-                    peek.anthropic_block(scanner)
+                    peek.anthropic_block(scanner, Place::Tools)
                 })
             }),
             "messages" => self.section(scanner, |peek, scanner| {
+                if scanner.peek()? != Type::Array {
+                    return peek.open();
+                }
                 scanner.array(|scanner| {
                     scanner.object(|key, scanner| match key {
                         "content" => peek.anthropic_blocks(scanner),
-                        _ => Ok(()),
+                        key => peek.other(key, scanner),
                     })
                 })
             }),
-            _ => Ok(()),
+            "anthropic_beta" => self.betas(scanner),
+            "service_tier" => self.surcharge(scanner, extent::of_tier),
+            "cache_control" => {
+                self.extent.writes_cache = true;
+                Ok(())
+            }
+            key => self.other(key, scanner),
         })
     }
 
@@ -232,12 +392,22 @@ impl Peek {
     }
 
     fn anthropic_blocks(&mut self, scanner: &mut Scanner<'_>) -> Result<(), JsonError> {
-        scanner.array(|scanner| self.medium(scanner, Self::anthropic_block))
+        match scanner.peek()? {
+            Type::Array => scanner.array(|scanner| {
+                self.medium(scanner, |peek, scanner| peek.anthropic_block(scanner, Place::Content))
+            }),
+            Type::String | Type::Scalar => Ok(()),
+            Type::Object => self.open(),
+        }
     }
 
-    fn anthropic_block(&mut self, scanner: &mut Scanner<'_>) -> Result<(), JsonError> {
+    fn anthropic_block(
+        &mut self,
+        scanner: &mut Scanner<'_>,
+        place: Place,
+    ) -> Result<(), JsonError> {
         let had_prefix = self.cached_prefix.is_some();
-        self.anthropic_members(scanner)?;
+        self.anthropic_members(scanner, place)?;
         // What is cached is the whole block, whose members stand in any order.
         if let (false, Some(prefix)) = (had_prefix, &mut self.cached_prefix) {
             prefix.end = scanner.position();
@@ -245,100 +415,186 @@ impl Peek {
         Ok(())
     }
 
-    fn anthropic_members(&mut self, scanner: &mut Scanner<'_>) -> Result<(), JsonError> {
-        scanner.object(|key, scanner| match key {
-            "cache_control" => self.cache_point(scanner),
-            "type" if scanner.peek()? == Type::String => {
-                match scanner.string()?.as_ref() {
-                    "image" => self.features.add(Features::VISION),
-                    "document" => self.features.add(Features::DOCUMENTS),
-                    "tool_use" | "tool_result" => self.features.add(Features::TOOLS),
-                    "thinking" | "redacted_thinking" => self.features.add(Features::REASONING),
-                    _ => {}
+    fn anthropic_members(
+        &mut self,
+        scanner: &mut Scanner<'_>,
+        place: Place,
+    ) -> Result<(), JsonError> {
+        if scanner.peek()? != Type::Object {
+            return Ok(());
+        }
+        let (mut has_type, mut is_image, mut is_here) = (false, false, false);
+        scanner.object(|key, scanner| match (key, scanner.peek()?) {
+            ("cache_control", _) if place == Place::Result => {
+                self.extent.writes_cache = true;
+                Ok(())
+            }
+            ("cache_control", _) => self.cache_point(scanner),
+            ("type", Type::String) if place == Place::Tools => {
+                if scanner.string()? != "custom" {
+                    self.extent.built_in_tools += 1;
                 }
+                Ok(())
+            }
+            ("type", Type::String) => {
+                has_type = true;
+                let kind = scanner.string()?;
+                is_image |= kind == "image";
+                self.anthropic_type(&kind, place)
+            }
+            ("source", Type::Object) => {
+                is_here |= self.anthropic_source(scanner)?;
                 Ok(())
             }
             // A tool's result holds blocks itself, one level deep.
-            "content" if scanner.peek()? == Type::Array => {
-                scanner.array(|scanner| self.medium(scanner, Self::anthropic_result_block))
-            }
+            ("content", Type::Array) if place == Place::Content => scanner.array(|scanner| {
+                self.medium(scanner, |peek, scanner| peek.anthropic_members(scanner, Place::Result))
+            }),
+            // Blocks within those are not read.
+            ("content", Type::Array) if place == Place::Result => self.open(),
             _ => Ok(()),
-        })
+        })?;
+        if place != Place::Tools && (!has_type || is_image && !is_here) {
+            self.extent.is_open = true;
+        }
+        Ok(())
     }
 
-    fn anthropic_result_block(&mut self, scanner: &mut Scanner<'_>) -> Result<(), JsonError> {
-        scanner.object(|key, scanner| match key {
-            "type" if scanner.peek()? == Type::String => {
-                match scanner.string()?.as_ref() {
-                    "image" => self.features.add(Features::VISION),
-                    "document" => self.features.add(Features::DOCUMENTS),
-                    _ => {}
-                }
-                Ok(())
+    fn anthropic_type(&mut self, kind: &str, place: Place) -> Result<(), JsonError> {
+        match kind {
+            "text" | "search_result" => {}
+            "image" => self.features.add(Features::VISION),
+            "tool_use" | "tool_result" if place == Place::Content => {
+                self.features.add(Features::TOOLS);
             }
-            _ => Ok(()),
-        })
+            "thinking" | "redacted_thinking" if place == Place::Content => {
+                self.features.add(Features::REASONING);
+            }
+            "document" => {
+                self.features.add(Features::DOCUMENTS);
+                self.extent.is_open = true;
+            }
+            _ => self.extent.is_open = true,
+        }
+        Ok(())
+    }
+
+    /// Whether the source of a block is in the body.
+    fn anthropic_source(&mut self, scanner: &mut Scanner<'_>) -> Result<bool, JsonError> {
+        let mut is_here = false;
+        scanner.object(|key, scanner| match (key, scanner.peek()?) {
+            ("data", Type::String) => {
+                is_here = true;
+                self.image_bytes(scanner)
+            }
+            ("type", Type::String) if scanner.string()? == "base64" => Ok(()),
+            ("media_type", _) | (_, Type::Scalar) => Ok(()),
+            _ => self.open(),
+        })?;
+        Ok(is_here)
     }
 
     // The Converse schema, which Nova's own body resembles.
 
     fn converse(&mut self, scanner: &mut Scanner<'_>) -> Result<(), JsonError> {
         scanner.object(|key, scanner| match key {
-            "inferenceConfig" => scanner.object(|key, scanner| match key {
-                "maxTokens" | "max_new_tokens" => self.cap(scanner),
-                _ => Ok(()),
-            }),
-            "additionalModelRequestFields" => scanner.object(|key, scanner| match key {
-                "thinking" | "reasoning_config" => self.anthropic_thinking(scanner),
-                "max_tokens" => self.cap(scanner),
-                _ => Ok(()),
-            }),
+            "inferenceConfig" => self.settings(scanner),
+            "additionalModelRequestFields" => self.additional_fields(scanner),
             "toolConfig" => self.section(scanner, |peek, scanner| {
                 scanner.object(|key, scanner| match key {
                     "tools" => scanner.array(|scanner| {
                         peek.features.add(Features::TOOLS);
-                        peek.converse_block(scanner)
+                        peek.converse_tool(scanner)
                     }),
                     _ => Ok(()),
                 })
             }),
             "system" => self.section(scanner, Self::converse_blocks),
             "messages" => self.section(scanner, |peek, scanner| {
+                if scanner.peek()? != Type::Array {
+                    return peek.open();
+                }
                 scanner.array(|scanner| {
                     scanner.object(|key, scanner| match key {
                         "content" => peek.converse_blocks(scanner),
-                        _ => Ok(()),
+                        key => peek.other(key, scanner),
                     })
                 })
             }),
-            _ => Ok(()),
+            "serviceTier" => scanner.object(|key, scanner| match key {
+                "type" => self.surcharge(scanner, extent::of_tier),
+                _ => Ok(()),
+            }),
+            "performanceConfig" => scanner.object(|key, scanner| match key {
+                "latency" => self.surcharge(scanner, extent::of_latency),
+                _ => Ok(()),
+            }),
+            key => self.other(key, scanner),
+        })
+    }
+
+    /// What goes to the model as it is, in whatever schema it has.
+    fn additional_fields(&mut self, scanner: &mut Scanner<'_>) -> Result<(), JsonError> {
+        scanner.object(|key, scanner| match key {
+            "thinking" | "reasoning_config" => self.anthropic_thinking(scanner),
+            "anthropic_beta" => self.betas(scanner),
+            "inferenceConfig" | "textGenerationConfig" => self.settings(scanner),
+            "tools" => scanner.array(|scanner| {
+                self.features.add(Features::TOOLS);
+                self.anthropic_members(scanner, Place::Tools)
+            }),
+            key if extent::is_cap(key) => self.cap(scanner),
+            key if extent::is_number_of_answers(key) => self.answers(scanner),
+            key => self.other(key, scanner),
+        })
+    }
+
+    fn converse_tool(&mut self, scanner: &mut Scanner<'_>) -> Result<(), JsonError> {
+        scanner.object(|key, scanner| match (key, scanner.peek()?) {
+            ("cachePoint", _) => self.cache_point(scanner),
+            ("toolSpec", _) | (_, Type::Scalar) => Ok(()),
+            // A tool of the service's own brings what it finds.
+            _ => self.open(),
         })
     }
 
     fn converse_blocks(&mut self, scanner: &mut Scanner<'_>) -> Result<(), JsonError> {
-        scanner.array(|scanner| self.medium(scanner, Self::converse_block))
+        match scanner.peek()? {
+            Type::Array => scanner.array(|scanner| self.medium(scanner, Self::converse_block)),
+            Type::String | Type::Scalar => Ok(()),
+            Type::Object => self.open(),
+        }
     }
 
     fn converse_block(&mut self, scanner: &mut Scanner<'_>) -> Result<(), JsonError> {
         scanner.object(|key, scanner| {
             let feature = match key {
-                "image" => Features::VISION,
-                "document" => Features::DOCUMENTS,
-                "video" => Features::VIDEO,
-                "audio" => Features::AUDIO,
+                "text" | "searchResult" | "citationsContent" => return Ok(()),
+                "image" => return self.image(scanner),
+                "document" => return self.open_medium(Features::DOCUMENTS, scanner),
+                "video" => return self.open_medium(Features::VIDEO, scanner),
+                "audio" => return self.open_medium(Features::AUDIO, scanner),
+                "guardContent" => {
+                    return scanner.object(|key, scanner| match key {
+                        "text" => Ok(()),
+                        "image" => self.image(scanner),
+                        key => self.other(key, scanner),
+                    });
+                }
                 "toolUse" => Features::TOOLS,
                 "reasoningContent" => Features::REASONING,
                 "cachePoint" => return self.cache_point(scanner),
                 "toolResult" => {
                     self.features.add(Features::TOOLS);
                     return scanner.object(|key, scanner| match key {
-                        "content" => {
+                        "content" if scanner.peek()? == Type::Array => {
                             scanner.array(|scanner| self.medium(scanner, Self::tool_result_block))
                         }
-                        _ => Ok(()),
+                        "toolUseId" | "status" => Ok(()),
+                        key => self.other(key, scanner),
                     });
                 }
-                _ => return Ok(()),
+                key => return self.other(key, scanner),
             };
             self.uses(feature, scanner)
         })
@@ -346,173 +602,26 @@ impl Peek {
 
     fn tool_result_block(&mut self, scanner: &mut Scanner<'_>) -> Result<(), JsonError> {
         scanner.object(|key, scanner| match key {
-            "image" => self.uses(Features::VISION, scanner),
-            "document" => self.uses(Features::DOCUMENTS, scanner),
-            "video" => self.uses(Features::VIDEO, scanner),
-            _ => Ok(()),
+            "text" | "json" | "searchResult" => Ok(()),
+            "image" => self.image(scanner),
+            "document" => self.open_medium(Features::DOCUMENTS, scanner),
+            "video" => self.open_medium(Features::VIDEO, scanner),
+            "audio" => self.open_medium(Features::AUDIO, scanner),
+            key => self.other(key, scanner),
         })
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn of(operation: Operation, family: Family, body: &str) -> Peek {
-        peek(operation, family, body.as_bytes()).unwrap()
-    }
-
-    fn anthropic(body: &str) -> Peek {
-        of(Operation::InvokeModel, Family::Anthropic, body)
-    }
-
-    fn converse(body: &str) -> Peek {
-        of(Operation::Converse, Family::Unknown, body)
-    }
-
-    #[test]
-    fn every_family_has_its_own_cap() {
-        for (family, body) in [
-            (Family::Anthropic, r#"{"max_tokens": 9}"#),
-            (Family::Nova, r#"{"inferenceConfig": {"maxTokens": 9}}"#),
-            (Family::Nova, r#"{"inferenceConfig": {"max_new_tokens": 9}}"#),
-            (
-                Family::TitanText,
-                r#"{"inputText": "", "textGenerationConfig": {"maxTokenCount": 9}}"#,
-            ),
-            (Family::Llama, r#"{"prompt": "max_gen_len", "max_gen_len": 9}"#),
-            (Family::Mistral, r#"{"max_tokens": 9}"#),
-            (Family::OpenAi, r#"{"max_tokens": 5, "max_completion_tokens": 9}"#),
-        ] {
-            let peek = of(Operation::InvokeModel, family, body);
-            assert_eq!(peek.max_output_tokens(), Some(9), "{family:?}");
-        }
-        assert_eq!(converse(r#"{"inferenceConfig":{"maxTokens":9}}"#).max_output_tokens(), Some(9));
-        assert_eq!(converse(r#"{"messages":[]}"#).max_output_tokens(), None);
-    }
-
-    #[test]
-    fn clamping_changes_the_digits_and_nothing_else() {
-        let body = r#"{ "messages": [{"role":"user","content":"max_tokens\": 99999"}],
-            "max_tokens" : 99999 , "é": 1.50}"#;
-        let clamped = clamp(body.as_bytes(), &anthropic(body), 4096).unwrap();
-        assert_eq!(clamped, body.replace(": 99999 ,", ": 4096 ,"));
-        assert!(clamp(body.as_bytes(), &anthropic(body), 99_999).is_none());
-    }
-
-    #[test]
-    fn a_cap_cannot_be_hidden_by_repetition_or_escapes() {
-        let body = r#"{"max_tokens": 1, "max\u005ftokens": 90000, "max_tokens": 80000}"#;
-        let clamped = clamp(body.as_bytes(), &anthropic(body), 4096).unwrap();
-        assert_eq!(clamped, r#"{"max_tokens": 1, "max\u005ftokens": 4096, "max_tokens": 4096}"#);
-    }
-
-    #[test]
-    fn a_thinking_budget_must_stay_below_the_cap() {
-        let peek =
-            anthropic(r#"{"thinking":{"type":"enabled","budget_tokens":6000},"max_tokens":8000}"#);
-        assert!(peek.features.contains(Features::REASONING));
-        assert!(peek.fits(6001));
-        assert!(!peek.fits(6000));
-        let off = anthropic(r#"{"thinking":{"type":"disabled"},"max_tokens":8000}"#);
-        assert_eq!(off.features, Features::default());
-    }
-
-    #[test]
-    fn features_are_seen_where_they_count() {
-        let peek = anthropic(
-            r#"{"system":[{"type":"text","text":"x","cache_control":{"type":"ephemeral"}}],
-            "tools":[{"name":"image"}],
-            "messages":[{"role":"user","content":[{"type":"tool_result","content":[{"type":"image"}]}]}]}"#,
-        );
-        let wanted = ["vision", "function_calling", "prompt_caching"];
-        assert_eq!(peek.features, Features::from_names(wanted.into_iter()));
-
-        let peek = converse(
-            r#"{"messages":[{"content":[{"text":"x"},{"document":{}},{"cachePoint":{"type":"default"}},
-            {"toolResult":{"content":[{"image":{}}]}}]}],
-            "additionalModelRequestFields":{"thinking":{"type":"enabled","budget_tokens":1024}}}"#,
-        );
-        let wanted = ["vision", "pdf_input", "function_calling", "prompt_caching", "reasoning"];
-        assert_eq!(peek.features, Features::from_names(wanted.into_iter()));
-        assert_eq!(peek.thinking_budget, Some(1024));
-    }
-
-    #[test]
-    fn media_are_counted_with_their_bytes() {
-        let image = r#"{"type":"image","source":{"data":"AAAA"}}"#;
-        let body = format!(
-            r#"{{"messages":[{{"content":[{{"type":"text","text":"hi"}},{image},
-            {{"type":"tool_result","content":[{image},{{"type":"text"}}]}}]}}]}}"#
-        );
-        let peek = anthropic(&body);
-        assert_eq!((peek.media, peek.media_bytes), (2, 2 * image.len()));
-        let document = r#"{"document":{"source":{"bytes":"AAAA"}}}"#;
-        let body = format!(r#"{{"messages":[{{"content":[{{"text":"hi"}},{document}]}}]}}"#);
-        let peek = converse(&body);
-        assert_eq!((peek.media, peek.media_bytes), (1, document.len()));
-    }
-
-    #[test]
-    fn the_cached_prefix_is_the_same_however_the_conversation_goes_on() {
-        let body = |max: u32, last: &str| {
-            format!(
-                r#"{{"max_tokens":{max},"system":[{{"type":"text","text":"long","cache_control":
-                {{"type":"ephemeral"}}}}],"messages":[{{"role":"user","content":"{last}"}}]}}"#
-            )
-        };
-        let prefix = |body: String| body[anthropic(&body).cached_prefix.unwrap()].to_owned();
-        assert_eq!(prefix(body(5, "one")), prefix(body(4000, "another")));
-        assert!(prefix(body(5, "one")).contains("long"));
-        assert_eq!(anthropic(r#"{"max_tokens":5}"#).cached_prefix, None);
-        let in_other_order = r#"{"system":[{"cache_control":{"type":"ephemeral"},"text":"long"}]}"#;
-        assert!(prefix(in_other_order.to_owned()).contains("long"));
-    }
-
-    #[test]
-    fn words_in_a_prompt_or_a_tools_input_are_no_features() {
-        let peek = anthropic(
-            r#"{"tools":[],"messages":[{"content":"{\"type\":\"image\"}"},{"content":[
-            {"type":"text","text":"image"}]}],"metadata":{"type":"image","tools":[1]}}"#,
-        );
-        assert_eq!(peek.features, Features::default());
-    }
-
-    #[test]
-    fn a_body_that_is_not_json_is_an_error_only_where_it_is_read() {
-        let read = |operation, family| peek(operation, family, b"not json").is_err();
-        assert!(read(Operation::InvokeModel, Family::Anthropic));
-        assert!(read(Operation::Converse, Family::Unknown));
-        assert!(!read(Operation::InvokeModel, Family::Unknown));
-    }
-
-    proptest! {
-        #[test]
-        fn clamped_bodies_differ_in_the_cap_alone(
-            prompt in "\\PC{0,40}", cap in 1u64..200_000, limit in 1u32..10_000
-        ) {
-            let mut value = serde_json::json!({
-                "messages": [{"role": "user", "content": prompt}], "max_tokens": cap, "top_k": 5
-            });
-            let body = serde_json::to_vec(&value).unwrap();
-            let peek = peek(Operation::InvokeModel, Family::Anthropic, &body).unwrap();
-            match clamp(&body, &peek, limit) {
-                Some(clamped) => {
-                    prop_assert!(cap > u64::from(limit));
-                    value["max_tokens"] = limit.into();
-                    prop_assert_eq!(serde_json::from_slice::<serde_json::Value>(&clamped).unwrap(), value);
-                }
-                None => prop_assert!(cap <= u64::from(limit)),
-            }
-        }
-
-        #[test]
-        fn no_body_makes_it_panic(body in prop::collection::vec(any::<u8>(), 0..100)) {
-            for family in [Family::Anthropic, Family::Nova, Family::TitanText, Family::Llama] {
-                let _ = peek(Operation::InvokeModel, family, &body);
-            }
-        }
-    }
+/// Where a block of Anthropic's schema stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// Among the tools, whose types are their own.
+    Tools,
+    /// In a message or the system prompt.
+    Content,
+    /// In a tool's result.
+    Result,
 }
+
+#[cfg(test)]
+mod tests;

@@ -85,6 +85,35 @@ pub fn burndown(model: &ModelId) -> u32 {
     }
 }
 
+/// What input beyond a number of tokens does to the price of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LongContext {
+    /// Input tokens from which on it costs more.
+    pub above: u64,
+    /// The price of input then, in per cent of the list price.
+    pub input_percent: u64,
+    /// The price of output.
+    pub output_percent: u64,
+}
+
+/// What long contexts cost with a model; `None` if they cost what others do.
+pub fn long_context(model: &ModelId) -> Option<LongContext> {
+    let of = |above, input_percent, output_percent| {
+        Some(LongContext { above, input_percent, output_percent })
+    };
+    let base = model.base()?;
+    let is = |start| base.starts_with(start);
+    if is("anthropic.claude-haiku-5-5") {
+        of(100_000, 500, 500)
+    } else if is("anthropic.claude-sonnet-4-2") || is("anthropic.claude-sonnet-4-5") {
+        of(200_000, 200, 150)
+    } else if is("openai.gpt-5") || is("openai.gpt-6") {
+        of(272_000, 200, 150)
+    } else {
+        None
+    }
+}
+
 /// The facts of a model: by its id as it stands, else by its base id.
 pub fn lookup(model: &ModelId) -> Option<&'static ModelFacts> {
     CATALOGUE.get(model.as_str()).or_else(|| CATALOGUE.get(model.base()?))

@@ -9,6 +9,7 @@ pub mod body;
 pub mod catalogue;
 pub mod error;
 pub mod event_stream;
+pub mod extent;
 pub mod features;
 pub mod guardrail;
 pub mod json;

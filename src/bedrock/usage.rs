@@ -62,20 +62,44 @@ impl Usage {
         match frame.kind() {
             Kind::Event("metadata") => Usage::from_body(frame.payload),
             Kind::Event("chunk") if may_have_metrics(frame.payload) => {
-                let mut chunk = None;
-                Scanner::new(frame.payload)
-                    .object(|key, scanner| {
-                        if key == "bytes" {
-                            chunk = STANDARD.decode(scanner.string()?.as_bytes()).ok();
-                        }
-                        Ok(())
-                    })
-                    .ok()?;
-                Usage::from_body(&chunk?)
+                Usage::from_body(&chunk(frame.payload)?)
             }
             _ => None,
         }
     }
+
+    /// Reads the first frame of a stream: Anthropic's `message_start` tells what the input was.
+    pub fn from_first_frame(frame: &Frame<'_>) -> Option<Usage> {
+        if frame.kind() != Kind::Event("chunk") {
+            return None;
+        }
+        let chunk = chunk(frame.payload)?;
+        let mut counts = Counts::default();
+        Scanner::new(&chunk)
+            .object(|key, scanner| match key {
+                "message" => scanner.object(|key, scanner| match key {
+                    "usage" => scanner.object(|key, scanner| counts.count(key, scanner)),
+                    _ => Ok(()),
+                }),
+                _ => Ok(()),
+            })
+            .ok()?;
+        counts.seen.then_some(counts.usage)
+    }
+}
+
+/// The model's own JSON in the payload of a `chunk`.
+fn chunk(payload: &[u8]) -> Option<Vec<u8>> {
+    let mut chunk = None;
+    Scanner::new(payload)
+        .object(|key, scanner| {
+            if key == "bytes" {
+                chunk = STANDARD.decode(scanner.string()?.as_bytes()).ok();
+            }
+            Ok(())
+        })
+        .ok()?;
+    chunk
 }
 
 #[derive(Default)]

@@ -7,11 +7,19 @@ use std::collections::HashMap;
 
 use crate::bedrock::{ModelId, Usage, catalogue};
 use crate::config::{self, Glob, GlobError};
+use crate::routing::Bound;
 
 /// The pattern whose price counts for models that nothing else has a price for.
 const REST: &str = "*";
 
 const PICO_PER_NANO: u128 = 1000;
+
+/// What a cache write for an hour costs: in per cent of fresh input, and of a shorter write.
+const HOUR_OF_INPUT: u64 = 200;
+const HOUR_OF_WRITE: u64 = 160;
+
+/// Lists of prices round what a service tier costs on top: by so many per cent at most.
+const ROUNDING_PERCENT: u64 = 10;
 
 /// The prices of one model, in pico-dollars for a token.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,11 +48,38 @@ impl Rates {
         u64::try_from(total.saturating_add(PICO_PER_NANO / 2) / PICO_PER_NANO).unwrap_or(u64::MAX)
     }
 
+    /// The same at a service tier that costs so many per cent on top.
+    pub fn cost_with(&self, usage: &Usage, surcharge: u64) -> u64 {
+        percent(self.cost(usage), 100 + surcharge)
+    }
+
     /// The most that a request can cost, in nano-dollars: all of its input at the dearest rate.
-    pub fn most(&self, input: u64, max_output: u64) -> u64 {
-        let dearest = self.input.max(self.cache_write).max(self.cache_read);
-        let rates = Rates { input: dearest, ..*self };
-        rates.cost(&Usage { input, output: max_output, ..Usage::default() })
+    /// What nothing bounds costs more than any budget has.
+    pub fn most(&self, bound: &Bound) -> u64 {
+        let mut input = self.input.max(self.cache_write).max(self.cache_read);
+        if bound.writes_cache {
+            input = input
+                .max(percent(self.input, HOUR_OF_INPUT))
+                .max(percent(self.cache_write, HOUR_OF_WRITE));
+        }
+        let mut output = self.output;
+        if let Some(long) = bound.long_context {
+            input = percent(input, long.input_percent);
+            output = percent(output, long.output_percent);
+        }
+        if bound.surcharge > 0 {
+            let dearer = |rate| percent(rate, 100 + bound.surcharge + ROUNDING_PERCENT);
+            (input, output) = (dearer(input), dearer(output));
+        }
+        if bound.input.is_none() && input > 0 || bound.output.is_none() && output > 0 {
+            return u64::MAX;
+        }
+        let usage = Usage {
+            input: bound.input.unwrap_or(0),
+            output: bound.output.unwrap_or(0),
+            ..Usage::default()
+        };
+        Rates { input, output, ..*self }.cost(&usage)
     }
 }
 
@@ -131,6 +166,12 @@ impl Prices {
     }
 }
 
+fn percent(rate: u64, percent: u64) -> u64 {
+    // The nearest whole one, as a cost is.
+    let exact = (u128::from(rate) * u128::from(percent) + 50) / 100;
+    u64::try_from(exact).unwrap_or(u64::MAX)
+}
+
 /// Whether a model of the catalogue is paid by its tokens; one that costs nothing by them is paid by
 /// something else.
 fn is_by_token(rates: &Rates) -> bool {
@@ -139,6 +180,8 @@ fn is_by_token(rates: &Rates) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn price(models: &str, input: u64) -> config::Price {
@@ -176,8 +219,62 @@ mod tests {
         let usage = Usage { input: 1000, output: 10, cache_read: 100, cache_write: 7 };
         // 37,000 + 15,000 + 300 + 2,100 pico-dollars.
         assert_eq!(rates.cost(&usage), 54);
-        assert_eq!(rates.most(1000, 10), 315);
+        let bound = Bound { input: Some(1000), output: Some(10), ..Bound::of_stream() };
+        assert_eq!(rates.most(&bound), 315);
+        assert_eq!(rates.most(&Bound { input: None, ..bound }), u64::MAX);
+        let hour = Bound { writes_cache: true, ..bound };
+        assert_eq!(rates.most(&hour), 480 + 15, "a write for an hour costs 480");
+        assert_eq!(Rates::default().most(&Bound { output: None, ..bound }), 0);
         let huge = Usage { input: u64::MAX, ..Usage::default() };
         assert_eq!(Rates { input: u64::MAX, ..rates }.cost(&huge), u64::MAX);
+    }
+
+    proptest! {
+        /// By whatever kinds of tokens, for an hour in the cache, at whatever tier and length.
+        #[test]
+        fn no_usage_within_a_bound_costs_more_than_the_most(
+            input in 0u64..2_000_000, output in 0u64..200_000,
+            shares in (0.0..=1.0f64, 0.0..=1.0f64, 0.0..=1.0f64),
+            prices in (0u64..90_000_000, 0u64..90_000_000),
+            surcharge in prop::sample::select(vec![0u64, 25, 75]), writes_cache: bool, is_long: bool,
+        ) {
+            let long = catalogue::LongContext { above: 0, input_percent: 200, output_percent: 150 };
+            let bound = Bound {
+                input: Some(input),
+                output: Some(output),
+                writes_cache,
+                surcharge,
+                long_context: is_long.then_some(long),
+                ..Bound::of_stream()
+            };
+            let of = |whole: u64, share: f64| (whole as f64 * share) as u64;
+            let cache_write = of(input, shares.0);
+            let cache_read = of(input - cache_write, shares.1);
+            let usage = Usage {
+                input: input - cache_write - cache_read,
+                output: of(output, shares.2),
+                cache_read,
+                cache_write,
+            };
+            let (input, output) = prices;
+            // Even prices, of which no per cent is rounded.
+            let (input, output) = (input / 100 * 100, output / 100 * 100);
+            let rates =
+                Rates { input, output, cache_read: input / 10, cache_write: input * 5 / 4 };
+            let most = rates.most(&bound);
+            let mut dearest = rates;
+            if writes_cache {
+                dearest.cache_write = input * 2;
+            }
+            if is_long {
+                dearest = Rates {
+                    input: dearest.input * 2,
+                    output: dearest.output * 3 / 2,
+                    cache_read: dearest.cache_read * 2,
+                    cache_write: dearest.cache_write * 2,
+                };
+            }
+            prop_assert!(dearest.cost_with(&usage, surcharge) <= most);
+        }
     }
 }

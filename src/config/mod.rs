@@ -55,9 +55,9 @@ pub use settings::{
     ClientPolicy, Config, Fallback, Feature, Guardrail, Guardrails, Hedge, Issuer, IssuerKeys,
     JobQueue, Jobs, JobsBackend, KeyPair, Learning, Legacy, LegacyAction, LegacyGroup, LegacyMock,
     LegacyPrompts, LimitKey, Limits, Log, LogFormat, OperationName, Price, Priority, Proxies,
-    Queue, Quota, RedisKind, Retry, Route, Server, SharedRedis, SharedState, State, StateBackend,
-    Strategy, Target, Tls, TlsVersion, TokenAlgorithm, TokenIdentity, TraceProtocol, Traces, Trust,
-    Unrouted, Upstream, UsageLog,
+    Queue, Quota, RedisKind, Reserve, Retry, Route, Server, SharedRedis, SharedState, State,
+    StateBackend, Strategy, Target, Tls, TlsVersion, TokenAlgorithm, TokenIdentity, TraceProtocol,
+    Traces, Trust, Unrouted, Upstream, UsageLog,
 };
 pub use written::Written;
 

@@ -28,7 +28,7 @@ pub(super) use traces::RawTraces;
 
 use super::bearer_key::KeyRef;
 use super::secret::SecretRef;
-use super::settings::{Balance, Feature, LogFormat, Priority, Strategy, Unrouted};
+use super::settings::{Balance, Feature, LogFormat, Priority, Reserve, Strategy, Unrouted};
 use super::units::{DurationText, SizeText};
 
 /// The configuration of Sluice, a gateway in front of Amazon Bedrock.
@@ -247,6 +247,10 @@ pub(super) struct RawTarget {
     /// Quota tokens that one output token takes. Default: what is known of the model.
     #[cfg_attr(test, schemars(range(min = 1, max = 100)))]
     pub(super) output_burndown: Option<u32>,
+    /// What a request takes of the quota of tokens at its start: its input as estimated, or the most
+    /// that it can have.
+    #[serde(default)]
+    pub(super) reserve: Reserve,
     /// Time from the end of the request to the head of the answer. Default: the one of `upstream`.
     pub(super) first_byte_timeout: Option<DurationText>,
     /// Longest silence between two frames of a stream. Default: the one of `upstream`.

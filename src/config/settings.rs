@@ -207,6 +207,8 @@ pub struct Target {
     pub quota: Option<usize>,
     /// Quota tokens that one output token takes; 1 to 100. `None`: what is known of the model.
     pub output_burndown: Option<u32>,
+    /// What a request takes of the quota of tokens at its start.
+    pub reserve: Reserve,
     /// Time from the end of the request to the head of the answer.
     pub first_byte_timeout: Duration,
     /// Longest silence between two frames of a stream.
@@ -232,6 +234,18 @@ pub enum Feature {
     Thinking,
     /// Cache points.
     PromptCaching,
+}
+
+/// What a request takes of a quota of tokens at its start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Reserve {
+    /// Input as estimated from what the target has taught, and the maximum of output.
+    #[default]
+    Estimate,
+    /// The most input that the request can have, and the maximum of output.
+    Maximum,
 }
 
 /// One Bedrock quota that several targets draw on: those of one model, region and account.

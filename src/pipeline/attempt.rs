@@ -26,7 +26,7 @@ use crate::admission::{Dimension, Share};
 use crate::config::Strategy;
 use crate::routing::{Permit, Spending, Target};
 use crate::upstream::classify::{is_limit_of_model, is_misconfiguration};
-use crate::upstream::{Class, Failure, Reply, Success, sign};
+use crate::upstream::{Class, Failure, Reply, Success, TimeLimit, sign};
 
 /// The innermost service: from a routed request to an answer.
 #[derive(Clone, Debug)]
@@ -135,8 +135,13 @@ impl Loop {
                 }
                 Reply::Failure(failure) => {
                     self.note_failure(&target, &failure, took);
+                    let is_lost = failure.time_limit == Some(TimeLimit::FirstByte);
+                    let input = permit.input();
                     if let Next::Relay(failure) = self.failed(index, permit, failure).await {
                         return Ok(Answer::Failure(failure, target));
+                    }
+                    if is_lost {
+                        self.routed.exchange.lose(&target, input)?;
                     }
                     if Instant::now() >= self.deadline {
                         return Err(self.too_late());
@@ -152,6 +157,7 @@ impl Loop {
         permit.sent();
         let input = permit.input();
         self.routed.exchange.asked = Some((Arc::clone(permit.target()), input));
+        self.routed.exchange.bound = self.routed.bound(permit.target());
         let sent = Instant::now();
         let (reply, hedge) = match self.hedge_after(permit.target()) {
             None => (self.send(permit.target(), sent).await, None),
@@ -168,6 +174,7 @@ impl Loop {
         // The loser's request was cancelled; its permit settles when it is dropped here.
         let (winner, loser) = if hedge.won {
             let Hedge { index, permit: other, began, .. } = hedge;
+            self.routed.exchange.bound = self.routed.bound(other.target());
             (Tried { index, permit: other, reply, took: began.elapsed() }, permit)
         } else {
             (Tried { index, permit, reply, took: sent.elapsed() }, hedge.permit)

@@ -19,7 +19,7 @@ use crate::admission::{Reservation, Share};
 use crate::bedrock::{ErrorKind, Operation, Usage};
 use crate::clients::{Account, Client, Hold, OverBudget, Peer, Policy, Proof, Slot, Who, usd};
 use crate::config::Priority;
-use crate::routing::Target;
+use crate::routing::{Bound, Target};
 pub(super) use crate::telemetry::Outcome;
 use crate::telemetry::access_log::{Attempt, Line, SUCCESS};
 use crate::telemetry::traces::Context;
@@ -40,6 +40,15 @@ pub(super) struct Exchange {
     pub(super) hold: Option<Hold>,
     /// The target that was asked and has not answered yet, and the input tokens it was sent.
     pub(super) asked: Option<(Arc<Target>, u64)>,
+    /// The most that the request can use of the target that it was sent to last, where it is charged
+    /// that for what no answer tells.
+    pub(super) bound: Option<Bound>,
+    /// What its service tier costs on top, in per cent.
+    pub(super) surcharge: u64,
+    /// What a stream told at its beginning.
+    pub(super) begun: Option<Usage>,
+    /// What attempts have cost whose answer did not come in time, and the last of them.
+    lost: Option<Used>,
     /// What its body has yet to show of who sent it.
     pub(super) proof: Proof,
     /// The client's place among its requests at once.
@@ -91,6 +100,10 @@ impl Exchange {
             client: None,
             hold: None,
             asked: None,
+            bound: None,
+            surcharge: 0,
+            begun: None,
+            lost: None,
             passed: None,
             proof: Proof::Complete,
             slot: None,
@@ -257,30 +270,69 @@ impl Exchange {
             return Ok(());
         };
         let rates = rates(&self.gateway.prices, target);
-        let cost = rates.zip(told.or(self.passed)).map(|(rates, usage)| rates.cost(&usage));
+        let cost = rates
+            .zip(told.or(self.passed))
+            .map(|(rates, usage)| rates.cost_with(&usage, self.surcharge));
         cost.map_or(Ok(()), |cost| hold.has_cost(cost))
     }
 
     /// What the request has used: the answer's tokens as it told them, else what has passed of it,
-    /// else, of a request that was given up while a target had it, its input. Attempts that failed
-    /// use nothing, and so does counting tokens.
+    /// else, of a request that was given up while a target had it, its input. Where a budget counts,
+    /// what was not told is the most that it can be: else whoever leaves before the end would pay
+    /// for less. Attempts that failed use nothing, and so does counting tokens.
     fn used(&self) -> Option<Used> {
         if self.operation == Some(Operation::CountTokens) {
             return None;
         }
-        let answered = self.answered_by.as_ref().zip(self.usage.or(self.passed));
+        let untold = |passed: Usage| self.untold(passed);
+        let answered =
+            self.answered_by.as_ref().zip(self.usage.or_else(|| self.passed.map(untold)));
         let given_up = self
             .asked
             .as_ref()
-            .map(|(target, input)| (target, Usage { input: *input, ..Usage::default() }));
-        let (target, usage) = answered.or(given_up)?;
+            .map(|(target, input)| (target, untold(Usage { input: *input, ..Usage::default() })));
+        let Some((target, usage)) = answered.or(given_up) else { return self.lost.clone() };
+        let used = self.used_of(target, usage, self.usage.is_none());
+        let lost = self.lost.as_ref().and_then(|lost| lost.cost).unwrap_or(0);
+        Some(Used { cost: used.cost.map(|cost| cost.saturating_add(lost)), ..used })
+    }
+
+    fn used_of(&self, target: &Arc<Target>, usage: Usage, is_estimated: bool) -> Used {
         let rates = rates(&self.gateway.prices, target);
-        Some(Used {
-            target: Arc::clone(target),
-            usage,
-            is_estimated: self.usage.is_none(),
-            cost: rates.map(|rates| rates.cost(&usage)),
-        })
+        let cost = rates.map(|rates| rates.cost_with(&usage, self.surcharge));
+        Used { target: Arc::clone(target), usage, is_estimated, cost }
+    }
+
+    /// Notes an attempt whose answer did not come in time, although the target had it. Its client
+    /// pays for it, where a budget counts: it could have asked for less. What the next one may cost
+    /// is then held anew.
+    ///
+    /// # Errors
+    /// When the client has nothing left for another one.
+    pub(super) fn lose(&mut self, target: &Arc<Target>, input: u64) -> Result<(), OverBudget> {
+        if self.bound.is_none() || self.hold.is_none() {
+            return Ok(());
+        }
+        let usage = self.untold(Usage { input, ..Usage::default() });
+        let used = self.used_of(target, usage, true);
+        let cost = used.cost.unwrap_or(0);
+        let before = self.lost.take().and_then(|lost| lost.cost).unwrap_or(0);
+        self.lost = Some(Used { cost: Some(cost.saturating_add(before)), ..used });
+        self.hold.as_mut().map_or(Ok(()), |hold| hold.renew(cost))
+    }
+
+    /// What an answer has used that did not come to tell it, of which this has passed, about.
+    fn untold(&self, passed: Usage) -> Usage {
+        let usage = match self.begun {
+            Some(begun) => Usage { output: passed.output, ..begun },
+            None => passed,
+        };
+        let Some(bound) = &self.bound else { return usage };
+        let input = if self.begun.is_some() { usage.input } else { bound.untold_input() };
+        // A target goes on with an answer that is no stream, whether anybody waits for it or not.
+        let is_stream = self.operation.is_some_and(Operation::is_stream);
+        let output = if is_stream { usage.output } else { bound.untold_output() };
+        Usage { input, output, ..usage }
     }
 
     fn settle_budget(&mut self, used: Option<&Used>) {
@@ -324,7 +376,7 @@ impl Exchange {
 }
 
 /// What a request has used of a target.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Used {
     target: Arc<Target>,
     usage: Usage,

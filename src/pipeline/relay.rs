@@ -92,7 +92,7 @@ pub(super) fn success<B>(
     exchange.spent(spending.input(), 0);
     let quiet_since = exchange.started + exchange.head.unwrap_or_default();
     let watch = if operation.is_stream() {
-        Watch::stream()
+        if exchange.bound.is_some() { Watch::whole_stream() } else { Watch::stream() }
     } else {
         Watch::unary(Usage::from_headers(&head))
     };
@@ -309,9 +309,10 @@ impl<B: Body<Data = Bytes>> Relay<B> {
         let this = self.as_mut().project();
         this.watch.pass(&chunk);
         // Should the client go away, what has passed is what it cost.
-        if let (Some(spending), Some(events)) = (this.spending.as_mut(), this.watch.events()) {
-            spending.seen(events);
-            this.exchange.spent(spending.input(), events);
+        if let (Some(spending), Some(output)) = (this.spending.as_mut(), this.watch.tokens()) {
+            spending.seen(output);
+            this.exchange.begun = this.watch.begun();
+            this.exchange.spent(spending.input(), output);
             if *this.is_metered {
                 *this.over_budget = this.exchange.has_cost(this.watch.usage()).err();
             }

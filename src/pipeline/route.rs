@@ -14,13 +14,14 @@ use super::refusal::{Refusal, Refused};
 use super::step::Step;
 use super::{Gateway, InProcess, rates};
 use crate::bedrock::body::{self, Peek};
+use crate::bedrock::extent::{self, Extent};
 use crate::bedrock::path::{Call, Resource};
 use crate::bedrock::sigv4::PayloadHash;
-use crate::bedrock::{Family, ModelId, Operation};
-use crate::clients::Denied;
+use crate::bedrock::{Family, Features, ModelId, Operation};
+use crate::clients::{Denied, Prices};
 use crate::config::Priority;
 use crate::routing::balance::{self, Placed};
-use crate::routing::{self, Abilities, Choice, Need, Size, Target};
+use crate::routing::{self, Abilities, Bound, Choice, Need, Size, Target};
 use crate::telemetry::Pattern;
 
 /// A request with the targets that can serve it.
@@ -53,6 +54,13 @@ impl Routed {
     pub(super) fn need(&self, target: &Target) -> Need {
         let Some(model) = self.call.model() else { return Need::default() };
         need(target, self.call.operation, &self.size, model)
+    }
+
+    /// The most that the request can use of a target, where its client's budget holds that.
+    pub(super) fn bound(&self, target: &Target) -> Option<Bound> {
+        self.exchange.hold.as_ref()?;
+        let model = self.call.model().filter(|_| self.events.is_none())?;
+        Some(target.bound(&self.size, model))
     }
 
     /// What is left of the candidates, as choices.
@@ -113,11 +121,11 @@ impl Step<Collected> for Route {
             let decision = match &call.resource {
                 Resource::Model(model) => {
                     let chosen = head.extensions.get::<InProcess>().map(|it| Arc::clone(&it.route));
-                    route(&mut exchange, call.operation, model, &body, chosen)?
+                    route(&mut exchange, call.operation, model, &head.headers, &body, chosen)?
                 }
                 // Operations without a model are relayed to the default upstream.
                 _ => {
-                    reserve_budget(&mut exchange, call.operation, std::iter::empty())?;
+                    reserve_budget(&mut exchange, call.operation, None)?;
                     relayed(exchange.gateway().router.default_route())
                 }
             };
@@ -160,6 +168,7 @@ fn route(
     exchange: &mut Exchange,
     operation: Operation,
     model: &ModelId,
+    headers: &HeaderMap,
     body: &[u8],
     chosen: Option<Arc<routing::Route>>,
 ) -> Result<Decision, Refusal> {
@@ -182,9 +191,16 @@ fn route(
     let peek = body::peek(operation, family, body).or_else(|error| {
         // What goes through as it is, is the upstream's to judge; what is still to come is not
         // known.
-        if is_routed && !is_duplex { Err(error) } else { Ok(Peek::default()) }
+        if is_routed && !is_duplex { Err(error) } else { Ok(Peek::unread()) }
     })?;
+    let mut extent = peek.extent;
+    extent.writes_cache |= peek.features.contains(Features::PROMPT_CACHING);
+    extent_of_headers(headers, &mut extent);
+    exchange.surcharge = extent.surcharge;
     let size = Size {
+        body_bytes: body.len(),
+        thinking: peek.thinking_budget,
+        extent,
         text_bytes: body.len().saturating_sub(peek.media_bytes),
         media: peek.media,
         max_output: peek.max_output_tokens(),
@@ -216,9 +232,19 @@ fn route(
         && first.is_counted
     {
         exchange.allowance =
-            gateway.limits.tokens(client, first.tokens()).map_err(Refusal::Limited)?;
+            gateway.limits.tokens(client, first.expected()).map_err(Refusal::Limited)?;
     }
-    reserve_budget(exchange, operation, needs)?;
+    let most = |prices: &Prices| {
+        let dearest = targets.iter().filter_map(|it| {
+            let bound = match is_duplex {
+                true => Bound::of_stream(),
+                false => it.target.bound(&size, model),
+            };
+            Some(rates(prices, it.target)?.most(&bound))
+        });
+        dearest.max().unwrap_or(0)
+    };
+    reserve_budget(exchange, operation, Some(&most))?;
     let candidates = targets.iter().map(|it| Candidate::new(it.place)).collect();
     drop(targets);
     Ok(Decision { peek, size, candidates, route })
@@ -229,27 +255,42 @@ fn need(target: &Target, operation: Operation, size: &Size, model: &ModelId) -> 
     Need { is_counted: operation != Operation::CountTokens, ..target.need(size, model) }
 }
 
-/// Holds what the dearest of the candidates can cost, of a client that has a budget. What costs
-/// nothing by tokens is let through without; what costs nobody knows how much, only where the
-/// client's policy says so.
-fn reserve_budget<'a>(
+/// Holds the `most` that a request can cost with the dearest of its targets, of a client that has a
+/// budget. What costs nothing by tokens is let through without; what costs nobody knows how much,
+/// only where the client's policy says so.
+fn reserve_budget(
     exchange: &mut Exchange,
     operation: Operation,
-    candidates: impl ExactSizeIterator<Item = (&'a Arc<Target>, Need)>,
+    most: Option<&dyn Fn(&Prices) -> u64>,
 ) -> Result<(), Refusal> {
     let is_async = operation == Operation::StartAsyncInvoke;
-    let runs_a_model = is_async || candidates.len() > 0 && operation != Operation::CountTokens;
+    let runs_a_model = is_async || most.is_some() && operation != Operation::CountTokens;
     let Some(account) = exchange.account().filter(|_| runs_a_model) else { return Ok(()) };
     if is_async && !exchange.policy().is_some_and(|policy| policy.names(operation)) {
         return Err(Denied::Uncounted { operation: operation.name() }.into());
     }
-    let prices = &exchange.gateway().prices;
-    let most = candidates.filter_map(|(target, need)| {
-        let rates = rates(prices, target)?;
-        Some(rates.most(need.input, need.max_output))
-    });
-    exchange.hold = Some(account.reserve(most.max().unwrap_or(0))?);
+    let most = most.map_or(0, |most| most(&exchange.gateway().prices));
+    exchange.hold = Some(account.reserve(most)?);
     Ok(())
+}
+
+static TIER: HeaderName = HeaderName::from_static("x-amzn-bedrock-service-tier");
+static LATENCY: HeaderName = HeaderName::from_static("x-amzn-bedrock-performanceconfig-latency");
+static BETA: HeaderName = HeaderName::from_static("anthropic-beta");
+
+/// Adds what headers tell of a request's size and price.
+fn extent_of_headers(headers: &HeaderMap, extent: &mut Extent) {
+    let texts = |name: &HeaderName| {
+        let all = headers.get_all(name).into_iter();
+        all.map(|value| String::from_utf8_lossy(value.as_bytes()))
+    };
+    for tier in texts(&TIER) {
+        extent.surcharge = extent.surcharge.max(extent::of_tier(&tier));
+    }
+    for latency in texts(&LATENCY) {
+        extent.surcharge = extent.surcharge.max(extent::of_latency(&latency));
+    }
+    extent.has_long_window |= texts(&BETA).any(|flags| extent::is_long_window(&flags));
 }
 
 static PRIORITY: HeaderName = HeaderName::from_static("x-sluice-priority");

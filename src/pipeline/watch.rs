@@ -13,6 +13,9 @@ use crate::bedrock::{Usage, UsageReader};
 /// that tell of tokens are far shorter.
 const MAX_LOOKED_INTO: usize = 256 * 1024;
 
+/// English text has about so many.
+const BYTES_PER_TOKEN: u64 = 4;
+
 /// Watches one answer.
 #[derive(Debug)]
 pub(super) enum Watch {
@@ -23,6 +26,11 @@ pub(super) enum Watch {
 impl Watch {
     pub(super) fn stream() -> Watch {
         Watch::Stream(StreamWatch::default())
+    }
+
+    /// The same of a stream whose beginning is looked into, too.
+    pub(super) fn whole_stream() -> Watch {
+        Watch::Stream(StreamWatch { reads_beginning: true, ..StreamWatch::default() })
     }
 
     /// `told` are the counts of the response's headers; without them the body is looked into.
@@ -56,11 +64,19 @@ impl Watch {
         }
     }
 
-    /// How many events of a stream have passed, each about an output token; `None` for what is no
-    /// stream.
-    pub(super) fn events(&self) -> Option<u64> {
+    /// How many output tokens of a stream have passed, about: one for each event, and more where
+    /// events are longer than that. `None` for what is no stream.
+    pub(super) fn tokens(&self) -> Option<u64> {
         match self {
-            Watch::Stream(watch) => Some(watch.events),
+            Watch::Stream(watch) => Some(watch.events.max(watch.tokens_of_text())),
+            Watch::Unary(_) => None,
+        }
+    }
+
+    /// The token counts that a stream told at its beginning: its input, and little output.
+    pub(super) fn begun(&self) -> Option<Usage> {
+        match self {
+            Watch::Stream(watch) => watch.begun,
             Watch::Unary(_) => None,
         }
     }
@@ -89,6 +105,10 @@ pub(super) struct StreamWatch {
     is_lost: bool,
     saw_exception: bool,
     events: u64,
+    /// Bytes of text in these, about; single ones may have less than none.
+    text_bytes: i64,
+    reads_beginning: bool,
+    begun: Option<Usage>,
     usage: Option<Usage>,
 }
 
@@ -154,15 +174,38 @@ impl StreamWatch {
         rest
     }
 
+    fn tokens_of_text(&self) -> u64 {
+        u64::try_from(self.text_bytes).unwrap_or(0) / BYTES_PER_TOKEN
+    }
+
     fn note(&mut self, frame: &Frame<'_>) {
         match frame.kind() {
             Kind::Exception(_) | Kind::Error(_) => self.saw_exception = true,
             Kind::Event(_) => {
+                if self.events > 0 {
+                    self.text_bytes += text_bytes(frame);
+                } else if self.reads_beginning {
+                    self.begun = Usage::from_first_frame(frame);
+                }
                 self.events += 1;
                 self.usage = Usage::from_frame(frame).or(self.usage);
             }
             Kind::Other => {}
         }
+    }
+}
+
+/// Bytes of text in an event, about: its payload without what stands around the text and without
+/// padding, which are so long on average. Few events are worth a look at each.
+fn text_bytes(frame: &Frame<'_>) -> i64 {
+    const AROUND_DELTA: i64 = 81;
+    const AROUND_CHUNK: i64 = 160;
+    let length = i64::try_from(frame.payload.len()).unwrap_or(i64::MAX);
+    match frame.kind() {
+        Kind::Event("contentBlockDelta") => length - AROUND_DELTA,
+        // Base64.
+        Kind::Event("chunk") => (length - AROUND_CHUNK) / 4 * 3,
+        _ => 0,
     }
 }
 

@@ -5,6 +5,7 @@
 //! Targets that stand in for one another form a [`Pool`], where requests wait for any of them.
 
 pub mod balance;
+mod bound;
 pub mod cooldown;
 mod keep;
 mod latency;
@@ -13,6 +14,7 @@ mod router;
 mod site;
 mod target;
 
+pub use bound::Bound;
 pub use latency::Latency;
 pub use pool::{Choice, Choices, Pool, Waiting, is_hopeful};
 pub use router::{Route, Router, RouterError};

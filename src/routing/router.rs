@@ -465,6 +465,7 @@ fn passed_through(config: &Config, model: &ModelId) -> config::Target {
         tpm: None,
         quota: None,
         output_burndown: None,
+        reserve: config::Reserve::default(),
         max_output_tokens: None,
         features: None,
         first_byte_timeout: upstream.first_byte_timeout,

@@ -10,12 +10,14 @@ use prometheus::IntCounter;
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
+use super::bound::{self, Bound};
 use super::cooldown::{Blocked, Cooldown, Pass, Policy, State};
 use super::latency::Latency;
 use super::pool::Pool;
 use super::site::Site;
 use crate::admission::{Dimension, Estimator, Quota, Reservation};
 use crate::bedrock::body::Peek;
+use crate::bedrock::extent::Extent;
 use crate::bedrock::path::model_path;
 use crate::bedrock::{Family, Features, ModelId, Operation, Usage, catalogue};
 use crate::config;
@@ -45,24 +47,37 @@ pub struct Need {
     pub max_output: u64,
     /// Whether the operation draws on the quota at all.
     pub is_counted: bool,
+    /// The most tokens that the request can have, where the target reserves those.
+    pub most: Option<u64>,
 }
 
 impl Need {
-    /// Tokens that are taken at the start: input and maximum output.
+    /// Tokens that are taken at the start.
     pub fn tokens(&self) -> u64 {
+        self.most.unwrap_or_else(|| self.expected())
+    }
+
+    /// Estimated input and maximum output.
+    pub fn expected(&self) -> u64 {
         self.input.saturating_add(self.max_output)
     }
 }
 
-/// The size of a request, as far as it decides a [`Need`].
+/// The size of a request, as far as it decides a [`Need`] and a [`Bound`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Size {
+    /// Bytes of the whole body.
+    pub body_bytes: usize,
     /// Bytes of text and JSON.
     pub text_bytes: usize,
     /// Images, documents and the like.
     pub media: usize,
     /// The maximum that the request names.
     pub max_output: Option<u64>,
+    /// The tokens for thinking that it names.
+    pub thinking: Option<u64>,
+    /// What of its size the bytes do not tell.
+    pub extent: Extent,
 }
 
 /// Everything that makes a target what it is.
@@ -139,6 +154,7 @@ pub struct Target {
     own_output: u64,
     /// What an output token costs of the quota.
     burndown: u64,
+    reserve: config::Reserve,
     cooldown: Mutex<Cooldown>,
     /// How fast its answers begin.
     pub latency: Latency,
@@ -171,6 +187,7 @@ impl Target {
             burndown: u64::from(
                 config.output_burndown.unwrap_or_else(|| catalogue::burndown(&base_model)),
             ),
+            reserve: config.reserve,
             other_base: (base_model != model).then(|| Box::new(base_model)),
             model,
             estimator: Estimator::default(),
@@ -315,7 +332,23 @@ impl Target {
             input: self.estimator.input(size.text_bytes, size.media),
             max_output: asked.min(cap),
             is_counted: true,
+            most: match self.reserve {
+                config::Reserve::Estimate => None,
+                config::Reserve::Maximum => Some(self.bound(size, requested).tokens()),
+            },
         }
+    }
+
+    /// The most that a request of this size, for the model `requested`, can use here.
+    pub fn bound(&self, size: &Size, requested: &ModelId) -> Bound {
+        let model = bound::Model {
+            id: &self.model,
+            base: self.base_model(),
+            known: self.known,
+            family: self.abilities.family,
+            cap: self.cap(requested).map(u64::from),
+        };
+        bound::bound(size, &model)
     }
 
     /// Leave to send one request, or why not now.

@@ -23,6 +23,7 @@ mod bad_input;
 mod balance;
 mod bidirectional;
 mod bodies;
+mod budget_bounds;
 mod budget_stores;
 mod budgets;
 mod burst;

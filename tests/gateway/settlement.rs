@@ -178,3 +178,25 @@ async fn counting_tokens_draws_nothing() {
     let refused = Ask::new(&gateway, "hello").header("x-sluice-max-wait", "50ms").send().await;
     assert_eq!(refused.status, 429, "the one request of the minute is used");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_may_reserve_the_most_that_a_request_can_have() {
+    let simulator = Simulator::start().await;
+    let held = async |reserve: &str| {
+        let config = Config::models(&simulator, 1)
+            .set("targets.sonnet-35.tpm", 400_000)
+            .set("targets.sonnet-35.reserve", reserve);
+        let gateway = Gateway::start(&config).await;
+        let text = "1234567890".repeat(2_000);
+        let asked = Ask::new(&gateway, &format!("{text} sim:head_ms=500")).max_tokens(100).start();
+        simulator.sees("the request", |entry| entry.ended_ms.is_none()).await;
+        let left = gateway.quota(TARGET).await.tokens_available.unwrap();
+        assert_eq!(asked.await.unwrap().status, 200);
+        400_000.0 * 0.97 - left
+    };
+    let expected = held("estimate").await;
+    assert!((4_000.0..15_000.0).contains(&expected), "{expected}");
+    // A token a byte.
+    let most = held("maximum").await;
+    assert!((20_000.0..25_000.0).contains(&most), "{most}");
+}

@@ -63,26 +63,39 @@ pub(super) struct Ledger {
     spent: Arc<Notify>,
 }
 
-/// An amount that takes the place of another one.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Change {
-    pub(super) from: u64,
-    pub(super) to: u64,
-}
-
-impl Change {
-    fn apply(self, sum: u64) -> u64 {
-        sum.saturating_sub(self.from).saturating_add(self.to)
-    }
-}
-
 #[derive(Debug)]
 struct State {
-    /// What requests under way hold. It counts in whatever period it is settled in.
-    reserved: u64,
-    /// Of that, what those have cost already whose cost nothing bounds.
-    running: u64,
+    /// What requests under way hold. It counts in whatever period it is settled in. Wide enough for
+    /// any number of holds of any size: a sum that was cut off would let go of what others hold.
+    reserved: u128,
+    /// The last request that was let in although it may cost more than is left: its number, and what
+    /// it holds.
+    last: Option<(u64, u64)>,
+    /// How many requests were let in.
+    admitted: u64,
+    /// What holds are multiplied by today, in thousandths: above 1,000 once a request has cost more
+    /// than it held.
+    stretch: u64,
     purses: [Purse; 2],
+}
+
+/// Holds are as they come.
+const UNSTRETCHED: u64 = 1000;
+
+/// Nothing costs so many times what it held.
+const MAX_STRETCH: u64 = 1_000_000;
+
+/// What one request holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Held {
+    /// Which one it is.
+    number: u64,
+    /// Nano-dollars.
+    pub(super) amount: u64,
+    /// Whether it may come to cost more, and is looked at while it does.
+    is_metered: bool,
+    /// Of the amount, what a metered request has not cost yet.
+    ahead: u64,
 }
 
 /// What was spent in one period.
@@ -116,6 +129,7 @@ impl State {
             let period = Period::at(purse.period.kind, now);
             if period.number > purse.period.number {
                 *purse = Purse::new(period);
+                self.stretch = UNSTRETCHED;
             }
         }
     }
@@ -124,8 +138,18 @@ impl State {
 impl Ledger {
     fn new(client: &Arc<str>, spent: Arc<Notify>, now: SystemTime) -> Ledger {
         let purses = Kind::ALL.map(|kind| Purse::new(Period::at(kind, now)));
-        let state = Mutex::new(State { reserved: 0, running: 0, purses });
+        let state = Mutex::new(State {
+            reserved: 0,
+            last: None,
+            admitted: 0,
+            stretch: UNSTRETCHED,
+            purses,
+        });
         Ledger { client: Arc::clone(client), state, spent }
+    }
+
+    pub(super) fn client(&self) -> &str {
+        &self.client
     }
 
     /// What was spent in this day and in this month.
@@ -133,64 +157,101 @@ impl Ledger {
         self.state(now).purses.each_ref().map(Purse::spent)
     }
 
+    /// Lets a request in that can cost so much at most, if anything is left. Of those that may cost
+    /// more than is left there is one at a time: it holds what is left, and so nobody else gets in.
     pub(super) fn reserve(
         &self,
         limits: &[(Kind, Option<u64>); 2],
         most: u64,
         now: SystemTime,
-    ) -> Result<(), OverBudget> {
+    ) -> Result<Held, OverBudget> {
         let mut state = self.state(now);
+        let most = u128::from(most) * u128::from(state.stretch) / u128::from(UNSTRETCHED);
+        let amount = u64::try_from(most).unwrap_or(u64::MAX);
+        let mut is_last = false;
         for ((kind, limit), purse) in limits.iter().zip(&state.purses) {
             let Some(limit) = *limit else { continue };
             let spent = purse.spent();
             if spent >= limit {
                 return Err(OverBudget::UsedUp { period: purse.period, spent, limit });
             }
-            if spent.saturating_add(state.reserved) >= limit {
+            let held = u128::from(spent).saturating_add(state.reserved);
+            if held >= u128::from(limit) {
                 return Err(OverBudget::Held(*kind));
             }
+            is_last |= held.saturating_add(u128::from(amount)) > u128::from(limit);
         }
-        state.reserved = state.reserved.saturating_add(most);
-        Ok(())
+        state.reserved = state.reserved.saturating_add(u128::from(amount));
+        state.admitted += 1;
+        let number = state.admitted;
+        if is_last {
+            state.last = Some((number, amount));
+        }
+        Ok(Held { number, amount, is_metered: false, ahead: amount })
     }
 
-    /// Notes that a request has cost more than it had so far, and may hold more.
+    /// Notes what a request has cost so far whose cost nothing bounds. It holds that, and as much
+    /// ahead of it as it did at its start.
     ///
     /// # Errors
-    /// When what is spent and what such requests have cost uses up a budget.
+    /// When that, with what is spent and held, uses up a budget. What the last request holds is left
+    /// out: it is the one by which a client may go beyond.
     pub(super) fn run(
         &self,
         limits: &[(Kind, Option<u64>); 2],
-        held: Change,
-        cost: Change,
+        held: &mut Held,
+        cost: u64,
         now: SystemTime,
     ) -> Result<(), OverBudget> {
         let mut state = self.state(now);
-        state.reserved = held.apply(state.reserved);
-        state.running = cost.apply(state.running);
+        let amount = cost.saturating_add(held.ahead);
+        state.reserved =
+            state.reserved.saturating_sub(held.amount.into()).saturating_add(amount.into());
+        held.is_metered = true;
+        held.amount = amount;
+        let last = match &mut state.last {
+            Some((number, last)) if *number == held.number => {
+                *last = amount;
+                0
+            }
+            Some((_, last)) => *last,
+            None => 0,
+        };
+        let others = u128::from(last).saturating_add(held.ahead.into());
+        let held = state.reserved.saturating_sub(others);
         for ((_, limit), purse) in limits.iter().zip(&state.purses) {
-            let (Some(limit), spent) = (*limit, purse.spent().saturating_add(state.running)) else {
-                continue;
-            };
-            if spent >= limit {
+            let Some(limit) = *limit else { continue };
+            let spent = u128::from(purse.spent()).saturating_add(held);
+            if spent >= u128::from(limit) {
+                let spent = u64::try_from(spent).unwrap_or(u64::MAX);
                 return Err(OverBudget::UsedUp { period: purse.period, spent, limit });
             }
         }
         Ok(())
     }
 
-    /// Lets go of what a request held and had cost so far, and notes what it did cost.
-    pub(super) fn settle(&self, reserved: u64, running: u64, cost: u64, now: SystemTime) {
+    /// Lets go of what a request held, and notes what it did cost. True if later holds are larger
+    /// for that.
+    pub(super) fn settle(&self, held: Held, cost: u64, now: SystemTime) -> bool {
         let mut state = self.state(now);
-        state.reserved = state.reserved.saturating_sub(reserved);
-        state.running = state.running.saturating_sub(running);
+        state.reserved = state.reserved.saturating_sub(held.amount.into());
+        if state.last.is_some_and(|(number, _)| number == held.number) {
+            state.last = None;
+        }
         for purse in &mut state.purses {
             purse.own = purse.own.saturating_add(cost);
+        }
+        let is_above = cost > held.amount && held.amount > 0 && !held.is_metered;
+        if is_above {
+            let ratio = u128::from(state.stretch) * u128::from(cost) / u128::from(held.amount) + 1;
+            let stretch = u64::try_from(ratio).unwrap_or(MAX_STRETCH).min(MAX_STRETCH);
+            state.stretch = state.stretch.max(stretch);
         }
         drop(state);
         if cost > 0 {
             self.spent.notify_one();
         }
+        is_above
     }
 
     fn entries(&self, every: bool, now: SystemTime) -> Vec<Entry> {
@@ -277,7 +338,7 @@ mod tests {
             let mut paid: Vec<(SystemTime, u64)> = Vec::new();
             let mut by_others: Vec<(SystemTime, u64)> = Vec::new();
             // What each request holds, and has cost so far.
-            let mut open: Vec<(u64, u64)> = Vec::new();
+            let mut open: Vec<(Held, u64)> = Vec::new();
             let mut stored: HashMap<Period, u64> = HashMap::new();
             // What others had spent when the store was last heard.
             let mut heard: HashMap<Period, u64> = HashMap::new();
@@ -288,33 +349,38 @@ mod tests {
             for event in events {
                 match event {
                     Event::Ask(most) => {
-                        let reserved: u64 = open.iter().map(|it| it.0).sum();
+                        let reserved: u64 = open.iter().map(|it| it.0.amount).sum();
                         let room = LIMITS.iter().all(|(kind, limit)| {
                             let others = heard.get(&Period::at(*kind, now)).copied().unwrap_or(0);
                             sum(&paid, *kind, now) + others + reserved < limit.unwrap()
                         });
-                        let got = ledger.reserve(&LIMITS, most, now).is_ok();
-                        prop_assert_eq!(got, room);
-                        if got { open.push((most, 0)); }
+                        let got = ledger.reserve(&LIMITS, most, now);
+                        prop_assert_eq!(got.is_ok(), room);
+                        open.extend(got.map(|held| (held, 0)));
                     }
                     Event::End { which, cost } if !open.is_empty() => {
-                        let (reserved, running) = open.swap_remove(which % open.len());
-                        ledger.settle(reserved, running, cost.min(reserved), now);
-                        paid.push((now, cost.min(reserved)));
+                        let (held, so_far) = open.swap_remove(which % open.len());
+                        let cost = if held.is_metered { so_far } else { cost.min(held.amount) };
+                        ledger.settle(held, cost, now);
+                        paid.push((now, cost));
                     }
                     Event::Run { which, more } if !open.is_empty() => {
                         let which = which % open.len();
-                        let (reserved, running) = open[which];
-                        let so_far = running + more;
-                        open[which] = (reserved.max(so_far), so_far);
-                        let running_all: u64 = open.iter().map(|it| it.1).sum();
-                        let held = Change { from: reserved, to: reserved.max(so_far) };
-                        let cost = Change { from: running, to: so_far };
-                        let goes_on = ledger.run(&LIMITS, held, cost, now).is_ok();
-                        prop_assert_eq!(goes_on, LIMITS.iter().all(|(kind, limit)| {
+                        let (held, so_far) = &mut open[which];
+                        *so_far += more;
+                        let goes_on = ledger.run(&LIMITS, held, *so_far, now).is_ok();
+                        prop_assert_eq!(held.amount, *so_far + held.ahead);
+                        let ahead = held.ahead;
+                        let reserved: u64 = open.iter().map(|it| it.0.amount).sum();
+                        let room = |but: u64| LIMITS.iter().all(|(kind, limit)| {
                             let others = heard.get(&Period::at(*kind, now)).copied().unwrap_or(0);
-                            sum(&paid, *kind, now) + others + running_all < limit.unwrap()
-                        }));
+                            sum(&paid, *kind, now) + others + reserved - but < limit.unwrap()
+                        });
+                        // One of the others may be left out, that which may go beyond.
+                        let most = open.iter().enumerate().filter(|(it, _)| *it != which);
+                        let most = most.map(|(_, it)| it.0.amount).max().unwrap_or(0);
+                        prop_assert!(!room(ahead) || goes_on);
+                        prop_assert!(!goes_on || room(ahead + most));
                     }
                     Event::End { .. } | Event::Run { .. } => {}
                     Event::Wait(hours) => now += Duration::from_secs(hours * 3600),
@@ -350,44 +416,70 @@ mod tests {
         let ledger = Ledger::new(&"a".into(), Arc::default(), start());
         let admitted = (0..100).filter(|_| ledger.reserve(&LIMITS, 150, start()).is_ok()).count();
         assert_eq!(admitted, 7);
-        (0..admitted).for_each(|_| ledger.settle(150, 0, 150, start()));
+        let held = Held { amount: 150, ..Held::default() };
+        (0..admitted).for_each(|_| assert!(!ledger.settle(held, 150, start())));
         assert_eq!(ledger.spent(start()), [1050, 1050]);
         let refused = ledger.reserve(&LIMITS, 1, start()).unwrap_err();
         assert!(matches!(refused, OverBudget::UsedUp { spent: 1050, limit: 1000, .. }));
         let tomorrow = start() + Duration::from_secs(3 * 3600);
-        assert_eq!(ledger.reserve(&LIMITS, 1, tomorrow), Ok(()));
+        assert!(ledger.reserve(&LIMITS, 1, tomorrow).is_ok());
         assert_eq!(ledger.spent(tomorrow), [0, 1050]);
     }
 
     #[test]
-    fn requests_whose_cost_nothing_bounds_are_over_together() {
+    fn streams_and_what_others_hold_are_within_a_budget_together() {
         let ledger = Ledger::new(&"a".into(), Arc::default(), start());
-        ledger.reserve(&LIMITS, 10, start()).unwrap();
-        ledger.reserve(&LIMITS, 10, start()).unwrap();
-        let runs = |from: u64, to: u64| {
-            let held = Change { from: from.max(10), to: to.max(10) };
-            ledger.run(&LIMITS, held, Change { from, to }, start())
-        };
-        assert_eq!((runs(0, 400), runs(0, 500)), (Ok(()), Ok(())));
-        assert_eq!(ledger.reserve(&LIMITS, 99, start()), Ok(()));
-        assert_eq!(ledger.reserve(&LIMITS, 1, start()), Ok(()));
-        assert!(ledger.reserve(&LIMITS, 1, start()).is_err());
-        let over = runs(500, 600).unwrap_err();
+        let reserve = |most| ledger.reserve(&LIMITS, most, start());
+        let runs = |held: &mut Held, cost| ledger.run(&LIMITS, held, cost, start());
+        let (mut one, mut other) = (reserve(10).unwrap(), reserve(10).unwrap());
+        let usual = reserve(200).unwrap();
+        assert_eq!((runs(&mut one, 300), runs(&mut other, 400)), (Ok(()), Ok(())));
+        assert!(reserve(100).is_ok(), "the last: it may go beyond");
+        assert_eq!(reserve(1), Err(OverBudget::Held(Kind::Daily)));
+        // 200 are held, 10 ahead of the other; the last does not count.
+        assert_eq!(runs(&mut one, 389), Ok(()));
+        let over = runs(&mut one, 390).unwrap_err();
         assert!(matches!(over, OverBudget::UsedUp { spent: 1000, limit: 1000, .. }));
-        ledger.settle(600, 600, 600, start());
-        assert!(runs(400, 400).is_err());
-        ledger.settle(400, 400, 390, start());
-        ledger.settle(99, 0, 0, start());
-        ledger.settle(1, 0, 0, start());
-        assert_eq!(ledger.spent(start()), [990, 990]);
-        assert_eq!(ledger.reserve(&LIMITS, 1, start()), Ok(()));
+        ledger.settle(usual, 150, start());
+        assert_eq!(runs(&mut one, 400), Ok(()));
+        ledger.settle(one, 400, start());
+        ledger.settle(other, 400, start());
+        assert_eq!(ledger.spent(start()), [950, 950]);
+    }
+
+    #[test]
+    fn of_requests_of_unknown_size_there_is_one_at_a_time() {
+        let ledger = Ledger::new(&"a".into(), Arc::default(), start());
+        let reserve = |most| ledger.reserve(&LIMITS, most, start());
+        let usual = reserve(600).unwrap();
+        let unknown = reserve(u64::MAX).unwrap();
+        for most in [1, 300, u64::MAX] {
+            assert_eq!(reserve(most), Err(OverBudget::Held(Kind::Daily)));
+        }
+        // It lets go of what it held, and of nothing else.
+        ledger.settle(unknown, 5, start());
+        assert!(reserve(u64::MAX).is_ok());
+        ledger.settle(usual, 500, start());
+        assert_eq!(ledger.spent(start()), [505, 505]);
+    }
+
+    #[test]
+    fn what_costs_more_than_it_held_makes_later_holds_larger_until_the_next_day() {
+        let ledger = Ledger::new(&"a".into(), Arc::default(), start());
+        let held = ledger.reserve(&LIMITS, 10, start()).unwrap();
+        assert!(ledger.settle(held, 25, start()));
+        let held = ledger.reserve(&LIMITS, 10, start()).unwrap();
+        assert_eq!(held.amount, 25);
+        assert!(!ledger.settle(held, 25, start()));
+        let tomorrow = start() + Duration::from_secs(3 * 3600);
+        assert_eq!(ledger.reserve(&LIMITS, 10, tomorrow).unwrap().amount, 10);
     }
 
     #[test]
     fn a_client_that_has_no_budget_any_more_is_forgotten_with_the_month() {
         let ledgers = Ledgers::default();
         let ledger = ledgers.of(&"a".into(), start());
-        ledger.settle(0, 0, 5, start());
+        ledger.settle(Held::default(), 5, start());
         drop(ledger);
         let entries = ledgers.entries(false, start());
         assert_eq!(entries.len(), 2);

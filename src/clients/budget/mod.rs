@@ -3,7 +3,10 @@
 //! A request reserves the most that it can cost; what it did cost takes the place of that when its
 //! [`Hold`] is dropped, once, on whatever path. A client gets in while what it has spent and what
 //! its requests hold is below its budget, so all of them together go beyond it by less than the
-//! last one's reservation. Money is nano-dollars.
+//! last one's cost. A request whose cost nothing bounds reserves more than any budget has: it gets
+//! in while something is left, and nobody after it until it ends. Should a request cost more than
+//! it reserved, the client's later ones reserve more by that ratio until the next day. Money is
+//! nano-dollars.
 
 mod keeper;
 mod ledger;
@@ -16,7 +19,7 @@ pub use ledger::Ledgers;
 
 use crate::config;
 use crate::state::budgets::{Kind, Period};
-use ledger::{Change, Ledger};
+use ledger::{Held, Ledger};
 
 const NANO: f64 = 1e9;
 
@@ -85,8 +88,8 @@ impl Account {
     /// # Errors
     /// When a budget is used up, or what is left of it is held.
     pub fn reserve(self: &Arc<Account>, most: u64) -> Result<Hold, OverBudget> {
-        self.ledger.reserve(&self.limits(), most, SystemTime::now())?;
-        Ok(Hold { account: Arc::clone(self), reserved: most, running: 0, cost: 0 })
+        let held = self.ledger.reserve(&self.limits(), most, SystemTime::now())?;
+        Ok(Hold { account: Arc::clone(self), most, held, cost: 0, paid: 0 })
     }
 
     /// The share of each budget that is spent.
@@ -116,9 +119,11 @@ impl Account {
 #[derive(Debug)]
 pub struct Hold {
     account: Arc<Account>,
-    reserved: u64,
-    running: u64,
+    most: u64,
+    held: Held,
     cost: u64,
+    /// Of the cost, what is spent already.
+    paid: u64,
 }
 
 impl Hold {
@@ -127,23 +132,43 @@ impl Hold {
         self.cost = cost;
     }
 
+    /// Spends this now, and holds the most that a request can cost once more.
+    ///
+    /// # Errors
+    /// When a budget is used up, or what is left of it is held.
+    pub fn renew(&mut self, cost: u64) -> Result<(), OverBudget> {
+        self.paid = self.paid.saturating_add(cost);
+        self.cost = self.cost.max(self.paid);
+        let (account, now) = (&self.account, SystemTime::now());
+        account.ledger.settle(std::mem::take(&mut self.held), cost, now);
+        self.held = account.ledger.reserve(&account.limits(), self.most, now)?;
+        Ok(())
+    }
+
     /// Notes what a request has cost so far that may cost more than it reserved.
     ///
     /// # Errors
-    /// When that, with what is spent and what others like it have cost so far, uses up a budget.
+    /// When that, with what is spent and what others hold, uses up a budget.
     pub fn has_cost(&mut self, cost: u64) -> Result<(), OverBudget> {
-        let running = Change { from: self.running, to: cost };
-        let held = Change { from: self.reserved, to: self.reserved.max(cost) };
-        (self.running, self.reserved, self.cost) = (running.to, held.to, cost);
+        self.cost = cost;
         let account = &self.account;
-        account.ledger.run(&account.limits(), held, running, SystemTime::now())
+        account.ledger.run(&account.limits(), &mut self.held, cost, SystemTime::now())
     }
 }
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        let Hold { account, reserved, running, cost } = self;
-        account.ledger.settle(*reserved, *running, *cost, SystemTime::now());
+        let Hold { account, held, cost, paid, .. } = self;
+        let cost = &cost.saturating_sub(*paid);
+        if account.ledger.settle(*held, *cost, SystemTime::now()) {
+            tracing::warn!(
+                client = account.ledger.client(),
+                cost_usd = usd(*cost),
+                held_usd = usd(held.amount),
+                "a request cost more than was held of its client's budget: until the next day its \
+                 requests hold more by that ratio"
+            );
+        }
     }
 }
 

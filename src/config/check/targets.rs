@@ -89,6 +89,7 @@ impl<'a> Checker<'a> {
             tpm: raw.tpm,
             quota: self.quota(&at, raw, quotas),
             output_burndown: raw.output_burndown,
+            reserve: raw.reserve,
             first_byte_timeout,
             idle_timeout,
         }

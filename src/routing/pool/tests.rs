@@ -32,7 +32,7 @@ fn route(quotas: &[&str]) -> Arc<Route> {
 
 /// All targets of the route, for a request of `tokens`.
 fn choices(route: &Route, tokens: u64) -> Choices {
-    let need = Need { input: tokens, max_output: 0, is_counted: true };
+    let need = Need { input: tokens, max_output: 0, is_counted: true, most: None };
     let all = route.targets.iter().enumerate();
     all.map(|(index, target)| Choice { index, target: Arc::clone(target), need }).collect()
 }
@@ -49,7 +49,7 @@ fn use_up(target: &Arc<Target>, left: u64) {
 
 /// Takes this many tokens of a target, and spends them.
 fn spend(target: &Arc<Target>, tokens: u64) {
-    let need = Need { input: tokens, max_output: 0, is_counted: true };
+    let need = Need { input: tokens, max_output: 0, is_counted: true, most: None };
     let mut permit = target.enter(need, Instant::now()).unwrap();
     permit.sent();
     drop(permit.succeeded(SECOND));
@@ -165,7 +165,8 @@ async fn what_comes_back_is_given_to_the_first_at_once() {
     let spending = holder.succeeded(SECOND);
     assert!(first.granted().now_or_never().is_none());
     let usage = Usage { input: 1000, ..Usage::default() };
-    spending.settle(&usage, &Size { text_bytes: 4000, media: 0, max_output: None });
+    spending
+        .settle(&usage, &Size { text_bytes: 4000, media: 0, max_output: None, ..Size::default() });
     assert!(first.granted().await.is_some());
     assert_eq!(start.elapsed(), Duration::ZERO);
 }

@@ -180,7 +180,8 @@ async fn stream_without_end(mut stream: TcpStream, streams: Arc<Mutex<Vec<Endles
     streams.lock().unwrap()[number].is_over = true;
 }
 
-async fn read_request(stream: &mut TcpStream) -> Option<(String, String)> {
+/// The head and the body of the next request; `None` at the end of the connection.
+pub async fn read_request(stream: &mut TcpStream) -> Option<(String, String)> {
     let mut bytes = Vec::new();
     loop {
         if let Some(at) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {

@@ -53,8 +53,12 @@ impl World {
     pub(super) async fn serve(&self, request: &Request) -> Outcome {
         let model = ModelId::new(TARGETS[0].model).expect("a model id");
         let (_, route) = self.router.find(&self.config, &model).expect("a route");
-        let size =
-            Size { text_bytes: request.text_bytes, media: 0, max_output: Some(request.max_output) };
+        let size = Size {
+            text_bytes: request.text_bytes,
+            media: 0,
+            max_output: Some(request.max_output),
+            ..Size::default()
+        };
         let choices: Choices = route
             .targets
             .iter()

@@ -1,0 +1,134 @@
+//! What of a request's size and price its bytes alone do not tell: content by reference, media,
+//! tools that the service describes itself, several answers, a longer window, a dearer tier.
+//!
+//! What is not known counts as content of any size. So a field that a model comes to take tomorrow
+//! makes a request look too large, and never too small.
+
+/// What [`peek`](super::body::peek) found of that in a body.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Extent {
+    /// Whether it has content whose tokens its bytes do not bound: documents, video, audio,
+    /// references, variables of a stored prompt, and what is not known.
+    pub is_open: bool,
+    /// Images whose bytes are in the body.
+    pub images: usize,
+    /// Bytes of the body that these take.
+    pub image_bytes: usize,
+    /// Tools that the request only names, and that the service describes to the model.
+    pub built_in_tools: usize,
+    /// Answers that it asks for, where it says so.
+    pub answers: Option<u64>,
+    /// Whether it asks for a longer context window than the model's usual one.
+    pub has_long_window: bool,
+    /// Whether it writes to a prompt cache.
+    pub writes_cache: bool,
+    /// What the service tier or the latency that it asks for costs on top, in per cent.
+    pub surcharge: u64,
+}
+
+impl Extent {
+    /// That of a body that was not read.
+    pub fn unread() -> Extent {
+        Extent { is_open: true, ..Extent::default() }
+    }
+}
+
+/// What a service tier by this name costs on top of the usual one, in per cent.
+pub fn of_tier(name: &str) -> u64 {
+    match name {
+        "default" | "flex" | "reserved" | "auto" | "standard" | "standard_only" => 0,
+        _ => 75,
+    }
+}
+
+/// The same of a latency.
+pub fn of_latency(name: &str) -> u64 {
+    if name == "standard" { 0 } else { 25 }
+}
+
+/// Whether a beta flag asks for a longer context window.
+pub fn is_long_window(flag: &str) -> bool {
+    flag.contains("context-")
+}
+
+/// Fields that bound the answer of one family or another.
+pub(super) fn is_cap(key: &str) -> bool {
+    matches!(
+        key,
+        "max_tokens"
+            | "maxTokens"
+            | "max_completion_tokens"
+            | "max_output_tokens"
+            | "max_new_tokens"
+            | "max_gen_len"
+            | "max_tokens_to_sample"
+            | "maxTokenCount"
+    )
+}
+
+/// Fields that ask for several answers.
+pub(super) fn is_number_of_answers(key: &str) -> bool {
+    matches!(key, "n" | "best_of" | "num_generations" | "numResults")
+}
+
+/// Fields whose text is all that they bring.
+pub(super) fn is_text(key: &str) -> bool {
+    matches!(
+        key,
+        "prompt"
+            | "suffix"
+            | "system"
+            | "preamble"
+            | "message"
+            | "inputText"
+            | "query"
+            | "text"
+            | "content"
+            | "reasoning_content"
+            | "name"
+    )
+}
+
+/// Fields whose lists and objects hold text or settings, and nothing by reference.
+pub(super) fn is_plain(key: &str) -> bool {
+    matches!(
+        key,
+        "stop"
+            | "stop_sequences"
+            | "stopSequences"
+            | "logit_bias"
+            | "response_format"
+            | "tool_choice"
+            | "tool_calls"
+            | "tool_results"
+            | "texts"
+            | "chat_history"
+            | "documents"
+            | "embedding_types"
+            | "embeddingTypes"
+            | "metadata"
+            | "requestMetadata"
+            | "guardrailConfig"
+            | "amazon-bedrock-guardrailConfig"
+            | "outputConfig"
+            | "output_config"
+            | "output_format"
+            | "additionalModelResponseFieldPaths"
+            | "countPenalty"
+            | "presencePenalty"
+            | "frequencyPenalty"
+            | "chat_template_kwargs"
+            | "stream_options"
+            | "thinking"
+            | "reasoning"
+            | "reasoningConfig"
+            | "reasoning_config"
+    )
+}
+
+/// Whether a text in a field that is not known may stand for something larger.
+pub(super) fn may_refer(text: &str) -> bool {
+    /// Names of modes and formats are shorter, and no medium is.
+    const SHORT: usize = 64;
+    text.len() > SHORT || text.contains(':') || text.contains('/')
+}
