@@ -11,12 +11,12 @@ use std::time::{Duration, SystemTime};
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
-use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, Contents, Env, Files, Loaded, Source, needs_restart};
 use crate::legacy::Shim;
 use crate::pipeline::Live;
+use crate::system::time::sleep;
 
 /// Longest pause between the look that finds a change and the one that finds it done.
 const SETTLING: Duration = Duration::from_secs(1);

@@ -15,6 +15,7 @@ use crate::legacy::Shim;
 use crate::pipeline::{Gateway, Live};
 use crate::server::{Server, Workers};
 use crate::state::fleet::Fleet;
+use crate::system::descriptors;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::traces::{self, Exporter, Traces};
 use crate::telemetry::usage_log::UsageLog;
@@ -41,6 +42,12 @@ pub(super) fn run(arguments: Arguments) -> Result<(), String> {
     let loaded = super::load(&source)?;
     process_log::init(&loaded.config.log);
     for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    if !descriptors::raise_limit() {
+        tracing::warn!("the limit on file descriptors could not be raised");
+    }
+    if let Some(warning) = super::descriptors_warning(&loaded.config) {
         tracing::warn!("{warning}");
     }
     let threads = loaded.config.server.worker_threads;
@@ -136,8 +143,7 @@ pub(super) async fn start(config: Config) -> Result<Started, String> {
 
 /// Starts to send spans to the collector, over connections like those to upstreams.
 fn send_spans(wanted: &config::Traces, config: &Config, metrics: &Metrics) -> (Traces, Exporter) {
-    let gauge = |state| metrics.upstream_connections.with_label_values(&[state]);
-    let gauges = ConnectionGauges { connecting: gauge("connecting"), open: gauge("open") };
+    let gauges = ConnectionGauges::of(metrics);
     let collector =
         OtlpCollector::new(wanted, &config.upstream, gauges, metrics.upstream_resent.clone());
     traces::start(wanted, collector, metrics)

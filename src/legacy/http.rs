@@ -16,7 +16,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body::Body;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde_json::{Map, Value, json};
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
@@ -36,6 +36,7 @@ use crate::pipeline::{Gateway, Live};
 use crate::state::fleet::Notice;
 use crate::state::redis::{Redis, RedisFailure};
 use crate::state::resets::Resets;
+use crate::system::time::timeout;
 use crate::telemetry::audit::{self, By};
 use endpoint::Endpoint;
 use refusal::Refusal;

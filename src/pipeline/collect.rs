@@ -13,7 +13,6 @@ use http::header::EXPECT;
 use http::request;
 use http_body::Body;
 use http_body_util::BodyExt;
-use tokio::time::timeout;
 use tower::{Layer, Service};
 
 use super::InProcess;
@@ -29,6 +28,7 @@ use crate::bedrock::path::Call;
 use crate::bedrock::sigv4::{EventChain, PayloadHash, PayloadHasher};
 use crate::clients::Denied;
 use crate::clients::Proof;
+use crate::system::time::timeout;
 use crate::upstream::events::Source;
 
 /// A body above the limit is read on and thrown away up to this many bytes more, and for this

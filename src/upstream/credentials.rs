@@ -24,6 +24,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::sign::Signer;
 use super::with_causes;
 use crate::config;
+use crate::system::time::{sleep, timeout};
 
 /// Renewal begins this long before expiry, or at two thirds of a shorter lifetime.
 const LEAD: Duration = Duration::from_secs(5 * 60);
@@ -205,19 +206,19 @@ impl Shared {
                     pause = MIN_PAUSE;
                     match next {
                         Some(after) => {
-                            let _ = tokio::time::timeout(after, self.wake.notified()).await;
+                            let _ = timeout(after, self.wake.notified()).await;
                         }
                         None => self.wake.notified().await,
                     }
                     // Not more often than this, however short-lived or often refused they are.
-                    tokio::time::sleep(MIN_PAUSE).await;
+                    sleep(MIN_PAUSE).await;
                 }
                 Err(error) => {
                     let problem = with_causes(error.to_string(), &error);
                     tracing::warn!(identity = %self.name, %problem, "credentials not resolved");
                     self.problem.store(Some(Arc::new(problem)));
                     self.tried.notify_waiters();
-                    tokio::time::sleep(jittered(pause)).await;
+                    sleep(jittered(pause)).await;
                     pause = (pause * 2).min(MAX_PAUSE);
                 }
             }
