@@ -27,6 +27,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// What listeners share.
 #[derive(Clone, Debug)]
 pub(super) struct Accept {
+    live: Arc<Live>,
     slots: Arc<Semaphore>,
     /// The connections of the admin port, which has a bound of its own.
     guests: Option<Arc<Guests>>,
@@ -65,6 +66,7 @@ impl Accept {
         let gateway = live.load();
         let (metrics, config) = (&gateway.metrics, &gateway.config.server);
         Accept {
+            live: Arc::clone(live),
             slots: Arc::new(Semaphore::new(config.max_connections.min(Semaphore::MAX_PERMITS))),
             guests: None,
             shares: Shares::now(),
@@ -92,7 +94,11 @@ impl Accept {
     }
 
     fn slot(&self, socket: &Socket) -> Option<Slot> {
-        if self.guests.is_none() && !self.shares.has_room_for_client(socket) {
+        // Connections to upstreams that wait for a request make room for a client.
+        if self.guests.is_none()
+            && !self.shares.has_room_for_client(socket)
+            && !self.live.load().upstream.let_idle_go()
+        {
             self.refused.inc();
             self.ran_out("the last file descriptors are kept for upstreams and the admin port");
             return None;

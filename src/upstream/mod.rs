@@ -94,6 +94,12 @@ impl Upstream {
         Upstream { pool: Arc::new(pool), connect_timeout: config.connect_timeout, resent }
     }
 
+    /// Closes the connections that wait for a request, for the sake of others that need their file
+    /// descriptors; whether there were any.
+    pub fn let_idle_go(&self) -> bool {
+        self.pool.let_idle_go()
+    }
+
     /// Sends a request to `origin` that `make` prepares and signs, or says why it can't. `streams` says that a success must be an
     /// event stream. Nothing is waited for beyond `first_byte`, counted from `now`, which covers
     /// connecting, the head and the first frame. Dropping the future cancels the request.

@@ -24,6 +24,7 @@ use super::connect::{BoxError, Connector, Opened};
 use super::meter::Metered;
 use super::proxy::Proxies;
 use super::{Origin, SendError, http1, http2};
+use crate::system::descriptors::is_caused_by_exhaustion;
 use crate::system::time::sleep;
 
 /// How often what is kept is looked at.
@@ -238,8 +239,30 @@ impl Pool {
         }
     }
 
+    /// Closes the connections of HTTP/1.1 that wait for a request, for the sake of others that need
+    /// their file descriptors; whether there were any.
+    pub(super) fn let_idle_go(&self) -> bool {
+        let mut closed = false;
+        for shard in &self.shards {
+            let places = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            for place in places.values() {
+                let idle = std::mem::take(&mut *place.idle());
+                closed |= !idle.is_empty();
+            }
+        }
+        closed
+    }
+
     async fn connect(&self, place: &Place) -> Result<Opened, SendError> {
-        self.connector.open(place.uri.clone()).await.map_err(SendError::Connect)
+        let opened = self.connector.open(place.uri.clone()).await;
+        match opened {
+            // Those that are kept for other places may make room.
+            Err(error) if is_caused_by_exhaustion(&*error) && self.let_idle_go() => {
+                self.connector.open(place.uri.clone()).await
+            }
+            opened => opened,
+        }
+        .map_err(SendError::Connect)
     }
 
     /// Sees to it that what `place` keeps is looked at.

@@ -147,14 +147,14 @@ pub fn read(bytes: &Bytes, method: &Method) -> Result<Option<Head>, BadHead> {
         headers.append(name, value.map_err(|_| BadHead::Header("a value"))?);
     }
     let framing = told.framing(status, method);
-    if told.is_chunked {
-        headers.remove(CONTENT_LENGTH);
-    }
     // Who tells the end twice may be heard in the other way by somebody between; and who announces a
     // body where none may be may send it.
     let is_ambiguous = told.is_chunked && told.length.is_some() || told.is_repeated;
     let is_announced = told.is_chunked || told.length.is_some_and(|length| length > 0);
     let may_follow = framing == Framing::Length(0) && is_announced;
+    if told.is_chunked || may_follow {
+        headers.remove(CONTENT_LENGTH);
+    }
     let keeps_alive = told.keeps_alive && framing != Framing::Close && !is_ambiguous && !may_follow;
     Ok(Some(Head { status, headers, framing, keeps_alive, len }))
 }
@@ -244,7 +244,7 @@ mod tests {
         assert_eq!(framed("content-length: 5\r\n"), (Framing::Length(5), true));
         assert_eq!(
             framed("Content-Length: 5\r\ncontent-length: 5\r\n"),
-            (Framing::Length(5), true)
+            (Framing::Length(5), false)
         );
         assert_eq!(framed("transfer-encoding: Chunked\r\n"), (Framing::Chunked, true));
         assert_eq!(framed(""), (Framing::Close, false));
@@ -262,11 +262,15 @@ mod tests {
             ("HTTP/1.1 200 OK", Method::HEAD),
         ] {
             let text = Bytes::from(format!("{line}\r\ncontent-length: 7\r\n\r\n"));
-            assert_eq!(
-                read(&text, &method).unwrap().unwrap().framing,
-                Framing::Length(0),
-                "{line}"
-            );
+            let head = read(&text, &method).unwrap().unwrap();
+            assert_eq!((head.framing, head.keeps_alive), (Framing::Length(0), false), "{line}");
+            assert!(!head.headers.contains_key(CONTENT_LENGTH), "{line}");
+            for fields in ["", "content-length: 0\r\n"] {
+                let text = Bytes::from(format!("{line}\r\n{fields}\r\n"));
+                assert!(read(&text, &method).unwrap().unwrap().keeps_alive, "{line} {fields}");
+            }
+            let text = Bytes::from(format!("{line}\r\ntransfer-encoding: chunked\r\n\r\n"));
+            assert!(!read(&text, &method).unwrap().unwrap().keeps_alive, "{line} in chunks");
         }
         let old = head("HTTP/1.0 200 OK\r\ncontent-length: 5\r\n\r\n").unwrap().unwrap();
         assert_eq!((old.framing, old.keeps_alive), (Framing::Length(5), false));
