@@ -125,8 +125,11 @@ impl Accept {
     async fn failed(&self, error: io::Error) {
         if is_exhaustion(&error) {
             self.ran_out(&error.to_string());
-            // It is closed when its task runs, which is at the latest while this one pauses.
-            self.guests.as_ref().map(|guests| guests.make_room());
+            let has_room = self.live.load().upstream.let_idle_go();
+            // What is closed for it is closed while this task pauses.
+            if let Some(guests) = self.guests.as_ref().filter(|_| !has_room) {
+                guests.make_room();
+            }
         } else if self.seldom.is_due() {
             tracing::warn!(%error, "a connection could not be accepted");
         }

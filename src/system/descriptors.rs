@@ -5,6 +5,7 @@
 //! as many descriptors are open, and a share is kept by a look at that number, without a count.
 
 use std::error::Error;
+use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::time::Duration;
@@ -83,6 +84,15 @@ impl Shares {
         number(socket) < self.limit.saturating_sub(self.reserve())
     }
 
+    /// The same of one that is still to be opened: many that are being opened at once must not take
+    /// the reserve either. A file is opened to see.
+    pub fn can_open_for_upstream(&self) -> bool {
+        match File::open("/dev/null") {
+            Ok(file) => self.has_room_for_upstream(&file),
+            Err(error) => !is_exhaustion(&error),
+        }
+    }
+
     /// Whether a client's socket leaves alone the reserve, and an eighth of all for upstreams.
     pub fn has_room_for_client(&self, socket: &impl AsRawFd) -> bool {
         number(socket) < self.limit.saturating_sub(self.reserve()).saturating_sub(self.limit / 8)
@@ -137,7 +147,7 @@ pub fn is_caused_by_exhaustion(error: &(dyn Error + 'static)) -> bool {
 /// Whether a few files can be opened now. Who resolves a name opens as many, and says nothing of
 /// what kept it from that.
 pub fn can_open_files() -> bool {
-    let opened: Result<Vec<_>, _> = (0..4).map(|_| std::fs::File::open("/dev/null")).collect();
+    let opened: Result<Vec<_>, _> = (0..4).map(|_| File::open("/dev/null")).collect();
     !opened.is_err_and(|error| is_exhaustion(&error))
 }
 

@@ -164,12 +164,13 @@ struct Tcp {
 
 impl Tcp {
     fn new(limit: Duration, exhausted: IntCounter) -> Tcp {
-        let mut http = HttpConnector::new_with_resolver(Resolver(GaiResolver::new()));
+        let shares = Shares::now();
+        let mut http = HttpConnector::new_with_resolver(Resolver(GaiResolver::new(), shares));
         http.enforce_http(false);
         http.set_nodelay(true);
         http.set_keepalive(Some(Duration::from_secs(60)));
         http.set_connect_timeout(Some(limit));
-        Tcp { http, shares: Shares::now(), exhausted, seldom: Arc::default() }
+        Tcp { http, shares, exhausted, seldom: Arc::default() }
     }
 
     fn check(
@@ -178,17 +179,16 @@ impl Tcp {
     ) -> Result<TokioIo<TcpStream>, BoxError> {
         let error = match opened {
             Ok(stream) if self.shares.has_room_for_upstream(stream.inner()) => return Ok(stream),
-            Ok(_) => "the last file descriptors are kept for the gateway itself".into(),
+            Ok(_) => KEPT.into(),
             Err(error) if is_caused_by_exhaustion(&*error) => error,
             Err(error) => return Err(error),
         };
         self.exhausted.inc();
-        let exhausted = Exhausted(error);
         if self.seldom.is_due() {
-            let problem = with_causes(exhausted.to_string(), &exhausted);
+            let problem = with_causes(error.to_string(), &*error);
             tracing::warn!(%problem, limit = self.shares.limit(), "no connections to upstreams");
         }
-        Err(exhausted.into())
+        Err(if error.is::<Exhausted>() { error } else { Exhausted(error).into() })
     }
 }
 
@@ -203,13 +203,21 @@ impl Service<Uri> for Tcp {
 
     fn call(&mut self, uri: Uri) -> Self::Future {
         let (tcp, connect) = (self.clone(), self.http.call(uri));
-        Box::pin(async move { tcp.check(connect.await.map_err(Into::into)) })
+        Box::pin(async move {
+            if !tcp.shares.can_open_for_upstream() {
+                return tcp.check(Err(Exhausted(KEPT.into()).into()));
+            }
+            tcp.check(connect.await.map_err(Into::into))
+        })
     }
 }
 
 /// The system's resolver of names, which does not tell that it had no descriptors.
 #[derive(Clone, Debug)]
-struct Resolver(GaiResolver);
+struct Resolver(GaiResolver, Shares);
+
+/// Why there is no connection although there are descriptors.
+const KEPT: &str = "the last file descriptors are kept for the gateway itself";
 
 impl Service<Name> for Resolver {
     type Response = GaiAddrs;
@@ -221,12 +229,15 @@ impl Service<Name> for Resolver {
     }
 
     fn call(&mut self, name: Name) -> Self::Future {
-        let resolving = self.0.call(name);
+        let (resolving, shares) = (self.0.call(name), self.1);
         Box::pin(async move {
-            resolving.await.map_err(|error| match can_open_files() {
-                true => error.into(),
-                false => Exhausted(error.into()).into(),
-            })
+            match resolving.await {
+                // Meanwhile others may have taken what there was.
+                Ok(_) if !shares.can_open_for_upstream() => Err(Exhausted(KEPT.into()).into()),
+                Ok(addresses) => Ok(addresses),
+                Err(error) if can_open_files() => Err(error.into()),
+                Err(error) => Err(Exhausted(error.into()).into()),
+            }
         })
     }
 }

@@ -109,6 +109,7 @@ async fn flooding_by_http2(flood: Vec<u8>) -> SocketAddr {
             let flood = flood.repeat(1 + 16_384 / flood.len());
             tokio::spawn(async move {
                 let (mut reading, mut writing) = stream.into_split();
+                let _ = writing.write_all(&settings(&[])).await;
                 // Until the request is there, so that its stream is known.
                 let mut got = [0; 4096];
                 let mut count = 0;
@@ -116,9 +117,6 @@ async fn flooding_by_http2(flood: Vec<u8>) -> SocketAddr {
                     match reading.read(&mut got).await {
                         Ok(read) if read > 0 => count += read,
                         _ => return,
-                    }
-                    if count >= 24 && count < 300 {
-                        let _ = writing.write_all(&settings(&[])).await;
                     }
                 }
                 tokio::spawn(async move {
