@@ -10,6 +10,8 @@
 //! A request with the header `x-bench-frames` gets so many frames. One with `x-bench-check` shows whether bytes pass unchanged: its answer is its
 //! own body, or a stream without times.
 
+#![allow(clippy::disallowed_methods, reason = "its timers stand beside nothing that is hostile")]
+
 use std::convert::Infallible;
 use std::error::Error;
 use std::net::SocketAddr;

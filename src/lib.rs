@@ -4,6 +4,8 @@
 //! the socket down to the protocol; each may use those beneath it and none above. The simulator
 //! stands apart: it uses `bedrock` and nothing else.
 
+#![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests may use timers of tokio's"))]
+
 pub mod cli;
 
 pub mod server;
@@ -26,6 +28,7 @@ pub mod upstream;
 
 pub mod state;
 
+#[allow(clippy::disallowed_methods, reason = "it stands apart, and serves tests")]
 pub mod simulator;
 
 pub mod telemetry;
@@ -33,3 +36,5 @@ pub mod telemetry;
 pub mod bedrock;
 
 pub mod config;
+
+pub mod system;

@@ -8,6 +8,8 @@
 //! expected ends the run with an error. Its own work a request is little, since it shares the
 //! machine with what it measures: heads are written from a template and answers are not kept.
 
+#![allow(clippy::disallowed_methods, reason = "its timers stand beside nothing that is hostile")]
+
 mod answer;
 mod pace;
 mod request;

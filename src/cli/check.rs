@@ -48,7 +48,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), String> {
         return Ok(());
     }
     let loaded = super::load(&arguments.config.source())?;
-    for warning in &loaded.warnings {
+    for warning in loaded.warnings.iter().chain(&super::descriptors_warning(&loaded.config)) {
         say(&format!("warning: {warning}"));
     }
     let config = loaded.config;

@@ -28,6 +28,7 @@ use crate::simulator::{
     Controls, DEFAULT_ACCESS_KEY_ID, DEFAULT_SECRET_ACCESS_KEY, Latency, ModelSettings, Settings,
     Simulator,
 };
+use crate::system::descriptors;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::process_log;
 use crate::upstream::credentials::{Identity, Sts};
@@ -69,6 +70,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), String> {
         let simulator_stop = CancellationToken::new();
         let simulated = tokio::spawn(simulator.serve(simulator_stop.clone().cancelled_owned()));
 
+        descriptors::raise_limit();
         let Started { server, budgets, .. } = serve::start(config).await?;
         let address = server.address().map_err(|error| error.to_string())?;
         let admin = server.admin_address().map_err(|error| error.to_string())?;

@@ -16,12 +16,12 @@ use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signat
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::ask::{BoxError, Stream, ask};
 use super::{ConfigFile, reachable, runtime};
 use crate::config::{self, Env, Listening};
+use crate::system::time::timeout;
 
 const LIMIT: Duration = Duration::from_secs(3);
 

@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, Env, Loaded, Source};
 use crate::legacy::prompts::Prompts;
+use crate::system::descriptors::Shares;
 
 /// A gateway in front of Amazon Bedrock: point an AWS SDK at it, and a throttled model is
 /// answered for by the next one.
@@ -136,6 +137,12 @@ fn complain(line: String) {
 fn say(line: &str) {
     // A reader that went away, such as `head`, has read what it wanted.
     let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+/// Whether the file descriptors that the process may have are too few for the config.
+fn descriptors_warning(config: &Config) -> Option<String> {
+    let server = &config.server;
+    Shares::raised().warning(server.max_connections, server.max_in_flight)
 }
 
 fn runtime(workers: Option<usize>) -> Result<tokio::runtime::Runtime, String> {

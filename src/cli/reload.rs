@@ -12,12 +12,12 @@ use std::time::{Duration, SystemTime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
-use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, Contents, Env, Files, Loaded, Source, needs_restart};
 use crate::legacy::Shim;
 use crate::pipeline::Live;
+use crate::system::time::{sleep, timeout};
 use crate::telemetry::process_log::UNLIMITED;
 
 /// Longest pause between the look that finds a change and the one that finds it done.

@@ -15,6 +15,7 @@ use crate::legacy::Shim;
 use crate::pipeline::{Gateway, Live};
 use crate::server::{Server, Workers};
 use crate::state::fleet::Fleet;
+use crate::system::descriptors;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::process_log::{self, UNLIMITED};
 use crate::telemetry::traces::{self, Exporter, Traces};
@@ -43,6 +44,12 @@ pub(super) fn run(arguments: Arguments) -> Result<(), String> {
     let _log = process_log::init(&loaded.config.log);
     for warning in &loaded.warnings {
         tracing::warn!(name: UNLIMITED, "{warning}");
+    }
+    if !descriptors::raise_limit() {
+        tracing::warn!("the limit on file descriptors could not be raised");
+    }
+    if let Some(warning) = super::descriptors_warning(&loaded.config) {
+        tracing::warn!("{warning}");
     }
     let threads = loaded.config.server.worker_threads;
     let threads = threads.unwrap_or_else(|| available_parallelism().map_or(1, NonZero::get));
@@ -134,8 +141,7 @@ pub(super) async fn start(config: Config) -> Result<Started, String> {
 
 /// Starts to send spans to the collector, over connections like those to upstreams.
 fn send_spans(wanted: &config::Traces, config: &Config, metrics: &Metrics) -> (Traces, Exporter) {
-    let gauge = |state| metrics.upstream_connections.with_label_values(&[state]);
-    let gauges = ConnectionGauges { connecting: gauge("connecting"), open: gauge("open") };
+    let gauges = ConnectionGauges::of(metrics);
     let collector =
         OtlpCollector::new(wanted, &config.upstream, gauges, metrics.upstream_resent.clone());
     traces::start(wanted, collector, metrics)

@@ -16,7 +16,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use serde_json::Value;
 use tokio::sync::{Mutex, Semaphore};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
@@ -24,6 +24,7 @@ use uuid::Uuid;
 use super::record::{End, Hold, Queue};
 use super::store::{Limits, MISSED_HEARTBEATS, Start, Store, StoreError};
 use crate::config;
+use crate::system::time::{sleep, timeout};
 use crate::telemetry::Metrics;
 
 /// Pauses between tries of a store that is gone.

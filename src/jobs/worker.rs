@@ -10,7 +10,7 @@ use apalis_core::backend::ext::poll_strategy::{PollSnapshot, PollStrategy};
 use apalis_core::error::WorkerError;
 use apalis_core::worker::builder::WorkerBuilder;
 use tokio::sync::mpsc;
-use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
+use tokio::time::{Interval, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tower::limit::ConcurrencyLimitLayer;
 use uuid::Uuid;
@@ -20,6 +20,7 @@ use super::record::Queue;
 use super::runner::Runner;
 use super::store::{Store, Ticket};
 use crate::config;
+use crate::system::time::sleep;
 
 /// How long a worker that stops may take for what it has begun. apalis leaves what it was doing with
 /// the store where it is then, while its jobs run on: it may hold the connection, or the lock, that

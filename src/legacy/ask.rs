@@ -10,7 +10,7 @@ use http::header::{CONTENT_TYPE, HOST, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body_util::Full;
 use serde::Deserialize;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::Instant;
 use tower::Service;
 
 use super::answer::{self, MAX_BODY_BYTES, NoText, Question};
@@ -25,6 +25,7 @@ use crate::config::LimitKey;
 use crate::pipeline::body::{self, BodyError};
 use crate::pipeline::{Arrival, Gateway, InProcess, ResponseBody, stack};
 use crate::routing::Target;
+use crate::system::time::{timeout, timeout_at};
 use crate::telemetry::traces::{Parent, TRACEPARENT};
 
 /// How long a question waits for credentials that were not tried yet.

@@ -15,7 +15,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body::Body;
 use serde_json::{Value, json};
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
@@ -38,6 +38,7 @@ use crate::pipeline::{Gateway, Live};
 use crate::state::fleet::Notice;
 use crate::state::redis::{Redis, RedisFailure};
 use crate::state::resets::Resets;
+use crate::system::time::timeout;
 use crate::telemetry::OTHER;
 use crate::telemetry::audit::{self, By};
 use endpoint::Endpoint;

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::Instant;
 
 use super::exchange::Exchange;
 use super::refusal::Refusal;
@@ -15,6 +15,7 @@ use super::route::Routed;
 use crate::admission::{Curfew, Flow};
 use crate::routing::cooldown::State;
 use crate::routing::{Choice, Choices, Permit, Pool, is_hopeful};
+use crate::system::time::{sleep_until, timeout_at};
 
 /// What came of the search for a target.
 #[derive(Debug)]

@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::{Request, Response};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::Instant;
 use tower::Service;
 
 use super::Gateway;
@@ -25,6 +25,7 @@ use super::{deadline, duplex};
 use crate::admission::{Dimension, Share};
 use crate::config::Strategy;
 use crate::routing::{Permit, Spending, Target};
+use crate::system::time::{sleep, sleep_until};
 use crate::upstream::classify::{is_limit_of_model, is_misconfiguration};
 use crate::upstream::{Class, Failure, Reply, Success, TimeLimit, sign};
 
@@ -312,7 +313,8 @@ impl Loop {
                 self.keep(index, failure);
                 self.leave(index);
             }
-            Class::Unusable => {
+            // Another target may be reached without a new connection.
+            Class::Unusable | Class::ResourceExhausted => {
                 permit.not_taken();
                 self.keep(index, failure);
                 self.leave(index);

@@ -13,11 +13,11 @@ use http::header::EXPECT;
 use http::request;
 use http_body::Body;
 use http_body_util::BodyExt;
-use tokio::time::timeout;
 
 use super::buffers::{Buffer, Buffers};
 use crate::admission::{Overloaded, Share};
 use crate::bedrock::sigv4::{PayloadHash, PayloadHasher};
+use crate::system::time::timeout;
 
 /// A body that is refused is read on and thrown away up to this many bytes, and for this long, so
 /// that the client is there to read the refusal when it has sent its request.

@@ -10,7 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::time::sleep;
+
+use crate::system::time::sleep;
 
 /// Buffers of fewer bytes are not kept: the allocator does so itself.
 const LARGE: usize = 64 * 1024;

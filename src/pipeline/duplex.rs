@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use http::{Request, Response};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::admit::{Admission, admit, nothing_free};
@@ -22,6 +22,7 @@ use super::refusal::{Refusal, Refused};
 use super::relay::{self, ResponseBody, Until};
 use super::route::Routed;
 use crate::routing::{Permit, Target};
+use crate::system::time::timeout_at;
 use crate::upstream::events::{Chain, Events};
 use crate::upstream::{Class, Failure, Reply, sign};
 
@@ -130,7 +131,7 @@ fn report(permit: Permit, failure: &Failure, config: &crate::config::Fallback) {
         Class::Exhausted => permit.out(config.daily_cooldown, true),
         Class::Transient => drop(permit.failed(failure.from_upstream)),
         Class::Slow => drop(permit.failed(true)),
-        Class::Unusable => permit.not_taken(),
+        Class::Unusable | Class::ResourceExhausted => permit.not_taken(),
         Class::Terminal => permit.refused(failure.error_status()),
     }
 }

@@ -48,6 +48,7 @@ use http::Response;
 use http_body::Body;
 use tower::{Service, ServiceBuilder};
 
+pub use parse::repeats_length;
 pub use relay::{ResponseBody, Until};
 
 use crate::admission::{Curfew, Load, WaitingRoom};
@@ -226,9 +227,7 @@ fn rates(prices: &Prices, target: &Target) -> Option<Rates> {
 
 /// A pool of connections to the upstream, counted in `metrics`.
 fn connections(config: &config::Upstream, metrics: &Metrics) -> Upstream {
-    let gauge = |state| metrics.upstream_connections.with_label_values(&[state]);
-    let gauges = ConnectionGauges { connecting: gauge("connecting"), open: gauge("open") };
-    Upstream::new(config, gauges, metrics.upstream_resent.clone())
+    Upstream::new(config, ConnectionGauges::of(metrics), metrics.upstream_resent.clone())
 }
 
 /// The gateway of the config that is in force.

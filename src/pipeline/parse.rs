@@ -1,8 +1,8 @@
 //! From method and raw path to an operation and the requested model.
 
 use bytes::Bytes;
-use http::header::TRANSFER_ENCODING;
-use http::{Version, request};
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::{HeaderMap, Version, request};
 use http_body::Body;
 
 use super::body::dismiss;
@@ -45,7 +45,7 @@ where
             Err(refusal) => {
                 let Observed { arrival, exchange } = request;
                 // A request with two lengths has no telling where its body ends.
-                if !matches!(refusal, Refusal::Framing) {
+                if !matches!(refusal, Refusal::Framing | Refusal::Lengths) {
                     dismiss(&arrival.head, arrival.body);
                 }
                 Err(Refused { refusal, exchange })
@@ -71,6 +71,9 @@ fn check_message(head: &request::Parts, max_headers: usize) -> Result<(), Refusa
         return Err(Refusal::TooManyHeaders { limit: max_headers });
     }
     origin::authority(head)?;
+    if repeats_length(&head.headers) {
+        return Err(Refusal::Lengths);
+    }
     // The library reads anything that ends in "chunked" as chunks, and ignores a length beside it.
     let mut encodings = head.headers.get_all(TRANSFER_ENCODING).iter();
     match (encodings.next(), encodings.next()) {
@@ -78,4 +81,9 @@ fn check_message(head: &request::Parts, max_headers: usize) -> Result<(), Refusa
         (Some(encoding), None) if encoding.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(()),
         _ => Err(Refusal::Framing),
     }
+}
+
+/// Whether the length of a body is told more than once, be it the same.
+pub fn repeats_length(headers: &HeaderMap) -> bool {
+    headers.get_all(CONTENT_LENGTH).iter().nth(1).is_some()
 }

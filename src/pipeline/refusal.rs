@@ -37,6 +37,8 @@ pub(super) enum Refusal {
     Host(#[from] BadHost),
     #[error("the request has a Transfer-Encoding other than chunked")]
     Framing,
+    #[error("the request has more than one Content-Length")]
+    Lengths,
     #[error("the request has more than {limit} header fields")]
     TooManyHeaders { limit: usize },
     #[error("The gateway is overloaded, please try again: {0}.")]
@@ -99,6 +101,7 @@ impl Refusal {
             Refusal::Path(_)
             | Refusal::Host(_)
             | Refusal::Framing
+            | Refusal::Lengths
             | Refusal::TooManyHeaders { .. }
             | Refusal::BodyBroken
             | Refusal::Json(_)
@@ -129,6 +132,7 @@ impl Refusal {
             Refusal::Path(PathError::Model(_) | PathError::Identifier)
             | Refusal::Host(_)
             | Refusal::Framing
+            | Refusal::Lengths
             | Refusal::BodyBroken
             | Refusal::Json(_)
             | Refusal::NeedsHttp2 { .. } => ErrorKind::Validation,
@@ -179,6 +183,7 @@ impl Refusal {
             }
             // What is left of the body, or of a request smuggled behind it, is not read.
             Refusal::Framing
+            | Refusal::Lengths
             | Refusal::BodyTooLarge { .. }
             | Refusal::Denied(Denied::Body { .. })
             | Refusal::BodyTimeout { .. }

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, Entry, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::exchange::{Exchange, Outcome, millis};
@@ -26,7 +26,8 @@ use super::watch::Watch;
 use crate::bedrock::{ErrorKind, Operation, Usage, WireError, event_stream};
 use crate::clients::{OverBudget, usd};
 use crate::routing::{Size, Spending, Target};
-use crate::upstream::{self, Failure, Success, TimeLimit};
+use crate::system::time::{Sleep, sleep_until};
+use crate::upstream::{self, Class, Failure, Success, TimeLimit};
 
 const MODEL: HeaderName = HeaderName::from_static("x-sluice-model");
 const REGION: HeaderName = HeaderName::from_static("x-sluice-region");
@@ -109,7 +110,7 @@ pub(super) fn success<B>(
         size,
         idle,
         deadline,
-        timer: tokio::time::sleep_until(deadline),
+        timer: sleep_until(deadline),
         is_timing: false,
         quiet_since,
         is_metered,
@@ -131,6 +132,7 @@ pub(super) fn failure(
         Some(TimeLimit::Connect) => Outcome::ConnectTimeout,
         Some(TimeLimit::FirstByte) => Outcome::FirstByteTimeout,
         None if failure.class.is_clients() => Outcome::ClientError,
+        None if failure.class == Class::ResourceExhausted => Outcome::ResourceExhausted,
         None => Outcome::UpstreamError,
     });
     let mut head = failure.headers;

@@ -12,12 +12,13 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 use tokio::sync::oneshot;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::cooldown::{Blocked, State};
 use super::target::{Need, Permit, Target};
 use crate::admission::{Bell, FairQueue, Flow, Quota, Ticket};
+use crate::system::time::sleep_until;
 
 /// Who waits is looked at so often at least: what other replicas leave is known by asking for it.
 const LOOK: Duration = Duration::from_secs(1);

@@ -13,8 +13,10 @@ use futures_util::task::AtomicWaker;
 use http::StatusCode;
 use tokio::time::Instant;
 
+use super::lengths::Lengths;
 use super::streams;
 use crate::config;
+use crate::system::time::{Sleep, sleep_until};
 
 /// How long after its limit an answer may still end by itself, with a clear error; and how long a
 /// connection that was told to end may take for it.
@@ -92,6 +94,9 @@ struct State {
     head_since: Option<Moment>,
     /// What was read of it.
     head_bytes: usize,
+    /// Requests so far, and which of them tells its length twice.
+    requests: u64,
+    lengths: Lengths,
     /// When the request under way must have ended, by HTTP/1.1. By HTTP/2 each stream has a task,
     /// which knows.
     due: Option<Instant>,
@@ -131,6 +136,8 @@ impl Activity {
             quiet_since: Moment::At(began),
             head_since: None,
             head_bytes: 0,
+            requests: 0,
+            lengths: Lengths::default(),
             due: None,
             resets: 0,
             leaving: None,
@@ -145,6 +152,7 @@ impl Activity {
         let now = Instant::now();
         let mut state = self.state();
         state.open += 1;
+        state.requests += 1;
         state.has_asked = true;
         state.head_since = None;
         state.head_bytes = 0;
@@ -165,14 +173,21 @@ impl Activity {
         (state.open == 0).then(|| max - state.head_bytes % max)
     }
 
-    /// So many bytes were read.
-    pub(super) fn read(&self, count: usize) {
+    /// Whether the request that has come tells the length of its body more than once, by HTTP/1.1.
+    pub(super) fn repeats_length(&self) -> bool {
+        let state = self.state();
+        state.lengths.is_repeated(state.requests)
+    }
+
+    /// These bytes were read.
+    pub(super) fn read(&self, bytes: &[u8]) {
         if self.is_http2 {
             return;
         }
         let mut state = self.state();
+        state.lengths.pass(bytes, self.patience.max_head);
         if state.open == 0 {
-            state.head_bytes += count;
+            state.head_bytes += bytes.len();
             state.head_since.get_or_insert(Moment::Now);
         }
     }
@@ -237,6 +252,12 @@ impl Activity {
         }
     }
 
+    /// Whether a request is open, and since when that is so, about.
+    pub(super) fn standing(&self) -> (bool, Instant) {
+        let mut state = self.state();
+        (state.open > 0, state.quiet_since.pin())
+    }
+
     /// Has the task of `cx` woken when a request has ended elsewhere.
     pub(super) fn register(&self, cx: &Context<'_>) {
         self.server.register(cx.waker());
@@ -298,12 +319,12 @@ impl Drop for Open {
 #[derive(Debug)]
 pub(super) struct Watchdog {
     activity: Arc<Activity>,
-    timer: std::pin::Pin<Box<tokio::time::Sleep>>,
+    timer: std::pin::Pin<Box<Sleep>>,
 }
 
 impl Watchdog {
     pub(super) fn new(activity: Arc<Activity>) -> Watchdog {
-        let timer = Box::pin(tokio::time::sleep_until(activity.due().0));
+        let timer = Box::pin(sleep_until(activity.due().0));
         Watchdog { activity, timer }
     }
 

@@ -11,11 +11,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use arc_swap::ArcSwap;
 use rustls::ServerConfig;
 use tokio::sync::Notify;
-use tokio::time::timeout;
 
 use super::tls::{Acceptor, UnusableTls, server_config};
 use crate::config::{CertificateError, Tls, TlsFiles};
 use crate::pipeline::Live;
+use crate::system::time::timeout;
 use crate::telemetry::Metrics;
 
 /// Why certificate files are not taken.

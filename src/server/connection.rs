@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use http::Response;
-use http::header::{CONNECTION, HeaderValue};
+use http::header::{CONNECTION, CONTENT_LENGTH, HeaderValue};
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -23,13 +23,14 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulConnection;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 use tokio_rustls::server::TlsStream;
 use tokio_util::either::Either;
 
 use super::activity::{Activity, Overdue, Patience, Watchdog};
 use super::answer::Tracked;
 use super::ending::Ending;
+use super::guests::Guest;
 use super::listener::Slot;
 use super::opening::{Opened, Version, glance, open};
 use super::socket::Socket;
@@ -40,6 +41,7 @@ use crate::bedrock::{ErrorKind, WireError};
 use crate::clients::Peer;
 use crate::config;
 use crate::pipeline::Live;
+use crate::system::time::timeout_at;
 use crate::telemetry::Metrics;
 
 /// Streams that a client may reset before they were looked at, as HTTP/2's library counts them.
@@ -118,14 +120,35 @@ pub(super) async fn serve<A: Answer>(
     protocols: Protocols,
     answer: A,
     ending: Ending,
-    _slot: Slot,
+    slot: Slot,
+) {
+    let guest = slot.guest().cloned();
+    let attended = attend(socket, address, tls, protocols, answer, ending, guest.as_deref());
+    match &guest {
+        None => attended.await,
+        Some(guest) => tokio::select! {
+            biased;
+            () = guest.leaves() => {}
+            () = Box::pin(attended) => {}
+        },
+    }
+}
+
+async fn attend<A: Answer>(
+    socket: TcpStream,
+    address: SocketAddr,
+    tls: Option<Acceptor>,
+    protocols: Protocols,
+    answer: A,
+    ending: Ending,
+    guest: Option<&Guest>,
 ) {
     // Frames of a stream are small and must not wait for one another.
     let _ = socket.set_nodelay(true);
     let is_late = ending.has_begun();
     let Some(acceptor) = tls else {
         let stream = Stream::Left(socket);
-        return talk(stream, address.into(), &protocols, answer, ending, is_late).await;
+        return talk(stream, address.into(), &protocols, answer, (ending, is_late), guest).await;
     };
     let made = tokio::select! {
         biased;
@@ -135,7 +158,7 @@ pub(super) async fn serve<A: Answer>(
     match made {
         Ok((stream, certificate)) => {
             let (stream, peer) = (Stream::Right(Box::new(stream)), Peer { address, certificate });
-            Box::pin(talk(stream, peer, &protocols, answer, ending, is_late)).await;
+            Box::pin(talk(stream, peer, &protocols, answer, (ending, is_late), guest)).await;
         }
         Err(error) => tracing::debug!(peer = %address, %error, "connection ended"),
     }
@@ -150,8 +173,8 @@ async fn talk<A: Answer>(
     peer: Peer,
     protocols: &Protocols,
     answer: A,
-    ending: Ending,
-    is_late: bool,
+    (ending, is_late): (Ending, bool),
+    guest: Option<&Guest>,
 ) {
     let began = Instant::now();
     // A connection that says nothing is not worth a slot.
@@ -176,19 +199,29 @@ async fn talk<A: Answer>(
     };
     let is_http2 = version == Version::Http2;
     let activity = Activity::new(protocols.patience(), is_http2, began);
+    if let Some(guest) = guest {
+        guest.does(&activity);
+    }
     let (socket, home) = Socket::new(stream, Arc::clone(&activity));
     let address = peer.address;
     let service = {
         let end = ending.clone();
         let (asking, live) = (Arc::clone(&activity), Arc::clone(&protocols.live));
         let metrics = Arc::clone(&protocols.metrics);
-        service_fn(move |request: Request<Incoming>| {
+        service_fn(move |mut request: Request<Incoming>| {
             let open = asking.asked(&live.load().config.server);
+            let is_unclear = asking.repeats_length();
+            if is_unclear {
+                // The library has left out the second; who judges the request is to see it.
+                let length = request.headers().get(CONTENT_LENGTH).cloned();
+                let length = length.unwrap_or(HeaderValue::from_static("0"));
+                request.headers_mut().append(CONTENT_LENGTH, length);
+            }
             let answered = AssertUnwindSafe(answer(request, peer.clone())).catch_unwind();
             let (ending, metrics) = (end.clone(), Arc::clone(&metrics));
             async move {
                 let mut response = answered.await.unwrap_or_else(|_| panicked(&metrics));
-                if !is_http2 && ending.has_begun() {
+                if is_unclear || !is_http2 && ending.has_begun() {
                     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }
                 Ok::<_, Infallible>(Tracked::answer(response, open))

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
+
+use crate::system::time::sleep;
 
 /// How long after the listeners a connection is closed that has no request: those on their way to
 /// it have arrived by then.

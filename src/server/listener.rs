@@ -1,20 +1,25 @@
-//! Accepting connections, within the bound on how many are open.
+//! Accepting connections, within the bounds on how many are open: that of the config, and the share of
+//! file descriptors that clients have. The admin port has a bound of its own.
 
+use std::io;
 use std::net::{SocketAddr, TcpStream as Socket};
 use std::sync::Arc;
 
 use prometheus::{IntCounter, IntGauge};
 use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Duration, sleep};
+use tokio::time::Duration;
 use tokio_util::task::TaskTracker;
 
 use super::Answer;
 use super::connection::{self, Protocols};
 use super::ending::Ending;
+use super::guests::{Guest, Guests, Place};
 use super::tls::Acceptor;
 use super::workers::Workers;
 use crate::pipeline::Live;
+use crate::system::descriptors::{Seldom, Shares, is_exhaustion};
+use crate::system::time::sleep;
 
 /// Pause after an error that is the machine's and not one connection's, such as too many files.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -22,9 +27,15 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// What listeners share.
 #[derive(Clone, Debug)]
 pub(super) struct Accept {
+    live: Arc<Live>,
     slots: Arc<Semaphore>,
+    /// The connections of the admin port, which has a bound of its own.
+    guests: Option<Arc<Guests>>,
+    shares: Shares,
     open: IntGauge,
     refused: IntCounter,
+    exhausted: IntCounter,
+    seldom: Arc<Seldom>,
     protocols: Protocols,
     workers: Workers,
 }
@@ -33,7 +44,15 @@ pub(super) struct Accept {
 #[derive(Debug)]
 pub(super) struct Slot {
     _permit: OwnedSemaphorePermit,
+    place: Option<Place>,
     open: IntGauge,
+}
+
+impl Slot {
+    /// The place at the admin port, if it is there.
+    pub(super) fn guest(&self) -> Option<&Arc<Guest>> {
+        self.place.as_ref().map(Place::guest)
+    }
 }
 
 impl Drop for Slot {
@@ -47,12 +66,26 @@ impl Accept {
         let gateway = live.load();
         let (metrics, config) = (&gateway.metrics, &gateway.config.server);
         Accept {
+            live: Arc::clone(live),
             slots: Arc::new(Semaphore::new(config.max_connections.min(Semaphore::MAX_PERMITS))),
+            guests: None,
+            shares: Shares::now(),
             open: metrics.connections.clone(),
             refused: metrics.connections_refused.clone(),
+            exhausted: metrics.exhausted.with_label_values(&["accept"]),
+            seldom: Arc::default(),
             protocols: Protocols::new(live),
             workers,
         }
+    }
+
+    /// For the admin port, where nobody is refused: who takes all the places of the API leaves health
+    /// and metrics theirs, and who takes those of the admin port has to give way.
+    pub(super) fn for_admin(live: &Arc<Live>) -> Accept {
+        let common = Accept::new(live, Workers::none());
+        let guests = Some(Arc::new(Guests::new(common.shares.admin())));
+        let slots = Arc::new(Semaphore::new(Semaphore::MAX_PERMITS));
+        Accept { guests, slots, ..common }
     }
 
     /// Connections open now.
@@ -60,13 +93,47 @@ impl Accept {
         self.open.get()
     }
 
-    fn slot(&self) -> Option<Slot> {
+    fn slot(&self, socket: &Socket) -> Option<Slot> {
+        // Connections to upstreams that wait for a request make room for a client.
+        if self.guests.is_none()
+            && !self.shares.has_room_for_client(socket)
+            && !self.live.load().upstream.let_idle_go()
+        {
+            self.refused.inc();
+            self.ran_out("the last file descriptors are kept for upstreams and the admin port");
+            return None;
+        }
         let Ok(permit) = Arc::clone(&self.slots).try_acquire_owned() else {
             self.refused.inc();
             return None;
         };
         self.open.inc();
-        Some(Slot { _permit: permit, open: self.open.clone() })
+        let place = self.guests.as_ref().map(Guests::enter);
+        Some(Slot { _permit: permit, place, open: self.open.clone() })
+    }
+
+    /// Counts a connection that could not be taken for want of something of the gateway's own.
+    fn ran_out(&self, problem: &str) {
+        self.exhausted.inc();
+        if self.seldom.is_due() {
+            let limit = self.shares.limit();
+            tracing::warn!(%problem, limit, "connections of clients are not taken");
+        }
+    }
+
+    /// What follows an error of the listener: a pause, unless there is room for the next at once.
+    async fn failed(&self, error: io::Error) {
+        if is_exhaustion(&error) {
+            self.ran_out(&error.to_string());
+            let has_room = self.live.load().upstream.let_idle_go();
+            // What is closed for it is closed while this task pauses.
+            if let Some(guests) = self.guests.as_ref().filter(|_| !has_room) {
+                guests.make_room();
+            }
+        } else if self.seldom.is_due() {
+            tracing::warn!(%error, "a connection could not be accepted");
+        }
+        sleep(PAUSE).await;
     }
 }
 
@@ -84,7 +151,7 @@ pub(super) async fn accept<A: Answer>(
     // Those that are still to be accepted count among the connections that are waited for.
     let _accepting = connections.token();
     let serve = |socket: Socket, peer: SocketAddr| {
-        let Some(slot) = common.slot() else { return };
+        let Some(slot) = common.slot(&socket) else { return };
         let (tls, protocols, answer) = (tls.clone(), common.protocols.clone(), answer.clone());
         let ending = ending.clone();
         common.workers.spawn(&connections, socket, move |socket| {
@@ -98,10 +165,7 @@ pub(super) async fn accept<A: Answer>(
         };
         match accepted.and_then(|(socket, peer)| Ok((socket.into_std()?, peer))) {
             Ok((socket, peer)) => serve(socket, peer),
-            Err(error) => {
-                tracing::warn!(%error, "a connection could not be accepted");
-                sleep(PAUSE).await;
-            }
+            Err(error) => common.failed(error).await,
         }
     }
     for (socket, peer) in connected(listener) {

@@ -9,6 +9,8 @@ mod answer;
 mod certificates;
 mod connection;
 mod ending;
+mod guests;
+mod lengths;
 mod listener;
 mod opening;
 mod parting;
@@ -23,22 +25,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::header::{CONNECTION, HeaderValue};
 use http::{Request, Response};
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::Service;
 
 use crate::admin::{self, Admin, Readiness};
+use crate::bedrock::{ErrorKind, WireError};
 use crate::clients::Peer;
 use crate::config::Config;
 use crate::legacy::Shim;
-use crate::pipeline::{Arrival, Live, ResponseBody, stack};
+use crate::pipeline::{Arrival, Live, ResponseBody, repeats_length, stack};
+use crate::system::time::{sleep, timeout};
 use certificates::Certificates;
 use ending::Ending;
 use listener::{Accept, accept};
@@ -176,9 +181,8 @@ impl Server {
         let Server { live, admin, shim, readiness, data, .. } = self;
         let Server { admin_listener, legacy_listener, certificates, recheck, .. } = self;
         let ending = Ending::within(live.load().config.server.drain_timeout);
-        // Who takes all the places of the API leaves health and metrics theirs.
         let common = Accept::new(&live, workers);
-        let for_admin = Accept::new(&live, Workers::none());
+        let for_admin = Accept::for_admin(&live);
         let connections = TaskTracker::new();
         let mut listeners = JoinSet::new();
         let pipeline = stack::<Incoming>(&live);
@@ -186,8 +190,11 @@ impl Server {
         let answers = |api: bool, admin: Option<Arc<Admin>>, shim: Option<Arc<Shim>>| {
             let pipeline = pipeline.clone();
             move |request: Request<Incoming>, peer: Peer| {
-                let (mut pipeline, admin) = (pipeline.clone(), admin.clone());
-                let shim = shim.clone().filter(|shim| shim.serves(request.uri().path()));
+                // What has two lengths is the pipeline's to refuse, which keeps a record of it.
+                let is_clear = !repeats_length(request.headers());
+                let (mut pipeline, admin) = (pipeline.clone(), admin.clone().filter(|_| is_clear));
+                let shim = shim.clone().filter(|_| is_clear);
+                let shim = shim.filter(|shim| shim.serves(request.uri().path()));
                 async move {
                     let (head, body) = request.into_parts();
                     if let Some(answer) = admin.and_then(|admin| admin.answer(&head, &peer)) {
@@ -196,6 +203,9 @@ impl Server {
                     if let Some(shim) = shim {
                         let request = Request::from_parts(head, body);
                         return Box::pin(shim.answer(request, peer)).await.map(whole);
+                    }
+                    if !api && !is_clear {
+                        return two_lengths().map(whole);
                     }
                     if !api {
                         return Admin::not_found().map(Either::Right);
@@ -266,6 +276,15 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
+}
+
+/// The answer of a listener without the pipeline to a request that tells its length twice.
+fn two_lengths() -> Response<Bytes> {
+    let error =
+        WireError::new(ErrorKind::Validation, "the request has more than one Content-Length");
+    let mut response = error.into_response();
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    response
 }
 
 async fn wait(delay: Duration, hurry: &CancellationToken) {

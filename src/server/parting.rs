@@ -6,10 +6,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::time::timeout;
 
 use crate::bedrock::{ErrorKind, WireError};
 use crate::config;
+use crate::system::time::timeout;
 
 /// Time for the client to take the last words. What it still sends is read and thrown away, since
 /// a socket that is closed with unread bytes takes the last words back.

@@ -96,9 +96,9 @@ impl<I: AsyncRead + Unpin> AsyncRead for Socket<I> {
             }
             _ => io.poll_read(cx, buf),
         });
-        let count = buf.filled().len() - before;
-        if count > 0 {
-            self.activity.read(count);
+        let new = buf.filled().get(before..).unwrap_or_default();
+        if !new.is_empty() {
+            self.activity.read(new);
         }
         read
     }

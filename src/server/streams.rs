@@ -10,10 +10,11 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use hyper::rt::Executor;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
 use super::activity::longest;
 use crate::pipeline::Live;
+use crate::system::time::sleep_until;
 
 tokio::task_local! {
     /// When the stream of this task ends at the latest.

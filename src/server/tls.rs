@@ -12,12 +12,12 @@ use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
 use rustls::version::{TLS12, TLS13};
 use rustls::{RootCertStore, ServerConfig};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::clients::{ClientCertificate, Unreadable};
 use crate::config::{self, ClientAuth, TlsMaterial, TlsVersion};
+use crate::system::time::timeout;
 
 /// What is offered, best first.
 const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];

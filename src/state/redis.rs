@@ -10,7 +10,8 @@ use std::time::Duration;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::{Client, RedisError, RedisResult};
 use tokio::sync::OnceCell;
-use tokio::time::timeout;
+
+use crate::system::time::timeout;
 
 /// Longest pause before a lost connection is tried again.
 const MAX_RECONNECT_DELAY: Duration = Duration::from_secs(1);

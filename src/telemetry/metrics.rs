@@ -81,6 +81,8 @@ pub struct Metrics {
     pub connections_ended: IntCounterVec,
     pub upstream_connections: IntGaugeVec,
     pub upstream_resent: IntCounter,
+    pub upstream_floods: IntCounterVec,
+    pub exhausted: IntCounterVec,
     pub access_log_dropped: IntCounter,
     pub usage_log_dropped: IntCounter,
     pub usage_log_reopened: IntCounterVec,
@@ -318,6 +320,17 @@ impl Metrics {
                     "sluice_upstream_resent_total",
                     "Requests sent once more since their connection of the pool was dead.",
                 ),
+            ),
+            upstream_floods: counters(
+                "sluice_upstream_floods_total",
+                "Connections ended since the upstream sent interim answers or HTTP/2 frames without \
+                 end.",
+                &["kind"],
+            ),
+            exhausted: counters(
+                "sluice_resources_exhausted_total",
+                "Connections not accepted or opened for want of file descriptors, ports or memory.",
+                &["at"],
             ),
             access_log_dropped: register(
                 &registry,

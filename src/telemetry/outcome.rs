@@ -25,6 +25,8 @@ pub enum Outcome {
     Unauthenticated,
     /// 503: the gateway has too much in hand.
     Overloaded,
+    /// 503: the gateway had no file descriptor, port or memory left for a connection to the upstream.
+    ResourceExhausted,
     /// 429: too many wait already.
     QueueFull,
     /// The gateway refused the request for what it is.
@@ -52,7 +54,7 @@ pub enum Outcome {
 
 impl Outcome {
     /// Every outcome, in the order of their numbers.
-    pub const ALL: [Outcome; 21] = [
+    pub const ALL: [Outcome; 22] = [
         Outcome::Success,
         Outcome::ClientError,
         Outcome::UpstreamError,
@@ -63,6 +65,7 @@ impl Outcome {
         Outcome::ClientDenied,
         Outcome::Unauthenticated,
         Outcome::Overloaded,
+        Outcome::ResourceExhausted,
         Outcome::QueueFull,
         Outcome::BadRequest,
         Outcome::BodyTooLarge,
@@ -89,6 +92,7 @@ impl Outcome {
             Outcome::ClientDenied => "client_denied",
             Outcome::Unauthenticated => "unauthenticated",
             Outcome::Overloaded => "overloaded",
+            Outcome::ResourceExhausted => "resource_exhausted",
             Outcome::QueueFull => "queue_full",
             Outcome::BadRequest => "bad_request",
             Outcome::BodyTooLarge => "body_too_large",

@@ -18,6 +18,8 @@ pub enum Class {
     Slow,
     /// The gateway could not make a valid request: no credentials, or none that count.
     Unusable,
+    /// The gateway had nothing left to open a connection with: no matter of the target's.
+    ResourceExhausted,
     /// The answer to this request, and no matter of the target's state.
     Terminal,
 }
@@ -31,6 +33,7 @@ impl Class {
             Class::Transient => "transient",
             Class::Slow => "slow",
             Class::Unusable => "unusable",
+            Class::ResourceExhausted => "resource_exhausted",
             Class::Terminal => "terminal",
         }
     }

@@ -16,18 +16,24 @@ use http::Uri;
 use http::uri::Scheme;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
+use hyper_util::client::legacy::connect::dns::{GaiAddrs, GaiResolver, Name};
 use hyper_util::client::legacy::connect::proxy::Tunnel;
 use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
 use hyper_util::client::proxy::matcher::Intercept;
 use hyper_util::rt::TokioIo;
-use prometheus::IntGauge;
+use prometheus::{IntCounter, IntCounterVec, IntGauge};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
 use tower::{Service, ServiceExt};
 
 use super::proxy::Proxies;
+use super::with_causes;
 use crate::config;
+use crate::system::descriptors::{
+    Exhausted, Seldom, Shares, can_open_files, is_caused_by_exhaustion,
+};
+use crate::system::time::timeout;
+use crate::telemetry::Metrics;
 
 /// To the endpoint, or to a proxy, which may speak TLS itself.
 type Hop = MaybeHttpsStream<TokioIo<TcpStream>>;
@@ -35,13 +41,30 @@ type Stream = MaybeHttpsStream<Hop>;
 pub(super) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 type Connecting<S> = Pin<Box<dyn Future<Output = Result<S, BoxError>> + Send>>;
 
-/// Gauges of the connections in each state.
+/// Gauges of the connections in each state, and counts of what kept them from their use.
 #[derive(Clone, Debug)]
 pub struct ConnectionGauges {
     /// Being opened.
     pub connecting: IntGauge,
     /// Open, in use or idle.
     pub open: IntGauge,
+    /// Not opened, since the gateway itself had nothing left for it.
+    pub exhausted: IntCounter,
+    /// Ended, since the upstream sent more than any answer needs, by what it sent.
+    pub floods: IntCounterVec,
+}
+
+impl ConnectionGauges {
+    /// Those of the metrics.
+    pub fn of(metrics: &Metrics) -> ConnectionGauges {
+        let gauge = |state| metrics.upstream_connections.with_label_values(&[state]);
+        ConnectionGauges {
+            connecting: gauge("connecting"),
+            open: gauge("open"),
+            exhausted: metrics.exhausted.with_label_values(&["connect"]),
+            floods: metrics.upstream_floods.clone(),
+        }
+    }
 }
 
 /// A connection was not opened in time.
@@ -65,11 +88,7 @@ impl Connector {
         gauges: ConnectionGauges,
     ) -> Connector {
         let limit = config.connect_timeout;
-        let mut tcp = HttpConnector::new();
-        tcp.enforce_http(false);
-        tcp.set_nodelay(true);
-        tcp.set_keepalive(Some(Duration::from_secs(60)));
-        tcp.set_connect_timeout(Some(limit));
+        let tcp = Tcp::new(limit, gauges.exhausted.clone());
         let tls = client_config(&config.trust);
         let to_proxy = HttpsConnectorBuilder::new()
             .with_tls_config(tls.clone())
@@ -83,6 +102,11 @@ impl Connector {
             .enable_all_versions()
             .wrap_connector(first);
         Connector { https, proxies, limit, gauges }
+    }
+
+    /// Counts the connections that an upstream has flooded.
+    pub(super) fn floods(&self) -> &IntCounterVec {
+        &self.gauges.floods
     }
 
     /// Opens a connection to a URI's place.
@@ -128,11 +152,101 @@ impl Service<Uri> for Connector {
     }
 }
 
+/// Opens TCP connections. What fails for want of something of the gateway's own is told apart, here
+/// for all: the endpoint's connections, those to proxies, and the names of both.
+#[derive(Clone, Debug)]
+struct Tcp {
+    http: HttpConnector<Resolver>,
+    shares: Shares,
+    exhausted: IntCounter,
+    seldom: Arc<Seldom>,
+}
+
+impl Tcp {
+    fn new(limit: Duration, exhausted: IntCounter) -> Tcp {
+        let shares = Shares::now();
+        let mut http = HttpConnector::new_with_resolver(Resolver(GaiResolver::new(), shares));
+        http.enforce_http(false);
+        http.set_nodelay(true);
+        http.set_keepalive(Some(Duration::from_secs(60)));
+        http.set_connect_timeout(Some(limit));
+        Tcp { http, shares, exhausted, seldom: Arc::default() }
+    }
+
+    fn check(
+        &self,
+        opened: Result<TokioIo<TcpStream>, BoxError>,
+    ) -> Result<TokioIo<TcpStream>, BoxError> {
+        let error = match opened {
+            Ok(stream) if self.shares.has_room_for_upstream(stream.inner()) => return Ok(stream),
+            Ok(_) => KEPT.into(),
+            Err(error) if is_caused_by_exhaustion(&*error) => error,
+            Err(error) => return Err(error),
+        };
+        self.exhausted.inc();
+        if self.seldom.is_due() {
+            let problem = with_causes(error.to_string(), &*error);
+            tracing::warn!(%problem, limit = self.shares.limit(), "no connections to upstreams");
+        }
+        Err(if error.is::<Exhausted>() { error } else { Exhausted(error).into() })
+    }
+}
+
+impl Service<Uri> for Tcp {
+    type Response = TokioIo<TcpStream>;
+    type Error = BoxError;
+    type Future = Connecting<TokioIo<TcpStream>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.http.poll_ready(cx).map_err(Into::into)
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let (tcp, connect) = (self.clone(), self.http.call(uri));
+        Box::pin(async move {
+            if !tcp.shares.can_open_for_upstream() {
+                return tcp.check(Err(Exhausted(KEPT.into()).into()));
+            }
+            tcp.check(connect.await.map_err(Into::into))
+        })
+    }
+}
+
+/// The system's resolver of names, which does not tell that it had no descriptors.
+#[derive(Clone, Debug)]
+struct Resolver(GaiResolver, Shares);
+
+/// Why there is no connection although there are descriptors.
+const KEPT: &str = "the last file descriptors are kept for the gateway itself";
+
+impl Service<Name> for Resolver {
+    type Response = GaiAddrs;
+    type Error = BoxError;
+    type Future = Connecting<GaiAddrs>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.0.poll_ready(cx).map_err(Into::into)
+    }
+
+    fn call(&mut self, name: Name) -> Self::Future {
+        let (resolving, shares) = (self.0.call(name), self.1);
+        Box::pin(async move {
+            match resolving.await {
+                // Meanwhile others may have taken what there was.
+                Ok(_) if !shares.can_open_for_upstream() => Err(Exhausted(KEPT.into()).into()),
+                Ok(addresses) => Ok(addresses),
+                Err(error) if can_open_files() => Err(error.into()),
+                Err(error) => Err(Exhausted(error.into()).into()),
+            }
+        })
+    }
+}
+
 /// Opens the first hop: to the endpoint itself, or through a proxy on the way to it.
 #[derive(Clone, Debug)]
 struct FirstHop {
-    tcp: HttpConnector,
-    to_proxy: HttpsConnector<HttpConnector>,
+    tcp: Tcp,
+    to_proxy: HttpsConnector<Tcp>,
     proxies: Arc<Proxies>,
 }
 
@@ -150,7 +264,7 @@ impl Service<Uri> for FirstHop {
     type Future = Connecting<Hop>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        self.tcp.poll_ready(cx).map_err(Into::into)
+        self.tcp.poll_ready(cx)
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
@@ -171,10 +285,7 @@ impl Service<Uri> for FirstHop {
     }
 }
 
-fn tunnel(
-    proxy: &Intercept,
-    to_proxy: HttpsConnector<HttpConnector>,
-) -> Tunnel<HttpsConnector<HttpConnector>> {
+fn tunnel(proxy: &Intercept, to_proxy: HttpsConnector<Tcp>) -> Tunnel<HttpsConnector<Tcp>> {
     let tunnel = Tunnel::new(proxy.uri().clone(), to_proxy);
     match proxy.basic_auth() {
         Some(authorization) => tunnel.with_auth(authorization.clone()),

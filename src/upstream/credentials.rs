@@ -25,6 +25,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::sign::Signer;
 use super::with_causes;
 use crate::config;
+use crate::system::time::{sleep, timeout};
 
 /// Renewal begins this long before expiry, or at two thirds of a shorter lifetime.
 const LEAD: Duration = Duration::from_secs(5 * 60);
@@ -217,16 +218,16 @@ impl Shared {
                     pause = MIN_PAUSE;
                     match next {
                         Some(after) => {
-                            let _ = tokio::time::timeout(after, self.wake.notified()).await;
+                            let _ = timeout(after, self.wake.notified()).await;
                         }
                         None => self.wake.notified().await,
                     }
                     // Not more often than this, however short-lived or often refused they are.
-                    tokio::time::sleep(MIN_PAUSE).await;
+                    sleep(MIN_PAUSE).await;
                 }
                 Err(problem) => {
                     self.note(problem);
-                    tokio::time::sleep(jittered(pause)).await;
+                    sleep(jittered(pause)).await;
                     pause = (pause * 2).min(MAX_PAUSE);
                 }
             }
@@ -238,7 +239,7 @@ impl Shared {
         let mut pause = MIN_PAUSE;
         while let Some(problem) = unreadable_file() {
             self.note(problem);
-            tokio::time::sleep(jittered(pause)).await;
+            sleep(jittered(pause)).await;
             pause = (pause * 2).min(MAX_PAUSE);
         }
     }

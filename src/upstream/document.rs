@@ -7,9 +7,9 @@ use bytes::Bytes;
 use http::header::{ACCEPT, HOST, HeaderValue};
 use http::{Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Limited};
-use tokio::time::timeout;
 
 use super::{Origin, Upstream, put_on, with_causes};
+use crate::system::time::timeout;
 
 /// Why a document could not be fetched.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

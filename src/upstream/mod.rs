@@ -15,6 +15,7 @@ mod document;
 pub mod events;
 pub mod http1;
 mod http2;
+mod meter;
 mod pool;
 mod proxy;
 mod reply;
@@ -28,7 +29,7 @@ use bytes::Bytes;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderValue, Request, Response, Uri};
 use prometheus::IntCounter;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::Instant;
 
 pub use body::{Body, BodyError};
 pub use classify::Class;
@@ -38,6 +39,7 @@ pub use pool::keep_apart;
 pub use reply::{Failure, Reply, Success, TimeLimit};
 
 use crate::config;
+use crate::system::time::{timeout, timeout_at};
 use connect::{BoxError, Connector};
 use events::Events;
 use http2::Payload;
@@ -92,6 +94,12 @@ impl Upstream {
         Upstream { pool: Arc::new(pool), connect_timeout: config.connect_timeout, resent }
     }
 
+    /// Closes the connections that wait for a request, for the sake of others that need their file
+    /// descriptors; whether there were any.
+    pub fn let_idle_go(&self) -> bool {
+        self.pool.let_idle_go()
+    }
+
     /// Sends a request to `origin` that `make` prepares and signs, or says why it can't. `streams` says that a success must be an
     /// event stream. Nothing is waited for beyond `first_byte`, counted from `now`, which covers
     /// connecting, the head and the first frame. Dropping the future cancels the request.
@@ -109,11 +117,8 @@ impl Upstream {
                 Err(error) => Reply::Failure(reply::not_sent(error, self.connect_timeout)),
             }
         };
-        tokio::select! {
-            biased;
-            reply = replied => reply,
-            () = sleep_until(now + first_byte) => Reply::Failure(reply::too_slow(first_byte)),
-        }
+        let replied = timeout_at(now + first_byte, replied).await;
+        replied.unwrap_or_else(|_| Reply::Failure(reply::too_slow(first_byte)))
     }
 
     /// Opens a bidirectional stream: sends a signed request whose events are still to come, and
@@ -211,6 +216,9 @@ async fn put_on(
                 head.method
             };
             let head = connection.head(&method).await.map_err(|error| {
+                if matches!(error, http1::Error::Head(http1::BadHead::Interim)) {
+                    place.flooded("interim");
+                }
                 let was_answered = connection.was_answered();
                 SendError::Http1 { error, was_kept, was_answered }
             })?;

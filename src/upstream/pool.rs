@@ -17,11 +17,15 @@ use std::time::Duration;
 use http::header::{HeaderMap, HeaderValue, PROXY_AUTHORIZATION};
 use http::uri::{Authority, PathAndQuery, Scheme, Uri};
 use hyper_util::rt::TokioIo;
-use tokio::time::{Instant, sleep};
+use prometheus::IntCounterVec;
+use tokio::time::Instant;
 
 use super::connect::{BoxError, Connector, Opened};
+use super::meter::Metered;
 use super::proxy::Proxies;
 use super::{Origin, SendError, http1, http2};
+use crate::system::descriptors::is_caused_by_exhaustion;
+use crate::system::time::sleep;
 
 /// How often what is kept is looked at.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -123,6 +127,8 @@ pub(super) enum Way {
 #[derive(Debug)]
 pub(super) struct Place {
     pool: Weak<Pool>,
+    /// Counts the connections that the upstream has flooded.
+    floods: IntCounterVec,
     uri: Uri,
     /// What a proxy that passes requests on wants to see with each.
     authorization: Option<HeaderValue>,
@@ -215,7 +221,9 @@ impl Pool {
 
     /// Speaks HTTP/2 on what was opened, for this request and those that follow.
     async fn share(&self, place: &Place, opened: Opened) -> Result<http2::Stream, SendError> {
-        let connection = Box::pin(http2::Connection::new(opened)).await;
+        let floods = place.floods.with_label_values(&["frames"]);
+        let metered = Metered::new(opened, floods);
+        let connection = Box::pin(http2::Connection::new(metered)).await;
         let connection = connection.map_err(|error| SendError::Connect(Box::new(error)))?;
         let connection = Arc::new(connection);
         let stream = connection.stream().ok_or_else(|| SendError::Connect(no_room()))?;
@@ -231,8 +239,30 @@ impl Pool {
         }
     }
 
+    /// Closes the connections of HTTP/1.1 that wait for a request, for the sake of others that need
+    /// their file descriptors; whether there were any.
+    pub(super) fn let_idle_go(&self) -> bool {
+        let mut closed = false;
+        for shard in &self.shards {
+            let places = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            for place in places.values() {
+                let idle = std::mem::take(&mut *place.idle());
+                closed |= !idle.is_empty();
+            }
+        }
+        closed
+    }
+
     async fn connect(&self, place: &Place) -> Result<Opened, SendError> {
-        self.connector.open(place.uri.clone()).await.map_err(SendError::Connect)
+        let opened = self.connector.open(place.uri.clone()).await;
+        match opened {
+            // Those that are kept for other places may make room.
+            Err(error) if is_caused_by_exhaustion(&*error) && self.let_idle_go() => {
+                self.connector.open(place.uri.clone()).await
+            }
+            opened => opened,
+        }
+        .map_err(SendError::Connect)
     }
 
     /// Sees to it that what `place` keeps is looked at.
@@ -285,6 +315,7 @@ impl Place {
         let uri = origin.uri(PathAndQuery::from_static("/"));
         Place {
             pool: Arc::downgrade(pool),
+            floods: pool.connector.floods().clone(),
             authorization: pool.proxies.authorization(&uri),
             max_idle: pool.max_idle,
             idle: Mutex::default(),
@@ -299,6 +330,11 @@ impl Place {
     pub(super) fn authorize(&self, headers: &mut HeaderMap) {
         let authorization = self.authorization.clone();
         headers.extend(authorization.map(|it| (PROXY_AUTHORIZATION, it)));
+    }
+
+    /// Counts a connection that the upstream has flooded with something.
+    pub(super) fn flooded(&self, kind: &str) {
+        self.floods.with_label_values(&[kind]).inc();
     }
 
     /// A way that is there already.

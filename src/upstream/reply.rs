@@ -12,14 +12,15 @@ use bytes::{Bytes, BytesMut};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use http_body_util::BodyExt;
-use tokio::time::timeout;
 
 use super::classify::{Class, classify};
 use super::connect::ConnectTimeout;
-use super::{Body, SendError, with_causes};
+use super::{Body, SendError, http1, with_causes};
 use crate::bedrock::error::{self, ERROR_TYPE, Reported};
 use crate::bedrock::event_stream::{self, Frame, Kind};
 use crate::bedrock::{ErrorKind, WireError};
+use crate::system::descriptors::is_caused_by_exhaustion;
+use crate::system::time::timeout;
 
 const REQUEST_ID: &str = "x-amzn-requestid";
 
@@ -32,6 +33,9 @@ const MAX_FIRST_FRAME: usize = 1024 * 1024;
 
 /// How long the end of a stream may take that began with an exception.
 const AFTER_EXCEPTION: Duration = Duration::from_secs(1);
+
+/// When a request may come again that the gateway could not open a connection for.
+const EXHAUSTED_PAUSE: Duration = Duration::from_secs(1);
 
 /// A decided outcome of an attempt.
 #[derive(Debug)]
@@ -193,11 +197,23 @@ async fn failed(head: http::response::Parts, body: Body) -> Reply {
 
 /// The failure of a request that got no response at all.
 pub(super) fn not_sent(error: SendError, connect_timeout: Duration) -> Failure {
-    match error {
-        SendError::Unusable(problem) => Failure::unusable(&problem),
+    match &error {
+        SendError::Unusable(problem) => Failure::unusable(problem),
+        SendError::Connect(cause) if is_caused_by_exhaustion(&**cause) => exhausted(),
         SendError::Connect(_) => not_connected(&error, connect_timeout),
         SendError::Http1 { .. } | SendError::Http2 { .. } => no_answer(&error),
     }
+}
+
+/// The failure of a request that the gateway could not open a connection for.
+fn exhausted() -> Failure {
+    let message = "the gateway has no file descriptors, ports or memory left to reach the upstream, \
+                   please try again";
+    let kind = ErrorKind::ServiceUnavailable;
+    let failure = Failure::local(Class::ResourceExhausted, kind, message.to_owned());
+    let again = WireError::new(kind, message).retry_after(EXHAUSTED_PAUSE).into_response();
+    let (head, body) = again.into_parts();
+    Failure { headers: head.headers, body, ..failure }
 }
 
 fn not_connected(error: &(dyn Error + 'static), connect_timeout: Duration) -> Failure {
@@ -210,8 +226,13 @@ fn not_connected(error: &(dyn Error + 'static), connect_timeout: Duration) -> Fa
     Failure { time_limit: Some(TimeLimit::Connect), ..failure }
 }
 
-fn no_answer(error: &dyn Error) -> Failure {
-    let what = "the upstream closed the connection before it answered";
+fn no_answer(error: &SendError) -> Failure {
+    let what = match error {
+        SendError::Http1 { error: http1::Error::Head(_) | http1::Error::Chunk(_), .. } => {
+            "the upstream's answer can't be used"
+        }
+        _ => "the upstream closed the connection before it answered",
+    };
     broken(&with_causes(what.to_owned(), error))
 }
 

@@ -3,6 +3,8 @@
 
 use serde_json::Value;
 
+use crate::support::h2::{Frame, Http2, block, flag, frame, kind, post};
+use crate::support::patience::LONG;
 use crate::support::raw::{Connection, RawResponse};
 use crate::support::{Gateway, PRIMARY, Simulator, bodies, http};
 
@@ -179,6 +181,99 @@ async fn a_request_that_never_ends_is_ended() {
     );
     body.send(request.as_bytes()).await;
     assert!(body.response().await.is_none_or(|response| response.status == 408));
+    assert!(simulator.log().is_empty());
+    gateway.is_healthy().await;
+}
+
+/// A request with these fields and this body.
+fn with_fields(fields: &str, body: &str) -> String {
+    format!("POST /model/{PRIMARY}/invoke HTTP/1.1\r\nhost: x\r\n{fields}\r\n\r\n{body}")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_length_that_is_told_twice_is_refused_wherever_it_stands() {
+    let simulator = Simulator::start().await;
+    let gateway = Gateway::with_four_models(&simulator).await;
+    let body = bodies::messages("hello", 10);
+    let length = body.len();
+    for fields in [
+        format!("content-length: {length}\r\ncontent-length: {length}"),
+        format!("Content-Length: {length}\r\nx: y\r\nCONTENT-LENGTH:{length}"),
+        format!("content-length: {length}\r\ncontent-length: {}", length + 1),
+        format!("content-length: {length}, {length}"),
+        format!("content-length: +{length}"),
+        format!("content-length : {length}"),
+        "content-length: 0x20".to_owned(),
+        "content-length: ".to_owned(),
+        "transfer-encoding: gzip, chunked".to_owned(),
+        "transfer-encoding: chunked\r\ntransfer-encoding: chunked".to_owned(),
+        "transfer-encoding: chunked, chunked".to_owned(),
+        "transfer-encoding: identity".to_owned(),
+        "transfer-encoding: xchunked".to_owned(),
+    ] {
+        let response = answer_to(&gateway, with_fields(&fields, &body).as_bytes(), &fields).await;
+        let response = response.expect(&fields);
+        assert_eq!(
+            (response.status, response.header("connection")),
+            (400, Some("close")),
+            "{fields}"
+        );
+        is_bedrocks_form(&response, &fields);
+    }
+    let twice =
+        with_fields(&format!("content-length: {length}\r\ncontent-length: {length}"), &body);
+    // After others on its connection, and right behind them.
+    let chunked =
+        with_fields("transfer-encoding: chunked", &format!("{length:x}\r\n{body}\r\n0\r\n\r\n"));
+    for before in [good_request(), chunked] {
+        let mut connection = Connection::open(gateway.address()).await;
+        connection.send(before.as_bytes()).await;
+        assert_eq!(connection.response().await.unwrap().status, 200);
+        connection.send(twice.as_bytes()).await;
+        assert_eq!(connection.response().await.unwrap().status, 400);
+        assert!(connection.closes().await);
+
+        let mut connection = Connection::open(gateway.address()).await;
+        connection
+            .send([before.as_str(), before.as_str(), &twice, &before].concat().as_bytes())
+            .await;
+        for status in [200, 200, 400] {
+            assert_eq!(connection.response().await.unwrap().status, status);
+        }
+        assert!(connection.closes().await);
+    }
+    // Other listeners say the same.
+    let mut connection = Connection::open(gateway.admin_address()).await;
+    connection
+        .send(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\ncontent-length: 0\r\n\r\n")
+        .await;
+    assert_eq!(connection.response().await.unwrap().status, 400);
+    let bad = [("outcome", "bad_request")];
+    assert!(gateway.metrics().await.sum("sluice_requests_total", &bad) >= 6.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn by_http2_too() {
+    let simulator = Simulator::start().await;
+    let gateway = Gateway::with_four_models(&simulator).await;
+    let body = bodies::messages("hello", 10);
+    let (length, path) = (body.len().to_string(), format!("/model/{PRIMARY}/invoke"));
+    let list = format!("{length}, {length}");
+    for lengths in [vec![length.as_str(), &length], vec![&list], vec!["+5"]] {
+        let mut connection = Http2::open(gateway.address(), &[]).await;
+        let mut fields = post(&path);
+        for length in &lengths {
+            fields.extend(block(&[("content-length", length)]));
+        }
+        connection.send(&frame(kind::HEADERS, flag::END_HEADERS, 1, &fields)).await;
+        connection.send(&frame(kind::DATA, flag::END_STREAM, 1, body.as_bytes())).await;
+        let is_answer = |frame: &Frame| {
+            frame.stream == 1 && [kind::HEADERS, kind::RST_STREAM].contains(&frame.kind)
+        };
+        let answer = connection.find(LONG, is_answer).await.unwrap();
+        // 400 stands in the table of fields that everybody knows, where 200 is another.
+        assert!(answer.kind == kind::RST_STREAM || answer.payload[0] == 0x8c, "{lengths:?}");
+    }
     assert!(simulator.log().is_empty());
     gateway.is_healthy().await;
 }

@@ -7,6 +7,7 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
+    clippy::disallowed_methods,
     clippy::print_stdout,
     unreachable_pub,
     missing_docs,
@@ -31,6 +32,7 @@ mod certificate_reload;
 mod client_certificates;
 mod client_limits;
 mod commands;
+mod descriptors;
 mod drain;
 mod draining_targets;
 mod ejection;
@@ -43,6 +45,7 @@ mod floods;
 mod headers;
 mod heads;
 mod hedging;
+mod hostile_upstreams;
 mod leaks;
 mod learning;
 mod legacy;

@@ -6,6 +6,7 @@
 //! --test memory -- --nocapture` searches for ten minutes, and `SLUICE_MEMORY_SEED` repeats a search.
 
 #![allow(
+    clippy::disallowed_methods,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,

@@ -10,10 +10,10 @@ use http_body_util::{BodyExt, Full, Limited};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use tokio::net::TcpStream;
-use tokio::time::timeout;
 
 use super::super::ask::{Stream, ask};
 use super::model::{Act, Status};
+use crate::system::time::timeout;
 
 /// How long an answer may take.
 const LIMIT: Duration = Duration::from_secs(5);

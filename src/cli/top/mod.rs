@@ -17,11 +17,12 @@ use ratatui::DefaultTerminal;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{ConfigFile, on_signals, runtime, say};
 use crate::config::Config;
+use crate::system::time::{sleep, sleep_until};
 use admin_port::{AdminPort, AskError};
 use model::{App, Asked, Status};
 use view::Look;

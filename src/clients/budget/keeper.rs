@@ -10,12 +10,13 @@ use std::time::{Duration, SystemTime};
 
 use prometheus::IntGauge;
 use tokio::task::JoinHandle;
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::ledger::Ledgers;
 use crate::config::State;
 use crate::state::budgets::{Store, StoreError};
+use crate::system::time::{sleep, timeout};
 use crate::telemetry::Metrics;
 
 /// How long the start waits to hear what was spent before, and the end for the last flush.

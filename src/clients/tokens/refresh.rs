@@ -11,11 +11,11 @@ use bytes::Bytes;
 use http::Uri;
 use serde::Deserialize;
 use tokio::sync::Notify;
-use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::key_set::{KeySet, KeySetError, MAX_BYTES};
 use crate::config::{self, IssuerKeys, keys_url};
+use crate::system::time::sleep;
 use crate::telemetry::Metrics;
 use crate::upstream::{DocumentError, Upstream};
 

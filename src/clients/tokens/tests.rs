@@ -119,9 +119,7 @@ fn config() -> config::Issuer {
 }
 
 fn upstream(metrics: &Metrics) -> Upstream {
-    let gauge = |state| metrics.upstream_connections.with_label_values(&[state]);
-    let gauges =
-        crate::upstream::ConnectionGauges { connecting: gauge("connecting"), open: gauge("open") };
+    let gauges = crate::upstream::ConnectionGauges::of(metrics);
     let config = config::Config::from_toml("", "config.toml", &Env::default()).unwrap().config;
     Upstream::new(&config.upstream, gauges, metrics.upstream_resent.clone())
 }

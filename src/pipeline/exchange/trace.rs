@@ -397,6 +397,7 @@ impl Outcome {
             | Outcome::FirstByteTimeout
             | Outcome::Throttled
             | Outcome::Overloaded
+            | Outcome::ResourceExhausted
             | Outcome::QueueFull
             | Outcome::RequestTimeout
             | Outcome::StreamBroken

@@ -4,12 +4,13 @@ use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::Instant;
 
 use super::ledger::{Ask, Grant, Rules};
 use super::link::{Connected, LinkError, Presence, Scripts};
 use super::notice::{self, Notice};
 use super::{Cooling, Lessee, Link, Shared, Standing};
+use crate::system::time::{sleep, sleep_until};
 
 /// Entries of one exchange; with more to say there are several in a row.
 const BATCH: usize = 200;

@@ -18,11 +18,11 @@ use redis::{
     Pipeline, RedisError, RedisFuture, Script, TlsMode, Value,
 };
 use tokio::sync::Mutex;
-use tokio::time::timeout;
 
 use super::ledger::{Ask, Grant, Learned, Rules};
 use super::notice::{self, Notice};
 use crate::config::{RedisKind, SharedRedis};
+use crate::system::time::timeout;
 
 /// Why Redis did not do as asked.
 #[derive(Debug, thiserror::Error)]

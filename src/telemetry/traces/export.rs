@@ -14,12 +14,13 @@ use opentelemetry_proto::tonic::resource::v1::Resource;
 use prometheus::{IntCounter, IntGauge};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::span::{self, Span};
 use super::{Sampler, Traces};
 use crate::config;
+use crate::system::time::{sleep, timeout, timeout_at};
 use crate::telemetry::Metrics;
 
 /// Most spans in one delivery.

@@ -18,6 +18,10 @@ pub(super) const MAX_HEAD: usize = 64 * 1024;
 /// Most headers of an answer.
 const MAX_HEADERS: usize = 100;
 
+/// Most interim answers (100, 103) before an answer, and the most bytes of all heads together.
+pub(super) const MAX_INTERIM: usize = 16;
+pub(super) const MAX_HEADS: usize = 2 * MAX_HEAD;
+
 /// The most that method, version and spaces add to a request's path, in bytes.
 const REQUEST_LINE: usize = 32;
 
@@ -45,6 +49,12 @@ pub enum BadHead {
     /// It is too long.
     #[error("the head of the upstream's answer is longer than {MAX_HEAD} bytes")]
     TooLong,
+    /// Interim answers come before it without end.
+    #[error(
+        "the upstream sent more than {MAX_INTERIM} interim answers, or {MAX_HEADS} bytes of them, \
+         before its answer"
+    )]
+    Interim,
     /// It is a status that nobody asked for, such as another protocol.
     #[error("the upstream's answer has the unexpected status {0}")]
     Status(u16),
@@ -130,23 +140,30 @@ pub fn read(bytes: &Bytes, method: &Method) -> Result<Option<Head>, BadHead> {
     for field in parsed.headers.iter() {
         let name = HeaderName::from_bytes(field.name.as_bytes());
         let name = name.map_err(|_| BadHead::Header("a name"))?;
-        told.hear(&name, field.value)?;
+        if !told.hear(&name, field.value)? {
+            continue;
+        }
         let value = HeaderValue::from_maybe_shared(bytes.slice_ref(field.value));
         headers.append(name, value.map_err(|_| BadHead::Header("a value"))?);
     }
     let framing = told.framing(status, method);
-    if told.is_chunked {
+    // Who tells the end twice may be heard in the other way by somebody between; and who announces a
+    // body where none may be may send it.
+    let is_ambiguous = told.is_chunked && told.length.is_some() || told.is_repeated;
+    let is_announced = told.is_chunked || told.length.is_some_and(|length| length > 0);
+    let may_follow = framing == Framing::Length(0) && is_announced;
+    if told.is_chunked || may_follow {
         headers.remove(CONTENT_LENGTH);
     }
-    // Who tells the end twice may be heard in the other way by somebody between.
-    let is_ambiguous = told.is_chunked && told.length.is_some();
-    let keeps_alive = told.keeps_alive && framing != Framing::Close && !is_ambiguous;
+    let keeps_alive = told.keeps_alive && framing != Framing::Close && !is_ambiguous && !may_follow;
     Ok(Some(Head { status, headers, framing, keeps_alive, len }))
 }
 
 /// What an answer's headers tell of its body's end and of its connection.
 struct Told {
     length: Option<u64>,
+    /// Whether the length was told more than once.
+    is_repeated: bool,
     is_chunked: bool,
     keeps_alive: bool,
     version: Version,
@@ -155,14 +172,22 @@ struct Told {
 impl Told {
     fn new(version: Version) -> Told {
         let keeps_alive = version == Version::HTTP_11;
-        Told { length: None, is_chunked: false, keeps_alive, version }
+        Told { length: None, is_repeated: false, is_chunked: false, keeps_alive, version }
     }
 
-    fn hear(&mut self, name: &HeaderName, value: &[u8]) -> Result<(), BadHead> {
+    /// Takes note of a field; whether it says anything new.
+    fn hear(&mut self, name: &HeaderName, value: &[u8]) -> Result<bool, BadHead> {
         if name == CONTENT_LENGTH {
             let length = read_length(value).ok_or(BadHead::Header("content-length"))?;
-            if self.length.replace(length).is_some_and(|before| before != length) {
-                return Err(BadHead::Header("content-length"));
+            match self.length.replace(length) {
+                Some(before) if before != length => {
+                    return Err(BadHead::Header("content-length"));
+                }
+                Some(_) => {
+                    self.is_repeated = true;
+                    return Ok(false);
+                }
+                None => {}
             }
         } else if name == TRANSFER_ENCODING {
             let is_known = value.trim_ascii().eq_ignore_ascii_case(b"chunked");
@@ -177,7 +202,7 @@ impl Told {
                 }
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// RFC 9112, section 6.3.
@@ -219,7 +244,7 @@ mod tests {
         assert_eq!(framed("content-length: 5\r\n"), (Framing::Length(5), true));
         assert_eq!(
             framed("Content-Length: 5\r\ncontent-length: 5\r\n"),
-            (Framing::Length(5), true)
+            (Framing::Length(5), false)
         );
         assert_eq!(framed("transfer-encoding: Chunked\r\n"), (Framing::Chunked, true));
         assert_eq!(framed(""), (Framing::Close, false));
@@ -237,11 +262,15 @@ mod tests {
             ("HTTP/1.1 200 OK", Method::HEAD),
         ] {
             let text = Bytes::from(format!("{line}\r\ncontent-length: 7\r\n\r\n"));
-            assert_eq!(
-                read(&text, &method).unwrap().unwrap().framing,
-                Framing::Length(0),
-                "{line}"
-            );
+            let head = read(&text, &method).unwrap().unwrap();
+            assert_eq!((head.framing, head.keeps_alive), (Framing::Length(0), false), "{line}");
+            assert!(!head.headers.contains_key(CONTENT_LENGTH), "{line}");
+            for fields in ["", "content-length: 0\r\n"] {
+                let text = Bytes::from(format!("{line}\r\n{fields}\r\n"));
+                assert!(read(&text, &method).unwrap().unwrap().keeps_alive, "{line} {fields}");
+            }
+            let text = Bytes::from(format!("{line}\r\ntransfer-encoding: chunked\r\n\r\n"));
+            assert!(!read(&text, &method).unwrap().unwrap().keeps_alive, "{line} in chunks");
         }
         let old = head("HTTP/1.0 200 OK\r\ncontent-length: 5\r\n\r\n").unwrap().unwrap();
         assert_eq!((old.framing, old.keeps_alive), (Framing::Length(5), false));

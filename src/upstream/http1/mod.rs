@@ -61,6 +61,9 @@ pub(super) struct Connection<I> {
     was_answered: bool,
     body: Decoder,
     keeps_alive: bool,
+    /// Interim answers to the request, and the bytes of all heads.
+    interim: usize,
+    heads: usize,
 }
 
 /// What is still to be written of a request.
@@ -99,6 +102,8 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Connection<I> {
             was_answered: false,
             body: Decoder::new(Framing::Length(0)),
             keeps_alive: true,
+            interim: 0,
+            heads: 0,
         }
     }
 
@@ -137,6 +142,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Connection<I> {
         };
         self.outgoing = Outgoing { head: bytes.into(), body, is_flushed: false };
         self.was_answered = false;
+        (self.interim, self.heads) = (0, 0);
     }
 
     /// Sends the request and reads the head of its answer. An answer may come before all of the
@@ -172,15 +178,23 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Connection<I> {
         }
     }
 
-    /// The head of the answer, if it is there; interim ones are skipped.
+    /// The head of the answer, if it is there; interim ones are skipped, as many as are bearable.
     fn take_head(&mut self, method: &Method) -> Result<Option<Head>, BadHead> {
         while !self.unread.is_empty() {
             let Some(head) = head::read(&self.unread, method)? else { return Ok(None) };
             self.unread.advance(head.len);
+            self.heads += head.len;
+            // One that is not the last to follow, be it interim or not, is followed by nobody's.
+            self.keeps_alive &= head.keeps_alive;
             if !head.status.is_informational() {
+                // Who answers before it has the request may have answered something else.
+                self.keeps_alive &= self.outgoing.is_flushed;
                 self.body = Decoder::new(head.framing);
-                self.keeps_alive = head.keeps_alive;
                 return Ok(Some(head));
+            }
+            self.interim += 1;
+            if self.interim > head::MAX_INTERIM || self.heads > head::MAX_HEADS {
+                return Err(BadHead::Interim);
             }
         }
         Ok(None)

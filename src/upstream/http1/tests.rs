@@ -142,7 +142,7 @@ async fn an_answer_may_come_before_the_request_is_written() {
     let (status, body, is_reusable, read) = early(begun, true).await;
     assert_eq!((status.as_u16(), body.as_slice()), (200, &b"hi"[..]));
     assert!(read >= MOST, "all of the request goes out while the answer comes");
-    assert!(is_reusable);
+    assert!(!is_reusable, "it may have been the answer to something else");
 }
 
 proptest! {

@@ -56,6 +56,16 @@ impl Gateway {
         Gateway::run(command, files).await
     }
 
+    /// The same with these limits on open files, soft and hard, as the process is started with.
+    pub async fn start_with_files(config: &Config, soft: u64, hard: u64) -> Gateway {
+        let files = tempfile::tempdir().unwrap();
+        let path = files.path().join(CONFIG_FILE);
+        std::fs::write(&path, config.to_toml()).unwrap();
+        let mut command = sluice_with_files(soft, hard);
+        command.arg("serve").arg("--config").arg(&path);
+        Gateway::run(command, files).await
+    }
+
     /// Starts `sluice serve` without a file: it has its environment alone.
     pub async fn start_by_environment(variables: &[(&str, &str)]) -> Gateway {
         let files = tempfile::tempdir().unwrap();
@@ -304,7 +314,18 @@ pub struct Quota {
 
 /// The binary with nothing of the machine's environment that it might read, and the secret.
 pub fn sluice() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_sluice"));
+    in_a_clean_environment(Command::new(env!("CARGO_BIN_EXE_sluice")))
+}
+
+/// The same with these limits on open files.
+pub fn sluice_with_files(soft: u64, hard: u64) -> Command {
+    let mut command = Command::new("sh");
+    let limited = format!("ulimit -Sn {soft} && ulimit -Hn {hard} && exec \"$0\" \"$@\"");
+    command.arg("-c").arg(limited).arg(env!("CARGO_BIN_EXE_sluice"));
+    in_a_clean_environment(command)
+}
+
+fn in_a_clean_environment(mut command: Command) -> Command {
     command
         .env_clear()
         .env("PATH", std::env::var_os("PATH").unwrap_or_default())

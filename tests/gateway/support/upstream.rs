@@ -30,6 +30,15 @@ pub enum Act {
     CloseAfter(u64),
     /// A stream of large frames without an end, as fast as it is taken.
     Endless,
+    /// These bytes, with the connection kept open.
+    Say(&'static str),
+    /// These bytes, and then others without an end.
+    Flood {
+        /// What comes first.
+        first: &'static str,
+        /// What comes again and again.
+        again: &'static str,
+    },
     /// It refuses the signature, and quotes what was signed, as AWS does.
     RefuseSignature,
 }
@@ -134,6 +143,15 @@ async fn serve(
                     body.len()
                 );
                 stream.write_all(answer.as_bytes()).await.unwrap();
+            }
+            Act::Say(text) => stream.write_all(text.as_bytes()).await.unwrap(),
+            Act::Flood { first, again } => {
+                let again = again.repeat(1 + 16_384 / again.len());
+                let mut wrote = stream.write_all(first.as_bytes()).await;
+                while wrote.is_ok() {
+                    wrote = stream.write_all(again.as_bytes()).await;
+                }
+                return;
             }
             Act::Endless => return stream_without_end(stream, streams).await,
             Act::Close => return,

@@ -6,6 +6,7 @@
 //! a model takes are made up here.
 
 #![allow(
+    clippy::disallowed_methods,
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,

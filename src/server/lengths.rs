@@ -1,0 +1,230 @@
+//! Which requests of an HTTP/1.1 connection tell the length of their body more than once.
+//!
+//! The HTTP library takes two equal lengths for one and lets nobody see the second. Who stands before
+//! or behind the gateway may not, so such a request is to be refused. Here the bytes are followed as
+//! the library reads them, from one head to the next: past a body by its length, or by its chunks. What
+//! is not understood is left to the library, which refuses it and ends the connection.
+
+use memchr::memchr;
+
+/// Follows the bytes of a connection.
+#[derive(Debug, Default)]
+pub(super) struct Lengths {
+    state: State,
+    /// The beginning of a line whose end has not come.
+    line: Vec<u8>,
+    head: Head,
+    /// Heads that have ended.
+    heads: u64,
+    /// The number of the first that tells its length twice. Its connection is to end with it.
+    repeated: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum State {
+    /// Before a request, where empty lines are skipped.
+    #[default]
+    Before,
+    /// Within a head.
+    Head,
+    /// Within a body: what is left of it.
+    Body(u64),
+    /// Within a chunk: what is left of it, and of the end of its line.
+    Chunk(u64),
+    /// At the line of a chunk's size.
+    Size,
+    /// After the last chunk.
+    Trailers,
+    /// The bytes are not understood, or nothing of interest follows.
+    Lost,
+}
+
+/// What a head says of its body.
+#[derive(Clone, Copy, Debug, Default)]
+struct Head {
+    length: Option<u64>,
+    lengths: usize,
+    is_chunked: bool,
+}
+
+impl Lengths {
+    /// Whether the request with this number, from 1, tells its length more than once, or follows one
+    /// that does.
+    pub(super) fn is_repeated(&self, request: u64) -> bool {
+        self.repeated.is_some_and(|first| request >= first)
+    }
+
+    /// Follows what was read. A line that is longer than `longest` is no longer followed.
+    pub(super) fn pass(&mut self, mut bytes: &[u8], longest: usize) {
+        while !bytes.is_empty() {
+            bytes = match self.state {
+                State::Lost => return,
+                State::Body(left) => {
+                    let (rest, left) = skip(bytes, left);
+                    self.state = if left == 0 { State::Before } else { State::Body(left) };
+                    rest
+                }
+                State::Chunk(left) => {
+                    let (rest, left) = skip(bytes, left);
+                    self.state = if left == 0 { State::Size } else { State::Chunk(left) };
+                    rest
+                }
+                State::Before | State::Head | State::Size | State::Trailers => {
+                    let Some(end) = memchr(b'\n', bytes) else {
+                        self.line.extend_from_slice(bytes);
+                        if self.line.len() > longest {
+                            self.lose();
+                        }
+                        return;
+                    };
+                    let (here, rest) = bytes.split_at(end);
+                    if self.line.is_empty() {
+                        self.end_line(here);
+                    } else {
+                        let mut line = std::mem::take(&mut self.line);
+                        line.extend_from_slice(here);
+                        self.end_line(&line);
+                    }
+                    rest.get(1..).unwrap_or_default()
+                }
+            };
+        }
+    }
+
+    fn end_line(&mut self, line: &[u8]) {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        self.state = match self.state {
+            State::Before if line.is_empty() => State::Before,
+            State::Before => State::Head,
+            State::Head if line.is_empty() => self.end_head(),
+            State::Head => {
+                self.head.hear(line);
+                State::Head
+            }
+            State::Size => match size(line) {
+                Some(0) => State::Trailers,
+                Some(size) => size.checked_add(2).map_or(State::Lost, State::Chunk),
+                None => State::Lost,
+            },
+            State::Trailers if line.is_empty() => State::Before,
+            other => other,
+        };
+    }
+
+    fn end_head(&mut self) -> State {
+        let head = std::mem::take(&mut self.head);
+        self.heads += 1;
+        // A length beside chunks does not count, and its connection ends with it.
+        if head.is_chunked {
+            return if head.lengths > 0 { State::Lost } else { State::Size };
+        }
+        if head.lengths > 1 {
+            self.repeated = Some(self.heads);
+            return State::Lost;
+        }
+        match (head.lengths, head.length) {
+            (0, _) | (_, Some(0)) => State::Before,
+            (_, Some(length)) => State::Body(length),
+            (_, None) => State::Lost,
+        }
+    }
+
+    fn lose(&mut self) {
+        (self.state, self.line) = (State::Lost, Vec::new());
+    }
+}
+
+impl Head {
+    fn hear(&mut self, line: &[u8]) {
+        // Nearly all lines are others.
+        if !matches!(line.first(), Some(b'c' | b'C' | b't' | b'T')) {
+            return;
+        }
+        let Some((name, value)) = memchr(b':', line).and_then(|at| line.split_at_checked(at))
+        else {
+            return;
+        };
+        if name.eq_ignore_ascii_case(b"content-length") {
+            self.lengths += 1;
+            let value = value.get(1..).unwrap_or_default().trim_ascii();
+            self.length = std::str::from_utf8(value).ok().and_then(|value| value.parse().ok());
+        } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
+            self.is_chunked = true;
+        }
+    }
+}
+
+/// What is left of `bytes` and of `count` when as many as there are have been skipped.
+fn skip(bytes: &[u8], count: u64) -> (&[u8], u64) {
+    let here = usize::try_from(count).unwrap_or(usize::MAX).min(bytes.len());
+    (bytes.get(here..).unwrap_or_default(), count - here as u64)
+}
+
+/// The size that the line of a chunk begins with.
+fn size(line: &[u8]) -> Option<u64> {
+    let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
+    let digits = std::str::from_utf8(line.get(..digits)?).ok()?;
+    u64::from_str_radix(digits, 16).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const PLAIN: &str = "POST /a HTTP/1.1\r\nhost: h\r\ncontent-length: 5\r\n\r\nhello";
+    const CHUNKED: &str = "POST /b HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n\
+         5;x=y\r\nhello\r\nA\r\n0123456\r\n\r\r\n0\r\nx: 1\r\n\r\n";
+    const NONE: &str = "\r\nGET / HTTP/1.1\r\nhost: h\r\n\r\n";
+    const TWICE: &str =
+        "POST /a HTTP/1.1\r\nContent-Length: 5\r\nhost: h\r\ncontent-LENGTH:5 \r\n\r\nhello";
+
+    fn first(text: &str, cuts: &[usize]) -> Option<u64> {
+        let (mut lengths, mut rest) = (Lengths::default(), text.as_bytes());
+        for &cut in cuts.iter().cycle() {
+            let (piece, after) = rest.split_at(cut.clamp(1, rest.len()));
+            lengths.pass(piece, 65_536);
+            rest = after;
+            if rest.is_empty() {
+                break;
+            }
+        }
+        lengths.repeated
+    }
+
+    #[test]
+    fn a_length_that_is_told_twice_is_seen() {
+        assert_eq!(first(TWICE, &[1000]), Some(1));
+        assert_eq!(first(PLAIN, &[1000]), None);
+        let same = TWICE.replace("\r\n", "\n");
+        assert_eq!(first(&same, &[1000]), Some(1), "bare line feeds end lines, too");
+        let in_a_body =
+            format!("POST / HTTP/1.1\r\ncontent-length: {}\r\n\r\n{TWICE}", TWICE.len());
+        assert_eq!(first(&in_a_body, &[7]), None, "what a body says does not count");
+        let beside = "POST / HTTP/1.1\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\
+                      content-length: 5\r\n\r\n";
+        assert_eq!(first(beside, &[1000]), None, "beside chunks it does not count");
+    }
+
+    #[test]
+    fn a_line_without_an_end_is_not_kept() {
+        let mut lengths = Lengths::default();
+        for _ in 0..1000 {
+            lengths.pass(&[b'x'; 100], 1000);
+        }
+        assert_eq!((lengths.line.len(), lengths.state), (0, State::Lost));
+    }
+
+    proptest! {
+        #[test]
+        fn wherever_it_stands_and_however_it_is_cut(
+            before in prop::collection::vec(prop::sample::select(vec![PLAIN, CHUNKED, NONE]), 0..6),
+            cuts in prop::collection::vec(1usize..50, 1..20),
+        ) {
+            let text = [before.concat(), TWICE.to_owned()].concat();
+            prop_assert_eq!(first(&text, &cuts), Some(before.len() as u64 + 1));
+            prop_assert_eq!(first(&[before.concat(), PLAIN.to_owned()].concat(), &cuts), None);
+        }
+    }
+}
