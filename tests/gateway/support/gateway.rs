@@ -66,9 +66,29 @@ impl Gateway {
 
     /// Starts `sluice serve` with the file that `write` has put into the folder it is given.
     pub async fn start_from(write: impl FnOnce(&Path) -> PathBuf) -> Gateway {
+        Gateway::start_from_with(write, &[]).await
+    }
+
+    /// The same with more environment variables.
+    pub async fn start_from_with(
+        write: impl FnOnce(&Path) -> PathBuf,
+        variables: &[(&str, &str)],
+    ) -> Gateway {
         let files = tempfile::tempdir().unwrap();
         let mut command = sluice();
         command.arg("serve").arg("--config").arg(write(files.path()));
+        command.envs(variables.iter().copied());
+        Gateway::run(command, files).await
+    }
+
+    /// Starts `sluice serve` by a command that ends in running what it is given, as `env` does.
+    pub async fn start_by(runner: &[&str], config: &Config, variables: &[(&str, &str)]) -> Gateway {
+        let files = tempfile::tempdir().unwrap();
+        let path = files.path().join(CONFIG_FILE);
+        std::fs::write(&path, config.to_toml()).unwrap();
+        let mut command = like_sluice(runner[0]);
+        command.args(&runner[1..]).arg(env!("CARGO_BIN_EXE_sluice"));
+        command.arg("serve").arg("--config").arg(&path).envs(variables.iter().copied());
         Gateway::run(command, files).await
     }
 
@@ -224,6 +244,17 @@ impl Gateway {
         self.child.id().unwrap()
     }
 
+    /// The processor time that it has taken so far.
+    pub fn processor_time(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
+        // After the name, which may hold anything, comes the third field.
+        let (_, fields) = stat.rsplit_once(')').unwrap();
+        let fields: Vec<&str> = fields.split_whitespace().collect();
+        let ticks = |field: usize| fields[field - 3].parse::<u64>().unwrap();
+        let per_second = rustix::param::clock_ticks_per_second();
+        Duration::from_secs_f64((ticks(14) + ticks(15)) as f64 / per_second as f64)
+    }
+
     /// The memory that it has now, in bytes.
     pub fn resident_bytes(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
@@ -304,7 +335,12 @@ pub struct Quota {
 
 /// The binary with nothing of the machine's environment that it might read, and the secret.
 pub fn sluice() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_sluice"));
+    like_sluice(env!("CARGO_BIN_EXE_sluice"))
+}
+
+/// Another program with the same environment.
+fn like_sluice(program: &str) -> Command {
+    let mut command = Command::new(program);
     command
         .env_clear()
         .env("PATH", std::env::var_os("PATH").unwrap_or_default())
