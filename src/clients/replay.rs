@@ -1,12 +1,18 @@
 //! Signatures that were taken, remembered as long as they could be taken again.
 //!
 //! Bounded: beyond the bound the oldest is forgotten, which is counted, since it could then be
-//! taken a second time. Each process remembers its own.
+//! taken a second time. It is forgotten when its time is over by the clock, and as much time has
+//! passed: a clock that was set forward comes back. Each process remembers its own.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use prometheus::IntCounter;
+use tokio::time::Instant;
+
+/// Longest time that a signature is remembered for, whatever its own is.
+const LONGEST: u64 = 24 * 60 * 60;
 
 /// Bytes of a signature that are remembered: enough that no two are the same.
 const REMEMBERED: usize = 32;
@@ -21,8 +27,17 @@ pub(super) struct Replays {
 #[derive(Debug, Default)]
 struct Seen {
     signatures: HashSet<[u8; REMEMBERED]>,
-    /// In the order they came, with the last second in which each could be taken.
-    order: VecDeque<(i64, [u8; REMEMBERED])>,
+    /// In the order they came.
+    order: VecDeque<Remembered>,
+}
+
+#[derive(Debug)]
+struct Remembered {
+    signature: [u8; REMEMBERED],
+    /// The last second in which it could be taken.
+    until: i64,
+    /// When so much time has passed.
+    over: Instant,
 }
 
 impl Replays {
@@ -39,20 +54,24 @@ impl Replays {
     pub(super) fn is_first(&self, signature: [u8; REMEMBERED], until: i64, now: i64) -> bool {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let seen = &mut *seen;
-        while let Some((until, signature)) = seen.order.front()
-            && *until < now
+        let instant = Instant::now();
+        while let Some(oldest) = seen.order.front()
+            && oldest.until < now
+            && oldest.over < instant
         {
-            seen.signatures.remove(signature);
+            seen.signatures.remove(&oldest.signature);
             seen.order.pop_front();
         }
         if !seen.signatures.insert(signature) {
             return false;
         }
-        seen.order.push_back((until, signature));
+        let left = u64::try_from(until.saturating_sub(now)).unwrap_or(0).min(LONGEST);
+        let over = instant + Duration::from_secs(left);
+        seen.order.push_back(Remembered { signature, until, over });
         if seen.order.len() > self.max
-            && let Some((_, oldest)) = seen.order.pop_front()
+            && let Some(oldest) = seen.order.pop_front()
         {
-            seen.signatures.remove(&oldest);
+            seen.signatures.remove(&oldest.signature);
             self.forgotten.inc();
         }
         true
@@ -67,12 +86,19 @@ mod tests {
         Replays::new(max, IntCounter::new("forgotten", "Forgotten.").unwrap())
     }
 
-    #[test]
-    fn a_signature_comes_once_as_long_as_it_is_good() {
+    #[tokio::test(start_paused = true)]
+    async fn a_signature_comes_once_as_long_as_it_is_good() {
         let replays = replays(10);
         assert!(replays.is_first([1; 32], 100, 0));
         assert!(!replays.is_first([1; 32], 100, 100));
         assert!(replays.is_first([2; 32], 100, 100));
+        // A clock that jumps and comes back brings nobody's signature back.
+        assert!(replays.is_first([9; 32], 9_100, 9_000));
+        assert!(!replays.is_first([1; 32], 100, 1) && !replays.is_first([9; 32], 9_100, 1));
+        let replays = self::replays(10);
+        assert!(replays.is_first([1; 32], 100, 0));
+        assert!(replays.is_first([2; 32], 100, 100));
+        tokio::time::advance(Duration::from_secs(101)).await;
         // It is refused for its time from here on; there is no need to remember it.
         assert!(replays.is_first([3; 32], 300, 101));
         assert_eq!(replays.seen.lock().unwrap().signatures.len(), 1);

@@ -50,16 +50,19 @@ impl Health {
         match outcome {
             Ok(value) => Ok(value),
             Err(error) => {
+                let is_of_store = error.is_of_store();
                 let error = error.to_string();
-                self.is_now(Err(&error));
+                if is_of_store {
+                    self.is_now(Err(&error));
+                }
                 Err(JobsError::Unreachable(error))
             }
         }
     }
 
-    /// Asks the store.
+    /// Asks the store, one that is gone whether it can be written.
     pub(super) async fn check(&self) -> bool {
-        match self.store.check().await {
+        match self.store.check(!self.is_up()).await {
             Ok(()) => self.is_now(Ok(())),
             Err(error) => self.is_now(Err(&error.to_string())),
         }

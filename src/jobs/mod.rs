@@ -91,11 +91,13 @@ impl Jobs {
         metrics: &Arc<Metrics>,
         work: Arc<dyn Work>,
     ) -> Result<Option<Jobs>, StoreError> {
-        let Some(store) = Store::new(config)? else { return Ok(None) };
+        let replaced = metrics.store_files_replaced.with_label_values(&["job_queue"]);
+        let Some(store) = Store::new(config, replaced)? else { return Ok(None) };
         let tasks = TaskTracker::new();
         let (stopping, idle) = (CancellationToken::new(), CancellationToken::new());
         let health = Arc::new(Health::new(store.clone(), metrics));
-        let runner = Arc::new(Runner::new(config, store.clone(), work, metrics, &stopping));
+        let runner =
+            Arc::new(Runner::new(config, store.clone(), &health, work, metrics, &stopping));
         let workers = Arc::new(Workers::new(config, store.clone(), &runner, &health, &stopping));
         let upkeep = Arc::new(Upkeep::new(config, store.clone(), &runner, &health, metrics));
         tasks.spawn(Arc::clone(&upkeep).run(idle.clone()));

@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
+use super::health::Health;
 use super::record::{End, Hold, Queue};
 use super::store::{Limits, MISSED_HEARTBEATS, Start, Store, StoreError};
 use crate::config;
@@ -70,13 +71,15 @@ pub struct Failure {
 #[derive(Clone, Debug)]
 pub struct Reporter {
     store: Store,
+    health: Arc<Health>,
     hold: Hold,
 }
 
 impl Reporter {
     /// Notes that the job is so many percent done. A note that is lost does no harm.
     pub async fn progress(&self, percent: u8) {
-        if let Err(error) = self.store.progress(self.hold, percent.min(100)).await {
+        let noted = self.store.progress(self.hold, percent.min(100)).await;
+        if let Err(error) = self.health.see(noted) {
             tracing::debug!(job = %self.hold.job, %error, "progress not noted");
         }
     }
@@ -121,6 +124,7 @@ impl Held {
 
 pub(super) struct Runner {
     store: Store,
+    health: Arc<Health>,
     work: Arc<dyn Work>,
     lanes: [Lane; 3],
     held: DashMap<Uuid, Held>,
@@ -149,6 +153,7 @@ impl Runner {
     pub(super) fn new(
         config: &config::Jobs,
         store: Store,
+        health: &Arc<Health>,
         work: Arc<dyn Work>,
         metrics: &Arc<Metrics>,
         stopping: &CancellationToken,
@@ -165,6 +170,7 @@ impl Runner {
         };
         Runner {
             store,
+            health: Arc::clone(health),
             work,
             lanes: [lane(&config.analysis), lane(&config.chat), lane(&config.test)],
             held: DashMap::new(),
@@ -309,7 +315,7 @@ impl Runner {
         let mut turn = lane.turnstile.lock().await;
         let mut pause = MIN_PAUSE;
         loop {
-            match self.store.start(hold, queue, lane.limits).await {
+            match self.health.see(self.store.start(hold, queue, lane.limits).await) {
                 Ok(Start::Run { payload, failures }) => {
                     held.is_leased.store(true, Ordering::Release);
                     return Some((payload, failures));
@@ -351,7 +357,8 @@ impl Runner {
             soft_deadline: began + lane.config.soft_time_limit,
             is_last_try,
         };
-        let reporter = Reporter { store: self.store.clone(), hold };
+        let reporter =
+            Reporter { store: self.store.clone(), health: Arc::clone(&self.health), hold };
         let work = AssertUnwindSafe(self.work.run(job, reporter)).catch_unwind();
         let limit = lane.config.time_limit;
         let outcome = timeout(limit, work).await;
@@ -385,7 +392,7 @@ impl Runner {
     {
         let mut pause = MIN_PAUSE;
         loop {
-            match step().await {
+            match self.health.see(step().await) {
                 Ok(is_held) => return is_held,
                 Err(error) => {
                     tracing::debug!(%error, "a job's state is not stored yet");
@@ -398,7 +405,7 @@ impl Runner {
 
     /// Lets go of a hold, so that nobody has to wait for its lease to end.
     async fn release(&self, hold: Hold) {
-        if let Err(error) = self.store.renew(&[hold], Duration::ZERO).await {
+        if let Err(error) = self.health.see(self.store.renew(&[hold], Duration::ZERO).await) {
             tracing::debug!(job = %hold.job, %error, "a hold was not released");
         }
     }

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use prometheus::IntGaugeVec;
+use prometheus::{IntCounter, IntGaugeVec};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -30,6 +30,7 @@ pub(super) struct Upkeep {
     health: Arc<Health>,
     every: Duration,
     gauge: IntGaugeVec,
+    dropped: IntCounter,
     forsaken: Mutex<VecDeque<Uuid>>,
 }
 
@@ -47,6 +48,7 @@ impl Upkeep {
             health: Arc::clone(health),
             every: config.poll_interval,
             gauge: metrics.jobs.clone(),
+            dropped: metrics.store_dropped.with_label_values(&["job_queue"]),
             forsaken: Mutex::default(),
         }
     }
@@ -56,6 +58,7 @@ impl Upkeep {
         let mut forsaken = self.forsaken.lock().unwrap_or_else(PoisonError::into_inner);
         if forsaken.len() >= MAX_FORSAKEN {
             forsaken.pop_front();
+            self.dropped.inc();
         }
         forsaken.push_back(job);
     }

@@ -103,6 +103,7 @@ impl Workers {
             }
             if let Err(error) = ended {
                 tracing::debug!(queue = queue.name(), %error, "a worker lost the job queue");
+                self.store.doubt();
             }
             // It may be the store that is gone, which the next worker should not find out anew.
             self.health.check().await;

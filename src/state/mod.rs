@@ -8,3 +8,4 @@ pub mod budgets;
 pub mod fleet;
 pub mod redis;
 pub mod resets;
+pub mod sqlite;

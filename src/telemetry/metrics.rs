@@ -89,6 +89,10 @@ pub struct Metrics {
     pub process_log_dropped: IntCounterVec,
     pub trace_spans: IntCounterVec,
     pub dependency_up: IntGaugeVec,
+    /// SQLite files that were found deleted or replaced, by dependency.
+    pub store_files_replaced: IntCounterVec,
+    /// What was dropped instead of being kept for a store that was gone, by dependency.
+    pub store_dropped: IntCounterVec,
     pub credentials_expiry: IntGaugeVec,
     pub fleet_replicas: IntGauge,
     pub fleet_leases: IntGauge,
@@ -361,6 +365,16 @@ impl Metrics {
             dependency_up: gauges(
                 "sluice_dependency_up",
                 "Whether what the gateway depends on works: 1 yes, 0 no.",
+                &["dependency"],
+            ),
+            store_files_replaced: counters(
+                "sluice_store_files_replaced_total",
+                "Times that the SQLite file of a store was found deleted or replaced, and opened anew.",
+                &["dependency"],
+            ),
+            store_dropped: counters(
+                "sluice_store_dropped_total",
+                "What was kept for a store that was gone, and dropped because there was too much.",
                 &["dependency"],
             ),
             credentials_expiry: gauges(

@@ -280,12 +280,16 @@ fn unreadable_file() -> Option<String> {
     })
 }
 
+/// Longest time until credentials that expire are renewed: a clock that was wrong when they came has
+/// been set right since.
+const LONGEST: Duration = Duration::from_secs(12 * 60 * 60);
+
 /// How long to wait before credentials with this expiry are renewed; `None`: they don't expire.
 /// Jitter keeps a fleet from asking STS all at once.
 fn renewal(expiry: Option<SystemTime>, now: SystemTime) -> Option<Duration> {
     let left = expiry?.duration_since(now).unwrap_or_default();
     let lead = LEAD.min(left / 3);
-    Some(left.saturating_sub(jittered(lead) + lead / 2))
+    Some(left.saturating_sub(jittered(lead) + lead / 2).min(LONGEST))
 }
 
 /// Between half of `duration` and the whole.
@@ -383,6 +387,8 @@ mod tests {
             assert!(hour >= Duration::from_secs(3600 - 450), "{hour:?}");
             let short = renewal(Some(now + Duration::from_secs(60)), now).unwrap();
             assert!(short <= Duration::from_secs(40), "{short:?}");
+            let years = renewal(Some(now + Duration::from_secs(1_000_000_000)), now);
+            assert_eq!(years, Some(LONGEST));
         }
     }
 

@@ -2,34 +2,72 @@
 //!
 //! Money that this process has spent is kept apart from what others have, as the store tells; so
 //! whatever a store does, or however often it is asked, nothing of one's own is lost or counted
-//! twice.
+//! twice. What no store could be told yet is kept, also when its day or month is over, up to
+//! [`MAX_LEFT`] of them. The periods are those that the clock shows, also when it was set back: then
+//! what was spent in them counts again. A clock that is kept exact may step over the end of a period
+//! and back: [`MAX_STEP`] is no more than that until it has lasted for [`STEP_LASTS`].
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
+use std::sync::atomic::{self, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use super::OverBudget;
 use crate::state::budgets::{Entry, Kind, Period};
+
+/// How far a clock that is kept exact steps back, and how long until it is where it was.
+const MAX_STEP: Duration = Duration::from_secs(60);
+const STEP_LASTS: Duration = Duration::from_secs(20);
+
+/// Periods of one client that are kept when they are over, or the clock was set.
+const MAX_LEFT: usize = 8;
 
 /// The ledgers of all clients that have a budget, or had one under an older config.
 #[derive(Debug, Default)]
 pub struct Ledgers {
     of_clients: Mutex<HashMap<Arc<str>, Arc<Ledger>>>,
-    /// Rung when something was spent.
-    spent: Arc<Notify>,
+    news: Arc<News>,
+}
+
+/// What ledgers have to tell.
+#[derive(Debug, Default)]
+pub(super) struct News {
+    /// Rung when something was spent, or is to be asked.
+    spent: Notify,
+    /// Nano-dollars that no store was told of and that are no longer kept.
+    dropped: AtomicU64,
 }
 
 impl Ledgers {
     pub(super) fn of(&self, client: &Arc<str>, now: SystemTime) -> Arc<Ledger> {
-        let ledger = || Arc::new(Ledger::new(client, Arc::clone(&self.spent), now));
+        let ledger = || Arc::new(Ledger::new(client, Arc::clone(&self.news), now));
         Arc::clone(self.all().entry(Arc::clone(client)).or_insert_with(ledger))
     }
 
     /// Waits until something was spent since the last time that this was waited for.
     pub(super) async fn something_is_spent(&self) {
-        self.spent.notified().await;
+        self.news.spent.notified().await;
+    }
+
+    /// Nano-dollars that no store was told of and that are no longer kept, since this was asked last.
+    pub(super) fn take_dropped(&self) -> u64 {
+        self.news.dropped.swap(0, atomic::Ordering::Relaxed)
+    }
+
+    /// Nano-dollars that the store was not told of yet. What counts in a day and in a month counts
+    /// twice.
+    pub(super) fn untold(&self) -> u64 {
+        let untold = |ledger: &Arc<Ledger>| ledger.locked().all().map(Purse::untold).sum::<u64>();
+        self.all().values().map(untold).sum()
+    }
+
+    /// Has the store told all that is known of each sum: it may have lost it.
+    pub(super) fn restore(&self) {
+        self.all().values().for_each(|ledger| ledger.locked().restore());
     }
 
     /// What there is to tell or to ask a store; `every` asks for all sums, known or not.
@@ -59,8 +97,7 @@ impl Ledgers {
 pub(super) struct Ledger {
     client: Arc<str>,
     state: Mutex<State>,
-    /// See [`Ledgers`].
-    spent: Arc<Notify>,
+    news: Arc<News>,
 }
 
 #[derive(Debug)]
@@ -77,6 +114,8 @@ struct State {
     /// than it held.
     stretch: u64,
     purses: [Purse; 2],
+    /// Of other periods than those, the newest last.
+    left: Vec<Purse>,
 }
 
 /// Holds are as they come.
@@ -110,33 +149,99 @@ struct Purse {
     others: u64,
     /// Whether the store was asked.
     is_known: bool,
+    /// Whether the store has less than is known.
+    is_lost: bool,
+    /// Since when the clock is before the period.
+    behind: Option<Instant>,
 }
 
 impl Purse {
     fn new(period: Period) -> Purse {
-        Purse { period, own: 0, told: 0, others: 0, is_known: false }
+        Purse { period, own: 0, told: 0, others: 0, is_known: false, is_lost: false, behind: None }
     }
 
     fn spent(&self) -> u64 {
         self.own.saturating_add(self.others)
     }
+
+    fn untold(&self) -> u64 {
+        self.own.saturating_sub(self.told)
+    }
+
+    /// What the store was last known to hold.
+    fn known(&self) -> u64 {
+        self.told.saturating_add(self.others)
+    }
+
+    /// The period that takes the place of this one.
+    fn next(&mut self, now: SystemTime) -> Option<Period> {
+        let period = Period::at(self.period.kind, now);
+        match period.number.cmp(&self.period.number) {
+            Ordering::Equal => {
+                self.behind = None;
+                None
+            }
+            Ordering::Greater => Some(period),
+            Ordering::Less => {
+                let behind = *self.behind.get_or_insert_with(Instant::now);
+                let is_far = now + MAX_STEP < self.period.start();
+                (is_far || behind.elapsed() >= STEP_LASTS).then_some(period)
+            }
+        }
+    }
+
+    /// Notes what the store said to an entry.
+    fn told(&mut self, entry: &Entry, sum: u64) {
+        let expected = self.known().saturating_add(entry.own.saturating_sub(self.told));
+        self.told = entry.own;
+        self.is_known = true;
+        // Within a period a sum only grows.
+        self.is_lost = sum < expected;
+        if !self.is_lost {
+            self.others = sum.saturating_sub(entry.own);
+        }
+    }
 }
 
 impl State {
-    /// Begins the periods that have come. A clock that is set back brings none back.
-    fn roll(&mut self, now: SystemTime) {
+    /// Turns to the periods that have come, or have come back. Gives the nano-dollars that are
+    /// dropped for want of room, if it turned.
+    fn roll(&mut self, now: SystemTime) -> Option<u64> {
+        let mut dropped = None;
         for purse in &mut self.purses {
-            let period = Period::at(purse.period.kind, now);
-            if period.number > purse.period.number {
-                *purse = Purse::new(period);
-                self.stretch = UNSTRETCHED;
+            let Some(period) = purse.next(now) else { continue };
+            let known = self.left.iter().position(|left| left.period == period);
+            let next = known.map(|place| self.left.remove(place));
+            let mut next = next.unwrap_or_else(|| Purse::new(period));
+            // Others may have spent in it meanwhile.
+            (next.is_known, next.behind) = (false, None);
+            let left = std::mem::replace(purse, next);
+            self.stretch = UNSTRETCHED;
+            let dropped = dropped.get_or_insert(0u64);
+            if left.spent() > 0 {
+                self.left.push(left);
             }
+            if self.left.len() > MAX_LEFT {
+                *dropped += self.left.remove(0).untold();
+            }
+        }
+        dropped
+    }
+
+    /// Those of all periods.
+    fn all(&self) -> impl Iterator<Item = &Purse> {
+        self.purses.iter().chain(&self.left)
+    }
+
+    fn restore(&mut self) {
+        for purse in self.purses.iter_mut().chain(&mut self.left) {
+            purse.is_lost = purse.spent() > 0;
         }
     }
 }
 
 impl Ledger {
-    fn new(client: &Arc<str>, spent: Arc<Notify>, now: SystemTime) -> Ledger {
+    fn new(client: &Arc<str>, news: Arc<News>, now: SystemTime) -> Ledger {
         let purses = Kind::ALL.map(|kind| Purse::new(Period::at(kind, now)));
         let state = Mutex::new(State {
             reserved: 0,
@@ -144,8 +249,9 @@ impl Ledger {
             admitted: 0,
             stretch: UNSTRETCHED,
             purses,
+            left: Vec::new(),
         });
-        Ledger { client: Arc::clone(client), state, spent }
+        Ledger { client: Arc::clone(client), state, news }
     }
 
     pub(super) fn client(&self) -> &str {
@@ -249,39 +355,48 @@ impl Ledger {
         }
         drop(state);
         if cost > 0 {
-            self.spent.notify_one();
+            self.news.spent.notify_one();
         }
         is_above
     }
 
     fn entries(&self, every: bool, now: SystemTime) -> Vec<Entry> {
         let state = self.state(now);
-        let wanted = state.purses.iter().filter(|it| every || !it.is_known || it.own > it.told);
+        let is_wanted = |it: &&Purse| it.untold() > 0 || it.is_lost;
+        let current = state.purses.iter();
+        let wanted = current.filter(|it| every || !it.is_known || is_wanted(it));
+        let wanted = wanted.chain(state.left.iter().filter(is_wanted));
         let entry = |purse: &Purse| Entry {
             client: Arc::clone(&self.client),
             period: purse.period,
-            added: purse.own.saturating_sub(purse.told),
+            known: purse.known(),
+            added: purse.untold(),
             own: purse.own,
+            restores: purse.is_lost,
         };
         wanted.map(entry).collect()
     }
 
     fn told(&self, entry: &Entry, sum: u64) {
         let mut state = self.locked();
-        for purse in state.purses.iter_mut().filter(|purse| purse.period == entry.period) {
-            purse.told = entry.own;
-            purse.others = sum.saturating_sub(entry.own);
-            purse.is_known = true;
-        }
+        let State { purses, left, .. } = &mut *state;
+        let of_period = |purse: &&mut Purse| purse.period == entry.period;
+        purses.iter_mut().chain(left).filter(of_period).for_each(|it| it.told(entry, sum));
     }
 
     fn has_spent(&self, now: SystemTime) -> bool {
-        self.state(now).purses.iter().any(|purse| purse.own > 0)
+        let state = self.state(now);
+        let has_spent = state.purses.iter().any(|purse| purse.own > 0);
+        has_spent || state.left.iter().any(|purse| purse.untold() > 0)
     }
 
     fn state(&self, now: SystemTime) -> MutexGuard<'_, State> {
         let mut state = self.locked();
-        state.roll(now);
+        if let Some(dropped) = state.roll(now) {
+            self.news.dropped.fetch_add(dropped, atomic::Ordering::Relaxed);
+            // So that the store is asked for the new sums at once.
+            self.news.spent.notify_one();
+        }
         state
     }
 
@@ -309,10 +424,20 @@ mod tests {
     #[derive(Clone, Debug)]
     enum Event {
         Ask(u64),
-        Run { which: usize, more: u64 },
-        End { which: usize, cost: u64 },
-        Wait(u64),
-        Flush { fails: bool, loses_answer: bool },
+        Run {
+            which: usize,
+            more: u64,
+        },
+        End {
+            which: usize,
+            cost: u64,
+        },
+        /// To so many hours after the start, later or earlier than now.
+        Set(u64),
+        Flush {
+            fails: bool,
+            loses_answer: bool,
+        },
         Other(u64),
     }
 
@@ -321,7 +446,7 @@ mod tests {
             (1u64..300).prop_map(Event::Ask),
             (any::<usize>(), 0u64..90).prop_map(|(which, more)| Event::Run { which, more }),
             (any::<usize>(), 0u64..300).prop_map(|(which, cost)| Event::End { which, cost }),
-            (0u64..9).prop_map(Event::Wait),
+            (0u64..72).prop_map(Event::Set),
             (any::<bool>(), any::<bool>())
                 .prop_map(|(fails, loses_answer)| Event::Flush { fails, loses_answer }),
             (1u64..200).prop_map(Event::Other),
@@ -342,10 +467,11 @@ mod tests {
             let mut stored: HashMap<Period, u64> = HashMap::new();
             // What others had spent when the store was last heard.
             let mut heard: HashMap<Period, u64> = HashMap::new();
-            let sum = |list: &[(SystemTime, u64)], kind, now| -> u64 {
-                let here = |(at, _): &&(SystemTime, u64)| Period::at(kind, *at) == Period::at(kind, now);
+            let within = |list: &[(SystemTime, u64)], period: Period| -> u64 {
+                let here = |(at, _): &&(SystemTime, u64)| Period::at(period.kind, *at) == period;
                 list.iter().filter(here).map(|(_, cost)| cost).sum()
             };
+            let sum = |list: &[(SystemTime, u64)], kind, now| within(list, Period::at(kind, now));
             for event in events {
                 match event {
                     Event::Ask(most) => {
@@ -383,7 +509,7 @@ mod tests {
                         prop_assert!(!goes_on || room(ahead + most));
                     }
                     Event::End { .. } | Event::Run { .. } => {}
-                    Event::Wait(hours) => now += Duration::from_secs(hours * 3600),
+                    Event::Set(hours) => now = start() + Duration::from_secs(hours * 3600),
                     Event::Other(cost) => by_others.push((now, cost)),
                     Event::Flush { fails, loses_answer } => {
                         let entries = ledger.entries(true, now);
@@ -391,7 +517,7 @@ mod tests {
                         for entry in &entries {
                             if entry.added > 0 { stored.insert(entry.period, entry.own); }
                             if loses_answer { continue; }
-                            let others = sum(&by_others, entry.period.kind, now);
+                            let others = within(&by_others, entry.period);
                             let own = stored.get(&entry.period).copied().unwrap_or(0);
                             ledger.told(entry, own + others);
                             heard.insert(entry.period, others);
@@ -406,9 +532,110 @@ mod tests {
             // A last flush brings all of it to the store.
             let entries = ledger.entries(true, now);
             for entry in entries {
-                prop_assert_eq!(entry.own, sum(&paid, entry.period.kind, now));
+                prop_assert_eq!(entry.own, within(&paid, entry.period));
+                stored.insert(entry.period, entry.own);
+            }
+            for (at, _) in &paid {
+                for period in Kind::ALL.map(|kind| Period::at(kind, *at)) {
+                    prop_assert_eq!(stored.get(&period).copied().unwrap_or(0), within(&paid, period));
+                }
             }
         }
+    }
+
+    fn spend(ledger: &Ledger, cost: u64, now: SystemTime) {
+        ledger.settle(Held::default(), cost, now);
+    }
+
+    #[test]
+    fn a_clock_that_jumps_and_comes_back_finds_what_was_spent() {
+        const DAY: Duration = Duration::from_secs(24 * 3600);
+        let year = 365 * DAY;
+        let ledger = Ledger::new(&"a".into(), Arc::default(), start());
+        spend(&ledger, 1000, start());
+        for (at, own) in [
+            (start() + 2 * DAY, 1),
+            (start() - 2 * DAY, 2),
+            (start() - 30 * year, 3),
+            (start() + 80 * year, 4),
+        ] {
+            assert_eq!(ledger.spent(at)[0], 0, "a day of its own");
+            let held = ledger.reserve(&LIMITS, 1, at).unwrap();
+            ledger.settle(held, 0, at);
+            spend(&ledger, own, at);
+            assert_eq!(ledger.spent(at)[0], own);
+            assert_eq!(ledger.spent(start())[0], 1000);
+            assert!(ledger.reserve(&LIMITS, 1, start()).is_err());
+        }
+        // All of it is told to the store, whenever that is there.
+        let told: u64 = ledger.entries(false, start()).iter().map(|entry| entry.added).sum();
+        assert_eq!(told, 2 * 1010);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_small_step_back_over_midnight_changes_nothing_unless_it_lasts() {
+        let second = Duration::from_secs(1);
+        let midnight = Period::at(Kind::Daily, start()).end();
+        let ledger = Ledger::new(&"a".into(), Arc::default(), midnight - second);
+        spend(&ledger, 5, midnight - second);
+        spend(&ledger, 7, midnight);
+        assert_eq!(ledger.spent(midnight - second)[0], 7);
+        tokio::time::advance(5 * second).await;
+        assert_eq!(ledger.spent(midnight - second)[0], 7);
+        assert_eq!(ledger.spent(midnight)[0], 7);
+        // A step of its own, from here on.
+        tokio::time::advance(18 * second).await;
+        assert_eq!(ledger.spent(midnight - 30 * second)[0], 7);
+        tokio::time::advance(18 * second).await;
+        assert_eq!(ledger.spent(midnight - 12 * second)[0], 7);
+        tokio::time::advance(3 * second).await;
+        assert_eq!(ledger.spent(midnight - 10 * second)[0], 5);
+        assert_eq!(ledger.spent(midnight)[0], 7);
+    }
+
+    #[test]
+    fn what_no_store_was_told_is_kept_to_a_bound_and_counted_beyond() {
+        let ledgers = Ledgers::default();
+        let ledger = ledgers.of(&"a".into(), start());
+        for day in 0..12 {
+            spend(&ledger, 1, start() + Duration::from_secs(day * 24 * 3600));
+        }
+        let now = start() + Duration::from_secs(11 * 24 * 3600);
+        let entries = ledgers.entries(false, now);
+        let days = entries.iter().filter(|entry| entry.period.kind == Kind::Daily);
+        let days: u64 = days.map(|entry| entry.added).sum();
+        let left = ledgers.take_dropped() + entries.iter().map(|entry| entry.added).sum::<u64>();
+        assert_eq!((left, ledgers.take_dropped()), (24, 0));
+        assert!((8..12).contains(&days), "{days}");
+        assert_eq!(ledgers.untold(), entries.iter().map(|entry| entry.added).sum::<u64>());
+    }
+
+    #[test]
+    fn a_store_that_has_less_than_it_had_is_told_all_that_is_known() {
+        let ledgers = Ledgers::default();
+        let ledger = ledgers.of(&"a".into(), start());
+        spend(&ledger, 5, start());
+        let tell = |sums: [u64; 2]| {
+            let entries = ledgers.entries(false, start());
+            ledgers.told(&entries, &sums, start());
+            entries
+        };
+        // Seven more are others'.
+        assert_eq!(tell([12, 12]).len(), 2);
+        assert_eq!(tell([0, 0]).len(), 0);
+        spend(&ledger, 1, start());
+        // The file is another one: it has what was added and nothing else.
+        let added = tell([1, 1]);
+        assert!(added.iter().all(|entry| entry.added == 1 && !entry.restores), "{added:?}");
+        assert_eq!(ledger.spent(start()), [13, 13]);
+        let lost = tell([13, 13]);
+        assert!(
+            lost.iter().all(|it| (it.known, it.added, it.restores) == (13, 0, true)),
+            "{lost:?}"
+        );
+        assert_eq!(tell([0, 0]).len(), 0);
+        ledgers.restore();
+        assert_eq!(tell([13, 13]).len(), 2);
     }
 
     #[test]

@@ -11,8 +11,10 @@ mod sqlite;
 use std::time::Duration;
 
 use apalis_core::task::builder::TaskBuilder;
+use prometheus::IntCounter;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tokio::time::timeout;
 use uuid::Uuid;
 
 pub(super) use self::redis::RedisStore;
@@ -24,6 +26,9 @@ use crate::state::redis::RedisFailure;
 /// A job that was started so often and never came to an end takes its workers down with it, and
 /// is given up.
 const MAX_STARTS: u32 = 25;
+
+/// Tidying, which nobody waits for, may take as long as so many calls.
+const TIDY_CALLS: u32 = 10;
 
 /// Heartbeats after which a worker that was not seen is lost.
 pub(super) const MISSED_HEARTBEATS: u32 = 3;
@@ -49,6 +54,16 @@ pub enum StoreError {
     /// It holds what this version can't read.
     #[error("a record can't be read: {0}")]
     Record(String),
+    /// It did not answer.
+    #[error("it did not answer within {}", humantime::format_duration(*.0))]
+    Slow(Duration),
+}
+
+impl StoreError {
+    /// Whether it says something of the store, not of one record.
+    pub(super) fn is_of_store(&self) -> bool {
+        !matches!(self, StoreError::Record(_))
+    }
 }
 
 /// What became of a submission.
@@ -89,31 +104,58 @@ pub(super) enum Store {
     Redis(RedisStore),
 }
 
-/// Calls the method of whichever store it is.
+/// Calls the method of whichever store it is, for as long as a call may take.
 macro_rules! dispatch {
     ($store:expr, $of:ident => $call:expr) => {
+        dispatch!($store, 1, $of => $call)
+    };
+    ($store:expr, $times:expr, $of:ident => $call:expr) => {
         match $store {
-            Store::Sqlite($of) => $call.await,
-            Store::Redis($of) => $call.await,
+            Store::Sqlite($of) => {
+                let outcome = within($of.limit() * $times, $call).await;
+                // A record that can't be read says nothing of the connection.
+                if matches!(outcome, Err(ref error) if error.is_of_store()) {
+                    $of.doubt();
+                }
+                outcome
+            }
+            Store::Redis($of) => within($of.limit() * $times, $call).await,
         }
     };
 }
 
+async fn within<T>(
+    limit: Duration,
+    call: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    timeout(limit, call).await.unwrap_or(Err(StoreError::Slow(limit)))
+}
+
 impl Store {
-    /// The store of this config, if it has one. Connects to nothing yet.
-    pub(super) fn new(config: &Jobs) -> Result<Option<Store>, StoreError> {
+    /// The store of this config, if it has one. Connects to nothing yet. `replaced` counts the times
+    /// that its file was found deleted or replaced.
+    pub(super) fn new(config: &Jobs, replaced: IntCounter) -> Result<Option<Store>, StoreError> {
         Ok(match &config.backend {
             JobsBackend::Off => None,
-            JobsBackend::Sqlite { path } => Some(Store::Sqlite(SqliteStore::new(path, config))),
+            JobsBackend::Sqlite { path } => {
+                Some(Store::Sqlite(SqliteStore::new(path, config, replaced)))
+            }
             JobsBackend::Redis { url, prefix } => {
                 Some(Store::Redis(RedisStore::new(url.expose(), prefix, config)?))
             }
         })
     }
 
-    /// Sees whether the store is there, and makes it ready at the first time.
-    pub(super) async fn check(&self) -> Result<(), StoreError> {
-        dispatch!(self, store => store.check())
+    /// Sees whether the store can be read; whether it can be written, too, if it is `in_doubt`.
+    pub(super) async fn check(&self, in_doubt: bool) -> Result<(), StoreError> {
+        dispatch!(self, store => store.check(in_doubt))
+    }
+
+    /// Has the connection to a file made anew: a worker has lost it.
+    pub(super) fn doubt(&self) {
+        if let Store::Sqlite(store) = self {
+            store.doubt();
+        }
     }
 
     /// Keeps a job and places its ticket, unless too many of its queue wait.
@@ -177,14 +219,16 @@ impl Store {
 
     /// Throws away what is no longer needed, and places a ticket that a job lost.
     pub(super) async fn tidy(&self) -> Result<(), StoreError> {
-        dispatch!(self, store => store.tidy())
+        dispatch!(self, TIDY_CALLS, store => store.tidy())
     }
 }
 
-/// The ticket of a job as apalis carries it.
+/// The ticket of a job as apalis carries it. It is due at any time, so that none waits for a clock
+/// that was set back.
 fn ticket(id: Uuid) -> Result<TaskBuilder<Vec<u8>>, StoreError> {
     let body = serde_json::to_vec(&Ticket { job: id });
-    Ok(TaskBuilder::new(body.map_err(|error| StoreError::Ticket(error.to_string()))?))
+    let body = body.map_err(|error| StoreError::Ticket(error.to_string()))?;
+    Ok(TaskBuilder::new(body).run_at_timestamp(0))
 }
 
 fn millis(duration: Duration) -> i64 {

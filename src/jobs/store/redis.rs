@@ -28,6 +28,9 @@ const TICKET_GRACE_SECONDS: u64 = 10;
 /// apalis keeps what it knows of a worker for ever; this long is enough after it was seen last.
 const WORKER_TTL_SECONDS: u64 = 3600;
 
+/// How long what a check wrote is kept.
+const PROBE_SECONDS: u64 = 60;
+
 #[derive(Clone)]
 pub(in crate::jobs) struct RedisStore {
     redis: Redis,
@@ -36,6 +39,7 @@ pub(in crate::jobs) struct RedisStore {
     max_waiting: usize,
     result_ttl: i64,
     heartbeat: Duration,
+    limit: Duration,
 }
 
 struct Scripts {
@@ -72,6 +76,7 @@ impl RedisStore {
             max_waiting: config.max_waiting,
             result_ttl: millis(config.result_ttl),
             heartbeat: config.heartbeat,
+            limit: config.timeout,
         })
     }
 
@@ -101,11 +106,20 @@ impl RedisStore {
         Ok(self.redis.in_time(invocation.invoke_async(&mut connection)).await?)
     }
 
-    pub(super) async fn check(&self) -> Result<(), StoreError> {
+    pub(super) async fn check(&self, in_doubt: bool) -> Result<(), StoreError> {
         let mut connection = self.redis.connection().await?;
-        let ping = ::redis::cmd("PING");
-        self.redis.in_time(ping.query_async::<String>(&mut connection)).await?;
+        let mut call = ::redis::cmd("PING");
+        if in_doubt {
+            // One that is full, or a replica, answers a ping all the same.
+            call = ::redis::cmd("SET");
+            call.arg(self.keys.probe()).arg(1).arg("EX").arg(PROBE_SECONDS);
+        }
+        self.redis.in_time(call.query_async::<String>(&mut connection)).await?;
         Ok(())
+    }
+
+    pub(super) fn limit(&self) -> Duration {
+        self.limit
     }
 
     pub(super) async fn submit(&self, id: Uuid, job: &NewJob) -> Result<Submitted, StoreError> {
@@ -345,6 +359,10 @@ impl Keys {
 
     fn job(&self, id: Uuid) -> String {
         format!("{}{id}", self.job_prefix())
+    }
+
+    fn probe(&self) -> String {
+        format!("{{{}}}:jobs_probe", self.prefix)
     }
 
     fn of_queue(&self, queue: Queue, what: &str) -> String {

@@ -4,19 +4,17 @@
 //! with a sync at each commit: what was accepted survives the loss of the process and of power.
 //! One connection serves all: writers would only wait for each other's lock, and less fairly.
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use apalis_core::backend::{ListWorkers, RunningWorker};
 use apalis_core::task::task_id::TaskId;
 use apalis_sqlite::SqliteStorage;
+use futures_util::future::BoxFuture;
+use prometheus::IntCounter;
 use serde_json::Value;
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
-};
-use sqlx::{Connection as _, Row as _, SqliteConnection, SqlitePool};
-use tokio::sync::OnceCell;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Executor as _, Row as _, SqliteConnection};
 use ulid::Ulid;
 use uuid::Uuid;
 
@@ -26,6 +24,7 @@ use super::{
 };
 use crate::config::Jobs;
 use crate::jobs::record::State;
+use crate::state::sqlite::SqliteFile;
 
 /// Times are milliseconds since 1970. A job that waits and has a token is reserved.
 const SCHEMA: &str = "
@@ -50,40 +49,36 @@ CREATE TABLE IF NOT EXISTS sluice_starts (queue TEXT NOT NULL, at INTEGER NOT NU
 CREATE INDEX IF NOT EXISTS sluice_starts_at ON sluice_starts (queue, at);
 ";
 
-/// How long another process may hold the file.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// How far ahead of now a time may be that is not from before the clock was set back.
+const AHEAD: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Debug)]
 pub(in crate::jobs) struct SqliteStore {
-    path: PathBuf,
-    pool: SqlitePool,
-    ready: Arc<OnceCell<()>>,
+    file: SqliteFile,
     max_waiting: i64,
     result_ttl: Duration,
     heartbeat: Duration,
+    limit: Duration,
 }
 
 impl SqliteStore {
-    pub(super) fn new(path: &Path, config: &Jobs) -> SqliteStore {
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .foreign_keys(false)
-            .busy_timeout(BUSY_TIMEOUT);
-        let pool = SqlitePoolOptions::new()
-            .max_connections(1)
-            .acquire_timeout(BUSY_TIMEOUT)
-            .connect_lazy_with(options);
+    pub(super) fn new(path: &Path, config: &Jobs, replaced: IntCounter) -> SqliteStore {
         SqliteStore {
-            path: path.to_owned(),
-            pool,
-            ready: Arc::default(),
+            file: SqliteFile::new(path, "jobs", config.timeout, set_up, replaced),
             max_waiting: i64::try_from(config.max_waiting).unwrap_or(i64::MAX),
             result_ttl: config.result_ttl,
             heartbeat: config.heartbeat,
+            limit: config.timeout,
         }
+    }
+
+    pub(super) fn limit(&self) -> Duration {
+        self.limit
+    }
+
+    /// See [`SqliteFile::doubt`].
+    pub(super) fn doubt(&self) {
+        self.file.doubt();
     }
 
     /// A storage for a worker of this queue. One ticket is fetched at a time.
@@ -93,30 +88,20 @@ impl SqliteStore {
             .batch_size(1)
             .heartbeat_interval(self.heartbeat);
         config.missed_heartbeats = MISSED_HEARTBEATS as usize;
-        SqliteStorage::new(&self.pool).with_config(config)
+        SqliteStorage::new(self.file.pool()).with_config(config)
     }
 
-    pub(super) async fn check(&self) -> Result<(), StoreError> {
-        self.ready.get_or_try_init(|| self.set_up()).await?;
-        sqlx::query("SELECT 1").execute(&self.pool).await?;
-        Ok(())
-    }
-
-    async fn set_up(&self) -> Result<(), StoreError> {
-        // It holds what people wrote; SQLite gives the files beside it the same mode.
-        let mut options = tokio::fs::OpenOptions::new();
-        options.create(true).append(true).mode(0o600);
-        options.open(&self.path).await.map_err(sqlx::Error::Io)?;
-        // apalis's own set-up would turn syncing off.
-        let migrations = SqliteStorage::<()>::migrations();
-        migrations.run(&self.pool).await.map_err(sqlx::Error::from)?;
-        sqlx::raw_sql(SCHEMA).execute(&self.pool).await?;
+    pub(super) async fn check(&self, in_doubt: bool) -> Result<(), StoreError> {
+        if in_doubt {
+            self.file.probe().await?;
+        }
+        let mut connection = self.file.connection().await?;
+        sqlx::query("SELECT 1 FROM sluice_jobs LIMIT 1").fetch_optional(&mut *connection).await?;
         Ok(())
     }
 
     pub(super) async fn submit(&self, id: Uuid, job: &NewJob) -> Result<Submitted, StoreError> {
-        let mut connection = self.pool.acquire().await?;
-        let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+        let mut transaction = self.file.begin().await?;
         let waiting: i64 = sqlx::query_scalar(
             "SELECT count(*) FROM sluice_jobs
              WHERE queue = ? AND state IN ('waiting', 'retrying') AND expires IS NULL",
@@ -125,6 +110,7 @@ impl SqliteStore {
         .fetch_one(&mut *transaction)
         .await?;
         if waiting >= self.max_waiting {
+            transaction.rollback().await?;
             return Ok(Submitted::Full);
         }
         sqlx::query(
@@ -154,8 +140,7 @@ impl SqliteStore {
         queue: Queue,
         limits: Limits,
     ) -> Result<Start, StoreError> {
-        let mut connection = self.pool.acquire().await?;
-        let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+        let mut transaction = self.file.begin().await?;
         let started = self.start_within(&mut transaction, hold, queue, limits).await?;
         transaction.commit().await?;
         Ok(started)
@@ -179,7 +164,10 @@ impl SqliteStore {
         let Some(row) = row else { return Ok(Start::Settled) };
         let leased_until: i64 = row.try_get("leased_until")?;
         let holder: Option<String> = row.try_get("token")?;
-        if leased_until > now && holder.is_some_and(|holder| holder != token) {
+        let lease_end = now.saturating_add(millis(limits.lease));
+        let is_leased =
+            leased_until > now && leased_until <= lease_end.saturating_add(millis(AHEAD));
+        if is_leased && holder.is_some_and(|holder| holder != token) {
             return Ok(Start::Held(from_millis(leased_until - now)));
         }
         let starts: u32 = row.try_get("starts")?;
@@ -187,7 +175,6 @@ impl SqliteStore {
             self.end(connection, &id, State::Failed, None, Some(&gave_up())).await?;
             return Ok(Start::Settled);
         }
-        let lease_end = now.saturating_add(millis(limits.lease));
         if let Some(wait) = not_yet(connection, queue, limits, now).await? {
             sqlx::query("UPDATE sluice_jobs SET token = ?, leased_until = ? WHERE id = ?")
                 .bind(&token)
@@ -224,7 +211,7 @@ impl SqliteStore {
         .bind(percent)
         .bind(hold.job.to_string())
         .bind(hold.token.to_string())
-        .execute(&self.pool)
+        .execute(&mut *self.file.connection().await?)
         .await?;
         Ok(())
     }
@@ -237,7 +224,7 @@ impl SqliteStore {
         .bind(error)
         .bind(hold.job.to_string())
         .bind(hold.token.to_string())
-        .execute(&self.pool)
+        .execute(&mut *self.file.connection().await?)
         .await?;
         Ok(changed.rows_affected() > 0)
     }
@@ -247,10 +234,9 @@ impl SqliteStore {
             End::Done(result) => (State::Done, Some(result.to_string()), None),
             End::Failed(error) => (State::Failed, None, Some(error.as_str())),
         };
-        let mut connection = self.pool.acquire().await?;
         let id = hold.job.to_string();
         let token = hold.token.to_string();
-        let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+        let mut transaction = self.file.begin().await?;
         let held: Option<i64> = sqlx::query_scalar(
             "SELECT 1 FROM sluice_jobs WHERE id = ? AND token = ? AND expires IS NULL",
         )
@@ -259,6 +245,7 @@ impl SqliteStore {
         .fetch_optional(&mut *transaction)
         .await?;
         if held.is_none() {
+            transaction.rollback().await?;
             return Ok(false);
         }
         self.end(&mut transaction, &id, state, result.as_deref(), error).await?;
@@ -296,8 +283,7 @@ impl SqliteStore {
         lease: Duration,
     ) -> Result<Vec<Hold>, StoreError> {
         let until = now().saturating_add(millis(lease));
-        let mut connection = self.pool.acquire().await?;
-        let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+        let mut transaction = self.file.begin().await?;
         let mut lost = Vec::new();
         for hold in holds {
             let renewed = sqlx::query(
@@ -318,7 +304,7 @@ impl SqliteStore {
     }
 
     pub(super) async fn cancel(&self, id: Uuid) -> Result<(), StoreError> {
-        let mut connection = self.pool.acquire().await?;
+        let mut connection = self.file.connection().await?;
         self.end(&mut connection, &id.to_string(), State::Cancelled, None, None).await
     }
 
@@ -329,7 +315,7 @@ impl SqliteStore {
         )
         .bind(id.to_string())
         .bind(now())
-        .fetch_optional(&self.pool)
+        .fetch_optional(&mut *self.file.connection().await?)
         .await?;
         row.as_ref().map(record).transpose()
     }
@@ -341,7 +327,7 @@ impl SqliteStore {
              FROM sluice_jobs WHERE expires IS NULL GROUP BY queue, state",
         )
         .bind(now())
-        .fetch_all(&self.pool)
+        .fetch_all(&mut *self.file.connection().await?)
         .await?;
         let mut counts = [Counts::default(); 3];
         for row in rows {
@@ -378,13 +364,31 @@ impl SqliteStore {
 
     pub(super) async fn tidy(&self) -> Result<(), StoreError> {
         let now = now();
+        let mut transaction = self.file.begin().await?;
+        // Results from before the clock was set back are kept as long as new ones.
+        let expires = now.saturating_add(millis(self.result_ttl));
+        sqlx::query("UPDATE sluice_jobs SET expires = ?1 WHERE expires > ?1 + ?2")
+            .bind(expires)
+            .bind(millis(AHEAD))
+            .execute(&mut *transaction)
+            .await?;
         sqlx::query("DELETE FROM sluice_jobs WHERE expires <= ?")
             .bind(now)
-            .execute(&self.pool)
+            .execute(&mut *transaction)
             .await?;
         // apalis's own sweep rewrites the whole file.
         sqlx::query("DELETE FROM Jobs WHERE status IN ('Done', 'Killed')")
-            .execute(&self.pool)
+            .execute(&mut *transaction)
+            .await?;
+        // A worker that was seen in the future would never count as lost.
+        sqlx::query("UPDATE Workers SET last_seen = ?1 WHERE last_seen > ?1 + ?2")
+            .bind(now / 1000)
+            .bind(millis(AHEAD) / 1000)
+            .execute(&mut *transaction)
+            .await?;
+        sqlx::query("UPDATE Jobs SET run_at = 0 WHERE status = 'Pending' AND run_at > ?")
+            .bind(now / 1000 + millis(AHEAD) / 1000)
+            .execute(&mut *transaction)
             .await?;
         let long_ago = now - millis(self.heartbeat * MISSED_HEARTBEATS * 10);
         sqlx::query(
@@ -392,10 +396,19 @@ impl SqliteStore {
              AND id NOT IN (SELECT lock_by FROM Jobs WHERE lock_by IS NOT NULL)",
         )
         .bind(long_ago)
-        .execute(&self.pool)
+        .execute(&mut *transaction)
         .await?;
-        Ok(())
+        Ok(transaction.commit().await?)
     }
+}
+
+fn set_up(connection: &mut SqliteConnection) -> BoxFuture<'_, Result<(), sqlx::Error>> {
+    Box::pin(async move {
+        // apalis's own set-up would turn syncing off.
+        SqliteStorage::<()>::migrations().run_direct(None, connection, false).await?;
+        connection.execute(SCHEMA).await?;
+        Ok(())
+    })
 }
 
 /// How long until the queue may start another job; `None` if it may now.
@@ -406,9 +419,10 @@ async fn not_yet(
     now: i64,
 ) -> Result<Option<Duration>, StoreError> {
     let since = now - millis(limits.window);
-    sqlx::query("DELETE FROM sluice_starts WHERE queue = ? AND at <= ?")
+    sqlx::query("DELETE FROM sluice_starts WHERE queue = ? AND (at <= ? OR at > ?)")
         .bind(queue.name())
         .bind(since)
+        .bind(now.saturating_add(millis(AHEAD)))
         .execute(&mut *connection)
         .await?;
     // The start that has to leave the window before another may come.

@@ -2,9 +2,11 @@
 //! ends.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::json;
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{Connection as _, SqliteConnection};
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
@@ -12,6 +14,7 @@ use super::super::record::{End, Hold};
 use super::super::store::{Limits, Start};
 use super::super::{JobsError, Queue, State};
 use super::support::{Place, RedisServer, Script, ended, eventually, job, reachable, start};
+use crate::config;
 
 #[tokio::test]
 async fn another_process_takes_over_from_one_that_died() {
@@ -32,6 +35,60 @@ async fn another_process_takes_over_from_one_that_died() {
         reachable(&jobs).await;
         assert_eq!(ended(&jobs, id).await.result, Some(json!({ "says": "orphan" })));
     }
+}
+
+/// What is in a file since the clock was two days ahead, and was set right.
+#[tokio::test]
+async fn a_clock_that_was_ahead_holds_nothing_up() {
+    let place = Place::sqlite();
+    let mut config = place.config();
+    config.analysis.per_minute = 2;
+    let config::JobsBackend::Sqlite { path } = &config.backend else { unreachable!() };
+    let ahead = SystemTime::now() + Duration::from_secs(2 * 24 * 3600);
+    let ahead = i64::try_from(ahead.duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap();
+    let blocked = Arc::new(Semaphore::new(0));
+    let gate = Arc::clone(&blocked);
+    let work = Script::new(move |_, _| {
+        let gate = Arc::clone(&gate);
+        async move {
+            gate.acquire().await.unwrap().forget();
+            Ok(json!("done"))
+        }
+    });
+    let jobs = start(&config, work);
+    reachable(&jobs).await;
+    let options = SqliteConnectOptions::new().filename(path);
+    let mut file = SqliteConnection::connect_with(&options).await.unwrap();
+    for _ in 0..2 {
+        let start = "INSERT INTO sluice_starts (queue, at) VALUES ('analysis', ?)";
+        sqlx::query(start).bind(ahead).execute(&mut file).await.unwrap();
+    }
+    let first = jobs.submit(job(Queue::Analysis, "first")).await.unwrap();
+    eventually("it starts", async || {
+        let record = jobs.record(first).await.ok().flatten()?;
+        (record.state == State::Running).then_some(())
+    })
+    .await;
+    let due: Vec<i64> =
+        sqlx::query_scalar("SELECT run_at FROM Jobs").fetch_all(&mut file).await.unwrap();
+    assert_eq!(due, [0], "a ticket waits for no time");
+    // Another process held it that is no more.
+    let hold = Hold::new(first);
+    let take = "UPDATE sluice_jobs SET token = 'of another', leased_until = ? WHERE id = ?";
+    let limits =
+        Limits { starts: 9, window: Duration::from_secs(60), lease: Duration::from_secs(30) };
+    sqlx::query(take).bind(ahead).bind(first.to_string()).execute(&mut file).await.unwrap();
+    let started = jobs.store.start(hold, Queue::Analysis, limits).await.unwrap();
+    assert!(matches!(started, Start::Run { .. }), "{started:?}");
+    assert!(jobs.store.finish(hold, &End::Done(json!("mine"))).await.unwrap());
+    // Results are kept as long as others.
+    let expire = "UPDATE sluice_jobs SET expires = ?";
+    sqlx::query(expire).bind(ahead).execute(&mut file).await.unwrap();
+    jobs.store.tidy().await.unwrap();
+    let expires: i64 =
+        sqlx::query_scalar("SELECT expires FROM sluice_jobs").fetch_one(&mut file).await.unwrap();
+    assert!(expires < ahead, "{expires}");
+    blocked.add_permits(1);
 }
 
 #[tokio::test]

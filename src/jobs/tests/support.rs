@@ -50,6 +50,8 @@ impl Place {
                 prefix: "sluice".to_owned(),
             },
         };
+        // Nothing here is about a store that is slow, but the machine may be.
+        jobs.timeout = Duration::from_secs(10);
         jobs.heartbeat = Duration::from_secs(1);
         jobs.poll_interval = Duration::from_millis(50);
         jobs.retry_base_delay = Duration::from_millis(20);

@@ -61,7 +61,8 @@ async fn no_debug_output_shows_a_secret() {
     hides(&format!("{loaded:?} {:?} {:?}", env(), Source::BuiltIn));
     hides(&loaded.config.written.to_json().unwrap().to_string());
     let config = loaded.config;
-    hides(&format!("{:?}", Store::new(&config.state.budgets).unwrap()));
+    let replaced = prometheus::IntCounter::new("replaced", "Replaced.").unwrap();
+    hides(&format!("{:?}", Store::new(&config.state.budgets, replaced).unwrap()));
     let redis = Redis::new("redis://u:hush-redis@127.0.0.1:3/0", Duration::from_secs(1));
     hides(&format!("{redis:?}"));
     let metrics = Arc::new(Metrics::new());

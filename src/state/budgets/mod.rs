@@ -9,6 +9,9 @@ mod sqlite;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use prometheus::IntCounter;
+use tokio::time::timeout;
+
 use super::redis::{Redis, RedisFailure};
 use crate::config::BudgetStore;
 
@@ -60,6 +63,11 @@ impl Period {
         Period { kind, number }
     }
 
+    /// When it begins.
+    pub fn start(self) -> SystemTime {
+        Period { number: self.number.saturating_sub(1), ..self }.end()
+    }
+
     /// When it ends and the next one begins.
     pub fn end(self) -> SystemTime {
         let day = match self.kind {
@@ -98,10 +106,14 @@ pub struct Entry {
     pub client: Arc<str>,
     /// Day or month.
     pub period: Period,
+    /// Nano-dollars that the store was last known to hold.
+    pub known: u64,
     /// Nano-dollars since the store was told last.
     pub added: u64,
     /// Nano-dollars that this process has spent in the period, `added` included.
     pub own: u64,
+    /// Whether the store has less than is known, so that it is to be told that, too.
+    pub restores: bool,
 }
 
 /// Why a store did not do as asked.
@@ -116,6 +128,9 @@ pub enum StoreError {
     /// Redis answered with something else than what it was told.
     #[error("Redis holds something that is not a sum")]
     NoSum,
+    /// It did not answer.
+    #[error("it did not answer within {}", humantime::format_duration(*.0))]
+    Slow(Duration),
 }
 
 /// A store.
@@ -130,14 +145,15 @@ pub enum Store {
 }
 
 impl Store {
-    /// The store that the config names. Connects to nothing yet.
+    /// The store that the config names. Connects to nothing yet. `replaced` counts the times that its
+    /// file was found deleted or replaced.
     ///
     /// # Errors
     /// When a URL makes no sense.
-    pub fn new(config: &BudgetStore) -> Result<Store, StoreError> {
+    pub fn new(config: &BudgetStore, replaced: IntCounter) -> Result<Store, StoreError> {
         Ok(match config {
             BudgetStore::Memory => Store::Memory,
-            BudgetStore::Sqlite { path } => Store::Sqlite(sqlite::SqliteStore::new(path)),
+            BudgetStore::Sqlite { path } => Store::Sqlite(sqlite::SqliteStore::new(path, replaced)),
             BudgetStore::Redis { url, prefix } => {
                 let redis = Redis::new(url.expose(), LIMIT)?;
                 Store::Redis(redis::RedisStore::new(redis, prefix))
@@ -154,9 +170,54 @@ impl Store {
     pub async fn add(&self, entries: &[Entry], now: SystemTime) -> Result<Vec<u64>, StoreError> {
         match self {
             Store::Memory => Ok(entries.iter().map(|entry| entry.own).collect()),
-            Store::Sqlite(store) => store.add(entries, now).await,
-            Store::Redis(store) => store.add(entries, now).await,
+            Store::Sqlite(store) => self.within_limit(store.add(entries, now)).await,
+            Store::Redis(store) => self.within_limit(store.add(entries, now)).await,
         }
+    }
+
+    /// Sees whether the store can be read and written.
+    ///
+    /// # Errors
+    /// When it can't be.
+    pub async fn check(&self) -> Result<(), StoreError> {
+        match self {
+            Store::Memory => Ok(()),
+            Store::Sqlite(store) => self.within_limit(store.check()).await,
+            Store::Redis(store) => self.within_limit(store.check()).await,
+        }
+    }
+
+    /// Whether its file is another one than it was, or none.
+    pub async fn is_elsewhere(&self) -> bool {
+        match self {
+            Store::Sqlite(store) => timeout(LIMIT, store.is_elsewhere()).await.unwrap_or(false),
+            Store::Memory | Store::Redis(_) => false,
+        }
+    }
+
+    /// Whether its file was opened again since it was told all sums last: it may have lost some.
+    pub fn was_reopened(&self) -> bool {
+        matches!(self, Store::Sqlite(store) if store.was_reopened())
+    }
+
+    /// Notes that it was told all sums.
+    pub fn has_all(&mut self) {
+        if let Store::Sqlite(store) = self {
+            store.has_all();
+        }
+    }
+
+    /// Waits for a call as long as a call may take. After one that failed the connection to a file
+    /// is not used again.
+    async fn within_limit<T>(
+        &self,
+        call: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let outcome = timeout(LIMIT, call).await.unwrap_or(Err(StoreError::Slow(LIMIT)));
+        if let (Err(_), Store::Sqlite(store)) = (&outcome, self) {
+            store.doubt();
+        }
+        outcome
     }
 }
 

@@ -16,6 +16,9 @@ use crate::state::redis::Redis;
 /// Entries of one round trip.
 const BATCH: usize = 500;
 
+/// How long what a check wrote is kept.
+const PROBE_SECONDS: u64 = 60;
+
 /// Sums in Redis.
 #[derive(Debug)]
 pub struct RedisStore {
@@ -50,11 +53,20 @@ impl RedisStore {
         Ok(sums)
     }
 
+    /// Sees whether Redis can be written: one that is full, or a replica, answers all the same.
+    pub(super) async fn check(&self) -> Result<(), StoreError> {
+        let mut connection = self.redis.connection().await?;
+        let mut set = redis::cmd("SET");
+        set.arg(format!("{{{}}}:budget_probe", self.prefix)).arg(1).arg("EX").arg(PROBE_SECONDS);
+        self.redis.in_time(set.query_async::<()>(&mut connection)).await?;
+        Ok(())
+    }
+
     fn pipeline(&self, entries: &[Entry]) -> Pipeline {
         let mut pipeline = redis::pipe();
         for entry in entries {
             let key = self.key(entry);
-            if entry.added > 0 {
+            if entry.added > 0 || entry.restores && entry.own > 0 {
                 pipeline.cmd("HSET").arg(&key).arg(&self.process).arg(entry.own).ignore();
                 pipeline.cmd("EXPIRE").arg(&key).arg(kept_seconds(entry.period.kind)).ignore();
             }

@@ -2,14 +2,17 @@
 //!
 //! The file is in WAL mode. A flush is one transaction, so it counts whole or not at all.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Connection as _, SqlitePool};
-use tokio::sync::OnceCell;
+use futures_util::future::BoxFuture;
+use prometheus::IntCounter;
+use sqlx::{Error, Executor as _, SqliteConnection};
+use tokio::time::Instant;
 
-use super::{Entry, Kind, Period, StoreError};
+use super::{Entry, Kind, LIMIT, Period, StoreError};
+use crate::state::sqlite::SqliteFile;
 
 const SCHEMA: &str = "
 CREATE TABLE IF NOT EXISTS sluice_budgets (
@@ -21,39 +24,26 @@ CREATE TABLE IF NOT EXISTS sluice_budgets (
 ) WITHOUT ROWID;
 ";
 
-/// How long another process may hold the file.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Sums of the past are kept until the clock has gone evenly for this long: one that was set forward
+/// by mistake comes back, and finds what was spent.
+const EVEN_FOR: Duration = Duration::from_secs(60 * 60);
+
+/// How far the clock may go from the time that has passed and still goes evenly.
+const UNEVEN: Duration = Duration::from_secs(60);
 
 /// A file of sums.
 #[derive(Debug)]
 pub struct SqliteStore {
-    path: PathBuf,
-    pool: SqlitePool,
-    is_ready: OnceCell<()>,
+    file: SqliteFile,
+    /// How often the file had been opened when all sums were told to it last.
+    told_all: u64,
+    clock: Mutex<Clock>,
 }
 
 impl SqliteStore {
-    pub(super) fn new(path: &Path) -> SqliteStore {
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .busy_timeout(BUSY_TIMEOUT);
-        let pool = SqlitePoolOptions::new()
-            .max_connections(1)
-            .acquire_timeout(BUSY_TIMEOUT)
-            .connect_lazy_with(options);
-        SqliteStore { path: path.to_owned(), pool, is_ready: OnceCell::new() }
-    }
-
-    async fn set_up(&self) -> Result<(), StoreError> {
-        // What clients spend is nobody else's; SQLite gives the files beside it the same mode.
-        let mut options = tokio::fs::OpenOptions::new();
-        options.create(true).append(true).mode(0o600);
-        options.open(&self.path).await.map_err(sqlx::Error::Io)?;
-        sqlx::raw_sql(SCHEMA).execute(&self.pool).await?;
-        Ok(())
+    pub(super) fn new(path: &Path, replaced: IntCounter) -> SqliteStore {
+        let file = SqliteFile::new(path, "budgets", LIMIT, set_up, replaced);
+        SqliteStore { file, told_all: 0, clock: Mutex::default() }
     }
 
     pub(super) async fn add(
@@ -61,39 +51,98 @@ impl SqliteStore {
         entries: &[Entry],
         now: SystemTime,
     ) -> Result<Vec<u64>, StoreError> {
-        self.is_ready.get_or_try_init(|| self.set_up()).await?;
-        let mut connection = self.pool.acquire().await?;
-        if entries.iter().all(|entry| entry.added == 0) {
-            return sums(&mut connection, entries).await;
+        if entries.iter().all(|entry| entry.added == 0 && !entry.restores) {
+            return sums(&mut *self.file.connection().await?, entries).await;
         }
-        let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-        for entry in entries.iter().filter(|entry| entry.added > 0) {
+        let mut transaction = self.file.begin().await?;
+        for entry in entries.iter().filter(|entry| entry.added > 0 || entry.restores) {
+            let known = if entry.restores { entry.known } else { 0 };
             sqlx::query(
-                "INSERT INTO sluice_budgets (client, kind, period, nano_usd) VALUES (?, ?, ?, ?)
-                 ON CONFLICT DO UPDATE SET nano_usd = nano_usd + excluded.nano_usd",
+                "INSERT INTO sluice_budgets (client, kind, period, nano_usd) VALUES (?1, ?2, ?3, ?4 + ?5)
+                 ON CONFLICT DO UPDATE SET nano_usd = max(nano_usd, ?4) + ?5",
             )
             .bind(&*entry.client)
             .bind(entry.period.kind.name())
             .bind(entry.period.number)
-            .bind(i64::try_from(entry.added).unwrap_or(i64::MAX))
+            .bind(integer(known))
+            .bind(integer(entry.added))
             .execute(&mut *transaction)
             .await?;
         }
         let sums = sums(&mut transaction, entries).await?;
-        for kind in Kind::ALL {
-            sqlx::query("DELETE FROM sluice_budgets WHERE kind = ? AND period < ?")
-                .bind(kind.name())
-                .bind(Period::at(kind, now).number)
-                .execute(&mut *transaction)
-                .await?;
+        if self.goes_evenly(now) {
+            for kind in Kind::ALL {
+                sqlx::query("DELETE FROM sluice_budgets WHERE kind = ? AND period < ?")
+                    .bind(kind.name())
+                    .bind(Period::at(kind, now).number)
+                    .execute(&mut *transaction)
+                    .await?;
+            }
         }
         transaction.commit().await?;
         Ok(sums)
     }
+
+    /// See [`SqliteFile::is_elsewhere`].
+    pub(super) async fn is_elsewhere(&self) -> bool {
+        self.file.is_elsewhere().await
+    }
+
+    /// Whether the file was opened again since it was told all sums last.
+    pub(super) fn was_reopened(&self) -> bool {
+        self.file.times_opened() > self.told_all.max(1)
+    }
+
+    /// Notes that it was told all sums.
+    pub(super) fn has_all(&mut self) {
+        self.told_all = self.file.times_opened();
+    }
+
+    /// See [`SqliteFile::probe`].
+    pub(super) async fn check(&self) -> Result<(), StoreError> {
+        Ok(self.file.probe().await?)
+    }
+
+    /// See [`SqliteFile::doubt`].
+    pub(super) fn doubt(&self) {
+        self.file.doubt();
+    }
+
+    fn goes_evenly(&self, now: SystemTime) -> bool {
+        let mut clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
+        clock.even_for(now, Instant::now()) >= EVEN_FOR
+    }
+}
+
+/// Since when the clock goes evenly, by both clocks.
+#[derive(Debug, Default)]
+struct Clock(Option<(SystemTime, Instant)>);
+
+impl Clock {
+    fn even_for(&mut self, now: SystemTime, instant: Instant) -> Duration {
+        let (began, began_at) = *self.0.get_or_insert((now, instant));
+        let passed = instant.saturating_duration_since(began_at);
+        let expected = began + passed;
+        let off = now.duration_since(expected).unwrap_or_else(|error| error.duration());
+        if off > UNEVEN {
+            self.0 = Some((now, instant));
+            return Duration::ZERO;
+        }
+        passed
+    }
+}
+
+fn set_up(connection: &mut SqliteConnection) -> BoxFuture<'_, Result<(), Error>> {
+    Box::pin(async move { connection.execute(SCHEMA).await.map(|_| ()) })
+}
+
+fn integer(nanos: u64) -> i64 {
+    // The sum of two of them is an integer still.
+    i64::try_from(nanos).unwrap_or(i64::MAX).min(i64::MAX / 4)
 }
 
 async fn sums(
-    connection: &mut sqlx::SqliteConnection,
+    connection: &mut SqliteConnection,
     entries: &[Entry],
 ) -> Result<Vec<u64>, StoreError> {
     let mut sums = Vec::with_capacity(entries.len());
@@ -109,4 +158,22 @@ async fn sums(
         sums.push(sum.and_then(|sum| u64::try_from(sum).ok()).unwrap_or(0));
     }
     Ok(sums)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_jumps_begins_anew() {
+        let (mut clock, start, instant) = (Clock::default(), SystemTime::now(), Instant::now());
+        let hours = |count: u64| Duration::from_secs(count * 3600);
+        let mut even = |wall, passed| clock.even_for(start + wall, instant + passed);
+        assert_eq!(even(hours(0), hours(0)), hours(0));
+        assert_eq!(even(hours(1) + Duration::from_secs(30), hours(1)), hours(1));
+        assert_eq!(even(hours(50), hours(2)), hours(0));
+        assert_eq!(even(hours(51), hours(3)), hours(1));
+        assert_eq!(even(hours(4), hours(4)), hours(0));
+        assert_eq!(even(hours(6), hours(6)), hours(2));
+    }
 }

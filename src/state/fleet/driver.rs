@@ -76,6 +76,60 @@ impl Log {
     }
 }
 
+/// When a driver has its turns. Every turn moves the time of the next one, whatever came of it.
+#[derive(Debug)]
+struct Turns {
+    heartbeat: Instant,
+    /// When all replicas have had the time to notice that Redis is back.
+    settled: Option<Instant>,
+    last: Instant,
+    /// The earliest time of the next one.
+    next: Instant,
+}
+
+/// What is due in a turn.
+#[derive(Debug)]
+struct Turn {
+    is_heartbeat: bool,
+    is_settled: bool,
+}
+
+impl Turns {
+    /// From a first heartbeat on.
+    fn new(now: Instant) -> Turns {
+        Turns { heartbeat: now, settled: None, last: now, next: now }
+    }
+
+    fn settle_at(&mut self, at: Instant) {
+        self.settled = Some(at);
+    }
+
+    /// When the next turn is due, with a heartbeat `every` so often.
+    fn due(&self, every: Duration, has_askers: bool) -> Instant {
+        let heartbeat = self.heartbeat + every;
+        let due = if has_askers { self.next } else { heartbeat.max(self.next) };
+        self.settled.map_or(due, |settled| settled.min(due))
+    }
+
+    fn begin(&mut self, now: Instant, every: Duration) -> Turn {
+        let is_heartbeat = now >= self.heartbeat + every;
+        if is_heartbeat {
+            self.heartbeat = now;
+        }
+        let is_settled = self.settled.take_if(|settled| now >= *settled).is_some();
+        Turn { is_heartbeat, is_settled }
+    }
+
+    fn ended(&mut self, now: Instant, pause: Duration) {
+        (self.last, self.next) = (now, now + pause);
+    }
+
+    /// Somebody needs something before its time.
+    fn hurry(&mut self, gap: Duration) {
+        self.next = self.next.min(self.last + gap);
+    }
+}
+
 /// Who asked, for which of its kinds.
 type Asker = (Arc<dyn Lessee>, usize);
 
@@ -98,15 +152,15 @@ impl Driver {
         inbox: &mut mpsc::Receiver<Notice>,
     ) -> Result<(), LinkError> {
         // Nothing of the ledger is read yet: what it counts is this replica alone.
-        let mut heartbeat = Instant::now();
+        let every = self.shared.config.heartbeat;
+        let mut turns = Turns::new(Instant::now());
         self.exchange(link, true).await?;
         self.met();
         self.catch_up(link).await?;
-        let settled = Instant::now() + SETTLING;
-        let mut last = Instant::now();
-        let mut due = last;
+        turns.settle_at(Instant::now() + SETTLING);
         loop {
             let (pause, gap) = self.pauses();
+            let has_askers = !self.active().is_empty();
             tokio::select! {
                 biased;
                 notice = inbox.recv() => match notice {
@@ -117,26 +171,21 @@ impl Driver {
                     Some(message) => self.received(&message),
                     None => return Err(lost()),
                 },
-                () = sleep_until(due) => {
-                    let now = Instant::now();
-                    if now >= settled {
+                () = sleep_until(turns.due(every, has_askers)) => {
+                    let turn = turns.begin(Instant::now(), every);
+                    if turn.is_settled {
                         self.settled();
                     }
-                    let is_heartbeat = now.duration_since(heartbeat) >= self.shared.config.heartbeat;
-                    if is_heartbeat {
-                        heartbeat = now;
-                    }
-                    let version = self.exchange(link, is_heartbeat).await?;
-                    if let Some(version) = version {
-                        last = Instant::now();
-                        if version != self.version {
-                            self.catch_up(link).await?;
-                        }
+                    let version = self.exchange(link, turn.is_heartbeat).await?;
+                    if version.is_some_and(|version| version != self.version) {
+                        self.catch_up(link).await?;
                     }
                     // Replicas that were started together must not ask together.
-                    due = last + pause.mul_f64(0.9 + 0.2 * fastrand::f64());
+                    turns.ended(Instant::now(), pause.mul_f64(0.9 + 0.2 * fastrand::f64()));
                 }
-                () = self.shared.hurry.notified() => due = due.min(last + gap),
+                () = self.shared.hurry.notified() => turns.hurry(gap),
+                // Somebody has something to say after a time when nobody had.
+                () = self.shared.stirred.notified() => {}
             }
         }
     }
@@ -384,4 +433,76 @@ impl Cooling {
 
 fn lost() -> LinkError {
     LinkError::Redis((redis::ErrorKind::Io, "the connection was closed").into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAUSE: Duration = Duration::from_millis(100);
+
+    /// Turns in a minute on a clock that goes only when somebody sleeps.
+    async fn turns_in_a_minute(
+        every: Duration,
+        has_askers: impl Fn(u32) -> bool,
+        is_hurried: bool,
+    ) -> (u32, u32) {
+        let start = Instant::now();
+        let mut turns = Turns::new(start);
+        turns.settle_at(start + SETTLING);
+        let (mut count, mut heartbeats) = (0, 0);
+        while start.elapsed() < Duration::from_secs(60) {
+            if is_hurried {
+                turns.hurry(GAP);
+            }
+            sleep_until(turns.due(every, has_askers(count))).await;
+            count += 1;
+            assert!(count < 100_000, "it spins");
+            heartbeats += u32::from(turns.begin(Instant::now(), every).is_heartbeat);
+            turns.ended(Instant::now(), PAUSE);
+        }
+        (count, heartbeats)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_idle_driver_has_its_heartbeats_and_no_other_turns() {
+        for seconds in [1, 5, 20] {
+            let every = Duration::from_secs(seconds);
+            let (count, heartbeats) = turns_in_a_minute(every, |_| false, false).await;
+            assert!(heartbeats >= 60 / seconds as u32 - 1, "{seconds}: {heartbeats}");
+            // One is for having settled.
+            assert!(count <= 60 / seconds as u32 + 1, "{seconds}: {count}");
+        }
+        // Nobody asks, whatever they hurry.
+        let (count, _) = turns_in_a_minute(Duration::from_secs(1), |_| false, true).await;
+        assert!(count <= 61, "{count}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn turns_of_those_who_ask_are_a_pause_apart_and_hurried_ones_a_gap() {
+        let every = Duration::from_secs(1);
+        let (count, _) = turns_in_a_minute(every, |_| true, false).await;
+        assert!((550..=700).contains(&count), "{count}");
+        let (count, _) = turns_in_a_minute(every, |_| true, true).await;
+        assert!((20_000..=31_000).contains(&count), "{count}");
+        let (count, _) = turns_in_a_minute(every, |turn| turn % 2 == 0, false).await;
+        assert!(count <= 1300, "{count}");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_turn_that_was_had_is_not_due_again_at_once(
+            every in 100u64..20_000, pause in 2u64..5_000, has_askers: bool, late in 0u64..60_000,
+        ) {
+            let (every, pause) = (Duration::from_millis(every), Duration::from_millis(pause));
+            let mut turns = Turns::new(Instant::now());
+            turns.settle_at(Instant::now() + SETTLING);
+            for _ in 0..5 {
+                let now = turns.due(every, has_askers) + Duration::from_millis(late);
+                turns.begin(now, every);
+                turns.ended(now, pause);
+                proptest::prop_assert!(turns.due(every, has_askers) > now);
+            }
+        }
+    }
 }

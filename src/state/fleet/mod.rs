@@ -108,6 +108,8 @@ struct Shared {
     board: Arc<Board>,
     /// Who has something to say.
     active: Mutex<Vec<Weak<dyn Lessee>>>,
+    /// Rung when the first one has.
+    stirred: Notify,
     leases: AtomicU64,
     hurry: Notify,
     followers: DashMap<String, Vec<Weak<dyn Follower>>>,
@@ -147,6 +149,7 @@ impl Fleet {
             board: Arc::new(Board::from_pointee(standing)),
             active: Mutex::default(),
             leases: AtomicU64::new(0),
+            stirred: Notify::new(),
             hurry: Notify::new(),
             followers: DashMap::new(),
             cooling: DashMap::new(),
@@ -236,7 +239,11 @@ impl Lease {
     pub fn stir(&self, is_urgent: bool, holder: impl FnOnce() -> Arc<dyn Lessee>) {
         if !self.is_listed.swap(true, Ordering::AcqRel) {
             let holder = Arc::downgrade(&holder());
-            self.shared.active.lock().unwrap_or_else(PoisonError::into_inner).push(holder);
+            let mut active = self.shared.active.lock().unwrap_or_else(PoisonError::into_inner);
+            active.push(holder);
+            if active.len() == 1 {
+                self.shared.stirred.notify_one();
+            }
         }
         if is_urgent {
             self.shared.hurry.notify_one();

@@ -3,6 +3,9 @@
 
 use crate::support::{Config, Gateway, Redis, Simulator};
 
+/// Time for a call to a file where the machine may be busy with other tests.
+const PATIENT: &str = "10s";
+
 /// What the queue is kept in.
 #[derive(Debug)]
 pub enum Queue {
@@ -61,7 +64,10 @@ impl Setup {
                 variables.push(("USE_CELERY", "true".to_owned()));
                 variables.push(("REDIS_URL", redis.url()));
             }
-            Queue::Sqlite => variables.push(("SLUICE__JOBS__BACKEND", "sqlite".to_owned())),
+            Queue::Sqlite => {
+                variables.push(("SLUICE__JOBS__BACKEND", "sqlite".to_owned()));
+                variables.push(("SLUICE__JOBS__TIMEOUT", PATIENT.to_owned()));
+            }
         }
         let variables: Vec<_> =
             variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
@@ -101,6 +107,7 @@ pub fn queued(simulator: &Simulator, queue: &Queue, folder: &std::path::Path) ->
         }
         Queue::Sqlite => config
             .set("jobs.backend", "sqlite")
+            .set("jobs.timeout", PATIENT)
             .set("jobs.path", folder.join("jobs.db").to_str().unwrap()),
     }
 }

@@ -76,9 +76,29 @@ impl Gateway {
 
     /// Starts `sluice serve` with the file that `write` has put into the folder it is given.
     pub async fn start_from(write: impl FnOnce(&Path) -> PathBuf) -> Gateway {
+        Gateway::start_from_with(write, &[]).await
+    }
+
+    /// The same with more environment variables.
+    pub async fn start_from_with(
+        write: impl FnOnce(&Path) -> PathBuf,
+        variables: &[(&str, &str)],
+    ) -> Gateway {
         let files = tempfile::tempdir().unwrap();
         let mut command = sluice();
         command.arg("serve").arg("--config").arg(write(files.path()));
+        command.envs(variables.iter().copied());
+        Gateway::run(command, files).await
+    }
+
+    /// Starts `sluice serve` by a command that ends in running what it is given, as `env` does.
+    pub async fn start_by(runner: &[&str], config: &Config, variables: &[(&str, &str)]) -> Gateway {
+        let files = tempfile::tempdir().unwrap();
+        let path = files.path().join(CONFIG_FILE);
+        std::fs::write(&path, config.to_toml()).unwrap();
+        let mut command = like_sluice(runner[0]);
+        command.args(&runner[1..]).arg(env!("CARGO_BIN_EXE_sluice"));
+        command.arg("serve").arg("--config").arg(&path).envs(variables.iter().copied());
         Gateway::run(command, files).await
     }
 
@@ -234,6 +254,17 @@ impl Gateway {
         self.child.id().unwrap()
     }
 
+    /// The processor time that it has taken so far.
+    pub fn processor_time(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
+        // After the name, which may hold anything, comes the third field.
+        let (_, fields) = stat.rsplit_once(')').unwrap();
+        let fields: Vec<&str> = fields.split_whitespace().collect();
+        let ticks = |field: usize| fields[field - 3].parse::<u64>().unwrap();
+        let per_second = rustix::param::clock_ticks_per_second();
+        Duration::from_secs_f64((ticks(14) + ticks(15)) as f64 / per_second as f64)
+    }
+
     /// The memory that it has now, in bytes.
     pub fn resident_bytes(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
@@ -314,18 +345,20 @@ pub struct Quota {
 
 /// The binary with nothing of the machine's environment that it might read, and the secret.
 pub fn sluice() -> Command {
-    in_a_clean_environment(Command::new(env!("CARGO_BIN_EXE_sluice")))
+    like_sluice(env!("CARGO_BIN_EXE_sluice"))
 }
 
 /// The same with these limits on open files.
 pub fn sluice_with_files(soft: u64, hard: u64) -> Command {
-    let mut command = Command::new("sh");
+    let mut command = like_sluice("sh");
     let limited = format!("ulimit -Sn {soft} && ulimit -Hn {hard} && exec \"$0\" \"$@\"");
     command.arg("-c").arg(limited).arg(env!("CARGO_BIN_EXE_sluice"));
-    in_a_clean_environment(command)
+    command
 }
 
-fn in_a_clean_environment(mut command: Command) -> Command {
+/// Another program with the same environment.
+fn like_sluice(program: &str) -> Command {
+    let mut command = Command::new(program);
     command
         .env_clear()
         .env("PATH", std::env::var_os("PATH").unwrap_or_default())

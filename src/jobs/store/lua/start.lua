@@ -10,7 +10,9 @@ end
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 local leased = tonumber(job[3]) - now
-if job[2] and job[2] ~= ARGV[2] and leased > 0 then
+-- What is further ahead is from before the clock was set back.
+local ahead = 60000
+if job[2] and job[2] ~= ARGV[2] and leased > 0 and leased <= tonumber(ARGV[5]) + ahead then
   return {'held', leased}
 end
 if tonumber(job[4]) >= tonumber(ARGV[6]) then
@@ -24,6 +26,10 @@ if tonumber(job[4]) >= tonumber(ARGV[6]) then
 end
 redis.call('HSET', KEYS[1], 'token', ARGV[2], 'leased_until', string.format('%.0f', now + tonumber(ARGV[5])))
 local starts, window = tonumber(ARGV[3]), tonumber(ARGV[4])
+local newest = redis.call('LINDEX', KEYS[5], 0)
+if newest and tonumber(newest) > now + ahead then
+  redis.call('DEL', KEYS[5])
+end
 -- The start that has to leave the window before another may come.
 local blocking = redis.call('LINDEX', KEYS[5], starts - 1)
 if blocking then
