@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use sluice::simulator::DEFAULT_BEARER_TOKEN;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode};
 use sqlx::{Connection, Executor, SqliteConnection};
 use tokio::time::{Instant, sleep};
@@ -432,4 +433,52 @@ async fn jobs_go_on_in_a_new_file_when_theirs_is_deleted_or_replaced() {
         let count: i64 = sqlx::query_scalar(count).fetch_one(&mut file).await.unwrap();
         assert!(count >= 1, "{what}");
     }
+}
+
+/// The library that shows a process another clock, where it is installed.
+fn faketime() -> Option<PathBuf> {
+    let folders = std::fs::read_dir("/usr/lib").unwrap().flatten().map(|entry| entry.path());
+    let found = folders.map(|folder| folder.join("faketime/libfaketime.so.1"));
+    let found = found.into_iter().find(|path| path.exists());
+    if found.is_none() {
+        println!("skipped: libfaketime is not installed");
+    }
+    found
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn budgets_go_by_the_clock_when_it_jumps_and_comes_back() {
+    let Some(library) = faketime() else { return };
+    let (simulator, folder) = (Simulator::start().await, tempfile::tempdir().unwrap());
+    let (path, clock) = (folder.path().join("budgets.db"), folder.path().join("clock"));
+    let set = |offset: &str| std::fs::write(&clock, offset).unwrap();
+    set("+0");
+    let variables = [
+        ("TEAM_A_KEY", KEY),
+        ("UPSTREAM_KEY", DEFAULT_BEARER_TOKEN),
+        ("LD_PRELOAD", library.to_str().unwrap()),
+        ("FAKETIME_TIMESTAMP_FILE", clock.to_str().unwrap()),
+        ("FAKETIME_NO_CACHE", "1"),
+        ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
+    ];
+    // A key, since a signature of another day is not taken.
+    let config = budgets(&simulator, &path).without_credentials();
+    let config = config.set("upstream.bearer_token", "env:UPSTREAM_KEY");
+    let gateway = Gateway::start_with(&config, &variables).await;
+    spend(&gateway, 5, 100).await;
+    has_spent(&gateway, 0.5).await;
+    for (offset, tokens) in [("+2d", 100), ("-2d", 200), ("-30y", 300), ("+80y", 400)] {
+        set(offset);
+        has_spent(&gateway, 0.0).await;
+        spend(&gateway, 1, tokens).await;
+        has_spent(&gateway, tokens as f64 / 1000.0).await;
+    }
+    // Right again: this day, with what was spent in it.
+    set("+0");
+    has_spent(&gateway, 0.5).await;
+    spend(&gateway, 1, 100).await;
+    has_spent(&gateway, 0.6).await;
+    is_up(&gateway, "budgets", 1.0).await;
+    // The file has each day.
+    ends_with(gateway, &path, 1.6).await;
 }
