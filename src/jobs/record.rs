@@ -120,6 +120,8 @@ impl FromStr for State {
 pub struct NewJob {
     /// The queue it joins.
     pub queue: Queue,
+    /// Whose it is, where submitters are known.
+    pub owner: Option<String>,
     /// What it is about, for people: a section's name, a question.
     pub subject: String,
     /// What its work needs to know.
@@ -133,6 +135,8 @@ pub struct Record {
     pub queue: Queue,
     /// Where it is on its way.
     pub state: State,
+    /// Whose it is, where submitters are known. It never changes.
+    pub owner: Option<String>,
     /// What it is about, for people.
     pub subject: String,
     /// How far it is, 0 to 100.

@@ -32,7 +32,7 @@ use super::{chat, connection, models, tasks};
 use crate::admission::Share;
 use crate::clients::{Limited, Member, Peer, Slot, Who, admin_key, identify};
 use crate::config::{Config, JobQueue, JobsBackend, LegacyAction};
-use crate::jobs::{Jobs, JobsError, NewJob, Queue, StoreError};
+use crate::jobs::{Jobs, JobsError, NewJob, Queue, Record, StoreError};
 use crate::pipeline::body::{self, BodyLimits};
 use crate::pipeline::{Gateway, Live};
 use crate::state::fleet::Notice;
@@ -184,9 +184,9 @@ impl Shim {
             Endpoint::AnalyzeSection => self.analyze(asked).await,
             Endpoint::Chat => self.chat(asked).await,
             Endpoint::TestConnection => self.test_connection(asked).await,
-            Endpoint::TaskStatus(id) => self.task_status(id).await,
+            Endpoint::TaskStatus(id) => self.task_status(id, Owner::of(&caller, is_admin)).await,
             Endpoint::QueueStats => self.queue_stats().await,
-            Endpoint::CancelTask(id) => self.cancel_task(id).await,
+            Endpoint::CancelTask(id) => self.cancel_task(id, Owner::of(&caller, is_admin)).await,
             Endpoint::ModelStats => ok(&models::stats(gateway)),
             Endpoint::ResetCooldowns => self.reset_cooldowns(gateway).await,
         })
@@ -244,7 +244,7 @@ impl Shim {
             return ok(&analysis::blank());
         }
         let subject = &analysis.section_name;
-        match self.submit(Queue::Analysis, subject, &analysis).await {
+        match self.submit(Queue::Analysis, client, subject, &analysis).await {
             Submission::Accepted(id) => {
                 return ok(&accepted(id, "processing", "Analysis task submitted to queue"));
             }
@@ -277,7 +277,8 @@ impl Shim {
             Ok(chat) => Chat { trace: caller.trace(), ..chat },
             Err(error) => return bad(error.to_string()),
         };
-        match self.submit(Queue::Chat, &chat.message, &chat).await {
+        let client = caller.client.as_deref();
+        match self.submit(Queue::Chat, client, &chat.message, &chat).await {
             Submission::Accepted(id) => {
                 let asked = Asked { session_id: chat.session_id, question: chat.message };
                 self.core.pending.note(id, asked);
@@ -299,9 +300,9 @@ impl Shim {
 
     async fn test_connection(&self, asking: Asking<'_>) -> Response<Bytes> {
         let Asking { gateway, caller, entry, .. } = asking;
-        let client = caller.client.as_deref().map(str::to_owned);
-        let test = ConnectionTest { client, trace: caller.trace() };
-        match self.submit(Queue::Test, "", &test).await {
+        let client = caller.client.as_deref();
+        let test = ConnectionTest { client: client.map(str::to_owned), trace: caller.trace() };
+        match self.submit(Queue::Test, client, "", &test).await {
             Submission::Accepted(id) => {
                 return ok(&accepted(id, "testing", "Connection test submitted to queue"));
             }
@@ -330,7 +331,7 @@ impl Shim {
         self.core.parse(asking.body.len(), read).await
     }
 
-    async fn task_status(&self, id: &str) -> Response<Bytes> {
+    async fn task_status(&self, id: &str, owner: Owner<'_>) -> Response<Bytes> {
         let unavailable = |error: String| {
             json(
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -341,6 +342,8 @@ impl Shim {
         let Ok(job) = id.parse::<Uuid>() else { return ok(&tasks::status(id, None)) };
         match jobs.record(job).await {
             Ok(record) => {
+                // Another's reads as one that is not known.
+                let record = record.filter(|record| owner.owns(record));
                 self.core.note_answer(job, record.as_ref());
                 let is_mock = record.as_ref().is_some_and(tasks::is_mock);
                 let mut response = ok(&tasks::status(id, record.as_ref()));
@@ -363,16 +366,23 @@ impl Shim {
         }
     }
 
-    async fn cancel_task(&self, id: &str) -> Response<Bytes> {
+    async fn cancel_task(&self, id: &str, owner: Owner<'_>) -> Response<Bytes> {
         let unavailable = |error: String| {
             let body = json!({ "error": error, "cancelled": false });
             json(StatusCode::SERVICE_UNAVAILABLE, &body)
         };
         let Some(jobs) = &self.jobs else { return unavailable("Celery not available".to_owned()) };
-        if let Ok(job) = id.parse::<Uuid>()
-            && let Err(error) = jobs.cancel(job).await
-        {
-            return unavailable(error.to_string());
+        if let Ok(job) = id.parse::<Uuid>() {
+            let cancelled = async {
+                match jobs.record(job).await? {
+                    Some(record) if owner.owns(&record) => jobs.cancel(job).await,
+                    // Whether there is such a task is its owner's to know.
+                    _ => Ok(()),
+                }
+            };
+            if let Err(error) = cancelled.await {
+                return unavailable(error.to_string());
+            }
         }
         ok(&json!({
             "success": true,
@@ -404,6 +414,7 @@ impl Shim {
     async fn submit(
         &self,
         queue: Queue,
+        client: Option<&str>,
         subject: &str,
         payload: &impl serde::Serialize,
     ) -> Submission {
@@ -411,7 +422,8 @@ impl Shim {
         let subject = super::text::first_chars(subject, SUBJECT).to_owned();
         // A struct of texts always is JSON.
         let Ok(payload) = serde_json::to_value(payload) else { return Submission::Impossible };
-        match jobs.submit(NewJob { queue, subject, payload }).await {
+        let owner = client.map(str::to_owned);
+        match jobs.submit(NewJob { queue, owner, subject, payload }).await {
             Ok(id) => Submission::Accepted(id),
             Err(error @ JobsError::Full { .. }) => Submission::Full(error.to_string()),
             Err(JobsError::Unreachable(_)) => Submission::Impossible,
@@ -467,6 +479,28 @@ struct Asking<'a> {
     body: Bytes,
     caller: &'a Caller,
     entry: Entry,
+}
+
+/// Who asks for a task.
+#[derive(Clone, Copy)]
+enum Owner<'a> {
+    /// An administrator, who may have all.
+    Administrator,
+    /// A client, or anybody where clients have no keys.
+    Client(Option<&'a str>),
+}
+
+impl<'a> Owner<'a> {
+    fn of(caller: &'a Caller, is_admin: bool) -> Owner<'a> {
+        if is_admin { Owner::Administrator } else { Owner::Client(caller.client.as_deref()) }
+    }
+
+    fn owns(self, record: &Record) -> bool {
+        match self {
+            Owner::Administrator => true,
+            Owner::Client(name) => record.owner.as_deref() == name,
+        }
+    }
 }
 
 /// What a request takes of the limits until it is read.

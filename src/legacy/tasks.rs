@@ -89,6 +89,7 @@ mod tests {
         Record {
             queue,
             state,
+            owner: None,
             subject: "Summary".to_owned(),
             progress: 30,
             result: (state == State::Done).then(|| json!({ "success": true })),

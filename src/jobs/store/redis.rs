@@ -128,6 +128,7 @@ impl RedisStore {
             .key(self.keys.of_queue(job.queue, "waiting"))
             .arg(id.to_string())
             .arg(job.queue.name())
+            .arg(job.owner.as_deref().unwrap_or_default())
             .arg(&job.subject)
             .arg(job.payload.to_string())
             .arg(self.max_waiting);
@@ -274,6 +275,7 @@ impl RedisStore {
         Ok(Some(Record {
             queue: needed("queue", text("queue"))?.parse().map_err(unreadable)?,
             state: needed("state", text("state"))?.parse().map_err(unreadable)?,
+            owner: text("owner").filter(|owner| !owner.is_empty()),
             subject: text("subject").unwrap_or_default(),
             progress: text("progress").and_then(|text| text.parse().ok()).unwrap_or(0),
             result: result.map_err(unreadable)?,

@@ -32,6 +32,7 @@ CREATE TABLE IF NOT EXISTS sluice_jobs (
     id TEXT NOT NULL PRIMARY KEY,
     queue TEXT NOT NULL,
     state TEXT NOT NULL,
+    owner TEXT,
     subject TEXT NOT NULL,
     payload TEXT,
     progress INTEGER NOT NULL DEFAULT 0,
@@ -114,11 +115,12 @@ impl SqliteStore {
             return Ok(Submitted::Full);
         }
         sqlx::query(
-            "INSERT INTO sluice_jobs (id, queue, state, subject, payload)
-             VALUES (?, ?, 'waiting', ?, ?)",
+            "INSERT INTO sluice_jobs (id, queue, state, owner, subject, payload)
+             VALUES (?, ?, 'waiting', ?, ?, ?)",
         )
         .bind(id.to_string())
         .bind(job.queue.name())
+        .bind(&job.owner)
         .bind(&job.subject)
         .bind(job.payload.to_string())
         .execute(&mut *transaction)
@@ -310,7 +312,7 @@ impl SqliteStore {
 
     pub(super) async fn record(&self, id: Uuid) -> Result<Option<Record>, StoreError> {
         let row = sqlx::query(
-            "SELECT queue, state, subject, progress, result, error FROM sluice_jobs
+            "SELECT queue, state, owner, subject, progress, result, error FROM sluice_jobs
              WHERE id = ? AND (expires IS NULL OR expires > ?)",
         )
         .bind(id.to_string())
@@ -407,6 +409,11 @@ fn set_up(connection: &mut SqliteConnection) -> BoxFuture<'_, Result<(), sqlx::E
         // apalis's own set-up would turn syncing off.
         SqliteStorage::<()>::migrations().run_direct(None, connection, false).await?;
         connection.execute(SCHEMA).await?;
+        let has_owner =
+            "SELECT count(*) FROM pragma_table_info('sluice_jobs') WHERE name = 'owner'";
+        if sqlx::query_scalar::<_, i64>(has_owner).fetch_one(&mut *connection).await? == 0 {
+            connection.execute("ALTER TABLE sluice_jobs ADD COLUMN owner TEXT").await?;
+        }
         Ok(())
     })
 }
@@ -443,6 +450,7 @@ fn record(row: &SqliteRow) -> Result<Record, StoreError> {
     Ok(Record {
         queue: text("queue")?.parse().map_err(unreadable)?,
         state: text("state")?.parse().map_err(unreadable)?,
+        owner: row.try_get("owner")?,
         subject: text("subject")?,
         progress: row.try_get("progress")?,
         result: result.map_err(unreadable)?,

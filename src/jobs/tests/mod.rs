@@ -26,6 +26,7 @@ async fn a_job_is_done_and_its_result_is_kept() {
         let id = jobs.submit(job(Queue::Chat, "hello")).await.unwrap();
         let record = ended(&jobs, id).await;
         assert_eq!((record.state, record.subject.as_str()), (State::Done, "hello"));
+        assert_eq!(record.owner.as_deref(), Some("team-a"));
         assert_eq!(record.result, Some(json!({ "says": "hello" })));
         assert_eq!(jobs.record(Uuid::now_v7()).await.unwrap(), None);
     }

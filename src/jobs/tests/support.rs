@@ -106,7 +106,8 @@ pub(super) async fn ended(jobs: &Jobs, id: Uuid) -> Record {
 
 /// A job that says this.
 pub(super) fn job(queue: Queue, says: &str) -> NewJob {
-    NewJob { queue, subject: says.to_owned(), payload: json!({ "says": says }) }
+    let owner = Some("team-a".to_owned());
+    NewJob { queue, owner, subject: says.to_owned(), payload: json!({ "says": says }) }
 }
 
 type Play = dyn Fn(Claimed, Reporter) -> BoxFuture<'static, Result<Value, Failure>> + Send + Sync;

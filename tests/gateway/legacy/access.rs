@@ -1,9 +1,12 @@
 //! Who may call which endpoint, and where they are served.
 
 use serde_json::{Value, json};
+use sluice::simulator::{Latency, ModelSettings};
 
-use super::{analyze, get, post};
-use crate::support::{Ask, Config, Gateway, Simulator, http};
+use super::setups::{Queue, queued};
+use super::{analyze, get, post, task_path};
+use crate::support::patience::eventually;
+use crate::support::{Ask, Config, Gateway, PRIMARY, Redis, Simulator, http};
 
 const KEY: &str = "team-a-bearer-key-0123456789";
 const ADMIN: &str = "the-admin-key-0123456789";
@@ -167,4 +170,57 @@ async fn a_body_beyond_the_bound_is_refused() {
     assert_eq!(answer.status, 413);
     assert_eq!(answer.json()["success"], Value::Bool(false));
     gateway.is_healthy().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_is_its_clients_alone() {
+    let other = "team-b-bearer-key-0123456789";
+    for queue in [Queue::Sqlite, Queue::Redis(Redis::start().await)] {
+        let simulator = Simulator::start().await;
+        let folder = tempfile::tempdir().unwrap();
+        let config = queued(&simulator, &queue, folder.path())
+            .client("team-a", "env:TEAM_A_KEY")
+            .client("team-b", "env:TEAM_B_KEY")
+            .set("server.admin_key", "env:ADMIN_KEY");
+        let variables = [("TEAM_A_KEY", KEY), ("TEAM_B_KEY", other), ("ADMIN_KEY", ADMIN)];
+        let ask = async |gateway: &Gateway, method: &str, path: &str, key: &str| {
+            let bearer = format!("Bearer {key}");
+            let body = json!({ "session_id": "s", "section_name": "S", "content": "a secret" });
+            let url = format!("{}{path}", gateway.url());
+            let headers = [("authorization", bearer.as_str())];
+            http::request(method, &url, &headers, body.to_string()).await.json()
+        };
+        let gateway = Gateway::start_with(&config, &variables).await;
+        let up = async || ask(&gateway, "GET", "/queue_stats", KEY).await;
+        eventually("the queue is reachable", up, |stats| stats["available"] == true).await;
+
+        let accepted = ask(&gateway, "POST", "/analyze_section", KEY).await;
+        let status = task_path("task_status", &accepted);
+        let own = async || ask(&gateway, "GET", &status, KEY).await;
+        let ended = eventually("it ends", own, |status| status["ready"] == true).await;
+        assert_eq!(ended["state"], "SUCCESS", "{queue:?}");
+        // Another reads it as one that nobody knows.
+        let unknown = "/task_status/5f0f5f8e-3f5c-4a6e-9c39-0123456789ab";
+        let mut unknown = ask(&gateway, "GET", unknown, other).await;
+        unknown["task_id"] = accepted["task_id"].clone();
+        assert_eq!(ask(&gateway, "GET", &status, other).await, unknown, "{queue:?}");
+
+        // Nor can it cancel one, though it is told no more than of any id.
+        let latency = Some(Latency { head_ms: 1000, token_ms: 0, jitter: 0.0 });
+        simulator.limits(PRIMARY, ModelSettings { latency, ..ModelSettings::default() });
+        let accepted = ask(&gateway, "POST", "/analyze_section", KEY).await;
+        let cancel = task_path("cancel_task", &accepted);
+        let told = ask(&gateway, "POST", &cancel, other).await;
+        assert_eq!(told["success"], true);
+        let status = task_path("task_status", &accepted);
+        let own = async || ask(&gateway, "GET", &status, KEY).await;
+        let ended = eventually("it ends", own, |status| status["ready"] == true).await;
+        assert_eq!(ended["state"], "SUCCESS", "{queue:?}");
+
+        // Its owner can.
+        let accepted = ask(&gateway, "POST", "/analyze_section", KEY).await;
+        ask(&gateway, "POST", &task_path("cancel_task", &accepted), KEY).await;
+        let ended = ask(&gateway, "GET", &task_path("task_status", &accepted), KEY).await;
+        assert_eq!(ended["state"], "REVOKED", "{queue:?}");
+    }
 }
