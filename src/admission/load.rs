@@ -10,8 +10,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::config;
 
+/// Heads of requests up to this many bytes take no room: the bound on requests bounds them.
+pub const ORDINARY_HEAD: usize = 4 * 1024;
+
 /// What is in hand, within the bounds of a config.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Load {
     max_requests: usize,
     max_bytes: usize,
@@ -40,7 +43,9 @@ pub enum Overloaded {
 pub struct Share {
     held: Arc<Held>,
     max_bytes: usize,
+    /// What is held: the head's part, and the body's.
     bytes: usize,
+    head: usize,
     has_place: bool,
 }
 
@@ -76,7 +81,8 @@ impl Load {
     }
 
     fn share(&self, has_place: bool) -> Share {
-        Share { held: Arc::clone(&self.held), max_bytes: self.max_bytes, bytes: 0, has_place }
+        let held = Arc::clone(&self.held);
+        Share { held, max_bytes: self.max_bytes, bytes: 0, head: 0, has_place }
     }
 
     /// Requests in hand.
@@ -96,6 +102,22 @@ impl Share {
     /// # Errors
     /// When there is no room beside the other bodies; one alone has all the room it needs.
     pub fn hold(&mut self, bytes: usize) -> Result<(), Overloaded> {
+        self.take(self.head.saturating_add(bytes))
+    }
+
+    /// Takes room for a head of so many bytes, as long as the share lives. An ordinary head needs
+    /// none.
+    ///
+    /// # Errors
+    /// When there is no room.
+    pub fn hold_head(&mut self, bytes: usize) -> Result<(), Overloaded> {
+        let more = bytes.saturating_sub(ORDINARY_HEAD).saturating_sub(self.head);
+        self.take(self.bytes.saturating_add(more))?;
+        self.head += more;
+        Ok(())
+    }
+
+    fn take(&mut self, bytes: usize) -> Result<(), Overloaded> {
         let more = bytes.saturating_sub(self.bytes);
         if more == 0 {
             return Ok(());
@@ -113,7 +135,9 @@ impl Share {
 
     /// Gives back the room of the body, which is held no longer.
     pub fn let_go(&mut self) {
-        self.held.bytes.fetch_sub(std::mem::take(&mut self.bytes), Ordering::Relaxed);
+        let body = self.bytes - self.head;
+        self.bytes = self.head;
+        self.held.bytes.fetch_sub(body, Ordering::Relaxed);
     }
 }
 
@@ -122,7 +146,7 @@ impl Drop for Share {
         if self.has_place {
             self.held.requests.fetch_sub(1, Ordering::Relaxed);
         }
-        self.let_go();
+        self.held.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
@@ -168,6 +192,16 @@ mod tests {
         one.let_go();
         other.hold(100).unwrap();
         drop((one, other));
+        let mut large_head = load.enter().unwrap();
+        large_head.hold_head(4 * 1024).unwrap();
+        assert_eq!(load.bytes(), 0, "an ordinary head takes no room");
+        large_head.hold_head(4 * 1024 + 50).unwrap();
+        large_head.hold(40).unwrap();
+        assert_eq!(load.bytes(), 90);
+        large_head.let_go();
+        assert_eq!(load.bytes(), 50, "the head stays as long as the request");
+        assert!(load.enter().unwrap().hold_head(4 * 1024 + 51).is_err());
+        drop(large_head);
         assert_eq!((load.requests(), load.bytes()), (0, 0));
     }
 }

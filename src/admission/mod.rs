@@ -21,7 +21,7 @@ pub use curfew::Curfew;
 pub use estimate::Estimator;
 pub use fair_queue::{FairQueue, Flow, Ticket};
 pub use limit::Learning;
-pub use load::{Load, Overloaded, Share};
+pub use load::{Load, ORDINARY_HEAD, Overloaded, Share};
 pub use purse::Purse;
 pub use quota::{Dimension, Limits, Quota, Reservation, Snapshot, UNFILLED};
 pub use waiting_room::{Full, Place, WaitingRoom};

@@ -23,6 +23,10 @@ use crate::telemetry::process_log::UNLIMITED;
 /// Longest pause between the look that finds a change and the one that finds it done.
 const SETTLING: Duration = Duration::from_secs(1);
 
+/// How often files are loaded that change while they are read, and the pause before each time.
+const MAX_TRIES: u32 = 50;
+const BETWEEN_TRIES: Duration = Duration::from_millis(20);
+
 /// The log tells of files that are not read within this time.
 const SLOW: Duration = Duration::from_secs(60);
 
@@ -131,21 +135,35 @@ impl Reloader {
 
     /// Loads the files; if `wanted`, only when they are still so.
     async fn reload(&mut self, wanted: Option<Contents>) {
-        let before = match wanted {
-            Some(contents) => Some(contents),
-            None => self.watch.look().await,
+        let mut tries = 0;
+        let (contents, loaded) = loop {
+            let before = match wanted {
+                Some(contents) => contents,
+                None => match self.watch.look().await {
+                    Some(contents) => contents,
+                    None => return,
+                },
+            };
+            let source = self.watch.source.clone();
+            let load = tokio::task::spawn_blocking(move || super::load(&source));
+            let Some(loaded) = patiently(load).await else { return };
+            let Some(after) = self.watch.look().await else { return };
+            if before == after {
+                break (before, loaded);
+            }
+            // Changed in between: what was loaded may be half of it. Whoever asked for the reload
+            // by a signal may not have waited for the end of the change.
+            tries += 1;
+            if wanted.is_some() {
+                return;
+            }
+            if tries == MAX_TRIES {
+                break (before, Err("its files do not stop changing".to_owned()));
+            }
+            sleep(BETWEEN_TRIES).await;
         };
-        let source = self.watch.source.clone();
-        let load = tokio::task::spawn_blocking(move || super::load(&source));
-        let Some(loaded) = patiently(load).await else { return };
-        if wanted.is_some() && self.watch.look().await != wanted {
-            // Changed again in between: what was loaded may be half of it.
-            return;
-        }
-        if let Some(contents) = before {
-            self.watch.loaded = contents;
-            self.watch.changed = None;
-        }
+        self.watch.loaded = contents;
+        self.watch.changed = None;
         let result = match loaded.and_then(|loaded| self.take_over(loaded)) {
             Ok(()) => {
                 self.succeeded();

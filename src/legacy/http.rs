@@ -33,7 +33,7 @@ use crate::admission::Share;
 use crate::clients::{Limited, Member, Peer, Slot, Who, admin_key, identify};
 use crate::config::{Config, JobQueue, JobsBackend, LegacyAction};
 use crate::jobs::{Jobs, JobsError, NewJob, Queue, Record, StoreError};
-use crate::pipeline::body::{self, BodyLimits};
+use crate::pipeline::body::{self, BodyLimits, head_bytes};
 use crate::pipeline::{Gateway, Live};
 use crate::state::fleet::Notice;
 use crate::state::redis::{Redis, RedisFailure};
@@ -166,7 +166,7 @@ impl Shim {
             }
         })?;
         let client = member.as_ref().map(|member| Arc::clone(&member.name));
-        let mut entry = self.enter(gateway, endpoint, &head.headers, member.as_ref(), &peer)?;
+        let mut entry = self.enter(gateway, endpoint, head, member.as_ref(), &peer)?;
         let body = read(gateway, endpoint, member.as_deref(), body, entry.share.as_mut()).await?;
         if let Some((what, on)) = endpoint.change() {
             let name = client.as_deref().unwrap_or(audit::ANYONE);
@@ -198,18 +198,20 @@ impl Shim {
         &self,
         gateway: &Gateway,
         endpoint: &Endpoint<'_>,
-        headers: &HeaderMap,
+        head: &Parts,
         member: Option<&Arc<Member>>,
         peer: &Peer,
     ) -> Result<Entry, Refusal> {
         if *endpoint == Endpoint::Health {
-            return Ok(Entry::default());
+            let mut share = gateway.load.bytes_only();
+            share.hold_head(head_bytes(head))?;
+            return Ok(Entry { share: Some(share), ..Entry::default() });
         }
         let mut entry = Entry::default();
         if endpoint.asks_a_model() {
             let by = &gateway.config.limits.key;
             let who = member.map(|member| Who::Member(Arc::clone(member)));
-            let client = identify(headers, peer.address, by, who);
+            let client = identify(&head.headers, peer.address, by, who);
             // What a job asks counts when it is asked.
             let name = member.map_or(OTHER, |member| &*member.name);
             let refused = |limited: &Limited| {
@@ -221,7 +223,9 @@ impl Shim {
             }
             entry.slot = gateway.limits.slot(&client).inspect_err(refused)?;
         }
-        entry.share = Some(gateway.load.enter()?);
+        let mut share = gateway.load.enter()?;
+        share.hold_head(head_bytes(head))?;
+        entry.share = Some(share);
         Ok(entry)
     }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::poll;
 use http::header::EXPECT;
-use http::request;
+use http::{HeaderName, HeaderValue, request};
 use http_body::Body;
 use http_body_util::BodyExt;
 
@@ -23,6 +23,15 @@ use crate::system::time::timeout;
 /// that the client is there to read the refusal when it has sent its request.
 const REFUSED_BYTES: usize = 64 * 1024 * 1024;
 const REFUSED_TIME: Duration = Duration::from_secs(5);
+
+/// Bytes that the head of a request takes, about.
+pub(crate) fn head_bytes(head: &request::Parts) -> usize {
+    /// Around each field: its entry in the map, and the allocations.
+    const FIELD: usize = 32;
+    let field =
+        |(name, value): (&HeaderName, &HeaderValue)| FIELD + name.as_str().len() + value.len();
+    head.uri.path().len() + head.headers.iter().map(field).sum::<usize>()
+}
 
 /// The bounds of one body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -222,14 +231,14 @@ mod tests {
     #[tokio::test]
     async fn one_piece_is_not_copied() {
         let body = Bytes::from_static(b"hello");
-        let buffers = Buffers::default();
+        let buffers = Buffers::new(usize::MAX);
         let collected = collect(Full::new(body.clone()), 5, None, None, &buffers).await.unwrap().0;
         assert_eq!(collected.as_ptr(), body.as_ptr());
     }
 
     #[tokio::test]
     async fn pieces_are_joined_in_order() {
-        let buffers = Buffers::default();
+        let buffers = Buffers::new(usize::MAX);
         for pieces_of in [vec![b"a".as_slice(), b"bc", b"d"], vec![]] {
             let whole = pieces_of.concat();
             let hasher = Some(PayloadHasher::new());
@@ -241,7 +250,7 @@ mod tests {
 
     #[tokio::test]
     async fn above_the_limit_is_refused_announced_or_not() {
-        let buffers = Buffers::default();
+        let buffers = Buffers::new(usize::MAX);
         let whole = Full::new(Bytes::from_static(b"12345"));
         let large = collect(whole, 4, None, None, &buffers).await;
         assert!(matches!(large, Err(BodyError::TooLarge { limit: 4 })));

@@ -16,18 +16,21 @@ use crate::system::time::sleep;
 /// Buffers of fewer bytes are not kept: the allocator does so itself.
 const LARGE: usize = 64 * 1024;
 
-/// The most bytes that are kept for bodies to come.
+/// The most bytes that are kept for bodies to come, and the part of what may be in flight that they
+/// are at most.
 const MAX_KEPT: usize = 32 * 1024 * 1024;
+const MAX_PART: usize = 8;
 
 /// What nobody has needed for this long, or twice as long at most, is freed.
 const KEPT_FOR: Duration = Duration::from_secs(5);
 
 /// Buffers that no body is in. Clones share them.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Buffers(Arc<Mutex<Kept>>);
 
-#[derive(Default)]
 struct Kept {
+    /// The most bytes that are kept.
+    most: usize,
     /// The last that came back is at the end, and goes first.
     buffers: Vec<Vec<u8>>,
     /// The sum of their capacities.
@@ -39,24 +42,37 @@ struct Kept {
 }
 
 impl Buffers {
+    /// None yet, for bodies that together have at most so many bytes.
+    pub(super) fn new(max_in_flight_bytes: usize) -> Buffers {
+        Buffers(Arc::new(Mutex::new(Kept {
+            most: MAX_KEPT.min(max_in_flight_bytes / MAX_PART),
+            buffers: Vec::new(),
+            bytes: 0,
+            untouched: 0,
+            is_watched: false,
+        })))
+    }
+
     /// An empty buffer with room for `size` bytes. Must be called within a tokio runtime.
     pub(super) fn take(&self, size: usize) -> Buffer {
         let home = self.clone();
         if size < LARGE {
             return Buffer { bytes: Vec::with_capacity(size), home };
         }
-        let bytes = {
-            let mut kept = self.kept();
-            if !kept.is_watched {
-                kept.is_watched = true;
-                tokio::spawn(watch(Arc::downgrade(&self.0)));
-            }
-            kept.take(size)
-        };
         // Sizes in steps, so that a buffer fits the next body, too. Memory that is not written to
         // takes no pages.
-        let bytes = bytes.unwrap_or_else(|| Vec::with_capacity(size.next_power_of_two()));
+        let bytes =
+            self.take_kept(size).unwrap_or_else(|| Vec::with_capacity(size.next_power_of_two()));
         Buffer { bytes, home }
+    }
+
+    fn take_kept(&self, size: usize) -> Option<Vec<u8>> {
+        let mut kept = self.kept();
+        if !kept.is_watched {
+            kept.is_watched = true;
+            tokio::spawn(watch(Arc::downgrade(&self.0)));
+        }
+        kept.take(size)
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
@@ -76,7 +92,7 @@ impl Kept {
     }
 
     fn put(&mut self, mut buffer: Vec<u8>) {
-        if self.bytes + buffer.capacity() <= MAX_KEPT {
+        if self.bytes + buffer.capacity() <= self.most {
             buffer.clear();
             self.bytes += buffer.capacity();
             self.buffers.push(buffer);
@@ -128,11 +144,25 @@ impl Buffer {
     pub(super) fn extend(&mut self, more: &[u8]) {
         let needed = self.bytes.len() + more.len();
         if needed > self.bytes.capacity() {
-            let mut larger = self.home.take(needed.max(2 * self.bytes.len()));
-            larger.bytes.extend_from_slice(&self.bytes);
-            *self = larger;
+            self.grow(needed.max(2 * self.bytes.len()));
         }
         self.bytes.extend_from_slice(more);
+    }
+
+    /// Makes room for `size` bytes in all.
+    fn grow(&mut self, size: usize) {
+        let kept = if size < LARGE { None } else { self.home.take_kept(size) };
+        match kept {
+            Some(mut larger) => {
+                larger.extend_from_slice(&self.bytes);
+                *self = Buffer { bytes: larger, home: self.home.clone() };
+            }
+            // The system moves the pages of what is large; a copy would take as many more.
+            None => {
+                let size = if size < LARGE { size } else { size.next_power_of_two() };
+                self.bytes.reserve_exact(size - self.bytes.len());
+            }
+        }
     }
 
     /// How many bytes are in it.
@@ -174,7 +204,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_large_body_lies_where_the_one_before_lay_once_that_is_gone() {
-        let buffers = Buffers::default();
+        let buffers = Buffers::new(usize::MAX);
         let first = full(&buffers, MB);
         let (place, held) = (first.as_ptr(), first.slice(10..20));
         drop(first);
@@ -189,7 +219,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_grows_keeps_its_bytes() {
-        let buffers = Buffers::default();
+        let buffers = Buffers::new(usize::MAX);
         let mut buffer = buffers.take(10);
         let mut expected = Vec::new();
         for number in 0..100_000_u32 {
@@ -202,7 +232,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn no_more_is_kept_than_the_bound_and_nothing_for_long() {
-        let buffers = Buffers::default();
+        let buffers = Buffers::new(usize::MAX);
         let bodies: Vec<_> = (0..50).map(|_| full(&buffers, MB)).collect();
         assert_eq!(buffers.kept().bytes, 0);
         drop(bodies);
@@ -222,7 +252,7 @@ mod tests {
 
     #[tokio::test]
     async fn small_bodies_and_odd_sizes_are_not_kept_for() {
-        let buffers = Buffers::default();
+        let buffers = Buffers::new(usize::MAX);
         drop(full(&buffers, LARGE - 1));
         assert_eq!(buffers.kept().bytes, 0);
         drop(full(&buffers, 8 * MB));

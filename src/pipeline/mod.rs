@@ -181,7 +181,10 @@ impl Gateway {
             },
             members,
             prices,
-            buffers: before.map(|before| before.buffers.clone()).unwrap_or_default(),
+            buffers: before.map_or_else(
+                || Buffers::new(config.server.max_in_flight_bytes),
+                |before| before.buffers.clone(),
+            ),
             offload: before.map(|before| before.offload.clone()).unwrap_or_default(),
             hedges: HedgeBudget::new(&config.hedge),
             waiting: match before {

@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use http_body::Body;
 
-use super::body::dismiss;
+use super::body::{dismiss, head_bytes};
 use super::observe::Observed;
 use super::refusal::{Refusal, Refused};
 use super::step::Step;
@@ -19,7 +19,11 @@ where
     type Out = Observed<B>;
 
     fn take(&self, mut request: Observed<B>) -> Result<Observed<B>, Refused> {
-        match request.exchange.gateway().load.enter() {
+        let entered = request.exchange.gateway().load.enter().and_then(|mut share| {
+            share.hold_head(head_bytes(&request.arrival.head))?;
+            Ok(share)
+        });
+        match entered {
             Ok(share) => {
                 request.exchange.share = Some(share);
                 Ok(request)

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use super::lengths::Lengths;
 use super::streams;
+use crate::admission::{Load, ORDINARY_HEAD, Share};
 use crate::config;
 use crate::system::time::{Sleep, sleep_until};
 
@@ -57,6 +58,8 @@ pub(super) enum Overdue {
     Resets,
     /// It was told to end, and did not.
     Leaving,
+    /// There is no room for the head that it sends.
+    Overloaded,
 }
 
 impl Overdue {
@@ -68,6 +71,7 @@ impl Overdue {
             Overdue::Stalled => Some("stalled"),
             Overdue::Resets => Some("resets"),
             Overdue::Leaving => None,
+            Overdue::Overloaded => Some("overloaded"),
         }
     }
 }
@@ -76,6 +80,7 @@ impl Overdue {
 #[derive(Debug)]
 pub(super) struct Activity {
     patience: Patience,
+    load: Load,
     is_http2: bool,
     state: Mutex<State>,
     /// The task that serves the connection; that of an HTTP/2 stream is another.
@@ -94,6 +99,9 @@ struct State {
     head_since: Option<Moment>,
     /// What was read of it.
     head_bytes: usize,
+    /// The room that it takes, if it is more than an ordinary one; and whether there was none.
+    head_share: Option<Share>,
+    is_overloaded: bool,
     /// Requests so far, and which of them tells its length twice.
     requests: u64,
     lengths: Lengths,
@@ -129,13 +137,20 @@ impl Moment {
 
 impl Activity {
     /// Of a connection that was opened at `began`.
-    pub(super) fn new(patience: Patience, is_http2: bool, began: Instant) -> Arc<Activity> {
+    pub(super) fn new(
+        patience: Patience,
+        load: Load,
+        is_http2: bool,
+        began: Instant,
+    ) -> Arc<Activity> {
         let state = State {
             open: 0,
             has_asked: false,
             quiet_since: Moment::At(began),
             head_since: None,
             head_bytes: 0,
+            head_share: None,
+            is_overloaded: false,
             requests: 0,
             lengths: Lengths::default(),
             due: None,
@@ -144,7 +159,7 @@ impl Activity {
             refused: None,
         };
         let (state, server) = (Mutex::new(state), AtomicWaker::new());
-        Arc::new(Activity { patience, is_http2, state, server })
+        Arc::new(Activity { patience, load, is_http2, state, server })
     }
 
     /// A request has come, under this config. It is open as long as what is returned lives.
@@ -156,6 +171,8 @@ impl Activity {
         state.has_asked = true;
         state.head_since = None;
         state.head_bytes = 0;
+        // Whoever answers the request takes room for its head.
+        state.head_share = None;
         state.due = (!self.is_http2).then(|| now + longest(config));
         drop(state);
         let usual_end = now + config.request_timeout;
@@ -189,6 +206,12 @@ impl Activity {
         if state.open == 0 {
             state.head_bytes += bytes.len();
             state.head_since.get_or_insert(Moment::Now);
+            if state.head_bytes > ORDINARY_HEAD {
+                // What follows a head is not kept.
+                let kept = state.head_bytes.min(self.patience.max_head);
+                let share = state.head_share.get_or_insert_with(|| self.load.bytes_only());
+                state.is_overloaded = share.hold_head(kept).is_err();
+            }
         }
     }
 
@@ -235,6 +258,9 @@ impl Activity {
         if state.resets > most {
             let what = if state.leaving.is_some() { Overdue::Leaving } else { Overdue::Resets };
             return (Instant::now(), what);
+        }
+        if state.is_overloaded {
+            return (Instant::now(), Overdue::Overloaded);
         }
         if state.open > 0 {
             let due = state.due.unwrap_or_else(|| Instant::now() + NEVER);

@@ -198,7 +198,8 @@ async fn talk<A: Answer>(
         Err(_) => return protocols.ended("header_timeout"),
     };
     let is_http2 = version == Version::Http2;
-    let activity = Activity::new(protocols.patience(), is_http2, began);
+    let load = protocols.live.load().load.clone();
+    let activity = Activity::new(protocols.patience(), load, is_http2, began);
     if let Some(guest) = guest {
         guest.does(&activity);
     }
@@ -294,7 +295,9 @@ where
                     Overdue::Head if activity.is_within_head() => {
                         return Some(parting::too_slow(protocols.limits.header_read_timeout));
                     }
-                    Overdue::Head | Overdue::Stalled | Overdue::Leaving => return None,
+                    Overdue::Head | Overdue::Stalled | Overdue::Leaving | Overdue::Overloaded => {
+                        return None;
+                    }
                 }
             }
             Event::Stopping => {}

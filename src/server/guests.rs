@@ -111,12 +111,17 @@ mod tests {
 
     use super::super::activity::Patience;
     use super::*;
+    use crate::admission::Load;
+    use crate::config::{Config, Env};
 
     fn activity() -> Arc<Activity> {
         let second = Duration::from_secs(1);
         let patience =
             Patience { header_read: second, keep_alive: second, max_resets: 1, max_head: 8192 };
-        Activity::new(patience, false, Instant::now())
+        let env = Env::from_iter([("A", "")]);
+        let config = Config::from_toml("", "config.toml", &env).unwrap().config;
+        let load = Load::new(&config.server);
+        Activity::new(patience, load, false, Instant::now())
     }
 
     fn is_leaving(place: &Place) -> bool {

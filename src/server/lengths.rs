@@ -7,6 +7,10 @@
 
 use memchr::memchr;
 
+/// Most bytes that are kept of the line of a chunk's size: digits enough for any, whatever extension
+/// follows.
+const MAX_SIZE_LINE: usize = 64;
+
 /// Follows the bytes of a connection.
 #[derive(Debug, Default)]
 pub(super) struct Lengths {
@@ -71,8 +75,15 @@ impl Lengths {
                 }
                 State::Before | State::Head | State::Size | State::Trailers => {
                     let Some(end) = memchr(b'\n', bytes) else {
-                        self.line.extend_from_slice(bytes);
-                        if self.line.len() > longest {
+                        let first = self.line.first().or(bytes.first()).copied();
+                        let most = self.most(first, longest);
+                        let room = most.saturating_sub(self.line.len()).min(bytes.len());
+                        self.line.extend_from_slice(bytes.get(..room).unwrap_or_default());
+                        let is_needed = match self.state {
+                            State::Size => self.line.iter().all(u8::is_ascii_hexdigit),
+                            _ => most == longest,
+                        };
+                        if is_needed && room < bytes.len() {
                             self.lose();
                         }
                         return;
@@ -129,6 +140,16 @@ impl Lengths {
         }
     }
 
+    /// The most bytes that are kept of a line without an end, by its first: of most lines it only
+    /// matters that they are not empty.
+    fn most(&self, first: Option<u8>, longest: usize) -> usize {
+        match self.state {
+            State::Head if first.is_some_and(may_matter) => longest,
+            State::Size => MAX_SIZE_LINE,
+            _ => 2,
+        }
+    }
+
     fn lose(&mut self) {
         (self.state, self.line) = (State::Lost, Vec::new());
     }
@@ -136,8 +157,7 @@ impl Lengths {
 
 impl Head {
     fn hear(&mut self, line: &[u8]) {
-        // Nearly all lines are others.
-        if !matches!(line.first(), Some(b'c' | b'C' | b't' | b'T')) {
+        if !line.first().copied().is_some_and(may_matter) {
             return;
         }
         let Some((name, value)) = memchr(b':', line).and_then(|at| line.split_at_checked(at))
@@ -152,6 +172,11 @@ impl Head {
             self.is_chunked = true;
         }
     }
+}
+
+/// Whether a field of interest may begin so; nearly all are others.
+fn may_matter(first: u8) -> bool {
+    matches!(first, b'c' | b'C' | b't' | b'T')
 }
 
 /// What is left of `bytes` and of `count` when as many as there are have been skipped.
@@ -209,11 +234,21 @@ mod tests {
 
     #[test]
     fn a_line_without_an_end_is_not_kept() {
-        let mut lengths = Lengths::default();
-        for _ in 0..1000 {
-            lengths.pass(&[b'x'; 100], 1000);
-        }
-        assert_eq!((lengths.line.len(), lengths.state), (0, State::Lost));
+        let after = |start: &str, byte: u8| {
+            let mut lengths = Lengths::default();
+            lengths.pass(start.as_bytes(), 1000);
+            for _ in 0..1000 {
+                lengths.pass(&[byte; 100], 1000);
+            }
+            (lengths.line.len(), lengths.state)
+        };
+        let head = "POST / HTTP/1.1\r\n";
+        assert_eq!(after("", b'x'), (2, State::Before));
+        assert_eq!(after(&format!("{head}x: "), b'y'), (2, State::Head));
+        assert_eq!(after(&format!("{head}cookie: "), b'y'), (0, State::Lost));
+        let chunked = format!("{head}transfer-encoding: chunked\r\n\r\n");
+        assert_eq!(after(&chunked, b'0'), (0, State::Lost));
+        assert_eq!(after(&format!("{chunked}5;"), b'x'), (MAX_SIZE_LINE, State::Size));
     }
 
     proptest! {

@@ -61,6 +61,8 @@ struct Opened {
 struct State {
     /// The file that was opened last.
     file: Option<FileId>,
+    /// Whether the tables were ever made ready.
+    had_tables: bool,
     /// Why the tables of the connection could not be made ready.
     problem: Option<Error>,
 }
@@ -219,16 +221,21 @@ impl Opened {
     async fn connected(&self, connection: &mut SqliteConnection) {
         self.is_doubted.store(false, Ordering::Release);
         let file = file_at(&self.path).await;
+        // While the file is not open its inode may have become that of a newer file.
+        let is_empty = is_empty(connection).await;
         let ready = self.make_tables(connection).await;
         if ready.is_err() {
             self.is_doubted.store(true, Ordering::Release);
         }
         let mut state = self.state();
         let before = std::mem::replace(&mut state.file, file);
+        let had_tables = state.had_tables;
+        state.had_tables |= ready.is_ok();
         state.problem = ready.err();
         drop(state);
         self.times.fetch_add(1, Ordering::AcqRel);
-        if before.is_some_and(|before| Some(before) != file) {
+        let is_another = before.is_some_and(|before| Some(before) != file);
+        if is_another || had_tables && is_empty {
             self.replaced.inc();
             let (what, path) = (self.what, self.path.display());
             tracing::warn!(%path, "the file of {what} was deleted or replaced: opened the one at the path now");
@@ -257,6 +264,12 @@ impl Opened {
         }
         is_same
     }
+}
+
+/// Whether the file has no tables; false if that can't be told.
+async fn is_empty(connection: &mut SqliteConnection) -> bool {
+    let tables = sqlx::query_scalar::<_, i64>("SELECT count(*) FROM sqlite_master");
+    tables.fetch_one(connection).await.is_ok_and(|tables| tables == 0)
 }
 
 async fn file_at(path: &Path) -> Option<FileId> {

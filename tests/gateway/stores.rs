@@ -113,14 +113,15 @@ async fn budgets_outlive_a_full_disk() {
     disk.fill(&gateway);
     spend(&gateway, 5, 100).await;
     is_up(&gateway, "budgets", 0.0).await;
+    // The disk goes with the process, which may end as soon as it can store the rest: a handle on its
+    // folder keeps it.
+    let seen = disk.seen_by(&gateway, "budgets.db");
+    let folder = std::fs::File::open(seen.parent().unwrap()).unwrap();
+    let kept = PathBuf::from(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&folder)));
     gateway.terminate().await;
     gateway.closes_its_listener().await;
-    let seen = disk.seen_by(&gateway, "budgets.db");
-    disk.clear(&gateway);
-    // The disk goes with the process: a handle on its folder keeps it.
-    let folder = std::fs::File::open(seen.parent().unwrap()).unwrap();
+    std::fs::File::create(kept.join("fill")).unwrap();
     assert!(gateway.ended().await.success(), "{}", gateway.output());
-    let kept = PathBuf::from(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&folder)));
     let copy = tempfile::tempdir().unwrap();
     for entry in std::fs::read_dir(kept).unwrap() {
         let entry = entry.unwrap();
@@ -319,7 +320,7 @@ fn queue(simulator: &Simulator, path: &Path) -> Config {
     with_budget(simulator, 10.0)
         .set("jobs.backend", "sqlite")
         .set("jobs.path", path.to_str().unwrap())
-        .set("jobs.timeout", "500ms")
+        .set("jobs.timeout", "2s")
         .set("jobs.poll_interval", "200ms")
         .set("jobs.heartbeat", "1s")
         .set("jobs.analysis_per_minute", 100_000)
@@ -396,8 +397,8 @@ async fn a_locked_file_of_jobs_makes_nobody_wait_beyond_the_timeout() {
         longest = longest.max(began.elapsed());
         assert_eq!(answer.get("task_id"), None, "{answer}");
     }
-    // Half a second, and what a busy machine adds to an answer; it was five to ten.
-    assert!(longest < Duration::from_secs(4), "{longest:?}");
+    // The timeout, and what a busy machine adds to an answer; it was five to ten seconds.
+    assert!(longest < Duration::from_millis(4500), "{longest:?}");
     is_up(&gateway, "job_queue", 0.0).await;
     // It can be read while it is locked, which does not make it one that can be used.
     sleep(Duration::from_secs(1)).await;

@@ -10,11 +10,11 @@ mod sqlite;
 
 use std::time::Duration;
 
+use crate::system::time::timeout;
 use apalis_core::task::builder::TaskBuilder;
 use prometheus::IntCounter;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tokio::time::timeout;
 use uuid::Uuid;
 
 pub(super) use self::redis::RedisStore;

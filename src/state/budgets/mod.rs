@@ -9,8 +9,8 @@ mod sqlite;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use crate::system::time::timeout;
 use prometheus::IntCounter;
-use tokio::time::timeout;
 
 use super::redis::{Redis, RedisFailure};
 use crate::config::BudgetStore;

@@ -306,3 +306,42 @@ async fn a_slow_body_ends_in_time() {
         assert!(began.elapsed() >= Duration::from_secs(1), "{path}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn large_heads_count_as_well_before_they_end_and_after() {
+    let simulator = Simulator::start().await;
+    let config = config(&simulator).set("server.max_in_flight_bytes", "500KB");
+    let gateway = start(&config).await;
+    let held = async || gateway.metrics().await.sum("sluice_in_flight_bytes", &[]);
+    let large = format!("GET /health HTTP/1.1\r\nhost: localhost\r\nx: {}", "y".repeat(50_000));
+    let ended = [("reason", "overloaded")];
+    let ended = async || gateway.metrics().await.sum("sluice_connections_ended_total", &ended);
+    // Heads without an end.
+    let mut open = Vec::new();
+    for _ in 0..20 {
+        let mut connection = Connection::open(gateway.address()).await;
+        connection.send(large.as_bytes()).await;
+        open.push(connection);
+    }
+    eventually("some are closed for want of room", ended, |count| *count >= 8.0).await;
+    assert!(held().await <= 500_000.0);
+    assert_eq!(get(&gateway, "/health").await.status, 200, "an ordinary head takes no room");
+    drop(open);
+    eventually("nothing is held", held, |bytes| *bytes == 0.0).await;
+    // Heads of requests whose bodies do not come.
+    let large = format!("{large}\r\ncontent-length: 10\r\n\r\n");
+    let mut open = Vec::new();
+    for _ in 0..9 {
+        let mut connection = Connection::open(gateway.address()).await;
+        connection.send(large.as_bytes()).await;
+        open.push(connection);
+    }
+    eventually("their heads are counted", held, |bytes| *bytes > 400_000.0).await;
+    let mut one_more = Connection::open(gateway.address()).await;
+    one_more.send(large.as_bytes()).await;
+    // It is refused, or closed before its head has ended.
+    let refused = one_more.response().await.map(|response| response.status);
+    assert!(matches!(refused, None | Some(503)), "{refused:?}");
+    drop(open);
+    eventually("nothing is held any more", held, |bytes| *bytes == 0.0).await;
+}
