@@ -18,9 +18,11 @@ const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 /// Allows any name.
 const ANY: &str = "*";
 
-/// A request names no host, or more than one, or what is none.
+/// A request does not name exactly one valid host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("The request has no Host, or more than one, or two that differ, or one that is no host.")]
+#[error(
+    "The request must name exactly one valid host: its Host is missing, repeated, malformed, or differs from the :authority."
+)]
 pub struct BadHost;
 
 /// Why a request is not taken from just anybody.
@@ -45,7 +47,7 @@ pub enum Foreign {
 /// request target (RFC 9112, section 3.2.2), or else its `host`. HTTP/1.0 need not name any.
 ///
 /// # Errors
-/// There is none where there must be one, there are several, two of them differ, or one is no host.
+/// The host is missing, repeated, malformed, or two names of it differ.
 pub fn authority(head: &Parts) -> Result<Option<&str>, BadHost> {
     let mut hosts = head.headers.get_all(HOST).iter();
     let (host, another) = (hosts.next(), hosts.next());
