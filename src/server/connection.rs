@@ -51,7 +51,12 @@ const MAX_PENDING_RESETS: usize = 20;
 const LIBRARY_MAX_HEADERS: usize = 100;
 
 /// Bytes of an answer that may wait for the window of an HTTP/2 stream.
-const MAX_UNSENT: usize = 64 * 1024;
+const MAX_UNSENT: usize = 32 * 1024;
+
+/// Bytes of request bodies that a client may send ahead, on one HTTP/2 stream and on all of a
+/// connection: what is not read yet is buffered.
+const STREAM_WINDOW: u32 = 256 * 1024;
+const CONNECTION_WINDOW: u32 = 512 * 1024;
 
 /// How connections are spoken to, and within which limits.
 #[derive(Clone, Debug)]
@@ -84,6 +89,8 @@ impl Protocols {
             .max_header_list_size(u32::try_from(config.max_header_bytes).unwrap_or(u32::MAX))
             .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
             .max_send_buf_size(MAX_UNSENT)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
             .keep_alive_interval(Duration::from_secs(30));
         Protocols {
             http1,

@@ -25,11 +25,11 @@ use crate::system::time::timeout;
 const REQUEST_ID: &str = "x-amzn-requestid";
 
 /// Longest error body that is kept, in bytes.
-const MAX_ERROR_BODY: usize = 256 * 1024;
+const MAX_ERROR_BODY: usize = 64 * 1024;
 
 /// Longest first frame that is waited for, in bytes. Bedrock's are a few hundred; a longer one
 /// is taken for a success and relayed.
-const MAX_FIRST_FRAME: usize = 1024 * 1024;
+const MAX_FIRST_FRAME: usize = 128 * 1024;
 
 /// How long the end of a stream may take that began with an exception.
 const AFTER_EXCEPTION: Duration = Duration::from_secs(1);

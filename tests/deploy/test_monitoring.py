@@ -72,7 +72,8 @@ class Source(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls):
-        cls.source = (ROOT / "src" / "telemetry" / "metrics.rs").read_text()
+        telemetry = sorted((ROOT / "src" / "telemetry").glob("*.rs"))
+        cls.source = "".join(file.read_text() for file in telemetry)
         cls.families = set(re.findall(r'"((?:sluice|process)_[a-z0-9_]+)"', cls.source))
 
     def expressions(self):
