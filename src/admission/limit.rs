@@ -4,9 +4,11 @@
 //! factor. Minutes in which the limit is used and no throttle comes raise it by a small share,
 //! up to the configured figure. This is additive increase and multiplicative decrease, as in
 //! TCP's congestion control, against a quota instead of a queue. Without a configured figure and
-//! before the first throttle there is no limit at all, only a count of what is used; a throttle
-//! when next to nothing was used teaches nothing, since others may use the account. Once a limit
-//! has risen past the figure that was refused, the quota has grown, and it rises faster.
+//! before the first throttle there is no limit at all, only a count of what is used. A throttle when
+//! little was used may be due to others who use the account: it teaches something only if another
+//! one follows soon. So quotas of a few requests a minute are learned too, from two throttles instead
+//! of one. Once a limit has risen past the figure that was refused, the quota has grown, and it
+//! rises faster.
 //!
 //! A limit that all replicas share has a [`Purse`] in place of its bucket. What one replica has
 //! learned it proposes to the ledger; the figure that the ledger tells counts for all.
@@ -30,6 +32,16 @@ const PAST: f64 = 1.05;
 
 /// ...and then rises so many times as fast.
 const FASTER: f64 = 10.0;
+
+/// It rises after a minute, and not before so many times the floor can have been used: of a limit of
+/// one request a minute, one that went well is no reason to try more.
+const TRIED: f64 = 5.0;
+
+/// Without a figure, one throttle teaches a limit when so many times the floor was used...
+const AMPLE: f64 = 10.0;
+
+/// ...and after less use two do, the second within this time of the first.
+const CONFIRMED_WITHIN: Duration = Duration::from_secs(10 * 60);
 
 /// How limits are learned.
 #[derive(Clone, Debug, PartialEq)]
@@ -74,6 +86,16 @@ struct Basis {
     raised_at: Instant,
     /// The figure that counted when the upstream last refused.
     refused_at: f64,
+    /// A throttle after little use that no other has confirmed yet.
+    unconfirmed: Option<Unconfirmed>,
+}
+
+/// A throttle that may be due to others who use the account.
+#[derive(Clone, Copy, Debug)]
+struct Unconfirmed {
+    at: Instant,
+    /// What had been used in the minute before.
+    used: f64,
 }
 
 /// What a limit has with other replicas.
@@ -84,8 +106,12 @@ struct Shared {
     learned: Learned,
     /// What is to be told to it.
     proposal: Option<Learned>,
+    /// Whether the exchange under way tells it.
+    is_told: bool,
     /// What all replicas used in a minute.
     used_in_a_minute: f64,
+    /// Whether a reset is under way: what the ledger tells counts once it has forgotten, too.
+    is_reset: bool,
 }
 
 impl Limit {
@@ -97,8 +123,14 @@ impl Limit {
         purse: Purse,
         now: Instant,
     ) -> Limit {
-        let shared =
-            Shared { purse, learned: Learned::default(), proposal: None, used_in_a_minute: 0.0 };
+        let shared = Shared {
+            purse,
+            learned: Learned::default(),
+            proposal: None,
+            is_told: false,
+            used_in_a_minute: 0.0,
+            is_reset: false,
+        };
         let alone = Limit::new(configured, floor, unfilled, now);
         Limit { bucket: None, shared: Some(Box::new(shared)), ..alone }
     }
@@ -110,6 +142,7 @@ impl Limit {
             floor: configured.map_or(floor, |figure| floor.min(figure)),
             raised_at: now,
             refused_at: f64::MAX,
+            unconfirmed: None,
         };
         Limit {
             bucket: configured.map(|figure| Bucket::full(figure, unfilled, now)),
@@ -211,6 +244,7 @@ impl Limit {
         if shared.proposal.is_some() {
             ask = ask.or_else(|| Some(shared.purse.say(terms)));
         }
+        shared.is_told = ask.is_some() && shared.proposal.is_some();
         ask.map(|ask| Ask { proposal: shared.proposal, ..ask })
     }
 
@@ -225,7 +259,16 @@ impl Limit {
         let Some(shared) = &mut self.shared else { return };
         shared.purse.granted(grant, now);
         shared.used_in_a_minute = grant.used_in_a_minute;
-        if grant.learned.version == shared.learned.version && shared.proposal.is_none() {
+        if shared.is_reset && grant.learned.figure.is_some() {
+            // Another proposal came first, or this answers what was asked before the reset.
+            shared.learned = grant.learned;
+            shared.proposal = Some(Learned { version: grant.learned.version, figure: None });
+            return;
+        }
+        shared.is_reset = false;
+        // What was learned while the exchange was under way is told in the next.
+        let is_answered = shared.proposal.is_some() && shared.is_told;
+        if grant.learned.version == shared.learned.version && !is_answered {
             return;
         }
         // Also where another replica's proposal came first: what the ledger says counts.
@@ -265,7 +308,32 @@ impl Limit {
         let figure = self.learned;
         if let Some(shared) = &mut self.shared {
             shared.proposal = Some(Learned { version: shared.learned.version, figure });
+            shared.is_told = false;
+            shared.is_reset = false;
         }
+    }
+
+    /// Forgets what was inferred from throttles: the learned figure, and that nothing is left. What
+    /// was used in the last minute still counts.
+    pub(super) fn reset(&mut self, now: Instant) {
+        let had_learned = self.learned.take().is_some();
+        self.basis.refused_at = f64::MAX;
+        self.basis.unconfirmed = None;
+        self.basis.raised_at = now;
+        if let Some(shared) = &mut self.shared {
+            if had_learned || shared.learned.figure.is_some() {
+                shared.proposal = Some(Learned { version: shared.learned.version, figure: None });
+                shared.is_told = false;
+                shared.is_reset = true;
+            }
+            return;
+        }
+        let used = self.used.in_a_minute(now);
+        self.bucket = self.basis.configured.map(|figure| {
+            let mut bucket = Bucket::full(figure, self.basis.unfilled, now);
+            bucket.take(used.min(bucket.level(now)), now);
+            bucket
+        });
     }
 
     /// The upstream refused a request for this quota, which is therefore empty there.
@@ -274,8 +342,9 @@ impl Limit {
         if let Some(shared) = &mut self.shared {
             shared.purse.void();
         }
-        let known = self.figure().or_else(|| (used >= self.basis.floor).then_some(used));
+        let known = self.figure().or_else(|| self.basis.refused_use(used, now));
         if let (true, Some(figure)) = (learning.enabled, known) {
+            self.basis.unconfirmed = None;
             let lowered = (figure * learning.decrease).max(self.basis.floor);
             self.learned = Some(lowered);
             self.basis.refused_at = figure;
@@ -293,7 +362,8 @@ impl Limit {
     /// Raises a learned limit when a minute has passed in which it was used.
     pub(super) fn raise(&mut self, learning: &Learning, now: Instant) {
         let Some(learned) = self.learned else { return };
-        if now.duration_since(self.basis.raised_at) < MINUTE {
+        let pause = MINUTE.mul_f64((TRIED * self.basis.floor / learned).clamp(1.0, TRIED));
+        if now.duration_since(self.basis.raised_at) < pause {
             return;
         }
         self.basis.raised_at = now;
@@ -317,6 +387,7 @@ impl Limit {
         self.used = before.used.clone();
         self.basis.raised_at = before.basis.raised_at;
         self.basis.refused_at = before.basis.refused_at;
+        self.basis.unconfirmed = before.basis.unconfirmed;
         self.learned =
             before.learned.filter(|learned| self.basis.configured.is_none_or(|own| *learned < own));
         if let (Some(shared), Some(before)) = (&mut self.shared, &before.shared) {
@@ -333,6 +404,27 @@ impl Limit {
             }
             None => Bucket::full(figure, self.basis.unfilled, now),
         });
+    }
+}
+
+impl Basis {
+    /// The use that a throttle shows to be too much, where no figure is known; `None` if it may be
+    /// due to others, which is noted.
+    fn refused_use(&mut self, used: f64, now: Instant) -> Option<f64> {
+        if used >= AMPLE * self.floor {
+            return Some(used);
+        }
+        if used < self.floor {
+            return None;
+        }
+        let is_recent = |it: &Unconfirmed| now.duration_since(it.at) <= CONFIRMED_WITHIN;
+        match self.unconfirmed.filter(is_recent) {
+            Some(first) => Some(first.used.max(used)),
+            None => {
+                self.unconfirmed = Some(Unconfirmed { at: now, used });
+                None
+            }
+        }
     }
 }
 
@@ -410,13 +502,64 @@ mod tests {
     }
 
     #[test]
-    fn a_throttle_when_next_to_nothing_was_used_teaches_nothing() {
+    fn throttles_when_less_than_the_floor_was_used_teach_nothing() {
         let now = Instant::now();
         let mut limit = Limit::new(None, 10.0, 0.0, now);
         limit.take(9.0, now);
+        for _ in 0..3 {
+            limit.throttled(&LEARNING, now);
+            assert_eq!(limit.figure(), None);
+            assert_eq!(limit.when(1.0, now), now);
+        }
+    }
+
+    #[test]
+    fn after_little_use_a_second_throttle_that_follows_soon_teaches() {
+        let start = Instant::now();
+        let mut limit = Limit::new(None, 1.0, 0.0, start);
+        limit.take(6.0, start);
+        limit.throttled(&LEARNING, start);
+        assert_eq!(limit.figure(), None, "others may have used the account");
+        let mut now = start + CONFIRMED_WITHIN + MINUTE;
+        limit.take(4.0, now);
         limit.throttled(&LEARNING, now);
-        assert_eq!(limit.figure(), None);
-        assert_eq!(limit.when(1.0, now), now);
+        assert_eq!(limit.figure(), None, "the first was too long ago");
+        now += 5 * MINUTE;
+        limit.take(3.0, now);
+        limit.throttled(&LEARNING, now);
+        assert_eq!(limit.figure(), Some(2.0), "half of the larger use");
+        assert!(limit.when(1.0, now) > now);
+    }
+
+    #[test]
+    fn a_limit_of_one_a_minute_lets_one_through_a_minute() {
+        let start = Instant::now();
+        let mut limit = Limit::new(Some(2.0), 1.0, 0.03, start);
+        for _ in 0..5 {
+            limit.throttled(&LEARNING, start);
+        }
+        assert_eq!(limit.figure(), Some(1.0));
+        let due = limit.when(1.0, start);
+        assert!(due <= start + MINUTE + Duration::from_secs(1), "{:?}", due - start);
+        limit.take(1.0, due);
+        let next = limit.when(1.0, due) - due;
+        assert!(next > MINUTE - Duration::from_secs(3), "{next:?}");
+    }
+
+    #[test]
+    fn a_limit_of_one_a_minute_rises_after_five_minutes() {
+        let start = Instant::now();
+        let mut limit = Limit::new(Some(2.0), 1.0, 0.0, start);
+        limit.throttled(&LEARNING, start);
+        for minute in 1..5 {
+            let now = start + minute * MINUTE;
+            limit.take(1.0, now);
+            limit.raise(&LEARNING, now);
+            assert_eq!(limit.figure(), Some(1.0), "after {minute} minutes");
+        }
+        limit.take(1.0, start + 5 * MINUTE);
+        limit.raise(&LEARNING, start + 5 * MINUTE);
+        assert_eq!(limit.figure(), Some(1.1));
     }
 
     #[test]
@@ -444,6 +587,31 @@ mod tests {
             limit.throttled(&LEARNING, start);
         }
         assert_eq!(limit.figure(), Some(10.0));
+    }
+
+    #[test]
+    fn a_reset_forgets_what_was_learned_and_counts_what_was_used() {
+        let start = Instant::now();
+        let mut limit = Limit::new(Some(100.0), 1.0, 0.0, start);
+        limit.take(30.0, start);
+        limit.throttled(&LEARNING, start);
+        assert_eq!((limit.figure(), limit.available(start)), (Some(50.0), Some(0.0)));
+        limit.reset(start);
+        assert_eq!((limit.figure(), limit.learned()), (Some(100.0), None));
+        assert_eq!(limit.available(start), Some(70.0));
+
+        let mut unknown = Limit::new(None, 1.0, 0.0, start);
+        unknown.take(20.0, start);
+        unknown.throttled(&LEARNING, start);
+        unknown.reset(start);
+        assert_eq!((unknown.figure(), unknown.when(1.0, start)), (None, start));
+
+        let mut little = Limit::new(None, 1.0, 0.0, start);
+        little.take(5.0, start);
+        little.throttled(&LEARNING, start);
+        little.reset(start);
+        little.throttled(&LEARNING, start);
+        assert_eq!(little.figure(), None, "the throttle before the reset confirms nothing");
     }
 
     #[test]

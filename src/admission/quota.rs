@@ -255,6 +255,18 @@ impl Quota {
         }
     }
 
+    /// Forgets what was inferred from throttles, at all replicas that share it.
+    pub fn reset(self: &Arc<Self>, now: Instant) {
+        let mut state = self.state();
+        state.requests.reset(now);
+        state.tokens.reset(now);
+        drop(state);
+        if let Some(lease) = &self.lease {
+            self.stir(lease, true);
+        }
+        self.bell.ring();
+    }
+
     /// Takes over what `before` learned and holds; for the same quota under a newer config.
     /// Reservations of the old one settle there and are not seen here.
     pub fn take_over(&self, before: &Quota, now: Instant) {

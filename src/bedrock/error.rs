@@ -6,11 +6,14 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use http::{HeaderMap, Response, StatusCode};
 
 /// Header that names the error.
 pub const ERROR_TYPE: &str = "x-amzn-errortype";
+
+/// What `retry-after` says, in milliseconds: the header that AWS SDKs read.
+static AMZ_RETRY_AFTER: HeaderName = HeaderName::from_static("x-amz-retry-after");
 
 macro_rules! error_kinds {
     ($($(#[$doc:meta])* $kind:ident = $name:literal, $status:literal;)*) => {
@@ -111,7 +114,7 @@ pub struct WireError {
     pub kind: ErrorKind,
     /// The text that the client's SDK shows.
     pub message: String,
-    /// When another try may do better; whole seconds on the wire, rounded up.
+    /// When another try may do better; on the wire in whole seconds, rounded up, and in milliseconds.
     pub retry_after: Option<Duration>,
 }
 
@@ -137,6 +140,7 @@ impl WireError {
         headers.insert(ERROR_TYPE, HeaderValue::from_static(self.kind.name()));
         if let Some(after) = self.retry_after {
             headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(after)));
+            headers.insert(AMZ_RETRY_AFTER.clone(), HeaderValue::from(whole_millis(after)));
         }
         response
     }
@@ -145,6 +149,11 @@ impl WireError {
 /// A wait as a `retry-after` says it: whole seconds, rounded up, at least one.
 pub fn whole_seconds(wait: Duration) -> u64 {
     (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1)
+}
+
+/// The same as `x-amz-retry-after` says it.
+fn whole_millis(wait: Duration) -> u64 {
+    u64::try_from(wait.as_micros().div_ceil(1000)).unwrap_or(u64::MAX).max(1)
 }
 
 /// What an upstream's error response says of itself.
@@ -221,6 +230,7 @@ mod tests {
         assert_eq!(response.status(), 429);
         assert_eq!(response.headers()[ERROR_TYPE], "ThrottlingException");
         assert_eq!(response.headers()[RETRY_AFTER], "2");
+        assert_eq!(response.headers()["x-amz-retry-after"], "1500");
         assert_eq!(response.body(), r#"{"message":"say \"when\""}"#);
     }
 

@@ -493,7 +493,7 @@ pub(super) struct RawLearning {
 
 impl Default for RawLearning {
     fn default() -> Self {
-        Self { enabled: true, decrease: 0.7, increase: 0.02, floor_rpm: 10, floor_tpm: 10_000 }
+        Self { enabled: true, decrease: 0.7, increase: 0.02, floor_rpm: 1, floor_tpm: 1_000 }
     }
 }
 

@@ -129,14 +129,13 @@ impl Core {
                 let items = mock::analysis(&analysis.section_name, &analysis.content);
                 Analysed { items, is_mock: true }
             }
-            // Without credentials nothing will go better by itself: that is said.
-            Err(error) if error.is_refusal() || matches!(error, AskError::NoCredentials) => {
-                return Err(error);
-            }
-            Err(error) => {
-                tracing::info!(%error, "an analysis has no model");
+            // A model has answered, without anything that can be read.
+            Err(AskError::NoText(error)) => {
+                tracing::info!(%error, "an analysis can't be read");
                 Analysed { items: vec![feedback::unavailable()], is_mock: false }
             }
+            // No model has: that is a failure and not an analysis without findings.
+            Err(error) => return Err(error),
         };
         let (session, section) = (&analysis.session_id, &analysis.section_name);
         self.sessions.note_feedback(session, section, analysed.items.len(), Instant::now());

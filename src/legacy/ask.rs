@@ -31,6 +31,9 @@ use crate::telemetry::traces::{Parent, TRACEPARENT};
 /// How long a question waits for credentials that were not tried yet.
 const CREDENTIALS_PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long before its deadline a question without an answer is given up.
+const LAST_WORD: Duration = Duration::from_millis(200);
+
 /// Who a question is asked for.
 #[derive(Clone, Debug)]
 pub(super) struct Caller {
@@ -125,9 +128,12 @@ impl AskError {
         }
     }
 
-    /// Whether it is the question's own fault, so that no other answer may stand in.
-    pub(super) fn is_refusal(&self) -> bool {
-        matches!(self, AskError::Refused { .. })
+    /// When another try may do better, if that is known.
+    pub(super) fn retry_after(&self) -> Option<Duration> {
+        match self {
+            AskError::Busy { retry_after, .. } => *retry_after,
+            _ => None,
+        }
     }
 
     /// Whether it is for want of models: the case for a mock answer.
@@ -171,6 +177,7 @@ impl Core {
             route: Arc::clone(route),
             client: caller.client.clone(),
             is_counted: caller.is_counted,
+            deadline: waits_until(began, deadline),
         };
         let arrival = arrival(&gateway, first, question.body(), own, caller).ok_or_else(unknown)?;
         let answered = timeout_at(deadline, async {
@@ -186,6 +193,13 @@ impl Core {
         let text = self.parse(body.len(), move || answer::text(&body)).await?;
         Ok(Said { text, by: Arc::clone(by) })
     }
+}
+
+/// Until when a question may wait for a model: a moment before its deadline, so that the pipeline
+/// still says what it waited for.
+fn waits_until(now: Instant, deadline: Instant) -> Instant {
+    let left = deadline.saturating_duration_since(now);
+    now + left.saturating_sub(LAST_WORD.min(left / 10))
 }
 
 fn arrival(

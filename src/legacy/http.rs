@@ -20,7 +20,7 @@ use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
 use super::analysis::{self, Analysis};
-use super::ask::Caller;
+use super::ask::{AskError, Caller};
 use super::chat::Chat;
 use super::core::Core;
 use super::json::Texts;
@@ -30,6 +30,7 @@ use super::reply::{self, NotJson, json, marked, ok, timestamp};
 use super::work::{ConnectionTest, LegacyWork};
 use super::{chat, connection, models, tasks};
 use crate::admission::Share;
+use crate::bedrock::error::whole_seconds;
 use crate::clients::{Limited, Member, Peer, Slot, Who, admin_key, identify};
 use crate::config::{Config, JobQueue, JobsBackend, LegacyAction};
 use crate::jobs::{Jobs, JobsError, NewJob, Queue, Record, StoreError};
@@ -255,16 +256,13 @@ impl Shim {
             Submission::Full(error) => return full(&analysis::failed(&error, "QueueFull")),
             Submission::Impossible => {}
         }
-        let deadline = deadline(&gateway.config.jobs.analysis);
+        let deadline = answered_until(gateway);
         // The pipeline takes a place of its own for the question.
         drop(entry);
         let outcome = self.core.analyse(&analysis, caller, deadline).await;
         match self.core.conclude(&analysis, outcome) {
             Ok(analysed) => marked(analysis::done(&analysis, &analysed), analysed.is_mock),
-            Err(error) => json(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                &analysis::failed(&error.to_string(), error.name()),
-            ),
+            Err(error) => failed(&error, &analysis::failed(&error.to_string(), error.name())),
         }
     }
 
@@ -291,14 +289,12 @@ impl Shim {
             Submission::Full(error) => return full(&chat::failed(&error)),
             Submission::Impossible => {}
         }
-        let deadline = deadline(&gateway.config.jobs.chat);
+        let deadline = answered_until(gateway);
         drop(entry);
         let outcome = self.core.chat(&chat, caller, deadline).await;
         match self.core.conclude_chat(&chat, outcome, None) {
             Ok(answered) => marked(chat::done(&answered), answered.is_mock),
-            Err(error) => {
-                json(StatusCode::INTERNAL_SERVER_ERROR, &chat::failed(&error.to_string()))
-            }
+            Err(error) => failed(&error, &chat::failed(&error.to_string())),
         }
     }
 
@@ -457,6 +453,21 @@ fn full(body: &Value) -> Response<Bytes> {
     let mut response = json(StatusCode::TOO_MANY_REQUESTS, body);
     response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("10"));
     response
+}
+
+/// The answer to a question that has none, with when to ask again if that is known.
+fn failed(error: &AskError, body: &Value) -> Response<Bytes> {
+    let mut response = json(StatusCode::INTERNAL_SERVER_ERROR, body);
+    if let Some(after) = error.retry_after() {
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(whole_seconds(after)));
+    }
+    response
+}
+
+/// Until when a request that is answered at once may wait for its answer: the time limits of jobs
+/// are those of jobs alone.
+fn answered_until(gateway: &Gateway) -> Instant {
+    Instant::now() + gateway.config.server.request_timeout
 }
 
 fn deadline(queue: &JobQueue) -> Instant {

@@ -97,11 +97,7 @@ fn unless_tried_again<T>(
 }
 
 fn failure(error: &AskError, may_pass: bool) -> Failure {
-    let retry_after = match error {
-        AskError::Busy { retry_after, .. } => *retry_after,
-        _ => None,
-    };
-    Failure { message: error.to_string(), may_pass, retry_after }
+    Failure { message: error.to_string(), may_pass, retry_after: error.retry_after() }
 }
 
 fn payload<T: DeserializeOwned>(payload: Value) -> Result<T, Failure> {

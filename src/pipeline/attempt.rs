@@ -53,7 +53,7 @@ async fn answer(mut routed: Routed) -> Result<Response<ResponseBody>, Refused> {
         return Box::pin(duplex::answer(routed, events)).await;
     }
     let gateway = Arc::clone(routed.exchange.gateway());
-    let deadline = routed.exchange.started + gateway.config.server.request_timeout;
+    let deadline = deadline::deadline(&routed);
     let patience = deadline::patience(&routed, deadline);
     // All that they say to the gateway has been read.
     strip_for_upstream(&mut routed.head.headers);
@@ -200,7 +200,8 @@ impl Loop {
     }
 
     fn too_late(&self) -> Refusal {
-        Refusal::RequestTimeout { limit: self.gateway.config.server.request_timeout }
+        let limit = self.deadline.saturating_duration_since(self.routed.exchange.started);
+        Refusal::RequestTimeout { limit }
     }
 
     /// Asks `target`, and another one too if it takes longer than `usual`. The first success

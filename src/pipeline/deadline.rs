@@ -1,4 +1,5 @@
-//! How long a client will wait, as far as it tells.
+//! When a request must have been answered, and how long it may wait in line: what the config says,
+//! and how long its client will wait, as far as that tells.
 //!
 //! AWS SDKs that know their time limits send it as `amz-sdk-request: ttl=20261123T120000Z; ...`;
 //! any client may send `x-sluice-max-wait: 20s`. A request is never queued beyond either.
@@ -8,6 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use http::{HeaderMap, HeaderName};
 use tokio::time::Instant;
 
+use super::InProcess;
 use super::admit::Patience;
 use super::route::Routed;
 use crate::bedrock::sigv4::amz_date::parse_amz_date;
@@ -15,10 +17,21 @@ use crate::bedrock::sigv4::amz_date::parse_amz_date;
 static SDK_REQUEST: HeaderName = HeaderName::from_static("amz-sdk-request");
 static MAX_WAIT: HeaderName = HeaderName::from_static("x-sluice-max-wait");
 
+/// When a request must have been answered.
+pub(super) fn deadline(routed: &Routed) -> Instant {
+    let own = routed.head.extensions.get::<InProcess>().map(|own| own.deadline);
+    let timeout = routed.exchange.gateway().config.server.request_timeout;
+    own.unwrap_or(routed.exchange.started + timeout)
+}
+
 /// How long a request may wait in line, as its client and the config tell, and not beyond
-/// `deadline`.
+/// `deadline`. One of the legacy endpoints may wait until then, unless nothing may wait at all.
 pub(super) fn patience(routed: &Routed, deadline: Instant) -> Patience {
     let max_wait = routed.exchange.gateway().config.queue.max_wait;
+    if routed.head.extensions.get::<InProcess>().is_some() && !max_wait.is_zero() {
+        let left = deadline.saturating_duration_since(Instant::now());
+        return Patience { left, deadline };
+    }
     let asked = asked(&routed.head.headers, SystemTime::now());
     Patience { left: asked.map_or(max_wait, |wait| wait.min(max_wait)), deadline }
 }

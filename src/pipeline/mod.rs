@@ -46,6 +46,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::Response;
 use http_body::Body;
+use tokio::time::Instant;
 use tower::{Service, ServiceBuilder};
 
 pub use parse::repeats_length;
@@ -257,6 +258,9 @@ pub struct InProcess {
     pub client: Option<Arc<str>>,
     /// Whether it has counted against the rate of that client already.
     pub is_counted: bool,
+    /// When it must have been answered. It may wait in line until then, in place of the config's
+    /// `request_timeout` and `max_wait`.
+    pub deadline: Instant,
 }
 
 /// The whole stack over the live gateway. It never fails: what goes wrong is a response.

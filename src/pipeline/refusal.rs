@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use http::header::{ALLOW, CONNECTION, HeaderValue};
-use http::{HeaderMap, Response};
+use http::header::{ALLOW, CONNECTION, HeaderName, HeaderValue};
+use http::{HeaderMap, Response, StatusCode};
 
 use super::body::BodyError;
 use super::exchange::{Exchange, Outcome};
@@ -18,6 +18,26 @@ use bytes::Bytes;
 
 /// When a request that was turned away for overload may come again.
 const OVERLOAD_PAUSE: Duration = Duration::from_secs(1);
+
+/// The header by which the SDKs of Anthropic and OpenAI are told whether to try again.
+static SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
+
+/// After so long, a failure is not one that its client should try again by itself: the gateway has
+/// waited and tried all targets, and each further try would wait as long.
+const LONG_WAIT: Duration = Duration::from_secs(1);
+
+/// Tells the client of a failure not to try again by itself, where it has waited for long and its SDK
+/// would.
+pub(super) fn discourage_retry(head: &mut HeaderMap, status: StatusCode, waited: Duration) {
+    let would_retry = status.is_server_error()
+        || matches!(
+            status,
+            StatusCode::REQUEST_TIMEOUT | StatusCode::CONFLICT | StatusCode::TOO_MANY_REQUESTS
+        );
+    if would_retry && waited >= LONG_WAIT {
+        head.insert(SHOULD_RETRY.clone(), HeaderValue::from_static("false"));
+    }
+}
 
 /// A request that ends in the gateway, with what was learned of it.
 #[derive(Debug)]
@@ -206,9 +226,25 @@ mod tests {
             Refusal::AllOut { target: "haiku".to_owned(), due, is_quota: true }.into_response();
         assert_eq!(response.status(), 429);
         assert_eq!(response.headers()["retry-after"], "13");
+        assert_eq!(response.headers()["x-amz-retry-after"], "12300");
         assert_eq!(response.headers()["x-amzn-errortype"], "ThrottlingException");
         let text = String::from_utf8(response.body().to_vec()).unwrap();
         assert!(text.contains("haiku is due first, in 13 s"), "{text}");
+    }
+
+    #[test]
+    fn who_has_waited_for_long_is_told_not_to_try_again() {
+        let told = |status, waited| {
+            let mut head = HeaderMap::new();
+            discourage_retry(&mut head, status, waited);
+            head.get("x-should-retry").map(|value| value.to_str().unwrap().to_owned())
+        };
+        let long = Duration::from_secs(3);
+        for status in [StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE] {
+            assert_eq!(told(status, long).as_deref(), Some("false"));
+            assert_eq!(told(status, Duration::from_millis(20)), None, "it has not waited");
+        }
+        assert_eq!(told(StatusCode::BAD_REQUEST, long), None, "no SDK tries that again");
     }
 
     #[test]

@@ -21,7 +21,7 @@ use uuid::Uuid;
 
 use super::exchange::{Exchange, Outcome, millis};
 use super::prepare::{strip_for_client, value};
-use super::refusal::{Refusal, Refused};
+use super::refusal::{Refusal, Refused, discourage_retry};
 use super::watch::Watch;
 use crate::bedrock::{ErrorKind, Operation, Usage, WireError, event_stream};
 use crate::clients::{OverBudget, usd};
@@ -179,6 +179,7 @@ fn whole(
     mut exchange: Box<Exchange>,
 ) -> Response<ResponseBody> {
     exchange.response_bytes = bytes.len() as u64;
+    discourage_retry(&mut head, status, exchange.started.elapsed());
     add_own_headers(&mut head, &exchange);
     respond(status, head, Inner::Whole { bytes, _exchange: Some(exchange) })
 }

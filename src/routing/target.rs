@@ -387,16 +387,18 @@ impl Target {
         self.pool.bell().ring();
     }
 
-    /// Opens the target and forgets its throttles.
+    /// Opens the target and forgets what its failures and throttles have taught, learned limits
+    /// included.
     pub fn reset(&self) {
         self.cooldown().reset();
+        self.quota.reset(Instant::now());
         self.pool.bell().ring();
     }
 
     /// The same at all replicas.
     pub fn reset_for_all(&self) {
         self.reset();
-        self.tell(|target| Notice::Opened { target });
+        self.tell(|target| Notice::TargetReset { target });
     }
 
     /// Takes over the state that `before`, the same target under an older config, has come to.

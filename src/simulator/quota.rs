@@ -193,9 +193,10 @@ impl Model {
         let now = Instant::now();
         let limits = settings.unwrap_or_default();
         let bucket = |figure: Option<u64>, period| figure.map(|f| Bucket::full(f, period, now));
+        let minute = limits.minute_ms.map_or(MINUTE, |ms| Duration::from_millis(ms.max(1)));
         Self {
-            requests: bucket(limits.rpm, MINUTE),
-            tokens: bucket(limits.tpm, MINUTE),
+            requests: bucket(limits.rpm, minute),
+            tokens: bucket(limits.tpm, minute),
             daily: bucket(limits.tpd, DAY),
             settings,
             account,

@@ -100,6 +100,9 @@ pub struct ModelSettings {
     pub rpm: Option<u64>,
     /// Tokens per minute, input and output together.
     pub tpm: Option<u64>,
+    /// How many milliseconds the minute of `rpm` and `tpm` lasts; 60,000 when left out. With a shorter
+    /// one a test plays minutes in seconds.
+    pub minute_ms: Option<u64>,
     /// Tokens per day, counted by the same rule.
     pub tpd: Option<u64>,
     /// What an output token costs of the quota; 1 when left out.

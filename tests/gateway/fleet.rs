@@ -6,6 +6,7 @@ use std::time::Duration;
 use sluice::simulator::ModelSettings;
 use tokio::time::{Instant, sleep};
 
+use crate::support::gateway::ADMIN_KEY;
 use crate::support::load::{Load, Protocol};
 use crate::support::metrics::Metrics;
 use crate::support::patience::eventually;
@@ -300,6 +301,47 @@ async fn a_reset_at_one_replica_is_one_at_all() {
     assert_eq!(crate::support::http::post(&path, &[], "{}").await.status, 200);
     for gateway in &gateways {
         eventually("it is open", async || state(gateway).await, |state| state == "open").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reset_forgets_the_learned_limits_of_all_replicas() {
+    let (simulator, redis) = (Simulator::start().await, Redis::start().await);
+    let config = shared(Config::models(&simulator, 2), &redis)
+        .set("learning.decrease", 0.1)
+        .set("targets.sonnet-35.rpm", 1000)
+        .set("targets.sonnet-35.cooldown", "60s");
+    let gateways = vec![Gateway::start(&config).await, Gateway::start(&config).await];
+    for gateway in &gateways {
+        let count = async || replicas(&gateway.metrics().await);
+        eventually("all know of each other", count, |it| *it == 2.0).await;
+    }
+    let by_admin = format!("{}/admin/targets/{TARGET}/reset", gateways[0].admin_url());
+    let by_legacy = format!("http://{}/reset_model_cooldowns", gateways[0].legacy_address());
+    for reset in [by_admin, by_legacy] {
+        simulator.throttles(PRIMARY, 1);
+        // The first requests may find nothing leased yet. The other replica would hear of it with its
+        // next request for that target.
+        let learned = async || {
+            Ask::new(&gateways[1], "hello").send().await;
+            gateways[1].quota(TARGET).await.learned_rpm
+        };
+        eventually("it is learned", learned, Option::is_some).await;
+        let key = [("x-sluice-admin-key", ADMIN_KEY)];
+        let done = crate::support::http::post(&reset, &key, "{}").await;
+        assert_eq!(done.status, 200, "{reset}: {}", done.text());
+        for gateway in &gateways {
+            let learned = async || gateway.quota(TARGET).await.learned_rpm;
+            eventually("it is forgotten by all", learned, Option::is_none).await;
+        }
+        for gateway in &gateways {
+            let model = async || {
+                let answer = Ask::new(gateway, "hello").send().await;
+                answer.header("x-sluice-model").map(str::to_owned)
+            };
+            let is_primary = |model: &Option<String>| model.as_deref() == Some(PRIMARY);
+            eventually("the primary is asked", model, is_primary).await;
+        }
     }
 }
 

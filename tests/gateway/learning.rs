@@ -2,7 +2,9 @@
 
 use sluice::simulator::ModelSettings;
 
-use crate::support::{Ask, Config, Gateway, PRIMARY, Simulator};
+use crate::support::gateway::ADMIN_KEY;
+use crate::support::patience::eventually;
+use crate::support::{Ask, Config, Gateway, PRIMARY, Simulator, http};
 
 const TARGET: &str = "sonnet-35";
 
@@ -56,6 +58,55 @@ async fn requests_per_minute_are_learned_and_survive_a_reload() {
     assert_eq!(gateway.quota(TARGET).await.learned_rpm, Some(learned));
     assert_eq!(metric().await, learned);
     gateway.is_healthy().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_quota_of_six_a_minute_is_learned_from_two_throttles() {
+    let simulator = Simulator::start().await;
+    simulator.limits(PRIMARY, ModelSettings { rpm: Some(6), ..ModelSettings::default() });
+    let (_, gateway) = start(&simulator).await;
+    let learned = async || {
+        Ask::new(&gateway, "hello").send().await;
+        gateway.quota(TARGET).await.learned_rpm
+    };
+    let learned = eventually("it is learned", learned, Option::is_some).await.unwrap();
+    assert!((1.0..=6.5).contains(&learned), "the quota is 6, learned {learned}");
+    let throttled = simulator.books()[PRIMARY].throttled;
+    assert!(throttled <= 5, "{throttled} of the refusals were asked of the upstream");
+    gateway.is_healthy().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reset_forgets_what_was_learned() {
+    let simulator = Simulator::start().await;
+    simulator.limits(PRIMARY, ModelSettings { rpm: Some(30), ..ModelSettings::default() });
+    let config = Config::models(&simulator, 2);
+    for reset in ["admin", "legacy"] {
+        let gateway = Gateway::start(&config).await;
+        let model = async || {
+            let answer = Ask::new(&gateway, "hello").send().await;
+            assert_eq!(answer.status, 200, "{}", answer.text());
+            answer.header("x-sluice-model").map(str::to_owned)
+        };
+        let learned = async || gateway.quota(TARGET).await.learned_rpm;
+        for _ in 0..40 {
+            model().await;
+        }
+        assert!(learned().await.is_some());
+        // The account has its quota again, and the operator says so.
+        simulator.limits(PRIMARY, ModelSettings::default());
+        let url = match reset {
+            "admin" => format!("{}/admin/targets/{TARGET}/reset", gateway.admin_url()),
+            _ => format!("{}/reset_model_cooldowns", gateway.url()),
+        };
+        let done = http::post(&url, &[("x-sluice-admin-key", ADMIN_KEY)], "").await;
+        assert_eq!(done.status, 200, "{}", done.text());
+        assert_eq!(learned().await, None);
+        for _ in 0..20 {
+            assert_eq!(model().await.as_deref(), Some(PRIMARY), "{reset}");
+        }
+        simulator.limits(PRIMARY, ModelSettings { rpm: Some(30), ..ModelSettings::default() });
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -228,3 +228,21 @@ fn ttl(time: SystemTime) -> String {
     let whole = text.split(['.', 'Z']).next().unwrap();
     format!("{}Z", whole.replace(['-', ':'], ""))
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_waited_for_long_is_told_not_to_try_again_by_itself() {
+    let simulator = Simulator::start().await;
+    let config = Config::models(&simulator, 1)
+        .set("targets.sonnet-35.rpm", 1)
+        .set("queue.max_wait", "1500ms");
+    let gateway = Gateway::start(&config).await;
+    assert_eq!(Ask::new(&gateway, "the first").send().await.status, 200);
+    for (max_wait, should_retry) in [("0s", None), ("20s", Some("false"))] {
+        let refused = Ask::new(&gateway, "more").header("x-sluice-max-wait", max_wait).send().await;
+        assert_eq!(refused.status, 429, "{}", refused.text());
+        assert_eq!(refused.header("x-should-retry"), should_retry, "after {max_wait}");
+        let number = |name| refused.header(name).unwrap().parse::<u64>().unwrap();
+        let (seconds, millis) = (number("retry-after"), number("x-amz-retry-after"));
+        assert_eq!(seconds, millis.div_ceil(1000), "{seconds} s, {millis} ms");
+    }
+}

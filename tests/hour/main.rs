@@ -3,6 +3,7 @@
 
 #[allow(dead_code, reason = "the benchmark uses the rest")]
 mod simulation;
+mod small_quota;
 
 use simulation::{Hour, Mode, play, table};
 

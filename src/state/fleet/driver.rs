@@ -281,7 +281,9 @@ impl Driver {
                 let (until, throttles, is_quota) = (now + *pause, *throttles, *is_quota);
                 cooling.insert(target.clone(), Cooling { until, throttles, is_quota, is_own });
             }
-            Notice::Opened { target } => drop(cooling.remove(target)),
+            Notice::Opened { target } | Notice::TargetReset { target } => {
+                drop(cooling.remove(target));
+            }
             Notice::Reset => cooling.clear(),
             Notice::Probed { .. } => {}
         }
@@ -335,6 +337,7 @@ impl Driver {
             }
             Notice::Opened { target } => each(target, &|it| it.opened()),
             Notice::Probed { target } => each(target, &|it| it.probed()),
+            Notice::TargetReset { target } => each(target, &|it| it.reset()),
             Notice::Reset => {
                 let all = followers.iter().flat_map(|known| known.value().clone());
                 let all: Vec<_> = all.collect();

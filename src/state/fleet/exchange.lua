@@ -52,9 +52,10 @@ for i = 3, #KEYS do
   local in_a_minute = used_now + used_before * math.max(0, 1 - (now - window) / MINUTE)
 
   local version, figure = tonumber(entry[8] or '0'), tonumber(entry[9] or '')
-  local is_lowered = false
+  local is_lowered, is_forgotten = false, false
   if based_on and based_on == version then
     is_lowered = (proposal or math.huge) < (figure or math.huge)
+    is_forgotten = figure and not proposal
     version, figure = version + 1, proposal
     fields[#fields + 1] = 'version'
     fields[#fields + 1] = text(version)
@@ -102,6 +103,7 @@ for i = 3, #KEYS do
     total = math.max(0, total + held - its_held)
     level = math.max(math.min(level, capacity - total), -per_minute)
     if is_lowered then level = math.min(level, 0) end
+    if is_forgotten then level = math.max(level, capacity - total - in_a_minute) end
 
     local ahead = ahead_time * rate
     if want > 0 and level > -ahead then

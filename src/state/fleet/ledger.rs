@@ -129,7 +129,9 @@ impl Entry {
     /// Takes note of what a replica says, and grants what it can.
     pub fn exchange(&mut self, ask: &Ask, rules: &Rules, now: u64) -> Grant {
         self.note_use(ask.used, now);
+        let learned_before = self.learned.figure;
         let is_lowered = self.learn(ask);
+        let is_forgotten = learned_before.is_some() && self.learned.figure.is_none();
         let mut grant = Grant {
             at: now,
             used_in_a_minute: self.used_in_a_minute(now),
@@ -162,6 +164,9 @@ impl Entry {
         level = level.min(terms.capacity - self.held).max(-terms.per_minute);
         if is_lowered {
             level = level.min(0.0);
+        }
+        if is_forgotten {
+            level = level.max(terms.capacity - self.held - grant.used_in_a_minute);
         }
 
         let ahead = micros(rules.ahead) as f64 * rate;

@@ -14,7 +14,7 @@ if verb == 'reset' then
   version = redis.call('HGET', KEYS[1], 'version') or '0'
   redis.call('DEL', KEYS[1])
   redis.call('HSET', KEYS[1], 'version', version)
-elseif verb == 'opened' then
+elseif verb == 'opened' or verb == 'reset_target' then
   redis.call('HDEL', KEYS[1], 't:' .. target)
 elseif verb == 'cooled' then
   local all = redis.call('HGETALL', KEYS[1])

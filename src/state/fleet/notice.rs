@@ -26,7 +26,12 @@ pub enum Notice {
         /// Its name.
         target: String,
     },
-    /// All cooldowns are to be forgotten.
+    /// What is inferred about a target is to be forgotten.
+    TargetReset {
+        /// Its name.
+        target: String,
+    },
+    /// The same for all targets.
     Reset,
 }
 
@@ -54,6 +59,7 @@ pub(super) fn read(text: &str) -> Option<Received> {
         },
         "opened" => Notice::Opened { target },
         "probed" => Notice::Probed { target },
+        "reset_target" => Notice::TargetReset { target },
         "reset" => Notice::Reset,
         _ => return None,
     };
@@ -69,6 +75,7 @@ pub(super) fn arguments(notice: &Notice) -> (&'static str, u64, u32, &'static st
         }
         Notice::Opened { target } => ("opened", 0, 0, "0", target),
         Notice::Probed { target } => ("probed", 0, 0, "0", target),
+        Notice::TargetReset { target } => ("reset_target", 0, 0, "0", target),
         Notice::Reset => ("reset", 0, 0, "0", ""),
     }
 }
@@ -99,6 +106,8 @@ mod tests {
             assert_eq!(read(text), None, "{text}");
         }
         assert_eq!(read("r 8 reset 0 0 0 ").unwrap().notice, Notice::Reset);
+        let reset = Notice::TargetReset { target: "my target".to_owned() };
+        assert_eq!(read("r 9 reset_target 0 0 0 my target").unwrap().notice, reset);
     }
 
     #[test]

@@ -108,6 +108,21 @@ fn of_two_who_learn_at_once_one_counts() {
 }
 
 #[test]
+fn a_forgotten_limit_leaves_what_was_not_used() {
+    let (mut entry, now) = (Entry::default(), 1000 * SECOND);
+    entry.exchange(&Ask { used: 100.0, ..ask("a", 0.0, 0.0) }, &RULES, now);
+    let lowered = Learned { version: 0, figure: Some(60.0) };
+    let refused =
+        entry.exchange(&Ask { proposal: Some(lowered), ..ask("a", 0.0, 0.0) }, &RULES, now);
+    assert!(refused.level <= 0.0, "{refused:?}");
+    let forgotten = Learned { version: refused.learned.version, figure: None };
+    let reset =
+        entry.exchange(&Ask { proposal: Some(forgotten), ..ask("b", 0.0, 0.0) }, &RULES, now);
+    assert_eq!(reset.learned.figure, None);
+    assert_eq!(reset.level, TERMS.capacity - 100.0);
+}
+
+#[test]
 fn the_use_of_a_minute_is_that_of_all() {
     let mut entry = Entry::default();
     let used = |lessee, used| Ask { used, terms: None, ..ask(lessee, 0.0, 0.0) };

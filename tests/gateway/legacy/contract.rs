@@ -126,29 +126,46 @@ async fn an_analysis_gives_the_findings_of_the_model() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_usable_answer_there_is_one_item_that_says_so() {
+async fn for_an_answer_that_cannot_be_read_there_is_one_item_that_says_so() {
     for setup in Setup::all().await {
-        for throttled in [false, true] {
-            if throttled {
-                for model in MODELS {
-                    setup.simulator.always_throttles(model);
-                }
-            } else {
-                setup.simulator.says(PRIMARY, "I would rather not.");
+        setup.simulator.says(PRIMARY, "I would rather not.");
+        let answer = analyze(&setup.gateway, "s", "Summary").await.json();
+        let items = if setup.has_queue() {
+            let status = ended(&setup.gateway, &answer).await;
+            assert_eq!(status["state"], "SUCCESS", "{status}");
+            status["result"]["result"]["feedback_items"].clone()
+        } else {
+            assert_eq!(answer["success"], true, "{answer}");
+            answer["feedback_items"].clone()
+        };
+        let [item] = items.as_array().unwrap().as_slice() else { panic!("{items}") };
+        assert_eq!(item["category"], "Analysis Status");
+        assert_eq!((&item["type"], &item["risk_level"]), (&json!("suggestion"), &json!("Low")));
+        assert_eq!((&item["hawkeye_refs"], &item["confidence"]), (&json!([13]), &json!(0.5)));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_analysis_that_no_model_answers_is_no_success() {
+    for setup in Setup::all().await {
+        for fault in [Fault::Throttle, Fault::ServiceUnavailable] {
+            for model in MODELS {
+                setup.simulator.strikes(model, 1000, fault.clone());
             }
-            let answer = analyze(&setup.gateway, "s", "Summary").await.json();
-            let items = if setup.has_queue() {
-                let status = ended(&setup.gateway, &answer).await;
-                assert_eq!(status["state"], "SUCCESS", "{status}");
-                status["result"]["result"]["feedback_items"].clone()
+            let answer = analyze(&setup.gateway, "s", "Summary").await;
+            if setup.has_queue() {
+                let status = ended(&setup.gateway, &answer.json()).await;
+                assert_eq!(
+                    (&status["state"], &status["failed"]),
+                    (&json!("FAILURE"), &json!(true))
+                );
+                assert!(!status["error"].as_str().unwrap().is_empty(), "{status}");
             } else {
-                assert_eq!(answer["success"], true, "{answer}");
-                answer["feedback_items"].clone()
-            };
-            let [item] = items.as_array().unwrap().as_slice() else { panic!("{items}") };
-            assert_eq!(item["category"], "Analysis Status");
-            assert_eq!((&item["type"], &item["risk_level"]), (&json!("suggestion"), &json!("Low")));
-            assert_eq!((&item["hawkeye_refs"], &item["confidence"]), (&json!([13]), &json!(0.5)));
+                assert_eq!(answer.status, 500);
+                let body = answer.json();
+                assert_eq!(fields(&body), ["error", "error_type", "success", "timestamp"]);
+                assert_eq!(body["success"], false, "{body}");
+            }
         }
     }
 }

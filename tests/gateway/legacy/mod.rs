@@ -3,6 +3,7 @@
 mod access;
 mod bodies;
 mod contract;
+mod crowd;
 mod fallback;
 mod loss;
 mod rates;
