@@ -32,6 +32,7 @@ mod certificate_reload;
 mod client_certificates;
 mod client_limits;
 mod commands;
+mod credentials;
 mod descriptors;
 mod drain;
 mod draining_targets;
