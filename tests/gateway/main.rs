@@ -23,6 +23,7 @@ mod bad_bytes;
 mod bad_input;
 mod balance;
 mod bidirectional;
+mod bills;
 mod bodies;
 mod budget_bounds;
 mod budget_stores;
