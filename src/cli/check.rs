@@ -1,6 +1,6 @@
 //! `sluice check`: is this config right, are its credentials there, do its targets answer?
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::time::SystemTime;
 
 use bytes::Bytes;
@@ -12,13 +12,13 @@ use super::progress::Progress;
 use super::{ConfigFile, runtime, say};
 use crate::bedrock::Operation;
 use crate::bedrock::sigv4::PayloadHash;
-use crate::config::{self, Config};
+use crate::config::{self, Config, Credentials, Env};
 use crate::pipeline::Gateway;
 use crate::routing::Target;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::usage_log::UsageLog;
 use crate::telemetry::{Logs, Metrics};
-use crate::upstream::credentials::{Sts, resolve_once};
+use crate::upstream::credentials::{Resolved, Sts, resolve_once};
 use crate::upstream::{Reply, sign};
 
 /// The smallest request that every chat model takes.
@@ -36,7 +36,8 @@ pub(super) struct Arguments {
     /// Check the file alone, without resolving credentials.
     #[arg(long)]
     offline: bool,
-    /// Also ask each target for one token. This costs what one token costs.
+    /// Also ask each target for one token, and STS whose credentials sign for it. This costs what one
+    /// token of each target costs.
     #[arg(long, conflicts_with = "offline")]
     probe: bool,
 }
@@ -57,41 +58,106 @@ pub(super) fn run(arguments: Arguments) -> Result<(), String> {
         return Ok(());
     }
     runtime(Some(1))?.block_on(async {
-        let mut failures = credentials(&config).await;
+        let (resolved, mut failures) = credentials(&config).await;
         if arguments.probe && failures == 0 {
-            failures += probe(config).await?;
+            let principals = principals(&config, &resolved).await;
+            failures += probe(config, &principals).await?;
         }
         if failures == 0 { Ok(()) } else { Err(format!("{failures} checks failed")) }
     })
 }
 
-async fn credentials(config: &Config) -> usize {
-    let targets = config.targets.iter().map(|target| (&target.credentials, &target.region));
-    let upstream = [(&config.upstream.credentials, &config.upstream.region)];
-    let mut checked = HashSet::new();
-    let mut failures = 0;
-    let progress = Progress::start();
-    for (credentials, region) in upstream.into_iter().chain(targets) {
-        if !checked.insert(credentials) {
-            continue;
+/// The distinct credentials of a config, each with a region of theirs and who uses them.
+fn distinct(config: &Config) -> Vec<(&Credentials, Sts<'_>, Vec<&str>)> {
+    let mut all: Vec<(&Credentials, Sts<'_>, Vec<&str>)> = Vec::new();
+    let use_fips = config.upstream.use_fips;
+    let of_upstream = (&config.upstream.credentials, &config.upstream.region, None);
+    let of_targets = config.targets.iter();
+    let of_targets = of_targets.map(|it| (&it.credentials, &it.region, Some(it.name.as_str())));
+    for (credentials, region, target) in std::iter::once(of_upstream).chain(of_targets) {
+        match all.iter_mut().find(|(known, ..)| *known == credentials) {
+            Some((.., targets)) => targets.extend(target),
+            None => {
+                let sts = Sts { region, use_fips };
+                all.push((credentials, sts, target.into_iter().collect()));
+            }
         }
+    }
+    all
+}
+
+async fn credentials(config: &Config) -> (HashMap<Credentials, Resolved>, usize) {
+    let (mut found, mut failures) = (HashMap::new(), 0);
+    let progress = Progress::start();
+    for (credentials, sts, targets) in distinct(config) {
         let name = config::describe(credentials);
         progress.is_at(&format!("resolving credentials: {name}"));
-        let sts = Sts { region, use_fips: config.upstream.use_fips };
         let resolved = resolve_once(credentials, sts).await;
         progress.clear();
         match resolved {
-            Ok(()) => say(&format!("credentials: {name}: ok")),
+            Ok(resolved) => {
+                let key = resolved.access_key_id();
+                let key = key.map(|key| format!(", access key {key}")).unwrap_or_default();
+                let users = match targets.as_slice() {
+                    [] => String::new(),
+                    targets => format!(", for targets {}", targets.join(", ")),
+                };
+                say(&format!("credentials: {name}: ok{key}{users}"));
+                found.insert(credentials.clone(), resolved);
+            }
             Err(problem) => {
                 failures += 1;
                 say(&format!("credentials: {name}: {problem}"));
             }
         }
     }
-    failures
+    (found, failures)
 }
 
-async fn probe(config: Config) -> Result<usize, String> {
+/// Whose credentials these are, as STS says. That it does not say is no failure: there may be no way
+/// to it from here, and an upstream can be reached without it.
+async fn principals(
+    config: &Config,
+    resolved: &HashMap<Credentials, Resolved>,
+) -> HashMap<Credentials, String> {
+    let mut principals = HashMap::new();
+    let progress = Progress::start();
+    for (credentials, sts, _) in distinct(config) {
+        let name = config::describe(credentials);
+        let Some(found) = resolved.get(credentials) else { continue };
+        if !asks_sts(config, credentials) {
+            say(&format!(
+                "principal: {name}: not asked for, since its upstream is on this machine"
+            ));
+            continue;
+        }
+        progress.is_at(&format!("asking STS whose credentials these are: {name}"));
+        let principal = found.principal(sts).await;
+        progress.clear();
+        match principal {
+            Some(Ok(arn)) => {
+                say(&format!("principal: {name}: {arn}"));
+                principals.insert(credentials.clone(), arn);
+            }
+            Some(Err(problem)) => say(&format!("principal: {name}: not known: {problem}")),
+            None => say(&format!("principal: {name}: not known: STS does not know bearer tokens")),
+        }
+    }
+    principals
+}
+
+/// Whether STS is asked about these: not when all that they sign for stays on this machine, as a
+/// simulator does, unless the environment names an STS.
+fn asks_sts(config: &Config, credentials: &Credentials) -> bool {
+    let targets = config.targets.iter().map(|it| (&it.credentials, &it.endpoint));
+    let upstream = (&config.upstream.credentials, &config.upstream.endpoint);
+    let mut signed_for = targets.chain([upstream]).filter(|(by, _)| *by == credentials);
+    let env = Env::of_process();
+    ["AWS_ENDPOINT_URL_STS", "AWS_ENDPOINT_URL"].iter().any(|name| env.get(name).is_some())
+        || signed_for.any(|(_, endpoint)| !endpoint.is_loopback())
+}
+
+async fn probe(config: Config, principals: &HashMap<Credentials, String>) -> Result<usize, String> {
     let metrics = std::sync::Arc::new(Metrics::new());
     let no_log = AccessLog::start(false, config.log.format, metrics.access_log_dropped.clone());
     let logs = Logs { access: no_log, usage: UsageLog::NONE, traces: None };
@@ -109,8 +175,10 @@ async fn probe(config: Config) -> Result<usize, String> {
                 problem
             }
         };
+        let principal = principals.get(target.site.identity.source());
+        let principal = principal.map(|arn| format!(", as {arn}")).unwrap_or_default();
         say(&format!(
-            "target {} ({} in {}): {verdict}",
+            "target {} ({} in {}{principal}): {verdict}",
             target.name, target.model, target.site.region
         ));
     }

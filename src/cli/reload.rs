@@ -5,6 +5,9 @@
 //! over the old. They are loaded when two looks in a row have found the same, so that a file that
 //! is being written is left alone; SIGHUP has them loaded at once. A config that is wrong changes
 //! nothing, and is complained of once.
+//!
+//! The files of AWS' own credential chain are looked at in the same way: when they have changed, and
+//! at each SIGHUP, credentials are resolved anew.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -14,11 +17,12 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Config, Contents, Env, Files, Loaded, Source, needs_restart};
+use crate::config::{Config, Contents, Env, Files, Loaded, Source, contents_of, needs_restart};
 use crate::legacy::Shim;
 use crate::pipeline::Live;
 use crate::system::time::{sleep, timeout};
 use crate::telemetry::process_log::UNLIMITED;
+use crate::upstream::credentials;
 
 /// Longest pause between the look that finds a change and the one that finds it done.
 const SETTLING: Duration = Duration::from_secs(1);
@@ -35,19 +39,41 @@ const SLOW: Duration = Duration::from_secs(60);
 pub(super) struct Watch {
     source: Source,
     files: Arc<Mutex<Files>>,
+    config: Settled,
+    /// The files of AWS' own credential chain.
+    credentials: Settled,
+}
+
+/// What files are, as far as they have been taken over.
+#[derive(Debug)]
+struct Settled {
     /// What was loaded last, well or not.
     loaded: Contents,
     /// What the last look found, if that is something else.
     changed: Option<Contents>,
 }
 
+impl Settled {
+    fn new(loaded: Contents) -> Settled {
+        Settled { loaded, changed: None }
+    }
+
+    /// Whether what a look has found is to be loaded.
+    fn found(&mut self, now: Contents) -> bool {
+        let is_settled = self.changed == Some(now);
+        self.changed = (now != self.loaded).then_some(now);
+        is_settled && self.changed.is_some()
+    }
+}
+
 impl Watch {
     /// Watches the files of `source`; to be called before they are loaded for the first time.
     pub(super) fn new(source: &Source) -> Watch {
         let mut files = Files::new(source.clone(), Env::of_process());
-        let loaded = files.look();
+        let config = Settled::new(files.look());
         let files = Arc::new(Mutex::new(files));
-        Watch { source: source.clone(), files, loaded, changed: None }
+        let credentials = Settled::new(contents_of(&credentials::files()));
+        Watch { source: source.clone(), files, config, credentials }
     }
 
     /// What the files are now; `None` if that can't be told because the process ends.
@@ -57,16 +83,16 @@ impl Watch {
         patiently(tokio::task::spawn_blocking(look)).await
     }
 
-    /// Whether what a look has found is to be loaded.
-    fn found(&mut self, now: Contents) -> bool {
-        let is_settled = self.changed == Some(now);
-        self.changed = (now != self.loaded).then_some(now);
-        is_settled && self.changed.is_some()
+    /// What the files of credentials are now, in the same way.
+    async fn look_at_credentials(&self) -> Option<Contents> {
+        let look = || contents_of(&credentials::files());
+        patiently(tokio::task::spawn_blocking(look)).await
     }
 
     /// The pause before the next look; `None` when nobody is to look.
     fn pause(&self, interval: Duration) -> Option<Duration> {
-        let pause = if self.changed.is_some() { interval.min(SETTLING) } else { interval };
+        let is_changed = self.config.changed.is_some() || self.credentials.changed.is_some();
+        let pause = if is_changed { interval.min(SETTLING) } else { interval };
         (!interval.is_zero()).then_some(pause)
     }
 }
@@ -106,7 +132,10 @@ pub(super) fn start(
             let pause = reloader.watch.pause(interval);
             tokio::select! {
                 () = stop.cancelled() => return,
-                Some(()) = hangup.recv() => reloader.reload(None).await,
+                Some(()) = hangup.recv() => {
+                    reloader.reload(None).await;
+                    reloader.reread_credentials();
+                }
                 () = sleep(pause.unwrap_or_default()), if pause.is_some() => reloader.look().await,
                 else => return,
             }
@@ -128,8 +157,20 @@ struct Reloader {
 impl Reloader {
     async fn look(&mut self) {
         let now = self.watch.look().await;
-        if let Some(now) = now.filter(|now| self.watch.found(*now)) {
+        if let Some(now) = now.filter(|now| self.watch.config.found(*now)) {
             self.reload(Some(now)).await;
+        }
+        let now = self.watch.look_at_credentials().await;
+        if let Some(now) = now.filter(|now| self.watch.credentials.found(*now)) {
+            self.watch.credentials = Settled::new(now);
+            tracing::info!("the files of AWS credentials have changed");
+            self.reread_credentials();
+        }
+    }
+
+    fn reread_credentials(&self) {
+        for identity in self.live.load().router.identities() {
+            identity.reread();
         }
     }
 
@@ -162,8 +203,7 @@ impl Reloader {
             }
             sleep(BETWEEN_TRIES).await;
         };
-        self.watch.loaded = contents;
-        self.watch.changed = None;
+        self.watch.config = Settled::new(contents);
         let result = match loaded.and_then(|loaded| self.take_over(loaded)) {
             Ok(()) => {
                 self.succeeded();
@@ -225,20 +265,22 @@ mod tests {
         };
         let [old, half, whole] = ["# old", "# h", "# half"].map(contents);
         let files = Arc::new(Mutex::new(files));
-        let mut watch = Watch { source, files, loaded: old, changed: None };
+        let [config, credentials] = [Settled::new(old), Settled::new(old)];
+        let mut watch = Watch { source, files, config, credentials };
         let minute = Duration::from_secs(60);
-        assert!(!watch.found(old));
+        assert!(!watch.config.found(old));
         assert_eq!(watch.pause(minute), Some(minute));
-        assert!(!watch.found(half));
+        assert!(!watch.config.found(half));
         assert_eq!(watch.pause(minute), Some(SETTLING));
-        assert!(!watch.found(whole), "it was being written");
-        assert!(watch.found(whole));
-        watch.loaded = whole;
-        watch.changed = None;
-        assert!(!watch.found(whole));
-        assert!(!watch.found(half));
-        assert!(!watch.found(whole), "taken back");
-        assert_eq!(watch.changed, None);
+        assert!(!watch.config.found(whole), "it was being written");
+        assert!(watch.config.found(whole));
+        watch.config = Settled::new(whole);
+        assert!(!watch.config.found(whole));
+        assert!(!watch.config.found(half));
+        assert!(!watch.config.found(whole), "taken back");
+        assert_eq!(watch.config.changed, None);
+        assert!(!watch.credentials.found(whole));
+        assert_eq!(watch.pause(minute), Some(SETTLING), "the same for credentials");
         assert_eq!(watch.pause(Duration::ZERO), None);
     }
 }

@@ -14,9 +14,8 @@ const REST: &str = "*";
 
 const PICO_PER_NANO: u128 = 1000;
 
-/// What a cache write for an hour costs: in per cent of fresh input, and of a shorter write.
+/// What a cache write for an hour costs, in per cent of fresh input (AWS list prices).
 const HOUR_OF_INPUT: u64 = 200;
-const HOUR_OF_WRITE: u64 = 160;
 
 /// Lists of prices round what a service tier costs on top: by so many per cent at most.
 const ROUNDING_PERCENT: u64 = 10;
@@ -32,6 +31,8 @@ pub struct Rates {
     pub cache_read: u64,
     /// Input written to a prompt cache.
     pub cache_write: u64,
+    /// Input written to a prompt cache for an hour.
+    pub cache_write_1h: u64,
 }
 
 impl Rates {
@@ -41,7 +42,8 @@ impl Rates {
             (usage.input, self.input),
             (usage.output, self.output),
             (usage.cache_read, self.cache_read),
-            (usage.cache_write, self.cache_write),
+            (usage.cache_write.saturating_sub(usage.cache_write_1h), self.cache_write),
+            (usage.cache_write_1h.min(usage.cache_write), self.cache_write_1h),
         ];
         let part = |(count, rate)| u128::from(count).saturating_mul(u128::from(rate));
         let total = parts.into_iter().map(part).fold(0, u128::saturating_add);
@@ -58,9 +60,7 @@ impl Rates {
     pub fn most(&self, bound: &Bound) -> u64 {
         let mut input = self.input.max(self.cache_write).max(self.cache_read);
         if bound.writes_cache {
-            input = input
-                .max(percent(self.input, HOUR_OF_INPUT))
-                .max(percent(self.cache_write, HOUR_OF_WRITE));
+            input = input.max(self.cache_write_1h);
         }
         let mut output = self.output;
         if let Some(long) = bound.long_context {
@@ -85,11 +85,13 @@ impl Rates {
 
 impl From<&config::Price> for Rates {
     fn from(price: &config::Price) -> Rates {
+        let cache_write = price.cache_write.unwrap_or(price.input);
         Rates {
             input: price.input,
             output: price.output,
             cache_read: price.cache_read.unwrap_or(price.input),
-            cache_write: price.cache_write.unwrap_or(price.input),
+            cache_write,
+            cache_write_1h: price.cache_write_1h.unwrap_or_else(|| hour(price.input, cache_write)),
         }
     }
 }
@@ -98,13 +100,21 @@ impl From<catalogue::Price> for Rates {
     fn from(price: catalogue::Price) -> Rates {
         // A dollar for a million tokens is a million pico-dollars for one.
         let rate = |usd: f64| (usd * 1e6).round() as u64;
+        let (input, cache_write) =
+            (rate(price.input), rate(price.cache_write.unwrap_or(price.input)));
         Rates {
-            input: rate(price.input),
+            input,
             output: rate(price.output),
             cache_read: rate(price.cache_read.unwrap_or(price.input)),
-            cache_write: rate(price.cache_write.unwrap_or(price.input)),
+            cache_write,
+            cache_write_1h: hour(input, cache_write),
         }
     }
+}
+
+/// What a cache write for an hour costs where no price of it is stated.
+fn hour(input: u64, cache_write: u64) -> u64 {
+    percent(input, HOUR_OF_INPUT).max(cache_write)
 }
 
 /// The prices of one config.
@@ -186,7 +196,14 @@ mod tests {
 
     fn price(models: &str, input: u64) -> config::Price {
         let models = models.to_owned();
-        config::Price { models, input, output: 5 * input, cache_read: None, cache_write: None }
+        config::Price {
+            models,
+            input,
+            output: 5 * input,
+            cache_read: None,
+            cache_write: None,
+            cache_write_1h: None,
+        }
     }
 
     fn input(prices: &Prices, model: &str) -> Option<u64> {
@@ -215,10 +232,14 @@ mod tests {
 
     #[test]
     fn a_cost_is_exact_and_rounded_once() {
-        let rates = Rates { input: 37, output: 1500, cache_read: 3, cache_write: 300 };
-        let usage = Usage { input: 1000, output: 10, cache_read: 100, cache_write: 7 };
+        let rates =
+            Rates { input: 37, output: 1500, cache_read: 3, cache_write: 300, cache_write_1h: 480 };
+        let usage =
+            Usage { input: 1000, output: 10, cache_read: 100, cache_write: 7, cache_write_1h: 0 };
         // 37,000 + 15,000 + 300 + 2,100 pico-dollars.
         assert_eq!(rates.cost(&usage), 54);
+        let of_an_hour = Usage { cache_write: 1007, cache_write_1h: 1000, ..usage };
+        assert_eq!(rates.cost(&of_an_hour), 534);
         let bound = Bound { input: Some(1000), output: Some(10), ..Bound::of_stream() };
         assert_eq!(rates.most(&bound), 315);
         assert_eq!(rates.most(&Bound { input: None, ..bound }), u64::MAX);
@@ -234,7 +255,7 @@ mod tests {
         #[test]
         fn no_usage_within_a_bound_costs_more_than_the_most(
             input in 0u64..2_000_000, output in 0u64..200_000,
-            shares in (0.0..=1.0f64, 0.0..=1.0f64, 0.0..=1.0f64),
+            shares in (0.0..=1.0f64, 0.0..=1.0f64, 0.0..=1.0f64, 0.0..=1.0f64),
             prices in (0u64..90_000_000, 0u64..90_000_000),
             surcharge in prop::sample::select(vec![0u64, 25, 75]), writes_cache: bool, is_long: bool,
         ) {
@@ -255,23 +276,27 @@ mod tests {
                 output: of(output, shares.2),
                 cache_read,
                 cache_write,
+                cache_write_1h: if writes_cache { of(cache_write, shares.3) } else { 0 },
             };
             let (input, output) = prices;
             // Even prices, of which no per cent is rounded.
             let (input, output) = (input / 100 * 100, output / 100 * 100);
-            let rates =
-                Rates { input, output, cache_read: input / 10, cache_write: input * 5 / 4 };
+            let rates = Rates {
+                input,
+                output,
+                cache_read: input / 10,
+                cache_write: input * 5 / 4,
+                cache_write_1h: input * 2,
+            };
             let most = rates.most(&bound);
             let mut dearest = rates;
-            if writes_cache {
-                dearest.cache_write = input * 2;
-            }
             if is_long {
                 dearest = Rates {
                     input: dearest.input * 2,
                     output: dearest.output * 3 / 2,
                     cache_read: dearest.cache_read * 2,
                     cache_write: dearest.cache_write * 2,
+                    cache_write_1h: dearest.cache_write_1h * 2,
                 };
             }
             prop_assert!(dearest.cost_with(&usage, surcharge) <= most);

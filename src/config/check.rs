@@ -202,8 +202,10 @@ impl Checker<'_> {
         let given = self.given_endpoint(&at, raw.endpoint_url.as_deref());
         let credentials = self.credentials(&at, &raw.credentials).unwrap_or_else(|| {
             match self.env.get("AWS_BEARER_TOKEN_BEDROCK") {
-                Some(token) => Credentials::Bearer(token.into()),
-                None => Credentials::DefaultChain,
+                Some(token) if !token.trim().is_empty() => {
+                    Credentials::Bearer(self.bearer_of_aws(token))
+                }
+                _ => Credentials::DefaultChain,
             }
         });
         Upstream {

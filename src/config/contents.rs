@@ -133,6 +133,15 @@ impl Files {
     }
 }
 
+/// What these files are now, which a config need not name. Blocks.
+pub fn contents_of(paths: &[PathBuf]) -> Contents {
+    let mut all = Context::new(&SHA256);
+    for path in paths {
+        all.update(&look_at(path, None).0);
+    }
+    Contents(bytes(all))
+}
+
 /// The bytes of a SHA-256.
 fn bytes(hash: Context) -> [u8; 32] {
     let mut bytes = [0; 32];

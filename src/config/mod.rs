@@ -40,7 +40,7 @@ use std::path::{Path, PathBuf};
 pub use bearer_key::BearerKey;
 pub use certificates::{CertificateError, Certified, TlsFiles, TlsMaterial, crypto};
 pub use check::{keys_url, log_filter};
-pub use contents::{Contents, Files};
+pub use contents::{Contents, Files, contents_of};
 pub use credentials::{Credentials, describe};
 pub use endpoint::{Endpoint, EndpointError};
 pub use environment::Env;
@@ -49,7 +49,7 @@ pub use files::check_regular;
 pub use glob::{Glob, GlobError};
 pub use restart::needs_restart;
 pub use schema::schema;
-pub use secret::Secret;
+pub use secret::{Secret, clean_secret};
 pub use settings::{
     Auth, Balance, BearerToken, Budget, BudgetStore, Client, ClientAuth, ClientCertificates,
     ClientPolicy, Config, Fallback, Feature, Guardrail, Guardrails, Hedge, Issuer, IssuerKeys,

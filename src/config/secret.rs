@@ -1,6 +1,7 @@
 //! Secrets by reference: `env:NAME` or `file:PATH`, never the secret itself.
 //!
-//! What a reference names is read once, when the config is loaded. No message here repeats the
+//! What a reference names is read once, when the config is loaded, and cleaned in one place: a line
+//! break at its end is taken away, and any other control character is refused. No message here repeats the
 //! text of a value that is not a valid reference, since it may be the secret.
 
 use std::fmt;
@@ -128,20 +129,37 @@ pub(super) fn read_reference(
     base: Option<&Path>,
 ) -> Option<Result<SecretString, String>> {
     if let Some(name) = text.strip_prefix("env:") {
-        return Some(match env.get(name) {
-            Some(secret) => Ok(SecretString::from(secret)),
-            None => {
-                Err(format!("names the environment variable '{name}', which is not set or empty"))
-            }
+        let named = format!("names the environment variable '{name}'");
+        return Some(match env.get(name).map(clean_secret) {
+            Some(Ok("")) | None => Err(format!("{named}, which is not set or empty")),
+            Some(Ok(secret)) => Ok(SecretString::from(secret)),
+            Some(Err(why)) => Err(format!("{named}: the value {why}")),
         });
     }
     let path = files::resolve(base, text.strip_prefix("file:")?);
     Some(read_file(&path).map_err(|why| format!("names the file '{}': {why}", path.display())))
 }
 
+/// A secret without the line break that a file or a shell often leaves at its end. The error is a
+/// phrase for a person, and does not repeat the secret.
+///
+/// # Errors
+/// When there is another control character in it: no header and no key can have one, so that every
+/// request with it would fail.
+pub fn clean_secret(text: &str) -> Result<&str, String> {
+    let secret = text.strip_suffix('\n').map_or(text, |it| it.strip_suffix('\r').unwrap_or(it));
+    match secret.chars().position(char::is_control) {
+        Some(at) => Err(format!(
+            "has a control character, such as a line break or a tab, after {at} characters; only \
+             one line break at the end is taken away"
+        )),
+        None => Ok(secret),
+    }
+}
+
 fn read_file(path: &Path) -> Result<SecretString, String> {
     let secret = files::read_text(path, MAX_SECRET_BYTES).map_err(|e| e.to_string())?;
-    let secret = secret.trim_end_matches(['\r', '\n']);
+    let secret = clean_secret(&secret).map_err(|why| format!("the text {why}"))?;
     if secret.is_empty() {
         return Err("it is empty".to_owned());
     }
@@ -157,7 +175,20 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("key"), "from-file\r\n").unwrap();
         std::fs::write(dir.path().join("empty"), "\n").unwrap();
-        let env: Env = [("KEY", "from-env"), ("BLANK", "")].into_iter().collect();
+        std::fs::write(dir.path().join("lines"), "from-file\n\n").unwrap();
+        std::fs::write(dir.path().join("spaced"), " of words \n").unwrap();
+        let env: Env = [
+            ("KEY", "from-env"),
+            ("BLANK", ""),
+            ("LINE", "from-env\n"),
+            ("DOS_LINE", "from-env\r\n"),
+            ("LINES", "from-env\n\n"),
+            ("TAB", "a\tb"),
+            ("INNER", "a\nb"),
+            ("BREAK", "\n"),
+        ]
+        .into_iter()
+        .collect();
         let read = |text: &str| {
             let secret = SecretRef(text.to_owned()).read(&env, Some(dir.path()));
             secret.map(|s| s.expose_secret().to_owned())
@@ -166,6 +197,16 @@ mod tests {
         assert_eq!(read("file:key"), Ok("from-file".to_owned()));
         let absolute = format!("file:{}", dir.path().join("key").display());
         assert_eq!(read(&absolute), Ok("from-file".to_owned()));
+        assert_eq!(read("env:LINE"), Ok("from-env".to_owned()));
+        assert_eq!(read("env:DOS_LINE"), Ok("from-env".to_owned()));
+        assert_eq!(read("file:spaced"), Ok(" of words ".to_owned()));
+        for (broken, at) in [("env:LINES", 8), ("env:TAB", 1), ("env:INNER", 1), ("file:lines", 9)]
+        {
+            let why = read(broken).unwrap_err();
+            assert!(why.contains(&format!("after {at} characters")), "{broken}: {why}");
+            assert!(!why.contains("from"), "{broken}: {why}");
+        }
+        assert!(read("env:BREAK").unwrap_err().contains("not set or empty"));
         assert!(read("env:MISSING").unwrap_err().contains("'MISSING'"));
         assert!(read("env:BLANK").unwrap_err().contains("'BLANK'"));
         assert!(read("file:empty").unwrap_err().contains("empty"));

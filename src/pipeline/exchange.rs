@@ -366,6 +366,7 @@ impl Exchange {
             output_tokens: usage.output,
             cache_read_tokens: usage.cache_read,
             cache_write_tokens: usage.cache_write,
+            cache_write_1h_tokens: usage.cache_write_1h,
             is_estimated: used.is_some_and(|used| used.is_estimated),
             cost_usd: used.and_then(|used| used.cost).map(usd),
             queued_ms: millis(self.queued),

@@ -95,7 +95,9 @@ pub(super) fn success<B>(
     let watch = if operation.is_stream() {
         if exchange.bound.is_some() { Watch::whole_stream() } else { Watch::stream() }
     } else {
-        Watch::unary(Usage::from_headers(&head))
+        // Vectors and pictures are long, and nothing of them is cached.
+        let mode = spending.target().known.map_or("chat", |facts| facts.mode);
+        Watch::unary(Usage::from_headers(&head), mode == "chat")
     };
     strip_for_client(&mut head);
     add_own_headers(&mut head, &exchange);

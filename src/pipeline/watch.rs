@@ -33,9 +33,10 @@ impl Watch {
         Watch::Stream(StreamWatch { reads_beginning: true, ..StreamWatch::default() })
     }
 
-    /// `told` are the counts of the response's headers; without them the body is looked into.
-    pub(super) fn unary(told: Option<Usage>) -> Watch {
-        Watch::Unary(UnaryWatch { told, body: Seen::Nothing })
+    /// `told` are the counts of the response's headers. The body is looked into without them, and
+    /// where it may tell more of the cache.
+    pub(super) fn unary(told: Option<Usage>, reads_cache: bool) -> Watch {
+        Watch::Unary(UnaryWatch { told, reads_cache, body: Seen::Nothing })
     }
 
     pub(super) fn pass(&mut self, chunk: &Bytes) {
@@ -89,7 +90,7 @@ impl Watch {
     /// The token counts, if the answer told them.
     pub(super) fn usage(&self) -> Option<Usage> {
         match self {
-            Watch::Stream(watch) => watch.usage,
+            Watch::Stream(watch) => watch.usage(),
             Watch::Unary(watch) => watch.usage(),
         }
     }
@@ -174,6 +175,12 @@ impl StreamWatch {
         rest
     }
 
+    /// The counts of the stream's end, with what its beginning tells of the cache.
+    fn usage(&self) -> Option<Usage> {
+        let told = self.usage?;
+        Some(self.begun.map_or(told, |begun| told.refined_by(begun)))
+    }
+
     fn tokens_of_text(&self) -> u64 {
         u64::try_from(self.text_bytes).unwrap_or(0) / BYTES_PER_TOKEN
     }
@@ -184,14 +191,22 @@ impl StreamWatch {
             Kind::Event(_) => {
                 if self.events > 0 {
                     self.text_bytes += text_bytes(frame);
-                } else if self.reads_beginning {
+                } else if self.reads_beginning || Usage::is_split_in(frame) {
                     self.begun = Usage::from_first_frame(frame);
                 }
                 self.events += 1;
-                self.usage = Usage::from_frame(frame).or(self.usage);
+                self.usage = refined(Usage::from_frame(frame), self.usage);
             }
             Kind::Other => {}
         }
+    }
+}
+
+/// The counts that count, with what the others tell of the cache; or the others alone.
+fn refined(told: Option<Usage>, other: Option<Usage>) -> Option<Usage> {
+    match (told, other) {
+        (Some(told), Some(other)) => Some(told.refined_by(other)),
+        (told, other) => told.or(other),
     }
 }
 
@@ -211,7 +226,10 @@ fn text_bytes(frame: &Frame<'_>) -> i64 {
 
 #[derive(Debug)]
 pub(super) struct UnaryWatch {
+    /// The counts of the response's headers.
     told: Option<Usage>,
+    /// Whether the body may tell more of the cache than these.
+    reads_cache: bool,
     body: Seen,
 }
 
@@ -226,7 +244,7 @@ enum Seen {
 
 impl UnaryWatch {
     fn pass(&mut self, chunk: &Bytes) {
-        if self.told.is_some() {
+        if self.told.is_some() && !self.reads_cache {
             return;
         }
         match &mut self.body {
@@ -242,11 +260,12 @@ impl UnaryWatch {
     }
 
     fn usage(&self) -> Option<Usage> {
-        self.told.or_else(|| match &self.body {
+        let of_body = match &self.body {
             Seen::Nothing => None,
             Seen::Chunk(body) => Usage::from_body(body),
             Seen::Chunks(reader) => reader.usage(),
-        })
+        };
+        refined(self.told, of_body)
     }
 }
 
@@ -315,13 +334,13 @@ mod tests {
 
     #[test]
     fn a_unary_body_is_looked_into_unless_the_headers_told() {
-        let mut watch = Watch::unary(None);
+        let mut watch = Watch::unary(None, true);
         for piece in [&b"{\"usage\":{\"input"[..], b"Tokens\":3,\"outputTokens\":4}}"] {
             watch.pass(&Bytes::copy_from_slice(piece));
         }
         assert_eq!(watch.usage().unwrap().output, 4);
         let told = Usage { input: 1, ..Usage::default() };
-        let mut watch = Watch::unary(Some(told));
+        let mut watch = Watch::unary(Some(told), true);
         watch.pass(&Bytes::from_static(b"{\"usage\":{\"inputTokens\":3}}"));
         assert_eq!(watch.usage(), Some(told));
     }

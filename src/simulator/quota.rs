@@ -347,7 +347,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn cache_reads_are_taken_but_not_charged_and_cache_writes_are_charged() {
         let quotas = limited(ModelSettings { tpm: Some(1000), ..Default::default() });
-        let usage = Usage { input: 10, cache_read: 500, cache_write: 40, output: 0 };
+        let usage = Usage { input: 10, cache_read: 500, cache_write: 40, ..Usage::default() };
         let held = quotas.take("m", usage, 100).unwrap();
         assert_eq!(tokens_left(&quotas), 350.0);
         drop(held);

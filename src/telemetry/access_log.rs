@@ -239,7 +239,7 @@ mod tests {
             duration_ms: 3,
             request_bytes: 4,
             response_bytes: 5,
-            usage: Some(Usage { input: 6, output: 7, cache_read: 0, cache_write: 0 }),
+            usage: Some(Usage { input: 6, output: 7, ..Usage::default() }),
         };
         let text = String::from_utf8(json(&line)).unwrap();
         assert_eq!(text.lines().count(), 1);

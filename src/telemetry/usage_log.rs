@@ -53,6 +53,8 @@ pub struct Record<'a> {
     pub cache_read_tokens: u64,
     /// Input tokens that were written to one.
     pub cache_write_tokens: u64,
+    /// Of these, for an hour.
+    pub cache_write_1h_tokens: u64,
     /// `estimated`: whether the answer did not come to tell its tokens, so that they are about what has passed.
     pub is_estimated: bool,
     /// What that costs, in USD; `None` where no price is known.
@@ -123,6 +125,7 @@ fn json(record: &Record<'_>) -> Vec<u8> {
         .number("output_tokens", record.output_tokens)
         .number("cache_read_tokens", record.cache_read_tokens)
         .number("cache_write_tokens", record.cache_write_tokens)
+        .number("cache_write_1h_tokens", record.cache_write_1h_tokens)
         .flag("estimated", record.is_estimated)
         .real_or_null("cost_usd", record.cost_usd)
         .number("queued_ms", record.queued_ms)

@@ -3,6 +3,8 @@
 //! A background task resolves them through the AWS chain and renews them well before they
 //! expire, so that no request ever waits for STS or a metadata service. Requests read the latest
 //! ones from an atomic pointer. When renewal fails the old ones stay in use until they expire.
+//! Each try reads the files of AWS' own chain anew. A profile that the config names is the only
+//! source of its credentials: variables of the environment don't take its place.
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
@@ -10,16 +12,24 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwapOption;
-use aws_config::default_provider::credentials::DefaultCredentialsChain;
+use aws_config::ecs::EcsCredentialsProvider;
 use aws_config::environment::EnvironmentVariableCredentialsProvider;
+use aws_config::imds::credentials::ImdsCredentialsProvider;
+use aws_config::meta::credentials::CredentialsProviderChain;
+use aws_config::profile::ProfileFileCredentialsProvider;
 use aws_config::provider_config::ProviderConfig;
+use aws_config::retry::RetryConfig;
 use aws_config::sts::AssumeRoleProvider;
-use aws_config::{BehaviorVersion, Region};
+use aws_config::timeout::TimeoutConfig;
+use aws_config::web_identity_token::WebIdentityTokenCredentialsProvider;
+use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
+use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use http::HeaderValue;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Notify;
+use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::sign::Signer;
@@ -33,6 +43,9 @@ const LEAD: Duration = Duration::from_secs(5 * 60);
 /// Shortest time between two tries to resolve; doubles with each failure up to [`MAX_PAUSE`].
 const MIN_PAUSE: Duration = Duration::from_secs(1);
 const MAX_PAUSE: Duration = Duration::from_secs(60);
+
+/// Longest time for STS to say whose credentials these are.
+const PRINCIPAL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What a request is authorized with.
 #[derive(Debug)]
@@ -66,8 +79,19 @@ struct Shared {
     auth: ArcSwapOption<Auth>,
     /// Why the last try failed; `None` before the first and after a success.
     problem: ArcSwapOption<String>,
-    wake: Notify,
+    /// The upstream refused the credentials.
+    refused: Notify,
+    /// What the credentials are read from has changed, or somebody wants it read again.
+    reread: Notify,
     tried: Notify,
+}
+
+/// Why credentials are resolved again.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Cause {
+    Due,
+    Refused,
+    Reread,
 }
 
 impl Identity {
@@ -77,7 +101,8 @@ impl Identity {
             name: config::describe(credentials),
             auth: ArcSwapOption::empty(),
             problem: ArcSwapOption::empty(),
-            wake: Notify::new(),
+            refused: Notify::new(),
+            reread: Notify::new(),
             tried: Notify::new(),
         });
         let refresh = match fixed(credentials) {
@@ -89,9 +114,7 @@ impl Identity {
                 let (credentials, chain) = (credentials.clone(), Chain::new(sts));
                 let task = Arc::clone(&shared);
                 Some(AbortOnDropHandle::new(tokio::spawn(async move {
-                    task.files_are_readable().await;
-                    let provider = chain.provider(&credentials).await;
-                    task.keep_fresh(&provider).await;
+                    task.keep_fresh(&chain, &credentials).await;
                 })))
             }
         };
@@ -101,6 +124,11 @@ impl Identity {
     /// The latest credentials, if they were resolved.
     pub fn auth(&self) -> Option<Arc<Auth>> {
         self.shared.auth.load_full()
+    }
+
+    /// Where they come from.
+    pub fn source(&self) -> &config::Credentials {
+        &self.source
     }
 
     /// What they are, for logs: never a secret.
@@ -148,7 +176,12 @@ impl Identity {
 
     /// Asks for renewal now, since the upstream refused these.
     pub fn renew(&self) {
-        self.shared.wake.notify_one();
+        self.shared.refused.notify_one();
+    }
+
+    /// Resolves them anew at once, since what they are read from may have changed.
+    pub fn reread(&self) {
+        self.shared.reread.notify_one();
     }
 }
 
@@ -181,66 +214,102 @@ impl Identities {
     }
 }
 
+/// Credentials that were resolved once, for a check of the config.
+#[derive(Debug)]
+pub struct Resolved(Option<Credentials>);
+
+impl Resolved {
+    /// The id of the access key; `None`: a bearer token has none.
+    pub fn access_key_id(&self) -> Option<&str> {
+        self.0.as_ref().map(Credentials::access_key_id)
+    }
+
+    /// Whose they are, by STS: the ARN of the principal. `None`: STS does not know bearer tokens.
+    ///
+    /// # Errors
+    /// A phrase for a person, when STS does not tell.
+    pub async fn principal(&self, sts: Sts<'_>) -> Option<Result<String, String>> {
+        let credentials = SharedCredentialsProvider::new(self.0.clone()?);
+        let limit = TimeoutConfig::builder().operation_timeout(PRINCIPAL_TIMEOUT).build();
+        let sdk = Chain::new(sts).sdk(credentials).await.into_builder();
+        let sdk = sdk.retry_config(RetryConfig::disabled()).timeout_config(limit).build();
+        let asked = aws_sdk_sts::Client::new(&sdk).get_caller_identity().send().await;
+        Some(match asked {
+            Ok(caller) => caller.arn.ok_or_else(|| "STS names no ARN".to_owned()),
+            Err(error) => Err(with_causes(error.to_string(), &error)),
+        })
+    }
+}
+
 /// Resolves credentials once, for a check of the config.
-pub async fn resolve_once(credentials: &config::Credentials, sts: Sts<'_>) -> Result<(), String> {
-    if fixed(credentials).is_some() {
-        return Ok(());
+///
+/// # Errors
+/// A phrase for a person, without a secret.
+pub async fn resolve_once(
+    credentials: &config::Credentials,
+    sts: Sts<'_>,
+) -> Result<Resolved, String> {
+    match credentials {
+        config::Credentials::Bearer(_) => Ok(Resolved(None)),
+        config::Credentials::Static { access_key_id, secret_access_key, session_token } => Ok(
+            Resolved(Some(static_keys(access_key_id, secret_access_key, session_token.as_ref()))),
+        ),
+        _ => Chain::new(sts).resolve(credentials).await.map(Some).map(Resolved),
     }
-    if let Some(problem) = unreadable_file() {
-        return Err(problem);
-    }
-    let provider = Chain::new(sts).provider(credentials).await;
-    provider
-        .provide_credentials()
-        .await
-        .map(|_| ())
-        .map_err(|error| with_causes(error.to_string(), &error))
 }
 
 impl Shared {
-    async fn keep_fresh(&self, provider: &SharedCredentialsProvider) {
-        let mut pause = MIN_PAUSE;
+    async fn keep_fresh(&self, chain: &Chain, credentials: &config::Credentials) {
+        let (mut pause, mut failures, mut last) = (MIN_PAUSE, MIN_PAUSE, None);
         loop {
-            let provided = match unreadable_file() {
-                Some(problem) => Err(problem),
-                None => provider
-                    .provide_credentials()
-                    .await
-                    .map_err(|error| with_causes(error.to_string(), &error)),
-            };
-            match provided {
+            let resolved = chain.resolve(credentials).await;
+            let tried_at = Instant::now();
+            let cause = match resolved {
                 Ok(credentials) => {
+                    failures = MIN_PAUSE;
                     let next = renewal(credentials.expiry(), SystemTime::now());
+                    if last.as_ref() == Some(&credentials) {
+                        tracing::debug!(identity = %self.name, "credentials are the same as before");
+                    } else {
+                        tracing::info!(identity = %self.name, "credentials resolved");
+                        last = Some(credentials.clone());
+                    }
                     self.auth.store(Some(Arc::new(Auth::SigV4(credentials.into()))));
                     self.problem.store(None);
-                    tracing::info!(identity = %self.name, "credentials resolved");
                     self.tried.notify_waiters();
-                    pause = MIN_PAUSE;
-                    match next {
-                        Some(after) => {
-                            let _ = timeout(after, self.wake.notified()).await;
-                        }
-                        None => self.wake.notified().await,
-                    }
-                    // Not more often than this, however short-lived or often refused they are.
-                    sleep(MIN_PAUSE).await;
+                    self.wait(next, tried_at + pause).await
                 }
                 Err(problem) => {
                     self.note(problem);
-                    sleep(jittered(pause)).await;
-                    pause = (pause * 2).min(MAX_PAUSE);
+                    let retry = jittered(failures);
+                    failures = (failures * 2).min(MAX_PAUSE);
+                    let _ = timeout(retry, self.reread.notified()).await;
+                    Cause::Due
                 }
-            }
+            };
+            let is_pressed = cause == Cause::Refused && tried_at.elapsed() < MAX_PAUSE * 2;
+            pause = if is_pressed { (pause * 2).min(MAX_PAUSE) } else { MIN_PAUSE };
         }
     }
 
-    /// Waits until the files can be read in which AWS' own chain looks for credentials.
-    async fn files_are_readable(&self) {
-        let mut pause = MIN_PAUSE;
-        while let Some(problem) = unreadable_file() {
-            self.note(problem);
-            sleep(jittered(pause)).await;
-            pause = (pause * 2).min(MAX_PAUSE);
+    /// Waits until the credentials in use are to be resolved again: `next` from now; when they were
+    /// refused, but not before `earliest`; or at once when somebody asks for it.
+    async fn wait(&self, next: Option<Duration>, earliest: Instant) -> Cause {
+        let due = async {
+            match next {
+                // Not more often than this, however short-lived they are.
+                Some(after) => sleep(after.max(MIN_PAUSE)).await,
+                None => std::future::pending().await,
+            }
+        };
+        let refused = async {
+            self.refused.notified().await;
+            sleep(earliest.saturating_duration_since(Instant::now())).await;
+        };
+        tokio::select! {
+            () = self.reread.notified() => Cause::Reread,
+            () = due => Cause::Due,
+            () = refused => Cause::Refused,
         }
     }
 
@@ -266,6 +335,14 @@ const HOME_FILES: [&str; 2] = [".aws/config", ".aws/credentials"];
 /// The chain opens them on a thread that others need, and would wait there for ever for a named pipe.
 /// Clients see what is said: it names the variable, and not the path.
 fn unreadable_file() -> Option<String> {
+    named_files().into_iter().find_map(|(name, path)| {
+        let error = config::check_regular(&path).err()?;
+        Some(format!("can't read {name}: {error}"))
+    })
+}
+
+/// The files of AWS' own chain, be they there or not: what is said of each, and its path.
+fn named_files() -> Vec<(String, PathBuf)> {
     let named = FILE_VARIABLES.iter().filter_map(|variable| {
         let path = PathBuf::from(std::env::var_os(variable)?);
         Some((format!("the file of {variable}"), path))
@@ -274,10 +351,12 @@ fn unreadable_file() -> Option<String> {
     let usual = home.iter().flat_map(|home| {
         HOME_FILES.iter().map(|name| (format!("the file ~/{name}"), home.join(name)))
     });
-    named.chain(usual).find_map(|(name, path)| {
-        let error = config::check_regular(&path).err()?;
-        Some(format!("can't read {name}: {error}"))
-    })
+    named.chain(usual).collect()
+}
+
+/// The files of AWS' own chain, be they there or not.
+pub fn files() -> Vec<PathBuf> {
+    named_files().into_iter().map(|(_, path)| path).collect()
 }
 
 /// Longest time until credentials that expire are renewed: a clock that was wrong when they came has
@@ -300,14 +379,17 @@ fn jittered(duration: Duration) -> Duration {
 fn fixed(credentials: &config::Credentials) -> Option<Auth> {
     match credentials {
         config::Credentials::Static { access_key_id, secret_access_key, session_token } => {
-            let token = session_token.as_ref().map(|token| token.expose_secret().to_owned());
-            let secret = secret_access_key.expose_secret();
-            let keys = Credentials::new(access_key_id, secret, token, None, "config");
+            let keys = static_keys(access_key_id, secret_access_key, session_token.as_ref());
             Some(Auth::SigV4(keys.into()))
         }
         config::Credentials::Bearer(token) => Some(Auth::Bearer(bearer(token))),
         _ => None,
     }
+}
+
+fn static_keys(id: &str, secret: &SecretString, token: Option<&SecretString>) -> Credentials {
+    let token = token.map(|token| token.expose_secret().to_owned());
+    Credentials::new(id, secret.expose_secret(), token, None, "config")
 }
 
 fn bearer(token: &SecretString) -> HeaderValue {
@@ -329,47 +411,110 @@ impl Chain {
         Chain { region: Region::new(sts.region.to_owned()), use_fips: sts.use_fips }
     }
 
-    async fn provider(self, credentials: &config::Credentials) -> SharedCredentialsProvider {
+    /// Finds credentials now. Everything is made anew, since providers keep what they have read.
+    async fn resolve(&self, credentials: &config::Credentials) -> Result<Credentials, String> {
+        if let Some(problem) = unreadable_file() {
+            return Err(problem);
+        }
+        let provider = self.provider(credentials).await;
+        let provided = provider.provide_credentials().await;
+        provided.map_err(|error| with_causes(error.to_string(), &error)).and_then(cleaned)
+    }
+
+    async fn provider(&self, credentials: &config::Credentials) -> SharedCredentialsProvider {
         match credentials {
-            config::Credentials::Profile(profile) => self.usual(Some(profile)).await,
+            config::Credentials::Profile(profile) => self.profile(profile),
             config::Credentials::AssumeRole { role_arn, external_id, base_profile } => {
-                let base = self.usual(base_profile.as_deref()).await;
-                let mut sdk = aws_config::defaults(BehaviorVersion::latest())
-                    .region(self.region.clone())
-                    .credentials_provider(base.clone());
-                // Not set where it is off: the profile may say more.
-                if self.use_fips {
-                    sdk = sdk.use_fips(true);
-                }
+                let base = match base_profile {
+                    Some(profile) => self.profile(profile),
+                    None => self.usual(),
+                };
                 let mut role = AssumeRoleProvider::builder(role_arn)
                     .session_name("sluice")
-                    .region(self.region)
-                    .configure(&sdk.load().await);
+                    .region(self.region.clone())
+                    .configure(&self.sdk(base.clone()).await);
                 if let Some(id) = external_id {
                     role = role.external_id(id);
                 }
                 SharedCredentialsProvider::new(role.build_from_provider(base).await)
             }
-            _ => self.usual(None).await,
+            _ => self.usual(),
         }
     }
 
-    async fn usual(&self, profile: Option<&str>) -> SharedCredentialsProvider {
-        // The chain's first link. Where it has keys it always will, and the others, with the HTTP
-        // client and the trust that they make ready, would only take memory.
-        let environment = EnvironmentVariableCredentialsProvider::new();
-        if environment.provide_credentials().await.is_ok() {
-            return SharedCredentialsProvider::new(environment);
-        }
-        let mut chain = DefaultCredentialsChain::builder().region(self.region.clone());
+    /// The config of a client of STS with these credentials.
+    async fn sdk(&self, credentials: SharedCredentialsProvider) -> SdkConfig {
+        let mut sdk = aws_config::defaults(BehaviorVersion::latest())
+            .region(self.region.clone())
+            .credentials_provider(credentials);
+        // Not set where it is off: the profile may say more.
         if self.use_fips {
-            chain = chain.configure(ProviderConfig::default().with_use_fips(Some(true)));
+            sdk = sdk.use_fips(true);
         }
-        if let Some(profile) = profile {
-            chain = chain.profile_name(profile);
-        }
-        SharedCredentialsProvider::new(chain.build().await)
+        sdk.load().await
     }
+
+    fn config(&self) -> ProviderConfig {
+        let config = ProviderConfig::default().with_region(Some(self.region.clone()));
+        if self.use_fips { config.with_use_fips(Some(true)) } else { config }
+    }
+
+    /// One profile, and nothing else: what the config names counts before the environment.
+    fn profile(&self, profile: &str) -> SharedCredentialsProvider {
+        let profile = self.profiles(&self.config()).profile_name(profile);
+        SharedCredentialsProvider::new(profile.build())
+    }
+
+    fn profiles(&self, config: &ProviderConfig) -> aws_config::profile::credentials::Builder {
+        ProfileFileCredentialsProvider::builder()
+            .configure(config)
+            .with_custom_provider("EcsContainer", self.container())
+            .with_custom_provider("Ec2InstanceMetadata", self.instance())
+    }
+
+    /// The default chain, as the SDK has it.
+    fn usual(&self) -> SharedCredentialsProvider {
+        let config = self.config();
+        let web_identity = WebIdentityTokenCredentialsProvider::builder().configure(&config);
+        let environment = EnvironmentVariableCredentialsProvider::new();
+        SharedCredentialsProvider::new(
+            CredentialsProviderChain::first_try("Environment", environment)
+                .or_else("Profile", self.profiles(&config).build())
+                .or_else("WebIdentityToken", web_identity.build())
+                .or_else("EcsContainer", self.container())
+                .or_else("Ec2InstanceMetadata", self.instance()),
+        )
+    }
+
+    /// The endpoint of a container, which EKS Pod Identity is too.
+    fn container(&self) -> EcsCredentialsProvider {
+        EcsCredentialsProvider::builder().configure(&self.direct()).build()
+    }
+
+    fn instance(&self) -> ImdsCredentialsProvider {
+        ImdsCredentialsProvider::builder().configure(&self.direct()).build()
+    }
+
+    /// For endpoints that belong to this machine, container or pod: a proxy can't reach them, and
+    /// would get the token that they are asked with.
+    fn direct(&self) -> ProviderConfig {
+        let client = aws_smithy_http_client::Builder::new()
+            .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
+            .build_https();
+        self.config().with_http_client(client)
+    }
+}
+
+/// Credentials as they can be sent: each part is cleaned as secrets of the config are.
+fn cleaned(credentials: Credentials) -> Result<Credentials, String> {
+    let clean = |what: &str, text: &str| {
+        config::clean_secret(text).map(str::to_owned).map_err(|why| format!("the {what} {why}"))
+    };
+    let id = clean("access key id", credentials.access_key_id())?;
+    let secret = clean("secret access key", credentials.secret_access_key())?;
+    let token = credentials.session_token().map(|token| clean("session token", token));
+    let token = token.transpose()?;
+    Ok(Credentials::new(id, secret, token, credentials.expiry(), "sluice"))
 }
 
 #[cfg(test)]

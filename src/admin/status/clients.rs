@@ -70,7 +70,8 @@ mod tests {
             metrics.tally.count(&Asked { operation, requested: model, client, outcome }, spent);
         };
         ended("a", Outcome::Success, None);
-        let usage = Usage { input: 5, output: 10, cache_read: 15, cache_write: 20 };
+        let usage =
+            Usage { input: 5, output: 10, cache_read: 15, cache_write: 20, cache_write_1h: 0 };
         let spent = Spent { model, usage, cost: Some(250_000_000) };
         for _ in 0..2 {
             ended("b", Outcome::Success, Some(&spent));

@@ -119,16 +119,18 @@ impl Checker<'_> {
         }
         let names = self.names("prices").filter_map(|name| Some((name, raw.prices.get(name)?)));
         names
-            .map(|(models, RawPrice { input, output, cache_read, cache_write })| {
+            .map(|(models, raw)| {
                 self.glob(&["prices", models].into(), models);
                 // A dollar for a million tokens is a millionth of a dollar for one.
                 let rate = |usd: f64| scaled(usd, 1e6);
+                let RawPrice { input, output, cache_read, cache_write, cache_write_1h } = raw;
                 Price {
                     models: models.to_owned(),
                     input: rate(*input),
                     output: rate(*output),
                     cache_read: cache_read.map(rate),
                     cache_write: cache_write.map(rate),
+                    cache_write_1h: cache_write_1h.map(rate),
                 }
             })
             .collect()

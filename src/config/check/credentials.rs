@@ -3,10 +3,12 @@
 use secrecy::ExposeSecret;
 
 use super::Checker;
+use crate::config::bearer_key::presentable;
 use crate::config::credentials::Credentials;
 use crate::config::document::KeyPath;
+use crate::config::error::{Place, Problem};
 use crate::config::raw::RawCredentials;
-use crate::config::secret::{SecretRef, read_reference};
+use crate::config::secret::{SecretRef, clean_secret, read_reference};
 
 impl Checker<'_> {
     /// The credentials that the keys at `at` name; `None` where there are none.
@@ -47,7 +49,12 @@ impl Checker<'_> {
             }
         }
         if let Some(token) = &raw.bearer_token {
-            return Some(Credentials::Bearer(self.secret(&at.key("bearer_token"), token)));
+            let at = at.key("bearer_token");
+            let token = self.secret(&at, token);
+            if let Err(why) = presentable(token.expose_secret()) {
+                self.problem(&at, why);
+            }
+            return Some(Credentials::Bearer(token));
         }
         if let Some(id) = &raw.access_key_id {
             let secret = raw.secret_access_key.as_ref();
@@ -79,6 +86,19 @@ impl Checker<'_> {
             self.problem(at, why);
             secrecy::SecretString::default()
         })
+    }
+
+    /// The text of `AWS_BEARER_TOKEN_BEDROCK`, which stands in no config.
+    pub(super) fn bearer_of_aws(&mut self, token: &str) -> secrecy::SecretString {
+        let cleaned = clean_secret(token).and_then(|token| presentable(token).map(|()| token));
+        match cleaned {
+            Ok(token) => token.into(),
+            Err(why) => {
+                let place = Place::Variable("AWS_BEARER_TOKEN_BEDROCK".to_owned());
+                self.problems.push(Problem { place, message: format!("the value {why}") });
+                secrecy::SecretString::default()
+            }
+        }
     }
 
     /// An access key id is no secret, but may come from where its secret comes from.

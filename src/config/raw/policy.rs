@@ -101,4 +101,8 @@ pub(in crate::config) struct RawPrice {
     /// Input written to a prompt cache. Default: as fresh input.
     #[cfg_attr(test, schemars(range(min = 0.0, max = 1_000_000.0)))]
     pub(in crate::config) cache_write: Option<f64>,
+    /// Input written to a prompt cache for an hour. Default: twice fresh input, or as `cache_write` if
+    /// that is more.
+    #[cfg_attr(test, schemars(range(min = 0.0, max = 1_000_000.0)))]
+    pub(in crate::config) cache_write_1h: Option<f64>,
 }

@@ -82,6 +82,9 @@ pub struct Price {
     pub cache_read: Option<u64>,
     /// Pico-dollars for a token written to a prompt cache. `None`: as fresh input.
     pub cache_write: Option<u64>,
+    /// Pico-dollars for a token written to a prompt cache for an hour. `None`: twice fresh input, or as
+    /// other writes if those cost more.
+    pub cache_write_1h: Option<u64>,
 }
 
 /// A store for what clients have spent.

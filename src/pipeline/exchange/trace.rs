@@ -451,7 +451,7 @@ fn operation_name(operation: Operation, model: Option<&str>) -> Option<&'static 
 
 /// The convention counts what came from a cache, or went to one, as input too.
 fn add_usage(it: &mut Attributes, usage: &Usage) {
-    let Usage { input, output, cache_read, cache_write } = *usage;
+    let Usage { input, output, cache_read, cache_write, .. } = *usage;
     let all = input.saturating_add(cache_read).saturating_add(cache_write);
     it.add("gen_ai.usage.input_tokens", all);
     it.add("gen_ai.usage.output_tokens", output);

@@ -152,6 +152,7 @@ impl Answer {
             output,
             cache_read: prompt.directive("cache_read").unwrap_or(0),
             cache_write: prompt.directive("cache_write").unwrap_or(0),
+            cache_write_1h: 0,
         };
         Self { model: model.to_owned(), number, text, at_maximum: wanted > cap, usage, request }
     }

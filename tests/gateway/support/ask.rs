@@ -50,6 +50,11 @@ impl Ask {
         Ask { operation: "converse", body: Some(body), ..self }
     }
 
+    /// Another operation, by the end of its path, with this body.
+    pub fn operation(self, operation: &'static str, body: String) -> Ask {
+        Ask { operation, body: Some(body), ..self }
+    }
+
     /// InvokeModel with this body.
     pub fn body(self, body: String) -> Ask {
         Ask { body: Some(body), ..self }

@@ -82,6 +82,13 @@ impl Config {
         self
     }
 
+    /// Sets one key of a table, whatever characters the key has.
+    pub fn set_within(mut self, table: &str, key: &str, value: toml::Value) -> Config {
+        let entry = self.table.entry(table).or_insert_with(|| toml::Table::new().into());
+        entry.as_table_mut().unwrap().insert(key.to_owned(), value);
+        self
+    }
+
     /// Sets one key of every target.
     pub fn every_target(mut self, key: &str, value: impl Into<toml::Value>) -> Config {
         let value = value.into();

@@ -10,6 +10,7 @@ pub mod clients;
 pub mod collector;
 pub mod config;
 pub mod disk;
+pub mod endpoint;
 pub mod gateway;
 pub mod h2;
 pub mod http;
