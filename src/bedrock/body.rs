@@ -10,6 +10,7 @@ use std::ops::Range;
 use bytes::{Bytes, BytesMut};
 use smallvec::SmallVec;
 
+use super::cached_prompt::{CachedPrompt, Part};
 use super::extent::{self, Extent};
 use super::features::Features;
 use super::json::{JsonError, Scanner, Type};
@@ -28,12 +29,12 @@ pub struct Peek {
     pub media: usize,
     /// Bytes of the body that they take.
     pub media_bytes: usize,
-    /// The part of the body up to its first cache point, from the start of the member that holds
-    /// it: the same bytes find the same prompt cache.
-    pub cached_prefix: Option<Range<usize>>,
+    /// The key of the prompt cache that the request can use, if it has a cache point.
+    pub cached_prefix: Option<u64>,
     /// What of its size the bytes alone do not tell.
     pub extent: Extent,
-    section: usize,
+    prompt: CachedPrompt,
+    part: Part,
 }
 
 impl Peek {
@@ -88,6 +89,7 @@ pub fn peek(operation: Operation, family: Family, body: &[u8]) -> Result<Peek, J
         }
     }
     scanner.end()?;
+    peek.cached_prefix = peek.prompt.key(body);
     Ok(peek)
 }
 
@@ -297,21 +299,52 @@ impl Peek {
         Ok(())
     }
 
-    /// Reads a member of the body's top level, in which a cache point may stand.
-    fn section<'a>(
+    /// Reads a part of the prompt, in which a cache point may stand.
+    fn part<'a>(
         &mut self,
+        part: Part,
         scanner: &mut Scanner<'a>,
         read: impl FnOnce(&mut Self, &mut Scanner<'a>) -> Result<(), JsonError>,
     ) -> Result<(), JsonError> {
-        self.section = scanner.position();
+        self.part = part;
+        self.prompt.starts(part, scanner.position());
         read(self, scanner)
     }
 
+    /// Reads the messages; `blocks` reads the content of one.
+    fn messages<'a>(
+        &mut self,
+        scanner: &mut Scanner<'a>,
+        blocks: fn(&mut Self, &mut Scanner<'a>) -> Result<(), JsonError>,
+    ) -> Result<(), JsonError> {
+        if scanner.peek()? != Type::Array {
+            return self.open();
+        }
+        self.part = Part::Messages;
+        let mut is_first = true;
+        scanner.array(|scanner| {
+            scanner.object(|key, scanner| match key {
+                "content" if is_first => self.part(Part::Messages, scanner, blocks),
+                "content" => blocks(self, scanner),
+                key => self.other(key, scanner),
+            })?;
+            is_first = false;
+            Ok(())
+        })
+    }
+
     fn cache_point(&mut self, scanner: &mut Scanner<'_>) -> Result<(), JsonError> {
-        let prefix = self.section..scanner.position();
-        self.uses(Features::PROMPT_CACHING, scanner)?;
-        if self.features.contains(Features::PROMPT_CACHING) && self.cached_prefix.is_none() {
-            self.cached_prefix = Some(prefix);
+        if scanner.peek()? != Type::Scalar {
+            self.prompt.point(self.part);
+        }
+        self.uses(Features::PROMPT_CACHING, scanner)
+    }
+
+    /// Notes a cache point that takes no target's ability.
+    fn cache_write(&mut self, scanner: &mut Scanner<'_>) -> Result<(), JsonError> {
+        self.extent.writes_cache = true;
+        if scanner.peek()? != Type::Scalar {
+            self.prompt.point(Part::Messages);
         }
         Ok(())
     }
@@ -340,30 +373,17 @@ impl Peek {
         scanner.object(|key, scanner| match key {
             "max_tokens" | "max_tokens_to_sample" => self.cap(scanner),
             "thinking" => self.anthropic_thinking(scanner),
-            "system" => self.section(scanner, Self::anthropic_blocks),
-            "tools" => self.section(scanner, |peek, scanner| {
+            "system" => self.part(Part::System, scanner, Self::anthropic_blocks),
+            "tools" => self.part(Part::Tools, scanner, |peek, scanner| {
                 scanner.array(|scanner| {
                     peek.features.add(Features::TOOLS);
-                    peek.anthropic_block(scanner, Place::Tools)
+                    peek.anthropic_members(scanner, Place::Tools)
                 })
             }),
-            "messages" => self.section(scanner, |peek, scanner| {
-                if scanner.peek()? != Type::Array {
-                    return peek.open();
-                }
-                scanner.array(|scanner| {
-                    scanner.object(|key, scanner| match key {
-                        "content" => peek.anthropic_blocks(scanner),
-                        key => peek.other(key, scanner),
-                    })
-                })
-            }),
+            "messages" => self.messages(scanner, Self::anthropic_blocks),
             "anthropic_beta" => self.betas(scanner),
             "service_tier" => self.surcharge(scanner, extent::of_tier),
-            "cache_control" => {
-                self.extent.writes_cache = true;
-                Ok(())
-            }
+            "cache_control" => self.cache_write(scanner),
             key => self.other(key, scanner),
         })
     }
@@ -394,25 +414,13 @@ impl Peek {
     fn anthropic_blocks(&mut self, scanner: &mut Scanner<'_>) -> Result<(), JsonError> {
         match scanner.peek()? {
             Type::Array => scanner.array(|scanner| {
-                self.medium(scanner, |peek, scanner| peek.anthropic_block(scanner, Place::Content))
+                self.medium(scanner, |peek, scanner| {
+                    peek.anthropic_members(scanner, Place::Content)
+                })
             }),
             Type::String | Type::Scalar => Ok(()),
             Type::Object => self.open(),
         }
-    }
-
-    fn anthropic_block(
-        &mut self,
-        scanner: &mut Scanner<'_>,
-        place: Place,
-    ) -> Result<(), JsonError> {
-        let had_prefix = self.cached_prefix.is_some();
-        self.anthropic_members(scanner, place)?;
-        // What is cached is the whole block, whose members stand in any order.
-        if let (false, Some(prefix)) = (had_prefix, &mut self.cached_prefix) {
-            prefix.end = scanner.position();
-        }
-        Ok(())
     }
 
     fn anthropic_members(
@@ -425,10 +433,7 @@ impl Peek {
         }
         let (mut has_type, mut is_image, mut is_here) = (false, false, false);
         scanner.object(|key, scanner| match (key, scanner.peek()?) {
-            ("cache_control", _) if place == Place::Result => {
-                self.extent.writes_cache = true;
-                Ok(())
-            }
+            ("cache_control", _) if place == Place::Result => self.cache_write(scanner),
             ("cache_control", _) => self.cache_point(scanner),
             ("type", Type::String) if place == Place::Tools => {
                 if scanner.string()? != "custom" {
@@ -500,27 +505,17 @@ impl Peek {
         scanner.object(|key, scanner| match key {
             "inferenceConfig" => self.settings(scanner),
             "additionalModelRequestFields" => self.additional_fields(scanner),
-            "toolConfig" => self.section(scanner, |peek, scanner| {
-                scanner.object(|key, scanner| match key {
-                    "tools" => scanner.array(|scanner| {
+            "toolConfig" => scanner.object(|key, scanner| match key {
+                "tools" => self.part(Part::Tools, scanner, |peek, scanner| {
+                    scanner.array(|scanner| {
                         peek.features.add(Features::TOOLS);
                         peek.converse_tool(scanner)
-                    }),
-                    _ => Ok(()),
-                })
-            }),
-            "system" => self.section(scanner, Self::converse_blocks),
-            "messages" => self.section(scanner, |peek, scanner| {
-                if scanner.peek()? != Type::Array {
-                    return peek.open();
-                }
-                scanner.array(|scanner| {
-                    scanner.object(|key, scanner| match key {
-                        "content" => peek.converse_blocks(scanner),
-                        key => peek.other(key, scanner),
                     })
-                })
+                }),
+                _ => Ok(()),
             }),
+            "system" => self.part(Part::System, scanner, Self::converse_blocks),
+            "messages" => self.messages(scanner, Self::converse_blocks),
             "serviceTier" => scanner.object(|key, scanner| match key {
                 "type" => self.surcharge(scanner, extent::of_tier),
                 _ => Ok(()),
@@ -539,9 +534,11 @@ impl Peek {
             "thinking" | "reasoning_config" => self.anthropic_thinking(scanner),
             "anthropic_beta" => self.betas(scanner),
             "inferenceConfig" | "textGenerationConfig" => self.settings(scanner),
-            "tools" => scanner.array(|scanner| {
-                self.features.add(Features::TOOLS);
-                self.anthropic_members(scanner, Place::Tools)
+            "tools" => self.part(Part::AdditionalTools, scanner, |peek, scanner| {
+                scanner.array(|scanner| {
+                    peek.features.add(Features::TOOLS);
+                    peek.anthropic_members(scanner, Place::Tools)
+                })
             }),
             key if extent::is_cap(key) => self.cap(scanner),
             key if extent::is_number_of_answers(key) => self.answers(scanner),

@@ -6,6 +6,7 @@
 //! share it. Facts come from the service model of `bedrock-runtime` (2023-09-30).
 
 pub mod body;
+mod cached_prompt;
 pub mod catalogue;
 pub mod error;
 pub mod event_stream;

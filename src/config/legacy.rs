@@ -73,14 +73,23 @@ pub(super) fn set_redis_url(document: &mut Document, env: &Env) {
     }
 }
 
+/// The variables that say which targets there are.
+const TARGETS: [&str; 4] = [
+    "BEDROCK_MODEL_ID",
+    "BEDROCK_FALLBACK_MODELS",
+    "ENABLE_MODEL_FALLBACK",
+    "USE_CROSS_REGION_INFERENCE",
+];
+
+/// A variable that is set and that only somebody has who wants the legacy endpoints.
+pub(super) fn mentioned(env: &Env) -> Option<&'static str> {
+    const OTHERS: [&str; 4] =
+        ["USE_CELERY", "CHAT_ENABLE_MULTI_MODEL", "BEDROCK_MAX_TOKENS", "BEDROCK_TEMPERATURE"];
+    OTHERS.into_iter().chain(TARGETS).find(|variable| env.get(variable).is_some())
+}
+
 /// The variables that are set and do nothing beside a config file, a warning each.
 pub(super) fn ignored(env: &Env) -> impl Iterator<Item = String> {
-    const TARGETS: [&str; 4] = [
-        "BEDROCK_MODEL_ID",
-        "BEDROCK_FALLBACK_MODELS",
-        "ENABLE_MODEL_FALLBACK",
-        "USE_CROSS_REGION_INFERENCE",
-    ];
     TARGETS.into_iter().filter(|variable| env.get(variable).is_some()).map(|variable| {
         format!("{variable} has no effect: the config file says which targets there are")
     })

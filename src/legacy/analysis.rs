@@ -7,9 +7,10 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::ask::{ALL_MODELS, AskError, Caller};
+use super::choice;
 use super::core::Core;
 use super::feedback::{self, Item};
-use super::json::Texts;
+use super::json::{Field, Texts};
 use super::mock;
 use super::prompts::{AnalysisInput, MAX_CONTENT};
 use super::reply::timestamp;
@@ -42,6 +43,9 @@ pub(super) enum Lacking {
     Session,
     #[error("No section name provided")]
     Section,
+    /// There is no upload that the section could come from.
+    #[error("Section \"{section}\" not found in document")]
+    Content { section: String },
     #[error(transparent)]
     SessionId(#[from] IdTooLong),
     #[error("{member} is longer than {MAX_NAME} characters")]
@@ -57,7 +61,8 @@ pub(super) struct Analysed {
 
 impl Analysis {
     /// The members of a request that are read. Content beyond what is analysed is not kept.
-    pub(super) const TEXTS: Texts<4> = Texts([
+    pub(super) const TEXTS: Texts<5> = Texts([
+        choice::FIELD,
         ("session_id", MAX_ID_BYTES + 1),
         ("section_name", MAX_NAME + 1),
         ("content", MAX_CONTENT),
@@ -66,18 +71,24 @@ impl Analysis {
 
     /// What a request with these texts asks for, on behalf of `client`.
     pub(super) fn read(
-        [session_id, section_name, content, doc_type]: [Option<String>; 4],
+        [session_id, section_name, content, doc_type]: [Field; 4],
         client: Option<&str>,
     ) -> Result<Analysis, Lacking> {
         let named = |member, name: String| match name.chars().count() {
             0..=MAX_NAME => Ok(name),
             _ => Err(Lacking::Brevity { member }),
         };
+        let session_id = owned_by(client, &session_id.text().ok_or(Lacking::Session)?)?;
+        let section_name = named("section_name", section_name.text().ok_or(Lacking::Section)?)?;
+        let doc_type = doc_type.text().unwrap_or_else(|| DEFAULT_DOC_TYPE.to_owned());
+        let Field::Text(content) = content else {
+            return Err(Lacking::Content { section: section_name });
+        };
         Ok(Analysis {
-            session_id: owned_by(client, &session_id.ok_or(Lacking::Session)?)?,
-            section_name: named("section_name", section_name.ok_or(Lacking::Section)?)?,
-            content: content.unwrap_or_default(),
-            doc_type: named("doc_type", doc_type.unwrap_or_else(|| DEFAULT_DOC_TYPE.to_owned()))?,
+            session_id,
+            section_name,
+            content,
+            doc_type: named("doc_type", doc_type)?,
             client: client.map(str::to_owned),
             trace: None,
         })

@@ -6,8 +6,9 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::ask::{ALL_MODELS, AskError, Caller, Order};
+use super::choice;
 use super::core::Core;
-use super::json::Texts;
+use super::json::{Field, Texts};
 use super::mock;
 use super::prompts::{ChatInput, MAX_CONTENT};
 use super::session::{ChatContext, MAX_ID_BYTES, Turn, owned_by};
@@ -43,6 +44,8 @@ pub(super) enum Lacking {
     Session,
     #[error("No message provided")]
     Message,
+    #[error("the message is not a text")]
+    Text,
 }
 
 /// An answer.
@@ -55,7 +58,8 @@ pub(super) struct Answered {
 
 impl Chat {
     /// The members of a request that are read. Of a longer message the rest is not asked.
-    pub(super) const TEXTS: Texts<4> = Texts([
+    pub(super) const TEXTS: Texts<5> = Texts([
+        choice::FIELD,
         ("session_id", MAX_ID_BYTES + 1),
         ("message", MAX_CONTENT),
         ("current_section", MAX_NAME),
@@ -67,15 +71,17 @@ impl Core {
     /// What a request with the texts of [`Chat::TEXTS`] asks, on behalf of `client`.
     pub(super) fn read_chat(
         &self,
-        [session_id, message, current_section, ai_model]: [Option<String>; 4],
+        [session_id, message, current_section, ai_model]: [Field; 4],
         client: Option<&str>,
     ) -> Result<Chat, Lacking> {
-        let session_id = session_id.ok_or(Lacking::Session)?;
+        let session_id = session_id.text().ok_or(Lacking::Session)?;
+        let (current_section, ai_model) = (current_section.text(), ai_model.text());
         let session_id = owned_by(client, &session_id).map_err(|_| Lacking::Session)?;
         let context =
             self.sessions.context(&session_id, current_section.as_deref(), Instant::now());
         let context = context.ok_or(Lacking::Session)?;
-        let message = message.ok_or(Lacking::Message)?;
+        let Field::Text(_) = message else { return Err(Lacking::Text) };
+        let message = message.text().ok_or(Lacking::Message)?;
         Ok(Chat {
             session_id,
             message,

@@ -30,33 +30,57 @@ impl Core {
         let rendered = self.prompts().test();
         let gateway = self.gateway();
         match self.ask(&rendered, ALL_MODELS, caller, deadline).await {
-            Ok(said) => Ok(connected(&gateway, &said.by, &said.text, began)),
-            Err(error) => Ok(json!({
-                "connected": false,
-                "error": error.to_string(),
-                "response_time": seconds_since(began),
-            })),
+            Ok(said) => {
+                let told = json!({
+                    "connected": true,
+                    "model": said.by.display_name,
+                    "model_id": said.by.model.as_str(),
+                    "response_time": seconds_since(began),
+                    "test_response": shown(&said.text),
+                });
+                Ok(with_settings(told, &gateway, Some(&said.by)))
+            }
+            Err(error) => {
+                let primary = primary(&gateway);
+                let model = match (&error, primary) {
+                    (AskError::NoCredentials, _) => "None",
+                    (_, Some(primary)) => &primary.display_name,
+                    (_, None) => "Unknown",
+                };
+                let told = json!({
+                    "connected": false,
+                    "error": error.to_string(),
+                    "model": model,
+                    "response_time": seconds_since(began),
+                });
+                Ok(with_settings(told, &gateway, primary))
+            }
         }
     }
 }
 
-fn connected(gateway: &Gateway, target: &Target, text: &str, began: Instant) -> Value {
+/// The model that is asked first.
+fn primary(gateway: &Gateway) -> Option<&Target> {
+    let index = *gateway.config.legacy.models.first()?;
+    gateway.router.targets().get(index).map(|target| &**target)
+}
+
+fn shown(text: &str) -> String {
+    let shown = first_chars(text.trim(), SHOWN);
+    if shown.len() < text.trim().len() { format!("{shown}...") } else { shown.to_owned() }
+}
+
+/// Adds what a status tells whether a model answered or not.
+fn with_settings(mut status: Value, gateway: &Gateway, target: Option<&Target>) -> Value {
     let legacy = &gateway.config.legacy;
     let others = legacy.models.iter().skip(1);
     let fallback_models: Vec<&str> = others
         .filter_map(|&index| Some(gateway.router.targets().get(index)?.model.as_str()))
         .collect();
-    let reasons = target.known.is_some_and(|facts| facts.features().contains(Features::REASONING));
-    let shown = first_chars(text.trim(), SHOWN);
-    let test_response =
-        if shown.len() < text.trim().len() { format!("{shown}...") } else { shown.to_owned() };
-    json!({
-        "connected": true,
-        "model": target.display_name,
-        "model_id": target.model.as_str(),
-        "response_time": seconds_since(began),
-        "test_response": test_response,
-        "region": target.site.region,
+    let known = target.and_then(|target| target.known);
+    let reasons = known.is_some_and(|facts| facts.features().contains(Features::REASONING));
+    let settings = json!({
+        "region": target.map_or(&gateway.config.upstream.region, |target| &target.site.region),
         "connection_type": "AWS Bedrock Runtime",
         "service": "Amazon Bedrock",
         "sdk_version": concat!("sluice/", env!("CARGO_PKG_VERSION")),
@@ -67,8 +91,12 @@ fn connected(gateway: &Gateway, target: &Target, text: &str, began: Instant) -> 
         "anthropic_version": ANTHROPIC_VERSION,
         "supports_reasoning": reasons,
         "fallback_models": fallback_models,
-        "credentials_source": credentials_source(gateway, target),
-    })
+        "credentials_source": target.map(|target| credentials_source(gateway, target)),
+    });
+    if let (Value::Object(status), Value::Object(settings)) = (&mut status, settings) {
+        status.extend(settings);
+    }
+    status
 }
 
 /// The two sources that the legacy application knew of.

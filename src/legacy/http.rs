@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body::Body;
@@ -21,14 +21,14 @@ use uuid::Uuid;
 
 use super::analysis::{self, Analysis};
 use super::ask::{AskError, Caller};
-use super::chat::Chat;
+use super::chat::{Chat, Lacking};
 use super::core::Core;
-use super::json::Texts;
+use super::json::{Field, Texts};
 use super::pending::Asked;
 use super::prompts::PromptError;
 use super::reply::{self, NotJson, json, marked, ok, timestamp};
 use super::work::{ConnectionTest, LegacyWork};
-use super::{chat, connection, models, tasks};
+use super::{chat, choice, connection, models, tasks};
 use crate::admission::Share;
 use crate::bedrock::error::whole_seconds;
 use crate::clients::{Limited, Member, Peer, Slot, Who, admin_key, identify};
@@ -132,6 +132,10 @@ impl Shim {
         let Some(endpoint) = Endpoint::of(head.uri.path()) else {
             return json(StatusCode::NOT_FOUND, &json!({ "error": "Not found" }));
         };
+        if head.method == Method::OPTIONS {
+            body::dismiss(&head, body);
+            return counted(&gateway, &endpoint, options(&endpoint));
+        }
         // Whatever the limits within are.
         let limit = gateway.config.server.request_timeout;
         let responding = self.respond(&gateway, &endpoint, &head, &mut body, peer);
@@ -141,10 +145,7 @@ impl Shim {
             body::dismiss(&head, body);
             refusal.into_response()
         });
-        let status = response.status();
-        let labels = [endpoint.name(), status.as_str()];
-        gateway.metrics.legacy_requests.with_label_values(&labels).inc();
-        response
+        counted(&gateway, &endpoint, response)
     }
 
     async fn respond<B>(
@@ -176,7 +177,7 @@ impl Shim {
         }
         let mut caller = Caller::new(gateway, &head.headers, peer, client);
         caller.is_counted = entry.is_counted;
-        let asked = Asking { gateway, headers: &head.headers, body, caller: &caller, entry };
+        let asked = Asking { gateway, head, body, caller: &caller, entry };
         Ok(match endpoint {
             Endpoint::Health => {
                 let now = timestamp(SystemTime::now());
@@ -234,14 +235,18 @@ impl Shim {
         let bad = |error: String| {
             json(StatusCode::BAD_REQUEST, &json!({ "success": false, "error": error }))
         };
-        let texts = match self.texts(&asking, Analysis::TEXTS).await {
-            Ok(texts) => texts,
+        let [choice, members @ ..] = match self.texts(&asking, Analysis::TEXTS).await {
+            Ok(members) => members,
             Err(error) => return bad(error.to_string()),
         };
-        let Asking { gateway, caller, entry, .. } = asking;
+        let Asking { gateway, head, caller, entry, .. } = asking;
         let client = caller.client.as_deref();
-        let analysis = match Analysis::read(texts, client) {
+        let analysis = match Analysis::read(members, client) {
             Ok(analysis) => Analysis { trace: caller.trace(), ..analysis },
+            Err(error) => return bad(error.to_string()),
+        };
+        let choice = match choice::of(&choice, head) {
+            Ok(choice) => choice,
             Err(error) => return bad(error.to_string()),
         };
         self.core.sessions.open(&analysis.session_id, Instant::now());
@@ -249,7 +254,7 @@ impl Shim {
             return ok(&analysis::blank());
         }
         let subject = &analysis.section_name;
-        match self.submit(Queue::Analysis, client, subject, &analysis).await {
+        match self.submit(Queue::Analysis, choice, client, subject, &analysis).await {
             Submission::Accepted(id) => {
                 return ok(&accepted(id, "processing", "Analysis task submitted to queue"));
             }
@@ -268,19 +273,26 @@ impl Shim {
 
     async fn chat(&self, asking: Asking<'_>) -> Response<Bytes> {
         let bad = |error: String| json(StatusCode::BAD_REQUEST, &json!({ "error": error }));
-        let texts = match self.texts(&asking, Chat::TEXTS).await {
-            Ok(texts) => texts,
+        // The application met these in the middle of its work.
+        let broken = |error: &str| json(StatusCode::INTERNAL_SERVER_ERROR, &chat::failed(error));
+        let [choice, members @ ..] = match self.texts(&asking, Chat::TEXTS).await {
+            Ok(members) => members,
             // A body that says nothing names no session.
             Err(NotJson::Empty) => Default::default(),
+            Err(error) => return broken(&error.to_string()),
+        };
+        let Asking { gateway, head, caller, entry, .. } = asking;
+        let chat = match self.core.read_chat(members, caller.client.as_deref()) {
+            Ok(chat) => Chat { trace: caller.trace(), ..chat },
+            Err(error @ Lacking::Text) => return broken(&error.to_string()),
             Err(error) => return bad(error.to_string()),
         };
-        let Asking { gateway, caller, entry, .. } = asking;
-        let chat = match self.core.read_chat(texts, caller.client.as_deref()) {
-            Ok(chat) => Chat { trace: caller.trace(), ..chat },
+        let choice = match choice::of(&choice, head) {
+            Ok(choice) => choice,
             Err(error) => return bad(error.to_string()),
         };
         let client = caller.client.as_deref();
-        match self.submit(Queue::Chat, client, &chat.message, &chat).await {
+        match self.submit(Queue::Chat, choice, client, &chat.message, &chat).await {
             Submission::Accepted(id) => {
                 let asked = Asked { session_id: chat.session_id, question: chat.message };
                 self.core.pending.note(id, asked);
@@ -299,10 +311,17 @@ impl Shim {
     }
 
     async fn test_connection(&self, asking: Asking<'_>) -> Response<Bytes> {
-        let Asking { gateway, caller, entry, .. } = asking;
+        let Asking { gateway, head, caller, entry, .. } = asking;
+        let choice = match choice::of(&Field::Absent, head) {
+            Ok(choice) => choice,
+            Err(error) => {
+                let body = connection::failed(&error.to_string());
+                return json(StatusCode::BAD_REQUEST, &body);
+            }
+        };
         let client = caller.client.as_deref();
         let test = ConnectionTest { client: client.map(str::to_owned), trace: caller.trace() };
-        match self.submit(Queue::Test, client, "", &test).await {
+        match self.submit(Queue::Test, choice, client, "", &test).await {
             Submission::Accepted(id) => {
                 return ok(&accepted(id, "testing", "Connection test submitted to queue"));
             }
@@ -319,13 +338,13 @@ impl Shim {
         }
     }
 
-    /// Reads the texts of a body.
+    /// Reads the members of a body.
     async fn texts<const N: usize>(
         &self,
         asking: &Asking<'_>,
         names: Texts<N>,
-    ) -> Result<[Option<String>; N], NotJson> {
-        let content_type = asking.headers.get(CONTENT_TYPE).cloned();
+    ) -> Result<[Field; N], NotJson> {
+        let content_type = asking.head.headers.get(CONTENT_TYPE).cloned();
         let body = asking.body.clone();
         let read = move || reply::texts(content_type.as_ref(), &body, names);
         self.core.parse(asking.body.len(), read).await
@@ -410,15 +429,18 @@ impl Shim {
         ok(&json!({ "success": true, "message": "All model cooldowns have been reset" }))
     }
 
-    /// Hands work to the queue, if there is one.
+    /// Hands work to the queue, if there is one and the request does not choose otherwise.
     async fn submit(
         &self,
         queue: Queue,
+        choice: Option<bool>,
         client: Option<&str>,
         subject: &str,
         payload: &impl serde::Serialize,
     ) -> Submission {
-        let Some(jobs) = &self.jobs else { return Submission::Impossible };
+        let Some(jobs) = self.jobs.as_ref().filter(|_| choice != Some(false)) else {
+            return Submission::Impossible;
+        };
         let subject = super::text::first_chars(subject, SUBJECT).to_owned();
         // A struct of texts always is JSON.
         let Ok(payload) = serde_json::to_value(payload) else { return Submission::Impossible };
@@ -435,7 +457,7 @@ impl Shim {
 enum Submission {
     Accepted(Uuid),
     Full(String),
-    /// There is no queue, or not now: it is done at once.
+    /// There is no queue, or not now, or the request does not want it: it is done at once.
     Impossible,
 }
 
@@ -484,13 +506,31 @@ fn check_method(endpoint: &Endpoint<'_>, method: &Method) -> Result<(), Refusal>
     if method == allowed || *method == Method::HEAD && allowed == Method::GET {
         return Ok(());
     }
-    Err(Refusal::Method { allow: if allowed == Method::GET { "GET, HEAD" } else { "POST" } })
+    Err(Refusal::Method { allow: endpoint.allow() })
+}
+
+/// Says which methods an endpoint takes. It allows nothing to pages of other sites.
+fn options(endpoint: &Endpoint<'_>) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::new());
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(endpoint.allow()));
+    response
+}
+
+fn counted(
+    gateway: &Gateway,
+    endpoint: &Endpoint<'_>,
+    response: Response<Bytes>,
+) -> Response<Bytes> {
+    let status = response.status();
+    let labels = [endpoint.name(), status.as_str()];
+    gateway.metrics.legacy_requests.with_label_values(&labels).inc();
+    response
 }
 
 /// What a request for an endpoint that asks a model is made of, and what it holds.
 struct Asking<'a> {
     gateway: &'a Gateway,
-    headers: &'a HeaderMap,
+    head: &'a Parts,
     body: Bytes,
     caller: &'a Caller,
     entry: Entry,

@@ -10,9 +10,13 @@ use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use super::text::first_chars;
 
-/// The visits of values without parts: texts by `$text`, null to `$null`, all others to `$other`.
+/// The visits of values without parts: texts by `$text`, null to `$null`, `true` and `false` by
+/// `$flag` if there is one, all others to `$other`.
 macro_rules! scalars {
     ($null:expr, $other:expr, $text:expr) => {
+        scalars!($null, $other, $text, |_| $other);
+    };
+    ($null:expr, $other:expr, $text:expr, $flag:expr) => {
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             f.write_str("any value")
         }
@@ -21,8 +25,9 @@ macro_rules! scalars {
             Ok($null)
         }
 
-        fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
-            Ok($other)
+        fn visit_bool<E>(self, flag: bool) -> Result<Self::Value, E> {
+            let read: fn(bool) -> Self::Value = $flag;
+            Ok(read(flag))
         }
 
         fn visit_u64<E>(self, _: u64) -> Result<Self::Value, E> {
@@ -115,16 +120,73 @@ impl<'de> Visitor<'de> for Text {
     }
 }
 
-/// Reads an object's texts of these names, each cut to so many characters. Of a name that stands
+/// A named value of an object, as an endpoint reads it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) enum Field {
+    /// It is not there, or `null`.
+    #[default]
+    Absent,
+    /// A text, cut to its bound.
+    Text(String),
+    /// `true` or `false`.
+    Flag(bool),
+    /// Any other value.
+    Other,
+}
+
+impl Field {
+    /// The text, if it is one that is not blank.
+    pub(super) fn text(self) -> Option<String> {
+        match self {
+            Field::Text(text) if !text.trim().is_empty() => Some(text),
+            _ => None,
+        }
+    }
+}
+
+/// Reads a [`Field`], of a text the first characters.
+#[derive(Clone, Copy, Debug)]
+struct ReadField {
+    most: usize,
+}
+
+impl<'de> DeserializeSeed<'de> for ReadField {
+    type Value = Field;
+
+    any_value!();
+}
+
+impl<'de> Visitor<'de> for ReadField {
+    type Value = Field;
+
+    scalars!(
+        Field::Absent,
+        Field::Other,
+        |own, text| Field::Text(first_chars(text, own.most).to_owned()),
+        Field::Flag
+    );
+
+    fn visit_seq<A: SeqAccess<'de>>(self, values: A) -> Result<Field, A::Error> {
+        Skip.visit_seq(values)?;
+        Ok(Field::Other)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<Field, A::Error> {
+        Skip.visit_map(members)?;
+        Ok(Field::Other)
+    }
+}
+
+/// Reads an object's members of these names, texts cut to so many characters. Of a name that stands
 /// twice the last value counts.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Texts<const N: usize>(pub(super) [(&'static str, usize); N]);
 
-/// A JSON value, as far as it is an object of named texts.
+/// A JSON value, as far as it is an object with fields of these names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Object<const N: usize> {
-    /// An object that has members, with its texts in the order of their names.
-    Of([Option<String>; N]),
+    /// An object that has members, with those that are named in the order of their names.
+    Of([Field; N]),
     /// `{}`, `[]` or `null`.
     Nothing,
     /// Any other value.
@@ -154,17 +216,19 @@ impl<'de, const N: usize> Visitor<'de> for Texts<N> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Object<N>, A::Error> {
-        let mut texts = [const { None }; N];
+        let mut found = [const { Field::Absent }; N];
         let mut is_empty = true;
         while let Some(key) = members.next_key_seed(Text { most: MAX_NAME })? {
             is_empty = false;
-            let mut named = self.0.iter().zip(&mut texts);
+            let mut named = self.0.iter().zip(&mut found);
             match named.find(|((name, _), _)| Some(*name) == key.as_deref()) {
-                Some(((_, most), text)) => *text = members.next_value_seed(Text { most: *most })?,
+                Some(((_, most), member)) => {
+                    *member = members.next_value_seed(ReadField { most: *most })?;
+                }
                 None => members.next_value_seed(Skip)?,
             }
         }
-        Ok(if is_empty { Object::Nothing } else { Object::Of(texts) })
+        Ok(if is_empty { Object::Nothing } else { Object::Of(found) })
     }
 }
 
@@ -183,14 +247,18 @@ mod tests {
     }
 
     fn of(a: Option<&str>, b: Option<&str>) -> Object<2> {
-        Object::Of([a.map(str::to_owned), b.map(str::to_owned)])
+        let text = |text: Option<&str>| text.map(|text| Field::Text(text.to_owned()));
+        Object::Of([a, b].map(|it| text(it).unwrap_or_default()))
     }
 
     #[test]
     fn named_texts_are_read_and_cut_and_all_else_is_passed_over() {
         let text = r#"{"c":[{"a":"no"},1,-2.5,null,true],"a":"añbc","b":"x","a":"wxyz"}"#;
         assert_eq!(read(text).unwrap(), of(Some("wxy"), Some("x")));
-        assert_eq!(read(r#"{"a":5,"b":{"b":"x"}}"#).unwrap(), of(None, None));
+        let other = Object::Of([Field::Other, Field::Other]);
+        assert_eq!(read(r#"{"a":5,"b":{"b":"x"}}"#).unwrap(), other);
+        let flags = Object::Of([Field::Flag(true), Field::Flag(false)]);
+        assert_eq!(read(r#"{"a":true,"b":false}"#).unwrap(), flags);
         assert_eq!(read(r#"{"a":"x","a":null}"#).unwrap(), of(None, None), "the last one counts");
         for nothing in ["{}", "[]", "null"] {
             assert_eq!(read(nothing).unwrap(), Object::Nothing);
@@ -218,15 +286,22 @@ mod tests {
             let object = read(&text);
             prop_assert_eq!(object.is_ok(), whole.is_ok());
             if let (Ok(Object::Of([a, b])), Ok(whole)) = (object, whole) {
-                prop_assert_eq!(a.as_deref(), whole["a"].as_str().map(|text| first_chars(text, 3)));
-                prop_assert_eq!(b.as_deref(), whole["b"].as_str());
+                let member = |value: &Value, most: usize| match value {
+                    Value::Null => Field::Absent,
+                    Value::String(text) => Field::Text(first_chars(text, most).to_owned()),
+                    Value::Bool(flag) => Field::Flag(*flag),
+                    _ => Field::Other,
+                };
+                prop_assert_eq!(a, member(&whole["a"], 3));
+                prop_assert_eq!(b, member(&whole["b"], 100));
             }
         }
 
         #[test]
         fn any_object_is_read(a in ".*", b: i64, c in prop::collection::vec(".*", 0..5)) {
             let text = json!({ "a": a, "b": b, "c": c }).to_string();
-            prop_assert_eq!(read(&text).unwrap(), of(Some(first_chars(&a, 3)), None));
+            let text_of_a = Field::Text(first_chars(&a, 3).to_owned());
+            prop_assert_eq!(read(&text).unwrap(), Object::Of([text_of_a, Field::Other]));
         }
     }
 }

@@ -23,6 +23,7 @@ pub mod session;
 mod analysis;
 mod ask;
 mod chat;
+mod choice;
 mod connection;
 mod core;
 mod http;

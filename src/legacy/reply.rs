@@ -9,7 +9,7 @@ use http::{Response, StatusCode};
 use serde::de::DeserializeSeed;
 use serde_json::Value;
 
-use super::json::{Object, Texts};
+use super::json::{Field, Object, Texts};
 
 /// Marks an answer that no model gave.
 pub(super) const MOCK: HeaderName = HeaderName::from_static("x-sluice-mock");
@@ -53,13 +53,12 @@ pub(super) enum NotJson {
     Invalid,
 }
 
-/// Reads the texts of a body that must be a JSON object with something in it. Texts that are blank
-/// count as not there.
+/// Reads the members of a body that must be a JSON object with something in it.
 pub(super) fn texts<const N: usize>(
     content_type: Option<&HeaderValue>,
     body: &[u8],
     names: Texts<N>,
-) -> Result<[Option<String>; N], NotJson> {
+) -> Result<[Field; N], NotJson> {
     let media_type = content_type.and_then(|value| value.to_str().ok());
     if !media_type.is_some_and(is_json) {
         return Err(NotJson::MediaType);
@@ -70,7 +69,7 @@ pub(super) fn texts<const N: usize>(
     let mut json = serde_json::Deserializer::from_slice(body);
     let object = names.deserialize(&mut json).and_then(|object| json.end().map(|()| object));
     match object {
-        Ok(Object::Of(texts)) => Ok(texts.map(|text| text.filter(|text| !text.trim().is_empty()))),
+        Ok(Object::Of(members)) => Ok(members),
         Ok(Object::Nothing) => Err(NotJson::Empty),
         Ok(Object::Other) | Err(_) => Err(NotJson::Invalid),
     }
@@ -89,7 +88,7 @@ mod tests {
     fn read(media_type: Option<&'static str>, body: &str) -> Result<usize, NotJson> {
         let content_type = media_type.map(HeaderValue::from_static);
         let texts = texts(content_type.as_ref(), body.as_bytes(), Texts([("a", 9)]));
-        texts.map(|texts| texts.iter().flatten().count())
+        texts.map(|texts| texts.map(Field::text).iter().flatten().count())
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! From the requested model to the targets that can serve this request, best first.
 
-use std::hash::Hasher;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
@@ -225,8 +224,7 @@ fn route(
             return Err(Denied::Unpriced { model: model.to_string() }.into());
         }
     }
-    let prefix = peek.cached_prefix.clone().and_then(|range| body.get(range)).map(hash);
-    balance::order(&mut targets, route.balance, prefix);
+    balance::order(&mut targets, route.balance, peek.cached_prefix);
     let needs = targets.iter().map(|it| (it.target, need(it.target, operation, &size, model)));
     if let (Some(client), Some((_, first))) = (&exchange.client, needs.clone().next())
         && first.is_counted
@@ -304,12 +302,6 @@ fn priority(headers: &HeaderMap, gateway: &Gateway) -> Priority {
         _ => Priority::Normal,
     };
     asked.min(gateway.config.queue.max_priority)
-}
-
-fn hash(bytes: &[u8]) -> u64 {
-    let mut hasher = std::hash::DefaultHasher::new();
-    hasher.write(bytes);
-    hasher.finish()
 }
 
 /// Whether a target can answer in place of another: the Converse schema is common to all models,

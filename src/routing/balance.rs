@@ -22,7 +22,7 @@ pub struct Placed<'a> {
     pub place: usize,
 }
 
-/// Orders `targets`. `prefix` is the hash of the request's cached prompt, if it has one: such
+/// Orders `targets`. `prefix` is the key of the request's cached prompt, if it has one: such
 /// requests go to the same target as long as it takes traffic, since the cache is not elsewhere.
 pub fn order(targets: &mut [Placed<'_>], balance: Balance, prefix: Option<u64>) {
     if prefix.is_none() && balance == Balance::Priority {

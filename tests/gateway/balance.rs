@@ -85,6 +85,30 @@ fn cached_conversation(system: &str, turn: usize) -> String {
     .to_string()
 }
 
+/// A turn of a conversation whose cache points move on with its last messages, with its members in
+/// either order.
+fn rolling(name: &str, turn: usize, is_system_first: bool) -> String {
+    let mut messages = Vec::new();
+    for number in 0..=turn {
+        let mut content = vec![json!({"text": format!("{name}: question {number}")})];
+        if number + 2 > turn {
+            content.push(json!({"cachePoint": {"type": "default"}}));
+        }
+        messages.push(json!({"role": "user", "content": content}));
+        if number < turn {
+            messages.push(json!({"role": "assistant", "content": [{"text": "an answer"}]}));
+        }
+    }
+    let system = json!([{"text": "common to all"}]);
+    let messages = json!(messages);
+    let settings = r#""inferenceConfig":{"maxTokens":16}"#;
+    if is_system_first {
+        format!(r#"{{"system":{system},"messages":{messages},{settings}}}"#)
+    } else {
+        format!(r#"{{{settings},"messages":{messages},"system":{system}}}"#)
+    }
+}
+
 async fn region(ask: Ask) -> String {
     let answer = ask.of(MODEL).send().await;
     assert_eq!(answer.status, 200, "{}", answer.text());
@@ -114,6 +138,28 @@ async fn a_conversation_stays_where_its_prompt_is_cached() {
         for (used, known) in used.iter().flat_map(|used| REGIONS.map(|region| (used, region))) {
             assert!(used.iter().any(|region| region == known), "{known} is not used: {used:?}");
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conversation_stays_as_its_cache_points_move_on_in_any_order_of_members() {
+    let (_simulators, config) = two_regions("headroom").await;
+    let gateway = Gateway::start(&config).await;
+    let mut used = Vec::new();
+    for number in 0..12 {
+        let name = format!("conversation {number}");
+        let ask = |turn, order| Ask::new(&gateway, "").converse(rolling(&name, turn, order));
+        let home = region(ask(0, true)).await;
+        for turn in 0..6 {
+            for is_system_first in [true, false] {
+                let region = region(ask(turn, is_system_first)).await;
+                assert_eq!(region, home, "{name}, turn {turn}, system first: {is_system_first}");
+            }
+        }
+        used.push(home);
+    }
+    for known in REGIONS {
+        assert!(used.iter().any(|region| region == known), "{known} is not used: {used:?}");
     }
 }
 

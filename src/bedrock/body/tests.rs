@@ -95,22 +95,6 @@ fn media_are_counted_with_their_bytes() {
 }
 
 #[test]
-fn the_cached_prefix_is_the_same_however_the_conversation_goes_on() {
-    let body = |max: u32, last: &str| {
-        format!(
-            r#"{{"max_tokens":{max},"system":[{{"type":"text","text":"long","cache_control":
-            {{"type":"ephemeral"}}}}],"messages":[{{"role":"user","content":"{last}"}}]}}"#
-        )
-    };
-    let prefix = |body: String| body[anthropic(&body).cached_prefix.unwrap()].to_owned();
-    assert_eq!(prefix(body(5, "one")), prefix(body(4000, "another")));
-    assert!(prefix(body(5, "one")).contains("long"));
-    assert_eq!(anthropic(r#"{"max_tokens":5}"#).cached_prefix, None);
-    let in_other_order = r#"{"system":[{"cache_control":{"type":"ephemeral"},"text":"long"}]}"#;
-    assert!(prefix(in_other_order.to_owned()).contains("long"));
-}
-
-#[test]
 fn words_in_a_prompt_or_a_tools_input_are_no_features() {
     let peek = anthropic(
         r#"{"tools":[],"messages":[{"content":"{\"type\":\"image\"}"},{"content":[

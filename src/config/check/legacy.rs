@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use super::{Checker, overlap};
 use crate::config::document::KeyPath;
+use crate::config::legacy;
 use crate::config::raw::RawLegacy;
 use crate::config::settings::{Legacy, Route, Server, Target};
 
@@ -17,9 +18,18 @@ impl Checker<'_> {
     ) -> Legacy {
         let at = KeyPath::from(["legacy"]);
         let enabled = at.key("enabled");
-        if raw.enabled && targets.is_empty() && self.document.mentions(&enabled) {
-            let warning = "legacy.enabled has no effect: there are no targets that could answer";
-            self.warnings.push(warning.to_owned());
+        if raw.enabled && targets.is_empty() {
+            let variable = legacy::mentioned(self.env).map(str::to_owned);
+            let wish = match self.document.mentions(&enabled) {
+                true => Some(enabled.to_string()),
+                false => self.document.get(&at).map(|_| "[legacy]".to_owned()).or(variable),
+            };
+            self.warnings.extend(wish.map(|wish| {
+                format!(
+                    "{wish} has no effect: there are no targets that could answer, so that the \
+                     legacy endpoints answer 404"
+                )
+            }));
         }
         if raw.endpoints.is_empty() {
             let message = "must not be empty; to serve none of them set 'enabled' to false";

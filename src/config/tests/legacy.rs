@@ -70,6 +70,28 @@ fn the_models_are_those_of_the_first_route_or_else_all() {
 }
 
 #[test]
+fn variables_of_the_legacy_application_warn_where_its_endpoints_are_off() {
+    let warnings = |text: &str, variables: &[(&str, &str)]| {
+        let loaded = Config::from_toml(text, "config.toml", &env(variables)).unwrap();
+        let of_404 = loaded.warnings.into_iter().filter(|it| it.contains("answer 404"));
+        of_404.collect::<Vec<String>>()
+    };
+    for variable in [
+        ("USE_CELERY", "false"),
+        ("BEDROCK_MODEL_ID", "anthropic.claude-v2"),
+        ("ENABLE_MODEL_FALLBACK", "true"),
+        ("BEDROCK_MAX_TOKENS", "100"),
+    ] {
+        let [warning] = &*warnings("", &[variable]) else { panic!("{variable:?}") };
+        assert!(warning.starts_with(variable.0), "{warning}");
+        assert_eq!(warnings(TARGETS, &[variable]), Vec::<String>::new());
+        assert_eq!(warnings("legacy.enabled = false", &[variable]), Vec::<String>::new());
+    }
+    assert_eq!(warnings("", &[("SLUICE__LEGACY__MAX_TURNS", "5")]).len(), 1);
+    assert_eq!(warnings("", &[("PORT", "8080"), ("AWS_REGION", "eu-west-1")]).len(), 0);
+}
+
+#[test]
 fn without_targets_the_endpoints_are_off() {
     for (text, warns) in
         [("", false), ("legacy.enabled = false", false), ("legacy.enabled = true", true)]

@@ -86,6 +86,11 @@ impl<'a> Endpoint<'a> {
         }
     }
 
+    /// The methods that it takes, as an `Allow` header has them.
+    pub(super) fn allow(&self) -> &'static str {
+        if self.method() == Method::GET { "GET, HEAD, OPTIONS" } else { "POST, OPTIONS" }
+    }
+
     /// What it changes for others, and on what.
     pub(super) fn change(&self) -> Option<(&'static str, &'a str)> {
         match self {

@@ -55,7 +55,7 @@ async fn what_an_analysis_lacks_is_said() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_empty_section_is_not_analysed() {
     for setup in Setup::all().await {
-        for content in [json!("  \n "), Value::Null] {
+        for content in ["  \n ", ""] {
             let body = json!({ "session_id": "s", "section_name": "S", "content": content });
             let answer = post(&setup.gateway, "/analyze_section", &body).await;
             assert_eq!(answer.status, 200);
@@ -66,6 +66,25 @@ async fn an_empty_section_is_not_analysed() {
                 "message": "Section is empty - no analysis needed",
             });
             assert_eq!(answer.json(), expected);
+        }
+        assert!(setup.simulator.log().is_empty());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_section_without_content_is_not_known() {
+    for setup in Setup::all().await {
+        let named = json!({ "session_id": "s", "section_name": "S" });
+        let with = |content: Value| {
+            let mut body = named.clone();
+            body["content"] = content;
+            body
+        };
+        for body in [named.clone(), with(Value::Null), with(json!(5)), with(json!(["text"]))] {
+            let answer = post(&setup.gateway, "/analyze_section", &body).await;
+            assert_eq!(answer.status, 400, "{body}");
+            let error = "Section \"S\" not found in document";
+            assert_eq!(answer.json(), json!({ "success": false, "error": error }));
         }
         assert!(setup.simulator.log().is_empty());
     }
@@ -249,7 +268,7 @@ async fn a_chat_knows_the_section_its_findings_and_what_was_said() {
 async fn a_chat_that_fails_says_why() {
     for setup in Setup::all().await {
         let Setup { gateway, simulator, .. } = &setup;
-        let blank = json!({ "session_id": "s", "section_name": "S" });
+        let blank = json!({ "session_id": "s", "section_name": "S", "content": "" });
         assert_eq!(post(gateway, "/analyze_section", &blank).await.status, 200);
         simulator.strikes(PRIMARY, 10, Fault::AccessDenied);
         let answer = post(gateway, "/chat", &json!({ "session_id": "s", "message": "hi" })).await;
@@ -262,10 +281,59 @@ async fn a_chat_that_fails_says_why() {
             assert!(body["error"].as_str().unwrap().starts_with("Chat failed: "), "{body}");
             assert_eq!(body["details"], Value::Null);
         }
-        let silent = post(gateway, "/chat", &json!({ "session_id": "s" })).await;
+        let silent = json!({ "session_id": "s", "message": " " });
+        let silent = post(gateway, "/chat", &silent).await;
         assert_eq!(silent.status, 400);
         assert_eq!(silent.json(), json!({ "error": "No message provided" }));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chat_that_cannot_be_read_fails_as_the_application_did() {
+    for setup in Setup::all().await {
+        let Setup { gateway, simulator, .. } = &setup;
+        let blank = json!({ "session_id": "s", "section_name": "S", "content": "" });
+        assert_eq!(post(gateway, "/analyze_section", &blank).await.status, 200);
+        let url = format!("{}/chat", gateway.url());
+        for (media_type, body) in [
+            ("application/json", r#"{"session_id": "s", "message"#),
+            ("application/json", r#"["s"]"#),
+            ("text/plain", r#"{"session_id":"s","message":"hi"}"#),
+            ("application/json", r#"{"session_id":"s"}"#),
+            ("application/json", r#"{"session_id":"s","message":null}"#),
+            ("application/json", r#"{"session_id":"s","message":5}"#),
+            ("application/json", r#"{"session_id":"s","message":{"text":"hi"}}"#),
+            ("application/json", r#"{"session_id":"s","message":["hi"]}"#),
+        ] {
+            let answer = http::send_as(&url, media_type, body).await;
+            assert_eq!(answer.status, 500, "{body}");
+            let answer = answer.json();
+            assert_eq!(fields(&answer), ["details", "error", "success"], "{body}");
+            assert!(answer["error"].as_str().unwrap().starts_with("Chat failed: "), "{answer}");
+        }
+        let unknown = json!({ "session_id": "another", "message": 5 });
+        let unknown = post(gateway, "/chat", &unknown).await;
+        assert_eq!(unknown.json(), json!({ "error": "Invalid session" }));
+        assert_eq!(unknown.status, 400);
+        assert!(simulator.log().is_empty());
+    }
+}
+
+/// What a connection test tells whether a model answered or not.
+fn of_a_status(setup: &Setup) -> Value {
+    let fallbacks: Vec<&str> = if setup.fallback { MODELS[1..].to_vec() } else { vec![] };
+    json!({
+        "region": "us-east-1",
+        "connection_type": "AWS Bedrock Runtime",
+        "service": "Amazon Bedrock",
+        "max_tokens": 8192,
+        "temperature": 0.7,
+        "reasoning_enabled": false,
+        "anthropic_version": "bedrock-2023-05-31",
+        "supports_reasoning": false,
+        "fallback_models": fallbacks,
+        "credentials_source": "Environment Variables",
+    })
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -287,27 +355,17 @@ async fn a_connection_test_describes_what_answered() {
             assert_eq!(fields(&answer), ["claude_status", "success", "timestamp"]);
             answer["claude_status"].clone()
         };
-        let fallbacks: Vec<&str> = if setup.fallback { MODELS[1..].to_vec() } else { vec![] };
-        let mut expected = json!({
-            "connected": true,
-            "model": "Claude 3.5 Sonnet (Primary)",
-            "model_id": PRIMARY,
-            "response_time": claude["response_time"],
-            "test_response": format!("{}...", &long[..50]),
-            "region": "us-east-1",
-            "connection_type": "AWS Bedrock Runtime",
-            "service": "Amazon Bedrock",
-            "sdk_version": claude["sdk_version"],
-            "max_tokens": 8192,
-            "temperature": 0.7,
-            "reasoning_enabled": false,
-            "anthropic_version": "bedrock-2023-05-31",
-            "supports_reasoning": false,
-            "fallback_models": fallbacks,
-            "credentials_source": "Environment Variables",
-        });
+        let mut expected = of_a_status(&setup);
+        let told = expected.as_object_mut().unwrap();
+        told.insert("connected".to_owned(), json!(true));
+        told.insert("model".to_owned(), json!("Claude 3.5 Sonnet (Primary)"));
+        told.insert("model_id".to_owned(), json!(PRIMARY));
+        told.insert("test_response".to_owned(), json!(format!("{}...", &long[..50])));
+        for measured in ["response_time", "sdk_version"] {
+            told.insert(measured.to_owned(), claude[measured].clone());
+        }
         assert!(claude["response_time"].is_number() && claude["sdk_version"].is_string());
-        assert_eq!(claude, expected.take());
+        assert_eq!(claude, expected);
     }
 }
 
@@ -327,8 +385,15 @@ async fn a_connection_test_without_an_answer_is_an_answer() {
             assert_eq!(answer["success"], true);
             answer["claude_status"].clone()
         };
-        assert_eq!(fields(&claude), ["connected", "error", "response_time"]);
-        assert_eq!(claude["connected"], false);
+        let mut expected = of_a_status(&setup);
+        let told = expected.as_object_mut().unwrap();
+        told.insert("connected".to_owned(), json!(false));
+        told.insert("model".to_owned(), json!("Claude 3.5 Sonnet (Primary)"));
+        for measured in ["error", "response_time", "sdk_version"] {
+            told.insert(measured.to_owned(), claude[measured].clone());
+        }
+        assert!(claude["error"].is_string() && claude["response_time"].is_number(), "{claude}");
+        assert_eq!(claude, expected);
     }
 }
 
@@ -340,6 +405,7 @@ async fn without_credentials_that_is_said() {
     let claude = get(&gateway, "/test_claude_connection").await.json()["claude_status"].clone();
     assert_eq!(claude["connected"], false);
     assert_eq!(claude["error"], "No AWS credentials found");
+    assert_eq!((&claude["model"], &claude["region"]), (&json!("None"), &json!("us-east-1")));
     let answer = analyze(&gateway, "s", "Summary").await;
     assert_eq!(answer.status, 500);
     assert_eq!(answer.json()["error"], "Analysis failed: No AWS credentials found");
@@ -431,11 +497,65 @@ async fn what_is_no_endpoint_or_method_is_told_apart() {
     for setup in Setup::all().await.into_iter().take(1) {
         let gateway = &setup.gateway;
         let answer = get(gateway, "/chat").await;
-        assert_eq!((answer.status, answer.header("allow")), (405, Some("POST")));
+        assert_eq!((answer.status, answer.header("allow")), (405, Some("POST, OPTIONS")));
+        for (path, allow) in [
+            ("/chat", "POST, OPTIONS"),
+            ("/health", "GET, HEAD, OPTIONS"),
+            ("/task_status/abc", "GET, HEAD, OPTIONS"),
+            ("/reset_model_cooldowns", "POST, OPTIONS"),
+        ] {
+            let url = format!("{}{path}", gateway.url());
+            let answer = http::request("OPTIONS", &url, &[], "").await;
+            assert_eq!((answer.status, answer.header("allow")), (200, Some(allow)), "{path}");
+            assert_eq!(answer.text(), "");
+            assert_eq!(answer.header("access-control-allow-origin"), None);
+        }
         assert_eq!(post(gateway, "/health", &Value::Null).await.status, 405);
         // Any other path is the Bedrock API's.
         let other = get(gateway, "/task_status/").await;
         assert_eq!(other.status, 404);
         assert!(other.header("x-amzn-errortype").is_some());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_chooses_whether_it_is_answered_at_once() {
+    for setup in Setup::all().await {
+        let Setup { gateway, simulator, .. } = &setup;
+        simulator.says(PRIMARY, FINDING);
+        let body = |choice: Value| {
+            json!({
+                "session_id": "s", "section_name": "S", "content": "We closed the case.",
+                "message": "hi", "async": choice,
+            })
+        };
+        for path in ["/analyze_section", "/chat"] {
+            let at_once = |answer: http::Response| {
+                assert_eq!(answer.status, 200, "{}", answer.text());
+                let answer = answer.json();
+                let member = if path == "/chat" { "response" } else { "feedback_items" };
+                assert!(answer[member] != Value::Null, "{answer}");
+                assert_eq!(answer["task_id"], Value::Null);
+            };
+            // The body counts before the query, and that before the header.
+            at_once(post(gateway, path, &body(json!(false))).await);
+            at_once(post(gateway, &format!("{path}?async=true"), &body(json!(false))).await);
+            at_once(post(gateway, &format!("{path}?async=false"), &body(Value::Null)).await);
+            let url = format!("{}{path}", gateway.url());
+            let header = [("content-type", "application/json"), ("x-sluice-async", "false")];
+            at_once(http::post(&url, &header, body(Value::Null).to_string()).await);
+            let later = http::post(&url, &header, body(json!(true)).to_string()).await.json();
+            assert_eq!(later["task_id"].is_string(), setup.has_queue(), "{later}");
+            let by_default = post(gateway, path, &body(Value::Null)).await.json();
+            assert_eq!(by_default["task_id"].is_string(), setup.has_queue(), "{by_default}");
+            let neither = post(gateway, path, &body(json!("perhaps"))).await;
+            assert_eq!(neither.status, 400, "{}", neither.text());
+            assert!(neither.json()["error"].as_str().unwrap().contains("async"));
+        }
+        let tested = get(gateway, "/test_claude_connection?async=false").await.json();
+        assert_eq!(tested["claude_status"]["connected"], true, "{tested}");
+        let tested = get(gateway, "/test_claude_connection").await.json();
+        assert_eq!(tested["task_id"].is_string(), setup.has_queue(), "{tested}");
+        assert_eq!(get(gateway, "/test_claude_connection?async=1").await.status, 400);
     }
 }

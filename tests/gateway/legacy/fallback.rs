@@ -111,7 +111,7 @@ async fn a_reset_reaches_all_replicas() {
 async fn the_model_that_a_chat_names_is_asked_first() {
     let simulator = Simulator::start().await;
     let gateway = Gateway::start(&Config::four_models(&simulator)).await;
-    let blank = json!({ "session_id": "s", "section_name": "S" });
+    let blank = json!({ "session_id": "s", "section_name": "S", "content": "" });
     post(&gateway, "/analyze_section", &blank).await;
     let mut chat = json!({ "session_id": "s", "message": "hi", "ai_model": MODELS[3] });
     for (named, answers) in [(MODELS[3], MODELS[3]), ("sonnet-3", MODELS[2]), ("gpt", PRIMARY)] {
@@ -130,7 +130,7 @@ async fn chat_keeps_to_the_primary_where_it_was_told_to() {
     let simulator = Simulator::start().await;
     let config = Config::four_models(&simulator).set("queue.max_wait", "0s");
     let gateway = Gateway::start_with(&config, &[("CHAT_ENABLE_MULTI_MODEL", "false")]).await;
-    let blank = json!({ "session_id": "s", "section_name": "S" });
+    let blank = json!({ "session_id": "s", "section_name": "S", "content": "" });
     post(&gateway, "/analyze_section", &blank).await;
     simulator.always_throttles(PRIMARY);
     let chat = json!({ "session_id": "s", "message": "hi", "ai_model": MODELS[3] });

@@ -230,7 +230,7 @@ async fn a_session_hears_of_answers_that_another_replica_gave() {
     let working = Gateway::start(&config.set("jobs.chat_workers", 50)).await;
     reachable(&taking).await;
     reachable(&working).await;
-    let blank = json!({ "session_id": "s", "section_name": "S" });
+    let blank = json!({ "session_id": "s", "section_name": "S", "content": "" });
     assert_eq!(post(&taking, "/analyze_section", &blank).await.status, 200);
     for number in 0..12 {
         let chat = json!({ "session_id": "s", "message": format!("question {number}") });
