@@ -22,7 +22,7 @@ impl Checker<'_> {
             let variable = legacy::mentioned(self.env).map(str::to_owned);
             let wish = match self.document.mentions(&enabled) {
                 true => Some(enabled.to_string()),
-                false => self.document.get(&at).map(|_| "[legacy]".to_owned()).or(variable),
+                false => variable.or_else(|| self.document.get(&at).map(|_| "[legacy]".to_owned())),
             };
             self.warnings.extend(wish.map(|wish| {
                 format!(
