@@ -32,7 +32,7 @@ fn keys_that_are_bad_are_refused_and_not_repeated() {
     for (key, expected) in [
         ("hush", "names a key shorter than 16 characters"),
         ("hush hush hush hush hush", "names a key with blanks"),
-        ("hush-0123456789abcdef\n", "names a key with blanks"),
+        ("hush-0123456789\nabcdef", "the value has a control character"),
         ("hush-0123456789abcdé", "names a key with blanks"),
         ("", "names the environment variable 'KEY', which is not set or empty"),
     ] {
