@@ -160,6 +160,8 @@ pub struct Upstream {
     pub pool_idle_timeout: Duration,
     /// Unused connections that each worker thread keeps for one host.
     pub max_idle_per_host: usize,
+    /// Clients' headers that are sent to upstreams beside those that Bedrock knows.
+    pub forward_headers: Vec<HeaderName>,
     /// Who signs requests.
     pub credentials: Credentials,
 }

@@ -56,7 +56,7 @@ async fn answer(mut routed: Routed) -> Result<Response<ResponseBody>, Refused> {
     let deadline = deadline::deadline(&routed);
     let patience = deadline::patience(&routed, deadline);
     // All that they say to the gateway has been read.
-    strip_for_upstream(&mut routed.head.headers);
+    strip_for_upstream(&mut routed.head.headers, &gateway.config.upstream.forward_headers);
     let mut attempts =
         Loop { gateway, routed, patience, deadline, preferred: None, kept: None, moved_from: None };
     let outcome = attempts.run().await;
@@ -136,7 +136,8 @@ impl Loop {
                 }
                 Reply::Failure(failure) => {
                     self.note_failure(&target, &failure, took);
-                    let is_lost = failure.time_limit == Some(TimeLimit::FirstByte);
+                    let is_lost = failure.time_limit == Some(TimeLimit::FirstByte)
+                        || failure.class == Class::Encoded;
                     let input = permit.input();
                     if let Next::Relay(failure) = self.failed(index, permit, failure).await {
                         return Ok(Answer::Failure(failure, target));
@@ -309,7 +310,11 @@ impl Loop {
                     self.leave(index);
                 }
             }
-            Class::Slow => {
+            Class::Slow | Class::Encoded => {
+                if failure.class == Class::Encoded {
+                    let (target_name, message) = (self.name(index), &failure.reported.message);
+                    tracing::warn!(%target_name, %message, "an answer can't be read");
+                }
                 permit.failed(true);
                 self.keep(index, failure);
                 self.leave(index);

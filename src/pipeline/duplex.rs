@@ -33,7 +33,8 @@ pub(super) async fn answer(
     let limit = routed.exchange.gateway().config.server.bidirectional_timeout;
     let deadline = routed.exchange.started + limit;
     let mut patience = deadline::patience(&routed, deadline);
-    strip_for_upstream(&mut routed.head.headers);
+    let forwarded = &routed.exchange.gateway().config.upstream.forward_headers;
+    strip_for_upstream(&mut routed.head.headers, forwarded);
     let admitted = timeout_at(deadline, admit(&mut routed, None, &mut patience)).await;
     let mut permit = match admitted {
         Ok(Ok(Admission::Go(_, permit))) => permit,
@@ -130,7 +131,7 @@ fn report(permit: Permit, failure: &Failure, config: &crate::config::Fallback) {
         Class::Throttled => permit.throttled(dimension(&failure.reported.message), false),
         Class::Exhausted => permit.out(config.daily_cooldown, true),
         Class::Transient => drop(permit.failed(failure.from_upstream)),
-        Class::Slow => drop(permit.failed(true)),
+        Class::Slow | Class::Encoded => drop(permit.failed(true)),
         Class::Unusable | Class::ResourceExhausted => permit.not_taken(),
         Class::Terminal => permit.refused(failure.error_status()),
     }

@@ -1,5 +1,5 @@
-//! One attempt's request to a target: the target's model in the path, the client's own headers
-//! less what must not pass, the body clamped where the target's cap asks for it.
+//! One attempt's request to a target: the target's model in the path, those of the client's headers
+//! that Bedrock or the config knows, the body clamped where the target's cap asks for it.
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -68,9 +68,12 @@ pub(super) fn strip_for_client(headers: &mut HeaderMap) {
     strip(headers, |name| is_hop_by_hop(name) || name.starts_with(OWN_PREFIX));
 }
 
-/// Removes what may not pass to the upstream, whichever target it is: once for all attempts.
-pub(super) fn strip_for_upstream(headers: &mut HeaderMap) {
-    strip(headers, |name| is_hop_by_hop(name) || is_ours(name));
+/// Leaves what may pass to the upstream, whichever target it is, and asks for an answer that is not
+/// encoded: once for all attempts. `forwarded` are the names that the config adds.
+pub(super) fn strip_for_upstream(headers: &mut HeaderMap, forwarded: &[HeaderName]) {
+    let is_forwarded = |name: &str| forwarded.iter().any(|known| known.as_str() == name);
+    strip(headers, |name| !is_bedrocks(name) && !is_forwarded(name));
+    headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
 }
 
 /// Removes what `connection` lists, and what `goes` says of by its name.
@@ -81,7 +84,8 @@ fn strip(headers: &mut HeaderMap, goes: impl Fn(&str) -> bool) {
         options.for_each(|option| drop(headers.remove(option.trim())));
     }
     let all = headers.keys();
-    let gone: SmallVec<[HeaderName; 8]> = all.filter(|name| goes(name.as_str())).cloned().collect();
+    let gone: SmallVec<[HeaderName; 16]> =
+        all.filter(|name| goes(name.as_str())).cloned().collect();
     for name in &gone {
         headers.remove(name);
     }
@@ -102,15 +106,23 @@ fn is_hop_by_hop(name: &str) -> bool {
     )
 }
 
-/// Whether a header is between the client, the proxies on its way, and the gateway: the client's
-/// authorization and cookies, and what the request to the upstream has of its own.
-fn is_ours(name: &str) -> bool {
-    match name {
-        "authorization" | "cookie" | "host" | "content-length" | "expect" => true,
-        "x-amz-date" | "x-amz-security-token" | "x-amz-content-sha256" => true,
-        "forwarded" | "via" | "x-real-ip" => true,
-        _ => ["proxy-", "x-forwarded-", OWN_PREFIX].iter().any(|start| name.starts_with(start)),
-    }
+/// Whether Bedrock knows a header of requests: what its operations have, what describes the body and
+/// the wanted answer, what SDKs tell of themselves, and traces. All others are between the client, the
+/// proxies on its way and the gateway, or nobody's that the gateway knows.
+fn is_bedrocks(name: &str) -> bool {
+    const BEDROCKS_PREFIX: &str = "x-amzn-bedrock-";
+    matches!(
+        name,
+        "content-type"
+            | "accept"
+            | "user-agent"
+            | "x-amz-user-agent"
+            | "amz-sdk-invocation-id"
+            | "amz-sdk-request"
+            | "traceparent"
+            | "tracestate"
+            | "x-amzn-trace-id"
+    ) || name.starts_with(BEDROCKS_PREFIX)
 }
 
 /// Only the listing operation has a query of its own; a client's query on any other says nothing
@@ -147,7 +159,8 @@ mod tests {
     }
 
     fn stripped(mut headers: HeaderMap) -> HeaderMap {
-        strip_for_upstream(&mut headers);
+        strip_for_upstream(&mut headers, &[HeaderName::from_static("x-of-the-config")]);
+        assert_eq!(headers.remove(header::ACCEPT_ENCODING).unwrap(), "identity");
         headers
     }
 
@@ -170,12 +183,23 @@ mod tests {
             ("x-forwarded-for", "10.0.0.1"),
             ("forwarded", "for=10.0.0.1"),
             ("x-sluice-priority", "high"),
+            ("x-api-key", "k"),
+            ("api-key", "k"),
+            ("x-amzn-oidc-data", "t"),
+            ("x-amz-target", "t"),
+            ("cf-access-jwt-assertion", "t"),
+            ("accept-encoding", "gzip, br"),
+            ("content-encoding", "gzip"),
+            ("origin", "https://client.example"),
+            ("baggage", "user=1"),
+            ("x-of-the-config-too", "1"),
+            ("x-amzn-bedrock", "1"),
         ]);
         assert_eq!(stripped(inbound), HeaderMap::new());
     }
 
     #[test]
-    fn bedrocks_and_unknown_headers_pass() {
+    fn bedrocks_headers_and_those_of_the_config_pass() {
         let inbound = headers(&[
             ("content-type", "application/json"),
             ("accept", "application/json"),
@@ -183,20 +207,24 @@ mod tests {
             ("x-amzn-bedrock-trace", "ENABLED"),
             ("x-amzn-trace-id", "Root=1"),
             ("amz-sdk-request", "attempt=1"),
+            ("amz-sdk-invocation-id", "1"),
             ("user-agent", "app"),
-            ("x-something-new", "1"),
+            ("x-amz-user-agent", "app"),
+            ("traceparent", "00-1-1-01"),
+            ("tracestate", "a=1"),
+            ("x-of-the-config", "1"),
         ]);
         assert_eq!(stripped(inbound.clone()), inbound);
     }
 
     #[test]
     fn what_connection_lists_goes_however_long_the_list_is() {
-        let listed = format!("{}X-Listed, no name, ", "a,".repeat(30_000));
-        let mut inbound = headers(&[("x-listed", "1"), ("a", "1"), ("b", "2")]);
+        let listed = format!("{}X-Of-The-Config, no name, ", "a,".repeat(30_000));
+        let mut inbound =
+            headers(&[("x-of-the-config", "1"), ("accept", "1"), ("user-agent", "2")]);
         inbound.append("connection", HeaderValue::from_str(&listed).unwrap());
-        inbound.append("connection", HeaderValue::from_static("x-more, connection"));
-        inbound.append("x-more", HeaderValue::from_static("1"));
-        assert_eq!(stripped(inbound), headers(&[("b", "2")]));
+        inbound.append("connection", HeaderValue::from_static("accept, connection"));
+        assert_eq!(stripped(inbound), headers(&[("user-agent", "2")]));
     }
 
     #[test]

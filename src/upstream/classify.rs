@@ -16,6 +16,9 @@ pub enum Class {
     Transient,
     /// The target took too long: the next one, no other try here.
     Slow,
+    /// The target sent a success that is encoded and so can't be read: the next one, no other try
+    /// here, since each is paid for.
+    Encoded,
     /// The gateway could not make a valid request: no credentials, or none that count.
     Unusable,
     /// The gateway had nothing left to open a connection with: no matter of the target's.
@@ -32,6 +35,7 @@ impl Class {
             Class::Exhausted => "exhausted",
             Class::Transient => "transient",
             Class::Slow => "slow",
+            Class::Encoded => "encoded",
             Class::Unusable => "unusable",
             Class::ResourceExhausted => "resource_exhausted",
             Class::Terminal => "terminal",

@@ -4,17 +4,18 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, HOST, HeaderValue};
+use http::header::{ACCEPT, ACCEPT_ENCODING, HOST, HeaderValue};
 use http::{Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Limited};
 
+use super::reply::encoding;
 use super::{Origin, Upstream, put_on, with_causes};
 use crate::system::time::timeout;
 
 /// Why a document could not be fetched.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DocumentError {
-    /// Nobody was reached, or the answer broke off.
+    /// Nobody was reached, or the answer broke off or can't be read.
     #[error("{0}")]
     Unreachable(String),
     /// The answer is none that has the document. Redirections are not followed.
@@ -54,6 +55,7 @@ impl Upstream {
             *request.uri_mut() = uri.clone();
             request.headers_mut().insert(HOST, origin.host());
             request.headers_mut().insert(ACCEPT, HeaderValue::from_static("application/json"));
+            request.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
             Ok(request)
         };
         let place = self.pool.place(&origin);
@@ -62,6 +64,10 @@ impl Upstream {
         let answer = put_on(way, &place, make).await.map_err(|error| unreachable(&error))?;
         if answer.status() != StatusCode::OK {
             return Err(DocumentError::Status(answer.status()));
+        }
+        if let Some(encoding) = encoding(answer.headers()) {
+            let what = format!("the answer is encoded ({encoding}), which was not asked for");
+            return Err(DocumentError::Unreachable(what));
         }
         match Limited::new(answer.into_body(), limit).collect().await {
             Ok(body) => Ok(body.to_bytes()),

@@ -2,14 +2,14 @@
 //!
 //! A success keeps its body open and unread, but for the chunks that held the first frame of a
 //! stream. A failure is read to its end, within bounds, so that it can be relayed later exactly
-//! as it came. A 200 can be a failure: an exception in the first frame, or JSON where a stream
-//! was asked for.
+//! as it came. A 200 can be a failure: an exception in the first frame, JSON where a stream
+//! was asked for, or a body that is encoded, which nobody asked for and the gateway does not read.
 
 use std::error::Error;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use http_body_util::BodyExt;
 
@@ -170,6 +170,9 @@ impl Failure {
 /// that the usual success, which does not, is small.
 pub(super) async fn read(response: Response<Body>, streams: bool) -> Reply {
     let (head, body) = response.into_parts();
+    if let Some(encoding) = encoding(&head.headers) {
+        return Reply::Failure(encoded(head, &encoding));
+    }
     if !head.status.is_success() {
         return Box::pin(failed(head, body)).await;
     }
@@ -193,6 +196,32 @@ async fn failed(head: http::response::Parts, body: Body) -> Reply {
         }
         Err(failure) => failure,
     })
+}
+
+/// How a body is encoded; `None` if it is as it is. What can't be shown is not.
+pub(super) fn encoding(headers: &HeaderMap) -> Option<String> {
+    const LONGEST: usize = 32;
+    let values = headers.get_all(CONTENT_ENCODING).iter();
+    let texts = values.map(|value| value.to_str().unwrap_or("unknown"));
+    let words = texts.flat_map(|text| text.split(',')).map(str::trim);
+    let mut encodings =
+        words.filter(|word| !word.is_empty() && !word.eq_ignore_ascii_case("identity"));
+    encodings.next().map(|word| word.chars().take(LONGEST).collect())
+}
+
+/// The failure that an encoded answer is. An error keeps what its status and headers say; its text
+/// is not passed on, since it may quote what is nobody else's.
+fn encoded(mut head: http::response::Parts, encoding: &str) -> Failure {
+    let message = format!("the upstream's answer is encoded ({encoding}), which was not asked for");
+    if head.status.is_success() {
+        return Failure::local(Class::Encoded, ErrorKind::ServiceUnavailable, message);
+    }
+    let mut reported = error::read(&head.headers, b"");
+    message.clone_into(&mut reported.message);
+    let body = Bytes::from(serde_json::json!({ "message": message }).to_string());
+    head.headers.remove(CONTENT_ENCODING);
+    head.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    Failure::answer(head, body, reported)
 }
 
 /// The failure of a request that got no response at all.
@@ -370,5 +399,35 @@ async fn collect(body: Body) -> Result<Bytes, Failure> {
     match http_body_util::Limited::new(body, MAX_ERROR_BODY).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(_) => Err(broken("the upstream's error answer broke off or is too long")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_encoded_is_told_from_what_is_not() {
+        let of = |values: &[&'static [u8]]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(CONTENT_ENCODING, HeaderValue::from_bytes(value).unwrap());
+            }
+            encoding(&headers)
+        };
+        let plain: [&[&'static [u8]]; 4] =
+            [&[], &[b"identity"], &[b""], &[b"Identity, identity", b" "]];
+        for values in plain {
+            assert_eq!(of(values), None, "{values:?}");
+        }
+        for (values, wanted) in [
+            (vec![b"gzip".as_slice()], "gzip"),
+            (vec![b"identity, BR"], "BR"),
+            (vec![b"identity", b"aws-chunked"], "aws-chunked"),
+            (vec![b"\xff"], "unknown"),
+        ] {
+            assert_eq!(of(&values).as_deref(), Some(wanted), "{values:?}");
+        }
+        assert_eq!(of(&[&[b'x'; 4000]]).unwrap().len(), 32);
     }
 }

@@ -12,13 +12,21 @@ use crate::support::{Call, Client, Config, Gateway, PRIMARY, SECOND, Simulator, 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_of_the_clients_auth_or_way_reaches_the_upstream() {
     let simulator = Simulator::start().await;
-    let gateway = Gateway::with_four_models(&simulator).await;
+    let open = Config::four_models(&simulator);
+    let closed = open.clone().client("app", "env:CLIENT_KEY");
+    let gateway = Gateway::start(&open).await;
+    let with_clients = Gateway::start_with(&closed, &[("CLIENT_KEY", CLIENT_KEY)]).await;
+    kept_out_of_upstreams(&simulator, &gateway, "AWS4-HMAC-SHA256 Credential=AKIDCLIENT/20250101/us-east-1/bedrock/aws4_request, SignedHeaders=host, Signature=0123").await;
+    kept_out_of_upstreams(&simulator, &with_clients, &format!("Bearer {CLIENT_KEY}")).await;
+}
+
+const CLIENT_KEY: &str = "the-key-of-a-client-that-nobody-else-has";
+
+async fn kept_out_of_upstreams(simulator: &Simulator, gateway: &Gateway, authorization: &str) {
+    let before = simulator.log().len();
     let body = bodies::messages("hello", 10);
     let kept_out = [
-        (
-            "authorization",
-            "AWS4-HMAC-SHA256 Credential=AKIDCLIENT/20250101/us-east-1/bedrock/aws4_request, SignedHeaders=host, Signature=0123",
-        ),
+        ("authorization", authorization),
         ("x-amz-date", "20250101T000000Z"),
         ("x-amz-security-token", "client-session-token"),
         ("x-amz-content-sha256", "UNSIGNED-PAYLOAD"),
@@ -32,6 +40,26 @@ async fn nothing_of_the_clients_auth_or_way_reaches_the_upstream() {
         ("x-named-hop", "client"),
         ("keep-alive", "timeout=5"),
         ("te", "trailers"),
+        ("x-api-key", "client"),
+        ("api-key", "client"),
+        ("x-goog-api-key", "client"),
+        ("ocp-apim-subscription-key", "client"),
+        ("x-amzn-oidc-data", "client"),
+        ("x-amzn-oidc-accesstoken", "client"),
+        ("x-amzn-oidc-identity", "client"),
+        ("cf-access-jwt-assertion", "client"),
+        ("x-goog-iap-jwt-assertion", "client"),
+        ("x-auth-request-email", "client@client.example"),
+        ("x-client-cert", "client"),
+        ("x-real-ip", "203.0.113.9"),
+        ("true-client-ip", "203.0.113.9"),
+        ("x-envoy-external-address", "203.0.113.9"),
+        ("baggage", "user=client"),
+        ("origin", "https://client.example"),
+        ("referer", "https://client.example/"),
+        ("x-amzn-bedrock", "client"),
+        ("x-made-up", "client"),
+        ("accept-encoding", "gzip, client"),
     ];
     let mut request = format!(
         "POST /model/{PRIMARY}/invoke HTTP/1.1\r\nhost: client.example\r\n\
@@ -49,7 +77,7 @@ async fn nothing_of_the_clients_auth_or_way_reaches_the_upstream() {
     connection.send(request.as_bytes()).await;
     let response = connection.response().await.unwrap();
     assert_eq!(response.status, 200, "{response:?}");
-    let log = simulator.log();
+    let log = simulator.log().split_off(before);
     assert_eq!(log.len(), 2);
     for entry in &log {
         assert_eq!(entry.signature, Some("valid"));
@@ -63,8 +91,28 @@ async fn nothing_of_the_clients_auth_or_way_reaches_the_upstream() {
             let reached = sent.get(*name).is_some_and(|values| values.iter().any(|v| v == value));
             assert!(!reached, "{name} reached the upstream");
         }
+        assert_eq!(sent["accept-encoding"], ["identity"]);
         assert!(!format!("{sent:?}").contains("client"), "{sent:?}");
+        assert!(!format!("{sent:?}").contains("203.0.113.9"), "{sent:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn headers_that_the_config_names_reach_the_upstream() {
+    let simulator = Simulator::start().await;
+    let names = vec!["X-Request-Source", "x-team"];
+    let config = Config::four_models(&simulator).set("upstream.forward_headers", names);
+    let gateway = Gateway::start(&config).await;
+    let url = format!("{}/model/{PRIMARY}/invoke", gateway.url());
+    let headers = [("x-request-source", "web"), ("x-team", "a"), ("x-team-of-others", "b")];
+    let response = http::post(&url, &headers, bodies::messages("hello", 10)).await;
+    assert_eq!(response.status, 200, "{}", response.text());
+    let sent = simulator.log().pop().unwrap().headers;
+    assert_eq!(
+        (&sent["x-request-source"][..], &sent["x-team"][..]),
+        (&["web".into()][..], &["a".into()][..])
+    );
+    assert!(!sent.contains_key("x-team-of-others"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -81,6 +129,13 @@ async fn bedrocks_own_headers_reach_the_upstream() {
         ("x-amzn-bedrock-service-tier", "priority"),
         ("x-amzn-bedrock-request-metadata", "{\"team\":\"a\"}"),
         ("x-amzn-bedrock-something-new", "yes"),
+        ("user-agent", "app/1.0"),
+        ("x-amz-user-agent", "app/1.0"),
+        ("amz-sdk-invocation-id", "8d3a"),
+        ("amz-sdk-request", "attempt=1"),
+        ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
+        ("tracestate", "a=1"),
+        ("x-amzn-trace-id", "Root=1"),
     ];
     simulator.throttles(PRIMARY, 1);
     let url = format!("{}/model/{PRIMARY}/invoke", gateway.url());

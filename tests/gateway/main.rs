@@ -38,6 +38,7 @@ mod descriptors;
 mod drain;
 mod draining_targets;
 mod ejection;
+mod encoded_answers;
 mod exhaustion;
 mod fallback;
 mod fault_matrix;

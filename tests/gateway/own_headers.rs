@@ -38,8 +38,8 @@ const OWN: [&str; 5] = [
     "x-sluice-request-id",
 ];
 
-/// Names what the upstream answers; it reaches it, as all headers do that nobody knows.
-const WANTED: &str = "x-wanted";
+/// Names what the upstream answers; it reaches it, as all headers of Bedrock do.
+const WANTED: &str = "x-amzn-bedrock-wanted";
 
 fn answer(head: &HeaderMap) -> (StatusCode, &'static str, Vec<u8>) {
     let error = |status: u16| {

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::SystemTime;
 
+use http::HeaderName;
 use rustls::pki_types::CertificateDer;
 
 use super::Checker;
@@ -144,7 +145,43 @@ impl Checker<'_> {
         raw.use_fips
     }
 
+    /// The clients' headers that upstreams get beside those that Bedrock knows.
+    pub(super) fn forward_headers(&mut self, at: &KeyPath, names: &[String]) -> Vec<HeaderName> {
+        let names = names.iter().enumerate().filter_map(|(index, text)| {
+            let name = text.parse::<HeaderName>().ok();
+            if name.is_none() {
+                let message = format!("'{text}' is not the name of a header");
+                self.problem(&at.index(index), message);
+            }
+            name.filter(|name| {
+                let is_kept = is_never_forwarded(name.as_str());
+                if is_kept {
+                    let message = format!(
+                        "'{name}' is never sent to upstreams: it is about the connection, the way \
+                         or the proof of a client, or the gateway writes it itself"
+                    );
+                    self.problem(&at.index(index), message);
+                }
+                !is_kept
+            })
+        });
+        names.collect()
+    }
+
     fn right<T>(&mut self, at: &KeyPath, found: Result<T, CertificateError>) -> Option<T> {
         found.map_err(|error| self.problem(at, error)).ok()
+    }
+}
+
+/// Whether a header of clients reaches no upstream, whatever the config says: it means the client's
+/// connection, tells the way from the client, shows who it is, or is written by the gateway.
+fn is_never_forwarded(name: &str) -> bool {
+    match name {
+        "connection" | "keep-alive" | "te" | "trailer" | "transfer-encoding" | "upgrade" => true,
+        "authorization" | "cookie" | "host" | "content-length" | "expect" => true,
+        "accept-encoding" | "content-encoding" => true,
+        "x-amz-date" | "x-amz-security-token" | "x-amz-content-sha256" => true,
+        "forwarded" | "via" | "x-real-ip" => true,
+        _ => ["proxy-", "x-forwarded-", "x-sluice-"].iter().any(|start| name.starts_with(start)),
     }
 }

@@ -84,6 +84,10 @@ pub(in crate::config) struct RawUpstream {
     /// Unused connections that each worker thread keeps for one host.
     #[cfg_attr(test, schemars(range(min = 0, max = 100_000)))]
     pub(in crate::config) max_idle_per_host: usize,
+    /// Names of clients' headers that are sent to upstreams beside those that Bedrock knows. All
+    /// others are left out.
+    #[cfg_attr(test, schemars(length(max = 100), example = ["x-request-source"]))]
+    pub(in crate::config) forward_headers: Vec<String>,
     /// Whose credentials are used. Default: the AWS default chain.
     #[serde(flatten)]
     pub(in crate::config) credentials: RawCredentials,
@@ -103,6 +107,7 @@ impl Default for RawUpstream {
             idle_timeout: "180s".into(),
             pool_idle_timeout: "60s".into(),
             max_idle_per_host: 256,
+            forward_headers: Vec::new(),
             credentials: RawCredentials::default(),
         }
     }

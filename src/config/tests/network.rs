@@ -226,3 +226,26 @@ fn proxies_are_read_where_they_stand_and_never_repeated() {
     assert!(variable[0].starts_with("environment variable HTTPS_PROXY: "), "{variable:?}");
     assert!(!variable[0].contains("hush"), "{variable:?}");
 }
+
+#[test]
+fn what_may_be_forwarded_are_names_of_headers_that_mean_nothing_to_the_gateway() {
+    let config = config("[upstream]\nforward_headers = ['X-Request-Source']");
+    assert_eq!(config.upstream.forward_headers, ["x-request-source"]);
+    for name in [
+        "Authorization",
+        "cookie",
+        "connection",
+        "content-length",
+        "accept-encoding",
+        "x-forwarded-for",
+        "x-sluice-priority",
+        "proxy-authorization",
+        "x-amz-security-token",
+    ] {
+        let text = format!("[upstream]\nforward_headers = ['x-a', '{name}']");
+        only_problem(&text, "upstream.forward_headers[1]");
+        only_problem(&text, "is never sent to upstreams");
+    }
+    let text = "[upstream]\nforward_headers = ['not a name']";
+    only_problem(text, "'not a name' is not the name of a header");
+}
