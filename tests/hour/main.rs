@@ -1,6 +1,8 @@
 //! What admission promises, over an hour of traffic at quotas, above and below them.
 //! `cargo bench --bench hour` prints the same hour as a table, with other ways to compare.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+
 #[allow(dead_code, reason = "the benchmark uses the rest")]
 mod simulation;
 mod small_quota;
