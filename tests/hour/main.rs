@@ -1,7 +1,13 @@
 //! What admission promises, over an hour of traffic at quotas, above and below them.
 //! `cargo bench --bench hour` prints the same hour as a table, with other ways to compare.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "tests"
+)]
 
 #[allow(dead_code, reason = "the benchmark uses the rest")]
 mod simulation;
