@@ -15,6 +15,7 @@ use crate::legacy::Shim;
 use crate::pipeline::{Gateway, Live};
 use crate::server::{Server, Workers};
 use crate::state::fleet::Fleet;
+use crate::system::allocator;
 use crate::system::descriptors;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::process_log::{self, UNLIMITED};
@@ -38,6 +39,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: Arguments) -> Result<(), String> {
+    allocator::fix_thresholds();
     let source = arguments.config.source();
     let watch = reload::Watch::new(&source);
     let loaded = super::load(&source)?;
