@@ -65,6 +65,7 @@ mod policy_bidirectional;
 mod pooled;
 mod proxies;
 mod quota_burst;
+mod redis_failover;
 mod regression;
 mod reload;
 mod settlement;
