@@ -50,6 +50,7 @@ mod heads;
 mod hedging;
 mod hostile_upstreams;
 mod idle;
+mod large_requests;
 mod leaks;
 mod learning;
 mod legacy;
