@@ -18,6 +18,7 @@ pub mod model_id;
 pub mod operation;
 pub mod path;
 pub mod sigv4;
+pub mod stop;
 pub mod usage;
 pub mod usage_reader;
 

@@ -5,12 +5,13 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::Response;
+use http::header::CONTENT_LENGTH;
+use http::{Response, Version};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
 use super::AnyBody;
-use super::activity::Open;
+use super::activity::{Delimited, Open};
 use crate::pipeline::Until;
 
 pin_project! {
@@ -23,9 +24,21 @@ pin_project! {
 }
 
 impl Tracked {
-    /// The answer to an open request.
-    pub(super) fn answer(response: Response<AnyBody>, mut open: Open) -> Response<Tracked> {
-        open.begins(response.extensions().get::<Until>().map(|until| until.0));
+    /// The answer to an open request of this version of HTTP.
+    pub(super) fn answer(
+        response: Response<AnyBody>,
+        mut open: Open,
+        version: Version,
+    ) -> Response<Tracked> {
+        let until = response.extensions().get::<Until>().map(|until| until.0);
+        let has_length = response.headers().contains_key(CONTENT_LENGTH)
+            || response.body().size_hint().exact().is_some();
+        let delimited = match version {
+            _ if has_length => Delimited::Length,
+            Version::HTTP_09 | Version::HTTP_10 => Delimited::Close,
+            _ => Delimited::Chunked,
+        };
+        open.begins(until, delimited);
         response.map(|body| {
             if body.is_end_stream() {
                 open.answered();
@@ -45,13 +58,11 @@ impl Body for Tracked {
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let mut this = self.project();
         let polled = this.body.as_mut().poll_frame(cx);
-        let has_ended = match &polled {
-            Poll::Ready(Some(Ok(_))) => this.body.is_end_stream(),
-            Poll::Ready(Some(Err(_)) | None) => true,
-            Poll::Pending => false,
-        };
-        if has_ended {
-            this.open.answered();
+        match &polled {
+            Poll::Ready(Some(Ok(_))) if this.body.is_end_stream() => this.open.answered(),
+            Poll::Ready(None) => this.open.answered(),
+            Poll::Ready(Some(Err(_))) => this.open.broke_off(),
+            Poll::Ready(Some(Ok(_))) | Poll::Pending => {}
         }
         polled
     }

@@ -45,6 +45,7 @@ mod fault_matrix;
 mod faults;
 mod fleet;
 mod floods;
+mod framings;
 mod headers;
 mod heads;
 mod hedging;

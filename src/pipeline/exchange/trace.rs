@@ -403,6 +403,7 @@ impl Outcome {
             | Outcome::StreamBroken
             | Outcome::StreamIdle
             | Outcome::StreamException
+            | Outcome::Incomplete
             | Outcome::Panic => true,
         }
     }
