@@ -51,6 +51,7 @@ mod heads;
 mod hedging;
 mod hostile_upstreams;
 mod idle;
+mod keepalive;
 mod leaks;
 mod learning;
 mod legacy;
