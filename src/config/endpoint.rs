@@ -87,6 +87,12 @@ impl Endpoint {
         self.authority.host().contains("fips")
     }
 
+    /// Whether it is one of AWS's own, public or in a VPC, and so of one region.
+    pub fn is_of_aws(&self) -> bool {
+        let host = self.authority.host().to_ascii_lowercase();
+        [".amazonaws.com", ".amazonaws.com.cn", ".api.aws"].iter().any(|end| host.ends_with(end))
+    }
+
     /// Whether requests go to this machine, as they do with a simulator.
     pub fn is_loopback(&self) -> bool {
         let host = self.authority.host().trim_matches(['[', ']']);
@@ -136,6 +142,20 @@ mod tests {
             ("https://host/?q=1", EndpointError::Path),
         ] {
             assert_eq!(Endpoint::parse(bad), Err(why), "{bad}");
+        }
+    }
+
+    #[test]
+    fn endpoints_of_aws_are_recognised() {
+        for (url, is_of_aws) in [
+            ("https://bedrock-runtime.eu-west-1.amazonaws.com", true),
+            ("https://vpce-1.bedrock-runtime.us-east-1.vpce.amazonaws.com", true),
+            ("https://bedrock-runtime.cn-north-1.AMAZONAWS.com.cn", true),
+            ("https://bedrock-runtime.us-east-1.api.aws", true),
+            ("https://proxy.example.com", false),
+            ("http://127.0.0.1:4599", false),
+        ] {
+            assert_eq!(Endpoint::parse(url).unwrap().is_of_aws(), is_of_aws, "{url}");
         }
     }
 

@@ -18,7 +18,8 @@ use super::target::{Abilities, Parts, Permit, Target, shared_name};
 use crate::admission::{Bell, Learning, Limits, Quota, UNFILLED};
 use crate::bedrock::ModelId;
 use crate::bedrock::model_id::ModelIdError;
-use crate::config::{self, Balance, Config, Glob, GlobError, Unrouted};
+use crate::bedrock::region;
+use crate::config::{self, Balance, Config, Endpoint, Glob, GlobError, Unrouted};
 use crate::state::fleet::{Fleet, Lease};
 use crate::telemetry::{OTHER, Pattern};
 use crate::upstream::credentials::{Identities, Identity, Sts};
@@ -315,7 +316,7 @@ impl Router {
             return Some(Arc::clone(&route));
         }
         let now = Instant::now();
-        let site = Arc::clone(&self.default_site);
+        let site = self.site_of(config, model);
         let route = passing(config, model, site, self.fleet.as_ref(), now);
         if known.routes.len() >= known.max {
             known.routes.retain(|_, route| {
@@ -330,18 +331,28 @@ impl Router {
         Some(route)
     }
 
+    /// The place of a model without a route.
+    fn site_of(&self, config: &Config, model: &ModelId) -> Arc<Site> {
+        let target = passed_through(config, model);
+        if target.region == self.default_site.region {
+            return Arc::clone(&self.default_site);
+        }
+        Sites::default().of(&target, Arc::clone(&self.default_site.identity))
+    }
+
     /// Keeps the state of the models without a route that a router `before` has let pass.
     fn go_on_passing(&self, config: &Config, before: &Config, router: &Router, now: Instant) {
         let (Some(known), Some(passed)) = (&self.unrouted, &router.unrouted) else { return };
         let untouched = unrouted_untouched(config, before);
         for route in passed.routes.iter().take(known.max) {
             let (model, Some(old)) = (route.key(), route.targets.first()) else { continue };
-            if self.routed(model).is_some() || old.site.region != config.upstream.region {
+            let region = passed_through(config, model).region;
+            if self.routed(model).is_some() || old.site.region != region {
                 continue;
             }
             let mut newer = Arc::clone(&route);
             if !untouched {
-                let site = Arc::clone(&self.default_site);
+                let site = self.site_of(config, model);
                 newer = passing(config, model, site, self.fleet.as_ref(), now);
                 newer.targets.iter().for_each(|target| target.take_over(old, now));
             }
@@ -449,16 +460,39 @@ fn configured(
     Ok(Target::new(target, Parts { model, base_model, policy, site, quota, pool, fleet }))
 }
 
-/// What the config would say of a model that it does not know, at the default upstream.
+/// Where an ARN is called that is of another region than the default upstream: in its own. `None` for all
+/// else, and where the endpoint is that of one region. A client names the ARN, so nothing but a region
+/// that is known, of the same partition, gets into the name of a host.
+fn own_place(config: &Config, model: &ModelId) -> Option<(String, Endpoint)> {
+    let upstream = &config.upstream;
+    let (partition, region) = model.arn_place()?;
+    let is_reached = region::partition(region) == Some(partition)
+        && region::partition(&upstream.region) == Some(partition);
+    if region == upstream.region || !is_reached {
+        return None;
+    }
+    let public = |region| Endpoint::of_region(region, upstream.use_fips).ok();
+    let endpoint = if public(&upstream.region).as_ref() == Some(&upstream.endpoint) {
+        public(region)?
+    } else {
+        Some(&upstream.endpoint).filter(|endpoint| !endpoint.is_of_aws()).cloned()?
+    };
+    Some((region.to_owned(), endpoint))
+}
+
+/// What the config would say of a model that it does not know, at the default upstream or, of an ARN,
+/// in its own region.
 fn passed_through(config: &Config, model: &ModelId) -> config::Target {
     let upstream = &config.upstream;
+    let default = || (upstream.region.clone(), upstream.endpoint.clone());
+    let (region, endpoint) = own_place(config, model).unwrap_or_else(default);
     config::Target {
         name: OTHER.to_owned(),
         model: model.as_str().to_owned(),
         base_model: None,
         display_name: None,
-        region: upstream.region.clone(),
-        endpoint: upstream.endpoint.clone(),
+        region,
+        endpoint,
         credentials: upstream.credentials.clone(),
         cooldown: config.fallback.unrouted_cooldown,
         rpm: None,
