@@ -145,6 +145,11 @@ fn without_date(id: &str) -> Option<String> {
     has_date.then(|| rest.join("-"))
 }
 
+/// The ids of all models and inference profiles that are known, in no order.
+pub fn ids() -> impl Iterator<Item = &'static str> {
+    CATALOGUE.keys().copied()
+}
+
 /// The facts of a model: by its id as it stands, else by its base id.
 pub fn lookup(model: &ModelId) -> Option<&'static ModelFacts> {
     CATALOGUE.get(model.as_str()).or_else(|| CATALOGUE.get(model.base()?))

@@ -38,7 +38,18 @@ impl Endpoint {
     /// # Errors
     /// When `region` does not fit in a host name.
     pub fn of_region(region: &str, fips: bool) -> Result<Self, EndpointError> {
-        let service = if fips { "bedrock-runtime-fips" } else { "bedrock-runtime" };
+        Self::of_service(if fips { "bedrock-runtime-fips" } else { "bedrock-runtime" }, region)
+    }
+
+    /// The public endpoint of Bedrock's control plane in a region, or its FIPS endpoint.
+    ///
+    /// # Errors
+    /// When `region` does not fit in a host name.
+    pub fn of_control_plane(region: &str, fips: bool) -> Result<Self, EndpointError> {
+        Self::of_service(if fips { "bedrock-fips" } else { "bedrock" }, region)
+    }
+
+    fn of_service(service: &str, region: &str) -> Result<Self, EndpointError> {
         let suffix = if region.starts_with("cn-") { ".com.cn" } else { ".com" };
         Self::parse(&format!("https://{service}.{region}.amazonaws{suffix}"))
     }
@@ -121,6 +132,8 @@ mod tests {
         let shown = |region| Endpoint::of_region(region, false).unwrap().to_string();
         assert_eq!(shown("eu-west-1"), "https://bedrock-runtime.eu-west-1.amazonaws.com");
         assert_eq!(shown("cn-north-1"), "https://bedrock-runtime.cn-north-1.amazonaws.com.cn");
+        let control = Endpoint::of_control_plane("eu-west-1", false).unwrap().to_string();
+        assert_eq!(control, "https://bedrock.eu-west-1.amazonaws.com");
         let fips = Endpoint::of_region("us-gov-west-1", true).unwrap().to_string();
         assert_eq!(fips, "https://bedrock-runtime-fips.us-gov-west-1.amazonaws.com");
     }

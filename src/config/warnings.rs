@@ -77,6 +77,13 @@ pub(super) fn of(config: &Config) -> Vec<String> {
                 .to_owned(),
         );
     }
+    if config.upstream.control_plane.is_some() && config.clients.is_empty() {
+        warnings.push(
+            "upstream.control_plane is on, but there are no clients, and it is for those that have a \
+             name: its calls are refused"
+                .to_owned(),
+        );
+    }
     if config.jobs.backend != JobsBackend::Off && !config.legacy.enabled {
         warnings.push("jobs.backend is set but the legacy endpoints are off: no job comes".into());
     }

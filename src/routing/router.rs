@@ -61,6 +61,7 @@ pub struct Router {
     unrouted: Option<Passing>,
     default: Arc<Route>,
     legacy: LegacyRoutes,
+    control_plane: Option<Arc<Route>>,
     default_site: Arc<Site>,
     identities: Vec<Arc<Identity>>,
     fleet: Option<Fleet>,
@@ -193,7 +194,13 @@ impl Router {
         // Operations without a model have a target like all others, whose model id is not used.
         let no_model = ModelId::new(OTHER)
             .map_err(|source| RouterError::Model { target: OTHER.to_owned(), source })?;
-        let default_site = sites.of(&passed_through(config, &no_model), default_identity);
+        let no_target = passed_through(config, &no_model);
+        let control_plane = upstream.control_plane.clone().map(|endpoint| {
+            let target = config::Target { endpoint, ..no_target.clone() };
+            let site = sites.of(&target, Arc::clone(&default_identity));
+            passing(config, &no_model, site, None, now)
+        });
+        let default_site = sites.of(&no_target, default_identity);
         let default = passing(config, &no_model, Arc::clone(&default_site), None, now);
         let mut router = Router {
             targets,
@@ -206,6 +213,7 @@ impl Router {
             }),
             default,
             legacy: LegacyRoutes::default(),
+            control_plane,
             default_site,
             identities: identities.into_all(),
             fleet: fleet.cloned(),
@@ -236,6 +244,11 @@ impl Router {
     /// The route of the operations that name no model.
     pub fn default_route(&self) -> &Arc<Route> {
         &self.default
+    }
+
+    /// The route of calls of the control plane; `None` if they are not relayed.
+    pub fn control_plane(&self) -> Option<&Arc<Route>> {
+        self.control_plane.as_ref()
     }
 
     /// The route of the legacy endpoints' model of this number, alone or with the other models

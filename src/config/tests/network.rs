@@ -306,3 +306,30 @@ fn regions_and_ids_that_aws_does_not_have_are_warned_of() {
         assert_eq!(warnings_of("us-east-1", fine), [""; 0], "{fine}");
     }
 }
+
+#[test]
+fn the_control_plane_has_an_endpoint_of_its_own() {
+    let place = |upstream: &str| {
+        let text = format!("[upstream]\nregion = 'eu-west-1'\n{upstream}");
+        file(&text).unwrap().config.upstream.control_plane.map(|endpoint| endpoint.to_string())
+    };
+    assert_eq!(place(""), None);
+    let public = Some("https://bedrock.eu-west-1.amazonaws.com".to_owned());
+    assert_eq!(place("control_plane = true"), public);
+    let fips = Some("https://bedrock-fips.eu-west-1.amazonaws.com".to_owned());
+    assert_eq!(place("control_plane = true\nuse_fips = true"), fips);
+    let given = "control_plane_endpoint_url = 'http://127.0.0.1:4599'";
+    assert_eq!(place(given), None, "it is off");
+    let own = Some("http://127.0.0.1:4599".to_owned());
+    assert_eq!(place(&format!("control_plane = true\n{given}")), own);
+    only_problem(
+        "[upstream]\ncontrol_plane = true\nendpoint_url = 'http://127.0.0.1:4599'",
+        "is needed where 'control_plane' is on and 'endpoint_url' is given",
+    );
+    only_problem(
+        "[upstream]\ncontrol_plane_endpoint_url = 'https://a:b@host'",
+        "a user name or password has no place in it",
+    );
+    let open = file("[upstream]\ncontrol_plane = true").unwrap().warnings;
+    assert!(open.iter().any(|it| it.contains("upstream.control_plane is on")), "{open:?}");
+}
