@@ -3,16 +3,19 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use sluice::bedrock::event_stream::{self, Frame, Kind};
 use sluice::simulator::{Fault, FaultRule};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::pki_types::ServerName;
 
 use crate::support::patience::{LONG, within};
 use crate::support::raw::header;
 use crate::support::upstream::{Act, BareUpstream};
-use crate::support::{Ask, Config, Gateway, Simulator, bodies, http};
+use crate::support::{Ask, Authority, Config, Dialer, Gateway, Simulator, bodies, http};
 
 /// How a client speaks HTTP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,7 +76,7 @@ async fn sent(address: SocketAddr, request: &str) -> TcpStream {
 }
 
 /// Reads an answer by HTTP/1 until it is whole, or its connection has ended.
-async fn read(stream: &mut TcpStream) -> Answer {
+async fn read(stream: &mut (impl AsyncRead + Unpin)) -> Answer {
     let mut all = Vec::new();
     let end = within(LONG, "the end of an answer", async {
         loop {
@@ -275,6 +278,28 @@ async fn a_stream_that_ends_with_its_connection_is_whole_with_its_stop_event_onl
             assert_eq!(events, count, "{speaks:?}");
             let wanted = exception.then_some("modelStreamErrorException");
             assert_eq!(name.as_deref(), wanted, "{count} events, {speaks:?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_holds_within_tls() {
+    let simulator = Simulator::start().await;
+    let authority = Authority::new();
+    let config = Config::models(&simulator, 1).tls(&authority.server());
+    let gateway = Gateway::start(&config).await;
+    let connector = TlsConnector::from(Arc::new(Dialer::trusting(&authority).config()));
+    for (fault, wanted) in
+        [(None, End::Whole), (Some(Fault::TruncatedFrame { frame: 4 }), End::Reset)]
+    {
+        fault.into_iter().for_each(|fault| simulator.add(FaultRule::always(fault)));
+        for ask in streams(&gateway) {
+            let request = ask.into_http1().replacen("HTTP/1.1", "HTTP/1.0", 1);
+            let socket = TcpStream::connect(gateway.address()).await.unwrap();
+            let name = ServerName::try_from("localhost").unwrap();
+            let mut stream = connector.connect(name, socket).await.unwrap();
+            stream.write_all(request.as_bytes()).await.unwrap();
+            assert_eq!(read(&mut stream).await.end, wanted);
         }
     }
 }
