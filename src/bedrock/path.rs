@@ -75,6 +75,14 @@ impl Call {
         }
     }
 
+    /// The model or inference profile that a call of the control plane describes.
+    pub fn described(&self) -> Option<&str> {
+        match &self.resource {
+            Resource::Described(identifier) => Some(identifier),
+            _ => None,
+        }
+    }
+
     /// The path as it goes on the wire, every identifier encoded once.
     pub fn to_path(&self) -> String {
         match &self.resource {

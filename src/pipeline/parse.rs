@@ -34,7 +34,7 @@ where
         let head = &request.arrival.head;
         let exchange = &mut request.exchange;
         let max_headers = exchange.gateway().config.server.max_headers;
-        let relays = exchange.gateway().router.control_plane().is_some();
+        let relays = exchange.gateway().router.has_control_plane();
         let allowed = parse(head, max_headers).and_then(|call| {
             if call.operation.is_control_plane() && !relays {
                 return Err(Refusal::ControlPlane { operation: call.operation.name() });

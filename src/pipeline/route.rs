@@ -124,9 +124,10 @@ impl Step<Collected> for Route {
                 }
                 _ if call.operation.is_control_plane() => {
                     policy::check_control_plane(&exchange, &call)?;
-                    let route = exchange.gateway().router.control_plane();
+                    let gateway = exchange.gateway();
+                    let route = gateway.router.control_plane(&gateway.config, call.described());
                     let operation = call.operation.name();
-                    relayed(route.ok_or(Refusal::ControlPlane { operation })?)
+                    relayed(&route.ok_or(Refusal::ControlPlane { operation })?)
                 }
                 // Other operations without a model are relayed to the default upstream.
                 _ => {

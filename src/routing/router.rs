@@ -19,7 +19,7 @@ use crate::admission::{Bell, Learning, Limits, Quota, UNFILLED};
 use crate::bedrock::ModelId;
 use crate::bedrock::model_id::ModelIdError;
 use crate::bedrock::region;
-use crate::config::{self, Balance, Config, Endpoint, Glob, GlobError, Unrouted};
+use crate::config::{self, Balance, Config, Endpoint, EndpointError, Glob, GlobError, Unrouted};
 use crate::state::fleet::{Fleet, Lease};
 use crate::telemetry::{OTHER, Pattern};
 use crate::upstream::credentials::{Identities, Identity, Sts};
@@ -246,9 +246,26 @@ impl Router {
         &self.default
     }
 
-    /// The route of calls of the control plane; `None` if they are not relayed.
-    pub fn control_plane(&self) -> Option<&Arc<Route>> {
-        self.control_plane.as_ref()
+    /// Whether calls of the control plane are relayed.
+    pub fn has_control_plane(&self) -> bool {
+        self.control_plane.is_some()
+    }
+
+    /// The route of a call of the control plane, which may name what it asks of; an ARN is asked of in
+    /// its own region. `None` if such calls are not relayed.
+    pub fn control_plane(&self, config: &Config, named: Option<&str>) -> Option<Arc<Route>> {
+        let (route, endpoint) =
+            (self.control_plane.as_ref()?, config.upstream.control_plane.as_ref()?);
+        let model = named.and_then(|named| ModelId::new(named).ok());
+        let elsewhere = model.and_then(|model| {
+            let own = own_place(&config.upstream, &model, endpoint, Endpoint::of_control_plane);
+            own.map(|(region, endpoint)| {
+                let target = config::Target { region, endpoint, ..passed_through(config, &model) };
+                let site = Sites::default().of(&target, Arc::clone(&self.default_site.identity));
+                passing(config, &model, site, None, Instant::now())
+            })
+        });
+        Some(elsewhere.unwrap_or_else(|| Arc::clone(route)))
     }
 
     /// The route of the legacy endpoints' model of this number, alone or with the other models
@@ -473,22 +490,30 @@ fn configured(
     Ok(Target::new(target, Parts { model, base_model, policy, site, quota, pool, fleet }))
 }
 
-/// Where an ARN is called that is of another region than the default upstream: in its own. `None` for all
-/// else, and where the endpoint is that of one region. A client names the ARN, so nothing but a region
-/// that is known, of the same partition, gets into the name of a host.
-fn own_place(config: &Config, model: &ModelId) -> Option<(String, Endpoint)> {
-    let upstream = &config.upstream;
+/// The public endpoint of a service in a region, or its FIPS endpoint.
+type Public = fn(&str, bool) -> Result<Endpoint, EndpointError>;
+
+/// Where an ARN is called that is of another region than the default upstream, whose `endpoint` of the
+/// service this is: in its own. `None` for all else, and where the endpoint is that of one region. A
+/// client names the ARN, so nothing but a region that is known, of the same partition, gets into the
+/// name of a host.
+fn own_place(
+    upstream: &config::Upstream,
+    model: &ModelId,
+    endpoint: &Endpoint,
+    public: Public,
+) -> Option<(String, Endpoint)> {
     let (partition, region) = model.arn_place()?;
     let is_reached = region::partition(region) == Some(partition)
         && region::partition(&upstream.region) == Some(partition);
     if region == upstream.region || !is_reached {
         return None;
     }
-    let public = |region| Endpoint::of_region(region, upstream.use_fips).ok();
-    let endpoint = if public(&upstream.region).as_ref() == Some(&upstream.endpoint) {
+    let public = |region| public(region, upstream.use_fips).ok();
+    let endpoint = if public(&upstream.region).as_ref() == Some(endpoint) {
         public(region)?
     } else {
-        Some(&upstream.endpoint).filter(|endpoint| !endpoint.is_of_aws()).cloned()?
+        Some(endpoint).filter(|endpoint| !endpoint.is_of_aws()).cloned()?
     };
     Some((region.to_owned(), endpoint))
 }
@@ -498,7 +523,8 @@ fn own_place(config: &Config, model: &ModelId) -> Option<(String, Endpoint)> {
 fn passed_through(config: &Config, model: &ModelId) -> config::Target {
     let upstream = &config.upstream;
     let default = || (upstream.region.clone(), upstream.endpoint.clone());
-    let (region, endpoint) = own_place(config, model).unwrap_or_else(default);
+    let own = own_place(upstream, model, &upstream.endpoint, Endpoint::of_region);
+    let (region, endpoint) = own.unwrap_or_else(default);
     config::Target {
         name: OTHER.to_owned(),
         model: model.as_str().to_owned(),

@@ -77,11 +77,26 @@ async fn boto3_lists_and_describes_profiles_and_models() {
         assert!(!entry.headers["authorization"][0].contains(ID), "{entry:?}");
     }
     assert_eq!(runtime.log().len(), 0);
+    // An ARN is asked of where it is.
+    for (arn, region) in [
+        ("arn:aws:bedrock:eu-west-1:123456789012:application-inference-profile/abc", "eu-west-1"),
+        ("arn:aws:bedrock:evil.example:123456789012:application-inference-profile/a", "us-east-1"),
+    ] {
+        let named = json!({ "inferenceProfileIdentifier": arn });
+        let call = Call::control_plane("GetInferenceProfile", &named);
+        let answer = asked(&gateway, vec![call]).await.remove(0);
+        assert!(answer.error.is_none(), "{answer:?}");
+        let entry = control_plane.log().pop().unwrap();
+        assert!(
+            entry.headers["authorization"][0].contains(&format!("/{region}/bedrock/")),
+            "{arn}"
+        );
+    }
     let unknown = json!({ "inferenceProfileIdentifier": "us.nobody.model-v1:0" });
     let unknown = Call::control_plane("GetInferenceProfile", &unknown);
     let answer = asked(&gateway, vec![unknown]).await.remove(0);
     assert!(answer.raised().is("ResourceNotFoundException"), "{answer:?}");
-    for line in gateway.access_log(6).await {
+    for line in gateway.access_log(8).await {
         assert_eq!(line["client"], "a");
         assert!(line["operation"].as_str().unwrap().ends_with(['s', 'e', 'l']), "{line}");
         assert!(line.get("path").is_none(), "{line}");
