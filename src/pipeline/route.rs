@@ -52,7 +52,7 @@ impl Routed {
     /// What the request needs of a target's quota.
     pub(super) fn need(&self, target: &Target) -> Need {
         let Some(model) = self.call.model() else { return Need::default() };
-        need(target, self.call.operation, &self.size, model)
+        target.need(self.call.operation, &self.size, model)
     }
 
     /// The most that the request can use of a target, where its client's budget holds that.
@@ -232,9 +232,9 @@ fn route(
         }
     }
     balance::order(&mut targets, route.balance, peek.cached_prefix);
-    let needs = targets.iter().map(|it| (it.target, need(it.target, operation, &size, model)));
+    let needs = targets.iter().map(|it| (it.target, it.target.need(operation, &size, model)));
     if let (Some(client), Some((_, first))) = (&exchange.client, needs.clone().next())
-        && first.is_counted
+        && first.is_counted()
     {
         exchange.allowance =
             gateway.limits.tokens(client, first.expected()).map_err(Refusal::Limited)?;
@@ -253,11 +253,6 @@ fn route(
     let candidates = targets.iter().map(|it| Candidate::new(it.place)).collect();
     drop(targets);
     Ok(Decision { peek, size, candidates, route })
-}
-
-/// What a request needs of a target's quota. Counting tokens draws on none.
-fn need(target: &Target, operation: Operation, size: &Size, model: &ModelId) -> Need {
-    Need { is_counted: operation != Operation::CountTokens, ..target.need(size, model) }
 }
 
 /// Holds the `most` that a request can cost with the dearest of its targets, of a client that has a

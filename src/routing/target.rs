@@ -45,13 +45,18 @@ pub struct Need {
     pub input: u64,
     /// The most output tokens that the answer may have.
     pub max_output: u64,
-    /// Whether the operation draws on the quota at all.
-    pub is_counted: bool,
+    /// The operation on the model; `None` for what names none.
+    pub operation: Option<Operation>,
     /// The most tokens that the request can have, where the target reserves those.
     pub most: Option<u64>,
 }
 
 impl Need {
+    /// Whether the operation draws on the quota. Counting tokens draws on none.
+    pub fn is_counted(&self) -> bool {
+        self.operation.is_some_and(|operation| operation != Operation::CountTokens)
+    }
+
     /// Tokens that are taken at the start.
     pub fn tokens(&self) -> u64 {
         self.most.unwrap_or_else(|| self.expected())
@@ -304,7 +309,7 @@ impl Target {
             let cooldown = self.cooldown();
             (cooldown.is_free(now), cooldown.is_out_of_quota())
         };
-        is_throttled || is_open && need.is_counted && self.quota.when(need.tokens(), now) > now
+        is_throttled || is_open && need.is_counted() && self.quota.when(need.tokens(), now) > now
     }
 
     /// Consecutive throttles and the time of the last.
@@ -325,13 +330,13 @@ impl Target {
 
     /// What a request of this size, for the model `requested`, needs here. A request that names
     /// no maximum counts with the model's own.
-    pub fn need(&self, size: &Size, requested: &ModelId) -> Need {
+    pub fn need(&self, operation: Operation, size: &Size, requested: &ModelId) -> Need {
         let asked = size.max_output.unwrap_or(self.own_output);
         let cap = self.cap(requested).map_or(u64::MAX, u64::from);
         Need {
             input: self.estimator.input(size.text_bytes, size.media),
             max_output: asked.min(cap),
-            is_counted: true,
+            operation: Some(operation),
             most: match self.reserve {
                 config::Reserve::Estimate => None,
                 config::Reserve::Maximum => Some(self.bound(size, requested).tokens()),
@@ -355,7 +360,8 @@ impl Target {
     pub fn enter(self: &Arc<Self>, need: Need, now: Instant) -> Result<Permit, Blocked> {
         // Looked at first, so that a lack of quota does not use up a probe.
         self.cooldown().blocked(now).map_or(Ok(()), Err)?;
-        let reservation = need.is_counted.then(|| self.quota.take(need.tokens(), now)).transpose();
+        let reservation =
+            need.is_counted().then(|| self.quota.take(need.tokens(), now)).transpose();
         let reservation = reservation.map_err(Blocked::Until)?;
         let (pass, is_probe) = {
             let mut cooldown = self.cooldown();
@@ -375,7 +381,7 @@ impl Target {
             State::Open | State::HalfOpen => now,
             State::Drained => now + NEVER,
         };
-        if !need.is_counted {
+        if !need.is_counted() {
             return open;
         }
         open.max(self.quota.when(need.tokens(), now))
@@ -526,7 +532,7 @@ impl Permit {
         if is_first {
             self.target.tell_cooled(Instant::now());
         }
-        if is_first && self.need.is_counted {
+        if is_first && self.need.is_counted() {
             self.target.quota.throttled(dimension, Instant::now());
         }
     }

@@ -139,8 +139,12 @@ async fn on_its_way_to_a_target() {
         let gateway = gateway(TARGET, LIMITS);
         let _used_up = (at == Where::Line).then(|| {
             let target = target(&gateway);
-            let need =
-                crate::routing::Need { input: 900, max_output: 0, is_counted: true, most: None };
+            let need = crate::routing::Need {
+                input: 900,
+                max_output: 0,
+                operation: Some(crate::bedrock::Operation::Converse),
+                most: None,
+            };
             target.enter(need, Instant::now()).unwrap()
         });
         let stack = stack_with(&gateway, Panicking(at));

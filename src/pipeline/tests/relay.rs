@@ -25,7 +25,12 @@ use crate::upstream::Success;
 
 /// What the answers of these tests say that they used.
 const USAGE: &str = r#"{"usage":{"inputTokens":11,"outputTokens":7}}"#;
-const NEED: Need = Need { input: 100, max_output: 1000, is_counted: true, most: None };
+const NEED: Need = Need {
+    input: 100,
+    max_output: 1000,
+    operation: Some(crate::bedrock::Operation::Converse),
+    most: None,
+};
 /// More than all cases together use.
 const TARGET: &str = "tpm = 1000000000000\noutput_burndown = 5";
 const BURNDOWN: f64 = 5.0;

@@ -32,7 +32,12 @@ fn route(quotas: &[&str]) -> Arc<Route> {
 
 /// All targets of the route, for a request of `tokens`.
 fn choices(route: &Route, tokens: u64) -> Choices {
-    let need = Need { input: tokens, max_output: 0, is_counted: true, most: None };
+    let need = Need {
+        input: tokens,
+        max_output: 0,
+        operation: Some(crate::bedrock::Operation::Converse),
+        most: None,
+    };
     let all = route.targets.iter().enumerate();
     all.map(|(index, target)| Choice { index, target: Arc::clone(target), need }).collect()
 }
@@ -49,7 +54,12 @@ fn use_up(target: &Arc<Target>, left: u64) {
 
 /// Takes this many tokens of a target, and spends them.
 fn spend(target: &Arc<Target>, tokens: u64) {
-    let need = Need { input: tokens, max_output: 0, is_counted: true, most: None };
+    let need = Need {
+        input: tokens,
+        max_output: 0,
+        operation: Some(crate::bedrock::Operation::Converse),
+        most: None,
+    };
     let mut permit = target.enter(need, Instant::now()).unwrap();
     permit.sent();
     drop(permit.succeeded(SECOND));
