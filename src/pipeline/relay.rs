@@ -467,6 +467,13 @@ impl<B> Relay<B> {
     }
 }
 
+impl<B> ResponseBody<B> {
+    /// Whether it may break off before its end.
+    pub fn may_break_off(&self) -> bool {
+        matches!(&self.0, Inner::Relayed(relay) if !relay.is_over)
+    }
+}
+
 impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
     type Data = Bytes;
     type Error = RelayError;
