@@ -28,8 +28,7 @@ pub(super) fn of(config: &Config) -> Vec<String> {
             warnings.extend(unknown_region(&format!("target '{name}'"), &target.region));
         }
         for id in [Some(&target.model), target.base_model.as_ref()].into_iter().flatten() {
-            let meant = ModelId::new(id).ok().and_then(|id| catalogue::probably_meant(&id));
-            warnings.extend(meant.map(|meant| {
+            warnings.extend(meant(id).map(|meant| {
                 format!(
                     "target '{name}': '{id}' is no model that is known; did you mean '{meant}'?"
                 )
@@ -88,6 +87,16 @@ pub(super) fn of(config: &Config) -> Vec<String> {
         warnings.push("jobs.backend is set but the legacy endpoints are off: no job comes".into());
     }
     warnings
+}
+
+/// The id that was probably meant by one that is not known; of a profile that of the profile.
+fn meant(id: &str) -> Option<String> {
+    let model = ModelId::new(id).ok()?;
+    let meant = catalogue::probably_meant(&model)?;
+    Some(match model.geography().filter(|_| !id.starts_with("arn:")) {
+        Some(geography) => format!("{geography}.{meant}"),
+        None => meant.to_owned(),
+    })
 }
 
 /// What to say of a region that AWS is not known to have.

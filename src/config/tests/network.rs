@@ -269,7 +269,7 @@ fn regions_and_ids_that_aws_does_not_have_are_warned_of() {
         (
             "us-east-1",
             "model = 'us.anthropic.claude-3-haiku-20240307-v1'",
-            "did you mean 'anthropic.claude-3-haiku-20240307-v1:0'?",
+            "did you mean 'us.anthropic.claude-3-haiku-20240307-v1:0'?",
         ),
         (
             "us-east-1",
