@@ -159,13 +159,21 @@ impl Purse {
         if missing <= EPSILON {
             return now;
         }
-        let mut last = now;
+        let (mut last, missing_now) = (now, missing);
         for (due, units) in &self.booked {
             missing -= units;
             last = *due;
             if missing <= EPSILON {
                 // A microsecond on top, so that a timer set for this instant never fires too early.
-                return *due + Duration::from_micros(1);
+                let due = last + Duration::from_micros(1);
+                if standing.alone_since().is_some() || last <= now + LONG {
+                    return due;
+                }
+                // As it will be once what is booked was handed back.
+                let left = self.left_for_all(terms, now) + self.booked();
+                let seconds = (missing_now - left).max(0.0) * 60.0 / terms.per_minute.max(EPSILON);
+                let wait = Duration::try_from_secs_f64(seconds).unwrap_or(LATE).min(LATE);
+                return due.min(now + wait.max(SOON));
             }
         }
         let seconds = missing * replicas * 60.0 / terms.per_minute.max(EPSILON);
@@ -559,6 +567,12 @@ mod tests {
         purse.give_back(795.0);
         let soon = now + SECOND / 10;
         // Five are missing of six hundred, and flow in within half a second.
+        let when = purse.when(600.0, TERMS, now);
+        assert!(
+            (now + SECOND / 2..now + SECOND).contains(&when),
+            "so it is told: {:?}",
+            when - now
+        );
         let asked = ask(&mut purse, soon).unwrap();
         assert_eq!((asked.held, asked.credit, asked.need, asked.want), (595.0, 200.0, 5.0, 5.0));
         purse.granted(&Grant { level: -4.0, ..grant(1.0, 4.0, SECOND * 2 / 5) }, soon);

@@ -43,6 +43,19 @@ async fn is_replica_of(replica: &Redis, master: &Redis) {
     eventually("it replicates", role, is_one).await;
 }
 
+/// How many bytes of what is written a server has.
+async fn offset(redis: &Redis) -> u64 {
+    let info = redis.ask(&["INFO", "replication"]).await;
+    let line = info.lines().find_map(|line| line.strip_prefix("master_repl_offset:"));
+    line.unwrap().trim().parse().unwrap()
+}
+
+/// The replica has all that is written by now.
+async fn has_caught_up(replica: &Redis, master: &Redis) {
+    let written = offset(master).await;
+    eventually("it has all", async || offset(replica).await, |has| *has >= written).await;
+}
+
 /// The replica takes over, the address leads to it, and the master becomes its replica.
 async fn fail_over(address: &Address, master: &Redis, replica: &Redis) {
     assert_eq!(replica.ask(&["REPLICAOF", "NO", "ONE"]).await.trim(), "OK");
@@ -96,6 +109,8 @@ async fn a_failover_by_address_is_followed_by_all_that_use_redis() {
     // There and back again.
     for (master, replica) in [(&first, &second), (&second, &first)] {
         is_replica_of(replica, master).await;
+        let under_way = [analyze(&gateway).await, analyze(&gateway).await];
+        has_caught_up(replica, master).await;
         fail_over(&address, master, replica).await;
         let failed = Instant::now();
         is_done(&gateway).await;
@@ -103,6 +118,9 @@ async fn a_failover_by_address_is_followed_by_all_that_use_redis() {
         spends(&gateway, replica).await;
         let budgets = failed.elapsed();
         shares(&gateway, replica).await;
+        for accepted in &under_way {
+            has_ended(&gateway, accepted).await;
+        }
         println!(
             "jobs after {jobs:?}, budgets after {budgets:?}, all after {:?}",
             failed.elapsed()
