@@ -33,6 +33,9 @@ pub(super) struct Entry<'a> {
     /// Seconds until it is tried again; only while cooling.
     #[serde(skip_serializing_if = "Option::is_none")]
     cooldown_remaining: Option<f64>,
+    /// Its state for CountTokens, where that does not take all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    count_tokens: Option<Side>,
     consecutive_throttles: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     last_throttle: Option<String>,
@@ -43,6 +46,14 @@ pub(super) struct Entry<'a> {
     latency_ms: f64,
     /// Requests in the line that it is handed out to, shared with those that stand in for it.
     waiters: usize,
+}
+
+/// The state of a target for operations that run no model.
+#[derive(Serialize)]
+struct Side {
+    state: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cooldown_remaining: Option<f64>,
 }
 
 /// All targets, in the order of the config.
@@ -67,12 +78,12 @@ pub(super) fn answer(gateway: &Gateway) -> Response<Bytes> {
 }
 
 fn entry(target: &Target, now: Instant) -> Entry<'_> {
-    let (state, cooldown_remaining) = match target.state(now) {
-        State::Open => ("open", None),
-        State::HalfOpen => ("half_open", None),
-        State::Cooling(until) => ("cooling", Some((until - now).as_secs_f64())),
-        State::Drained => ("drained", None),
-    };
+    let (state, cooldown_remaining) = named(target.state(now), now);
+    let side = Some(target.side_state(now)).filter(|side| *side != State::Open);
+    let count_tokens = side.map(|side| {
+        let (state, cooldown_remaining) = named(side, now);
+        Side { state, cooldown_remaining }
+    });
     let (consecutive_throttles, throttled_at) = target.throttles();
     Entry {
         name: &target.name,
@@ -81,12 +92,22 @@ fn entry(target: &Target, now: Instant) -> Entry<'_> {
         region: &target.site.region,
         state,
         cooldown_remaining,
+        count_tokens,
         consecutive_throttles,
         last_throttle: throttled_at.and_then(timestamp),
         quota: target.quota().snapshot(now),
         bytes_per_token: target.estimator.bytes_per_token(),
         latency_ms: target.latency.average().as_secs_f64() * 1e3,
         waiters: target.pool().waiting(),
+    }
+}
+
+fn named(state: State, now: Instant) -> (&'static str, Option<f64>) {
+    match state {
+        State::Open => ("open", None),
+        State::HalfOpen => ("half_open", None),
+        State::Cooling(until) => ("cooling", Some((until - now).as_secs_f64())),
+        State::Drained => ("drained", None),
     }
 }
 

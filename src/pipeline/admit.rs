@@ -99,7 +99,7 @@ async fn turned_away(curfew: &Curfew, choices: &[Choice]) {
 pub(super) fn any_free(routed: &Routed, except: usize) -> bool {
     let now = Instant::now();
     let mut others = routed.remaining().filter(|choice| choice.index != except);
-    others.any(|choice| choice.target.is_free(now))
+    others.any(|choice| choice.target.is_free(choice.need, now))
 }
 
 /// The refusal of a request that is done with every candidate; those that cool count for when to
@@ -107,13 +107,13 @@ pub(super) fn any_free(routed: &Routed, except: usize) -> bool {
 pub(super) fn nothing_free(routed: &Routed) -> Refusal {
     let now = Instant::now();
     let all = (0..routed.candidates.len()).filter_map(|index| routed.choice(index));
-    let choices: Choices = all.filter(|choice| !choice.target.is_free(now)).collect();
+    let choices: Choices = all.filter(|choice| !choice.target.is_free(choice.need, now)).collect();
     all_out(&routed.route.pool, &choices)
 }
 
 fn all_out(pool: &Pool, choices: &[Choice]) -> Refusal {
     let now = Instant::now();
-    let is_drained = |choice: &Choice| choice.target.state(now) == State::Drained;
+    let is_drained = |choice: &Choice| choice.target.state_for(choice.need, now) == State::Drained;
     if !choices.is_empty() && choices.iter().all(is_drained) {
         return Refusal::NoTarget("all that could are drained".to_owned());
     }

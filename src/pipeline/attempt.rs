@@ -250,7 +250,9 @@ impl Loop {
         if !config.enabled || call.model().is_none() || call.operation.is_stream() {
             return None;
         }
-        if self.routed.need(target).input > config.max_input_tokens {
+        let need = self.routed.need(target);
+        // How long inference usually takes says nothing of the rest.
+        if !need.is_counted() || need.input > config.max_input_tokens {
             return None;
         }
         self.gateway.hedges.earn();

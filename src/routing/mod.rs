@@ -9,14 +9,17 @@ mod bound;
 pub mod cooldown;
 mod keep;
 mod latency;
+mod need;
 mod pool;
 mod router;
+mod side;
 mod site;
 mod target;
 
 pub use bound::Bound;
 pub use latency::Latency;
+pub use need::{Need, Size};
 pub use pool::{Choice, Choices, Pool, Waiting, is_hopeful};
 pub use router::{Route, Router, RouterError};
 pub use site::Site;
-pub use target::{Abilities, Need, Permit, Size, Spending, Target};
+pub use target::{Abilities, Permit, Spending, Target};

@@ -320,7 +320,9 @@ impl Router {
         if known.routes.len() >= known.max {
             known.routes.retain(|_, route| {
                 Arc::strong_count(route) > 1
-                    || route.targets.iter().any(|target| target.state(now) != State::Open)
+                    || route.targets.iter().any(|target| {
+                        [target.state(now), target.side_state(now)] != [State::Open; 2]
+                    })
             });
         }
         // Beyond the bound a model still passes, its state is just not kept for the next request.

@@ -33,6 +33,7 @@ mod certificate_reload;
 mod client_certificates;
 mod client_limits;
 mod commands;
+mod count_tokens;
 mod credentials;
 mod descriptors;
 mod drain;
