@@ -139,11 +139,16 @@ impl WireError {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(ERROR_TYPE, HeaderValue::from_static(self.kind.name()));
         if let Some(after) = self.retry_after {
-            headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(after)));
-            headers.insert(AMZ_RETRY_AFTER.clone(), HeaderValue::from(whole_millis(after)));
+            set_retry_after(headers, after);
         }
         response
     }
+}
+
+/// Says when another try may do better: in whole seconds, and in milliseconds.
+pub fn set_retry_after(headers: &mut HeaderMap, after: Duration) {
+    headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(after)));
+    headers.insert(AMZ_RETRY_AFTER.clone(), HeaderValue::from(whole_millis(after)));
 }
 
 /// A wait as a `retry-after` says it: whole seconds, rounded up, at least one.

@@ -231,6 +231,10 @@ pub(super) struct RawTarget {
     /// Cap on the output tokens a request may ask for. Default: the model's own.
     #[cfg_attr(test, schemars(range(min = 1, max = 10_000_000)))]
     pub(super) max_output_tokens: Option<u32>,
+    /// Output tokens that a request without a maximum is counted with at its start, at most; less
+    /// where the target's answers to such requests are shorter. Default: the one of `upstream`.
+    #[cfg_attr(test, schemars(range(min = 1, max = 10_000_000)))]
+    pub(super) assumed_max_output_tokens: Option<u32>,
     /// What requests may use here. Default: what the model is known for.
     #[cfg_attr(test, schemars(example = ["images", "tools"]))]
     pub(super) features: Option<Vec<Feature>>,

@@ -21,7 +21,7 @@ use super::prepare::{Prepared, prepare, strip_for_upstream};
 use super::refusal::{Refusal, Refused};
 use super::relay::{self, ResponseBody};
 use super::route::{Left, Routed};
-use super::{deadline, duplex};
+use super::{deadline, duplex, shortage};
 use crate::admission::{Dimension, Share};
 use crate::config::Strategy;
 use crate::routing::{Permit, Spending, Target};
@@ -281,6 +281,11 @@ impl Loop {
         let may_retry = attempts < self.gateway.config.retry.attempts;
         match failure.class {
             Class::Throttled => {
+                if let Some(excess) = self.routed.excess(permit.target()) {
+                    permit.not_taken();
+                    self.leave(index, Left::Oversized(excess));
+                    return Next::Again;
+                }
                 let dimension = dimension(&failure.reported.message);
                 self.keep(index, failure);
                 match self.gateway.config.fallback.strategy {
@@ -370,7 +375,7 @@ impl Loop {
                     target.ok_or_else(|| Refusal::NoTarget(failure.reported.message.clone()))?;
                 Ok(Answer::Failure(failure, target))
             }
-            _ => Err(admit::nothing_free(&self.routed)),
+            _ => Err(shortage::refusal(&self.routed)),
         }
     }
 

@@ -20,7 +20,7 @@ use crate::bedrock::{Family, Features, ModelId, Operation};
 use crate::clients::{Denied, Prices};
 use crate::config::Priority;
 use crate::routing::balance::{self, Placed};
-use crate::routing::{self, Abilities, Bound, Choice, Need, Size, Target};
+use crate::routing::{self, Abilities, Bound, Choice, Excess, Need, Size, Target};
 use crate::telemetry::Pattern;
 
 /// A request with the targets that can serve it.
@@ -53,6 +53,11 @@ impl Routed {
     pub(super) fn need(&self, target: &Target) -> Need {
         let Some(model) = self.call.model() else { return Need::default() };
         target.need(self.call.operation, &self.size, model)
+    }
+
+    /// How the request is too large for a target's whole quota, if it is.
+    pub(super) fn excess(&self, target: &Target) -> Option<Excess> {
+        target.excess(self.need(target), &self.size)
     }
 
     /// The most that the request can use of a target, where its client's budget holds that.
@@ -97,6 +102,8 @@ pub(super) enum Left {
     Misfit(StatusCode),
     /// The service failed, or did not answer in time.
     Failed(StatusCode),
+    /// It takes more tokens than the whole quota, and was throttled.
+    Oversized(Excess),
     /// No connection, or one that broke before an answer.
     Unreachable,
     /// The gateway could not make the request, for want of credentials or connections, or its
@@ -109,7 +116,7 @@ impl Left {
     pub(super) fn status(self) -> Option<StatusCode> {
         match self {
             Left::Denied(status) | Left::Misfit(status) | Left::Failed(status) => Some(status),
-            Left::Unreachable | Left::Unusable => None,
+            Left::Oversized(_) | Left::Unreachable | Left::Unusable => None,
         }
     }
 }

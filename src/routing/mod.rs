@@ -18,7 +18,7 @@ mod target;
 
 pub use bound::Bound;
 pub use latency::Latency;
-pub use need::{Need, Size};
+pub use need::{Excess, Need, Size, short_quotas};
 pub use pool::{Choice, Choices, Pool, Waiting, is_hopeful};
 pub use router::{Route, Router, RouterError};
 pub use site::Site;

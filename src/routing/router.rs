@@ -469,6 +469,7 @@ fn passed_through(config: &Config, model: &ModelId) -> config::Target {
         output_burndown: None,
         reserve: config::Reserve::default(),
         max_output_tokens: None,
+        assumed_max_output_tokens: upstream.assumed_max_output_tokens,
         features: None,
         first_byte_timeout: upstream.first_byte_timeout,
         idle_timeout: upstream.idle_timeout,

@@ -10,8 +10,16 @@ use tokio::time::Instant;
 
 use super::cooldown::{Cooldown, Policy};
 use super::pool::Pool;
-use super::target::{PROBE_HOLD, probe_after};
 use crate::state::fleet::{Fleet, Follower};
+
+/// How long a replica leaves a target to the probe of another that has not told how it went.
+pub(super) const PROBE_HOLD: Duration = Duration::from_secs(5);
+
+/// How much later than the replica that met a throttle the others try the target again: at least, and
+/// for each replica, so that one of them is mostly the first.
+const PROBE_AFTER: Duration = Duration::from_millis(150);
+const PROBE_SPREAD: Duration = Duration::from_millis(50);
+const MAX_PROBE_SPREAD: Duration = Duration::from_secs(2);
 
 /// The cooldown of one target's side operations.
 #[derive(Debug)]
@@ -67,4 +75,12 @@ impl Follower for Side {
         self.cooldown().reset();
         self.pool.bell().ring();
     }
+}
+
+/// How much later than another replica this one tries again what that one found out for `pause`.
+pub(super) fn probe_after(fleet: Option<&Fleet>, pause: Duration) -> Duration {
+    let replicas = fleet.map_or(1, |fleet| fleet.standing().replicas);
+    let spread = (PROBE_SPREAD * replicas).min(MAX_PROBE_SPREAD).mul_f64(fastrand::f64());
+    // Short pauses are not made much longer.
+    (PROBE_AFTER + spread).min(pause / 2)
 }

@@ -1,5 +1,6 @@
 //! One place that can answer: a model in a region with one set of credentials, and its state.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -13,9 +14,9 @@ use tokio::time::Instant;
 use super::bound::{self, Bound};
 use super::cooldown::{Blocked, Cooldown, Pass, Policy, State};
 use super::latency::Latency;
-use super::need::{Need, Size};
+use super::need::{Excess, Need, Size, own_output};
 use super::pool::Pool;
-use super::side::Side;
+use super::side::{PROBE_HOLD, Side, probe_after};
 use super::site::Site;
 use crate::admission::{Dimension, Estimator, Quota, Reservation};
 use crate::bedrock::body::Peek;
@@ -25,20 +26,8 @@ use crate::config;
 use crate::state::fleet::{Fleet, Follower, Notice};
 use crate::telemetry::{Metrics, Number, OTHER};
 
-/// Output tokens of a model that nothing is known of, for a request that names no maximum.
-const DEFAULT_MAX_OUTPUT: u64 = 4096;
-
 /// Later than any wait.
 const NEVER: Duration = Duration::from_secs(366 * 24 * 60 * 60);
-/// How long a replica leaves a target to the probe of another that has not told how it went.
-pub(super) const PROBE_HOLD: Duration = Duration::from_secs(5);
-
-/// How much later than the replica that met a throttle the others try the target again: at least, and
-/// for each replica, so that one of them is mostly the first.
-const PROBE_AFTER: Duration = Duration::from_millis(150);
-const PROBE_SPREAD: Duration = Duration::from_millis(50);
-const MAX_PROBE_SPREAD: Duration = Duration::from_secs(2);
-
 /// Everything that makes a target what it is.
 #[derive(Debug)]
 pub struct Parts {
@@ -111,6 +100,10 @@ pub struct Target {
     number: Number,
     /// What an answer to a request without a maximum may have.
     own_output: u64,
+    /// The most that is reserved for one.
+    assumed_output: u64,
+    /// Tokens of the largest request that was answered to the end.
+    largest_answered: AtomicU64,
     /// What an output token costs of the quota.
     burndown: u64,
     reserve: config::Reserve,
@@ -134,6 +127,7 @@ impl Target {
         let facts = catalogue::lookup(&base_model);
         let known = facts.map(catalogue::ModelFacts::features);
         let named = |names: &Vec<config::Feature>| names.iter().copied().map(feature).collect();
+        let own_output = own_output(config, facts);
         Target {
             name: config.name.as_str().into(),
             display_name: config.display_name.clone().unwrap_or_else(|| config.name.clone()),
@@ -158,8 +152,11 @@ impl Target {
             site,
             paths: Default::default(),
             known: facts,
-            own_output: facts
-                .map_or(DEFAULT_MAX_OUTPUT, |facts| facts.most_output(DEFAULT_MAX_OUTPUT)),
+            own_output,
+            largest_answered: AtomicU64::new(0),
+            assumed_output: config
+                .assumed_max_output_tokens
+                .map_or(own_output, |assumed| own_output.min(u64::from(assumed))),
             side: Side::new(policy.clone(), Arc::clone(&pool), fleet.clone()),
             cooldown: Mutex::new(Cooldown::new(policy)),
             quota,
@@ -273,13 +270,9 @@ impl Target {
         self.side.cooldown().state(now)
     }
 
-    /// Whether the target is cooling for want of quota, or open and without room.
-    pub fn lacks_quota(&self, need: Need, now: Instant) -> bool {
-        let (is_open, is_throttled) = {
-            let cooldown = self.cooldown_for(need);
-            (cooldown.is_free(now), cooldown.is_out_of_quota())
-        };
-        is_throttled || is_open && need.is_counted() && self.quota.when(need.tokens(), now) > now
+    /// Whether the target is out for want of quota.
+    pub fn is_throttled(&self, need: Need) -> bool {
+        self.cooldown_for(need).is_out_of_quota()
     }
 
     /// Consecutive throttles and the time of the last.
@@ -299,18 +292,53 @@ impl Target {
     }
 
     /// What a request of this size, for the model `requested`, needs here. A request that names
-    /// no maximum counts with the model's own.
+    /// no maximum counts with the model's own, as Bedrock has it, or with what is assumed instead.
     pub fn need(&self, operation: Operation, size: &Size, requested: &ModelId) -> Need {
-        let asked = size.max_output.unwrap_or(self.own_output);
-        let cap = self.cap(requested).map_or(u64::MAX, u64::from);
+        let cap = || self.cap(requested).map_or(u64::MAX, u64::from);
         Need {
             input: self.estimator.input(size.text_bytes, size.media),
-            max_output: asked.min(cap),
+            max_output: match size.max_output {
+                Some(asked) => asked.min(cap()),
+                None if self.assumed_output < self.own_output => {
+                    self.estimator.free_output(self.assumed_output)
+                }
+                None => self.own_output,
+            },
             operation: Some(operation),
             most: match self.reserve {
                 config::Reserve::Estimate => None,
                 config::Reserve::Maximum => Some(self.bound(size, requested).tokens()),
             },
+        }
+    }
+
+    /// How a request is too large for the whole configured quota, if it is: then its throttle says
+    /// nothing of the target. One without a maximum takes the model's own of Bedrock, whatever is
+    /// assumed. What was answered before can fit, whatever is configured.
+    pub fn excess(&self, need: Need, size: &Size) -> Option<Excess> {
+        let quota = self.quota.configured_tpm().filter(|_| need.is_counted())?;
+        let is_own = size.max_output.is_none();
+        let output = match is_own {
+            true if self.estimator.has_free_output() => 0,
+            true => self.own_output,
+            false => need.max_output,
+        };
+        let input = need.tokens().saturating_sub(need.max_output);
+        let tokens = input.saturating_add(output);
+        let fits = quota.max(self.largest_answered.load(Ordering::Relaxed));
+        (tokens > fits).then_some(Excess { tokens, input, quota, is_own: is_own && output > 0 })
+    }
+
+    /// Learns from an answer that came to its end.
+    fn has_answered(&self, need: Need, size: &Size, usage: &Usage) {
+        let mut output = need.max_output;
+        if size.max_output.is_none() {
+            self.estimator.learn_free_output(usage.output);
+            output = self.own_output;
+        }
+        let tokens = need.input.saturating_add(output);
+        if self.largest_answered.load(Ordering::Relaxed) < tokens {
+            self.largest_answered.fetch_max(tokens, Ordering::Relaxed);
         }
     }
 
@@ -389,6 +417,8 @@ impl Target {
         self.quota.take_over(&before.quota, now);
         self.estimator.take_over(&before.estimator);
         self.latency.take_over(&before.latency);
+        let largest = before.largest_answered.load(Ordering::Relaxed);
+        self.largest_answered.store(largest, Ordering::Relaxed);
     }
 
     fn cooldown_for(&self, need: Need) -> MutexGuard<'_, Cooldown> {
@@ -399,14 +429,6 @@ impl Target {
         // Transitions are whole before the lock is let go, so a poisoned state is a valid one.
         self.cooldown.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// How much later than another replica this one tries again what that one found out for `pause`.
-pub(super) fn probe_after(fleet: Option<&Fleet>, pause: Duration) -> Duration {
-    let replicas = fleet.map_or(1, |fleet| fleet.standing().replicas);
-    let spread = (PROBE_SPREAD * replicas).min(MAX_PROBE_SPREAD).mul_f64(fastrand::f64());
-    // Short pauses are not made much longer.
-    (PROBE_AFTER + spread).min(pause / 2)
 }
 
 /// A model id; the text and the count of its users lie side by side.
@@ -502,6 +524,7 @@ impl Permit {
             target: Arc::clone(&self.target),
             need: self.need,
             reservation: self.reservation.take(),
+            is_whole: false,
         }
     }
 
@@ -600,6 +623,8 @@ pub struct Spending {
     target: Arc<Target>,
     need: Need,
     reservation: Option<Reservation>,
+    /// Whether the answer came to its end.
+    is_whole: bool,
 }
 
 impl Spending {
@@ -633,7 +658,8 @@ impl Spending {
     }
 
     /// Notes that the answer came to its end.
-    pub fn completed(&self) {
+    pub fn completed(&mut self) {
+        self.is_whole = true;
         self.target.cooldown_for(self.need).completed();
     }
 
@@ -646,6 +672,9 @@ impl Spending {
         }
         if !self.need.is_counted() {
             return;
+        }
+        if self.is_whole {
+            self.target.has_answered(self.need, size, usage);
         }
         let input = usage.input + usage.cache_read + usage.cache_write;
         let (text, media, max) = (size.text_bytes, size.media, self.need.max_output);
