@@ -41,7 +41,7 @@ pub(super) async fn admit(
     patience: &mut Patience,
 ) -> Result<Admission, Refusal> {
     let now = Instant::now();
-    let is_in = |index: &usize| routed.candidates.get(*index).is_some_and(|it| !it.is_out);
+    let is_in = |index: &usize| routed.candidates.get(*index).is_some_and(|it| it.left.is_none());
     let again = preferred.filter(is_in).and_then(|index| routed.choice(index));
     if let Some(choice) = again
         && let Ok(permit) = choice.target.enter(choice.need, now)

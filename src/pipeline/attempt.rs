@@ -20,7 +20,7 @@ use super::exchange::Open;
 use super::prepare::{Prepared, prepare, strip_for_upstream};
 use super::refusal::{Refusal, Refused};
 use super::relay::{self, ResponseBody};
-use super::route::Routed;
+use super::route::{Left, Routed};
 use super::{deadline, duplex};
 use crate::admission::{Dimension, Share};
 use crate::config::Strategy;
@@ -302,12 +302,16 @@ impl Loop {
                 if permit.failed(failure.from_upstream) {
                     tracing::warn!(target_name = %self.name(index), "target ejected after failures");
                 }
+                let left = match failure.from_upstream {
+                    true => Left::Failed(failure.error_status()),
+                    false => Left::Unreachable,
+                };
                 self.keep(index, failure);
                 if may_retry {
                     self.back_off(attempts).await;
                     self.preferred = Some(index);
                 } else {
-                    self.leave(index);
+                    self.leave(index, left);
                 }
             }
             Class::Slow | Class::Encoded => {
@@ -316,14 +320,15 @@ impl Loop {
                     tracing::warn!(%target_name, %message, "an answer can't be read");
                 }
                 permit.failed(true);
+                let left = Left::Failed(failure.error_status());
                 self.keep(index, failure);
-                self.leave(index);
+                self.leave(index, left);
             }
             // Another target may be reached without a new connection.
             Class::Unusable | Class::ResourceExhausted => {
                 permit.not_taken();
                 self.keep(index, failure);
-                self.leave(index);
+                self.leave(index, Left::Unusable);
             }
             Class::Terminal if index == 0 => {
                 permit.refused(failure.error_status());
@@ -338,12 +343,12 @@ impl Loop {
                     "fallback target is misconfigured"
                 );
                 permit.out(self.gateway.config.fallback.misconfigured_cooldown, false);
-                self.leave(index);
+                self.leave(index, Left::Denied(failure.error_status()));
             }
             // Nor is a limit that the requested model does not have.
             Class::Terminal if is_limit_of_model(failure.error_status(), &failure.reported) => {
                 permit.not_taken();
-                self.leave(index);
+                self.leave(index, Left::Misfit(failure.error_status()));
             }
             Class::Terminal => {
                 permit.refused(failure.error_status());
@@ -374,8 +379,10 @@ impl Loop {
         }
     }
 
-    fn leave(&mut self, index: usize) {
-        self.candidate(index, |candidate| candidate.is_out = true);
+    fn leave(&mut self, index: usize, left: Left) {
+        let status = left.status().map(|status| status.as_u16());
+        tracing::debug!(target_name = %self.name(index), ?left, status, "target left");
+        self.candidate(index, |candidate| candidate.left = Some(left));
     }
 
     fn candidate<T: Default>(

@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, StatusCode};
 use smallvec::SmallVec;
 
 use super::collect::{Collected, Live};
@@ -65,7 +65,7 @@ impl Routed {
     /// What is left of the candidates, as choices.
     pub(super) fn remaining(&self) -> impl Iterator<Item = Choice> {
         let all = self.candidates.iter().enumerate();
-        let left = all.filter(|(_, candidate)| !candidate.is_out);
+        let left = all.filter(|(_, candidate)| candidate.left.is_none());
         left.filter_map(|(index, _)| self.choice(index))
     }
 
@@ -84,13 +84,39 @@ pub(super) struct Candidate {
     place: usize,
     /// Attempts made there.
     pub(super) attempts: u32,
-    /// Whether this request is done with it.
-    pub(super) is_out: bool,
+    /// Why this request is done with it; `None` as long as it is not.
+    pub(super) left: Option<Left>,
+}
+
+/// Why a request is done with a candidate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Left {
+    /// The target refused what was asked for: no permission, no such model, not callable this way.
+    Denied(StatusCode),
+    /// The target's model can't do what this request asks for.
+    Misfit(StatusCode),
+    /// The service failed, or did not answer in time.
+    Failed(StatusCode),
+    /// No connection, or one that broke before an answer.
+    Unreachable,
+    /// The gateway could not make the request, for want of credentials or connections, or its
+    /// credentials were refused.
+    Unusable,
+}
+
+impl Left {
+    /// The status that the target gave, if it gave one.
+    pub(super) fn status(self) -> Option<StatusCode> {
+        match self {
+            Left::Denied(status) | Left::Misfit(status) | Left::Failed(status) => Some(status),
+            Left::Unreachable | Left::Unusable => None,
+        }
+    }
 }
 
 impl Candidate {
     fn new(place: usize) -> Candidate {
-        Candidate { place, attempts: 0, is_out: false }
+        Candidate { place, attempts: 0, left: None }
     }
 }
 
