@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use divan::Bencher;
 use sluice::admission::{FairQueue, Flow};
-use sluice::bedrock::{ModelId, Usage};
+use sluice::bedrock::{ModelId, Operation, Usage};
 use sluice::config::{Config, Env, Priority};
 use sluice::routing::{Choice, Route, Router, Size};
 
@@ -48,7 +48,11 @@ fn main() {
 fn choice(index: usize) -> Choice {
     let target = ROUTE.targets.get(index % TARGETS).expect("a target");
     let model = ModelId::new(MODEL).expect("a model id");
-    Choice { index, need: target.need(&size(), &model), target: Arc::clone(target) }
+    Choice {
+        index,
+        need: target.need(Operation::Converse, &size(), &model),
+        target: Arc::clone(target),
+    }
 }
 
 /// The way of a request that finds room: enter, send, be answered, settle.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sluice::admission::{Dimension, Flow};
-use sluice::bedrock::{ModelId, Usage};
+use sluice::bedrock::{ModelId, Operation, Usage};
 use sluice::config::{Config, Env, Priority};
 use sluice::routing::{Choice, Choices, Router, Size, Target};
 use sluice::simulator::{ModelSettings, Quotas};
@@ -52,7 +52,7 @@ impl World {
         let targets = route.targets.iter().enumerate();
         let choice = |(index, target): (usize, &Arc<Target>)| {
             let target = Arc::clone(target);
-            let need = target.need(&size, &model);
+            let need = target.need(Operation::Converse, &size, &model);
             Choice { index, target, need }
         };
         targets.map(choice).collect()

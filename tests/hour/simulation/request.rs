@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sluice::admission::{Dimension, Flow, WaitingRoom};
-use sluice::bedrock::ModelId;
+use sluice::bedrock::{ModelId, Operation};
 use sluice::config::{Config, Strategy};
 use sluice::routing::{Choice, Choices, Permit, Router, Size, is_hopeful};
 use sluice::simulator::Refused;
@@ -66,7 +66,7 @@ impl World {
             .map(|(index, target)| Choice {
                 index,
                 target: target.clone(),
-                need: target.need(&size, &model),
+                need: target.need(Operation::Converse, &size, &model),
             })
             .collect();
         let journey = Journey {
