@@ -4,9 +4,11 @@
 //! [`Target`]s, which each target owns; others enter with a [`Permit`] and report back with it.
 //! Targets that stand in for one another form a [`Pool`], where requests wait for any of them.
 
+pub mod access;
 pub mod balance;
 mod bound;
 pub mod cooldown;
+mod denied;
 mod keep;
 mod latency;
 mod pool;

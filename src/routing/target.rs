@@ -10,8 +10,10 @@ use prometheus::IntCounter;
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
+use super::access;
 use super::bound::{self, Bound};
 use super::cooldown::{Blocked, Cooldown, Pass, Policy, State};
+use super::denied::OfOperation;
 use super::latency::Latency;
 use super::pool::Pool;
 use super::site::Site;
@@ -160,13 +162,17 @@ pub struct Target {
     /// What an output token costs of the quota.
     burndown: u64,
     reserve: config::Reserve,
+    /// Which operations it was denied.
+    pub(super) access: access::Shared,
     cooldown: Mutex<Cooldown>,
     /// How fast its answers begin.
     pub latency: Latency,
     /// The paths of the operations on its model, each made when it is first asked for.
     paths: [OnceLock<PathAndQuery>; Operation::WITH_MODEL],
     pool: Arc<Pool>,
-    fleet: Option<Fleet>,
+    pub(super) fleet: Option<Fleet>,
+    /// Those who hear of what others were denied.
+    pub(super) followers: OnceLock<Box<[Arc<OfOperation>]>>,
     /// Name for people.
     pub display_name: String,
 }
@@ -177,7 +183,10 @@ impl Target {
         let Parts { model, base_model, policy, site, quota, pool, fleet } = parts;
         let facts = catalogue::lookup(&base_model);
         let known = facts.map(catalogue::ModelFacts::features);
-        let named = |names: &Vec<config::Feature>| names.iter().copied().map(feature).collect();
+        let unnamed = known.map_or(Features::UNNAMED, |known| known.common(Features::UNNAMED));
+        let named = |names: &Vec<config::Feature>| {
+            names.iter().copied().map(feature).chain([unnamed]).collect()
+        };
         Target {
             name: config.name.as_str().into(),
             display_name: config.display_name.clone().unwrap_or_else(|| config.name.clone()),
@@ -207,7 +216,9 @@ impl Target {
             cooldown: Mutex::new(Cooldown::new(policy)),
             quota,
             pool,
+            access: access::Shared::default(),
             fleet,
+            followers: OnceLock::new(),
         }
     }
 
@@ -247,6 +258,7 @@ impl Target {
             let follower: std::sync::Weak<Target> = Arc::downgrade(self);
             fleet.follow(&self.shared_name(), follower);
         }
+        self.follow_denials();
     }
 
     fn tell(&self, notice: impl FnOnce(String) -> Notice) {
@@ -397,12 +409,14 @@ impl Target {
     /// included.
     pub fn reset(&self) {
         self.cooldown().reset();
+        self.forget_denials();
         self.quota.reset(Instant::now());
         self.pool.bell().ring();
     }
 
     /// The same at all replicas.
     pub fn reset_for_all(&self) {
+        self.forget_denials_elsewhere();
         self.reset();
         self.tell(|target| Notice::TargetReset { target });
     }
@@ -411,6 +425,7 @@ impl Target {
     pub fn take_over(&self, before: &Target, now: Instant) {
         self.cooldown().take_over(&before.cooldown());
         self.quota.take_over(&before.quota, now);
+        self.access.take_over(&before.access);
         self.estimator.take_over(&before.estimator);
         self.latency.take_over(&before.latency);
     }
@@ -503,6 +518,7 @@ impl Permit {
     /// answer ends.
     pub fn succeeded(mut self, took: Duration) -> Spending {
         self.target.latency.learn(took);
+        self.target.answered_to(self.need.operation);
         let mut was_out_of_quota = false;
         let opened = self.report(|cooldown, pass| {
             was_out_of_quota = cooldown.is_out_of_quota();

@@ -16,6 +16,7 @@
 
 mod support;
 
+mod access;
 mod accounting;
 mod admin;
 mod authentication;
@@ -45,6 +46,7 @@ mod fault_matrix;
 mod faults;
 mod fleet;
 mod floods;
+mod foreign_answers;
 mod headers;
 mod heads;
 mod hedging;
