@@ -410,18 +410,15 @@ impl Loop {
     fn denied(&self, index: usize, permit: &Permit, failure: &Failure, extras: Extras) {
         let (operation, status) = (self.routed.call.operation, failure.error_status());
         let denial = Denial::new(status, &failure.reported);
-        let is_sure = denies(status, &failure.reported) == Some(Denies::Surely);
+        let extras = match denies(status, &failure.reported) {
+            Some(Denies::Surely) => extras,
+            Some(Denies::Perhaps) | None => extras.max(Extras::Unknown),
+        };
         let target_name = self.name(index);
         let (error, reason) = (denial.name.clone(), denial.message.clone());
         let operation_name = operation.name();
-        let verdict = match is_sure {
-            false => Verdict::Suspected,
-            true => {
-                let pause = self.gateway.config.fallback.misconfigured_cooldown;
-                let by = (self.client(), extras);
-                permit.target().denied(operation, denial, by, pause)
-            }
-        };
+        let pause = self.gateway.config.fallback.misconfigured_cooldown;
+        let verdict = permit.target().denied(operation, denial, (self.client(), extras), pause);
         match verdict {
             Verdict::Suspected => tracing::warn!(
                 %target_name, operation = operation_name, status = status.as_u16(), error, reason,

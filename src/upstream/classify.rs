@@ -93,8 +93,8 @@ pub fn classify(status: StatusCode, reported: &Reported) -> Class {
 pub enum Denies {
     /// Its status or its whole message says so.
     Surely,
-    /// Words of its message say so, which may be quoted from the request: enough to ask another
-    /// target, and no more.
+    /// Words of its message say so, which may be quoted from the request, or its name is not one of
+    /// Bedrock's: enough to ask another target, and for others only if several clients meet it.
     Perhaps,
 }
 
@@ -102,8 +102,19 @@ pub enum Denies {
 /// operation, rather than finding fault with the request.
 pub fn denies(status: StatusCode, reported: &Reported) -> Option<Denies> {
     let message = reported.message.trim().trim_end_matches('.').to_ascii_lowercase();
+    // Others than Bedrock, such as a firewall before it, have names of their own for a refusal.
+    let is_bedrocks = matches!(
+        reported.kind(),
+        Some(
+            ErrorKind::AccessDenied
+                | ErrorKind::ResourceNotFound
+                | ErrorKind::UnknownOperation
+                | ErrorKind::Validation
+        )
+    );
     match status.as_u16() {
-        403 | 404 => Some(Denies::Surely),
+        403 | 404 if is_bedrocks => Some(Denies::Surely),
+        403 | 404 => Some(Denies::Perhaps),
         400 if WHOLE.contains(&&*message) => Some(Denies::Surely),
         400 if message.starts_with(ON_DEMAND[0]) && message.contains(ON_DEMAND[1]) => {
             Some(Denies::Surely)
@@ -155,6 +166,7 @@ mod tests {
         use Denies::{Perhaps, Surely};
         for (status, message, wanted) in [
             (403, "", Some(Surely)),
+            (404, "", Some(Surely)),
             (404, "Access denied. This Model is marked by provider as Legacy.", Some(Surely)),
             (400, "The provided model identifier is invalid.", Some(Surely)),
             (400, "The provided model identifier is invalid", Some(Surely)),
@@ -173,10 +185,15 @@ mod tests {
             (400, "`temperature` is deprecated for this model.", None),
             (413, "the provided model identifier is invalid", None),
         ] {
-            let reported = Reported { name: None, message: message.to_owned() };
+            let name =
+                if status == 404 { "ResourceNotFoundException" } else { "AccessDeniedException" };
+            let reported = Reported { name: Some(name.to_owned()), message: message.to_owned() };
             let status = StatusCode::from_u16(status).unwrap();
             assert_eq!(denies(status, &reported), wanted, "{status} {message}");
         }
+        let other =
+            Reported { name: Some("ForbiddenException".to_owned()), message: String::new() };
+        assert_eq!(denies(StatusCode::FORBIDDEN, &other), Some(Perhaps));
     }
 
     #[test]

@@ -125,6 +125,47 @@ async fn what_one_request_is_denied_for_takes_no_target_from_the_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_headers_and_policies_add_takes_no_target_either() {
+    // Who has a header of its own, or a guardrail by policy, is denied; all others are answered.
+    let own = ["x-amzn-bedrock-guardrailidentifier", "x-amzn-bedrock-performanceconfig-latency"];
+    let upstream = Scripted::start_with_heads(move |head, path, _| {
+        let head = head.to_ascii_lowercase();
+        match path {
+            _ if path.contains("claude-3-7") => throttle(),
+            _ if own.iter().any(|name| head.contains(name)) => denied("ApplyGuardrail"),
+            _ if head.contains("content-type: text/odd") => {
+                error(404, "UnknownOperationException", "")
+            }
+            _ if head.contains("user-agent: odd") => error(403, "ForbiddenException", "firewall"),
+            _ => answer(),
+        }
+    })
+    .await;
+    let keys = ["KEY_A", "KEY_B"].map(|name| (name, format!("{name}-{}", "x".repeat(40))));
+    let guardrail = toml::toml! { identifier = "gr-1"
+    version = "1" };
+    let config = config(&Simulator::start().await, &upstream)
+        .client("with-guardrail", "env:KEY_A")
+        .of_client("guardrail", guardrail)
+        .client("plain", "env:KEY_B");
+    let variables: Vec<(&str, &str)> = keys.iter().map(|(name, key)| (*name, &**key)).collect();
+    let gateway = Gateway::start_with(&config, &variables).await;
+    let invoke = |key: usize| Ask::new(&gateway, "hello").of(FIRST).bearer(&keys[key].1);
+    for _ in 0..4 {
+        let poisons = [
+            invoke(0),
+            invoke(1).header("x-amzn-bedrock-performanceconfig-latency", "optimized"),
+            invoke(1).header("content-type", "text/odd"),
+            invoke(1).header("user-agent", "odd"),
+        ];
+        for poison in poisons {
+            assert_ne!(poison.clone().send().await.status, 200, "{poison:?}");
+            assert_eq!(model(&invoke(1).send().await), (200, Some(SECOND)), "{poison:?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_plain_request_confirms_a_denial_for_its_operation_and_all_see_why() {
     let upstream = Scripted::start(|path, _| match path {
         _ if path.contains("claude-3-7") => throttle(),

@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use super::upstream::read_request;
 
 /// What one request is answered with.
-type Script = dyn Fn(&str, &str) -> String + Send + Sync;
+type Script = dyn Fn(&str, &str, &str) -> String + Send + Sync;
 
 /// An upstream that does what its script says.
 pub struct Scripted {
@@ -23,6 +23,13 @@ pub struct Scripted {
 impl Scripted {
     /// Starts one; `script` is given a request's path and body.
     pub async fn start(script: impl Fn(&str, &str) -> String + Send + Sync + 'static) -> Scripted {
+        Scripted::start_with_heads(move |_, path, body| script(path, body)).await
+    }
+
+    /// The same, given the head of a request, too.
+    pub async fn start_with_heads(
+        script: impl Fn(&str, &str, &str) -> String + Send + Sync + 'static,
+    ) -> Scripted {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let script: Arc<Mutex<Arc<Script>>> = Arc::new(Mutex::new(Arc::new(script)));
@@ -37,7 +44,7 @@ impl Scripted {
                         let path = head.split(' ').nth(1).unwrap().replace("%3A", ":");
                         into.lock().unwrap().push(path.clone());
                         let script = Arc::clone(&by.lock().unwrap());
-                        let answer = script(&path, &body);
+                        let answer = script(&head, &path, &body);
                         if stream.write_all(answer.as_bytes()).await.is_err() {
                             return;
                         }
@@ -50,7 +57,7 @@ impl Scripted {
 
     /// Has it answer differently from now on.
     pub fn turns(&self, script: impl Fn(&str, &str) -> String + Send + Sync + 'static) {
-        *self.script.lock().unwrap() = Arc::new(script);
+        *self.script.lock().unwrap() = Arc::new(move |_, path, body| script(path, body));
     }
 
     /// Its endpoint URL.
