@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use tokio::time::Instant;
 use tower::Service;
 
@@ -163,7 +163,7 @@ impl Loop {
                     return Ok(Answer::Success(success, spending));
                 }
                 Reply::Failure(mut failure) => {
-                    self.judge(&mut failure);
+                    self.judge(index, &mut failure);
                     self.note_failure(&target, &failure, took);
                     let is_lost = failure.time_limit == Some(TimeLimit::FirstByte)
                         || failure.class == Class::Encoded;
@@ -369,7 +369,7 @@ impl Loop {
                 permit.refused(failure.error_status());
                 let left = Left::Denied(failure.error_status());
                 // What a fallback is denied is the operator's business, not the client's.
-                if index == 0 || self.routed.is_first_hand(index) {
+                if index == 0 || self.is_first_hand(index) {
                     self.keep(index, failure);
                 }
                 self.leave(index, left);
@@ -383,7 +383,11 @@ impl Loop {
                 self.keep(index, failure);
                 self.leave(index, left);
             }
-            Class::Terminal if self.routed.is_first_hand(index) => {
+            Class::Terminal if self.is_first_hand(index) => {
+                if failure.error_status() == StatusCode::FORBIDDEN {
+                    // Shown, and no more.
+                    self.denied(index, &permit, &failure, Extras::Resources);
+                }
                 permit.refused(failure.error_status());
                 return Next::Relay(failure);
             }
@@ -398,12 +402,20 @@ impl Loop {
         Next::Again
     }
 
-    /// Tells a denial of the model or the operation from what finds fault with the request.
-    fn judge(&self, failure: &mut Failure) {
+    /// Tells a denial of the model or the operation from what finds fault with the request. What the
+    /// first target does not permit stays the client's answer: nobody else's permission counts in
+    /// its place.
+    fn judge(&self, index: usize, failure: &mut Failure) {
         let is_of_model = self.routed.call.model().is_some() && failure.class == Class::Terminal;
-        if is_of_model && denies(failure.error_status(), &failure.reported).is_some() {
+        let status = failure.error_status();
+        let speaks = status == StatusCode::FORBIDDEN && index == 0 && self.is_first_hand(index);
+        if is_of_model && !speaks && denies(status, &failure.reported).is_some() {
             failure.class = Class::Denied;
         }
+    }
+
+    fn is_first_hand(&self, index: usize) -> bool {
+        self.routed.is_first_hand(index)
     }
 
     /// Notes that a target has denied the operation: for the others, too, once that is confirmed.

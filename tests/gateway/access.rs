@@ -387,11 +387,6 @@ async fn a_first_target_that_is_retired_or_unknown_falls_back_and_says_so() {
             "ValidationException",
             "Invocation of model ID x with on-demand throughput isn\u{2019}t supported.",
         ),
-        (
-            403,
-            "AccessDeniedException",
-            "You don't have access to the model with the specified model ID.",
-        ),
     ] {
         let gone = error(status, name, message);
         let all = gone.clone();
@@ -440,15 +435,36 @@ async fn words_that_are_quoted_from_a_request_shut_nobody_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_target_that_is_alone_is_asked_again_and_mended_at_once() {
-    let upstream = Scripted::start(|_, _| denied("InvokeModel")).await;
-    let simulator = Simulator::start().await;
-    let gateway = Gateway::start(&config(&simulator, &upstream)).await;
+async fn what_the_first_target_does_not_permit_is_relayed_and_shown() {
+    let upstream = Scripted::start(|path, _| match path.contains("claude-3-7") {
+        true => denied("InvokeModel"),
+        false => answer(),
+    })
+    .await;
+    let gateway = start(&upstream).await;
     for _ in 0..3 {
         let refused = converse(&gateway).await;
         assert_eq!(refused.status, 403);
         assert_eq!(refused.header("x-amzn-errortype"), Some("AccessDeniedException"));
     }
+    let shown = gateway.target("first").await["denied"][0].clone();
+    assert_eq!((&shown["operation"], &shown["is_confirmed"]), (&json!("Converse"), &json!(false)));
+    let lines = gateway.log_lines("a target denied a request").await;
+    assert_eq!(lines[0]["reason"], "not authorized to perform: bedrock:InvokeModel");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn targets_that_all_deny_are_asked_again_and_mended_at_once() {
+    let unknown = || error(404, "ResourceNotFoundException", "no such model");
+    let upstream = Scripted::start(move |_, _| unknown()).await;
+    let simulator = Simulator::start().await;
+    let gateway = Gateway::start(&config(&simulator, &upstream)).await;
+    for _ in 0..3 {
+        let refused = converse(&gateway).await;
+        assert_eq!(refused.status, 404);
+        assert_eq!(refused.header("x-amzn-errortype"), Some("ResourceNotFoundException"));
+    }
+    assert_eq!(upstream.asked(&["4-5"]), 1, "the others keep away");
     upstream.turns(|_, _| answer());
     assert_eq!(model(&converse(&gateway).await), (200, Some(FIRST)));
 }
@@ -492,7 +508,9 @@ async fn what_a_body_asks_for_rules_targets_out_beforehand() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_denial_while_others_wait_does_not_turn_them_away() {
     let upstream = Scripted::start(|path, _| match path {
-        _ if path.contains("claude-3-7") => denied("InvokeModel"),
+        _ if path.contains("claude-3-7") => {
+            error(404, "ResourceNotFoundException", "no such model")
+        }
         _ => answer(),
     })
     .await;

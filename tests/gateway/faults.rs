@@ -105,8 +105,8 @@ fn any_operation() -> Vec<(Fault, Outcome)> {
         (Fault::SlowHead { ms: 50 }, Answered(PRIMARY, 1)),
         (Fault::ModelError, Relayed(424, "ModelErrorException")),
         (Fault::Validation, Relayed(400, "ValidationException")),
+        (Fault::AccessDenied, Relayed(403, "AccessDeniedException")),
         // What the config has put there can't be used, which is not the client's fault.
-        (Fault::AccessDenied, Answered(SECOND, 2)),
         (Fault::NotFound, Answered(SECOND, 2)),
         // The gateway's own credentials, which another target may have better ones of.
         (Fault::ExpiredToken, Answered(SECOND, 2)),

@@ -114,8 +114,8 @@ fn errors() -> Vec<Row> {
         any(Fault::InvalidSignature, last(403, "InvalidSignatureException")),
         any(Fault::ModelError, client(424, "ModelErrorException")),
         any(Fault::Validation, client(400, "ValidationException")),
+        any(Fault::AccessDenied, client(403, "AccessDeniedException")),
         // What the config has put there can't be used.
-        any(Fault::AccessDenied, last(403, "AccessDeniedException")),
         any(Fault::NotFound, last(404, "ResourceNotFoundException")),
         any(other("ConflictException", 400), client(400, "ConflictException")),
         any(other("SomethingNew", 418), client(418, "SomethingNew")),
