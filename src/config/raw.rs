@@ -312,7 +312,7 @@ pub(super) struct RawFallback {
     pub(super) unrouted_cooldown: DurationText,
     /// Cooldown after a "tokens per day" throttle.
     pub(super) daily_cooldown: DurationText,
-    /// How long a fallback target that answered 403 or 404 stays out.
+    /// How long requests keep away from an operation that a target is known to deny.
     pub(super) misconfigured_cooldown: DurationText,
     /// Consecutive throttles multiply a cooldown at most by this.
     #[cfg_attr(test, schemars(range(min = 1, max = 1000)))]

@@ -51,6 +51,10 @@ pub(super) async fn admit(
     if let Some((index, permit)) = routed.route.enter(routed.remaining()) {
         return Ok(Admission::Go(index, permit));
     }
+    routed.leave_denied();
+    if let Some((index, permit)) = routed.route.enter(routed.remaining()) {
+        return Ok(Admission::Go(index, permit));
+    }
     let pool = Arc::clone(&routed.route.pool);
     let choices: Choices = routed.remaining().collect();
     if choices.is_empty() {

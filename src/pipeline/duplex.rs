@@ -139,6 +139,6 @@ fn report(permit: Permit, failure: &Failure, config: &crate::config::Fallback) {
         Class::Transient => drop(permit.failed(failure.from_upstream)),
         Class::Slow | Class::Encoded => drop(permit.failed(true)),
         Class::Unusable | Class::ResourceExhausted => permit.not_taken(),
-        Class::Terminal => permit.refused(failure.error_status()),
+        Class::Denied | Class::Foreign | Class::Terminal => permit.refused(failure.error_status()),
     }
 }

@@ -226,17 +226,29 @@ impl fmt::Display for Shortage {
 
 /// The refusal of a request that none of its candidates answers.
 pub(super) fn refusal(routed: &Routed) -> Refusal {
-    let excesses = routed.candidates.iter().map(|candidate| match candidate.left {
-        Some(Left::Oversized(excess)) => Some(excess),
-        _ => None,
-    });
-    let excesses: Option<Vec<Excess>> = excesses.collect();
-    // The one that comes nearest.
-    if let Some(excess) = excesses.and_then(|all| all.into_iter().max_by_key(|it| it.quota)) {
+    if let Some(excess) = excess(routed) {
         return Refusal::Oversized(excess);
     }
     let shortage = Shortage::of(routed, Instant::now());
     Refusal::AllOut { is_quota: shortage.is_quota(), shortage: Box::new(shortage) }
+}
+
+/// How the request is too large, where that is what it fails for: no other candidate would do later.
+pub(super) fn excess(routed: &Routed) -> Option<Excess> {
+    let now = Instant::now();
+    let mut nearest: Option<Excess> = None;
+    for (index, candidate) in routed.candidates.iter().enumerate() {
+        match candidate.left {
+            Some(Left::Oversized(excess)) => {
+                nearest = nearest.filter(|it| it.quota >= excess.quota).or(Some(excess));
+            }
+            _ => match Cause::of(routed, index, candidate, now)? {
+                Cause::Denied | Cause::Misfit | Cause::Drained => {}
+                _ => return None,
+            },
+        }
+    }
+    nearest
 }
 
 /// What a client is told whose request is larger than the quotas of all targets.

@@ -4,9 +4,12 @@
 //! [`Target`]s, which each target owns; others enter with a [`Permit`] and report back with it.
 //! Targets that stand in for one another form a [`Pool`], where requests wait for any of them.
 
+pub mod access;
 pub mod balance;
 mod bound;
 pub mod cooldown;
+mod denied;
+mod excess;
 mod keep;
 mod latency;
 mod need;
@@ -17,8 +20,9 @@ mod site;
 mod target;
 
 pub use bound::Bound;
+pub use excess::{Excess, short_quotas};
 pub use latency::Latency;
-pub use need::{Excess, Need, Size, short_quotas};
+pub use need::{Need, Size};
 pub use pool::{Choice, Choices, Pool, Waiting, is_hopeful};
 pub use router::{Route, Router, RouterError};
 pub use site::Site;

@@ -1,12 +1,7 @@
 //! What a request is to a target: its operation, its size, and what it takes of the quota.
 
-use crate::bedrock::catalogue::{self, ModelFacts};
+use crate::bedrock::Operation;
 use crate::bedrock::extent::Extent;
-use crate::bedrock::{ModelId, Operation};
-use crate::config::{self, Config};
-
-/// Output tokens of a model that nothing is known of, for a request that names no maximum.
-const DEFAULT_MAX_OUTPUT: u64 = 4096;
 
 /// What a request needs of a target's quota.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -59,43 +54,4 @@ pub struct Size {
     pub thinking: Option<u64>,
     /// What of its size the bytes do not tell.
     pub extent: Extent,
-}
-
-/// By how much a request is larger than a whole quota, in tokens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Excess {
-    /// What the request takes at its start.
-    pub tokens: u64,
-    /// The input of that.
-    pub input: u64,
-    /// What the quota has in a minute.
-    pub quota: u64,
-    /// Whether the output is the model's own maximum, since the request names none.
-    pub is_own: bool,
-}
-
-/// What an answer to a request without a maximum may have of a target's model.
-pub(super) fn own_output(target: &config::Target, facts: Option<&ModelFacts>) -> u64 {
-    let unknown = target.max_output_tokens.map_or(DEFAULT_MAX_OUTPUT, u64::from);
-    facts.map_or(unknown, |facts| facts.most_output(unknown))
-}
-
-/// Warnings of quotas that are below what a request without a maximum takes at its start: it never fits.
-pub fn short_quotas(config: &Config) -> Vec<String> {
-    let short = config.targets.iter().filter_map(|target| {
-        let shared = target.quota.and_then(|at| config.quotas.get(at));
-        let quota = shared.map_or(target.tpm, |shared| shared.tpm)?;
-        let model = ModelId::new(target.base_model.as_deref().unwrap_or(&target.model)).ok()?;
-        let own = own_output(target, catalogue::lookup(&model));
-        let assumed = target.assumed_max_output_tokens.map_or(own, |most| own.min(u64::from(most)));
-        let name = &target.name;
-        (assumed > quota).then(|| {
-            format!(
-                "target '{name}': a request without a maximum of output tokens takes {assumed} tokens of its quota \
-                 and never fits into {quota} a minute: have clients name a maximum, or set \
-                 assumed_max_output_tokens"
-            )
-        })
-    });
-    short.collect()
 }

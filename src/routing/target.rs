@@ -11,10 +11,13 @@ use prometheus::IntCounter;
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
+use super::access;
 use super::bound::{self, Bound};
 use super::cooldown::{Blocked, Cooldown, Pass, Policy, State};
+use super::denied::OfOperation;
+use super::excess::own_output;
 use super::latency::Latency;
-use super::need::{Excess, Need, Size, own_output};
+use super::need::{Need, Size};
 use super::pool::Pool;
 use super::side::{PROBE_HOLD, Side, probe_after};
 use super::site::Site;
@@ -99,23 +102,27 @@ pub struct Target {
     /// The number of its model as a label.
     number: Number,
     /// What an answer to a request without a maximum may have.
-    own_output: u64,
+    pub(super) own_output: u64,
     /// The most that is reserved for one.
     assumed_output: u64,
     /// Tokens of the largest request that was answered to the end.
-    largest_answered: AtomicU64,
+    pub(super) largest_answered: AtomicU64,
     /// What an output token costs of the quota.
     burndown: u64,
     reserve: config::Reserve,
+    /// Which operations it was denied.
+    pub(super) access: access::Shared,
     cooldown: Mutex<Cooldown>,
     /// How fast its answers begin.
     pub latency: Latency,
     /// The paths of the operations on its model, each made when it is first asked for.
     paths: [OnceLock<PathAndQuery>; Operation::WITH_MODEL],
     pool: Arc<Pool>,
-    fleet: Option<Fleet>,
+    pub(super) fleet: Option<Fleet>,
     /// Its state for what is not inference.
     side: Arc<Side>,
+    /// Those who hear of what others were denied.
+    pub(super) followers: OnceLock<Box<[Arc<OfOperation>]>>,
     /// Name for people.
     pub display_name: String,
 }
@@ -126,8 +133,11 @@ impl Target {
         let Parts { model, base_model, policy, site, quota, pool, fleet } = parts;
         let facts = catalogue::lookup(&base_model);
         let known = facts.map(catalogue::ModelFacts::features);
-        let named = |names: &Vec<config::Feature>| names.iter().copied().map(feature).collect();
         let own_output = own_output(config, facts);
+        let unnamed = known.map_or(Features::UNNAMED, |known| known.common(Features::UNNAMED));
+        let named = |names: &Vec<config::Feature>| {
+            names.iter().copied().map(feature).chain([unnamed]).collect()
+        };
         Target {
             name: config.name.as_str().into(),
             display_name: config.display_name.clone().unwrap_or_else(|| config.name.clone()),
@@ -161,7 +171,9 @@ impl Target {
             cooldown: Mutex::new(Cooldown::new(policy)),
             quota,
             pool,
+            access: access::Shared::default(),
             fleet,
+            followers: OnceLock::new(),
         }
     }
 
@@ -202,6 +214,7 @@ impl Target {
             fleet.follow(&self.shared_name(), follower);
             self.side.follow(&self.shared_name());
         }
+        self.follow_denials();
     }
 
     /// Tells the other replicas of the state that counts for this need.
@@ -312,36 +325,6 @@ impl Target {
         }
     }
 
-    /// How a request is too large for the whole configured quota, if it is: then its throttle says
-    /// nothing of the target. One without a maximum takes the model's own of Bedrock, whatever is
-    /// assumed. What was answered before can fit, whatever is configured.
-    pub fn excess(&self, need: Need, size: &Size) -> Option<Excess> {
-        let quota = self.quota.configured_tpm().filter(|_| need.is_counted())?;
-        let is_own = size.max_output.is_none();
-        let output = match is_own {
-            true if self.estimator.has_free_output() => 0,
-            true => self.own_output,
-            false => need.max_output,
-        };
-        let input = need.tokens().saturating_sub(need.max_output);
-        let tokens = input.saturating_add(output);
-        let fits = quota.max(self.largest_answered.load(Ordering::Relaxed));
-        (tokens > fits).then_some(Excess { tokens, input, quota, is_own: is_own && output > 0 })
-    }
-
-    /// Learns from an answer that came to its end.
-    fn has_answered(&self, need: Need, size: &Size, usage: &Usage) {
-        let mut output = need.max_output;
-        if size.max_output.is_none() {
-            self.estimator.learn_free_output(usage.output);
-            output = self.own_output;
-        }
-        let tokens = need.input.saturating_add(output);
-        if self.largest_answered.load(Ordering::Relaxed) < tokens {
-            self.largest_answered.fetch_max(tokens, Ordering::Relaxed);
-        }
-    }
-
     /// The most that a request of this size, for the model `requested`, can use here.
     pub fn bound(&self, size: &Size, requested: &ModelId) -> Bound {
         let model = bound::Model {
@@ -397,12 +380,14 @@ impl Target {
     pub fn reset(&self) {
         self.cooldown().reset();
         self.side.cooldown().reset();
+        self.forget_denials();
         self.quota.reset(Instant::now());
         self.pool.bell().ring();
     }
 
     /// The same at all replicas.
     pub fn reset_for_all(&self) {
+        self.forget_denials_elsewhere();
         self.reset();
         for operation in [Operation::Converse, Operation::CountTokens] {
             let need = Need { operation: Some(operation), ..Need::default() };
@@ -415,6 +400,7 @@ impl Target {
         self.cooldown().take_over(&before.cooldown());
         self.side.cooldown().take_over(&before.side.cooldown());
         self.quota.take_over(&before.quota, now);
+        self.access.take_over(&before.access);
         self.estimator.take_over(&before.estimator);
         self.latency.take_over(&before.latency);
         let largest = before.largest_answered.load(Ordering::Relaxed);
@@ -512,6 +498,7 @@ impl Permit {
         if self.need.is_counted() {
             self.target.latency.learn(took);
         }
+        self.target.answered_to(self.need.operation);
         let mut was_out_of_quota = false;
         let opened = self.report(|cooldown, pass| {
             was_out_of_quota = cooldown.is_out_of_quota();

@@ -16,6 +16,7 @@
 
 mod support;
 
+mod access;
 mod accounting;
 mod admin;
 mod authentication;
@@ -46,6 +47,7 @@ mod fault_matrix;
 mod faults;
 mod fleet;
 mod floods;
+mod foreign_answers;
 mod headers;
 mod heads;
 mod hedging;
@@ -68,8 +70,8 @@ mod policy_bidirectional;
 mod pooled;
 mod proxies;
 mod quota_burst;
-mod refusals;
 mod redis_failover;
+mod refusals;
 mod regression;
 mod reload;
 mod settlement;

@@ -101,6 +101,16 @@ async fn with_nobody_else_it_learns_what_would_fit() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_fallback_can_not_do_hides_nothing_of_it() {
+    let simulator = Simulator::start().await;
+    let gateway = Gateway::start(&small(&simulator, Config::models(&simulator, 2))).await;
+    simulator.add(FaultRule::always(Fault::Validation).on(SECOND));
+    let refused = without_maximum(&gateway).send().await;
+    assert_eq!(named(&refused), (400, Some("ValidationException")), "{}", refused.text());
+    assert!(refused.text().contains("Name a maximum"), "{}", refused.text());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_was_answered_before_can_fit_and_its_throttle_counts() {
     let simulator = Simulator::start().await;
     // The real quota is larger than the configured one.

@@ -38,12 +38,15 @@ async fn one_throttled_and_three_denied() {
     for model in &MODELS[1..] {
         simulator.add(FaultRule::always(Fault::AccessDenied).on(model));
     }
-    let refused = Ask::new(&gateway, "hello").send().await;
-    let text = refused.text();
-    assert_eq!(named(&refused), (429, Some("ThrottlingException")), "{text}");
-    assert!(text.contains("Of 4 targets 1 is throttled and 3 deny access"), "{text}");
-    assert!(text.contains("sonnet-35 is due first"), "{text}");
-    assert!((50..=60).contains(&says_when(&refused)), "{text}");
+    // What was met, and then what is known.
+    for _ in 0..2 {
+        let refused = Ask::new(&gateway, "hello").send().await;
+        let text = refused.text();
+        assert_eq!(named(&refused), (429, Some("ThrottlingException")), "{text}");
+        assert!(text.contains("Of 4 targets 1 is throttled and 3 deny access"), "{text}");
+        assert!(text.contains("sonnet-35 is due first"), "{text}");
+        assert!((30..=60).contains(&says_when(&refused)), "{text}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -72,8 +75,10 @@ async fn an_upstream_that_refuses_connections_is_no_lack_of_quota_with_or_withou
         config.clone().set("state.backend", "redis").set("state.redis_url", redis.reference());
     for config in [config, shared] {
         let gateway = Gateway::start(&config).await;
-        for _ in 0..3 {
-            let refused = Ask::new(&gateway, "hello").send().await;
+        for number in 0..3 {
+            // One that is larger than the whole quota is tried as well.
+            let max_tokens = if number == 1 { 150_000 } else { 16 };
+            let refused = Ask::new(&gateway, "hello").max_tokens(max_tokens).send().await;
             let text = refused.text();
             assert_eq!(named(&refused), (503, Some("ServiceUnavailableException")), "{text}");
             assert!(text.contains("could not connect"), "{text}");

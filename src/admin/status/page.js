@@ -128,7 +128,10 @@ function showTarget(parts, target) {
     const rest = side.cooldown_remaining;
     details.push(`CountTokens: ${STATES[side.state] ?? side.state}${rest === undefined ? "" : ` ${Math.ceil(rest)} s`}`);
   }
-  say(parts.detail, details.join(", "));
+  for (const { operation, is_confirmed, status, error, message } of target.denied ?? []) {
+    details.push(`${is_confirmed ? "denies" : "has denied a request for"} ${operation}: ${status} ${error}, ${message}`);
+  }
+  say(parts.detail, details.join("; "));
   setMeter(parts.requests, quota.requests_available, quota.requests_held, quota.learned_rpm ?? quota.rpm, `requests left of ${target.name}`);
   setMeter(parts.tokens, quota.tokens_available, quota.tokens_held, quota.learned_tpm ?? quota.tpm, `tokens left of ${target.name}`);
   say(parts.inFlight, count.format(quota.in_flight));
