@@ -3,10 +3,11 @@
 
 use std::time::Duration;
 
+use sluice::simulator::ModelSettings;
 use tokio::time::Instant;
 
 use crate::support::patience::eventually;
-use crate::support::{Ask, Config, Gateway, Redis, Simulator};
+use crate::support::{Ask, Config, Gateway, PRIMARY, Redis, Simulator};
 
 const TARGET: &str = "sonnet-35";
 
@@ -90,8 +91,11 @@ async fn a_large_request_waits_for_another_as_long_as_that_takes() {
         let count = async || gateway.metrics().await.sum("sluice_fleet_replicas", &[]);
         eventually("all know of each other", count, |it| *it == 2.0).await;
     }
-    // Of more than the quota has, and of almost as much.
+    // Of more than the quota has, which the upstream takes here, and of almost as much, where it keeps to
+    // the same quota.
     for (number, most) in [TPM * 4 / 3, TPM * 9 / 10].into_iter().enumerate() {
+        let tpm = (most < TPM).then_some(TPM as u64);
+        simulator.limits(PRIMARY, ModelSettings { tpm, ..ModelSettings::default() });
         for (one, other) in [(first, second), (first, first)] {
             let before = simulator.log().len();
             let slow = Ask::new(one, "hello sim:tokens=5 sim:head_ms=2000").max_tokens(most as u64);
@@ -106,6 +110,7 @@ async fn a_large_request_waits_for_another_as_long_as_that_takes() {
             assert_eq!(slow.await.unwrap().status, 200);
         }
     }
+    assert_eq!(simulator.books().get(PRIMARY).unwrap().throttled, 0);
 }
 
 /// What `/admin/targets`, and the metric, have of the requests that are left.
