@@ -131,10 +131,11 @@ fn of_key(key: &str) -> Extras {
         | "format" | "source" | "bytes" | "data" | "media_type" | "id" | "toolUse" | "toolUseId"
         | "tool_use_id" | "toolResult" | "status" | "is_error" | "reasoningContent"
         | "reasoningText" | "redactedContent" | "signature" | "thinking" | "budget_tokens"
-        | "cachePoint" | "cache_control" | "ttl"
         // Tools.
         | "tools" | "toolSpec" | "description" | "toolChoice" | "tool_choice" | "auto" | "any"
         | "tool" | "function" => Extras::None,
+        // A model without prompt caching denies the request with 403, too.
+        "cachePoint" | "cache_control" => Extras::Resources,
         "guardrailConfig" | "guardContent" | "promptVariables" | "performanceConfig"
         | "serviceTier" | "service_tier" => Extras::Resources,
         _ if key.starts_with("amazon-bedrock-") || key.starts_with("s3") => Extras::Resources,
@@ -156,7 +157,7 @@ mod tests {
     fn what_every_model_takes_is_no_extra() {
         let converse = r#"{"messages":[{"role":"user","content":[{"text":"guardrailConfig"},
             {"image":{"format":"png","source":{"bytes":"aa"}}},{"toolResult":{"toolUseId":"t",
-            "content":[{"json":{"s3Location":{"uri":"mine"}}}]}},{"cachePoint":{"type":"default"}}]}],
+            "content":[{"json":{"s3Location":{"uri":"mine"}}}]}},{"text":"cachePoint"}]}],
             "system":[{"text":"s"}],"inferenceConfig":{"maxTokens":5,"stopSequences":["x"]},
             "toolConfig":{"tools":[{"toolSpec":{"name":"t","description":"d","inputSchema":{"json":
             {"properties":{"guardrailConfig":{}}}}}}],"toolChoice":{"auto":{}}}}"#;
@@ -187,6 +188,11 @@ mod tests {
             (Operation::ConverseStream, r#"{"performanceConfig":{"latency":"optimized"}}"#),
             (Operation::InvokeModel, r#"{"prompt":"x","amazon-bedrock-guardrailConfig":{}}"#),
             (Operation::CountTokens, r#"{"input":{"converse":{"guardrailConfig":{}}}}"#),
+            (Operation::Converse, r#"{"system":[{"text":"s"},{"cachePoint":{"type":"default"}}]}"#),
+            (
+                Operation::InvokeModel,
+                r#"{"system":[{"type":"text","text":"s","cache_control":{"type":"ephemeral"}}]}"#,
+            ),
         ] {
             assert_eq!(of(operation, body), Extras::Resources, "{body}");
         }
