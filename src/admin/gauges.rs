@@ -34,14 +34,11 @@ pub(super) fn sample(gateway: &Gateway) {
 }
 
 fn sample_target(metrics: &Metrics, target: &Target, now: Instant) {
-    let (state, cooldown) = match target.state(now) {
-        State::Open => (0, 0.0),
-        State::HalfOpen => (1, 0.0),
-        State::Cooling(until) => (2, (until - now).as_secs_f64()),
-        State::Drained => (3, 0.0),
-    };
+    let (state, cooldown) = numbered(target.state(now), now);
+    let (side_state, _) = numbered(target.side_state(now), now);
     let name = &*target.name;
     metrics.target_state.with_label_values(&[name]).set(state);
+    metrics.target_side_state.with_label_values(&[name]).set(side_state);
     metrics.target_cooldown.with_label_values(&[name]).set(cooldown);
     let quota = target.quota().look(now);
     let kinds = [
@@ -53,6 +50,15 @@ fn sample_target(metrics: &Metrics, target: &Target, now: Instant) {
         set_or_forget(&metrics.quota_held, name, kind, held);
         set_or_forget(&metrics.quota_limit, name, kind, limit);
         set_or_forget(&metrics.quota_learned, name, kind, learned);
+    }
+}
+
+fn numbered(state: State, now: Instant) -> (i64, f64) {
+    match state {
+        State::Open => (0, 0.0),
+        State::HalfOpen => (1, 0.0),
+        State::Cooling(until) => (2, (until - now).as_secs_f64()),
+        State::Drained => (3, 0.0),
     }
 }
 

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use crate::admission::Snapshot;
 use crate::pipeline::Gateway;
 use crate::routing::Target;
+use crate::routing::access::Standing;
 use crate::routing::cooldown::State;
 
 #[derive(Serialize)]
@@ -33,9 +34,15 @@ pub(super) struct Entry<'a> {
     /// Seconds until it is tried again; only while cooling.
     #[serde(skip_serializing_if = "Option::is_none")]
     cooldown_remaining: Option<f64>,
+    /// Its state for CountTokens, where that does not take all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    count_tokens: Option<Side>,
     consecutive_throttles: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     last_throttle: Option<String>,
+    /// Operations that it has denied, and not answered since.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    denied: Vec<Denied>,
     quota: Snapshot,
     /// Bytes of a request per input token, as learned.
     bytes_per_token: f32,
@@ -43,6 +50,30 @@ pub(super) struct Entry<'a> {
     latency_ms: f64,
     /// Requests in the line that it is handed out to, shared with those that stand in for it.
     waiters: usize,
+}
+
+/// The state of a target for operations that run no model.
+#[derive(Serialize)]
+struct Side {
+    state: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cooldown_remaining: Option<f64>,
+}
+
+/// An operation that a target has denied.
+#[derive(Serialize)]
+struct Denied {
+    operation: &'static str,
+    /// Whether requests keep away for it, rather than it being one request's own.
+    is_confirmed: bool,
+    /// Seconds until it is tried again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_in: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    since: Option<String>,
+    status: u16,
+    error: String,
+    message: String,
 }
 
 /// All targets, in the order of the config.
@@ -67,12 +98,12 @@ pub(super) fn answer(gateway: &Gateway) -> Response<Bytes> {
 }
 
 fn entry(target: &Target, now: Instant) -> Entry<'_> {
-    let (state, cooldown_remaining) = match target.state(now) {
-        State::Open => ("open", None),
-        State::HalfOpen => ("half_open", None),
-        State::Cooling(until) => ("cooling", Some((until - now).as_secs_f64())),
-        State::Drained => ("drained", None),
-    };
+    let (state, cooldown_remaining) = named(target.state(now), now);
+    let side = Some(target.side_state(now)).filter(|side| *side != State::Open);
+    let count_tokens = side.map(|side| {
+        let (state, cooldown_remaining) = named(side, now);
+        Side { state, cooldown_remaining }
+    });
     let (consecutive_throttles, throttled_at) = target.throttles();
     Entry {
         name: &target.name,
@@ -81,12 +112,36 @@ fn entry(target: &Target, now: Instant) -> Entry<'_> {
         region: &target.site.region,
         state,
         cooldown_remaining,
+        count_tokens,
         consecutive_throttles,
         last_throttle: throttled_at.and_then(timestamp),
+        denied: target.denials().into_iter().map(|standing| denied(standing, now)).collect(),
         quota: target.quota().look(now),
         bytes_per_token: target.estimator.bytes_per_token(),
         latency_ms: target.latency.average().as_secs_f64() * 1e3,
         waiters: target.pool().waiting(),
+    }
+}
+
+fn named(state: State, now: Instant) -> (&'static str, Option<f64>) {
+    match state {
+        State::Open => ("open", None),
+        State::HalfOpen => ("half_open", None),
+        State::Cooling(until) => ("cooling", Some((until - now).as_secs_f64())),
+        State::Drained => ("drained", None),
+    }
+}
+
+fn denied(standing: Standing, now: Instant) -> Denied {
+    let left = standing.until.map(|until| until.saturating_duration_since(now).as_secs_f64());
+    Denied {
+        operation: standing.operation.name(),
+        is_confirmed: standing.until.is_some(),
+        retry_in: left,
+        since: timestamp(standing.since),
+        status: standing.denial.status.as_u16(),
+        error: standing.denial.name,
+        message: standing.denial.message,
     }
 }
 

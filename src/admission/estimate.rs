@@ -2,9 +2,11 @@
 //!
 //! Bytes per token differ by language, model and the JSON around the text, so the ratio is
 //! learned for each target from the counts that its answers carry, with how much it varies, and so
-//! is how much of a request's maximum an answer really uses.
+//! is how much of a request's maximum an answer really uses, and how long answers are to requests that
+//! name no maximum.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 /// Before anything is learned; English text in JSON has about this many bytes to a token.
 const BYTES_PER_TOKEN: f32 = 4.0;
@@ -25,12 +27,27 @@ const DEVIATIONS: f32 = 3.0;
 /// Tokens of an image, about, at the size that models scale it to.
 const TOKENS_PER_MEDIUM: u64 = 1600;
 
+/// So many answers to requests without a maximum count...
+const RECENT: usize = 64;
+
+/// ...from so many on.
+const ENOUGH: usize = 16;
+
+/// This share of them stays within the output that is assumed of the next...
+const WITHIN: f64 = 0.95;
+
+/// ...which is at least this.
+const LEAST_OUTPUT: u64 = 256;
+
 /// What one target's answers have taught. Racing updates may lose an observation, never more.
 #[derive(Debug)]
 pub struct Estimator {
     bytes_per_token: AtomicF32,
     deviation: AtomicF32,
     output_share: AtomicF32,
+    /// What answers to requests without a maximum mostly stay within; zero while that is not known.
+    free_output: AtomicU64,
+    free_outputs: Box<Mutex<Outputs>>,
 }
 
 impl Default for Estimator {
@@ -39,6 +56,8 @@ impl Default for Estimator {
             bytes_per_token: AtomicF32::new(BYTES_PER_TOKEN),
             deviation: AtomicF32::new(DEVIATION),
             output_share: AtomicF32::new(OUTPUT_SHARE),
+            free_output: AtomicU64::new(0),
+            free_outputs: Box::default(),
         }
     }
 }
@@ -56,6 +75,30 @@ impl Estimator {
     /// Output tokens that an answer is likely to have, of the most that it may have.
     pub fn output(&self, max: u64) -> u64 {
         (max as f32 * self.output_share.get()).ceil() as u64
+    }
+
+    /// Output tokens to assume of a request without a maximum, at most `most`.
+    pub fn free_output(&self, most: u64) -> u64 {
+        match self.free_output.load(Ordering::Relaxed) {
+            0 => most,
+            usual => usual.max(LEAST_OUTPUT).min(most),
+        }
+    }
+
+    /// Whether a request without a maximum was answered.
+    pub fn has_free_output(&self) -> bool {
+        self.outputs().count > 0
+    }
+
+    /// Learns from the whole answer to a request without a maximum.
+    pub fn learn_free_output(&self, output: u64) {
+        let mut outputs = self.outputs();
+        outputs.add(output);
+        self.free_output.store(outputs.high().unwrap_or(0), Ordering::Relaxed);
+    }
+
+    fn outputs(&self) -> std::sync::MutexGuard<'_, Outputs> {
+        self.free_outputs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Bytes per token, as learned so far.
@@ -81,6 +124,44 @@ impl Estimator {
         self.bytes_per_token.set(before.bytes_per_token.get());
         self.deviation.set(before.deviation.get());
         self.output_share.set(before.output_share.get());
+        *self.outputs() = before.outputs().clone();
+        let usual = before.free_output.load(Ordering::Relaxed);
+        self.free_output.store(usual, Ordering::Relaxed);
+    }
+}
+
+/// The lengths of the last answers.
+#[derive(Clone, Debug)]
+struct Outputs {
+    last: [u64; RECENT],
+    count: usize,
+}
+
+impl Default for Outputs {
+    fn default() -> Outputs {
+        Outputs { last: [0; RECENT], count: 0 }
+    }
+}
+
+impl Outputs {
+    fn add(&mut self, output: u64) {
+        if let Some(place) = self.last.get_mut(self.count % RECENT) {
+            *place = output;
+        }
+        self.count = self.count.wrapping_add(1).max(1);
+    }
+
+    /// What [`WITHIN`] of them stay within; at least one token, once there are enough.
+    fn high(&self) -> Option<u64> {
+        let known = self.count.min(RECENT);
+        if known < ENOUGH {
+            return None;
+        }
+        let mut sorted = self.last;
+        let sorted = sorted.get_mut(..known)?;
+        sorted.sort_unstable();
+        let place = (known as f64 * WITHIN).ceil() as usize;
+        sorted.get(place.saturating_sub(1)).map(|output| (*output).max(1))
     }
 }
 
@@ -124,6 +205,55 @@ mod tests {
         assert!((2000..2200).contains(&input), "{input}");
         let output = estimator.output(1000);
         assert!((100..110).contains(&output), "{output}");
+    }
+
+    #[test]
+    fn a_request_without_a_maximum_is_taken_for_a_long_one_of_those_before() {
+        let estimator = Estimator::default();
+        assert_eq!(estimator.free_output(64_000), 64_000, "nothing is known");
+        assert!(!estimator.has_free_output());
+        for _ in 1..ENOUGH {
+            estimator.learn_free_output(1000);
+        }
+        assert!(estimator.has_free_output());
+        assert_eq!(estimator.free_output(64_000), 64_000, "too little is known");
+        estimator.learn_free_output(1000);
+        assert_eq!(estimator.free_output(64_000), 1000);
+        assert_eq!(estimator.free_output(500), 500, "never above the most");
+        let newer = Estimator::default();
+        newer.take_over(&estimator);
+        assert_eq!(newer.free_output(64_000), 1000);
+        // One long answer in a hundred does not count, one in ten does.
+        for number in 0..RECENT {
+            estimator.learn_free_output(if number == 0 { 60_000 } else { 1000 });
+        }
+        assert_eq!(estimator.free_output(64_000), 1000);
+        for number in 0..RECENT {
+            estimator.learn_free_output(if number % 10 == 0 { 60_000 } else { 1000 });
+        }
+        assert_eq!(estimator.free_output(64_000), 60_000);
+        for _ in 0..RECENT {
+            estimator.learn_free_output(0);
+        }
+        assert_eq!(estimator.free_output(64_000), LEAST_OUTPUT, "never below the floor");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn what_is_assumed_keeps_its_bounds_and_most_of_the_last_answers(
+            outputs in proptest::collection::vec(0u64..200_000, 0..200),
+            most in 1u64..100_000,
+        ) {
+            let estimator = Estimator::default();
+            outputs.iter().for_each(|output| estimator.learn_free_output(*output));
+            let assumed = estimator.free_output(most);
+            assert!(assumed <= most && assumed >= most.min(LEAST_OUTPUT));
+            let last = &outputs[outputs.len().saturating_sub(RECENT)..];
+            if last.len() >= ENOUGH && assumed < most {
+                let within = last.iter().filter(|output| **output <= assumed).count();
+                assert!(within as f64 >= WITHIN * last.len() as f64);
+            }
+        }
     }
 
     #[test]

@@ -158,6 +158,11 @@ impl Limit {
         self.learned.or(self.basis.configured)
     }
 
+    /// The configured figure.
+    pub(super) fn configured(&self) -> Option<f64> {
+        self.basis.configured
+    }
+
     /// The learned figure, where it differs from the configured one.
     pub(super) fn learned(&self) -> Option<f64> {
         self.learned

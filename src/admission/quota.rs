@@ -185,6 +185,11 @@ impl Quota {
         self.state().when(tokens, now)
     }
 
+    /// The configured tokens per minute.
+    pub fn configured_tpm(&self) -> Option<u64> {
+        self.state().tokens.configured().map(|figure| figure as u64)
+    }
+
     /// How many requests of so many `tokens` it lets through in a minute; `None`: no limit is known.
     pub fn per_minute(&self, tokens: f64) -> Option<f64> {
         let state = self.state();

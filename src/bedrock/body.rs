@@ -25,6 +25,8 @@ pub struct Peek {
     pub thinking_budget: Option<u64>,
     /// Features the request uses.
     pub features: Features,
+    /// Whether it carries fields of its model's own beside those that all models have.
+    pub has_model_fields: bool,
     /// Images, documents, videos and recordings in the messages.
     pub media: usize,
     /// Bytes of the body that they take.
@@ -188,7 +190,42 @@ impl Peek {
             key if extent::is_number_of_answers(key) => self.answers(scanner),
             "messages" => self.chat(scanner),
             "service_tier" => self.surcharge(scanner, extent::of_tier),
+            "thinking" | "reasoning" | "reasoning_effort" => self.reasoning(key, scanner),
             key => self.other(key, scanner),
+        })
+    }
+
+    /// Reads a setting of thinking, which may be an object, a level or nothing.
+    fn reasoning(&mut self, key: &str, scanner: &mut Scanner<'_>) -> Result<(), JsonError> {
+        match scanner.peek()? {
+            Type::Object => self.anthropic_thinking(scanner),
+            Type::String => {
+                self.features.add(Features::REASONING);
+                self.other(key, scanner)
+            }
+            Type::Array | Type::Scalar => self.other(key, scanner),
+        }
+    }
+
+    /// Reads what an answer is to be like: by a schema, with some effort.
+    fn output(&mut self, key: &str, scanner: &mut Scanner<'_>) -> Result<(), JsonError> {
+        if scanner.peek()? != Type::Object {
+            return self.other(key, scanner);
+        }
+        if key == "output_format" {
+            self.features.add(Features::STRUCTURED_OUTPUT);
+            return Ok(());
+        }
+        scanner.object(|key, scanner| match (key, scanner.peek()?) {
+            ("textFormat" | "format", Type::Object) => {
+                self.features.add(Features::STRUCTURED_OUTPUT);
+                Ok(())
+            }
+            ("effort", Type::String) => {
+                self.features.add(Features::EFFORT);
+                Ok(())
+            }
+            _ => Ok(()),
         })
     }
 
@@ -234,6 +271,7 @@ impl Peek {
         scanner.object(|key, scanner| match key {
             key if extent::is_cap(key) => self.cap(scanner),
             key if extent::is_number_of_answers(key) => self.answers(scanner),
+            "reasoningConfig" => self.reasoning(key, scanner),
             _ => Ok(()),
         })
     }
@@ -384,6 +422,7 @@ impl Peek {
             "anthropic_beta" => self.betas(scanner),
             "service_tier" => self.surcharge(scanner, extent::of_tier),
             "cache_control" => self.cache_write(scanner),
+            "output_config" | "output_format" => self.output(key, scanner),
             key => self.other(key, scanner),
         })
     }
@@ -516,6 +555,9 @@ impl Peek {
             }),
             "system" => self.part(Part::System, scanner, Self::converse_blocks),
             "messages" => self.messages(scanner, Self::converse_blocks),
+            "outputConfig" => self.output(key, scanner),
+            // Nova's own body has it here.
+            "reasoningConfig" => self.reasoning(key, scanner),
             "serviceTier" => scanner.object(|key, scanner| match key {
                 "type" => self.surcharge(scanner, extent::of_tier),
                 _ => Ok(()),
@@ -530,8 +572,17 @@ impl Peek {
 
     /// What goes to the model as it is, in whatever schema it has.
     fn additional_fields(&mut self, scanner: &mut Scanner<'_>) -> Result<(), JsonError> {
-        scanner.object(|key, scanner| match key {
+        scanner.object(|key, scanner| {
+            self.has_model_fields = true;
+            self.additional_field(key, scanner)
+        })
+    }
+
+    fn additional_field(&mut self, key: &str, scanner: &mut Scanner<'_>) -> Result<(), JsonError> {
+        match key {
             "thinking" | "reasoning_config" => self.anthropic_thinking(scanner),
+            "reasoningConfig" | "reasoning_effort" | "reasoning" => self.reasoning(key, scanner),
+            "output_config" | "output_format" => self.output(key, scanner),
             "anthropic_beta" => self.betas(scanner),
             "inferenceConfig" | "textGenerationConfig" => self.settings(scanner),
             "tools" => self.part(Part::AdditionalTools, scanner, |peek, scanner| {
@@ -543,7 +594,7 @@ impl Peek {
             key if extent::is_cap(key) => self.cap(scanner),
             key if extent::is_number_of_answers(key) => self.answers(scanner),
             key => self.other(key, scanner),
-        })
+        }
     }
 
     fn converse_tool(&mut self, scanner: &mut Scanner<'_>) -> Result<(), JsonError> {

@@ -139,11 +139,16 @@ impl WireError {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(ERROR_TYPE, HeaderValue::from_static(self.kind.name()));
         if let Some(after) = self.retry_after {
-            headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(after)));
-            headers.insert(AMZ_RETRY_AFTER.clone(), HeaderValue::from(whole_millis(after)));
+            set_retry_after(headers, after);
         }
         response
     }
+}
+
+/// Says when another try may do better: in whole seconds, and in milliseconds.
+pub fn set_retry_after(headers: &mut HeaderMap, after: Duration) {
+    headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(after)));
+    headers.insert(AMZ_RETRY_AFTER.clone(), HeaderValue::from(whole_millis(after)));
 }
 
 /// A wait as a `retry-after` says it: whole seconds, rounded up, at least one.
@@ -154,6 +159,39 @@ pub fn whole_seconds(wait: Duration) -> u64 {
 /// The same as `x-amz-retry-after` says it.
 fn whole_millis(wait: Duration) -> u64 {
     u64::try_from(wait.as_micros().div_ceil(1000)).unwrap_or(u64::MAX).max(1)
+}
+
+/// A text on one line, without control characters and no longer than so many characters.
+pub fn plain_text(text: &str, max: usize) -> String {
+    let is_part = |c: char| !c.is_whitespace() && !is_control(c);
+    let words = text.split(|c| !is_part(c)).filter(|word| !word.is_empty());
+    let spaced = words.enumerate().flat_map(|(number, word)| {
+        std::iter::repeat_n(' ', usize::from(number > 0)).chain(word.chars())
+    });
+    let mut plain: String = spaced.take(max + 1).collect();
+    if let Some((cut, _)) = plain.char_indices().nth(max) {
+        let last = plain.get(..cut).and_then(|kept| kept.char_indices().next_back());
+        plain.truncate(last.map_or(0, |(at, _)| at));
+        plain.push('\u{2026}');
+    }
+    plain
+}
+
+/// Whether a character shows nothing, or changes how others are shown.
+fn is_control(c: char) -> bool {
+    c.is_control()
+        || matches!(
+            c,
+            '\u{ad}'
+                | '\u{61c}'
+                | '\u{200b}'..='\u{200f}'
+                | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}'
+                | '\u{fe00}'..='\u{fe0f}'
+                | '\u{feff}'
+                | '\u{fff0}'..='\u{fffb}'
+                | '\u{e0000}'..='\u{e0fff}'
+        )
 }
 
 /// What an upstream's error response says of itself.
@@ -232,6 +270,22 @@ mod tests {
         assert_eq!(response.headers()[RETRY_AFTER], "2");
         assert_eq!(response.headers()["x-amz-retry-after"], "1500");
         assert_eq!(response.body(), r#"{"message":"say \"when\""}"#);
+    }
+
+    #[test]
+    fn a_plain_text_is_short_and_on_one_line() {
+        for (text, wanted) in [
+            ("", ""),
+            ("  one\r\n\ttwo\u{0}\u{1b}[31m\u{202e}x ", "one two [31m x"),
+            ("0123456789 0123456789", "0123456789 01234567\u{2026}"),
+            ("01234567890123456789", "01234567890123456789"),
+            ("0123456789012345678 b", "0123456789012345678\u{2026}"),
+            ("012345678901234567890", "0123456789012345678\u{2026}"),
+        ] {
+            let plain = plain_text(text, 20);
+            assert_eq!(plain, wanted, "{text:?}");
+            assert!(plain.chars().count() <= 20);
+        }
     }
 
     #[test]

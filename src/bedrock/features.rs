@@ -2,7 +2,7 @@
 
 /// Features of a request that not every model takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Features(u8);
+pub struct Features(u16);
 
 impl Features {
     /// Images in the messages.
@@ -20,8 +20,16 @@ impl Features {
     /// Cache points.
     pub const PROMPT_CACHING: Features = Features(64);
 
+    /// An answer by a JSON schema, which the model itself keeps to.
+    pub const STRUCTURED_OUTPUT: Features = Features(128);
+    /// How much effort an answer is to take.
+    pub const EFFORT: Features = Features(256);
+
+    /// Those that a target's config has no names for.
+    pub const UNNAMED: Features = Features(128 | 256);
+
     /// Names as the model catalogue writes them.
-    pub const NAMES: [(&'static str, Features); 7] = [
+    pub const NAMES: [(&'static str, Features); 11] = [
         ("vision", Features::VISION),
         ("pdf_input", Features::DOCUMENTS),
         ("video_input", Features::VIDEO),
@@ -29,6 +37,10 @@ impl Features {
         ("function_calling", Features::TOOLS),
         ("reasoning", Features::REASONING),
         ("prompt_caching", Features::PROMPT_CACHING),
+        ("native_structured_output", Features::STRUCTURED_OUTPUT),
+        ("bedrock_native_structured_output", Features::STRUCTURED_OUTPUT),
+        ("output_config", Features::EFFORT),
+        ("max_reasoning_effort", Features::EFFORT),
     ];
 
     /// The features with these names; other names are passed over.
@@ -50,6 +62,11 @@ impl Features {
     /// Whether images, documents, video or audio are among them.
     pub(super) fn has_media(self) -> bool {
         self.0 & (1 | 2 | 4 | 8) != 0
+    }
+
+    /// Those that are among both.
+    pub fn common(self, other: Features) -> Features {
+        Features(self.0 & other.0)
     }
 
     pub(super) fn add(&mut self, other: Features) {

@@ -11,6 +11,7 @@ pub mod catalogue;
 pub mod error;
 pub mod event_stream;
 pub mod extent;
+mod extras;
 pub mod features;
 pub mod guardrail;
 pub mod json;
@@ -24,6 +25,7 @@ pub mod usage;
 pub mod usage_reader;
 
 pub use error::{ErrorKind, WireError};
+pub use extras::Extras;
 pub use features::Features;
 pub use model_id::{Family, ModelId};
 pub use operation::Operation;

@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, Env, Loaded, Source};
 use crate::legacy::prompts::Prompts;
+use crate::routing;
 use crate::system::descriptors::Shares;
 
 /// A gateway in front of Amazon Bedrock: point an AWS SDK at it, and a throttled model is
@@ -81,9 +82,11 @@ impl ConfigFile {
     }
 }
 
-/// Loads a config and checks what the config itself can't: whether its prompts can be used.
+/// Loads a config and checks what the config itself can't: whether its prompts can be used, and its
+/// quotas fit its models.
 fn load(source: &Source) -> Result<Loaded, String> {
-    let loaded = Config::load(source, &Env::of_process()).map_err(|error| error.to_string())?;
+    let mut loaded = Config::load(source, &Env::of_process()).map_err(|error| error.to_string())?;
+    loaded.warnings.extend(routing::short_quotas(&loaded.config));
     Prompts::new(&loaded.config.legacy.prompts).map_err(|error| error.to_string())?;
     Ok(loaded)
 }

@@ -222,6 +222,7 @@ impl Checker<'_> {
             idle_timeout: self.duration(&at.key("idle_timeout"), &raw.idle_timeout),
             pool_idle_timeout: self.duration(&at.key("pool_idle_timeout"), &raw.pool_idle_timeout),
             max_idle_per_host: raw.max_idle_per_host,
+            assumed_max_output_tokens: raw.assumed_max_output_tokens,
             forward_headers: self.forward_headers(&at.key("forward_headers"), &raw.forward_headers),
             credentials,
         }

@@ -231,6 +231,10 @@ pub(super) struct RawTarget {
     /// Cap on the output tokens a request may ask for. Default: the model's own.
     #[cfg_attr(test, schemars(range(min = 1, max = 10_000_000)))]
     pub(super) max_output_tokens: Option<u32>,
+    /// Output tokens that a request without a maximum is counted with at its start, at most; less
+    /// where the target's answers to such requests are shorter. Default: the one of `upstream`.
+    #[cfg_attr(test, schemars(range(min = 1, max = 10_000_000)))]
+    pub(super) assumed_max_output_tokens: Option<u32>,
     /// What requests may use here. Default: what the model is known for.
     #[cfg_attr(test, schemars(example = ["images", "tools"]))]
     pub(super) features: Option<Vec<Feature>>,
@@ -308,7 +312,7 @@ pub(super) struct RawFallback {
     pub(super) unrouted_cooldown: DurationText,
     /// Cooldown after a "tokens per day" throttle.
     pub(super) daily_cooldown: DurationText,
-    /// How long a fallback target that answered 403 or 404 stays out.
+    /// How long requests keep away from an operation that a target is known to deny.
     pub(super) misconfigured_cooldown: DurationText,
     /// Consecutive throttles multiply a cooldown at most by this.
     #[cfg_attr(test, schemars(range(min = 1, max = 1000)))]

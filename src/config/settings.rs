@@ -162,6 +162,9 @@ pub struct Upstream {
     pub pool_idle_timeout: Duration,
     /// Unused connections that each worker thread keeps for one host.
     pub max_idle_per_host: usize,
+    /// Output tokens that a request without a maximum is counted with, at most. `None`: the model's
+    /// own maximum.
+    pub assumed_max_output_tokens: Option<u32>,
     /// Clients' headers that are sent to upstreams beside those that Bedrock knows.
     pub forward_headers: Vec<HeaderName>,
     /// Who signs requests.
@@ -200,6 +203,9 @@ pub struct Target {
     pub cooldown: Duration,
     /// Cap on the output tokens a request may ask for. `None`: the model's own.
     pub max_output_tokens: Option<u32>,
+    /// Output tokens that a request without a maximum is counted with, at most. `None`: the model's
+    /// own maximum.
+    pub assumed_max_output_tokens: Option<u32>,
     /// What requests may use here (images, tools...). `None`: what the model is known for.
     pub features: Option<Vec<Feature>>,
     /// The target's own quota of requests in a minute; at least 1. `None`: it is learned.

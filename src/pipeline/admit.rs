@@ -12,9 +12,9 @@ use tokio::time::Instant;
 use super::exchange::Exchange;
 use super::refusal::Refusal;
 use super::route::Routed;
+use super::shortage::{self, Shortage};
 use crate::admission::{Curfew, Flow};
-use crate::routing::cooldown::State;
-use crate::routing::{Choice, Choices, Permit, Pool, is_hopeful};
+use crate::routing::{Choice, Choices, Permit, is_hopeful};
 use crate::system::time::{sleep_until, timeout_at};
 
 /// What came of the search for a target.
@@ -41,13 +41,17 @@ pub(super) async fn admit(
     patience: &mut Patience,
 ) -> Result<Admission, Refusal> {
     let now = Instant::now();
-    let is_in = |index: &usize| routed.candidates.get(*index).is_some_and(|it| !it.is_out);
+    let is_in = |index: &usize| routed.candidates.get(*index).is_some_and(|it| it.left.is_none());
     let again = preferred.filter(is_in).and_then(|index| routed.choice(index));
     if let Some(choice) = again
         && let Ok(permit) = choice.target.enter(choice.need, now)
     {
         return Ok(Admission::Go(choice.index, permit));
     }
+    if let Some((index, permit)) = routed.route.enter(routed.remaining()) {
+        return Ok(Admission::Go(index, permit));
+    }
+    routed.leave_denied();
     if let Some((index, permit)) = routed.route.enter(routed.remaining()) {
         return Ok(Admission::Go(index, permit));
     }
@@ -59,12 +63,12 @@ pub(super) async fn admit(
     let gateway = Arc::clone(routed.exchange.gateway());
     let give_up = gateway.curfew.cut(patience.deadline.min(now + patience.left));
     if give_up <= now || !is_hopeful(&choices, give_up, now) {
-        return Err(all_out(&pool, &choices));
+        return Err(shortage::refusal(routed));
     }
     let place = gateway.waiting.enter(routed.body.len());
     let _place = place.map_err(|full| Refusal::QueueFull {
         full,
-        due: pool.due(&choices, now).map_or(Duration::ZERO, |(_, due)| due),
+        shortage: Box::new(Shortage::of(routed, now)),
     })?;
     let granted = {
         let span = routed.exchange.begins_wait();
@@ -83,7 +87,7 @@ pub(super) async fn admit(
     patience.left = patience.left.saturating_sub(waited);
     match granted {
         Some((index, permit)) => Ok(Admission::Go(index, permit)),
-        None => Err(all_out(&pool, &choices)),
+        None => Err(shortage::refusal(routed)),
     }
 }
 
@@ -99,29 +103,7 @@ async fn turned_away(curfew: &Curfew, choices: &[Choice]) {
 pub(super) fn any_free(routed: &Routed, except: usize) -> bool {
     let now = Instant::now();
     let mut others = routed.remaining().filter(|choice| choice.index != except);
-    others.any(|choice| choice.target.is_free(now))
-}
-
-/// The refusal of a request that is done with every candidate; those that cool count for when to
-/// try again.
-pub(super) fn nothing_free(routed: &Routed) -> Refusal {
-    let now = Instant::now();
-    let all = (0..routed.candidates.len()).filter_map(|index| routed.choice(index));
-    let choices: Choices = all.filter(|choice| !choice.target.is_free(now)).collect();
-    all_out(&routed.route.pool, &choices)
-}
-
-fn all_out(pool: &Pool, choices: &[Choice]) -> Refusal {
-    let now = Instant::now();
-    let is_drained = |choice: &Choice| choice.target.state(now) == State::Drained;
-    if !choices.is_empty() && choices.iter().all(is_drained) {
-        return Refusal::NoTarget("all that could are drained".to_owned());
-    }
-    let is_quota = choices.iter().any(|choice| choice.target.lacks_quota(choice.need, now));
-    let due = pool.due(choices, now);
-    let (target, due) =
-        due.map_or_else(Default::default, |(target, due)| (target.name.to_string(), due));
-    Refusal::AllOut { target, due, is_quota }
+    others.any(|choice| choice.target.is_free(choice.need, now))
 }
 
 fn flow(exchange: &Exchange) -> Flow {

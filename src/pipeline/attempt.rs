@@ -4,13 +4,14 @@
 //! success is decided there is no other attempt; what happens to its bytes is `relay`'s.
 
 use std::future::Future;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use tokio::time::Instant;
 use tower::Service;
 
@@ -20,13 +21,15 @@ use super::exchange::Open;
 use super::prepare::{Prepared, prepare, strip_for_upstream};
 use super::refusal::{Refusal, Refused};
 use super::relay::{self, ResponseBody};
-use super::route::Routed;
-use super::{deadline, duplex};
+use super::route::{Left, Routed};
+use super::{deadline, duplex, shortage};
 use crate::admission::{Dimension, Share};
+use crate::bedrock::Extras;
 use crate::config::Strategy;
+use crate::routing::access::{Denial, Verdict};
 use crate::routing::{Permit, Spending, Target};
 use crate::system::time::{sleep, sleep_until};
-use crate::upstream::classify::{is_limit_of_model, is_misconfiguration};
+use crate::upstream::classify::{Denies, denies};
 use crate::upstream::{Class, Failure, Reply, Success, TimeLimit, sign};
 
 /// The innermost service: from a routed request to an answer.
@@ -57,8 +60,16 @@ async fn answer(mut routed: Routed) -> Result<Response<ResponseBody>, Refused> {
     let patience = deadline::patience(&routed, deadline);
     // All that they say to the gateway has been read.
     strip_for_upstream(&mut routed.head.headers, &gateway.config.upstream.forward_headers);
-    let mut attempts =
-        Loop { gateway, routed, patience, deadline, preferred: None, kept: None, moved_from: None };
+    let mut attempts = Loop {
+        gateway,
+        routed,
+        patience,
+        deadline,
+        preferred: None,
+        kept: None,
+        misfit: None,
+        moved_from: None,
+    };
     let outcome = attempts.run().await;
     let Routed { mut exchange, call, body, size, .. } = attempts.routed;
     // Nobody tries again from here on.
@@ -84,6 +95,13 @@ struct Kept {
     failure: Failure,
 }
 
+/// What a target said whose model can't do what the request asks for: the best such candidate's word,
+/// and whether all others that were asked have said the same.
+struct Misfit {
+    kept: Kept,
+    is_common: bool,
+}
+
 /// What a failed attempt leads to.
 enum Next {
     Relay(Failure),
@@ -100,6 +118,8 @@ struct Loop {
     /// The candidate that is to be tried again.
     preferred: Option<usize>,
     kept: Option<Kept>,
+    /// Relayed only if all that were asked say so, or if there is nothing else to relay.
+    misfit: Option<Misfit>,
     /// The last target and why it was left, to count fallbacks.
     moved_from: Option<(Arc<Target>, &'static str)>,
 }
@@ -111,7 +131,9 @@ impl Loop {
             let admission = match admit(&mut self.routed, preferred, &mut self.patience).await {
                 // No target will be back in time, and not for want of quota: what the best of them
                 // said is a better answer than that.
-                Err(Refusal::AllOut { is_quota: false, .. }) if self.kept.is_some() => {
+                Err(Refusal::AllOut { is_quota: false, .. } | Refusal::NoTarget(_))
+                    if self.has_answer() =>
+                {
                     Admission::NothingLeft
                 }
                 admission => admission?,
@@ -120,6 +142,12 @@ impl Loop {
                 Admission::Go(index, permit) => (index, permit),
                 Admission::NothingLeft => return self.nothing_left(),
             };
+            if !self.routed.may_try(index, Instant::now()) {
+                // It was denied while this request waited for it.
+                permit.not_taken();
+                self.routed.leave_denied();
+                continue;
+            }
             self.count_fallback(permit.target());
             let Tried { index, permit, reply, took } = self.attempt(index, permit).await?;
             let target = Arc::clone(permit.target());
@@ -134,7 +162,8 @@ impl Loop {
                     );
                     return Ok(Answer::Success(success, spending));
                 }
-                Reply::Failure(failure) => {
+                Reply::Failure(mut failure) => {
+                    self.judge(index, &mut failure);
                     self.note_failure(&target, &failure, took);
                     let is_lost = failure.time_limit == Some(TimeLimit::FirstByte)
                         || failure.class == Class::Encoded;
@@ -250,7 +279,9 @@ impl Loop {
         if !config.enabled || call.model().is_none() || call.operation.is_stream() {
             return None;
         }
-        if self.routed.need(target).input > config.max_input_tokens {
+        let need = self.routed.need(target);
+        // How long inference usually takes says nothing of the rest.
+        if !need.is_counted() || need.input > config.max_input_tokens {
             return None;
         }
         self.gateway.hedges.earn();
@@ -264,7 +295,7 @@ impl Loop {
     }
 
     /// Decides what follows a failed attempt.
-    async fn failed(&mut self, index: usize, permit: Permit, failure: Failure) -> Next {
+    async fn failed(&mut self, index: usize, permit: Permit, mut failure: Failure) -> Next {
         if self.routed.call.model().is_none() {
             permit.not_taken();
             return Next::Relay(failure);
@@ -279,6 +310,11 @@ impl Loop {
         let may_retry = attempts < self.gateway.config.retry.attempts;
         match failure.class {
             Class::Throttled => {
+                if let Some(excess) = self.routed.excess(permit.target()) {
+                    permit.not_taken();
+                    self.leave(index, Left::Oversized(excess));
+                    return Next::Again;
+                }
                 let dimension = dimension(&failure.reported.message);
                 self.keep(index, failure);
                 match self.gateway.config.fallback.strategy {
@@ -302,68 +338,147 @@ impl Loop {
                 if permit.failed(failure.from_upstream) {
                     tracing::warn!(target_name = %self.name(index), "target ejected after failures");
                 }
+                let left = match failure.from_upstream {
+                    true => Left::Failed(failure.error_status()),
+                    false => Left::Unreachable,
+                };
                 self.keep(index, failure);
                 if may_retry {
                     self.back_off(attempts).await;
                     self.preferred = Some(index);
                 } else {
-                    self.leave(index);
+                    self.leave(index, left);
                 }
             }
             Class::Slow | Class::Encoded => {
                 if failure.class == Class::Encoded {
-                    let (target_name, message) = (self.name(index), &failure.reported.message);
-                    tracing::warn!(%target_name, %message, "an answer can't be read");
+                    let (target_name, reason) = (self.name(index), &failure.reported.message);
+                    tracing::warn!(%target_name, %reason, "an answer can't be read");
                 }
                 permit.failed(true);
+                let left = Left::Failed(failure.error_status());
                 self.keep(index, failure);
-                self.leave(index);
+                self.leave(index, left);
             }
             // Another target may be reached without a new connection.
             Class::Unusable | Class::ResourceExhausted => {
                 permit.not_taken();
                 self.keep(index, failure);
-                self.leave(index);
+                self.leave(index, Left::Unusable);
             }
-            Class::Terminal if index == 0 => {
+            Class::Denied => {
+                let extras = self.routed.extras();
+                self.denied(index, &permit, &failure, extras);
+                if extras == Extras::Resources {
+                    // As far as can be told, the client named what it may not use.
+                    failure.class = Class::Terminal;
+                }
+                permit.refused(failure.error_status());
+                let left = Left::Denied(failure.error_status());
+                // What a fallback is denied is the operator's business, not the client's.
+                if index == 0 || self.is_first_hand(index) {
+                    self.keep(index, failure);
+                }
+                self.leave(index, left);
+            }
+            Class::Foreign => {
+                let (target_name, status) = (self.name(index), failure.error_status().as_u16());
+                let reason = &*failure.reported.message;
+                tracing::warn!(%target_name, status, reason, "an answer is not Bedrock's");
+                permit.refused(failure.error_status());
+                let left = Left::Failed(failure.error_status());
+                self.keep(index, failure);
+                self.leave(index, left);
+            }
+            Class::Terminal if self.is_first_hand(index) => {
+                if failure.error_status() == StatusCode::FORBIDDEN {
+                    // Shown, and no more.
+                    self.denied(index, &permit, &failure, Extras::Resources);
+                }
                 permit.refused(failure.error_status());
                 return Next::Relay(failure);
             }
-            // A fallback that can't serve anybody stays out; what it said is not the client's.
-            Class::Terminal if is_misconfiguration(failure.error_status(), &failure.reported) => {
-                tracing::warn!(
-                    target_name = %self.name(index),
-                    error = failure.reported.name.as_deref().unwrap_or("-"),
-                    message = %failure.reported.message,
-                    "fallback target is misconfigured"
-                );
-                permit.out(self.gateway.config.fallback.misconfigured_cooldown, false);
-                self.leave(index);
-            }
-            // Nor is a limit that the requested model does not have.
-            Class::Terminal if is_limit_of_model(failure.error_status(), &failure.reported) => {
-                permit.not_taken();
-                self.leave(index);
-            }
+            // Another model's word about itself: the requested one may well do what this one can't.
             Class::Terminal => {
                 permit.refused(failure.error_status());
-                return Next::Relay(failure);
+                let left = Left::Misfit(failure.error_status());
+                self.keep_misfit(index, failure);
+                self.leave(index, left);
             }
         }
         Next::Again
     }
 
+    /// Tells a denial of the model or the operation from what finds fault with the request. What the
+    /// first target does not permit stays the client's answer: nobody else's permission counts in
+    /// its place.
+    fn judge(&self, index: usize, failure: &mut Failure) {
+        let is_of_model = self.routed.call.model().is_some() && failure.class == Class::Terminal;
+        let status = failure.error_status();
+        let speaks = status == StatusCode::FORBIDDEN && index == 0 && self.is_first_hand(index);
+        if is_of_model && !speaks && denies(status, &failure.reported).is_some() {
+            failure.class = Class::Denied;
+        }
+    }
+
+    fn is_first_hand(&self, index: usize) -> bool {
+        self.routed.is_first_hand(index)
+    }
+
+    /// Notes that a target has denied the operation: for the others, too, once that is confirmed.
+    fn denied(&self, index: usize, permit: &Permit, failure: &Failure, extras: Extras) {
+        let (operation, status) = (self.routed.call.operation, failure.error_status());
+        let denial = Denial::new(status, &failure.reported);
+        let extras = match denies(status, &failure.reported) {
+            Some(Denies::Surely) => extras,
+            Some(Denies::Perhaps) | None => extras.max(Extras::Unknown),
+        };
+        let target_name = self.name(index);
+        let (error, reason) = (denial.name.clone(), denial.message.clone());
+        let operation_name = operation.name();
+        let pause = self.gateway.config.fallback.misconfigured_cooldown;
+        let verdict = permit.target().denied(operation, denial, (self.client(), extras), pause);
+        match verdict {
+            Verdict::Suspected => tracing::warn!(
+                %target_name, operation = operation_name, status = status.as_u16(), error, reason,
+                "a target denied a request"
+            ),
+            Verdict::Confirmed(pause) => tracing::warn!(
+                %target_name, operation = operation_name, status = status.as_u16(), error, reason,
+                pause_s = pause.as_secs(),
+                "target is misconfigured: it denies the operation"
+            ),
+        }
+    }
+
+    /// Who asks, told apart from others.
+    fn client(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        let key = self.routed.exchange.client.as_ref().map(|client| client.key());
+        key.hash(&mut hasher);
+        hasher.finish()
+    }
+
+    /// Whether there is something to relay if all that is left is out, and not for want of quota.
+    fn has_answer(&self) -> bool {
+        self.kept.is_some() || self.misfit.as_ref().is_some_and(|misfit| misfit.is_common)
+    }
+
     /// The end of a request that is done with every candidate: throttled if any target is, since
-    /// another try later may do; else the best candidate's own failure.
+    /// another try later may do; else the best candidate's own failure. What a model can't do that
+    /// nobody has asked for counts last.
     fn nothing_left(&mut self) -> Result<Answer, Refusal> {
-        match self.kept.take() {
+        // A fallback's word about itself is no answer to a request that is only too large.
+        let misfit = self.misfit.take().filter(|_| shortage::excess(&self.routed).is_none());
+        let misfit = misfit.map(|misfit| misfit.kept);
+        match self.kept.take().or(misfit) {
             Some(Kept { index, failure }) if !failure.class.is_quota() => {
                 let target = self.routed.target(index).cloned();
                 let target =
                     target.ok_or_else(|| Refusal::NoTarget(failure.reported.message.clone()))?;
                 Ok(Answer::Failure(failure, target))
             }
-            _ => Err(admit::nothing_free(&self.routed)),
+            _ => Err(shortage::refusal(&self.routed)),
         }
     }
 
@@ -374,8 +489,25 @@ impl Loop {
         }
     }
 
-    fn leave(&mut self, index: usize) {
-        self.candidate(index, |candidate| candidate.is_out = true);
+    /// The same of one whose model can't do what the request asks for.
+    fn keep_misfit(&mut self, index: usize, failure: Failure) {
+        let kept = Kept { index, failure };
+        self.misfit = Some(match self.misfit.take() {
+            None => Misfit { kept, is_common: true },
+            Some(Misfit { kept: before, is_common }) => {
+                let (one, other) = (&before.failure, &kept.failure);
+                let is_same =
+                    one.error_status() == other.error_status() && one.reported == other.reported;
+                let best = if before.index < index { before } else { kept };
+                Misfit { kept: best, is_common: is_common && is_same }
+            }
+        });
+    }
+
+    fn leave(&mut self, index: usize, left: Left) {
+        let status = left.status().map(|status| status.as_u16());
+        tracing::debug!(target_name = %self.name(index), ?left, status, "target left");
+        self.candidate(index, |candidate| candidate.left = Some(left));
     }
 
     fn candidate<T: Default>(

@@ -12,7 +12,7 @@ use http::{Request, Response};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::admit::{Admission, admit, nothing_free};
+use super::admit::{Admission, admit};
 use super::attempt::dimension;
 use super::collect::Live;
 use super::deadline;
@@ -21,6 +21,7 @@ use super::prepare::{prepare, strip_for_upstream};
 use super::refusal::{Refusal, Refused};
 use super::relay::{self, ResponseBody, Until};
 use super::route::Routed;
+use super::shortage;
 use crate::routing::{Permit, Target};
 use crate::system::time::timeout_at;
 use crate::upstream::events::{Chain, Events};
@@ -39,7 +40,7 @@ pub(super) async fn answer(
     let mut permit = match admitted {
         Ok(Ok(Admission::Go(_, permit))) => permit,
         Ok(Ok(Admission::NothingLeft)) => {
-            let refusal = nothing_free(&routed);
+            let refusal = shortage::refusal(&routed);
             return Err(Refused { refusal, exchange: routed.exchange });
         }
         Ok(Err(refusal)) => return Err(Refused { refusal, exchange: routed.exchange }),
@@ -59,6 +60,7 @@ pub(super) async fn answer(
     let reply = open(&routed, &target, events, over).await;
     let took = sent.elapsed();
     routed.exchange.asked = None;
+    let excess = routed.excess(&target);
     let Routed { mut exchange, call, size, .. } = routed;
     match reply {
         Reply::Success(success) => {
@@ -73,7 +75,11 @@ pub(super) async fn answer(
         Reply::Failure(failure) => {
             let status = if failure.from_upstream { failure.status.as_u16() } else { 0 };
             exchange.attempted(&target, failure.class.name(), status, took);
-            report(permit, &failure, &exchange.gateway().config.fallback);
+            match failure.class {
+                // That says nothing of the target.
+                Class::Throttled if excess.is_some() => permit.not_taken(),
+                _ => report(permit, &failure, &exchange.gateway().config.fallback),
+            }
             Ok(relay::failure(exchange, failure, target))
         }
     }
@@ -133,6 +139,6 @@ fn report(permit: Permit, failure: &Failure, config: &crate::config::Fallback) {
         Class::Transient => drop(permit.failed(failure.from_upstream)),
         Class::Slow | Class::Encoded => drop(permit.failed(true)),
         Class::Unusable | Class::ResourceExhausted => permit.not_taken(),
-        Class::Terminal => permit.refused(failure.error_status()),
+        Class::Denied | Class::Foreign | Class::Terminal => permit.refused(failure.error_status()),
     }
 }

@@ -34,6 +34,7 @@ mod refusal;
 mod relay;
 mod route;
 mod shed;
+mod shortage;
 mod step;
 #[cfg(test)]
 mod tests;

@@ -2,19 +2,20 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::header::{ALLOW, CONNECTION, HeaderName, HeaderValue};
 use http::{HeaderMap, Response, StatusCode};
 
 use super::body::BodyError;
 use super::exchange::{Exchange, Outcome};
+use super::shortage::{self, Shortage};
 use crate::admission::{Full, Overloaded};
-use crate::bedrock::error::whole_seconds;
 use crate::bedrock::json::JsonError;
 use crate::bedrock::path::{ASK_CONTROL_PLANE, PathError};
 use crate::bedrock::{ErrorKind, WireError};
 use crate::clients::origin::BadHost;
 use crate::clients::{Denied, Limited, OverBudget, Unauthenticated};
-use bytes::Bytes;
+use crate::routing::Excess;
 
 /// When a request that was turned away for overload may come again.
 const OVERLOAD_PAUSE: Duration = Duration::from_secs(1);
@@ -87,20 +88,12 @@ pub(super) enum Refusal {
     Unrouted { model: String },
     #[error("{operation} needs HTTP/2")]
     NeedsHttp2 { operation: &'static str },
-    #[error(
-        "Too many requests, please wait before trying again. All targets are throttled and the gateway's queue is full: {full}."
-    )]
-    QueueFull { full: Full, due: Duration },
-    #[error(
-        "{}; {target} is due first, in {} s.",
-        if *.is_quota {
-            "Too many requests, please wait before trying again. All targets are throttled"
-        } else {
-            "All targets are out after failures"
-        },
-        whole_seconds(*.due)
-    )]
-    AllOut { target: String, due: Duration, is_quota: bool },
+    #[error("{shortage} The gateway's queue is full: {full}.")]
+    QueueFull { full: Full, shortage: Box<Shortage> },
+    #[error("{shortage}")]
+    AllOut { shortage: Box<Shortage>, is_quota: bool },
+    #[error("{}", shortage::describe(.0))]
+    Oversized(Excess),
     #[error("the request was not answered within {}", humantime::format_duration(*limit))]
     RequestTimeout { limit: Duration },
     #[error("no target can serve this request: {0}")]
@@ -131,6 +124,7 @@ impl Refusal {
             | Refusal::BodyBroken
             | Refusal::Json(_)
             | Refusal::Unrouted { .. }
+            | Refusal::Oversized(_)
             | Refusal::NeedsHttp2 { .. } => Outcome::BadRequest,
             Refusal::Overloaded(_) => Outcome::Overloaded,
             Refusal::Unauthenticated(_) => Outcome::Unauthenticated,
@@ -161,6 +155,7 @@ impl Refusal {
             | Refusal::Lengths
             | Refusal::BodyBroken
             | Refusal::Json(_)
+            | Refusal::Oversized(_)
             | Refusal::NeedsHttp2 { .. } => ErrorKind::Validation,
             Refusal::Unauthenticated(why) => why.kind(),
             Refusal::Denied(Denied::OtherGuardrail(_) | Denied::Guardrail) => ErrorKind::Validation,
@@ -175,8 +170,9 @@ impl Refusal {
             Refusal::BodyTimeout { .. } => ErrorKind::RequestTimeout,
             Refusal::Limited(_)
             | Refusal::OverBudget(OverBudget::Held(_))
-            | Refusal::QueueFull { .. }
             | Refusal::AllOut { is_quota: true, .. } => ErrorKind::Throttling,
+            Refusal::QueueFull { shortage, .. } if shortage.is_quota() => ErrorKind::Throttling,
+            Refusal::QueueFull { .. } => ErrorKind::ServiceUnavailable,
             Refusal::AllOut { is_quota: false, .. } => ErrorKind::ServiceUnavailable,
             Refusal::RequestTimeout { .. } => ErrorKind::ModelTimeout,
             Refusal::NoTarget(_) => ErrorKind::ServiceUnavailable,
@@ -186,11 +182,11 @@ impl Refusal {
     /// The response, without what is the same on every response.
     pub(super) fn into_response(self) -> Response<Bytes> {
         let mut error = WireError::new(self.kind(), self.to_string());
-        if let Refusal::Limited(Limited { due, .. })
-        | Refusal::QueueFull { due, .. }
-        | Refusal::AllOut { due, .. } = self
-        {
+        if let Refusal::Limited(Limited { due, .. }) = self {
             error = error.retry_after(due);
+        } else if let Refusal::AllOut { shortage, .. } | Refusal::QueueFull { shortage, .. } = &self
+        {
+            error = error.retry_after(shortage.due());
         } else if let Refusal::OverBudget(OverBudget::Held(_)) = self {
             // When one of them ends is not known; a second is a fair guess.
             error = error.retry_after(Duration::from_secs(1));
@@ -224,19 +220,6 @@ impl Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_retry_after_is_the_due_time_rounded_up() {
-        let due = Duration::from_millis(12_300);
-        let response =
-            Refusal::AllOut { target: "haiku".to_owned(), due, is_quota: true }.into_response();
-        assert_eq!(response.status(), 429);
-        assert_eq!(response.headers()["retry-after"], "13");
-        assert_eq!(response.headers()["x-amz-retry-after"], "12300");
-        assert_eq!(response.headers()["x-amzn-errortype"], "ThrottlingException");
-        let text = String::from_utf8(response.body().to_vec()).unwrap();
-        assert!(text.contains("haiku is due first, in 13 s"), "{text}");
-    }
 
     #[test]
     fn who_has_waited_for_long_is_told_not_to_try_again() {

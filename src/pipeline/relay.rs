@@ -14,7 +14,9 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, Entry, HeaderMap, HeaderName, HeaderValue};
+use http::header::{
+    CONTENT_LENGTH, CONTENT_TYPE, Entry, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
+};
 use http::{Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::Instant;
@@ -24,8 +26,10 @@ use super::exchange::{Exchange, Outcome, millis};
 use super::prepare::{strip_for_client, value};
 use super::refusal::{Refusal, Refused, discourage_retry};
 use super::watch::Watch;
+use crate::bedrock::error::set_retry_after;
 use crate::bedrock::{ErrorKind, Operation, Usage, WireError, event_stream};
 use crate::clients::{OverBudget, usd};
+use crate::routing::cooldown::State;
 use crate::routing::{Size, Spending, Target};
 use crate::system::time::{Sleep, sleep_until};
 use crate::upstream::{self, Class, Failure, Success, TimeLimit};
@@ -49,6 +53,9 @@ enum Inner<B> {
     /// Relayed as it comes.
     Relayed(Pin<Box<Relay<B>>>),
 }
+
+/// When to try again where nothing tells when that would help.
+pub(super) const SOON: Duration = Duration::from_secs(1);
 
 /// An upstream that was never waited for during this time is not what an answer is late for.
 const HELD_UP: Duration = Duration::from_millis(500);
@@ -143,10 +150,18 @@ pub(super) fn failure(
     let mut head = failure.headers;
     strip_for_client(&mut head);
     head.remove(CONTENT_LENGTH);
+    if failure.time_limit == Some(TimeLimit::FirstByte) && !head.contains_key(RETRY_AFTER) {
+        set_retry_after(&mut head, SOON);
+    }
+    let now = Instant::now();
+    let due = match target.state(now) {
+        State::Cooling(until) => until.saturating_duration_since(now),
+        _ => SOON,
+    };
     if failure.from_upstream {
         exchange.answered_by = Some(target);
     }
-    whole(failure.status, head, failure.body, exchange)
+    whole(failure.status, head, failure.body, due, exchange)
 }
 
 /// The answer to a request that the gateway refuses.
@@ -164,7 +179,7 @@ pub(super) fn refuse(refused: Refused) -> Response<ResponseBody> {
         _ => {}
     }
     let (head, body) = refusal.into_response().into_parts();
-    whole(head.status, head.headers, body, exchange)
+    whole(head.status, head.headers, body, SOON, exchange)
 }
 
 /// The answer to a request that something panicked on. Its record ended where that happened.
@@ -177,12 +192,18 @@ pub(super) fn panicked(request_id: Uuid) -> Response<ResponseBody> {
     respond(head.status, head.headers, Inner::Whole { bytes, _exchange: None })
 }
 
+/// An answer that is not relayed. One that is not available tells when it may be, by `due` if it does not
+/// say so itself.
 fn whole(
     status: StatusCode,
     mut head: HeaderMap,
     bytes: Bytes,
+    due: Duration,
     mut exchange: Box<Exchange>,
 ) -> Response<ResponseBody> {
+    if status == StatusCode::SERVICE_UNAVAILABLE && !head.contains_key(RETRY_AFTER) {
+        set_retry_after(&mut head, due);
+    }
     exchange.response_bytes = bytes.len() as u64;
     discourage_retry(&mut head, status, exchange.started.elapsed());
     add_own_headers(&mut head, &exchange);
@@ -454,7 +475,7 @@ impl<B> Relay<B> {
         this.exchange.ended(outcome);
         let usage = this.watch.usage();
         this.exchange.usage = usage;
-        if let Some(spending) = this.spending.take() {
+        if let Some(mut spending) = this.spending.take() {
             match outcome {
                 Outcome::StreamBroken | Outcome::StreamIdle => spending.stalled(),
                 Outcome::Success => spending.completed(),

@@ -3,8 +3,9 @@
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, StatusCode};
 use smallvec::SmallVec;
+use tokio::time::Instant;
 
 use super::collect::{Collected, Live};
 use super::exchange::Exchange;
@@ -16,11 +17,12 @@ use crate::bedrock::body::{self, Peek};
 use crate::bedrock::extent::{self, Extent};
 use crate::bedrock::path::{Call, Resource};
 use crate::bedrock::sigv4::PayloadHash;
-use crate::bedrock::{Family, Features, ModelId, Operation};
+use crate::bedrock::{Extras, Family, Features, ModelId, Operation};
 use crate::clients::{Denied, Prices};
 use crate::config::Priority;
+use crate::routing::access::Denial;
 use crate::routing::balance::{self, Placed};
-use crate::routing::{self, Abilities, Bound, Choice, Need, Size, Target};
+use crate::routing::{self, Abilities, Bound, Choice, Excess, Need, Size, Target};
 use crate::telemetry::Pattern;
 
 /// A request with the targets that can serve it.
@@ -49,10 +51,27 @@ impl Routed {
         self.route.targets.get(self.candidates.get(index)?.place)
     }
 
+    /// Whether the candidate with this index speaks for what was asked for: its model is the one
+    /// that was, or the one that the config has put in its place.
+    pub(super) fn is_first_hand(&self, index: usize) -> bool {
+        let Some((target, requested)) = self.target(index).zip(self.call.model()) else {
+            return true;
+        };
+        target.is_model(requested)
+            || self.route.targets.first().is_some_and(|first| {
+                Arc::ptr_eq(first, target) || target.is_model(first.base_model())
+            })
+    }
+
     /// What the request needs of a target's quota.
     pub(super) fn need(&self, target: &Target) -> Need {
         let Some(model) = self.call.model() else { return Need::default() };
         target.need(self.call.operation, &self.size, model)
+    }
+
+    /// How the request is too large for a target's whole quota, if it is.
+    pub(super) fn excess(&self, target: &Target) -> Option<Excess> {
+        target.excess(self.need(target), &self.size)
     }
 
     /// The most that the request can use of a target, where its client's budget holds that.
@@ -65,8 +84,53 @@ impl Routed {
     /// What is left of the candidates, as choices.
     pub(super) fn remaining(&self) -> impl Iterator<Item = Choice> {
         let all = self.candidates.iter().enumerate();
-        let left = all.filter(|(_, candidate)| !candidate.is_out);
-        left.filter_map(|(index, _)| self.choice(index))
+        let left = all.filter(|(_, candidate)| candidate.left.is_none());
+        left.filter_map(|(index, candidate)| {
+            let choice = self.choice(index)?;
+            (candidate.is_last_resort || self.denial(&choice.target).is_none()).then_some(choice)
+        })
+    }
+
+    /// Leaves the candidates that are known to deny the operation. The best one of all is asked
+    /// nevertheless where nothing else remains: it may be mended, and if not, it says itself what is
+    /// wrong.
+    pub(super) fn leave_denied(&mut self) {
+        let mut remains = false;
+        for index in 0..self.candidates.len() {
+            let denial = self.target(index).and_then(|target| self.denial(target));
+            let Some(candidate) = self.candidates.get_mut(index) else { continue };
+            match denial {
+                Some(denial) if !candidate.is_last_resort => {
+                    candidate.left.get_or_insert(Left::Denied(denial.status));
+                }
+                _ => remains |= candidate.left.is_none(),
+            }
+        }
+        if let Some(best) =
+            self.candidates.first_mut().filter(|best| !remains && best.attempts == 0)
+            && let Some(Left::Denied(_)) = best.left
+        {
+            (best.left, best.is_last_resort) = (None, true);
+        }
+    }
+
+    /// Whether the candidate with this index may be asked now, as far as its access tells.
+    pub(super) fn may_try(&self, index: usize, now: Instant) -> bool {
+        let is_last_resort = self.candidates.get(index).is_some_and(|it| it.is_last_resort);
+        let operation = self.call.model().map(|_| self.call.operation);
+        let target = self.target(index);
+        is_last_resort || target.is_some_and(|target| target.may_try(operation, now))
+    }
+
+    /// What the request asks for besides its model, of its own or by its client's policy.
+    pub(super) fn extras(&self) -> Extras {
+        let (operation, mut headers) = (self.call.operation, self.head.headers.clone());
+        policy::add_guardrail(&self.exchange, operation, &mut headers);
+        Extras::of(operation, &headers, &self.body)
+    }
+
+    fn denial(&self, target: &Target) -> Option<Denial> {
+        target.denial(self.call.model().map(|_| self.call.operation), Instant::now())
     }
 
     /// The candidate with this index as a choice.
@@ -84,13 +148,43 @@ pub(super) struct Candidate {
     place: usize,
     /// Attempts made there.
     pub(super) attempts: u32,
-    /// Whether this request is done with it.
-    pub(super) is_out: bool,
+    /// Why this request is done with it; `None` as long as it is not.
+    pub(super) left: Option<Left>,
+    /// Whether it is asked though it is known to deny the operation.
+    is_last_resort: bool,
+}
+
+/// Why a request is done with a candidate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Left {
+    /// The target refused what was asked for: no permission, no such model, not callable this way.
+    Denied(StatusCode),
+    /// The target's model can't do what this request asks for.
+    Misfit(StatusCode),
+    /// The service failed, or did not answer in time.
+    Failed(StatusCode),
+    /// It takes more tokens than the whole quota, and was throttled.
+    Oversized(Excess),
+    /// No connection, or one that broke before an answer.
+    Unreachable,
+    /// The gateway could not make the request, for want of credentials or connections, or its
+    /// credentials were refused.
+    Unusable,
+}
+
+impl Left {
+    /// The status that the target gave, if it gave one.
+    pub(super) fn status(self) -> Option<StatusCode> {
+        match self {
+            Left::Denied(status) | Left::Misfit(status) | Left::Failed(status) => Some(status),
+            Left::Oversized(_) | Left::Unreachable | Left::Unusable => None,
+        }
+    }
 }
 
 impl Candidate {
     fn new(place: usize) -> Candidate {
-        Candidate { place, attempts: 0, is_out: false }
+        Candidate { place, attempts: 0, left: None, is_last_resort: false }
     }
 }
 
@@ -306,8 +400,9 @@ fn priority(headers: &HeaderMap, gateway: &Gateway) -> Priority {
     asked.min(gateway.config.queue.max_priority)
 }
 
-/// Whether a target can answer in place of another: the Converse schema is common to all models,
-/// any other body is its own family's; and nothing that the request uses may be lost.
+/// Whether a target can answer in place of another: the Converse schema is common to all models, but
+/// for the fields that it has for each model's own; any other body is its own family's; and nothing that
+/// the request uses may be lost.
 fn can_stand_in(
     target: &Target,
     abilities: &Abilities,
@@ -317,7 +412,7 @@ fn can_stand_in(
     peek: &Peek,
 ) -> bool {
     let is_itself = || target.is_model(model);
-    let same_schema = operation.is_converse()
+    let same_schema = operation.is_converse() && !peek.has_model_fields
         || family != Family::Unknown && abilities.family == family
         || is_itself();
     same_schema && abilities.take(peek, is_itself)

@@ -3,7 +3,7 @@
 //! A token has at least one byte of text, and no request has more input than its model's context
 //! window. Where neither bounds it, nothing is known, and says so.
 
-use super::target::Size;
+use super::need::Size;
 use crate::bedrock::catalogue::{self, LongContext, ModelFacts};
 use crate::bedrock::{Family, ModelId};
 

@@ -4,19 +4,26 @@
 //! [`Target`]s, which each target owns; others enter with a [`Permit`] and report back with it.
 //! Targets that stand in for one another form a [`Pool`], where requests wait for any of them.
 
+pub mod access;
 pub mod balance;
 mod bound;
 pub mod cooldown;
+mod denied;
+mod excess;
 mod keep;
 mod latency;
+mod need;
 mod pool;
 mod router;
+mod side;
 mod site;
 mod target;
 
 pub use bound::Bound;
+pub use excess::{Excess, short_quotas};
 pub use latency::Latency;
+pub use need::{Need, Size};
 pub use pool::{Choice, Choices, Pool, Waiting, is_hopeful};
 pub use router::{Route, Router, RouterError};
 pub use site::Site;
-pub use target::{Abilities, Need, Permit, Size, Spending, Target};
+pub use target::{Abilities, Permit, Spending, Target};

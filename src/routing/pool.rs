@@ -6,6 +6,7 @@
 //! barges in, and exactly those are woken that can go. The first in line who finds no room holds
 //! the target that will have room for it first, and nobody behind takes from that one's quota:
 //! small requests can't starve a big one, while the targets that it does not hold stay in use.
+//! What draws on no quota, as CountTokens, does not wait for those that do, nor they for it.
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -16,7 +17,8 @@ use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::cooldown::{Blocked, State};
-use super::target::{Need, Permit, Target};
+use super::need::Need;
+use super::target::{Permit, Target};
 use crate::admission::{Bell, FairQueue, Flow, Quota, Ticket};
 use crate::system::time::sleep_until;
 
@@ -98,7 +100,8 @@ impl Pool {
     /// Joins the line. Must be called within a tokio runtime.
     pub fn join(self: &Arc<Self>, flow: Flow, choices: Choices) -> Waiting<'_> {
         self.pump.get_or_init(|| AbortOnDropHandle::new(tokio::spawn(pump(Arc::downgrade(self)))));
-        let cost = choices.first().map_or(0, |choice| choice.need.tokens());
+        let counted = choices.first().filter(|choice| choice.need.is_counted());
+        let cost = counted.map_or(0, |choice| choice.need.tokens());
         let (sender, granted) = oneshot::channel();
         let ticket = self.line().push(flow, cost, Waiter { choices, granted: sender });
         self.bell.arrived();
@@ -120,12 +123,14 @@ impl Pool {
             let line = self.line();
             (line.len() as f64, line.cost() as f64)
         };
-        if waiting == 0.0 {
+        let is_counted = choices.iter().any(|choice| choice.need.is_counted());
+        if waiting == 0.0 || !is_counted {
             return Duration::ZERO;
         }
         let mut seen: SmallVec<[*const Quota; 8]> = SmallVec::new();
         let mut per_minute = 0.0;
-        for target in choices.iter().map(|choice| &choice.target).filter(|it| it.is_free(now)) {
+        let free = choices.iter().filter(|choice| choice.target.is_free(choice.need, now));
+        for target in free.map(|choice| &choice.target) {
             let quota = Arc::as_ptr(target.quota());
             if seen.contains(&quota) {
                 continue;
@@ -154,7 +159,7 @@ impl Pool {
             match waiter.turn(&held, now) {
                 Turn::Go(index, permit) => served.push((ticket, index, permit)),
                 Turn::Hold(quota, until) => {
-                    held.push(quota);
+                    held.extend(quota);
                     next = Some(next.map_or(until, |next| next.min(until)));
                 }
                 Turn::Pass => {}
@@ -177,16 +182,18 @@ impl Pool {
     }
 }
 
-/// Takes the first choice that has room, if nobody waits for the bell.
+/// Takes the first choice that has room, if nobody waits for the bell. What draws on no quota passes
+/// those who wait: it takes nothing of theirs.
 pub(super) fn enter(
     bell: &Bell,
     mut choices: impl Iterator<Item = Choice>,
 ) -> Option<(usize, Permit)> {
-    if bell.waiting() > 0 {
-        return None;
-    }
+    let is_line = bell.waiting() > 0;
     let now = Instant::now();
     choices.find_map(|choice| {
+        if is_line && choice.need.is_counted() {
+            return None;
+        }
         let permit = choice.target.enter(choice.need, now).ok()?;
         Some((choice.index, permit))
     })
@@ -197,7 +204,8 @@ fn tell_backlogs(line: &FairQueue<Waiter>, served: &[(Ticket, usize, Permit)], n
     let mut backlogs: SmallVec<[(&Arc<Quota>, u64, u64); 8]> = SmallVec::new();
     for (ticket, waiter) in line.iter() {
         let is_served = served.binary_search_by_key(&ticket, |(served, ..)| *served).is_ok();
-        for (place, choice) in waiter.choices.iter().enumerate() {
+        let counted = waiter.choices.iter().filter(|choice| choice.need.is_counted());
+        for (place, choice) in counted.enumerate() {
             let quota = choice.target.quota();
             let (count, tokens) =
                 if place == 0 && !is_served { (1, choice.need.tokens()) } else { (0, 0) };
@@ -218,18 +226,19 @@ fn tell_backlogs(line: &FairQueue<Waiter>, served: &[(Ticket, usize, Permit)], n
 enum Turn {
     /// The waiter's turn on one of its choices.
     Go(usize, Permit),
-    /// None has room; this quota will have it first.
-    Hold(*const Quota, Instant),
+    /// None has room before then; this quota will have it first, if that is what is waited for.
+    Hold(Option<*const Quota>, Instant),
     /// None has room, and those behind may take what comes.
     Pass,
 }
 
 impl Waiter {
     fn turn(&self, held: &[*const Quota], now: Instant) -> Turn {
-        let mut first: Option<(*const Quota, Instant)> = None;
+        let mut first: Option<(Option<*const Quota>, Instant)> = None;
         for choice in &self.choices {
-            let quota = Arc::as_ptr(choice.target.quota());
-            if held.contains(&quota) {
+            let counted = choice.need.is_counted();
+            let quota = counted.then(|| Arc::as_ptr(choice.target.quota()));
+            if quota.is_some_and(|quota| held.contains(&quota)) {
                 continue;
             }
             match choice.target.enter(choice.need, now) {
@@ -267,7 +276,7 @@ async fn pump(pool: std::sync::Weak<Pool>) {
 /// A quota may get room before it is due, since what is in flight may be given back; a cooldown
 /// ends when it ends.
 pub fn is_hopeful(choices: &[Choice], limit: Instant, now: Instant) -> bool {
-    choices.iter().any(|choice| match choice.target.state(now) {
+    choices.iter().any(|choice| match choice.target.state_for(choice.need, now) {
         State::Cooling(until) => until <= limit,
         State::Open | State::HalfOpen => true,
         State::Drained => false,

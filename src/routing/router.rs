@@ -351,7 +351,9 @@ impl Router {
         if known.routes.len() >= known.max {
             known.routes.retain(|_, route| {
                 Arc::strong_count(route) > 1
-                    || route.targets.iter().any(|target| target.state(now) != State::Open)
+                    || route.targets.iter().any(|target| {
+                        [target.state(now), target.side_state(now)] != [State::Open; 2]
+                    })
             });
         }
         // Beyond the bound a model still passes, its state is just not kept for the next request.
@@ -540,6 +542,7 @@ fn passed_through(config: &Config, model: &ModelId) -> config::Target {
         output_burndown: None,
         reserve: config::Reserve::default(),
         max_output_tokens: None,
+        assumed_max_output_tokens: upstream.assumed_max_output_tokens,
         features: None,
         first_byte_timeout: upstream.first_byte_timeout,
         idle_timeout: upstream.idle_timeout,

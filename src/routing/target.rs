@@ -1,5 +1,6 @@
 //! One place that can answer: a model in a region with one set of credentials, and its state.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -10,81 +11,26 @@ use prometheus::IntCounter;
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
+use super::access;
 use super::bound::{self, Bound};
 use super::cooldown::{Blocked, Cooldown, Pass, Policy, State};
+use super::denied::OfOperation;
+use super::excess::own_output;
 use super::latency::Latency;
+use super::need::{Need, Size};
 use super::pool::Pool;
+use super::side::{PROBE_HOLD, Side, probe_after};
 use super::site::Site;
 use crate::admission::{Dimension, Estimator, Quota, Reservation};
 use crate::bedrock::body::Peek;
-use crate::bedrock::extent::Extent;
 use crate::bedrock::path::model_path;
 use crate::bedrock::{Family, Features, ModelId, Operation, Usage, catalogue};
 use crate::config;
 use crate::state::fleet::{Fleet, Follower, Notice};
 use crate::telemetry::{Metrics, Number, OTHER};
 
-/// Output tokens of a model that nothing is known of, for a request that names no maximum.
-const DEFAULT_MAX_OUTPUT: u64 = 4096;
-
 /// Later than any wait.
 const NEVER: Duration = Duration::from_secs(366 * 24 * 60 * 60);
-/// How long a replica leaves a target to the probe of another that has not told how it went.
-const PROBE_HOLD: Duration = Duration::from_secs(5);
-
-/// How much later than the replica that met a throttle the others try the target again: at least, and
-/// for each replica, so that one of them is mostly the first.
-const PROBE_AFTER: Duration = Duration::from_millis(150);
-const PROBE_SPREAD: Duration = Duration::from_millis(50);
-const MAX_PROBE_SPREAD: Duration = Duration::from_secs(2);
-
-/// What a request needs of a target's quota.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Need {
-    /// Estimated input tokens.
-    pub input: u64,
-    /// The most output tokens that the answer may have.
-    pub max_output: u64,
-    /// The operation on the model; `None` for what names none.
-    pub operation: Option<Operation>,
-    /// The most tokens that the request can have, where the target reserves those.
-    pub most: Option<u64>,
-}
-
-impl Need {
-    /// Whether the operation draws on the quota. Counting tokens draws on none.
-    pub fn is_counted(&self) -> bool {
-        self.operation.is_some_and(|operation| operation != Operation::CountTokens)
-    }
-
-    /// Tokens that are taken at the start.
-    pub fn tokens(&self) -> u64 {
-        self.most.unwrap_or_else(|| self.expected())
-    }
-
-    /// Estimated input and maximum output.
-    pub fn expected(&self) -> u64 {
-        self.input.saturating_add(self.max_output)
-    }
-}
-
-/// The size of a request, as far as it decides a [`Need`] and a [`Bound`].
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Size {
-    /// Bytes of the whole body.
-    pub body_bytes: usize,
-    /// Bytes of text and JSON.
-    pub text_bytes: usize,
-    /// Images, documents and the like.
-    pub media: usize,
-    /// The maximum that the request names.
-    pub max_output: Option<u64>,
-    /// The tokens for thinking that it names.
-    pub thinking: Option<u64>,
-    /// What of its size the bytes do not tell.
-    pub extent: Extent,
-}
-
 /// Everything that makes a target what it is.
 #[derive(Debug)]
 pub struct Parts {
@@ -156,17 +102,27 @@ pub struct Target {
     /// The number of its model as a label.
     number: Number,
     /// What an answer to a request without a maximum may have.
-    own_output: u64,
+    pub(super) own_output: u64,
+    /// The most that is reserved for one.
+    assumed_output: u64,
+    /// Tokens of the largest request that was answered to the end.
+    pub(super) largest_answered: AtomicU64,
     /// What an output token costs of the quota.
     burndown: u64,
     reserve: config::Reserve,
+    /// Which operations it was denied.
+    pub(super) access: access::Shared,
     cooldown: Mutex<Cooldown>,
     /// How fast its answers begin.
     pub latency: Latency,
     /// The paths of the operations on its model, each made when it is first asked for.
     paths: [OnceLock<PathAndQuery>; Operation::WITH_MODEL],
     pool: Arc<Pool>,
-    fleet: Option<Fleet>,
+    pub(super) fleet: Option<Fleet>,
+    /// Its state for what is not inference.
+    side: Arc<Side>,
+    /// Those who hear of what others were denied.
+    pub(super) followers: OnceLock<Box<[Arc<OfOperation>]>>,
     /// Name for people.
     pub display_name: String,
 }
@@ -177,7 +133,11 @@ impl Target {
         let Parts { model, base_model, policy, site, quota, pool, fleet } = parts;
         let facts = catalogue::lookup(&base_model);
         let known = facts.map(catalogue::ModelFacts::features);
-        let named = |names: &Vec<config::Feature>| names.iter().copied().map(feature).collect();
+        let own_output = own_output(config, facts);
+        let unnamed = known.map_or(Features::UNNAMED, |known| known.common(Features::UNNAMED));
+        let named = |names: &Vec<config::Feature>| {
+            names.iter().copied().map(feature).chain([unnamed]).collect()
+        };
         Target {
             name: config.name.as_str().into(),
             display_name: config.display_name.clone().unwrap_or_else(|| config.name.clone()),
@@ -202,12 +162,18 @@ impl Target {
             site,
             paths: Default::default(),
             known: facts,
-            own_output: facts
-                .map_or(DEFAULT_MAX_OUTPUT, |facts| facts.most_output(DEFAULT_MAX_OUTPUT)),
+            own_output,
+            largest_answered: AtomicU64::new(0),
+            assumed_output: config
+                .assumed_max_output_tokens
+                .map_or(own_output, |assumed| own_output.min(u64::from(assumed))),
+            side: Side::new(policy.clone(), Arc::clone(&pool), fleet.clone()),
             cooldown: Mutex::new(Cooldown::new(policy)),
             quota,
             pool,
+            access: access::Shared::default(),
             fleet,
+            followers: OnceLock::new(),
         }
     }
 
@@ -246,27 +212,31 @@ impl Target {
         if let Some(fleet) = &self.fleet {
             let follower: std::sync::Weak<Target> = Arc::downgrade(self);
             fleet.follow(&self.shared_name(), follower);
+            self.side.follow(&self.shared_name());
         }
+        self.follow_denials();
     }
 
-    fn tell(&self, notice: impl FnOnce(String) -> Notice) {
+    /// Tells the other replicas of the state that counts for this need.
+    fn tell(&self, need: Need, notice: impl FnOnce(String) -> Notice) {
         if let Some(fleet) = &self.fleet {
-            fleet.tell(notice(self.shared_name()));
+            let name = self.shared_name();
+            fleet.tell(notice(if need.is_side() { Side::shared_name(&name) } else { name }));
         }
     }
 
     /// Tells of the cooldown that has just begun.
-    fn tell_cooled(&self, now: Instant) {
+    fn tell_cooled(&self, need: Need, now: Instant) {
         if self.fleet.is_none() {
             return;
         }
         let (state, throttles, is_quota) = {
-            let cooldown = self.cooldown();
+            let cooldown = self.cooldown_for(need);
             (cooldown.state(now), cooldown.throttles(), cooldown.is_out_of_quota())
         };
         if let State::Cooling(until) = state {
             let pause = until.saturating_duration_since(now);
-            self.tell(|target| Notice::Cooled { target, pause, throttles, is_quota });
+            self.tell(need, |target| Notice::Cooled { target, pause, throttles, is_quota });
         }
     }
 
@@ -293,23 +263,29 @@ impl Target {
         requested.base().is_some() && self.base_model().base() == requested.base()
     }
 
-    /// Whether [`Target::enter`] would give a permit.
-    pub fn is_free(&self, now: Instant) -> bool {
-        self.cooldown().is_free(now)
+    /// Whether the cooldown lets in what needs this.
+    pub fn is_free(&self, need: Need, now: Instant) -> bool {
+        self.cooldown_for(need).is_free(now)
     }
 
-    /// Whether the target takes traffic.
+    /// Whether the target takes inference.
     pub fn state(&self, now: Instant) -> State {
         self.cooldown().state(now)
     }
 
-    /// Whether the target is cooling for want of quota, or open and without room.
-    pub fn lacks_quota(&self, need: Need, now: Instant) -> bool {
-        let (is_open, is_throttled) = {
-            let cooldown = self.cooldown();
-            (cooldown.is_free(now), cooldown.is_out_of_quota())
-        };
-        is_throttled || is_open && need.is_counted() && self.quota.when(need.tokens(), now) > now
+    /// Whether the target takes what needs this.
+    pub fn state_for(&self, need: Need, now: Instant) -> State {
+        self.cooldown_for(need).state(now)
+    }
+
+    /// Whether the target takes CountTokens.
+    pub fn side_state(&self, now: Instant) -> State {
+        self.side.cooldown().state(now)
+    }
+
+    /// Whether the target is out for want of quota.
+    pub fn is_throttled(&self, need: Need) -> bool {
+        self.cooldown_for(need).is_out_of_quota()
     }
 
     /// Consecutive throttles and the time of the last.
@@ -329,13 +305,18 @@ impl Target {
     }
 
     /// What a request of this size, for the model `requested`, needs here. A request that names
-    /// no maximum counts with the model's own.
+    /// no maximum counts with the model's own, as Bedrock has it, or with what is assumed instead.
     pub fn need(&self, operation: Operation, size: &Size, requested: &ModelId) -> Need {
-        let asked = size.max_output.unwrap_or(self.own_output);
-        let cap = self.cap(requested).map_or(u64::MAX, u64::from);
+        let cap = || self.cap(requested).map_or(u64::MAX, u64::from);
         Need {
             input: self.estimator.input(size.text_bytes, size.media),
-            max_output: asked.min(cap),
+            max_output: match size.max_output {
+                Some(asked) => asked.min(cap()),
+                None if self.assumed_output < self.own_output => {
+                    self.estimator.free_output(self.assumed_output)
+                }
+                None => self.own_output,
+            },
             operation: Some(operation),
             most: match self.reserve {
                 config::Reserve::Estimate => None,
@@ -359,24 +340,24 @@ impl Target {
     /// Leave to send one request, or why not now.
     pub fn enter(self: &Arc<Self>, need: Need, now: Instant) -> Result<Permit, Blocked> {
         // Looked at first, so that a lack of quota does not use up a probe.
-        self.cooldown().blocked(now).map_or(Ok(()), Err)?;
+        self.cooldown_for(need).blocked(now).map_or(Ok(()), Err)?;
         let reservation =
             need.is_counted().then(|| self.quota.take(need.tokens(), now)).transpose();
         let reservation = reservation.map_err(Blocked::Until)?;
         let (pass, is_probe) = {
-            let mut cooldown = self.cooldown();
+            let mut cooldown = self.cooldown_for(need);
             let pass = cooldown.enter(now)?;
             (pass, cooldown.is_probing() && cooldown.is_out_of_quota())
         };
         if is_probe {
-            self.tell(|target| Notice::Probed { target });
+            self.tell(need, |target| Notice::Probed { target });
         }
         Ok(Permit { target: Arc::clone(self), pass: Some(pass), need, reservation })
     }
 
     /// When a request is likely to get in if nobody comes before it.
     pub fn due(&self, need: Need, now: Instant) -> Instant {
-        let open = match self.state(now) {
+        let open = match self.state_for(need, now) {
             State::Cooling(until) => until,
             State::Open | State::HalfOpen => now,
             State::Drained => now + NEVER,
@@ -390,6 +371,7 @@ impl Target {
     /// Takes the target out of traffic, or puts it back; what is under way goes on.
     pub fn drain(&self, is_drained: bool) {
         self.cooldown().drain(is_drained);
+        self.side.cooldown().drain(is_drained);
         self.pool.bell().ring();
     }
 
@@ -397,22 +379,36 @@ impl Target {
     /// included.
     pub fn reset(&self) {
         self.cooldown().reset();
+        self.side.cooldown().reset();
+        self.forget_denials();
         self.quota.reset(Instant::now());
         self.pool.bell().ring();
     }
 
     /// The same at all replicas.
     pub fn reset_for_all(&self) {
+        self.forget_denials_elsewhere();
         self.reset();
-        self.tell(|target| Notice::TargetReset { target });
+        for operation in [Operation::Converse, Operation::CountTokens] {
+            let need = Need { operation: Some(operation), ..Need::default() };
+            self.tell(need, |target| Notice::TargetReset { target });
+        }
     }
 
     /// Takes over the state that `before`, the same target under an older config, has come to.
     pub fn take_over(&self, before: &Target, now: Instant) {
         self.cooldown().take_over(&before.cooldown());
+        self.side.cooldown().take_over(&before.side.cooldown());
         self.quota.take_over(&before.quota, now);
+        self.access.take_over(&before.access);
         self.estimator.take_over(&before.estimator);
         self.latency.take_over(&before.latency);
+        let largest = before.largest_answered.load(Ordering::Relaxed);
+        self.largest_answered.store(largest, Ordering::Relaxed);
+    }
+
+    fn cooldown_for(&self, need: Need) -> MutexGuard<'_, Cooldown> {
+        if need.is_side() { self.side.cooldown() } else { self.cooldown() }
     }
 
     fn cooldown(&self) -> MutexGuard<'_, Cooldown> {
@@ -443,10 +439,7 @@ pub(super) fn shared_name(name: &str, region: &str, model: &ModelId) -> String {
 
 impl Follower for Target {
     fn cooled(&self, pause: Duration, throttles: u32, is_quota: bool) {
-        let replicas = self.fleet.as_ref().map_or(1, |fleet| fleet.standing().replicas);
-        let spread = (PROBE_SPREAD * replicas).min(MAX_PROBE_SPREAD).mul_f64(fastrand::f64());
-        // Short pauses are not made much longer.
-        let after = (PROBE_AFTER + spread).min(pause / 2);
+        let after = probe_after(self.fleet.as_ref(), pause);
         self.cooldown().cooled_elsewhere(Instant::now(), pause, after, throttles, is_quota);
         self.pool.bell().ring();
     }
@@ -502,19 +495,23 @@ impl Permit {
     /// The request was answered, after `took`. What it holds of the quota is settled when its
     /// answer ends.
     pub fn succeeded(mut self, took: Duration) -> Spending {
-        self.target.latency.learn(took);
+        if self.need.is_counted() {
+            self.target.latency.learn(took);
+        }
+        self.target.answered_to(self.need.operation);
         let mut was_out_of_quota = false;
         let opened = self.report(|cooldown, pass| {
             was_out_of_quota = cooldown.is_out_of_quota();
             cooldown.succeeded(pass, Instant::now())
         });
         if opened && was_out_of_quota {
-            self.target.tell(|target| Notice::Opened { target });
+            self.target.tell(self.need, |target| Notice::Opened { target });
         }
         Spending {
             target: Arc::clone(&self.target),
             need: self.need,
             reservation: self.reservation.take(),
+            is_whole: false,
         }
     }
 
@@ -530,7 +527,7 @@ impl Permit {
         // Settled before the quota hears of the throttle, which leaves it empty.
         drop(self.reservation.take());
         if is_first {
-            self.target.tell_cooled(Instant::now());
+            self.target.tell_cooled(self.need, Instant::now());
         }
         if is_first && self.need.is_counted() {
             self.target.quota.throttled(dimension, Instant::now());
@@ -556,7 +553,7 @@ impl Permit {
             cooldown.out(Instant::now(), pause, is_quota);
             true
         });
-        self.target.tell_cooled(Instant::now());
+        self.target.tell_cooled(self.need, Instant::now());
         self.give_back();
     }
 
@@ -583,7 +580,7 @@ impl Permit {
 
     fn report(&mut self, transition: impl FnOnce(&mut Cooldown, &Pass) -> bool) -> bool {
         let Some(pass) = self.pass.take() else { return false };
-        let changed = transition(&mut self.target.cooldown(), &pass);
+        let changed = transition(&mut self.target.cooldown_for(self.need), &pass);
         if changed {
             self.target.pool.bell().ring();
         }
@@ -596,7 +593,7 @@ impl Drop for Permit {
         let Some(pass) = self.pass.take() else { return };
         let now = Instant::now();
         let freed = {
-            let mut cooldown = self.target.cooldown();
+            let mut cooldown = self.target.cooldown_for(self.need);
             let was_free = cooldown.is_free(now);
             cooldown.left(&pass, now);
             cooldown.is_free(now) && !was_free
@@ -613,6 +610,8 @@ pub struct Spending {
     target: Arc<Target>,
     need: Need,
     reservation: Option<Reservation>,
+    /// Whether the answer came to its end.
+    is_whole: bool,
 }
 
 impl Spending {
@@ -634,9 +633,11 @@ impl Spending {
         }
     }
 
-    /// Notes that the answer broke off or fell silent, which is a failure of the target's.
+    /// Notes that the answer broke off or fell silent, which is a failure of the target's. Operations
+    /// without a model are apart from one another: none of them says anything of the next.
     pub fn stalled(&self) {
-        let ejected = self.target.cooldown().stalled(Instant::now());
+        let ejected = self.need.operation.is_some()
+            && self.target.cooldown_for(self.need).stalled(Instant::now());
         if ejected {
             tracing::warn!(target_name = %self.target.name, "target ejected after stalled answers");
             self.target.pool.bell().ring();
@@ -644,8 +645,9 @@ impl Spending {
     }
 
     /// Notes that the answer came to its end.
-    pub fn completed(&self) {
-        self.target.cooldown().completed();
+    pub fn completed(&mut self) {
+        self.is_whole = true;
+        self.target.cooldown_for(self.need).completed();
     }
 
     /// Settles with what the answer told, and learns from it.
@@ -654,6 +656,12 @@ impl Spending {
             usage.input + usage.cache_write + usage.output.saturating_mul(self.target.burndown);
         if let Some(reservation) = &mut self.reservation {
             reservation.charge(charge);
+        }
+        if !self.need.is_counted() {
+            return;
+        }
+        if self.is_whole {
+            self.target.has_answered(self.need, size, usage);
         }
         let input = usage.input + usage.cache_read + usage.cache_write;
         let (text, media, max) = (size.text_bytes, size.media, self.need.max_output);

@@ -54,6 +54,7 @@ pub struct Metrics {
     pub attempts: IntCounterVec,
     pub fallbacks: IntCounterVec,
     pub target_state: IntGaugeVec,
+    pub target_side_state: IntGaugeVec,
     pub target_cooldown: GaugeVec,
     pub quota_available: GaugeVec,
     pub quota_held: GaugeVec,
@@ -184,6 +185,11 @@ impl Metrics {
             target_state: gauges(
                 "sluice_target_state",
                 "State of a target: 0 open for traffic, 1 half-open, 2 cooling, 3 drained.",
+                &["target"],
+            ),
+            target_side_state: gauges(
+                "sluice_target_count_tokens_state",
+                "State of a target for CountTokens, which has one of its own; numbers as in sluice_target_state.",
                 &["target"],
             ),
             target_cooldown: reals(

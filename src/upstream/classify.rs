@@ -23,6 +23,12 @@ pub enum Class {
     Unusable,
     /// The gateway had nothing left to open a connection with: no matter of the target's.
     ResourceExhausted,
+    /// The upstream does not let the gateway do this: no permission, no such model, not callable in
+    /// this way. The next one; see `routing::access` for what it means for others.
+    Denied,
+    /// An answer that is not Bedrock's, as of a proxy: the next one, and no matter of the target's
+    /// state.
+    Foreign,
     /// The answer to this request, and no matter of the target's state.
     Terminal,
 }
@@ -38,6 +44,8 @@ impl Class {
             Class::Encoded => "encoded",
             Class::Unusable => "unusable",
             Class::ResourceExhausted => "resource_exhausted",
+            Class::Denied => "denied",
+            Class::Foreign => "foreign",
             Class::Terminal => "terminal",
         }
     }
@@ -80,28 +88,59 @@ pub fn classify(status: StatusCode, reported: &Reported) -> Class {
     }
 }
 
-/// Whether a terminal answer tells that this target can't serve anybody as it is configured:
-/// the model is not enabled, not there, or not callable this way.
-pub fn is_misconfiguration(status: StatusCode, reported: &Reported) -> bool {
-    let message = reported.message.to_ascii_lowercase();
+/// How sure it is that an error answer denies the model or the operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Denies {
+    /// Its status or its whole message says so.
+    Surely,
+    /// Words of its message say so, which may be quoted from the request, or its name is not one of
+    /// Bedrock's: enough to ask another target, and for others only if several clients meet it.
+    Perhaps,
+}
+
+/// Whether a terminal answer to an operation on a model denies the gateway the model or the
+/// operation, rather than finding fault with the request.
+pub fn denies(status: StatusCode, reported: &Reported) -> Option<Denies> {
+    let message = reported.message.trim().trim_end_matches('.').to_ascii_lowercase();
+    // Others than Bedrock, such as a firewall before it, have names of their own for a refusal.
+    let is_bedrocks = matches!(
+        reported.kind(),
+        Some(
+            ErrorKind::AccessDenied
+                | ErrorKind::ResourceNotFound
+                | ErrorKind::UnknownOperation
+                | ErrorKind::Validation
+        )
+    );
     match status.as_u16() {
-        403 | 404 => true,
-        400 => {
-            message.contains("model identifier is invalid")
-                || message.contains("on-demand throughput")
+        403 | 404 if is_bedrocks => Some(Denies::Surely),
+        403 | 404 => Some(Denies::Perhaps),
+        400 if WHOLE.contains(&&*message) => Some(Denies::Surely),
+        400 if message.starts_with(ON_DEMAND[0]) && message.contains(ON_DEMAND[1]) => {
+            Some(Denies::Surely)
         }
-        _ => false,
+        400 if WORDS.iter().any(|words| message.contains(words)) => Some(Denies::Perhaps),
+        _ => None,
     }
 }
 
-/// Whether a terminal answer tells of a limit of the model rather than of a wrong request: a
-/// fallback's, which the requested model may not have.
-pub fn is_limit_of_model(status: StatusCode, reported: &Reported) -> bool {
-    const SIGNS: [&str; 7] =
-        ["too long", "too large", "maximum", "exceed", "context", "not support", "unsupported"];
-    let message = reported.message.to_ascii_lowercase();
-    status == StatusCode::BAD_REQUEST && SIGNS.iter().any(|sign| message.contains(sign))
-}
+/// Messages of Bedrock's ValidationException for a model that it does not know in this region, that
+/// has reached its end of life or that the account may not use (AWS's pages on the model lifecycle
+/// and on troubleshooting Amazon Bedrock API error codes; AWS re:Post for the second).
+const WHOLE: [&str; 2] = ["the provided model identifier is invalid", "operation not allowed"];
+
+/// How the message for a model begins and goes on that is called through inference profiles only.
+const ON_DEMAND: [&str; 2] = ["invocation of model id ", "with on-demand throughput isn"];
+
+/// What messages of that kind contain, in whatever words.
+const WORDS: [&str; 6] = [
+    "model identifier is invalid",
+    "on-demand throughput",
+    "end of life",
+    "end of its life",
+    "marked by provider as legacy",
+    "access to the model",
+];
 
 fn quota(message: &str) -> Class {
     let per_day = message.to_ascii_lowercase().contains("per day");
@@ -120,6 +159,41 @@ mod tests {
     fn class(status: u16, name: Option<&str>, message: &str) -> Class {
         let reported = Reported { name: name.map(str::to_owned), message: message.to_owned() };
         classify(StatusCode::from_u16(status).unwrap(), &reported)
+    }
+
+    #[test]
+    fn what_denies_the_model_is_told_from_what_finds_fault_with_the_request() {
+        use Denies::{Perhaps, Surely};
+        for (status, message, wanted) in [
+            (403, "", Some(Surely)),
+            (404, "", Some(Surely)),
+            (404, "Access denied. This Model is marked by provider as Legacy.", Some(Surely)),
+            (400, "The provided model identifier is invalid.", Some(Surely)),
+            (400, "The provided model identifier is invalid", Some(Surely)),
+            (400, "Operation not allowed", Some(Surely)),
+            (
+                400,
+                "Invocation of model ID a.b-v1:0 with on-demand throughput isn\u{2019}t supported. \
+                 Retry your request with the ID or ARN of an inference profile.",
+                Some(Surely),
+            ),
+            (400, "This model version has reached the end of its life.", Some(Perhaps)),
+            // Quoted from the request.
+            (400, "role 'The provided model identifier is invalid.' is not known", Some(Perhaps)),
+            (400, "x: invocation of model id y with on-demand throughput isn't", Some(Perhaps)),
+            (400, "Malformed input request: extraneous key [top_k] is not permitted", None),
+            (400, "`temperature` is deprecated for this model.", None),
+            (413, "the provided model identifier is invalid", None),
+        ] {
+            let name =
+                if status == 404 { "ResourceNotFoundException" } else { "AccessDeniedException" };
+            let reported = Reported { name: Some(name.to_owned()), message: message.to_owned() };
+            let status = StatusCode::from_u16(status).unwrap();
+            assert_eq!(denies(status, &reported), wanted, "{status} {message}");
+        }
+        let other =
+            Reported { name: Some("ForbiddenException".to_owned()), message: String::new() };
+        assert_eq!(denies(StatusCode::FORBIDDEN, &other), Some(Perhaps));
     }
 
     #[test]

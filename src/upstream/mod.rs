@@ -13,6 +13,7 @@ mod connect;
 pub mod credentials;
 mod document;
 pub mod events;
+mod foreign;
 pub mod http1;
 mod http2;
 mod meter;

@@ -3,7 +3,7 @@
 //! A success keeps its body open and unread, but for the chunks that held the first frame of a
 //! stream. A failure is read to its end, within bounds, so that it can be relayed later exactly
 //! as it came. A 200 can be a failure: an exception in the first frame, JSON where a stream
-//! was asked for, or a body that is encoded, which nobody asked for and the gateway does not read.
+//! was asked for, a page for people, or a body that is encoded, which nobody asked for and the gateway does not read.
 
 use std::error::Error;
 use std::time::Duration;
@@ -11,11 +11,11 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, LengthLimitError};
 
 use super::classify::{Class, classify};
 use super::connect::ConnectTimeout;
-use super::{Body, SendError, http1, with_causes};
+use super::{Body, SendError, foreign, http1, with_causes};
 use crate::bedrock::error::{self, ERROR_TYPE, Reported};
 use crate::bedrock::event_stream::{self, Frame, Kind};
 use crate::bedrock::{ErrorKind, WireError};
@@ -140,17 +140,18 @@ impl Failure {
         }
     }
 
+    /// An error answer as it came.
     fn answer(head: http::response::Parts, body: Bytes, reported: Reported) -> Failure {
-        Failure {
-            class: classify(head.status, &reported),
-            reported,
-            status: head.status,
-            headers: head.headers,
-            body,
-            from_upstream: true,
-            time_limit: None,
-        }
-        .without_credentials()
+        let class = classify(head.status, &reported);
+        let (status, headers) = (head.status, head.headers);
+        Failure::from(foreign::Answer { class, reported, status, headers, body })
+    }
+
+    /// An error answer, in Bedrock's form if it is not.
+    fn translated(head: http::response::Parts, body: Bytes, reported: Reported) -> Failure {
+        let request_id = HeaderName::from_static(REQUEST_ID);
+        let answer = foreign::translate(head.status, head.headers, body, reported, &request_id);
+        Failure::from(answer)
     }
 
     /// An answer that refuses the gateway's credentials may quote what was signed with them, the
@@ -169,6 +170,15 @@ impl Failure {
     }
 }
 
+impl From<foreign::Answer> for Failure {
+    fn from(answer: foreign::Answer) -> Failure {
+        let foreign::Answer { class, reported, status, headers, body } = answer;
+        let (from_upstream, time_limit) = (true, None);
+        Failure { class, reported, status, headers, body, from_upstream, time_limit }
+            .without_credentials()
+    }
+}
+
 /// Reads as much of a response as decides its outcome. What must wait for more of it is boxed, so
 /// that the usual success, which does not, is small.
 pub(super) async fn read(response: Response<Body>, streams: bool) -> Reply {
@@ -176,7 +186,7 @@ pub(super) async fn read(response: Response<Body>, streams: bool) -> Reply {
     if let Some(encoding) = encoding(&head.headers) {
         return Reply::Failure(encoded(head, &encoding));
     }
-    if !head.status.is_success() {
+    if !head.status.is_success() || !streams && foreign::is_page(&head.headers) {
         return Box::pin(failed(head, body)).await;
     }
     if !streams {
@@ -192,12 +202,18 @@ pub(super) async fn read(response: Response<Body>, streams: bool) -> Reply {
 }
 
 async fn failed(head: http::response::Parts, body: Body) -> Reply {
-    Reply::Failure(match collect(body).await {
+    Reply::Failure(match http_body_util::Limited::new(body, MAX_ERROR_BODY).collect().await {
         Ok(body) => {
+            let body = body.to_bytes();
             let reported = error::read(&head.headers, &body);
-            Failure::answer(head, body, reported)
+            Failure::translated(head, body, reported)
         }
-        Err(failure) => failure,
+        // Bedrock's are short; what the status says holds without the text.
+        Err(error) if error.is::<LengthLimitError>() => {
+            let reported = error::read(&head.headers, b"");
+            Failure::translated(head, Bytes::new(), reported)
+        }
+        Err(_) => broken("the upstream's error answer broke off"),
     })
 }
 
@@ -224,7 +240,7 @@ fn encoded(mut head: http::response::Parts, encoding: &str) -> Failure {
     let body = Bytes::from(serde_json::json!({ "message": message }).to_string());
     head.headers.remove(CONTENT_ENCODING);
     head.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    Failure::answer(head, body, reported)
+    Failure::translated(head, body, reported)
 }
 
 /// The failure of a request that got no response at all.

@@ -9,7 +9,8 @@ const STREAM: &str = "HTTP/1.1 200 OK\r\ncontent-type: application/vnd.amazon.ev
                       content-encoding: br\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n";
 const THROTTLE: &str = "HTTP/1.1 429 X\r\ncontent-encoding: gzip\r\n\
                         x-amzn-errortype: ThrottlingException\r\ncontent-length: 6\r\n\r\nsecret";
-const DENIAL: &str = "HTTP/1.1 403 X\r\ncontent-encoding: gzip\r\ncontent-length: 6\r\n\r\nsecret";
+const DENIAL: &str = "HTTP/1.1 403 X\r\ncontent-encoding: gzip\r\nx-amzn-errortype: \
+                      AccessDeniedException\r\ncontent-length: 6\r\n\r\nsecret";
 const PAGE: &str = "HTTP/1.1 502 X\r\ncontent-encoding: gzip\r\ncontent-type: text/html\r\n\
                     content-length: 6\r\n\r\nsecret";
 

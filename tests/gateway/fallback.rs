@@ -175,7 +175,7 @@ async fn a_misconfigured_fallback_is_passed_over_for_the_next() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_request_changes_no_state() {
-    for fault in [Fault::Validation, Fault::AccessDenied, Fault::NotFound, Fault::ModelError] {
+    for fault in [Fault::Validation, Fault::AccessDenied, Fault::ModelError] {
         let simulator = Simulator::start().await;
         let gateway = Gateway::with_four_models(&simulator).await;
         simulator.strikes(PRIMARY, 1, fault.clone());

@@ -106,7 +106,8 @@ fn any_operation() -> Vec<(Fault, Outcome)> {
         (Fault::ModelError, Relayed(424, "ModelErrorException")),
         (Fault::Validation, Relayed(400, "ValidationException")),
         (Fault::AccessDenied, Relayed(403, "AccessDeniedException")),
-        (Fault::NotFound, Relayed(404, "ResourceNotFoundException")),
+        // What the config has put there can't be used, which is not the client's fault.
+        (Fault::NotFound, Answered(SECOND, 2)),
         // The gateway's own credentials, which another target may have better ones of.
         (Fault::ExpiredToken, Answered(SECOND, 2)),
         (Fault::InvalidSignature, Answered(SECOND, 2)),

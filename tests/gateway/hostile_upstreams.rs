@@ -199,8 +199,8 @@ async fn no_answer_is_another_requests() {
     for (status, doubtful) in [
         (204, "HTTP/1.1 204 No Content\r\ncontent-length: 5\r\n\r\n"),
         (204, "HTTP/1.1 204 No Content\r\ntransfer-encoding: chunked\r\n\r\n"),
-        (304, "HTTP/1.1 304 Not Modified\r\ncontent-length: 5\r\n\r\n"),
-        (304, "HTTP/1.1 304 Not Modified\r\ntransfer-encoding: chunked\r\n\r\n"),
+        (503, "HTTP/1.1 304 Not Modified\r\ncontent-length: 5\r\n\r\n"),
+        (503, "HTTP/1.1 304 Not Modified\r\ntransfer-encoding: chunked\r\n\r\n"),
         (
             200,
             "HTTP/1.1 103 Early Hints\r\ncontent-length: 40\r\n\r\n\

@@ -12,10 +12,10 @@ async fn metrics_tell_of_requests_attempts_fallbacks_and_tokens() {
     let gateway = Gateway::with_four_models(&simulator).await;
     let call = |prompt| gateway.call(Client::Boto3, Call::converse(PRIMARY, prompt));
     let first = call("hello").await.json();
+    simulator.strikes(PRIMARY, 1, Fault::Validation);
+    call("hello").await.raised();
     simulator.throttles(PRIMARY, 1);
     call("hello").await.text();
-    simulator.strikes(SECOND, 1, Fault::Validation);
-    call("hello").await.raised();
     gateway.call(Client::Rust, Call::converse_stream(PRIMARY, "hello")).await.text();
     gateway.access_log(4).await;
 
@@ -30,7 +30,7 @@ async fn metrics_tell_of_requests_attempts_fallbacks_and_tokens() {
     assert_eq!(attempts("sonnet-35", "success"), 1.0);
     assert_eq!(attempts("sonnet-35", "throttled"), 1.0);
     assert_eq!(attempts("sonnet-35-v2", "success"), 2.0);
-    assert_eq!(attempts("sonnet-35-v2", "terminal"), 1.0);
+    assert_eq!(attempts("sonnet-35", "terminal"), 1.0);
     let moved = [("from", "sonnet-35"), ("to", "sonnet-35-v2"), ("reason", "throttled")];
     assert_eq!(metrics.sum("sluice_fallbacks_total", &moved), 1.0);
     assert_eq!(metrics.sum("sluice_target_state", &[("target", "sonnet-35")]), 2.0);
@@ -76,14 +76,14 @@ async fn labels_come_from_the_config_and_never_from_a_request() {
 async fn the_access_log_tells_the_way_of_each_request() {
     let simulator = Simulator::start().await;
     let gateway = Gateway::with_four_models(&simulator).await;
+    simulator.strikes(PRIMARY, 1, Fault::Validation);
+    gateway.call(Client::Boto3, Call::converse(PRIMARY, "a secret")).await.raised();
     simulator.throttles(PRIMARY, 1);
     let answer = gateway.call(Client::Boto3, Call::invoke_stream(PRIMARY, "a secret")).await;
-    simulator.strikes(SECOND, 1, Fault::Validation);
-    gateway.call(Client::Boto3, Call::converse(PRIMARY, "a secret")).await.raised();
 
     let log = gateway.access_log(2).await;
     assert_eq!(log.len(), 2, "{log:#?}");
-    let (first, second) = (&log[0], &log[1]);
+    let (second, first) = (&log[0], &log[1]);
     assert_eq!(first["operation"], "InvokeModelWithResponseStream");
     assert_eq!(first["client"], "AKIDCLIENT");
     assert_eq!(first["requested_model"], PRIMARY);

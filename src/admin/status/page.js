@@ -121,7 +121,17 @@ function showTarget(parts, target) {
   say(parts.state, seconds === undefined ? state : `${state} ${Math.ceil(seconds)} s`);
   parts.state.className = `pill ${target.state}`;
   const throttles = target.consecutive_throttles;
-  say(parts.detail, throttles > 0 ? `${throttles} ${throttles === 1 ? "throttle" : "throttles"} in a row` : "");
+  const details = [];
+  if (throttles > 0) details.push(`${throttles} ${throttles === 1 ? "throttle" : "throttles"} in a row`);
+  const side = target.count_tokens;
+  if (side && target.state !== "drained") {
+    const rest = side.cooldown_remaining;
+    details.push(`CountTokens: ${STATES[side.state] ?? side.state}${rest === undefined ? "" : ` ${Math.ceil(rest)} s`}`);
+  }
+  for (const { operation, is_confirmed, status, error, message } of target.denied ?? []) {
+    details.push(`${is_confirmed ? "denies" : "has denied a request for"} ${operation}: ${status} ${error}, ${message}`);
+  }
+  say(parts.detail, details.join("; "));
   setMeter(parts.requests, quota.requests_available, quota.requests_held, quota.learned_rpm ?? quota.rpm, `requests left of ${target.name}`);
   setMeter(parts.tokens, quota.tokens_available, quota.tokens_held, quota.learned_tpm ?? quota.tpm, `tokens left of ${target.name}`);
   say(parts.inFlight, count.format(quota.in_flight));

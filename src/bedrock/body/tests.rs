@@ -60,6 +60,36 @@ fn a_thinking_budget_must_stay_below_the_cap() {
 }
 
 #[test]
+fn what_an_answer_is_to_be_like_is_seen_in_every_schema() {
+    let (thinks, schema, effort) =
+        (Features::REASONING, Features::STRUCTURED_OUTPUT, Features::EFFORT);
+    let flat = |body: &str| of(Operation::InvokeModel, Family::OpenAi, body);
+    let nova = |body: &str| of(Operation::InvokeModel, Family::Nova, body);
+    let fields = |body: &str| converse(&format!(r#"{{"additionalModelRequestFields":{body}}}"#));
+    for (peek, wanted) in [
+        (fields(r#"{"reasoningConfig":{"type":"enabled","maxReasoningEffort":"low"}}"#), thinks),
+        (fields(r#"{"reasoningConfig":{"type":"disabled"}}"#), Features::default()),
+        (fields(r#"{"reasoning_effort":"high"}"#), thinks),
+        (fields(r#"{"reasoning_effort":null,"top_k":5}"#), Features::default()),
+        (fields(r#"{"output_config":{"effort":"low"}}"#), effort),
+        (converse(r#"{"outputConfig":{"textFormat":{"type":"json_schema"}}}"#), schema),
+        (converse(r#"{"outputConfig":{"effort":"max"}}"#), effort),
+        (converse(r#"{"outputConfig":{"textFormat":null}}"#), Features::default()),
+        (anthropic(r#"{"output_config":{"format":{"type":"json_schema"}}}"#), schema),
+        (anthropic(r#"{"output_format":{"type":"json_schema"}}"#), schema),
+        (flat(r#"{"reasoning_effort":"low","messages":[]}"#), thinks),
+        (nova(r#"{"inferenceConfig":{"reasoningConfig":{"type":"enabled"}}}"#), thinks),
+        (nova(r#"{"reasoningConfig":{"type":"enabled"}}"#), thinks),
+    ] {
+        assert_eq!(peek.features, wanted, "{peek:?}");
+    }
+    assert!(fields(r#"{"top_k":5}"#).has_model_fields);
+    for body in ["{}", "null", "[]", "\"x\""] {
+        assert!(!fields(body).has_model_fields, "{body}");
+    }
+}
+
+#[test]
 fn features_are_seen_where_they_count() {
     let peek = anthropic(
         r#"{"system":[{"type":"text","text":"x","cache_control":{"type":"ephemeral"}}],

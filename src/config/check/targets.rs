@@ -84,6 +84,9 @@ impl<'a> Checker<'a> {
             credentials: credentials.unwrap_or_else(|| upstream.credentials.clone()),
             cooldown: self.duration(&at.key("cooldown"), &raw.cooldown),
             max_output_tokens: raw.max_output_tokens,
+            assumed_max_output_tokens: raw
+                .assumed_max_output_tokens
+                .or(upstream.assumed_max_output_tokens),
             features: raw.features.clone(),
             rpm: raw.rpm,
             tpm: raw.tpm,

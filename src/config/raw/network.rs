@@ -91,6 +91,11 @@ pub(in crate::config) struct RawUpstream {
     /// Unused connections that each worker thread keeps for one host.
     #[cfg_attr(test, schemars(range(min = 0, max = 100_000)))]
     pub(in crate::config) max_idle_per_host: usize,
+    /// Output tokens that a request without a maximum is counted with at its start, at most; less
+    /// where the target's answers to such requests are shorter. Default: the
+    /// model's own maximum, which is what Bedrock takes.
+    #[cfg_attr(test, schemars(range(min = 1, max = 10_000_000)))]
+    pub(in crate::config) assumed_max_output_tokens: Option<u32>,
     /// Names of clients' headers that are sent to upstreams beside those that Bedrock knows. All
     /// others are left out.
     #[cfg_attr(test, schemars(length(max = 100), example = ["x-request-source"]))]
@@ -116,6 +121,7 @@ impl Default for RawUpstream {
             idle_timeout: "180s".into(),
             pool_idle_timeout: "60s".into(),
             max_idle_per_host: 256,
+            assumed_max_output_tokens: None,
             forward_headers: Vec::new(),
             credentials: RawCredentials::default(),
         }

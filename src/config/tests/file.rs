@@ -88,6 +88,8 @@ fn bad_values_are_refused_where_they_stand() {
         ("[targets.'a b']\nmodel = 'm'", "a target's name is"),
         ("[targets.a]\nmodel = 'm'\ncooldown = '0s'", "targets.a.cooldown: must not be zero"),
         ("[targets.a]\nmodel = 'm'\nmax_output_tokens = 0", "must be from 1 to"),
+        ("[targets.a]\nmodel = 'm'\nassumed_max_output_tokens = 0", "must be from 1 to"),
+        ("[upstream]\nassumed_max_output_tokens = 0", "must be from 1 to"),
         ("[retry]\nattempts = 0", "retry.attempts: must be from 1 to 20"),
         ("[retry]\nbase_delay = '9s'", "retry.max_delay: must not be shorter than base_delay"),
         ("[log]\nlevel = ''", "log.level: must not be empty"),

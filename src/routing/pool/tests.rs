@@ -296,3 +296,31 @@ async fn one_of_many(route: &Arc<Route>, dice: &mut fastrand::Rng) {
         }
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_draws_on_no_quota_neither_waits_for_those_who_do_nor_holds_them_up() {
+    let route = route(&["tpm = 1000"]);
+    let target = &route.targets[0];
+    let counting = || {
+        let operation = Some(crate::bedrock::Operation::CountTokens);
+        let need = Need { input: 900, max_output: 0, operation, most: None };
+        Choice { index: 0, target: Arc::clone(target), need }
+    };
+    use_up(target, 10);
+    let mut waiting = route.pool.join(flow("a"), choices(&route, 500));
+    assert!(route.enter([counting()].into_iter()).is_some(), "it passes who waits for tokens");
+    assert!(route.enter(choices(&route, 1).into_iter()).is_none(), "nobody else does");
+
+    // One that cools leaves the quota to who waits behind it.
+    let (_, permit) = route.enter([counting()].into_iter()).unwrap();
+    permit.throttled(crate::admission::Dimension::Unknown, false);
+    assert!(route.enter([counting()].into_iter()).is_none());
+    let count: Choices = [counting()].into_iter().collect();
+    let mut counts = route.pool.join(Flow { priority: Priority::High, ..flow("b") }, count);
+    let (at, _) =
+        timeout(60 * SECOND, waiting.granted()).await.map(|it| (Instant::now(), it)).unwrap();
+    let (_, permit) = timeout(120 * SECOND, counts.granted()).await.unwrap().unwrap();
+    assert!(Instant::now() > at, "the cooldown of CountTokens lasts for longer");
+    drop(permit);
+    assert!(route.pool.waiting() == 0);
+}

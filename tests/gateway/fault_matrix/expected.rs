@@ -106,7 +106,7 @@ fn errors() -> Vec<Row> {
         any(Fault::ModelNotReady, again(429, "ModelNotReadyException")),
         any(Fault::ServiceUnavailable, again(503, "ServiceUnavailableException")),
         any(Fault::Internal, again(500, "InternalServerException")),
-        any(Fault::Html502, again(502, "without a name")),
+        any(Fault::Html502, again(503, "ServiceUnavailableException")),
         any(other("SomethingNew", 599), again(599, "SomethingNew")),
         any(Fault::ModelTimeout, last(408, "ModelTimeoutException")),
         // The gateway's own credentials, which another target may have better ones of.
@@ -115,7 +115,8 @@ fn errors() -> Vec<Row> {
         any(Fault::ModelError, client(424, "ModelErrorException")),
         any(Fault::Validation, client(400, "ValidationException")),
         any(Fault::AccessDenied, client(403, "AccessDeniedException")),
-        any(Fault::NotFound, client(404, "ResourceNotFoundException")),
+        // What the config has put there can't be used.
+        any(Fault::NotFound, last(404, "ResourceNotFoundException")),
         any(other("ConflictException", 400), client(400, "ConflictException")),
         any(other("SomethingNew", 418), client(418, "SomethingNew")),
     ]

@@ -23,6 +23,7 @@ pub mod proxy;
 pub mod raw;
 pub mod redis;
 pub mod screen;
+pub mod scripted;
 pub mod simulator;
 pub mod tls;
 pub mod upstream;
@@ -37,6 +38,7 @@ pub use gateway::Gateway;
 pub use issuer::{Issuer, TokenKey};
 pub use proxy::Proxy;
 pub use redis::{Address, Redis};
+pub use scripted::Scripted;
 pub use simulator::Simulator;
 pub use tls::{Dialer, Terminator};
 

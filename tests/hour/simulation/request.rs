@@ -166,7 +166,7 @@ impl Journey<'_> {
             Strategy::RetryFirst => permit.throttled(dimension, false),
             Strategy::FallbackFirst => {
                 let now = Instant::now();
-                let free = |it: &Choice| it.index != index && it.target.is_free(now);
+                let free = |it: &Choice| it.index != index && it.target.is_free(it.need, now);
                 let alone = !self.choices.iter().any(free);
                 permit.throttled(dimension, alone);
             }

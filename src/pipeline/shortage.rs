@@ -1,0 +1,341 @@
+//! Why none of a request's candidates answers it: what became of each, and the one place that words it.
+//!
+//! A client learns how many of them are throttled, failed, denied it, and so on, and when to try again.
+//! It is told to wait for quota only where that would help.
+
+use std::fmt;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::refusal::Refusal;
+use super::relay::SOON;
+use super::route::{Candidate, Left, Routed};
+use crate::bedrock::error::whole_seconds;
+use crate::routing::cooldown::State;
+use crate::routing::{Choices, Excess, Pool};
+use crate::telemetry::OTHER;
+
+/// A year, and more: what is due later is not waited for.
+const NEVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+/// What keeps a candidate from answering.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cause {
+    /// It was throttled and cools down.
+    Throttled,
+    /// Its quota has no room.
+    Full,
+    /// The request takes more than its whole quota, and was throttled.
+    Oversized,
+    /// It failed on this request.
+    Failed,
+    /// It is out after failures.
+    Out,
+    /// No connection to it.
+    Unreachable,
+    /// It denied what was asked for.
+    Denied,
+    /// It can't do what the request asks for.
+    Misfit,
+    /// An operator has taken it out.
+    Drained,
+    /// The gateway has no credentials or connections for it.
+    Unusable,
+}
+
+impl Cause {
+    /// In the order in which they are told: what a wait helps with comes first.
+    const ALL: [Cause; 10] = [
+        Cause::Throttled,
+        Cause::Full,
+        Cause::Oversized,
+        Cause::Failed,
+        Cause::Out,
+        Cause::Unreachable,
+        Cause::Denied,
+        Cause::Misfit,
+        Cause::Drained,
+        Cause::Unusable,
+    ];
+
+    fn of(routed: &Routed, index: usize, candidate: &Candidate, now: Instant) -> Option<Cause> {
+        Some(match candidate.left {
+            Some(Left::Denied(_)) => Cause::Denied,
+            Some(Left::Misfit(_)) => Cause::Misfit,
+            Some(Left::Oversized(_)) => Cause::Oversized,
+            Some(Left::Failed(_)) => Cause::Failed,
+            Some(Left::Unreachable) => Cause::Unreachable,
+            Some(Left::Unusable) => Cause::Unusable,
+            None => {
+                let choice = routed.choice(index)?;
+                let (target, need) = (&choice.target, choice.need);
+                match target.state_for(need, now) {
+                    State::Drained => Cause::Drained,
+                    _ if target.is_throttled(need) => Cause::Throttled,
+                    State::Cooling(_) | State::HalfOpen => Cause::Out,
+                    State::Open => Cause::Full,
+                }
+            }
+        })
+    }
+
+    /// Whether more quota is what it takes.
+    fn is_quota(self) -> bool {
+        matches!(self, Cause::Throttled | Cause::Full)
+    }
+
+    /// What is said of so many targets.
+    fn say(self, many: bool) -> &'static str {
+        match (self, many) {
+            (Cause::Throttled, false) => "is throttled",
+            (Cause::Throttled, true) => "are throttled",
+            (Cause::Full, false) => "has no room in its quota",
+            (Cause::Full, true) => "have no room in their quotas",
+            (Cause::Oversized, false) => "has a quota that is smaller than this request",
+            (Cause::Oversized, true) => "have quotas that are smaller than this request",
+            (Cause::Failed, _) => "failed",
+            (Cause::Out, false) => "is out after failures",
+            (Cause::Out, true) => "are out after failures",
+            (Cause::Unreachable, _) => "can't be reached",
+            (Cause::Denied, false) => "denies access",
+            (Cause::Denied, true) => "deny access",
+            (Cause::Misfit, _) => "can't do what the request asks for",
+            (Cause::Drained, false) => "is drained",
+            (Cause::Drained, true) => "are drained",
+            (Cause::Unusable, _) => "can't be used by the gateway at present",
+        }
+    }
+}
+
+/// What became of the candidates of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Shortage {
+    /// How many met each cause, in the order of [`Cause::ALL`].
+    counts: [usize; Cause::ALL.len()],
+    /// Who will have room first, as the client knows it, if that is known.
+    first: Option<String>,
+    /// What was asked for, where no route names it: it is its own only target.
+    model: Option<String>,
+    due: Duration,
+}
+
+impl Shortage {
+    /// What became of those of this request.
+    pub(super) fn of(routed: &Routed, now: Instant) -> Shortage {
+        let mut counts = [0; Cause::ALL.len()];
+        for (index, candidate) in routed.candidates.iter().enumerate() {
+            let cause = Cause::of(routed, index, candidate, now);
+            let place = cause.and_then(|cause| Cause::ALL.iter().position(|it| *it == cause));
+            if let Some(count) = place.and_then(|place| counts.get_mut(place)) {
+                *count += 1;
+            }
+        }
+        let mut shortage = Shortage { counts, first: None, model: None, due: SOON };
+        let is_throttled = shortage.is_quota();
+        // Those that this request is done with count by when they are tried again: they may have
+        // failed it and cool down for that.
+        let waits = |left: Option<Left>| match left {
+            None => true,
+            Some(Left::Failed(_) | Left::Unreachable) => !is_throttled,
+            Some(_) => false,
+        };
+        let all = routed.candidates.iter().enumerate();
+        let choices: Choices = all
+            .filter_map(|(index, candidate)| {
+                let choice = routed.choice(index)?;
+                waits(candidate.left).then_some(choice)
+            })
+            .collect();
+        let pool: &Pool = &routed.route.pool;
+        if let Some((target, due)) = pool.due(&choices, now).filter(|(_, due)| *due < NEVER) {
+            shortage.due = due.max(Duration::from_millis(1));
+            if due > Duration::ZERO {
+                shortage.first = Some(target.name.to_string());
+            }
+        }
+        let is_unrouted = routed.route.targets.iter().all(|target| &*target.name == OTHER);
+        if is_unrouted {
+            shortage.first = None;
+            let model = routed.call.model();
+            shortage.model = Some(
+                model.map_or_else(|| "The upstream".to_owned(), |it| format!("The model {it}")),
+            );
+        }
+        shortage
+    }
+
+    /// Whether waiting for quota would help.
+    pub(super) fn is_quota(&self) -> bool {
+        self.met().any(|(cause, _)| cause.is_quota())
+    }
+
+    /// When to try again.
+    pub(super) fn due(&self) -> Duration {
+        self.due
+    }
+
+    fn met(&self) -> impl Iterator<Item = (Cause, usize)> {
+        Cause::ALL.into_iter().zip(self.counts).filter(|(_, count)| *count > 0)
+    }
+}
+
+impl fmt::Display for Shortage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_quota() {
+            f.write_str("Too many requests, please wait before trying again. ")?;
+        }
+        let all: usize = self.counts.iter().sum();
+        let kinds = self.met().count();
+        match (&self.model, all) {
+            (_, 0) => f.write_str("There is no target for this request")?,
+            (Some(model), _) => {
+                for (cause, _) in self.met().take(1) {
+                    write!(f, "{model} {}", cause.say(false))?;
+                }
+            }
+            (None, 1) => {
+                for (cause, _) in self.met() {
+                    write!(f, "The only target for this request {}", cause.say(false))?;
+                }
+            }
+            (None, _) if kinds == 1 => {
+                for (cause, _) in self.met() {
+                    write!(f, "All targets {}", cause.say(true))?;
+                }
+            }
+            (None, _) => {
+                write!(f, "Of {all} targets ")?;
+                for (number, (cause, count)) in self.met().enumerate() {
+                    let before = match number {
+                        0 => "",
+                        _ if number + 1 == kinds => " and ",
+                        _ => ", ",
+                    };
+                    write!(f, "{before}{count} {}", cause.say(count > 1))?;
+                }
+            }
+        }
+        let seconds = whole_seconds(self.due);
+        match &self.first {
+            Some(first) => write!(f, "; {first} is due first, in {seconds} s."),
+            None => write!(f, "; try again in {seconds} s."),
+        }
+    }
+}
+
+/// The refusal of a request that none of its candidates answers.
+pub(super) fn refusal(routed: &Routed) -> Refusal {
+    if let Some(excess) = excess(routed) {
+        return Refusal::Oversized(excess);
+    }
+    let shortage = Shortage::of(routed, Instant::now());
+    Refusal::AllOut { is_quota: shortage.is_quota(), shortage: Box::new(shortage) }
+}
+
+/// How the request is too large, where that is what it fails for: no other candidate would do later.
+pub(super) fn excess(routed: &Routed) -> Option<Excess> {
+    let now = Instant::now();
+    let mut nearest: Option<Excess> = None;
+    for (index, candidate) in routed.candidates.iter().enumerate() {
+        match candidate.left {
+            Some(Left::Oversized(excess)) => {
+                nearest = nearest.filter(|it| it.quota >= excess.quota).or(Some(excess));
+            }
+            _ => match Cause::of(routed, index, candidate, now)? {
+                Cause::Denied | Cause::Misfit | Cause::Drained => {}
+                _ => return None,
+            },
+        }
+    }
+    nearest
+}
+
+/// What a client is told whose request is larger than the quotas of all targets.
+pub(super) fn describe(excess: &Excess) -> String {
+    let Excess { tokens, input, quota, is_own } = *excess;
+    let output = tokens.saturating_sub(input);
+    let whose = if is_own {
+        "the model's own maximum, since the request names none"
+    } else {
+        "its maximum"
+    };
+    let advice = match quota.saturating_sub(input) {
+        0 => "Send less input".to_owned(),
+        room if is_own => format!(
+            "Name a maximum of output tokens (max_tokens, or inferenceConfig.maxTokens) of at most {room}"
+        ),
+        room => format!("Lower the maximum of output tokens to at most {room}"),
+    };
+    format!(
+        "The request takes {tokens} tokens of quota at its start: {input} of input, as estimated, and {output} of output \
+         ({whose}). The quota is {quota} tokens a minute, so that it was throttled and never fits. {advice}."
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shortage(met: &[(Cause, usize)]) -> Shortage {
+        let counts = Cause::ALL
+            .map(|cause| met.iter().find(|(it, _)| *it == cause).map_or(0, |(_, count)| *count));
+        Shortage { counts, first: None, model: None, due: Duration::from_millis(12_300) }
+    }
+
+    #[test]
+    fn it_says_what_became_of_each() {
+        for (met, wanted) in [
+            (&[(Cause::Out, 1)][..], "The only target for this request is out after failures;"),
+            (&[(Cause::Drained, 3)], "All targets are drained;"),
+            (
+                &[(Cause::Denied, 3), (Cause::Unreachable, 2), (Cause::Misfit, 1)],
+                "Of 6 targets 2 can't be reached, 3 deny access and 1 can't do what the request asks for;",
+            ),
+        ] {
+            let shortage = shortage(met);
+            assert_eq!(shortage.to_string(), format!("{wanted} try again in 13 s."));
+            assert!(!shortage.is_quota(), "{shortage}");
+        }
+    }
+
+    #[test]
+    fn only_who_can_wait_for_quota_is_told_to() {
+        let mut told = shortage(&[(Cause::Throttled, 1), (Cause::Denied, 3)]);
+        told.first = Some("haiku".to_owned());
+        assert!(told.is_quota());
+        assert_eq!(
+            told.to_string(),
+            "Too many requests, please wait before trying again. Of 4 targets 1 is throttled and 3 deny access; \
+             haiku is due first, in 13 s."
+        );
+        for cause in Cause::ALL {
+            let waits = [Cause::Throttled, Cause::Full].contains(&cause);
+            assert_eq!(shortage(&[(cause, 1)]).is_quota(), waits, "{cause:?}");
+        }
+    }
+
+    #[test]
+    fn a_model_without_a_route_is_named_as_its_client_names_it() {
+        let mut told = shortage(&[(Cause::Throttled, 1)]);
+        told.model = Some("The model x".to_owned());
+        assert!(
+            told.to_string().ends_with(". The model x is throttled; try again in 13 s."),
+            "{told}"
+        );
+    }
+
+    #[test]
+    fn who_asks_for_too_much_learns_what_would_fit() {
+        let excess =
+            |input, output, is_own| Excess { tokens: input + output, input, quota: 3000, is_own };
+        let own = describe(&excess(120, 64_000, true));
+        for part in
+            ["64120", "120 of input", "64000 of output", "3000 tokens a minute", "at most 2880"]
+        {
+            assert!(own.contains(part), "{part}: {own}");
+        }
+        assert!(describe(&excess(120, 4000, false)).contains("Lower the maximum"));
+        assert!(describe(&excess(5000, 10, false)).contains("Send less input"));
+    }
+}
