@@ -3,6 +3,7 @@
 //! A client learns how many of them are throttled, failed, denied it, and so on, and when to try again.
 //! It is told to wait for quota only where that would help.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
@@ -117,6 +118,8 @@ pub(super) struct Shortage {
     first: Option<String>,
     /// What was asked for, where no route names it: it is its own only target.
     model: Option<String>,
+    /// The best one's denial, if one denied it: status and name of the error.
+    denial: Option<String>,
     due: Duration,
 }
 
@@ -131,7 +134,8 @@ impl Shortage {
                 *count += 1;
             }
         }
-        let mut shortage = Shortage { counts, first: None, model: None, due: SOON };
+        let denial = denial(routed);
+        let mut shortage = Shortage { counts, first: None, model: None, denial, due: SOON };
         let is_throttled = shortage.is_quota();
         // Those that this request is done with count by when they are tried again: they may have
         // failed it and cool down for that.
@@ -175,9 +179,40 @@ impl Shortage {
         self.due
     }
 
+    /// What is said of so many targets, with what the denial was.
+    fn say(&self, cause: Cause, many: bool) -> Cow<'static, str> {
+        match &self.denial {
+            Some(denial) if cause == Cause::Denied => {
+                format!("{} ({denial})", cause.say(many)).into()
+            }
+            _ => cause.say(many).into(),
+        }
+    }
+
     fn met(&self) -> impl Iterator<Item = (Cause, usize)> {
         Cause::ALL.into_iter().zip(self.counts).filter(|(_, count)| *count > 0)
     }
+}
+
+/// What the best of those said that denied the request: the error, without its text, which is the
+/// operator's.
+fn denial(routed: &Routed) -> Option<String> {
+    let (index, status) = routed.candidates.iter().enumerate().find_map(|(index, candidate)| {
+        match candidate.left {
+            Some(Left::Denied(status)) => Some((index, status.as_u16())),
+            _ => None,
+        }
+    })?;
+    let known = routed.target(index)?.denials().into_iter();
+    let name = known
+        .filter(|standing| standing.operation == routed.call.operation)
+        .map(|standing| standing.denial)
+        .find(|denial| denial.status.as_u16() == status && denial.name != "-")
+        .map(|denial| denial.name);
+    Some(match name {
+        Some(name) => format!("{status} {name}"),
+        None => status.to_string(),
+    })
 }
 
 impl fmt::Display for Shortage {
@@ -191,17 +226,17 @@ impl fmt::Display for Shortage {
             (_, 0) => f.write_str("There is no target for this request")?,
             (Some(model), _) => {
                 for (cause, _) in self.met().take(1) {
-                    write!(f, "{model} {}", cause.say(false))?;
+                    write!(f, "{model} {}", self.say(cause, false))?;
                 }
             }
             (None, 1) => {
                 for (cause, _) in self.met() {
-                    write!(f, "The only target for this request {}", cause.say(false))?;
+                    write!(f, "The only target for this request {}", self.say(cause, false))?;
                 }
             }
             (None, _) if kinds == 1 => {
                 for (cause, _) in self.met() {
-                    write!(f, "All targets {}", cause.say(true))?;
+                    write!(f, "All targets {}", self.say(cause, true))?;
                 }
             }
             (None, _) => {
@@ -212,7 +247,7 @@ impl fmt::Display for Shortage {
                         _ if number + 1 == kinds => " and ",
                         _ => ", ",
                     };
-                    write!(f, "{before}{count} {}", cause.say(count > 1))?;
+                    write!(f, "{before}{count} {}", self.say(cause, count > 1))?;
                 }
             }
         }
@@ -280,7 +315,8 @@ mod tests {
     fn shortage(met: &[(Cause, usize)]) -> Shortage {
         let counts = Cause::ALL
             .map(|cause| met.iter().find(|(it, _)| *it == cause).map_or(0, |(_, count)| *count));
-        Shortage { counts, first: None, model: None, due: Duration::from_millis(12_300) }
+        let due = Duration::from_millis(12_300);
+        Shortage { counts, first: None, model: None, denial: None, due }
     }
 
     #[test]
@@ -309,6 +345,8 @@ mod tests {
             "Too many requests, please wait before trying again. Of 4 targets 1 is throttled and 3 deny access; \
              haiku is due first, in 13 s."
         );
+        told.denial = Some("403 AccessDeniedException".to_owned());
+        assert!(told.to_string().contains("3 deny access (403 AccessDeniedException);"), "{told}");
         for cause in Cause::ALL {
             let waits = [Cause::Throttled, Cause::Full].contains(&cause);
             assert_eq!(shortage(&[(cause, 1)]).is_quota(), waits, "{cause:?}");

@@ -199,6 +199,23 @@ async fn a_plain_request_confirms_a_denial_for_its_operation_and_all_see_why() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_says_who_is_throttled_and_who_denies_what() {
+    let upstream = Scripted::start(|path, _| match path.contains("claude-3-7") {
+        true => throttle(),
+        false => denied("InvokeModel"),
+    })
+    .await;
+    let gateway = start(&upstream).await;
+    // The first time they are asked, the second time they are known to deny it.
+    for _ in 0..2 {
+        let refused = converse(&gateway).await;
+        assert_eq!(refused.status, 429);
+        let said = "Of 3 targets 1 is throttled and 2 deny access (403 AccessDeniedException)";
+        assert!(refused.text().contains(said), "{}", refused.text());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn after_its_time_one_request_tries_and_an_answer_opens() {
     let deny = |path: &str, _: &str| match path {
         _ if path.contains("claude-3-7") => throttle(),
@@ -340,6 +357,8 @@ async fn a_throttled_first_target_and_misfits_are_a_throttle() {
     for _ in 0..2 {
         let refused = converse(&gateway).await;
         assert_eq!(refused.status, 429, "{}", refused.text());
+        let said = "Of 3 targets 1 is throttled and 2 can't do what the request asks for";
+        assert!(refused.text().contains(said), "{}", refused.text());
         assert_eq!(refused.header("x-amzn-errortype"), Some("ThrottlingException"));
         assert!(refused.header("retry-after").is_some());
     }
