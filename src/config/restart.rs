@@ -10,7 +10,7 @@ pub fn needs_restart(running: &Config, newer: &Config) -> Vec<&'static str> {
 }
 
 /// The keys that count only from the next start on, and whether each differs.
-fn fixed_keys(running: &Config, newer: &Config) -> [(&'static str, bool); 23] {
+fn fixed_keys(running: &Config, newer: &Config) -> [(&'static str, bool); 22] {
     // Taken apart whole, so that a new key must be put on one side or the other.
     let Server {
         listen,
