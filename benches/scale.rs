@@ -2,6 +2,8 @@
 //!
 //! Run with `cargo bench --bench scale`.
 
+#![allow(clippy::expect_used, clippy::panic, reason = "a benchmark's own setup")]
+
 use std::fmt::Write as _;
 
 use divan::{Bencher, black_box};
