@@ -89,6 +89,8 @@ impl Ended {
             client: CLIENT,
             peer: self.peer,
             operation: OPERATION,
+            method: None,
+            path: None,
             requested_model: Some(MODEL),
             model: Some(MODEL),
             target: Some(TARGET),

@@ -43,13 +43,14 @@ fn sample_target(metrics: &Metrics, target: &Target, now: Instant) {
     let name = &*target.name;
     metrics.target_state.with_label_values(&[name]).set(state);
     metrics.target_cooldown.with_label_values(&[name]).set(cooldown);
-    let quota = target.quota().snapshot(now);
+    let quota = target.quota().look(now);
     let kinds = [
-        ("requests", quota.requests_available, quota.rpm, quota.learned_rpm),
-        ("tokens", quota.tokens_available, quota.tpm, quota.learned_tpm),
+        ("requests", quota.requests_available, quota.requests_held, quota.rpm, quota.learned_rpm),
+        ("tokens", quota.tokens_available, quota.tokens_held, quota.tpm, quota.learned_tpm),
     ];
-    for (kind, available, limit, learned) in kinds {
+    for (kind, available, held, limit, learned) in kinds {
         set_or_forget(&metrics.quota_available, name, kind, available);
+        set_or_forget(&metrics.quota_held, name, kind, held);
         set_or_forget(&metrics.quota_limit, name, kind, limit);
         set_or_forget(&metrics.quota_learned, name, kind, learned);
     }

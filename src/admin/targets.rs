@@ -83,7 +83,7 @@ fn entry(target: &Target, now: Instant) -> Entry<'_> {
         cooldown_remaining,
         consecutive_throttles,
         last_throttle: throttled_at.and_then(timestamp),
-        quota: target.quota().snapshot(now),
+        quota: target.quota().look(now),
         bytes_per_token: target.estimator.bytes_per_token(),
         latency_ms: target.latency.average().as_secs_f64() * 1e3,
         waiters: target.pool().waiting(),

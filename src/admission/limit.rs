@@ -163,18 +163,30 @@ impl Limit {
         self.learned
     }
 
-    /// Units that are there now.
+    /// Units that are left, for this replica or another; `None`: no limit is known.
     pub(super) fn available(&mut self, now: Instant) -> Option<f64> {
         let terms = self.shared_terms();
         match &mut self.shared {
-            Some(shared) => Some(shared.purse.level(terms?, now)),
+            Some(shared) => {
+                let terms = terms?;
+                let held = shared.purse.level(terms, now);
+                let is_alone = shared.purse.is_alone();
+                Some(if is_alone { held } else { held + shared.purse.left_for_all(terms, now) })
+            }
             None => self.bucket.as_ref().map(|bucket| bucket.level(now)),
         }
     }
 
-    /// Units that other replicas could have too.
-    pub(super) fn left_for_all(&self) -> f64 {
-        self.shared.as_ref().map_or(0.0, |shared| shared.purse.left_for_all())
+    /// Units of these that this replica holds; `None` where it shares them with no other.
+    pub(super) fn held(&mut self, now: Instant) -> Option<f64> {
+        let terms = self.shared_terms()?;
+        self.shared.as_mut().map(|shared| shared.purse.level(terms, now))
+    }
+
+    /// Somebody wants to see what is left. True if the ledger has to be asked.
+    pub(super) fn look(&mut self, now: Instant) -> bool {
+        let is_limited = self.figure().is_some();
+        is_limited && self.shared.as_mut().is_some_and(|shared| shared.purse.look(now))
     }
 
     /// When `units` will be there.
@@ -220,7 +232,9 @@ impl Limit {
         if self.when(units, now) <= now {
             return false;
         }
-        self.shared.as_mut().is_some_and(|shared| shared.purse.lacks(units, now))
+        // More than it holds is there when it is full.
+        let most = self.shared_terms().map_or(f64::MAX, |terms| terms.capacity.max(1.0));
+        self.shared.as_mut().is_some_and(|shared| shared.purse.lacks(units.min(most), now))
     }
 
     /// Those who wait need so much together.

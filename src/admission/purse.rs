@@ -29,6 +29,14 @@ const NEED_LASTS: Duration = Duration::from_secs(2);
 /// The ledger is told of leases that do not change, too, so that they stay valid.
 const RENEW: Duration = Duration::from_secs(3);
 
+/// Requests of which a quota holds fewer than so many are large: a part of one is of use to nobody, so
+/// nothing is kept for the next one where it could not be whole.
+const LARGE: f64 = 8.0;
+
+/// Who waits longer than this for what was booked hears from the ledger each time whether it is there
+/// sooner, since what others give back can't have been known.
+const LONG: Duration = Duration::from_secs(1);
+
 /// When there will be room is not known, but this is as soon and as late as anybody looks again.
 const SOON: Duration = Duration::from_millis(20);
 const LATE: Duration = Duration::from_secs(60);
@@ -63,6 +71,8 @@ pub struct Purse {
     is_dry: bool,
     told_at: Instant,
     seen: Option<Seen>,
+    /// Whether somebody wants to see what the fleet has left.
+    is_looked_at: bool,
 }
 
 /// What an exchange under way has said.
@@ -98,6 +108,7 @@ impl Purse {
             is_dry: false,
             told_at: now,
             seen: None,
+            is_looked_at: false,
         }
     }
 
@@ -115,9 +126,25 @@ impl Purse {
         self.level
     }
 
-    /// What the whole fleet has left, as far as this replica knows.
-    pub fn left_for_all(&self) -> f64 {
-        self.seen.map_or(0.0, |seen| seen.level.max(0.0))
+    /// What others could have too: what the ledger has left, as far as this replica knows. Below zero
+    /// when that much is booked.
+    pub fn left_for_all(&self, terms: Terms, now: Instant) -> f64 {
+        let held = (self.level + self.booked()).max(0.0);
+        let Some(seen) = self.seen else { return (terms.capacity - held).max(0.0) };
+        let passed = now.saturating_duration_since(self.told_at).as_secs_f64();
+        (seen.level + passed * terms.per_minute / 60.0).min(terms.capacity - held)
+    }
+
+    /// Whether the ledger can't be reached, so that there is a share and nothing beside it.
+    pub fn is_alone(&self) -> bool {
+        self.board.load().alone_since().is_some()
+    }
+
+    /// Somebody wants to see what the fleet has left. True if the ledger has to be asked for that.
+    pub fn look(&mut self, now: Instant) -> bool {
+        let is_old = now.saturating_duration_since(self.told_at) >= LONG;
+        self.is_looked_at = is_old && self.board.load().alone_since().is_none();
+        self.is_looked_at
     }
 
     /// When `units` will be there: now, later, or about when.
@@ -146,6 +173,7 @@ impl Purse {
         match standing.alone_since() {
             Some(_) => last + wait + Duration::from_micros(1),
             // The ledger may well have it at once.
+            None if self.left_for_all(terms, now) >= missing - EPSILON => now + SOON,
             None => last + wait.max(SOON),
         }
     }
@@ -208,9 +236,13 @@ impl Purse {
         let Some(terms) = terms else { return self.report(now) };
         self.catch_up(terms, &standing, now);
         let target = self.target(terms, &standing, now);
+        if standing.alone_since().is_none() {
+            self.hand_back_booked(terms, target, &standing, now);
+        }
         let spare = self.level - target;
         // What goes to and fro is of use to nobody.
-        if spare > target + self.size || spare > 0.0 && target == 0.0 {
+        let slack = self.size.min(terms.capacity / LARGE);
+        if spare > target + slack || spare > 0.0 && target == 0.0 {
             self.level -= spare;
             self.credit += spare;
         }
@@ -220,6 +252,8 @@ impl Purse {
             && (need > has + EPSILON || has < 0.75 * target || has < -EPSILON);
         let want = if is_asking { (target.max(need) - has).max(0.0) } else { 0.0 };
         let says_nothing = want == 0.0
+            && !self.is_looked_at
+            && !self.waits_long(now)
             && self.credit == self.acknowledged
             && (has.abs() < EPSILON || now.saturating_duration_since(self.told_at) < RENEW)
             && (self.used.abs() < 0.01 * terms.capacity && target > 0.0
@@ -249,12 +283,14 @@ impl Purse {
         self.is_dry = grant.now + grant.later < self.asked.want;
         self.asked = Asked { credit: self.credit, ..Asked::default() };
         self.seen = Some(Seen { level: grant.level, at: grant.at });
+        self.is_looked_at = false;
         self.received += grant.now + grant.later;
         self.level += grant.now;
         if grant.later > 0.0 {
             self.booked.push((now + grant.due, grant.later));
         }
-        if self.level + self.booked() >= self.need {
+        // What is booked is not there yet, and may be there sooner.
+        if self.level >= self.need {
             self.need = 0.0;
         }
     }
@@ -298,8 +334,57 @@ impl Purse {
         // One request to be ready for the next, where all can have that.
         let ready = if self.size * replicas <= terms.capacity / 4.0 { self.size } else { 0.0 };
         let flow = self.rate(now) * 2.0 * standing.pause.as_secs_f64();
-        let most = (terms.capacity * standing.max_lease).max(self.size).max(need);
+        let is_large = self.size > terms.capacity / LARGE && ready == 0.0;
+        let flow = if is_large && flow < self.size { 0.0 } else { flow };
+        // More than the bucket holds is there when it is full.
+        let size = self.size.min(terms.capacity);
+        let most = (terms.capacity * standing.max_lease).max(size).max(need);
         (flow + ready + self.backlog(now).max(need)).min(most)
+    }
+
+    /// Gives back what was booked, where nobody needs it or it can be had sooner: what was taken for
+    /// requests that have come to less is there again.
+    fn hand_back_booked(&mut self, terms: Terms, target: f64, standing: &Standing, now: Instant) {
+        let margin = standing.pause * 2;
+        let is_late = |due: Instant| due > now + margin;
+        let late: f64 = self.booked.iter().filter(|(due, _)| is_late(*due)).map(|it| it.1).sum();
+        if late <= EPSILON {
+            return;
+        }
+        let missing = target - self.level;
+        let is_of_no_use = missing <= EPSILON;
+        let comes_sooner = || {
+            let due = self.booked_for(self.need(now))?;
+            let left = self.left_for_all(terms, now) + late;
+            let want = missing - (self.booked() - late);
+            let seconds = (want - left).max(0.0) * 60.0 / terms.per_minute.max(EPSILON);
+            let wait = Duration::try_from_secs_f64(seconds).unwrap_or(LATE).min(LATE);
+            (now + wait + margin < due).then_some(())
+        };
+        if is_of_no_use || comes_sooner().is_some() {
+            self.booked.retain(|(due, _)| !is_late(*due));
+            self.credit += late;
+        }
+    }
+
+    /// When what is booked will be enough for `units`; `None` if they are there or are not booked.
+    fn booked_for(&self, units: f64) -> Option<Instant> {
+        let mut missing = units - self.level;
+        if missing <= EPSILON {
+            return None;
+        }
+        for (due, units) in &self.booked {
+            missing -= units;
+            if missing <= EPSILON {
+                return Some(*due);
+            }
+        }
+        None
+    }
+
+    /// Whether somebody waits long for what is booked.
+    fn waits_long(&self, now: Instant) -> bool {
+        self.booked_for(self.need(now)).is_some_and(|due| due > now + LONG)
     }
 
     fn booked(&self) -> f64 {
@@ -439,6 +524,94 @@ mod tests {
         let later = now + 10 * SECOND;
         let asked = ask(&mut purse, later).unwrap();
         assert_eq!((asked.need, asked.want), (40.0, 40.0), "as a whole");
+    }
+
+    /// One that has taken 800 where there are 600, and booked what is owed.
+    fn overdrawn(now: Instant) -> Purse {
+        let mut purse = Purse::new(board(Link::Shared), now);
+        purse.lacks(600.0, now);
+        ask(&mut purse, now).unwrap();
+        purse.granted(&grant(600.0, 0.0, Duration::ZERO), now);
+        purse.take(800.0, now);
+        let asked = ask(&mut purse, now).unwrap();
+        assert_eq!((asked.held, asked.need, asked.want), (0.0, 200.0, 200.0), "the debt alone");
+        purse.granted(&Grant { level: -200.0, ..grant(0.0, 200.0, 20 * SECOND) }, now);
+        purse
+    }
+
+    #[test]
+    fn what_a_large_request_did_not_use_is_not_kept_for_the_next() {
+        let now = Instant::now();
+        let mut purse = overdrawn(now);
+        purse.give_back(795.0);
+        let soon = now + SECOND / 10;
+        let back = ask(&mut purse, soon).unwrap();
+        assert_eq!((back.held, back.credit, back.want), (0.0, 795.0, 0.0));
+        purse.granted(&Grant { level: 596.0, ..grant(0.0, 0.0, Duration::ZERO) }, soon);
+        assert!(purse.is_settled(soon + 3 * SECOND));
+    }
+
+    #[test]
+    fn what_was_booked_for_later_is_handed_back_where_it_is_there_sooner() {
+        let now = Instant::now();
+        let mut purse = overdrawn(now);
+        assert!(!purse.lacks(600.0, now) || purse.when(600.0, TERMS, now) > now + 10 * SECOND);
+        purse.give_back(795.0);
+        let soon = now + SECOND / 10;
+        // Five are missing of six hundred, and flow in within half a second.
+        let asked = ask(&mut purse, soon).unwrap();
+        assert_eq!((asked.held, asked.credit, asked.need, asked.want), (595.0, 200.0, 5.0, 5.0));
+        purse.granted(&Grant { level: -4.0, ..grant(1.0, 4.0, SECOND * 2 / 5) }, soon);
+        assert_eq!(purse.when(600.0, TERMS, soon + SECOND / 2), soon + SECOND / 2);
+    }
+
+    #[test]
+    fn who_waits_long_hears_what_others_gave_back() {
+        let now = Instant::now();
+        let mut purse = Purse::new(board(Link::Shared), now);
+        purse.lacks(600.0, now);
+        ask(&mut purse, now).unwrap();
+        // Another has it all.
+        purse.granted(&Grant { level: -600.0, ..grant(0.0, 600.0, 60 * SECOND) }, now);
+        let soon = now + SECOND / 10;
+        purse.lacks(600.0, soon);
+        let asked = ask(&mut purse, soon).unwrap();
+        assert_eq!((asked.held, asked.credit, asked.want), (600.0, 0.0, 0.0), "it only listens");
+        purse.granted(&Grant { level: -10.0, ..grant(0.0, 0.0, Duration::ZERO) }, soon);
+        purse.lacks(600.0, soon);
+        let asked = ask(&mut purse, soon).unwrap();
+        assert_eq!((asked.held, asked.credit, asked.want), (0.0, 600.0, 600.0), "it has come back");
+    }
+
+    #[test]
+    fn what_is_booked_shortly_stays_booked() {
+        let now = Instant::now();
+        let mut purse = Purse::new(board(Link::Shared), now);
+        purse.lacks(1.0, now);
+        purse.wait(20.0, now);
+        ask(&mut purse, now).unwrap();
+        purse.granted(&Grant { level: -30.0, ..grant(0.0, 10.0, SECOND) }, now);
+        for tenth in 1..9 {
+            let then = now + tenth * SECOND / 10;
+            purse.lacks(1.0, then);
+            purse.wait(20.0, then);
+            let asked = ask(&mut purse, then).unwrap();
+            assert_eq!((asked.held, asked.credit), (10.0, 0.0), "{tenth}");
+            let level = -30.0 + f64::from(tenth);
+            purse.granted(&Grant { level, ..grant(0.0, 0.0, Duration::ZERO) }, then);
+        }
+    }
+
+    #[test]
+    fn what_all_have_left_is_shown_beside_what_it_holds() {
+        let now = Instant::now();
+        let mut purse = Purse::new(board(Link::Shared), now);
+        assert_eq!(purse.left_for_all(TERMS, now), 600.0, "nobody has used anything yet");
+        assert!(!purse.look(now) && purse.look(now + 2 * SECOND));
+        assert!(ask(&mut purse, now + 2 * SECOND).is_some(), "it is asked for that alone");
+        purse.granted(&Grant { level: 250.0, ..grant(0.0, 0.0, Duration::ZERO) }, now);
+        assert_eq!(purse.left_for_all(TERMS, now + SECOND), 260.0);
+        assert!(ask(&mut purse, now + SECOND).is_none(), "and once");
     }
 
     #[test]

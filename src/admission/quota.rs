@@ -58,10 +58,17 @@ pub struct Snapshot {
     pub learned_rpm: Option<f64>,
     /// The learned tokens per minute.
     pub learned_tpm: Option<f64>,
-    /// Requests there are room for now.
+    /// Requests that are left of it now. Where replicas share it: for all of them, as this one last
+    /// heard.
     pub requests_available: Option<f64>,
-    /// Tokens there are room for now; below zero after an answer that cost more than was taken.
+    /// Tokens that are left of it now; below zero after an answer that cost more than was taken.
     pub tokens_available: Option<f64>,
+    /// Requests of these that this replica holds; `None` where it shares the quota with no other.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requests_held: Option<f64>,
+    /// Tokens of these that this replica holds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokens_held: Option<f64>,
     /// Requests that hold a reservation.
     pub in_flight: u64,
 }
@@ -220,18 +227,21 @@ impl Quota {
 
     /// The share of the quota that is free, for this replica or another, by its scarcer kind.
     pub fn headroom(&self, now: Instant) -> f64 {
-        let snapshot = self.snapshot(now);
-        if self.lease.is_none() {
-            return snapshot.headroom();
+        self.snapshot(now).headroom()
+    }
+
+    /// What it has now, for somebody who looks at it: if other replicas draw on it and it is some time
+    /// since the ledger told what is left, the ledger is asked, for the next look.
+    pub fn look(self: &Arc<Self>, now: Instant) -> Snapshot {
+        if let Some(lease) = &self.lease {
+            let mut state = self.state();
+            let is_old = [state.requests.look(now), state.tokens.look(now)].contains(&true);
+            drop(state);
+            if is_old {
+                self.stir(lease, true);
+            }
         }
-        let state = self.state();
-        let plus = |own: Option<f64>, rest: f64| own.map(|own| own + rest);
-        Snapshot {
-            requests_available: plus(snapshot.requests_available, state.requests.left_for_all()),
-            tokens_available: plus(snapshot.tokens_available, state.tokens.left_for_all()),
-            ..snapshot
-        }
-        .headroom()
+        self.snapshot(now)
     }
 
     fn stir(self: &Arc<Self>, lease: &Lease, is_urgent: bool) {
@@ -251,6 +261,8 @@ impl Quota {
             learned_tpm: state.tokens.learned(),
             requests_available: state.requests.available(now),
             tokens_available: state.tokens.available(now),
+            requests_held: state.requests.held(now),
+            tokens_held: state.tokens.held(now),
             in_flight: state.in_flight,
         }
     }

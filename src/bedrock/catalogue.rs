@@ -114,6 +114,42 @@ pub fn long_context(model: &ModelId) -> Option<LongContext> {
     }
 }
 
+/// The id that was probably meant by one that is not in the catalogue: that lacks its `:0`, has another
+/// date, or differs in a letter or two. One that differs in other numbers alone may well be a newer
+/// model.
+pub fn probably_meant(model: &ModelId) -> Option<&'static str> {
+    const MOST_TYPOS: usize = 2;
+    let base = model.base().filter(|base| base.contains('.') && lookup(model).is_none())?;
+    let with_version = format!("{base}:0");
+    let (words, dateless) = (without_digits(base), without_date(base));
+    let distance = |id: &str| {
+        if id == with_version || dateless.is_some() && without_date(id) == dateless {
+            return 0;
+        }
+        if without_digits(id) == words { usize::MAX } else { strsim::osa_distance(id, base) }
+    };
+    let nearest = CATALOGUE.keys().map(|id| (distance(id), *id)).min()?;
+    (nearest.0 <= MOST_TYPOS).then_some(nearest.1)
+}
+
+fn without_digits(id: &str) -> String {
+    id.chars().filter(|c| !c.is_ascii_digit()).collect()
+}
+
+/// An id without its date, which is a part of eight digits.
+fn without_date(id: &str) -> Option<String> {
+    let is_date = |part: &str| part.len() == 8 && part.bytes().all(|byte| byte.is_ascii_digit());
+    let parts: Vec<&str> = id.split('-').collect();
+    let has_date = parts.iter().any(|part| is_date(part));
+    let rest: Vec<&str> = parts.into_iter().filter(|part| !is_date(part)).collect();
+    has_date.then(|| rest.join("-"))
+}
+
+/// The ids of all models and inference profiles that are known, in no order.
+pub fn ids() -> impl Iterator<Item = &'static str> {
+    CATALOGUE.keys().copied()
+}
+
 /// The facts of a model: by its id as it stands, else by its base id.
 pub fn lookup(model: &ModelId) -> Option<&'static ModelFacts> {
     CATALOGUE.get(model.as_str()).or_else(|| CATALOGUE.get(model.base()?))

@@ -17,7 +17,9 @@ pub mod json;
 pub mod model_id;
 pub mod operation;
 pub mod path;
+pub mod region;
 pub mod sigv4;
+pub mod stop;
 pub mod usage;
 pub mod usage_reader;
 

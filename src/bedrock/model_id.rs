@@ -87,6 +87,21 @@ impl ModelId {
         arn_resource(&self.text)
     }
 
+    /// The partition and the region that an ARN is of; `None` for what is no ARN, or one without a
+    /// region.
+    pub fn arn_place(&self) -> Option<(&str, &str)> {
+        let mut parts = self.text.strip_prefix("arn:")?.splitn(4, ':');
+        let (partition, _, region) = (parts.next()?, parts.next()?, parts.next()?);
+        (parts.next().is_some() && !region.is_empty()).then_some((partition, region))
+    }
+
+    /// The geography of a cross-region inference profile, by its id or its ARN.
+    pub fn geography(&self) -> Option<&str> {
+        let id = if self.text.starts_with("arn:") { self.arn_resource()? } else { &self.text };
+        let (geography, _) = id.split_once('.')?;
+        GEOGRAPHIES.contains(&geography).then_some(geography)
+    }
+
     /// The family that decides how request and response bodies look.
     pub fn family(&self) -> Family {
         self.base().map_or(Family::Unknown, Family::of)
@@ -231,6 +246,20 @@ mod tests {
             base("arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc"),
             None
         );
+    }
+
+    #[test]
+    fn arns_and_profiles_tell_where_they_are() {
+        let id = |text: &str| ModelId::new(text).unwrap();
+        assert_eq!(id(PROFILE_ARN).arn_place(), Some(("aws", "us-east-1")));
+        assert_eq!(id(PROFILE_ARN).geography(), Some("us"));
+        let custom = id("arn:aws-us-gov:bedrock:us-gov-west-1:1:provisioned-model/abc");
+        assert_eq!(custom.arn_place(), Some(("aws-us-gov", "us-gov-west-1")));
+        assert_eq!(custom.geography(), None);
+        assert_eq!(id("eu.amazon.nova-lite-v1:0").geography(), Some("eu"));
+        for none in ["amazon.nova-lite-v1:0", "arn:aws", "arn:aws:s3:::bucket"] {
+            assert_eq!((id(none).arn_place(), id(none).geography()), (None, None), "{none}");
+        }
     }
 
     #[test]

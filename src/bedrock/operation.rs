@@ -27,6 +27,15 @@ pub enum Operation {
     ListAsyncInvokes,
     /// Describes one such invocation.
     GetAsyncInvoke,
+    /// Lists inference profiles. This and what follows are calls of the control plane, the service
+    /// beside Bedrock Runtime.
+    ListInferenceProfiles,
+    /// Describes one.
+    GetInferenceProfile,
+    /// Lists models.
+    ListFoundationModels,
+    /// Describes one.
+    GetFoundationModel,
 }
 
 impl Operation {
@@ -34,7 +43,7 @@ impl Operation {
     pub const WITH_MODEL: usize = Operation::CountTokens as usize + 1;
 
     /// Every operation, for tables and metrics.
-    pub const ALL: [Operation; 11] = [
+    pub const ALL: [Operation; 15] = [
         Operation::InvokeModel,
         Operation::InvokeModelWithResponseStream,
         Operation::InvokeModelWithBidirectionalStream,
@@ -46,6 +55,10 @@ impl Operation {
         Operation::StartAsyncInvoke,
         Operation::ListAsyncInvokes,
         Operation::GetAsyncInvoke,
+        Operation::ListInferenceProfiles,
+        Operation::GetInferenceProfile,
+        Operation::ListFoundationModels,
+        Operation::GetFoundationModel,
     ];
 
     /// The operation's name in the service model.
@@ -62,6 +75,10 @@ impl Operation {
             Operation::StartAsyncInvoke => "StartAsyncInvoke",
             Operation::ListAsyncInvokes => "ListAsyncInvokes",
             Operation::GetAsyncInvoke => "GetAsyncInvoke",
+            Operation::ListInferenceProfiles => "ListInferenceProfiles",
+            Operation::GetInferenceProfile => "GetInferenceProfile",
+            Operation::ListFoundationModels => "ListFoundationModels",
+            Operation::GetFoundationModel => "GetFoundationModel",
         }
     }
 
@@ -69,8 +86,30 @@ impl Operation {
     pub fn method(self) -> Method {
         match self {
             Operation::ListAsyncInvokes | Operation::GetAsyncInvoke => Method::GET,
+            _ if self.is_control_plane() => Method::GET,
             _ => Method::POST,
         }
+    }
+
+    /// Whether it is a call of the control plane, which has hosts of its own.
+    pub fn is_control_plane(self) -> bool {
+        matches!(
+            self,
+            Operation::ListInferenceProfiles
+                | Operation::GetInferenceProfile
+                | Operation::ListFoundationModels
+                | Operation::GetFoundationModel
+        )
+    }
+
+    /// Whether its query says something to the upstream.
+    pub fn has_query(self) -> bool {
+        matches!(
+            self,
+            Operation::ListAsyncInvokes
+                | Operation::ListInferenceProfiles
+                | Operation::ListFoundationModels
+        )
     }
 
     /// Whether a success is an event stream (`application/vnd.amazon.eventstream`).

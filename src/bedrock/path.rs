@@ -32,9 +32,14 @@ pub enum Resource {
     },
     /// The invocation ARN of GetAsyncInvoke, decoded.
     Invocation(String),
+    /// The inference profile or the model that a call of the control plane describes, decoded.
+    Described(String),
     /// Nothing beyond the operation.
     None,
 }
+
+/// What to do about a call of the control plane that comes to a gateway in front of the runtime.
+pub const ASK_CONTROL_PLANE: &str = "Give the client an endpoint of its own for the service bedrock, such as AWS_ENDPOINT_URL_BEDROCK=https://bedrock.REGION.amazonaws.com";
 
 /// Why method and path are no call of the API.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -48,6 +53,11 @@ pub enum PathError {
         /// The methods the path takes, as in an `Allow` header.
         allow: &'static str,
     },
+    /// A call of the control plane, but none that lists or describes models or inference profiles.
+    #[error(
+        "This is a call of Bedrock's control plane, which the gateway does not relay. {ASK_CONTROL_PLANE}."
+    )]
+    ControlPlane,
     /// The model id in the path is none.
     #[error(transparent)]
     Model(#[from] ModelIdError),
@@ -65,6 +75,14 @@ impl Call {
         }
     }
 
+    /// The model or inference profile that a call of the control plane describes.
+    pub fn described(&self) -> Option<&str> {
+        match &self.resource {
+            Resource::Described(identifier) => Some(identifier),
+            _ => None,
+        }
+    }
+
     /// The path as it goes on the wire, every identifier encoded once.
     pub fn to_path(&self) -> String {
         match &self.resource {
@@ -77,10 +95,19 @@ impl Call {
             Resource::Invocation(arn) => {
                 format!("/async-invoke/{}", utf8_percent_encode(arn, SEGMENT))
             }
-            Resource::None if self.operation == Operation::InvokeGuardrailChecks => {
-                "/guardrail-checks/invoke".to_owned()
+            Resource::Described(identifier) => {
+                let collection = match self.operation {
+                    Operation::GetInferenceProfile => INFERENCE_PROFILES,
+                    _ => FOUNDATION_MODELS,
+                };
+                format!("/{collection}/{}", utf8_percent_encode(identifier, SEGMENT))
             }
-            Resource::None => "/async-invoke".to_owned(),
+            Resource::None => match self.operation {
+                Operation::InvokeGuardrailChecks => "/guardrail-checks/invoke".to_owned(),
+                Operation::ListInferenceProfiles => format!("/{INFERENCE_PROFILES}"),
+                Operation::ListFoundationModels => format!("/{FOUNDATION_MODELS}"),
+                _ => "/async-invoke".to_owned(),
+            },
         }
     }
 }
@@ -124,7 +151,7 @@ pub fn parse(method: &Method, path: &str) -> Result<Call, PathError> {
             ("/async-invoke", &Method::GET) => Operation::ListAsyncInvokes,
             ("/async-invoke", &Method::POST) => Operation::StartAsyncInvoke,
             ("/async-invoke", _) => return Err(PathError::Method { allow: "GET, POST" }),
-            _ => return Err(PathError::Unknown),
+            _ => return control_plane(method, path),
         };
         Call { operation, resource: Resource::None }
     };
@@ -135,6 +162,68 @@ pub fn parse(method: &Method, path: &str) -> Result<Call, PathError> {
     } else {
         Err(PathError::Method { allow: "POST" })
     }
+}
+
+const INFERENCE_PROFILES: &str = "inference-profiles";
+const FOUNDATION_MODELS: &str = "foundation-models";
+
+/// What else the paths of the control plane begin with. Source: the service model of `bedrock`
+/// (2023-04-20).
+const OTHER_COLLECTIONS: [&str; 30] = [
+    "advanced-prompt-optimization-job",
+    "advanced-prompt-optimization-jobs",
+    "automated-reasoning-policies",
+    "create-foundation-model-agreement",
+    "custom-models",
+    "data-retention",
+    "delete-foundation-model-agreement",
+    "enforcedGuardrailsConfiguration",
+    "evaluation-job",
+    "evaluation-jobs",
+    "foundation-model-availability",
+    "guardrails",
+    "imported-models",
+    "list-foundation-model-agreement-offers",
+    "listTagsForResource",
+    "logging",
+    "marketplace-model",
+    "model-copy-jobs",
+    "model-customization",
+    "model-customization-jobs",
+    "model-import-jobs",
+    "model-invocation-job",
+    "model-invocation-jobs",
+    "prompt-routers",
+    "provisioned-model-throughput",
+    "provisioned-model-throughputs",
+    "resource-policy",
+    "tagResource",
+    "untagResource",
+    "use-case-for-model-access",
+];
+
+/// Reads a call of the control plane.
+fn control_plane(method: &Method, path: &str) -> Result<Call, PathError> {
+    let path = path.strip_prefix('/').ok_or(PathError::Unknown)?;
+    let (collection, identifier) = match path.split_once('/') {
+        Some((collection, identifier)) => (collection, Some(identifier)),
+        None => (path, None),
+    };
+    let (list, get) = match collection {
+        INFERENCE_PROFILES => (Operation::ListInferenceProfiles, Operation::GetInferenceProfile),
+        FOUNDATION_MODELS => (Operation::ListFoundationModels, Operation::GetFoundationModel),
+        other if OTHER_COLLECTIONS.contains(&other) => return Err(PathError::ControlPlane),
+        _ => return Err(PathError::Unknown),
+    };
+    if method != Method::GET {
+        return Err(PathError::ControlPlane);
+    }
+    Ok(match identifier {
+        None | Some("") => Call { operation: list, resource: Resource::None },
+        Some(identifier) => {
+            Call { operation: get, resource: Resource::Described(identifier_in(identifier)?) }
+        }
+    })
 }
 
 /// Identifiers of guardrails and invocations obey the same rules as model ids.
@@ -190,12 +279,38 @@ mod tests {
                 "/async-invoke/arn%3Aaws%3Abedrock%3Aus-east-1%3A1%3Aasync-invoke%2Fabc",
                 Operation::GetAsyncInvoke,
             ),
+            (Method::GET, "/inference-profiles", Operation::ListInferenceProfiles),
+            (Method::GET, "/foundation-models", Operation::ListFoundationModels),
+            (
+                Method::GET,
+                "/foundation-models/amazon.nova-lite-v1%3A0",
+                Operation::GetFoundationModel,
+            ),
+            (
+                Method::GET,
+                "/inference-profiles/arn%3Aaws%3Abedrock%3Aus-east-1%3A1%3Aapplication-inference-profile%2Fabc",
+                Operation::GetInferenceProfile,
+            ),
         ];
         for (method, path, operation) in cases {
             let call = parse(&method, path).unwrap();
             assert_eq!(call.operation, operation, "{path}");
             assert_eq!(call.to_path(), path);
         }
+    }
+
+    #[test]
+    fn what_the_control_plane_changes_is_no_call() {
+        let get = |path: &str| parse(&Method::GET, path);
+        let raw = get("/inference-profiles/arn:aws:bedrock:us-east-1:1:inference-profile/us.m");
+        let arn = "arn:aws:bedrock:us-east-1:1:inference-profile/us.m";
+        assert_eq!(raw.unwrap().resource, Resource::Described(arn.to_owned()));
+        assert_eq!(post("/inference-profiles"), Err(PathError::ControlPlane));
+        assert_eq!(parse(&Method::DELETE, "/inference-profiles/a"), Err(PathError::ControlPlane));
+        assert_eq!(get("/guardrails"), Err(PathError::ControlPlane));
+        assert_eq!(get("/model-customization-jobs/x"), Err(PathError::ControlPlane));
+        assert_eq!(get("/inference-profiles/../../x"), Err(PathError::Identifier));
+        assert_eq!(get("/inference-profiles2"), Err(PathError::Unknown));
     }
 
     #[test]
@@ -220,13 +335,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn parse_never_panics(path in "/?(model|guardrail|async-invoke)?/?\\PC{0,60}(/invoke|/apply)?") {
+        fn parse_never_panics(path in "/?(model|guardrail|async-invoke|inference-profiles|foundation-models)?/?\\PC{0,60}(/invoke|/apply)?") {
             let _ = post(&path);
         }
 
         #[test]
         fn what_is_parsed_is_written_so_that_it_parses_to_the_same(
-            path in "/(model|guardrail|async-invoke)/[a-z:./%0-9AF]{1,40}(/invoke|/converse-stream|/version/1/apply)?"
+            path in "/(model|guardrail|async-invoke|inference-profiles|foundation-models)/[a-z:./%0-9AF]{1,40}(/invoke|/converse-stream|/version/1/apply)?"
         ) {
             for method in [Method::POST, Method::GET] {
                 if let Ok(call) = parse(&method, &path) {

@@ -118,7 +118,7 @@ impl Usage {
 }
 
 /// The model's own JSON in the payload of a `chunk`.
-fn chunk(payload: &[u8]) -> Option<Vec<u8>> {
+pub(super) fn chunk(payload: &[u8]) -> Option<Vec<u8>> {
     let mut chunk = None;
     Scanner::new(payload)
         .object(|key, scanner| {

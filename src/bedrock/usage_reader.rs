@@ -94,6 +94,11 @@ impl UsageReader {
         (self.at == At::End).then(|| Usage::from_body(&self.kept)).flatten()
     }
 
+    /// Whether the answer's closing bracket has not come yet. Of what is no JSON object nothing is said.
+    pub fn is_incomplete(&self) -> bool {
+        !matches!(self.at, At::End | At::Lost)
+    }
+
     fn step(&mut self, byte: u8) {
         let is_space = matches!(byte, b' ' | b'\n' | b'\r' | b'\t');
         self.at = match self.at {

@@ -65,6 +65,12 @@ pub enum Denied {
         /// The id of the model asked for.
         model: String,
     },
+    /// A call of the control plane, which only named clients may make.
+    #[error("{operation} is relayed only for the clients that the config of the gateway names.")]
+    Unnamed {
+        /// Its name.
+        operation: &'static str,
+    },
     /// A larger body than it may send.
     #[error("the request body is larger than the max_body of this client, {limit} bytes")]
     Body {
@@ -82,6 +88,7 @@ impl Denied {
             Denied::Unpriced { .. } => "prices",
             Denied::Unguarded { .. } | Denied::OtherGuardrail(_) => "guardrail",
             Denied::Guardrail => "allowed_guardrails",
+            Denied::Unnamed { .. } => "control_plane",
             Denied::Body { .. } => "max_body",
         }
     }

@@ -200,6 +200,7 @@ impl Checker<'_> {
         let use_fips = self.use_fips(&at, raw);
         let public = self.public_endpoint(&at.key("region"), region, use_fips);
         let given = self.given_endpoint(&at, raw.endpoint_url.as_deref());
+        let control_plane = self.control_plane(&at, raw, region, use_fips);
         let credentials = self.credentials(&at, &raw.credentials).unwrap_or_else(|| {
             match self.env.get("AWS_BEARER_TOKEN_BEDROCK") {
                 Some(token) if !token.trim().is_empty() => {
@@ -212,6 +213,7 @@ impl Checker<'_> {
             region: region.to_owned(),
             endpoint: given.unwrap_or(public),
             use_fips,
+            control_plane,
             trust: self.trust(&at, raw),
             proxies: self.proxies(&at, raw),
             connect_timeout: self.duration(&at.key("connect_timeout"), &raw.connect_timeout),

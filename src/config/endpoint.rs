@@ -38,7 +38,18 @@ impl Endpoint {
     /// # Errors
     /// When `region` does not fit in a host name.
     pub fn of_region(region: &str, fips: bool) -> Result<Self, EndpointError> {
-        let service = if fips { "bedrock-runtime-fips" } else { "bedrock-runtime" };
+        Self::of_service(if fips { "bedrock-runtime-fips" } else { "bedrock-runtime" }, region)
+    }
+
+    /// The public endpoint of Bedrock's control plane in a region, or its FIPS endpoint.
+    ///
+    /// # Errors
+    /// When `region` does not fit in a host name.
+    pub fn of_control_plane(region: &str, fips: bool) -> Result<Self, EndpointError> {
+        Self::of_service(if fips { "bedrock-fips" } else { "bedrock" }, region)
+    }
+
+    fn of_service(service: &str, region: &str) -> Result<Self, EndpointError> {
         let suffix = if region.starts_with("cn-") { ".com.cn" } else { ".com" };
         Self::parse(&format!("https://{service}.{region}.amazonaws{suffix}"))
     }
@@ -87,6 +98,12 @@ impl Endpoint {
         self.authority.host().contains("fips")
     }
 
+    /// Whether it is one of AWS's own, public or in a VPC, and so of one region.
+    pub fn is_of_aws(&self) -> bool {
+        let host = self.authority.host().to_ascii_lowercase();
+        [".amazonaws.com", ".amazonaws.com.cn", ".api.aws"].iter().any(|end| host.ends_with(end))
+    }
+
     /// Whether requests go to this machine, as they do with a simulator.
     pub fn is_loopback(&self) -> bool {
         let host = self.authority.host().trim_matches(['[', ']']);
@@ -115,6 +132,8 @@ mod tests {
         let shown = |region| Endpoint::of_region(region, false).unwrap().to_string();
         assert_eq!(shown("eu-west-1"), "https://bedrock-runtime.eu-west-1.amazonaws.com");
         assert_eq!(shown("cn-north-1"), "https://bedrock-runtime.cn-north-1.amazonaws.com.cn");
+        let control = Endpoint::of_control_plane("eu-west-1", false).unwrap().to_string();
+        assert_eq!(control, "https://bedrock.eu-west-1.amazonaws.com");
         let fips = Endpoint::of_region("us-gov-west-1", true).unwrap().to_string();
         assert_eq!(fips, "https://bedrock-runtime-fips.us-gov-west-1.amazonaws.com");
     }
@@ -136,6 +155,20 @@ mod tests {
             ("https://host/?q=1", EndpointError::Path),
         ] {
             assert_eq!(Endpoint::parse(bad), Err(why), "{bad}");
+        }
+    }
+
+    #[test]
+    fn endpoints_of_aws_are_recognised() {
+        for (url, is_of_aws) in [
+            ("https://bedrock-runtime.eu-west-1.amazonaws.com", true),
+            ("https://vpce-1.bedrock-runtime.us-east-1.vpce.amazonaws.com", true),
+            ("https://bedrock-runtime.cn-north-1.AMAZONAWS.com.cn", true),
+            ("https://bedrock-runtime.us-east-1.api.aws", true),
+            ("https://proxy.example.com", false),
+            ("http://127.0.0.1:4599", false),
+        ] {
+            assert_eq!(Endpoint::parse(url).unwrap().is_of_aws(), is_of_aws, "{url}");
         }
     }
 

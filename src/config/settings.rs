@@ -146,6 +146,8 @@ pub struct Upstream {
     pub endpoint: Endpoint,
     /// Whether the public endpoints are those of FIPS.
     pub use_fips: bool,
+    /// Where calls of the control plane are sent; `None` if they are not relayed.
+    pub control_plane: Option<Endpoint>,
     /// Whom upstreams' certificates are checked against.
     pub trust: Trust,
     /// What connections go through.

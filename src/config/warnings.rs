@@ -2,7 +2,9 @@
 
 use std::collections::HashSet;
 
-use super::settings::{BudgetStore, ClientAuth, Config, JobsBackend, Unrouted};
+use super::error::suggestion;
+use super::settings::{BudgetStore, ClientAuth, Config, JobsBackend, Target, Unrouted};
+use crate::bedrock::{ModelId, catalogue, region};
 
 /// The warnings about a configuration, a sentence each.
 pub(super) fn of(config: &Config) -> Vec<String> {
@@ -11,6 +13,7 @@ pub(super) fn of(config: &Config) -> Vec<String> {
         config.routes.iter().flat_map(|route| route.targets.iter().copied()).collect();
     let drawn_on: HashSet<usize> =
         config.targets.iter().filter_map(|target| target.quota).collect();
+    warnings.extend(unknown_region("upstream", &config.upstream.region));
     for (index, target) in config.targets.iter().enumerate() {
         let routed = routed.contains(&index);
         let legacy = config.legacy.enabled && config.legacy.models.contains(&index);
@@ -27,6 +30,17 @@ pub(super) fn of(config: &Config) -> Vec<String> {
                 target.endpoint
             ));
         }
+        if target.region != config.upstream.region {
+            warnings.extend(unknown_region(&format!("target '{name}'"), &target.region));
+        }
+        for id in [Some(&target.model), target.base_model.as_ref()].into_iter().flatten() {
+            warnings.extend(meant(id).map(|meant| {
+                format!(
+                    "target '{name}': '{id}' is no model that is known; did you mean '{meant}'?"
+                )
+            }));
+        }
+        warnings.extend(elsewhere(target));
         let shared = target.endpoint == config.upstream.endpoint;
         if shared && target.region != config.upstream.region && !target.endpoint.is_loopback() {
             warnings.push(format!(
@@ -68,8 +82,53 @@ pub(super) fn of(config: &Config) -> Vec<String> {
                 .to_owned(),
         );
     }
+    if config.upstream.control_plane.is_some() && config.clients.is_empty() {
+        warnings.push(
+            "upstream.control_plane is on, but there are no clients, and it is for those that have a \
+             name: its calls are refused"
+                .to_owned(),
+        );
+    }
     if config.jobs.backend != JobsBackend::Off && !config.legacy.enabled {
         warnings.push("jobs.backend is set but the legacy endpoints are off: no job comes".into());
     }
     warnings
+}
+
+/// The id that was probably meant by one that is not known; of a profile that of the profile.
+fn meant(id: &str) -> Option<String> {
+    let model = ModelId::new(id).ok()?;
+    let meant = catalogue::probably_meant(&model)?;
+    Some(match model.geography().filter(|_| !id.starts_with("arn:")) {
+        Some(geography) => format!("{geography}.{meant}"),
+        None => meant.to_owned(),
+    })
+}
+
+/// What to say of a region that AWS is not known to have.
+fn unknown_region(place: &str, name: &str) -> Option<String> {
+    let hint = suggestion(name, region::known());
+    region::partition(name)
+        .is_none()
+        .then(|| format!("{place} has the region '{name}', which AWS is not known to have{hint}"))
+}
+
+/// What to say of a target whose model is not where the target is.
+fn elsewhere(target: &Target) -> Option<String> {
+    let (model, name, region) = (ModelId::new(&target.model).ok()?, &target.name, &target.region);
+    if let Some((_, own)) = model.arn_place().filter(|(_, own)| own != region) {
+        return Some(format!("target '{name}' is called in {region}, but its ARN is of {own}"));
+    }
+    if let Some((partition, _)) = model.arn_place()
+        && region::partition(region).is_some_and(|own| own != partition)
+    {
+        return Some(format!(
+            "target '{name}': its ARN is of '{partition}', where {region} is not"
+        ));
+    }
+    let geography = model.geography().filter(|it| region::is_elsewhere(it, region))?;
+    Some(format!(
+        "target '{name}' is called in {region}, where AWS has no profiles of the geography \
+         '{geography}': '{model}'"
+    ))
 }

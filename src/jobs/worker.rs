@@ -136,10 +136,7 @@ impl Workers {
                     work_on!(store.tickets(queue), name, look, places, deliver, stop)
                 }
                 Store::Redis(store) => {
-                    let tickets = store.tickets(queue).await;
-                    let tickets =
-                        tickets.map_err(|error| WorkerError::BackendError(error.into()))?;
-                    work_on!(tickets, name, look, places, deliver, stop)
+                    work_on!(store.tickets(queue), name, look, places, deliver, stop)
                 }
             }
         };

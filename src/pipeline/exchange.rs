@@ -9,7 +9,8 @@ mod trace;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use http::StatusCode;
+use http::{StatusCode, request};
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use tokio::time::Instant;
 use tokio_util::sync::DropGuard;
 use uuid::Uuid;
@@ -27,6 +28,14 @@ use crate::telemetry::usage_log::Record;
 use crate::telemetry::{Asked, OTHER, Pattern, Spent};
 pub(super) use trace::Open;
 use trace::Recording;
+
+/// Most characters of the method and of the path of a request that is no call, in the access log.
+const MAX_LOGGED_METHOD: usize = 20;
+const MAX_LOGGED_PATH: usize = 200;
+
+/// What is encoded of such a path: all that is not plain ASCII, so that nothing in it can pose as
+/// something else where the log is read.
+const UNLOGGED: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'\\');
 
 /// The record of one request.
 #[derive(Debug)]
@@ -63,6 +72,8 @@ pub(super) struct Exchange {
     pub(super) priority: Priority,
     peer: Peer,
     pub(super) operation: Option<Operation>,
+    /// Method and path of a request that is no call, within their bounds.
+    no_call: Option<Box<(String, String)>>,
     pub(super) requested_model: Option<String>,
     /// The pattern of the config that the requested model matches: its label in metrics.
     pub(super) pattern: Option<Arc<Pattern>>,
@@ -113,6 +124,7 @@ impl Exchange {
             priority: Priority::Normal,
             peer,
             operation: None,
+            no_call: None,
             requested_model: None,
             pattern: None,
             request_bytes: 0,
@@ -177,6 +189,15 @@ impl Exchange {
         self.head = Some(self.started.elapsed());
         self.status = status.as_u16();
         self.error = error.map(str::to_owned);
+    }
+
+    /// Notes what came in place of a call. A query may hold a signature and is left out.
+    pub(super) fn is_no_call(&mut self, head: &request::Parts) {
+        let method = head.method.as_str().chars().take(MAX_LOGGED_METHOD).collect();
+        let path = without_query(head.uri.path());
+        let path = utf8_percent_encode(path, UNLOGGED);
+        let path = path.flat_map(str::chars).take(MAX_LOGGED_PATH).collect();
+        self.no_call = Some(Box::new((method, path)));
     }
 
     /// Notes the tokens that the client has spent so far, as far as is known.
@@ -387,6 +408,12 @@ struct Used {
     cost: Option<u64>,
 }
 
+/// A path up to what may be a query in another form.
+fn without_query(path: &str) -> &str {
+    let ends = ["%3f", "%3F", ";"].iter().filter_map(|mark| path.find(mark));
+    path.get(..ends.min().unwrap_or(path.len())).unwrap_or_default()
+}
+
 impl Drop for Exchange {
     fn drop(&mut self) {
         let duration = self.started.elapsed();
@@ -411,6 +438,8 @@ impl Drop for Exchange {
             client: self.logged_name(),
             peer: self.peer.address,
             operation: self.operation.map_or("-", Operation::name),
+            method: self.no_call.as_ref().map(|no_call| no_call.0.as_str()),
+            path: self.no_call.as_ref().map(|no_call| no_call.1.as_str()),
             requested_model: self.requested_model.as_deref(),
             model: self.answered_by.as_ref().map(|target| target.model_text()),
             target: self.answered_by.as_ref().map(|target| &*target.name),

@@ -34,7 +34,11 @@ where
         let head = &request.arrival.head;
         let exchange = &mut request.exchange;
         let max_headers = exchange.gateway().config.server.max_headers;
+        let relays = exchange.gateway().router.has_control_plane();
         let allowed = parse(head, max_headers).and_then(|call| {
+            if call.operation.is_control_plane() && !relays {
+                return Err(Refusal::ControlPlane { operation: call.operation.name() });
+            }
             exchange.operation = Some(call.operation);
             exchange.requested_model = call.model().map(|model| model.as_str().to_owned());
             policy::check_call(exchange, &call, head)?;
@@ -43,7 +47,10 @@ where
         match allowed {
             Ok(call) => Ok(Called { request, call }),
             Err(refusal) => {
-                let Observed { arrival, exchange } = request;
+                let Observed { arrival, mut exchange } = request;
+                if matches!(refusal, Refusal::Path(_) | Refusal::ControlPlane { .. }) {
+                    exchange.is_no_call(&arrival.head);
+                }
                 // A request with two lengths has no telling where its body ends.
                 if !matches!(refusal, Refusal::Framing | Refusal::Lengths) {
                     dismiss(&arrival.head, arrival.body);

@@ -38,6 +38,10 @@ pub(super) fn check_call(
             identifier: Some(identifier.clone()),
             version: Some(version.clone()),
         }),
+        Resource::Described(identifier) => match ModelId::new(identifier) {
+            Ok(model) => policy.model(&model),
+            Err(_) => Err(Denied::Model { model: identifier.clone() }),
+        },
         Resource::Invocation(_) | Resource::None => Ok(()),
     }
 }
@@ -86,6 +90,14 @@ pub(super) fn check_body(
         .forced_guardrail()
         .filter(|_| named.is_empty())
         .and_then(|forced| guardrail::put_in(body, &forced.identifier, &forced.version)))
+}
+
+/// Looks at who makes a call of the control plane, once that is known. What it lists is the account's,
+/// so it is nothing for just anybody.
+pub(super) fn check_control_plane(exchange: &Exchange, call: &Call) -> Result<(), Denied> {
+    let member = exchange.client.as_ref().and_then(|client| client.member());
+    let unnamed = || Denied::Unnamed { operation: call.operation.name() };
+    member.map(|_| ()).ok_or_else(unnamed)
 }
 
 /// Whether a target may be called for the client.

@@ -9,9 +9,9 @@ use smallvec::SmallVec;
 
 use super::policy;
 use super::route::Routed;
+use crate::bedrock::body;
 use crate::bedrock::path::Resource;
 use crate::bedrock::sigv4::PayloadHash;
-use crate::bedrock::{Operation, body};
 use crate::routing::Target;
 
 /// How the names begin of the headers that are between the gateway and its clients.
@@ -125,11 +125,11 @@ fn is_bedrocks(name: &str) -> bool {
     ) || name.starts_with(BEDROCKS_PREFIX)
 }
 
-/// Only the listing operation has a query of its own; a client's query on any other says nothing
+/// Only listing operations have a query of their own; a client's query on any other says nothing
 /// to Bedrock and may carry a presigned signature.
 fn with_query(path: String, routed: &Routed) -> String {
     match routed.head.uri.query() {
-        Some(query) if routed.call.operation == Operation::ListAsyncInvokes => {
+        Some(query) if routed.call.operation.has_query() => {
             let parameters = query.split('&').filter(|parameter| !is_signature(parameter));
             let query = parameters.collect::<Vec<_>>().join("&");
             if query.is_empty() { path } else { format!("{path}?{query}") }

@@ -10,7 +10,7 @@ use super::exchange::{Exchange, Outcome};
 use crate::admission::{Full, Overloaded};
 use crate::bedrock::error::whole_seconds;
 use crate::bedrock::json::JsonError;
-use crate::bedrock::path::PathError;
+use crate::bedrock::path::{ASK_CONTROL_PLANE, PathError};
 use crate::bedrock::{ErrorKind, WireError};
 use crate::clients::origin::BadHost;
 use crate::clients::{Denied, Limited, OverBudget, Unauthenticated};
@@ -53,6 +53,10 @@ pub(super) struct Refused {
 pub(super) enum Refusal {
     #[error(transparent)]
     Path(#[from] PathError),
+    #[error(
+        "{operation} is a call of Bedrock's control plane, and this gateway serves Bedrock Runtime. {ASK_CONTROL_PLANE}, or have the gateway relay it with control_plane = true in its [upstream]."
+    )]
+    ControlPlane { operation: &'static str },
     #[error(transparent)]
     Host(#[from] BadHost),
     #[error("the request has a Transfer-Encoding other than chunked")]
@@ -119,6 +123,7 @@ impl Refusal {
     pub(super) fn outcome(&self) -> Outcome {
         match self {
             Refusal::Path(_)
+            | Refusal::ControlPlane { .. }
             | Refusal::Host(_)
             | Refusal::Framing
             | Refusal::Lengths
@@ -147,7 +152,8 @@ impl Refusal {
     /// The error's name on the wire.
     pub(super) fn kind(&self) -> ErrorKind {
         match self {
-            Refusal::Path(PathError::Unknown) => ErrorKind::UnknownOperation,
+            Refusal::Path(PathError::Unknown | PathError::ControlPlane)
+            | Refusal::ControlPlane { .. } => ErrorKind::UnknownOperation,
             Refusal::Path(PathError::Method { .. }) => ErrorKind::MethodNotAllowed,
             Refusal::Path(PathError::Model(_) | PathError::Identifier)
             | Refusal::Host(_)

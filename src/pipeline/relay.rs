@@ -2,8 +2,9 @@
 //!
 //! What passes is watched for token counts and for the end of the stream; nothing is held back
 //! for it. A body that breaks off at the upstream breaks off at the client, so that its SDK
-//! raises: no failure in the middle looks like an end. A stream whose time is over where a frame
-//! ends is told so by a frame of the gateway's own.
+//! raises: no failure in the middle looks like an end. A stream that breaks off, or whose time is
+//! over, where a frame ends is told so by a frame of the gateway's own: proxies on the way to the
+//! client may make an end of a broken body.
 
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,7 +14,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, Entry, HeaderMap, HeaderName, HeaderValue};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, Entry, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::Instant;
@@ -86,7 +87,7 @@ pub(super) fn success<B>(
     size: Size,
     deadline: Instant,
 ) -> Response<ResponseBody<B>> {
-    let Success { status, headers: mut head, held, body } = success;
+    let Success { status, headers: mut head, held, body, is_close_delimited } = success;
     let idle = spending.target().site.idle_timeout;
     exchange.answered_by = Some(Arc::clone(spending.target()));
     exchange.answering(status, None);
@@ -97,10 +98,11 @@ pub(super) fn success<B>(
     } else {
         // Vectors and pictures are long, and nothing of them is cached.
         let mode = spending.target().known.map_or("chat", |facts| facts.mode);
-        Watch::unary(Usage::from_headers(&head), mode == "chat")
+        Watch::unary(Usage::from_headers(&head), mode == "chat" || is_close_delimited)
     };
     strip_for_client(&mut head);
     add_own_headers(&mut head, &exchange);
+    let may_be_cut = is_close_delimited && (operation.is_stream() || is_json(&head));
     // What any other request can cost is held from its start.
     let is_metered = operation == Operation::InvokeModelWithBidirectionalStream;
     let relay = Relay {
@@ -116,6 +118,7 @@ pub(super) fn success<B>(
         is_timing: false,
         quiet_since,
         is_metered,
+        may_be_cut,
         over_budget: None,
         is_over: false,
         broken: None,
@@ -213,6 +216,12 @@ fn add_own_headers(head: &mut HeaderMap, exchange: &Exchange) {
     }
 }
 
+fn is_json(head: &HeaderMap) -> bool {
+    const JSON: &[u8] = b"application/json";
+    let value = head.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    value.get(..JSON.len()).is_some_and(|start| start.eq_ignore_ascii_case(JSON))
+}
+
 /// A number as a header value; the usual ones without an allocation.
 fn count(number: u64) -> HeaderValue {
     match number {
@@ -244,6 +253,8 @@ pin_project_lite::pin_project! {
         quiet_since: Instant,
         // Whether its client's budget is looked at while it goes on.
         is_metered: bool,
+        // Whether nothing but its content tells a whole body from one that was cut off.
+        may_be_cut: bool,
         // The budget that was used up meanwhile.
         over_budget: Option<OverBudget>,
         is_over: bool,
@@ -285,7 +296,12 @@ impl<B: Body<Data = Bytes>> Relay<B> {
                     return Poll::Ready(Some(Ok(self.pass(chunk))));
                 }
                 Poll::Ready(Some(Err(_))) => return self.broke(cx),
-                Poll::Ready(None) if this.watch.is_within_frame() => return self.broke(cx),
+                Poll::Ready(None)
+                    if this.watch.is_within_frame()
+                        || *this.may_be_cut && this.watch.is_incomplete() =>
+                {
+                    return self.broke(cx);
+                }
                 Poll::Ready(None) => {
                     self.finish();
                     return Poll::Ready(None);
@@ -331,17 +347,28 @@ impl<B: Body<Data = Bytes>> Relay<B> {
     }
 
     fn finish(self: Pin<&mut Self>) {
-        let outcome =
-            if self.watch.saw_exception() { Outcome::StreamException } else { Outcome::Success };
+        // A bidirectional stream, which is metered, ends when its client does.
+        let outcome = if self.watch.saw_exception() {
+            Outcome::StreamException
+        } else if !self.is_metered && self.watch.lacks_its_stop() {
+            Outcome::Incomplete
+        } else {
+            Outcome::Success
+        };
         self.end(outcome);
     }
 
-    /// Ends a body that broke off. The error is given a poll later: the connection drops what it
-    /// holds when it gets one, and flushes what came before when it must wait.
+    /// Ends a body that broke off: with an exception, where the client can take one. Else the error is
+    /// given a poll later: the connection drops what it holds when it gets one, and flushes what came
+    /// before when it must wait.
     fn broke(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Bytes, RelayError>>> {
+        if self.takes_a_frame() {
+            let last = self.exception(RelayError::Broken);
+            return Poll::Ready(Some(self.last(last, RelayError::Broken, Outcome::StreamBroken)));
+        }
         self.as_mut().end(Outcome::StreamBroken);
         *self.project().broken = Some(RelayError::Broken);
         cx.waker().wake_by_ref();
@@ -374,13 +401,18 @@ impl<B: Body<Data = Bytes>> Relay<B> {
         error: RelayError,
         outcome: Outcome,
     ) -> Result<Bytes, RelayError> {
-        let takes_a_frame = self.watch.takes_a_frame() && self.body.size_hint().exact().is_none();
+        let takes_a_frame = self.takes_a_frame();
         self.as_mut().end(outcome);
         if !takes_a_frame {
             return Err(error);
         }
         self.project().exchange.response_bytes += frame.len() as u64;
         Ok(frame)
+    }
+
+    /// Whether the client can take a frame of the gateway's own.
+    fn takes_a_frame(&self) -> bool {
+        self.watch.takes_a_frame() && self.body.size_hint().exact().is_none()
     }
 
     fn exception(&self, error: RelayError) -> Bytes {
@@ -391,11 +423,16 @@ impl<B: Body<Data = Bytes>> Relay<B> {
         let limit = humantime::format_duration(limit);
         let message = match error {
             RelayError::Idle => format!("the upstream's answer stalled: nothing came for {limit}"),
+            RelayError::Broken => error.to_string(),
             _ => format!("the request was not answered within {limit}"),
+        };
+        let kind = match error {
+            RelayError::Broken => ErrorKind::ServiceUnavailable,
+            _ => ErrorKind::ModelTimeout,
         };
         let payload = serde_json::json!({
             "message": message,
-            "originalStatusCode": ErrorKind::ModelTimeout.status().as_u16(),
+            "originalStatusCode": kind.status().as_u16(),
             "originalMessage": message,
         });
         event_stream::exception("modelStreamErrorException", payload.to_string())
@@ -427,6 +464,13 @@ impl<B> Relay<B> {
                 spending.settle(&usage, this.size);
             }
         }
+    }
+}
+
+impl<B> ResponseBody<B> {
+    /// Whether it may break off before its end.
+    pub fn may_break_off(&self) -> bool {
+        matches!(&self.0, Inner::Relayed(relay) if !relay.is_over)
     }
 }
 

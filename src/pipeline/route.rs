@@ -122,7 +122,14 @@ impl Step<Collected> for Route {
                     let chosen = head.extensions.get::<InProcess>().map(|it| Arc::clone(&it.route));
                     route(&mut exchange, call.operation, model, &head.headers, &body, chosen)?
                 }
-                // Operations without a model are relayed to the default upstream.
+                _ if call.operation.is_control_plane() => {
+                    policy::check_control_plane(&exchange, &call)?;
+                    let gateway = exchange.gateway();
+                    let route = gateway.router.control_plane(&gateway.config, call.described());
+                    let operation = call.operation.name();
+                    relayed(&route.ok_or(Refusal::ControlPlane { operation })?)
+                }
+                // Other operations without a model are relayed to the default upstream.
                 _ => {
                     reserve_budget(&mut exchange, call.operation, None)?;
                     relayed(exchange.gateway().router.default_route())

@@ -1,17 +1,22 @@
-//! What is learned from an answer's bytes as they pass: token counts, and whether the bytes so
-//! far end where a frame ends.
+//! What is learned from an answer's bytes as they pass: token counts, whether the bytes so far end
+//! where a frame ends, and whether the stream has come to its stop event.
 //!
 //! Bytes are looked at where they lie. Only a frame that is split over chunks is copied, to have
-//! it whole, and within a bound.
+//! it whole, and the last chunk of a model, to see whether it was the last; each within a bound.
 
 use bytes::{Bytes, BytesMut};
 
 use crate::bedrock::event_stream::{Frame, Kind, frame_len};
+use crate::bedrock::stop::{self, Stop};
 use crate::bedrock::{Usage, UsageReader};
 
 /// Longest split frame that is looked into, in bytes. Longer ones are relayed all the same; those
 /// that tell of tokens are far shorter.
 const MAX_LOOKED_INTO: usize = 256 * 1024;
+
+/// Longest chunk of a model, in bytes, that is looked into when its stream has ended. Those that end a
+/// stream are far shorter.
+const MAX_LAST_CHUNK: usize = 16 * 1024;
 
 /// English text has about so many.
 const BYTES_PER_TOKEN: u64 = 4;
@@ -87,6 +92,22 @@ impl Watch {
         matches!(self, Watch::Stream(StreamWatch { saw_exception: true, .. }))
     }
 
+    /// Whether a stream that ends here lacks its stop event, as far as that is known.
+    pub(super) fn lacks_its_stop(&self) -> bool {
+        match self {
+            Watch::Stream(watch) => !watch.is_lost && watch.stop() == Stop::Open,
+            Watch::Unary(_) => false,
+        }
+    }
+
+    /// Whether more must follow what has passed: a stream lacks its stop event, or JSON its end.
+    pub(super) fn is_incomplete(&self) -> bool {
+        match self {
+            Watch::Stream(_) => self.lacks_its_stop() && !self.saw_exception(),
+            Watch::Unary(watch) => watch.is_incomplete(),
+        }
+    }
+
     /// The token counts, if the answer told them.
     pub(super) fn usage(&self) -> Option<Usage> {
         match self {
@@ -106,6 +127,10 @@ pub(super) struct StreamWatch {
     is_lost: bool,
     saw_exception: bool,
     events: u64,
+    /// What the last event of ConverseStream said of the end.
+    stop: Option<Stop>,
+    /// The last chunk of InvokeModelWithResponseStream. Empty: there is none that is looked into.
+    last_chunk: Vec<u8>,
     /// Bytes of text in these, about; single ones may have less than none.
     text_bytes: i64,
     reads_beginning: bool,
@@ -138,7 +163,10 @@ impl StreamWatch {
             }
             Ok(None) => {
                 match frame_len(bytes) {
-                    Ok(Some(len)) if len > MAX_LOOKED_INTO => self.skip = len - bytes.len(),
+                    Ok(Some(len)) if len > MAX_LOOKED_INTO => {
+                        self.skip = len - bytes.len();
+                        self.last_chunk.clear();
+                    }
                     _ => self.partial.extend_from_slice(bytes),
                 }
                 &[]
@@ -181,6 +209,32 @@ impl StreamWatch {
         Some(self.begun.map_or(told, |begun| told.refined_by(begun)))
     }
 
+    fn note_stop(&mut self, name: &str, payload: &[u8]) {
+        if name == "chunk" {
+            self.last_chunk.clear();
+            if payload.len() <= MAX_LAST_CHUNK {
+                self.last_chunk.extend_from_slice(payload);
+            }
+        } else if self.stop != Some(Stop::Stopped) {
+            self.stop = stop::of_converse(name).or(self.stop);
+        }
+    }
+
+    /// What the events so far say of the end. That none came is no end either.
+    fn stop(&self) -> Stop {
+        if self.events == 0 {
+            return Stop::Open;
+        }
+        let last = || {
+            if self.last_chunk.is_empty() {
+                Stop::Unknown
+            } else {
+                stop::of_chunk(&self.last_chunk)
+            }
+        };
+        self.stop.unwrap_or_else(last)
+    }
+
     fn tokens_of_text(&self) -> u64 {
         u64::try_from(self.text_bytes).unwrap_or(0) / BYTES_PER_TOKEN
     }
@@ -188,7 +242,8 @@ impl StreamWatch {
     fn note(&mut self, frame: &Frame<'_>) {
         match frame.kind() {
             Kind::Exception(_) | Kind::Error(_) => self.saw_exception = true,
-            Kind::Event(_) => {
+            Kind::Event(name) => {
+                self.note_stop(name, frame.payload);
                 if self.events > 0 {
                     self.text_bytes += text_bytes(frame);
                 } else if self.reads_beginning || Usage::is_split_in(frame) {
@@ -267,6 +322,18 @@ impl UnaryWatch {
         };
         refined(self.told, of_body)
     }
+
+    fn is_incomplete(&self) -> bool {
+        match &self.body {
+            Seen::Nothing => true,
+            Seen::Chunk(body) => {
+                let mut reader = UsageReader::default();
+                reader.read(body);
+                reader.is_incomplete()
+            }
+            Seen::Chunks(reader) => reader.is_incomplete(),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -314,6 +381,32 @@ mod tests {
         bytes.extend_from_slice(&exception("modelStreamErrorException", "{}"));
         assert!(watched(&bytes, &[5]).saw_exception());
         assert!(!watched(&stream(1), &[5]).saw_exception());
+    }
+
+    #[test]
+    fn a_stream_without_its_stop_event_is_told_from_a_whole_one() {
+        let lacks = |frames: &[Bytes]| watched(&frames.concat(), &[3, 40]).lacks_its_stop();
+        let event = |name, payload: &str| event(name, payload.to_owned());
+        let [start, delta, stop, metadata] =
+            ["messageStart", "contentBlockDelta", "messageStop", "metadata"]
+                .map(|it| event(it, "{}"));
+        assert!(lacks(std::slice::from_ref(&start)));
+        assert!(lacks(&[start.clone(), delta.clone()]));
+        assert!(lacks(&[start.clone(), delta.clone(), metadata.clone()]));
+        assert!(!lacks(&[start.clone(), delta.clone(), stop.clone()]));
+        assert!(!lacks(&[start, delta, stop, metadata]));
+        let chunk = |json: &str| {
+            use base64::Engine as _;
+            let bytes = base64::engine::general_purpose::STANDARD.encode(json);
+            event("chunk", &format!("{{\"bytes\":\"{bytes}\"}}"))
+        };
+        let delta = chunk(r#"{"type":"content_block_delta","delta":{"text":"x"}}"#);
+        assert!(lacks(std::slice::from_ref(&delta)));
+        assert!(!lacks(&[delta.clone(), chunk(r#"{"type":"message_stop"}"#)]));
+        assert!(!lacks(&[delta.clone(), chunk(r#"{"of":"a schema that is not known"}"#)]));
+        let long = format!("{{\"type\":\"ping\",\"x\":\"{}\"}}", "x".repeat(MAX_LAST_CHUNK));
+        assert!(!lacks(&[delta, chunk(&long)]), "it is not looked into");
+        assert!(!watched(b"no frames at all, but longer than one's head", &[]).lacks_its_stop());
     }
 
     #[test]

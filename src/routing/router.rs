@@ -18,7 +18,8 @@ use super::target::{Abilities, Parts, Permit, Target, shared_name};
 use crate::admission::{Bell, Learning, Limits, Quota, UNFILLED};
 use crate::bedrock::ModelId;
 use crate::bedrock::model_id::ModelIdError;
-use crate::config::{self, Balance, Config, Glob, GlobError, Unrouted};
+use crate::bedrock::region;
+use crate::config::{self, Balance, Config, Endpoint, EndpointError, Glob, GlobError, Unrouted};
 use crate::state::fleet::{Fleet, Lease};
 use crate::telemetry::{OTHER, Pattern};
 use crate::upstream::credentials::{Identities, Identity, Sts};
@@ -60,6 +61,7 @@ pub struct Router {
     unrouted: Option<Passing>,
     default: Arc<Route>,
     legacy: LegacyRoutes,
+    control_plane: Option<Arc<Route>>,
     default_site: Arc<Site>,
     identities: Vec<Arc<Identity>>,
     fleet: Option<Fleet>,
@@ -193,7 +195,13 @@ impl Router {
         // Operations without a model have a target like all others, whose model id is not used.
         let no_model = ModelId::new(OTHER)
             .map_err(|source| RouterError::Model { target: OTHER.to_owned(), source })?;
-        let default_site = sites.of(&passed_through(config, &no_model), default_identity);
+        let no_target = passed_through(config, &no_model);
+        let control_plane = upstream.control_plane.clone().map(|endpoint| {
+            let target = config::Target { endpoint, ..no_target.clone() };
+            let site = sites.of(&target, Arc::clone(&default_identity));
+            passing(config, &no_model, site, None, now)
+        });
+        let default_site = sites.of(&no_target, default_identity);
         let default = passing(config, &no_model, Arc::clone(&default_site), None, now);
         let mut router = Router {
             targets,
@@ -206,6 +214,7 @@ impl Router {
             }),
             default,
             legacy: LegacyRoutes::default(),
+            control_plane,
             default_site,
             identities: identities.into_all(),
             fleet: fleet.cloned(),
@@ -236,6 +245,28 @@ impl Router {
     /// The route of the operations that name no model.
     pub fn default_route(&self) -> &Arc<Route> {
         &self.default
+    }
+
+    /// Whether calls of the control plane are relayed.
+    pub fn has_control_plane(&self) -> bool {
+        self.control_plane.is_some()
+    }
+
+    /// The route of a call of the control plane, which may name what it asks of; an ARN is asked of in
+    /// its own region. `None` if such calls are not relayed.
+    pub fn control_plane(&self, config: &Config, named: Option<&str>) -> Option<Arc<Route>> {
+        let (route, endpoint) =
+            (self.control_plane.as_ref()?, config.upstream.control_plane.as_ref()?);
+        let model = named.and_then(|named| ModelId::new(named).ok());
+        let elsewhere = model.and_then(|model| {
+            let own = own_place(&config.upstream, &model, endpoint, Endpoint::of_control_plane);
+            own.map(|(region, endpoint)| {
+                let target = config::Target { region, endpoint, ..passed_through(config, &model) };
+                let site = Sites::default().of(&target, Arc::clone(&self.default_site.identity));
+                passing(config, &model, site, None, Instant::now())
+            })
+        });
+        Some(elsewhere.unwrap_or_else(|| Arc::clone(route)))
     }
 
     /// The route of the legacy endpoints' model of this number, alone or with the other models
@@ -316,7 +347,7 @@ impl Router {
             return Some(Arc::clone(&route));
         }
         let now = Instant::now();
-        let site = Arc::clone(&self.default_site);
+        let site = self.site_of(config, model);
         let route = passing(config, model, site, self.fleet.as_ref(), now);
         if known.routes.len() >= known.max {
             known.routes.retain(|_, route| {
@@ -331,18 +362,28 @@ impl Router {
         Some(route)
     }
 
+    /// The place of a model without a route.
+    fn site_of(&self, config: &Config, model: &ModelId) -> Arc<Site> {
+        let target = passed_through(config, model);
+        if target.region == self.default_site.region {
+            return Arc::clone(&self.default_site);
+        }
+        Sites::default().of(&target, Arc::clone(&self.default_site.identity))
+    }
+
     /// Keeps the state of the models without a route that a router `before` has let pass.
     fn go_on_passing(&self, config: &Config, before: &Config, router: &Router, now: Instant) {
         let (Some(known), Some(passed)) = (&self.unrouted, &router.unrouted) else { return };
         let untouched = unrouted_untouched(config, before);
         for route in passed.routes.iter().take(known.max) {
             let (model, Some(old)) = (route.key(), route.targets.first()) else { continue };
-            if self.routed(model).is_some() || old.site.region != config.upstream.region {
+            let region = passed_through(config, model).region;
+            if self.routed(model).is_some() || old.site.region != region {
                 continue;
             }
             let mut newer = Arc::clone(&route);
             if !untouched {
-                let site = Arc::clone(&self.default_site);
+                let site = self.site_of(config, model);
                 newer = passing(config, model, site, self.fleet.as_ref(), now);
                 newer.targets.iter().for_each(|target| target.take_over(old, now));
             }
@@ -478,16 +519,48 @@ fn configured(
     Ok(Target::new(target, Parts { model, base_model, policy, site, quota, pool, fleet }))
 }
 
-/// What the config would say of a model that it does not know, at the default upstream.
+/// The public endpoint of a service in a region, or its FIPS endpoint.
+type Public = fn(&str, bool) -> Result<Endpoint, EndpointError>;
+
+/// Where an ARN is called that is of another region than the default upstream, whose `endpoint` of the
+/// service this is: in its own. `None` for all else, and where the endpoint is that of one region. A
+/// client names the ARN, so nothing but a region that is known, of the same partition, gets into the
+/// name of a host.
+fn own_place(
+    upstream: &config::Upstream,
+    model: &ModelId,
+    endpoint: &Endpoint,
+    public: Public,
+) -> Option<(String, Endpoint)> {
+    let (partition, region) = model.arn_place()?;
+    let is_reached = region::partition(region) == Some(partition)
+        && region::partition(&upstream.region) == Some(partition);
+    if region == upstream.region || !is_reached {
+        return None;
+    }
+    let public = |region| public(region, upstream.use_fips).ok();
+    let endpoint = if public(&upstream.region).as_ref() == Some(endpoint) {
+        public(region)?
+    } else {
+        Some(endpoint).filter(|endpoint| !endpoint.is_of_aws()).cloned()?
+    };
+    Some((region.to_owned(), endpoint))
+}
+
+/// What the config would say of a model that it does not know, at the default upstream or, of an ARN,
+/// in its own region.
 fn passed_through(config: &Config, model: &ModelId) -> config::Target {
     let upstream = &config.upstream;
+    let default = || (upstream.region.clone(), upstream.endpoint.clone());
+    let own = own_place(upstream, model, &upstream.endpoint, Endpoint::of_region);
+    let (region, endpoint) = own.unwrap_or_else(default);
     config::Target {
         name: OTHER.to_owned(),
         model: model.as_str().to_owned(),
         base_model: None,
         display_name: None,
-        region: upstream.region.clone(),
-        endpoint: upstream.endpoint.clone(),
+        region,
+        endpoint,
         credentials: upstream.credentials.clone(),
         cooldown: config.fallback.unrouted_cooldown,
         rpm: None,

@@ -5,6 +5,7 @@
 //! a connection are kept here, for both protocols alike, from three things: when bytes are read and
 //! written, when a request begins, and when its answer has ended.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -76,12 +77,25 @@ impl Overdue {
     }
 }
 
+/// How a client sees that the body of an answer has come to its end, by HTTP/1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Delimited {
+    /// By the last chunk.
+    Chunked,
+    /// By the length that the head tells.
+    Length,
+    /// By the end of the connection.
+    Close,
+}
+
 /// The activity of one connection.
 #[derive(Debug)]
 pub(super) struct Activity {
     patience: Patience,
     load: Load,
     is_http2: bool,
+    /// Whether the last answer ends where the connection does: for every write to look at.
+    is_close_delimited: AtomicBool,
     state: Mutex<State>,
     /// The task that serves the connection; that of an HTTP/2 stream is another.
     server: AtomicWaker,
@@ -110,6 +124,9 @@ struct State {
     due: Option<Instant>,
     /// Requests that were reset since the last that was answered.
     resets: u32,
+    /// The last answer by HTTP/1: how its end is told, and whether its body came to it.
+    delimited: Delimited,
+    is_whole: bool,
     /// When it was told to end.
     leaving: Option<Instant>,
     /// What the library answered by itself, as of a request that is not HTTP.
@@ -155,11 +172,14 @@ impl Activity {
             lengths: Lengths::default(),
             due: None,
             resets: 0,
+            delimited: Delimited::Chunked,
+            is_whole: true,
             leaving: None,
             refused: None,
         };
         let (state, server) = (Mutex::new(state), AtomicWaker::new());
-        Arc::new(Activity { patience, load, is_http2, state, server })
+        let is_close_delimited = AtomicBool::new(false);
+        Arc::new(Activity { patience, load, is_http2, is_close_delimited, state, server })
     }
 
     /// A request has come, under this config. It is open as long as what is returned lives.
@@ -221,6 +241,23 @@ impl Activity {
         if state.open == 0 && !self.is_http2 {
             state.quiet_since = Moment::Now;
         }
+    }
+
+    /// Whether the last answer ends where the connection does.
+    pub(super) fn is_close_delimited(&self) -> bool {
+        self.is_close_delimited.load(Ordering::Acquire)
+    }
+
+    /// Whether the body of the last answer came to its end.
+    pub(super) fn is_whole(&self) -> bool {
+        self.state().is_whole
+    }
+
+    /// Whether the last answer broke off, and clients that don't compare its length with what came
+    /// would take a close of the connection for its end.
+    pub(super) fn is_cut_short(&self) -> bool {
+        let state = self.state();
+        !state.is_whole && state.delimited != Delimited::Chunked
     }
 
     /// Whether what is written now is the library's own: no request is open, and HTTP/1.1 is spoken.
@@ -320,17 +357,29 @@ pub(super) struct Open {
 impl Open {
     /// The answer begins, and must have ended at `until`, if it says so. Must be called in the task
     /// that sends it.
-    pub(super) fn begins(&self, until: Option<Instant>) {
+    pub(super) fn begins(&self, until: Option<Instant>, delimited: Delimited) {
         let end = until.unwrap_or(self.usual_end).max(Instant::now()) + GRACE;
         if self.activity.is_http2 {
             streams::end_at(end);
         } else {
-            self.activity.state().due = Some(end);
+            let mut state = self.activity.state();
+            state.due = Some(end);
+            (state.delimited, state.is_whole) = (delimited, false);
+            let is_close_delimited = delimited == Delimited::Close;
+            self.activity.is_close_delimited.store(is_close_delimited, Ordering::Release);
         }
     }
 
     /// The answer has come to its end.
     pub(super) fn answered(&mut self) {
+        self.is_answered = true;
+        if !self.activity.is_http2 {
+            self.activity.state().is_whole = true;
+        }
+    }
+
+    /// The answer has broken off, and nothing more comes of it.
+    pub(super) fn broke_off(&mut self) {
         self.is_answered = true;
     }
 }

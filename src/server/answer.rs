@@ -5,12 +5,14 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::Response;
+use http::header::CONTENT_LENGTH;
+use http::{Response, Version};
 use http_body::{Body, Frame, SizeHint};
+use http_body_util::Either;
 use pin_project_lite::pin_project;
 
 use super::AnyBody;
-use super::activity::Open;
+use super::activity::{Delimited, Open};
 use crate::pipeline::Until;
 
 pin_project! {
@@ -19,18 +21,41 @@ pin_project! {
         #[pin]
         body: AnyBody,
         open: Open,
+        // Whether its length is not told, though it is known.
+        hides_length: bool,
     }
 }
 
 impl Tracked {
-    /// The answer to an open request.
-    pub(super) fn answer(response: Response<AnyBody>, mut open: Open) -> Response<Tracked> {
-        open.begins(response.extensions().get::<Until>().map(|until| until.0));
+    /// The answer to an open request of this version of HTTP. One that may break off tells HTTP/1.0 no
+    /// length: some clients don't compare it with what came, and proxies close in order behind less.
+    /// Without one it ends in a reset, which a proxy can't pass on as an end.
+    pub(super) fn answer(
+        mut response: Response<AnyBody>,
+        mut open: Open,
+        version: Version,
+    ) -> Response<Tracked> {
+        let until = response.extensions().get::<Until>().map(|until| until.0);
+        let is_http10 = version < Version::HTTP_11;
+        let may_break_off =
+            matches!(response.body(), Either::Left(relayed) if relayed.may_break_off());
+        let hides_length = is_http10 && may_break_off;
+        if hides_length {
+            response.headers_mut().remove(CONTENT_LENGTH);
+        }
+        let has_length = response.headers().contains_key(CONTENT_LENGTH)
+            || response.body().size_hint().exact().is_some();
+        let delimited = match (has_length && !hides_length, is_http10) {
+            (true, _) => Delimited::Length,
+            (false, true) => Delimited::Close,
+            (false, false) => Delimited::Chunked,
+        };
+        open.begins(until, delimited);
         response.map(|body| {
             if body.is_end_stream() {
                 open.answered();
             }
-            Tracked { body, open }
+            Tracked { body, open, hides_length }
         })
     }
 }
@@ -45,13 +70,11 @@ impl Body for Tracked {
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let mut this = self.project();
         let polled = this.body.as_mut().poll_frame(cx);
-        let has_ended = match &polled {
-            Poll::Ready(Some(Ok(_))) => this.body.is_end_stream(),
-            Poll::Ready(Some(Err(_)) | None) => true,
-            Poll::Pending => false,
-        };
-        if has_ended {
-            this.open.answered();
+        match &polled {
+            Poll::Ready(Some(Ok(_))) if this.body.is_end_stream() => this.open.answered(),
+            Poll::Ready(None) => this.open.answered(),
+            Poll::Ready(Some(Err(_))) => this.open.broke_off(),
+            Poll::Ready(Some(Ok(_))) | Poll::Pending => {}
         }
         polled
     }
@@ -61,6 +84,6 @@ impl Body for Tracked {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        if self.hides_length { SizeHint::default() } else { self.body.size_hint() }
     }
 }

@@ -7,6 +7,7 @@
 
 use std::convert::Infallible;
 use std::future::poll_fn;
+use std::io;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
@@ -33,7 +34,7 @@ use super::ending::Ending;
 use super::guests::Guest;
 use super::listener::Slot;
 use super::opening::{Opened, Version, glance, open};
-use super::socket::Socket;
+use super::socket::{Reset, Socket};
 use super::streams::Streams;
 use super::tls::Acceptor;
 use super::{Answer, AnyBody, parting};
@@ -174,6 +175,15 @@ async fn attend<A: Answer>(
 /// What HTTP is spoken over. One type, so that what speaks it is built once.
 type Stream = Either<TcpStream, Box<TlsStream<TcpStream>>>;
 
+impl Reset for Stream {
+    fn reset_on_close(&self, does: bool) -> io::Result<()> {
+        match self {
+            Either::Left(socket) => socket.reset_on_close(does),
+            Either::Right(tls) => tls.get_ref().0.reset_on_close(does),
+        }
+    }
+}
+
 /// Speaks HTTP over whatever the connection is made of.
 async fn talk<A: Answer>(
     stream: Stream,
@@ -219,6 +229,7 @@ async fn talk<A: Answer>(
         service_fn(move |mut request: Request<Incoming>| {
             let open = asking.asked(&live.load().config.server);
             let is_unclear = asking.repeats_length();
+            let version = request.version();
             if is_unclear {
                 // The library has left out the second; who judges the request is to see it.
                 let length = request.headers().get(CONTENT_LENGTH).cloned();
@@ -232,7 +243,7 @@ async fn talk<A: Answer>(
                 if is_unclear || !is_http2 && ending.has_begun() {
                     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }
-                Ok::<_, Infallible>(Tracked::answer(response, open))
+                Ok::<_, Infallible>(Tracked::answer(response, open, version))
             }
         })
     };
@@ -249,6 +260,10 @@ async fn talk<A: Answer>(
         }
     };
     let io = home.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(io) = io.as_ref().filter(|_| activity.is_cut_short()) {
+        // A socket that is gone already needs no reset.
+        let _ = io.reset_on_close(true);
+    }
     if let (Some(io), Some(words)) = (io, last_words) {
         Box::pin(parting::say(io, words)).await;
     }

@@ -43,6 +43,7 @@ use crate::clients::Peer;
 use crate::config::Config;
 use crate::legacy::Shim;
 use crate::pipeline::{Arrival, Live, ResponseBody, repeats_length, stack};
+use crate::system::keepalive;
 use crate::system::time::{sleep, timeout};
 use certificates::Certificates;
 use ending::Ending;
@@ -274,6 +275,8 @@ impl Server {
 fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     socket.set_reuseaddr(true)?;
+    // A client that vanished frees its request.
+    keepalive::turn_on(&socket)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
 }

@@ -11,6 +11,8 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::socket::Reset;
+
 /// What every HTTP/2 connection begins with.
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -72,6 +74,12 @@ impl<S> Opened<S> {
     /// Of a stream of which nothing was read.
     pub(super) fn untouched(stream: S) -> Opened<S> {
         Opened { stream, first: [0; PREFACE.len()], read: 0, given: 0 }
+    }
+}
+
+impl<S: Reset> Reset for Opened<S> {
+    fn reset_on_close(&self, does: bool) -> io::Result<()> {
+        self.stream.reset_on_close(does)
     }
 }
 

@@ -1,6 +1,10 @@
 //! A client's socket as the HTTP library has it: what passes is noted, what the library answers by
 //! itself is held back, and the socket comes home when the library is done with it.
 //!
+//! An answer by HTTP/1.0 without a length ends where its connection does. Until all of it is written,
+//! the system is told to reset the connection when it is closed, by whoever and for whatever reason,
+//! the end of the process included. So no failure looks like an end.
+//!
 //! To a head that is not HTTP, or too large, the library answers with a status and nothing else. No
 //! hook lets it say more; but what it writes while no request is open can only be that.
 
@@ -8,14 +12,29 @@ use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use http::StatusCode;
+use rustix::net::sockopt::set_socket_linger;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 
 use super::activity::Activity;
 
 /// Where a socket comes back to.
 pub(super) type Home<I> = Arc<Mutex<Option<I>>>;
+
+/// What may be reset when it is closed.
+pub(super) trait Reset {
+    /// Whether a close resets the connection, in place of ending it.
+    fn reset_on_close(&self, does: bool) -> io::Result<()>;
+}
+
+impl Reset for TcpStream {
+    fn reset_on_close(&self, does: bool) -> io::Result<()> {
+        Ok(set_socket_linger(self, does.then_some(Duration::ZERO))?)
+    }
+}
 
 /// A socket in the library's hands.
 #[derive(Debug)]
@@ -24,12 +43,17 @@ pub(super) struct Socket<I> {
     io: Option<I>,
     home: Home<I>,
     activity: Arc<Activity>,
+    /// Whether a close resets the connection.
+    resets: bool,
+    /// Whether the library holds bytes that the socket did not take.
+    is_behind: bool,
 }
 
 impl<I> Socket<I> {
     pub(super) fn new(io: I, activity: Arc<Activity>) -> (Socket<I>, Home<I>) {
         let home = Home::default();
-        (Socket { io: Some(io), home: Arc::clone(&home), activity }, home)
+        let into = Arc::clone(&home);
+        (Socket { io: Some(io), home: into, activity, resets: false, is_behind: false }, home)
     }
 
     /// Whether this is held back: the whole of an answer that only the library can have written.
@@ -43,6 +67,36 @@ impl<I> Socket<I> {
                 true
             }
             None => false,
+        }
+    }
+
+    /// Bytes are about to be written. If they are of an answer that ends with the connection, a close
+    /// must not look like its end from now on.
+    fn writes(&mut self)
+    where
+        I: Reset,
+    {
+        if !self.resets && self.activity.is_close_delimited() {
+            self.set_resets(true);
+        }
+    }
+
+    /// Of `offered` bytes some were written, or the socket takes none now.
+    fn wrote(&mut self, wrote: &Poll<io::Result<usize>>, offered: usize) {
+        self.is_behind = !matches!(wrote, Poll::Ready(Ok(count)) if *count >= offered);
+        if wrote.is_ready() {
+            self.activity.wrote();
+        }
+    }
+
+    fn set_resets(&mut self, does: bool)
+    where
+        I: Reset,
+    {
+        if let Some(io) = &self.io
+            && io.reset_on_close(does).is_ok()
+        {
+            self.resets = does;
         }
     }
 
@@ -104,7 +158,7 @@ impl<I: AsyncRead + Unpin> AsyncRead for Socket<I> {
     }
 }
 
-impl<I: AsyncWrite + Unpin> AsyncWrite for Socket<I> {
+impl<I: AsyncWrite + Reset + Unpin> AsyncWrite for Socket<I> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -113,10 +167,9 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Socket<I> {
         if self.holds_back(buf) {
             return Poll::Ready(Ok(buf.len()));
         }
+        self.writes();
         let wrote = self.poll_io(|io| io.poll_write(cx, buf));
-        if wrote.is_ready() {
-            self.activity.wrote();
-        }
+        self.wrote(&wrote, buf.len());
         wrote
     }
 
@@ -131,10 +184,9 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Socket<I> {
         {
             return Poll::Ready(Ok(only.len()));
         }
+        self.writes();
         let wrote = self.poll_io(|io| io.poll_write_vectored(cx, bufs));
-        if wrote.is_ready() {
-            self.activity.wrote();
-        }
+        self.wrote(&wrote, bufs.iter().map(|buf| buf.len()).sum());
         wrote
     }
 
@@ -151,13 +203,101 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Socket<I> {
         if self.activity.refusal().is_some() {
             return Poll::Ready(Ok(()));
         }
-        self.poll_io(|io| io.poll_shutdown(cx))
+        if self.resets && (self.is_behind || !self.activity.is_whole()) {
+            // It is closed without a word, and so reset.
+            return Poll::Ready(Ok(()));
+        }
+        let shut = self.poll_io(|io| io.poll_shutdown(cx));
+        if self.resets && matches!(shut, Poll::Ready(Ok(()))) {
+            self.set_resets(false);
+        }
+        shut
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use tokio::time::Instant;
+
+    use super::super::activity::{Delimited, Patience};
     use super::*;
+    use crate::admission::Load;
+    use crate::config::{Config, Env};
+
+    /// A socket that takes so many bytes.
+    #[derive(Debug)]
+    struct Narrow {
+        takes: usize,
+        resets: AtomicBool,
+    }
+
+    impl Reset for Narrow {
+        fn reset_on_close(&self, does: bool) -> io::Result<()> {
+            self.resets.store(does, Ordering::Relaxed);
+            Ok(())
+        }
+    }
+
+    impl AsyncWrite for Narrow {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            buf: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            let count = buf.len().min(self.takes);
+            self.takes -= count;
+            if count == 0 { Poll::Pending } else { Poll::Ready(Ok(count)) }
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    /// Whether a close resets the connection, after so much of an answer of ten bytes was taken.
+    fn resets(delimited: Delimited, takes: usize, is_whole: bool) -> bool {
+        let second = Duration::from_secs(1);
+        let patience =
+            Patience { header_read: second, keep_alive: second, max_resets: 1, max_head: 100 };
+        let env = Env::from_iter([("A", "")]);
+        let config = Config::from_toml("", "config.toml", &env).unwrap().config;
+        let load = Load::new(&config.server);
+        let activity = Activity::new(patience, load, false, Instant::now());
+        let mut open = activity.asked(&config.server);
+        open.begins(None, delimited);
+        let narrow = Narrow { takes, resets: AtomicBool::new(false) };
+        let (mut socket, home) = Socket::new(narrow, activity);
+        let cx = &mut Context::from_waker(std::task::Waker::noop());
+        if is_whole {
+            open.answered();
+        }
+        let _ = Pin::new(&mut socket).poll_write(cx, b"ten bytes.");
+        let _ = Pin::new(&mut socket).poll_shutdown(cx);
+        drop(socket);
+        let io = home.lock().unwrap().take().unwrap();
+        io.resets.into_inner()
+    }
+
+    #[test]
+    fn an_answer_that_ends_with_its_connection_is_reset_until_it_is_written() {
+        for (delimited, takes, is_whole, wanted) in [
+            (Delimited::Close, 10, true, false),
+            (Delimited::Close, 10, false, true),
+            (Delimited::Close, 4, true, true),
+            (Delimited::Close, 0, true, true),
+            (Delimited::Length, 10, true, false),
+            (Delimited::Chunked, 4, false, false),
+        ] {
+            let reset = resets(delimited, takes, is_whole);
+            assert_eq!(reset, wanted, "{delimited:?} {takes} {is_whole}");
+        }
+    }
 
     #[test]
     fn only_the_librarys_own_answers_are_held_back() {

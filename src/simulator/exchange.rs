@@ -20,7 +20,7 @@ use super::quota::{Refused, Reservation};
 use super::server::{Parting, Wire};
 use super::signature::{self, Received, Verified};
 use super::stream::{Body, Script, play, whole, with_fault};
-use super::{Shared, control, duplex, guardrail};
+use super::{Shared, control, control_plane, duplex, guardrail};
 use crate::bedrock::error::ERROR_TYPE;
 use crate::bedrock::path::{self, Call, PathError, Resource};
 use crate::bedrock::{ErrorKind, MAX_BODY_BYTES, Operation};
@@ -265,6 +265,18 @@ async fn dispatch(
             })?;
             Ok(Reply::json(&found, 0))
         }
+        (operation, resource) if operation.is_control_plane() => {
+            let identifier = match resource {
+                Resource::Described(identifier) => Some(identifier.as_str()),
+                _ => None,
+            };
+            let query = request.head.uri.query().unwrap_or_default();
+            let found = control_plane::answer(operation, identifier, query).ok_or_else(|| {
+                let message = "Could not resolve the provided identifier.";
+                Failure::new(ErrorKind::ResourceNotFound, message)
+            })?;
+            Ok(Reply::json(&found, 0))
+        }
         _ => Err(invalid()),
     }
 }
@@ -322,7 +334,9 @@ fn no_call(error: PathError) -> Failure {
         PathError::Identifier => {
             Failure::new(ErrorKind::Validation, "The provided identifier is invalid.")
         }
-        PathError::Unknown => Failure::new(ErrorKind::UnknownOperation, "Unknown operation."),
+        PathError::Unknown | PathError::ControlPlane => {
+            Failure::new(ErrorKind::UnknownOperation, "Unknown operation.")
+        }
         PathError::Method { .. } => {
             Failure::new(ErrorKind::MethodNotAllowed, "The method is not allowed for this path.")
         }

@@ -2,7 +2,7 @@
 //!
 //! The way of a request: `server` takes the connection; `exchange` reads the request, logs it
 //! (`log`), verifies its credentials (`signature`), lets a scripted fault strike (`fault`) and
-//! hands it to `model`, `guardrail` or `async_invoke`; `model` validates it, takes its quota
+//! hands it to `model`, `guardrail`, `async_invoke` or `control_plane`; `model` validates it, takes its quota
 //! (`quota`) and has the answer written (`answer`, `stream`), in words of its own or scripted
 //! ones (`sayings`). `control` lets tests script all this from outside. It uses `bedrock/` and nothing else of the crate, and verifies signatures
 //! with code of its own, so that a mistake of the gateway meets no twin here.
@@ -10,6 +10,7 @@
 mod answer;
 mod async_invoke;
 mod control;
+mod control_plane;
 mod duplex;
 mod exchange;
 mod fault;

@@ -1,20 +1,22 @@
-//! One connection to Redis for many callers, made at first use and made again when it is lost.
+//! The connections to Redis: where it is, and one connection for many callers, which is opened again
+//! after any call that failed. Whoever speaks to Redis does so by one of these.
 //!
 //! Every call has a time limit, so that a Redis that hangs is as good as one that is gone. The
 //! URL, which may hold a password, is in no error and no log.
 
-use std::fmt;
-use std::sync::Arc;
+mod connection;
+mod server;
+#[cfg(test)]
+mod tests;
+
 use std::time::Duration;
 
-use redis::aio::{ConnectionManager, ConnectionManagerConfig};
-use redis::{Client, RedisError, RedisResult};
-use tokio::sync::OnceCell;
+use redis::{RedisError, RedisResult};
+
+pub use connection::Connection;
+pub use server::{Server, Socket};
 
 use crate::system::time::timeout;
-
-/// Longest pause before a lost connection is tried again.
-const MAX_RECONNECT_DELAY: Duration = Duration::from_secs(1);
 
 /// Why Redis did not do as asked.
 #[derive(Debug, thiserror::Error)]
@@ -28,20 +30,10 @@ pub enum RedisFailure {
 }
 
 /// A Redis server, standalone or behind a proxy, by its URL.
-#[derive(Clone)]
-pub struct Redis(Arc<Inner>);
-
-struct Inner {
-    client: Client,
-    config: ConnectionManagerConfig,
-    connection: OnceCell<ConnectionManager>,
+#[derive(Clone, Debug)]
+pub struct Redis {
+    connection: Connection,
     limit: Duration,
-}
-
-impl fmt::Debug for Redis {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Redis").finish_non_exhaustive()
-    }
 }
 
 impl Redis {
@@ -50,27 +42,12 @@ impl Redis {
     /// # Errors
     /// When the URL makes no sense.
     pub fn new(url: &str, limit: Duration) -> Result<Redis, RedisFailure> {
-        Ok(Redis(Arc::new(Inner {
-            client: Client::open(url)?,
-            config: ConnectionManagerConfig::new()
-                .set_connection_timeout(Some(limit))
-                .set_response_timeout(Some(limit))
-                .set_number_of_retries(1)
-                .set_max_delay(MAX_RECONNECT_DELAY),
-            connection: OnceCell::new(),
-            limit,
-        })))
+        Ok(Redis { connection: Connection::new(Server::standalone(url, limit)?), limit })
     }
 
-    /// A handle on the connection, to make calls with.
-    ///
-    /// # Errors
-    /// When there is none and none could be made in time.
-    pub async fn connection(&self) -> Result<ConnectionManager, RedisFailure> {
-        let Inner { client, config, connection, .. } = &*self.0;
-        let connect = || ConnectionManager::new_with_config(client.clone(), config.clone());
-        let connection = self.in_time(connection.get_or_try_init(connect)).await?;
-        Ok(connection.clone())
+    /// The connection, to make calls with.
+    pub fn connection(&self) -> Connection {
+        self.connection.clone()
     }
 
     /// Waits for a call, for as long as a call may take.
@@ -89,7 +66,6 @@ impl Redis {
     /// # Errors
     /// When it takes longer.
     pub async fn within_limit<T>(&self, call: impl Future<Output = T>) -> Result<T, RedisFailure> {
-        let limit = self.0.limit;
-        timeout(limit, call).await.map_err(|_| RedisFailure::Slow(limit))
+        timeout(self.limit, call).await.map_err(|_| RedisFailure::Slow(self.limit))
     }
 }

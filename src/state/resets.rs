@@ -29,7 +29,7 @@ impl Resets {
     /// # Errors
     /// When Redis can't be reached; then the others were not told.
     pub async fn announce(&self) -> Result<(), RedisFailure> {
-        let mut connection = self.redis.connection().await?;
+        let mut connection = self.redis.connection();
         let mut raise = redis::cmd("INCR");
         raise.arg(&self.key);
         self.redis.in_time(raise.query_async::<u64>(&mut connection)).await?;
@@ -53,10 +53,10 @@ impl Resets {
     }
 
     async fn number(&self) -> Result<u64, RedisFailure> {
-        let mut connection = self.redis.connection().await?;
-        let mut get = redis::cmd("GET");
-        get.arg(&self.key);
-        let number: Option<u64> = self.redis.in_time(get.query_async(&mut connection)).await?;
-        Ok(number.unwrap_or(0))
+        let mut connection = self.redis.connection();
+        // A write that changes nothing: a server that was demoted would go on to answer what is read.
+        let mut look = redis::cmd("INCRBY");
+        look.arg(&self.key).arg(0);
+        self.redis.in_time(look.query_async(&mut connection)).await
     }
 }

@@ -1,6 +1,7 @@
-//! What the operating system and the runtime give: memory, file descriptors, and timers that hold.
-//! Knows nothing of the rest.
+//! What the operating system and the runtime give: memory, file descriptors, keepalive of
+//! connections, and timers that hold. Knows nothing of the rest.
 
 pub mod allocator;
 pub mod descriptors;
+pub mod keepalive;
 pub mod time;

@@ -34,6 +34,10 @@ pub struct Line<'a> {
     pub peer: SocketAddr,
     /// The operation, or `-` for what is none.
     pub operation: &'a str,
+    /// The method of a request that is no operation.
+    pub method: Option<&'a str>,
+    /// Its path, cut to a bound, without its query.
+    pub path: Option<&'a str>,
     /// The model in the client's path.
     pub requested_model: Option<&'a str>,
     /// The model that answered.
@@ -157,6 +161,8 @@ fn json(line: &Line<'_>) -> Vec<u8> {
         .text("client", line.client)
         .address("peer", line.peer)
         .plain("operation", line.operation)
+        .some_text("method", line.method)
+        .some_text("path", line.path)
         .some_text("requested_model", line.requested_model)
         .some_text("model", line.model)
         .some_text("target", line.target)
@@ -206,6 +212,9 @@ fn write_text(text: &mut Vec<u8>, line: &Line<'_>) {
         if attempts.is_empty() { "" } else { ", " },
         attempts.join(", "),
     );
+    if let (Some(method), Some(path)) = (line.method, line.path) {
+        let _ = write!(text, ", {method} {}", path.escape_debug());
+    }
     if line.queued_ms > 0 {
         let _ = write!(text, ", queued {} ms", line.queued_ms);
     }
@@ -227,6 +236,8 @@ mod tests {
             client: "AKID\"\n",
             peer: SocketAddr::from(([127, 0, 0, 1], 1)),
             operation: "Converse",
+            method: None,
+            path: None,
             requested_model: Some("m"),
             model: None,
             target: None,

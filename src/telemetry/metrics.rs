@@ -46,6 +46,7 @@ pub struct Metrics {
     pub target_state: IntGaugeVec,
     pub target_cooldown: GaugeVec,
     pub quota_available: GaugeVec,
+    pub quota_held: GaugeVec,
     pub quota_limit: GaugeVec,
     pub quota_learned: GaugeVec,
     pub client_limited: IntCounterVec,
@@ -182,7 +183,12 @@ impl Metrics {
             ),
             quota_available: reals(
                 "sluice_quota_available",
-                "What is free of a target's quota, by kind: requests or tokens.",
+                "What is left of a target's quota, by kind: requests or tokens.",
+                &["target", "kind"],
+            ),
+            quota_held: reals(
+                "sluice_quota_held",
+                "What this replica holds of a shared quota, by target and kind.",
                 &["target", "kind"],
             ),
             quota_limit: reals(

@@ -43,6 +43,8 @@ pub enum Outcome {
     StreamIdle,
     /// A stream that ended with an exception of the upstream's.
     StreamException,
+    /// A stream that ended in order, but without the event that stops it.
+    Incomplete,
     /// Nothing: it went away.
     ClientGone,
     /// What it took of an answer until the time for the whole request was over: it had stopped
@@ -54,7 +56,7 @@ pub enum Outcome {
 
 impl Outcome {
     /// Every outcome, in the order of their numbers.
-    pub const ALL: [Outcome; 22] = [
+    pub const ALL: [Outcome; 23] = [
         Outcome::Success,
         Outcome::ClientError,
         Outcome::UpstreamError,
@@ -74,6 +76,7 @@ impl Outcome {
         Outcome::StreamBroken,
         Outcome::StreamIdle,
         Outcome::StreamException,
+        Outcome::Incomplete,
         Outcome::ClientGone,
         Outcome::ClientStalled,
         Outcome::Panic,
@@ -101,6 +104,7 @@ impl Outcome {
             Outcome::StreamBroken => "stream_broken",
             Outcome::StreamIdle => "stream_idle",
             Outcome::StreamException => "stream_exception",
+            Outcome::Incomplete => "incomplete",
             Outcome::ClientGone => "client_gone",
             Outcome::ClientStalled => "client_stalled",
             Outcome::Panic => "panic",

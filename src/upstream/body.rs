@@ -48,6 +48,17 @@ impl Body {
         Body(Inner::Http2 { body, _stream: stream })
     }
 
+    /// Whether the end of the connection is that of the body, so that nothing tells a whole one from
+    /// one that was cut off.
+    pub(super) fn is_close_delimited(&self) -> bool {
+        match &self.0 {
+            Inner::Http1(connection, _) => {
+                connection.as_ref().is_some_and(|connection| connection.is_close_delimited())
+            }
+            Inner::Http2 { .. } => false,
+        }
+    }
+
     /// Gives the connection back as soon as nothing more of the body is to come.
     fn give_back(&mut self) {
         if let Inner::Http1(held, place) = &mut self.0

@@ -32,6 +32,7 @@ use crate::config;
 use crate::system::descriptors::{
     Exhausted, Seldom, Shares, can_open_files, is_caused_by_exhaustion,
 };
+use crate::system::keepalive;
 use crate::system::time::timeout;
 use crate::telemetry::Metrics;
 
@@ -168,7 +169,9 @@ impl Tcp {
         let mut http = HttpConnector::new_with_resolver(Resolver(GaiResolver::new(), shares));
         http.enforce_http(false);
         http.set_nodelay(true);
-        http.set_keepalive(Some(Duration::from_secs(60)));
+        http.set_keepalive(Some(keepalive::IDLE));
+        http.set_keepalive_interval(Some(keepalive::INTERVAL));
+        http.set_keepalive_retries(Some(keepalive::PROBES));
         http.set_connect_timeout(Some(limit));
         Tcp { http, shares, exhausted, seldom: Arc::default() }
     }

@@ -64,6 +64,9 @@ pub struct Success<B = Body> {
     pub held: Vec<Bytes>,
     /// The rest of the body.
     pub body: B,
+    /// Whether the body ends where its connection does, so that nothing but its content tells a
+    /// whole one from one that was cut off.
+    pub is_close_delimited: bool,
 }
 
 /// A limit of time that an attempt ran into.
@@ -379,7 +382,9 @@ fn not_a_stream(mut head: http::response::Parts, body: Bytes) -> Failure {
 }
 
 fn success(head: http::response::Parts, held: Vec<Bytes>, body: Body) -> Reply {
-    Reply::Success(Box::new(Success { status: head.status, headers: head.headers, held, body }))
+    let (status, headers) = (head.status, head.headers);
+    let is_close_delimited = body.is_close_delimited();
+    Reply::Success(Box::new(Success { status, headers, held, body, is_close_delimited }))
 }
 
 fn broken(message: &str) -> Failure {

@@ -15,12 +15,31 @@ import botocore.config
 import botocore.exceptions
 
 STREAMS = {"InvokeModelWithResponseStream": "body", "ConverseStream": "stream"}
+CONTROL_PLANE = {
+    "ListInferenceProfiles",
+    "GetInferenceProfile",
+    "ListFoundationModels",
+    "GetFoundationModel",
+    "ListGuardrails",
+}
 
 
 def main():
     job = json.load(sys.stdin)
+    services = [service_of(call) for call in job["calls"]]
+    clients = {service: client_of(service, job) for service in set(services)}
+    with concurrent.futures.ThreadPoolExecutor(job["concurrency"]) as pool:
+        for answer in pool.map(run, [clients[it] for it in services], job["calls"]):
+            print(json.dumps(answer, default=str), flush=True)
+
+
+def service_of(call):
+    return "bedrock" if call["operation"] in CONTROL_PLANE else "bedrock-runtime"
+
+
+def client_of(service, job):
     client = boto3.client(
-        "bedrock-runtime",
+        service,
         endpoint_url=job["endpoint"],
         region_name=job["region"],
         verify=job["ca"],
@@ -39,10 +58,8 @@ def main():
     headers = dict(job["headers"])
     if job.get("bearer"):
         headers["Authorization"] = "Bearer " + job["bearer"]
-    client.meta.events.register("before-sign.bedrock-runtime", adds(headers))
-    with concurrent.futures.ThreadPoolExecutor(job["concurrency"]) as pool:
-        for answer in pool.map(lambda call: run(client, call), job["calls"]):
-            print(json.dumps(answer, default=str), flush=True)
+    client.meta.events.register("before-sign." + service, adds(headers))
+    return client
 
 
 def keys(job):

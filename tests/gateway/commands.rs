@@ -26,6 +26,32 @@ async fn check_takes_a_good_config() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn check_warns_of_regions_and_ids_that_aws_does_not_have_and_of_places_that_differ() {
+    let simulator = Simulator::start().await;
+    let arn = "arn:aws:bedrock:eu-west-1:123456789012:application-inference-profile/abc";
+    let config = Config::four_models(&simulator)
+        .set("upstream.region", "us-esat-1")
+        .every_target("region", "us-east-1")
+        .set("targets.haiku.model", "anthropic.claude-3-haiku-20240307-v1")
+        .set("targets.haiku.region", "us-east-1")
+        .set("targets.nova.model", "eu.amazon.nova-lite-v1:0")
+        .set("targets.nova.region", "us-east-1")
+        .set("targets.own.model", arn)
+        .set("targets.own.region", "us-east-1");
+    let (_, said) = check(&config.to_toml(), &[]).await;
+    for wanted in [
+        "upstream has the region 'us-esat-1', which AWS is not known to have; did you mean 'us-east-1'?",
+        "did you mean 'anthropic.claude-3-haiku-20240307-v1:0'?",
+        "target 'nova' is called in us-east-1, where AWS has no profiles of the geography 'eu'",
+        "target 'own' is called in us-east-1, but its ARN is of eu-west-1",
+    ] {
+        assert!(said.contains(wanted), "{wanted}: {said}");
+    }
+    let (_, said) = check(&Config::four_models(&simulator).to_toml(), &[]).await;
+    assert!(!said.contains("did you mean") && !said.contains("is called in"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn check_probes_each_target_when_asked() {
     let simulator = Simulator::start().await;
     let config = Config::four_models(&simulator).to_toml();

@@ -60,8 +60,8 @@ async fn of_streams() {
         (first("validationException"), Raises(0, "validationException")),
         (first("modelStreamErrorException"), Raises(0, "modelStreamErrorException")),
         // Broken after the beginning: the client must hear of it.
-        (Fault::ResetAfterFrames { frames: 2 }, Broken(2)),
-        (Fault::CloseAfterFrames { frames: 2 }, Broken(2)),
+        (Fault::ResetAfterFrames { frames: 2 }, Raises(2, "modelStreamErrorException")),
+        (Fault::CloseAfterFrames { frames: 2 }, Raises(2, "modelStreamErrorException")),
         (Fault::StallAfterFrames { frames: 2 }, Raises(2, "modelStreamErrorException")),
         (Fault::TruncatedFrame { frame: 4 }, Broken(3)),
         (fourth("throttlingException"), Raises(3, "throttlingException")),

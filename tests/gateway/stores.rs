@@ -17,7 +17,7 @@ use crate::support::{Config, Gateway, PRIMARY, Redis, Simulator, SmallDisk, http
 const SMALL: usize = 2 << 20;
 
 /// What a model says of a section in which it finds nothing.
-const NO_FINDING: &str = r#"{"feedback_items": []}"#;
+pub(crate) const NO_FINDING: &str = r#"{"feedback_items": []}"#;
 
 fn budgets(simulator: &Simulator, path: &Path) -> Config {
     with_budget(simulator, 10.0).set("state.budget_path", path.to_str().unwrap())
@@ -41,7 +41,7 @@ async fn has_spent(gateway: &Gateway, usd: f64) {
     eventually("it is spent", look, |spent| (spent - usd).abs() < 1e-9).await;
 }
 
-async fn is_up(gateway: &Gateway, dependency: &str, wanted: f64) {
+pub(crate) async fn is_up(gateway: &Gateway, dependency: &str, wanted: f64) {
     let labels = [("dependency", dependency)];
     let look = async || {
         let metrics = gateway.metrics().await;
@@ -327,7 +327,7 @@ fn queue(simulator: &Simulator, path: &Path) -> Config {
 }
 
 /// Asks for an analysis: accepted, with a task's id, or answered at once.
-async fn analyze(gateway: &Gateway) -> Value {
+pub(crate) async fn analyze(gateway: &Gateway) -> Value {
     let content = "We closed the case. ".repeat(400);
     let body = json!({ "session_id": "s", "section_name": "n", "content": content });
     let url = format!("{}/analyze_section", gateway.url());
@@ -345,13 +345,13 @@ async fn task(gateway: &Gateway, accepted: &Value) -> http::Response {
 }
 
 /// A job is accepted and comes to its end.
-async fn is_done(gateway: &Gateway) {
+pub(crate) async fn is_done(gateway: &Gateway) {
     let accepted = async || analyze(gateway).await;
     let accepted = eventually("a job is taken", accepted, |it| it.get("task_id").is_some()).await;
     has_ended(gateway, &accepted).await;
 }
 
-async fn has_ended(gateway: &Gateway, accepted: &Value) {
+pub(crate) async fn has_ended(gateway: &Gateway, accepted: &Value) {
     let look = async || task(gateway, accepted).await.text();
     eventually("it is done", look, |text| text.contains("SUCCESS")).await;
 }

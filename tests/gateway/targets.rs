@@ -2,7 +2,9 @@
 
 use sluice::simulator::Fault;
 
-use crate::support::{Call, Client, Config, Gateway, PRIMARY, SECOND, Simulator, bodies, http};
+use crate::support::{
+    Ask, Call, Client, Config, Gateway, PRIMARY, SECOND, Simulator, bodies, http,
+};
 
 async fn invoke(gateway: &Gateway) -> http::Response {
     let url = format!("{}/model/{PRIMARY}/invoke", gateway.url());
@@ -90,4 +92,39 @@ async fn keep_alive_connections_to_the_upstream_are_used_again() {
     }
     let log = simulator.log();
     assert!(log.iter().all(|entry| entry.connection == log[0].connection), "{log:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_arn_that_no_route_names_is_called_in_its_own_region() {
+    let simulator = Simulator::start().await;
+    let gateway = Gateway::start(&Config::without_routes(&simulator)).await;
+    for (arn, region) in [
+        (
+            "arn:aws:bedrock:eu-west-1::foundation-model/anthropic.claude-3-haiku-20240307-v1:0",
+            "eu-west-1",
+        ),
+        (
+            "arn:aws:bedrock:us-east-1::foundation-model/anthropic.claude-3-haiku-20240307-v1:0",
+            "us-east-1",
+        ),
+        // What is no region of this partition changes nothing.
+        (
+            "arn:aws:bedrock:evil.example::foundation-model/anthropic.claude-3-haiku-20240307-v1:0",
+            "us-east-1",
+        ),
+        (
+            "arn:aws:bedrock:cn-north-1::foundation-model/anthropic.claude-3-haiku-20240307-v1:0",
+            "us-east-1",
+        ),
+        ("anthropic.claude-3-haiku-20240307-v1:0", "us-east-1"),
+    ] {
+        let before = simulator.log().len();
+        let answer = Ask::new(&gateway, "hello").of(arn).send().await;
+        let entry = simulator.log().split_off(before).pop().unwrap();
+        let scope = &entry.headers["authorization"][0];
+        assert!(scope.contains(&format!("/{region}/bedrock/")), "{arn}: {scope}");
+        if let Some(told) = answer.header("x-sluice-region") {
+            assert_eq!(told, region, "{arn}");
+        }
+    }
 }

@@ -74,14 +74,16 @@ function meter() {
   return { cell, text, bar };
 }
 
-function setMeter({ text, bar }, available, limit, label) {
+// `held` is what this replica holds of what is left, where replicas share the quota.
+function setMeter({ text, bar }, available, held, limit, label) {
   if (available === null || limit === null) {
     say(text, "not limited");
     bar.hidden = true;
     return;
   }
   const left = Math.max(0, available);
-  say(text, `${short.format(Math.floor(left))} of ${short.format(limit)}`);
+  const own = held === undefined ? "" : `, ${short.format(Math.floor(Math.max(0, held)))} held here`;
+  say(text, `${short.format(Math.floor(left))} of ${short.format(limit)}${own}`);
   bar.hidden = false;
   bar.value = Math.min(1, left / limit);
   bar.setAttribute("aria-label", label);
@@ -120,8 +122,8 @@ function showTarget(parts, target) {
   parts.state.className = `pill ${target.state}`;
   const throttles = target.consecutive_throttles;
   say(parts.detail, throttles > 0 ? `${throttles} ${throttles === 1 ? "throttle" : "throttles"} in a row` : "");
-  setMeter(parts.requests, quota.requests_available, quota.learned_rpm ?? quota.rpm, `requests left of ${target.name}`);
-  setMeter(parts.tokens, quota.tokens_available, quota.learned_tpm ?? quota.tpm, `tokens left of ${target.name}`);
+  setMeter(parts.requests, quota.requests_available, quota.requests_held, quota.learned_rpm ?? quota.rpm, `requests left of ${target.name}`);
+  setMeter(parts.tokens, quota.tokens_available, quota.tokens_held, quota.learned_tpm ?? quota.tpm, `tokens left of ${target.name}`);
   say(parts.inFlight, count.format(quota.in_flight));
   say(parts.waiting, count.format(target.waiters));
   say(parts.latency, `${count.format(Math.round(target.latency_ms))} ms`);

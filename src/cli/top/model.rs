@@ -39,6 +39,9 @@ pub(super) struct Quota {
     pub(super) tpm: Option<f64>,
     pub(super) requests_available: Option<f64>,
     pub(super) tokens_available: Option<f64>,
+    /// What the replica holds of what is left, where replicas share the quota.
+    pub(super) requests_held: Option<f64>,
+    pub(super) tokens_held: Option<f64>,
     pub(super) in_flight: u64,
 }
 

@@ -222,6 +222,10 @@ impl Part<'_> {
 
 fn draw_targets(app: &App, look: Look, area: Rect, buffer: &mut Buffer) {
     let (has_quota, has_model) = (area.width >= 72, area.width >= 110);
+    let is_shared = |target: &&Target| {
+        target.quota.requests_held.is_some() || target.quota.tokens_held.is_some()
+    };
+    let has_held = area.width >= 90 && app.targets().iter().any(is_shared);
     let row = |target: &Target| {
         let quota = &target.quota;
         let state = match target.cooldown_remaining {
@@ -237,6 +241,9 @@ fn draw_targets(app: &App, look: Look, area: Rect, buffer: &mut Buffer) {
             cells.push(Cell::from(bar(quota.requests_available, quota.rpm)));
             cells.push(Cell::from(bar(quota.tokens_available, quota.tpm)));
         }
+        if has_held {
+            cells.push(Cell::from(held(quota.requests_held, quota.tokens_held)));
+        }
         cells.push(Cell::from(quota.in_flight.to_string()));
         cells.push(Cell::from(target.waiters.to_string()));
         cells.push(Cell::from(format!("{:.0} ms", target.latency_ms)));
@@ -250,6 +257,10 @@ fn draw_targets(app: &App, look: Look, area: Rect, buffer: &mut Buffer) {
     if has_quota {
         head.extend(["requests left", "tokens left"]);
         widths.extend([Constraint::Length(15); 2]);
+    }
+    if has_held {
+        head.push("held here");
+        widths.push(Constraint::Length(11));
     }
     head.extend(["sent", "wait", "latency"]);
     widths.extend([4, 4, 7].map(Constraint::Length));
@@ -345,6 +356,14 @@ fn bar(available: Option<f64>, limit: Option<f64>) -> String {
         short(left.floor()),
         short(limit)
     )
+}
+
+/// What this replica holds of what is left: requests, tokens.
+fn held(requests: Option<f64>, tokens: Option<f64>) -> String {
+    let figure = |held: Option<f64>| {
+        held.map_or_else(|| "-".to_owned(), |held| short(held.max(0.0).floor()))
+    };
+    format!("{}, {}", figure(requests), figure(tokens))
 }
 
 /// A count in at most five characters or so.
@@ -499,6 +518,13 @@ mod tests {
             assert!(text.contains(part), "{part}\n{text}");
         }
         assert!(!text.contains('\u{1b}') && !text.contains("q quit"), "{text}");
+    }
+
+    #[test]
+    fn what_a_replica_holds_stands_beside_what_is_left() {
+        assert_eq!(held(Some(2.7), Some(12_345.0)), "2, 12.3k");
+        assert_eq!(held(Some(0.0), None), "0, -");
+        assert_eq!(held(None, Some(-5.0)), "-, 0");
     }
 
     #[test]

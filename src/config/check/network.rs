@@ -9,6 +9,7 @@ use rustls::pki_types::CertificateDer;
 use super::Checker;
 use crate::config::certificates::{CertificateError, Certified, PemFile};
 use crate::config::document::KeyPath;
+use crate::config::endpoint::Endpoint;
 use crate::config::files;
 use crate::config::raw::{RawTls, RawTrust, RawUpstream};
 use crate::config::settings::{ClientAuth, ClientCertificates, Proxies, Tls, Trust};
@@ -133,6 +134,34 @@ impl Checker<'_> {
             self.problems.extend(problems);
             Proxies::default()
         })
+    }
+
+    /// Where calls of the control plane go, if they are relayed. Where the runtime has an endpoint of its
+    /// own, such as a simulator, the public one of the control plane is hardly what is meant.
+    pub(super) fn control_plane(
+        &mut self,
+        at: &KeyPath,
+        raw: &RawUpstream,
+        region: &str,
+        use_fips: bool,
+    ) -> Option<Endpoint> {
+        let at = at.key("control_plane_endpoint_url");
+        let given = raw.control_plane_endpoint_url.as_deref().map(|url| {
+            Endpoint::parse(url).unwrap_or_else(|why| {
+                // Not repeated: it may hold a password.
+                self.problem(&at, why.to_string());
+                Endpoint::stand_in()
+            })
+        });
+        if !raw.control_plane {
+            return None;
+        }
+        if given.is_none() && raw.endpoint_url.is_some() {
+            let message = "is needed where 'control_plane' is on and 'endpoint_url' is given";
+            self.problem(&at, message);
+        }
+        // What is wrong with the region is said elsewhere.
+        given.or_else(|| Endpoint::of_control_plane(region, use_fips).ok())
     }
 
     /// Whether public endpoints are those of FIPS, which a given endpoint is not one of.

@@ -63,6 +63,13 @@ pub(in crate::config) struct RawUpstream {
     pub(in crate::config) endpoint_url: Option<String>,
     /// Whether the public endpoints are those of FIPS. Default: AWS_USE_FIPS_ENDPOINT, then false.
     pub(in crate::config) use_fips: bool,
+    /// Whether clients that have a name may list and describe inference profiles and foundation
+    /// models. These are calls of Bedrock's control plane.
+    pub(in crate::config) control_plane: bool,
+    /// URL that these calls go to. Default: the region's public endpoint of the control plane. Needed
+    /// where `endpoint_url` is given.
+    #[cfg_attr(test, schemars(example = "http://127.0.0.1:4599"))]
+    pub(in crate::config) control_plane_endpoint_url: Option<String>,
     /// Whose word is taken for an upstream's certificate: the built-in public authorities, the
     /// system's, or the file's alone.
     pub(in crate::config) trust: RawTrust,
@@ -99,6 +106,8 @@ impl Default for RawUpstream {
             region: None,
             endpoint_url: None,
             use_fips: false,
+            control_plane: false,
+            control_plane_endpoint_url: None,
             trust: RawTrust::Webpki,
             ca_file: None,
             proxy: "env".into(),

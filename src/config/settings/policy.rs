@@ -150,4 +150,12 @@ operations! {
     ListAsyncInvokes,
     /// Describes one such invocation.
     GetAsyncInvoke,
+    /// Lists inference profiles, where `upstream.control_plane` is on.
+    ListInferenceProfiles,
+    /// Describes an inference profile, where `upstream.control_plane` is on.
+    GetInferenceProfile,
+    /// Lists foundation models, where `upstream.control_plane` is on.
+    ListFoundationModels,
+    /// Describes a foundation model, where `upstream.control_plane` is on.
+    GetFoundationModel,
 }

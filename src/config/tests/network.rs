@@ -249,3 +249,87 @@ fn what_may_be_forwarded_are_names_of_headers_that_mean_nothing_to_the_gateway()
     let text = "[upstream]\nforward_headers = ['not a name']";
     only_problem(text, "'not a name' is not the name of a header");
 }
+
+/// The warnings about one target with these keys.
+fn warnings_of(upstream: &str, keys: &str) -> Vec<String> {
+    let text = format!(
+        "[upstream]\nregion = '{upstream}'\n[targets.t]\n{keys}\n\
+         [[routes]]\nmodels = ['m']\ntargets = ['t']\n"
+    );
+    file(&text).unwrap().warnings
+}
+
+#[test]
+fn regions_and_ids_that_aws_does_not_have_are_warned_of() {
+    let haiku = "model = 'anthropic.claude-3-haiku-20240307-v1:0'";
+    assert_eq!(warnings_of("us-east-1", haiku), [""; 0]);
+    for (upstream, keys, wanted) in [
+        ("us-esat-1", haiku, "did you mean 'us-east-1'?"),
+        ("us-east-1", &format!("{haiku}\nregion = 'eu-wset-1'"), "did you mean 'eu-west-1'?"),
+        (
+            "us-east-1",
+            "model = 'us.anthropic.claude-3-haiku-20240307-v1'",
+            "did you mean 'us.anthropic.claude-3-haiku-20240307-v1:0'?",
+        ),
+        (
+            "us-east-1",
+            "model = 'antropic.claude-3-haiku-20240307-v1:0'",
+            "did you mean 'anthropic.claude-3-haiku-20240307-v1:0'?",
+        ),
+        (
+            "us-east-1",
+            "model = 'anthropic.claude-3-haiku-20240308-v1:0'",
+            "did you mean 'anthropic.claude-3-haiku-20240307-v1:0'?",
+        ),
+        ("eu-west-1", "model = 'us.amazon.nova-lite-v1:0'", "no profiles of the geography 'us'"),
+        (
+            "us-east-1",
+            "model = 'arn:aws:bedrock:eu-west-1::foundation-model/amazon.nova-lite-v1:0'",
+            "is called in us-east-1, but its ARN is of eu-west-1",
+        ),
+        (
+            "us-east-1",
+            "model = 'arn:aws:bedrock:us-east-1:1:inference-profile/eu.amazon.nova-lite-v1:0'",
+            "no profiles of the geography 'eu'",
+        ),
+        (
+            "us-east-1",
+            "model = 'arn:aws-cn:bedrock:us-east-1:1:provisioned-model/abc'",
+            "its ARN is of 'aws-cn', where us-east-1 is not",
+        ),
+    ] {
+        let warnings = warnings_of(upstream, keys);
+        assert_eq!(warnings.len(), 1, "{upstream} {keys}: {warnings:?}");
+        assert!(warnings[0].contains(wanted), "{upstream} {keys}: {warnings:?}");
+    }
+    for fine in ["model = 'somebody.new-model-v9:3'", "model = 'anthropic.claude-sonnet-9-9'"] {
+        assert_eq!(warnings_of("us-east-1", fine), [""; 0], "{fine}");
+    }
+}
+
+#[test]
+fn the_control_plane_has_an_endpoint_of_its_own() {
+    let place = |upstream: &str| {
+        let text = format!("[upstream]\nregion = 'eu-west-1'\n{upstream}");
+        file(&text).unwrap().config.upstream.control_plane.map(|endpoint| endpoint.to_string())
+    };
+    assert_eq!(place(""), None);
+    let public = Some("https://bedrock.eu-west-1.amazonaws.com".to_owned());
+    assert_eq!(place("control_plane = true"), public);
+    let fips = Some("https://bedrock-fips.eu-west-1.amazonaws.com".to_owned());
+    assert_eq!(place("control_plane = true\nuse_fips = true"), fips);
+    let given = "control_plane_endpoint_url = 'http://127.0.0.1:4599'";
+    assert_eq!(place(given), None, "it is off");
+    let own = Some("http://127.0.0.1:4599".to_owned());
+    assert_eq!(place(&format!("control_plane = true\n{given}")), own);
+    only_problem(
+        "[upstream]\ncontrol_plane = true\nendpoint_url = 'http://127.0.0.1:4599'",
+        "is needed where 'control_plane' is on and 'endpoint_url' is given",
+    );
+    only_problem(
+        "[upstream]\ncontrol_plane_endpoint_url = 'https://a:b@host'",
+        "a user name or password has no place in it",
+    );
+    let open = file("[upstream]\ncontrol_plane = true").unwrap().warnings;
+    assert!(open.iter().any(|it| it.contains("upstream.control_plane is on")), "{open:?}");
+}

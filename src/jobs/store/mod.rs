@@ -146,7 +146,8 @@ impl Store {
         })
     }
 
-    /// Sees whether the store can be read; whether it can be written, too, if it is `in_doubt`.
+    /// Sees whether the store can be used. A file is written only if it is `in_doubt`, and read
+    /// otherwise; Redis is written each time.
     pub(super) async fn check(&self, in_doubt: bool) -> Result<(), StoreError> {
         dispatch!(self, store => store.check(in_doubt))
     }

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::config::Jobs;
 use crate::jobs::record::State;
-use crate::state::redis::Redis;
+use crate::state::redis::{Connection, Redis};
 
 /// A record is left alone for this long before its ticket is missed.
 const TICKET_GRACE_SECONDS: u64 = 10;
@@ -81,12 +81,8 @@ impl RedisStore {
     }
 
     /// A storage for a worker of this queue. One ticket is fetched at a time.
-    pub(in crate::jobs) async fn tickets(
-        &self,
-        queue: Queue,
-    ) -> Result<RedisStorage<Ticket>, StoreError> {
-        let config = self.ticket_config(queue);
-        Ok(RedisStorage::new(self.redis.connection().await?).with_config(config))
+    pub(in crate::jobs) fn tickets(&self, queue: Queue) -> RedisStorage<Ticket, Connection> {
+        RedisStorage::new(self.redis.connection()).with_config(self.ticket_config(queue))
     }
 
     fn ticket_config(&self, queue: Queue) -> apalis_redis::Config {
@@ -102,18 +98,16 @@ impl RedisStore {
         &self,
         invocation: &ScriptInvocation<'_>,
     ) -> Result<T, StoreError> {
-        let mut connection = self.redis.connection().await?;
+        let mut connection = self.redis.connection();
         Ok(self.redis.in_time(invocation.invoke_async(&mut connection)).await?)
     }
 
-    pub(super) async fn check(&self, in_doubt: bool) -> Result<(), StoreError> {
-        let mut connection = self.redis.connection().await?;
-        let mut call = ::redis::cmd("PING");
-        if in_doubt {
-            // One that is full, or a replica, answers a ping all the same.
-            call = ::redis::cmd("SET");
-            call.arg(self.keys.probe()).arg(1).arg("EX").arg(PROBE_SECONDS);
-        }
+    /// Sees whether it can be written, whether that is in doubt or not: one that is full, or that was
+    /// made a replica, goes on to answer what is read.
+    pub(super) async fn check(&self, _in_doubt: bool) -> Result<(), StoreError> {
+        let mut connection = self.redis.connection();
+        let mut call = ::redis::cmd("SET");
+        call.arg(self.keys.probe()).arg(1).arg("EX").arg(PROBE_SECONDS);
         self.redis.in_time(call.query_async::<String>(&mut connection)).await?;
         Ok(())
     }
@@ -141,7 +135,7 @@ impl RedisStore {
     }
 
     async fn place_ticket(&self, id: Uuid, queue: Queue) -> Result<(), StoreError> {
-        let mut connection = self.redis.connection().await?;
+        let mut connection = self.redis.connection();
         // It has the job's id, so that a job has one ticket and it can be found.
         let ticket = ticket(id)?.task_id(TaskId::from_uuid(id)).build();
         let (config, tickets) = (self.ticket_config(queue), [ticket]);
@@ -235,7 +229,7 @@ impl RedisStore {
 
     /// The queue of a job, which never changes.
     async fn queue_of(&self, id: Uuid) -> Result<Option<Queue>, StoreError> {
-        let mut connection = self.redis.connection().await?;
+        let mut connection = self.redis.connection();
         let mut get = ::redis::cmd("HGET");
         get.arg(self.keys.job(id)).arg("queue");
         let queue: Option<String> = self.redis.in_time(get.query_async(&mut connection)).await?;
@@ -259,7 +253,7 @@ impl RedisStore {
     }
 
     pub(super) async fn record(&self, id: Uuid) -> Result<Option<Record>, StoreError> {
-        let mut connection = self.redis.connection().await?;
+        let mut connection = self.redis.connection();
         let mut get = ::redis::cmd("HGETALL");
         get.arg(self.keys.job(id));
         let mut fields: HashMap<String, String> =
@@ -290,7 +284,7 @@ impl RedisStore {
                 pipeline.cmd("SCARD").arg(self.keys.of_queue(queue, set));
             }
         }
-        let mut connection = self.redis.connection().await?;
+        let mut connection = self.redis.connection();
         let sizes: Vec<u64> = self.redis.in_time(pipeline.query_async(&mut connection)).await?;
         let mut counts = [Counts::default(); 3];
         for (counts, sizes) in counts.iter_mut().zip(sizes.chunks(3)) {
@@ -314,7 +308,7 @@ impl RedisStore {
     async fn seen(&self, queue: Queue) -> Result<Vec<(String, u64)>, StoreError> {
         let mut list = ::redis::cmd("ZRANGE");
         list.arg(self.ticket_config(queue).workers_set()).arg(0).arg(-1).arg("WITHSCORES");
-        let mut connection = self.redis.connection().await?;
+        let mut connection = self.redis.connection();
         Ok(self.redis.in_time(list.query_async(&mut connection)).await?)
     }
 
@@ -330,7 +324,7 @@ impl RedisStore {
             for orphan in orphans {
                 self.place_ticket(orphan.parse().map_err(unreadable)?, queue).await?;
             }
-            let mut storage = self.tickets(queue).await?;
+            let mut storage = self.tickets(queue);
             let vacuum = self.redis.within_limit(storage.vacuum());
             let vacuumed = vacuum.await?;
             vacuumed.map_err(|error| StoreError::Ticket(error.to_string()))?;
@@ -341,7 +335,7 @@ impl RedisStore {
                 let about = format!("{}:workers:metadata:{name}", tickets.queue);
                 pipeline.cmd("EXPIRE").arg(about).arg(WORKER_TTL_SECONDS).ignore();
             }
-            let mut connection = self.redis.connection().await?;
+            let mut connection = self.redis.connection();
             self.redis.in_time(pipeline.query_async::<()>(&mut connection)).await?;
         }
         Ok(())

@@ -403,6 +403,7 @@ impl Outcome {
             | Outcome::StreamBroken
             | Outcome::StreamIdle
             | Outcome::StreamException
+            | Outcome::Incomplete
             | Outcome::Panic => true,
         }
     }
@@ -445,7 +446,11 @@ fn operation_name(operation: Operation, model: Option<&str>) -> Option<&'static 
         | Operation::ApplyGuardrail
         | Operation::InvokeGuardrailChecks
         | Operation::ListAsyncInvokes
-        | Operation::GetAsyncInvoke => None,
+        | Operation::GetAsyncInvoke
+        | Operation::ListInferenceProfiles
+        | Operation::GetInferenceProfile
+        | Operation::ListFoundationModels
+        | Operation::GetFoundationModel => None,
     }
 }
 

@@ -7,7 +7,7 @@
 
 use std::time::SystemTime;
 
-use redis::Pipeline;
+use redis::{Cmd, Pipeline};
 use uuid::Uuid;
 
 use super::{Entry, Kind, StoreError};
@@ -40,7 +40,7 @@ impl RedisStore {
     ) -> Result<Vec<u64>, StoreError> {
         let mut sums = Vec::with_capacity(entries.len());
         for batch in entries.chunks(BATCH) {
-            let mut connection = self.redis.connection().await?;
+            let mut connection = self.redis.connection();
             let pipeline = self.pipeline(batch);
             let answer = pipeline.query_async::<Vec<Vec<String>>>(&mut connection);
             let answer = self.redis.in_time(answer).await?;
@@ -55,15 +55,22 @@ impl RedisStore {
 
     /// Sees whether Redis can be written: one that is full, or a replica, answers all the same.
     pub(super) async fn check(&self) -> Result<(), StoreError> {
-        let mut connection = self.redis.connection().await?;
+        let mut connection = self.redis.connection();
+        self.redis.in_time(self.probe().query_async::<()>(&mut connection)).await?;
+        Ok(())
+    }
+
+    fn probe(&self) -> Cmd {
         let mut set = redis::cmd("SET");
         set.arg(format!("{{{}}}:budget_probe", self.prefix)).arg(1).arg("EX").arg(PROBE_SECONDS);
-        self.redis.in_time(set.query_async::<()>(&mut connection)).await?;
-        Ok(())
+        set
     }
 
     fn pipeline(&self, entries: &[Entry]) -> Pipeline {
         let mut pipeline = redis::pipe();
+        // A write in any case: a server that was made a replica goes on to answer what is read, and may
+        // know less than all replicas have spent.
+        pipeline.add_command(self.probe()).ignore();
         for entry in entries {
             let key = self.key(entry);
             if entry.added > 0 || entry.restores && entry.own > 0 {

@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::ledger::{Ask, Grant, Rules};
-use super::link::{Connected, LinkError, Presence, Scripts};
+use super::link::{self, Connected, LinkError, Presence, Scripts};
 use super::notice::{self, Notice};
 use super::{Cooling, Lessee, Link, Shared, Standing};
 use crate::system::time::{sleep, sleep_until};
@@ -35,7 +35,8 @@ pub(super) async fn drive(shared: Arc<Shared>, mut inbox: mpsc::Receiver<Notice>
     let scripts = Scripts::new(&shared.config.prefix);
     let mut driver = Driver { shared, scripts, log: Log::default(), version: 0 };
     loop {
-        let error = match driver.shared.server.connect(&driver.scripts.channel()).await {
+        let connected = link::connect(&driver.shared.server, &driver.scripts.channel()).await;
+        let error = match connected {
             Ok(mut link) => driver.serve(&mut link, &mut inbox).await,
             Err(error) => error,
         };
@@ -435,7 +436,7 @@ impl Cooling {
 }
 
 fn lost() -> LinkError {
-    LinkError::Redis((redis::ErrorKind::Io, "the connection was closed").into())
+    redis::RedisError::from((redis::ErrorKind::Io, "the connection was closed")).into()
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The connections to Redis, be it one server, a server that sentinels name, or a cluster.
+//! The connections to Redis.
 //!
 //! A [`Link`](Connected) is made as a whole, connection and subscription, and given up as a whole at the
 //! first failure: then it is made again, from the addresses on. Every step has a time limit. All keys
@@ -9,167 +9,59 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
-use redis::aio::{ConnectionLike, MultiplexedConnection};
-use redis::cluster::ClusterClient;
-use redis::cluster_async::ClusterConnection;
-use redis::sentinel::{SentinelClient, SentinelNodeConnectionInfo, SentinelServerType};
-use redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, IntoConnectionInfo,
-    Pipeline, RedisError, RedisFuture, Script, TlsMode, Value,
-};
-use tokio::sync::Mutex;
+use redis::{RedisError, Script};
 
 use super::ledger::{Ask, Grant, Learned, Rules};
 use super::notice::{self, Notice};
-use crate::config::{RedisKind, SharedRedis};
+use crate::state::redis::{RedisFailure, Server, Socket};
 use crate::system::time::timeout;
 
 /// Why Redis did not do as asked.
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
-    /// It refused, or was not there.
-    #[error("Redis: {0}")]
-    Redis(#[from] RedisError),
-    /// It did not answer in time.
-    #[error("Redis did not answer within {}", humantime::format_duration(*.0))]
-    Slow(Duration),
+    /// It refused, was not there, or did not answer in time.
+    #[error(transparent)]
+    Redis(#[from] RedisFailure),
     /// It said something that makes no sense.
     #[error("Redis gave an answer that makes no sense")]
     Senseless,
 }
 
-/// Where Redis is.
-pub(super) struct Server {
-    kind: Kind,
-    timeout: Duration,
-}
-
-enum Kind {
-    Standalone(Box<Client>),
-    Sentinel(Box<Mutex<SentinelClient>>),
-    Cluster { cluster: Box<ClusterClient>, nodes: Vec<Client> },
-}
-
-impl Server {
-    pub(super) fn new(redis: &SharedRedis, limit: Duration) -> Result<Server, LinkError> {
-        let urls = redis.urls.expose().split(',').map(|url| url.trim().into_connection_info());
-        let infos: Vec<ConnectionInfo> = urls.collect::<Result<_, _>>()?;
-        let clients = || infos.iter().cloned().map(Client::open).collect::<Result<Vec<_>, _>>();
-        let kind = match redis.kind {
-            RedisKind::Standalone => {
-                let client = clients()?.into_iter().next().ok_or(LinkError::Senseless)?;
-                Kind::Standalone(Box::new(client))
-            }
-            RedisKind::Sentinel => Kind::Sentinel(Box::new(Mutex::new(sentinels(infos, redis)?))),
-            RedisKind::Cluster => {
-                let cluster = ClusterClient::builder(infos.clone())
-                    .retries(1)
-                    .connection_timeout(limit)
-                    .response_timeout(limit)
-                    .build()?;
-                Kind::Cluster { cluster: Box::new(cluster), nodes: clients()? }
-            }
-        };
-        Ok(Server { kind, timeout: limit })
-    }
-
-    /// Connects, and subscribes to `channel`.
-    pub(super) async fn connect(&self, channel: &str) -> Result<Connected, LinkError> {
-        // Several steps, each of which may take as long as an exchange.
-        let limit = self.timeout * 4;
-        let connect = timeout(limit, self.connect_to(channel));
-        let (connection, messages) = connect.await.map_err(|_| LinkError::Slow(limit))??;
-        Ok(Connected { connection, messages, timeout: self.timeout })
-    }
-
-    async fn connect_to(&self, channel: &str) -> Result<(Connection, Messages), LinkError> {
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(self.timeout))
-            .set_response_timeout(Some(self.timeout));
-        let (connection, listener) = match &self.kind {
-            Kind::Standalone(client) => {
-                let connection = client.get_multiplexed_async_connection_with_config(&config);
-                (Connection::One(connection.await?), Client::clone(client))
-            }
-            Kind::Sentinel(sentinel) => {
-                let client = sentinel.lock().await.async_get_client().await?;
-                let connection = client.get_multiplexed_async_connection_with_config(&config);
-                (Connection::One(connection.await?), client)
-            }
-            Kind::Cluster { cluster, nodes } => {
-                let connection = cluster.get_async_connection().await?;
-                // A message reaches all nodes, so any will do to listen at.
-                let mut found = None;
-                for node in nodes {
-                    if node.get_multiplexed_async_connection_with_config(&config).await.is_ok() {
-                        found = Some(node.clone());
-                        break;
-                    }
-                }
-                (Connection::Many(connection), found.ok_or(LinkError::Senseless)?)
-            }
-        };
-        let mut pubsub = listener.get_async_pubsub().await?;
-        pubsub.subscribe(channel).await?;
-        let messages = pubsub.into_on_message();
-        let texts = messages.filter_map(|message| async move { message.get_payload().ok() });
-        Ok((connection, Box::pin(texts)))
+impl From<RedisError> for LinkError {
+    fn from(error: RedisError) -> Self {
+        LinkError::Redis(error.into())
     }
 }
 
-/// Sentinels, which are spoken to without a password; that of the URL is the server's.
-fn sentinels(infos: Vec<ConnectionInfo>, redis: &SharedRedis) -> Result<SentinelClient, LinkError> {
-    let first = infos.first().cloned().ok_or(LinkError::Senseless)?;
-    let is_tls = matches!(first.addr(), ConnectionAddr::TcpTls { .. });
-    let node = SentinelNodeConnectionInfo::default()
-        .set_redis_connection_info(first.redis_settings().clone());
-    let node = if is_tls { node.set_tls_mode(TlsMode::Secure) } else { node };
-    let addresses = infos.into_iter().map(|info| info.addr().clone());
-    let master = SentinelServerType::Master;
-    Ok(SentinelClient::build(addresses.collect(), &redis.master, Some(node), master)?)
+fn slow(limit: Duration) -> LinkError {
+    LinkError::Redis(RedisFailure::Slow(limit))
+}
+
+/// Connects, and subscribes to `channel`.
+pub(super) async fn connect(server: &Server, channel: &str) -> Result<Connected, LinkError> {
+    // Several steps, each of which may take as long as an exchange.
+    let limit = server.limit() * 4;
+    let connect = timeout(limit, connect_to(server, channel));
+    let (connection, messages) = connect.await.map_err(|_| slow(limit))??;
+    Ok(Connected { connection, messages, timeout: server.limit() })
+}
+
+async fn connect_to(server: &Server, channel: &str) -> Result<(Socket, Messages), LinkError> {
+    let (connection, listener) = server.dial_with_listener().await?;
+    let mut pubsub = listener.get_async_pubsub().await?;
+    pubsub.subscribe(channel).await?;
+    let messages = pubsub.into_on_message();
+    let texts = messages.filter_map(|message| async move { message.get_payload().ok() });
+    Ok((connection, Box::pin(texts)))
 }
 
 type Messages = Pin<Box<dyn Stream<Item = String> + Send>>;
 
 /// A connection with a subscription.
 pub(super) struct Connected {
-    connection: Connection,
+    connection: Socket,
     messages: Messages,
     timeout: Duration,
-}
-
-#[derive(Clone)]
-enum Connection {
-    One(MultiplexedConnection),
-    Many(ClusterConnection),
-}
-
-impl ConnectionLike for Connection {
-    fn req_packed_command<'a>(&'a mut self, cmd: &'a Cmd) -> RedisFuture<'a, Value> {
-        match self {
-            Connection::One(one) => one.req_packed_command(cmd),
-            Connection::Many(many) => many.req_packed_command(cmd),
-        }
-    }
-
-    fn req_packed_commands<'a>(
-        &'a mut self,
-        cmd: &'a Pipeline,
-        offset: usize,
-        count: usize,
-    ) -> RedisFuture<'a, Vec<Value>> {
-        match self {
-            Connection::One(one) => one.req_packed_commands(cmd, offset, count),
-            Connection::Many(many) => many.req_packed_commands(cmd, offset, count),
-        }
-    }
-
-    fn get_db(&self) -> i64 {
-        match self {
-            Connection::One(one) => one.get_db(),
-            Connection::Many(many) => many.get_db(),
-        }
-    }
 }
 
 /// What a replica says of itself in an exchange.
@@ -250,7 +142,7 @@ impl Connected {
         }
         let limit = self.timeout;
         let answer = timeout(limit, call.invoke_async::<Vec<String>>(&mut self.connection));
-        let answer = answer.await.map_err(|_| LinkError::Slow(limit))??;
+        let answer = answer.await.map_err(|_| slow(limit))??;
         told(&answer).filter(|told| told.grants.len() == asks.len()).ok_or(LinkError::Senseless)
     }
 
@@ -267,7 +159,7 @@ impl Connected {
         call.arg(pause).arg(throttles).arg(is_quota).arg(target);
         let limit = self.timeout;
         let answer = timeout(limit, call.invoke_async::<Vec<String>>(&mut self.connection));
-        answer.await.map_err(|_| LinkError::Slow(limit))??;
+        answer.await.map_err(|_| slow(limit))??;
         Ok(())
     }
 
@@ -281,7 +173,7 @@ impl Connected {
         let limit = self.timeout;
         type Answer = ((u64, u64), Vec<(String, String)>);
         let answer = timeout(limit, all.query_async::<Answer>(&mut self.connection));
-        let ((seconds, micros), fields) = answer.await.map_err(|_| LinkError::Slow(limit))??;
+        let ((seconds, micros), fields) = answer.await.map_err(|_| slow(limit))??;
         let now = seconds * 1_000_000 + micros;
         let version = fields.iter().find(|(name, _)| name == "version");
         let version = version.and_then(|(_, text)| text.parse().ok()).unwrap_or(0);

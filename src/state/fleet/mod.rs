@@ -52,8 +52,8 @@ pub use link::LinkError;
 pub use notice::Notice;
 
 use crate::config::SharedState;
+use crate::state::redis::Server;
 use crate::telemetry::Metrics;
-use link::Server;
 
 /// Notices that wait to be published; beyond these they are dropped, and the next exchange is too
 /// late for nothing but speed.

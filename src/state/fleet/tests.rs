@@ -253,7 +253,7 @@ impl Server {
     async fn connect(&self, scripts: &Scripts) -> Connected {
         let server = super::Server::new(&self.redis, Duration::from_secs(5)).unwrap();
         for _ in 0..1000 {
-            if let Ok(connected) = server.connect(&scripts.channel()).await {
+            if let Ok(connected) = super::link::connect(&server, &scripts.channel()).await {
                 return connected;
             }
             sleep(Duration::from_millis(10)).await;

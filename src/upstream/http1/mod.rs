@@ -228,6 +228,11 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Connection<I> {
         self.body.has_ended()
     }
 
+    /// Whether the answer's body ends where the connection does.
+    pub(super) fn is_close_delimited(&self) -> bool {
+        self.body.ends_with_connection()
+    }
+
     /// How long the rest of the answer's body is, where that is known.
     pub(super) fn left(&self) -> Option<u64> {
         self.body.left()

@@ -221,7 +221,7 @@ fn events(body: &Bytes) -> (Vec<Event>, Option<(String, bool)>) {
         match frame.kind() {
             Kind::Event(name) => events.push((name.to_owned(), payload)),
             Kind::Exception(name) | Kind::Error(name) => {
-                let is_own = payload.contains("the upstream's answer stalled");
+                let is_own = payload.contains("\"the upstream's answer ");
                 return (events, Some((name.to_owned(), is_own)));
             }
             Kind::Other => panic!("a frame of no kind"),

@@ -148,6 +148,7 @@ fn streams() -> Vec<Row> {
     let slow = error(408, "ModelTimeoutException", Gateway);
     let too_slow = left(raises(0, "modelTimeoutException"), "upstream_error");
     let stalled = Raises(2, "modelStreamErrorException".to_owned(), Gateway);
+    let told_of = || relayed(stalled.clone(), "stream_broken");
     vec![
         // It names its error where no error has its name.
         stream(Fault::Json200OnStream, unavailable()),
@@ -170,11 +171,11 @@ fn streams() -> Vec<Row> {
         stream(fourth("modelStreamErrorException"), exception("modelStreamErrorException")),
         stream(Fault::ErrorFrame { frame: 4 }, exception("InternalFailure")),
         stream(Fault::TruncatedFrame { frame: 4 }, broken(3)),
-        stream(Fault::ResetAfterFrames { frames: 2 }, broken(2)),
-        stream(Fault::CloseAfterFrames { frames: 2 }, broken(2)),
-        stream(Fault::StallAfterFrames { frames: 2 }, relayed(stalled, "stream_idle")),
+        stream(Fault::ResetAfterFrames { frames: 2 }, told_of()),
+        stream(Fault::CloseAfterFrames { frames: 2 }, told_of()),
+        stream(Fault::StallAfterFrames { frames: 2 }, relayed(stalled.clone(), "stream_idle")),
         // Not the gateway's to judge.
-        stream(Fault::EndAfterFrames { frames: 2 }, relayed(Ends(2, First), "success")),
+        stream(Fault::EndAfterFrames { frames: 2 }, relayed(Ends(2, First), "incomplete")),
         stream(Fault::BadCrcFrame { frame: 1 }, whole()),
         stream(Fault::BadCrcFrame { frame: 4 }, whole()),
         stream(Fault::SlowTrickle { bytes: 5, ms: 0 }, whole()),

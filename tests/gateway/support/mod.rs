@@ -36,7 +36,7 @@ pub use disk::SmallDisk;
 pub use gateway::Gateway;
 pub use issuer::{Issuer, TokenKey};
 pub use proxy::Proxy;
-pub use redis::Redis;
+pub use redis::{Address, Redis};
 pub use simulator::Simulator;
 pub use tls::{Dialer, Terminator};
 

@@ -6,7 +6,10 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use tempfile::TempDir;
+use tokio::io::copy_bidirectional;
 use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::leaks;
 use super::patience::eventually;
@@ -88,6 +91,14 @@ impl Redis {
         }
     }
 
+    /// Starts it with what it has kept, of which it takes this long to load each piece. It says so
+    /// until then.
+    pub async fn resume_slowly(&mut self, each: Duration) {
+        let delay = each.as_micros().to_string();
+        self.arguments = ["--key-load-delay", &delay].map(str::to_owned).to_vec();
+        self.resume().await;
+    }
+
     /// Starts it with nothing of what it has kept.
     pub async fn resume_empty(&self) {
         std::fs::remove_dir_all(self.folder.path().join("appendonlydir")).unwrap();
@@ -141,6 +152,79 @@ impl Redis {
         tokio::time::sleep(time).await;
         signal("-CONT", id);
     }
+}
+
+/// An address that leads to one server and later to another, as that of a load balancer does.
+/// Connections that were made before stay where they lead.
+#[derive(Debug)]
+pub struct Address {
+    port: u16,
+    folder: TempDir,
+    leads: watch::Sender<Leads>,
+    _accepting: AbortOnDropHandle<()>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Leads {
+    /// The port that new connections lead to; they are taken and lead nowhere without one.
+    port: Option<u16>,
+    /// Raised when nothing goes through those that were made before any more.
+    cuts: usize,
+}
+
+impl Address {
+    /// One that leads to this server.
+    pub async fn of(redis: &Redis) -> Address {
+        let address = Address::nowhere().await;
+        address.leads_to(redis);
+        address
+    }
+
+    /// One where connections are taken and nothing is answered.
+    pub async fn nowhere() -> Address {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (leads, seen) = watch::channel(Leads::default());
+        let accepting = async move {
+            loop {
+                let (client, _) = listener.accept().await.unwrap();
+                tokio::spawn(pass(client, seen.clone()));
+            }
+        };
+        let accepting = AbortOnDropHandle::new(tokio::spawn(accepting));
+        let folder = tempfile::tempdir().unwrap();
+        Address { port, folder, leads, _accepting: accepting }
+    }
+
+    /// New connections lead to this server from now on.
+    pub fn leads_to(&self, redis: &Redis) {
+        self.leads.send_modify(|leads| leads.port = Some(redis.port));
+    }
+
+    /// Nothing goes through the connections that there are any more, and nobody is told.
+    pub fn cut(&self) {
+        self.leads.send_modify(|leads| leads.cuts += 1);
+    }
+
+    /// A reference to its URL, for a config.
+    pub fn reference(&self) -> String {
+        let file = self.folder.path().join("url");
+        std::fs::write(&file, format!("redis://:{PASSWORD}@127.0.0.1:{}/0", self.port)).unwrap();
+        format!("file:{}", file.display())
+    }
+}
+
+async fn pass(mut client: TcpStream, mut seen: watch::Receiver<Leads>) {
+    let Leads { port, cuts } = *seen.borrow_and_update();
+    let Some(port) = port else { return std::future::pending().await };
+    // A server that is gone closes the connection.
+    let Ok(mut server) = TcpStream::connect(("127.0.0.1", port)).await else { return };
+    let is_cut = async { drop(seen.wait_for(|leads| leads.cuts > cuts).await) };
+    tokio::select! {
+        _ended = copy_bidirectional(&mut client, &mut server) => return,
+        () = is_cut => {}
+    }
+    std::future::pending().await
 }
 
 impl Drop for Redis {

@@ -32,6 +32,8 @@ pub enum Act {
     Endless,
     /// These bytes, with the connection kept open.
     Say(&'static str),
+    /// These bytes, then the connection is closed.
+    SayAndClose(&'static [u8]),
     /// These bytes, and then others without an end.
     Flood {
         /// What comes first.
@@ -145,6 +147,10 @@ async fn serve(
                 stream.write_all(answer.as_bytes()).await.unwrap();
             }
             Act::Say(text) => stream.write_all(text.as_bytes()).await.unwrap(),
+            Act::SayAndClose(bytes) => {
+                stream.write_all(bytes).await.unwrap();
+                return;
+            }
             Act::Flood { first, again } => {
                 let again = again.repeat(1 + 16_384 / again.len());
                 let mut wrote = stream.write_all(first.as_bytes()).await;

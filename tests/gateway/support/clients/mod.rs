@@ -249,6 +249,11 @@ impl Call {
         Call::new("ListAsyncInvokes", "", "{}".to_owned())
     }
 
+    /// A call of the control plane with these parameters; for boto3 alone.
+    pub fn control_plane(operation: &'static str, parameters: &Value) -> Call {
+        Call::new(operation, "", parameters.to_string())
+    }
+
     fn new(operation: &'static str, model: &str, body: String) -> Call {
         Call { operation, model: model.to_owned(), body, options: json!({}), abandon_after: None }
     }

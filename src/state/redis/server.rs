@@ -1,0 +1,197 @@
+//! Where Redis is: one server, a server that sentinels name, or a cluster; and how a connection to it
+//! is opened.
+//!
+//! Each dial resolves names and asks sentinels anew, so that it reaches the server that has the address
+//! or the name now. The URLs, which may hold passwords, are in no error and not in `Debug`.
+
+use std::fmt;
+use std::time::Duration;
+
+use redis::aio::{ConnectionLike, MultiplexedConnection};
+use redis::cluster::ClusterClient;
+use redis::cluster_async::ClusterConnection;
+use redis::sentinel::{SentinelClient, SentinelNodeConnectionInfo, SentinelServerType};
+use redis::{
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind,
+    IntoConnectionInfo, Pipeline, RedisError, RedisFuture, TlsMode, Value,
+};
+use tokio::sync::Mutex;
+
+use super::RedisFailure;
+use crate::config::{RedisKind, SharedRedis};
+
+/// Where Redis is.
+pub struct Server {
+    kind: Kind,
+    limit: Duration,
+}
+
+enum Kind {
+    Standalone(Box<Client>),
+    Sentinel(Box<Mutex<SentinelClient>>),
+    Cluster { cluster: Box<ClusterClient>, nodes: Vec<Client> },
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").finish_non_exhaustive()
+    }
+}
+
+impl Server {
+    /// The one server at `url`. No step of a dial takes longer than `limit`. Connects to nothing yet.
+    ///
+    /// # Errors
+    /// When the URL makes no sense.
+    pub fn standalone(url: &str, limit: Duration) -> Result<Server, RedisFailure> {
+        Ok(Server { kind: Kind::Standalone(Box::new(Client::open(url)?)), limit })
+    }
+
+    /// What the config names.
+    ///
+    /// # Errors
+    /// When a URL makes no sense.
+    pub fn new(redis: &SharedRedis, limit: Duration) -> Result<Server, RedisFailure> {
+        let urls = redis.urls.expose().split(',').map(|url| url.trim().into_connection_info());
+        let infos: Vec<ConnectionInfo> = urls.collect::<Result<_, _>>()?;
+        let clients = || infos.iter().cloned().map(Client::open).collect::<Result<Vec<_>, _>>();
+        let kind = match redis.kind {
+            RedisKind::Standalone => {
+                let client = clients()?.into_iter().next().ok_or_else(no_address)?;
+                Kind::Standalone(Box::new(client))
+            }
+            RedisKind::Sentinel => Kind::Sentinel(Box::new(Mutex::new(sentinels(infos, redis)?))),
+            RedisKind::Cluster => {
+                let cluster = ClusterClient::builder(infos.clone())
+                    .retries(1)
+                    .connection_timeout(limit)
+                    .response_timeout(limit)
+                    .build()?;
+                Kind::Cluster { cluster: Box::new(cluster), nodes: clients()? }
+            }
+        };
+        Ok(Server { kind, limit })
+    }
+
+    /// How long one step of a dial may take, and one command.
+    pub fn limit(&self) -> Duration {
+        self.limit
+    }
+
+    /// Opens a connection for commands.
+    ///
+    /// # Errors
+    /// When nobody is there, or the server refuses.
+    pub async fn dial(&self) -> Result<Socket, RedisError> {
+        Ok(match &self.kind {
+            Kind::Standalone(client) => self.open(client).await?,
+            Kind::Sentinel(sentinel) => {
+                let client = sentinel.lock().await.async_get_client().await?;
+                self.open(&client).await?
+            }
+            Kind::Cluster { cluster, .. } => Socket::Many(cluster.get_async_connection().await?),
+        })
+    }
+
+    /// Opens a connection for commands, and tells of which server to hear messages.
+    ///
+    /// # Errors
+    /// When nobody is there, or the server refuses.
+    pub async fn dial_with_listener(&self) -> Result<(Socket, Client), RedisError> {
+        Ok(match &self.kind {
+            Kind::Standalone(client) => (self.open(client).await?, Client::clone(client)),
+            Kind::Sentinel(sentinel) => {
+                let client = sentinel.lock().await.async_get_client().await?;
+                (self.open(&client).await?, client)
+            }
+            Kind::Cluster { cluster, nodes } => {
+                let connection = Socket::Many(cluster.get_async_connection().await?);
+                // A message reaches all nodes, so any will do to listen at.
+                for node in nodes {
+                    if self.open(node).await.is_ok() {
+                        return Ok((connection, node.clone()));
+                    }
+                }
+                return Err((ErrorKind::Io, "no node of the cluster answers").into());
+            }
+        })
+    }
+
+    async fn open(&self, client: &Client) -> Result<Socket, RedisError> {
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(self.limit))
+            .set_response_timeout(Some(self.limit));
+        let connection = client.get_multiplexed_async_connection_with_config(&config);
+        Ok(Socket::One(connection.await?))
+    }
+
+    /// The number of the database, as the URL has it.
+    pub(super) fn db(&self) -> i64 {
+        match &self.kind {
+            Kind::Standalone(client) => client.get_connection_info().redis_settings().db(),
+            Kind::Sentinel(_) | Kind::Cluster { .. } => 0,
+        }
+    }
+}
+
+/// Sentinels, which are spoken to without a password; that of the URL is the server's.
+fn sentinels(
+    infos: Vec<ConnectionInfo>,
+    redis: &SharedRedis,
+) -> Result<SentinelClient, RedisFailure> {
+    let first = infos.first().cloned().ok_or_else(no_address)?;
+    let is_tls = matches!(first.addr(), ConnectionAddr::TcpTls { .. });
+    let node = SentinelNodeConnectionInfo::default()
+        .set_redis_connection_info(first.redis_settings().clone());
+    let node = if is_tls { node.set_tls_mode(TlsMode::Secure) } else { node };
+    let addresses = infos.into_iter().map(|info| info.addr().clone());
+    let master = SentinelServerType::Master;
+    Ok(SentinelClient::build(addresses.collect(), &redis.master, Some(node), master)?)
+}
+
+fn no_address() -> RedisFailure {
+    RedisFailure::Redis((ErrorKind::InvalidClientConfig, "there is no address").into())
+}
+
+/// An open connection, which is never opened again.
+#[derive(Clone)]
+pub enum Socket {
+    /// To one server.
+    One(MultiplexedConnection),
+    /// To the nodes of a cluster.
+    Many(ClusterConnection),
+}
+
+impl fmt::Debug for Socket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Socket")
+    }
+}
+
+impl ConnectionLike for Socket {
+    fn req_packed_command<'a>(&'a mut self, cmd: &'a Cmd) -> RedisFuture<'a, Value> {
+        match self {
+            Socket::One(one) => one.req_packed_command(cmd),
+            Socket::Many(many) => many.req_packed_command(cmd),
+        }
+    }
+
+    fn req_packed_commands<'a>(
+        &'a mut self,
+        cmd: &'a Pipeline,
+        offset: usize,
+        count: usize,
+    ) -> RedisFuture<'a, Vec<Value>> {
+        match self {
+            Socket::One(one) => one.req_packed_commands(cmd, offset, count),
+            Socket::Many(many) => many.req_packed_commands(cmd, offset, count),
+        }
+    }
+
+    fn get_db(&self) -> i64 {
+        match self {
+            Socket::One(one) => one.get_db(),
+            Socket::Many(many) => many.get_db(),
+        }
+    }
+}
