@@ -18,16 +18,16 @@ RUN mkdir src benches \
     && echo 'fn main() {}' > src/main.rs \
     && sed -n 's/^name = "\(.*\)"$/\1/p' Cargo.toml | while read -r name; do \
          echo 'fn main() {}' > "benches/$name.rs"; done \
-    && cargo build --release --locked --bin sluice \
+    && cargo build --profile dist --locked --bin sluice \
     && rm -rf src benches
 
 COPY . .
 # The empty crate's build is newer than the sources that were copied.
 RUN touch src/lib.rs src/main.rs \
-    && cargo build --release --locked --bin sluice
+    && cargo build --profile dist --locked --bin sluice
 
 FROM gcr.io/distroless/cc-debian12:nonroot
-COPY --from=build /src/target/release/sluice /usr/local/bin/sluice
+COPY --from=build /src/target/dist/sluice /usr/local/bin/sluice
 COPY --from=build /src/config.toml /etc/sluice/config.toml
 # A platform that gives variables only names another file by SLUICE_CONFIG, or none: /dev/null.
 # Without an admin key, health and metrics are all that the second address tells.

@@ -13,7 +13,7 @@ BENCH = "request_path"
 
 
 def build():
-    command = ["cargo", "build", "--release", "--bin", "sluice", "--bench", BENCH,
+    command = ["cargo", "build", "--profile", "dist", "--bin", "sluice", "--bench", BENCH,
                *(word for name in EXAMPLES for word in ("--example", name)),
                "--message-format", "json"]
     built = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True, text=True)
@@ -26,7 +26,7 @@ def build():
 
 
 def already_built():
-    target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release"
+    target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "dist"
     found = {"sluice": target / "sluice"} | {name: target / "examples" / name for name in EXAMPLES}
     for name, path in found.items():
         if not path.exists():

@@ -5,7 +5,6 @@
 //! here speaks of other origins.
 
 mod access;
-mod exposition;
 mod gauges;
 mod readiness;
 mod status;
@@ -29,7 +28,6 @@ pub use status::Events;
 use crate::clients::Peer;
 use crate::pipeline::{Gateway, Live};
 use crate::routing::Target;
-use crate::telemetry::Exposition;
 use crate::telemetry::audit::{self, By};
 use access::{Guard, Refused};
 use status::Status;
@@ -157,7 +155,7 @@ impl Admin {
             Path::Events => return Some(self.status.events()),
             Path::Health => json(StatusCode::OK, &serde_json::json!({ "status": "ok" })),
             Path::Ready => self.ready(),
-            Path::Metrics => metrics(&gateway, exposition::wanted(&head.headers)),
+            Path::Metrics => metrics(&gateway),
             Path::Targets => targets::answer(&gateway),
             Path::Config => config(&gateway),
             Path::Act(act, target) => do_to(&gateway, act, target, peer),
@@ -207,10 +205,10 @@ fn refuse(gateway: &Gateway, refused: Refused) -> Response<Bytes> {
     response
 }
 
-fn metrics(gateway: &Gateway, form: Exposition) -> Response<Bytes> {
+fn metrics(gateway: &Gateway) -> Response<Bytes> {
     gauges::sample(gateway);
-    match gateway.metrics.encode(form) {
-        Ok((text, content_type)) => respond(StatusCode::OK, content_type, text.into()),
+    match gateway.metrics.encode() {
+        Ok(text) => respond(StatusCode::OK, prometheus::TEXT_FORMAT, text.into()),
         Err(error) => failed(&error),
     }
 }

@@ -204,7 +204,11 @@ impl Reloader {
             sleep(BETWEEN_TRIES).await;
         };
         self.watch.config = Settled::new(contents);
-        let result = match loaded.and_then(|loaded| self.take_over(loaded)) {
+        let taken = match loaded {
+            Ok(loaded) => self.take_over(loaded).await,
+            Err(error) => Err(error),
+        };
+        let result = match taken {
             Ok(()) => {
                 self.succeeded();
                 tracing::info!("config reloaded");
@@ -219,10 +223,14 @@ impl Reloader {
         self.live.load().metrics.config_reloads.with_label_values(&[result]).inc();
     }
 
-    fn take_over(&self, loaded: Loaded) -> Result<(), String> {
+    async fn take_over(&self, loaded: Loaded) -> Result<(), String> {
         let Loaded { config, warnings } = loaded;
         let fixed = needs_restart(&self.running, &config);
-        let renewed = self.live.load().renewed(config).map_err(|error| error.to_string())?;
+        let live = self.live.load_full();
+        // Thousands of targets take a while to build, and this thread accepts connections.
+        let renewed = tokio::task::spawn_blocking(move || live.renewed(config)).await;
+        let renewed = renewed.map_err(|error| error.to_string())?;
+        let renewed = renewed.map_err(|error| error.to_string())?;
         self.shim.renew(&renewed.config).map_err(|error| error.to_string())?;
         self.live.store(renewed);
         for warning in warnings {

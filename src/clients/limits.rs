@@ -6,7 +6,7 @@
 //! has requests open is counted by each for itself.
 
 use std::num::NonZeroU32;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use dashmap::DashMap;
@@ -48,11 +48,31 @@ pub struct ClientLimits {
     fleet: Option<Fleet>,
 }
 
+/// How often a full table is searched for clients that may be forgotten. Each search looks at all.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// When a table was last searched.
+#[derive(Debug, Default)]
+struct LastSweep(Mutex<Option<Instant>>);
+
+impl LastSweep {
+    /// Whether another search is due, which then counts as begun.
+    fn is_due(&self, now: Instant) -> bool {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_due = last.is_none_or(|last| now.saturating_duration_since(last) >= SWEEP_INTERVAL);
+        if is_due {
+            *last = Some(now);
+        }
+        is_due
+    }
+}
+
 /// The limits of whoever has none of their own.
 #[derive(Debug)]
 struct Common {
     config: config::Limits,
     rate: Option<GovernorConfig<ByClient, NoOpMiddleware>>,
+    rate_sweep: LastSweep,
     clock: governor::clock::DefaultClock,
     tokens: Option<Tracked>,
     /// The rate in a fleet, in place of the other.
@@ -115,6 +135,7 @@ struct Tracked {
     kind: &'static str,
     limits: Limits,
     clients: DashMap<Arc<str>, Arc<Quota>>,
+    sweep: LastSweep,
 }
 
 /// The limit of one client, shared by a lease or its own.
@@ -199,7 +220,7 @@ impl ClientLimits {
         }
         let Some(rate) = &self.common.rate else { return Ok(()) };
         let (limiter, max_tracked) = (rate.limiter(), self.common.config.max_tracked_clients);
-        if limiter.len() > max_tracked {
+        if limiter.len() > max_tracked && self.common.rate_sweep.is_due(Instant::now()) {
             // Drops those whose bucket is full again, who lose nothing by it.
             limiter.retain_recent();
         }
@@ -273,7 +294,12 @@ fn own(client: &Client) -> Option<&Own> {
 impl Common {
     fn new(config: &config::Limits, is_shared: bool) -> Common {
         let per_second = config.requests_per_second.and_then(NonZeroU32::new);
-        let tracked = |kind, limits| Tracked { kind, limits, clients: DashMap::new() };
+        let tracked = |kind, limits| Tracked {
+            kind,
+            limits,
+            clients: DashMap::new(),
+            sweep: LastSweep::default(),
+        };
         let shared_rate = per_second.filter(|_| is_shared).map(|per_second| {
             let rpm = per_second.get().saturating_mul(60);
             let burst = config.burst.unwrap_or(per_second.get());
@@ -290,6 +316,7 @@ impl Common {
         });
         Common {
             rate,
+            rate_sweep: LastSweep::default(),
             clock: governor::clock::DefaultClock::default(),
             tokens: config
                 .tokens_per_minute
@@ -307,15 +334,12 @@ impl Common {
         fleet: Option<&Fleet>,
         now: Instant,
     ) -> Arc<Quota> {
-        if limit.clients.len() >= self.config.max_tracked_clients {
+        let is_full = || limit.clients.len() >= self.config.max_tracked_clients;
+        if is_full() && limit.sweep.is_due(now) {
             // Whoever has all their tokens loses nothing by being forgotten.
             limit.clients.retain(|_, quota| !quota.is_idle(now));
         }
-        let key = if limit.clients.len() >= self.config.max_tracked_clients {
-            OVERFLOW.into()
-        } else {
-            Arc::clone(key)
-        };
+        let key = if is_full() { OVERFLOW.into() } else { Arc::clone(key) };
         let started = || {
             let lease = fleet.map(|fleet| fleet.lease(&lease_name(limit.kind, &key)));
             self::limit(&limit.limits, lease, &self.bell, now)

@@ -23,7 +23,7 @@ mod values;
 pub use issuers::keys_url;
 pub use values::log_filter;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::SocketAddr;
 use std::path::Path;
 
@@ -230,6 +230,7 @@ impl Checker<'_> {
 
     fn routes(&mut self, raw: &[RawRoute], targets: &[Target]) -> Vec<Route> {
         let mut seen = HashMap::new();
+        let targets = indices(targets);
         let routes = raw.iter().enumerate().map(|(index, route)| {
             let at = KeyPath::from(["routes"]).index(index);
             for (i, pattern) in route.models.iter().enumerate() {
@@ -247,23 +248,29 @@ impl Checker<'_> {
             self.must_not_be_empty(&at.key("targets"), &route.targets);
             Route {
                 models: route.models.clone(),
-                targets: self.route_targets(&at.key("targets"), &route.targets, targets),
+                targets: self.route_targets(&at.key("targets"), &route.targets, &targets),
                 balance: route.balance,
             }
         });
         routes.collect()
     }
 
-    fn route_targets(&mut self, at: &KeyPath, names: &[String], targets: &[Target]) -> Vec<usize> {
+    fn route_targets(
+        &mut self,
+        at: &KeyPath,
+        names: &[String],
+        targets: &BTreeMap<&str, usize>,
+    ) -> Vec<usize> {
         let mut indices = Vec::with_capacity(names.len());
+        let mut seen = HashSet::new();
         for (i, name) in names.iter().enumerate() {
-            match targets.iter().position(|target| target.name == *name) {
-                Some(index) if indices.contains(&index) => {
+            match targets.get(name.as_str()) {
+                Some(index) if !seen.insert(*index) => {
                     self.problem(&at.index(i), format!("target '{name}' is named twice"));
                 }
-                Some(index) => indices.push(index),
+                Some(index) => indices.push(*index),
                 None => {
-                    let hint = suggestion(name, targets.iter().map(|target| target.name.as_str()));
+                    let hint = suggestion(name, targets.keys().copied());
                     self.problem(&at.index(i), format!("no target is named '{name}'{hint}"));
                 }
             }
@@ -370,4 +377,9 @@ fn learning(raw: &RawLearning) -> Learning {
 
 fn hedge(raw: &RawHedge) -> Hedge {
     Hedge { enabled: raw.enabled, max_share: raw.max_share, max_input_tokens: raw.max_input_tokens }
+}
+
+/// The places of targets by their names.
+fn indices(targets: &[Target]) -> BTreeMap<&str, usize> {
+    targets.iter().enumerate().map(|(index, target)| (target.name.as_str(), index)).collect()
 }

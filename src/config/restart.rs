@@ -5,6 +5,12 @@ use super::settings::{Config, Server};
 
 /// The keys that differ between two configurations and count only from the next start on.
 pub fn needs_restart(running: &Config, newer: &Config) -> Vec<&'static str> {
+    let keys = fixed_keys(running, newer).into_iter();
+    keys.filter_map(|(key, differs)| differs.then_some(key)).collect()
+}
+
+/// The keys that count only from the next start on, and whether each differs.
+fn fixed_keys(running: &Config, newer: &Config) -> [(&'static str, bool); 22] {
     // Taken apart whole, so that a new key must be put on one side or the other.
     let Server {
         listen,
@@ -33,7 +39,7 @@ pub fn needs_restart(running: &Config, newer: &Config) -> Vec<&'static str> {
     } = &running.server;
     let server = &newer.server;
     let handshake = |config: &Config| config.server.tls.as_ref().map(|tls| tls.handshake_timeout);
-    let keys = [
+    [
         ("server.listen", *listen != server.listen),
         ("server.admin_listen", *admin_listen != server.admin_listen),
         ("server.header_read_timeout", *header_read_timeout != server.header_read_timeout),
@@ -60,8 +66,7 @@ pub fn needs_restart(running: &Config, newer: &Config) -> Vec<&'static str> {
         ("log", running.log != newer.log),
         ("usage_log", running.usage_log != newer.usage_log),
         ("traces", running.traces != newer.traces),
-    ];
-    keys.into_iter().filter_map(|(key, differs)| differs.then_some(key)).collect()
+    ]
 }
 
 #[cfg(test)]
@@ -81,5 +86,16 @@ mod tests {
         let keys = needs_restart(&running, &config(text));
         assert_eq!(keys, ["server.listen", "server.max_headers", "log"]);
         assert_eq!(needs_restart(&running, &running), [""; 0]);
+    }
+
+    #[test]
+    fn the_page_names_the_keys_that_need_a_restart_and_no_other() {
+        let page = include_str!("../../docs/operations.md");
+        let (_, list) = page.split_once("take effect at the next start:\n\n").unwrap();
+        let (list, _) = list.split_once("\n\n").unwrap();
+        let named: Vec<_> = list.split('`').skip(1).step_by(2).collect();
+        let running = config("");
+        let keys = fixed_keys(&running, &running);
+        assert_eq!(named, keys.map(|(key, _)| key.to_owned()));
     }
 }

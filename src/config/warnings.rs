@@ -1,5 +1,7 @@
 //! What a configuration allows but its author probably did not mean.
 
+use std::collections::HashSet;
+
 use super::error::suggestion;
 use super::settings::{BudgetStore, ClientAuth, Config, JobsBackend, Target, Unrouted};
 use crate::bedrock::{ModelId, catalogue, region};
@@ -7,9 +9,13 @@ use crate::bedrock::{ModelId, catalogue, region};
 /// The warnings about a configuration, a sentence each.
 pub(super) fn of(config: &Config) -> Vec<String> {
     let mut warnings = Vec::new();
+    let routed: HashSet<usize> =
+        config.routes.iter().flat_map(|route| route.targets.iter().copied()).collect();
+    let drawn_on: HashSet<usize> =
+        config.targets.iter().filter_map(|target| target.quota).collect();
     warnings.extend(unknown_region("upstream", &config.upstream.region));
     for (index, target) in config.targets.iter().enumerate() {
-        let routed = config.routes.iter().any(|route| route.targets.contains(&index));
+        let routed = routed.contains(&index);
         let legacy = config.legacy.enabled && config.legacy.models.contains(&index);
         let name = &target.name;
         if !routed && !legacy {
@@ -44,7 +50,7 @@ pub(super) fn of(config: &Config) -> Vec<String> {
         }
     }
     for (index, quota) in config.quotas.iter().enumerate() {
-        if !config.targets.iter().any(|target| target.quota == Some(index)) {
+        if !drawn_on.contains(&index) {
             warnings.push(format!("no target draws on quota '{}'", quota.name));
         }
     }

@@ -23,12 +23,14 @@ pub(super) fn untouched(
     if !is_common_untouched(config, before) {
         return nothing;
     }
-    // Each target's place before, if it was the same there.
-    let places: Vec<Option<usize>> = config
-        .targets
-        .iter()
-        .map(|target| before.targets.iter().position(|old| is_same(config, target, before, old)))
-        .collect();
+    let old = before.targets.iter().enumerate();
+    let old: HashMap<&str, _> = old.map(|(at, old)| (old.name.as_str(), (at, old))).collect();
+    // Each target's place before, if it was the same there. Names are unique.
+    let place = |target: &config::Target| {
+        let &(at, old) = old.get(target.name.as_str())?;
+        is_same(config, target, before, old).then_some(at)
+    };
+    let places: Vec<Option<usize>> = config.targets.iter().map(place).collect();
     let members = |groups: Vec<usize>| {
         let mut members: HashMap<usize, Vec<usize>> = HashMap::new();
         groups.into_iter().enumerate().for_each(|(at, it)| members.entry(it).or_default().push(at));

@@ -159,6 +159,7 @@ impl Router {
         let untouched = before.map(|(before, router)| untouched(config, before, &router.targets));
         let untouched = untouched.unwrap_or_default();
         let known = before.map(|(_, router)| router);
+        let by_name = known.map(Router::by_name).unwrap_or_default();
         let mut identities = known.map(Router::known_identities).unwrap_or_default();
         let pools = pools(config);
         let shared = shared_quotas(config, &pools, fleet, now);
@@ -182,7 +183,7 @@ impl Router {
             let quota = target.quota.and_then(|at| shared.get(at)?.clone()).unwrap_or_else(own);
             let site = sites.of(target, identity);
             let target = configured(config, target, site, quota, pool, fleet)?;
-            if let Some(before) = known.and_then(|known| known.same(&target)) {
+            if let Some(before) = by_name.get(&*target.name).filter(|it| is_namesake(it, &target)) {
                 target.take_over(before, now);
             }
             let target = Arc::new(target);
@@ -396,41 +397,65 @@ impl Router {
         Identities::with(&self.identities)
     }
 
-    /// The target here that `target` of a newer config is the same as.
-    fn same(&self, target: &Target) -> Option<&Target> {
-        let is_same = |known: &&Arc<Target>| {
-            known.name == target.name
-                && known.model == target.model
-                && known.site.region == target.site.region
-        };
-        self.targets.iter().find(is_same).map(AsRef::as_ref)
+    /// The configured targets by their names, which are unique.
+    fn by_name(&self) -> HashMap<&str, &Arc<Target>> {
+        self.targets.iter().map(|target| (&*target.name, target)).collect()
     }
+}
+
+/// Whether two targets of one name are the same model in the same region.
+fn is_namesake(one: &Target, other: &Target) -> bool {
+    one.model == other.model && one.site.region == other.site.region
 }
 
 /// For each target, in their order, the number of the set that it is in: those that routes, legacy
 /// endpoints or quotas connect.
 pub(super) fn groups(config: &Config) -> Vec<usize> {
-    let mut groups: Vec<usize> = (0..config.targets.len()).collect();
-    let mut join = |one: usize, other: usize| {
-        if let (Some(&from), Some(&to)) = (groups.get(one), groups.get(other)) {
-            groups.iter_mut().filter(|group| **group == from).for_each(|group| *group = to);
-        }
-    };
+    let mut sets = DisjointSets::new(config.targets.len());
     let routed = config.routes.iter().map(|route| &route.targets);
     for targets in routed.chain([&config.legacy.models]) {
         targets.windows(2).for_each(|pair| {
             if let [one, other] = pair {
-                join(*one, *other);
+                sets.join(*one, *other);
             }
         });
     }
     let mut last_with: HashMap<usize, usize> = HashMap::new();
     for (index, target) in config.targets.iter().enumerate() {
         if let Some(other) = target.quota.and_then(|quota| last_with.insert(quota, index)) {
-            join(index, other);
+            sets.join(index, other);
         }
     }
-    groups
+    (0..config.targets.len()).map(|index| sets.root(index)).collect()
+}
+
+/// A partition of numbers, by union-find with path halving: a join takes nearly constant time.
+struct DisjointSets(Vec<usize>);
+
+impl DisjointSets {
+    /// The numbers below `len`, each in a set of its own.
+    fn new(len: usize) -> DisjointSets {
+        DisjointSets((0..len).collect())
+    }
+
+    /// The number that stands for the set of this one.
+    fn root(&mut self, mut number: usize) -> usize {
+        while let Some(parent) = self.0.get(number).copied().filter(|parent| *parent != number) {
+            let above = self.0.get(parent).copied().unwrap_or(parent);
+            if let Some(slot) = self.0.get_mut(number) {
+                *slot = above;
+            }
+            number = above;
+        }
+        number
+    }
+
+    fn join(&mut self, one: usize, other: usize) {
+        let (one, other) = (self.root(one), self.root(other));
+        if let Some(slot) = self.0.get_mut(one) {
+            *slot = other;
+        }
+    }
 }
 
 /// One pool for each set of connected targets, in the targets' order.
@@ -446,8 +471,12 @@ fn shared_quotas(
     fleet: Option<&Fleet>,
     now: Instant,
 ) -> Vec<Option<Arc<Quota>>> {
+    let mut users = HashMap::new();
+    for (user, target) in config.targets.iter().enumerate() {
+        target.quota.map(|quota| users.entry(quota).or_insert(user));
+    }
     let shared = config.quotas.iter().enumerate().map(|(index, shared)| {
-        let user = config.targets.iter().position(|target| target.quota == Some(index))?;
+        let user = *users.get(&index)?;
         // A name that no target has.
         let lease = fleet.map(|fleet| fleet.lease(&format!("|{}", shared.name)));
         Some(quota(config, shared.rpm, shared.tpm, pools.get(user)?, lease, now))

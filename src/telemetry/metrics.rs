@@ -10,20 +10,10 @@ use prometheus::{
 };
 
 use super::labels::Labels;
-use super::openmetrics;
 use super::process_log;
 use super::series::{self, AllTimes, LATENCY, Pattern};
 use super::tally::{self, Tally};
 use super::totals::Sums;
-
-/// A form in which metrics are told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Exposition {
-    /// Prometheus' text, version 0.0.4.
-    Text,
-    /// OpenMetrics 1.0.
-    OpenMetrics,
-}
 
 /// The label value for what the config does not name.
 pub const OTHER: &str = "other";
@@ -516,18 +506,12 @@ impl Metrics {
         &self.described
     }
 
-    /// All families in this form, and its content type.
+    /// All families in Prometheus' text format, version 0.0.4.
     ///
     /// # Errors
-    /// When a family has something that the form can't say.
-    pub fn encode(&self, form: Exposition) -> Result<(String, &'static str), prometheus::Error> {
-        let families = self.registry.gather();
-        Ok(match form {
-            Exposition::Text => {
-                (TextEncoder::new().encode_to_string(&families)?, prometheus::TEXT_FORMAT)
-            }
-            Exposition::OpenMetrics => (openmetrics::encode(&families)?, openmetrics::CONTENT_TYPE),
-        })
+    /// When a family has something that the format can't express.
+    pub fn encode(&self) -> Result<String, prometheus::Error> {
+        TextEncoder::new().encode_to_string(&self.registry.gather())
     }
 }
 
@@ -568,16 +552,14 @@ mod tests {
             outcome: Outcome::Success,
         };
         metrics.tally.count(&asked, None);
-        for form in [Exposition::Text, Exposition::OpenMetrics] {
-            let (text, _) = metrics.encode(form).unwrap();
-            assert!(text.contains(
-                "sluice_requests_total{client=\"other\",model=\"m\",operation=\"Converse\",outcome=\"success\"} 1\n"
-            ));
-            assert!(text.contains("sluice_build_info{version="));
-        }
+        let text = metrics.encode().unwrap();
+        assert!(text.contains(
+            "sluice_requests_total{client=\"other\",model=\"m\",operation=\"Converse\",outcome=\"success\"} 1\n"
+        ));
+        assert!(text.contains("sluice_build_info{version="));
     }
 
-    /// So that both forms have the same samples, and no two families of OpenMetrics one name.
+    /// As Prometheus' conventions for names ask.
     #[test]
     fn counters_end_with_total_and_nothing_else_does() {
         let metrics = Metrics::new();
@@ -585,7 +567,7 @@ mod tests {
         for family in metrics.described() {
             assert!(names.insert(family.fq_name.trim_end_matches("_total")), "{}", family.fq_name);
         }
-        let (text, _) = metrics.encode(Exposition::Text).unwrap();
+        let text = metrics.encode().unwrap();
         for line in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
             let (name, kind) = line.split_once(' ').unwrap();
             assert_eq!(name.ends_with("_total"), kind == "counter", "{line}");

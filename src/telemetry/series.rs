@@ -201,14 +201,13 @@ impl Collector for Told {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::telemetry::Exposition;
 
     #[test]
     fn each_operation_has_series_of_its_own_once_it_is_used() {
         let metrics = Metrics::new();
         let [one, again] = ["m", "m"].map(Pattern::new);
         let lines = || {
-            let (text, _) = metrics.encode(Exposition::Text).unwrap();
+            let text = metrics.encode().unwrap();
             let counts = text.lines().filter(|line| line.contains("seconds_count{"));
             counts.map(str::to_owned).collect::<Vec<_>>()
         };
@@ -226,7 +225,7 @@ mod tests {
             format!("sluice_{name}_seconds_count{{model=\"m\",operation=\"Converse\"}} {count}")
         };
         assert_eq!(of_converse, [line("request_duration", 2), line("time_to_first_byte", 1)]);
-        let (text, _) = metrics.encode(Exposition::Text).unwrap();
+        let text = metrics.encode().unwrap();
         for (name, value) in [
             ("request_duration_seconds_sum", "1001"),
             ("time_to_first_byte_seconds_sum", "0.5"),

@@ -290,10 +290,15 @@ impl Pool {
     /// Closes what is no longer wanted; returns whether anything is left.
     fn sweep(&self, now: Instant) -> bool {
         for shard in &self.shards {
+            // Sockets are looked at without the lock, for which requests of that thread would wait.
+            let places: Vec<_> = {
+                let places = shard.lock().unwrap_or_else(PoisonError::into_inner);
+                places.values().map(Arc::clone).collect()
+            };
+            places.iter().for_each(|place| place.sweep(now, self.idle_timeout));
+            drop(places);
             let mut places = shard.lock().unwrap_or_else(PoisonError::into_inner);
-            places.retain(|_, place| {
-                place.sweep(now, self.idle_timeout) || Arc::strong_count(place) > 1
-            });
+            places.retain(|_, place| place.keeps_any() || Arc::strong_count(place) > 1);
         }
         self.keeps_any()
     }
@@ -371,13 +376,22 @@ impl Place {
         self.shared().iter().find_map(http2::Connection::stream)
     }
 
-    /// Closes what is no longer wanted; returns whether anything is left.
-    fn sweep(&self, now: Instant, timeout: Duration) -> bool {
-        self.idle().retain_mut(|idle| {
-            now.duration_since(idle.since) < timeout && idle.connection.is_quiet()
-        });
+    /// Closes what is no longer wanted. The lock is held for one connection at a time: requests take
+    /// and give back at the end of the list, so that a place in it stays what it is.
+    fn sweep(&self, now: Instant, timeout: Duration) {
+        let mut at = 0;
+        loop {
+            let mut idle = self.idle();
+            let Some(looked_at) = idle.get_mut(at) else { break };
+            if now.duration_since(looked_at.since) < timeout && looked_at.connection.is_quiet() {
+                at += 1;
+                continue;
+            }
+            let closed = idle.remove(at);
+            drop(idle);
+            drop(closed);
+        }
         self.shared().retain(|connection| connection.is_wanted(now, timeout));
-        self.keeps_any()
     }
 
     fn keeps_any(&self) -> bool {

@@ -233,29 +233,19 @@ async fn the_config_is_shown_with_what_the_environment_sets_and_without_secrets(
     assert_eq!(shown["retry"]["attempts"], 2);
 }
 
-/// The same samples in both forms, told apart by `accept`.
+/// Whatever form a scraper prefers.
 #[tokio::test(flavor = "multi_thread")]
-async fn metrics_come_as_openmetrics_for_who_prefers_it() {
+async fn metrics_are_prometheus_text() {
     let simulator = Simulator::start().await;
     let gateway = Gateway::start(&Config::four_models(&simulator)).await;
     Ask::new(&gateway, "hello").send().await;
     let key = ("x-sluice-admin-key", KEY);
-    let text = get(&gateway, "/metrics", &[key]).await;
-    assert_eq!(text.header("content-type"), Some("text/plain; version=0.0.4"));
     let accept = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5";
-    let open = get(&gateway, "/metrics", &[key, ("accept", accept)]).await;
-    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    assert_eq!(open.header("content-type"), Some(kind));
-    let (text, open) = (text.text(), open.text());
-    assert!(open.ends_with("\n# EOF\n") && !text.contains("# EOF"), "{open}");
-    assert!(open.contains("# TYPE sluice_requests counter\n"), "{open}");
-    let series = |text: &str| -> Vec<String> {
-        let samples = text.lines().filter(|line| !line.starts_with('#'));
-        let series = samples.filter_map(|line| line.rsplit_once(' '));
-        // Bounds of buckets are written as floating-point numbers there.
-        series.map(|(series, _)| series.replace(".0\"}", "\"}")).collect()
-    };
-    assert_eq!(series(&text), series(&open));
+    for headers in [&[key][..], &[key, ("accept", accept)]] {
+        let text = get(&gateway, "/metrics", headers).await;
+        assert_eq!(text.header("content-type"), Some("text/plain; version=0.0.4"));
+        assert!(text.text().contains("# TYPE sluice_requests_total counter\n"));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::{Checker, overlap};
+use super::{Checker, indices, overlap};
 use crate::config::document::KeyPath;
 use crate::config::legacy;
 use crate::config::raw::RawLegacy;
@@ -89,7 +89,7 @@ impl Checker<'_> {
         match (names, routes) {
             (Some(names), _) => {
                 self.must_not_be_empty(at, names);
-                self.route_targets(at, names, targets)
+                self.route_targets(at, names, &indices(targets))
             }
             (None, [first, ..]) => first.targets.clone(),
             (None, []) => (0..targets.len()).collect(),
