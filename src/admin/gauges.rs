@@ -55,8 +55,8 @@ fn sample_target(metrics: &Metrics, target: &Target, now: Instant) {
 
 fn numbered(state: State, now: Instant) -> (i64, f64) {
     match state {
-        State::Open => (0, 0.0),
-        State::HalfOpen => (1, 0.0),
+        State::Available => (0, 0.0),
+        State::Probing => (1, 0.0),
         State::Cooling(until) => (2, (until - now).as_secs_f64()),
         State::Drained => (3, 0.0),
     }

@@ -29,7 +29,7 @@ pub(super) struct Entry<'a> {
     display_name: &'a str,
     model: &'a str,
     region: &'a str,
-    /// `open`, `half_open`, `cooling` or `drained`.
+    /// `available`, `probing`, `cooling` or `drained`.
     state: &'static str,
     /// Seconds until it is tried again; only while cooling.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -99,7 +99,7 @@ pub(super) fn answer(gateway: &Gateway) -> Response<Bytes> {
 
 fn entry(target: &Target, now: Instant) -> Entry<'_> {
     let (state, cooldown_remaining) = named(target.state(now), now);
-    let side = Some(target.side_state(now)).filter(|side| *side != State::Open);
+    let side = Some(target.side_state(now)).filter(|side| *side != State::Available);
     let count_tokens = side.map(|side| {
         let (state, cooldown_remaining) = named(side, now);
         Side { state, cooldown_remaining }
@@ -125,8 +125,8 @@ fn entry(target: &Target, now: Instant) -> Entry<'_> {
 
 fn named(state: State, now: Instant) -> (&'static str, Option<f64>) {
     match state {
-        State::Open => ("open", None),
-        State::HalfOpen => ("half_open", None),
+        State::Available => ("available", None),
+        State::Probing => ("probing", None),
         State::Cooling(until) => ("cooling", Some((until - now).as_secs_f64())),
         State::Drained => ("drained", None),
     }

@@ -51,7 +51,7 @@ enum Command {
     Healthcheck(healthcheck::Arguments),
     /// Show the access log, one short line a request.
     Tail(Box<tail::Arguments>),
-    /// Watch a running gateway in the terminal: targets, the line, clients, failures.
+    /// Watch a running gateway in the terminal: targets, the queue, clients, failures.
     Top(top::Arguments),
     /// Make keys for clients.
     Keys(keys::Arguments),

@@ -45,7 +45,7 @@ pub(super) fn stats(gateway: &Gateway) -> Value {
 fn model(priority: usize, target: &Target, now: Instant) -> Value {
     let remaining: Option<Duration> = match target.state(now) {
         State::Cooling(until) => Some(until.saturating_duration_since(now)),
-        State::Open | State::HalfOpen | State::Drained => None,
+        State::Available | State::Probing | State::Drained => None,
     };
     let is_out = remaining.is_some() || target.state(now) == State::Drained;
     let (throttles, last) = target.throttles();

@@ -74,8 +74,8 @@ impl Cause {
                 match target.state_for(need, now) {
                     State::Drained => Cause::Drained,
                     _ if target.is_throttled(need) => Cause::Throttled,
-                    State::Cooling(_) | State::HalfOpen => Cause::Out,
-                    State::Open => Cause::Full,
+                    State::Cooling(_) | State::Probing => Cause::Out,
+                    State::Available => Cause::Full,
                 }
             }
         })

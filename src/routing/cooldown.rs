@@ -1,11 +1,11 @@
 //! When a target gets traffic: the cooldown state machine.
 //!
 //! ```text
-//!            throttled, ejected                     time is over
-//!   open ----------------------------> cooling ----------------------> due
-//!    ^                                    ^                             | one request enters
-//!    |                                    | throttled, failed           v
-//!    +---------------------------------------------------------------- probing
+//!              throttled, ejected                  time is over
+//!   available ----------------------> cooling ----------------------> due
+//!    ^                                   ^                             | one request enters
+//!    |                                   | throttled, failed           v
+//!    +--------------------------------------------------------------- probing
 //!                            succeeded
 //! ```
 //! Every transition is a plain function of the state and `now`, so that all of it can be tested
@@ -47,9 +47,9 @@ pub struct Policy {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
     /// Takes any traffic.
-    Open,
+    Available,
     /// Takes one request that shows whether it works again.
-    HalfOpen,
+    Probing,
     /// Takes none until then.
     Cooling(Instant),
     /// Takes none until an operator puts it back.
@@ -97,18 +97,18 @@ pub struct Cooldown {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    Open,
+    Available,
     /// Cooling before that time, due from then on.
     Cooling(Instant),
     Probing,
 }
 
 impl Cooldown {
-    /// A target open for traffic.
+    /// An available target.
     pub fn new(policy: Policy) -> Cooldown {
         Cooldown {
             policy,
-            phase: Phase::Open,
+            phase: Phase::Available,
             generation: 0,
             throttles: 0,
             backoffs: 0,
@@ -126,9 +126,9 @@ impl Cooldown {
     pub fn state(&self, now: Instant) -> State {
         match self.phase {
             _ if self.is_drained => State::Drained,
-            Phase::Open => State::Open,
+            Phase::Available => State::Available,
             Phase::Cooling(until) if now < until => State::Cooling(until),
-            Phase::Cooling(_) | Phase::Probing => State::HalfOpen,
+            Phase::Cooling(_) | Phase::Probing => State::Probing,
         }
     }
 
@@ -139,7 +139,7 @@ impl Cooldown {
 
     /// Whether the target is out, or was before its probe, for want of quota.
     pub fn is_out_of_quota(&self) -> bool {
-        self.is_quota && self.phase != Phase::Open
+        self.is_quota && self.phase != Phase::Available
     }
 
     /// Consecutive throttles so far.
@@ -158,7 +158,7 @@ impl Cooldown {
             _ if self.is_drained => Some(Blocked::Drained),
             Phase::Cooling(until) if now < until => Some(Blocked::Until(until)),
             Phase::Probing => Some(Blocked::Probing),
-            Phase::Open | Phase::Cooling(_) => None,
+            Phase::Available | Phase::Cooling(_) => None,
         }
     }
 
@@ -167,22 +167,22 @@ impl Cooldown {
         if let Some(blocked) = self.blocked(now) {
             return Err(blocked);
         }
-        if self.phase != Phase::Open {
+        if self.phase != Phase::Available {
             self.generation += 1;
             self.phase = Phase::Probing;
         }
         Ok(Pass { generation: self.generation })
     }
 
-    /// The request was answered. True if that opened the target.
+    /// The request was answered. True if that made the target available again.
     pub fn succeeded(&mut self, pass: &Pass, now: Instant) -> bool {
         if self.is_stale(pass) {
             return false;
         }
         self.outcomes.note(true, now);
         (self.throttles, self.backoffs, self.failures) = (0, 0, 0);
-        let opened = self.phase != Phase::Open;
-        self.phase = Phase::Open;
+        let opened = self.phase != Phase::Available;
+        self.phase = Phase::Available;
         opened
     }
 
@@ -253,15 +253,15 @@ impl Cooldown {
         }
     }
 
-    /// Another replica was answered. True if that opens the target; not where this process has met a
+    /// Another replica was answered. True if that makes the target available; not where this process has met a
     /// throttle just now, which the other can't know of yet.
-    pub fn opened_elsewhere(&mut self, now: Instant) -> bool {
+    pub fn recovered_elsewhere(&mut self, now: Instant) -> bool {
         let knows_better =
             self.met_at.is_some_and(|at| now.saturating_duration_since(at) < NEWS_TRAVEL);
-        if self.phase == Phase::Open || knows_better {
+        if self.phase == Phase::Available || knows_better {
             return false;
         }
-        self.phase = Phase::Open;
+        self.phase = Phase::Available;
         self.generation += 1;
         (self.throttles, self.backoffs, self.failures) = (0, 0, 0);
         true
@@ -284,7 +284,7 @@ impl Cooldown {
     /// An answer that had begun broke off or fell silent. True if that took the target out.
     /// Stalls count apart from failures: each answer's head counts as a success before.
     pub fn stalled(&mut self, now: Instant) -> bool {
-        if self.phase != Phase::Open {
+        if self.phase != Phase::Available {
             return false;
         }
         self.stalls = self.stalls.saturating_add(1);
@@ -322,7 +322,7 @@ impl Cooldown {
         self.is_drained = is_drained;
     }
 
-    /// Opens the target and forgets what was. One that is drained stays so.
+    /// Makes the target available and forgets what was. One that is drained stays so.
     pub fn reset(&mut self) {
         *self = Cooldown {
             generation: self.generation + 1,
@@ -436,11 +436,11 @@ mod tests {
         let due = now + 60 * SECOND;
         assert_eq!(target.state(now), State::Cooling(due));
         assert_eq!(target.enter(due - SECOND), Err(Blocked::Until(due)));
-        assert_eq!(target.state(due), State::HalfOpen);
+        assert_eq!(target.state(due), State::Probing);
         let probe = target.enter(due).unwrap();
         assert_eq!(target.enter(due), Err(Blocked::Probing));
         assert!(target.succeeded(&probe, due));
-        assert_eq!(target.state(due), State::Open);
+        assert_eq!(target.state(due), State::Available);
         assert_eq!(target.throttles(), 0);
     }
 
@@ -462,7 +462,7 @@ mod tests {
         newer.take_over(&target);
         assert_eq!(newer.state(now), State::Drained);
         newer.drain(false);
-        assert_eq!(newer.state(now), State::Open);
+        assert_eq!(newer.state(now), State::Available);
     }
 
     #[test]
@@ -583,9 +583,9 @@ mod tests {
         let pass = target.enter(now).unwrap();
         target.throttled(&pass, now, None);
         target.reset();
-        assert_eq!(target.state(now), State::Open);
+        assert_eq!(target.state(now), State::Available);
         target.throttled(&old, now, None);
-        assert_eq!(target.state(now), State::Open);
+        assert_eq!(target.state(now), State::Available);
     }
 
     proptest! {
@@ -601,7 +601,7 @@ mod tests {
                 let pass = (step > 1).then(|| passes.pop()).flatten();
                 match (step, &pass) {
                     (0 | 1, _) => if let Ok(pass) = target.enter(now) {
-                        if before == State::HalfOpen {
+                        if before == State::Probing {
                             prop_assert_eq!(target.enter(now), Err(Blocked::Probing));
                         }
                         passes.push(pass);

@@ -278,7 +278,7 @@ async fn pump(pool: std::sync::Weak<Pool>) {
 pub fn is_hopeful(choices: &[Choice], limit: Instant, now: Instant) -> bool {
     choices.iter().any(|choice| match choice.target.state_for(choice.need, now) {
         State::Cooling(until) => until <= limit,
-        State::Open | State::HalfOpen => true,
+        State::Available | State::Probing => true,
         State::Drained => false,
     })
 }

@@ -353,7 +353,7 @@ impl Router {
             known.routes.retain(|_, route| {
                 Arc::strong_count(route) > 1
                     || route.targets.iter().any(|target| {
-                        [target.state(now), target.side_state(now)] != [State::Open; 2]
+                        [target.state(now), target.side_state(now)] != [State::Available; 2]
                     })
             });
         }

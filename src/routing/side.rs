@@ -61,7 +61,7 @@ impl Follower for Side {
     }
 
     fn opened(&self) {
-        if self.cooldown().opened_elsewhere(Instant::now()) {
+        if self.cooldown().recovered_elsewhere(Instant::now()) {
             self.pool.bell().ring();
         }
     }

@@ -128,7 +128,7 @@ pub struct Target {
 }
 
 impl Target {
-    /// A target open for traffic.
+    /// An available target.
     pub fn new(config: &config::Target, parts: Parts) -> Target {
         let Parts { model, base_model, policy, site, quota, pool, fleet } = parts;
         let facts = catalogue::lookup(&base_model);
@@ -359,7 +359,7 @@ impl Target {
     pub fn due(&self, need: Need, now: Instant) -> Instant {
         let open = match self.state_for(need, now) {
             State::Cooling(until) => until,
-            State::Open | State::HalfOpen => now,
+            State::Available | State::Probing => now,
             State::Drained => now + NEVER,
         };
         if !need.is_counted() {
@@ -375,7 +375,7 @@ impl Target {
         self.pool.bell().ring();
     }
 
-    /// Opens the target and forgets what its failures and throttles have taught, learned limits
+    /// Makes the target available and forgets what its failures and throttles have taught, learned limits
     /// included.
     pub fn reset(&self) {
         self.cooldown().reset();
@@ -445,7 +445,7 @@ impl Follower for Target {
     }
 
     fn opened(&self) {
-        if self.cooldown().opened_elsewhere(Instant::now()) {
+        if self.cooldown().recovered_elsewhere(Instant::now()) {
             self.pool.bell().ring();
         }
     }

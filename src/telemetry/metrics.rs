@@ -174,7 +174,7 @@ impl Metrics {
             ),
             target_state: gauges(
                 "sluice_target_state",
-                "State of a target: 0 open for traffic, 1 half-open, 2 cooling, 3 drained.",
+                "State of a target: 0 available, 1 probing, 2 cooling, 3 drained.",
                 &["target"],
             ),
             target_side_state: gauges(

@@ -133,7 +133,7 @@ describe("a gateway of two targets", () => {
   });
 
   test("a throttle shows within a second, and a reset ends it", async () => {
-    assert.equal(await state(page, "t0").innerText(), "open");
+    assert.equal(await state(page, "t0").innerText(), "available");
     await gateway.fault(0, "throttle", 1);
     assert.equal((await gateway.ask()).status, 200);
     // The events come once a second; the rest is what a busy machine may take.
@@ -145,7 +145,7 @@ describe("a gateway of two targets", () => {
     assert.match(await row(page, "t1").innerText(), /\d+ of 100\s/);
     await page.screenshot({ path: `${PICTURES}/cooling.png`, fullPage: true });
     await row(page, "t0").getByRole("button", { name: "Reset" }).click();
-    await state(page, "t0").filter({ hasText: "open" }).waitFor({ timeout: 1.5 * SECOND });
+    await state(page, "t0").filter({ hasText: "available" }).waitFor({ timeout: 1.5 * SECOND });
   });
 
   test("a drained target gets nothing until it is resumed, by keyboard alone", async () => {
@@ -157,7 +157,7 @@ describe("a gateway of two targets", () => {
     // The focus has stayed where it was.
     assert.ok(await resume.evaluate((button) => button === document.activeElement));
     await page.keyboard.press("Space");
-    await state(page, "t0").filter({ hasText: "open" }).waitFor({ timeout: 1.5 * SECOND });
+    await state(page, "t0").filter({ hasText: "available" }).waitFor({ timeout: 1.5 * SECOND });
     assert.equal((await gateway.ask()).headers.get("x-sluice-model"), model(0));
   });
 
@@ -211,7 +211,7 @@ test("with an admin key, nothing is shown or done without it, and it is asked fo
     await row(page, "t0").getByRole("button", { name: "out of traffic" }).click();
     await state(page, "t0").filter({ hasText: "drained" }).waitFor();
     await row(page, "t0").getByRole("button", { name: "back into traffic" }).click();
-    await state(page, "t0").filter({ hasText: "open" }).waitFor();
+    await state(page, "t0").filter({ hasText: "available" }).waitFor();
     assert.equal(await page.locator("#trouble").isVisible(), false);
     // The browser itself tells of the refusals.
     assert.ok(page.said.every((text) => text.includes("401")), page.said);
@@ -238,7 +238,7 @@ for (const colorScheme of ["light", "dark"]) {
       await page.getByRole("searchbox").fill("cooling");
       await page.locator("#targets tr:visible", { hasText: "t0" }).waitFor({ timeout: 1.5 * SECOND });
       assert.equal(await page.locator("#targets tr:visible").count(), 1);
-      assert.equal(await page.locator("#summary").innerText(), "1 of 200 not open");
+      assert.equal(await page.locator("#summary").innerText(), "1 of 200 not available");
       await page.screenshot({ path: `${PICTURES}/phone-${colorScheme}.png` });
       assert.deepEqual(page.said, []);
     } finally {

@@ -120,7 +120,7 @@ async fn what_one_request_is_denied_for_takes_no_target_from_the_others() {
             assert_ne!(refused.status, 200, "{what}");
             assert_eq!(model(&converse(&gateway).await), (200, Some(SECOND)), "{what}");
         }
-        assert_eq!(gateway.target("second").await["state"], "open", "{what}");
+        assert_eq!(gateway.target("second").await["state"], "available", "{what}");
     }
 }
 
@@ -298,7 +298,7 @@ async fn replicas_hear_of_what_is_confirmed_and_of_nothing_else() {
     let shown = eventually("the other hears of it", shown, |shown| shown.is_array()).await;
     assert_eq!(shown.as_array().unwrap().len(), 1, "{shown}");
     assert_eq!(shown[0]["operation"], "InvokeModel");
-    assert_eq!(other.target("second").await["state"], "open");
+    assert_eq!(other.target("second").await["state"], "available");
     Ask::new(&other, "hello").of(FIRST).send().await;
     assert_eq!(upstream.asked(&["sonnet-4-5", "/invoke"]), 1);
 }
@@ -336,7 +336,7 @@ async fn a_fallback_of_another_model_is_left_whatever_it_finds_wrong() {
             .await;
             let gateway = start(&upstream).await;
             assert_eq!(model(&converse(&gateway).await), (200, Some(THIRD)), "{status} {message}");
-            assert_eq!(gateway.target("second").await["state"], "open");
+            assert_eq!(gateway.target("second").await["state"], "available");
             assert!(gateway.target("second").await.get("denied").is_none());
             if status != 400 {
                 break;

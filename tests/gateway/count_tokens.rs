@@ -57,7 +57,7 @@ async fn a_throttle_of_inference_leaves_count_tokens_alone_and_the_other_way_rou
     throttles(&simulator, "CountTokens");
     let counted = count_tokens(&gateway).send().await;
     assert_eq!(counted.header("x-sluice-model"), Some(SECOND), "{}", counted.text());
-    assert_eq!(state(&gateway).await, ("open".into(), "cooling".into()));
+    assert_eq!(state(&gateway).await, ("available".into(), "cooling".into()));
     let shown = gateway.metrics().await;
     assert_eq!(shown.sum("sluice_target_count_tokens_state", &[("target", TARGET)]), 2.0);
     assert_eq!(shown.sum("sluice_target_state", &[("target", TARGET)]), 0.0);
@@ -65,11 +65,11 @@ async fn a_throttle_of_inference_leaves_count_tokens_alone_and_the_other_way_rou
     assert_eq!(answer.header("x-sluice-model"), Some(PRIMARY));
     // Its throttle teaches no limit of inference, and inference opens nothing for it.
     assert_eq!(gateway.quota(TARGET).await.learned_rpm, None);
-    assert_eq!(state(&gateway).await, ("open".into(), "cooling".into()));
+    assert_eq!(state(&gateway).await, ("available".into(), "cooling".into()));
 
     simulator.recovers();
     reset(&gateway).await;
-    assert_eq!(state(&gateway).await, ("open".into(), Value::Null));
+    assert_eq!(state(&gateway).await, ("available".into(), Value::Null));
     let counted = count_tokens(&gateway).send().await;
     assert_eq!(counted.header("x-sluice-model"), Some(PRIMARY));
 }
@@ -105,7 +105,7 @@ async fn failures_of_count_tokens_take_inference_out_of_no_target() {
         let counted = count_tokens(&gateway).send().await;
         assert_eq!(counted.header("x-sluice-model"), Some(SECOND));
     }
-    assert_eq!(state(&gateway).await, ("open".into(), "cooling".into()));
+    assert_eq!(state(&gateway).await, ("available".into(), "cooling".into()));
     let answer = Ask::new(&gateway, "hello").send().await;
     assert_eq!(answer.header("x-sluice-model"), Some(PRIMARY));
 }
@@ -154,17 +154,17 @@ async fn replicas_tell_each_other_which_of_the_two_is_throttled() {
     let counted = count_tokens(&gateways[0]).send().await;
     assert_eq!(counted.header("x-sluice-model"), Some(SECOND));
     let other = async || state(&gateways[1]).await;
-    eventually("the other knows", other, |it| *it == ("open".into(), "cooling".into())).await;
+    eventually("the other knows", other, |it| *it == ("available".into(), "cooling".into())).await;
     let answer = Ask::new(&gateways[1], "hello").send().await;
     assert_eq!(answer.header("x-sluice-model"), Some(PRIMARY), "{}", answer.text());
     reset(&gateways[1]).await;
     for gateway in &gateways {
         let both = async || state(gateway).await;
-        eventually("all is open", both, |it| *it == ("open".into(), Value::Null)).await;
+        eventually("all is open", both, |it| *it == ("available".into(), Value::Null)).await;
     }
     // Who comes later finds nothing, either.
     let late = Gateway::start(&config).await;
     let replicas = async || late.metrics().await.sum("sluice_fleet_replicas", &[]);
     eventually("it has met the others", replicas, |it| *it == 3.0).await;
-    assert_eq!(state(&late).await, ("open".into(), Value::Null));
+    assert_eq!(state(&late).await, ("available".into(), Value::Null));
 }

@@ -48,7 +48,7 @@ async fn a_lack_of_descriptors_is_no_targets_fault() {
     let at = [("at", "connect")];
     assert!(metrics.sum("sluice_resources_exhausted_total", &at) >= 20.0);
     for target in gateway.targets().await {
-        assert_eq!(target["state"], "open", "{target}");
+        assert_eq!(target["state"], "available", "{target}");
     }
     assert_eq!(gateway.log_lines("no connections to upstreams").await.len(), 1, "once in a while");
     simulator.recovers();

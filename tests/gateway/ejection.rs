@@ -46,14 +46,14 @@ async fn a_poor_success_rate_takes_a_target_out_until_a_probe_succeeds() {
     let answer = Ask::new(&gateway, "hello").send().await;
     assert_eq!(answer.header("x-sluice-model"), Some(SECOND));
     assert_eq!(simulator.calls_to(PRIMARY).len(), 11);
-    assert_ne!(state(&gateway).await, "open");
+    assert_ne!(state(&gateway).await, "available");
     simulator.recovers();
     let model = async || {
         let answer = Ask::new(&gateway, "hello").send().await;
         answer.header("x-sluice-model").unwrap().to_owned()
     };
     eventually("the target is back", model, |model| model == PRIMARY).await;
-    assert_eq!(state(&gateway).await, "open");
+    assert_eq!(state(&gateway).await, "available");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -79,7 +79,7 @@ async fn streams_that_stall_take_a_target_out() {
         answer.header("x-sluice-model").unwrap().to_owned()
     };
     eventually("the target is back", model, |model| model == PRIMARY).await;
-    assert_eq!(state(&gateway).await, "open");
+    assert_eq!(state(&gateway).await, "available");
 }
 
 #[tokio::test(flavor = "multi_thread")]

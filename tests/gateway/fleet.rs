@@ -300,7 +300,7 @@ async fn a_reset_at_one_replica_is_one_at_all() {
     let path = format!("http://{}/reset_model_cooldowns", gateways[1].legacy_address());
     assert_eq!(crate::support::http::post(&path, &[], "{}").await.status, 200);
     for gateway in &gateways {
-        eventually("it is open", async || state(gateway).await, |state| state == "open").await;
+        eventually("it is open", async || state(gateway).await, |state| state == "available").await;
     }
 }
 

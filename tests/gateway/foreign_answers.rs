@@ -129,7 +129,7 @@ async fn a_page_for_one_request_takes_no_target_from_the_others() {
             assert_eq!(plain.header("x-sluice-model"), Some(FIRST), "{status}");
         }
         let target = gateway.target("first").await;
-        assert_eq!(target["state"], "open");
+        assert_eq!(target["state"], "available");
         assert!(target.get("denied").is_none(), "{target}");
     }
 }

@@ -39,7 +39,7 @@ fn with_maximum(gateway: &Gateway, max: u64) -> Ask {
 /// Nothing is held against the target.
 async fn is_untouched(gateway: &Gateway) {
     let target = gateway.target(TARGET).await;
-    assert_eq!(target["state"], "open", "{target}");
+    assert_eq!(target["state"], "available", "{target}");
     assert_eq!(target["consecutive_throttles"], 0, "{target}");
     assert_eq!(target["last_throttle"], Value::Null, "{target}");
     assert_eq!(target["quota"]["learned_tpm"], Value::Null, "{target}");

@@ -45,7 +45,11 @@ async fn a_connection_that_dies_at_its_reuse_is_replaced_unnoticed() {
         assert_eq!(metrics.sum(RETRIED, &[]), 1.0);
         assert_eq!(metrics.sum("sluice_attempts_total", &[("outcome", "success")]), 3.0);
         assert_eq!(metrics.sum("sluice_attempts_total", &[]), 3.0);
-        assert_eq!(gateway.target("sonnet-35").await["state"], "open", "{how:?}: no failure of it");
+        assert_eq!(
+            gateway.target("sonnet-35").await["state"],
+            "available",
+            "{how:?}: no failure of it"
+        );
     }
 }
 

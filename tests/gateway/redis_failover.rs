@@ -176,7 +176,7 @@ async fn a_reset_is_heard_of_after_a_failover_though_the_old_server_still_answer
         assert_eq!(http::post(&path, &[], "{}").await.status, 200);
         state().await
     };
-    eventually("the other hears of it", reset, |state| state == "open").await;
+    eventually("the other hears of it", reset, |state| state == "available").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

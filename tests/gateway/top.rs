@@ -17,7 +17,7 @@ async fn a_cooldown_is_seen_and_reset_and_a_target_drained() {
     let simulator = Simulator::start().await;
     let gateway = Gateway::with_four_models(&simulator).await;
     let mut screen = top(&gateway, &[(KEY_VARIABLE, ADMIN_KEY)]);
-    screen.line("sonnet-35 ", "open").await;
+    screen.line("sonnet-35 ", "available").await;
     assert!(screen.is_raw() && screen.is_taken());
     simulator.throttles(PRIMARY, 1);
     Ask::new(&gateway, "hello").send().await;
@@ -30,13 +30,13 @@ async fn a_cooldown_is_seen_and_reset_and_a_target_drained() {
     assert_eq!(gateway.target("sonnet-35").await["state"], "cooling");
     screen.press("ry");
     screen.shows("sonnet-35: cooldown reset").await;
-    screen.line("sonnet-35 ", "open").await;
-    assert_eq!(gateway.target("sonnet-35").await["state"], "open");
+    screen.line("sonnet-35 ", "available").await;
+    assert_eq!(gateway.target("sonnet-35").await["state"], "available");
     screen.press("\u{1b}[Bdy");
     screen.line("sonnet-35-v2 ", "drained").await;
     assert_eq!(gateway.target("sonnet-35-v2").await["state"], "drained");
     screen.press("uy");
-    screen.line("sonnet-35-v2 ", "open").await;
+    screen.line("sonnet-35-v2 ", "available").await;
     screen.press("q");
     assert!(screen.is_left().await);
 }
@@ -47,10 +47,10 @@ async fn a_gateway_that_goes_is_told_of_and_one_that_comes_back_is_shown() {
     let config = Config::four_models(&simulator).on_known_ports();
     let gateway = Gateway::start(&config).await;
     let mut screen = top(&gateway, &[(KEY_VARIABLE, ADMIN_KEY), ("NO_COLOR", "1")]);
-    screen.line("sonnet-35 ", "open").await;
+    screen.line("sonnet-35 ", "available").await;
     gateway.kill().await;
     screen.shows("connection lost").await;
-    screen.line("sonnet-35 ", "open").await;
+    screen.line("sonnet-35 ", "available").await;
     let _back = Gateway::start(&config).await;
     screen.shows("ready").await;
     screen.press("\u{3}");

@@ -110,7 +110,7 @@ function newRow(name) {
   return { row, label, model, state, detail, requests, tokens, inFlight, waiting, latency, reset, drain };
 }
 
-const STATES = { open: "open", half_open: "half-open", cooling: "cooling", drained: "drained" };
+const STATES = { available: "available", probing: "probing", cooling: "cooling", drained: "drained" };
 
 function showTarget(parts, target) {
   const { quota } = target;
@@ -160,8 +160,8 @@ function showTargets(targets) {
     parts.row.remove();
     rows.delete(name);
   }
-  const out = targets.filter((target) => target.state !== "open").length;
-  say($("summary"), out === 0 ? `all ${targets.length} open` : `${out} of ${targets.length} not open`);
+  const out = targets.filter((target) => target.state !== "available").length;
+  say($("summary"), out === 0 ? `all ${targets.length} available` : `${out} of ${targets.length} not available`);
   filter();
 }
 

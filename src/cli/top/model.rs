@@ -202,7 +202,7 @@ impl Sort {
 impl Target {
     /// Whether it takes requests as ever.
     pub(super) fn is_open(&self) -> bool {
-        self.state == "open"
+        self.state == "available"
     }
 
     /// The share of its quota that is left, by the scarcer kind.
@@ -369,8 +369,11 @@ pub(super) mod tests {
 
     fn app() -> App {
         let mut app = App::new("http://127.0.0.1:9090");
-        let targets =
-            vec![target("a", "open", 1), target("b", "cooling", 3), target("c", "open", 5)];
+        let targets = vec![
+            target("a", "available", 1),
+            target("b", "cooling", 3),
+            target("c", "available", 5),
+        ];
         app.has(Status { targets, ..Status::default() });
         app
     }
@@ -407,7 +410,7 @@ pub(super) mod tests {
             let (at, _) = app.place(Pane::Targets);
             assert_eq!(order[at], "b");
         }
-        app.has(Status { targets: vec![target("z", "open", 0)], ..Status::default() });
+        app.has(Status { targets: vec![target("z", "available", 0)], ..Status::default() });
         assert_eq!(app.place(Pane::Targets), (0, 1), "it is gone");
     }
 

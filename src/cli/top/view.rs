@@ -61,8 +61,8 @@ impl Look {
 
     fn state(self, state: &str) -> Style {
         match state {
-            "open" | "ready" => self.color(Color::Green),
-            "half_open" | "drained" | "starting" | "draining" => self.color(Color::Yellow),
+            "available" | "ready" => self.color(Color::Green),
+            "probing" | "drained" | "starting" | "draining" => self.color(Color::Yellow),
             _ => self.color(Color::Red).add_modifier(Modifier::BOLD),
         }
     }
@@ -402,7 +402,7 @@ mod tests {
 
     fn app(targets: usize) -> App {
         let mut app = App::new("http://127.0.0.1:9090");
-        let state = |number| if number % 3 == 1 { "cooling" } else { "open" };
+        let state = |number| if number % 3 == 1 { "cooling" } else { "available" };
         let targets =
             (0..targets).map(|it| target(&format!("target-{it}"), state(it), it as u64 % 60));
         let failure = Failure {

@@ -257,7 +257,7 @@ async fn nothing_is_lost_between_threads() {
         assert_eq!(now.in_flight, 0);
         let left = now.tokens_available.unwrap();
         assert!((left - before).abs() < 1.0, "{left} of {before}");
-        assert_eq!(target.state(Instant::now()), State::Open);
+        assert_eq!(target.state(Instant::now()), State::Available);
     }
 }
 

@@ -64,7 +64,8 @@ async fn every_fault_for_every_operation() {
     let mut wrong = Vec::new();
     for (question, cell) in questions.iter().zip(&mut cells) {
         cell.outcome.clone_from(&outcomes[&cell.request_id]);
-        cell.out = ["a", "b"].map(|which| states[&format!("{}-{which}", question.name)] != "open");
+        cell.out =
+            ["a", "b"].map(|which| states[&format!("{}-{which}", question.name)] != "available");
         let row = &rows[question.row];
         let wanted = row.wanted(question.operation, question.scope).unwrap();
         if cell.seen() != *wanted {
