@@ -1,9 +1,10 @@
 //! The bidirectional stream, by the JavaScript SDK over HTTP/2, and by a client that does what no SDK
 //! does.
 
-use std::convert::Infallible;
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use aws_credential_types::Credentials;
@@ -170,7 +171,7 @@ async fn an_event_that_its_client_did_not_sign_goes_no_further() {
             conversation.events.send(frame).await.unwrap();
         } else {
             // Or ends the stream before its client does.
-            drop(std::mem::replace(&mut conversation.events, mpsc::channel(1).0));
+            conversation.says_no_more();
         }
         let broken = conversation.next().await;
         let is_broken = match &broken {
@@ -259,10 +260,12 @@ async fn http_1_can_not_carry_it() {
     assert!(simulator.log().is_empty());
 }
 
-/// A conversation whose events are not signed. Dropped, its client goes away.
+/// A conversation whose events are not signed. Dropped, its client goes away: it resets the stream,
+/// where an end of its events alone would let the target finish its answer.
 #[derive(Debug)]
 pub(crate) struct Conversation {
     events: mpsc::Sender<Bytes>,
+    has_said_all: Arc<AtomicBool>,
     answer: Incoming,
     unread: BytesMut,
 }
@@ -347,8 +350,17 @@ impl Conversation {
     async fn sent(head: ::http::request::Parts) -> Result<Conversation, (u16, String, String)> {
         let client = Client::builder(TokioExecutor::new()).http2_only(true).build_http();
         let (events, sent) = mpsc::channel::<Bytes>(1);
-        let body = stream::unfold(sent, async |mut sent| {
-            Some((Ok::<_, Infallible>(Frame::data(sent.recv().await?)), sent))
+        let has_said_all = Arc::<AtomicBool>::default();
+        let said_all = Arc::clone(&has_said_all);
+        let body = stream::unfold(sent, move |mut sent| {
+            let said_all = Arc::clone(&said_all);
+            async move {
+                match sent.recv().await {
+                    Some(event) => Some((Ok(Frame::data(event)), sent)),
+                    None if said_all.load(Ordering::Relaxed) => None,
+                    None => Some((Err(std::io::Error::other("the client goes away")), sent)),
+                }
+            }
         });
         let body = BodyExt::boxed_unsync(StreamBody::new(body));
         let request = ::http::Request::from_parts(head, body);
@@ -360,7 +372,7 @@ impl Conversation {
             let text = String::from_utf8(body.to_vec()).unwrap();
             return Err((head.status.as_u16(), error, text));
         }
-        Ok(Conversation { events, answer, unread: BytesMut::new() })
+        Ok(Conversation { events, has_said_all, answer, unread: BytesMut::new() })
     }
 
     /// Says something; an error when the other side does not listen any more.
@@ -370,6 +382,7 @@ impl Conversation {
 
     /// Ends the client's side of it.
     pub(crate) fn says_no_more(&mut self) {
+        self.has_said_all.store(true, Ordering::Relaxed);
         drop(std::mem::replace(&mut self.events, mpsc::channel(1).0));
     }
 

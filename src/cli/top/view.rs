@@ -445,7 +445,7 @@ mod tests {
             "Sluice 0.1.0 at http://127.0.0.1:9090  ready  up 2.0 h",
             "requests       2139 a minute",
             "target-1        cooling 42 s   ████ 59/60",
-            "target-2        open",
+            "target-2        available",
             "team-a                 12.3k",
             "00:45:58 429 throttled",
             "q quit",
