@@ -39,7 +39,7 @@ impl Need {
     }
 }
 
-/// The size of a request, as far as it decides a [`Need`] and a [`Bound`].
+/// The size of a request, as far as it decides a [`Need`] and a [`Bound`](super::Bound).
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Size {
     /// Bytes of the whole body.

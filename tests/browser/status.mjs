@@ -228,7 +228,7 @@ for (const colorScheme of ["light", "dark"]) {
     try {
       page = await gateway.open({ viewport: { width: 390, height: 844 }, colorScheme });
       assert.equal(await page.locator("#targets tr").count(), 200);
-      assert.equal(await page.locator("#summary").innerText(), "all 200 open");
+      assert.equal(await page.locator("#summary").innerText(), "all 200 available");
       const width = await page.evaluate(() => document.documentElement.scrollWidth);
       assert.ok(width <= 390, `the page is ${width} wide`);
       await page.getByRole("searchbox").fill("t19");
