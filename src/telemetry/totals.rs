@@ -76,7 +76,7 @@ fn count(sum: &AtomicU64) {
 pub fn each(family: &impl Collector, mut show: impl FnMut(Labels<'_>, f64)) {
     for family in family.collect() {
         for metric in family.get_metric() {
-            show(Labels(metric), metric.get_counter().value());
+            show(Labels(metric), metric.get_counter().get_value());
         }
     }
 }

@@ -55,7 +55,7 @@ fn outcomes(gateway: &Gateway, outcome: &str) -> f64 {
     let has = |metric: &&prometheus::proto::Metric| {
         metric.get_label().iter().any(|label| label.value() == outcome)
     };
-    samples.filter(has).map(|metric| metric.get_counter().value()).sum()
+    samples.filter(has).map(|metric| metric.get_counter().get_value()).sum()
 }
 
 /// How a body of the tests ends.
