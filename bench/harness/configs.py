@@ -62,7 +62,8 @@ def gateway(port, admin, upstream, workers, models, clients, signs=True):
     parts = [
         f'[server]\nlisten = "127.0.0.1:{port}"\nadmin_listen = "127.0.0.1:{admin}"\n'
         f"worker_threads = {workers}\nmax_connections = 20000\nmax_in_flight = 20000\n",
-        f'[upstream]\nregion = "{REGION}"\nendpoint_url = "http://127.0.0.1:{upstream}"\n' + keys,
+        f'[upstream]\nregion = "{REGION}"\nendpoint_url = "http://127.0.0.1:{upstream}"\n'
+        'forward_headers = ["x-bench-check", "x-bench-frames"]\n' + keys,
         '[log]\nformat = "json"\nlevel = "warn"\naccess = true\n',
     ]
     parts += [
