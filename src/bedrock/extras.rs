@@ -42,19 +42,26 @@ fn of_header(name: &str, value: &[u8]) -> Extras {
             true => Extras::None,
             false => Extras::Unknown,
         },
-        "accept-encoding"
-        | "user-agent"
-        | "x-amz-user-agent"
-        | "amz-sdk-invocation-id"
-        | "amz-sdk-request"
-        | "traceparent"
-        | "tracestate"
-        | "x-amzn-trace-id"
-        | "content-length"
-        | "host" => Extras::None,
+        "accept-encoding" | "content-length" | "host" => Extras::None,
+        _ if is_about_caller(name) => Extras::None,
         _ if name.starts_with("x-amzn-bedrock-") => Extras::Resources,
         _ => Extras::Unknown,
     }
+}
+
+/// Whether a header describes the caller and its call, and nothing of the answer that it wants: what
+/// SDKs send about themselves, and the ids of traces.
+pub fn is_about_caller(name: &str) -> bool {
+    matches!(
+        name,
+        "user-agent"
+            | "x-amz-user-agent"
+            | "amz-sdk-invocation-id"
+            | "amz-sdk-request"
+            | "traceparent"
+            | "tracestate"
+            | "x-amzn-trace-id"
+    )
 }
 
 fn is_usual_form(value: &[u8]) -> bool {

@@ -25,7 +25,7 @@ pub mod usage;
 pub mod usage_reader;
 
 pub use error::{ErrorKind, WireError};
-pub use extras::Extras;
+pub use extras::{Extras, is_about_caller};
 pub use features::Features;
 pub use model_id::{Family, ModelId};
 pub use operation::Operation;

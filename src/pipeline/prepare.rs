@@ -10,6 +10,7 @@ use smallvec::SmallVec;
 use super::policy;
 use super::route::Routed;
 use crate::bedrock::body;
+use crate::bedrock::is_about_caller;
 use crate::bedrock::path::Resource;
 use crate::bedrock::sigv4::PayloadHash;
 use crate::routing::Target;
@@ -111,18 +112,9 @@ fn is_hop_by_hop(name: &str) -> bool {
 /// proxies on its way and the gateway, or nobody's that the gateway knows.
 fn is_bedrocks(name: &str) -> bool {
     const BEDROCKS_PREFIX: &str = "x-amzn-bedrock-";
-    matches!(
-        name,
-        "content-type"
-            | "accept"
-            | "user-agent"
-            | "x-amz-user-agent"
-            | "amz-sdk-invocation-id"
-            | "amz-sdk-request"
-            | "traceparent"
-            | "tracestate"
-            | "x-amzn-trace-id"
-    ) || name.starts_with(BEDROCKS_PREFIX)
+    matches!(name, "content-type" | "accept")
+        || is_about_caller(name)
+        || name.starts_with(BEDROCKS_PREFIX)
 }
 
 /// Only listing operations have a query of their own; a client's query on any other says nothing

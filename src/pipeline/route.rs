@@ -130,7 +130,7 @@ impl Routed {
     }
 
     fn denial(&self, target: &Target) -> Option<Denial> {
-        target.denial(self.call.model().map(|_| self.call.operation), Instant::now())
+        target.denial(self.call.model().map(|_| self.call.operation))
     }
 
     /// The candidate with this index as a choice.
