@@ -18,13 +18,17 @@ pub mod jobs;
 
 pub mod pipeline;
 
-pub mod clients;
+pub mod auth;
+
+pub mod limits;
 
 pub mod routing;
 
-pub mod admission;
+pub mod quota;
 
 pub mod upstream;
+
+pub mod fleet;
 
 pub mod state;
 

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::bell::Bell;
 use super::limit::{Learning, Limit};
 use super::purse::Purse;
-use crate::state::fleet::{Ask, Board, Grant, Lease, Lessee};
+use crate::fleet::{Ask, Board, Grant, Lease, Lessee};
 
 /// The configured figures of a quota.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

@@ -8,8 +8,8 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
 use super::{ALGORITHM, HOST, ID, Plan, SECRET, Said, Signed, auth, keys, now};
+use crate::auth::Credential;
 use crate::bedrock::ErrorKind;
-use crate::clients::Credential;
 
 /// One of the characters that a path may have as it is, or an escape.
 fn path_part() -> impl Strategy<Value = String> {

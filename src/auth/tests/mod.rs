@@ -14,10 +14,11 @@ use aws_sigv4::http_request::{
 use aws_sigv4::sign::v4::SigningParams;
 use http::{HeaderName, HeaderValue, Request, request};
 
-use super::{BadSignature, Credential, Keys, Members, Proof, Recognised, Unauthenticated};
+use super::{BadSignature, Credential, Keys, Proof, Recognised, Unauthenticated};
 use crate::bedrock::ErrorKind;
 use crate::bedrock::sigv4::{PayloadHash, STREAMING_EVENTS};
 use crate::config::{self, KeyPair};
+use crate::limits::Members;
 use crate::telemetry::Metrics;
 
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
@@ -30,7 +31,7 @@ fn now() -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_435_200)
 }
 
-pub(in crate::clients) fn auth() -> config::Auth {
+pub(in crate::auth) fn auth() -> config::Auth {
     config::Auth {
         max_clock_skew: Duration::from_secs(300),
         replay_protection: false,
@@ -49,7 +50,7 @@ fn keys(auth: &config::Auth, expires: Option<SystemTime>) -> Keys {
 }
 
 /// The keys of these clients, after others that were there `before`.
-pub(in crate::clients) fn keys_of(
+pub(in crate::auth) fn keys_of(
     clients: &[config::Client],
     auth: &config::Auth,
     before: Option<&Keys>,

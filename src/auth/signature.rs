@@ -12,7 +12,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::{HeaderName, request};
 
-use super::member::Member;
 use crate::bedrock::ErrorKind;
 use crate::bedrock::sigv4::amz_date::{amz_date, parse_amz_date};
 use crate::bedrock::sigv4::{
@@ -21,6 +20,7 @@ use crate::bedrock::sigv4::{
     STREAMING_EVENTS, Scope, SigningKey, TERMINATOR, UNSIGNED_PAYLOAD, string_to_sign,
 };
 use crate::config::{self, Secret};
+use crate::limits::Member;
 
 /// Derived keys kept for one key pair: a few regions, over midnight.
 const MAX_DERIVED: usize = 8;

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::state::fleet::{Ask, Board, Grant, Seen, Standing, Terms};
+use crate::fleet::{Ask, Board, Grant, Seen, Standing, Terms};
 
 /// Rounding of levels must not make a purse refuse what was granted for a request.
 const EPSILON: f64 = 1e-6;
@@ -459,7 +459,7 @@ impl Purse {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::state::fleet::{Learned, Link};
+    use crate::fleet::{Learned, Link};
 
     const TERMS: Terms = Terms { per_minute: 600.0, capacity: 600.0 };
     const SECOND: Duration = Duration::from_secs(1);

@@ -13,7 +13,7 @@ mod fair_queue;
 mod limit;
 mod load;
 mod purse;
-mod quota;
+mod reservation;
 mod waiting_room;
 
 pub use bell::Bell;
@@ -23,5 +23,5 @@ pub use fair_queue::{FairQueue, Flow, Ticket};
 pub use limit::Learning;
 pub use load::{Load, ORDINARY_HEAD, Overloaded, Share};
 pub use purse::Purse;
-pub use quota::{Dimension, Limits, Quota, Reservation, Snapshot, UNFILLED};
+pub use reservation::{Dimension, Limits, Quota, Reservation, Snapshot, UNFILLED};
 pub use waiting_room::{Full, Place, WaitingRoom};

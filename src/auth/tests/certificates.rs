@@ -1,6 +1,6 @@
 //! Clients that are known by the certificate of their connection.
 
-use crate::clients::ClientCertificate;
+use crate::auth::ClientCertificate;
 
 use super::*;
 

@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use super::bucket::Bucket;
 use super::purse::Purse;
 use crate::config;
-use crate::state::fleet::{Ask, Grant, Learned, Terms};
+use crate::fleet::{Ask, Grant, Learned, Terms};
 
 const MINUTE: Duration = Duration::from_secs(60);
 

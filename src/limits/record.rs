@@ -14,11 +14,11 @@ use std::time::SystemTime;
 use tokio::time::Instant;
 
 use super::budget::{Account, Ledgers};
-use super::limits::Own;
 use super::policy::Policy;
-use crate::admission::Bell;
+use super::rates::Own;
 use crate::config;
-use crate::state::fleet::Fleet;
+use crate::fleet::Fleet;
+use crate::quota::Bell;
 use crate::telemetry::Number;
 
 /// A client that the config names.

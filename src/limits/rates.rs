@@ -19,11 +19,11 @@ use tower_governor::GovernorError;
 use tower_governor::governor::{GovernorConfig, GovernorConfigBuilder};
 use tower_governor::key_extractor::KeyExtractor;
 
-use super::identity::Client;
-use super::member::Open;
-use crate::admission::{Bell, Learning, Limits, Quota, Reservation};
+use super::caller::Client;
+use super::record::Open;
 use crate::config;
-use crate::state::fleet::{Fleet, Lease};
+use crate::fleet::{Fleet, Lease};
+use crate::quota::{Bell, Learning, Limits, Quota, Reservation};
 
 /// The client that all beyond the bound on tracked clients are counted as.
 const OVERFLOW: &str = "overflow";
@@ -364,7 +364,7 @@ impl KeyExtractor for ByClient {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clients::{Members, Who};
+    use crate::limits::{Members, Who};
 
     fn limits(change: impl FnOnce(&mut config::Limits)) -> ClientLimits {
         let mut config = config::Limits {

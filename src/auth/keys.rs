@@ -16,7 +16,6 @@ use std::time::SystemTime;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, request};
 
-use super::member::{Member, Members};
 use super::origin::{self, Foreign};
 use super::peer::ClientCertificate;
 use super::replay::Replays;
@@ -25,6 +24,7 @@ use super::tokens::{BadToken, Issuers};
 use crate::bedrock::ErrorKind;
 use crate::bedrock::sigv4::PayloadHash;
 use crate::config::{self, BearerKey};
+use crate::limits::{Member, Members};
 use crate::telemetry::Metrics;
 
 /// Why a request is nobody's.
@@ -462,7 +462,7 @@ mod tests {
     use http::{HeaderValue, Request};
 
     use super::*;
-    use crate::clients::tests::{auth, keys_of};
+    use crate::auth::tests::{auth, keys_of};
 
     const NOW: SystemTime = SystemTime::UNIX_EPOCH;
 
