@@ -19,7 +19,7 @@ use super::rates::Own;
 use crate::config;
 use crate::fleet::Fleet;
 use crate::quota::Bell;
-use crate::telemetry::Number;
+use crate::telemetry::LabelId;
 
 /// A client that the config names.
 #[derive(Debug)]
@@ -31,8 +31,8 @@ pub struct Member {
     account: Option<Arc<Account>>,
     pub(super) limits: Own,
     pub(super) open: Arc<Open>,
-    /// The number of its name as a label.
-    pub number: Number,
+    /// The label id of its name.
+    pub label_id: LabelId,
 }
 
 impl Member {
@@ -99,7 +99,7 @@ impl Members {
                 account: Account::of(client, &ledgers, today),
                 limits: Own::new(client, known.map(|known| &known.limits), fleet, &bell, now),
                 open: open.unwrap_or_default(),
-                number: Number::default(),
+                label_id: LabelId::default(),
                 name: Arc::clone(&name),
             };
             Ok((name, Arc::new(member)))

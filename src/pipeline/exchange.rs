@@ -23,10 +23,10 @@ use crate::limits::{Account, Client, Hold, OverBudget, Policy, Slot, Who, usd};
 use crate::quota::{Reservation, Share};
 use crate::routing::{Bound, Target};
 pub(super) use crate::telemetry::Outcome;
-use crate::telemetry::access_log::{Attempt, Line, SUCCESS};
+use crate::telemetry::access_log::{AccessLogEntry, Attempt, SUCCESS};
 use crate::telemetry::traces::Context;
 use crate::telemetry::usage_log::Record;
-use crate::telemetry::{Asked, OTHER, Pattern, Spent};
+use crate::telemetry::{ModelLatency, OTHER, RequestLabels, RequestUsage};
 pub(super) use trace::Open;
 use trace::Recording;
 
@@ -77,7 +77,7 @@ pub(super) struct Exchange {
     no_call: Option<Box<(String, String)>>,
     pub(super) requested_model: Option<String>,
     /// The pattern of the config that the requested model matches: its label in metrics.
-    pub(super) pattern: Option<Arc<Pattern>>,
+    pub(super) pattern: Option<Arc<ModelLatency>>,
     pub(super) request_bytes: u64,
     pub(super) response_bytes: u64,
     pub(super) attempts: Vec<Attempt>,
@@ -171,7 +171,7 @@ impl Exchange {
     ) {
         self.waited += took;
         let metrics = &self.gateway.metrics;
-        metrics.sums.attempt(outcome);
+        metrics.totals.attempt(outcome);
         let series = || metrics.attempts.with_label_values(&[&*target.name, outcome]);
         match outcome {
             SUCCESS => target.answered.get_or_init(series).inc(),
@@ -234,20 +234,20 @@ impl Exchange {
 
     fn count(&self, duration: Duration, used: Option<&Used>) {
         let metrics = &self.gateway.metrics;
-        metrics.sums.request(self.outcome.name());
+        metrics.totals.request(self.outcome.name());
         let pattern = self.pattern.as_deref().unwrap_or(&metrics.unrouted);
-        let asked = Asked {
+        let asked = RequestLabels {
             operation: self.operation,
-            requested: pattern.number(metrics),
+            requested: pattern.label_id(metrics),
             client: self.client_number(),
             outcome: self.outcome,
         };
-        let spent = used.map(|Used { target, usage, cost, .. }| Spent {
+        let spent = used.map(|Used { target, usage, cost, .. }| RequestUsage {
             model: target.model_number(metrics),
             usage: *usage,
             cost: *cost,
         });
-        metrics.tally.count(&asked, spent.as_ref());
+        metrics.request_counters.count(&asked, spent.as_ref());
         pattern.observe(metrics, self.operation, duration, self.head);
         if let Some(head) = self.head {
             let waited = self.waited + self.queued;
@@ -273,8 +273,8 @@ impl Exchange {
     fn client_number(&self) -> u32 {
         let metrics = &self.gateway.metrics;
         match self.client.as_ref().map(|client| &client.who) {
-            Some(Who::Member(member)) => member.number.of(|| &*member.name, &metrics.labels),
-            Some(Who::Former(name)) => metrics.labels.number(name),
+            Some(Who::Member(member)) => member.label_id.get(|| &*member.name, &metrics.labels),
+            Some(Who::Former(name)) => metrics.labels.id(name),
             Some(Who::Unnamed(_)) | None => metrics.other,
         }
     }
@@ -431,7 +431,7 @@ impl Drop for Exchange {
         }
         self.count(duration, used.as_ref());
         self.write_record(request_id, duration, used.as_ref());
-        self.gateway.access_log.write(&Line {
+        self.gateway.access_log.write(&AccessLogEntry {
             time: self.arrived,
             request_id,
             trace_id: self.context.map(|it| it.trace_id),

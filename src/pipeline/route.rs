@@ -23,7 +23,7 @@ use crate::limits::{Denied, Prices};
 use crate::routing::access::Denial;
 use crate::routing::balance::{self, Placed};
 use crate::routing::{self, Abilities, Bound, Choice, Excess, Need, Size, Target};
-use crate::telemetry::Pattern;
+use crate::telemetry::ModelLatency;
 
 /// A request with the targets that can serve it.
 #[derive(Debug)]
@@ -276,7 +276,7 @@ fn route(
     let unrouted = || Refusal::Unrouted { model: model.to_string() };
     let (pattern, route) = match chosen {
         // Its model is one that the config names.
-        Some(route) => (Some(Arc::new(Pattern::new(model.as_str()))), route),
+        Some(route) => (Some(Arc::new(ModelLatency::new(model.as_str()))), route),
         None => gateway.router.find(&gateway.config, model).ok_or_else(unrouted)?,
     };
     let is_routed = pattern.is_some();
