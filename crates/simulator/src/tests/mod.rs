@@ -18,8 +18,8 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::bedrock::event_stream::{Frame, Kind};
-use crate::bedrock::{Usage, error};
+use sluice_bedrock::event_stream::{Frame, Kind};
+use sluice_bedrock::{Usage, error};
 
 const HAIKU: &str = "anthropic.claude-3-haiku-20240307-v1:0";
 const LIMIT: Duration = Duration::from_secs(10);

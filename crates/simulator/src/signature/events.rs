@@ -5,10 +5,10 @@ use std::collections::HashMap;
 use http::HeaderMap;
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::bedrock::sigv4::{Authorization, EventChain, Scope, SigningKey};
+use sluice_bedrock::sigv4::{Authorization, EventChain, Scope, SigningKey};
 
 /// The chain of a request that was verified; none where it signs nothing.
-pub(in crate::simulator) fn chain(
+pub(crate) fn chain(
     headers: &HeaderMap,
     keys: &HashMap<String, SecretString>,
 ) -> Option<EventChain> {

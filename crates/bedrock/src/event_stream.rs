@@ -146,7 +146,7 @@ mod tests {
     use super::*;
 
     fn vectors() -> Vec<serde_json::Value> {
-        serde_json::from_str(include_str!("../../tests/vectors/eventstream.json")).unwrap()
+        serde_json::from_str(include_str!("../vectors/eventstream.json")).unwrap()
     }
 
     fn unhex(text: &str) -> Vec<u8> {

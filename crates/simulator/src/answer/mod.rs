@@ -18,7 +18,7 @@ mod titan;
 
 use serde_json::{Map, Value};
 
-use crate::bedrock::{Family, Usage};
+use sluice_bedrock::{Family, Usage};
 
 /// Most output tokens of an answer when the text does not ask for a number.
 const USUAL_TOKENS: u64 = 1024;

@@ -21,9 +21,9 @@ use super::server::{Parting, Wire};
 use super::signature::{self, Received, Verified};
 use super::stream::{Body, Script, play, whole, with_fault};
 use super::{Shared, control, control_plane, duplex, guardrail};
-use crate::bedrock::error::ERROR_TYPE;
-use crate::bedrock::path::{self, Call, PathError, Resource};
-use crate::bedrock::{ErrorKind, MAX_BODY_BYTES, Operation};
+use sluice_bedrock::error::ERROR_TYPE;
+use sluice_bedrock::path::{self, Call, PathError, Resource};
+use sluice_bedrock::{ErrorKind, MAX_BODY_BYTES, Operation};
 
 /// What the real service puts after an error's name.
 const ERROR_SUFFIX: &str = ":http://internal.amazon.com/coral/com.amazon.bedrock/";

@@ -25,8 +25,8 @@ use super::Shared;
 use super::log::{Ending, Record};
 use super::signature;
 use super::stream::Body;
-use crate::bedrock::sigv4::EventChain;
-use crate::bedrock::{Usage, event_stream};
+use sluice_bedrock::sigv4::EventChain;
+use sluice_bedrock::{Usage, event_stream};
 
 /// Events that wait for the connection.
 const WAITING: usize = 16;

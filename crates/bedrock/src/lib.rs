@@ -34,3 +34,8 @@ pub use usage_reader::UsageReader;
 
 /// Largest request body that Bedrock Runtime takes, in bytes.
 pub const MAX_BODY_BYTES: usize = 25_000_000;
+
+/// The README's example, which `cargo test --doc` runs.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -15,7 +15,7 @@ use super::exchange::{Accepted, Failure, Reply};
 use super::log::Record;
 use super::settings::{Latency, ModelSettings};
 use super::stream;
-use crate::bedrock::{ErrorKind, ModelId, Operation, Usage, catalogue, event_stream};
+use sluice_bedrock::{ErrorKind, ModelId, Operation, Usage, catalogue, event_stream};
 
 /// The cap of a model that the catalogue does not tell one of.
 const USUAL_CAP: u64 = 4096;

@@ -573,7 +573,7 @@ mod tests {
     #[test]
     fn the_vectors_frames_are_read() {
         let vectors: Vec<serde_json::Value> =
-            serde_json::from_str(include_str!("../../tests/vectors/eventstream.json")).unwrap();
+            serde_json::from_str(include_str!("../vectors/eventstream.json")).unwrap();
         let mut found = Vec::new();
         for vector in vectors {
             let hex = vector["hex"].as_str().unwrap();

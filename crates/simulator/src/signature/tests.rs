@@ -5,7 +5,7 @@ use http::{HeaderName, HeaderValue, Uri};
 use proptest::prelude::*;
 use serde_json::Value;
 
-const VECTORS: &str = include_str!("../../../tests/vectors/sigv4.json");
+const VECTORS: &str = include_str!("../../../bedrock/vectors/sigv4.json");
 
 /// A signed request that can be changed before it is verified.
 struct Signed {

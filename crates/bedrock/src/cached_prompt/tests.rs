@@ -3,8 +3,8 @@ use std::collections::HashSet;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::bedrock::body::peek;
-use crate::bedrock::{Family, Operation};
+use crate::body::peek;
+use crate::{Family, Operation};
 
 fn key(operation: Operation, body: &str) -> Option<u64> {
     peek(operation, Family::Anthropic, body.as_bytes()).unwrap().cached_prefix

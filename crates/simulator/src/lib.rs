@@ -7,6 +7,8 @@
 //! ones (`sayings`). `control` lets tests script all this from outside. It uses `bedrock/` and nothing else of the crate, and verifies signatures
 //! with code of its own, so that a mistake of the gateway meets no twin here.
 
+#![allow(clippy::disallowed_methods, reason = "no request of a user waits for its timers")]
+
 mod answer;
 mod async_invoke;
 mod control;
@@ -137,3 +139,8 @@ impl Shared {
         fastrand::Rng::with_seed(self.settings.seed ^ spread)
     }
 }
+
+/// The README's example, which `cargo test --doc` runs.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

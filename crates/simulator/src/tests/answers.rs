@@ -135,7 +135,7 @@ async fn what_bedrock_refuses_is_refused() {
         ("converse", converse("x").replace("100", "4097"), "exceeds the model limit of 4096"),
         ("converse", "{}".to_owned(), "messages"),
         ("count-tokens", "{}".to_owned(), "input"),
-        ("invoke", "x".repeat(crate::bedrock::MAX_BODY_BYTES + 1), "25000000"),
+        ("invoke", "x".repeat(sluice_bedrock::MAX_BODY_BYTES + 1), "25000000"),
     ] {
         let answered = simulator.post(HAIKU, suffix, body).await;
         assert_eq!(

@@ -47,7 +47,7 @@ fn header(headers: &mut HeaderMap, name: &str, value: &str) {
 /// The cases of AWS's suite that can come over HTTP as it is today, as signed requests: none with
 /// folded header lines, and none that want dot segments or double slashes folded.
 fn suite() -> Vec<Signed> {
-    let vectors = include_str!("../../../tests/vectors/sigv4_suite.json");
+    let vectors = include_str!("../../vectors/sigv4_suite.json");
     let vectors: Vec<Value> = serde_json::from_str(vectors).unwrap();
     let signed = vectors.iter().map(|vector| {
         let mut headers = HeaderMap::new();
@@ -68,7 +68,7 @@ fn suite() -> Vec<Signed> {
 }
 
 fn botocore() -> Vec<Signed> {
-    let vectors = include_str!("../../../tests/vectors/sigv4.json");
+    let vectors = include_str!("../../vectors/sigv4.json");
     let vectors: Vec<Value> = serde_json::from_str(vectors).unwrap();
     let signed = vectors.iter().map(|vector| {
         let uri: Uri = text(vector, "url").parse().unwrap();

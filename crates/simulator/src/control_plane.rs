@@ -3,8 +3,8 @@
 
 use serde_json::{Value, json};
 
-use crate::bedrock::catalogue;
-use crate::bedrock::{ModelId, Operation};
+use sluice_bedrock::catalogue;
+use sluice_bedrock::{ModelId, Operation};
 
 /// Entries of one page, unless the request says otherwise.
 const PAGE: usize = 100;

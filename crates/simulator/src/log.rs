@@ -13,7 +13,7 @@ use serde::Serialize;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::bedrock::Usage;
+use sluice_bedrock::Usage;
 
 /// How an exchange stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

@@ -13,13 +13,13 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use http::{HeaderMap, Method};
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::bedrock::sigv4::amz_date::{amz_date, parse_amz_date};
-use crate::bedrock::sigv4::{
+pub(super) use events::chain;
+use sluice_bedrock::sigv4::amz_date::{amz_date, parse_amz_date};
+use sluice_bedrock::sigv4::{
     self, AUTHORITY, Authorization, CONTENT_SHA256, CanonicalHead, DATE, PathForm, PayloadHash,
     SECURITY_TOKEN, SERVICE, STREAMING_EVENTS, SigningKey, TERMINATOR, canonical_text,
     string_to_sign,
 };
-pub(super) use events::chain;
 
 /// How far a request's time may lie from the server's, in seconds.
 const SKEW: i64 = 5 * 60;

@@ -25,7 +25,7 @@ use super::log::{Ending, Record};
 use super::quota::Reservation;
 use super::server::{Parting, Wire};
 use super::settings::Latency;
-use crate::bedrock::event_stream;
+use sluice_bedrock::event_stream;
 
 /// The body of every response.
 pub(super) type Body = UnsyncBoxBody<Bytes, Infallible>;
