@@ -8,9 +8,9 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use divan::Bencher;
-use sluice::admission::{FairQueue, Flow};
 use sluice::bedrock::{ModelId, Operation, Usage};
 use sluice::config::{Config, Env, Priority};
+use sluice::quota::{FairQueue, Flow};
 use sluice::routing::{Candidate, RequestSize, Route, Router};
 
 const MODEL: &str = "anthropic.claude-3-haiku-20240307-v1:0";

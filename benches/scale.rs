@@ -7,8 +7,8 @@
 use std::fmt::Write as _;
 
 use divan::{Bencher, black_box};
-use sluice::clients::{Client, ClientLimits, Who};
 use sluice::config::{Config, Env, LimitKey, Limits};
+use sluice::limits::{Client, ClientLimits, Who};
 use sluice::routing::Router;
 
 /// Targets of the config that is reloaded.

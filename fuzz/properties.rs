@@ -3,13 +3,13 @@
 use bytes::Bytes;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue, Method};
+use sluice::auth::identify;
 use sluice::bedrock::body::{clamp, peek};
 use sluice::bedrock::event_stream::Frame;
 use sluice::bedrock::model_id::MAX_MODEL_ID_BYTES;
 use sluice::bedrock::path::parse;
 use sluice::bedrock::sigv4::Authorization;
 use sluice::bedrock::{Family, ModelId, Operation, Usage};
-use sluice::clients::identify;
 use sluice::config::{Config, Env, LimitKey};
 use sluice::legacy::feedback::{
     MAX_DESCRIPTION, MAX_EXAMPLE, MAX_QUESTIONS, MAX_REFS, MAX_SUGGESTION, read, refine,

@@ -18,23 +18,25 @@ pub mod jobs;
 
 pub mod pipeline;
 
-pub mod clients;
+pub mod auth;
+
+pub mod limits;
 
 pub mod routing;
 
-pub mod admission;
+pub mod quota;
 
 pub mod upstream;
 
+pub mod fleet;
+
 pub mod state;
 
-#[allow(clippy::disallowed_methods, reason = "it stands apart, and serves tests")]
-pub mod simulator;
-
 pub mod telemetry;
-
-pub mod bedrock;
 
 pub mod config;
 
 pub mod system;
+
+pub use sluice_bedrock as bedrock;
+pub use sluice_simulator as simulator;

@@ -8,8 +8,8 @@
 use http::StatusCode;
 use http::request::Parts;
 
-use crate::clients::admin_key;
-use crate::clients::origin::{self, BadHost};
+use crate::auth::admin_key;
+use crate::auth::origin::{self, BadHost};
 use crate::config::Server;
 
 /// What a path takes of whoever asks for it.

@@ -25,7 +25,7 @@ use percent_encoding::percent_decode_str;
 pub use readiness::Readiness;
 pub use status::Events;
 
-use crate::clients::Peer;
+use crate::auth::Peer;
 use crate::pipeline::{Gateway, Live};
 use crate::routing::Target;
 use crate::telemetry::audit::{self, By};

@@ -8,8 +8,8 @@ use http::{Response, StatusCode};
 use serde::Serialize;
 use tokio::time::Instant;
 
-use crate::admission::Snapshot;
 use crate::pipeline::Gateway;
+use crate::quota::Snapshot;
 use crate::routing::Target;
 use crate::routing::access::Standing;
 use crate::routing::cooldown::State;

@@ -9,12 +9,12 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{ConfigFile, on_signals, reload, runtime};
-use crate::clients::Keeper;
 use crate::config::{self, Config};
+use crate::fleet::Fleet;
 use crate::legacy::Shim;
+use crate::limits::Keeper;
 use crate::pipeline::{Gateway, Live};
 use crate::server::{Server, Workers};
-use crate::state::fleet::Fleet;
 use crate::system::allocator;
 use crate::system::descriptors;
 use crate::telemetry::access_log::AccessLog;

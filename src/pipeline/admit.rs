@@ -13,7 +13,7 @@ use super::exchange::Exchange;
 use super::refusal::Refusal;
 use super::route::Routed;
 use super::shortage::{self, Shortage};
-use crate::admission::{Curfew, Flow};
+use crate::quota::{Curfew, Flow};
 use crate::routing::{Candidate, Candidates, Permit, is_hopeful};
 use crate::system::time::{sleep_until, timeout_at};
 

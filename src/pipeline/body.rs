@@ -15,8 +15,8 @@ use http_body::Body;
 use http_body_util::BodyExt;
 
 use super::buffers::{Buffer, Buffers};
-use crate::admission::{Overloaded, Share};
 use crate::bedrock::sigv4::{PayloadHash, PayloadHasher};
+use crate::quota::{Overloaded, Share};
 use crate::system::time::timeout;
 
 /// A body that is refused is read on and thrown away up to this many bytes, and for this long, so

@@ -18,11 +18,11 @@ use super::observe::Observed;
 use super::parse::Called;
 use super::policy;
 use super::refusal::{Refusal, Refused};
+use crate::auth::Proof;
 use crate::bedrock::Operation;
 use crate::bedrock::path::Call;
 use crate::bedrock::sigv4::{EventChain, PayloadHash, PayloadHasher};
-use crate::clients::Denied;
-use crate::clients::Proof;
+use crate::limits::Denied;
 use crate::upstream::events::Source;
 
 /// Bodies of more bytes are read and hashed on a thread that serves no connections: that takes

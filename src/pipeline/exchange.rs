@@ -16,10 +16,11 @@ use tokio_util::sync::DropGuard;
 use uuid::Uuid;
 
 use super::{Gateway, rates};
-use crate::admission::{Reservation, Share};
+use crate::auth::{Peer, Proof};
 use crate::bedrock::{ErrorKind, Operation, Usage};
-use crate::clients::{Account, Client, Hold, OverBudget, Peer, Policy, Proof, Slot, Who, usd};
 use crate::config::Priority;
+use crate::limits::{Account, Client, Hold, OverBudget, Policy, Slot, Who, usd};
+use crate::quota::{Reservation, Share};
 use crate::routing::{Bound, Target};
 pub(super) use crate::telemetry::Outcome;
 use crate::telemetry::access_log::{Attempt, Line, SUCCESS};

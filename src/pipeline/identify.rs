@@ -14,9 +14,10 @@ use super::exchange::Exchange;
 use super::observe::Observed;
 use super::refusal::{Refusal, Refused};
 use super::step::Step;
+use crate::auth::origin::Foreign;
+use crate::auth::{BadSignature, Proof, Recognised, Unauthenticated, identify};
 use crate::bedrock::sigv4::{EventChain, PayloadHash};
-use crate::clients::origin::Foreign;
-use crate::clients::{BadSignature, Limited, Proof, Recognised, Unauthenticated, Who, identify};
+use crate::limits::{Limited, Who};
 
 #[derive(Clone, Debug)]
 pub(super) struct Identify;

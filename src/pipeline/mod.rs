@@ -53,11 +53,12 @@ use tower::{Service, ServiceBuilder};
 pub use parse::repeats_length;
 pub use relay::{ResponseBody, Until};
 
-use crate::admission::{Curfew, Load, WaitingRoom};
-use crate::clients::{ClientLimits, Issuers, Keys, Members, Peer, Prices, Rates};
+use crate::auth::{Issuers, Keys, Peer};
 use crate::config::{self, Config};
+use crate::fleet::Fleet;
+use crate::limits::{ClientLimits, Members, Prices, Rates};
+use crate::quota::{Curfew, Load, WaitingRoom};
 use crate::routing::{Route, Router, RouterError, Target};
-use crate::state::fleet::Fleet;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::process_log::UNLIMITED;
 use crate::telemetry::traces::Traces;

@@ -10,9 +10,9 @@ use super::observe::Observed;
 use super::policy;
 use super::refusal::{Refusal, Refused};
 use super::step::Step;
+use crate::auth::origin;
 use crate::bedrock::Operation;
 use crate::bedrock::path::{self, Call};
-use crate::clients::origin;
 
 /// A request that is known to be a call of the API.
 #[derive(Debug)]

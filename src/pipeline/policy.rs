@@ -12,7 +12,7 @@ use super::refusal::Refusal;
 use crate::bedrock::guardrail::{self, Named};
 use crate::bedrock::path::{Call, Resource};
 use crate::bedrock::{ModelId, Operation};
-use crate::clients::Denied;
+use crate::limits::Denied;
 use crate::routing::Target;
 
 /// Looks at operation, model and guardrail: before the body is read, unless it takes that to know

@@ -9,12 +9,13 @@ use http::{HeaderMap, Response, StatusCode};
 use super::body::BodyError;
 use super::exchange::{Exchange, Outcome};
 use super::shortage::{self, Shortage};
-use crate::admission::{Full, Overloaded};
+use crate::auth::Unauthenticated;
+use crate::auth::origin::BadHost;
 use crate::bedrock::json::JsonError;
 use crate::bedrock::path::{ASK_CONTROL_PLANE, PathError};
 use crate::bedrock::{ErrorKind, WireError};
-use crate::clients::origin::BadHost;
-use crate::clients::{Denied, Limited, OverBudget, Unauthenticated};
+use crate::limits::{Denied, Limited, OverBudget};
+use crate::quota::{Full, Overloaded};
 use crate::routing::Excess;
 
 /// When a request that was turned away for overload may come again.

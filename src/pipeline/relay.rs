@@ -28,7 +28,7 @@ use super::refusal::{Refusal, Refused, discourage_retry};
 use super::watch::Watch;
 use crate::bedrock::error::set_retry_after;
 use crate::bedrock::{ErrorKind, Operation, Usage, WireError, event_stream};
-use crate::clients::{OverBudget, usd};
+use crate::limits::{OverBudget, usd};
 use crate::routing::cooldown::State;
 use crate::routing::{RequestSize, Spending, Target};
 use crate::system::time::{Sleep, sleep_until};

@@ -18,8 +18,8 @@ use crate::bedrock::extent::{self, Extent};
 use crate::bedrock::path::{Call, Resource};
 use crate::bedrock::sigv4::PayloadHash;
 use crate::bedrock::{Extras, Family, Features, ModelId, Operation};
-use crate::clients::{Denied, Prices};
 use crate::config::Priority;
+use crate::limits::{Denied, Prices};
 use crate::routing::access::Denial;
 use crate::routing::{
     self, Abilities, Bound, Candidate, Excess, QuotaDemand, RequestSize, Target, balance,

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::access::{Denial, Standing, Verdict};
 use super::target::Target;
 use crate::bedrock::{Extras, Operation};
-use crate::state::fleet::{Follower, Notice};
+use crate::fleet::{Follower, Notice};
 use crate::telemetry::OTHER;
 
 impl Target {

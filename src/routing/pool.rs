@@ -19,7 +19,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::candidate::{Candidate, Candidates};
 use super::cooldown::{Blocked, State};
 use super::target::{Permit, Target};
-use crate::admission::{Bell, FairQueue, Flow, Quota, Ticket};
+use crate::quota::{Bell, FairQueue, Flow, Quota, Ticket};
 use crate::system::time::sleep_until;
 
 /// Who waits is looked at so often at least: what other replicas leave is known by asking for it.

@@ -16,12 +16,12 @@ use super::keep::{unrouted_untouched, untouched};
 use super::pool::{self, Pool};
 use super::site::{Site, Sites};
 use super::target::{Abilities, Parts, Permit, Target, shared_name};
-use crate::admission::{Bell, Learning, Limits, Quota, UNFILLED};
 use crate::bedrock::ModelId;
 use crate::bedrock::model_id::ModelIdError;
 use crate::bedrock::region;
 use crate::config::{self, Balance, Config, Endpoint, EndpointError, Glob, GlobError, Unrouted};
-use crate::state::fleet::{Fleet, Lease};
+use crate::fleet::{Fleet, Lease};
+use crate::quota::{Bell, Learning, Limits, Quota, UNFILLED};
 use crate::telemetry::{OTHER, Pattern};
 use crate::upstream::credentials::{Identities, Identity, Sts};
 

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::cooldown::{Cooldown, Policy};
 use super::pool::Pool;
-use crate::state::fleet::{Fleet, Follower};
+use crate::fleet::{Fleet, Follower};
 
 /// How long a replica leaves a target to the probe of another that has not told how it went.
 pub(super) const PROBE_HOLD: Duration = Duration::from_secs(5);

@@ -21,12 +21,12 @@ use super::latency::Latency;
 use super::pool::Pool;
 use super::side::{PROBE_HOLD, Side, probe_after};
 use super::site::Site;
-use crate::admission::{Dimension, Estimator, Quota, Reservation};
 use crate::bedrock::body::Peek;
 use crate::bedrock::path::model_path;
 use crate::bedrock::{Family, Features, ModelId, Operation, Usage, catalogue};
 use crate::config;
-use crate::state::fleet::{Fleet, Follower, Notice};
+use crate::fleet::{Fleet, Follower, Notice};
+use crate::quota::{Dimension, Estimator, Quota, Reservation};
 use crate::telemetry::{Metrics, Number, OTHER};
 
 /// Later than any wait.

@@ -16,8 +16,8 @@ use tokio::time::Instant;
 
 use super::lengths::Lengths;
 use super::streams;
-use crate::admission::{Load, ORDINARY_HEAD, Share};
 use crate::config;
+use crate::quota::{Load, ORDINARY_HEAD, Share};
 use crate::system::time::{Sleep, sleep_until};
 
 /// How long after its limit an answer may still end by itself, with a clear error; and how long a

@@ -111,8 +111,8 @@ mod tests {
 
     use super::super::activity::Patience;
     use super::*;
-    use crate::admission::Load;
     use crate::config::{Config, Env};
+    use crate::quota::Load;
 
     fn activity() -> Arc<Activity> {
         let second = Duration::from_secs(1);

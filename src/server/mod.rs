@@ -38,8 +38,8 @@ use tokio_util::task::TaskTracker;
 use tower::Service;
 
 use crate::admin::{self, Admin, Readiness};
+use crate::auth::Peer;
 use crate::bedrock::{ErrorKind, WireError};
-use crate::clients::Peer;
 use crate::config::Config;
 use crate::legacy::Shim;
 use crate::pipeline::{Arrival, Live, ResponseBody, repeats_length, stack};

@@ -223,8 +223,8 @@ mod tests {
 
     use super::super::activity::{Delimited, Patience};
     use super::*;
-    use crate::admission::Load;
     use crate::config::{Config, Env};
+    use crate::quota::Load;
 
     /// A socket that takes so many bytes.
     #[derive(Debug)]

@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use crate::clients::{ClientCertificate, Unreadable};
+use crate::auth::{ClientCertificate, Unreadable};
 use crate::config::{self, ClientAuth, TlsMaterial, TlsVersion};
 use crate::system::time::timeout;
 

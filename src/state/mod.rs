@@ -5,7 +5,6 @@
 //! Nothing here is waited for by a request that could go on without it.
 
 pub mod budgets;
-pub mod fleet;
 pub mod redis;
 pub mod resets;
 pub mod sqlite;

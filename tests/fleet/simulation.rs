@@ -5,8 +5,8 @@ use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use sluice::admission::Purse;
-use sluice::state::fleet::{Board, Grant, Ledger, Link, Rules, Standing, Terms};
+use sluice::fleet::{Board, Grant, Ledger, Link, Rules, Standing, Terms};
+use sluice::quota::Purse;
 use tokio::time::Instant;
 
 /// Exchanges of all replicas in a second, as configured by default.

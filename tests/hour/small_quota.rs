@@ -5,9 +5,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sluice::admission::{Dimension, Flow};
 use sluice::bedrock::{ModelId, Operation, Usage};
 use sluice::config::{Config, Env, Priority};
+use sluice::quota::{Dimension, Flow};
 use sluice::routing::{Candidate, Candidates, RequestSize, Router, Target};
 use sluice::simulator::{ModelSettings, Quotas};
 use tokio::time::{Instant, sleep_until, timeout};

@@ -6,12 +6,13 @@ use http::header::{ALLOW, CONNECTION, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Response, StatusCode};
 use serde_json::json;
 
-use crate::admission::Overloaded;
+use crate::auth::origin::Foreign;
+use crate::auth::{BadToken, Unauthenticated};
 use crate::bedrock::error::whole_seconds;
-use crate::clients::origin::Foreign;
-use crate::clients::{BadToken, Limited, Unauthenticated};
 use crate::legacy::reply;
+use crate::limits::Limited;
 use crate::pipeline::body::BodyError;
+use crate::quota::Overloaded;
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Refusal {

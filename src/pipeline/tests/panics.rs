@@ -21,7 +21,7 @@ use super::super::route::Routed;
 use super::super::step::step;
 use super::super::{Arrival, Gateway, collect, identify, observe, parse, route, stack};
 use super::{End, MODEL, PEER, Scripted, gateway, live, outcomes, target};
-use crate::clients::{Client, Who};
+use crate::limits::{Client, Who};
 
 /// A target with room for one request of these sizes, and clients with one request at once.
 const TARGET: &str = "tpm = 1000";

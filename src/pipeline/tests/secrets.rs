@@ -6,7 +6,7 @@ use http::{HeaderValue, Request};
 
 use super::super::observe;
 use super::*;
-use crate::clients::Peer;
+use crate::auth::Peer;
 use crate::config::Source;
 use crate::state::budgets::Store;
 use crate::state::redis::Redis;

@@ -317,7 +317,7 @@ async fn what_draws_on_no_quota_neither_waits_for_those_who_do_nor_holds_them_up
 
     // One that cools leaves the quota to who waits behind it.
     let (_, permit) = route.enter([counting()].into_iter()).unwrap();
-    permit.throttled(crate::admission::Dimension::Unknown, false);
+    permit.throttled(crate::quota::Dimension::Unknown, false);
     assert!(route.enter([counting()].into_iter()).is_none());
     let count: Candidates = [counting()].into_iter().collect();
     let mut counts = route.pool.join(Flow { priority: Priority::High, ..flow("b") }, count);

@@ -22,8 +22,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus::IntGauge;
-use sluice::admission::WaitingRoom;
 use sluice::config::{Config, Env};
+use sluice::quota::WaitingRoom;
 use sluice::routing::Router;
 use tokio::time::{Instant, sleep_until};
 

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use sluice::admission::{Dimension, Flow, WaitingRoom};
 use sluice::bedrock::{ModelId, Operation};
 use sluice::config::{Config, Strategy};
+use sluice::quota::{Dimension, Flow, WaitingRoom};
 use sluice::routing::{Candidate, Candidates, Permit, RequestSize, Router, is_hopeful};
 use sluice::simulator::Refused;
 use tokio::time::{Instant, sleep, timeout_at};

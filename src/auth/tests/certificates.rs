@@ -1,0 +1,92 @@
+//! Clients that are known by the certificate of their connection.
+
+use crate::auth::ClientCertificate;
+
+use super::*;
+
+fn certificate(subject: &str, names: &[&str]) -> ClientCertificate {
+    let common_name = subject.strip_prefix("CN=").and_then(|rest| rest.split(',').next());
+    ClientCertificate {
+        subject: subject.to_owned(),
+        common_name: common_name.map(|name| format!("CN:{name}")),
+        names: names.iter().map(|name| (*name).to_owned()).collect(),
+    }
+}
+
+/// team-a with a key pair and certificates, and team-b with a certificate alone.
+fn keys() -> Keys {
+    let pair =
+        KeyPair { access_key_id: ID.to_owned(), secret_access_key: SECRET.into(), expires: None };
+    let client = |name: &str, keys, certificates: &[&str]| config::Client {
+        name: name.to_owned(),
+        keys,
+        certificates: certificates.iter().map(|name| (*name).to_owned()).collect(),
+        ..config::Client::default()
+    };
+    let clients = [
+        client("team-a", vec![pair], &["CN=a,O=Example", "URI:spiffe://example.com/a"]),
+        client("team-b", vec![], &["CN:b", "DNS:b.example.com"]),
+    ];
+    keys_of(&clients, &auth(), None)
+}
+
+fn asked(
+    head: &request::Parts,
+    certificate: Option<&ClientCertificate>,
+) -> Result<(String, Credential), Unauthenticated> {
+    let recognised = keys().recognise(head, certificate, now())?;
+    match recognised {
+        Recognised::Client(known, Proof::Complete) => Ok((known.member.name.to_string(), known.by)),
+        Recognised::Pending(pending) => {
+            let known = keys().prove(&pending, &PayloadHash::of(b"{}"))?;
+            Ok((known.member.name.to_string(), known.by))
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_certificate_tells_whose_it_is_by_one_of_its_names() {
+    let (head, ()) = Request::new(()).into_parts();
+    let by = |name: &str| Ok((name.to_owned(), Credential::Certificate));
+    for (subject, names, expected) in [
+        ("CN=a,O=Example", &[][..], by("team-a")),
+        ("", &["DNS:other", "URI:spiffe://example.com/a"], by("team-a")),
+        ("CN=b", &[], by("team-b")),
+        ("CN=b,O=Whatever", &[], by("team-b")),
+        ("CN=x", &["DNS:b.example.com"], by("team-b")),
+        // The subject comes first.
+        ("CN=a,O=Example", &["DNS:b.example.com"], by("team-a")),
+        ("CN=a", &[], Err(Unauthenticated::Missing)),
+        ("CN=a,O=Other", &["DNS:a.example.com"], Err(Unauthenticated::Missing)),
+        ("", &[], Err(Unauthenticated::Missing)),
+    ] {
+        let certificate = certificate(subject, names);
+        assert_eq!(asked(&head, Some(&certificate)), expected, "{subject} {names:?}");
+        let unsigned = keys().unsigned(&head, Some(&certificate), now());
+        let name = unsigned.map(|client| client.unwrap().name.to_string());
+        assert_eq!(name, expected.map(|(name, _)| name), "{subject} {names:?}");
+    }
+    assert_eq!(asked(&head, None), Err(Unauthenticated::Missing));
+}
+
+#[test]
+fn a_signature_by_nobodys_key_counts_as_none_and_any_other_counts() {
+    let b = certificate("CN=b", &[]);
+    let signed = |id, secret| Plan::simple().signed(id, secret, now()).head;
+    let stranger = signed("AKIDSTRANGER", "a-secret-that-nobody-knows");
+    assert_eq!(asked(&stranger, Some(&b)), Ok(("team-b".to_owned(), Credential::Certificate)));
+    assert_eq!(asked(&stranger, None), Err(BadSignature::UnknownKey.into()));
+    // Who shows two things is who the signature says, if it is right.
+    assert_eq!(
+        asked(&signed(ID, SECRET), Some(&b)),
+        Ok(("team-a".to_owned(), Credential::KeyPair))
+    );
+    let forged = signed(ID, "a-secret-that-nobody-knows");
+    assert_eq!(asked(&forged, Some(&b)), Err(BadSignature::Mismatch.into()));
+    let (mut head, ()) = Request::new(()).into_parts();
+    head.headers.insert("authorization", HeaderValue::from_static("Bearer a-key-that-nobody-has"));
+    assert_eq!(asked(&head, Some(&b)), Err(Unauthenticated::UnknownKey));
+    head.headers.insert("authorization", HeaderValue::from_static("Basic x"));
+    assert!(asked(&head, Some(&b)).is_err());
+}

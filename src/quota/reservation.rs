@@ -1,0 +1,498 @@
+//! One Bedrock quota: requests and tokens a minute, and what requests in flight hold of them.
+//!
+//! Bedrock takes a request's input and its maximum output at the start, charges what was really
+//! used at the end, and gives the rest back at once. A [`Reservation`] does the same: it takes at
+//! the start, is told the charge when that is known, and settles when it is dropped. So there is
+//! one settlement on every path, and the path only decides what it says.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::time::Instant;
+
+use super::bell::Bell;
+use super::limit::{Learning, Limit};
+use super::purse::Purse;
+use crate::fleet::{Ask, Board, Grant, Lease, Lessee};
+
+/// The configured figures of a quota.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Limits {
+    /// Requests per minute.
+    pub rpm: Option<u32>,
+    /// Tokens per minute, input and output together.
+    pub tpm: Option<u64>,
+    /// Learned requests per minute fall no lower.
+    pub floor_rpm: u32,
+    /// Learned tokens per minute fall no lower.
+    pub floor_tpm: u64,
+    /// The share of a minute's figure that can't be saved up; see [`UNFILLED`].
+    pub unfilled: f64,
+}
+
+/// The share of a minute's figure that a mirror of the upstream's quota does not save up, although
+/// the upstream does. A request arrives there a little later than it is counted here, and what
+/// flows into a full bucket in between is lost there; and input is taken here with a margin that
+/// is given back at the end. So the mirror must be full a little before the upstream's bucket, or
+/// after a quiet time it would promise more than there is. Under load nothing is lost by it.
+pub const UNFILLED: f64 = 0.03;
+
+/// What of a quota ran out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dimension {
+    /// Requests per minute.
+    Requests,
+    /// Tokens per minute.
+    Tokens,
+    /// The upstream did not say.
+    Unknown,
+}
+
+/// What a quota has now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize)]
+pub struct Snapshot {
+    /// Requests per minute that count now; `None`: no limit is known.
+    pub rpm: Option<f64>,
+    /// Tokens per minute that count now.
+    pub tpm: Option<f64>,
+    /// The learned requests per minute, where they differ from the configured.
+    pub learned_rpm: Option<f64>,
+    /// The learned tokens per minute.
+    pub learned_tpm: Option<f64>,
+    /// Requests that are left of it now. Where replicas share it: for all of them, as this one last
+    /// heard.
+    pub requests_available: Option<f64>,
+    /// Tokens that are left of it now; below zero after an answer that cost more than was taken.
+    pub tokens_available: Option<f64>,
+    /// Requests of these that this replica holds; `None` where it shares the quota with no other.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requests_held: Option<f64>,
+    /// Tokens of these that this replica holds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokens_held: Option<f64>,
+    /// Requests that hold a reservation.
+    pub in_flight: u64,
+}
+
+impl Snapshot {
+    /// The share of the quota that is free, by its scarcer kind: 1 when nothing is known.
+    pub fn headroom(&self) -> f64 {
+        let share = |available: Option<f64>, figure: Option<f64>| match (available, figure) {
+            (Some(available), Some(figure)) if figure > 0.0 => available / figure,
+            _ => 1.0,
+        };
+        share(self.requests_available, self.rpm).min(share(self.tokens_available, self.tpm))
+    }
+}
+
+/// A quota. Targets that draw on the same one share it.
+#[derive(Debug)]
+#[repr(C)]
+pub struct Quota {
+    bell: Arc<Bell>,
+    /// How it is shared with other replicas, if it is.
+    lease: Option<Box<Lease>>,
+    state: Mutex<State>,
+    learning: Learning,
+}
+
+#[derive(Debug)]
+#[repr(C)]
+struct State {
+    in_flight: u64,
+    requests: Limit,
+    tokens: Limit,
+}
+
+/// The kinds of units, in the order in which the ledger hears of them.
+const KINDS: [&str; 2] = ["requests", "tokens"];
+
+impl Quota {
+    /// A quota with full buckets. `bell` is rung whenever something is given back.
+    pub fn new(limits: &Limits, learning: Learning, bell: Arc<Bell>, now: Instant) -> Quota {
+        let limit = |figure, floor| Limit::new(figure, floor, limits.unfilled, now);
+        let state = State {
+            requests: limit(limits.rpm.map(f64::from), f64::from(limits.floor_rpm)),
+            tokens: limit(limits.tpm.map(|tpm| tpm as f64), limits.floor_tpm as f64),
+            in_flight: 0,
+        };
+        Quota { state: Mutex::new(state), learning, bell, lease: None }
+    }
+
+    /// A quota that other replicas draw on too, by this lease; its purses are empty.
+    pub fn shared(
+        limits: &Limits,
+        learning: Learning,
+        bell: Arc<Bell>,
+        lease: Lease,
+        now: Instant,
+    ) -> Arc<Quota> {
+        Quota::with_purses(limits, learning, bell, lease, Purse::new, now)
+    }
+
+    /// The same where nobody waits for a turn, see [`Purse::lenient`], and nothing is learned.
+    pub fn lenient(limits: &Limits, bell: Arc<Bell>, lease: Lease, now: Instant) -> Arc<Quota> {
+        Quota::with_purses(limits, Learning::off(), bell, lease, Purse::lenient, now)
+    }
+
+    fn with_purses(
+        limits: &Limits,
+        learning: Learning,
+        bell: Arc<Bell>,
+        lease: Lease,
+        purse: fn(Arc<Board>, Instant) -> Purse,
+        now: Instant,
+    ) -> Arc<Quota> {
+        let limit = |figure, floor| {
+            let purse = purse(Arc::clone(lease.board()), now);
+            Limit::shared(figure, floor, limits.unfilled, purse, now)
+        };
+        let state = State {
+            requests: limit(limits.rpm.map(f64::from), f64::from(limits.floor_rpm)),
+            tokens: limit(limits.tpm.map(|tpm| tpm as f64), limits.floor_tpm as f64),
+            in_flight: 0,
+        };
+        Arc::new(Quota { state: Mutex::new(state), learning, bell, lease: Some(Box::new(lease)) })
+    }
+
+    /// Takes one request and `tokens`, or tells when there will be room if nobody takes it before.
+    pub fn take(self: &Arc<Self>, tokens: u64, now: Instant) -> Result<Reservation, Instant> {
+        let mut state = self.state();
+        let when = state.when(tokens, now);
+        if when > now {
+            if let Some(lease) = &self.lease {
+                let lacks_requests = state.requests.lacks(1.0, now);
+                let lacks_tokens = state.tokens.lacks(tokens as f64, now);
+                drop(state);
+                self.stir(lease, lacks_requests || lacks_tokens);
+            }
+            return Err(when);
+        }
+        state.requests.take(1.0, now);
+        state.tokens.take(tokens as f64, now);
+        state.requests.raise(&self.learning, now);
+        state.tokens.raise(&self.learning, now);
+        state.in_flight += 1;
+        let is_low = state.requests.is_low(now) || state.tokens.is_low(now);
+        drop(state);
+        if let Some(lease) = &self.lease {
+            self.stir(lease, is_low);
+        }
+        Ok(Reservation { quota: Arc::clone(self), taken: tokens, charge: None })
+    }
+
+    /// When there will be room for a request of `tokens`, if nobody takes it before.
+    pub fn when(&self, tokens: u64, now: Instant) -> Instant {
+        self.state().when(tokens, now)
+    }
+
+    /// The configured tokens per minute.
+    pub fn configured_tpm(&self) -> Option<u64> {
+        self.state().tokens.configured().map(|figure| figure as u64)
+    }
+
+    /// How many requests of so many `tokens` it lets through in a minute; `None`: no limit is known.
+    pub fn per_minute(&self, tokens: f64) -> Option<f64> {
+        let state = self.state();
+        let by_tokens = state.tokens.figure().map(|figure| figure / tokens.max(1.0));
+        let by_requests = state.requests.figure();
+        by_tokens.into_iter().chain(by_requests).min_by(f64::total_cmp)
+    }
+
+    /// The upstream refused a request that this quota let through.
+    pub fn throttled(&self, dimension: Dimension, now: Instant) {
+        let mut state = self.state();
+        if dimension != Dimension::Tokens {
+            state.requests.throttled(&self.learning, now);
+        }
+        if dimension != Dimension::Requests {
+            state.tokens.throttled(&self.learning, now);
+        }
+    }
+
+    /// Notes what those who wait need together, so that slices fit it.
+    pub fn wait(&self, requests: u64, tokens: u64, now: Instant) {
+        if self.lease.is_some() {
+            let mut state = self.state();
+            state.requests.wait(requests as f64, now);
+            state.tokens.wait(tokens as f64, now);
+        }
+    }
+
+    /// Whether who forgets it loses nothing: nothing is under way, and it is full, or nothing is held
+    /// of what others share.
+    pub fn is_idle(&self, now: Instant) -> bool {
+        if self.lease.is_none() {
+            let snapshot = self.snapshot(now);
+            return snapshot.in_flight == 0 && snapshot.headroom() >= 1.0;
+        }
+        let state = self.state();
+        let is_settled = state.requests.is_settled(now) && state.tokens.is_settled(now);
+        state.in_flight == 0 && is_settled
+    }
+
+    /// The share of the quota that is free, for this replica or another, by its scarcer kind.
+    pub fn headroom(&self, now: Instant) -> f64 {
+        self.snapshot(now).headroom()
+    }
+
+    /// What it has now, for somebody who looks at it: if other replicas draw on it and it is some time
+    /// since the ledger told what is left, the ledger is asked, for the next look.
+    pub fn look(self: &Arc<Self>, now: Instant) -> Snapshot {
+        if let Some(lease) = &self.lease {
+            let mut state = self.state();
+            let is_old = [state.requests.look(now), state.tokens.look(now)].contains(&true);
+            drop(state);
+            if is_old {
+                self.stir(lease, true);
+            }
+        }
+        self.snapshot(now)
+    }
+
+    fn stir(self: &Arc<Self>, lease: &Lease, is_urgent: bool) {
+        lease.stir(is_urgent, || {
+            let lessee: Arc<dyn Lessee> = Arc::clone(self) as Arc<dyn Lessee>;
+            lessee
+        });
+    }
+
+    /// What it has now.
+    pub fn snapshot(&self, now: Instant) -> Snapshot {
+        let mut state = self.state();
+        Snapshot {
+            rpm: state.requests.figure(),
+            tpm: state.tokens.figure(),
+            learned_rpm: state.requests.learned(),
+            learned_tpm: state.tokens.learned(),
+            requests_available: state.requests.available(now),
+            tokens_available: state.tokens.available(now),
+            requests_held: state.requests.held(now),
+            tokens_held: state.tokens.held(now),
+            in_flight: state.in_flight,
+        }
+    }
+
+    /// Forgets what was inferred from throttles, at all replicas that share it.
+    pub fn reset(self: &Arc<Self>, now: Instant) {
+        let mut state = self.state();
+        state.requests.reset(now);
+        state.tokens.reset(now);
+        drop(state);
+        if let Some(lease) = &self.lease {
+            self.stir(lease, true);
+        }
+        self.bell.ring();
+    }
+
+    /// Takes over what `before` learned and holds; for the same quota under a newer config.
+    /// Reservations of the old one settle there and are not seen here.
+    pub fn take_over(&self, before: &Quota, now: Instant) {
+        let before = before.state();
+        let (requests, tokens) = (before.requests.clone(), before.tokens.clone());
+        drop(before);
+        let mut state = self.state();
+        state.requests.take_over(&requests, now);
+        state.tokens.take_over(&tokens, now);
+    }
+
+    fn settle(self: &Arc<Self>, taken: u64, charge: Option<u64>) {
+        let now = Instant::now();
+        let mut state = self.state();
+        state.in_flight = state.in_flight.saturating_sub(1);
+        match charge {
+            Some(charge) => state.tokens.give_back(taken as f64 - charge as f64, now),
+            None => {
+                state.requests.give_back(1.0, now);
+                state.tokens.give_back(taken as f64, now);
+            }
+        }
+        drop(state);
+        if let Some(lease) = &self.lease {
+            self.stir(lease, false);
+        }
+        self.bell.ring();
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Every change is whole before the lock is let go.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Lessee for Quota {
+    fn asks(&self, now: Instant, asks: &mut Vec<(usize, Ask)>) -> bool {
+        let Some(lease) = &self.lease else { return false };
+        let mut state = self.state();
+        let State { requests, tokens, .. } = &mut *state;
+        for (kind, limit) in [requests, tokens].into_iter().enumerate() {
+            if let Some(ask) = limit.ask(now) {
+                let name = KINDS.get(kind).copied().unwrap_or_default();
+                let (entry, lessee) = (lease.entry(name), lease.lessee().to_owned());
+                asks.push((kind, Ask { entry, lessee, ..ask }));
+            }
+        }
+        !(state.requests.is_settled(now) && state.tokens.is_settled(now))
+    }
+
+    fn granted(&self, kind: usize, grant: &Grant, now: Instant) {
+        let mut state = self.state();
+        let limit = if kind == 0 { &mut state.requests } else { &mut state.tokens };
+        limit.granted(grant, now);
+        drop(state);
+        self.bell.ring();
+    }
+
+    fn ring(&self) {
+        self.bell.ring();
+    }
+
+    fn lease(&self) -> Option<&Lease> {
+        self.lease.as_deref()
+    }
+}
+
+impl State {
+    fn when(&mut self, tokens: u64, now: Instant) -> Instant {
+        self.requests.when(1.0, now).max(self.tokens.when(tokens as f64, now))
+    }
+}
+
+/// What one request holds of a quota; settled once, when dropped. Until it is told a charge it
+/// gives everything back: the request was not sent, or the upstream took nothing for it.
+#[derive(Debug)]
+pub struct Reservation {
+    quota: Arc<Quota>,
+    taken: u64,
+    charge: Option<u64>,
+}
+
+impl Reservation {
+    /// Tokens that were taken at the start.
+    pub fn taken(&self) -> u64 {
+        self.taken
+    }
+
+    /// Notes what the request costs, as far as is known by now, in tokens of the quota. The last
+    /// note counts.
+    pub fn charge(&mut self, tokens: u64) {
+        self.charge = Some(tokens);
+    }
+
+    /// Notes that the upstream took nothing.
+    pub fn not_taken(&mut self) {
+        self.charge = None;
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.quota.settle(self.taken, self.charge);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn quota(rpm: Option<u32>, tpm: Option<u64>) -> Arc<Quota> {
+        let limits = Limits { rpm, tpm, floor_rpm: 1, floor_tpm: 10, unfilled: 0.0 };
+        let learning = Learning::from(&crate::config::Learning {
+            enabled: true,
+            decrease: 0.5,
+            increase: 0.1,
+            floor_rpm: 1,
+            floor_tpm: 10,
+        });
+        Arc::new(Quota::new(&limits, learning, Arc::default(), Instant::now()))
+    }
+
+    fn tokens_left(quota: &Quota) -> f64 {
+        quota.snapshot(Instant::now()).tokens_available.unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_not_used_comes_back_at_once() {
+        let quota = quota(None, Some(1000));
+        let mut reservation = quota.take(800, Instant::now()).unwrap();
+        assert_eq!(tokens_left(&quota), 200.0);
+        reservation.charge(300);
+        drop(reservation);
+        assert_eq!(tokens_left(&quota), 700.0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_charge_above_what_was_taken_is_owed() {
+        let quota = quota(None, Some(1000));
+        let mut reservation = quota.take(800, Instant::now()).unwrap();
+        reservation.charge(1500);
+        drop(reservation);
+        assert_eq!(tokens_left(&quota), -500.0);
+        assert!(
+            quota.take(1, Instant::now()).unwrap_err() > Instant::now() + Duration::from_secs(29)
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_was_not_sent_gives_back_its_request_too() {
+        let quota = quota(Some(1), None);
+        let reservation = quota.take(10, Instant::now()).unwrap();
+        assert!(quota.take(10, Instant::now()).is_err());
+        drop(reservation);
+        let mut reservation = quota.take(10, Instant::now()).unwrap();
+        reservation.charge(10);
+        drop(reservation);
+        assert!(quota.take(10, Instant::now()).is_err(), "this one was sent");
+    }
+
+    #[test]
+    fn the_scarcer_kind_decides_how_many_requests_go_through() {
+        assert_eq!(quota(None, None).per_minute(100.0), None);
+        assert_eq!(quota(Some(50), Some(1000)).per_minute(100.0), Some(10.0));
+        assert_eq!(quota(Some(50), Some(1000)).per_minute(1.0), Some(50.0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_throttle_of_one_kind_leaves_the_other_alone() {
+        let quota = quota(Some(100), Some(1000));
+        quota.throttled(Dimension::Tokens, Instant::now());
+        let now = quota.snapshot(Instant::now());
+        assert_eq!((now.learned_rpm, now.learned_tpm), (None, Some(500.0)));
+    }
+
+    proptest! {
+        /// Conservation: whatever order requests come and end in, what is held plus what was
+        /// charged plus what is left is the capacity (on a clock that stands still).
+        #[test]
+        fn reserved_less_refunded_is_used(
+            steps in prop::collection::vec((any::<bool>(), 1u64..400, prop::option::of(0u64..800)), 1..100)
+        ) {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_time().start_paused(true).build().unwrap();
+            runtime.block_on(async {
+                let quota = quota(Some(10_000), Some(100_000));
+                let mut held: Vec<Reservation> = Vec::new();
+                let (mut charged, mut sent) = (0, 0);
+                for (arrives, tokens, charge) in steps {
+                    if arrives {
+                        held.push(quota.take(tokens, Instant::now()).unwrap());
+                    } else if let (Some(mut reservation), Some(charge)) = (held.pop(), charge) {
+                        reservation.charge(charge);
+                        charged += charge;
+                        sent += 1;
+                    }
+                    let now = quota.snapshot(Instant::now());
+                    let holding: u64 = held.iter().map(Reservation::taken).sum();
+                    let tokens = now.tokens_available.unwrap() + (holding + charged) as f64;
+                    assert!((tokens - 100_000.0).abs() < 1e-6, "{tokens}");
+                    let requests = now.requests_available.unwrap() + (held.len() + sent) as f64;
+                    assert!((requests - 10_000.0).abs() < 1e-6, "{requests}");
+                    assert_eq!(now.in_flight, held.len() as u64);
+                }
+            });
+        }
+    }
+}
