@@ -139,13 +139,13 @@ async fn on_its_way_to_a_target() {
         let gateway = gateway(TARGET, LIMITS);
         let _used_up = (at == Where::Line).then(|| {
             let target = target(&gateway);
-            let need = crate::routing::Need {
+            let demand = crate::routing::QuotaDemand {
                 input: 900,
                 max_output: 0,
                 operation: Some(crate::bedrock::Operation::Converse),
-                most: None,
+                upper_bound: None,
             };
-            target.enter(need, Instant::now()).unwrap()
+            target.enter(demand, Instant::now()).unwrap()
         });
         let stack = stack_with(&gateway, Panicking(at));
         for _ in 0..2 {
