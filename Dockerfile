@@ -10,20 +10,22 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 
-# The dependencies alone, with an empty crate: a layer that changes only with the lock file.
+# The dependencies alone, with empty crates: a layer that changes only with the lock file.
 COPY .cargo .cargo
 COPY Cargo.toml Cargo.lock ./
-RUN mkdir src benches \
-    && touch src/lib.rs \
+COPY crates/bedrock/Cargo.toml crates/bedrock/
+COPY crates/simulator/Cargo.toml crates/simulator/
+RUN mkdir src benches crates/bedrock/src crates/simulator/src \
+    && touch src/lib.rs crates/bedrock/src/lib.rs crates/simulator/src/lib.rs \
     && echo 'fn main() {}' > src/main.rs \
     && sed -n 's/^name = "\(.*\)"$/\1/p' Cargo.toml | while read -r name; do \
          echo 'fn main() {}' > "benches/$name.rs"; done \
     && cargo build --profile dist --locked --bin sluice \
-    && rm -rf src benches
+    && rm -rf src benches crates
 
 COPY . .
-# The empty crate's build is newer than the sources that were copied.
-RUN touch src/lib.rs src/main.rs \
+# The build of the empty crates is newer than the sources that were copied.
+RUN touch src/lib.rs src/main.rs crates/bedrock/src/lib.rs crates/simulator/src/lib.rs \
     && cargo build --profile dist --locked --bin sluice
 
 FROM gcr.io/distroless/cc-debian12:nonroot

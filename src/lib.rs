@@ -32,13 +32,11 @@ pub mod fleet;
 
 pub mod state;
 
-#[allow(clippy::disallowed_methods, reason = "it stands apart, and serves tests")]
-pub mod simulator;
-
 pub mod telemetry;
-
-pub mod bedrock;
 
 pub mod config;
 
 pub mod system;
+
+pub use sluice_bedrock as bedrock;
+pub use sluice_simulator as simulator;

@@ -263,7 +263,7 @@ mod tests {
     #[test]
     fn signs_the_vectors() {
         let vectors: Vec<Value> =
-            serde_json::from_str(include_str!("../../tests/vectors/sigv4.json")).unwrap();
+            serde_json::from_str(include_str!("../../crates/bedrock/vectors/sigv4.json")).unwrap();
         assert!(!vectors.is_empty());
         for vector in &vectors {
             let headers = signed(vector);

@@ -1,0 +1,146 @@
+//! The embedded Bedrock: for development, the demo and all tests.
+//!
+//! The way of a request: `server` takes the connection; `exchange` reads the request, logs it
+//! (`log`), verifies its credentials (`signature`), lets a scripted fault strike (`fault`) and
+//! hands it to `model`, `guardrail`, `async_invoke` or `control_plane`; `model` validates it, takes its quota
+//! (`quota`) and has the answer written (`answer`, `stream`), in words of its own or scripted
+//! ones (`sayings`). `control` lets tests script all this from outside. It uses `bedrock/` and nothing else of the crate, and verifies signatures
+//! with code of its own, so that a mistake of the gateway meets no twin here.
+
+#![allow(clippy::disallowed_methods, reason = "no request of a user waits for its timers")]
+
+mod answer;
+mod async_invoke;
+mod control;
+mod control_plane;
+mod duplex;
+mod exchange;
+mod fault;
+mod guardrail;
+mod log;
+mod model;
+mod quota;
+mod sayings;
+mod server;
+mod settings;
+mod signature;
+mod stream;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+
+pub use fault::{Fault, FaultRule, Faults, MAX_RULES, TooManyRules};
+pub use log::{Ending, Entry, Log};
+pub use quota::{Account, Quotas, Refused, Reservation, Standing};
+pub use sayings::{Answers, MAX_ANSWER_BYTES, TooManyAnswers};
+pub use settings::{
+    DEFAULT_ACCESS_KEY_ID, DEFAULT_BEARER_TOKEN, DEFAULT_SECRET_ACCESS_KEY, Latency, ModelSettings,
+    Settings,
+};
+pub use signature::{Received, Refusal, Verified, sha256_hex, verify};
+
+/// A simulator whose port is taken and that waits to be served.
+#[derive(Debug)]
+pub struct Simulator {
+    listener: TcpListener,
+    addr: SocketAddr,
+    shared: Arc<Shared>,
+}
+
+/// What a process that embeds the simulator scripts and reads it with. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Controls {
+    /// The scripted faults.
+    pub faults: Faults,
+    /// The scripted answers.
+    pub answers: Answers,
+    /// Quotas, caps and latency of models, and what they have answered.
+    pub quotas: Quotas,
+    /// What was received.
+    pub log: Log,
+}
+
+impl Simulator {
+    /// Takes the port.
+    ///
+    /// # Errors
+    /// The address is in use or not this machine's.
+    pub async fn bind(settings: Settings) -> io::Result<Self> {
+        let listener = TcpListener::bind(settings.listen).await?;
+        let addr = listener.local_addr()?;
+        let quotas = Quotas::default();
+        for (model, limits) in &settings.models {
+            quotas.set(model, *limits);
+        }
+        let shared = Shared {
+            log: Log::new(settings.log_capacity, settings.log_body_bytes),
+            faults: Faults::default(),
+            answers: Answers::default(),
+            invocations: async_invoke::Invocations::default(),
+            quotas,
+            settings,
+        };
+        Ok(Self { listener, addr, shared: Arc::new(shared) })
+    }
+
+    /// Where it listens.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Its endpoint URL, for SDKs and the gateway.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.addr)
+    }
+
+    /// The URL of its control API.
+    pub fn control_url(&self) -> String {
+        format!("http://{}{}", self.addr, control::PREFIX)
+    }
+
+    /// Scripts and reads it from within the process.
+    pub fn controls(&self) -> Controls {
+        Controls {
+            faults: self.shared.faults.clone(),
+            answers: self.shared.answers.clone(),
+            quotas: self.shared.quotas.clone(),
+            log: self.shared.log.clone(),
+        }
+    }
+
+    /// Serves until `shutdown` resolves; open connections then have a second to end.
+    ///
+    /// # Errors
+    /// The listener can't go on.
+    pub async fn serve(self, shutdown: impl Future<Output = ()>) -> io::Result<()> {
+        server::serve(self.listener, self.shared, shutdown).await
+    }
+}
+
+#[derive(Debug)]
+struct Shared {
+    settings: Settings,
+    log: Log,
+    faults: Faults,
+    answers: Answers,
+    quotas: Quotas,
+    invocations: async_invoke::Invocations,
+}
+
+impl Shared {
+    /// The randomness of one exchange: the same seed and number give the same bytes.
+    fn dice(&self, seq: u64) -> fastrand::Rng {
+        let spread = seq.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        fastrand::Rng::with_seed(self.settings.seed ^ spread)
+    }
+}
+
+/// The README's example, which `cargo test --doc` runs.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

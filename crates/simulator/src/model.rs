@@ -1,0 +1,215 @@
+//! The operations that name a model: is it known, is the request valid, is there quota, and then
+//! its answer, whole or as a stream.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::StatusCode;
+use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use serde_json::Value;
+
+use super::Shared;
+use super::answer::{self, Answer, Prompt, Schema};
+use super::exchange::{Accepted, Failure, Reply};
+use super::log::Record;
+use super::settings::{Latency, ModelSettings};
+use super::stream;
+use sluice_bedrock::{ErrorKind, ModelId, Operation, Usage, catalogue, event_stream};
+
+/// The cap of a model that the catalogue does not tell one of.
+const USUAL_CAP: u64 = 4096;
+
+/// The names by which faults and quotas know a model: its id as called, and the last part of an
+/// ARN. The last of them names it in the books, so that `us.` profiles stay apart from the
+/// model's own id, as their quotas do.
+pub(super) fn names(model: Option<&ModelId>) -> Vec<&str> {
+    let Some(id) = model.map(ModelId::as_str) else { return Vec::new() };
+    match id.rsplit_once('/') {
+        Some((_, last)) => vec![id, last],
+        None => vec![id],
+    }
+}
+
+/// A request's body as JSON.
+pub(super) fn json_of(body: &[u8]) -> Result<Value, Failure> {
+    serde_json::from_slice::<Value>(body).ok().filter(Value::is_object).ok_or_else(|| {
+        Failure::new(
+            ErrorKind::Validation,
+            "Malformed input request, please reformat your input and try again.",
+        )
+    })
+}
+
+/// Answers CountTokens.
+pub(super) fn count_tokens(
+    shared: &Shared,
+    id: &ModelId,
+    request: &Accepted<'_>,
+) -> Result<Reply, Failure> {
+    known(shared, id)?;
+    let body = json_of(&request.body)?;
+    let invalid = |what: &str| Failure::new(ErrorKind::Validation, what);
+    let input = body.get("input").ok_or_else(|| invalid("input: Member must not be null"))?;
+    let prompt = match (input.get("invokeModel"), input.get("converse")) {
+        (Some(invoke), None) => {
+            let encoded = invoke.get("body").and_then(Value::as_str).unwrap_or_default();
+            let decoded = STANDARD
+                .decode(encoded)
+                .map_err(|_| invalid("input.invokeModel.body is not base64"))?;
+            let inner = json_of(&decoded)?;
+            answer::invoke(id.family(), id.base(), &inner).read(&inner)?
+        }
+        (None, Some(converse)) => answer::converse().read(converse)?,
+        _ => return Err(invalid("input: Exactly one member must be set")),
+    };
+    Ok(Reply::json(&serde_json::json!({ "inputTokens": prompt.input_tokens() }), 0))
+}
+
+/// Answers the Invoke and Converse operations.
+pub(super) async fn infer(
+    shared: &Shared,
+    operation: Operation,
+    id: &ModelId,
+    request: &Accepted<'_>,
+    record: &Record,
+) -> Result<Reply, Failure> {
+    let name = names(Some(id)).pop().unwrap_or_default();
+    let settings = known(shared, id)?;
+    let body = json_of(&request.body)?;
+    let family_schema = answer::invoke(id.family(), id.base(), &body);
+    let schema = if operation.is_converse() { answer::converse() } else { family_schema };
+    check_operation(operation, family_schema)?;
+    let prompt = schema.read(&body)?;
+    let cap = cap(id, &settings);
+    check_maximum(&prompt, cap, schema, id)?;
+
+    let said = shared.answers.of(&names(Some(id)));
+    let answer = Answer::to(&prompt, said.as_deref(), name, cap, request.seq, body);
+    let maximum = prompt.max_output.unwrap_or(cap);
+    let reservation = shared.quotas.take(name, answer.usage, maximum)?;
+    record.note_usage(Usage { output: 0, ..answer.usage });
+
+    let mut dice = request.dice.clone();
+    let latency = latency(shared, &settings, &prompt);
+    let mut wait = latency.before_head(&mut dice);
+    if !operation.is_stream() {
+        wait += latency.for_tokens(answer.usage.output, &mut dice);
+    }
+    if !wait.is_zero() {
+        tokio::time::sleep(wait.min(Duration::from_secs(3_600))).await;
+    }
+    let past = u64::try_from(request.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+
+    let usage = answer.usage;
+    let mut reply = match schema.stream().filter(|_| operation.is_stream()) {
+        Some(schema) => Reply {
+            status: StatusCode::OK,
+            headers: vec![(CONTENT_TYPE, HeaderValue::from_static(event_stream::CONTENT_TYPE))],
+            script: stream::frames(schema, answer, latency, dice, past),
+            length: None,
+            reservation: None,
+        },
+        None => Reply::json(&schema.whole(&answer, past), usage.output),
+    };
+    reply.reservation = Some(reservation);
+    if !operation.is_converse() {
+        invoke_headers(&mut reply, operation, usage, past, request);
+    }
+    Ok(reply)
+}
+
+/// The model's settings, or the refusal of an id that nobody knows.
+fn known(shared: &Shared, id: &ModelId) -> Result<ModelSettings, Failure> {
+    let names = names(Some(id));
+    let settings = names.iter().find_map(|name| shared.quotas.settings(name));
+    // An ARN without a base id may stand for any model: a profile, a custom or provisioned one.
+    let opaque = id.as_str().starts_with("arn:") && id.base().is_none();
+    if settings.is_none() && !opaque && catalogue::lookup(id).is_none() {
+        return Err(Failure::new(
+            ErrorKind::Validation,
+            "The provided model identifier is invalid.",
+        ));
+    }
+    Ok(settings.unwrap_or_default())
+}
+
+fn cap(id: &ModelId, settings: &ModelSettings) -> u64 {
+    let listed = || catalogue::lookup(id).and_then(|facts| facts.max_output_tokens);
+    settings.max_output_tokens.or_else(|| listed().map(u64::from)).unwrap_or(USUAL_CAP)
+}
+
+fn check_operation(operation: Operation, family: &dyn Schema) -> Result<(), Failure> {
+    let refusal = match (operation.is_converse(), operation.is_stream()) {
+        _ if family.stream().is_some() => return Ok(()),
+        (true, _) => {
+            "This action doesn't support the model that you provided. Try again with a supported \
+             text or chat model."
+        }
+        (false, true) => "The model is unsupported for streaming.",
+        (false, false) => return Ok(()),
+    };
+    Err(Failure::new(ErrorKind::Validation, refusal))
+}
+
+fn check_maximum(
+    prompt: &Prompt,
+    cap: u64,
+    schema: &dyn Schema,
+    id: &ModelId,
+) -> Result<(), Failure> {
+    let maximum = prompt.max_output.unwrap_or(cap);
+    if maximum > cap {
+        return Err(schema.above_cap(maximum, cap, id.as_str()).into());
+    }
+    if prompt.thinking_budget.is_some_and(|budget| budget >= maximum) {
+        return Err(Failure::new(
+            ErrorKind::Validation,
+            "`max_tokens` must be greater than `thinking.budget_tokens`.",
+        ));
+    }
+    Ok(())
+}
+
+fn latency(shared: &Shared, settings: &ModelSettings, prompt: &Prompt) -> Latency {
+    let usual = settings.latency.unwrap_or(shared.settings.latency);
+    Latency {
+        head_ms: prompt.directive("head_ms").unwrap_or(usual.head_ms),
+        token_ms: prompt.directive("token_ms").unwrap_or(usual.token_ms),
+        jitter: usual.jitter,
+    }
+}
+
+fn invoke_headers(
+    reply: &mut Reply,
+    operation: Operation,
+    usage: Usage,
+    latency_ms: u64,
+    request: &Accepted<'_>,
+) {
+    if operation.is_stream() {
+        reply.headers.push((
+            HeaderName::from_static("x-amzn-bedrock-content-type"),
+            HeaderValue::from_static("application/json"),
+        ));
+    } else {
+        let mut figures = vec![
+            ("x-amzn-bedrock-invocation-latency", latency_ms),
+            ("x-amzn-bedrock-input-token-count", usage.input),
+            ("x-amzn-bedrock-output-token-count", usage.output),
+        ];
+        if usage.cache_read + usage.cache_write > 0 {
+            figures.push(("x-amzn-bedrock-cache-read-input-token-count", usage.cache_read));
+            figures.push(("x-amzn-bedrock-cache-write-input-token-count", usage.cache_write));
+        }
+        let named = |(name, figure): (&'static str, u64)| {
+            (HeaderName::from_static(name), HeaderValue::from(figure))
+        };
+        reply.headers.extend(figures.into_iter().map(named));
+    }
+    for name in ["x-amzn-bedrock-performanceconfig-latency", "x-amzn-bedrock-service-tier"] {
+        if let Some(value) = request.head.headers.get(name) {
+            reply.headers.push((HeaderName::from_static(name), value.clone()));
+        }
+    }
+}
