@@ -274,9 +274,9 @@ impl Exchange {
         let metrics = &self.gateway.metrics;
         match self.client.as_ref().map(|client| &client.kind) {
             Some(CallerKind::Registered(member)) => {
-                member.number.of(|| &*member.name, &metrics.labels)
+                member.label_id.get(|| &*member.name, &metrics.labels)
             }
-            Some(CallerKind::Removed(name)) => metrics.labels.number(name),
+            Some(CallerKind::Removed(name)) => metrics.labels.id(name),
             Some(CallerKind::Anonymous(_)) | None => metrics.other,
         }
     }

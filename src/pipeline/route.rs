@@ -24,7 +24,7 @@ use crate::routing::access::Denial;
 use crate::routing::{
     self, Abilities, Bound, Candidate, Excess, QuotaDemand, RequestSize, Target, balance,
 };
-use crate::telemetry::Pattern;
+use crate::telemetry::ModelLatency;
 
 /// A request with the targets that can serve it.
 #[derive(Debug)]

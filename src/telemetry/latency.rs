@@ -146,8 +146,10 @@ impl Histograms {
 #[derive(Debug)]
 pub(super) struct LatencyHistograms {
     labels: Arc<Labels>,
-    histograms: Mutex<HashMap<(Option<Operation>, u32), Arc<Histograms>>>,
+    histograms: Mutex<HistogramMap>,
 }
+
+type HistogramMap = HashMap<(Option<Operation>, u32), Arc<Histograms>>;
 
 impl LatencyHistograms {
     pub(super) fn new(labels: Arc<Labels>) -> LatencyHistograms {
