@@ -16,10 +16,10 @@ use tokio_util::sync::DropGuard;
 use uuid::Uuid;
 
 use super::{Gateway, rates};
-use crate::auth::{Peer, Proof};
+use crate::auth::{Peer, PendingAuth};
 use crate::bedrock::{ErrorKind, Operation, Usage};
 use crate::config::Priority;
-use crate::limits::{Account, Client, Hold, OverBudget, Policy, Slot, Who, usd};
+use crate::limits::{Account, Caller, CallerKind, Hold, OverBudget, Policy, Slot, usd};
 use crate::quota::{Reservation, Share};
 use crate::routing::{Bound, Target};
 pub(super) use crate::telemetry::Outcome;
@@ -45,7 +45,7 @@ pub(super) struct Exchange {
     pub(super) arrived: SystemTime,
     pub(super) started: Instant,
     pub(super) request_id: Uuid,
-    pub(super) client: Option<Client>,
+    pub(super) client: Option<Caller>,
     /// What the request may cost its client.
     pub(super) hold: Option<Hold>,
     /// The target that was asked and has not answered yet, and the input tokens it was sent.
@@ -60,7 +60,7 @@ pub(super) struct Exchange {
     /// What attempts have cost whose answer did not come in time, and the last of them.
     lost: Option<Used>,
     /// What its body has yet to show of who sent it.
-    pub(super) proof: Proof,
+    pub(super) proof: PendingAuth,
     /// The client's place among its requests at once.
     pub(super) slot: Option<Slot>,
     /// Tells what depends on the request that it is over.
@@ -117,7 +117,7 @@ impl Exchange {
             begun: None,
             lost: None,
             passed: None,
-            proof: Proof::Complete,
+            proof: PendingAuth::Nothing,
             slot: None,
             over: None,
             share: None,
@@ -153,12 +153,12 @@ impl Exchange {
 
     /// What the client may ask for, where that is less than everything.
     pub(super) fn policy(&self) -> Option<&Policy> {
-        self.client.as_ref()?.member()?.policy()
+        self.client.as_ref()?.record()?.policy()
     }
 
     /// What the client may spend, where that is not any amount.
     pub(super) fn account(&self) -> Option<&Arc<Account>> {
-        self.client.as_ref()?.member()?.account()
+        self.client.as_ref()?.record()?.account()
     }
 
     /// Notes an attempt that has come to an outcome.
@@ -216,7 +216,7 @@ impl Exchange {
 
     /// What the client is called in the access log.
     fn logged_name(&self) -> &str {
-        let label = self.client.as_ref().and_then(Client::label);
+        let label = self.client.as_ref().and_then(Caller::label);
         label.or_else(|| self.peer.certificate.as_ref()?.label()).unwrap_or("-")
     }
 
@@ -266,16 +266,18 @@ impl Exchange {
 
     /// The client's label in metrics.
     fn client_name(&self) -> &str {
-        self.client.as_ref().and_then(Client::name).map_or(OTHER, AsRef::as_ref)
+        self.client.as_ref().and_then(Caller::name).map_or(OTHER, AsRef::as_ref)
     }
 
     /// The number of that label.
     fn client_number(&self) -> u32 {
         let metrics = &self.gateway.metrics;
-        match self.client.as_ref().map(|client| &client.who) {
-            Some(Who::Member(member)) => member.number.of(|| &*member.name, &metrics.labels),
-            Some(Who::Former(name)) => metrics.labels.number(name),
-            Some(Who::Unnamed(_)) | None => metrics.other,
+        match self.client.as_ref().map(|client| &client.kind) {
+            Some(CallerKind::Registered(member)) => {
+                member.number.of(|| &*member.name, &metrics.labels)
+            }
+            Some(CallerKind::Removed(name)) => metrics.labels.number(name),
+            Some(CallerKind::Anonymous(_)) | None => metrics.other,
         }
     }
 

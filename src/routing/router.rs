@@ -10,9 +10,10 @@ use dashmap::DashMap;
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
+use super::candidate::Candidate;
 use super::cooldown::{Policy, State};
 use super::keep::{unrouted_untouched, untouched};
-use super::pool::{self, Choice, Pool};
+use super::pool::{self, Pool};
 use super::site::{Site, Sites};
 use super::target::{Abilities, Parts, Permit, Target, shared_name};
 use crate::bedrock::ModelId;
@@ -117,9 +118,9 @@ impl Route {
         Arc::new(Route { targets, abilities, bell: Arc::clone(pool.bell()), pool, balance })
     }
 
-    /// Takes the first choice that has room, if nobody waits; looks at nothing else of the pool.
-    pub fn enter(&self, choices: impl Iterator<Item = Choice>) -> Option<(usize, Permit)> {
-        pool::enter(&self.bell, choices)
+    /// Takes the first candidate that has room, if nobody waits; looks at nothing else of the pool.
+    pub fn enter(&self, candidates: impl Iterator<Item = Candidate>) -> Option<(usize, Permit)> {
+        pool::enter(&self.bell, candidates)
     }
 
     /// The targets, best first, with what they can take.
