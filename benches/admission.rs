@@ -11,12 +11,12 @@ use divan::Bencher;
 use sluice::bedrock::{ModelId, Operation, Usage};
 use sluice::config::{Config, Env, Priority};
 use sluice::quota::{FairQueue, Flow};
-use sluice::routing::{Choice, Route, Router, Size};
+use sluice::routing::{Candidate, RequestSize, Route, Router};
 
 const MODEL: &str = "anthropic.claude-3-haiku-20240307-v1:0";
 const TARGETS: usize = 4;
-fn size() -> Size {
-    Size { text_bytes: 4000, max_output: Some(1000), ..Size::default() }
+fn size() -> RequestSize {
+    RequestSize { text_bytes: 4000, max_output: Some(1000), ..RequestSize::default() }
 }
 const USAGE: Usage =
     Usage { input: 1000, output: 300, cache_read: 0, cache_write: 0, cache_write_1h: 0 };
@@ -45,19 +45,19 @@ fn main() {
     divan::main();
 }
 
-fn choice(index: usize) -> Choice {
+fn candidate(index: usize) -> Candidate {
     let target = ROUTE.targets.get(index % TARGETS).expect("a target");
     let model = ModelId::new(MODEL).expect("a model id");
-    Choice {
+    Candidate {
         index,
-        need: target.need(Operation::Converse, &size(), &model),
+        demand: target.demand(Operation::Converse, &size(), &model),
         target: Arc::clone(target),
     }
 }
 
 /// The way of a request that finds room: enter, send, be answered, settle.
-fn admit_and_settle(choice: &Choice) {
-    let entered = ROUTE.pool.enter(std::iter::once(black_box(choice).clone()));
+fn admit_and_settle(candidate: &Candidate) {
+    let entered = ROUTE.pool.enter(std::iter::once(black_box(candidate).clone()));
     let (_, mut permit) = entered.expect("there is room");
     permit.sent();
     let spending = permit.succeeded(Duration::from_millis(100));
@@ -66,17 +66,17 @@ fn admit_and_settle(choice: &Choice) {
 
 #[divan::bench(threads = [1, 2, 4], sample_size = 1000)]
 fn all_threads_on_one_target(bencher: Bencher<'_, '_>) {
-    let choice = choice(0);
-    bencher.bench(|| admit_and_settle(&choice));
+    let candidate = candidate(0);
+    bencher.bench(|| admit_and_settle(&candidate));
 }
 
 #[divan::bench(threads = [1, 2, 4], sample_size = 1000)]
 fn each_thread_on_its_own_target(bencher: Bencher<'_, '_>) {
     static THREADS: AtomicUsize = AtomicUsize::new(0);
     thread_local! {
-        static CHOICE: Choice = choice(THREADS.fetch_add(1, Ordering::Relaxed));
+        static CANDIDATE: Candidate = candidate(THREADS.fetch_add(1, Ordering::Relaxed));
     }
-    bencher.bench(|| CHOICE.with(admit_and_settle));
+    bencher.bench(|| CANDIDATE.with(admit_and_settle));
 }
 
 /// To join the line and to be served, while so many wait.

@@ -122,7 +122,7 @@ pub(super) async fn start(config: Config) -> Result<Started, String> {
     if let Some(fleet) = &gateway.fleet {
         fleet.start();
     }
-    let (state, ledgers) = (&gateway.config.state, gateway.members.ledgers());
+    let (state, ledgers) = (&gateway.config.state, gateway.clients.ledgers());
     let budgets = Keeper::start(state, ledgers, &gateway.metrics).await;
     let budgets = budgets.map_err(|error| error.to_string())?;
     let live = Arc::new(SharedGateway::new(gateway));

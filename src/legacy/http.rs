@@ -34,7 +34,7 @@ use crate::bedrock::error::whole_seconds;
 use crate::config::{Config, JobQueue, JobsBackend, LegacyAction};
 use crate::fleet::Notice;
 use crate::jobs::{Jobs, JobsError, NewJob, Queue, Record, StoreError};
-use crate::limits::{Limited, Member, Slot, Who};
+use crate::limits::{CallerKind, ClientRecord, Limited, Slot};
 use crate::pipeline::body::{self, BodyLimits, head_bytes};
 use crate::pipeline::{Gateway, SharedGateway};
 use crate::quota::Share;
@@ -202,7 +202,7 @@ impl Shim {
         gateway: &Gateway,
         endpoint: &Endpoint<'_>,
         head: &Parts,
-        member: Option<&Arc<Member>>,
+        member: Option<&Arc<ClientRecord>>,
         peer: &Peer,
     ) -> Result<Entry, Refusal> {
         if *endpoint == Endpoint::Health {
@@ -213,7 +213,7 @@ impl Shim {
         let mut entry = Entry::default();
         if endpoint.asks_a_model() {
             let by = &gateway.config.limits.key;
-            let who = member.map(|member| Who::Member(Arc::clone(member)));
+            let who = member.map(|member| CallerKind::Registered(Arc::clone(member)));
             let client = identify(&head.headers, peer.address, by, who);
             // What a job asks counts when it is asked.
             let name = member.map_or(OTHER, |member| &*member.name);
@@ -574,7 +574,7 @@ struct Entry {
 #[derive(Default)]
 struct Identity {
     /// The client, where clients have keys.
-    member: Option<Arc<Member>>,
+    member: Option<Arc<ClientRecord>>,
     /// Whether the admin key was presented, which is no client's.
     is_admin: bool,
 }
@@ -596,7 +596,8 @@ fn authenticate(
     };
     if !guarded {
         let certificate = peer.certificate.as_deref();
-        let member = gateway.keys.unsigned(head, certificate, SystemTime::now())?;
+        let member =
+            gateway.authenticator.authenticate_unsigned(head, certificate, SystemTime::now())?;
         return Ok(Identity { member, is_admin: false });
     }
     let key = gateway.config.server.admin_key.as_ref();
@@ -609,7 +610,7 @@ fn authenticate(
 async fn read<B>(
     gateway: &Gateway,
     endpoint: &Endpoint<'_>,
-    member: Option<&Member>,
+    member: Option<&ClientRecord>,
     body: &mut B,
     share: Option<&mut Share>,
 ) -> Result<Bytes, Refusal>
@@ -618,7 +619,7 @@ where
 {
     let server = &gateway.config.server;
     let most = endpoint.max_body().min(server.max_body);
-    let own = member.and_then(Member::policy).and_then(|policy| policy.max_body(most));
+    let own = member.and_then(ClientRecord::policy).and_then(|policy| policy.max_body(most));
     let limits = BodyLimits { bytes: own.unwrap_or(most), time: server.body_read_timeout };
     if endpoint.reads_body() {
         Ok(body::read(body, limits, share, None, &gateway.buffers).await?.0)

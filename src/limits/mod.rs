@@ -5,11 +5,11 @@ mod caller;
 mod policy;
 mod prices;
 mod rates;
-mod record;
+mod registry;
 
 pub use budget::{Account, Hold, Keeper, Ledgers, OverBudget, usd};
-pub use caller::{Client, Who};
+pub use caller::{Caller, CallerKind};
 pub use policy::{Denied, Policy};
 pub use prices::{Prices, Rates};
 pub use rates::{ClientLimits, Limited, Slot};
-pub use record::{Member, Members};
+pub use registry::{ClientRecord, ClientRegistry};

@@ -19,8 +19,8 @@ use tower_governor::GovernorError;
 use tower_governor::governor::{GovernorConfig, GovernorConfigBuilder};
 use tower_governor::key_extractor::KeyExtractor;
 
-use super::caller::Client;
-use super::record::Open;
+use super::caller::Caller;
+use super::registry::Open;
 use crate::config;
 use crate::fleet::{Fleet, Lease};
 use crate::quota::{Bell, Learning, Limits, Quota, Reservation};
@@ -165,7 +165,7 @@ pub struct Slot(Place);
 #[derive(Debug)]
 enum Place {
     /// With the client's record.
-    Member(Arc<Open>),
+    ClientRecord(Arc<Open>),
     /// Among those of clients without one.
     Key { clients: Arc<DashMap<Arc<str>, u32>>, key: Arc<str> },
 }
@@ -173,7 +173,7 @@ enum Place {
 impl Drop for Slot {
     fn drop(&mut self) {
         match &self.0 {
-            Place::Member(open) => open.leave(),
+            Place::ClientRecord(open) => open.leave(),
             Place::Key { clients, key } => {
                 clients.remove_if_mut(key, |_, open| {
                     *open = open.saturating_sub(1);
@@ -207,7 +207,7 @@ impl ClientLimits {
     }
 
     /// Counts a request against the client's rate.
-    pub fn request(&self, client: &Client) -> Result<(), Limited> {
+    pub fn request(&self, client: &Caller) -> Result<(), Limited> {
         let due = |limit, refused: NotUntil<_>| Limited {
             limit,
             due: refused.wait_time_from(self.common.clock.now()),
@@ -230,7 +230,7 @@ impl ClientLimits {
     }
 
     /// Counts a request against the rate that the client has at all replicas.
-    fn shared_request(&self, client: &Client) -> Result<(), Limited> {
+    fn shared_request(&self, client: &Caller) -> Result<(), Limited> {
         let now = Instant::now();
         let take = |quota: &Arc<Quota>, limit| {
             let due = |until: Instant| Limited { limit, due: until - now };
@@ -244,21 +244,21 @@ impl ClientLimits {
         take(&self.quota(rate, client, now), "requests_per_second")
     }
 
-    fn quota(&self, limit: &Tracked, client: &Client, now: Instant) -> Arc<Quota> {
+    fn quota(&self, limit: &Tracked, client: &Caller, now: Instant) -> Arc<Quota> {
         let known = limit.clients.get(client.key()).map(|quota| Arc::clone(&quota));
         known.unwrap_or_else(|| self.common.track(limit, client.key(), self.fleet.as_ref(), now))
     }
 
     /// Takes one of the client's requests at once.
-    pub fn slot(&self, client: &Client) -> Result<Option<Slot>, Limited> {
+    pub fn slot(&self, client: &Caller) -> Result<Option<Slot>, Limited> {
         let own = own(client).and_then(|own| own.max_concurrent);
         let Some(max) = own.or(self.common.config.max_concurrent) else { return Ok(None) };
         // When one of them ends is not known; a second is a fair guess.
         let limited = Limited { limit: "max_concurrent", due: Duration::from_secs(1) };
-        if let Some(member) = client.member() {
+        if let Some(member) = client.record() {
             let is_in = member.open.enter(max);
             return if is_in {
-                Ok(Some(Slot(Place::Member(Arc::clone(&member.open)))))
+                Ok(Some(Slot(Place::ClientRecord(Arc::clone(&member.open)))))
             } else {
                 Err(limited)
             };
@@ -274,7 +274,7 @@ impl ClientLimits {
     }
 
     /// Takes `tokens` of the client's tokens per minute, to be settled like a target's quota.
-    pub fn tokens(&self, client: &Client, tokens: u64) -> Result<Option<Reservation>, Limited> {
+    pub fn tokens(&self, client: &Caller, tokens: u64) -> Result<Option<Reservation>, Limited> {
         let now = Instant::now();
         if let Some((_, quota)) = own(client).and_then(|own| own.tokens.as_ref()) {
             let due = |until: Instant| Limited { limit: "tpm", due: until - now };
@@ -287,8 +287,8 @@ impl ClientLimits {
 }
 
 /// The limits of its own of a client, which count instead of the common ones.
-fn own(client: &Client) -> Option<&Own> {
-    Some(&client.member()?.limits)
+fn own(client: &Caller) -> Option<&Own> {
+    Some(&client.record()?.limits)
 }
 
 impl Common {
@@ -356,7 +356,7 @@ impl KeyExtractor for ByClient {
     type Key = Arc<str>;
 
     fn extract<T>(&self, request: &Request<T>) -> Result<Arc<str>, GovernorError> {
-        let client = request.extensions().get::<Client>();
+        let client = request.extensions().get::<Caller>();
         client.map(|client| Arc::clone(client.key())).ok_or(GovernorError::UnableToExtractKey)
     }
 }
@@ -364,7 +364,7 @@ impl KeyExtractor for ByClient {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::limits::{Members, Who};
+    use crate::limits::{CallerKind, ClientRegistry};
 
     fn limits(change: impl FnOnce(&mut config::Limits)) -> ClientLimits {
         let mut config = config::Limits {
@@ -379,8 +379,8 @@ mod tests {
         ClientLimits::new(&config, None)
     }
 
-    fn client(key: &str) -> Client {
-        Client { who: Who::Unnamed(key.into()), access_key_id: None }
+    fn client(key: &str) -> Caller {
+        Caller { kind: CallerKind::Anonymous(key.into()), access_key_id: None }
     }
 
     #[test]
@@ -428,11 +428,11 @@ mod tests {
     async fn what_stays_of_a_newer_config_keeps_what_was_used() {
         let limits = limits(|config| config.max_concurrent = Some(1));
         let common = limits.common.config.clone();
-        let renewed = |before: &Members, policy| {
+        let renewed = |before: &ClientRegistry, policy| {
             let named = config::Client { name: "a".to_owned(), policy, ..Default::default() };
-            let members = Members::new(&[named], Some(before), None).unwrap();
-            let who = Who::Member(Arc::clone(members.get("a").unwrap()));
-            (members, limits.renewed(&common), Client { who, access_key_id: None })
+            let members = ClientRegistry::new(&[named], Some(before), None).unwrap();
+            let who = CallerKind::Registered(Arc::clone(members.get("a").unwrap()));
+            (members, limits.renewed(&common), Caller { kind: who, access_key_id: None })
         };
         let own = |rpm, max| config::ClientPolicy {
             rpm: Some(rpm),
@@ -440,7 +440,7 @@ mod tests {
             max_concurrent: Some(max),
             ..config::ClientPolicy::default()
         };
-        let (members, before, a) = renewed(&Members::default(), own(1, 1));
+        let (members, before, a) = renewed(&ClientRegistry::default(), own(1, 1));
         before.request(&a).unwrap();
         let held = before.tokens(&a, 600).unwrap();
         let (slot, other) = (before.slot(&a).unwrap(), before.slot(&client("b")).unwrap());
@@ -455,8 +455,8 @@ mod tests {
         let (members, none, a) = renewed(&members, config::ClientPolicy::default());
         assert!(none.request(&a).is_ok() && none.slot(&a).is_err());
         // One that was gone in between has its requests still open.
-        let nobody = Members::new(&[], Some(&members), None).unwrap();
-        let nobody = Members::new(&[], Some(&nobody), None).unwrap();
+        let nobody = ClientRegistry::new(&[], Some(&members), None).unwrap();
+        let nobody = ClientRegistry::new(&[], Some(&nobody), None).unwrap();
         let (_, back, a) = renewed(&nobody, config::ClientPolicy::default());
         assert!(back.slot(&a).is_err());
         drop((held, slot, other));

@@ -14,7 +14,7 @@ use super::refusal::Refusal;
 use super::route::Routed;
 use super::shortage::{self, Shortage};
 use crate::quota::{Curfew, Flow};
-use crate::routing::{Choice, Choices, Permit, is_hopeful};
+use crate::routing::{Candidate, Candidates, Permit, is_hopeful};
 use crate::system::time::{sleep_until, timeout_at};
 
 /// What came of the search for a target.
@@ -42,11 +42,11 @@ pub(super) async fn admit(
 ) -> Result<Admission, Refusal> {
     let now = Instant::now();
     let is_in = |index: &usize| routed.candidates.get(*index).is_some_and(|it| it.left.is_none());
-    let again = preferred.filter(is_in).and_then(|index| routed.choice(index));
-    if let Some(choice) = again
-        && let Ok(permit) = choice.target.enter(choice.need, now)
+    let again = preferred.filter(is_in).and_then(|index| routed.candidate(index));
+    if let Some(candidate) = again
+        && let Ok(permit) = candidate.target.enter(candidate.demand, now)
     {
-        return Ok(Admission::Go(choice.index, permit));
+        return Ok(Admission::Go(candidate.index, permit));
     }
     if let Some((index, permit)) = routed.route.enter(routed.remaining()) {
         return Ok(Admission::Go(index, permit));
@@ -56,13 +56,13 @@ pub(super) async fn admit(
         return Ok(Admission::Go(index, permit));
     }
     let pool = Arc::clone(&routed.route.pool);
-    let choices: Choices = routed.remaining().collect();
-    if choices.is_empty() {
+    let candidates: Candidates = routed.remaining().collect();
+    if candidates.is_empty() {
         return Ok(Admission::NothingLeft);
     }
     let gateway = Arc::clone(routed.exchange.gateway());
     let give_up = gateway.curfew.cut(patience.deadline.min(now + patience.left));
-    if give_up <= now || !is_hopeful(&choices, give_up, now) {
+    if give_up <= now || !is_hopeful(&candidates, give_up, now) {
         return Err(shortage::refusal(routed));
     }
     let place = gateway.waiting.enter(routed.body.len());
@@ -72,10 +72,10 @@ pub(super) async fn admit(
     })?;
     let granted = {
         let span = routed.exchange.begins_wait();
-        let mut waiting = pool.join(flow(&routed.exchange), choices.clone());
+        let mut waiting = pool.join(flow(&routed.exchange), candidates.clone());
         let granted = tokio::select! {
             granted = timeout_at(give_up, waiting.granted()) => granted.ok().flatten(),
-            () = turned_away(&gateway.curfew, &choices) => None,
+            () = turned_away(&gateway.curfew, &candidates) => None,
         };
         if let (Some(span), true) = (&span, granted.is_some()) {
             span.served();
@@ -91,10 +91,10 @@ pub(super) async fn admit(
     }
 }
 
-/// Waits until the process ends too soon for any of the choices.
-async fn turned_away(curfew: &Curfew, choices: &[Choice]) {
+/// Waits until the process ends too soon for any of the candidates.
+async fn turned_away(curfew: &Curfew, candidates: &[Candidate]) {
     let end = curfew.known().await;
-    if is_hopeful(choices, end, Instant::now()) {
+    if is_hopeful(candidates, end, Instant::now()) {
         sleep_until(end).await;
     }
 }
@@ -102,8 +102,8 @@ async fn turned_away(curfew: &Curfew, choices: &[Choice]) {
 /// Whether a candidate other than `except` would take the request now, as far as cooldowns tell.
 pub(super) fn any_free(routed: &Routed, except: usize) -> bool {
     let now = Instant::now();
-    let mut others = routed.remaining().filter(|choice| choice.index != except);
-    others.any(|choice| choice.target.is_free(choice.need, now))
+    let mut others = routed.remaining().filter(|candidate| candidate.index != except);
+    others.any(|candidate| candidate.target.is_free(candidate.demand, now))
 }
 
 fn flow(exchange: &Exchange) -> Flow {

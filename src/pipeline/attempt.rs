@@ -248,7 +248,7 @@ impl Loop {
             reply = &mut first => return (reply, None),
             () = sleep(usual) => {}
         }
-        let others = self.routed.remaining().filter(|choice| choice.index != index);
+        let others = self.routed.remaining().filter(|candidate| candidate.index != index);
         let hedge = self.routed.route.enter(others);
         let Some((index, mut permit)) = hedge.filter(|_| self.gateway.hedges.spend()) else {
             return (first.await, None);
@@ -279,9 +279,9 @@ impl Loop {
         if !config.enabled || call.model().is_none() || call.operation.is_stream() {
             return None;
         }
-        let need = self.routed.need(target);
+        let demand = self.routed.demand(target);
         // How long inference usually takes says nothing of the rest.
-        if !need.is_counted() || need.input > config.max_input_tokens {
+        if !demand.draws_on_quota() || demand.input > config.max_input_tokens {
             return None;
         }
         self.gateway.hedges.earn();
@@ -513,7 +513,7 @@ impl Loop {
     fn candidate<T: Default>(
         &mut self,
         index: usize,
-        change: impl FnOnce(&mut super::route::Candidate) -> T,
+        change: impl FnOnce(&mut super::route::CandidateState) -> T,
     ) -> T {
         self.routed.candidates.get_mut(index).map(change).unwrap_or_default()
     }
@@ -529,7 +529,7 @@ impl Loop {
         {
             let labels = [&*from.name, &*to.name, reason];
             self.gateway.metrics.fallbacks.with_label_values(&labels).inc();
-            self.gateway.metrics.sums.fallback();
+            self.gateway.metrics.totals.fallback();
         }
     }
 

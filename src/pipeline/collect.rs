@@ -18,7 +18,7 @@ use super::observe::Observed;
 use super::parse::Called;
 use super::policy;
 use super::refusal::{Refusal, Refused};
-use crate::auth::Proof;
+use crate::auth::PendingAuth;
 use crate::bedrock::Operation;
 use crate::bedrock::path::Call;
 use crate::bedrock::sigv4::{EventChain, PayloadHash, PayloadHasher};
@@ -140,7 +140,7 @@ where
         let events = Some(StreamingBody(Mutex::new((source, chain))));
         return Ok(Collected { request, call, body: Bytes::new(), hash: None, events });
     }
-    let hasher = (!matches!(proof, Proof::Complete)).then(PayloadHasher::new);
+    let hasher = (!matches!(proof, PendingAuth::Nothing)).then(PayloadHasher::new);
     let buffers = exchange.gateway().buffers.clone();
     let limits = BodyLimits { bytes: limit, time };
     let share = exchange.share.as_mut();
@@ -150,7 +150,7 @@ where
             exchange.request_bytes = body.len() as u64;
             let proven = hash.as_ref().map_or(Ok(()), |hash| {
                 prove(&mut exchange, &proof, hash)?;
-                if matches!(proof, Proof::Signature(_)) {
+                if matches!(proof, PendingAuth::Signature(_)) {
                     policy::check_collected(&exchange, &call, &head, body.len())?;
                 }
                 Ok(())

@@ -53,10 +53,10 @@ use tower::{Service, ServiceBuilder};
 pub use parse::repeats_length;
 pub use relay::{ResponseBody, ResponseDeadline};
 
-use crate::auth::{Issuers, Keys, Peer};
+use crate::auth::{Authenticator, Issuers, Peer};
 use crate::config::{self, Config};
 use crate::fleet::Fleet;
-use crate::limits::{ClientLimits, Members, Prices, Rates};
+use crate::limits::{ClientLimits, ClientRegistry, Prices, Rates};
 use crate::quota::{Curfew, Load, WaitingRoom};
 use crate::routing::{Route, Router, RouterError, Target};
 use crate::telemetry::access_log::AccessLog;
@@ -86,9 +86,9 @@ pub struct Gateway {
     /// ResponseDeadline when anybody may wait, once the process ends.
     pub curfew: Curfew,
     /// The clients that the config names.
-    pub members: Members,
+    pub clients: ClientRegistry,
     /// Who may call.
-    pub keys: Keys,
+    pub authenticator: Authenticator,
     /// The limits of clients.
     pub limits: ClientLimits,
     /// What tokens cost.
@@ -150,15 +150,15 @@ impl Gateway {
     ) -> Result<Arc<Gateway>, RouterError> {
         let before_issuers = before.map(|before| {
             let same_way = config.upstream.connects_like(&before.config.upstream);
-            (before.keys.issuers(), same_way)
+            (before.authenticator.issuers(), same_way)
         });
         let router = Router::new(
             &config,
             before.map(|before| (&before.config, &before.router)),
             fleet.as_ref(),
         )?;
-        let members = before.map(|before| &before.members);
-        let members = Members::new(&config.clients, members, fleet.as_ref())?;
+        let clients = before.map(|before| &before.clients);
+        let clients = ClientRegistry::new(&config.clients, clients, fleet.as_ref())?;
         let prices = Prices::new(&config.prices)?;
         warn_of_unpriced(&config, &router, &prices);
         let issuers = Issuers::new(&config.issuers, &upstream, &metrics, before_issuers);
@@ -169,12 +169,12 @@ impl Gateway {
                 || Load::new(&config.server),
                 |before| before.load.renewed(&config.server),
             ),
-            keys: Keys::new(
+            authenticator: Authenticator::new(
                 &config.clients,
-                &members,
+                &clients,
                 &config.auth,
                 Arc::clone(&metrics),
-                before.map(|before| &before.keys),
+                before.map(|before| &before.authenticator),
             )
             .with_issuers(issuers)
             .with_allowed_hosts(&config.server.allowed_hosts),
@@ -182,7 +182,7 @@ impl Gateway {
                 Some(before) => before.limits.renewed(&config.limits),
                 None => ClientLimits::new(&config.limits, fleet.clone()),
             },
-            members,
+            clients,
             prices,
             buffers: before.map_or_else(
                 || Buffers::new(config.server.max_in_flight_bytes),

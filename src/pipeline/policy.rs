@@ -95,7 +95,7 @@ pub(super) fn check_body(
 /// Looks at who makes a call of the control plane, once that is known. What it lists is the account's,
 /// so it is nothing for just anybody.
 pub(super) fn check_control_plane(exchange: &Exchange, call: &Call) -> Result<(), Denied> {
-    let member = exchange.client.as_ref().and_then(|client| client.member());
+    let member = exchange.client.as_ref().and_then(|client| client.record());
     let unnamed = || Denied::Unnamed { operation: call.operation.name() };
     member.map(|_| ()).ok_or_else(unnamed)
 }

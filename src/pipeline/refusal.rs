@@ -9,7 +9,7 @@ use http::{HeaderMap, Response, StatusCode};
 use super::body::BodyError;
 use super::exchange::{Exchange, Outcome};
 use super::shortage::{self, Shortage};
-use crate::auth::Unauthenticated;
+use crate::auth::AuthError;
 use crate::auth::origin::BadHost;
 use crate::bedrock::json::JsonError;
 use crate::bedrock::path::{ASK_CONTROL_PLANE, PathError};
@@ -70,7 +70,7 @@ pub(super) enum Refusal {
     #[error("The gateway is overloaded, please try again: {0}.")]
     Overloaded(Overloaded),
     #[error(transparent)]
-    Unauthenticated(Unauthenticated),
+    Unauthenticated(AuthError),
     #[error("the request body is larger than {limit} bytes")]
     BodyTooLarge { limit: usize },
     #[error("the request body did not arrive within {}", humantime::format_duration(*limit))]

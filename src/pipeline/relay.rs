@@ -30,7 +30,7 @@ use crate::bedrock::error::set_retry_after;
 use crate::bedrock::{ErrorKind, Operation, Usage, WireError, event_stream};
 use crate::limits::{OverBudget, usd};
 use crate::routing::cooldown::State;
-use crate::routing::{Size, Spending, Target};
+use crate::routing::{RequestSize, Spending, Target};
 use crate::system::time::{Sleep, sleep_until};
 use crate::upstream::{self, Class, Failure, Success, TimeLimit};
 
@@ -91,7 +91,7 @@ pub(super) fn success<B>(
     operation: Operation,
     success: Success<B>,
     spending: Spending,
-    size: Size,
+    size: RequestSize,
     deadline: Instant,
 ) -> Response<ResponseBody<B>> {
     let Success { status, headers: mut head, held, body, is_close_delimited } = success;
@@ -264,7 +264,7 @@ pin_project_lite::pin_project! {
         exchange: Box<Exchange>,
         // What the answer holds of its target's quota, until it is settled.
         spending: Option<Spending>,
-        size: Size,
+        size: RequestSize,
         idle: Duration,
         deadline: Instant,
         #[pin]

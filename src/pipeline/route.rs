@@ -21,9 +21,10 @@ use crate::bedrock::{Extras, Family, Features, ModelId, Operation};
 use crate::config::Priority;
 use crate::limits::{Denied, Prices};
 use crate::routing::access::Denial;
-use crate::routing::balance::{self, Placed};
-use crate::routing::{self, Abilities, Bound, Choice, Excess, Need, Size, Target};
-use crate::telemetry::Pattern;
+use crate::routing::{
+    self, Abilities, Bound, Candidate, Excess, QuotaDemand, RequestSize, Target, balance,
+};
+use crate::telemetry::ModelLatency;
 
 /// A request with the targets that can serve it.
 #[derive(Debug)]
@@ -39,16 +40,16 @@ pub(super) struct Routed {
     /// What was read of the body; nothing where nothing needs to be read.
     pub(super) peek: Peek,
     /// How large the request is, as quotas count.
-    pub(super) size: Size,
-    /// The targets that can serve it, best first: places in its route.
-    pub(super) candidates: SmallVec<[Candidate; 4]>,
+    pub(super) size: RequestSize,
+    /// The state of its candidates, best first.
+    pub(super) candidates: SmallVec<[CandidateState; 4]>,
     pub(super) route: Arc<routing::Route>,
 }
 
 impl Routed {
     /// The target of the candidate with this index.
     pub(super) fn target(&self, index: usize) -> Option<&Arc<Target>> {
-        self.route.targets.get(self.candidates.get(index)?.place)
+        self.route.targets.get(self.candidates.get(index)?.position)
     }
 
     /// Whether the candidate with this index speaks for what was asked for: its model is the one
@@ -63,15 +64,15 @@ impl Routed {
             })
     }
 
-    /// What the request needs of a target's quota.
-    pub(super) fn need(&self, target: &Target) -> Need {
-        let Some(model) = self.call.model() else { return Need::default() };
-        target.need(self.call.operation, &self.size, model)
+    /// What the request would take of a target's quota.
+    pub(super) fn demand(&self, target: &Target) -> QuotaDemand {
+        let Some(model) = self.call.model() else { return QuotaDemand::default() };
+        target.demand(self.call.operation, &self.size, model)
     }
 
     /// How the request is too large for a target's whole quota, if it is.
     pub(super) fn excess(&self, target: &Target) -> Option<Excess> {
-        target.excess(self.need(target), &self.size)
+        target.excess(self.demand(target), &self.size)
     }
 
     /// The most that the request can use of a target, where its client's budget holds that.
@@ -81,13 +82,14 @@ impl Routed {
         Some(target.bound(&self.size, model))
     }
 
-    /// What is left of the candidates, as choices.
-    pub(super) fn remaining(&self) -> impl Iterator<Item = Choice> {
-        let all = self.candidates.iter().enumerate();
-        let left = all.filter(|(_, candidate)| candidate.left.is_none());
-        left.filter_map(|(index, candidate)| {
-            let choice = self.choice(index)?;
-            (candidate.is_last_resort || self.denial(&choice.target).is_none()).then_some(choice)
+    /// The candidates that this request is not done with, best first, each made when it is looked at.
+    pub(super) fn remaining(&self) -> impl Iterator<Item = Candidate> {
+        let states = self.candidates.iter().enumerate();
+        let remaining = states.filter(|(_, state)| state.left.is_none());
+        remaining.filter_map(|(index, state)| {
+            let candidate = self.candidate(index)?;
+            let may_serve = state.is_last_resort || self.denial(&candidate.target).is_none();
+            may_serve.then_some(candidate)
         })
     }
 
@@ -133,19 +135,19 @@ impl Routed {
         target.denial(self.call.model().map(|_| self.call.operation))
     }
 
-    /// The candidate with this index as a choice.
-    pub(super) fn choice(&self, index: usize) -> Option<Choice> {
+    /// The candidate with this index.
+    pub(super) fn candidate(&self, index: usize) -> Option<Candidate> {
         let target = self.target(index)?;
-        Some(Choice { index, target: Arc::clone(target), need: self.need(target) })
+        Some(Candidate { index, target: Arc::clone(target), demand: self.demand(target) })
     }
 }
 
-/// A target that can serve a request, and what this request has seen of it. Most requests look at
-/// no other than the first.
+/// What a request has experienced at one of its candidates. It names the target by its position, so that
+/// a request touches no target that it does not ask; most ask the first alone.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Candidate {
-    /// The target's place in the route.
-    place: usize,
+pub(super) struct CandidateState {
+    /// The target's position in the route.
+    position: usize,
     /// Attempts made there.
     pub(super) attempts: u32,
     /// Why this request is done with it; `None` as long as it is not.
@@ -182,17 +184,17 @@ impl Left {
     }
 }
 
-impl Candidate {
-    fn new(place: usize) -> Candidate {
-        Candidate { place, attempts: 0, left: None, is_last_resort: false }
+impl CandidateState {
+    fn new(position: usize) -> CandidateState {
+        CandidateState { position, attempts: 0, left: None, is_last_resort: false }
     }
 }
 
 /// What routing decides of a request.
 struct Decision {
     peek: Peek,
-    size: Size,
-    candidates: SmallVec<[Candidate; 4]>,
+    size: RequestSize,
+    candidates: SmallVec<[CandidateState; 4]>,
     route: Arc<routing::Route>,
 }
 
@@ -259,8 +261,8 @@ impl Step<Collected> for Route {
 fn relayed(route: &Arc<routing::Route>) -> Decision {
     Decision {
         peek: Peek::default(),
-        size: Size::default(),
-        candidates: (0..route.targets.len()).map(Candidate::new).collect(),
+        size: RequestSize::default(),
+        candidates: (0..route.targets.len()).map(CandidateState::new).collect(),
         route: Arc::clone(route),
     }
 }
@@ -277,7 +279,7 @@ fn route(
     let unrouted = || Refusal::Unrouted { model: model.to_string() };
     let (pattern, route) = match chosen {
         // Its model is one that the config names.
-        Some(route) => (Some(Arc::new(Pattern::new(model.as_str()))), route),
+        Some(route) => (Some(Arc::new(ModelLatency::new(model.as_str()))), route),
         None => gateway.router.find(&gateway.config, model).ok_or_else(unrouted)?,
     };
     let is_routed = pattern.is_some();
@@ -298,7 +300,7 @@ fn route(
     extent.writes_cache |= peek.features.contains(Features::PROMPT_CACHING);
     extent_of_headers(headers, &mut extent);
     exchange.surcharge = extent.surcharge;
-    let size = Size {
+    let size = RequestSize {
         body_bytes: body.len(),
         thinking: peek.thinking_budget,
         extent,
@@ -306,46 +308,46 @@ fn route(
         media: peek.media,
         max_output: peek.max_output_tokens(),
     };
-    let mut targets: SmallVec<[Placed<'_>; 4]> = route
+    let mut targets: SmallVec<[(usize, &Arc<Target>); 4]> = route
         .able()
         .enumerate()
         // Events are not kept, so nobody could stand in for the first.
-        .filter(|(place, _)| *place == 0 || !is_duplex)
-        .filter(|(place, (target, abilities))| {
-            *place == 0 || can_stand_in(target, abilities, operation, model, family, &peek)
+        .filter(|(position, _)| *position == 0 || !is_duplex)
+        .filter(|(position, (target, abilities))| {
+            *position == 0 || can_stand_in(target, abilities, operation, model, family, &peek)
         })
         .filter(|(_, (target, _))| policy::may_call(exchange, target))
-        .map(|(place, (target, _))| Placed { target, place })
+        .map(|(position, (target, _))| (position, target))
         .collect();
     if targets.is_empty() {
         return Err(Denied::Targets { model: model.to_string() }.into());
     }
     if exchange.account().is_some() && operation != Operation::CountTokens {
-        targets.retain(|it| rates(&gateway.prices, it.target).is_some());
+        targets.retain(|(_, target)| rates(&gateway.prices, target).is_some());
         if targets.is_empty() {
             return Err(Denied::Unpriced { model: model.to_string() }.into());
         }
     }
     balance::order(&mut targets, route.balance, peek.cached_prefix);
-    let needs = targets.iter().map(|it| (it.target, it.target.need(operation, &size, model)));
-    if let (Some(client), Some((_, first))) = (&exchange.client, needs.clone().next())
-        && first.is_counted()
-    {
-        exchange.allowance =
-            gateway.limits.tokens(client, first.expected()).map_err(Refusal::Limited)?;
+    if let (Some(client), Some((_, best))) = (&exchange.client, targets.first()) {
+        let demand = best.demand(operation, &size, model);
+        if demand.draws_on_quota() {
+            let allowance = gateway.limits.tokens(client, demand.expected());
+            exchange.allowance = allowance.map_err(Refusal::Limited)?;
+        }
     }
     let most = |prices: &Prices| {
-        let dearest = targets.iter().filter_map(|it| {
+        let dearest = targets.iter().filter_map(|(_, target)| {
             let bound = match is_duplex {
                 true => Bound::of_stream(),
-                false => it.target.bound(&size, model),
+                false => target.bound(&size, model),
             };
-            Some(rates(prices, it.target)?.most(&bound))
+            Some(rates(prices, target)?.most(&bound))
         });
         dearest.max().unwrap_or(0)
     };
     reserve_budget(exchange, operation, Some(&most))?;
-    let candidates = targets.iter().map(|it| Candidate::new(it.place)).collect();
+    let candidates = targets.iter().map(|(position, _)| CandidateState::new(*position)).collect();
     drop(targets);
     Ok(Decision { peek, size, candidates, route })
 }

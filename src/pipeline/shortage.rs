@@ -11,10 +11,10 @@ use tokio::time::Instant;
 
 use super::refusal::Refusal;
 use super::relay::SOON;
-use super::route::{Candidate, Left, Routed};
+use super::route::{CandidateState, Left, Routed};
 use crate::bedrock::error::whole_seconds;
 use crate::routing::cooldown::State;
-use crate::routing::{Choices, Excess, Pool};
+use crate::routing::{Candidates, Excess, Pool};
 use crate::telemetry::OTHER;
 
 /// A year, and more: what is due later is not waited for.
@@ -60,8 +60,8 @@ impl Cause {
         Cause::Unusable,
     ];
 
-    fn of(routed: &Routed, index: usize, candidate: &Candidate, now: Instant) -> Option<Cause> {
-        Some(match candidate.left {
+    fn of(routed: &Routed, index: usize, state: &CandidateState, now: Instant) -> Option<Cause> {
+        Some(match state.left {
             Some(Left::Denied(_)) => Cause::Denied,
             Some(Left::Misfit(_)) => Cause::Misfit,
             Some(Left::Oversized(_)) => Cause::Oversized,
@@ -69,11 +69,11 @@ impl Cause {
             Some(Left::Unreachable) => Cause::Unreachable,
             Some(Left::Unusable) => Cause::Unusable,
             None => {
-                let choice = routed.choice(index)?;
-                let (target, need) = (&choice.target, choice.need);
-                match target.state_for(need, now) {
+                let candidate = routed.candidate(index)?;
+                let (target, demand) = (&candidate.target, candidate.demand);
+                match target.state_for(demand, now) {
                     State::Drained => Cause::Drained,
-                    _ if target.is_throttled(need) => Cause::Throttled,
+                    _ if target.is_throttled(demand) => Cause::Throttled,
                     State::Cooling(_) | State::Probing => Cause::Out,
                     State::Available => Cause::Full,
                 }
@@ -127,8 +127,8 @@ impl Shortage {
     /// What became of those of this request.
     pub(super) fn of(routed: &Routed, now: Instant) -> Shortage {
         let mut counts = [0; Cause::ALL.len()];
-        for (index, candidate) in routed.candidates.iter().enumerate() {
-            let cause = Cause::of(routed, index, candidate, now);
+        for (index, state) in routed.candidates.iter().enumerate() {
+            let cause = Cause::of(routed, index, state, now);
             let place = cause.and_then(|cause| Cause::ALL.iter().position(|it| *it == cause));
             if let Some(count) = place.and_then(|place| counts.get_mut(place)) {
                 *count += 1;
@@ -145,14 +145,14 @@ impl Shortage {
             Some(_) => false,
         };
         let all = routed.candidates.iter().enumerate();
-        let choices: Choices = all
-            .filter_map(|(index, candidate)| {
-                let choice = routed.choice(index)?;
-                waits(candidate.left).then_some(choice)
+        let candidates: Candidates = all
+            .filter_map(|(index, state)| {
+                let candidate = routed.candidate(index)?;
+                waits(state.left).then_some(candidate)
             })
             .collect();
         let pool: &Pool = &routed.route.pool;
-        if let Some((target, due)) = pool.due(&choices, now).filter(|(_, due)| *due < NEVER) {
+        if let Some((target, due)) = pool.due(&candidates, now).filter(|(_, due)| *due < NEVER) {
             shortage.due = due.max(Duration::from_millis(1));
             if due > Duration::ZERO {
                 shortage.first = Some(target.name.to_string());
@@ -197,12 +197,11 @@ impl Shortage {
 /// What the best of those said that denied the request: the error, without its text, which is the
 /// operator's.
 fn denial(routed: &Routed) -> Option<String> {
-    let (index, status) = routed.candidates.iter().enumerate().find_map(|(index, candidate)| {
-        match candidate.left {
+    let (index, status) =
+        routed.candidates.iter().enumerate().find_map(|(index, state)| match state.left {
             Some(Left::Denied(status)) => Some((index, status.as_u16())),
             _ => None,
-        }
-    })?;
+        })?;
     let known = routed.target(index)?.denials().into_iter();
     let name = known
         .filter(|standing| standing.operation == routed.call.operation)
@@ -272,12 +271,12 @@ pub(super) fn refusal(routed: &Routed) -> Refusal {
 pub(super) fn excess(routed: &Routed) -> Option<Excess> {
     let now = Instant::now();
     let mut nearest: Option<Excess> = None;
-    for (index, candidate) in routed.candidates.iter().enumerate() {
-        match candidate.left {
+    for (index, state) in routed.candidates.iter().enumerate() {
+        match state.left {
             Some(Left::Oversized(excess)) => {
                 nearest = nearest.filter(|it| it.quota >= excess.quota).or(Some(excess));
             }
-            _ => match Cause::of(routed, index, candidate, now)? {
+            _ => match Cause::of(routed, index, state, now)? {
                 Cause::Denied | Cause::Misfit | Cause::Drained => {}
                 _ => return None,
             },

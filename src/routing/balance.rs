@@ -4,7 +4,7 @@
 //! model, in several regions or accounts, the route may have the one with most free quota first,
 //! or the faster one; and a request with a cached prompt goes where the cache is.
 
-use std::cmp::Ordering;
+use std::cmp::{Ordering, Reverse};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
@@ -13,49 +13,40 @@ use tokio::time::Instant;
 use super::target::Target;
 use crate::config::Balance;
 
-/// A target and its place in its route.
-#[derive(Clone, Copy, Debug)]
-pub struct Placed<'a> {
-    /// The target.
-    pub target: &'a Arc<Target>,
-    /// Its place.
-    pub place: usize,
-}
-
-/// Orders `targets`. `prefix` is the key of the request's cached prompt, if it has one: such
+/// Orders the targets of a route, each beside its position there. `prefix` is the key of the request's cached prompt, if it has one: such
 /// requests go to the same target as long as it takes traffic, since the cache is not elsewhere.
-pub fn order(targets: &mut [Placed<'_>], balance: Balance, prefix: Option<u64>) {
+pub fn order(targets: &mut [(usize, &Arc<Target>)], balance: Balance, prefix: Option<u64>) {
     if prefix.is_none() && balance == Balance::Priority {
         return;
     }
     let now = Instant::now();
-    for equals in targets.chunk_by_mut(|one, other| {
-        one.target.base_model().base() == other.target.base_model().base()
-    }) {
+    for equals in targets
+        .chunk_by_mut(|(_, one), (_, other)| one.base_model().base() == other.base_model().base())
+    {
         if equals.len() < 2 {
             continue;
         }
         match (prefix, balance) {
             // The highest of a hash of prefix and target: stable, and spread over the targets.
             (Some(prefix), _) => {
-                equals.sort_by_cached_key(|it| std::cmp::Reverse(affinity(prefix, &it.target.name)))
+                equals.sort_by_cached_key(|(_, target)| Reverse(affinity(prefix, &target.name)));
             }
             (None, Balance::Priority) => {}
-            (None, Balance::Headroom) => equals.sort_by(|one, other| {
+            (None, Balance::Headroom) => equals.sort_by(|(_, one), (_, other)| {
                 let free = |target: &Target| target.quota().headroom(now);
-                free(other.target).partial_cmp(&free(one.target)).unwrap_or(Ordering::Equal)
+                free(other).partial_cmp(&free(one)).unwrap_or(Ordering::Equal)
             }),
             (None, Balance::Latency) => faster_of_two_first(equals),
         }
     }
 }
 
-/// Power of two choices: of two targets at random the faster comes first, which keeps all from
+/// Power of two candidates: of two targets at random the faster comes first, which keeps all from
 /// running to the one that was fastest a moment ago.
-fn faster_of_two_first(equals: &mut [Placed<'_>]) {
+fn faster_of_two_first(equals: &mut [(usize, &Arc<Target>)]) {
     let one = fastrand::usize(..equals.len());
     let other = (one + fastrand::usize(1..equals.len())) % equals.len();
-    let average = |index: usize| equals.get(index).map(|it| it.target.latency.average());
+    let average = |index: usize| equals.get(index).map(|(_, target)| target.latency.average());
     let faster = if average(other) < average(one) { other } else { one };
     if let Some(up_to) = equals.get_mut(..=faster) {
         up_to.rotate_right(1);

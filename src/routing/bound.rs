@@ -3,7 +3,7 @@
 //! A token has at least one byte of text, and no request has more input than its model's context
 //! window. Where neither bounds it, nothing is known, and says so.
 
-use super::need::Size;
+use super::demand::RequestSize;
 use crate::bedrock::catalogue::{self, LongContext, ModelFacts};
 use crate::bedrock::{Family, ModelId};
 
@@ -90,7 +90,7 @@ pub(super) struct Model<'a> {
 }
 
 /// The most that a request of this size can use of a model.
-pub(super) fn bound(size: &Size, model: &Model<'_>) -> Bound {
+pub(super) fn bound(size: &RequestSize, model: &Model<'_>) -> Bound {
     let extent = &size.extent;
     // The text of a stored prompt is not in the body.
     let is_open = extent.is_open
@@ -132,7 +132,7 @@ pub(super) fn bound(size: &Size, model: &Model<'_>) -> Bound {
     }
 }
 
-fn output(size: &Size, model: &Model<'_>) -> Option<u64> {
+fn output(size: &RequestSize, model: &Model<'_>) -> Option<u64> {
     let own = model.known.and_then(|facts| facts.max_output_tokens).map(u64::from);
     let named = size.max_output.map(|named| match model.cap {
         Some(cap) => named.min(cap),
@@ -166,12 +166,12 @@ mod tests {
         let peek = peek(operation, id.family(), body).unwrap();
         let mut extent = peek.extent;
         extent.writes_cache |= peek.features.contains(Features::PROMPT_CACHING);
-        let size = Size {
+        let size = RequestSize {
             body_bytes: body.len(),
             max_output: peek.max_output_tokens(),
             thinking: peek.thinking_budget,
             extent,
-            ..Size::default()
+            ..RequestSize::default()
         };
         let known = catalogue::lookup(&id);
         let model = Model { id: &id, base: &id, known, family: id.family(), cap: None };

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use super::need::{Need, Size};
+use super::demand::{QuotaDemand, RequestSize};
 use super::target::Target;
 use crate::bedrock::catalogue::{self, ModelFacts};
 use crate::bedrock::{ModelId, Usage};
@@ -54,28 +54,28 @@ impl Target {
     /// How a request is too large for the whole configured quota, if it is: then its throttle says
     /// nothing of the target. One without a maximum takes the model's own of Bedrock, whatever is
     /// assumed. What was answered before can fit, whatever is configured.
-    pub fn excess(&self, need: Need, size: &Size) -> Option<Excess> {
-        let quota = self.quota().configured_tpm().filter(|_| need.is_counted())?;
+    pub fn excess(&self, demand: QuotaDemand, size: &RequestSize) -> Option<Excess> {
+        let quota = self.quota().configured_tpm().filter(|_| demand.draws_on_quota())?;
         let is_own = size.max_output.is_none();
         let output = match is_own {
             true if self.estimator.has_free_output() => 0,
             true => self.own_output,
-            false => need.max_output,
+            false => demand.max_output,
         };
-        let input = need.tokens().saturating_sub(need.max_output);
+        let input = demand.tokens().saturating_sub(demand.max_output);
         let tokens = input.saturating_add(output);
         let fits = quota.max(self.largest_answered.load(Ordering::Relaxed));
         (tokens > fits).then_some(Excess { tokens, input, quota, is_own: is_own && output > 0 })
     }
 
     /// Learns from an answer that came to its end.
-    pub(super) fn has_answered(&self, need: Need, size: &Size, usage: &Usage) {
-        let mut output = need.max_output;
+    pub(super) fn has_answered(&self, demand: QuotaDemand, size: &RequestSize, usage: &Usage) {
+        let mut output = demand.max_output;
         if size.max_output.is_none() {
             self.estimator.learn_free_output(usage.output);
             output = self.own_output;
         }
-        let tokens = need.input.saturating_add(output);
+        let tokens = demand.input.saturating_add(output);
         if self.largest_answered.load(Ordering::Relaxed) < tokens {
             self.largest_answered.fetch_max(tokens, Ordering::Relaxed);
         }

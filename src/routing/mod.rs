@@ -7,12 +7,13 @@
 pub mod access;
 pub mod balance;
 mod bound;
+mod candidate;
 pub mod cooldown;
+mod demand;
 mod denied;
 mod excess;
 mod keep;
 mod latency;
-mod need;
 mod pool;
 mod router;
 mod side;
@@ -20,10 +21,11 @@ mod site;
 mod target;
 
 pub use bound::Bound;
+pub use candidate::{Candidate, Candidates};
+pub use demand::{QuotaDemand, RequestSize};
 pub use excess::{Excess, short_quotas};
 pub use latency::Latency;
-pub use need::{Need, Size};
-pub use pool::{Choice, Choices, Pool, Waiting, is_hopeful};
+pub use pool::{Pool, Waiting, is_hopeful};
 pub use router::{Route, Router, RouterError};
 pub use site::Site;
 pub use target::{Abilities, Permit, Spending, Target};

@@ -16,8 +16,8 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::candidate::{Candidate, Candidates};
 use super::cooldown::{Blocked, State};
-use super::need::Need;
 use super::target::{Permit, Target};
 use crate::quota::{Bell, FairQueue, Flow, Quota, Ticket};
 use crate::system::time::sleep_until;
@@ -26,20 +26,6 @@ use crate::system::time::sleep_until;
 const LOOK: Duration = Duration::from_secs(1);
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// The targets that one request may take, each with what it would need there, best first.
-pub type Choices = SmallVec<[Choice; 4]>;
-
-/// One of the targets that a request may take.
-#[derive(Clone, Debug)]
-pub struct Choice {
-    /// The request's own number for it.
-    pub index: usize,
-    /// The target.
-    pub target: Arc<Target>,
-    /// What the request needs of its quota.
-    pub need: Need,
-}
 
 /// A set of targets that are connected by routes or quotas, and the line for them.
 #[derive(Debug, Default)]
@@ -51,7 +37,7 @@ pub struct Pool {
 
 #[derive(Debug)]
 struct Waiter {
-    choices: Choices,
+    candidates: Candidates,
     granted: oneshot::Sender<(usize, Permit)>,
 }
 
@@ -92,45 +78,46 @@ impl Pool {
         self.bell.waiting()
     }
 
-    /// Takes the first choice that has room, if nobody waits.
-    pub fn enter(&self, choices: impl Iterator<Item = Choice>) -> Option<(usize, Permit)> {
-        enter(&self.bell, choices)
+    /// Takes the first candidate that has room, if nobody waits.
+    pub fn enter(&self, candidates: impl Iterator<Item = Candidate>) -> Option<(usize, Permit)> {
+        enter(&self.bell, candidates)
     }
 
     /// Joins the line. Must be called within a tokio runtime.
-    pub fn join(self: &Arc<Self>, flow: Flow, choices: Choices) -> Waiting<'_> {
+    pub fn join(self: &Arc<Self>, flow: Flow, candidates: Candidates) -> Waiting<'_> {
         self.pump.get_or_init(|| AbortOnDropHandle::new(tokio::spawn(pump(Arc::downgrade(self)))));
-        let counted = choices.first().filter(|choice| choice.need.is_counted());
-        let cost = counted.map_or(0, |choice| choice.need.tokens());
+        let counted = candidates.first().filter(|candidate| candidate.demand.draws_on_quota());
+        let cost = counted.map_or(0, |candidate| candidate.demand.tokens());
         let (sender, granted) = oneshot::channel();
-        let ticket = self.line().push(flow, cost, Waiter { choices, granted: sender });
+        let ticket = self.line().push(flow, cost, Waiter { candidates, granted: sender });
         self.bell.arrived();
         Waiting { pool: self, ticket, granted }
     }
 
-    /// In how long a request with these choices is likely to be served, and by which target: all
+    /// In how long a request with these candidates is likely to be served, and by which target: all
     /// who wait come first.
-    pub fn due(&self, choices: &[Choice], now: Instant) -> Option<(Arc<Target>, Duration)> {
-        let due = |choice: &Choice| choice.target.due(choice.need, now);
-        let first = choices.iter().min_by_key(|choice| due(choice))?;
+    pub fn due(&self, candidates: &[Candidate], now: Instant) -> Option<(Arc<Target>, Duration)> {
+        let due = |candidate: &Candidate| candidate.target.due(candidate.demand, now);
+        let first = candidates.iter().min_by_key(|candidate| due(candidate))?;
         let alone = due(first).saturating_duration_since(now);
-        Some((Arc::clone(&first.target), alone + self.line_takes(choices, now)))
+        Some((Arc::clone(&first.target), alone + self.line_takes(candidates, now)))
     }
 
-    /// How long it takes until all who wait now are served by the targets of these choices.
-    fn line_takes(&self, choices: &[Choice], now: Instant) -> Duration {
+    /// How long it takes until all who wait now are served by the targets of these candidates.
+    fn line_takes(&self, candidates: &[Candidate], now: Instant) -> Duration {
         let (waiting, cost) = {
             let line = self.line();
             (line.len() as f64, line.cost() as f64)
         };
-        let is_counted = choices.iter().any(|choice| choice.need.is_counted());
+        let is_counted = candidates.iter().any(|candidate| candidate.demand.draws_on_quota());
         if waiting == 0.0 || !is_counted {
             return Duration::ZERO;
         }
         let mut seen: SmallVec<[*const Quota; 8]> = SmallVec::new();
         let mut per_minute = 0.0;
-        let free = choices.iter().filter(|choice| choice.target.is_free(choice.need, now));
-        for target in free.map(|choice| &choice.target) {
+        let free =
+            candidates.iter().filter(|candidate| candidate.target.is_free(candidate.demand, now));
+        for target in free.map(|candidate| &candidate.target) {
             let quota = Arc::as_ptr(target.quota());
             if seen.contains(&quota) {
                 continue;
@@ -182,20 +169,20 @@ impl Pool {
     }
 }
 
-/// Takes the first choice that has room, if nobody waits for the bell. What draws on no quota passes
+/// Takes the first candidate that has room, if nobody waits for the bell. What draws on no quota passes
 /// those who wait: it takes nothing of theirs.
 pub(super) fn enter(
     bell: &Bell,
-    mut choices: impl Iterator<Item = Choice>,
+    mut candidates: impl Iterator<Item = Candidate>,
 ) -> Option<(usize, Permit)> {
     let is_line = bell.waiting() > 0;
     let now = Instant::now();
-    choices.find_map(|choice| {
-        if is_line && choice.need.is_counted() {
+    candidates.find_map(|candidate| {
+        if is_line && candidate.demand.draws_on_quota() {
             return None;
         }
-        let permit = choice.target.enter(choice.need, now).ok()?;
-        Some((choice.index, permit))
+        let permit = candidate.target.enter(candidate.demand, now).ok()?;
+        Some((candidate.index, permit))
     })
 }
 
@@ -204,11 +191,12 @@ fn tell_backlogs(line: &FairQueue<Waiter>, served: &[(Ticket, usize, Permit)], n
     let mut backlogs: SmallVec<[(&Arc<Quota>, u64, u64); 8]> = SmallVec::new();
     for (ticket, waiter) in line.iter() {
         let is_served = served.binary_search_by_key(&ticket, |(served, ..)| *served).is_ok();
-        let counted = waiter.choices.iter().filter(|choice| choice.need.is_counted());
-        for (place, choice) in counted.enumerate() {
-            let quota = choice.target.quota();
+        let counted =
+            waiter.candidates.iter().filter(|candidate| candidate.demand.draws_on_quota());
+        for (place, candidate) in counted.enumerate() {
+            let quota = candidate.target.quota();
             let (count, tokens) =
-                if place == 0 && !is_served { (1, choice.need.tokens()) } else { (0, 0) };
+                if place == 0 && !is_served { (1, candidate.demand.tokens()) } else { (0, 0) };
             match backlogs.iter_mut().find(|(known, ..)| Arc::ptr_eq(known, quota)) {
                 Some((_, known_count, known_tokens)) => {
                     *known_count += count;
@@ -224,7 +212,7 @@ fn tell_backlogs(line: &FairQueue<Waiter>, served: &[(Ticket, usize, Permit)], n
 }
 
 enum Turn {
-    /// The waiter's turn on one of its choices.
+    /// The waiter's turn on one of its candidates.
     Go(usize, Permit),
     /// None has room before then; this quota will have it first, if that is what is waited for.
     Hold(Option<*const Quota>, Instant),
@@ -235,14 +223,14 @@ enum Turn {
 impl Waiter {
     fn turn(&self, held: &[*const Quota], now: Instant) -> Turn {
         let mut first: Option<(Option<*const Quota>, Instant)> = None;
-        for choice in &self.choices {
-            let counted = choice.need.is_counted();
-            let quota = counted.then(|| Arc::as_ptr(choice.target.quota()));
+        for candidate in &self.candidates {
+            let counted = candidate.demand.draws_on_quota();
+            let quota = counted.then(|| Arc::as_ptr(candidate.target.quota()));
             if quota.is_some_and(|quota| held.contains(&quota)) {
                 continue;
             }
-            match choice.target.enter(choice.need, now) {
-                Ok(permit) => return Turn::Go(choice.index, permit),
+            match candidate.target.enter(candidate.demand, now) {
+                Ok(permit) => return Turn::Go(candidate.index, permit),
                 Err(Blocked::Until(until)) if first.is_none_or(|(_, least)| until < least) => {
                     first = Some((quota, until));
                 }
@@ -272,11 +260,11 @@ async fn pump(pool: std::sync::Weak<Pool>) {
     }
 }
 
-/// Whether some choice may have room within `limit`: a wait that is bound to fail is not begun.
+/// Whether some candidate may have room within `limit`: a wait that is bound to fail is not begun.
 /// A quota may get room before it is due, since what is in flight may be given back; a cooldown
 /// ends when it ends.
-pub fn is_hopeful(choices: &[Choice], limit: Instant, now: Instant) -> bool {
-    choices.iter().any(|choice| match choice.target.state_for(choice.need, now) {
+pub fn is_hopeful(candidates: &[Candidate], limit: Instant, now: Instant) -> bool {
+    candidates.iter().any(|candidate| match candidate.target.state_for(candidate.demand, now) {
         State::Cooling(until) => until <= limit,
         State::Available | State::Probing => true,
         State::Drained => false,

@@ -10,9 +10,10 @@ use dashmap::DashMap;
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
+use super::candidate::Candidate;
 use super::cooldown::{Policy, State};
 use super::keep::{unrouted_untouched, untouched};
-use super::pool::{self, Choice, Pool};
+use super::pool::{self, Pool};
 use super::site::{Site, Sites};
 use super::target::{Abilities, Parts, Permit, Target, shared_name};
 use crate::bedrock::ModelId;
@@ -21,7 +22,7 @@ use crate::bedrock::region;
 use crate::config::{self, Balance, Config, Endpoint, EndpointError, Glob, GlobError, Unrouted};
 use crate::fleet::{Fleet, Lease};
 use crate::quota::{Bell, Learning, Limits, Quota, UNFILLED};
-use crate::telemetry::{OTHER, Pattern};
+use crate::telemetry::{ModelLatency, OTHER};
 use crate::upstream::credentials::{Identities, Identity, Sts};
 
 /// Why a config makes no routing table.
@@ -37,7 +38,7 @@ pub enum RouterError {
     },
     /// A route's pattern is none.
     #[error("route pattern '{pattern}': {source}")]
-    Pattern {
+    ModelLatency {
         /// The pattern.
         pattern: String,
         /// What is wrong with it.
@@ -72,7 +73,7 @@ pub struct Router {
 struct Entry {
     /// The number of its route in the config.
     number: usize,
-    pattern: Arc<Pattern>,
+    pattern: Arc<ModelLatency>,
     route: Arc<Route>,
 }
 
@@ -117,9 +118,9 @@ impl Route {
         Arc::new(Route { targets, abilities, bell: Arc::clone(pool.bell()), pool, balance })
     }
 
-    /// Takes the first choice that has room, if nobody waits; looks at nothing else of the pool.
-    pub fn enter(&self, choices: impl Iterator<Item = Choice>) -> Option<(usize, Permit)> {
-        pool::enter(&self.bell, choices)
+    /// Takes the first candidate that has room, if nobody waits; looks at nothing else of the pool.
+    pub fn enter(&self, candidates: impl Iterator<Item = Candidate>) -> Option<(usize, Permit)> {
+        pool::enter(&self.bell, candidates)
     }
 
     /// The targets, best first, with what they can take.
@@ -235,7 +236,7 @@ impl Router {
         &self,
         config: &Config,
         model: &ModelId,
-    ) -> Option<(Option<Arc<Pattern>>, Arc<Route>)> {
+    ) -> Option<(Option<Arc<ModelLatency>>, Arc<Route>)> {
         match self.routed(model) {
             Some(entry) => Some((Some(Arc::clone(&entry.pattern)), Arc::clone(&entry.route))),
             None => Some((None, self.pass(config, model)?)),
@@ -315,12 +316,14 @@ impl Router {
         for pattern in &route.models {
             let entry = Entry {
                 number: route_number,
-                pattern: Arc::new(Pattern::new(pattern)),
+                pattern: Arc::new(ModelLatency::new(pattern)),
                 route: Arc::clone(&found),
             };
             if Glob::describes(pattern) {
-                let glob = Glob::new(pattern)
-                    .map_err(|source| RouterError::Pattern { pattern: pattern.clone(), source })?;
+                let glob = Glob::new(pattern).map_err(|source| RouterError::ModelLatency {
+                    pattern: pattern.clone(),
+                    source,
+                })?;
                 self.globs.push((glob, entry));
             } else {
                 // Of several the first counts, which a set keeps.

@@ -14,10 +14,10 @@ use tokio::time::Instant;
 use super::access;
 use super::bound::{self, Bound};
 use super::cooldown::{Blocked, Cooldown, Pass, Policy, State};
+use super::demand::{QuotaDemand, RequestSize};
 use super::denied::OfOperation;
 use super::excess::own_output;
 use super::latency::Latency;
-use super::need::{Need, Size};
 use super::pool::Pool;
 use super::side::{PROBE_HOLD, Side, probe_after};
 use super::site::Site;
@@ -27,7 +27,7 @@ use crate::bedrock::{Family, Features, ModelId, Operation, Usage, catalogue};
 use crate::config;
 use crate::fleet::{Fleet, Follower, Notice};
 use crate::quota::{Dimension, Estimator, Quota, Reservation};
-use crate::telemetry::{Metrics, Number, OTHER};
+use crate::telemetry::{LabelId, Metrics, OTHER};
 
 /// Later than any wait.
 const NEVER: Duration = Duration::from_secs(366 * 24 * 60 * 60);
@@ -99,8 +99,8 @@ pub struct Target {
     abilities: Abilities,
     /// What it has taught about sizes.
     pub estimator: Estimator,
-    /// The number of its model as a label.
-    number: Number,
+    /// The label id of its model.
+    label_id: LabelId,
     /// What an answer to a request without a maximum may have.
     pub(super) own_output: u64,
     /// The most that is reserved for one.
@@ -158,7 +158,7 @@ impl Target {
             estimator: Estimator::default(),
             latency: Latency::default(),
             answered: OnceLock::new(),
-            number: Number::default(),
+            label_id: LabelId::default(),
             site,
             paths: Default::default(),
             known: facts,
@@ -218,32 +218,36 @@ impl Target {
     }
 
     /// Tells the other replicas of the state that counts for this need.
-    fn tell(&self, need: Need, notice: impl FnOnce(String) -> Notice) {
+    fn tell(&self, demand: QuotaDemand, notice: impl FnOnce(String) -> Notice) {
         if let Some(fleet) = &self.fleet {
             let name = self.shared_name();
-            fleet.tell(notice(if need.is_side() { Side::shared_name(&name) } else { name }));
+            fleet.tell(notice(if demand.is_count_tokens() {
+                Side::shared_name(&name)
+            } else {
+                name
+            }));
         }
     }
 
     /// Tells of the cooldown that has just begun.
-    fn tell_cooled(&self, need: Need, now: Instant) {
+    fn tell_cooled(&self, demand: QuotaDemand, now: Instant) {
         if self.fleet.is_none() {
             return;
         }
         let (state, throttles, is_quota) = {
-            let cooldown = self.cooldown_for(need);
+            let cooldown = self.cooldown_for(demand);
             (cooldown.state(now), cooldown.throttles(), cooldown.is_out_of_quota())
         };
         if let State::Cooling(until) = state {
             let pause = until.saturating_duration_since(now);
-            self.tell(need, |target| Notice::Cooled { target, pause, throttles, is_quota });
+            self.tell(demand, |target| Notice::Cooled { target, pause, throttles, is_quota });
         }
     }
 
-    /// The number of its model as a label; one that the config does not name has that of all such.
+    /// The label id of its model; all models that the config does not name share one.
     pub fn model_number(&self, metrics: &Metrics) -> u32 {
         let label = || if &*self.name == OTHER { OTHER } else { self.model.as_str() };
-        self.number.of(label, &metrics.labels)
+        self.label_id.get(label, &metrics.labels)
     }
 
     /// What it can take.
@@ -264,8 +268,8 @@ impl Target {
     }
 
     /// Whether the cooldown lets in what needs this.
-    pub fn is_free(&self, need: Need, now: Instant) -> bool {
-        self.cooldown_for(need).is_free(now)
+    pub fn is_free(&self, demand: QuotaDemand, now: Instant) -> bool {
+        self.cooldown_for(demand).is_free(now)
     }
 
     /// Whether the target takes inference.
@@ -274,8 +278,8 @@ impl Target {
     }
 
     /// Whether the target takes what needs this.
-    pub fn state_for(&self, need: Need, now: Instant) -> State {
-        self.cooldown_for(need).state(now)
+    pub fn state_for(&self, demand: QuotaDemand, now: Instant) -> State {
+        self.cooldown_for(demand).state(now)
     }
 
     /// Whether the target takes CountTokens.
@@ -284,8 +288,8 @@ impl Target {
     }
 
     /// Whether the target is out for want of quota.
-    pub fn is_throttled(&self, need: Need) -> bool {
-        self.cooldown_for(need).is_out_of_quota()
+    pub fn is_throttled(&self, demand: QuotaDemand) -> bool {
+        self.cooldown_for(demand).is_out_of_quota()
     }
 
     /// Consecutive throttles and the time of the last.
@@ -306,9 +310,14 @@ impl Target {
 
     /// What a request of this size, for the model `requested`, needs here. A request that names
     /// no maximum counts with the model's own, as Bedrock has it, or with what is assumed instead.
-    pub fn need(&self, operation: Operation, size: &Size, requested: &ModelId) -> Need {
+    pub fn demand(
+        &self,
+        operation: Operation,
+        size: &RequestSize,
+        requested: &ModelId,
+    ) -> QuotaDemand {
         let cap = || self.cap(requested).map_or(u64::MAX, u64::from);
-        Need {
+        QuotaDemand {
             input: self.estimator.input(size.text_bytes, size.media),
             max_output: match size.max_output {
                 Some(asked) => asked.min(cap()),
@@ -318,7 +327,7 @@ impl Target {
                 None => self.own_output,
             },
             operation: Some(operation),
-            most: match self.reserve {
+            upper_bound: match self.reserve {
                 config::Reserve::Estimate => None,
                 config::Reserve::Maximum => Some(self.bound(size, requested).tokens()),
             },
@@ -326,7 +335,7 @@ impl Target {
     }
 
     /// The most that a request of this size, for the model `requested`, can use here.
-    pub fn bound(&self, size: &Size, requested: &ModelId) -> Bound {
+    pub fn bound(&self, size: &RequestSize, requested: &ModelId) -> Bound {
         let model = bound::Model {
             id: &self.model,
             base: self.base_model(),
@@ -338,34 +347,34 @@ impl Target {
     }
 
     /// Leave to send one request, or why not now.
-    pub fn enter(self: &Arc<Self>, need: Need, now: Instant) -> Result<Permit, Blocked> {
+    pub fn enter(self: &Arc<Self>, demand: QuotaDemand, now: Instant) -> Result<Permit, Blocked> {
         // Looked at first, so that a lack of quota does not use up a probe.
-        self.cooldown_for(need).blocked(now).map_or(Ok(()), Err)?;
+        self.cooldown_for(demand).blocked(now).map_or(Ok(()), Err)?;
         let reservation =
-            need.is_counted().then(|| self.quota.take(need.tokens(), now)).transpose();
+            demand.draws_on_quota().then(|| self.quota.take(demand.tokens(), now)).transpose();
         let reservation = reservation.map_err(Blocked::Until)?;
         let (pass, is_probe) = {
-            let mut cooldown = self.cooldown_for(need);
+            let mut cooldown = self.cooldown_for(demand);
             let pass = cooldown.enter(now)?;
             (pass, cooldown.is_probing() && cooldown.is_out_of_quota())
         };
         if is_probe {
-            self.tell(need, |target| Notice::Probed { target });
+            self.tell(demand, |target| Notice::Probed { target });
         }
-        Ok(Permit { target: Arc::clone(self), pass: Some(pass), need, reservation })
+        Ok(Permit { target: Arc::clone(self), pass: Some(pass), demand, reservation })
     }
 
     /// When a request is likely to get in if nobody comes before it.
-    pub fn due(&self, need: Need, now: Instant) -> Instant {
-        let open = match self.state_for(need, now) {
+    pub fn due(&self, demand: QuotaDemand, now: Instant) -> Instant {
+        let open = match self.state_for(demand, now) {
             State::Cooling(until) => until,
             State::Available | State::Probing => now,
             State::Drained => now + NEVER,
         };
-        if !need.is_counted() {
+        if !demand.draws_on_quota() {
             return open;
         }
-        open.max(self.quota.when(need.tokens(), now))
+        open.max(self.quota.when(demand.tokens(), now))
     }
 
     /// Takes the target out of traffic, or puts it back; what is under way goes on.
@@ -390,8 +399,8 @@ impl Target {
         self.forget_denials_elsewhere();
         self.reset();
         for operation in [Operation::Converse, Operation::CountTokens] {
-            let need = Need { operation: Some(operation), ..Need::default() };
-            self.tell(need, |target| Notice::TargetReset { target });
+            let demand = QuotaDemand { operation: Some(operation), ..QuotaDemand::default() };
+            self.tell(demand, |target| Notice::TargetReset { target });
         }
     }
 
@@ -407,8 +416,8 @@ impl Target {
         self.largest_answered.store(largest, Ordering::Relaxed);
     }
 
-    fn cooldown_for(&self, need: Need) -> MutexGuard<'_, Cooldown> {
-        if need.is_side() { self.side.cooldown() } else { self.cooldown() }
+    fn cooldown_for(&self, demand: QuotaDemand) -> MutexGuard<'_, Cooldown> {
+        if demand.is_count_tokens() { self.side.cooldown() } else { self.cooldown() }
     }
 
     fn cooldown(&self) -> MutexGuard<'_, Cooldown> {
@@ -467,7 +476,7 @@ impl Follower for Target {
 pub struct Permit {
     target: Arc<Target>,
     pass: Option<Pass>,
-    need: Need,
+    demand: QuotaDemand,
     reservation: Option<Reservation>,
 }
 
@@ -479,14 +488,15 @@ impl Permit {
 
     /// The input tokens that the request may have.
     pub fn input(&self) -> u64 {
-        self.need.input
+        self.demand.input
     }
 
     /// The request is about to be sent: from here on it costs what such requests cost, until
     /// more is known.
     pub fn sent(&mut self) {
-        let output = self.target.estimator.output(self.need.max_output);
-        let expected = self.need.input.saturating_add(output.saturating_mul(self.target.burndown));
+        let output = self.target.estimator.output(self.demand.max_output);
+        let expected =
+            self.demand.input.saturating_add(output.saturating_mul(self.target.burndown));
         if let Some(reservation) = &mut self.reservation {
             reservation.charge(expected);
         }
@@ -495,21 +505,21 @@ impl Permit {
     /// The request was answered, after `took`. What it holds of the quota is settled when its
     /// answer ends.
     pub fn succeeded(mut self, took: Duration) -> Spending {
-        if self.need.is_counted() {
+        if self.demand.draws_on_quota() {
             self.target.latency.learn(took);
         }
-        self.target.answered_to(self.need.operation);
+        self.target.answered_to(self.demand.operation);
         let mut was_out_of_quota = false;
         let opened = self.report(|cooldown, pass| {
             was_out_of_quota = cooldown.is_out_of_quota();
             cooldown.succeeded(pass, Instant::now())
         });
         if opened && was_out_of_quota {
-            self.target.tell(self.need, |target| Notice::Opened { target });
+            self.target.tell(self.demand, |target| Notice::Opened { target });
         }
         Spending {
             target: Arc::clone(&self.target),
-            need: self.need,
+            demand: self.demand,
             reservation: self.reservation.take(),
             is_whole: false,
         }
@@ -527,9 +537,9 @@ impl Permit {
         // Settled before the quota hears of the throttle, which leaves it empty.
         drop(self.reservation.take());
         if is_first {
-            self.target.tell_cooled(self.need, Instant::now());
+            self.target.tell_cooled(self.demand, Instant::now());
         }
-        if is_first && self.need.is_counted() {
+        if is_first && self.demand.draws_on_quota() {
             self.target.quota.throttled(dimension, Instant::now());
         }
     }
@@ -553,7 +563,7 @@ impl Permit {
             cooldown.out(Instant::now(), pause, is_quota);
             true
         });
-        self.target.tell_cooled(self.need, Instant::now());
+        self.target.tell_cooled(self.demand, Instant::now());
         self.give_back();
     }
 
@@ -566,7 +576,7 @@ impl Permit {
             true
         });
         match &mut self.reservation {
-            Some(reservation) if was_read => reservation.charge(self.need.input),
+            Some(reservation) if was_read => reservation.charge(self.demand.input),
             _ => self.give_back(),
         }
         ejected
@@ -580,7 +590,7 @@ impl Permit {
 
     fn report(&mut self, transition: impl FnOnce(&mut Cooldown, &Pass) -> bool) -> bool {
         let Some(pass) = self.pass.take() else { return false };
-        let changed = transition(&mut self.target.cooldown_for(self.need), &pass);
+        let changed = transition(&mut self.target.cooldown_for(self.demand), &pass);
         if changed {
             self.target.pool.bell().ring();
         }
@@ -593,7 +603,7 @@ impl Drop for Permit {
         let Some(pass) = self.pass.take() else { return };
         let now = Instant::now();
         let freed = {
-            let mut cooldown = self.target.cooldown_for(self.need);
+            let mut cooldown = self.target.cooldown_for(self.demand);
             let was_free = cooldown.is_free(now);
             cooldown.left(&pass, now);
             cooldown.is_free(now) && !was_free
@@ -608,7 +618,7 @@ impl Drop for Permit {
 #[derive(Debug)]
 pub struct Spending {
     target: Arc<Target>,
-    need: Need,
+    demand: QuotaDemand,
     reservation: Option<Reservation>,
     /// Whether the answer came to its end.
     is_whole: bool,
@@ -622,12 +632,12 @@ impl Spending {
 
     /// The input tokens that were reserved.
     pub fn input(&self) -> u64 {
-        self.need.input
+        self.demand.input
     }
 
     /// Notes that so many output tokens have passed, about: what a broken-off answer costs.
     pub fn seen(&mut self, output: u64) {
-        let charge = self.need.input.saturating_add(output.saturating_mul(self.target.burndown));
+        let charge = self.demand.input.saturating_add(output.saturating_mul(self.target.burndown));
         if let Some(reservation) = &mut self.reservation {
             reservation.charge(charge);
         }
@@ -636,8 +646,8 @@ impl Spending {
     /// Notes that the answer broke off or fell silent, which is a failure of the target's. Operations
     /// without a model are apart from one another: none of them says anything of the next.
     pub fn stalled(&self) {
-        let ejected = self.need.operation.is_some()
-            && self.target.cooldown_for(self.need).stalled(Instant::now());
+        let ejected = self.demand.operation.is_some()
+            && self.target.cooldown_for(self.demand).stalled(Instant::now());
         if ejected {
             tracing::warn!(target_name = %self.target.name, "target ejected after stalled answers");
             self.target.pool.bell().ring();
@@ -647,24 +657,24 @@ impl Spending {
     /// Notes that the answer came to its end.
     pub fn completed(&mut self) {
         self.is_whole = true;
-        self.target.cooldown_for(self.need).completed();
+        self.target.cooldown_for(self.demand).completed();
     }
 
     /// Settles with what the answer told, and learns from it.
-    pub fn settle(mut self, usage: &Usage, size: &Size) {
+    pub fn settle(mut self, usage: &Usage, size: &RequestSize) {
         let charge =
             usage.input + usage.cache_write + usage.output.saturating_mul(self.target.burndown);
         if let Some(reservation) = &mut self.reservation {
             reservation.charge(charge);
         }
-        if !self.need.is_counted() {
+        if !self.demand.draws_on_quota() {
             return;
         }
         if self.is_whole {
-            self.target.has_answered(self.need, size, usage);
+            self.target.has_answered(self.demand, size, usage);
         }
         let input = usage.input + usage.cache_read + usage.cache_write;
-        let (text, media, max) = (size.text_bytes, size.media, self.need.max_output);
+        let (text, media, max) = (size.text_bytes, size.media, self.demand.max_output);
         self.target.estimator.learn(text, media, input, max, usage.output);
     }
 }

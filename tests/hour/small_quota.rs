@@ -8,7 +8,7 @@ use std::time::Duration;
 use sluice::bedrock::{ModelId, Operation, Usage};
 use sluice::config::{Config, Env, Priority};
 use sluice::quota::{Dimension, Flow};
-use sluice::routing::{Choice, Choices, Router, Size, Target};
+use sluice::routing::{Candidate, Candidates, RequestSize, Router, Target};
 use sluice::simulator::{ModelSettings, Quotas};
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -45,28 +45,28 @@ impl World {
         World { config, router, upstream }
     }
 
-    fn choices(&self) -> Choices {
+    fn candidates(&self) -> Candidates {
         let model = ModelId::new(MODEL).unwrap();
         let (_, route) = self.router.find(&self.config, &model).unwrap();
-        let size = Size { text_bytes: 100, max_output: Some(10), ..Size::default() };
+        let size = RequestSize { text_bytes: 100, max_output: Some(10), ..RequestSize::default() };
         let targets = route.targets.iter().enumerate();
-        let choice = |(index, target): (usize, &Arc<Target>)| {
+        let candidate = |(index, target): (usize, &Arc<Target>)| {
             let target = Arc::clone(target);
-            let need = target.need(Operation::Converse, &size, &model);
-            Choice { index, target, need }
+            let demand = target.demand(Operation::Converse, &size, &model);
+            Candidate { index, target, demand }
         };
-        targets.map(choice).collect()
+        targets.map(candidate).collect()
     }
 
     /// One request, until it is answered.
     async fn ask(&self) {
-        let choices = self.choices();
-        let pool = Arc::clone(choices[0].target.pool());
+        let candidates = self.candidates();
+        let pool = Arc::clone(candidates[0].target.pool());
         loop {
             let flow = Flow { client: "app".into(), priority: Priority::Normal };
-            let mut permit = match pool.enter(choices.iter().cloned()) {
+            let mut permit = match pool.enter(candidates.iter().cloned()) {
                 Some((_, permit)) => permit,
-                None => match pool.join(flow, choices.clone()).granted().await {
+                None => match pool.join(flow, candidates.clone()).granted().await {
                     Some((_, permit)) => permit,
                     None => return,
                 },

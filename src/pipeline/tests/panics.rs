@@ -21,7 +21,7 @@ use super::super::route::Routed;
 use super::super::step::step;
 use super::super::{Gateway, InboundRequest, collect, identify, observe, parse, route, stack};
 use super::{End, MODEL, PEER, Scripted, gateway, live, outcomes, target};
-use crate::limits::{Client, Who};
+use crate::limits::{Caller, CallerKind};
 
 /// A target with room for one request of these sizes, and clients with one request at once.
 const TARGET: &str = "tpm = 1000";
@@ -128,8 +128,8 @@ fn all_is_settled(gateway: &Gateway, panics: u64) {
     assert_eq!(target(gateway).quota().snapshot(Instant::now()).in_flight, 0);
     assert_eq!(gateway.metrics.queue_waiting.get(), 0);
     assert_eq!(gateway.metrics.queue_waiting_bytes.get(), 0);
-    let who = Who::Unnamed(PEER.ip().to_string().into());
-    let client = Client { who, access_key_id: None };
+    let who = CallerKind::Anonymous(PEER.ip().to_string().into());
+    let client = Caller { kind: who, access_key_id: None };
     drop(gateway.limits.slot(&client).expect("its one request at once is free again"));
 }
 
@@ -139,13 +139,13 @@ async fn on_its_way_to_a_target() {
         let gateway = gateway(TARGET, LIMITS);
         let _used_up = (at == Where::Line).then(|| {
             let target = target(&gateway);
-            let need = crate::routing::Need {
+            let demand = crate::routing::QuotaDemand {
                 input: 900,
                 max_output: 0,
                 operation: Some(crate::bedrock::Operation::Converse),
-                most: None,
+                upper_bound: None,
             };
-            target.enter(need, Instant::now()).unwrap()
+            target.enter(demand, Instant::now()).unwrap()
         });
         let stack = stack_with(&gateway, Panicking(at));
         for _ in 0..2 {

@@ -18,18 +18,18 @@ use super::super::relay::{self, RelayError, ResponseBody};
 use super::{End, MODEL, PEER, Scripted, gateway, outcomes, target};
 use crate::bedrock::Operation;
 use crate::bedrock::event_stream::{Frame, Kind, event, exception};
-use crate::routing::{Need, Size};
+use crate::routing::{QuotaDemand, RequestSize};
 use crate::telemetry::OTHER;
-use crate::telemetry::totals::each;
+use crate::telemetry::dashboard_totals::each_sample;
 use crate::upstream::Success;
 
 /// What the answers of these tests say that they used.
 const USAGE: &str = r#"{"usage":{"inputTokens":11,"outputTokens":7}}"#;
-const NEED: Need = Need {
+const DEMAND: QuotaDemand = QuotaDemand {
     input: 100,
     max_output: 1000,
     operation: Some(crate::bedrock::Operation::Converse),
-    most: None,
+    upper_bound: None,
 };
 /// More than all cases together use.
 const TARGET: &str = "tpm = 1000000000000\noutput_burndown = 5";
@@ -49,14 +49,14 @@ fn answer(
 ) -> ResponseBody<Scripted> {
     let mut exchange = Box::new(Exchange::new(Arc::clone(gateway), PEER.into()));
     exchange.operation = Some(operation);
-    let mut permit = target(gateway).enter(NEED, Instant::now()).unwrap();
+    let mut permit = target(gateway).enter(DEMAND, Instant::now()).unwrap();
     permit.sent();
     let spending = permit.succeeded(Duration::from_millis(1));
     let (status, headers) = (StatusCode::OK, HeaderMap::new());
     let success = Success { status, headers, held, body, is_close_delimited: false };
     let deadline = Instant::now() + gateway.config.server.request_timeout;
     let response =
-        relay::success(exchange, operation, success, spending, Size::default(), deadline);
+        relay::success(exchange, operation, success, spending, RequestSize::default(), deadline);
     response.into_body()
 }
 
@@ -185,7 +185,7 @@ struct Counted {
 fn counted(gateway: &Gateway) -> Counted {
     let tokens = |kind| {
         let mut sum = 0.0;
-        each(&gateway.metrics.tokens, |labels, count| {
+        each_sample(&gateway.metrics.tokens, |labels, count| {
             assert_eq!((labels.get("model"), labels.get("client")), (MODEL, OTHER));
             sum += if labels.get("kind") == kind { count } else { 0.0 };
         });
@@ -274,9 +274,9 @@ fn any_stream_is_its_upstreams_and_costs_what_it_told() {
         if has_usage {
             is_as_told(spent)?;
         } else {
-            prop_assert_eq!((spent.input, spent.output), (NEED.input, events));
+            prop_assert_eq!((spent.input, spent.output), (DEMAND.input, events));
             // Until something came, it is what such answers cost.
-            let cost = NEED.input as f64 + events as f64 * BURNDOWN;
+            let cost = DEMAND.input as f64 + events as f64 * BURNDOWN;
             let is_right = passed.is_empty() || spent.quota.is_none_or(|quota| quota == cost);
             prop_assert!(is_right, "{:?}, not {}", spent, cost);
         }
@@ -301,7 +301,7 @@ fn any_whole_answer_is_its_upstreams_and_costs_what_it_told() {
         if got.bytes.len() == case.bytes.len() {
             is_as_told(spent)?;
         } else {
-            prop_assert_eq!((spent.input, spent.output), (NEED.input, 0));
+            prop_assert_eq!((spent.input, spent.output), (DEMAND.input, 0));
         }
         Ok(())
     });

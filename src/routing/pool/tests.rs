@@ -9,7 +9,7 @@ use tokio::time::{sleep, timeout};
 use super::*;
 use crate::bedrock::{ModelId, Usage};
 use crate::config::{Config, Env, Priority};
-use crate::routing::{Route, Router, Size};
+use crate::routing::{QuotaDemand, RequestSize, Route, Router};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MODEL: &str = "anthropic.claude-3-haiku-20240307-v1:0";
@@ -31,15 +31,15 @@ fn route(quotas: &[&str]) -> Arc<Route> {
 }
 
 /// All targets of the route, for a request of `tokens`.
-fn choices(route: &Route, tokens: u64) -> Choices {
-    let need = Need {
+fn candidates(route: &Route, tokens: u64) -> Candidates {
+    let demand = QuotaDemand {
         input: tokens,
         max_output: 0,
         operation: Some(crate::bedrock::Operation::Converse),
-        most: None,
+        upper_bound: None,
     };
     let all = route.targets.iter().enumerate();
-    all.map(|(index, target)| Choice { index, target: Arc::clone(target), need }).collect()
+    all.map(|(index, target)| Candidate { index, target: Arc::clone(target), demand }).collect()
 }
 
 fn flow(client: &str) -> Flow {
@@ -54,13 +54,13 @@ fn use_up(target: &Arc<Target>, left: u64) {
 
 /// Takes this many tokens of a target, and spends them.
 fn spend(target: &Arc<Target>, tokens: u64) {
-    let need = Need {
+    let demand = QuotaDemand {
         input: tokens,
         max_output: 0,
         operation: Some(crate::bedrock::Operation::Converse),
-        most: None,
+        upper_bound: None,
     };
-    let mut permit = target.enter(need, Instant::now()).unwrap();
+    let mut permit = target.enter(demand, Instant::now()).unwrap();
     permit.sent();
     drop(permit.succeeded(SECOND));
 }
@@ -72,7 +72,7 @@ async fn served(route: &Route, waiters: &[(&'static str, u64)]) -> Vec<(&'static
     let order = RefCell::new(Vec::new());
     let mut line: Vec<_> = waiters
         .iter()
-        .map(|(client, tokens)| (client, route.pool.join(flow(client), choices(route, *tokens))))
+        .map(|(client, tokens)| (client, route.pool.join(flow(client), candidates(route, *tokens))))
         .collect();
     let permits = join_all(line.iter_mut().map(|(client, waiting)| async {
         let granted = waiting.granted().await.unwrap();
@@ -131,8 +131,8 @@ async fn what_the_first_in_line_does_not_hold_stays_in_use() {
 async fn who_leaves_makes_way_at_once() {
     let route = route(&["tpm = 60000"]);
     use_up(&route.targets[0], 2000);
-    let big = route.pool.join(flow("big"), choices(&route, 30_000));
-    let mut small = route.pool.join(flow("small"), choices(&route, 1000));
+    let big = route.pool.join(flow("big"), candidates(&route, 30_000));
+    let mut small = route.pool.join(flow("small"), candidates(&route, 1000));
     assert!(timeout(SECOND, small.granted()).await.is_err(), "the quota is kept for the big one");
     let start = Instant::now();
     drop(big);
@@ -145,13 +145,13 @@ async fn who_leaves_makes_way_at_once() {
 #[tokio::test(start_paused = true)]
 async fn exactly_those_are_woken_that_can_go() {
     let route = route(&["rpm = 60"]);
-    while route.enter(choices(&route, 1).into_iter()).is_some_and(|(_, mut permit)| {
+    while route.enter(candidates(&route, 1).into_iter()).is_some_and(|(_, mut permit)| {
         permit.sent();
         true
     }) {}
     let mut line: Vec<Waiting<'_>> = ["a", "b", "c", "d"]
         .into_iter()
-        .map(|client| route.pool.join(flow(client), choices(&route, 1)))
+        .map(|client| route.pool.join(flow(client), candidates(&route, 1)))
         .collect();
     let mut permits = Vec::new();
     for served in 1..=4 {
@@ -168,15 +168,17 @@ async fn exactly_those_are_woken_that_can_go() {
 #[tokio::test(start_paused = true)]
 async fn what_comes_back_is_given_to_the_first_at_once() {
     let route = route(&["tpm = 60000"]);
-    let (_, mut holder) = route.enter(choices(&route, 50_000).into_iter()).unwrap();
+    let (_, mut holder) = route.enter(candidates(&route, 50_000).into_iter()).unwrap();
     holder.sent();
     let start = Instant::now();
-    let mut first = route.pool.join(flow("first"), choices(&route, 40_000));
+    let mut first = route.pool.join(flow("first"), candidates(&route, 40_000));
     let spending = holder.succeeded(SECOND);
     assert!(first.granted().now_or_never().is_none());
     let usage = Usage { input: 1000, ..Usage::default() };
-    spending
-        .settle(&usage, &Size { text_bytes: 4000, media: 0, max_output: None, ..Size::default() });
+    spending.settle(
+        &usage,
+        &RequestSize { text_bytes: 4000, media: 0, max_output: None, ..RequestSize::default() },
+    );
     assert!(first.granted().await.is_some());
     assert_eq!(start.elapsed(), Duration::ZERO);
 }
@@ -185,23 +187,25 @@ async fn what_comes_back_is_given_to_the_first_at_once() {
 async fn nobody_barges_in() {
     let route = route(&["tpm = 60000"]);
     use_up(&route.targets[0], 2000);
-    let _big = route.pool.join(flow("big"), choices(&route, 30_000));
-    assert!(route.enter(choices(&route, 1000).into_iter()).is_none());
+    let _big = route.pool.join(flow("big"), candidates(&route, 30_000));
+    assert!(route.enter(candidates(&route, 1000).into_iter()).is_none());
 }
 
 /// What a refusal tells its client about when to come back.
 async fn told_and_true(quotas: &[&str], waiting: usize, tokens: u64) -> (f64, f64) {
     let route = route(quotas);
     for target in &route.targets {
-        while let Ok(mut permit) = target.enter(choices(&route, tokens)[0].need, Instant::now()) {
+        while let Ok(mut permit) =
+            target.enter(candidates(&route, tokens)[0].demand, Instant::now())
+        {
             permit.sent();
         }
     }
     let (_, told) = {
         let _line: Vec<_> = (0..waiting)
-            .map(|_| route.pool.join(flow("others"), choices(&route, tokens)))
+            .map(|_| route.pool.join(flow("others"), candidates(&route, tokens)))
             .collect();
-        route.pool.due(&choices(&route, tokens), Instant::now()).unwrap()
+        route.pool.due(&candidates(&route, tokens), Instant::now()).unwrap()
     };
     let line = vec![("one", tokens); waiting + 1];
     let served = served(&route, &line).await;
@@ -262,13 +266,13 @@ async fn nothing_is_lost_between_threads() {
 }
 
 async fn one_of_many(route: &Arc<Route>, dice: &mut fastrand::Rng) {
-    let choices = choices(route, dice.u64(1000..9000));
-    let entered = route.enter(choices.iter().cloned());
+    let candidates = candidates(route, dice.u64(1000..9000));
+    let entered = route.enter(candidates.iter().cloned());
     let (_, mut permit) = match entered {
         Some(entered) => entered,
         None => {
             let client = ["a", "b", "c"][dice.usize(..3)];
-            let mut waiting = route.pool.join(flow(client), choices);
+            let mut waiting = route.pool.join(flow(client), candidates);
             if dice.u8(..4) == 0 {
                 // Leaves the line, perhaps at the moment in which it is served.
                 for _ in 0..dice.u8(..4) {
@@ -292,7 +296,7 @@ async fn one_of_many(route: &Arc<Route>, dice: &mut fastrand::Rng) {
             permit.sent();
             let spending = permit.succeeded(Duration::from_millis(1));
             tokio::task::yield_now().await;
-            spending.settle(&Usage::default(), &Size::default());
+            spending.settle(&Usage::default(), &RequestSize::default());
         }
     }
 }
@@ -303,19 +307,19 @@ async fn what_draws_on_no_quota_neither_waits_for_those_who_do_nor_holds_them_up
     let target = &route.targets[0];
     let counting = || {
         let operation = Some(crate::bedrock::Operation::CountTokens);
-        let need = Need { input: 900, max_output: 0, operation, most: None };
-        Choice { index: 0, target: Arc::clone(target), need }
+        let demand = QuotaDemand { input: 900, max_output: 0, operation, upper_bound: None };
+        Candidate { index: 0, target: Arc::clone(target), demand }
     };
     use_up(target, 10);
-    let mut waiting = route.pool.join(flow("a"), choices(&route, 500));
+    let mut waiting = route.pool.join(flow("a"), candidates(&route, 500));
     assert!(route.enter([counting()].into_iter()).is_some(), "it passes who waits for tokens");
-    assert!(route.enter(choices(&route, 1).into_iter()).is_none(), "nobody else does");
+    assert!(route.enter(candidates(&route, 1).into_iter()).is_none(), "nobody else does");
 
     // One that cools leaves the quota to who waits behind it.
     let (_, permit) = route.enter([counting()].into_iter()).unwrap();
     permit.throttled(crate::quota::Dimension::Unknown, false);
     assert!(route.enter([counting()].into_iter()).is_none());
-    let count: Choices = [counting()].into_iter().collect();
+    let count: Candidates = [counting()].into_iter().collect();
     let mut counts = route.pool.join(Flow { priority: Priority::High, ..flow("b") }, count);
     let (at, _) =
         timeout(60 * SECOND, waiting.granted()).await.map(|it| (Instant::now(), it)).unwrap();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use sluice::bedrock::{ModelId, Operation};
 use sluice::config::{Config, Strategy};
 use sluice::quota::{Dimension, Flow, WaitingRoom};
-use sluice::routing::{Choice, Choices, Permit, Router, Size, is_hopeful};
+use sluice::routing::{Candidate, Candidates, Permit, RequestSize, Router, is_hopeful};
 use sluice::simulator::Refused;
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -41,8 +41,8 @@ pub(super) struct Attempt {
 struct Journey<'a> {
     world: &'a World,
     request: &'a Request,
-    size: Size,
-    choices: Choices,
+    size: RequestSize,
+    candidates: Candidates,
     tries: Vec<u32>,
     preferred: Option<usize>,
     patience: Duration,
@@ -53,28 +53,28 @@ impl World {
     pub(super) async fn serve(&self, request: &Request) -> Outcome {
         let model = ModelId::new(TARGETS[0].model).expect("a model id");
         let (_, route) = self.router.find(&self.config, &model).expect("a route");
-        let size = Size {
+        let size = RequestSize {
             text_bytes: request.text_bytes,
             media: 0,
             max_output: Some(request.max_output),
-            ..Size::default()
+            ..RequestSize::default()
         };
-        let choices: Choices = route
+        let candidates: Candidates = route
             .targets
             .iter()
             .enumerate()
-            .map(|(index, target)| Choice {
+            .map(|(index, target)| Candidate {
                 index,
                 target: target.clone(),
-                need: target.need(Operation::Converse, &size, &model),
+                demand: target.demand(Operation::Converse, &size, &model),
             })
             .collect();
         let journey = Journey {
             world: self,
             request,
             size,
-            tries: vec![0; choices.len()],
-            choices,
+            tries: vec![0; candidates.len()],
+            candidates,
             preferred: None,
             patience: self.config.queue.max_wait,
             outcome: Outcome::default(),
@@ -99,23 +99,23 @@ impl Journey<'_> {
     /// A target, at once or after a wait in line; `None` if there is none in time.
     async fn admit(&mut self) -> Option<(usize, Permit)> {
         let now = Instant::now();
-        if let Some(choice) = self.preferred.take().and_then(|index| self.choices.get(index))
-            && let Ok(permit) = choice.target.enter(choice.need, now)
+        if let Some(candidate) = self.preferred.take().and_then(|index| self.candidates.get(index))
+            && let Ok(permit) = candidate.target.enter(candidate.demand, now)
         {
-            return Some((choice.index, permit));
+            return Some((candidate.index, permit));
         }
-        let pool = self.choices.first()?.target.pool().clone();
-        if let Some(found) = pool.enter(self.choices.iter().cloned()) {
+        let pool = self.candidates.first()?.target.pool().clone();
+        if let Some(found) = pool.enter(self.candidates.iter().cloned()) {
             return Some(found);
         }
         let give_up = now + self.patience;
-        if give_up <= now || !is_hopeful(&self.choices, give_up, now) {
+        if give_up <= now || !is_hopeful(&self.candidates, give_up, now) {
             return None;
         }
         let _place = self.world.waiting.enter(self.request.text_bytes).ok()?;
         let flow = Flow { client: self.request.client.into(), priority: self.request.priority };
         let granted = {
-            let mut waiting = pool.join(flow, self.choices.clone());
+            let mut waiting = pool.join(flow, self.candidates.clone());
             timeout_at(give_up, waiting.granted()).await
         };
         let waited = now.elapsed();
@@ -166,8 +166,8 @@ impl Journey<'_> {
             Strategy::RetryFirst => permit.throttled(dimension, false),
             Strategy::FallbackFirst => {
                 let now = Instant::now();
-                let free = |it: &Choice| it.index != index && it.target.is_free(it.need, now);
-                let alone = !self.choices.iter().any(free);
+                let free = |it: &Candidate| it.index != index && it.target.is_free(it.demand, now);
+                let alone = !self.candidates.iter().any(free);
                 permit.throttled(dimension, alone);
             }
         }

@@ -19,23 +19,23 @@ use super::rates::Own;
 use crate::config;
 use crate::fleet::Fleet;
 use crate::quota::Bell;
-use crate::telemetry::Number;
+use crate::telemetry::LabelId;
 
 /// A client that the config names.
 #[derive(Debug)]
 #[repr(C)]
-pub struct Member {
+pub struct ClientRecord {
     /// Its name.
     pub name: Arc<str>,
     policy: Option<Box<Policy>>,
     account: Option<Arc<Account>>,
     pub(super) limits: Own,
     pub(super) open: Arc<Open>,
-    /// The number of its name as a label.
-    pub number: Number,
+    /// The label id of its name.
+    pub label_id: LabelId,
 }
 
-impl Member {
+impl ClientRecord {
     /// What it may ask for, where that is less than everything.
     pub fn policy(&self) -> Option<&Policy> {
         self.policy.as_deref()
@@ -66,8 +66,8 @@ impl Open {
 
 /// The clients that the config names.
 #[derive(Debug, Default)]
-pub struct Members {
-    by_name: HashMap<Arc<str>, Arc<Member>>,
+pub struct ClientRegistry {
+    by_name: HashMap<Arc<str>, Arc<ClientRecord>>,
     /// The open requests of those that an older config named, as long as there are any.
     gone: HashMap<Arc<str>, Weak<Open>>,
     ledgers: Arc<Ledgers>,
@@ -75,7 +75,7 @@ pub struct Members {
     bell: Arc<Bell>,
 }
 
-impl Members {
+impl ClientRegistry {
     /// The records of these clients, after those of an older config `before`. With a `fleet` their
     /// limits are those of all its replicas.
     ///
@@ -83,9 +83,9 @@ impl Members {
     /// When a pattern of a policy is none, which the config has checked.
     pub fn new(
         clients: &[config::Client],
-        before: Option<&Members>,
+        before: Option<&ClientRegistry>,
         fleet: Option<&Fleet>,
-    ) -> Result<Members, config::GlobError> {
+    ) -> Result<ClientRegistry, config::GlobError> {
         let ledgers = before.map(|before| Arc::clone(&before.ledgers)).unwrap_or_default();
         let bell = before.map(|before| Arc::clone(&before.bell)).unwrap_or_default();
         let (now, today) = (Instant::now(), SystemTime::now());
@@ -94,12 +94,12 @@ impl Members {
             let known = before.and_then(|before| before.by_name.get(&name));
             let gone = || before?.gone.get(&name)?.upgrade();
             let open = known.map(|known| Arc::clone(&known.open)).or_else(gone);
-            let member = Member {
+            let member = ClientRecord {
                 policy: Policy::of(&client.policy)?.map(Box::new),
                 account: Account::of(client, &ledgers, today),
                 limits: Own::new(client, known.map(|known| &known.limits), fleet, &bell, now),
                 open: open.unwrap_or_default(),
-                number: Number::default(),
+                label_id: LabelId::default(),
                 name: Arc::clone(&name),
             };
             Ok((name, Arc::new(member)))
@@ -113,16 +113,16 @@ impl Members {
             .chain(gone)
             .filter(|(name, open)| !by_name.contains_key(*name) && open.strong_count() > 0);
         let gone = gone.map(|(name, open)| (Arc::clone(name), open)).collect();
-        Ok(Members { by_name, gone, ledgers, bell })
+        Ok(ClientRegistry { by_name, gone, ledgers, bell })
     }
 
     /// The client of this name.
-    pub fn get(&self, name: &str) -> Option<&Arc<Member>> {
+    pub fn get(&self, name: &str) -> Option<&Arc<ClientRecord>> {
         self.by_name.get(name)
     }
 
     /// Every client.
-    pub fn all(&self) -> impl Iterator<Item = &Member> {
+    pub fn all(&self) -> impl Iterator<Item = &ClientRecord> {
         self.by_name.values().map(AsRef::as_ref)
     }
 
