@@ -23,7 +23,7 @@ use super::caller::Client;
 use super::record::Open;
 use crate::config;
 use crate::fleet::{Fleet, Lease};
-use crate::quota::{Bell, Learning, Limits, Quota, Reservation};
+use crate::quota::{Learning, Limits, QueueSignal, Quota, Reservation};
 
 /// The client that all beyond the bound on tracked clients are counted as.
 const OVERFLOW: &str = "overflow";
@@ -78,7 +78,7 @@ struct Common {
     /// The rate in a fleet, in place of the other.
     shared_rate: Option<Tracked>,
     /// Rung for all of them: nobody waits for a limit of a client.
-    bell: Arc<Bell>,
+    signal: Arc<QueueSignal>,
 }
 
 /// The limits of one client; those it leaves out are the common ones.
@@ -97,7 +97,7 @@ impl Own {
         client: &config::Client,
         before: Option<&Own>,
         fleet: Option<&Fleet>,
-        bell: &Arc<Bell>,
+        signal: &Arc<QueueSignal>,
         now: Instant,
     ) -> Own {
         let policy = &client.policy;
@@ -106,11 +106,11 @@ impl Own {
         let lease = |kind| fleet.map(|fleet| fleet.lease(&lease_name(kind, &client.name)));
         let quota = |tpm| {
             let limits = Limits { tpm: Some(tpm), ..Limits::default() };
-            limit(&limits, lease("own-tokens"), bell, now)
+            limit(&limits, lease("own-tokens"), signal, now)
         };
         let shared_bucket = |rpm: NonZeroU32| {
             let limits = Limits { rpm: Some(rpm.get()), ..Limits::default() };
-            limit(&limits, lease("own-rate"), bell, now)
+            limit(&limits, lease("own-rate"), signal, now)
         };
         let rpm = policy.rpm.and_then(NonZeroU32::new);
         Own {
@@ -139,11 +139,16 @@ struct Tracked {
 }
 
 /// The limit of one client, shared by a lease or its own.
-fn limit(limits: &Limits, lease: Option<Lease>, bell: &Arc<Bell>, now: Instant) -> Arc<Quota> {
-    let bell = Arc::clone(bell);
+fn limit(
+    limits: &Limits,
+    lease: Option<Lease>,
+    signal: &Arc<QueueSignal>,
+    now: Instant,
+) -> Arc<Quota> {
+    let signal = Arc::clone(signal);
     match lease {
-        Some(lease) => Quota::lenient(limits, bell, lease, now),
-        None => Arc::new(Quota::new(limits, Learning::off(), bell, now)),
+        Some(lease) => Quota::overdrawable(limits, signal, lease, now),
+        None => Arc::new(Quota::new(limits, Learning::off(), signal, now)),
     }
 }
 
@@ -303,9 +308,9 @@ impl Common {
         let shared_rate = per_second.filter(|_| is_shared).map(|per_second| {
             let rpm = per_second.get().saturating_mul(60);
             let burst = config.burst.unwrap_or(per_second.get());
-            // What a minute's figure leaves unfilled is what is above the burst.
-            let unfilled = 1.0 - f64::from(burst) / f64::from(rpm);
-            tracked("rate", Limits { rpm: Some(rpm), unfilled, ..Limits::default() })
+            // The bucket holds the burst: the safety margin is the rest of a minute.
+            let safety_margin = 1.0 - f64::from(burst) / f64::from(rpm);
+            tracked("rate", Limits { rpm: Some(rpm), safety_margin, ..Limits::default() })
         });
         let rate = per_second.filter(|_| !is_shared).and_then(|per_second| {
             GovernorConfigBuilder::default()
@@ -322,7 +327,7 @@ impl Common {
                 .tokens_per_minute
                 .map(|tpm| tracked("tokens", Limits { tpm: Some(tpm), ..Limits::default() })),
             shared_rate,
-            bell: Arc::default(),
+            signal: Arc::default(),
             config: config.clone(),
         }
     }
@@ -342,7 +347,7 @@ impl Common {
         let key = if is_full() { OVERFLOW.into() } else { Arc::clone(key) };
         let started = || {
             let lease = fleet.map(|fleet| fleet.lease(&lease_name(limit.kind, &key)));
-            self::limit(&limit.limits, lease, &self.bell, now)
+            self::limit(&limit.limits, lease, &self.signal, now)
         };
         Arc::clone(&limit.clients.entry(Arc::clone(&key)).or_insert_with(started))
     }

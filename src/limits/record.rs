@@ -18,7 +18,7 @@ use super::policy::Policy;
 use super::rates::Own;
 use crate::config;
 use crate::fleet::Fleet;
-use crate::quota::Bell;
+use crate::quota::QueueSignal;
 use crate::telemetry::Number;
 
 /// A client that the config names.
@@ -72,7 +72,7 @@ pub struct Members {
     gone: HashMap<Arc<str>, Weak<Open>>,
     ledgers: Arc<Ledgers>,
     /// Rung for all of them: nobody waits for a limit of a client.
-    bell: Arc<Bell>,
+    signal: Arc<QueueSignal>,
 }
 
 impl Members {
@@ -87,7 +87,7 @@ impl Members {
         fleet: Option<&Fleet>,
     ) -> Result<Members, config::GlobError> {
         let ledgers = before.map(|before| Arc::clone(&before.ledgers)).unwrap_or_default();
-        let bell = before.map(|before| Arc::clone(&before.bell)).unwrap_or_default();
+        let signal = before.map(|before| Arc::clone(&before.signal)).unwrap_or_default();
         let (now, today) = (Instant::now(), SystemTime::now());
         let member = |client: &config::Client| {
             let name: Arc<str> = client.name.as_str().into();
@@ -97,7 +97,7 @@ impl Members {
             let member = Member {
                 policy: Policy::of(&client.policy)?.map(Box::new),
                 account: Account::of(client, &ledgers, today),
-                limits: Own::new(client, known.map(|known| &known.limits), fleet, &bell, now),
+                limits: Own::new(client, known.map(|known| &known.limits), fleet, &signal, now),
                 open: open.unwrap_or_default(),
                 number: Number::default(),
                 name: Arc::clone(&name),
@@ -113,7 +113,7 @@ impl Members {
             .chain(gone)
             .filter(|(name, open)| !by_name.contains_key(*name) && open.strong_count() > 0);
         let gone = gone.map(|(name, open)| (Arc::clone(name), open)).collect();
-        Ok(Members { by_name, gone, ledgers, bell })
+        Ok(Members { by_name, gone, ledgers, signal })
     }
 
     /// The client of this name.
