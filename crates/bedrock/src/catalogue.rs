@@ -46,7 +46,7 @@ pub struct Price {
 
 impl ModelFacts {
     /// The most output tokens an answer can have: none for a model that writes no text, `unknown`
-    /// if the catalogue does not say.
+    /// if the catalogue does not have it.
     pub fn most_output(&self, unknown: u64) -> u64 {
         if self.mode == "chat" { self.max_output_tokens.map_or(unknown, u64::from) } else { 0 }
     }

@@ -9,7 +9,7 @@ use percent_encoding::{percent_decode_str, utf8_percent_encode};
 use super::model_id::{ModelId, ModelIdError, SEGMENT};
 use super::operation::Operation;
 
-/// What a request asks for, as far as method and path tell.
+/// What a request asks for, by its method and path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Call {
     /// The operation.
@@ -38,7 +38,7 @@ pub enum Resource {
     None,
 }
 
-/// What to do about a call of the control plane that comes to a gateway in front of the runtime.
+/// How to make calls of the control plane when a gateway is in front of the runtime.
 pub const ASK_CONTROL_PLANE: &str = "Give the client an endpoint of its own for the service bedrock, such as AWS_ENDPOINT_URL_BEDROCK=https://bedrock.REGION.amazonaws.com";
 
 /// Why method and path are no call of the API.
@@ -53,15 +53,15 @@ pub enum PathError {
         /// The methods the path takes, as in an `Allow` header.
         allow: &'static str,
     },
-    /// A call of the control plane, but none that lists or describes models or inference profiles.
+    /// A call of the control plane that neither lists nor describes models or inference profiles.
     #[error(
         "This is a call of Bedrock's control plane, which the gateway does not relay. {ASK_CONTROL_PLANE}."
     )]
     ControlPlane,
-    /// The model id in the path is none.
+    /// The model id in the path is invalid.
     #[error(transparent)]
     Model(#[from] ModelIdError),
-    /// A guardrail id or an invocation ARN in the path is none.
+    /// A guardrail id or an invocation ARN in the path is invalid.
     #[error("the path has an identifier that is not allowed")]
     Identifier,
 }
