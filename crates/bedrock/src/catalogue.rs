@@ -62,8 +62,11 @@ fn by_names<'de, D: Deserializer<'de>>(names: D) -> Result<Features, D::Error> {
 }
 
 // Names are those of the text itself.
-static CATALOGUE: LazyLock<HashMap<&str, ModelFacts>> =
-    LazyLock::new(|| serde_json::from_str(include_str!("catalogue.json")).unwrap_or_default());
+static CATALOGUE: LazyLock<HashMap<&str, ModelFacts>> = LazyLock::new(|| {
+    let facts = serde_json::from_str(include_str!("catalogue.json"));
+    #[expect(clippy::expect_used, reason = "the text is compiled in, and the tests read it")]
+    facts.expect("the built-in catalogue is readable")
+});
 
 /// What an output token of the model costs of its quota, unless the account has it otherwise: 5
 /// for Claude 3.7 Sonnet, Claude 4 and later Claude models, 1 for all else (AWS user guide, "How
