@@ -98,7 +98,7 @@ impl Simulator {
     }
 
     /// What each model was asked and has answered.
-    pub fn books(&self) -> BTreeMap<String, Account> {
+    pub fn accounts(&self) -> BTreeMap<String, Account> {
         self.controls.quotas.accounts()
     }
 
