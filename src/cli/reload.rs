@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, Contents, Env, Files, Loaded, Source, contents_of, needs_restart};
 use crate::legacy::Shim;
-use crate::pipeline::Live;
+use crate::pipeline::SharedGateway;
 use crate::system::time::{sleep, timeout};
 use crate::telemetry::process_log::UNLIMITED;
 use crate::upstream::credentials;
@@ -116,7 +116,7 @@ async fn patiently<T>(mut reading: JoinHandle<T>) -> Option<T> {
 /// When the process can't listen for signals.
 pub(super) fn start(
     watch: Watch,
-    live: Arc<Live>,
+    live: Arc<SharedGateway>,
     shim: Arc<Shim>,
     certificates: Arc<Notify>,
     stop: CancellationToken,
@@ -148,7 +148,7 @@ struct Reloader {
     watch: Watch,
     /// What the process was started with.
     running: Config,
-    live: Arc<Live>,
+    live: Arc<SharedGateway>,
     shim: Arc<Shim>,
     /// Has the certificate files looked at.
     certificates: Arc<Notify>,

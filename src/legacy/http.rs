@@ -36,7 +36,7 @@ use crate::fleet::Notice;
 use crate::jobs::{Jobs, JobsError, NewJob, Queue, Record, StoreError};
 use crate::limits::{CallerKind, ClientRecord, ConcurrencyPermit, LimitExceeded};
 use crate::pipeline::body::{self, BodyLimits, head_bytes};
-use crate::pipeline::{Gateway, Live};
+use crate::pipeline::{Gateway, SharedGateway};
 use crate::quota::Share;
 use crate::state::redis::{Redis, RedisFailure};
 use crate::state::resets::Resets;
@@ -78,7 +78,7 @@ impl Shim {
     ///
     /// # Errors
     /// When the config can't work.
-    pub fn start(live: &Arc<Live>) -> Result<Shim, ShimError> {
+    pub fn start(live: &Arc<SharedGateway>) -> Result<Shim, ShimError> {
         let gateway = live.load_full();
         let core = Arc::new(Core::new(Arc::clone(live))?);
         if !gateway.config.legacy.enabled {

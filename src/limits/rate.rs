@@ -13,9 +13,9 @@ use governor::clock::{Clock, DefaultClock};
 use governor::middleware::NoOpMiddleware;
 use http::Request;
 use tokio::time::Instant;
+use tower_governor::GovernorError;
 use tower_governor::governor::{GovernorConfig, GovernorConfigBuilder};
 use tower_governor::key_extractor::KeyExtractor;
-use tower_governor::GovernorError;
 
 use super::exceeded::LimitExceeded;
 use super::tracking::{OVERFLOW, SweepTimer};

@@ -20,7 +20,7 @@ use super::rate::RateLimit;
 use crate::config;
 use crate::fleet::Fleet;
 use crate::quota::Bell;
-use crate::telemetry::Number;
+use crate::telemetry::LabelId;
 
 /// A client that the config names.
 #[derive(Debug)]
@@ -32,8 +32,8 @@ pub struct ClientRecord {
     account: Option<Arc<Account>>,
     pub(super) overrides: Overrides,
     pub(super) concurrency: Arc<ConcurrencyCounter>,
-    /// The number of its name as a label.
-    pub number: Number,
+    /// The label id of its name.
+    pub label_id: LabelId,
 }
 
 impl ClientRecord {
@@ -95,7 +95,7 @@ impl ClientRegistry {
                 account: Account::of(client, &ledgers, today),
                 overrides: Overrides::new(client, limits, &mut rate, fleet, &bell, now),
                 concurrency: concurrency.unwrap_or_default(),
-                number: Number::default(),
+                label_id: LabelId::default(),
                 name: Arc::clone(&name),
             };
             by_name.insert(name, Arc::new(record));

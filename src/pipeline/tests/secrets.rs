@@ -110,9 +110,9 @@ async fn no_debug_output_of_a_request_shows_its_key() {
         request.headers_mut().append("authorization", value);
     }
     let (head, body) = request.into_parts();
-    let arrival = super::super::Arrival { head, body, peer: Peer::from(PEER) };
+    let inbound = super::super::InboundRequest { head, body, peer: Peer::from(PEER) };
     // The look is taken in the call itself; a panic in it would be answered, and counted.
     let mut observing = observe::layer(&live(&gateway)).layer(Looking);
-    drop(observing.call(arrival));
+    drop(observing.call(inbound));
     assert_eq!(gateway.metrics.panics.get(), 0);
 }
