@@ -19,14 +19,16 @@ use super::{Gateway, rates};
 use crate::auth::{Peer, PendingAuth};
 use crate::bedrock::{ErrorKind, Operation, Usage};
 use crate::config::Priority;
-use crate::limits::{Account, Caller, CallerKind, Hold, OverBudget, Policy, Slot, usd};
+use crate::limits::{
+    Account, Caller, CallerKind, ConcurrencyPermit, Hold, OverBudget, Policy, usd,
+};
 use crate::quota::{Reservation, Share};
 use crate::routing::{Bound, Target};
 pub(super) use crate::telemetry::Outcome;
-use crate::telemetry::access_log::{Attempt, Line, SUCCESS};
+use crate::telemetry::access_log::{AccessLogEntry, Attempt, SUCCESS};
 use crate::telemetry::traces::Context;
 use crate::telemetry::usage_log::Record;
-use crate::telemetry::{Asked, OTHER, Pattern, Spent};
+use crate::telemetry::{ModelLatency, OTHER, RequestLabels, RequestUsage};
 pub(super) use trace::Open;
 use trace::Recording;
 
@@ -62,7 +64,7 @@ pub(super) struct Exchange {
     /// What its body has yet to show of who sent it.
     pub(super) proof: PendingAuth,
     /// The client's place among its requests at once.
-    pub(super) slot: Option<Slot>,
+    pub(super) slot: Option<ConcurrencyPermit>,
     /// Tells what depends on the request that it is over.
     pub(super) over: Option<DropGuard>,
     /// Its part of the gateway's load.
@@ -77,7 +79,7 @@ pub(super) struct Exchange {
     no_call: Option<Box<(String, String)>>,
     pub(super) requested_model: Option<String>,
     /// The pattern of the config that the requested model matches: its label in metrics.
-    pub(super) pattern: Option<Arc<Pattern>>,
+    pub(super) pattern: Option<Arc<ModelLatency>>,
     pub(super) request_bytes: u64,
     pub(super) response_bytes: u64,
     pub(super) attempts: Vec<Attempt>,
@@ -171,7 +173,7 @@ impl Exchange {
     ) {
         self.waited += took;
         let metrics = &self.gateway.metrics;
-        metrics.sums.attempt(outcome);
+        metrics.totals.attempt(outcome);
         let series = || metrics.attempts.with_label_values(&[&*target.name, outcome]);
         match outcome {
             SUCCESS => target.answered.get_or_init(series).inc(),
@@ -234,20 +236,20 @@ impl Exchange {
 
     fn count(&self, duration: Duration, used: Option<&Used>) {
         let metrics = &self.gateway.metrics;
-        metrics.sums.request(self.outcome.name());
+        metrics.totals.request(self.outcome.name());
         let pattern = self.pattern.as_deref().unwrap_or(&metrics.unrouted);
-        let asked = Asked {
+        let asked = RequestLabels {
             operation: self.operation,
-            requested: pattern.number(metrics),
+            requested: pattern.label_id(metrics),
             client: self.client_number(),
             outcome: self.outcome,
         };
-        let spent = used.map(|Used { target, usage, cost, .. }| Spent {
+        let spent = used.map(|Used { target, usage, cost, .. }| RequestUsage {
             model: target.model_number(metrics),
             usage: *usage,
             cost: *cost,
         });
-        metrics.tally.count(&asked, spent.as_ref());
+        metrics.request_counters.count(&asked, spent.as_ref());
         pattern.observe(metrics, self.operation, duration, self.head);
         if let Some(head) = self.head {
             let waited = self.waited + self.queued;
@@ -274,9 +276,9 @@ impl Exchange {
         let metrics = &self.gateway.metrics;
         match self.client.as_ref().map(|client| &client.kind) {
             Some(CallerKind::Registered(member)) => {
-                member.number.of(|| &*member.name, &metrics.labels)
+                member.label_id.get(|| &*member.name, &metrics.labels)
             }
-            Some(CallerKind::Removed(name)) => metrics.labels.number(name),
+            Some(CallerKind::Removed(name)) => metrics.labels.id(name),
             Some(CallerKind::Anonymous(_)) | None => metrics.other,
         }
     }
@@ -433,7 +435,7 @@ impl Drop for Exchange {
         }
         self.count(duration, used.as_ref());
         self.write_record(request_id, duration, used.as_ref());
-        self.gateway.access_log.write(&Line {
+        self.gateway.access_log.write(&AccessLogEntry {
             time: self.arrived,
             request_id,
             trace_id: self.context.map(|it| it.trace_id),

@@ -8,7 +8,7 @@
 use bytes::Bytes;
 use http_body::Body;
 
-use super::InProcess;
+use super::InternalRequest;
 use super::body::dismiss;
 use super::exchange::Exchange;
 use super::observe::Observed;
@@ -17,7 +17,7 @@ use super::step::Step;
 use crate::auth::origin::OriginError;
 use crate::auth::{AuthError, AuthOutcome, PendingAuth, SignatureError, identify};
 use crate::bedrock::sigv4::{EventChain, PayloadHash};
-use crate::limits::{CallerKind, Limited};
+use crate::limits::{CallerKind, LimitExceeded};
 
 #[derive(Clone, Debug)]
 pub(super) struct Identify;
@@ -29,11 +29,11 @@ where
     type Out = Observed<B>;
 
     fn take(&self, mut request: Observed<B>) -> Result<Observed<B>, Refused> {
-        let Observed { arrival, exchange } = &mut request;
+        let Observed { inbound, exchange } = &mut request;
         let gateway = exchange.gateway();
-        let head = &arrival.head;
+        let head = &inbound.head;
         let mut who = None;
-        let own = head.extensions.get::<InProcess>();
+        let own = head.extensions.get::<InternalRequest>();
         let is_counted = own.is_some_and(|own| own.is_counted);
         let proof = match own {
             // Another room of this process has seen to who asks, maybe long ago.
@@ -46,7 +46,7 @@ where
             }
             None => match gateway.authenticator.authenticate(
                 head,
-                arrival.peer.certificate.as_deref(),
+                inbound.peer.certificate.as_deref(),
                 exchange.arrived,
             ) {
                 Ok(AuthOutcome::Anyone) => Ok(PendingAuth::Nothing),
@@ -60,7 +60,7 @@ where
             },
         };
         let by = &gateway.config.limits.key;
-        exchange.client = Some(identify(&head.headers, arrival.peer.address, by, who));
+        exchange.client = Some(identify(&head.headers, inbound.peer.address, by, who));
         let allowed = proof.and_then(|proof| {
             let is_known = !matches!(proof, PendingAuth::Signature(_));
             exchange.proof = proof;
@@ -69,7 +69,7 @@ where
         match allowed {
             Ok(()) => Ok(request),
             Err(refusal) => {
-                dismiss(&request.arrival.head, request.arrival.body);
+                dismiss(&request.inbound.head, request.inbound.body);
                 Err(Refused { refusal, exchange: request.exchange })
             }
         }
@@ -118,8 +118,8 @@ pub(super) fn chain(proof: PendingAuth) -> Result<Option<EventChain>, Refusal> {
 fn allow(exchange: &mut Exchange, is_counted: bool) -> Result<(), Refusal> {
     let Some(client) = &exchange.client else { return Ok(()) };
     let limits = &exchange.gateway().limits;
-    let rate = if is_counted { Ok(()) } else { limits.request(client) };
-    let slot = rate.and_then(|()| limits.slot(client));
-    exchange.slot = slot.map_err(|limited: Limited| Refusal::Limited(limited))?;
+    let rate = if is_counted { Ok(()) } else { limits.check_rate(client) };
+    let slot = rate.and_then(|()| limits.acquire(client));
+    exchange.slot = slot.map_err(|limited: LimitExceeded| Refusal::Limited(limited))?;
     Ok(())
 }

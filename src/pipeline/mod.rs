@@ -51,7 +51,7 @@ use tokio::time::Instant;
 use tower::{Service, ServiceBuilder};
 
 pub use parse::repeats_length;
-pub use relay::{ResponseBody, Until};
+pub use relay::{ResponseBody, ResponseDeadline};
 
 use crate::auth::{Authenticator, Issuers, Peer};
 use crate::config::{self, Config};
@@ -83,7 +83,7 @@ pub struct Gateway {
     pub waiting: WaitingRoom,
     /// How much is in hand.
     pub load: Load,
-    /// Until when anybody may wait, once the process ends.
+    /// ResponseDeadline when anybody may wait, once the process ends.
     pub curfew: Curfew,
     /// The clients that the config names.
     pub clients: ClientRegistry,
@@ -179,7 +179,7 @@ impl Gateway {
             .with_issuers(issuers)
             .with_allowed_hosts(&config.server.allowed_hosts),
             limits: match before {
-                Some(before) => before.limits.renewed(&config.limits),
+                Some(before) => before.limits.with_config(&config.limits),
                 None => ClientLimits::new(&config.limits, fleet.clone()),
             },
             clients,
@@ -237,11 +237,11 @@ fn connections(config: &config::Upstream, metrics: &Metrics) -> Upstream {
 }
 
 /// The gateway of the config that is in force.
-pub type Live = ArcSwap<Gateway>;
+pub type SharedGateway = ArcSwap<Gateway>;
 
 /// A request as it arrives: its body is still to be read.
 #[derive(Debug)]
-pub struct Arrival<B> {
+pub struct InboundRequest<B> {
     /// Method, URI and headers.
     pub head: http::request::Parts,
     /// The body.
@@ -253,7 +253,7 @@ pub struct Arrival<B> {
 /// Marks the head of a request that another room of this process makes, as one of its extensions,
 /// which no client can set: who asks was seen to there, and so was where it goes.
 #[derive(Clone, Debug)]
-pub struct InProcess {
+pub struct InternalRequest {
     /// The targets, best first, whatever the routes of its model are.
     pub route: Arc<Route>,
     /// The name of the client that it is made for.
@@ -267,8 +267,8 @@ pub struct InProcess {
 
 /// The whole stack over the live gateway. It never fails: what goes wrong is a response.
 pub fn stack<B>(
-    live: &Arc<Live>,
-) -> impl Service<Arrival<B>, Response = Response<ResponseBody>, Error = Infallible, Future: Send>
+    live: &Arc<SharedGateway>,
+) -> impl Service<InboundRequest<B>, Response = Response<ResponseBody>, Error = Infallible, Future: Send>
 + Clone
 + use<B>
 where

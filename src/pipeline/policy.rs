@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, request};
 
-use super::InProcess;
+use super::InternalRequest;
 use super::exchange::Exchange;
 use super::refusal::Refusal;
 use crate::bedrock::guardrail::{self, Named};
@@ -28,7 +28,7 @@ pub(super) fn check_call(
         Resource::Model(model) => {
             // A request of another room's names the model that is preferred, and not one that its
             // client asked for.
-            if head.extensions.get::<InProcess>().is_none() {
+            if head.extensions.get::<InternalRequest>().is_none() {
                 policy.model(model)?;
             }
             // Also where the upstream is not known to look at them: it may come to.
