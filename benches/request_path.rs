@@ -11,12 +11,12 @@ use divan::counter::BytesCount;
 use divan::{Bencher, black_box};
 use http::header::{ACCEPT, CONTENT_TYPE, HOST};
 use http::{Method, Request, request};
-use sluice::auth::{Keys, Recognised};
+use sluice::auth::{AuthOutcome, Authenticator};
 use sluice::bedrock::path::{model_path, parse};
 use sluice::bedrock::sigv4::PayloadHash;
 use sluice::bedrock::{Family, ModelId, Operation, body};
 use sluice::config::{self, KeyPair};
-use sluice::limits::Members;
+use sluice::limits::ClientRegistry;
 use sluice::telemetry::Metrics;
 use sluice::upstream::credentials::Auth;
 use sluice::upstream::sign;
@@ -93,13 +93,13 @@ fn verify_inbound(bencher: Bencher<'_, '_>, is_first_of_the_day: bool) {
             max_replay_signatures: 1,
         };
         let clients = [client];
-        let members = Members::new(&clients, None, None).ok()?;
-        Some(Keys::new(&clients, &members, &auth, Arc::new(Metrics::new()), None))
+        let members = ClientRegistry::new(&clients, None, None).ok()?;
+        Some(Authenticator::new(&clients, &members, &auth, Arc::new(Metrics::new()), None))
     };
-    let verify = |keys: &Option<Keys>| {
+    let verify = |keys: &Option<Authenticator>| {
         let (keys, head) = (keys.as_ref()?, signed.as_ref()?);
-        match keys.recognise(black_box(head), None, now).ok()? {
-            Recognised::Pending(pending) => keys.prove(&pending, &hash).ok(),
+        match keys.authenticate(black_box(head), None, now).ok()? {
+            AuthOutcome::Pending(pending) => keys.verify_signature(&pending, &hash).ok(),
             _ => None,
         }
     };
@@ -115,7 +115,7 @@ fn verify_inbound(bencher: Bencher<'_, '_>, is_first_of_the_day: bool) {
 fn head() -> Option<request::Parts> {
     let model = ModelId::new(MODEL).map(|model| model.encode()).unwrap_or_default();
     let host = "bedrock-runtime.us-east-1.amazonaws.com";
-    let uri = format!("https://{host}{}", model_path(Operation::Converse, &model));
+    let uri = format!("https://{host}{}", model_path(Operation::Converse, &model)?);
     let request = Request::post(uri)
         .header(HOST, host)
         .header(CONTENT_TYPE, "application/json")
@@ -141,7 +141,7 @@ fn path_parse() -> bool {
 #[divan::bench]
 fn path_rewrite() -> String {
     let encoded = black_box("anthropic.claude-3-haiku-20240307-v1%3A0");
-    model_path(black_box(Operation::ConverseStream), encoded)
+    model_path(black_box(Operation::ConverseStream), encoded).unwrap_or_default()
 }
 
 #[divan::bench(args = [1 << 10, 1 << 20])]

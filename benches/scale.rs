@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 
 use divan::{Bencher, black_box};
 use sluice::config::{Config, Env, LimitKey, Limits};
-use sluice::limits::{Client, ClientLimits, Who};
+use sluice::limits::{Caller, CallerKind, ClientLimits};
 use sluice::routing::Router;
 
 /// Targets of the config that is reloaded.
@@ -81,9 +81,10 @@ fn limits_of_one_client_too_many(bencher: Bencher<'_, '_>) {
     );
     let request = |number: usize| {
         let key = format!("client-{number}");
-        let client = Client { who: Who::Unnamed(key.as_str().into()), access_key_id: None };
-        let _ = limits.request(&client);
-        let _ = limits.tokens(&client, 900).map(drop);
+        let client =
+            Caller { kind: CallerKind::Anonymous(key.as_str().into()), access_key_id: None };
+        let _ = limits.check_rate(&client);
+        let _ = limits.reserve_tokens(&client, 900).map(drop);
     };
     (0..=CLIENTS).for_each(request);
     let mut number = CLIENTS;

@@ -15,9 +15,9 @@ use divan::{Bencher, black_box};
 use prometheus::IntCounter;
 use sluice::bedrock::{Operation, Usage};
 use sluice::config::{self, LogFormat};
-use sluice::telemetry::access_log::{AccessLog, Attempt, Line, SUCCESS};
+use sluice::telemetry::access_log::{AccessLog, AccessLogEntry, Attempt, SUCCESS};
 use sluice::telemetry::usage_log::{Record, UsageLog};
-use sluice::telemetry::{Asked, Metrics, Number, Outcome, Pattern, Spent};
+use sluice::telemetry::{LabelId, Metrics, ModelLatency, Outcome, RequestLabels, RequestUsage};
 use tempfile::TempDir;
 use uuid::Uuid;
 
@@ -40,8 +40,8 @@ struct Ended {
     peer: SocketAddr,
     attempts: [Attempt; 1],
     usage: Usage,
-    pattern: Pattern,
-    client: Number,
+    pattern: ModelLatency,
+    client: LabelId,
     answered: OnceLock<IntCounter>,
 }
 
@@ -59,29 +59,30 @@ impl Ended {
                 cache_write: 0,
                 cache_write_1h: 0,
             },
-            pattern: Pattern::new(MODEL),
-            client: Number::default(),
+            pattern: ModelLatency::new(MODEL),
+            client: LabelId::default(),
             answered: OnceLock::new(),
         }
     }
 
     fn count(&self, metrics: &Metrics) {
         self.answered.get_or_init(|| metrics.attempts.with_label_values(&[TARGET, SUCCESS])).inc();
-        metrics.sums.request(SUCCESS);
+        metrics.totals.request(SUCCESS);
         let operation = Some(Operation::ConverseStream);
-        let model = self.pattern.number(metrics);
-        let client = self.client.of(|| CLIENT, &metrics.labels);
-        let asked = Asked { operation, requested: model, client, outcome: Outcome::Success };
+        let model = self.pattern.label_id(metrics);
+        let client = self.client.get(|| CLIENT, &metrics.labels);
+        let asked =
+            RequestLabels { operation, requested: model, client, outcome: Outcome::Success };
         metrics
-            .tally
-            .count(&asked, Some(&Spent { model, usage: self.usage, cost: Some(3_750_000) }));
+            .request_counters
+            .count(&asked, Some(&RequestUsage { model, usage: self.usage, cost: Some(3_750_000) }));
         let (took, began) = (Duration::from_millis(812), Duration::from_millis(410));
         self.pattern.observe(metrics, operation, took, Some(began));
         metrics.overhead.observe(0.000_08);
     }
 
     fn log(&self, log: &AccessLog, request_id: &str) {
-        log.write(&Line {
+        log.write(&AccessLogEntry {
             trace_id: None,
             span_id: None,
             time: self.arrived,

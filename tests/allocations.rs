@@ -10,7 +10,7 @@ use std::thread;
 
 use sluice::config::{Config, Env, LogFormat};
 use sluice::legacy::Shim;
-use sluice::pipeline::{Gateway, Live};
+use sluice::pipeline::{Gateway, SharedGateway};
 use sluice::server::{Server, Workers};
 use sluice::simulator::{
     DEFAULT_ACCESS_KEY_ID, DEFAULT_SECRET_ACCESS_KEY, Latency, Settings, Simulator,
@@ -67,7 +67,7 @@ async fn gateway(upstream: SocketAddr) -> Server {
     let dropped = metrics.access_log_dropped.clone();
     let access = AccessLog::to(std::io::sink(), LogFormat::Json, dropped);
     let logs = Logs { access, usage: UsageLog::NONE, traces: None };
-    let live = Arc::new(Live::new(Gateway::new(config, None, metrics, logs).unwrap()));
+    let live = Arc::new(SharedGateway::new(Gateway::new(config, None, metrics, logs).unwrap()));
     let shim = Arc::new(Shim::start(&live).unwrap());
     Server::bind(live, shim).await.unwrap()
 }

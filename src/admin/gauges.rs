@@ -22,7 +22,7 @@ pub(super) fn sample(gateway: &Gateway) {
     }
     // Clients whose budgets were taken away have no sample.
     metrics.client_budget_used.reset();
-    for client in gateway.members.all() {
+    for client in gateway.clients.all() {
         for (kind, used) in client.account().into_iter().flat_map(|account| account.used()) {
             let labels = [&*client.name, kind.name()];
             metrics.client_budget_used.with_label_values(&labels).set(used);

@@ -26,7 +26,7 @@ pub use readiness::Readiness;
 pub use status::Events;
 
 use crate::auth::Peer;
-use crate::pipeline::{Gateway, Live};
+use crate::pipeline::{Gateway, SharedGateway};
 use crate::routing::Target;
 use crate::telemetry::audit::{self, By};
 use access::{Guard, Refused};
@@ -38,7 +38,7 @@ pub type Body = Either<Full<Bytes>, Events>;
 /// The admin surface of one gateway.
 #[derive(Debug)]
 pub struct Admin {
-    live: Arc<Live>,
+    live: Arc<SharedGateway>,
     readiness: Arc<Readiness>,
     is_local: bool,
     status: Status,
@@ -125,7 +125,7 @@ impl<'a> Path<'a> {
 
 impl Admin {
     /// The admin surface of the live gateway. `is_local` says whether its listener is on loopback.
-    pub fn new(live: Arc<Live>, readiness: Arc<Readiness>, is_local: bool) -> Admin {
+    pub fn new(live: Arc<SharedGateway>, readiness: Arc<Readiness>, is_local: bool) -> Admin {
         let status = Status::new(Arc::clone(&live), Arc::clone(&readiness));
         Admin { live, readiness, is_local, status }
     }
@@ -215,7 +215,7 @@ fn metrics(gateway: &Gateway) -> Response<Bytes> {
 
 /// The config that is in force, as it was written.
 fn config(gateway: &Gateway) -> Response<Bytes> {
-    match gateway.config.written.to_json() {
+    match gateway.config.effective.to_json() {
         Ok(config) => json(StatusCode::OK, &config),
         Err(error) => failed(&error),
     }

@@ -8,7 +8,7 @@ use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
 use crate::config::LimitKey;
-use crate::limits::{Client, Who};
+use crate::limits::{Caller, CallerKind};
 
 /// Longest access key id, or value of an identifying header, that is taken.
 const MAX_NAME: usize = 128;
@@ -18,11 +18,11 @@ pub fn identify(
     headers: &HeaderMap,
     peer: SocketAddr,
     by: &LimitKey,
-    known: Option<Who>,
-) -> Client {
+    known: Option<CallerKind>,
+) -> Caller {
     let access_key_id: Option<Arc<str>> = access_key_id(headers).map(Arc::from);
-    if let Some(who) = known {
-        return Client { who, access_key_id };
+    if let Some(kind) = known {
+        return Caller { kind, access_key_id };
     }
     let named = match by {
         LimitKey::AccessKey => access_key_id.clone(),
@@ -34,7 +34,7 @@ pub fn identify(
     };
     // Who gives no name is known by the address.
     let key = named.unwrap_or_else(|| peer.ip().to_string().into());
-    Client { who: Who::Unnamed(key), access_key_id }
+    Caller { kind: CallerKind::Anonymous(key), access_key_id }
 }
 
 /// The access key id in `AWS4-HMAC-SHA256 Credential=<id>/<date>/...`.
@@ -54,7 +54,7 @@ mod tests {
 
     use super::*;
 
-    fn client(headers: &[(&'static str, &str)], by: &LimitKey) -> Client {
+    fn client(headers: &[(&'static str, &str)], by: &LimitKey) -> Caller {
         let headers = headers.iter().map(|(name, value)| {
             (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap())
         });

@@ -2,18 +2,18 @@
 //! by key pairs, certificates, or none where the config asks for none.
 
 pub mod admin_key;
+mod authenticator;
 mod identity;
-mod keys;
+mod jwt;
 pub mod origin;
 mod peer;
 mod replay;
 mod signature;
 #[cfg(test)]
 mod tests;
-mod tokens;
 
+pub use authenticator::{AuthError, AuthOutcome, Authenticated, Authenticator, Credential, bearer};
 pub use identity::identify;
-pub use keys::{Credential, Keys, Known, Recognised, Unauthenticated, bearer};
-pub use peer::{ClientCertificate, Peer, Unreadable};
-pub use signature::{BadSignature, Pending, Proof};
-pub use tokens::{BadToken, Issuers};
+pub use jwt::{Issuers, TokenError};
+pub use peer::{ClientCertificate, Peer, UnreadableCertificate};
+pub use signature::{PendingAuth, PendingSignature, SignatureError};

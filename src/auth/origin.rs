@@ -27,7 +27,7 @@ pub struct BadHost;
 
 /// Why a request is not taken from just anybody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Foreign {
+pub enum OriginError {
     /// It does not say which host it is for.
     #[error(transparent)]
     Host(#[from] BadHost),
@@ -74,11 +74,11 @@ pub fn authority(head: &Parts) -> Result<Option<&str>, BadHost> {
 ///
 /// # Errors
 /// Why it may not.
-pub fn check(head: &Parts, allowed: &[String]) -> Result<(), Foreign> {
+pub fn check(head: &Parts, allowed: &[String]) -> Result<(), OriginError> {
     if !is_for_us(head, allowed)? {
-        return Err(Foreign::Name);
+        return Err(OriginError::Name);
     }
-    if is_of_own_page(head)? { Ok(()) } else { Err(Foreign::Page) }
+    if is_of_own_page(head)? { Ok(()) } else { Err(OriginError::Page) }
 }
 
 /// Whether a request names its host by an address, as `localhost` or by one of these names. No other
@@ -293,9 +293,12 @@ mod tests {
         assert_eq!(page("localhost", &sites), Ok(false));
         // A name that is allowed makes no page our own.
         let rebound = by_http1(&[("host", "sluice"), ("origin", "http://evil.example")]);
-        assert_eq!(check(&rebound, &["*".to_owned()]), Err(Foreign::Page));
-        assert_eq!(check(&by_http1(&[("host", "evil.example")]), &allowed()), Err(Foreign::Name));
-        assert_eq!(check(&by_http1(&[]), &allowed()), Err(Foreign::Host(BadHost)));
+        assert_eq!(check(&rebound, &["*".to_owned()]), Err(OriginError::Page));
+        assert_eq!(
+            check(&by_http1(&[("host", "evil.example")]), &allowed()),
+            Err(OriginError::Name)
+        );
+        assert_eq!(check(&by_http1(&[]), &allowed()), Err(OriginError::Host(BadHost)));
     }
 
     proptest! {

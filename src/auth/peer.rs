@@ -43,22 +43,23 @@ pub struct ClientCertificate {
 /// A certificate that says nothing readable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the client's certificate can't be read")]
-pub struct Unreadable;
+pub struct UnreadableCertificate;
 
 impl ClientCertificate {
     /// Reads a certificate in DER form.
     ///
     /// # Errors
     /// When it is none, or its names are not written as they should be.
-    pub fn read(der: &[u8]) -> Result<ClientCertificate, Unreadable> {
-        let (_, certificate) = X509Certificate::from_der(der).map_err(|_| Unreadable)?;
-        let alternatives = certificate.subject_alternative_name().map_err(|_| Unreadable)?;
+    pub fn read(der: &[u8]) -> Result<ClientCertificate, UnreadableCertificate> {
+        let (_, certificate) = X509Certificate::from_der(der).map_err(|_| UnreadableCertificate)?;
+        let alternatives =
+            certificate.subject_alternative_name().map_err(|_| UnreadableCertificate)?;
         let names = alternatives.into_iter().flat_map(|found| &found.value.general_names);
         let mut common_names = certificate.subject().iter_common_name();
         let common_name = common_names.next().filter(|_| common_names.next().is_none());
         let common_name = common_name.and_then(|name| name.as_str().ok());
         Ok(ClientCertificate {
-            subject: distinguished(certificate.subject()).map_err(|_| Unreadable)?,
+            subject: distinguished(certificate.subject()).map_err(|_| UnreadableCertificate)?,
             common_name: common_name.map(|name| format!("CN:{name}")),
             names: names.filter_map(named).collect(),
         })
@@ -224,7 +225,7 @@ mod tests {
 
     #[test]
     fn garbage_is_not_a_certificate() {
-        assert_eq!(ClientCertificate::read(b"garbage"), Err(Unreadable));
-        assert_eq!(ClientCertificate::read(b""), Err(Unreadable));
+        assert_eq!(ClientCertificate::read(b"garbage"), Err(UnreadableCertificate));
+        assert_eq!(ClientCertificate::read(b""), Err(UnreadableCertificate));
     }
 }

@@ -1,78 +1,85 @@
-//! Signatures that were taken, remembered as long as they could be taken again.
+//! Replay protection: the signatures that were accepted, kept for as long as they stay valid.
 //!
-//! Bounded: beyond the bound the oldest is forgotten, which is counted, since it could then be
-//! taken a second time. It is forgotten when its time is over by the clock, and as much time has
-//! passed: a clock that was set forward comes back. Each process remembers its own.
+//! The cache is bounded. Beyond the bound it evicts the oldest signature, which could then be
+//! replayed, and counts the eviction. An entry expires once the wall clock has passed its end and
+//! the same time has gone by on the monotonic clock, so a wall clock that jumps forward and back
+//! makes no signature valid again. Each process has a cache of its own.
 
 use std::collections::{HashSet, VecDeque};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use prometheus::IntCounter;
 use tokio::time::Instant;
 
-/// Longest time that a signature is remembered for, whatever its own is.
-const LONGEST: u64 = 24 * 60 * 60;
+/// Longest time that an entry stays, however long its signature is valid.
+const MAX_AGE_SECONDS: u64 = 24 * 60 * 60;
 
-/// Bytes of a signature that are remembered: enough that no two are the same.
-const REMEMBERED: usize = 32;
+/// Bytes of a signature: an HMAC-SHA256.
+const SIGNATURE_BYTES: usize = 32;
 
+/// The signatures that were accepted.
 #[derive(Debug)]
-pub(super) struct Replays {
-    seen: Mutex<Seen>,
+pub(super) struct ReplayCache {
+    entries: Mutex<Entries>,
     max: usize,
-    forgotten: IntCounter,
+    evicted: IntCounter,
 }
 
 #[derive(Debug, Default)]
-struct Seen {
-    signatures: HashSet<[u8; REMEMBERED]>,
-    /// In the order they came.
-    order: VecDeque<Remembered>,
+struct Entries {
+    signatures: HashSet<[u8; SIGNATURE_BYTES]>,
+    /// The oldest first.
+    order: VecDeque<Entry>,
 }
 
 #[derive(Debug)]
-struct Remembered {
-    signature: [u8; REMEMBERED],
-    /// The last second in which it could be taken.
-    until: i64,
-    /// When so much time has passed.
-    over: Instant,
+struct Entry {
+    signature: [u8; SIGNATURE_BYTES],
+    /// The last second in which the signature is valid.
+    valid_until: i64,
+    /// The end of that second by the monotonic clock.
+    expires: Instant,
 }
 
-impl Replays {
-    pub(super) fn new(max: usize, forgotten: IntCounter) -> Replays {
-        Replays { seen: Mutex::default(), max, forgotten }
+impl ReplayCache {
+    pub(super) fn new(max: usize, evicted: IntCounter) -> ReplayCache {
+        ReplayCache { entries: Mutex::default(), max, evicted }
     }
 
     pub(super) fn max(&self) -> usize {
         self.max
     }
 
-    /// Whether a signature, which can be taken until `until`, comes for the first time. Times are
-    /// seconds since the Unix epoch.
-    pub(super) fn is_first(&self, signature: [u8; REMEMBERED], until: i64, now: i64) -> bool {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let seen = &mut *seen;
+    /// Records a signature that is valid until `valid_until`. False if it was recorded before. Times
+    /// are seconds since the Unix epoch.
+    pub(super) fn insert(
+        &self,
+        signature: [u8; SIGNATURE_BYTES],
+        valid_until: i64,
+        now: i64,
+    ) -> bool {
+        let mut entries = self.entries.lock();
+        let entries = &mut *entries;
         let instant = Instant::now();
-        while let Some(oldest) = seen.order.front()
-            && oldest.until < now
-            && oldest.over < instant
+        while let Some(oldest) = entries.order.front()
+            && oldest.valid_until < now
+            && oldest.expires < instant
         {
-            seen.signatures.remove(&oldest.signature);
-            seen.order.pop_front();
+            entries.signatures.remove(&oldest.signature);
+            entries.order.pop_front();
         }
-        if !seen.signatures.insert(signature) {
+        if !entries.signatures.insert(signature) {
             return false;
         }
-        let left = u64::try_from(until.saturating_sub(now)).unwrap_or(0).min(LONGEST);
-        let over = instant + Duration::from_secs(left);
-        seen.order.push_back(Remembered { signature, until, over });
-        if seen.order.len() > self.max
-            && let Some(oldest) = seen.order.pop_front()
+        let left = u64::try_from(valid_until.saturating_sub(now)).unwrap_or(0).min(MAX_AGE_SECONDS);
+        let expires = instant + Duration::from_secs(left);
+        entries.order.push_back(Entry { signature, valid_until, expires });
+        if entries.order.len() > self.max
+            && let Some(oldest) = entries.order.pop_front()
         {
-            seen.signatures.remove(&oldest.signature);
-            self.forgotten.inc();
+            entries.signatures.remove(&oldest.signature);
+            self.evicted.inc();
         }
         true
     }
@@ -82,36 +89,36 @@ impl Replays {
 mod tests {
     use super::*;
 
-    fn replays(max: usize) -> Replays {
-        Replays::new(max, IntCounter::new("forgotten", "Forgotten.").unwrap())
+    fn replays(max: usize) -> ReplayCache {
+        ReplayCache::new(max, IntCounter::new("evicted", "Evicted.").unwrap())
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_signature_comes_once_as_long_as_it_is_good() {
+    async fn a_signature_is_accepted_once_while_it_is_valid() {
         let replays = replays(10);
-        assert!(replays.is_first([1; 32], 100, 0));
-        assert!(!replays.is_first([1; 32], 100, 100));
-        assert!(replays.is_first([2; 32], 100, 100));
-        // A clock that jumps and comes back brings nobody's signature back.
-        assert!(replays.is_first([9; 32], 9_100, 9_000));
-        assert!(!replays.is_first([1; 32], 100, 1) && !replays.is_first([9; 32], 9_100, 1));
+        assert!(replays.insert([1; 32], 100, 0));
+        assert!(!replays.insert([1; 32], 100, 100));
+        assert!(replays.insert([2; 32], 100, 100));
+        // A clock that jumps forward and back makes no signature valid again.
+        assert!(replays.insert([9; 32], 9_100, 9_000));
+        assert!(!replays.insert([1; 32], 100, 1) && !replays.insert([9; 32], 9_100, 1));
         let replays = self::replays(10);
-        assert!(replays.is_first([1; 32], 100, 0));
-        assert!(replays.is_first([2; 32], 100, 100));
+        assert!(replays.insert([1; 32], 100, 0));
+        assert!(replays.insert([2; 32], 100, 100));
         tokio::time::advance(Duration::from_secs(101)).await;
-        // It is refused for its time from here on; there is no need to remember it.
-        assert!(replays.is_first([3; 32], 300, 101));
-        assert_eq!(replays.seen.lock().unwrap().signatures.len(), 1);
+        // From here on its date refuses it, so its entry has expired.
+        assert!(replays.insert([3; 32], 300, 101));
+        assert_eq!(replays.entries.lock().signatures.len(), 1);
     }
 
     #[test]
-    fn beyond_the_bound_the_oldest_is_forgotten_and_counted() {
+    fn beyond_the_bound_the_oldest_is_evicted_and_counted() {
         let replays = replays(2);
         for n in 1..=3 {
-            assert!(replays.is_first([n; 32], 100, 0));
+            assert!(replays.insert([n; 32], 100, 0));
         }
-        assert_eq!(replays.forgotten.get(), 1);
-        assert!(!replays.is_first([2; 32], 100, 0) && !replays.is_first([3; 32], 100, 0));
-        assert!(replays.is_first([1; 32], 100, 0));
+        assert_eq!(replays.evicted.get(), 1);
+        assert!(!replays.insert([2; 32], 100, 0) && !replays.insert([3; 32], 100, 0));
+        assert!(replays.insert([1; 32], 100, 0));
     }
 }

@@ -20,7 +20,7 @@ use crate::bedrock::sigv4::{
     STREAMING_EVENTS, Scope, SigningKey, TERMINATOR, UNSIGNED_PAYLOAD, string_to_sign,
 };
 use crate::config::{self, Secret};
-use crate::limits::Member;
+use crate::limits::ClientRecord;
 
 /// Derived keys kept for one key pair: a few regions, over midnight.
 const MAX_DERIVED: usize = 8;
@@ -37,7 +37,7 @@ const BIDIRECTIONAL: &str = "/invoke-with-bidirectional-stream";
 
 /// Why a signature is not taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BadSignature {
+pub enum SignatureError {
     /// The header is there more than once.
     #[error("The request has more than one Authorization header.")]
     SeveralAuthorizations,
@@ -108,7 +108,7 @@ pub enum BadSignature {
     Replayed,
 }
 
-impl BadSignature {
+impl SignatureError {
     /// The error's name on the wire.
     pub fn kind(&self) -> ErrorKind {
         match self {
@@ -138,8 +138,8 @@ impl BadSignature {
 
 /// A key pair and whose it is.
 #[derive(Debug)]
-pub(super) struct Pair {
-    client: Arc<Member>,
+pub(super) struct ClientKeyPair {
+    client: Arc<ClientRecord>,
     secret: Secret,
     expires: Option<SystemTime>,
     /// Keys derived from the secret, the oldest first.
@@ -153,10 +153,10 @@ struct Derived {
     key: Arc<SigningKey>,
 }
 
-impl Pair {
-    pub(super) fn new(client: Arc<Member>, pair: &config::KeyPair) -> Pair {
+impl ClientKeyPair {
+    pub(super) fn new(client: Arc<ClientRecord>, pair: &config::KeyPair) -> ClientKeyPair {
         let secret = pair.secret_access_key.clone();
-        Pair { client, secret, expires: pair.expires, derived: RwLock::default() }
+        ClientKeyPair { client, secret, expires: pair.expires, derived: RwLock::default() }
     }
 
     /// The key for a scope, and whether it was derived just now.
@@ -185,22 +185,22 @@ impl Pair {
 
 /// What a request's body has yet to show of who sent it.
 #[derive(Debug, Default)]
-pub enum Proof {
+pub enum PendingAuth {
     /// Nothing.
     #[default]
-    Complete,
+    Nothing,
     /// That it has the hash which was signed.
-    Body(PayloadHash),
+    BodyHash(PayloadHash),
     /// That its events are those which were signed.
     Events(Box<EventChain>),
     /// That it was signed at all.
-    Signature(Box<Pending>),
+    Signature(Box<PendingSignature>),
 }
 
 /// A signature that waits for the hash of the body.
 #[derive(Debug)]
-pub struct Pending {
-    pair: Arc<Pair>,
+pub struct PendingSignature {
+    pair: Arc<ClientKeyPair>,
     key: Arc<SigningKey>,
     is_new_key: bool,
     /// Time of signing as the request has it, and region; the rest of the scope follows.
@@ -214,17 +214,17 @@ pub struct Pending {
 
 /// A signature that is right.
 #[derive(Debug)]
-pub(super) struct Checked {
-    pub(super) client: Arc<Member>,
+pub(super) struct VerifiedSignature {
+    pub(super) client: Arc<ClientRecord>,
     pub(super) signature: PayloadHash,
     /// The last second in which it is taken, and the one in which it came, since the Unix epoch.
     pub(super) until: i64,
     pub(super) now: i64,
 }
 
-impl Pending {
+impl PendingSignature {
     /// Whether the signature is right for a payload with this hash, or with what stands for it.
-    pub(super) fn check(&self, payload: &str) -> Result<Checked, BadSignature> {
+    pub(super) fn check(&self, payload: &str) -> Result<VerifiedSignature, SignatureError> {
         let day = self.date.get(..8).unwrap_or_default();
         let scope =
             Scope { date: day, region: &self.region, service: SERVICE, terminator: TERMINATOR };
@@ -237,13 +237,18 @@ impl Pending {
         let is_right = verifies(PathForm::Encoded)
             || !self.canonical.has_one_form() && verifies(PathForm::Verbatim);
         if !is_right {
-            return Err(BadSignature::Mismatch);
+            return Err(SignatureError::Mismatch);
         }
         if self.is_new_key {
             self.pair.keep(day, &self.region, &self.key);
         }
         let client = Arc::clone(&self.pair.client);
-        Ok(Checked { client, signature: self.signature, until: self.until, now: self.now })
+        Ok(VerifiedSignature {
+            client,
+            signature: self.signature,
+            until: self.until,
+            now: self.now,
+        })
     }
 
     /// The chain of events that hangs on this signature.
@@ -262,76 +267,81 @@ impl Pending {
 }
 
 /// What the head of a request shows of its signature.
-pub(super) enum Seen {
+pub(super) enum HeadVerdict {
     /// It is right, if the body shows the rest.
-    Checked(Checked, Proof),
+    Verified(VerifiedSignature, PendingAuth),
     /// It waits for the body.
-    Pending(Box<Pending>),
+    Pending(Box<PendingSignature>),
 }
 
 /// What is asked of signatures.
 #[derive(Debug)]
-pub(super) struct Judge {
+pub(super) struct SignatureVerifier {
     max_skew: Duration,
 }
 
-impl Judge {
-    pub(super) fn new(auth: &config::Auth) -> Judge {
-        Judge { max_skew: auth.max_clock_skew }
+impl SignatureVerifier {
+    pub(super) fn new(auth: &config::Auth) -> SignatureVerifier {
+        SignatureVerifier { max_skew: auth.max_clock_skew }
     }
 
     /// Looks at the signature that the `authorization` header has.
-    pub(super) fn look(
+    pub(super) fn verify_head(
         &self,
         head: &request::Parts,
         authorization: &str,
-        pair: impl Fn(&str) -> Option<Arc<Pair>>,
+        pair: impl Fn(&str) -> Option<Arc<ClientKeyPair>>,
         now: SystemTime,
-    ) -> Result<Seen, BadSignature> {
+    ) -> Result<HeadVerdict, SignatureError> {
         let claim = Authorization::parse(authorization)?;
         if is_presigned(head.uri.query()) {
-            return Err(BadSignature::Presigned);
+            return Err(SignatureError::Presigned);
         }
-        let date = head.headers.get(&DATE_HEADER).ok_or(BadSignature::NoDate)?;
-        let date = date.to_str().map_err(|_| BadSignature::Date)?;
-        let signed_at = parse_amz_date(date).ok_or(BadSignature::Date)?;
-        let pair = pair(claim.access_key_id).ok_or(BadSignature::UnknownKey)?;
+        let date = head.headers.get(&DATE_HEADER).ok_or(SignatureError::NoDate)?;
+        let date = date.to_str().map_err(|_| SignatureError::Date)?;
+        let signed_at = parse_amz_date(date).ok_or(SignatureError::Date)?;
+        let pair = pair(claim.access_key_id).ok_or(SignatureError::UnknownKey)?;
         if pair.expires.is_some_and(|end| end <= now) {
-            return Err(BadSignature::ExpiredKey);
+            return Err(SignatureError::ExpiredKey);
         }
         check_scope(&claim.scope, date)?;
         check_signed_headers(&claim, head)?;
         if head.uri.query().is_some_and(|query| query.split('&').count() > MAX_PARAMETERS) {
-            return Err(BadSignature::Parameters);
+            return Err(SignatureError::Parameters);
         }
         let now = seconds(now);
         self.check_skew(date, signed_at, now)?;
         let payload = payload(head)?;
         let (key, is_new_key) = pair.key(&claim.scope);
-        let pending = Pending {
+        let pending = PendingSignature {
             pair,
             key,
             is_new_key,
             date: date.to_owned(),
             region: claim.scope.region.to_owned(),
             canonical: CanonicalHead::of(&Received::of(head), claim.signed_headers)?,
-            signature: PayloadHash::parse(claim.signature).ok_or(BadSignature::Mismatch)?,
+            signature: PayloadHash::parse(claim.signature).ok_or(SignatureError::Mismatch)?,
             until: signed_at.saturating_add(whole_seconds(self.max_skew)),
             now,
         };
         Ok(match payload {
-            Payload::NotSaid => Seen::Pending(Box::new(pending)),
-            Payload::Hash(hash) => Seen::Checked(pending.check(hash.as_str())?, Proof::Body(hash)),
-            Payload::Unsigned => Seen::Checked(pending.check(UNSIGNED_PAYLOAD)?, Proof::Complete),
+            Payload::NotSaid => HeadVerdict::Pending(Box::new(pending)),
+            Payload::Hash(hash) => {
+                HeadVerdict::Verified(pending.check(hash.as_str())?, PendingAuth::BodyHash(hash))
+            }
+            Payload::Unsigned => {
+                HeadVerdict::Verified(pending.check(UNSIGNED_PAYLOAD)?, PendingAuth::Nothing)
+            }
             Payload::Events(stand_ins) => {
                 let mut checks = stand_ins.iter().map(|text| pending.check(text));
-                let checked = checks.find(Result::is_ok).unwrap_or(Err(BadSignature::Mismatch))?;
-                Seen::Checked(checked, Proof::Events(Box::new(pending.into_events())))
+                let checked =
+                    checks.find(Result::is_ok).unwrap_or(Err(SignatureError::Mismatch))?;
+                HeadVerdict::Verified(checked, PendingAuth::Events(Box::new(pending.into_events())))
             }
         })
     }
 
-    fn check_skew(&self, date: &str, signed_at: i64, now: i64) -> Result<(), BadSignature> {
+    fn check_skew(&self, date: &str, signed_at: i64, now: i64) -> Result<(), SignatureError> {
         let skew = whole_seconds(self.max_skew);
         let (early, late) = (now.saturating_sub(skew), now.saturating_add(skew));
         if (early..=late).contains(&signed_at) {
@@ -339,7 +349,7 @@ impl Judge {
         }
         let clock = amz_date(now);
         let skew = if skew % 60 == 0 { format!("{} min.", skew / 60) } else { format!("{skew} s") };
-        Err(BadSignature::Skewed(if signed_at < early {
+        Err(SignatureError::Skewed(if signed_at < early {
             let early = amz_date(early);
             format!("Signature expired: {date} is now earlier than {early} ({clock} - {skew})")
         } else {
@@ -357,16 +367,16 @@ pub(super) fn is_presigned(query: Option<&str>) -> bool {
     names.into_iter().any(|name| name.eq_ignore_ascii_case("x-amz-signature"))
 }
 
-fn check_scope(scope: &Scope<'_>, date: &str) -> Result<(), BadSignature> {
+fn check_scope(scope: &Scope<'_>, date: &str) -> Result<(), SignatureError> {
     if date.get(..8) != Some(scope.date) {
-        return Err(BadSignature::ScopeDate);
+        return Err(SignatureError::ScopeDate);
     }
     // Any region: what a client takes itself to be in is not where its requests go.
     if scope.service != SERVICE {
-        return Err(BadSignature::ScopeService);
+        return Err(SignatureError::ScopeService);
     }
     if scope.terminator != TERMINATOR {
-        return Err(BadSignature::ScopeTerminator);
+        return Err(SignatureError::ScopeTerminator);
     }
     Ok(())
 }
@@ -376,15 +386,15 @@ fn check_scope(scope: &Scope<'_>, date: &str) -> Result<(), BadSignature> {
 fn check_signed_headers(
     claim: &Authorization<'_>,
     head: &request::Parts,
-) -> Result<(), BadSignature> {
+) -> Result<(), SignatureError> {
     if !claim.signs("host") && !claim.signs(AUTHORITY) {
-        return Err(BadSignature::NotSigned("host"));
+        return Err(SignatureError::NotSigned("host"));
     }
     if !claim.signs(DATE) {
-        return Err(BadSignature::NotSigned(DATE));
+        return Err(SignatureError::NotSigned(DATE));
     }
     if head.headers.contains_key(&TOKEN_HEADER) && !claim.signs(SECURITY_TOKEN) {
-        return Err(BadSignature::NotSigned(SECURITY_TOKEN));
+        return Err(SignatureError::NotSigned(SECURITY_TOKEN));
     }
     Ok(())
 }
@@ -398,7 +408,7 @@ enum Payload {
     Events(&'static [&'static str]),
 }
 
-fn payload(head: &request::Parts) -> Result<Payload, BadSignature> {
+fn payload(head: &request::Parts) -> Result<Payload, SignatureError> {
     let mut values = head.headers.get_all(&HASH_HEADER).iter();
     let has_events = head.uri.path().ends_with(BIDIRECTIONAL);
     let Some(value) = values.next() else {
@@ -406,16 +416,16 @@ fn payload(head: &request::Parts) -> Result<Payload, BadSignature> {
         let either = Payload::Events(&[STREAMING_EVENTS, EMPTY_SHA256]);
         return Ok(if has_events { either } else { Payload::NotSaid });
     };
-    let text = value.to_str().map_err(|_| BadSignature::Payload)?;
+    let text = value.to_str().map_err(|_| SignatureError::Payload)?;
     if values.next().is_some() {
-        return Err(BadSignature::Payload);
+        return Err(SignatureError::Payload);
     }
     match text {
         UNSIGNED_PAYLOAD => Ok(Payload::Unsigned),
         STREAMING_EVENTS if has_events => Ok(Payload::Events(&[STREAMING_EVENTS])),
         EMPTY_SHA256 if has_events => Ok(Payload::Events(&[EMPTY_SHA256])),
-        _ if has_events => Err(BadSignature::EventsPayload),
-        _ => PayloadHash::parse(text).map(Payload::Hash).ok_or(BadSignature::Payload),
+        _ if has_events => Err(SignatureError::EventsPayload),
+        _ => PayloadHash::parse(text).map(Payload::Hash).ok_or(SignatureError::Payload),
     }
 }
 

@@ -5,7 +5,7 @@ use std::io::{IsTerminal, stderr};
 
 use prometheus::IntCounter;
 
-use crate::telemetry::{Lines, unlocked};
+use crate::telemetry::{LogWriter, unlocked};
 
 /// Goes to the line's start and clears it.
 const CLEAR: &str = "\r\u{1b}[K";
@@ -14,15 +14,15 @@ const CLEAR: &str = "\r\u{1b}[K";
 #[derive(Debug)]
 pub(super) struct Progress {
     /// `None` where it is not shown.
-    lines: Option<Lines>,
+    lines: Option<LogWriter>,
 }
 
 impl Progress {
     pub(super) fn start() -> Progress {
         let lines = || {
             // Nobody looks at it: the line is all there is to see.
-            let dropped = IntCounter::new("progress_dropped", "Lines not shown.").ok()?;
-            Some(Lines::to("progress", unlocked(stderr()), dropped))
+            let dropped = IntCounter::new("progress_dropped", "LogWriter not shown.").ok()?;
+            Some(LogWriter::to("progress", unlocked(stderr()), dropped))
         };
         Progress { lines: stderr().is_terminal().then(lines).flatten() }
     }

@@ -17,9 +17,11 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Config, Contents, Env, Files, Loaded, Source, contents_of, needs_restart};
+use crate::config::{
+    Config, Env, Files, Fingerprint, Loaded, Source, fingerprint_of, needs_restart,
+};
 use crate::legacy::Shim;
-use crate::pipeline::Live;
+use crate::pipeline::SharedGateway;
 use crate::system::time::{sleep, timeout};
 use crate::telemetry::process_log::UNLIMITED;
 use crate::upstream::credentials;
@@ -48,18 +50,18 @@ pub(super) struct Watch {
 #[derive(Debug)]
 struct Settled {
     /// What was loaded last, well or not.
-    loaded: Contents,
+    loaded: Fingerprint,
     /// What the last look found, if that is something else.
-    changed: Option<Contents>,
+    changed: Option<Fingerprint>,
 }
 
 impl Settled {
-    fn new(loaded: Contents) -> Settled {
+    fn new(loaded: Fingerprint) -> Settled {
         Settled { loaded, changed: None }
     }
 
     /// Whether what a look has found is to be loaded.
-    fn found(&mut self, now: Contents) -> bool {
+    fn found(&mut self, now: Fingerprint) -> bool {
         let is_settled = self.changed == Some(now);
         self.changed = (now != self.loaded).then_some(now);
         is_settled && self.changed.is_some()
@@ -72,20 +74,20 @@ impl Watch {
         let mut files = Files::new(source.clone(), Env::of_process());
         let config = Settled::new(files.look());
         let files = Arc::new(Mutex::new(files));
-        let credentials = Settled::new(contents_of(&credentials::files()));
+        let credentials = Settled::new(fingerprint_of(&credentials::files()));
         Watch { source: source.clone(), files, config, credentials }
     }
 
     /// What the files are now; `None` if that can't be told because the process ends.
-    async fn look(&self) -> Option<Contents> {
+    async fn look(&self) -> Option<Fingerprint> {
         let files = Arc::clone(&self.files);
         let look = move || files.lock().unwrap_or_else(PoisonError::into_inner).look();
         patiently(tokio::task::spawn_blocking(look)).await
     }
 
     /// What the files of credentials are now, in the same way.
-    async fn look_at_credentials(&self) -> Option<Contents> {
-        let look = || contents_of(&credentials::files());
+    async fn look_at_credentials(&self) -> Option<Fingerprint> {
+        let look = || fingerprint_of(&credentials::files());
         patiently(tokio::task::spawn_blocking(look)).await
     }
 
@@ -116,7 +118,7 @@ async fn patiently<T>(mut reading: JoinHandle<T>) -> Option<T> {
 /// When the process can't listen for signals.
 pub(super) fn start(
     watch: Watch,
-    live: Arc<Live>,
+    live: Arc<SharedGateway>,
     shim: Arc<Shim>,
     certificates: Arc<Notify>,
     stop: CancellationToken,
@@ -148,7 +150,7 @@ struct Reloader {
     watch: Watch,
     /// What the process was started with.
     running: Config,
-    live: Arc<Live>,
+    live: Arc<SharedGateway>,
     shim: Arc<Shim>,
     /// Has the certificate files looked at.
     certificates: Arc<Notify>,
@@ -175,7 +177,7 @@ impl Reloader {
     }
 
     /// Loads the files; if `wanted`, only when they are still so.
-    async fn reload(&mut self, wanted: Option<Contents>) {
+    async fn reload(&mut self, wanted: Option<Fingerprint>) {
         let mut tries = 0;
         let (contents, loaded) = loop {
             let before = match wanted {

@@ -13,7 +13,7 @@ use crate::config::{self, Config};
 use crate::fleet::Fleet;
 use crate::legacy::Shim;
 use crate::limits::Keeper;
-use crate::pipeline::{Gateway, Live};
+use crate::pipeline::{Gateway, SharedGateway};
 use crate::server::{Server, Workers};
 use crate::system::allocator;
 use crate::system::descriptors;
@@ -122,10 +122,10 @@ pub(super) async fn start(config: Config) -> Result<Started, String> {
     if let Some(fleet) = &gateway.fleet {
         fleet.start();
     }
-    let (state, ledgers) = (&gateway.config.state, gateway.members.ledgers());
+    let (state, ledgers) = (&gateway.config.state, gateway.clients.ledgers());
     let budgets = Keeper::start(state, ledgers, &gateway.metrics).await;
     let budgets = budgets.map_err(|error| error.to_string())?;
-    let live = Arc::new(Live::new(gateway));
+    let live = Arc::new(SharedGateway::new(gateway));
     let shim = Arc::new(Shim::start(&live).map_err(|error| error.to_string())?);
     let server = Server::bind(live, shim).await.map_err(|error| error.to_string())?;
     let address = |address: std::io::Result<std::net::SocketAddr>| {

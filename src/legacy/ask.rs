@@ -22,7 +22,7 @@ use crate::bedrock::path::model_path;
 use crate::bedrock::{ErrorKind, Operation};
 use crate::config::LimitKey;
 use crate::pipeline::body::{self, BodyError};
-use crate::pipeline::{Arrival, Gateway, InProcess, ResponseBody, stack};
+use crate::pipeline::{Gateway, InboundRequest, InternalRequest, ResponseBody, stack};
 use crate::quota::InFlightGuard;
 use crate::routing::Target;
 use crate::system::time::{timeout, timeout_at};
@@ -173,7 +173,7 @@ impl Core {
             max_tokens: known_cap.map_or(max_tokens, |cap| max_tokens.min(cap)),
             temperature: gateway.config.legacy.temperature,
         };
-        let own = InProcess {
+        let own = InternalRequest {
             route: Arc::clone(route),
             client: caller.client.clone(),
             is_counted: caller.is_counted,
@@ -206,13 +206,13 @@ fn arrival(
     gateway: &Gateway,
     first: &Target,
     body: Bytes,
-    own: InProcess,
+    own: InternalRequest,
     caller: &Caller,
-) -> Option<Arrival<Full<Bytes>>> {
+) -> Option<InboundRequest<Full<Bytes>>> {
     let mut request = Request::builder()
         .method(Method::POST)
         .version(Version::HTTP_11)
-        .uri(model_path(Operation::InvokeModel, &first.model.encode()))
+        .uri(model_path(Operation::InvokeModel, &first.model.encode())?)
         .header(HOST, "localhost")
         .header(CONTENT_TYPE, "application/json")
         .extension(own);
@@ -225,7 +225,7 @@ fn arrival(
         request = request.header(TRACEPARENT, value.clone());
     }
     let (head, ()) = request.body(()).ok()?.into_parts();
-    Some(Arrival { head, body: Full::new(body), peer: caller.peer.clone() })
+    Some(InboundRequest { head, body: Full::new(body), peer: caller.peer.clone() })
 }
 
 /// Takes in an answer, whose bytes count in what is returned with it.

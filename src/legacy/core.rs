@@ -9,11 +9,11 @@ use super::pending::Pending;
 use super::prompts::{PromptError, Prompts};
 use super::session::{Bounds, Sessions};
 use crate::config::{Config, LegacyMock};
-use crate::pipeline::{Gateway, Live};
+use crate::pipeline::{Gateway, SharedGateway};
 
 #[derive(Debug)]
 pub(super) struct Core {
-    pub(super) live: Arc<Live>,
+    pub(super) live: Arc<SharedGateway>,
     pub(super) sessions: Sessions,
     pub(super) pending: Pending,
     prompts: ArcSwap<Prompts>,
@@ -23,7 +23,7 @@ pub(super) struct Core {
 const LONG_JSON: usize = 16 * 1024;
 
 impl Core {
-    pub(super) fn new(live: Arc<Live>) -> Result<Core, PromptError> {
+    pub(super) fn new(live: Arc<SharedGateway>) -> Result<Core, PromptError> {
         let gateway = live.load_full();
         let legacy = &gateway.config.legacy;
         Ok(Core {

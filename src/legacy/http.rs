@@ -34,9 +34,9 @@ use crate::bedrock::error::whole_seconds;
 use crate::config::{Config, JobQueue, JobsBackend, LegacyAction};
 use crate::fleet::FleetEvent;
 use crate::jobs::{Jobs, JobsError, NewJob, Queue, Record, StoreError};
-use crate::limits::{Limited, Member, Slot, Who};
+use crate::limits::{CallerKind, ClientRecord, ConcurrencyPermit, LimitExceeded};
 use crate::pipeline::body::{self, BodyLimits, head_bytes};
-use crate::pipeline::{Gateway, Live};
+use crate::pipeline::{Gateway, SharedGateway};
 use crate::quota::InFlightGuard;
 use crate::state::redis::{Redis, RedisFailure};
 use crate::state::resets::Resets;
@@ -78,7 +78,7 @@ impl Shim {
     ///
     /// # Errors
     /// When the config can't work.
-    pub fn start(live: &Arc<Live>) -> Result<Shim, ShimError> {
+    pub fn start(live: &Arc<SharedGateway>) -> Result<Shim, ShimError> {
         let gateway = live.load_full();
         let core = Arc::new(Core::new(Arc::clone(live))?);
         if !gateway.config.legacy.enabled {
@@ -202,7 +202,7 @@ impl Shim {
         gateway: &Gateway,
         endpoint: &Endpoint<'_>,
         head: &Parts,
-        member: Option<&Arc<Member>>,
+        member: Option<&Arc<ClientRecord>>,
         peer: &Peer,
     ) -> Result<Entry, Refusal> {
         if *endpoint == Endpoint::Health {
@@ -213,18 +213,18 @@ impl Shim {
         let mut entry = Entry::default();
         if endpoint.asks_a_model() {
             let by = &gateway.config.limits.key;
-            let who = member.map(|member| Who::Member(Arc::clone(member)));
+            let who = member.map(|member| CallerKind::Registered(Arc::clone(member)));
             let client = identify(&head.headers, peer.address, by, who);
             // What a job asks counts when it is asked.
             let name = member.map_or(OTHER, |member| &*member.name);
-            let refused = |limited: &Limited| {
+            let refused = |limited: &LimitExceeded| {
                 gateway.metrics.client_limited.with_label_values(&[name, limited.limit]).inc();
             };
             if self.jobs.is_none() {
-                gateway.limits.request(&client).inspect_err(refused)?;
+                gateway.limits.check_rate(&client).inspect_err(refused)?;
                 entry.is_counted = true;
             }
-            entry.slot = gateway.limits.slot(&client).inspect_err(refused)?;
+            entry.slot = gateway.limits.acquire(&client).inspect_err(refused)?;
         }
         let mut share = gateway.in_flight.enter()?;
         share.reserve_head(head_bytes(head))?;
@@ -565,7 +565,7 @@ struct Entry {
     /// Its place, and the room for its body.
     share: Option<InFlightGuard>,
     /// Its place among those that its client has at once.
-    slot: Option<Slot>,
+    slot: Option<ConcurrencyPermit>,
     /// Whether it counted against the rate of its client.
     is_counted: bool,
 }
@@ -574,7 +574,7 @@ struct Entry {
 #[derive(Default)]
 struct Identity {
     /// The client, where clients have keys.
-    member: Option<Arc<Member>>,
+    member: Option<Arc<ClientRecord>>,
     /// Whether the admin key was presented, which is no client's.
     is_admin: bool,
 }
@@ -596,7 +596,8 @@ fn authenticate(
     };
     if !guarded {
         let certificate = peer.certificate.as_deref();
-        let member = gateway.keys.unsigned(head, certificate, SystemTime::now())?;
+        let member =
+            gateway.authenticator.authenticate_unsigned(head, certificate, SystemTime::now())?;
         return Ok(Identity { member, is_admin: false });
     }
     let key = gateway.config.server.admin_key.as_ref();
@@ -609,7 +610,7 @@ fn authenticate(
 async fn read<B>(
     gateway: &Gateway,
     endpoint: &Endpoint<'_>,
-    member: Option<&Member>,
+    member: Option<&ClientRecord>,
     body: &mut B,
     share: Option<&mut InFlightGuard>,
 ) -> Result<Bytes, Refusal>
@@ -618,7 +619,7 @@ where
 {
     let server = &gateway.config.server;
     let most = endpoint.max_body().min(server.max_body);
-    let own = member.and_then(Member::policy).and_then(|policy| policy.max_body(most));
+    let own = member.and_then(ClientRecord::policy).and_then(|policy| policy.max_body(most));
     let limits = BodyLimits { bytes: own.unwrap_or(most), time: server.body_read_timeout };
     if endpoint.reads_body() {
         Ok(body::read(body, limits, share, None, &gateway.buffers).await?.0)

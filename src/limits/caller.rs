@@ -2,51 +2,51 @@
 
 use std::sync::Arc;
 
-use super::record::Member;
+use super::registry::ClientRecord;
 
 /// Who is calling.
 #[derive(Clone, Debug)]
-pub struct Client {
+pub struct Caller {
     /// Whom the gateway takes it for.
-    pub who: Who,
+    pub kind: CallerKind,
     /// The access key id, if the request has one.
     pub access_key_id: Option<Arc<str>>,
 }
 
 /// Whom the gateway takes a client for.
 #[derive(Clone, Debug)]
-pub enum Who {
+pub enum CallerKind {
     /// One that the config names.
-    Member(Arc<Member>),
+    Registered(Arc<ClientRecord>),
     /// One that an older config named.
-    Former(Arc<str>),
+    Removed(Arc<str>),
     /// One without a name, by what limits and fairness count.
-    Unnamed(Arc<str>),
+    Anonymous(Arc<str>),
 }
 
-impl Client {
+impl Caller {
     /// The name that the config has for it, or had.
     pub fn name(&self) -> Option<&Arc<str>> {
-        match &self.who {
-            Who::Member(member) => Some(&member.name),
-            Who::Former(name) => Some(name),
-            Who::Unnamed(_) => None,
+        match &self.kind {
+            CallerKind::Registered(member) => Some(&member.name),
+            CallerKind::Removed(name) => Some(name),
+            CallerKind::Anonymous(_) => None,
         }
     }
 
     /// What limits and fairness count by.
     pub fn key(&self) -> &Arc<str> {
-        match &self.who {
-            Who::Member(member) => &member.name,
-            Who::Former(key) | Who::Unnamed(key) => key,
+        match &self.kind {
+            CallerKind::Registered(member) => &member.name,
+            CallerKind::Removed(key) | CallerKind::Anonymous(key) => key,
         }
     }
 
     /// Its record, if the config names it.
-    pub fn member(&self) -> Option<&Arc<Member>> {
-        match &self.who {
-            Who::Member(member) => Some(member),
-            Who::Former(_) | Who::Unnamed(_) => None,
+    pub fn record(&self) -> Option<&Arc<ClientRecord>> {
+        match &self.kind {
+            CallerKind::Registered(member) => Some(member),
+            CallerKind::Removed(_) | CallerKind::Anonymous(_) => None,
         }
     }
 

@@ -529,7 +529,7 @@ impl Loop {
         {
             let labels = [&*from.name, &*to.name, reason];
             self.gateway.metrics.fallbacks.with_label_values(&labels).inc();
-            self.gateway.metrics.sums.fallback();
+            self.gateway.metrics.totals.fallback();
         }
     }
 

@@ -11,14 +11,14 @@ use http_body::Body;
 use http_body_util::BodyExt;
 use tower::{Layer, Service};
 
-use super::InProcess;
+use super::InternalRequest;
 use super::body::{self, BodyError, BodyLimits, dismiss};
 use super::identify::{chain, prove};
 use super::observe::Observed;
 use super::parse::Called;
 use super::policy;
 use super::refusal::{Refusal, Refused};
-use crate::auth::Proof;
+use crate::auth::PendingAuth;
 use crate::bedrock::Operation;
 use crate::bedrock::path::Call;
 use crate::bedrock::sigv4::{EventChain, PayloadHash, PayloadHasher};
@@ -39,24 +39,24 @@ pub(super) struct Collected {
     pub(super) hash: Option<PayloadHash>,
     /// The events of a bidirectional stream, which are not collected: they come while they are
     /// answered.
-    pub(super) events: Option<Live>,
+    pub(super) events: Option<StreamingBody>,
 }
 
 /// A body that is still to come, and the chain of its signatures where they are to be checked. The
 /// lock is never taken: it lets a request that is only looked at be shared between threads, which
 /// its body alone could not.
-pub(super) struct Live(Mutex<(Source, Option<EventChain>)>);
+pub(super) struct StreamingBody(Mutex<(Source, Option<EventChain>)>);
 
-impl Live {
+impl StreamingBody {
     /// The body itself, and what its events must be signed by.
     pub(super) fn into_inner(self) -> (Source, Option<EventChain>) {
         self.0.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl std::fmt::Debug for Live {
+impl std::fmt::Debug for StreamingBody {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Live(..)")
+        f.write_str("StreamingBody(..)")
     }
 }
 
@@ -117,40 +117,40 @@ where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: std::error::Error + Send + Sync,
 {
-    let Called { request: Observed { mut arrival, mut exchange }, call } = called;
+    let Called { request: Observed { mut inbound, mut exchange }, call } = called;
     let server = &exchange.gateway().config.server;
     // The time for the whole request counts from its head.
     let time = server.body_read_timeout.min(server.request_timeout);
     let limit = server.max_body;
     // What another room of this process asks is larger than what it was asked.
-    let is_clients = arrival.head.extensions.get::<InProcess>().is_none();
+    let is_clients = inbound.head.extensions.get::<InternalRequest>().is_none();
     let policy = exchange.policy().filter(|_| is_clients);
     let own = policy.and_then(|policy| policy.max_body(limit));
     let limit = own.unwrap_or(limit);
-    let (head, peer) = (arrival.head, arrival.peer);
+    let (head, peer) = (inbound.head, inbound.peer);
     let proof = std::mem::take(&mut exchange.proof);
     if call.operation == Operation::InvokeModelWithBidirectionalStream {
         let chain = match chain(proof) {
             Ok(chain) => chain,
             Err(refusal) => return Err(Refused { refusal, exchange }),
         };
-        let source: Source = Box::pin(arrival.body.map_err(Into::into));
-        let arrival = super::Arrival { head, body: (), peer };
-        let request = Observed { arrival, exchange };
-        let events = Some(Live(Mutex::new((source, chain))));
+        let source: Source = Box::pin(inbound.body.map_err(Into::into));
+        let inbound = super::InboundRequest { head, body: (), peer };
+        let request = Observed { inbound, exchange };
+        let events = Some(StreamingBody(Mutex::new((source, chain))));
         return Ok(Collected { request, call, body: Bytes::new(), hash: None, events });
     }
-    let hasher = (!matches!(proof, Proof::Complete)).then(PayloadHasher::new);
+    let hasher = (!matches!(proof, PendingAuth::Nothing)).then(PayloadHasher::new);
     let buffers = exchange.gateway().buffers.clone();
     let limits = BodyLimits { bytes: limit, time };
     let share = exchange.share.as_mut();
-    let collected = body::read(&mut arrival.body, limits, share, hasher, &buffers).await;
+    let collected = body::read(&mut inbound.body, limits, share, hasher, &buffers).await;
     match collected {
         Ok((body, hash)) => {
             exchange.request_bytes = body.len() as u64;
             let proven = hash.as_ref().map_or(Ok(()), |hash| {
                 prove(&mut exchange, &proof, hash)?;
-                if matches!(proof, Proof::Signature(_)) {
+                if matches!(proof, PendingAuth::Signature(_)) {
                     policy::check_collected(&exchange, &call, &head, body.len())?;
                 }
                 Ok(())
@@ -158,12 +158,12 @@ where
             if let Err(refusal) = proven {
                 return Err(Refused { refusal, exchange });
             }
-            let arrival = super::Arrival { head, body: (), peer };
-            let request = Observed { arrival, exchange };
+            let inbound = super::InboundRequest { head, body: (), peer };
+            let request = Observed { inbound, exchange };
             Ok(Collected { request, call, body, hash, events: None })
         }
         Err(BodyError::Overloaded(overloaded)) => {
-            dismiss(&head, arrival.body);
+            dismiss(&head, inbound.body);
             Err(Refused { refusal: Refusal::Overloaded(overloaded), exchange })
         }
         Err(BodyError::TooLarge { limit }) if own.is_some() => {

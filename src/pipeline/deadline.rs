@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use http::{HeaderMap, HeaderName};
 use tokio::time::Instant;
 
-use super::InProcess;
+use super::InternalRequest;
 use super::admit::Patience;
 use super::route::Routed;
 use crate::bedrock::sigv4::amz_date::parse_amz_date;
@@ -19,7 +19,7 @@ static MAX_WAIT: HeaderName = HeaderName::from_static("x-sluice-max-wait");
 
 /// When a request must have been answered.
 pub(super) fn deadline(routed: &Routed) -> Instant {
-    let own = routed.head.extensions.get::<InProcess>().map(|own| own.deadline);
+    let own = routed.head.extensions.get::<InternalRequest>().map(|own| own.deadline);
     let timeout = routed.exchange.gateway().config.server.request_timeout;
     own.unwrap_or(routed.exchange.started + timeout)
 }
@@ -28,7 +28,7 @@ pub(super) fn deadline(routed: &Routed) -> Instant {
 /// `deadline`. One of the legacy endpoints may wait until then, unless nothing may wait at all.
 pub(super) fn patience(routed: &Routed, deadline: Instant) -> Patience {
     let max_wait = routed.exchange.gateway().config.queue.max_wait;
-    if routed.head.extensions.get::<InProcess>().is_some() && !max_wait.is_zero() {
+    if routed.head.extensions.get::<InternalRequest>().is_some() && !max_wait.is_zero() {
         let left = deadline.saturating_duration_since(Instant::now());
         return Patience { left, deadline };
     }

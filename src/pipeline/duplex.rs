@@ -14,12 +14,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::admit::{Admission, admit};
 use super::attempt::dimension;
-use super::collect::Live;
+use super::collect::StreamingBody;
 use super::deadline;
 use super::exchange::Open;
 use super::prepare::{prepare, strip_for_upstream};
 use super::refusal::{Refusal, Refused};
-use super::relay::{self, ResponseBody, Until};
+use super::relay::{self, ResponseBody, ResponseDeadline};
 use super::route::Routed;
 use super::shortage;
 use crate::routing::{Permit, Target};
@@ -29,7 +29,7 @@ use crate::upstream::{Class, Failure, Reply, sign};
 
 pub(super) async fn answer(
     mut routed: Routed,
-    events: Live,
+    events: StreamingBody,
 ) -> Result<Response<ResponseBody>, Refused> {
     let limit = routed.exchange.gateway().config.server.bidirectional_timeout;
     let deadline = routed.exchange.started + limit;
@@ -69,7 +69,7 @@ pub(super) async fn answer(
             let operation = call.operation;
             let mut response =
                 relay::success(exchange, operation, *success, spending, size, deadline);
-            response.extensions_mut().insert(Until(deadline));
+            response.extensions_mut().insert(ResponseDeadline(deadline));
             Ok(response)
         }
         Reply::Failure(failure) => {
@@ -88,7 +88,7 @@ pub(super) async fn answer(
 async fn open(
     routed: &Routed,
     target: &Arc<Target>,
-    events: Live,
+    events: StreamingBody,
     over: CancellationToken,
 ) -> Reply {
     let span = routed.exchange.begins_attempt(target);
@@ -102,7 +102,7 @@ async fn open(
 async fn open_marked(
     routed: &Routed,
     target: &Target,
-    events: Live,
+    events: StreamingBody,
     over: CancellationToken,
     span: Option<&Open<'_>>,
 ) -> Reply {

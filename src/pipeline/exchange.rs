@@ -16,17 +16,19 @@ use tokio_util::sync::DropGuard;
 use uuid::Uuid;
 
 use super::{Gateway, rates};
-use crate::auth::{Peer, Proof};
+use crate::auth::{Peer, PendingAuth};
 use crate::bedrock::{ErrorKind, Operation, Usage};
 use crate::config::Priority;
-use crate::limits::{Account, Client, Hold, OverBudget, Policy, Slot, Who, usd};
+use crate::limits::{
+    Account, Caller, CallerKind, ConcurrencyPermit, Hold, OverBudget, Policy, usd,
+};
 use crate::quota::{InFlightGuard, Reservation};
 use crate::routing::{Bound, Target};
 pub(super) use crate::telemetry::Outcome;
-use crate::telemetry::access_log::{Attempt, Line, SUCCESS};
+use crate::telemetry::access_log::{AccessLogEntry, Attempt, SUCCESS};
 use crate::telemetry::traces::Context;
 use crate::telemetry::usage_log::Record;
-use crate::telemetry::{Asked, OTHER, Pattern, Spent};
+use crate::telemetry::{ModelLatency, OTHER, RequestLabels, RequestUsage};
 pub(super) use trace::Open;
 use trace::Recording;
 
@@ -45,7 +47,7 @@ pub(super) struct Exchange {
     pub(super) arrived: SystemTime,
     pub(super) started: Instant,
     pub(super) request_id: Uuid,
-    pub(super) client: Option<Client>,
+    pub(super) client: Option<Caller>,
     /// What the request may cost its client.
     pub(super) hold: Option<Hold>,
     /// The target that was asked and has not answered yet, and the input tokens it was sent.
@@ -60,9 +62,9 @@ pub(super) struct Exchange {
     /// What attempts have cost whose answer did not come in time, and the last of them.
     lost: Option<Used>,
     /// What its body has yet to show of who sent it.
-    pub(super) proof: Proof,
+    pub(super) proof: PendingAuth,
     /// The client's place among its requests at once.
-    pub(super) slot: Option<Slot>,
+    pub(super) slot: Option<ConcurrencyPermit>,
     /// Tells what depends on the request that it is over.
     pub(super) over: Option<DropGuard>,
     /// Its part of the gateway's load.
@@ -77,7 +79,7 @@ pub(super) struct Exchange {
     no_call: Option<Box<(String, String)>>,
     pub(super) requested_model: Option<String>,
     /// The pattern of the config that the requested model matches: its label in metrics.
-    pub(super) pattern: Option<Arc<Pattern>>,
+    pub(super) pattern: Option<Arc<ModelLatency>>,
     pub(super) request_bytes: u64,
     pub(super) response_bytes: u64,
     pub(super) attempts: Vec<Attempt>,
@@ -117,7 +119,7 @@ impl Exchange {
             begun: None,
             lost: None,
             passed: None,
-            proof: Proof::Complete,
+            proof: PendingAuth::Nothing,
             slot: None,
             over: None,
             share: None,
@@ -153,12 +155,12 @@ impl Exchange {
 
     /// What the client may ask for, where that is less than everything.
     pub(super) fn policy(&self) -> Option<&Policy> {
-        self.client.as_ref()?.member()?.policy()
+        self.client.as_ref()?.record()?.policy()
     }
 
     /// What the client may spend, where that is not any amount.
     pub(super) fn account(&self) -> Option<&Arc<Account>> {
-        self.client.as_ref()?.member()?.account()
+        self.client.as_ref()?.record()?.account()
     }
 
     /// Notes an attempt that has come to an outcome.
@@ -171,7 +173,7 @@ impl Exchange {
     ) {
         self.waited += took;
         let metrics = &self.gateway.metrics;
-        metrics.sums.attempt(outcome);
+        metrics.totals.attempt(outcome);
         let series = || metrics.attempts.with_label_values(&[&*target.name, outcome]);
         match outcome {
             SUCCESS => target.answered.get_or_init(series).inc(),
@@ -216,7 +218,7 @@ impl Exchange {
 
     /// What the client is called in the access log.
     fn logged_name(&self) -> &str {
-        let label = self.client.as_ref().and_then(Client::label);
+        let label = self.client.as_ref().and_then(Caller::label);
         label.or_else(|| self.peer.certificate.as_ref()?.label()).unwrap_or("-")
     }
 
@@ -234,20 +236,20 @@ impl Exchange {
 
     fn count(&self, duration: Duration, used: Option<&Used>) {
         let metrics = &self.gateway.metrics;
-        metrics.sums.request(self.outcome.name());
+        metrics.totals.request(self.outcome.name());
         let pattern = self.pattern.as_deref().unwrap_or(&metrics.unrouted);
-        let asked = Asked {
+        let asked = RequestLabels {
             operation: self.operation,
-            requested: pattern.number(metrics),
+            requested: pattern.label_id(metrics),
             client: self.client_number(),
             outcome: self.outcome,
         };
-        let spent = used.map(|Used { target, usage, cost, .. }| Spent {
+        let spent = used.map(|Used { target, usage, cost, .. }| RequestUsage {
             model: target.model_number(metrics),
             usage: *usage,
             cost: *cost,
         });
-        metrics.tally.count(&asked, spent.as_ref());
+        metrics.request_counters.count(&asked, spent.as_ref());
         pattern.observe(metrics, self.operation, duration, self.head);
         if let Some(head) = self.head {
             let waited = self.waited + self.queued;
@@ -266,16 +268,18 @@ impl Exchange {
 
     /// The client's label in metrics.
     fn client_name(&self) -> &str {
-        self.client.as_ref().and_then(Client::name).map_or(OTHER, AsRef::as_ref)
+        self.client.as_ref().and_then(Caller::name).map_or(OTHER, AsRef::as_ref)
     }
 
     /// The number of that label.
     fn client_number(&self) -> u32 {
         let metrics = &self.gateway.metrics;
-        match self.client.as_ref().map(|client| &client.who) {
-            Some(Who::Member(member)) => member.number.of(|| &*member.name, &metrics.labels),
-            Some(Who::Former(name)) => metrics.labels.number(name),
-            Some(Who::Unnamed(_)) | None => metrics.other,
+        match self.client.as_ref().map(|client| &client.kind) {
+            Some(CallerKind::Registered(member)) => {
+                member.label_id.get(|| &*member.name, &metrics.labels)
+            }
+            Some(CallerKind::Removed(name)) => metrics.labels.id(name),
+            Some(CallerKind::Anonymous(_)) | None => metrics.other,
         }
     }
 
@@ -431,7 +435,7 @@ impl Drop for Exchange {
         }
         self.count(duration, used.as_ref());
         self.write_record(request_id, duration, used.as_ref());
-        self.gateway.access_log.write(&Line {
+        self.gateway.access_log.write(&AccessLogEntry {
             time: self.arrived,
             request_id,
             trace_id: self.context.map(|it| it.trace_id),

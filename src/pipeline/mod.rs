@@ -51,12 +51,12 @@ use tokio::time::Instant;
 use tower::{Service, ServiceBuilder};
 
 pub use parse::repeats_length;
-pub use relay::{ResponseBody, Until};
+pub use relay::{ResponseBody, ResponseDeadline};
 
-use crate::auth::{Issuers, Keys, Peer};
+use crate::auth::{Authenticator, Issuers, Peer};
 use crate::config::{self, Config};
 use crate::fleet::Fleet;
-use crate::limits::{ClientLimits, Members, Prices, Rates};
+use crate::limits::{ClientLimits, ClientRegistry, Prices, Rates};
 use crate::quota::{InFlightLimit, QueueLimits, ShutdownDeadline};
 use crate::routing::{Route, Router, RouterError, Target};
 use crate::telemetry::access_log::AccessLog;
@@ -83,12 +83,12 @@ pub struct Gateway {
     pub queue_limits: QueueLimits,
     /// The bounds on what is in flight.
     pub in_flight: InFlightLimit,
-    /// Until when anybody may wait, once the process ends.
+    /// The deadline of queued requests during shutdown.
     pub shutdown_deadline: ShutdownDeadline,
     /// The clients that the config names.
-    pub members: Members,
+    pub clients: ClientRegistry,
     /// Who may call.
-    pub keys: Keys,
+    pub authenticator: Authenticator,
     /// The limits of clients.
     pub limits: ClientLimits,
     /// What tokens cost.
@@ -150,15 +150,15 @@ impl Gateway {
     ) -> Result<Arc<Gateway>, RouterError> {
         let before_issuers = before.map(|before| {
             let same_way = config.upstream.connects_like(&before.config.upstream);
-            (before.keys.issuers(), same_way)
+            (before.authenticator.issuers(), same_way)
         });
         let router = Router::new(
             &config,
             before.map(|before| (&before.config, &before.router)),
             fleet.as_ref(),
         )?;
-        let members = before.map(|before| &before.members);
-        let members = Members::new(&config.clients, members, fleet.as_ref())?;
+        let clients = before.map(|before| &before.clients);
+        let clients = ClientRegistry::new(&config.clients, clients, fleet.as_ref())?;
         let prices = Prices::new(&config.prices)?;
         warn_of_unpriced(&config, &router, &prices);
         let issuers = Issuers::new(&config.issuers, &upstream, &metrics, before_issuers);
@@ -169,20 +169,20 @@ impl Gateway {
                 || InFlightLimit::new(&config.server),
                 |before| before.in_flight.with_config(&config.server),
             ),
-            keys: Keys::new(
+            authenticator: Authenticator::new(
                 &config.clients,
-                &members,
+                &clients,
                 &config.auth,
                 Arc::clone(&metrics),
-                before.map(|before| &before.keys),
+                before.map(|before| &before.authenticator),
             )
             .with_issuers(issuers)
             .with_allowed_hosts(&config.server.allowed_hosts),
             limits: match before {
-                Some(before) => before.limits.renewed(&config.limits),
+                Some(before) => before.limits.with_config(&config.limits),
                 None => ClientLimits::new(&config.limits, fleet.clone()),
             },
-            members,
+            clients,
             prices,
             buffers: before.map_or_else(
                 || Buffers::new(config.server.max_in_flight_bytes),
@@ -239,11 +239,11 @@ fn connections(config: &config::Upstream, metrics: &Metrics) -> Upstream {
 }
 
 /// The gateway of the config that is in force.
-pub type Live = ArcSwap<Gateway>;
+pub type SharedGateway = ArcSwap<Gateway>;
 
 /// A request as it arrives: its body is still to be read.
 #[derive(Debug)]
-pub struct Arrival<B> {
+pub struct InboundRequest<B> {
     /// Method, URI and headers.
     pub head: http::request::Parts,
     /// The body.
@@ -255,7 +255,7 @@ pub struct Arrival<B> {
 /// Marks the head of a request that another room of this process makes, as one of its extensions,
 /// which no client can set: who asks was seen to there, and so was where it goes.
 #[derive(Clone, Debug)]
-pub struct InProcess {
+pub struct InternalRequest {
     /// The targets, best first, whatever the routes of its model are.
     pub route: Arc<Route>,
     /// The name of the client that it is made for.
@@ -269,8 +269,8 @@ pub struct InProcess {
 
 /// The whole stack over the live gateway. It never fails: what goes wrong is a response.
 pub fn stack<B>(
-    live: &Arc<Live>,
-) -> impl Service<Arrival<B>, Response = Response<ResponseBody>, Error = Infallible, Future: Send>
+    live: &Arc<SharedGateway>,
+) -> impl Service<InboundRequest<B>, Response = Response<ResponseBody>, Error = Infallible, Future: Send>
 + Clone
 + use<B>
 where

@@ -18,22 +18,22 @@ use uuid::Uuid;
 use super::exchange::Exchange;
 use super::refusal::Refused;
 use super::relay::{self, ResponseBody};
-use super::{Arrival, Live};
+use super::{InboundRequest, SharedGateway};
 
 /// A request with its record, at the start of the stack.
 #[derive(Debug)]
 pub(super) struct Observed<B> {
-    pub(super) arrival: Arrival<B>,
+    pub(super) inbound: InboundRequest<B>,
     pub(super) exchange: Box<Exchange>,
 }
 
-pub(super) fn layer(live: &Arc<Live>) -> ObserveLayer {
+pub(super) fn layer(live: &Arc<SharedGateway>) -> ObserveLayer {
     ObserveLayer { live: Arc::clone(live) }
 }
 
 #[derive(Clone, Debug)]
 pub(super) struct ObserveLayer {
-    live: Arc<Live>,
+    live: Arc<SharedGateway>,
 }
 
 impl<I> Layer<I> for ObserveLayer {
@@ -46,11 +46,11 @@ impl<I> Layer<I> for ObserveLayer {
 
 #[derive(Clone, Debug)]
 pub(super) struct Observe<I> {
-    live: Arc<Live>,
+    live: Arc<SharedGateway>,
     inner: I,
 }
 
-impl<B, I> Service<Arrival<B>> for Observe<I>
+impl<B, I> Service<InboundRequest<B>> for Observe<I>
 where
     I: Service<Observed<B>, Response = Response<ResponseBody>, Error = Refused>,
 {
@@ -63,17 +63,17 @@ where
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, mut arrival: Arrival<B>) -> Self::Future {
+    fn call(&mut self, mut inbound: InboundRequest<B>) -> Self::Future {
         // It may be a bearer key: no `Debug` of the request shows it.
-        if let Entry::Occupied(mut values) = arrival.head.headers.entry(AUTHORIZATION) {
+        if let Entry::Occupied(mut values) = inbound.head.headers.entry(AUTHORIZATION) {
             values.iter_mut().for_each(|value| value.set_sensitive(true));
         }
         // The one look at which config is live: the request sees it to its end.
-        let mut exchange = Box::new(Exchange::new(self.live.load_full(), arrival.peer.clone()));
-        exchange.join_trace(&arrival.head);
+        let mut exchange = Box::new(Exchange::new(self.live.load_full(), inbound.peer.clone()));
+        exchange.join_trace(&inbound.head);
         let request_id = exchange.request_id;
         // The first steps are taken in the call itself.
-        let call = AssertUnwindSafe(|| self.inner.call(Observed { arrival, exchange }));
+        let call = AssertUnwindSafe(|| self.inner.call(Observed { inbound, exchange }));
         match catch_unwind(call) {
             Ok(inner) => Observing::Within { inner, request_id },
             Err(_) => Observing::Panicked { request_id },

@@ -31,7 +31,7 @@ where
     type Out = Called<B>;
 
     fn take(&self, mut request: Observed<B>) -> Result<Called<B>, Refused> {
-        let head = &request.arrival.head;
+        let head = &request.inbound.head;
         let exchange = &mut request.exchange;
         let max_headers = exchange.gateway().config.server.max_headers;
         let relays = exchange.gateway().router.has_control_plane();
@@ -47,13 +47,13 @@ where
         match allowed {
             Ok(call) => Ok(Called { request, call }),
             Err(refusal) => {
-                let Observed { arrival, mut exchange } = request;
+                let Observed { inbound, mut exchange } = request;
                 if matches!(refusal, Refusal::Path(_) | Refusal::ControlPlane { .. }) {
-                    exchange.is_no_call(&arrival.head);
+                    exchange.is_no_call(&inbound.head);
                 }
                 // A request with two lengths has no telling where its body ends.
                 if !matches!(refusal, Refusal::Framing | Refusal::Lengths) {
-                    dismiss(&arrival.head, arrival.body);
+                    dismiss(&inbound.head, inbound.body);
                 }
                 Err(Refused { refusal, exchange })
             }

@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, request};
 
-use super::InProcess;
+use super::InternalRequest;
 use super::exchange::Exchange;
 use super::refusal::Refusal;
 use crate::bedrock::guardrail::{self, Named};
@@ -28,7 +28,7 @@ pub(super) fn check_call(
         Resource::Model(model) => {
             // A request of another room's names the model that is preferred, and not one that its
             // client asked for.
-            if head.extensions.get::<InProcess>().is_none() {
+            if head.extensions.get::<InternalRequest>().is_none() {
                 policy.model(model)?;
             }
             // Also where the upstream is not known to look at them: it may come to.
@@ -95,7 +95,7 @@ pub(super) fn check_body(
 /// Looks at who makes a call of the control plane, once that is known. What it lists is the account's,
 /// so it is nothing for just anybody.
 pub(super) fn check_control_plane(exchange: &Exchange, call: &Call) -> Result<(), Denied> {
-    let member = exchange.client.as_ref().and_then(|client| client.member());
+    let member = exchange.client.as_ref().and_then(|client| client.record());
     let unnamed = || Denied::Unnamed { operation: call.operation.name() };
     member.map(|_| ()).ok_or_else(unnamed)
 }

@@ -9,12 +9,12 @@ use http::{HeaderMap, Response, StatusCode};
 use super::body::BodyError;
 use super::exchange::{Exchange, Outcome};
 use super::shortage::{self, Shortage};
-use crate::auth::Unauthenticated;
+use crate::auth::AuthError;
 use crate::auth::origin::BadHost;
 use crate::bedrock::json::JsonError;
 use crate::bedrock::path::{ASK_CONTROL_PLANE, PathError};
 use crate::bedrock::{ErrorKind, WireError};
-use crate::limits::{Denied, Limited, OverBudget};
+use crate::limits::{Denied, LimitExceeded, OverBudget};
 use crate::quota::{Overloaded, QueueFull};
 use crate::routing::Excess;
 
@@ -70,7 +70,7 @@ pub(super) enum Refusal {
     #[error("The gateway is overloaded, please try again: {0}.")]
     Overloaded(Overloaded),
     #[error(transparent)]
-    Unauthenticated(Unauthenticated),
+    Unauthenticated(AuthError),
     #[error("the request body is larger than {limit} bytes")]
     BodyTooLarge { limit: usize },
     #[error("the request body did not arrive within {}", humantime::format_duration(*limit))]
@@ -80,7 +80,7 @@ pub(super) enum Refusal {
     #[error("Malformed input request: the body is not valid JSON: {0}")]
     Json(#[from] JsonError),
     #[error("Rate exceeded: {0}")]
-    Limited(Limited),
+    Limited(LimitExceeded),
     #[error(transparent)]
     Denied(#[from] Denied),
     #[error(transparent)]
@@ -183,8 +183,8 @@ impl Refusal {
     /// The response, without what is the same on every response.
     pub(super) fn into_response(self) -> Response<Bytes> {
         let mut error = WireError::new(self.kind(), self.to_string());
-        if let Refusal::Limited(Limited { due, .. }) = self {
-            error = error.retry_after(due);
+        if let Refusal::Limited(LimitExceeded { retry_after, .. }) = self {
+            error = error.retry_after(retry_after);
         } else if let Refusal::AllOut { shortage, .. } | Refusal::QueueFull { shortage, .. } = &self
         {
             error = error.retry_after(shortage.due());

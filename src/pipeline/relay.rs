@@ -63,7 +63,7 @@ const HELD_UP: Duration = Duration::from_millis(500);
 /// When an answer must have ended, as one of its extensions, where that is not the time that every
 /// request has.
 #[derive(Clone, Copy, Debug)]
-pub struct Until(pub Instant);
+pub struct ResponseDeadline(pub Instant);
 
 /// Why the body of an answer breaks off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

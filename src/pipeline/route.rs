@@ -7,12 +7,12 @@ use http::{HeaderMap, HeaderName, StatusCode};
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
-use super::collect::{Collected, Live};
+use super::collect::{Collected, StreamingBody};
 use super::exchange::Exchange;
 use super::policy;
 use super::refusal::{Refusal, Refused};
 use super::step::Step;
-use super::{Gateway, InProcess, rates};
+use super::{Gateway, InternalRequest, rates};
 use crate::bedrock::body::{self, Peek};
 use crate::bedrock::extent::{self, Extent};
 use crate::bedrock::path::{Call, Resource};
@@ -24,7 +24,7 @@ use crate::routing::access::Denial;
 use crate::routing::{
     self, Abilities, Bound, Candidate, Excess, QuotaDemand, RequestSize, Target, balance,
 };
-use crate::telemetry::Pattern;
+use crate::telemetry::ModelLatency;
 
 /// A request with the targets that can serve it.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ pub(super) struct Routed {
     /// The body's hash, computed once, by whoever needs it first.
     pub(super) hash: OnceLock<PayloadHash>,
     /// The events that come while the request is answered, if it is of that kind.
-    pub(super) events: Option<Live>,
+    pub(super) events: Option<StreamingBody>,
     /// What was read of the body; nothing where nothing needs to be read.
     pub(super) peek: Peek,
     /// How large the request is, as quotas count.
@@ -206,7 +206,7 @@ impl Step<Collected> for Route {
 
     fn take(&self, collected: Collected) -> Result<Routed, Refused> {
         let Collected { request, call, body, hash, events } = collected;
-        let (head, mut exchange) = (request.arrival.head, request.exchange);
+        let (head, mut exchange) = (request.inbound.head, request.exchange);
         let decision = policy::check_body(&exchange, call.operation, &body).and_then(|changed| {
             // The hash of a body that was changed is not known.
             let (body, hash) = match changed {
@@ -215,7 +215,8 @@ impl Step<Collected> for Route {
             };
             let decision = match &call.resource {
                 Resource::Model(model) => {
-                    let chosen = head.extensions.get::<InProcess>().map(|it| Arc::clone(&it.route));
+                    let chosen =
+                        head.extensions.get::<InternalRequest>().map(|it| Arc::clone(&it.route));
                     route(&mut exchange, call.operation, model, &head.headers, &body, chosen)?
                 }
                 _ if call.operation.is_control_plane() => {
@@ -278,7 +279,7 @@ fn route(
     let unrouted = || Refusal::Unrouted { model: model.to_string() };
     let (pattern, route) = match chosen {
         // Its model is one that the config names.
-        Some(route) => (Some(Arc::new(Pattern::new(model.as_str()))), route),
+        Some(route) => (Some(Arc::new(ModelLatency::new(model.as_str()))), route),
         None => gateway.router.find(&gateway.config, model).ok_or_else(unrouted)?,
     };
     let is_routed = pattern.is_some();
@@ -331,7 +332,7 @@ fn route(
     if let (Some(client), Some((_, best))) = (&exchange.client, targets.first()) {
         let demand = best.demand(operation, &size, model);
         if demand.draws_on_quota() {
-            let allowance = gateway.limits.tokens(client, demand.expected());
+            let allowance = gateway.limits.reserve_tokens(client, demand.expected());
             exchange.allowance = allowance.map_err(Refusal::Limited)?;
         }
     }

@@ -20,7 +20,7 @@ where
 
     fn take(&self, mut request: Observed<B>) -> Result<Observed<B>, Refused> {
         let entered = request.exchange.gateway().in_flight.enter().and_then(|mut share| {
-            share.reserve_head(head_bytes(&request.arrival.head))?;
+            share.reserve_head(head_bytes(&request.inbound.head))?;
             Ok(share)
         });
         match entered {
@@ -29,7 +29,7 @@ where
                 Ok(request)
             }
             Err(overloaded) => {
-                dismiss(&request.arrival.head, request.arrival.body);
+                dismiss(&request.inbound.head, request.inbound.body);
                 let refusal = Refusal::Overloaded(overloaded);
                 Err(Refused { refusal, exchange: request.exchange })
             }

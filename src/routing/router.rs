@@ -22,7 +22,7 @@ use crate::bedrock::region;
 use crate::config::{self, Balance, Config, Endpoint, EndpointError, Glob, GlobError, Unrouted};
 use crate::fleet::{Fleet, Lease};
 use crate::quota::{Learning, Limits, QueueSignal, Quota, SAFETY_MARGIN};
-use crate::telemetry::{OTHER, Pattern};
+use crate::telemetry::{ModelLatency, OTHER};
 use crate::upstream::credentials::{Identities, Identity, Sts};
 
 /// Why a config makes no routing table.
@@ -38,7 +38,7 @@ pub enum RouterError {
     },
     /// A route's pattern is none.
     #[error("route pattern '{pattern}': {source}")]
-    Pattern {
+    ModelLatency {
         /// The pattern.
         pattern: String,
         /// What is wrong with it.
@@ -73,7 +73,7 @@ pub struct Router {
 struct Entry {
     /// The number of its route in the config.
     number: usize,
-    pattern: Arc<Pattern>,
+    pattern: Arc<ModelLatency>,
     route: Arc<Route>,
 }
 
@@ -236,7 +236,7 @@ impl Router {
         &self,
         config: &Config,
         model: &ModelId,
-    ) -> Option<(Option<Arc<Pattern>>, Arc<Route>)> {
+    ) -> Option<(Option<Arc<ModelLatency>>, Arc<Route>)> {
         match self.routed(model) {
             Some(entry) => Some((Some(Arc::clone(&entry.pattern)), Arc::clone(&entry.route))),
             None => Some((None, self.pass(config, model)?)),
@@ -316,12 +316,14 @@ impl Router {
         for pattern in &route.models {
             let entry = Entry {
                 number: route_number,
-                pattern: Arc::new(Pattern::new(pattern)),
+                pattern: Arc::new(ModelLatency::new(pattern)),
                 route: Arc::clone(&found),
             };
             if Glob::describes(pattern) {
-                let glob = Glob::new(pattern)
-                    .map_err(|source| RouterError::Pattern { pattern: pattern.clone(), source })?;
+                let glob = Glob::new(pattern).map_err(|source| RouterError::ModelLatency {
+                    pattern: pattern.clone(),
+                    source,
+                })?;
                 self.globs.push((glob, entry));
             } else {
                 // Of several the first counts, which a set keeps.

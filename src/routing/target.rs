@@ -27,7 +27,7 @@ use crate::bedrock::{Family, Features, ModelId, Operation, Usage, catalogue};
 use crate::config;
 use crate::fleet::{Fleet, FleetEvent, FleetListener};
 use crate::quota::{Dimension, Estimator, Quota, Reservation};
-use crate::telemetry::{Metrics, Number, OTHER};
+use crate::telemetry::{LabelId, Metrics, OTHER};
 
 /// Later than any wait.
 const NEVER: Duration = Duration::from_secs(366 * 24 * 60 * 60);
@@ -99,8 +99,8 @@ pub struct Target {
     abilities: Abilities,
     /// What it has taught about sizes.
     pub estimator: Estimator,
-    /// The number of its model as a label.
-    number: Number,
+    /// The label id of its model.
+    label_id: LabelId,
     /// What an answer to a request without a maximum may have.
     pub(super) own_output: u64,
     /// The most that is reserved for one.
@@ -158,7 +158,7 @@ impl Target {
             estimator: Estimator::default(),
             latency: Latency::default(),
             answered: OnceLock::new(),
-            number: Number::default(),
+            label_id: LabelId::default(),
             site,
             paths: Default::default(),
             known: facts,
@@ -194,7 +194,7 @@ impl Target {
         let path = match kept.get() {
             Some(path) => path.clone(),
             None => {
-                let text = model_path(operation, &self.model.encode());
+                let text = model_path(operation, &self.model.encode())?;
                 let path = PathAndQuery::from_maybe_shared(long(&text)).ok()?;
                 kept.get_or_init(|| path).clone()
             }
@@ -244,10 +244,10 @@ impl Target {
         }
     }
 
-    /// The number of its model as a label; one that the config does not name has that of all such.
+    /// The label id of its model; all models that the config does not name share one.
     pub fn model_number(&self, metrics: &Metrics) -> u32 {
         let label = || if &*self.name == OTHER { OTHER } else { self.model.as_str() };
-        self.number.of(label, &metrics.labels)
+        self.label_id.get(label, &metrics.labels)
     }
 
     /// What it can take.

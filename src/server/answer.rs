@@ -13,7 +13,7 @@ use pin_project_lite::pin_project;
 
 use super::AnyBody;
 use super::activity::{Delimited, Open};
-use crate::pipeline::Until;
+use crate::pipeline::ResponseDeadline;
 
 pin_project! {
     /// The body of an answer, whose request is open as long as it lives.
@@ -35,7 +35,7 @@ impl Tracked {
         mut open: Open,
         version: Version,
     ) -> Response<Tracked> {
-        let until = response.extensions().get::<Until>().map(|until| until.0);
+        let until = response.extensions().get::<ResponseDeadline>().map(|until| until.0);
         let is_http10 = version < Version::HTTP_11;
         let may_break_off =
             matches!(response.body(), Either::Left(relayed) if relayed.may_break_off());

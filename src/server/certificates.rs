@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 
 use super::tls::{Acceptor, UnusableTls, server_config};
 use crate::config::{CertificateError, Tls, TlsFiles};
-use crate::pipeline::Live;
+use crate::pipeline::SharedGateway;
 use crate::system::time::timeout;
 use crate::telemetry::Metrics;
 
@@ -73,7 +73,7 @@ impl Certificates {
 
     /// Looks at the files again and again, and at once when it is woken. Where they are is what the
     /// live config says.
-    pub(super) async fn keep_fresh(mut self, live: Arc<Live>, wake: Arc<Notify>) {
+    pub(super) async fn keep_fresh(mut self, live: Arc<SharedGateway>, wake: Arc<Notify>) {
         loop {
             let _ = timeout(self.tls.reload_interval, wake.notified()).await;
             let now = live.load().config.server.tls.clone();

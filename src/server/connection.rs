@@ -41,7 +41,7 @@ use super::{Answer, AnyBody, parting};
 use crate::auth::Peer;
 use crate::bedrock::{ErrorKind, WireError};
 use crate::config;
-use crate::pipeline::Live;
+use crate::pipeline::SharedGateway;
 use crate::system::time::timeout_at;
 use crate::telemetry::Metrics;
 
@@ -65,12 +65,12 @@ pub(super) struct Protocols {
     http1: http1::Builder,
     http2: http2::Builder<Streams>,
     limits: Arc<config::Server>,
-    live: Arc<Live>,
+    live: Arc<SharedGateway>,
     metrics: Arc<Metrics>,
 }
 
 impl Protocols {
-    pub(super) fn new(live: &Arc<Live>) -> Protocols {
+    pub(super) fn new(live: &Arc<SharedGateway>) -> Protocols {
         let gateway = live.load();
         let config = &gateway.config.server;
         let mut http1 = http1::Builder::new();

@@ -17,7 +17,7 @@ use super::ending::Ending;
 use super::guests::{Guest, Guests, Place};
 use super::tls::Acceptor;
 use super::workers::Workers;
-use crate::pipeline::Live;
+use crate::pipeline::SharedGateway;
 use crate::system::descriptors::{Seldom, Shares, is_exhaustion};
 use crate::system::time::sleep;
 
@@ -27,7 +27,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// What listeners share.
 #[derive(Clone, Debug)]
 pub(super) struct Accept {
-    live: Arc<Live>,
+    live: Arc<SharedGateway>,
     slots: Arc<Semaphore>,
     /// The connections of the admin port, which has a bound of its own.
     guests: Option<Arc<Guests>>,
@@ -62,7 +62,7 @@ impl Drop for Slot {
 }
 
 impl Accept {
-    pub(super) fn new(live: &Arc<Live>, workers: Workers) -> Accept {
+    pub(super) fn new(live: &Arc<SharedGateway>, workers: Workers) -> Accept {
         let gateway = live.load();
         let (metrics, config) = (&gateway.metrics, &gateway.config.server);
         Accept {
@@ -81,7 +81,7 @@ impl Accept {
 
     /// For the admin port, where nobody is refused: who takes all the places of the API leaves health
     /// and metrics theirs, and who takes those of the admin port has to give way.
-    pub(super) fn for_admin(live: &Arc<Live>) -> Accept {
+    pub(super) fn for_admin(live: &Arc<SharedGateway>) -> Accept {
         let common = Accept::new(live, Workers::none());
         let guests = Some(Arc::new(Guests::new(common.shares.admin())));
         let slots = Arc::new(Semaphore::new(Semaphore::MAX_PERMITS));

@@ -42,7 +42,7 @@ use crate::auth::Peer;
 use crate::bedrock::{ErrorKind, WireError};
 use crate::config::Config;
 use crate::legacy::Shim;
-use crate::pipeline::{Arrival, Live, ResponseBody, repeats_length, stack};
+use crate::pipeline::{InboundRequest, ResponseBody, SharedGateway, repeats_length, stack};
 use crate::system::keepalive;
 use crate::system::time::{sleep, timeout};
 use certificates::Certificates;
@@ -71,7 +71,7 @@ const LAST_ANSWERS: Duration = Duration::from_secs(5);
 /// A gateway whose listeners are bound.
 #[derive(Debug)]
 pub struct Server {
-    live: Arc<Live>,
+    live: Arc<SharedGateway>,
     admin: Arc<Admin>,
     shim: Arc<Shim>,
     readiness: Arc<Readiness>,
@@ -103,7 +103,7 @@ pub enum BindError {
 
 impl Server {
     /// Binds the listeners of the gateway's config, and reads the certificate if it has one.
-    pub async fn bind(live: Arc<Live>, shim: Arc<Shim>) -> Result<Server, BindError> {
+    pub async fn bind(live: Arc<SharedGateway>, shim: Arc<Shim>) -> Result<Server, BindError> {
         let gateway = live.load_full();
         let Config { server, legacy, .. } = &gateway.config;
         let legacy_listen = legacy.listen.filter(|_| legacy.enabled);
@@ -145,7 +145,7 @@ impl Server {
     }
 
     /// The gateway that is served; another may be put in its place while it is.
-    pub fn live(&self) -> &Arc<Live> {
+    pub fn live(&self) -> &Arc<SharedGateway> {
         &self.live
     }
 
@@ -211,7 +211,7 @@ impl Server {
                     if !api {
                         return Admin::not_found().map(Either::Right);
                     }
-                    let Ok(response) = pipeline.call(Arrival { head, body, peer }).await;
+                    let Ok(response) = pipeline.call(InboundRequest { head, body, peer }).await;
                     response.map(Either::Left)
                 }
             }

@@ -13,7 +13,7 @@ use hyper::rt::Executor;
 use tokio::time::Instant;
 
 use super::activity::longest;
-use crate::pipeline::Live;
+use crate::pipeline::SharedGateway;
 use crate::system::time::sleep_until;
 
 tokio::task_local! {
@@ -24,7 +24,7 @@ tokio::task_local! {
 /// Runs streams within the limits of the config in force.
 #[derive(Clone, Debug)]
 pub(super) struct Streams {
-    pub(super) live: Arc<Live>,
+    pub(super) live: Arc<SharedGateway>,
 }
 
 /// The stream of this task, if there is one, ends at `end` from here on.

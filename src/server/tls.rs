@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use crate::auth::{ClientCertificate, Unreadable};
+use crate::auth::{ClientCertificate, UnreadableCertificate};
 use crate::config::{self, ClientAuth, TlsMaterial, TlsVersion};
 use crate::system::time::timeout;
 
@@ -49,7 +49,7 @@ pub(super) enum HandshakeError {
     #[error("TLS handshake: {0}")]
     Refused(#[from] std::io::Error),
     #[error(transparent)]
-    Unreadable(#[from] Unreadable),
+    Unreadable(#[from] UnreadableCertificate),
 }
 
 impl Acceptor {

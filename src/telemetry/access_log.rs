@@ -9,7 +9,7 @@ use prometheus::IntCounter;
 
 use super::Failures;
 use super::json::Object;
-use super::lines::{Lines, unlocked};
+use super::log_writer::{LogWriter, unlocked};
 use super::traces::{SpanId, TraceId};
 use crate::bedrock::Usage;
 use crate::config::LogFormat;
@@ -19,7 +19,7 @@ pub const SUCCESS: &str = "success";
 
 /// One line, of which the log has these members under the same names.
 #[derive(Debug)]
-pub struct Line<'a> {
+pub struct AccessLogEntry<'a> {
     /// When the request arrived.
     pub time: SystemTime,
     /// The gateway's id of the request.
@@ -66,7 +66,7 @@ pub struct Line<'a> {
     pub usage: Option<Usage>,
 }
 
-/// One attempt in a [`Line`].
+/// One attempt in a [`AccessLogEntry`].
 #[derive(Clone, Debug)]
 pub struct Attempt {
     /// The target's name.
@@ -82,7 +82,7 @@ pub struct Attempt {
 /// Where lines go.
 #[derive(Clone, Debug)]
 pub struct AccessLog {
-    lines: Option<Lines>,
+    lines: Option<LogWriter>,
     format: LogFormat,
     failures: Failures,
 }
@@ -102,7 +102,7 @@ impl AccessLog {
         format: LogFormat,
         dropped: IntCounter,
     ) -> AccessLog {
-        let lines = Lines::to("access-log", out, dropped);
+        let lines = LogWriter::to("access-log", out, dropped);
         AccessLog { lines: Some(lines), format, failures: Failures::default() }
     }
 
@@ -117,7 +117,7 @@ impl AccessLog {
     }
 
     /// Writes a line, or drops it when standard output does not keep up.
-    pub fn write(&self, line: &Line<'_>) {
+    pub fn write(&self, line: &AccessLogEntry<'_>) {
         let has_failed = line.outcome != SUCCESS;
         if self.lines.is_none() && !has_failed {
             return;
@@ -151,7 +151,7 @@ impl AccessLog {
     }
 }
 
-fn json(line: &Line<'_>) -> Vec<u8> {
+fn json(line: &AccessLogEntry<'_>) -> Vec<u8> {
     let mut object = Object::with_capacity(1024);
     object
         .time("time", line.time)
@@ -193,7 +193,7 @@ fn json(line: &Line<'_>) -> Vec<u8> {
     object.finish()
 }
 
-fn write_text(text: &mut Vec<u8>, line: &Line<'_>) {
+fn write_text(text: &mut Vec<u8>, line: &AccessLogEntry<'_>) {
     let attempts: Vec<String> = line
         .attempts
         .iter()
@@ -228,7 +228,7 @@ mod tests {
     fn a_line_is_one_json_object_with_what_counts() {
         let attempts =
             [Attempt { target: "sonnet".into(), outcome: "throttled", status: 429, ms: 3 }];
-        let line = Line {
+        let line = AccessLogEntry {
             time: SystemTime::UNIX_EPOCH,
             request_id: "r",
             trace_id: None,

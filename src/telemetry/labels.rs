@@ -1,71 +1,68 @@
-//! Labels of metrics as numbers, so that who counts need not look at their texts.
+//! Label values of metrics, interned: counters are found by number instead of by text.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// The label that stands for none.
+use parking_lot::Mutex;
+
+/// The id of the empty label.
 pub(super) const NO_LABEL: u32 = 0;
 
-/// All labels that have a number. They come from the config, so there are not ever more of them.
+/// All label values that have an id. They come from the config, which bounds their number.
 #[derive(Debug)]
-pub struct Labels(Mutex<Known>);
+pub struct Labels(Mutex<Interned>);
 
 #[derive(Debug, Default)]
-struct Known {
-    numbers: HashMap<Arc<str>, u32>,
-    /// By number.
+struct Interned {
+    ids: HashMap<Arc<str>, u32>,
+    /// Indexed by id.
     texts: Vec<Arc<str>>,
 }
 
 impl Default for Labels {
     fn default() -> Labels {
         let labels = Labels(Mutex::default());
-        // Has the number 0.
-        labels.number("");
+        // Takes the id `NO_LABEL`.
+        labels.id("");
         labels
     }
 }
 
 impl Labels {
-    /// The number of a text, from now on.
-    pub fn number(&self, text: &str) -> u32 {
-        let mut known = self.known();
-        if let Some(number) = known.numbers.get(text) {
-            return *number;
+    /// The id of a label value. Assigns one on first use.
+    pub fn id(&self, text: &str) -> u32 {
+        let mut interned = self.0.lock();
+        if let Some(id) = interned.ids.get(text) {
+            return *id;
         }
         let text: Arc<str> = text.into();
-        let number = u32::try_from(known.texts.len()).unwrap_or(u32::MAX);
-        known.texts.push(Arc::clone(&text));
-        known.numbers.insert(text, number);
-        number
+        let id = u32::try_from(interned.texts.len()).unwrap_or(u32::MAX);
+        interned.texts.push(Arc::clone(&text));
+        interned.ids.insert(text, id);
+        id
     }
 
-    /// The texts, by their numbers.
+    /// The label values, indexed by id.
     pub(super) fn texts(&self) -> Vec<Arc<str>> {
-        self.known().texts.clone()
-    }
-
-    fn known(&self) -> MutexGuard<'_, Known> {
-        // Every change is whole before the lock is let go, but for a text that nobody has the number of.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().texts.clone()
     }
 }
 
-/// The number of a label, kept with what the label is of, once it is asked for.
+/// A label's id, looked up on first use and cached beside the object that the label names.
 #[derive(Debug, Default)]
-pub struct Number(AtomicU32);
+pub struct LabelId(AtomicU32);
 
-impl Number {
-    /// The number of this text, which is always the same.
-    pub fn of<T: AsRef<str>>(&self, text: impl FnOnce() -> T, labels: &Labels) -> u32 {
+impl LabelId {
+    /// The id of this text, which must be the same in every call.
+    pub fn get<T: AsRef<str>>(&self, text: impl FnOnce() -> T, labels: &Labels) -> u32 {
         match self.0.load(Ordering::Relaxed) {
             NO_LABEL => {
-                let number = labels.number(text().as_ref());
-                self.0.store(number, Ordering::Relaxed);
-                number
+                let id = labels.id(text().as_ref());
+                self.0.store(id, Ordering::Relaxed);
+                id
             }
-            number => number,
+            id => id,
         }
     }
 }

@@ -9,11 +9,11 @@ use prometheus::{
     IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
+use super::dashboard_totals::DashboardTotals;
 use super::labels::Labels;
+use super::latency::{HistogramFamily, LATENCY_BUCKETS, LatencyHistograms, Measure, ModelLatency};
 use super::process_log;
-use super::series::{self, AllTimes, LATENCY, Pattern};
-use super::tally::{self, Tally};
-use super::totals::Sums;
+use super::request_counters::{Counted, CounterFamily, RequestCounters};
 
 /// The label value for what the config does not name.
 pub const OTHER: &str = "other";
@@ -28,18 +28,18 @@ const OVERHEAD: &[f64] =
 pub struct Metrics {
     registry: Registry,
     described: Vec<Desc>,
-    pub sums: Sums,
-    /// For requests whose model no route names.
-    pub unrouted: Pattern,
-    /// The numbers of labels.
+    pub totals: DashboardTotals,
+    /// The latency of requests whose model no route names.
+    pub unrouted: ModelLatency,
+    /// The ids of label values.
     pub labels: Arc<Labels>,
-    /// That of what the config does not name.
+    /// The id of [`OTHER`].
     pub other: u32,
-    /// What requests came to and used.
-    pub tally: Arc<Tally>,
-    /// How long they took.
-    pub(super) times: Arc<AllTimes>,
-    pub requests: tally::Told,
+    /// Outcomes, tokens and cost of requests.
+    pub request_counters: Arc<RequestCounters>,
+    /// How long requests take.
+    pub(super) latency: Arc<LatencyHistograms>,
+    pub requests: CounterFamily,
     pub overhead: Histogram,
     pub attempts: IntCounterVec,
     pub fallbacks: IntCounterVec,
@@ -65,8 +65,8 @@ pub struct Metrics {
     pub queue_waiting: IntGauge,
     pub queue_waiting_bytes: IntGauge,
     pub queue_wait: Histogram,
-    pub tokens: tally::Told,
-    pub cost: tally::Told,
+    pub tokens: CounterFamily,
+    pub cost: CounterFamily,
     pub panics: IntCounter,
     pub connections: IntGauge,
     pub connections_refused: IntCounter,
@@ -125,13 +125,13 @@ impl Metrics {
             register(&registry, GaugeVec::new(Opts::new(name, help), labels))
         };
         let labels = Arc::<Labels>::default();
-        let tally = Arc::new(Tally::new(Arc::clone(&labels)));
-        let told = |of, name: &str, help: &str, labels: &[&str]| {
-            register(&registry, tally::Told::new(&tally, of, name, help, labels))
+        let request_counters = Arc::new(RequestCounters::new(Arc::clone(&labels)));
+        let counted = |counted, name: &str, help: &str, labels: &[&str]| {
+            register(&registry, CounterFamily::new(&request_counters, counted, name, help, labels))
         };
-        let times = Arc::new(AllTimes::new(Arc::clone(&labels)));
-        let timed = |of, name: &str, help: &str| {
-            register(&registry, series::Told::new(&times, of, name, help))
+        let latency = Arc::new(LatencyHistograms::new(Arc::clone(&labels)));
+        let timed = |measure, name: &str, help: &str| {
+            register(&registry, HistogramFamily::new(&latency, measure, name, help))
         };
         let histogram = |name: &str, help: &str, buckets: &[f64]| {
             let opts = HistogramOpts::new(name, help).buckets(buckets.to_vec());
@@ -141,18 +141,18 @@ impl Metrics {
             .with_label_values(&[env!("CARGO_PKG_VERSION")])
             .set(1);
         timed(
-            series::Of::Duration,
+            Measure::Duration,
             "sluice_request_duration_seconds",
             "Time from a request's head to the last byte of its answer.",
         );
         timed(
-            series::Of::FirstByte,
+            Measure::FirstByte,
             "sluice_time_to_first_byte_seconds",
             "Time from a request's head to the head of its answer.",
         );
         let metrics = Metrics {
-            requests: told(
-                tally::Of::Requests,
+            requests: counted(
+                Counted::Requests,
                 "sluice_requests_total",
                 "Requests by operation, requested model, client and what the client got.",
                 &["operation", "model", "client", "outcome"],
@@ -281,16 +281,16 @@ impl Metrics {
             queue_wait: histogram(
                 "sluice_queue_wait_seconds",
                 "Time that requests waited for a target, of those that had to.",
-                &LATENCY,
+                &LATENCY_BUCKETS,
             ),
-            tokens: told(
-                tally::Of::Tokens,
+            tokens: counted(
+                Counted::Tokens,
                 "sluice_tokens_total",
                 "Tokens of answers by answering model, client and kind.",
                 &["model", "client", "kind"],
             ),
-            cost: told(
-                tally::Of::Cost,
+            cost: counted(
+                Counted::Cost,
                 "sluice_cost_usd_total",
                 "Cost of answers at list prices, by answering model and client.",
                 &["model", "client"],
@@ -406,7 +406,7 @@ impl Metrics {
             fleet_exchange_duration: histogram(
                 "sluice_fleet_exchange_seconds",
                 "Time of an exchange with Redis, for which no request waits.",
-                &LATENCY,
+                &LATENCY_BUCKETS,
             ),
             fleet_granted: register(
                 &registry,
@@ -446,7 +446,7 @@ impl Metrics {
                         "sluice_job_duration_seconds",
                         "Time that one try of a job took.",
                     )
-                    .buckets(LATENCY.to_vec()),
+                    .buckets(LATENCY_BUCKETS.to_vec()),
                     &["queue"],
                 ),
             ),
@@ -487,12 +487,12 @@ impl Metrics {
                 &registry,
                 Gauge::new("process_start_time_seconds", "Start of the process, Unix time."),
             ),
-            sums: Sums::default(),
-            unrouted: Pattern::new(OTHER),
-            other: labels.number(OTHER),
+            totals: DashboardTotals::default(),
+            unrouted: ModelLatency::new(OTHER),
+            other: labels.id(OTHER),
             labels,
-            tally,
-            times,
+            request_counters,
+            latency,
             described: registry.described.borrow().clone(),
             registry: registry.registry.clone(),
         };
@@ -540,18 +540,18 @@ mod tests {
 
     use super::*;
     use crate::bedrock::Operation;
-    use crate::telemetry::{Asked, Outcome};
+    use crate::telemetry::{Outcome, RequestLabels};
 
     #[test]
     fn every_family_is_registered_once_and_encoded() {
         let metrics = Metrics::new();
-        let asked = Asked {
+        let asked = RequestLabels {
             operation: Some(Operation::Converse),
-            requested: metrics.labels.number("m"),
+            requested: metrics.labels.id("m"),
             client: metrics.other,
             outcome: Outcome::Success,
         };
-        metrics.tally.count(&asked, None);
+        metrics.request_counters.count(&asked, None);
         let text = metrics.encode().unwrap();
         assert!(text.contains(
             "sluice_requests_total{client=\"other\",model=\"m\",operation=\"Converse\",outcome=\"success\"} 1\n"

@@ -1,32 +1,32 @@
 //! What the gateway tells of itself: metric families, the access log, the process log, traces.
 //!
 //! Names of metrics are a contract. Label values come from the config, never from a request;
-//! what is not configured counts as `other`. Nothing here can block a request: the lines of every
+//! what is not configured counts as `other`. Nothing here can block a request: the log_writer of every
 //! log go to a thread of its own and are dropped, and counted, when there are too many of them.
 
 pub mod access_log;
 pub mod audit;
+pub mod dashboard_totals;
 mod failures;
 mod json;
 mod labels;
-mod line_limit;
-mod lines;
+mod latency;
+mod log_rate_limit;
+mod log_writer;
 mod metrics;
 mod outcome;
 pub mod process_log;
-mod series;
-mod tally;
-pub mod totals;
+mod request_counters;
 pub mod traces;
 pub mod usage_log;
 
 pub use failures::Failures;
-pub use labels::Number;
-pub use lines::{Lines, unlocked};
+pub use labels::LabelId;
+pub use latency::ModelLatency;
+pub use log_writer::{LogWriter, unlocked};
 pub use metrics::{Metrics, OTHER};
 pub use outcome::Outcome;
-pub use series::Pattern;
-pub use tally::{Asked, Spent};
+pub use request_counters::{RequestLabels, RequestUsage};
 
 /// Where it is said what came of requests.
 #[derive(Clone, Debug)]

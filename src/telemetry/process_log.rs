@@ -1,7 +1,7 @@
 //! The process log: what the gateway itself has to say, on standard error, panics included.
 //!
 //! A thread of its own writes it, so that nobody waits for who reads it: what that thread can't write
-//! is dropped and counted. Lines that callers can provoke are limited: of each kind so many are
+//! is dropped and counted. LogWriter that callers can provoke are limited: of each kind so many are
 //! written, then one a second, and a line tells how many were left out.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
@@ -19,8 +19,8 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt, registry};
 
 use super::json::Object;
-use super::line_limit::{LeftOut, LineLimit};
-use super::lines::{Buffered, Lines, Sink, unlocked};
+use super::log_rate_limit::{LogRateLimit, Suppressed};
+use super::log_writer::{Buffered, LogWriter, Sink, unlocked};
 use crate::config::{Log, LogFormat, log_filter};
 
 /// The queue library tells of each worker that loses its store; the gateway says once that the
@@ -31,9 +31,9 @@ const QUIET: &str = "apalis_core=off";
 /// callers with a right have. To be given as `name:` to tracing's macros.
 pub const UNLIMITED: &str = "unlimited";
 
-/// Lines that are not in the log, by the reason.
+/// LogWriter that are not in the log, by the reason.
 pub(super) static DROPPED: LazyLock<IntCounterVec> = LazyLock::new(|| {
-    let help = "Lines of the process log that are not in it: unwritten, since standard error did \
+    let help = "LogWriter of the process log that are not in it: unwritten, since standard error did \
                 not take them, or limited, since there were too many of their kind.";
     let opts = Opts::new("sluice_process_log_dropped_total", help);
     #[expect(clippy::expect_used, reason = "name and label are written here")]
@@ -45,8 +45,8 @@ pub(super) static DROPPED: LazyLock<IntCounterVec> = LazyLock::new(|| {
 #[derive(Debug)]
 #[must_use = "the last lines are written when it is dropped"]
 pub struct ProcessLog {
-    lines: Lines,
-    limit: Arc<LineLimit>,
+    lines: LogWriter,
+    limit: Arc<LogRateLimit>,
 }
 
 impl Drop for ProcessLog {
@@ -62,14 +62,14 @@ pub fn init(log: &Log) -> ProcessLog {
     let filter = log_filter(&format!("{QUIET},{}", log.level));
     let filter = filter.unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO));
     let unwritten = DROPPED.with_label_values(&["unwritten"]);
-    let limit = Arc::new(LineLimit::new(DROPPED.with_label_values(&["limited"])));
+    let limit = Arc::new(LogRateLimit::new(DROPPED.with_label_values(&["limited"])));
     let sink = Output {
         out: Buffered::new(unlocked(stderr())),
         limit: Arc::clone(&limit),
         unwritten: unwritten.clone(),
         told: unwritten.get(),
     };
-    let lines = Lines::start("process-log", sink, unwritten);
+    let lines = LogWriter::start("process-log", sink, unwritten);
     let filtered = registry().with(filter).with(Limited(Arc::clone(&limit)));
     // What goes wrong inside would be told on standard error directly.
     let layer = fmt::layer().with_writer(Writer(lines.clone())).log_internal_errors(false);
@@ -83,7 +83,7 @@ pub fn init(log: &Log) -> ProcessLog {
 
 /// Has panics told by the log, in place of the standard library's way, which waits for the reader of
 /// standard error. Not by an event: what has panicked may be in the middle of one.
-fn log_panics(format: LogFormat, lines: Lines, limit: Arc<LineLimit>) {
+fn log_panics(format: LogFormat, lines: LogWriter, limit: Arc<LogRateLimit>) {
     std::panic::set_hook(Box::new(move |panic| {
         let what = panic.payload_as_str().unwrap_or("of an unknown kind");
         if !limit.admits_panic(what) {
@@ -133,15 +133,15 @@ fn panic_line(
 }
 
 /// Tells of lines that are not in the log.
-fn tell(left_out: &LeftOut) {
-    let LeftOut { like, count } = left_out;
+fn tell(left_out: &Suppressed) {
+    let Suppressed { like, count } = left_out;
     tracing::warn!(name: UNLIMITED, like, count, "lines of one kind were left out of this log");
 }
 
 /// Standard error, in the hands of the thread that writes.
 struct Output {
     out: Buffered<Box<dyn Write + Send>>,
-    limit: Arc<LineLimit>,
+    limit: Arc<LogRateLimit>,
     unwritten: IntCounter,
     /// How many of those lines the log has told of.
     told: u64,
@@ -172,7 +172,7 @@ impl Sink for Output {
 
 /// Hands on what the formatter of events writes, a line at a time.
 #[derive(Debug)]
-struct Writer(Lines);
+struct Writer(LogWriter);
 
 impl<'a> MakeWriter<'a> for Writer {
     type Writer = &'a Writer;
@@ -194,7 +194,7 @@ impl Write for &Writer {
 }
 
 /// Leaves out events of which there are too many.
-struct Limited(Arc<LineLimit>);
+struct Limited(Arc<LogRateLimit>);
 
 impl<S: Subscriber> Layer<S> for Limited {
     fn event_enabled(&self, event: &Event<'_>, _: Context<'_, S>) -> bool {

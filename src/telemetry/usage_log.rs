@@ -17,7 +17,7 @@ use rustix::io::Errno;
 
 use super::Metrics;
 use super::json::Object;
-use super::lines::{Buffered, Lines, Sink};
+use super::log_writer::{Buffered, LogWriter, Sink};
 use crate::config;
 
 /// What one request has used, of which a record has these members under the same names.
@@ -69,7 +69,7 @@ pub struct Record<'a> {
 
 /// Where records go; nowhere, if the config names no file.
 #[derive(Clone, Debug)]
-pub struct UsageLog(Option<Lines>);
+pub struct UsageLog(Option<LogWriter>);
 
 impl UsageLog {
     /// Nowhere.
@@ -82,7 +82,7 @@ impl UsageLog {
     pub fn open(config: &config::UsageLog, metrics: &Metrics) -> io::Result<UsageLog> {
         let file = Rotating::open(config, metrics.usage_log_reopened.clone())?;
         let dropped = metrics.usage_log_dropped.clone();
-        Ok(UsageLog(Some(Lines::start("usage-log", file, dropped))))
+        Ok(UsageLog(Some(LogWriter::start("usage-log", file, dropped))))
     }
 
     /// Whether anybody wants records.

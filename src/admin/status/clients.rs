@@ -6,12 +6,12 @@ use serde::Serialize;
 
 use crate::telemetry::Metrics;
 use crate::telemetry::access_log::SUCCESS;
-use crate::telemetry::totals::each;
+use crate::telemetry::dashboard_totals::each_sample;
 
 /// Clients that are told of: those with the most requests.
 const MAX_CLIENTS: usize = 100;
 
-/// Sums of one client.
+/// DashboardTotals of one client.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub(super) struct Client {
     name: String,
@@ -30,12 +30,12 @@ pub(super) struct Client {
 /// The sums of the clients, those with the most requests first.
 pub(super) fn clients(metrics: &Metrics) -> Vec<Client> {
     let mut clients: BTreeMap<String, Client> = BTreeMap::new();
-    each(&metrics.requests, |labels, count| {
+    each_sample(&metrics.requests, |labels, count| {
         let client = clients.entry(labels.get("client").to_owned()).or_default();
         client.requests += count;
         client.failed += if labels.get("outcome") == SUCCESS { 0.0 } else { count };
     });
-    each(&metrics.tokens, |labels, count| {
+    each_sample(&metrics.tokens, |labels, count| {
         let client = clients.entry(labels.get("client").to_owned()).or_default();
         *match labels.get("kind") {
             "input" => &mut client.input,
@@ -44,7 +44,7 @@ pub(super) fn clients(metrics: &Metrics) -> Vec<Client> {
             _ => &mut client.cache_write,
         } += count;
     });
-    each(&metrics.cost, |labels, cost| {
+    each_sample(&metrics.cost, |labels, cost| {
         clients.entry(labels.get("client").to_owned()).or_default().cost_usd += cost;
     });
     let named = clients.into_iter().map(|(name, client)| Client { name, ..client });
@@ -58,21 +58,23 @@ pub(super) fn clients(metrics: &Metrics) -> Vec<Client> {
 mod tests {
     use super::*;
     use crate::bedrock::{Operation, Usage};
-    use crate::telemetry::{Asked, Outcome, Spent};
+    use crate::telemetry::{Outcome, RequestLabels, RequestUsage};
 
     #[test]
     fn all_that_a_client_did_is_one_line() {
         let metrics = Metrics::new();
-        let model = metrics.labels.number("m");
-        let ended = |client, outcome, spent: Option<&Spent>| {
-            let client = metrics.labels.number(client);
+        let model = metrics.labels.id("m");
+        let ended = |client, outcome, spent: Option<&RequestUsage>| {
+            let client = metrics.labels.id(client);
             let operation = Some(Operation::Converse);
-            metrics.tally.count(&Asked { operation, requested: model, client, outcome }, spent);
+            metrics
+                .request_counters
+                .count(&RequestLabels { operation, requested: model, client, outcome }, spent);
         };
         ended("a", Outcome::Success, None);
         let usage =
             Usage { input: 5, output: 10, cache_read: 15, cache_write: 20, cache_write_1h: 0 };
-        let spent = Spent { model, usage, cost: Some(250_000_000) };
+        let spent = RequestUsage { model, usage, cost: Some(250_000_000) };
         for _ in 0..2 {
             ended("b", Outcome::Success, Some(&spent));
         }

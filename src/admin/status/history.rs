@@ -1,6 +1,6 @@
 //! What happened in the last hour, in steps of ten seconds.
 //!
-//! Taken from sums that are counted with the metrics, so that both tell the same.
+//! Taken from totals that are counted with the metrics, so that both tell the same.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -10,7 +10,7 @@ use serde::Serialize;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::telemetry::Metrics;
-use crate::telemetry::totals::Sums;
+use crate::telemetry::dashboard_totals::DashboardTotals;
 
 /// The length of a step.
 pub(super) const STEP: Duration = Duration::from_secs(10);
@@ -34,13 +34,13 @@ pub(super) struct Counts {
 }
 
 impl Counts {
-    fn now(sums: &Sums) -> Counts {
+    fn now(totals: &DashboardTotals) -> Counts {
         Counts {
-            requests: sums.requests() as f64,
-            failed: sums.failed() as f64,
-            refused: sums.refused() as f64,
-            fallbacks: sums.fallbacks() as f64,
-            throttles: sums.throttles() as f64,
+            requests: totals.requests() as f64,
+            failed: totals.failed() as f64,
+            refused: totals.refused() as f64,
+            fallbacks: totals.fallbacks() as f64,
+            throttles: totals.throttles() as f64,
         }
     }
 
@@ -76,7 +76,7 @@ impl History {
         steps.tick().await;
         loop {
             steps.tick().await;
-            self.step(Counts::now(&metrics.sums));
+            self.step(Counts::now(&metrics.totals));
         }
     }
 
@@ -125,16 +125,16 @@ mod tests {
 
     #[test]
     fn outcomes_are_told_apart() {
-        let sums = Sums::default();
+        let totals = DashboardTotals::default();
         for (outcome, times) in [(SUCCESS, 3), ("throttled", 2), ("client_gone", 1)] {
-            (0..times).for_each(|_| sums.request(outcome));
+            (0..times).for_each(|_| totals.request(outcome));
         }
         for outcome in ["throttled", "exhausted", SUCCESS] {
-            sums.attempt(outcome);
+            totals.attempt(outcome);
         }
-        sums.fallback();
+        totals.fallback();
         let wanted =
             Counts { requests: 6.0, failed: 3.0, refused: 2.0, fallbacks: 1.0, throttles: 2.0 };
-        assert_eq!(Counts::now(&sums), wanted);
+        assert_eq!(Counts::now(&totals), wanted);
     }
 }

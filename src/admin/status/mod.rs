@@ -25,7 +25,7 @@ use tokio::time::Instant;
 pub use events::Events;
 
 use super::{Body, Readiness, failed, json, respond, whole};
-use crate::pipeline::{Live, Until};
+use crate::pipeline::{ResponseDeadline, SharedGateway};
 use history::History;
 
 /// Viewers at once.
@@ -47,13 +47,13 @@ pub(super) struct Status {
 /// Where the state is read.
 #[derive(Debug)]
 struct Source {
-    live: Arc<Live>,
+    live: Arc<SharedGateway>,
     readiness: Arc<Readiness>,
     history: History,
 }
 
 impl Status {
-    pub(super) fn new(live: Arc<Live>, readiness: Arc<Readiness>) -> Status {
+    pub(super) fn new(live: Arc<SharedGateway>, readiness: Arc<Readiness>) -> Status {
         let page = PAGE.replace("/*style*/", STYLE).replace("/*script*/", SCRIPT);
         let hash = |text: &str| BASE64_STANDARD.encode(digest(&SHA256, text.as_bytes()));
         let policy = format!(
@@ -113,7 +113,7 @@ impl Status {
         let events = Events::new(Arc::clone(&self.source), place);
         let mut response = respond(StatusCode::OK, "text/event-stream", Bytes::new())
             .map(|_| Either::Right(events));
-        response.extensions_mut().insert(Until(Instant::now() + events::LIFE));
+        response.extensions_mut().insert(ResponseDeadline(Instant::now() + events::LIFE));
         response
     }
 }

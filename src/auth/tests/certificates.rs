@@ -14,7 +14,7 @@ fn certificate(subject: &str, names: &[&str]) -> ClientCertificate {
 }
 
 /// team-a with a key pair and certificates, and team-b with a certificate alone.
-fn keys() -> Keys {
+fn keys() -> Authenticator {
     let pair =
         KeyPair { access_key_id: ID.to_owned(), secret_access_key: SECRET.into(), expires: None };
     let client = |name: &str, keys, certificates: &[&str]| config::Client {
@@ -33,13 +33,15 @@ fn keys() -> Keys {
 fn asked(
     head: &request::Parts,
     certificate: Option<&ClientCertificate>,
-) -> Result<(String, Credential), Unauthenticated> {
-    let recognised = keys().recognise(head, certificate, now())?;
+) -> Result<(String, Credential), AuthError> {
+    let recognised = keys().authenticate(head, certificate, now())?;
     match recognised {
-        Recognised::Client(known, Proof::Complete) => Ok((known.member.name.to_string(), known.by)),
-        Recognised::Pending(pending) => {
-            let known = keys().prove(&pending, &PayloadHash::of(b"{}"))?;
-            Ok((known.member.name.to_string(), known.by))
+        AuthOutcome::Client(known, PendingAuth::Nothing) => {
+            Ok((known.client.name.to_string(), known.credential))
+        }
+        AuthOutcome::Pending(pending) => {
+            let known = keys().verify_signature(&pending, &PayloadHash::of(b"{}"))?;
+            Ok((known.client.name.to_string(), known.credential))
         }
         other => panic!("{other:?}"),
     }
@@ -57,17 +59,17 @@ fn a_certificate_tells_whose_it_is_by_one_of_its_names() {
         ("CN=x", &["DNS:b.example.com"], by("team-b")),
         // The subject comes first.
         ("CN=a,O=Example", &["DNS:b.example.com"], by("team-a")),
-        ("CN=a", &[], Err(Unauthenticated::Missing)),
-        ("CN=a,O=Other", &["DNS:a.example.com"], Err(Unauthenticated::Missing)),
-        ("", &[], Err(Unauthenticated::Missing)),
+        ("CN=a", &[], Err(AuthError::Missing)),
+        ("CN=a,O=Other", &["DNS:a.example.com"], Err(AuthError::Missing)),
+        ("", &[], Err(AuthError::Missing)),
     ] {
         let certificate = certificate(subject, names);
         assert_eq!(asked(&head, Some(&certificate)), expected, "{subject} {names:?}");
-        let unsigned = keys().unsigned(&head, Some(&certificate), now());
+        let unsigned = keys().authenticate_unsigned(&head, Some(&certificate), now());
         let name = unsigned.map(|client| client.unwrap().name.to_string());
         assert_eq!(name, expected.map(|(name, _)| name), "{subject} {names:?}");
     }
-    assert_eq!(asked(&head, None), Err(Unauthenticated::Missing));
+    assert_eq!(asked(&head, None), Err(AuthError::Missing));
 }
 
 #[test]
@@ -76,17 +78,17 @@ fn a_signature_by_nobodys_key_counts_as_none_and_any_other_counts() {
     let signed = |id, secret| Plan::simple().signed(id, secret, now()).head;
     let stranger = signed("AKIDSTRANGER", "a-secret-that-nobody-knows");
     assert_eq!(asked(&stranger, Some(&b)), Ok(("team-b".to_owned(), Credential::Certificate)));
-    assert_eq!(asked(&stranger, None), Err(BadSignature::UnknownKey.into()));
+    assert_eq!(asked(&stranger, None), Err(SignatureError::UnknownKey.into()));
     // Who shows two things is who the signature says, if it is right.
     assert_eq!(
         asked(&signed(ID, SECRET), Some(&b)),
         Ok(("team-a".to_owned(), Credential::KeyPair))
     );
     let forged = signed(ID, "a-secret-that-nobody-knows");
-    assert_eq!(asked(&forged, Some(&b)), Err(BadSignature::Mismatch.into()));
+    assert_eq!(asked(&forged, Some(&b)), Err(SignatureError::Mismatch.into()));
     let (mut head, ()) = Request::new(()).into_parts();
     head.headers.insert("authorization", HeaderValue::from_static("Bearer a-key-that-nobody-has"));
-    assert_eq!(asked(&head, Some(&b)), Err(Unauthenticated::UnknownKey));
+    assert_eq!(asked(&head, Some(&b)), Err(AuthError::UnknownKey));
     head.headers.insert("authorization", HeaderValue::from_static("Basic x"));
     assert!(asked(&head, Some(&b)).is_err());
 }

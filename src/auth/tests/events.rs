@@ -48,8 +48,8 @@ fn opened(region: &'static str) -> (EventChain, Signer) {
     let authorization = signed.authorization();
     let (_, last) = authorization.split_once("Signature=").unwrap();
     let signer = Signer { secret: SECRET, region, last: last.to_owned() };
-    match keys(&auth(), None).recognise(&signed.head, None, now()) {
-        Ok(Recognised::Client(_, Proof::Events(chain))) => (*chain, signer),
+    match keys(&auth(), None).authenticate(&signed.head, None, now()) {
+        Ok(AuthOutcome::Client(_, PendingAuth::Events(chain))) => (*chain, signer),
         other => panic!("{other:?}"),
     }
 }

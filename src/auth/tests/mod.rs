@@ -14,11 +14,11 @@ use aws_sigv4::http_request::{
 use aws_sigv4::sign::v4::SigningParams;
 use http::{HeaderName, HeaderValue, Request, request};
 
-use super::{BadSignature, Credential, Keys, Proof, Recognised, Unauthenticated};
+use super::{AuthError, AuthOutcome, Authenticator, Credential, PendingAuth, SignatureError};
 use crate::bedrock::ErrorKind;
 use crate::bedrock::sigv4::{PayloadHash, STREAMING_EVENTS};
 use crate::config::{self, KeyPair};
-use crate::limits::Members;
+use crate::limits::ClientRegistry;
 use crate::telemetry::Metrics;
 
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
@@ -44,7 +44,7 @@ fn team_a(pair: config::KeyPair) -> config::Client {
     config::Client { name: "team-a".to_owned(), keys: vec![pair], ..config::Client::default() }
 }
 
-fn keys(auth: &config::Auth, expires: Option<SystemTime>) -> Keys {
+fn keys(auth: &config::Auth, expires: Option<SystemTime>) -> Authenticator {
     let pair = KeyPair { access_key_id: ID.to_owned(), secret_access_key: SECRET.into(), expires };
     keys_of(&[team_a(pair)], auth, None)
 }
@@ -53,10 +53,10 @@ fn keys(auth: &config::Auth, expires: Option<SystemTime>) -> Keys {
 pub(in crate::auth) fn keys_of(
     clients: &[config::Client],
     auth: &config::Auth,
-    before: Option<&Keys>,
-) -> Keys {
-    let members = Members::new(clients, None, None).unwrap();
-    Keys::new(clients, &members, auth, Arc::new(Metrics::new()), before)
+    before: Option<&Authenticator>,
+) -> Authenticator {
+    let members = ClientRegistry::new(clients, None, None).unwrap();
+    Authenticator::new(clients, &members, auth, Arc::new(Metrics::new()), before)
 }
 
 /// What a request says of its payload.
@@ -161,20 +161,20 @@ struct Signed {
 
 impl Signed {
     /// What the gateway makes of it, its body read if need be.
-    fn judged(&self, keys: &Keys, at: SystemTime) -> Result<Credential, Unauthenticated> {
+    fn judged(&self, keys: &Authenticator, at: SystemTime) -> Result<Credential, AuthError> {
         let hash = PayloadHash::of(&self.body);
-        let known = match keys.recognise(&self.head, None, at)? {
-            Recognised::Anyone => panic!("there are clients"),
-            Recognised::Client(known, Proof::Complete) => known,
-            Recognised::Client(known, Proof::Body(signed)) => {
-                keys.match_body(&signed, &hash)?;
+        let known = match keys.authenticate(&self.head, None, at)? {
+            AuthOutcome::Anyone => panic!("there are clients"),
+            AuthOutcome::Client(known, PendingAuth::Nothing) => known,
+            AuthOutcome::Client(known, PendingAuth::BodyHash(signed)) => {
+                keys.verify_body_hash(&signed, &hash)?;
                 known
             }
-            Recognised::Pending(pending) => keys.prove(&pending, &hash)?,
+            AuthOutcome::Pending(pending) => keys.verify_signature(&pending, &hash)?,
             other => panic!("{other:?}"),
         };
-        assert_eq!(&*known.member.name, "team-a");
-        Ok(known.by)
+        assert_eq!(&*known.client.name, "team-a");
+        Ok(known.credential)
     }
 
     fn set(&mut self, name: &'static str, value: &str) {
@@ -186,21 +186,21 @@ impl Signed {
     }
 }
 
-fn judged(plan: &Plan) -> Result<Credential, Unauthenticated> {
+fn judged(plan: &Plan) -> Result<Credential, AuthError> {
     plan.signed(ID, SECRET, now()).judged(&keys(&auth(), None), now())
 }
 
 #[test]
 fn what_can_be_told_from_the_head_is_told_without_the_body() {
     let keys = keys(&auth(), None);
-    let look = |signed: &Signed| keys.recognise(&signed.head, None, now());
+    let look = |signed: &Signed| keys.authenticate(&signed.head, None, now());
     let simple = Plan::simple();
-    assert!(matches!(look(&simple.signed(ID, SECRET, now())), Ok(Recognised::Pending(_))));
+    assert!(matches!(look(&simple.signed(ID, SECRET, now())), Ok(AuthOutcome::Pending(_))));
     for said in [Said::Hash, Said::Unsigned] {
         let plan = Plan { said, ..Plan::simple() };
-        assert!(matches!(look(&plan.signed(ID, SECRET, now())), Ok(Recognised::Client(..))));
+        assert!(matches!(look(&plan.signed(ID, SECRET, now())), Ok(AuthOutcome::Client(..))));
         let wrong = look(&plan.signed(ID, "another-secret-0123456", now()));
-        assert_eq!(wrong.unwrap_err(), BadSignature::Mismatch.into());
+        assert_eq!(wrong.unwrap_err(), SignatureError::Mismatch.into());
     }
     let stranger = look(&simple.signed("SLUICESTRANGER", SECRET, now())).unwrap_err();
     assert_eq!(stranger.kind(), ErrorKind::UnrecognizedClient);
@@ -224,7 +224,7 @@ fn each_lack_has_its_own_exception() {
     let refused = |change: &dyn Fn(&mut Signed)| {
         let mut signed = Plan::simple().signed(ID, SECRET, now());
         change(&mut signed);
-        let refused = keys.recognise(&signed.head, None, now()).unwrap_err();
+        let refused = keys.authenticate(&signed.head, None, now()).unwrap_err();
         (refused.kind(), refused.to_string())
     };
     let rewritten = |from: &'static str, to: &'static str| {
@@ -331,22 +331,22 @@ fn the_head_of_a_bidirectional_stream_is_judged_at_once_and_its_events_are_to_fo
     };
     let keys = keys(&auth(), None);
     let look = |plan: Plan, secret: &str| {
-        keys.recognise(&plan.signed(ID, secret, now()).head, None, now())
+        keys.authenticate(&plan.signed(ID, secret, now()).head, None, now())
     };
     // What SDKs say of the payload, or that they sign an empty one and say nothing.
     for said in [Said::Events, Said::Hash, Said::Nothing] {
         let right = look(plan(said, "invoke-with-bidirectional-stream"), SECRET);
-        assert!(matches!(right, Ok(Recognised::Client(_, Proof::Events(_)))), "{right:?}");
+        assert!(matches!(right, Ok(AuthOutcome::Client(_, PendingAuth::Events(_)))), "{right:?}");
         let wrong = look(plan(said, "invoke-with-bidirectional-stream"), "another-secret-0123456");
-        assert_eq!(wrong.unwrap_err(), BadSignature::Mismatch.into());
+        assert_eq!(wrong.unwrap_err(), SignatureError::Mismatch.into());
     }
     let unsigned = look(plan(Said::Unsigned, "invoke-with-bidirectional-stream"), SECRET);
-    assert!(matches!(unsigned, Ok(Recognised::Client(_, Proof::Complete))), "{unsigned:?}");
+    assert!(matches!(unsigned, Ok(AuthOutcome::Client(_, PendingAuth::Nothing))), "{unsigned:?}");
     let whole =
         Plan { body: b"{}".to_vec(), ..plan(Said::Hash, "invoke-with-bidirectional-stream") };
-    assert_eq!(look(whole, SECRET).unwrap_err(), BadSignature::EventsPayload.into());
+    assert_eq!(look(whole, SECRET).unwrap_err(), SignatureError::EventsPayload.into());
     let elsewhere = look(plan(Said::Events, "invoke"), SECRET);
-    assert_eq!(elsewhere.unwrap_err(), BadSignature::Payload.into());
+    assert_eq!(elsewhere.unwrap_err(), SignatureError::Payload.into());
 }
 
 #[test]
@@ -368,15 +368,15 @@ fn with_replay_protection_a_signature_is_taken_once_also_by_the_next_config() {
         // What was refused was not taken.
         let mut spoilt = signed.clone();
         spoilt.set("content-type", "text/plain");
-        assert_eq!(spoilt.judged(&keys, now()), Err(BadSignature::Mismatch.into()));
+        assert_eq!(spoilt.judged(&keys, now()), Err(SignatureError::Mismatch.into()));
         assert_eq!(signed.judged(&keys, now()), Ok(Credential::KeyPair));
-        assert_eq!(signed.judged(&keys, now()), Err(BadSignature::Replayed.into()));
+        assert_eq!(signed.judged(&keys, now()), Err(SignatureError::Replayed.into()));
         let pair = KeyPair {
             access_key_id: ID.to_owned(),
             secret_access_key: SECRET.into(),
             expires: None,
         };
         let next = keys_of(&[team_a(pair)], &auth, Some(&keys));
-        assert_eq!(signed.judged(&next, now()), Err(BadSignature::Replayed.into()));
+        assert_eq!(signed.judged(&next, now()), Err(SignatureError::Replayed.into()));
     }
 }

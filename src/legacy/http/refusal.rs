@@ -6,11 +6,11 @@ use http::header::{ALLOW, CONNECTION, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Response, StatusCode};
 use serde_json::json;
 
-use crate::auth::origin::Foreign;
-use crate::auth::{BadToken, Unauthenticated};
+use crate::auth::origin::OriginError;
+use crate::auth::{AuthError, TokenError};
 use crate::bedrock::error::whole_seconds;
 use crate::legacy::reply;
-use crate::limits::Limited;
+use crate::limits::LimitExceeded;
 use crate::pipeline::body::BodyError;
 use crate::quota::Overloaded;
 
@@ -21,16 +21,16 @@ pub(super) enum Refusal {
     #[error("This call needs the admin key")]
     AdminKey,
     #[error("{}", match .0 {
-        Unauthenticated::UnknownKey => "The bearer key is not valid",
-        Unauthenticated::ExpiredKey => "The bearer key has expired",
-        Unauthenticated::Token(BadToken::Expired) => "The token has expired",
-        Unauthenticated::Token(BadToken::NoKeys) => "The token can't be checked yet",
-        Unauthenticated::Token(_) => "The token is not valid",
+        AuthError::UnknownKey => "The bearer key is not valid",
+        AuthError::ExpiredKey => "The bearer key has expired",
+        AuthError::Token(TokenError::Expired) => "The token has expired",
+        AuthError::Token(TokenError::NoKeys) => "The token can't be checked yet",
+        AuthError::Token(_) => "The token is not valid",
         _ => "A bearer key is required",
     })]
-    Unauthenticated(Unauthenticated),
+    Unauthenticated(AuthError),
     #[error(transparent)]
-    Foreign(Foreign),
+    Foreign(OriginError),
     #[error("{}", match .0 {
         BodyError::TooLarge { .. } => "The request body is too large",
         BodyError::Broken => "The request body broke off",
@@ -41,15 +41,15 @@ pub(super) enum Refusal {
     #[error("The gateway is overloaded, please try again")]
     Overloaded(#[from] Overloaded),
     #[error("Rate exceeded: {0}")]
-    Limited(#[from] Limited),
+    Limited(#[from] LimitExceeded),
     #[error("The request took too long")]
     RequestTimeout,
 }
 
-impl From<Unauthenticated> for Refusal {
-    fn from(why: Unauthenticated) -> Refusal {
+impl From<AuthError> for Refusal {
+    fn from(why: AuthError) -> Refusal {
         match why {
-            Unauthenticated::Foreign(foreign) => Refusal::Foreign(foreign),
+            AuthError::Origin(foreign) => Refusal::Foreign(foreign),
             why => Refusal::Unauthenticated(why),
         }
     }
@@ -59,9 +59,9 @@ impl Refusal {
     pub(super) fn into_response(self) -> Response<Bytes> {
         let status = match self {
             Refusal::Method { .. } => StatusCode::METHOD_NOT_ALLOWED,
-            Refusal::Foreign(Foreign::Host(_)) => StatusCode::BAD_REQUEST,
+            Refusal::Foreign(OriginError::Host(_)) => StatusCode::BAD_REQUEST,
             Refusal::AdminKey | Refusal::Foreign(_) => StatusCode::FORBIDDEN,
-            Refusal::Unauthenticated(Unauthenticated::Token(BadToken::NoKeys)) => {
+            Refusal::Unauthenticated(AuthError::Token(TokenError::NoKeys)) => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             Refusal::Unauthenticated(_) => StatusCode::UNAUTHORIZED,
@@ -90,7 +90,7 @@ impl Refusal {
                 Some((RETRY_AFTER, HeaderValue::from_static("1")))
             }
             Refusal::Limited(limited) => {
-                Some((RETRY_AFTER, HeaderValue::from(whole_seconds(limited.due))))
+                Some((RETRY_AFTER, HeaderValue::from(whole_seconds(limited.retry_after))))
             }
             Refusal::AdminKey | Refusal::Foreign(_) | Refusal::RequestTimeout => None,
         };

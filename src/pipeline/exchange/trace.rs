@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use super::{Exchange, Outcome};
 use crate::bedrock::{Family, ModelId, Operation, Usage};
-use crate::pipeline::InProcess;
+use crate::pipeline::InternalRequest;
 use crate::routing::Target;
 use crate::telemetry::traces::{
     Attributes, Context, Kind, Parent, Span, SpanId, TRACEPARENT, TraceId, cut, tracestate,
@@ -202,7 +202,7 @@ impl Exchange {
         }
         let span_id = SpanId::random();
         self.context = Some(Context { trace_id, span_id: Some(span_id) });
-        let is_clients = head.extensions.get::<InProcess>().is_none();
+        let is_clients = head.extensions.get::<InternalRequest>().is_none();
         self.recording = Some(Box::new(Recording {
             trace_id,
             span_id,

@@ -13,7 +13,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-use super::{Gateway, Live};
+use super::{Gateway, SharedGateway};
 use crate::config::{Config, Env, LogFormat};
 use crate::routing::Target;
 use crate::telemetry::access_log::AccessLog;
@@ -39,8 +39,8 @@ fn gateway(target: &str, sections: &str) -> Arc<Gateway> {
         .unwrap()
 }
 
-fn live(gateway: &Arc<Gateway>) -> Arc<Live> {
-    Arc::new(Live::new(Arc::clone(gateway)))
+fn live(gateway: &Arc<Gateway>) -> Arc<SharedGateway> {
+    Arc::new(SharedGateway::new(Arc::clone(gateway)))
 }
 
 fn target(gateway: &Gateway) -> Arc<Target> {

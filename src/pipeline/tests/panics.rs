@@ -19,9 +19,9 @@ use super::super::refusal::{Refusal, Refused};
 use super::super::relay::ResponseBody;
 use super::super::route::Routed;
 use super::super::step::step;
-use super::super::{Arrival, Gateway, collect, identify, observe, parse, route, stack};
+use super::super::{Gateway, InboundRequest, collect, identify, observe, parse, route, stack};
 use super::{End, MODEL, PEER, Scripted, gateway, live, outcomes, target};
-use crate::limits::{Client, Who};
+use crate::limits::{Caller, CallerKind};
 
 /// A target with room for one request of these sizes, and clients with one request at once.
 const TARGET: &str = "tpm = 1000";
@@ -88,7 +88,7 @@ fn stack_with(
     gateway: &Arc<Gateway>,
     innermost: Panicking,
 ) -> impl Service<
-    Arrival<Full<Bytes>>,
+    InboundRequest<Full<Bytes>>,
     Response = Response<ResponseBody>,
     Error = Infallible,
     Future: Send,
@@ -102,14 +102,14 @@ fn stack_with(
         .service(innermost)
 }
 
-fn arrival<B>(body: B) -> Arrival<B> {
+fn inbound<B>(body: B) -> InboundRequest<B> {
     let request = Request::builder()
         .method(Method::POST)
         .uri(format!("/model/{MODEL}/invoke"))
         .header("host", "localhost")
         .body(())
         .unwrap();
-    Arrival { head: request.into_parts().0, body, peer: PEER.into() }
+    InboundRequest { head: request.into_parts().0, body, peer: PEER.into() }
 }
 
 async fn is_an_internal_error(response: Response<ResponseBody>) {
@@ -128,9 +128,9 @@ fn all_is_settled(gateway: &Gateway, panics: u64) {
     assert_eq!(target(gateway).quota().snapshot(Instant::now()).in_flight, 0);
     assert_eq!(gateway.metrics.queue_waiting.get(), 0);
     assert_eq!(gateway.metrics.queue_waiting_bytes.get(), 0);
-    let who = Who::Unnamed(PEER.ip().to_string().into());
-    let client = Client { who, access_key_id: None };
-    drop(gateway.limits.slot(&client).expect("its one request at once is free again"));
+    let who = CallerKind::Anonymous(PEER.ip().to_string().into());
+    let client = Caller { kind: who, access_key_id: None };
+    drop(gateway.limits.acquire(&client).expect("its one request at once is free again"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -149,7 +149,7 @@ async fn on_its_way_to_a_target() {
         });
         let stack = stack_with(&gateway, Panicking(at));
         for _ in 0..2 {
-            let response = stack.clone().oneshot(arrival(Full::from(BODY))).await.unwrap();
+            let response = stack.clone().oneshot(inbound(Full::from(BODY))).await.unwrap();
             is_an_internal_error(response).await;
             // An attempt that was made costs what it may have cost.
             tokio::time::advance(Duration::from_secs(120)).await;
@@ -163,7 +163,7 @@ async fn on_its_way_to_a_target() {
 async fn while_its_body_is_read() {
     let gateway = gateway(TARGET, LIMITS);
     let body = Scripted::new([Bytes::from_static(b"{")], End::Panics);
-    let response = stack(&live(&gateway)).oneshot(arrival(body)).await.unwrap();
+    let response = stack(&live(&gateway)).oneshot(inbound(body)).await.unwrap();
     is_an_internal_error(response).await;
     all_is_settled(&gateway, 1);
 }
@@ -191,10 +191,10 @@ async fn its_connection_lives_on() {
         async move {
             let (head, body) = request.into_parts();
             let body = Full::from(body.collect().await.unwrap().to_bytes());
-            let arrival = Arrival { body, ..arrival(Full::default()) };
+            let inbound = InboundRequest { body, ..inbound(Full::default()) };
             match head.headers.contains_key("x-panic") {
-                true => panicking.oneshot(arrival).await,
-                false => well.oneshot(arrival).await,
+                true => panicking.oneshot(inbound).await,
+                false => well.oneshot(inbound).await,
             }
         }
     });

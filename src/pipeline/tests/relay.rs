@@ -20,7 +20,7 @@ use crate::bedrock::Operation;
 use crate::bedrock::event_stream::{Frame, Kind, event, exception};
 use crate::routing::{QuotaDemand, RequestSize};
 use crate::telemetry::OTHER;
-use crate::telemetry::totals::each;
+use crate::telemetry::dashboard_totals::each_sample;
 use crate::upstream::Success;
 
 /// What the answers of these tests say that they used.
@@ -185,7 +185,7 @@ struct Counted {
 fn counted(gateway: &Gateway) -> Counted {
     let tokens = |kind| {
         let mut sum = 0.0;
-        each(&gateway.metrics.tokens, |labels, count| {
+        each_sample(&gateway.metrics.tokens, |labels, count| {
             assert_eq!((labels.get("model"), labels.get("client")), (MODEL, OTHER));
             sum += if labels.get("kind") == kind { count } else { 0.0 };
         });

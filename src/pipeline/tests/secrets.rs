@@ -59,7 +59,7 @@ fn hides(shown: &str) {
 async fn no_debug_output_shows_a_secret() {
     let loaded = Config::from_toml(TEXT, "test.toml", &env()).unwrap();
     hides(&format!("{loaded:?} {:?} {:?}", env(), Source::BuiltIn));
-    hides(&loaded.config.written.to_json().unwrap().to_string());
+    hides(&loaded.config.effective.to_json().unwrap().to_string());
     let config = loaded.config;
     let replaced = prometheus::IntCounter::new("replaced", "Replaced.").unwrap();
     hides(&format!("{:?}", Store::new(&config.state.budgets, replaced).unwrap()));
@@ -110,9 +110,9 @@ async fn no_debug_output_of_a_request_shows_its_key() {
         request.headers_mut().append("authorization", value);
     }
     let (head, body) = request.into_parts();
-    let arrival = super::super::Arrival { head, body, peer: Peer::from(PEER) };
+    let inbound = super::super::InboundRequest { head, body, peer: Peer::from(PEER) };
     // The look is taken in the call itself; a panic in it would be answered, and counted.
     let mut observing = observe::layer(&live(&gateway)).layer(Looking);
-    drop(observing.call(arrival));
+    drop(observing.call(inbound));
     assert_eq!(gateway.metrics.panics.get(), 0);
 }

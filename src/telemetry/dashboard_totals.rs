@@ -1,4 +1,4 @@
-//! The samples of a metric family, for who wants to see them here, and the sums of some.
+//! Running totals for the status page, and in-process reads of counter families.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -7,10 +7,10 @@ use prometheus::proto::Metric;
 
 use super::access_log::SUCCESS;
 
-/// Sums over families, counted beside them: a family may have as many samples as there are
-/// clients, too many to add up again and again.
+/// Totals over whole families, counted beside them: a family may have a sample for every client,
+/// too many to add up every second.
 #[derive(Debug, Default)]
-pub struct Sums {
+pub struct DashboardTotals {
     requests: AtomicU64,
     failed: AtomicU64,
     refused: AtomicU64,
@@ -18,8 +18,8 @@ pub struct Sums {
     throttles: AtomicU64,
 }
 
-impl Sums {
-    /// Counts a request that ended so.
+impl DashboardTotals {
+    /// Counts a finished request by its outcome.
     pub fn request(&self, outcome: &str) {
         count(&self.requests);
         if outcome != SUCCESS {
@@ -30,7 +30,7 @@ impl Sums {
         }
     }
 
-    /// Counts an attempt that came to this.
+    /// Counts a finished attempt by its outcome.
     pub fn attempt(&self, outcome: &str) {
         if matches!(outcome, "throttled" | "exhausted") {
             count(&self.throttles);
@@ -42,17 +42,17 @@ impl Sums {
         count(&self.fallbacks);
     }
 
-    /// Requests that ended.
+    /// Finished requests.
     pub fn requests(&self) -> u64 {
         self.requests.load(Ordering::Relaxed)
     }
 
-    /// Those that were not answered whole.
+    /// Requests whose outcome was not a success.
     pub fn failed(&self) -> u64 {
         self.failed.load(Ordering::Relaxed)
     }
 
-    /// Those that were refused for want of quota.
+    /// Requests refused for lack of quota.
     pub fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
     }
@@ -62,31 +62,31 @@ impl Sums {
         self.fallbacks.load(Ordering::Relaxed)
     }
 
-    /// Throttles of upstreams.
+    /// Throttles by upstreams.
     pub fn throttles(&self) -> u64 {
         self.throttles.load(Ordering::Relaxed)
     }
 }
 
-fn count(sum: &AtomicU64) {
-    sum.fetch_add(1, Ordering::Relaxed);
+fn count(total: &AtomicU64) {
+    total.fetch_add(1, Ordering::Relaxed);
 }
 
-/// Shows every sample of a family of counters.
-pub fn each(family: &impl Collector, mut show: impl FnMut(Labels<'_>, f64)) {
+/// Visits every sample of a family of counters.
+pub fn each_sample(family: &impl Collector, mut visit: impl FnMut(SampleLabels<'_>, f64)) {
     for family in family.collect() {
         for metric in family.get_metric() {
-            show(Labels(metric), metric.get_counter().get_value());
+            visit(SampleLabels(metric), metric.get_counter().get_value());
         }
     }
 }
 
 /// The labels of a sample.
 #[derive(Clone, Copy, Debug)]
-pub struct Labels<'a>(&'a Metric);
+pub struct SampleLabels<'a>(&'a Metric);
 
-impl<'a> Labels<'a> {
-    /// The value of a label; empty if there is none.
+impl<'a> SampleLabels<'a> {
+    /// The value of a label; empty if the sample does not have it.
     pub fn get(self, name: &str) -> &'a str {
         let found = self.0.get_label().iter().find(|label| label.name() == name);
         found.map_or("", |label| label.value())

@@ -2,7 +2,7 @@
 //! again and again.
 //!
 //! A kind is a place in the code that makes lines. The place is known before a line is formatted, and
-//! there are as many as the program has, so nothing here grows with what callers do. Lines for those
+//! there are as many as the program has, so nothing here grows with what callers do. LogWriter for those
 //! who look for a mistake (`debug`, `trace`) are not limited.
 
 use std::collections::HashMap;
@@ -16,7 +16,7 @@ use tracing::callsite::Identifier;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level};
 
-/// Lines of one kind that are taken at once.
+/// LogWriter of one kind that are taken at once.
 const BURST: u32 = 50;
 
 /// Time in which a further one is.
@@ -30,7 +30,7 @@ const MAX_LIKE: usize = 128;
 
 /// What each kind has of its limit.
 #[derive(Debug)]
-pub(super) struct LineLimit {
+pub(super) struct LogRateLimit {
     /// By the place that makes the lines; `None`: panics.
     kinds: Mutex<HashMap<Option<Identifier>, Kind>>,
     limited: IntCounter,
@@ -55,19 +55,19 @@ enum Taken {
     FirstLeftOut,
 }
 
-/// Lines of one kind that were left out.
+/// LogWriter of one kind that were left out.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct LeftOut {
+pub(super) struct Suppressed {
     /// The message of the first of them.
     pub(super) like: String,
     /// How many there were.
     pub(super) count: u64,
 }
 
-impl LineLimit {
+impl LogRateLimit {
     /// With room for a burst of each kind. `limited` counts what is left out.
-    pub(super) fn new(limited: IntCounter) -> LineLimit {
-        LineLimit { kinds: Mutex::default(), limited }
+    pub(super) fn new(limited: IntCounter) -> LogRateLimit {
+        LogRateLimit { kinds: Mutex::default(), limited }
     }
 
     /// Whether the line of this event is to be written. If not, that is counted.
@@ -104,7 +104,7 @@ impl LineLimit {
     }
 
     /// What was left out of each kind whose summary is due, or of `all`; it is forgotten by that.
-    pub(super) fn left_out(&self, all: bool) -> Vec<LeftOut> {
+    pub(super) fn left_out(&self, all: bool) -> Vec<Suppressed> {
         let now = Instant::now();
         let mut kinds = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
         let is_due = |kind: &&mut Kind| {
@@ -114,7 +114,7 @@ impl LineLimit {
         let due = kinds.values_mut().filter(is_due).map(|kind| {
             kind.summed_up = Some(now);
             let like = std::mem::take(&mut kind.like);
-            LeftOut { like, count: std::mem::take(&mut kind.left_out) }
+            Suppressed { like, count: std::mem::take(&mut kind.left_out) }
         });
         due.collect()
     }
@@ -171,7 +171,7 @@ mod tests {
     use super::*;
 
     /// Counts the lines that a limit admits.
-    struct Counting(Arc<LineLimit>, IntCounter);
+    struct Counting(Arc<LogRateLimit>, IntCounter);
 
     impl<S: Subscriber> Layer<S> for Counting {
         fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
@@ -182,13 +182,13 @@ mod tests {
     }
 
     fn counter() -> IntCounter {
-        IntCounter::new("lines", "Lines.").unwrap()
+        IntCounter::new("lines", "LogWriter.").unwrap()
     }
 
     #[tokio::test(start_paused = true)]
     async fn of_one_kind_there_is_a_burst_and_then_one_a_second_and_a_summary() {
         let (limited, admitted) = (counter(), counter());
-        let limit = Arc::new(LineLimit::new(limited.clone()));
+        let limit = Arc::new(LogRateLimit::new(limited.clone()));
         let subscriber = registry().with(Counting(Arc::clone(&limit), admitted.clone()));
         let _guard = tracing::subscriber::set_default(subscriber);
         let refused = |count: u64| {
@@ -200,7 +200,7 @@ mod tests {
         refused(burst);
         assert_eq!((admitted.get(), limit.left_out(false)), (burst, vec![]));
         refused(7);
-        let left_out = |count| vec![LeftOut { like: "a call was refused".to_owned(), count }];
+        let left_out = |count| vec![Suppressed { like: "a call was refused".to_owned(), count }];
         assert_eq!((admitted.get(), limited.get()), (burst, 7));
         assert_eq!(limit.left_out(false), left_out(7));
         // Another kind has room of its own.
@@ -226,7 +226,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn lines_for_who_looks_for_a_mistake_are_not_limited() {
         let (limited, admitted) = (counter(), counter());
-        let limit = Arc::new(LineLimit::new(limited.clone()));
+        let limit = Arc::new(LogRateLimit::new(limited.clone()));
         let subscriber = registry().with(Counting(limit, admitted.clone()));
         let _guard = tracing::subscriber::set_default(subscriber);
         for _ in 0..BURST * 2 {

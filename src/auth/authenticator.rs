@@ -16,20 +16,23 @@ use std::time::SystemTime;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, request};
 
-use super::origin::{self, Foreign};
+use super::jwt::{Issuers, TokenError};
+use super::origin::{self, OriginError};
 use super::peer::ClientCertificate;
-use super::replay::Replays;
-use super::signature::{self, BadSignature, Checked, Judge, Pair, Pending, Proof};
-use super::tokens::{BadToken, Issuers};
+use super::replay::ReplayCache;
+use super::signature::{
+    self, ClientKeyPair, PendingAuth, PendingSignature, SignatureError, SignatureVerifier,
+    VerifiedSignature,
+};
 use crate::bedrock::ErrorKind;
 use crate::bedrock::sigv4::PayloadHash;
 use crate::config::{self, BearerKey};
-use crate::limits::{Member, Members};
+use crate::limits::{ClientRecord, ClientRegistry};
 use crate::telemetry::Metrics;
 
 /// Why a request is nobody's.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Unauthenticated {
+pub enum AuthError {
     /// It has no authorization at all.
     #[error("Missing Authentication Token")]
     Missing,
@@ -41,33 +44,33 @@ pub enum Unauthenticated {
     ExpiredKey,
     /// Its token is not taken.
     #[error(transparent)]
-    Token(BadToken),
+    Token(TokenError),
     /// It is authorized by other means than the bearer key that is asked for.
     #[error("The security token included in the request is invalid: a bearer key is asked for.")]
-    NoKey,
+    BearerRequired,
     /// It was asked for by a client that was one, and waited since.
     #[error("The client that asked for this is no client of this gateway any more.")]
-    Gone,
+    ClientRemoved,
     /// Its signature is not taken.
     #[error(transparent)]
-    Signature(#[from] BadSignature),
+    Signature(#[from] SignatureError),
     /// Everybody may call, but a page of another site may have sent it.
     #[error(transparent)]
-    Foreign(#[from] Foreign),
+    Origin(#[from] OriginError),
 }
 
-impl Unauthenticated {
+impl AuthError {
     /// The error's name on the wire.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Unauthenticated::Missing => ErrorKind::MissingAuthenticationToken,
-            Unauthenticated::UnknownKey | Unauthenticated::Gone => ErrorKind::AccessDenied,
-            Unauthenticated::ExpiredKey => ErrorKind::ExpiredToken,
-            Unauthenticated::Token(bad) => bad.kind(),
-            Unauthenticated::NoKey => ErrorKind::UnrecognizedClient,
-            Unauthenticated::Signature(bad) => bad.kind(),
-            Unauthenticated::Foreign(Foreign::Host(_)) => ErrorKind::Validation,
-            Unauthenticated::Foreign(_) => ErrorKind::AccessDenied,
+            AuthError::Missing => ErrorKind::MissingAuthenticationToken,
+            AuthError::UnknownKey | AuthError::ClientRemoved => ErrorKind::AccessDenied,
+            AuthError::ExpiredKey => ErrorKind::ExpiredToken,
+            AuthError::Token(bad) => bad.kind(),
+            AuthError::BearerRequired => ErrorKind::UnrecognizedClient,
+            AuthError::Signature(bad) => bad.kind(),
+            AuthError::Origin(OriginError::Host(_)) => ErrorKind::Validation,
+            AuthError::Origin(_) => ErrorKind::AccessDenied,
         }
     }
 
@@ -75,14 +78,14 @@ impl Unauthenticated {
     fn labels(&self) -> [&'static str; 2] {
         let bearer = Credential::BearerKey.name();
         match self {
-            Unauthenticated::Missing => ["none", "missing"],
-            Unauthenticated::UnknownKey => [bearer, "unknown"],
-            Unauthenticated::ExpiredKey => [bearer, "expired"],
-            Unauthenticated::Token(bad) => [Credential::Token.name(), bad.label()],
-            Unauthenticated::NoKey => ["none", "invalid"],
-            Unauthenticated::Gone => ["none", "unknown"],
-            Unauthenticated::Signature(bad) => [Credential::KeyPair.name(), bad.label()],
-            Unauthenticated::Foreign(_) => ["none", "foreign"],
+            AuthError::Missing => ["none", "missing"],
+            AuthError::UnknownKey => [bearer, "unknown"],
+            AuthError::ExpiredKey => [bearer, "expired"],
+            AuthError::Token(bad) => [Credential::Token.name(), bad.label()],
+            AuthError::BearerRequired => ["none", "invalid"],
+            AuthError::ClientRemoved => ["none", "unknown"],
+            AuthError::Signature(bad) => [Credential::KeyPair.name(), bad.label()],
+            AuthError::Origin(_) => ["none", "foreign"],
         }
     }
 }
@@ -114,36 +117,36 @@ impl Credential {
 
 /// A client that has shown who it is.
 #[derive(Clone, Debug)]
-pub struct Known {
+pub struct Authenticated {
     /// Its record.
-    pub member: Arc<Member>,
+    pub client: Arc<ClientRecord>,
     /// How it was recognised.
-    pub by: Credential,
+    pub credential: Credential,
 }
 
 /// Whose a request is, as far as its head tells.
 #[derive(Debug)]
-pub enum Recognised {
+pub enum AuthOutcome {
     /// Everybody may call.
     Anyone,
     /// A client's. Its body must show the rest.
-    Client(Known, Proof),
-    /// A client's if its body is what was signed, see [`Keys::prove`].
-    Pending(Box<Pending>),
+    Client(Authenticated, PendingAuth),
+    /// A client's if its body is what was signed, see [`Authenticator::prove`].
+    Pending(Box<PendingSignature>),
 }
 
 /// The keys of all clients.
 #[derive(Debug)]
-pub struct Keys {
-    bearer: HashSet<Bearer>,
-    pairs: HashMap<Box<str>, Arc<Pair>>,
+pub struct Authenticator {
+    bearer: HashSet<BearerEntry>,
+    pairs: HashMap<Box<str>, Arc<ClientKeyPair>>,
     /// By the name that stands in the certificate.
-    certificates: HashMap<Box<str>, Arc<Member>>,
+    certificates: HashMap<Box<str>, Arc<ClientRecord>>,
     /// By the issuer's name, then by what its claim says.
-    identities: HashMap<Box<str>, HashMap<Box<str>, Arc<Member>>>,
+    identities: HashMap<Box<str>, HashMap<Box<str>, Arc<ClientRecord>>>,
     issuers: Issuers,
-    judge: Judge,
-    replays: Option<Arc<Replays>>,
+    verifier: SignatureVerifier,
+    replays: Option<Arc<ReplayCache>>,
     /// Names of the gateway that everybody may call it by, where there are no clients.
     allowed_hosts: Vec<String>,
     metrics: Arc<Metrics>,
@@ -152,42 +155,42 @@ pub struct Keys {
 /// A bearer key and whose it is; in one line of the cache, where most are not when they are asked for.
 #[derive(Debug)]
 #[repr(align(64))]
-struct Bearer {
+struct BearerEntry {
     key: BearerKey,
-    client: Arc<Member>,
+    client: Arc<ClientRecord>,
     expires: Option<SystemTime>,
 }
 
-impl Borrow<BearerKey> for Bearer {
+impl Borrow<BearerKey> for BearerEntry {
     fn borrow(&self) -> &BearerKey {
         &self.key
     }
 }
 
-impl Hash for Bearer {
+impl Hash for BearerEntry {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.key.hash(state);
     }
 }
 
-impl PartialEq for Bearer {
-    fn eq(&self, other: &Bearer) -> bool {
+impl PartialEq for BearerEntry {
+    fn eq(&self, other: &BearerEntry) -> bool {
         self.key == other.key
     }
 }
 
-impl Eq for Bearer {}
+impl Eq for BearerEntry {}
 
-impl Keys {
+impl Authenticator {
     /// The keys of these clients, whose records are among `members`. Without clients everybody may
     /// call. What the keys of an older config remember of signatures is taken over.
     pub fn new(
         clients: &[config::Client],
-        members: &Members,
+        members: &ClientRegistry,
         auth: &config::Auth,
         metrics: Arc<Metrics>,
-        before: Option<&Keys>,
-    ) -> Keys {
+        before: Option<&Authenticator>,
+    ) -> Authenticator {
         let (mut bearer, mut pairs) = (HashSet::new(), HashMap::new());
         let mut certificates = HashMap::new();
         let mut identities = HashMap::<Box<str>, HashMap<_, _>>::new();
@@ -195,10 +198,10 @@ impl Keys {
         for (client, member) in known {
             for token in &client.bearer_tokens {
                 let (key, client) = (token.key.clone(), Arc::clone(member));
-                bearer.replace(Bearer { key, client, expires: token.expires });
+                bearer.replace(BearerEntry { key, client, expires: token.expires });
             }
             for pair in &client.keys {
-                let known = Pair::new(Arc::clone(member), pair);
+                let known = ClientKeyPair::new(Arc::clone(member), pair);
                 pairs.insert(pair.access_key_id.as_str().into(), Arc::new(known));
             }
             for certificate in &client.certificates {
@@ -212,20 +215,20 @@ impl Keys {
         let replays = auth.replay_protection.then(|| {
             let kept = before.and_then(|keys| keys.replays.as_ref());
             let replays = kept.filter(|kept| kept.max() == auth.max_replay_signatures);
-            let forgotten = metrics.replays_forgotten.clone();
+            let evicted = metrics.replays_forgotten.clone();
             replays.map_or_else(
-                || Arc::new(Replays::new(auth.max_replay_signatures, forgotten)),
+                || Arc::new(ReplayCache::new(auth.max_replay_signatures, evicted)),
                 Arc::clone,
             )
         });
-        let (judge, issuers) = (Judge::new(auth), Issuers::default());
-        Keys {
+        let (verifier, issuers) = (SignatureVerifier::new(auth), Issuers::default());
+        Authenticator {
             bearer,
             pairs,
             certificates,
             identities,
             issuers,
-            judge,
+            verifier,
             replays,
             allowed_hosts: Vec::new(),
             metrics,
@@ -233,13 +236,13 @@ impl Keys {
     }
 
     /// The same, with these issuers of tokens.
-    pub fn with_issuers(self, issuers: Issuers) -> Keys {
-        Keys { issuers, ..self }
+    pub fn with_issuers(self, issuers: Issuers) -> Authenticator {
+        Authenticator { issuers, ..self }
     }
 
     /// The same; without clients everybody may call by these names, too.
-    pub fn with_allowed_hosts(self, allowed_hosts: &[String]) -> Keys {
-        Keys { allowed_hosts: allowed_hosts.to_vec(), ..self }
+    pub fn with_allowed_hosts(self, allowed_hosts: &[String]) -> Authenticator {
+        Authenticator { allowed_hosts: allowed_hosts.to_vec(), ..self }
     }
 
     /// The issuers of tokens.
@@ -252,19 +255,19 @@ impl Keys {
     ///
     /// # Errors
     /// When only clients may call and this is none, or everybody may and a page of another site asks.
-    pub fn recognise(
+    pub fn authenticate(
         &self,
         head: &request::Parts,
         certificate: Option<&ClientCertificate>,
         now: SystemTime,
-    ) -> Result<Recognised, Unauthenticated> {
-        let recognised = if self.is_open() {
-            self.anyone(head).map(|()| Recognised::Anyone)
+    ) -> Result<AuthOutcome, AuthError> {
+        let recognised = if self.allows_anyone() {
+            self.check_origin(head).map(|()| AuthOutcome::Anyone)
         } else {
-            self.look(head, certificate, now)
+            self.client_by_head(head, certificate, now)
         };
         match &recognised {
-            Ok(Recognised::Client(known, _)) => self.count([known.by.name(), "ok"]),
+            Ok(AuthOutcome::Client(known, _)) => self.count([known.credential.name(), "ok"]),
             Ok(_) => {}
             Err(why) => self.count(why.labels()),
         }
@@ -276,22 +279,26 @@ impl Keys {
     ///
     /// # Errors
     /// When only clients may call and this is none any more.
-    pub fn still_knows(&self, member: Option<&Arc<Member>>) -> Result<(), Unauthenticated> {
-        if self.is_open() || member.is_some() {
+    pub fn check_active(&self, member: Option<&Arc<ClientRecord>>) -> Result<(), AuthError> {
+        if self.allows_anyone() || member.is_some() {
             return Ok(());
         }
-        self.count(Unauthenticated::Gone.labels());
-        Err(Unauthenticated::Gone)
+        self.count(AuthError::ClientRemoved.labels());
+        Err(AuthError::ClientRemoved)
     }
 
     /// Whose request with this body it is after all.
     ///
     /// # Errors
     /// When the body is not what was signed.
-    pub fn prove(&self, pending: &Pending, body: &PayloadHash) -> Result<Known, Unauthenticated> {
-        let proven = pending.check(body.as_str()).and_then(|checked| self.once(checked));
+    pub fn verify_signature(
+        &self,
+        pending: &PendingSignature,
+        body: &PayloadHash,
+    ) -> Result<Authenticated, AuthError> {
+        let proven = pending.check(body.as_str()).and_then(|checked| self.check_replay(checked));
         match &proven {
-            Ok(known) => self.count([known.by.name(), "ok"]),
+            Ok(known) => self.count([known.credential.name(), "ok"]),
             Err(bad) => self.count([Credential::KeyPair.name(), bad.label()]),
         }
         Ok(proven?)
@@ -301,15 +308,15 @@ impl Keys {
     ///
     /// # Errors
     /// When it has another.
-    pub fn match_body(
+    pub fn verify_body_hash(
         &self,
         signed: &PayloadHash,
         body: &PayloadHash,
-    ) -> Result<(), Unauthenticated> {
+    ) -> Result<(), AuthError> {
         if signed == body {
             return Ok(());
         }
-        let bad = BadSignature::Body;
+        let bad = SignatureError::Body;
         self.count([Credential::KeyPair.name(), bad.label()]);
         Err(bad.into())
     }
@@ -319,128 +326,129 @@ impl Keys {
     ///
     /// # Errors
     /// When only clients may call and this is none, or everybody may and a page of another site asks.
-    pub fn unsigned(
+    pub fn authenticate_unsigned(
         &self,
         head: &request::Parts,
         certificate: Option<&ClientCertificate>,
         now: SystemTime,
-    ) -> Result<Option<Arc<Member>>, Unauthenticated> {
-        let known = if self.is_open() {
-            self.anyone(head).map(|()| None)
+    ) -> Result<Option<Arc<ClientRecord>>, AuthError> {
+        let known = if self.allows_anyone() {
+            self.check_origin(head).map(|()| None)
         } else {
-            self.look_unsigned(&head.headers, certificate, now).map(Some)
+            self.unsigned_client(&head.headers, certificate, now).map(Some)
         };
         match &known {
-            Ok(Some(known)) => self.count([known.by.name(), "ok"]),
+            Ok(Some(known)) => self.count([known.credential.name(), "ok"]),
             Ok(None) => {}
             Err(why) => self.count(why.labels()),
         }
-        Ok(known?.map(|known| known.member))
+        Ok(known?.map(|known| known.client))
     }
 
     /// Whether just anybody may send this, as everybody may call.
-    fn anyone(&self, head: &request::Parts) -> Result<(), Unauthenticated> {
+    fn check_origin(&self, head: &request::Parts) -> Result<(), AuthError> {
         Ok(origin::check(head, &self.allowed_hosts)?)
     }
 
-    fn look_unsigned(
+    fn unsigned_client(
         &self,
         headers: &HeaderMap,
         certificate: Option<&ClientCertificate>,
         now: SystemTime,
-    ) -> Result<Known, Unauthenticated> {
+    ) -> Result<Authenticated, AuthError> {
         let Some(value) = headers.get(AUTHORIZATION) else {
-            return self.certified(certificate).ok_or(Unauthenticated::Missing);
+            return self.by_certificate(certificate).ok_or(AuthError::Missing);
         };
-        let key = value.to_str().ok().and_then(bearer).ok_or(Unauthenticated::NoKey)?;
-        self.bearer(key, now)
+        let key = value.to_str().ok().and_then(bearer).ok_or(AuthError::BearerRequired)?;
+        self.by_bearer_key(key, now)
     }
 
-    fn is_open(&self) -> bool {
+    fn allows_anyone(&self) -> bool {
         self.bearer.is_empty()
             && self.pairs.is_empty()
             && self.certificates.is_empty()
             && self.identities.is_empty()
     }
 
-    fn look(
+    fn client_by_head(
         &self,
         head: &request::Parts,
         certificate: Option<&ClientCertificate>,
         now: SystemTime,
-    ) -> Result<Recognised, Unauthenticated> {
-        let certified = || Some(Recognised::Client(self.certified(certificate)?, Proof::Complete));
+    ) -> Result<AuthOutcome, AuthError> {
+        let certified =
+            || Some(AuthOutcome::Client(self.by_certificate(certificate)?, PendingAuth::Nothing));
         let mut values = head.headers.get_all(AUTHORIZATION).iter();
         let Some(value) = values.next() else {
             if signature::is_presigned(head.uri.query()) {
-                return Err(BadSignature::Presigned.into());
+                return Err(SignatureError::Presigned.into());
             }
-            return certified().ok_or(Unauthenticated::Missing);
+            return certified().ok_or(AuthError::Missing);
         };
         if values.next().is_some() {
-            return Err(BadSignature::SeveralAuthorizations.into());
+            return Err(SignatureError::SeveralAuthorizations.into());
         }
-        let value = value.to_str().map_err(|_| BadSignature::NotAscii)?;
+        let value = value.to_str().map_err(|_| SignatureError::NotAscii)?;
         if let Some(key) = bearer(value) {
-            return Ok(Recognised::Client(self.bearer(key, now)?, Proof::Complete));
+            return Ok(AuthOutcome::Client(self.by_bearer_key(key, now)?, PendingAuth::Nothing));
         }
         let pair = |id: &str| self.pairs.get(id).map(Arc::clone);
-        let seen = match self.judge.look(head, value, pair, now) {
-            Err(BadSignature::UnknownKey) => {
-                return certified().ok_or_else(|| BadSignature::UnknownKey.into());
+        let seen = match self.verifier.verify_head(head, value, pair, now) {
+            Err(SignatureError::UnknownKey) => {
+                return certified().ok_or_else(|| SignatureError::UnknownKey.into());
             }
             seen => seen?,
         };
         Ok(match seen {
-            signature::Seen::Checked(checked, rest) => {
-                Recognised::Client(self.once(checked)?, rest)
+            signature::HeadVerdict::Verified(checked, rest) => {
+                AuthOutcome::Client(self.check_replay(checked)?, rest)
             }
-            signature::Seen::Pending(pending) => Recognised::Pending(pending),
+            signature::HeadVerdict::Pending(pending) => AuthOutcome::Pending(pending),
         })
     }
 
     /// The client whose certificate this is: by its subject, or else by the first of its names that
     /// is a client's.
-    fn certified(&self, certificate: Option<&ClientCertificate>) -> Option<Known> {
+    fn by_certificate(&self, certificate: Option<&ClientCertificate>) -> Option<Authenticated> {
         let member = certificate?.identities().find_map(|name| self.certificates.get(name))?;
-        Some(Known { member: Arc::clone(member), by: Credential::Certificate })
+        Some(Authenticated { client: Arc::clone(member), credential: Credential::Certificate })
     }
 
     /// The client that a token is of.
-    fn token(&self, token: &str, now: SystemTime) -> Result<Known, BadToken> {
+    fn by_token(&self, token: &str, now: SystemTime) -> Result<Authenticated, TokenError> {
         let issued = self.issuers.verify(token, now)?;
-        let clients = self.identities.get(issued.issuer).ok_or(BadToken::NoClient)?;
+        let clients = self.identities.get(issued.issuer).ok_or(TokenError::NoClient)?;
         let mut named = issued.values.iter().filter_map(|value| clients.get(value.as_str()));
-        let member = named.next().ok_or(BadToken::NoClient)?;
+        let member = named.next().ok_or(TokenError::NoClient)?;
         if named.any(|other| !Arc::ptr_eq(other, member)) {
-            return Err(BadToken::SeveralClients);
+            return Err(TokenError::SeveralClients);
         }
-        Ok(Known { member: Arc::clone(member), by: Credential::Token })
+        Ok(Authenticated { client: Arc::clone(member), credential: Credential::Token })
     }
 
-    fn bearer(&self, key: &str, now: SystemTime) -> Result<Known, Unauthenticated> {
+    fn by_bearer_key(&self, key: &str, now: SystemTime) -> Result<Authenticated, AuthError> {
         let Some(bearer) = self.bearer.get(&BearerKey::of(key)) else {
-            return self.token(key, now).map_err(|bad| match bad {
-                BadToken::NoToken => Unauthenticated::UnknownKey,
-                bad => Unauthenticated::Token(bad),
+            return self.by_token(key, now).map_err(|bad| match bad {
+                TokenError::NoToken => AuthError::UnknownKey,
+                bad => AuthError::Token(bad),
             });
         };
         if bearer.expires.is_some_and(|end| end <= now) {
-            return Err(Unauthenticated::ExpiredKey);
+            return Err(AuthError::ExpiredKey);
         }
-        Ok(Known { member: Arc::clone(&bearer.client), by: Credential::BearerKey })
+        Ok(Authenticated { client: Arc::clone(&bearer.client), credential: Credential::BearerKey })
     }
 
     /// The client of a good signature, if the signature may be taken again.
-    fn once(&self, checked: Checked) -> Result<Known, BadSignature> {
+    fn check_replay(&self, checked: VerifiedSignature) -> Result<Authenticated, SignatureError> {
         if let Some(replays) = &self.replays {
             let mut signature = [0; 32];
             let read = hex::decode_to_slice(checked.signature.as_str(), &mut signature);
-            if read.is_err() || !replays.is_first(signature, checked.until, checked.now) {
-                return Err(BadSignature::Replayed);
+            if read.is_err() || !replays.insert(signature, checked.until, checked.now) {
+                return Err(SignatureError::Replayed);
             }
         }
-        Ok(Known { member: checked.client, by: Credential::KeyPair })
+        Ok(Authenticated { client: checked.client, credential: Credential::KeyPair })
     }
 
     fn count(&self, labels: [&str; 2]) {
@@ -466,7 +474,7 @@ mod tests {
 
     const NOW: SystemTime = SystemTime::UNIX_EPOCH;
 
-    fn keys(tokens: &[(&str, &str, Option<SystemTime>)]) -> Keys {
+    fn keys(tokens: &[(&str, &str, Option<SystemTime>)]) -> Authenticator {
         let clients = tokens.iter().map(|(name, key, expires)| config::Client {
             name: (*name).to_owned(),
             bearer_tokens: vec![config::BearerToken { key: BearerKey::of(key), expires: *expires }],
@@ -475,19 +483,26 @@ mod tests {
         keys_of(&clients.collect::<Vec<_>>(), &auth(), None)
     }
 
-    fn asked(keys: &Keys, authorization: Option<&str>) -> Result<Option<String>, Unauthenticated> {
+    fn asked(
+        keys: &Authenticator,
+        authorization: Option<&str>,
+    ) -> Result<Option<String>, AuthError> {
         let (mut head, ()) = Request::new(()).into_parts();
         head.headers.insert(HOST, HeaderValue::from_static("localhost"));
         if let Some(text) = authorization {
             head.headers.insert(AUTHORIZATION, HeaderValue::from_str(text).unwrap());
         }
-        let name = keys.unsigned(&head, None, NOW).map(|it| it.map(|it| it.name.to_string()));
-        match (&name, keys.recognise(&head, None, NOW)) {
-            (Ok(Some(name)), Ok(Recognised::Client(known, Proof::Complete))) => {
-                assert_eq!((name.as_str(), known.by), (&*known.member.name, Credential::BearerKey));
+        let name =
+            keys.authenticate_unsigned(&head, None, NOW).map(|it| it.map(|it| it.name.to_string()));
+        match (&name, keys.authenticate(&head, None, NOW)) {
+            (Ok(Some(name)), Ok(AuthOutcome::Client(known, PendingAuth::Nothing))) => {
+                assert_eq!(
+                    (name.as_str(), known.credential),
+                    (&*known.client.name, Credential::BearerKey)
+                );
             }
-            (Ok(None), Ok(Recognised::Anyone)) => {}
-            (Err(Unauthenticated::NoKey), Err(Unauthenticated::Signature(_))) => {}
+            (Ok(None), Ok(AuthOutcome::Anyone)) => {}
+            (Err(AuthError::BearerRequired), Err(AuthError::Signature(_))) => {}
             (Err(one), Err(other)) => assert_eq!(*one, other),
             (one, other) => panic!("{one:?} and {other:?}"),
         }
@@ -501,10 +516,10 @@ mod tests {
         let known = Ok(Some("team-a".to_owned()));
         assert_eq!(asked(Some("Bearer a-key-of-team-a-alone")), known);
         assert_eq!(asked(Some("bearer  a-key-of-team-a-alone ")), known);
-        assert_eq!(asked(Some("Bearer a-key-of-team-b")), Err(Unauthenticated::UnknownKey));
-        assert_eq!(asked(Some("Bearer ")), Err(Unauthenticated::UnknownKey));
-        assert_eq!(asked(Some("AWS4-HMAC-SHA256 Credential=A/b")), Err(Unauthenticated::NoKey));
-        assert_eq!(asked(None), Err(Unauthenticated::Missing));
+        assert_eq!(asked(Some("Bearer a-key-of-team-b")), Err(AuthError::UnknownKey));
+        assert_eq!(asked(Some("Bearer ")), Err(AuthError::UnknownKey));
+        assert_eq!(asked(Some("AWS4-HMAC-SHA256 Credential=A/b")), Err(AuthError::BearerRequired));
+        assert_eq!(asked(None), Err(AuthError::Missing));
     }
 
     #[test]
@@ -516,10 +531,7 @@ mod tests {
             ("team-a", "the-new-key-of-team-a", None),
         ]);
         let known = Ok(Some("team-a".to_owned()));
-        assert_eq!(
-            asked(&keys, Some("Bearer the-old-key-of-team-a")),
-            Err(Unauthenticated::ExpiredKey)
-        );
+        assert_eq!(asked(&keys, Some("Bearer the-old-key-of-team-a")), Err(AuthError::ExpiredKey));
         assert_eq!(asked(&keys, Some("Bearer the-key-of-team-a")), known);
         assert_eq!(asked(&keys, Some("Bearer the-new-key-of-team-a")), known);
     }
@@ -533,9 +545,9 @@ mod tests {
     fn what_waited_is_done_for_clients_alone_as_long_as_they_are() {
         let known = keys(&[("team-a", "a-key-of-team-a-alone", None)]);
         let client = config::Client { name: "team-a".to_owned(), ..Default::default() };
-        let members = Members::new(&[client], None, None).unwrap();
-        assert_eq!(known.still_knows(members.get("team-a")), Ok(()));
-        assert_eq!(known.still_knows(members.get("team-b")), Err(Unauthenticated::Gone));
-        assert_eq!(keys(&[]).still_knows(None), Ok(()));
+        let members = ClientRegistry::new(&[client], None, None).unwrap();
+        assert_eq!(known.check_active(members.get("team-a")), Ok(()));
+        assert_eq!(known.check_active(members.get("team-b")), Err(AuthError::ClientRemoved));
+        assert_eq!(keys(&[]).check_active(None), Ok(()));
     }
 }

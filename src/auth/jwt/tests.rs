@@ -142,7 +142,7 @@ fn issuer_with(config: config::Issuer, keys: &[Value]) -> Issuers {
     issuers
 }
 
-fn said(issuers: &Issuers, token: &str) -> Result<Vec<String>, BadToken> {
+fn said(issuers: &Issuers, token: &str) -> Result<Vec<String>, TokenError> {
     issuers.verify(token, now()).map(|issued| {
         assert_eq!(issued.issuer, "corp");
         issued.values
@@ -170,7 +170,7 @@ async fn tokens_signed_by_each_kind_of_key_are_taken_and_with_any_part_changed_r
             assert!(said(&issuers, &other).is_err(), "{algorithm:?} {index} {other}");
         }
         let of_another = Signer::new("key-1", algorithm).sign(&claims());
-        assert_eq!(said(&issuers, &of_another), Err(BadToken::Signature), "{algorithm:?}");
+        assert_eq!(said(&issuers, &of_another), Err(TokenError::Signature), "{algorithm:?}");
     }
 }
 
@@ -181,29 +181,29 @@ async fn what_a_token_must_say_is_checked() {
     for (name, value, expected) in [
         ("aud", json!("bedrock"), None),
         ("aud", json!(["other", "sluice"]), None),
-        ("aud", json!("other"), Some(BadToken::Audience)),
-        ("aud", json!([]), Some(BadToken::Audience)),
-        ("aud", Value::Null, Some(BadToken::Claims)),
-        ("iss", json!("https://login.example.com/"), Some(BadToken::NoToken)),
-        ("iss", json!([ISSUER]), Some(BadToken::NoToken)),
-        ("iss", Value::Null, Some(BadToken::NoToken)),
+        ("aud", json!("other"), Some(TokenError::Audience)),
+        ("aud", json!([]), Some(TokenError::Audience)),
+        ("aud", Value::Null, Some(TokenError::Claims)),
+        ("iss", json!("https://login.example.com/"), Some(TokenError::NoToken)),
+        ("iss", json!([ISSUER]), Some(TokenError::NoToken)),
+        ("iss", Value::Null, Some(TokenError::NoToken)),
         // Up to the leeway, and not a second more.
         ("exp", json!(NOW - 59), None),
         ("exp", json!(NOW as f64 - 59.5), None),
-        ("exp", json!(NOW - 60), Some(BadToken::Expired)),
-        ("exp", json!(0), Some(BadToken::Expired)),
-        ("exp", json!(1e300), Some(BadToken::Claims)),
-        ("exp", json!(-1), Some(BadToken::Claims)),
-        ("exp", json!((NOW + 600).to_string()), Some(BadToken::Claims)),
-        ("exp", Value::Null, Some(BadToken::Claims)),
+        ("exp", json!(NOW - 60), Some(TokenError::Expired)),
+        ("exp", json!(0), Some(TokenError::Expired)),
+        ("exp", json!(1e300), Some(TokenError::Claims)),
+        ("exp", json!(-1), Some(TokenError::Claims)),
+        ("exp", json!((NOW + 600).to_string()), Some(TokenError::Claims)),
+        ("exp", Value::Null, Some(TokenError::Claims)),
         ("nbf", json!(NOW + 60), None),
-        ("nbf", json!(NOW + 61), Some(BadToken::TooEarly)),
-        ("nbf", json!("soon"), Some(BadToken::Claims)),
-        ("sub", Value::Null, Some(BadToken::Claims)),
-        ("sub", json!(7), Some(BadToken::Claims)),
-        ("sub", json!(["a", 7]), Some(BadToken::Claims)),
+        ("nbf", json!(NOW + 61), Some(TokenError::TooEarly)),
+        ("nbf", json!("soon"), Some(TokenError::Claims)),
+        ("sub", Value::Null, Some(TokenError::Claims)),
+        ("sub", json!(7), Some(TokenError::Claims)),
+        ("sub", json!(["a", 7]), Some(TokenError::Claims)),
         // Other claims may be lists; this one is a text (RFC 7519, section 4.1.2).
-        ("sub", json!(["a", "b"]), Some(BadToken::Claims)),
+        ("sub", json!(["a", "b"]), Some(TokenError::Claims)),
     ] {
         let found = said(&issuers, &signer.sign(&with(name, value.clone())));
         assert_eq!(found.err(), expected, "{name} {value}");
@@ -220,10 +220,10 @@ async fn no_token_can_choose_how_it_is_verified() {
     let issuers = issuer_with(config(), &[rsa.jwk(), ec.jwk()]);
     let part = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());
     let unsigned = |header: Value| format!("{}.{}.", part(header), part(claims()));
-    assert_eq!(said(&issuers, &unsigned(json!({ "alg": "none" }))), Err(BadToken::NoToken));
+    assert_eq!(said(&issuers, &unsigned(json!({ "alg": "none" }))), Err(TokenError::NoToken));
     assert_eq!(
         said(&issuers, &unsigned(json!({ "alg": "RS256", "kid": "rsa" }))),
-        Err(BadToken::Signature)
+        Err(TokenError::Signature)
     );
     // The public key as a secret that both sides know.
     let modulus = URL_SAFE_NO_PAD.decode(rsa.jwk()["n"].as_str().unwrap()).unwrap();
@@ -231,7 +231,7 @@ async fn no_token_can_choose_how_it_is_verified() {
         let mut header = Header::new(Algorithm::HS256);
         header.kid = Some("rsa".to_owned());
         let token = encode(&header, &claims(), &EncodingKey::from_secret(&secret)).unwrap();
-        assert_eq!(said(&issuers, &token), Err(BadToken::Algorithm));
+        assert_eq!(said(&issuers, &token), Err(TokenError::Algorithm));
     }
     // A key of the token's own.
     let stranger = Signer::new("stranger", Algorithm::ES256);
@@ -239,9 +239,9 @@ async fn no_token_can_choose_how_it_is_verified() {
     header.jwk = Some(serde_json::from_value(stranger.jwk()).unwrap());
     header.jku = Some("https://attacker.example/keys".to_owned());
     for (id, expected) in [
-        ("stranger", BadToken::UnknownKey),
-        ("ec", BadToken::Signature),
-        ("rsa", BadToken::UnknownKey),
+        ("stranger", TokenError::UnknownKey),
+        ("ec", TokenError::Signature),
+        ("rsa", TokenError::UnknownKey),
     ] {
         header.kid = Some(id.to_owned());
         let token = encode(&header, &claims(), &stranger.key).unwrap();
@@ -250,11 +250,11 @@ async fn no_token_can_choose_how_it_is_verified() {
     let mut header = ec.header();
     header.crit = Some(vec!["b64".to_owned()]);
     let token = encode(&header, &claims(), &ec.key).unwrap();
-    assert_eq!(said(&issuers, &token), Err(BadToken::Claims));
+    assert_eq!(said(&issuers, &token), Err(TokenError::Claims));
     // Only what the config allows.
     let rsa_alone = config::Issuer { algorithms: vec![TokenAlgorithm::RS256], ..config() };
     let issuers = issuer_with(rsa_alone, &[rsa.jwk(), ec.jwk()]);
-    assert_eq!(said(&issuers, &ec.sign(&claims())), Err(BadToken::Algorithm));
+    assert_eq!(said(&issuers, &ec.sign(&claims())), Err(TokenError::Algorithm));
     assert!(said(&issuers, &rsa.sign(&claims())).is_ok());
 }
 
@@ -264,11 +264,11 @@ async fn a_key_is_found_by_its_id_or_is_the_only_one() {
     let nameless = encode(&Header::new(Algorithm::ES256), &claims(), &two.key).unwrap();
     let issuers = issuer_with(config(), &[one.jwk(), two.jwk()]);
     assert!(said(&issuers, &two.sign(&claims())).is_ok());
-    assert_eq!(said(&issuers, &nameless), Err(BadToken::UnknownKey));
+    assert_eq!(said(&issuers, &nameless), Err(TokenError::UnknownKey));
     let other_kind = Signer::new("other", Algorithm::ES384);
     has(&issuers, &[other_kind.jwk(), two.jwk()]);
     assert!(said(&issuers, &nameless).is_ok());
-    assert_eq!(said(&issuers, &one.sign(&claims())), Err(BadToken::UnknownKey));
+    assert_eq!(said(&issuers, &one.sign(&claims())), Err(TokenError::UnknownKey));
 }
 
 #[tokio::test]
@@ -308,8 +308,8 @@ async fn without_keys_it_is_the_gateway_that_is_not_ready() {
     let signer = Signer::new("key-1", Algorithm::ES256);
     let issuers = issuers(config(), None);
     let bad = said(&issuers, &signer.sign(&claims())).unwrap_err();
-    assert_eq!((bad, bad.kind()), (BadToken::NoKeys, ErrorKind::ServiceUnavailable));
-    assert_eq!(said(&Issuers::default(), &signer.sign(&claims())), Err(BadToken::NoToken));
+    assert_eq!((bad, bad.kind()), (TokenError::NoKeys, ErrorKind::ServiceUnavailable));
+    assert_eq!(said(&Issuers::default(), &signer.sign(&claims())), Err(TokenError::NoToken));
 }
 
 #[tokio::test]
@@ -323,10 +323,10 @@ async fn the_next_config_knows_the_keys_of_issuers_that_it_keeps() {
     assert!(!Arc::ptr_eq(&first.0[0], &moved.0[0]) && said(&moved, &token).is_ok());
     let stricter = config::Issuer { audiences: vec!["else".to_owned()], ..config() };
     let stricter = issuers(stricter, Some((&first, true)));
-    assert_eq!(said(&stricter, &token), Err(BadToken::Audience));
+    assert_eq!(said(&stricter, &token), Err(TokenError::Audience));
     let keys = IssuerKeys::At("http://127.0.0.1:9/other".parse().unwrap());
     let elsewhere = issuers(config::Issuer { keys, ..config() }, Some((&first, true)));
-    assert_eq!(said(&elsewhere, &token), Err(BadToken::NoKeys));
+    assert_eq!(said(&elsewhere, &token), Err(TokenError::NoKeys));
 }
 
 proptest! {

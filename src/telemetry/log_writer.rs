@@ -1,4 +1,4 @@
-//! Lines of text that a thread of its own writes, so that nobody else waits for a pipe, a terminal
+//! LogWriter of text that a thread of its own writes, so that nobody else waits for a pipe, a terminal
 //! or a disk.
 //!
 //! Bounded: a line for which there is no room, or that can't be written, is dropped and counted.
@@ -20,7 +20,7 @@ const MAX_WAITING: usize = 8 * 1024 * 1024;
 /// What a line takes beside its text, about.
 const PER_LINE: usize = 64;
 
-/// Lines that are written between two looks.
+/// LogWriter that are written between two looks.
 const MAX_TURN: usize = 1024;
 
 /// Bytes that are written at once.
@@ -53,7 +53,7 @@ pub(super) trait Sink: Send + 'static {
 
 /// A way to the thread that writes. Clones share it; it ends with the last.
 #[derive(Clone, Debug)]
-pub struct Lines {
+pub struct LogWriter {
     // Grows as it fills: one with bounds of its own has its room taken from the beginning.
     entries: Sender<Entry>,
     /// Memory of the lines that wait to be written.
@@ -68,14 +68,14 @@ enum Entry {
     Flush(SyncSender<()>),
 }
 
-impl Lines {
+impl LogWriter {
     /// Starts a thread of this name that writes to `out`.
-    pub fn to(name: &str, out: impl Write + Send + 'static, dropped: IntCounter) -> Lines {
-        Lines::start(name, Buffered::new(out), dropped)
+    pub fn to(name: &str, out: impl Write + Send + 'static, dropped: IntCounter) -> LogWriter {
+        LogWriter::start(name, Buffered::new(out), dropped)
     }
 
     /// Starts a thread of this name that writes to `sink`.
-    pub(super) fn start(name: &str, sink: impl Sink, dropped: IntCounter) -> Lines {
+    pub(super) fn start(name: &str, sink: impl Sink, dropped: IntCounter) -> LogWriter {
         let (entries, receiver) = channel();
         let waiting = Arc::<AtomicUsize>::default();
         let (taken, lost) = (Arc::clone(&waiting), dropped.clone());
@@ -83,7 +83,7 @@ impl Lines {
         let _ = std::thread::Builder::new()
             .name(name.to_owned())
             .spawn(move || write(&receiver, &taken, sink, &lost));
-        Lines { entries, waiting, dropped }
+        LogWriter { entries, waiting, dropped }
     }
 
     /// Has a line written, which ends with a newline, or drops it when there is no room.
@@ -142,7 +142,7 @@ fn write(
     }
 }
 
-/// Lines that are written together.
+/// LogWriter that are written together.
 #[derive(Debug)]
 pub(super) struct Buffered<W> {
     out: W,
@@ -266,7 +266,7 @@ mod tests {
     #[test]
     fn a_flush_waits_for_the_lines_before_it() {
         let out = Out::default();
-        let lines = Lines::to("lines", out.clone(), counter());
+        let lines = LogWriter::to("lines", out.clone(), counter());
         for number in 0..1000 {
             lines.write(format!("{number}\n").into_bytes());
         }
@@ -293,7 +293,7 @@ mod tests {
         let gate = Arc::new(Mutex::new(()));
         let dropped = counter();
         let held = gate.lock().unwrap();
-        let lines = Lines::to("lines", Stuck(Arc::clone(&gate)), dropped.clone());
+        let lines = LogWriter::to("lines", Stuck(Arc::clone(&gate)), dropped.clone());
         let line = vec![b'x'; MAX_WAITING / 16 - PER_LINE];
         for _ in 0..40 {
             lines.write(line.clone());
@@ -308,7 +308,7 @@ mod tests {
     fn nobody_waits_for_a_sink_that_is_stuck() {
         let gate = Arc::new(Mutex::new(()));
         let held = gate.lock().unwrap();
-        let lines = Lines::to("lines", Stuck(Arc::clone(&gate)), counter());
+        let lines = LogWriter::to("lines", Stuck(Arc::clone(&gate)), counter());
         lines.write(b"a line\n".to_vec());
         // Comes back although the line is not written.
         lines.flush();
@@ -359,7 +359,7 @@ mod tests {
             }
         }
         let (out, dropped) = (Out::default(), counter());
-        let lines = Lines::to("lines", Busy(out.clone(), false), dropped.clone());
+        let lines = LogWriter::to("lines", Busy(out.clone(), false), dropped.clone());
         lines.write(b"a line\n".to_vec());
         lines.flush();
         assert_eq!((&**out.0.lock().unwrap(), dropped.get()), (&b"a line\n"[..], 0));

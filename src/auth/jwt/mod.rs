@@ -28,7 +28,7 @@ const MAX_VALUES: usize = 1_000;
 
 /// Why a token is not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BadToken {
+pub enum TokenError {
     /// It is no token, or is of nobody that is known.
     #[error("Authentication failed: the API key is not valid.")]
     NoToken,
@@ -66,13 +66,13 @@ pub enum BadToken {
     SeveralClients,
 }
 
-impl BadToken {
+impl TokenError {
     /// The error's name on the wire.
     pub(super) fn kind(self) -> ErrorKind {
         match self {
-            BadToken::NoKeys => ErrorKind::ServiceUnavailable,
-            BadToken::Expired => ErrorKind::ExpiredToken,
-            BadToken::NoClient | BadToken::SeveralClients => ErrorKind::UnrecognizedClient,
+            TokenError::NoKeys => ErrorKind::ServiceUnavailable,
+            TokenError::Expired => ErrorKind::ExpiredToken,
+            TokenError::NoClient | TokenError::SeveralClients => ErrorKind::UnrecognizedClient,
             _ => ErrorKind::AccessDenied,
         }
     }
@@ -80,10 +80,10 @@ impl BadToken {
     /// Its label in metrics.
     pub(super) fn label(self) -> &'static str {
         match self {
-            BadToken::NoKeys => "unavailable",
-            BadToken::UnknownKey | BadToken::NoClient => "unknown",
-            BadToken::Expired => "expired",
-            BadToken::TooEarly => "skewed",
+            TokenError::NoKeys => "unavailable",
+            TokenError::UnknownKey | TokenError::NoClient => "unknown",
+            TokenError::Expired => "expired",
+            TokenError::TooEarly => "skewed",
             _ => "invalid",
         }
     }
@@ -139,17 +139,18 @@ impl Issuers {
     ///
     /// # Errors
     /// Why it is not taken.
-    pub(super) fn verify(&self, token: &str, now: SystemTime) -> Result<Issued<'_>, BadToken> {
+    pub(super) fn verify(&self, token: &str, now: SystemTime) -> Result<Issued<'_>, TokenError> {
         #[derive(Deserialize)]
         struct Said {
             iss: String,
         }
         if self.0.is_empty() {
-            return Err(BadToken::NoToken);
+            return Err(TokenError::NoToken);
         }
-        let said: Said = dangerous::insecure_decode_claims(token).map_err(|_| BadToken::NoToken)?;
+        let said: Said =
+            dangerous::insecure_decode_claims(token).map_err(|_| TokenError::NoToken)?;
         let issuer = self.0.iter().find(|it| it.config.issuer == said.iss);
-        issuer.ok_or(BadToken::NoToken)?.verify(token, now)
+        issuer.ok_or(TokenError::NoToken)?.verify(token, now)
     }
 }
 
@@ -189,67 +190,68 @@ impl Issuer {
         Issuer { config: config.clone(), checks, known, reach, _refresh: stop.drop_guard() }
     }
 
-    fn verify(&self, token: &str, now: SystemTime) -> Result<Issued<'_>, BadToken> {
+    fn verify(&self, token: &str, now: SystemTime) -> Result<Issued<'_>, TokenError> {
         use jsonwebtoken::errors::ErrorKind as Why;
-        let header = decode_header(token).map_err(|_| BadToken::NoToken)?;
+        let header = decode_header(token).map_err(|_| TokenError::NoToken)?;
         // What must be understood is not (RFC 7515, section 4.1.11).
         if header.crit.is_some() {
-            return Err(BadToken::Claims);
+            return Err(TokenError::Claims);
         }
         let check = self.checks.iter().find(|(algorithm, _)| *algorithm == header.alg);
-        let (_, check) = check.ok_or(BadToken::Algorithm)?;
+        let (_, check) = check.ok_or(TokenError::Algorithm)?;
         let keys = self.known.keys.load();
-        let keys = keys.as_deref().ok_or(BadToken::NoKeys)?;
+        let keys = keys.as_deref().ok_or(TokenError::NoKeys)?;
         let Some(key) = keys.find(header.kid.as_deref(), header.alg) else {
             self.known.wanted.notify_one();
-            return Err(BadToken::UnknownKey);
+            return Err(TokenError::UnknownKey);
         };
         let decoded = decode::<Map<String, Value>>(token, key, check);
         let claims = decoded.map_err(|error| match error.kind() {
-            Why::InvalidAudience => BadToken::Audience,
+            Why::InvalidAudience => TokenError::Audience,
             Why::MissingRequiredClaim(_) | Why::InvalidClaimFormat(_) | Why::InvalidIssuer => {
-                BadToken::Claims
+                TokenError::Claims
             }
-            Why::Json(_) | Why::Utf8(_) => BadToken::Claims,
-            _ => BadToken::Signature,
+            Why::Json(_) | Why::Utf8(_) => TokenError::Claims,
+            _ => TokenError::Signature,
         })?;
         self.check_times(&claims.claims, now)?;
         Ok(Issued { issuer: &self.config.name, values: self.values(claims.claims)? })
     }
 
-    fn check_times(&self, claims: &Map<String, Value>, now: SystemTime) -> Result<(), BadToken> {
+    fn check_times(&self, claims: &Map<String, Value>, now: SystemTime) -> Result<(), TokenError> {
         let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
-        if time(claims, "exp")?.ok_or(BadToken::Claims)?.saturating_add(self.config.leeway) <= now {
-            return Err(BadToken::Expired);
+        if time(claims, "exp")?.ok_or(TokenError::Claims)?.saturating_add(self.config.leeway) <= now
+        {
+            return Err(TokenError::Expired);
         }
         match time(claims, "nbf")? {
             Some(start) if start > now.saturating_add(self.config.leeway) => {
-                Err(BadToken::TooEarly)
+                Err(TokenError::TooEarly)
             }
             _ => Ok(()),
         }
     }
 
     /// What the claim says that tells whose a token is.
-    fn values(&self, mut claims: Map<String, Value>) -> Result<Vec<String>, BadToken> {
+    fn values(&self, mut claims: Map<String, Value>) -> Result<Vec<String>, TokenError> {
         match claims.remove(&self.config.claim) {
             Some(Value::String(value)) => Ok(vec![value]),
             Some(Value::Array(values)) if values.len() <= MAX_VALUES => {
                 let texts = values.into_iter().map(|value| match value {
                     Value::String(value) => Ok(value),
-                    _ => Err(BadToken::Claims),
+                    _ => Err(TokenError::Claims),
                 });
                 texts.collect()
             }
-            _ => Err(BadToken::Claims),
+            _ => Err(TokenError::Claims),
         }
     }
 }
 
 /// A time of a token, since the Unix epoch (RFC 7519, section 2, NumericDate).
-fn time(claims: &Map<String, Value>, name: &str) -> Result<Option<Duration>, BadToken> {
+fn time(claims: &Map<String, Value>, name: &str) -> Result<Option<Duration>, TokenError> {
     let Some(value) = claims.get(name) else { return Ok(None) };
-    let seconds = value.as_f64().filter(|seconds| *seconds >= 0.0).ok_or(BadToken::Claims)?;
+    let seconds = value.as_f64().filter(|seconds| *seconds >= 0.0).ok_or(TokenError::Claims)?;
     Ok(Some(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)))
 }
 

@@ -1,14 +1,17 @@
-//! What requests came to, what they used and what that cost, in one entry for each combination of
-//! client, models, operation and outcome. A request finds its entry once, by numbers; with many
-//! clients and models that entry is in no cache, so there is one to find and no more. Families of
-//! metrics are sums over the entries, taken when somebody asks.
+//! Counts of requests, tokens and cost: one entry for each combination of client, models, operation
+//! and outcome.
+//!
+//! A request looks its entry up once, by label ids. With many clients and models that lookup is a
+//! cache miss, so there is one of them and not one for each metric family. The families are sums
+//! over the entries, computed when metrics are scraped.
 
 use std::borrow::Borrow;
 use std::collections::{BTreeMap, HashSet};
 use std::hash::{BuildHasherDefault, Hash, Hasher};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
 
+use parking_lot::RwLock;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Counter, LabelPair, Metric, MetricFamily, MetricType};
 
@@ -16,63 +19,63 @@ use super::labels::{Labels, NO_LABEL};
 use super::{OTHER, Outcome};
 use crate::bedrock::{Operation, Usage};
 
-/// Parts of the tally with a lock of their own.
+/// KeyParts of the request_counters with a lock of their own.
 const SHARDS: usize = 16;
 
 const NANO: f64 = 1e9;
 
-/// What a request is counted by.
+/// What a request is counted by; models and clients by label id.
 #[derive(Clone, Copy, Debug)]
-pub struct Asked {
-    /// The operation; `None`: what is none.
+pub struct RequestLabels {
+    /// The operation; `None` for a request that is not one.
     pub operation: Option<Operation>,
-    /// The number of the requested model's label.
+    /// The requested model.
     pub requested: u32,
-    /// The number of the client's label.
+    /// The client.
     pub client: u32,
-    /// What it came to.
+    /// How it ended.
     pub outcome: Outcome,
 }
 
-/// What a request has used.
+/// What a request used.
 #[derive(Clone, Copy, Debug)]
-pub struct Spent {
-    /// The number of the answering model's label.
+pub struct RequestUsage {
+    /// The label id of the model that answered.
     pub model: u32,
     /// Tokens.
     pub usage: Usage,
-    /// Nano-dollars, where the price is known.
+    /// Nano-dollars, if the price is known.
     pub cost: Option<u64>,
 }
 
-/// The entries.
+/// The counters of all requests.
 #[derive(Debug)]
-pub struct Tally {
+pub struct RequestCounters {
     labels: Arc<Labels>,
-    shards: [RwLock<HashSet<Entry, BuildHasherDefault<Mix>>>; SHARDS],
+    shards: [RwLock<HashSet<Entry, BuildHasherDefault<KeyHasher>>>; SHARDS],
 }
 
-/// One entry; it fills a line of the cache and begins with it.
+/// One entry, which fills exactly one cache line.
 #[derive(Debug)]
 #[repr(C, align(64))]
 struct Entry {
     key: Key,
     requests: AtomicU64,
-    /// As [`KINDS`].
+    /// As [`TOKEN_KINDS`].
     tokens: [AtomicU64; 4],
     /// Nano-dollars.
     cost: AtomicU64,
 }
 
 /// Kinds of tokens, as labels.
-const KINDS: [&str; 4] = ["input", "output", "cache_read", "cache_write"];
+const TOKEN_KINDS: [&str; 4] = ["input", "output", "cache_read", "cache_write"];
 
-/// Everything that tells entries apart, packed.
+/// Everything that distinguishes entries, packed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Key(u128);
 
 #[derive(Clone, Copy, Debug)]
-struct Parts {
+struct KeyParts {
     requested: u32,
     client: u32,
     model: u32,
@@ -82,21 +85,21 @@ struct Parts {
 }
 
 impl Key {
-    fn new(asked: &Asked, spent: Option<&Spent>) -> Key {
-        let operation = asked.operation.map_or(Operation::ALL.len(), |it| it as usize);
-        let model = spent.map_or(NO_LABEL, |spent| spent.model);
-        let is_priced = spent.is_some_and(|spent| spent.cost.is_some());
-        Key(u128::from(asked.requested)
-            | u128::from(asked.client) << 32
+    fn new(labels: &RequestLabels, usage: Option<&RequestUsage>) -> Key {
+        let operation = labels.operation.map_or(Operation::ALL.len(), |it| it as usize);
+        let model = usage.map_or(NO_LABEL, |usage| usage.model);
+        let is_priced = usage.is_some_and(|usage| usage.cost.is_some());
+        Key(u128::from(labels.requested)
+            | u128::from(labels.client) << 32
             | u128::from(model) << 64
             | (operation as u128) << 96
-            | (asked.outcome as u128) << 104
+            | (labels.outcome as u128) << 104
             | u128::from(is_priced) << 112)
     }
 
-    fn parts(self) -> Parts {
+    fn parts(self) -> KeyParts {
         let Key(bits) = self;
-        Parts {
+        KeyParts {
             requested: bits as u32,
             client: (bits >> 32) as u32,
             model: (bits >> 64) as u32,
@@ -133,12 +136,11 @@ impl Borrow<Key> for Entry {
     }
 }
 
-/// Mixes the bits of a key. The config alone decides which keys there are, so nobody can choose
-/// them to collide.
+/// Mixes the bits of a key. Keys come from the config alone, so no caller can provoke collisions.
 #[derive(Debug, Default)]
-struct Mix(u64);
+struct KeyHasher(u64);
 
-impl Hasher for Mix {
+impl Hasher for KeyHasher {
     fn finish(&self) -> u64 {
         self.0
     }
@@ -166,10 +168,10 @@ impl Entry {
         }
     }
 
-    fn add(&self, spent: Option<&Spent>) {
+    fn add(&self, usage: Option<&RequestUsage>) {
         let add = |to: &AtomicU64, count| to.fetch_add(count, Ordering::Relaxed);
         add(&self.requests, 1);
-        let Some(Spent { usage, cost, .. }) = spent else { return };
+        let Some(RequestUsage { usage, cost, .. }) = usage else { return };
         let used = [usage.input, usage.output, usage.cache_read, usage.cache_write];
         for (tokens, count) in self.tokens.iter().zip(used).filter(|(_, count)| *count > 0) {
             add(tokens, count);
@@ -180,33 +182,33 @@ impl Entry {
     }
 }
 
-impl Tally {
-    /// An empty one over these labels.
-    pub(super) fn new(labels: Arc<Labels>) -> Tally {
-        Tally { labels, shards: Default::default() }
+impl RequestCounters {
+    /// Creates an empty table over these labels.
+    pub(super) fn new(labels: Arc<Labels>) -> RequestCounters {
+        RequestCounters { labels, shards: Default::default() }
     }
 
-    /// Counts a request at its end.
-    pub fn count(&self, asked: &Asked, spent: Option<&Spent>) {
-        let key = Key::new(asked, spent);
-        let place = (asked.requested ^ asked.client) as usize % SHARDS;
-        let Some(shard) = self.shards.get(place) else { return };
-        if let Some(entry) = shard.read().unwrap_or_else(PoisonError::into_inner).get(&key) {
-            return entry.add(spent);
+    /// Counts a finished request.
+    pub fn count(&self, labels: &RequestLabels, usage: Option<&RequestUsage>) {
+        let key = Key::new(labels, usage);
+        let index = (labels.requested ^ labels.client) as usize % SHARDS;
+        let Some(shard) = self.shards.get(index) else { return };
+        if let Some(entry) = shard.read().get(&key) {
+            return entry.add(usage);
         }
-        let mut shard = shard.write().unwrap_or_else(PoisonError::into_inner);
+        let mut shard = shard.write();
         if !shard.contains(&key) {
             shard.insert(Entry::new(key));
         }
         if let Some(entry) = shard.get(&key) {
-            entry.add(spent);
+            entry.add(usage);
         }
     }
 
-    fn each(&self, mut show: impl FnMut(Parts, &Entry)) {
+    fn each(&self, mut visit: impl FnMut(KeyParts, &Entry)) {
         for shard in &self.shards {
-            for entry in shard.read().unwrap_or_else(PoisonError::into_inner).iter() {
-                show(entry.key.parts(), entry);
+            for entry in shard.read().iter() {
+                visit(entry.key.parts(), entry);
             }
         }
     }
@@ -214,7 +216,7 @@ impl Tally {
     /// Requests by operation, requested model, client and outcome.
     fn requests(&self, family: &mut Samples) {
         let mut sums = BTreeMap::<_, u64>::new();
-        self.each(|Parts { requested, client, operation, outcome, .. }, entry| {
+        self.each(|KeyParts { requested, client, operation, outcome, .. }, entry| {
             let sum = sums.entry((operation, requested, client, outcome)).or_default();
             *sum += entry.requests.load(Ordering::Relaxed);
         });
@@ -236,7 +238,7 @@ impl Tally {
     /// Tokens by answering model, client and kind.
     fn tokens(&self, family: &mut Samples) {
         let mut sums = BTreeMap::<_, [u64; 4]>::new();
-        self.each(|Parts { client, model, .. }, entry| {
+        self.each(|KeyParts { client, model, .. }, entry| {
             if model != NO_LABEL {
                 let sums = sums.entry((model, client)).or_default();
                 for (sum, tokens) in sums.iter_mut().zip(&entry.tokens) {
@@ -246,7 +248,7 @@ impl Tally {
         });
         for ((model, client), sums) in sums {
             let (model, client) = (family.text(model), family.text(client));
-            for (kind, count) in KINDS.into_iter().zip(sums).filter(|(_, count)| *count > 0) {
+            for (kind, count) in TOKEN_KINDS.into_iter().zip(sums).filter(|(_, count)| *count > 0) {
                 let labels = [("client", &*client), ("kind", kind), ("model", &*model)];
                 family.add(&labels, count as f64);
             }
@@ -256,7 +258,7 @@ impl Tally {
     /// Dollars by answering model and client.
     fn cost(&self, family: &mut Samples) {
         let mut sums = BTreeMap::<_, u64>::new();
-        self.each(|Parts { client, model, is_priced, .. }, entry| {
+        self.each(|KeyParts { client, model, is_priced, .. }, entry| {
             if is_priced {
                 *sums.entry((model, client)).or_default() += entry.cost.load(Ordering::Relaxed);
             }
@@ -268,45 +270,49 @@ impl Tally {
     }
 }
 
-/// One of the families that the tally is told as.
+/// Exports one of the families that the counters add up to.
 #[derive(Clone, Debug)]
-pub struct Told {
-    tally: Arc<Tally>,
+pub struct CounterFamily {
+    counters: Arc<RequestCounters>,
     desc: Desc,
-    of: Of,
+    counted: Counted,
 }
 
-/// What a family is of.
+/// What a family counts.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Of {
+pub(super) enum Counted {
     Requests,
     Tokens,
     Cost,
 }
 
-impl Told {
+impl CounterFamily {
     pub(super) fn new(
-        tally: &Arc<Tally>,
-        of: Of,
+        counters: &Arc<RequestCounters>,
+        counted: Counted,
         name: &str,
         help: &str,
         labels: &[&str],
-    ) -> Result<Told, prometheus::Error> {
-        Ok(Told { tally: Arc::clone(tally), desc: desc(name, help, labels)?, of })
+    ) -> Result<CounterFamily, prometheus::Error> {
+        Ok(CounterFamily {
+            counters: Arc::clone(counters),
+            desc: desc(name, help, labels)?,
+            counted,
+        })
     }
 }
 
-impl Collector for Told {
+impl Collector for CounterFamily {
     fn desc(&self) -> Vec<&Desc> {
         vec![&self.desc]
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
-        let mut samples = Samples { texts: self.tally.labels.texts(), metrics: Vec::new() };
-        match self.of {
-            Of::Requests => self.tally.requests(&mut samples),
-            Of::Tokens => self.tally.tokens(&mut samples),
-            Of::Cost => self.tally.cost(&mut samples),
+        let mut samples = Samples { texts: self.counters.labels.texts(), metrics: Vec::new() };
+        match self.counted {
+            Counted::Requests => self.counters.requests(&mut samples),
+            Counted::Tokens => self.counters.tokens(&mut samples),
+            Counted::Cost => self.counters.cost(&mut samples),
         }
         vec![family(&self.desc, MetricType::COUNTER, samples.metrics)]
     }
@@ -323,7 +329,7 @@ impl Samples {
         self.texts.get(label as usize).map_or_else(|| OTHER.into(), Arc::clone)
     }
 
-    /// One more sample, its labels in their order.
+    /// Adds a sample. Its labels must be sorted by name.
     fn add(&mut self, labels: &[(&str, &str)], value: f64) {
         let mut counter = Counter::default();
         counter.set_value(value);
@@ -333,13 +339,13 @@ impl Samples {
     }
 }
 
-/// What is said of a family.
+/// The description of a family.
 pub(super) fn desc(name: &str, help: &str, labels: &[&str]) -> Result<Desc, prometheus::Error> {
     let labels = labels.iter().map(|label| (*label).to_owned()).collect();
     Desc::new(name.to_owned(), help.to_owned(), labels, Default::default())
 }
 
-/// Labels of a sample.
+/// The labels of a sample.
 pub(super) fn pairs(labels: &[(&str, &str)]) -> Vec<LabelPair> {
     let pair = |(name, value): &(&str, &str)| {
         let mut pair = LabelPair::default();

@@ -1,0 +1,137 @@
+//! The clients of the config, each with all that the gateway keeps of it in one record: policy,
+//! limits, budget. Authentication finds the record, with one lookup, and later steps follow no map
+//! again: with many clients each lookup misses the processor's caches.
+//!
+//! A reload builds new records. A limit that has not changed keeps what was used of it. The count
+//! of requests in flight goes on, even for a client that was removed and comes back.
+
+use std::collections::HashMap;
+use std::num::NonZeroU32;
+use std::sync::{Arc, Weak};
+use std::time::SystemTime;
+
+use tokio::time::Instant;
+
+use super::budget::{Account, Ledgers};
+use super::concurrency::ConcurrencyCounter;
+use super::overrides::Overrides;
+use super::policy::Policy;
+use super::rate::RateLimit;
+use crate::config;
+use crate::fleet::Fleet;
+use crate::quota::QueueSignal;
+use crate::telemetry::LabelId;
+
+/// A client that the config names.
+#[derive(Debug)]
+#[repr(C)]
+pub struct ClientRecord {
+    /// Its name.
+    pub name: Arc<str>,
+    policy: Option<Box<Policy>>,
+    account: Option<Arc<Account>>,
+    pub(super) overrides: Overrides,
+    pub(super) concurrency: Arc<ConcurrencyCounter>,
+    /// The label id of its name.
+    pub label_id: LabelId,
+}
+
+impl ClientRecord {
+    /// What it may ask for. `None`: everything.
+    pub fn policy(&self) -> Option<&Policy> {
+        self.policy.as_deref()
+    }
+
+    /// What it may spend. `None`: any amount.
+    pub fn account(&self) -> Option<&Arc<Account>> {
+        self.account.as_ref()
+    }
+}
+
+/// The rates of all clients that have one of their own, by requests per minute.
+type RateLimits = HashMap<NonZeroU32, Arc<RateLimit>>;
+
+/// The clients of the config, by name.
+#[derive(Debug, Default)]
+pub struct ClientRegistry {
+    by_name: HashMap<Arc<str>, Arc<ClientRecord>>,
+    /// The counters of removed clients, while they have requests in flight.
+    removed: HashMap<Arc<str>, Weak<ConcurrencyCounter>>,
+    rates: RateLimits,
+    ledgers: Arc<Ledgers>,
+    /// The quotas' signal, for which nobody waits: no request queues for a limit of its client.
+    signal: Arc<QueueSignal>,
+}
+
+impl ClientRegistry {
+    /// The records of these clients, after those of an older config `before`. With a `fleet` their
+    /// limits are those of all its replicas.
+    ///
+    /// # Errors
+    /// When a pattern of a policy is not valid, which the config has ruled out.
+    pub fn new(
+        clients: &[config::Client],
+        before: Option<&ClientRegistry>,
+        fleet: Option<&Fleet>,
+    ) -> Result<ClientRegistry, config::GlobError> {
+        let ledgers = before.map(|before| Arc::clone(&before.ledgers)).unwrap_or_default();
+        let signal = before.map(|before| Arc::clone(&before.signal)).unwrap_or_default();
+        let mut rates = RateLimits::default();
+        let mut rate = |rpm| {
+            let kept = before.and_then(|before| before.rates.get(&rpm));
+            let kept = || kept.map_or_else(|| Arc::new(RateLimit::per_minute(rpm)), Arc::clone);
+            Arc::clone(rates.entry(rpm).or_insert_with(kept))
+        };
+        let (now, today) = (Instant::now(), SystemTime::now());
+        let mut by_name = HashMap::with_capacity(clients.len());
+        for client in clients {
+            let name: Arc<str> = client.name.as_str().into();
+            let old = before.and_then(|before| before.by_name.get(&name));
+            let removed = || before?.removed.get(&name)?.upgrade();
+            let concurrency = old.map(|old| Arc::clone(&old.concurrency)).or_else(removed);
+            let limits = old.map(|old| &old.overrides);
+            let record = ClientRecord {
+                policy: Policy::of(&client.policy)?.map(Box::new),
+                account: Account::of(client, &ledgers, today),
+                overrides: Overrides::new(client, limits, &mut rate, fleet, &signal, now),
+                concurrency: concurrency.unwrap_or_default(),
+                label_id: LabelId::default(),
+                name: Arc::clone(&name),
+            };
+            by_name.insert(name, Arc::new(record));
+        }
+        // So that removed clients do not stay in a rate that others keep.
+        rates.values().for_each(|rate| rate.sweep());
+        let removed = before.map(|before| before.removed_after(&by_name)).unwrap_or_default();
+        Ok(ClientRegistry { by_name, removed, rates, ledgers, signal })
+    }
+
+    /// The counters that are still in use of clients that a newer config does not name.
+    fn removed_after(
+        &self,
+        newer: &HashMap<Arc<str>, Arc<ClientRecord>>,
+    ) -> HashMap<Arc<str>, Weak<ConcurrencyCounter>> {
+        let named = self.by_name.iter();
+        let named = named.map(|(name, record)| (name, Arc::downgrade(&record.concurrency)));
+        let removed = self.removed.iter().map(|(name, counter)| (name, Weak::clone(counter)));
+        let all = named.chain(removed);
+        let removed =
+            all.filter(|(name, counter)| !newer.contains_key(*name) && counter.strong_count() > 0);
+        removed.map(|(name, counter)| (Arc::clone(name), counter)).collect()
+    }
+
+    /// The client of this name.
+    pub fn get(&self, name: &str) -> Option<&Arc<ClientRecord>> {
+        self.by_name.get(name)
+    }
+
+    /// Every client.
+    pub fn all(&self) -> impl Iterator<Item = &ClientRecord> {
+        self.by_name.values().map(AsRef::as_ref)
+    }
+
+    /// What the clients have spent.
+    pub fn ledgers(&self) -> &Arc<Ledgers> {
+        &self.ledgers
+    }
+}
