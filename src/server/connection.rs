@@ -1,9 +1,9 @@
-//! One connection of a client: TLS where it is spoken, then HTTP/1.1 or HTTP/2, told apart by the
-//! first bytes, and ended when it does what it does for too long.
+//! Serves one client connection: TLS if the listener has it, then HTTP/1.1 or HTTP/2, detected by the
+//! first bytes, within the limits of [`timeouts`](super::timeouts).
 //!
-//! When the gateway is about to stop, a connection is told before it is closed: HTTP/1.1 by
-//! `connection: close` on its next answer, HTTP/2 by a GOAWAY. So no request is lost with a
-//! connection that was closed while it was on its way.
+//! A shutdown is announced before the connection is closed: over HTTP/1.1 by `connection: close` on the
+//! next response, over HTTP/2 by a GOAWAY. So no request is lost because it was sent while its connection
+//! was being closed.
 
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -11,7 +11,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -28,16 +28,16 @@ use tokio::time::Instant;
 use tokio_rustls::server::TlsStream;
 use tokio_util::either::Either;
 
-use super::activity::{Activity, Overdue, Patience, Watchdog};
-use super::answer::Tracked;
-use super::ending::Ending;
-use super::guests::Guest;
-use super::listener::Slot;
-use super::opening::{Opened, Version, glance, open};
+use super::detect::{Preread, Version, peek_version, read_version};
+use super::final_response;
+use super::h2_executor::H2Executor;
+use super::handler::{AnyBody, Handler, full};
+use super::shutdown::Shutdown;
+use super::slots::{Evictable, Slot};
 use super::socket::{Reset, Socket};
-use super::streams::Streams;
+use super::timeouts::{CloseReason, ConnectionLimits, ConnectionTracker, TimeoutTimer};
 use super::tls::Acceptor;
-use super::{Answer, AnyBody, parting};
+use super::tracked_body::TrackedBody;
 use crate::auth::Peer;
 use crate::bedrock::{ErrorKind, WireError};
 use crate::config;
@@ -45,25 +45,25 @@ use crate::pipeline::SharedGateway;
 use crate::system::time::timeout_at;
 use crate::telemetry::Metrics;
 
-/// Streams that a client may reset before they were looked at, as HTTP/2's library counts them.
+/// Streams that a client may reset before they are accepted, as h2 counts them.
 const MAX_PENDING_RESETS: usize = 20;
 
-/// Header fields that HTTP/1.1's library takes if it is told nothing.
-const LIBRARY_MAX_HEADERS: usize = 100;
+/// hyper's default for the most header fields of an HTTP/1.1 request.
+const HYPER_MAX_HEADERS: usize = 100;
 
-/// Bytes of an answer that may wait for the window of an HTTP/2 stream.
+/// Bytes of a response that may wait for the window of an HTTP/2 stream.
 const MAX_UNSENT: usize = 32 * 1024;
 
-/// Bytes of request bodies that a client may send ahead, on one HTTP/2 stream and on all of a
-/// connection: what is not read yet is buffered.
+/// The receive windows of HTTP/2: bytes of request bodies that a client may send before they are read,
+/// on one stream and on all of a connection. They are buffered.
 const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 512 * 1024;
 
-/// How connections are spoken to, and within which limits.
+/// What all connections of a listener share: hyper's settings, limits and metrics.
 #[derive(Clone, Debug)]
 pub(super) struct Protocols {
     http1: http1::Builder,
-    http2: http2::Builder<Streams>,
+    http2: http2::Builder<H2Executor>,
     limits: Arc<config::Server>,
     live: Arc<SharedGateway>,
     metrics: Arc<Metrics>,
@@ -76,14 +76,14 @@ impl Protocols {
         let mut http1 = http1::Builder::new();
         http1
             .timer(TokioTimer::new())
-            // Kept by `activity`, which tells a head that is slow from one that has not begun.
+            // `timeouts` has this limit, which tells a slow head from an idle connection.
             .header_read_timeout(None)
             .max_buf_size(config.max_header_bytes);
-        // What is told to it is filled in for each request.
-        if config.max_headers != LIBRARY_MAX_HEADERS {
+        // With a setting of its own hyper allocates the fields anew for each request.
+        if config.max_headers != HYPER_MAX_HEADERS {
             http1.max_headers(config.max_headers);
         }
-        let mut http2 = http2::Builder::new(Streams { live: Arc::clone(live) });
+        let mut http2 = http2::Builder::new(H2Executor { live: Arc::clone(live) });
         http2
             .timer(TokioTimer::new())
             .max_concurrent_streams(config.max_concurrent_streams)
@@ -102,8 +102,8 @@ impl Protocols {
         }
     }
 
-    fn patience(&self) -> Patience {
-        Patience {
+    fn connection_limits(&self) -> ConnectionLimits {
+        ConnectionLimits {
             header_read: self.limits.header_read_timeout,
             keep_alive: self.limits.keep_alive_timeout,
             max_resets: self.limits.max_resets,
@@ -111,68 +111,71 @@ impl Protocols {
         }
     }
 
-    fn ended(&self, reason: &str) {
+    fn count_end(&self, reason: &str) {
         self.metrics.connections_ended.with_label_values(&[reason]).inc();
     }
 }
 
-/// Serves one connection to its end, with which its slot is free again. When the gateway stops it
-/// ends when the requests it has are answered.
+/// Serves one connection to its end, and then frees its slot. During a shutdown it ends when its
+/// requests are answered.
 ///
-/// A connection may be open for long, and there may be many: each part of its life is a future of
-/// its own on the heap, so that none has room for the largest of all.
-pub(super) async fn serve<A: Answer>(
+/// Connections may be long and many: each phase is a future of its own on the heap, so that none reserves
+/// memory for the largest of all.
+pub(super) async fn serve<A: Handler>(
     socket: TcpStream,
     address: SocketAddr,
     tls: Option<Acceptor>,
     protocols: Protocols,
-    answer: A,
-    ending: Ending,
+    handler: A,
+    shutdown: Shutdown,
     slot: Slot,
 ) {
-    let guest = slot.guest().cloned();
-    let attended = attend(socket, address, tls, protocols, answer, ending, guest.as_deref());
-    match &guest {
-        None => attended.await,
-        Some(guest) => tokio::select! {
+    let evictable = slot.evictable().cloned();
+    let served =
+        serve_stream(socket, address, tls, protocols, handler, shutdown, evictable.as_deref());
+    match &evictable {
+        None => served.await,
+        Some(evictable) => tokio::select! {
             biased;
-            () = guest.leaves() => {}
-            () = Box::pin(attended) => {}
+            () = evictable.evicted() => {}
+            () = Box::pin(served) => {}
         },
     }
 }
 
-async fn attend<A: Answer>(
+async fn serve_stream<A: Handler>(
     socket: TcpStream,
     address: SocketAddr,
     tls: Option<Acceptor>,
     protocols: Protocols,
-    answer: A,
-    ending: Ending,
-    guest: Option<&Guest>,
+    handler: A,
+    shutdown: Shutdown,
+    evictable: Option<&Evictable>,
 ) {
-    // Frames of a stream are small and must not wait for one another.
+    // The small frames of a stream must not wait for one another.
     let _ = socket.set_nodelay(true);
-    let is_late = ending.has_begun();
+    let is_late = shutdown.has_begun();
     let Some(acceptor) = tls else {
         let stream = Stream::Left(socket);
-        return talk(stream, address.into(), &protocols, answer, (ending, is_late), guest).await;
+        let shutdown = (shutdown, is_late);
+        return serve_http(stream, address.into(), &protocols, handler, shutdown, evictable).await;
     };
-    let made = tokio::select! {
+    let handshake = tokio::select! {
         biased;
-        made = Box::pin(acceptor.accept(socket)) => made,
-        () = ending.last_call() => return,
+        handshake = Box::pin(acceptor.accept(socket)) => handshake,
+        () = shutdown.closing_idle() => return,
     };
-    match made {
+    match handshake {
         Ok((stream, certificate)) => {
             let (stream, peer) = (Stream::Right(Box::new(stream)), Peer { address, certificate });
-            Box::pin(talk(stream, peer, &protocols, answer, (ending, is_late), guest)).await;
+            let shutdown = (shutdown, is_late);
+            Box::pin(serve_http(stream, peer, &protocols, handler, shutdown, evictable)).await;
         }
         Err(error) => tracing::debug!(peer = %address, %error, "connection ended"),
     }
 }
 
-/// What HTTP is spoken over. One type, so that what speaks it is built once.
+/// A connection with or without TLS. One type, so that the code that speaks HTTP is compiled once.
 type Stream = Either<TcpStream, Box<TlsStream<TcpStream>>>;
 
 impl Reset for Stream {
@@ -184,172 +187,200 @@ impl Reset for Stream {
     }
 }
 
-/// Speaks HTTP over whatever the connection is made of.
-async fn talk<A: Answer>(
-    stream: Stream,
+/// Detects the version of HTTP and serves it.
+async fn serve_http<A: Handler>(
+    mut stream: Stream,
     peer: Peer,
     protocols: &Protocols,
-    answer: A,
-    (ending, is_late): (Ending, bool),
-    guest: Option<&Guest>,
+    handler: A,
+    (shutdown, is_late): (Shutdown, bool),
+    evictable: Option<&Evictable>,
 ) {
-    let began = Instant::now();
-    // A connection that says nothing is not worth a slot.
-    let first_bytes = async {
+    let opened_at = Instant::now();
+    // A connection without a byte is not worth a slot.
+    let detect = async {
         if let Stream::Left(socket) = &stream
-            && let Some(version) = glance(socket).await?
+            && let Some(version) = peek_version(socket).await?
         {
-            return Ok(Some((version, Opened::untouched(stream))));
+            return Ok(Some((version, Preread::default())));
         }
-        open(stream).await
+        read_version(&mut stream).await
     };
-    let first_bytes = timeout_at(began + protocols.limits.header_read_timeout, first_bytes);
-    let opened = tokio::select! {
+    let detect = timeout_at(opened_at + protocols.limits.header_read_timeout, detect);
+    let detected = tokio::select! {
         biased;
-        opened = first_bytes => opened,
-        () = ending.last_call() => return,
+        detected = detect => detected,
+        () = shutdown.closing_idle() => return,
     };
-    let (version, stream) = match opened {
-        Ok(Ok(Some(opened))) => opened,
+    let (version, preread) = match detected {
+        Ok(Ok(Some(detected))) => detected,
         Ok(Ok(None) | Err(_)) => return,
-        Err(_) => return protocols.ended("header_timeout"),
+        Err(_) => return protocols.count_end("header_timeout"),
     };
     let is_http2 = version == Version::Http2;
     let load = protocols.live.load().in_flight.clone();
-    let activity = Activity::new(protocols.patience(), load, is_http2, began);
-    if let Some(guest) = guest {
-        guest.does(&activity);
+    let limits = protocols.connection_limits();
+    let tracker = ConnectionTracker::new(limits, load, is_http2, opened_at);
+    if let Some(evictable) = evictable {
+        evictable.set_tracker(&tracker);
     }
-    let (socket, home) = Socket::new(stream, Arc::clone(&activity));
+    let (socket, home) = Socket::new(stream, preread, Arc::clone(&tracker));
     let address = peer.address;
     let service = {
-        let end = ending.clone();
-        let (asking, live) = (Arc::clone(&activity), Arc::clone(&protocols.live));
+        let shutdown = shutdown.clone();
+        let (tracker, live) = (Arc::clone(&tracker), Arc::clone(&protocols.live));
         let metrics = Arc::clone(&protocols.metrics);
         service_fn(move |mut request: Request<Incoming>| {
-            let open = asking.asked(&live.load().config.server);
-            let is_unclear = asking.repeats_length();
+            let open = tracker.request_started(&live.load().config.server);
+            let is_unclear = tracker.has_repeated_length();
             let version = request.version();
             if is_unclear {
-                // The library has left out the second; who judges the request is to see it.
+                // hyper has dropped the second one, and the pipeline is to see it.
                 let length = request.headers().get(CONTENT_LENGTH).cloned();
                 let length = length.unwrap_or(HeaderValue::from_static("0"));
                 request.headers_mut().append(CONTENT_LENGTH, length);
             }
-            let answered = AssertUnwindSafe(answer(request, peer.clone())).catch_unwind();
-            let (ending, metrics) = (end.clone(), Arc::clone(&metrics));
+            let handled = AssertUnwindSafe(handler(request, peer.clone())).catch_unwind();
+            let (shutdown, metrics) = (shutdown.clone(), Arc::clone(&metrics));
             async move {
-                let mut response = answered.await.unwrap_or_else(|_| panicked(&metrics));
-                if is_unclear || !is_http2 && ending.has_begun() {
+                let mut response = handled.await.unwrap_or_else(|_| panicked(&metrics));
+                if is_unclear || !is_http2 && shutdown.has_begun() {
                     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }
-                Ok::<_, Infallible>(Tracked::answer(response, open, version))
+                Ok::<_, Infallible>(TrackedBody::track(response, open, version))
             }
         })
     };
     let socket = TokioIo::new(socket);
-    let led = Led { address, protocols, activity: &activity, ending: &ending, is_http2, is_late };
-    let last_words = match version {
+    let context = DriveContext {
+        address,
+        protocols,
+        tracker: &tracker,
+        shutdown: &shutdown,
+        is_http2,
+        is_late,
+    };
+    let end = match version {
         Version::Http1 => {
             let connection = protocols.http1.serve_connection(socket, service);
-            lead(Box::pin(connection), led).await
+            drive(Box::pin(connection), context).await
         }
         Version::Http2 => {
             let connection = protocols.http2.serve_connection(socket, service);
-            lead(Box::pin(connection), led).await
+            drive(Box::pin(connection), context).await
         }
     };
-    let io = home.lock().unwrap_or_else(PoisonError::into_inner).take();
-    if let Some(io) = io.as_ref().filter(|_| activity.is_cut_short()) {
-        // A socket that is gone already needs no reset.
+    let Some(io) = home.lock().take() else { return };
+    if tracker.is_truncated() {
+        // A socket that is closed already needs no reset.
         let _ = io.reset_on_close(true);
     }
-    if let (Some(io), Some(words)) = (io, last_words) {
-        Box::pin(parting::say(io, words)).await;
+    match end {
+        End::Close => {}
+        End::Refused => Box::pin(final_response::close(io)).await,
+        End::HeadTimeout => {
+            let error = final_response::head_timeout(protocols.limits.header_read_timeout);
+            Box::pin(final_response::send(io, error)).await;
+        }
     }
 }
 
-/// What there is to know of a connection that is led to its end.
-struct Led<'a> {
+/// What is left to do when hyper is done with a connection.
+enum End {
+    /// Nothing but to close it.
+    Close,
+    /// hyper has refused a head that is not HTTP, or is too large, with a status of its own. The client
+    /// gets time to read that.
+    Refused,
+    /// The client gets a response to the head that did not arrive in time.
+    HeadTimeout,
+}
+
+/// What [`drive`] needs to know of a connection.
+struct DriveContext<'a> {
     address: SocketAddr,
     protocols: &'a Protocols,
-    activity: &'a Arc<Activity>,
-    ending: &'a Ending,
+    tracker: &'a Arc<ConnectionTracker>,
+    shutdown: &'a Shutdown,
     is_http2: bool,
     is_late: bool,
 }
 
-/// Leads a connection to its end: its own, the gateway's, or that of the patience with it. Returns
-/// what is still to be said on it.
-async fn lead<C>(mut connection: Pin<Box<C>>, led: Led<'_>) -> Option<WireError>
+/// Drives a connection until it ends, or until a limit or the shutdown ends it.
+async fn drive<C>(mut connection: Pin<Box<C>>, context: DriveContext<'_>) -> End
 where
     C: GracefulConnection<Error = hyper::Error>,
 {
-    let Led { address, protocols, activity, ending, is_http2, is_late } = led;
-    let mut watchdog = Watchdog::new(Arc::clone(activity));
-    let mut is_told = false;
+    let DriveContext { address, protocols, tracker, shutdown, is_http2, is_late } = context;
+    let mut timer = TimeoutTimer::new(Arc::clone(tracker));
+    let mut is_shutting_down = false;
     loop {
         let event = tokio::select! {
-            // First, so that what has arrived is read before the connection is told, and what
-            // it does is seen by the watchdog.
+            // The connection comes first, so that it reads what has arrived before it shuts down, and
+            // the timer sees what it did.
             biased;
             ended = connection.as_mut() => Event::Ended(ended),
-            overdue = poll_fn(|cx| watchdog.poll(cx)) => Event::Overdue(overdue),
-            () = leave(ending, is_http2, is_late), if !is_told => Event::Stopping,
+            reason = poll_fn(|cx| timer.poll(cx)) => Event::Timeout(reason),
+            () = shutdown_signal(shutdown, is_http2, is_late), if !is_shutting_down => {
+                Event::Shutdown
+            }
         };
         match event {
-            Event::Ended(ended) => {
-                if let Err(error) = ended {
-                    tracing::debug!(peer = %address, %error, "connection ended");
+            Event::Ended(Ok(())) => return End::Close,
+            Event::Ended(Err(error)) => {
+                tracing::debug!(peer = %address, %error, "connection ended");
+                if is_http2 || !error.is_parse() {
+                    return End::Close;
                 }
-                return activity.refusal().map(|status| {
-                    protocols.ended("malformed");
-                    parting::refusal(status, &protocols.limits)
-                });
+                protocols.count_end("malformed");
+                return End::Refused;
             }
-            Event::Overdue(what) => {
-                tracing::debug!(peer = %address, ?what, "connection overdue");
-                if let Some(reason) = what.reason() {
-                    protocols.ended(reason);
+            Event::Timeout(reason) => {
+                tracing::debug!(peer = %address, ?reason, "connection closed");
+                if let Some(reason) = reason.label() {
+                    protocols.count_end(reason);
                 }
-                match what {
-                    Overdue::Idle | Overdue::Resets => activity.leaves(),
-                    Overdue::Head if activity.is_within_head() => {
-                        return Some(parting::too_slow(protocols.limits.header_read_timeout));
+                match reason {
+                    CloseReason::IdleTimeout | CloseReason::TooManyResets => {
+                        tracker.shutting_down();
                     }
-                    Overdue::Head | Overdue::Stalled | Overdue::Leaving | Overdue::Overloaded => {
-                        return None;
+                    CloseReason::HeaderTimeout if tracker.is_reading_head() => {
+                        return End::HeadTimeout;
                     }
+                    CloseReason::HeaderTimeout
+                    | CloseReason::Stalled
+                    | CloseReason::ShutdownTimeout
+                    | CloseReason::Overloaded => return End::Close,
                 }
             }
-            Event::Stopping => {}
+            Event::Shutdown => {}
         }
-        is_told = true;
+        is_shutting_down = true;
         connection.as_mut().graceful_shutdown();
     }
 }
 
 enum Event<T> {
     Ended(T),
-    Overdue(Overdue),
-    Stopping,
+    Timeout(CloseReason),
+    Shutdown,
 }
 
-/// The answer to a request that something outside the pipeline panicked on.
+/// The response to a request on which code outside the pipeline panicked.
 fn panicked(metrics: &Metrics) -> Response<AnyBody> {
     metrics.panics.inc();
     tracing::error!("a request failed by a panic");
     let error = WireError::new(ErrorKind::InternalServer, "the gateway failed on this request");
-    error.into_response().map(super::whole)
+    error.into_response().map(full)
 }
 
-/// When the connection takes no further requests. By HTTP/2 that is as soon as the gateway is about
-/// to stop, or, for a client that came later all the same, when its listeners close. By HTTP/1.1 it
-/// is at the last call, since an idle client can't be told.
-async fn leave(ending: &Ending, is_http2: bool, is_late: bool) {
+/// Waits until the connection must take no further requests. Over HTTP/2 that is when the shutdown
+/// begins, or for a connection that was opened later, when the listeners close. Over HTTP/1.1 it is when
+/// idle connections close, since nothing can be announced to an idle client.
+async fn shutdown_signal(shutdown: &Shutdown, is_http2: bool, is_late: bool) {
     match (is_http2, is_late) {
-        (true, false) => ending.begun().await,
-        (true, true) => ending.closing().await,
-        (false, _) => ending.last_call().await,
+        (true, false) => shutdown.begun().await,
+        (true, true) => shutdown.closing().await,
+        (false, _) => shutdown.closing_idle().await,
     }
 }

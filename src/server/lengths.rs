@@ -1,26 +1,25 @@
-//! Which requests of an HTTP/1.1 connection tell the length of their body more than once.
+//! Detects HTTP/1.1 requests that have more than one `content-length`.
 //!
-//! The HTTP library takes two equal lengths for one and lets nobody see the second. Who stands before
-//! or behind the gateway may not, so such a request is to be refused. Here the bytes are followed as
-//! the library reads them, from one head to the next: past a body by its length, or by its chunks. What
-//! is not understood is left to the library, which refuses it and ends the connection.
+//! hyper merges two equal lengths and hides the second. A proxy before the gateway, or the upstream, may
+//! not, so such a request must be refused. This follows the bytes as hyper reads them, from one head to
+//! the next: past a body by its length, or by its chunks. Bytes that it can't follow are left to hyper,
+//! which refuses them and ends the connection.
 
 use memchr::memchr;
 
-/// Most bytes that are kept of the line of a chunk's size: digits enough for any, whatever extension
-/// follows.
+/// Most bytes that are kept of a chunk-size line: enough for the digits of any size.
 const MAX_SIZE_LINE: usize = 64;
 
-/// Follows the bytes of a connection.
+/// Scans the bytes of a connection.
 #[derive(Debug, Default)]
-pub(super) struct Lengths {
+pub(super) struct LengthScanner {
     state: State,
-    /// The beginning of a line whose end has not come.
+    /// The beginning of an incomplete line.
     line: Vec<u8>,
     head: Head,
-    /// Heads that have ended.
+    /// Complete heads so far.
     heads: u64,
-    /// The number of the first that tells its length twice. Its connection is to end with it.
+    /// The number of the first head with a repeated length. The connection ends with it.
     repeated: Option<u64>,
 }
 
@@ -29,21 +28,21 @@ enum State {
     /// Before a request, where empty lines are skipped.
     #[default]
     Before,
-    /// Within a head.
+    /// In a head.
     Head,
-    /// Within a body: what is left of it.
+    /// In a body: the bytes left.
     Body(u64),
-    /// Within a chunk: what is left of it, and of the end of its line.
+    /// In a chunk: the bytes left, with the line end.
     Chunk(u64),
     /// At the line of a chunk's size.
     Size,
     /// After the last chunk.
     Trailers,
-    /// The bytes are not understood, or nothing of interest follows.
+    /// The bytes can't be followed, or no request follows.
     Lost,
 }
 
-/// What a head says of its body.
+/// The framing fields of a head.
 #[derive(Clone, Copy, Debug, Default)]
 struct Head {
     length: Option<u64>,
@@ -51,7 +50,7 @@ struct Head {
     is_chunked: bool,
 }
 
-impl Lengths {
+impl LengthScanner {
     /// Whether the request with this number, from 1, tells its length more than once, or follows one
     /// that does.
     pub(super) fn is_repeated(&self, request: u64) -> bool {
@@ -206,7 +205,7 @@ mod tests {
         "POST /a HTTP/1.1\r\nContent-Length: 5\r\nhost: h\r\ncontent-LENGTH:5 \r\n\r\nhello";
 
     fn first(text: &str, cuts: &[usize]) -> Option<u64> {
-        let (mut lengths, mut rest) = (Lengths::default(), text.as_bytes());
+        let (mut lengths, mut rest) = (LengthScanner::default(), text.as_bytes());
         for &cut in cuts.iter().cycle() {
             let (piece, after) = rest.split_at(cut.clamp(1, rest.len()));
             lengths.pass(piece, 65_536);
@@ -235,7 +234,7 @@ mod tests {
     #[test]
     fn a_line_without_an_end_is_not_kept() {
         let after = |start: &str, byte: u8| {
-            let mut lengths = Lengths::default();
+            let mut lengths = LengthScanner::default();
             lengths.pass(start.as_bytes(), 1000);
             for _ in 0..1000 {
                 lengths.pass(&[byte; 100], 1000);

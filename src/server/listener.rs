@@ -7,14 +7,14 @@ use std::sync::Arc;
 
 use prometheus::{IntCounter, IntGauge};
 use tokio::net::TcpListener;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::time::Duration;
 use tokio_util::task::TaskTracker;
 
-use super::Answer;
 use super::connection::{self, Protocols};
-use super::ending::Ending;
-use super::guests::{Guest, Guests, Place};
+use super::handler::Handler;
+use super::shutdown::Shutdown;
+use super::slots::{EvictableSlots, Slot};
 use super::tls::Acceptor;
 use super::workers::Workers;
 use crate::pipeline::SharedGateway;
@@ -30,7 +30,7 @@ pub(super) struct Accept {
     live: Arc<SharedGateway>,
     slots: Arc<Semaphore>,
     /// The connections of the admin port, which has a bound of its own.
-    guests: Option<Arc<Guests>>,
+    evictable: Option<Arc<EvictableSlots>>,
     shares: Shares,
     open: IntGauge,
     refused: IntCounter,
@@ -40,27 +40,6 @@ pub(super) struct Accept {
     workers: Workers,
 }
 
-/// A connection's slot, free again when dropped.
-#[derive(Debug)]
-pub(super) struct Slot {
-    _permit: OwnedSemaphorePermit,
-    place: Option<Place>,
-    open: IntGauge,
-}
-
-impl Slot {
-    /// The place at the admin port, if it is there.
-    pub(super) fn guest(&self) -> Option<&Arc<Guest>> {
-        self.place.as_ref().map(Place::guest)
-    }
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        self.open.dec();
-    }
-}
-
 impl Accept {
     pub(super) fn new(live: &Arc<SharedGateway>, workers: Workers) -> Accept {
         let gateway = live.load();
@@ -68,7 +47,7 @@ impl Accept {
         Accept {
             live: Arc::clone(live),
             slots: Arc::new(Semaphore::new(config.max_connections.min(Semaphore::MAX_PERMITS))),
-            guests: None,
+            evictable: None,
             shares: Shares::now(),
             open: metrics.connections.clone(),
             refused: metrics.connections_refused.clone(),
@@ -83,9 +62,9 @@ impl Accept {
     /// and metrics theirs, and who takes those of the admin port has to give way.
     pub(super) fn for_admin(live: &Arc<SharedGateway>) -> Accept {
         let common = Accept::new(live, Workers::none());
-        let guests = Some(Arc::new(Guests::new(common.shares.admin())));
+        let evictable = Some(Arc::new(EvictableSlots::new(common.shares.admin())));
         let slots = Arc::new(Semaphore::new(Semaphore::MAX_PERMITS));
-        Accept { guests, slots, ..common }
+        Accept { evictable, slots, ..common }
     }
 
     /// Connections open now.
@@ -95,7 +74,7 @@ impl Accept {
 
     fn slot(&self, socket: &Socket) -> Option<Slot> {
         // Connections to upstreams that wait for a request make room for a client.
-        if self.guests.is_none()
+        if self.evictable.is_none()
             && !self.shares.has_room_for_client(socket)
             && !self.live.load().upstream.close_idle()
         {
@@ -107,9 +86,8 @@ impl Accept {
             self.refused.inc();
             return None;
         };
-        self.open.inc();
-        let place = self.guests.as_ref().map(Guests::enter);
-        Some(Slot { _permit: permit, place, open: self.open.clone() })
+        let evictable = self.evictable.as_ref().map(EvictableSlots::enter);
+        Some(Slot::new(permit, evictable, self.open.clone()))
     }
 
     /// Counts a connection that could not be taken for want of something of the gateway's own.
@@ -127,8 +105,8 @@ impl Accept {
             self.ran_out(&error.to_string());
             let has_room = self.live.load().upstream.close_idle();
             // What is closed for it is closed while this task pauses.
-            if let Some(guests) = self.guests.as_ref().filter(|_| !has_room) {
-                guests.make_room();
+            if let Some(evictable) = self.evictable.as_ref().filter(|_| !has_room) {
+                evictable.evict();
             }
         } else if self.log_limit.is_due() {
             tracing::warn!(%error, "a connection could not be accepted");
@@ -140,28 +118,28 @@ impl Accept {
 /// Accepts connections and answers their requests until the listeners are to close; by TLS where
 /// there is an acceptor. A connection above the bound is closed at once, which is the cheapest way
 /// to say so.
-pub(super) async fn accept<A: Answer>(
+pub(super) async fn accept<A: Handler>(
     listener: TcpListener,
     tls: Option<Acceptor>,
     common: Accept,
-    answer: A,
+    handler: A,
     connections: TaskTracker,
-    ending: Ending,
+    shutdown: Shutdown,
 ) {
     // Those that are still to be accepted count among the connections that are waited for.
     let _accepting = connections.token();
     let serve = |socket: Socket, peer: SocketAddr| {
         let Some(slot) = common.slot(&socket) else { return };
-        let (tls, protocols, answer) = (tls.clone(), common.protocols.clone(), answer.clone());
-        let ending = ending.clone();
+        let (tls, protocols, handler) = (tls.clone(), common.protocols.clone(), handler.clone());
+        let shutdown = shutdown.clone();
         common.workers.spawn(&connections, socket, move |socket| {
-            connection::serve(socket, peer, tls, protocols, answer, ending, slot)
+            connection::serve(socket, peer, tls, protocols, handler, shutdown, slot)
         });
     };
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            () = ending.closing() => break,
+            () = shutdown.closing() => break,
         };
         match accepted.and_then(|(socket, peer)| Ok((socket.into_std()?, peer))) {
             Ok((socket, peer)) => serve(socket, peer),

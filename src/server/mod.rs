@@ -1,22 +1,24 @@
-//! Listeners, connections, and the way a gateway starts and stops.
+//! Listeners, client connections, and how the gateway starts and stops.
 //!
-//! HTTP/1.1 and HTTP/2 are spoken on every listener: in the clear, or by TLS on that of the Bedrock
-//! API. What arrives goes to the pipeline or to the admin surface; both may share a listener, since
-//! their paths differ.
+//! Every listener speaks HTTP/1.1 and HTTP/2: in cleartext, or over TLS on that of the Bedrock API.
+//! Requests go to the pipeline, to the legacy endpoints or to the admin port's paths. One listener may
+//! serve them all, since their paths differ.
 
-mod activity;
-mod answer;
 mod certificates;
 mod connection;
-mod ending;
-mod guests;
+mod deadline;
+mod detect;
+mod final_response;
+mod h2_executor;
+mod handler;
 mod lengths;
 mod listener;
-mod opening;
-mod parting;
+mod shutdown;
+mod slots;
 mod socket;
-mod streams;
+mod timeouts;
 mod tls;
+mod tracked_body;
 mod workers;
 
 use std::io;
@@ -27,7 +29,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{CONNECTION, HeaderValue};
 use http::{Request, Response};
-use http_body_util::{Either, Full};
+use http_body_util::Either;
 use hyper::body::Incoming;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::Notify;
@@ -37,35 +39,29 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::Service;
 
-use crate::admin::{self, Admin, Readiness};
+use crate::admin::{Admin, Readiness};
 use crate::auth::Peer;
 use crate::bedrock::{ErrorKind, WireError};
 use crate::config::Config;
 use crate::legacy::Shim;
-use crate::pipeline::{InboundRequest, ResponseBody, SharedGateway, repeats_length, stack};
+use crate::pipeline::{InboundRequest, SharedGateway, repeats_length, stack};
 use crate::system::keepalive;
 use crate::system::time::{sleep, timeout};
 use certificates::Certificates;
-use ending::Ending;
+use handler::full;
 use listener::{Accept, accept};
+use shutdown::Shutdown;
 
 pub use certificates::TlsError;
 pub use tls::UnusableTls;
 pub use workers::Workers;
 
-/// A body of any listener's answers.
-type AnyBody = Either<ResponseBody, admin::Body>;
-
-fn whole(bytes: Bytes) -> AnyBody {
-    Either::Right(Either::Left(Full::new(bytes)))
-}
-
-/// Connections that the system may take before the gateway accepts them, up to its own bound
-/// (`net.core.somaxconn`). Clients that come all at once, as after a restart, fill a short one.
+/// Connections that may wait to be accepted, up to the bound of the system (`net.core.somaxconn`). After
+/// a restart all clients connect at once and would fill a short backlog.
 const BACKLOG: u32 = 4096;
 
-/// What is left of the drain when the last in line are told that nobody serves them any more: a
-/// quarter of it, and no more than this.
+/// The end of the drain that is left for responses to requests that still wait in the queue: a quarter of
+/// the drain, and no more than this.
 const LAST_ANSWERS: Duration = Duration::from_secs(5);
 
 /// A gateway whose listeners are bound.
@@ -85,7 +81,7 @@ pub struct Server {
     recheck: Arc<Notify>,
 }
 
-/// Why there are no listeners.
+/// Why the listeners could not be bound.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
     /// An address can't be listened on.
@@ -139,12 +135,12 @@ impl Server {
         })
     }
 
-    /// Makes it look at its certificate files at once when it is notified.
+    /// Notify it to check the certificate files at once.
     pub fn recheck(&self) -> &Arc<Notify> {
         &self.recheck
     }
 
-    /// The gateway that is served; another may be put in its place while it is.
+    /// The gateway in use, which a reload replaces.
     pub fn live(&self) -> &Arc<SharedGateway> {
         &self.live
     }
@@ -169,29 +165,29 @@ impl Server {
         self.legacy_listener.as_ref().unwrap_or(&self.data).local_addr()
     }
 
-    /// Serves until `stop` is cancelled, then drains: not ready at once, listeners closed after
-    /// `drain_delay`, open requests given `drain_timeout` to end. Who waits for a target is served
-    /// or refused before that. `hurry` ends the drain at once. Returns whether every request ended
-    /// by itself. Connections of clients are served by `workers`.
+    /// Serves until `stop` is cancelled, then drains: it is not ready from then on, closes the listeners
+    /// after `drain_delay`, and gives open requests `drain_timeout` to end. Requests in the queue are
+    /// served or refused before that. `force_stop` ends the drain at once. Returns whether every request
+    /// has ended. `workers` serve the connections of clients.
     pub async fn serve(
         self,
         workers: Workers,
         stop: CancellationToken,
-        hurry: CancellationToken,
+        force_stop: CancellationToken,
     ) -> bool {
         let Server { live, admin, shim, readiness, data, .. } = self;
         let Server { admin_listener, legacy_listener, certificates, recheck, .. } = self;
-        let ending = Ending::within(live.load().config.server.drain_timeout);
+        let shutdown = Shutdown::within(live.load().config.server.drain_timeout);
         let common = Accept::new(&live, workers);
         let for_admin = Accept::for_admin(&live);
         let connections = TaskTracker::new();
         let mut listeners = JoinSet::new();
         let pipeline = stack::<Incoming>(&live);
-        // One type for all listeners: what speaks HTTP is built for it once, and not for each.
+        // One type for all listeners, so that the code that speaks HTTP is compiled once.
         let answers = |api: bool, admin: Option<Arc<Admin>>, shim: Option<Arc<Shim>>| {
             let pipeline = pipeline.clone();
             move |request: Request<Incoming>, peer: Peer| {
-                // What has two lengths is the pipeline's to refuse, which keeps a record of it.
+                // The pipeline refuses a request with two lengths, since it logs it.
                 let is_clear = !repeats_length(request.headers());
                 let (mut pipeline, admin) = (pipeline.clone(), admin.clone().filter(|_| is_clear));
                 let shim = shim.clone().filter(|_| is_clear);
@@ -203,10 +199,10 @@ impl Server {
                     }
                     if let Some(shim) = shim {
                         let request = Request::from_parts(head, body);
-                        return Box::pin(shim.answer(request, peer)).await.map(whole);
+                        return Box::pin(shim.answer(request, peer)).await.map(full);
                     }
                     if !api && !is_clear {
-                        return two_lengths().map(whole);
+                        return two_lengths().map(full);
                     }
                     if !api {
                         return Admin::not_found().map(Either::Right);
@@ -223,19 +219,19 @@ impl Server {
         );
         let tls = certificates.as_ref().map(Certificates::acceptor);
         let tracked = connections.clone();
-        listeners.spawn(accept(data, tls, common.clone(), on_data, tracked, ending.clone()));
+        listeners.spawn(accept(data, tls, common.clone(), on_data, tracked, shutdown.clone()));
         if let Some(certificates) = certificates {
             listeners.spawn(certificates.keep_fresh(Arc::clone(&live), recheck));
         }
         if let Some(listener) = legacy_listener {
             let on_legacy = answers(false, None, Some(Arc::clone(&shim)));
             let (common, tracked) = (common.clone(), connections.clone());
-            listeners.spawn(accept(listener, None, common, on_legacy, tracked, ending.clone()));
+            listeners.spawn(accept(listener, None, common, on_legacy, tracked, shutdown.clone()));
         }
         if let Some(listener) = admin_listener {
             let on_admin = answers(false, Some(Arc::clone(&admin)), None);
-            // Apart from the drain: probes and scrapes go on until the last request has ended.
-            let (apart, never) = (TaskTracker::new(), Ending::never());
+            // Not part of the drain: probes and scrapes go on until the last request has ended.
+            let (apart, never) = (TaskTracker::new(), Shutdown::never());
             listeners.spawn(accept(listener, None, for_admin, on_admin, apart, never));
         }
         listeners.spawn(async move { admin.follow().await });
@@ -243,7 +239,7 @@ impl Server {
         stop.cancelled().await;
 
         readiness.draining();
-        ending.begin();
+        shutdown.begin();
         let gateway = live.load_full();
         let (delay, limit) = {
             let config = &gateway.config.server;
@@ -252,36 +248,36 @@ impl Server {
         let end = Instant::now() + delay + limit;
         gateway.shutdown_deadline.set(end - LAST_ANSWERS.min(limit / 4));
         tracing::info!(open = common.open(), "draining");
-        wait(delay, &hurry).await;
-        ending.close();
+        wait(delay, &force_stop).await;
+        shutdown.close();
         connections.close();
         let drained = async {
             tokio::join!(
                 timeout(limit, connections.wait()),
-                // A job that does not end in time is another worker's to do again.
+                // Another worker repeats a job that does not end in time.
                 timeout(limit, shim.stop()),
             )
         };
         let clean = tokio::select! {
             (requests, _jobs) = drained => requests.is_ok(),
-            () = hurry.cancelled() => false,
+            () = force_stop.cancelled() => false,
         };
         listeners.shutdown().await;
         clean
     }
 }
 
-/// Listens on an address, which may be one that connections of an earlier process are still about.
+/// Listens on an address, even if connections of an earlier process still use it.
 fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     socket.set_reuseaddr(true)?;
-    // A client that vanished frees its request.
+    // So that a client that vanished frees its request.
     keepalive::turn_on(&socket)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
 }
 
-/// The answer of a listener without the pipeline to a request that tells its length twice.
+/// The response to a request with two lengths, of a listener without the pipeline.
 fn two_lengths() -> Response<Bytes> {
     let error =
         WireError::new(ErrorKind::Validation, "the request has more than one Content-Length");
@@ -290,22 +286,9 @@ fn two_lengths() -> Response<Bytes> {
     response
 }
 
-async fn wait(delay: Duration, hurry: &CancellationToken) {
+async fn wait(delay: Duration, force_stop: &CancellationToken) {
     tokio::select! {
         () = sleep(delay) => {}
-        () = hurry.cancelled() => {}
+        () = force_stop.cancelled() => {}
     }
-}
-
-/// What a listener does with a request.
-trait Answer: Fn(Request<Incoming>, Peer) -> Self::Future + Clone + Send + 'static {
-    type Future: Future<Output = Response<AnyBody>> + Send + 'static;
-}
-
-impl<A, F> Answer for A
-where
-    A: Fn(Request<Incoming>, Peer) -> F + Clone + Send + 'static,
-    F: Future<Output = Response<AnyBody>> + Send + 'static,
-{
-    type Future = F;
 }

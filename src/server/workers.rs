@@ -1,9 +1,8 @@
-//! The threads that connections are served on. Each has a runtime of its own, and a connection
-//! stays on the thread that it was given to, with its requests and what they send upstream: so no
-//! request wakes another thread or waits for one, and a second core is worth nearly a second gateway.
+//! The worker threads, each with a runtime of its own. A connection stays on its thread, with its requests
+//! and their upstream connections: no request wakes another thread or waits for one, so that a second
+//! core nearly doubles the throughput.
 //!
-//! A new connection goes to the thread that has the fewest, since who has most of the clients has,
-//! in the long run, most of the work.
+//! A new connection goes to the thread with the fewest connections.
 
 use std::io;
 use std::net::TcpStream as Socket;
@@ -18,7 +17,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::upstream;
 
-/// The threads of a gateway; they end when the last clone is dropped.
+/// The worker threads of a gateway, which end when the last clone is dropped.
 #[derive(Clone, Debug)]
 pub struct Workers(Arc<Threads>);
 
@@ -31,20 +30,20 @@ struct Threads {
 #[derive(Debug)]
 struct Worker {
     runtime: Handle,
-    /// Connections that it has.
+    /// Its connections.
     open: Arc<AtomicUsize>,
 }
 
 impl Workers {
-    /// None of its own: connections are served on the runtime that accepts them.
+    /// No threads: connections are served on the runtime that accepts them.
     pub fn none() -> Workers {
         Workers(Arc::new(Threads { each: Vec::new(), _stop: None }))
     }
 
-    /// Starts so many threads.
+    /// Starts `count` threads.
     ///
     /// # Errors
-    /// The system has no more threads or open files.
+    /// The system has no threads or file descriptors left.
     pub fn start(count: usize) -> io::Result<Workers> {
         let stop = CancellationToken::new();
         let each = (1..=count).map(|number| Worker::start(number, stop.clone()));
@@ -52,7 +51,7 @@ impl Workers {
         Ok(Workers(Arc::new(Threads { each, _stop: Some(stop.drop_guard()) })))
     }
 
-    /// Serves a connection, whose socket must not block, on the thread that has the fewest.
+    /// Serves a connection, with a non-blocking socket, on the thread with the fewest connections.
     pub(super) fn spawn<F>(
         &self,
         tasks: &TaskTracker,
@@ -63,9 +62,9 @@ impl Workers {
     {
         let load = |worker: &&Worker| worker.open.load(Ordering::Relaxed);
         let worker = self.0.each.iter().min_by_key(load);
-        let place = worker.map(|worker| Place::take(&worker.open));
+        let slot = worker.map(|worker| WorkerSlot::take(&worker.open));
         let task = async move {
-            let _place = place;
+            let _slot = slot;
             match TcpStream::from_std(socket) {
                 Ok(socket) => serve(socket).await,
                 Err(error) => tracing::warn!(%error, "a connection could not be served"),
@@ -85,24 +84,24 @@ impl Worker {
         thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
             upstream::set_shard(number);
             runtime.block_on(stop.cancelled());
-            // What still runs is not waited for.
+            // Tasks that still run are dropped.
             runtime.shutdown_background();
         })?;
         Ok(Worker { runtime: handle, open })
     }
 }
 
-/// A connection's place on a thread, free again when dropped.
-struct Place(Arc<AtomicUsize>);
+/// Counts a connection of a thread until it is dropped.
+struct WorkerSlot(Arc<AtomicUsize>);
 
-impl Place {
-    fn take(open: &Arc<AtomicUsize>) -> Place {
+impl WorkerSlot {
+    fn take(open: &Arc<AtomicUsize>) -> WorkerSlot {
         open.fetch_add(1, Ordering::Relaxed);
-        Place(Arc::clone(open))
+        WorkerSlot(Arc::clone(open))
     }
 }
 
-impl Drop for Place {
+impl Drop for WorkerSlot {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -127,19 +126,19 @@ mod tests {
     fn connections_go_to_the_thread_with_the_fewest_and_stay_there() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let (workers, tasks) = (Workers::start(2).unwrap(), TaskTracker::new());
-        let (tell, told) = channel();
+        let (sender, received) = channel();
         let open = |end: CancellationToken| {
-            let tell = tell.clone();
+            let sender = sender.clone();
             workers.spawn(&tasks, socket(&listener), move |_| async move {
                 let name = || thread::current().name().map(str::to_owned);
                 let before = name();
                 tokio::task::yield_now().await;
                 assert_eq!(name(), before);
-                tell.send(before.unwrap()).unwrap();
+                sender.send(before.unwrap()).unwrap();
                 end.cancelled().await;
-                tell.send("ended".to_owned()).unwrap();
+                sender.send("ended".to_owned()).unwrap();
             });
-            told.recv_timeout(Duration::from_secs(10)).unwrap()
+            received.recv_timeout(Duration::from_secs(10)).unwrap()
         };
         let (first, second) = (CancellationToken::new(), CancellationToken::new());
         assert_eq!(open(first.clone()), "worker-1");
@@ -147,9 +146,9 @@ mod tests {
         assert_eq!(open(first.clone()), "worker-1");
         first.cancel();
         for _ in 0..2 {
-            assert_eq!(told.recv_timeout(Duration::from_secs(10)).unwrap(), "ended");
+            assert_eq!(received.recv_timeout(Duration::from_secs(10)).unwrap(), "ended");
         }
-        // Both have ended, but their places are free a moment after they said so.
+        // The slots are freed a moment after the tasks report their end.
         while workers.0.each[0].open.load(Ordering::Relaxed) > 0 {
             thread::yield_now();
         }
@@ -157,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn threads_end_with_the_last_clone() {
+    fn threads_end_when_the_last_clone_is_dropped() {
         let workers = Workers::start(1).unwrap();
         let runtime = workers.0.each[0].runtime.clone();
         let (hold, held) = channel::<()>();

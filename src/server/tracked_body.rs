@@ -1,5 +1,4 @@
-//! An answer on its way to the client: its request is open as long as its body lives, and until
-//! when that may be is known from its head on.
+//! The body of a response on its way to the client. Its request stays open while the body lives.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -11,30 +10,31 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::Either;
 use pin_project_lite::pin_project;
 
-use super::AnyBody;
-use super::activity::{Delimited, Open};
+use super::handler::AnyBody;
+use super::timeouts::{BodyEnd, OpenRequest};
 use crate::pipeline::ResponseDeadline;
 
 pin_project! {
-    /// The body of an answer, whose request is open as long as it lives.
-    pub(super) struct Tracked {
+    /// The body of a response, with its open request.
+    pub(super) struct TrackedBody {
         #[pin]
         body: AnyBody,
-        open: Open,
-        // Whether its length is not told, though it is known.
+        open: OpenRequest,
+        // Whether the client gets no length although it is known.
         hides_length: bool,
     }
 }
 
-impl Tracked {
-    /// The answer to an open request of this version of HTTP. One that may break off tells HTTP/1.0 no
-    /// length: some clients don't compare it with what came, and proxies close in order behind less.
-    /// Without one it ends in a reset, which a proxy can't pass on as an end.
-    pub(super) fn answer(
+impl TrackedBody {
+    /// Tracks the body of the response to an open request of this version of HTTP. Over HTTP/1.0 a body
+    /// that may end early gets no length: some clients do not check it, and a proxy may pass on the end of
+    /// a short body as an orderly close. Without a length such a body ends in a reset, which a proxy can't
+    /// take for its end.
+    pub(super) fn track(
         mut response: Response<AnyBody>,
-        mut open: Open,
+        mut open: OpenRequest,
         version: Version,
-    ) -> Response<Tracked> {
+    ) -> Response<TrackedBody> {
         let until = response.extensions().get::<ResponseDeadline>().map(|until| until.0);
         let is_http10 = version < Version::HTTP_11;
         let may_break_off =
@@ -45,22 +45,22 @@ impl Tracked {
         }
         let has_length = response.headers().contains_key(CONTENT_LENGTH)
             || response.body().size_hint().exact().is_some();
-        let delimited = match (has_length && !hides_length, is_http10) {
-            (true, _) => Delimited::Length,
-            (false, true) => Delimited::Close,
-            (false, false) => Delimited::Chunked,
+        let body_end = match (has_length && !hides_length, is_http10) {
+            (true, _) => BodyEnd::Length,
+            (false, true) => BodyEnd::Close,
+            (false, false) => BodyEnd::Chunked,
         };
-        open.begins(until, delimited);
+        open.response_started(until, body_end);
         response.map(|body| {
             if body.is_end_stream() {
-                open.answered();
+                open.completed();
             }
-            Tracked { body, open, hides_length }
+            TrackedBody { body, open, hides_length }
         })
     }
 }
 
-impl Body for Tracked {
+impl Body for TrackedBody {
     type Data = Bytes;
     type Error = <AnyBody as Body>::Error;
 
@@ -71,9 +71,9 @@ impl Body for Tracked {
         let mut this = self.project();
         let polled = this.body.as_mut().poll_frame(cx);
         match &polled {
-            Poll::Ready(Some(Ok(_))) if this.body.is_end_stream() => this.open.answered(),
-            Poll::Ready(None) => this.open.answered(),
-            Poll::Ready(Some(Err(_))) => this.open.broke_off(),
+            Poll::Ready(Some(Ok(_))) if this.body.is_end_stream() => this.open.completed(),
+            Poll::Ready(None) => this.open.completed(),
+            Poll::Ready(Some(Err(_))) => this.open.aborted(),
             Poll::Ready(Some(Ok(_))) | Poll::Pending => {}
         }
         polled
