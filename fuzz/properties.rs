@@ -1,5 +1,8 @@
 //! What holds for any bytes from outside, as the fuzz targets and the normal tests both check it.
 
+#[path = "hyper_oracle.rs"]
+mod oracle;
+
 use bytes::Bytes;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue, Method};
@@ -136,6 +139,11 @@ pub fn answer(bytes: &[u8]) {
     let at_once = decoded(Decoder::new(head.framing), [body.clone()]);
     let by_bytes = body.chunks(1).map(|byte| body.slice_ref(byte));
     assert_eq!(decoded(Decoder::new(head.framing), by_bytes), at_once);
+}
+
+/// The same answers, as hyper's client reads them: see [`oracle`].
+pub fn hyper_oracle(input: &[u8]) {
+    oracle::hyper_oracle(input);
 }
 
 /// The body that comes in these pieces; `None` if it is malformed; whether it ended, and how many bytes after it

@@ -70,6 +70,7 @@ fn of_the_seeds() {
         ("event_stream", properties::event_stream),
         ("body", properties::body),
         ("answer", properties::answer),
+        ("hyper_oracle", properties::hyper_oracle),
     ];
     for (target, holds) in bytes {
         seeds(target).iter().for_each(|(_, seed)| holds(seed));
@@ -132,6 +133,22 @@ proptest! {
         let answer = |body: &[u8]| [b"HTTP/1.1 200 OK\r\n", fields.as_bytes(), b"\r\n", body].concat();
         let all = [changed, answer(made.as_bytes()), answer(&any), any];
         all.iter().for_each(|bytes| properties::answer(bytes));
+    }
+
+    #[test]
+    fn the_client_reads_responses_as_hyper_does_or_refuses_them(
+        choice in any::<u8>(),
+        changed in changed("hyper_oracle"),
+        start in "HTTP/1.[01] (1[0-9]{2}|200|204|304|[2-5][0-9]{2}) ?[a-z]{0,3}\r?\n",
+        fields in "(content-length: ?[0-9]{1,2},?( ?[0-9]{1,2})?\r\n|transfer-encoding: (gzip, )?chunked\r\n|connection: (close|keep-alive|x)\r\n|x: y\r?\n){0,3}",
+        chunks in "([0-9a-f]{1,2}( ?;[ax=\n\t ]{0,3})?\r?\n[a-z]{0,20}(\r\n)?){0,4}0\r?\n(x: ?y\r?\n)?\r?\n.{0,3}",
+        any in vec(any::<u8>(), 0..60),
+    ) {
+        let response = |body: &[u8]| {
+            [&[choice], start.as_bytes(), fields.as_bytes(), b"\r\n", body].concat()
+        };
+        let all = [changed, response(chunks.as_bytes()), response(&any), any];
+        all.iter().for_each(|bytes| properties::hyper_oracle(bytes));
     }
 
     #[test]

@@ -158,6 +158,9 @@ fn read_size(unread: &mut Bytes) -> Result<Option<u64>, ChunkError> {
         return Err(ChunkError("a size is missing"));
     }
     match httparse::parse_chunk_size(unread) {
+        Ok(httparse::Status::Complete((len, _))) if has_bare_line_feed(unread, len) => {
+            Err(ChunkError("the line of a size has a line feed"))
+        }
         Ok(httparse::Status::Complete((len, size))) if len <= MAX_SIZE_LINE => {
             unread.advance(len);
             Ok(Some(size))
@@ -172,6 +175,9 @@ fn read_size(unread: &mut Bytes) -> Result<Option<u64>, ChunkError> {
 fn skip_trailers(unread: &mut Bytes) -> Result<bool, ChunkError> {
     let mut fields = [httparse::EMPTY_HEADER; MAX_TRAILER_FIELDS];
     match httparse::parse_headers(unread, &mut fields) {
+        Ok(httparse::Status::Complete((len, _))) if has_bare_line_feed(unread, len) => {
+            Err(ChunkError("its trailers have a line feed alone"))
+        }
         Ok(httparse::Status::Complete((len, _))) if len <= MAX_TRAILERS => {
             unread.advance(len);
             Ok(true)
@@ -180,6 +186,16 @@ fn skip_trailers(unread: &mut Bytes) -> Result<bool, ChunkError> {
         Ok(_) => Err(ChunkError("its trailers are too long")),
         Err(_) => Err(ChunkError("its trailers are no headers")),
     }
+}
+
+/// Whether the first `len` bytes have a line feed without a carriage return before it. Some readers take
+/// that for the end of a line, and others do not.
+fn has_bare_line_feed(bytes: &[u8], len: usize) -> bool {
+    let bytes = bytes.get(..len).unwrap_or(bytes);
+    let is_bare = |(at, &byte): (usize, &u8)| {
+        byte == b'\n' && at.checked_sub(1).and_then(|before| bytes.get(before)) != Some(&b'\r')
+    };
+    bytes.iter().enumerate().any(is_bare)
 }
 
 #[cfg(test)]
@@ -247,6 +263,9 @@ mod tests {
             "-1\r\n",
             "11111111111111111\r\n",
             "5\r\nhello\r\n0\r\nnot a trailer\r\n\r\n",
+            "5;a\nhello\r\n0\r\n\r\n",
+            "5\r\nhello\r\n0\r\nx: y\n\r\n",
+            "5\r\nhello\r\n0\r\n\n",
         ] {
             assert!(chunked(bad).is_err(), "{bad:?}");
         }
