@@ -67,8 +67,7 @@ impl Inline {
 
     fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, AnyError>>> {
         let Some(mut body) = self.body.take() else { return Poll::Ready(None) };
-        let mut polled =
-            Pin::new(&mut body).poll_frame(&mut Context::from_waker(Waker::noop()));
+        let mut polled = Pin::new(&mut body).poll_frame(&mut Context::from_waker(Waker::noop()));
         if polled.is_pending() {
             self.drive(cx);
             polled = Pin::new(&mut body).poll_frame(cx);
