@@ -108,8 +108,8 @@ async fn open_marked(
 ) -> Reply {
     let gateway = routed.exchange.gateway();
     let unusable = |why: &str| Reply::Failure(Failure::unusable(why));
-    let Some(auth) = target.site.identity.auth() else {
-        return unusable(&target.site.identity.problem());
+    let Some(auth) = target.endpoint.identity.auth() else {
+        return unusable(&target.endpoint.identity.problem());
     };
     let Some(mut head) = prepare(routed, target).map(|prepared| prepared.head) else {
         return unusable("the target's path is no URI");
@@ -117,9 +117,9 @@ async fn open_marked(
     if let Some(span) = span {
         span.mark(&mut head.headers);
     }
-    let seed = sign::authorize_events(&mut head, &auth, &target.site.region, SystemTime::now());
+    let seed = sign::authorize_events(&mut head, &auth, &target.endpoint.region, SystemTime::now());
     let chain = match seed {
-        Ok(seed) => Chain::new(auth, &target.site.region, seed),
+        Ok(seed) => Chain::new(auth, &target.endpoint.region, seed),
         Err(error) => return unusable(&error.to_string()),
     };
     let limit = gateway.config.server.max_body;
@@ -128,7 +128,10 @@ async fn open_marked(
     let (source, signed) = events.into_inner();
     let events = Events::new(source, signed, chain, limit, over);
     let request = Request::from_parts(head, events);
-    gateway.upstream.open(&target.site.origin, request, target.site.first_byte_timeout).await
+    gateway
+        .upstream
+        .open(&target.endpoint.origin, request, target.endpoint.first_byte_timeout)
+        .await
 }
 
 /// Tells the target what came of it, as after any attempt.

@@ -245,7 +245,7 @@ impl Exchange {
             outcome: self.outcome,
         };
         let spent = used.map(|Used { target, usage, cost, .. }| RequestUsage {
-            model: target.model_number(metrics),
+            model: target.model_label_id(metrics),
             usage: *usage,
             cost: *cost,
         });
@@ -384,7 +384,7 @@ impl Exchange {
             requested_model: self.requested_model.as_deref(),
             model: target.map(|target| target.model.as_str()),
             target: target.map(|target| &*target.name),
-            region: target.map(|target| target.site.region.as_str()),
+            region: target.map(|target| target.endpoint.region.as_str()),
             status: self.status,
             outcome: self.outcome.name(),
             attempts: self.attempts.len(),
