@@ -12,7 +12,7 @@ use redis::{RedisError, Script};
 
 use super::event::{self, FleetEvent};
 use super::ledger::{LearnedLimit, LeaseGrant, LeaseRequest, LedgerConfig};
-use crate::state::redis::{RedisFailure, Server, Socket};
+use crate::storage::redis::{RedisFailure, Server, Socket};
 use crate::system::time::timeout;
 
 /// Why the fleet could not be reached.

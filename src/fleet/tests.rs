@@ -11,7 +11,7 @@ use tokio::time::sleep;
 use super::connection::{FleetConnection, Membership, Scripts};
 use super::*;
 use crate::config::{RedisKind, SharedRedis};
-use crate::state::redis::Server as RedisAddress;
+use crate::storage::redis::Server as RedisAddress;
 
 const LEDGER: LedgerConfig = LedgerConfig {
     lease_ahead: Duration::from_secs(1),

@@ -364,8 +364,12 @@ mod tests {
 
     #[test]
     fn who_asks_for_too_much_learns_what_would_fit() {
-        let excess =
-            |input, output, is_default| Excess { tokens: input + output, input, quota: 3000, is_default };
+        let excess = |input, output, is_default| Excess {
+            tokens: input + output,
+            input,
+            quota: 3000,
+            is_default,
+        };
         let own = describe(&excess(120, 64_000, true));
         for part in
             ["64120", "120 of input", "64000 of output", "3000 tokens a minute", "at most 2880"]

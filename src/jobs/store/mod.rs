@@ -21,7 +21,7 @@ pub(super) use self::redis::RedisStore;
 pub(super) use self::sqlite::SqliteStore;
 use super::record::{Counts, End, Hold, NewJob, Queue, Record, Worker};
 use crate::config::{Jobs, JobsBackend};
-use crate::state::redis::RedisFailure;
+use crate::storage::redis::RedisFailure;
 
 /// A job that was started so often and never came to an end takes its workers down with it, and
 /// is given up.

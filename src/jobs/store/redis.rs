@@ -20,7 +20,7 @@ use super::{
 };
 use crate::config::Jobs;
 use crate::jobs::record::State;
-use crate::state::redis::{Connection, Redis};
+use crate::storage::redis::{Connection, Redis};
 
 /// A record is left alone for this long before its ticket is missed.
 const TICKET_GRACE_SECONDS: u64 = 10;

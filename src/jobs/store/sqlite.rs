@@ -24,7 +24,7 @@ use super::{
 };
 use crate::config::Jobs;
 use crate::jobs::record::State;
-use crate::state::sqlite::SqliteFile;
+use crate::storage::sqlite::SqliteFile;
 
 /// Times are milliseconds since 1970. A job that waits and has a token is reserved.
 const SCHEMA: &str = "

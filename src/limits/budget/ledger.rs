@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::OverBudget;
-use crate::state::budgets::{Entry, Kind, Period};
+use super::store::{Entry, Kind, Period};
 
 /// How far a clock that is kept exact steps back, and how long until it is where it was.
 const MAX_STEP: Duration = Duration::from_secs(60);

@@ -10,6 +10,7 @@
 
 mod keeper;
 mod ledger;
+pub mod store;
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -17,8 +18,8 @@ use std::time::SystemTime;
 pub use keeper::Keeper;
 pub use ledger::Ledgers;
 
+use self::store::{Kind, Period};
 use crate::config;
-use crate::state::budgets::{Kind, Period};
 use ledger::{Held, Ledger};
 
 const NANO: f64 = 1e9;

@@ -8,8 +8,8 @@ use super::super::observe;
 use super::*;
 use crate::auth::Peer;
 use crate::config::Source;
-use crate::state::budgets::Store;
-use crate::state::redis::Redis;
+use crate::limits::budget_store::Store;
+use crate::storage::redis::Redis;
 
 const TEXT: &str = "
 [server]

@@ -12,7 +12,7 @@ use sqlx::{Error, Executor as _, SqliteConnection};
 use tokio::time::Instant;
 
 use super::{Entry, Kind, LIMIT, Period, StoreError};
-use crate::state::sqlite::SqliteFile;
+use crate::storage::sqlite::SqliteFile;
 
 const SCHEMA: &str = "
 CREATE TABLE IF NOT EXISTS sluice_budgets (

@@ -12,8 +12,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use crate::system::time::timeout;
 use prometheus::IntCounter;
 
-use super::redis::{Redis, RedisFailure};
 use crate::config::BudgetStore;
+use crate::storage::redis::{Redis, RedisFailure};
 
 const DAY: i64 = 24 * 60 * 60;
 

@@ -7,20 +7,20 @@ use std::time::Duration;
 
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::redis::{Redis, RedisFailure};
+use crate::storage::redis::{Redis, RedisFailure};
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// The resets of all replicas that share a Redis.
 #[derive(Clone, Debug)]
-pub struct Resets {
+pub(super) struct Resets {
     redis: Redis,
     key: String,
 }
 
 impl Resets {
     /// Resets kept under keys that start with `prefix`.
-    pub fn new(redis: Redis, prefix: &str) -> Resets {
+    pub(super) fn new(redis: Redis, prefix: &str) -> Resets {
         Resets { redis, key: format!("{{{prefix}}}:cooldown_resets") }
     }
 
@@ -28,7 +28,7 @@ impl Resets {
     ///
     /// # Errors
     /// When Redis can't be reached; then the others were not told.
-    pub async fn announce(&self) -> Result<(), RedisFailure> {
+    pub(super) async fn announce(&self) -> Result<(), RedisFailure> {
         let mut connection = self.redis.connection();
         let mut raise = redis::cmd("INCR");
         raise.arg(&self.key);
@@ -37,7 +37,7 @@ impl Resets {
     }
 
     /// Calls `reset` whenever somebody has announced one since the last look. Never ends.
-    pub async fn follow(self, reset: impl Fn()) {
+    pub(super) async fn follow(self, reset: impl Fn()) {
         let mut looks = interval(LOOK_EVERY);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut known = None;
