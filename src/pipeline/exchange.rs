@@ -354,10 +354,10 @@ impl Exchange {
             None => passed,
         };
         let Some(bound) = &self.bound else { return usage };
-        let input = if self.begun.is_some() { usage.input } else { bound.untold_input() };
+        let input = if self.begun.is_some() { usage.input } else { bound.unreported_input() };
         // A target goes on with an answer that is no stream, whether anybody waits for it or not.
         let is_stream = self.operation.is_some_and(Operation::is_stream);
-        let output = if is_stream { usage.output } else { bound.untold_output() };
+        let output = if is_stream { usage.output } else { bound.unreported_output() };
         Usage { input, output, ..usage }
     }
 
