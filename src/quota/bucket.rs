@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_to_stay_safety_margin_does_not_slow_the_flow() {
+    fn a_safety_margin_does_not_slow_the_flow() {
         let start = Instant::now();
         let mut bucket = Bucket::full(60.0, 0.25, start);
         assert_eq!(bucket.level(start), 45.0);
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn it_tells_when_there_is_room_and_there_is() {
+    fn units_are_there_when_they_are_due() {
         let start = Instant::now();
         let mut bucket = Bucket::empty(60.0, 0.0, start);
         let when = bucket.when(5.0, start);
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn the_smallest_has_room_for_one_request() {
+    fn the_smallest_bucket_holds_one_request() {
         let start = Instant::now();
         let mut bucket = Bucket::full(1.0, 0.25, start);
         assert_eq!(bucket.when(1.0, start), start);
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn more_than_it_holds_has_room_when_it_is_full() {
+    fn a_request_above_the_capacity_needs_a_full_bucket() {
         let start = Instant::now();
         let mut bucket = Bucket::full(60.0, 0.0, start);
         assert_eq!(bucket.when(1000.0, start), start);
@@ -167,7 +167,7 @@ mod tests {
         }
 
         #[test]
-        fn what_is_taken_and_given_back_leaves_the_level(takes in prop::collection::vec(0.0f64..40.0, 1..50)) {
+        fn taking_and_giving_back_leaves_the_level(takes in prop::collection::vec(0.0f64..40.0, 1..50)) {
             let now = Instant::now();
             let mut bucket = Bucket::full(1000.0, 0.0, now);
             for units in &takes { bucket.take(*units, now); }

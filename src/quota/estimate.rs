@@ -193,7 +193,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_estimate_comes_near_what_is_counted() {
+    fn the_estimate_approaches_the_count() {
         let estimator = Estimator::default();
         assert!(
             (1050..1400).contains(&estimator.input(4000, 0)),
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_without_a_maximum_is_taken_for_a_long_one_of_those_before() {
+    fn a_request_without_a_maximum_is_assumed_to_have_a_long_answer() {
         let estimator = Estimator::default();
         assert_eq!(estimator.free_output(64_000), 64_000, "nothing is known");
         assert!(!estimator.has_free_output());
@@ -241,7 +241,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn what_is_assumed_keeps_its_bounds_and_most_of_the_last_answers(
+        fn the_assumed_output_keeps_its_bounds_and_covers_most_of_the_last_answers(
             outputs in proptest::collection::vec(0u64..200_000, 0..200),
             most in 1u64..100_000,
         ) {
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn where_bodies_differ_the_estimate_is_not_below_the_densest() {
+    fn where_bodies_differ_the_estimate_covers_the_densest() {
         let estimator = Estimator::default();
         let mut dice = fastrand::Rng::with_seed(1);
         for _ in 0..1000 {

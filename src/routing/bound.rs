@@ -204,7 +204,7 @@ mod tests {
         let image = json!({ "image": { "source": { "bytes": "A".repeat(90_000) } } });
         let input = converse(&body(image.clone())).input.unwrap();
         assert!((IMAGE..IMAGE + AROUND + 200).contains(&input), "{input}");
-        // Of other families nobody knows what an image comes to.
+        // The tokens of an image are not known for other families.
         let qwen = bound_of(
             Operation::Converse,
             "qwen.qwen3-32b-v1:0",
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_knows_has_no_bound() {
+    fn unknown_sizes_have_no_bound() {
         let prompt = json!({ "prompt": "x", "max_tokens": 9 });
         let unknown = invoke("acme.model-v1:0", &prompt);
         assert_eq!((unknown.input, unknown.output), (None, None));

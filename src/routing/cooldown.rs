@@ -452,7 +452,7 @@ mod tests {
     }
 
     #[test]
-    fn a_throttle_cools_and_one_probe_opens() {
+    fn a_throttle_begins_a_cooldown_and_one_probe_ends_it() {
         let (mut target, now) = (cooldown(), Instant::now());
         let pass = target.enter(now).unwrap();
         target.throttled(&pass, now, None);
@@ -468,7 +468,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_drained_takes_nothing_and_comes_back_as_what_it_is_otherwise() {
+    fn a_drained_target_takes_nothing_and_returns_to_its_state() {
         let (mut target, now) = (cooldown(), Instant::now());
         let pass = target.enter(now).unwrap();
         target.drain(true);
@@ -501,7 +501,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_under_way_together_are_one_throttle_that_only_extends() {
+    fn throttles_of_requests_in_flight_together_count_once_and_extend_the_cooldown() {
         let (mut target, now) = (cooldown(), Instant::now());
         let passes: Vec<CooldownToken> = (0..50).map(|_| target.enter(now).unwrap()).collect();
         for (i, pass) in passes.iter().enumerate() {
@@ -522,7 +522,7 @@ mod tests {
     }
 
     #[test]
-    fn alone_it_pauses_shortly_before_it_cools() {
+    fn without_another_target_short_pauses_come_before_a_cooldown() {
         let (mut target, mut now) = (cooldown(), Instant::now());
         for pause in [1, 2, 60] {
             let pass = target.enter(now).unwrap();
@@ -562,7 +562,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_that_stall_in_a_row_eject_although_their_heads_came() {
+    fn stalled_answers_in_a_row_eject_although_their_heads_came() {
         let (mut target, now) = (cooldown(), Instant::now());
         let stall = |target: &mut Cooldown| {
             let pass = target.enter(now).unwrap();
@@ -600,7 +600,7 @@ mod tests {
     }
 
     #[test]
-    fn reset_opens_and_old_passes_are_stale() {
+    fn a_reset_ends_the_cooldown_and_old_tokens_are_stale() {
         let (mut target, now) = (cooldown(), Instant::now());
         let old = target.enter(now).unwrap();
         let pass = target.enter(now).unwrap();

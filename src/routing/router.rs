@@ -143,7 +143,7 @@ impl Route {
     }
 }
 
-/// The routes of the legacy endpoints, one for each of their models that may be asked first.
+/// The routes of the legacy endpoints, one for each model that may come first.
 #[derive(Debug, Default)]
 struct LegacyRoutes {
     /// Its model first, then the others in their order.
@@ -249,8 +249,8 @@ impl Router {
         Ok(router)
     }
 
-    /// The route of a requested model, and the config's pattern for it; `None` if no route names it
-    /// and the config has such models refused.
+    /// The route of a requested model, and the config's pattern for it; `None` if no route matches and the config
+    /// refuses such models.
     pub fn find(
         &self,
         config: &Config,
@@ -272,8 +272,8 @@ impl Router {
         self.control_plane.is_some()
     }
 
-    /// The route of a call of the control plane, which may name what it asks of; an ARN is asked of in
-    /// its own region. `None` if such calls are not relayed.
+    /// The route of a call of the control plane. If the call names an ARN, it goes to the ARN's region. `None` if
+    /// such calls are not relayed.
     pub fn control_plane(&self, config: &Config, named: Option<&str>) -> Option<Arc<Route>> {
         let (route, endpoint) =
             (self.control_plane.as_ref()?, config.upstream.control_plane.as_ref()?);
@@ -290,8 +290,8 @@ impl Router {
         Some(elsewhere.unwrap_or_else(|| Arc::clone(route)))
     }
 
-    /// The route of the legacy endpoints' model of this number, alone or with the other models
-    /// behind it; `None` if they have no such model.
+    /// The route of the legacy endpoints' model of this number, alone or with the other models as fallbacks; `None`
+    /// if there is no such model.
     pub fn legacy(&self, number: usize, alone: bool) -> Option<&Arc<Route>> {
         let routes = if alone { &self.legacy.alone } else { &self.legacy.with_fallback };
         routes.get(number)

@@ -203,7 +203,7 @@ async fn predicted_and_real_wait(quotas: &[&str], waiting: usize, tokens: u64) -
             permit.sent();
         }
     }
-    let (_, told) = {
+    let (_, predicted) = {
         let _queued: Vec<_> = (0..waiting)
             .map(|_| route.group.join(flow("others"), candidates(&route, tokens)))
             .collect();
@@ -211,7 +211,7 @@ async fn predicted_and_real_wait(quotas: &[&str], waiting: usize, tokens: u64) -
     };
     let queued = vec![("one", tokens); waiting + 1];
     let served = served(&route, &queued).await;
-    (told.as_secs_f64(), served.last().unwrap().1.as_secs_f64())
+    (predicted.as_secs_f64(), served.last().unwrap().1.as_secs_f64())
 }
 
 #[tokio::test(start_paused = true)]
@@ -224,9 +224,12 @@ async fn the_predicted_wait_is_the_real_one() {
         (&["tpm = 60000", "tpm = 60000"], 20, 3000),
         (&["rpm = 30", "tpm = 60000", "rpm = 60\ntpm = 600000"], 100, 3000),
     ] {
-        let (told, after) = predicted_and_real_wait(quotas, waiting, tokens).await;
-        let off = (told - after).abs();
-        assert!(off <= 0.1 * after + 2.0, "{quotas:?} with {waiting}: told {told}, was {after}");
+        let (predicted, after) = predicted_and_real_wait(quotas, waiting, tokens).await;
+        let off = (predicted - after).abs();
+        assert!(
+            off <= 0.1 * after + 2.0,
+            "{quotas:?} with {waiting}: predicted {predicted}, was {after}"
+        );
     }
 }
 
@@ -251,7 +254,7 @@ async fn no_wakeup_slot_or_token_is_lost_between_threads() {
             }
         })
     });
-    let all = timeout(60 * SECOND, join_all(tasks)).await.expect("nobody waits for ever");
+    let all = timeout(60 * SECOND, join_all(tasks)).await.expect("no request waits for ever");
     all.into_iter().for_each(|task| task.unwrap());
 
     assert_eq!(route.group.waiting(), 0);
@@ -313,10 +316,13 @@ async fn operations_without_quota_and_queued_requests_do_not_delay_each_other() 
     };
     use_up(target, 10);
     let mut waiting = route.group.join(flow("a"), candidates(&route, 500));
-    assert!(route.enter([counting()].into_iter()).is_some(), "it passes who waits for tokens");
-    assert!(route.enter(candidates(&route, 1).into_iter()).is_none(), "nobody else does");
+    assert!(
+        route.enter([counting()].into_iter()).is_some(),
+        "it passes requests that wait for tokens"
+    );
+    assert!(route.enter(candidates(&route, 1).into_iter()).is_none(), "no other request does");
 
-    // One that cools leaves the quota to who waits behind it.
+    // A target that cools down leaves the quota to the requests behind it.
     let (_, permit) = route.enter([counting()].into_iter()).unwrap();
     permit.throttled(crate::quota::Dimension::Unknown, false);
     assert!(route.enter([counting()].into_iter()).is_none());

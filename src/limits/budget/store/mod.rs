@@ -166,7 +166,7 @@ impl Store {
     ///
     /// # Errors
     /// When the store can't be reached; then nothing counts as added, except that Redis may have
-    /// it, which is told the same sums again and so counts them once.
+    /// it: it then gets the same sums again and counts them once.
     pub async fn add(&self, entries: &[Entry], now: SystemTime) -> Result<Vec<u64>, StoreError> {
         match self {
             Store::Memory => Ok(entries.iter().map(|entry| entry.own).collect()),
@@ -187,7 +187,7 @@ impl Store {
         }
     }
 
-    /// Whether its file is another one than it was, or none.
+    /// Whether its file was replaced or deleted.
     pub async fn is_elsewhere(&self) -> bool {
         match self {
             Store::Sqlite(store) => timeout(LIMIT, store.is_elsewhere()).await.unwrap_or(false),
@@ -195,12 +195,12 @@ impl Store {
         }
     }
 
-    /// Whether its file was opened again since it was told all sums last: it may have lost some.
+    /// Whether its file was opened again since all sums were last written: it may have lost some.
     pub fn was_reopened(&self) -> bool {
         matches!(self, Store::Sqlite(store) if store.was_reopened())
     }
 
-    /// Notes that it was told all sums.
+    /// Notes that all sums were written.
     pub fn has_all(&mut self) {
         if let Store::Sqlite(store) = self {
             store.has_all();
