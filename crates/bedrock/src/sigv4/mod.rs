@@ -10,6 +10,7 @@ pub mod amz_date;
 mod authorization;
 mod canonical;
 mod events;
+mod key_cache;
 #[cfg(test)]
 mod tests;
 
@@ -21,6 +22,7 @@ use aws_lc_rs::{digest, hmac};
 pub use authorization::{Authorization, Malformed, Scope, SignedHeaders};
 pub use canonical::{CanonicalHead, NotThere, PathForm, Received, canonical_hash, canonical_text};
 pub use events::{BadEvent, CHUNK_SIGNATURE, EventChain};
+pub use key_cache::SigningKeyCache;
 
 /// The name of the algorithm.
 pub const ALGORITHM: &str = "AWS4-HMAC-SHA256";
@@ -65,8 +67,8 @@ impl PayloadHash {
 
     /// The digits.
     pub fn as_str(&self) -> &str {
-        // Digits are ASCII.
-        std::str::from_utf8(&self.0).unwrap_or_default()
+        #[expect(clippy::expect_used, reason = "hexadecimal digits are ASCII")]
+        std::str::from_utf8(&self.0).expect("digits are ASCII")
     }
 }
 
@@ -164,7 +166,9 @@ const PAIRS: [[u8; 2]; 256] = {
 fn lower_hex(bytes: &[u8]) -> [u8; DIGITS] {
     let mut digits = [b'0'; DIGITS];
     for (pair, &byte) in digits.as_chunks_mut().0.iter_mut().zip(bytes) {
-        *pair = PAIRS.get(usize::from(byte)).copied().unwrap_or_default();
+        #[expect(clippy::indexing_slicing, reason = "there is a pair for each byte")]
+        let digits = PAIRS[usize::from(byte)];
+        *pair = digits;
     }
     digits
 }

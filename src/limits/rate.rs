@@ -1,0 +1,150 @@
+//! The rate of requests of each client, where this process alone counts them.
+//!
+//! tower_governor counts it, by a [`GovernorLayer`] in the stack of the pipeline whose key is the
+//! client. A layer has one rate. So there is one for each rate that the config has, and a request
+//! passes that of its client. In a fleet there is none: a rate is a lease of a quota there, which
+//! all replicas keep to together, and no layer of one process can know what the others let through.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use governor::clock::{Clock, DefaultClock};
+use governor::middleware::NoOpMiddleware;
+use http::Request;
+use tokio::time::Instant;
+use tower_governor::governor::{GovernorConfig, GovernorConfigBuilder};
+use tower_governor::key_extractor::KeyExtractor;
+use tower_governor::{GovernorError, GovernorLayer};
+
+use super::exceeded::LimitExceeded;
+use super::tracking::{OVERFLOW, SweepTimer};
+
+/// A rate of requests and what each client has used of it.
+#[derive(Debug)]
+pub struct RequestRate {
+    /// Its key in the config.
+    name: &'static str,
+    config: Arc<GovernorConfig<ByClient, NoOpMiddleware>>,
+    clock: DefaultClock,
+    /// The bound on its clients, where anyone may become one.
+    bound: Option<TrackingBound>,
+}
+
+impl RequestRate {
+    /// A client's own `rpm`. After a pause all of a minute's requests may come at once.
+    pub(super) fn per_minute(rpm: NonZeroU32) -> RequestRate {
+        RequestRate::new("rpm", Duration::from_secs(60) / rpm.get(), rpm, None)
+    }
+
+    /// The `requests_per_second` of everyone else, with a burst, for a bounded number of clients.
+    pub(super) fn per_second(
+        rate: NonZeroU32,
+        burst: NonZeroU32,
+        max_tracked: usize,
+    ) -> RequestRate {
+        let (period, bound) =
+            (Duration::from_secs(1) / rate.get(), TrackingBound::new(max_tracked));
+        RequestRate::new("requests_per_second", period, burst, Some(bound))
+    }
+
+    #[expect(clippy::expect_used, reason = "neither the burst nor the period is zero")]
+    fn new(
+        name: &'static str,
+        period: Duration,
+        burst: NonZeroU32,
+        bound: Option<TrackingBound>,
+    ) -> RequestRate {
+        let config = GovernorConfigBuilder::default()
+            .period(period.max(Duration::from_nanos(1)))
+            .burst_size(burst.get())
+            .key_extractor(ByClient)
+            .finish()
+            .expect("there is no limiter without a burst or a period");
+        RequestRate { name, config: Arc::new(config), clock: DefaultClock::default(), bound }
+    }
+
+    /// The layer that counts the requests of this rate. `B` is the body of its refusals.
+    pub fn layer<B>(&self) -> GovernorLayer<ByClient, NoOpMiddleware, B> {
+        GovernorLayer::new(Arc::clone(&self.config))
+    }
+
+    /// The key that a client's requests count under: its own, or the one that all clients share who
+    /// are beyond the bound.
+    pub fn key(&self, client: &Arc<str>) -> RateKey {
+        let has_room = self.bound.as_ref().is_none_or(|bound| bound.has_room(&self.config));
+        RateKey(if has_room { Arc::clone(client) } else { OVERFLOW.into() })
+    }
+
+    /// Counts a request outside the layer. A refusal counts nothing, so this also tells how long
+    /// exactly a request has to wait that the layer refused, which tells whole seconds.
+    ///
+    /// # Errors
+    /// When the rate is used up.
+    pub fn check(&self, key: &RateKey) -> Result<(), LimitExceeded> {
+        self.config.limiter().check_key(&key.0).map_err(|refused| LimitExceeded {
+            limit: self.name,
+            retry_after: refused.wait_time_from(self.clock.now()),
+        })
+    }
+
+    /// Drops the clients that have their whole burst again.
+    pub(super) fn sweep(&self) {
+        self.config.limiter().retain_recent();
+    }
+
+    /// The number of clients that are tracked.
+    #[cfg(test)]
+    pub(super) fn tracked(&self) -> usize {
+        self.config.limiter().len()
+    }
+}
+
+/// Keeps the clients of a limiter below a bound. Those beyond it share one key.
+#[derive(Debug)]
+struct TrackingBound {
+    max: usize,
+    /// Requests until the clients have to be counted again, which locks every shard: a request adds
+    /// one client at most.
+    countdown: AtomicUsize,
+    sweep: SweepTimer,
+}
+
+impl TrackingBound {
+    fn new(max: usize) -> TrackingBound {
+        TrackingBound { max, countdown: AtomicUsize::new(0), sweep: SweepTimer::default() }
+    }
+
+    /// Whether the limiter may track another client.
+    fn has_room(&self, config: &GovernorConfig<ByClient, NoOpMiddleware>) -> bool {
+        let one_less = |left: usize| left.checked_sub(1);
+        if self.countdown.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok() {
+            return true;
+        }
+        let limiter = config.limiter();
+        if limiter.len() > self.max && self.sweep.is_due(Instant::now()) {
+            limiter.retain_recent();
+        }
+        let Some(room) = self.max.checked_sub(limiter.len()) else { return false };
+        self.countdown.store(room, Ordering::Relaxed);
+        true
+    }
+}
+
+/// The key that a request counts under. The layer finds it among the request's extensions.
+#[derive(Clone, Debug)]
+pub struct RateKey(Arc<str>);
+
+/// Takes the [`RateKey`] of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ByClient;
+
+impl KeyExtractor for ByClient {
+    type Key = Arc<str>;
+
+    fn extract<T>(&self, request: &Request<T>) -> Result<Arc<str>, GovernorError> {
+        let key = request.extensions().get::<RateKey>();
+        key.map(|key| Arc::clone(&key.0)).ok_or(GovernorError::UnableToExtractKey)
+    }
+}
