@@ -19,8 +19,10 @@ use super::{Gateway, rates};
 use crate::auth::{Peer, PendingAuth};
 use crate::bedrock::{ErrorKind, Operation, Usage};
 use crate::config::Priority;
-use crate::limits::{Account, Caller, CallerKind, Hold, OverBudget, Policy, Slot, usd};
-use crate::quota::{Reservation, Share};
+use crate::limits::{
+    Account, Caller, CallerKind, ConcurrencyPermit, Hold, OverBudget, Policy, usd,
+};
+use crate::quota::{InFlightGuard, Reservation};
 use crate::routing::{Bound, Target};
 pub(super) use crate::telemetry::Outcome;
 use crate::telemetry::access_log::{AccessLogEntry, Attempt, SUCCESS};
@@ -62,11 +64,11 @@ pub(super) struct Exchange {
     /// What its body has yet to show of who sent it.
     pub(super) proof: PendingAuth,
     /// The client's place among its requests at once.
-    pub(super) slot: Option<Slot>,
+    pub(super) slot: Option<ConcurrencyPermit>,
     /// Tells what depends on the request that it is over.
     pub(super) over: Option<DropGuard>,
     /// Its part of the gateway's load.
-    pub(super) share: Option<Share>,
+    pub(super) share: Option<InFlightGuard>,
     /// What it holds of its client's tokens.
     pub(super) allowance: Option<Reservation>,
     /// How urgent it is.

@@ -14,8 +14,8 @@ use crate::auth::origin::BadHost;
 use crate::bedrock::json::JsonError;
 use crate::bedrock::path::{ASK_CONTROL_PLANE, PathError};
 use crate::bedrock::{ErrorKind, WireError};
-use crate::limits::{Denied, Limited, OverBudget};
-use crate::quota::{Full, Overloaded};
+use crate::limits::{Denied, LimitExceeded, OverBudget};
+use crate::quota::{Overloaded, QueueFull};
 use crate::routing::Excess;
 
 /// When a request that was turned away for overload may come again.
@@ -80,7 +80,7 @@ pub(super) enum Refusal {
     #[error("Malformed input request: the body is not valid JSON: {0}")]
     Json(#[from] JsonError),
     #[error("Rate exceeded: {0}")]
-    Limited(Limited),
+    Limited(LimitExceeded),
     #[error(transparent)]
     Denied(#[from] Denied),
     #[error(transparent)]
@@ -90,7 +90,7 @@ pub(super) enum Refusal {
     #[error("{operation} needs HTTP/2")]
     NeedsHttp2 { operation: &'static str },
     #[error("{shortage} The gateway's queue is full: {full}.")]
-    QueueFull { full: Full, shortage: Box<Shortage> },
+    QueueFull { full: QueueFull, shortage: Box<Shortage> },
     #[error("{shortage}")]
     AllOut { shortage: Box<Shortage>, is_quota: bool },
     #[error("{}", shortage::describe(.0))]
@@ -183,8 +183,8 @@ impl Refusal {
     /// The response, without what is the same on every response.
     pub(super) fn into_response(self) -> Response<Bytes> {
         let mut error = WireError::new(self.kind(), self.to_string());
-        if let Refusal::Limited(Limited { due, .. }) = self {
-            error = error.retry_after(due);
+        if let Refusal::Limited(LimitExceeded { retry_after, .. }) = self {
+            error = error.retry_after(retry_after);
         } else if let Refusal::AllOut { shortage, .. } | Refusal::QueueFull { shortage, .. } = &self
         {
             error = error.retry_after(shortage.due());

@@ -110,7 +110,7 @@ async fn a_large_request_waits_for_another_as_long_as_that_takes() {
             assert_eq!(slow.await.unwrap().status, 200);
         }
     }
-    assert_eq!(simulator.books().get(PRIMARY).unwrap().throttled, 0);
+    assert_eq!(simulator.accounts().get(PRIMARY).unwrap().throttled, 0);
 }
 
 /// What `/admin/targets`, and the metric, have of the requests that are left.
@@ -131,7 +131,7 @@ async fn left(gateway: &Gateway) -> (Option<f64>, Option<f64>, f64, f64) {
 const FULL: f64 = 291.0;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_fleet_has_left_and_what_a_replica_holds_of_it_are_two_numbers() {
+async fn quota_left_in_the_fleet_and_held_by_a_replica_are_two_numbers() {
     let (simulator, redis) = (Simulator::start().await, Redis::start().await);
     // Nothing flows in that would be seen here.
     let shared = shared(&simulator, &redis).set("state.lease_idle", "60s");
