@@ -196,20 +196,20 @@ async fn a_repeated_length_is_refused_wherever_it_stands() {
     let gateway = Gateway::with_four_models(&simulator).await;
     let body = bodies::messages("hello", 10);
     let length = body.len();
-    for fields in [
-        format!("content-length: {length}\r\ncontent-length: {length}"),
-        format!("Content-Length: {length}\r\nx: y\r\nCONTENT-LENGTH:{length}"),
-        format!("content-length: {length}\r\ncontent-length: {}", length + 1),
-        format!("content-length: {length}, {length}"),
-        format!("content-length: +{length}"),
-        format!("content-length : {length}"),
-        "content-length: 0x20".to_owned(),
-        "content-length: ".to_owned(),
-        "transfer-encoding: gzip, chunked".to_owned(),
-        "transfer-encoding: chunked\r\ntransfer-encoding: chunked".to_owned(),
-        "transfer-encoding: chunked, chunked".to_owned(),
-        "transfer-encoding: identity".to_owned(),
-        "transfer-encoding: xchunked".to_owned(),
+    for (fields, by_library) in [
+        (format!("content-length: {length}\r\ncontent-length: {length}"), false),
+        (format!("Content-Length: {length}\r\nx: y\r\nCONTENT-LENGTH:{length}"), false),
+        (format!("content-length: {length}\r\ncontent-length: {}", length + 1), true),
+        (format!("content-length: {length}, {length}"), true),
+        (format!("content-length: +{length}"), true),
+        (format!("content-length : {length}"), true),
+        ("content-length: 0x20".to_owned(), true),
+        ("content-length: ".to_owned(), true),
+        ("transfer-encoding: gzip, chunked".to_owned(), false),
+        ("transfer-encoding: chunked\r\ntransfer-encoding: chunked".to_owned(), false),
+        ("transfer-encoding: chunked, chunked".to_owned(), false),
+        ("transfer-encoding: identity".to_owned(), true),
+        ("transfer-encoding: xchunked".to_owned(), true),
     ] {
         let response = answer_to(&gateway, with_fields(&fields, &body).as_bytes(), &fields).await;
         let response = response.expect(&fields);
@@ -218,7 +218,16 @@ async fn a_repeated_length_is_refused_wherever_it_stands() {
             (400, Some("close")),
             "{fields}"
         );
-        is_bedrocks_form(&response, &fields);
+        // What the HTTP library refuses by itself has no body.
+        if by_library {
+            assert_eq!(
+                (response.header("x-amzn-errortype"), &*response.body),
+                (None, ""),
+                "{fields}"
+            );
+        } else {
+            is_bedrocks_form(&response, &fields);
+        }
     }
     let twice =
         with_fields(&format!("content-length: {length}\r\ncontent-length: {length}"), &body);
