@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::exchange::Exchange;
-use super::refusal::Refusal;
-use super::route::Routed;
-use super::shortage::{self, Shortage};
+use super::context::RequestContext;
+use super::error::GatewayError;
+use super::routed::RoutedRequest;
+use super::shortage::Shortage;
 use crate::quota::{Curfew, Flow};
 use crate::routing::{Candidate, Candidates, Permit, is_hopeful};
 use crate::system::time::{sleep_until, timeout_at};
@@ -28,7 +28,7 @@ pub(super) enum Admission {
 
 /// How long a request may still wait, over all its waits.
 #[derive(Debug)]
-pub(super) struct Patience {
+pub(super) struct WaitBudget {
     pub(super) left: Duration,
     pub(super) deadline: Instant,
 }
@@ -36,10 +36,10 @@ pub(super) struct Patience {
 /// Takes the best candidate that has room, or waits for one. A `preferred` one is tried first, and
 /// without regard to the line: the request has had its turn there.
 pub(super) async fn admit(
-    routed: &mut Routed,
+    routed: &mut RoutedRequest,
     preferred: Option<usize>,
-    patience: &mut Patience,
-) -> Result<Admission, Refusal> {
+    wait_budget: &mut WaitBudget,
+) -> Result<Admission, GatewayError> {
     let now = Instant::now();
     let is_in = |index: &usize| routed.candidates.get(*index).is_some_and(|it| it.left.is_none());
     let again = preferred.filter(is_in).and_then(|index| routed.candidate(index));
@@ -60,22 +60,22 @@ pub(super) async fn admit(
     if candidates.is_empty() {
         return Ok(Admission::NothingLeft);
     }
-    let gateway = Arc::clone(routed.exchange.gateway());
-    let give_up = gateway.curfew.cut(patience.deadline.min(now + patience.left));
+    let gateway = Arc::clone(routed.context.gateway());
+    let give_up = gateway.curfew.cut(wait_budget.deadline.min(now + wait_budget.left));
     if give_up <= now || !is_hopeful(&candidates, give_up, now) {
-        return Err(shortage::refusal(routed));
+        return Err(GatewayError::no_target(routed));
     }
     let place = gateway.waiting.enter(routed.body.len());
-    let _place = place.map_err(|full| Refusal::QueueFull {
+    let _place = place.map_err(|full| GatewayError::QueueFull {
         full,
         shortage: Box::new(Shortage::of(routed, now)),
     })?;
     let granted = {
-        let span = routed.exchange.begins_wait();
-        let mut waiting = pool.join(flow(&routed.exchange), candidates.clone());
+        let span = routed.context.begins_wait();
+        let mut waiting = pool.join(flow(&routed.context), candidates.clone());
         let granted = tokio::select! {
             granted = timeout_at(give_up, waiting.granted()) => granted.ok().flatten(),
-            () = turned_away(&gateway.curfew, &candidates) => None,
+            () = no_hope_before_shutdown(&gateway.curfew, &candidates) => None,
         };
         if let (Some(span), true) = (&span, granted.is_some()) {
             span.served();
@@ -83,16 +83,16 @@ pub(super) async fn admit(
         granted
     };
     let waited = now.elapsed();
-    routed.exchange.queued += waited;
-    patience.left = patience.left.saturating_sub(waited);
+    routed.context.queued += waited;
+    wait_budget.left = wait_budget.left.saturating_sub(waited);
     match granted {
         Some((index, permit)) => Ok(Admission::Go(index, permit)),
-        None => Err(shortage::refusal(routed)),
+        None => Err(GatewayError::no_target(routed)),
     }
 }
 
 /// Waits until the process ends too soon for any of the candidates.
-async fn turned_away(curfew: &Curfew, candidates: &[Candidate]) {
+async fn no_hope_before_shutdown(curfew: &Curfew, candidates: &[Candidate]) {
     let end = curfew.known().await;
     if is_hopeful(candidates, end, Instant::now()) {
         sleep_until(end).await;
@@ -100,13 +100,13 @@ async fn turned_away(curfew: &Curfew, candidates: &[Candidate]) {
 }
 
 /// Whether a candidate other than `except` would take the request now, as far as cooldowns tell.
-pub(super) fn any_free(routed: &Routed, except: usize) -> bool {
+pub(super) fn any_free(routed: &RoutedRequest, except: usize) -> bool {
     let now = Instant::now();
     let mut others = routed.remaining().filter(|candidate| candidate.index != except);
     others.any(|candidate| candidate.target.is_free(candidate.demand, now))
 }
 
-fn flow(exchange: &Exchange) -> Flow {
-    let client = exchange.client.as_ref().map(|client| Arc::clone(client.key()));
-    Flow { client: client.unwrap_or_else(|| "".into()), priority: exchange.priority }
+fn flow(context: &RequestContext) -> Flow {
+    let client = context.client.as_ref().map(|client| Arc::clone(client.key()));
+    Flow { client: client.unwrap_or_else(|| "".into()), priority: context.priority }
 }

@@ -1,6 +1,6 @@
 //! The attempt loop: admit, prepare, sign, send, classify, and again until there is an answer.
 //!
-//! What follows a failed attempt is the design's table of outcomes, in [`Loop::failed`]. Once a
+//! What follows a failed attempt is the design's table of outcomes, in [`AttemptLoop::failed`]. Once a
 //! success is decided there is no other attempt; what happens to its bytes is `relay`'s.
 
 use std::future::Future;
@@ -15,14 +15,15 @@ use http::{Request, Response, StatusCode};
 use tokio::time::Instant;
 use tower::Service;
 
-use super::Gateway;
-use super::admit::{self, Admission, Patience, admit};
-use super::exchange::Open;
-use super::prepare::{Prepared, prepare, strip_for_upstream};
-use super::refusal::{Refusal, Refused};
+use super::admit::{self, Admission, WaitBudget, admit};
+use super::context::Open;
+use super::error::{GatewayError, RequestError};
+use super::gateway::Gateway;
+use super::headers::strip_for_upstream;
 use super::relay::{self, ResponseBody};
-use super::route::{Left, Routed};
-use super::{deadline, duplex, shortage};
+use super::routed::{Left, RoutedRequest};
+use super::upstream_request::{Prepared, prepare};
+use super::{bidirectional, deadline, shortage};
 use crate::bedrock::Extras;
 use crate::config::Strategy;
 use crate::quota::{Dimension, Share};
@@ -36,34 +37,38 @@ use crate::upstream::{Class, Failure, Reply, Success, TimeLimit, sign};
 #[derive(Clone, Debug)]
 pub(super) struct Attempts;
 
-impl Service<Routed> for Attempts {
+impl Service<RoutedRequest> for Attempts {
     type Response = Response<ResponseBody>;
-    type Error = Refused;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<ResponseBody>, Refused>> + Send>>;
+    type Error = RequestError;
+    type Future =
+        Pin<Box<dyn Future<Output = Result<Response<ResponseBody>, RequestError>> + Send>>;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Refused>> {
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), RequestError>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, routed: Routed) -> Self::Future {
+    fn call(&mut self, routed: RoutedRequest) -> Self::Future {
         Box::pin(answer(routed))
     }
 }
 
-async fn answer(mut routed: Routed) -> Result<Response<ResponseBody>, Refused> {
+async fn answer(mut routed: RoutedRequest) -> Result<Response<ResponseBody>, RequestError> {
     if let Some(events) = routed.events.take() {
         // Boxed, since nearly no request is one: its future is as large as all else here.
-        return Box::pin(duplex::answer(routed, events)).await;
+        return Box::pin(bidirectional::answer(routed, events)).await;
     }
-    let gateway = Arc::clone(routed.exchange.gateway());
+    let gateway = Arc::clone(routed.context.gateway());
     let deadline = deadline::deadline(&routed);
-    let patience = deadline::patience(&routed, deadline);
-    // All that they say to the gateway has been read.
+    let wait_budget = deadline::wait_budget(&routed, deadline);
+    // Whatever the gateway reads of the client's headers it has read.
     strip_for_upstream(&mut routed.head.headers, &gateway.config.upstream.forward_headers);
-    let mut attempts = Loop {
+    if let Some(guardrail) = routed.guardrail.take() {
+        guardrail.set(&mut routed.head.headers);
+    }
+    let mut attempts = AttemptLoop {
         gateway,
         routed,
-        patience,
+        wait_budget,
         deadline,
         preferred: None,
         kept: None,
@@ -71,16 +76,16 @@ async fn answer(mut routed: Routed) -> Result<Response<ResponseBody>, Refused> {
         moved_from: None,
     };
     let outcome = attempts.run().await;
-    let Routed { mut exchange, call, body, size, .. } = attempts.routed;
+    let RoutedRequest { mut context, call, body, size, .. } = attempts.routed;
     // Nobody tries again from here on.
     drop(body);
-    exchange.share.as_mut().into_iter().for_each(Share::let_go);
+    context.share.as_mut().into_iter().for_each(Share::let_go);
     match outcome {
         Ok(Answer::Success(success, spending)) => {
-            Ok(relay::success(exchange, call.operation, *success, spending, size, deadline))
+            Ok(relay::success(context, call.operation, *success, spending, size, deadline))
         }
-        Ok(Answer::Failure(failure, target)) => Ok(relay::failure(exchange, failure, target)),
-        Err(refusal) => Err(Refused { refusal, exchange }),
+        Ok(Answer::Failure(failure, target)) => Ok(relay::failure(context, failure, target)),
+        Err(error) => Err(RequestError { error, context }),
     }
 }
 
@@ -103,15 +108,15 @@ struct Misfit {
 }
 
 /// What a failed attempt leads to.
-enum Next {
+enum Decision {
     Relay(Failure),
     Again,
 }
 
-struct Loop {
+struct AttemptLoop {
     gateway: Arc<Gateway>,
-    routed: Routed,
-    patience: Patience,
+    routed: RoutedRequest,
+    wait_budget: WaitBudget,
     /// When the whole request must have been answered. Each wait keeps to it by itself, which
     /// saves a timer.
     deadline: Instant,
@@ -124,18 +129,17 @@ struct Loop {
     moved_from: Option<(Arc<Target>, &'static str)>,
 }
 
-impl Loop {
-    async fn run(&mut self) -> Result<Answer, Refusal> {
+impl AttemptLoop {
+    async fn run(&mut self) -> Result<Answer, GatewayError> {
         loop {
             let preferred = self.preferred.take();
-            let admission = match admit(&mut self.routed, preferred, &mut self.patience).await {
+            let admission = match admit(&mut self.routed, preferred, &mut self.wait_budget).await {
                 // No target will be back in time, and not for want of quota: what the best of them
                 // said is a better answer than that.
-                Err(Refusal::AllOut { is_quota: false, .. } | Refusal::NoTarget(_))
-                    if self.has_answer() =>
-                {
-                    Admission::NothingLeft
-                }
+                Err(
+                    GatewayError::NoTargetAvailable { is_quota: false, .. }
+                    | GatewayError::NoTarget(_),
+                ) if self.has_answer() => Admission::NothingLeft,
                 admission => admission?,
             };
             let (index, permit) = match admission {
@@ -149,12 +153,12 @@ impl Loop {
                 continue;
             }
             self.count_fallback(permit.target());
-            let Tried { index, permit, reply, took } = self.attempt(index, permit).await?;
+            let AttemptResult { index, permit, reply, took } = self.attempt(index, permit).await?;
             let target = Arc::clone(permit.target());
             match reply {
                 Reply::Success(success) => {
                     let spending = permit.succeeded(took);
-                    self.routed.exchange.attempted(
+                    self.routed.context.attempted(
                         &target,
                         "success",
                         success.status.as_u16(),
@@ -168,14 +172,14 @@ impl Loop {
                     let is_lost = failure.time_limit == Some(TimeLimit::FirstByte)
                         || failure.class == Class::Encoded;
                     let input = permit.input();
-                    if let Next::Relay(failure) = self.failed(index, permit, failure).await {
+                    if let Decision::Relay(failure) = self.failed(index, permit, failure).await {
                         return Ok(Answer::Failure(failure, target));
                     }
                     if is_lost {
-                        self.routed.exchange.lose(&target, input)?;
+                        self.routed.context.lose(&target, input)?;
                     }
                     if Instant::now() >= self.deadline {
-                        return Err(self.too_late());
+                        return Err(self.deadline_error());
                     }
                 }
             }
@@ -184,11 +188,15 @@ impl Loop {
 
     /// Makes an attempt, and a second one elsewhere if the first is slow and may be hedged. Fails
     /// when the time for the whole request is over, which says nothing of the target.
-    async fn attempt(&mut self, index: usize, mut permit: Permit) -> Result<Tried, Refusal> {
+    async fn attempt(
+        &mut self,
+        index: usize,
+        mut permit: Permit,
+    ) -> Result<AttemptResult, GatewayError> {
         permit.sent();
         let input = permit.input();
-        self.routed.exchange.asked = Some((Arc::clone(permit.target()), input));
-        self.routed.exchange.bound = self.routed.bound(permit.target());
+        self.routed.context.asked = Some((Arc::clone(permit.target()), input));
+        self.routed.context.bound = self.routed.bound(permit.target());
         let sent = Instant::now();
         let (reply, hedge) = match self.hedge_after(permit.target()) {
             None => (self.send(permit.target(), sent).await, None),
@@ -196,21 +204,21 @@ impl Loop {
             Some(usual) => Box::pin(self.race(index, permit.target(), usual)).await,
         };
         if reply.is_too_slow() && Instant::now() >= self.deadline {
-            return Err(self.too_late());
+            return Err(self.deadline_error());
         }
-        self.routed.exchange.asked = None;
+        self.routed.context.asked = None;
         let Some(hedge) = hedge else {
-            return Ok(Tried { index, permit, reply, took: sent.elapsed() });
+            return Ok(AttemptResult { index, permit, reply, took: sent.elapsed() });
         };
         // The loser's request was cancelled; its permit settles when it is dropped here.
         let (winner, loser) = if hedge.won {
             let Hedge { index, permit: other, began, .. } = hedge;
-            self.routed.exchange.bound = self.routed.bound(other.target());
-            (Tried { index, permit: other, reply, took: began.elapsed() }, permit)
+            self.routed.context.bound = self.routed.bound(other.target());
+            (AttemptResult { index, permit: other, reply, took: began.elapsed() }, permit)
         } else {
-            (Tried { index, permit, reply, took: sent.elapsed() }, hedge.permit)
+            (AttemptResult { index, permit, reply, took: sent.elapsed() }, hedge.permit)
         };
-        self.routed.exchange.attempted(loser.target(), "hedge_lost", 0, Duration::ZERO);
+        self.routed.context.attempted(loser.target(), "hedge_lost", 0, Duration::ZERO);
         Ok(winner)
     }
 
@@ -219,7 +227,7 @@ impl Loop {
         let streams = self.routed.call.operation.is_stream();
         let left = self.deadline.saturating_duration_since(now);
         let limit = target.site.first_byte_timeout.min(left);
-        let span = self.routed.exchange.begins_attempt(target);
+        let span = self.routed.context.begins_attempt(target);
         let make = || signed(&self.routed, target, span.as_ref());
         let reply =
             self.gateway.upstream.send(&target.site.origin, make, streams, now, limit).await;
@@ -229,9 +237,9 @@ impl Loop {
         reply
     }
 
-    fn too_late(&self) -> Refusal {
-        let limit = self.deadline.saturating_duration_since(self.routed.exchange.started);
-        Refusal::RequestTimeout { limit }
+    fn deadline_error(&self) -> GatewayError {
+        let limit = self.deadline.saturating_duration_since(self.routed.context.started);
+        GatewayError::RequestTimeout { limit }
     }
 
     /// Asks `target`, and another one too if it takes longer than `usual`. The first success
@@ -290,15 +298,15 @@ impl Loop {
 
     fn note_failure(&mut self, target: &Arc<Target>, failure: &Failure, took: Duration) {
         let status = if failure.from_upstream { failure.status.as_u16() } else { 0 };
-        self.routed.exchange.attempted(target, failure.name(), status, took);
+        self.routed.context.attempted(target, failure.name(), status, took);
         self.moved_from = Some((Arc::clone(target), failure.class.name()));
     }
 
     /// Decides what follows a failed attempt.
-    async fn failed(&mut self, index: usize, permit: Permit, mut failure: Failure) -> Next {
+    async fn failed(&mut self, index: usize, permit: Permit, mut failure: Failure) -> Decision {
         if self.routed.call.model().is_none() {
             permit.not_taken();
-            return Next::Relay(failure);
+            return Decision::Relay(failure);
         }
         if failure.is_about_credentials() {
             permit.target().site.identity.renew();
@@ -313,7 +321,7 @@ impl Loop {
                 if let Some(excess) = self.routed.excess(permit.target()) {
                     permit.not_taken();
                     self.leave(index, Left::Oversized(excess));
-                    return Next::Again;
+                    return Decision::Again;
                 }
                 let dimension = dimension(&failure.reported.message);
                 self.keep(index, failure);
@@ -396,7 +404,7 @@ impl Loop {
                     self.denied(index, &permit, &failure, Extras::Resources);
                 }
                 permit.refused(failure.error_status());
-                return Next::Relay(failure);
+                return Decision::Relay(failure);
             }
             // Another model's word about itself: the requested one may well do what this one can't.
             Class::Terminal => {
@@ -406,7 +414,7 @@ impl Loop {
                 self.leave(index, left);
             }
         }
-        Next::Again
+        Decision::Again
     }
 
     /// Tells a denial of the model or the operation from what finds fault with the request. What the
@@ -454,7 +462,7 @@ impl Loop {
     /// Who asks, told apart from others.
     fn client(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
-        let key = self.routed.exchange.client.as_ref().map(|client| client.key());
+        let key = self.routed.context.client.as_ref().map(|client| client.key());
         key.hash(&mut hasher);
         hasher.finish()
     }
@@ -467,18 +475,18 @@ impl Loop {
     /// The end of a request that is done with every candidate: throttled if any target is, since
     /// another try later may do; else the best candidate's own failure. What a model can't do that
     /// nobody has asked for counts last.
-    fn nothing_left(&mut self) -> Result<Answer, Refusal> {
+    fn nothing_left(&mut self) -> Result<Answer, GatewayError> {
         // A fallback's word about itself is no answer to a request that is only too large.
         let misfit = self.misfit.take().filter(|_| shortage::excess(&self.routed).is_none());
         let misfit = misfit.map(|misfit| misfit.kept);
         match self.kept.take().or(misfit) {
             Some(Kept { index, failure }) if !failure.class.is_quota() => {
                 let target = self.routed.target(index).cloned();
-                let target =
-                    target.ok_or_else(|| Refusal::NoTarget(failure.reported.message.clone()))?;
+                let target = target
+                    .ok_or_else(|| GatewayError::NoTarget(failure.reported.message.clone()))?;
                 Ok(Answer::Failure(failure, target))
             }
-            _ => Err(shortage::refusal(&self.routed)),
+            _ => Err(GatewayError::no_target(&self.routed)),
         }
     }
 
@@ -513,7 +521,7 @@ impl Loop {
     fn candidate<T: Default>(
         &mut self,
         index: usize,
-        change: impl FnOnce(&mut super::route::CandidateState) -> T,
+        change: impl FnOnce(&mut super::routed::CandidateState) -> T,
     ) -> T {
         self.routed.candidates.get_mut(index).map(change).unwrap_or_default()
     }
@@ -542,7 +550,7 @@ impl Loop {
         let delay = doubled.min(retry.max_delay) + retry.base_delay.mul_f64(fastrand::f64());
         let now = Instant::now();
         sleep_until((now + delay).min(self.deadline)).await;
-        self.routed.exchange.waited += now.elapsed();
+        self.routed.context.waited += now.elapsed();
     }
 }
 
@@ -555,7 +563,7 @@ struct Hedge {
 }
 
 /// An attempt that has come to an outcome.
-struct Tried {
+struct AttemptResult {
     index: usize,
     permit: Permit,
     reply: Reply,
@@ -564,7 +572,7 @@ struct Tried {
 
 /// The request as `target` gets it, signed now, or why there is none.
 fn signed(
-    routed: &Routed,
+    routed: &RoutedRequest,
     target: &Target,
     span: Option<&Open<'_>>,
 ) -> Result<Request<Bytes>, String> {

@@ -4,25 +4,20 @@
 //! ([`read`]), those that have no use for one throw it away as it comes ([`discard`]). No other
 //! place of the process buffers what a client sends.
 
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::poll;
-use http::header::EXPECT;
 use http::{HeaderName, HeaderValue, request};
 use http_body::Body;
 use http_body_util::BodyExt;
 
 use super::buffers::{Buffer, Buffers};
+use super::drain;
 use crate::bedrock::sigv4::{PayloadHash, PayloadHasher};
 use crate::quota::{Overloaded, Share};
 use crate::system::time::timeout;
-
-/// A body that is refused is read on and thrown away up to this many bytes, and for this long, so
-/// that the client is there to read the refusal when it has sent its request.
-const REFUSED_BYTES: usize = 64 * 1024 * 1024;
-const REFUSED_TIME: Duration = Duration::from_secs(5);
 
 /// Bytes that the head of a request takes, about.
 pub(crate) fn head_bytes(head: &request::Parts) -> usize {
@@ -90,7 +85,7 @@ where
     };
     let collected = collected.unwrap_or(Err(BodyError::Timeout { limit: limits.time }));
     if let Err(BodyError::TooLarge { .. }) = collected {
-        throw_away(pin!(body), REFUSED_BYTES, limits.time.min(REFUSED_TIME)).await;
+        drain::drain(pin!(body), limits.time.min(drain::MAX_TIME)).await;
     }
     collected
 }
@@ -121,36 +116,6 @@ where
         Ok(())
     };
     timeout(limits.time, reading).await.unwrap_or(Err(BodyError::Timeout { limit: limits.time }))
-}
-
-/// Reads what is left of a body that nobody wants, while its request is answered already: a client
-/// whose connection closed on it would not be there to read the answer. Must be called within a
-/// tokio runtime.
-pub(crate) fn dismiss<B>(head: &request::Parts, body: B)
-where
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
-{
-    // Who waits for leave to send the body sends none.
-    if !body.is_end_stream() && !head.headers.contains_key(EXPECT) {
-        tokio::spawn(async move { throw_away(pin!(body), REFUSED_BYTES, REFUSED_TIME).await });
-    }
-}
-
-async fn throw_away<B: Body<Data = Bytes> + Unpin>(
-    mut body: Pin<&mut B>,
-    most: usize,
-    time: Duration,
-) {
-    let mut discarded = 0;
-    let reading = async {
-        while let Some(Ok(frame)) = body.frame().await {
-            discarded += frame.data_ref().map_or(0, Bytes::len);
-            if discarded > most {
-                break;
-            }
-        }
-    };
-    let _ = timeout(time, reading).await;
 }
 
 /// The body, and its hash if there is a hasher: what [`read`] does, without a limit of time.

@@ -9,31 +9,31 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use http::{HeaderMap, HeaderName};
 use tokio::time::Instant;
 
-use super::InternalRequest;
-use super::admit::Patience;
-use super::route::Routed;
+use super::admit::WaitBudget;
+use super::routed::RoutedRequest;
+use super::stage::InternalRequest;
 use crate::bedrock::sigv4::amz_date::parse_amz_date;
 
 static SDK_REQUEST: HeaderName = HeaderName::from_static("amz-sdk-request");
 static MAX_WAIT: HeaderName = HeaderName::from_static("x-sluice-max-wait");
 
 /// When a request must have been answered.
-pub(super) fn deadline(routed: &Routed) -> Instant {
+pub(super) fn deadline(routed: &RoutedRequest) -> Instant {
     let own = routed.head.extensions.get::<InternalRequest>().map(|own| own.deadline);
-    let timeout = routed.exchange.gateway().config.server.request_timeout;
-    own.unwrap_or(routed.exchange.started + timeout)
+    let timeout = routed.context.gateway().config.server.request_timeout;
+    own.unwrap_or(routed.context.started + timeout)
 }
 
 /// How long a request may wait in line, as its client and the config tell, and not beyond
 /// `deadline`. One of the legacy endpoints may wait until then, unless nothing may wait at all.
-pub(super) fn patience(routed: &Routed, deadline: Instant) -> Patience {
-    let max_wait = routed.exchange.gateway().config.queue.max_wait;
+pub(super) fn wait_budget(routed: &RoutedRequest, deadline: Instant) -> WaitBudget {
+    let max_wait = routed.context.gateway().config.queue.max_wait;
     if routed.head.extensions.get::<InternalRequest>().is_some() && !max_wait.is_zero() {
         let left = deadline.saturating_duration_since(Instant::now());
-        return Patience { left, deadline };
+        return WaitBudget { left, deadline };
     }
     let asked = asked(&routed.head.headers, SystemTime::now());
-    Patience { left: asked.map_or(max_wait, |wait| wait.min(max_wait)), deadline }
+    WaitBudget { left: asked.map_or(max_wait, |wait| wait.min(max_wait)), deadline }
 }
 
 /// How long the client will wait from `now` on; zero if its time is over.

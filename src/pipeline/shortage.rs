@@ -9,13 +9,14 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::refusal::Refusal;
-use super::relay::SOON;
-use super::route::{CandidateState, Left, Routed};
+use super::routed::{CandidateState, Left, RoutedRequest};
 use crate::bedrock::error::whole_seconds;
 use crate::routing::cooldown::State;
 use crate::routing::{Candidates, Excess, Pool};
 use crate::telemetry::OTHER;
+
+/// When to try again if nothing shows when that would help.
+pub(super) const SOON: Duration = Duration::from_secs(1);
 
 /// A year, and more: what is due later is not waited for.
 const NEVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
@@ -60,7 +61,12 @@ impl Cause {
         Cause::Unusable,
     ];
 
-    fn of(routed: &Routed, index: usize, state: &CandidateState, now: Instant) -> Option<Cause> {
+    fn of(
+        routed: &RoutedRequest,
+        index: usize,
+        state: &CandidateState,
+        now: Instant,
+    ) -> Option<Cause> {
         Some(match state.left {
             Some(Left::Denied(_)) => Cause::Denied,
             Some(Left::Misfit(_)) => Cause::Misfit,
@@ -125,7 +131,7 @@ pub(super) struct Shortage {
 
 impl Shortage {
     /// What became of those of this request.
-    pub(super) fn of(routed: &Routed, now: Instant) -> Shortage {
+    pub(super) fn of(routed: &RoutedRequest, now: Instant) -> Shortage {
         let mut counts = [0; Cause::ALL.len()];
         for (index, state) in routed.candidates.iter().enumerate() {
             let cause = Cause::of(routed, index, state, now);
@@ -196,7 +202,7 @@ impl Shortage {
 
 /// What the best of those said that denied the request: the error, without its text, which is the
 /// operator's.
-fn denial(routed: &Routed) -> Option<String> {
+fn denial(routed: &RoutedRequest) -> Option<String> {
     let (index, status) =
         routed.candidates.iter().enumerate().find_map(|(index, state)| match state.left {
             Some(Left::Denied(status)) => Some((index, status.as_u16())),
@@ -258,17 +264,8 @@ impl fmt::Display for Shortage {
     }
 }
 
-/// The refusal of a request that none of its candidates answers.
-pub(super) fn refusal(routed: &Routed) -> Refusal {
-    if let Some(excess) = excess(routed) {
-        return Refusal::Oversized(excess);
-    }
-    let shortage = Shortage::of(routed, Instant::now());
-    Refusal::AllOut { is_quota: shortage.is_quota(), shortage: Box::new(shortage) }
-}
-
 /// How the request is too large, where that is what it fails for: no other candidate would do later.
-pub(super) fn excess(routed: &Routed) -> Option<Excess> {
+pub(super) fn excess(routed: &RoutedRequest) -> Option<Excess> {
     let now = Instant::now();
     let mut nearest: Option<Excess> = None;
     for (index, state) in routed.candidates.iter().enumerate() {

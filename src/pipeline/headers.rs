@@ -1,67 +1,16 @@
-//! One attempt's request to a target: the target's model in the path, those of the client's headers
-//! that Bedrock or the config knows, the body clamped where the target's cap asks for it.
+//! Which headers pass through the gateway, in either direction.
+//!
+//! Of a client's headers only those go upstream that Bedrock knows or that the config names; its
+//! authentication and its connection are never among them. Of an upstream's headers all pass but
+//! those of its connection, and those that only the gateway may set (`x-sluice-*`).
 
-use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use http::request;
-use http::uri::PathAndQuery;
 use smallvec::SmallVec;
 
-use super::policy;
-use super::route::Routed;
-use crate::bedrock::body;
 use crate::bedrock::is_about_caller;
-use crate::bedrock::path::Resource;
-use crate::bedrock::sigv4::PayloadHash;
-use crate::routing::Target;
 
-/// How the names begin of the headers that are between the gateway and its clients.
+/// Prefix of the headers that the gateway and its clients exchange.
 const OWN_PREFIX: &str = "x-sluice-";
-
-/// The parts of an attempt's request that are the same for every attempt on one target.
-#[derive(Debug)]
-pub(super) struct Prepared {
-    pub(super) head: request::Parts,
-    pub(super) payload: Payload,
-}
-
-/// The body of an attempt's request.
-#[derive(Debug)]
-pub(super) struct Payload {
-    pub(super) body: Bytes,
-    /// Whether it is not the client's.
-    is_changed: bool,
-}
-
-impl Payload {
-    /// The hash of the body; that of the client's is computed once for all attempts.
-    pub(super) fn hash(&self, routed: &Routed) -> PayloadHash {
-        let hash = || PayloadHash::of(&self.body);
-        if self.is_changed { hash() } else { *routed.hash.get_or_init(hash) }
-    }
-}
-
-/// Prepares an attempt of a request, whose headers are stripped by [`strip_for_upstream`], on
-/// `target`; `None` if its path is no URI, which no checked id makes.
-pub(super) fn prepare(routed: &Routed, target: &Target) -> Option<Prepared> {
-    let (mut head, ()) = http::Request::new(()).into_parts();
-    head.method = routed.head.method.clone();
-    head.uri = match &routed.call.resource {
-        Resource::Model(_) => target.uri(routed.call.operation)?,
-        _ => {
-            let path = with_query(routed.call.to_path(), routed);
-            target.site.origin.uri(PathAndQuery::try_from(path).ok()?)
-        }
-    };
-    head.headers = routed.head.headers.clone();
-    policy::add_guardrail(&routed.exchange, routed.call.operation, &mut head.headers);
-    head.headers.insert(header::HOST, target.site.origin.host());
-    let cap = routed.call.model().and_then(|requested| target.cap(requested));
-    let clamped = cap.and_then(|cap| body::clamp(&routed.body, &routed.peek, cap));
-    let is_changed = clamped.is_some();
-    let body = clamped.unwrap_or_else(|| routed.body.clone());
-    Some(Prepared { head, payload: Payload { body, is_changed } })
-}
 
 /// Removes what may not pass to the client: what means the upstream's connection alone, and what
 /// only the gateway says.
@@ -115,23 +64,6 @@ fn is_bedrocks(name: &str) -> bool {
     matches!(name, "content-type" | "accept")
         || is_about_caller(name)
         || name.starts_with(BEDROCKS_PREFIX)
-}
-
-/// Only listing operations have a query of their own; a client's query on any other says nothing
-/// to Bedrock and may carry a presigned signature.
-fn with_query(path: String, routed: &Routed) -> String {
-    match routed.head.uri.query() {
-        Some(query) if routed.call.operation.has_query() => {
-            let parameters = query.split('&').filter(|parameter| !is_signature(parameter));
-            let query = parameters.collect::<Vec<_>>().join("&");
-            if query.is_empty() { path } else { format!("{path}?{query}") }
-        }
-        _ => path,
-    }
-}
-
-fn is_signature(parameter: &str) -> bool {
-    parameter.get(..6).is_some_and(|start| start.eq_ignore_ascii_case("x-amz-"))
 }
 
 /// A header value of a text that may, in principle, have characters that no header has.

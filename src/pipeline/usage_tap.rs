@@ -23,39 +23,39 @@ const BYTES_PER_TOKEN: u64 = 4;
 
 /// Watches one answer.
 #[derive(Debug)]
-pub(super) enum Watch {
-    Stream(StreamWatch),
-    Unary(UnaryWatch),
+pub(super) enum UsageTap {
+    Stream(StreamTap),
+    Unary(UnaryTap),
 }
 
-impl Watch {
-    pub(super) fn stream() -> Watch {
-        Watch::Stream(StreamWatch::default())
+impl UsageTap {
+    pub(super) fn stream() -> UsageTap {
+        UsageTap::Stream(StreamTap::default())
     }
 
     /// The same of a stream whose beginning is looked into, too.
-    pub(super) fn whole_stream() -> Watch {
-        Watch::Stream(StreamWatch { reads_beginning: true, ..StreamWatch::default() })
+    pub(super) fn whole_stream() -> UsageTap {
+        UsageTap::Stream(StreamTap { reads_beginning: true, ..StreamTap::default() })
     }
 
     /// `told` are the counts of the response's headers. The body is looked into without them, and
     /// where it may tell more of the cache.
-    pub(super) fn unary(told: Option<Usage>, reads_cache: bool) -> Watch {
-        Watch::Unary(UnaryWatch { told, reads_cache, body: Seen::Nothing })
+    pub(super) fn unary(told: Option<Usage>, reads_cache: bool) -> UsageTap {
+        UsageTap::Unary(UnaryTap { told, reads_cache, body: Seen::Nothing })
     }
 
     pub(super) fn pass(&mut self, chunk: &Bytes) {
         match self {
-            Watch::Stream(watch) => watch.pass(chunk),
-            Watch::Unary(watch) => watch.pass(chunk),
+            UsageTap::Stream(watch) => watch.pass(chunk),
+            UsageTap::Unary(watch) => watch.pass(chunk),
         }
     }
 
     /// Whether the last byte that passed was within a frame.
     pub(super) fn is_within_frame(&self) -> bool {
         match self {
-            Watch::Stream(watch) => watch.skip > 0 || !watch.partial.is_empty(),
-            Watch::Unary(_) => false,
+            UsageTap::Stream(watch) => watch.skip > 0 || !watch.partial.is_empty(),
+            UsageTap::Unary(_) => false,
         }
     }
 
@@ -63,10 +63,10 @@ impl Watch {
     /// exception, which ends a stream.
     pub(super) fn takes_a_frame(&self) -> bool {
         match self {
-            Watch::Stream(watch) => {
+            UsageTap::Stream(watch) => {
                 !self.is_within_frame() && !watch.is_lost && !watch.saw_exception
             }
-            Watch::Unary(_) => false,
+            UsageTap::Unary(_) => false,
         }
     }
 
@@ -74,51 +74,51 @@ impl Watch {
     /// events are longer than that. `None` for what is no stream.
     pub(super) fn tokens(&self) -> Option<u64> {
         match self {
-            Watch::Stream(watch) => Some(watch.events.max(watch.tokens_of_text())),
-            Watch::Unary(_) => None,
+            UsageTap::Stream(watch) => Some(watch.events.max(watch.tokens_of_text())),
+            UsageTap::Unary(_) => None,
         }
     }
 
     /// The token counts that a stream told at its beginning: its input, and little output.
     pub(super) fn begun(&self) -> Option<Usage> {
         match self {
-            Watch::Stream(watch) => watch.begun,
-            Watch::Unary(_) => None,
+            UsageTap::Stream(watch) => watch.begun,
+            UsageTap::Unary(_) => None,
         }
     }
 
     /// Whether an exception passed.
     pub(super) fn saw_exception(&self) -> bool {
-        matches!(self, Watch::Stream(StreamWatch { saw_exception: true, .. }))
+        matches!(self, UsageTap::Stream(StreamTap { saw_exception: true, .. }))
     }
 
     /// Whether a stream that ends here lacks its stop event, as far as that is known.
     pub(super) fn lacks_its_stop(&self) -> bool {
         match self {
-            Watch::Stream(watch) => !watch.is_lost && watch.stop() == Stop::Open,
-            Watch::Unary(_) => false,
+            UsageTap::Stream(watch) => !watch.is_lost && watch.stop() == Stop::Open,
+            UsageTap::Unary(_) => false,
         }
     }
 
     /// Whether more must follow what has passed: a stream lacks its stop event, or JSON its end.
     pub(super) fn is_incomplete(&self) -> bool {
         match self {
-            Watch::Stream(_) => self.lacks_its_stop() && !self.saw_exception(),
-            Watch::Unary(watch) => watch.is_incomplete(),
+            UsageTap::Stream(_) => self.lacks_its_stop() && !self.saw_exception(),
+            UsageTap::Unary(watch) => watch.is_incomplete(),
         }
     }
 
     /// The token counts, if the answer told them.
     pub(super) fn usage(&self) -> Option<Usage> {
         match self {
-            Watch::Stream(watch) => watch.usage(),
-            Watch::Unary(watch) => watch.usage(),
+            UsageTap::Stream(watch) => watch.usage(),
+            UsageTap::Unary(watch) => watch.usage(),
         }
     }
 }
 
 #[derive(Debug, Default)]
-pub(super) struct StreamWatch {
+pub(super) struct StreamTap {
     /// The start of a frame that is not all there.
     partial: BytesMut,
     /// Bytes of a frame too long to look into that are still to pass.
@@ -138,7 +138,7 @@ pub(super) struct StreamWatch {
     usage: Option<Usage>,
 }
 
-impl StreamWatch {
+impl StreamTap {
     fn pass(&mut self, chunk: &[u8]) {
         let mut rest = chunk;
         while !rest.is_empty() && !self.is_lost {
@@ -280,7 +280,7 @@ fn text_bytes(frame: &Frame<'_>) -> i64 {
 }
 
 #[derive(Debug)]
-pub(super) struct UnaryWatch {
+pub(super) struct UnaryTap {
     /// The counts of the response's headers.
     told: Option<Usage>,
     /// Whether the body may tell more of the cache than these.
@@ -297,7 +297,7 @@ enum Seen {
     Chunks(Box<UsageReader>),
 }
 
-impl UnaryWatch {
+impl UnaryTap {
     fn pass(&mut self, chunk: &Bytes) {
         if self.told.is_some() && !self.reads_cache {
             return;
@@ -356,8 +356,8 @@ mod tests {
         bytes
     }
 
-    fn watched(bytes: &[u8], cuts: &[usize]) -> Watch {
-        let mut watch = Watch::stream();
+    fn watched(bytes: &[u8], cuts: &[usize]) -> UsageTap {
+        let mut watch = UsageTap::stream();
         let mut from = 0;
         for &cut in cuts.iter().chain([&bytes.len()]) {
             let cut = cut.clamp(from, bytes.len());
@@ -427,13 +427,13 @@ mod tests {
 
     #[test]
     fn a_unary_body_is_looked_into_unless_the_headers_told() {
-        let mut watch = Watch::unary(None, true);
+        let mut watch = UsageTap::unary(None, true);
         for piece in [&b"{\"usage\":{\"input"[..], b"Tokens\":3,\"outputTokens\":4}}"] {
             watch.pass(&Bytes::copy_from_slice(piece));
         }
         assert_eq!(watch.usage().unwrap().output, 4);
         let told = Usage { input: 1, ..Usage::default() };
-        let mut watch = Watch::unary(Some(told), true);
+        let mut watch = UsageTap::unary(Some(told), true);
         watch.pass(&Bytes::from_static(b"{\"usage\":{\"inputTokens\":3}}"));
         assert_eq!(watch.usage(), Some(told));
     }

@@ -15,8 +15,8 @@ use tokio::time::Instant;
 use tokio_util::sync::DropGuard;
 use uuid::Uuid;
 
-use super::{Gateway, rates};
-use crate::auth::{Peer, PendingAuth};
+use super::gateway::{Gateway, rates};
+use crate::auth::Peer;
 use crate::bedrock::{ErrorKind, Operation, Usage};
 use crate::config::Priority;
 use crate::limits::{Account, Caller, CallerKind, Hold, OverBudget, Policy, Slot, usd};
@@ -40,7 +40,7 @@ const UNLOGGED: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'\\');
 
 /// The record of one request.
 #[derive(Debug)]
-pub(super) struct Exchange {
+pub(super) struct RequestContext {
     gateway: Arc<Gateway>,
     pub(super) arrived: SystemTime,
     pub(super) started: Instant,
@@ -59,8 +59,6 @@ pub(super) struct Exchange {
     pub(super) begun: Option<Usage>,
     /// What attempts have cost whose answer did not come in time, and the last of them.
     lost: Option<Used>,
-    /// What its body has yet to show of who sent it.
-    pub(super) proof: PendingAuth,
     /// The client's place among its requests at once.
     pub(super) slot: Option<Slot>,
     /// Tells what depends on the request that it is over.
@@ -97,14 +95,14 @@ pub(super) struct Exchange {
     passed: Option<Usage>,
     outcome: Outcome,
     /// Where it is in a trace.
-    context: Option<Context>,
+    trace_context: Option<Context>,
     /// What it notes for its spans, if its trace is recorded.
     recording: Option<Box<Recording>>,
 }
 
-impl Exchange {
-    pub(super) fn new(gateway: Arc<Gateway>, peer: Peer) -> Exchange {
-        Exchange {
+impl RequestContext {
+    pub(super) fn new(gateway: Arc<Gateway>, peer: Peer) -> RequestContext {
+        RequestContext {
             gateway,
             arrived: SystemTime::now(),
             started: Instant::now(),
@@ -117,7 +115,6 @@ impl Exchange {
             begun: None,
             lost: None,
             passed: None,
-            proof: PendingAuth::Nothing,
             slot: None,
             over: None,
             share: None,
@@ -141,7 +138,7 @@ impl Exchange {
             error: None,
             usage: None,
             outcome: Outcome::ClientGone,
-            context: None,
+            trace_context: None,
             recording: None,
         }
     }
@@ -228,7 +225,7 @@ impl Exchange {
             self.error = Some(ErrorKind::InternalServer.name().to_owned());
         }
         self.gateway.metrics.panics.inc();
-        let trace_id = self.context.map(|it| tracing::field::display(it.trace_id));
+        let trace_id = self.trace_context.map(|it| tracing::field::display(it.trace_id));
         tracing::error!(request_id = %self.request_id, trace_id, "a request failed by a panic");
     }
 
@@ -417,7 +414,7 @@ fn without_query(path: &str) -> &str {
     path.get(..ends.min().unwrap_or(path.len())).unwrap_or_default()
 }
 
-impl Drop for Exchange {
+impl Drop for RequestContext {
     fn drop(&mut self) {
         let duration = self.started.elapsed();
         // A request on whose way something panicked takes its record along.
@@ -436,8 +433,8 @@ impl Drop for Exchange {
         self.gateway.access_log.write(&AccessLogEntry {
             time: self.arrived,
             request_id,
-            trace_id: self.context.map(|it| it.trace_id),
-            span_id: self.context.and_then(|it| it.span_id),
+            trace_id: self.trace_context.map(|it| it.trace_id),
+            span_id: self.trace_context.and_then(|it| it.span_id),
             client: self.logged_name(),
             peer: self.peer.address,
             operation: self.operation.map_or("-", Operation::name),

@@ -17,9 +17,9 @@ use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Method, request};
 use tokio::time::Instant;
 
-use super::{Exchange, Outcome};
+use super::{Outcome, RequestContext};
 use crate::bedrock::{Family, ModelId, Operation, Usage};
-use crate::pipeline::InternalRequest;
+use crate::pipeline::stage::InternalRequest;
 use crate::routing::Target;
 use crate::telemetry::traces::{
     Attributes, Context, Kind, Parent, Span, SpanId, TRACEPARENT, TraceId, cut, tracestate,
@@ -184,24 +184,24 @@ impl Recording {
     }
 }
 
-impl Exchange {
+impl RequestContext {
     /// Finds out whether the request is part of a trace, and whether that is recorded.
     pub(in crate::pipeline) fn join_trace(&mut self, head: &request::Parts) {
         let Some(traces) = &self.gateway.traces else {
             // What the client calls its trace is worth a look where there is a log to say it in.
             if self.gateway.access_log.is_on() {
-                self.context = Parent::of(&head.headers).map(without_span);
+                self.trace_context = Parent::of(&head.headers).map(without_span);
             }
             return;
         };
         let parent = Parent::of(&head.headers);
         let trace_id = parent.map_or_else(|| self.request_id.into(), |parent| parent.trace_id);
         if !traces.samples(parent.as_ref(), trace_id) {
-            self.context = parent.map(without_span);
+            self.trace_context = parent.map(without_span);
             return;
         }
         let span_id = SpanId::random();
-        self.context = Some(Context { trace_id, span_id: Some(span_id) });
+        self.trace_context = Some(Context { trace_id, span_id: Some(span_id) });
         let is_clients = head.extensions.get::<InternalRequest>().is_none();
         self.recording = Some(Box::new(Recording {
             trace_id,

@@ -14,84 +14,84 @@ use tokio_util::sync::CancellationToken;
 
 use super::admit::{Admission, admit};
 use super::attempt::dimension;
-use super::collect::StreamingBody;
+use super::context::Open;
 use super::deadline;
-use super::exchange::Open;
-use super::prepare::{prepare, strip_for_upstream};
-use super::refusal::{Refusal, Refused};
+use super::error::{GatewayError, RequestError};
+use super::headers::strip_for_upstream;
 use super::relay::{self, ResponseBody, ResponseDeadline};
-use super::route::Routed;
-use super::shortage;
+use super::routed::RoutedRequest;
+use super::stage::StreamingBody;
+use super::upstream_request::prepare;
 use crate::routing::{Permit, Target};
 use crate::system::time::timeout_at;
 use crate::upstream::events::{Chain, Events};
 use crate::upstream::{Class, Failure, Reply, sign};
 
 pub(super) async fn answer(
-    mut routed: Routed,
+    mut routed: RoutedRequest,
     events: StreamingBody,
-) -> Result<Response<ResponseBody>, Refused> {
-    let limit = routed.exchange.gateway().config.server.bidirectional_timeout;
-    let deadline = routed.exchange.started + limit;
-    let mut patience = deadline::patience(&routed, deadline);
-    let forwarded = &routed.exchange.gateway().config.upstream.forward_headers;
+) -> Result<Response<ResponseBody>, RequestError> {
+    let limit = routed.context.gateway().config.server.bidirectional_timeout;
+    let deadline = routed.context.started + limit;
+    let mut wait_budget = deadline::wait_budget(&routed, deadline);
+    let forwarded = &routed.context.gateway().config.upstream.forward_headers;
     strip_for_upstream(&mut routed.head.headers, forwarded);
-    let admitted = timeout_at(deadline, admit(&mut routed, None, &mut patience)).await;
+    let admitted = timeout_at(deadline, admit(&mut routed, None, &mut wait_budget)).await;
     let mut permit = match admitted {
         Ok(Ok(Admission::Go(_, permit))) => permit,
         Ok(Ok(Admission::NothingLeft)) => {
-            let refusal = shortage::refusal(&routed);
-            return Err(Refused { refusal, exchange: routed.exchange });
+            let error = GatewayError::no_target(&routed);
+            return Err(RequestError { error, context: routed.context });
         }
-        Ok(Err(refusal)) => return Err(Refused { refusal, exchange: routed.exchange }),
+        Ok(Err(error)) => return Err(RequestError { error, context: routed.context }),
         Err(_) => {
-            let refusal = Refusal::RequestTimeout { limit };
-            return Err(Refused { refusal, exchange: routed.exchange });
+            let error = GatewayError::RequestTimeout { limit };
+            return Err(RequestError { error, context: routed.context });
         }
     };
     let target = Arc::clone(permit.target());
     permit.sent();
     let input = permit.input();
-    routed.exchange.asked = Some((Arc::clone(&target), input));
+    routed.context.asked = Some((Arc::clone(&target), input));
     let sent = Instant::now();
     // What ends the record ends the client's part, too: its events may go on when the answer does not.
     let over = CancellationToken::new();
-    routed.exchange.over = Some(over.clone().drop_guard());
+    routed.context.over = Some(over.clone().drop_guard());
     let reply = open(&routed, &target, events, over).await;
     let took = sent.elapsed();
-    routed.exchange.asked = None;
+    routed.context.asked = None;
     let excess = routed.excess(&target);
-    let Routed { mut exchange, call, size, .. } = routed;
+    let RoutedRequest { mut context, call, size, .. } = routed;
     match reply {
         Reply::Success(success) => {
-            exchange.attempted(&target, "success", success.status.as_u16(), took);
+            context.attempted(&target, "success", success.status.as_u16(), took);
             let spending = permit.succeeded(took);
             let operation = call.operation;
             let mut response =
-                relay::success(exchange, operation, *success, spending, size, deadline);
+                relay::success(context, operation, *success, spending, size, deadline);
             response.extensions_mut().insert(ResponseDeadline(deadline));
             Ok(response)
         }
         Reply::Failure(failure) => {
             let status = if failure.from_upstream { failure.status.as_u16() } else { 0 };
-            exchange.attempted(&target, failure.class.name(), status, took);
+            context.attempted(&target, failure.class.name(), status, took);
             match failure.class {
                 // That says nothing of the target.
                 Class::Throttled if excess.is_some() => permit.not_taken(),
-                _ => report(permit, &failure, &exchange.gateway().config.fallback),
+                _ => report(permit, &failure, &context.gateway().config.fallback),
             }
-            Ok(relay::failure(exchange, failure, target))
+            Ok(relay::failure(context, failure, target))
         }
     }
 }
 
 async fn open(
-    routed: &Routed,
+    routed: &RoutedRequest,
     target: &Arc<Target>,
     events: StreamingBody,
     over: CancellationToken,
 ) -> Reply {
-    let span = routed.exchange.begins_attempt(target);
+    let span = routed.context.begins_attempt(target);
     let reply = open_marked(routed, target, events, over, span.as_ref()).await;
     if let Some(span) = &span {
         span.replied(&reply);
@@ -100,13 +100,13 @@ async fn open(
 }
 
 async fn open_marked(
-    routed: &Routed,
+    routed: &RoutedRequest,
     target: &Target,
     events: StreamingBody,
     over: CancellationToken,
     span: Option<&Open<'_>>,
 ) -> Reply {
-    let gateway = routed.exchange.gateway();
+    let gateway = routed.context.gateway();
     let unusable = |why: &str| Reply::Failure(Failure::unusable(why));
     let Some(auth) = target.site.identity.auth() else {
         return unusable(&target.site.identity.problem());
@@ -123,7 +123,7 @@ async fn open_marked(
         Err(error) => return unusable(&error.to_string()),
     };
     let limit = gateway.config.server.max_body;
-    let own = routed.exchange.policy().and_then(|policy| policy.max_body(limit));
+    let own = routed.context.policy().and_then(|policy| policy.max_body(limit));
     let limit = own.unwrap_or(limit);
     let (source, signed) = events.into_inner();
     let events = Events::new(source, signed, chain, limit, over);

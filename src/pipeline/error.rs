@@ -5,9 +5,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{ALLOW, CONNECTION, HeaderName, HeaderValue};
 use http::{HeaderMap, Response, StatusCode};
+use tokio::time::Instant;
 
 use super::body::BodyError;
-use super::exchange::{Exchange, Outcome};
+use super::context::{Outcome, RequestContext};
+use super::routed::RoutedRequest;
 use super::shortage::{self, Shortage};
 use crate::auth::AuthError;
 use crate::auth::origin::BadHost;
@@ -43,16 +45,16 @@ pub(super) fn discourage_retry(head: &mut HeaderMap, status: StatusCode, waited:
 
 /// A request that ends in the gateway, with what was learned of it.
 #[derive(Debug)]
-pub(super) struct Refused {
+pub(super) struct RequestError {
     /// Why.
-    pub(super) refusal: Refusal,
+    pub(super) error: GatewayError,
     /// The request's record.
-    pub(super) exchange: Box<Exchange>,
+    pub(super) context: Box<RequestContext>,
 }
 
 /// Why a request ends in the gateway.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Refusal {
+pub(super) enum GatewayError {
     #[error(transparent)]
     Path(#[from] PathError),
     #[error(
@@ -92,7 +94,7 @@ pub(super) enum Refusal {
     #[error("{shortage} The gateway's queue is full: {full}.")]
     QueueFull { full: Full, shortage: Box<Shortage> },
     #[error("{shortage}")]
-    AllOut { shortage: Box<Shortage>, is_quota: bool },
+    NoTargetAvailable { shortage: Box<Shortage>, is_quota: bool },
     #[error("{}", shortage::describe(.0))]
     Oversized(Excess),
     #[error("the request was not answered within {}", humantime::format_duration(*limit))]
@@ -101,97 +103,114 @@ pub(super) enum Refusal {
     NoTarget(String),
 }
 
-impl From<BodyError> for Refusal {
-    fn from(error: BodyError) -> Refusal {
+impl From<BodyError> for GatewayError {
+    fn from(error: BodyError) -> GatewayError {
         match error {
-            BodyError::TooLarge { limit } => Refusal::BodyTooLarge { limit },
-            BodyError::Timeout { limit } => Refusal::BodyTimeout { limit },
-            BodyError::Broken => Refusal::BodyBroken,
-            BodyError::Overloaded(overloaded) => Refusal::Overloaded(overloaded),
+            BodyError::TooLarge { limit } => GatewayError::BodyTooLarge { limit },
+            BodyError::Timeout { limit } => GatewayError::BodyTimeout { limit },
+            BodyError::Broken => GatewayError::BodyBroken,
+            BodyError::Overloaded(overloaded) => GatewayError::Overloaded(overloaded),
         }
     }
 }
 
-impl Refusal {
+impl GatewayError {
+    /// The error of a request that none of its candidates answers.
+    pub(super) fn no_target(routed: &RoutedRequest) -> GatewayError {
+        if let Some(excess) = shortage::excess(routed) {
+            return GatewayError::Oversized(excess);
+        }
+        let shortage = Shortage::of(routed, Instant::now());
+        let (is_quota, shortage) = (shortage.is_quota(), Box::new(shortage));
+        GatewayError::NoTargetAvailable { shortage, is_quota }
+    }
+
     /// The outcome in metrics and the access log.
     pub(super) fn outcome(&self) -> Outcome {
         match self {
-            Refusal::Path(_)
-            | Refusal::ControlPlane { .. }
-            | Refusal::Host(_)
-            | Refusal::Framing
-            | Refusal::Lengths
-            | Refusal::TooManyHeaders { .. }
-            | Refusal::BodyBroken
-            | Refusal::Json(_)
-            | Refusal::Unrouted { .. }
-            | Refusal::Oversized(_)
-            | Refusal::NeedsHttp2 { .. } => Outcome::BadRequest,
-            Refusal::Overloaded(_) => Outcome::Overloaded,
-            Refusal::Unauthenticated(_) => Outcome::Unauthenticated,
-            Refusal::BodyTooLarge { .. } => Outcome::BodyTooLarge,
-            Refusal::BodyTimeout { .. } => Outcome::BodyTimeout,
-            Refusal::Limited(_) => Outcome::ClientLimited,
-            Refusal::Denied(_) | Refusal::OverBudget(OverBudget::UsedUp { .. }) => {
+            GatewayError::Path(_)
+            | GatewayError::ControlPlane { .. }
+            | GatewayError::Host(_)
+            | GatewayError::Framing
+            | GatewayError::Lengths
+            | GatewayError::TooManyHeaders { .. }
+            | GatewayError::BodyBroken
+            | GatewayError::Json(_)
+            | GatewayError::Unrouted { .. }
+            | GatewayError::Oversized(_)
+            | GatewayError::NeedsHttp2 { .. } => Outcome::BadRequest,
+            GatewayError::Overloaded(_) => Outcome::Overloaded,
+            GatewayError::Unauthenticated(_) => Outcome::Unauthenticated,
+            GatewayError::BodyTooLarge { .. } => Outcome::BodyTooLarge,
+            GatewayError::BodyTimeout { .. } => Outcome::BodyTimeout,
+            GatewayError::Limited(_) => Outcome::ClientLimited,
+            GatewayError::Denied(_) | GatewayError::OverBudget(OverBudget::UsedUp { .. }) => {
                 Outcome::ClientDenied
             }
-            Refusal::OverBudget(OverBudget::Held(_)) => Outcome::ClientLimited,
-            Refusal::QueueFull { .. } => Outcome::QueueFull,
-            Refusal::AllOut { is_quota: true, .. } => Outcome::Throttled,
-            Refusal::AllOut { is_quota: false, .. } => Outcome::UpstreamError,
-            Refusal::RequestTimeout { .. } => Outcome::RequestTimeout,
-            Refusal::NoTarget(_) => Outcome::UpstreamError,
+            GatewayError::OverBudget(OverBudget::Held(_)) => Outcome::ClientLimited,
+            GatewayError::QueueFull { .. } => Outcome::QueueFull,
+            GatewayError::NoTargetAvailable { is_quota: true, .. } => Outcome::Throttled,
+            GatewayError::NoTargetAvailable { is_quota: false, .. } => Outcome::UpstreamError,
+            GatewayError::RequestTimeout { .. } => Outcome::RequestTimeout,
+            GatewayError::NoTarget(_) => Outcome::UpstreamError,
         }
     }
 
     /// The error's name on the wire.
     pub(super) fn kind(&self) -> ErrorKind {
         match self {
-            Refusal::Path(PathError::Unknown | PathError::ControlPlane)
-            | Refusal::ControlPlane { .. } => ErrorKind::UnknownOperation,
-            Refusal::Path(PathError::Method { .. }) => ErrorKind::MethodNotAllowed,
-            Refusal::Path(PathError::Model(_) | PathError::Identifier)
-            | Refusal::Host(_)
-            | Refusal::Framing
-            | Refusal::Lengths
-            | Refusal::BodyBroken
-            | Refusal::Json(_)
-            | Refusal::Oversized(_)
-            | Refusal::NeedsHttp2 { .. } => ErrorKind::Validation,
-            Refusal::Unauthenticated(why) => why.kind(),
-            Refusal::Denied(Denied::OtherGuardrail(_) | Denied::Guardrail) => ErrorKind::Validation,
-            Refusal::Denied(Denied::Body { .. }) => ErrorKind::RequestTooLarge,
-            Refusal::Denied(_) | Refusal::OverBudget(OverBudget::UsedUp { .. }) => {
+            GatewayError::Path(PathError::Unknown | PathError::ControlPlane)
+            | GatewayError::ControlPlane { .. } => ErrorKind::UnknownOperation,
+            GatewayError::Path(PathError::Method { .. }) => ErrorKind::MethodNotAllowed,
+            GatewayError::Path(PathError::Model(_) | PathError::Identifier)
+            | GatewayError::Host(_)
+            | GatewayError::Framing
+            | GatewayError::Lengths
+            | GatewayError::BodyBroken
+            | GatewayError::Json(_)
+            | GatewayError::Oversized(_)
+            | GatewayError::NeedsHttp2 { .. } => ErrorKind::Validation,
+            GatewayError::Unauthenticated(why) => why.kind(),
+            GatewayError::Denied(Denied::OtherGuardrail(_) | Denied::Guardrail) => {
+                ErrorKind::Validation
+            }
+            GatewayError::Denied(Denied::Body { .. }) => ErrorKind::RequestTooLarge,
+            GatewayError::Denied(_) | GatewayError::OverBudget(OverBudget::UsedUp { .. }) => {
                 ErrorKind::AccessDenied
             }
-            Refusal::Overloaded(_) => ErrorKind::ServiceUnavailable,
-            Refusal::Unrouted { .. } => ErrorKind::ResourceNotFound,
-            Refusal::TooManyHeaders { .. } => ErrorKind::HeaderTooLarge,
-            Refusal::BodyTooLarge { .. } => ErrorKind::RequestTooLarge,
-            Refusal::BodyTimeout { .. } => ErrorKind::RequestTimeout,
-            Refusal::Limited(_)
-            | Refusal::OverBudget(OverBudget::Held(_))
-            | Refusal::AllOut { is_quota: true, .. } => ErrorKind::Throttling,
-            Refusal::QueueFull { shortage, .. } if shortage.is_quota() => ErrorKind::Throttling,
-            Refusal::QueueFull { .. } => ErrorKind::ServiceUnavailable,
-            Refusal::AllOut { is_quota: false, .. } => ErrorKind::ServiceUnavailable,
-            Refusal::RequestTimeout { .. } => ErrorKind::ModelTimeout,
-            Refusal::NoTarget(_) => ErrorKind::ServiceUnavailable,
+            GatewayError::Overloaded(_) => ErrorKind::ServiceUnavailable,
+            GatewayError::Unrouted { .. } => ErrorKind::ResourceNotFound,
+            GatewayError::TooManyHeaders { .. } => ErrorKind::HeaderTooLarge,
+            GatewayError::BodyTooLarge { .. } => ErrorKind::RequestTooLarge,
+            GatewayError::BodyTimeout { .. } => ErrorKind::RequestTimeout,
+            GatewayError::Limited(_)
+            | GatewayError::OverBudget(OverBudget::Held(_))
+            | GatewayError::NoTargetAvailable { is_quota: true, .. } => ErrorKind::Throttling,
+            GatewayError::QueueFull { shortage, .. } if shortage.is_quota() => {
+                ErrorKind::Throttling
+            }
+            GatewayError::QueueFull { .. } => ErrorKind::ServiceUnavailable,
+            GatewayError::NoTargetAvailable { is_quota: false, .. } => {
+                ErrorKind::ServiceUnavailable
+            }
+            GatewayError::RequestTimeout { .. } => ErrorKind::ModelTimeout,
+            GatewayError::NoTarget(_) => ErrorKind::ServiceUnavailable,
         }
     }
 
     /// The response, without what is the same on every response.
     pub(super) fn into_response(self) -> Response<Bytes> {
         let mut error = WireError::new(self.kind(), self.to_string());
-        if let Refusal::Limited(Limited { due, .. }) = self {
+        if let GatewayError::Limited(Limited { due, .. }) = self {
             error = error.retry_after(due);
-        } else if let Refusal::AllOut { shortage, .. } | Refusal::QueueFull { shortage, .. } = &self
+        } else if let GatewayError::NoTargetAvailable { shortage, .. }
+        | GatewayError::QueueFull { shortage, .. } = &self
         {
             error = error.retry_after(shortage.due());
-        } else if let Refusal::OverBudget(OverBudget::Held(_)) = self {
+        } else if let GatewayError::OverBudget(OverBudget::Held(_)) = self {
             // When one of them ends is not known; a second is a fair guess.
             error = error.retry_after(Duration::from_secs(1));
-        } else if let Refusal::Overloaded(_) = self {
+        } else if let GatewayError::Overloaded(_) = self {
             error = error.retry_after(OVERLOAD_PAUSE);
         }
         let mut response = error.into_response();
@@ -201,16 +220,16 @@ impl Refusal {
 
     fn add_headers(&self, headers: &mut HeaderMap) {
         match self {
-            Refusal::Path(PathError::Method { allow }) => {
+            GatewayError::Path(PathError::Method { allow }) => {
                 headers.insert(ALLOW, HeaderValue::from_static(allow));
             }
             // What is left of the body, or of a request smuggled behind it, is not read.
-            Refusal::Framing
-            | Refusal::Lengths
-            | Refusal::BodyTooLarge { .. }
-            | Refusal::Denied(Denied::Body { .. })
-            | Refusal::BodyTimeout { .. }
-            | Refusal::BodyBroken => {
+            GatewayError::Framing
+            | GatewayError::Lengths
+            | GatewayError::BodyTooLarge { .. }
+            | GatewayError::Denied(Denied::Body { .. })
+            | GatewayError::BodyTimeout { .. }
+            | GatewayError::BodyBroken => {
                 headers.insert(CONNECTION, HeaderValue::from_static("close"));
             }
             _ => {}
@@ -239,7 +258,7 @@ mod tests {
 
     #[test]
     fn a_wrong_method_names_the_right_one() {
-        let response = Refusal::Path(PathError::Method { allow: "POST" }).into_response();
+        let response = GatewayError::Path(PathError::Method { allow: "POST" }).into_response();
         assert_eq!(response.status(), 405);
         assert_eq!(response.headers()[ALLOW], "POST");
     }

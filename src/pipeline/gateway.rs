@@ -1,0 +1,193 @@
+//! What all steps share: one config, and everything that was built from it.
+//!
+//! A reload builds another [`Gateway`] and stores it in the [`SharedGateway`]. A request loads the
+//! gateway once and keeps it to its end, so that it sees one config.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+use super::buffers::Buffers;
+use super::hedge::HedgeBudget;
+use super::offload::Offload;
+use crate::auth::{Authenticator, Issuers};
+use crate::config::{self, Config};
+use crate::fleet::Fleet;
+use crate::limits::{ClientLimits, ClientRegistry, Prices, Rates};
+use crate::quota::{Curfew, Load, WaitingRoom};
+use crate::routing::{Router, RouterError, Target};
+use crate::telemetry::access_log::AccessLog;
+use crate::telemetry::process_log::UNLIMITED;
+use crate::telemetry::traces::Traces;
+use crate::telemetry::usage_log::UsageLog;
+use crate::telemetry::{Logs, Metrics};
+use crate::upstream::{ConnectionGauges, Upstream};
+
+/// What the steps share: one config and everything built from it.
+#[derive(Debug)]
+pub struct Gateway {
+    /// The config.
+    pub config: Config,
+    /// The routing table.
+    pub router: Router,
+    /// The pool of upstream connections.
+    pub upstream: Upstream,
+    /// Who waits.
+    pub waiting: WaitingRoom,
+    /// How much is in hand.
+    pub load: Load,
+    /// ResponseDeadline when anybody may wait, once the process ends.
+    pub curfew: Curfew,
+    /// The clients that the config names.
+    pub clients: ClientRegistry,
+    /// Who may call.
+    pub authenticator: Authenticator,
+    /// The limits of clients.
+    pub limits: ClientLimits,
+    /// What tokens cost.
+    pub prices: Prices,
+    /// Memory for large bodies.
+    pub(crate) buffers: Buffers,
+    /// Threads for work on large bodies.
+    pub(crate) offload: Offload,
+    /// How many requests may be hedged.
+    pub(crate) hedges: HedgeBudget,
+    /// The metric families.
+    pub metrics: Arc<Metrics>,
+    /// Where access-log lines go.
+    pub access_log: AccessLog,
+    /// Where records of use go.
+    pub usage_log: UsageLog,
+    /// Who decides on traces and takes their spans; `None`: there are none.
+    pub traces: Option<Traces>,
+    /// The other replicas, if the state is shared with some.
+    pub fleet: Option<Fleet>,
+}
+
+impl Gateway {
+    /// Builds everything that requests need from a config, and starts to resolve credentials; as one
+    /// replica of the `fleet`, if there is one. Must be called within a tokio runtime.
+    pub fn new(
+        config: Config,
+        fleet: Option<Fleet>,
+        metrics: Arc<Metrics>,
+        logs: Logs,
+    ) -> Result<Arc<Gateway>, RouterError> {
+        let upstream = connections(&config.upstream, &metrics);
+        Gateway::build(config, None, fleet, upstream, metrics, logs)
+    }
+
+    /// The gateway of a newer config: what it keeps of this one keeps its state, connections are
+    /// used on if they are what it asks for, and what is under way here ends here.
+    pub fn renewed(&self, config: Config) -> Result<Arc<Gateway>, RouterError> {
+        let upstream = match config.upstream.connects_like(&self.config.upstream) {
+            true => self.upstream.clone(),
+            false => connections(&config.upstream, &self.metrics),
+        };
+        let logs = Logs {
+            access: self.access_log.clone(),
+            usage: self.usage_log.clone(),
+            traces: self.traces.clone(),
+        };
+        let (fleet, metrics) = (self.fleet.clone(), Arc::clone(&self.metrics));
+        Gateway::build(config, Some(self), fleet, upstream, metrics, logs)
+    }
+
+    fn build(
+        config: Config,
+        before: Option<&Gateway>,
+        fleet: Option<Fleet>,
+        upstream: Upstream,
+        metrics: Arc<Metrics>,
+        logs: Logs,
+    ) -> Result<Arc<Gateway>, RouterError> {
+        let before_issuers = before.map(|before| {
+            let same_way = config.upstream.connects_like(&before.config.upstream);
+            (before.authenticator.issuers(), same_way)
+        });
+        let router = Router::new(
+            &config,
+            before.map(|before| (&before.config, &before.router)),
+            fleet.as_ref(),
+        )?;
+        let clients = before.map(|before| &before.clients);
+        let clients = ClientRegistry::new(&config.clients, clients, fleet.as_ref())?;
+        let prices = Prices::new(&config.prices)?;
+        warn_of_unpriced(&config, &router, &prices);
+        let issuers = Issuers::new(&config.issuers, &upstream, &metrics, before_issuers);
+        Ok(Arc::new(Gateway {
+            router,
+            upstream,
+            load: before.map_or_else(
+                || Load::new(&config.server),
+                |before| before.load.renewed(&config.server),
+            ),
+            authenticator: Authenticator::new(
+                &config.clients,
+                &clients,
+                &config.auth,
+                Arc::clone(&metrics),
+                before.map(|before| &before.authenticator),
+            )
+            .with_issuers(issuers)
+            .with_allowed_hosts(&config.server.allowed_hosts),
+            limits: match before {
+                Some(before) => before.limits.renewed(&config.limits),
+                None => ClientLimits::new(&config.limits, fleet.clone()),
+            },
+            clients,
+            prices,
+            buffers: before.map_or_else(
+                || Buffers::new(config.server.max_in_flight_bytes),
+                |before| before.buffers.clone(),
+            ),
+            offload: before.map(|before| before.offload.clone()).unwrap_or_default(),
+            hedges: HedgeBudget::new(&config.hedge),
+            waiting: match before {
+                Some(before) => before.waiting.renewed(&config.queue),
+                None => WaitingRoom::new(
+                    &config.queue,
+                    metrics.queue_waiting.clone(),
+                    metrics.queue_waiting_bytes.clone(),
+                ),
+            },
+            curfew: before.map(|before| before.curfew.clone()).unwrap_or_default(),
+            config,
+            metrics,
+            access_log: logs.access,
+            usage_log: logs.usage,
+            traces: logs.traces,
+            fleet,
+        }))
+    }
+}
+
+/// Says which targets clients with budgets can't use, since nobody knows what they cost.
+fn warn_of_unpriced(config: &Config, router: &Router, prices: &Prices) {
+    if config.clients.iter().all(|client| client.budget.is_none()) {
+        return;
+    }
+    for target in router.targets() {
+        if rates(prices, target).is_none() {
+            tracing::warn!(
+                name: UNLIMITED,
+                target_name = %target.name,
+                model = %target.model,
+                "the model has no price: clients with budgets can't use it; set one in [prices]"
+            );
+        }
+    }
+}
+
+/// What the tokens of `target` cost, if its model has a price.
+pub(super) fn rates(prices: &Prices, target: &Target) -> Option<Rates> {
+    prices.of(&target.model, target.base_model(), target.known)
+}
+
+/// A pool of connections to the upstream, counted in `metrics`.
+fn connections(config: &config::Upstream, metrics: &Metrics) -> Upstream {
+    Upstream::new(config, ConnectionGauges::of(metrics), metrics.upstream_resent.clone())
+}
+
+/// The gateway of the config that is in force.
+pub type SharedGateway = ArcSwap<Gateway>;
