@@ -212,7 +212,7 @@ fn arrival(
     let mut request = Request::builder()
         .method(Method::POST)
         .version(Version::HTTP_11)
-        .uri(model_path(Operation::InvokeModel, &first.model.encode()))
+        .uri(model_path(Operation::InvokeModel, &first.model.encode())?)
         .header(HOST, "localhost")
         .header(CONTENT_TYPE, "application/json")
         .extension(own);

@@ -5,11 +5,11 @@
 //! when it is served, when its time is over, when the process ends, or when its client goes away.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::context::RequestContext;
+use super::deadline::WaitBudget;
 use super::error::GatewayError;
 use super::routed::RoutedRequest;
 use super::shortage::Shortage;
@@ -24,13 +24,6 @@ pub(super) enum Admission {
     Go(usize, Permit),
     /// This request is done with every candidate.
     NothingLeft,
-}
-
-/// How long a request may still wait, over all its waits.
-#[derive(Debug)]
-pub(super) struct WaitBudget {
-    pub(super) left: Duration,
-    pub(super) deadline: Instant,
 }
 
 /// Takes the best candidate that has room, or waits for one. A `preferred` one is tried first, and
@@ -97,13 +90,6 @@ async fn no_hope_before_shutdown(curfew: &Curfew, candidates: &[Candidate]) {
     if is_hopeful(candidates, end, Instant::now()) {
         sleep_until(end).await;
     }
-}
-
-/// Whether a candidate other than `except` would take the request now, as far as cooldowns tell.
-pub(super) fn any_free(routed: &RoutedRequest, except: usize) -> bool {
-    let now = Instant::now();
-    let mut others = routed.remaining().filter(|candidate| candidate.index != except);
-    others.any(|candidate| candidate.target.is_free(candidate.demand, now))
 }
 
 fn flow(context: &RequestContext) -> Flow {

@@ -19,7 +19,9 @@ use super::gateway::{Gateway, rates};
 use crate::auth::Peer;
 use crate::bedrock::{ErrorKind, Operation, Usage};
 use crate::config::Priority;
-use crate::limits::{Account, Caller, CallerKind, Hold, OverBudget, Policy, Slot, usd};
+use crate::limits::{
+    Account, Caller, CallerKind, ConcurrencyPermit, Hold, OverBudget, Policy, usd,
+};
 use crate::quota::{Reservation, Share};
 use crate::routing::{Bound, Target};
 pub(super) use crate::telemetry::Outcome;
@@ -60,7 +62,7 @@ pub(super) struct RequestContext {
     /// What attempts have cost whose answer did not come in time, and the last of them.
     lost: Option<Used>,
     /// The client's place among its requests at once.
-    pub(super) slot: Option<Slot>,
+    pub(super) slot: Option<ConcurrencyPermit>,
     /// Tells what depends on the request that it is over.
     pub(super) over: Option<DropGuard>,
     /// Its part of the gateway's load.

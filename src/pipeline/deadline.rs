@@ -9,7 +9,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use http::{HeaderMap, HeaderName};
 use tokio::time::Instant;
 
-use super::admit::WaitBudget;
 use super::routed::RoutedRequest;
 use super::stage::InternalRequest;
 use crate::bedrock::sigv4::amz_date::parse_amz_date;
@@ -17,11 +16,22 @@ use crate::bedrock::sigv4::amz_date::parse_amz_date;
 static SDK_REQUEST: HeaderName = HeaderName::from_static("amz-sdk-request");
 static MAX_WAIT: HeaderName = HeaderName::from_static("x-sluice-max-wait");
 
+/// How long a request may still wait, over all its waits.
+#[derive(Debug)]
+pub(super) struct WaitBudget {
+    pub(super) left: Duration,
+    pub(super) deadline: Instant,
+}
+
 /// When a request must have been answered.
 pub(super) fn deadline(routed: &RoutedRequest) -> Instant {
-    let own = routed.head.extensions.get::<InternalRequest>().map(|own| own.deadline);
-    let timeout = routed.context.gateway().config.server.request_timeout;
-    own.unwrap_or(routed.context.started + timeout)
+    let internal = routed.head.extensions.get::<InternalRequest>();
+    let server = &routed.context.gateway().config.server;
+    match internal {
+        Some(internal) => internal.deadline,
+        None if routed.is_bidirectional() => routed.context.started + server.bidirectional_timeout,
+        None => routed.context.started + server.request_timeout,
+    }
 }
 
 /// How long a request may wait in line, as its client and the config tell, and not beyond

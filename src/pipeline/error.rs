@@ -16,7 +16,7 @@ use crate::auth::origin::BadHost;
 use crate::bedrock::json::JsonError;
 use crate::bedrock::path::{ASK_CONTROL_PLANE, PathError};
 use crate::bedrock::{ErrorKind, WireError};
-use crate::limits::{Denied, Limited, OverBudget};
+use crate::limits::{Denied, LimitExceeded, OverBudget};
 use crate::quota::{Full, Overloaded};
 use crate::routing::Excess;
 
@@ -82,7 +82,7 @@ pub(super) enum GatewayError {
     #[error("Malformed input request: the body is not valid JSON: {0}")]
     Json(#[from] JsonError),
     #[error("Rate exceeded: {0}")]
-    Limited(Limited),
+    Limited(LimitExceeded),
     #[error(transparent)]
     Denied(#[from] Denied),
     #[error(transparent)]
@@ -99,8 +99,6 @@ pub(super) enum GatewayError {
     Oversized(Excess),
     #[error("the request was not answered within {}", humantime::format_duration(*limit))]
     RequestTimeout { limit: Duration },
-    #[error("no target can serve this request: {0}")]
-    NoTarget(String),
 }
 
 impl From<BodyError> for GatewayError {
@@ -152,7 +150,6 @@ impl GatewayError {
             GatewayError::NoTargetAvailable { is_quota: true, .. } => Outcome::Throttled,
             GatewayError::NoTargetAvailable { is_quota: false, .. } => Outcome::UpstreamError,
             GatewayError::RequestTimeout { .. } => Outcome::RequestTimeout,
-            GatewayError::NoTarget(_) => Outcome::UpstreamError,
         }
     }
 
@@ -194,15 +191,14 @@ impl GatewayError {
                 ErrorKind::ServiceUnavailable
             }
             GatewayError::RequestTimeout { .. } => ErrorKind::ModelTimeout,
-            GatewayError::NoTarget(_) => ErrorKind::ServiceUnavailable,
         }
     }
 
     /// The response, without what is the same on every response.
     pub(super) fn into_response(self) -> Response<Bytes> {
         let mut error = WireError::new(self.kind(), self.to_string());
-        if let GatewayError::Limited(Limited { due, .. }) = self {
-            error = error.retry_after(due);
+        if let GatewayError::Limited(LimitExceeded { retry_after, .. }) = self {
+            error = error.retry_after(retry_after);
         } else if let GatewayError::NoTargetAvailable { shortage, .. }
         | GatewayError::QueueFull { shortage, .. } = &self
         {

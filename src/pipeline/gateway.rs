@@ -36,7 +36,7 @@ pub struct Gateway {
     pub waiting: WaitingRoom,
     /// How much is in hand.
     pub load: Load,
-    /// ResponseDeadline when anybody may wait, once the process ends.
+    /// Until when anybody may wait, once the process ends.
     pub curfew: Curfew,
     /// The clients that the config names.
     pub clients: ClientRegistry,
@@ -132,7 +132,7 @@ impl Gateway {
             .with_issuers(issuers)
             .with_allowed_hosts(&config.server.allowed_hosts),
             limits: match before {
-                Some(before) => before.limits.renewed(&config.limits),
+                Some(before) => before.limits.with_config(&config.limits),
                 None => ClientLimits::new(&config.limits, fleet.clone()),
             },
             clients,

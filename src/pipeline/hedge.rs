@@ -2,9 +2,17 @@
 //! answer counts. Off by default. It is for small requests whose answer comes in one piece, and
 //! for no more than a share of them, since every hedge spends quota twice.
 
+use std::future::Future;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::config;
+use crate::routing::{Permit, Target};
+use crate::system::time::sleep;
+use crate::upstream::Reply;
 
 /// A hedge, in the units of the budget.
 const WHOLE: i64 = 1_000_000;
@@ -38,6 +46,54 @@ impl HedgeBudget {
         let enough = |saved: i64| (saved >= WHOLE).then(|| saved - WHOLE);
         self.saved.fetch_update(Ordering::Relaxed, Ordering::Relaxed, enough).is_ok()
     }
+}
+
+/// A second attempt that was made while the first was under way.
+pub(super) struct Hedge {
+    /// The candidate that was asked.
+    pub(super) index: usize,
+    pub(super) permit: Permit,
+    pub(super) began: Instant,
+    /// Whether its reply counts.
+    pub(super) won: bool,
+}
+
+/// Waits for the reply of the `first` attempt. If that takes longer than `usual`, `other` gives
+/// leave to send to another candidate, and `send` sends a second attempt there. The first success
+/// counts. If one attempt fails, the other decides.
+pub(super) async fn race<S, F>(
+    usual: Duration,
+    first: impl Future<Output = Reply>,
+    other: impl FnOnce() -> Option<(usize, Permit)>,
+    send: S,
+) -> (Reply, Option<Hedge>)
+where
+    S: FnOnce(Arc<Target>, Instant) -> F,
+    F: Future<Output = Reply>,
+{
+    tokio::pin!(first);
+    tokio::select! {
+        reply = &mut first => return (reply, None),
+        () = sleep(usual) => {}
+    }
+    let Some((index, mut permit)) = other() else {
+        return (first.await, None);
+    };
+    permit.sent();
+    let began = Instant::now();
+    let second = send(Arc::clone(permit.target()), began);
+    tokio::pin!(second);
+    let (reply, won) = tokio::select! {
+        reply = &mut first => match reply {
+            Reply::Failure(_) => (second.await, true),
+            reply => (reply, false),
+        },
+        reply = &mut second => match reply {
+            Reply::Failure(_) => (first.await, false),
+            reply => (reply, true),
+        },
+    };
+    (reply, Some(Hedge { index, permit, began, won }))
 }
 
 #[cfg(test)]

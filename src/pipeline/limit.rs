@@ -60,8 +60,8 @@ fn count(context: &mut RequestContext, head: &request::Parts) -> Result<(), Gate
     let limits = &context.gateway().limits;
     let internal = head.extensions.get::<InternalRequest>();
     if !internal.is_some_and(|internal| internal.is_counted) {
-        limits.request(client).map_err(GatewayError::Limited)?;
+        limits.check_rate(client).map_err(GatewayError::Limited)?;
     }
-    context.slot = limits.slot(client).map_err(GatewayError::Limited)?;
+    context.slot = limits.acquire(client).map_err(GatewayError::Limited)?;
     Ok(())
 }

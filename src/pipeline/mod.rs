@@ -18,11 +18,14 @@
 mod admit;
 mod attempt;
 mod authenticate;
+mod best_failure;
 mod bidirectional;
 pub(crate) mod body;
 mod buffers;
 mod context;
 mod deadline;
+mod decide;
+mod denial;
 pub(crate) mod drain;
 mod error;
 mod gateway;

@@ -155,7 +155,7 @@ fn route(
     if let (Some(client), Some((_, best))) = (&context.client, targets.first()) {
         let demand = best.demand(operation, &size, model);
         if demand.draws_on_quota() {
-            let allowance = gateway.limits.tokens(client, demand.expected());
+            let allowance = gateway.limits.reserve_tokens(client, demand.expected());
             context.allowance = allowance.map_err(GatewayError::Limited)?;
         }
     }

@@ -9,12 +9,12 @@ use tokio::time::Instant;
 
 use super::context::RequestContext;
 use super::stage::{ForcedGuardrail, StreamingBody};
-use crate::bedrock::Extras;
 use crate::bedrock::body::Peek;
 use crate::bedrock::path::Call;
 use crate::bedrock::sigv4::PayloadHash;
+use crate::bedrock::{Extras, Operation};
 use crate::routing::access::Denial;
-use crate::routing::{Bound, Candidate, Excess, QuotaDemand, RequestSize, Route, Target};
+use crate::routing::{Bound, Candidate, Excess, Permit, QuotaDemand, RequestSize, Route, Target};
 
 /// A request with the targets that can serve it.
 #[derive(Debug)]
@@ -70,7 +70,7 @@ impl RoutedRequest {
     /// The most that the request can use of a target, where its client's budget holds that.
     pub(super) fn bound(&self, target: &Target) -> Option<Bound> {
         self.context.hold.as_ref()?;
-        let model = self.call.model().filter(|_| self.events.is_none())?;
+        let model = self.call.model().filter(|_| !self.is_bidirectional())?;
         Some(target.bound(&self.size, model))
     }
 
@@ -114,6 +114,41 @@ impl RoutedRequest {
         let operation = self.call.model().map(|_| self.call.operation);
         let target = self.target(index);
         is_last_resort || target.is_some_and(|target| target.may_try(operation, now))
+    }
+
+    /// Whether the request's events go on while it is answered. Such a request has one attempt.
+    pub(super) fn is_bidirectional(&self) -> bool {
+        self.call.operation == Operation::InvokeModelWithBidirectionalStream
+    }
+
+    /// Counts an attempt on the candidate with this index, and returns how many there were.
+    pub(super) fn count_attempt(&mut self, index: usize) -> u32 {
+        self.candidates.get_mut(index).map_or(0, |candidate| {
+            candidate.attempts += 1;
+            candidate.attempts
+        })
+    }
+
+    /// Notes that the request is done with the candidate with this index.
+    pub(super) fn leave(&mut self, index: usize, left: Left) {
+        let target_name = self.target(index).map_or("", |target| &target.name);
+        let status = left.status().map(|status| status.as_u16());
+        tracing::debug!(target_name, ?left, status, "target left");
+        if let Some(candidate) = self.candidates.get_mut(index) {
+            candidate.left = Some(left);
+        }
+    }
+
+    /// Takes leave to send to a candidate other than this one, if one has room.
+    pub(super) fn enter_other(&self, index: usize) -> Option<(usize, Permit)> {
+        self.route.enter(self.remaining().filter(|candidate| candidate.index != index))
+    }
+
+    /// Whether a candidate other than this one would take the request now, as far as cooldowns show.
+    pub(super) fn is_another_free(&self, index: usize) -> bool {
+        let now = Instant::now();
+        let mut others = self.remaining().filter(|candidate| candidate.index != index);
+        others.any(|candidate| candidate.target.is_free(candidate.demand, now))
     }
 
     /// What the request asks for besides its model. Its headers are those that go upstream.

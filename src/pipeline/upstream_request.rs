@@ -1,19 +1,27 @@
 //! One attempt's request to a target: the target's model in the path, those of the client's headers
 //! that Bedrock or the config knows, the body clamped where the target's cap asks for it.
 
+use std::sync::Arc;
+use std::time::SystemTime;
+
 use bytes::Bytes;
 use http::uri::PathAndQuery;
-use http::{header, request};
+use http::{Request, Uri, header, request};
 
+use super::context::Open;
 use super::routed::RoutedRequest;
 use crate::bedrock::body;
 use crate::bedrock::path::Resource;
 use crate::bedrock::sigv4::PayloadHash;
 use crate::routing::Target;
+use crate::upstream::credentials::Auth;
+use crate::upstream::sign;
 
-/// The parts of an attempt's request that are the same for every attempt on one target.
+/// An attempt's request before it is signed.
 #[derive(Debug)]
 pub(super) struct Prepared {
+    /// What signs it.
+    pub(super) auth: Arc<Auth>,
     pub(super) head: request::Parts,
     pub(super) payload: Payload,
 }
@@ -34,25 +42,48 @@ impl Payload {
     }
 }
 
-/// Prepares an attempt of a request, whose headers are stripped by [`strip_for_upstream`], on
-/// `target`; `None` if its path is no URI, which no checked id makes.
-pub(super) fn prepare(routed: &RoutedRequest, target: &Target) -> Option<Prepared> {
-    let (mut head, ()) = http::Request::new(()).into_parts();
+/// The request of an attempt on `target`, signed now, or why there is none.
+pub(super) fn signed(
+    routed: &RoutedRequest,
+    target: &Target,
+    span: Option<&Open<'_>>,
+) -> Result<Request<Bytes>, String> {
+    let Prepared { auth, mut head, payload } = prepare(routed, target)?;
+    if let Some(span) = span {
+        span.mark(&mut head.headers);
+    }
+    let hash = || payload.hash(routed);
+    sign::authorize(&mut head, hash, &auth, &target.site.region, SystemTime::now())
+        .map_err(|error| error.to_string())?;
+    Ok(Request::from_parts(head, payload.body))
+}
+
+/// Prepares an attempt on `target`, or says why that is impossible. The request's headers are those
+/// that [`strip_for_upstream`](super::headers::strip_for_upstream) has left.
+pub(super) fn prepare(routed: &RoutedRequest, target: &Target) -> Result<Prepared, String> {
+    let auth = target.site.identity.auth().ok_or_else(|| target.site.identity.problem())?;
+    // No checked id makes such a path.
+    let uri = uri(routed, target).ok_or_else(|| "the target's path is no URI".to_owned())?;
+    let (mut head, ()) = Request::new(()).into_parts();
     head.method = routed.head.method.clone();
-    head.uri = match &routed.call.resource {
-        Resource::Model(_) => target.uri(routed.call.operation)?,
-        _ => {
-            let path = with_query(routed.call.to_path(), routed);
-            target.site.origin.uri(PathAndQuery::try_from(path).ok()?)
-        }
-    };
+    head.uri = uri;
     head.headers = routed.head.headers.clone();
     head.headers.insert(header::HOST, target.site.origin.host());
     let cap = routed.call.model().and_then(|requested| target.cap(requested));
     let clamped = cap.and_then(|cap| body::clamp(&routed.body, &routed.peek, cap));
     let is_changed = clamped.is_some();
     let body = clamped.unwrap_or_else(|| routed.body.clone());
-    Some(Prepared { head, payload: Payload { body, is_changed } })
+    Ok(Prepared { auth, head, payload: Payload { body, is_changed } })
+}
+
+fn uri(routed: &RoutedRequest, target: &Target) -> Option<Uri> {
+    match &routed.call.resource {
+        Resource::Model(_) => target.uri(routed.call.operation),
+        _ => {
+            let path = with_query(routed.call.to_path()?, routed);
+            Some(target.site.origin.uri(PathAndQuery::try_from(path).ok()?))
+        }
+    }
 }
 
 /// Only listing operations have a query of their own; a client's query on any other says nothing

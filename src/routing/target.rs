@@ -194,7 +194,7 @@ impl Target {
         let path = match kept.get() {
             Some(path) => path.clone(),
             None => {
-                let text = model_path(operation, &self.model.encode());
+                let text = model_path(operation, &self.model.encode())?;
                 let path = PathAndQuery::from_maybe_shared(long(&text)).ok()?;
                 kept.get_or_init(|| path).clone()
             }

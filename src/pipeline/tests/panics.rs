@@ -14,7 +14,8 @@ use hyper_util::rt::TokioIo;
 use tokio::time::Instant;
 use tower::{Service, ServiceBuilder, ServiceExt};
 
-use super::super::admit::{Admission, WaitBudget, admit};
+use super::super::admit::{Admission, admit};
+use super::super::deadline::WaitBudget;
 use super::super::error::{GatewayError, RequestError};
 use super::super::relay::ResponseBody;
 use super::super::routed::RoutedRequest;
@@ -80,7 +81,7 @@ impl Service<RoutedRequest> for Panicking {
                 }
                 Where::Call | Where::Nowhere => {}
             }
-            let error = GatewayError::NoTarget("none".to_owned());
+            let error = GatewayError::BodyBroken;
             Err(RequestError { error, context: routed.context })
         })
     }
@@ -136,7 +137,7 @@ fn all_is_settled(gateway: &Gateway, panics: u64) {
     assert_eq!(gateway.metrics.queue_waiting_bytes.get(), 0);
     let who = CallerKind::Anonymous(PEER.ip().to_string().into());
     let client = Caller { kind: who, access_key_id: None };
-    drop(gateway.limits.slot(&client).expect("its one request at once is free again"));
+    drop(gateway.limits.acquire(&client).expect("its one request at once is free again"));
 }
 
 #[tokio::test(start_paused = true)]
