@@ -1,8 +1,8 @@
-//! Which target a request goes to now, and the wait when none takes it.
+//! Admission: which target a request goes to now, and the queue if none has room.
 //!
-//! Targets are tried in the order of the request's candidates. When none has room, the request
-//! joins the line of its pool, unless the queue is full or the wait is bound to fail; it leaves
-//! when it is served, when its time is over, when the process ends, or when its client goes away.
+//! Candidates are tried in order. If none has room, the request joins the queue, unless the queue is
+//! full or no target can recover in time. It leaves the queue when it is served, when its time is
+//! over, when the process shuts down, or when its client goes away.
 
 use std::sync::Arc;
 
@@ -13,11 +13,11 @@ use super::deadline::WaitBudget;
 use super::error::GatewayError;
 use super::routed::RoutedRequest;
 use super::shortage::Shortage;
-use crate::quota::{Curfew, Flow};
+use crate::quota::{Flow, ShutdownDeadline};
 use crate::routing::{Candidate, Candidates, Permit, is_hopeful};
 use crate::system::time::{sleep_until, timeout_at};
 
-/// What came of the search for a target.
+/// The result of the search for a target.
 #[derive(Debug)]
 pub(super) enum Admission {
     /// Leave to send to the candidate with this index.
@@ -26,8 +26,8 @@ pub(super) enum Admission {
     NothingLeft,
 }
 
-/// Takes the best candidate that has room, or waits for one. A `preferred` one is tried first, and
-/// without regard to the line: the request has had its turn there.
+/// Takes the best candidate that has room, or waits for one. A `preferred` candidate is tried first,
+/// ahead of the queue: the request has had its turn there.
 pub(super) async fn admit(
     routed: &mut RoutedRequest,
     preferred: Option<usize>,
@@ -54,11 +54,12 @@ pub(super) async fn admit(
         return Ok(Admission::NothingLeft);
     }
     let gateway = Arc::clone(routed.context.gateway());
-    let give_up = gateway.curfew.cut(wait_budget.deadline.min(now + wait_budget.left));
+    let give_up =
+        gateway.shutdown_deadline.earlier_of(wait_budget.deadline.min(now + wait_budget.left));
     if give_up <= now || !is_hopeful(&candidates, give_up, now) {
         return Err(GatewayError::no_target(routed));
     }
-    let place = gateway.waiting.enter(routed.body.len());
+    let place = gateway.queue_limits.enter(routed.body.len());
     let _place = place.map_err(|full| GatewayError::QueueFull {
         full,
         shortage: Box::new(Shortage::of(routed, now)),
@@ -68,7 +69,7 @@ pub(super) async fn admit(
         let mut waiting = pool.join(flow(&routed.context), candidates.clone());
         let granted = tokio::select! {
             granted = timeout_at(give_up, waiting.granted()) => granted.ok().flatten(),
-            () = no_hope_before_shutdown(&gateway.curfew, &candidates) => None,
+            () = no_hope_before_shutdown(&gateway.shutdown_deadline, &candidates) => None,
         };
         if let (Some(span), true) = (&span, granted.is_some()) {
             span.served();
@@ -76,7 +77,7 @@ pub(super) async fn admit(
         granted
     };
     let waited = now.elapsed();
-    routed.context.queued += waited;
+    routed.context.timing.queued += waited;
     wait_budget.left = wait_budget.left.saturating_sub(waited);
     match granted {
         Some((index, permit)) => Ok(Admission::Go(index, permit)),
@@ -84,15 +85,15 @@ pub(super) async fn admit(
     }
 }
 
-/// Waits until the process ends too soon for any of the candidates.
-async fn no_hope_before_shutdown(curfew: &Curfew, candidates: &[Candidate]) {
-    let end = curfew.known().await;
+/// Waits until the process is about to end before any of the candidates can recover.
+async fn no_hope_before_shutdown(shutdown_deadline: &ShutdownDeadline, candidates: &[Candidate]) {
+    let end = shutdown_deadline.wait_until_set().await;
     if is_hopeful(candidates, end, Instant::now()) {
         sleep_until(end).await;
     }
 }
 
 fn flow(context: &RequestContext) -> Flow {
-    let client = context.client.as_ref().map(|client| Arc::clone(client.key()));
-    Flow { client: client.unwrap_or_else(|| "".into()), priority: context.priority }
+    let client = context.caller.client.as_ref().map(|client| Arc::clone(client.key()));
+    Flow { client: client.unwrap_or_else(|| "".into()), priority: context.caller.priority }
 }

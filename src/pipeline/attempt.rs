@@ -27,7 +27,7 @@ use super::relay::{self, ResponseBody, ResponseDeadline};
 use super::routed::RoutedRequest;
 use super::upstream_request;
 use super::{bidirectional, shortage};
-use crate::quota::Share;
+use crate::quota::InFlightGuard;
 use crate::routing::{Permit, Spending, Target};
 use crate::system::time::sleep_until;
 use crate::upstream::{Class, Failure, Reply, Success, TimeLimit};
@@ -74,7 +74,7 @@ async fn answer(mut routed: RoutedRequest) -> Result<Response<ResponseBody>, Req
     let RoutedRequest { mut context, call, body, size, .. } = attempts.routed;
     // No further attempt needs the body.
     drop(body);
-    context.share.as_mut().into_iter().for_each(Share::let_go);
+    context.guards.in_flight.as_mut().into_iter().for_each(InFlightGuard::release_body);
     match outcome {
         Ok(Answer::Success(success, spending)) => {
             let operation = call.operation;
@@ -191,8 +191,8 @@ impl AttemptLoop {
     ) -> Result<AttemptResult, GatewayError> {
         permit.sent();
         let input = permit.input();
-        self.routed.context.asked = Some((Arc::clone(permit.target()), input));
-        self.routed.context.bound = self.routed.bound(permit.target());
+        self.routed.context.consumption.in_flight = Some((Arc::clone(permit.target()), input));
+        self.routed.context.consumption.bound = self.routed.bound(permit.target());
         let sent = Instant::now();
         let (reply, hedge) = if let Some(events) = self.routed.events.take() {
             let limit = self.first_byte_limit(permit.target(), sent);
@@ -215,14 +215,14 @@ impl AttemptLoop {
         if reply.is_too_slow() && Instant::now() >= self.deadline {
             return Err(self.deadline_error());
         }
-        self.routed.context.asked = None;
+        self.routed.context.consumption.in_flight = None;
         let Some(hedge) = hedge else {
             return Ok(AttemptResult { index, permit, reply, took: sent.elapsed() });
         };
         // The loser's request was cancelled; its permit settles when it is dropped here.
         let (winner, loser) = if hedge.won {
             let Hedge { index, permit: other, began, .. } = hedge;
-            self.routed.context.bound = self.routed.bound(other.target());
+            self.routed.context.consumption.bound = self.routed.bound(other.target());
             (AttemptResult { index, permit: other, reply, took: began.elapsed() }, permit)
         } else {
             (AttemptResult { index, permit, reply, took: sent.elapsed() }, hedge.permit)
@@ -268,7 +268,7 @@ impl AttemptLoop {
     }
 
     fn deadline_error(&self) -> GatewayError {
-        let limit = self.deadline.saturating_duration_since(self.routed.context.started);
+        let limit = self.deadline.saturating_duration_since(self.routed.context.timing.started);
         GatewayError::RequestTimeout { limit }
     }
 
@@ -310,6 +310,6 @@ impl AttemptLoop {
         let delay = doubled.min(retry.max_delay) + retry.base_delay.mul_f64(fastrand::f64());
         let now = Instant::now();
         sleep_until((now + delay).min(self.deadline)).await;
-        self.routed.context.waited += now.elapsed();
+        self.routed.context.timing.upstream += now.elapsed();
     }
 }

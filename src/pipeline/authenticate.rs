@@ -37,7 +37,8 @@ where
             Some(internal) => authenticate_internal(context, internal),
             None => {
                 let certificate = inbound.peer.certificate.as_deref();
-                match gateway.authenticator.authenticate(head, certificate, context.arrived) {
+                match gateway.authenticator.authenticate(head, certificate, context.timing.arrived)
+                {
                     Ok(AuthOutcome::Anyone) => (None, Ok(PendingAuth::Nothing)),
                     Ok(AuthOutcome::Client(known, pending)) => {
                         (Some(CallerKind::Registered(known.client)), Ok(pending))
@@ -53,7 +54,7 @@ where
             }
         };
         let key = &gateway.config.limits.key;
-        context.client = Some(identify(&head.headers, inbound.peer.address, key, kind));
+        context.caller.client = Some(identify(&head.headers, inbound.peer.address, key, kind));
         match result {
             Ok(pending) => Ok(AuthenticatedRequest { observed, pending }),
             Err(error) => Err(observed.reject(error)),
@@ -92,7 +93,7 @@ pub(super) fn complete(
         PendingAuth::Signature(pending) => {
             let known = authenticator.verify_signature(pending, hash);
             let known = known.map_err(GatewayError::Unauthenticated)?;
-            if let Some(client) = &mut context.client {
+            if let Some(client) = &mut context.caller.client {
                 client.kind = CallerKind::Registered(known.client);
             }
             Ok(())

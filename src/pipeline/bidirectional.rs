@@ -16,8 +16,8 @@ use super::routed::RoutedRequest;
 use super::stage::StreamingBody;
 use super::upstream_request::{Prepared, prepare};
 use crate::routing::Target;
-use crate::upstream::events::{Chain, Events};
-use crate::upstream::{Failure, Reply, sign};
+use crate::upstream::events::{EventSigner, Events};
+use crate::upstream::{Failure, Reply, RequestError, sign};
 
 /// Opens the stream to `target`. The head of the answer has the time `limit`.
 pub(super) async fn send(
@@ -28,14 +28,14 @@ pub(super) async fn send(
 ) -> Reply {
     // The client's events may go on when the answer has ended: they end with the request's record.
     let over = CancellationToken::new();
-    routed.context.over = Some(over.clone().drop_guard());
+    routed.context.guards.over = Some(over.clone().drop_guard());
     let span = routed.context.begins_attempt(target);
     let reply = match signed(routed, target, events, over, span.as_ref()) {
         Ok(request) => {
             let upstream = &routed.context.gateway().upstream;
             upstream.open(&target.site.origin, request, limit).await
         }
-        Err(problem) => Reply::Failure(Failure::unusable(&problem)),
+        Err(error) => Reply::Failure(Failure::no_credentials(&error)),
     };
     if let Some(span) = &span {
         span.replied(&reply);
@@ -50,17 +50,16 @@ fn signed(
     events: StreamingBody,
     over: CancellationToken,
     span: Option<&Open<'_>>,
-) -> Result<Request<Events>, String> {
+) -> Result<Request<Events>, RequestError> {
     let Prepared { auth, mut head, .. } = prepare(routed, target)?;
     if let Some(span) = span {
         span.mark(&mut head.headers);
     }
     let region = &target.site.region;
-    let seed = sign::authorize_events(&mut head, &auth, region, SystemTime::now())
-        .map_err(|error| error.to_string())?;
-    let chain = Chain::new(auth, region, seed);
+    let seed = sign::authorize_events(&mut head, &auth, region, SystemTime::now())?;
+    let signer = EventSigner::new(auth, region, seed);
     let server = &routed.context.gateway().config.server;
     let max_event = policy::max_body(&routed.context, &routed.head).unwrap_or(server.max_body);
     let (source, client_chain) = events.into_inner();
-    Ok(Request::from_parts(head, Events::new(source, client_chain, chain, max_event, over)))
+    Ok(Request::from_parts(head, Events::new(source, client_chain, signer, max_event, over)))
 }

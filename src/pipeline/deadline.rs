@@ -1,8 +1,8 @@
-//! When a request must have been answered, and how long it may wait in line: what the config says,
-//! and how long its client will wait, as far as that tells.
+//! When a request must have been answered, and how long it may wait in the queue. Both depend on the
+//! config, and on how long the client waits, if it says so.
 //!
-//! AWS SDKs that know their time limits send it as `amz-sdk-request: ttl=20261123T120000Z; ...`;
-//! any client may send `x-sluice-max-wait: 20s`. A request is never queued beyond either.
+//! AWS SDKs with a time limit send it as `amz-sdk-request: ttl=20261123T120000Z; ...`; any client may
+//! send `x-sluice-max-wait: 20s`. A request is never queued beyond either.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -29,13 +29,15 @@ pub(super) fn deadline(routed: &RoutedRequest) -> Instant {
     let server = &routed.context.gateway().config.server;
     match internal {
         Some(internal) => internal.deadline,
-        None if routed.is_bidirectional() => routed.context.started + server.bidirectional_timeout,
-        None => routed.context.started + server.request_timeout,
+        None if routed.is_bidirectional() => {
+            routed.context.timing.started + server.bidirectional_timeout
+        }
+        None => routed.context.timing.started + server.request_timeout,
     }
 }
 
-/// How long a request may wait in line, as its client and the config tell, and not beyond
-/// `deadline`. One of the legacy endpoints may wait until then, unless nothing may wait at all.
+/// How long a request may wait in the queue: as long as its client and the config allow, and not
+/// beyond `deadline`. An internal request may wait until its deadline, unless the queue is off.
 pub(super) fn wait_budget(routed: &RoutedRequest, deadline: Instant) -> WaitBudget {
     let max_wait = routed.context.gateway().config.queue.max_wait;
     if routed.head.extensions.get::<InternalRequest>().is_some() && !max_wait.is_zero() {
@@ -46,7 +48,7 @@ pub(super) fn wait_budget(routed: &RoutedRequest, deadline: Instant) -> WaitBudg
     WaitBudget { left: asked.map_or(max_wait, |wait| wait.min(max_wait)), deadline }
 }
 
-/// How long the client will wait from `now` on; zero if its time is over.
+/// How long the client waits from `now` on; zero if its time is over.
 fn asked(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
     let ttl = text(&SDK_REQUEST).and_then(time_to_live);
@@ -78,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn an_sdks_time_to_live_is_read() {
+    fn the_time_to_live_of_an_sdk_is_read() {
         let seconds = |value| at_noon("amz-sdk-request", value).map(|wait| wait.as_secs());
         assert_eq!(seconds("ttl=20261123T120030Z; attempt=1; max=3"), Some(30));
         assert_eq!(seconds("attempt=1; ttl=20261123T120030Z"), Some(30));
@@ -90,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_may_say_it_itself() {
+    fn a_client_limits_its_wait_with_a_header() {
         assert_eq!(at_noon("x-sluice-max-wait", "1500ms"), Some(Duration::from_millis(1500)));
         assert_eq!(at_noon("x-sluice-max-wait", "soon"), None);
     }

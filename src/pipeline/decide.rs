@@ -89,7 +89,7 @@ pub(super) fn decide(
                 (Keep::Failure, next)
             }
         }
-        Class::Exhausted => {
+        Class::DailyQuota => {
             permit.out(config.fallback.daily_cooldown, true);
             (Keep::Failure, Next::Choose)
         }
@@ -103,7 +103,7 @@ pub(super) fn decide(
             };
             (Keep::Failure, if may_retry { Next::Retry } else { Next::Leave(left) })
         }
-        Class::Slow | Class::Encoded => {
+        Class::Timeout | Class::Encoded => {
             if failure.class == Class::Encoded {
                 let (target_name, reason) = (&target.name, &failure.reported.message);
                 tracing::warn!(%target_name, %reason, "an answer can't be read");
@@ -112,7 +112,7 @@ pub(super) fn decide(
             leave(Keep::Failure, Left::Failed(status))
         }
         // Another target may need no new connection, or has other credentials.
-        Class::Unusable | Class::ResourceExhausted => {
+        Class::NoCredentials | Class::ResourceExhausted => {
             permit.not_taken();
             leave(Keep::Failure, Left::Unusable)
         }
@@ -121,7 +121,7 @@ pub(super) fn decide(
             denial::report(routed, &target, failure, extras);
             if extras == Extras::Resources {
                 // As far as the request shows, the client named a resource that it may not use.
-                failure.class = Class::Terminal;
+                failure.class = Class::NonRetryable;
             }
             permit.refused(status);
             // What a fallback is denied concerns the operator, not the client.
@@ -138,7 +138,7 @@ pub(super) fn decide(
             permit.refused(status);
             leave(Keep::Failure, Left::Failed(status))
         }
-        Class::Terminal if routed.is_first_hand(index) => {
+        Class::NonRetryable if routed.is_first_hand(index) => {
             if status == StatusCode::FORBIDDEN {
                 // Operators see it; it never keeps requests away.
                 denial::report(routed, &target, failure, Extras::Resources);
@@ -147,7 +147,7 @@ pub(super) fn decide(
             return Decision::Relay;
         }
         // This model can't do what the request asks for; the requested one may.
-        Class::Terminal => {
+        Class::NonRetryable => {
             permit.refused(status);
             leave(Keep::Misfit, Left::Misfit(status))
         }

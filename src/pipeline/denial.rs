@@ -17,7 +17,7 @@ use crate::upstream::{Class, Failure};
 /// request. What the first target forbids stays the client's answer: a fallback's permissions do not
 /// replace it. A request with a single attempt has no use for the difference.
 pub(super) fn reclassify(routed: &RoutedRequest, index: usize, failure: &mut Failure) {
-    let is_about_model = routed.call.model().is_some() && failure.class == Class::Terminal;
+    let is_about_model = routed.call.model().is_some() && failure.class == Class::NonRetryable;
     if !is_about_model || routed.is_bidirectional() {
         return;
     }
@@ -57,7 +57,7 @@ pub(super) fn report(routed: &RoutedRequest, target: &Target, failure: &Failure,
 /// A number that differs between clients.
 fn client_hash(routed: &RoutedRequest) -> u64 {
     let mut hasher = DefaultHasher::new();
-    let key = routed.context.client.as_ref().map(|client| client.key());
+    let key = routed.context.caller.client.as_ref().map(|client| client.key());
     key.hash(&mut hasher);
     hasher.finish()
 }

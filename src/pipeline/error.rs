@@ -1,4 +1,5 @@
-//! What the gateway itself refuses, and the one place where that becomes Bedrock's wire form.
+//! The errors that the gateway itself answers with, and the one place that writes them in Bedrock's
+//! wire form.
 
 use std::time::Duration;
 
@@ -17,21 +18,20 @@ use crate::bedrock::json::JsonError;
 use crate::bedrock::path::{ASK_CONTROL_PLANE, PathError};
 use crate::bedrock::{ErrorKind, WireError};
 use crate::limits::{Denied, LimitExceeded, OverBudget};
-use crate::quota::{Full, Overloaded};
+use crate::quota::{Overloaded, QueueFull};
 use crate::routing::Excess;
 
-/// When a request that was turned away for overload may come again.
+/// When a client may retry after an overload.
 const OVERLOAD_PAUSE: Duration = Duration::from_secs(1);
 
-/// The header by which the SDKs of Anthropic and OpenAI are told whether to try again.
+/// The header that tells the SDKs of Anthropic and OpenAI whether to retry.
 static SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 
-/// After so long, a failure is not one that its client should try again by itself: the gateway has
-/// waited and tried all targets, and each further try would wait as long.
+/// After a wait this long a client should not retry by itself: the gateway has waited and tried all
+/// targets, and each retry would wait as long.
 const LONG_WAIT: Duration = Duration::from_secs(1);
 
-/// Tells the client of a failure not to try again by itself, where it has waited for long and its SDK
-/// would.
+/// Asks the client's SDK not to retry a failure that took long, if the SDK would retry it.
 pub(super) fn discourage_retry(head: &mut HeaderMap, status: StatusCode, waited: Duration) {
     let would_retry = status.is_server_error()
         || matches!(
@@ -43,16 +43,16 @@ pub(super) fn discourage_retry(head: &mut HeaderMap, status: StatusCode, waited:
     }
 }
 
-/// A request that ends in the gateway, with what was learned of it.
+/// A request that the gateway itself ends.
 #[derive(Debug)]
 pub(super) struct RequestError {
-    /// Why.
+    /// The reason.
     pub(super) error: GatewayError,
     /// The request's record.
     pub(super) context: Box<RequestContext>,
 }
 
-/// Why a request ends in the gateway.
+/// Why the gateway itself ends a request.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum GatewayError {
     #[error(transparent)]
@@ -92,7 +92,7 @@ pub(super) enum GatewayError {
     #[error("{operation} needs HTTP/2")]
     NeedsHttp2 { operation: &'static str },
     #[error("{shortage} The gateway's queue is full: {full}.")]
-    QueueFull { full: Full, shortage: Box<Shortage> },
+    QueueFull { full: QueueFull, shortage: Box<Shortage> },
     #[error("{shortage}")]
     NoTargetAvailable { shortage: Box<Shortage>, is_quota: bool },
     #[error("{}", shortage::describe(.0))]
@@ -204,7 +204,7 @@ impl GatewayError {
         {
             error = error.retry_after(shortage.due());
         } else if let GatewayError::OverBudget(OverBudget::Held(_)) = self {
-            // When one of them ends is not known; a second is a fair guess.
+            // When one of the client's requests ends is not known; a second is a fair guess.
             error = error.retry_after(Duration::from_secs(1));
         } else if let GatewayError::Overloaded(_) = self {
             error = error.retry_after(OVERLOAD_PAUSE);
@@ -238,7 +238,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_has_waited_for_long_is_told_not_to_try_again() {
+    fn a_client_that_waited_long_is_asked_not_to_retry() {
         let told = |status, waited| {
             let mut head = HeaderMap::new();
             discourage_retry(&mut head, status, waited);

@@ -14,7 +14,7 @@ use crate::auth::{Authenticator, Issuers};
 use crate::config::{self, Config};
 use crate::fleet::Fleet;
 use crate::limits::{ClientLimits, ClientRegistry, Prices, Rates};
-use crate::quota::{Curfew, Load, WaitingRoom};
+use crate::quota::{InFlightLimit, QueueLimits, ShutdownDeadline};
 use crate::routing::{Router, RouterError, Target};
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::process_log::UNLIMITED;
@@ -32,15 +32,15 @@ pub struct Gateway {
     pub router: Router,
     /// The pool of upstream connections.
     pub upstream: Upstream,
-    /// Who waits.
-    pub waiting: WaitingRoom,
-    /// How much is in hand.
-    pub load: Load,
-    /// Until when anybody may wait, once the process ends.
-    pub curfew: Curfew,
+    /// The bounds of the queue.
+    pub queue_limits: QueueLimits,
+    /// The bounds on what is in flight.
+    pub in_flight: InFlightLimit,
+    /// The deadline of queued requests during shutdown.
+    pub shutdown_deadline: ShutdownDeadline,
     /// The clients that the config names.
     pub clients: ClientRegistry,
-    /// Who may call.
+    /// Authenticates requests.
     pub authenticator: Authenticator,
     /// The limits of clients.
     pub limits: ClientLimits,
@@ -56,9 +56,9 @@ pub struct Gateway {
     pub metrics: Arc<Metrics>,
     /// Where access-log lines go.
     pub access_log: AccessLog,
-    /// Where records of use go.
+    /// Where usage records go.
     pub usage_log: UsageLog,
-    /// Who decides on traces and takes their spans; `None`: there are none.
+    /// Samples traces and takes their spans; `None`: tracing is off.
     pub traces: Option<Traces>,
     /// The other replicas, if the state is shared with some.
     pub fleet: Option<Fleet>,
@@ -77,8 +77,8 @@ impl Gateway {
         Gateway::build(config, None, fleet, upstream, metrics, logs)
     }
 
-    /// The gateway of a newer config: what it keeps of this one keeps its state, connections are
-    /// used on if they are what it asks for, and what is under way here ends here.
+    /// The gateway of a newer config. Parts that the new config leaves alone keep their state, and
+    /// connections are reused if their settings are the same. Requests in flight stay with this one.
     pub fn renewed(&self, config: Config) -> Result<Arc<Gateway>, RouterError> {
         let upstream = match config.upstream.connects_like(&self.config.upstream) {
             true => self.upstream.clone(),
@@ -118,9 +118,9 @@ impl Gateway {
         Ok(Arc::new(Gateway {
             router,
             upstream,
-            load: before.map_or_else(
-                || Load::new(&config.server),
-                |before| before.load.renewed(&config.server),
+            in_flight: before.map_or_else(
+                || InFlightLimit::new(&config.server),
+                |before| before.in_flight.with_config(&config.server),
             ),
             authenticator: Authenticator::new(
                 &config.clients,
@@ -143,15 +143,17 @@ impl Gateway {
             ),
             offload: before.map(|before| before.offload.clone()).unwrap_or_default(),
             hedges: HedgeBudget::new(&config.hedge),
-            waiting: match before {
-                Some(before) => before.waiting.renewed(&config.queue),
-                None => WaitingRoom::new(
+            queue_limits: match before {
+                Some(before) => before.queue_limits.with_config(&config.queue),
+                None => QueueLimits::new(
                     &config.queue,
                     metrics.queue_waiting.clone(),
                     metrics.queue_waiting_bytes.clone(),
                 ),
             },
-            curfew: before.map(|before| before.curfew.clone()).unwrap_or_default(),
+            shutdown_deadline: before
+                .map(|before| before.shutdown_deadline.clone())
+                .unwrap_or_default(),
             config,
             metrics,
             access_log: logs.access,
@@ -162,7 +164,7 @@ impl Gateway {
     }
 }
 
-/// Says which targets clients with budgets can't use, since nobody knows what they cost.
+/// Logs the targets that clients with budgets can't use, because they have no price.
 fn warn_of_unpriced(config: &Config, router: &Router, prices: &Prices) {
     if config.clients.iter().all(|client| client.budget.is_none()) {
         return;
@@ -189,5 +191,5 @@ fn connections(config: &config::Upstream, metrics: &Metrics) -> Upstream {
     Upstream::new(config, ConnectionGauges::of(metrics), metrics.upstream_resent.clone())
 }
 
-/// The gateway of the config that is in force.
+/// The gateway of the current config. A reload replaces it.
 pub type SharedGateway = ArcSwap<Gateway>;

@@ -12,22 +12,21 @@ use crate::bedrock::is_about_caller;
 /// Prefix of the headers that the gateway and its clients exchange.
 const OWN_PREFIX: &str = "x-sluice-";
 
-/// Removes what may not pass to the client: what means the upstream's connection alone, and what
-/// only the gateway says.
+/// Removes the headers of the upstream's connection, and those that only the gateway may set.
 pub(super) fn strip_for_client(headers: &mut HeaderMap) {
     strip(headers, |name| is_hop_by_hop(name) || name.starts_with(OWN_PREFIX));
 }
 
-/// Leaves what may pass to the upstream, whichever target it is, and asks for an answer that is not
-/// encoded: once for all attempts. `forwarded` are the names that the config adds.
+/// Keeps the headers that may pass to any upstream, and asks for an answer without a content
+/// encoding; once for all attempts. `forwarded` are the names that the config adds.
 pub(super) fn strip_for_upstream(headers: &mut HeaderMap, forwarded: &[HeaderName]) {
     let is_forwarded = |name: &str| forwarded.iter().any(|known| known.as_str() == name);
     strip(headers, |name| !is_bedrocks(name) && !is_forwarded(name));
     headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
 }
 
-/// Removes what `connection` lists, and what `goes` says of by its name.
-fn strip(headers: &mut HeaderMap, goes: impl Fn(&str) -> bool) {
+/// Removes the headers that `connection` lists, and those whose name `is_removed`.
+fn strip(headers: &mut HeaderMap, is_removed: impl Fn(&str) -> bool) {
     let connection = headers.get_all(header::CONNECTION).iter().cloned();
     for value in connection.collect::<SmallVec<[HeaderValue; 2]>>() {
         let options = value.to_str().unwrap_or_default().split(',');
@@ -35,13 +34,13 @@ fn strip(headers: &mut HeaderMap, goes: impl Fn(&str) -> bool) {
     }
     let all = headers.keys();
     let gone: SmallVec<[HeaderName; 16]> =
-        all.filter(|name| goes(name.as_str())).cloned().collect();
+        all.filter(|name| is_removed(name.as_str())).cloned().collect();
     for name in &gone {
         headers.remove(name);
     }
 }
 
-/// Whether a header means its connection alone (RFC 9110, section 7.6.1).
+/// Whether a header concerns its connection alone (RFC 9110, section 7.6.1).
 fn is_hop_by_hop(name: &str) -> bool {
     matches!(
         name,
@@ -56,9 +55,8 @@ fn is_hop_by_hop(name: &str) -> bool {
     )
 }
 
-/// Whether Bedrock knows a header of requests: what its operations have, what describes the body and
-/// the wanted answer, what SDKs tell of themselves, and traces. All others are between the client, the
-/// proxies on its way and the gateway, or nobody's that the gateway knows.
+/// Whether Bedrock knows a request header: those of its operations, of the body and the accepted
+/// answer, of SDKs, and of traces. All others concern the client, its proxies and the gateway.
 fn is_bedrocks(name: &str) -> bool {
     const BEDROCKS_PREFIX: &str = "x-amzn-bedrock-";
     matches!(name, "content-type" | "accept")
@@ -66,7 +64,7 @@ fn is_bedrocks(name: &str) -> bool {
         || name.starts_with(BEDROCKS_PREFIX)
 }
 
-/// A header value of a text that may, in principle, have characters that no header has.
+/// A header value of `text`; `-` if it has characters that no header may have.
 pub(super) fn value(text: &str) -> HeaderValue {
     HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static("-"))
 }
@@ -89,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_of_the_clients_auth_or_connection_passes() {
+    fn no_header_of_the_clients_authentication_or_connection_passes() {
         let inbound = headers(&[
             ("authorization", "AWS4-HMAC-SHA256 ..."),
             ("x-amz-date", "20261123T120000Z"),
@@ -123,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn bedrocks_headers_and_those_of_the_config_pass() {
+    fn headers_of_bedrock_and_of_the_config_pass() {
         let inbound = headers(&[
             ("content-type", "application/json"),
             ("accept", "application/json"),
@@ -142,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn what_connection_lists_goes_however_long_the_list_is() {
+    fn headers_that_connection_lists_are_removed_however_long_the_list_is() {
         let listed = format!("{}X-Of-The-Config, no name, ", "a,".repeat(30_000));
         let mut inbound =
             headers(&[("x-of-the-config", "1"), ("accept", "1"), ("user-agent", "2")]);
@@ -152,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_lose_the_headers_of_their_hop_and_of_the_gateway_only() {
+    fn answers_lose_only_the_headers_of_their_hop_and_of_the_gateway() {
         let mut upstream = headers(&[
             ("transfer-encoding", "chunked"),
             ("connection", "close, X-Of-This-Hop"),

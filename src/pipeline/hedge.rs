@@ -1,6 +1,6 @@
-//! Hedging: a second target is asked when the first is slower than it usually is, and the first
-//! answer counts. Off by default. It is for small requests whose answer comes in one piece, and
-//! for no more than a share of them, since every hedge spends quota twice.
+//! Hedging: if a target is slower than usual, a second attempt goes to another target, and the first
+//! success counts. It is off by default, for small requests with an answer in one piece, and limited
+//! to a share of them, because every hedge spends quota twice.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -14,13 +14,13 @@ use crate::routing::{Permit, Target};
 use crate::system::time::sleep;
 use crate::upstream::Reply;
 
-/// A hedge, in the units of the budget.
+/// One hedge, in units of the budget.
 const WHOLE: i64 = 1_000_000;
 
-/// Hedges that may be saved up, so that a quiet hour does not pay for a storm.
+/// Most hedges that may be saved up, so that a quiet hour does not allow a burst.
 const MOST_SAVED: i64 = 10 * WHOLE;
 
-/// How many requests may be hedged: each that could be adds its share of one.
+/// Limits hedges to a share of the requests that could be hedged.
 #[derive(Debug)]
 pub(crate) struct HedgeBudget {
     share: i64,

@@ -56,12 +56,12 @@ impl Step<BufferedRequest> for Limit {
 /// Counts a request against its client's rate, unless another room has done so, and against its
 /// requests at once.
 fn count(context: &mut RequestContext, head: &request::Parts) -> Result<(), GatewayError> {
-    let Some(client) = &context.client else { return Ok(()) };
+    let Some(client) = &context.caller.client else { return Ok(()) };
     let limits = &context.gateway().limits;
     let internal = head.extensions.get::<InternalRequest>();
     if !internal.is_some_and(|internal| internal.is_counted) {
         limits.check_rate(client).map_err(GatewayError::Limited)?;
     }
-    context.slot = limits.acquire(client).map_err(GatewayError::Limited)?;
+    context.guards.concurrency = limits.acquire(client).map_err(GatewayError::Limited)?;
     Ok(())
 }

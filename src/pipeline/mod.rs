@@ -1,19 +1,21 @@
-//! The way of a Bedrock request through the gateway, as one stack.
+//! The way of a request of the Bedrock API through the gateway, as one stack of tower layers.
 //!
 //! ```text
-//!  observe    gives the request an id; turns a refusal into Bedrock's wire form
-//!  shed       turns it away if there is too much in hand
-//!  identify   who is calling, and within which limits
-//!  parse      method and raw path -> operation and requested model
-//!  collect    the body, within its bounds (signing needs its hash, a retry its bytes)
-//!  route      requested model -> the targets that can serve this request
-//!  attempt    admit to a target, prepare, sign, send, classify; again until it is answered
-//!             (`duplex`: the same once, for a request whose body goes on while it is answered)
-//!  relay      the answer's bytes as they come; counts and settles at their end
+//!  observe        opens the request's record; writes errors in Bedrock's wire form
+//!  shed           refuses a request above the bounds of what is in flight
+//!  authenticate   finds the client by the head
+//!  limit          counts the request against its client's rate and concurrency
+//!  parse          method and raw path -> operation and requested model
+//!  policy         may the client ask for that?
+//!  read_body      the body, within its bounds; completes the authentication
+//!  limit, policy  again: what only the body shows
+//!  route          requested model -> the candidates, targets that can serve this request
+//!  attempt        admit to a target, sign, send, decide; again until there is an answer
+//!  relay          the answer's bytes as they come; counts and settles at their end
 //! ```
-//! Each step is a file. A step takes the request of the stage before and gives that of the
-//! stage after, or a `GatewayError`; what it learns for log and metrics it notes in the
-//! request's `RequestContext`, whose end is the end of the request on every path.
+//! Each step is a file. A step takes the request of one stage and returns that of the next
+//! (`stage.rs`), or a `RequestError`. It notes what it finds out in the request's record
+//! (`context.rs`). The record is dropped when the request ends, on every path.
 
 mod admit;
 mod attempt;

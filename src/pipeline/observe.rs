@@ -1,6 +1,6 @@
-//! The outermost step: opens the request's record, and answers what the steps within refuse, or
-//! panic on. A panic is one failed request: what the request held is settled as it unwinds, and
-//! its connection goes on.
+//! The outermost step: opens the request's record, and answers a request that an inner step refuses
+//! or panics on. A panic fails one request only: what the request held is settled as it unwinds, and
+//! its connection stays open.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -53,21 +53,21 @@ where
     type Future = ResponseFuture<I::Future>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        // The steps within take a request at any time; their bounds are their own.
+        // The inner steps take a request at any time; their bounds are their own.
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, mut inbound: InboundRequest<B>) -> Self::Future {
-        // It may be a bearer key: no `Debug` of the request shows it.
+        // The value may be a bearer key; `Debug` of a sensitive header does not show it.
         if let Entry::Occupied(mut values) = inbound.head.headers.entry(AUTHORIZATION) {
             values.iter_mut().for_each(|value| value.set_sensitive(true));
         }
-        // The one look at which config is live: the request sees it to its end.
+        // The request keeps this gateway, and so one config, to its end.
         let mut context =
             Box::new(RequestContext::new(self.live.load_full(), inbound.peer.clone()));
         context.join_trace(&inbound.head);
         let request_id = context.request_id;
-        // The first steps are taken in the call itself.
+        // The first steps run in the call itself.
         let call = AssertUnwindSafe(|| self.inner.call(ObservedRequest { inbound, context }));
         match catch_unwind(call) {
             Ok(inner) => ResponseFuture::Within { inner, request_id },
@@ -98,7 +98,7 @@ where
                 return Poll::Ready(Ok(relay::panicked(*request_id)));
             }
         };
-        // What unwinds is dropped on its way, and never polled again.
+        // A future that panicked is never polled again.
         Poll::Ready(Ok(match catch_unwind(AssertUnwindSafe(|| inner.poll(cx))) {
             Ok(polled) => match ready!(polled) {
                 Ok(response) => response,

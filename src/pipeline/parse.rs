@@ -1,4 +1,4 @@
-//! From method and raw path to an operation and the requested model.
+//! From method and raw path to the operation and the requested model.
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
@@ -47,8 +47,8 @@ fn call<B>(observed: &mut ObservedRequest<B>) -> Result<Call, GatewayError> {
     if call.operation.is_control_plane() && !gateway.router.has_control_plane() {
         return Err(GatewayError::ControlPlane { operation: call.operation.name() });
     }
-    context.operation = Some(call.operation);
-    context.requested_model = call.model().map(|model| model.as_str().to_owned());
+    context.call.operation = Some(call.operation);
+    context.call.requested_model = call.model().map(|model| model.as_str().to_owned());
     Ok(call)
 }
 
@@ -62,9 +62,9 @@ fn parse(head: &request::Parts, max_headers: usize) -> Result<Call, GatewayError
     Ok(call)
 }
 
-/// What a server is to refuse and the HTTP library lets through.
+/// Refuses what a server must refuse and the HTTP library lets through.
 fn check_message(head: &request::Parts, max_headers: usize) -> Result<(), GatewayError> {
-    // By HTTP/2 the library bounds their size alone.
+    // On HTTP/2 the library bounds their size, but not their number.
     if head.headers.len() > max_headers {
         return Err(GatewayError::TooManyHeaders { limit: max_headers });
     }
@@ -81,7 +81,7 @@ fn check_message(head: &request::Parts, max_headers: usize) -> Result<(), Gatewa
     }
 }
 
-/// Whether the length of a body is told more than once, be it the same.
+/// Whether the head states the length of its body more than once, even if it is the same.
 pub fn repeats_length(headers: &HeaderMap) -> bool {
     headers.get_all(CONTENT_LENGTH).iter().nth(1).is_some()
 }

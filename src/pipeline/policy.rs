@@ -77,7 +77,7 @@ fn authorize(request: &mut BufferedRequest) -> Result<Option<ForcedGuardrail>, G
     }
     check_client(context, call)?;
     let asked = requested_priority(&head.headers, context.gateway());
-    context.priority = context.policy().map_or(asked, |policy| policy.priority(asked));
+    context.caller.priority = context.policy().map_or(asked, |policy| policy.priority(asked));
     Ok(forced_guardrail(context, call.operation)?)
 }
 
@@ -141,7 +141,7 @@ fn check_body(
 fn check_client(context: &RequestContext, call: &Call) -> Result<(), Denied> {
     let operation = call.operation;
     // The lists of the control plane are the account's, so only named clients may see them.
-    let is_named = context.client.as_ref().is_some_and(|client| client.record().is_some());
+    let is_named = context.caller.client.as_ref().is_some_and(|client| client.record().is_some());
     if operation.is_control_plane() && !is_named {
         return Err(Denied::Unnamed { operation: operation.name() });
     }

@@ -115,7 +115,7 @@ where
     let limits = BodyLimits { bytes: client_limit.unwrap_or(server.max_body), time };
     let hasher = (!matches!(pending, PendingAuth::Nothing)).then(PayloadHasher::new);
     let buffers = context.gateway().buffers.clone();
-    let share = context.share.as_mut();
+    let share = context.guards.in_flight.as_mut();
     let (bytes, hash) = match body::read(&mut body, limits, share, hasher, &buffers).await {
         Ok(read) => read,
         Err(error) => {
@@ -131,7 +131,7 @@ where
             return Err(RequestError { error, context });
         }
     };
-    context.request_bytes = bytes.len() as u64;
+    context.call.body_bytes = bytes.len() as u64;
     if let Some(hash) = &hash
         && let Err(error) = authenticate::complete(&mut context, &pending, hash)
     {

@@ -1,10 +1,10 @@
-//! Answers on their way to the client: bytes as they come, with the pace of the slower side.
+//! Relays answers to the client: bytes as they come, at the pace of the slower side.
 //!
-//! What passes is watched for token counts and for the end of the stream; nothing is held back
-//! for it. A body that breaks off at the upstream breaks off at the client, so that its SDK
-//! raises: no failure in the middle looks like an end. A stream that breaks off, or whose time is
-//! over, where a frame ends is told so by a frame of the gateway's own: proxies on the way to the
-//! client may make an end of a broken body.
+//! A tap reads token counts and the end of the stream from the bytes as they pass; nothing is
+//! buffered for it. A body that breaks at the upstream breaks at the client, so that its SDK raises an
+//! error: no failure in the middle looks like an end. If a stream breaks, or its time is over, at a
+//! frame's end, the gateway adds an exception frame of its own, because a proxy on the way to the
+//! client may turn a broken body into a complete one.
 
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -55,15 +55,15 @@ enum Inner<B> {
     Relayed(Pin<Box<Relay<B>>>),
 }
 
-/// An upstream that was never waited for during this time is not what an answer is late for.
+/// If the upstream had bytes at all times for this long, a late answer is the client's doing.
 const STALL_THRESHOLD: Duration = Duration::from_millis(500);
 
-/// When an answer must have ended, as one of its extensions, where that is not the time that every
-/// request has.
+/// When an answer must have ended: an extension of answers whose deadline is not that of every
+/// request.
 #[derive(Clone, Copy, Debug)]
 pub struct ResponseDeadline(pub Instant);
 
-/// Why the body of an answer breaks off.
+/// Why the body of an answer breaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum RelayError {
     /// The upstream's body broke off, or ended within a frame.
@@ -72,7 +72,7 @@ pub enum RelayError {
     /// The upstream was silent for too long.
     #[error("the upstream's answer stalled")]
     Idle,
-    /// Its client has nothing left to pay for more.
+    /// The client's budget is used up.
     #[error("the client's budget is used up")]
     OverBudget,
     /// The time for the whole request is over.
@@ -94,12 +94,16 @@ pub(super) fn success<B>(
 ) -> Response<ResponseBody<B>> {
     let Success { status, headers: mut head, held, body, is_close_delimited } = success;
     let idle = spending.target().site.idle_timeout;
-    context.answered_by = Some(Arc::clone(spending.target()));
+    context.answer.target = Some(Arc::clone(spending.target()));
     context.answering(status, None);
     context.spent(spending.input(), 0);
-    let quiet_since = context.started + context.head.unwrap_or_default();
+    let quiet_since = context.timing.started + context.timing.first_byte.unwrap_or_default();
     let watch = if operation.is_stream() {
-        if context.bound.is_some() { UsageTap::whole_stream() } else { UsageTap::stream() }
+        if context.consumption.bound.is_some() {
+            UsageTap::whole_stream()
+        } else {
+            UsageTap::stream()
+        }
     } else {
         // Vectors and pictures are long, and nothing of them is cached.
         let mode = spending.target().known.map_or("chat", |facts| facts.mode);
@@ -157,23 +161,23 @@ pub(super) fn failure(
         _ => SOON,
     };
     if failure.from_upstream {
-        context.answered_by = Some(target);
+        context.answer.target = Some(target);
     }
     whole(failure.status, head, failure.body, due, context)
 }
 
-/// The answer to a request that the gateway refuses.
+/// The answer to a request that the gateway itself ends.
 pub(super) fn request_error(failed: RequestError) -> Response<ResponseBody> {
     let RequestError { error, mut context } = failed;
     context.answering(error.kind().status(), Some(error.kind().name()));
     context.ended(error.outcome());
     match &error {
-        GatewayError::Limited(limited) => context.limited_by = Some(limited.limit),
+        GatewayError::Limited(limited) => context.caller.limited_by = Some(limited.limit),
         GatewayError::OverBudget(over @ OverBudget::Held(_)) => {
-            context.limited_by = Some(over.policy());
+            context.caller.limited_by = Some(over.policy());
         }
-        GatewayError::OverBudget(over) => context.denied_by = Some(over.policy()),
-        GatewayError::Denied(denied) => context.denied_by = Some(denied.policy()),
+        GatewayError::OverBudget(over) => context.caller.denied_by = Some(over.policy()),
+        GatewayError::Denied(denied) => context.caller.denied_by = Some(denied.policy()),
         _ => {}
     }
     let (head, body) = error.into_response().into_parts();
@@ -190,8 +194,7 @@ pub(super) fn panicked(request_id: Uuid) -> Response<ResponseBody> {
     respond(head.status, head.headers, Inner::Whole { bytes, _exchange: None })
 }
 
-/// An answer that is not relayed. One that is not available tells when it may be, by `due` if it does not
-/// say so itself.
+/// An answer that is not relayed. A 503 gets a `retry-after` of `due`, unless it has one.
 fn whole(
     status: StatusCode,
     mut head: HeaderMap,
@@ -202,8 +205,8 @@ fn whole(
     if status == StatusCode::SERVICE_UNAVAILABLE && !head.contains_key(RETRY_AFTER) {
         set_retry_after(&mut head, due);
     }
-    context.response_bytes = bytes.len() as u64;
-    discourage_retry(&mut head, status, context.started.elapsed());
+    context.answer.bytes = bytes.len() as u64;
+    discourage_retry(&mut head, status, context.timing.started.elapsed());
     add_own_headers(&mut head, &context);
     respond(status, head, Inner::Whole { bytes, _exchange: Some(context) })
 }
@@ -222,13 +225,13 @@ fn add_own_headers(head: &mut HeaderMap, context: &RequestContext) {
         place.insert(request_id.clone());
     }
     head.insert(REQUEST_ID, request_id);
-    head.insert(ATTEMPTS, count(context.attempts.len() as u64));
-    head.insert(QUEUED, count(millis(context.queued)));
+    head.insert(ATTEMPTS, count(context.answer.attempts.len() as u64));
+    head.insert(QUEUED, count(millis(context.timing.queued)));
     if let Some(left) = context.account().and_then(|account| account.little_left()) {
         head.insert(BUDGET, value(&usd(left).to_string()));
     }
-    if let Some(target) = &context.answered_by {
-        if context.requested_model.is_some() {
+    if let Some(target) = &context.answer.target {
+        if context.call.requested_model.is_some() {
             head.insert(MODEL, target.model_header.clone());
         }
         head.insert(REGION, target.site.region_header.clone());
@@ -348,16 +351,16 @@ impl<B: Body<Data = Bytes>> Relay<B> {
     fn pass(mut self: Pin<&mut Self>, chunk: Bytes) -> Bytes {
         let this = self.as_mut().project();
         this.watch.pass(&chunk);
-        // Should the client go away, what has passed is what it cost.
+        // If the client goes away, what has passed is what it cost.
         if let (Some(spending), Some(output)) = (this.spending.as_mut(), this.watch.tokens()) {
             spending.seen(output);
-            this.context.begun = this.watch.begun();
+            this.context.consumption.begun = this.watch.begun();
             this.context.spent(spending.input(), output);
             if *this.is_metered {
-                *this.over_budget = this.context.has_cost(this.watch.usage()).err();
+                *this.over_budget = this.context.charge_so_far(this.watch.usage()).err();
             }
         }
-        this.context.response_bytes += chunk.len() as u64;
+        this.context.answer.bytes += chunk.len() as u64;
         // A body of known length is not asked again when it is all there.
         if this.held.len() == 0 && this.body.is_end_stream() && !this.watch.is_within_frame() {
             self.finish();
@@ -366,7 +369,7 @@ impl<B: Body<Data = Bytes>> Relay<B> {
     }
 
     fn finish(self: Pin<&mut Self>) {
-        // A bidirectional stream, which is metered, ends when its client does.
+        // A bidirectional stream, which is metered, ends when its client ends it.
         let outcome = if self.watch.saw_exception() {
             Outcome::StreamException
         } else if !self.is_metered && self.watch.lacks_its_stop() {
@@ -405,9 +408,9 @@ impl<B: Body<Data = Bytes>> Relay<B> {
         self.last(last, error, outcome)
     }
 
-    /// Ends a body whose client has nothing left to pay for more of it.
+    /// Ends a body whose client has used up its budget.
     fn budget_exceeded(mut self: Pin<&mut Self>, over: OverBudget) -> Result<Bytes, RelayError> {
-        self.as_mut().project().context.denied_by = Some(over.policy());
+        self.as_mut().project().context.caller.denied_by = Some(over.policy());
         let payload = serde_json::json!({ "message": over.to_string() });
         let last = event_stream::exception("validationException", payload.to_string());
         self.last(last, RelayError::OverBudget, Outcome::ClientDenied)
@@ -425,7 +428,7 @@ impl<B: Body<Data = Bytes>> Relay<B> {
         if !takes_a_frame {
             return Err(error);
         }
-        self.project().context.response_bytes += frame.len() as u64;
+        self.project().context.answer.bytes += frame.len() as u64;
         Ok(frame)
     }
 
@@ -437,7 +440,7 @@ impl<B: Body<Data = Bytes>> Relay<B> {
     fn exception(&self, error: RelayError) -> Bytes {
         let limit = match error {
             RelayError::Idle => self.idle,
-            _ => self.deadline.saturating_duration_since(self.context.started),
+            _ => self.deadline.saturating_duration_since(self.context.timing.started),
         };
         let limit = humantime::format_duration(limit);
         let message = match error {
@@ -472,7 +475,7 @@ impl<B> Relay<B> {
         *this.is_over = true;
         this.context.ended(outcome);
         let usage = this.watch.usage();
-        this.context.usage = usage;
+        this.context.consumption.reported = usage;
         if let Some(mut spending) = this.spending.take() {
             match outcome {
                 Outcome::StreamBroken | Outcome::StreamIdle => spending.stalled(),

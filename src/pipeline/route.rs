@@ -1,4 +1,5 @@
-//! From the requested model to the targets that can serve this request, best first.
+//! From the requested model to the candidates: the targets that can serve this request, best first.
+//! Reserves the client's tokens and budget for the most that they may cost.
 
 use std::sync::{Arc, OnceLock};
 
@@ -20,7 +21,7 @@ use crate::limits::{Denied, Prices};
 use crate::routing::{self, Abilities, Bound, RequestSize, Target, balance};
 use crate::telemetry::ModelLatency;
 
-/// What routing decides of a request.
+/// What routing decides about a request.
 struct Decision {
     peek: Peek,
     size: RequestSize,
@@ -101,28 +102,27 @@ fn route(
     let gateway = Arc::clone(context.gateway());
     let unrouted = || GatewayError::Unrouted { model: model.to_string() };
     let (pattern, route) = match chosen {
-        // Its model is one that the config names.
+        // The config names its model.
         Some(route) => (Some(Arc::new(ModelLatency::new(model.as_str()))), route),
         None => gateway.router.find(&gateway.config, model).ok_or_else(unrouted)?,
     };
     let is_routed = pattern.is_some();
-    context.pattern = pattern;
+    context.call.latency = pattern;
     let (_, first) = route.able().next().ok_or_else(unrouted)?;
-    // An opaque ARN does not tell its family; the target that it routes to first does.
+    // An opaque ARN does not show its family; the first target of its route does.
     let family = match model.family() {
         Family::Unknown => first.family,
         family => family,
     };
     let is_bidirectional = operation == Operation::InvokeModelWithBidirectionalStream;
     let peek = body::peek(operation, family, body).or_else(|error| {
-        // What goes through as it is, is the upstream's to judge; what is still to come is not
-        // known.
+        // The upstream judges a body that passes unrouted; events are still to come.
         if is_routed && !is_bidirectional { Err(error) } else { Ok(Peek::unread()) }
     })?;
     let mut extent = peek.extent;
     extent.writes_cache |= peek.features.contains(Features::PROMPT_CACHING);
     extent_of_headers(headers, &mut extent);
-    context.surcharge = extent.surcharge;
+    context.call.surcharge = extent.surcharge;
     let size = RequestSize {
         body_bytes: body.len(),
         thinking: peek.thinking_budget,
@@ -134,7 +134,7 @@ fn route(
     let mut targets: SmallVec<[(usize, &Arc<Target>); 4]> = route
         .able()
         .enumerate()
-        // Events are not kept, so nobody could stand in for the first.
+        // Events can't be sent twice, so there is no fallback.
         .filter(|(position, _)| *position == 0 || !is_bidirectional)
         .filter(|(position, (target, abilities))| {
             *position == 0 || can_stand_in(target, abilities, operation, model, family, &peek)
@@ -152,11 +152,11 @@ fn route(
         }
     }
     balance::order(&mut targets, route.balance, peek.cached_prefix);
-    if let (Some(client), Some((_, best))) = (&context.client, targets.first()) {
+    if let (Some(client), Some((_, best))) = (&context.caller.client, targets.first()) {
         let demand = best.demand(operation, &size, model);
         if demand.draws_on_quota() {
             let allowance = gateway.limits.reserve_tokens(client, demand.expected());
-            context.allowance = allowance.map_err(GatewayError::Limited)?;
+            context.guards.tokens = allowance.map_err(GatewayError::Limited)?;
         }
     }
     let most = |prices: &Prices| {
@@ -186,7 +186,7 @@ fn reserve_budget(
     let runs_a_model = is_async || most.is_some() && operation != Operation::CountTokens;
     let Some(account) = context.account().filter(|_| runs_a_model) else { return Ok(()) };
     let most = most.map_or(0, |most| most(&context.gateway().prices));
-    context.hold = Some(account.reserve(most)?);
+    context.guards.budget = Some(account.reserve(most)?);
     Ok(())
 }
 
@@ -194,7 +194,7 @@ static TIER: HeaderName = HeaderName::from_static("x-amzn-bedrock-service-tier")
 static LATENCY: HeaderName = HeaderName::from_static("x-amzn-bedrock-performanceconfig-latency");
 static BETA: HeaderName = HeaderName::from_static("anthropic-beta");
 
-/// Adds what headers tell of a request's size and price.
+/// Adds what headers show of a request's size and price.
 fn extent_of_headers(headers: &HeaderMap, extent: &mut Extent) {
     let texts = |name: &HeaderName| {
         let all = headers.get_all(name).into_iter();
@@ -209,9 +209,9 @@ fn extent_of_headers(headers: &HeaderMap, extent: &mut Extent) {
     extent.has_long_window |= texts(&BETA).any(|flags| extent::is_long_window(&flags));
 }
 
-/// Whether a target can answer in place of another: the Converse schema is common to all models, but
-/// for the fields that it has for each model's own; any other body is its own family's; and nothing that
-/// the request uses may be lost.
+/// Whether a target can be a fallback. The Converse schema is common to all models, except for its
+/// fields for a model's own parameters; any other body belongs to its model family. The target must
+/// support every feature that the request uses.
 fn can_stand_in(
     target: &Target,
     abilities: &Abilities,

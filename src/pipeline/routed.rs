@@ -1,4 +1,4 @@
-//! A request with the targets that can serve it, and what it has seen of each.
+//! A request with its candidates, and what it has experienced at each of them.
 
 use std::sync::{Arc, OnceLock};
 
@@ -25,11 +25,11 @@ pub(super) struct RoutedRequest {
     /// The guardrail that the client's policy adds to the headers of each attempt.
     pub(super) guardrail: Option<ForcedGuardrail>,
     pub(super) body: Bytes,
-    /// The body's hash, computed once, by whoever needs it first.
+    /// The body's hash, computed once, by the first that needs it.
     pub(super) hash: OnceLock<PayloadHash>,
-    /// The events that come while the request is answered, if it is of that kind.
+    /// The events of a bidirectional stream, until they are sent.
     pub(super) events: Option<StreamingBody>,
-    /// What was read of the body; nothing where nothing needs to be read.
+    /// What was read of the body; empty if nothing needs to be read.
     pub(super) peek: Peek,
     /// How large the request is, as quotas count.
     pub(super) size: RequestSize,
@@ -44,8 +44,8 @@ impl RoutedRequest {
         self.route.targets.get(self.candidates.get(index)?.position)
     }
 
-    /// Whether the candidate with this index speaks for what was asked for: its model is the one
-    /// that was, or the one that the config has put in its place.
+    /// Whether the candidate with this index has the requested model, or the model that the config
+    /// puts first in its place.
     pub(super) fn is_first_hand(&self, index: usize) -> bool {
         let Some((target, requested)) = self.target(index).zip(self.call.model()) else {
             return true;
@@ -67,9 +67,9 @@ impl RoutedRequest {
         target.excess(self.demand(target), &self.size)
     }
 
-    /// The most that the request can use of a target, where its client's budget holds that.
+    /// The most that the request can use of a target, if its client has a budget that reserves it.
     pub(super) fn bound(&self, target: &Target) -> Option<Bound> {
-        self.context.hold.as_ref()?;
+        self.context.guards.budget.as_ref()?;
         let model = self.call.model().filter(|_| !self.is_bidirectional())?;
         Some(target.bound(&self.size, model))
     }
@@ -85,9 +85,8 @@ impl RoutedRequest {
         })
     }
 
-    /// Leaves the candidates that are known to deny the operation. The best one of all is asked
-    /// nevertheless where nothing else remains: it may be mended, and if not, it says itself what is
-    /// wrong.
+    /// Leaves the candidates that are known to deny the operation. If no other remains, the best
+    /// one is tried all the same: it may be repaired by now, and its own error tells the client most.
     pub(super) fn leave_denied(&mut self) {
         let mut remains = false;
         for index in 0..self.candidates.len() {
@@ -108,7 +107,7 @@ impl RoutedRequest {
         }
     }
 
-    /// Whether the candidate with this index may be asked now, as far as its access tells.
+    /// Whether the candidate with this index is not known to deny the operation.
     pub(super) fn may_try(&self, index: usize, now: Instant) -> bool {
         let is_last_resort = self.candidates.get(index).is_some_and(|it| it.is_last_resort);
         let operation = self.call.model().map(|_| self.call.operation);
@@ -175,27 +174,27 @@ pub(super) struct CandidateState {
     position: usize,
     /// Attempts made there.
     pub(super) attempts: u32,
-    /// Why this request is done with it; `None` as long as it is not.
+    /// Why this request is done with it; `None` while it is not.
     pub(super) left: Option<Left>,
-    /// Whether it is asked though it is known to deny the operation.
+    /// Whether it is tried although it is known to deny the operation.
     is_last_resort: bool,
 }
 
 /// Why a request is done with a candidate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Left {
-    /// The target refused what was asked for: no permission, no such model, not callable this way.
+    /// The target refused the operation: no permission, no such model, not callable this way.
     Denied(StatusCode),
     /// The target's model can't do what this request asks for.
     Misfit(StatusCode),
     /// The service failed, or did not answer in time.
     Failed(StatusCode),
-    /// It takes more tokens than the whole quota, and was throttled.
+    /// The request takes more tokens than the whole quota, and was throttled.
     Oversized(Excess),
-    /// No connection, or one that broke before an answer.
+    /// There was no connection, or it broke before an answer.
     Unreachable,
-    /// The gateway could not make the request, for want of credentials or connections, or its
-    /// credentials were refused.
+    /// The gateway has no credentials or no connection for the target, or its credentials were
+    /// refused.
     Unusable,
 }
 

@@ -1,5 +1,5 @@
-//! Turns a request away when the gateway has as much in hand as it may: the first step of all, so
-//! that it costs next to nothing.
+//! Load shedding: refuses a request while as much is in flight as the config allows. It is the first
+//! step, so that a refusal costs next to nothing.
 
 use bytes::Bytes;
 use http_body::Body;
@@ -19,13 +19,13 @@ where
     type Out = ObservedRequest<B>;
 
     fn take(&self, mut request: ObservedRequest<B>) -> Result<ObservedRequest<B>, RequestError> {
-        let entered = request.context.gateway().load.enter().and_then(|mut share| {
-            share.hold_head(head_bytes(&request.inbound.head))?;
+        let entered = request.context.gateway().in_flight.enter().and_then(|mut share| {
+            share.reserve_head(head_bytes(&request.inbound.head))?;
             Ok(share)
         });
         match entered {
             Ok(share) => {
-                request.context.share = Some(share);
+                request.context.guards.in_flight = Some(share);
                 Ok(request)
             }
             Err(overloaded) => Err(request.reject(GatewayError::Overloaded(overloaded))),

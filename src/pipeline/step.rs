@@ -1,8 +1,8 @@
-//! How a step of the stack becomes a tower layer.
+//! Turns a step of the stack into a tower layer.
 //!
-//! Most steps only look at the request and hand it on. Such a step is a function from one stage
-//! of the request to the next, taken in the call itself: it has no future of its own, and the
-//! request is not moved into one.
+//! Most steps only look at the request and pass it on. Such a step is a function from one stage of
+//! the request to the next. The service runs it in `call`, so the step has no future of its own and
+//! the request is not moved into one.
 
 use std::future::{Ready, ready};
 use std::task::{Context, Poll};
@@ -21,7 +21,7 @@ pub(super) trait Step<In>: Clone {
     fn take(&self, request: In) -> Result<Self::Out, RequestError>;
 }
 
-/// The layer that takes `step` before the service within.
+/// The layer that takes `step` before the inner service.
 pub(super) fn step<S>(step: S) -> StepLayer<S> {
     StepLayer { step }
 }
@@ -39,7 +39,7 @@ impl<S: Clone, I> Layer<I> for StepLayer<S> {
     }
 }
 
-/// A service that takes a step, then calls the service within.
+/// A service that takes a step, then calls the inner service.
 #[derive(Clone, Debug)]
 pub(super) struct StepService<S, I> {
     step: S,

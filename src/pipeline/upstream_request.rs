@@ -1,5 +1,5 @@
-//! One attempt's request to a target: the target's model in the path, those of the client's headers
-//! that Bedrock or the config knows, the body clamped where the target's cap asks for it.
+//! The request of one attempt: the target's model in the path, the headers that pass, the body with its
+//! maximum of output tokens lowered to the target's, and a fresh signature.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -15,7 +15,7 @@ use crate::bedrock::path::Resource;
 use crate::bedrock::sigv4::PayloadHash;
 use crate::routing::Target;
 use crate::upstream::credentials::Auth;
-use crate::upstream::sign;
+use crate::upstream::{RequestError, sign};
 
 /// An attempt's request before it is signed.
 #[derive(Debug)]
@@ -30,12 +30,12 @@ pub(super) struct Prepared {
 #[derive(Debug)]
 pub(super) struct Payload {
     pub(super) body: Bytes,
-    /// Whether it is not the client's.
+    /// Whether it differs from the client's body.
     is_changed: bool,
 }
 
 impl Payload {
-    /// The hash of the body; that of the client's is computed once for all attempts.
+    /// The hash of the body; that of the client's body is computed once for all attempts.
     pub(super) fn hash(&self, routed: &RoutedRequest) -> PayloadHash {
         let hash = || PayloadHash::of(&self.body);
         if self.is_changed { hash() } else { *routed.hash.get_or_init(hash) }
@@ -47,23 +47,23 @@ pub(super) fn signed(
     routed: &RoutedRequest,
     target: &Target,
     span: Option<&Open<'_>>,
-) -> Result<Request<Bytes>, String> {
+) -> Result<Request<Bytes>, RequestError> {
     let Prepared { auth, mut head, payload } = prepare(routed, target)?;
     if let Some(span) = span {
         span.mark(&mut head.headers);
     }
     let hash = || payload.hash(routed);
-    sign::authorize(&mut head, hash, &auth, &target.site.region, SystemTime::now())
-        .map_err(|error| error.to_string())?;
+    sign::authorize(&mut head, hash, &auth, &target.site.region, SystemTime::now())?;
     Ok(Request::from_parts(head, payload.body))
 }
 
 /// Prepares an attempt on `target`, or says why that is impossible. The request's headers are those
 /// that [`strip_for_upstream`](super::headers::strip_for_upstream) has left.
-pub(super) fn prepare(routed: &RoutedRequest, target: &Target) -> Result<Prepared, String> {
-    let auth = target.site.identity.auth().ok_or_else(|| target.site.identity.problem())?;
+pub(super) fn prepare(routed: &RoutedRequest, target: &Target) -> Result<Prepared, RequestError> {
+    let identity = &target.site.identity;
+    let auth = identity.auth().ok_or_else(|| RequestError::NoCredentials(identity.problem()))?;
     // No checked id makes such a path.
-    let uri = uri(routed, target).ok_or_else(|| "the target's path is no URI".to_owned())?;
+    let uri = uri(routed, target).ok_or(RequestError::InvalidPath)?;
     let (mut head, ()) = Request::new(()).into_parts();
     head.method = routed.head.method.clone();
     head.uri = uri;
@@ -86,8 +86,8 @@ fn uri(routed: &RoutedRequest, target: &Target) -> Option<Uri> {
     }
 }
 
-/// Only listing operations have a query of their own; a client's query on any other says nothing
-/// to Bedrock and may carry a presigned signature.
+/// Only listing operations have a query of their own. On any other a client's query means nothing to
+/// Bedrock, and may hold a presigned signature.
 fn with_query(path: String, routed: &RoutedRequest) -> String {
     match routed.head.uri.query() {
         Some(query) if routed.call.operation.has_query() => {

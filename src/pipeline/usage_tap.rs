@@ -1,8 +1,8 @@
-//! What is learned from an answer's bytes as they pass: token counts, whether the bytes so far end
-//! where a frame ends, and whether the stream has come to its stop event.
+//! Reads an answer's bytes as they pass: token counts, whether the bytes end at a frame's end, and
+//! whether the stream has reached its stop event.
 //!
-//! Bytes are looked at where they lie. Only a frame that is split over chunks is copied, to have
-//! it whole, and the last chunk of a model, to see whether it was the last; each within a bound.
+//! Bytes are read in place. Only a frame that is split over chunks is copied, to be read whole, and
+//! the last chunk of a model, to see whether it was the last; each within a bound.
 
 use bytes::{Bytes, BytesMut};
 
@@ -18,10 +18,10 @@ const MAX_LOOKED_INTO: usize = 256 * 1024;
 /// stream are far shorter.
 const MAX_LAST_CHUNK: usize = 16 * 1024;
 
-/// English text has about so many.
+/// A rough average of English text.
 const BYTES_PER_TOKEN: u64 = 4;
 
-/// Watches one answer.
+/// Reads one answer.
 #[derive(Debug)]
 pub(super) enum UsageTap {
     Stream(StreamTap),
@@ -33,13 +33,13 @@ impl UsageTap {
         UsageTap::Stream(StreamTap::default())
     }
 
-    /// The same of a stream whose beginning is looked into, too.
+    /// The tap of a stream whose beginning is read, too.
     pub(super) fn whole_stream() -> UsageTap {
         UsageTap::Stream(StreamTap { reads_beginning: true, ..StreamTap::default() })
     }
 
-    /// `told` are the counts of the response's headers. The body is looked into without them, and
-    /// where it may tell more of the cache.
+    /// `told` are the counts of the response's headers. The body is read if they are missing, or if
+    /// `reads_cache`: it may add the counts of the cache.
     pub(super) fn unary(told: Option<Usage>, reads_cache: bool) -> UsageTap {
         UsageTap::Unary(UnaryTap { told, reads_cache, body: Seen::Nothing })
     }
@@ -368,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn byte_by_byte_is_as_good_as_whole() {
+    fn a_stream_is_read_alike_byte_by_byte_and_whole() {
         let bytes = stream(3);
         let cuts: Vec<usize> = (0..bytes.len()).collect();
         assert_eq!(watched(&bytes, &cuts).usage().unwrap().output, 7);
@@ -376,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn an_exception_is_noted() {
+    fn an_exception_frame_is_seen() {
         let mut bytes = stream(1);
         bytes.extend_from_slice(&exception("modelStreamErrorException", "{}"));
         assert!(watched(&bytes, &[5]).saw_exception());
@@ -384,7 +384,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_without_its_stop_event_is_told_from_a_whole_one() {
+    fn a_stream_without_its_stop_event_is_incomplete() {
         let lacks = |frames: &[Bytes]| watched(&frames.concat(), &[3, 40]).lacks_its_stop();
         let event = |name, payload: &str| event(name, payload.to_owned());
         let [start, delta, stop, metadata] =
@@ -410,7 +410,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_too_long_to_look_into_is_passed_over() {
+    fn a_frame_too_long_to_read_is_skipped() {
         let mut bytes = event("contentBlockDelta", vec![b' '; MAX_LOOKED_INTO + 10]).to_vec();
         bytes.extend_from_slice(&stream(1));
         let cuts: Vec<usize> = (0..bytes.len()).step_by(60_000).collect();
@@ -420,13 +420,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_stream_is_left_alone() {
+    fn bytes_that_are_no_event_stream_are_ignored() {
         let watch = watched(b"{\"message\": \"this is JSON and no frame at all\"}", &[3, 9]);
         assert_eq!(watch.usage(), None);
     }
 
     #[test]
-    fn a_unary_body_is_looked_into_unless_the_headers_told() {
+    fn a_unary_body_is_read_unless_the_headers_have_the_counts() {
         let mut watch = UsageTap::unary(None, true);
         for piece in [&b"{\"usage\":{\"input"[..], b"Tokens\":3,\"outputTokens\":4}}"] {
             watch.pass(&Bytes::copy_from_slice(piece));

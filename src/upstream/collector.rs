@@ -26,7 +26,7 @@ use tonic::{Code, Extensions, Status};
 use tower::Service;
 
 use super::connect::ConnectionGauges;
-use super::{Body, Origin, SendError, Upstream, with_causes};
+use super::{Body, Origin, RequestError, SendError, Upstream, with_causes};
 use crate::config::{self, TraceProtocol};
 use crate::telemetry::traces::{Collector, Undelivered};
 
@@ -62,9 +62,9 @@ impl Service<Request<tonic::body::Body>> for Channel {
     fn call(&mut self, request: Request<tonic::body::Body>) -> Self::Future {
         let Channel(upstream) = self.clone();
         Box::pin(async move {
-            let nowhere = || SendError::Unusable("the URL names no host".to_owned());
+            let nowhere = || SendError::from(RequestError::NoHost);
             let origin = Origin::of(request.uri()).ok_or_else(nowhere)?;
-            upstream.begin(&origin, request).await
+            upstream.send_streaming(&origin, request).await
         })
     }
 }
@@ -104,7 +104,7 @@ struct Unanswered<'a>(Option<&'a Upstream>);
 impl Drop for Unanswered<'_> {
     fn drop(&mut self) {
         if let Some(upstream) = self.0 {
-            upstream.pool.forget();
+            upstream.pool.clear();
         }
     }
 }
@@ -153,7 +153,7 @@ impl OtlpCollector {
             request.headers_mut().insert(HOST, origin.host());
             Ok(request)
         };
-        let answer = self.upstream.exchange(&origin, make, Instant::now()).await;
+        let answer = self.upstream.round_trip(&origin, make, Instant::now()).await;
         let answer = answer.map_err(|error| {
             Undelivered::InPassing(with_causes("it can't be reached".to_owned(), &error))
         })?;

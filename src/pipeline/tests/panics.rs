@@ -25,6 +25,7 @@ use super::super::{
 };
 use super::{End, MODEL, PEER, Scripted, gateway, live, outcomes, target};
 use crate::limits::{Caller, CallerKind};
+use crate::quota::Overloaded;
 
 /// A target with room for one request of these sizes, and clients with one request at once.
 const TARGET: &str = "tpm = 1000";
@@ -81,7 +82,7 @@ impl Service<RoutedRequest> for Panicking {
                 }
                 Where::Call | Where::Nowhere => {}
             }
-            let error = GatewayError::BodyBroken;
+            let error = GatewayError::Overloaded(Overloaded::Requests(1));
             Err(RequestError { error, context: routed.context })
         })
     }

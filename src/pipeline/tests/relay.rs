@@ -48,7 +48,7 @@ fn answer(
     body: Scripted,
 ) -> ResponseBody<Scripted> {
     let mut context = Box::new(RequestContext::new(Arc::clone(gateway), PEER.into()));
-    context.operation = Some(operation);
+    context.call.operation = Some(operation);
     let mut permit = target(gateway).enter(DEMAND, Instant::now()).unwrap();
     permit.sent();
     let spending = permit.succeeded(Duration::from_millis(1));
