@@ -10,7 +10,8 @@ use http_body::Body;
 
 use super::context::RequestContext;
 use super::error::{GatewayError, RequestError};
-use super::stage::{AuthenticatedRequest, InternalRequest, ObservedRequest};
+use super::inbound::InternalRequest;
+use super::stage::{AuthenticatedRequest, ObservedRequest};
 use super::step::Step;
 use crate::auth::origin::OriginError;
 use crate::auth::{AuthError, AuthOutcome, PendingAuth, SignatureError, identify};

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::context::Open;
 use super::policy;
 use super::routed::RoutedRequest;
-use super::stage::StreamingBody;
+use super::streaming_body::StreamingBody;
 use super::upstream_request::{Prepared, prepare};
 use crate::routing::Target;
 use crate::upstream::events::{EventSigner, Events};

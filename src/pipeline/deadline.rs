@@ -9,8 +9,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use http::{HeaderMap, HeaderName};
 use tokio::time::Instant;
 
+use super::inbound::InternalRequest;
 use super::routed::RoutedRequest;
-use super::stage::InternalRequest;
 use crate::bedrock::sigv4::amz_date::parse_amz_date;
 
 static SDK_REQUEST: HeaderName = HeaderName::from_static("amz-sdk-request");

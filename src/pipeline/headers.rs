@@ -7,7 +7,7 @@
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use smallvec::SmallVec;
 
-use crate::bedrock::is_about_caller;
+use crate::bedrock::{guardrail, is_about_caller};
 
 /// Prefix of the headers that the gateway and its clients exchange.
 const OWN_PREFIX: &str = "x-sluice-";
@@ -62,6 +62,21 @@ fn is_bedrocks(name: &str) -> bool {
     matches!(name, "content-type" | "accept")
         || is_about_caller(name)
         || name.starts_with(BEDROCKS_PREFIX)
+}
+
+/// The headers that name a guardrail.
+#[derive(Clone, Debug)]
+pub(super) struct ForcedGuardrail {
+    pub(super) identifier: HeaderValue,
+    pub(super) version: HeaderValue,
+}
+
+impl ForcedGuardrail {
+    /// Sets the headers, in place of the client's.
+    pub(super) fn set(self, headers: &mut HeaderMap) {
+        headers.insert(guardrail::IDENTIFIER, self.identifier);
+        headers.insert(guardrail::VERSION, self.version);
+    }
 }
 
 /// A header value of `text`; `-` if it has characters that no header may have.

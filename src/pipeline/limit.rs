@@ -11,7 +11,8 @@ use http_body::Body;
 
 use super::context::RequestContext;
 use super::error::{GatewayError, RequestError};
-use super::stage::{AuthenticatedRequest, BufferedRequest, InternalRequest};
+use super::inbound::InternalRequest;
+use super::stage::{AuthenticatedRequest, BufferedRequest};
 use super::step::Step;
 use crate::auth::PendingAuth;
 

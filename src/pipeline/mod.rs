@@ -33,6 +33,7 @@ mod error;
 mod gateway;
 mod headers;
 mod hedge;
+mod inbound;
 mod limit;
 mod observe;
 mod offload;
@@ -46,6 +47,7 @@ mod shed;
 mod shortage;
 mod stage;
 mod step;
+mod streaming_body;
 #[cfg(test)]
 mod tests;
 mod upstream_request;
@@ -60,9 +62,9 @@ use http_body::Body;
 use tower::{Service, ServiceBuilder};
 
 pub use gateway::{Gateway, SharedGateway};
+pub use inbound::{InboundRequest, InternalRequest};
 pub use parse::repeats_length;
 pub use relay::{ResponseBody, ResponseDeadline};
-pub use stage::{InboundRequest, InternalRequest};
 
 use step::step;
 

@@ -18,8 +18,9 @@ use uuid::Uuid;
 use super::context::RequestContext;
 use super::error::RequestError;
 use super::gateway::SharedGateway;
+use super::inbound::InboundRequest;
 use super::relay::{self, ResponseBody};
-use super::stage::{InboundRequest, ObservedRequest};
+use super::stage::ObservedRequest;
 
 pub(super) fn layer(live: &Arc<SharedGateway>) -> ObserveLayer {
     ObserveLayer { live: Arc::clone(live) }

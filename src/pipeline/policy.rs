@@ -15,9 +15,9 @@ use http_body::Body;
 use super::context::RequestContext;
 use super::error::{GatewayError, RequestError};
 use super::gateway::Gateway;
-use super::stage::{
-    AuthorizedRequest, BufferedRequest, ForcedGuardrail, InternalRequest, ParsedRequest,
-};
+use super::headers::ForcedGuardrail;
+use super::inbound::InternalRequest;
+use super::stage::{AuthorizedRequest, BufferedRequest, ParsedRequest};
 use super::step::Step;
 use crate::bedrock::guardrail::{self, Named};
 use crate::bedrock::path::{Call, Resource};

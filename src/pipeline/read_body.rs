@@ -17,10 +17,10 @@ use super::authenticate;
 use super::body::{self, BodyError, BodyLimits};
 use super::drain::drain_in_background;
 use super::error::{GatewayError, RequestError};
+use super::inbound::InboundRequest;
 use super::policy;
-use super::stage::{
-    BufferedRequest, InboundRequest, ObservedRequest, ParsedRequest, StreamingBody,
-};
+use super::stage::{BufferedRequest, ObservedRequest, ParsedRequest};
+use super::streaming_body::StreamingBody;
 use crate::auth::PendingAuth;
 use crate::bedrock::Operation;
 use crate::bedrock::sigv4::{PayloadHash, PayloadHasher};

@@ -8,7 +8,8 @@ use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use super::context::RequestContext;
-use super::stage::{ForcedGuardrail, StreamingBody};
+use super::headers::ForcedGuardrail;
+use super::streaming_body::StreamingBody;
 use crate::bedrock::body::Peek;
 use crate::bedrock::path::Call;
 use crate::bedrock::sigv4::PayloadHash;

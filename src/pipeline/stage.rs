@@ -1,55 +1,24 @@
 //! The stages of a request: what one step of the stack hands to the next.
 //!
 //! ```text
-//!  InboundRequest --observe--> ObservedRequest --authenticate--> AuthenticatedRequest
-//!      --parse--> ParsedRequest --read_body--> BufferedRequest --policy--> AuthorizedRequest
-//!      --route--> RoutedRequest (`routed.rs`)
+//!  InboundRequest (`inbound.rs`) --observe--> ObservedRequest
+//!      --authenticate--> AuthenticatedRequest --parse--> ParsedRequest
+//!      --read_body--> BufferedRequest --policy--> AuthorizedRequest --route--> RoutedRequest (`routed.rs`)
 //! ```
 
-use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
-
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, request};
+use http::request;
 use http_body::Body;
-use tokio::time::Instant;
 
 use super::context::RequestContext;
 use super::drain::drain_in_background;
 use super::error::{GatewayError, RequestError};
-use crate::auth::{Peer, PendingAuth};
-use crate::bedrock::guardrail;
+use super::headers::ForcedGuardrail;
+use super::inbound::InboundRequest;
+use super::streaming_body::StreamingBody;
+use crate::auth::PendingAuth;
 use crate::bedrock::path::Call;
-use crate::bedrock::sigv4::{EventChain, PayloadHash};
-use crate::routing::Route;
-use crate::upstream::events::Source;
-
-/// A request as it enters the pipeline, before its body is read.
-#[derive(Debug)]
-pub struct InboundRequest<B> {
-    /// Method, URI and headers.
-    pub head: request::Parts,
-    /// The body.
-    pub body: B,
-    /// The other end of the connection.
-    pub peer: Peer,
-}
-
-/// Marks a request that another room of this process makes on behalf of a client. It is an
-/// extension of the request's head, so no client can set it. That room has authenticated the client
-/// and chosen the route.
-#[derive(Clone, Debug)]
-pub struct InternalRequest {
-    /// The route to use, whatever the config's routes for the model are.
-    pub route: Arc<Route>,
-    /// The name of the client that the request is made for.
-    pub client: Option<Arc<str>>,
-    /// Whether the request has counted against the client's rate already.
-    pub is_counted: bool,
-    /// When the request must have been answered. It may wait in the queue until then; the config's
-    /// `request_timeout` and `max_wait` do not apply.
-    pub deadline: Instant,
-}
+use crate::bedrock::sigv4::PayloadHash;
 
 /// A request with its record.
 #[derive(Debug)]
@@ -107,44 +76,5 @@ where
     pub(super) fn reject(self, error: GatewayError) -> RequestError {
         drain_in_background(&self.inbound.head, self.inbound.body);
         RequestError { error, context: self.context }
-    }
-}
-
-/// The headers that name a guardrail.
-#[derive(Clone, Debug)]
-pub(super) struct ForcedGuardrail {
-    pub(super) identifier: HeaderValue,
-    pub(super) version: HeaderValue,
-}
-
-impl ForcedGuardrail {
-    /// Sets the headers, in place of the client's.
-    pub(super) fn set(self, headers: &mut HeaderMap) {
-        headers.insert(guardrail::IDENTIFIER, self.identifier);
-        headers.insert(guardrail::VERSION, self.version);
-    }
-}
-
-/// A body that is read while its request is answered, and the signatures that its events must have,
-/// if the client signs them.
-///
-/// The lock is never taken. It makes the type `Sync`, which the body alone is not, so that
-/// references to a request may cross threads.
-pub(super) struct StreamingBody(Mutex<(Source, Option<EventChain>)>);
-
-impl StreamingBody {
-    pub(super) fn new(source: Source, chain: Option<EventChain>) -> StreamingBody {
-        StreamingBody(Mutex::new((source, chain)))
-    }
-
-    /// The body, and the signatures that its events must have.
-    pub(super) fn into_inner(self) -> (Source, Option<EventChain>) {
-        self.0.into_inner().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl fmt::Debug for StreamingBody {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("StreamingBody(..)")
     }
 }

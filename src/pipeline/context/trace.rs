@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use super::{Outcome, RequestContext};
 use crate::bedrock::{Family, ModelId, Operation, Usage};
-use crate::pipeline::stage::InternalRequest;
+use crate::pipeline::inbound::InternalRequest;
 use crate::routing::Target;
 use crate::telemetry::traces::{
     Attributes, Context, Kind, Parent, Span, SpanId, TRACEPARENT, TraceId, cut, tracestate,
