@@ -85,13 +85,15 @@ where
         .layer(step(shed::Shed))
         // Before the path is parsed: also a request that is no call is logged with its client.
         .layer(step(authenticate::Authenticate))
-        .layer(step(limit::Limit))
+        .layer(limit::RateLimitLayer)
+        .layer(step(limit::ConcurrencyLimit))
         .layer(step(parse::Parse))
         .layer(step(policy::CheckHead))
         // Before routing, which looks at the features that a body uses.
         .layer(read_body::ReadBodyLayer)
         // What was left out above while only the body could show the client.
-        .layer(step(limit::Limit))
+        .layer(limit::RateLimitLayer)
+        .layer(step(limit::ConcurrencyLimit))
         .layer(step(policy::CheckBody))
         .layer(step(route::Route))
         .service(attempt::Attempts)
