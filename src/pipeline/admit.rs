@@ -14,7 +14,7 @@ use super::error::GatewayError;
 use super::routed::RoutedRequest;
 use super::shortage::Shortage;
 use crate::quota::{Flow, ShutdownDeadline};
-use crate::routing::{Candidate, Candidates, Permit, is_hopeful};
+use crate::routing::{Candidate, Candidates, Permit, may_recover_by};
 use crate::system::time::{sleep_until, timeout_at};
 
 /// The result of the search for a target.
@@ -48,7 +48,7 @@ pub(super) async fn admit(
     if let Some((index, permit)) = routed.route.enter(routed.remaining()) {
         return Ok(Admission::Go(index, permit));
     }
-    let pool = Arc::clone(&routed.route.pool);
+    let group = Arc::clone(&routed.route.group);
     let candidates: Candidates = routed.remaining().collect();
     if candidates.is_empty() {
         return Ok(Admission::NothingLeft);
@@ -56,7 +56,7 @@ pub(super) async fn admit(
     let gateway = Arc::clone(routed.context.gateway());
     let give_up =
         gateway.shutdown_deadline.earlier_of(wait_budget.deadline.min(now + wait_budget.left));
-    if give_up <= now || !is_hopeful(&candidates, give_up, now) {
+    if give_up <= now || !may_recover_by(&candidates, give_up, now) {
         return Err(GatewayError::no_target(routed));
     }
     let place = gateway.queue_limits.enter(routed.body.len());
@@ -66,7 +66,7 @@ pub(super) async fn admit(
     })?;
     let granted = {
         let span = routed.context.begins_wait();
-        let mut waiting = pool.join(flow(&routed.context), candidates.clone());
+        let mut waiting = group.join(flow(&routed.context), candidates.clone());
         let granted = tokio::select! {
             granted = timeout_at(give_up, waiting.granted()) => granted.ok().flatten(),
             () = no_hope_before_shutdown(&gateway.shutdown_deadline, &candidates) => None,
@@ -88,7 +88,7 @@ pub(super) async fn admit(
 /// Waits until the process is about to end before any of the candidates can recover.
 async fn no_hope_before_shutdown(shutdown_deadline: &ShutdownDeadline, candidates: &[Candidate]) {
     let end = shutdown_deadline.wait_until_set().await;
-    if is_hopeful(candidates, end, Instant::now()) {
+    if may_recover_by(candidates, end, Instant::now()) {
         sleep_until(end).await;
     }
 }

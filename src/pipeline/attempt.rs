@@ -28,7 +28,7 @@ use super::routed::RoutedRequest;
 use super::upstream_request;
 use super::{bidirectional, shortage};
 use crate::quota::InFlightGuard;
-use crate::routing::{Permit, Spending, Target};
+use crate::routing::{ActiveReservation, Permit, Target};
 use crate::system::time::sleep_until;
 use crate::upstream::{Class, Failure, Reply, Success, TimeLimit};
 
@@ -91,7 +91,7 @@ async fn answer(mut routed: RoutedRequest) -> Result<Response<ResponseBody>, Req
 }
 
 enum Answer {
-    Success(Box<Success>, Spending),
+    Success(Box<Success>, ActiveReservation),
     Failure(Failure, Arc<Target>),
 }
 
@@ -238,7 +238,7 @@ impl AttemptLoop {
         let span = self.routed.context.begins_attempt(target);
         let make = || upstream_request::signed(&self.routed, target, span.as_ref());
         let reply =
-            self.gateway.upstream.send(&target.site.origin, make, streams, now, limit).await;
+            self.gateway.upstream.send(&target.endpoint.origin, make, streams, now, limit).await;
         if let Some(span) = &span {
             span.replied(&reply);
         }
@@ -248,7 +248,7 @@ impl AttemptLoop {
     /// How long a target has for the first byte of its answer.
     fn first_byte_limit(&self, target: &Target, now: Instant) -> Duration {
         let left = self.deadline.saturating_duration_since(now);
-        target.site.first_byte_timeout.min(left)
+        target.endpoint.first_byte_timeout.min(left)
     }
 
     /// After what time a request is hedged; `None` if it is not to be.

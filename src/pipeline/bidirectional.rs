@@ -33,7 +33,7 @@ pub(super) async fn send(
     let reply = match signed(routed, target, events, over, span.as_ref()) {
         Ok(request) => {
             let upstream = &routed.context.gateway().upstream;
-            upstream.open(&target.site.origin, request, limit).await
+            upstream.open(&target.endpoint.origin, request, limit).await
         }
         Err(error) => Reply::Failure(Failure::no_credentials(&error)),
     };
@@ -55,7 +55,7 @@ fn signed(
     if let Some(span) = span {
         span.mark(&mut head.headers);
     }
-    let region = &target.site.region;
+    let region = &target.endpoint.region;
     let seed = sign::authorize_events(&mut head, &auth, region, SystemTime::now())?;
     let signer = EventSigner::new(auth, region, seed);
     let server = &routed.context.gateway().config.server;

@@ -263,7 +263,7 @@ impl RequestContext {
             outcome: self.answer.outcome,
         };
         let spent = used.map(|Used { target, usage, cost, .. }| RequestUsage {
-            model: target.model_number(metrics),
+            model: target.model_label_id(metrics),
             usage: *usage,
             cost: *cost,
         });
@@ -361,7 +361,7 @@ impl RequestContext {
             requested_model: self.call.requested_model.as_deref(),
             model: target.map(|target| target.model.as_str()),
             target: target.map(|target| &*target.name),
-            region: target.map(|target| target.site.region.as_str()),
+            region: target.map(|target| target.endpoint.region.as_str()),
             status: self.answer.status,
             outcome: self.answer.outcome.name(),
             attempts: self.answer.attempts.len(),

@@ -31,7 +31,7 @@ use crate::bedrock::error::set_retry_after;
 use crate::bedrock::{ErrorKind, Operation, Usage, WireError, event_stream};
 use crate::limits::{OverBudget, usd};
 use crate::routing::cooldown::State;
-use crate::routing::{RequestSize, Spending, Target};
+use crate::routing::{ActiveReservation, RequestSize, Target};
 use crate::system::time::{Sleep, sleep_until};
 use crate::upstream::{self, Class, Failure, Success, TimeLimit};
 
@@ -88,12 +88,12 @@ pub(super) fn success<B>(
     mut context: Box<RequestContext>,
     operation: Operation,
     success: Success<B>,
-    spending: Spending,
+    spending: ActiveReservation,
     size: RequestSize,
     deadline: Instant,
 ) -> Response<ResponseBody<B>> {
     let Success { status, headers: mut head, held, body, is_close_delimited } = success;
-    let idle = spending.target().site.idle_timeout;
+    let idle = spending.target().endpoint.idle_timeout;
     context.answer.target = Some(Arc::clone(spending.target()));
     context.answering(status, None);
     context.spent(spending.input(), 0);
@@ -106,7 +106,7 @@ pub(super) fn success<B>(
         }
     } else {
         // Vectors and pictures are long, and nothing of them is cached.
-        let mode = spending.target().known.map_or("chat", |facts| facts.mode);
+        let mode = spending.target().model_info.map_or("chat", |facts| facts.mode);
         UsageTap::unary(Usage::from_headers(&head), mode == "chat" || is_close_delimited)
     };
     strip_for_client(&mut head);
@@ -234,7 +234,7 @@ fn add_own_headers(head: &mut HeaderMap, context: &RequestContext) {
         if context.call.requested_model.is_some() {
             head.insert(MODEL, target.model_header.clone());
         }
-        head.insert(REGION, target.site.region_header.clone());
+        head.insert(REGION, target.endpoint.region_header.clone());
     }
 }
 
@@ -264,7 +264,7 @@ pin_project_lite::pin_project! {
         watch: UsageTap,
         context: Box<RequestContext>,
         // What the answer holds of its target's quota, until it is settled.
-        spending: Option<Spending>,
+        spending: Option<ActiveReservation>,
         size: RequestSize,
         idle: Duration,
         deadline: Instant,
@@ -353,7 +353,7 @@ impl<B: Body<Data = Bytes>> Relay<B> {
         this.watch.pass(&chunk);
         // If the client goes away, what has passed is what it cost.
         if let (Some(spending), Some(output)) = (this.spending.as_mut(), this.watch.tokens()) {
-            spending.seen(output);
+            spending.observe_output(output);
             this.context.consumption.begun = this.watch.begun();
             this.context.spent(spending.input(), output);
             if *this.is_metered {

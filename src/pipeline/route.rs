@@ -19,7 +19,7 @@ use crate::bedrock::extent::{self, Extent};
 use crate::bedrock::path::Resource;
 use crate::bedrock::{Family, Features, ModelId, Operation};
 use crate::limits::{Denied, Prices};
-use crate::routing::{self, Abilities, Bound, RequestSize, Target, balance};
+use crate::routing::{self, Bound, Capabilities, RequestSize, Target, balance};
 use crate::telemetry::ModelLatency;
 
 /// What routing decides about a request.
@@ -109,7 +109,7 @@ fn route(
     };
     let is_routed = pattern.is_some();
     context.call.latency = pattern;
-    let (_, first) = route.able().next().ok_or_else(unrouted)?;
+    let (_, first) = route.with_capabilities().next().ok_or_else(unrouted)?;
     // An opaque ARN does not show its family; the first target of its route does.
     let family = match model.family() {
         Family::Unknown => first.family,
@@ -133,12 +133,12 @@ fn route(
         max_output: peek.max_output_tokens(),
     };
     let mut targets: SmallVec<[(usize, &Arc<Target>); 4]> = route
-        .able()
+        .with_capabilities()
         .enumerate()
         // Events can't be sent twice, so there is no fallback.
         .filter(|(position, _)| *position == 0 || !is_bidirectional)
-        .filter(|(position, (target, abilities))| {
-            *position == 0 || can_stand_in(target, abilities, operation, model, family, &peek)
+        .filter(|(position, (target, capabilities))| {
+            *position == 0 || can_stand_in(target, capabilities, operation, model, family, &peek)
         })
         .filter(|(_, (target, _))| policy::allows_target(context, target))
         .map(|(position, (target, _))| (position, target))
@@ -215,7 +215,7 @@ fn extent_of_headers(headers: &HeaderMap, extent: &mut Extent) {
 /// support every feature that the request uses.
 fn can_stand_in(
     target: &Target,
-    abilities: &Abilities,
+    capabilities: &Capabilities,
     operation: Operation,
     model: &ModelId,
     family: Family,
@@ -223,7 +223,7 @@ fn can_stand_in(
 ) -> bool {
     let is_itself = || target.is_model(model);
     let same_schema = operation.is_converse() && !peek.has_model_fields
-        || family != Family::Unknown && abilities.family == family
+        || family != Family::Unknown && capabilities.family == family
         || is_itself();
-    same_schema && abilities.take(peek, is_itself)
+    same_schema && capabilities.supports(peek, is_itself)
 }

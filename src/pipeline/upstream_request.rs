@@ -53,14 +53,14 @@ pub(super) fn signed(
         span.mark(&mut head.headers);
     }
     let hash = || payload.hash(routed);
-    sign::authorize(&mut head, hash, &auth, &target.site.region, SystemTime::now())?;
+    sign::authorize(&mut head, hash, &auth, &target.endpoint.region, SystemTime::now())?;
     Ok(Request::from_parts(head, payload.body))
 }
 
 /// Prepares an attempt on `target`, or says why that is impossible. The request's headers are those
 /// that [`strip_for_upstream`](super::headers::strip_for_upstream) has left.
 pub(super) fn prepare(routed: &RoutedRequest, target: &Target) -> Result<Prepared, RequestError> {
-    let identity = &target.site.identity;
+    let identity = &target.endpoint.identity;
     let auth = identity.auth().ok_or_else(|| RequestError::NoCredentials(identity.problem()))?;
     // No checked id makes such a path.
     let uri = uri(routed, target).ok_or(RequestError::InvalidPath)?;
@@ -68,7 +68,7 @@ pub(super) fn prepare(routed: &RoutedRequest, target: &Target) -> Result<Prepare
     head.method = routed.head.method.clone();
     head.uri = uri;
     head.headers = routed.head.headers.clone();
-    head.headers.insert(header::HOST, target.site.origin.host());
+    head.headers.insert(header::HOST, target.endpoint.origin.host());
     let cap = routed.call.model().and_then(|requested| target.cap(requested));
     let clamped = cap.and_then(|cap| body::clamp(&routed.body, &routed.peek, cap));
     let is_changed = clamped.is_some();
@@ -81,7 +81,7 @@ fn uri(routed: &RoutedRequest, target: &Target) -> Option<Uri> {
         Resource::Model(_) => target.uri(routed.call.operation),
         _ => {
             let path = with_query(routed.call.to_path()?, routed);
-            Some(target.site.origin.uri(PathAndQuery::try_from(path).ok()?))
+            Some(target.endpoint.origin.uri(PathAndQuery::try_from(path).ok()?))
         }
     }
 }

@@ -94,10 +94,10 @@ impl Consumption {
             None => passed,
         };
         let Some(bound) = &self.bound else { return usage };
-        let input = if self.begun.is_some() { usage.input } else { bound.untold_input() };
+        let input = if self.begun.is_some() { usage.input } else { bound.unreported_input() };
         // A target completes an answer that is no stream, even if nobody waits for it any more.
         let is_stream = operation.is_some_and(Operation::is_stream);
-        let output = if is_stream { usage.output } else { bound.untold_output() };
+        let output = if is_stream { usage.output } else { bound.unreported_output() };
         Usage { input, output, ..usage }
     }
 }
