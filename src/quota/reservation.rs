@@ -95,7 +95,7 @@ impl Snapshot {
     }
 }
 
-/// A quota, shared by the targets that draw on it.
+/// A quota, shared by the targets that draw on it. Fields in memory order, as in `routing/target.rs`.
 #[derive(Debug)]
 #[repr(C)]
 pub struct Quota {
