@@ -1,6 +1,5 @@
 //! Targets that fail or stall without being throttled: out for a while, then tried again.
 
-
 use sluice::simulator::{Fault, FaultRule};
 
 use crate::support::patience::eventually;
