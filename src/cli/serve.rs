@@ -19,11 +19,11 @@ use crate::system::allocator;
 use crate::system::descriptors;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::process_log::{self, UNLIMITED};
-use crate::telemetry::traces::{self, Exporter, Traces};
+use crate::telemetry::traces::{self, Exporter, Otlp, Traces};
 use crate::telemetry::usage_log::UsageLog;
 use crate::telemetry::{Logs, Metrics};
 use crate::upstream::ConnectionGauges;
-use crate::upstream::collector::OtlpCollector;
+use crate::upstream::collector::CollectorConnections;
 
 /// How long the last spans may take at least when the process ends.
 const LAST_SPANS: Duration = Duration::from_secs(1);
@@ -144,7 +144,7 @@ pub(super) async fn start(config: Config) -> Result<Started, String> {
 /// Starts to send spans to the collector, over connections like those to upstreams.
 fn send_spans(wanted: &config::Traces, config: &Config, metrics: &Metrics) -> (Traces, Exporter) {
     let gauges = ConnectionGauges::of(metrics);
-    let collector =
-        OtlpCollector::new(wanted, &config.upstream, gauges, metrics.upstream_resent.clone());
-    traces::start(wanted, collector, metrics)
+    let resent = metrics.upstream_resent.clone();
+    let connections = CollectorConnections::new(&config.upstream, gauges, resent);
+    traces::start(wanted, Otlp::new(wanted, connections), metrics)
 }

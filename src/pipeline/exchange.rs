@@ -24,7 +24,7 @@ use crate::quota::{Reservation, Share};
 use crate::routing::{Bound, Target};
 pub(super) use crate::telemetry::Outcome;
 use crate::telemetry::access_log::{AccessLogEntry, Attempt, SUCCESS};
-use crate::telemetry::traces::Context;
+use crate::telemetry::traces::SpanContext;
 use crate::telemetry::usage_log::Record;
 use crate::telemetry::{ModelLatency, OTHER, RequestLabels, RequestUsage};
 pub(super) use trace::Open;
@@ -97,7 +97,7 @@ pub(super) struct Exchange {
     passed: Option<Usage>,
     outcome: Outcome,
     /// Where it is in a trace.
-    context: Option<Context>,
+    context: Option<SpanContext>,
     /// What it notes for its spans, if its trace is recorded.
     recording: Option<Box<Recording>>,
 }

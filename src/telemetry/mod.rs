@@ -6,6 +6,7 @@
 
 pub mod access_log;
 pub mod audit;
+mod causes;
 pub mod dashboard_totals;
 mod failures;
 mod json;
@@ -20,6 +21,7 @@ mod request_counters;
 pub mod traces;
 pub mod usage_log;
 
+pub(crate) use causes::with_causes;
 pub use failures::Failures;
 pub use labels::LabelId;
 pub use latency::ModelLatency;

@@ -282,14 +282,3 @@ impl Origin {
         Uri::from_parts(parts).unwrap_or_default()
     }
 }
-
-/// What went wrong, with the texts of all its causes.
-pub(crate) fn with_causes(what: String, error: &dyn std::error::Error) -> String {
-    let mut text = what;
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
-}

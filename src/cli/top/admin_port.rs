@@ -111,7 +111,7 @@ impl AdminPort {
             ask(Stream::Left(socket), request).await
         };
         let answer = asked.await.map_err(|error| {
-            self.unreachable(crate::upstream::with_causes(error.to_string(), &*error))
+            self.unreachable(crate::telemetry::with_causes(error.to_string(), &*error))
         })?;
         let status = answer.status();
         let body = Limited::new(answer.into_body(), MAX_BODY).collect().await;
