@@ -12,7 +12,7 @@ use super::progress::Progress;
 use super::{ConfigFile, runtime, say};
 use crate::bedrock::Operation;
 use crate::bedrock::sigv4::PayloadHash;
-use crate::config::{self, Config, Credentials, Env};
+use crate::config::{self, Config, Credentials, Env, TraceProtocol};
 use crate::pipeline::Gateway;
 use crate::routing::Target;
 use crate::telemetry::access_log::AccessLog;
@@ -54,6 +54,17 @@ pub(super) fn run(arguments: Arguments) -> Result<(), String> {
     }
     let config = loaded.config;
     say(&format!("config: {} targets, {} routes", config.targets.len(), config.routes.len()));
+    if let Some(traces) = &config.traces {
+        let protocol = match traces.protocol {
+            TraceProtocol::Grpc => "gRPC",
+            TraceProtocol::Http => "HTTP",
+        };
+        let from = match loaded.otel_variables.as_slice() {
+            [] => String::new(),
+            variables => format!(", set by {}", variables.join(", ")),
+        };
+        say(&format!("traces: sent to {} by {protocol}{from}", traces.endpoint));
+    }
     if arguments.offline {
         return Ok(());
     }

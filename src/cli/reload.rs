@@ -9,9 +9,10 @@
 //! The files of AWS' own credential chain are looked at in the same way: when they have changed, and
 //! at each SIGHUP, credentials are resolved anew.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use parking_lot::Mutex;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -79,7 +80,7 @@ impl Watch {
     /// What the files are now; `None` if that can't be told because the process ends.
     async fn look(&self) -> Option<Contents> {
         let files = Arc::clone(&self.files);
-        let look = move || files.lock().unwrap_or_else(PoisonError::into_inner).look();
+        let look = move || files.lock().look();
         patiently(tokio::task::spawn_blocking(look)).await
     }
 
@@ -224,7 +225,7 @@ impl Reloader {
     }
 
     async fn take_over(&self, loaded: Loaded) -> Result<(), String> {
-        let Loaded { config, warnings } = loaded;
+        let Loaded { config, warnings, .. } = loaded;
         let fixed = needs_restart(&self.running, &config);
         let live = self.live.load_full();
         // Thousands of targets take a while to build, and this thread accepts connections.

@@ -20,6 +20,7 @@ mod error;
 mod files;
 mod glob;
 mod legacy;
+mod otel;
 mod proxy;
 mod raw;
 mod redis_url;
@@ -87,6 +88,8 @@ pub struct Loaded {
     pub config: Config,
     /// What is allowed but probably not meant, a sentence each.
     pub warnings: Vec<String>,
+    /// The standard variables of OpenTelemetry that have set a key.
+    pub otel_variables: Vec<&'static str>,
 }
 
 /// Where a running gateway listens, for who asks it from outside.
@@ -162,6 +165,7 @@ struct Draft<'a> {
     base: Option<&'a Path>,
     problems: Vec<Problem>,
     warnings: Vec<String>,
+    otel_variables: Vec<&'static str>,
 }
 
 impl<'a> Draft<'a> {
@@ -192,12 +196,15 @@ impl<'a> Draft<'a> {
             }
         };
         legacy::set_redis_url(&mut document, env);
+        let otel::Applied { variables: otel_variables, warnings: ignored } =
+            otel::apply(&mut document, env);
+        warnings.extend(ignored);
         problems.extend(schema::sift(&mut document));
-        Ok(Draft { document, base, problems, warnings })
+        Ok(Draft { document, base, problems, warnings, otel_variables })
     }
 
     fn check(self, env: &Env) -> Result<Loaded, ConfigError> {
-        let Draft { document, base, mut problems, mut warnings } = self;
+        let Draft { document, base, mut problems, mut warnings, otel_variables } = self;
         let checked = RawConfig::deserialize(document.root().clone())
             .map_err(|error| vec![document.problem(&KeyPath::default(), error.message())])
             .and_then(|raw| check::check(&raw, &document, env, base));
@@ -205,7 +212,7 @@ impl<'a> Draft<'a> {
             Ok((config, hints)) if problems.is_empty() => {
                 warnings.extend(hints);
                 warnings.extend(warnings::of(&config));
-                Ok(Loaded { config, warnings })
+                Ok(Loaded { config, warnings, otel_variables })
             }
             Ok(_) => Err(in_order(problems)),
             Err(more) => {

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use super::environment::Env;
 use super::files;
+use super::otel;
 
 /// Longest secret read from a file, in bytes.
 const MAX_SECRET_BYTES: u64 = 64 * 1024;
@@ -130,7 +131,9 @@ pub(super) fn read_reference(
 ) -> Option<Result<SecretString, String>> {
     if let Some(name) = text.strip_prefix("env:") {
         let named = format!("names the environment variable '{name}'");
-        return Some(match env.get(name).map(clean_secret) {
+        let listed = otel::header(env, name);
+        let value = env.get(name).or(listed.as_deref());
+        return Some(match value.map(clean_secret) {
             Some(Ok("")) | None => Err(format!("{named}, which is not set or empty")),
             Some(Ok(secret)) => Ok(SecretString::from(secret)),
             Some(Err(why)) => Err(format!("{named}: the value {why}")),

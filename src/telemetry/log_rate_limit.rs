@@ -7,9 +7,9 @@
 
 use std::collections::HashMap;
 use std::fmt::{Debug, Write};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use prometheus::IntCounter;
 use tokio::time::Instant;
 use tracing::callsite::Identifier;
@@ -87,7 +87,7 @@ impl LogRateLimit {
     fn takes(&self, kind: Option<Identifier>, message: impl Fn() -> String) -> bool {
         let now = Instant::now();
         let taken = {
-            let mut kinds = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut kinds = self.kinds.lock();
             kinds.entry(kind.clone()).or_insert_with(|| Kind::new(now)).take(now)
         };
         if taken == Taken::Yes {
@@ -97,7 +97,7 @@ impl LogRateLimit {
         if taken == Taken::FirstLeftOut {
             // Not under the lock: what makes a message may panic, and then asks again.
             let like: String = message().chars().take(MAX_LIKE).collect();
-            let mut kinds = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut kinds = self.kinds.lock();
             kinds.entry(kind).and_modify(|kind| kind.like = like);
         }
         false
@@ -106,7 +106,7 @@ impl LogRateLimit {
     /// What was left out of each kind whose summary is due, or of `all`; it is forgotten by that.
     pub(super) fn left_out(&self, all: bool) -> Vec<Suppressed> {
         let now = Instant::now();
-        let mut kinds = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kinds = self.kinds.lock();
         let is_due = |kind: &&mut Kind| {
             let last = kind.summed_up.map(|last| now.duration_since(last));
             kind.left_out > 0 && (all || last.is_none_or(|passed| passed >= SUMMARY))

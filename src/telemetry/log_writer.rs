@@ -220,7 +220,9 @@ pub fn unlocked<S: Write + AsFd + Send + 'static>(stream: S) -> Box<dyn Write + 
 #[cfg(test)]
 mod tests {
     use std::io;
-    use std::sync::{Arc, Mutex};
+    use std::sync::Arc;
+
+    use parking_lot::Mutex;
 
     use super::*;
 
@@ -233,7 +235,7 @@ mod tests {
 
     impl Write for Out {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().write(bytes)
+            self.0.lock().write(bytes)
         }
 
         fn flush(&mut self) -> io::Result<()> {
@@ -247,7 +249,7 @@ mod tests {
 
     impl Write for Full {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            let (room, written) = &mut *self.0.lock().unwrap();
+            let (room, written) = &mut *self.0.lock();
             let taken = room.first().map_or(bytes.len(), |room| bytes.len().min(*room));
             if let Some(room) = room.first_mut() {
                 *room -= taken;
@@ -257,7 +259,7 @@ mod tests {
         }
 
         fn flush(&mut self) -> io::Result<()> {
-            let (room, _) = &mut *self.0.lock().unwrap();
+            let (room, _) = &mut *self.0.lock();
             room.drain(..room.len().min(1));
             Ok(())
         }
@@ -271,7 +273,7 @@ mod tests {
             lines.write(format!("{number}\n").into_bytes());
         }
         lines.flush();
-        assert_eq!(out.0.lock().unwrap().split(|byte| *byte == b'\n').count(), 1001);
+        assert_eq!(out.0.lock().split(|byte| *byte == b'\n').count(), 1001);
     }
 
     /// Does not come back from a write while the gate is held.
@@ -292,7 +294,7 @@ mod tests {
     fn what_does_not_fit_is_dropped_and_counted() {
         let gate = Arc::new(Mutex::new(()));
         let dropped = counter();
-        let held = gate.lock().unwrap();
+        let held = gate.lock();
         let lines = LogWriter::to("lines", Stuck(Arc::clone(&gate)), dropped.clone());
         let line = vec![b'x'; MAX_WAITING / 16 - PER_LINE];
         for _ in 0..40 {
@@ -307,7 +309,7 @@ mod tests {
     #[test]
     fn nobody_waits_for_a_sink_that_is_stuck() {
         let gate = Arc::new(Mutex::new(()));
-        let held = gate.lock().unwrap();
+        let held = gate.lock();
         let lines = LogWriter::to("lines", Stuck(Arc::clone(&gate)), counter());
         lines.write(b"a line\n".to_vec());
         // Comes back although the line is not written.
@@ -318,7 +320,7 @@ mod tests {
     #[test]
     fn lines_that_are_lost_are_counted_and_none_is_glued_to_a_part_of_another() {
         let full = Full::default();
-        full.0.lock().unwrap().0 = vec![9, 0, 100];
+        full.0.lock().0 = vec![9, 0, 100];
         let mut out = Buffered::new(full.clone());
         let mut write = |lines: &[&str]| {
             let lost: u64 = lines.iter().map(|line| out.line(line.as_bytes())).sum();
@@ -328,7 +330,7 @@ mod tests {
         assert_eq!(write(&["four\n", "five\n"]), 2);
         assert_eq!(write(&["six\n"]), 0);
         assert_eq!(write(&["seven\n"]), 0);
-        let written = String::from_utf8(full.0.lock().unwrap().1.clone()).unwrap();
+        let written = String::from_utf8(full.0.lock().1.clone()).unwrap();
         assert_eq!(written, "one\ntwo\nt\nsix\nseven\n");
     }
 
@@ -339,7 +341,7 @@ mod tests {
         for text in ["10 %", "\r20 %"] {
             assert_eq!(buffered.line(text.as_bytes()) + buffered.flush(), 0);
         }
-        assert_eq!(&**out.0.lock().unwrap(), b"10 %\r20 %");
+        assert_eq!(&**out.0.lock(), b"10 %\r20 %");
     }
 
     #[test]
@@ -362,6 +364,6 @@ mod tests {
         let lines = LogWriter::to("lines", Busy(out.clone(), false), dropped.clone());
         lines.write(b"a line\n".to_vec());
         lines.flush();
-        assert_eq!((&**out.0.lock().unwrap(), dropped.get()), (&b"a line\n"[..], 0));
+        assert_eq!((&**out.0.lock(), dropped.get()), (&b"a line\n"[..], 0));
     }
 }
