@@ -83,8 +83,8 @@ fn limits_of_one_client_too_many(bencher: Bencher<'_, '_>) {
         let key = format!("client-{number}");
         let client =
             Caller { kind: CallerKind::Anonymous(key.as_str().into()), access_key_id: None };
-        let _ = limits.request(&client);
-        let _ = limits.tokens(&client, 900).map(drop);
+        let _ = limits.check_rate(&client);
+        let _ = limits.reserve_tokens(&client, 900).map(drop);
     };
     (0..=CLIENTS).for_each(request);
     let mut number = CLIENTS;

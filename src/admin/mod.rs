@@ -215,7 +215,7 @@ fn metrics(gateway: &Gateway) -> Response<Bytes> {
 
 /// The config that is in force, as it was written.
 fn config(gateway: &Gateway) -> Response<Bytes> {
-    match gateway.config.written.to_json() {
+    match gateway.config.effective.to_json() {
         Ok(config) => json(StatusCode::OK, &config),
         Err(error) => failed(&error),
     }

@@ -18,7 +18,9 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Config, Contents, Env, Files, Loaded, Source, contents_of, needs_restart};
+use crate::config::{
+    Config, Env, Files, Fingerprint, Loaded, Source, fingerprint_of, needs_restart,
+};
 use crate::legacy::Shim;
 use crate::pipeline::SharedGateway;
 use crate::system::time::{sleep, timeout};
@@ -49,18 +51,18 @@ pub(super) struct Watch {
 #[derive(Debug)]
 struct Settled {
     /// What was loaded last, well or not.
-    loaded: Contents,
+    loaded: Fingerprint,
     /// What the last look found, if that is something else.
-    changed: Option<Contents>,
+    changed: Option<Fingerprint>,
 }
 
 impl Settled {
-    fn new(loaded: Contents) -> Settled {
+    fn new(loaded: Fingerprint) -> Settled {
         Settled { loaded, changed: None }
     }
 
     /// Whether what a look has found is to be loaded.
-    fn found(&mut self, now: Contents) -> bool {
+    fn found(&mut self, now: Fingerprint) -> bool {
         let is_settled = self.changed == Some(now);
         self.changed = (now != self.loaded).then_some(now);
         is_settled && self.changed.is_some()
@@ -73,20 +75,20 @@ impl Watch {
         let mut files = Files::new(source.clone(), Env::of_process());
         let config = Settled::new(files.look());
         let files = Arc::new(Mutex::new(files));
-        let credentials = Settled::new(contents_of(&credentials::files()));
+        let credentials = Settled::new(fingerprint_of(&credentials::files()));
         Watch { source: source.clone(), files, config, credentials }
     }
 
     /// What the files are now; `None` if that can't be told because the process ends.
-    async fn look(&self) -> Option<Contents> {
+    async fn look(&self) -> Option<Fingerprint> {
         let files = Arc::clone(&self.files);
         let look = move || files.lock().look();
         patiently(tokio::task::spawn_blocking(look)).await
     }
 
     /// What the files of credentials are now, in the same way.
-    async fn look_at_credentials(&self) -> Option<Contents> {
-        let look = || contents_of(&credentials::files());
+    async fn look_at_credentials(&self) -> Option<Fingerprint> {
+        let look = || fingerprint_of(&credentials::files());
         patiently(tokio::task::spawn_blocking(look)).await
     }
 
@@ -176,7 +178,7 @@ impl Reloader {
     }
 
     /// Loads the files; if `wanted`, only when they are still so.
-    async fn reload(&mut self, wanted: Option<Contents>) {
+    async fn reload(&mut self, wanted: Option<Fingerprint>) {
         let mut tries = 0;
         let (contents, loaded) = loop {
             let before = match wanted {

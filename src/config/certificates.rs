@@ -18,7 +18,7 @@ use secrecy::{ExposeSecret, SecretSlice};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::files;
-use super::settings::Tls;
+use super::model::Tls;
 
 /// Largest certificate file, in bytes. The public authorities together are about 250 KiB.
 const MAX_FILE_BYTES: u64 = 1 << 20;

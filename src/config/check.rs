@@ -16,7 +16,7 @@ mod network;
 mod prompts;
 mod state;
 mod targets;
-mod template;
+mod template_limits;
 mod traces;
 mod values;
 
@@ -31,20 +31,20 @@ use super::Listening;
 use super::bearer_key::{MIN_KEY_CHARS, presentable};
 use super::credentials::Credentials;
 use super::document::{Document, KeyPath};
+use super::effective::Effective;
 use super::environment::Env;
 use super::error::{Problem, suggestion};
 use super::files;
 use super::glob::Glob;
+use super::model::{
+    ClientAuth, Config, Fallback, Hedge, Learning, Limits, Log, Queue, Retry, Route, Server,
+    Target, Upstream, UsageLog,
+};
 use super::raw::{
     RawConfig, RawFallback, RawHedge, RawLearning, RawLimits, RawLog, RawQueue, RawRetry, RawRoute,
     RawServer, RawUpstream, RawUsageLog,
 };
 use super::secret::Secret;
-use super::settings::{
-    ClientAuth, Config, Fallback, Hedge, Learning, Limits, Log, Queue, Retry, Route, Server,
-    Target, Upstream, UsageLog,
-};
-use super::written::Written;
 
 /// Region when neither the file nor the environment names one.
 pub(super) const DEFAULT_REGION: &str = "us-east-1";
@@ -84,7 +84,7 @@ pub(super) fn check(
         log: checker.log(&raw.log),
         usage_log: checker.usage_log(&raw.usage_log),
         traces: checker.traces(&raw.traces),
-        written: Written::new(raw),
+        effective: Effective::new(raw),
         server,
         upstream,
         targets,

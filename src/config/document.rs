@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use toml_edit::{Item, TableLike};
 
-use super::error::{Place, Problem};
+use super::error::{Location, Problem};
 
 /// Deepest nesting of a document. The schema needs no more than four levels.
 const MAX_DEPTH: usize = 32;
@@ -28,10 +28,10 @@ pub(super) enum Step {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct KeyPath(Vec<Step>);
 
-/// Values and their places.
+/// Values and their locations.
 pub(super) struct Document {
     root: toml::Value,
-    places: HashMap<KeyPath, Place>,
+    locations: HashMap<KeyPath, Location>,
 }
 
 impl KeyPath {
@@ -85,12 +85,12 @@ impl Document {
         let lines = Lines::new(text, name);
         // Only the parser's message is passed on: its full form quotes the line, secrets included.
         let parsed = toml_edit::Document::parse(text).map_err(|error| Problem {
-            place: lines.place(error.span()),
+            location: lines.location(error.span()),
             message: error.message().trim().replace('\n', "; "),
         })?;
-        let mut places = HashMap::new();
-        let root = read_table(parsed.as_table(), &KeyPath::default(), &lines, &mut places)?;
-        Ok(Self { root, places })
+        let mut locations = HashMap::new();
+        let root = read_table(parsed.as_table(), &KeyPath::default(), &lines, &mut locations)?;
+        Ok(Self { root, locations })
     }
 
     /// The value at a path.
@@ -103,16 +103,21 @@ impl Document {
 
     /// Sets a value, and the tables and arrays on the way to it. A step into a value of another
     /// kind replaces it. An index past the end of an array appends.
-    pub(super) fn set(&mut self, path: &KeyPath, value: impl Into<toml::Value>, place: Place) {
+    pub(super) fn set(
+        &mut self,
+        path: &KeyPath,
+        value: impl Into<toml::Value>,
+        location: Location,
+    ) {
         let mut around = path.parent();
         while let Some(new) = around.filter(|around| self.get(around).is_none()) {
             around = new.parent();
-            self.places.insert(new, place.clone());
+            self.locations.insert(new, location.clone());
         }
         let root = std::mem::replace(&mut self.root, toml::Value::Boolean(false));
         self.root = with_value_at(root, &path.0, value.into());
-        self.places.retain(|at, _| !at.starts_with(path));
-        self.places.insert(path.clone(), place);
+        self.locations.retain(|at, _| !at.starts_with(path));
+        self.locations.insert(path.clone(), location);
     }
 
     /// Removes a top-level key.
@@ -121,29 +126,29 @@ impl Document {
             table.remove(key);
         }
         let path = KeyPath::from([key]);
-        self.places.retain(|at, _| !at.starts_with(&path));
+        self.locations.retain(|at, _| !at.starts_with(&path));
     }
 
     /// Where the value at a path, or else the nearest table around it, came from.
-    pub(super) fn place_of(&self, path: &KeyPath) -> Place {
+    pub(super) fn location_of(&self, path: &KeyPath) -> Location {
         let mut at = Some(path.clone());
         while let Some(path) = at {
-            if let Some(place) = self.places.get(&path) {
-                return place.clone();
+            if let Some(location) = self.locations.get(&path) {
+                return location.clone();
             }
             at = path.parent();
         }
-        Place::Default
+        Location::Default
     }
 
     /// Whether the file or a variable says anything at a path, be it right or wrong.
     pub(super) fn mentions(&self, path: &KeyPath) -> bool {
-        self.places.contains_key(path)
+        self.locations.contains_key(path)
     }
 
     /// A problem with the value at a path.
     pub(super) fn problem(&self, path: &KeyPath, message: impl fmt::Display) -> Problem {
-        Problem { place: self.place_of(path), message: format!("{path}: {message}") }
+        Problem { location: self.location_of(path), message: format!("{path}: {message}") }
     }
 
     /// The whole document as one table.
@@ -151,13 +156,13 @@ impl Document {
         &self.root
     }
 
-    /// The whole document, to be changed in place.
+    /// The whole document, to be changed in location.
     pub(super) fn root_mut(&mut self) -> &mut toml::Value {
         &mut self.root
     }
 }
 
-/// Turns byte offsets into places.
+/// Turns byte offsets into locations.
 struct Lines<'a> {
     text: &'a str,
     /// Offset of the first byte of each line.
@@ -171,14 +176,14 @@ impl<'a> Lines<'a> {
         Self { text, starts: std::iter::once(0).chain(newlines).collect(), name: name.into() }
     }
 
-    fn place(&self, span: Option<Range<usize>>) -> Place {
-        let Some(at) = span.map(|span| span.start) else { return Place::Default };
+    fn location(&self, span: Option<Range<usize>>) -> Location {
+        let Some(at) = span.map(|span| span.start) else { return Location::Default };
         let line = self.starts.partition_point(|start| *start <= at);
         let start = self.starts.get(line.saturating_sub(1));
         let Some(before) = start.and_then(|start| self.text.get(*start..at)) else {
-            return Place::Default;
+            return Location::Default;
         };
-        Place::File { name: self.name.clone(), line, column: before.chars().count() + 1 }
+        Location::File { name: self.name.clone(), line, column: before.chars().count() + 1 }
     }
 }
 
@@ -186,14 +191,14 @@ fn read_table(
     table: &dyn TableLike,
     path: &KeyPath,
     lines: &Lines<'_>,
-    places: &mut HashMap<KeyPath, Place>,
+    locations: &mut HashMap<KeyPath, Location>,
 ) -> Result<toml::Value, Problem> {
     let mut read = toml::Table::new();
     for (key, item) in table.iter() {
         let at = path.key(key);
         let span = table.get_key_value(key).and_then(|(key, _)| key.span());
-        places.insert(at.clone(), lines.place(span));
-        if let Some(value) = read_item(item, &at, lines, places)? {
+        locations.insert(at.clone(), lines.location(span));
+        if let Some(value) = read_item(item, &at, lines, locations)? {
             read.insert(key.to_owned(), value);
         }
     }
@@ -204,22 +209,22 @@ fn read_item(
     item: &Item,
     path: &KeyPath,
     lines: &Lines<'_>,
-    places: &mut HashMap<KeyPath, Place>,
+    locations: &mut HashMap<KeyPath, Location>,
 ) -> Result<Option<toml::Value>, Problem> {
     if path.0.len() > MAX_DEPTH {
         let message = format!("nested deeper than {MAX_DEPTH} levels");
-        return Err(Problem { place: lines.place(item.span()), message });
+        return Err(Problem { location: lines.location(item.span()), message });
     }
     match item {
         Item::None => Ok(None),
-        Item::Value(value) => read_value(value, path, lines, places).map(Some),
-        Item::Table(table) => read_table(table, path, lines, places).map(Some),
+        Item::Value(value) => read_value(value, path, lines, locations).map(Some),
+        Item::Table(table) => read_table(table, path, lines, locations).map(Some),
         Item::ArrayOfTables(tables) => {
             let mut read = Vec::with_capacity(tables.len());
             for (index, table) in tables.iter().enumerate() {
                 let at = path.index(index);
-                places.insert(at.clone(), lines.place(table.span()));
-                read.push(read_table(table, &at, lines, places)?);
+                locations.insert(at.clone(), lines.location(table.span()));
+                read.push(read_table(table, &at, lines, locations)?);
             }
             Ok(Some(toml::Value::Array(read)))
         }
@@ -230,7 +235,7 @@ fn read_value(
     value: &toml_edit::Value,
     path: &KeyPath,
     lines: &Lines<'_>,
-    places: &mut HashMap<KeyPath, Place>,
+    locations: &mut HashMap<KeyPath, Location>,
 ) -> Result<toml::Value, Problem> {
     Ok(match value {
         toml_edit::Value::String(text) => toml::Value::String(text.value().clone()),
@@ -238,13 +243,13 @@ fn read_value(
         toml_edit::Value::Float(number) => toml::Value::Float(*number.value()),
         toml_edit::Value::Boolean(truth) => toml::Value::Boolean(*truth.value()),
         toml_edit::Value::Datetime(time) => toml::Value::Datetime(*time.value()),
-        toml_edit::Value::InlineTable(table) => read_table(table, path, lines, places)?,
+        toml_edit::Value::InlineTable(table) => read_table(table, path, lines, locations)?,
         toml_edit::Value::Array(array) => {
             let mut read = Vec::with_capacity(array.len());
             for (index, element) in array.iter().enumerate() {
                 let at = path.index(index);
-                places.insert(at.clone(), lines.place(element.span()));
-                read.push(read_value(element, &at, lines, places)?);
+                locations.insert(at.clone(), lines.location(element.span()));
+                read.push(read_value(element, &at, lines, locations)?);
             }
             toml::Value::Array(read)
         }
@@ -261,7 +266,7 @@ fn with_value_at(around: toml::Value, steps: &[Step], value: toml::Value) -> tom
                 toml::Value::Table(table) => table,
                 _ => toml::Table::new(),
             };
-            // In place, since the order of keys is kept.
+            // In location, since the order of keys is kept.
             let slot = table.entry(key.as_str()).or_insert_with(nothing);
             *slot = with_value_at(std::mem::replace(slot, nothing()), rest, value);
             toml::Value::Table(table)
@@ -287,7 +292,7 @@ mod tests {
     use super::*;
 
     fn shown(document: &Document, path: &KeyPath) -> String {
-        document.place_of(path).to_string()
+        document.location_of(path).to_string()
     }
 
     #[test]
@@ -312,10 +317,10 @@ mod tests {
     #[test]
     fn a_set_value_replaces_the_old_one_and_its_place() {
         let mut document = Document::parse("[a]\nb = { c = 1 }\n", "f.toml").unwrap();
-        document.set(&["a", "b"].into(), 2, Place::Variable("X".into()));
+        document.set(&["a", "b"].into(), 2, Location::Variable("X".into()));
         assert_eq!(shown(&document, &["a", "b", "c"].into()), "environment variable X");
         let new = KeyPath::from(["list"]).index(0).key("k");
-        document.set(&new, "v", Place::Variable("Y".into()));
+        document.set(&new, "v", Location::Variable("Y".into()));
         assert_eq!(document.get(&new).and_then(|v| v.as_str()), Some("v"));
     }
 

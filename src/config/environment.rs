@@ -10,7 +10,7 @@ use std::fmt;
 use serde_json::Value as Schema;
 
 use super::document::{Document, KeyPath};
-use super::error::{Place, Problem, suggestion};
+use super::error::{Location, Problem, suggestion};
 use super::schema;
 
 /// What the names of override variables start with.
@@ -62,13 +62,13 @@ pub(super) fn override_keys(document: &mut Document, env: &Env) -> Vec<Problem> 
     overrides.sort();
     let mut problems = Vec::new();
     for (_, name, segments, value) in overrides {
-        let place = Place::Variable(name.clone());
+        let location = Location::Variable(name.clone());
         match locate(document, &segments).and_then(|(path, schema)| {
             let value = read_value(value, schema).map_err(|why| format!("{path}: {why}"))?;
             Ok((path, value))
         }) {
-            Ok((path, value)) => document.set(&path, value, place),
-            Err(message) => problems.push(Problem { place, message }),
+            Ok((path, value)) => document.set(&path, value, location),
+            Err(message) => problems.push(Problem { location, message }),
         }
     }
     problems

@@ -1,6 +1,6 @@
 //! What is wrong with a configuration, said so that a person can act on it.
 //!
-//! A bad configuration is reported whole: one problem a line, each with its place in the file or
+//! A bad configuration is reported whole: one problem a line, each with its location in the file or
 //! the environment variable it came from. No message repeats a secret.
 
 use std::fmt;
@@ -27,14 +27,14 @@ pub enum ConfigError {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Problem {
     /// Where it is wrong.
-    pub place: Place,
+    pub location: Location,
     /// What is wrong and, where known, what to write instead.
     pub message: String,
 }
 
 /// Where a value came from.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Place {
+pub enum Location {
     /// A position in a config file.
     File {
         /// Name of the file, as given.
@@ -52,11 +52,11 @@ pub enum Place {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.place, self.message)
+        write!(f, "{}: {}", self.location, self.message)
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File { name, line, column } => write!(f, "{name}:{line}:{column}"),

@@ -6,7 +6,7 @@
 
 use super::document::{Document, KeyPath};
 use super::environment::Env;
-use super::error::{Place, Problem};
+use super::error::{Location, Problem};
 
 /// Display name of the default primary model.
 const DEFAULT_PRIMARY_NAME: &str = "Claude 3.5 Sonnet (Primary)";
@@ -69,7 +69,7 @@ pub(super) fn set_redis_url(document: &mut Document, env: &Env) {
     let backend = document.get(&["jobs", "backend"].into()).and_then(toml::Value::as_str);
     let url = KeyPath::from(["jobs", "redis_url"]);
     if backend == Some("redis") && document.get(&url).is_none() && env.get(VARIABLE).is_some() {
-        document.set(&url, format!("env:{VARIABLE}"), Place::Variable(VARIABLE.to_owned()));
+        document.set(&url, format!("env:{VARIABLE}"), Location::Variable(VARIABLE.to_owned()));
     }
 }
 
@@ -115,15 +115,15 @@ pub(super) fn set_targets(document: &mut Document, env: &Env) -> Vec<Problem> {
     document.remove("targets");
     document.remove("routes");
     for (index, target) in targets.iter().enumerate() {
-        let place = || Place::Variable(target.variable.to_owned());
-        document.set(&["targets", &target.name].into(), target.table.clone(), place());
+        let location = || Location::Variable(target.variable.to_owned());
+        document.set(&["targets", &target.name].into(), target.table.clone(), location());
         let names = std::iter::once(target)
             .chain(targets.iter().filter(|other| other.name != target.name))
             .map(|target| toml::Value::String(target.name.clone()));
         let models = vec![toml::Value::String(target.model.clone())];
         let route = KeyPath::from(["routes"]).index(index);
-        document.set(&route.key("models"), models, place());
-        document.set(&route.key("targets"), names.collect::<Vec<_>>(), place());
+        document.set(&route.key("models"), models, location());
+        document.set(&route.key("targets"), names.collect::<Vec<_>>(), location());
     }
     problems
 }
@@ -168,7 +168,7 @@ pub(super) fn set_cross_region(document: &mut Document, env: &Env) -> (Vec<Probl
         changes.push((routes.index(index).key("models"), both.collect::<Vec<_>>().into()));
     }
     for (path, value) in changes {
-        document.set(&path, value, Place::Variable(VARIABLE.to_owned()));
+        document.set(&path, value, Location::Variable(VARIABLE.to_owned()));
     }
     (problems, warnings)
 }
@@ -191,12 +191,12 @@ impl Setter<'_> {
             return;
         }
         let Some(text) = self.env.get(variable) else { return };
-        let place = Place::Variable(variable.to_owned());
+        let location = Location::Variable(variable.to_owned());
         match read(text.trim()) {
-            Ok(value) => self.document.set(&path, value, place),
+            Ok(value) => self.document.set(&path, value, location),
             Err(wanted) => {
                 let message = format!("must be {wanted}, not '{text}'");
-                self.problems.push(Problem { place, message });
+                self.problems.push(Problem { location, message });
             }
         }
     }
@@ -277,7 +277,7 @@ fn flag(env: &Env, variable: &str, default: bool, problems: &mut Vec<Problem>) -
     let Some(text) = env.get(variable) else { return default };
     truth(text).unwrap_or_else(|| {
         let message = format!("must be {TRUE_OR_FALSE}, not '{text}'");
-        problems.push(Problem { place: Place::Variable(variable.to_owned()), message });
+        problems.push(Problem { location: Location::Variable(variable.to_owned()), message });
         default
     })
 }

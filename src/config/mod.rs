@@ -11,26 +11,25 @@
 mod bearer_key;
 mod certificates;
 mod check;
-mod contents;
 mod credentials;
 mod document;
+mod effective;
 mod endpoint;
 mod environment;
 mod error;
 mod files;
+mod fingerprint;
 mod glob;
 mod legacy;
-mod otel;
+mod model;
 mod proxy;
 mod raw;
 mod redis_url;
 mod restart;
 mod schema;
 mod secret;
-mod settings;
 mod units;
 mod warnings;
-mod written;
 
 #[cfg(test)]
 mod tests;
@@ -41,17 +40,15 @@ use std::path::{Path, PathBuf};
 pub use bearer_key::BearerKey;
 pub use certificates::{CertificateError, Certified, TlsFiles, TlsMaterial, crypto};
 pub use check::{keys_url, log_filter};
-pub use contents::{Contents, Files, contents_of};
 pub use credentials::{Credentials, describe};
+pub use effective::Effective;
 pub use endpoint::{Endpoint, EndpointError};
 pub use environment::Env;
-pub use error::{ConfigError, Place, Problem};
+pub use error::{ConfigError, Location, Problem};
 pub use files::check_regular;
+pub use fingerprint::{Files, Fingerprint, fingerprint_of};
 pub use glob::{Glob, GlobError};
-pub use restart::needs_restart;
-pub use schema::schema;
-pub use secret::{Secret, clean_secret};
-pub use settings::{
+pub use model::{
     Auth, Balance, BearerToken, Budget, BudgetStore, Client, ClientAuth, ClientCertificates,
     ClientPolicy, Config, Fallback, Feature, Guardrail, Guardrails, Hedge, Issuer, IssuerKeys,
     JobQueue, Jobs, JobsBackend, KeyPair, Learning, Legacy, LegacyAction, LegacyGroup, LegacyMock,
@@ -60,7 +57,9 @@ pub use settings::{
     StateBackend, Strategy, Target, Tls, TlsVersion, TokenAlgorithm, TokenIdentity, TraceProtocol,
     Traces, Trust, Unrouted, Upstream, UsageLog,
 };
-pub use written::Written;
+pub use restart::needs_restart;
+pub use schema::schema;
+pub use secret::{Secret, clean_secret};
 
 use document::{Document, KeyPath};
 use raw::RawConfig;
@@ -196,11 +195,8 @@ impl<'a> Draft<'a> {
             }
         };
         legacy::set_redis_url(&mut document, env);
-        let otel::Applied { variables: otel_variables, warnings: ignored } =
-            otel::apply(&mut document, env);
-        warnings.extend(ignored);
-        problems.extend(schema::sift(&mut document));
-        Ok(Draft { document, base, problems, warnings, otel_variables })
+        problems.extend(schema::validate(&mut document));
+        Ok(Draft { document, base, problems, warnings })
     }
 
     fn check(self, env: &Env) -> Result<Loaded, ConfigError> {

@@ -1,6 +1,6 @@
 //! Which proxies lead to the upstream: those of the environment, none, or one that is named.
 //!
-//! The URL of a proxy may hold a password. Written out it must not; from a variable or a file it
+//! The URL of a proxy may hold a password. Effective out it must not; from a variable or a file it
 //! may. No message repeats a URL.
 
 use std::fmt;
@@ -13,9 +13,9 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use super::environment::Env;
-use super::error::{Place, Problem};
+use super::error::{Location, Problem};
+use super::model::Proxies;
 use super::secret::{Secret, read_reference};
-use super::settings::Proxies;
 
 /// The variables that name proxies and exceptions. The first that is set counts.
 const HTTP: [&str; 2] = ["HTTP_PROXY", "http_proxy"];
@@ -111,7 +111,7 @@ fn variable(env: &Env, names: [&'static str; 2]) -> Result<Option<Secret>, Probl
     match check(url) {
         Ok(()) => Ok(Some(url.into())),
         Err(why) => Err(Problem {
-            place: Place::Variable(name.to_owned()),
+            location: Location::Variable(name.to_owned()),
             message: format!("{why}; upstream.proxy = \"off\" takes no notice of it"),
         }),
     }
@@ -142,7 +142,8 @@ mod tests {
 
     fn read(text: &str, variables: &[(&str, &str)]) -> Result<Proxies, String> {
         let env: Env = variables.iter().copied().collect();
-        let own = |message: &str| Problem { place: Place::Default, message: message.to_owned() };
+        let own =
+            |message: &str| Problem { location: Location::Default, message: message.to_owned() };
         ProxyText::from(text).read(&env, None, own).map_err(|problems| {
             problems.iter().map(Problem::to_string).collect::<Vec<_>>().join("\n")
         })

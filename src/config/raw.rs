@@ -27,8 +27,8 @@ pub(super) use state::RawState;
 pub(super) use traces::RawTraces;
 
 use super::bearer_key::KeyRef;
+use super::model::{Balance, Feature, LogFormat, Priority, Reserve, Strategy, Unrouted};
 use super::secret::SecretRef;
-use super::settings::{Balance, Feature, LogFormat, Priority, Reserve, Strategy, Unrouted};
 use super::units::{DurationText, SizeText};
 
 /// The configuration of Sluice, a gateway in front of Amazon Bedrock.

@@ -1,7 +1,7 @@
 //! Which keys a running process can't follow: those that its listeners, its jobs and its log were
 //! made with.
 
-use super::settings::{Config, Server};
+use super::model::{Config, Server};
 
 /// The keys that differ between two configurations and count only from the next start on.
 pub fn needs_restart(running: &Config, newer: &Config) -> Vec<&'static str> {

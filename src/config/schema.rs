@@ -78,30 +78,30 @@ pub(super) fn unknown(key: &str, path: &KeyPath, hint: &str) -> String {
 }
 
 /// Reports what does not fit the schema, and takes it out of the document.
-pub(super) fn sift(document: &mut Document) -> Vec<Problem> {
+pub(super) fn validate(document: &mut Document) -> Vec<Problem> {
     let mut root = std::mem::replace(document.root_mut(), toml::Value::Boolean(false));
-    let mut sieve = Sieve { document, problems: Vec::new() };
-    sieve.keeps(&mut root, compiled(), &KeyPath::default());
-    let problems = sieve.problems;
+    let mut validator = Validator { document, problems: Vec::new() };
+    validator.keeps(&mut root, compiled(), &KeyPath::default());
+    let problems = validator.problems;
     *document.root_mut() = root;
     problems
 }
 
-struct Sieve<'a> {
-    /// For the places of values only; its root is out while the sieve works on it.
+struct Validator<'a> {
+    /// For the locations of values only; its root is out while the validator works on it.
     document: &'a Document,
     problems: Vec<Problem>,
 }
 
-impl Sieve<'_> {
+impl Validator<'_> {
     /// Whether the value may stay; what may not stay inside it has been taken out.
     fn keeps(&mut self, value: &mut toml::Value, schema: &Value, path: &KeyPath) -> bool {
         match value {
             toml::Value::Table(table) if kind(schema) == "object" => {
-                self.sift_table(table, schema, path);
+                self.validate_table(table, schema, path);
                 true
             }
-            // An array stays or goes as a whole, so that the places of its elements stay right.
+            // An array stays or goes as a whole, so that the locations of its elements stay right.
             toml::Value::Array(array) if kind(schema) == "array" => {
                 let Some(inner) = items(schema) else { return true };
                 let elements = array.iter_mut().enumerate();
@@ -117,7 +117,7 @@ impl Sieve<'_> {
         }
     }
 
-    fn sift_table(&mut self, table: &mut toml::Table, schema: &Value, path: &KeyPath) {
+    fn validate_table(&mut self, table: &mut toml::Table, schema: &Value, path: &KeyPath) {
         let required = schema.get("required").and_then(Value::as_array);
         for key in required.into_iter().flatten().filter_map(Value::as_str) {
             if !table.contains_key(key) {
@@ -137,7 +137,7 @@ impl Sieve<'_> {
                 |section| format!("; it belongs in [{section}]"),
             );
             let message = unknown(key, path, &hint);
-            self.problems.push(Problem { place: self.document.place_of(&at), message });
+            self.problems.push(Problem { location: self.document.location_of(&at), message });
             false
         });
     }

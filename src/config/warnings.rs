@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::error::suggestion;
-use super::settings::{BudgetStore, ClientAuth, Config, JobsBackend, Target, Unrouted};
+use super::model::{BudgetStore, ClientAuth, Config, JobsBackend, Target, Unrouted};
 use crate::bedrock::{ModelId, catalogue, region};
 
 /// The warnings about a configuration, a sentence each.

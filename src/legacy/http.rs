@@ -34,7 +34,7 @@ use crate::bedrock::error::whole_seconds;
 use crate::config::{Config, JobQueue, JobsBackend, LegacyAction};
 use crate::fleet::Notice;
 use crate::jobs::{Jobs, JobsError, NewJob, Queue, Record, StoreError};
-use crate::limits::{CallerKind, ClientRecord, Limited, Slot};
+use crate::limits::{CallerKind, ClientRecord, ConcurrencyPermit, LimitExceeded};
 use crate::pipeline::body::{self, BodyLimits, head_bytes};
 use crate::pipeline::{Gateway, SharedGateway};
 use crate::quota::Share;
@@ -217,14 +217,14 @@ impl Shim {
             let client = identify(&head.headers, peer.address, by, who);
             // What a job asks counts when it is asked.
             let name = member.map_or(OTHER, |member| &*member.name);
-            let refused = |limited: &Limited| {
+            let refused = |limited: &LimitExceeded| {
                 gateway.metrics.client_limited.with_label_values(&[name, limited.limit]).inc();
             };
             if self.jobs.is_none() {
-                gateway.limits.request(&client).inspect_err(refused)?;
+                gateway.limits.check_rate(&client).inspect_err(refused)?;
                 entry.is_counted = true;
             }
-            entry.slot = gateway.limits.slot(&client).inspect_err(refused)?;
+            entry.slot = gateway.limits.acquire(&client).inspect_err(refused)?;
         }
         let mut share = gateway.load.enter()?;
         share.hold_head(head_bytes(head))?;
@@ -565,7 +565,7 @@ struct Entry {
     /// Its place, and the room for its body.
     share: Option<Share>,
     /// Its place among those that its client has at once.
-    slot: Option<Slot>,
+    slot: Option<ConcurrencyPermit>,
     /// Whether it counted against the rate of its client.
     is_counted: bool,
 }

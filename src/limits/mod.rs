@@ -1,15 +1,24 @@
-//! What each client may ask for, how much of it, and what it may spend.
+//! What each client may do: its rates, tokens and requests in flight; its policy; its budget, and
+//! the prices that budgets are counted by.
 
 mod budget;
 mod caller;
+mod client_limits;
+mod concurrency;
+mod exceeded;
+mod overrides;
 mod policy;
 mod prices;
-mod rates;
+mod quotas;
+mod rate;
 mod registry;
+mod tracking;
 
 pub use budget::{Account, Hold, Keeper, Ledgers, OverBudget, usd};
 pub use caller::{Caller, CallerKind};
+pub use client_limits::ClientLimits;
+pub use concurrency::ConcurrencyPermit;
+pub use exceeded::LimitExceeded;
 pub use policy::{Denied, Policy};
 pub use prices::{Prices, Rates};
-pub use rates::{ClientLimits, Limited, Slot};
 pub use registry::{ClientRecord, ClientRegistry};

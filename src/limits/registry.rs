@@ -1,21 +1,22 @@
-//! What the gateway has of each client that the config names, side by side in one record: what it
-//! may ask for, how much of it, what it may spend. A request finds its client's record once, by
-//! what it presents. Of many clients most are in no cache when they call, so each further place
-//! to look at costs.
+//! The clients of the config, each with all that the gateway keeps of it in one record: policy,
+//! limits, budget. Authentication finds the record, with one lookup, and later steps follow no map
+//! again: with many clients each lookup misses the processor's caches.
 //!
-//! A reload makes the records anew. What was used of a limit that stays goes on, and so does the
-//! count of open requests, also of a client that was gone in between.
+//! A reload builds new records. A limit that has not changed keeps what was used of it. The count
+//! of requests in flight goes on, even for a client that was removed and comes back.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::num::NonZeroU32;
 use std::sync::{Arc, Weak};
 use std::time::SystemTime;
 
 use tokio::time::Instant;
 
 use super::budget::{Account, Ledgers};
+use super::concurrency::ConcurrencyCounter;
+use super::overrides::Overrides;
 use super::policy::Policy;
-use super::rates::Own;
+use super::rate::RateLimit;
 use crate::config;
 use crate::fleet::Fleet;
 use crate::quota::Bell;
@@ -29,49 +30,36 @@ pub struct ClientRecord {
     pub name: Arc<str>,
     policy: Option<Box<Policy>>,
     account: Option<Arc<Account>>,
-    pub(super) limits: Own,
-    pub(super) open: Arc<Open>,
+    pub(super) overrides: Overrides,
+    pub(super) concurrency: Arc<ConcurrencyCounter>,
     /// The label id of its name.
     pub label_id: LabelId,
 }
 
 impl ClientRecord {
-    /// What it may ask for, where that is less than everything.
+    /// What it may ask for. `None`: everything.
     pub fn policy(&self) -> Option<&Policy> {
         self.policy.as_deref()
     }
 
-    /// What it may spend, where that is not any amount.
+    /// What it may spend. `None`: any amount.
     pub fn account(&self) -> Option<&Arc<Account>> {
         self.account.as_ref()
     }
 }
 
-/// How many requests a client has open.
-#[derive(Debug, Default)]
-pub(super) struct Open(AtomicU32);
+/// The rates of all clients that have one of their own, by requests per minute.
+type RateLimits = HashMap<NonZeroU32, Arc<RateLimit>>;
 
-impl Open {
-    /// Counts one more, unless there are `max`. True if it is counted.
-    pub(super) fn enter(&self, max: u32) -> bool {
-        let one_more = |open: u32| (open < max).then(|| open.saturating_add(1));
-        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_ok()
-    }
-
-    /// Counts one less.
-    pub(super) fn leave(&self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// The clients that the config names.
+/// The clients of the config, by name.
 #[derive(Debug, Default)]
 pub struct ClientRegistry {
     by_name: HashMap<Arc<str>, Arc<ClientRecord>>,
-    /// The open requests of those that an older config named, as long as there are any.
-    gone: HashMap<Arc<str>, Weak<Open>>,
+    /// The counters of removed clients, while they have requests in flight.
+    removed: HashMap<Arc<str>, Weak<ConcurrencyCounter>>,
+    rates: RateLimits,
     ledgers: Arc<Ledgers>,
-    /// Rung for all of them: nobody waits for a limit of a client.
+    /// The quotas' signal, for which nobody waits: no request queues for a limit of its client.
     bell: Arc<Bell>,
 }
 
@@ -80,7 +68,7 @@ impl ClientRegistry {
     /// limits are those of all its replicas.
     ///
     /// # Errors
-    /// When a pattern of a policy is none, which the config has checked.
+    /// When a pattern of a policy is not valid, which the config has ruled out.
     pub fn new(
         clients: &[config::Client],
         before: Option<&ClientRegistry>,
@@ -88,32 +76,48 @@ impl ClientRegistry {
     ) -> Result<ClientRegistry, config::GlobError> {
         let ledgers = before.map(|before| Arc::clone(&before.ledgers)).unwrap_or_default();
         let bell = before.map(|before| Arc::clone(&before.bell)).unwrap_or_default();
+        let mut rates = RateLimits::default();
+        let mut rate = |rpm| {
+            let kept = before.and_then(|before| before.rates.get(&rpm));
+            let kept = || kept.map_or_else(|| Arc::new(RateLimit::per_minute(rpm)), Arc::clone);
+            Arc::clone(rates.entry(rpm).or_insert_with(kept))
+        };
         let (now, today) = (Instant::now(), SystemTime::now());
-        let member = |client: &config::Client| {
+        let mut by_name = HashMap::with_capacity(clients.len());
+        for client in clients {
             let name: Arc<str> = client.name.as_str().into();
-            let known = before.and_then(|before| before.by_name.get(&name));
-            let gone = || before?.gone.get(&name)?.upgrade();
-            let open = known.map(|known| Arc::clone(&known.open)).or_else(gone);
-            let member = ClientRecord {
+            let old = before.and_then(|before| before.by_name.get(&name));
+            let removed = || before?.removed.get(&name)?.upgrade();
+            let concurrency = old.map(|old| Arc::clone(&old.concurrency)).or_else(removed);
+            let limits = old.map(|old| &old.overrides);
+            let record = ClientRecord {
                 policy: Policy::of(&client.policy)?.map(Box::new),
                 account: Account::of(client, &ledgers, today),
-                limits: Own::new(client, known.map(|known| &known.limits), fleet, &bell, now),
-                open: open.unwrap_or_default(),
+                overrides: Overrides::new(client, limits, &mut rate, fleet, &bell, now),
+                concurrency: concurrency.unwrap_or_default(),
                 label_id: LabelId::default(),
                 name: Arc::clone(&name),
             };
-            Ok((name, Arc::new(member)))
-        };
-        let by_name: HashMap<_, _> = clients.iter().map(member).collect::<Result<_, _>>()?;
-        let known = before.into_iter().flat_map(|before| &before.by_name);
-        let known = known.map(|(name, member)| (name, Arc::downgrade(&member.open)));
-        let gone = before.into_iter().flat_map(|before| &before.gone);
-        let gone = gone.map(|(name, open)| (name, Weak::clone(open)));
-        let gone = known
-            .chain(gone)
-            .filter(|(name, open)| !by_name.contains_key(*name) && open.strong_count() > 0);
-        let gone = gone.map(|(name, open)| (Arc::clone(name), open)).collect();
-        Ok(ClientRegistry { by_name, gone, ledgers, bell })
+            by_name.insert(name, Arc::new(record));
+        }
+        // So that removed clients do not stay in a rate that others keep.
+        rates.values().for_each(|rate| rate.sweep());
+        let removed = before.map(|before| before.removed_after(&by_name)).unwrap_or_default();
+        Ok(ClientRegistry { by_name, removed, rates, ledgers, bell })
+    }
+
+    /// The counters that are still in use of clients that a newer config does not name.
+    fn removed_after(
+        &self,
+        newer: &HashMap<Arc<str>, Arc<ClientRecord>>,
+    ) -> HashMap<Arc<str>, Weak<ConcurrencyCounter>> {
+        let named = self.by_name.iter();
+        let named = named.map(|(name, record)| (name, Arc::downgrade(&record.concurrency)));
+        let removed = self.removed.iter().map(|(name, counter)| (name, Weak::clone(counter)));
+        let all = named.chain(removed);
+        let removed =
+            all.filter(|(name, counter)| !newer.contains_key(*name) && counter.strong_count() > 0);
+        removed.map(|(name, counter)| (Arc::clone(name), counter)).collect()
     }
 
     /// The client of this name.
@@ -126,7 +130,7 @@ impl ClientRegistry {
         self.by_name.values().map(AsRef::as_ref)
     }
 
-    /// What was spent, for whoever keeps it.
+    /// What the clients have spent.
     pub fn ledgers(&self) -> &Arc<Ledgers> {
         &self.ledgers
     }

@@ -19,7 +19,9 @@ use super::{Gateway, rates};
 use crate::auth::{Peer, PendingAuth};
 use crate::bedrock::{ErrorKind, Operation, Usage};
 use crate::config::Priority;
-use crate::limits::{Account, Caller, CallerKind, Hold, OverBudget, Policy, Slot, usd};
+use crate::limits::{
+    Account, Caller, CallerKind, ConcurrencyPermit, Hold, OverBudget, Policy, usd,
+};
 use crate::quota::{Reservation, Share};
 use crate::routing::{Bound, Target};
 pub(super) use crate::telemetry::Outcome;
@@ -62,7 +64,7 @@ pub(super) struct Exchange {
     /// What its body has yet to show of who sent it.
     pub(super) proof: PendingAuth,
     /// The client's place among its requests at once.
-    pub(super) slot: Option<Slot>,
+    pub(super) slot: Option<ConcurrencyPermit>,
     /// Tells what depends on the request that it is over.
     pub(super) over: Option<DropGuard>,
     /// Its part of the gateway's load.

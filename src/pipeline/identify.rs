@@ -17,7 +17,7 @@ use super::step::Step;
 use crate::auth::origin::OriginError;
 use crate::auth::{AuthError, AuthOutcome, PendingAuth, SignatureError, identify};
 use crate::bedrock::sigv4::{EventChain, PayloadHash};
-use crate::limits::{CallerKind, Limited};
+use crate::limits::{CallerKind, LimitExceeded};
 
 #[derive(Clone, Debug)]
 pub(super) struct Identify;
@@ -118,8 +118,8 @@ pub(super) fn chain(proof: PendingAuth) -> Result<Option<EventChain>, Refusal> {
 fn allow(exchange: &mut Exchange, is_counted: bool) -> Result<(), Refusal> {
     let Some(client) = &exchange.client else { return Ok(()) };
     let limits = &exchange.gateway().limits;
-    let rate = if is_counted { Ok(()) } else { limits.request(client) };
-    let slot = rate.and_then(|()| limits.slot(client));
-    exchange.slot = slot.map_err(|limited: Limited| Refusal::Limited(limited))?;
+    let rate = if is_counted { Ok(()) } else { limits.check_rate(client) };
+    let slot = rate.and_then(|()| limits.acquire(client));
+    exchange.slot = slot.map_err(|limited: LimitExceeded| Refusal::Limited(limited))?;
     Ok(())
 }

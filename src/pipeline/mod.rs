@@ -179,7 +179,7 @@ impl Gateway {
             .with_issuers(issuers)
             .with_allowed_hosts(&config.server.allowed_hosts),
             limits: match before {
-                Some(before) => before.limits.renewed(&config.limits),
+                Some(before) => before.limits.with_config(&config.limits),
                 None => ClientLimits::new(&config.limits, fleet.clone()),
             },
             clients,

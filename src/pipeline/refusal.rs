@@ -14,7 +14,7 @@ use crate::auth::origin::BadHost;
 use crate::bedrock::json::JsonError;
 use crate::bedrock::path::{ASK_CONTROL_PLANE, PathError};
 use crate::bedrock::{ErrorKind, WireError};
-use crate::limits::{Denied, Limited, OverBudget};
+use crate::limits::{Denied, LimitExceeded, OverBudget};
 use crate::quota::{Full, Overloaded};
 use crate::routing::Excess;
 
@@ -80,7 +80,7 @@ pub(super) enum Refusal {
     #[error("Malformed input request: the body is not valid JSON: {0}")]
     Json(#[from] JsonError),
     #[error("Rate exceeded: {0}")]
-    Limited(Limited),
+    Limited(LimitExceeded),
     #[error(transparent)]
     Denied(#[from] Denied),
     #[error(transparent)]
@@ -183,8 +183,8 @@ impl Refusal {
     /// The response, without what is the same on every response.
     pub(super) fn into_response(self) -> Response<Bytes> {
         let mut error = WireError::new(self.kind(), self.to_string());
-        if let Refusal::Limited(Limited { due, .. }) = self {
-            error = error.retry_after(due);
+        if let Refusal::Limited(LimitExceeded { retry_after, .. }) = self {
+            error = error.retry_after(retry_after);
         } else if let Refusal::AllOut { shortage, .. } | Refusal::QueueFull { shortage, .. } = &self
         {
             error = error.retry_after(shortage.due());

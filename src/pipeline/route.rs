@@ -332,7 +332,7 @@ fn route(
     if let (Some(client), Some((_, best))) = (&exchange.client, targets.first()) {
         let demand = best.demand(operation, &size, model);
         if demand.draws_on_quota() {
-            let allowance = gateway.limits.tokens(client, demand.expected());
+            let allowance = gateway.limits.reserve_tokens(client, demand.expected());
             exchange.allowance = allowance.map_err(Refusal::Limited)?;
         }
     }

@@ -6,8 +6,8 @@ use std::net::IpAddr;
 
 use super::Checker;
 use crate::config::document::KeyPath;
+use crate::config::model::TokenIdentity;
 use crate::config::raw::RawConfig;
-use crate::config::settings::TokenIdentity;
 
 /// Most certificates, and most identities, of one client.
 const MAX_NAMES: usize = 64;
@@ -17,7 +17,7 @@ const MAX_BYTES: usize = 1024;
 
 /// What the clients so far claim to be.
 #[derive(Default)]
-pub(super) struct Claimed {
+pub(super) struct Identities {
     certificates: HashMap<String, usize>,
     identities: HashMap<TokenIdentity, usize>,
 }
@@ -29,7 +29,7 @@ impl Checker<'_> {
         at: &KeyPath,
         index: usize,
         config: &RawConfig,
-        claimed: &mut Claimed,
+        identities_seen: &mut Identities,
     ) -> Vec<String> {
         let at = at.key("certificates");
         let raw = config.clients.get(index).map_or(&[][..], |client| &client.certificates);
@@ -43,7 +43,11 @@ impl Checker<'_> {
             let at = at.index(i);
             match certificate_name(name) {
                 Ok(name) => {
-                    self.claimed_once(&at, index, claimed.certificates.insert(name.clone(), index));
+                    self.unique_identity(
+                        &at,
+                        index,
+                        identities_seen.certificates.insert(name.clone(), index),
+                    );
                     names.push(name);
                 }
                 Err(why) => self.problem(&at, format!("'{name}' {why}")),
@@ -58,7 +62,7 @@ impl Checker<'_> {
         at: &KeyPath,
         index: usize,
         config: &RawConfig,
-        claimed: &mut Claimed,
+        identities_seen: &mut Identities,
     ) -> Vec<TokenIdentity> {
         let at = at.key("identities");
         let raw = config.clients.get(index).map_or(&[][..], |client| &client.identities);
@@ -78,7 +82,7 @@ impl Checker<'_> {
                 self.problem(&at.key("value"), format!("must have 1 to {MAX_BYTES} bytes"));
             }
             let it = TokenIdentity { issuer: it.issuer.clone(), value: it.value.clone() };
-            self.claimed_once(&at, index, claimed.identities.insert(it.clone(), index));
+            self.unique_identity(&at, index, identities_seen.identities.insert(it.clone(), index));
             identities.push(it);
         }
         identities
@@ -90,7 +94,7 @@ impl Checker<'_> {
         }
     }
 
-    fn claimed_once(&mut self, at: &KeyPath, index: usize, first: Option<usize>) {
+    fn unique_identity(&mut self, at: &KeyPath, index: usize, first: Option<usize>) {
         match first {
             Some(first) if first == index => self.problem(at, "is there twice"),
             Some(_) => self.problem(at, "is another client's too"),

@@ -6,16 +6,16 @@ use std::time::{Duration, SystemTime};
 use super::Checker;
 use crate::config::bearer_key::{BearerKey, KeyRef, MIN_KEY_CHARS, presentable};
 use crate::config::document::KeyPath;
+use crate::config::model::{Auth, BearerToken, KeyPair};
 use crate::config::raw::{RawAuth, RawClient};
 use crate::config::secret::{Secret, SecretRef};
-use crate::config::settings::{Auth, BearerToken, KeyPair};
 
 /// Most keys of one kind that one client may have.
 const MAX_KEYS: usize = 16;
 
 /// The keys that were seen so far: none is two clients', nor twice one's.
 #[derive(Default)]
-pub(super) struct Taken {
+pub(super) struct KeysSeen {
     bearer: HashMap<BearerKey, usize>,
     pairs: HashMap<String, usize>,
 }
@@ -40,20 +40,20 @@ impl Checker<'_> {
         at: &KeyPath,
         index: usize,
         raw: &RawClient,
-        taken: &mut Taken,
+        seen: &mut KeysSeen,
     ) -> Vec<BearerToken> {
         let list = at.key("bearer_tokens");
         self.at_most(&list, raw.bearer_tokens.len());
         let mut tokens = Vec::new();
         let flat = raw.bearer_token.as_ref().map(|token| (at.key("bearer_token"), token));
-        if let Some(key) = flat.and_then(|(at, token)| self.bearer_key(&at, index, token, taken)) {
+        if let Some(key) = flat.and_then(|(at, token)| self.bearer_key(&at, index, token, seen)) {
             tokens.push(BearerToken { key, expires: None });
         }
         for (i, token) in raw.bearer_tokens.iter().enumerate() {
             let at = list.index(i);
             let expires = self.expires(&at, token.expires.as_deref());
             let Some(reference) = &token.token else { continue };
-            if let Some(key) = self.bearer_key(&at.key("token"), index, reference, taken) {
+            if let Some(key) = self.bearer_key(&at.key("token"), index, reference, seen) {
                 tokens.push(BearerToken { key, expires });
             }
         }
@@ -65,11 +65,11 @@ impl Checker<'_> {
         at: &KeyPath,
         index: usize,
         reference: &KeyRef,
-        taken: &mut Taken,
+        seen: &mut KeysSeen,
     ) -> Option<BearerKey> {
         match reference.read(self.env, self.base) {
             Ok(key) => {
-                match taken.bearer.insert(key.clone(), index) {
+                match seen.bearer.insert(key.clone(), index) {
                     Some(first) if first == index => self.problem(at, "is there twice"),
                     Some(_) => self.problem(at, "is the key of another client too"),
                     None => {}
@@ -89,14 +89,14 @@ impl Checker<'_> {
         at: &KeyPath,
         index: usize,
         raw: &RawClient,
-        taken: &mut Taken,
+        seen: &mut KeysSeen,
     ) -> Vec<KeyPair> {
         let list = at.key("keys");
         self.at_most(&list, raw.keys.len());
         let mut pairs = Vec::new();
         match (&raw.access_key_id, &raw.secret_access_key) {
             (Some(id), Some(secret)) => {
-                pairs.extend(self.key_pair(at, index, id, secret, None, taken));
+                pairs.extend(self.key_pair(at, index, id, secret, None, seen));
             }
             (Some(_), None) => {
                 self.needs_beside(at, "access_key_id", "secret_access_key");
@@ -110,7 +110,7 @@ impl Checker<'_> {
             let at = list.index(i);
             let expires = self.expires(&at, pair.expires.as_deref());
             let Some(secret) = &pair.secret_access_key else { continue };
-            pairs.extend(self.key_pair(&at, index, &pair.access_key_id, secret, expires, taken));
+            pairs.extend(self.key_pair(&at, index, &pair.access_key_id, secret, expires, seen));
         }
         pairs
     }
@@ -122,7 +122,7 @@ impl Checker<'_> {
         id: &str,
         secret: &SecretRef,
         expires: Option<SystemTime>,
-        taken: &mut Taken,
+        seen: &mut KeysSeen,
     ) -> Option<KeyPair> {
         let id_at = at.key("access_key_id");
         let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
@@ -133,7 +133,7 @@ impl Checker<'_> {
             // Not repeated: it may be a secret key in the wrong place.
             self.problem(&id_at, "is not an access key id: 1 to 128 letters, digits, '-' and '_'");
         }
-        match taken.pairs.insert(id.to_owned(), index) {
+        match seen.pairs.insert(id.to_owned(), index) {
             Some(first) if first == index => self.problem(&id_at, "is there twice"),
             Some(_) => self.problem(&id_at, "is the key of another client too"),
             None => {}

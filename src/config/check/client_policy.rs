@@ -4,10 +4,10 @@ use super::Checker;
 use crate::config::document::KeyPath;
 use crate::config::files;
 use crate::config::glob::Glob;
-use crate::config::raw::{RawConfig, RawPolicy, RawPrice, RawState};
-use crate::config::settings::{
+use crate::config::model::{
     Budget, BudgetStore, ClientPolicy, Guardrail, Guardrails, JobsBackend, Price, RedisKind,
 };
+use crate::config::raw::{RawConfig, RawPolicy, RawPrice, RawState};
 
 /// Most patterns of a list, so that looking through one costs little.
 const MAX_PATTERNS: usize = 1000;

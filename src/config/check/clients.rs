@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 
 use super::Checker;
-use super::client_identities::Claimed;
-use super::client_keys::Taken;
+use super::client_identities::Identities;
+use super::client_keys::KeysSeen;
 use crate::config::document::KeyPath;
+use crate::config::model::Client;
 use crate::config::raw::RawConfig;
-use crate::config::settings::Client;
 
 /// Most clients of one configuration.
 const MAX_CLIENTS: usize = 100_000;
@@ -24,8 +24,8 @@ impl Checker<'_> {
             self.problem(&["clients"].into(), message);
         }
         let mut names = HashMap::new();
-        let mut taken = Taken::default();
-        let mut claimed = Claimed::default();
+        let mut seen = KeysSeen::default();
+        let mut identities_seen = Identities::default();
         let mut clients = Vec::with_capacity(raw.len());
         for (index, client) in raw.iter().enumerate() {
             let at = KeyPath::from(["clients"]).index(index);
@@ -37,10 +37,10 @@ impl Checker<'_> {
                     self.problem(&name, message);
                 }
             }
-            let bearer_tokens = self.bearer_tokens(&at, index, client, &mut taken);
-            let keys = self.key_pairs(&at, index, client, &mut taken);
-            let certificates = self.certificates(&at, index, config, &mut claimed);
-            let identities = self.identities(&at, index, config, &mut claimed);
+            let bearer_tokens = self.bearer_tokens(&at, index, client, &mut seen);
+            let keys = self.key_pairs(&at, index, client, &mut seen);
+            let certificates = self.certificates(&at, index, config, &mut identities_seen);
+            let identities = self.identities(&at, index, config, &mut identities_seen);
             let has_none = bearer_tokens.is_empty()
                 && keys.is_empty()
                 && certificates.is_empty()

@@ -6,7 +6,7 @@ use super::Checker;
 use crate::config::bearer_key::presentable;
 use crate::config::credentials::Credentials;
 use crate::config::document::KeyPath;
-use crate::config::error::{Place, Problem};
+use crate::config::error::{Location, Problem};
 use crate::config::raw::RawCredentials;
 use crate::config::secret::{SecretRef, clean_secret, read_reference};
 
@@ -94,8 +94,8 @@ impl Checker<'_> {
         match cleaned {
             Ok(token) => token.into(),
             Err(why) => {
-                let place = Place::Variable("AWS_BEARER_TOKEN_BEDROCK".to_owned());
-                self.problems.push(Problem { place, message: format!("the value {why}") });
+                let location = Location::Variable("AWS_BEARER_TOKEN_BEDROCK".to_owned());
+                self.problems.push(Problem { location, message: format!("the value {why}") });
                 secrecy::SecretString::default()
             }
         }
@@ -111,7 +111,7 @@ impl Checker<'_> {
                 return String::new();
             }
         };
-        // Not repeated: it may be a secret key in the wrong place.
+        // Not repeated: it may be a secret key in the wrong location.
         if id.is_empty() || !id.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
             self.problem(at, "is not an access key id: it holds letters, digits and '_' only");
         }

@@ -9,8 +9,8 @@ use http::uri::Scheme;
 
 use super::Checker;
 use crate::config::document::KeyPath;
+use crate::config::model::{Issuer, IssuerKeys};
 use crate::config::raw::{RawConfig, RawIssuer};
-use crate::config::settings::{Issuer, IssuerKeys};
 
 /// Most issuers of one configuration.
 const MAX_ISSUERS: usize = 16;

@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::Checker;
 use crate::config::document::KeyPath;
 use crate::config::files;
+use crate::config::model::{JobQueue, Jobs, JobsBackend};
 use crate::config::raw::{RawJobs, RawJobsBackend};
-use crate::config::settings::{JobQueue, Jobs, JobsBackend};
 use crate::config::units::DurationText;
 
 /// The limits of one queue as the file says them.

@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use super::{Checker, indices, overlap};
 use crate::config::document::KeyPath;
 use crate::config::legacy;
+use crate::config::model::{Legacy, Route, Server, Target};
 use crate::config::raw::RawLegacy;
-use crate::config::settings::{Legacy, Route, Server, Target};
 
 impl Checker<'_> {
     pub(super) fn legacy(

@@ -11,8 +11,8 @@ use crate::config::certificates::{CertificateError, Certified, PemFile};
 use crate::config::document::KeyPath;
 use crate::config::endpoint::Endpoint;
 use crate::config::files;
+use crate::config::model::{ClientAuth, ClientCertificates, Proxies, Tls, Trust};
 use crate::config::raw::{RawTls, RawTrust, RawUpstream};
-use crate::config::settings::{ClientAuth, ClientCertificates, Proxies, Tls, Trust};
 
 impl Checker<'_> {
     /// TLS of the listener. What the files hold is looked at, and forgotten again.

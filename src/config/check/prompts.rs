@@ -3,11 +3,11 @@
 //! A template that leaves here compiles; what its variables hold is known only when it is used.
 
 use super::Checker;
-use super::template::{self, MAX_TEMPLATE_BYTES};
+use super::template_limits::{self, MAX_TEMPLATE_BYTES};
 use crate::config::document::KeyPath;
 use crate::config::files;
+use crate::config::model::LegacyPrompts;
 use crate::config::raw::RawPrompts;
-use crate::config::settings::LegacyPrompts;
 
 impl Checker<'_> {
     pub(super) fn prompts(&mut self, at: &KeyPath, raw: &RawPrompts) -> LegacyPrompts {
@@ -44,7 +44,7 @@ impl Checker<'_> {
                 }
             }
         };
-        if let Err(why) = template::check(&template) {
+        if let Err(why) = template_limits::check(&template) {
             self.problem(at, format!("{origin} {why}"));
         }
         template
@@ -60,7 +60,7 @@ mod tests {
         let LegacyPrompts { analysis_system, analysis, chat_system, chat, test } =
             LegacyPrompts::default();
         for template in [analysis_system, analysis, chat_system, chat, test] {
-            assert_eq!(template::check(&template), Ok(()));
+            assert_eq!(template_limits::check(&template), Ok(()));
         }
     }
 }

@@ -2,10 +2,8 @@
 
 use super::Checker;
 use crate::config::document::KeyPath;
+use crate::config::model::{JobsBackend, RedisKind, SharedRedis, SharedState, State, StateBackend};
 use crate::config::raw::RawState;
-use crate::config::settings::{
-    JobsBackend, RedisKind, SharedRedis, SharedState, State, StateBackend,
-};
 
 impl Checker<'_> {
     pub(super) fn state(&mut self, raw: &RawState, jobs: &JobsBackend) -> State {

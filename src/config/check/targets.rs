@@ -3,12 +3,12 @@
 use super::Checker;
 use crate::config::document::KeyPath;
 use crate::config::error::suggestion;
+use crate::config::model::{Quota, Target, Upstream};
 use crate::config::raw::{RawConfig, RawTarget};
-use crate::config::settings::{Quota, Target, Upstream};
 use crate::config::units::DurationText;
 
 /// What a target takes from the rest of the configuration.
-struct Around<'c> {
+struct Inherited<'c> {
     upstream: &'c Upstream,
     endpoint_given: bool,
     quotas: &'c [Quota],
@@ -22,10 +22,10 @@ impl<'a> Checker<'a> {
         upstream: &Upstream,
         quotas: &[Quota],
     ) -> Vec<Target> {
-        let around =
-            Around { upstream, endpoint_given: raw.upstream.endpoint_url.is_some(), quotas };
+        let inherited =
+            Inherited { upstream, endpoint_given: raw.upstream.endpoint_url.is_some(), quotas };
         let names = self.names("targets").filter_map(|name| Some((name, raw.targets.get(name)?)));
-        names.map(|(name, target)| self.target(name, target, &around)).collect()
+        names.map(|(name, target)| self.target(name, target, &inherited)).collect()
     }
 
     /// The quotas in the order of the document.
@@ -50,8 +50,8 @@ impl<'a> Checker<'a> {
         names.into_iter().flat_map(toml::Table::keys).map(String::as_str)
     }
 
-    fn target(&mut self, name: &str, raw: &RawTarget, around: &Around<'_>) -> Target {
-        let Around { upstream, endpoint_given, quotas } = *around;
+    fn target(&mut self, name: &str, raw: &RawTarget, inherited: &Inherited<'_>) -> Target {
+        let Inherited { upstream, endpoint_given, quotas } = *inherited;
         let at = KeyPath::from(["targets", name]);
         self.name(&at, "target", name);
         self.model(&at.key("model"), &raw.model);

@@ -8,9 +8,9 @@ use http::{HeaderName, HeaderValue, Uri, header};
 use super::Checker;
 use crate::config::document::KeyPath;
 use crate::config::endpoint::{Endpoint, EndpointError};
+use crate::config::model::{TraceProtocol, Traces};
 use crate::config::raw::RawTraces;
 use crate::config::secret::{Secret, SecretRef};
-use crate::config::settings::{TraceProtocol, Traces};
 
 /// Where OTLP by HTTP takes spans, below the collector's URL.
 const PATH: &str = "/v1/traces";

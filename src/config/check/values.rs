@@ -10,7 +10,7 @@ use super::Checker;
 use crate::config::document::KeyPath;
 use crate::config::endpoint::Endpoint;
 use crate::config::error::suggestion;
-use crate::config::settings::LimitKey;
+use crate::config::model::LimitKey;
 use crate::config::units::{DurationText, SizeText};
 
 impl Checker<'_> {

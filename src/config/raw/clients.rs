@@ -5,8 +5,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::config::bearer_key::KeyRef;
+use crate::config::model::TokenAlgorithm;
 use crate::config::secret::SecretRef;
-use crate::config::settings::TokenAlgorithm;
 use crate::config::units::DurationText;
 
 /// One of several bearer keys of a client.

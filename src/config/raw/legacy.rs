@@ -4,7 +4,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::config::settings::{LegacyAction, LegacyGroup, LegacyMock};
+use crate::config::model::{LegacyAction, LegacyGroup, LegacyMock};
 use crate::config::units::{DurationText, SizeText};
 
 /// The endpoints of the legacy application.

@@ -5,8 +5,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::RawCredentials;
+use crate::config::model::{ClientAuth, TlsVersion};
 use crate::config::proxy::ProxyText;
-use crate::config::settings::{ClientAuth, TlsVersion};
 use crate::config::units::DurationText;
 
 /// TLS on the listener of the Bedrock API.

@@ -4,7 +4,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::config::settings::{OperationName, Priority};
+use crate::config::model::{OperationName, Priority};
 use crate::config::units::SizeText;
 
 /// What a client may do and spend.

@@ -4,8 +4,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::config::model::{RedisKind, StateBackend};
 use crate::config::redis_url::RedisUrlText;
-use crate::config::settings::{RedisKind, StateBackend};
 use crate::config::units::DurationText;
 
 /// What replicas share, and where it is kept what clients have spent.

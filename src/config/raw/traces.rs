@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::config::model::TraceProtocol;
 use crate::config::secret::SecretRef;
-use crate::config::settings::TraceProtocol;
 use crate::config::units::DurationText;
 
 /// Traces of requests, sent to an OpenTelemetry collector.

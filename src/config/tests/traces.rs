@@ -30,7 +30,7 @@ fn headers_come_by_reference_and_by_variables() {
     assert_eq!(traces.endpoint, "https://otlp.example/otlp/v1/traces");
     let (name, value) = &traces.headers[0];
     assert_eq!((name.as_str(), value.expose()), ("x-api-key", "hush"));
-    let shown = format!("{:?} {}", loaded.config, loaded.config.written.to_json().unwrap());
+    let shown = format!("{:?} {}", loaded.config, loaded.config.effective.to_json().unwrap());
     assert!(!shown.contains("hush") && shown.contains("env:KEY"), "{shown}");
 }
 

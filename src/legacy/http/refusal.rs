@@ -10,7 +10,7 @@ use crate::auth::origin::OriginError;
 use crate::auth::{AuthError, TokenError};
 use crate::bedrock::error::whole_seconds;
 use crate::legacy::reply;
-use crate::limits::Limited;
+use crate::limits::LimitExceeded;
 use crate::pipeline::body::BodyError;
 use crate::quota::Overloaded;
 
@@ -41,7 +41,7 @@ pub(super) enum Refusal {
     #[error("The gateway is overloaded, please try again")]
     Overloaded(#[from] Overloaded),
     #[error("Rate exceeded: {0}")]
-    Limited(#[from] Limited),
+    Limited(#[from] LimitExceeded),
     #[error("The request took too long")]
     RequestTimeout,
 }
@@ -90,7 +90,7 @@ impl Refusal {
                 Some((RETRY_AFTER, HeaderValue::from_static("1")))
             }
             Refusal::Limited(limited) => {
-                Some((RETRY_AFTER, HeaderValue::from(whole_seconds(limited.due))))
+                Some((RETRY_AFTER, HeaderValue::from(whole_seconds(limited.retry_after))))
             }
             Refusal::AdminKey | Refusal::Foreign(_) | Refusal::RequestTimeout => None,
         };

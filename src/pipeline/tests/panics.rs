@@ -130,7 +130,7 @@ fn all_is_settled(gateway: &Gateway, panics: u64) {
     assert_eq!(gateway.metrics.queue_waiting_bytes.get(), 0);
     let who = CallerKind::Anonymous(PEER.ip().to_string().into());
     let client = Caller { kind: who, access_key_id: None };
-    drop(gateway.limits.slot(&client).expect("its one request at once is free again"));
+    drop(gateway.limits.acquire(&client).expect("its one request at once is free again"));
 }
 
 #[tokio::test(start_paused = true)]

@@ -59,7 +59,7 @@ fn hides(shown: &str) {
 async fn no_debug_output_shows_a_secret() {
     let loaded = Config::from_toml(TEXT, "test.toml", &env()).unwrap();
     hides(&format!("{loaded:?} {:?} {:?}", env(), Source::BuiltIn));
-    hides(&loaded.config.written.to_json().unwrap().to_string());
+    hides(&loaded.config.effective.to_json().unwrap().to_string());
     let config = loaded.config;
     let replaced = prometheus::IntCounter::new("replaced", "Replaced.").unwrap();
     hides(&format!("{:?}", Store::new(&config.state.budgets, replaced).unwrap()));

@@ -7,11 +7,11 @@ use super::raw::RawConfig;
 
 /// How a configuration was written, apart from what it means.
 #[derive(Clone, Debug)]
-pub struct Written(Arc<RawConfig>);
+pub struct Effective(Arc<RawConfig>);
 
-impl Written {
-    pub(super) fn new(raw: &RawConfig) -> Written {
-        Written(Arc::new(raw.clone()))
+impl Effective {
+    pub(super) fn new(raw: &RawConfig) -> Effective {
+        Effective(Arc::new(raw.clone()))
     }
 
     /// The keys as the file has them. Secrets are the references to them, digests of keys are
@@ -25,10 +25,10 @@ impl Written {
 }
 
 // Configurations that mean the same are the same, however they were written.
-impl PartialEq for Written {
-    fn eq(&self, _: &Written) -> bool {
+impl PartialEq for Effective {
+    fn eq(&self, _: &Effective) -> bool {
         true
     }
 }
 
-impl Eq for Written {}
+impl Eq for Effective {}

@@ -32,9 +32,9 @@ pub use state::{RedisKind, SharedRedis, SharedState, State, StateBackend};
 pub use traces::{TraceProtocol, Traces};
 
 use super::credentials::Credentials;
+use super::effective::Effective;
 use super::endpoint::Endpoint;
 use super::secret::Secret;
-use super::written::Written;
 
 /// The whole configuration of one gateway process.
 #[derive(Clone, Debug, PartialEq)]
@@ -82,7 +82,7 @@ pub struct Config {
     /// Where traces go, if they are wanted.
     pub traces: Option<Traces>,
     /// How all of it was written.
-    pub written: Written,
+    pub effective: Effective,
 }
 
 /// Listeners and the limits of client connections.

@@ -32,7 +32,7 @@ const TRUST: Duration = Duration::from_secs(60);
 
 /// The files of a configuration at one time: equal to another if no byte has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Contents([u8; 32]);
+pub struct Fingerprint([u8; 32]);
 
 /// The files of one configuration, for who looks at them again and again.
 #[derive(Debug)]
@@ -100,7 +100,7 @@ impl Files {
 
     /// Looks at them. Blocks. A file that can't be read counts as what the system says of it, and one
     /// that can be read only once, such as a pipe, as itself.
-    pub fn look(&mut self) -> Contents {
+    pub fn look(&mut self) -> Fingerprint {
         let mut known = std::mem::take(&mut self.known);
         let mut look = |path: &Path| {
             let last = known.remove(path);
@@ -129,17 +129,17 @@ impl Files {
             all.update(&look(path).0);
         }
         self.named = Some(named);
-        Contents(bytes(all))
+        Fingerprint(bytes(all))
     }
 }
 
 /// What these files are now, which a config need not name. Blocks.
-pub fn contents_of(paths: &[PathBuf]) -> Contents {
+pub fn fingerprint_of(paths: &[PathBuf]) -> Fingerprint {
     let mut all = Context::new(&SHA256);
     for path in paths {
         all.update(&look_at(path, None).0);
     }
-    Contents(bytes(all))
+    Fingerprint(bytes(all))
 }
 
 /// The bytes of a SHA-256.
