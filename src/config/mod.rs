@@ -22,6 +22,7 @@ mod fingerprint;
 mod glob;
 mod legacy;
 mod model;
+mod otel;
 mod proxy;
 mod raw;
 mod redis_url;
@@ -195,8 +196,11 @@ impl<'a> Draft<'a> {
             }
         };
         legacy::set_redis_url(&mut document, env);
+        let otel::Applied { variables: otel_variables, warnings: ignored } =
+            otel::apply(&mut document, env);
+        warnings.extend(ignored);
         problems.extend(schema::validate(&mut document));
-        Ok(Draft { document, base, problems, warnings })
+        Ok(Draft { document, base, problems, warnings, otel_variables })
     }
 
     fn check(self, env: &Env) -> Result<Loaded, ConfigError> {

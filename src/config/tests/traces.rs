@@ -93,7 +93,7 @@ fn the_standard_variables_set_what_the_config_leaves_open() {
     let headers: Vec<_> =
         traces.headers.iter().map(|(name, value)| (name.as_str(), value.expose())).collect();
     assert_eq!(headers, [("x-api-key", "hush hush"), ("x-other", "1")]);
-    let shown = format!("{:?} {}", loaded.config, loaded.config.written.to_json().unwrap());
+    let shown = format!("{:?} {}", loaded.config, loaded.config.effective.to_json().unwrap());
     assert!(!shown.contains("hush"), "{shown}");
     assert!(shown.contains("env:OTEL_EXPORTER_OTLP_HEADERS[x-api-key]"), "{shown}");
     assert_eq!(loaded.otel_variables[0], "OTEL_EXPORTER_OTLP_ENDPOINT");
@@ -140,7 +140,8 @@ fn the_standard_variables_can_be_turned_off() {
         assert!(from_variables(SET, &[endpoint, off]).config.traces.is_some());
     }
     // Without a collector the others do nothing.
-    let loaded = from_variables("", &[("OTEL_SERVICE_NAME", "gate"), ("OTEL_BSP_MAX_QUEUE_SIZE", "x")]);
+    let loaded =
+        from_variables("", &[("OTEL_SERVICE_NAME", "gate"), ("OTEL_BSP_MAX_QUEUE_SIZE", "x")]);
     assert_eq!((loaded.config.traces, loaded.otel_variables.len()), (None, 0));
     assert!(loaded.warnings.iter().all(|warning| !warning.contains("OTEL")));
 }
