@@ -15,8 +15,8 @@ pub(super) fn sample(gateway: &Gateway) {
     let (metrics, now) = (&gateway.metrics, Instant::now());
     let gauge = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
     metrics.tasks.set(gauge(Handle::current().metrics().num_alive_tasks()));
-    metrics.in_flight.set(gauge(gateway.load.requests()));
-    metrics.in_flight_bytes.set(gauge(gateway.load.bytes()));
+    metrics.in_flight.set(gauge(gateway.in_flight.requests()));
+    metrics.in_flight_bytes.set(gauge(gateway.in_flight.bytes()));
     for target in gateway.router.targets() {
         sample_target(metrics, target, now);
     }
@@ -40,7 +40,7 @@ fn sample_target(metrics: &Metrics, target: &Target, now: Instant) {
     metrics.target_state.with_label_values(&[name]).set(state);
     metrics.target_side_state.with_label_values(&[name]).set(side_state);
     metrics.target_cooldown.with_label_values(&[name]).set(cooldown);
-    let quota = target.quota().look(now);
+    let quota = target.quota().snapshot_and_refresh(now);
     let kinds = [
         ("requests", quota.requests_available, quota.requests_held, quota.rpm, quota.learned_rpm),
         ("tokens", quota.tokens_available, quota.tokens_held, quota.tpm, quota.learned_tpm),

@@ -116,7 +116,7 @@ fn entry(target: &Target, now: Instant) -> Entry<'_> {
         consecutive_throttles,
         last_throttle: throttled_at.and_then(timestamp),
         denied: target.denials().into_iter().map(|standing| denied(standing, now)).collect(),
-        quota: target.quota().look(now),
+        quota: target.quota().snapshot_and_refresh(now),
         bytes_per_token: target.estimator.bytes_per_token(),
         latency_ms: target.latency.average().as_secs_f64() * 1e3,
         waiters: target.pool().waiting(),

@@ -217,7 +217,8 @@ impl Demo {
             "inferenceConfig": { "maxTokens": 64 },
         });
         let body = Bytes::from(body.to_string());
-        let (mut head, ()) = Request::post(model_path(Operation::Converse, encoded))
+        let path = model_path(Operation::Converse, encoded).ok_or("Converse has no path")?;
+        let (mut head, ()) = Request::post(path)
             .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
             .header(HOST, to.to_string())
             .body(())?

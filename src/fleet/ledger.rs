@@ -1,206 +1,219 @@
-//! The ledger: what is left of each quota for the whole fleet, and who holds slices of it.
+//! The ledger: what the whole fleet has left of each quota, and which replica holds leases of it.
 //!
-//! A replica asks for slices and is granted them; the ledger does nothing by itself. An entry is a
-//! token bucket that mirrors one upstream quota, and it may lend ahead: what is granted beyond its
-//! level is due when it will have flowed in. So under load every unit is given away before it
-//! exists and arrives when it does, nobody has to poll for it, and a request that needs many units
-//! gets them whole instead of in shares too small to be of use.
+//! A replica requests units and is granted a lease of them; the ledger does nothing by itself. An entry is
+//! a token bucket that mirrors one upstream quota. Units that have not flowed in yet can be booked: a grant
+//! beyond the level is due when as much has flowed in. So under load every unit is assigned before it exists
+//! and arrives when it does. Nobody has to poll for it, and a request that needs many units gets them as a
+//! whole instead of in shares that are too small to be of use.
 //!
-//! What an entry promises: between any two instants it gives no more than its capacity and what
-//! flows in between. What replicas hold and have not used counts against the capacity too, because
-//! the upstream's bucket would be full and lose what flows in meanwhile.
+//! An entry guarantees: between any two instants it grants no more than its capacity plus what flows in
+//! between. Units that replicas hold and have not used count against the capacity too, because the
+//! upstream's bucket would be full and lose what flows in meanwhile.
 //!
-//! Time is the ledger's own, in microseconds; no replica's clock matters.
+//! Time is the ledger's own clock, in microseconds; the clocks of replicas do not matter. The example in
+//! `leased_bucket.rs` shows the protocol with numbers.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
-/// The bucket that an entry mirrors.
+/// The token bucket that an entry mirrors.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Terms {
+pub struct BucketConfig {
     /// Units that flow in within a minute.
     pub per_minute: f64,
     /// The most that it holds.
     pub capacity: f64,
 }
 
-/// A ledger's entry as a replica last saw it, so that one that was lost or set back can be restored.
+/// An entry as a replica last saw it, from which an entry that was lost or set back is restored.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Seen {
+pub struct LedgerSnapshot {
     /// What was left.
     pub level: f64,
     /// When, by the ledger's clock.
     pub at: u64,
 }
 
-/// A limit that was learned, and its place among all that were.
+/// A limit that was learned from throttles.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Learned {
-    /// Raised with each change.
+pub struct LearnedLimit {
+    /// Incremented with each change.
     pub version: u64,
-    /// Units per minute; `None`: nothing was learned, or what is configured counts again.
-    pub figure: Option<f64>,
+    /// Units per minute; `None` while the configured limit counts.
+    pub per_minute: Option<f64>,
 }
 
-/// What a replica has to say of one entry, and what it asks for.
+/// What a replica reports about one entry, and the units that it requests.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Ask {
+pub struct LeaseRequest {
     /// The entry's name.
     pub entry: String,
-    /// Who asks: one replica may hold several leases of one entry.
-    pub lessee: String,
-    /// The bucket; `None` where no limit is known and only the use is counted.
-    pub terms: Option<Terms>,
-    /// What it holds, booked units included, after giving back.
+    /// The holder of the lease: one replica may hold several leases of one entry.
+    pub holder: String,
+    /// The bucket; `None` where no limit is known and use is only counted.
+    pub bucket: Option<BucketConfig>,
+    /// Units that it holds, booked ones included, after returning some.
     pub held: f64,
-    /// All that it ever gave back, less all that it ever took without being granted it.
-    pub credit: f64,
-    /// What `credit` was when the ledger last answered.
-    pub acknowledged: f64,
-    /// All that it was ever granted and knows of; what an answer that was lost had granted is not in it.
-    pub received: f64,
-    /// Units that were used since the ledger last answered.
+    /// All units that it ever returned, less all that it ever took without a grant.
+    pub returned_total: f64,
+    /// `returned_total` as of the last answer of the ledger.
+    pub returned_acknowledged: f64,
+    /// All units that it was ever granted, without those of answers that were lost.
+    pub granted_total: f64,
+    /// Units that were used since the last answer of the ledger.
     pub used: f64,
-    /// The least that is of use to it; zero when nobody waits.
-    pub need: f64,
-    /// What it would like to have; nothing is asked for when it is zero.
-    pub want: f64,
-    /// What it last saw.
-    pub seen: Option<Seen>,
-    /// A limit it has learned, based on this version.
-    pub proposal: Option<Learned>,
+    /// The smallest grant that is of use; zero when no request waits.
+    pub minimum: f64,
+    /// The units that it would like to have; zero requests none.
+    pub wanted: f64,
+    /// The entry as it last saw it.
+    pub last_seen: Option<LedgerSnapshot>,
+    /// A limit that it has learned, based on this version.
+    pub proposal: Option<LearnedLimit>,
 }
 
 /// The ledger's answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Grant {
-    /// Units that are there at once.
-    pub now: f64,
-    /// Units that are there later...
-    pub later: f64,
+pub struct LeaseGrant {
+    /// Units that may be used at once.
+    pub granted_now: f64,
+    /// Units that are booked and may be used later...
+    pub granted_later: f64,
     /// ...in this time.
-    pub due: Duration,
-    /// What is left after this, below zero when that much is booked.
+    pub due_in: Duration,
+    /// What the entry has left; below zero when that much is booked.
     pub level: f64,
     /// When, by the ledger's clock.
     pub at: u64,
     /// What the whole fleet used in the last minute.
     pub used_in_a_minute: f64,
     /// What the fleet has learned.
-    pub learned: Learned,
+    pub learned: LearnedLimit,
 }
 
-/// What all entries of a ledger go by.
+impl LeaseGrant {
+    /// All granted units, booked ones included.
+    pub fn total(&self) -> f64 {
+        self.granted_now + self.granted_later
+    }
+}
+
+/// The settings of a ledger.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Rules {
-    /// How far ahead may be booked.
-    pub ahead: Duration,
-    /// A lease of a replica that was not heard of for this long is void.
+pub struct LedgerConfig {
+    /// How far ahead units can be booked.
+    pub lease_ahead: Duration,
+    /// A lease expires when its replica was silent for this long.
     pub lease_ttl: Duration,
-    /// How many replicas share what may be booked ahead.
+    /// How many replicas share what can be booked ahead.
     pub replicas: u32,
 }
 
 const MINUTE: f64 = 60e6;
 
-/// One entry. The script for Redis, `exchange.lua`, does the same step by step.
+/// One entry. The script for Redis, `sync.lua`, does the same step by step, and a test compares the two.
 #[derive(Clone, Debug, Default)]
 pub struct Entry {
-    bucket: Option<Seen>,
-    born: u64,
+    bucket: Option<LedgerSnapshot>,
+    created_at: u64,
     held: f64,
-    leases: HashMap<String, Lease>,
-    window: u64,
+    leases: HashMap<String, StoredLease>,
+    window_start: u64,
     used: f64,
     used_before: f64,
-    learned: Learned,
+    learned: LearnedLimit,
 }
 
+/// What an entry keeps of a lease, to count each report once, whichever answers are lost.
 #[derive(Clone, Copy, Debug)]
-struct Lease {
+struct StoredLease {
     held: f64,
-    credit: f64,
-    /// All that was ever granted.
-    granted: f64,
-    until: u64,
+    returned_total: f64,
+    granted_total: f64,
+    expires_at: u64,
 }
 
 impl Entry {
-    /// Takes note of what a replica says, and grants what it can.
-    pub fn exchange(&mut self, ask: &Ask, rules: &Rules, now: u64) -> Grant {
-        self.note_use(ask.used, now);
-        let learned_before = self.learned.figure;
-        let is_lowered = self.learn(ask);
-        let is_forgotten = learned_before.is_some() && self.learned.figure.is_none();
-        let mut grant = Grant {
+    /// Takes a replica's report into account and grants what it can.
+    pub fn sync(&mut self, request: &LeaseRequest, config: &LedgerConfig, now: u64) -> LeaseGrant {
+        self.count_use(request.used, now);
+        let learned_before = self.learned.per_minute;
+        let is_lowered = self.accept_proposal(request);
+        let is_forgotten = learned_before.is_some() && self.learned.per_minute.is_none();
+        let mut grant = LeaseGrant {
             at: now,
             used_in_a_minute: self.used_in_a_minute(now),
             learned: self.learned,
-            ..Grant::default()
+            ..LeaseGrant::default()
         };
-        let Some(terms) = ask.terms else { return grant };
-        let rate = terms.per_minute / MINUTE;
+        let Some(bucket) = request.bucket else { return grant };
+        let rate = bucket.per_minute / MINUTE;
         let flowed = |since: u64| now.saturating_sub(since) as f64 * rate;
 
         let is_new = self.bucket.is_none();
-        let known = self.bucket.unwrap_or(Seen { level: terms.capacity, at: now });
+        let known = self.bucket.unwrap_or(LedgerSnapshot { level: bucket.capacity, at: now });
         let mut level = known.level + flowed(known.at);
         if is_new {
-            self.born = now;
+            self.created_at = now;
         }
-        // Lost or set back since: what the replica saw counts, if it is less.
-        if let Some(seen) =
-            ask.seen.filter(|seen| is_new || known.at < seen.at || self.born > seen.at)
+        // The entry was lost or set back since: what the replica saw counts, if it is less.
+        if let Some(seen) = request
+            .last_seen
+            .filter(|seen| is_new || known.at < seen.at || self.created_at > seen.at)
         {
             level = level.min(seen.level + flowed(seen.at));
         }
-        self.drop_void(now);
-        let before = self.leases.get(&ask.lessee);
-        let credited = before.map_or(ask.acknowledged, |lease| lease.credit);
-        level += ask.credit - credited;
-        // What the last answer had granted, if it did not arrive.
-        level += before.map_or(0.0, |lease| lease.granted - ask.received).max(0.0);
-        self.held += ask.held - before.map_or(0.0, |lease| lease.held);
-        level = level.min(terms.capacity - self.held).max(-terms.per_minute);
+        self.drop_expired(now);
+        let before = self.leases.get(&request.holder);
+        let counted = before.map_or(request.returned_acknowledged, |lease| lease.returned_total);
+        level += request.returned_total - counted;
+        // Units of the last grant, if its answer was lost.
+        level += before.map_or(0.0, |lease| lease.granted_total - request.granted_total).max(0.0);
+        self.held += request.held - before.map_or(0.0, |lease| lease.held);
+        level = level.min(bucket.capacity - self.held).max(-bucket.per_minute);
         if is_lowered {
             level = level.min(0.0);
         }
         if is_forgotten {
-            level = level.max(terms.capacity - self.held - grant.used_in_a_minute);
+            level = level.max(bucket.capacity - self.held - grant.used_in_a_minute);
         }
 
-        let ahead = micros(rules.ahead) as f64 * rate;
-        if ask.want > 0.0 && level > -ahead {
-            let share = level.max(0.0) + ahead / f64::from(rules.replicas.max(1));
-            let granted = ask.want.min(share).max(ask.need.min(ask.want));
-            grant.now = granted.min(level.max(0.0));
-            grant.later = granted - grant.now;
+        let ahead = micros(config.lease_ahead) as f64 * rate;
+        if request.wanted > 0.0 && level > -ahead {
+            let share = level.max(0.0) + ahead / f64::from(config.replicas.max(1));
+            let granted = request.wanted.min(share).max(request.minimum.min(request.wanted));
+            grant.granted_now = granted.min(level.max(0.0));
+            grant.granted_later = granted - grant.granted_now;
             level -= granted;
-            if grant.later > 0.0 {
-                grant.due = Duration::from_micros((-level / rate).ceil() as u64);
+            if grant.granted_later > 0.0 {
+                grant.due_in = Duration::from_micros((-level / rate).ceil() as u64);
             }
         }
-        let held = ask.held + grant.now + grant.later;
-        self.held += held - ask.held;
-        // Kept until the replica knows that its credit was counted.
-        if held > 0.0 || ask.want > 0.0 || ask.credit != ask.acknowledged {
-            let until = now + micros(rules.lease_ttl);
-            let granted = ask.received + grant.now + grant.later;
-            let lease = Lease { held, credit: ask.credit, granted, until };
-            self.leases.insert(ask.lessee.clone(), lease);
+        let held = request.held + grant.total();
+        self.held += held - request.held;
+        // Kept until the replica knows that what it returned was counted.
+        let is_unacknowledged = request.returned_total != request.returned_acknowledged;
+        if held > 0.0 || request.wanted > 0.0 || is_unacknowledged {
+            let lease = StoredLease {
+                held,
+                returned_total: request.returned_total,
+                granted_total: request.granted_total + grant.total(),
+                expires_at: now + micros(config.lease_ttl),
+            };
+            self.leases.insert(request.holder.clone(), lease);
         } else {
-            self.leases.remove(&ask.lessee);
+            self.leases.remove(&request.holder);
         }
-        self.bucket = Some(Seen { level, at: now.max(known.at) });
+        self.bucket = Some(LedgerSnapshot { level, at: now.max(known.at) });
         grant.level = level;
         grant
     }
 
-    /// Forgets leases of replicas that are gone.
-    fn drop_void(&mut self, now: u64) {
+    /// Drops the leases of replicas that are gone.
+    fn drop_expired(&mut self, now: u64) {
         let held = &mut self.held;
         self.leases.retain(|_, lease| {
-            let is_valid = lease.until > now;
+            let is_valid = lease.expires_at > now;
             if !is_valid {
                 *held -= lease.held;
             }
@@ -211,31 +224,32 @@ impl Entry {
         }
     }
 
-    /// Takes a learned limit over, unless another came before it. True if that lowers it.
-    fn learn(&mut self, ask: &Ask) -> bool {
-        let Some(proposal) = ask.proposal else { return false };
+    /// Accepts a learned limit, unless another was accepted before it. True if that lowers the limit.
+    fn accept_proposal(&mut self, request: &LeaseRequest) -> bool {
+        let Some(proposal) = request.proposal else { return false };
         if proposal.version != self.learned.version {
             return false;
         }
-        let figure = |learned: Option<f64>| learned.unwrap_or(f64::MAX);
-        let is_lowered = figure(proposal.figure) < figure(self.learned.figure);
-        self.learned = Learned { version: proposal.version + 1, figure: proposal.figure };
+        let limit = |learned: Option<f64>| learned.unwrap_or(f64::MAX);
+        let is_lowered = limit(proposal.per_minute) < limit(self.learned.per_minute);
+        let version = proposal.version + 1;
+        self.learned = LearnedLimit { version, per_minute: proposal.per_minute };
         is_lowered
     }
 
-    fn note_use(&mut self, used: f64, now: u64) {
-        let passed = now.saturating_sub(self.window);
+    fn count_use(&mut self, used: f64, now: u64) {
+        let passed = now.saturating_sub(self.window_start);
         if passed as f64 >= 2.0 * MINUTE {
-            (self.window, self.used, self.used_before) = (now, 0.0, 0.0);
+            (self.window_start, self.used, self.used_before) = (now, 0.0, 0.0);
         } else if passed as f64 >= MINUTE {
-            self.window += MINUTE as u64;
+            self.window_start += MINUTE as u64;
             (self.used_before, self.used) = (self.used, 0.0);
         }
         self.used = (self.used + used).max(0.0);
     }
 
     fn used_in_a_minute(&self, now: u64) -> f64 {
-        let passed = now.saturating_sub(self.window) as f64 / MINUTE;
+        let passed = now.saturating_sub(self.window_start) as f64 / MINUTE;
         self.used + self.used_before * (1.0 - passed).max(0.0)
     }
 }
@@ -251,12 +265,18 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// What Redis does in one exchange, at `now` of the ledger's clock.
-    pub fn exchange(&mut self, asks: &[Ask], rules: &Rules, now: u64) -> Vec<Grant> {
+    /// What Redis does in one sync, at `now` of the ledger's clock.
+    pub fn sync(
+        &mut self,
+        requests: &[LeaseRequest],
+        config: &LedgerConfig,
+        now: u64,
+    ) -> Vec<LeaseGrant> {
         let entries = &mut self.entries;
-        let grant =
-            |ask: &Ask| entries.entry(ask.entry.clone()).or_default().exchange(ask, rules, now);
-        asks.iter().map(grant).collect()
+        let grant = |request: &LeaseRequest| {
+            entries.entry(request.entry.clone()).or_default().sync(request, config, now)
+        };
+        requests.iter().map(grant).collect()
     }
 
     /// Forgets everything, as a Redis that was flushed.

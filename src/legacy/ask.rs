@@ -23,7 +23,7 @@ use crate::bedrock::{ErrorKind, Operation};
 use crate::config::LimitKey;
 use crate::pipeline::body::{self, BodyError};
 use crate::pipeline::{Gateway, InboundRequest, InternalRequest, ResponseBody, stack};
-use crate::quota::Share;
+use crate::quota::InFlightGuard;
 use crate::routing::Target;
 use crate::system::time::{timeout, timeout_at};
 use crate::telemetry::traces::{TRACEPARENT, TraceParent};
@@ -212,7 +212,7 @@ fn arrival(
     let mut request = Request::builder()
         .method(Method::POST)
         .version(Version::HTTP_11)
-        .uri(model_path(Operation::InvokeModel, &first.model.encode()))
+        .uri(model_path(Operation::InvokeModel, &first.model.encode())?)
         .header(HOST, "localhost")
         .header(CONTENT_TYPE, "application/json")
         .extension(own);
@@ -232,9 +232,9 @@ fn arrival(
 async fn read(
     gateway: &Gateway,
     response: Response<ResponseBody>,
-) -> Result<(http::response::Parts, Bytes, Share), AskError> {
+) -> Result<(http::response::Parts, Bytes, InFlightGuard), AskError> {
     let (head, body) = response.into_parts();
-    let mut share = gateway.load.bytes_only();
+    let mut share = gateway.in_flight.guard_for_bytes();
     let body = body::collect(body, MAX_BODY_BYTES, Some(&mut share), None, &gateway.buffers).await;
     match body {
         Ok((body, _)) => Ok((head, body, share)),

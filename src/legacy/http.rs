@@ -32,12 +32,12 @@ use super::{chat, choice, connection, models, tasks};
 use crate::auth::{Peer, admin_key, identify};
 use crate::bedrock::error::whole_seconds;
 use crate::config::{Config, JobQueue, JobsBackend, LegacyAction};
-use crate::fleet::Notice;
+use crate::fleet::FleetEvent;
 use crate::jobs::{Jobs, JobsError, NewJob, Queue, Record, StoreError};
 use crate::limits::{CallerKind, ClientRecord, ConcurrencyPermit, LimitExceeded};
 use crate::pipeline::body::{self, BodyLimits, head_bytes};
 use crate::pipeline::{Gateway, SharedGateway};
-use crate::quota::Share;
+use crate::quota::InFlightGuard;
 use crate::state::redis::{Redis, RedisFailure};
 use crate::state::resets::Resets;
 use crate::system::time::timeout;
@@ -206,8 +206,8 @@ impl Shim {
         peer: &Peer,
     ) -> Result<Entry, Refusal> {
         if *endpoint == Endpoint::Health {
-            let mut share = gateway.load.bytes_only();
-            share.hold_head(head_bytes(head))?;
+            let mut share = gateway.in_flight.guard_for_bytes();
+            share.reserve_head(head_bytes(head))?;
             return Ok(Entry { share: Some(share), ..Entry::default() });
         }
         let mut entry = Entry::default();
@@ -226,8 +226,8 @@ impl Shim {
             }
             entry.slot = gateway.limits.acquire(&client).inspect_err(refused)?;
         }
-        let mut share = gateway.load.enter()?;
-        share.hold_head(head_bytes(head))?;
+        let mut share = gateway.in_flight.enter()?;
+        share.reserve_head(head_bytes(head))?;
         entry.share = Some(share);
         Ok(entry)
     }
@@ -420,7 +420,7 @@ impl Shim {
         }
         reset(gateway);
         if let Some(fleet) = &gateway.fleet {
-            fleet.tell(Notice::Reset);
+            fleet.publish(FleetEvent::Reset);
         }
         if let Some((resets, _)) = &self.resets
             && let Err(error) = resets.announce().await
@@ -563,7 +563,7 @@ impl<'a> Owner<'a> {
 #[derive(Default)]
 struct Entry {
     /// Its place, and the room for its body.
-    share: Option<Share>,
+    share: Option<InFlightGuard>,
     /// Its place among those that its client has at once.
     slot: Option<ConcurrencyPermit>,
     /// Whether it counted against the rate of its client.
@@ -612,7 +612,7 @@ async fn read<B>(
     endpoint: &Endpoint<'_>,
     member: Option<&ClientRecord>,
     body: &mut B,
-    share: Option<&mut Share>,
+    share: Option<&mut InFlightGuard>,
 ) -> Result<Bytes, Refusal>
 where
     B: Body<Data = Bytes> + Send + Unpin,

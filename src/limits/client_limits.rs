@@ -22,7 +22,7 @@ use super::quotas::ClientQuotas;
 use super::rate::RateLimit;
 use crate::config;
 use crate::fleet::Fleet;
-use crate::quota::{Bell, Limits, Quota, Reservation};
+use crate::quota::{Limits, QueueSignal, Quota, Reservation};
 
 /// When a request in flight ends is not known. A second is a fair guess.
 const CONCURRENCY_RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -47,7 +47,7 @@ struct Defaults {
     shared_rate: Option<ClientQuotas>,
     tokens: Option<ClientQuotas>,
     /// The quotas' signal, for which nobody waits: no request queues for a limit of its client.
-    bell: Arc<Bell>,
+    signal: Arc<QueueSignal>,
 }
 
 impl ClientLimits {
@@ -142,7 +142,7 @@ impl ClientLimits {
     }
 
     fn quota(&self, quotas: &ClientQuotas, caller: &Caller, now: Instant) -> Arc<Quota> {
-        quotas.get(caller.key(), self.fleet.as_ref(), &self.defaults.bell, now)
+        quotas.get(caller.key(), self.fleet.as_ref(), &self.defaults.signal, now)
     }
 }
 
@@ -160,8 +160,8 @@ impl Defaults {
         let shared_rate = per_second.filter(|_| is_shared).map(|per_second| {
             let rpm = per_second.get().saturating_mul(60);
             // A quota of a minute starts with no more than the burst.
-            let unfilled = 1.0 - f64::from(burst.unwrap_or(per_second).get()) / f64::from(rpm);
-            quotas("rate", Limits { rpm: Some(rpm), unfilled, ..Limits::default() })
+            let safety_margin = 1.0 - f64::from(burst.unwrap_or(per_second).get()) / f64::from(rpm);
+            quotas("rate", Limits { rpm: Some(rpm), safety_margin, ..Limits::default() })
         });
         let rate = per_second.filter(|_| !is_shared).map(|per_second| {
             RateLimit::per_second(per_second, burst.unwrap_or(per_second), max_tracked)
@@ -169,7 +169,7 @@ impl Defaults {
         let tokens = config
             .tokens_per_minute
             .map(|tpm| quotas("tokens", Limits { tpm: Some(tpm), ..Limits::default() }));
-        Defaults { rate, shared_rate, tokens, bell: Arc::default(), config: config.clone() }
+        Defaults { rate, shared_rate, tokens, signal: Arc::default(), config: config.clone() }
     }
 }
 

@@ -9,7 +9,7 @@ use super::quotas::client_quota;
 use super::rate::RateLimit;
 use crate::config;
 use crate::fleet::Fleet;
-use crate::quota::{Bell, Limits, Quota};
+use crate::quota::{Limits, QueueSignal, Quota};
 
 /// The limits of one client. A limit that is not set is the default's.
 #[derive(Clone, Debug, Default)]
@@ -32,11 +32,11 @@ impl Overrides {
         before: Option<&Overrides>,
         rate: &mut impl FnMut(NonZeroU32) -> Arc<RateLimit>,
         fleet: Option<&Fleet>,
-        bell: &Arc<Bell>,
+        signal: &Arc<QueueSignal>,
         now: Instant,
     ) -> Overrides {
         let policy = &client.policy;
-        let quota = |kind, limits| client_quota(kind, &client.name, &limits, fleet, bell, now);
+        let quota = |kind, limits| client_quota(kind, &client.name, &limits, fleet, signal, now);
         let rpm = policy.rpm.and_then(NonZeroU32::new);
         let shared_rate = rpm.filter(|_| fleet.is_some()).map(|rpm| {
             let kept = before.and_then(|before| before.shared_rate.clone());

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::tracking::{OVERFLOW, SweepTimer};
 use crate::fleet::Fleet;
-use crate::quota::{Bell, Learning, Limits, Quota};
+use crate::quota::{Learning, Limits, QueueSignal, Quota};
 
 /// Longest key that is part of a lease's name as it stands.
 const MAX_KEY_IN_LEASE: usize = 128;
@@ -35,18 +35,18 @@ impl ClientQuotas {
         &self,
         key: &Arc<str>,
         fleet: Option<&Fleet>,
-        bell: &Arc<Bell>,
+        signal: &Arc<QueueSignal>,
         now: Instant,
     ) -> Arc<Quota> {
         let tracked = self.by_client.get(key).map(|quota| Arc::clone(&quota));
-        tracked.unwrap_or_else(|| self.track(key, fleet, bell, now))
+        tracked.unwrap_or_else(|| self.track(key, fleet, signal, now))
     }
 
     fn track(
         &self,
         key: &Arc<str>,
         fleet: Option<&Fleet>,
-        bell: &Arc<Bell>,
+        signal: &Arc<QueueSignal>,
         now: Instant,
     ) -> Arc<Quota> {
         let is_full = || self.by_client.len() >= self.max_tracked;
@@ -55,7 +55,7 @@ impl ClientQuotas {
             self.by_client.retain(|_, quota| !quota.is_idle(now));
         }
         let key = if is_full() { OVERFLOW.into() } else { Arc::clone(key) };
-        let new = || client_quota(self.kind, &key, &self.limits, fleet, bell, now);
+        let new = || client_quota(self.kind, &key, &self.limits, fleet, signal, now);
         Arc::clone(&self.by_client.entry(Arc::clone(&key)).or_insert_with(new))
     }
 
@@ -72,13 +72,15 @@ pub(super) fn client_quota(
     client: &str,
     limits: &Limits,
     fleet: Option<&Fleet>,
-    bell: &Arc<Bell>,
+    signal: &Arc<QueueSignal>,
     now: Instant,
 ) -> Arc<Quota> {
-    let bell = Arc::clone(bell);
+    let signal = Arc::clone(signal);
     match fleet {
-        Some(fleet) => Quota::lenient(limits, bell, fleet.lease(&lease_name(kind, client)), now),
-        None => Arc::new(Quota::new(limits, Learning::off(), bell, now)),
+        Some(fleet) => {
+            Quota::overdrawable(limits, signal, fleet.lease(&lease_name(kind, client)), now)
+        }
+        None => Arc::new(Quota::new(limits, Learning::off(), signal, now)),
     }
 }
 

@@ -19,7 +19,7 @@ use super::policy::Policy;
 use super::rate::RateLimit;
 use crate::config;
 use crate::fleet::Fleet;
-use crate::quota::Bell;
+use crate::quota::QueueSignal;
 use crate::telemetry::LabelId;
 
 /// A client that the config names.
@@ -60,7 +60,7 @@ pub struct ClientRegistry {
     rates: RateLimits,
     ledgers: Arc<Ledgers>,
     /// The quotas' signal, for which nobody waits: no request queues for a limit of its client.
-    bell: Arc<Bell>,
+    signal: Arc<QueueSignal>,
 }
 
 impl ClientRegistry {
@@ -75,7 +75,7 @@ impl ClientRegistry {
         fleet: Option<&Fleet>,
     ) -> Result<ClientRegistry, config::GlobError> {
         let ledgers = before.map(|before| Arc::clone(&before.ledgers)).unwrap_or_default();
-        let bell = before.map(|before| Arc::clone(&before.bell)).unwrap_or_default();
+        let signal = before.map(|before| Arc::clone(&before.signal)).unwrap_or_default();
         let mut rates = RateLimits::default();
         let mut rate = |rpm| {
             let kept = before.and_then(|before| before.rates.get(&rpm));
@@ -93,7 +93,7 @@ impl ClientRegistry {
             let record = ClientRecord {
                 policy: Policy::of(&client.policy)?.map(Box::new),
                 account: Account::of(client, &ledgers, today),
-                overrides: Overrides::new(client, limits, &mut rate, fleet, &bell, now),
+                overrides: Overrides::new(client, limits, &mut rate, fleet, &signal, now),
                 concurrency: concurrency.unwrap_or_default(),
                 label_id: LabelId::default(),
                 name: Arc::clone(&name),
@@ -103,7 +103,7 @@ impl ClientRegistry {
         // So that removed clients do not stay in a rate that others keep.
         rates.values().for_each(|rate| rate.sweep());
         let removed = before.map(|before| before.removed_after(&by_name)).unwrap_or_default();
-        Ok(ClientRegistry { by_name, removed, rates, ledgers, bell })
+        Ok(ClientRegistry { by_name, removed, rates, ledgers, signal })
     }
 
     /// The counters that are still in use of clients that a newer config does not name.

@@ -13,7 +13,7 @@ use super::exchange::Exchange;
 use super::refusal::Refusal;
 use super::route::Routed;
 use super::shortage::{self, Shortage};
-use crate::quota::{Curfew, Flow};
+use crate::quota::{Flow, ShutdownDeadline};
 use crate::routing::{Candidate, Candidates, Permit, is_hopeful};
 use crate::system::time::{sleep_until, timeout_at};
 
@@ -61,11 +61,11 @@ pub(super) async fn admit(
         return Ok(Admission::NothingLeft);
     }
     let gateway = Arc::clone(routed.exchange.gateway());
-    let give_up = gateway.curfew.cut(patience.deadline.min(now + patience.left));
+    let give_up = gateway.shutdown_deadline.earlier_of(patience.deadline.min(now + patience.left));
     if give_up <= now || !is_hopeful(&candidates, give_up, now) {
         return Err(shortage::refusal(routed));
     }
-    let place = gateway.waiting.enter(routed.body.len());
+    let place = gateway.queue_limits.enter(routed.body.len());
     let _place = place.map_err(|full| Refusal::QueueFull {
         full,
         shortage: Box::new(Shortage::of(routed, now)),
@@ -75,7 +75,7 @@ pub(super) async fn admit(
         let mut waiting = pool.join(flow(&routed.exchange), candidates.clone());
         let granted = tokio::select! {
             granted = timeout_at(give_up, waiting.granted()) => granted.ok().flatten(),
-            () = turned_away(&gateway.curfew, &candidates) => None,
+            () = turned_away(&gateway.shutdown_deadline, &candidates) => None,
         };
         if let (Some(span), true) = (&span, granted.is_some()) {
             span.served();
@@ -92,8 +92,8 @@ pub(super) async fn admit(
 }
 
 /// Waits until the process ends too soon for any of the candidates.
-async fn turned_away(curfew: &Curfew, candidates: &[Candidate]) {
-    let end = curfew.known().await;
+async fn turned_away(shutdown_deadline: &ShutdownDeadline, candidates: &[Candidate]) {
+    let end = shutdown_deadline.wait_until_set().await;
     if is_hopeful(candidates, end, Instant::now()) {
         sleep_until(end).await;
     }

@@ -25,7 +25,7 @@ use super::route::{Left, Routed};
 use super::{deadline, duplex, shortage};
 use crate::bedrock::Extras;
 use crate::config::Strategy;
-use crate::quota::{Dimension, Share};
+use crate::quota::{Dimension, InFlightGuard};
 use crate::routing::access::{Denial, Verdict};
 use crate::routing::{Permit, Spending, Target};
 use crate::system::time::{sleep, sleep_until};
@@ -74,7 +74,7 @@ async fn answer(mut routed: Routed) -> Result<Response<ResponseBody>, Refused> {
     let Routed { mut exchange, call, body, size, .. } = attempts.routed;
     // Nobody tries again from here on.
     drop(body);
-    exchange.share.as_mut().into_iter().for_each(Share::let_go);
+    exchange.share.as_mut().into_iter().for_each(InFlightGuard::release_body);
     match outcome {
         Ok(Answer::Success(success, spending)) => {
             Ok(relay::success(exchange, call.operation, *success, spending, size, deadline))

@@ -16,7 +16,7 @@ use http_body_util::BodyExt;
 
 use super::buffers::{Buffer, Buffers};
 use crate::bedrock::sigv4::{PayloadHash, PayloadHasher};
-use crate::quota::{Overloaded, Share};
+use crate::quota::{InFlightGuard, Overloaded};
 use crate::system::time::timeout;
 
 /// A body that is refused is read on and thrown away up to this many bytes, and for this long, so
@@ -73,7 +73,7 @@ pub(crate) enum BodyError {
 pub(crate) async fn read<B>(
     body: &mut B,
     limits: BodyLimits,
-    share: Option<&mut Share>,
+    share: Option<&mut InFlightGuard>,
     hasher: Option<PayloadHasher>,
     buffers: &Buffers,
 ) -> Result<(Bytes, Option<PayloadHash>), BodyError>
@@ -160,7 +160,7 @@ async fn throw_away<B: Body<Data = Bytes> + Unpin>(
 pub(crate) async fn collect<B>(
     body: B,
     limit: usize,
-    mut share: Option<&mut Share>,
+    mut share: Option<&mut InFlightGuard>,
     mut hasher: Option<PayloadHasher>,
     buffers: &Buffers,
 ) -> Result<(Bytes, Option<PayloadHash>), BodyError>
@@ -173,7 +173,7 @@ where
         return Err(BodyError::TooLarge { limit });
     }
     let mut hold = |bytes: usize| match &mut share {
-        Some(share) => share.hold(bytes).map_err(BodyError::Overloaded),
+        Some(share) => share.reserve_bytes(bytes).map_err(BodyError::Overloaded),
         None => Ok(()),
     };
     hold(usize::try_from(announced).unwrap_or(usize::MAX))?;

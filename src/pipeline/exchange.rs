@@ -22,7 +22,7 @@ use crate::config::Priority;
 use crate::limits::{
     Account, Caller, CallerKind, ConcurrencyPermit, Hold, OverBudget, Policy, usd,
 };
-use crate::quota::{Reservation, Share};
+use crate::quota::{InFlightGuard, Reservation};
 use crate::routing::{Bound, Target};
 pub(super) use crate::telemetry::Outcome;
 use crate::telemetry::access_log::{AccessLogEntry, Attempt, SUCCESS};
@@ -68,7 +68,7 @@ pub(super) struct Exchange {
     /// Tells what depends on the request that it is over.
     pub(super) over: Option<DropGuard>,
     /// Its part of the gateway's load.
-    pub(super) share: Option<Share>,
+    pub(super) share: Option<InFlightGuard>,
     /// What it holds of its client's tokens.
     pub(super) allowance: Option<Reservation>,
     /// How urgent it is.

@@ -57,7 +57,7 @@ use crate::auth::{Authenticator, Issuers, Peer};
 use crate::config::{self, Config};
 use crate::fleet::Fleet;
 use crate::limits::{ClientLimits, ClientRegistry, Prices, Rates};
-use crate::quota::{Curfew, Load, WaitingRoom};
+use crate::quota::{InFlightLimit, QueueLimits, ShutdownDeadline};
 use crate::routing::{Route, Router, RouterError, Target};
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::process_log::UNLIMITED;
@@ -80,11 +80,11 @@ pub struct Gateway {
     /// The pool of upstream connections.
     pub upstream: Upstream,
     /// Who waits.
-    pub waiting: WaitingRoom,
-    /// How much is in hand.
-    pub load: Load,
-    /// ResponseDeadline when anybody may wait, once the process ends.
-    pub curfew: Curfew,
+    pub queue_limits: QueueLimits,
+    /// The bounds on what is in flight.
+    pub in_flight: InFlightLimit,
+    /// The deadline of queued requests during shutdown.
+    pub shutdown_deadline: ShutdownDeadline,
     /// The clients that the config names.
     pub clients: ClientRegistry,
     /// Who may call.
@@ -165,9 +165,9 @@ impl Gateway {
         Ok(Arc::new(Gateway {
             router,
             upstream,
-            load: before.map_or_else(
-                || Load::new(&config.server),
-                |before| before.load.renewed(&config.server),
+            in_flight: before.map_or_else(
+                || InFlightLimit::new(&config.server),
+                |before| before.in_flight.with_config(&config.server),
             ),
             authenticator: Authenticator::new(
                 &config.clients,
@@ -190,15 +190,17 @@ impl Gateway {
             ),
             offload: before.map(|before| before.offload.clone()).unwrap_or_default(),
             hedges: HedgeBudget::new(&config.hedge),
-            waiting: match before {
-                Some(before) => before.waiting.renewed(&config.queue),
-                None => WaitingRoom::new(
+            queue_limits: match before {
+                Some(before) => before.queue_limits.with_config(&config.queue),
+                None => QueueLimits::new(
                     &config.queue,
                     metrics.queue_waiting.clone(),
                     metrics.queue_waiting_bytes.clone(),
                 ),
             },
-            curfew: before.map(|before| before.curfew.clone()).unwrap_or_default(),
+            shutdown_deadline: before
+                .map(|before| before.shutdown_deadline.clone())
+                .unwrap_or_default(),
             config,
             metrics,
             access_log: logs.access,

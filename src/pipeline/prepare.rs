@@ -49,7 +49,7 @@ pub(super) fn prepare(routed: &Routed, target: &Target) -> Option<Prepared> {
     head.uri = match &routed.call.resource {
         Resource::Model(_) => target.uri(routed.call.operation)?,
         _ => {
-            let path = with_query(routed.call.to_path(), routed);
+            let path = with_query(routed.call.to_path()?, routed);
             target.site.origin.uri(PathAndQuery::try_from(path).ok()?)
         }
     };

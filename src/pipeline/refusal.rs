@@ -15,7 +15,7 @@ use crate::bedrock::json::JsonError;
 use crate::bedrock::path::{ASK_CONTROL_PLANE, PathError};
 use crate::bedrock::{ErrorKind, WireError};
 use crate::limits::{Denied, LimitExceeded, OverBudget};
-use crate::quota::{Full, Overloaded};
+use crate::quota::{Overloaded, QueueFull};
 use crate::routing::Excess;
 
 /// When a request that was turned away for overload may come again.
@@ -90,7 +90,7 @@ pub(super) enum Refusal {
     #[error("{operation} needs HTTP/2")]
     NeedsHttp2 { operation: &'static str },
     #[error("{shortage} The gateway's queue is full: {full}.")]
-    QueueFull { full: Full, shortage: Box<Shortage> },
+    QueueFull { full: QueueFull, shortage: Box<Shortage> },
     #[error("{shortage}")]
     AllOut { shortage: Box<Shortage>, is_quota: bool },
     #[error("{}", shortage::describe(.0))]

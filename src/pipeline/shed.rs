@@ -19,8 +19,8 @@ where
     type Out = Observed<B>;
 
     fn take(&self, mut request: Observed<B>) -> Result<Observed<B>, Refused> {
-        let entered = request.exchange.gateway().load.enter().and_then(|mut share| {
-            share.hold_head(head_bytes(&request.inbound.head))?;
+        let entered = request.exchange.gateway().in_flight.enter().and_then(|mut share| {
+            share.reserve_head(head_bytes(&request.inbound.head))?;
             Ok(share)
         });
         match entered {

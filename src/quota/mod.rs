@@ -1,27 +1,24 @@
-//! Staying under Bedrock's quotas: buckets that mirror them, reservations that one request takes
-//! of them, and the fair line of requests that must wait.
+//! Keeping within Bedrock's quotas: buckets that mirror them, reservations that requests make of them, and
+//! the fair queue of requests that must wait. Also the bounds on what is queued and in flight.
 //!
-//! Nothing here knows of targets or HTTP. A [`Quota`] has one owner and one lock; a
-//! [`Reservation`] settles itself when it is dropped, on whatever path; the [`FairQueue`] is a
-//! plain data structure, whose waiters are whatever its user makes them.
+//! Nothing here knows of targets or HTTP. A [`Quota`] has one lock; a [`Reservation`] settles itself when it
+//! is dropped, on every path; the [`FairQueue`] is a plain data structure, generic over its waiters.
 
-mod bell;
 mod bucket;
-mod curfew;
 mod estimate;
 mod fair_queue;
+mod in_flight;
 mod limit;
-mod load;
-mod purse;
+mod queue_limits;
+mod queue_signal;
 mod reservation;
-mod waiting_room;
+mod shutdown_deadline;
 
-pub use bell::Bell;
-pub use curfew::Curfew;
 pub use estimate::Estimator;
 pub use fair_queue::{FairQueue, Flow, Ticket};
+pub use in_flight::{InFlightGuard, InFlightLimit, ORDINARY_HEAD, Overloaded};
 pub use limit::Learning;
-pub use load::{Load, ORDINARY_HEAD, Overloaded, Share};
-pub use purse::Purse;
-pub use reservation::{Dimension, Limits, Quota, Reservation, Snapshot, UNFILLED};
-pub use waiting_room::{Full, Place, WaitingRoom};
+pub use queue_limits::{QueueFull, QueueLimits, QueueSlot};
+pub use queue_signal::QueueSignal;
+pub use reservation::{Dimension, Limits, Quota, Reservation, SAFETY_MARGIN, Snapshot};
+pub use shutdown_deadline::ShutdownDeadline;

@@ -1,42 +1,42 @@
-//! One Bedrock quota: requests and tokens a minute, and what requests in flight hold of them.
+//! One Bedrock quota: requests and tokens a minute, and what requests in flight have reserved of them.
 //!
-//! Bedrock takes a request's input and its maximum output at the start, charges what was really
-//! used at the end, and gives the rest back at once. A [`Reservation`] does the same: it takes at
-//! the start, is told the charge when that is known, and settles when it is dropped. So there is
-//! one settlement on every path, and the path only decides what it says.
+//! Bedrock takes a request's input and its maximum output at the start, charges what was really used at the
+//! end, and gives the rest back at once. A [`Reservation`] does the same: it takes at the start, learns the
+//! charge on the way, and settles when it is dropped. So every path settles once, and the path only decides
+//! the charge.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
-use super::bell::Bell;
 use super::limit::{Learning, Limit};
-use super::purse::Purse;
-use crate::fleet::{Ask, Board, Grant, Lease, Lessee};
+use super::queue_signal::QueueSignal;
+use crate::fleet::{Lease, LeaseGrant, LeaseHolder, LeaseRequest, LeasedBucket, SharedStatus};
 
-/// The configured figures of a quota.
+/// The configured limits of a quota.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Limits {
     /// Requests per minute.
     pub rpm: Option<u32>,
     /// Tokens per minute, input and output together.
     pub tpm: Option<u64>,
-    /// Learned requests per minute fall no lower.
+    /// LearnedLimit requests per minute fall no lower.
     pub floor_rpm: u32,
-    /// Learned tokens per minute fall no lower.
+    /// LearnedLimit tokens per minute fall no lower.
     pub floor_tpm: u64,
-    /// The share of a minute's figure that can't be saved up; see [`UNFILLED`].
-    pub unfilled: f64,
+    /// The share of a minute's units that its bucket does not hold; see [`SAFETY_MARGIN`].
+    pub safety_margin: f64,
 }
 
-/// The share of a minute's figure that a mirror of the upstream's quota does not save up, although
-/// the upstream does. A request arrives there a little later than it is counted here, and what
-/// flows into a full bucket in between is lost there; and input is taken here with a margin that
-/// is given back at the end. So the mirror must be full a little before the upstream's bucket, or
-/// after a quiet time it would promise more than there is. Under load nothing is lost by it.
-pub const UNFILLED: f64 = 0.03;
+/// The share of a minute's units by which a mirror's bucket is smaller than the upstream's, so that it is full
+/// a little earlier. A request arrives upstream a little later than it is counted here, and what would flow
+/// into a full bucket meanwhile is lost there; and input is reserved here with a margin that is given back at
+/// the end. Without this a mirror would promise more than there is after a quiet time. Under load it costs
+/// nothing.
+pub const SAFETY_MARGIN: f64 = 0.03;
 
-/// What of a quota ran out.
+/// The part of a quota that ran out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dimension {
     /// Requests per minute.
@@ -47,10 +47,10 @@ pub enum Dimension {
     Unknown,
 }
 
-/// What a quota has now.
+/// The state of a quota.
 #[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize)]
 pub struct Snapshot {
-    /// Requests per minute that count now; `None`: no limit is known.
+    /// Requests per minute that count now; `None` if no limit is known.
     pub rpm: Option<f64>,
     /// Tokens per minute that count now.
     pub tpm: Option<f64>,
@@ -58,8 +58,7 @@ pub struct Snapshot {
     pub learned_rpm: Option<f64>,
     /// The learned tokens per minute.
     pub learned_tpm: Option<f64>,
-    /// Requests that are left of it now. Where replicas share it: for all of them, as this one last
-    /// heard.
+    /// Requests that are left of it now; where replicas share it, for all of them as of the last sync.
     pub requests_available: Option<f64>,
     /// Tokens that are left of it now; below zero after an answer that cost more than was taken.
     pub tokens_available: Option<f64>,
@@ -74,22 +73,22 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// The share of the quota that is free, by its scarcer kind: 1 when nothing is known.
+    /// The free share of the scarcer of requests and tokens; 1 if no limit is known.
     pub fn headroom(&self) -> f64 {
-        let share = |available: Option<f64>, figure: Option<f64>| match (available, figure) {
-            (Some(available), Some(figure)) if figure > 0.0 => available / figure,
+        let share = |available: Option<f64>, limit: Option<f64>| match (available, limit) {
+            (Some(available), Some(limit)) if limit > 0.0 => available / limit,
             _ => 1.0,
         };
         share(self.requests_available, self.rpm).min(share(self.tokens_available, self.tpm))
     }
 }
 
-/// A quota. Targets that draw on the same one share it.
+/// A quota, shared by the targets that draw on it.
 #[derive(Debug)]
 #[repr(C)]
 pub struct Quota {
-    bell: Arc<Bell>,
-    /// How it is shared with other replicas, if it is.
+    signal: Arc<QueueSignal>,
+    /// Its lease, where other replicas draw on it too.
     lease: Option<Box<Lease>>,
     state: Mutex<State>,
     learning: Learning,
@@ -103,67 +102,77 @@ struct State {
     tokens: Limit,
 }
 
-/// The kinds of units, in the order in which the ledger hears of them.
-const KINDS: [&str; 2] = ["requests", "tokens"];
-
 impl Quota {
-    /// A quota with full buckets. `bell` is rung whenever something is given back.
-    pub fn new(limits: &Limits, learning: Learning, bell: Arc<Bell>, now: Instant) -> Quota {
-        let limit = |figure, floor| Limit::new(figure, floor, limits.unfilled, now);
+    /// A quota with full buckets. `signal` is notified whenever something is given back.
+    pub fn new(
+        limits: &Limits,
+        learning: Learning,
+        signal: Arc<QueueSignal>,
+        now: Instant,
+    ) -> Quota {
+        let limit = |configured, floor| Limit::new(configured, floor, limits.safety_margin, now);
         let state = State {
             requests: limit(limits.rpm.map(f64::from), f64::from(limits.floor_rpm)),
             tokens: limit(limits.tpm.map(|tpm| tpm as f64), limits.floor_tpm as f64),
             in_flight: 0,
         };
-        Quota { state: Mutex::new(state), learning, bell, lease: None }
+        Quota { state: Mutex::new(state), learning, signal, lease: None }
     }
 
-    /// A quota that other replicas draw on too, by this lease; its purses are empty.
+    /// A quota that other replicas draw on too, by this lease; its buckets are empty.
     pub fn shared(
         limits: &Limits,
         learning: Learning,
-        bell: Arc<Bell>,
+        signal: Arc<QueueSignal>,
         lease: Lease,
         now: Instant,
     ) -> Arc<Quota> {
-        Quota::with_purses(limits, learning, bell, lease, Purse::new, now)
+        Quota::leased(limits, learning, signal, lease, LeasedBucket::new, now)
     }
 
-    /// The same where nobody waits for a turn, see [`Purse::lenient`], and nothing is learned.
-    pub fn lenient(limits: &Limits, bell: Arc<Bell>, lease: Lease, now: Instant) -> Arc<Quota> {
-        Quota::with_purses(limits, Learning::off(), bell, lease, Purse::lenient, now)
+    /// The same for limits without a queue, see [`LeasedBucket::overdrawable`]; nothing is learned.
+    pub fn overdrawable(
+        limits: &Limits,
+        signal: Arc<QueueSignal>,
+        lease: Lease,
+        now: Instant,
+    ) -> Arc<Quota> {
+        Quota::leased(limits, Learning::off(), signal, lease, LeasedBucket::overdrawable, now)
     }
 
-    fn with_purses(
+    fn leased(
         limits: &Limits,
         learning: Learning,
-        bell: Arc<Bell>,
+        signal: Arc<QueueSignal>,
         lease: Lease,
-        purse: fn(Arc<Board>, Instant) -> Purse,
+        new_bucket: fn(Arc<SharedStatus>, Instant) -> LeasedBucket,
         now: Instant,
     ) -> Arc<Quota> {
-        let limit = |figure, floor| {
-            let purse = purse(Arc::clone(lease.board()), now);
-            Limit::shared(figure, floor, limits.unfilled, purse, now)
+        let limit = |configured, floor| {
+            let bucket = new_bucket(Arc::clone(lease.status()), now);
+            Limit::shared(configured, floor, limits.safety_margin, bucket, now)
         };
         let state = State {
             requests: limit(limits.rpm.map(f64::from), f64::from(limits.floor_rpm)),
             tokens: limit(limits.tpm.map(|tpm| tpm as f64), limits.floor_tpm as f64),
             in_flight: 0,
         };
-        Arc::new(Quota { state: Mutex::new(state), learning, bell, lease: Some(Box::new(lease)) })
+        Arc::new(Quota { state: Mutex::new(state), learning, signal, lease: Some(Box::new(lease)) })
     }
 
-    /// Takes one request and `tokens`, or tells when there will be room if nobody takes it before.
+    /// Reserves one request and `tokens`.
+    ///
+    /// # Errors
+    /// With the time at which there will be room if nobody takes it before.
     pub fn take(self: &Arc<Self>, tokens: u64, now: Instant) -> Result<Reservation, Instant> {
         let mut state = self.state();
         let when = state.when(tokens, now);
         if when > now {
             if let Some(lease) = &self.lease {
-                let lacks_requests = state.requests.lacks(1.0, now);
-                let lacks_tokens = state.tokens.lacks(tokens as f64, now);
+                let lacks_requests = state.requests.record_shortage(1.0, now);
+                let lacks_tokens = state.tokens.record_shortage(tokens as f64, now);
                 drop(state);
-                self.stir(lease, lacks_requests || lacks_tokens);
+                self.request_sync(lease, lacks_requests || lacks_tokens);
             }
             return Err(when);
         }
@@ -175,7 +184,7 @@ impl Quota {
         let is_low = state.requests.is_low(now) || state.tokens.is_low(now);
         drop(state);
         if let Some(lease) = &self.lease {
-            self.stir(lease, is_low);
+            self.request_sync(lease, is_low);
         }
         Ok(Reservation { quota: Arc::clone(self), taken: tokens, charge: None })
     }
@@ -190,15 +199,15 @@ impl Quota {
         self.state().tokens.configured().map(|figure| figure as u64)
     }
 
-    /// How many requests of so many `tokens` it lets through in a minute; `None`: no limit is known.
+    /// How many requests of `tokens` each it lets through in a minute; `None` if no limit is known.
     pub fn per_minute(&self, tokens: f64) -> Option<f64> {
         let state = self.state();
-        let by_tokens = state.tokens.figure().map(|figure| figure / tokens.max(1.0));
-        let by_requests = state.requests.figure();
+        let by_tokens = state.tokens.per_minute().map(|limit| limit / tokens.max(1.0));
+        let by_requests = state.requests.per_minute();
         by_tokens.into_iter().chain(by_requests).min_by(f64::total_cmp)
     }
 
-    /// The upstream refused a request that this quota let through.
+    /// The upstream has throttled a request that this quota let through.
     pub fn throttled(&self, dimension: Dimension, now: Instant) {
         let mut state = self.state();
         if dimension != Dimension::Tokens {
@@ -209,17 +218,17 @@ impl Quota {
         }
     }
 
-    /// Notes what those who wait need together, so that slices fit it.
-    pub fn wait(&self, requests: u64, tokens: u64, now: Instant) {
+    /// Sets what all queued requests need, so that leases fit it.
+    pub fn set_backlog(&self, requests: u64, tokens: u64, now: Instant) {
         if self.lease.is_some() {
             let mut state = self.state();
-            state.requests.wait(requests as f64, now);
-            state.tokens.wait(tokens as f64, now);
+            state.requests.set_backlog(requests as f64, now);
+            state.tokens.set_backlog(tokens as f64, now);
         }
     }
 
-    /// Whether who forgets it loses nothing: nothing is under way, and it is full, or nothing is held
-    /// of what others share.
+    /// Whether nothing is lost if it is dropped: no request is in flight, and it is full, or it holds nothing
+    /// of what replicas share.
     pub fn is_idle(&self, now: Instant) -> bool {
         if self.lease.is_none() {
             let snapshot = self.snapshot(now);
@@ -230,38 +239,39 @@ impl Quota {
         state.in_flight == 0 && is_settled
     }
 
-    /// The share of the quota that is free, for this replica or another, by its scarcer kind.
+    /// The free share of the scarcer of requests and tokens, for this replica or another.
     pub fn headroom(&self, now: Instant) -> f64 {
         self.snapshot(now).headroom()
     }
 
-    /// What it has now, for somebody who looks at it: if other replicas draw on it and it is some time
-    /// since the ledger told what is left, the ledger is asked, for the next look.
-    pub fn look(self: &Arc<Self>, now: Instant) -> Snapshot {
+    /// Its state, for display. Where replicas share it and the last sync is some time ago, this requests a
+    /// sync, so that the next snapshot is fresh.
+    pub fn snapshot_and_refresh(self: &Arc<Self>, now: Instant) -> Snapshot {
         if let Some(lease) = &self.lease {
             let mut state = self.state();
-            let is_old = [state.requests.look(now), state.tokens.look(now)].contains(&true);
+            let is_old = [state.requests.request_refresh(now), state.tokens.request_refresh(now)]
+                .contains(&true);
             drop(state);
             if is_old {
-                self.stir(lease, true);
+                self.request_sync(lease, true);
             }
         }
         self.snapshot(now)
     }
 
-    fn stir(self: &Arc<Self>, lease: &Lease, is_urgent: bool) {
-        lease.stir(is_urgent, || {
-            let lessee: Arc<dyn Lessee> = Arc::clone(self) as Arc<dyn Lessee>;
-            lessee
+    fn request_sync(self: &Arc<Self>, lease: &Lease, is_urgent: bool) {
+        lease.request_sync(is_urgent, || {
+            let holder: Arc<dyn LeaseHolder> = Arc::clone(self) as Arc<dyn LeaseHolder>;
+            holder
         });
     }
 
-    /// What it has now.
+    /// Its state.
     pub fn snapshot(&self, now: Instant) -> Snapshot {
         let mut state = self.state();
         Snapshot {
-            rpm: state.requests.figure(),
-            tpm: state.tokens.figure(),
+            rpm: state.requests.per_minute(),
+            tpm: state.tokens.per_minute(),
             learned_rpm: state.requests.learned(),
             learned_tpm: state.tokens.learned(),
             requests_available: state.requests.available(now),
@@ -272,20 +282,20 @@ impl Quota {
         }
     }
 
-    /// Forgets what was inferred from throttles, at all replicas that share it.
+    /// Forgets what was inferred from throttles, at all replicas.
     pub fn reset(self: &Arc<Self>, now: Instant) {
         let mut state = self.state();
         state.requests.reset(now);
         state.tokens.reset(now);
         drop(state);
         if let Some(lease) = &self.lease {
-            self.stir(lease, true);
+            self.request_sync(lease, true);
         }
-        self.bell.ring();
+        self.signal.notify();
     }
 
     /// Takes over what `before` learned and holds; for the same quota under a newer config.
-    /// Reservations of the old one settle there and are not seen here.
+    /// Reservations of the old quota settle there and do not count here.
     pub fn take_over(&self, before: &Quota, now: Instant) {
         let before = before.state();
         let (requests, tokens) = (before.requests.clone(), before.tokens.clone());
@@ -308,42 +318,42 @@ impl Quota {
         }
         drop(state);
         if let Some(lease) = &self.lease {
-            self.stir(lease, false);
+            self.request_sync(lease, false);
         }
-        self.bell.ring();
+        self.signal.notify();
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // Every change is whole before the lock is let go.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 
-impl Lessee for Quota {
-    fn asks(&self, now: Instant, asks: &mut Vec<(usize, Ask)>) -> bool {
+impl LeaseHolder for Quota {
+    fn requests(&self, now: Instant, lease_requests: &mut Vec<(usize, LeaseRequest)>) -> bool {
         let Some(lease) = &self.lease else { return false };
         let mut state = self.state();
         let State { requests, tokens, .. } = &mut *state;
-        for (kind, limit) in [requests, tokens].into_iter().enumerate() {
-            if let Some(ask) = limit.ask(now) {
-                let name = KINDS.get(kind).copied().unwrap_or_default();
-                let (entry, lessee) = (lease.entry(name), lease.lessee().to_owned());
-                asks.push((kind, Ask { entry, lessee, ..ask }));
+        // The names are part of the keys in Redis.
+        let limits = [("requests", requests), ("tokens", tokens)];
+        for (kind, (name, limit)) in limits.into_iter().enumerate() {
+            if let Some(request) = limit.next_request(now) {
+                let (entry, holder) = (lease.entry(name), lease.holder().to_owned());
+                lease_requests.push((kind, LeaseRequest { entry, holder, ..request }));
             }
         }
         !(state.requests.is_settled(now) && state.tokens.is_settled(now))
     }
 
-    fn granted(&self, kind: usize, grant: &Grant, now: Instant) {
+    fn granted(&self, kind: usize, grant: &LeaseGrant, now: Instant) {
         let mut state = self.state();
         let limit = if kind == 0 { &mut state.requests } else { &mut state.tokens };
-        limit.granted(grant, now);
+        limit.apply_grant(grant, now);
         drop(state);
-        self.bell.ring();
+        self.signal.notify();
     }
 
-    fn ring(&self) {
-        self.bell.ring();
+    fn status_changed(&self) {
+        self.signal.notify();
     }
 
     fn lease(&self) -> Option<&Lease> {
@@ -357,8 +367,8 @@ impl State {
     }
 }
 
-/// What one request holds of a quota; settled once, when dropped. Until it is told a charge it
-/// gives everything back: the request was not sent, or the upstream took nothing for it.
+/// What one request has reserved of a quota, settled once, when dropped. Without a charge it gives everything
+/// back: the request was not sent, or the upstream took nothing for it.
 #[derive(Debug)]
 pub struct Reservation {
     quota: Arc<Quota>,
@@ -367,18 +377,17 @@ pub struct Reservation {
 }
 
 impl Reservation {
-    /// Tokens that were taken at the start.
+    /// Tokens that were reserved at the start.
     pub fn taken(&self) -> u64 {
         self.taken
     }
 
-    /// Notes what the request costs, as far as is known by now, in tokens of the quota. The last
-    /// note counts.
+    /// Sets what the request costs as far as is known by now, in tokens of the quota.
     pub fn charge(&mut self, tokens: u64) {
         self.charge = Some(tokens);
     }
 
-    /// Notes that the upstream took nothing.
+    /// The upstream took nothing.
     pub fn not_taken(&mut self) {
         self.charge = None;
     }
@@ -399,7 +408,7 @@ mod tests {
     use super::*;
 
     fn quota(rpm: Option<u32>, tpm: Option<u64>) -> Arc<Quota> {
-        let limits = Limits { rpm, tpm, floor_rpm: 1, floor_tpm: 10, unfilled: 0.0 };
+        let limits = Limits { rpm, tpm, floor_rpm: 1, floor_tpm: 10, safety_margin: 0.0 };
         let learning = Learning::from(&crate::config::Learning {
             enabled: true,
             decrease: 0.5,

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::access::{Denial, Standing, Verdict};
 use super::target::Target;
 use crate::bedrock::{Extras, Operation};
-use crate::fleet::{Follower, Notice};
+use crate::fleet::{FleetEvent, FleetListener};
 use crate::telemetry::OTHER;
 
 impl Target {
@@ -52,7 +52,12 @@ impl Target {
         let verdict = self.access.with(|access| access.denied(operation, denial, by, now, pause));
         if let Verdict::Confirmed(pause) = verdict {
             let (throttles, is_quota) = (0, false);
-            self.tell_of(operation, |target| Notice::Cooled { target, pause, throttles, is_quota });
+            self.tell_of(operation, |target| FleetEvent::Cooled {
+                target,
+                pause,
+                throttles,
+                is_quota,
+            });
         }
         verdict
     }
@@ -62,7 +67,7 @@ impl Target {
         let Some(operation) = operation.filter(|_| !self.access.is_clean()) else { return };
         if self.access.with(|access| access.answered(operation)) {
             tracing::info!(target_name = %self.name, operation = operation.name(), "target works again");
-            self.tell_of(operation, |target| Notice::Opened { target });
+            self.tell_of(operation, |target| FleetEvent::Recovered { target });
         }
     }
 
@@ -76,7 +81,7 @@ impl Target {
     /// Has the other replicas forget it, too.
     pub(super) fn forget_denials_elsewhere(&self) {
         for standing in self.denials().iter().filter(|standing| standing.until.is_some()) {
-            self.tell_of(standing.operation, |target| Notice::Opened { target });
+            self.tell_of(standing.operation, |target| FleetEvent::Recovered { target });
         }
     }
 
@@ -89,7 +94,7 @@ impl Target {
         for follower in self.followers.get_or_init(|| all.map(follower).collect()) {
             let name = self.name_of(follower.operation);
             let follower: Weak<OfOperation> = Arc::downgrade(follower);
-            fleet.follow(&name, follower);
+            fleet.listen(&name, follower);
         }
     }
 
@@ -98,9 +103,9 @@ impl Target {
         format!("{}|{}", self.shared_name(), operation.name())
     }
 
-    fn tell_of(&self, operation: Operation, notice: impl FnOnce(String) -> Notice) {
+    fn tell_of(&self, operation: Operation, notice: impl FnOnce(String) -> FleetEvent) {
         if let Some(fleet) = &self.fleet {
-            fleet.tell(notice(self.name_of(operation)));
+            fleet.publish(notice(self.name_of(operation)));
         }
     }
 }
@@ -120,18 +125,18 @@ impl OfOperation {
     }
 }
 
-impl Follower for OfOperation {
+impl FleetListener for OfOperation {
     fn cooled(&self, pause: Duration, _: u32, _: bool) {
         let Some(target) = self.target.upgrade() else { return };
         let now = Instant::now();
         target.access.with(|access| access.denied_elsewhere(self.operation, now, pause));
     }
 
-    fn opened(&self) {
+    fn recovered(&self) {
         self.forget();
     }
 
-    fn probed(&self) {}
+    fn probe_started(&self) {}
 
     fn reset(&self) {
         self.forget();

@@ -2,7 +2,7 @@
 //!
 //! A request that finds nobody waiting takes the first target with room, without touching
 //! anything but that target. Otherwise it joins the line, and a task of the pool's own, woken by
-//! the [`Bell`] or when the next room is due, hands out targets in the line's order. So nobody
+//! the [`QueueSignal`] or when the next room is due, hands out targets in the line's order. So nobody
 //! barges in, and exactly those are woken that can go. The first in line who finds no room holds
 //! the target that will have room for it first, and nobody behind takes from that one's quota:
 //! small requests can't starve a big one, while the targets that it does not hold stay in use.
@@ -19,7 +19,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::candidate::{Candidate, Candidates};
 use super::cooldown::{Blocked, State};
 use super::target::{Permit, Target};
-use crate::quota::{Bell, FairQueue, Flow, Quota, Ticket};
+use crate::quota::{FairQueue, Flow, QueueSignal, Quota, Ticket};
 use crate::system::time::sleep_until;
 
 /// Who waits is looked at so often at least: what other replicas leave is known by asking for it.
@@ -30,7 +30,7 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// A set of targets that are connected by routes or quotas, and the line for them.
 #[derive(Debug, Default)]
 pub struct Pool {
-    bell: Arc<Bell>,
+    signal: Arc<QueueSignal>,
     line: Mutex<FairQueue<Waiter>>,
     pump: OnceLock<AbortOnDropHandle<()>>,
 }
@@ -60,27 +60,27 @@ impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         let served = self.pool.line().remove(self.ticket).is_none();
         if !served {
-            self.pool.bell.left();
+            self.pool.signal.waiter_left();
             // Whoever stood behind may hold what this one held.
-            self.pool.bell.ring();
+            self.pool.signal.notify();
         }
     }
 }
 
 impl Pool {
     /// What wakes the line.
-    pub fn bell(&self) -> &Arc<Bell> {
-        &self.bell
+    pub fn signal(&self) -> &Arc<QueueSignal> {
+        &self.signal
     }
 
     /// How many wait.
     pub fn waiting(&self) -> usize {
-        self.bell.waiting()
+        self.signal.waiting()
     }
 
     /// Takes the first candidate that has room, if nobody waits.
     pub fn enter(&self, candidates: impl Iterator<Item = Candidate>) -> Option<(usize, Permit)> {
-        enter(&self.bell, candidates)
+        enter(&self.signal, candidates)
     }
 
     /// Joins the line. Must be called within a tokio runtime.
@@ -90,7 +90,7 @@ impl Pool {
         let cost = counted.map_or(0, |candidate| candidate.demand.tokens());
         let (sender, granted) = oneshot::channel();
         let ticket = self.line().push(flow, cost, Waiter { candidates, granted: sender });
-        self.bell.arrived();
+        self.signal.waiter_joined();
         Waiting { pool: self, ticket, granted }
     }
 
@@ -155,9 +155,9 @@ impl Pool {
         tell_backlogs(&line, &served, now);
         for (ticket, index, permit) in served {
             if let Some(waiter) = line.serve(ticket) {
-                self.bell.left();
+                self.signal.waiter_left();
                 // Who has left in this moment gives the permit back by dropping it; that needs
-                // the bell, not this lock.
+                // the signal, not this lock.
                 drop(waiter.granted.send((index, permit)));
             }
         }
@@ -169,13 +169,13 @@ impl Pool {
     }
 }
 
-/// Takes the first candidate that has room, if nobody waits for the bell. What draws on no quota passes
+/// Takes the first candidate that has room, if nobody waits for the signal. What draws on no quota passes
 /// those who wait: it takes nothing of theirs.
 pub(super) fn enter(
-    bell: &Bell,
+    signal: &QueueSignal,
     mut candidates: impl Iterator<Item = Candidate>,
 ) -> Option<(usize, Permit)> {
-    let is_line = bell.waiting() > 0;
+    let is_line = signal.waiting() > 0;
     let now = Instant::now();
     candidates.find_map(|candidate| {
         if is_line && candidate.demand.draws_on_quota() {
@@ -207,7 +207,7 @@ fn tell_backlogs(line: &FairQueue<Waiter>, served: &[(Ticket, usize, Permit)], n
         }
     }
     for (quota, count, tokens) in backlogs {
-        quota.wait(count, tokens, now);
+        quota.set_backlog(count, tokens, now);
     }
 }
 
@@ -246,16 +246,16 @@ async fn pump(pool: std::sync::Weak<Pool>) {
     loop {
         let Some(strong) = pool.upgrade() else { return };
         let next = strong.serve(Instant::now());
-        let bell = Arc::clone(&strong.bell);
+        let signal = Arc::clone(&strong.signal);
         drop(strong);
         match next {
             Some(next) => {
                 tokio::select! {
-                    () = bell.rung() => {}
+                    () = signal.notified() => {}
                     () = sleep_until(next.min(Instant::now() + LOOK)) => {}
                 }
             }
-            None => bell.rung().await,
+            None => signal.notified().await,
         }
     }
 }

@@ -21,7 +21,7 @@ use crate::bedrock::model_id::ModelIdError;
 use crate::bedrock::region;
 use crate::config::{self, Balance, Config, Endpoint, EndpointError, Glob, GlobError, Unrouted};
 use crate::fleet::{Fleet, Lease};
-use crate::quota::{Bell, Learning, Limits, Quota, UNFILLED};
+use crate::quota::{Learning, Limits, QueueSignal, Quota, SAFETY_MARGIN};
 use crate::telemetry::{ModelLatency, OTHER};
 use crate::upstream::credentials::{Identities, Identity, Sts};
 
@@ -104,8 +104,8 @@ pub struct Route {
     /// The targets, best first; at least one.
     pub targets: SmallVec<[Arc<Target>; 4]>,
     abilities: SmallVec<[Abilities; 4]>,
-    /// The bell of their pool.
-    bell: Arc<Bell>,
+    /// The signal of their pool.
+    signal: Arc<QueueSignal>,
     /// The line for them.
     pub pool: Arc<Pool>,
     /// The order among those of the same model.
@@ -115,12 +115,12 @@ pub struct Route {
 impl Route {
     fn new(targets: SmallVec<[Arc<Target>; 4]>, balance: Balance, pool: Arc<Pool>) -> Arc<Route> {
         let abilities = targets.iter().map(|target| *target.abilities()).collect();
-        Arc::new(Route { targets, abilities, bell: Arc::clone(pool.bell()), pool, balance })
+        Arc::new(Route { targets, abilities, signal: Arc::clone(pool.signal()), pool, balance })
     }
 
     /// Takes the first candidate that has room, if nobody waits; looks at nothing else of the pool.
     pub fn enter(&self, candidates: impl Iterator<Item = Candidate>) -> Option<(usize, Permit)> {
-        pool::enter(&self.bell, candidates)
+        pool::enter(&self.signal, candidates)
     }
 
     /// The targets, best first, with what they can take.
@@ -496,12 +496,12 @@ fn quota(
     now: Instant,
 ) -> Arc<Quota> {
     let (floor_rpm, floor_tpm) = (config.learning.floor_rpm, config.learning.floor_tpm);
-    let limits = Limits { rpm, tpm, floor_rpm, floor_tpm, unfilled: UNFILLED };
+    let limits = Limits { rpm, tpm, floor_rpm, floor_tpm, safety_margin: SAFETY_MARGIN };
     let learning = Learning::from(&config.learning);
-    let bell = Arc::clone(pool.bell());
+    let signal = Arc::clone(pool.signal());
     match lease {
-        Some(lease) => Quota::shared(&limits, learning, bell, lease, now),
-        None => Arc::new(Quota::new(&limits, learning, bell, now)),
+        Some(lease) => Quota::shared(&limits, learning, signal, lease, now),
+        None => Arc::new(Quota::new(&limits, learning, signal, now)),
     }
 }
 

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::cooldown::{Cooldown, Policy};
 use super::pool::Pool;
-use crate::fleet::{Fleet, Follower};
+use crate::fleet::{Fleet, FleetListener};
 
 /// How long a replica leaves a target to the probe of another that has not told how it went.
 pub(super) const PROBE_HOLD: Duration = Duration::from_secs(5);
@@ -48,38 +48,38 @@ impl Side {
     pub(super) fn follow(self: &Arc<Self>, target: &str) {
         if let Some(fleet) = &self.fleet {
             let follower: Weak<Side> = Arc::downgrade(self);
-            fleet.follow(&Side::shared_name(target), follower);
+            fleet.listen(&Side::shared_name(target), follower);
         }
     }
 }
 
-impl Follower for Side {
+impl FleetListener for Side {
     fn cooled(&self, pause: Duration, throttles: u32, is_quota: bool) {
         let after = probe_after(self.fleet.as_ref(), pause);
         self.cooldown().cooled_elsewhere(Instant::now(), pause, after, throttles, is_quota);
-        self.pool.bell().ring();
+        self.pool.signal().notify();
     }
 
-    fn opened(&self) {
+    fn recovered(&self) {
         if self.cooldown().recovered_elsewhere(Instant::now()) {
-            self.pool.bell().ring();
+            self.pool.signal().notify();
         }
     }
 
-    fn probed(&self) {
+    fn probe_started(&self) {
         self.cooldown().probed_elsewhere(Instant::now(), PROBE_HOLD);
-        self.pool.bell().ring();
+        self.pool.signal().notify();
     }
 
     fn reset(&self) {
         self.cooldown().reset();
-        self.pool.bell().ring();
+        self.pool.signal().notify();
     }
 }
 
 /// How much later than another replica this one tries again what that one found out for `pause`.
 pub(super) fn probe_after(fleet: Option<&Fleet>, pause: Duration) -> Duration {
-    let replicas = fleet.map_or(1, |fleet| fleet.standing().replicas);
+    let replicas = fleet.map_or(1, |fleet| fleet.status().replicas);
     let spread = (PROBE_SPREAD * replicas).min(MAX_PROBE_SPREAD).mul_f64(fastrand::f64());
     // Short pauses are not made much longer.
     (PROBE_AFTER + spread).min(pause / 2)

@@ -25,7 +25,7 @@ use crate::bedrock::body::Peek;
 use crate::bedrock::path::model_path;
 use crate::bedrock::{Family, Features, ModelId, Operation, Usage, catalogue};
 use crate::config;
-use crate::fleet::{Fleet, Follower, Notice};
+use crate::fleet::{Fleet, FleetEvent, FleetListener};
 use crate::quota::{Dimension, Estimator, Quota, Reservation};
 use crate::telemetry::{LabelId, Metrics, OTHER};
 
@@ -194,7 +194,7 @@ impl Target {
         let path = match kept.get() {
             Some(path) => path.clone(),
             None => {
-                let text = model_path(operation, &self.model.encode());
+                let text = model_path(operation, &self.model.encode())?;
                 let path = PathAndQuery::from_maybe_shared(long(&text)).ok()?;
                 kept.get_or_init(|| path).clone()
             }
@@ -211,17 +211,17 @@ impl Target {
     pub fn follow(self: &Arc<Self>) {
         if let Some(fleet) = &self.fleet {
             let follower: std::sync::Weak<Target> = Arc::downgrade(self);
-            fleet.follow(&self.shared_name(), follower);
+            fleet.listen(&self.shared_name(), follower);
             self.side.follow(&self.shared_name());
         }
         self.follow_denials();
     }
 
     /// Tells the other replicas of the state that counts for this need.
-    fn tell(&self, demand: QuotaDemand, notice: impl FnOnce(String) -> Notice) {
+    fn tell(&self, demand: QuotaDemand, notice: impl FnOnce(String) -> FleetEvent) {
         if let Some(fleet) = &self.fleet {
             let name = self.shared_name();
-            fleet.tell(notice(if demand.is_count_tokens() {
+            fleet.publish(notice(if demand.is_count_tokens() {
                 Side::shared_name(&name)
             } else {
                 name
@@ -240,7 +240,7 @@ impl Target {
         };
         if let State::Cooling(until) = state {
             let pause = until.saturating_duration_since(now);
-            self.tell(demand, |target| Notice::Cooled { target, pause, throttles, is_quota });
+            self.tell(demand, |target| FleetEvent::Cooled { target, pause, throttles, is_quota });
         }
     }
 
@@ -359,7 +359,7 @@ impl Target {
             (pass, cooldown.is_probing() && cooldown.is_out_of_quota())
         };
         if is_probe {
-            self.tell(demand, |target| Notice::Probed { target });
+            self.tell(demand, |target| FleetEvent::ProbeStarted { target });
         }
         Ok(Permit { target: Arc::clone(self), pass: Some(pass), demand, reservation })
     }
@@ -381,7 +381,7 @@ impl Target {
     pub fn drain(&self, is_drained: bool) {
         self.cooldown().drain(is_drained);
         self.side.cooldown().drain(is_drained);
-        self.pool.bell().ring();
+        self.pool.signal().notify();
     }
 
     /// Makes the target available and forgets what its failures and throttles have taught, learned limits
@@ -391,7 +391,7 @@ impl Target {
         self.side.cooldown().reset();
         self.forget_denials();
         self.quota.reset(Instant::now());
-        self.pool.bell().ring();
+        self.pool.signal().notify();
     }
 
     /// The same at all replicas.
@@ -400,7 +400,7 @@ impl Target {
         self.reset();
         for operation in [Operation::Converse, Operation::CountTokens] {
             let demand = QuotaDemand { operation: Some(operation), ..QuotaDemand::default() };
-            self.tell(demand, |target| Notice::TargetReset { target });
+            self.tell(demand, |target| FleetEvent::TargetReset { target });
         }
     }
 
@@ -446,22 +446,22 @@ pub(super) fn shared_name(name: &str, region: &str, model: &ModelId) -> String {
     format!("{name}|{region}|{}", model.as_str())
 }
 
-impl Follower for Target {
+impl FleetListener for Target {
     fn cooled(&self, pause: Duration, throttles: u32, is_quota: bool) {
         let after = probe_after(self.fleet.as_ref(), pause);
         self.cooldown().cooled_elsewhere(Instant::now(), pause, after, throttles, is_quota);
-        self.pool.bell().ring();
+        self.pool.signal().notify();
     }
 
-    fn opened(&self) {
+    fn recovered(&self) {
         if self.cooldown().recovered_elsewhere(Instant::now()) {
-            self.pool.bell().ring();
+            self.pool.signal().notify();
         }
     }
 
-    fn probed(&self) {
+    fn probe_started(&self) {
         self.cooldown().probed_elsewhere(Instant::now(), PROBE_HOLD);
-        self.pool.bell().ring();
+        self.pool.signal().notify();
     }
 
     fn reset(&self) {
@@ -515,7 +515,7 @@ impl Permit {
             cooldown.succeeded(pass, Instant::now())
         });
         if opened && was_out_of_quota {
-            self.target.tell(self.demand, |target| Notice::Opened { target });
+            self.target.tell(self.demand, |target| FleetEvent::Recovered { target });
         }
         Spending {
             target: Arc::clone(&self.target),
@@ -592,7 +592,7 @@ impl Permit {
         let Some(pass) = self.pass.take() else { return false };
         let changed = transition(&mut self.target.cooldown_for(self.demand), &pass);
         if changed {
-            self.target.pool.bell().ring();
+            self.target.pool.signal().notify();
         }
         changed
     }
@@ -609,7 +609,7 @@ impl Drop for Permit {
             cooldown.is_free(now) && !was_free
         };
         if freed {
-            self.target.pool.bell().ring();
+            self.target.pool.signal().notify();
         }
     }
 }
@@ -650,7 +650,7 @@ impl Spending {
             && self.target.cooldown_for(self.demand).stalled(Instant::now());
         if ejected {
             tracing::warn!(target_name = %self.target.name, "target ejected after stalled answers");
-            self.target.pool.bell().ring();
+            self.target.pool.signal().notify();
         }
     }
 

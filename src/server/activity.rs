@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use super::lengths::Lengths;
 use super::streams;
 use crate::config;
-use crate::quota::{Load, ORDINARY_HEAD, Share};
+use crate::quota::{InFlightGuard, InFlightLimit, ORDINARY_HEAD};
 use crate::system::time::{Sleep, sleep_until};
 
 /// How long after its limit an answer may still end by itself, with a clear error; and how long a
@@ -92,7 +92,7 @@ pub(super) enum Delimited {
 #[derive(Debug)]
 pub(super) struct Activity {
     patience: Patience,
-    load: Load,
+    load: InFlightLimit,
     is_http2: bool,
     /// Whether the last answer ends where the connection does: for every write to look at.
     is_close_delimited: AtomicBool,
@@ -114,7 +114,7 @@ struct State {
     /// What was read of it.
     head_bytes: usize,
     /// The room that it takes, if it is more than an ordinary one; and whether there was none.
-    head_share: Option<Share>,
+    head_share: Option<InFlightGuard>,
     is_overloaded: bool,
     /// Requests so far, and which of them tells its length twice.
     requests: u64,
@@ -156,7 +156,7 @@ impl Activity {
     /// Of a connection that was opened at `began`.
     pub(super) fn new(
         patience: Patience,
-        load: Load,
+        load: InFlightLimit,
         is_http2: bool,
         began: Instant,
     ) -> Arc<Activity> {
@@ -229,8 +229,8 @@ impl Activity {
             if state.head_bytes > ORDINARY_HEAD {
                 // What follows a head is not kept.
                 let kept = state.head_bytes.min(self.patience.max_head);
-                let share = state.head_share.get_or_insert_with(|| self.load.bytes_only());
-                state.is_overloaded = share.hold_head(kept).is_err();
+                let share = state.head_share.get_or_insert_with(|| self.load.guard_for_bytes());
+                state.is_overloaded = share.reserve_head(kept).is_err();
             }
         }
     }

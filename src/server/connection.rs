@@ -215,7 +215,7 @@ async fn talk<A: Answer>(
         Err(_) => return protocols.ended("header_timeout"),
     };
     let is_http2 = version == Version::Http2;
-    let load = protocols.live.load().load.clone();
+    let load = protocols.live.load().in_flight.clone();
     let activity = Activity::new(protocols.patience(), load, is_http2, began);
     if let Some(guest) = guest {
         guest.does(&activity);

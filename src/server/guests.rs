@@ -112,7 +112,7 @@ mod tests {
     use super::super::activity::Patience;
     use super::*;
     use crate::config::{Config, Env};
-    use crate::quota::Load;
+    use crate::quota::InFlightLimit;
 
     fn activity() -> Arc<Activity> {
         let second = Duration::from_secs(1);
@@ -120,7 +120,7 @@ mod tests {
             Patience { header_read: second, keep_alive: second, max_resets: 1, max_head: 8192 };
         let env = Env::from_iter([("A", "")]);
         let config = Config::from_toml("", "config.toml", &env).unwrap().config;
-        let load = Load::new(&config.server);
+        let load = InFlightLimit::new(&config.server);
         Activity::new(patience, load, false, Instant::now())
     }
 

@@ -250,7 +250,7 @@ impl Server {
             (config.drain_delay, config.drain_timeout)
         };
         let end = Instant::now() + delay + limit;
-        gateway.curfew.set(end - LAST_ANSWERS.min(limit / 4));
+        gateway.shutdown_deadline.set(end - LAST_ANSWERS.min(limit / 4));
         tracing::info!(open = common.open(), "draining");
         wait(delay, &hurry).await;
         ending.close();

@@ -224,7 +224,7 @@ mod tests {
     use super::super::activity::{Delimited, Patience};
     use super::*;
     use crate::config::{Config, Env};
-    use crate::quota::Load;
+    use crate::quota::InFlightLimit;
 
     /// A socket that takes so many bytes.
     #[derive(Debug)]
@@ -267,7 +267,7 @@ mod tests {
             Patience { header_read: second, keep_alive: second, max_resets: 1, max_head: 100 };
         let env = Env::from_iter([("A", "")]);
         let config = Config::from_toml("", "config.toml", &env).unwrap().config;
-        let load = Load::new(&config.server);
+        let load = InFlightLimit::new(&config.server);
         let activity = Activity::new(patience, load, false, Instant::now());
         let mut open = activity.asked(&config.server);
         open.begins(None, delimited);

@@ -1,12 +1,14 @@
-//! Replicas with their purses, one ledger, one upstream, and the requests between them.
+//! Replicas with their leased buckets, one ledger, one upstream, and the requests between them.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use sluice::fleet::{Board, Grant, Ledger, Link, Rules, Standing, Terms};
-use sluice::quota::Purse;
+use sluice::fleet::{
+    BucketConfig, FleetStatus, LeaseGrant, LeasedBucket, Ledger, LedgerConfig, LinkState,
+    SharedStatus,
+};
 use tokio::time::Instant;
 
 /// Exchanges of all replicas in a second, as configured by default.
@@ -141,9 +143,9 @@ enum Event {
 }
 
 struct Replica {
-    purse: Purse,
-    line: VecDeque<(f64, f64)>,
-    /// What those in line need together.
+    bucket: LeasedBucket,
+    queue: VecDeque<(f64, f64)>,
+    /// Units that its queued requests need.
     waiting: f64,
     /// The number of the turn that counts.
     turn: u64,
@@ -151,7 +153,7 @@ struct Replica {
     look: u64,
     due: f64,
     last: f64,
-    answer: Option<Grant>,
+    answer: Option<LeaseGrant>,
 }
 
 struct World {
@@ -162,9 +164,9 @@ struct World {
     events: BinaryHeap<Reverse<(u64, u64)>>,
     kinds: Vec<Event>,
     replicas: Vec<Replica>,
-    board: Arc<Board>,
+    status: Arc<SharedStatus>,
     ledger: Ledger,
-    terms: Terms,
+    bucket_config: BucketConfig,
     level: f64,
     level_at: f64,
     played: Played,
@@ -186,17 +188,17 @@ impl World {
         };
         let origin = Instant::now();
         let fair = Duration::from_secs_f64(play.size as f64 / MAX_EXCHANGES);
-        let board = Arc::new(Board::from_pointee(Standing {
-            link: Link::Shared,
-            has_met: true,
+        let status = Arc::new(SharedStatus::from_pointee(FleetStatus {
+            link: LinkState::Connected,
+            ever_connected: true,
             replicas: play.size as u32,
-            pause: INTERVAL.max(fair),
+            sync_interval: INTERVAL.max(fair),
             max_lease: 0.25,
-            idle: Duration::from_secs(5),
+            lease_idle: Duration::from_secs(5),
         }));
         let replica = || Replica {
-            purse: Purse::new(Arc::clone(&board), origin),
-            line: VecDeque::new(),
+            bucket: LeasedBucket::new(Arc::clone(&status), origin),
+            queue: VecDeque::new(),
             waiting: 0.0,
             turn: 0,
             look: 0,
@@ -213,9 +215,9 @@ impl World {
             events: BinaryHeap::new(),
             kinds: Vec::new(),
             replicas,
-            board,
+            status,
             ledger: Ledger::default(),
-            terms: Terms { per_minute, capacity: per_minute * 0.97 },
+            bucket_config: BucketConfig { per_minute, capacity: per_minute * 0.97 },
             level: per_minute,
             level_at: 0.0,
             played: Played { allowed: per_minute, ..Played::default() },
@@ -260,12 +262,12 @@ impl World {
             self.now = time as f64 / 1e6;
             match self.kinds[number as usize] {
                 Event::Arrives(at) => self.arrives(at),
-                Event::Turn(at, turn) if turn == self.replicas[at].turn => self.exchange(at),
+                Event::Turn(at, turn) if turn == self.replicas[at].turn => self.sync(at),
                 Event::Turn(..) => {}
                 Event::Answered(at) => {
                     let now = self.instant();
                     if let Some(grant) = self.replicas[at].answer.take() {
-                        self.replicas[at].purse.granted(&grant, now);
+                        self.replicas[at].bucket.apply_grant(&grant, now);
                     }
                     self.serve(at);
                 }
@@ -273,32 +275,32 @@ impl World {
                 Event::Look(..) => {}
                 Event::Ends(at, back) => {
                     self.flow();
-                    self.level = (self.level + back).min(self.terms.per_minute);
+                    self.level = (self.level + back).min(self.bucket_config.per_minute);
                     self.note(-back);
-                    self.replicas[at].purse.give_back(back);
+                    self.replicas[at].bucket.give_back(back);
                     self.serve(at);
                 }
                 Event::Flush => match self.play.outage {
-                    Some(Outage::Gone) => self.stand(Link::Alone(self.instant())),
+                    Some(Outage::Gone) => self.set_link(LinkState::Degraded(self.instant())),
                     Some(Outage::GoneAndEmptied) => {
                         self.ledger.flush();
-                        self.stand(Link::Alone(self.instant()));
+                        self.set_link(LinkState::Degraded(self.instant()));
                     }
                     _ => self.ledger.flush(),
                 },
                 Event::Back => {
-                    let Link::Alone(since) = self.board.load().link else { continue };
-                    self.stand(Link::Returning(since));
+                    let LinkState::Degraded(since) = self.status.load().link else { continue };
+                    self.set_link(LinkState::Resyncing(since));
                     self.at(self.now + SETTLING.as_secs_f64(), Event::Settled);
                 }
-                Event::Settled => self.stand(Link::Shared),
+                Event::Settled => self.set_link(LinkState::Connected),
             }
         }
     }
 
-    fn stand(&mut self, link: Link) {
-        let standing = Standing::clone(&self.board.load());
-        self.board.store(Arc::new(Standing { link, ..standing }));
+    fn set_link(&mut self, link: LinkState) {
+        let status = FleetStatus::clone(&self.status.load());
+        self.status.store(Arc::new(FleetStatus { link, ..status }));
         for at in 0..self.replicas.len() {
             self.serve(at);
         }
@@ -313,7 +315,7 @@ impl World {
         };
         // More at first, which uses up what a full bucket has.
         let is_first = self.now < FIRST && self.play.load != Load::Half;
-        let quota = self.terms.per_minute / 60.0 / mean * if is_first { 2.0 } else { 1.0 };
+        let quota = self.bucket_config.per_minute / 60.0 / mean * if is_first { 2.0 } else { 1.0 };
         let size = self.replicas.len() as f64;
         match self.play.load {
             Load::Even => 1.5 * quota / size,
@@ -334,7 +336,7 @@ impl World {
             Load::Half => self.rate(at),
             Load::Bursty => {
                 let units = if self.play.quota == Quota::Tokens { 2125.0 } else { 1.0 };
-                self.terms.per_minute / 60.0 * 15.0 / self.replicas.len() as f64 / units
+                self.bucket_config.per_minute / 60.0 * 15.0 / self.replicas.len() as f64 / units
             }
             Load::Even | Load::Skewed => self.rate(at) * if self.now < FIRST { 1.0 } else { 2.0 },
         };
@@ -361,7 +363,7 @@ impl World {
             let is_tokens = self.play.quota == Quota::Tokens;
             self.played.offered += units * if is_tokens { 0.5 } else { 1.0 };
         }
-        self.replicas[at].line.push_back((self.now, units));
+        self.replicas[at].queue.push_back((self.now, units));
         self.replicas[at].waiting += units;
         self.serve(at);
     }
@@ -371,28 +373,28 @@ impl World {
         let mut urgent = false;
         loop {
             let replica = &mut self.replicas[at];
-            while replica.line.front().is_some_and(|(since, _)| self.now - since > PATIENCE) {
-                replica.waiting -= replica.line.pop_front().map_or(0.0, |(_, units)| units);
+            while replica.queue.front().is_some_and(|(since, _)| self.now - since > PATIENCE) {
+                replica.waiting -= replica.queue.pop_front().map_or(0.0, |(_, units)| units);
             }
-            let Some((since, units)) = replica.line.front().copied() else { break };
-            let when = replica.purse.when(units, self.terms, now);
+            let Some((since, units)) = replica.queue.front().copied() else { break };
+            let when = replica.bucket.when(units, self.bucket_config, now);
             if when > now {
-                urgent |= replica.purse.lacks(units, now);
+                urgent |= replica.bucket.record_shortage(units, now);
                 replica.look += 1;
                 let look = replica.look;
                 let time = self.seconds(when).min(self.now + 1.0);
                 self.at(time, Event::Look(at, look));
                 break;
             }
-            replica.purse.take(units, now);
-            urgent |= replica.purse.is_low(now);
-            replica.line.pop_front();
+            replica.bucket.take(units, now);
+            urgent |= replica.bucket.is_low(now);
+            replica.queue.pop_front();
             replica.waiting -= units;
             self.send(at, units, since);
         }
         let replica = &mut self.replicas[at];
         let backlog = replica.waiting;
-        replica.purse.wait(backlog, now);
+        replica.bucket.set_backlog(backlog, now);
         if urgent {
             let fair = self.play.size as f64 / MAX_EXCHANGES;
             let soonest = (replica.last + GAP.as_secs_f64().max(fair)).max(self.now);
@@ -438,31 +440,33 @@ impl World {
     }
 
     fn flow(&mut self) {
-        let flowed = (self.now - self.level_at) * self.terms.per_minute / 60.0;
-        self.level = (self.level + flowed).min(self.terms.per_minute);
+        let flowed = (self.now - self.level_at) * self.bucket_config.per_minute / 60.0;
+        self.level = (self.level + flowed).min(self.bucket_config.per_minute);
         self.level_at = self.now;
     }
 
-    fn exchange(&mut self, at: usize) {
+    fn sync(&mut self, at: usize) {
         let now = self.instant();
-        let standing = self.board.load_full();
-        let pause = standing.pause.as_secs_f64() * (0.9 + 0.2 * self.random.f64());
+        let status = self.status.load_full();
+        let pause = status.sync_interval.as_secs_f64() * (0.9 + 0.2 * self.random.f64());
         self.turn_at(at, self.now + pause);
-        if let Link::Alone(_) = standing.link {
+        if let LinkState::Degraded(_) = status.link {
             return;
         }
         let replica = &mut self.replicas[at];
         if replica.answer.is_some() {
             return;
         }
-        let Some(mut ask) = replica.purse.ask(Some(self.terms), now) else { return };
+        let Some(mut request) = replica.bucket.next_request(Some(self.bucket_config), now) else {
+            return;
+        };
         self.replicas[at].last = self.now;
-        ask.entry = "quota".to_owned();
-        ask.lessee = at.to_string();
-        let (lease_ttl, replicas) = (Duration::from_secs(10), standing.replicas);
-        let rules = Rules { ahead: AHEAD, lease_ttl, replicas };
+        request.entry = "quota".to_owned();
+        request.holder = at.to_string();
+        let (lease_ttl, replicas) = (Duration::from_secs(10), status.replicas);
+        let config = LedgerConfig { lease_ahead: AHEAD, lease_ttl, replicas };
         let clock = 1_000_000_000 + (self.now * 1e6) as u64;
-        let grant = self.ledger.exchange(&[ask], &rules, clock)[0];
+        let grant = self.ledger.sync(&[request], &config, clock)[0];
         self.replicas[at].answer = Some(grant);
         if self.now >= WARM_UP {
             self.played.exchanges += 1;
@@ -474,7 +478,7 @@ impl World {
         let minutes = LASTS / 60.0;
         self.played.offered /= minutes;
         self.played.used /= minutes;
-        let flow = self.terms.per_minute / 60.0 * (GONE[1] - GONE[0]);
+        let flow = self.bucket_config.per_minute / 60.0 * (GONE[1] - GONE[0]);
         let [before, during, after] = self.used_then;
         self.played.shares_around_the_outage = [(during - before) / flow, (after - during) / flow];
         self.played

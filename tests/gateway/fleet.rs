@@ -65,11 +65,11 @@ impl Fleet {
     }
 
     fn calls(&self) -> u64 {
-        self.simulator.books().get(PRIMARY).map_or(0, |account| account.calls)
+        self.simulator.accounts().get(PRIMARY).map_or(0, |account| account.calls)
     }
 
     fn throttled(&self) -> u64 {
-        self.simulator.books().get(PRIMARY).map_or(0, |account| account.throttled)
+        self.simulator.accounts().get(PRIMARY).map_or(0, |account| account.throttled)
     }
 
     /// Waits until what a full bucket has is used: as much comes as flows in, no more and, since

@@ -110,7 +110,7 @@ async fn a_large_request_waits_for_another_as_long_as_that_takes() {
             assert_eq!(slow.await.unwrap().status, 200);
         }
     }
-    assert_eq!(simulator.books().get(PRIMARY).unwrap().throttled, 0);
+    assert_eq!(simulator.accounts().get(PRIMARY).unwrap().throttled, 0);
 }
 
 /// What `/admin/targets`, and the metric, have of the requests that are left.

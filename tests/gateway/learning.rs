@@ -47,7 +47,7 @@ async fn requests_per_minute_are_learned_and_survive_a_reload() {
         gateway.metrics().await.sum("sluice_quota_learned", &labels)
     };
     assert_eq!(metric().await, learned);
-    let throttled = simulator.books()[PRIMARY].throttled;
+    let throttled = simulator.accounts()[PRIMARY].throttled;
     assert!(throttled <= 4, "{throttled} of the refusals were asked of the upstream");
 
     let reloads = async |result| {
@@ -71,7 +71,7 @@ async fn a_quota_of_six_a_minute_is_learned_from_two_throttles() {
     };
     let learned = eventually("it is learned", learned, Option::is_some).await.unwrap();
     assert!((1.0..=6.5).contains(&learned), "the quota is 6, learned {learned}");
-    let throttled = simulator.books()[PRIMARY].throttled;
+    let throttled = simulator.accounts()[PRIMARY].throttled;
     assert!(throttled <= 5, "{throttled} of the refusals were asked of the upstream");
     gateway.is_healthy().await;
 }

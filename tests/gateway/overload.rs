@@ -49,7 +49,7 @@ async fn what_is_too_much_is_turned_away_at_once_and_the_rest_is_answered_as_eve
     }
     assert_eq!(answered.len() + refused.len(), 500);
     assert!(answered.len() >= 50 && !refused.is_empty(), "{} answered", answered.len());
-    assert!(simulator.books()[PRIMARY].peak_in_flight <= 50);
+    assert!(simulator.accounts()[PRIMARY].peak_in_flight <= 50);
     // In hand are never more than 50, so nobody waited for more than the model's own time.
     assert!(answered.iter().all(|took| *took < LATENCY * 3), "{answered:?}");
     refused.sort_unstable();

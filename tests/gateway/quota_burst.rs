@@ -42,7 +42,7 @@ async fn all_are_answered(config: &Config, simulator: &Simulator, users: usize) 
         assert!(text.contains(&format!("user {number} ")), "{number}: {text}");
         longest = longest.max(answer.header("x-sluice-queued-ms").unwrap().parse().unwrap());
     }
-    let books = simulator.books();
+    let books = simulator.accounts();
     let throttled: u64 = books.values().map(|account| account.throttled).sum();
     let calls: u64 = books.values().map(|account| account.calls).sum();
     assert_eq!((throttled, calls), (0, (users * CALLS) as u64), "{books:#?}");
@@ -88,5 +88,5 @@ async fn fifty_users_over_four_models_with_quotas_of_their_own() {
     }
     let longest = all_are_answered(&config, &simulator, 50).await;
     assert!(longest >= Duration::from_secs(1), "nobody had to wait: {longest:?}");
-    assert_eq!(simulator.books().len(), MODELS.len(), "every model did its share");
+    assert_eq!(simulator.accounts().len(), MODELS.len(), "every model did its share");
 }

@@ -102,7 +102,7 @@ fn play(rpm: u64, pause: Duration) -> (u64, u64) {
             tokio::spawn(async move { timeout(PATIENCE, world.ask()).await });
             at += pause;
         }
-        let account = world.upstream.books()[MODEL];
+        let account = world.upstream.accounts()[MODEL];
         (account.calls, account.throttled)
     })
 }

@@ -33,7 +33,7 @@ pub struct Peek {
     pub media_bytes: usize,
     /// The key of the prompt cache that the request can use, if it has a cache point.
     pub cached_prefix: Option<u64>,
-    /// What of its size the bytes alone do not tell.
+    /// The part of its size that does not follow from the bytes alone.
     pub extent: Extent,
     prompt: CachedPrompt,
     part: Part,
@@ -229,7 +229,7 @@ impl Peek {
         })
     }
 
-    /// Messages whose content is a text, or parts of which each tells its type.
+    /// Messages whose content is a text, or parts that each have a type.
     fn chat(&mut self, scanner: &mut Scanner<'_>) -> Result<(), JsonError> {
         if scanner.peek()? != Type::Array {
             return self.open();

@@ -11,7 +11,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use super::json::{JsonError, Scanner, Type};
 
-/// The most bytes of one value that are hashed. A longer value is told by its start and length.
+/// The most bytes of one value that are hashed. A longer value is represented by its start and length.
 const MAX_HASHED: usize = 64 << 10;
 
 /// A part of a request that can hold cache points, in the order of the cache.

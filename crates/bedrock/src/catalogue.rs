@@ -46,7 +46,7 @@ pub struct Price {
 
 impl ModelFacts {
     /// The most output tokens an answer can have: none for a model that writes no text, `unknown`
-    /// if the catalogue does not say.
+    /// if the catalogue does not have it.
     pub fn most_output(&self, unknown: u64) -> u64 {
         if self.mode == "chat" { self.max_output_tokens.map_or(unknown, u64::from) } else { 0 }
     }
@@ -62,8 +62,11 @@ fn by_names<'de, D: Deserializer<'de>>(names: D) -> Result<Features, D::Error> {
 }
 
 // Names are those of the text itself.
-static CATALOGUE: LazyLock<HashMap<&str, ModelFacts>> =
-    LazyLock::new(|| serde_json::from_str(include_str!("catalogue.json")).unwrap_or_default());
+static CATALOGUE: LazyLock<HashMap<&str, ModelFacts>> = LazyLock::new(|| {
+    let facts = serde_json::from_str(include_str!("catalogue.json"));
+    #[expect(clippy::expect_used, reason = "the text is compiled in, and the tests read it")]
+    facts.expect("the built-in catalogue is readable")
+});
 
 /// What an output token of the model costs of its quota, unless the account has it otherwise: 5
 /// for Claude 3.7 Sonnet, Claude 4 and later Claude models, 1 for all else (AWS user guide, "How

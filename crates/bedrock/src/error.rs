@@ -12,7 +12,7 @@ use http::{HeaderMap, Response, StatusCode};
 /// Header that names the error.
 pub const ERROR_TYPE: &str = "x-amzn-errortype";
 
-/// What `retry-after` says, in milliseconds: the header that AWS SDKs read.
+/// The value of `retry-after` in milliseconds: the header that AWS SDKs read.
 static AMZ_RETRY_AFTER: HeaderName = HeaderName::from_static("x-amz-retry-after");
 
 macro_rules! error_kinds {
@@ -151,12 +151,12 @@ pub fn set_retry_after(headers: &mut HeaderMap, after: Duration) {
     headers.insert(AMZ_RETRY_AFTER.clone(), HeaderValue::from(whole_millis(after)));
 }
 
-/// A wait as a `retry-after` says it: whole seconds, rounded up, at least one.
+/// A wait in the form of `retry-after`: whole seconds, rounded up, at least one.
 pub fn whole_seconds(wait: Duration) -> u64 {
     (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1)
 }
 
-/// The same as `x-amz-retry-after` says it.
+/// A wait in the form of `x-amz-retry-after`.
 fn whole_millis(wait: Duration) -> u64 {
     u64::try_from(wait.as_micros().div_ceil(1000)).unwrap_or(u64::MAX).max(1)
 }
@@ -194,7 +194,7 @@ fn is_control(c: char) -> bool {
         )
 }
 
-/// What an upstream's error response says of itself.
+/// The error in an upstream's response.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reported {
     /// The bare name, from the header or the body.

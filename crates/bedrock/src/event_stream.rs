@@ -29,7 +29,7 @@ pub struct Frame<'a> {
     pub len: usize,
 }
 
-/// What a frame says it is.
+/// The kind of a frame, by its headers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind<'a> {
     /// An event of this type (`chunk`, `messageStart`, `metadata`...).

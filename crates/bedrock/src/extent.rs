@@ -16,7 +16,7 @@ pub struct Extent {
     pub image_bytes: usize,
     /// Tools that the request only names, and that the service describes to the model.
     pub built_in_tools: usize,
-    /// Answers that it asks for, where it says so.
+    /// The number of answers that it asks for, if it names one.
     pub answers: Option<u64>,
     /// Whether it asks for a longer context window than the model's usual one.
     pub has_long_window: bool,

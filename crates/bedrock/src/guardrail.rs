@@ -15,7 +15,7 @@ pub const IDENTIFIER: &str = "x-amzn-bedrock-guardrailidentifier";
 /// Header that names its version.
 pub const VERSION: &str = "x-amzn-bedrock-guardrailversion";
 
-/// A guardrail as a request names it; what it does not say is `None`.
+/// A guardrail as a request names it; absent parts are `None`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Named {
     /// Its id or ARN.
@@ -25,7 +25,7 @@ pub struct Named {
 }
 
 /// All guardrails that a Converse body names. A member that is no object, or whose keys repeat
-/// with other values, gives one that says nothing.
+/// with other values, gives an empty one.
 ///
 /// # Errors
 /// When the body is no JSON object.

@@ -77,7 +77,7 @@ impl ModelId {
 
     /// The id without ARN and geography: `anthropic.claude-3-haiku-20240307-v1:0` for its
     /// foundation-model ARN, for `us.anthropic...` and for that profile's ARN. `None` for what
-    /// does not tell its model: application profiles, provisioned, custom and imported models.
+    /// does not contain its model: application profiles, provisioned, custom and imported models.
     pub fn base(&self) -> Option<&str> {
         self.text.get(self.base?..)
     }

@@ -102,7 +102,7 @@ impl Operation {
         )
     }
 
-    /// Whether its query says something to the upstream.
+    /// Whether the upstream reads its query.
     pub fn has_query(self) -> bool {
         matches!(
             self,

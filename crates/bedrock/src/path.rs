@@ -9,7 +9,7 @@ use percent_encoding::{percent_decode_str, utf8_percent_encode};
 use super::model_id::{ModelId, ModelIdError, SEGMENT};
 use super::operation::Operation;
 
-/// What a request asks for, as far as method and path tell.
+/// What a request asks for, by its method and path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Call {
     /// The operation.
@@ -38,7 +38,7 @@ pub enum Resource {
     None,
 }
 
-/// What to do about a call of the control plane that comes to a gateway in front of the runtime.
+/// How to make calls of the control plane when a gateway is in front of the runtime.
 pub const ASK_CONTROL_PLANE: &str = "Give the client an endpoint of its own for the service bedrock, such as AWS_ENDPOINT_URL_BEDROCK=https://bedrock.REGION.amazonaws.com";
 
 /// Why method and path are no call of the API.
@@ -53,15 +53,15 @@ pub enum PathError {
         /// The methods the path takes, as in an `Allow` header.
         allow: &'static str,
     },
-    /// A call of the control plane, but none that lists or describes models or inference profiles.
+    /// A call of the control plane that neither lists nor describes models or inference profiles.
     #[error(
         "This is a call of Bedrock's control plane, which the gateway does not relay. {ASK_CONTROL_PLANE}."
     )]
     ControlPlane,
-    /// The model id in the path is none.
+    /// The model id in the path is invalid.
     #[error(transparent)]
     Model(#[from] ModelIdError),
-    /// A guardrail id or an invocation ARN in the path is none.
+    /// A guardrail id or an invocation ARN in the path is invalid.
     #[error("the path has an identifier that is not allowed")]
     Identifier,
 }
@@ -83,10 +83,11 @@ impl Call {
         }
     }
 
-    /// The path as it goes on the wire, every identifier encoded once.
-    pub fn to_path(&self) -> String {
-        match &self.resource {
-            Resource::Model(model) => model_path(self.operation, &model.encode()),
+    /// The path as it goes on the wire, every identifier encoded once; `None` if the operation has
+    /// no such resource.
+    pub fn to_path(&self) -> Option<String> {
+        let path = match &self.resource {
+            Resource::Model(model) => return model_path(self.operation, &model.encode()),
             Resource::Guardrail { identifier, version } => format!(
                 "/guardrail/{}/version/{}/apply",
                 utf8_percent_encode(identifier, SEGMENT),
@@ -108,20 +109,21 @@ impl Call {
                 Operation::ListFoundationModels => format!("/{FOUNDATION_MODELS}"),
                 _ => "/async-invoke".to_owned(),
             },
-        }
+        };
+        Some(path)
     }
 }
 
 /// The wire path of a model operation for a model id that is already encoded
-/// (see [`ModelId::encode`]).
-pub fn model_path(operation: Operation, encoded_model: &str) -> String {
-    let suffix = operation.model_suffix().unwrap_or_default();
+/// (see [`ModelId::encode`]); `None` if the operation's path has no model.
+pub fn model_path(operation: Operation, encoded_model: &str) -> Option<String> {
+    let suffix = operation.model_suffix()?;
     let mut path = String::with_capacity(8 + encoded_model.len() + suffix.len());
     path.push_str("/model/");
     path.push_str(encoded_model);
     path.push('/');
     path.push_str(suffix);
-    path
+    Some(path)
 }
 
 /// Reads method and raw path (without query).
@@ -250,7 +252,7 @@ mod tests {
             let call = post(&format!("/model/amazon.nova-lite-v1:0/{suffix}")).unwrap();
             assert_eq!(call.operation, operation);
             assert_eq!(call.model().unwrap().as_str(), "amazon.nova-lite-v1:0");
-            assert_eq!(call.to_path(), format!("/model/amazon.nova-lite-v1%3A0/{suffix}"));
+            assert_eq!(call.to_path().unwrap(), format!("/model/amazon.nova-lite-v1%3A0/{suffix}"));
         }
     }
 
@@ -295,7 +297,7 @@ mod tests {
         for (method, path, operation) in cases {
             let call = parse(&method, path).unwrap();
             assert_eq!(call.operation, operation, "{path}");
-            assert_eq!(call.to_path(), path);
+            assert_eq!(call.to_path().unwrap(), path);
         }
     }
 
@@ -345,7 +347,7 @@ mod tests {
         ) {
             for method in [Method::POST, Method::GET] {
                 if let Ok(call) = parse(&method, &path) {
-                    prop_assert_eq!(parse(&method, &call.to_path()).unwrap(), call);
+                    prop_assert_eq!(parse(&method, &call.to_path().unwrap()).unwrap(), call);
                 }
             }
         }

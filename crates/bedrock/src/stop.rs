@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::usage::chunk;
 
-/// What an event says of the end of its stream.
+/// How an event relates to the end of its stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stop {
     /// It is a stop event, or comes behind one.
@@ -18,7 +18,7 @@ pub enum Stop {
     Unknown,
 }
 
-/// Looks at an event of ConverseStream by its name. `None`: it is none of that operation's.
+/// Classifies an event of ConverseStream by its name. `None`: that operation has no such event.
 pub fn of_converse(name: &str) -> Option<Stop> {
     match name {
         "messageStop" => Some(Stop::Stopped),
@@ -37,7 +37,7 @@ pub fn of_chunk(payload: &[u8]) -> Stop {
         return Stop::Unknown;
     };
     let is_told = |value: &Value| !matches!(value, Value::Null | Value::Bool(false));
-    // Bedrock puts the metrics into the last chunk of every family; Nova tells its usage behind its
+    // Bedrock puts the metrics into the last chunk of every family; Nova sends its usage after its
     // stop event.
     if ["amazon-bedrock-invocationMetrics", "messageStop", "metadata"]
         .iter()
@@ -66,7 +66,7 @@ pub fn of_chunk(payload: &[u8]) -> Stop {
     {
         return Stop::Open;
     }
-    // Those that tell the reason beside the text: at the top, or in each of several answers.
+    // Schemas with the reason beside the text: at the top, or in each of several answers.
     const REASONS: [&str; 4] = ["stop_reason", "finish_reason", "completionReason", "is_finished"];
     let reason_in = |value: &Value| {
         REASONS

@@ -12,7 +12,7 @@ use super::event_stream::{Frame, Kind};
 use super::json::{JsonError, Scanner, Type};
 
 /// Tokens of one answer. No token is counted twice: what was read from a cache or written to one is
-/// no part of the fresh input, however the answer tells it.
+/// no part of the fresh input, however the answer reports it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
     /// Fresh input.
@@ -27,7 +27,7 @@ pub struct Usage {
     pub cache_write_1h: u64,
 }
 
-/// What the headers of the Invoke operations that tell of counts begin with.
+/// Prefix of the headers with token counts of the Invoke operations.
 const PREFIX: &str = "x-amzn-bedrock-";
 const INPUT: &str = "input-token-count";
 
@@ -59,8 +59,8 @@ impl Usage {
         counts.usage()
     }
 
-    /// The same counts with what another part of the same answer tells of the cache, where this part
-    /// tells less of it: headers and metrics tell neither for how long a write is, nor, of some
+    /// These counts, completed with the cache counts of another part of the same answer, where this part
+    /// has less: headers and metrics have neither the lifetime of a cache write nor, for some
     /// families, that there is a cache.
     pub fn refined_by(self, other: Usage) -> Usage {
         let other_cached = other.cache_read.saturating_add(other.cache_write);
@@ -88,7 +88,7 @@ impl Usage {
         }
     }
 
-    /// Reads the first frame of a stream: Anthropic's `message_start` tells what the input was.
+    /// Reads the first frame of a stream: Anthropic's `message_start` has the input's counts.
     pub fn from_first_frame(frame: &Frame<'_>) -> Option<Usage> {
         if frame.kind() != Kind::Event("chunk") {
             return None;
@@ -107,7 +107,7 @@ impl Usage {
         counts.usage()
     }
 
-    /// Whether the first frame of a stream tells for how long something was written to a cache. No
+    /// Whether the first frame of a stream has the lifetime of a cache write. No
     /// other frame of such a stream does.
     pub fn is_split_in(frame: &Frame<'_>) -> bool {
         // The whole triples of "ephemeral_1h_input" from its first, second and third byte on.
@@ -131,12 +131,12 @@ pub(super) fn chunk(payload: &[u8]) -> Option<Vec<u8>> {
     chunk
 }
 
-/// What an answer tells, by where it stands.
+/// The counts of an answer, by their place in it.
 #[derive(Default)]
 struct Counts {
     usage: Told,
     metrics: Told,
-    /// What is told beside the answer's text.
+    /// Counts beside the answer's text.
     beside: Told,
 }
 
@@ -168,7 +168,7 @@ impl Counts {
         })
     }
 
-    /// By the part that tells most; the others tell what it lacks.
+    /// The most complete part, completed by the others.
     fn usage(&self) -> Option<Usage> {
         let parts = [&self.usage, &self.metrics, &self.beside];
         let mut told = parts.iter().filter_map(|part| part.usage());
@@ -188,7 +188,7 @@ struct Told {
     is_all_input: bool,
     output: Option<u64>,
     total: Option<u64>,
-    /// Tokens of thinking, which are part of the output, unless the total says otherwise.
+    /// Tokens of thinking, which are part of the output, unless the total shows otherwise.
     reasoning: u64,
     cache_read: u64,
     cache_write: u64,
@@ -515,7 +515,7 @@ mod tests {
         let split = hour(usage(10, 1, 5, 100), 60);
         // The metrics at the end of Claude's stream, and the headers of its answer.
         assert_eq!(usage(10, 99, 5, 100).refined_by(split), Usage { output: 99, ..split });
-        // Those that say nothing of a cache: all of the input, or what is fresh of it.
+        // Without cache counts: all of the input, or its fresh part.
         for input in [10, 115] {
             assert_eq!(usage(input, 99, 0, 0).refined_by(split), Usage { output: 99, ..split });
         }

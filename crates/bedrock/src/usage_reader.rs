@@ -89,7 +89,7 @@ impl UsageReader {
         }
     }
 
-    /// The counts, once the answer has ended; `None` if it told none, or broke off.
+    /// The counts, once the answer has ended; `None` if it has none, or broke off.
     pub fn usage(&self) -> Option<Usage> {
         (self.at == At::End).then(|| Usage::from_body(&self.kept)).flatten()
     }

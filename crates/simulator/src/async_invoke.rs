@@ -3,9 +3,9 @@
 //! Each is complete at once; nothing is written to S3. The oldest are forgotten first.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
+use parking_lot::{Mutex, MutexGuard};
 use serde_json::{Value, json};
 
 use super::answer::Invalid;
@@ -90,6 +90,6 @@ impl Invocations {
     }
 
     fn lock(&self) -> MutexGuard<'_, VecDeque<Value>> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+        self.kept.lock()
     }
 }

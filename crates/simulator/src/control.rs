@@ -1,5 +1,5 @@
 //! The control API under `/_sim/`, on the same listener and unsigned: faults, answers, quotas, log,
-//! books.
+//! accounts.
 //!
 //! It only calls what a process that embeds the simulator can call too, so that tests may drive
 //! it either way.
@@ -29,10 +29,10 @@ struct Quota {
     rest: Value,
 }
 
-/// A model's name and what it says.
+/// A model and its scripted answer.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Saying {
+struct ScriptedAnswer {
     model: String,
     text: String,
 }
@@ -76,7 +76,7 @@ fn route(
             shared.faults.clear();
             shared.answers.clear();
             shared.quotas.clear_limits();
-            shared.quotas.clear_books();
+            shared.quotas.clear_accounts();
             shared.log.clear();
             ok(json!({}))
         }
@@ -92,7 +92,7 @@ fn route(
             shared.answers.clear();
             ok(json!({ "answers": {} }))
         }
-        ("GET", "quotas") => ok(json!({ "quotas": shared.quotas.standings() })),
+        ("GET", "quotas") => ok(json!({ "quotas": shared.quotas.states() })),
         ("PUT", "quotas") => set_quotas(shared, body),
         ("DELETE", "quotas") => {
             shared.quotas.clear_limits();
@@ -106,9 +106,9 @@ fn route(
             shared.log.clear();
             ok(json!({ "entries": [] }))
         }
-        ("GET", "books") => ok(json!({ "models": shared.quotas.books() })),
+        ("GET", "books") => ok(json!({ "models": shared.quotas.accounts() })),
         ("DELETE", "books") => {
-            shared.quotas.clear_books();
+            shared.quotas.clear_accounts();
             ok(json!({ "models": {} }))
         }
         (_, "" | "health" | "faults" | "answers" | "quotas" | "log" | "books") => {
@@ -132,12 +132,12 @@ fn add_faults(shared: &Shared, body: &[u8]) -> (StatusCode, Value) {
 }
 
 fn set_answers(shared: &Shared, body: &[u8]) -> (StatusCode, Value) {
-    let sayings = match one_or_more::<Saying>(body) {
-        Ok(sayings) => sayings,
+    let answers = match one_or_more::<ScriptedAnswer>(body) {
+        Ok(answers) => answers,
         Err(message) => return refuse(StatusCode::BAD_REQUEST, &message),
     };
-    for saying in sayings {
-        if let Err(full) = shared.answers.say(&saying.model, &saying.text) {
+    for answer in answers {
+        if let Err(full) = shared.answers.set(&answer.model, &answer.text) {
             return refuse(StatusCode::BAD_REQUEST, &full.to_string());
         }
     }
@@ -159,7 +159,7 @@ fn set_quotas(shared: &Shared, body: &[u8]) -> (StatusCode, Value) {
     for (model, settings) in read {
         shared.quotas.set(&model, settings);
     }
-    ok(json!({ "quotas": shared.quotas.standings() }))
+    ok(json!({ "quotas": shared.quotas.states() }))
 }
 
 fn one_or_more<T: for<'a> Deserialize<'a>>(body: &[u8]) -> Result<Vec<T>, String> {

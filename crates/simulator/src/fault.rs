@@ -2,10 +2,11 @@
 //!
 //! A rule names a model and an operation (or any), how many matching requests pass untouched
 //! first and how many it then hits. The first rule that hits a request wins; a rule that is used
-//! up is forgotten. What a fault does on the wire is in `stream` and `exchange`.
+//! up is forgotten. What a fault does on the wire is in `stream` and `handler`.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::{Mutex, MutexGuard};
 use serde::{Deserialize, Serialize};
 
 /// Rules kept at one time.
@@ -276,12 +277,7 @@ impl Faults {
     }
 
     /// What hits this request, if anything; counts it.
-    pub(super) fn strike(
-        &self,
-        models: &[&str],
-        operation: &str,
-        is_stream: bool,
-    ) -> Option<Fault> {
+    pub(super) fn take(&self, models: &[&str], operation: &str, is_stream: bool) -> Option<Fault> {
         let mut rules = self.lock();
         let mut hit = None;
         for rule in rules.iter_mut() {
@@ -305,7 +301,7 @@ impl Faults {
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<FaultRule>> {
-        self.rules.lock().unwrap_or_else(PoisonError::into_inner)
+        self.rules.lock()
     }
 }
 
@@ -317,10 +313,10 @@ mod tests {
     fn a_rule_skips_then_hits_then_is_forgotten() {
         let faults = Faults::default();
         faults.add(FaultRule::next(2, Fault::Throttle).on("m").after(1)).unwrap();
-        let strike = |model| faults.strike(&[model], "Converse", false).is_some();
-        assert!(!strike("other"));
+        let is_faulty = |model| faults.take(&[model], "Converse", false).is_some();
+        assert!(!is_faulty("other"));
         assert_eq!(
-            [strike("m"), strike("m"), strike("m"), strike("m")],
+            [is_faulty("m"), is_faulty("m"), is_faulty("m"), is_faulty("m")],
             [false, true, true, false]
         );
         assert!(faults.rules().is_empty());
@@ -330,8 +326,8 @@ mod tests {
     fn a_streams_fault_waits_for_a_stream() {
         let faults = Faults::default();
         faults.add(FaultRule::next(1, Fault::EmptyStream)).unwrap();
-        assert_eq!(faults.strike(&["m"], "Converse", false), None);
-        assert_eq!(faults.strike(&["m"], "ConverseStream", true), Some(Fault::EmptyStream));
+        assert_eq!(faults.take(&["m"], "Converse", false), None);
+        assert_eq!(faults.take(&["m"], "ConverseStream", true), Some(Fault::EmptyStream));
     }
 
     #[test]

@@ -1,26 +1,28 @@
-//! The embedded Bedrock: for development, the demo and all tests.
+//! Amazon Bedrock Runtime in your own process, for tests, development and the demo.
 //!
-//! The way of a request: `server` takes the connection; `exchange` reads the request, logs it
-//! (`log`), verifies its credentials (`signature`), lets a scripted fault strike (`fault`) and
-//! hands it to `model`, `guardrail`, `async_invoke` or `control_plane`; `model` validates it, takes its quota
-//! (`quota`) and has the answer written (`answer`, `stream`), in words of its own or scripted
-//! ones (`sayings`). `control` lets tests script all this from outside. It uses `bedrock/` and nothing else of the crate, and verifies signatures
-//! with code of its own, so that a mistake of the gateway meets no twin here.
+//! The way of a request: `server` accepts the connection. `handler` reads the request, logs it
+//! (`log`), verifies its credentials (`signature`), injects a scripted fault (`fault`) and passes it
+//! to `model`, `guardrail`, `async_invoke`, `bidirectional` or `control_plane`. `model` validates it,
+//! takes its quota (`quota`) and has the answer written (`answer`, `stream`), which echoes the
+//! request or is scripted (`scripted_answers`). `control` is the HTTP API that scripts all this.
+//!
+//! Signatures are verified with code of its own, so that a mistake in the signer of a gateway does
+//! not meet the same mistake here.
 
 #![allow(clippy::disallowed_methods, reason = "no request of a user waits for its timers")]
 
 mod answer;
 mod async_invoke;
+mod bidirectional;
 mod control;
 mod control_plane;
-mod duplex;
-mod exchange;
 mod fault;
 mod guardrail;
+mod handler;
 mod log;
 mod model;
 mod quota;
-mod sayings;
+mod scripted_answers;
 mod server;
 mod settings;
 mod signature;
@@ -36,8 +38,8 @@ use tokio::net::TcpListener;
 
 pub use fault::{Fault, FaultRule, Faults, MAX_RULES, TooManyRules};
 pub use log::{Ending, Entry, Log};
-pub use quota::{Account, Quotas, Refused, Reservation, Standing};
-pub use sayings::{Answers, MAX_ANSWER_BYTES, TooManyAnswers};
+pub use quota::{Account, QuotaState, Quotas, Refused, Reservation};
+pub use scripted_answers::{Answers, MAX_ANSWER_BYTES, TooManyAnswers};
 pub use settings::{
     DEFAULT_ACCESS_KEY_ID, DEFAULT_BEARER_TOKEN, DEFAULT_SECRET_ACCESS_KEY, Latency, ModelSettings,
     Settings,
@@ -61,7 +63,7 @@ pub struct Controls {
     pub answers: Answers,
     /// Quotas, caps and latency of models, and what they have answered.
     pub quotas: Quotas,
-    /// What was received.
+    /// The requests that were received.
     pub log: Log,
 }
 
@@ -134,7 +136,7 @@ struct Shared {
 
 impl Shared {
     /// The randomness of one exchange: the same seed and number give the same bytes.
-    fn dice(&self, seq: u64) -> fastrand::Rng {
+    fn rng(&self, seq: u64) -> fastrand::Rng {
         let spread = seq.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         fastrand::Rng::with_seed(self.settings.seed ^ spread)
     }

@@ -11,13 +11,13 @@ use serde_json::Value;
 
 use super::Shared;
 use super::answer::{self, Answer, Prompt, Schema};
-use super::exchange::{Accepted, Failure, Reply};
+use super::handler::{Accepted, Failure, Reply};
 use super::log::Record;
 use super::settings::{Latency, ModelSettings};
 use super::stream;
 use sluice_bedrock::{ErrorKind, ModelId, Operation, Usage, catalogue, event_stream};
 
-/// The cap of a model that the catalogue does not tell one of.
+/// The cap of a model without one in the catalogue.
 const USUAL_CAP: u64 = 4096;
 
 /// The names by which faults and quotas know a model: its id as called, and the last part of an
@@ -84,17 +84,17 @@ pub(super) async fn infer(
     let cap = cap(id, &settings);
     check_maximum(&prompt, cap, schema, id)?;
 
-    let said = shared.answers.of(&names(Some(id)));
-    let answer = Answer::to(&prompt, said.as_deref(), name, cap, request.seq, body);
+    let scripted = shared.answers.of(&names(Some(id)));
+    let answer = Answer::to(&prompt, scripted.as_deref(), name, cap, request.seq, body);
     let maximum = prompt.max_output.unwrap_or(cap);
     let reservation = shared.quotas.take(name, answer.usage, maximum)?;
     record.note_usage(Usage { output: 0, ..answer.usage });
 
-    let mut dice = request.dice.clone();
+    let mut rng = request.rng.clone();
     let latency = latency(shared, &settings, &prompt);
-    let mut wait = latency.before_head(&mut dice);
+    let mut wait = latency.before_head(&mut rng);
     if !operation.is_stream() {
-        wait += latency.for_tokens(answer.usage.output, &mut dice);
+        wait += latency.for_tokens(answer.usage.output, &mut rng);
     }
     if !wait.is_zero() {
         tokio::time::sleep(wait.min(Duration::from_secs(3_600))).await;
@@ -106,7 +106,7 @@ pub(super) async fn infer(
         Some(schema) => Reply {
             status: StatusCode::OK,
             headers: vec![(CONTENT_TYPE, HeaderValue::from_static(event_stream::CONTENT_TYPE))],
-            script: stream::frames(schema, answer, latency, dice, past),
+            script: stream::frames(schema, answer, latency, rng, past),
             length: None,
             reservation: None,
         },
@@ -119,7 +119,7 @@ pub(super) async fn infer(
     Ok(reply)
 }
 
-/// The model's settings, or the refusal of an id that nobody knows.
+/// The model's settings, or the refusal of an unknown id.
 fn known(shared: &Shared, id: &ModelId) -> Result<ModelSettings, Failure> {
     let names = names(Some(id));
     let settings = names.iter().find_map(|name| shared.quotas.settings(name));

@@ -7,9 +7,10 @@
 //! dropped, so that every end of a request, also a client that goes away, settles exactly once.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use serde::Serialize;
 use tokio::time::Instant;
 
@@ -18,7 +19,7 @@ use sluice_bedrock::Usage;
 
 const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-/// Models kept in the books; calls to models beyond these are not limited and not counted.
+/// Models that have an account; calls to models beyond these are not limited and not counted.
 const MAX_MODELS: usize = 4096;
 
 /// Which quota had no room for a request.
@@ -35,7 +36,7 @@ pub enum Refused {
     TokensPerDay,
 }
 
-/// What a model was asked and has answered since the start (or since the books were cleared).
+/// What a model was asked and has answered since the start (or since the accounts were cleared).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Account {
     /// Requests that the quota let in.
@@ -58,7 +59,7 @@ pub struct Account {
 
 /// A model's limits and what is left of them.
 #[derive(Debug, Clone, Serialize)]
-pub struct Standing {
+pub struct QuotaState {
     /// The limits, as set.
     #[serde(flatten)]
     pub settings: ModelSettings,
@@ -100,7 +101,7 @@ impl Quotas {
     }
 
     /// Forgets all accounts; limits and what is left of them stay.
-    pub fn clear_books(&self) {
+    pub fn clear_accounts(&self) {
         for model in self.lock().values_mut() {
             let in_flight = model.account.in_flight;
             model.account = Account { in_flight, peak_in_flight: in_flight, ..Account::default() };
@@ -108,17 +109,17 @@ impl Quotas {
     }
 
     /// The account of each model that was called.
-    pub fn books(&self) -> BTreeMap<String, Account> {
+    pub fn accounts(&self) -> BTreeMap<String, Account> {
         self.lock().iter().map(|(name, model)| (name.clone(), model.account)).collect()
     }
 
     /// The limits of each model that has some, and what is left of them.
-    pub fn standings(&self) -> BTreeMap<String, Standing> {
+    pub fn states(&self) -> BTreeMap<String, QuotaState> {
         let now = Instant::now();
         let mut models = self.lock();
         models
             .iter_mut()
-            .filter_map(|(name, model)| Some((name.clone(), model.standing(now)?)))
+            .filter_map(|(name, model)| Some((name.clone(), model.state(now)?)))
             .collect()
     }
 
@@ -145,7 +146,7 @@ impl Quotas {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Model>> {
-        self.models.lock().unwrap_or_else(PoisonError::into_inner)
+        self.models.lock()
     }
 }
 
@@ -203,9 +204,9 @@ impl Model {
         }
     }
 
-    fn standing(&mut self, now: Instant) -> Option<Standing> {
+    fn state(&mut self, now: Instant) -> Option<QuotaState> {
         let left = |bucket: &mut Option<Bucket>| bucket.as_mut().map(|b| b.left(now));
-        Some(Standing {
+        Some(QuotaState {
             settings: self.settings?,
             requests_left: left(&mut self.requests),
             tokens_left: left(&mut self.tokens),
@@ -301,7 +302,7 @@ mod tests {
     }
 
     fn tokens_left(quotas: &Quotas) -> f64 {
-        quotas.standings()["m"].tokens_left.unwrap()
+        quotas.states()["m"].tokens_left.unwrap()
     }
 
     #[tokio::test(start_paused = true)]
@@ -315,8 +316,8 @@ mod tests {
         assert_eq!(quotas.take("m", input(1), 1).unwrap_err(), Refused::Requests);
         tokio::time::advance(Duration::from_secs(1)).await;
         quotas.take("m", input(1), 1).unwrap();
-        assert_eq!(quotas.books()["m"].throttled, 2);
-        assert_eq!(quotas.books()["m"].calls, 3);
+        assert_eq!(quotas.accounts()["m"].throttled, 2);
+        assert_eq!(quotas.accounts()["m"].calls, 3);
     }
 
     #[tokio::test(start_paused = true)]
@@ -328,8 +329,8 @@ mod tests {
         held.generated(50);
         drop(held);
         assert_eq!(tokens_left(&quotas), 850.0);
-        assert_eq!(quotas.books()["m"].output_tokens, 50);
-        assert_eq!(quotas.books()["m"].in_flight, 0);
+        assert_eq!(quotas.accounts()["m"].output_tokens, 50);
+        assert_eq!(quotas.accounts()["m"].in_flight, 0);
     }
 
     #[tokio::test(start_paused = true)]

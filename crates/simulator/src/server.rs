@@ -5,8 +5,8 @@
 
 use std::io;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -14,13 +14,14 @@ use futures_util::future::poll_immediate;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
+use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinSet;
 
 use super::Shared;
-use super::exchange::exchange;
+use super::handler::handle;
 
 const MAX_CONNECTIONS: usize = 10_000;
 /// How long connections may go on after the shutdown.
@@ -28,7 +29,7 @@ const GRACE: Duration = Duration::from_secs(1);
 
 /// How a connection ends when a fault ends it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Parting {
+pub(super) enum ConnectionFault {
     /// Closed in the usual way.
     Close,
     /// Closed with a TCP reset.
@@ -42,15 +43,15 @@ pub(super) enum Parting {
 pub(super) struct Wire {
     /// The connection's number, from 1.
     pub(super) number: u64,
-    parting: Mutex<Option<Parting>>,
-    parted: Notify,
+    fault: Mutex<Option<ConnectionFault>>,
+    broken: Notify,
 }
 
 impl Wire {
     /// Ends the connection, and with it all streams that it carries.
-    pub(super) fn part(&self, how: Parting) {
-        *self.parting.lock().unwrap_or_else(PoisonError::into_inner) = Some(how);
-        self.parted.notify_one();
+    pub(super) fn break_connection(&self, how: ConnectionFault) {
+        *self.fault.lock() = Some(how);
+        self.broken.notify_one();
     }
 }
 
@@ -109,7 +110,7 @@ async fn connection(
     let socket = Socket { stream, wire: Arc::clone(&wire) };
     let service = service_fn({
         let wire = Arc::clone(&wire);
-        move |request| exchange(Arc::clone(&shared), Arc::clone(&wire), request)
+        move |request| handle(Arc::clone(&shared), Arc::clone(&wire), request)
     });
     let builder = auto::Builder::new(TokioExecutor::new());
     let mut serving = pin!(builder.serve_connection(TokioIo::new(socket), service));
@@ -117,7 +118,7 @@ async fn connection(
     loop {
         tokio::select! {
             _ = serving.as_mut() => return,
-            () = wire.parted.notified() => {
+            () = wire.broken.notified() => {
                 // What was written before must be in the kernel's hands before the socket goes.
                 for _ in 0..3 {
                     if poll_immediate(serving.as_mut()).await.is_some() {
@@ -135,7 +136,7 @@ async fn connection(
     }
 }
 
-/// A TCP stream that parts as its [`Wire`] says.
+/// A TCP stream that ends as its [`Wire`] was told by a fault.
 struct Socket {
     stream: TcpStream,
     wire: Arc<Wire>,
@@ -143,14 +144,14 @@ struct Socket {
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        match *self.wire.parting.lock().unwrap_or_else(PoisonError::into_inner) {
-            Some(Parting::Reset) => {
+        match *self.wire.fault.lock() {
+            Some(ConnectionFault::Reset) => {
                 let _ = self.stream.set_zero_linger();
             }
-            Some(Parting::Garbage) => {
+            Some(ConnectionFault::Garbage) => {
                 let _ = self.stream.try_write(b"\x16\x03\x01 this is not HTTP\r\n\r\n");
             }
-            Some(Parting::Close) | None => {}
+            Some(ConnectionFault::Close) | None => {}
         }
     }
 }

@@ -71,24 +71,24 @@ pub struct Latency {
 }
 
 impl Latency {
-    /// The time before the head, varied by `dice`.
-    pub fn before_head(&self, dice: &mut fastrand::Rng) -> Duration {
-        self.vary(self.head_ms, dice)
+    /// The time before the head, varied by `rng`.
+    pub fn before_head(&self, rng: &mut fastrand::Rng) -> Duration {
+        self.vary(self.head_ms, rng)
     }
 
-    /// The time that `tokens` output tokens take, varied by `dice`.
-    pub fn for_tokens(&self, tokens: u64, dice: &mut fastrand::Rng) -> Duration {
-        self.vary(self.token_ms.saturating_mul(tokens), dice)
+    /// The time that `tokens` output tokens take, varied by `rng`.
+    pub fn for_tokens(&self, tokens: u64, rng: &mut fastrand::Rng) -> Duration {
+        self.vary(self.token_ms.saturating_mul(tokens), rng)
     }
 
-    fn vary(&self, ms: u64, dice: &mut fastrand::Rng) -> Duration {
+    fn vary(&self, ms: u64, rng: &mut fastrand::Rng) -> Duration {
         // An hour is longer than any client waits, and keeps arithmetic on deadlines safe.
         let whole = Duration::from_millis(ms.min(3_600_000));
         if ms == 0 || self.jitter.is_nan() || self.jitter <= 0.0 {
             return whole;
         }
         let share = self.jitter.min(1.0);
-        whole.mul_f64(1.0 + share * (dice.f64() * 2.0 - 1.0))
+        whole.mul_f64(1.0 + share * (rng.f64() * 2.0 - 1.0))
     }
 }
 

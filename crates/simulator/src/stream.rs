@@ -23,7 +23,7 @@ use super::answer::{Answer, Event, Streaming, add_metrics};
 use super::fault::Fault;
 use super::log::{Ending, Record};
 use super::quota::Reservation;
-use super::server::{Parting, Wire};
+use super::server::{ConnectionFault, Wire};
 use super::settings::Latency;
 use sluice_bedrock::event_stream;
 
@@ -41,7 +41,7 @@ pub(super) enum Step {
     /// Sends bytes, which end so many frames and output tokens.
     Send { bytes: Bytes, frames: u64, tokens: u64 },
     /// Ends the connection.
-    Part(Parting),
+    Break(ConnectionFault),
     /// Goes silent for ever.
     Stall,
 }
@@ -59,7 +59,7 @@ pub(super) fn frames(
     schema: &'static dyn Streaming,
     answer: Answer,
     latency: Latency,
-    mut dice: fastrand::Rng,
+    mut rng: fastrand::Rng,
     head_ms: u64,
 ) -> Script {
     let total_ms = head_ms.saturating_add(latency.token_ms.saturating_mul(answer.usage.output));
@@ -75,9 +75,9 @@ pub(super) fn frames(
         .map(move |(text, token)| (schema.delta(&answer, &text, token), 1));
     let closing = closing.into_iter().map(|event| (event, 0));
     Box::new(opening.chain(deltas).chain(closing).flat_map(move |(event, tokens)| {
-        let pause = latency.for_tokens(tokens, &mut dice);
+        let pause = latency.for_tokens(tokens, &mut rng);
         let wait = (!pause.is_zero()).then_some(Step::Wait(pause));
-        let bytes = encode(event, &mut dice);
+        let bytes = encode(event, &mut rng);
         wait.into_iter().chain([Step::Send { bytes, frames: 1, tokens }])
     }))
 }
@@ -85,14 +85,14 @@ pub(super) fn frames(
 /// The script as a fault leaves it. Faults of the head leave it as it is.
 pub(super) fn with_fault(script: Script, fault: &Fault) -> Script {
     match fault.clone() {
-        Fault::ShortBody => cut(script, 1, Some(Parting::Close)),
-        Fault::ResetMidBody => cut(script, 1, Some(Parting::Reset)),
+        Fault::ShortBody => cut(script, 1, Some(ConnectionFault::Close)),
+        Fault::ResetMidBody => cut(script, 1, Some(ConnectionFault::Reset)),
         Fault::TruncatedFrame { frame } => cut(script, frame, None),
         Fault::ResetAfterFrames { frames } => {
-            after(script, frames, || Some(Step::Part(Parting::Reset)))
+            after(script, frames, || Some(Step::Break(ConnectionFault::Reset)))
         }
         Fault::CloseAfterFrames { frames } => {
-            after(script, frames, || Some(Step::Part(Parting::Close)))
+            after(script, frames, || Some(Step::Break(ConnectionFault::Close)))
         }
         Fault::EndAfterFrames { frames } => after(script, frames, || None),
         Fault::StallAfterFrames { frames } => after(script, frames, || Some(Step::Stall)),
@@ -156,10 +156,10 @@ impl Playing {
                     }
                     return Some((Ok(Frame::data(bytes)), self));
                 }
-                Step::Part(how) => {
+                Step::Break(how) => {
                     self.reservation = None;
                     self.record.end(Ending::Broken);
-                    self.wire.part(how);
+                    self.wire.break_connection(how);
                     std::future::pending::<()>().await;
                 }
                 Step::Stall => std::future::pending::<()>().await,
@@ -173,8 +173,8 @@ impl Playing {
     }
 }
 
-fn encode(event: Event, dice: &mut fastrand::Rng) -> Bytes {
-    let padding = PADDING.get(..dice.usize(1..PADDING.len())).unwrap_or_default();
+fn encode(event: Event, rng: &mut fastrand::Rng) -> Bytes {
+    let padding = PADDING.get(..rng.usize(1..PADDING.len())).unwrap_or_default();
     let mut payload = match event.name {
         "chunk" => json!({ "bytes": STANDARD.encode(event.json.to_string()) }),
         _ => event.json,
@@ -222,15 +222,15 @@ fn after(script: Script, frames: u64, last: impl Fn() -> Option<Step> + Send + '
     at(script, frames, false, move |step| [Some(step), last()].into_iter().flatten().collect())
 }
 
-/// Cuts the `nth` sending in its middle and ends there, the connection as `parting` says.
-fn cut(script: Script, nth: u64, parting: Option<Parting>) -> Script {
+/// Cuts the `nth` sending in its middle and ends there, the connection as `fault` says.
+fn cut(script: Script, nth: u64, fault: Option<ConnectionFault>) -> Script {
     at(script, nth, false, move |step| {
         let mut steps = Vec::new();
         if let Step::Send { mut bytes, .. } = step {
             bytes.truncate(bytes.len() / 2);
             steps.push(Step::Send { bytes, frames: 0, tokens: 0 });
         }
-        steps.extend(parting.map(Step::Part));
+        steps.extend(fault.map(Step::Break));
         steps
     })
 }

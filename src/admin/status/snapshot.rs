@@ -75,8 +75,8 @@ pub(super) fn take(
             max_waiting: gateway.config.queue.max_waiting,
         },
         in_flight: InFlight {
-            requests: gateway.load.requests(),
-            bytes: gateway.load.bytes(),
+            requests: gateway.in_flight.requests(),
+            bytes: gateway.in_flight.bytes(),
             max_requests: gateway.config.server.max_in_flight,
         },
         clients: clients(metrics),

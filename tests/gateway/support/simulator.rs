@@ -79,7 +79,7 @@ impl Simulator {
 
     /// Has a model say this from now on.
     pub fn says(&self, model: &str, text: &str) {
-        self.controls.answers.say(model, text).unwrap();
+        self.controls.answers.set(model, text).unwrap();
     }
 
     /// Lets all go well again.
@@ -98,8 +98,8 @@ impl Simulator {
     }
 
     /// What each model was asked and has answered.
-    pub fn books(&self) -> BTreeMap<String, Account> {
-        self.controls.quotas.books()
+    pub fn accounts(&self) -> BTreeMap<String, Account> {
+        self.controls.quotas.accounts()
     }
 
     /// The requests for one model.

@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use prometheus::IntGauge;
 use sluice::config::{Config, Env};
-use sluice::quota::WaitingRoom;
+use sluice::quota::QueueLimits;
 use sluice::routing::Router;
 use tokio::time::{Instant, sleep_until};
 
@@ -160,7 +160,7 @@ async fn hour(mode: Mode, seed: u64) -> Hour {
         .config;
     let router = Router::new(&config, None, None).expect("a router");
     let gauge = |name: &str| IntGauge::new(name, "of the hour").expect("a gauge");
-    let waiting = WaitingRoom::new(&config.queue, gauge("waiting"), gauge("bytes"));
+    let waiting = QueueLimits::new(&config.queue, gauge("waiting"), gauge("bytes"));
     let start = Instant::now();
     let world = Arc::new(World { config, router, waiting, upstream: Upstream::new() });
     let requests = traffic.requests.len();

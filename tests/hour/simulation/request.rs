@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sluice::bedrock::{ModelId, Operation};
 use sluice::config::{Config, Strategy};
-use sluice::quota::{Dimension, Flow, WaitingRoom};
+use sluice::quota::{Dimension, Flow, QueueLimits};
 use sluice::routing::{Candidate, Candidates, Permit, RequestSize, Router, is_hopeful};
 use sluice::simulator::Refused;
 use tokio::time::{Instant, sleep, timeout_at};
@@ -16,7 +16,7 @@ use super::upstream::{TARGETS, Upstream};
 pub(super) struct World {
     pub(super) config: Config,
     pub(super) router: Router,
-    pub(super) waiting: WaitingRoom,
+    pub(super) waiting: QueueLimits,
     pub(super) upstream: Upstream,
 }
 

@@ -93,7 +93,7 @@ impl Upstream {
     /// Whether some target has room for a request of `tokens`: for one of the largest besides, that
     /// may be ahead of it in line, and for more than a little.
     pub(super) fn has_room(&self, tokens: u64) -> bool {
-        let standings = self.0.standings();
+        let standings = self.0.states();
         TARGETS.iter().filter_map(|target| Some((target, standings.get(target.model)?))).any(
             |(target, standing)| {
                 let requests = 2.0 + A_LITTLE * target.rpm as f64;
@@ -106,7 +106,7 @@ impl Upstream {
 
     /// What is left of each target's quota, as far as it is not overdrawn.
     pub(super) fn left(&self) -> [Amounts; TARGETS.len()] {
-        let standings = self.0.standings();
+        let standings = self.0.states();
         TARGETS.each_ref().map(|target| {
             let standing = standings.get(target.model);
             let requests = standing.and_then(|it| it.requests_left).unwrap_or_default();
@@ -117,7 +117,7 @@ impl Upstream {
 
     /// What each target charged so far.
     pub(super) fn charged(&self) -> [Amounts; TARGETS.len()] {
-        let books = self.0.books();
+        let books = self.0.accounts();
         TARGETS.each_ref().map(|target| {
             let account = books.get(target.model).copied().unwrap_or_default();
             let output = account.output_tokens * u64::from(target.burndown);
@@ -129,7 +129,7 @@ impl Upstream {
     }
 
     pub(super) fn in_flight(&self) -> u64 {
-        self.0.books().values().map(|account| account.in_flight).sum()
+        self.0.accounts().values().map(|account| account.in_flight).sum()
     }
 }
 

@@ -36,13 +36,13 @@ pub struct AmzDate([u8; 16]);
 impl AmzDate {
     /// The whole of it.
     pub fn as_str(&self) -> &str {
-        // Digits and two letters are ASCII.
-        std::str::from_utf8(&self.0).unwrap_or_default()
+        #[expect(clippy::expect_used, reason = "digits and two letters are ASCII")]
+        std::str::from_utf8(&self.0).expect("a date is ASCII")
     }
 
     /// The day, `20261123`.
     pub fn day(&self) -> &str {
-        self.as_str().get(..8).unwrap_or_default()
+        &self.as_str()[..8]
     }
 }
 

@@ -74,7 +74,7 @@ pub enum Malformed {
     /// A parameter is missing.
     #[error("Authorization header requires '{0}' parameter.")]
     Lacks(&'static str),
-    /// A parameter is there twice, or is none.
+    /// A parameter is repeated or unknown.
     #[error("Authorization header has a parameter that is unknown, double, or no key=value pair.")]
     Parameter,
     /// The names of the signed headers are not in their form.

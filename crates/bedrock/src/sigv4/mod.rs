@@ -65,8 +65,8 @@ impl PayloadHash {
 
     /// The digits.
     pub fn as_str(&self) -> &str {
-        // Digits are ASCII.
-        std::str::from_utf8(&self.0).unwrap_or_default()
+        #[expect(clippy::expect_used, reason = "hexadecimal digits are ASCII")]
+        std::str::from_utf8(&self.0).expect("digits are ASCII")
     }
 }
 
@@ -164,7 +164,9 @@ const PAIRS: [[u8; 2]; 256] = {
 fn lower_hex(bytes: &[u8]) -> [u8; DIGITS] {
     let mut digits = [b'0'; DIGITS];
     for (pair, &byte) in digits.as_chunks_mut().0.iter_mut().zip(bytes) {
-        *pair = PAIRS.get(usize::from(byte)).copied().unwrap_or_default();
+        #[expect(clippy::indexing_slicing, reason = "there is a pair for each byte")]
+        let digits = PAIRS[usize::from(byte)];
+        *pair = digits;
     }
     digits
 }

@@ -75,8 +75,8 @@ fn vector(text: &str, size: u64) -> Vec<f64> {
     let seed = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     });
-    let mut dice = fastrand::Rng::with_seed(seed);
-    let numbers: Vec<f64> = (0..size).map(|_| dice.f64() * 2.0 - 1.0).collect();
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let numbers: Vec<f64> = (0..size).map(|_| rng.f64() * 2.0 - 1.0).collect();
     let norm = numbers.iter().map(|n| n * n).sum::<f64>().sqrt().max(f64::MIN_POSITIVE);
     numbers.into_iter().map(|n| n / norm).collect()
 }

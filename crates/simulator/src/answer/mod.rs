@@ -1,7 +1,7 @@
-//! What a model says: one answer, written in the schema that the request is in.
+//! A model's answer, written in the schema that the request is in.
 //!
 //! An answer echoes the last user text, prefixed by the id of the model that answers, so that a
-//! test can tell whose answer it holds. Words of the text can ask for more: `sim:tokens=200` for
+//! test can see which model answered. Words of the text can ask for more: `sim:tokens=200` for
 //! the number of output tokens, `sim:token_ms=5` and `sim:head_ms=5` for latency,
 //! `sim:cache_read=9` and `sim:cache_write=9` for input tokens that count as cached. Tokens are
 //! counted as four characters each. The echo is never cut: a low maximum lowers the number of
@@ -116,7 +116,7 @@ impl Prompt {
 pub(super) struct Answer {
     /// The model that answers.
     pub(super) model: String,
-    /// A number that tells this answer from all others.
+    /// A number that no other answer has.
     pub(super) number: u64,
     /// The text.
     pub(super) text: String,
@@ -129,11 +129,11 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    /// What `model` answers to `prompt`, with at most `cap` tokens: what it `said` in the script,
-    /// or else an echo.
+    /// The answer of `model` to `prompt`, with at most `cap` tokens: the `script` if there is one,
+    /// else an echo.
     pub(super) fn to(
         prompt: &Prompt,
-        said: Option<&str>,
+        script: Option<&str>,
         model: &str,
         cap: u64,
         number: u64,
@@ -141,8 +141,8 @@ impl Answer {
     ) -> Self {
         // An embedding has a maximum of none.
         let cap = cap.min(prompt.max_output.unwrap_or(cap)).min(MAX_TOKENS);
-        let (text, wanted) = match said {
-            Some(said) => scripted(said, cap),
+        let (text, wanted) = match script {
+            Some(text) => scripted(text, cap),
             None => echo(prompt, model, cap),
         };
         let output = wanted.min(cap);
@@ -178,12 +178,12 @@ impl Answer {
 }
 
 /// A scripted text, as much as `cap` tokens hold of it, and how many tokens all of it is.
-fn scripted(said: &str, cap: u64) -> (String, u64) {
+fn scripted(script: &str, cap: u64) -> (String, u64) {
     let room = usize::try_from(cap.saturating_mul(4)).unwrap_or(usize::MAX);
-    (said.chars().take(room).collect(), tokens(said).max(1))
+    (script.chars().take(room).collect(), tokens(script).max(1))
 }
 
-/// The echo of what the user said, and how many tokens the answer has if `cap` allows.
+/// The echo of the user's text, and how many tokens the answer has if `cap` allows.
 fn echo(prompt: &Prompt, model: &str, cap: u64) -> (String, u64) {
     let echo: String = prompt.last_text.chars().take(ECHO).collect();
     let mut text = format!("[{model}] {echo}");
@@ -338,18 +338,18 @@ mod tests {
 
     #[test]
     fn a_scripted_text_is_counted_as_it_is_and_ends_at_the_maximum() {
-        let say = |said, max| {
+        let answer = |script, max| {
             let prompt = prompt("sim:tokens=40", max);
-            Answer::to(&prompt, Some(said), "m", 2000, 1, Value::Null)
+            Answer::to(&prompt, Some(script), "m", 2000, 1, Value::Null)
         };
-        let whole = say("{\"é\": 1}", None);
+        let whole = answer("{\"é\": 1}", None);
         assert_eq!((whole.text.as_str(), whole.usage.output), ("{\"é\": 1}", 2));
         assert!(!whole.at_maximum);
         let long = "x".repeat(7999);
-        assert_eq!(say(&long, None).usage.output, 2000);
-        let cut = say("éééééé", Some(1));
+        assert_eq!(answer(&long, None).usage.output, 2000);
+        let cut = answer("éééééé", Some(1));
         assert_eq!((cut.text.as_str(), cut.usage.output, cut.at_maximum), ("éééé", 1, true));
-        for answer in [whole, cut, say("", None)] {
+        for answer in [whole, cut, answer("", None)] {
             assert_eq!(answer.pieces().concat(), answer.text);
             assert_eq!(answer.pieces().len() as u64, answer.usage.output);
         }
@@ -400,7 +400,7 @@ mod tests {
         fn any_json_is_read_and_answered_without_panic(
             body in any_json(),
             cap in 0_u64..200,
-            said in prop::option::of("\\PC{0,400}"),
+            script in prop::option::of("\\PC{0,400}"),
         ) {
             let families = [
                 Family::Anthropic,
@@ -414,7 +414,7 @@ mod tests {
             let schemas = families.map(|family| invoke(family, None, &body));
             for schema in schemas.into_iter().chain([converse()]) {
                 let Ok(prompt) = schema.read(&body) else { continue };
-                let answer = Answer::to(&prompt, said.as_deref(), "m", cap, 1, body.clone());
+                let answer = Answer::to(&prompt, script.as_deref(), "m", cap, 1, body.clone());
                 prop_assert!(answer.usage.output <= cap);
                 prop_assert!(schema.whole(&answer, 1).is_object());
                 prop_assert_eq!(answer.pieces().concat(), answer.text);

@@ -92,9 +92,9 @@ async fn a_model_says_what_it_is_told_whole_and_streamed_and_is_charged_for_that
     }
     assert_eq!(text, SAID);
     simulator.last().await;
-    let left = simulator.controls.quotas.standings()[HAIKU].tokens_left.unwrap();
+    let left = simulator.controls.quotas.states()[HAIKU].tokens_left.unwrap();
     assert!((1000.0 - 3.0 * 9.0..=1000.0).contains(&left), "{left}");
-    assert_eq!(simulator.controls.quotas.books()[HAIKU].output_tokens, 21);
+    assert_eq!(simulator.controls.quotas.accounts()[HAIKU].output_tokens, 21);
 
     let echo = format!("us.{HAIKU}");
     let other = simulator.post(&echo, "invoke", body.clone()).await;
@@ -197,7 +197,7 @@ async fn the_control_api_scripts_reads_and_clears() {
         assert_eq!(got.as_u16(), status);
         assert!(answer["message"].is_string());
     }
-    simulator.controls.answers.say(HAIKU, "x").unwrap();
+    simulator.controls.answers.set(HAIKU, "x").unwrap();
     simulator.control("DELETE", "", Value::Null).await;
     assert!(simulator.controls.faults.rules().is_empty());
     assert!(simulator.controls.answers.texts().is_empty());
@@ -225,7 +225,7 @@ async fn wrong_credentials_are_refused_and_logged() {
     );
     let entry = simulator.last().await;
     assert_eq!(entry.signature, Some("MissingAuthenticationTokenException"));
-    assert_eq!(simulator.controls.quotas.books().len(), 0);
+    assert_eq!(simulator.controls.quotas.accounts().len(), 0);
 }
 
 fn sdk_client(simulator: &Running, secret: &str) -> sdk::Client {

@@ -128,7 +128,7 @@ async fn every_stream_fault_breaks_the_stream_in_its_way() {
         assert_eq!(entry.frames, frames as u64, "{kind}");
         assert_eq!(entry.ending == Ending::Broken, broken, "{kind}");
     }
-    assert_eq!(simulator.controls.quotas.books()[HAIKU].in_flight, 0);
+    assert_eq!(simulator.controls.quotas.accounts()[HAIKU].in_flight, 0);
 }
 
 #[tokio::test]
@@ -181,18 +181,18 @@ async fn a_client_that_leaves_a_stream_is_seen_and_its_quota_settled() {
         let frame = tokio::time::timeout(LIMIT, response.frame()).await.unwrap().unwrap();
         got.extend_from_slice(frame.unwrap().data_ref().unwrap());
     }
-    assert!(simulator.controls.quotas.standings()[HAIKU].tokens_left.unwrap() < 950.0);
+    assert!(simulator.controls.quotas.states()[HAIKU].tokens_left.unwrap() < 950.0);
     drop(response);
     let entry = simulator.last().await;
     assert_eq!((entry.ending, entry.frames, entry.output_tokens), (Ending::Disconnected, 3, 2));
     let settled = async {
-        while simulator.controls.quotas.books()[HAIKU].in_flight > 0 {
+        while simulator.controls.quotas.accounts()[HAIKU].in_flight > 0 {
             tokio::task::yield_now().await;
         }
     };
     tokio::time::timeout(LIMIT, settled).await.unwrap();
-    assert_eq!(simulator.controls.quotas.books()[HAIKU].output_tokens, 2);
-    assert!(simulator.controls.quotas.standings()[HAIKU].tokens_left.unwrap() > 980.0);
+    assert_eq!(simulator.controls.quotas.accounts()[HAIKU].output_tokens, 2);
+    assert!(simulator.controls.quotas.states()[HAIKU].tokens_left.unwrap() > 980.0);
 }
 
 #[tokio::test]

@@ -1,5 +1,5 @@
 //! The bidirectional stream: every event that comes is verified and echoed, until the client's end;
-//! then what was used is told.
+//! and at the end the usage.
 //!
 //! An event's payload is `{"bytes": "<base64 of JSON>"}` both ways. What comes back is the JSON that
 //! came, under `event.echo`; the last is an `event.usageEvent` with a token for each event each way.
@@ -41,7 +41,7 @@ pub(super) fn answer(
     record.note(|entry| entry.status = Some(200));
     let (events, sent) = mpsc::channel(WAITING);
     let chain = signature::chain(&head.headers, &shared.settings.keys);
-    let echo = Echo { chain, events, record, came: 0 };
+    let echo = Echo { chain, events, record, received: 0 };
     tokio::spawn(echo.run(body));
     let body = stream::unfold(sent, async |mut sent| {
         let bytes: Bytes = sent.recv().await?;
@@ -57,7 +57,7 @@ struct Echo {
     chain: Option<EventChain>,
     events: mpsc::Sender<Bytes>,
     record: Record,
-    came: u64,
+    received: u64,
 }
 
 impl Echo {
@@ -103,23 +103,27 @@ impl Echo {
             self.finish().await;
             return false;
         };
-        self.came += 1;
-        let said = json!({ "event": { "echo": said(event.payload()) } });
-        self.say(&said).await
+        self.received += 1;
+        let echo = json!({ "event": { "echo": content(event.payload()) } });
+        self.send(&echo).await
     }
 
     async fn finish(&mut self) {
         let usage = json!({ "event": { "usageEvent": {
-            "totalInputTokens": self.came, "totalOutputTokens": self.came,
+            "totalInputTokens": self.received, "totalOutputTokens": self.received,
         } } });
-        self.say(&usage).await;
-        self.record.note_usage(Usage { input: self.came, output: self.came, ..Usage::default() });
-        self.record.note(|entry| entry.output_tokens = self.came);
+        self.send(&usage).await;
+        self.record.note_usage(Usage {
+            input: self.received,
+            output: self.received,
+            ..Usage::default()
+        });
+        self.record.note(|entry| entry.output_tokens = self.received);
         self.record.end(Ending::Finished);
     }
 
-    /// Sends an event; false if nobody takes it.
-    async fn say(&self, value: &Value) -> bool {
+    /// Sends an event; false if the client has gone.
+    async fn send(&self, value: &Value) -> bool {
         let body = json!({ "bytes": STANDARD.encode(value.to_string()) }).to_string();
         self.record.note(|entry| entry.frames += 1);
         self.events.send(event_stream::event("chunk", body)).await.is_ok()
@@ -127,7 +131,7 @@ impl Echo {
 }
 
 /// The JSON in an event.
-fn said(payload: &[u8]) -> Value {
+fn content(payload: &[u8]) -> Value {
     let outer: Value = serde_json::from_slice(payload).unwrap_or_default();
     let inner = outer.get("bytes").and_then(Value::as_str);
     let inner = inner.and_then(|bytes| STANDARD.decode(bytes).ok());

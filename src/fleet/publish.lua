@@ -1,8 +1,8 @@
--- Writes a notice down where it changes a cooldown, and publishes it. A cooldown is extended, never
+-- Publishes an event, and stores the cooldown that it begins or ends. A cooldown is extended, never
 -- shortened.
 --
 -- KEYS  cooldowns
--- ARGV  replica, channel, verb, milliseconds, throttles, whether for want of quota, target
+-- ARGV  replica, channel, verb, milliseconds, throttles, whether quota is the reason, target
 if redis.replicate_commands then redis.replicate_commands() end
 
 local time = redis.call('TIME')

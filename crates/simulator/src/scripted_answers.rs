@@ -1,10 +1,12 @@
-//! Scripted answers: what a model says instead of echoing the user.
+//! Scripted answers: what a model answers instead of echoing the user.
 //!
 //! They stay until they are replaced or forgotten. A model is known by its id as called or by the
 //! last part of its ARN, as for faults and quotas.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::{Mutex, MutexGuard};
 
 /// Bytes of all scripted answers together, names included.
 pub const MAX_ANSWER_BYTES: usize = 16 * 1024 * 1024;
@@ -21,11 +23,11 @@ pub struct Answers {
 }
 
 impl Answers {
-    /// Makes `model` say `text` from now on.
+    /// Sets what `model` answers from now on.
     ///
     /// # Errors
     /// [`TooManyAnswers`] when all together would be longer than [`MAX_ANSWER_BYTES`].
-    pub fn say(&self, model: &str, text: &str) -> Result<(), TooManyAnswers> {
+    pub fn set(&self, model: &str, text: &str) -> Result<(), TooManyAnswers> {
         let mut texts = self.lock();
         let others = texts.iter().filter(|(name, _)| *name != model);
         let others: usize = others.map(|(name, text)| name.len() + text.len()).sum();
@@ -46,14 +48,14 @@ impl Answers {
         self.lock().clone()
     }
 
-    /// What a model with one of these names says.
+    /// The scripted answer of a model with one of these names.
     pub(super) fn of(&self, names: &[&str]) -> Option<Arc<str>> {
         let texts = self.lock();
         names.iter().find_map(|name| texts.get(*name).cloned())
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Arc<str>>> {
-        self.texts.lock().unwrap_or_else(PoisonError::into_inner)
+        self.texts.lock()
     }
 }
 
@@ -64,8 +66,8 @@ mod tests {
     #[test]
     fn a_model_says_what_it_was_told_last_until_it_is_forgotten() {
         let answers = Answers::default();
-        answers.say("m", "one").unwrap();
-        answers.say("m", "two").unwrap();
+        answers.set("m", "one").unwrap();
+        answers.set("m", "two").unwrap();
         assert_eq!(answers.of(&["arn:x/m", "m"]).as_deref(), Some("two"));
         assert_eq!(answers.of(&["us.m"]), None);
         answers.clear();
@@ -76,9 +78,9 @@ mod tests {
     fn all_together_are_bounded() {
         let answers = Answers::default();
         let half = "x".repeat(MAX_ANSWER_BYTES / 2);
-        answers.say("a", &half).unwrap();
-        assert_eq!(answers.say("b", &half), Err(TooManyAnswers));
-        answers.say("a", &half).unwrap();
-        answers.say("b", "short").unwrap();
+        answers.set("a", &half).unwrap();
+        assert_eq!(answers.set("b", &half), Err(TooManyAnswers));
+        answers.set("a", &half).unwrap();
+        answers.set("b", "short").unwrap();
     }
 }

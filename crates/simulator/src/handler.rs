@@ -1,4 +1,4 @@
-//! One exchange: a request in, verified, struck by a fault or answered, and logged.
+//! Handles one request: verifies it, injects a fault or has it answered, and logs it.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -17,10 +17,10 @@ use super::fault::Fault;
 use super::log::{Ending, Record};
 use super::model;
 use super::quota::{Refused, Reservation};
-use super::server::{Parting, Wire};
+use super::server::{ConnectionFault, Wire};
 use super::signature::{self, Received, Verified};
 use super::stream::{Body, Script, play, whole, with_fault};
-use super::{Shared, control, control_plane, duplex, guardrail};
+use super::{Shared, bidirectional, control, control_plane, guardrail};
 use sluice_bedrock::error::ERROR_TYPE;
 use sluice_bedrock::path::{self, Call, PathError, Resource};
 use sluice_bedrock::{ErrorKind, MAX_BODY_BYTES, Operation};
@@ -41,7 +41,7 @@ pub(super) struct Reply {
     pub(super) headers: Vec<(HeaderName, HeaderValue)>,
     /// The body.
     pub(super) script: Script,
-    /// The body's length, when it is told beforehand.
+    /// The body's length, when it is known beforehand.
     pub(super) length: Option<usize>,
     /// What the answer holds of a quota until its end.
     pub(super) reservation: Option<Reservation>,
@@ -112,7 +112,7 @@ impl From<Refused> for Failure {
 }
 
 /// Answers one request of a connection.
-pub(super) async fn exchange(
+pub(super) async fn handle(
     shared: Arc<Shared>,
     wire: Arc<Wire>,
     request: Request<Incoming>,
@@ -122,27 +122,28 @@ pub(super) async fn exchange(
         return Ok(control::answer(&shared, &head, body).await);
     }
     let mut record = shared.log.open(wire.number, &head);
-    let dice = shared.dice(record.seq());
+    let rng = shared.rng(record.seq());
     let call = path::parse(&head.method, head.uri.path());
-    let is_duplex = |call: &Call| call.operation == Operation::InvokeModelWithBidirectionalStream;
-    if let Some(call) = call.ok().filter(is_duplex) {
+    let is_bidirectional =
+        |call: &Call| call.operation == Operation::InvokeModelWithBidirectionalStream;
+    if let Some(call) = call.ok().filter(is_bidirectional) {
         return Ok(match begin(&shared, &wire, &head, &call, &mut record).await {
-            Ok(None) => duplex::answer(&shared, &head, body, record),
-            Ok(Some(reply)) => finish(reply, record, wire, dice),
+            Ok(None) => bidirectional::answer(&shared, &head, body, record),
+            Ok(Some(reply)) => finish(reply, record, wire, rng),
             Err(failure) => {
                 record.note(|entry| entry.error = Some(failure.name.clone()));
-                finish(failure.into_reply(), record, wire, dice)
+                finish(failure.into_reply(), record, wire, rng)
             }
         });
     }
-    let reply = match respond(&shared, &wire, &head, body, &mut record, dice.clone()).await {
+    let reply = match respond(&shared, &wire, &head, body, &mut record, rng.clone()).await {
         Ok(reply) => reply,
         Err(failure) => {
             record.note(|entry| entry.error = Some(failure.name.clone()));
             failure.into_reply()
         }
     };
-    Ok(finish(reply, record, wire, dice))
+    Ok(finish(reply, record, wire, rng))
 }
 
 /// What comes before a bidirectional stream begins: its credentials, a fault, the model. Its body has
@@ -159,10 +160,10 @@ async fn begin(
         entry.model = call.model().map(ToString::to_string);
     });
     authenticate(shared, head, &[], record)?;
-    let fault = shared.faults.strike(&model::names(call.model()), call.operation.name(), true);
+    let fault = shared.faults.take(&model::names(call.model()), call.operation.name(), true);
     if let Some(fault) = &fault {
         record.note(|entry| entry.fault = Some(fault.kind()));
-        return strike(fault, wire, record).await;
+        return inject(fault, wire, record).await;
     }
     Ok(None)
 }
@@ -178,8 +179,8 @@ pub(super) struct Accepted<'a> {
     /// The exchange's number.
     pub(super) seq: u64,
     /// This exchange's own randomness.
-    pub(super) dice: fastrand::Rng,
-    /// The fault that strikes, if any.
+    pub(super) rng: fastrand::Rng,
+    /// The fault to inject, if any.
     pub(super) fault: Option<Fault>,
 }
 
@@ -189,7 +190,7 @@ async fn respond(
     head: &request::Parts,
     body: Incoming,
     record: &mut Record,
-    dice: fastrand::Rng,
+    rng: fastrand::Rng,
 ) -> Result<Reply, Failure> {
     let started = Instant::now();
     let call = path::parse(&head.method, head.uri.path());
@@ -212,19 +213,19 @@ async fn respond(
     record.note_body(&body);
     authenticate(shared, head, &body, record)?;
     let call = call.map_err(no_call)?;
-    let fault = shared.faults.strike(
+    let fault = shared.faults.take(
         &model::names(call.model()),
         call.operation.name(),
         call.operation.is_stream(),
     );
     if let Some(fault) = &fault {
         record.note(|entry| entry.fault = Some(fault.kind()));
-        if let Some(reply) = strike(fault, wire, record).await? {
+        if let Some(reply) = inject(fault, wire, record).await? {
             return Ok(reply);
         }
     }
     let seq = record.seq();
-    let request = Accepted { head, body, started, seq, dice, fault };
+    let request = Accepted { head, body, started, seq, rng, fault };
     let mut reply = dispatch(shared, call, &request, record).await?;
     if let Some(fault) = &request.fault {
         reply.script = with_fault(reply.script, fault);
@@ -345,7 +346,7 @@ fn no_call(error: PathError) -> Failure {
 
 /// What a fault does before any answer: an error, a reply of its own, nothing for ever, or
 /// `None` where the answer goes on.
-async fn strike(fault: &Fault, wire: &Wire, record: &mut Record) -> Result<Option<Reply>, Failure> {
+async fn inject(fault: &Fault, wire: &Wire, record: &mut Record) -> Result<Option<Reply>, Failure> {
     use ErrorKind as Kind;
     let (kind, message) = match fault {
         Fault::Throttle => (Kind::Throttling, Refused::Requests.to_string()),
@@ -424,9 +425,15 @@ async fn strike(fault: &Fault, wire: &Wire, record: &mut Record) -> Result<Optio
             )));
         }
         Fault::HangBeforeHead => return std::future::pending().await,
-        Fault::ResetBeforeHead => return part(Parting::Reset, wire, record).await,
-        Fault::CloseBeforeHead => return part(Parting::Close, wire, record).await,
-        Fault::GarbageHead => return part(Parting::Garbage, wire, record).await,
+        Fault::ResetBeforeHead => {
+            return break_connection(ConnectionFault::Reset, wire, record).await;
+        }
+        Fault::CloseBeforeHead => {
+            return break_connection(ConnectionFault::Close, wire, record).await;
+        }
+        Fault::GarbageHead => {
+            return break_connection(ConnectionFault::Garbage, wire, record).await;
+        }
         Fault::SlowHead { ms } => {
             tokio::time::sleep(Duration::from_millis((*ms).min(3_600_000))).await;
             return Ok(None);
@@ -436,9 +443,9 @@ async fn strike(fault: &Fault, wire: &Wire, record: &mut Record) -> Result<Optio
     Err(Failure::new(kind, message))
 }
 
-async fn part<T>(how: Parting, wire: &Wire, record: &mut Record) -> T {
+async fn break_connection<T>(how: ConnectionFault, wire: &Wire, record: &mut Record) -> T {
     record.end(Ending::Broken);
-    wire.part(how);
+    wire.break_connection(how);
     std::future::pending().await
 }
 
@@ -449,14 +456,9 @@ fn error_status(status: u16) -> StatusCode {
         .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
-fn finish(
-    reply: Reply,
-    record: Record,
-    wire: Arc<Wire>,
-    mut dice: fastrand::Rng,
-) -> Response<Body> {
+fn finish(reply: Reply, record: Record, wire: Arc<Wire>, mut rng: fastrand::Rng) -> Response<Body> {
     record.note(|entry| entry.status = Some(reply.status.as_u16()));
-    let id = uuid::Builder::from_random_bytes(dice.u128(..).to_be_bytes()).into_uuid();
+    let id = uuid::Builder::from_random_bytes(rng.u128(..).to_be_bytes()).into_uuid();
     let mut response = Response::new(play(reply.script, reply.reservation, record, wire));
     *response.status_mut() = reply.status;
     let headers = response.headers_mut();
