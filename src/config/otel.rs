@@ -9,7 +9,7 @@ use percent_encoding::percent_decode_str;
 
 use super::document::{Document, KeyPath};
 use super::environment::Env;
-use super::error::Place;
+use super::error::Location;
 
 const ENDPOINT: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"];
 const PROTOCOL: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"];
@@ -93,7 +93,7 @@ impl Setter<'_> {
     }
 
     fn put(&mut self, path: &KeyPath, value: impl Into<toml::Value>, variable: &'static str) {
-        self.document.set(path, value, Place::Variable(variable.to_owned()));
+        self.document.set(path, value, Location::Variable(variable.to_owned()));
         if !self.applied.variables.contains(&variable) {
             self.applied.variables.push(variable);
         }
