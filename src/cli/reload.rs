@@ -107,9 +107,9 @@ async fn patiently<T>(mut reading: JoinHandle<T>) -> Option<T> {
         return read.ok();
     }
     let files = "the files of the config";
-    tracing::error!("{files} are not read yet, and no change is seen until they are");
+    tracing::error!("still reading {files}; no change is detected until that is done");
     let read = reading.await.ok();
-    tracing::info!("{files} are read again");
+    tracing::info!("{files} can be read again");
     read
 }
 
@@ -166,7 +166,7 @@ impl Reloader {
         let now = self.watch.look_at_credentials().await;
         if let Some(now) = now.filter(|now| self.watch.credentials.found(*now)) {
             self.watch.credentials = Settled::new(now);
-            tracing::info!("the files of AWS credentials have changed");
+            tracing::info!("AWS credential files changed");
             self.reread_credentials();
         }
     }
@@ -241,7 +241,7 @@ impl Reloader {
         }
         if !fixed.is_empty() {
             let keys = fixed.join(", ");
-            tracing::warn!(%keys, "these keys have changed and count only after a restart");
+            tracing::warn!(%keys, "these keys have changed and take effect after a restart");
         }
         Ok(())
     }

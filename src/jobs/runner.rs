@@ -284,7 +284,7 @@ impl Runner {
                         return Ended::Settled;
                     }
                     self.count(queue, "retried");
-                    tracing::info!(job = %hold.job, error = message, "the job will be tried again");
+                    tracing::info!(job = %hold.job, error = message, "the job will be retried");
                     let pause = self.pause(failures, failure.retry_after);
                     tokio::select! {
                         () = sleep(pause) => continue,

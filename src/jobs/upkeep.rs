@@ -84,7 +84,7 @@ impl Upkeep {
             if is_time(&mut tidied, TIDY_EVERY)
                 && let Err(error) = self.store.tidy().await
             {
-                tracing::warn!(%error, "the job queue was not tidied");
+                tracing::warn!(%error, "maintenance of the job queue failed");
             }
         }
     }

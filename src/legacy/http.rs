@@ -425,7 +425,7 @@ impl Shim {
         if let Some((resets, _)) = &self.resets
             && let Err(error) = resets.announce().await
         {
-            tracing::warn!(%error, "other replicas were not told to reset their cooldowns");
+            tracing::warn!(%error, "cannot notify other replicas to reset their cooldowns");
         }
         ok(&json!({ "success": true, "message": "All model cooldowns have been reset" }))
     }

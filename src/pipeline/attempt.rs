@@ -353,7 +353,7 @@ impl Loop {
             Class::Slow | Class::Encoded => {
                 if failure.class == Class::Encoded {
                     let (target_name, reason) = (self.name(index), &failure.reported.message);
-                    tracing::warn!(%target_name, %reason, "an answer can't be read");
+                    tracing::warn!(%target_name, %reason, "cannot read an upstream response");
                 }
                 permit.failed(true);
                 let left = Left::Failed(failure.error_status());
@@ -384,7 +384,7 @@ impl Loop {
             Class::Foreign => {
                 let (target_name, status) = (self.name(index), failure.error_status().as_u16());
                 let reason = &*failure.reported.message;
-                tracing::warn!(%target_name, status, reason, "an answer is not Bedrock's");
+                tracing::warn!(%target_name, status, reason, "an upstream response is not from Bedrock");
                 permit.refused(failure.error_status());
                 let left = Left::Failed(failure.error_status());
                 self.keep(index, failure);

@@ -231,7 +231,7 @@ impl Exchange {
         }
         self.gateway.metrics.panics.inc();
         let trace_id = self.context.map(|it| tracing::field::display(it.trace_id));
-        tracing::error!(request_id = %self.request_id, trace_id, "a request failed by a panic");
+        tracing::error!(request_id = %self.request_id, trace_id, "a request panicked");
     }
 
     fn count(&self, duration: Duration, used: Option<&Used>) {

@@ -338,7 +338,7 @@ enum Event<T> {
 /// The answer to a request that something outside the pipeline panicked on.
 fn panicked(metrics: &Metrics) -> Response<AnyBody> {
     metrics.panics.inc();
-    tracing::error!("a request failed by a panic");
+    tracing::error!("a request panicked");
     let error = WireError::new(ErrorKind::InternalServer, "the gateway failed on this request");
     error.into_response().map(super::whole)
 }

@@ -117,7 +117,7 @@ impl Accept {
         self.exhausted.inc();
         if self.seldom.is_due() {
             let limit = self.shares.limit();
-            tracing::warn!(%problem, limit, "connections of clients are not taken");
+            tracing::warn!(%problem, limit, "not accepting client connections");
         }
     }
 
@@ -131,7 +131,7 @@ impl Accept {
                 guests.make_room();
             }
         } else if self.seldom.is_due() {
-            tracing::warn!(%error, "a connection could not be accepted");
+            tracing::warn!(%error, "cannot accept a connection");
         }
         sleep(PAUSE).await;
     }

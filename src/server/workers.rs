@@ -68,7 +68,7 @@ impl Workers {
             let _place = place;
             match TcpStream::from_std(socket) {
                 Ok(socket) => serve(socket).await,
-                Err(error) => tracing::warn!(%error, "a connection could not be served"),
+                Err(error) => tracing::warn!(%error, "cannot serve a connection"),
             }
         };
         match worker {

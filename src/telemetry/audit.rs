@@ -36,7 +36,7 @@ const MAX_NAMED: usize = 64;
 /// Logs that a change was refused.
 pub fn record_refusal(action: &str, on: &str, peer: SocketAddr) {
     let on = first_chars(on);
-    tracing::warn!(audit = action, on, %peer, "a change on request was refused");
+    tracing::warn!(audit = action, on, %peer, "change refused");
 }
 
 fn first_chars(text: &str) -> &str {
