@@ -161,7 +161,7 @@ fn decoded(
                     assert!(!data.is_empty());
                     body.extend_from_slice(&data);
                 }
-                Ok(Next::Wait) => break,
+                Ok(Next::Incomplete) => break,
                 Ok(Next::End) => {
                     after += unread.len();
                     break;

@@ -19,7 +19,7 @@ use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::usage_log::UsageLog;
 use crate::telemetry::{Logs, Metrics};
 use crate::upstream::credentials::{Resolved, Sts, resolve_once};
-use crate::upstream::{Reply, sign};
+use crate::upstream::{Reply, RequestError, sign};
 
 /// The smallest request that every chat model takes.
 const PROBE: &str =
@@ -212,16 +212,16 @@ async fn ask(gateway: &Gateway, target: &Target) -> Result<(), String> {
     }
 }
 
-fn probe_of(target: &Target) -> Result<Request<Bytes>, String> {
-    let auth = target.site.identity.auth().ok_or_else(|| target.site.identity.problem())?;
+fn probe_of(target: &Target) -> Result<Request<Bytes>, RequestError> {
+    let auth = target.site.identity.auth();
+    let auth = auth.ok_or_else(|| RequestError::NoCredentials(target.site.identity.problem()))?;
     let (mut head, ()) = Request::new(()).into_parts();
     head.method = Method::POST;
     let uri = target.uri(Operation::Converse);
-    head.uri = uri.ok_or_else(|| "the target's path is no URI".to_owned())?;
+    head.uri = uri.ok_or(RequestError::InvalidPath)?;
     head.headers.insert(HOST, target.site.origin.host());
     head.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     let hash = PayloadHash::of(PROBE.as_bytes());
-    sign::authorize(&mut head, || hash, &auth, &target.site.region, SystemTime::now())
-        .map_err(|error| error.to_string())?;
+    sign::authorize(&mut head, || hash, &auth, &target.site.region, SystemTime::now())?;
     Ok(Request::from_parts(head, Bytes::from_static(PROBE.as_bytes())))
 }

@@ -30,7 +30,7 @@ use crate::routing::access::{Denial, Verdict};
 use crate::routing::{Permit, Spending, Target};
 use crate::system::time::{sleep, sleep_until};
 use crate::upstream::classify::{Denies, denies};
-use crate::upstream::{Class, Failure, Reply, Success, TimeLimit, sign};
+use crate::upstream::{Class, Failure, Reply, RequestError, Success, TimeLimit, sign};
 
 /// The innermost service: from a routed request to an answer.
 #[derive(Clone, Debug)]
@@ -330,7 +330,7 @@ impl Loop {
                     }
                 }
             }
-            Class::Exhausted => {
+            Class::DailyQuota => {
                 permit.out(self.gateway.config.fallback.daily_cooldown, true);
                 self.keep(index, failure);
             }
@@ -350,7 +350,7 @@ impl Loop {
                     self.leave(index, left);
                 }
             }
-            Class::Slow | Class::Encoded => {
+            Class::Timeout | Class::Encoded => {
                 if failure.class == Class::Encoded {
                     let (target_name, reason) = (self.name(index), &failure.reported.message);
                     tracing::warn!(%target_name, %reason, "cannot read an upstream response");
@@ -361,7 +361,7 @@ impl Loop {
                 self.leave(index, left);
             }
             // Another target may be reached without a new connection.
-            Class::Unusable | Class::ResourceExhausted => {
+            Class::NoCredentials | Class::ResourceExhausted => {
                 permit.not_taken();
                 self.keep(index, failure);
                 self.leave(index, Left::Unusable);
@@ -371,7 +371,7 @@ impl Loop {
                 self.denied(index, &permit, &failure, extras);
                 if extras == Extras::Resources {
                     // As far as can be told, the client named what it may not use.
-                    failure.class = Class::Terminal;
+                    failure.class = Class::NonRetryable;
                 }
                 permit.refused(failure.error_status());
                 let left = Left::Denied(failure.error_status());
@@ -390,7 +390,7 @@ impl Loop {
                 self.keep(index, failure);
                 self.leave(index, left);
             }
-            Class::Terminal if self.is_first_hand(index) => {
+            Class::NonRetryable if self.is_first_hand(index) => {
                 if failure.error_status() == StatusCode::FORBIDDEN {
                     // Shown, and no more.
                     self.denied(index, &permit, &failure, Extras::Resources);
@@ -399,7 +399,7 @@ impl Loop {
                 return Next::Relay(failure);
             }
             // Another model's word about itself: the requested one may well do what this one can't.
-            Class::Terminal => {
+            Class::NonRetryable => {
                 permit.refused(failure.error_status());
                 let left = Left::Misfit(failure.error_status());
                 self.keep_misfit(index, failure);
@@ -413,7 +413,8 @@ impl Loop {
     /// first target does not permit stays the client's answer: nobody else's permission counts in
     /// its place.
     fn judge(&self, index: usize, failure: &mut Failure) {
-        let is_of_model = self.routed.call.model().is_some() && failure.class == Class::Terminal;
+        let is_of_model =
+            self.routed.call.model().is_some() && failure.class == Class::NonRetryable;
         let status = failure.error_status();
         let speaks = status == StatusCode::FORBIDDEN && index == 0 && self.is_first_hand(index);
         if is_of_model && !speaks && denies(status, &failure.reported).is_some() {
@@ -567,18 +568,16 @@ fn signed(
     routed: &Routed,
     target: &Target,
     span: Option<&Open<'_>>,
-) -> Result<Request<Bytes>, String> {
+) -> Result<Request<Bytes>, RequestError> {
     let auth = target.site.identity.auth();
-    let auth = auth.ok_or_else(|| target.site.identity.problem())?;
-    let prepared = prepare(routed, target);
-    let prepared = prepared.ok_or_else(|| "the target's path is no URI".to_owned())?;
+    let auth = auth.ok_or_else(|| RequestError::NoCredentials(target.site.identity.problem()))?;
+    let prepared = prepare(routed, target).ok_or(RequestError::InvalidPath)?;
     let Prepared { mut head, payload } = prepared;
     if let Some(span) = span {
         span.mark(&mut head.headers);
     }
     let hash = || payload.hash(routed);
-    sign::authorize(&mut head, hash, &auth, &target.site.region, SystemTime::now())
-        .map_err(|error| error.to_string())?;
+    sign::authorize(&mut head, hash, &auth, &target.site.region, SystemTime::now())?;
     Ok(Request::from_parts(head, payload.body))
 }
 

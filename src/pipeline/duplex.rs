@@ -24,8 +24,8 @@ use super::route::Routed;
 use super::shortage;
 use crate::routing::{Permit, Target};
 use crate::system::time::timeout_at;
-use crate::upstream::events::{Chain, Events};
-use crate::upstream::{Class, Failure, Reply, sign};
+use crate::upstream::events::{EventSigner, Events};
+use crate::upstream::{Class, Failure, Reply, RequestError, sign};
 
 pub(super) async fn answer(
     mut routed: Routed,
@@ -107,26 +107,26 @@ async fn open_marked(
     span: Option<&Open<'_>>,
 ) -> Reply {
     let gateway = routed.exchange.gateway();
-    let unusable = |why: &str| Reply::Failure(Failure::unusable(why));
+    let failed = |error: RequestError| Reply::Failure(Failure::no_credentials(&error));
     let Some(auth) = target.site.identity.auth() else {
-        return unusable(&target.site.identity.problem());
+        return failed(RequestError::NoCredentials(target.site.identity.problem()));
     };
     let Some(mut head) = prepare(routed, target).map(|prepared| prepared.head) else {
-        return unusable("the target's path is no URI");
+        return failed(RequestError::InvalidPath);
     };
     if let Some(span) = span {
         span.mark(&mut head.headers);
     }
     let seed = sign::authorize_events(&mut head, &auth, &target.site.region, SystemTime::now());
-    let chain = match seed {
-        Ok(seed) => Chain::new(auth, &target.site.region, seed),
-        Err(error) => return unusable(&error.to_string()),
+    let signer = match seed {
+        Ok(seed) => EventSigner::new(auth, &target.site.region, seed),
+        Err(error) => return failed(error.into()),
     };
     let limit = gateway.config.server.max_body;
     let own = routed.exchange.policy().and_then(|policy| policy.max_body(limit));
     let limit = own.unwrap_or(limit);
     let (source, signed) = events.into_inner();
-    let events = Events::new(source, signed, chain, limit, over);
+    let events = Events::new(source, signed, signer, limit, over);
     let request = Request::from_parts(head, events);
     gateway.upstream.open(&target.site.origin, request, target.site.first_byte_timeout).await
 }
@@ -135,10 +135,12 @@ async fn open_marked(
 fn report(permit: Permit, failure: &Failure, config: &crate::config::Fallback) {
     match failure.class {
         Class::Throttled => permit.throttled(dimension(&failure.reported.message), false),
-        Class::Exhausted => permit.out(config.daily_cooldown, true),
+        Class::DailyQuota => permit.out(config.daily_cooldown, true),
         Class::Transient => drop(permit.failed(failure.from_upstream)),
-        Class::Slow | Class::Encoded => drop(permit.failed(true)),
-        Class::Unusable | Class::ResourceExhausted => permit.not_taken(),
-        Class::Denied | Class::Foreign | Class::Terminal => permit.refused(failure.error_status()),
+        Class::Timeout | Class::Encoded => drop(permit.failed(true)),
+        Class::NoCredentials | Class::ResourceExhausted => permit.not_taken(),
+        Class::Denied | Class::Foreign | Class::NonRetryable => {
+            permit.refused(failure.error_status())
+        }
     }
 }

@@ -18,7 +18,7 @@ use super::guests::{Guest, Guests, Place};
 use super::tls::Acceptor;
 use super::workers::Workers;
 use crate::pipeline::SharedGateway;
-use crate::system::descriptors::{Seldom, Shares, is_exhaustion};
+use crate::system::descriptors::{LogLimit, Shares, is_exhaustion};
 use crate::system::time::sleep;
 
 /// Pause after an error that is the machine's and not one connection's, such as too many files.
@@ -35,7 +35,7 @@ pub(super) struct Accept {
     open: IntGauge,
     refused: IntCounter,
     exhausted: IntCounter,
-    seldom: Arc<Seldom>,
+    log_limit: Arc<LogLimit>,
     protocols: Protocols,
     workers: Workers,
 }
@@ -73,7 +73,7 @@ impl Accept {
             open: metrics.connections.clone(),
             refused: metrics.connections_refused.clone(),
             exhausted: metrics.exhausted.with_label_values(&["accept"]),
-            seldom: Arc::default(),
+            log_limit: Arc::default(),
             protocols: Protocols::new(live),
             workers,
         }
@@ -97,7 +97,7 @@ impl Accept {
         // Connections to upstreams that wait for a request make room for a client.
         if self.guests.is_none()
             && !self.shares.has_room_for_client(socket)
-            && !self.live.load().upstream.let_idle_go()
+            && !self.live.load().upstream.close_idle()
         {
             self.refused.inc();
             self.ran_out("the last file descriptors are kept for upstreams and the admin port");
@@ -115,7 +115,7 @@ impl Accept {
     /// Counts a connection that could not be taken for want of something of the gateway's own.
     fn ran_out(&self, problem: &str) {
         self.exhausted.inc();
-        if self.seldom.is_due() {
+        if self.log_limit.is_due() {
             let limit = self.shares.limit();
             tracing::warn!(%problem, limit, "not accepting client connections");
         }
@@ -125,13 +125,13 @@ impl Accept {
     async fn failed(&self, error: io::Error) {
         if is_exhaustion(&error) {
             self.ran_out(&error.to_string());
-            let has_room = self.live.load().upstream.let_idle_go();
+            let has_room = self.live.load().upstream.close_idle();
             // What is closed for it is closed while this task pauses.
             if let Some(guests) = self.guests.as_ref().filter(|_| !has_room) {
                 guests.make_room();
             }
-        } else if self.seldom.is_due() {
-            tracing::warn!(%error, "cannot accept a connection");
+        } else if self.log_limit.is_due() {
+            tracing::warn!(%error, "a connection could not be accepted");
         }
         sleep(PAUSE).await;
     }

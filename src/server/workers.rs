@@ -83,7 +83,7 @@ impl Worker {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let (handle, open) = (runtime.handle().clone(), Arc::default());
         thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
-            upstream::keep_apart(number);
+            upstream::set_shard(number);
             runtime.block_on(stop.cancelled());
             // What still runs is not waited for.
             runtime.shutdown_background();

@@ -153,15 +153,15 @@ pub fn can_open_files() -> bool {
 
 /// Lets through one line of the log in a while.
 #[derive(Debug)]
-pub struct Seldom(Option<DefaultDirectRateLimiter>);
+pub struct LogLimit(Option<DefaultDirectRateLimiter>);
 
-impl Default for Seldom {
-    fn default() -> Seldom {
-        Seldom(Quota::with_period(ONE_LINE).map(RateLimiter::direct))
+impl Default for LogLimit {
+    fn default() -> LogLimit {
+        LogLimit(Quota::with_period(ONE_LINE).map(RateLimiter::direct))
     }
 }
 
-impl Seldom {
+impl LogLimit {
     /// Whether this is the one.
     pub fn is_due(&self) -> bool {
         self.0.as_ref().is_none_or(|limiter| limiter.check().is_ok())
@@ -226,7 +226,7 @@ mod tests {
 
     #[test]
     fn one_line_in_a_while() {
-        let seldom = Seldom::default();
-        assert_eq!((0..1000).filter(|_| seldom.is_due()).count(), 1);
+        let log_limit = LogLimit::default();
+        assert_eq!((0..1000).filter(|_| log_limit.is_due()).count(), 1);
     }
 }

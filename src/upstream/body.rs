@@ -1,4 +1,4 @@
-//! The body of an upstream's answer, by either version of HTTP.
+//! The body of an upstream's response, over HTTP/1.1 or HTTP/2.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -10,61 +10,62 @@ use hyper::body::Incoming;
 
 use super::http1;
 use super::http2::Stream;
-use super::pool::{Http1, Place};
+use super::pool::{HostPool, Http1};
 
-/// A body that comes as it is asked for. When it has ended, its connection is free for the next
-/// request; when it is dropped before that, the connection is closed, or its stream reset.
+/// The body of a response, read as it is polled. At its end the connection goes back to the pool;
+/// dropping it earlier closes the connection, or resets the stream.
 #[derive(Debug)]
 pub struct Body(Inner);
 
 #[derive(Debug)]
 enum Inner {
-    /// `None` once the connection went back to its place.
-    Http1(Option<Box<Http1>>, Arc<Place>),
-    /// With the place of its request among the connection's streams, if that is counted.
-    Http2 { body: Incoming, _stream: Option<Stream> },
+    /// `None` once the connection is back in the pool.
+    Http1(Option<Box<Http1>>, Arc<HostPool>),
+    Http2 {
+        body: Incoming,
+        _stream: Stream,
+    },
 }
 
-/// Why a body broke off.
+/// Why a body ended early.
 #[derive(Debug, thiserror::Error)]
 pub enum BodyError {
-    /// By HTTP/1.1.
+    /// Over HTTP/1.1.
     #[error(transparent)]
     Http1(#[from] http1::Error),
-    /// By HTTP/2.
+    /// Over HTTP/2.
     #[error(transparent)]
     Http2(#[from] hyper::Error),
 }
 
 impl Body {
-    /// What follows a head on its connection, which belongs to `place`.
-    pub(super) fn http1(connection: Box<Http1>, place: Arc<Place>) -> Body {
-        let mut body = Body(Inner::Http1(Some(connection), place));
-        body.give_back();
+    /// The body that follows a head on its connection, which belongs to `host`.
+    pub(super) fn http1(connection: Box<Http1>, host: Arc<HostPool>) -> Body {
+        let mut body = Body(Inner::Http1(Some(connection), host));
+        body.check_in_at_end();
         body
     }
 
-    pub(super) fn http2(body: Incoming, stream: Option<Stream>) -> Body {
+    pub(super) fn http2(body: Incoming, stream: Stream) -> Body {
         Body(Inner::Http2 { body, _stream: stream })
     }
 
-    /// Whether the end of the connection is that of the body, so that nothing tells a whole one from
-    /// one that was cut off.
+    /// Whether the body ends where its connection does, so that a truncated body looks complete.
     pub(super) fn is_close_delimited(&self) -> bool {
         match &self.0 {
             Inner::Http1(connection, _) => {
-                connection.as_ref().is_some_and(|connection| connection.is_close_delimited())
+                connection.as_ref().is_some_and(|connection| connection.http.is_close_delimited())
             }
             Inner::Http2 { .. } => false,
         }
     }
 
-    /// Gives the connection back as soon as nothing more of the body is to come.
-    fn give_back(&mut self) {
-        if let Inner::Http1(held, place) = &mut self.0
-            && let Some(connection) = held.take_if(|connection| connection.has_ended())
+    /// Returns the connection to the pool once the body has ended.
+    fn check_in_at_end(&mut self) {
+        if let Inner::Http1(held, host) = &mut self.0
+            && let Some(connection) = held.take_if(|connection| connection.http.has_ended())
         {
-            place.take_back(connection);
+            host.check_in(connection);
         }
     }
 }
@@ -80,8 +81,8 @@ impl http_body::Body for Body {
         match &mut self.0 {
             Inner::Http1(None, _) => Poll::Ready(None),
             Inner::Http1(Some(connection), _) => {
-                let data = ready!(connection.poll_data(cx));
-                self.give_back();
+                let data = ready!(connection.http.poll_data(cx));
+                self.check_in_at_end();
                 Poll::Ready(data.map(|data| data.map(Frame::data).map_err(Into::into)))
             }
             Inner::Http2 { body, .. } => {
@@ -102,7 +103,7 @@ impl http_body::Body for Body {
         match &self.0 {
             Inner::Http1(None, _) => SizeHint::with_exact(0),
             Inner::Http1(Some(connection), _) => {
-                connection.left().map_or_else(SizeHint::default, SizeHint::with_exact)
+                connection.http.remaining().map_or_else(SizeHint::default, SizeHint::with_exact)
             }
             Inner::Http2 { body, .. } => body.size_hint(),
         }

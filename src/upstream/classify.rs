@@ -1,4 +1,4 @@
-//! What an upstream's error means for the request and for the target that gave it.
+//! Classifies upstream errors by what they mean for the request and for its target.
 
 use http::StatusCode;
 
@@ -8,29 +8,32 @@ use crate::bedrock::error::Reported;
 /// The classes of failed attempts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Class {
-    /// A quota of the minute is used up: the target cools down.
+    /// A quota per minute is used up: the target cools down.
     Throttled,
-    /// The quota of the day is used up: the target cools down for long.
-    Exhausted,
-    /// The service failed or was not reached: another try on the same target may do.
+    /// The daily quota is used up: the target cools down for long. Metrics call it `exhausted`.
+    DailyQuota,
+    /// The service failed or was not reached: a retry on the same target may succeed.
     Transient,
-    /// The target took too long: the next one, no other try here.
-    Slow,
-    /// The target sent a success that is encoded and so can't be read: the next one, no other try
-    /// here, since each is paid for.
+    /// The target took too long: the request goes to the next target and is not retried on this one.
+    /// Metrics call it `slow`.
+    Timeout,
+    /// The target sent a compressed success, which the gateway can't read: the request goes to the next
+    /// target and is not retried on this one, since each success is paid for.
     Encoded,
-    /// The gateway could not make a valid request: no credentials, or none that count.
-    Unusable,
-    /// The gateway had nothing left to open a connection with: no matter of the target's.
+    /// The gateway could not make a valid request: it has no credentials, or AWS rejected them. Metrics
+    /// call it `unusable`.
+    NoCredentials,
+    /// The gateway had no resources left to open a connection. This does not affect the target's state.
     ResourceExhausted,
-    /// The upstream does not let the gateway do this: no permission, no such model, not callable in
-    /// this way. The next one; see `routing::access` for what it means for others.
+    /// The upstream denies this: no permission, no such model, or an operation that the model does not
+    /// support. The request goes to the next target; `routing::access` decides what it means for others.
     Denied,
-    /// An answer that is not Bedrock's, as of a proxy: the next one, and no matter of the target's
-    /// state.
+    /// A response that is not Bedrock's, such as a proxy's: the request goes to the next target. This
+    /// does not affect the target's state.
     Foreign,
-    /// The answer to this request, and no matter of the target's state.
-    Terminal,
+    /// An error of this request itself, which is relayed. This does not affect the target's state.
+    /// Metrics call it `terminal`.
+    NonRetryable,
 }
 
 impl Class {
@@ -38,52 +41,52 @@ impl Class {
     pub fn name(self) -> &'static str {
         match self {
             Class::Throttled => "throttled",
-            Class::Exhausted => "exhausted",
+            Class::DailyQuota => "exhausted",
             Class::Transient => "transient",
-            Class::Slow => "slow",
+            Class::Timeout => "slow",
             Class::Encoded => "encoded",
-            Class::Unusable => "unusable",
+            Class::NoCredentials => "unusable",
             Class::ResourceExhausted => "resource_exhausted",
             Class::Denied => "denied",
             Class::Foreign => "foreign",
-            Class::Terminal => "terminal",
+            Class::NonRetryable => "terminal",
         }
     }
 
-    /// Whether the failure is the client's own.
+    /// Whether the request itself is at fault.
     pub fn is_clients(self) -> bool {
-        self == Class::Terminal
+        self == Class::NonRetryable
     }
 
     /// Whether a quota was used up.
     pub fn is_quota(self) -> bool {
-        matches!(self, Class::Throttled | Class::Exhausted)
+        matches!(self, Class::Throttled | Class::DailyQuota)
     }
 }
 
-/// Classifies an error answer by its status and what it says of itself.
+/// Classifies an error response by its status and by the error that it reports.
 pub fn classify(status: StatusCode, reported: &Reported) -> Class {
     match reported.kind() {
         Some(ErrorKind::Throttling | ErrorKind::ServiceQuotaExceeded) => quota(&reported.message),
         Some(ErrorKind::ModelNotReady) => Class::Transient,
         Some(ErrorKind::ServiceUnavailable | ErrorKind::InternalServer) => Class::Transient,
-        Some(ErrorKind::ModelTimeout | ErrorKind::RequestTimeout) => Class::Slow,
-        // The gateway's own credentials, which are no matter of the client's.
+        Some(ErrorKind::ModelTimeout | ErrorKind::RequestTimeout) => Class::Timeout,
+        // These concern the gateway's credentials, not the client's.
         Some(
             ErrorKind::ExpiredToken
             | ErrorKind::UnrecognizedClient
             | ErrorKind::InvalidSignature
             | ErrorKind::IncompleteSignature
             | ErrorKind::MissingAuthenticationToken,
-        ) => Class::Unusable,
-        Some(_) => Class::Terminal,
+        ) => Class::NoCredentials,
+        Some(_) => Class::NonRetryable,
         None => match status.as_u16() {
             429 => quota(&reported.message),
-            408 => Class::Slow,
+            408 => Class::Timeout,
             // Other services' names for the same, which appear with status 400 too.
             _ if reported.name.as_deref().is_some_and(is_throttle_name) => quota(&reported.message),
             500.. => Class::Transient,
-            _ => Class::Terminal,
+            _ => Class::NonRetryable,
         },
     }
 }
@@ -144,7 +147,7 @@ const WORDS: [&str; 6] = [
 
 fn quota(message: &str) -> Class {
     let per_day = message.to_ascii_lowercase().contains("per day");
-    if per_day { Class::Exhausted } else { Class::Throttled }
+    if per_day { Class::DailyQuota } else { Class::Throttled }
 }
 
 fn is_throttle_name(name: &str) -> bool {
@@ -202,7 +205,7 @@ mod tests {
         let per_day = "Too many tokens per day, please wait before trying again.";
         for (status, name, message, wanted) in [
             (429, Some("ThrottlingException"), requests, Class::Throttled),
-            (429, Some("ThrottlingException"), per_day, Class::Exhausted),
+            (429, Some("ThrottlingException"), per_day, Class::DailyQuota),
             (400, Some("ServiceQuotaExceededException"), "", Class::Throttled),
             (429, None, "", Class::Throttled),
             (429, Some("SomethingNew"), "", Class::Throttled),
@@ -212,15 +215,15 @@ mod tests {
             (500, Some("InternalServerException"), "", Class::Transient),
             (502, None, "", Class::Transient),
             (504, None, "", Class::Transient),
-            (408, Some("ModelTimeoutException"), "", Class::Slow),
-            (408, None, "", Class::Slow),
-            (424, Some("ModelErrorException"), "", Class::Terminal),
-            (400, Some("ValidationException"), "", Class::Terminal),
-            (403, Some("AccessDeniedException"), "", Class::Terminal),
-            (403, Some("ExpiredTokenException"), "", Class::Unusable),
-            (403, Some("InvalidSignatureException"), "", Class::Unusable),
-            (404, Some("ResourceNotFoundException"), "", Class::Terminal),
-            (413, None, "", Class::Terminal),
+            (408, Some("ModelTimeoutException"), "", Class::Timeout),
+            (408, None, "", Class::Timeout),
+            (424, Some("ModelErrorException"), "", Class::NonRetryable),
+            (400, Some("ValidationException"), "", Class::NonRetryable),
+            (403, Some("AccessDeniedException"), "", Class::NonRetryable),
+            (403, Some("ExpiredTokenException"), "", Class::NoCredentials),
+            (403, Some("InvalidSignatureException"), "", Class::NoCredentials),
+            (404, Some("ResourceNotFoundException"), "", Class::NonRetryable),
+            (413, None, "", Class::NonRetryable),
         ] {
             assert_eq!(class(status, name, message), wanted, "{status} {name:?}");
         }

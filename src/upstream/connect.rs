@@ -1,12 +1,10 @@
-//! How upstream connections are opened: TCP, directly or through a proxy, TLS with ALPN, all
-//! within one time limit, and a count.
+//! Opens connections to upstreams: TCP, directly or through a proxy, and TLS with ALPN, all within one
+//! time limit. Metrics count the connections.
 //!
-//! Over TLS a server may choose HTTP/2; cleartext endpoints are spoken to in HTTP/1.1. A proxy is
-//! asked for a tunnel to an endpoint that speaks TLS, and so sees none of what is said; requests to
-//! one that does not are passed on by the proxy itself.
+//! A TLS server may choose HTTP/2; cleartext endpoints get HTTP/1.1. To a TLS endpoint a proxy opens a
+//! tunnel, and so sees no request; requests to a cleartext endpoint it forwards itself.
 
 use std::future::Future;
-use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -14,11 +12,10 @@ use std::time::Duration;
 
 use http::Uri;
 use http::uri::Scheme;
-use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
 use hyper_util::client::legacy::connect::dns::{GaiAddrs, GaiResolver, Name};
 use hyper_util::client::legacy::connect::proxy::Tunnel;
-use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
+use hyper_util::client::legacy::connect::{Connection, HttpConnector};
 use hyper_util::client::proxy::matcher::Intercept;
 use hyper_util::rt::TokioIo;
 use prometheus::{IntCounter, IntCounterVec, IntGauge};
@@ -29,33 +26,33 @@ use tower::{Service, ServiceExt};
 use super::proxy::Proxies;
 use crate::config;
 use crate::system::descriptors::{
-    Exhausted, Seldom, Shares, can_open_files, is_caused_by_exhaustion,
+    Exhausted, LogLimit, Shares, can_open_files, is_caused_by_exhaustion,
 };
 use crate::system::keepalive;
 use crate::system::time::timeout;
 use crate::telemetry::{Metrics, with_causes};
 
-/// To the endpoint, or to a proxy, which may speak TLS itself.
+/// A connection to the endpoint or to a proxy, which may use TLS itself.
 type Hop = MaybeHttpsStream<TokioIo<TcpStream>>;
-type Stream = MaybeHttpsStream<Hop>;
+pub(super) type Stream = MaybeHttpsStream<Hop>;
 pub(super) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 type Connecting<S> = Pin<Box<dyn Future<Output = Result<S, BoxError>> + Send>>;
 
-/// Gauges of the connections in each state, and counts of what kept them from their use.
+/// Gauges of connections by state, and counts of connections that failed.
 #[derive(Clone, Debug)]
 pub struct ConnectionGauges {
     /// Being opened.
     pub connecting: IntGauge,
     /// Open, in use or idle.
     pub open: IntGauge,
-    /// Not opened, since the gateway itself had nothing left for it.
+    /// Not opened, since the gateway had no resources left.
     pub exhausted: IntCounter,
-    /// Ended, since the upstream sent more than any answer needs, by what it sent.
+    /// Closed because the upstream sent more than any response needs, by what it sent.
     pub floods: IntCounterVec,
 }
 
 impl ConnectionGauges {
-    /// Those of the metrics.
+    /// The gauges among the metrics.
     pub fn of(metrics: &Metrics) -> ConnectionGauges {
         let gauge = |state| metrics.upstream_connections.with_label_values(&[state]);
         ConnectionGauges {
@@ -75,7 +72,7 @@ pub(super) struct ConnectTimeout;
 /// Opens connections for the pool.
 #[derive(Clone, Debug)]
 pub(super) struct Connector {
-    https: HttpsConnector<FirstHop>,
+    https: HttpsConnector<ProxyConnector>,
     proxies: Arc<Proxies>,
     limit: Duration,
     gauges: ConnectionGauges,
@@ -95,7 +92,7 @@ impl Connector {
             .https_or_http()
             .enable_http1()
             .wrap_connector(tcp.clone());
-        let first = FirstHop { tcp, to_proxy, proxies: Arc::clone(&proxies) };
+        let first = ProxyConnector { tcp, to_proxy, proxies: Arc::clone(&proxies) };
         let https = HttpsConnectorBuilder::new()
             .with_tls_config(tls)
             .https_or_http()
@@ -109,21 +106,21 @@ impl Connector {
         &self.gauges.floods
     }
 
-    /// Opens a connection to a URI's place.
+    /// Opens a connection to the host of a URI.
     pub(super) fn open(&self, uri: Uri) -> impl Future<Output = Result<Opened, BoxError>> + Send {
         self.clone().oneshot(uri)
     }
 }
 
-/// TLS towards upstreams, whose certificates must lead to somebody trusted.
+/// TLS with the trusted certificate authorities of the config.
 fn client_config(trust: &config::Trust) -> ClientConfig {
-    // Only the first of several installs counts, and all are the same.
+    // Only the first call counts; all install the same provider.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let mut roots = RootCertStore::empty();
     if trust.webpki {
         roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
     }
-    // The config has checked those of a file; of the system's some may not be usable.
+    // The config has checked those of a file; some of the system's may be unusable.
     roots.add_parsable_certificates(trust.authorities.iter().cloned());
     ClientConfig::builder().with_root_certificates(roots).with_no_client_auth()
 }
@@ -138,28 +135,28 @@ impl Service<Uri> for Connector {
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
-        let connecting = Held::take(&self.gauges.connecting);
+        let connecting = GaugeGuard::new(&self.gauges.connecting);
         let open = self.gauges.open.clone();
         let limit = self.limit;
         let plain = uri.scheme() == Some(&Scheme::HTTP);
-        let is_passed_on = plain && self.proxies.on_the_way(&uri).is_some();
+        let absolute_form = plain && self.proxies.proxy_for(&uri).is_some();
         let connect = self.https.call(uri);
         Box::pin(async move {
             let stream = timeout(limit, connect).await.map_err(|_| ConnectTimeout)??;
             drop(connecting);
-            Ok(Opened { stream, is_passed_on, _open: Held::take(&open) })
+            Ok(Opened { stream, absolute_form, open: GaugeGuard::new(&open) })
         })
     }
 }
 
-/// Opens TCP connections. What fails for want of something of the gateway's own is told apart, here
-/// for all: the endpoint's connections, those to proxies, and the names of both.
+/// Opens TCP connections to endpoints and proxies, and resolves their names. Marks the failures for
+/// which the gateway's own limits are the cause.
 #[derive(Clone, Debug)]
 struct Tcp {
     http: HttpConnector<Resolver>,
     shares: Shares,
     exhausted: IntCounter,
-    seldom: Arc<Seldom>,
+    log_limit: Arc<LogLimit>,
 }
 
 impl Tcp {
@@ -172,7 +169,7 @@ impl Tcp {
         http.set_keepalive_interval(Some(keepalive::INTERVAL));
         http.set_keepalive_retries(Some(keepalive::PROBES));
         http.set_connect_timeout(Some(limit));
-        Tcp { http, shares, exhausted, seldom: Arc::default() }
+        Tcp { http, shares, exhausted, log_limit: Arc::default() }
     }
 
     fn check(
@@ -181,12 +178,12 @@ impl Tcp {
     ) -> Result<TokioIo<TcpStream>, BoxError> {
         let error = match opened {
             Ok(stream) if self.shares.has_room_for_upstream(stream.inner()) => return Ok(stream),
-            Ok(_) => KEPT.into(),
+            Ok(_) => RESERVED.into(),
             Err(error) if is_caused_by_exhaustion(&*error) => error,
             Err(error) => return Err(error),
         };
         self.exhausted.inc();
-        if self.seldom.is_due() {
+        if self.log_limit.is_due() {
             let problem = with_causes(error.to_string(), &*error);
             tracing::warn!(%problem, limit = self.shares.limit(), "no connections to upstreams");
         }
@@ -207,19 +204,19 @@ impl Service<Uri> for Tcp {
         let (tcp, connect) = (self.clone(), self.http.call(uri));
         Box::pin(async move {
             if !tcp.shares.can_open_for_upstream() {
-                return tcp.check(Err(Exhausted(KEPT.into()).into()));
+                return tcp.check(Err(Exhausted(RESERVED.into()).into()));
             }
             tcp.check(connect.await.map_err(Into::into))
         })
     }
 }
 
-/// The system's resolver of names, which does not tell that it had no descriptors.
+/// The system's resolver. It does not report that it had no file descriptors, so this checks for them.
 #[derive(Clone, Debug)]
 struct Resolver(GaiResolver, Shares);
 
-/// Why there is no connection although there are descriptors.
-const KEPT: &str = "the last file descriptors are kept for the gateway itself";
+/// Why there is no connection although there are file descriptors.
+const RESERVED: &str = "the last file descriptors are kept for the gateway itself";
 
 impl Service<Name> for Resolver {
     type Response = GaiAddrs;
@@ -234,8 +231,8 @@ impl Service<Name> for Resolver {
         let (resolving, shares) = (self.0.call(name), self.1);
         Box::pin(async move {
             match resolving.await {
-                // Meanwhile others may have taken what there was.
-                Ok(_) if !shares.can_open_for_upstream() => Err(Exhausted(KEPT.into()).into()),
+                // Other requests may have taken the descriptors in the meantime.
+                Ok(_) if !shares.can_open_for_upstream() => Err(Exhausted(RESERVED.into()).into()),
                 Ok(addresses) => Ok(addresses),
                 Err(error) if can_open_files() => Err(error.into()),
                 Err(error) => Err(Exhausted(error.into()).into()),
@@ -244,23 +241,23 @@ impl Service<Name> for Resolver {
     }
 }
 
-/// Opens the first hop: to the endpoint itself, or through a proxy on the way to it.
+/// Connects to the endpoint, directly or through a proxy.
 #[derive(Clone, Debug)]
-struct FirstHop {
+struct ProxyConnector {
     tcp: Tcp,
     to_proxy: HttpsConnector<Tcp>,
     proxies: Arc<Proxies>,
 }
 
-/// A proxy did not let a connection through.
+/// A proxy refused or failed to connect.
 #[derive(Debug, thiserror::Error)]
-#[error("no way through the proxy {proxy}")]
-struct NoWay {
+#[error("no checkout through the proxy {proxy}")]
+struct ProxyConnectError {
     proxy: String,
     source: BoxError,
 }
 
-impl Service<Uri> for FirstHop {
+impl Service<Uri> for ProxyConnector {
     type Response = Hop;
     type Error = BoxError;
     type Future = Connecting<Hop>;
@@ -270,7 +267,7 @@ impl Service<Uri> for FirstHop {
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
-        let Some(proxy) = self.proxies.on_the_way(&uri) else {
+        let Some(proxy) = self.proxies.proxy_for(&uri) else {
             let connect = self.tcp.call(uri);
             return Box::pin(async move { Ok(MaybeHttpsStream::Http(connect.await?)) });
         };
@@ -280,9 +277,9 @@ impl Service<Uri> for FirstHop {
                 true => to_proxy.oneshot(proxy.uri().clone()).await,
                 false => tunnel(&proxy, to_proxy).oneshot(uri).await.map_err(Into::into),
             };
-            // The authority has no password in it: the matcher has taken it out.
+            // The authority has no password in it: the matcher has removed it.
             let name = |uri: &Uri| uri.authority().map(ToString::to_string).unwrap_or_default();
-            opened.map_err(|source| NoWay { proxy: name(proxy.uri()), source }.into())
+            opened.map_err(|source| ProxyConnectError { proxy: name(proxy.uri()), source }.into())
         })
     }
 }
@@ -295,85 +292,36 @@ fn tunnel(proxy: &Intercept, to_proxy: HttpsConnector<Tcp>) -> Tunnel<HttpsConne
     }
 }
 
-/// A gauge that is one higher while this lives.
+/// Keeps a gauge one higher until it is dropped.
 #[derive(Debug)]
-struct Held(IntGauge);
+pub(super) struct GaugeGuard(IntGauge);
 
-impl Held {
-    fn take(gauge: &IntGauge) -> Held {
+impl GaugeGuard {
+    fn new(gauge: &IntGauge) -> GaugeGuard {
         gauge.inc();
-        Held(gauge.clone())
+        GaugeGuard(gauge.clone())
     }
 }
 
-impl Drop for Held {
+impl Drop for GaugeGuard {
     fn drop(&mut self) {
         self.0.dec();
     }
 }
 
-/// A connection that is counted while it is open.
+/// A connection that was just opened.
 #[derive(Debug)]
 pub(super) struct Opened {
-    stream: Stream,
-    /// Whether a proxy reads the requests, and so needs whole URIs in them.
-    is_passed_on: bool,
-    _open: Held,
+    pub(super) stream: Stream,
+    /// Whether a proxy forwards the requests, and so needs absolute URIs in them.
+    pub(super) absolute_form: bool,
+    /// Counts the connection while it is open.
+    pub(super) open: GaugeGuard,
 }
 
 impl Opened {
-    /// Whether HTTP/2 was chosen on it.
+    /// Whether the server chose HTTP/2.
     pub(super) fn is_http2(&self) -> bool {
         self.stream.connected().is_negotiated_h2()
-    }
-
-    pub(super) fn is_passed_on(&self) -> bool {
-        self.is_passed_on
-    }
-}
-
-impl Connection for Opened {
-    fn connected(&self) -> Connected {
-        self.stream.connected().proxy(self.is_passed_on)
-    }
-}
-
-impl Read for Opened {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: ReadBufCursor<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
-    }
-}
-
-impl Write for Opened {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
     }
 }

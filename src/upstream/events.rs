@@ -1,13 +1,13 @@
-//! The events that a client sends while it is answered: taken out of the client's signatures and
-//! signed with the target's, one by one, as they come.
+//! The events of a bidirectional stream on their way to the target: checks the client's signatures and
+//! signs each event with the target's credentials.
 //!
-//! A signed event is a frame with the headers `:date` and `:chunk-signature` whose payload is the
-//! event's own frame; its signature covers the one before, and the first covers that of the request
-//! (source: "Transcribe streaming", AWS's description of event stream encoding, which Bedrock
-//! shares). The client's chain hangs on its own key, so each event gets a new signature; its own
-//! frame stays as it is. An empty signed frame ends the chain. Under a bearer key events are not
-//! signed at all. Where the client's own chain is to be checked, no event is passed on before it was,
-//! and a stream that ends without the end of its chain was cut off.
+//! A signed event is a frame with the headers `:date` and `:chunk-signature` whose payload is the frame
+//! of the event itself. Its signature covers the signature before it, and the first one covers that of
+//! the request (source: "Transcribe streaming", AWS's description of event stream encoding, which
+//! Bedrock shares). Since the client signs with another key, each event gets a new signature; its own
+//! frame stays as it is. An empty signed frame is the signed end. With a bearer key events are not
+//! signed. If the client's signatures are to be checked, no event is forwarded before its check, and a
+//! stream without a signed end counts as cut off.
 
 use std::fmt;
 use std::pin::Pin;
@@ -27,16 +27,16 @@ use super::credentials::Auth;
 use crate::bedrock::event_stream::frame_len;
 use crate::bedrock::sigv4::{BadEvent, CHUNK_SIGNATURE, EventChain, SERVICE};
 
-/// Why events can't be passed on.
+/// Why events can't be forwarded.
 #[derive(Debug, thiserror::Error)]
 pub enum EventsError {
-    /// The client's stream broke off.
+    /// The client's stream ended early.
     #[error("the client's events broke off: {0}")]
     Broken(Box<dyn std::error::Error + Send + Sync>),
-    /// The client's bytes are no events.
+    /// The client's bytes are not events.
     #[error("the client sent what is no event: {0}")]
     NotAnEvent(String),
-    /// An event is not what the client signed.
+    /// The client's signature of an event is wrong.
     #[error("an event is not as its client signed it: {0}")]
     Forged(#[from] BadEvent),
     /// The client's stream ended before its chain did.
@@ -45,7 +45,7 @@ pub enum EventsError {
     /// An event is longer than a request may be.
     #[error("an event is longer than {0} bytes")]
     TooLong(usize),
-    /// The answer is over, so nobody is there to hear more.
+    /// The response has ended, so no more events can be sent.
     #[error("the answer is over")]
     Over,
     /// An event could not be signed.
@@ -57,22 +57,23 @@ pub enum EventsError {
 pub type Source =
     Pin<Box<dyn Body<Data = Bytes, Error = Box<dyn std::error::Error + Send + Sync>> + Send>>;
 
-/// Signs one event after the other.
+/// Signs events, each over the signature of the one before.
 #[derive(Debug)]
-pub struct Chain {
+pub struct EventSigner {
     auth: Arc<Auth>,
     region: String,
     /// The signature before the next.
     last: String,
 }
 
-impl Chain {
-    /// A chain that hangs on the signature of a request. `None` if `auth` signs nothing.
-    pub fn new(auth: Arc<Auth>, region: &str, seed: Option<String>) -> Option<Chain> {
-        Some(Chain { auth, region: region.to_owned(), last: seed? })
+impl EventSigner {
+    /// A signer whose first event is signed over the signature of the request, `seed`. `None` without
+    /// one, as with a bearer key.
+    pub fn new(auth: Arc<Auth>, region: &str, seed: Option<String>) -> Option<EventSigner> {
+        Some(EventSigner { auth, region: region.to_owned(), last: seed? })
     }
 
-    /// The signed frame of an event; of none, the end of the chain.
+    /// The signed frame of an event; without an event, that of the end.
     fn sign(&mut self, event: Option<&Message>, now: SystemTime) -> Result<Bytes, EventsError> {
         let unsigned = |error: String| EventsError::Unsigned(error);
         let Auth::SigV4(signer) = &*self.auth else {
@@ -97,15 +98,15 @@ impl Chain {
     }
 }
 
-/// The body of the request to a target: the client's events as they come.
+/// The body of the request to a target: the client's events, as they come.
 pub struct Events {
     source: Source,
-    /// What the client signs its events by, where that is to be checked.
+    /// Verifies the client's signatures of its events, if they are to be checked.
     signed: Option<EventChain>,
-    chain: Option<Chain>,
-    /// The end of the answer, after which no event is passed on.
+    signer: Option<EventSigner>,
+    /// Cancelled when the response ends, after which no event is forwarded.
     over: Pin<Box<WaitForCancellationFutureOwned>>,
-    /// What came of a frame that is not all there.
+    /// The received bytes of an incomplete frame.
     partial: BytesMut,
     /// Longest frame, in bytes.
     limit: usize,
@@ -119,20 +120,20 @@ impl fmt::Debug for Events {
 }
 
 impl Events {
-    /// Events from `source`, none longer than `limit` bytes and each `signed` by its client where
-    /// that is to be checked, signed anew by `chain` if there is one, until `over` is cancelled.
+    /// Events from `source`, of at most `limit` bytes each, until `over` is cancelled. `signed` verifies
+    /// the client's signatures, and `signer` signs for the target.
     pub fn new(
         source: Source,
         signed: Option<EventChain>,
-        chain: Option<Chain>,
+        signer: Option<EventSigner>,
         limit: usize,
         over: CancellationToken,
     ) -> Events {
         let over = Box::pin(over.cancelled_owned());
-        Events { source, signed, chain, over, partial: BytesMut::new(), limit, is_over: false }
+        Events { source, signed, signer, over, partial: BytesMut::new(), limit, is_over: false }
     }
 
-    /// The next whole frame of what has come.
+    /// The next complete frame.
     fn next_frame(&mut self) -> Result<Option<Bytes>, EventsError> {
         let len =
             frame_len(&self.partial).map_err(|error| EventsError::NotAnEvent(error.to_string()))?;
@@ -143,7 +144,7 @@ impl Events {
         Ok((self.partial.len() >= len).then(|| self.partial.split_to(len).freeze()))
     }
 
-    /// What a frame of the client's becomes; none if it ends the client's chain.
+    /// Translates a frame of the client; `None` if it is the signed end.
     fn translate(&mut self, frame: Bytes) -> Result<Option<Bytes>, EventsError> {
         let message = read(&mut frame.clone())?;
         if let Some(signed) = &mut self.signed {
@@ -159,18 +160,18 @@ impl Events {
         self.sign(&event, bytes).map(Some)
     }
 
-    /// An event, whose frame has these bytes, as the target gets it.
+    /// The event for the target; `bytes` are its frame.
     fn sign(&mut self, event: &Message, bytes: Bytes) -> Result<Bytes, EventsError> {
-        match &mut self.chain {
-            Some(chain) => chain.sign(Some(event), SystemTime::now()),
+        match &mut self.signer {
+            Some(signer) => signer.sign(Some(event), SystemTime::now()),
             None => Ok(bytes),
         }
     }
 
-    /// The end of the chain, where there is one.
+    /// The signed end, if events are signed.
     fn end(&mut self) -> Option<Result<Bytes, EventsError>> {
         self.is_over = true;
-        self.chain.as_mut().map(|chain| chain.sign(None, SystemTime::now()))
+        self.signer.as_mut().map(|signer| signer.sign(None, SystemTime::now()))
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, EventsError>>> {
@@ -259,8 +260,8 @@ mod tests {
         Arc::new(Auth::SigV4(Credentials::new("AKID", secret, None, None, "test").into()))
     }
 
-    fn chain(secret: &str) -> Option<Chain> {
-        Chain::new(auth(secret), "us-east-1", Some("5eed".to_owned()))
+    fn signer(secret: &str) -> Option<EventSigner> {
+        EventSigner::new(auth(secret), "us-east-1", Some("5eed".to_owned()))
     }
 
     fn source(bytes: Vec<u8>, cuts: &[usize]) -> Source {
@@ -277,7 +278,7 @@ mod tests {
     }
 
     fn signed_by_a_client(events: &[Bytes]) -> Vec<u8> {
-        let mut chain = chain("the client's").unwrap();
+        let mut chain = signer("the client's").unwrap();
         let mut bytes = Vec::new();
         for event in events {
             let message = read(&mut event.clone()).unwrap();
@@ -287,8 +288,11 @@ mod tests {
         bytes
     }
 
-    async fn translated(source: Source, chain: Option<Chain>) -> Result<Vec<Message>, EventsError> {
-        let mut body = Events::new(source, None, chain, 1024, CancellationToken::new());
+    async fn translated(
+        source: Source,
+        signer: Option<EventSigner>,
+    ) -> Result<Vec<Message>, EventsError> {
+        let mut body = Events::new(source, None, signer, 1024, CancellationToken::new());
         let mut messages = Vec::new();
         while let Some(frame) = body.frame().await {
             let bytes = frame?.into_data().unwrap();
@@ -304,7 +308,7 @@ mod tests {
     #[tokio::test]
     async fn events_keep_their_frames_and_get_new_signatures() {
         let sent = signed_by_a_client(&events());
-        let got = translated(source(sent.clone(), &[]), chain("the gateway's")).await.unwrap();
+        let got = translated(source(sent.clone(), &[]), signer("the gateway's")).await.unwrap();
         assert_eq!(got.len(), 3, "two events and the end");
         for (message, event) in got.iter().zip(events()) {
             assert_eq!(*message.payload(), event);
@@ -328,7 +332,7 @@ mod tests {
         let got = translated(source(signed_by_a_client(&events()), &[]), None).await.unwrap();
         assert_eq!(got.len(), 2);
         let plain: Vec<u8> = events().concat();
-        let got = translated(source(plain, &[3]), chain("the gateway's")).await.unwrap();
+        let got = translated(source(plain, &[3]), signer("the gateway's")).await.unwrap();
         assert_eq!(got.len(), 3, "a client that signs nothing is signed for");
     }
 
@@ -336,13 +340,13 @@ mod tests {
     async fn what_is_no_event_breaks_the_stream() {
         let mut cut = signed_by_a_client(&events());
         cut.truncate(cut.len() - 3);
-        let broken = translated(source(cut, &[]), chain("k")).await;
+        let broken = translated(source(cut, &[]), signer("k")).await;
         assert!(matches!(broken, Err(EventsError::NotAnEvent(_))), "{broken:?}");
         let mut wrong = signed_by_a_client(&events());
         wrong[20] ^= 1;
-        assert!(translated(source(wrong, &[]), chain("k")).await.is_err());
+        assert!(translated(source(wrong, &[]), signer("k")).await.is_err());
         let long = event("chunk", vec![b' '; 2000]).to_vec();
-        let refused = translated(source(long, &[]), chain("k")).await;
+        let refused = translated(source(long, &[]), signer("k")).await;
         assert!(matches!(refused, Err(EventsError::TooLong(1024))), "{refused:?}");
     }
 
@@ -351,7 +355,7 @@ mod tests {
         fn however_the_bytes_are_cut(cuts in prop::collection::vec(0usize..60, 0..20)) {
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
             let sent = signed_by_a_client(&events());
-            let got = runtime.block_on(translated(source(sent, &cuts), chain("k"))).unwrap();
+            let got = runtime.block_on(translated(source(sent, &cuts), signer("k"))).unwrap();
             prop_assert_eq!(got.len(), 3);
         }
     }

@@ -48,7 +48,7 @@ pub(super) fn translate(
     // Bedrock names its errors, above all those that speak of permissions and models.
     let is_bedrocks = is_error && (reported.name.is_some() || !speaks_of_access(status));
     let class = match classify(status, &reported) {
-        Class::Terminal if !is_bedrocks || reported.message.is_empty() => Class::Foreign,
+        Class::NonRetryable if !is_bedrocks || reported.message.is_empty() => Class::Foreign,
         class => class,
     };
     let shown = if kind == ErrorKind::Validation { status } else { kind.status() };
@@ -320,11 +320,11 @@ mod tests {
     #[test]
     fn a_message_without_a_name_gets_one_and_a_name_without_a_message_keeps_it() {
         let named = answer(400, &[], r#"{"message":"no"}"#);
-        assert_eq!(named.class, Class::Terminal);
+        assert_eq!(named.class, Class::NonRetryable);
         assert_eq!(named.headers[ERROR_TYPE], "ValidationException");
         assert_eq!(named.body, r#"{"message":"no"}"#);
         let named = answer(422, &[], r#"{"message":"no"}"#);
-        assert_eq!((named.status.as_u16(), named.class), (422, Class::Terminal));
+        assert_eq!((named.status.as_u16(), named.class), (422, Class::NonRetryable));
         assert_eq!(named.headers[ERROR_TYPE], "ValidationException");
         let named = answer(500, &[("x-amzn-errortype", "SomethingNew")], "<x/>");
         assert_eq!(named.status, 500);

@@ -1,18 +1,18 @@
-//! One signed request to one place, and what came of it.
+//! Sends one signed request to one upstream and decides its outcome.
 //!
 //! [`Upstream::send`] puts a prepared request on a connection of the [`pool`] and reads just as much
-//! of the answer as decides its outcome: the head, the body of an error, or the first frame of a
-//! stream. A failure is not retried here; what it means for the request is decided above. Only
-//! what met a dead connection of the pool is sent once more. HTTP/1.1 is spoken by [`http1`], since
-//! every request goes through it; HTTP/2 by a library.
+//! of the response as decides the outcome: the head, the body of an error, or the first frame of a
+//! stream. The attempt loop decides about retries; only a request that met a stale connection of the
+//! pool is sent once more here. [`http1`] is an HTTP/1.1 client of our own, since every request goes
+//! through it; hyper speaks HTTP/2.
 
 mod body;
 pub mod classify;
 pub mod collector;
 mod connect;
 pub mod credentials;
-mod document;
 pub mod events;
+mod fetch;
 mod foreign;
 pub mod http1;
 mod http2;
@@ -35,8 +35,8 @@ use tokio::time::Instant;
 pub use body::{Body, BodyError};
 pub use classify::Class;
 pub use connect::ConnectionGauges;
-pub use document::DocumentError;
-pub use pool::keep_apart;
+pub use fetch::FetchError;
+pub use pool::set_shard;
 pub use reply::{Failure, Reply, Success, TimeLimit};
 
 use crate::config;
@@ -44,45 +44,62 @@ use crate::system::time::{timeout, timeout_at};
 use connect::{BoxError, Connector};
 use events::Events;
 use http2::Payload;
-use pool::{Key, Place, Pool, Way};
+use pool::{Checkout, ConnectionPool, HostPool, Key};
 use proxy::Proxies;
 
 /// The connections to upstreams, shared by all targets.
 #[derive(Clone, Debug)]
 pub struct Upstream {
-    pool: Arc<Pool>,
+    pool: Arc<ConnectionPool>,
     connect_timeout: Duration,
     resent: IntCounter,
 }
 
-/// Why a request has no answer.
+/// Why the gateway could not make a request.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RequestError {
+    /// The target has no credentials, for this reason.
+    #[error("{0}")]
+    NoCredentials(String),
+    /// The path of the request is not a valid URI.
+    #[error("the target's path is no URI")]
+    InvalidPath,
+    /// The URL to send it to has no host.
+    #[error("the URL names no host")]
+    NoHost,
+    /// The request could not be signed.
+    #[error(transparent)]
+    Sign(#[from] sign::SignError),
+}
+
+/// Why a request has no response.
 #[derive(Debug, thiserror::Error)]
 enum SendError {
-    #[error("{0}")]
-    Unusable(String),
+    #[error(transparent)]
+    Request(#[from] RequestError),
     #[error("no connection")]
     Connect(#[source] BoxError),
     #[error("HTTP/1.1 failed")]
     Http1 {
         #[source]
         error: http1::Error,
-        /// Whether the connection was there before the request.
-        was_kept: bool,
-        /// Whether any byte of an answer came.
-        was_answered: bool,
+        /// Whether the connection was idle before the request.
+        reused: bool,
+        /// Whether any byte of a response came.
+        has_received: bool,
     },
     #[error("HTTP/2 failed")]
     Http2 {
         #[source]
         error: hyper::Error,
         /// When the connection was opened.
-        opened: Instant,
+        opened_at: Instant,
     },
 }
 
 impl Upstream {
-    /// A pool without connections; they are opened by the requests that need them. `resent` counts
-    /// requests that met a dead connection.
+    /// A pool without connections; requests open them. `resent` counts the requests that met a stale
+    /// connection.
     pub fn new(
         config: &config::Upstream,
         gauges: ConnectionGauges,
@@ -90,30 +107,34 @@ impl Upstream {
     ) -> Upstream {
         let proxies = Arc::new(Proxies::new(&config.proxies));
         let connector = Connector::new(config, Arc::clone(&proxies), gauges);
-        let pool =
-            Pool::new(connector, proxies, config.max_idle_per_host, config.pool_idle_timeout);
+        let pool = ConnectionPool::new(
+            connector,
+            proxies,
+            config.max_idle_per_host,
+            config.pool_idle_timeout,
+        );
         Upstream { pool: Arc::new(pool), connect_timeout: config.connect_timeout, resent }
     }
 
-    /// Closes the connections that wait for a request, for the sake of others that need their file
-    /// descriptors; whether there were any.
-    pub fn let_idle_go(&self) -> bool {
-        self.pool.let_idle_go()
+    /// Closes idle connections to free their file descriptors. Returns whether there were any.
+    pub fn close_idle(&self) -> bool {
+        self.pool.close_idle()
     }
 
-    /// Sends a request to `origin` that `make` prepares and signs, or says why it can't. `streams` says that a success must be an
-    /// event stream. Nothing is waited for beyond `first_byte`, counted from `now`, which covers
-    /// connecting, the head and the first frame. Dropping the future cancels the request.
+    /// Sends a request to `origin` and decides its outcome. `make` prepares and signs the request once
+    /// there is a connection to send it on. With `streams`, a success must be an event stream.
+    /// Connecting, the head and the first frame must all come within `first_byte` from `now`. Dropping
+    /// the future cancels the request.
     pub async fn send(
         &self,
         origin: &Origin,
-        make: impl Fn() -> Result<Request<Bytes>, String>,
+        make: impl Fn() -> Result<Request<Bytes>, RequestError>,
         streams: bool,
         now: Instant,
         first_byte: Duration,
     ) -> Reply {
         let replied = async {
-            match self.exchange(origin, make, now).await {
+            match self.round_trip(origin, make, now).await {
                 Ok(response) => reply::read(response, streams).await,
                 Err(error) => Reply::Failure(reply::not_sent(error, self.connect_timeout)),
             }
@@ -122,9 +143,9 @@ impl Upstream {
         replied.unwrap_or_else(|_| Reply::Failure(reply::too_slow(first_byte)))
     }
 
-    /// Opens a bidirectional stream: sends a signed request whose events are still to come, and
-    /// waits for the head of the answer, for `first_byte` at most. What the model says first may
-    /// wait for what the client says next, so no frame is waited for.
+    /// Opens a bidirectional stream: sends a signed request whose events are still to come, and waits
+    /// for the head of the response, at most for `first_byte`. It waits for no frame, since the model's
+    /// first event may depend on a later event of the client.
     pub async fn open(
         &self,
         origin: &Origin,
@@ -132,7 +153,7 @@ impl Upstream {
         first_byte: Duration,
     ) -> Reply {
         let outcome = timeout(first_byte, async {
-            match self.begin(origin, request).await {
+            match self.send_streaming(origin, request).await {
                 Ok(response) => reply::read(response, false).await,
                 Err(error) => Reply::Failure(reply::not_sent(error, self.connect_timeout)),
             }
@@ -140,8 +161,8 @@ impl Upstream {
         outcome.await.unwrap_or_else(|_| Reply::Failure(reply::too_slow(first_byte)))
     }
 
-    /// Sends a request whose body is still to come, by HTTP/2, and waits for the head of its answer.
-    async fn begin<B>(
+    /// Sends a request with a streaming body over HTTP/2 and waits for the head of the response.
+    async fn send_streaming<B>(
         &self,
         origin: &Origin,
         request: Request<B>,
@@ -149,47 +170,47 @@ impl Upstream {
     where
         B: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
-        let place = self.pool.place(origin);
-        let mut request = request.map(Payload::coming);
-        place.authorize(request.headers_mut());
+        let host = self.pool.host(origin);
+        let mut request = request.map(Payload::streaming);
+        host.authorize(request.headers_mut());
         let began = Instant::now();
         loop {
-            let stream = self.pool.stream(&place).await?;
-            let opened = stream.opened();
+            let stream = self.pool.stream(&host).await?;
+            let opened_at = stream.opened_at();
             match stream.try_send(request).await {
-                Ok(response) => return Ok(response.map(|body| Body::http2(body, Some(stream)))),
-                // A connection that was kept may have ended before it took the request.
+                Ok(response) => return Ok(response.map(|body| Body::http2(body, stream))),
+                // The upstream may have closed a shared connection before it took the request.
                 Err(mut unsent) => match unsent.take_message() {
-                    Some(untouched) if opened < began => request = untouched,
-                    _ => return Err(SendError::Http2 { error: unsent.into_error(), opened }),
+                    Some(untouched) if opened_at < began => request = untouched,
+                    _ => return Err(SendError::Http2 { error: unsent.into_error(), opened_at }),
                 },
             }
         }
     }
 
-    /// Sends what `make` prepares, once more if its connection was dead, and waits for the head of
-    /// its answer. It began at `began`.
-    async fn exchange(
+    /// Sends what `make` prepares and waits for the head of the response. The request began at `began`;
+    /// if it meets a stale connection it is sent once more, on a new one.
+    async fn round_trip(
         &self,
         origin: &Origin,
-        make: impl Fn() -> Result<Request<Bytes>, String>,
+        make: impl Fn() -> Result<Request<Bytes>, RequestError>,
         began: Instant,
     ) -> Result<Response<Body>, SendError> {
-        let place = self.pool.place(origin);
-        let way = match place.kept() {
-            Some(way) => way,
+        let host = self.pool.host(origin);
+        let checkout = match host.check_out() {
+            Some(checkout) => checkout,
             None => {
-                // For what can't be sent nothing is opened.
-                make().map_err(SendError::Unusable)?;
-                Box::pin(self.pool.open(&place)).await?
+                // A request that can't be made opens no connection.
+                make()?;
+                Box::pin(self.pool.open(&host)).await?
             }
         };
-        match put_on(way, &place, &make).await {
-            Err(error) if resend::was_dead(&error, began, self.connect_timeout) => {
+        match send_on(checkout, &host, &make).await {
+            Err(error) if resend::is_stale_connection(&error, began, self.connect_timeout) => {
                 self.resent.inc();
                 Box::pin(async {
-                    let way = self.pool.open_alone(&place).await?;
-                    put_on(way, &place, &make).await
+                    let checkout = self.pool.open_new(&host).await?;
+                    send_on(checkout, &host, &make).await
                 })
                 .await
             }
@@ -198,47 +219,47 @@ impl Upstream {
     }
 }
 
-/// Sends a request on a connection to `place` and waits for the head of its answer.
-async fn put_on(
-    way: Way,
-    place: &Arc<Place>,
-    make: impl Fn() -> Result<Request<Bytes>, String>,
+/// Sends a request on a connection to `host` and waits for the head of the response.
+async fn send_on(
+    checkout: Checkout,
+    host: &Arc<HostPool>,
+    make: impl Fn() -> Result<Request<Bytes>, RequestError>,
 ) -> Result<Response<Body>, SendError> {
     let make = || {
-        let (mut head, body) = make().map_err(SendError::Unusable)?.into_parts();
-        place.authorize(&mut head.headers);
-        Ok((head, body))
+        let (mut head, body) = make()?.into_parts();
+        host.authorize(&mut head.headers);
+        Ok::<_, RequestError>((head, body))
     };
-    match way {
-        Way::Http1 { mut connection, was_kept } => {
+    match checkout {
+        Checkout::Http1 { mut connection, reused } => {
             let method = {
                 let (head, body) = make()?;
-                connection.begin(&head, body);
+                connection.http.start(&head, body);
                 head.method
             };
-            let head = connection.head(&method).await.map_err(|error| {
-                if matches!(error, http1::Error::Head(http1::BadHead::Interim)) {
-                    place.flooded("interim");
+            let head = connection.http.head(&method).await.map_err(|error| {
+                if matches!(error, http1::Error::Head(http1::HeadError::Interim)) {
+                    host.count_flood("interim");
                 }
-                let was_answered = connection.was_answered();
-                SendError::Http1 { error, was_kept, was_answered }
+                let has_received = connection.http.has_received();
+                SendError::Http1 { error, reused, has_received }
             })?;
-            let mut response = Response::new(Body::http1(connection, Arc::clone(place)));
+            let mut response = Response::new(Body::http1(connection, Arc::clone(host)));
             *response.status_mut() = head.status;
             *response.headers_mut() = head.headers;
             Ok(response)
         }
-        Way::Http2(stream) => {
+        Checkout::Http2(stream) => {
             let (head, body) = make()?;
-            let opened = stream.opened();
+            let opened_at = stream.opened_at();
             let sent = Box::pin(stream.send(Request::from_parts(head, body))).await;
-            let response = sent.map_err(|error| SendError::Http2 { error, opened })?;
-            Ok(response.map(|body| Body::http2(body, Some(stream))))
+            let response = sent.map_err(|error| SendError::Http2 { error, opened_at })?;
+            Ok(response.map(|body| Body::http2(body, stream)))
         }
     }
 }
 
-/// Where a target's requests go: scheme and authority of its endpoint, ready for use in each.
+/// Where a target's requests go: scheme and authority of its endpoint.
 #[derive(Clone, Debug)]
 pub struct Origin {
     scheme: Scheme,
@@ -260,25 +281,39 @@ impl Origin {
     }
 
     fn at(scheme: Scheme, authority: Authority) -> Origin {
-        // An authority is made of characters that a header value may have.
-        let host = HeaderValue::from_str(authority.as_str())
-            .unwrap_or_else(|_| HeaderValue::from_static(""));
+        #[expect(
+            clippy::expect_used,
+            reason = "a header value may have all characters of an authority"
+        )]
+        let host =
+            HeaderValue::from_str(authority.as_str()).expect("an authority is a header value");
         let key = Key::new(scheme.clone(), authority.clone());
         Origin { scheme, authority, host, key }
     }
 
-    /// The `host` header of requests to it.
+    /// The `host` header of requests to this origin.
     pub fn host(&self) -> HeaderValue {
         self.host.clone()
     }
 
-    /// The URI of a path there.
+    /// The URI of a path at this origin.
     pub fn uri(&self, path: PathAndQuery) -> Uri {
         let mut parts = http::uri::Parts::default();
         parts.scheme = Some(self.scheme.clone());
         parts.authority = Some(self.authority.clone());
         parts.path_and_query = Some(path);
-        // All three parts are there and valid, so this is always a URI.
-        Uri::from_parts(parts).unwrap_or_default()
+        #[expect(clippy::expect_used, reason = "a URI fails only for want of one of these parts")]
+        Uri::from_parts(parts).expect("scheme, authority and path make a URI")
     }
+}
+
+/// An error's text followed by the texts of all its causes.
+pub(crate) fn with_causes(what: String, error: &dyn std::error::Error) -> String {
+    let mut text = what;
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
 }

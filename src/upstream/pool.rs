@@ -1,65 +1,71 @@
-//! Which connection a request goes out on: one that is kept, or a new one.
+//! The connection pool: decides whether a request goes out on an idle connection, a shared one or a
+//! new one.
 //!
-//! Of HTTP/1.1 the connection that was used last is taken first, so that those that a burst has
-//! opened grow old and are closed. Connections of HTTP/2 are shared; another one is opened when
-//! all have as many streams as the upstream takes. What is unused for too long, or was closed by
-//! the upstream, is swept away once a second for as long as anything is kept.
+//! HTTP/1.1 connections are reused last in, first out, so that those that a burst has opened grow old
+//! and are closed. HTTP/2 connections are shared; another one is opened when all have as many streams
+//! as the upstream allows. A task closes once a second what has been unused for too long or was closed
+//! by the upstream, for as long as there are connections.
 //!
-//! Threads that serve connections keep theirs apart, so that none waits for another.
+//! Each worker thread has connections of its own, so that no thread waits for another.
 
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use http::header::{HeaderMap, HeaderValue, PROXY_AUTHORIZATION};
 use http::uri::{Authority, PathAndQuery, Scheme, Uri};
 use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
 use prometheus::IntCounterVec;
 use tokio::time::Instant;
 
-use super::connect::{BoxError, Connector, Opened};
+use super::connect::{BoxError, Connector, GaugeGuard, Opened, Stream};
 use super::meter::Metered;
 use super::proxy::Proxies;
 use super::{Origin, SendError, http1, http2};
 use crate::system::descriptors::is_caused_by_exhaustion;
 use crate::system::time::sleep;
 
-/// How often what is kept is looked at.
-const SWEEP: Duration = Duration::from_secs(1);
+/// Time between two sweeps.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How many threads keep their connections apart. Beyond that some share them.
+/// How many threads have connections of their own. Beyond that some threads share a shard.
 const SHARDS: usize = 64;
 
 thread_local! {
     static SHARD: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Keeps the connections that this thread opens apart from those of threads with other numbers.
-pub fn keep_apart(number: usize) {
+/// Gives this thread the shard of the pool with this number.
+pub fn set_shard(number: usize) {
     SHARD.set(number % SHARDS);
 }
 
-/// The connections of one thread, or of all that are not apart.
-type Shard = Mutex<HashMap<Key, Arc<Place>, BuildHasherDefault<Hashed>>>;
+/// The connections of one thread, or of all threads without a number.
+type Shard = Mutex<HashMap<Key, Arc<HostPool>, BuildHasherDefault<PrehashedHasher>>>;
 
-/// A connection that speaks HTTP/1.1.
-pub(super) type Http1 = http1::Connection<TokioIo<Opened>>;
-
-/// The connections to all places.
+/// An HTTP/1.1 connection, counted while it is open.
 #[derive(Debug)]
-pub(super) struct Pool {
+pub(super) struct Http1 {
+    pub(super) http: http1::Connection<TokioIo<Stream>>,
+    _open: GaugeGuard,
+}
+
+/// The connections to all hosts.
+#[derive(Debug)]
+pub(super) struct ConnectionPool {
     connector: Connector,
     proxies: Arc<Proxies>,
     shards: [Shard; SHARDS],
     max_idle: usize,
     idle_timeout: Duration,
-    is_swept: AtomicBool,
+    is_sweeping: AtomicBool,
 }
 
-/// Who is at the other end of a connection: scheme and authority, and their hash, which is made once.
+/// What identifies a host: scheme and authority, with their hash, which is computed once.
 #[derive(Clone, Debug)]
 pub(super) struct Key {
     hash: u64,
@@ -90,11 +96,11 @@ impl Hash for Key {
     }
 }
 
-/// Takes the hash of a [`Key`] for what it is.
+/// Passes on the hash that a [`Key`] has computed.
 #[derive(Debug, Default)]
-pub(super) struct Hashed(u64);
+pub(super) struct PrehashedHasher(u64);
 
-impl Hasher for Hashed {
+impl Hasher for PrehashedHasher {
     fn finish(&self) -> u64 {
         self.0
     }
@@ -110,35 +116,35 @@ impl Hasher for Hashed {
     }
 }
 
-/// What a request goes out on.
+/// What a request is sent on.
 #[derive(Debug)]
-pub(super) enum Way {
-    /// A connection for it alone.
+pub(super) enum Checkout {
+    /// A connection for this request alone.
     Http1 {
         connection: Box<Http1>,
-        /// Whether it was there before the request.
-        was_kept: bool,
+        /// Whether the connection was idle before the request.
+        reused: bool,
     },
-    /// Its part of a connection.
+    /// A stream of a shared connection.
     Http2(http2::Stream),
 }
 
-/// The connections to one place.
+/// The connections to one host.
 #[derive(Debug)]
-pub(super) struct Place {
-    pool: Weak<Pool>,
+pub(super) struct HostPool {
+    pool: Weak<ConnectionPool>,
     /// Counts the connections that the upstream has flooded.
     floods: IntCounterVec,
     uri: Uri,
-    /// What a proxy that passes requests on wants to see with each.
+    /// The credentials for a proxy that forwards plain requests.
     authorization: Option<HeaderValue>,
     max_idle: usize,
-    /// Those of HTTP/1.1 that wait for a request, the last used at the end.
+    /// Idle HTTP/1.1 connections, the last used at the end.
     idle: Mutex<Vec<Idle>>,
     shared: Mutex<Vec<Arc<http2::Connection>>>,
-    /// Whether each request that finds no connection opens its own, as by HTTP/1.1.
-    opens_freely: AtomicBool,
-    opening: tokio::sync::Mutex<()>,
+    /// Whether the host is known to speak HTTP/1.1, so that each request may open a connection.
+    is_http1: AtomicBool,
+    connecting: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug)]
@@ -147,243 +153,240 @@ struct Idle {
     since: Instant,
 }
 
-impl Pool {
-    /// Without connections. `max_idle` of HTTP/1.1 are kept for a place, and each for `idle_timeout`
-    /// without use.
+impl ConnectionPool {
+    /// A pool without connections. It keeps at most `max_idle` HTTP/1.1 connections to a host, each
+    /// for `idle_timeout` without use.
     pub(super) fn new(
         connector: Connector,
         proxies: Arc<Proxies>,
         max_idle: usize,
         idle_timeout: Duration,
-    ) -> Pool {
-        let is_swept = AtomicBool::new(false);
+    ) -> ConnectionPool {
+        let is_sweeping = AtomicBool::new(false);
         let shards = std::array::from_fn(|_| Shard::default());
-        Pool { connector, proxies, shards, max_idle, idle_timeout, is_swept }
+        ConnectionPool { connector, proxies, shards, max_idle, idle_timeout, is_sweeping }
     }
 
-    /// The connections to one place.
-    pub(super) fn place(self: &Arc<Self>, origin: &Origin) -> Arc<Place> {
+    /// The connections to one host.
+    pub(super) fn host(self: &Arc<Self>, origin: &Origin) -> Arc<HostPool> {
         let shard = self.shards.get(SHARD.get()).unwrap_or(&self.shards[0]);
-        let mut places = shard.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(place) = places.get(&origin.key) {
-            return Arc::clone(place);
+        let mut hosts = shard.lock();
+        if let Some(host) = hosts.get(&origin.key) {
+            return Arc::clone(host);
         }
-        let place = Arc::new(Place::new(self, origin));
-        places.insert(origin.key.clone(), Arc::clone(&place));
-        place
+        let host = Arc::new(HostPool::new(self, origin));
+        hosts.insert(origin.key.clone(), Arc::clone(&host));
+        host
     }
 
-    /// Opens a connection to `place`, or shares one that was opened meanwhile: while nobody knows
-    /// which version of HTTP is spoken there, or it is one that shares, one request opens it for all.
-    pub(super) async fn open(&self, place: &Place) -> Result<Way, SendError> {
-        if place.opens_freely.load(Ordering::Relaxed) {
-            return self.open_alone(place).await;
+    /// Opens a connection to `host`, or shares one that was opened in the meantime: unless the host is
+    /// known to speak HTTP/1.1, one request connects and the others wait for it.
+    pub(super) async fn open(&self, host: &HostPool) -> Result<Checkout, SendError> {
+        if host.is_http1.load(Ordering::Relaxed) {
+            return self.open_new(host).await;
         }
-        if let Ok(_first) = place.opening.try_lock() {
-            return self.open_alone(place).await;
+        if let Ok(_first) = host.connecting.try_lock() {
+            return self.open_new(host).await;
         }
-        drop(place.opening.lock().await);
-        match place.stream() {
-            Some(stream) => Ok(Way::Http2(stream)),
-            // The one that was waited for failed, or can't be shared. All who waited go on at once.
-            None => self.open_alone(place).await,
+        drop(host.connecting.lock().await);
+        match host.stream() {
+            Some(stream) => Ok(Checkout::Http2(stream)),
+            // The other request failed to connect, or its connection can't be shared. All that waited
+            // connect at once.
+            None => self.open_new(host).await,
         }
     }
 
-    /// Opens a connection to `place`, for a request that is to have a new one.
-    pub(super) async fn open_alone(&self, place: &Place) -> Result<Way, SendError> {
-        let opened = self.connect(place).await?;
-        place.opens_freely.store(!opened.is_http2(), Ordering::Relaxed);
-        if !opened.is_http2() {
-            let is_passed_on = opened.is_passed_on();
-            let connection = http1::Connection::new(TokioIo::new(opened), is_passed_on);
-            return Ok(Way::Http1 { connection: Box::new(connection), was_kept: false });
+    /// Opens a new connection to `host` for one request.
+    pub(super) async fn open_new(&self, host: &HostPool) -> Result<Checkout, SendError> {
+        let opened = self.connect(host).await?;
+        host.is_http1.store(!opened.is_http2(), Ordering::Relaxed);
+        if opened.is_http2() {
+            return self.share(host, opened).await.map(Checkout::Http2);
         }
-        self.share(place, opened).await.map(Way::Http2)
+        let Opened { stream, absolute_form, open } = opened;
+        let http = http1::Connection::new(TokioIo::new(stream), absolute_form);
+        let connection = Box::new(Http1 { http, _open: open });
+        Ok(Checkout::Http1 { connection, reused: false })
     }
 
-    /// A stream to `place` for a request that only HTTP/2 can carry. A place in cleartext speaks it
-    /// although nobody has said so.
-    pub(super) async fn stream(&self, place: &Place) -> Result<http2::Stream, SendError> {
-        if let Some(stream) = place.stream() {
+    /// A stream to `host` for a request that only HTTP/2 can carry. A cleartext host is expected to
+    /// speak HTTP/2 without negotiation.
+    pub(super) async fn stream(&self, host: &HostPool) -> Result<http2::Stream, SendError> {
+        if let Some(stream) = host.stream() {
             return Ok(stream);
         }
-        let _first = place.opening.lock().await;
-        if let Some(stream) = place.stream() {
+        let _first = host.connecting.lock().await;
+        if let Some(stream) = host.stream() {
             return Ok(stream);
         }
-        let opened = self.connect(place).await?;
-        if !opened.is_http2() && place.uri.scheme() != Some(&Scheme::HTTP) {
+        let opened = self.connect(host).await?;
+        if !opened.is_http2() && host.uri.scheme() != Some(&Scheme::HTTP) {
             return Err(SendError::Connect("the upstream does not speak HTTP/2".into()));
         }
-        self.share(place, opened).await
+        self.share(host, opened).await
     }
 
-    /// Speaks HTTP/2 on what was opened, for this request and those that follow.
-    async fn share(&self, place: &Place, opened: Opened) -> Result<http2::Stream, SendError> {
-        let floods = place.floods.with_label_values(&["frames"]);
-        let metered = Metered::new(opened, floods);
-        let connection = Box::pin(http2::Connection::new(metered)).await;
+    /// Starts HTTP/2 on a new connection, for this request and later ones.
+    async fn share(&self, host: &HostPool, opened: Opened) -> Result<http2::Stream, SendError> {
+        let floods = host.floods.with_label_values(&["frames"]);
+        let metered = Metered::new(opened.stream, floods);
+        let connection = Box::pin(http2::Connection::new(metered, opened.open)).await;
         let connection = connection.map_err(|error| SendError::Connect(Box::new(error)))?;
         let connection = Arc::new(connection);
-        let stream = connection.stream().ok_or_else(|| SendError::Connect(no_room()))?;
-        place.shared().push(connection);
-        self.sweep_on(place);
+        let stream = connection.stream().ok_or_else(|| SendError::Connect(no_streams()))?;
+        host.shared.lock().push(connection);
+        self.start_sweeping(host);
         Ok(stream)
     }
 
-    /// Lets go of all connections; those in use end with their use.
-    pub(super) fn forget(&self) {
+    /// Drops all connections from the pool; those in use are closed when their requests end.
+    pub(super) fn clear(&self) {
         for shard in &self.shards {
-            shard.lock().unwrap_or_else(PoisonError::into_inner).clear();
+            shard.lock().clear();
         }
     }
 
-    /// Closes the connections of HTTP/1.1 that wait for a request, for the sake of others that need
-    /// their file descriptors; whether there were any.
-    pub(super) fn let_idle_go(&self) -> bool {
+    /// Closes the idle HTTP/1.1 connections to free their file descriptors. Returns whether there were
+    /// any.
+    pub(super) fn close_idle(&self) -> bool {
         let mut closed = false;
         for shard in &self.shards {
-            let places = shard.lock().unwrap_or_else(PoisonError::into_inner);
-            for place in places.values() {
-                let idle = std::mem::take(&mut *place.idle());
+            let hosts: Vec<_> = shard.lock().values().map(Arc::clone).collect();
+            for host in hosts {
+                let idle = std::mem::take(&mut *host.idle.lock());
                 closed |= !idle.is_empty();
             }
         }
         closed
     }
 
-    async fn connect(&self, place: &Place) -> Result<Opened, SendError> {
-        let opened = self.connector.open(place.uri.clone()).await;
+    async fn connect(&self, host: &HostPool) -> Result<Opened, SendError> {
+        let opened = self.connector.open(host.uri.clone()).await;
         match opened {
-            // Those that are kept for other places may make room.
-            Err(error) if is_caused_by_exhaustion(&*error) && self.let_idle_go() => {
-                self.connector.open(place.uri.clone()).await
+            // Idle connections to other hosts may free a descriptor.
+            Err(error) if is_caused_by_exhaustion(&*error) && self.close_idle() => {
+                self.connector.open(host.uri.clone()).await
             }
             opened => opened,
         }
         .map_err(SendError::Connect)
     }
 
-    /// Sees to it that what `place` keeps is looked at.
-    fn sweep_on(&self, place: &Place) {
-        if self.is_swept.swap(true, Ordering::Relaxed) {
+    /// Starts the task that sweeps the pool, unless it runs.
+    fn start_sweeping(&self, host: &HostPool) {
+        if self.is_sweeping.swap(true, Ordering::Relaxed) {
             return;
         }
-        let pool = Weak::clone(&place.pool);
+        let pool = Weak::clone(&host.pool);
         tokio::spawn(async move {
             loop {
-                sleep(SWEEP).await;
+                sleep(SWEEP_INTERVAL).await;
                 let Some(pool) = pool.upgrade() else { return };
                 if pool.sweep(Instant::now()) {
                     continue;
                 }
-                pool.is_swept.store(false, Ordering::Relaxed);
-                // What was given back just now has seen the task that is about to end.
-                if !pool.keeps_any() || pool.is_swept.swap(true, Ordering::Relaxed) {
+                pool.is_sweeping.store(false, Ordering::Relaxed);
+                // A connection that was checked in just now has seen this task as running.
+                if !pool.has_connections() || pool.is_sweeping.swap(true, Ordering::Relaxed) {
                     return;
                 }
             }
         });
     }
 
-    /// Closes what is no longer wanted; returns whether anything is left.
+    /// Closes what is dead or was idle for too long. Returns whether any connection is left.
     fn sweep(&self, now: Instant) -> bool {
         for shard in &self.shards {
-            // Sockets are looked at without the lock, for which requests of that thread would wait.
-            let places: Vec<_> = {
-                let places = shard.lock().unwrap_or_else(PoisonError::into_inner);
-                places.values().map(Arc::clone).collect()
-            };
-            places.iter().for_each(|place| place.sweep(now, self.idle_timeout));
-            drop(places);
-            let mut places = shard.lock().unwrap_or_else(PoisonError::into_inner);
-            places.retain(|_, place| place.keeps_any() || Arc::strong_count(place) > 1);
+            // Sockets are polled without the shard's lock, which requests of that thread take.
+            let hosts: Vec<_> = shard.lock().values().map(Arc::clone).collect();
+            hosts.iter().for_each(|host| host.sweep(now, self.idle_timeout));
+            drop(hosts);
+            let is_used =
+                |host: &Arc<HostPool>| host.has_connections() || Arc::strong_count(host) > 1;
+            shard.lock().retain(|_, host| is_used(host));
         }
-        self.keeps_any()
+        self.has_connections()
     }
 
-    fn keeps_any(&self) -> bool {
-        self.shards.iter().any(|shard| {
-            let places = shard.lock().unwrap_or_else(PoisonError::into_inner);
-            places.values().any(|place| place.keeps_any())
-        })
+    fn has_connections(&self) -> bool {
+        self.shards.iter().any(|shard| shard.lock().values().any(|host| host.has_connections()))
     }
 }
 
-fn no_room() -> BoxError {
+fn no_streams() -> BoxError {
     "the upstream takes no streams".into()
 }
 
-impl Place {
-    fn new(pool: &Arc<Pool>, origin: &Origin) -> Place {
+impl HostPool {
+    fn new(pool: &Arc<ConnectionPool>, origin: &Origin) -> HostPool {
         let uri = origin.uri(PathAndQuery::from_static("/"));
-        Place {
+        HostPool {
             pool: Arc::downgrade(pool),
             floods: pool.connector.floods().clone(),
             authorization: pool.proxies.authorization(&uri),
             max_idle: pool.max_idle,
             idle: Mutex::default(),
             shared: Mutex::default(),
-            opens_freely: AtomicBool::new(uri.scheme() == Some(&Scheme::HTTP)),
-            opening: tokio::sync::Mutex::default(),
+            is_http1: AtomicBool::new(uri.scheme() == Some(&Scheme::HTTP)),
+            connecting: tokio::sync::Mutex::default(),
             uri,
         }
     }
 
-    /// Adds what a proxy on the way wants to see.
+    /// Adds the credentials for a proxy that forwards the request.
     pub(super) fn authorize(&self, headers: &mut HeaderMap) {
         let authorization = self.authorization.clone();
         headers.extend(authorization.map(|it| (PROXY_AUTHORIZATION, it)));
     }
 
-    /// Counts a connection that the upstream has flooded with something.
-    pub(super) fn flooded(&self, kind: &str) {
+    /// Counts a connection that the upstream has flooded with something of this kind.
+    pub(super) fn count_flood(&self, kind: &str) {
         self.floods.with_label_values(&[kind]).inc();
     }
 
-    /// A way that is there already.
-    pub(super) fn kept(&self) -> Option<Way> {
-        if !self.opens_freely.load(Ordering::Relaxed)
+    /// An idle connection, or a stream of a shared one.
+    pub(super) fn check_out(&self) -> Option<Checkout> {
+        if !self.is_http1.load(Ordering::Relaxed)
             && let Some(stream) = self.stream()
         {
-            return Some(Way::Http2(stream));
+            return Some(Checkout::Http2(stream));
         }
         loop {
-            let Idle { mut connection, .. } = self.idle().pop()?;
+            let Idle { mut connection, .. } = self.idle.lock().pop()?;
             // The upstream may have closed it since.
-            if connection.is_quiet() {
-                return Some(Way::Http1 { connection, was_kept: true });
+            if connection.http.is_alive() {
+                return Some(Checkout::Http1 { connection, reused: true });
             }
         }
     }
 
-    /// Takes back a connection whose exchange has ended, if it is still of use.
-    pub(super) fn take_back(&self, connection: Box<Http1>) {
-        if self.max_idle == 0 || !connection.is_reusable() {
+    /// Keeps a connection whose response has ended for the next request, if it may have one.
+    pub(super) fn check_in(&self, connection: Box<Http1>) {
+        if self.max_idle == 0 || !connection.http.is_reusable() {
             return;
         }
         let Some(pool) = self.pool.upgrade() else { return };
-        let mut idle = self.idle();
+        let mut idle = self.idle.lock();
         if idle.len() < self.max_idle {
             idle.push(Idle { connection, since: Instant::now() });
         }
         drop(idle);
-        pool.sweep_on(self);
+        pool.start_sweeping(self);
     }
 
     fn stream(&self) -> Option<http2::Stream> {
-        self.shared().iter().find_map(http2::Connection::stream)
+        self.shared.lock().iter().find_map(http2::Connection::stream)
     }
 
-    /// Closes what is no longer wanted. The lock is held for one connection at a time: requests take
-    /// and give back at the end of the list, so that a place in it stays what it is.
+    /// Closes what is dead or was idle for too long. The lock is held for one connection at a time:
+    /// requests check out and check in at the end of the list, which leaves earlier indices valid.
     fn sweep(&self, now: Instant, timeout: Duration) {
         let mut at = 0;
         loop {
-            let mut idle = self.idle();
-            let Some(looked_at) = idle.get_mut(at) else { break };
-            if now.duration_since(looked_at.since) < timeout && looked_at.connection.is_quiet() {
+            let mut idle = self.idle.lock();
+            let Some(Idle { connection, since }) = idle.get_mut(at) else { break };
+            if now.duration_since(*since) < timeout && connection.http.is_alive() {
                 at += 1;
                 continue;
             }
@@ -391,18 +394,10 @@ impl Place {
             drop(idle);
             drop(closed);
         }
-        self.shared().retain(|connection| connection.is_wanted(now, timeout));
+        self.shared.lock().retain(|connection| connection.should_keep(now, timeout));
     }
 
-    fn keeps_any(&self) -> bool {
-        !self.idle().is_empty() || !self.shared().is_empty()
-    }
-
-    fn idle(&self) -> MutexGuard<'_, Vec<Idle>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn shared(&self) -> MutexGuard<'_, Vec<Arc<http2::Connection>>> {
-        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    fn has_connections(&self) -> bool {
+        !self.idle.lock().is_empty() || !self.shared.lock().is_empty()
     }
 }

@@ -1,7 +1,7 @@
-//! Which proxy, if any, a connection to an endpoint goes through.
+//! Decides which proxy, if any, a connection to an endpoint goes through.
 //!
-//! The rules are those of the matcher; this adds the ports that exceptions may have, and keeps
-//! endpoints on this machine away from proxies that were not named for them.
+//! hyper-util's matcher has the rules. This adds ports in `NO_PROXY`, and bypasses the proxy for
+//! endpoints on this machine unless the config names a proxy for them.
 
 use std::net::IpAddr;
 
@@ -15,14 +15,15 @@ use crate::config;
 #[derive(Debug)]
 pub(super) struct Proxies {
     rules: Matcher,
-    /// The rules for ports that an exception names.
+    /// The rules for each port that `NO_PROXY` names.
     ports: Vec<(u16, Matcher)>,
     loopback: bool,
 }
 
 impl Proxies {
     pub(super) fn new(config: &config::Proxies) -> Proxies {
-        let exceptions: Vec<Exception> = config.bypass.split(',').map(Exception::read).collect();
+        let exceptions: Vec<NoProxyEntry> =
+            config.bypass.split(',').map(NoProxyEntry::read).collect();
         let rules = |port: Option<u16>| {
             let mut rules = Matcher::builder();
             if let Some(url) = &config.http {
@@ -31,7 +32,7 @@ impl Proxies {
             if let Some(url) = &config.https {
                 rules = rules.https(url.expose());
             }
-            let applies = |it: &&Exception| it.port.is_none() || it.port == port;
+            let applies = |it: &&NoProxyEntry| it.port.is_none() || it.port == port;
             let hosts = exceptions.iter().filter(applies).map(|it| it.host.as_str());
             rules.no(hosts.collect::<Vec<_>>().join(",")).build()
         };
@@ -45,8 +46,8 @@ impl Proxies {
         }
     }
 
-    /// The proxy on the way to a URI.
-    pub(super) fn on_the_way(&self, uri: &Uri) -> Option<Intercept> {
+    /// The proxy for a URI.
+    pub(super) fn proxy_for(&self, uri: &Uri) -> Option<Intercept> {
         if !self.loopback && is_loopback(uri.host()?) {
             return None;
         }
@@ -56,24 +57,24 @@ impl Proxies {
         own.map_or(&self.rules, |(_, rules)| rules).intercept(uri)
     }
 
-    /// What the proxy wants to see with a request that it passes on itself, which it does without
-    /// TLS: through a tunnel it sees no requests.
+    /// The credentials for the proxy of a cleartext URI, which go with each request. A tunnel gets its
+    /// credentials when it is opened.
     pub(super) fn authorization(&self, uri: &Uri) -> Option<HeaderValue> {
         if uri.scheme() != Some(&Scheme::HTTP) {
             return None;
         }
-        self.on_the_way(uri)?.basic_auth().cloned()
+        self.proxy_for(uri)?.basic_auth().cloned()
     }
 }
 
 /// One entry of `NO_PROXY`.
-struct Exception {
+struct NoProxyEntry {
     host: String,
     port: Option<u16>,
 }
 
-impl Exception {
-    fn read(entry: &str) -> Exception {
+impl NoProxyEntry {
+    fn read(entry: &str) -> NoProxyEntry {
         let entry = entry.trim();
         let (host, port) = match entry.rsplit_once(':') {
             // An IPv6 address has colons of its own, unless it is in brackets.
@@ -83,11 +84,11 @@ impl Exception {
             _ => (entry, None),
         };
         let host = host.trim_start_matches('[').trim_end_matches(']');
-        // The star of "*.example.com" says no more than its dot.
+        // "*.example.com" means the same as ".example.com".
         let host = host.strip_prefix('*').filter(|rest| rest.starts_with('.')).unwrap_or(host);
-        // To the matcher a star is every name, but no address.
+        // The matcher's star covers every name, but no address.
         let host = if host == "*" { "*,0.0.0.0/0,::/0" } else { host };
-        Exception { host: host.to_owned(), port }
+        NoProxyEntry { host: host.to_owned(), port }
     }
 }
 
@@ -111,7 +112,7 @@ mod tests {
     }
 
     fn way(proxies: &Proxies, uri: &str) -> Option<String> {
-        let found = proxies.on_the_way(&uri.parse().unwrap())?;
+        let found = proxies.proxy_for(&uri.parse().unwrap())?;
         Some(found.uri().host().unwrap().to_owned())
     }
 
@@ -154,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn this_machine_is_reached_directly_unless_a_proxy_is_named_for_it() {
+    fn loopback_bypasses_the_proxy_unless_one_is_configured_for_it() {
         for own in ["http://localhost:1", "https://127.0.0.1:1", "http://[::1]:1"] {
             assert_eq!(way(&proxies("", false), own), None, "{own}");
             assert!(way(&proxies("", true), own).is_some(), "{own}");
@@ -163,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn only_requests_in_the_clear_show_the_password_themselves() {
+    fn only_cleartext_requests_carry_proxy_credentials() {
         let all = Proxies::new(&config::Proxies {
             http: Some("http://user:p%40ss@proxy.example".into()),
             https: Some("http://user:p%40ss@proxy.example".into()),

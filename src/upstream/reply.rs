@@ -15,7 +15,7 @@ use http_body_util::{BodyExt, LengthLimitError};
 
 use super::classify::{Class, classify};
 use super::connect::ConnectTimeout;
-use super::{Body, SendError, foreign, http1};
+use super::{Body, RequestError, SendError, foreign, http1, with_causes};
 use crate::bedrock::error::{self, ERROR_TYPE, Reported};
 use crate::bedrock::event_stream::{self, Frame, Kind};
 use crate::bedrock::{ErrorKind, WireError};
@@ -114,8 +114,8 @@ impl Failure {
     }
 
     /// A request that the gateway could not make, for want of credentials above all.
-    pub fn unusable(message: &str) -> Failure {
-        Failure::local(Class::Unusable, ErrorKind::ServiceUnavailable, message.to_owned())
+    pub fn no_credentials(error: &RequestError) -> Failure {
+        Failure::local(Class::NoCredentials, ErrorKind::ServiceUnavailable, error.to_string())
     }
 
     /// The name in metrics and the access log: the limit that ended the attempt, else its class.
@@ -129,7 +129,7 @@ impl Failure {
 
     /// Whether the upstream refused the gateway's own credentials, which newer ones may mend.
     pub fn is_about_credentials(&self) -> bool {
-        self.class == Class::Unusable && self.from_upstream
+        self.class == Class::NoCredentials && self.from_upstream
     }
 
     /// The status that the error stands for: its own, also where it came in a 200 stream.
@@ -158,7 +158,7 @@ impl Failure {
     /// An answer that refuses the gateway's credentials may quote what was signed with them, the
     /// session token among it. That is nobody else's: the name of the error stays, its text does not.
     fn without_credentials(mut self) -> Failure {
-        let Some(kind) = self.reported.kind().filter(|_| self.class == Class::Unusable) else {
+        let Some(kind) = self.reported.kind().filter(|_| self.class == Class::NoCredentials) else {
             return self;
         };
         let message = "The upstream has refused the credentials of this gateway.";
@@ -247,7 +247,7 @@ fn encoded(mut head: http::response::Parts, encoding: &str) -> Failure {
 /// The failure of a request that got no response at all.
 pub(super) fn not_sent(error: SendError, connect_timeout: Duration) -> Failure {
     match &error {
-        SendError::Unusable(problem) => Failure::unusable(problem),
+        SendError::Request(error) => Failure::no_credentials(error),
         SendError::Connect(cause) if is_caused_by_exhaustion(&**cause) => exhausted(),
         SendError::Connect(_) => not_connected(&error, connect_timeout),
         SendError::Http1 { .. } | SendError::Http2 { .. } => no_answer(&error),
@@ -299,7 +299,7 @@ fn is_timeout(error: &(dyn Error + 'static)) -> bool {
 pub(super) fn too_slow(limit: Duration) -> Failure {
     let limit = humantime::format_duration(limit);
     let message = format!("the upstream did not begin its answer within {limit}");
-    let failure = Failure::local(Class::Slow, ErrorKind::ModelTimeout, message);
+    let failure = Failure::local(Class::Timeout, ErrorKind::ModelTimeout, message);
     Failure { time_limit: Some(TimeLimit::FirstByte), ..failure }
 }
 

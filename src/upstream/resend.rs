@@ -1,10 +1,9 @@
-//! When a request is sent again without anybody noticing: once, on a connection of its own, if
-//! the one of the pool that it was put on turns out to be dead.
+//! Decides when a request is sent once more because its pooled connection was stale.
 //!
-//! A server may close a connection that is kept for the next request just when that comes. The
-//! request failed then before the upstream had a part in it, so it counts as no attempt. Three
-//! things tell this from a failure of the upstream: the connection was there before the request, no
-//! byte of an answer came, and it all happened within the time that opening one may take.
+//! A server may close an idle connection just when the next request is sent on it. The upstream has
+//! then done nothing for the request, so it does not count as an attempt. Three conditions tell this
+//! from a failure of the upstream: the connection was reused, no byte of a response came, and the
+//! request failed within the time that opening a connection may take.
 
 use std::time::Duration;
 
@@ -12,18 +11,18 @@ use tokio::time::Instant;
 
 use super::{SendError, http1};
 
-/// Whether a request sent at `began` failed now with `error` because its connection was dead, which
-/// shows within `limit`.
-pub(super) fn was_dead(error: &SendError, began: Instant, limit: Duration) -> bool {
-    let is_dead = match error {
-        SendError::Http1 { error, was_kept, was_answered } => {
-            *was_kept && !was_answered && matches!(error, http1::Error::Io(_) | http1::Error::Ended)
+/// Whether `error` means that a request that began at `began` met a stale connection. That shows
+/// within `limit`.
+pub(super) fn is_stale_connection(error: &SendError, began: Instant, limit: Duration) -> bool {
+    let is_stale = match error {
+        SendError::Http1 { error, reused, has_received } => {
+            *reused && !has_received && matches!(error, http1::Error::Io(_) | http1::Error::Ended)
         }
-        // The streams of an HTTP/2 connection share its reads, and their heads come whole.
-        SendError::Http2 { error, opened } => {
-            *opened < began && !(error.is_parse() || error.is_user() || error.is_timeout())
+        // Streams share the reads of an HTTP/2 connection, and their heads come whole.
+        SendError::Http2 { error, opened_at } => {
+            *opened_at < began && !(error.is_parse() || error.is_user() || error.is_timeout())
         }
-        SendError::Unusable(_) | SendError::Connect(_) => false,
+        SendError::Request(_) | SendError::Connect(_) => false,
     };
-    is_dead && began.elapsed() <= limit
+    is_stale && began.elapsed() <= limit
 }

@@ -97,7 +97,7 @@ fn poisons() -> Vec<(&'static str, &'static str, String, String)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_one_request_is_denied_for_takes_no_target_from_the_others() {
+async fn a_denial_of_one_request_takes_no_target_from_others() {
     for (what, operation, body, refusal) in poisons() {
         let is_poison = move |path: &str, text: &str| {
             if operation == "converse" {
@@ -125,7 +125,7 @@ async fn what_one_request_is_denied_for_takes_no_target_from_the_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_headers_and_policies_add_takes_no_target_either() {
+async fn a_denial_for_added_headers_or_policies_takes_no_target_either() {
     // Who has a header of its own, or a guardrail by policy, is denied; all others are answered.
     let own = ["x-amzn-bedrock-guardrailidentifier", "x-amzn-bedrock-performanceconfig-latency"];
     let upstream = Scripted::start_with_heads(move |head, path, _| {
@@ -199,7 +199,7 @@ async fn a_plain_request_confirms_a_denial_for_its_operation_and_all_see_why() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refusal_says_who_is_throttled_and_who_denies_what() {
+async fn a_refusal_names_throttled_and_denying_targets() {
     let upstream = Scripted::start(|path, _| match path.contains("claude-3-7") {
         true => throttle(),
         false => denied("InvokeModel"),
@@ -240,7 +240,7 @@ async fn after_its_time_one_request_tries_and_an_answer_opens() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn several_clients_confirm_what_one_does_not() {
+async fn several_clients_confirm_a_denial_that_one_does_not() {
     let upstream = Scripted::start(|path, _| match path {
         _ if path.contains("claude-3-7") => throttle(),
         _ if path.contains("4-5") => denied("InvokeModel"),
@@ -271,7 +271,7 @@ async fn several_clients_confirm_what_one_does_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn replicas_hear_of_what_is_confirmed_and_of_nothing_else() {
+async fn replicas_share_confirmed_denials_only() {
     let upstream = Scripted::start(|path, body| match path {
         _ if path.contains("claude-3-7") => throttle(),
         _ if path.ends_with("/converse") && body.contains("guardrailConfig") => denied("x"),
@@ -380,7 +380,7 @@ async fn a_failed_first_target_speaks_where_only_misfits_are_left() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_same_model_finds_wrong_is_relayed() {
+async fn a_validation_error_of_the_same_model_is_relayed() {
     let upstream = Scripted::start(|path, _| match path {
         _ if path.contains("/us.") => throttle(),
         _ => error(400, "ValidationException", "wrong"),
@@ -396,7 +396,7 @@ async fn what_the_same_model_finds_wrong_is_relayed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_first_target_that_is_retired_or_unknown_falls_back_and_says_so() {
+async fn a_retired_or_unknown_first_target_falls_back_and_is_reported() {
     for (status, name, message) in [
         (400, "ValidationException", "The provided model identifier is invalid."),
         (404, "ResourceNotFoundException", "This model version has reached the end of its life."),
@@ -436,7 +436,7 @@ async fn a_first_target_that_is_retired_or_unknown_falls_back_and_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn words_that_are_quoted_from_a_request_shut_nobody_out() {
+async fn words_quoted_from_a_request_shut_no_target_out() {
     let quoted = "role 'The provided model identifier is invalid.' is not one of user, assistant";
     let upstream = Scripted::start(move |_, body| match body.contains("identifier is invalid") {
         true => error(400, "ValidationException", quoted),
@@ -454,7 +454,7 @@ async fn words_that_are_quoted_from_a_request_shut_nobody_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_first_target_does_not_permit_is_relayed_and_shown() {
+async fn a_denial_by_the_first_target_is_relayed_and_shown() {
     let upstream = Scripted::start(|path, _| match path.contains("claude-3-7") {
         true => denied("InvokeModel"),
         false => answer(),
@@ -489,7 +489,7 @@ async fn targets_that_all_deny_are_asked_again_and_mended_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_body_asks_for_rules_targets_out_beforehand() {
+async fn features_of_a_body_rule_targets_out_beforehand() {
     for (what, members, asked) in [
         ("nothing", json!({}), ["second", "third"].as_slice()),
         (

@@ -33,7 +33,7 @@ async fn audit(gateway: &Gateway, count: usize) -> Vec<Value> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn with_a_key_only_health_is_told_without_it() {
+async fn with_an_admin_key_only_health_is_open() {
     let simulator = Simulator::start().await;
     let gateway = with_key(&simulator).await;
     for path in ["/healthz", "/readyz"] {
@@ -56,7 +56,7 @@ async fn with_a_key_only_health_is_told_without_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_changes_something_takes_the_key_and_is_logged_with_who() {
+async fn changes_need_the_admin_key_and_are_logged_with_their_author() {
     let simulator = Simulator::start().await;
     let gateway = with_key(&simulator).await;
     simulator.throttles(PRIMARY, 1);
@@ -103,7 +103,7 @@ async fn what_changes_something_takes_the_key_and_is_logged_with_who() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn changes_by_the_legacy_endpoints_are_logged_with_who() {
+async fn changes_by_the_legacy_endpoints_are_logged_with_their_author() {
     let simulator = Simulator::start().await;
     let team_key = "team-a-bearer-key-0123456789";
     let config = Config::four_models(&simulator)
@@ -164,7 +164,7 @@ async fn no_page_of_another_origin_gets_anything() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn off_this_machine_it_takes_a_key_and_the_check_says_so() {
+async fn a_public_admin_port_needs_a_key_and_check_says_so() {
     let simulator = Simulator::start().await;
     let keyless = Config::four_models(&simulator).without_admin_key();
     let outside = keyless.clone().set("server.admin_listen", "0.0.0.0:0");
@@ -199,7 +199,7 @@ async fn off_this_machine_it_takes_a_key_and_the_check_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_config_is_shown_with_what_the_environment_sets_and_without_secrets() {
+async fn the_config_is_shown_with_environment_values_and_without_secrets() {
     let simulator = Simulator::start().await;
     let digest = "a".repeat(64);
     let config = Config::four_models(&simulator)
@@ -249,7 +249,7 @@ async fn metrics_are_prometheus_text() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn metrics_tell_when_aws_credentials_end() {
+async fn metrics_have_the_expiry_of_aws_credentials() {
     let simulator = Simulator::start().await;
     let folder = tempfile::tempdir().unwrap();
     let [keys, profiles] = ["keys.json", "profiles"].map(|name| folder.path().join(name));

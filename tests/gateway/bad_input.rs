@@ -95,7 +95,7 @@ async fn paths_that_are_no_operation() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_wrong_method_is_told_the_right_one() {
+async fn a_wrong_method_is_answered_with_the_allowed_one() {
     let simulator = Simulator::start().await;
     let gateway = Gateway::with_four_models(&simulator).await;
     for method in ["GET", "PUT", "DELETE", "OPTIONS", "PATCH", "BREW"] {
@@ -191,7 +191,7 @@ fn with_fields(fields: &str, body: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_length_that_is_told_twice_is_refused_wherever_it_stands() {
+async fn a_repeated_length_is_refused_wherever_it_stands() {
     let simulator = Simulator::start().await;
     let gateway = Gateway::with_four_models(&simulator).await;
     let body = bodies::messages("hello", 10);

@@ -44,7 +44,7 @@ async fn by_default_the_first_has_all_until_it_has_no_room() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn headroom_spreads_by_what_is_free() {
+async fn headroom_spreads_by_free_quota() {
     let (simulators, config) = two_regions("headroom").await;
     let gateway = Gateway::start(&config.set("targets.there.rpm", 25)).await;
     let [here, there] = spread(&gateway, &simulators, 50).await;
@@ -164,7 +164,7 @@ async fn a_conversation_stays_as_its_cache_points_move_on_in_any_order_of_member
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_conversation_moves_while_its_target_cools_and_then_comes_back() {
+async fn a_conversation_moves_while_its_target_cools_and_then_returns() {
     let (simulators, config) = two_regions("headroom").await;
     let config = config.every_target("cooldown", "600ms");
     let gateway = Gateway::start(&config).await;

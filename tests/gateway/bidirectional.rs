@@ -102,7 +102,7 @@ async fn authenticating(simulator: &Simulator) -> Gateway {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_shows_who_it_is_by_the_requests_signature_and_each_events() {
+async fn a_client_is_authenticated_by_the_signatures_of_request_and_events() {
     let simulator = Simulator::start().await;
     let gateway = authenticating(&simulator).await;
     let talk = async |secret: &str| {
@@ -129,7 +129,7 @@ async fn a_client_shows_who_it_is_by_the_requests_signature_and_each_events() {
 /// The Rust SDK does not say what it signs in the place of the payload's hash; and speaks HTTP/2 by
 /// TLS alone.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_rust_sdk_shows_who_it_is_in_its_own_way() {
+async fn the_rust_sdk_is_authenticated() {
     let simulator = Simulator::start().await;
     let authority = Authority::new();
     let config = Config::four_models(&simulator)
@@ -209,7 +209,7 @@ async fn it_goes_through_tls_on_both_sides() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_target_that_fails_is_not_replaced_and_says_so_itself() {
+async fn a_failing_target_is_not_replaced_and_its_error_is_relayed() {
     let simulator = Simulator::start().await;
     let config = Config::four_models(&simulator).set("queue.max_wait", "0s");
     let gateway = Gateway::start(&config).await;
@@ -433,7 +433,7 @@ async fn a_target_with_a_bearer_key_gets_events_unsigned() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_ends_it_it_ends_at_the_target_too() {
+async fn a_stream_that_either_side_ends_ends_at_the_target_too() {
     let simulator = Simulator::start().await;
     let config = Config::models(&simulator, 1).set("upstream.idle_timeout", "500ms");
     let gateway = Gateway::start(&config).await;
@@ -505,7 +505,7 @@ async fn conversations_share_a_connection_and_a_dead_one_is_replaced() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_does_not_listen_is_not_heard_for_long() {
+async fn a_client_that_does_not_read_is_disconnected() {
     let simulator = Simulator::start().await;
     let gateway = Gateway::start(&Config::models(&simulator, 1)).await;
     let conversation = Conversation::begin(&gateway).await;

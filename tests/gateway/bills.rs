@@ -212,7 +212,7 @@ fn bills() -> Vec<Bill> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_answer_costs_what_its_tokens_mean() {
+async fn every_answer_costs_the_price_of_its_tokens() {
     let upstream = Endpoint::start(|request| {
         let name = request.split("bill-number-").nth(1).unwrap();
         let number: String = name.chars().take_while(char::is_ascii_digit).collect();

@@ -315,7 +315,7 @@ async fn nor_does_dense_text_several_answers_or_a_dear_tier() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_of_unknown_size_lets_nobody_in_and_goes_on_alone() {
+async fn a_request_of_unknown_size_runs_alone_until_it_ends() {
     let after = Duration::from_millis(50);
     let teller = Teller::start(Act::Keep).await;
     let gateway = gateway(&teller, 1, 20.0, |config| config).await;
@@ -360,7 +360,7 @@ async fn with_a_healthy_budget_all_go_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_leaves_before_the_end_pays_the_most_that_it_can_have_been() {
+async fn a_client_that_disconnects_early_pays_the_maximum() {
     const BUDGET: f64 = 100.0;
     let teller = Teller::start(Act::Begin).await;
     let gateway = gateway(&teller, 3, BUDGET, |config| config).await;

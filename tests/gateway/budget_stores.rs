@@ -44,7 +44,7 @@ fn log_lines(gateway: &Gateway, part: &str) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stop_tells_the_last_of_it_and_a_restart_goes_on_from_there() {
+async fn a_stop_saves_the_last_spending_and_a_restart_continues_from_it() {
     let (simulator, folder) = (Simulator::start().await, tempfile::tempdir().unwrap());
     let config = in_file(&simulator, &folder);
     let mut first = start(&config).await;
@@ -179,7 +179,7 @@ async fn two_replicas_on_one_redis_share_a_budget() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_budget_that_is_taken_away_and_comes_back_has_its_sums() {
+async fn a_budget_that_is_removed_and_returns_has_its_sums() {
     let (simulator, redis) = (Simulator::start().await, Redis::start().await);
     let config = in_redis(&simulator, &redis);
     let (a, b) = (start(&config).await, start(&config).await);

@@ -125,7 +125,7 @@ async fn attempts_that_failed_cost_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stream_that_is_left_costs_what_had_come() {
+async fn a_stream_that_the_client_leaves_costs_what_was_relayed() {
     let simulator = Simulator::start().await;
     let gateway = start(&with_budget(&simulator, 10.0)).await;
     let endless =
@@ -176,7 +176,7 @@ async fn cached_input_has_its_own_price_and_the_catalogue_knows_the_rest() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_nobody_knows_the_price_of_is_refused() {
+async fn a_model_without_a_price_is_refused_under_a_budget() {
     let simulator = Simulator::start().await;
     let unknown = "acme.model-of-ones-own-v1:0";
     let config = with_budget(&simulator, 1.0)
@@ -214,7 +214,7 @@ async fn what_nobody_knows_the_price_of_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reload_changes_the_budget_and_not_what_was_spent() {
+async fn a_reload_changes_the_budget_and_keeps_the_spending() {
     let simulator = Simulator::start().await;
     let config = with_budget(&simulator, 1.0);
     let gateway = start(&config).await;

@@ -54,7 +54,7 @@ async fn no_call_to_a_cooling_target(simulator: &Simulator, gateway: &Gateway) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_is_throttled_while_a_target_has_room() {
+async fn no_request_is_throttled_while_a_target_has_quota() {
     for client in Client::SDKS {
         let simulator = Simulator::start().await;
         // Room for 80, at most 20 on one target.
@@ -72,7 +72,7 @@ async fn nobody_is_throttled_while_a_target_has_room() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn only_those_beyond_all_quotas_are_throttled() {
+async fn only_requests_beyond_all_quotas_are_throttled() {
     let simulator = Simulator::start().await;
     // Room for 20 in all.
     let (answers, gateway) = burst(&simulator, Client::Rust, 5).await;

@@ -32,7 +32,7 @@ async fn refusals(gateway: &Gateway) -> f64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn boto3_comes_in_with_its_certificate_and_not_without() {
+async fn boto3_needs_its_client_certificate() {
     let simulator = Simulator::start().await;
     let authority = Authority::new();
     let gateway = gateway(&simulator, &authority, None).await;
@@ -79,7 +79,7 @@ async fn an_optional_one_may_be_missing_but_not_wrong() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_access_log_knows_the_subject_of_who_signs_nothing() {
+async fn the_access_log_has_the_certificates_subject_of_an_unsigned_request() {
     let simulator = Simulator::start().await;
     let authority = Authority::new();
     let gateway = gateway(&simulator, &authority, Some("optional")).await;
@@ -95,7 +95,7 @@ async fn the_access_log_knows_the_subject_of_who_signs_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_certificate_is_who_a_client_is_whatever_it_signs_with() {
+async fn a_certificate_identifies_a_client_whatever_it_signs_with() {
     let simulator = Simulator::start().await;
     let authority = Authority::new();
     let config = Config::four_models(&simulator)
@@ -153,7 +153,7 @@ async fn a_certificate_is_who_a_client_is_whatever_it_signs_with() {
 
 /// Without a certificate a health check sees no more than that somebody is there.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_health_check_on_a_shared_port_tells_life_alone() {
+async fn a_health_check_on_a_shared_port_reports_liveness_only() {
     let simulator = Simulator::start().await;
     let authority = Authority::new();
     let free = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -59,7 +59,7 @@ async fn retry_after_is_true_for_a_rate() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn clients_may_be_told_apart_by_address() {
+async fn clients_can_be_limited_by_address() {
     let simulator = Simulator::start().await;
     let config = limited(&simulator)
         .set("limits.key", "ip")
@@ -72,7 +72,7 @@ async fn clients_may_be_told_apart_by_address() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn clients_may_be_told_apart_by_a_header() {
+async fn clients_can_be_limited_by_a_header() {
     let simulator = Simulator::start().await;
     let config = limited(&simulator)
         .set("limits.key", "header:x-team")

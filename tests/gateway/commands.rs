@@ -100,7 +100,7 @@ async fn check_takes_the_config_that_is_shipped() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn check_names_what_is_wrong_where_and_what_was_meant() {
+async fn check_names_each_mistake_its_place_and_the_nearest_key() {
     let target = "[targets.a]\nmodel = \"amazon.nova-lite-v1:0\"\n";
     let route = "[[routes]]\nmodels = [\"m\"]\ntargets = [\"b\"]\n";
     for (config, wanted) in [
@@ -131,7 +131,7 @@ async fn check_names_what_is_wrong_where_and_what_was_meant() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn serve_refuses_a_bad_config_and_says_why() {
+async fn serve_refuses_a_bad_config_with_the_reason() {
     let files = tempfile::tempdir().unwrap();
     let path = files.path().join("config.toml");
     std::fs::write(&path, "[sever]\nlisten = \"127.0.0.1:0\"\n").unwrap();
@@ -183,7 +183,7 @@ async fn an_environment_variable_overrides_the_file() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn healthcheck_tells_the_living_from_the_dead() {
+async fn healthcheck_passes_for_a_live_gateway_and_fails_for_a_dead_one() {
     let simulator = Simulator::start().await;
     let gateway = Gateway::with_four_models(&simulator).await;
     let admin = gateway.admin_url().replace("http://", "");

@@ -104,7 +104,7 @@ async fn boto3_lists_and_describes_profiles_and_models() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_gateway_that_does_not_relay_them_says_what_to_do() {
+async fn a_gateway_that_does_not_relay_control_plane_calls_explains_the_setting() {
     let simulator = Simulator::start().await;
     let gateway = Gateway::with_four_models(&simulator).await;
     let mut calls = calls();
@@ -171,7 +171,7 @@ async fn only_clients_that_have_a_name_and_may_get_an_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_access_log_has_what_came_in_place_of_a_call() {
+async fn the_access_log_has_the_method_and_path_of_an_unknown_call() {
     let simulator = Simulator::start().await;
     let gateway = Gateway::start(&Config::models(&simulator, 1)).await;
     let long = format!("/{}", "a".repeat(3_000));

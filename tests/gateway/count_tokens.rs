@@ -111,7 +111,7 @@ async fn failures_of_count_tokens_take_inference_out_of_no_target() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn count_tokens_waits_for_nobody_who_waits_for_quota() {
+async fn count_tokens_does_not_wait_behind_requests_for_quota() {
     let simulator = Simulator::start().await;
     let config =
         Config::models(&simulator, 1).set("targets.sonnet-35.rpm", 1).set("queue.max_wait", "20s");
@@ -127,7 +127,7 @@ async fn count_tokens_waits_for_nobody_who_waits_for_quota() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn counts_teach_nothing_of_how_long_answers_take() {
+async fn counts_do_not_change_latency_estimates() {
     let simulator = Simulator::start().await;
     let gateway = Gateway::start(&Config::models(&simulator, 1)).await;
     for _ in 0..5 {
@@ -139,7 +139,7 @@ async fn counts_teach_nothing_of_how_long_answers_take() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn replicas_tell_each_other_which_of_the_two_is_throttled() {
+async fn replicas_share_which_of_the_two_is_throttled() {
     let (simulator, redis) = (Simulator::start().await, Redis::start().await);
     let config = Config::models(&simulator, 2)
         .every_target("cooldown", "60s")

@@ -128,7 +128,7 @@ async fn a_profile_that_is_not_there_is_not_made_up_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn check_says_whose_credentials_each_target_has() {
+async fn check_names_the_credentials_of_each_target() {
     let simulator = Simulator::start().await;
     let sts = sts("AKIDROLE").await;
     let folder = tempfile::tempdir().unwrap();

@@ -58,7 +58,7 @@ async fn a_lack_of_descriptors_is_no_targets_fault() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_is_refused_for_that_is_told_to_come_again() {
+async fn a_client_refused_for_that_gets_retry_after() {
     let simulator = Simulator::start().await;
     let gateway = Gateway::start_with_files(&config(&simulator), FEW, FEW).await;
     simulator.add(FaultRule::always(Fault::SlowHead { ms: 1_500 }));
@@ -131,7 +131,7 @@ async fn idle_connections_do_not_silence_health() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_limit_is_raised_and_one_that_is_too_low_is_told() {
+async fn the_limit_is_raised_and_one_that_is_too_low_is_reported() {
     let simulator = Simulator::start().await;
     let gateway = Gateway::start_with_files(&config(&simulator), 64, 4096).await;
     let limits = std::fs::read_to_string(format!("/proc/{}/limits", gateway.pid())).unwrap();

@@ -54,7 +54,7 @@ async fn while_it_drains_it_is_not_ready_and_takes_no_connections() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_drain_timeout_ends_what_does_not_end() {
+async fn the_drain_timeout_ends_requests_that_do_not_end() {
     let simulator = Simulator::start().await;
     let config = Config::four_models(&simulator).set("server.drain_timeout", "300ms");
     let mut gateway = Gateway::start(&config).await;
@@ -99,7 +99,7 @@ async fn a_second_signal_ends_it_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connection_that_is_kept_is_told_before_it_is_closed() {
+async fn an_idle_connection_gets_connection_close_before_it_is_closed() {
     let simulator = Simulator::start().await;
     let config = Config::four_models(&simulator).set("server.drain_delay", "1m");
     let mut gateway = Gateway::start(&config).await;
@@ -154,7 +154,7 @@ async fn by_http2(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_http2_connection_is_told_at_once_and_its_streams_finish() {
+async fn an_http2_connection_gets_goaway_at_once_and_its_streams_finish() {
     let simulator = Simulator::start().await;
     let config = Config::four_models(&simulator).set("server.drain_delay", "1m");
     let mut gateway = Gateway::start(&config).await;
@@ -193,7 +193,7 @@ async fn one_waits(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_waits_is_served_if_a_target_is_back_in_time() {
+async fn a_queued_request_is_served_if_a_target_recovers_in_time() {
     let simulator = Simulator::start().await;
     let (mut gateway, waiting) = one_waits(&simulator, "3s", "20s").await;
     gateway.terminate().await;
@@ -203,7 +203,7 @@ async fn who_waits_is_served_if_a_target_is_back_in_time() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_waits_in_vain_is_told_so_before_the_end() {
+async fn a_queued_request_that_can_not_be_served_is_refused_before_shutdown() {
     let simulator = Simulator::start().await;
     let (mut gateway, waiting) = one_waits(&simulator, "50s", "20s").await;
     gateway.terminate().await;

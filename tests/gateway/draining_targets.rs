@@ -55,7 +55,7 @@ async fn when_all_are_drained_a_request_is_refused_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn with_an_admin_key_nobody_acts_without_it() {
+async fn actions_need_the_admin_key_if_there_is_one() {
     let simulator = Simulator::start().await;
     let config = Config::models(&simulator, 1).set("server.admin_key", "env:ADMIN_KEY");
     let gateway = Gateway::start_with(&config, &[("ADMIN_KEY", KEY)]).await;

@@ -41,8 +41,9 @@ async fn a_poor_success_rate_takes_a_target_out_until_a_probe_succeeds() {
     assert_eq!(simulator.calls_to(PRIMARY).len(), 10);
     assert_eq!(state(&gateway).await, "cooling");
 
-    // The probe fails: the next request is the probe, and others go elsewhere.
-    tokio::time::sleep(Duration::from_millis(700)).await;
+    // After the cooldown the next request is the probe. It fails, and another target answers.
+    eventually("the cooldown ends", async || state(&gateway).await, |state| state == "probing")
+        .await;
     let answer = Ask::new(&gateway, "hello").send().await;
     assert_eq!(answer.header("x-sluice-model"), Some(SECOND));
     assert_eq!(simulator.calls_to(PRIMARY).len(), 11);

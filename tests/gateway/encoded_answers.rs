@@ -41,7 +41,7 @@ async fn an_encoded_success_is_a_failure_of_its_target_and_asked_for_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_client_learns_what_was_wrong_where_nothing_else_is_left() {
+async fn the_client_gets_the_first_error_if_no_target_is_left() {
     let simulator = Simulator::start().await;
     for answer in [UNARY, STREAM] {
         let upstream = BareUpstream::start(move |_, _| Act::Say(answer)).await;
@@ -59,7 +59,7 @@ async fn the_client_learns_what_was_wrong_where_nothing_else_is_left() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_encoded_error_is_what_its_status_and_headers_say() {
+async fn an_encoded_error_is_classified_by_status_and_headers() {
     let simulator = Simulator::start().await;
     for (answer, status) in [(THROTTLE, 200), (PAGE, 200), (DENIAL, 403)] {
         let upstream = BareUpstream::start(move |_, _| Act::Say(answer)).await;

@@ -57,7 +57,7 @@ async fn the_only_target_left_gets_a_few_more_tries_after_short_pauses() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn with_no_target_due_in_time_the_client_is_told_when() {
+async fn if_no_target_recovers_in_time_the_client_gets_retry_after() {
     let simulator = Simulator::start().await;
     let config = models(&simulator, 2)
         .set("targets.sonnet-35.cooldown", "40s")

@@ -258,7 +258,7 @@ async fn redis_that_is_flushed_and_has_lost_its_scripts() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn redis_that_comes_back_empty() {
+async fn redis_that_returns_empty() {
     goes_on("killed and emptied", async |fleet| {
         fleet.redis.kill();
         sleep(Duration::from_secs(6)).await;
@@ -449,7 +449,7 @@ async fn a_failover_by_sentinels_is_followed() {
 
 /// One that starts without Redis has its part by the config, and shares when Redis is there.
 #[tokio::test(flavor = "multi_thread")]
-async fn redis_that_comes_later_than_the_gateways() {
+async fn redis_that_starts_after_the_gateways() {
     let (simulator, redis) = (Simulator::start().await, Redis::absent());
     let config = shared(Config::models(&simulator, 1), &redis)
         .set("state.replicas", 2)
@@ -474,7 +474,7 @@ async fn redis_that_comes_later_than_the_gateways() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_one_learns_counts_for_all() {
+async fn a_limit_that_one_replica_learns_counts_for_all() {
     let fleet = Fleet::start(2, |config| {
         config
             .set("retry.attempts", 1)

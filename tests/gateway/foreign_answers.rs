@@ -135,7 +135,7 @@ async fn a_page_for_one_request_takes_no_target_from_the_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_quotes_the_gateways_request_is_not_passed_on() {
+async fn an_answer_that_quotes_the_gateways_request_is_not_relayed() {
     let upstream = Scripted::start(|_, _| {
         foreign(502, "text/plain", "Authorization: AWS4-HMAC-SHA256 Credential=K, Signature=abc123")
     })

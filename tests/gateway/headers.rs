@@ -10,7 +10,7 @@ use crate::support::raw::Connection;
 use crate::support::{Call, Client, Config, Gateway, PRIMARY, SECOND, Simulator, bodies, http};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_of_the_clients_auth_or_way_reaches_the_upstream() {
+async fn client_credentials_and_proxy_headers_do_not_reach_the_upstream() {
     let simulator = Simulator::start().await;
     let open = Config::four_models(&simulator);
     let closed = open.clone().client("app", "env:CLIENT_KEY");

@@ -31,7 +31,7 @@ const STREAM: &str = "HTTP/1.1 200 OK\r\ncontent-type: application/vnd.amazon.ev
                       transfer-encoding: chunked\r\n\r\n";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_never_stops_to_send_holds_no_request() {
+async fn an_upstream_that_never_stops_sending_holds_no_request() {
     const CHUNKS: &str = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
     const FAILED: &str = "HTTP/1.1 500 X\r\ntransfer-encoding: chunked\r\n\r\n";
     const HINTS: &str = "HTTP/1.1 103 Early Hints\r\nlink: </a-rather-long-path-of-a-style-sheet>; \
@@ -131,7 +131,7 @@ async fn flooding_by_http2(flood: Vec<u8>) -> SocketAddr {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_floods_by_http2_holds_no_request_either() {
+async fn an_upstream_that_floods_by_http2_holds_no_request_either() {
     let simulator = Simulator::start().await;
     let interim = block(&[(":status", "103"), ("link", "</style>; rel=preload")]);
     for (what, flood, is_counted) in [
@@ -238,7 +238,7 @@ async fn no_answer_is_another_requests() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_answers_before_it_has_the_request_is_not_asked_again() {
+async fn an_upstream_that_answers_before_the_request_is_not_reused() {
     let simulator = Simulator::start().await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

@@ -40,7 +40,7 @@ async fn every_listeners_connections_have_keepalive() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn so_has_one_that_waits_for_its_answer() {
+async fn a_connection_that_waits_for_its_answer_has_keepalive() {
     let simulator = Simulator::start().await;
     let gateway = Gateway::start(&Config::models(&simulator, 1)).await;
     simulator.add(FaultRule::always(Fault::HangBeforeHead));

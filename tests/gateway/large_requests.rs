@@ -131,7 +131,7 @@ async fn left(gateway: &Gateway) -> (Option<f64>, Option<f64>, f64, f64) {
 const FULL: f64 = 291.0;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_fleet_has_left_and_what_a_replica_holds_of_it_are_two_numbers() {
+async fn quota_left_in_the_fleet_and_held_by_a_replica_are_two_numbers() {
     let (simulator, redis) = (Simulator::start().await, Redis::start().await);
     // Nothing flows in that would be seen here.
     let shared = shared(&simulator, &redis).set("state.lease_idle", "60s");

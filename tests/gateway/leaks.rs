@@ -209,7 +209,7 @@ async fn no_secret_is_in_any_error_log_metric_or_admin_output() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_upstream_that_quotes_what_was_signed_is_not_passed_on() {
+async fn an_upstream_error_that_quotes_the_signed_request_is_not_relayed() {
     let simulator = Simulator::start().await;
     let upstream = BareUpstream::start(|_, _| Act::RefuseSignature).await;
     let config = Config::models(&simulator, 1).set("upstream.endpoint_url", upstream.url());
@@ -227,7 +227,7 @@ async fn an_upstream_that_quotes_what_was_signed_is_not_passed_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_proxy_that_fails_is_told_of_without_its_password() {
+async fn a_failing_proxy_is_reported_without_its_password() {
     let simulator = Simulator::start().await;
     let proxy = format!("http://user:{PROXY_PASSWORD}@127.0.0.1:1");
     let config = Config::models(&simulator, 1)
@@ -241,7 +241,7 @@ async fn a_proxy_that_fails_is_told_of_without_its_password() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_of_a_certificate_is_not_told_whatever_becomes_of_it() {
+async fn a_private_key_never_appears_in_any_output() {
     let (simulator, authority) = (Simulator::start().await, Authority::new());
     let issued = authority.server();
     let config = Config::models(&simulator, 1).tls(&issued).set("log.level", "trace");
@@ -265,7 +265,7 @@ async fn a_key_of_a_certificate_is_not_told_whatever_becomes_of_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_asked_and_answered_is_not_kept() {
+async fn prompts_and_answers_are_not_logged() {
     let simulator = Simulator::start().await;
     let marker = "words-of-a-user-8f2c1d";
     let config =
@@ -309,7 +309,7 @@ async fn what_is_asked_and_answered_is_not_kept() {
 
 /// The search itself: what is there, it finds.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_told_is_found() {
+async fn the_leak_search_finds_what_is_printed() {
     let simulator = Simulator::start().await;
     let told = "a-name-that-everybody-sees";
     let config = Config::four_models(&simulator)

@@ -77,7 +77,7 @@ async fn a_quota_of_six_a_minute_is_learned_from_two_throttles() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reset_forgets_what_was_learned() {
+async fn a_reset_forgets_learned_limits() {
     let simulator = Simulator::start().await;
     simulator.limits(PRIMARY, ModelSettings { rpm: Some(30), ..ModelSettings::default() });
     let config = Config::models(&simulator, 2);

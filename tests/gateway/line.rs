@@ -126,7 +126,7 @@ async fn small_requests_do_not_starve_a_large_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_leaves_the_line_lets_those_behind_go() {
+async fn a_client_that_leaves_the_queue_lets_the_next_go() {
     let simulator = Simulator::start().await;
     let config = Config::models(&simulator, 1)
         .set("targets.sonnet-35.tpm", 5_000)
@@ -151,7 +151,7 @@ async fn who_leaves_the_line_lets_those_behind_go() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_finds_the_line_full_is_told_when_it_will_not_be() {
+async fn a_client_that_finds_the_queue_full_gets_retry_after() {
     let simulator = Simulator::start().await;
     let config = Config::models(&simulator, 1)
         .set("targets.sonnet-35.rpm", 60)
@@ -200,7 +200,7 @@ async fn the_bytes_that_wait_are_bounded() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_waits_longer_than_the_client_does() {
+async fn a_request_waits_no_longer_than_its_client() {
     let simulator = Simulator::start().await;
     let config =
         Config::models(&simulator, 1).set("targets.sonnet-35.rpm", 1).set("queue.max_wait", "20s");
@@ -230,7 +230,7 @@ fn ttl(time: SystemTime) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_has_waited_for_long_is_told_not_to_try_again_by_itself() {
+async fn a_client_that_waited_long_is_told_not_to_retry() {
     let simulator = Simulator::start().await;
     let config = Config::models(&simulator, 1)
         .set("targets.sonnet-35.rpm", 1)

@@ -7,7 +7,7 @@ use crate::support::{
 };
 
 #[tokio::test(flavor = "multi_thread")]
-async fn metrics_tell_of_requests_attempts_fallbacks_and_tokens() {
+async fn metrics_count_requests_attempts_fallbacks_and_tokens() {
     let simulator = Simulator::start().await;
     let gateway = Gateway::with_four_models(&simulator).await;
     let call = |prompt| gateway.call(Client::Boto3, Call::converse(PRIMARY, prompt));
@@ -73,7 +73,7 @@ async fn labels_come_from_the_config_and_never_from_a_request() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_access_log_tells_the_way_of_each_request() {
+async fn the_access_log_has_the_attempts_of_each_request() {
     let simulator = Simulator::start().await;
     let gateway = Gateway::with_four_models(&simulator).await;
     simulator.strikes(PRIMARY, 1, Fault::Validation);
@@ -122,7 +122,7 @@ async fn health_and_readiness() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_credentials_it_is_healthy_and_not_ready_and_says_so() {
+async fn without_credentials_it_is_healthy_not_ready_and_reports_that() {
     let simulator = Simulator::start().await;
     let config = Config::four_models(&simulator).without_credentials();
     let gateway = Gateway::start(&config).await;

@@ -23,7 +23,7 @@ async fn slow() -> Simulator {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_too_much_is_turned_away_at_once_and_the_rest_is_answered_as_ever() {
+async fn excess_requests_are_shed_at_once_and_the_others_are_answered() {
     let simulator = slow().await;
     let config = Config::models(&simulator, 1).set("server.max_in_flight", 50);
     let gateway = Gateway::start(&config).await;
@@ -87,7 +87,7 @@ async fn bodies_together_are_bounded_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_is_turned_away_with_a_large_body_is_there_to_read_why() {
+async fn a_shed_client_with_a_large_body_can_read_the_refusal() {
     let simulator = slow().await;
     let config = Config::models(&simulator, 1).set("server.max_in_flight", 1);
     let gateway = Gateway::start(&config).await;

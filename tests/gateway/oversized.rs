@@ -51,7 +51,7 @@ fn named(answer: &http::Response) -> (u16, Option<&str>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_that_never_fits_goes_on_and_leaves_the_target_to_others() {
+async fn a_request_above_a_quota_falls_back_and_leaves_the_target_to_others() {
     let simulator = Simulator::start().await;
     let gateway = Gateway::start(&small(&simulator, Config::models(&simulator, 2))).await;
     for _ in 0..3 {
@@ -80,7 +80,7 @@ async fn a_cap_of_the_target_does_not_hide_that_it_never_fits() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn with_nobody_else_it_learns_what_would_fit() {
+async fn without_a_fallback_the_client_learns_the_size_that_fits() {
     let simulator = Simulator::start().await;
     let config = small(&simulator, Config::models(&simulator, 1));
     // A wait would not help, and there is none.
@@ -101,7 +101,7 @@ async fn with_nobody_else_it_learns_what_would_fit() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_fallback_can_not_do_hides_nothing_of_it() {
+async fn an_unfit_fallback_does_not_hide_the_reason() {
     let simulator = Simulator::start().await;
     let gateway = Gateway::start(&small(&simulator, Config::models(&simulator, 2))).await;
     simulator.add(FaultRule::always(Fault::Validation).on(SECOND));
@@ -111,7 +111,7 @@ async fn what_a_fallback_can_not_do_hides_nothing_of_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_answered_before_can_fit_and_its_throttle_counts() {
+async fn a_size_that_was_answered_before_fits_and_its_throttle_counts() {
     let simulator = Simulator::start().await;
     // The real quota is larger than the configured one.
     let config = Config::models(&simulator, 1)
@@ -128,7 +128,7 @@ async fn what_was_answered_before_can_fit_and_its_throttle_counts() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn replicas_are_told_nothing_of_it() {
+async fn replicas_do_not_share_it() {
     let (simulator, redis) = (Simulator::start().await, Redis::start().await);
     let config = small(&simulator, Config::models(&simulator, 2))
         .set("state.backend", "redis")
@@ -161,7 +161,7 @@ async fn held(gateway: &Gateway, ask: impl Fn() -> Ask) -> f64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_assumed_of_an_absent_maximum_is_capped_and_learned() {
+async fn the_assumed_maximum_is_capped_and_learned() {
     let simulator = Simulator::start().await;
     let slow = Some(Latency { head_ms: 300, ..Latency::default() });
     let quick = ModelSettings::default();

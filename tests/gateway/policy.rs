@@ -168,7 +168,7 @@ async fn a_clients_own_tokens_and_requests_at_once_count() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reload_changes_a_policy_at_once_and_keeps_what_was_used_of_what_stays() {
+async fn a_reload_changes_a_policy_at_once_and_keeps_usage() {
     let simulator = Simulator::start().await;
     let config = team_a(&simulator)
         .of_client("rpm", 3)
@@ -249,7 +249,7 @@ async fn a_client_is_no_more_urgent_than_its_policy_allows() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_signs_is_held_to_its_policy_once_its_body_has_shown_who_it_is() {
+async fn a_signing_clients_policy_applies_once_its_body_is_verified() {
     let simulator = Simulator::start().await;
     let (id, secret) = ("SLUICEKEYOFTEAMA", "the-secret-of-team-a-0123456789");
     let mut guardrail = toml::Table::new();

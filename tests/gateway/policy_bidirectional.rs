@@ -43,7 +43,7 @@ async fn ends_at_the_target(simulator: &Simulator) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_gets_in_without_a_key() {
+async fn requests_without_a_key_are_refused() {
     let simulator = Simulator::start().await;
     let gateway = start(&team_a(&simulator)).await;
     let refused = Conversation::of(&gateway, PRIMARY, &[]).await.unwrap_err();
@@ -188,7 +188,7 @@ async fn it_ends_when_it_has_used_up_the_budget() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_it_used_is_what_the_model_tells_at_its_end() {
+async fn usage_is_what_the_model_reports_at_the_end() {
     let simulator = Simulator::start().await;
     let gateway = start(&with_budget(&simulator, 1.0)).await;
     let mut conversation = open(&gateway, &[]).await.unwrap();

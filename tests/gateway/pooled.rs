@@ -72,7 +72,7 @@ async fn a_request_is_sent_again_once_and_never_twice() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_fails_on_a_new_connection_is_not_sent_again() {
+async fn a_request_that_fails_on_a_new_connection_is_not_resent() {
     let (upstream, gateway) = start(|_, _| Act::Close).await;
     let answer = Ask::new(&gateway, "hello").send().await;
     assert_eq!(answer.status, 503);
@@ -81,7 +81,7 @@ async fn what_fails_on_a_new_connection_is_not_sent_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_fails_after_a_byte_or_long_after_it_was_sent_is_not_sent_again() {
+async fn a_request_that_fails_after_a_byte_or_a_long_time_is_not_resent() {
     for how in [Act::CloseInHead, Act::Garbage, Act::CloseAfter(600)] {
         let (upstream, gateway) = start(move |connection, request| match (connection, request) {
             (1, 2) => how,

@@ -63,7 +63,7 @@ async fn an_https_endpoint_is_reached_through_a_tunnel() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_password_of_its_url_is_shown_to_the_proxy_and_to_nobody_else() {
+async fn the_password_of_its_url_goes_to_the_proxy_only() {
     let rig = Rig::start(Some(BASIC)).await;
     let config = rig.config("https://bedrock.test").set("log.level", "trace");
     let url = rig.proxy_url(&format!("{USER_INFO}@"));
@@ -78,7 +78,7 @@ async fn the_password_of_its_url_is_shown_to_the_proxy_and_to_nobody_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_proxy_that_says_no_is_named() {
+async fn a_refusing_proxy_is_named() {
     let rig = Rig::start(Some(BASIC)).await;
     let config = rig.config("https://bedrock.test");
     let (status, text, gateway) =

@@ -204,7 +204,7 @@ async fn a_server_that_loads_its_data_is_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_takes_connections_and_says_nothing_holds_nobody_up() {
+async fn a_server_that_accepts_and_stays_silent_delays_no_request() {
     let simulator = Simulator::start().await;
     let address = Address::nowhere().await;
     let gateway = start(&config(&simulator, &address.reference())).await;

@@ -115,7 +115,7 @@ async fn a_model_without_a_route_is_named_as_its_client_names_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_not_for_want_of_quota_says_when_too() {
+async fn refusals_for_other_reasons_than_quota_have_retry_after_too() {
     let simulator = Simulator::start().await;
     let config = at_once(Config::models(&simulator, 1)).set("upstream.first_byte_timeout", "100ms");
     let gateway = Gateway::start(&config).await;

@@ -60,7 +60,7 @@ async fn a_changed_file_is_taken_over_without_a_signal() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn with_the_interval_at_zero_nobody_looks() {
+async fn an_interval_of_zero_disables_the_check() {
     let simulator = Simulator::start().await;
     let config = watched(&simulator).set("server.config_poll_interval", "0s");
     let gateway = Gateway::start(&config).await;
@@ -196,7 +196,7 @@ async fn twenty_reloads_under_load_fail_no_request() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cools_goes_on_cooling_routed_or_not() {
+async fn a_cooling_target_keeps_cooling_after_a_reload() {
     let simulator = Simulator::start().await;
     let config = Config::models(&simulator, 1)
         .set("fallback.daily_cooldown", "5m")
@@ -219,7 +219,7 @@ async fn what_cools_goes_on_cooling_routed_or_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_under_way_settles_with_the_quota_that_the_newer_config_goes_by() {
+async fn requests_in_flight_settle_with_the_quota_of_the_newer_config() {
     let simulator = Simulator::start().await;
     let config = Config::models(&simulator, 1)
         .set("targets.sonnet-35.tpm", 9_000)
@@ -245,7 +245,7 @@ async fn what_is_under_way_settles_with_the_quota_that_the_newer_config_goes_by(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_clients_have_used_stays_used() {
+async fn usage_of_clients_survives_a_reload() {
     let simulator = Simulator::start().await;
     let config = Config::models(&simulator, 1)
         .set("limits.tokens_per_minute", 1_000)
@@ -265,7 +265,7 @@ async fn what_clients_have_used_stays_used() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_waits_counts_under_the_newer_config_too() {
+async fn queued_requests_count_under_the_newer_config() {
     let simulator = Simulator::start().await;
     let config = Config::models(&simulator, 1)
         .set("fallback.daily_cooldown", "20s")

@@ -27,7 +27,7 @@ async fn settled(gateway: &Gateway, target: &str) -> f64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_next_waits_until_the_first_gives_back_what_it_did_not_use() {
+async fn the_next_request_waits_until_the_first_returns_unused_quota() {
     let simulator = Simulator::start().await;
     let gateway = one_target(&simulator).await;
     let large = |prompt| Ask::new(&gateway, prompt).max_tokens(4_000);
@@ -48,7 +48,7 @@ async fn the_next_waits_until_the_first_gives_back_what_it_did_not_use() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cancelled_stream_costs_what_had_come() {
+async fn a_cancelled_stream_costs_what_was_relayed() {
     let simulator = Simulator::start().await;
     let gateway = one_target(&simulator).await;
     let endless = Ask::new(&gateway, "hello sim:tokens=4000 sim:token_ms=20");
@@ -78,7 +78,7 @@ async fn a_client_that_leaves_before_the_head_settles_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stream_that_the_upstream_breaks_settles_with_what_had_come() {
+async fn a_stream_that_the_upstream_breaks_settles_with_what_was_relayed() {
     let simulator = Simulator::start().await;
     let gateway = one_target(&simulator).await;
     let faults = [Fault::ResetAfterFrames { frames: 5 }, Fault::TruncatedFrame { frame: 4 }];
@@ -125,7 +125,7 @@ async fn a_missing_maximum_counts_as_the_models_own() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_output_token_costs_what_the_target_says() {
+async fn an_output_token_costs_the_targets_burndown() {
     let simulator = Simulator::start().await;
     let config = Config::models(&simulator, 2)
         .every_target("tpm", TPM)

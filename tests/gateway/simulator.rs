@@ -29,7 +29,7 @@ async fn every_sdk_reads_every_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_sdk_raises_what_it_is_told() {
+async fn every_sdk_raises_the_right_exception() {
     let simulator = Simulator::start().await;
     simulator.always_throttles(PRIMARY);
     for client in CLIENTS.into_iter().chain([Client::Cli]) {

@@ -383,7 +383,7 @@ async fn jobs_outlive_a_full_disk() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_locked_file_of_jobs_makes_nobody_wait_beyond_the_timeout() {
+async fn a_locked_job_file_delays_no_request_beyond_the_timeout() {
     let (simulator, folder) = (Simulator::start().await, tempfile::tempdir().unwrap());
     let path = folder.path().join("jobs.db");
     simulator.says(PRIMARY, NO_FINDING);
@@ -450,7 +450,7 @@ fn faketime() -> Option<PathBuf> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn budgets_go_by_the_clock_when_it_jumps_and_comes_back() {
+async fn budgets_follow_the_wall_clock_when_it_jumps_and_returns() {
     let Some(library) = faketime() else { return };
     let (simulator, folder) = (Simulator::start().await, tempfile::tempdir().unwrap());
     let (path, clock) = (folder.path().join("budgets.db"), folder.path().join("clock"));

@@ -187,7 +187,7 @@ async fn no_log_that_can_not_be_written_holds_up_anything() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_waits_for_a_stuck_reader_is_bounded_and_the_rest_counted() {
+async fn output_for_a_stuck_reader_is_bounded_and_the_rest_counted() {
     for log in [Log::Access, Log::Usage] {
         let rig = Rig::start(log, Reader::Stuck, |config| config).await;
         let model = long_model();
@@ -254,7 +254,7 @@ async fn an_error_at_the_start_is_said_and_a_stuck_reader_does_not_keep_the_proc
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_demo_stops_though_nobody_reads_what_it_says() {
+async fn the_demo_stops_although_its_output_is_not_read() {
     let (stdout, _reader) = full_pipe();
     let (stderr, _other) = full_pipe();
     let mut command = sluice();

@@ -32,7 +32,7 @@ async fn tail(file: &Path, more: &[&str]) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_request_is_a_line_that_tells_what_came_of_it() {
+async fn each_request_is_a_log_line_with_its_outcome() {
     let files = tempfile::tempdir().unwrap();
     let file = files.path().join("access.log");
     std::fs::write(&file, written().await).unwrap();

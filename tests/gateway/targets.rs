@@ -46,7 +46,7 @@ async fn a_bedrock_api_key_is_sent_as_a_bearer_token() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_target_that_nobody_listens_on_is_passed_over() {
+async fn a_target_that_refuses_connections_is_passed_over() {
     let simulator = Simulator::start().await;
     let dead = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = dead.local_addr().unwrap();

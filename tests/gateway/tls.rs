@@ -42,7 +42,7 @@ async fn sdks_speak_it_over_both_versions_of_http() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_does_not_trust_the_authority_does_not_ask() {
+async fn a_client_that_does_not_trust_the_authority_does_not_connect() {
     let simulator = Simulator::start().await;
     let authority = Authority::new();
     let gateway = gateway(&simulator, &authority).await;
@@ -60,7 +60,7 @@ async fn who_does_not_trust_the_authority_does_not_ask() {
 
 /// boto3 sends an API key over TLS only.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_api_key_of_boto3s_is_what_the_gateway_knows_it_by() {
+async fn boto3_is_identified_by_its_api_key() {
     const KEY: &str = "an-api-key-of-team-a";
     let simulator = Simulator::start().await;
     let authority = Authority::new();
@@ -132,7 +132,7 @@ async fn curl_gets_an_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_oldest_version_is_what_the_config_says() {
+async fn the_config_sets_the_oldest_tls_version() {
     let simulator = Simulator::start().await;
     let authority = Authority::new();
     let config = Config::four_models(&simulator).tls(&authority.server());
@@ -145,7 +145,7 @@ async fn the_oldest_version_is_what_the_config_says() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_handshake_that_never_comes_is_cut_and_gives_its_slot_back() {
+async fn a_handshake_that_never_starts_is_cut_and_frees_its_slot() {
     let simulator = Simulator::start().await;
     let authority = Authority::new();
     let config = Config::four_models(&simulator)
@@ -178,7 +178,7 @@ async fn a_handshake_that_never_comes_is_cut_and_gives_its_slot_back() {
 
 /// A client may be slow after its handshake too.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connection_that_says_nothing_or_half_a_word_is_cut() {
+async fn a_silent_or_half_started_connection_is_cut() {
     let simulator = Simulator::start().await;
     let authority = Authority::new();
     let config = Config::four_models(&simulator).set("server.header_read_timeout", "500ms");
@@ -197,7 +197,7 @@ async fn a_connection_that_says_nothing_or_half_a_word_is_cut() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_does_not_speak_it_is_sent_away_and_disturbs_nobody() {
+async fn a_client_without_tls_is_refused_and_disturbs_no_other() {
     let simulator = Simulator::start().await;
     let authority = Authority::new();
     let gateway = gateway(&simulator, &authority).await;

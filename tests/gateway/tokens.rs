@@ -52,7 +52,7 @@ fn with(mut claims: Value, name: &str, value: Value) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sdks_present_tokens_and_hear_why_they_are_refused() {
+async fn sdks_present_tokens_and_get_the_reason_of_a_refusal() {
     let simulator = Simulator::start().await;
     let authority = Authority::new();
     let (rsa, ec) = (TokenKey::rsa("rsa-1"), TokenKey::ec("ec-1"));
@@ -171,7 +171,7 @@ async fn keys_change_and_the_last_ones_stay_while_there_are_no_newer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_its_issuer_it_starts_and_says_what_is_missing() {
+async fn it_starts_without_its_issuer_and_reports_that() {
     let simulator = Simulator::start().await;
     let authority = Authority::new();
     let key = TokenKey::ec("2026");
@@ -193,7 +193,7 @@ async fn without_its_issuer_it_starts_and_says_what_is_missing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reload_changes_what_is_asked_of_tokens_and_keeps_the_keys() {
+async fn a_reload_changes_the_claims_required_and_keeps_the_keys() {
     let simulator = Simulator::start().await;
     let authority = Authority::new();
     let key = TokenKey::ec("2026");

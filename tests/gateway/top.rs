@@ -42,7 +42,7 @@ async fn a_cooldown_is_seen_and_reset_and_a_target_drained() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_gateway_that_goes_is_told_of_and_one_that_comes_back_is_shown() {
+async fn a_lost_gateway_is_reported_and_shown_again_when_it_returns() {
     let simulator = Simulator::start().await;
     let config = Config::four_models(&simulator).on_known_ports();
     let gateway = Gateway::start(&config).await;
@@ -87,7 +87,7 @@ async fn without_a_terminal_one_frame_is_printed_when_asked_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_at_the_address_is_told_before_the_screen_is_taken() {
+async fn an_unreachable_address_is_reported_before_the_screen_is_taken() {
     let (status, _, stderr) = run_sluice(&["top", "--url", "http://127.0.0.1:1", "--once"]).await;
     assert!(!status.success() && stderr.contains("does not answer"), "{stderr}");
 }

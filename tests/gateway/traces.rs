@@ -54,7 +54,7 @@ async fn counted(gateway: &Gateway, result: &str) -> f64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_is_told_of_with_its_attempts_and_its_waits() {
+async fn a_trace_has_the_attempts_and_waits_of_its_request() {
     for protocol in PROTOCOLS {
         let (simulator, collector) = (Simulator::start().await, Collector::start().await);
         let config = Config::models(&simulator, 2)
@@ -156,7 +156,7 @@ async fn a_request_is_told_of_with_its_attempts_and_its_waits() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_without_a_trace_begins_one_that_its_id_finds() {
+async fn a_request_without_a_trace_starts_one_with_its_request_id() {
     let (simulator, collector) = (Simulator::start().await, Collector::start().await);
     let config = traced(Config::models(&simulator, 1), &collector, "grpc");
     let gateway = Gateway::start(&config.set("traces.service_name", "gate")).await;
@@ -216,7 +216,7 @@ async fn a_failure_is_an_error_of_the_attempt_and_of_the_request() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_client_has_left_is_cut_off_and_told_of() {
+async fn a_request_that_its_client_leaves_is_traced_as_cancelled() {
     let (simulator, collector) = (Simulator::start().await, Collector::start().await);
     let config = Config::models(&simulator, 1).set("targets.sonnet-35.rpm", 1);
     let config = config.set("queue.max_wait", "120s");
@@ -238,7 +238,7 @@ async fn what_a_client_has_left_is_cut_off_and_told_of() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_client_decides_what_is_recorded_and_else_the_config() {
+async fn the_clients_sampling_decision_precedes_the_configs() {
     for (ratio, recorded) in [(0.0, 1), (1.0, 2)] {
         let (simulator, collector) = (Simulator::start().await, Collector::start().await);
         let config = traced(Config::models(&simulator, 1), &collector, "http");
@@ -466,7 +466,7 @@ async fn the_legacy_endpoints_and_their_jobs_are_part_of_a_trace() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_a_hedged_request_both_attempts_are_told_of() {
+async fn a_hedged_request_has_spans_of_both_attempts() {
     let (simulator, collector) = (Simulator::start().await, Collector::start().await);
     let config = Config::models(&simulator, 2)
         .every_target("tpm", 100_000)

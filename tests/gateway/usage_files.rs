@@ -50,7 +50,7 @@ async fn lost(gateway: &Gateway) -> f64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_others_do_to_the_file_costs_no_record() {
+async fn changes_to_the_file_by_others_lose_no_record() {
     let simulator = Simulator::start().await;
     let (gateway, path) = start(&simulator).await;
     writes(&gateway, &path, 1).await;
@@ -83,7 +83,7 @@ async fn what_others_do_to_the_file_costs_no_record() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_is_noticed_while_nobody_asks_for_anything() {
+async fn a_removed_file_is_noticed_without_traffic() {
     let simulator = Simulator::start().await;
     let (gateway, path) = start(&simulator).await;
     writes(&gateway, &path, 1).await;
@@ -94,7 +94,7 @@ async fn it_is_noticed_while_nobody_asks_for_anything() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_its_folder_what_is_lost_is_counted_until_it_is_back() {
+async fn without_its_folder_lost_records_are_counted_until_it_returns() {
     let simulator = Simulator::start().await;
     let (gateway, path) = start(&simulator).await;
     writes(&gateway, &path, 1).await;

@@ -17,7 +17,7 @@ use super::key_set::{KeySet, KeySetError, MAX_BYTES};
 use crate::config::{self, IssuerKeys, keys_url};
 use crate::system::time::sleep;
 use crate::telemetry::Metrics;
-use crate::upstream::{DocumentError, Upstream};
+use crate::upstream::{FetchError, Upstream};
 
 /// Time for one document.
 const TIME: Duration = Duration::from_secs(10);
@@ -26,11 +26,11 @@ const TIME: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 enum RefreshError {
     #[error("the discovery document could not be fetched: {0}")]
-    NoDiscovery(DocumentError),
+    NoDiscovery(FetchError),
     #[error("the discovery document can't be used: {0}")]
     Discovery(String),
     #[error("the key set could not be fetched: {0}")]
-    NoKeys(DocumentError),
+    NoKeys(FetchError),
     #[error("the key set can't be used: {0}")]
     Keys(#[from] KeySetError),
 }
@@ -129,13 +129,13 @@ impl Refresh {
         let uri = match &self.issuer.keys {
             IssuerKeys::At(uri) => uri,
             IssuerKeys::Discovered(uri) => {
-                let document = self.upstream.document(uri, MAX_BYTES, TIME).await;
+                let document = self.upstream.fetch(uri, MAX_BYTES, TIME).await;
                 let document = document.map_err(RefreshError::NoDiscovery)?;
                 discovered = self.discovered(&document).map_err(RefreshError::Discovery)?;
                 &discovered
             }
         };
-        let document = self.upstream.document(uri, MAX_BYTES, TIME).await;
+        let document = self.upstream.fetch(uri, MAX_BYTES, TIME).await;
         Ok(KeySet::read(&document.map_err(RefreshError::NoKeys)?)?)
     }
 

@@ -1,55 +1,55 @@
-//! Where the body of an answer ends: after so many bytes, after its last chunk, or with its
+//! Decodes the body of a response, which ends after its length, after its last chunk, or with the
 //! connection (RFC 9112, sections 6 and 7).
 
 use bytes::{Buf, Bytes};
 
-/// Longest line of a chunk's size, with its extensions, in bytes.
+/// Longest chunk-size line, with its extensions, in bytes.
 const MAX_SIZE_LINE: usize = 4096;
 
-/// Longest trailers, in bytes, and the most of them.
+/// Most bytes of trailers, and most trailer fields.
 const MAX_TRAILERS: usize = 16 * 1024;
 const MAX_TRAILER_FIELDS: usize = 32;
 
 /// How a body is framed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framing {
-    /// It has so many bytes.
+    /// This many bytes.
     Length(u64),
-    /// It comes in chunks, the last of which is empty.
+    /// Chunks, the last of which is empty.
     Chunked,
-    /// It ends with its connection.
+    /// All bytes until the connection ends.
     Close,
 }
 
-/// What is next in a body.
+/// The next part of a body.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Next {
     /// Bytes of the body, at least one.
     Data(Bytes),
-    /// It can't be told before more has come.
-    Wait,
+    /// More bytes must come first.
+    Incomplete,
     /// The body has ended.
     End,
 }
 
-/// What frames a body is broken.
+/// Why chunks are invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the chunks of the upstream's answer are malformed: {0}")]
-pub struct BadChunk(&'static str);
+pub struct ChunkError(&'static str);
 
-/// Takes the bytes of one body out of what comes.
+/// Extracts one body from the received bytes.
 #[derive(Debug)]
 pub struct Decoder(State);
 
 #[derive(Debug)]
 enum State {
-    /// Within a body of known length: what is left of it.
+    /// In a body of known length: the bytes left.
     Length(u64),
     /// Before the size of a chunk.
     Size,
-    /// Within a chunk: what is left of it.
+    /// In a chunk: the bytes left.
     Chunk(u64),
-    /// After a chunk's bytes.
+    /// Before the line end after a chunk.
     ChunkEnd,
     /// After the last chunk.
     Trailers,
@@ -58,7 +58,7 @@ enum State {
 }
 
 impl Decoder {
-    /// Of a body that is framed so.
+    /// A decoder for this framing.
     pub fn new(framing: Framing) -> Decoder {
         Decoder(match framing {
             Framing::Length(0) => State::End,
@@ -68,18 +68,18 @@ impl Decoder {
         })
     }
 
-    /// Takes what is next out of `unread`. Trailers are none of Bedrock's and are left out.
+    /// Takes the next part of the body out of `unread`. Drops trailers, since Bedrock sends none.
     ///
     /// # Errors
     /// The chunks are malformed, or their sizes or trailers are too long.
-    pub fn next(&mut self, unread: &mut Bytes) -> Result<Next, BadChunk> {
+    pub fn next(&mut self, unread: &mut Bytes) -> Result<Next, ChunkError> {
         loop {
             match &mut self.0 {
                 State::End => return Ok(Next::End),
                 _ if unread.is_empty() => {
-                    // An empty part would keep what it was cut from.
+                    // An empty slice would keep the buffer that it was cut from.
                     *unread = Bytes::new();
-                    return Ok(Next::Wait);
+                    return Ok(Next::Incomplete);
                 }
                 State::Close => return Ok(Next::Data(std::mem::take(unread))),
                 State::Length(left) => {
@@ -97,7 +97,7 @@ impl Decoder {
                     return Ok(Next::Data(data));
                 }
                 State::Size => match read_size(unread)? {
-                    None => return Ok(Next::Wait),
+                    None => return Ok(Next::Incomplete),
                     Some(0) => self.0 = State::Trailers,
                     Some(size) => self.0 = State::Chunk(size),
                 },
@@ -106,12 +106,12 @@ impl Decoder {
                         unread.advance(2);
                         self.0 = State::Size;
                     }
-                    None if unread.starts_with(b"\r") => return Ok(Next::Wait),
-                    _ => return Err(BadChunk("a chunk is longer than its size")),
+                    None if unread.starts_with(b"\r") => return Ok(Next::Incomplete),
+                    _ => return Err(ChunkError("a chunk is longer than its size")),
                 },
                 State::Trailers => match skip_trailers(unread)? {
                     true => self.0 = State::End,
-                    false => return Ok(Next::Wait),
+                    false => return Ok(Next::Incomplete),
                 },
             }
         }
@@ -127,16 +127,16 @@ impl Decoder {
         matches!(self.0, State::Close)
     }
 
-    /// How many bytes are certain to come, of the body or of its chunk.
-    pub fn expects(&self) -> u64 {
+    /// How many bytes the framing promises, of the body or of the chunk.
+    pub fn promised(&self) -> u64 {
         match self.0 {
             State::Length(left) | State::Chunk(left) => left,
             _ => 0,
         }
     }
 
-    /// How long the rest of the body is, where that is known.
-    pub fn left(&self) -> Option<u64> {
+    /// Bytes left of the body, if known.
+    pub fn remaining(&self) -> Option<u64> {
         match self.0 {
             State::Length(left) => Some(left),
             State::End => Some(0),
@@ -145,17 +145,17 @@ impl Decoder {
     }
 }
 
-/// As much of `unread` as is within `left`, which is less by it then.
+/// Takes up to `left` bytes out of `unread`, and subtracts them from `left`.
 fn take(unread: &mut Bytes, left: &mut u64) -> Bytes {
     let here = usize::try_from(*left).unwrap_or(usize::MAX).min(unread.len());
     *left -= here as u64;
     if here == unread.len() { std::mem::take(unread) } else { unread.split_to(here) }
 }
 
-/// The size of a chunk, once its line is there.
-fn read_size(unread: &mut Bytes) -> Result<Option<u64>, BadChunk> {
+/// The size of a chunk, once its line is complete.
+fn read_size(unread: &mut Bytes) -> Result<Option<u64>, ChunkError> {
     if !unread.first().is_some_and(u8::is_ascii_hexdigit) {
-        return Err(BadChunk("a size is missing"));
+        return Err(ChunkError("a size is missing"));
     }
     match httparse::parse_chunk_size(unread) {
         Ok(httparse::Status::Complete((len, size))) if len <= MAX_SIZE_LINE => {
@@ -163,13 +163,13 @@ fn read_size(unread: &mut Bytes) -> Result<Option<u64>, BadChunk> {
             Ok(Some(size))
         }
         Ok(httparse::Status::Partial) if unread.len() <= MAX_SIZE_LINE => Ok(None),
-        Ok(_) => Err(BadChunk("the line of a size is too long")),
-        Err(_) => Err(BadChunk("a size is no number")),
+        Ok(_) => Err(ChunkError("the line of a size is too long")),
+        Err(_) => Err(ChunkError("a size is no number")),
     }
 }
 
-/// Whether the trailers have been skipped to their end.
-fn skip_trailers(unread: &mut Bytes) -> Result<bool, BadChunk> {
+/// Skips the trailers. Returns whether they are complete.
+fn skip_trailers(unread: &mut Bytes) -> Result<bool, ChunkError> {
     let mut fields = [httparse::EMPTY_HEADER; MAX_TRAILER_FIELDS];
     match httparse::parse_headers(unread, &mut fields) {
         Ok(httparse::Status::Complete((len, _))) if len <= MAX_TRAILERS => {
@@ -177,8 +177,8 @@ fn skip_trailers(unread: &mut Bytes) -> Result<bool, BadChunk> {
             Ok(true)
         }
         Ok(httparse::Status::Partial) if unread.len() <= MAX_TRAILERS => Ok(false),
-        Ok(_) => Err(BadChunk("its trailers are too long")),
-        Err(_) => Err(BadChunk("its trailers are no headers")),
+        Ok(_) => Err(ChunkError("its trailers are too long")),
+        Err(_) => Err(ChunkError("its trailers are no headers")),
     }
 }
 
@@ -188,13 +188,13 @@ mod tests {
 
     use super::*;
 
-    /// Feeds `bytes` in the pieces that `cuts` make, as a connection does: what could not be told
-    /// is joined with what comes next. Returns the body, whether it ended, and what is left over.
+    /// Feeds `bytes` in the pieces that `cuts` make, and joins what is unread with the next piece, as a
+    /// connection does. Returns the body, whether it ended, and the bytes after it.
     fn decode(
         framing: Framing,
         bytes: &[u8],
         cuts: &[usize],
-    ) -> Result<(Vec<u8>, bool, Bytes), BadChunk> {
+    ) -> Result<(Vec<u8>, bool, Bytes), ChunkError> {
         let (mut decoder, mut body, mut unread) = (Decoder::new(framing), Vec::new(), Bytes::new());
         let mut rest = bytes;
         let mut cuts = cuts.iter();
@@ -208,8 +208,8 @@ mod tests {
                     assert!(decoder.has_ended());
                     return Ok((body, true, [&unread, rest].concat().into()));
                 }
-                Next::Wait if rest.is_empty() => return Ok((body, false, unread)),
-                Next::Wait => {
+                Next::Incomplete if rest.is_empty() => return Ok((body, false, unread)),
+                Next::Incomplete => {
                     let here = cuts.next().map_or(rest.len(), |&cut| cut.clamp(1, rest.len()));
                     let (piece, after) = rest.split_at(here);
                     unread = [&unread, piece].concat().into();
@@ -219,12 +219,12 @@ mod tests {
         }
     }
 
-    fn chunked(text: &str) -> Result<(Vec<u8>, bool, Bytes), BadChunk> {
+    fn chunked(text: &str) -> Result<(Vec<u8>, bool, Bytes), ChunkError> {
         decode(Framing::Chunked, text.as_bytes(), &[])
     }
 
     #[test]
-    fn chunks_are_joined_and_what_follows_is_left() {
+    fn chunks_are_joined_and_bytes_after_the_body_stay_unread() {
         let (body, ended, rest) =
             chunked("5\r\nhello\r\n6;a=b\r\n world\r\n0\r\n\r\nnext").unwrap();
         assert_eq!((body.as_slice(), ended, &rest[..]), (&b"hello world"[..], true, &b"next"[..]));
@@ -256,7 +256,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn however_it_is_cut(
+        fn a_body_is_the_same_however_its_bytes_are_split(
             chunks in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..40), 0..8),
             cuts in prop::collection::vec(1usize..30, 0..60),
         ) {

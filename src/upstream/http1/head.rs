@@ -1,8 +1,7 @@
-//! Heads of HTTP/1.1: a request's as it is written, an answer's as it is read (RFC 9112).
+//! Heads of HTTP/1.1 messages: writes those of requests and reads those of responses (RFC 9112).
 //!
-//! An answer's head says where its body ends, and whether another request may follow on the
-//! connection. Where it says two things, or one that is not understood, it is refused: a body that
-//! is cut wrongly would be read as the next answer.
+//! A response's head decides where its body ends and whether the connection can be reused. Ambiguous or
+//! unknown framing is refused, since a body with a wrong end would be read as the next response.
 
 use std::mem::MaybeUninit;
 
@@ -12,74 +11,76 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version,
 
 use super::framing::Framing;
 
-/// Longest head of an answer, in bytes.
+/// Longest head of a response, in bytes.
 pub(super) const MAX_HEAD: usize = 64 * 1024;
 
-/// Most headers of an answer.
+/// Most headers of a response.
 const MAX_HEADERS: usize = 100;
 
-/// Most interim answers (100, 103) before an answer, and the most bytes of all heads together.
+/// Most interim responses (100, 103) before the final one, and most bytes of all their heads.
 pub(super) const MAX_INTERIM: usize = 16;
 pub(super) const MAX_HEADS: usize = 2 * MAX_HEAD;
 
-/// The most that method, version and spaces add to a request's path, in bytes.
+/// Most bytes that method, version and spaces add to a request's path.
 const REQUEST_LINE: usize = 32;
 
-/// An answer's head.
+/// The head of a response.
 #[derive(Debug)]
 pub struct Head {
-    /// Its status.
+    /// The status.
     pub status: StatusCode,
-    /// Its headers, without those that only told how the body is framed if it is in chunks.
+    /// The headers, without a `content-length` that is not the body's.
     pub headers: HeaderMap,
-    /// Where its body ends.
+    /// How the body is framed.
     pub framing: Framing,
-    /// Whether the connection is good for another request.
+    /// Whether the connection can be reused.
     pub keeps_alive: bool,
-    /// How many bytes it took.
+    /// The length of the head, in bytes.
     pub len: usize,
 }
 
-/// Why a head is none.
+/// Why a head is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BadHead {
+pub enum HeadError {
     /// It is not HTTP.
     #[error("the upstream's answer is not HTTP: {0}")]
     Syntax(httparse::Error),
-    /// It is too long.
+    /// The head is too long.
     #[error("the head of the upstream's answer is longer than {MAX_HEAD} bytes")]
     TooLong,
-    /// Interim answers come before it without end.
+    /// Too many interim responses came before the final one.
     #[error(
         "the upstream sent more than {MAX_INTERIM} interim answers, or {MAX_HEADS} bytes of them, \
          before its answer"
     )]
     Interim,
-    /// It is a status that nobody asked for, such as another protocol.
+    /// The status is invalid, or switches to a protocol that was not requested.
     #[error("the upstream's answer has the unexpected status {0}")]
     Status(u16),
-    /// A header is none, or the body's end is told in two ways, or in one that is unknown.
+    /// A header is invalid, or the framing is ambiguous or unknown.
     #[error("the upstream's answer has an unusable header: {0}")]
     Header(&'static str),
 }
 
-/// The head of a request whose body has `length` bytes, and room for `extra` bytes behind it. A
-/// proxy that passes requests on is told the `whole` URI.
-pub(super) fn write(head: &request::Parts, length: usize, whole: bool, extra: usize) -> Vec<u8> {
+/// Writes the head of a request whose body has `length` bytes, and reserves room for `extra` bytes after
+/// it. In absolute form, for a proxy, the request line has the whole URI.
+pub(super) fn write(
+    head: &request::Parts,
+    length: usize,
+    absolute_form: bool,
+    extra: usize,
+) -> Vec<u8> {
     let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
-    let size: usize = head.headers.iter().map(|(name, value)| line_len(name, value)).sum();
-    let origin = if whole { head.uri.authority().map_or(0, |it| it.as_str().len() + 8) } else { 0 };
-    let mut out =
-        Vec::with_capacity(REQUEST_LINE + path.len() + origin + size + length_line().len() + extra);
+    let mut out = Vec::with_capacity(max_len(head, absolute_form) + extra);
     out.extend_from_slice(head.method.as_str().as_bytes());
     out.push(b' ');
-    if whole {
+    if absolute_form {
         write_origin(&mut out, &head.uri);
     }
     out.extend_from_slice(path.as_bytes());
     out.extend_from_slice(b" HTTP/1.1\r\n");
     for (name, value) in &head.headers {
-        // What frames the body is told below.
+        // The framing follows below.
         if name == CONTENT_LENGTH || name == TRANSFER_ENCODING {
             continue;
         }
@@ -97,11 +98,20 @@ pub(super) fn write(head: &request::Parts, length: usize, whole: bool, extra: us
     out
 }
 
+/// The most bytes that the head of a request may take.
+fn max_len(head: &request::Parts, absolute_form: bool) -> usize {
+    let path = head.uri.path_and_query().map_or(1, |path| path.as_str().len());
+    let fields: usize = head.headers.iter().map(|(name, value)| line_len(name, value)).sum();
+    let authority = head.uri.authority().map_or(0, |it| it.as_str().len());
+    let origin = if absolute_form { authority + "https://".len() } else { 0 };
+    REQUEST_LINE + path + origin + fields + length_line().len()
+}
+
 fn line_len(name: &HeaderName, value: &HeaderValue) -> usize {
     name.as_str().len() + value.len() + ": \r\n".len()
 }
 
-/// The longest line of a length, and the empty line after it.
+/// The longest `content-length` line, and the empty line after it.
 fn length_line() -> &'static str {
     "content-length: 18446744073709551615\r\n\r\n"
 }
@@ -114,74 +124,75 @@ fn write_origin(out: &mut Vec<u8>, uri: &Uri) {
     }
 }
 
-/// Reads the head that `bytes` begins with, `None` if it is not all there. `method` is that of the
-/// request. Interim answers (100, 103) are read like others; who waits for an answer skips them.
+/// Reads the head that `bytes` begins with; `None` if it is incomplete. `method` is that of the request.
+/// Reads heads of interim responses (100, 103), too.
 ///
 /// # Errors
-/// It is no head, or one that says too much.
-pub fn read(bytes: &Bytes, method: &Method) -> Result<Option<Head>, BadHead> {
-    let mut fields = [const { MaybeUninit::uninit() }; MAX_HEADERS];
+/// The head is invalid, too long or ambiguous.
+pub fn read(bytes: &Bytes, method: &Method) -> Result<Option<Head>, HeadError> {
+    let mut buffer = [const { MaybeUninit::uninit() }; MAX_HEADERS];
     let mut parsed = httparse::Response::new(&mut []);
     let config = httparse::ParserConfig::default();
-    let len = match config.parse_response_with_uninit_headers(&mut parsed, bytes, &mut fields) {
+    let len = match config.parse_response_with_uninit_headers(&mut parsed, bytes, &mut buffer) {
         Ok(httparse::Status::Complete(len)) if len <= MAX_HEAD => len,
         Ok(httparse::Status::Partial) if bytes.len() <= MAX_HEAD => return Ok(None),
-        Ok(_) => return Err(BadHead::TooLong),
-        Err(error) => return Err(BadHead::Syntax(error)),
+        Ok(_) => return Err(HeadError::TooLong),
+        Err(error) => return Err(HeadError::Syntax(error)),
     };
     let code = parsed.code.unwrap_or_default();
-    let status = StatusCode::from_u16(code).map_err(|_| BadHead::Status(code))?;
+    let status = StatusCode::from_u16(code).map_err(|_| HeadError::Status(code))?;
     if status == StatusCode::SWITCHING_PROTOCOLS {
-        return Err(BadHead::Status(code));
+        return Err(HeadError::Status(code));
     }
     let version = if parsed.version == Some(0) { Version::HTTP_10 } else { Version::HTTP_11 };
     let mut headers = HeaderMap::with_capacity(parsed.headers.len());
-    let mut told = Told::new(version);
+    let mut fields = HeadFields::new(version);
     for field in parsed.headers.iter() {
         let name = HeaderName::from_bytes(field.name.as_bytes());
-        let name = name.map_err(|_| BadHead::Header("a name"))?;
-        if !told.hear(&name, field.value)? {
+        let name = name.map_err(|_| HeadError::Header("a name"))?;
+        if !fields.note(&name, field.value)? {
             continue;
         }
         let value = HeaderValue::from_maybe_shared(bytes.slice_ref(field.value));
-        headers.append(name, value.map_err(|_| BadHead::Header("a value"))?);
+        headers.append(name, value.map_err(|_| HeadError::Header("a value"))?);
     }
-    let framing = told.framing(status, method);
-    // Who tells the end twice may be heard in the other way by somebody between; and who announces a
-    // body where none may be may send it.
-    let is_ambiguous = told.is_chunked && told.length.is_some() || told.is_repeated;
-    let is_announced = told.is_chunked || told.length.is_some_and(|length| length > 0);
+    let framing = fields.framing(status, method);
+    // An intermediary may have taken the other of two framings; and a server that announces a body
+    // where none is allowed may send it.
+    let is_ambiguous = fields.is_chunked && fields.length.is_some() || fields.is_repeated;
+    let is_announced = fields.is_chunked || fields.length.is_some_and(|length| length > 0);
     let may_follow = framing == Framing::Length(0) && is_announced;
-    if told.is_chunked || may_follow {
+    if fields.is_chunked || may_follow {
         headers.remove(CONTENT_LENGTH);
     }
-    let keeps_alive = told.keeps_alive && framing != Framing::Close && !is_ambiguous && !may_follow;
+    let keeps_alive =
+        fields.keeps_alive && framing != Framing::Close && !is_ambiguous && !may_follow;
     Ok(Some(Head { status, headers, framing, keeps_alive, len }))
 }
 
-/// What an answer's headers tell of its body's end and of its connection.
-struct Told {
+/// The header fields that decide about framing and reuse.
+struct HeadFields {
     length: Option<u64>,
-    /// Whether the length was told more than once.
+    /// Whether there is more than one `content-length`.
     is_repeated: bool,
     is_chunked: bool,
     keeps_alive: bool,
     version: Version,
 }
 
-impl Told {
-    fn new(version: Version) -> Told {
+impl HeadFields {
+    fn new(version: Version) -> HeadFields {
         let keeps_alive = version == Version::HTTP_11;
-        Told { length: None, is_repeated: false, is_chunked: false, keeps_alive, version }
+        HeadFields { length: None, is_repeated: false, is_chunked: false, keeps_alive, version }
     }
 
-    /// Takes note of a field; whether it says anything new.
-    fn hear(&mut self, name: &HeaderName, value: &[u8]) -> Result<bool, BadHead> {
+    /// Notes a field. Returns whether it belongs among the headers, as a repeated length does not.
+    fn note(&mut self, name: &HeaderName, value: &[u8]) -> Result<bool, HeadError> {
         if name == CONTENT_LENGTH {
-            let length = read_length(value).ok_or(BadHead::Header("content-length"))?;
+            let length = read_length(value).ok_or(HeadError::Header("content-length"))?;
             match self.length.replace(length) {
                 Some(before) if before != length => {
-                    return Err(BadHead::Header("content-length"));
+                    return Err(HeadError::Header("content-length"));
                 }
                 Some(_) => {
                     self.is_repeated = true;
@@ -192,7 +203,7 @@ impl Told {
         } else if name == TRANSFER_ENCODING {
             let is_known = value.trim_ascii().eq_ignore_ascii_case(b"chunked");
             if self.is_chunked || !is_known || self.version == Version::HTTP_10 {
-                return Err(BadHead::Header("transfer-encoding"));
+                return Err(HeadError::Header("transfer-encoding"));
             }
             self.is_chunked = true;
         } else if name == CONNECTION {
@@ -220,7 +231,7 @@ impl Told {
     }
 }
 
-/// A length is digits and nothing else.
+/// The value of a `content-length`, which has digits only.
 fn read_length(value: &[u8]) -> Option<u64> {
     let digits = std::str::from_utf8(value).ok()?;
     digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok())?
@@ -230,7 +241,7 @@ fn read_length(value: &[u8]) -> Option<u64> {
 mod tests {
     use super::*;
 
-    fn head(text: &str) -> Result<Option<Head>, BadHead> {
+    fn head(text: &str) -> Result<Option<Head>, HeadError> {
         read(&Bytes::copy_from_slice(text.as_bytes()), &Method::POST)
     }
 
@@ -240,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_a_body_is_what_the_head_tells() {
+    fn the_head_decides_where_the_body_ends() {
         assert_eq!(framed("content-length: 5\r\n"), (Framing::Length(5), true));
         assert_eq!(
             framed("Content-Length: 5\r\ncontent-length: 5\r\n"),
@@ -277,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_be_cut_in_two_ways_is_refused() {
+    fn ambiguous_framing_is_refused() {
         for fields in [
             "content-length: 5\r\ncontent-length: 6",
             "content-length: 5, 5",
@@ -297,7 +308,7 @@ mod tests {
             assert!(read.is_err(), "{fields}: {read:?}");
         }
         assert!(head("HTTP/1.0 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").is_err());
-        assert_eq!(head("HTTP/1.1 101 Other\r\n\r\n").unwrap_err(), BadHead::Status(101));
+        assert_eq!(head("HTTP/1.1 101 Other\r\n\r\n").unwrap_err(), HeadError::Status(101));
         assert!(head("HTTP/2 200\r\n\r\n").is_err());
         assert!(head("garbage").is_err());
     }
@@ -305,8 +316,8 @@ mod tests {
     #[test]
     fn a_head_is_bounded() {
         let long = format!("HTTP/1.1 200 OK\r\nx: {}", "a".repeat(MAX_HEAD));
-        assert_eq!(head(&long).unwrap_err(), BadHead::TooLong);
-        assert_eq!(head(&format!("{long}\r\n\r\n")).unwrap_err(), BadHead::TooLong);
+        assert_eq!(head(&long).unwrap_err(), HeadError::TooLong);
+        assert_eq!(head(&format!("{long}\r\n\r\n")).unwrap_err(), HeadError::TooLong);
         let many = "x: 1\r\n".repeat(MAX_HEADERS + 1);
         assert!(head(&format!("HTTP/1.1 200 OK\r\n{many}\r\n")).is_err());
         assert!(head("HTTP/1.1 200 OK\r\nx: 1\r\n").unwrap().is_none());
@@ -326,16 +337,18 @@ mod tests {
         assert_eq!(head.headers["x-c"].as_bytes(), "\u{e9}".as_bytes());
     }
 
-    fn written(method: Method, uri: &str, length: usize, whole: bool) -> String {
+    fn written(method: Method, uri: &str, length: usize, absolute_form: bool) -> String {
         let request = http::Request::builder().method(method).uri(uri).header("host", "h");
         let request = request.header("X-One", "1").header("content-length", "9").body(()).unwrap();
-        let head = write(&request.into_parts().0, length, whole, 0);
-        assert_eq!(head.len(), head.len().min(head.capacity()));
+        let parts = request.into_parts().0;
+        let head = write(&parts, length, absolute_form, 0);
+        let reserved = max_len(&parts, absolute_form);
+        assert!(head.len() <= reserved, "{} bytes in {reserved}: the buffer grew", head.len());
         String::from_utf8(head).unwrap()
     }
 
     #[test]
-    fn a_request_is_written_as_the_protocol_has_it() {
+    fn a_request_head_has_the_form_of_the_protocol() {
         let uri = "http://h:1/model/a%3A0/invoke?x=1";
         assert_eq!(
             written(Method::POST, uri, 7, false),

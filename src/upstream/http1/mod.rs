@@ -1,9 +1,9 @@
-//! HTTP/1.1 towards an upstream: one request after the other on a connection, each driven by the
-//! task that asks, so that neither task nor channel lies between a request and its socket.
+//! An HTTP/1.1 client connection: one request after the other, each driven by the task that sends it.
 //!
-//! A connection has no buffer while it waits: what comes is read on the stack and kept at its own
-//! length. So an open stream that is silent holds next to nothing. What is read is bounded: heads
-//! and the lines of chunks by length, bodies by what their reader takes.
+//! There is no task and no channel between a request and its socket, and a waiting connection has no
+//! buffer: bytes are read on the stack and kept at their own length, so an idle stream holds next to no
+//! memory. Everything read is bounded: heads and chunk-size lines by their length, bodies by what
+//! their reader takes.
 
 mod framing;
 mod head;
@@ -19,54 +19,54 @@ use http::{Method, request};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::io::poll_read_buf;
 
-pub use framing::{BadChunk, Decoder, Framing, Next};
-pub use head::{BadHead, Head, read as read_head};
+pub use framing::{ChunkError, Decoder, Framing, Next};
+pub use head::{Head, HeadError, read as read_head};
 
-/// Read at once, in bytes, where nobody knows how much will come.
+/// Bytes of one read of unknown length.
 const READ: usize = 16 * 1024;
 
-/// Read at once, in bytes, where so much is certain to come.
+/// Most bytes of one read where the framing promises as many.
 const MAX_READ: usize = 64 * 1024;
 
-/// Bodies up to this length, in bytes, are written in one piece with their head.
+/// Bodies up to this length, in bytes, are written together with their head.
 const SMALL_BODY: usize = 16 * 1024;
 
-/// Why there is no answer, or no more of one.
+/// Why there is no response, or no more of one.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The connection failed.
     #[error("{0}")]
     Io(#[from] io::Error),
-    /// The connection ended where more had to come.
+    /// The connection closed before the end of the message.
     #[error("connection closed before message completed")]
     Ended,
-    /// The answer's head is none.
+    /// The head of the response is invalid.
     #[error(transparent)]
-    Head(#[from] BadHead),
-    /// The answer's body is none.
+    Head(#[from] HeadError),
+    /// The framing of the body is invalid.
     #[error(transparent)]
-    Chunk(#[from] BadChunk),
+    Chunk(#[from] ChunkError),
 }
 
-/// A connection to an upstream, with the exchange that is under way on it.
+/// A connection to an upstream, with the request and response in progress.
 #[derive(Debug)]
-pub(super) struct Connection<I> {
+pub struct Connection<I> {
     io: I,
-    /// Whether a proxy reads the requests, and so needs whole URIs in them.
-    is_passed_on: bool,
+    /// Whether a proxy forwards the requests, and so needs absolute URIs in them.
+    absolute_form: bool,
     outgoing: Outgoing,
-    /// What has come and nobody has taken.
+    /// Received bytes that are not consumed yet.
     unread: Bytes,
-    /// Whether anything came since the request began.
-    was_answered: bool,
+    /// Whether any byte has come since the request began.
+    has_received: bool,
     body: Decoder,
     keeps_alive: bool,
-    /// Interim answers to the request, and the bytes of all heads.
+    /// Interim responses to the request, and the bytes of all heads.
     interim: usize,
     heads: usize,
 }
 
-/// What is still to be written of a request.
+/// The part of a request that is still to be written.
 #[derive(Debug)]
 struct Outgoing {
     head: Bytes,
@@ -92,14 +92,14 @@ impl Outgoing {
 }
 
 impl<I: AsyncRead + AsyncWrite + Unpin> Connection<I> {
-    /// A connection that was just opened, to the upstream or to a proxy that passes requests on.
-    pub(super) fn new(io: I, is_passed_on: bool) -> Connection<I> {
+    /// A new connection, to the upstream or to a proxy that forwards requests.
+    pub fn new(io: I, absolute_form: bool) -> Connection<I> {
         Connection {
             io,
-            is_passed_on,
+            absolute_form,
             outgoing: Outgoing::sent(),
             unread: Bytes::new(),
-            was_answered: false,
+            has_received: false,
             body: Decoder::new(Framing::Length(0)),
             keeps_alive: true,
             interim: 0,
@@ -107,33 +107,32 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Connection<I> {
         }
     }
 
-    /// Whether nothing has come on a connection that waits for its next request: neither an end nor
-    /// what nobody asked for.
-    pub(super) fn is_quiet(&mut self) -> bool {
+    /// Whether an idle connection is still good: the upstream has neither closed it nor sent anything.
+    pub fn is_alive(&mut self) -> bool {
         let mut space = [MaybeUninit::uninit(); 1];
         let mut buffer = ReadBuf::uninit(&mut space);
         let mut cx = Context::from_waker(Waker::noop());
         Pin::new(&mut self.io).poll_read(&mut cx, &mut buffer).is_pending()
     }
 
-    /// Whether the exchange is over and another may follow.
-    pub(super) fn is_reusable(&self) -> bool {
+    /// Whether the response has ended and another request may follow.
+    pub fn is_reusable(&self) -> bool {
         self.keeps_alive
             && self.body.has_ended()
             && self.unread.is_empty()
             && self.outgoing.is_flushed
     }
 
-    /// Whether anything of an answer has come.
-    pub(super) fn was_answered(&self) -> bool {
-        self.was_answered
+    /// Whether any byte of a response has come.
+    pub fn has_received(&self) -> bool {
+        self.has_received
     }
 
     /// Takes a request, which [`Connection::head`] then sends.
-    pub(super) fn begin(&mut self, head: &request::Parts, body: Bytes) {
+    pub fn start(&mut self, head: &request::Parts, body: Bytes) {
         let is_small = body.len() <= SMALL_BODY;
         let extra = if is_small { body.len() } else { 0 };
-        let mut bytes = head::write(head, body.len(), self.is_passed_on, extra);
+        let mut bytes = head::write(head, body.len(), self.absolute_form, extra);
         let body = if is_small {
             bytes.extend_from_slice(&body);
             Bytes::new()
@@ -141,23 +140,23 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Connection<I> {
             body
         };
         self.outgoing = Outgoing { head: bytes.into(), body, is_flushed: false };
-        self.was_answered = false;
+        self.has_received = false;
         (self.interim, self.heads) = (0, 0);
     }
 
-    /// Sends the request and reads the head of its answer. An answer may come before all of the
-    /// request is written; the rest goes out while its body is read.
+    /// Sends the request and reads the head of the response. A response may come before all of the
+    /// request is written; the rest is written while its body is read.
     ///
     /// # Errors
-    /// The connection failed or what came is no answer. It is of no more use then.
-    pub(super) async fn head(&mut self, method: &Method) -> Result<Head, Error> {
+    /// The connection failed or the response is invalid. The connection can't be used again then.
+    pub async fn head(&mut self, method: &Method) -> Result<Head, Error> {
         poll_fn(|cx| self.poll_head(cx, method)).await
     }
 
     fn poll_head(&mut self, cx: &mut Context<'_>, method: &Method) -> Poll<Result<Head, Error>> {
-        // Who refuses a request may say so and close before it has read all of it, so that writing
-        // fails while the answer is there.
-        let unwritten = match self.poll_write(cx) {
+        // A server that refuses a request may respond and close before it has read all of it: then
+        // writing fails although there is a response.
+        let write_error = match self.poll_write(cx) {
             Poll::Ready(Err(error)) => Some(error),
             Poll::Ready(Ok(())) | Poll::Pending => None,
         };
@@ -165,45 +164,49 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Connection<I> {
             if let Some(head) = self.take_head(method)? {
                 return Poll::Ready(Ok(head));
             }
-            match self.poll_more(cx, 0) {
+            match self.poll_fill(cx, 0) {
                 Poll::Ready(Ok(0)) => {
-                    return Poll::Ready(Err(unwritten.map_or(Error::Ended, Error::Io)));
+                    return Poll::Ready(Err(write_error.map_or(Error::Ended, Error::Io)));
                 }
                 Poll::Ready(Ok(_)) => {}
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error.into())),
                 Poll::Pending => {
-                    return unwritten.map_or(Poll::Pending, |error| Poll::Ready(Err(error.into())));
+                    return write_error
+                        .map_or(Poll::Pending, |error| Poll::Ready(Err(error.into())));
                 }
             }
         }
     }
 
-    /// The head of the answer, if it is there; interim ones are skipped, as many as are bearable.
-    fn take_head(&mut self, method: &Method) -> Result<Option<Head>, BadHead> {
+    /// The head of the response, once it is complete. Skips interim responses, up to a bound.
+    fn take_head(&mut self, method: &Method) -> Result<Option<Head>, HeadError> {
         while !self.unread.is_empty() {
             let Some(head) = head::read(&self.unread, method)? else { return Ok(None) };
             self.unread.advance(head.len);
             self.heads += head.len;
-            // One that is not the last to follow, be it interim or not, is followed by nobody's.
+            // An interim response that announces a close counts, too.
             self.keeps_alive &= head.keeps_alive;
             if !head.status.is_informational() {
-                // Who answers before it has the request may have answered something else.
+                // A response that comes before the request is sent may belong to something else.
                 self.keeps_alive &= self.outgoing.is_flushed;
                 self.body = Decoder::new(head.framing);
                 return Ok(Some(head));
             }
             self.interim += 1;
             if self.interim > head::MAX_INTERIM || self.heads > head::MAX_HEADS {
-                return Err(BadHead::Interim);
+                return Err(HeadError::Interim);
             }
         }
         Ok(None)
     }
 
-    /// Reads what is next of the answer's body.
-    pub(super) fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Error>>> {
+    /// Reads the next part of the body; `None` is its end.
+    ///
+    /// # Errors
+    /// The connection failed or ended early, or the framing is invalid.
+    pub fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Error>>> {
         if !self.outgoing.is_flushed && matches!(self.poll_write(cx), Poll::Ready(Err(_))) {
-            // The answer counts; what was not sent of its request, nobody waits for.
+            // The response counts even if the rest of the request can't be sent.
             self.outgoing = Outgoing::sent();
             self.keeps_alive = false;
         }
@@ -211,10 +214,10 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Connection<I> {
             match self.body.next(&mut self.unread) {
                 Ok(Next::Data(data)) => return Poll::Ready(Some(Ok(data))),
                 Ok(Next::End) => return Poll::Ready(None),
-                Ok(Next::Wait) => {}
+                Ok(Next::Incomplete) => {}
                 Err(error) => return Poll::Ready(Some(Err(error.into()))),
             }
-            match ready!(self.poll_more(cx, self.body.expects())) {
+            match ready!(self.poll_fill(cx, self.body.promised())) {
                 Ok(0) if self.body.ends_with_connection() => return Poll::Ready(None),
                 Ok(0) => return Poll::Ready(Some(Err(Error::Ended))),
                 Ok(_) => {}
@@ -223,19 +226,19 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Connection<I> {
         }
     }
 
-    /// Whether the answer's body is known to have ended.
-    pub(super) fn has_ended(&self) -> bool {
+    /// Whether the body has ended.
+    pub fn has_ended(&self) -> bool {
         self.body.has_ended()
     }
 
-    /// Whether the answer's body ends where the connection does.
-    pub(super) fn is_close_delimited(&self) -> bool {
+    /// Whether the body ends where the connection does.
+    pub fn is_close_delimited(&self) -> bool {
         self.body.ends_with_connection()
     }
 
-    /// How long the rest of the answer's body is, where that is known.
-    pub(super) fn left(&self) -> Option<u64> {
-        self.body.left()
+    /// Bytes left of the body, if known.
+    pub fn remaining(&self) -> Option<u64> {
+        self.body.remaining()
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -256,17 +259,17 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Connection<I> {
         }
         if !out.is_flushed {
             ready!(Pin::new(&mut self.io).poll_flush(cx))?;
-            // Its bytes are of no more use.
+            // Frees the written bytes.
             *out = Outgoing::sent();
         }
         Poll::Ready(Ok(()))
     }
 
-    /// Reads more, of which `expected` bytes are certain to come. Returns how many came; none is
-    /// the end.
-    fn poll_more(&mut self, cx: &mut Context<'_>, expected: u64) -> Poll<io::Result<usize>> {
-        let count = if self.unread.is_empty() && expected > READ as u64 {
-            let room = usize::try_from(expected).unwrap_or(MAX_READ).min(MAX_READ);
+    /// Reads more; the framing promises `promised` bytes. Returns how many came, zero at the end of the
+    /// connection.
+    fn poll_fill(&mut self, cx: &mut Context<'_>, promised: u64) -> Poll<io::Result<usize>> {
+        let count = if self.unread.is_empty() && promised > READ as u64 {
+            let room = usize::try_from(promised).unwrap_or(MAX_READ).min(MAX_READ);
             let mut buffer = BytesMut::with_capacity(room);
             let count = ready!(poll_read_buf(Pin::new(&mut self.io), cx, &mut buffer))?;
             self.unread = buffer.freeze();
@@ -283,7 +286,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Connection<I> {
             }
             new.len()
         };
-        self.was_answered |= count > 0;
+        self.has_received |= count > 0;
         Poll::Ready(Ok(count))
     }
 }

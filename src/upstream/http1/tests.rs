@@ -1,4 +1,4 @@
-//! Exchanges on a connection whose other end is played here.
+//! Requests and responses on a connection whose other end is the test.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ fn connection() -> (Connection<DuplexStream>, DuplexStream) {
 
 fn begin(connection: &mut Connection<DuplexStream>, body: impl Into<Bytes>) {
     let request = Request::post("http://h/model/m/invoke").header("host", "h").body(()).unwrap();
-    connection.begin(&request.into_parts().0, body.into());
+    connection.start(&request.into_parts().0, body.into());
 }
 
 async fn body(connection: &mut Connection<DuplexStream>) -> Result<Vec<u8>, Error> {
@@ -28,7 +28,7 @@ async fn body(connection: &mut Connection<DuplexStream>) -> Result<Vec<u8>, Erro
 }
 
 #[tokio::test]
-async fn one_request_follows_the_other() {
+async fn a_connection_carries_one_request_after_another() {
     let (mut connection, mut upstream) = connection();
     for (answer, wanted) in [
         ("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello", "hello"),
@@ -40,7 +40,7 @@ async fn one_request_follows_the_other() {
         let head = connection.head(&Method::POST).await.unwrap();
         assert!(head.status.is_success());
         assert_eq!(body(&mut connection).await.unwrap(), wanted.as_bytes());
-        assert!(connection.is_reusable() && connection.is_quiet());
+        assert!(connection.is_reusable() && connection.is_alive());
         let mut sent = vec![0; 1024];
         let count = upstream.read(&mut sent).await.unwrap();
         let sent = std::str::from_utf8(&sent[..count]).unwrap();
@@ -50,7 +50,7 @@ async fn one_request_follows_the_other() {
 }
 
 #[tokio::test]
-async fn a_connection_is_not_used_again_after_what_makes_it_doubtful() {
+async fn a_connection_is_not_reused_after_an_ambiguous_response() {
     for answer in [
         "HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nhi",
         "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi and more",
@@ -64,13 +64,13 @@ async fn a_connection_is_not_used_again_after_what_makes_it_doubtful() {
         assert!(!connection.is_reusable(), "{answer}");
     }
     let (mut connection, mut upstream) = connection();
-    assert!(connection.is_quiet());
+    assert!(connection.is_alive());
     upstream.write_all(b"HTTP/1.1 408 Request Timeout\r\n\r\n").await.unwrap();
-    assert!(!connection.is_quiet(), "an answer that nobody asked for");
+    assert!(!connection.is_alive(), "an answer that nobody asked for");
 }
 
 #[tokio::test]
-async fn a_body_ends_with_its_connection_only_where_nothing_else_ends_it() {
+async fn a_body_ends_with_its_connection_only_without_other_framing() {
     let (mut connection, mut upstream) = connection();
     begin(&mut connection, "");
     upstream.write_all(b"HTTP/1.1 200 OK\r\n\r\nall of it").await.unwrap();
@@ -92,14 +92,14 @@ async fn a_body_ends_with_its_connection_only_where_nothing_else_ends_it() {
 }
 
 #[tokio::test]
-async fn what_came_before_the_end_tells_a_dead_connection_from_a_broken_answer() {
-    for (sent, was_answered) in [("", false), ("HTTP/1.1 2", true)] {
+async fn a_stale_connection_is_one_without_a_byte_of_a_response() {
+    for (sent, has_received) in [("", false), ("HTTP/1.1 2", true)] {
         let (mut connection, mut upstream) = connection();
         begin(&mut connection, "");
         upstream.write_all(sent.as_bytes()).await.unwrap();
         drop(upstream);
         connection.head(&Method::POST).await.unwrap_err();
-        assert_eq!(connection.was_answered(), was_answered);
+        assert_eq!(connection.has_received(), has_received);
     }
 }
 
@@ -133,7 +133,7 @@ async fn early(answer: &str, reads_on: bool) -> (StatusCode, Vec<u8>, bool, usiz
 }
 
 #[tokio::test]
-async fn an_answer_may_come_before_the_request_is_written() {
+async fn a_response_may_come_before_the_request_is_written() {
     let refused = "HTTP/1.1 413 Too Large\r\ncontent-length: 2\r\n\r\nno";
     let (status, body, is_reusable, _) = early(refused, false).await;
     assert_eq!((status.as_u16(), body.as_slice()), (413, &b"no"[..]));
@@ -149,7 +149,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
     #[test]
-    fn however_an_answer_is_cut(
+    fn a_response_is_the_same_however_its_bytes_are_split(
         cuts in prop::collection::vec(1usize..40, 0..40),
         length in 0usize..400,
         is_chunked: bool,

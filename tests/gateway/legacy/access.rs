@@ -73,7 +73,7 @@ async fn the_bedrock_api_asks_for_the_same_key() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_changes_things_for_others_can_be_put_behind_the_admin_key() {
+async fn changes_that_affect_others_can_require_the_admin_key() {
     let simulator = Simulator::start().await;
     let config = Config::four_models(&simulator)
         .client("team-a", "env:TEAM_A_KEY")

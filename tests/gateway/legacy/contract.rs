@@ -22,7 +22,7 @@ async fn health() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_an_analysis_lacks_is_said() {
+async fn a_missing_field_of_an_analysis_is_named() {
     for setup in Setup::all().await {
         let url = format!("{}/analyze_section", setup.gateway.url());
         let cases: [(&str, &str, &str); 8] = [
@@ -145,7 +145,7 @@ async fn an_analysis_gives_the_findings_of_the_model() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn for_an_answer_that_cannot_be_read_there_is_one_item_that_says_so() {
+async fn an_unreadable_answer_gives_one_item_that_explains_it() {
     for setup in Setup::all().await {
         setup.simulator.says(PRIMARY, "I would rather not.");
         let answer = analyze(&setup.gateway, "s", "Summary").await.json();
@@ -190,7 +190,7 @@ async fn an_analysis_that_no_model_answers_is_no_success() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_analysis_that_fails_says_why() {
+async fn a_failed_analysis_has_the_reason() {
     for setup in Setup::all().await {
         setup.simulator.strikes(PRIMARY, 10, Fault::AccessDenied);
         let answer = analyze(&setup.gateway, "s", "Summary").await;
@@ -223,7 +223,7 @@ async fn a_chat_without_a_session_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_chat_knows_the_section_its_findings_and_what_was_said() {
+async fn a_chat_has_the_section_its_findings_and_the_history() {
     for setup in Setup::all().await {
         let Setup { gateway, simulator, .. } = &setup;
         simulator.says(PRIMARY, FINDING);
@@ -265,7 +265,7 @@ async fn a_chat_knows_the_section_its_findings_and_what_was_said() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_chat_that_fails_says_why() {
+async fn a_failed_chat_has_the_reason() {
     for setup in Setup::all().await {
         let Setup { gateway, simulator, .. } = &setup;
         let blank = json!({ "session_id": "s", "section_name": "S", "content": "" });
@@ -337,7 +337,7 @@ fn of_a_status(setup: &Setup) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connection_test_describes_what_answered() {
+async fn a_connection_test_describes_the_model_that_answered() {
     for setup in Setup::all().await {
         let Setup { gateway, simulator, .. } = &setup;
         let long = "OK, and a little more than fifty characters of an answer to a test.";
@@ -493,7 +493,7 @@ async fn a_task_under_way_shows_how_far_it_is_and_can_be_cancelled() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_no_endpoint_or_method_is_told_apart() {
+async fn unknown_endpoints_and_wrong_methods_are_distinguished() {
     for setup in Setup::all().await.into_iter().take(1) {
         let gateway = &setup.gateway;
         let answer = get(gateway, "/chat").await;

@@ -10,7 +10,7 @@ use crate::support::patience::eventually;
 use crate::support::{Config, Gateway, MODELS, PRIMARY, Redis, SECOND, Simulator};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn model_stats_tell_of_throttles_and_a_reset_ends_them() {
+async fn model_stats_show_throttles_and_a_reset_ends_them() {
     for setup in Setup::all().await {
         let Setup { gateway, simulator, .. } = &setup;
         if !setup.fallback {
@@ -126,7 +126,7 @@ async fn the_model_that_a_chat_names_is_asked_first() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn chat_keeps_to_the_primary_where_it_was_told_to() {
+async fn chat_keeps_to_the_primary_if_asked_to() {
     let simulator = Simulator::start().await;
     let config = Config::four_models(&simulator).set("queue.max_wait", "0s");
     let gateway = Gateway::start_with(&config, &[("CHAT_ENABLE_MULTI_MODEL", "false")]).await;
@@ -144,7 +144,7 @@ async fn chat_keeps_to_the_primary_where_it_was_told_to() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn mocks_stand_in_where_the_config_says_so_and_are_marked_and_counted() {
+async fn mocks_answer_where_configured_and_are_marked_and_counted() {
     for queue in [Queue::None, Queue::Sqlite] {
         let (simulator, folder) = (Simulator::start().await, tempfile::tempdir().unwrap());
         let config = queued(&simulator, &queue, folder.path())

@@ -186,7 +186,7 @@ async fn a_redis_that_hangs_is_as_good_as_gone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_queue_that_is_not_there_yet_is_used_when_it_comes() {
+async fn a_job_store_that_starts_later_is_used() {
     let simulator = slow_simulator().await;
     let queue = Queue::Redis(Redis::absent());
     let Queue::Redis(redis) = &queue else { unreachable!() };
@@ -202,7 +202,7 @@ async fn a_queue_that_is_not_there_yet_is_used_when_it_comes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stopping_gateway_ends_what_runs_and_leaves_the_rest_to_the_next() {
+async fn a_stopping_gateway_ends_running_jobs_and_leaves_the_rest_to_the_next() {
     let (simulator, folder) = (slow_simulator().await, tempfile::tempdir().unwrap());
     let config = busy(&simulator, &Queue::Sqlite, folder.path()).set("jobs.analysis_workers", 4);
     let mut gateway = Gateway::start(&config).await;
@@ -220,7 +220,7 @@ async fn a_stopping_gateway_ends_what_runs_and_leaves_the_rest_to_the_next() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_session_hears_of_answers_that_another_replica_gave() {
+async fn a_session_has_the_answers_of_other_replicas() {
     let simulator = Simulator::start().await;
     simulator.says(PRIMARY, "The reply.");
     let queue = Queue::Redis(Redis::start().await);

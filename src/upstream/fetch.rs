@@ -1,5 +1,5 @@
-//! Documents that the gateway fetches for itself, such as an issuer's keys: by the same way out as
-//! requests, through its proxies and with its trust, but on a connection of their own, and small.
+//! Fetches small documents for the gateway itself, such as an issuer's keys, each on a connection of
+//! its own. Proxies and trusted certificates are those of requests to targets.
 
 use std::time::Duration;
 
@@ -9,23 +9,23 @@ use http::{Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Limited};
 
 use super::reply::encoding;
-use super::{Origin, Upstream, put_on};
+use super::{Origin, Upstream, send_on, with_causes};
 use crate::system::time::timeout;
 use crate::telemetry::with_causes;
 
 /// Why a document could not be fetched.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum DocumentError {
-    /// Nobody was reached, or the answer broke off or can't be read.
+pub enum FetchError {
+    /// The server was not reached, or its response ended early or can't be read.
     #[error("{0}")]
     Unreachable(String),
-    /// The answer is none that has the document. Redirections are not followed.
+    /// The status is not 200. Redirections are not followed.
     #[error("it was answered with status {}", .0.as_u16())]
     Status(StatusCode),
-    /// It is longer than it may be.
+    /// The document is too long.
     #[error("it is longer than {0} bytes")]
     TooLong(usize),
-    /// It did not come in time.
+    /// The document did not come in time.
     #[error("it did not come within {}", humantime::format_duration(*.0))]
     TooSlow(Duration),
 }
@@ -34,22 +34,22 @@ impl Upstream {
     /// Fetches a document of at most `limit` bytes, within `time`.
     ///
     /// # Errors
-    /// Why it could not be fetched.
-    pub async fn document(
+    /// The server was not reached in time, or did not respond with such a document.
+    pub async fn fetch(
         &self,
         uri: &Uri,
         limit: usize,
         time: Duration,
-    ) -> Result<Bytes, DocumentError> {
-        let fetched = timeout(time, self.fetch(uri, limit)).await;
-        fetched.unwrap_or(Err(DocumentError::TooSlow(time)))
+    ) -> Result<Bytes, FetchError> {
+        let fetched = timeout(time, self.get(uri, limit)).await;
+        fetched.unwrap_or(Err(FetchError::TooSlow(time)))
     }
 
-    async fn fetch(&self, uri: &Uri, limit: usize) -> Result<Bytes, DocumentError> {
+    async fn get(&self, uri: &Uri, limit: usize) -> Result<Bytes, FetchError> {
         let unreachable = |error: &dyn std::error::Error| {
-            DocumentError::Unreachable(with_causes(error.to_string(), error))
+            FetchError::Unreachable(with_causes(error.to_string(), error))
         };
-        let nowhere = || DocumentError::Unreachable("the URI names no host".to_owned());
+        let nowhere = || FetchError::Unreachable("the URI names no host".to_owned());
         let origin = Origin::of(uri).ok_or_else(nowhere)?;
         let make = || {
             let mut request = Request::new(Bytes::new());
@@ -59,21 +59,21 @@ impl Upstream {
             request.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
             Ok(request)
         };
-        let place = self.pool.place(&origin);
-        let way = self.pool.open_alone(&place).await;
-        let way = way.map_err(|error| unreachable(&error))?;
-        let answer = put_on(way, &place, make).await.map_err(|error| unreachable(&error))?;
+        let host = self.pool.host(&origin);
+        let checkout = self.pool.open_new(&host).await;
+        let checkout = checkout.map_err(|error| unreachable(&error))?;
+        let answer = send_on(checkout, &host, make).await.map_err(|error| unreachable(&error))?;
         if answer.status() != StatusCode::OK {
-            return Err(DocumentError::Status(answer.status()));
+            return Err(FetchError::Status(answer.status()));
         }
         if let Some(encoding) = encoding(answer.headers()) {
             let what = format!("the answer is encoded ({encoding}), which was not asked for");
-            return Err(DocumentError::Unreachable(what));
+            return Err(FetchError::Unreachable(what));
         }
         match Limited::new(answer.into_body(), limit).collect().await {
             Ok(body) => Ok(body.to_bytes()),
             Err(error) if error.is::<http_body_util::LengthLimitError>() => {
-                Err(DocumentError::TooLong(limit))
+                Err(FetchError::TooLong(limit))
             }
             Err(error) => Err(unreachable(&*error)),
         }
