@@ -9,7 +9,7 @@ use http::{Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Limited};
 
 use super::reply::encoding;
-use super::{Origin, Upstream, send_on, with_causes};
+use super::{Origin, Upstream, send_on};
 use crate::system::time::timeout;
 use crate::telemetry::with_causes;
 

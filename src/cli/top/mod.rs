@@ -62,7 +62,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), String> {
         let mut app = App::new(admin_port.url());
         app.has(status);
         if arguments.once {
-            print(&mut app);
+            print_frame(&mut app);
             return Ok(());
         }
         let stop = CancellationToken::new();
@@ -94,7 +94,7 @@ fn admin_port(url: Option<String>, file: ConfigFile) -> Result<AdminPort, String
     AdminPort::new(url, key).map_err(|error| error.to_string())
 }
 
-fn print(app: &mut App) {
+fn print_frame(app: &mut App) {
     let (columns, lines) = PRINTED;
     let area = Rect::new(0, 0, columns, view::height(app).min(lines));
     let mut buffer = Buffer::empty(area);
