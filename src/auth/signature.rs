@@ -1,13 +1,12 @@
-//! Whether a client's signature is right: AWS's SigV4, made with a key pair that the gateway gave
-//! out.
+//! Verification of clients' signatures: AWS's SigV4, with key pairs that the gateway has issued.
 //!
-//! What can be told from the head is told before the body is read: unknown and expired keys, wrong
-//! times and scopes, missing parts; and the signature itself where the client sends the hash it
-//! has signed, or says that the body is not signed. Else the signature waits for the body's hash.
-//! The events of a bidirectional stream have signatures of their own, which hang on the request's.
-//! Messages are AWS's, but never hold a canonical request, a string to sign or a signature.
+//! The head is checked before the body is read: for unknown and expired keys, wrong times and scopes,
+//! missing parts. So is the signature itself, if the client sends the hash that it has signed, or
+//! declares the body unsigned. Else the signature stays pending until the body's hash is known. The
+//! events of a bidirectional stream have signatures of their own, chained to the request's. Error
+//! messages are those of AWS, but never contain a canonical request, a string to sign or a signature.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::{HeaderName, request};
@@ -17,40 +16,41 @@ use crate::bedrock::sigv4::amz_date::{amz_date, parse_amz_date};
 use crate::bedrock::sigv4::{
     AUTHORITY, Authorization, CONTENT_SHA256, CanonicalHead, DATE, EMPTY_SHA256, EventChain,
     Malformed, NotThere, PathForm, PayloadHash, Received, SECURITY_TOKEN, SERVICE,
-    STREAMING_EVENTS, Scope, SigningKey, TERMINATOR, UNSIGNED_PAYLOAD, string_to_sign,
+    STREAMING_EVENTS, Scope, SigningKey, SigningKeyCache, TERMINATOR, UNSIGNED_PAYLOAD,
+    string_to_sign,
 };
 use crate::config::{self, Secret};
 use crate::limits::ClientRecord;
 
-/// Derived keys kept for one key pair: a few regions, over midnight.
-const MAX_DERIVED: usize = 8;
+/// Signing keys kept for one key pair: a few regions, over midnight.
+const MAX_SIGNING_KEYS: usize = 8;
 
 const DATE_HEADER: HeaderName = HeaderName::from_static(DATE);
 const TOKEN_HEADER: HeaderName = HeaderName::from_static(SECURITY_TOKEN);
 const HASH_HEADER: HeaderName = HeaderName::from_static(CONTENT_SHA256);
 
-/// Most parameters of a signed query, which are sorted before anybody knows who sent them.
+/// Most parameters of a signed query: they are sorted before the sender is authenticated.
 const MAX_PARAMETERS: usize = 128;
 
-/// How the path of the one operation ends whose body is signed event by event.
+/// The end of the path of the one operation whose body is signed event by event.
 const BIDIRECTIONAL: &str = "/invoke-with-bidirectional-stream";
 
-/// Why a signature is not taken.
+/// Why a signature was rejected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SignatureError {
-    /// The header is there more than once.
+    /// There is more than one Authorization header.
     #[error("The request has more than one Authorization header.")]
     SeveralAuthorizations,
-    /// The header has other than ASCII characters.
+    /// The header is not ASCII.
     #[error("The Authorization header is not ASCII.")]
     NotAscii,
-    /// The header is not read.
+    /// The header is malformed.
     #[error(transparent)]
     Malformed(#[from] Malformed),
     /// The time of signing is missing.
     #[error("Authorization header requires existence of a 'X-Amz-Date' header.")]
     NoDate,
-    /// The time of signing is no time.
+    /// The time of signing is malformed.
     #[error("Date must be in ISO-8601 'basic format', such as '20261123T120000Z'.")]
     Date,
     /// The signature is in the query.
@@ -59,7 +59,7 @@ pub enum SignatureError {
     /// No client has this key pair.
     #[error("The security token included in the request is invalid.")]
     UnknownKey,
-    /// The key pair is a client's no more.
+    /// The key pair has expired.
     #[error("The security token included in the request is expired: the access key has expired.")]
     ExpiredKey,
     /// The day of the scope is not that of the time of signing.
@@ -67,10 +67,10 @@ pub enum SignatureError {
         "Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP."
     )]
     ScopeDate,
-    /// The scope is another service's.
+    /// The scope names another service.
     #[error("Credential should be scoped to correct service: '{SERVICE}'.")]
     ScopeService,
-    /// The scope ends otherwise.
+    /// The scope has another terminator.
     #[error("Credential should be scoped with a valid terminator: '{TERMINATOR}'.")]
     ScopeTerminator,
     /// A header that must be signed is not.
@@ -79,18 +79,18 @@ pub enum SignatureError {
     /// A signed header is missing.
     #[error(transparent)]
     NotThere(#[from] NotThere),
-    /// The query has more parameters than are sorted.
+    /// The query has too many parameters.
     #[error("The query has more than {MAX_PARAMETERS} parameters.")]
     Parameters,
-    /// It was signed too long ago, or too far ahead. The text is ready to be shown.
+    /// It was signed too long ago, or with a time too far ahead. Holds the message.
     #[error("{0}")]
     Skewed(String),
-    /// What stands for the payload's hash is not taken.
+    /// The declared hash of the payload is not valid.
     #[error(
         "The value of 'x-amz-content-sha256' must be the SHA-256 of the payload in lower-case hexadecimal digits, or 'UNSIGNED-PAYLOAD'."
     )]
     Payload,
-    /// What stands for the hash of a stream of events is not taken.
+    /// The declared hash of a stream of events is not valid.
     #[error(
         "The value of 'x-amz-content-sha256' must be '{STREAMING_EVENTS}' or 'UNSIGNED-PAYLOAD'."
     )]
@@ -98,12 +98,12 @@ pub enum SignatureError {
     /// The body is not the one that was signed.
     #[error("The value of 'x-amz-content-sha256' is not the SHA-256 of the payload.")]
     Body,
-    /// It is not the signature of this request by this key pair.
+    /// The signature is not that of this request and key pair.
     #[error(
         "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key and signing method. Consult the service documentation for details."
     )]
     Mismatch,
-    /// It was taken before.
+    /// It was used before.
     #[error("The signature was used before: a request is taken once only.")]
     Replayed,
 }
@@ -136,64 +136,43 @@ impl SignatureError {
     }
 }
 
-/// A key pair and whose it is.
+/// A key pair and its client.
 #[derive(Debug)]
 pub(super) struct ClientKeyPair {
     client: Arc<ClientRecord>,
     secret: Secret,
     expires: Option<SystemTime>,
-    /// Keys derived from the secret, the oldest first.
-    derived: RwLock<Vec<Derived>>,
-}
-
-#[derive(Debug)]
-struct Derived {
-    date: String,
-    region: String,
-    key: Arc<SigningKey>,
+    signing_keys: SigningKeyCache,
 }
 
 impl ClientKeyPair {
     pub(super) fn new(client: Arc<ClientRecord>, pair: &config::KeyPair) -> ClientKeyPair {
         let secret = pair.secret_access_key.clone();
-        ClientKeyPair { client, secret, expires: pair.expires, derived: RwLock::default() }
+        let signing_keys = SigningKeyCache::new(MAX_SIGNING_KEYS);
+        ClientKeyPair { client, secret, expires: pair.expires, signing_keys }
     }
 
-    /// The key for a scope, and whether it was derived just now.
-    fn key(&self, scope: &Scope<'_>) -> (Arc<SigningKey>, bool) {
-        let derived = self.derived.read().unwrap_or_else(PoisonError::into_inner);
-        let known = derived.iter().find(|it| it.date == scope.date && it.region == scope.region);
-        match known {
-            Some(known) => (Arc::clone(&known.key), false),
+    /// The key for a scope, and whether it was derived just now. It is kept only once a signature has
+    /// shown that it is in use: anyone can name any day and region.
+    fn signing_key(&self, scope: &Scope<'_>) -> (Arc<SigningKey>, bool) {
+        match self.signing_keys.get(scope) {
+            Some(key) => (key, false),
             None => (Arc::new(SigningKey::derive(self.secret.expose(), scope)), true),
         }
     }
-
-    /// Keeps a key that a signature has shown to be in use.
-    fn keep(&self, date: &str, region: &str, key: &Arc<SigningKey>) {
-        let mut derived = self.derived.write().unwrap_or_else(PoisonError::into_inner);
-        if derived.iter().any(|it| it.date == date && it.region == region) {
-            return;
-        }
-        if derived.len() >= MAX_DERIVED {
-            derived.remove(0);
-        }
-        let (date, region) = (date.to_owned(), region.to_owned());
-        derived.push(Derived { date, region, key: Arc::clone(key) });
-    }
 }
 
-/// What a request's body has yet to show of who sent it.
+/// What the body of a request has yet to prove.
 #[derive(Debug, Default)]
 pub enum PendingAuth {
     /// Nothing.
     #[default]
     Nothing,
-    /// That it has the hash which was signed.
+    /// That it has the signed hash.
     BodyHash(PayloadHash),
-    /// That its events are those which were signed.
+    /// That its events are those that the client signed.
     Events(Box<EventChain>),
-    /// That it was signed at all.
+    /// That the request is signed at all.
     Signature(Box<PendingSignature>),
 }
 
@@ -212,18 +191,18 @@ pub struct PendingSignature {
     now: i64,
 }
 
-/// A signature that is right.
+/// A signature that is correct.
 #[derive(Debug)]
 pub(super) struct VerifiedSignature {
     pub(super) client: Arc<ClientRecord>,
     pub(super) signature: PayloadHash,
-    /// The last second in which it is taken, and the one in which it came, since the Unix epoch.
+    /// The last second in which it is valid, and that of its arrival, since the Unix epoch.
     pub(super) until: i64,
     pub(super) now: i64,
 }
 
 impl PendingSignature {
-    /// Whether the signature is right for a payload with this hash, or with what stands for it.
+    /// Checks the signature for a payload with this hash, or for the text that stands for a hash.
     pub(super) fn check(&self, payload: &str) -> Result<VerifiedSignature, SignatureError> {
         let day = self.date.get(..8).unwrap_or_default();
         let scope =
@@ -233,14 +212,14 @@ impl PendingSignature {
             let text = string_to_sign(&self.date, &scope, &hash);
             self.key.verifies(&text, self.signature.as_str())
         };
-        // SDKs encode the path once more; what signs as for S3 takes it as it is.
+        // SDKs encode the path once more. Signers that are made for S3 use it as it is.
         let is_right = verifies(PathForm::Encoded)
             || !self.canonical.has_one_form() && verifies(PathForm::Verbatim);
         if !is_right {
             return Err(SignatureError::Mismatch);
         }
         if self.is_new_key {
-            self.pair.keep(day, &self.region, &self.key);
+            self.pair.signing_keys.insert(day, &self.region, &self.key);
         }
         let client = Arc::clone(&self.pair.client);
         Ok(VerifiedSignature {
@@ -251,14 +230,14 @@ impl PendingSignature {
         })
     }
 
-    /// The chain of events that hangs on this signature.
+    /// The signatures of events, chained to this one.
     fn into_events(self) -> EventChain {
         let pair = self.pair;
         let key = move |scope: &Scope<'_>| {
-            let (key, is_new) = pair.key(scope);
-            // The day may have changed since the request came; there are few such keys.
+            let (key, is_new) = pair.signing_key(scope);
+            // The day may have changed since the request arrived; there are few such keys.
             if is_new {
-                pair.keep(scope.date, scope.region, &key);
+                pair.signing_keys.insert(scope.date, scope.region, &key);
             }
             SigningKey::clone(&key)
         };
@@ -266,15 +245,15 @@ impl PendingSignature {
     }
 }
 
-/// What the head of a request shows of its signature.
+/// The result of verifying the head of a request.
 pub(super) enum HeadVerdict {
-    /// It is right, if the body shows the rest.
+    /// The signature is correct. The body may have more to prove.
     Verified(VerifiedSignature, PendingAuth),
-    /// It waits for the body.
+    /// The signature covers the hash of the body, which is not known yet.
     Pending(Box<PendingSignature>),
 }
 
-/// What is asked of signatures.
+/// Verifies signatures.
 #[derive(Debug)]
 pub(super) struct SignatureVerifier {
     max_skew: Duration,
@@ -285,7 +264,7 @@ impl SignatureVerifier {
         SignatureVerifier { max_skew: auth.max_clock_skew }
     }
 
-    /// Looks at the signature that the `authorization` header has.
+    /// Verifies the head of a request with this `authorization`. `pair` finds a key pair by its id.
     pub(super) fn verify_head(
         &self,
         head: &request::Parts,
@@ -312,7 +291,7 @@ impl SignatureVerifier {
         let now = seconds(now);
         self.check_skew(date, signed_at, now)?;
         let payload = payload(head)?;
-        let (key, is_new_key) = pair.key(&claim.scope);
+        let (key, is_new_key) = pair.signing_key(&claim.scope);
         let pending = PendingSignature {
             pair,
             key,
@@ -325,14 +304,14 @@ impl SignatureVerifier {
             now,
         };
         Ok(match payload {
-            Payload::NotSaid => HeadVerdict::Pending(Box::new(pending)),
-            Payload::Hash(hash) => {
+            DeclaredPayload::Undeclared => HeadVerdict::Pending(Box::new(pending)),
+            DeclaredPayload::Hash(hash) => {
                 HeadVerdict::Verified(pending.check(hash.as_str())?, PendingAuth::BodyHash(hash))
             }
-            Payload::Unsigned => {
+            DeclaredPayload::Unsigned => {
                 HeadVerdict::Verified(pending.check(UNSIGNED_PAYLOAD)?, PendingAuth::Nothing)
             }
-            Payload::Events(stand_ins) => {
+            DeclaredPayload::Events(stand_ins) => {
                 let mut checks = stand_ins.iter().map(|text| pending.check(text));
                 let checked =
                     checks.find(Result::is_ok).unwrap_or(Err(SignatureError::Mismatch))?;
@@ -361,7 +340,7 @@ impl SignatureVerifier {
     }
 }
 
-/// Whether a query has a signature.
+/// Whether the query holds a signature.
 pub(super) fn is_presigned(query: Option<&str>) -> bool {
     let names = query.unwrap_or_default().split('&').map(|it| it.split('=').next().unwrap_or(it));
     names.into_iter().any(|name| name.eq_ignore_ascii_case("x-amz-signature"))
@@ -371,7 +350,7 @@ fn check_scope(scope: &Scope<'_>, date: &str) -> Result<(), SignatureError> {
     if date.get(..8) != Some(scope.date) {
         return Err(SignatureError::ScopeDate);
     }
-    // Any region: what a client takes itself to be in is not where its requests go.
+    // Any region is accepted: it does not decide where the request goes.
     if scope.service != SERVICE {
         return Err(SignatureError::ScopeService);
     }
@@ -381,8 +360,8 @@ fn check_scope(scope: &Scope<'_>, date: &str) -> Result<(), SignatureError> {
     Ok(())
 }
 
-/// The host must be signed, by HTTP/2's name for it too, and the date, which is there; so must a
-/// session token, which means nothing here, so that it can't have been put there by another.
+/// The host must be signed, under HTTP/1.1's name or HTTP/2's, and so must the date. A session token
+/// has no meaning here, but must be signed if there is one: then the client itself has sent it.
 fn check_signed_headers(
     claim: &Authorization<'_>,
     head: &request::Parts,
@@ -399,33 +378,33 @@ fn check_signed_headers(
     Ok(())
 }
 
-/// What a request says of the hash of its payload.
-enum Payload {
-    NotSaid,
+/// The hash of the payload as the request declares it.
+enum DeclaredPayload {
+    Undeclared,
     Hash(PayloadHash),
     Unsigned,
-    /// Its events are signed one by one; one of these stands for it.
+    /// Each event is signed by itself. One of these texts stands for the hash.
     Events(&'static [&'static str]),
 }
 
-fn payload(head: &request::Parts) -> Result<Payload, SignatureError> {
+fn payload(head: &request::Parts) -> Result<DeclaredPayload, SignatureError> {
     let mut values = head.headers.get_all(&HASH_HEADER).iter();
     let has_events = head.uri.path().ends_with(BIDIRECTIONAL);
     let Some(value) = values.next() else {
-        // Some SDKs sign the hash of nothing and don't say so.
-        let either = Payload::Events(&[STREAMING_EVENTS, EMPTY_SHA256]);
-        return Ok(if has_events { either } else { Payload::NotSaid });
+        // Some SDKs sign the hash of an empty payload and do not declare it.
+        let either = DeclaredPayload::Events(&[STREAMING_EVENTS, EMPTY_SHA256]);
+        return Ok(if has_events { either } else { DeclaredPayload::Undeclared });
     };
     let text = value.to_str().map_err(|_| SignatureError::Payload)?;
     if values.next().is_some() {
         return Err(SignatureError::Payload);
     }
     match text {
-        UNSIGNED_PAYLOAD => Ok(Payload::Unsigned),
-        STREAMING_EVENTS if has_events => Ok(Payload::Events(&[STREAMING_EVENTS])),
-        EMPTY_SHA256 if has_events => Ok(Payload::Events(&[EMPTY_SHA256])),
+        UNSIGNED_PAYLOAD => Ok(DeclaredPayload::Unsigned),
+        STREAMING_EVENTS if has_events => Ok(DeclaredPayload::Events(&[STREAMING_EVENTS])),
+        EMPTY_SHA256 if has_events => Ok(DeclaredPayload::Events(&[EMPTY_SHA256])),
         _ if has_events => Err(SignatureError::EventsPayload),
-        _ => PayloadHash::parse(text).map(Payload::Hash).ok_or(SignatureError::Payload),
+        _ => PayloadHash::parse(text).map(DeclaredPayload::Hash).ok_or(SignatureError::Payload),
     }
 }
 

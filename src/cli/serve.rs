@@ -12,7 +12,7 @@ use super::{ConfigFile, on_signals, reload, runtime};
 use crate::config::{self, Config};
 use crate::fleet::Fleet;
 use crate::legacy::Shim;
-use crate::limits::Keeper;
+use crate::limits::BudgetSync;
 use crate::pipeline::{Gateway, SharedGateway};
 use crate::server::{Server, Workers};
 use crate::system::allocator;
@@ -97,7 +97,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), String> {
 /// A gateway that is ready to serve, and what is stopped after it, in this order.
 pub(super) struct Started {
     pub(super) server: Server,
-    pub(super) budgets: Keeper,
+    pub(super) budgets: BudgetSync,
     /// Who sends spans, if anybody wants them.
     pub(super) spans: Option<Exporter>,
 }
@@ -123,7 +123,7 @@ pub(super) async fn start(config: Config) -> Result<Started, String> {
         fleet.start();
     }
     let (state, ledgers) = (&gateway.config.state, gateway.clients.ledgers());
-    let budgets = Keeper::start(state, ledgers, &gateway.metrics).await;
+    let budgets = BudgetSync::start(state, ledgers, &gateway.metrics).await;
     let budgets = budgets.map_err(|error| error.to_string())?;
     let live = Arc::new(SharedGateway::new(gateway));
     let shim = Arc::new(Shim::start(&live).map_err(|error| error.to_string())?);

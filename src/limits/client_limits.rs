@@ -19,7 +19,7 @@ use super::concurrency::{AnonymousCounters, ConcurrencyPermit};
 use super::exceeded::LimitExceeded;
 use super::overrides::Overrides;
 use super::quotas::ClientQuotas;
-use super::rate::RateLimit;
+use super::rate::RequestRate;
 use crate::config;
 use crate::fleet::Fleet;
 use crate::quota::{Limits, QueueSignal, Quota, Reservation};
@@ -42,7 +42,7 @@ pub struct ClientLimits {
 struct Defaults {
     config: config::Limits,
     /// Without a fleet.
-    rate: Option<RateLimit>,
+    rate: Option<Arc<RequestRate>>,
     /// In a fleet.
     shared_rate: Option<ClientQuotas>,
     tokens: Option<ClientQuotas>,
@@ -71,25 +71,30 @@ impl ClientLimits {
         }
     }
 
-    /// Counts a request against the rate of its client.
+    /// Counts a request against the rate of its client, outside the layers of the pipeline.
     ///
     /// # Errors
     /// When that is used up.
     pub fn check_rate(&self, caller: &Caller) -> Result<(), LimitExceeded> {
-        if self.fleet.is_some() {
-            return self.check_shared_rate(caller);
-        }
-        self.rate(caller).map_or(Ok(()), |rate| rate.check(caller.key()))
+        self.check_shared_rate(caller)?;
+        self.rate(caller).map_or(Ok(()), |rate| rate.check(&rate.key(caller.key())))
     }
 
-    /// The rate of a client without a fleet.
-    fn rate<'a>(&'a self, caller: &'a Caller) -> Option<&'a RateLimit> {
-        let own = overrides(caller).and_then(|own| own.rate.as_deref());
+    /// The rate of a client, whose layer counts its requests. `None` in a fleet, and where no limit
+    /// holds.
+    pub fn rate<'a>(&'a self, caller: &'a Caller) -> Option<&'a Arc<RequestRate>> {
+        let own = caller.record().and_then(|record| record.overrides.rate.as_ref());
         own.or(self.defaults.rate.as_ref())
     }
 
-    /// Counts a request against the rate of its client at all replicas.
-    fn check_shared_rate(&self, caller: &Caller) -> Result<(), LimitExceeded> {
+    /// Counts a request against the rate of its client at all replicas, if there is a fleet.
+    ///
+    /// # Errors
+    /// When that is used up.
+    pub fn check_shared_rate(&self, caller: &Caller) -> Result<(), LimitExceeded> {
+        if self.fleet.is_none() {
+            return Ok(());
+        }
         let now = Instant::now();
         let take = |quota: &Arc<Quota>, limit| {
             let exceeded = |room_at| LimitExceeded::until(limit, room_at, now);
@@ -164,7 +169,8 @@ impl Defaults {
             quotas("rate", Limits { rpm: Some(rpm), safety_margin, ..Limits::default() })
         });
         let rate = per_second.filter(|_| !is_shared).map(|per_second| {
-            RateLimit::per_second(per_second, burst.unwrap_or(per_second), max_tracked)
+            let burst = burst.unwrap_or(per_second);
+            Arc::new(RequestRate::per_second(per_second, burst, max_tracked))
         });
         let tokens = config
             .tokens_per_minute

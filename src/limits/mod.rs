@@ -14,11 +14,12 @@ mod rate;
 mod registry;
 mod tracking;
 
-pub use budget::{Account, Hold, Keeper, Ledgers, OverBudget, usd};
+pub use budget::{Account, BudgetLedgers, BudgetSync, Hold, OverBudget, usd};
 pub use caller::{Caller, CallerKind};
 pub use client_limits::ClientLimits;
 pub use concurrency::ConcurrencyPermit;
 pub use exceeded::LimitExceeded;
 pub use policy::{Denied, Policy};
 pub use prices::{Prices, Rates};
+pub use rate::{RateKey, RequestRate};
 pub use registry::{ClientRecord, ClientRegistry};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::quotas::client_quota;
-use super::rate::RateLimit;
+use super::rate::RequestRate;
 use crate::config;
 use crate::fleet::Fleet;
 use crate::quota::{Limits, QueueSignal, Quota};
@@ -15,7 +15,7 @@ use crate::quota::{Limits, QueueSignal, Quota};
 #[derive(Clone, Debug, Default)]
 pub(super) struct Overrides {
     /// Requests per minute, without a fleet.
-    pub(super) rate: Option<Arc<RateLimit>>,
+    pub(super) rate: Option<Arc<RequestRate>>,
     /// Requests per minute in a fleet.
     shared_rate: Option<(NonZeroU32, Arc<Quota>)>,
     /// Tokens per minute.
@@ -30,7 +30,7 @@ impl Overrides {
     pub(super) fn new(
         client: &config::Client,
         before: Option<&Overrides>,
-        rate: &mut impl FnMut(NonZeroU32) -> Arc<RateLimit>,
+        rate: &mut impl FnMut(NonZeroU32) -> Arc<RequestRate>,
         fleet: Option<&Fleet>,
         signal: &Arc<QueueSignal>,
         now: Instant,

@@ -1,8 +1,9 @@
 //! The rate of requests of each client, where this process alone counts them.
 //!
-//! tower_governor counts it: by the client. One limiter has one rate, so clients of the same rate
-//! share one. In a fleet there is no such limiter: there a rate is a lease of a quota that all
-//! replicas share, which no limiter of one process can count. See `client_limits`.
+//! tower_governor counts it, by a [`GovernorLayer`] in the stack of the pipeline whose key is the
+//! client. A layer has one rate. So there is one for each rate that the config has, and a request
+//! passes that of its client. In a fleet there is none: a rate is a lease of a quota there, which
+//! all replicas keep to together, and no layer of one process can know what the others let through.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -13,16 +14,16 @@ use governor::clock::{Clock, DefaultClock};
 use governor::middleware::NoOpMiddleware;
 use http::Request;
 use tokio::time::Instant;
-use tower_governor::GovernorError;
 use tower_governor::governor::{GovernorConfig, GovernorConfigBuilder};
 use tower_governor::key_extractor::KeyExtractor;
+use tower_governor::{GovernorError, GovernorLayer};
 
 use super::exceeded::LimitExceeded;
 use super::tracking::{OVERFLOW, SweepTimer};
 
 /// A rate of requests and what each client has used of it.
 #[derive(Debug)]
-pub(super) struct RateLimit {
+pub struct RequestRate {
     /// Its key in the config.
     name: &'static str,
     config: Arc<GovernorConfig<ByClient, NoOpMiddleware>>,
@@ -31,17 +32,21 @@ pub(super) struct RateLimit {
     bound: Option<TrackingBound>,
 }
 
-impl RateLimit {
+impl RequestRate {
     /// A client's own `rpm`. After a pause all of a minute's requests may come at once.
-    pub(super) fn per_minute(rpm: NonZeroU32) -> RateLimit {
-        RateLimit::new("rpm", Duration::from_secs(60) / rpm.get(), rpm, None)
+    pub(super) fn per_minute(rpm: NonZeroU32) -> RequestRate {
+        RequestRate::new("rpm", Duration::from_secs(60) / rpm.get(), rpm, None)
     }
 
     /// The `requests_per_second` of everyone else, with a burst, for a bounded number of clients.
-    pub(super) fn per_second(rate: NonZeroU32, burst: NonZeroU32, max_tracked: usize) -> RateLimit {
+    pub(super) fn per_second(
+        rate: NonZeroU32,
+        burst: NonZeroU32,
+        max_tracked: usize,
+    ) -> RequestRate {
         let (period, bound) =
             (Duration::from_secs(1) / rate.get(), TrackingBound::new(max_tracked));
-        RateLimit::new("requests_per_second", period, burst, Some(bound))
+        RequestRate::new("requests_per_second", period, burst, Some(bound))
     }
 
     #[expect(clippy::expect_used, reason = "neither the burst nor the period is zero")]
@@ -50,30 +55,35 @@ impl RateLimit {
         period: Duration,
         burst: NonZeroU32,
         bound: Option<TrackingBound>,
-    ) -> RateLimit {
+    ) -> RequestRate {
         let config = GovernorConfigBuilder::default()
             .period(period.max(Duration::from_nanos(1)))
             .burst_size(burst.get())
             .key_extractor(ByClient)
             .finish()
             .expect("there is no limiter without a burst or a period");
-        RateLimit { name, config: Arc::new(config), clock: DefaultClock::default(), bound }
+        RequestRate { name, config: Arc::new(config), clock: DefaultClock::default(), bound }
     }
 
-    /// The key that a client counts under: its own, or the shared one of those beyond the bound.
-    fn key(&self, client: &Arc<str>) -> Arc<str> {
+    /// The layer that counts the requests of this rate. `B` is the body of its refusals.
+    pub fn layer<B>(&self) -> GovernorLayer<ByClient, NoOpMiddleware, B> {
+        GovernorLayer::new(Arc::clone(&self.config))
+    }
+
+    /// The key that a client's requests count under: its own, or the one that all clients share who
+    /// are beyond the bound.
+    pub fn key(&self, client: &Arc<str>) -> RateKey {
         let has_room = self.bound.as_ref().is_none_or(|bound| bound.has_room(&self.config));
-        if has_room { Arc::clone(client) } else { OVERFLOW.into() }
+        RateKey(if has_room { Arc::clone(client) } else { OVERFLOW.into() })
     }
 
-    /// Counts a request of a client.
-    pub(super) fn check(&self, client: &Arc<str>) -> Result<(), LimitExceeded> {
-        self.check_key(&self.key(client))
-    }
-
-    fn check_key(&self, key: &Arc<str>) -> Result<(), LimitExceeded> {
-        let limiter = self.config.limiter();
-        limiter.check_key(key).map_err(|refused| LimitExceeded {
+    /// Counts a request outside the layer. A refusal counts nothing, so this also tells how long
+    /// exactly a request has to wait that the layer refused, which tells whole seconds.
+    ///
+    /// # Errors
+    /// When the rate is used up.
+    pub fn check(&self, key: &RateKey) -> Result<(), LimitExceeded> {
+        self.config.limiter().check_key(&key.0).map_err(|refused| LimitExceeded {
             limit: self.name,
             retry_after: refused.wait_time_from(self.clock.now()),
         })
@@ -122,13 +132,13 @@ impl TrackingBound {
     }
 }
 
-/// The key of a request, as an extension of it.
+/// The key that a request counts under. The layer finds it among the request's extensions.
 #[derive(Clone, Debug)]
-struct RateKey(Arc<str>);
+pub struct RateKey(Arc<str>);
 
-/// Takes the key from a request's extensions.
+/// Takes the [`RateKey`] of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct ByClient;
+pub struct ByClient;
 
 impl KeyExtractor for ByClient {
     type Key = Arc<str>;

@@ -12,11 +12,11 @@ use std::time::SystemTime;
 
 use tokio::time::Instant;
 
-use super::budget::{Account, Ledgers};
+use super::budget::{Account, BudgetLedgers};
 use super::concurrency::ConcurrencyCounter;
 use super::overrides::Overrides;
 use super::policy::Policy;
-use super::rate::RateLimit;
+use super::rate::RequestRate;
 use crate::config;
 use crate::fleet::Fleet;
 use crate::quota::QueueSignal;
@@ -49,7 +49,7 @@ impl ClientRecord {
 }
 
 /// The rates of all clients that have one of their own, by requests per minute.
-type RateLimits = HashMap<NonZeroU32, Arc<RateLimit>>;
+type RateLimits = HashMap<NonZeroU32, Arc<RequestRate>>;
 
 /// The clients of the config, by name.
 #[derive(Debug, Default)]
@@ -58,7 +58,7 @@ pub struct ClientRegistry {
     /// The counters of removed clients, while they have requests in flight.
     removed: HashMap<Arc<str>, Weak<ConcurrencyCounter>>,
     rates: RateLimits,
-    ledgers: Arc<Ledgers>,
+    ledgers: Arc<BudgetLedgers>,
     /// The quotas' signal, for which nobody waits: no request queues for a limit of its client.
     signal: Arc<QueueSignal>,
 }
@@ -79,7 +79,7 @@ impl ClientRegistry {
         let mut rates = RateLimits::default();
         let mut rate = |rpm| {
             let kept = before.and_then(|before| before.rates.get(&rpm));
-            let kept = || kept.map_or_else(|| Arc::new(RateLimit::per_minute(rpm)), Arc::clone);
+            let kept = || kept.map_or_else(|| Arc::new(RequestRate::per_minute(rpm)), Arc::clone);
             Arc::clone(rates.entry(rpm).or_insert_with(kept))
         };
         let (now, today) = (Instant::now(), SystemTime::now());
@@ -131,7 +131,7 @@ impl ClientRegistry {
     }
 
     /// What the clients have spent.
-    pub fn ledgers(&self) -> &Arc<Ledgers> {
+    pub fn ledgers(&self) -> &Arc<BudgetLedgers> {
         &self.ledgers
     }
 }

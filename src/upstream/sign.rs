@@ -8,9 +8,9 @@
 //! third of what it costs the library that makes everything anew; what that library would sign is
 //! what the tests hold it against.
 
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use arc_swap::ArcSwap;
 use aws_credential_types::Credentials;
 use aws_sigv4::sign::v4::generate_signing_key;
 use aws_smithy_runtime_api::client::identity::Identity;
@@ -23,11 +23,12 @@ use super::credentials::Auth;
 use crate::bedrock::sigv4::amz_date::amz_date;
 use crate::bedrock::sigv4::{
     ALGORITHM, CONTENT_SHA256, DATE, PayloadHash, Received, SECURITY_TOKEN, SERVICE,
-    STREAMING_EVENTS, Scope, SigningKey, TERMINATOR, canonical_hash, string_to_sign,
+    STREAMING_EVENTS, Scope, SigningKey, SigningKeyCache, TERMINATOR, canonical_hash,
+    string_to_sign,
 };
 
-/// Derived keys kept for one set of credentials: a few regions, over midnight.
-const MAX_DERIVED: usize = 32;
+/// Signing keys kept for one set of credentials: a few regions, over midnight.
+const MAX_SIGNING_KEYS: usize = 32;
 
 /// Why a request could not be signed; the message never has a secret in it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -41,29 +42,26 @@ const CONTENT_HASH: HeaderName = HeaderName::from_static(CONTENT_SHA256);
 const AMZ_DATE: HeaderName = HeaderName::from_static(DATE);
 const TOKEN: HeaderName = HeaderName::from_static(SECURITY_TOKEN);
 
-/// Credentials, and the keys that were derived from them.
+/// Credentials, and the signing keys that were derived from them.
 #[derive(Debug)]
 pub struct Signer {
     credentials: Credentials,
     identity: Identity,
     /// The token of temporary credentials; an error where it is no header value.
     token: Option<Result<HeaderValue, SignError>>,
-    /// The oldest first.
-    derived: ArcSwap<Vec<Derived>>,
-}
-
-#[derive(Clone, Debug)]
-struct Derived {
-    day: String,
-    region: String,
-    key: SigningKey,
+    signing_keys: SigningKeyCache,
 }
 
 impl From<Credentials> for Signer {
     fn from(credentials: Credentials) -> Signer {
         let token = credentials.session_token().map(|token| sensitive(token.to_owned()));
         let identity = credentials.clone().into();
-        Signer { credentials, identity, token, derived: ArcSwap::default() }
+        Signer {
+            credentials,
+            identity,
+            token,
+            signing_keys: SigningKeyCache::new(MAX_SIGNING_KEYS),
+        }
     }
 }
 
@@ -125,24 +123,13 @@ impl Signer {
         now: SystemTime,
         sign: impl FnOnce(&SigningKey) -> T,
     ) -> T {
-        let derived = self.derived.load();
-        let known = derived.iter().find(|it| it.day == scope.date && it.region == scope.region);
-        if let Some(known) = known {
-            return sign(&known.key);
+        if let Some(key) = self.signing_keys.get(scope) {
+            return sign(&key);
         }
         let secret = self.credentials.secret_access_key();
         let key = generate_signing_key(secret, now, scope.region, scope.service);
-        let key = SigningKey::derived(key.as_ref());
-        let new = Derived {
-            day: scope.date.to_owned(),
-            region: scope.region.to_owned(),
-            key: key.clone(),
-        };
-        // Two that derive the same key at once leave it twice, until the older one goes.
-        self.derived.rcu(|derived| {
-            let kept = derived.iter().skip((derived.len() + 1).saturating_sub(MAX_DERIVED));
-            kept.cloned().chain([new.clone()]).collect::<Vec<_>>()
-        });
+        let key = Arc::new(SigningKey::derived(key.as_ref()));
+        self.signing_keys.insert(scope.date, scope.region, &key);
         sign(&key)
     }
 }
@@ -355,11 +342,11 @@ mod tests {
     #[test]
     fn keys_of_other_days_and_regions_are_forgotten_in_time() {
         let signer = Signer::from(Credentials::new("AKID", "secret", None, None, "test"));
-        for day in 0..MAX_DERIVED as u64 + 5 {
+        for day in 0..MAX_SIGNING_KEYS as u64 + 5 {
             let now = UNIX_EPOCH + Duration::from_secs(NOW + day * 86_400);
             let (mut head, ()) = Request::new(()).into_parts();
             signer.sign(&mut head, "UNSIGNED-PAYLOAD", "us-east-1", now).unwrap();
         }
-        assert_eq!(signer.derived.load().len(), MAX_DERIVED);
+        assert_eq!(signer.signing_keys.len(), MAX_SIGNING_KEYS);
     }
 }

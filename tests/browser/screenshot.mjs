@@ -57,10 +57,9 @@ await writeFile(file, config);
 const env = { PATH: process.env.PATH, SIMULATOR_SECRET: "simulator-secret-key", AWS_EC2_METADATA_DISABLED: "true" };
 for (const [name] of CLIENTS) env[`KEY_${name}`] = key(name);
 const options = { env, stdio: ["ignore", "ignore", "inherit"] };
-// sonnet-v2 has less quota than the config says, so that its throttles show.
-const quotas = [`${SONNET}=120,60000`, `eu.${SONNET}=120,60000`, "anthropic.claude-3-5-sonnet-20241022-v2:0=60,60000", `${HAIKU}=400,400000`];
+const quotas = [`${SONNET}=120,60000`, `eu.${SONNET}=120,60000`, "anthropic.claude-3-5-sonnet-20241022-v2:0=150,60000", `${HAIKU}=400,400000`];
 const processes = [
-  spawn(SLUICE, ["simulate", "--listen", `127.0.0.1:${upstream}`, "--head-ms", "150", "--token-ms", "2",
+  spawn(SLUICE, ["simulate", "--listen", `127.0.0.1:${upstream}`, "--head-ms", "600", "--token-ms", "5",
     ...quotas.flatMap((quota) => ["--quota", quota])], options),
   spawn(SLUICE, ["serve", "--config", file], options),
 ];
@@ -74,6 +73,14 @@ async function ask(name, model) {
     body: JSON.stringify({ messages: [{ role: "user", content: [{ text }] }], inferenceConfig: { maxTokens: 300 } }),
   });
   await response.arrayBuffer();
+}
+
+// Throttles the next requests to a model, as if others used its quota, too.
+function throttle(model) {
+  return fetch(`http://127.0.0.1:${upstream}/_sim/faults`, {
+    method: "POST",
+    body: JSON.stringify({ model, times: 1, fault: { kind: "throttle" } }),
+  });
 }
 
 try {
@@ -90,9 +97,11 @@ try {
     }
   };
   const loads = CLIENTS.map(load);
-  await pause(SECONDS * 1000 - 5000);
+  for (; Date.now() < end - 25000; await pause(20000)) await throttle(SONNET);
+  await throttle(`eu.${SONNET}`);
+  await pause(end - Date.now() - 5000);
   const browser = await chromium.launch({ executablePath: "/usr/bin/chromium", args: ["--no-sandbox", "--disable-gpu"] });
-  const page = await browser.newPage({ viewport: { width: 1200, height: 740 }, colorScheme: "light" });
+  const page = await browser.newPage({ viewport: { width: 1280, height: 725 }, colorScheme: "light" });
   await page.goto(`http://127.0.0.1:${admin}/status`);
   await page.locator("#state", { hasText: "ready" }).waitFor();
   await pause(3000);

@@ -1,4 +1,4 @@
-// The status page as its users have it: a real browser, a real gateway, a simulated Bedrock.
+// Tests the status page end to end: a real browser, a real gateway, a simulated Bedrock.
 
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
@@ -13,7 +13,7 @@ import { chromium } from "playwright-core";
 const SLUICE = process.env.SLUICE ?? "target/debug/sluice";
 const PICTURES = "target/browser";
 const SECOND = 1000;
-// Two that are known, so that one can stand in for the other.
+// Two models of the catalogue, so that one can be the fallback of the other.
 const MODELS = ["anthropic.claude-3-5-sonnet-20240620-v1:0", "anthropic.claude-3-haiku-20240307-v1:0"];
 const model = (n) => MODELS[n] ?? `anthropic.claude-3-haiku-${n}`;
 const FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
@@ -42,13 +42,13 @@ async function eventually(what, look) {
     try {
       if (await look()) return;
     } catch {
-      // Not there yet.
+      // Not yet.
     }
   }
   assert.fail(`never: ${what}`);
 }
 
-// A gateway with so many targets, in front of a simulator of its own.
+// A gateway with this many targets, in front of its own simulator.
 class Fixture {
   static async start({ targets = 2, server = "" } = {}) {
     const it = new Fixture();
@@ -96,7 +96,7 @@ class Fixture {
     return fetch(`http://127.0.0.1:${this.port}/model/${encodeURIComponent(model(n))}/converse`, { method: "POST", body: JSON.stringify(body) });
   }
 
-  // The page, and what its console says and what it asks for.
+  // The page, with its console messages and its requests.
   async load(options = {}) {
     const context = await browser.newContext(options);
     const page = await context.newPage();
@@ -136,7 +136,7 @@ describe("a gateway of two targets", () => {
     assert.equal(await state(page, "t0").innerText(), "available");
     await gateway.fault(0, "throttle", 1);
     assert.equal((await gateway.ask()).status, 200);
-    // The events come once a second; the rest is what a busy machine may take.
+    // Events come once a second; the rest is slack for a busy machine.
     await state(page, "t0").filter({ hasText: "cooling" }).waitFor({ timeout: 1.5 * SECOND });
     assert.match(await state(page, "t0").innerText(), /^cooling \d+ s$/);
     const [first, later] = [await state(page, "t0").innerText(), async () => state(page, "t0").innerText()];
@@ -154,7 +154,7 @@ describe("a gateway of two targets", () => {
     await state(page, "t0").filter({ hasText: "drained" }).waitFor({ timeout: 1.5 * SECOND });
     assert.equal((await gateway.ask()).headers.get("x-sluice-model"), model(1));
     const resume = row(page, "t0").getByRole("button", { name: "back into traffic" });
-    // The focus has stayed where it was.
+    // The focus has not moved.
     assert.ok(await resume.evaluate((button) => button === document.activeElement));
     await page.keyboard.press("Space");
     await state(page, "t0").filter({ hasText: "available" }).waitFor({ timeout: 1.5 * SECOND });
@@ -188,7 +188,7 @@ describe("a gateway of two targets", () => {
     const config = join(gateway.folder, "config.toml");
     gateway.processes.push(spawn(SLUICE, ["serve", "--config", config], { env, stdio: "ignore" }));
     await page.locator("#state", { hasText: "ready" }).waitFor();
-    // A browser tells of each connection that it could not open.
+    // The browser logs each connection that it could not open.
     page.said = page.said.filter((text) => !text.includes("net::ERR_"));
   });
 });
@@ -203,7 +203,7 @@ test("with an admin key, nothing is shown or done without it, and it is asked fo
       await page.keyboard.press("Enter");
     };
     await give("a-wrong-key-of-some-length");
-    // It is asked for again, and nothing has been shown.
+    // The page asks for the key again and has shown nothing.
     await page.locator("#key-dialog[open]").waitFor();
     assert.equal(await page.locator("#targets tr").count(), 0);
     await give("an-admin-key-of-some-length");
@@ -213,7 +213,7 @@ test("with an admin key, nothing is shown or done without it, and it is asked fo
     await row(page, "t0").getByRole("button", { name: "back into traffic" }).click();
     await state(page, "t0").filter({ hasText: "available" }).waitFor();
     assert.equal(await page.locator("#trouble").isVisible(), false);
-    // The browser itself tells of the refusals.
+    // The browser itself logs the refusals.
     assert.ok(page.said.every((text) => text.includes("401")), page.said);
   } finally {
     await page?.context().close();

@@ -315,7 +315,7 @@ class Rendering(unittest.TestCase):
             self.assertEqual(done.returncode, 0, done.stderr)
             return done.stdout[done.stdout.index("NOTES:"):]
         open_to_all = notes("--set", "service.type=LoadBalancer")
-        self.assertIn("WARNING: the Service is of type LoadBalancer and asks nobody", open_to_all)
+        self.assertIn("WARNING: the Service is of type LoadBalancer and requires no key", open_to_all)
         self.assertIn("no routes", open_to_all)
         self.assertIn("create-pod-identity-association", open_to_all)
         guarded = notes("--values", CHART / "ci" / "irsa-values.yaml")

@@ -1,4 +1,4 @@
-//! Relative links and their anchors resolve.
+//! Relative links and their anchors resolve, and the source files that pages name exist.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -19,6 +19,36 @@ fn relative_links_and_their_anchors_resolve() {
         }
     }
     assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+/// The file or folder that `room/file.rs` stands for on a page: one of `src/`, or of a crate.
+fn source(code: &str) -> Option<PathBuf> {
+    let (room, rest) = code.split_once('/')?;
+    let in_path = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '/');
+    if !rest.chars().all(in_path) {
+        return None;
+    }
+    let room = match room {
+        "bedrock" | "simulator" => format!("crates/{room}/src"),
+        _ => format!("src/{room}"),
+    };
+    root().join(&room).is_dir().then(|| Path::new(&room).join(rest))
+}
+
+#[test]
+fn source_files_that_pages_name_exist() {
+    let mut missing = Vec::new();
+    let mut count = 0;
+    for page in pages() {
+        for path in page.code.iter().filter_map(|code| source(code)) {
+            count += 1;
+            if !root().join(&path).exists() {
+                missing.push(format!("{}: {}", page.path.display(), path.display()));
+            }
+        }
+    }
+    assert!(count > 100, "{count} names of source files");
+    assert!(missing.is_empty(), "{}", missing.join("\n"));
 }
 
 fn resolve(pages: &[Page], from: &Page, link: &str) -> Result<(), &'static str> {

@@ -1,8 +1,8 @@
-//! The documentation and the program say the same: links resolve, examples load, and what a page names
-//! exists.
+//! The documentation agrees with the program: links resolve, examples load, and everything that a page
+//! names exists.
 //!
-//! A page is a Markdown file of the repository. Its code blocks and inline code are read as they
-//! stand; prose is not.
+//! A page is a Markdown file of the repository. Its code blocks and inline code are checked,
+//! its prose is not.
 
 #![allow(
     clippy::unwrap_used,

@@ -44,7 +44,7 @@ fn config_keys_that_pages_name_exist() {
     let schema = sluice::config::schema();
     let sections = schema["properties"].as_object().unwrap();
     let key = regex(r"^\[{0,2}([a-z_]+(?:\.[A-Za-z_0-9-]+)*)\]{0,2}(?: = .*)?$");
-    // Attributes of spans look the same.
+    // Attributes of spans that look like keys.
     let attributes = ["server.address", "server.port"];
     let mut unknown = BTreeSet::new();
     let mut count = 0;
@@ -69,7 +69,7 @@ fn config_keys_that_pages_name_exist() {
 
 #[test]
 fn metrics_that_pages_alerts_and_the_dashboard_name_exist() {
-    // A test beside the metrics holds this page to the code.
+    // A unit test of the metrics holds this page to the code.
     let known: BTreeSet<String> = page("docs/metrics.md").code.into_iter().collect();
     let metric = regex(r"\bsluice_[a-z0-9_]+");
     let tables = ["sluice_probe", "sluice_starts"];
@@ -106,7 +106,7 @@ fn help(arguments: &[&str]) -> String {
 fn commands(help: &str) -> Vec<String> {
     let list = help.split_once("Commands:\n").map_or("", |(_, list)| list);
     let lines = list.lines().take_while(|line| line.starts_with("  "));
-    // What is further to the right goes on with a description.
+    // Deeper indentation continues a description.
     let first = lines.filter_map(|line| line.strip_prefix("  ").filter(|it| !it.starts_with(' ')));
     let names = first.filter_map(|line| line.split_whitespace().next());
     names.filter(|name| *name != "help").map(str::to_owned).collect()
@@ -139,7 +139,7 @@ fn flags_and_commands_are_those_of_the_program() {
         }
         for found in usage.captures_iter(&everything) {
             let named = found[1].split(' ').next().unwrap_or_default();
-            // A pipe leads to another program, or to another command of this one.
+            // After a pipe comes another program, or another command of this one.
             let rest = found[2].split('|').next().unwrap_or_default();
             let unknown: Vec<_> = flags(rest).difference(&known).cloned().collect();
             if named == command && !unknown.is_empty() {

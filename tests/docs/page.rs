@@ -7,7 +7,7 @@ use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
 /// A Markdown file.
 #[derive(Debug, Default)]
 pub(crate) struct Page {
-    /// Where it is, from the root of the repository.
+    /// Its path, from the root of the repository.
     pub(crate) path: PathBuf,
     /// The anchors of its headings.
     pub(crate) anchors: Vec<String>,
@@ -22,7 +22,7 @@ pub(crate) struct Page {
 /// A fenced code block.
 #[derive(Debug)]
 pub(crate) struct Block {
-    /// What stands behind the opening fence: the language, and what tests are told of it.
+    /// The text after the opening fence: the language, and options for tests.
     pub(crate) info: String,
     /// The code.
     pub(crate) text: String,
@@ -34,7 +34,7 @@ impl Block {
         self.info.split(' ').next().unwrap_or_default()
     }
 
-    /// The value of `name=value` behind the language.
+    /// The value of the option `name=value` after the language.
     pub(crate) fn option(&self, name: &str) -> Option<&str> {
         let mut options = self.info.split(' ').filter_map(|option| option.split_once('='));
         options.find(|(key, _)| *key == name).map(|(_, value)| value)
@@ -42,7 +42,7 @@ impl Block {
 }
 
 impl Page {
-    /// All code of the page, inline and in blocks, but for Rust, which `cargo test --doc` compiles.
+    /// All code of the page, inline and in blocks, except Rust, which `cargo test --doc` compiles.
     pub(crate) fn all_code(&self) -> impl Iterator<Item = &str> {
         let blocks = self.blocks.iter().filter(|block| block.language() != "rust");
         let blocks = blocks.map(|block| block.text.as_str());
@@ -89,7 +89,7 @@ impl Page {
     }
 
     /// Adds the anchor that GitHub gives a heading: lower case, spaces as hyphens, no other
-    /// punctuation; a number where the page has the same one already.
+    /// punctuation; and a number if the page already has the same one.
     fn add_anchor(&mut self, title: &str) {
         let kept = |c: char| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_');
         let anchor: String = title.to_lowercase().chars().filter(|c| kept(*c)).collect();

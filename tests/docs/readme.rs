@@ -1,4 +1,4 @@
-//! What README says that a command prints is what the command prints.
+//! The output in README is the output of the command.
 
 use std::process::Command;
 
@@ -6,7 +6,7 @@ use regex::Regex;
 
 use crate::page::page;
 
-/// The line without what differs from run to run: numbers, and what pads them.
+/// The line without what differs between runs: numbers and their padding.
 fn shape(line: &str) -> String {
     let number = Regex::new(r"[0-9]+").unwrap();
     number.replace_all(line.trim(), "N").split_whitespace().collect::<Vec<_>>().join(" ")
@@ -17,7 +17,7 @@ fn the_demo_prints_what_readme_shows() {
     let readme = page("README.md");
     let shown = readme.blocks.iter().find(|block| block.option("output") == Some("demo"));
     let shown = shown.expect("README shows the output of the demo");
-    // Lines that are left out are shown as dots.
+    // Dots stand for lines that are left out.
     let shown = shown.text.lines().filter(|line| *line != "...").map(shape);
     let shown: Vec<String> = shown.filter(|line| !line.is_empty()).collect();
     assert!(shown.len() > 5, "{shown:?}");

@@ -2,114 +2,24 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue};
+use http::header::{CONTENT_LENGTH, HeaderValue};
 use http::{Request, Response, StatusCode, request};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
-use serde_json::Value;
 use tokio::time::Instant;
 
-use super::answer::Invalid;
-use super::fault::Fault;
-use super::log::{Ending, Record};
+use super::inject::inject;
+use super::log::Record;
 use super::model;
-use super::quota::{Refused, Reservation};
-use super::server::{ConnectionFault, Wire};
+use super::reply::{Accepted, Failure, Reply};
 use super::signature::{self, Received, Verified};
-use super::stream::{Body, Script, play, whole, with_fault};
+use super::stream::{Body, play, with_fault};
+use super::wire::Wire;
 use super::{Shared, bidirectional, control, control_plane, guardrail};
-use sluice_bedrock::error::ERROR_TYPE;
 use sluice_bedrock::path::{self, Call, PathError, Resource};
 use sluice_bedrock::{ErrorKind, MAX_BODY_BYTES, Operation};
-
-/// What the real service puts after an error's name.
-const ERROR_SUFFIX: &str = ":http://internal.amazon.com/coral/com.amazon.bedrock/";
-/// What the real service sends, with a 200, where it does not know the operation.
-const UNKNOWN_OPERATION: &str =
-    r#"{"Output":{"__type":"com.amazon.coral.service#UnknownOperationException"},"Version":"1.0"}"#;
-const BAD_GATEWAY: &str = "<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>\r\n\
-    <center><h1>502 Bad Gateway</h1></center>\r\n</body>\r\n</html>\r\n";
-
-/// An answer before it is sent.
-pub(super) struct Reply {
-    /// The status.
-    pub(super) status: StatusCode,
-    /// Headers beyond those that every answer has.
-    pub(super) headers: Vec<(HeaderName, HeaderValue)>,
-    /// The body.
-    pub(super) script: Script,
-    /// The body's length, when it is known beforehand.
-    pub(super) length: Option<usize>,
-    /// What the answer holds of a quota until its end.
-    pub(super) reservation: Option<Reservation>,
-}
-
-impl Reply {
-    /// A 200 with JSON.
-    pub(super) fn json(value: &Value, tokens: u64) -> Self {
-        Self::bytes(StatusCode::OK, "application/json", value.to_string(), tokens)
-    }
-
-    fn bytes(
-        status: StatusCode,
-        content_type: &'static str,
-        bytes: impl Into<Bytes>,
-        tokens: u64,
-    ) -> Self {
-        let bytes = bytes.into();
-        Self {
-            status,
-            headers: vec![(CONTENT_TYPE, HeaderValue::from_static(content_type))],
-            length: Some(bytes.len()),
-            script: whole(bytes, tokens),
-            reservation: None,
-        }
-    }
-}
-
-/// An error in Bedrock's form.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Failure {
-    name: String,
-    status: StatusCode,
-    message: String,
-}
-
-impl Failure {
-    /// An error of this kind.
-    pub(super) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { name: kind.name().to_owned(), status: kind.status(), message: message.into() }
-    }
-
-    fn into_reply(self) -> Reply {
-        let mut body = serde_json::json!({ "message": self.message });
-        if let (true, Some(fields)) = (self.name == "ModelErrorException", body.as_object_mut()) {
-            fields.insert("originalStatusCode".to_owned(), Value::from(500));
-            fields.insert("resourceName".to_owned(), Value::from("model"));
-        }
-        let mut reply = Reply::json(&body, 0);
-        reply.status = self.status;
-        if let Ok(name) = HeaderValue::try_from(format!("{}{ERROR_SUFFIX}", self.name)) {
-            reply.headers.push((HeaderName::from_static(ERROR_TYPE), name));
-        }
-        reply
-    }
-}
-
-impl From<Invalid> for Failure {
-    fn from(invalid: Invalid) -> Self {
-        Self::new(ErrorKind::Validation, invalid.to_string())
-    }
-}
-
-impl From<Refused> for Failure {
-    fn from(refused: Refused) -> Self {
-        Self::new(ErrorKind::Throttling, refused.to_string())
-    }
-}
 
 /// Answers one request of a connection.
 pub(super) async fn handle(
@@ -166,22 +76,6 @@ async fn begin(
         return inject(fault, wire, record).await;
     }
     Ok(None)
-}
-
-/// A request whose head, body and credentials are read.
-pub(super) struct Accepted<'a> {
-    /// The head.
-    pub(super) head: &'a request::Parts,
-    /// The body.
-    pub(super) body: Bytes,
-    /// When the head was there.
-    pub(super) started: Instant,
-    /// The exchange's number.
-    pub(super) seq: u64,
-    /// This exchange's own randomness.
-    pub(super) rng: fastrand::Rng,
-    /// The fault to inject, if any.
-    pub(super) fault: Option<Fault>,
 }
 
 async fn respond(
@@ -342,118 +236,6 @@ fn no_call(error: PathError) -> Failure {
             Failure::new(ErrorKind::MethodNotAllowed, "The method is not allowed for this path.")
         }
     }
-}
-
-/// What a fault does before any answer: an error, a reply of its own, nothing for ever, or
-/// `None` where the answer goes on.
-async fn inject(fault: &Fault, wire: &Wire, record: &mut Record) -> Result<Option<Reply>, Failure> {
-    use ErrorKind as Kind;
-    let (kind, message) = match fault {
-        Fault::Throttle => (Kind::Throttling, Refused::Requests.to_string()),
-        Fault::ThrottleTokens => (Kind::Throttling, Refused::Tokens.to_string()),
-        Fault::ThrottleDaily => (Kind::Throttling, Refused::TokensPerDay.to_string()),
-        Fault::ServiceQuotaExceeded => (
-            Kind::ServiceQuotaExceeded,
-            "Your request exceeds the service quota for your account.".to_owned(),
-        ),
-        Fault::ModelNotReady => (
-            Kind::ModelNotReady,
-            "The model is not ready for inference. Wait and try your request again.".to_owned(),
-        ),
-        Fault::ServiceUnavailable => (
-            Kind::ServiceUnavailable,
-            "Bedrock is unable to process your request. Wait and try again.".to_owned(),
-        ),
-        Fault::Internal => (
-            Kind::InternalServer,
-            "The system encountered an unexpected error during processing. Try your request again."
-                .to_owned(),
-        ),
-        Fault::ModelTimeout => (
-            Kind::ModelTimeout,
-            "Model has timed out in processing the request. Try your request again.".to_owned(),
-        ),
-        Fault::ModelError => {
-            (Kind::ModelError, "The model failed to process the request.".to_owned())
-        }
-        Fault::Validation => (Kind::Validation, "The request is not valid.".to_owned()),
-        Fault::AccessDenied => (
-            Kind::AccessDenied,
-            "You don't have access to the model with the specified model ID.".to_owned(),
-        ),
-        Fault::NotFound => (
-            Kind::ResourceNotFound,
-            "Could not resolve the foundation model from the provided model identifier.".to_owned(),
-        ),
-        Fault::ExpiredToken => {
-            (Kind::ExpiredToken, "The security token included in the request is expired".to_owned())
-        }
-        Fault::InvalidSignature => (
-            Kind::InvalidSignature,
-            "The request signature we calculated does not match the signature you provided. \
-             Check your AWS Secret Access Key and signing method. Consult the service \
-             documentation for details."
-                .to_owned(),
-        ),
-        Fault::Error { name, status, message } => {
-            return Err(Failure {
-                name: name.clone(),
-                status: error_status(*status),
-                message: message.clone(),
-            });
-        }
-        Fault::ErrorAsTypeInBody { name, status } => {
-            record.note(|entry| entry.error = Some(name.clone()));
-            let message = Refused::Requests.to_string();
-            let body = serde_json::json!({
-                "__type": format!("com.amazon.bedrock#{name}"),
-                "message": message,
-            });
-            let mut reply = Reply::json(&body, 0);
-            reply.status = error_status(*status);
-            return Ok(Some(reply));
-        }
-        Fault::Html502 => {
-            return Ok(Some(Reply::bytes(StatusCode::BAD_GATEWAY, "text/html", BAD_GATEWAY, 0)));
-        }
-        Fault::Json200OnStream => {
-            return Ok(Some(Reply::bytes(
-                StatusCode::OK,
-                "application/json",
-                UNKNOWN_OPERATION,
-                0,
-            )));
-        }
-        Fault::HangBeforeHead => return std::future::pending().await,
-        Fault::ResetBeforeHead => {
-            return break_connection(ConnectionFault::Reset, wire, record).await;
-        }
-        Fault::CloseBeforeHead => {
-            return break_connection(ConnectionFault::Close, wire, record).await;
-        }
-        Fault::GarbageHead => {
-            return break_connection(ConnectionFault::Garbage, wire, record).await;
-        }
-        Fault::SlowHead { ms } => {
-            tokio::time::sleep(Duration::from_millis((*ms).min(3_600_000))).await;
-            return Ok(None);
-        }
-        _ => return Ok(None),
-    };
-    Err(Failure::new(kind, message))
-}
-
-async fn break_connection<T>(how: ConnectionFault, wire: &Wire, record: &mut Record) -> T {
-    record.end(Ending::Broken);
-    wire.break_connection(how);
-    std::future::pending().await
-}
-
-fn error_status(status: u16) -> StatusCode {
-    StatusCode::from_u16(status)
-        .ok()
-        .filter(|status| !status.is_informational())
-        .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
 fn finish(reply: Reply, record: Record, wire: Arc<Wire>, mut rng: fastrand::Rng) -> Response<Body> {

@@ -1,7 +1,7 @@
 //! Amazon Bedrock Runtime in your own process, for tests, development and the demo.
 //!
 //! The way of a request: `server` accepts the connection. `handler` reads the request, logs it
-//! (`log`), verifies its credentials (`signature`), injects a scripted fault (`fault`) and passes it
+//! (`log`), verifies its credentials (`signature`), injects a scripted fault (`fault`, `inject`, `wire`) and passes it
 //! to `model`, `guardrail`, `async_invoke`, `bidirectional` or `control_plane`. `model` validates it,
 //! takes its quota (`quota`) and has the answer written (`answer`, `stream`), which echoes the
 //! request or is scripted (`scripted_answers`). `control` is the HTTP API that scripts all this.
@@ -19,9 +19,11 @@ mod control_plane;
 mod fault;
 mod guardrail;
 mod handler;
+mod inject;
 mod log;
 mod model;
 mod quota;
+mod reply;
 mod scripted_answers;
 mod server;
 mod settings;
@@ -29,6 +31,7 @@ mod signature;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod wire;
 
 use std::io;
 use std::net::SocketAddr;

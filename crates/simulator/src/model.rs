@@ -11,8 +11,8 @@ use serde_json::Value;
 
 use super::Shared;
 use super::answer::{self, Answer, Prompt, Schema};
-use super::handler::{Accepted, Failure, Reply};
 use super::log::Record;
+use super::reply::{Accepted, Failure, Reply};
 use super::settings::{Latency, ModelSettings};
 use super::stream;
 use sluice_bedrock::{ErrorKind, ModelId, Operation, Usage, catalogue, event_stream};

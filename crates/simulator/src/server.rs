@@ -14,46 +14,18 @@ use futures_util::future::poll_immediate;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
-use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use super::Shared;
 use super::handler::handle;
+use super::wire::{ConnectionFault, Wire};
 
 const MAX_CONNECTIONS: usize = 10_000;
 /// How long connections may go on after the shutdown.
 const GRACE: Duration = Duration::from_secs(1);
-
-/// How a connection ends when a fault ends it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum ConnectionFault {
-    /// Closed in the usual way.
-    Close,
-    /// Closed with a TCP reset.
-    Reset,
-    /// Closed after bytes that are not HTTP.
-    Garbage,
-}
-
-/// A connection as a fault sees it.
-#[derive(Debug, Default)]
-pub(super) struct Wire {
-    /// The connection's number, from 1.
-    pub(super) number: u64,
-    fault: Mutex<Option<ConnectionFault>>,
-    broken: Notify,
-}
-
-impl Wire {
-    /// Ends the connection, and with it all streams that it carries.
-    pub(super) fn break_connection(&self, how: ConnectionFault) {
-        *self.fault.lock() = Some(how);
-        self.broken.notify_one();
-    }
-}
 
 /// Serves connections until `shutdown` resolves, then lets those that are open end.
 pub(super) async fn serve(

@@ -23,8 +23,8 @@ use super::answer::{Answer, Event, Streaming, add_metrics};
 use super::fault::Fault;
 use super::log::{Ending, Record};
 use super::quota::Reservation;
-use super::server::{ConnectionFault, Wire};
 use super::settings::Latency;
+use super::wire::{ConnectionFault, Wire};
 use sluice_bedrock::event_stream;
 
 /// The body of every response.

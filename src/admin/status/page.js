@@ -265,7 +265,7 @@ function show(status) {
   say($("about"), `version ${status.version}, up for ${up}`);
   document.title = isReady ? "Sluice" : `Sluice: ${status.state}`;
   say($("waiting"), `${count.format(status.queue.waiting)} of ${short.format(status.queue.max_waiting)}`);
-  say($("in-hand"), `${count.format(status.in_flight.requests)} of ${short.format(status.in_flight.max_requests)}`);
+  say($("in-flight"), `${count.format(status.in_flight.requests)} of ${short.format(status.in_flight.max_requests)}`);
   showTargets(status.targets);
   showClients(status.clients);
   showFailures(status.failures);

@@ -1,7 +1,7 @@
-//! The keys of an issuer, as its key set (JWKS, RFC 7517) has them.
+//! The public keys of an issuer, read from its key set (JWKS, RFC 7517).
 //!
-//! What is no key for signatures, or of a kind that is not known, is left out; the rest of the set
-//! is good all the same. Keys that both sides would have to know are never taken.
+//! Keys that are not for signatures, or of an unknown kind, are skipped; the rest of the set is used.
+//! Symmetric keys are never accepted.
 
 use jsonwebtoken::jwk::{
     AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, KeyOperations, PublicKeyUse,
@@ -13,16 +13,16 @@ use serde_json::Value;
 /// Longest key set, in bytes.
 pub(super) const MAX_BYTES: usize = 256 * 1024;
 
-/// Shortest modulus of RSA that is taken: 2,048 bits.
+/// Shortest RSA modulus that is accepted: 2,048 bits.
 const MIN_RSA_BYTES: usize = 256;
 
 /// Most keys of a set.
 pub(super) const MAX_KEYS: usize = 100;
 
-/// Why there are no keys in what an issuer has said.
+/// Why a key set can't be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum KeySetError {
-    /// It is no key set.
+    /// It is not a key set.
     #[error("it is no key set: {0}")]
     Unreadable(String),
     /// It has too many keys.
@@ -40,7 +40,7 @@ pub(super) struct KeySet(Vec<Key>);
 #[derive(Clone, Debug)]
 struct Key {
     id: Option<String>,
-    /// The algorithm that the issuer keeps it for.
+    /// The only algorithm that the key may be used with. `None`: all of its kind.
     algorithm: Option<KeyAlgorithm>,
     key: DecodingKey,
 }
@@ -62,7 +62,7 @@ impl KeySet {
         if keys.is_empty() { Err(KeySetError::Empty) } else { Ok(KeySet(keys)) }
     }
 
-    /// The key with this id that fits the algorithm. Without an id it is the only key that fits.
+    /// The key with this id that fits the algorithm; without an id, the key that fits, if there is one only.
     pub(super) fn find(&self, id: Option<&str>, algorithm: Algorithm) -> Option<&DecodingKey> {
         let fits = |it: &&Key| it.fits(algorithm);
         let mut found = match id {
@@ -79,7 +79,7 @@ impl KeySet {
 impl Key {
     fn read(value: Value) -> Option<Key> {
         let jwk: Jwk = serde_json::from_value(value).ok()?;
-        // A key on a curve has one algorithm; one of RSA has several, if it does not say which.
+        // A key on a curve has one algorithm. An RSA key has several, unless it names one.
         let only = match &jwk.algorithm {
             AlgorithmParameters::RSA(_) => None,
             AlgorithmParameters::EllipticCurve(key) if key.curve == EllipticCurve::P256 => {

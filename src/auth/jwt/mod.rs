@@ -1,8 +1,8 @@
-//! Tokens (JWT, RFC 7519) of issuers that the config names, presented in the place of a bearer key.
+//! JSON Web Tokens (RFC 7519) of the config's issuers, presented in place of a bearer key.
 //!
-//! Nothing of a token is believed before its signature was verified with a key of its issuer, by an
-//! algorithm that the config allows. Which issuer that is, its `iss` says, which only chooses whose
-//! keys are tried. Then it must be for the gateway, in time, and have an end.
+//! No claim is trusted before the signature was verified with a key of the issuer, by an algorithm
+//! that the config allows. The `iss` claim only selects whose keys are tried. Then the token must name
+//! the gateway as its audience, be valid now, and have an expiry.
 
 mod key_set;
 mod refresh;
@@ -21,45 +21,45 @@ use crate::bedrock::ErrorKind;
 use crate::config::{self, TokenAlgorithm};
 use crate::telemetry::Metrics;
 use crate::upstream::Upstream;
-use refresh::{Known, Reach, Refresh};
+use refresh::{KeyCache, KeyRefresh, Reachability};
 
 /// Most values that a claim may have.
 const MAX_VALUES: usize = 1_000;
 
-/// Why a token is not taken.
+/// Why a token was rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
-    /// It is no token, or is of nobody that is known.
+    /// It is not a token, or not one of a known issuer.
     #[error("Authentication failed: the API key is not valid.")]
     NoToken,
-    /// Its issuer's keys were not fetched yet.
+    /// The keys of its issuer were not fetched yet.
     #[error("The keys of the token's issuer are not known yet, please try again.")]
     NoKeys,
-    /// It is signed by a key that its issuer does not have.
+    /// It is signed with a key that its issuer does not have.
     #[error("Authentication failed: the token is signed by a key that its issuer does not have.")]
     UnknownKey,
-    /// It is signed by an algorithm that is not allowed.
+    /// It is signed by an algorithm that the config does not allow.
     #[error("Authentication failed: the token is signed by an algorithm that is not allowed.")]
     Algorithm,
-    /// It is not its issuer's, or was changed.
+    /// Its signature is wrong.
     #[error("Authentication failed: the token's signature is not valid.")]
     Signature,
-    /// It is for somebody else.
+    /// Its audience is not the gateway.
     #[error("Authentication failed: the token is for another audience.")]
     Audience,
-    /// What it must say it does not say, or not as it should.
+    /// A required claim is missing or malformed.
     #[error("Authentication failed: the token's claims are not complete.")]
     Claims,
-    /// It is good only later.
+    /// It is not valid yet.
     #[error("Authentication failed: the token is not valid yet.")]
     TooEarly,
-    /// It is good no more.
+    /// It has expired.
     #[error("The security token included in the request is expired")]
     Expired,
-    /// It is right, and no client's.
+    /// It is valid, but of no client.
     #[error("The security token included in the request is invalid: the token is no client's.")]
     NoClient,
-    /// It is right, and several clients'.
+    /// It is valid, but of several clients.
     #[error(
         "The security token included in the request is invalid: the token is that of more than one client."
     )]
@@ -89,12 +89,12 @@ impl TokenError {
     }
 }
 
-/// A token that is right: whose it may be, as its issuer says.
+/// The claims of a verified token that identify its client.
 #[derive(Debug)]
-pub(super) struct Issued<'a> {
+pub(super) struct Claims<'a> {
     /// The name of the issuer.
     pub(super) issuer: &'a str,
-    /// What its claim says.
+    /// The values of the claim that the config names for the issuer.
     pub(super) values: Vec<String>,
 }
 
@@ -105,17 +105,18 @@ pub struct Issuers(Vec<Arc<Issuer>>);
 #[derive(Debug)]
 struct Issuer {
     config: config::Issuer,
-    /// What is asked of tokens, by algorithm.
+    /// What the library checks of a token, by algorithm.
     checks: Vec<(Algorithm, Validation)>,
-    known: Arc<Known>,
-    reach: Arc<Reach>,
+    key_cache: Arc<KeyCache>,
+    reachability: Arc<Reachability>,
     _refresh: DropGuard,
 }
 
 impl Issuers {
-    /// The issuers of a config; their keys are fetched through `upstream` from now on. What is known
-    /// of those of an older config stays known; those that have not changed go on as they are, if
-    /// the way out is the same. Must be called within a tokio runtime.
+    /// The issuers of a config, whose keys are fetched through `upstream` from now on. `before` has the
+    /// issuers of the older config, and whether connections are made as they were: then an issuer that
+    /// has not changed goes on as it is. Any other takes over the keys that are still its own. Must be
+    /// called within a tokio runtime.
     pub fn new(
         config: &[config::Issuer],
         upstream: &Upstream,
@@ -123,9 +124,9 @@ impl Issuers {
         before: Option<(&Issuers, bool)>,
     ) -> Issuers {
         let issuers = config.iter().map(|config| {
-            let old = before.and_then(|(old, same_way)| {
+            let old = before.and_then(|(old, same_connector)| {
                 let found = old.0.iter().find(|it| it.config.name == config.name)?;
-                Some((found, same_way))
+                Some((found, same_connector))
             });
             match old {
                 Some((old, true)) if old.config == *config => Arc::clone(old),
@@ -139,17 +140,17 @@ impl Issuers {
     ///
     /// # Errors
     /// Why it is not taken.
-    pub(super) fn verify(&self, token: &str, now: SystemTime) -> Result<Issued<'_>, TokenError> {
+    pub(super) fn verify(&self, token: &str, now: SystemTime) -> Result<Claims<'_>, TokenError> {
         #[derive(Deserialize)]
-        struct Said {
+        struct UnverifiedClaims {
             iss: String,
         }
         if self.0.is_empty() {
             return Err(TokenError::NoToken);
         }
-        let said: Said =
+        let unverified: UnverifiedClaims =
             dangerous::insecure_decode_claims(token).map_err(|_| TokenError::NoToken)?;
-        let issuer = self.0.iter().find(|it| it.config.issuer == said.iss);
+        let issuer = self.0.iter().find(|it| it.config.issuer == unverified.iss);
         issuer.ok_or(TokenError::NoToken)?.verify(token, now)
     }
 }
@@ -161,19 +162,21 @@ impl Issuer {
         metrics: &Arc<Metrics>,
         old: Option<&Issuer>,
     ) -> Issuer {
-        let known = Arc::new(Known::default());
-        // Another issuer's keys are not this one's, whatever its name.
+        let key_cache = Arc::new(KeyCache::default());
+        // Under the same name another issuer may be configured now.
         let same =
             |old: &&Issuer| old.config.issuer == config.issuer && old.config.keys == config.keys;
-        known.keys.store(old.filter(same).and_then(|old| old.known.keys.load_full()));
-        let reach =
-            old.map_or_else(|| Reach::new(metrics, &config.name), |old| Arc::clone(&old.reach));
+        key_cache.keys.store(old.filter(same).and_then(|old| old.key_cache.keys.load_full()));
+        let reachability = old.map_or_else(
+            || Reachability::new(metrics, &config.name),
+            |old| Arc::clone(&old.reachability),
+        );
         let stop = CancellationToken::new();
-        let refresh = Refresh {
+        let refresh = KeyRefresh {
             issuer: config.clone(),
             upstream: upstream.clone(),
-            known: Arc::clone(&known),
-            reach: Arc::clone(&reach),
+            key_cache: Arc::clone(&key_cache),
+            reachability: Arc::clone(&reachability),
         };
         tokio::spawn(refresh.run(stop.clone()));
         let checks = config.algorithms.iter().map(|it| {
@@ -182,27 +185,33 @@ impl Issuer {
             check.set_issuer(&[&config.issuer]);
             check.set_audience(&config.audiences);
             check.set_required_spec_claims(&["iss", "aud", "exp"]);
-            // Times are checked here, against the time that the request came.
+            // Times are checked below, against the time of the request's arrival.
             check.validate_exp = false;
             (algorithm, check)
         });
         let checks = checks.collect();
-        Issuer { config: config.clone(), checks, known, reach, _refresh: stop.drop_guard() }
+        Issuer {
+            config: config.clone(),
+            checks,
+            key_cache,
+            reachability,
+            _refresh: stop.drop_guard(),
+        }
     }
 
-    fn verify(&self, token: &str, now: SystemTime) -> Result<Issued<'_>, TokenError> {
+    fn verify(&self, token: &str, now: SystemTime) -> Result<Claims<'_>, TokenError> {
         use jsonwebtoken::errors::ErrorKind as Why;
         let header = decode_header(token).map_err(|_| TokenError::NoToken)?;
-        // What must be understood is not (RFC 7515, section 4.1.11).
+        // It names an extension that must be understood (RFC 7515, section 4.1.11).
         if header.crit.is_some() {
             return Err(TokenError::Claims);
         }
         let check = self.checks.iter().find(|(algorithm, _)| *algorithm == header.alg);
         let (_, check) = check.ok_or(TokenError::Algorithm)?;
-        let keys = self.known.keys.load();
+        let keys = self.key_cache.keys.load();
         let keys = keys.as_deref().ok_or(TokenError::NoKeys)?;
         let Some(key) = keys.find(header.kid.as_deref(), header.alg) else {
-            self.known.wanted.notify_one();
+            self.key_cache.refresh_wanted.notify_one();
             return Err(TokenError::UnknownKey);
         };
         let decoded = decode::<Map<String, Value>>(token, key, check);
@@ -215,7 +224,7 @@ impl Issuer {
             _ => TokenError::Signature,
         })?;
         self.check_times(&claims.claims, now)?;
-        Ok(Issued { issuer: &self.config.name, values: self.values(claims.claims)? })
+        Ok(Claims { issuer: &self.config.name, values: self.values(claims.claims)? })
     }
 
     fn check_times(&self, claims: &Map<String, Value>, now: SystemTime) -> Result<(), TokenError> {
@@ -232,7 +241,7 @@ impl Issuer {
         }
     }
 
-    /// What the claim says that tells whose a token is.
+    /// The values of the claim that identifies the client.
     fn values(&self, mut claims: Map<String, Value>) -> Result<Vec<String>, TokenError> {
         match claims.remove(&self.config.claim) {
             Some(Value::String(value)) => Ok(vec![value]),

@@ -1,7 +1,7 @@
-//! Keeps the keys of an issuer at hand: fetched at the start, by an interval, and when a token names
-//! a key that is not known, but never while a request waits.
+//! Fetches the keys of an issuer: at the start, by an interval, and when a token names an unknown key.
+//! No request waits for it.
 //!
-//! What was fetched last stays in use for as long as nothing newer can be had.
+//! The keys that were fetched last stay in use until newer ones can be fetched.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,10 +19,10 @@ use crate::system::time::sleep;
 use crate::telemetry::Metrics;
 use crate::upstream::{FetchError, Upstream};
 
-/// Time for one document.
-const TIME: Duration = Duration::from_secs(10);
+/// Time limit for fetching one document.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Why an issuer's keys could not be had.
+/// Why an issuer's keys could not be fetched.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 enum RefreshError {
     #[error("the discovery document could not be fetched: {0}")]
@@ -35,19 +35,20 @@ enum RefreshError {
     Keys(#[from] KeySetError),
 }
 
-/// Whether an issuer's keys could be had the last time: a metric that is there for as long as any
-/// config has an issuer of this name.
+/// The metric of whether an issuer's keys could be fetched the last time. It exists while the config
+/// has an issuer of this name.
 #[derive(Debug)]
-pub(super) struct Reach {
+pub(super) struct Reachability {
     metrics: Arc<Metrics>,
     label: String,
 }
 
-impl Reach {
-    pub(super) fn new(metrics: &Arc<Metrics>, issuer: &str) -> Arc<Reach> {
-        let reach = Reach { metrics: Arc::clone(metrics), label: format!("issuer_{issuer}") };
-        reach.set(false);
-        Arc::new(reach)
+impl Reachability {
+    pub(super) fn new(metrics: &Arc<Metrics>, issuer: &str) -> Arc<Reachability> {
+        let reachability =
+            Reachability { metrics: Arc::clone(metrics), label: format!("issuer_{issuer}") };
+        reachability.set(false);
+        Arc::new(reachability)
     }
 
     fn set(&self, is_up: bool) {
@@ -56,30 +57,30 @@ impl Reach {
     }
 }
 
-impl Drop for Reach {
+impl Drop for Reachability {
     fn drop(&mut self) {
         // Fails only if it is not there.
         let _ = self.metrics.dependency_up.remove_label_values(&[&self.label]);
     }
 }
 
-/// What is known of an issuer's keys, and how to ask for more.
+/// The keys of an issuer, and the way to ask for newer ones.
 #[derive(Debug, Default)]
-pub(super) struct Known {
+pub(super) struct KeyCache {
     pub(super) keys: ArcSwapOption<KeySet>,
-    /// Told when a token names a key that is not known.
-    pub(super) wanted: Notify,
+    /// Notified when a token names an unknown key.
+    pub(super) refresh_wanted: Notify,
 }
 
-/// Keeps `known` fresh until it is stopped.
-pub(super) struct Refresh {
+/// The task that refreshes a [`KeyCache`] until it is stopped.
+pub(super) struct KeyRefresh {
     pub(super) issuer: config::Issuer,
     pub(super) upstream: Upstream,
-    pub(super) known: Arc<Known>,
-    pub(super) reach: Arc<Reach>,
+    pub(super) key_cache: Arc<KeyCache>,
+    pub(super) reachability: Arc<Reachability>,
 }
 
-impl Refresh {
+impl KeyRefresh {
     pub(super) async fn run(self, stop: CancellationToken) {
         let work = async {
             let mut problem = None;
@@ -89,15 +90,15 @@ impl Refresh {
                     Ok(_) => self.issuer.refresh_interval,
                     Err(_) => self.issuer.unknown_key_interval.min(self.issuer.refresh_interval),
                 };
-                self.tell(fetched.as_ref().err(), &mut problem);
+                self.report(fetched.as_ref().err(), &mut problem);
                 if let Ok(keys) = fetched {
-                    self.known.keys.store(Some(Arc::new(keys)));
+                    self.key_cache.keys.store(Some(Arc::new(keys)));
                 }
-                // Whoever asks for more does not get it sooner than this.
+                // Tokens with unknown keys cause no more fetches than this.
                 let rest = self.issuer.unknown_key_interval.min(pause);
                 sleep(rest).await;
                 tokio::select! {
-                    () = self.known.wanted.notified() => {}
+                    () = self.key_cache.refresh_wanted.notified() => {}
                     () = sleep(pause.saturating_sub(rest)) => {}
                 }
             }
@@ -108,9 +109,9 @@ impl Refresh {
         }
     }
 
-    /// Says what came of it, in the log when that has changed.
-    fn tell(&self, now: Option<&RefreshError>, before: &mut Option<RefreshError>) {
-        self.reach.set(now.is_none());
+    /// Sets the metric, and logs an outcome that differs from the one before.
+    fn report(&self, now: Option<&RefreshError>, before: &mut Option<RefreshError>) {
+        self.reachability.set(now.is_none());
         if now == before.as_ref() {
             return;
         }
@@ -129,17 +130,17 @@ impl Refresh {
         let uri = match &self.issuer.keys {
             IssuerKeys::At(uri) => uri,
             IssuerKeys::Discovered(uri) => {
-                let document = self.upstream.fetch(uri, MAX_BYTES, TIME).await;
+                let document = self.upstream.fetch(uri, MAX_BYTES, FETCH_TIMEOUT).await;
                 let document = document.map_err(RefreshError::NoDiscovery)?;
                 discovered = self.discovered(&document).map_err(RefreshError::Discovery)?;
                 &discovered
             }
         };
-        let document = self.upstream.fetch(uri, MAX_BYTES, TIME).await;
+        let document = self.upstream.fetch(uri, MAX_BYTES, FETCH_TIMEOUT).await;
         Ok(KeySet::read(&document.map_err(RefreshError::NoKeys)?)?)
     }
 
-    /// Where the keys are, as the issuer says of itself (OpenID Connect Discovery 1.0, section 4.3).
+    /// The URL of the keys in the issuer's discovery document (OpenID Connect Discovery 1.0, section 4.3).
     fn discovered(&self, document: &Bytes) -> Result<Uri, String> {
         #[derive(Deserialize)]
         struct Discovery {

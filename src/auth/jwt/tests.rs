@@ -1,4 +1,4 @@
-//! Tokens of every kind that is taken, and what is said of those that are not right.
+//! Tokens of every kind that is accepted, and the errors of those that are not valid.
 
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
 use aws_lc_rs::rand::SystemRandom;
@@ -132,7 +132,7 @@ fn issuers(config: config::Issuer, before: Option<(&Issuers, bool)>) -> Issuers 
 fn has(issuers: &Issuers, keys: &[Value]) {
     let document = json!({ "keys": keys }).to_string();
     let keys = KeySet::read(document.as_bytes()).unwrap();
-    issuers.0[0].known.keys.store(Some(Arc::new(keys)));
+    issuers.0[0].key_cache.keys.store(Some(Arc::new(keys)));
 }
 
 /// The issuer with these keys.
@@ -142,22 +142,22 @@ fn issuer_with(config: config::Issuer, keys: &[Value]) -> Issuers {
     issuers
 }
 
-fn said(issuers: &Issuers, token: &str) -> Result<Vec<String>, TokenError> {
-    issuers.verify(token, now()).map(|issued| {
-        assert_eq!(issued.issuer, "corp");
-        issued.values
+fn verified(issuers: &Issuers, token: &str) -> Result<Vec<String>, TokenError> {
+    issuers.verify(token, now()).map(|claims| {
+        assert_eq!(claims.issuer, "corp");
+        claims.values
     })
 }
 
 #[tokio::test]
-async fn tokens_signed_by_each_kind_of_key_are_taken_and_with_any_part_changed_refused() {
+async fn tokens_of_each_algorithm_are_accepted_and_refused_with_any_part_changed() {
     for algorithm in
         [Algorithm::RS256, Algorithm::PS256, Algorithm::ES256, Algorithm::ES384, Algorithm::EdDSA]
     {
         let signer = Signer::new("key-1", algorithm);
         let issuers = issuer_with(config(), &[signer.jwk()]);
         let token = signer.sign(&claims());
-        assert_eq!(said(&issuers, &token), Ok(vec!["team-a-app".to_owned()]), "{algorithm:?}");
+        assert_eq!(verified(&issuers, &token), Ok(vec!["team-a-app".to_owned()]), "{algorithm:?}");
         // Each digit of each part but the last digits, of which not all bits count.
         for index in (0..token.len() - 1).step_by(7) {
             let mut other = token.clone().into_bytes();
@@ -167,15 +167,15 @@ async fn tokens_signed_by_each_kind_of_key_are_taken_and_with_any_part_changed_r
                 _ => b'A',
             };
             let other = String::from_utf8(other).unwrap();
-            assert!(said(&issuers, &other).is_err(), "{algorithm:?} {index} {other}");
+            assert!(verified(&issuers, &other).is_err(), "{algorithm:?} {index} {other}");
         }
         let of_another = Signer::new("key-1", algorithm).sign(&claims());
-        assert_eq!(said(&issuers, &of_another), Err(TokenError::Signature), "{algorithm:?}");
+        assert_eq!(verified(&issuers, &of_another), Err(TokenError::Signature), "{algorithm:?}");
     }
 }
 
 #[tokio::test]
-async fn what_a_token_must_say_is_checked() {
+async fn the_required_claims_are_checked() {
     let signer = Signer::new("key-1", Algorithm::ES256);
     let issuers = issuer_with(config(), &[signer.jwk()]);
     for (name, value, expected) in [
@@ -205,24 +205,24 @@ async fn what_a_token_must_say_is_checked() {
         // Other claims may be lists; this one is a text (RFC 7519, section 4.1.2).
         ("sub", json!(["a", "b"]), Some(TokenError::Claims)),
     ] {
-        let found = said(&issuers, &signer.sign(&with(name, value.clone())));
+        let found = verified(&issuers, &signer.sign(&with(name, value.clone())));
         assert_eq!(found.err(), expected, "{name} {value}");
     }
     let groups = config::Issuer { claim: "groups".to_owned(), ..config() };
     let issuers = issuer_with(groups, &[signer.jwk()]);
     let token = signer.sign(&with("groups", json!(["a", "b"])));
-    assert_eq!(said(&issuers, &token), Ok(vec!["a".to_owned(), "b".to_owned()]));
+    assert_eq!(verified(&issuers, &token), Ok(vec!["a".to_owned(), "b".to_owned()]));
 }
 
 #[tokio::test]
-async fn no_token_can_choose_how_it_is_verified() {
+async fn a_token_can_not_choose_how_it_is_verified() {
     let (rsa, ec) = (Signer::new("rsa", Algorithm::RS256), Signer::new("ec", Algorithm::ES256));
     let issuers = issuer_with(config(), &[rsa.jwk(), ec.jwk()]);
     let part = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());
     let unsigned = |header: Value| format!("{}.{}.", part(header), part(claims()));
-    assert_eq!(said(&issuers, &unsigned(json!({ "alg": "none" }))), Err(TokenError::NoToken));
+    assert_eq!(verified(&issuers, &unsigned(json!({ "alg": "none" }))), Err(TokenError::NoToken));
     assert_eq!(
-        said(&issuers, &unsigned(json!({ "alg": "RS256", "kid": "rsa" }))),
+        verified(&issuers, &unsigned(json!({ "alg": "RS256", "kid": "rsa" }))),
         Err(TokenError::Signature)
     );
     // The public key as a secret that both sides know.
@@ -231,7 +231,7 @@ async fn no_token_can_choose_how_it_is_verified() {
         let mut header = Header::new(Algorithm::HS256);
         header.kid = Some("rsa".to_owned());
         let token = encode(&header, &claims(), &EncodingKey::from_secret(&secret)).unwrap();
-        assert_eq!(said(&issuers, &token), Err(TokenError::Algorithm));
+        assert_eq!(verified(&issuers, &token), Err(TokenError::Algorithm));
     }
     // A key of the token's own.
     let stranger = Signer::new("stranger", Algorithm::ES256);
@@ -245,17 +245,17 @@ async fn no_token_can_choose_how_it_is_verified() {
     ] {
         header.kid = Some(id.to_owned());
         let token = encode(&header, &claims(), &stranger.key).unwrap();
-        assert_eq!(said(&issuers, &token), Err(expected), "{id}");
+        assert_eq!(verified(&issuers, &token), Err(expected), "{id}");
     }
     let mut header = ec.header();
     header.crit = Some(vec!["b64".to_owned()]);
     let token = encode(&header, &claims(), &ec.key).unwrap();
-    assert_eq!(said(&issuers, &token), Err(TokenError::Claims));
+    assert_eq!(verified(&issuers, &token), Err(TokenError::Claims));
     // Only what the config allows.
     let rsa_alone = config::Issuer { algorithms: vec![TokenAlgorithm::RS256], ..config() };
     let issuers = issuer_with(rsa_alone, &[rsa.jwk(), ec.jwk()]);
-    assert_eq!(said(&issuers, &ec.sign(&claims())), Err(TokenError::Algorithm));
-    assert!(said(&issuers, &rsa.sign(&claims())).is_ok());
+    assert_eq!(verified(&issuers, &ec.sign(&claims())), Err(TokenError::Algorithm));
+    assert!(verified(&issuers, &rsa.sign(&claims())).is_ok());
 }
 
 #[tokio::test]
@@ -263,16 +263,16 @@ async fn a_key_is_found_by_its_id_or_is_the_only_one() {
     let (one, two) = (Signer::new("one", Algorithm::ES256), Signer::new("two", Algorithm::ES256));
     let nameless = encode(&Header::new(Algorithm::ES256), &claims(), &two.key).unwrap();
     let issuers = issuer_with(config(), &[one.jwk(), two.jwk()]);
-    assert!(said(&issuers, &two.sign(&claims())).is_ok());
-    assert_eq!(said(&issuers, &nameless), Err(TokenError::UnknownKey));
+    assert!(verified(&issuers, &two.sign(&claims())).is_ok());
+    assert_eq!(verified(&issuers, &nameless), Err(TokenError::UnknownKey));
     let other_kind = Signer::new("other", Algorithm::ES384);
     has(&issuers, &[other_kind.jwk(), two.jwk()]);
-    assert!(said(&issuers, &nameless).is_ok());
-    assert_eq!(said(&issuers, &one.sign(&claims())), Err(TokenError::UnknownKey));
+    assert!(verified(&issuers, &nameless).is_ok());
+    assert_eq!(verified(&issuers, &one.sign(&claims())), Err(TokenError::UnknownKey));
 }
 
 #[tokio::test]
-async fn what_is_no_key_for_signatures_is_left_out() {
+async fn keys_that_are_not_for_signatures_are_skipped() {
     let signer = Signer::new("key-1", Algorithm::RS256);
     let read = |keys: Vec<Value>| KeySet::read(json!({ "keys": keys }).to_string().as_bytes());
     let altered = |name: &str, value: Value| {
@@ -304,29 +304,29 @@ async fn what_is_no_key_for_signatures_is_left_out() {
 }
 
 #[tokio::test]
-async fn without_keys_it_is_the_gateway_that_is_not_ready() {
+async fn a_token_before_the_keys_were_fetched_gets_service_unavailable() {
     let signer = Signer::new("key-1", Algorithm::ES256);
     let issuers = issuers(config(), None);
-    let bad = said(&issuers, &signer.sign(&claims())).unwrap_err();
+    let bad = verified(&issuers, &signer.sign(&claims())).unwrap_err();
     assert_eq!((bad, bad.kind()), (TokenError::NoKeys, ErrorKind::ServiceUnavailable));
-    assert_eq!(said(&Issuers::default(), &signer.sign(&claims())), Err(TokenError::NoToken));
+    assert_eq!(verified(&Issuers::default(), &signer.sign(&claims())), Err(TokenError::NoToken));
 }
 
 #[tokio::test]
-async fn the_next_config_knows_the_keys_of_issuers_that_it_keeps() {
+async fn a_reload_keeps_the_keys_of_unchanged_issuers() {
     let signer = Signer::new("key-1", Algorithm::ES256);
     let token = signer.sign(&claims());
     let first = issuer_with(config(), &[signer.jwk()]);
     let same = issuers(config(), Some((&first, true)));
     assert!(Arc::ptr_eq(&first.0[0], &same.0[0]));
     let moved = issuers(config(), Some((&first, false)));
-    assert!(!Arc::ptr_eq(&first.0[0], &moved.0[0]) && said(&moved, &token).is_ok());
+    assert!(!Arc::ptr_eq(&first.0[0], &moved.0[0]) && verified(&moved, &token).is_ok());
     let stricter = config::Issuer { audiences: vec!["else".to_owned()], ..config() };
     let stricter = issuers(stricter, Some((&first, true)));
-    assert_eq!(said(&stricter, &token), Err(TokenError::Audience));
+    assert_eq!(verified(&stricter, &token), Err(TokenError::Audience));
     let keys = IssuerKeys::At("http://127.0.0.1:9/other".parse().unwrap());
     let elsewhere = issuers(config::Issuer { keys, ..config() }, Some((&first, true)));
-    assert_eq!(said(&elsewhere, &token), Err(TokenError::NoKeys));
+    assert_eq!(verified(&elsewhere, &token), Err(TokenError::NoKeys));
 }
 
 proptest! {

@@ -140,7 +140,7 @@ fn draw_head(app: &App, look: Look, area: Rect, buffer: &mut Buffer) {
     }
     let cost: f64 = status.clients.iter().map(|client| client.cost_usd).sum();
     let second = format!(
-        "waiting {} of {}   in hand {} of {}   cost {cost:.2} USD",
+        "waiting {} of {}   in flight {} of {}   cost {cost:.2} USD",
         status.queue.waiting,
         short(status.queue.max_waiting as f64),
         status.in_flight.requests,

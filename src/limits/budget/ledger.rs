@@ -1,179 +1,191 @@
-//! The sums of each client: what its requests hold, and what it has spent in this day and month.
+//! The sums of each client: what its requests reserve, and what it has spent in this day and month.
 //!
-//! Money that this process has spent is kept apart from what others have, as the store tells; so
-//! whatever a store does, or however often it is asked, nothing of one's own is lost or counted
-//! twice. What no store could be told yet is kept, also when its day or month is over, up to
-//! [`MAX_LEFT`] of them. The periods are those that the clock shows, also when it was set back: then
-//! what was spent in them counts again. A clock that is kept exact may step over the end of a period
-//! and back: [`MAX_STEP`] is no more than that until it has lasted for [`STEP_LASTS`].
+//! What this process has spent is kept apart from what others have spent, as the store reports it. So
+//! nothing of one's own is lost or counted twice, whatever the store does and however often a sync is
+//! repeated. Spending that no store has confirmed is kept, even when its day or month is over, for up
+//! to [`MAX_PAST_PERIODS`] periods.
+//!
+//! The current periods are those of the wall clock, also after it was set back: then what was spent
+//! in them counts again. A clock that is disciplined by NTP may step over the end of a period and
+//! back. A step of up to [`MAX_STEP`] changes no period until it has lasted for [`STEP_LASTS`].
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{self, AtomicU64};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::OverBudget;
 use crate::state::budgets::{Entry, Kind, Period};
 
-/// How far a clock that is kept exact steps back, and how long until it is where it was.
+/// The largest step back that is taken for a correction of the clock, and how long it may last.
 const MAX_STEP: Duration = Duration::from_secs(60);
 const STEP_LASTS: Duration = Duration::from_secs(20);
 
-/// Periods of one client that are kept when they are over, or the clock was set.
-const MAX_LEFT: usize = 8;
+/// Most periods of one client that are kept after they have ended, or after the clock was set.
+const MAX_PAST_PERIODS: usize = 8;
 
-/// The ledgers of all clients that have a budget, or had one under an older config.
+/// The ledgers of all clients that have a budget, or had one in an older config.
 #[derive(Debug, Default)]
-pub struct Ledgers {
-    of_clients: Mutex<HashMap<Arc<str>, Arc<Ledger>>>,
-    news: Arc<News>,
+pub struct BudgetLedgers {
+    by_client: Mutex<HashMap<Arc<str>, Arc<BudgetLedger>>>,
+    signal: Arc<SyncSignal>,
 }
 
-/// What ledgers have to tell.
+/// Tells the task that syncs the ledgers what there is to sync.
 #[derive(Debug, Default)]
-pub(super) struct News {
-    /// Rung when something was spent, or is to be asked.
+pub(super) struct SyncSignal {
+    /// Notified when something was spent, or a new period needs its sums.
     spent: Notify,
-    /// Nano-dollars that no store was told of and that are no longer kept.
-    dropped: AtomicU64,
+    /// Nano-dollars that were discarded before a store confirmed them.
+    discarded: AtomicU64,
 }
 
-impl Ledgers {
-    pub(super) fn of(&self, client: &Arc<str>, now: SystemTime) -> Arc<Ledger> {
-        let ledger = || Arc::new(Ledger::new(client, Arc::clone(&self.news), now));
+impl BudgetLedgers {
+    pub(super) fn of(&self, client: &Arc<str>, now: SystemTime) -> Arc<BudgetLedger> {
+        let ledger = || Arc::new(BudgetLedger::new(client, Arc::clone(&self.signal), now));
         Arc::clone(self.all().entry(Arc::clone(client)).or_insert_with(ledger))
     }
 
-    /// Waits until something was spent since the last time that this was waited for.
-    pub(super) async fn something_is_spent(&self) {
-        self.news.spent.notified().await;
+    /// Waits until something is spent, or was since the last wait.
+    pub(super) async fn spending_changed(&self) {
+        self.signal.spent.notified().await;
     }
 
-    /// Nano-dollars that no store was told of and that are no longer kept, since this was asked last.
-    pub(super) fn take_dropped(&self) -> u64 {
-        self.news.dropped.swap(0, atomic::Ordering::Relaxed)
+    /// Nano-dollars that were discarded since the last call before a store confirmed them.
+    pub(super) fn take_discarded(&self) -> u64 {
+        self.signal.discarded.swap(0, atomic::Ordering::Relaxed)
     }
 
-    /// Nano-dollars that the store was not told of yet. What counts in a day and in a month counts
-    /// twice.
-    pub(super) fn untold(&self) -> u64 {
-        let untold = |ledger: &Arc<Ledger>| ledger.locked().all().map(Purse::untold).sum::<u64>();
-        self.all().values().map(untold).sum()
+    /// Nano-dollars that the store has not confirmed yet. Spending counts in a day and in a month, and
+    /// so twice here.
+    pub(super) fn unsynced(&self) -> u64 {
+        let unsynced = |ledger: &Arc<BudgetLedger>| {
+            ledger.locked().all().map(PeriodSpending::unsynced).sum::<u64>()
+        };
+        self.all().values().map(unsynced).sum()
     }
 
-    /// Has the store told all that is known of each sum: it may have lost it.
+    /// Marks every sum as lost by the store, so that the next sync writes all that is known.
     pub(super) fn restore(&self) {
         self.all().values().for_each(|ledger| ledger.locked().restore());
     }
 
-    /// What there is to tell or to ask a store; `every` asks for all sums, known or not.
+    /// The entries of the next sync; with `every` those of all sums, also where nothing has changed.
     pub(super) fn entries(&self, every: bool, now: SystemTime) -> Vec<Entry> {
         self.all().values().flat_map(|ledger| ledger.entries(every, now)).collect()
     }
 
-    /// Notes what a store said to the entries it was told.
-    pub(super) fn told(&self, entries: &[Entry], sums: &[u64], now: SystemTime) {
+    /// Takes over the sums that the store has after a sync of these entries.
+    pub(super) fn confirm(&self, entries: &[Entry], sums: &[u64], now: SystemTime) {
         let mut all = self.all();
         for (entry, sum) in entries.iter().zip(sums) {
             if let Some(ledger) = all.get(&entry.client) {
-                ledger.told(entry, *sum);
+                ledger.confirm(entry, *sum);
             }
         }
-        // One that has no budget any more may get one back, and has then spent what it has spent.
-        all.retain(|_, ledger| Arc::strong_count(ledger) > 1 || ledger.has_spent(now));
+        // A client without a budget may get one back, and its spending still counts then.
+        all.retain(|_, ledger| Arc::strong_count(ledger) > 1 || ledger.has_spending(now));
     }
 
-    fn all(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<Ledger>>> {
-        // Every change is whole before the lock is let go.
-        self.of_clients.lock().unwrap_or_else(PoisonError::into_inner)
+    fn all(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<BudgetLedger>>> {
+        self.by_client.lock()
     }
 }
 
 #[derive(Debug)]
-pub(super) struct Ledger {
+pub(super) struct BudgetLedger {
     client: Arc<str>,
     state: Mutex<State>,
-    news: Arc<News>,
+    signal: Arc<SyncSignal>,
 }
 
 #[derive(Debug)]
 struct State {
-    /// What requests under way hold. It counts in whatever period it is settled in. Wide enough for
-    /// any number of holds of any size: a sum that was cut off would let go of what others hold.
+    /// The sum of all reservations. Each counts in the period in which it is settled. Wide enough for
+    /// any number of reservations of any size: a saturated sum would release those of others.
     reserved: u128,
-    /// The last request that was let in although it may cost more than is left: its number, and what
-    /// it holds.
+    /// The latest request that was admitted although it may cost more than is left: its number and its
+    /// reservation.
     last: Option<(u64, u64)>,
-    /// How many requests were let in.
+    /// The number of requests that were admitted.
     admitted: u64,
-    /// What holds are multiplied by today, in thousandths: above 1,000 once a request has cost more
-    /// than it held.
-    stretch: u64,
-    purses: [Purse; 2],
-    /// Of other periods than those, the newest last.
-    left: Vec<Purse>,
+    /// The factor of reservations today, in thousandths: above 1,000 once a request has cost more than
+    /// it had reserved.
+    scale: u64,
+    current: [PeriodSpending; 2],
+    /// Earlier periods, and later ones after the clock was set back; the newest last.
+    past: Vec<PeriodSpending>,
 }
 
-/// Holds are as they come.
-const UNSTRETCHED: u64 = 1000;
+/// Reservations are not scaled.
+const UNSCALED: u64 = 1000;
 
-/// Nothing costs so many times what it held.
-const MAX_STRETCH: u64 = 1_000_000;
+/// No request costs a larger multiple of its reservation.
+const MAX_SCALE: u64 = 1_000_000;
 
-/// What one request holds.
+/// The reservation of one request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Held {
-    /// Which one it is.
+pub(super) struct ReservedAmount {
+    /// The number of the request.
     number: u64,
     /// Nano-dollars.
     pub(super) amount: u64,
-    /// Whether it may come to cost more, and is looked at while it does.
+    /// Whether its cost is unbounded and measured while it is answered.
     is_metered: bool,
-    /// Of the amount, what a metered request has not cost yet.
+    /// The part of the amount that a metered request has not cost yet.
     ahead: u64,
 }
 
 /// What was spent in one period.
 #[derive(Debug)]
-struct Purse {
+struct PeriodSpending {
     period: Period,
     /// By this process.
     own: u64,
-    /// Of that, what the store knows.
-    told: u64,
-    /// By others, or by this one before it was started, as far as the store said.
+    /// The part of that which the store has confirmed.
+    confirmed: u64,
+    /// By other processes, and by this one before it was started, as the store reported.
     others: u64,
-    /// Whether the store was asked.
+    /// Whether the store has reported its sum.
     is_known: bool,
     /// Whether the store has less than is known.
     is_lost: bool,
-    /// Since when the clock is before the period.
+    /// The time since which the clock shows an earlier period.
     behind: Option<Instant>,
 }
 
-impl Purse {
-    fn new(period: Period) -> Purse {
-        Purse { period, own: 0, told: 0, others: 0, is_known: false, is_lost: false, behind: None }
+impl PeriodSpending {
+    fn new(period: Period) -> PeriodSpending {
+        PeriodSpending {
+            period,
+            own: 0,
+            confirmed: 0,
+            others: 0,
+            is_known: false,
+            is_lost: false,
+            behind: None,
+        }
     }
 
     fn spent(&self) -> u64 {
         self.own.saturating_add(self.others)
     }
 
-    fn untold(&self) -> u64 {
-        self.own.saturating_sub(self.told)
+    fn unsynced(&self) -> u64 {
+        self.own.saturating_sub(self.confirmed)
     }
 
-    /// What the store was last known to hold.
+    /// The sum that the store had at the last sync.
     fn known(&self) -> u64 {
-        self.told.saturating_add(self.others)
+        self.confirmed.saturating_add(self.others)
     }
 
-    /// The period that takes the place of this one.
+    /// The period that replaces this one, if the clock shows another.
     fn next(&mut self, now: SystemTime) -> Option<Period> {
         let period = Period::at(self.period.kind, now);
         match period.number.cmp(&self.period.number) {
@@ -190,10 +202,10 @@ impl Purse {
         }
     }
 
-    /// Notes what the store said to an entry.
-    fn told(&mut self, entry: &Entry, sum: u64) {
-        let expected = self.known().saturating_add(entry.own.saturating_sub(self.told));
-        self.told = entry.own;
+    /// Takes over the sum that the store has after a sync of `entry`.
+    fn confirm(&mut self, entry: &Entry, sum: u64) {
+        let expected = self.known().saturating_add(entry.own.saturating_sub(self.confirmed));
+        self.confirmed = entry.own;
         self.is_known = true;
         // Within a period a sum only grows.
         self.is_lost = sum < expected;
@@ -204,54 +216,54 @@ impl Purse {
 }
 
 impl State {
-    /// Turns to the periods that have come, or have come back. Gives the nano-dollars that are
-    /// dropped for want of room, if it turned.
+    /// Switches to the periods that the clock shows. If any has changed, gives the nano-dollars that
+    /// were discarded for it.
     fn roll(&mut self, now: SystemTime) -> Option<u64> {
-        let mut dropped = None;
-        for purse in &mut self.purses {
-            let Some(period) = purse.next(now) else { continue };
-            let known = self.left.iter().position(|left| left.period == period);
-            let next = known.map(|place| self.left.remove(place));
-            let mut next = next.unwrap_or_else(|| Purse::new(period));
-            // Others may have spent in it meanwhile.
+        let mut discarded = None;
+        for spending in &mut self.current {
+            let Some(period) = spending.next(now) else { continue };
+            let known = self.past.iter().position(|past| past.period == period);
+            let next = known.map(|place| self.past.remove(place));
+            let mut next = next.unwrap_or_else(|| PeriodSpending::new(period));
+            // Other processes may have spent in it meanwhile.
             (next.is_known, next.behind) = (false, None);
-            let left = std::mem::replace(purse, next);
-            self.stretch = UNSTRETCHED;
-            let dropped = dropped.get_or_insert(0u64);
-            if left.spent() > 0 {
-                self.left.push(left);
+            let past = std::mem::replace(spending, next);
+            self.scale = UNSCALED;
+            let discarded = discarded.get_or_insert(0u64);
+            if past.spent() > 0 {
+                self.past.push(past);
             }
-            if self.left.len() > MAX_LEFT {
-                *dropped += self.left.remove(0).untold();
+            if self.past.len() > MAX_PAST_PERIODS {
+                *discarded += self.past.remove(0).unsynced();
             }
         }
-        dropped
+        discarded
     }
 
-    /// Those of all periods.
-    fn all(&self) -> impl Iterator<Item = &Purse> {
-        self.purses.iter().chain(&self.left)
+    /// The spending of all periods.
+    fn all(&self) -> impl Iterator<Item = &PeriodSpending> {
+        self.current.iter().chain(&self.past)
     }
 
     fn restore(&mut self) {
-        for purse in self.purses.iter_mut().chain(&mut self.left) {
-            purse.is_lost = purse.spent() > 0;
+        for spending in self.current.iter_mut().chain(&mut self.past) {
+            spending.is_lost = spending.spent() > 0;
         }
     }
 }
 
-impl Ledger {
-    fn new(client: &Arc<str>, news: Arc<News>, now: SystemTime) -> Ledger {
-        let purses = Kind::ALL.map(|kind| Purse::new(Period::at(kind, now)));
+impl BudgetLedger {
+    fn new(client: &Arc<str>, signal: Arc<SyncSignal>, now: SystemTime) -> BudgetLedger {
+        let current = Kind::ALL.map(|kind| PeriodSpending::new(Period::at(kind, now)));
         let state = Mutex::new(State {
             reserved: 0,
             last: None,
             admitted: 0,
-            stretch: UNSTRETCHED,
-            purses,
-            left: Vec::new(),
+            scale: UNSCALED,
+            current,
+            past: Vec::new(),
         });
-        Ledger { client: Arc::clone(client), state, news }
+        BudgetLedger { client: Arc::clone(client), state, signal }
     }
 
     pub(super) fn client(&self) -> &str {
@@ -260,26 +272,26 @@ impl Ledger {
 
     /// What was spent in this day and in this month.
     pub(super) fn spent(&self, now: SystemTime) -> [u64; 2] {
-        self.state(now).purses.each_ref().map(Purse::spent)
+        self.state(now).current.each_ref().map(PeriodSpending::spent)
     }
 
-    /// Lets a request in that can cost so much at most, if anything is left. Of those that may cost
-    /// more than is left there is one at a time: it holds what is left, and so nobody else gets in.
+    /// Admits a request that can cost `most`, if anything is left. Of the requests that may cost more
+    /// than is left one is admitted at a time: it reserves all that is left.
     pub(super) fn reserve(
         &self,
         limits: &[(Kind, Option<u64>); 2],
         most: u64,
         now: SystemTime,
-    ) -> Result<Held, OverBudget> {
+    ) -> Result<ReservedAmount, OverBudget> {
         let mut state = self.state(now);
-        let most = u128::from(most) * u128::from(state.stretch) / u128::from(UNSTRETCHED);
+        let most = u128::from(most) * u128::from(state.scale) / u128::from(UNSCALED);
         let amount = u64::try_from(most).unwrap_or(u64::MAX);
         let mut is_last = false;
-        for ((kind, limit), purse) in limits.iter().zip(&state.purses) {
+        for ((kind, limit), spending) in limits.iter().zip(&state.current) {
             let Some(limit) = *limit else { continue };
-            let spent = purse.spent();
+            let spent = spending.spent();
             if spent >= limit {
-                return Err(OverBudget::UsedUp { period: purse.period, spent, limit });
+                return Err(OverBudget::UsedUp { period: spending.period, spent, limit });
             }
             let held = u128::from(spent).saturating_add(state.reserved);
             if held >= u128::from(limit) {
@@ -293,19 +305,19 @@ impl Ledger {
         if is_last {
             state.last = Some((number, amount));
         }
-        Ok(Held { number, amount, is_metered: false, ahead: amount })
+        Ok(ReservedAmount { number, amount, is_metered: false, ahead: amount })
     }
 
-    /// Notes what a request has cost so far whose cost nothing bounds. It holds that, and as much
-    /// ahead of it as it did at its start.
+    /// Raises the reservation of a request of unbounded cost to what it has cost so far, plus as much
+    /// ahead as it reserved at its start.
     ///
     /// # Errors
-    /// When that, with what is spent and held, uses up a budget. What the last request holds is left
-    /// out: it is the one by which a client may go beyond.
-    pub(super) fn run(
+    /// When that, with what is spent and reserved, uses up a budget. The reservation of the latest
+    /// oversized request is left out: by that one a client may go beyond its budget.
+    pub(super) fn raise(
         &self,
         limits: &[(Kind, Option<u64>); 2],
-        held: &mut Held,
+        held: &mut ReservedAmount,
         cost: u64,
         now: SystemTime,
     ) -> Result<(), OverBudget> {
@@ -325,84 +337,83 @@ impl Ledger {
         };
         let others = u128::from(last).saturating_add(held.ahead.into());
         let held = state.reserved.saturating_sub(others);
-        for ((_, limit), purse) in limits.iter().zip(&state.purses) {
+        for ((_, limit), spending) in limits.iter().zip(&state.current) {
             let Some(limit) = *limit else { continue };
-            let spent = u128::from(purse.spent()).saturating_add(held);
+            let spent = u128::from(spending.spent()).saturating_add(held);
             if spent >= u128::from(limit) {
                 let spent = u64::try_from(spent).unwrap_or(u64::MAX);
-                return Err(OverBudget::UsedUp { period: purse.period, spent, limit });
+                return Err(OverBudget::UsedUp { period: spending.period, spent, limit });
             }
         }
         Ok(())
     }
 
-    /// Lets go of what a request held, and notes what it did cost. True if later holds are larger
-    /// for that.
-    pub(super) fn settle(&self, held: Held, cost: u64, now: SystemTime) -> bool {
+    /// Releases a reservation and books what the request did cost. True if that raises the factor of
+    /// later reservations.
+    pub(super) fn settle(&self, held: ReservedAmount, cost: u64, now: SystemTime) -> bool {
         let mut state = self.state(now);
         state.reserved = state.reserved.saturating_sub(held.amount.into());
         if state.last.is_some_and(|(number, _)| number == held.number) {
             state.last = None;
         }
-        for purse in &mut state.purses {
-            purse.own = purse.own.saturating_add(cost);
+        for spending in &mut state.current {
+            spending.own = spending.own.saturating_add(cost);
         }
         let is_above = cost > held.amount && held.amount > 0 && !held.is_metered;
         if is_above {
-            let ratio = u128::from(state.stretch) * u128::from(cost) / u128::from(held.amount) + 1;
-            let stretch = u64::try_from(ratio).unwrap_or(MAX_STRETCH).min(MAX_STRETCH);
-            state.stretch = state.stretch.max(stretch);
+            let ratio = u128::from(state.scale) * u128::from(cost) / u128::from(held.amount) + 1;
+            let scale = u64::try_from(ratio).unwrap_or(MAX_SCALE).min(MAX_SCALE);
+            state.scale = state.scale.max(scale);
         }
         drop(state);
         if cost > 0 {
-            self.news.spent.notify_one();
+            self.signal.spent.notify_one();
         }
         is_above
     }
 
     fn entries(&self, every: bool, now: SystemTime) -> Vec<Entry> {
         let state = self.state(now);
-        let is_wanted = |it: &&Purse| it.untold() > 0 || it.is_lost;
-        let current = state.purses.iter();
+        let is_wanted = |it: &&PeriodSpending| it.unsynced() > 0 || it.is_lost;
+        let current = state.current.iter();
         let wanted = current.filter(|it| every || !it.is_known || is_wanted(it));
-        let wanted = wanted.chain(state.left.iter().filter(is_wanted));
-        let entry = |purse: &Purse| Entry {
+        let wanted = wanted.chain(state.past.iter().filter(is_wanted));
+        let entry = |spending: &PeriodSpending| Entry {
             client: Arc::clone(&self.client),
-            period: purse.period,
-            known: purse.known(),
-            added: purse.untold(),
-            own: purse.own,
-            restores: purse.is_lost,
+            period: spending.period,
+            known: spending.known(),
+            added: spending.unsynced(),
+            own: spending.own,
+            restores: spending.is_lost,
         };
         wanted.map(entry).collect()
     }
 
-    fn told(&self, entry: &Entry, sum: u64) {
+    fn confirm(&self, entry: &Entry, sum: u64) {
         let mut state = self.locked();
-        let State { purses, left, .. } = &mut *state;
-        let of_period = |purse: &&mut Purse| purse.period == entry.period;
-        purses.iter_mut().chain(left).filter(of_period).for_each(|it| it.told(entry, sum));
+        let State { current, past, .. } = &mut *state;
+        let of_period = |spending: &&mut PeriodSpending| spending.period == entry.period;
+        current.iter_mut().chain(past).filter(of_period).for_each(|it| it.confirm(entry, sum));
     }
 
-    fn has_spent(&self, now: SystemTime) -> bool {
+    fn has_spending(&self, now: SystemTime) -> bool {
         let state = self.state(now);
-        let has_spent = state.purses.iter().any(|purse| purse.own > 0);
-        has_spent || state.left.iter().any(|purse| purse.untold() > 0)
+        let has_spending = state.current.iter().any(|spending| spending.own > 0);
+        has_spending || state.past.iter().any(|spending| spending.unsynced() > 0)
     }
 
     fn state(&self, now: SystemTime) -> MutexGuard<'_, State> {
         let mut state = self.locked();
-        if let Some(dropped) = state.roll(now) {
-            self.news.dropped.fetch_add(dropped, atomic::Ordering::Relaxed);
-            // So that the store is asked for the new sums at once.
-            self.news.spent.notify_one();
+        if let Some(discarded) = state.roll(now) {
+            self.signal.discarded.fetch_add(discarded, atomic::Ordering::Relaxed);
+            // The sums of the new period are needed at once.
+            self.signal.spent.notify_one();
         }
         state
     }
 
     fn locked(&self) -> MutexGuard<'_, State> {
-        // Every change is whole before the lock is let go.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 

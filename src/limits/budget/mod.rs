@@ -1,29 +1,29 @@
 //! What clients may spend in a UTC day and month.
 //!
-//! A request reserves the most that it can cost; what it did cost takes the place of that when its
-//! [`Hold`] is dropped, once, on whatever path. A client gets in while what it has spent and what
-//! its requests hold is below its budget, so all of them together go beyond it by less than the
-//! last one's cost. A request whose cost nothing bounds reserves more than any budget has: it gets
-//! in while something is left, and nobody after it until it ends. Should a request cost more than
-//! it reserved, the client's later ones reserve more by that ratio until the next day. Money is
+//! A request reserves the most that it can cost. When its [`BudgetReservation`] is dropped, the real
+//! cost takes the place of that, once, on every path. A client is admitted while what it has spent
+//! and reserved is below its budget, so all its requests together go beyond it by less than the last
+//! one's cost. A request of unbounded cost reserves more than any budget has: it is admitted while
+//! something is left, and no other is admitted until it ends. Should a request cost more than it has
+//! reserved, the client's later ones reserve more by that ratio until the next day. Money is
 //! nano-dollars.
 
-mod keeper;
 mod ledger;
+mod sync;
 
 use std::sync::Arc;
 use std::time::SystemTime;
 
-pub use keeper::Keeper;
-pub use ledger::Ledgers;
+pub use ledger::BudgetLedgers;
+pub use sync::BudgetSync;
 
 use crate::config;
 use crate::state::budgets::{Kind, Period};
-use ledger::{Held, Ledger};
+use ledger::{BudgetLedger, ReservedAmount};
 
 const NANO: f64 = 1e9;
 
-/// Why a request may not cost anything now.
+/// The refusal of a request for its client's budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OverBudget {
     /// The budget is spent.
@@ -40,7 +40,7 @@ pub enum OverBudget {
         /// Nano-dollars that may be.
         limit: u64,
     },
-    /// What is left of it may be needed by requests under way.
+    /// What is left of it is reserved by requests in flight.
     #[error(
         "Too many requests, please wait before trying again. What is left of this client's {} budget is held by its requests under way.",
         .0.name()
@@ -49,7 +49,7 @@ pub enum OverBudget {
 }
 
 impl OverBudget {
-    /// The key of the config that says so.
+    /// The budget's key in the config.
     pub fn policy(&self) -> &'static str {
         match self {
             OverBudget::UsedUp { period: Period { kind, .. }, .. } | OverBudget::Held(kind) => {
@@ -65,17 +65,17 @@ impl OverBudget {
 /// What one client may spend and has spent.
 #[derive(Debug)]
 pub struct Account {
-    ledger: Arc<Ledger>,
+    ledger: Arc<BudgetLedger>,
     daily: Option<u64>,
     monthly: Option<u64>,
     soft_limit: f64,
 }
 
 impl Account {
-    /// That of a client, if it has a budget: what these ledgers say that it has spent stays spent.
+    /// The budget of a client, if it has one. What it has spent is in `ledgers`.
     pub(super) fn of(
         client: &config::Client,
-        ledgers: &Ledgers,
+        ledgers: &BudgetLedgers,
         now: SystemTime,
     ) -> Option<Arc<Account>> {
         let config::Budget { daily, monthly, soft_limit } = *client.budget.as_ref()?;
@@ -86,7 +86,7 @@ impl Account {
     /// Reserves the most that a request can cost.
     ///
     /// # Errors
-    /// When a budget is used up, or what is left of it is held.
+    /// When a budget is used up, or what is left of it is reserved.
     pub fn reserve(self: &Arc<Account>, most: u64) -> Result<Hold, OverBudget> {
         let held = self.ledger.reserve(&self.limits(), most, SystemTime::now())?;
         Ok(Hold { account: Arc::clone(self), most, held, cost: 0, paid: 0 })
@@ -99,7 +99,7 @@ impl Account {
         limits.filter_map(|((kind, limit), spent)| Some((kind, share(spent, limit?))))
     }
 
-    /// Nano-dollars left of the budget that has the least left, of those beyond the soft limit.
+    /// Nano-dollars left of the budget that is closest to its end, of those beyond the soft limit.
     pub fn little_left(&self) -> Option<u64> {
         let spent = self.ledger.spent(SystemTime::now());
         let limits = self.limits().into_iter().zip(spent);
@@ -115,27 +115,27 @@ impl Account {
     }
 }
 
-/// What one request may cost; becomes what it did cost when dropped.
+/// The most that one request may cost. When it is dropped, the client is charged the real cost.
 #[derive(Debug)]
 pub struct Hold {
     account: Arc<Account>,
     most: u64,
-    held: Held,
+    held: ReservedAmount,
     cost: u64,
-    /// Of the cost, what is spent already.
+    /// The part of the cost that is charged already.
     paid: u64,
 }
 
 impl Hold {
-    /// Notes what the request costs, in nano-dollars. The last note counts.
+    /// Sets the cost, in nano-dollars.
     pub fn costs(&mut self, cost: u64) {
         self.cost = cost;
     }
 
-    /// Spends this now, and holds the most that a request can cost once more.
+    /// Charges `cost` now, and reserves the most that a request can cost once more.
     ///
     /// # Errors
-    /// When a budget is used up, or what is left of it is held.
+    /// When a budget is used up, or what is left of it is reserved.
     pub fn renew(&mut self, cost: u64) -> Result<(), OverBudget> {
         self.paid = self.paid.saturating_add(cost);
         self.cost = self.cost.max(self.paid);
@@ -145,14 +145,14 @@ impl Hold {
         Ok(())
     }
 
-    /// Notes what a request has cost so far that may cost more than it reserved.
+    /// Sets what a request has cost so far whose cost is unbounded.
     ///
     /// # Errors
-    /// When that, with what is spent and what others hold, uses up a budget.
+    /// When that, with what is spent and what others have reserved, uses up a budget.
     pub fn has_cost(&mut self, cost: u64) -> Result<(), OverBudget> {
         self.cost = cost;
         let account = &self.account;
-        account.ledger.run(&account.limits(), &mut self.held, cost, SystemTime::now())
+        account.ledger.raise(&account.limits(), &mut self.held, cost, SystemTime::now())
     }
 }
 
@@ -195,7 +195,7 @@ mod tests {
 
     #[test]
     fn a_hold_becomes_its_cost_and_a_reload_forgets_nothing() {
-        let ledgers = Ledgers::default();
+        let ledgers = BudgetLedgers::default();
         let account = |budget| Account::of(&client(budget), &ledgers, SystemTime::now());
         assert!(account(None).is_none());
         let renewed = account;

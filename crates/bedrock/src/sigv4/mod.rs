@@ -10,6 +10,7 @@ pub mod amz_date;
 mod authorization;
 mod canonical;
 mod events;
+mod key_cache;
 #[cfg(test)]
 mod tests;
 
@@ -21,6 +22,7 @@ use aws_lc_rs::{digest, hmac};
 pub use authorization::{Authorization, Malformed, Scope, SignedHeaders};
 pub use canonical::{CanonicalHead, NotThere, PathForm, Received, canonical_hash, canonical_text};
 pub use events::{BadEvent, CHUNK_SIGNATURE, EventChain};
+pub use key_cache::SigningKeyCache;
 
 /// The name of the algorithm.
 pub const ALGORITHM: &str = "AWS4-HMAC-SHA256";

@@ -50,11 +50,11 @@ proptest! {
     fn it_agrees_with_a_list_of_payments(events in prop::collection::vec(event(), 1..120)) {
         let mut now = start();
         let client: Arc<str> = "a".into();
-        let ledger = Ledger::new(&client, Arc::default(), now);
+        let ledger = BudgetLedger::new(&client, Arc::default(), now);
         let mut paid: Vec<(SystemTime, u64)> = Vec::new();
         let mut by_others: Vec<(SystemTime, u64)> = Vec::new();
         // What each request holds, and has cost so far.
-        let mut open: Vec<(Held, u64)> = Vec::new();
+        let mut open: Vec<(ReservedAmount, u64)> = Vec::new();
         let mut stored: HashMap<Period, u64> = HashMap::new();
         // What others had spent when the store was last heard.
         let mut heard: HashMap<Period, u64> = HashMap::new();
@@ -85,7 +85,7 @@ proptest! {
                     let which = which % open.len();
                     let (held, so_far) = &mut open[which];
                     *so_far += more;
-                    let goes_on = ledger.run(&LIMITS, held, *so_far, now).is_ok();
+                    let goes_on = ledger.raise(&LIMITS, held, *so_far, now).is_ok();
                     prop_assert_eq!(held.amount, *so_far + held.ahead);
                     let ahead = held.ahead;
                     let reserved: u64 = open.iter().map(|it| it.0.amount).sum();
@@ -93,7 +93,7 @@ proptest! {
                         let others = heard.get(&Period::at(*kind, now)).copied().unwrap_or(0);
                         sum(&paid, *kind, now) + others + reserved - but < limit.unwrap()
                     });
-                    // One of the others may be left out, that which may go beyond.
+                    // One of the others may be left out, the one that may go beyond.
                     let most = open.iter().enumerate().filter(|(it, _)| *it != which);
                     let most = most.map(|(_, it)| it.0.amount).max().unwrap_or(0);
                     prop_assert!(!room(ahead) || goes_on);
@@ -110,7 +110,7 @@ proptest! {
                         if loses_answer { continue; }
                         let others = within(&by_others, entry.period);
                         let own = stored.get(&entry.period).copied().unwrap_or(0);
-                        ledger.told(entry, own + others);
+                        ledger.confirm(entry, own + others);
                         heard.insert(entry.period, others);
                     }
                 }
@@ -134,15 +134,15 @@ proptest! {
     }
 }
 
-fn spend(ledger: &Ledger, cost: u64, now: SystemTime) {
-    ledger.settle(Held::default(), cost, now);
+fn spend(ledger: &BudgetLedger, cost: u64, now: SystemTime) {
+    ledger.settle(ReservedAmount::default(), cost, now);
 }
 
 #[test]
-fn a_clock_that_jumps_and_comes_back_finds_what_was_spent() {
+fn a_clock_that_jumps_and_comes_back_keeps_what_was_spent() {
     const DAY: Duration = Duration::from_secs(24 * 3600);
     let year = 365 * DAY;
-    let ledger = Ledger::new(&"a".into(), Arc::default(), start());
+    let ledger = BudgetLedger::new(&"a".into(), Arc::default(), start());
     spend(&ledger, 1000, start());
     for (at, own) in [
         (start() + 2 * DAY, 1),
@@ -158,16 +158,16 @@ fn a_clock_that_jumps_and_comes_back_finds_what_was_spent() {
         assert_eq!(ledger.spent(start())[0], 1000);
         assert!(ledger.reserve(&LIMITS, 1, start()).is_err());
     }
-    // All of it is told to the store, whenever that is there.
-    let told: u64 = ledger.entries(false, start()).iter().map(|entry| entry.added).sum();
-    assert_eq!(told, 2 * 1010);
+    // All of it is written as soon as the store is up.
+    let added: u64 = ledger.entries(false, start()).iter().map(|entry| entry.added).sum();
+    assert_eq!(added, 2 * 1010);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_small_step_back_over_midnight_changes_nothing_unless_it_lasts() {
     let second = Duration::from_secs(1);
     let midnight = Period::at(Kind::Daily, start()).end();
-    let ledger = Ledger::new(&"a".into(), Arc::default(), midnight - second);
+    let ledger = BudgetLedger::new(&"a".into(), Arc::default(), midnight - second);
     spend(&ledger, 5, midnight - second);
     spend(&ledger, 7, midnight);
     assert_eq!(ledger.spent(midnight - second)[0], 7);
@@ -185,8 +185,8 @@ async fn a_small_step_back_over_midnight_changes_nothing_unless_it_lasts() {
 }
 
 #[test]
-fn what_no_store_was_told_is_kept_to_a_bound_and_counted_beyond() {
-    let ledgers = Ledgers::default();
+fn unsynced_spending_is_kept_up_to_a_bound_and_counted_beyond() {
+    let ledgers = BudgetLedgers::default();
     let ledger = ledgers.of(&"a".into(), start());
     for day in 0..12 {
         spend(&ledger, 1, start() + Duration::from_secs(day * 24 * 3600));
@@ -195,20 +195,20 @@ fn what_no_store_was_told_is_kept_to_a_bound_and_counted_beyond() {
     let entries = ledgers.entries(false, now);
     let days = entries.iter().filter(|entry| entry.period.kind == Kind::Daily);
     let days: u64 = days.map(|entry| entry.added).sum();
-    let left = ledgers.take_dropped() + entries.iter().map(|entry| entry.added).sum::<u64>();
-    assert_eq!((left, ledgers.take_dropped()), (24, 0));
+    let total = ledgers.take_discarded() + entries.iter().map(|entry| entry.added).sum::<u64>();
+    assert_eq!((total, ledgers.take_discarded()), (24, 0));
     assert!((8..12).contains(&days), "{days}");
-    assert_eq!(ledgers.untold(), entries.iter().map(|entry| entry.added).sum::<u64>());
+    assert_eq!(ledgers.unsynced(), entries.iter().map(|entry| entry.added).sum::<u64>());
 }
 
 #[test]
-fn a_store_that_has_less_than_it_had_is_told_all_that_is_known() {
-    let ledgers = Ledgers::default();
+fn a_store_that_has_lost_spending_gets_all_that_is_known() {
+    let ledgers = BudgetLedgers::default();
     let ledger = ledgers.of(&"a".into(), start());
     spend(&ledger, 5, start());
     let tell = |sums: [u64; 2]| {
         let entries = ledgers.entries(false, start());
-        ledgers.told(&entries, &sums, start());
+        ledgers.confirm(&entries, &sums, start());
         entries
     };
     // Seven more are others'.
@@ -228,10 +228,10 @@ fn a_store_that_has_less_than_it_had_is_told_all_that_is_known() {
 
 #[test]
 fn parallel_requests_go_beyond_a_budget_by_less_than_one_reservation() {
-    let ledger = Ledger::new(&"a".into(), Arc::default(), start());
+    let ledger = BudgetLedger::new(&"a".into(), Arc::default(), start());
     let admitted = (0..100).filter(|_| ledger.reserve(&LIMITS, 150, start()).is_ok()).count();
     assert_eq!(admitted, 7);
-    let held = Held { amount: 150, ..Held::default() };
+    let held = ReservedAmount { amount: 150, ..ReservedAmount::default() };
     (0..admitted).for_each(|_| assert!(!ledger.settle(held, 150, start())));
     assert_eq!(ledger.spent(start()), [1050, 1050]);
     let refused = ledger.reserve(&LIMITS, 1, start()).unwrap_err();
@@ -242,10 +242,10 @@ fn parallel_requests_go_beyond_a_budget_by_less_than_one_reservation() {
 }
 
 #[test]
-fn streams_and_what_others_hold_are_within_a_budget_together() {
-    let ledger = Ledger::new(&"a".into(), Arc::default(), start());
+fn streams_and_reservations_of_others_stay_within_a_budget_together() {
+    let ledger = BudgetLedger::new(&"a".into(), Arc::default(), start());
     let reserve = |most| ledger.reserve(&LIMITS, most, start());
-    let runs = |held: &mut Held, cost| ledger.run(&LIMITS, held, cost, start());
+    let runs = |held: &mut ReservedAmount, cost| ledger.raise(&LIMITS, held, cost, start());
     let (mut one, mut other) = (reserve(10).unwrap(), reserve(10).unwrap());
     let usual = reserve(200).unwrap();
     assert_eq!((runs(&mut one, 300), runs(&mut other, 400)), (Ok(()), Ok(())));
@@ -263,8 +263,8 @@ fn streams_and_what_others_hold_are_within_a_budget_together() {
 }
 
 #[test]
-fn of_requests_of_unknown_size_there_is_one_at_a_time() {
-    let ledger = Ledger::new(&"a".into(), Arc::default(), start());
+fn requests_of_unbounded_cost_are_admitted_one_at_a_time() {
+    let ledger = BudgetLedger::new(&"a".into(), Arc::default(), start());
     let reserve = |most| ledger.reserve(&LIMITS, most, start());
     let usual = reserve(600).unwrap();
     let unknown = reserve(u64::MAX).unwrap();
@@ -279,8 +279,8 @@ fn of_requests_of_unknown_size_there_is_one_at_a_time() {
 }
 
 #[test]
-fn what_costs_more_than_it_held_makes_later_holds_larger_until_the_next_day() {
-    let ledger = Ledger::new(&"a".into(), Arc::default(), start());
+fn a_request_that_costs_more_than_it_reserved_raises_later_reservations_until_the_next_day() {
+    let ledger = BudgetLedger::new(&"a".into(), Arc::default(), start());
     let held = ledger.reserve(&LIMITS, 10, start()).unwrap();
     assert!(ledger.settle(held, 25, start()));
     let held = ledger.reserve(&LIMITS, 10, start()).unwrap();
@@ -291,17 +291,17 @@ fn what_costs_more_than_it_held_makes_later_holds_larger_until_the_next_day() {
 }
 
 #[test]
-fn a_client_that_has_no_budget_any_more_is_forgotten_with_the_month() {
-    let ledgers = Ledgers::default();
+fn a_client_without_a_budget_any_more_is_dropped_with_the_month() {
+    let ledgers = BudgetLedgers::default();
     let ledger = ledgers.of(&"a".into(), start());
-    ledger.settle(Held::default(), 5, start());
+    ledger.settle(ReservedAmount::default(), 5, start());
     drop(ledger);
     let entries = ledgers.entries(false, start());
     assert_eq!(entries.len(), 2);
-    ledgers.told(&entries, &[5, 5], start());
+    ledgers.confirm(&entries, &[5, 5], start());
     // A budget that comes back finds what was spent.
     assert_eq!(ledgers.of(&"a".into(), start()).spent(start()), [5, 5]);
     let next_month = start() + Duration::from_secs(4 * 24 * 3600);
-    ledgers.told(&[], &[], next_month);
+    ledgers.confirm(&[], &[], next_month);
     assert_eq!(ledgers.all().len(), 0);
 }

@@ -1,9 +1,9 @@
-//! The task that tells the store what was spent, and hears from it what others have.
+//! Syncs the sums of budgets with their store.
 //!
-//! It tells what was added since the last time as soon as something was, and at its end; and asks
-//! what others have every `budget_flush`. So a process that is killed loses what was under way, and
-//! what ended within [`TELLING_PAUSE`]. While the store is gone the process goes on with what it
-//! knows, and tells all of it when it is back.
+//! The task writes what was spent as soon as something was, and once more at its end. It reads what
+//! other processes have spent every `budget_flush`. So a process that is killed loses the requests in
+//! flight, and what ended within [`PUSH_INTERVAL`]. While the store is down, the process counts on
+//! with what it knows, and writes all of it when the store is back.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -13,65 +13,64 @@ use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use super::ledger::Ledgers;
+use super::ledger::BudgetLedgers;
 use super::usd;
 use crate::config::State;
 use crate::state::budgets::{Entry, Store, StoreError};
 use crate::system::time::{sleep, timeout};
 use crate::telemetry::Metrics;
 
-/// How long the start waits to hear what was spent before, and the end for the last flush.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// Longest wait for the last flush when the process stops.
+const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How often a store that is gone is tried, and how often while the process stops.
+/// Time between two tries of a store that is down, and between two while the process stops.
 const RETRY: Duration = Duration::from_secs(1);
 const LAST_RETRY: Duration = Duration::from_millis(250);
 
-/// How often a store is written that nothing is told.
+/// Time between two checks whether the store can be written, while there is nothing to write.
 const CHECK_EVERY: Duration = Duration::from_secs(60);
 
-/// Shortest time between two tellings, so that many requests make one.
-const TELLING_PAUSE: Duration = Duration::from_millis(50);
+/// Shortest time between two writes, so that many requests share one.
+const PUSH_INTERVAL: Duration = Duration::from_millis(50);
 
-/// The task that keeps the sums of budgets.
+/// The task that syncs the sums of budgets.
 #[derive(Debug)]
-pub struct Keeper {
+pub struct BudgetSync {
     task: JoinHandle<()>,
     stop: CancellationToken,
 }
 
-struct Work {
-    ledgers: Arc<Ledgers>,
+struct SyncTask {
+    ledgers: Arc<BudgetLedgers>,
     store: Store,
     dropped: IntCounter,
     gauge: IntGauge,
     is_up: Option<bool>,
-    /// Whether the file of the store was seen to be another one, or none.
-    is_elsewhere: bool,
+    /// Whether the file of the store was replaced or removed.
+    file_replaced: bool,
 }
 
-impl Keeper {
-    /// Hears what was spent before, if the store can say so in time, and keeps the sums from here
-    /// on.
+impl BudgetSync {
+    /// Reads what was spent before, if the store is up, and starts the task.
     ///
     /// # Errors
-    /// When the store's URL makes no sense.
+    /// When the store's URL is not valid.
     pub async fn start(
         config: &State,
-        ledgers: &Arc<Ledgers>,
+        ledgers: &Arc<BudgetLedgers>,
         metrics: &Metrics,
-    ) -> Result<Keeper, StoreError> {
+    ) -> Result<BudgetSync, StoreError> {
         let replaced = metrics.store_files_replaced.with_label_values(&["budgets"]);
-        let mut work = Work {
+        let mut work = SyncTask {
             ledgers: Arc::clone(ledgers),
             store: Store::new(&config.budgets, replaced)?,
             dropped: metrics.store_dropped.with_label_values(&["budgets"]),
             gauge: metrics.dependency_up.with_label_values(&["budgets"]),
             is_up: None,
-            is_elsewhere: false,
+            file_replaced: false,
         };
         if matches!(work.store, Store::Memory) {
-            // Nothing that it depends on.
+            // There is no store that could be down.
             let _ = metrics.dependency_up.remove_label_values(&["budgets"]);
             let _ = metrics.store_files_replaced.remove_label_values(&["budgets"]);
             let _ = metrics.store_dropped.remove_label_values(&["budgets"]);
@@ -79,14 +78,14 @@ impl Keeper {
         work.flush().await;
         let stop = CancellationToken::new();
         let task = tokio::spawn(work.run(config.budget_flush, stop.clone()));
-        Ok(Keeper { task, stop })
+        Ok(BudgetSync { task, stop })
     }
 
-    /// Tells the store the last of it, and tries again for a while if it is gone.
+    /// Writes the last spending, and retries for a while if the store is down.
     pub async fn stop(self) {
         self.stop.cancel();
         let mut task = self.task;
-        if timeout(PATIENCE, &mut task).await.is_err() {
+        if timeout(TIMEOUT, &mut task).await.is_err() {
             task.abort();
             tracing::error!(
                 "lost what clients have spent since the budget store became unreachable"
@@ -95,7 +94,7 @@ impl Keeper {
     }
 }
 
-impl Work {
+impl SyncTask {
     async fn run(mut self, every: Duration, stop: CancellationToken) {
         let mut ticks = interval(every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -103,18 +102,18 @@ impl Work {
         checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let ledgers = Arc::clone(&self.ledgers);
         loop {
-            let is_gone = self.is_gone();
+            let is_down = self.is_down();
             tokio::select! {
                 _ = ticks.tick() => {
-                    self.is_elsewhere = self.store.is_elsewhere().await;
+                    self.file_replaced = self.store.is_elsewhere().await;
                     self.flush().await;
                 }
-                _ = checks.tick(), if !is_gone => self.check().await,
-                () = sleep(RETRY), if is_gone => self.flush().await,
-                () = ledgers.something_is_spent(), if !is_gone => {
+                _ = checks.tick(), if !is_down => self.check().await,
+                () = sleep(RETRY), if is_down => self.flush().await,
+                () = ledgers.spending_changed(), if !is_down => {
                     self.flush().await;
                     tokio::select! {
-                        () = sleep(TELLING_PAUSE) => {}
+                        () = sleep(PUSH_INTERVAL) => {}
                         () = stop.cancelled() => break,
                     }
                 }
@@ -122,63 +121,63 @@ impl Work {
             }
         }
         self.flush().await;
-        while self.is_gone() && self.ledgers.untold() > 0 {
+        while self.is_down() && self.ledgers.unsynced() > 0 {
             sleep(LAST_RETRY).await;
             self.flush().await;
         }
     }
 
-    fn is_gone(&self) -> bool {
+    fn is_down(&self) -> bool {
         self.is_up == Some(false)
     }
 
-    /// Sees whether the store could be written if there were something to write.
+    /// Checks whether the store could be written.
     async fn check(&mut self) {
         if self.is_up.is_some() {
             let outcome = self.store.check().await;
-            self.is_now(outcome.map_err(|error| error.to_string()));
+            self.set_up(outcome.map_err(|error| error.to_string()));
         }
     }
 
     async fn flush(&mut self) {
-        if self.is_gone()
+        if self.is_down()
             && let Err(error) = self.store.check().await
         {
-            return self.is_now(Err(error.to_string()));
+            return self.set_up(Err(error.to_string()));
         }
-        let may_have_lost = self.is_elsewhere || self.store.was_reopened();
+        let may_have_lost = self.file_replaced || self.store.was_reopened();
         if may_have_lost {
             self.ledgers.restore();
         }
-        // Nobody else writes to a file, so what is known of it stays so.
+        // No other process writes to a file, so only Redis has news.
         let every = matches!(self.store, Store::Redis(_));
         let entries = self.ledgers.entries(every, SystemTime::now());
-        self.count_dropped();
-        if entries.is_empty() && !self.is_gone() {
+        self.count_discarded();
+        if entries.is_empty() && !self.is_down() {
             return;
         }
-        let told = self.tell(&entries).await;
-        // A store that has lost something says so in its answer; it is told what is known.
+        let written = self.push(&entries).await;
+        // The answer shows whether the store has lost something. It then gets all that is known.
         let lost =
-            if told.is_ok() { self.ledgers.entries(false, SystemTime::now()) } else { vec![] };
+            if written.is_ok() { self.ledgers.entries(false, SystemTime::now()) } else { vec![] };
         let lost: Vec<Entry> = lost.into_iter().filter(|entry| entry.restores).collect();
-        let told = if lost.is_empty() { told } else { self.tell(&lost).await };
-        if may_have_lost && told.is_ok() {
+        let written = if lost.is_empty() { written } else { self.push(&lost).await };
+        if may_have_lost && written.is_ok() {
             self.store.has_all();
-            self.is_elsewhere = false;
+            self.file_replaced = false;
         }
-        self.is_now(told.map_err(|error| error.to_string()));
+        self.set_up(written.map_err(|error| error.to_string()));
     }
 
-    async fn tell(&self, entries: &[Entry]) -> Result<(), StoreError> {
+    async fn push(&self, entries: &[Entry]) -> Result<(), StoreError> {
         let now = SystemTime::now();
         let sums = self.store.add(entries, now).await?;
-        self.ledgers.told(entries, &sums, now);
+        self.ledgers.confirm(entries, &sums, now);
         Ok(())
     }
 
-    fn count_dropped(&self) {
-        let dropped = self.ledgers.take_dropped();
+    fn count_discarded(&self) {
+        let dropped = self.ledgers.take_discarded();
         if dropped > 0 {
             self.dropped.inc();
             tracing::error!(
@@ -188,7 +187,7 @@ impl Work {
         }
     }
 
-    fn is_now(&mut self, state: Result<(), String>) {
+    fn set_up(&mut self, state: Result<(), String>) {
         let was_up = self.is_up.replace(state.is_ok());
         self.gauge.set(i64::from(state.is_ok()));
         match state {
