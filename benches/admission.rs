@@ -57,7 +57,7 @@ fn candidate(index: usize) -> Candidate {
 
 /// The way of a request that finds room: enter, send, be answered, settle.
 fn admit_and_settle(candidate: &Candidate) {
-    let entered = ROUTE.pool.enter(std::iter::once(black_box(candidate).clone()));
+    let entered = ROUTE.group.enter(std::iter::once(black_box(candidate).clone()));
     let (_, mut permit) = entered.expect("there is room");
     permit.sent();
     let spending = permit.succeeded(Duration::from_millis(100));

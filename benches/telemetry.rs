@@ -149,6 +149,7 @@ impl Told {
         let metrics = Metrics::new();
         let file = File::create(folder.path().join("access.jsonl")).expect("a file");
         let config = config::UsageLog {
+            enabled: true,
             path: folder.path().join("usage.jsonl"),
             max_size: 16 * 1024 * 1024,
             max_files: 2,

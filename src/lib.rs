@@ -30,7 +30,7 @@ pub mod upstream;
 
 pub mod fleet;
 
-pub mod state;
+pub mod storage;
 
 pub mod telemetry;
 

@@ -35,7 +35,7 @@ pub(super) fn sample(gateway: &Gateway) {
 
 fn sample_target(metrics: &Metrics, target: &Target, now: Instant) {
     let (state, cooldown) = numbered(target.state(now), now);
-    let (side_state, _) = numbered(target.side_state(now), now);
+    let (side_state, _) = numbered(target.count_tokens_state(now), now);
     let name = &*target.name;
     metrics.target_state.with_label_values(&[name]).set(state);
     metrics.target_side_state.with_label_values(&[name]).set(side_state);

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use crate::pipeline::Gateway;
 use crate::quota::Snapshot;
 use crate::routing::Target;
-use crate::routing::access::Standing;
+use crate::routing::access::DeniedOperation;
 use crate::routing::cooldown::State;
 
 #[derive(Serialize)]
@@ -99,7 +99,7 @@ pub(super) fn answer(gateway: &Gateway) -> Response<Bytes> {
 
 fn entry(target: &Target, now: Instant) -> Entry<'_> {
     let (state, cooldown_remaining) = named(target.state(now), now);
-    let side = Some(target.side_state(now)).filter(|side| *side != State::Available);
+    let side = Some(target.count_tokens_state(now)).filter(|side| *side != State::Available);
     let count_tokens = side.map(|side| {
         let (state, cooldown_remaining) = named(side, now);
         Side { state, cooldown_remaining }
@@ -109,7 +109,7 @@ fn entry(target: &Target, now: Instant) -> Entry<'_> {
         name: &target.name,
         display_name: &target.display_name,
         model: target.model.as_str(),
-        region: &target.site.region,
+        region: &target.endpoint.region,
         state,
         cooldown_remaining,
         count_tokens,
@@ -119,7 +119,7 @@ fn entry(target: &Target, now: Instant) -> Entry<'_> {
         quota: target.quota().snapshot_and_refresh(now),
         bytes_per_token: target.estimator.bytes_per_token(),
         latency_ms: target.latency.average().as_secs_f64() * 1e3,
-        waiters: target.pool().waiting(),
+        waiters: target.signal().waiting(),
     }
 }
 
@@ -132,16 +132,16 @@ fn named(state: State, now: Instant) -> (&'static str, Option<f64>) {
     }
 }
 
-fn denied(standing: Standing, now: Instant) -> Denied {
-    let left = standing.until.map(|until| until.saturating_duration_since(now).as_secs_f64());
+fn denied(denied: DeniedOperation, now: Instant) -> Denied {
+    let left = denied.until.map(|until| until.saturating_duration_since(now).as_secs_f64());
     Denied {
-        operation: standing.operation.name(),
-        is_confirmed: standing.until.is_some(),
+        operation: denied.operation.name(),
+        is_confirmed: denied.until.is_some(),
         retry_in: left,
-        since: timestamp(standing.since),
-        status: standing.denial.status.as_u16(),
-        error: standing.denial.name,
-        message: standing.denial.message,
+        since: timestamp(denied.since),
+        status: denied.denial.status.as_u16(),
+        error: denied.denial.name,
+        message: denied.denial.message,
     }
 }
 

@@ -188,21 +188,21 @@ async fn probe(config: Config, principals: &HashMap<Credentials, String>) -> Res
                 problem
             }
         };
-        let principal = principals.get(target.site.identity.source());
+        let principal = principals.get(target.endpoint.identity.source());
         let principal = principal.map(|arn| format!(", as {arn}")).unwrap_or_default();
         print(&format!(
             "target {} ({} in {}{principal}): {verdict}",
-            target.name, target.model, target.site.region
+            target.name, target.model, target.endpoint.region
         ));
     }
     Ok(failures)
 }
 
 async fn ask(gateway: &Gateway, target: &Target) -> Result<(), String> {
-    target.site.identity.settled().await;
-    let (make, limit) = (|| probe_of(target), target.site.first_byte_timeout);
+    target.endpoint.identity.settled().await;
+    let (make, limit) = (|| probe_of(target), target.endpoint.first_byte_timeout);
     let upstream = &gateway.upstream;
-    match upstream.send(&target.site.origin, make, false, Instant::now(), limit).await {
+    match upstream.send(&target.endpoint.origin, make, false, Instant::now(), limit).await {
         Reply::Success(_) => Ok(()),
         Reply::Failure(failure) => Err(format!(
             "{} {}",
@@ -213,15 +213,16 @@ async fn ask(gateway: &Gateway, target: &Target) -> Result<(), String> {
 }
 
 fn probe_of(target: &Target) -> Result<Request<Bytes>, RequestError> {
-    let auth = target.site.identity.auth();
-    let auth = auth.ok_or_else(|| RequestError::NoCredentials(target.site.identity.problem()))?;
+    let auth = target.endpoint.identity.auth();
+    let auth =
+        auth.ok_or_else(|| RequestError::NoCredentials(target.endpoint.identity.problem()))?;
     let (mut head, ()) = Request::new(()).into_parts();
     head.method = Method::POST;
     let uri = target.uri(Operation::Converse);
     head.uri = uri.ok_or(RequestError::InvalidPath)?;
-    head.headers.insert(HOST, target.site.origin.host());
+    head.headers.insert(HOST, target.endpoint.origin.host());
     head.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     let hash = PayloadHash::of(PROBE.as_bytes());
-    sign::authorize(&mut head, || hash, &auth, &target.site.region, SystemTime::now())?;
+    sign::authorize(&mut head, || hash, &auth, &target.endpoint.region, SystemTime::now())?;
     Ok(Request::from_parts(head, Bytes::from_static(PROBE.as_bytes())))
 }

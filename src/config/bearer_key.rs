@@ -8,12 +8,12 @@ use std::path::Path;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
-#[cfg(test)]
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Serialize, Serializer};
 
 use super::environment::Env;
-use super::secret::{Secret, read_reference, reference_or_hidden};
+#[cfg(test)]
+use super::reference::Kind;
+use super::reference::{Reference, read_reference};
+use super::secret::Secret;
 
 /// Shortest key, in characters. A digest does not tell how long its key is.
 pub(super) const MIN_KEY_CHARS: usize = 16;
@@ -51,28 +51,22 @@ impl fmt::Debug for BearerKey {
     }
 }
 
-/// The text where a reference to a key, or its digest, should stand. It may be a key by mistake, so
-/// `Debug` hides it.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
-pub(super) struct KeyRef(String);
+/// A client's bearer key, or its digest.
+#[derive(Clone)]
+pub(super) struct ClientKey;
 
-// A digest is not shown either: a weak key could be guessed from it.
-impl Serialize for KeyRef {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(reference_or_hidden(&self.0))
-    }
-}
+/// A reference to a bearer key, or the digest of one.
+pub(super) type KeyRef = Reference<ClientKey>;
 
 impl KeyRef {
     /// Reads the digest, or digests what the reference names. A relative `file:` path starts at
     /// `base`. The error is a phrase for a person.
     pub(super) fn read(&self, env: &Env, base: Option<&Path>) -> Result<BearerKey, String> {
-        if let Some(digits) = self.0.strip_prefix("sha256:") {
+        if let Some(digits) = self.text().strip_prefix("sha256:") {
             return BearerKey::from_hex(digits)
                 .ok_or_else(|| "must have 64 hexadecimal digits after \"sha256:\"".to_owned());
         }
-        let Some(key) = read_reference(&self.0, env, base) else {
+        let Some(key) = read_reference(self.text(), env, base) else {
             return Err("takes a reference or a digest, not the key itself; write \"env:NAME\", \
                         \"file:PATH\" or \"sha256:DIGEST\""
                 .to_owned());
@@ -94,21 +88,10 @@ pub(super) fn presentable(key: &str) -> Result<(), String> {
     Err("names a key with blanks, line breaks or other than ASCII characters".to_owned())
 }
 
-impl fmt::Debug for KeyRef {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("KeyRef(..)")
-    }
-}
-
 #[cfg(test)]
-impl JsonSchema for KeyRef {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "KeyRef".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "type": "string",
+impl Kind for ClientKey {
+    fn schema() -> serde_json::Value {
+        serde_json::json!({
             "format": super::schema::SECRET_FORMAT,
             "pattern": "^((env|file):.+|sha256:[0-9a-fA-F]{64})$",
             "examples": ["env:NAME", "file:/run/secrets/name"],

@@ -156,7 +156,12 @@ impl Document {
         &self.root
     }
 
-    /// The whole document, to be changed in location.
+    /// The whole document, without the locations.
+    pub(super) fn into_root(self) -> toml::Value {
+        self.root
+    }
+
+    /// The whole document, to be changed in place.
     pub(super) fn root_mut(&mut self) -> &mut toml::Value {
         &mut self.root
     }
@@ -266,7 +271,7 @@ fn with_value_at(around: toml::Value, steps: &[Step], value: toml::Value) -> tom
                 toml::Value::Table(table) => table,
                 _ => toml::Table::new(),
             };
-            // In location, since the order of keys is kept.
+            // In place, since the order of keys is kept.
             let slot = table.entry(key.as_str()).or_insert_with(nothing);
             *slot = with_value_at(std::mem::replace(slot, nothing()), rest, value);
             toml::Value::Table(table)

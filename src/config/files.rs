@@ -23,8 +23,8 @@ const MAX_PIPE_WAIT: Duration = Duration::from_secs(30);
 const OWN_DESCRIPTORS: [&str; 2] = ["/dev/fd/", "/proc/self/fd/"];
 
 /// A path that a config names: a relative one starts at `base`, the config file's directory.
-pub(super) fn resolve(base: Option<&Path>, path: &str) -> PathBuf {
-    base.map_or_else(|| PathBuf::from(path), |base| base.join(path))
+pub(super) fn resolve(base: Option<&Path>, path: impl AsRef<Path>) -> PathBuf {
+    base.map_or_else(|| path.as_ref().to_owned(), |base| base.join(path.as_ref()))
 }
 
 /// Reads a text of at most `max` bytes.

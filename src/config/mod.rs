@@ -1,12 +1,13 @@
 //! The configuration: types, loading, checks, and its JSON Schema.
 //!
 //! The file and the environment are read into one document that remembers where each value came
-//! from; the document is held against the schema, read as the raw types, and checked into
-//! [`Config`]. What comes out needs no further checks, and what is wrong is said all at once.
-//! This module knows nothing of the rest of the gateway.
+//! from. The document is validated against the schema and read into the types of `model` and `raw`;
+//! `check` then computes what depends on other keys, on the environment or on files. A [`Config`] needs
+//! no further checks. All problems are reported together. Of the rest of the gateway only
+//! `bedrock` is known here.
 //!
-//! What says more wins: built-in defaults, then the variables of the legacy application, then the
-//! file, then `SLUICE__SECTION__KEY` variables.
+//! Later sources win: built-in defaults, the variables of the legacy application, the file,
+//! `SLUICE__SECTION__KEY` variables.
 
 mod bearer_key;
 mod certificates;
@@ -21,11 +22,14 @@ mod files;
 mod fingerprint;
 mod glob;
 mod legacy;
+mod limit_key;
+mod log_filter;
 mod model;
 mod otel;
 mod proxy;
 mod raw;
 mod redis_url;
+mod reference;
 mod restart;
 mod schema;
 mod secret;
@@ -40,7 +44,7 @@ use std::path::{Path, PathBuf};
 
 pub use bearer_key::BearerKey;
 pub use certificates::{CertificateError, Certified, TlsFiles, TlsMaterial, crypto};
-pub use check::{keys_url, log_filter};
+pub use check::keys_url;
 pub use credentials::{Credentials, describe};
 pub use effective::Effective;
 pub use endpoint::{Endpoint, EndpointError};
@@ -49,6 +53,7 @@ pub use error::{ConfigError, Location, Problem};
 pub use files::check_regular;
 pub use fingerprint::{Files, Fingerprint, fingerprint_of};
 pub use glob::{Glob, GlobError};
+pub use log_filter::log_filter;
 pub use model::{
     Auth, Balance, BearerToken, Budget, BudgetStore, Client, ClientAuth, ClientCertificates,
     ClientPolicy, Config, Fallback, Feature, Guardrail, Guardrails, Hedge, Issuer, IssuerKeys,
@@ -63,7 +68,7 @@ pub use schema::schema;
 pub use secret::{Secret, clean_secret};
 
 use document::{Document, KeyPath};
-use raw::RawConfig;
+use raw::{RawConfig, RawServer};
 use serde::Deserialize;
 
 /// The shipped `config.toml`: what the gateway runs on without a file.
@@ -131,11 +136,24 @@ impl Listening {
     /// # Errors
     /// When the file cannot be read, or one of the addresses is wrong.
     pub fn load(source: &Source, env: &Env) -> Result<Listening, ConfigError> {
-        let Draft { document, .. } = source.draft(env)?;
-        let raw = RawConfig::deserialize(document.root().clone()).map_err(|error| {
-            in_order(vec![document.problem(&KeyPath::default(), error.message())])
-        })?;
-        check::listening(&raw.server, &document, env).map_err(in_order)
+        let Draft { document, problems, .. } = source.draft(env)?;
+        let addresses = ["server.listen: ", "server.admin_listen: "];
+        let is_of_address =
+            |problem: &Problem| addresses.iter().any(|key| problem.message.starts_with(key));
+        let problems: Vec<Problem> = problems.into_iter().filter(is_of_address).collect();
+        if !problems.is_empty() {
+            return Err(in_order(problems));
+        }
+        let RawServer { server, tls, .. } =
+            read(&document).map_err(|problem| in_order(vec![problem]))?.server;
+        Ok(Listening {
+            listen: server.listen,
+            admin_listen: server.admin_listen,
+            tls: tls.is_some(),
+            wants_certificates: tls.is_some_and(|tls| {
+                tls.client_ca.is_some() && tls.client_auth != Some(ClientAuth::Optional)
+            }),
+        })
     }
 }
 
@@ -205,14 +223,15 @@ impl<'a> Draft<'a> {
 
     fn check(self, env: &Env) -> Result<Loaded, ConfigError> {
         let Draft { document, base, mut problems, mut warnings, otel_variables } = self;
-        let checked = RawConfig::deserialize(document.root().clone())
-            .map_err(|error| vec![document.problem(&KeyPath::default(), error.message())])
+        let checked = read(&document)
+            .map_err(|problem| vec![problem])
             .and_then(|raw| check::check(&raw, &document, env, base));
         match checked {
             Ok((config, hints)) if problems.is_empty() => {
                 warnings.extend(hints);
                 warnings.extend(warnings::of(&config));
-                Ok(Loaded { config, warnings, otel_variables })
+                let effective = Effective::new(document.into_root());
+                Ok(Loaded { config: Config { effective, ..config }, warnings, otel_variables })
             }
             Ok(_) => Err(in_order(problems)),
             Err(more) => {
@@ -221,6 +240,12 @@ impl<'a> Draft<'a> {
             }
         }
     }
+}
+
+/// Reads a document that is valid by the schema.
+fn read(document: &Document) -> Result<RawConfig, Problem> {
+    RawConfig::deserialize(document.root().clone())
+        .map_err(|error| document.problem(&KeyPath::default(), error.message()))
 }
 
 fn in_order(mut problems: Vec<Problem>) -> ConfigError {

@@ -1,8 +1,10 @@
-//! The checked configuration: what the rest of the gateway works with.
+//! The configuration that the rest of the gateway works with.
 //!
-//! Units are types here (durations, byte counts, socket addresses), names are resolved to
-//! indices, and what one section takes over from another is already filled in. A value of these
-//! types that came from [`Config::load`](super::Config::load) needs no further checks.
+//! Most sections are read from the file straight into these types: a field here is a key there, its
+//! doc comment is the description in the JSON Schema, and `Default` has its default. Fields that serde
+//! skips are computed by `check` from keys that only `raw` knows: names become indices, references
+//! become secrets, and what one section takes over from another is filled in. A value that came from
+//! [`Config::load`](super::Config::load) needs no further checks.
 
 mod clients;
 mod jobs;
@@ -12,11 +14,9 @@ mod policy;
 mod state;
 mod traces;
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use http::HeaderName;
 #[cfg(test)]
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -26,7 +26,9 @@ pub use clients::{
 };
 pub use jobs::{JobQueue, Jobs, JobsBackend};
 pub use legacy::{Legacy, LegacyAction, LegacyGroup, LegacyMock, LegacyPrompts};
-pub use network::{ClientAuth, ClientCertificates, Proxies, Tls, TlsVersion, Trust};
+pub use network::{
+    ClientAuth, ClientCertificates, Proxies, Server, Tls, TlsVersion, Trust, Upstream,
+};
 pub use policy::{Budget, BudgetStore, ClientPolicy, Guardrail, Guardrails, OperationName, Price};
 pub use state::{RedisKind, SharedRedis, SharedState, State, StateBackend};
 pub use traces::{TraceProtocol, Traces};
@@ -34,7 +36,8 @@ pub use traces::{TraceProtocol, Traces};
 use super::credentials::Credentials;
 use super::effective::Effective;
 use super::endpoint::Endpoint;
-use super::secret::Secret;
+pub use super::limit_key::LimitKey;
+use super::units::{AnyDuration, NonZeroDuration, Size, TextForm as _};
 
 /// The whole configuration of one gateway process.
 #[derive(Clone, Debug, PartialEq)]
@@ -81,148 +84,98 @@ pub struct Config {
     pub usage_log: Option<UsageLog>,
     /// Where traces go, if they are wanted.
     pub traces: Option<Traces>,
-    /// How all of it was written.
+    /// The keys in force, as the file and the environment wrote them.
     pub effective: Effective,
 }
 
-/// Listeners and the limits of client connections.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Server {
-    /// Address of the Bedrock API.
-    pub listen: SocketAddr,
-    /// Address of health, metrics and status. Equal to `listen`: both share one port.
-    pub admin_listen: SocketAddr,
-    /// What a caller presents for what is left to administrators. `None`: nobody can, and
-    /// `admin_listen` is on loopback or has nothing but health and open metrics.
-    pub admin_key: Option<Secret>,
-    /// Whether metrics are open to those without the key.
-    pub open_metrics: bool,
-    /// Names of the gateway in the URLs of its callers, where there are no clients; `*` is any.
-    pub allowed_hosts: Vec<String>,
-    /// Largest request body in bytes.
-    pub max_body: usize,
-    /// Time for a whole request, queueing and all attempts included.
-    pub request_timeout: Duration,
-    /// Time for a whole bidirectional stream, queueing included.
-    pub bidirectional_timeout: Duration,
-    /// Time for a client to send its request head.
-    pub header_read_timeout: Duration,
-    /// Time for a client to send its request body.
-    pub body_read_timeout: Duration,
-    /// How long a client's connection is kept that has no request.
-    pub keep_alive_timeout: Duration,
-    /// Time between "not ready" and closing the listener when the gateway stops. May be zero.
-    pub drain_delay: Duration,
-    /// Time that open requests get to finish when the gateway stops. May be zero.
-    pub drain_timeout: Duration,
-    /// Time between two looks at the config's files. Zero: nobody looks.
-    pub config_poll_interval: Duration,
-    /// Requests in hand at once, streams and waiting ones included; at least 1.
-    pub max_in_flight: usize,
-    /// Bytes of the bodies of all requests in hand.
-    pub max_in_flight_bytes: usize,
-    /// Client connections open at once.
-    pub max_connections: usize,
-    /// Largest request head in bytes; at least 8 KiB.
-    pub max_header_bytes: usize,
-    /// Header fields in one request.
-    pub max_headers: usize,
-    /// Streams open at once on one HTTP/2 connection.
-    pub max_concurrent_streams: u32,
-    /// Requests in a row that a client may reset on one HTTP/2 connection; at least 1.
-    pub max_resets: u32,
-    /// Threads that serve connections; `None`: one per core.
-    pub worker_threads: Option<usize>,
-    /// TLS on the listener of the Bedrock API. `None`: it speaks in the clear.
-    pub tls: Option<Tls>,
-}
-
-/// The default upstream, and the limits of upstream connections.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Upstream {
-    /// AWS region that requests are signed for.
-    pub region: String,
-    /// Where requests are sent.
-    pub endpoint: Endpoint,
-    /// Whether the public endpoints are those of FIPS.
-    pub use_fips: bool,
-    /// Where calls of the control plane are sent; `None` if they are not relayed.
-    pub control_plane: Option<Endpoint>,
-    /// Whom upstreams' certificates are checked against.
-    pub trust: Trust,
-    /// What connections go through.
-    pub proxies: Proxies,
-    /// Time to open a connection, proxy and TLS included.
-    pub connect_timeout: Duration,
-    /// Time from the end of the request to the head of the answer.
-    pub first_byte_timeout: Duration,
-    /// Longest silence between two frames of a stream.
-    pub idle_timeout: Duration,
-    /// How long an unused connection is kept.
-    pub pool_idle_timeout: Duration,
-    /// Unused connections that each worker thread keeps for one host.
-    pub max_idle_per_host: usize,
-    /// Output tokens that a request without a maximum is counted with, at most. `None`: the model's
-    /// own maximum.
-    pub assumed_max_output_tokens: Option<u32>,
-    /// Clients' headers that are sent to upstreams beside those that Bedrock knows.
-    pub forward_headers: Vec<HeaderName>,
-    /// Who signs requests.
-    pub credentials: Credentials,
-}
-
-impl Upstream {
-    /// Whether connections that were opened as `other` says are what this asks for.
-    pub fn connects_like(&self, other: &Upstream) -> bool {
-        (&self.trust, &self.proxies) == (&other.trust, &other.proxies)
-            && self.connect_timeout == other.connect_timeout
-            && self.pool_idle_timeout == other.pool_idle_timeout
-            && self.max_idle_per_host == other.max_idle_per_host
-    }
-}
-
 /// One place that can answer: a model in a region, called with one set of credentials.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(Serialize, JsonSchema))]
+#[serde(default)]
+#[cfg_attr(test, schemars(extend("required" = ["model"])))]
 pub struct Target {
     /// Key of the target's table in the file; unique. Used in routes, metrics and logs.
+    #[serde(skip)]
     pub name: String,
-    /// Model id, inference profile or ARN that is put in the path. Not percent-encoded.
+    /// Model id, inference profile or ARN, not percent-encoded.
+    #[cfg_attr(test, schemars(example = "anthropic.claude-3-5-sonnet-20240620-v1:0"))]
     pub model: String,
-    /// Model behind an opaque `model` (an application inference profile, say). Limits, price and
-    /// family come from it.
+    /// Model behind an opaque ARN; limits, price and family come from it.
+    #[cfg_attr(test, schemars(example = "anthropic.claude-3-5-sonnet-20240620-v1:0"))]
     pub base_model: Option<String>,
-    /// Name for people.
+    /// Name for people. Default: the table's name.
+    #[serde(rename = "name")]
+    #[cfg_attr(test, schemars(example = "Claude 3.5 Sonnet"))]
     pub display_name: Option<String>,
     /// AWS region that requests are signed for.
+    #[serde(skip)]
     pub region: String,
     /// Where requests are sent.
+    #[serde(skip)]
     pub endpoint: Endpoint,
-    /// Who signs requests.
+    /// The credentials that sign requests.
+    #[serde(skip)]
     pub credentials: Credentials,
-    /// Cooldown after one throttle; grows with consecutive throttles.
+    /// Cooldown after a throttle, times the number of consecutive throttles.
+    #[serde(with = "NonZeroDuration")]
     pub cooldown: Duration,
-    /// Cap on the output tokens a request may ask for. `None`: the model's own.
+    /// Cap on the output tokens a request may ask for. Default: the model's own.
+    #[cfg_attr(test, schemars(range(min = 1, max = 10_000_000)))]
     pub max_output_tokens: Option<u32>,
-    /// Output tokens that a request without a maximum is counted with, at most. `None`: the model's
-    /// own maximum.
+    /// Output tokens that a request without a maximum is counted with at its start, at most; less
+    /// where the target's answers to such requests are shorter. Default: the one of `upstream`.
+    #[cfg_attr(test, schemars(range(min = 1, max = 10_000_000)))]
     pub assumed_max_output_tokens: Option<u32>,
-    /// What requests may use here (images, tools...). `None`: what the model is known for.
+    /// What requests may use here. Default: what the model is known for.
+    #[cfg_attr(test, schemars(example = ["images", "tools"]))]
     pub features: Option<Vec<Feature>>,
-    /// The target's own quota of requests in a minute; at least 1. `None`: it is learned.
+    /// The target's quota of requests in a minute. Default: it is learned.
+    #[cfg_attr(test, schemars(range(min = 1, max = 10_000_000)))]
     pub rpm: Option<u32>,
-    /// The target's own quota of tokens in a minute; at least 1. `None`: it is learned.
+    /// The target's quota of tokens in a minute. Default: it is learned.
+    #[cfg_attr(test, schemars(range(min = 1, max = 1_000_000_000_000_i64)))]
     pub tpm: Option<u64>,
     /// Index into [`Config::quotas`] of the quota that the target shares with others. Excludes
     /// `rpm` and `tpm`.
+    #[serde(skip)]
     pub quota: Option<usize>,
-    /// Quota tokens that one output token takes; 1 to 100. `None`: what is known of the model.
+    /// Quota tokens that one output token takes. Default: what is known of the model.
+    #[cfg_attr(test, schemars(range(min = 1, max = 100)))]
     pub output_burndown: Option<u32>,
-    /// What a request takes of the quota of tokens at its start.
+    /// What a request takes of the quota of tokens at its start: its input as estimated, or the most
+    /// that it can have.
     pub reserve: Reserve,
     /// Time from the end of the request to the head of the answer.
+    #[serde(skip)]
     pub first_byte_timeout: Duration,
     /// Longest silence between two frames of a stream.
+    #[serde(skip)]
     pub idle_timeout: Duration,
+}
+
+impl Default for Target {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            model: String::new(),
+            base_model: None,
+            display_name: None,
+            region: String::new(),
+            endpoint: Endpoint::stand_in(),
+            credentials: Credentials::DefaultChain,
+            cooldown: Duration::from_secs(60),
+            max_output_tokens: None,
+            assumed_max_output_tokens: None,
+            features: None,
+            rpm: None,
+            tpm: None,
+            quota: None,
+            output_burndown: None,
+            reserve: Reserve::Estimate,
+            first_byte_timeout: Duration::ZERO,
+            idle_timeout: Duration::ZERO,
+        }
+    }
 }
 
 /// Something that requests may use and that not every model takes.
@@ -259,13 +212,18 @@ pub enum Reserve {
 }
 
 /// One Bedrock quota that several targets draw on: those of one model, region and account.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(Serialize, JsonSchema))]
+#[serde(default)]
 pub struct Quota {
     /// Key of the quota's table in the file; unique. Used in metrics and logs.
+    #[serde(skip)]
     pub name: String,
-    /// Requests in a minute; at least 1. `None`: it is learned. Set if `tpm` is not.
+    /// Requests in a minute. Default: it is learned.
+    #[cfg_attr(test, schemars(range(min = 1, max = 10_000_000)))]
     pub rpm: Option<u32>,
-    /// Tokens in a minute; at least 1. `None`: it is learned. Set if `rpm` is not.
+    /// Tokens in a minute. Default: it is learned.
+    #[cfg_attr(test, schemars(range(min = 1, max = 1_000_000_000_000_i64)))]
     pub tpm: Option<u64>,
 }
 
@@ -295,31 +253,60 @@ pub enum Balance {
 }
 
 /// How the gateway moves from one target to the next.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[cfg_attr(test, derive(Serialize, JsonSchema))]
+#[serde(default)]
 pub struct Fallback {
-    /// What comes first after a throttle: the next target or another attempt.
+    /// What comes first after a throttle: the next target, or the attempts left on this one.
     pub strategy: Strategy,
     /// What happens to a model that no route names.
     pub unrouted: Unrouted,
-    /// Cooldown of a model that no route names, after one throttle; grows with consecutive ones.
+    /// Cooldown of a model that no route names.
+    #[serde(with = "NonZeroDuration")]
     pub unrouted_cooldown: Duration,
     /// Cooldown after a "tokens per day" throttle.
+    #[serde(with = "NonZeroDuration")]
     pub daily_cooldown: Duration,
-    /// How long a fallback target that answered 403 or 404 stays out.
+    /// How long requests keep away from an operation that a target is known to deny.
+    #[serde(with = "NonZeroDuration")]
     pub misconfigured_cooldown: Duration,
     /// Consecutive throttles multiply a cooldown at most by this.
+    #[cfg_attr(test, schemars(range(min = 1, max = 1000)))]
     pub max_cooldown_multiplier: u32,
     /// Consecutive transient failures that take a target out.
+    #[cfg_attr(test, schemars(range(min = 1, max = 1_000_000)))]
     pub eject_after: u32,
-    /// A target is taken out when a smaller share of its attempts in the last minute was
-    /// answered; 0.0 to 1.0. Zero: never.
+    /// A target is taken out when a smaller share of its attempts in the last minute was answered.
+    /// 0: never.
+    #[cfg_attr(test, schemars(range(min = 0.0, max = 1.0)))]
     pub eject_below_success_rate: f64,
-    /// Attempts in the last minute from which on `eject_below_success_rate` counts; at least 1.
+    /// Attempts in the last minute from which on `eject_below_success_rate` counts.
+    #[cfg_attr(test, schemars(range(min = 1, max = 1_000_000)))]
     pub eject_min_requests: u32,
     /// How long a target taken out for failures stays out.
+    #[serde(with = "NonZeroDuration")]
     pub eject_cooldown: Duration,
     /// Models without a route whose state is kept at once.
+    #[cfg_attr(test, schemars(range(min = 1, max = 100_000)))]
     pub max_unrouted_models: usize,
+}
+
+impl Default for Fallback {
+    fn default() -> Self {
+        Self {
+            strategy: Strategy::FallbackFirst,
+            unrouted: Unrouted::Pass,
+            unrouted_cooldown: Duration::from_secs(30),
+            daily_cooldown: Duration::from_secs(4 * 60 * 60),
+            misconfigured_cooldown: Duration::from_secs(600),
+            max_cooldown_multiplier: 5,
+            eject_after: 5,
+            eject_below_success_rate: 0.5,
+            eject_min_requests: 20,
+            eject_cooldown: Duration::from_secs(30),
+            max_unrouted_models: 256,
+        }
+    }
 }
 
 /// What comes first after a throttle.
@@ -345,28 +332,55 @@ pub enum Unrouted {
 }
 
 /// Attempts on one target.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(Serialize, JsonSchema))]
+#[serde(default)]
 pub struct Retry {
-    /// Attempts on one target, the first included; at least 1.
+    /// Attempts on one target, the first included.
+    #[cfg_attr(test, schemars(range(min = 1, max = 20)))]
     pub attempts: u32,
-    /// Wait before the second attempt; doubles with each further one. May be zero.
+    /// Wait before the second attempt; doubles with each further one.
+    #[serde(with = "AnyDuration")]
     pub base_delay: Duration,
-    /// Longest wait between two attempts; not below `base_delay`.
+    /// Longest wait between two attempts.
+    #[serde(with = "AnyDuration")]
     pub max_delay: Duration,
 }
 
+impl Default for Retry {
+    fn default() -> Self {
+        Self { attempts: 3, base_delay: Duration::from_secs(1), max_delay: Duration::from_secs(4) }
+    }
+}
+
 /// The queue for requests that find no free target.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(Serialize, JsonSchema))]
+#[serde(default)]
 pub struct Queue {
-    /// Requests that wait at once. Zero: none waits.
+    /// Requests that wait at once. 0: none waits.
+    #[cfg_attr(test, schemars(range(min = 0, max = 1_000_000)))]
     pub max_waiting: usize,
     /// Bytes of the bodies of all waiting requests.
+    #[serde(with = "Size")]
     pub max_waiting_bytes: usize,
-    /// Longest wait of one request. May be zero.
+    /// Longest wait of one request. Keep it below the read time-out of your clients.
+    #[serde(with = "AnyDuration")]
     pub max_wait: Duration,
     /// Highest priority that a client may ask for with `x-sluice-priority`. Requests without the
-    /// header are [`Priority::Normal`], or this if it is lower.
+    /// header are `normal`, or this if it is lower.
     pub max_priority: Priority,
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        Self {
+            max_waiting: 1000,
+            max_waiting_bytes: 256_000_000,
+            max_wait: Duration::from_secs(45),
+            max_priority: Priority::High,
+        }
+    }
 }
 
 /// Who goes first in the queue. Ordered: [`Priority::High`] is the greatest.
@@ -383,81 +397,135 @@ pub enum Priority {
 }
 
 /// What one client may use. A limit that is `None` does not exist.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(Serialize, JsonSchema))]
+#[serde(default)]
 pub struct Limits {
-    /// What tells one client from another.
+    /// What distinguishes clients: `access_key`, `ip` or `header:NAME`.
+    #[serde(with = "LimitKey")]
+    #[cfg_attr(test, schemars(example = "header:x-team"))]
     pub key: LimitKey,
-    /// Requests in a second; at least 1.
+    /// Requests in a second.
+    #[cfg_attr(test, schemars(range(min = 1, max = 1_000_000)))]
     pub requests_per_second: Option<u32>,
-    /// Requests at once after a pause; at least 1. `Some` exactly if `requests_per_second` is,
-    /// and the same where the file does not say.
+    /// Requests at once after a pause. Default: `requests_per_second`.
+    #[cfg_attr(test, schemars(range(min = 1, max = 1_000_000)))]
     pub burst: Option<u32>,
-    /// Tokens in a minute, input and output; at least 1.
+    /// Tokens in a minute, input and output.
+    #[cfg_attr(test, schemars(range(min = 1, max = 1_000_000_000_000_i64)))]
     pub tokens_per_minute: Option<u64>,
-    /// Requests open at once; at least 1.
+    /// Requests open at once.
+    #[cfg_attr(test, schemars(range(min = 1, max = 1_000_000)))]
     pub max_concurrent: Option<u32>,
-    /// Clients whose use is kept at once; at least 1.
+    /// Clients whose use is kept at once.
+    #[cfg_attr(test, schemars(range(min = 1, max = 10_000_000)))]
     pub max_tracked_clients: usize,
 }
 
-/// What tells one client from another.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LimitKey {
-    /// The access key id that the client signs with.
-    AccessKey,
-    /// The client's IP address.
-    Ip,
-    /// The value of this header.
-    Header(HeaderName),
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            key: LimitKey::AccessKey,
+            requests_per_second: None,
+            burst: None,
+            tokens_per_minute: None,
+            max_concurrent: None,
+            max_tracked_clients: 10_000,
+        }
+    }
 }
 
 /// How the gateway learns what a target takes: a throttle lowers the limit it keeps to, time
 /// without one raises it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[cfg_attr(test, derive(Serialize, JsonSchema))]
+#[serde(default)]
 pub struct Learning {
     /// Whether limits are learned.
     pub enabled: bool,
-    /// What a throttle leaves of a limit, as a share; 0.1 to 0.95.
+    /// What a throttle leaves of a limit, as a share.
+    #[cfg_attr(test, schemars(range(min = 0.1, max = 0.95)))]
     pub decrease: f64,
-    /// Share that each minute without a throttle adds to a limit in use; 0.001 to 1.0.
+    /// Share that each minute without a throttle adds to a limit in use.
+    #[cfg_attr(test, schemars(range(min = 0.001, max = 1.0)))]
     pub increase: f64,
-    /// Lowest learned limit of requests in a minute; at least 1.
+    /// Lowest learned limit of requests in a minute.
+    #[cfg_attr(test, schemars(range(min = 1, max = 10_000_000)))]
     pub floor_rpm: u32,
-    /// Lowest learned limit of tokens in a minute; at least 1.
+    /// Lowest learned limit of tokens in a minute.
+    #[cfg_attr(test, schemars(range(min = 1, max = 1_000_000_000_000_i64)))]
     pub floor_tpm: u64,
 }
 
+impl Default for Learning {
+    fn default() -> Self {
+        Self { enabled: true, decrease: 0.7, increase: 0.02, floor_rpm: 1, floor_tpm: 1_000 }
+    }
+}
+
 /// Second attempts that are sent, to another target, before the first is answered.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[cfg_attr(test, derive(Serialize, JsonSchema))]
+#[serde(default)]
 pub struct Hedge {
     /// Whether there are any.
     pub enabled: bool,
-    /// Largest share of requests that get one; 0.0 to 0.5.
+    /// Largest share of requests that get one.
+    #[cfg_attr(test, schemars(range(min = 0.0, max = 0.5)))]
     pub max_share: f64,
-    /// Largest request that gets one, in input tokens; at least 1.
+    /// Largest request that gets one, in input tokens.
+    #[cfg_attr(test, schemars(range(min = 1, max = 10_000_000)))]
     pub max_input_tokens: u64,
 }
 
+impl Default for Hedge {
+    fn default() -> Self {
+        Self { enabled: false, max_share: 0.05, max_input_tokens: 2000 }
+    }
+}
+
 /// The gateway's own log.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(Serialize, JsonSchema))]
+#[serde(default)]
 pub struct Log {
     /// Form of a line.
     pub format: LogFormat,
-    /// Filter directives: levels, and levels of modules; known to parse.
+    /// Level, or filter directives such as `info,sluice=debug`.
+    #[cfg_attr(test, schemars(example = &"info", extend("format" = "log-filter")))]
     pub level: String,
     /// Whether each request gets an access-log line.
     pub access: bool,
 }
 
-/// Records of what each request has used.
-#[derive(Clone, Debug, PartialEq, Eq)]
+impl Default for Log {
+    fn default() -> Self {
+        Self { format: LogFormat::Json, level: "info".to_owned(), access: true }
+    }
+}
+
+/// Records of what each request has used, as JSON lines in a file that is put aside when it is full.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(Serialize, JsonSchema))]
+#[serde(default)]
 pub struct UsageLog {
-    /// The file.
+    /// Whether there are records.
+    pub enabled: bool,
+    /// The file. A relative path starts at the config file's directory. Full ones get a number at
+    /// the end of their name.
     pub path: PathBuf,
-    /// Largest size of a file, in bytes; at least 1.
+    /// Largest size of a file.
+    #[serde(with = "Size")]
     pub max_size: usize,
-    /// Files that are kept, the one that is written included; at least 1.
+    /// Files that are kept, the one that is written included.
+    #[cfg_attr(test, schemars(range(min = 1, max = 10_000)))]
     pub max_files: usize,
+}
+
+impl Default for UsageLog {
+    fn default() -> Self {
+        Self { enabled: false, path: "usage.jsonl".into(), max_size: 100_000_000, max_files: 30 }
+    }
 }
 
 /// Form of a log line.

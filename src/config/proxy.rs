@@ -3,30 +3,30 @@
 //! The URL of a proxy may hold a password. Effective out it must not; from a variable or a file it
 //! may. No message repeats a URL.
 
-use std::fmt;
 use std::path::Path;
 
 use http::Uri;
 use http::uri::Scheme;
-#[cfg(test)]
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Serialize};
 
 use super::environment::Env;
 use super::error::{Location, Problem};
 use super::model::Proxies;
-use super::secret::{Secret, read_reference};
+#[cfg(test)]
+use super::reference::Kind;
+use super::reference::{Reference, read_reference};
+use super::secret::Secret;
 
 /// The variables that name proxies and exceptions. The first that is set counts.
 const HTTP: [&str; 2] = ["HTTP_PROXY", "http_proxy"];
 const HTTPS: [&str; 2] = ["HTTPS_PROXY", "https_proxy"];
 const BYPASS: [&str; 2] = ["NO_PROXY", "no_proxy"];
 
-/// `env`, `off`, a URL, or a reference to one. It may hold a password by mistake, so `Debug` hides
-/// it.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub(super) struct ProxyText(String);
+/// The URL of a proxy.
+#[derive(Clone)]
+pub(super) struct ProxyUrl;
+
+/// `env`, `off`, a URL, or a reference to one.
+pub(super) type ProxyText = Reference<ProxyUrl>;
 
 impl ProxyText {
     /// Reads the proxies. A relative `file:` path starts at `base`.
@@ -40,7 +40,7 @@ impl ProxyText {
         own: impl Fn(&str) -> Problem,
     ) -> Result<Proxies, Vec<Problem>> {
         let bypass = first(env, BYPASS).map_or("", |(_, value)| value).to_owned();
-        match self.0.trim() {
+        match self.text().trim() {
             "off" => Ok(Proxies::default()),
             "env" => {
                 let (http, https) = (variable(env, HTTP), variable(env, HTTPS));
@@ -78,28 +78,11 @@ impl ProxyText {
     }
 }
 
-impl From<&str> for ProxyText {
-    fn from(text: &str) -> Self {
-        Self(text.to_owned())
-    }
-}
-
-impl fmt::Debug for ProxyText {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ProxyText(..)")
-    }
-}
-
 #[cfg(test)]
-impl JsonSchema for ProxyText {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Proxy".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "type": "string",
-            "format": super::schema::SECRET_FORMAT,
+impl Kind for ProxyUrl {
+    fn schema() -> serde_json::Value {
+        serde_json::json!({
+            "format": super::schema::URL_FORMAT,
             "examples": ["env", "off", "http://proxy.example.com:3128", "env:PROXY_URL"],
         })
     }

@@ -3,34 +3,34 @@
 //! A URL written out holds no user name and no password, which come by reference only. No message
 //! repeats a URL, since it may hold a password where it should not.
 
-use std::fmt;
 use std::path::Path;
 
 use redis::IntoConnectionInfo;
-#[cfg(test)]
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Serialize};
 
 use super::environment::Env;
-use super::secret::{Secret, read_reference};
+#[cfg(test)]
+use super::reference::Kind;
+use super::reference::{Reference, is_reference, read_reference};
+use super::secret::Secret;
 
-/// A URL, or a reference to one. It may hold a password by mistake, so `Debug` hides it.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub(super) struct RedisUrlText(String);
+/// The URL of Redis.
+#[derive(Clone)]
+pub(super) struct RedisUrl;
+
+/// A URL, or a reference to one.
+pub(super) type RedisUrlText = Reference<RedisUrl>;
 
 impl RedisUrlText {
     /// Checks a URL that is written out, without looking up a reference. The error is a phrase for
     /// a person.
     pub(super) fn check(&self) -> Result<(), String> {
-        let reference = ["env:", "file:"].iter().any(|kind| self.0.starts_with(kind));
-        if reference { Ok(()) } else { literal(&self.0).map(drop) }
+        if is_reference(self.text()) { Ok(()) } else { literal(self.text()).map(drop) }
     }
 
     /// Reads the URL, or what the reference names. A relative `file:` path starts at `base`. The
     /// error is a phrase for a person.
     pub(super) fn read(&self, env: &Env, base: Option<&Path>) -> Result<Secret, String> {
-        match read_reference(&self.0, env, base) {
+        match read_reference(self.text(), env, base) {
             Some(secret) => {
                 let secret = Secret::from(secret?);
                 let url = secret.expose().trim();
@@ -41,17 +41,15 @@ impl RedisUrlText {
                         .to_owned())
                 }
             }
-            None => literal(&self.0),
+            None => literal(self.text()),
         }
     }
-}
 
-impl RedisUrlText {
     /// The same for several URLs with commas between them.
     pub(super) fn read_all(&self, env: &Env, base: Option<&Path>) -> Result<Secret, String> {
-        let (text, is_reference) = match read_reference(&self.0, env, base) {
+        let (text, is_reference) = match read_reference(self.text(), env, base) {
             Some(secret) => (Secret::from(secret?), true),
-            None => (self.0.as_str().into(), false),
+            None => (self.text().into(), false),
         };
         let text = text.expose().trim();
         for url in text.split(',') {
@@ -67,28 +65,11 @@ impl RedisUrlText {
     }
 }
 
-impl From<&str> for RedisUrlText {
-    fn from(text: &str) -> Self {
-        Self(text.to_owned())
-    }
-}
-
-impl fmt::Debug for RedisUrlText {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("RedisUrlText(..)")
-    }
-}
-
 #[cfg(test)]
-impl JsonSchema for RedisUrlText {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "RedisUrl".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "type": "string",
-            "format": super::schema::SECRET_FORMAT,
+impl Kind for RedisUrl {
+    fn schema() -> serde_json::Value {
+        serde_json::json!({
+            "format": super::schema::URL_FORMAT,
             "pattern": r"^\s*((env|file):.+|rediss?://[^@]+)$",
             "examples": ["env:REDIS_URL", "redis://localhost:6379/0"],
         })

@@ -1,9 +1,9 @@
-//! The JSON Schema of the config file, and the check of a document against it.
+//! The JSON Schema of the config file, and the validation of a document against it.
 //!
-//! The schema is generated from the raw types, so known keys, types and ranges have one source; but
-//! once for all, by a test that writes `schema.json`, since what generates it would take more memory
-//! in each process than all that it says. The check reports every unknown key and every value of a wrong type or range, and takes it out
-//! of the document, so that the rest can still be read and checked.
+//! The schema is generated from the types of `raw` and `model`, so known keys, types and bounds have one
+//! source. A test generates it into `schema.json`, since the generator would take more memory in each
+//! process than the schema itself. Validation reports every unknown key and every value of a wrong type,
+//! form or range, and removes it from the document, so that the rest can still be read and checked.
 
 use std::sync::LazyLock;
 
@@ -11,9 +11,15 @@ use serde_json::{Map, Value};
 
 use super::document::{Document, KeyPath};
 use super::error::{Problem, suggestion};
+use super::limit_key::LimitKey;
+use super::log_filter::check_filter;
+use super::units::{Address, AnyDuration, NonZeroDuration, Size, TextForm as _};
 
-/// Marks a key whose value must never be repeated.
+/// The format of a text that is a reference, and otherwise a secret or its digest.
 pub(super) const SECRET_FORMAT: &str = "secret-reference";
+
+/// The format of a text that is a URL, or a reference to one.
+pub(super) const URL_FORMAT: &str = "url-reference";
 
 /// The JSON Schema (draft 2020-12) of the config file.
 pub fn schema() -> Value {
@@ -42,6 +48,21 @@ pub(super) fn items(schema: &Value) -> Option<&Value> {
     schema.get("items")
 }
 
+/// The form of a text.
+pub(super) fn format(schema: &Value) -> Option<&str> {
+    schema.get("format").and_then(Value::as_str)
+}
+
+/// Whether the schema describes a table.
+pub(super) fn is_table(schema: &Value) -> bool {
+    kind(schema) == "object"
+}
+
+/// Whether the schema describes a table that has required keys.
+pub(super) fn is_optional_table(schema: &Value) -> bool {
+    is_table(schema) && schema.get("required").is_some()
+}
+
 /// Whether the schema wants a string.
 pub(super) fn is_string(schema: &Value) -> bool {
     kind(schema) == "string" || !choices(schema).is_empty()
@@ -55,10 +76,10 @@ pub(super) fn wanted(schema: &Value) -> String {
     }
     let example = schema.get("examples").and_then(|examples| examples.get(0));
     let example = example.map(|example| format!(" such as {example}")).unwrap_or_default();
-    let name = match (kind(schema), schema.get("format").and_then(Value::as_str)) {
-        (_, Some("duration-text")) => "a duration",
+    let name = match (kind(schema), format(schema)) {
+        (_, Some("duration-text" | "duration-or-zero-text")) => "a duration",
         (_, Some("size-text")) => "a size",
-        (_, Some(SECRET_FORMAT)) => "a reference",
+        (_, Some(SECRET_FORMAT | URL_FORMAT)) => "a reference",
         ("string", _) => "a string",
         ("integer", _) => "an integer",
         ("number", _) => "a number",
@@ -77,25 +98,25 @@ pub(super) fn unknown(key: &str, path: &KeyPath, hint: &str) -> String {
     }
 }
 
-/// Reports what does not fit the schema, and takes it out of the document.
+/// Reports what does not fit the schema, and removes it from the document.
 pub(super) fn validate(document: &mut Document) -> Vec<Problem> {
     let mut root = std::mem::replace(document.root_mut(), toml::Value::Boolean(false));
     let mut validator = Validator { document, problems: Vec::new() };
-    validator.keeps(&mut root, compiled(), &KeyPath::default());
+    validator.is_valid(&mut root, compiled(), &KeyPath::default());
     let problems = validator.problems;
     *document.root_mut() = root;
     problems
 }
 
 struct Validator<'a> {
-    /// For the locations of values only; its root is out while the validator works on it.
+    /// For the locations of values only; its root is elsewhere during validation.
     document: &'a Document,
     problems: Vec<Problem>,
 }
 
 impl Validator<'_> {
-    /// Whether the value may stay; what may not stay inside it has been taken out.
-    fn keeps(&mut self, value: &mut toml::Value, schema: &Value, path: &KeyPath) -> bool {
+    /// Whether the value may stay. Wrong values inside it are removed.
+    fn is_valid(&mut self, value: &mut toml::Value, schema: &Value, path: &KeyPath) -> bool {
         match value {
             toml::Value::Table(table) if kind(schema) == "object" => {
                 self.validate_table(table, schema, path);
@@ -105,7 +126,7 @@ impl Validator<'_> {
             toml::Value::Array(array) if kind(schema) == "array" => {
                 let Some(inner) = items(schema) else { return true };
                 let elements = array.iter_mut().enumerate();
-                elements.fold(true, |keep, (i, v)| self.keeps(v, inner, &path.index(i)) && keep)
+                elements.fold(true, |keep, (i, v)| self.is_valid(v, inner, &path.index(i)) && keep)
             }
             scalar => match scalar_problem(scalar, schema) {
                 None => true,
@@ -129,7 +150,7 @@ impl Validator<'_> {
             let properties = properties(schema);
             let inner = properties.and_then(|keys| keys.get(key)).or_else(|| map_values(schema));
             if let Some(inner) = inner {
-                return self.keeps(value, inner, &at);
+                return self.is_valid(value, inner, &at);
             }
             let known = properties.into_iter().flat_map(Map::keys).map(String::as_str);
             let hint = section_with(key).map_or_else(
@@ -165,13 +186,28 @@ fn scalar_problem(value: &toml::Value, schema: &Value) -> Option<String> {
                 format!("must be {}, not \"{text}\"{hint}", wanted(schema))
             })
         }
-        (toml::Value::String(_), "string") | (toml::Value::Boolean(_), "boolean") => None,
+        (toml::Value::String(text), "string") => form_problem(text, schema),
+        (toml::Value::Boolean(_), "boolean") => None,
         (toml::Value::Integer(number), "integer") => range_problem(*number, schema),
         // A whole number may be written without a point.
         (toml::Value::Integer(number), "number") => number_problem(*number as f64, schema),
         (toml::Value::Float(number), "number") => number_problem(*number, schema),
         _ => Some(format!("must be {}, not {}", wanted(schema), found(value, schema))),
     }
+}
+
+/// What is wrong with a text that has a form.
+fn form_problem(text: &str, schema: &Value) -> Option<String> {
+    let read = match format(schema)? {
+        "duration-text" => NonZeroDuration::read(text).map(drop),
+        "duration-or-zero-text" => AnyDuration::read(text).map(drop),
+        "size-text" => Size::read(text).map(drop),
+        "socket-address" => Address::read(text).map(drop),
+        "limit-key" => LimitKey::read(text).map(drop),
+        "log-filter" => check_filter(text),
+        _ => Ok(()),
+    };
+    read.err()
 }
 
 fn range_problem(number: i64, schema: &Value) -> Option<String> {
@@ -191,7 +227,7 @@ fn number_problem(number: f64, schema: &Value) -> Option<String> {
 
 /// A wrong value as a phrase; secrets are not repeated.
 fn found(value: &toml::Value, schema: &Value) -> String {
-    let secret = schema.get("format").and_then(Value::as_str) == Some(SECRET_FORMAT);
+    let secret = matches!(format(schema), Some(SECRET_FORMAT | URL_FORMAT));
     match value {
         toml::Value::Integer(number) if !secret => format!("the number {number}"),
         toml::Value::Float(number) if !secret => format!("the number {number}"),

@@ -12,7 +12,7 @@ use redis::{RedisError, Script};
 
 use super::event::{self, FleetEvent};
 use super::ledger::{LearnedLimit, LeaseGrant, LeaseRequest, LedgerConfig};
-use crate::state::redis::{RedisFailure, Server, Socket};
+use crate::storage::redis::{RedisFailure, Server, Socket};
 use crate::system::time::timeout;
 
 /// Why the fleet could not be reached.
@@ -46,7 +46,7 @@ pub(super) async fn connect(server: &Server, channel: &str) -> Result<FleetConne
 }
 
 async fn open(server: &Server, channel: &str) -> Result<(Socket, Messages), FleetError> {
-    let (commands, subscriber) = server.dial_with_listener().await?;
+    let (commands, subscriber) = server.dial_with_subscriber().await?;
     let mut pubsub = subscriber.get_async_pubsub().await?;
     pubsub.subscribe(channel).await?;
     let messages = pubsub.into_on_message();

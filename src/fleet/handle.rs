@@ -19,7 +19,7 @@ use super::shared::{FleetListener, Lease, Shared};
 use super::status::{FleetStatus, LinkState, SharedStatus};
 use super::sync_task;
 use crate::config::SharedState;
-use crate::state::redis::Server;
+use crate::storage::redis::Server;
 use crate::telemetry::Metrics;
 
 /// Events that wait to be published. Beyond these they are dropped: other replicas then experience the same

@@ -92,7 +92,7 @@ pub struct LeasedBucket {
     last_seen: Option<LedgerSnapshot>,
     /// Whether the ledger had less than was wanted: then the next sync waits for its turn.
     ledger_was_short: bool,
-    /// Whether somebody wants to know what the fleet has left.
+    /// Whether a reader wants to know what the fleet has left.
     refresh_requested: bool,
 
     /// Units that are taken in a second, as of `use_rate_at`.
@@ -176,7 +176,7 @@ impl LeasedBucket {
         self.status.load().degraded_since().is_some()
     }
 
-    /// Somebody wants to know what the fleet has left. True if that takes a sync.
+    /// Asks for a fresh view of what the fleet has left. True if that takes a sync.
     pub fn request_refresh(&mut self, now: Instant) -> bool {
         let is_old = now.saturating_duration_since(self.last_sync_at) >= LONG_WAIT;
         self.refresh_requested = is_old && self.status.load().degraded_since().is_none();
@@ -353,7 +353,7 @@ impl LeasedBucket {
         }
     }
 
-    /// A report that requests nothing, for what else its limit has to tell the ledger.
+    /// A report that requests nothing, to carry a proposal of its limit.
     pub fn report(&mut self, config: Option<BucketConfig>) -> LeaseRequest {
         let held = (self.level + self.booked_units()).max(0.0);
         self.request(config, held, 0.0, 0.0)
@@ -413,7 +413,7 @@ impl LeasedBucket {
         (flow + ready + self.current_backlog(now).max(shortage)).min(most)
     }
 
-    /// Returns booked units that nobody needs, or that would be there sooner if they were booked anew,
+    /// Returns booked units that are not needed, or that would be there sooner if they were booked anew,
     /// because requests have used less than they had taken.
     fn return_booked(
         &mut self,

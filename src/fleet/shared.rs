@@ -16,7 +16,7 @@ use super::event::FleetEvent;
 use super::ledger::{LeaseGrant, LeaseRequest};
 use super::status::SharedStatus;
 use crate::config::SharedState;
-use crate::state::redis::Server;
+use crate::storage::redis::Server;
 use crate::telemetry::Metrics;
 
 /// A holder of leases. It numbers its kinds of units itself.

@@ -11,7 +11,7 @@ use tokio::time::sleep;
 use super::connection::{FleetConnection, Membership, Scripts};
 use super::*;
 use crate::config::{RedisKind, SharedRedis};
-use crate::state::redis::Server as RedisAddress;
+use crate::storage::redis::Server as RedisAddress;
 
 const LEDGER: LedgerConfig = LedgerConfig {
     lease_ahead: Duration::from_secs(1),
@@ -211,9 +211,8 @@ impl Replica {
 }
 
 proptest! {
-    /// Whatever replicas request for, give back and do not hear: what is there to use by any time since
-    /// any other is never more than the capacity and what has flowed in between; as long as no lease
-    /// becomes void that is used all the same.
+    /// Whatever replicas request and return, and whichever answers are lost: between any two instants no more
+    /// becomes usable than the capacity plus what flows in, as long as no lease expires that is still in use.
     #[test]
     fn no_more_is_granted_than_there_is(steps in steps()) {
         let config = LedgerConfig { lease_ttl: Duration::from_secs(3600), ..LEDGER };

@@ -1,7 +1,7 @@
 //! Whether the store can be reached.
 //!
-//! Every call's outcome is looked at here, so that the first failure is known to all at once and
-//! nobody waits for a store that is gone; a check that succeeds brings it back.
+//! Every call's outcome is recorded here. After the first failure all callers fail at once instead of
+//! waiting for a store that is gone; the next check that succeeds ends that.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,66 +17,66 @@ use crate::telemetry::Metrics;
 pub(super) struct Health {
     store: Store,
     is_up: AtomicBool,
-    /// Why it is not up; none before the first look.
+    /// Why it is not up; none before the first check.
     problem: ArcSwapOption<String>,
     gauge: IntGauge,
 }
 
 impl Health {
-    /// A store that was not seen yet.
+    /// The health of a store that was not checked yet.
     pub(super) fn new(store: Store, metrics: &Arc<Metrics>) -> Health {
         let gauge = metrics.dependency_up.with_label_values(&["job_queue"]);
         gauge.set(0);
         Health { store, is_up: AtomicBool::new(false), problem: ArcSwapOption::empty(), gauge }
     }
 
-    /// Whether the last call went well.
+    /// Whether the last call succeeded.
     pub(super) fn is_up(&self) -> bool {
         self.is_up.load(Ordering::Acquire)
     }
 
-    /// Fails at once if the store is known to be gone.
-    pub(super) fn expect(&self) -> Result<(), JobsError> {
+    /// Fails at once if the last call did.
+    pub(super) fn ensure_up(&self) -> Result<(), JobsError> {
         if self.is_up() {
             return Ok(());
         }
         let problem = self.problem.load();
-        let problem = problem.as_ref().map_or("not seen yet", |problem| problem.as_str());
+        let problem = problem.as_ref().map_or("not checked yet", |problem| problem.as_str());
         Err(JobsError::Unreachable(problem.to_owned()))
     }
 
-    /// Takes note of how a call went.
-    pub(super) fn see<T>(&self, outcome: Result<T, StoreError>) -> Result<T, JobsError> {
+    /// Records the outcome of a call.
+    pub(super) fn record<T>(&self, outcome: Result<T, StoreError>) -> Result<T, JobsError> {
         match outcome {
             Ok(value) => Ok(value),
             Err(error) => {
                 let is_of_store = error.is_of_store();
                 let error = error.to_string();
                 if is_of_store {
-                    self.is_now(Err(&error));
+                    self.set(Err(&error));
                 }
                 Err(JobsError::Unreachable(error))
             }
         }
     }
 
-    /// Asks the store, one that is gone whether it can be written.
+    /// Checks the store; one that is down also for whether it can be written.
     pub(super) async fn check(&self) -> bool {
         match self.store.check(!self.is_up()).await {
-            Ok(()) => self.is_now(Ok(())),
-            Err(error) => self.is_now(Err(&error.to_string())),
+            Ok(()) => self.set(Ok(())),
+            Err(error) => self.set(Err(&error.to_string())),
         }
         self.is_up()
     }
 
-    fn is_now(&self, state: Result<(), &str>) {
+    fn set(&self, state: Result<(), &str>) {
         let problem = state.err().map(|problem| Arc::new(problem.to_owned()));
         let known = self.problem.swap(problem);
         let was_up = self.is_up.swap(state.is_ok(), Ordering::AcqRel);
         self.gauge.set(i64::from(state.is_ok()));
         match state {
             Ok(()) if !was_up => tracing::info!("the job queue is reachable"),
-            // Also where it was never there.
+            // Also if it was never up.
             Err(error) if was_up || known.is_none() => {
                 tracing::error!(%error, "the job queue is not reachable");
             }

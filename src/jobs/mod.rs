@@ -1,18 +1,18 @@
 //! The durable queue behind the legacy endpoints: jobs that outlive their request, and the process.
 //!
 //! ```text
-//!  submit -> store: record and ticket -> a worker gets the ticket -> runner: start, work, end
+//!  submit -> store <- claim, start - worker -> runner: run, retry, store the outcome
 //! ```
-//! A job that was accepted is done once, however often its worker dies: the store gives it to one
-//! hold at a time and takes one end of it. Queues have a pool of workers, a rate of starts and
-//! time limits each. When the store can't be reached, submitters are told at once, and told again
-//! when it is back; nothing here needs a restart. What a job does is its submitter's [`Work`].
+//! An accepted job ends once, however often its worker dies: the store gives it to one claim at a
+//! time and takes one outcome. Each queue has slots, a rate of starts and time limits. When the store
+//! can't be reached, submitters get an error at once; when it is back, the queue goes on without a
+//! restart. A job's work is its submitter's [`JobHandler`].
 
 mod health;
+mod maintenance;
 mod record;
 mod runner;
 mod store;
-mod upkeep;
 mod worker;
 
 #[cfg(test)]
@@ -26,25 +26,25 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-pub use record::{Counts, NewJob, Queue, Record, State, Unknown, Worker};
-pub use runner::{Claimed, Failure, Reporter, Work};
+pub use record::{Counts, NewJob, Queue, Record, State, UnknownName, Worker};
+pub use runner::{Failure, Job, JobHandler, ProgressReporter};
 pub use store::StoreError;
 
 use crate::config;
 use crate::telemetry::Metrics;
 use health::Health;
+use maintenance::Maintenance;
 use runner::Runner;
 use store::{MISSED_HEARTBEATS, Store, Submitted};
-use upkeep::Upkeep;
 use worker::Workers;
 
-/// Why the queue did not do as asked.
+/// Why a call to the queue failed.
 #[derive(Debug, thiserror::Error)]
 pub enum JobsError {
-    /// Its store can't be reached.
+    /// The store can't be reached.
     #[error("the job queue is not reachable: {0}")]
     Unreachable(String),
-    /// As many jobs wait as may.
+    /// As many jobs wait as the queue may have.
     #[error("the {queue} queue is full: {max} jobs wait")]
     Full {
         /// The queue's name.
@@ -54,63 +54,67 @@ pub enum JobsError {
     },
 }
 
-/// What goes on in the queues of all replicas.
+/// The state of the queues, of all replicas.
 #[derive(Clone, Debug, Default)]
 pub struct Stats {
-    /// What each queue's jobs amount to.
+    /// The numbers of each queue's unfinished jobs.
     pub counts: BTreeMap<&'static str, Counts>,
     /// The workers that were seen lately.
     pub workers: Vec<Worker>,
 }
 
-/// The queue of one process: it takes jobs, and works at those of all replicas.
+/// The job queue of one process: it accepts jobs, and runs those of all replicas.
 #[derive(Clone, Debug)]
 pub struct Jobs {
     store: Store,
     health: Arc<Health>,
     runner: Arc<Runner>,
     workers: Arc<Workers>,
-    upkeep: Arc<Upkeep>,
-    tasks: TaskTracker,
-    /// No new work.
+    maintenance: Arc<Maintenance>,
+    worker_tasks: TaskTracker,
+    maintenance_task: TaskTracker,
+    /// No new job starts.
     stopping: CancellationToken,
-    /// No work under way any more.
+    /// No job runs any more.
     idle: CancellationToken,
     max_waiting: usize,
     heartbeat: Duration,
 }
 
 impl Jobs {
-    /// Starts the workers of a config, if it has a queue. The store need not be there yet. Must be
+    /// Starts the configured queue, if there is one. The store need not be reachable yet. Must be
     /// called within a tokio runtime.
     ///
     /// # Errors
-    /// When the store's address makes no sense.
+    /// When the store's address is invalid.
     pub fn start(
         config: &config::Jobs,
         metrics: &Arc<Metrics>,
-        work: Arc<dyn Work>,
+        handler: Arc<dyn JobHandler>,
     ) -> Result<Option<Jobs>, StoreError> {
         let replaced = metrics.store_files_replaced.with_label_values(&["job_queue"]);
         let Some(store) = Store::new(config, replaced)? else { return Ok(None) };
-        let tasks = TaskTracker::new();
+        let (worker_tasks, maintenance_task) = (TaskTracker::new(), TaskTracker::new());
         let (stopping, idle) = (CancellationToken::new(), CancellationToken::new());
         let health = Arc::new(Health::new(store.clone(), metrics));
         let runner =
-            Arc::new(Runner::new(config, store.clone(), &health, work, metrics, &stopping));
+            Arc::new(Runner::new(config, store.clone(), &health, handler, metrics, &stopping));
         let workers = Arc::new(Workers::new(config, store.clone(), &runner, &health, &stopping));
-        let upkeep = Arc::new(Upkeep::new(config, store.clone(), &runner, &health, metrics));
-        tasks.spawn(Arc::clone(&upkeep).run(idle.clone()));
+        let maintenance =
+            Maintenance::new(config, store.clone(), &runner, &workers, &health, metrics);
+        let maintenance = Arc::new(maintenance);
+        maintenance_task.spawn(Arc::clone(&maintenance).run(idle.clone()));
         for queue in Queue::ALL {
-            tasks.spawn(Arc::clone(&workers).serve(queue));
+            worker_tasks.spawn(Arc::clone(&workers).serve(queue));
         }
         Ok(Some(Jobs {
             store,
             health,
             runner,
             workers,
-            upkeep,
-            tasks,
+            maintenance,
+            worker_tasks,
+            maintenance_task,
             stopping,
             idle,
             max_waiting: config.max_waiting,
@@ -118,58 +122,58 @@ impl Jobs {
         }))
     }
 
-    /// Accepts a job. Once this returns its id, the job will come to an end, and once only.
+    /// Accepts a job. Once this returns its id, the job will end, exactly once.
     ///
     /// # Errors
     /// When the store can't be reached, or too many jobs wait.
     pub async fn submit(&self, job: NewJob) -> Result<Uuid, JobsError> {
-        self.health.expect()?;
-        // In the order of time, so that jobs of one second are delivered in their order.
+        self.health.ensure_up()?;
+        // Ids sort by time, and workers claim jobs in the order of their ids.
         let id = Uuid::now_v7();
-        match self.health.see(self.store.submit(id, &job).await) {
+        match self.health.record(self.store.submit(id, &job).await) {
             Ok(Submitted::Accepted) => {
-                self.workers.look(job.queue);
+                self.workers.wake(job.queue);
                 Ok(id)
             }
             Ok(Submitted::Full) => {
                 Err(JobsError::Full { queue: job.queue.name(), max: self.max_waiting })
             }
             Err(error) => {
-                // It may have been kept all the same, and its submitter goes another way now.
-                self.upkeep.forsake(id);
+                // It may be stored nevertheless, but its submitter does without it now.
+                self.maintenance.abandon(id);
                 Err(error)
             }
         }
     }
 
-    /// A job as it stands; `None` if it is not known, or its result is no longer kept.
+    /// A job's record; `None` if it is unknown, or its result is no longer kept.
     ///
     /// # Errors
     /// When the store can't be reached.
     pub async fn record(&self, id: Uuid) -> Result<Option<Record>, JobsError> {
-        self.health.expect()?;
-        self.health.see(self.store.record(id).await)
+        self.health.ensure_up()?;
+        self.health.record(self.store.record(id).await)
     }
 
-    /// Cancels a job that waits or runs; one that has ended, or is not known, stays as it is.
+    /// Cancels a job that waits or runs. Nothing happens if it has ended or is unknown.
     ///
     /// # Errors
     /// When the store can't be reached.
     pub async fn cancel(&self, id: Uuid) -> Result<(), JobsError> {
-        self.health.expect()?;
-        self.health.see(self.store.cancel(id).await)?;
+        self.health.ensure_up()?;
+        self.health.record(self.store.cancel(id).await)?;
         self.runner.cancel(id);
         Ok(())
     }
 
-    /// What goes on in the queues.
+    /// The state of the queues.
     ///
     /// # Errors
     /// When the store can't be reached.
     pub async fn stats(&self) -> Result<Stats, JobsError> {
-        self.health.expect()?;
-        let counts = self.health.see(self.store.counts().await)?;
-        let workers = self.health.see(self.store.workers().await)?;
+        self.health.ensure_up()?;
+        let counts = self.health.record(self.store.counts().await)?;
+        let workers = self.health.record(self.store.workers().await)?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let lost = now.saturating_sub((self.heartbeat * MISSED_HEARTBEATS).as_secs());
         Ok(Stats {
@@ -178,13 +182,15 @@ impl Jobs {
         })
     }
 
-    /// Stops to take new work and waits until what runs has come to its end. What has not when
-    /// the process ends is given to another worker once its hold is over.
+    /// Stops starting jobs and waits for those that run. The claims of those that have not ended
+    /// when the process does lapse, and another worker runs them again.
     pub async fn stop(&self) {
         self.stopping.cancel();
+        self.worker_tasks.close();
+        self.worker_tasks.wait().await;
         self.runner.idle().await;
         self.idle.cancel();
-        self.tasks.close();
-        self.tasks.wait().await;
+        self.maintenance_task.close();
+        self.maintenance_task.wait().await;
     }
 }

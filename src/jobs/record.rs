@@ -1,4 +1,4 @@
-//! What the queue knows of a job, and the states it goes through.
+//! A job's record, and the states that a job goes through.
 //!
 //! ```text
 //!  Waiting -> Running -> Done | Failed
@@ -6,8 +6,8 @@
 //!                v  |
 //!             Retrying          any of the three on the left -> Cancelled
 //! ```
-//! Done, Failed and Cancelled are final: whoever comes too late with a result is turned away by
-//! the store, so a job has one end.
+//! Done, Failed and Cancelled are final: the store refuses a result that arrives later, so a job
+//! has one end.
 
 use std::fmt;
 use std::str::FromStr;
@@ -27,13 +27,8 @@ pub enum Queue {
 }
 
 impl Queue {
-    /// All of them.
+    /// All queues.
     pub const ALL: [Queue; 3] = [Queue::Analysis, Queue::Chat, Queue::Test];
-
-    /// Its place in [`Queue::ALL`].
-    pub(super) fn index(self) -> usize {
-        self as usize
-    }
 
     /// The name in the store, in metrics and in logs.
     pub fn name(self) -> &'static str {
@@ -45,27 +40,26 @@ impl Queue {
     }
 }
 
-/// A text that names no queue or state: the store holds something that was not written by this
-/// version.
+/// The name of a queue or state that this version does not have.
 #[derive(Debug, thiserror::Error)]
 #[error("'{0}' is not known to this version")]
-pub struct Unknown(String);
+pub struct UnknownName(String);
 
 impl FromStr for Queue {
-    type Err = Unknown;
+    type Err = UnknownName;
 
-    fn from_str(text: &str) -> Result<Queue, Unknown> {
+    fn from_str(text: &str) -> Result<Queue, UnknownName> {
         let named = Queue::ALL.into_iter().find(|queue| queue.name() == text);
-        named.ok_or_else(|| Unknown(text.to_owned()))
+        named.ok_or_else(|| UnknownName(text.to_owned()))
     }
 }
 
-/// Where a job is on its way.
+/// The state of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// It has not begun.
+    /// Not started.
     Waiting,
-    /// A worker is at it.
+    /// A worker runs it.
     Running,
     /// It failed and will be tried again.
     Retrying,
@@ -73,7 +67,7 @@ pub enum State {
     Done,
     /// It failed for good.
     Failed,
-    /// It was cancelled before it had an end of its own.
+    /// It was cancelled before it was done or failed.
     Cancelled,
 }
 
@@ -107,11 +101,11 @@ impl fmt::Display for State {
 }
 
 impl FromStr for State {
-    type Err = Unknown;
+    type Err = UnknownName;
 
-    fn from_str(text: &str) -> Result<State, Unknown> {
+    fn from_str(text: &str) -> Result<State, UnknownName> {
         let named = State::ALL.into_iter().find(|state| state.name() == text);
-        named.ok_or_else(|| Unknown(text.to_owned()))
+        named.ok_or_else(|| UnknownName(text.to_owned()))
     }
 }
 
@@ -120,60 +114,61 @@ impl FromStr for State {
 pub struct NewJob {
     /// The queue it joins.
     pub queue: Queue,
-    /// Whose it is, where submitters are known.
+    /// The client that submitted it, where clients are known.
     pub owner: Option<String>,
-    /// What it is about, for people: a section's name, a question.
+    /// A description for people: a section's name, a question.
     pub subject: String,
-    /// What its work needs to know.
+    /// The handler's input.
     pub payload: Value,
 }
 
-/// A job as it stands.
+/// A job's current record.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Record {
     /// Its queue.
     pub queue: Queue,
-    /// Where it is on its way.
+    /// Its state.
     pub state: State,
-    /// Whose it is, where submitters are known. It never changes.
+    /// The client that submitted it, where clients are known. It never changes.
     pub owner: Option<String>,
-    /// What it is about, for people.
+    /// A description for people.
     pub subject: String,
-    /// How far it is, 0 to 100.
+    /// Its progress, 0 to 100.
     pub progress: u8,
-    /// What came of it; once it is done.
+    /// Its result, once it is done.
     pub result: Option<Value>,
-    /// Why it failed, for good or the last time.
+    /// Why it failed, or why its last try did.
     pub error: Option<String>,
 }
 
 /// A job's end, or what its end is made of.
 #[derive(Clone, Debug)]
-pub(super) enum End {
+pub(super) enum Outcome {
     Done(Value),
     Failed(String),
 }
 
-/// One hold on a job: the job, and the token that tells this delivery of it from any other. A
-/// store takes reports on a job only from the token it started it for last.
+/// A worker's right to run a job. The token distinguishes it from earlier and later claims on the
+/// same job: the store takes reports on a job from its last claim only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Hold {
+pub(super) struct Claim {
+    pub(super) queue: Queue,
     pub(super) job: Uuid,
     pub(super) token: Uuid,
 }
 
-impl Hold {
-    pub(super) fn new(job: Uuid) -> Hold {
-        Hold { job, token: Uuid::new_v4() }
+impl Claim {
+    pub(super) fn new(queue: Queue, job: Uuid) -> Claim {
+        Claim { queue, job, token: Uuid::new_v4() }
     }
 }
 
-/// What a queue's jobs amount to.
+/// The numbers of a queue's unfinished jobs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Not begun, or waiting to be tried again.
+    /// Not started, or waiting for a retry.
     pub waiting: u64,
-    /// Of those, in the hands of a worker that waits for leave to start.
+    /// Of those not started, claimed by a worker that waits for the queue's rate.
     pub reserved: u64,
     /// Running.
     pub running: u64,
@@ -182,7 +177,7 @@ pub struct Counts {
 /// A worker that was seen lately.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Worker {
-    /// Its name, unique to its process's life.
+    /// Its name, unique to one run of a process.
     pub name: String,
     /// The queue it serves.
     pub queue: Queue,

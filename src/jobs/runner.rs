@@ -1,9 +1,8 @@
-//! One job from its delivery to its end: wait for leave to start, work within the time limits, try
-//! again what may go better, store what came of it.
+//! A claimed job from its start to its end: start it when the queue's rate allows, run it within its
+//! time limits, retry after transient failures, store the outcome.
 //!
-//! A job runs in a task of its own, apart from the worker that brought it: if the store goes away
-//! in the middle, its workers end and the job goes on, and stores its end when the store is back.
-//! A second delivery of a job that runs here waits for that.
+//! A job runs in a task of its own. If the store goes away in the meantime the job goes on, and its
+//! outcome is stored when the store is back.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -11,123 +10,123 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use dashmap::DashMap;
-use dashmap::mapref::entry::Entry;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use serde_json::Value;
-use tokio::sync::{Mutex, Semaphore};
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use super::health::Health;
-use super::record::{End, Hold, Queue};
+use super::record::{Claim, Outcome, Queue};
 use super::store::{Limits, MISSED_HEARTBEATS, Start, Store, StoreError};
 use crate::config;
 use crate::system::time::{sleep, timeout};
 use crate::telemetry::Metrics;
 
-/// Pauses between tries of a store that is gone.
+/// Shortest and longest pause before a failed call to the store is repeated.
 const MIN_PAUSE: Duration = Duration::from_millis(100);
 const MAX_PAUSE: Duration = Duration::from_secs(2);
 
 /// Longest sleep before the store is asked again whether a job may start.
 const MAX_START_PAUSE: Duration = Duration::from_secs(5);
 
-/// What jobs do.
-pub trait Work: Send + Sync + 'static {
-    /// Does the work of one job. Dropped, it must leave nothing behind that runs on.
-    fn run(&self, job: Claimed, reporter: Reporter) -> BoxFuture<'static, Result<Value, Failure>>;
+/// Runs jobs.
+pub trait JobHandler: Send + Sync + 'static {
+    /// Runs one try of a job. When the future is dropped, nothing of it may run on.
+    fn run(
+        &self,
+        job: Job,
+        progress: ProgressReporter,
+    ) -> BoxFuture<'static, Result<Value, Failure>>;
 }
 
-/// A job that is to be worked at.
+/// A job that runs.
 #[derive(Clone, Debug)]
-pub struct Claimed {
+pub struct Job {
     /// Its id.
     pub id: Uuid,
     /// Its queue.
     pub queue: Queue,
     /// What was submitted.
     pub payload: Value,
-    /// When the work should come to an end of its own; soon after, it is cut off.
+    /// When the handler should end by itself; soon after, it is cut off.
     pub soft_deadline: Instant,
-    /// Whether there is no other try after this one.
+    /// Whether no other try follows this one.
     pub is_last_try: bool,
 }
 
 /// Why a try failed.
 #[derive(Clone, Debug)]
 pub struct Failure {
-    /// What the job's submitter is told.
+    /// The message for the submitter.
     pub message: String,
-    /// Whether another try may go better.
-    pub may_pass: bool,
-    /// How long to wait before it, at least.
+    /// Whether another try may succeed.
+    pub is_transient: bool,
+    /// Shortest wait before it.
     pub retry_after: Option<Duration>,
 }
 
-/// Tells the store how far a job is.
+/// Reports a job's progress to the store.
 #[derive(Clone, Debug)]
-pub struct Reporter {
+pub struct ProgressReporter {
     store: Store,
     health: Arc<Health>,
-    hold: Hold,
+    claim: Claim,
 }
 
-impl Reporter {
-    /// Notes that the job is so many percent done. A note that is lost does no harm.
-    pub async fn progress(&self, percent: u8) {
-        let noted = self.store.progress(self.hold, percent.min(100)).await;
-        if let Err(error) = self.health.see(noted) {
-            tracing::debug!(job = %self.hold.job, %error, "progress not noted");
+impl ProgressReporter {
+    /// Records the progress in percent. A report that is lost does no harm.
+    pub async fn report(&self, percent: u8) {
+        let stored = self.store.progress(self.claim, percent.min(100)).await;
+        if let Err(error) = self.health.record(stored) {
+            tracing::debug!(job = %self.claim.job, %error, "the progress of a job was not stored");
         }
     }
 }
 
-/// The process is about to end and the job was not begun, or not finished: another is to have it.
-#[derive(Debug, thiserror::Error)]
-#[error("given back: this process stops")]
-pub(super) struct GivenBack;
-
-/// A queue's limits, and who is within them here.
+/// A queue's limits, and the jobs within them in this process.
 #[derive(Debug)]
-struct Lane {
+struct QueueRuntime {
     config: config::JobQueue,
     limits: Limits,
-    /// Jobs at once.
-    slots: Semaphore,
-    /// Only the first in line asks the store for leave, so that jobs start in their order.
-    turnstile: Mutex<()>,
+    /// One permit for each job that may run at once.
+    slots: Arc<Semaphore>,
+    /// Held while a job waits for the queue's rate, so that jobs start in order.
+    start_lock: Mutex<()>,
 }
 
-/// A job that is held here.
+/// The state of a claim of this process.
 #[derive(Clone, Debug)]
-struct Held {
-    token: Uuid,
-    /// Whether the store knows of the hold, so that it is to be renewed.
-    is_leased: Arc<AtomicBool>,
+struct ClaimState {
+    claim: Claim,
+    /// Whether the store has the claim's token, so that the claim is to be renewed.
+    is_stored: Arc<AtomicBool>,
     cancel: CancellationToken,
-    ended: CancellationToken,
 }
 
-impl Held {
-    fn of(hold: Hold) -> Held {
-        Held {
-            token: hold.token,
-            is_leased: Arc::default(),
-            cancel: CancellationToken::new(),
-            ended: CancellationToken::new(),
-        }
+/// A claim that this process has, until it is dropped.
+struct ActiveClaim {
+    runner: Arc<Runner>,
+    state: ClaimState,
+}
+
+impl Drop for ActiveClaim {
+    fn drop(&mut self) {
+        self.runner.claims.remove(&self.state.claim.job);
     }
 }
 
 pub(super) struct Runner {
     store: Store,
     health: Arc<Health>,
-    work: Arc<dyn Work>,
-    lanes: [Lane; 3],
-    held: DashMap<Uuid, Held>,
+    handler: Arc<dyn JobHandler>,
+    queues: [QueueRuntime; 3],
+    /// By the job's id.
+    claims: DashMap<Uuid, ClaimState>,
+    lease: Duration,
     retry_base_delay: Duration,
     retry_max_delay: Duration,
     tasks: TaskTracker,
@@ -137,16 +136,8 @@ pub(super) struct Runner {
 
 impl std::fmt::Debug for Runner {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Runner").field("held", &self.held.len()).finish_non_exhaustive()
+        f.debug_struct("Runner").field("claims", &self.claims.len()).finish_non_exhaustive()
     }
-}
-
-/// How a job's task ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Ended {
-    /// Its end is stored, here or elsewhere, or it was cancelled.
-    Settled,
-    GivenBack,
 }
 
 impl Runner {
@@ -154,26 +145,24 @@ impl Runner {
         config: &config::Jobs,
         store: Store,
         health: &Arc<Health>,
-        work: Arc<dyn Work>,
+        handler: Arc<dyn JobHandler>,
         metrics: &Arc<Metrics>,
         stopping: &CancellationToken,
     ) -> Runner {
-        let lane = |queue: &config::JobQueue| Lane {
+        let lease = config.heartbeat * MISSED_HEARTBEATS;
+        let runtime = |queue: &config::JobQueue| QueueRuntime {
             config: queue.clone(),
-            limits: Limits {
-                starts: queue.per_minute,
-                window: config.rate_window,
-                lease: config.heartbeat * MISSED_HEARTBEATS,
-            },
-            slots: Semaphore::new(queue.workers),
-            turnstile: Mutex::new(()),
+            limits: Limits { starts: queue.per_minute, window: config.rate_window, lease },
+            slots: Arc::new(Semaphore::new(queue.workers)),
+            start_lock: Mutex::new(()),
         };
         Runner {
             store,
             health: Arc::clone(health),
-            work,
-            lanes: [lane(&config.analysis), lane(&config.chat), lane(&config.test)],
-            held: DashMap::new(),
+            handler,
+            queues: [runtime(&config.analysis), runtime(&config.chat), runtime(&config.test)],
+            claims: DashMap::new(),
+            lease,
             retry_base_delay: config.retry_base_delay,
             retry_max_delay: config.retry_max_delay,
             tasks: TaskTracker::new(),
@@ -182,8 +171,8 @@ impl Runner {
         }
     }
 
-    fn lane(&self, queue: Queue) -> &Lane {
-        let [analysis, chat, test] = &self.lanes;
+    fn queue(&self, queue: Queue) -> &QueueRuntime {
+        let [analysis, chat, test] = &self.queues;
         match queue {
             Queue::Analysis => analysis,
             Queue::Chat => chat,
@@ -191,148 +180,139 @@ impl Runner {
         }
     }
 
-    /// Works at a delivered job; when this returns well, its ticket may be taken away.
-    pub(super) async fn deliver(
-        self: &Arc<Self>,
-        queue: Queue,
-        job: Uuid,
-    ) -> Result<(), GivenBack> {
-        let (hold, held) = loop {
-            let hold = Hold::new(job);
-            let running_here = match self.held.entry(job) {
-                Entry::Occupied(entry) => entry.get().ended.clone(),
-                Entry::Vacant(entry) => break (hold, entry.insert(Held::of(hold)).clone()),
-            };
-            running_here.cancelled().await;
-        };
-        let runner = Arc::clone(self);
-        let task = self.tasks.spawn(async move {
-            let _held = HeldHere { runner: &runner, job, ended: held.ended.clone() };
-            runner.run(queue, hold, &held).await
-        });
-        match task.await {
-            Ok(Ended::Settled) => Ok(()),
-            Ok(Ended::GivenBack) | Err(_) => Err(GivenBack),
+    /// Waits for a free slot of a queue.
+    pub(super) async fn slot(&self, queue: Queue) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.queue(queue).slots).acquire_owned().await.ok()
+    }
+
+    /// Starts a claimed job as soon as its queue's rate allows, and leaves it to a task that keeps
+    /// the slot. When the process stops first, the claim is released.
+    pub(super) async fn start(self: &Arc<Self>, claim: Claim, slot: OwnedSemaphorePermit) {
+        let state =
+            ClaimState { claim, is_stored: Arc::default(), cancel: CancellationToken::new() };
+        self.claims.insert(claim.job, state.clone());
+        let active = ActiveClaim { runner: Arc::clone(self), state };
+        if let Some(started) = self.started_or_released(&active.state).await {
+            let runner = Arc::clone(self);
+            self.tasks.spawn(async move {
+                runner.run(&active.state, started).await;
+                drop((active, slot));
+            });
         }
     }
 
-    /// Cancels a job that is held here.
+    /// The ids of a queue's jobs that this process has claimed.
+    pub(super) fn running(&self, queue: Queue) -> Vec<Uuid> {
+        let claims = self.claims.iter().filter(|state| state.claim.queue == queue);
+        claims.map(|state| state.claim.job).collect()
+    }
+
+    /// Stops a job that this process has claimed.
     pub(super) fn cancel(&self, job: Uuid) {
-        if let Some(held) = self.held.get(&job) {
-            held.cancel.cancel();
+        if let Some(state) = self.claims.get(&job) {
+            state.cancel.cancel();
         }
     }
 
-    /// The holds that are to be renewed, all for the same time.
-    pub(super) fn holds(&self) -> Vec<Hold> {
-        let leased = self.held.iter().filter(|held| held.is_leased.load(Ordering::Acquire));
-        leased.map(|held| Hold { job: *held.key(), token: held.token }).collect()
+    /// The claims that are to be renewed.
+    pub(super) fn claims(&self) -> Vec<Claim> {
+        let stored = self.claims.iter().filter(|state| state.is_stored.load(Ordering::Acquire));
+        stored.map(|state| state.claim).collect()
     }
 
-    /// How long a hold lasts that is not renewed.
+    /// How long a claim lasts that is not renewed.
     pub(super) fn lease(&self) -> Duration {
-        self.lane(Queue::Analysis).limits.lease
+        self.lease
     }
 
-    /// Ends the work of a hold that is lost: the job was cancelled, or is another's now.
-    pub(super) fn lost(&self, hold: Hold) {
-        if let Some(held) = self.held.get(&hold.job).filter(|held| held.token == hold.token) {
-            held.cancel.cancel();
+    /// Stops a job whose claim is lost: it was cancelled, or another worker has it.
+    pub(super) fn lost(&self, claim: Claim) {
+        if let Some(state) = self.claims.get(&claim.job).filter(|state| state.claim == claim) {
+            state.cancel.cancel();
         }
     }
 
-    /// Waits until nothing runs. Call it once the process is stopping.
+    /// Waits until no job runs. Call it once the workers have ended.
     pub(super) async fn idle(&self) {
         self.tasks.close();
         self.tasks.wait().await;
     }
 
-    async fn run(&self, queue: Queue, hold: Hold, held: &Held) -> Ended {
-        let lane = self.lane(queue);
-        let slot = tokio::select! {
-            slot = lane.slots.acquire() => slot,
-            () = held.cancel.cancelled() => return Ended::Settled,
-            () = self.stopping.cancelled() => return Ended::GivenBack,
-        };
-        let Ok(_slot) = slot else { return Ended::GivenBack };
+    /// Runs a started job to its end, with its retries.
+    async fn run(&self, state: &ClaimState, mut started: Started) {
+        let claim = state.claim;
         loop {
-            let (payload, failures) = tokio::select! {
-                started = self.started(lane, queue, hold, held) => match started {
-                    Some(started) => started,
-                    None => return Ended::Settled,
-                },
-                () = held.cancel.cancelled() => return Ended::Settled,
-                () = self.stopping.cancelled() => {
-                    self.release(hold).await;
-                    return Ended::GivenBack;
+            let is_last_try = started.failures >= self.queue(claim.queue).config.retries;
+            let result = tokio::select! {
+                result = self.attempt(claim, started.payload, is_last_try) => result,
+                () = state.cancel.cancelled() => {
+                    self.count(claim.queue, "cancelled");
+                    return;
                 }
             };
-            let is_last_try = failures >= lane.config.retries;
-            let outcome = tokio::select! {
-                outcome = self.attempt(lane, queue, hold, payload, is_last_try) => outcome,
-                () = held.cancel.cancelled() => {
-                    self.count(queue, "cancelled");
-                    return Ended::Settled;
-                }
-            };
-            let end = match outcome {
-                Ok(result) => End::Done(result),
-                Err(failure) if failure.may_pass && !is_last_try => {
+            let outcome = match result {
+                Ok(result) => Outcome::Done(result),
+                Err(failure) if failure.is_transient && !is_last_try => {
                     let message = failure.message.as_str();
-                    let is_held = self.until_stored(|| self.store.retry(hold, message)).await;
-                    if !is_held {
-                        return Ended::Settled;
+                    if !self.until_stored(|| self.store.retry(claim, message)).await {
+                        return;
                     }
-                    self.count(queue, "retried");
-                    tracing::info!(job = %hold.job, error = message, "the job will be retried");
-                    let pause = self.pause(failures, failure.retry_after);
+                    self.count(claim.queue, "retried");
+                    tracing::info!(job = %claim.job, error = message, "the job will be retried");
+                    let delay = self.retry_delay(started.failures, failure.retry_after);
                     tokio::select! {
-                        () = sleep(pause) => continue,
-                        () = held.cancel.cancelled() => return Ended::Settled,
-                        () = self.stopping.cancelled() => {
-                            self.release(hold).await;
-                            return Ended::GivenBack;
-                        }
+                        () = sleep(delay) => {}
+                        () = state.cancel.cancelled() => return,
+                        () = self.stopping.cancelled() => return self.release(claim).await,
                     }
+                    match self.started_or_released(state).await {
+                        Some(again) => started = again,
+                        None => return,
+                    }
+                    continue;
                 }
-                Err(failure) => End::Failed(failure.message),
+                Err(failure) => Outcome::Failed(failure.message),
             };
-            let outcome = if matches!(end, End::Done(_)) { "done" } else { "failed" };
-            let is_stored = self.until_stored(|| self.store.finish(hold, &end)).await;
-            self.count(queue, if is_stored { outcome } else { "lost" });
-            return Ended::Settled;
+            let label = if matches!(outcome, Outcome::Done(_)) { "done" } else { "failed" };
+            let is_stored = self.until_stored(|| self.store.finish(claim, &outcome)).await;
+            self.count(claim.queue, if is_stored { label } else { "lost" });
+            return;
         }
     }
 
-    /// Waits until the job may start; `None` if there is nothing to do any more.
-    async fn started(
-        &self,
-        lane: &Lane,
-        queue: Queue,
-        hold: Hold,
-        held: &Held,
-    ) -> Option<(Value, u32)> {
-        let mut turn = lane.turnstile.lock().await;
+    /// Waits until a claimed job may start; `None` if this process is not to run it.
+    async fn started_or_released(&self, state: &ClaimState) -> Option<Started> {
+        tokio::select! {
+            started = self.started(state) => started,
+            () = state.cancel.cancelled() => None,
+            () = self.stopping.cancelled() => {
+                self.release(state.claim).await;
+                None
+            }
+        }
+    }
+
+    async fn started(&self, state: &ClaimState) -> Option<Started> {
+        let (claim, queue) = (state.claim, self.queue(state.claim.queue));
+        let _in_order = queue.start_lock.lock().await;
         let mut pause = MIN_PAUSE;
         loop {
-            match self.health.see(self.store.start(hold, queue, lane.limits).await) {
+            match self.health.record(self.store.start(claim, queue.limits).await) {
                 Ok(Start::Run { payload, failures }) => {
-                    held.is_leased.store(true, Ordering::Release);
-                    return Some((payload, failures));
+                    state.is_stored.store(true, Ordering::Release);
+                    return Some(Started { payload, failures });
                 }
                 Ok(Start::NotYet(due)) => {
-                    held.is_leased.store(true, Ordering::Release);
+                    state.is_stored.store(true, Ordering::Release);
                     sleep(due.min(MAX_START_PAUSE)).await;
                 }
                 Ok(Start::Held(due)) => {
-                    // The others need not wait for a worker that is lost.
-                    drop(turn);
-                    sleep(due.min(MAX_START_PAUSE)).await;
-                    turn = lane.turnstile.lock().await;
+                    tracing::debug!(job = %claim.job, ?due, "another worker has the job");
+                    return None;
                 }
                 Ok(Start::Settled) => return None,
                 Err(error) => {
-                    tracing::debug!(job = %hold.job, %error, "the job can't be started yet");
+                    tracing::debug!(job = %claim.job, %error, "the job can't be started yet");
                     sleep(pause).await;
                     pause = (pause * 2).min(MAX_PAUSE);
                 }
@@ -340,59 +320,57 @@ impl Runner {
         }
     }
 
-    /// One try, within its time limits; a panic in it is its failure.
+    /// Runs one try within its time limits. A panic counts as a failure of the job.
     async fn attempt(
         &self,
-        lane: &Lane,
-        queue: Queue,
-        hold: Hold,
+        claim: Claim,
         payload: Value,
         is_last_try: bool,
     ) -> Result<Value, Failure> {
+        let config = &self.queue(claim.queue).config;
         let began = Instant::now();
-        let job = Claimed {
-            id: hold.job,
-            queue,
+        let job = Job {
+            id: claim.job,
+            queue: claim.queue,
             payload,
-            soft_deadline: began + lane.config.soft_time_limit,
+            soft_deadline: began + config.soft_time_limit,
             is_last_try,
         };
-        let reporter =
-            Reporter { store: self.store.clone(), health: Arc::clone(&self.health), hold };
-        let work = AssertUnwindSafe(self.work.run(job, reporter)).catch_unwind();
-        let limit = lane.config.time_limit;
-        let outcome = timeout(limit, work).await;
+        let (store, health) = (self.store.clone(), Arc::clone(&self.health));
+        let progress = ProgressReporter { store, health, claim };
+        let run = AssertUnwindSafe(self.handler.run(job, progress)).catch_unwind();
+        let result = timeout(config.time_limit, run).await;
         let took = began.elapsed().as_secs_f64();
-        self.metrics.job_duration.with_label_values(&[queue.name()]).observe(took);
-        let final_failure =
-            |message: String| Failure { message, may_pass: false, retry_after: None };
-        match outcome {
-            Ok(Ok(outcome)) => outcome,
-            Ok(Err(_panic)) => Err(final_failure("internal error".to_owned())),
+        self.metrics.job_duration.with_label_values(&[claim.queue.name()]).observe(took);
+        let permanent =
+            |message: String| Failure { message, is_transient: false, retry_after: None };
+        match result {
+            Ok(Ok(result)) => result,
+            Ok(Err(_panic)) => Err(permanent("internal error".to_owned())),
             Err(_) => {
-                let limit = humantime::format_duration(limit);
-                Err(final_failure(format!("the job took longer than {limit}")))
+                let limit = humantime::format_duration(config.time_limit);
+                Err(permanent(format!("the job took longer than {limit}")))
             }
         }
     }
 
-    /// Before another try: the base delay, doubled with each failure, half of it by chance.
-    fn pause(&self, failures: u32, at_least: Option<Duration>) -> Duration {
+    /// The wait before a retry: the base delay, doubled with each failure, up to half of it random.
+    fn retry_delay(&self, failures: u32, at_least: Option<Duration>) -> Duration {
         let doubled = self.retry_base_delay.saturating_mul(2u32.saturating_pow(failures));
         let delay = doubled.min(self.retry_max_delay);
         let delay = delay.mul_f64(0.5 + 0.5 * fastrand::f64());
         delay.max(at_least.unwrap_or_default()).min(self.retry_max_delay)
     }
 
-    /// Repeats a step until the store has taken it: what was worked for is not thrown away
-    /// because the store is gone for a while.
-    async fn until_stored<F>(&self, step: impl Fn() -> F) -> bool
+    /// Repeats a call until the store has answered it, so that a result outlasts an outage of the
+    /// store. False if the claim is lost.
+    async fn until_stored<F>(&self, call: impl Fn() -> F) -> bool
     where
         F: Future<Output = Result<bool, StoreError>>,
     {
         let mut pause = MIN_PAUSE;
         loop {
-            match self.health.see(step().await) {
+            match self.health.record(call().await) {
                 Ok(is_held) => return is_held,
                 Err(error) => {
                     tracing::debug!(%error, "a job's state is not stored yet");
@@ -403,10 +381,10 @@ impl Runner {
         }
     }
 
-    /// Lets go of a hold, so that nobody has to wait for its lease to end.
-    async fn release(&self, hold: Hold) {
-        if let Err(error) = self.health.see(self.store.renew(&[hold], Duration::ZERO).await) {
-            tracing::debug!(job = %hold.job, %error, "a hold was not released");
+    /// Releases a claim, so that no worker has to wait until its lease lapses.
+    async fn release(&self, claim: Claim) {
+        if let Err(error) = self.health.record(self.store.release(claim).await) {
+            tracing::debug!(job = %claim.job, %error, "a claim was not released");
         }
     }
 
@@ -415,16 +393,8 @@ impl Runner {
     }
 }
 
-/// Takes a job off the list when its task ends, however it ends.
-struct HeldHere<'a> {
-    runner: &'a Runner,
-    job: Uuid,
-    ended: CancellationToken,
-}
-
-impl Drop for HeldHere<'_> {
-    fn drop(&mut self) {
-        self.runner.held.remove(&self.job);
-        self.ended.cancel();
-    }
+/// What the store returns of a job that starts.
+struct Started {
+    payload: Value,
+    failures: u32,
 }

@@ -160,12 +160,12 @@ impl Core {
         let route = gateway.router.legacy(order.first, order.alone).ok_or_else(unknown)?;
         let first = route.targets.first().ok_or_else(unknown)?;
         // At the start of the process a question may come before the credentials.
-        let _ = timeout(CREDENTIALS_PATIENCE, first.site.identity.settled()).await;
-        if route.targets.iter().all(|target| target.site.identity.auth().is_none()) {
+        let _ = timeout(CREDENTIALS_PATIENCE, first.endpoint.identity.settled()).await;
+        if route.targets.iter().all(|target| target.endpoint.identity.auth().is_none()) {
             return Err(AskError::NoCredentials);
         }
         // The legacy default is more than some of its own models take.
-        let known_cap = first.known.and_then(|it| it.max_output_tokens);
+        let known_cap = first.model_info.and_then(|it| it.max_output_tokens);
         let max_tokens = gateway.config.legacy.max_tokens;
         let question = Question {
             system: rendered.system.as_deref(),
@@ -278,5 +278,5 @@ fn failure(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> AskError {
 fn answerer<'a>(targets: &'a [Arc<Target>], headers: &HeaderMap) -> Option<&'a Arc<Target>> {
     let told = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
     let (model, region) = (told("x-sluice-model")?, told("x-sluice-region")?);
-    targets.iter().find(|it| it.model.as_str() == model && it.site.region == region)
+    targets.iter().find(|it| it.model.as_str() == model && it.endpoint.region == region)
 }

@@ -77,10 +77,10 @@ fn with_settings(mut status: Value, gateway: &Gateway, target: Option<&Target>) 
     let fallback_models: Vec<&str> = others
         .filter_map(|&index| Some(gateway.router.targets().get(index)?.model.as_str()))
         .collect();
-    let known = target.and_then(|target| target.known);
+    let known = target.and_then(|target| target.model_info);
     let reasons = known.is_some_and(|facts| facts.features().contains(Features::REASONING));
     let settings = json!({
-        "region": target.map_or(&gateway.config.upstream.region, |target| &target.site.region),
+        "region": target.map_or(&gateway.config.upstream.region, |target| &target.endpoint.region),
         "connection_type": "AWS Bedrock Runtime",
         "service": "Amazon Bedrock",
         "sdk_version": concat!("sluice/", env!("CARGO_PKG_VERSION")),

@@ -31,6 +31,7 @@ mod json;
 mod models;
 mod pending;
 mod reply;
+mod resets;
 mod tasks;
 mod text;
 mod work;

@@ -12,7 +12,7 @@ use super::ask::{AskError, Caller};
 use super::chat::{self, Chat};
 use super::connection;
 use super::core::{Core, seconds_since};
-use crate::jobs::{Claimed, Failure, Queue, Reporter, Work};
+use crate::jobs::{Failure, Job, JobHandler, ProgressReporter, Queue};
 
 /// How far a job is, in percent, when a model is being asked and when it has answered.
 const ASKED: u8 = 10;
@@ -29,15 +29,19 @@ pub(super) struct ConnectionTest {
     pub(super) trace: Option<String>,
 }
 
-impl Work for LegacyWork {
-    fn run(&self, job: Claimed, reporter: Reporter) -> BoxFuture<'static, Result<Value, Failure>> {
+impl JobHandler for LegacyWork {
+    fn run(
+        &self,
+        job: Job,
+        progress: ProgressReporter,
+    ) -> BoxFuture<'static, Result<Value, Failure>> {
         let core = Arc::clone(&self.0);
         async move {
-            reporter.progress(ASKED).await;
+            progress.report(ASKED).await;
             let began = Instant::now();
             match job.queue {
-                Queue::Analysis => analyse(&core, job, &reporter, began).await,
-                Queue::Chat => answer(&core, job, &reporter, began).await,
+                Queue::Analysis => analyse(&core, job, &progress, began).await,
+                Queue::Chat => answer(&core, job, &progress, began).await,
                 Queue::Test => {
                     let test: ConnectionTest = payload(job.payload)?;
                     let caller = Caller::of_job(test.client, test.trace.as_deref());
@@ -53,30 +57,30 @@ impl Work for LegacyWork {
 
 async fn analyse(
     core: &Core,
-    job: Claimed,
-    reporter: &Reporter,
+    job: Job,
+    progress: &ProgressReporter,
     began: Instant,
 ) -> Result<Value, Failure> {
     let analysis: Analysis = payload(job.payload)?;
     let caller = Caller::of_job(analysis.client.clone(), analysis.trace.as_deref());
     let outcome = core.analyse(&analysis, &caller, job.soft_deadline).await;
     let outcome = unless_tried_again(outcome, job.is_last_try)?;
-    reporter.progress(ANSWERED).await;
+    progress.report(ANSWERED).await;
     let analysed = core.conclude(&analysis, outcome).map_err(|error| failure(&error, false))?;
     Ok(analysis::result(&analysis, &analysed, seconds_since(began)))
 }
 
 async fn answer(
     core: &Core,
-    job: Claimed,
-    reporter: &Reporter,
+    job: Job,
+    progress: &ProgressReporter,
     began: Instant,
 ) -> Result<Value, Failure> {
     let chat: Chat = payload(job.payload)?;
     let caller = Caller::of_job(chat.client.clone(), chat.trace.as_deref());
     let outcome = core.chat(&chat, &caller, job.soft_deadline).await;
     let outcome = unless_tried_again(outcome, job.is_last_try)?;
-    reporter.progress(ANSWERED).await;
+    progress.report(ANSWERED).await;
     let key = job.id.to_string();
     let answered = core.conclude_chat(&chat, outcome, Some(&key));
     let answered = answered.map_err(|error| failure(&error, false))?;
@@ -96,14 +100,14 @@ fn unless_tried_again<T>(
     }
 }
 
-fn failure(error: &AskError, may_pass: bool) -> Failure {
-    Failure { message: error.to_string(), may_pass, retry_after: error.retry_after() }
+fn failure(error: &AskError, is_transient: bool) -> Failure {
+    Failure { message: error.to_string(), is_transient, retry_after: error.retry_after() }
 }
 
 fn payload<T: DeserializeOwned>(payload: Value) -> Result<T, Failure> {
     serde_json::from_value(payload).map_err(|error| Failure {
         message: format!("the job can't be read: {error}"),
-        may_pass: false,
+        is_transient: false,
         retry_after: None,
     })
 }

@@ -14,6 +14,7 @@ mod rate;
 mod registry;
 mod tracking;
 
+pub use budget::store as budget_store;
 pub use budget::{Account, BudgetLedgers, BudgetSync, Hold, OverBudget, usd};
 pub use caller::{Caller, CallerKind};
 pub use client_limits::ClientLimits;

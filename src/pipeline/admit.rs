@@ -14,7 +14,7 @@ use super::refusal::Refusal;
 use super::route::Routed;
 use super::shortage::{self, Shortage};
 use crate::quota::{Flow, ShutdownDeadline};
-use crate::routing::{Candidate, Candidates, Permit, is_hopeful};
+use crate::routing::{Candidate, Candidates, Permit, may_recover_by};
 use crate::system::time::{sleep_until, timeout_at};
 
 /// What came of the search for a target.
@@ -55,14 +55,14 @@ pub(super) async fn admit(
     if let Some((index, permit)) = routed.route.enter(routed.remaining()) {
         return Ok(Admission::Go(index, permit));
     }
-    let pool = Arc::clone(&routed.route.pool);
+    let group = Arc::clone(&routed.route.group);
     let candidates: Candidates = routed.remaining().collect();
     if candidates.is_empty() {
         return Ok(Admission::NothingLeft);
     }
     let gateway = Arc::clone(routed.exchange.gateway());
     let give_up = gateway.shutdown_deadline.earlier_of(patience.deadline.min(now + patience.left));
-    if give_up <= now || !is_hopeful(&candidates, give_up, now) {
+    if give_up <= now || !may_recover_by(&candidates, give_up, now) {
         return Err(shortage::refusal(routed));
     }
     let place = gateway.queue_limits.enter(routed.body.len());
@@ -72,7 +72,7 @@ pub(super) async fn admit(
     })?;
     let granted = {
         let span = routed.exchange.begins_wait();
-        let mut waiting = pool.join(flow(&routed.exchange), candidates.clone());
+        let mut waiting = group.join(flow(&routed.exchange), candidates.clone());
         let granted = tokio::select! {
             granted = timeout_at(give_up, waiting.granted()) => granted.ok().flatten(),
             () = turned_away(&gateway.shutdown_deadline, &candidates) => None,
@@ -94,7 +94,7 @@ pub(super) async fn admit(
 /// Waits until the process ends too soon for any of the candidates.
 async fn turned_away(shutdown_deadline: &ShutdownDeadline, candidates: &[Candidate]) {
     let end = shutdown_deadline.wait_until_set().await;
-    if is_hopeful(candidates, end, Instant::now()) {
+    if may_recover_by(candidates, end, Instant::now()) {
         sleep_until(end).await;
     }
 }

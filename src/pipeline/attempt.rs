@@ -27,7 +27,7 @@ use crate::bedrock::Extras;
 use crate::config::Strategy;
 use crate::quota::{Dimension, InFlightGuard};
 use crate::routing::access::{Denial, Verdict};
-use crate::routing::{Permit, Spending, Target};
+use crate::routing::{ActiveReservation, Permit, Target};
 use crate::system::time::{sleep, sleep_until};
 use crate::upstream::classify::{Denies, denies};
 use crate::upstream::{Class, Failure, Reply, RequestError, Success, TimeLimit, sign};
@@ -85,7 +85,7 @@ async fn answer(mut routed: Routed) -> Result<Response<ResponseBody>, Refused> {
 }
 
 enum Answer {
-    Success(Box<Success>, Spending),
+    Success(Box<Success>, ActiveReservation),
     Failure(Failure, Arc<Target>),
 }
 
@@ -218,11 +218,11 @@ impl Loop {
     async fn send(&self, target: &Arc<Target>, now: Instant) -> Reply {
         let streams = self.routed.call.operation.is_stream();
         let left = self.deadline.saturating_duration_since(now);
-        let limit = target.site.first_byte_timeout.min(left);
+        let limit = target.endpoint.first_byte_timeout.min(left);
         let span = self.routed.exchange.begins_attempt(target);
         let make = || signed(&self.routed, target, span.as_ref());
         let reply =
-            self.gateway.upstream.send(&target.site.origin, make, streams, now, limit).await;
+            self.gateway.upstream.send(&target.endpoint.origin, make, streams, now, limit).await;
         if let Some(span) = &span {
             span.replied(&reply);
         }
@@ -301,7 +301,7 @@ impl Loop {
             return Next::Relay(failure);
         }
         if failure.is_about_credentials() {
-            permit.target().site.identity.renew();
+            permit.target().endpoint.identity.renew();
         }
         let attempts = self.candidate(index, |candidate| {
             candidate.attempts += 1;
@@ -569,15 +569,16 @@ fn signed(
     target: &Target,
     span: Option<&Open<'_>>,
 ) -> Result<Request<Bytes>, RequestError> {
-    let auth = target.site.identity.auth();
-    let auth = auth.ok_or_else(|| RequestError::NoCredentials(target.site.identity.problem()))?;
+    let auth = target.endpoint.identity.auth();
+    let auth =
+        auth.ok_or_else(|| RequestError::NoCredentials(target.endpoint.identity.problem()))?;
     let prepared = prepare(routed, target).ok_or(RequestError::InvalidPath)?;
     let Prepared { mut head, payload } = prepared;
     if let Some(span) = span {
         span.mark(&mut head.headers);
     }
     let hash = || payload.hash(routed);
-    sign::authorize(&mut head, hash, &auth, &target.site.region, SystemTime::now())?;
+    sign::authorize(&mut head, hash, &auth, &target.endpoint.region, SystemTime::now())?;
     Ok(Request::from_parts(head, payload.body))
 }
 

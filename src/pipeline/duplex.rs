@@ -108,8 +108,8 @@ async fn open_marked(
 ) -> Reply {
     let gateway = routed.exchange.gateway();
     let failed = |error: RequestError| Reply::Failure(Failure::no_credentials(&error));
-    let Some(auth) = target.site.identity.auth() else {
-        return failed(RequestError::NoCredentials(target.site.identity.problem()));
+    let Some(auth) = target.endpoint.identity.auth() else {
+        return failed(RequestError::NoCredentials(target.endpoint.identity.problem()));
     };
     let Some(mut head) = prepare(routed, target).map(|prepared| prepared.head) else {
         return failed(RequestError::InvalidPath);
@@ -117,9 +117,9 @@ async fn open_marked(
     if let Some(span) = span {
         span.mark(&mut head.headers);
     }
-    let seed = sign::authorize_events(&mut head, &auth, &target.site.region, SystemTime::now());
+    let seed = sign::authorize_events(&mut head, &auth, &target.endpoint.region, SystemTime::now());
     let signer = match seed {
-        Ok(seed) => EventSigner::new(auth, &target.site.region, seed),
+        Ok(seed) => EventSigner::new(auth, &target.endpoint.region, seed),
         Err(error) => return failed(error.into()),
     };
     let limit = gateway.config.server.max_body;
@@ -128,7 +128,10 @@ async fn open_marked(
     let (source, signed) = events.into_inner();
     let events = Events::new(source, signed, signer, limit, over);
     let request = Request::from_parts(head, events);
-    gateway.upstream.open(&target.site.origin, request, target.site.first_byte_timeout).await
+    gateway
+        .upstream
+        .open(&target.endpoint.origin, request, target.endpoint.first_byte_timeout)
+        .await
 }
 
 /// Tells the target what came of it, as after any attempt.

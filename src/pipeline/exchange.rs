@@ -245,7 +245,7 @@ impl Exchange {
             outcome: self.outcome,
         };
         let spent = used.map(|Used { target, usage, cost, .. }| RequestUsage {
-            model: target.model_number(metrics),
+            model: target.model_label_id(metrics),
             usage: *usage,
             cost: *cost,
         });
@@ -354,10 +354,10 @@ impl Exchange {
             None => passed,
         };
         let Some(bound) = &self.bound else { return usage };
-        let input = if self.begun.is_some() { usage.input } else { bound.untold_input() };
+        let input = if self.begun.is_some() { usage.input } else { bound.unreported_input() };
         // A target goes on with an answer that is no stream, whether anybody waits for it or not.
         let is_stream = self.operation.is_some_and(Operation::is_stream);
-        let output = if is_stream { usage.output } else { bound.untold_output() };
+        let output = if is_stream { usage.output } else { bound.unreported_output() };
         Usage { input, output, ..usage }
     }
 
@@ -384,7 +384,7 @@ impl Exchange {
             requested_model: self.requested_model.as_deref(),
             model: target.map(|target| target.model.as_str()),
             target: target.map(|target| &*target.name),
-            region: target.map(|target| target.site.region.as_str()),
+            region: target.map(|target| target.endpoint.region.as_str()),
             status: self.status,
             outcome: self.outcome.name(),
             attempts: self.attempts.len(),

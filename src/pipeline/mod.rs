@@ -230,7 +230,7 @@ fn warn_of_unpriced(config: &Config, router: &Router, prices: &Prices) {
 
 /// What tokens of a target cost, if anybody knows.
 fn rates(prices: &Prices, target: &Target) -> Option<Rates> {
-    prices.of(&target.model, target.base_model(), target.known)
+    prices.of(&target.model, target.base_model(), target.model_info)
 }
 
 /// A pool of connections to the upstream, counted in `metrics`.

@@ -50,12 +50,12 @@ pub(super) fn prepare(routed: &Routed, target: &Target) -> Option<Prepared> {
         Resource::Model(_) => target.uri(routed.call.operation)?,
         _ => {
             let path = with_query(routed.call.to_path()?, routed);
-            target.site.origin.uri(PathAndQuery::try_from(path).ok()?)
+            target.endpoint.origin.uri(PathAndQuery::try_from(path).ok()?)
         }
     };
     head.headers = routed.head.headers.clone();
     policy::add_guardrail(&routed.exchange, routed.call.operation, &mut head.headers);
-    head.headers.insert(header::HOST, target.site.origin.host());
+    head.headers.insert(header::HOST, target.endpoint.origin.host());
     let cap = routed.call.model().and_then(|requested| target.cap(requested));
     let clamped = cap.and_then(|cap| body::clamp(&routed.body, &routed.peek, cap));
     let is_changed = clamped.is_some();

@@ -30,7 +30,7 @@ use crate::bedrock::error::set_retry_after;
 use crate::bedrock::{ErrorKind, Operation, Usage, WireError, event_stream};
 use crate::limits::{OverBudget, usd};
 use crate::routing::cooldown::State;
-use crate::routing::{RequestSize, Spending, Target};
+use crate::routing::{ActiveReservation, RequestSize, Target};
 use crate::system::time::{Sleep, sleep_until};
 use crate::upstream::{self, Class, Failure, Success, TimeLimit};
 
@@ -90,12 +90,12 @@ pub(super) fn success<B>(
     mut exchange: Box<Exchange>,
     operation: Operation,
     success: Success<B>,
-    spending: Spending,
+    spending: ActiveReservation,
     size: RequestSize,
     deadline: Instant,
 ) -> Response<ResponseBody<B>> {
     let Success { status, headers: mut head, held, body, is_close_delimited } = success;
-    let idle = spending.target().site.idle_timeout;
+    let idle = spending.target().endpoint.idle_timeout;
     exchange.answered_by = Some(Arc::clone(spending.target()));
     exchange.answering(status, None);
     exchange.spent(spending.input(), 0);
@@ -104,7 +104,7 @@ pub(super) fn success<B>(
         if exchange.bound.is_some() { Watch::whole_stream() } else { Watch::stream() }
     } else {
         // Vectors and pictures are long, and nothing of them is cached.
-        let mode = spending.target().known.map_or("chat", |facts| facts.mode);
+        let mode = spending.target().model_info.map_or("chat", |facts| facts.mode);
         Watch::unary(Usage::from_headers(&head), mode == "chat" || is_close_delimited)
     };
     strip_for_client(&mut head);
@@ -233,7 +233,7 @@ fn add_own_headers(head: &mut HeaderMap, exchange: &Exchange) {
         if exchange.requested_model.is_some() {
             head.insert(MODEL, target.model_header.clone());
         }
-        head.insert(REGION, target.site.region_header.clone());
+        head.insert(REGION, target.endpoint.region_header.clone());
     }
 }
 
@@ -263,7 +263,7 @@ pin_project_lite::pin_project! {
         watch: Watch,
         exchange: Box<Exchange>,
         // What the answer holds of its target's quota, until it is settled.
-        spending: Option<Spending>,
+        spending: Option<ActiveReservation>,
         size: RequestSize,
         idle: Duration,
         deadline: Instant,
@@ -352,7 +352,7 @@ impl<B: Body<Data = Bytes>> Relay<B> {
         this.watch.pass(&chunk);
         // Should the client go away, what has passed is what it cost.
         if let (Some(spending), Some(output)) = (this.spending.as_mut(), this.watch.tokens()) {
-            spending.seen(output);
+            spending.observe_output(output);
             this.exchange.begun = this.watch.begun();
             this.exchange.spent(spending.input(), output);
             if *this.is_metered {

@@ -22,7 +22,7 @@ use crate::config::Priority;
 use crate::limits::{Denied, Prices};
 use crate::routing::access::Denial;
 use crate::routing::{
-    self, Abilities, Bound, Candidate, Excess, QuotaDemand, RequestSize, Target, balance,
+    self, Bound, Candidate, Capabilities, Excess, QuotaDemand, RequestSize, Target, balance,
 };
 use crate::telemetry::ModelLatency;
 
@@ -284,7 +284,7 @@ fn route(
     };
     let is_routed = pattern.is_some();
     exchange.pattern = pattern;
-    let (_, first) = route.able().next().ok_or_else(unrouted)?;
+    let (_, first) = route.with_capabilities().next().ok_or_else(unrouted)?;
     // An opaque ARN does not tell its family; the target that it routes to first does.
     let family = match model.family() {
         Family::Unknown => first.family,
@@ -309,12 +309,12 @@ fn route(
         max_output: peek.max_output_tokens(),
     };
     let mut targets: SmallVec<[(usize, &Arc<Target>); 4]> = route
-        .able()
+        .with_capabilities()
         .enumerate()
         // Events are not kept, so nobody could stand in for the first.
         .filter(|(position, _)| *position == 0 || !is_duplex)
-        .filter(|(position, (target, abilities))| {
-            *position == 0 || can_stand_in(target, abilities, operation, model, family, &peek)
+        .filter(|(position, (target, capabilities))| {
+            *position == 0 || can_stand_in(target, capabilities, operation, model, family, &peek)
         })
         .filter(|(_, (target, _))| policy::may_call(exchange, target))
         .map(|(position, (target, _))| (position, target))
@@ -408,7 +408,7 @@ fn priority(headers: &HeaderMap, gateway: &Gateway) -> Priority {
 /// the request uses may be lost.
 fn can_stand_in(
     target: &Target,
-    abilities: &Abilities,
+    capabilities: &Capabilities,
     operation: Operation,
     model: &ModelId,
     family: Family,
@@ -416,7 +416,7 @@ fn can_stand_in(
 ) -> bool {
     let is_itself = || target.is_model(model);
     let same_schema = operation.is_converse() && !peek.has_model_fields
-        || family != Family::Unknown && abilities.family == family
+        || family != Family::Unknown && capabilities.family == family
         || is_itself();
-    same_schema && abilities.take(peek, is_itself)
+    same_schema && capabilities.supports(peek, is_itself)
 }

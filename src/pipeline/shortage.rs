@@ -14,7 +14,7 @@ use super::relay::SOON;
 use super::route::{CandidateState, Left, Routed};
 use crate::bedrock::error::whole_seconds;
 use crate::routing::cooldown::State;
-use crate::routing::{Candidates, Excess, Pool};
+use crate::routing::{Candidates, Excess};
 use crate::telemetry::OTHER;
 
 /// A year, and more: what is due later is not waited for.
@@ -151,8 +151,8 @@ impl Shortage {
                 waits(state.left).then_some(candidate)
             })
             .collect();
-        let pool: &Pool = &routed.route.pool;
-        if let Some((target, due)) = pool.due(&candidates, now).filter(|(_, due)| *due < NEVER) {
+        let group = &routed.route.group;
+        if let Some((target, due)) = group.due(&candidates, now).filter(|(_, due)| *due < NEVER) {
             shortage.due = due.max(Duration::from_millis(1));
             if due > Duration::ZERO {
                 shortage.first = Some(target.name.to_string());
@@ -287,16 +287,16 @@ pub(super) fn excess(routed: &Routed) -> Option<Excess> {
 
 /// What a client is told whose request is larger than the quotas of all targets.
 pub(super) fn describe(excess: &Excess) -> String {
-    let Excess { tokens, input, quota, is_own } = *excess;
+    let Excess { tokens, input, quota, is_default } = *excess;
     let output = tokens.saturating_sub(input);
-    let whose = if is_own {
+    let whose = if is_default {
         "the model's own maximum, since the request names none"
     } else {
         "its maximum"
     };
     let advice = match quota.saturating_sub(input) {
         0 => "Send less input".to_owned(),
-        room if is_own => format!(
+        room if is_default => format!(
             "Name a maximum of output tokens (max_tokens, or inferenceConfig.maxTokens) of at most {room}"
         ),
         room => format!("Lower the maximum of output tokens to at most {room}"),
@@ -364,8 +364,12 @@ mod tests {
 
     #[test]
     fn who_asks_for_too_much_learns_what_would_fit() {
-        let excess =
-            |input, output, is_own| Excess { tokens: input + output, input, quota: 3000, is_own };
+        let excess = |input, output, is_default| Excess {
+            tokens: input + output,
+            input,
+            quota: 3000,
+            is_default,
+        };
         let own = describe(&excess(120, 64_000, true));
         for part in
             ["64120", "120 of input", "64000 of output", "3000 tokens a minute", "at most 2880"]

@@ -1,8 +1,7 @@
 //! A token bucket on an injected clock.
 //!
 //! Between any two instants a bucket gives at most its capacity plus what flows in between them.
-//! Its level may go below zero, when a settlement costs more than was taken: what is owed flows
-//! in first.
+//! Its level falls below zero when a settlement costs more than was taken; then the debt flows in first.
 
 use std::time::Duration;
 
@@ -13,28 +12,28 @@ const MINUTE: f64 = 60.0;
 /// Rounding of levels must not make a full bucket refuse its own capacity.
 const EPSILON: f64 = 1e-6;
 
-/// How far ahead a bucket promises room; keeps sums of instants from overflowing.
-const FAR: Duration = Duration::from_secs(24 * 60 * 60);
+/// The longest wait that a bucket announces; it keeps sums of instants from overflowing.
+const MAX_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// A bucket that regains a number of units in a minute, and holds as many or a little less.
+/// A bucket that regains a number of units in a minute, and holds as many less a safety margin.
 #[derive(Clone, Debug)]
 pub(super) struct Bucket {
     per_minute: f64,
-    unfilled: f64,
+    safety_margin: f64,
     level: f64,
     at: Instant,
 }
 
 impl Bucket {
-    /// A full bucket of `per_minute` units, less the share `unfilled` of them.
-    pub(super) fn full(per_minute: f64, unfilled: f64, now: Instant) -> Bucket {
-        let empty = Bucket::empty(per_minute, unfilled, now);
+    /// A full bucket of `per_minute` units, less the share `safety_margin` of them.
+    pub(super) fn full(per_minute: f64, safety_margin: f64, now: Instant) -> Bucket {
+        let empty = Bucket::empty(per_minute, safety_margin, now);
         Bucket { level: empty.capacity(), ..empty }
     }
 
-    /// An empty one.
-    pub(super) fn empty(per_minute: f64, unfilled: f64, now: Instant) -> Bucket {
-        Bucket { per_minute, unfilled, level: 0.0, at: now }
+    /// An empty bucket.
+    pub(super) fn empty(per_minute: f64, safety_margin: f64, now: Instant) -> Bucket {
+        Bucket { per_minute, safety_margin, level: 0.0, at: now }
     }
 
     /// Units that are there now.
@@ -44,8 +43,8 @@ impl Bucket {
         (self.level + flowed).min(self.capacity())
     }
 
-    /// When `units` will be there: now, or later. More than the bucket holds is there when it is
-    /// full, since it will never be any other time.
+    /// When `units` will be there. More than the capacity counts as there when the bucket is full, since it
+    /// never will be otherwise.
     pub(super) fn when(&self, units: f64, now: Instant) -> Instant {
         let missing = units.min(self.capacity()) - self.level(now);
         if missing <= EPSILON {
@@ -53,7 +52,7 @@ impl Bucket {
         }
         let seconds = missing * MINUTE / self.per_minute.max(EPSILON);
         // A microsecond on top, so that a timer set for this instant never fires too early.
-        now + Duration::try_from_secs_f64(seconds + 1e-6).unwrap_or(FAR).min(FAR)
+        now + Duration::try_from_secs_f64(seconds + 1e-6).unwrap_or(MAX_WAIT).min(MAX_WAIT)
     }
 
     /// Takes `units`, whether they are there or not.
@@ -68,7 +67,7 @@ impl Bucket {
         self.at = now;
     }
 
-    /// Changes the capacity and the flow; what is there stays there, as far as it fits.
+    /// Changes the flow and the capacity. The level stays, as far as it fits.
     pub(super) fn resize(&mut self, per_minute: f64, now: Instant) {
         self.level = self.level(now);
         self.per_minute = per_minute;
@@ -76,9 +75,9 @@ impl Bucket {
         self.at = now;
     }
 
-    /// What it holds at most; room for one request at least.
+    /// The most that it holds, at least one request.
     fn capacity(&self) -> f64 {
-        (self.per_minute * (1.0 - self.unfilled)).max(self.per_minute.min(1.0))
+        (self.per_minute * (1.0 - self.safety_margin)).max(self.per_minute.min(1.0))
     }
 }
 
@@ -100,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_to_stay_unfilled_does_not_slow_the_flow() {
+    fn a_safety_margin_does_not_slow_the_flow() {
         let start = Instant::now();
         let mut bucket = Bucket::full(60.0, 0.25, start);
         assert_eq!(bucket.level(start), 45.0);
@@ -112,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn it_tells_when_there_is_room_and_there_is() {
+    fn units_are_there_when_they_are_due() {
         let start = Instant::now();
         let mut bucket = Bucket::empty(60.0, 0.0, start);
         let when = bucket.when(5.0, start);
@@ -123,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn the_smallest_has_room_for_one_request() {
+    fn the_smallest_bucket_holds_one_request() {
         let start = Instant::now();
         let mut bucket = Bucket::full(1.0, 0.25, start);
         assert_eq!(bucket.when(1.0, start), start);
@@ -132,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn more_than_it_holds_has_room_when_it_is_full() {
+    fn a_request_above_the_capacity_needs_a_full_bucket() {
         let start = Instant::now();
         let mut bucket = Bucket::full(60.0, 0.0, start);
         assert_eq!(bucket.when(1000.0, start), start);
@@ -168,7 +167,7 @@ mod tests {
         }
 
         #[test]
-        fn what_is_taken_and_given_back_leaves_the_level(takes in prop::collection::vec(0.0f64..40.0, 1..50)) {
+        fn taking_and_giving_back_leaves_the_level(takes in prop::collection::vec(0.0f64..40.0, 1..50)) {
             let now = Instant::now();
             let mut bucket = Bucket::full(1000.0, 0.0, now);
             for units in &takes { bucket.take(*units, now); }

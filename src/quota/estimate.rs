@@ -1,4 +1,4 @@
-//! How many tokens a request will take, before anybody has counted them.
+//! Estimates of a request's tokens before the upstream has counted them.
 //!
 //! Bytes per token differ by language, model and the JSON around the text, so the ratio is
 //! learned for each target from the counts that its answers carry, with how much it varies, and so
@@ -6,12 +6,13 @@
 //! name no maximum.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+
+use parking_lot::{Mutex, MutexGuard};
 
 /// Before anything is learned; English text in JSON has about this many bytes to a token.
 const BYTES_PER_TOKEN: f32 = 4.0;
 
-/// Before anything is learned an answer is thought to use its maximum.
+/// Before anything is learned, answers are assumed to use their maximum.
 const OUTPUT_SHARE: f32 = 1.0;
 
 /// Weight of a new observation.
@@ -20,18 +21,18 @@ const WEIGHT: f32 = 0.1;
 /// Before anything is learned, how far the ratio of a request is from the usual one, on average.
 const DEVIATION: f32 = 0.25;
 
-/// An estimate assumes a ratio so many deviations below the usual one: to take too much until the
-/// answer ends costs less than a throttle.
+/// An estimate assumes a ratio this many deviations below the usual one: to reserve too much until the answer
+/// ends costs less than a throttle.
 const DEVIATIONS: f32 = 3.0;
 
 /// Tokens of an image, about, at the size that models scale it to.
 const TOKENS_PER_MEDIUM: u64 = 1600;
 
-/// So many answers to requests without a maximum count...
+/// The last answers to requests without a maximum that count...
 const RECENT: usize = 64;
 
-/// ...from so many on.
-const ENOUGH: usize = 16;
+/// ...once there are this many.
+const MIN_ANSWERS: usize = 16;
 
 /// This share of them stays within the output that is assumed of the next...
 const WITHIN: f64 = 0.95;
@@ -39,7 +40,7 @@ const WITHIN: f64 = 0.95;
 /// ...which is at least this.
 const LEAST_OUTPUT: u64 = 256;
 
-/// What one target's answers have taught. Racing updates may lose an observation, never more.
+/// What one target's answers have taught. Concurrent updates may lose an observation, and no more.
 #[derive(Debug)]
 pub struct Estimator {
     bytes_per_token: AtomicF32,
@@ -63,8 +64,8 @@ impl Default for Estimator {
 }
 
 impl Estimator {
-    /// The input tokens that a body may have, with this many bytes of text and JSON, and this many
-    /// images, documents or the like, whose bytes are not among them. Few bodies have more.
+    /// The input tokens of a body with this many bytes of text and JSON, and this many images, documents or
+    /// other media, whose bytes do not count as text. A cautious estimate: few bodies have more.
     pub fn input(&self, text_bytes: usize, media: usize) -> u64 {
         let usual = self.bytes_per_token.get();
         let dense = (usual - DEVIATIONS * self.deviation.get()).max(usual / 2.0);
@@ -72,7 +73,7 @@ impl Estimator {
         text.ceil() as u64 + media as u64 * TOKENS_PER_MEDIUM
     }
 
-    /// Output tokens that an answer is likely to have, of the most that it may have.
+    /// The likely output tokens of an answer that may have up to `max`.
     pub fn output(&self, max: u64) -> u64 {
         (max as f32 * self.output_share.get()).ceil() as u64
     }
@@ -97,8 +98,8 @@ impl Estimator {
         self.free_output.store(outputs.high().unwrap_or(0), Ordering::Relaxed);
     }
 
-    fn outputs(&self) -> std::sync::MutexGuard<'_, Outputs> {
-        self.free_outputs.lock().unwrap_or_else(PoisonError::into_inner)
+    fn outputs(&self) -> MutexGuard<'_, Outputs> {
+        self.free_outputs.lock()
     }
 
     /// Bytes per token, as learned so far.
@@ -119,7 +120,7 @@ impl Estimator {
         }
     }
 
-    /// Takes over what another has learned.
+    /// Takes over what the same target has learned under an older config.
     pub fn take_over(&self, before: &Estimator) {
         self.bytes_per_token.set(before.bytes_per_token.get());
         self.deviation.set(before.deviation.get());
@@ -154,7 +155,7 @@ impl Outputs {
     /// What [`WITHIN`] of them stay within; at least one token, once there are enough.
     fn high(&self) -> Option<u64> {
         let known = self.count.min(RECENT);
-        if known < ENOUGH {
+        if known < MIN_ANSWERS {
             return None;
         }
         let mut sorted = self.last;
@@ -192,7 +193,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_estimate_comes_near_what_is_counted() {
+    fn the_estimate_approaches_the_count() {
         let estimator = Estimator::default();
         assert!(
             (1050..1400).contains(&estimator.input(4000, 0)),
@@ -208,11 +209,11 @@ mod tests {
     }
 
     #[test]
-    fn a_request_without_a_maximum_is_taken_for_a_long_one_of_those_before() {
+    fn a_request_without_a_maximum_is_assumed_to_have_a_long_answer() {
         let estimator = Estimator::default();
         assert_eq!(estimator.free_output(64_000), 64_000, "nothing is known");
         assert!(!estimator.has_free_output());
-        for _ in 1..ENOUGH {
+        for _ in 1..MIN_ANSWERS {
             estimator.learn_free_output(1000);
         }
         assert!(estimator.has_free_output());
@@ -240,7 +241,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn what_is_assumed_keeps_its_bounds_and_most_of_the_last_answers(
+        fn the_assumed_output_keeps_its_bounds_and_covers_most_of_the_last_answers(
             outputs in proptest::collection::vec(0u64..200_000, 0..200),
             most in 1u64..100_000,
         ) {
@@ -249,7 +250,7 @@ mod tests {
             let assumed = estimator.free_output(most);
             assert!(assumed <= most && assumed >= most.min(LEAST_OUTPUT));
             let last = &outputs[outputs.len().saturating_sub(RECENT)..];
-            if last.len() >= ENOUGH && assumed < most {
+            if last.len() >= MIN_ANSWERS && assumed < most {
                 let within = last.iter().filter(|output| **output <= assumed).count();
                 assert!(within as f64 >= WITHIN * last.len() as f64);
             }
@@ -257,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn where_bodies_differ_the_estimate_is_not_below_the_densest() {
+    fn where_bodies_differ_the_estimate_covers_the_densest() {
         let estimator = Estimator::default();
         let mut dice = fastrand::Rng::with_seed(1);
         for _ in 0..1000 {

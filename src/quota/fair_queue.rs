@@ -15,9 +15,9 @@ use crate::config::Priority;
 /// Requests of one client at one priority, which are served in their order.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Flow {
-    /// Who asks.
+    /// The client.
     pub client: Arc<str>,
-    /// How urgently.
+    /// The priority.
     pub priority: Priority,
 }
 
@@ -86,19 +86,19 @@ impl<W> FairQueue<W> {
         self.waiting.iter().map(|(ticket, entry)| (*ticket, &entry.waiter))
     }
 
-    /// Takes a waiter out because it is served.
+    /// Removes a waiter that is served.
     pub fn serve(&mut self, ticket: Ticket) -> Option<W> {
         self.virtual_time = self.virtual_time.max(ticket.start);
         self.remove(ticket)
     }
 
-    /// Takes a waiter out because it has left.
+    /// Removes a waiter that has left.
     pub fn remove(&mut self, ticket: Ticket) -> Option<W> {
         let entry = self.waiting.remove(&ticket)?;
         self.cost = self.cost.saturating_sub(entry.cost);
         if let Some(backlog) = self.flows.get_mut(&entry.flow) {
             backlog.waiting -= 1;
-            // A client that no longer waits starts anew: it owes nothing and is owed nothing.
+            // A client with no other waiter starts anew, without debt or credit.
             if backlog.waiting == 0 {
                 self.flows.remove(&entry.flow);
             }
@@ -106,12 +106,12 @@ impl<W> FairQueue<W> {
         Some(entry.waiter)
     }
 
-    /// How many wait.
+    /// The number of waiters.
     pub fn len(&self) -> usize {
         self.waiting.len()
     }
 
-    /// Whether nobody waits.
+    /// Whether there are no waiters.
     pub fn is_empty(&self) -> bool {
         self.waiting.is_empty()
     }
@@ -125,8 +125,7 @@ impl<W> FairQueue<W> {
 /// Virtual time per token, so that division by a weight loses nothing that matters.
 const SCALE: u64 = 16;
 
-/// A client's share against that of others at other priorities. No priority is without one, so
-/// low ones are served slowly and never starve.
+/// The share of a priority against others. Each has one, so low priorities are served slowly and never starve.
 fn weight(priority: Priority) -> u64 {
     match priority {
         Priority::High => 16,
@@ -189,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn who_leaves_is_gone_and_its_cost_too() {
+    fn a_waiter_that_leaves_takes_its_cost_with_it() {
         let mut queue = FairQueue::default();
         let ticket = queue.push(flow("a", Priority::Normal), 70, 1);
         queue.push(flow("a", Priority::Normal), 30, 2);
@@ -201,8 +200,8 @@ mod tests {
     }
 
     proptest! {
-        /// The fairness bound: while two clients of one priority both wait, the tokens they were
-        /// served differ by at most one largest request of each.
+        /// The fairness bound: while two clients of one priority both wait, the tokens that they were served
+        /// differ by at most the largest request of each.
         #[test]
         fn shares_differ_by_no_more_than_a_request_of_each(
             sizes in prop::collection::vec((0usize..3, 1u64..5000), 30..200)
@@ -232,8 +231,8 @@ mod tests {
             }
         }
 
-        /// Nobody starves: however many arrive after it, a waiter is served after at most what
-        /// the others may have by its start tag.
+        /// No waiter starves: however many arrive after it, it is served after at most what the others may
+        /// have by its start tag.
         #[test]
         fn a_waiter_is_served_however_many_arrive_after_it(cost in 1u64..2000, others in 1usize..20) {
             let mut queue = FairQueue::default();

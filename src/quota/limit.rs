@@ -4,7 +4,7 @@
 //! factor. A minute in which the limit is used up without a throttle raises it by a small share, up to the
 //! configured one. This is additive increase and multiplicative decrease, as in TCP's congestion control.
 //! - Without a configured limit there is none before the first throttle, only a count of what is used.
-//! - A throttle after little use may be due to others who use the account. It teaches a limit only if a
+//! - A throttle after little use may be due to other users of the account. It teaches a limit only if a
 //!   second one follows soon; so quotas of a few requests a minute take two throttles to learn.
 //! - A limit that has risen past the value that was refused shows that the quota has grown. It then rises
 //!   faster.
@@ -89,7 +89,7 @@ struct Basis {
     unconfirmed: Option<Unconfirmed>,
 }
 
-/// A throttle that may be due to others who use the account.
+/// A throttle that may be due to other users of the account.
 #[derive(Clone, Copy, Debug)]
 struct Unconfirmed {
     at: Instant,
@@ -196,7 +196,7 @@ impl Limit {
         self.shared.as_mut().map(|shared| shared.leased.level(config, now))
     }
 
-    /// Somebody wants to know what is left. True if that takes a sync.
+    /// Asks for a fresh view of what is left. True if that takes a sync.
     pub(super) fn request_refresh(&mut self, now: Instant) -> bool {
         let is_limited = self.per_minute().is_some();
         is_limited && self.shared.as_mut().is_some_and(|shared| shared.leased.request_refresh(now))

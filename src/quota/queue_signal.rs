@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::Notify;
 
-/// Counts the waiters of a queue and wakes its dispatcher. While nobody waits, a notification costs one
+/// Counts the waiters of a queue and wakes its dispatcher. While the queue is empty, a notification costs one
 /// atomic load, so that every settlement can send one.
 #[derive(Debug, Default)]
 pub struct QueueSignal {

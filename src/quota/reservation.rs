@@ -163,7 +163,7 @@ impl Quota {
     /// Reserves one request and `tokens`.
     ///
     /// # Errors
-    /// With the time at which there will be room if nobody takes it before.
+    /// With the time at which there will be room if no other request takes it before.
     pub fn take(self: &Arc<Self>, tokens: u64, now: Instant) -> Result<Reservation, Instant> {
         let mut state = self.state();
         let when = state.when(tokens, now);
@@ -189,7 +189,7 @@ impl Quota {
         Ok(Reservation { quota: Arc::clone(self), taken: tokens, charge: None })
     }
 
-    /// When there will be room for a request of `tokens`, if nobody takes it before.
+    /// When there will be room for a request of `tokens`, if no other request takes it before.
     pub fn when(&self, tokens: u64, now: Instant) -> Instant {
         self.state().when(tokens, now)
     }
@@ -424,7 +424,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_not_used_comes_back_at_once() {
+    async fn unused_tokens_come_back_at_once() {
         let quota = quota(None, Some(1000));
         let mut reservation = quota.take(800, Instant::now()).unwrap();
         assert_eq!(tokens_left(&quota), 200.0);
@@ -434,7 +434,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_charge_above_what_was_taken_is_owed() {
+    async fn a_charge_above_the_reservation_becomes_a_debt() {
         let quota = quota(None, Some(1000));
         let mut reservation = quota.take(800, Instant::now()).unwrap();
         reservation.charge(1500);
@@ -446,7 +446,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_request_that_was_not_sent_gives_back_its_request_too() {
+    async fn a_request_that_was_not_sent_gives_back_its_unit_too() {
         let quota = quota(Some(1), None);
         let reservation = quota.take(10, Instant::now()).unwrap();
         assert!(quota.take(10, Instant::now()).is_err());
@@ -465,7 +465,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_throttle_of_one_kind_leaves_the_other_alone() {
+    async fn a_throttle_of_requests_does_not_empty_the_tokens() {
         let quota = quota(Some(100), Some(1000));
         quota.throttled(Dimension::Tokens, Instant::now());
         let now = quota.snapshot(Instant::now());

@@ -1,5 +1,4 @@
-//! What is known of a target's access: which operations it was denied, and for how long the others
-//! keep away from it for that.
+//! Which operations a target denies, and for how long requests avoid it for that.
 //!
 //! ```text
 //!          denied                 confirmed                 time is over
@@ -9,33 +8,33 @@
 //!    +---------------------------------------------+---------------------- tried
 //!                       answered
 //! ```
-//! One request's denial takes nothing from the others: the request may have asked for something of
-//! its own. A denial is confirmed by a request that asks for its model alone, or by several
-//! clients. Each operation has a state of its own, and an answer to it clears that. Every transition
-//! is a plain function of the state and `now`.
+//! The denial of one request does not affect others, since the request may have named a resource of its own,
+//! such as a guardrail. A denial is confirmed by a request that names its model alone, or by several clients.
+//! Each operation has a state of its own, which a success clears. Every transition is a plain function of the
+//! state and `now`.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use http::StatusCode;
+use parking_lot::Mutex;
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use crate::bedrock::error::{Reported, plain_text};
 use crate::bedrock::{Extras, Operation};
 
-/// Clients that must have been denied, where none of them asked for its model alone.
+/// Clients that confirm a denial where none of their requests named its model alone...
 const SEVERAL: usize = 3;
 
-/// Within this time they must have been.
+/// ...within this time.
 const WINDOW: Duration = Duration::from_secs(600);
 
-/// What only several clients have met is tried again after this part of the time: those who ask
-/// for less may fare better.
+/// A denial that only several clients confirm is tested again after this part of the time: requests that name
+/// less may succeed.
 const PART: u32 = 10;
 
-/// For how long the request that tries a target has it for itself, if nothing is heard of it.
+/// How long other requests wait for the outcome of the request that tests a denied operation.
 const TRIAL: Duration = Duration::from_secs(10);
 
 /// Longest message that is kept, in characters.
@@ -44,7 +43,7 @@ const MAX_MESSAGE: usize = 300;
 /// Longest name of an error that is kept, in characters.
 const MAX_NAME: usize = 64;
 
-/// What a target said when it denied a request.
+/// The error with which a target denied a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Denial {
     /// The status.
@@ -56,48 +55,48 @@ pub struct Denial {
 }
 
 impl Denial {
-    /// What an error answer says.
+    /// From an error answer.
     pub fn new(status: StatusCode, reported: &Reported) -> Denial {
         let name = plain_text(reported.name.as_deref().unwrap_or("-"), MAX_NAME);
         Denial { status, name, message: plain_text(&reported.message, MAX_MESSAGE) }
     }
 }
 
-/// What is known of one operation.
+/// An operation that was denied.
 #[derive(Clone, Debug)]
-pub struct Standing {
+pub struct DeniedOperation {
     /// The operation.
     pub operation: Operation,
-    /// Until when requests keep away; `None` as long as the denial is not confirmed. Past: the next
-    /// request tries.
+    /// Until when requests avoid it; `None` as long as the denial is not confirmed. In the past, the next
+    /// request tests it.
     pub until: Option<Instant>,
     /// When it was first denied.
     pub since: SystemTime,
     /// The latest denial.
     pub denial: Denial,
     began: Instant,
-    /// Those who were denied, as far as they count: never more than [`SEVERAL`].
+    /// The clients that were denied, at most [`SEVERAL`].
     clients: SmallVec<[u64; SEVERAL]>,
 }
 
-/// What a denial has come to.
+/// What follows from a denial.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It may be the request's own.
+    /// The request itself may be the reason.
     Suspected,
-    /// Requests keep away for this long.
+    /// Requests avoid the operation for this long.
     Confirmed(Duration),
 }
 
 /// The state of one target's access.
 #[derive(Clone, Debug, Default)]
 pub struct Access {
-    standings: SmallVec<[Standing; 1]>,
+    operations: SmallVec<[DeniedOperation; 1]>,
 }
 
 impl Access {
-    /// A request of `client`, which asks for these `extras`, was denied an operation. A confirmed
-    /// denial keeps requests away for `pause`.
+    /// A request of `client` that names these `extras` was denied an operation. Requests avoid an operation
+    /// whose denial is confirmed for `pause`.
     pub fn denied(
         &mut self,
         operation: Operation,
@@ -106,33 +105,33 @@ impl Access {
         now: Instant,
         pause: Duration,
     ) -> Verdict {
-        let standing = self.standing(operation, &denial, now);
-        standing.denial = denial;
-        let was_confirmed = standing.until.is_some();
+        let entry = self.entry(operation, &denial, now);
+        entry.denial = denial;
+        let was_confirmed = entry.until.is_some();
         let pause = match extras {
             Extras::None => pause,
             Extras::Unknown => {
-                if !was_confirmed && now.saturating_duration_since(standing.began) > WINDOW {
-                    standing.began = now;
-                    standing.clients.clear();
+                if !was_confirmed && now.saturating_duration_since(entry.began) > WINDOW {
+                    entry.began = now;
+                    entry.clients.clear();
                 }
-                if standing.clients.len() < SEVERAL && !standing.clients.contains(&client) {
-                    standing.clients.push(client);
+                if entry.clients.len() < SEVERAL && !entry.clients.contains(&client) {
+                    entry.clients.push(client);
                 }
-                if !was_confirmed && standing.clients.len() < SEVERAL {
+                if !was_confirmed && entry.clients.len() < SEVERAL {
                     return Verdict::Suspected;
                 }
                 pause / PART
             }
             Extras::Resources => {
-                // If that was the one to try, it has told nothing.
-                if let Some(until) = &mut standing.until {
+                // If this request was the test, its outcome shows nothing.
+                if let Some(until) = &mut entry.until {
                     *until = (*until).min(now);
                 }
                 return Verdict::Suspected;
             }
         };
-        standing.until = standing.until.max(Some(now + pause));
+        entry.until = entry.until.max(Some(now + pause));
         Verdict::Confirmed(pause)
     }
 
@@ -143,30 +142,30 @@ impl Access {
             name: "-".to_owned(),
             message: "another replica was denied".to_owned(),
         };
-        let standing = self.standing(operation, &denial, now);
-        standing.until = standing.until.max(Some(now + pause));
+        let entry = self.entry(operation, &denial, now);
+        entry.until = entry.until.max(Some(now + pause));
     }
 
-    /// The operation was answered. True if requests kept away from it before.
+    /// The operation has succeeded. True if requests avoided it before.
     pub fn answered(&mut self, operation: Operation) -> bool {
-        let was_out = self.find(operation).is_some_and(|standing| standing.until.is_some());
-        self.standings.retain(|standing| standing.operation != operation);
+        let was_out = self.find(operation).is_some_and(|entry| entry.until.is_some());
+        self.operations.retain(|entry| entry.operation != operation);
         was_out
     }
 
-    /// The denial for which requests keep away from an operation now.
+    /// The denial for which requests avoid an operation now.
     pub fn denial(&self, operation: Operation, now: Instant) -> Option<&Denial> {
-        let standing = self.find(operation)?;
-        standing.until.is_some_and(|until| now < until).then_some(&standing.denial)
+        let entry = self.find(operation)?;
+        entry.until.is_some_and(|until| now < until).then_some(&entry.denial)
     }
 
-    /// Lets a request in; where the time of a denial is over, one at a time.
+    /// Whether a request may try the operation. After the time of a denial one request at a time may.
     pub fn enter(&mut self, operation: Operation, now: Instant) -> bool {
-        let mut all = self.standings.iter_mut();
-        let Some(standing) = all.find(|standing| standing.operation == operation) else {
+        let mut all = self.operations.iter_mut();
+        let Some(entry) = all.find(|entry| entry.operation == operation) else {
             return true;
         };
-        match &mut standing.until {
+        match &mut entry.until {
             Some(until) if now < *until => false,
             Some(until) => {
                 *until = now + TRIAL;
@@ -176,19 +175,24 @@ impl Access {
         }
     }
 
-    /// What is known of operations that were denied.
-    pub fn standings(&self) -> &[Standing] {
-        &self.standings
+    /// The operations that were denied.
+    pub fn operations(&self) -> &[DeniedOperation] {
+        &self.operations
     }
 
-    fn find(&self, operation: Operation) -> Option<&Standing> {
-        self.standings.iter().find(|standing| standing.operation == operation)
+    fn find(&self, operation: Operation) -> Option<&DeniedOperation> {
+        self.operations.iter().find(|entry| entry.operation == operation)
     }
 
-    fn standing(&mut self, operation: Operation, denial: &Denial, now: Instant) -> &mut Standing {
-        let known = self.standings.iter().position(|standing| standing.operation == operation);
+    fn entry(
+        &mut self,
+        operation: Operation,
+        denial: &Denial,
+        now: Instant,
+    ) -> &mut DeniedOperation {
+        let known = self.operations.iter().position(|entry| entry.operation == operation);
         let at = known.unwrap_or_else(|| {
-            self.standings.push(Standing {
+            self.operations.push(DeniedOperation {
                 operation,
                 until: None,
                 since: SystemTime::now(),
@@ -196,44 +200,38 @@ impl Access {
                 began: now,
                 clients: SmallVec::new(),
             });
-            self.standings.len() - 1
+            self.operations.len() - 1
         });
-        // Was found or pushed just now.
-        #[expect(clippy::indexing_slicing)]
-        &mut self.standings[at]
+        #[expect(clippy::indexing_slicing, reason = "it was found or pushed just now")]
+        &mut self.operations[at]
     }
 }
 
-/// The access of a target that is in use. Who asks of one that was never denied takes no lock.
+/// The access of a target in use. Requests to a target that denies nothing take no lock.
 #[derive(Debug, Default)]
-pub(super) struct Shared {
-    is_known: AtomicBool,
+pub(super) struct SharedAccess {
+    has_denials: AtomicBool,
     access: Mutex<Access>,
 }
 
-impl Shared {
-    /// Whether nothing was denied, as nearly always.
+impl SharedAccess {
+    /// Whether nothing was denied, which is the usual case.
     pub(super) fn is_clean(&self) -> bool {
-        !self.is_known.load(Ordering::Acquire)
+        !self.has_denials.load(Ordering::Acquire)
     }
 
-    /// Looks at the state, or changes it.
+    /// Reads or changes the state.
     pub(super) fn with<T>(&self, act: impl FnOnce(&mut Access) -> T) -> T {
-        let mut access = self.lock();
+        let mut access = self.access.lock();
         let result = act(&mut access);
-        self.is_known.store(!access.standings.is_empty(), Ordering::Release);
+        self.has_denials.store(!access.operations.is_empty(), Ordering::Release);
         result
     }
 
-    /// Takes over what is known of the same target under an older config.
-    pub(super) fn take_over(&self, before: &Shared) {
-        let known = before.lock().clone();
+    /// Takes over the state of the same target under an older config.
+    pub(super) fn take_over(&self, before: &SharedAccess) {
+        let known = before.access.lock().clone();
         self.with(|access| *access = known);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Access> {
-        // Transitions are whole before the lock is let go, so a poisoned state is a valid one.
-        self.access.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -270,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn one_client_does_not_confirm_by_what_it_asks_for_besides() {
+    fn one_client_does_not_confirm_a_denial_of_what_it_names_besides() {
         let (mut access, now) = (Access::default(), Instant::now());
         for _ in 0..1000 {
             for extras in [Extras::Unknown, Extras::Resources] {
@@ -278,8 +276,8 @@ mod tests {
             }
         }
         assert!(access.denial(OPERATION, now).is_none() && access.enter(OPERATION, now));
-        assert_eq!(access.standings().len(), 1);
-        assert_eq!(access.standings()[0].clients.len(), 1);
+        assert_eq!(access.operations().len(), 1);
+        assert_eq!(access.operations()[0].clients.len(), 1);
     }
 
     #[test]
@@ -298,25 +296,25 @@ mod tests {
     }
 
     #[test]
-    fn who_was_denied_long_ago_or_before_an_answer_does_not_count() {
+    fn denials_long_ago_or_before_a_success_do_not_count() {
         let (mut access, now) = (Access::default(), Instant::now());
         for (client, minutes) in [(1, 0), (2, 1), (3, 12), (4, 13)] {
             let verdict = deny(&mut access, client, Extras::Unknown, now + MINUTE * minutes);
             assert_eq!(verdict, Verdict::Suspected, "{client}");
         }
-        assert!(!access.answered(OPERATION), "nobody kept away");
+        assert!(!access.answered(OPERATION), "no request avoided it");
         let later = now + MINUTE * 14;
         assert_eq!(deny(&mut access, 5, Extras::Unknown, later), Verdict::Suspected);
     }
 
     #[test]
-    fn afterwards_one_request_tries_and_its_outcome_counts() {
+    fn after_a_denial_one_request_tests_the_operation() {
         let (mut access, now) = (Access::default(), Instant::now());
         deny(&mut access, 1, Extras::None, now);
         assert!(!access.enter(OPERATION, now + PAUSE - MINUTE));
         let due = now + PAUSE;
-        assert!(access.enter(OPERATION, due), "the one that tries");
-        assert!(!access.enter(OPERATION, due), "the others keep away");
+        assert!(access.enter(OPERATION, due), "the test");
+        assert!(!access.enter(OPERATION, due), "others avoid it");
         deny(&mut access, 1, Extras::None, due);
         assert!(access.denial(OPERATION, due + PAUSE - MINUTE).is_some(), "as long again");
         assert!(access.enter(OPERATION, due + PAUSE));
@@ -325,20 +323,20 @@ mod tests {
     }
 
     #[test]
-    fn a_trial_that_tells_nothing_makes_room_for_the_next() {
+    fn a_test_without_an_outcome_makes_room_for_the_next() {
         let (mut access, now) = (Access::default(), Instant::now());
         deny(&mut access, 1, Extras::None, now);
         let due = now + PAUSE;
         assert!(access.enter(OPERATION, due));
         deny(&mut access, 1, Extras::Resources, due);
         assert!(access.enter(OPERATION, due), "a request without extras may try now");
-        assert!(access.enter(OPERATION, due + TRIAL), "nothing was heard of that one");
+        assert!(access.enter(OPERATION, due + TRIAL), "that one had no outcome");
     }
 
     proptest! {
-        /// Whatever happens: what is kept is bounded, and only counting denials keep anybody away.
+        /// Whatever happens, the state is bounded, and requests avoid an operation only for denials that count.
         #[test]
-        fn it_is_bounded_and_blames_nobody_without_reason(
+        fn state_is_bounded_and_operations_are_avoided_only_for_denials_that_count(
             steps in prop::collection::vec((0..4u8, 0..Operation::ALL.len(), 0..50u64), 0..200),
         ) {
             let (mut access, now) = (Access::default(), Instant::now());
@@ -362,8 +360,8 @@ mod tests {
                     prop_assert!(known.len() >= SEVERAL);
                 }
             }
-            prop_assert!(access.standings().len() <= Operation::ALL.len());
-            prop_assert!(access.standings().iter().all(|it| it.clients.len() <= SEVERAL));
+            prop_assert!(access.operations().len() <= Operation::ALL.len());
+            prop_assert!(access.operations().iter().all(|it| it.clients.len() <= SEVERAL));
         }
     }
 }

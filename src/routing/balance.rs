@@ -1,8 +1,8 @@
 //! The order of a route's targets for one request.
 //!
-//! The route's own order stands between different models. Among neighbours that serve the same
-//! model, in several regions or accounts, the route may have the one with most free quota first,
-//! or the faster one; and a request with a cached prompt goes where the cache is.
+//! The route's own order decides between different models. Among neighbours that serve the same model, in several
+//! regions or accounts, a route may put the one with most free quota first, or the faster one; and a request
+//! with a cached prompt goes where the cache is.
 
 use std::cmp::{Ordering, Reverse};
 use std::hash::{Hash, Hasher};
@@ -13,8 +13,9 @@ use tokio::time::Instant;
 use super::target::Target;
 use crate::config::Balance;
 
-/// Orders the targets of a route, each beside its position there. `prefix` is the key of the request's cached prompt, if it has one: such
-/// requests go to the same target as long as it takes traffic, since the cache is not elsewhere.
+/// Orders the targets of a route, each beside its position there. `prefix` is the key of the request's cached
+/// prompt, if it has one: such requests go to the same target as long as that takes traffic, since no other has
+/// the cache.
 pub fn order(targets: &mut [(usize, &Arc<Target>)], balance: Balance, prefix: Option<u64>) {
     if prefix.is_none() && balance == Balance::Priority {
         return;
@@ -27,7 +28,7 @@ pub fn order(targets: &mut [(usize, &Arc<Target>)], balance: Balance, prefix: Op
             continue;
         }
         match (prefix, balance) {
-            // The highest of a hash of prefix and target: stable, and spread over the targets.
+            // Rendezvous hashing: stable, and spread over the targets.
             (Some(prefix), _) => {
                 equals.sort_by_cached_key(|(_, target)| Reverse(affinity(prefix, &target.name)));
             }
@@ -41,8 +42,8 @@ pub fn order(targets: &mut [(usize, &Arc<Target>)], balance: Balance, prefix: Op
     }
 }
 
-/// Power of two candidates: of two targets at random the faster comes first, which keeps all from
-/// running to the one that was fastest a moment ago.
+/// Power of two choices: of two random targets the faster comes first. That keeps all requests from going to the
+/// target that was fastest a moment ago.
 fn faster_of_two_first(equals: &mut [(usize, &Arc<Target>)]) {
     let one = fastrand::usize(..equals.len());
     let other = (one + fastrand::usize(1..equals.len())) % equals.len();

@@ -1,20 +1,20 @@
-//! The most that a request can use of a target: what a budget must hold, where a quota expects.
+//! An upper bound of what a request can use of a target. Budgets reserve the bound; quotas reserve an estimate.
 //!
 //! A token has at least one byte of text, and no request has more input than its model's context
-//! window. Where neither bounds it, nothing is known, and says so.
+//! window. Where neither bounds it, the bound is `None`.
 
 use super::demand::RequestSize;
 use crate::bedrock::catalogue::{self, LongContext, ModelFacts};
 use crate::bedrock::{Family, ModelId};
 
-/// Tokens that a model's service puts around a request: the template of the conversation, and what
-/// tells the model of tools and formats.
+/// Tokens that a model's service adds to a request: the template of the conversation, and the instructions for
+/// tools and formats.
 const AROUND: u64 = 2048;
 
-/// Tokens that describe a tool that the request only names.
+/// Tokens that describe a built-in tool, which the request only names.
 const BUILT_IN_TOOL: u64 = 1024;
 
-/// Tokens of an image, at most, of the families that scale images to a size.
+/// The most tokens of an image, for families that scale images down.
 const IMAGE: u64 = 8192;
 
 /// The longest context window that a beta gives.
@@ -23,32 +23,32 @@ const LONG_WINDOW: u64 = 1_000_000;
 /// Texts or images that an embedding model takes in one request; each fills a window of its own.
 const EMBEDDED_AT_ONCE: u64 = 96;
 
-/// Input of a bidirectional stream, and output, before it tells what it has used.
+/// Input, and output, of a bidirectional stream between two reports of its usage.
 const STREAMED_AHEAD: u64 = 4096;
 
-/// What stands for a bound that is not known where a number is needed.
+/// Used in place of an unknown bound where a number is needed.
 const UNKNOWN_INPUT: u64 = 1_000_000;
 const UNKNOWN_OUTPUT: u64 = 128_000;
 
 /// The most that one request can use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bound {
-    /// Input tokens; `None`: nothing bounds them.
+    /// Input tokens; `None` if nothing bounds them.
     pub input: Option<u64>,
-    /// Of these, what the request itself brings.
+    /// The part of them that the request itself contains.
     pub content: Option<u64>,
     /// Output tokens.
     pub output: Option<u64>,
-    /// Whether some of the input may cost what a cache write for an hour does.
+    /// Whether some of the input may be billed as a cache write for an hour.
     pub writes_cache: bool,
-    /// What its service tier costs on top, in per cent.
+    /// The surcharge of its service tier, in per cent.
     pub surcharge: u64,
-    /// What its length does to the price.
+    /// The price of a long context, if it may have one.
     pub long_context: Option<LongContext>,
 }
 
 impl Bound {
-    /// What a bidirectional stream uses from one look at it to the next.
+    /// What a bidirectional stream uses between two reports of its usage.
     pub fn of_stream() -> Bound {
         Bound {
             input: Some(STREAMED_AHEAD),
@@ -60,23 +60,23 @@ impl Bound {
         }
     }
 
-    /// The input that is charged where no answer tells it.
-    pub fn untold_input(&self) -> u64 {
+    /// The input that is charged where no answer reports it.
+    pub fn unreported_input(&self) -> u64 {
         self.content.unwrap_or(UNKNOWN_INPUT)
     }
 
-    /// The output that is charged where no answer tells it.
-    pub fn untold_output(&self) -> u64 {
+    /// The output that is charged where no answer reports it.
+    pub fn unreported_output(&self) -> u64 {
         self.output.unwrap_or(UNKNOWN_OUTPUT)
     }
 
     /// Input and output together.
     pub fn tokens(&self) -> u64 {
-        self.input.unwrap_or(UNKNOWN_INPUT).saturating_add(self.untold_output())
+        self.input.unwrap_or(UNKNOWN_INPUT).saturating_add(self.unreported_output())
     }
 }
 
-/// What decides a bound, of the target that is asked.
+/// What a bound depends on at the target.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Model<'a> {
     /// The id that is called.
@@ -85,7 +85,7 @@ pub(super) struct Model<'a> {
     pub(super) base: &'a ModelId,
     pub(super) known: Option<&'a ModelFacts>,
     pub(super) family: Family,
-    /// The cap that requests are lowered to.
+    /// The cap to which the request's maximum is lowered.
     pub(super) cap: Option<u64>,
 }
 
@@ -111,7 +111,7 @@ pub(super) fn bound(size: &RequestSize, model: &Model<'_>) -> Bound {
             window.map(|window| window.saturating_mul(EMBEDDED_AT_ONCE).saturating_add(text))
         }
         ("embedding", false) => Some(text),
-        // What is paid by the image or the query may tell any number of tokens.
+        // Models that are billed by image or query may report any number of tokens.
         _ => None,
     };
     let output = match mode {
@@ -119,7 +119,7 @@ pub(super) fn bound(size: &RequestSize, model: &Model<'_>) -> Bound {
         "embedding" => Some(0),
         _ => None,
     };
-    // What the service puts around it differs by model and tools; it is held, and not charged.
+    // What the service adds differs by model and tools. It is reserved, and not charged.
     let content = if is_open { input } else { input.map(|it| it.min(text.saturating_sub(AROUND))) };
     let long_context = catalogue::long_context(model.base);
     Bound {
@@ -138,7 +138,7 @@ fn output(size: &RequestSize, model: &Model<'_>) -> Option<u64> {
         Some(cap) => named.min(cap),
         None => named,
     });
-    // A budget for thinking that is not below the maximum comes on top of it.
+    // A thinking budget that is not below the maximum adds to it.
     let thinking = |named: u64| size.thinking.filter(|thinking| *thinking >= named).unwrap_or(0);
     let one = named.map(|named| named.saturating_add(thinking(named))).or(own)?;
     Some(one.saturating_mul(size.extent.answers.unwrap_or(1).max(1)))
@@ -204,7 +204,7 @@ mod tests {
         let image = json!({ "image": { "source": { "bytes": "A".repeat(90_000) } } });
         let input = converse(&body(image.clone())).input.unwrap();
         assert!((IMAGE..IMAGE + AROUND + 200).contains(&input), "{input}");
-        // Of other families nobody knows what an image comes to.
+        // The tokens of an image are not known for other families.
         let qwen = bound_of(
             Operation::Converse,
             "qwen.qwen3-32b-v1:0",
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_knows_has_no_bound() {
+    fn unknown_sizes_have_no_bound() {
         let prompt = json!({ "prompt": "x", "max_tokens": 9 });
         let unknown = invoke("acme.model-v1:0", &prompt);
         assert_eq!((unknown.input, unknown.output), (None, None));

@@ -8,32 +8,34 @@
 //!    +--------------------------------------------------------------- probing
 //!                            succeeded
 //! ```
-//! Every transition is a plain function of the state and `now`, so that all of it can be tested
-//! without a runtime. A request enters with a [`Pass`] and reports back with it. A pass that was
-//! given before the last change of state is stale: requests that were under way together when a
-//! quota ran out are one throttle, not many, and a success from before says nothing about now.
+//! This is a circuit breaker for quotas. Every transition is a plain function of the state and `now`, so that
+//! all of it can be tested without a runtime. A request enters with a [`CooldownToken`] and reports back with
+//! it. A token from before the last change of state is stale: requests that were in flight together when a
+//! quota ran out count as one throttle, and a success from before shows nothing about now.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The time in which replicas hear of each other.
-const NEWS_TRAVEL: Duration = Duration::from_millis(250);
+use crate::config::Config;
 
-/// The numbers that govern one target.
+/// Time for an event to reach the other replicas.
+const EVENT_DELAY: Duration = Duration::from_millis(250);
+
+/// The settings of one target's cooldown.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Policy {
     /// Cooldown after one throttle.
     pub base: Duration,
     /// Consecutive throttles multiply it, at most by this.
     pub max_multiplier: u32,
-    /// Consecutive failures that take a target out.
+    /// Consecutive failures that eject a target.
     pub eject_after: u32,
     /// With at least this many attempts in a minute...
     pub eject_min_requests: u32,
-    /// ...a share of answered ones below this takes a target out, too.
+    /// ...a share of answered ones below this ejects a target, too.
     pub eject_below_success_rate: f64,
-    /// For how long a target is out then.
+    /// The cooldown of an ejected target.
     pub eject_cooldown: Duration,
     /// Short pauses before a cooldown when no other target is free: the first one...
     pub backoff_base: Duration,
@@ -43,12 +45,29 @@ pub struct Policy {
     pub backoffs: u32,
 }
 
+impl Policy {
+    /// The policy of targets whose cooldown after one throttle is `base`.
+    pub fn new(config: &Config, base: Duration) -> Policy {
+        Policy {
+            base,
+            max_multiplier: config.fallback.max_cooldown_multiplier,
+            eject_after: config.fallback.eject_after,
+            eject_min_requests: config.fallback.eject_min_requests,
+            eject_below_success_rate: config.fallback.eject_below_success_rate,
+            eject_cooldown: config.fallback.eject_cooldown,
+            backoff_base: config.retry.base_delay,
+            backoff_max: config.retry.max_delay,
+            backoffs: config.retry.attempts.saturating_sub(1),
+        }
+    }
+}
+
 /// Whether a target takes traffic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
     /// Takes any traffic.
     Available,
-    /// Takes one request that shows whether it works again.
+    /// Takes one request, which shows whether it works again.
     Probing,
     /// Takes none until then.
     Cooling(Instant),
@@ -56,9 +75,9 @@ pub enum State {
     Drained,
 }
 
-/// Leave to send one request.
+/// Permission to send one request, and the state of the cooldown that gave it.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Pass {
+pub struct CooldownToken {
     generation: u64,
 }
 
@@ -73,7 +92,7 @@ pub enum Blocked {
     Drained,
 }
 
-/// The state of one target; what every request looks at comes first.
+/// The state of one target. The fields that every request reads come first; see [`Target`](super::Target).
 #[derive(Clone, Debug)]
 #[repr(C)]
 pub struct Cooldown {
@@ -82,15 +101,15 @@ pub struct Cooldown {
     throttles: u32,
     backoffs: u32,
     failures: u32,
-    /// Answers in a row that broke off or fell silent.
+    /// Answers in a row that broke off or stalled.
     stalls: u32,
     outcomes: Outcomes,
     /// Whether the running cooldown is for want of quota.
     is_quota: bool,
     /// Whether an operator has taken the target out, whatever else it is.
     is_drained: bool,
-    /// When this process last met a throttle.
-    met_at: Option<Instant>,
+    /// When this replica was last throttled.
+    throttled_here_at: Option<Instant>,
     throttled_at: Option<std::time::SystemTime>,
     policy: Policy,
 }
@@ -116,7 +135,7 @@ impl Cooldown {
             stalls: 0,
             outcomes: Outcomes::default(),
             is_quota: false,
-            met_at: None,
+            throttled_here_at: None,
             throttled_at: None,
             is_drained: false,
         }
@@ -132,12 +151,12 @@ impl Cooldown {
         }
     }
 
-    /// Whether [`Cooldown::enter`] would give a pass.
+    /// Whether [`Cooldown::enter`] would admit a request.
     pub fn is_free(&self, now: Instant) -> bool {
         self.blocked(now).is_none()
     }
 
-    /// Whether the target is out, or was before its probe, for want of quota.
+    /// Whether the running cooldown, or the one before the probe, is for want of quota.
     pub fn is_out_of_quota(&self) -> bool {
         self.is_quota && self.phase != Phase::Available
     }
@@ -152,7 +171,7 @@ impl Cooldown {
         self.throttled_at
     }
 
-    /// Why [`Cooldown::enter`] would let nobody in now.
+    /// Why [`Cooldown::enter`] would admit no request now.
     pub fn blocked(&self, now: Instant) -> Option<Blocked> {
         match self.phase {
             _ if self.is_drained => Some(Blocked::Drained),
@@ -162,8 +181,11 @@ impl Cooldown {
         }
     }
 
-    /// Lets a request in, as the probe if the target is due.
-    pub fn enter(&mut self, now: Instant) -> Result<Pass, Blocked> {
+    /// Admits a request, as the probe if the cooldown is over.
+    ///
+    /// # Errors
+    /// With the reason why it may not enter now.
+    pub fn enter(&mut self, now: Instant) -> Result<CooldownToken, Blocked> {
         if let Some(blocked) = self.blocked(now) {
             return Err(blocked);
         }
@@ -171,12 +193,12 @@ impl Cooldown {
             self.generation += 1;
             self.phase = Phase::Probing;
         }
-        Ok(Pass { generation: self.generation })
+        Ok(CooldownToken { generation: self.generation })
     }
 
     /// The request was answered. True if that made the target available again.
-    pub fn succeeded(&mut self, pass: &Pass, now: Instant) -> bool {
-        if self.is_stale(pass) {
+    pub fn succeeded(&mut self, token: &CooldownToken, now: Instant) -> bool {
+        if self.is_stale(token) {
             return false;
         }
         self.outcomes.note(true, now);
@@ -186,14 +208,14 @@ impl Cooldown {
         opened
     }
 
-    /// The request was throttled. `alone` says that no other target is free, so that a few short
-    /// pauses come before the cooldown, each longer by this share of the first: jitter. True if
-    /// this was the first to tell.
-    pub fn throttled(&mut self, pass: &Pass, now: Instant, alone: Option<f64>) -> bool {
+    /// The request was throttled. `alone` is set if no other target is free: then a few short pauses come
+    /// before the cooldown, each longer by this share of the first, as jitter. True if this is the first
+    /// report since the last change of state.
+    pub fn throttled(&mut self, token: &CooldownToken, now: Instant, alone: Option<f64>) -> bool {
         self.is_quota = true;
-        self.met_at = Some(now);
+        self.throttled_here_at = Some(now);
         self.throttled_at = Some(std::time::SystemTime::now());
-        if self.is_stale(pass) {
+        if self.is_stale(token) {
             if let Phase::Cooling(_) = self.phase {
                 self.cool(now, self.pause());
             }
@@ -218,7 +240,7 @@ impl Cooldown {
     /// `is_quota` if a longer quota is used up.
     pub fn out(&mut self, now: Instant, pause: Duration, is_quota: bool) {
         self.is_quota = is_quota;
-        self.met_at = Some(now);
+        self.throttled_here_at = Some(now);
         self.cool(now, pause);
     }
 
@@ -227,8 +249,8 @@ impl Cooldown {
         self.phase == Phase::Probing
     }
 
-    /// Another replica found the target out for this long, after so many throttles in a row. Here it
-    /// is tried later by `after`, so that the other's probe comes first.
+    /// Another replica has begun a cooldown of `pause`, after so many throttles in a row. Here it lasts longer
+    /// by `after`, so that the other replica probes first.
     pub fn cooled_elsewhere(
         &mut self,
         now: Instant,
@@ -246,19 +268,21 @@ impl Cooldown {
         self.cool(now, pause + after);
     }
 
-    /// Another replica tries the target: nobody here does for this long, unless it tells before.
+    /// Another replica probes the target. This one does not for as long as `hold`, unless the outcome comes
+    /// before.
     pub fn probed_elsewhere(&mut self, now: Instant, hold: Duration) {
         if let Phase::Cooling(_) = self.phase {
             self.cool(now, hold);
         }
     }
 
-    /// Another replica was answered. True if that makes the target available; not where this process has met a
-    /// throttle just now, which the other can't know of yet.
+    /// Another replica was answered. True if that makes the target available. It does not if this replica was
+    /// throttled just now, which the other can't know yet.
     pub fn recovered_elsewhere(&mut self, now: Instant) -> bool {
-        let knows_better =
-            self.met_at.is_some_and(|at| now.saturating_duration_since(at) < NEWS_TRAVEL);
-        if self.phase == Phase::Available || knows_better {
+        let is_newer_here = self
+            .throttled_here_at
+            .is_some_and(|at| now.saturating_duration_since(at) < EVENT_DELAY);
+        if self.phase == Phase::Available || is_newer_here {
             return false;
         }
         self.phase = Phase::Available;
@@ -267,22 +291,22 @@ impl Cooldown {
         true
     }
 
-    /// The request failed without being throttled. True if that took the target out.
-    pub fn failed(&mut self, pass: &Pass, now: Instant) -> bool {
-        if self.is_stale(pass) {
+    /// The request failed without being throttled. True if that ejected the target.
+    pub fn failed(&mut self, token: &CooldownToken, now: Instant) -> bool {
+        if self.is_stale(token) {
             return false;
         }
         self.failures = self.failures.saturating_add(1);
         self.outcomes.note(false, now);
         let ejected = self.eject_after(self.failures, now);
         if !ejected {
-            self.left(pass, now);
+            self.left(token, now);
         }
         ejected
     }
 
-    /// An answer that had begun broke off or fell silent. True if that took the target out.
-    /// Stalls count apart from failures: each answer's head counts as a success before.
+    /// An answer that had begun broke off or stalled. True if that ejected the target. Stalls count apart from
+    /// failures, since each answer's head counts as a success before.
     pub fn stalled(&mut self, now: Instant) -> bool {
         if self.phase != Phase::Available {
             return false;
@@ -292,7 +316,7 @@ impl Cooldown {
         self.eject_after(self.stalls, now)
     }
 
-    /// An answer came to its end.
+    /// An answer is complete.
     pub fn completed(&mut self) {
         self.stalls = 0;
     }
@@ -308,21 +332,20 @@ impl Cooldown {
         *self = Cooldown { policy, phase, ..before.clone() };
     }
 
-    /// The request ended without telling anything of the target: its own fault, or cancelled.
-    /// A probe that ends so makes room for the next.
-    pub fn left(&mut self, pass: &Pass, now: Instant) {
-        if !self.is_stale(pass) && self.phase == Phase::Probing {
+    /// The request ended without an outcome that concerns the target: it was at fault itself, or cancelled. If
+    /// it was the probe, the next request is.
+    pub fn left(&mut self, token: &CooldownToken, now: Instant) {
+        if !self.is_stale(token) && self.phase == Phase::Probing {
             self.phase = Phase::Cooling(now);
         }
     }
 
-    /// Takes the target out of traffic, or puts it back to what it is otherwise. What is under way
-    /// goes on.
+    /// Takes the target out of traffic, or back to the state that it has otherwise. Requests in flight go on.
     pub fn drain(&mut self, is_drained: bool) {
         self.is_drained = is_drained;
     }
 
-    /// Makes the target available and forgets what was. One that is drained stays so.
+    /// Makes the target available and forgets all outcomes. A drained target stays drained.
     pub fn reset(&mut self) {
         *self = Cooldown {
             generation: self.generation + 1,
@@ -332,7 +355,7 @@ impl Cooldown {
         };
     }
 
-    /// Takes the target out if so many bad outcomes in a row, or all of a minute, ask for it.
+    /// Ejects the target if bad outcomes in a row, or those of the last minutes, call for it.
     fn eject_after(&mut self, in_a_row: u32, now: Instant) -> bool {
         let is_out = in_a_row >= self.policy.eject_after || self.outcomes.are_poor(&self.policy);
         if is_out {
@@ -343,8 +366,8 @@ impl Cooldown {
         is_out
     }
 
-    fn is_stale(&self, pass: &Pass) -> bool {
-        pass.generation != self.generation
+    fn is_stale(&self, token: &CooldownToken) -> bool {
+        token.generation != self.generation
     }
 
     /// Starts a cooldown, or extends the one that runs; never shortens it.
@@ -357,7 +380,7 @@ impl Cooldown {
         self.generation += 1;
     }
 
-    /// The pause that the present counts ask for.
+    /// The pause for the present counts.
     fn pause(&self) -> Duration {
         if self.throttles == 0 {
             let doubled =
@@ -369,7 +392,7 @@ impl Cooldown {
     }
 }
 
-/// Attempts of this minute and the last, and how many of them were answered.
+/// The outcomes of attempts in this minute and the last.
 #[derive(Clone, Copy, Debug, Default)]
 struct Outcomes {
     began: Option<Instant>,
@@ -390,7 +413,7 @@ impl Outcomes {
         *count = count.saturating_add(1);
     }
 
-    /// What had counted as answered has failed after all.
+    /// Turns a success that was counted into a failure.
     fn revoke(&mut self, now: Instant) {
         self.note(false, now);
         let [this, last] = &mut self.answered;
@@ -429,7 +452,7 @@ mod tests {
     }
 
     #[test]
-    fn a_throttle_cools_and_one_probe_opens() {
+    fn a_throttle_begins_a_cooldown_and_one_probe_ends_it() {
         let (mut target, now) = (cooldown(), Instant::now());
         let pass = target.enter(now).unwrap();
         target.throttled(&pass, now, None);
@@ -445,7 +468,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_drained_takes_nothing_and_comes_back_as_what_it_is_otherwise() {
+    fn a_drained_target_takes_nothing_and_returns_to_its_state() {
         let (mut target, now) = (cooldown(), Instant::now());
         let pass = target.enter(now).unwrap();
         target.drain(true);
@@ -478,9 +501,9 @@ mod tests {
     }
 
     #[test]
-    fn requests_under_way_together_are_one_throttle_that_only_extends() {
+    fn throttles_of_requests_in_flight_together_count_once_and_extend_the_cooldown() {
         let (mut target, now) = (cooldown(), Instant::now());
-        let passes: Vec<Pass> = (0..50).map(|_| target.enter(now).unwrap()).collect();
+        let passes: Vec<CooldownToken> = (0..50).map(|_| target.enter(now).unwrap()).collect();
         for (i, pass) in passes.iter().enumerate() {
             target.throttled(pass, now + SECOND * i as u32, None);
         }
@@ -499,7 +522,7 @@ mod tests {
     }
 
     #[test]
-    fn alone_it_pauses_shortly_before_it_cools() {
+    fn without_another_target_short_pauses_come_before_a_cooldown() {
         let (mut target, mut now) = (cooldown(), Instant::now());
         for pause in [1, 2, 60] {
             let pass = target.enter(now).unwrap();
@@ -539,7 +562,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_that_stall_in_a_row_eject_although_their_heads_came() {
+    fn stalled_answers_in_a_row_eject_although_their_heads_came() {
         let (mut target, now) = (cooldown(), Instant::now());
         let stall = |target: &mut Cooldown| {
             let pass = target.enter(now).unwrap();
@@ -577,7 +600,7 @@ mod tests {
     }
 
     #[test]
-    fn reset_opens_and_old_passes_are_stale() {
+    fn a_reset_ends_the_cooldown_and_old_tokens_are_stale() {
         let (mut target, now) = (cooldown(), Instant::now());
         let old = target.enter(now).unwrap();
         let pass = target.enter(now).unwrap();
@@ -594,7 +617,7 @@ mod tests {
         #[test]
         fn one_probe_at_a_time(steps in prop::collection::vec((0u8..7, 0u64..90), 1..200)) {
             let (mut target, mut now) = (cooldown(), Instant::now());
-            let mut passes: Vec<Pass> = Vec::new();
+            let mut passes: Vec<CooldownToken> = Vec::new();
             for (step, seconds) in steps {
                 now += SECOND * seconds as u32;
                 let before = target.state(now);

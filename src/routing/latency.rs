@@ -1,4 +1,4 @@
-//! How fast a target's answers begin: an average that forgets, and a high quantile.
+//! The latency of a target's answers, to their head: a moving average and a high quantile.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -6,14 +6,14 @@ use std::time::Duration;
 /// Weight of a new observation in the average.
 const WEIGHT: f64 = 0.1;
 
-/// Observations that the quantile is taken of.
+/// Observations in the quantile's window.
 const WINDOW: usize = 64;
 
-/// Fewer observations than these make no quantile.
-const ENOUGH: usize = 20;
+/// The least observations for a quantile.
+const MIN_OBSERVATIONS: usize = 20;
 
-/// Times to the head of an answer, in microseconds, written and read without a lock; a racing
-/// update may lose an observation, never more.
+/// Times to the head of an answer, in microseconds, written and read without a lock. Concurrent updates may lose
+/// an observation, and no more. Fields in memory order; see [`Target`](super::Target).
 #[derive(Debug)]
 #[repr(C)]
 pub struct Latency {
@@ -46,15 +46,15 @@ impl Latency {
         self.average.store(average as u32, Ordering::Relaxed);
     }
 
-    /// The average; zero before the first answer, so that a new target is tried.
+    /// The moving average; zero before the first answer, so that a new target is tried.
     pub fn average(&self) -> Duration {
         Duration::from_micros(self.average.load(Ordering::Relaxed).into())
     }
 
-    /// The time within which 95 of 100 answers began lately, once there were enough.
+    /// The time within which 95 % of the last answers began; `None` until there were enough.
     pub fn p95(&self) -> Option<Duration> {
         let count = (self.count.load(Ordering::Relaxed) as usize).min(WINDOW);
-        if count < ENOUGH {
+        if count < MIN_OBSERVATIONS {
             return None;
         }
         let mut seen: Vec<u32> =
@@ -63,7 +63,7 @@ impl Latency {
         seen.get(count * 95 / 100).map(|micros| Duration::from_micros((*micros).into()))
     }
 
-    /// Takes over what another has learned.
+    /// Takes over the observations of the same target under an older config.
     pub fn take_over(&self, before: &Latency) {
         let copy = |to: &AtomicU32, from: &AtomicU32| {
             to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn average_and_quantile_follow_what_is_seen() {
+    fn average_and_quantile_follow_the_observations() {
         let latency = Latency::default();
         assert_eq!(latency.average(), Duration::ZERO);
         for millis in 1..=19 {

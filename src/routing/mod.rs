@@ -1,31 +1,36 @@
 //! Which targets can answer a requested model, and which of them take traffic now.
 //!
-//! A [`Router`] is built from one config and does not change. What changes is the state of its
-//! [`Target`]s, which each target owns; others enter with a [`Permit`] and report back with it.
-//! Targets that stand in for one another form a [`Pool`], where requests wait for any of them.
+//! A [`Router`] is built from one config and does not change. What changes is the state of its [`Target`]s,
+//! which each target owns; requests enter a target with a [`Permit`] and report back with it. Targets that can
+//! stand in for one another form a [`TargetGroup`], whose queue holds the requests that wait for any of them.
 
 pub mod access;
 pub mod balance;
 mod bound;
 mod candidate;
+mod capabilities;
 pub mod cooldown;
 mod demand;
 mod denied;
+mod endpoint;
 mod excess;
-mod keep;
+mod grouping;
 mod latency;
-mod pool;
+mod permit;
+mod reload;
+mod replicas;
 mod router;
-mod side;
-mod site;
 mod target;
+mod target_group;
 
 pub use bound::Bound;
 pub use candidate::{Candidate, Candidates};
+pub use capabilities::Capabilities;
 pub use demand::{QuotaDemand, RequestSize};
+pub use endpoint::TargetEndpoint;
 pub use excess::{Excess, short_quotas};
 pub use latency::Latency;
-pub use pool::{Pool, Waiting, is_hopeful};
+pub use permit::{ActiveReservation, Permit};
 pub use router::{Route, Router, RouterError};
-pub use site::Site;
-pub use target::{Abilities, Permit, Spending, Target};
+pub use target::{Target, TargetParts};
+pub use target_group::{TargetGroup, Waiting, may_recover_by};

@@ -4,18 +4,20 @@ use std::borrow::Borrow;
 use std::collections::{HashMap, HashSet};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
-use std::time::Duration;
 
 use dashmap::DashMap;
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use super::candidate::Candidate;
+use super::capabilities::Capabilities;
 use super::cooldown::{Policy, State};
-use super::keep::{unrouted_untouched, untouched};
-use super::pool::{self, Pool};
-use super::site::{Site, Sites};
-use super::target::{Abilities, Parts, Permit, Target, shared_name};
+use super::endpoint::{TargetEndpoint, TargetEndpoints};
+use super::grouping::group_numbers;
+use super::permit::Permit;
+use super::reload::{are_unrouted_unchanged, unchanged_targets};
+use super::target::{Target, TargetParts, shared_name};
+use super::target_group::{self, TargetGroup};
 use crate::bedrock::ModelId;
 use crate::bedrock::model_id::ModelIdError;
 use crate::bedrock::region;
@@ -25,10 +27,10 @@ use crate::quota::{Learning, Limits, QueueSignal, Quota, SAFETY_MARGIN};
 use crate::telemetry::{ModelLatency, OTHER};
 use crate::upstream::credentials::{Identities, Identity, Sts};
 
-/// Why a config makes no routing table.
+/// Why no routing table can be built from a config.
 #[derive(Debug, thiserror::Error)]
 pub enum RouterError {
-    /// A target's model id is none.
+    /// A target's model id is invalid.
     #[error("target '{target}': {source}")]
     Model {
         /// The target's name.
@@ -36,18 +38,18 @@ pub enum RouterError {
         /// What is wrong with the id.
         source: ModelIdError,
     },
-    /// A route's pattern is none.
+    /// A route's pattern is invalid.
     #[error("route pattern '{pattern}': {source}")]
-    ModelLatency {
+    Pattern {
         /// The pattern.
         pattern: String,
         /// What is wrong with it.
         source: GlobError,
     },
-    /// A pattern of a client or a price is none.
+    /// A pattern of a client or a price is invalid.
     #[error(transparent)]
     Glob(#[from] GlobError),
-    /// A route names a target that is not there.
+    /// A route names a target that does not exist.
     #[error("a route names a target that is not there")]
     Target,
 }
@@ -56,22 +58,24 @@ pub enum RouterError {
 #[derive(Debug)]
 pub struct Router {
     targets: Vec<Arc<Target>>,
+    /// The group of each target, in the same order.
+    groups: Vec<Arc<TargetGroup>>,
     exact: HashSet<Entry>,
     globs: Vec<(Glob, Entry)>,
     routes: usize,
-    unrouted: Option<Passing>,
+    unrouted: Option<UnroutedModels>,
     default: Arc<Route>,
     legacy: LegacyRoutes,
     control_plane: Option<Arc<Route>>,
-    default_site: Arc<Site>,
+    default_endpoint: Arc<TargetEndpoint>,
     identities: Vec<Arc<Identity>>,
     fleet: Option<Fleet>,
 }
 
-/// A pattern of the table, known by its text.
+/// A pattern of the table. Its text is its key.
 #[derive(Debug)]
 struct Entry {
-    /// The number of its route in the config.
+    /// The position of its route in the config.
     number: usize,
     pattern: Arc<ModelLatency>,
     route: Arc<Route>,
@@ -97,39 +101,49 @@ impl PartialEq for Entry {
 
 impl Eq for Entry {}
 
-/// Where the requests for a model go. Few targets stand in the record itself, so that a request
-/// has no other to look at.
+/// Where the requests for a model go. Up to four targets are stored inline, which spares a request a cache
+/// line.
 #[derive(Debug)]
 pub struct Route {
     /// The targets, best first; at least one.
     pub targets: SmallVec<[Arc<Target>; 4]>,
-    abilities: SmallVec<[Abilities; 4]>,
-    /// The signal of their pool.
+    capabilities: SmallVec<[Capabilities; 4]>,
+    /// The signal of their group.
     signal: Arc<QueueSignal>,
-    /// The line for them.
-    pub pool: Arc<Pool>,
+    /// The group that they belong to, with its queue.
+    pub group: Arc<TargetGroup>,
     /// The order among those of the same model.
     pub balance: Balance,
 }
 
 impl Route {
-    fn new(targets: SmallVec<[Arc<Target>; 4]>, balance: Balance, pool: Arc<Pool>) -> Arc<Route> {
-        let abilities = targets.iter().map(|target| *target.abilities()).collect();
-        Arc::new(Route { targets, abilities, signal: Arc::clone(pool.signal()), pool, balance })
+    fn new(
+        targets: SmallVec<[Arc<Target>; 4]>,
+        balance: Balance,
+        group: Arc<TargetGroup>,
+    ) -> Arc<Route> {
+        let capabilities = targets.iter().map(|target| *target.capabilities()).collect();
+        Arc::new(Route {
+            targets,
+            capabilities,
+            signal: Arc::clone(group.signal()),
+            group,
+            balance,
+        })
     }
 
-    /// Takes the first candidate that has room, if nobody waits; looks at nothing else of the pool.
+    /// Takes the first candidate that has room, if the queue is empty. Touches nothing else of the group.
     pub fn enter(&self, candidates: impl Iterator<Item = Candidate>) -> Option<(usize, Permit)> {
-        pool::enter(&self.signal, candidates)
+        target_group::enter(&self.signal, candidates)
     }
 
     /// The targets, best first, with what they can take.
-    pub fn able(&self) -> impl Iterator<Item = (&Arc<Target>, &Abilities)> {
-        self.targets.iter().zip(&self.abilities)
+    pub fn with_capabilities(&self) -> impl Iterator<Item = (&Arc<Target>, &Capabilities)> {
+        self.targets.iter().zip(&self.capabilities)
     }
 }
 
-/// The routes of the legacy endpoints, one for each of their models that may be asked first.
+/// The routes of the legacy endpoints, one for each model that may come first.
 #[derive(Debug, Default)]
 struct LegacyRoutes {
     /// Its model first, then the others in their order.
@@ -138,85 +152,90 @@ struct LegacyRoutes {
     alone: Vec<Arc<Route>>,
 }
 
-/// Models that no route names and that go through as they are. Each has a target of its own, so
-/// that a throttled one cools down like any other; their number is bounded.
+/// Models that no route names and that go to the upstream as they are. Each has a target of its own, so that a
+/// throttled one cools down like any other. Their number is bounded.
 #[derive(Debug)]
-struct Passing {
+struct UnroutedModels {
     routes: DashMap<ModelId, Arc<Route>>,
     max: usize,
 }
 
 impl Router {
-    /// Builds the table and starts to resolve the credentials of its targets. Of the router of a
-    /// config `before`, targets that this config leaves untouched stay the very same, and the others
-    /// that it has too keep the state they have come to. With a `fleet`, quotas and cooldowns are those
-    /// of all its replicas.
+    /// Builds the table and starts to resolve the credentials of its targets. Of the router `before`, targets
+    /// that this config does not change stay the same objects, and changed ones pass on their state. With a
+    /// `fleet`, quotas and cooldowns are shared with its replicas.
     pub fn new(
         config: &Config,
         before: Option<(&Config, &Router)>,
         fleet: Option<&Fleet>,
     ) -> Result<Router, RouterError> {
         let now = Instant::now();
-        let untouched = before.map(|(before, router)| untouched(config, before, &router.targets));
-        let untouched = untouched.unwrap_or_default();
+        let unchanged = before.map(|(before, _)| unchanged_targets(config, before));
+        let unchanged = unchanged.unwrap_or_default();
         let known = before.map(|(_, router)| router);
         let by_name = known.map(Router::by_name).unwrap_or_default();
         let mut identities = known.map(Router::known_identities).unwrap_or_default();
-        let pools = pools(config);
-        let shared = shared_quotas(config, &pools, fleet, now);
+        let mut groups = target_groups(config);
+        let shared = shared_quotas(config, &groups, fleet, now);
         let use_fips = config.upstream.use_fips;
         let sts = |region| Sts { region, use_fips };
-        let mut sites = Sites::default();
+        let mut endpoints = TargetEndpoints::default();
         let mut targets = Vec::with_capacity(config.targets.len());
         for (index, target) in config.targets.iter().enumerate() {
             let identity = identities.get(&target.credentials, sts(&target.region));
-            if let Some(untouched) = untouched.get(index).cloned().flatten() {
-                targets.push(untouched);
+            let Some(group) = groups.get_mut(index) else { return Err(RouterError::Target) };
+            let old_index = unchanged.get(index).copied().flatten();
+            if let Some((target, old_group)) =
+                old_index.and_then(|at| known.and_then(|router| router.with_group(at)))
+            {
+                targets.push(Arc::clone(target));
+                *group = Arc::clone(old_group);
                 continue;
             }
-            let pool = pools.get(index).cloned().unwrap_or_default();
+            let signal = group.signal();
             let own = || {
                 let name = ModelId::new(&target.model)
                     .map(|model| shared_name(&target.name, &target.region, &model));
                 let lease = fleet.zip(name.ok()).map(|(fleet, name)| fleet.lease(&name));
-                quota(config, target.rpm, target.tpm, &pool, lease, now)
+                quota(config, target.rpm, target.tpm, signal, lease, now)
             };
             let quota = target.quota.and_then(|at| shared.get(at)?.clone()).unwrap_or_else(own);
-            let site = sites.of(target, identity);
-            let target = configured(config, target, site, quota, pool, fleet)?;
+            let endpoint = endpoints.of(target, identity);
+            let target = configured(config, target, endpoint, quota, signal, fleet)?;
             if let Some(before) = by_name.get(&*target.name).filter(|it| is_namesake(it, &target)) {
                 target.take_over(before, now);
             }
             let target = Arc::new(target);
-            target.follow();
+            target.listen();
             targets.push(target);
         }
         let upstream = &config.upstream;
         let default_identity = identities.get(&upstream.credentials, sts(&upstream.region));
-        // Operations without a model have a target like all others, whose model id is not used.
+        // Operations without a model have a target too, whose model id is not used.
         let no_model = ModelId::new(OTHER)
             .map_err(|source| RouterError::Model { target: OTHER.to_owned(), source })?;
-        let no_target = passed_through(config, &no_model);
+        let no_target = unrouted_target(config, &no_model);
         let control_plane = upstream.control_plane.clone().map(|endpoint| {
             let target = config::Target { endpoint, ..no_target.clone() };
-            let site = sites.of(&target, Arc::clone(&default_identity));
-            passing(config, &no_model, site, None, now)
+            let endpoint = endpoints.of(&target, Arc::clone(&default_identity));
+            unrouted_route(config, &no_model, endpoint, None, now)
         });
-        let default_site = sites.of(&no_target, default_identity);
-        let default = passing(config, &no_model, Arc::clone(&default_site), None, now);
+        let default_endpoint = endpoints.of(&no_target, default_identity);
+        let default = unrouted_route(config, &no_model, Arc::clone(&default_endpoint), None, now);
         let mut router = Router {
             targets,
+            groups,
             exact: HashSet::new(),
             globs: Vec::new(),
             routes: 0,
-            unrouted: (config.fallback.unrouted == Unrouted::Pass).then(|| Passing {
+            unrouted: (config.fallback.unrouted == Unrouted::Pass).then(|| UnroutedModels {
                 routes: DashMap::new(),
                 max: config.fallback.max_unrouted_models,
             }),
             default,
             legacy: LegacyRoutes::default(),
             control_plane,
-            default_site,
+            default_endpoint,
             identities: identities.into_all(),
             fleet: fleet.cloned(),
         };
@@ -225,13 +244,13 @@ impl Router {
             router.add(route)?;
         }
         if let Some((before, known)) = before {
-            router.go_on_passing(config, before, known, now);
+            router.inherit_unrouted(config, before, known, now);
         }
         Ok(router)
     }
 
-    /// The route of a requested model, and the config's pattern for it; `None` if no route names it
-    /// and the config has such models refused.
+    /// The route of a requested model, and the config's pattern for it; `None` if no route matches and the config
+    /// refuses such models.
     pub fn find(
         &self,
         config: &Config,
@@ -253,25 +272,26 @@ impl Router {
         self.control_plane.is_some()
     }
 
-    /// The route of a call of the control plane, which may name what it asks of; an ARN is asked of in
-    /// its own region. `None` if such calls are not relayed.
+    /// The route of a call of the control plane. If the call names an ARN, it goes to the ARN's region. `None` if
+    /// such calls are not relayed.
     pub fn control_plane(&self, config: &Config, named: Option<&str>) -> Option<Arc<Route>> {
         let (route, endpoint) =
             (self.control_plane.as_ref()?, config.upstream.control_plane.as_ref()?);
         let model = named.and_then(|named| ModelId::new(named).ok());
         let elsewhere = model.and_then(|model| {
-            let own = own_place(&config.upstream, &model, endpoint, Endpoint::of_control_plane);
+            let own = own_region(&config.upstream, &model, endpoint, Endpoint::of_control_plane);
             own.map(|(region, endpoint)| {
-                let target = config::Target { region, endpoint, ..passed_through(config, &model) };
-                let site = Sites::default().of(&target, Arc::clone(&self.default_site.identity));
-                passing(config, &model, site, None, Instant::now())
+                let target = config::Target { region, endpoint, ..unrouted_target(config, &model) };
+                let identity = Arc::clone(&self.default_endpoint.identity);
+                let endpoint = TargetEndpoints::default().of(&target, identity);
+                unrouted_route(config, &model, endpoint, None, Instant::now())
             })
         });
         Some(elsewhere.unwrap_or_else(|| Arc::clone(route)))
     }
 
-    /// The route of the legacy endpoints' model of this number, alone or with the other models
-    /// behind it; `None` if they have no such model.
+    /// The route of the legacy endpoints' model of this number, alone or with the other models as fallbacks; `None`
+    /// if there is no such model.
     pub fn legacy(&self, number: usize, alone: bool) -> Option<&Arc<Route>> {
         let routes = if alone { &self.legacy.alone } else { &self.legacy.with_fallback };
         routes.get(number)
@@ -295,11 +315,9 @@ impl Router {
     fn legacy_routes(&self, models: &[usize]) -> Result<LegacyRoutes, RouterError> {
         let targets = self.numbered(models)?;
         let mut routes = LegacyRoutes::default();
-        for first in &targets {
-            let route = |targets| {
-                let pool = Arc::clone(first.pool());
-                Route::new(targets, Balance::Priority, pool)
-            };
+        for (first, index) in targets.iter().zip(models) {
+            let (_, group) = self.with_group(*index).ok_or(RouterError::Target)?;
+            let route = |targets| Route::new(targets, Balance::Priority, Arc::clone(group));
             let others = targets.iter().filter(|other| !Arc::ptr_eq(other, first));
             routes.with_fallback.push(route([first].into_iter().chain(others).cloned().collect()));
             routes.alone.push(route([Arc::clone(first)].into_iter().collect()));
@@ -309,10 +327,11 @@ impl Router {
 
     fn add(&mut self, route: &config::Route) -> Result<(), RouterError> {
         let targets = self.numbered(&route.targets)?;
-        let pool = Arc::clone(targets.first().ok_or(RouterError::Target)?.pool());
+        let first = route.targets.first().ok_or(RouterError::Target)?;
+        let (_, group) = self.with_group(*first).ok_or(RouterError::Target)?;
+        let found = Route::new(targets, route.balance, Arc::clone(group));
         let route_number = self.routes;
         self.routes += 1;
-        let found = Route::new(targets, route.balance, pool);
         for pattern in &route.models {
             let entry = Entry {
                 number: route_number,
@@ -320,25 +339,23 @@ impl Router {
                 route: Arc::clone(&found),
             };
             if Glob::describes(pattern) {
-                let glob = Glob::new(pattern).map_err(|source| RouterError::ModelLatency {
-                    pattern: pattern.clone(),
-                    source,
-                })?;
+                let glob = Glob::new(pattern)
+                    .map_err(|source| RouterError::Pattern { pattern: pattern.clone(), source })?;
                 self.globs.push((glob, entry));
             } else {
-                // Of several the first counts, which a set keeps.
+                // Of several equal ones a set keeps the first, which counts.
                 self.exact.insert(entry);
             }
         }
         Ok(())
     }
 
-    /// Looks for the id as it stands, then for the id that an ARN of AWS's own models holds.
+    /// Looks up the id, then the id within an ARN of AWS's own models.
     fn routed(&self, model: &ModelId) -> Option<&Entry> {
         let by_text = |text: &str| {
             let exact = self.exact.get(text.as_bytes());
             let glob = self.globs.iter().find(|(glob, _)| glob.is_match(text)).map(|(_, it)| it);
-            // The first route that names it has it, by whichever kind of pattern.
+            // The first route that matches counts, by whichever kind of pattern.
             [exact, glob].into_iter().flatten().min_by_key(|entry| entry.number)
         };
         by_text(model.as_str()).or_else(|| by_text(model.arn_resource()?))
@@ -350,50 +367,55 @@ impl Router {
             return Some(Arc::clone(&route));
         }
         let now = Instant::now();
-        let site = self.site_of(config, model);
-        let route = passing(config, model, site, self.fleet.as_ref(), now);
+        let endpoint = self.endpoint_of(config, model);
+        let route = unrouted_route(config, model, endpoint, self.fleet.as_ref(), now);
         if known.routes.len() >= known.max {
             known.routes.retain(|_, route| {
                 Arc::strong_count(route) > 1
                     || route.targets.iter().any(|target| {
-                        [target.state(now), target.side_state(now)] != [State::Available; 2]
+                        [target.state(now), target.count_tokens_state(now)] != [State::Available; 2]
                     })
             });
         }
-        // Beyond the bound a model still passes, its state is just not kept for the next request.
+        // Beyond the bound a model still goes through; only its state is not kept for the next request.
         if known.routes.len() < known.max {
             known.routes.insert(model.clone(), Arc::clone(&route));
         }
         Some(route)
     }
 
-    /// The place of a model without a route.
-    fn site_of(&self, config: &Config, model: &ModelId) -> Arc<Site> {
-        let target = passed_through(config, model);
-        if target.region == self.default_site.region {
-            return Arc::clone(&self.default_site);
+    /// The endpoint of a model without a route.
+    fn endpoint_of(&self, config: &Config, model: &ModelId) -> Arc<TargetEndpoint> {
+        let target = unrouted_target(config, model);
+        if target.region == self.default_endpoint.region {
+            return Arc::clone(&self.default_endpoint);
         }
-        Sites::default().of(&target, Arc::clone(&self.default_site.identity))
+        TargetEndpoints::default().of(&target, Arc::clone(&self.default_endpoint.identity))
     }
 
-    /// Keeps the state of the models without a route that a router `before` has let pass.
-    fn go_on_passing(&self, config: &Config, before: &Config, router: &Router, now: Instant) {
+    /// Takes over the models without a route of the router before.
+    fn inherit_unrouted(&self, config: &Config, before: &Config, router: &Router, now: Instant) {
         let (Some(known), Some(passed)) = (&self.unrouted, &router.unrouted) else { return };
-        let untouched = unrouted_untouched(config, before);
+        let are_unchanged = are_unrouted_unchanged(config, before);
         for route in passed.routes.iter().take(known.max) {
             let (model, Some(old)) = (route.key(), route.targets.first()) else { continue };
-            let region = passed_through(config, model).region;
-            if self.routed(model).is_some() || old.site.region != region {
+            let region = unrouted_target(config, model).region;
+            if self.routed(model).is_some() || old.endpoint.region != region {
                 continue;
             }
             let mut newer = Arc::clone(&route);
-            if !untouched {
-                let site = self.site_of(config, model);
-                newer = passing(config, model, site, self.fleet.as_ref(), now);
+            if !are_unchanged {
+                let endpoint = self.endpoint_of(config, model);
+                newer = unrouted_route(config, model, endpoint, self.fleet.as_ref(), now);
                 newer.targets.iter().for_each(|target| target.take_over(old, now));
             }
             known.routes.insert(model.clone(), newer);
         }
+    }
+
+    /// The target at this index of the config, and its group.
+    fn with_group(&self, index: usize) -> Option<(&Arc<Target>, &Arc<TargetGroup>)> {
+        self.targets.get(index).zip(self.groups.get(index))
     }
 
     fn known_identities(&self) -> Identities {
@@ -408,69 +430,20 @@ impl Router {
 
 /// Whether two targets of one name are the same model in the same region.
 fn is_namesake(one: &Target, other: &Target) -> bool {
-    one.model == other.model && one.site.region == other.site.region
+    one.model == other.model && one.endpoint.region == other.endpoint.region
 }
 
-/// For each target, in their order, the number of the set that it is in: those that routes, legacy
-/// endpoints or quotas connect.
-pub(super) fn groups(config: &Config) -> Vec<usize> {
-    let mut sets = DisjointSets::new(config.targets.len());
-    let routed = config.routes.iter().map(|route| &route.targets);
-    for targets in routed.chain([&config.legacy.models]) {
-        targets.windows(2).for_each(|pair| {
-            if let [one, other] = pair {
-                sets.join(*one, *other);
-            }
-        });
-    }
-    let mut last_with: HashMap<usize, usize> = HashMap::new();
-    for (index, target) in config.targets.iter().enumerate() {
-        if let Some(other) = target.quota.and_then(|quota| last_with.insert(quota, index)) {
-            sets.join(index, other);
-        }
-    }
-    (0..config.targets.len()).map(|index| sets.root(index)).collect()
+/// A group for each target, in the config's order.
+fn target_groups(config: &Config) -> Vec<Arc<TargetGroup>> {
+    let mut groups: HashMap<usize, Arc<TargetGroup>> = HashMap::new();
+    let numbers = group_numbers(config).into_iter();
+    numbers.map(|number| Arc::clone(groups.entry(number).or_default())).collect()
 }
 
-/// A partition of numbers, by union-find with path halving: a join takes nearly constant time.
-struct DisjointSets(Vec<usize>);
-
-impl DisjointSets {
-    /// The numbers below `len`, each in a set of its own.
-    fn new(len: usize) -> DisjointSets {
-        DisjointSets((0..len).collect())
-    }
-
-    /// The number that stands for the set of this one.
-    fn root(&mut self, mut number: usize) -> usize {
-        while let Some(parent) = self.0.get(number).copied().filter(|parent| *parent != number) {
-            let above = self.0.get(parent).copied().unwrap_or(parent);
-            if let Some(slot) = self.0.get_mut(number) {
-                *slot = above;
-            }
-            number = above;
-        }
-        number
-    }
-
-    fn join(&mut self, one: usize, other: usize) {
-        let (one, other) = (self.root(one), self.root(other));
-        if let Some(slot) = self.0.get_mut(one) {
-            *slot = other;
-        }
-    }
-}
-
-/// One pool for each set of connected targets, in the targets' order.
-fn pools(config: &Config) -> Vec<Arc<Pool>> {
-    let mut known: HashMap<usize, Arc<Pool>> = HashMap::new();
-    groups(config).into_iter().map(|group| Arc::clone(known.entry(group).or_default())).collect()
-}
-
-/// The quotas that several targets draw on, in the config's order; `None` for one that none does.
+/// The quotas that several targets draw on, in the config's order; `None` for one that no target uses.
 fn shared_quotas(
     config: &Config,
-    pools: &[Arc<Pool>],
+    groups: &[Arc<TargetGroup>],
     fleet: Option<&Fleet>,
     now: Instant,
 ) -> Vec<Option<Arc<Quota>>> {
@@ -482,7 +455,7 @@ fn shared_quotas(
         let user = *users.get(&index)?;
         // A name that no target has.
         let lease = fleet.map(|fleet| fleet.lease(&format!("|{}", shared.name)));
-        Some(quota(config, shared.rpm, shared.tpm, pools.get(user)?, lease, now))
+        Some(quota(config, shared.rpm, shared.tpm, groups.get(user)?.signal(), lease, now))
     });
     shared.collect()
 }
@@ -491,14 +464,14 @@ fn quota(
     config: &Config,
     rpm: Option<u32>,
     tpm: Option<u64>,
-    pool: &Pool,
+    signal: &Arc<QueueSignal>,
     lease: Option<Lease>,
     now: Instant,
 ) -> Arc<Quota> {
     let (floor_rpm, floor_tpm) = (config.learning.floor_rpm, config.learning.floor_tpm);
     let limits = Limits { rpm, tpm, floor_rpm, floor_tpm, safety_margin: SAFETY_MARGIN };
     let learning = Learning::from(&config.learning);
-    let signal = Arc::clone(pool.signal());
+    let signal = Arc::clone(signal);
     match lease {
         Some(lease) => Quota::shared(&limits, learning, signal, lease, now),
         None => Arc::new(Quota::new(&limits, learning, signal, now)),
@@ -508,9 +481,9 @@ fn quota(
 fn configured(
     config: &Config,
     target: &config::Target,
-    site: Arc<Site>,
+    endpoint: Arc<TargetEndpoint>,
     quota: Arc<Quota>,
-    pool: Arc<Pool>,
+    signal: &Arc<QueueSignal>,
     fleet: Option<&Fleet>,
 ) -> Result<Target, RouterError> {
     let id = |text: &str| {
@@ -519,19 +492,19 @@ fn configured(
     };
     let model = id(&target.model)?;
     let base_model = target.base_model.as_deref().map_or_else(|| Ok(model.clone()), id)?;
-    let policy = policy(config, target.cooldown);
-    let fleet = fleet.cloned();
-    Ok(Target::new(target, Parts { model, base_model, policy, site, quota, pool, fleet }))
+    let policy = Policy::new(config, target.cooldown);
+    let (signal, fleet) = (Arc::clone(signal), fleet.cloned());
+    let parts = TargetParts { model, base_model, policy, endpoint, quota, signal, fleet };
+    Ok(Target::new(target, parts))
 }
 
 /// The public endpoint of a service in a region, or its FIPS endpoint.
 type Public = fn(&str, bool) -> Result<Endpoint, EndpointError>;
 
-/// Where an ARN is called that is of another region than the default upstream, whose `endpoint` of the
-/// service this is: in its own. `None` for all else, and where the endpoint is that of one region. A
-/// client names the ARN, so nothing but a region that is known, of the same partition, gets into the
-/// name of a host.
-fn own_place(
+/// Region and endpoint of an ARN of another region than the default upstream's, whose `endpoint` of the service
+/// this is. `None` for all other models, and where the endpoint belongs to one region. A client names the ARN,
+/// so only a known region of the same partition gets into the name of a host.
+fn own_region(
     upstream: &config::Upstream,
     model: &ModelId,
     endpoint: &Endpoint,
@@ -552,12 +525,12 @@ fn own_place(
     Some((region.to_owned(), endpoint))
 }
 
-/// What the config would say of a model that it does not know, at the default upstream or, of an ARN,
-/// in its own region.
-fn passed_through(config: &Config, model: &ModelId) -> config::Target {
+/// The target of a model that the config does not name: at the default upstream or, for an ARN, in the ARN's
+/// region.
+fn unrouted_target(config: &Config, model: &ModelId) -> config::Target {
     let upstream = &config.upstream;
     let default = || (upstream.region.clone(), upstream.endpoint.clone());
-    let own = own_place(upstream, model, &upstream.endpoint, Endpoint::of_region);
+    let own = own_region(upstream, model, &upstream.endpoint, Endpoint::of_region);
     let (region, endpoint) = own.unwrap_or_else(default);
     config::Target {
         name: OTHER.to_owned(),
@@ -581,43 +554,29 @@ fn passed_through(config: &Config, model: &ModelId) -> config::Target {
     }
 }
 
-/// The route of such a model, to itself.
-fn passing(
+/// The route of such a model, to that target.
+fn unrouted_route(
     config: &Config,
     model: &ModelId,
-    site: Arc<Site>,
+    endpoint: Arc<TargetEndpoint>,
     fleet: Option<&Fleet>,
     now: Instant,
 ) -> Arc<Route> {
-    let target = passed_through(config, model);
-    let pool = Arc::new(Pool::default());
+    let target = unrouted_target(config, model);
+    let group = Arc::new(TargetGroup::default());
     let name = shared_name(&target.name, &target.region, model);
     let lease = fleet.map(|fleet| fleet.lease(&name));
-    let parts = Parts {
+    let parts = TargetParts {
         model: model.clone(),
         base_model: model.clone(),
-        policy: policy(config, target.cooldown),
-        site,
-        quota: quota(config, None, None, &pool, lease, now),
-        pool: Arc::clone(&pool),
+        policy: Policy::new(config, target.cooldown),
+        endpoint,
+        quota: quota(config, None, None, group.signal(), lease, now),
+        signal: Arc::clone(group.signal()),
         fleet: fleet.cloned(),
     };
     let target = Arc::new(Target::new(&target, parts));
-    target.follow();
+    target.listen();
     let targets = [target].into_iter().collect();
-    Route::new(targets, Balance::Priority, pool)
-}
-
-pub(super) fn policy(config: &Config, base: Duration) -> Policy {
-    Policy {
-        base,
-        max_multiplier: config.fallback.max_cooldown_multiplier,
-        eject_after: config.fallback.eject_after,
-        eject_min_requests: config.fallback.eject_min_requests,
-        eject_below_success_rate: config.fallback.eject_below_success_rate,
-        eject_cooldown: config.fallback.eject_cooldown,
-        backoff_base: config.retry.base_delay,
-        backoff_max: config.retry.max_delay,
-        backoffs: config.retry.attempts.saturating_sub(1),
-    }
+    Route::new(targets, Balance::Priority, group)
 }

@@ -23,10 +23,6 @@ use super::log_rate_limit::{LogRateLimit, Suppressed};
 use super::log_writer::{Buffered, LogWriter, Sink, unlocked};
 use crate::config::{Log, LogFormat, log_filter};
 
-/// The queue library tells of each worker that loses its store; the gateway says once that the
-/// store is gone. Directives of the config come later and so can turn it on.
-const QUIET: &str = "apalis_core=off";
-
 /// The name of events that are never suppressed: those that callers can't provoke, or only authorized
 /// callers can. Passed as `name:` to tracing's macros.
 pub const UNLIMITED: &str = "unlimited";
@@ -58,7 +54,7 @@ impl Drop for ProcessLog {
 /// Sends tracing's events and panics to standard error in the configured format. A second call has no
 /// effect.
 pub fn init(log: &Log) -> ProcessLog {
-    let filter = log_filter(&format!("{QUIET},{}", log.level));
+    let filter = log_filter(&log.level);
     let filter = filter.unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO));
     let unwritten = DROPPED.with_label_values(&["unwritten"]);
     let limit = Arc::new(LogRateLimit::new(DROPPED.with_label_values(&["limited"])));

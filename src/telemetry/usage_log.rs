@@ -328,7 +328,7 @@ mod tests {
     use super::*;
 
     fn config(folder: &Path, max_size: usize, max_files: usize) -> config::UsageLog {
-        config::UsageLog { path: folder.join("usage.jsonl"), max_size, max_files }
+        config::UsageLog { enabled: true, path: folder.join("usage.jsonl"), max_size, max_files }
     }
 
     fn names(folder: &Path) -> Vec<String> {

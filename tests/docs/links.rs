@@ -25,7 +25,7 @@ fn relative_links_and_their_anchors_resolve() {
 fn source(code: &str) -> Option<PathBuf> {
     let (room, rest) = code.split_once('/')?;
     let in_path = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '/');
-    if !rest.chars().all(in_path) {
+    if room.is_empty() || !rest.chars().all(in_path) {
         return None;
     }
     let room = match room {

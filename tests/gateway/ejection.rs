@@ -1,7 +1,5 @@
 //! Targets that fail or stall without being throttled: out for a while, then tried again.
 
-use std::time::Duration;
-
 use sluice::simulator::{Fault, FaultRule};
 
 use crate::support::patience::eventually;

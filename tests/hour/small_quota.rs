@@ -8,7 +8,7 @@ use std::time::Duration;
 use sluice::bedrock::{ModelId, Operation, Usage};
 use sluice::config::{Config, Env, Priority};
 use sluice::quota::{Dimension, Flow};
-use sluice::routing::{Candidate, Candidates, RequestSize, Router, Target};
+use sluice::routing::{Candidate, Candidates, RequestSize, Route, Router, Target};
 use sluice::simulator::{ModelSettings, Quotas};
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -45,7 +45,8 @@ impl World {
         World { config, router, upstream }
     }
 
-    fn candidates(&self) -> Candidates {
+    /// The route, and the candidates of a request.
+    fn candidates(&self) -> (Arc<Route>, Candidates) {
         let model = ModelId::new(MODEL).unwrap();
         let (_, route) = self.router.find(&self.config, &model).unwrap();
         let size = RequestSize { text_bytes: 100, max_output: Some(10), ..RequestSize::default() };
@@ -55,18 +56,19 @@ impl World {
             let demand = target.demand(Operation::Converse, &size, &model);
             Candidate { index, target, demand }
         };
-        targets.map(candidate).collect()
+        let candidates = targets.map(candidate).collect();
+        (route, candidates)
     }
 
     /// One request, until it is answered.
     async fn ask(&self) {
-        let candidates = self.candidates();
-        let pool = Arc::clone(candidates[0].target.pool());
+        let (route, candidates) = self.candidates();
+        let group = &route.group;
         loop {
             let flow = Flow { client: "app".into(), priority: Priority::Normal };
-            let mut permit = match pool.enter(candidates.iter().cloned()) {
+            let mut permit = match group.enter(candidates.iter().cloned()) {
                 Some((_, permit)) => permit,
-                None => match pool.join(flow, candidates.clone()).granted().await {
+                None => match group.join(flow, candidates.clone()).granted().await {
                     Some((_, permit)) => permit,
                     None => return,
                 },

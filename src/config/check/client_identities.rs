@@ -74,16 +74,15 @@ impl Checker<'_> {
             if !is_given("issuer") || !is_given("value") {
                 continue;
             }
-            if !config.issuers.iter().any(|issuer| issuer.name == it.issuer) {
+            if !config.issuers.iter().any(|issuer| issuer.issuer.name == it.issuer) {
                 let message = format!("there is no issuer '{}'", it.issuer);
                 self.problem(&at.key("issuer"), message);
             }
             if it.value.is_empty() || it.value.len() > MAX_BYTES {
                 self.problem(&at.key("value"), format!("must have 1 to {MAX_BYTES} bytes"));
             }
-            let it = TokenIdentity { issuer: it.issuer.clone(), value: it.value.clone() };
             self.unique_identity(&at, index, identities_seen.identities.insert(it.clone(), index));
-            identities.push(it);
+            identities.push(it.clone());
         }
         identities
     }

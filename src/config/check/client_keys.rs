@@ -1,4 +1,4 @@
-//! The keys of clients, and how what they present is judged.
+//! The keys of clients, and how signatures are verified.
 
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
@@ -7,8 +7,9 @@ use super::Checker;
 use crate::config::bearer_key::{BearerKey, KeyRef, MIN_KEY_CHARS, presentable};
 use crate::config::document::KeyPath;
 use crate::config::model::{Auth, BearerToken, KeyPair};
-use crate::config::raw::{RawAuth, RawClient};
-use crate::config::secret::{Secret, SecretRef};
+use crate::config::raw::RawClient;
+use crate::config::reference::SecretRef;
+use crate::config::secret::Secret;
 
 /// Most keys of one kind that one client may have.
 const MAX_KEYS: usize = 16;
@@ -21,17 +22,13 @@ pub(super) struct KeysSeen {
 }
 
 impl Checker<'_> {
-    pub(super) fn auth(&mut self, raw: &RawAuth) -> Auth {
-        let at = KeyPath::from(["auth", "max_clock_skew"]);
-        let max_clock_skew = self.duration(&at, &raw.max_clock_skew);
-        if max_clock_skew > Duration::from_secs(24 * 60 * 60) || max_clock_skew.subsec_nanos() > 0 {
+    pub(super) fn auth(&mut self, raw: &Auth) -> Auth {
+        let skew = raw.max_clock_skew;
+        if skew > Duration::from_secs(24 * 60 * 60) || skew.subsec_nanos() > 0 {
+            let at = KeyPath::from(["auth", "max_clock_skew"]);
             self.problem(&at, "must be whole seconds, and at most 24h");
         }
-        Auth {
-            max_clock_skew,
-            replay_protection: raw.replay_protection,
-            max_replay_signatures: raw.max_replay_signatures,
-        }
+        raw.clone()
     }
 
     /// The bearer keys of the client at `at`, which is the one with this index.

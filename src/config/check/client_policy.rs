@@ -5,9 +5,9 @@ use crate::config::document::KeyPath;
 use crate::config::files;
 use crate::config::glob::Glob;
 use crate::config::model::{
-    Budget, BudgetStore, ClientPolicy, Guardrail, Guardrails, JobsBackend, Price, RedisKind,
+    Budget, BudgetStore, ClientPolicy, Guardrails, JobsBackend, Price, RedisKind,
 };
-use crate::config::raw::{RawConfig, RawPolicy, RawPrice, RawState};
+use crate::config::raw::{RawClient, RawConfig, RawState};
 
 /// Most patterns of a list, so that looking through one costs little.
 const MAX_PATTERNS: usize = 1000;
@@ -16,23 +16,14 @@ const MAX_PATTERNS: usize = 1000;
 const MAX_PRICES: usize = 1000;
 
 impl Checker<'_> {
-    pub(super) fn client_policy(&mut self, at: &KeyPath, raw: &RawPolicy) -> ClientPolicy {
-        if let Some(models) = &raw.allowed_models {
+    pub(super) fn client_policy(&mut self, at: &KeyPath, raw: &RawClient) -> ClientPolicy {
+        if let Some(models) = &raw.policy.allowed_models {
             self.globs(&at.key("allowed_models"), models);
         }
-        if raw.allowed_operations.as_ref().is_some_and(Vec::is_empty) {
+        if raw.policy.allowed_operations.as_ref().is_some_and(Vec::is_empty) {
             self.problem(&at.key("allowed_operations"), "must not be empty");
         }
-        ClientPolicy {
-            allowed_models: raw.allowed_models.clone(),
-            allowed_operations: raw.allowed_operations.clone(),
-            rpm: raw.rpm,
-            tpm: raw.tpm,
-            max_concurrent: raw.max_concurrent,
-            max_priority: raw.max_priority,
-            guardrails: self.guardrails(at, raw),
-            max_body: raw.max_body.as_ref().map(|size| self.size(&at.key("max_body"), size)),
-        }
+        ClientPolicy { guardrails: self.guardrails(at, raw), ..raw.policy.clone() }
     }
 
     fn globs(&mut self, at: &KeyPath, patterns: &[String]) {
@@ -53,7 +44,7 @@ impl Checker<'_> {
         }
     }
 
-    fn guardrails(&mut self, at: &KeyPath, raw: &RawPolicy) -> Guardrails {
+    fn guardrails(&mut self, at: &KeyPath, raw: &RawClient) -> Guardrails {
         let allowed_at = at.key("allowed_guardrails");
         if let Some(guardrail) = &raw.guardrail {
             if raw.allowed_guardrails.is_some() {
@@ -67,10 +58,7 @@ impl Checker<'_> {
             if is_given && version != "DRAFT" && (version.is_empty() || !is_number) {
                 self.problem(&at.key("version"), "must be a number or \"DRAFT\"");
             }
-            return Guardrails::Forced(Guardrail {
-                identifier: guardrail.identifier.clone(),
-                version: guardrail.version.clone(),
-            });
+            return Guardrails::Forced(guardrail.clone());
         }
         let Some(allowed) = &raw.allowed_guardrails else { return Guardrails::Any };
         self.must_not_be_empty(&allowed_at, allowed);
@@ -88,27 +76,21 @@ impl Checker<'_> {
         }
     }
 
-    pub(super) fn budget(&mut self, at: &KeyPath, raw: &RawPolicy) -> Option<Budget> {
-        let daily = raw.daily_budget_usd.map(|usd| self.usd(&at.key("daily_budget_usd"), usd));
-        let monthly =
-            raw.monthly_budget_usd.map(|usd| self.usd(&at.key("monthly_budget_usd"), usd));
-        if daily.is_none() && monthly.is_none() {
+    pub(super) fn budget(&mut self, at: &KeyPath, raw: &Budget) -> Option<Budget> {
+        if raw.daily.is_none() && raw.monthly.is_none() {
             if self.document.mentions(&at.key("budget_soft_limit")) {
                 let message = "needs 'daily_budget_usd' or 'monthly_budget_usd' beside it";
                 self.problem(&at.key("budget_soft_limit"), message);
             }
             return None;
         }
-        Some(Budget { daily, monthly, soft_limit: raw.budget_soft_limit })
-    }
-
-    /// An amount in nano-dollars.
-    fn usd(&mut self, at: &KeyPath, usd: f64) -> u64 {
-        let nanos = scaled(usd, 1e9);
-        if nanos == 0 {
-            self.problem(at, "must be at least 0.000000001");
+        for (key, budget) in [("daily_budget_usd", raw.daily), ("monthly_budget_usd", raw.monthly)]
+        {
+            if budget == Some(0) {
+                self.problem(&at.key(key), "must be at least 0.000000001");
+            }
         }
-        nanos
+        Some(raw.clone())
     }
 
     /// The prices in the order of the document.
@@ -121,17 +103,7 @@ impl Checker<'_> {
         names
             .map(|(models, raw)| {
                 self.glob(&["prices", models].into(), models);
-                // A dollar for a million tokens is a millionth of a dollar for one.
-                let rate = |usd: f64| scaled(usd, 1e6);
-                let RawPrice { input, output, cache_read, cache_write, cache_write_1h } = raw;
-                Price {
-                    models: models.to_owned(),
-                    input: rate(*input),
-                    output: rate(*output),
-                    cache_read: cache_read.map(rate),
-                    cache_write: cache_write.map(rate),
-                    cache_write_1h: cache_write_1h.map(rate),
-                }
+                Price { models: models.to_owned(), ..raw.clone() }
             })
             .collect()
     }
@@ -169,9 +141,4 @@ impl Checker<'_> {
             (None, None, _) => BudgetStore::Memory,
         }
     }
-}
-
-/// A number of the file, which is within bounds, as a whole number of smaller units.
-fn scaled(number: f64, units: f64) -> u64 {
-    (number * units).round() as u64
 }

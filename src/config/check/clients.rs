@@ -55,8 +55,8 @@ impl Checker<'_> {
                 keys,
                 certificates,
                 identities,
-                policy: self.client_policy(&at, &client.policy),
-                budget: self.budget(&at, &client.policy),
+                policy: self.client_policy(&at, client),
+                budget: self.budget(&at, &client.budget),
             });
         }
         clients

@@ -8,7 +8,8 @@ use crate::config::credentials::Credentials;
 use crate::config::document::KeyPath;
 use crate::config::error::{Location, Problem};
 use crate::config::raw::RawCredentials;
-use crate::config::secret::{SecretRef, clean_secret, read_reference};
+use crate::config::reference::{SecretRef, read_reference};
+use crate::config::secret::clean_secret;
 
 impl Checker<'_> {
     /// The credentials that the keys at `at` name; `None` where there are none.
@@ -111,7 +112,7 @@ impl Checker<'_> {
                 return String::new();
             }
         };
-        // Not repeated: it may be a secret key in the wrong location.
+        // Not repeated: it may be a secret key in the wrong place.
         if id.is_empty() || !id.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
             self.problem(at, "is not an access key id: it holds letters, digits and '_' only");
         }

@@ -1,4 +1,4 @@
-//! Whose tokens clients may present.
+//! Issuers whose tokens clients may present.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -36,20 +36,20 @@ impl Checker<'_> {
         for (index, raw) in raw.iter().enumerate() {
             let at = KeyPath::from(["issuers"]).index(index);
             if self.document.get(&at.key("name")).is_some() {
-                self.name(&at.key("name"), "token issuer", &raw.name);
-                if let Some(first) = names.insert(raw.name.as_str(), index) {
-                    let message = format!("'{}' is the name of issuers[{first}]", raw.name);
+                self.name(&at.key("name"), "token issuer", &raw.issuer.name);
+                if let Some(first) = names.insert(raw.issuer.name.as_str(), index) {
+                    let message = format!("'{}' is the name of issuers[{first}]", raw.issuer.name);
                     self.problem(&at.key("name"), message);
                 }
             }
             if self.document.get(&at.key("issuer")).is_some()
-                && let Some(first) = issuers.insert(raw.issuer.as_str(), index)
+                && let Some(first) = issuers.insert(raw.issuer.issuer.as_str(), index)
             {
                 self.problem(&at.key("issuer"), format!("is that of issuers[{first}] too"));
             }
             // It would be taken for a lock where there is none.
             let mut identities = config.clients.iter().flat_map(|client| &client.identities);
-            if !identities.any(|it| it.issuer == raw.name) {
+            if !identities.any(|it| it.issuer == raw.issuer.name) {
                 self.problem(&at, "is in no client's 'identities': nobody could use its tokens");
             }
             checked.push(self.issuer(&at, raw));
@@ -58,42 +58,31 @@ impl Checker<'_> {
     }
 
     fn issuer(&mut self, at: &KeyPath, raw: &RawIssuer) -> Issuer {
-        self.text(&at.key("issuer"), &raw.issuer);
-        self.must_not_be_empty(&at.key("audiences"), &raw.audiences);
-        if raw.audiences.len() > MAX_AUDIENCES {
+        let issuer = Issuer { keys: self.issuer_keys(at, raw), ..raw.issuer.clone() };
+        self.text(&at.key("issuer"), &issuer.issuer);
+        self.must_not_be_empty(&at.key("audiences"), &issuer.audiences);
+        if issuer.audiences.len() > MAX_AUDIENCES {
             self.problem(&at.key("audiences"), format!("at most {MAX_AUDIENCES} of them"));
         }
-        for (index, audience) in raw.audiences.iter().enumerate() {
+        for (index, audience) in issuer.audiences.iter().enumerate() {
             self.text(&at.key("audiences").index(index), audience);
         }
-        self.text(&at.key("claim"), &raw.claim);
-        if raw.algorithms.is_empty() {
+        self.text(&at.key("claim"), &issuer.claim);
+        if issuer.algorithms.is_empty() {
             self.problem(&at.key("algorithms"), "must not be empty");
         }
-        let leeway = self.duration_or_zero(&at.key("leeway"), &raw.leeway);
-        if leeway > Duration::from_secs(60 * 60) || leeway.subsec_nanos() > 0 {
+        if issuer.leeway > Duration::from_secs(60 * 60) || issuer.leeway.subsec_nanos() > 0 {
             self.problem(&at.key("leeway"), "must be whole seconds, and at most 1h");
         }
-        let mut pause = |key: &str, text| {
-            let pause = self.duration(&at.key(key), text);
-            if (1..1000).contains(&pause.as_millis()) {
+        for (key, pause) in [
+            ("refresh_interval", issuer.refresh_interval),
+            ("unknown_key_interval", issuer.unknown_key_interval),
+        ] {
+            if pause < Duration::from_secs(1) {
                 self.problem(&at.key(key), "must be at least 1s");
             }
-            pause
-        };
-        let refresh_interval = pause("refresh_interval", &raw.refresh_interval);
-        let unknown_key_interval = pause("unknown_key_interval", &raw.unknown_key_interval);
-        Issuer {
-            name: raw.name.clone(),
-            issuer: raw.issuer.clone(),
-            audiences: raw.audiences.clone(),
-            keys: self.issuer_keys(at, raw),
-            claim: raw.claim.clone(),
-            algorithms: raw.algorithms.clone(),
-            leeway,
-            refresh_interval,
-            unknown_key_interval,
         }
+        issuer
     }
 
     fn issuer_keys(&mut self, at: &KeyPath, raw: &RawIssuer) -> IssuerKeys {
@@ -103,9 +92,9 @@ impl Checker<'_> {
                 Uri::default()
             }));
         }
-        let url = format!("{}{DISCOVERY}", raw.issuer.trim_end_matches('/'));
+        let url = format!("{}{DISCOVERY}", raw.issuer.issuer.trim_end_matches('/'));
         IssuerKeys::Discovered(keys_url(&url).unwrap_or_else(|why| {
-            if self.document.get(&at.key("issuer")).is_some() && !raw.issuer.is_empty() {
+            if self.document.get(&at.key("issuer")).is_some() && !raw.issuer.issuer.is_empty() {
                 let message = format!("{why}; with 'jwks_url' beside it, it may be any text");
                 self.problem(&at.key("issuer"), message);
             }

@@ -1,67 +1,22 @@
 //! The job queue: one backend with what it needs, and limits that fit one another.
 
-use std::time::Duration;
-
 use super::Checker;
 use crate::config::document::KeyPath;
 use crate::config::files;
 use crate::config::model::{JobQueue, Jobs, JobsBackend};
 use crate::config::raw::{RawJobs, RawJobsBackend};
-use crate::config::units::DurationText;
-
-/// The limits of one queue as the file says them.
-struct RawJobQueue<'a> {
-    name: &'static str,
-    per_minute: u32,
-    workers: usize,
-    time_limit: &'a DurationText,
-    soft_time_limit: &'a DurationText,
-    retries: u32,
-}
 
 impl Checker<'_> {
     pub(super) fn jobs(&mut self, raw: &RawJobs) -> Jobs {
         let at = KeyPath::from(["jobs"]);
-        let jobs = Jobs {
-            backend: self.jobs_backend(&at, raw),
-            max_waiting: raw.max_waiting,
-            rate_window: self.duration(&at.key("rate_window"), &raw.rate_window),
-            result_ttl: self.duration(&at.key("result_ttl"), &raw.result_ttl),
-            heartbeat: self.heartbeat(&at.key("heartbeat"), &raw.heartbeat),
-            poll_interval: self.duration(&at.key("poll_interval"), &raw.poll_interval),
-            timeout: self.duration(&at.key("timeout"), &raw.timeout),
-            retry_base_delay: self
-                .duration_or_zero(&at.key("retry_base_delay"), &raw.retry_base_delay),
-            retry_max_delay: self
-                .duration_or_zero(&at.key("retry_max_delay"), &raw.retry_max_delay),
-            analysis: self.job_queue(RawJobQueue {
-                name: "analysis",
-                per_minute: raw.analysis_per_minute,
-                workers: raw.analysis_workers,
-                time_limit: &raw.analysis_time_limit,
-                soft_time_limit: &raw.analysis_soft_time_limit,
-                retries: raw.analysis_retries,
-            }),
-            chat: self.job_queue(RawJobQueue {
-                name: "chat",
-                per_minute: raw.chat_per_minute,
-                workers: raw.chat_workers,
-                time_limit: &raw.chat_time_limit,
-                soft_time_limit: &raw.chat_soft_time_limit,
-                retries: raw.chat_retries,
-            }),
-            test: self.job_queue(RawJobQueue {
-                name: "test",
-                per_minute: raw.test_per_minute,
-                workers: raw.test_workers,
-                time_limit: &raw.test_time_limit,
-                soft_time_limit: &raw.test_soft_time_limit,
-                retries: raw.test_retries,
-            }),
-        };
-        if jobs.retry_max_delay < jobs.retry_base_delay {
-            self.problem(&at.key("retry_max_delay"), "must not be shorter than retry_base_delay");
+        let [analysis, chat, test] = self.job_queues(raw);
+        let jobs =
+            Jobs { backend: self.jobs_backend(&at, raw), analysis, chat, test, ..raw.jobs.clone() };
+        if jobs.heartbeat.subsec_nanos() != 0 {
+            self.problem(&at.key("heartbeat"), "must be whole seconds");
         }
+        let max = ("retry_max_delay", jobs.retry_max_delay);
+        self.not_shorter(&at, max, ("retry_base_delay", jobs.retry_base_delay));
         jobs
     }
 
@@ -110,28 +65,39 @@ impl Checker<'_> {
         }
     }
 
-    fn heartbeat(&mut self, at: &KeyPath, text: &DurationText) -> Duration {
-        let heartbeat = self.duration(at, text);
-        if heartbeat.subsec_nanos() != 0 {
-            self.problem(at, "must be whole seconds");
+    /// The queues of analyses, chats and connection tests.
+    fn job_queues(&mut self, raw: &RawJobs) -> [JobQueue; 3] {
+        let queues = [
+            JobQueue {
+                per_minute: raw.analysis_per_minute,
+                workers: raw.analysis_workers,
+                time_limit: raw.analysis_time_limit,
+                soft_time_limit: raw.analysis_soft_time_limit,
+                retries: raw.analysis_retries,
+            },
+            JobQueue {
+                per_minute: raw.chat_per_minute,
+                workers: raw.chat_workers,
+                time_limit: raw.chat_time_limit,
+                soft_time_limit: raw.chat_soft_time_limit,
+                retries: raw.chat_retries,
+            },
+            JobQueue {
+                per_minute: raw.test_per_minute,
+                workers: raw.test_workers,
+                time_limit: raw.test_time_limit,
+                soft_time_limit: raw.test_soft_time_limit,
+                retries: raw.test_retries,
+            },
+        ];
+        for (name, queue) in ["analysis", "chat", "test"].iter().zip(&queues) {
+            let (hard, soft) = (format!("{name}_time_limit"), format!("{name}_soft_time_limit"));
+            let [hard_at, soft_at] = [&hard, &soft].map(|key| KeyPath::from(["jobs", key]));
+            let is_refused = self.is_refused(&hard_at) || self.is_refused(&soft_at);
+            if queue.soft_time_limit >= queue.time_limit && !is_refused {
+                self.problem(&soft_at, format!("must be shorter than {hard}"));
+            }
         }
-        heartbeat
-    }
-
-    fn job_queue(&mut self, raw: RawJobQueue<'_>) -> JobQueue {
-        let at = |key: &str| KeyPath::from(["jobs", &format!("{}_{key}", raw.name)]);
-        let time_limit = self.duration(&at("time_limit"), raw.time_limit);
-        let soft_time_limit = self.duration(&at("soft_time_limit"), raw.soft_time_limit);
-        if !time_limit.is_zero() && soft_time_limit >= time_limit {
-            let message = format!("must be shorter than {}_time_limit", raw.name);
-            self.problem(&at("soft_time_limit"), message);
-        }
-        JobQueue {
-            per_minute: raw.per_minute,
-            workers: raw.workers,
-            time_limit,
-            soft_time_limit,
-            retries: raw.retries,
-        }
+        queues
     }
 }

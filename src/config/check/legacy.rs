@@ -18,7 +18,7 @@ impl Checker<'_> {
     ) -> Legacy {
         let at = KeyPath::from(["legacy"]);
         let enabled = at.key("enabled");
-        if raw.enabled && targets.is_empty() {
+        if raw.legacy.enabled && targets.is_empty() {
             let variable = legacy::mentioned(self.env).map(str::to_owned);
             let wish = match self.document.mentions(&enabled) {
                 true => Some(enabled.to_string()),
@@ -31,31 +31,22 @@ impl Checker<'_> {
                 )
             }));
         }
-        if raw.endpoints.is_empty() {
+        if raw.legacy.endpoints.is_empty() {
             let message = "must not be empty; to serve none of them set 'enabled' to false";
             self.problem(&at.key("endpoints"), message);
         }
-        self.none_twice(&at.key("endpoints"), &raw.endpoints);
-        self.none_twice(&at.key("admin_only"), &raw.admin_only);
+        self.none_twice(&at.key("endpoints"), &raw.legacy.endpoints);
+        self.none_twice(&at.key("admin_only"), &raw.legacy.admin_only);
         let admin_key = KeyPath::from(["server", "admin_key"]);
-        if !raw.admin_only.is_empty() && !self.document.mentions(&admin_key) {
+        if !raw.legacy.admin_only.is_empty() && !self.document.mentions(&admin_key) {
             self.problem(&at.key("admin_only"), "needs 'admin_key' in [server]");
         }
         Legacy {
-            enabled: raw.enabled && !targets.is_empty(),
-            endpoints: raw.endpoints.clone(),
-            listen: self.legacy_listen(&at.key("listen"), raw.listen.as_deref(), server),
+            enabled: raw.legacy.enabled && !targets.is_empty(),
+            listen: self.legacy_listen(&at.key("listen"), raw.legacy.listen, server),
             models: self.legacy_models(&at.key("models"), raw.models.as_deref(), targets, routes),
-            chat_multi_model: raw.chat_multi_model,
-            max_tokens: raw.max_tokens,
-            temperature: raw.temperature,
-            mock: raw.mock,
-            admin_only: raw.admin_only.clone(),
-            session_ttl: self.duration(&at.key("session_ttl"), &raw.session_ttl),
-            max_sessions: raw.max_sessions,
-            max_session_bytes: self.size(&at.key("max_session_bytes"), &raw.max_session_bytes),
-            max_turns: raw.max_turns,
             prompts: self.prompts(&at.key("prompts"), &raw.prompts),
+            ..raw.legacy.clone()
         }
     }
 
@@ -63,15 +54,16 @@ impl Checker<'_> {
     fn legacy_listen(
         &mut self,
         at: &KeyPath,
-        text: Option<&str>,
+        own: Option<SocketAddr>,
         server: &Server,
     ) -> Option<SocketAddr> {
-        let own = self.address(at, text?);
+        let own = own?;
         if own == server.listen && own.port() != 0 {
             return None;
         }
         for (key, other) in [("listen", server.listen), ("admin_listen", server.admin_listen)] {
-            if overlap(own, other) || own == other && own.port() != 0 {
+            let is_refused = self.is_refused(&KeyPath::from(["server", key]));
+            if !is_refused && (overlap(own, other) || own == other && own.port() != 0) {
                 let message = format!("{own} and {other}, server.{key}, share a port");
                 self.problem(at, message);
             }

@@ -18,15 +18,13 @@ impl Checker<'_> {
     /// TLS of the listener. What the files hold is looked at, and forgotten again.
     pub(super) fn tls(&mut self, at: &KeyPath, raw: &RawTls) -> Tls {
         let tls = Tls {
-            cert: files::resolve(self.base, &raw.cert),
-            key: files::resolve(self.base, &raw.key),
+            cert: files::resolve(self.base, &raw.tls.cert),
+            key: files::resolve(self.base, &raw.tls.key),
             clients: raw.client_ca.as_ref().map(|path| ClientCertificates {
                 ca: files::resolve(self.base, path),
                 auth: raw.client_auth.unwrap_or(ClientAuth::Required),
             }),
-            min_version: raw.min_version,
-            reload_interval: self.duration(&at.key("reload_interval"), &raw.reload_interval),
-            handshake_timeout: self.duration(&at.key("handshake_timeout"), &raw.handshake_timeout),
+            ..raw.tls.clone()
         };
         if raw.client_auth.is_some() && !self.document.mentions(&at.key("client_ca")) {
             self.problem(&at.key("client_auth"), "needs 'client_ca' beside it");
@@ -40,9 +38,10 @@ impl Checker<'_> {
     }
 
     fn pair(&mut self, at: &KeyPath, raw: &RawTls, tls: &Tls) {
-        if raw.cert.is_empty() || raw.key.is_empty() {
-            for (key, text) in [("cert", &raw.cert), ("key", &raw.key)] {
-                if text.is_empty() && self.document.get(&at.key(key)).is_some() {
+        let is_empty = |path: &Path| path.as_os_str().is_empty();
+        if is_empty(&raw.tls.cert) || is_empty(&raw.tls.key) {
+            for (key, path) in [("cert", &raw.tls.cert), ("key", &raw.tls.key)] {
+                if is_empty(path) && self.document.get(&at.key(key)).is_some() {
                     self.problem(&at.key(key), "must not be empty");
                 }
             }
@@ -166,12 +165,12 @@ impl Checker<'_> {
 
     /// Whether public endpoints are those of FIPS, which a given endpoint is not one of.
     pub(super) fn use_fips(&mut self, at: &KeyPath, raw: &RawUpstream) -> bool {
-        if raw.use_fips && raw.endpoint_url.is_some() {
+        if raw.upstream.use_fips && raw.endpoint_url.is_some() {
             let message = "can't stand beside endpoint_url: set it to false, and name the FIPS \
                            endpoint there";
             self.problem(&at.key("use_fips"), message);
         }
-        raw.use_fips
+        raw.upstream.use_fips
     }
 
     /// The clients' headers that upstreams get beside those that Bedrock knows.

@@ -9,25 +9,16 @@ impl Checker<'_> {
     pub(super) fn state(&mut self, raw: &RawState, jobs: &JobsBackend) -> State {
         let at = KeyPath::from(["state"]);
         let budgets = self.budget_store(raw, jobs);
-        let budget_flush = self.duration(&at.key("budget_flush"), &raw.budget_flush);
         let shared = SharedState {
             redis: self.shared_redis(&at, raw, jobs),
             prefix: match (&raw.redis_url, jobs) {
                 (None, JobsBackend::Redis { prefix, .. }) => prefix.clone(),
                 _ => raw.redis_prefix.clone(),
             },
-            timeout: self.duration(&at.key("timeout"), &raw.timeout),
-            exchange_interval: self.duration(&at.key("exchange_interval"), &raw.exchange_interval),
-            max_exchanges_per_second: raw.max_exchanges_per_second,
-            lease_ahead: self.duration(&at.key("lease_ahead"), &raw.lease_ahead),
-            max_lease: raw.max_lease,
-            lease_idle: self.duration(&at.key("lease_idle"), &raw.lease_idle),
-            heartbeat: self.duration(&at.key("heartbeat"), &raw.heartbeat),
-            replicas: raw.replicas,
+            ..raw.shared.clone()
         };
-        if shared.lease_ahead < shared.exchange_interval {
-            self.problem(&at.key("lease_ahead"), "must not be shorter than exchange_interval");
-        }
+        let ahead = ("lease_ahead", shared.lease_ahead);
+        self.not_shorter(&at, ahead, ("exchange_interval", shared.exchange_interval));
         if shared.lease_ahead.as_secs_f64() > 60.0 {
             self.problem(&at.key("lease_ahead"), "must not be longer than 60s");
         }
@@ -35,7 +26,7 @@ impl Checker<'_> {
             self.problem(&at.key("timeout"), "must not be longer than 10s");
         }
         let is_shared = raw.backend == StateBackend::Redis;
-        State { budgets, budget_flush, shared: is_shared.then_some(shared) }
+        State { budgets, budget_flush: raw.budget_flush, shared: is_shared.then_some(shared) }
     }
 
     fn shared_redis(&mut self, at: &KeyPath, raw: &RawState, jobs: &JobsBackend) -> SharedRedis {

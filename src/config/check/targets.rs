@@ -5,7 +5,6 @@ use crate::config::document::KeyPath;
 use crate::config::error::suggestion;
 use crate::config::model::{Quota, Target, Upstream};
 use crate::config::raw::{RawConfig, RawTarget};
-use crate::config::units::DurationText;
 
 /// What a target takes from the rest of the configuration.
 struct Inherited<'c> {
@@ -38,7 +37,7 @@ impl<'a> Checker<'a> {
             if !mentioned {
                 self.problem(&at, "needs 'rpm', 'tpm' or both");
             }
-            Quota { name: name.to_owned(), rpm: quota.rpm, tpm: quota.tpm }
+            Quota { name: name.to_owned(), ..quota.clone() }
         });
         quotas.collect()
     }
@@ -54,8 +53,8 @@ impl<'a> Checker<'a> {
         let Inherited { upstream, endpoint_given, quotas } = *inherited;
         let at = KeyPath::from(["targets", name]);
         self.name(&at, "target", name);
-        self.model(&at.key("model"), &raw.model);
-        if let Some(model) = &raw.base_model {
+        self.model(&at.key("model"), &raw.target.model);
+        if let Some(model) = &raw.target.base_model {
             self.model(&at.key("base_model"), model);
         }
         let inherited = match &raw.region {
@@ -65,42 +64,27 @@ impl<'a> Checker<'a> {
             }
             None => upstream.endpoint.clone(),
         };
-        let mut own_or = |key: &str, own: &Option<DurationText>, inherited| match own {
-            Some(text) => self.duration(&at.key(key), text),
-            None => inherited,
-        };
-        let first_byte_timeout =
-            own_or("first_byte_timeout", &raw.first_byte_timeout, upstream.first_byte_timeout);
-        let idle_timeout = own_or("idle_timeout", &raw.idle_timeout, upstream.idle_timeout);
         let endpoint = self.given_endpoint(&at, raw.endpoint_url.as_deref()).unwrap_or(inherited);
         let credentials = self.credentials(&at, &raw.credentials);
         Target {
             name: name.to_owned(),
-            model: raw.model.clone(),
-            base_model: raw.base_model.clone(),
-            display_name: raw.name.clone(),
             region: raw.region.clone().unwrap_or_else(|| upstream.region.clone()),
             endpoint,
             credentials: credentials.unwrap_or_else(|| upstream.credentials.clone()),
-            cooldown: self.duration(&at.key("cooldown"), &raw.cooldown),
-            max_output_tokens: raw.max_output_tokens,
             assumed_max_output_tokens: raw
+                .target
                 .assumed_max_output_tokens
                 .or(upstream.assumed_max_output_tokens),
-            features: raw.features.clone(),
-            rpm: raw.rpm,
-            tpm: raw.tpm,
             quota: self.quota(&at, raw, quotas),
-            output_burndown: raw.output_burndown,
-            reserve: raw.reserve,
-            first_byte_timeout,
-            idle_timeout,
+            first_byte_timeout: raw.first_byte_timeout.unwrap_or(upstream.first_byte_timeout),
+            idle_timeout: raw.idle_timeout.unwrap_or(upstream.idle_timeout),
+            ..raw.target.clone()
         }
     }
 
     fn quota(&mut self, at: &KeyPath, raw: &RawTarget, quotas: &[Quota]) -> Option<usize> {
         let name = raw.quota.as_deref()?;
-        for (key, given) in [("rpm", raw.rpm.is_some()), ("tpm", raw.tpm.is_some())] {
+        for (key, given) in [("rpm", raw.target.rpm.is_some()), ("tpm", raw.target.tpm.is_some())] {
             if given {
                 self.problem(&at.key(key), "cannot stand beside quota: it is the quota's to say");
             }

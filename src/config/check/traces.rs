@@ -10,7 +10,8 @@ use crate::config::document::KeyPath;
 use crate::config::endpoint::{Endpoint, EndpointError};
 use crate::config::model::{TraceProtocol, Traces};
 use crate::config::raw::RawTraces;
-use crate::config::secret::{Secret, SecretRef};
+use crate::config::reference::SecretRef;
+use crate::config::secret::Secret;
 
 /// Where OTLP by HTTP takes spans, below the collector's URL.
 const PATH: &str = "/v1/traces";
@@ -29,24 +30,19 @@ impl Checker<'_> {
     pub(super) fn traces(&mut self, raw: &RawTraces) -> Option<Traces> {
         let at = KeyPath::from(["traces"]);
         let endpoint = raw.endpoint_url.as_deref().map(|url| {
-            read(url, raw.protocol).unwrap_or_else(|why| {
+            read(url, raw.traces.protocol).unwrap_or_else(|why| {
                 // Not repeated: it may hold a password.
                 self.problem(&at.key("endpoint_url"), why);
                 Uri::default()
             })
         });
-        if raw.service_name.trim().is_empty() {
+        if raw.traces.service_name.trim().is_empty() {
             self.problem(&at.key("service_name"), "must not be empty");
         }
         let traces = Traces {
             endpoint: endpoint.clone().unwrap_or_default(),
-            protocol: raw.protocol,
-            sample_ratio: raw.sample_ratio,
-            service_name: raw.service_name.clone(),
             headers: self.trace_headers(&at.key("headers"), &raw.headers),
-            timeout: self.duration(&at.key("timeout"), &raw.timeout),
-            batch_delay: self.duration_or_zero(&at.key("batch_delay"), &raw.batch_delay),
-            max_queue: raw.max_queue,
+            ..raw.traces.clone()
         };
         endpoint.map(|_| traces)
     }

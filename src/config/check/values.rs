@@ -1,17 +1,10 @@
-//! Single values: addresses, durations, sizes, endpoints, model ids, names, filters.
+//! Single values: endpoints, model ids, hosts, names, and durations that depend on one another.
 
-use std::net::SocketAddr;
 use std::time::Duration;
-
-use http::HeaderName;
-use tracing_subscriber::filter::Targets;
 
 use super::Checker;
 use crate::config::document::KeyPath;
 use crate::config::endpoint::Endpoint;
-use crate::config::error::suggestion;
-use crate::config::model::LimitKey;
-use crate::config::units::{DurationText, SizeText};
 
 impl Checker<'_> {
     pub(super) fn public_endpoint(
@@ -52,14 +45,6 @@ impl Checker<'_> {
         }
     }
 
-    pub(super) fn address(&mut self, at: &KeyPath, text: &str) -> SocketAddr {
-        text.trim().parse().unwrap_or_else(|_| {
-            let message = format!("'{text}' is not an address; write it like \"127.0.0.1:8080\"");
-            self.problem(at, message);
-            SocketAddr::from(([127, 0, 0, 1], 0))
-        })
-    }
-
     /// Names of hosts, without the dot that may be at their end.
     pub(super) fn hosts(&mut self, at: &KeyPath, names: &[String]) -> Vec<String> {
         let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
@@ -77,30 +62,6 @@ impl Checker<'_> {
         names.collect()
     }
 
-    pub(super) fn duration(&mut self, at: &KeyPath, text: &DurationText) -> Duration {
-        let duration = self.duration_or_zero(at, text);
-        if duration.is_zero() && text.read().is_ok() {
-            self.problem(at, "must not be zero");
-        }
-        duration
-    }
-
-    pub(super) fn duration_or_zero(&mut self, at: &KeyPath, text: &DurationText) -> Duration {
-        text.read().unwrap_or_else(|why| {
-            self.problem(at, why);
-            Duration::ZERO
-        })
-    }
-
-    pub(super) fn size(&mut self, at: &KeyPath, text: &SizeText) -> usize {
-        match text.read() {
-            Ok(0) => self.problem(at, "must not be zero"),
-            Ok(size) => return size,
-            Err(why) => self.problem(at, why),
-        }
-        0
-    }
-
     pub(super) fn must_not_be_empty(&mut self, at: &KeyPath, list: &[String]) {
         if list.is_empty() && self.document.get(at).is_some() {
             self.problem(at, "must not be empty");
@@ -116,57 +77,21 @@ impl Checker<'_> {
         }
     }
 
-    /// What tells one client from another.
-    pub(super) fn limit_key(&mut self, at: &KeyPath, text: &str) -> LimitKey {
-        match text.split_once(':') {
-            None if text == "access_key" => LimitKey::AccessKey,
-            None if text == "ip" => LimitKey::Ip,
-            Some(("header", name)) => {
-                name.parse::<HeaderName>().map(LimitKey::Header).unwrap_or_else(|_| {
-                    self.problem(at, format!("'{name}' is not the name of a header"));
-                    LimitKey::Ip
-                })
-            }
-            _ => {
-                let message =
-                    format!("must be \"access_key\", \"ip\" or \"header:NAME\", not \"{text}\"");
-                self.problem(at, message);
-                LimitKey::Ip
-            }
-        }
+    /// Whether a key was refused by validation, so that its default stands in for it.
+    pub(super) fn is_refused(&self, at: &KeyPath) -> bool {
+        self.document.mentions(at) && self.document.get(at).is_none()
     }
 
-    /// Filter directives of the log.
-    pub(super) fn filter(&mut self, at: &KeyPath, directives: &str) {
-        if let Err(why) = check_filter(directives) {
-            self.problem(at, why);
+    /// Checks that of two durations of one table the first is not the shorter one.
+    pub(super) fn not_shorter(
+        &mut self,
+        table: &KeyPath,
+        (longer, long): (&str, Duration),
+        (shorter, short): (&str, Duration),
+    ) {
+        let is_refused = [longer, shorter].iter().any(|key| self.is_refused(&table.key(key)));
+        if long < short && !is_refused {
+            self.problem(&table.key(longer), format!("must not be shorter than {shorter}"));
         }
     }
-}
-
-/// What directives such as `info,sluice=debug` let through; `None` if they are none.
-pub fn log_filter(directives: &str) -> Option<Targets> {
-    let words: Vec<&str> = directives.split(',').map(str::trim).collect();
-    // A span would be taken for a part of a module's name.
-    let has_spans = directives.contains(['[', ']', '{', '}']);
-    words.join(",").parse().ok().filter(|_| !has_spans)
-}
-
-/// Checks filter directives. A bare word must be a level: any other is a module's name to the parser,
-/// and so a misspelt level "log all of this module".
-fn check_filter(directives: &str) -> Result<(), String> {
-    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
-    if directives.trim().is_empty() {
-        return Err("must not be empty; write it like \"info\"".to_owned());
-    }
-    let bare = directives.split(',').map(str::trim).filter(|word| !word.contains(['=', '[', ']']));
-    for word in bare {
-        if !LEVELS.contains(&word.to_lowercase().as_str()) {
-            let hint = suggestion(word, LEVELS.into_iter());
-            return Err(format!("'{word}' is not a level{hint}"));
-        }
-    }
-    log_filter(directives).map(drop).ok_or_else(|| {
-        format!("'{directives}' is not a filter; write it like \"info,sluice=debug\"")
-    })
 }

@@ -1,4 +1,4 @@
-//! Who may call, and how what they present is judged.
+//! The clients that may call, and how their signatures and tokens are verified.
 
 use std::time::{Duration, SystemTime};
 
@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{Budget, ClientPolicy};
 use crate::config::bearer_key::BearerKey;
 use crate::config::secret::Secret;
+use crate::config::units::{AnyDuration, NonZeroDuration, TextForm as _};
 
 /// Somebody who may call. It has at least one means to show who it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,36 +33,67 @@ pub struct Client {
     pub identities: Vec<TokenIdentity>,
 }
 
-/// Who a client is to an issuer of tokens.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+/// The client's name at an issuer of tokens.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
+#[cfg_attr(test, derive(Serialize, JsonSchema))]
+#[serde(default)]
+#[cfg_attr(test, schemars(extend("required" = ["issuer", "value"])))]
 pub struct TokenIdentity {
-    /// The name of an [`Issuer`].
+    /// The name of an issuer.
+    #[cfg_attr(test, schemars(example = &"corp"))]
     pub issuer: String,
-    /// What the issuer's claim says of this client; unique for the issuer.
+    /// The value of the issuer's claim for this client.
+    #[cfg_attr(test, schemars(example = &"team-a-app"))]
     pub value: String,
 }
 
-/// Whose tokens (JWT) clients may present.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// An issuer of tokens (JWT) that clients may present in the place of a bearer key.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(Serialize, JsonSchema))]
+#[serde(default)]
+#[cfg_attr(test, schemars(extend("required" = ["name", "issuer", "audiences"])))]
 pub struct Issuer {
-    /// Its name; unique. 1 to 64 letters, digits, `-`, `_` and `.`.
+    /// Its name, for clients and metrics.
+    #[cfg_attr(test, schemars(example = &"corp"))]
     pub name: String,
-    /// What its tokens say of it, `iss`.
+    /// The value of `iss` in its tokens.
+    #[cfg_attr(test, schemars(example = &"https://login.example.com"))]
     pub issuer: String,
-    /// Whom its tokens must be for, `aud`: one of these.
+    /// Accepted values of `aud`: a token must have one of them.
+    #[cfg_attr(test, schemars(length(max = 16)))]
     pub audiences: Vec<String>,
     /// Where its keys are.
+    #[serde(skip)]
     pub keys: IssuerKeys,
-    /// The claim that tells whose a token is: a text, or a list of them.
+    /// The claim that identifies the client: a text, or a list of them.
     pub claim: String,
-    /// What its tokens may be signed by; at least one.
+    /// Algorithms that its tokens may be signed with.
     pub algorithms: Vec<TokenAlgorithm>,
     /// How far its clock may be from the gateway's.
+    #[serde(with = "AnyDuration")]
     pub leeway: Duration,
     /// How often its keys are fetched.
+    #[serde(with = "NonZeroDuration")]
     pub refresh_interval: Duration,
-    /// How soon its keys may be fetched again for a token whose key is not known, or after a failure.
+    /// How soon they may be fetched again for a token whose key is not known, or after a failure.
+    #[serde(with = "NonZeroDuration")]
     pub unknown_key_interval: Duration,
+}
+
+impl Default for Issuer {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            issuer: String::new(),
+            audiences: Vec::new(),
+            keys: IssuerKeys::At(Uri::default()),
+            claim: "sub".to_owned(),
+            algorithms: vec![TokenAlgorithm::RS256, TokenAlgorithm::ES256],
+            leeway: Duration::from_secs(60),
+            refresh_interval: Duration::from_secs(15 * 60),
+            unknown_key_interval: Duration::from_secs(30),
+        }
+    }
 }
 
 /// Where the keys of an issuer are. URLs are of HTTPS, or of this machine.
@@ -117,13 +149,27 @@ pub struct KeyPair {
     pub expires: Option<SystemTime>,
 }
 
-/// How signatures of clients are judged.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// How signatures of clients are verified.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(Serialize, JsonSchema))]
+#[serde(default)]
 pub struct Auth {
-    /// How far the time of a signature may be from the gateway's, either way; whole seconds.
+    /// How far the time of a signature may be from the gateway's, either way.
+    #[serde(with = "NonZeroDuration")]
     pub max_clock_skew: Duration,
-    /// Whether a signature is taken only once.
+    /// Whether this process accepts a signature only once.
     pub replay_protection: bool,
-    /// Signatures remembered at once; at least 1.
+    /// Signatures remembered at once for `replay_protection`; beyond them the oldest is forgotten.
+    #[cfg_attr(test, schemars(range(min = 1, max = 10_000_000)))]
     pub max_replay_signatures: usize,
+}
+
+impl Default for Auth {
+    fn default() -> Self {
+        Self {
+            max_clock_skew: Duration::from_secs(300),
+            replay_protection: false,
+            max_replay_signatures: 100_000,
+        }
+    }
 }

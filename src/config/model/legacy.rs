@@ -1,7 +1,6 @@
-//! What the legacy endpoints are and do.
+//! The endpoints of the legacy application: `[legacy]` and `[legacy.prompts]`.
 //!
-//! Owns the checked form of `[legacy]` and `[legacy.prompts]`: models are indices, and every
-//! template is known to compile.
+//! Models are indices here, and every template is known to compile.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -10,39 +9,74 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::config::units::{Address, NonZeroDuration, Optional, Size, TextForm as _};
+
 /// The endpoints of the legacy application.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[cfg_attr(test, derive(Serialize, JsonSchema))]
+#[serde(default)]
 pub struct Legacy {
-    /// Whether they are served. Never without targets.
+    /// Whether they are served. Without targets they never are.
     pub enabled: bool,
-    /// Which of them are served. At least one, none twice.
+    /// Which of them are served.
     pub endpoints: Vec<LegacyGroup>,
-    /// Their own address. `None`: that of the Bedrock API.
+    /// Their own address and port. Default: those of `server.listen`.
+    #[serde(with = "Optional::<Address>")]
+    #[cfg_attr(test, schemars(example = "127.0.0.1:8081"))]
     pub listen: Option<SocketAddr>,
     /// Indices into [`Config::targets`](super::Config::targets), the primary first; none twice. At
     /// least one if there are targets.
+    #[serde(skip)]
     pub models: Vec<usize>,
     /// Whether chat may fall back to the other models, and takes the one that `ai_model` names.
     pub chat_multi_model: bool,
-    /// Output tokens that a request asks for; at least 1.
+    /// Output tokens that a request asks for.
+    #[cfg_attr(test, schemars(range(min = 1, max = 10_000_000)))]
     pub max_tokens: u32,
-    /// Temperature that a request asks for; 0.0 to 1.0.
+    /// Temperature that a request asks for.
+    #[cfg_attr(test, schemars(range(min = 0.0, max = 1.0)))]
     pub temperature: f64,
-    /// When a mock answer stands in for a model's.
+    /// When a mock answer, marked as one, stands in for a model's.
     pub mock: LegacyMock,
-    /// Calls that ask for [`Server::admin_key`](super::Server::admin_key), which is then set.
-    /// None twice.
+    /// Calls that need `server.admin_key`.
     pub admin_only: Vec<LegacyAction>,
     /// How long a session is kept after its last use.
+    #[serde(with = "NonZeroDuration")]
     pub session_ttl: Duration,
-    /// Sessions kept at once; at least 1.
+    /// Sessions kept at once.
+    #[cfg_attr(test, schemars(range(min = 1, max = 1_000_000)))]
     pub max_sessions: usize,
-    /// Bytes that all sessions may take together.
+    /// Memory for what all sessions remember; beyond it those that were not used for longest are
+    /// forgotten.
+    #[serde(with = "Size")]
     pub max_session_bytes: usize,
-    /// Chat turns kept of one session; 1 to 1000.
+    /// Chat turns kept of one session.
+    #[cfg_attr(test, schemars(range(min = 1, max = 1000)))]
     pub max_turns: usize,
-    /// What the models are asked.
+    /// The prompts of the models.
+    #[serde(skip)]
     pub prompts: LegacyPrompts,
+}
+
+impl Default for Legacy {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            endpoints: LegacyGroup::ALL.into(),
+            listen: None,
+            models: Vec::new(),
+            chat_multi_model: true,
+            max_tokens: 8192,
+            temperature: 0.7,
+            mock: LegacyMock::Never,
+            admin_only: Vec::new(),
+            session_ttl: Duration::from_secs(60 * 60),
+            max_sessions: 10_000,
+            max_session_bytes: 32_000_000,
+            max_turns: 20,
+            prompts: LegacyPrompts::default(),
+        }
+    }
 }
 
 /// A group of legacy endpoints.

@@ -1,32 +1,249 @@
-//! TLS of the listener, and the way from here to the upstream.
+//! Connections: those of clients, with or without TLS, and those to upstreams.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use http::HeaderName;
 use rustls::pki_types::CertificateDer;
 #[cfg(test)]
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::config::credentials::Credentials;
+use crate::config::endpoint::Endpoint;
 use crate::config::secret::Secret;
+use crate::config::units::{Address, AnyDuration, NonZeroDuration, Size, TextForm as _};
 
-/// TLS on the listener of the Bedrock API. The files were right when the config was loaded; they
+/// Listeners and the limits of client connections.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(Serialize, JsonSchema))]
+#[serde(default)]
+pub struct Server {
+    /// Address and port of the Bedrock API.
+    #[serde(with = "Address")]
+    #[cfg_attr(test, schemars(example = "127.0.0.1:8080"))]
+    pub listen: SocketAddr,
+    /// Address and port of health, metrics and status. The same as `listen`: both share one port.
+    #[serde(with = "Address")]
+    #[cfg_attr(test, schemars(example = "127.0.0.1:9090"))]
+    pub admin_listen: SocketAddr,
+    /// The key of administrators. `None`: nobody has one, and `admin_listen` is on loopback or
+    /// serves only health and open metrics.
+    #[serde(skip)]
+    pub admin_key: Option<Secret>,
+    /// Whether metrics are open to those without the admin key.
+    pub open_metrics: bool,
+    /// Names of the gateway that callers may use in its URL where there are no `clients`, beside its
+    /// addresses and `localhost`. `"*"`: any name.
+    #[cfg_attr(test, schemars(length(max = 1000), example = ["sluice.internal"]))]
+    pub allowed_hosts: Vec<String>,
+    /// Largest request body. A larger one is answered with 413.
+    #[serde(with = "Size")]
+    pub max_body: usize,
+    /// Time for a whole request, queueing and all attempts included.
+    #[serde(with = "NonZeroDuration")]
+    pub request_timeout: Duration,
+    /// Time for a whole bidirectional stream, in place of `request_timeout`.
+    #[serde(with = "NonZeroDuration")]
+    pub bidirectional_timeout: Duration,
+    /// Time for a client to send its request head.
+    #[serde(with = "NonZeroDuration")]
+    pub header_read_timeout: Duration,
+    /// Time for a client to send its request body.
+    #[serde(with = "NonZeroDuration")]
+    pub body_read_timeout: Duration,
+    /// How long a connection without a request is kept open.
+    #[serde(with = "NonZeroDuration")]
+    pub keep_alive_timeout: Duration,
+    /// Time between "not ready" and closing the listener when the gateway stops.
+    #[serde(with = "AnyDuration")]
+    pub drain_delay: Duration,
+    /// Time that open requests get to finish when the gateway stops.
+    #[serde(with = "AnyDuration")]
+    pub drain_timeout: Duration,
+    /// How often the config's files are checked for changes, which are then loaded. 0s: never.
+    #[serde(with = "AnyDuration")]
+    pub config_poll_interval: Duration,
+    /// Client connections open at once.
+    #[cfg_attr(test, schemars(range(min = 1, max = 1_000_000)))]
+    pub max_connections: usize,
+    /// Requests in flight at once, streams and queued ones included. A further one is refused.
+    #[cfg_attr(test, schemars(range(min = 1, max = 10_000_000)))]
+    pub max_in_flight: usize,
+    /// Bytes of the bodies of all requests in flight.
+    #[serde(with = "Size")]
+    pub max_in_flight_bytes: usize,
+    /// Largest request head, from 8KiB to 16MiB.
+    #[serde(with = "Size")]
+    pub max_header_bytes: usize,
+    /// Header fields in one request.
+    #[cfg_attr(test, schemars(range(min = 16, max = 4096)))]
+    pub max_headers: usize,
+    /// Streams open at once on one HTTP/2 connection.
+    #[cfg_attr(test, schemars(range(min = 1, max = 100_000)))]
+    pub max_concurrent_streams: u32,
+    /// Requests in a row that a client may reset on one HTTP/2 connection.
+    #[cfg_attr(test, schemars(range(min = 1, max = 1_000_000)))]
+    pub max_resets: u32,
+    /// Threads that serve connections. Default: one per core.
+    #[cfg_attr(test, schemars(range(min = 1, max = 1024)))]
+    pub worker_threads: Option<usize>,
+    /// TLS on the listener of the Bedrock API. `None`: it uses plain TCP.
+    #[serde(skip)]
+    pub tls: Option<Tls>,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            admin_listen: SocketAddr::from(([127, 0, 0, 1], 9090)),
+            admin_key: None,
+            open_metrics: false,
+            allowed_hosts: Vec::new(),
+            max_body: 25_000_000,
+            request_timeout: Duration::from_secs(300),
+            bidirectional_timeout: Duration::from_secs(600),
+            header_read_timeout: Duration::from_secs(10),
+            body_read_timeout: Duration::from_secs(60),
+            keep_alive_timeout: Duration::from_secs(75),
+            drain_delay: Duration::ZERO,
+            drain_timeout: Duration::from_secs(60),
+            config_poll_interval: Duration::from_secs(5),
+            max_connections: 10_000,
+            max_in_flight: 5000,
+            max_in_flight_bytes: 1_000_000_000,
+            max_header_bytes: 64 << 10,
+            max_headers: 100,
+            max_concurrent_streams: 200,
+            max_resets: 100,
+            worker_threads: None,
+            tls: None,
+        }
+    }
+}
+
+/// The default upstream, and the limits of upstream connections.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(Serialize, JsonSchema))]
+#[serde(default)]
+pub struct Upstream {
+    /// AWS region that requests are signed for.
+    #[serde(skip)]
+    pub region: String,
+    /// Where requests are sent.
+    #[serde(skip)]
+    pub endpoint: Endpoint,
+    /// Whether the public endpoints are those of FIPS. Default: AWS_USE_FIPS_ENDPOINT, then false.
+    pub use_fips: bool,
+    /// Where calls of the control plane are sent; `None` if they are not relayed.
+    #[serde(skip)]
+    pub control_plane: Option<Endpoint>,
+    /// The authorities that upstreams' certificates are checked against.
+    #[serde(skip)]
+    pub trust: Trust,
+    /// The proxies that connections go through.
+    #[serde(skip)]
+    pub proxies: Proxies,
+    /// Time to open a connection, proxy and TLS included.
+    #[serde(with = "NonZeroDuration")]
+    pub connect_timeout: Duration,
+    /// Time from the end of the request to the head of the answer.
+    #[serde(with = "NonZeroDuration")]
+    pub first_byte_timeout: Duration,
+    /// Longest silence between two frames of a stream.
+    #[serde(with = "NonZeroDuration")]
+    pub idle_timeout: Duration,
+    /// How long an unused connection is kept.
+    #[serde(with = "NonZeroDuration")]
+    pub pool_idle_timeout: Duration,
+    /// Unused connections that each worker thread keeps for one host.
+    #[cfg_attr(test, schemars(range(min = 0, max = 100_000)))]
+    pub max_idle_per_host: usize,
+    /// Output tokens that a request without a maximum is counted with at its start, at most; less
+    /// where the target's answers to such requests are shorter. Default: the
+    /// model's own maximum, which is what Bedrock takes.
+    #[cfg_attr(test, schemars(range(min = 1, max = 10_000_000)))]
+    pub assumed_max_output_tokens: Option<u32>,
+    /// Clients' headers that are sent to upstreams beside those that Bedrock knows.
+    #[serde(skip)]
+    pub forward_headers: Vec<HeaderName>,
+    /// The credentials that sign requests.
+    #[serde(skip)]
+    pub credentials: Credentials,
+}
+
+impl Default for Upstream {
+    fn default() -> Self {
+        Self {
+            region: String::new(),
+            endpoint: Endpoint::stand_in(),
+            use_fips: false,
+            control_plane: None,
+            trust: Trust { webpki: true, authorities: Vec::new() },
+            proxies: Proxies::default(),
+            connect_timeout: Duration::from_secs(3),
+            first_byte_timeout: Duration::from_secs(120),
+            idle_timeout: Duration::from_secs(180),
+            pool_idle_timeout: Duration::from_secs(60),
+            max_idle_per_host: 256,
+            assumed_max_output_tokens: None,
+            forward_headers: Vec::new(),
+            credentials: Credentials::DefaultChain,
+        }
+    }
+}
+
+impl Upstream {
+    /// Whether connections that were opened as `other` says are what this asks for.
+    pub fn connects_like(&self, other: &Upstream) -> bool {
+        (&self.trust, &self.proxies) == (&other.trust, &other.proxies)
+            && self.connect_timeout == other.connect_timeout
+            && self.pool_idle_timeout == other.pool_idle_timeout
+            && self.max_idle_per_host == other.max_idle_per_host
+    }
+}
+
+/// TLS on the listener of the Bedrock API. The files were valid when the config was loaded; they
 /// are read again while the gateway runs.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(Serialize, JsonSchema))]
+#[serde(default)]
+#[cfg_attr(test, schemars(extend("required" = ["cert", "key"])))]
 pub struct Tls {
-    /// PEM file of the certificate, followed by those that lead to its root.
+    /// PEM file of the certificate, followed by the intermediate ones. A relative path starts at
+    /// the config file's directory.
+    #[cfg_attr(test, schemars(example = &"tls.crt"))]
     pub cert: PathBuf,
-    /// PEM file of the certificate's private key.
+    /// PEM file of the certificate's private key, not encrypted.
+    #[cfg_attr(test, schemars(example = &"tls.key"))]
     pub key: PathBuf,
-    /// Whose certificates clients present. `None`: they are not asked for one.
+    /// The certificates that clients present. `None`: clients are not asked for one.
+    #[serde(skip)]
     pub clients: Option<ClientCertificates>,
-    /// Oldest version that is spoken.
+    /// Oldest version of TLS that is accepted.
     pub min_version: TlsVersion,
-    /// How often the files are looked at for a change.
+    /// How often the files are checked for a change.
+    #[serde(with = "NonZeroDuration")]
     pub reload_interval: Duration,
     /// Time for a client's part of the handshake.
+    #[serde(with = "NonZeroDuration")]
     pub handshake_timeout: Duration,
+}
+
+impl Default for Tls {
+    fn default() -> Self {
+        Self {
+            cert: PathBuf::new(),
+            key: PathBuf::new(),
+            clients: None,
+            min_version: TlsVersion::V1_2,
+            reload_interval: Duration::from_secs(30),
+            handshake_timeout: Duration::from_secs(10),
+        }
+    }
 }
 
 /// Which certificates clients present.
@@ -61,7 +278,7 @@ pub enum TlsVersion {
     V1_3,
 }
 
-/// Whose word is taken for it that an upstream is who it says it is.
+/// The authorities that vouch for upstreams.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Trust {
     /// The public authorities that are built in.

@@ -1,36 +1,46 @@
-//! What one client may do and spend, and what that costs.
+//! What one client may do and spend, what models cost, and where the sums are kept.
 //!
-//! Owns the checked form of the policy and budget keys of `[[clients]]`, of `[prices]` and of
-//! `[state]`. Money is a whole number of nano-dollars, prices a whole number of pico-dollars for
-//! one token, so that sums are exact.
+//! Money is a whole number of nano-dollars, prices a whole number of pico-dollars for one token, so
+//! that sums are exact. The file has dollars, and dollars for a million tokens.
 
 use std::path::PathBuf;
 
 #[cfg(test)]
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::Priority;
 use crate::config::secret::Secret;
+use crate::config::units::{Optional, Size};
 
 /// What a client may ask for. What is `None` is as for everyone.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(Serialize, JsonSchema))]
+#[serde(default)]
 pub struct ClientPolicy {
-    /// Models it may use: exact ids or globs, all of them valid. At least one.
+    /// Models it may use, exact ids or globs; for the model asked for and the one that is called.
+    /// Default: all.
+    #[cfg_attr(test, schemars(example = ["anthropic.claude-3-haiku-*"]))]
     pub allowed_models: Option<Vec<String>>,
-    /// Operations it may call. At least one.
+    /// Operations it may call. Default: all.
+    #[cfg_attr(test, schemars(example = ["Converse", "ConverseStream"]))]
     pub allowed_operations: Option<Vec<OperationName>>,
-    /// Requests in a minute, instead of [`Limits::requests_per_second`](super::Limits); at least 1.
+    /// Requests in a minute. Default: the rate of `limits`.
+    #[cfg_attr(test, schemars(range(min = 1, max = 10_000_000)))]
     pub rpm: Option<u32>,
-    /// Tokens in a minute, instead of those of [`Limits`](super::Limits); at least 1.
+    /// Tokens in a minute, input and output. Default: those of `limits`.
+    #[cfg_attr(test, schemars(range(min = 1, max = 1_000_000_000_000_i64)))]
     pub tpm: Option<u64>,
-    /// Requests open at once, instead of those of [`Limits`](super::Limits); at least 1.
+    /// Requests open at once. Default: those of `limits`.
+    #[cfg_attr(test, schemars(range(min = 1, max = 1_000_000)))]
     pub max_concurrent: Option<u32>,
-    /// Highest priority that it may ask for; [`Queue::max_priority`](super::Queue) counts too.
+    /// Highest priority that it may ask for. Default: the one of `queue`.
     pub max_priority: Option<Priority>,
     /// The guardrails of its requests.
+    #[serde(skip)]
     pub guardrails: Guardrails,
-    /// Largest request body in bytes; [`Server::max_body`](super::Server) counts too.
+    /// Largest request body. Default: the one of `server`.
+    #[serde(with = "Optional::<Size>")]
     pub max_body: Option<usize>,
 }
 
@@ -47,43 +57,99 @@ pub enum Guardrails {
 }
 
 /// One version of a guardrail.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(Serialize, JsonSchema))]
+#[serde(default)]
+#[cfg_attr(test, schemars(extend("required" = ["identifier", "version"])))]
 pub struct Guardrail {
-    /// Its id or ARN: what may stand in a header.
+    /// Its id or ARN.
+    #[cfg_attr(test, schemars(example = &"gr-0123456789"))]
     pub identifier: String,
-    /// A number, or `DRAFT`.
+    /// Its version: a number, or `DRAFT`.
+    #[cfg_attr(test, schemars(example = &"1"))]
     pub version: String,
 }
 
 /// What a client may spend.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[cfg_attr(test, derive(Serialize, JsonSchema))]
+#[serde(default)]
 pub struct Budget {
-    /// Nano-dollars in a UTC day. Set if `monthly` is not.
+    /// USD that it may spend in a UTC day.
+    #[serde(rename = "daily_budget_usd", deserialize_with = "Amount::deserialize_option")]
+    #[cfg_attr(test, schemars(with = "Option<f64>", range(min = 0.0, max = 1_000_000_000.0)))]
     pub daily: Option<u64>,
-    /// Nano-dollars in a UTC month. Set if `daily` is not.
+    /// USD that it may spend in a UTC month.
+    #[serde(rename = "monthly_budget_usd", deserialize_with = "Amount::deserialize_option")]
+    #[cfg_attr(test, schemars(with = "Option<f64>", range(min = 0.0, max = 1_000_000_000.0)))]
     pub monthly: Option<u64>,
-    /// The share of a budget from which on answers tell what is left; 0.0 to 1.0.
+    /// Share of a budget from which on answers show what is left.
+    #[serde(rename = "budget_soft_limit")]
+    #[cfg_attr(test, schemars(range(min = 0.0, max = 1.0)))]
     pub soft_limit: f64,
 }
 
 // The share is never NaN.
 impl Eq for Budget {}
 
-/// The prices of the models that match a pattern.
-#[derive(Clone, Debug, PartialEq, Eq)]
+impl Default for Budget {
+    fn default() -> Self {
+        Self { daily: None, monthly: None, soft_limit: 0.8 }
+    }
+}
+
+/// US dollars in the file, `PER_DOLLAR` units of money here.
+struct Dollars<const PER_DOLLAR: u32>;
+
+/// Nano-dollars of an amount.
+type Amount = Dollars<1_000_000_000>;
+
+/// Pico-dollars for one token of a price in dollars for a million.
+type TokenPrice = Dollars<1_000_000>;
+
+impl<const PER_DOLLAR: u32> Dollars<PER_DOLLAR> {
+    fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+        // The schema bounds the number, and so the product.
+        f64::deserialize(deserializer).map(|usd| (usd * f64::from(PER_DOLLAR)).round() as u64)
+    }
+
+    fn deserialize_option<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<u64>, D::Error> {
+        let usd = Option::<f64>::deserialize(deserializer)?;
+        Ok(usd.map(|usd| (usd * f64::from(PER_DOLLAR)).round() as u64))
+    }
+}
+
+/// Prices of the models that match, in USD for a million tokens.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(Serialize, JsonSchema))]
+#[serde(default)]
+#[cfg_attr(test, schemars(extend("required" = ["input", "output"])))]
 pub struct Price {
     /// An exact id, or a valid glob.
+    #[serde(skip)]
     pub models: String,
-    /// Pico-dollars for a token of fresh input.
+    /// Fresh input.
+    #[serde(deserialize_with = "TokenPrice::deserialize")]
+    #[cfg_attr(test, schemars(with = "f64", range(min = 0.0, max = 1_000_000.0), example = 3.0))]
     pub input: u64,
-    /// Pico-dollars for a token of output.
+    /// Output.
+    #[serde(deserialize_with = "TokenPrice::deserialize")]
+    #[cfg_attr(test, schemars(with = "f64", range(min = 0.0, max = 1_000_000.0), example = 15.0))]
     pub output: u64,
-    /// Pico-dollars for a token read from a prompt cache. `None`: as fresh input.
+    /// Input read from a prompt cache. Default: as fresh input.
+    #[serde(deserialize_with = "TokenPrice::deserialize_option")]
+    #[cfg_attr(test, schemars(with = "Option<f64>", range(min = 0.0, max = 1_000_000.0)))]
     pub cache_read: Option<u64>,
-    /// Pico-dollars for a token written to a prompt cache. `None`: as fresh input.
+    /// Input written to a prompt cache. Default: as fresh input.
+    #[serde(deserialize_with = "TokenPrice::deserialize_option")]
+    #[cfg_attr(test, schemars(with = "Option<f64>", range(min = 0.0, max = 1_000_000.0)))]
     pub cache_write: Option<u64>,
-    /// Pico-dollars for a token written to a prompt cache for an hour. `None`: twice fresh input, or as
-    /// other writes if those cost more.
+    /// Input written to a prompt cache for an hour. Default: twice fresh input, or as `cache_write` if
+    /// that is more.
+    #[serde(deserialize_with = "TokenPrice::deserialize_option")]
+    #[cfg_attr(test, schemars(with = "Option<f64>", range(min = 0.0, max = 1_000_000.0)))]
     pub cache_write_1h: Option<u64>,
 }
 

@@ -1,4 +1,4 @@
-//! The schema is what the raw types say.
+//! The schema is generated from the types.
 
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};

@@ -1,9 +1,9 @@
-//! Where jobs are kept, and the tickets by which workers come to them.
+//! The stores of jobs.
 //!
-//! A job's record is the truth: its state changes by one atomic step of the store, and only from
-//! a state that allows it, so that a job starts, ends and is cancelled once however often it is
-//! delivered. Delivery is apalis's: each job has a ticket in an apalis queue, which is given to a
-//! worker, given to another if that worker is lost, and taken away when the work has returned.
+//! A job's record is the truth. Its state changes by one atomic step of the store, and only from a
+//! state that allows it. Workers claim jobs: the store gives a job to one claim at a time, for a
+//! lease that is renewed, and to another when the lease lapses. So a job starts, ends and is
+//! cancelled once, however often it is claimed.
 
 mod redis;
 mod sqlite;
@@ -11,35 +11,26 @@ mod sqlite;
 use std::time::Duration;
 
 use crate::system::time::timeout;
-use apalis_core::task::builder::TaskBuilder;
 use prometheus::IntCounter;
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
 pub(super) use self::redis::RedisStore;
 pub(super) use self::sqlite::SqliteStore;
-use super::record::{Counts, End, Hold, NewJob, Queue, Record, Worker};
+use super::record::{Claim, Counts, NewJob, Outcome, Queue, Record, Worker};
 use crate::config::{Jobs, JobsBackend};
-use crate::state::redis::RedisFailure;
+use crate::storage::redis::RedisFailure;
 
-/// A job that was started so often and never came to an end takes its workers down with it, and
-/// is given up.
+/// A job that was started this often without an end is given up: it takes its workers down with it.
 const MAX_STARTS: u32 = 25;
 
-/// Tidying, which nobody waits for, may take as long as so many calls.
+/// Tidying may take as long as this many calls: no request waits for it.
 const TIDY_CALLS: u32 = 10;
 
-/// Heartbeats after which a worker that was not seen is lost.
+/// A worker that was not seen for this many heartbeats is lost.
 pub(super) const MISSED_HEARTBEATS: u32 = 3;
 
-/// What apalis carries: which job to look at.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Ticket {
-    pub(super) job: Uuid,
-}
-
-/// What went wrong at the store.
+/// Why a call to the store failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// SQLite refused.
@@ -48,10 +39,7 @@ pub enum StoreError {
     /// Redis refused, or was not there.
     #[error(transparent)]
     Redis(#[from] RedisFailure),
-    /// apalis could not place a ticket.
-    #[error("the queue took no ticket: {0}")]
-    Ticket(String),
-    /// It holds what this version can't read.
+    /// This version can't read a record.
     #[error("a record can't be read: {0}")]
     Record(String),
     /// It did not answer.
@@ -60,17 +48,17 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// Whether it says something of the store, not of one record.
+    /// Whether the store itself failed, and not the reading of one record.
     pub(super) fn is_of_store(&self) -> bool {
         !matches!(self, StoreError::Record(_))
     }
 }
 
-/// What became of a submission.
+/// The outcome of a submission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Submitted {
     Accepted,
-    /// As many wait as may.
+    /// As many jobs wait as the queue may have.
     Full,
 }
 
@@ -80,31 +68,31 @@ pub(super) struct Limits {
     /// Starts within `window`.
     pub(super) starts: u32,
     pub(super) window: Duration,
-    /// How long a hold lasts that is not renewed.
+    /// How long a claim lasts that is not renewed.
     pub(super) lease: Duration,
 }
 
-/// What became of the wish to start a job.
+/// The outcome of an attempt to start a job.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Start {
-    /// It runs now, for this hold. `failures` are the tries that failed before.
+    /// It runs now, for this claim. `failures` are the tries that failed before.
     Run { payload: Value, failures: u32 },
-    /// The queue has had its starts; ask again after this time.
+    /// The queue's rate is used up; ask again after this time. The claim keeps the job.
     NotYet(Duration),
-    /// Another hold on it lasts so long, unless it is renewed.
+    /// Another claim has the job for this long, unless it is renewed; this claim is void.
     Held(Duration),
-    /// There is nothing to do: it has ended, or is not known.
+    /// The job has ended, or is unknown.
     Settled,
 }
 
-/// The store that the config names.
+/// The configured store.
 #[derive(Clone, Debug)]
 pub(super) enum Store {
     Sqlite(SqliteStore),
     Redis(RedisStore),
 }
 
-/// Calls the method of whichever store it is, for as long as a call may take.
+/// Calls a method of the store, within the time limit of a call.
 macro_rules! dispatch {
     ($store:expr, $of:ident => $call:expr) => {
         dispatch!($store, 1, $of => $call)
@@ -113,7 +101,7 @@ macro_rules! dispatch {
         match $store {
             Store::Sqlite($of) => {
                 let outcome = within($of.limit() * $times, $call).await;
-                // A record that can't be read says nothing of the connection.
+                // An unreadable record is no reason to distrust the connection.
                 if matches!(outcome, Err(ref error) if error.is_of_store()) {
                     $of.doubt();
                 }
@@ -132,8 +120,8 @@ async fn within<T>(
 }
 
 impl Store {
-    /// The store of this config, if it has one. Connects to nothing yet. `replaced` counts the times
-    /// that its file was found deleted or replaced.
+    /// The configured store, if there is one. It does not connect yet. `replaced` counts how often its
+    /// file was found deleted or replaced.
     pub(super) fn new(config: &Jobs, replaced: IntCounter) -> Result<Option<Store>, StoreError> {
         Ok(match &config.backend {
             JobsBackend::Off => None,
@@ -146,56 +134,60 @@ impl Store {
         })
     }
 
-    /// Sees whether the store can be used. A file is written only if it is `in_doubt`, and read
+    /// Checks that the store can be used. A file is written only if it is `in_doubt`, and read
     /// otherwise; Redis is written each time.
     pub(super) async fn check(&self, in_doubt: bool) -> Result<(), StoreError> {
         dispatch!(self, store => store.check(in_doubt))
     }
 
-    /// Has the connection to a file made anew: a worker has lost it.
-    pub(super) fn doubt(&self) {
-        if let Store::Sqlite(store) = self {
-            store.doubt();
-        }
-    }
-
-    /// Keeps a job and places its ticket, unless too many of its queue wait.
+    /// Stores a job, unless too many of its queue wait.
     pub(super) async fn submit(&self, id: Uuid, job: &NewJob) -> Result<Submitted, StoreError> {
         dispatch!(self, store => store.submit(id, job))
     }
 
-    /// Starts a job for a hold, if it may start.
-    pub(super) async fn start(
+    /// Claims the queue's next job for a lease, except those that are `excluded`: the oldest one
+    /// that has no claim or whose claim has lapsed.
+    pub(super) async fn claim(
         &self,
-        hold: Hold,
         queue: Queue,
-        limits: Limits,
-    ) -> Result<Start, StoreError> {
-        dispatch!(self, store => store.start(hold, queue, limits))
+        lease: Duration,
+        excluded: &[Uuid],
+    ) -> Result<Option<Claim>, StoreError> {
+        dispatch!(self, store => store.claim(queue, lease, excluded))
     }
 
-    /// Notes how far a job is.
-    pub(super) async fn progress(&self, hold: Hold, percent: u8) -> Result<(), StoreError> {
-        dispatch!(self, store => store.progress(hold, percent))
+    /// Starts a claimed job, if the queue's rate allows.
+    pub(super) async fn start(&self, claim: Claim, limits: Limits) -> Result<Start, StoreError> {
+        dispatch!(self, store => store.start(claim, limits))
     }
 
-    /// Notes that a try failed and another will follow; false if the hold is lost.
-    pub(super) async fn retry(&self, hold: Hold, error: &str) -> Result<bool, StoreError> {
-        dispatch!(self, store => store.retry(hold, error))
+    /// Records the progress of a running job.
+    pub(super) async fn progress(&self, claim: Claim, percent: u8) -> Result<(), StoreError> {
+        dispatch!(self, store => store.progress(claim, percent))
     }
 
-    /// Stores a job's end; false if the hold is lost, and then nothing was stored.
-    pub(super) async fn finish(&self, hold: Hold, end: &End) -> Result<bool, StoreError> {
-        dispatch!(self, store => store.finish(hold, end))
+    /// Records that a try failed and another follows; false if the claim is lost.
+    pub(super) async fn retry(&self, claim: Claim, error: &str) -> Result<bool, StoreError> {
+        dispatch!(self, store => store.retry(claim, error))
     }
 
-    /// Makes holds last `lease` from now on, and gives those that are lost.
+    /// Stores a job's outcome; false if the claim is lost, and then nothing is stored.
+    pub(super) async fn finish(&self, claim: Claim, outcome: &Outcome) -> Result<bool, StoreError> {
+        dispatch!(self, store => store.finish(claim, outcome))
+    }
+
+    /// Extends claims by a lease from now on, and returns those that are lost.
     pub(super) async fn renew(
         &self,
-        holds: &[Hold],
+        claims: &[Claim],
         lease: Duration,
-    ) -> Result<Vec<Hold>, StoreError> {
-        dispatch!(self, store => store.renew(holds, lease))
+    ) -> Result<Vec<Claim>, StoreError> {
+        dispatch!(self, store => store.renew(claims, lease))
+    }
+
+    /// Gives up a claim, so that another worker may have the job at once.
+    pub(super) async fn release(&self, claim: Claim) -> Result<(), StoreError> {
+        dispatch!(self, store => store.release(claim))
     }
 
     /// Cancels a job that has not ended.
@@ -203,33 +195,31 @@ impl Store {
         dispatch!(self, store => store.cancel(id))
     }
 
-    /// A job as it stands; `None` if it is not known, or its result is no longer kept.
+    /// A job's record; `None` if it is unknown, or its result is no longer kept.
     pub(super) async fn record(&self, id: Uuid) -> Result<Option<Record>, StoreError> {
         dispatch!(self, store => store.record(id))
     }
 
-    /// What the queues amount to, in the order of [`Queue::ALL`].
+    /// The numbers of unfinished jobs, in the order of [`Queue::ALL`].
     pub(super) async fn counts(&self) -> Result<[Counts; 3], StoreError> {
         dispatch!(self, store => store.counts())
     }
 
-    /// The workers that apalis knows of, lost ones too.
+    /// Records that workers are alive.
+    pub(super) async fn heartbeat(&self, workers: &[Worker]) -> Result<(), StoreError> {
+        dispatch!(self, store => store.heartbeat(workers))
+    }
+
+    /// The workers that are stored, some lost ones included.
     pub(super) async fn workers(&self) -> Result<Vec<Worker>, StoreError> {
         dispatch!(self, store => store.workers())
     }
 
-    /// Throws away what is no longer needed, and places a ticket that a job lost.
-    pub(super) async fn tidy(&self) -> Result<(), StoreError> {
-        dispatch!(self, TIDY_CALLS, store => store.tidy())
+    /// Removes what is no longer needed, and workers that were last seen before `lost_before`
+    /// (seconds since 1970). Makes jobs claimable that an earlier version stored.
+    pub(super) async fn tidy(&self, lost_before: u64) -> Result<(), StoreError> {
+        dispatch!(self, TIDY_CALLS, store => store.tidy(lost_before))
     }
-}
-
-/// The ticket of a job as apalis carries it. It is due at any time, so that none waits for a clock
-/// that was set back.
-fn ticket(id: Uuid) -> Result<TaskBuilder<Vec<u8>>, StoreError> {
-    let body = serde_json::to_vec(&Ticket { job: id });
-    let body = body.map_err(|error| StoreError::Ticket(error.to_string()))?;
-    Ok(TaskBuilder::new(body).run_at_timestamp(0))
 }
 
 fn millis(duration: Duration) -> i64 {
@@ -244,7 +234,7 @@ fn unreadable(error: impl std::fmt::Display) -> StoreError {
     StoreError::Record(error.to_string())
 }
 
-/// What ends a job that was started too often.
+/// The error of a job that was started too often.
 fn gave_up() -> String {
     format!("the job was started {MAX_STARTS} times and never came to an end")
 }

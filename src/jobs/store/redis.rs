@@ -1,34 +1,27 @@
 //! Jobs in Redis, for replicas that share their work.
 //!
-//! Each change of a job is one Lua script, so that it happens whole or not at all, by Redis's own
-//! clock, whichever replica asks. A submission is two steps, the record and then apalis's ticket;
-//! a record whose ticket is missing gets one when the store is tidied.
+//! Each change of a job is one Lua script: it happens whole or not at all, and by Redis's own clock.
+//! A script names every key that it uses, and all keys have one hash tag, as a cluster requires.
 
-use std::time::Duration;
-
-use ::redis::{FromRedisValue, RedisError, Script, ScriptInvocation, Value};
-use apalis_core::backend::Vacuum;
-use apalis_core::task::task_id::TaskId;
-use apalis_redis::RedisStorage;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use ::redis::{FromRedisValue, RedisError, Script, ScriptInvocation, Value};
 use uuid::Uuid;
 
 use super::{
-    Counts, End, Hold, Limits, MAX_STARTS, MISSED_HEARTBEATS, NewJob, Queue, Record, Start,
-    StoreError, Submitted, Ticket, Worker, from_millis, gave_up, millis, ticket, unreadable,
+    Claim, Counts, Limits, MAX_STARTS, NewJob, Outcome, Queue, Record, Start, StoreError,
+    Submitted, Worker, from_millis, gave_up, millis, unreadable,
 };
 use crate::config::Jobs;
 use crate::jobs::record::State;
-use crate::state::redis::{Connection, Redis};
+use crate::storage::redis::Redis;
 
-/// A record is left alone for this long before its ticket is missed.
-const TICKET_GRACE_SECONDS: u64 = 10;
+/// A worker that was seen further ahead than this was seen before the clock was set back.
+const AHEAD_SECONDS: u64 = 60;
 
-/// apalis keeps what it knows of a worker for ever; this long is enough after it was seen last.
-const WORKER_TTL_SECONDS: u64 = 3600;
-
-/// How long what a check wrote is kept.
+/// How long the key that a check writes is kept.
 const PROBE_SECONDS: u64 = 60;
 
 #[derive(Clone)]
@@ -38,22 +31,22 @@ pub(in crate::jobs) struct RedisStore {
     keys: Keys,
     max_waiting: usize,
     result_ttl: i64,
-    heartbeat: Duration,
     limit: Duration,
 }
 
 struct Scripts {
     submit: Script,
+    claim: Script,
     start: Script,
     progress: Script,
     retry: Script,
     finish: Script,
     renew: Script,
-    orphans: Script,
+    release: Script,
+    adopt: Script,
 }
 
 impl std::fmt::Debug for RedisStore {
-    // The scripts say nothing worth showing.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("RedisStore").finish_non_exhaustive()
     }
@@ -65,33 +58,20 @@ impl RedisStore {
             redis: Redis::new(url, config.timeout)?,
             scripts: Arc::new(Scripts {
                 submit: Script::new(include_str!("lua/submit.lua")),
+                claim: Script::new(include_str!("lua/claim.lua")),
                 start: Script::new(include_str!("lua/start.lua")),
                 progress: Script::new(include_str!("lua/progress.lua")),
                 retry: Script::new(include_str!("lua/retry.lua")),
                 finish: Script::new(include_str!("lua/finish.lua")),
                 renew: Script::new(include_str!("lua/renew.lua")),
-                orphans: Script::new(include_str!("lua/orphans.lua")),
+                release: Script::new(include_str!("lua/release.lua")),
+                adopt: Script::new(include_str!("lua/adopt.lua")),
             }),
             keys: Keys { prefix: prefix.to_owned() },
             max_waiting: config.max_waiting,
             result_ttl: millis(config.result_ttl),
-            heartbeat: config.heartbeat,
             limit: config.timeout,
         })
-    }
-
-    /// A storage for a worker of this queue. One ticket is fetched at a time.
-    pub(in crate::jobs) fn tickets(&self, queue: Queue) -> RedisStorage<Ticket, Connection> {
-        RedisStorage::new(self.redis.connection()).with_config(self.ticket_config(queue))
-    }
-
-    fn ticket_config(&self, queue: Queue) -> apalis_redis::Config {
-        apalis_redis::Config::default()
-            .queue(self.keys.of_queue(queue, "tickets"))
-            .batch_size(1)
-            .heartbeat_interval(self.heartbeat)
-            .missed_heartbeats(MISSED_HEARTBEATS as usize)
-            .emit_events(false)
     }
 
     async fn invoke<T: FromRedisValue>(
@@ -102,8 +82,8 @@ impl RedisStore {
         Ok(self.redis.in_time(invocation.invoke_async(&mut connection)).await?)
     }
 
-    /// Sees whether it can be written, whether that is in doubt or not: one that is full, or that was
-    /// made a replica, goes on to answer what is read.
+    /// Writes a key, whether the server is in doubt or not: one that is full, or that was made a
+    /// replica, still answers reads.
     pub(super) async fn check(&self, _in_doubt: bool) -> Result<(), StoreError> {
         let mut connection = self.redis.connection();
         let mut call = ::redis::cmd("SET");
@@ -120,6 +100,7 @@ impl RedisStore {
         let mut invocation = self.scripts.submit.key(self.keys.job(id));
         invocation
             .key(self.keys.of_queue(job.queue, "waiting"))
+            .key(self.keys.of_queue(job.queue, "ready"))
             .arg(id.to_string())
             .arg(job.queue.name())
             .arg(job.owner.as_deref().unwrap_or_default())
@@ -127,36 +108,31 @@ impl RedisStore {
             .arg(job.payload.to_string())
             .arg(self.max_waiting);
         let kept: i64 = self.invoke(&invocation).await?;
-        if kept == 0 {
-            return Ok(Submitted::Full);
-        }
-        self.place_ticket(id, job.queue).await?;
-        Ok(Submitted::Accepted)
+        Ok(if kept == 0 { Submitted::Full } else { Submitted::Accepted })
     }
 
-    async fn place_ticket(&self, id: Uuid, queue: Queue) -> Result<(), StoreError> {
-        let mut connection = self.redis.connection();
-        // It has the job's id, so that a job has one ticket and it can be found.
-        let ticket = ticket(id)?.task_id(TaskId::from_uuid(id)).build();
-        let (config, tickets) = (self.ticket_config(queue), [ticket]);
-        let push = apalis_redis::queries::push_tasks(&mut connection, &config, &tickets);
-        let pushed = self.redis.within_limit(push).await?;
-        pushed.map_err(|error| StoreError::Ticket(error.to_string()))?;
-        Ok(())
-    }
-
-    pub(super) async fn start(
+    pub(super) async fn claim(
         &self,
-        hold: Hold,
         queue: Queue,
-        limits: Limits,
-    ) -> Result<Start, StoreError> {
-        let mut invocation = self.scripts.start.key(self.keys.job(hold.job));
-        self.add_sets(&mut invocation, queue);
+        lease: Duration,
+        excluded: &[Uuid],
+    ) -> Result<Option<Claim>, StoreError> {
+        let mut invocation = self.scripts.claim.key(self.keys.of_queue(queue, "ready"));
+        invocation.arg(millis(lease));
+        for id in excluded {
+            invocation.arg(id.to_string());
+        }
+        let Some(id) = self.invoke::<Option<String>>(&invocation).await? else { return Ok(None) };
+        Ok(Some(Claim::new(queue, id.parse().map_err(unreadable)?)))
+    }
+
+    pub(super) async fn start(&self, claim: Claim, limits: Limits) -> Result<Start, StoreError> {
+        let mut invocation = self.scripts.start.key(self.keys.job(claim.job));
+        self.add_sets(&mut invocation, claim.queue);
         invocation
-            .key(self.keys.of_queue(queue, "starts"))
-            .arg(hold.job.to_string())
-            .arg(hold.token.to_string())
+            .key(self.keys.of_queue(claim.queue, "starts"))
+            .arg(claim.job.to_string())
+            .arg(claim.token.to_string())
             .arg(limits.starts)
             .arg(millis(limits.window))
             .arg(millis(limits.lease))
@@ -168,53 +144,57 @@ impl RedisStore {
     }
 
     fn add_sets(&self, invocation: &mut ScriptInvocation<'_>, queue: Queue) {
-        for set in ["waiting", "reserved", "running"] {
+        for set in ["waiting", "reserved", "running", "ready"] {
             invocation.key(self.keys.of_queue(queue, set));
         }
     }
 
-    pub(super) async fn progress(&self, hold: Hold, percent: u8) -> Result<(), StoreError> {
-        let mut invocation = self.scripts.progress.key(self.keys.job(hold.job));
-        invocation.arg(hold.token.to_string()).arg(percent);
+    pub(super) async fn progress(&self, claim: Claim, percent: u8) -> Result<(), StoreError> {
+        let mut invocation = self.scripts.progress.key(self.keys.job(claim.job));
+        invocation.arg(claim.token.to_string()).arg(percent);
         self.invoke::<i64>(&invocation).await?;
         Ok(())
     }
 
-    pub(super) async fn retry(&self, hold: Hold, error: &str) -> Result<bool, StoreError> {
-        let Some(queue) = self.queue_of(hold.job).await? else { return Ok(false) };
-        let mut invocation = self.scripts.retry.key(self.keys.job(hold.job));
+    pub(super) async fn retry(&self, claim: Claim, error: &str) -> Result<bool, StoreError> {
+        let mut invocation = self.scripts.retry.key(self.keys.job(claim.job));
         invocation
-            .key(self.keys.of_queue(queue, "waiting"))
-            .key(self.keys.of_queue(queue, "running"))
-            .arg(hold.job.to_string())
-            .arg(hold.token.to_string())
+            .key(self.keys.of_queue(claim.queue, "waiting"))
+            .key(self.keys.of_queue(claim.queue, "running"))
+            .arg(claim.job.to_string())
+            .arg(claim.token.to_string())
             .arg(error);
         Ok(self.invoke::<i64>(&invocation).await? > 0)
     }
 
-    pub(super) async fn finish(&self, hold: Hold, end: &End) -> Result<bool, StoreError> {
-        let token = hold.token.to_string();
-        match end {
-            End::Done(result) => {
-                self.end(hold.job, &token, State::Done, "result", &result.to_string()).await
+    pub(super) async fn finish(&self, claim: Claim, outcome: &Outcome) -> Result<bool, StoreError> {
+        let Claim { queue, job, token } = claim;
+        let token = token.to_string();
+        match outcome {
+            Outcome::Done(result) => {
+                let result = result.to_string();
+                self.end(queue, job, &token, State::Done, "result", &result).await
             }
-            End::Failed(error) => self.end(hold.job, &token, State::Failed, "error", error).await,
+            Outcome::Failed(error) => {
+                self.end(queue, job, &token, State::Failed, "error", error).await
+            }
         }
     }
 
     pub(super) async fn cancel(&self, id: Uuid) -> Result<(), StoreError> {
-        self.end(id, "", State::Cancelled, "", "").await.map(|_| ())
+        let Some(queue) = self.queue_of(id).await? else { return Ok(()) };
+        self.end(queue, id, "", State::Cancelled, "", "").await.map(|_| ())
     }
 
     async fn end(
         &self,
+        queue: Queue,
         id: Uuid,
         token: &str,
         state: State,
         field: &str,
         text: &str,
     ) -> Result<bool, StoreError> {
-        let Some(queue) = self.queue_of(id).await? else { return Ok(false) };
         let mut invocation = self.scripts.finish.key(self.keys.job(id));
         self.add_sets(&mut invocation, queue);
         invocation
@@ -238,18 +218,33 @@ impl RedisStore {
 
     pub(super) async fn renew(
         &self,
-        holds: &[Hold],
+        claims: &[Claim],
         lease: Duration,
-    ) -> Result<Vec<Hold>, StoreError> {
-        if holds.is_empty() {
+    ) -> Result<Vec<Claim>, StoreError> {
+        if claims.is_empty() {
             return Ok(Vec::new());
         }
         let mut invocation = self.scripts.renew.arg(millis(lease));
-        for hold in holds {
-            invocation.key(self.keys.job(hold.job)).arg(hold.token.to_string());
+        for claim in claims {
+            invocation
+                .key(self.keys.job(claim.job))
+                .key(self.keys.of_queue(claim.queue, "ready"))
+                .arg(claim.job.to_string())
+                .arg(claim.token.to_string());
         }
         let lost: Vec<usize> = self.invoke(&invocation).await?;
-        Ok(lost.iter().filter_map(|number| holds.get(number.checked_sub(1)?).copied()).collect())
+        Ok(lost.iter().filter_map(|number| claims.get(number.checked_sub(1)?).copied()).collect())
+    }
+
+    pub(super) async fn release(&self, claim: Claim) -> Result<(), StoreError> {
+        let mut invocation = self.scripts.release.key(self.keys.job(claim.job));
+        invocation
+            .key(self.keys.of_queue(claim.queue, "reserved"))
+            .key(self.keys.of_queue(claim.queue, "ready"))
+            .arg(claim.job.to_string())
+            .arg(claim.token.to_string());
+        self.invoke::<i64>(&invocation).await?;
+        Ok(())
     }
 
     pub(super) async fn record(&self, id: Uuid) -> Result<Option<Record>, StoreError> {
@@ -295,66 +290,64 @@ impl RedisStore {
         Ok(counts)
     }
 
-    pub(super) async fn workers(&self) -> Result<Vec<Worker>, StoreError> {
-        let mut workers = Vec::new();
-        for queue in Queue::ALL {
-            let seen = self.seen(queue).await?;
-            workers.extend(seen.into_iter().map(|(name, seen)| Worker { name, queue, seen }));
+    pub(super) async fn heartbeat(&self, workers: &[Worker]) -> Result<(), StoreError> {
+        let mut pipeline = ::redis::pipe();
+        for worker in workers {
+            let set = self.keys.of_queue(worker.queue, "workers");
+            pipeline.cmd("ZADD").arg(set).arg(worker.seen).arg(&worker.name).ignore();
         }
-        Ok(workers)
-    }
-
-    /// The names of a queue's workers, and when each was seen, in seconds since 1970.
-    async fn seen(&self, queue: Queue) -> Result<Vec<(String, u64)>, StoreError> {
-        let mut list = ::redis::cmd("ZRANGE");
-        list.arg(self.ticket_config(queue).workers_set()).arg(0).arg(-1).arg("WITHSCORES");
         let mut connection = self.redis.connection();
-        Ok(self.redis.in_time(list.query_async(&mut connection)).await?)
+        Ok(self.redis.in_time(pipeline.query_async(&mut connection)).await?)
     }
 
-    pub(super) async fn tidy(&self) -> Result<(), StoreError> {
+    pub(super) async fn workers(&self) -> Result<Vec<Worker>, StoreError> {
+        let mut pipeline = ::redis::pipe();
         for queue in Queue::ALL {
-            let tickets = self.ticket_config(queue);
-            let mut invocation = self.scripts.orphans.key(self.keys.of_queue(queue, "waiting"));
-            invocation
-                .key(tickets.job_data_hash())
-                .arg(self.keys.job_prefix())
-                .arg(TICKET_GRACE_SECONDS);
-            let orphans: Vec<String> = self.invoke(&invocation).await?;
-            for orphan in orphans {
-                self.place_ticket(orphan.parse().map_err(unreadable)?, queue).await?;
-            }
-            let mut storage = self.tickets(queue);
-            let vacuum = self.redis.within_limit(storage.vacuum());
-            let vacuumed = vacuum.await?;
-            vacuumed.map_err(|error| StoreError::Ticket(error.to_string()))?;
-            let mut pipeline = ::redis::pipe();
-            // A list of what the vacuum has just thrown away.
-            pipeline.cmd("DEL").arg(tickets.done_jobs_set()).ignore();
-            for (name, _) in self.seen(queue).await? {
-                let about = format!("{}:workers:metadata:{name}", tickets.queue);
-                pipeline.cmd("EXPIRE").arg(about).arg(WORKER_TTL_SECONDS).ignore();
-            }
-            let mut connection = self.redis.connection();
-            self.redis.in_time(pipeline.query_async::<()>(&mut connection)).await?;
+            let set = self.keys.of_queue(queue, "workers");
+            pipeline.cmd("ZRANGE").arg(set).arg(0).arg(-1).arg("WITHSCORES");
         }
-        Ok(())
+        let mut connection = self.redis.connection();
+        let queues: Vec<Vec<(String, u64)>> =
+            self.redis.in_time(pipeline.query_async(&mut connection)).await?;
+        let workers = Queue::ALL.into_iter().zip(queues).flat_map(|(queue, workers)| {
+            workers.into_iter().map(move |(name, seen)| Worker { name, queue, seen })
+        });
+        Ok(workers.collect())
+    }
+
+    pub(super) async fn tidy(&self, lost_before: u64) -> Result<(), StoreError> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let mut pipeline = ::redis::pipe();
+        for queue in Queue::ALL {
+            let mut invocation = self.scripts.adopt.key(self.keys.of_queue(queue, "waiting"));
+            invocation
+                .key(self.keys.of_queue(queue, "running"))
+                .key(self.keys.of_queue(queue, "ready"));
+            self.invoke::<i64>(&invocation).await?;
+            let set = self.keys.of_queue(queue, "workers");
+            let remove = |from: String, to: String| {
+                let mut remove = ::redis::cmd("ZREMRANGEBYSCORE");
+                remove.arg(&set).arg(from).arg(to);
+                remove
+            };
+            pipeline.add_command(remove("-inf".to_owned(), format!("({lost_before}"))).ignore();
+            let ahead = now.saturating_add(AHEAD_SECONDS);
+            pipeline.add_command(remove(format!("({ahead}"), "+inf".to_owned())).ignore();
+        }
+        let mut connection = self.redis.connection();
+        Ok(self.redis.in_time(pipeline.query_async(&mut connection)).await?)
     }
 }
 
-/// The names of keys. The braces put them all on one node of a cluster, where scripts need them.
+/// The names of keys. The braces are the hash tag that puts them all into one slot of a cluster.
 #[derive(Clone, Debug)]
 struct Keys {
     prefix: String,
 }
 
 impl Keys {
-    fn job_prefix(&self) -> String {
-        format!("{{{}}}:job:", self.prefix)
-    }
-
     fn job(&self, id: Uuid) -> String {
-        format!("{}{id}", self.job_prefix())
+        format!("{{{}}}:job:{id}", self.prefix)
     }
 
     fn probe(&self) -> String {
@@ -369,7 +362,8 @@ impl Keys {
 fn started(answer: Vec<Value>) -> Result<Start, StoreError> {
     let mut answer = answer.into_iter();
     let mut text = || -> Result<String, StoreError> {
-        let value = answer.next().ok_or_else(|| unreadable("the answer is too short"))?;
+        let value =
+            answer.next().ok_or_else(|| unreadable("the reply of a script is too short"))?;
         String::from_redis_value(value).map_err(|error| unreadable(RedisError::from(error)))
     };
     match text()?.as_str() {
@@ -380,6 +374,6 @@ fn started(answer: Vec<Value>) -> Result<Start, StoreError> {
         "not_yet" => Ok(Start::NotYet(from_millis(text()?.parse().map_err(unreadable)?))),
         "held" => Ok(Start::Held(from_millis(text()?.parse().map_err(unreadable)?))),
         "settled" => Ok(Start::Settled),
-        other => Err(unreadable(format!("'{other}' is no answer"))),
+        other => Err(unreadable(format!("unknown reply '{other}' of a script"))),
     }
 }

@@ -1,32 +1,29 @@
 //! Jobs in one SQLite file, for a gateway that runs alone.
 //!
-//! A submission writes the record and apalis's ticket in one transaction. The file is in WAL mode
-//! with a sync at each commit: what was accepted survives the loss of the process and of power.
-//! One connection serves all: writers would only wait for each other's lock, and less fairly.
+//! The file is in WAL mode with a sync at each commit: an accepted job survives the loss of the
+//! process and of power. One connection serves all callers: several writers would only wait for
+//! each other's lock, and less fairly.
 
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use apalis_core::backend::{ListWorkers, RunningWorker};
-use apalis_core::task::task_id::TaskId;
-use apalis_sqlite::SqliteStorage;
 use futures_util::future::BoxFuture;
 use prometheus::IntCounter;
 use serde_json::Value;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Executor as _, Row as _, SqliteConnection};
-use ulid::Ulid;
 use uuid::Uuid;
 
 use super::{
-    Counts, End, Hold, Limits, MAX_STARTS, MISSED_HEARTBEATS, NewJob, Queue, Record, Start,
-    StoreError, Submitted, Ticket, Worker, from_millis, gave_up, millis, ticket, unreadable,
+    Claim, Counts, Limits, MAX_STARTS, NewJob, Outcome, Queue, Record, Start, StoreError,
+    Submitted, Worker, from_millis, gave_up, millis, unreadable,
 };
 use crate::config::Jobs;
 use crate::jobs::record::State;
-use crate::state::sqlite::SqliteFile;
+use crate::storage::sqlite::SqliteFile;
 
-/// Times are milliseconds since 1970. A job that waits and has a token is reserved.
+/// Times are milliseconds since 1970, but for `seen`, in seconds. A job that waits and has a token is
+/// reserved.
 const SCHEMA: &str = "
 CREATE TABLE IF NOT EXISTS sluice_jobs (
     id TEXT NOT NULL PRIMARY KEY,
@@ -45,12 +42,18 @@ CREATE TABLE IF NOT EXISTS sluice_jobs (
     expires INTEGER
 );
 CREATE INDEX IF NOT EXISTS sluice_jobs_open ON sluice_jobs (queue, state) WHERE expires IS NULL;
+CREATE INDEX IF NOT EXISTS sluice_jobs_unfinished ON sluice_jobs (queue, id) WHERE expires IS NULL;
 CREATE INDEX IF NOT EXISTS sluice_jobs_expires ON sluice_jobs (expires) WHERE expires IS NOT NULL;
 CREATE TABLE IF NOT EXISTS sluice_starts (queue TEXT NOT NULL, at INTEGER NOT NULL);
 CREATE INDEX IF NOT EXISTS sluice_starts_at ON sluice_starts (queue, at);
+CREATE TABLE IF NOT EXISTS sluice_workers (
+    name TEXT NOT NULL PRIMARY KEY,
+    queue TEXT NOT NULL,
+    seen INTEGER NOT NULL
+) WITHOUT ROWID;
 ";
 
-/// How far ahead of now a time may be that is not from before the clock was set back.
+/// A time further ahead of now than this is from before the clock was set back.
 const AHEAD: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Debug)]
@@ -58,7 +61,6 @@ pub(in crate::jobs) struct SqliteStore {
     file: SqliteFile,
     max_waiting: i64,
     result_ttl: Duration,
-    heartbeat: Duration,
     limit: Duration,
 }
 
@@ -68,7 +70,6 @@ impl SqliteStore {
             file: SqliteFile::new(path, "jobs", config.timeout, set_up, replaced),
             max_waiting: i64::try_from(config.max_waiting).unwrap_or(i64::MAX),
             result_ttl: config.result_ttl,
-            heartbeat: config.heartbeat,
             limit: config.timeout,
         }
     }
@@ -80,16 +81,6 @@ impl SqliteStore {
     /// See [`SqliteFile::doubt`].
     pub(super) fn doubt(&self) {
         self.file.doubt();
-    }
-
-    /// A storage for a worker of this queue. One ticket is fetched at a time.
-    pub(in crate::jobs) fn tickets(&self, queue: Queue) -> SqliteStorage<Ticket> {
-        let mut config = apalis_sqlite::Config::default()
-            .queue(queue_name(queue))
-            .batch_size(1)
-            .heartbeat_interval(self.heartbeat);
-        config.missed_heartbeats = MISSED_HEARTBEATS as usize;
-        SqliteStorage::new(self.file.pool()).with_config(config)
     }
 
     pub(super) async fn check(&self, in_doubt: bool) -> Result<(), StoreError> {
@@ -125,25 +116,44 @@ impl SqliteStore {
         .bind(job.payload.to_string())
         .execute(&mut *transaction)
         .await?;
-        let queue = queue_name(job.queue);
-        // The job's id as apalis writes ids here, so that tickets come in the order of their jobs.
-        let ticket_id = TaskId::from_string(Ulid::from(id.as_u128()).to_string());
-        let ticket = ticket(id)?.task_id(ticket_id).build();
-        apalis_sqlite::queries::push_tasks(&mut *transaction, &queue, &[ticket])
-            .await
-            .map_err(|error| StoreError::Ticket(error.to_string()))?;
         transaction.commit().await?;
         Ok(Submitted::Accepted)
     }
 
-    pub(super) async fn start(
+    pub(super) async fn claim(
         &self,
-        hold: Hold,
         queue: Queue,
-        limits: Limits,
-    ) -> Result<Start, StoreError> {
+        lease: Duration,
+        excluded: &[Uuid],
+    ) -> Result<Option<Claim>, StoreError> {
+        let (token, now) = (Uuid::new_v4(), now());
+        let lease_end = now.saturating_add(millis(lease));
+        let excluded: Value = excluded.iter().map(Uuid::to_string).collect();
+        // Ids sort in the order of submission.
+        let id: Option<String> = sqlx::query_scalar(
+            "UPDATE sluice_jobs SET token = ?1, leased_until = ?2 WHERE id = (
+                 SELECT id FROM sluice_jobs
+                 WHERE queue = ?3 AND expires IS NULL
+                     AND (token IS NULL OR leased_until <= ?4 OR leased_until > ?5)
+                     AND id NOT IN (SELECT value FROM json_each(?6))
+                 ORDER BY id LIMIT 1)
+             RETURNING id",
+        )
+        .bind(token.to_string())
+        .bind(lease_end)
+        .bind(queue.name())
+        .bind(now)
+        .bind(lease_end.saturating_add(millis(AHEAD)))
+        .bind(excluded.to_string())
+        .fetch_optional(&mut *self.file.connection().await?)
+        .await?;
+        let Some(id) = id else { return Ok(None) };
+        Ok(Some(Claim { queue, job: id.parse().map_err(unreadable)?, token }))
+    }
+
+    pub(super) async fn start(&self, claim: Claim, limits: Limits) -> Result<Start, StoreError> {
         let mut transaction = self.file.begin().await?;
-        let started = self.start_within(&mut transaction, hold, queue, limits).await?;
+        let started = self.start_within(&mut transaction, claim, limits).await?;
         transaction.commit().await?;
         Ok(started)
     }
@@ -151,11 +161,10 @@ impl SqliteStore {
     async fn start_within(
         &self,
         connection: &mut SqliteConnection,
-        hold: Hold,
-        queue: Queue,
+        claim: Claim,
         limits: Limits,
     ) -> Result<Start, StoreError> {
-        let (id, token, now) = (hold.job.to_string(), hold.token.to_string(), now());
+        let (id, token, now) = (claim.job.to_string(), claim.token.to_string(), now());
         let row = sqlx::query(
             "SELECT payload, starts, failures, token, leased_until FROM sluice_jobs
              WHERE id = ? AND expires IS NULL",
@@ -177,7 +186,7 @@ impl SqliteStore {
             self.end(connection, &id, State::Failed, None, Some(&gave_up())).await?;
             return Ok(Start::Settled);
         }
-        if let Some(wait) = not_yet(connection, queue, limits, now).await? {
+        if let Some(wait) = not_yet(connection, claim.queue, limits, now).await? {
             sqlx::query("UPDATE sluice_jobs SET token = ?, leased_until = ? WHERE id = ?")
                 .bind(&token)
                 .bind(lease_end)
@@ -187,7 +196,7 @@ impl SqliteStore {
             return Ok(Start::NotYet(wait));
         }
         sqlx::query("INSERT INTO sluice_starts (queue, at) VALUES (?, ?)")
-            .bind(queue.name())
+            .bind(claim.queue.name())
             .bind(now)
             .execute(&mut *connection)
             .await?;
@@ -206,38 +215,38 @@ impl SqliteStore {
         Ok(Start::Run { payload, failures: row.try_get("failures")? })
     }
 
-    pub(super) async fn progress(&self, hold: Hold, percent: u8) -> Result<(), StoreError> {
+    pub(super) async fn progress(&self, claim: Claim, percent: u8) -> Result<(), StoreError> {
         sqlx::query(
             "UPDATE sluice_jobs SET progress = ? WHERE id = ? AND token = ? AND state = 'running'",
         )
         .bind(percent)
-        .bind(hold.job.to_string())
-        .bind(hold.token.to_string())
+        .bind(claim.job.to_string())
+        .bind(claim.token.to_string())
         .execute(&mut *self.file.connection().await?)
         .await?;
         Ok(())
     }
 
-    pub(super) async fn retry(&self, hold: Hold, error: &str) -> Result<bool, StoreError> {
+    pub(super) async fn retry(&self, claim: Claim, error: &str) -> Result<bool, StoreError> {
         let changed = sqlx::query(
             "UPDATE sluice_jobs SET state = 'retrying', failures = failures + 1, error = ?
              WHERE id = ? AND token = ? AND state = 'running'",
         )
         .bind(error)
-        .bind(hold.job.to_string())
-        .bind(hold.token.to_string())
+        .bind(claim.job.to_string())
+        .bind(claim.token.to_string())
         .execute(&mut *self.file.connection().await?)
         .await?;
         Ok(changed.rows_affected() > 0)
     }
 
-    pub(super) async fn finish(&self, hold: Hold, end: &End) -> Result<bool, StoreError> {
-        let (state, result, error) = match end {
-            End::Done(result) => (State::Done, Some(result.to_string()), None),
-            End::Failed(error) => (State::Failed, None, Some(error.as_str())),
+    pub(super) async fn finish(&self, claim: Claim, outcome: &Outcome) -> Result<bool, StoreError> {
+        let (state, result, error) = match outcome {
+            Outcome::Done(result) => (State::Done, Some(result.to_string()), None),
+            Outcome::Failed(error) => (State::Failed, None, Some(error.as_str())),
         };
-        let id = hold.job.to_string();
-        let token = hold.token.to_string();
+        let id = claim.job.to_string();
+        let token = claim.token.to_string();
         let mut transaction = self.file.begin().await?;
         let held: Option<i64> = sqlx::query_scalar(
             "SELECT 1 FROM sluice_jobs WHERE id = ? AND token = ? AND expires IS NULL",
@@ -281,28 +290,39 @@ impl SqliteStore {
 
     pub(super) async fn renew(
         &self,
-        holds: &[Hold],
+        claims: &[Claim],
         lease: Duration,
-    ) -> Result<Vec<Hold>, StoreError> {
+    ) -> Result<Vec<Claim>, StoreError> {
         let until = now().saturating_add(millis(lease));
         let mut transaction = self.file.begin().await?;
         let mut lost = Vec::new();
-        for hold in holds {
+        for claim in claims {
             let renewed = sqlx::query(
                 "UPDATE sluice_jobs SET leased_until = ?
                  WHERE id = ? AND token = ? AND expires IS NULL",
             )
             .bind(until)
-            .bind(hold.job.to_string())
-            .bind(hold.token.to_string())
+            .bind(claim.job.to_string())
+            .bind(claim.token.to_string())
             .execute(&mut *transaction)
             .await?;
             if renewed.rows_affected() == 0 {
-                lost.push(*hold);
+                lost.push(*claim);
             }
         }
         transaction.commit().await?;
         Ok(lost)
+    }
+
+    pub(super) async fn release(&self, claim: Claim) -> Result<(), StoreError> {
+        sqlx::query(
+            "UPDATE sluice_jobs SET token = NULL, leased_until = 0 WHERE id = ? AND token = ?",
+        )
+        .bind(claim.job.to_string())
+        .bind(claim.token.to_string())
+        .execute(&mut *self.file.connection().await?)
+        .await?;
+        Ok(())
     }
 
     pub(super) async fn cancel(&self, id: Uuid) -> Result<(), StoreError> {
@@ -353,18 +373,38 @@ impl SqliteStore {
         Ok(counts)
     }
 
-    pub(super) async fn workers(&self) -> Result<Vec<Worker>, StoreError> {
-        let mut workers = Vec::new();
-        for queue in Queue::ALL {
-            let listed = self.tickets(queue).list_workers().await;
-            let listed = listed.map_err(|error| StoreError::Ticket(error.to_string()))?;
-            let worker = |it: RunningWorker| Worker { name: it.id, queue, seen: it.last_heartbeat };
-            workers.extend(listed.into_iter().map(worker));
+    pub(super) async fn heartbeat(&self, workers: &[Worker]) -> Result<(), StoreError> {
+        let mut transaction = self.file.begin().await?;
+        for worker in workers {
+            sqlx::query(
+                "INSERT OR REPLACE INTO sluice_workers (name, queue, seen) VALUES (?, ?, ?)",
+            )
+            .bind(&worker.name)
+            .bind(worker.queue.name())
+            .bind(seconds(worker.seen))
+            .execute(&mut *transaction)
+            .await?;
         }
-        Ok(workers)
+        Ok(transaction.commit().await?)
     }
 
-    pub(super) async fn tidy(&self) -> Result<(), StoreError> {
+    pub(super) async fn workers(&self) -> Result<Vec<Worker>, StoreError> {
+        let rows = sqlx::query("SELECT name, queue, seen FROM sluice_workers ORDER BY name")
+            .fetch_all(&mut *self.file.connection().await?)
+            .await?;
+        rows.iter()
+            .map(|row| {
+                let queue: String = row.try_get("queue")?;
+                Ok(Worker {
+                    name: row.try_get("name")?,
+                    queue: queue.parse().map_err(unreadable)?,
+                    seen: row.try_get("seen")?,
+                })
+            })
+            .collect()
+    }
+
+    pub(super) async fn tidy(&self, lost_before: u64) -> Result<(), StoreError> {
         let now = now();
         let mut transaction = self.file.begin().await?;
         // Results from before the clock was set back are kept as long as new ones.
@@ -378,36 +418,17 @@ impl SqliteStore {
             .bind(now)
             .execute(&mut *transaction)
             .await?;
-        // apalis's own sweep rewrites the whole file.
-        sqlx::query("DELETE FROM Jobs WHERE status IN ('Done', 'Killed')")
+        sqlx::query("DELETE FROM sluice_workers WHERE seen < ? OR seen > ?")
+            .bind(seconds(lost_before))
+            .bind((now + millis(AHEAD)) / 1000)
             .execute(&mut *transaction)
             .await?;
-        // A worker that was seen in the future would never count as lost.
-        sqlx::query("UPDATE Workers SET last_seen = ?1 WHERE last_seen > ?1 + ?2")
-            .bind(now / 1000)
-            .bind(millis(AHEAD) / 1000)
-            .execute(&mut *transaction)
-            .await?;
-        sqlx::query("UPDATE Jobs SET run_at = 0 WHERE status = 'Pending' AND run_at > ?")
-            .bind(now / 1000 + millis(AHEAD) / 1000)
-            .execute(&mut *transaction)
-            .await?;
-        let long_ago = now - millis(self.heartbeat * MISSED_HEARTBEATS * 10);
-        sqlx::query(
-            "DELETE FROM Workers WHERE last_seen * 1000 < ?
-             AND id NOT IN (SELECT lock_by FROM Jobs WHERE lock_by IS NOT NULL)",
-        )
-        .bind(long_ago)
-        .execute(&mut *transaction)
-        .await?;
         Ok(transaction.commit().await?)
     }
 }
 
 fn set_up(connection: &mut SqliteConnection) -> BoxFuture<'_, Result<(), sqlx::Error>> {
     Box::pin(async move {
-        // apalis's own set-up would turn syncing off.
-        SqliteStorage::<()>::migrations().run_direct(None, connection, false).await?;
         connection.execute(SCHEMA).await?;
         let has_owner =
             "SELECT count(*) FROM pragma_table_info('sluice_jobs') WHERE name = 'owner'";
@@ -458,8 +479,8 @@ fn record(row: &SqliteRow) -> Result<Record, StoreError> {
     })
 }
 
-fn queue_name(queue: Queue) -> String {
-    format!("sluice:{}", queue.name())
+fn seconds(seconds: u64) -> i64 {
+    i64::try_from(seconds).unwrap_or(i64::MAX)
 }
 
 fn now() -> i64 {

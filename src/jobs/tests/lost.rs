@@ -1,5 +1,4 @@
-//! What is lost on the way: workers, processes, Redis. No job is lost with them, and none has two
-//! ends.
+//! Losses: of workers, processes and Redis. No job is lost with them, and each ends once.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -10,16 +9,16 @@ use sqlx::{Connection as _, SqliteConnection};
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
-use super::super::record::{End, Hold};
+use super::super::record::{Claim, Outcome};
 use super::super::store::{Limits, Start};
 use super::super::{JobsError, Queue, State};
-use super::support::{Place, RedisServer, Script, ended, eventually, job, reachable, start};
+use super::support::{RedisServer, Script, TestStore, ended, eventually, job, reachable, start};
 use crate::config;
 
 #[tokio::test]
 async fn another_process_takes_over_from_one_that_died() {
-    for place in Place::both() {
-        let config = place.config();
+    for store in TestStore::all() {
+        let config = store.config();
         let doomed = tokio::runtime::Runtime::new().unwrap();
         let never = Script::new(|_, _| std::future::pending());
         let entered = doomed.enter();
@@ -28,7 +27,7 @@ async fn another_process_takes_over_from_one_that_died() {
         reachable(&first).await;
         let id = first.submit(job(Queue::Analysis, "orphan")).await.unwrap();
         eventually("it runs", async || (never.times("orphan") == 1).then_some(())).await;
-        // As by SIGKILL: nothing is told to the store.
+        // As by SIGKILL: nothing reaches the store.
         doomed.shutdown_background();
 
         let jobs = start(&config, Script::echo());
@@ -37,11 +36,11 @@ async fn another_process_takes_over_from_one_that_died() {
     }
 }
 
-/// What is in a file since the clock was two days ahead, and was set right.
+/// A file from the time before a clock that was two days ahead was set right.
 #[tokio::test]
-async fn a_clock_that_was_ahead_holds_nothing_up() {
-    let place = Place::sqlite();
-    let mut config = place.config();
+async fn a_clock_that_is_set_back_delays_no_job() {
+    let store = TestStore::sqlite();
+    let mut config = store.config();
     config.analysis.per_minute = 2;
     let config::JobsBackend::Sqlite { path } = &config.backend else { unreachable!() };
     let ahead = SystemTime::now() + Duration::from_secs(2 * 24 * 3600);
@@ -69,22 +68,19 @@ async fn a_clock_that_was_ahead_holds_nothing_up() {
         (record.state == State::Running).then_some(())
     })
     .await;
-    let due: Vec<i64> =
-        sqlx::query_scalar("SELECT run_at FROM Jobs").fetch_all(&mut file).await.unwrap();
-    assert_eq!(due, [0], "a ticket waits for no time");
-    // Another process held it that is no more.
-    let hold = Hold::new(first);
+    // A process that is gone had claimed it.
+    let claim = Claim::new(Queue::Analysis, first);
     let take = "UPDATE sluice_jobs SET token = 'of another', leased_until = ? WHERE id = ?";
     let limits =
         Limits { starts: 9, window: Duration::from_secs(60), lease: Duration::from_secs(30) };
     sqlx::query(take).bind(ahead).bind(first.to_string()).execute(&mut file).await.unwrap();
-    let started = jobs.store.start(hold, Queue::Analysis, limits).await.unwrap();
+    let started = jobs.store.start(claim, limits).await.unwrap();
     assert!(matches!(started, Start::Run { .. }), "{started:?}");
-    assert!(jobs.store.finish(hold, &End::Done(json!("mine"))).await.unwrap());
-    // Results are kept as long as others.
+    assert!(jobs.store.finish(claim, &Outcome::Done(json!("mine"))).await.unwrap());
+    // Results are kept for the usual time.
     let expire = "UPDATE sluice_jobs SET expires = ?";
     sqlx::query(expire).bind(ahead).execute(&mut file).await.unwrap();
-    jobs.store.tidy().await.unwrap();
+    jobs.store.tidy(0).await.unwrap();
     let expires: i64 =
         sqlx::query_scalar("SELECT expires FROM sluice_jobs").fetch_one(&mut file).await.unwrap();
     assert!(expires < ahead, "{expires}");
@@ -92,9 +88,9 @@ async fn a_clock_that_was_ahead_holds_nothing_up() {
 }
 
 #[tokio::test]
-async fn only_the_last_hold_may_end_a_job() {
-    for place in Place::both() {
-        let mut config = place.config();
+async fn only_the_last_claim_may_end_a_job() {
+    for store in TestStore::all() {
+        let mut config = store.config();
         // Nobody works at it but this test.
         config.analysis.workers = 1;
         let blocked = Arc::new(Semaphore::new(0));
@@ -113,25 +109,25 @@ async fn only_the_last_hold_may_end_a_job() {
         jobs.submit(job(Queue::Analysis, "in the way")).await.unwrap();
         let id = jobs.submit(job(Queue::Analysis, "contested")).await.unwrap();
         let limits = |lease| Limits { starts: 100, window: Duration::from_secs(60), lease };
-        let (early, late) = (Hold::new(id), Hold::new(id));
-        let started = jobs.store.start(early, Queue::Analysis, limits(Duration::ZERO)).await;
+        let (early, late) = (Claim::new(Queue::Analysis, id), Claim::new(Queue::Analysis, id));
+        let started = jobs.store.start(early, limits(Duration::ZERO)).await;
         assert!(matches!(started, Ok(Start::Run { .. })), "{started:?}");
         sleep(Duration::from_millis(5)).await;
         let lease = Duration::from_secs(60);
-        let started = jobs.store.start(late, Queue::Analysis, limits(lease)).await;
+        let started = jobs.store.start(late, limits(lease)).await;
         assert!(matches!(started, Ok(Start::Run { .. })), "{started:?}");
         // A third has to wait for the second.
-        let held = jobs.store.start(Hold::new(id), Queue::Analysis, limits(lease)).await.unwrap();
+        let held = jobs.store.start(Claim::new(Queue::Analysis, id), limits(lease)).await.unwrap();
         assert!(matches!(held, Start::Held(due) if due > Duration::from_secs(50)), "{held:?}");
 
         assert_eq!(jobs.store.renew(&[early, late], lease).await.unwrap(), [early]);
-        let too_late = End::Done(json!("early's"));
+        let too_late = Outcome::Done(json!("early's"));
         assert!(!jobs.store.finish(early, &too_late).await.unwrap());
         assert!(!jobs.store.retry(early, "no").await.unwrap());
-        assert!(jobs.store.finish(late, &End::Done(json!("late's"))).await.unwrap());
-        assert!(!jobs.store.finish(late, &End::Failed("again".to_owned())).await.unwrap());
+        assert!(jobs.store.finish(late, &Outcome::Done(json!("late's"))).await.unwrap());
+        assert!(!jobs.store.finish(late, &Outcome::Failed("again".to_owned())).await.unwrap());
         assert_eq!(ended(&jobs, id).await.result, Some(json!("late's")));
-        // Its ticket comes to a worker in the end, who finds nothing to do.
+        // The worker does not run it again.
         blocked.add_permits(1);
         let next = jobs.submit(job(Queue::Analysis, "next")).await.unwrap();
         blocked.add_permits(1);
@@ -141,9 +137,9 @@ async fn only_the_last_hold_may_end_a_job() {
 }
 
 #[tokio::test]
-async fn redis_may_be_late_and_may_go_and_come_back() {
-    let place = Place::Redis(RedisServer::absent());
-    let Place::Redis(server) = &place else { unreachable!() };
+async fn jobs_outlast_an_outage_of_redis() {
+    let store = TestStore::Redis(RedisServer::absent());
+    let TestStore::Redis(server) = &store else { unreachable!() };
     let gate = Arc::new(Semaphore::new(0));
     let open = Arc::clone(&gate);
     let work = Script::new(move |job, _| {
@@ -153,7 +149,7 @@ async fn redis_may_be_late_and_may_go_and_come_back() {
             Ok(job.payload)
         }
     });
-    let jobs = start(&place.config(), work.clone());
+    let jobs = start(&store.config(), work.clone());
     let refused = jobs.submit(job(Queue::Chat, "too early")).await;
     assert!(matches!(refused, Err(JobsError::Unreachable(_))), "{refused:?}");
 
@@ -168,7 +164,7 @@ async fn redis_may_be_late_and_may_go_and_come_back() {
     })
     .await;
     assert!(jobs.record(id).await.is_err());
-    // The work goes on and ends while there is nobody to tell.
+    // The work ends while the store is away.
     open.add_permits(1);
     sleep(Duration::from_millis(300)).await;
     server.resume();
@@ -181,43 +177,124 @@ async fn redis_may_be_late_and_may_go_and_come_back() {
     assert_eq!(ended(&jobs, after).await.state, State::Done);
 }
 
+/// What version 0.1 left in Redis: records and sets, and a queue of ids that is not used any more.
 #[tokio::test]
-async fn a_record_without_a_ticket_gets_one() {
-    let place = Place::redis();
-    let Place::Redis(server) = &place else { unreachable!() };
-    let jobs = place.start(Script::echo()).await;
-    // A submission that broke off between its two steps, some time ago.
-    let id = uuid::Uuid::now_v7();
-    let mut connection = redis::Client::open(server.url())
-        .unwrap()
-        .get_multiplexed_async_connection()
-        .await
-        .unwrap();
-    let fields = [
-        ("queue", "chat"),
-        ("state", "waiting"),
-        ("subject", "half"),
-        ("payload", r#"{"says":"half"}"#),
-        ("progress", "0"),
-        ("starts", "0"),
-        ("failures", "0"),
-        ("leased_until", "0"),
-        ("submitted", "1"),
-    ];
-    let () = redis::pipe()
-        .hset_multiple(format!("{{sluice}}:job:{id}"), &fields)
-        .sadd("{sluice}:chat:waiting", id.to_string())
+async fn jobs_that_an_earlier_version_stored_in_redis_are_run() {
+    let store = TestStore::redis();
+    let TestStore::Redis(server) = &store else { unreachable!() };
+    let client = redis::Client::open(server.url()).unwrap();
+    let connect = async || client.get_multiplexed_async_connection().await.ok();
+    let mut connection = eventually("Redis answers", connect).await;
+    let (waiting, running) = (uuid::Uuid::now_v7(), uuid::Uuid::now_v7());
+    for (id, state) in [(waiting, "waiting"), (running, "running")] {
+        let payload = format!(r#"{{"says":"{state}"}}"#);
+        let fields = [
+            ("queue", "chat"),
+            ("state", state),
+            ("subject", "old"),
+            ("payload", &payload),
+            ("progress", "0"),
+            ("starts", "0"),
+            ("failures", "0"),
+            ("token", "a worker that is gone"),
+            ("leased_until", "1"),
+            ("submitted", "1"),
+        ];
+        let () = redis::pipe()
+            .hset_multiple(format!("{{sluice}}:job:{id}"), &fields)
+            .sadd(format!("{{sluice}}:chat:{state}"), id.to_string())
+            .query_async(&mut connection)
+            .await
+            .unwrap();
+    }
+    let jobs = store.start(Script::echo()).await;
+    for (id, state) in [(waiting, "waiting"), (running, "running")] {
+        assert_eq!(ended(&jobs, id).await.result, Some(json!({ "says": state })));
+    }
+    let left: Vec<String> = redis::cmd("ZRANGE")
+        .arg("{sluice}:chat:ready")
+        .arg(0)
+        .arg(-1)
         .query_async(&mut connection)
         .await
         .unwrap();
-    jobs.store.tidy().await.unwrap();
-    assert_eq!(ended(&jobs, id).await.result, Some(json!({ "says": "half" })));
+    assert!(left.is_empty(), "{left:?}");
 }
 
 #[tokio::test]
-async fn what_runs_is_done_before_the_queue_stops_and_what_waits_is_left() {
-    for place in Place::both() {
-        let mut config = place.config();
+async fn jobs_that_an_earlier_version_stored_in_a_file_are_run() {
+    let store = TestStore::sqlite();
+    let config = store.config();
+    let config::JobsBackend::Sqlite { path } = &config.backend else { unreachable!() };
+    let options = SqliteConnectOptions::new().filename(path).create_if_missing(true);
+    let mut file = SqliteConnection::connect_with(&options).await.unwrap();
+    // The tables of version 0.1, as far as they matter here.
+    let tables = "
+        CREATE TABLE Jobs (job BLOB, id TEXT UNIQUE, status TEXT NOT NULL DEFAULT 'Pending');
+        CREATE TABLE sluice_jobs (
+            id TEXT NOT NULL PRIMARY KEY, queue TEXT NOT NULL, state TEXT NOT NULL, owner TEXT,
+            subject TEXT NOT NULL, payload TEXT, progress INTEGER NOT NULL DEFAULT 0,
+            starts INTEGER NOT NULL DEFAULT 0, failures INTEGER NOT NULL DEFAULT 0, token TEXT,
+            leased_until INTEGER NOT NULL DEFAULT 0, result TEXT, error TEXT, expires INTEGER);
+        INSERT INTO Jobs (job, id) VALUES ('{}', '01KA');";
+    sqlx::raw_sql(tables).execute(&mut file).await.unwrap();
+    let (waiting, running) = (uuid::Uuid::now_v7(), uuid::Uuid::now_v7());
+    for (id, state, token) in [(waiting, "waiting", None), (running, "running", Some("gone"))] {
+        let insert = "INSERT INTO sluice_jobs (id, queue, state, subject, payload, token)
+                      VALUES (?, 'chat', ?, 'old', ?, ?)";
+        sqlx::query(insert)
+            .bind(id.to_string())
+            .bind(state)
+            .bind(json!({ "says": state }).to_string())
+            .bind(token)
+            .execute(&mut file)
+            .await
+            .unwrap();
+    }
+    drop(file);
+    let jobs = store.start(Script::echo()).await;
+    for (id, state) in [(waiting, "waiting"), (running, "running")] {
+        assert_eq!(ended(&jobs, id).await.result, Some(json!({ "says": state })));
+    }
+}
+
+/// As after an outage of the store that outlasts the lease.
+#[tokio::test]
+async fn a_job_whose_lease_lapsed_runs_on_if_its_process_is_alive() {
+    for store in TestStore::all() {
+        let gate = Arc::new(Semaphore::new(0));
+        let open = Arc::clone(&gate);
+        let handler = Script::new(move |job, _| {
+            let gate = Arc::clone(&gate);
+            async move {
+                gate.acquire().await.unwrap().forget();
+                Ok(job.payload)
+            }
+        });
+        let mut config = store.config();
+        // No claim is renewed within the test.
+        config.poll_interval = Duration::from_secs(60);
+        let jobs = start(&config, handler.clone());
+        reachable(&jobs).await;
+        let id = jobs.submit(job(Queue::Chat, "long")).await.unwrap();
+        eventually("it runs", async || (handler.times("long") == 1).then_some(())).await;
+        let [claim] = jobs.runner.claims()[..] else { panic!("one claim") };
+        jobs.store.renew(&[claim], Duration::ZERO).await.unwrap();
+        sleep(Duration::from_millis(5)).await;
+        // The worker looks for jobs, and finds none but its own.
+        let other = jobs.submit(job(Queue::Chat, "other")).await.unwrap();
+        eventually("the other runs", async || (handler.times("other") == 1).then_some(())).await;
+        open.add_permits(2);
+        assert_eq!(ended(&jobs, id).await.result, Some(json!({ "says": "long" })));
+        assert_eq!(ended(&jobs, other).await.state, State::Done);
+        assert_eq!(handler.times("long"), 1, "the job ran once");
+    }
+}
+
+#[tokio::test]
+async fn the_queue_stops_after_running_jobs_and_leaves_waiting_ones() {
+    for store in TestStore::all() {
+        let mut config = store.config();
         config.chat.workers = 1;
         let work = Script::new(|job, _| async move {
             sleep(Duration::from_millis(300)).await;

@@ -1,4 +1,4 @@
-//! The queue as its users meet it, on both stores.
+//! The queue's behaviour for its users, on every store.
 
 mod lost;
 mod support;
@@ -13,16 +13,16 @@ use tokio::time::sleep;
 use uuid::Uuid;
 
 use super::{Failure, JobsError, Queue, State};
-use support::{Place, Script, ended, eventually, job, reachable, start};
+use support::{Script, TestStore, ended, eventually, job, reachable, start};
 
-fn passing(message: &str) -> Failure {
-    Failure { message: message.to_owned(), may_pass: true, retry_after: None }
+fn transient(message: &str) -> Failure {
+    Failure { message: message.to_owned(), is_transient: true, retry_after: None }
 }
 
 #[tokio::test]
 async fn a_job_is_done_and_its_result_is_kept() {
-    for place in Place::both() {
-        let jobs = place.start(Script::echo()).await;
+    for store in TestStore::all() {
+        let jobs = store.start(Script::echo()).await;
         let id = jobs.submit(job(Queue::Chat, "hello")).await.unwrap();
         let record = ended(&jobs, id).await;
         assert_eq!((record.state, record.subject.as_str()), (State::Done, "hello"));
@@ -33,9 +33,9 @@ async fn a_job_is_done_and_its_result_is_kept() {
 }
 
 #[tokio::test]
-async fn a_result_goes_when_its_time_is_over() {
-    for place in Place::both() {
-        let mut config = place.config();
+async fn a_result_is_removed_after_its_time() {
+    for store in TestStore::all() {
+        let mut config = store.config();
         // Long enough for the end to be seen on a busy machine.
         config.result_ttl = Duration::from_secs(2);
         let jobs = start(&config, Script::echo());
@@ -50,9 +50,9 @@ async fn a_result_goes_when_its_time_is_over() {
 }
 
 #[tokio::test]
-async fn no_more_start_in_a_window_than_may_and_they_start_in_order() {
-    for place in Place::both() {
-        let mut config = place.config();
+async fn jobs_start_in_order_and_within_the_rate() {
+    for store in TestStore::all() {
+        let mut config = store.config();
         config.analysis.per_minute = 3;
         config.rate_window = Duration::from_millis(900);
         let work = Script::echo();
@@ -76,16 +76,16 @@ async fn no_more_start_in_a_window_than_may_and_they_start_in_order() {
 }
 
 #[tokio::test]
-async fn a_queue_that_waits_for_its_rate_holds_no_other_up() {
-    for place in Place::both() {
-        let mut config = place.config();
+async fn a_queue_that_waits_for_its_rate_does_not_delay_others() {
+    for store in TestStore::all() {
+        let mut config = store.config();
         config.analysis.per_minute = 1;
         let jobs = start(&config, Script::echo());
         reachable(&jobs).await;
         let first = jobs.submit(job(Queue::Analysis, "first")).await.unwrap();
         ended(&jobs, first).await;
         let second = jobs.submit(job(Queue::Analysis, "second")).await.unwrap();
-        eventually("the second is in a worker's hands", async || {
+        eventually("a worker has claimed the second", async || {
             let counts = jobs.stats().await.unwrap().counts["analysis"];
             (counts.waiting == 1 && counts.reserved == 1).then_some(())
         })
@@ -97,8 +97,8 @@ async fn a_queue_that_waits_for_its_rate_holds_no_other_up() {
 }
 
 #[tokio::test]
-async fn what_may_pass_is_tried_again_and_no_more_than_allowed() {
-    for place in Place::both() {
+async fn a_transient_failure_is_retried_as_often_as_allowed() {
+    for store in TestStore::all() {
         let tries = Arc::new(AtomicU32::new(0));
         let counted = Arc::clone(&tries);
         let work = Script::new(move |job, _| {
@@ -106,13 +106,13 @@ async fn what_may_pass_is_tried_again_and_no_more_than_allowed() {
             async move {
                 match job.payload["says"].as_str() {
                     Some("third time lucky") if tried == 2 => Ok(json!("done")),
-                    Some("hopeless") if job.is_last_try => Err(passing("to the last")),
-                    Some("wrong") => Err(Failure { may_pass: false, ..passing("wrong") }),
-                    _ => Err(passing("not yet")),
+                    Some("hopeless") if job.is_last_try => Err(transient("to the last")),
+                    Some("wrong") => Err(Failure { is_transient: false, ..transient("wrong") }),
+                    _ => Err(transient("not yet")),
                 }
             }
         });
-        let jobs = place.start(work).await;
+        let jobs = store.start(work).await;
         let lucky = jobs.submit(job(Queue::Chat, "third time lucky")).await.unwrap();
         assert_eq!(ended(&jobs, lucky).await.result, Some(json!("done")));
         assert_eq!(tries.load(Ordering::SeqCst), 3);
@@ -129,12 +129,12 @@ async fn what_may_pass_is_tried_again_and_no_more_than_allowed() {
 }
 
 #[tokio::test]
-async fn a_job_that_waits_to_be_tried_again_says_so() {
-    for place in Place::both() {
-        let mut config = place.config();
+async fn a_job_that_waits_for_a_retry_has_its_own_state() {
+    for store in TestStore::all() {
+        let mut config = store.config();
         config.retry_base_delay = Duration::from_secs(60);
         config.retry_max_delay = Duration::from_secs(60);
-        let jobs = start(&config, Script::new(|_, _| async { Err(passing("busy")) }));
+        let jobs = start(&config, Script::new(|_, _| async { Err(transient("busy")) }));
         reachable(&jobs).await;
         let id = jobs.submit(job(Queue::Analysis, "busy")).await.unwrap();
         let record = eventually("it waits", async || {
@@ -149,8 +149,8 @@ async fn a_job_that_waits_to_be_tried_again_says_so() {
 }
 
 #[tokio::test]
-async fn a_cancelled_job_is_stopped_or_never_begins() {
-    for place in Place::both() {
+async fn a_cancelled_job_stops_or_never_starts() {
+    for store in TestStore::all() {
         let dropped = Arc::new(Notify::new());
         struct Dropped(Arc<Notify>);
         impl Drop for Dropped {
@@ -159,15 +159,15 @@ async fn a_cancelled_job_is_stopped_or_never_begins() {
             }
         }
         let notify = Arc::clone(&dropped);
-        let work = Script::new(move |_, reporter| {
+        let work = Script::new(move |_, progress| {
             let guard = Dropped(Arc::clone(&notify));
             async move {
                 let _guard = guard;
-                reporter.progress(40).await;
+                progress.report(40).await;
                 std::future::pending().await
             }
         });
-        let mut config = place.config();
+        let mut config = store.config();
         config.analysis.workers = 1;
         let jobs = start(&config, work.clone());
         reachable(&jobs).await;
@@ -184,14 +184,14 @@ async fn a_cancelled_job_is_stopped_or_never_begins() {
         for id in [running, waiting] {
             assert_eq!(jobs.record(id).await.unwrap().unwrap().state, State::Cancelled);
         }
-        // The place is free for the next.
+        // The slot is free for the next.
         let next = jobs.submit(job(Queue::Analysis, "next")).await.unwrap();
         eventually("the next runs", async || {
             (jobs.record(next).await.unwrap().unwrap().state == State::Running).then_some(())
         })
         .await;
         assert_eq!(work.times("waiting"), 0);
-        // An end stays what it is.
+        // A job ends once.
         jobs.cancel(running).await.unwrap();
         assert_eq!(jobs.record(running).await.unwrap().unwrap().state, State::Cancelled);
     }
@@ -199,22 +199,22 @@ async fn a_cancelled_job_is_stopped_or_never_begins() {
 
 #[tokio::test]
 async fn a_cancellation_by_another_process_stops_the_work() {
-    for place in Place::both() {
+    for store in TestStore::all() {
         let work = Script::new(|_, _| std::future::pending());
-        let jobs = place.start(work.clone()).await;
+        let jobs = store.start(work.clone()).await;
         let id = jobs.submit(job(Queue::Chat, "long")).await.unwrap();
         eventually("it runs", async || (work.times("long") == 1).then_some(())).await;
-        // The store alone hears of it, as when another process is asked.
+        // In the store alone, as when another process cancels it.
         jobs.store.cancel(id).await.unwrap();
-        eventually("the work has stopped", async || jobs.runner.holds().is_empty().then_some(()))
+        eventually("the work has stopped", async || jobs.runner.claims().is_empty().then_some(()))
             .await;
     }
 }
 
 #[tokio::test]
-async fn a_job_beyond_its_time_and_one_that_panics_have_failed() {
-    for place in Place::both() {
-        let mut config = place.config();
+async fn a_job_that_takes_too_long_or_panics_fails() {
+    for store in TestStore::all() {
+        let mut config = store.config();
         config.chat.time_limit = Duration::from_millis(200);
         let work = Script::new(|job, _| async move {
             assert_ne!(job.payload["says"], "panic");
@@ -232,9 +232,9 @@ async fn a_job_beyond_its_time_and_one_that_panics_have_failed() {
 }
 
 #[tokio::test]
-async fn as_many_wait_as_may() {
-    for place in Place::both() {
-        let mut config = place.config();
+async fn a_full_queue_refuses_jobs() {
+    for store in TestStore::all() {
+        let mut config = store.config();
         config.max_waiting = 2;
         config.chat.workers = 1;
         let work = Script::new(|_, _| std::future::pending());
@@ -253,8 +253,8 @@ async fn as_many_wait_as_may() {
 
 #[tokio::test]
 async fn workers_and_jobs_are_counted() {
-    for place in Place::both() {
-        let jobs = place.start(Script::new(|_, _| std::future::pending())).await;
+    for store in TestStore::all() {
+        let jobs = store.start(Script::new(|_, _| std::future::pending())).await;
         jobs.submit(job(Queue::Chat, "runs")).await.unwrap();
         let stats = eventually("all workers are there", async || {
             let stats = jobs.stats().await.unwrap();

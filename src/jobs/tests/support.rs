@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
 
-use super::super::{Claimed, Failure, Jobs, NewJob, Queue, Record, Reporter, Work};
+use super::super::{Failure, Job, JobHandler, Jobs, NewJob, ProgressReporter, Queue, Record};
 use crate::config::{self, Config, Env, Source};
 use crate::telemetry::Metrics;
 
@@ -20,32 +20,32 @@ use crate::telemetry::Metrics;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A store of the test's own, with nothing in it.
-pub(super) enum Place {
+pub(super) enum TestStore {
     Sqlite(TempDir),
     Redis(RedisServer),
 }
 
-impl Place {
-    pub(super) fn sqlite() -> Place {
-        Place::Sqlite(tempfile::tempdir().unwrap())
+impl TestStore {
+    pub(super) fn sqlite() -> TestStore {
+        TestStore::Sqlite(tempfile::tempdir().unwrap())
     }
 
-    pub(super) fn redis() -> Place {
-        Place::Redis(RedisServer::start())
+    pub(super) fn redis() -> TestStore {
+        TestStore::Redis(RedisServer::start())
     }
 
-    pub(super) fn both() -> [Place; 2] {
-        [Place::sqlite(), Place::redis()]
+    pub(super) fn all() -> [TestStore; 2] {
+        [TestStore::sqlite(), TestStore::redis()]
     }
 
     /// A config for this store, quick in everything.
     pub(super) fn config(&self) -> config::Jobs {
         let mut jobs = Config::load(&Source::BuiltIn, &Env::default()).unwrap().config.jobs;
         jobs.backend = match self {
-            Place::Sqlite(folder) => {
+            TestStore::Sqlite(folder) => {
                 config::JobsBackend::Sqlite { path: folder.path().join("jobs.db") }
             }
-            Place::Redis(server) => config::JobsBackend::Redis {
+            TestStore::Redis(server) => config::JobsBackend::Redis {
                 url: server.url().as_str().into(),
                 prefix: "sluice".to_owned(),
             },
@@ -63,17 +63,17 @@ impl Place {
     }
 
     /// Starts a queue on it and waits until it is reachable.
-    pub(super) async fn start(&self, work: Script) -> Jobs {
-        let jobs = start(&self.config(), work);
+    pub(super) async fn start(&self, handler: Script) -> Jobs {
+        let jobs = start(&self.config(), handler);
         reachable(&jobs).await;
         jobs
     }
 }
 
 /// Starts a queue, whether its store is there or not.
-pub(super) fn start(config: &config::Jobs, work: Script) -> Jobs {
+pub(super) fn start(config: &config::Jobs, handler: Script) -> Jobs {
     let metrics = Arc::new(Metrics::new());
-    Jobs::start(config, &metrics, Arc::new(work)).unwrap().unwrap()
+    Jobs::start(config, &metrics, Arc::new(handler)).unwrap().unwrap()
 }
 
 /// Waits until the store answers.
@@ -110,7 +110,8 @@ pub(super) fn job(queue: Queue, says: &str) -> NewJob {
     NewJob { queue, owner, subject: says.to_owned(), payload: json!({ "says": says }) }
 }
 
-type Play = dyn Fn(Claimed, Reporter) -> BoxFuture<'static, Result<Value, Failure>> + Send + Sync;
+type Play =
+    dyn Fn(Job, ProgressReporter) -> BoxFuture<'static, Result<Value, Failure>> + Send + Sync;
 
 /// What jobs do in a test, and a diary of when they began.
 #[derive(Clone)]
@@ -120,11 +121,13 @@ pub(super) struct Script {
 }
 
 impl Script {
-    pub(super) fn new<F>(play: impl Fn(Claimed, Reporter) -> F + Send + Sync + 'static) -> Script
+    pub(super) fn new<F>(
+        play: impl Fn(Job, ProgressReporter) -> F + Send + Sync + 'static,
+    ) -> Script
     where
         F: Future<Output = Result<Value, Failure>> + Send + 'static,
     {
-        let play = move |job, reporter| play(job, reporter).boxed();
+        let play = move |job, progress| play(job, progress).boxed();
         Script { play: Arc::new(play), began: Arc::default() }
     }
 
@@ -139,11 +142,15 @@ impl Script {
     }
 }
 
-impl Work for Script {
-    fn run(&self, job: Claimed, reporter: Reporter) -> BoxFuture<'static, Result<Value, Failure>> {
+impl JobHandler for Script {
+    fn run(
+        &self,
+        job: Job,
+        progress: ProgressReporter,
+    ) -> BoxFuture<'static, Result<Value, Failure>> {
         let says = job.payload["says"].as_str().unwrap().to_owned();
         self.began.lock().unwrap().push((says, Instant::now()));
-        (self.play)(job, reporter)
+        (self.play)(job, progress)
     }
 }
 

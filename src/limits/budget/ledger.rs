@@ -20,7 +20,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::OverBudget;
-use crate::state::budgets::{Entry, Kind, Period};
+use super::store::{Entry, Kind, Period};
 
 /// The largest step back that is taken for a correction of the clock, and how long it may last.
 const MAX_STEP: Duration = Duration::from_secs(60);

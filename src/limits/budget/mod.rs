@@ -9,6 +9,7 @@
 //! nano-dollars.
 
 mod ledger;
+pub mod store;
 mod sync;
 
 use std::sync::Arc;
@@ -17,8 +18,8 @@ use std::time::SystemTime;
 pub use ledger::BudgetLedgers;
 pub use sync::BudgetSync;
 
+use self::store::{Kind, Period};
 use crate::config;
-use crate::state::budgets::{Kind, Period};
 use ledger::{BudgetLedger, ReservedAmount};
 
 const NANO: f64 = 1e9;

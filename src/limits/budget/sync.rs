@@ -14,9 +14,9 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::ledger::BudgetLedgers;
+use super::store::{Entry, Store, StoreError};
 use super::usd;
 use crate::config::State;
-use crate::state::budgets::{Entry, Store, StoreError};
 use crate::system::time::{sleep, timeout};
 use crate::telemetry::Metrics;
 

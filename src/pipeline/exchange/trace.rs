@@ -284,7 +284,7 @@ impl Exchange {
         self.describe_operation(it, requested);
         let answered_by = self.answered_by.as_deref();
         it.add_known("gen_ai.response.model", answered_by.map(|it| it.model.to_string()));
-        it.add_known("cloud.region", answered_by.map(|target| target.site.region.clone()));
+        it.add_known("cloud.region", answered_by.map(|target| target.endpoint.region.clone()));
         if let Some(usage) = &self.usage {
             add_usage(it, usage);
         }
@@ -339,11 +339,11 @@ impl Exchange {
     ) {
         let it = &mut span.attributes;
         self.describe_operation(it, Some(target.model.as_str()));
-        let host = target.site.origin.host();
+        let host = target.endpoint.origin.host();
         let host = host.to_str().ok().and_then(|host| host.parse::<Authority>().ok());
         it.add_known("server.address", host.as_ref().map(|it| it.host().to_owned()));
         it.add_known("server.port", host.as_ref().and_then(Authority::port_u16));
-        it.add("cloud.region", target.site.region.clone());
+        it.add("cloud.region", target.endpoint.region.clone());
         it.add_known("http.response.status_code", status);
         it.add_known("aws.request_id", told.request_id);
         it.add("sluice.target", Arc::clone(&target.name));

@@ -8,8 +8,8 @@ use super::super::observe;
 use super::*;
 use crate::auth::Peer;
 use crate::config::Source;
-use crate::state::budgets::Store;
-use crate::state::redis::Redis;
+use crate::limits::budget_store::Store;
+use crate::storage::redis::Redis;
 
 const TEXT: &str = "
 [server]
@@ -76,10 +76,10 @@ async fn no_debug_output_shows_a_secret() {
     .unwrap();
     hides(&format!("{gateway:?}"));
     for target in gateway.router.targets() {
-        target.site.identity.settled().await;
-        hides(&format!("{:?} {:?}", target.site.identity.auth(), target.site.identity));
+        target.endpoint.identity.settled().await;
+        hides(&format!("{:?} {:?}", target.endpoint.identity.auth(), target.endpoint.identity));
     }
-    assert!(gateway.router.targets()[0].site.identity.auth().is_some());
+    assert!(gateway.router.targets()[0].endpoint.identity.auth().is_some());
 }
 
 #[derive(Clone, Debug)]

@@ -1,11 +1,12 @@
 //! The way of one request, as the gateway's attempt loop goes it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use sluice::bedrock::{ModelId, Operation};
 use sluice::config::{Config, Strategy};
 use sluice::quota::{Dimension, Flow, QueueLimits};
-use sluice::routing::{Candidate, Candidates, Permit, RequestSize, Router, is_hopeful};
+use sluice::routing::{Candidate, Candidates, Permit, RequestSize, Route, Router, may_recover_by};
 use sluice::simulator::Refused;
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -42,6 +43,7 @@ struct Journey<'a> {
     world: &'a World,
     request: &'a Request,
     size: RequestSize,
+    route: Arc<Route>,
     candidates: Candidates,
     tries: Vec<u32>,
     preferred: Option<usize>,
@@ -75,6 +77,7 @@ impl World {
             size,
             tries: vec![0; candidates.len()],
             candidates,
+            route,
             preferred: None,
             patience: self.config.queue.max_wait,
             outcome: Outcome::default(),
@@ -104,18 +107,18 @@ impl Journey<'_> {
         {
             return Some((candidate.index, permit));
         }
-        let pool = self.candidates.first()?.target.pool().clone();
-        if let Some(found) = pool.enter(self.candidates.iter().cloned()) {
+        let group = Arc::clone(&self.route.group);
+        if let Some(found) = group.enter(self.candidates.iter().cloned()) {
             return Some(found);
         }
         let give_up = now + self.patience;
-        if give_up <= now || !is_hopeful(&self.candidates, give_up, now) {
+        if give_up <= now || !may_recover_by(&self.candidates, give_up, now) {
             return None;
         }
         let _place = self.world.waiting.enter(self.request.text_bytes).ok()?;
         let flow = Flow { client: self.request.client.into(), priority: self.request.priority };
         let granted = {
-            let mut waiting = pool.join(flow, self.candidates.clone());
+            let mut waiting = group.join(flow, self.candidates.clone());
             timeout_at(give_up, waiting.granted()).await
         };
         let waited = now.elapsed();

@@ -1,4 +1,4 @@
--- Notes that a try failed and another follows. 1: noted, 0: the hold is lost.
+-- Records that a try failed and another follows. 1: recorded, 0: the claim is lost.
 -- KEYS: job, waiting and running set of the queue. ARGV: id, token, error.
 local job = redis.call('HMGET', KEYS[1], 'token', 'state')
 if job[1] ~= ARGV[2] or job[2] ~= 'running' then

@@ -1,5 +1,6 @@
--- Keeps a job unless too many of its queue wait. 1: kept, 0: full.
--- KEYS: job, waiting set of the queue. ARGV: id, queue, owner ('' without one), subject, payload, max waiting.
+-- Stores a job unless too many of its queue wait. 1: stored, 0: full.
+-- KEYS: job, waiting and ready set of the queue.
+-- ARGV: id, queue, owner ('' without one), subject, payload, max waiting.
 if redis.call('SCARD', KEYS[2]) >= tonumber(ARGV[6]) then
   return 0
 end
@@ -8,4 +9,5 @@ redis.call('HSET', KEYS[1],
   'queue', ARGV[2], 'state', 'waiting', 'owner', ARGV[3], 'subject', ARGV[4], 'payload', ARGV[5],
   'progress', 0, 'starts', 0, 'failures', 0, 'leased_until', 0, 'submitted', time[1])
 redis.call('SADD', KEYS[2], ARGV[1])
+redis.call('ZADD', KEYS[3], 0, ARGV[1])
 return 1

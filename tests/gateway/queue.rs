@@ -1,4 +1,4 @@
-//! The line of those that wait for a quota: who goes first, who is refused, and who leaves.
+//! The queue of requests that wait for quota: their order, refusals, and clients that leave.
 
 use std::time::{Duration, SystemTime};
 

@@ -3,8 +3,8 @@
 //! The connection is made at first use and made again after every failure, and the tables are looked
 //! at each time it is made: a store that fails today works again as soon as its file can be written,
 //! without a restart. Before each use the file at the path is compared with the one that is open, so
-//! that a file that was deleted or replaced is not written on unseen. Whoever uses the pool directly,
-//! as the queue library does, has all of that too.
+//! that a file that was deleted or replaced is noticed before it is written. Users of the pool itself have all of
+//! that too.
 
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
@@ -107,7 +107,7 @@ impl SqliteFile {
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(false)
             .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
-            // Ends before the caller stops to wait, so that it is told why.
+            // Shorter than the caller's wait, so that the caller gets the reason.
             .busy_timeout(limit.mul_f64(0.6));
         let (connecting, acquiring) = (Arc::clone(&opened), Arc::clone(&opened));
         let pool = SqlitePoolOptions::new()
@@ -158,12 +158,12 @@ impl SqliteFile {
         Transaction::begin(self.connection().await?, Some(statement)).await
     }
 
-    /// Has the connection closed before its next use: a call has failed or was given up.
+    /// Closes the connection before its next use, since a call has failed or was given up.
     pub fn doubt(&self) {
         self.opened.is_doubted.store(true, Ordering::Release);
     }
 
-    /// Sees whether the file can be written, and has some room.
+    /// Checks whether the file can be written and has some room.
     ///
     /// # Errors
     /// When it can't be.
@@ -266,7 +266,7 @@ impl Opened {
     }
 }
 
-/// Whether the file has no tables; false if that can't be told.
+/// Whether the file has no tables; false if that is not known.
 async fn is_empty(connection: &mut SqliteConnection) -> bool {
     let tables = sqlx::query_scalar::<_, i64>("SELECT count(*) FROM sqlite_master");
     tables.fetch_one(connection).await.is_ok_and(|tables| tables == 0)

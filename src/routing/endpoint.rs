@@ -1,5 +1,5 @@
-//! Where targets are and who signs their requests. Those of one place share it, so that requests to
-//! many targets find it in the cache.
+//! Endpoint, region and credentials of targets. Targets that agree in them share one object, so that requests
+//! to many targets find it in the CPU's cache.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -7,21 +7,20 @@ use std::time::Duration;
 
 use http::HeaderValue;
 
-use super::target::header;
 use crate::config::{self, Endpoint};
 use crate::upstream::Origin;
 use crate::upstream::credentials::Identity;
 
-/// A place of targets.
+/// Where the requests of targets go, and how they are signed.
 #[derive(Debug)]
-pub struct Site {
-    /// Region that requests are signed for.
+pub struct TargetEndpoint {
+    /// The region that requests are signed for.
     pub region: String,
     /// The same as a header value.
     pub region_header: HeaderValue,
     /// Where requests go.
     pub origin: Origin,
-    /// Who signs them.
+    /// The credentials that sign them.
     pub identity: Arc<Identity>,
     /// Time for an answer to begin.
     pub first_byte_timeout: Duration,
@@ -29,11 +28,11 @@ pub struct Site {
     pub idle_timeout: Duration,
 }
 
-/// The places of one config.
+/// The endpoints of one config.
 #[derive(Debug, Default)]
-pub(super) struct Sites(HashMap<Key, Arc<Site>>);
+pub(super) struct TargetEndpoints(HashMap<Key, Arc<TargetEndpoint>>);
 
-/// What makes two places the same.
+/// Targets with the same key share an endpoint.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Key {
     region: String,
@@ -42,25 +41,30 @@ struct Key {
     timeouts: [Duration; 2],
 }
 
-impl Sites {
-    /// The place of a target.
-    pub(super) fn of(&mut self, target: &config::Target, identity: Arc<Identity>) -> Arc<Site> {
+impl TargetEndpoints {
+    /// The endpoint of a target.
+    pub(super) fn of(
+        &mut self,
+        target: &config::Target,
+        identity: Arc<Identity>,
+    ) -> Arc<TargetEndpoint> {
         let key = Key {
             region: target.region.clone(),
             endpoint: target.endpoint.clone(),
             identity: Arc::as_ptr(&identity),
             timeouts: [target.first_byte_timeout, target.idle_timeout],
         };
-        let site = || {
-            Arc::new(Site {
+        let endpoint = || {
+            Arc::new(TargetEndpoint {
                 region: target.region.clone(),
-                region_header: header(&target.region),
+                region_header: HeaderValue::from_str(&target.region)
+                    .unwrap_or_else(|_| HeaderValue::from_static("-")),
                 origin: Origin::new(&target.endpoint),
                 identity,
                 first_byte_timeout: target.first_byte_timeout,
                 idle_timeout: target.idle_timeout,
             })
         };
-        Arc::clone(self.0.entry(key).or_insert_with(site))
+        Arc::clone(self.0.entry(key).or_insert_with(endpoint))
     }
 }

@@ -1,8 +1,8 @@
-//! Where Redis is: one server, a server that sentinels name, or a cluster; and how a connection to it
-//! is opened.
+//! The address of Redis (one server, a server that sentinels name, or a cluster), and how a connection to it is
+//! opened.
 //!
-//! Each dial resolves names and asks sentinels anew, so that it reaches the server that has the address
-//! or the name now. The URLs, which may hold passwords, are in no error and not in `Debug`.
+//! Each dial resolves names and asks sentinels anew, so that it reaches the server that has the name now. No error
+//! and no `Debug` contains the URLs, which may hold passwords.
 
 use std::fmt;
 use std::time::Duration;
@@ -20,7 +20,7 @@ use tokio::sync::Mutex;
 use super::RedisFailure;
 use crate::config::{RedisKind, SharedRedis};
 
-/// Where Redis is.
+/// The address of Redis.
 pub struct Server {
     kind: Kind,
     limit: Duration,
@@ -42,7 +42,7 @@ impl Server {
     /// The one server at `url`. No step of a dial takes longer than `limit`. Connects to nothing yet.
     ///
     /// # Errors
-    /// When the URL makes no sense.
+    /// When the URL is invalid.
     pub fn standalone(url: &str, limit: Duration) -> Result<Server, RedisFailure> {
         Ok(Server { kind: Kind::Standalone(Box::new(Client::open(url)?)), limit })
     }
@@ -50,7 +50,7 @@ impl Server {
     /// What the config names.
     ///
     /// # Errors
-    /// When a URL makes no sense.
+    /// When a URL is invalid.
     pub fn new(redis: &SharedRedis, limit: Duration) -> Result<Server, RedisFailure> {
         let urls = redis.urls.expose().split(',').map(|url| url.trim().into_connection_info());
         let infos: Vec<ConnectionInfo> = urls.collect::<Result<_, _>>()?;
@@ -81,7 +81,7 @@ impl Server {
     /// Opens a connection for commands.
     ///
     /// # Errors
-    /// When nobody is there, or the server refuses.
+    /// When no server answers, or it refuses.
     pub async fn dial(&self) -> Result<Socket, RedisError> {
         Ok(match &self.kind {
             Kind::Standalone(client) => self.open(client).await?,
@@ -93,11 +93,11 @@ impl Server {
         })
     }
 
-    /// Opens a connection for commands, and tells of which server to hear messages.
+    /// Opens a connection for commands, and names the server to subscribe to.
     ///
     /// # Errors
-    /// When nobody is there, or the server refuses.
-    pub async fn dial_with_listener(&self) -> Result<(Socket, Client), RedisError> {
+    /// When no server answers, or it refuses.
+    pub async fn dial_with_subscriber(&self) -> Result<(Socket, Client), RedisError> {
         Ok(match &self.kind {
             Kind::Standalone(client) => (self.open(client).await?, Client::clone(client)),
             Kind::Sentinel(sentinel) => {
@@ -134,7 +134,7 @@ impl Server {
     }
 }
 
-/// Sentinels, which are spoken to without a password; that of the URL is the server's.
+/// The sentinels, which take no password; the URL's password is the server's.
 fn sentinels(
     infos: Vec<ConnectionInfo>,
     redis: &SharedRedis,

@@ -11,7 +11,7 @@ use redis::{Cmd, Pipeline};
 use uuid::Uuid;
 
 use super::{Entry, Kind, StoreError};
-use crate::state::redis::Redis;
+use crate::storage::redis::Redis;
 
 /// Entries of one round trip.
 const BATCH: usize = 500;

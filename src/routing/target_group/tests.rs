@@ -1,4 +1,4 @@
-//! The line on a paused clock, where each instant is known, and with real threads, where none is.
+//! The queue on a paused clock, where each instant is known, and on real threads, where none is.
 
 use std::cell::RefCell;
 
@@ -46,13 +46,13 @@ fn flow(client: &str) -> Flow {
     Flow { client: client.into(), priority: Priority::Normal }
 }
 
-/// Takes all but `left` tokens of a target, and spends them.
+/// Uses all but `left` tokens of a target.
 fn use_up(target: &Arc<Target>, left: u64) {
     let there = target.quota().snapshot(Instant::now()).tokens_available.unwrap() as u64;
     spend(target, there - left);
 }
 
-/// Takes this many tokens of a target, and spends them.
+/// Uses this many tokens of a target.
 fn spend(target: &Arc<Target>, tokens: u64) {
     let demand = QuotaDemand {
         input: tokens,
@@ -65,16 +65,18 @@ fn spend(target: &Arc<Target>, tokens: u64) {
     drop(permit.succeeded(SECOND));
 }
 
-/// Joins the line with each of these, in this order, and tells who was served when. Whoever is
-/// served holds what it took.
+/// Queues each of these in this order. Gives the clients in the order in which they were served, and when.
+/// A served request keeps its reservation.
 async fn served(route: &Route, waiters: &[(&'static str, u64)]) -> Vec<(&'static str, Duration)> {
     let start = Instant::now();
     let order = RefCell::new(Vec::new());
-    let mut line: Vec<_> = waiters
+    let mut queued: Vec<_> = waiters
         .iter()
-        .map(|(client, tokens)| (client, route.pool.join(flow(client), candidates(route, *tokens))))
+        .map(|(client, tokens)| {
+            (client, route.group.join(flow(client), candidates(route, *tokens)))
+        })
         .collect();
-    let permits = join_all(line.iter_mut().map(|(client, waiting)| async {
+    let permits = join_all(queued.iter_mut().map(|(client, waiting)| async {
         let granted = waiting.granted().await.unwrap();
         order.borrow_mut().push((**client, start.elapsed()));
         granted
@@ -96,8 +98,8 @@ fn about(seconds: f64, seen: Duration) -> bool {
 async fn clients_take_turns() {
     let route = route(&["tpm = 60000"]);
     use_up(&route.targets[0], 0);
-    let line = [("many", 1000), ("many", 1000), ("many", 1000), ("few", 1000), ("few", 1000)];
-    let served = served(&route, &line).await;
+    let queued = [("many", 1000), ("many", 1000), ("many", 1000), ("few", 1000), ("few", 1000)];
+    let served = served(&route, &queued).await;
     assert_eq!(clients(&served), ["many", "few", "many", "few", "many"]);
     for (place, (_, at)) in served.iter().enumerate() {
         assert!(about(1.0 + place as f64, *at), "{served:?}");
@@ -105,19 +107,19 @@ async fn clients_take_turns() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_big_request_is_not_starved_by_small_ones() {
+async fn small_requests_do_not_starve_a_large_one() {
     let route = route(&["tpm = 60000"]);
     use_up(&route.targets[0], 0);
-    let mut line = vec![("small", 1000); 20];
-    line.insert(3, ("big", 30_000));
-    let served = served(&route, &line).await;
+    let mut queued = vec![("small", 1000); 20];
+    queued.insert(3, ("big", 30_000));
+    let served = served(&route, &queued).await;
     // One small request came before it; then the quota is kept for it.
     assert_eq!(clients(&served)[..3], ["small", "big", "small"]);
     assert!(about(31.0, served[1].1), "{served:?}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_first_in_line_does_not_hold_stays_in_use() {
+async fn targets_that_the_first_in_the_queue_does_not_hold_stay_in_use() {
     let route = route(&["tpm = 60000", "tpm = 60000"]);
     use_up(&route.targets[0], 5000);
     use_up(&route.targets[1], 0);
@@ -128,50 +130,50 @@ async fn what_the_first_in_line_does_not_hold_stays_in_use() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_leaves_makes_way_at_once() {
+async fn a_request_that_leaves_the_queue_lets_the_next_go_at_once() {
     let route = route(&["tpm = 60000"]);
     use_up(&route.targets[0], 2000);
-    let big = route.pool.join(flow("big"), candidates(&route, 30_000));
-    let mut small = route.pool.join(flow("small"), candidates(&route, 1000));
+    let big = route.group.join(flow("big"), candidates(&route, 30_000));
+    let mut small = route.group.join(flow("small"), candidates(&route, 1000));
     assert!(timeout(SECOND, small.granted()).await.is_err(), "the quota is kept for the big one");
     let start = Instant::now();
     drop(big);
-    assert_eq!(route.pool.waiting(), 1);
+    assert_eq!(route.group.waiting(), 1);
     assert!(small.granted().await.is_some());
     assert_eq!(start.elapsed(), Duration::ZERO);
-    assert_eq!(route.pool.waiting(), 0);
+    assert_eq!(route.group.waiting(), 0);
 }
 
 #[tokio::test(start_paused = true)]
-async fn exactly_those_are_woken_that_can_go() {
+async fn only_requests_that_can_go_are_woken() {
     let route = route(&["rpm = 60"]);
     while route.enter(candidates(&route, 1).into_iter()).is_some_and(|(_, mut permit)| {
         permit.sent();
         true
     }) {}
-    let mut line: Vec<Waiting<'_>> = ["a", "b", "c", "d"]
+    let mut queued: Vec<Waiting<'_>> = ["a", "b", "c", "d"]
         .into_iter()
-        .map(|client| route.pool.join(flow(client), candidates(&route, 1)))
+        .map(|client| route.group.join(flow(client), candidates(&route, 1)))
         .collect();
     let mut permits = Vec::new();
     for served in 1..=4 {
         sleep(SECOND).await;
-        let granted: Vec<_> = line.iter_mut().map(|it| it.granted().now_or_never()).collect();
+        let granted: Vec<_> = queued.iter_mut().map(|it| it.granted().now_or_never()).collect();
         assert_eq!(granted.iter().flatten().count(), 1, "one request has flowed in");
         assert!(granted[0].is_some(), "and it is the first one's");
-        line.remove(0);
+        queued.remove(0);
         permits.extend(granted.into_iter().flatten());
-        assert_eq!(route.pool.waiting(), 4 - served);
+        assert_eq!(route.group.waiting(), 4 - served);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_comes_back_is_given_to_the_first_at_once() {
+async fn returned_quota_goes_to_the_first_in_the_queue_at_once() {
     let route = route(&["tpm = 60000"]);
     let (_, mut holder) = route.enter(candidates(&route, 50_000).into_iter()).unwrap();
     holder.sent();
     let start = Instant::now();
-    let mut first = route.pool.join(flow("first"), candidates(&route, 40_000));
+    let mut first = route.group.join(flow("first"), candidates(&route, 40_000));
     let spending = holder.succeeded(SECOND);
     assert!(first.granted().now_or_never().is_none());
     let usage = Usage { input: 1000, ..Usage::default() };
@@ -184,15 +186,15 @@ async fn what_comes_back_is_given_to_the_first_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_barges_in() {
+async fn new_requests_do_not_overtake_the_queue() {
     let route = route(&["tpm = 60000"]);
     use_up(&route.targets[0], 2000);
-    let _big = route.pool.join(flow("big"), candidates(&route, 30_000));
+    let _big = route.group.join(flow("big"), candidates(&route, 30_000));
     assert!(route.enter(candidates(&route, 1000).into_iter()).is_none());
 }
 
-/// What a refusal tells its client about when to come back.
-async fn told_and_true(quotas: &[&str], waiting: usize, tokens: u64) -> (f64, f64) {
+/// The wait that a refusal names to its client, and the real one, in seconds.
+async fn predicted_and_real_wait(quotas: &[&str], waiting: usize, tokens: u64) -> (f64, f64) {
     let route = route(quotas);
     for target in &route.targets {
         while let Ok(mut permit) =
@@ -201,19 +203,19 @@ async fn told_and_true(quotas: &[&str], waiting: usize, tokens: u64) -> (f64, f6
             permit.sent();
         }
     }
-    let (_, told) = {
-        let _line: Vec<_> = (0..waiting)
-            .map(|_| route.pool.join(flow("others"), candidates(&route, tokens)))
+    let (_, predicted) = {
+        let _queued: Vec<_> = (0..waiting)
+            .map(|_| route.group.join(flow("others"), candidates(&route, tokens)))
             .collect();
-        route.pool.due(&candidates(&route, tokens), Instant::now()).unwrap()
+        route.group.due(&candidates(&route, tokens), Instant::now()).unwrap()
     };
-    let line = vec![("one", tokens); waiting + 1];
-    let served = served(&route, &line).await;
-    (told.as_secs_f64(), served.last().unwrap().1.as_secs_f64())
+    let queued = vec![("one", tokens); waiting + 1];
+    let served = served(&route, &queued).await;
+    (predicted.as_secs_f64(), served.last().unwrap().1.as_secs_f64())
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_due_time_is_true() {
+async fn the_predicted_wait_is_the_real_one() {
     for (quotas, waiting, tokens) in [
         (&["tpm = 60000"][..], 0, 3000),
         (&["tpm = 60000"], 20, 3000),
@@ -222,16 +224,18 @@ async fn the_due_time_is_true() {
         (&["tpm = 60000", "tpm = 60000"], 20, 3000),
         (&["rpm = 30", "tpm = 60000", "rpm = 60\ntpm = 600000"], 100, 3000),
     ] {
-        let (told, after) = told_and_true(quotas, waiting, tokens).await;
-        let off = (told - after).abs();
-        assert!(off <= 0.1 * after + 2.0, "{quotas:?} with {waiting}: told {told}, was {after}");
+        let (predicted, after) = predicted_and_real_wait(quotas, waiting, tokens).await;
+        let off = (predicted - after).abs();
+        assert!(
+            off <= 0.1 * after + 2.0,
+            "{quotas:?} with {waiting}: predicted {predicted}, was {after}"
+        );
     }
 }
 
-/// Many tasks on real threads join, leave, are served, settle and drop what they hold, at random.
-/// Nothing may be lost: no wake-up, no place, no token.
+/// Many tasks on real threads join and leave the queue, are served, settle and cancel at random.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn nothing_is_lost_between_threads() {
+async fn no_wakeup_slot_or_token_is_lost_between_threads() {
     const TASKS: u64 = 64;
     const ROUNDS: usize = 40;
     // Room for few at a time, and a flow that does not matter within the test.
@@ -250,12 +254,12 @@ async fn nothing_is_lost_between_threads() {
             }
         })
     });
-    let all = timeout(60 * SECOND, join_all(tasks)).await.expect("nobody waits for ever");
+    let all = timeout(60 * SECOND, join_all(tasks)).await.expect("no request waits for ever");
     all.into_iter().for_each(|task| task.unwrap());
 
-    assert_eq!(route.pool.waiting(), 0);
-    assert!(route.pool.line().is_empty());
-    assert_eq!(route.pool.line().cost(), 0);
+    assert_eq!(route.group.waiting(), 0);
+    assert!(route.group.queue().is_empty());
+    assert_eq!(route.group.queue().cost(), 0);
     for (target, before) in route.targets.iter().zip(before) {
         let now = target.quota().snapshot(Instant::now());
         assert_eq!(now.in_flight, 0);
@@ -272,9 +276,9 @@ async fn one_of_many(route: &Arc<Route>, dice: &mut fastrand::Rng) {
         Some(entered) => entered,
         None => {
             let client = ["a", "b", "c"][dice.usize(..3)];
-            let mut waiting = route.pool.join(flow(client), candidates);
+            let mut waiting = route.group.join(flow(client), candidates);
             if dice.u8(..4) == 0 {
-                // Leaves the line, perhaps at the moment in which it is served.
+                // Leaves the queue, perhaps at the moment in which it is served.
                 for _ in 0..dice.u8(..4) {
                     tokio::task::yield_now().await;
                 }
@@ -302,7 +306,7 @@ async fn one_of_many(route: &Arc<Route>, dice: &mut fastrand::Rng) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_draws_on_no_quota_neither_waits_for_those_who_do_nor_holds_them_up() {
+async fn operations_without_quota_and_queued_requests_do_not_delay_each_other() {
     let route = route(&["tpm = 1000"]);
     let target = &route.targets[0];
     let counting = || {
@@ -311,20 +315,23 @@ async fn what_draws_on_no_quota_neither_waits_for_those_who_do_nor_holds_them_up
         Candidate { index: 0, target: Arc::clone(target), demand }
     };
     use_up(target, 10);
-    let mut waiting = route.pool.join(flow("a"), candidates(&route, 500));
-    assert!(route.enter([counting()].into_iter()).is_some(), "it passes who waits for tokens");
-    assert!(route.enter(candidates(&route, 1).into_iter()).is_none(), "nobody else does");
+    let mut waiting = route.group.join(flow("a"), candidates(&route, 500));
+    assert!(
+        route.enter([counting()].into_iter()).is_some(),
+        "it passes requests that wait for tokens"
+    );
+    assert!(route.enter(candidates(&route, 1).into_iter()).is_none(), "no other request does");
 
-    // One that cools leaves the quota to who waits behind it.
+    // A target that cools down leaves the quota to the requests behind it.
     let (_, permit) = route.enter([counting()].into_iter()).unwrap();
     permit.throttled(crate::quota::Dimension::Unknown, false);
     assert!(route.enter([counting()].into_iter()).is_none());
     let count: Candidates = [counting()].into_iter().collect();
-    let mut counts = route.pool.join(Flow { priority: Priority::High, ..flow("b") }, count);
+    let mut counts = route.group.join(Flow { priority: Priority::High, ..flow("b") }, count);
     let (at, _) =
         timeout(60 * SECOND, waiting.granted()).await.map(|it| (Instant::now(), it)).unwrap();
     let (_, permit) = timeout(120 * SECOND, counts.granted()).await.unwrap().unwrap();
     assert!(Instant::now() > at, "the cooldown of CountTokens lasts for longer");
     drop(permit);
-    assert!(route.pool.waiting() == 0);
+    assert!(route.group.waiting() == 0);
 }

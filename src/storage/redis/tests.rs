@@ -23,7 +23,7 @@ use Act::{Close, Hang, Say};
 
 const OK: Act = Say("+OK\r\n");
 
-/// A server that does with the commands of its connections what it is told, in their order, and
+/// A server that handles the commands of its connections as scripted, in their order, and
 /// then says OK. What clients send of themselves at the beginning it takes.
 struct Scripted {
     url: String,
@@ -53,7 +53,7 @@ impl Scripted {
         Redis::new(&self.url, LIMIT).unwrap()
     }
 
-    /// On which of its connections it was told what.
+    /// The commands, with the number of the connection that they came on.
     fn seen(&self) -> Vec<(usize, String)> {
         self.seen.lock().unwrap().clone()
     }
@@ -111,7 +111,7 @@ async fn set(redis: &Redis) -> Result<(), RedisFailure> {
 }
 
 #[tokio::test]
-async fn a_server_that_can_not_be_written_is_dialled_again_within_the_call() {
+async fn a_server_that_takes_no_writes_is_dialled_again_within_the_call() {
     for refusal in [
         "-READONLY You can't write against a read only replica.\r\n",
         "-LOADING Redis is loading the dataset in memory\r\n",
@@ -129,7 +129,7 @@ async fn a_server_that_can_not_be_written_is_dialled_again_within_the_call() {
 }
 
 #[tokio::test]
-async fn a_refusal_within_a_pipeline_is_one_of_all() {
+async fn a_refusal_within_a_pipeline_fails_the_whole_pipeline() {
     let refusal = Say("-READONLY You can't write against a read only replica.\r\n");
     let server = Scripted::start([OK, refusal, OK, OK]).await;
     let redis = server.redis();
@@ -162,7 +162,7 @@ async fn after_any_other_failure_the_next_call_has_a_new_connection() {
 }
 
 #[tokio::test]
-async fn a_script_that_is_not_known_is_sent_on_the_same_connection() {
+async fn an_unknown_script_is_sent_on_the_same_connection() {
     let unknown = Say("-NOSCRIPT No matching script. Please use EVAL.\r\n");
     let loaded = Say("$40\r\n897afd4d23ee70efe0ede1685c1c94834429da77\r\n");
     let server = Scripted::start([unknown, loaded, OK]).await;
@@ -192,7 +192,7 @@ async fn a_server_that_loads_for_long_is_not_dialled_without_end() {
 }
 
 #[tokio::test]
-async fn nobody_waits_longer_than_the_limit_for_a_server_that_does_not_answer() {
+async fn calls_to_a_silent_server_end_at_the_limit() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("redis://:hush@{}/0", listener.local_addr().unwrap());
     let redis = Redis::new(&url, LIMIT).unwrap();

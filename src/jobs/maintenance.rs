@@ -1,10 +1,11 @@
-//! What has to be done again and again for the queue: see whether the store is there, keep this
-//! process's holds, notice that jobs were cancelled elsewhere, count, tidy.
+//! Periodic work for the queue: check the store, renew this process's claims, notice jobs that were
+//! cancelled elsewhere, record that the workers are alive, count jobs, tidy the store.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use parking_lot::Mutex;
 use prometheus::{IntCounter, IntGaugeVec};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
@@ -13,61 +14,71 @@ use uuid::Uuid;
 use super::health::Health;
 use super::record::Queue;
 use super::runner::Runner;
-use super::store::Store;
+use super::store::{MISSED_HEARTBEATS, Store};
+use super::worker::Workers;
 use crate::config;
 use crate::telemetry::Metrics;
 
 const COUNT_EVERY: Duration = Duration::from_secs(5);
 const TIDY_EVERY: Duration = Duration::from_secs(60);
 
-/// Jobs remembered whose submission may have gone through unnoticed.
-const MAX_FORSAKEN: usize = 1000;
+/// Most abandoned jobs that are remembered.
+const MAX_ABANDONED: usize = 1000;
+
+/// Lost workers are removed after this many times the time in which they count as lost.
+const KEEP_LOST: u32 = 10;
 
 #[derive(Debug)]
-pub(super) struct Upkeep {
+pub(super) struct Maintenance {
     store: Store,
     runner: Arc<Runner>,
+    workers: Arc<Workers>,
     health: Arc<Health>,
     every: Duration,
+    heartbeat: Duration,
     gauge: IntGaugeVec,
     dropped: IntCounter,
-    forsaken: Mutex<VecDeque<Uuid>>,
+    /// Jobs whose submission failed, but may have reached the store.
+    abandoned: Mutex<VecDeque<Uuid>>,
 }
 
-impl Upkeep {
+impl Maintenance {
     pub(super) fn new(
         config: &config::Jobs,
         store: Store,
         runner: &Arc<Runner>,
+        workers: &Arc<Workers>,
         health: &Arc<Health>,
         metrics: &Arc<Metrics>,
-    ) -> Upkeep {
-        Upkeep {
+    ) -> Maintenance {
+        Maintenance {
             store,
             runner: Arc::clone(runner),
+            workers: Arc::clone(workers),
             health: Arc::clone(health),
             every: config.poll_interval,
+            heartbeat: config.heartbeat,
             gauge: metrics.jobs.clone(),
             dropped: metrics.store_dropped.with_label_values(&["job_queue"]),
-            forsaken: Mutex::default(),
+            abandoned: Mutex::default(),
         }
     }
 
-    /// Has a job cancelled when the store is back: whoever submitted it does without.
-    pub(super) fn forsake(&self, job: Uuid) {
-        let mut forsaken = self.forsaken.lock().unwrap_or_else(PoisonError::into_inner);
-        if forsaken.len() >= MAX_FORSAKEN {
-            forsaken.pop_front();
+    /// Has a job cancelled when the store is back: its submitter does without it.
+    pub(super) fn abandon(&self, job: Uuid) {
+        let mut abandoned = self.abandoned.lock();
+        if abandoned.len() >= MAX_ABANDONED {
+            abandoned.pop_front();
             self.dropped.inc();
         }
-        forsaken.push_back(job);
+        abandoned.push_back(job);
     }
 
     /// Runs until `end`.
     pub(super) async fn run(self: Arc<Self>, end: CancellationToken) {
         let mut ticks = interval(self.every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut counted, mut tidied) = (None, None);
+        let (mut beaten, mut counted, mut tidied) = (None, None, None);
         loop {
             tokio::select! {
                 _ = ticks.tick() => {}
@@ -77,12 +88,18 @@ impl Upkeep {
                 continue;
             }
             self.renew().await;
-            self.cancel_forsaken().await;
+            self.cancel_abandoned().await;
+            if is_time(&mut beaten, self.heartbeat) {
+                let beat = self.store.heartbeat(&self.workers.list()).await;
+                if let Err(error) = self.health.record(beat) {
+                    tracing::debug!(%error, "the workers' heartbeat was not stored");
+                }
+            }
             if is_time(&mut counted, COUNT_EVERY) {
                 self.count().await;
             }
             if is_time(&mut tidied, TIDY_EVERY)
-                && let Err(error) = self.store.tidy().await
+                && let Err(error) = self.store.tidy(self.lost_before()).await
             {
                 tracing::warn!(%error, "maintenance of the job queue failed");
             }
@@ -90,28 +107,34 @@ impl Upkeep {
     }
 
     async fn renew(&self) {
-        let holds = self.runner.holds();
-        if holds.is_empty() {
+        let claims = self.runner.claims();
+        if claims.is_empty() {
             return;
         }
-        if let Ok(lost) = self.health.see(self.store.renew(&holds, self.runner.lease()).await) {
-            lost.into_iter().for_each(|hold| self.runner.lost(hold));
+        if let Ok(lost) = self.health.record(self.store.renew(&claims, self.runner.lease()).await) {
+            lost.into_iter().for_each(|claim| self.runner.lost(claim));
         }
     }
 
-    async fn cancel_forsaken(&self) {
+    /// Workers that were last seen before this are removed; in seconds since 1970.
+    fn lost_before(&self) -> u64 {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        now.saturating_sub((self.heartbeat * MISSED_HEARTBEATS * KEEP_LOST).as_secs())
+    }
+
+    async fn cancel_abandoned(&self) {
         loop {
-            let next = self.forsaken.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+            let next = self.abandoned.lock().pop_front();
             let Some(job) = next else { return };
-            if self.health.see(self.store.cancel(job).await).is_err() {
-                self.forsake(job);
+            if self.health.record(self.store.cancel(job).await).is_err() {
+                self.abandon(job);
                 return;
             }
         }
     }
 
     async fn count(&self) {
-        let Ok(counts) = self.health.see(self.store.counts().await) else { return };
+        let Ok(counts) = self.health.record(self.store.counts().await) else { return };
         for (queue, counts) in Queue::ALL.iter().zip(counts) {
             let states = [
                 ("waiting", counts.waiting),
@@ -126,7 +149,7 @@ impl Upkeep {
     }
 }
 
-/// Whether something that is to happen `every` so long is due, and if so notes that it happens.
+/// Whether something periodic is due; if so, records that it happens now.
 fn is_time(last: &mut Option<Instant>, every: Duration) -> bool {
     let is_due = last.is_none_or(|last: Instant| last.elapsed() >= every);
     if is_due {

@@ -12,7 +12,7 @@ use sqlx::{Error, Executor as _, SqliteConnection};
 use tokio::time::Instant;
 
 use super::{Entry, Kind, LIMIT, Period, StoreError};
-use crate::state::sqlite::SqliteFile;
+use crate::storage::sqlite::SqliteFile;
 
 const SCHEMA: &str = "
 CREATE TABLE IF NOT EXISTS sluice_budgets (
@@ -35,7 +35,7 @@ const UNEVEN: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct SqliteStore {
     file: SqliteFile,
-    /// How often the file had been opened when all sums were told to it last.
+    /// How often the file had been opened when all sums were last written.
     told_all: u64,
     clock: Mutex<Clock>,
 }
@@ -88,12 +88,12 @@ impl SqliteStore {
         self.file.is_elsewhere().await
     }
 
-    /// Whether the file was opened again since it was told all sums last.
+    /// Whether the file was opened again since all sums were last written.
     pub(super) fn was_reopened(&self) -> bool {
         self.file.times_opened() > self.told_all.max(1)
     }
 
-    /// Notes that it was told all sums.
+    /// Notes that all sums were written.
     pub(super) fn has_all(&mut self) {
         self.told_all = self.file.times_opened();
     }

@@ -7,15 +7,16 @@
 //! is not known there (NOSCRIPT) is no failure: the caller sends it.
 //!
 //! A call that the server refused so has done nothing, so it is made once more on the new connection.
-//! There are no two dials within [`PAUSE`].
+//! Dials are at least [`PAUSE`] apart.
 
 use std::fmt;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
+use parking_lot::{Mutex, MutexGuard};
 use redis::aio::ConnectionLike;
 use redis::{
     Cmd, ErrorKind, Pipeline, RedisError, RedisFuture, RedisResult, ServerErrorKind, Value,
@@ -46,7 +47,7 @@ struct State {
     dialed_at: Option<Instant>,
 }
 
-/// What all callers wait for, and have.
+/// A dial that all callers wait for, and its outcome.
 type Dial = Shared<BoxFuture<'static, Result<Socket, RedisError>>>;
 
 impl fmt::Debug for Connection {
@@ -83,7 +84,7 @@ impl Connection {
         (state.number, dial)
     }
 
-    /// Has the next call dial again, unless another caller has seen to that.
+    /// Has the next call dial again, unless another caller has done so already.
     fn give_up(&self, number: u64) {
         let mut state = self.state();
         if state.number == number {
@@ -92,7 +93,7 @@ impl Connection {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.state.lock()
     }
 
     async fn call(&self, commands: Commands<'_>) -> RedisResult<Vec<Value>> {
@@ -127,8 +128,7 @@ impl Connection {
     }
 }
 
-/// A call under way. When nobody waits for it any longer, although it had its time, the connection may
-/// lead nowhere.
+/// A call in flight. If its caller gives up although it had its time, the connection may be dead.
 struct Waiting<'a> {
     connection: &'a Connection,
     number: u64,
@@ -138,8 +138,8 @@ struct Waiting<'a> {
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        // Who leaves earlier has reasons of their own. It is half of the limit, since a part of the
-        // whole may have passed with a dial.
+        // Callers that give up earlier have reasons of their own. Half of the limit, since a dial may have
+        // taken a part of it.
         let patience = self.connection.0.server.limit() / 2;
         if !self.is_over && self.since.elapsed() >= patience {
             self.connection.give_up(self.number);
@@ -175,7 +175,7 @@ fn is_unknown_script(error: &RedisError) -> bool {
     error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)
 }
 
-/// Whether the server did nothing, since it is none for writes, or none yet.
+/// Whether the server did nothing, because it takes no writes, or none yet.
 fn is_refused(error: &RedisError) -> bool {
     match error.kind() {
         ErrorKind::Server(

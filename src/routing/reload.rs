@@ -1,91 +1,87 @@
-//! Which targets a newer config leaves untouched.
+//! Which targets a reload of the config leaves unchanged.
 //!
-//! Such a target stays the very same: its quota hears of what was reserved before, its line of who
-//! joined it before, its cooldown of what is still under way. Targets are left untouched together
-//! with all that their routes or quotas connect them to, since these share a line.
+//! An unchanged target stays the same object: its quota keeps what requests in flight have reserved, its queue
+//! keeps its waiters, its cooldown keeps track of attempts under way. Since a group shares a queue, its
+//! targets are unchanged together or not at all.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::Duration;
 
-use super::router::{groups, policy};
-use super::target::Target;
+use super::cooldown::Policy;
+use super::grouping::group_numbers;
 use crate::config::{self, Config};
 
-/// The targets of `before` that stay under `config`, by their place there. `known` are those that
-/// were made of `before`, in its order.
-pub(super) fn untouched(
-    config: &Config,
-    before: &Config,
-    known: &[Arc<Target>],
-) -> Vec<Option<Arc<Target>>> {
-    let nothing = vec![None; config.targets.len()];
-    if !is_common_untouched(config, before) {
-        return nothing;
+/// For each target of `config`, its index in `before` if it is unchanged.
+pub(super) fn unchanged_targets(config: &Config, before: &Config) -> Vec<Option<usize>> {
+    let mut unchanged = vec![None; config.targets.len()];
+    if !is_common_unchanged(config, before) {
+        return unchanged;
     }
     let old = before.targets.iter().enumerate();
     let old: HashMap<&str, _> = old.map(|(at, old)| (old.name.as_str(), (at, old))).collect();
-    // Each target's place before, if it was the same there. Names are unique.
-    let place = |target: &config::Target| {
+    // Names are unique, so each target is compared with one other.
+    let old_index = |target: &config::Target| {
         let &(at, old) = old.get(target.name.as_str())?;
         is_same(config, target, before, old).then_some(at)
     };
-    let places: Vec<Option<usize>> = config.targets.iter().map(place).collect();
-    let members = |groups: Vec<usize>| {
+    let old_indices: Vec<Option<usize>> = config.targets.iter().map(old_index).collect();
+    let members = |numbers: Vec<usize>| {
         let mut members: HashMap<usize, Vec<usize>> = HashMap::new();
-        groups.into_iter().enumerate().for_each(|(at, it)| members.entry(it).or_default().push(at));
+        let numbered = numbers.into_iter().enumerate();
+        numbered.for_each(|(at, number)| members.entry(number).or_default().push(at));
         members
     };
-    let groups_before = groups(before);
-    let members_before = members(groups_before.clone());
-    let mut kept = nothing;
-    for group in members(groups(config)).into_values() {
+    let numbers_before = group_numbers(before);
+    let members_before = members(numbers_before.clone());
+    for group in members(group_numbers(config)).into_values() {
         let here: Option<Vec<usize>> =
-            group.iter().map(|at| places.get(*at).copied().flatten()).collect();
+            group.iter().map(|at| old_indices.get(*at).copied().flatten()).collect();
         let Some(mut here) = here else { continue };
         here.sort_unstable();
-        let there = here.first().and_then(|at| members_before.get(groups_before.get(*at)?));
+        let there = here.first().and_then(|at| members_before.get(numbers_before.get(*at)?));
         if there != Some(&here) {
             continue;
         }
         for at in group {
-            let place = places.get(at).copied().flatten();
-            if let (Some(slot), Some(place)) = (kept.get_mut(at), place) {
-                *slot = known.get(place).cloned();
+            if let (Some(slot), Some(index)) = (unchanged.get_mut(at), old_indices.get(at)) {
+                *slot = *index;
             }
         }
     }
-    kept
+    unchanged
 }
 
-/// Whether the targets of models without a route stay what they are.
-pub(super) fn unrouted_untouched(config: &Config, before: &Config) -> bool {
-    is_common_untouched(config, before)
+/// Whether targets of models without a route are unchanged.
+pub(super) fn are_unrouted_unchanged(config: &Config, before: &Config) -> bool {
+    is_common_unchanged(config, before)
         && config.upstream == before.upstream
         && config.fallback.unrouted_cooldown == before.fallback.unrouted_cooldown
 }
 
-/// Whether what all targets go by is the same.
-fn is_common_untouched(config: &Config, before: &Config) -> bool {
-    policy(config, Duration::ZERO) == policy(before, Duration::ZERO)
+/// Whether the settings that all targets share are the same.
+fn is_common_unchanged(config: &Config, before: &Config) -> bool {
+    Policy::new(config, Duration::ZERO) == Policy::new(before, Duration::ZERO)
         && config.learning == before.learning
         && config.upstream.use_fips == before.upstream.use_fips
 }
 
-/// Whether a target of one config is what one of another config is, its quota included.
+/// Whether a target is the same in both configs, its quota included.
 fn is_same(config: &Config, one: &config::Target, before: &Config, other: &config::Target) -> bool {
     let quota = |config: &Config, target: &config::Target| {
         target.quota.map(|at| config.quotas.get(at).cloned())
     };
-    let alone = |target: &config::Target| config::Target { quota: None, ..target.clone() };
-    alone(one) == alone(other) && quota(config, one) == quota(before, other)
+    // The same quota may have another index.
+    let with_index_of_other = config::Target { quota: other.quota, ..one.clone() };
+    with_index_of_other == *other && quota(config, one) == quota(before, other)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::config::Env;
-    use crate::routing::Router;
+    use crate::routing::{Router, Target};
 
     const BEFORE: &str = "
         [upstream]\naccess_key_id = 'K'\nsecret_access_key = 'env:S'
@@ -104,7 +100,7 @@ mod tests {
     }
 
     /// The names of the targets that are the same objects under the other config.
-    fn kept(text: &str) -> Vec<String> {
+    fn unchanged(text: &str) -> Vec<String> {
         let (before, after) = (config(BEFORE), config(text));
         let old = Router::new(&before, None, None).unwrap();
         let new = Router::new(&after, Some((&before, &old)), None).unwrap();
@@ -113,18 +109,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_has_nothing_to_do_with_a_change_stays_the_very_same() {
-        let change = |from: &str, to: &str| kept(&BEFORE.replace(from, to));
+    async fn targets_that_a_change_does_not_affect_stay_the_same_objects() {
+        let change = |from: &str, to: &str| unchanged(&BEFORE.replace(from, to));
         assert_eq!(change("", ""), ["a", "b", "c", "d"]);
         let route = format!(
             "{BEFORE}\n[[routes]]\nmodels = ['z']\ntargets = ['a']\n[queue]\nmax_waiting = 1"
         );
-        assert_eq!(kept(&route), ["a", "b", "c", "d"], "another route, another queue");
+        assert_eq!(unchanged(&route), ["a", "b", "c", "d"], "another route, another queue");
         assert_eq!(change("nova-lite", "nova-micro"), ["a", "b", "d"], "another model");
         assert_eq!(change("tpm = 1000", "tpm = 2000"), ["c", "d"], "a quota that two share");
-        assert_eq!(change("eu-west-1", "eu-west-2"), ["c", "d"], "and so share a line");
-        assert_eq!(change("['c']", "['c', 'd']"), ["a", "b"], "a line that two come to share");
+        assert_eq!(change("eu-west-1", "eu-west-2"), ["c", "d"], "and so share a queue");
+        assert_eq!(change("['c']", "['c', 'd']"), ["a", "b"], "a queue that two now share");
         let policy = format!("{BEFORE}\n[fallback]\neject_after = 9");
-        assert_eq!(kept(&policy), [""; 0], "what all depend on");
+        assert_eq!(unchanged(&policy), [""; 0], "a setting that all depend on");
     }
 }

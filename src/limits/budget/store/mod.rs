@@ -1,7 +1,7 @@
-//! Where it is kept what clients have spent: nowhere, in a SQLite file, or in Redis.
+//! The store of what clients have spent: none, a SQLite file, or Redis.
 //!
-//! A store is told amounts and answers with what it then knows of each sum, what other processes
-//! have added included. It is asked by a task of its own and never by a request.
+//! A store adds amounts and answers with each sum, which includes what other processes have added. A task calls
+//! it; no request waits for it.
 
 mod redis;
 mod sqlite;
@@ -12,20 +12,20 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use crate::system::time::timeout;
 use prometheus::IntCounter;
 
-use super::redis::{Redis, RedisFailure};
 use crate::config::BudgetStore;
+use crate::storage::redis::{Redis, RedisFailure};
 
 const DAY: i64 = 24 * 60 * 60;
 
 /// How long a call to a store may take.
 const LIMIT: Duration = Duration::from_secs(2);
 
-/// Which budgets there are.
+/// The kinds of budgets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
-    /// That of a UTC day.
+    /// The budget of a UTC day.
     Daily,
-    /// That of a UTC month.
+    /// The budget of a UTC month.
     Monthly,
 }
 
@@ -99,7 +99,7 @@ fn first_day_of(month: i64) -> i64 {
     era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468
 }
 
-/// What one client has spent in one period, to be told to a store.
+/// What one client has spent in one period, to be added to a store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// The client's name.
@@ -108,15 +108,15 @@ pub struct Entry {
     pub period: Period,
     /// Nano-dollars that the store was last known to hold.
     pub known: u64,
-    /// Nano-dollars since the store was told last.
+    /// Nano-dollars since they were last added to the store.
     pub added: u64,
     /// Nano-dollars that this process has spent in the period, `added` included.
     pub own: u64,
-    /// Whether the store has less than is known, so that it is to be told that, too.
+    /// Whether the store holds less than `known`, so that it must be restored.
     pub restores: bool,
 }
 
-/// Why a store did not do as asked.
+/// Why a call to a store failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The file.
@@ -125,7 +125,7 @@ pub enum StoreError {
     /// Redis.
     #[error(transparent)]
     Redis(#[from] RedisFailure),
-    /// Redis answered with something else than what it was told.
+    /// Redis answered with something unexpected.
     #[error("Redis holds something that is not a sum")]
     NoSum,
     /// It did not answer.
@@ -136,7 +136,7 @@ pub enum StoreError {
 /// A store.
 #[derive(Debug)]
 pub enum Store {
-    /// None: what the process knows is all there is.
+    /// None: the process alone knows what was spent.
     Memory,
     /// A file.
     Sqlite(sqlite::SqliteStore),
@@ -149,7 +149,7 @@ impl Store {
     /// file was found deleted or replaced.
     ///
     /// # Errors
-    /// When a URL makes no sense.
+    /// When a URL is invalid.
     pub fn new(config: &BudgetStore, replaced: IntCounter) -> Result<Store, StoreError> {
         Ok(match config {
             BudgetStore::Memory => Store::Memory,
@@ -166,7 +166,7 @@ impl Store {
     ///
     /// # Errors
     /// When the store can't be reached; then nothing counts as added, except that Redis may have
-    /// it, which is told the same sums again and so counts them once.
+    /// it: it then gets the same sums again and counts them once.
     pub async fn add(&self, entries: &[Entry], now: SystemTime) -> Result<Vec<u64>, StoreError> {
         match self {
             Store::Memory => Ok(entries.iter().map(|entry| entry.own).collect()),
@@ -175,7 +175,7 @@ impl Store {
         }
     }
 
-    /// Sees whether the store can be read and written.
+    /// Checks whether the store can be read and written.
     ///
     /// # Errors
     /// When it can't be.
@@ -187,7 +187,7 @@ impl Store {
         }
     }
 
-    /// Whether its file is another one than it was, or none.
+    /// Whether its file was replaced or deleted.
     pub async fn is_elsewhere(&self) -> bool {
         match self {
             Store::Sqlite(store) => timeout(LIMIT, store.is_elsewhere()).await.unwrap_or(false),
@@ -195,12 +195,12 @@ impl Store {
         }
     }
 
-    /// Whether its file was opened again since it was told all sums last: it may have lost some.
+    /// Whether its file was opened again since all sums were last written: it may have lost some.
     pub fn was_reopened(&self) -> bool {
         matches!(self, Store::Sqlite(store) if store.was_reopened())
     }
 
-    /// Notes that it was told all sums.
+    /// Notes that all sums were written.
     pub fn has_all(&mut self) {
         if let Store::Sqlite(store) = self {
             store.has_all();

@@ -1,8 +1,8 @@
-//! The connections to Redis: where it is, and one connection for many callers, which is opened again
-//! after any call that failed. Whoever speaks to Redis does so by one of these.
+//! Connections to Redis: its address, and one connection for many callers, which is opened again after any
+//! failed call.
 //!
-//! Every call has a time limit, so that a Redis that hangs is as good as one that is gone. The
-//! URL, which may hold a password, is in no error and no log.
+//! Every call has a time limit, so that a Redis that hangs counts as unreachable. No error and no log contains
+//! the URL, which may hold a password.
 
 mod connection;
 mod server;
@@ -18,10 +18,10 @@ pub use server::{Server, Socket};
 
 use crate::system::time::timeout;
 
-/// Why Redis did not do as asked.
+/// Why a call to Redis failed.
 #[derive(Debug, thiserror::Error)]
 pub enum RedisFailure {
-    /// It refused, or was not there.
+    /// It refused, or was unreachable.
     #[error("Redis: {0}")]
     Redis(#[from] RedisError),
     /// It did not answer in time.
@@ -40,7 +40,7 @@ impl Redis {
     /// The server at `url`; no call takes longer than `limit`. Connects to nothing yet.
     ///
     /// # Errors
-    /// When the URL makes no sense.
+    /// When the URL is invalid.
     pub fn new(url: &str, limit: Duration) -> Result<Redis, RedisFailure> {
         Ok(Redis { connection: Connection::new(Server::standalone(url, limit)?), limit })
     }

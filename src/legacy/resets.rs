@@ -1,34 +1,34 @@
-//! Resets of cooldowns, made known to all replicas.
+//! Resets of cooldowns, announced to all replicas.
 //!
-//! Redis keeps one number that each reset raises; every replica looks at it once a second and
-//! resets its own cooldowns when it has changed. Without Redis a reset is this process's alone.
+//! Redis keeps a counter that each reset increments. Every replica reads it once a second and resets its own
+//! cooldowns when it has changed. Without Redis a reset affects this process alone.
 
 use std::time::Duration;
 
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::redis::{Redis, RedisFailure};
+use crate::storage::redis::{Redis, RedisFailure};
 
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The resets of all replicas that share a Redis.
 #[derive(Clone, Debug)]
-pub struct Resets {
+pub(super) struct Resets {
     redis: Redis,
     key: String,
 }
 
 impl Resets {
     /// Resets kept under keys that start with `prefix`.
-    pub fn new(redis: Redis, prefix: &str) -> Resets {
+    pub(super) fn new(redis: Redis, prefix: &str) -> Resets {
         Resets { redis, key: format!("{{{prefix}}}:cooldown_resets") }
     }
 
-    /// Tells all replicas, this one included, to reset their cooldowns.
+    /// Has all replicas, this one included, reset their cooldowns.
     ///
     /// # Errors
-    /// When Redis can't be reached; then the others were not told.
-    pub async fn announce(&self) -> Result<(), RedisFailure> {
+    /// When Redis can't be reached; then no other replica resets its cooldowns.
+    pub(super) async fn announce(&self) -> Result<(), RedisFailure> {
         let mut connection = self.redis.connection();
         let mut raise = redis::cmd("INCR");
         raise.arg(&self.key);
@@ -36,9 +36,9 @@ impl Resets {
         Ok(())
     }
 
-    /// Calls `reset` whenever somebody has announced one since the last look. Never ends.
-    pub async fn follow(self, reset: impl Fn()) {
-        let mut looks = interval(LOOK_EVERY);
+    /// Calls `reset` after each announcement of a replica. Never ends.
+    pub(super) async fn follow(self, reset: impl Fn()) {
+        let mut looks = interval(POLL_INTERVAL);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut known = None;
         loop {

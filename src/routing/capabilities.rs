@@ -1,0 +1,71 @@
+//! What a target's model can take: the schema of its bodies, its features and its cap on output.
+
+use crate::bedrock::body::Peek;
+use crate::bedrock::catalogue::ModelFacts;
+use crate::bedrock::{Family, Features};
+use crate::config;
+
+/// Output tokens that are assumed of a model that is not in the catalogue, for a request without a maximum.
+const DEFAULT_MAX_OUTPUT: u64 = 4096;
+
+/// What a target can take. It never changes, is small and has no pointers, so that those of a route stand
+/// side by side in the route and a request need not look at each target.
+#[derive(Clone, Copy, Debug)]
+pub struct Capabilities {
+    /// The schema of the model's InvokeModel bodies.
+    pub family: Family,
+    pub(super) configured_cap: Option<u32>,
+    /// The model's own cap, by the catalogue.
+    pub(super) known_cap: Option<u32>,
+    features: Option<Features>,
+}
+
+impl Capabilities {
+    pub(super) fn new(
+        config: &config::Target,
+        family: Family,
+        model_info: Option<&ModelFacts>,
+    ) -> Capabilities {
+        let known = model_info.map(ModelFacts::features);
+        // The config names some features; the others are the model's own.
+        let unnamed = known.map_or(Features::UNNAMED, |known| known.common(Features::UNNAMED));
+        let named = |names: &Vec<config::Feature>| {
+            names.iter().copied().map(feature).chain([unnamed]).collect()
+        };
+        Capabilities {
+            family,
+            configured_cap: config.max_output_tokens,
+            known_cap: model_info.and_then(|info| info.max_output_tokens),
+            features: config.features.as_ref().map(named).or(known),
+        }
+    }
+
+    /// Whether the target can take a request: it has the features that the request uses, and its cap leaves
+    /// room for the thinking budget. The model's own cap does not apply if `is_requested_model`.
+    pub fn supports(&self, peek: &Peek, is_requested_model: impl FnOnce() -> bool) -> bool {
+        let fits = |cap| peek.fits(cap);
+        self.features.is_none_or(|features| features.contains(peek.features))
+            && match self.configured_cap {
+                Some(cap) => fits(cap),
+                None => self.known_cap.is_none_or(fits) || is_requested_model(),
+            }
+    }
+}
+
+/// The most output tokens of an answer to a request that names no maximum.
+pub(super) fn default_max_output(target: &config::Target, model_info: Option<&ModelFacts>) -> u64 {
+    let unknown = target.max_output_tokens.map_or(DEFAULT_MAX_OUTPUT, u64::from);
+    model_info.map_or(unknown, |info| info.most_output(unknown))
+}
+
+fn feature(feature: config::Feature) -> Features {
+    match feature {
+        config::Feature::Images => Features::VISION,
+        config::Feature::Documents => Features::DOCUMENTS,
+        config::Feature::Video => Features::VIDEO,
+        config::Feature::Audio => Features::AUDIO,
+        config::Feature::Tools => Features::TOOLS,
+        config::Feature::Thinking => Features::REASONING,
+        config::Feature::PromptCaching => Features::PROMPT_CACHING,
+    }
+}

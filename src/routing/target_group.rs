@@ -1,0 +1,281 @@
+//! Targets that can stand in for one another, and the queue of requests that wait for any of them.
+//!
+//! While the queue is empty, a request takes the first target with room and touches nothing but that target.
+//! Otherwise it joins the queue. A task of the group, the dispatcher, hands out targets in the queue's order;
+//! it wakes on the [`QueueSignal`] and when the next target is due. So no request overtakes another, and only
+//! those wake that can go.
+//!
+//! A queued request that finds no room holds the quota that will have room for it first: none behind it takes
+//! from that quota. So small requests do not starve a large one, while targets that it does not hold stay in
+//! use. Operations that draw on no quota, such as CountTokens, do not wait for those that do, nor the other
+//! way round.
+
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
+
+use parking_lot::{Mutex, MutexGuard};
+use smallvec::SmallVec;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::candidate::{Candidate, Candidates};
+use super::cooldown::{Blocked, State};
+use super::permit::Permit;
+use super::target::Target;
+use crate::quota::{FairQueue, Flow, QueueSignal, Quota, Ticket};
+use crate::system::time::sleep_until;
+
+/// Longest pause between two rounds of the dispatcher while requests wait: what other replicas leave is known
+/// only by asking for it.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Targets that routes or quotas connect, and the queue for them.
+#[derive(Debug, Default)]
+pub struct TargetGroup {
+    signal: Arc<QueueSignal>,
+    queue: Mutex<FairQueue<Waiter>>,
+    dispatcher: OnceLock<AbortOnDropHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    candidates: Candidates,
+    granted: oneshot::Sender<(usize, Permit)>,
+}
+
+/// A queued request, which leaves the queue when this is dropped.
+#[derive(Debug)]
+pub struct Waiting<'a> {
+    group: &'a TargetGroup,
+    ticket: Ticket,
+    granted: oneshot::Receiver<(usize, Permit)>,
+}
+
+impl Waiting<'_> {
+    /// Waits for the request's turn. `None` only if the group is gone.
+    pub async fn granted(&mut self) -> Option<(usize, Permit)> {
+        (&mut self.granted).await.ok()
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let was_served = self.group.queue().remove(self.ticket).is_none();
+        if !was_served {
+            self.group.signal.waiter_left();
+            // The next in the queue may take what this one held.
+            self.group.signal.notify();
+        }
+    }
+}
+
+impl TargetGroup {
+    /// What wakes the dispatcher.
+    pub fn signal(&self) -> &Arc<QueueSignal> {
+        &self.signal
+    }
+
+    /// The number of queued requests.
+    pub fn waiting(&self) -> usize {
+        self.signal.waiting()
+    }
+
+    /// Takes the first candidate that has room, if the queue is empty.
+    pub fn enter(&self, candidates: impl Iterator<Item = Candidate>) -> Option<(usize, Permit)> {
+        enter(&self.signal, candidates)
+    }
+
+    /// Joins the queue. Must be called within a tokio runtime.
+    pub fn join(self: &Arc<Self>, flow: Flow, candidates: Candidates) -> Waiting<'_> {
+        self.dispatcher
+            .get_or_init(|| AbortOnDropHandle::new(tokio::spawn(dispatch(Arc::downgrade(self)))));
+        let best = candidates.first().filter(|candidate| candidate.demand.draws_on_quota());
+        let cost = best.map_or(0, |candidate| candidate.demand.tokens());
+        let (sender, granted) = oneshot::channel();
+        let ticket = self.queue().push(flow, cost, Waiter { candidates, granted: sender });
+        self.signal.waiter_joined();
+        Waiting { group: self, ticket, granted }
+    }
+
+    /// The target that is likely to serve a request with these candidates first, and in how long, behind all
+    /// that are queued.
+    pub fn due(&self, candidates: &[Candidate], now: Instant) -> Option<(Arc<Target>, Duration)> {
+        let due = |candidate: &Candidate| candidate.target.due(candidate.demand, now);
+        let first = candidates.iter().min_by_key(|candidate| due(candidate))?;
+        let alone = due(first).saturating_duration_since(now);
+        Some((Arc::clone(&first.target), alone + self.time_to_drain(candidates, now)))
+    }
+
+    /// How long it takes until the targets of these candidates have served all that are queued.
+    fn time_to_drain(&self, candidates: &[Candidate], now: Instant) -> Duration {
+        let (waiting, cost) = {
+            let queue = self.queue();
+            (queue.len() as f64, queue.cost() as f64)
+        };
+        let draws_on_quota = candidates.iter().any(|candidate| candidate.demand.draws_on_quota());
+        if waiting == 0.0 || !draws_on_quota {
+            return Duration::ZERO;
+        }
+        let mut seen: SmallVec<[*const Quota; 8]> = SmallVec::new();
+        let mut per_minute = 0.0;
+        for candidate in candidates {
+            if !candidate.target.is_free(candidate.demand, now) {
+                continue;
+            }
+            let quota = candidate.target.quota();
+            if seen.contains(&Arc::as_ptr(quota)) {
+                continue;
+            }
+            seen.push(Arc::as_ptr(quota));
+            match quota.per_minute(cost / waiting) {
+                Some(requests) => per_minute += requests,
+                // No known limit holds up the queue here.
+                None => return Duration::ZERO,
+            }
+        }
+        if per_minute <= 0.0 {
+            return Duration::ZERO;
+        }
+        // No request waits for days.
+        Duration::try_from_secs_f64(waiting * 60.0 / per_minute).unwrap_or(DAY).min(DAY)
+    }
+
+    /// One round of the dispatcher: hands out targets in the queue's order. Gives the time of the next round,
+    /// if no signal comes before.
+    fn dispatch_round(&self, now: Instant) -> Option<Instant> {
+        let mut queue = self.queue();
+        let mut served: Vec<(Ticket, usize, Permit)> = Vec::new();
+        let mut held: SmallVec<[*const Quota; 8]> = SmallVec::new();
+        let mut next: Option<Instant> = None;
+        for (ticket, waiter) in queue.iter() {
+            match waiter.take_turn(&held, now) {
+                Turn::Go(index, permit) => served.push((ticket, index, permit)),
+                Turn::Hold(quota, until) => {
+                    held.extend(quota);
+                    next = Some(next.map_or(until, |next| next.min(until)));
+                }
+                Turn::Pass => {}
+            }
+        }
+        report_backlogs(&queue, &served, now);
+        for (ticket, index, permit) in served {
+            if let Some(waiter) = queue.serve(ticket) {
+                self.signal.waiter_left();
+                // If the request has just gone away, dropping its permit gives the quota back. That takes
+                // the signal and not the queue's lock.
+                drop(waiter.granted.send((index, permit)));
+            }
+        }
+        next
+    }
+
+    fn queue(&self) -> MutexGuard<'_, FairQueue<Waiter>> {
+        self.queue.lock()
+    }
+}
+
+/// Takes the first candidate that has room, if the queue of this signal is empty. Operations that draw on no
+/// quota pass the queue: they take nothing from those in it.
+pub(super) fn enter(
+    signal: &QueueSignal,
+    mut candidates: impl Iterator<Item = Candidate>,
+) -> Option<(usize, Permit)> {
+    let is_queue = signal.waiting() > 0;
+    let now = Instant::now();
+    candidates.find_map(|candidate| {
+        if is_queue && candidate.demand.draws_on_quota() {
+            return None;
+        }
+        let permit = candidate.target.enter(candidate.demand, now).ok()?;
+        Some((candidate.index, permit))
+    })
+}
+
+/// Reports to each quota what queued requests need of it that would take it first, so that leases fit that.
+fn report_backlogs(queue: &FairQueue<Waiter>, served: &[(Ticket, usize, Permit)], now: Instant) {
+    let mut backlogs: SmallVec<[(&Arc<Quota>, u64, u64); 8]> = SmallVec::new();
+    for (ticket, waiter) in queue.iter() {
+        let is_served = served.binary_search_by_key(&ticket, |(served, ..)| *served).is_ok();
+        let counted = waiter.candidates.iter().filter(|it| it.demand.draws_on_quota());
+        for (rank, candidate) in counted.enumerate() {
+            let quota = candidate.target.quota();
+            let (count, tokens) =
+                if rank == 0 && !is_served { (1, candidate.demand.tokens()) } else { (0, 0) };
+            match backlogs.iter_mut().find(|(known, ..)| Arc::ptr_eq(known, quota)) {
+                Some((_, known_count, known_tokens)) => {
+                    *known_count += count;
+                    *known_tokens = known_tokens.saturating_add(tokens);
+                }
+                None => backlogs.push((quota, count, tokens)),
+            }
+        }
+    }
+    for (quota, count, tokens) in backlogs {
+        quota.set_backlog(count, tokens, now);
+    }
+}
+
+enum Turn {
+    /// The candidate with this index has room.
+    Go(usize, Permit),
+    /// None has room before then. The waiter holds this quota, if it is a quota that it waits for.
+    Hold(Option<*const Quota>, Instant),
+    /// None has room, and it is not known when one will. Those behind may take what comes.
+    Pass,
+}
+
+impl Waiter {
+    fn take_turn(&self, held: &[*const Quota], now: Instant) -> Turn {
+        let mut first: Option<(Option<*const Quota>, Instant)> = None;
+        for candidate in &self.candidates {
+            let draws_on_quota = candidate.demand.draws_on_quota();
+            let quota = draws_on_quota.then(|| Arc::as_ptr(candidate.target.quota()));
+            if quota.is_some_and(|quota| held.contains(&quota)) {
+                continue;
+            }
+            match candidate.target.enter(candidate.demand, now) {
+                Ok(permit) => return Turn::Go(candidate.index, permit),
+                Err(Blocked::Until(until)) if first.is_none_or(|(_, least)| until < least) => {
+                    first = Some((quota, until));
+                }
+                Err(Blocked::Until(_) | Blocked::Probing | Blocked::Drained) => {}
+            }
+        }
+        first.map_or(Turn::Pass, |(quota, until)| Turn::Hold(quota, until))
+    }
+}
+
+/// The dispatcher: serves the queue whenever there may be room, as long as the group lives.
+async fn dispatch(group: Weak<TargetGroup>) {
+    loop {
+        let Some(strong) = group.upgrade() else { return };
+        let next = strong.dispatch_round(Instant::now());
+        let signal = Arc::clone(&strong.signal);
+        drop(strong);
+        match next {
+            Some(next) => {
+                tokio::select! {
+                    () = signal.notified() => {}
+                    () = sleep_until(next.min(Instant::now() + POLL_INTERVAL)) => {}
+                }
+            }
+            None => signal.notified().await,
+        }
+    }
+}
+
+/// Whether a candidate may have room by `limit`; a wait that is bound to fail is not begun. A quota may have
+/// room before it is due, since requests in flight may give some back; a cooldown ends when it ends.
+pub fn may_recover_by(candidates: &[Candidate], limit: Instant, now: Instant) -> bool {
+    candidates.iter().any(|candidate| match candidate.target.state_for(candidate.demand, now) {
+        State::Cooling(until) => until <= limit,
+        State::Available | State::Probing => true,
+        State::Drained => false,
+    })
+}
+
+#[cfg(test)]
+mod tests;
