@@ -60,8 +60,8 @@ fn admit_and_settle(candidate: &Candidate) {
     let entered = ROUTE.group.enter(std::iter::once(black_box(candidate).clone()));
     let (_, mut permit) = entered.expect("there is room");
     permit.sent();
-    let spending = permit.succeeded(Duration::from_millis(100));
-    spending.settle(black_box(&USAGE), &size());
+    let reservation = permit.succeeded(Duration::from_millis(100));
+    reservation.settle(black_box(&USAGE), &size());
 }
 
 #[divan::bench(threads = [1, 2, 4], sample_size = 1000)]
@@ -79,7 +79,7 @@ fn each_thread_on_its_own_target(bencher: Bencher<'_, '_>) {
     bencher.bench(|| CANDIDATE.with(admit_and_settle));
 }
 
-/// To join the line and to be served, while so many wait.
+/// Joining the queue and being served, while so many requests wait.
 #[divan::bench(args = [0, 100, 1000], sample_size = 1000)]
 fn push_and_serve(bencher: Bencher<'_, '_>, waiting: usize) {
     const CLIENTS: usize = 10;

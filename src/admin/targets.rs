@@ -48,7 +48,7 @@ pub(super) struct Entry<'a> {
     bytes_per_token: f32,
     /// Average time to the head of an answer.
     latency_ms: f64,
-    /// Requests in the line that it is handed out to, shared with those that stand in for it.
+    /// Requests in its queue, which it shares with the targets of its group.
     waiters: usize,
 }
 

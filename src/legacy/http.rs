@@ -37,6 +37,7 @@ use crate::fleet::FleetEvent;
 use crate::jobs::{Jobs, JobsError, NewJob, Queue, Record, StoreError};
 use crate::limits::{CallerKind, ClientRecord, ConcurrencyPermit, LimitExceeded};
 use crate::pipeline::body::{self, BodyLimits, head_bytes};
+use crate::pipeline::drain;
 use crate::pipeline::{Gateway, SharedGateway};
 use crate::quota::InFlightGuard;
 use crate::storage::redis::{Redis, RedisFailure};
@@ -134,7 +135,7 @@ impl Shim {
             return json(StatusCode::NOT_FOUND, &json!({ "error": "Not found" }));
         };
         if head.method == Method::OPTIONS {
-            body::dismiss(&head, body);
+            drain::drain_in_background(&head, body);
             return counted(&gateway, &endpoint, options(&endpoint));
         }
         // Whatever the limits within are.
@@ -143,7 +144,7 @@ impl Shim {
         let response = timeout(limit, responding).await;
         let response = response.unwrap_or(Err(Refusal::RequestTimeout));
         let response = response.unwrap_or_else(|refusal| {
-            body::dismiss(&head, body);
+            drain::drain_in_background(&head, body);
             refusal.into_response()
         });
         counted(&gateway, &endpoint, response)

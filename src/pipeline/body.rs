@@ -1,30 +1,24 @@
-//! Reading a request's body, within bounds of size, time and what the gateway has in flight.
+//! Reads a request's body, within bounds of size, of time, and of the bytes in flight.
 //!
-//! Every endpoint of the process reads bodies here: those of the APIs take a body whole
-//! ([`read`]), those that have no use for one throw it away as it comes ([`discard`]). No other
-//! place of the process buffers what a client sends.
+//! Every endpoint of the process reads bodies here: the APIs read a body whole ([`read`]), endpoints
+//! that need none drop it as it comes ([`discard`]). No other code buffers what a client sends.
 
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::poll;
-use http::header::EXPECT;
 use http::{HeaderName, HeaderValue, request};
 use http_body::Body;
 use http_body_util::BodyExt;
 
 use super::buffers::{Buffer, Buffers};
+use super::drain;
 use crate::bedrock::sigv4::{PayloadHash, PayloadHasher};
 use crate::quota::{InFlightGuard, Overloaded};
 use crate::system::time::timeout;
 
-/// A body that is refused is read on and thrown away up to this many bytes, and for this long, so
-/// that the client is there to read the refusal when it has sent its request.
-const REFUSED_BYTES: usize = 64 * 1024 * 1024;
-const REFUSED_TIME: Duration = Duration::from_secs(5);
-
-/// Bytes that the head of a request takes, about.
+/// Roughly the bytes that the head of a request takes.
 pub(crate) fn head_bytes(head: &request::Parts) -> usize {
     /// Around each field: its entry in the map, and the allocations.
     const FIELD: usize = 32;
@@ -42,31 +36,31 @@ pub(crate) struct BodyLimits {
     pub(crate) time: Duration,
 }
 
-/// Why a body is not taken.
+/// Why a body was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum BodyError {
-    /// It is, or says that it is, longer than it may be.
+    /// It is longer than allowed, or announces to be.
     #[error("the request body is larger than {limit} bytes")]
     TooLarge {
         /// Most bytes that it may have.
         limit: usize,
     },
-    /// The client broke it off.
+    /// The client aborted it.
     #[error("the request body broke off")]
     Broken,
-    /// It did not come in time.
+    /// It did not arrive in time.
     #[error("the request body did not arrive within {} ms", .limit.as_millis())]
     Timeout {
         /// The time that it had.
         limit: Duration,
     },
-    /// There is no room for it beside the other bodies.
+    /// Too many bytes of other bodies are in flight.
     #[error(transparent)]
     Overloaded(#[from] Overloaded),
 }
 
-/// Takes a body whole, and its hash if there is a hasher. The bytes count in `share` as they come.
-/// What follows of a body that is too large is read and thrown away, for a while.
+/// Reads a whole body, and hashes it if there is a hasher. The bytes count in `share` as they come.
+/// The rest of a body that is too large is drained for a while.
 ///
 /// # Errors
 /// When it is beyond one of its limits, or breaks off.
@@ -82,7 +76,7 @@ where
 {
     let collected = {
         let mut reading = pin!(collect(&mut *body, limits.bytes, share, hasher, buffers));
-        // What came with the head needs no timer.
+        // A body that came with the head needs no timer.
         match poll!(reading.as_mut()) {
             std::task::Poll::Ready(collected) => Ok(collected),
             std::task::Poll::Pending => timeout(limits.time, reading).await,
@@ -90,12 +84,12 @@ where
     };
     let collected = collected.unwrap_or(Err(BodyError::Timeout { limit: limits.time }));
     if let Err(BodyError::TooLarge { .. }) = collected {
-        throw_away(pin!(body), REFUSED_BYTES, limits.time.min(REFUSED_TIME)).await;
+        drain::drain(pin!(body), limits.time.min(drain::MAX_TIME)).await;
     }
     collected
 }
 
-/// Throws away the body of a request that needs none, so that its connection can be used on.
+/// Drops the body of a request that needs none, so that its connection can be reused.
 ///
 /// # Errors
 /// When it is beyond one of its limits, or breaks off.
@@ -121,36 +115,6 @@ where
         Ok(())
     };
     timeout(limits.time, reading).await.unwrap_or(Err(BodyError::Timeout { limit: limits.time }))
-}
-
-/// Reads what is left of a body that nobody wants, while its request is answered already: a client
-/// whose connection closed on it would not be there to read the answer. Must be called within a
-/// tokio runtime.
-pub(crate) fn dismiss<B>(head: &request::Parts, body: B)
-where
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
-{
-    // Who waits for leave to send the body sends none.
-    if !body.is_end_stream() && !head.headers.contains_key(EXPECT) {
-        tokio::spawn(async move { throw_away(pin!(body), REFUSED_BYTES, REFUSED_TIME).await });
-    }
-}
-
-async fn throw_away<B: Body<Data = Bytes> + Unpin>(
-    mut body: Pin<&mut B>,
-    most: usize,
-    time: Duration,
-) {
-    let mut discarded = 0;
-    let reading = async {
-        while let Some(Ok(frame)) = body.frame().await {
-            discarded += frame.data_ref().map_or(0, Bytes::len);
-            if discarded > most {
-                break;
-            }
-        }
-    };
-    let _ = timeout(time, reading).await;
 }
 
 /// The body, and its hash if there is a hasher: what [`read`] does, without a limit of time.
@@ -229,7 +193,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_piece_is_not_copied() {
+    async fn a_body_in_one_piece_is_not_copied() {
         let body = Bytes::from_static(b"hello");
         let buffers = Buffers::new(usize::MAX);
         let collected = collect(Full::new(body.clone()), 5, None, None, &buffers).await.unwrap().0;
@@ -237,7 +201,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn pieces_are_joined_in_order() {
+    async fn the_pieces_of_a_body_are_joined_in_order() {
         let buffers = Buffers::new(usize::MAX);
         for pieces_of in [vec![b"a".as_slice(), b"bc", b"d"], vec![]] {
             let whole = pieces_of.concat();
@@ -249,7 +213,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn above_the_limit_is_refused_announced_or_not() {
+    async fn a_body_above_the_limit_is_refused_whether_announced_or_not() {
         let buffers = Buffers::new(usize::MAX);
         let whole = Full::new(Bytes::from_static(b"12345"));
         let large = collect(whole, 4, None, None, &buffers).await;

@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_large_body_lies_where_the_one_before_lay_once_that_is_gone() {
+    async fn a_large_body_reuses_the_memory_of_one_that_was_dropped() {
         let buffers = Buffers::new(usize::MAX);
         let first = full(&buffers, MB);
         let (place, held) = (first.as_ptr(), first.slice(10..20));
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_grows_keeps_its_bytes() {
+    async fn a_buffer_that_grows_keeps_its_bytes() {
         let buffers = Buffers::new(usize::MAX);
         let mut buffer = buffers.take(10);
         let mut expected = Vec::new();
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn no_more_is_kept_than_the_bound_and_nothing_for_long() {
+    async fn idle_memory_is_bounded_and_freed_after_a_while() {
         let buffers = Buffers::new(usize::MAX);
         let bodies: Vec<_> = (0..50).map(|_| full(&buffers, MB)).collect();
         assert_eq!(buffers.kept().bytes, 0);
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn small_bodies_and_odd_sizes_are_not_kept_for() {
+    async fn small_bodies_get_no_kept_memory() {
         let buffers = Buffers::new(usize::MAX);
         drop(full(&buffers, LARGE - 1));
         assert_eq!(buffers.kept().bytes, 0);

@@ -1,42 +1,54 @@
-//! When a request must have been answered, and how long it may wait in line: what the config says,
-//! and how long its client will wait, as far as that tells.
+//! When a request must have been answered, and how long it may wait in the queue. Both depend on the
+//! config, and on how long the client waits, if it says so.
 //!
-//! AWS SDKs that know their time limits send it as `amz-sdk-request: ttl=20261123T120000Z; ...`;
-//! any client may send `x-sluice-max-wait: 20s`. A request is never queued beyond either.
+//! AWS SDKs with a time limit send it as `amz-sdk-request: ttl=20261123T120000Z; ...`; any client may
+//! send `x-sluice-max-wait: 20s`. A request is never queued beyond either.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::{HeaderMap, HeaderName};
 use tokio::time::Instant;
 
-use super::InternalRequest;
-use super::admit::Patience;
-use super::route::Routed;
+use super::inbound::InternalRequest;
+use super::routed::RoutedRequest;
 use crate::bedrock::sigv4::amz_date::parse_amz_date;
 
 static SDK_REQUEST: HeaderName = HeaderName::from_static("amz-sdk-request");
 static MAX_WAIT: HeaderName = HeaderName::from_static("x-sluice-max-wait");
 
-/// When a request must have been answered.
-pub(super) fn deadline(routed: &Routed) -> Instant {
-    let own = routed.head.extensions.get::<InternalRequest>().map(|own| own.deadline);
-    let timeout = routed.exchange.gateway().config.server.request_timeout;
-    own.unwrap_or(routed.exchange.started + timeout)
+/// How long a request may still wait, over all its waits.
+#[derive(Debug)]
+pub(super) struct WaitBudget {
+    pub(super) left: Duration,
+    pub(super) deadline: Instant,
 }
 
-/// How long a request may wait in line, as its client and the config tell, and not beyond
-/// `deadline`. One of the legacy endpoints may wait until then, unless nothing may wait at all.
-pub(super) fn patience(routed: &Routed, deadline: Instant) -> Patience {
-    let max_wait = routed.exchange.gateway().config.queue.max_wait;
+/// When a request must have been answered.
+pub(super) fn deadline(routed: &RoutedRequest) -> Instant {
+    let internal = routed.head.extensions.get::<InternalRequest>();
+    let server = &routed.context.gateway().config.server;
+    match internal {
+        Some(internal) => internal.deadline,
+        None if routed.is_bidirectional() => {
+            routed.context.timing.started + server.bidirectional_timeout
+        }
+        None => routed.context.timing.started + server.request_timeout,
+    }
+}
+
+/// How long a request may wait in the queue: as long as its client and the config allow, and not
+/// beyond `deadline`. An internal request may wait until its deadline, unless the queue is off.
+pub(super) fn wait_budget(routed: &RoutedRequest, deadline: Instant) -> WaitBudget {
+    let max_wait = routed.context.gateway().config.queue.max_wait;
     if routed.head.extensions.get::<InternalRequest>().is_some() && !max_wait.is_zero() {
         let left = deadline.saturating_duration_since(Instant::now());
-        return Patience { left, deadline };
+        return WaitBudget { left, deadline };
     }
     let asked = asked(&routed.head.headers, SystemTime::now());
-    Patience { left: asked.map_or(max_wait, |wait| wait.min(max_wait)), deadline }
+    WaitBudget { left: asked.map_or(max_wait, |wait| wait.min(max_wait)), deadline }
 }
 
-/// How long the client will wait from `now` on; zero if its time is over.
+/// How long the client waits from `now` on; zero if its time is over.
 fn asked(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
     let ttl = text(&SDK_REQUEST).and_then(time_to_live);
@@ -68,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn an_sdks_time_to_live_is_read() {
+    fn the_time_to_live_of_an_sdk_is_read() {
         let seconds = |value| at_noon("amz-sdk-request", value).map(|wait| wait.as_secs());
         assert_eq!(seconds("ttl=20261123T120030Z; attempt=1; max=3"), Some(30));
         assert_eq!(seconds("attempt=1; ttl=20261123T120030Z"), Some(30));
@@ -80,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_may_say_it_itself() {
+    fn a_client_limits_its_wait_with_a_header() {
         assert_eq!(at_noon("x-sluice-max-wait", "1500ms"), Some(Duration::from_millis(1500)));
         assert_eq!(at_noon("x-sluice-max-wait", "soon"), None);
     }

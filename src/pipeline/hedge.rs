@@ -1,18 +1,26 @@
-//! Hedging: a second target is asked when the first is slower than it usually is, and the first
-//! answer counts. Off by default. It is for small requests whose answer comes in one piece, and
-//! for no more than a share of them, since every hedge spends quota twice.
+//! Hedging: if a target is slower than usual, a second attempt goes to another target, and the first
+//! success counts. It is off by default, for small requests with an answer in one piece, and limited
+//! to a share of them, because every hedge spends quota twice.
 
+use std::future::Future;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::config;
+use crate::routing::{Permit, Target};
+use crate::system::time::sleep;
+use crate::upstream::Reply;
 
-/// A hedge, in the units of the budget.
+/// One hedge, in units of the budget.
 const WHOLE: i64 = 1_000_000;
 
-/// Hedges that may be saved up, so that a quiet hour does not pay for a storm.
+/// Most hedges that may be saved up, so that a quiet hour does not allow a burst.
 const MOST_SAVED: i64 = 10 * WHOLE;
 
-/// How many requests may be hedged: each that could be adds its share of one.
+/// Limits hedges to a share of the requests that could be hedged.
 #[derive(Debug)]
 pub(crate) struct HedgeBudget {
     share: i64,
@@ -38,6 +46,54 @@ impl HedgeBudget {
         let enough = |saved: i64| (saved >= WHOLE).then(|| saved - WHOLE);
         self.saved.fetch_update(Ordering::Relaxed, Ordering::Relaxed, enough).is_ok()
     }
+}
+
+/// A second attempt that was made while the first was under way.
+pub(super) struct Hedge {
+    /// The candidate that was asked.
+    pub(super) index: usize,
+    pub(super) permit: Permit,
+    pub(super) began: Instant,
+    /// Whether its reply counts.
+    pub(super) won: bool,
+}
+
+/// Waits for the reply of the `first` attempt. If that takes longer than `usual`, `other` gives
+/// leave to send to another candidate, and `send` sends a second attempt there. The first success
+/// counts. If one attempt fails, the other decides.
+pub(super) async fn race<S, F>(
+    usual: Duration,
+    first: impl Future<Output = Reply>,
+    other: impl FnOnce() -> Option<(usize, Permit)>,
+    send: S,
+) -> (Reply, Option<Hedge>)
+where
+    S: FnOnce(Arc<Target>, Instant) -> F,
+    F: Future<Output = Reply>,
+{
+    tokio::pin!(first);
+    tokio::select! {
+        reply = &mut first => return (reply, None),
+        () = sleep(usual) => {}
+    }
+    let Some((index, mut permit)) = other() else {
+        return (first.await, None);
+    };
+    permit.sent();
+    let began = Instant::now();
+    let second = send(Arc::clone(permit.target()), began);
+    tokio::pin!(second);
+    let (reply, won) = tokio::select! {
+        reply = &mut first => match reply {
+            Reply::Failure(_) => (second.await, true),
+            reply => (reply, false),
+        },
+        reply = &mut second => match reply {
+            Reply::Failure(_) => (first.await, false),
+            reply => (reply, true),
+        },
+    };
+    (reply, Some(Hedge { index, permit, began, won }))
 }
 
 #[cfg(test)]

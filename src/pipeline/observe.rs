@@ -1,6 +1,6 @@
-//! The outermost step: opens the request's record, and answers what the steps within refuse, or
-//! panic on. A panic is one failed request: what the request held is settled as it unwinds, and
-//! its connection goes on.
+//! The outermost step: opens the request's record, and answers a request that an inner step refuses
+//! or panics on. A panic fails one request only: what the request held is settled as it unwinds, and
+//! its connection stays open.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -15,17 +15,12 @@ use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 use uuid::Uuid;
 
-use super::exchange::Exchange;
-use super::refusal::Refused;
+use super::context::RequestContext;
+use super::error::RequestError;
+use super::gateway::SharedGateway;
+use super::inbound::InboundRequest;
 use super::relay::{self, ResponseBody};
-use super::{InboundRequest, SharedGateway};
-
-/// A request with its record, at the start of the stack.
-#[derive(Debug)]
-pub(super) struct Observed<B> {
-    pub(super) inbound: InboundRequest<B>,
-    pub(super) exchange: Box<Exchange>,
-}
+use super::stage::ObservedRequest;
 
 pub(super) fn layer(live: &Arc<SharedGateway>) -> ObserveLayer {
     ObserveLayer { live: Arc::clone(live) }
@@ -52,31 +47,32 @@ pub(super) struct Observe<I> {
 
 impl<B, I> Service<InboundRequest<B>> for Observe<I>
 where
-    I: Service<Observed<B>, Response = Response<ResponseBody>, Error = Refused>,
+    I: Service<ObservedRequest<B>, Response = Response<ResponseBody>, Error = RequestError>,
 {
     type Response = Response<ResponseBody>;
     type Error = Infallible;
-    type Future = Observing<I::Future>;
+    type Future = ResponseFuture<I::Future>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        // The steps within take a request at any time; their bounds are their own.
+        // The inner steps take a request at any time; their bounds are their own.
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, mut inbound: InboundRequest<B>) -> Self::Future {
-        // It may be a bearer key: no `Debug` of the request shows it.
+        // The value may be a bearer key; `Debug` of a sensitive header does not show it.
         if let Entry::Occupied(mut values) = inbound.head.headers.entry(AUTHORIZATION) {
             values.iter_mut().for_each(|value| value.set_sensitive(true));
         }
-        // The one look at which config is live: the request sees it to its end.
-        let mut exchange = Box::new(Exchange::new(self.live.load_full(), inbound.peer.clone()));
-        exchange.join_trace(&inbound.head);
-        let request_id = exchange.request_id;
-        // The first steps are taken in the call itself.
-        let call = AssertUnwindSafe(|| self.inner.call(Observed { inbound, exchange }));
+        // The request keeps this gateway, and so one config, to its end.
+        let mut context =
+            Box::new(RequestContext::new(self.live.load_full(), inbound.peer.clone()));
+        context.join_trace(&inbound.head);
+        let request_id = context.request_id;
+        // The first steps run in the call itself.
+        let call = AssertUnwindSafe(|| self.inner.call(ObservedRequest { inbound, context }));
         match catch_unwind(call) {
-            Ok(inner) => Observing::Within { inner, request_id },
-            Err(_) => Observing::Panicked { request_id },
+            Ok(inner) => ResponseFuture::Within { inner, request_id },
+            Err(_) => ResponseFuture::Panicked { request_id },
         }
     }
 }
@@ -84,15 +80,15 @@ where
 pin_project! {
     /// The future of [`Observe`].
     #[project = Projected]
-    pub(super) enum Observing<F> {
+    pub(super) enum ResponseFuture<F> {
         Within { #[pin] inner: F, request_id: Uuid },
         Panicked { request_id: Uuid },
     }
 }
 
-impl<F> Future for Observing<F>
+impl<F> Future for ResponseFuture<F>
 where
-    F: Future<Output = Result<Response<ResponseBody>, Refused>>,
+    F: Future<Output = Result<Response<ResponseBody>, RequestError>>,
 {
     type Output = Result<Response<ResponseBody>, Infallible>;
 
@@ -103,11 +99,11 @@ where
                 return Poll::Ready(Ok(relay::panicked(*request_id)));
             }
         };
-        // What unwinds is dropped on its way, and never polled again.
+        // A future that panicked is never polled again.
         Poll::Ready(Ok(match catch_unwind(AssertUnwindSafe(|| inner.poll(cx))) {
             Ok(polled) => match ready!(polled) {
                 Ok(response) => response,
-                Err(refused) => relay::refuse(refused),
+                Err(error) => relay::request_error(error),
             },
             Err(_) => relay::panicked(request_id),
         }))

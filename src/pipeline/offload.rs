@@ -1,5 +1,5 @@
-//! Work on large bodies, done apart from the threads that serve connections: it would hold up all
-//! requests of its thread for milliseconds.
+//! Runs work on large bodies on threads that serve no connections: it would delay all requests of its
+//! thread for milliseconds.
 
 use std::panic::resume_unwind;
 use std::sync::Arc;
@@ -7,10 +7,10 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
-/// Most threads that do such work at once; the rest of it waits its turn.
+/// Most threads that do such work at once; further work waits.
 const THREADS: usize = 4;
 
-/// Takes work that may be long. Clones share its bound.
+/// Runs work that may be long. Clones share its bound.
 #[derive(Clone, Debug)]
 pub(crate) struct Offload(Arc<Semaphore>);
 
@@ -47,14 +47,14 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn long_work_leaves_the_thread() {
+    async fn long_work_runs_on_another_thread() {
         let (offload, own) = (Offload::default(), thread::current().id());
         assert_eq!(offload.run(true, || thread::current().id()).await, own);
         assert_ne!(offload.run(false, || thread::current().id()).await, own);
     }
 
     #[tokio::test]
-    async fn a_panic_comes_back_and_takes_no_thread_away() {
+    async fn a_panic_reaches_the_caller_and_costs_no_thread() {
         let offload = Offload::default();
         for _ in 0..2 * THREADS {
             let offload = offload.clone();

@@ -1,37 +1,97 @@
-//! What the policy of a client says to its request, at the points where enough is known of it:
-//! when the call is parsed, when the body is there, and when its targets are found.
+//! What a client's policy allows of its request, and what it adds.
 //!
-//! A client without a policy costs a look at a `None`.
+//! The policy is asked in two steps of the stack, both here. [`CheckHead`] refuses what the head
+//! shows before the body is read. [`CheckBody`] does the rest once the body is in memory; if it took
+//! the body to know the client, that includes the checks of the head. Later steps apply what was
+//! decided: routing leaves out targets that are not allowed ([`allows_target`]), and the attempts
+//! add the guardrail that the policy forces.
+//!
+//! A client without a policy costs one look at a `None`.
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, request};
+use http::{HeaderMap, HeaderName, HeaderValue, request};
+use http_body::Body;
 
-use super::InternalRequest;
-use super::exchange::Exchange;
-use super::refusal::Refusal;
+use super::context::RequestContext;
+use super::error::{GatewayError, RequestError};
+use super::gateway::Gateway;
+use super::headers::ForcedGuardrail;
+use super::inbound::InternalRequest;
+use super::stage::{AuthorizedRequest, BufferedRequest, ParsedRequest};
+use super::step::Step;
 use crate::bedrock::guardrail::{self, Named};
 use crate::bedrock::path::{Call, Resource};
 use crate::bedrock::{ModelId, Operation};
+use crate::config::Priority;
 use crate::limits::Denied;
 use crate::routing::Target;
 
-/// Looks at operation, model and guardrail: before the body is read, unless it takes that to know
-/// whose the request is.
-pub(super) fn check_call(
-    exchange: &Exchange,
-    call: &Call,
-    head: &request::Parts,
-) -> Result<(), Denied> {
-    let Some(policy) = exchange.policy() else { return Ok(()) };
+static PRIORITY: HeaderName = HeaderName::from_static("x-sluice-priority");
+
+/// Checks operation, model and guardrail before the body is read.
+#[derive(Clone, Debug)]
+pub(super) struct CheckHead;
+
+impl<B> Step<ParsedRequest<B>> for CheckHead
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+{
+    type Out = ParsedRequest<B>;
+
+    fn take(&self, request: ParsedRequest<B>) -> Result<ParsedRequest<B>, RequestError> {
+        let ParsedRequest { observed, call, .. } = &request;
+        // While the client is unknown it has no policy.
+        match check_head(&observed.context, call, &observed.inbound.head) {
+            Ok(()) => Ok(request),
+            Err(denied) => Err(request.observed.reject(denied.into())),
+        }
+    }
+}
+
+/// Checks what the body names, adds the guardrail that the request must have, and sets the
+/// request's priority.
+#[derive(Clone, Debug)]
+pub(super) struct CheckBody;
+
+impl Step<BufferedRequest> for CheckBody {
+    type Out = AuthorizedRequest;
+
+    fn take(&self, mut request: BufferedRequest) -> Result<AuthorizedRequest, RequestError> {
+        match authorize(&mut request) {
+            Ok(guardrail) => Ok(AuthorizedRequest { buffered: request, guardrail }),
+            Err(error) => Err(RequestError { error, context: request.context }),
+        }
+    }
+}
+
+fn authorize(request: &mut BufferedRequest) -> Result<Option<ForcedGuardrail>, GatewayError> {
+    let BufferedRequest { head, context, call, body, hash, was_pending, .. } = request;
+    if *was_pending {
+        if let Some(limit) = max_body(context, head).filter(|limit| body.len() > *limit) {
+            return Err(Denied::Body { limit }.into());
+        }
+        check_head(context, call, head)?;
+    }
+    if let Some(changed) = check_body(context, call.operation, body)? {
+        (*body, *hash) = (changed, None);
+    }
+    check_client(context, call)?;
+    let asked = requested_priority(&head.headers, context.gateway());
+    context.caller.priority = context.policy().map_or(asked, |policy| policy.priority(asked));
+    Ok(forced_guardrail(context, call.operation)?)
+}
+
+fn check_head(context: &RequestContext, call: &Call, head: &request::Parts) -> Result<(), Denied> {
+    let Some(policy) = context.policy() else { return Ok(()) };
     policy.operation(call.operation)?;
     match &call.resource {
         Resource::Model(model) => {
-            // A request of another room's names the model that is preferred, and not one that its
-            // client asked for.
+            // An internal request names the model that its room prefers, not one that the client
+            // asked for.
             if head.extensions.get::<InternalRequest>().is_none() {
                 policy.model(model)?;
             }
-            // Also where the upstream is not known to look at them: it may come to.
+            // Also for operations whose upstream ignores these headers today.
             policy.guardrail_headers(&head.headers)
         }
         Resource::Guardrail { identifier, version } => policy.guardrail(&Named {
@@ -46,29 +106,13 @@ pub(super) fn check_call(
     }
 }
 
-/// The same for a request that only its body, of this length, has shown to be its client's.
-pub(super) fn check_collected(
-    exchange: &Exchange,
-    call: &Call,
-    head: &request::Parts,
-    length: usize,
-) -> Result<(), Denied> {
-    let general = exchange.gateway().config.server.max_body;
-    let own = exchange.policy().and_then(|policy| policy.max_body(general));
-    if let Some(limit) = own.filter(|limit| length > *limit) {
-        return Err(Denied::Body { limit });
-    }
-    check_call(exchange, call, head)
-}
-
-/// Looks at what the body names. A Converse body without the guardrail that it must have gets it:
-/// the changed body is returned.
-pub(super) fn check_body(
-    exchange: &Exchange,
+/// Checks what the body names. Returns the changed body if the policy adds its guardrail to it.
+fn check_body(
+    context: &RequestContext,
     operation: Operation,
     body: &[u8],
-) -> Result<Option<Bytes>, Refusal> {
-    let Some(policy) = exchange.policy() else { return Ok(None) };
+) -> Result<Option<Bytes>, GatewayError> {
+    let Some(policy) = context.policy() else { return Ok(None) };
     if operation == Operation::StartAsyncInvoke && policy.has_models() {
         let models = guardrail::async_models(body)?;
         if models.is_empty() {
@@ -86,40 +130,69 @@ pub(super) fn check_body(
     for one in &named {
         policy.guardrail(one)?;
     }
-    Ok(policy
-        .forced_guardrail()
-        .filter(|_| named.is_empty())
-        .and_then(|forced| guardrail::put_in(body, &forced.identifier, &forced.version)))
+    let Some(forced) = policy.forced_guardrail().filter(|_| named.is_empty()) else {
+        return Ok(None);
+    };
+    let changed = guardrail::put_in(body, &forced.identifier, &forced.version);
+    Ok(Some(changed.ok_or_else(|| Denied::OtherGuardrail(forced.clone()))?))
 }
 
-/// Looks at who makes a call of the control plane, once that is known. What it lists is the account's,
-/// so it is nothing for just anybody.
-pub(super) fn check_control_plane(exchange: &Exchange, call: &Call) -> Result<(), Denied> {
-    let member = exchange.client.as_ref().and_then(|client| client.record());
-    let unnamed = || Denied::Unnamed { operation: call.operation.name() };
-    member.map(|_| ()).ok_or_else(unnamed)
+/// Checks that the client may make this kind of call at all.
+fn check_client(context: &RequestContext, call: &Call) -> Result<(), Denied> {
+    let operation = call.operation;
+    // The lists of the control plane are the account's, so only named clients may see them.
+    let is_named = context.caller.client.as_ref().is_some_and(|client| client.record().is_some());
+    if operation.is_control_plane() && !is_named {
+        return Err(Denied::Unnamed { operation: operation.name() });
+    }
+    // No budget can count what an asynchronous invocation costs: the policy must name it.
+    let is_uncounted = operation == Operation::StartAsyncInvoke && context.account().is_some();
+    if is_uncounted && !context.policy().is_some_and(|policy| policy.names(operation)) {
+        return Err(Denied::Uncounted { operation: operation.name() });
+    }
+    Ok(())
 }
 
-/// Whether a target may be called for the client.
-pub(super) fn may_call(exchange: &Exchange, target: &Target) -> bool {
-    let policy = exchange.policy();
+/// The client's own bound on a request's body, if that is less than the server's. An internal
+/// request has none: it is larger than the request of the client that it was made from.
+pub(super) fn max_body(context: &RequestContext, head: &request::Parts) -> Option<usize> {
+    if head.extensions.get::<InternalRequest>().is_some() {
+        return None;
+    }
+    context.policy()?.max_body(context.gateway().config.server.max_body)
+}
+
+/// Whether the request may be sent to `target`.
+pub(super) fn allows_target(context: &RequestContext, target: &Target) -> bool {
+    let policy = context.policy();
     policy.is_none_or(|policy| policy.may_call(&target.model, target.base_model()))
 }
 
-/// Names the guardrail that the request must have, in the headers that go upstream: only there,
-/// since a client has ways to have its own headers left out.
-pub(super) fn add_guardrail(exchange: &Exchange, operation: Operation, headers: &mut HeaderMap) {
-    let forced = exchange.policy().and_then(|policy| policy.forced_guardrail());
-    let Some(forced) = forced.filter(|_| names_guardrail_by_header(operation)) else { return };
-    for (name, text) in
-        [(guardrail::IDENTIFIER, &forced.identifier), (guardrail::VERSION, &forced.version)]
-    {
-        if let Ok(value) = HeaderValue::from_str(text) {
-            headers.insert(name, value);
-        }
-    }
+/// The priority that the client asks for with `x-sluice-priority`, else normal; never above the
+/// config's maximum.
+fn requested_priority(headers: &HeaderMap, gateway: &Gateway) -> Priority {
+    let asked = match headers.get(&PRIORITY).and_then(|value| value.to_str().ok()) {
+        Some(text) if text.eq_ignore_ascii_case("high") => Priority::High,
+        Some(text) if text.eq_ignore_ascii_case("low") => Priority::Low,
+        _ => Priority::Normal,
+    };
+    asked.min(gateway.config.queue.max_priority)
 }
 
-fn names_guardrail_by_header(operation: Operation) -> bool {
-    matches!(operation, Operation::InvokeModel | Operation::InvokeModelWithResponseStream)
+/// The guardrail that the request must have, for an operation that names it in its headers. The
+/// attempts set these headers after they removed what the client does not want forwarded: a client
+/// could list them in its `connection` header.
+fn forced_guardrail(
+    context: &RequestContext,
+    operation: Operation,
+) -> Result<Option<ForcedGuardrail>, Denied> {
+    let is_named_in_headers =
+        matches!(operation, Operation::InvokeModel | Operation::InvokeModelWithResponseStream);
+    let forced = context.policy().and_then(|policy| policy.forced_guardrail());
+    let Some(forced) = forced.filter(|_| is_named_in_headers) else { return Ok(None) };
+    let value = |text: &str| {
+        HeaderValue::from_str(text).map_err(|_| Denied::OtherGuardrail(forced.clone()))
+    };
+    let (identifier, version) = (value(&forced.identifier)?, value(&forced.version)?);
+    Ok(Some(ForcedGuardrail { identifier, version }))
 }

@@ -1,10 +1,10 @@
-//! Answers on their way to the client: bytes as they come, with the pace of the slower side.
+//! Relays answers to the client: bytes as they come, at the pace of the slower side.
 //!
-//! What passes is watched for token counts and for the end of the stream; nothing is held back
-//! for it. A body that breaks off at the upstream breaks off at the client, so that its SDK
-//! raises: no failure in the middle looks like an end. A stream that breaks off, or whose time is
-//! over, where a frame ends is told so by a frame of the gateway's own: proxies on the way to the
-//! client may make an end of a broken body.
+//! A tap reads token counts and the end of the stream from the bytes as they pass; nothing is
+//! buffered for it. A body that breaks at the upstream breaks at the client, so that its SDK raises an
+//! error: no failure in the middle looks like an end. If a stream breaks, or its time is over, at a
+//! frame's end, the gateway adds an exception frame of its own, because a proxy on the way to the
+//! client may turn a broken body into a complete one.
 
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -22,10 +22,11 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::exchange::{Exchange, Outcome, millis};
-use super::prepare::{strip_for_client, value};
-use super::refusal::{Refusal, Refused, discourage_retry};
-use super::watch::Watch;
+use super::context::{Outcome, RequestContext, millis};
+use super::error::{GatewayError, RequestError, discourage_retry};
+use super::headers::{strip_for_client, value};
+use super::shortage::SOON;
+use super::usage_tap::UsageTap;
 use crate::bedrock::error::set_retry_after;
 use crate::bedrock::{ErrorKind, Operation, Usage, WireError, event_stream};
 use crate::limits::{OverBudget, usd};
@@ -49,23 +50,20 @@ pub struct ResponseBody<B = upstream::Body>(Inner<B>);
 #[derive(Debug)]
 enum Inner<B> {
     /// In memory; the record, if there is one, ends with it.
-    Whole { bytes: Bytes, _exchange: Option<Box<Exchange>> },
+    Whole { bytes: Bytes, _exchange: Option<Box<RequestContext>> },
     /// Relayed as it comes.
     Relayed(Pin<Box<Relay<B>>>),
 }
 
-/// When to try again where nothing tells when that would help.
-pub(super) const SOON: Duration = Duration::from_secs(1);
+/// If the upstream had bytes at all times for this long, a late answer is the client's doing.
+const STALL_THRESHOLD: Duration = Duration::from_millis(500);
 
-/// An upstream that was never waited for during this time is not what an answer is late for.
-const HELD_UP: Duration = Duration::from_millis(500);
-
-/// When an answer must have ended, as one of its extensions, where that is not the time that every
-/// request has.
+/// When an answer must have ended: an extension of answers whose deadline is not that of every
+/// request.
 #[derive(Clone, Copy, Debug)]
 pub struct ResponseDeadline(pub Instant);
 
-/// Why the body of an answer breaks off.
+/// Why the body of an answer breaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum RelayError {
     /// The upstream's body broke off, or ended within a frame.
@@ -74,7 +72,7 @@ pub enum RelayError {
     /// The upstream was silent for too long.
     #[error("the upstream's answer stalled")]
     Idle,
-    /// Its client has nothing left to pay for more.
+    /// The client's budget is used up.
     #[error("the client's budget is used up")]
     OverBudget,
     /// The time for the whole request is over.
@@ -87,7 +85,7 @@ pub enum RelayError {
 
 /// The answer that relays a success of `target`.
 pub(super) fn success<B>(
-    mut exchange: Box<Exchange>,
+    mut context: Box<RequestContext>,
     operation: Operation,
     success: Success<B>,
     spending: ActiveReservation,
@@ -96,19 +94,23 @@ pub(super) fn success<B>(
 ) -> Response<ResponseBody<B>> {
     let Success { status, headers: mut head, held, body, is_close_delimited } = success;
     let idle = spending.target().endpoint.idle_timeout;
-    exchange.answered_by = Some(Arc::clone(spending.target()));
-    exchange.answering(status, None);
-    exchange.spent(spending.input(), 0);
-    let quiet_since = exchange.started + exchange.head.unwrap_or_default();
+    context.answer.target = Some(Arc::clone(spending.target()));
+    context.answering(status, None);
+    context.spent(spending.input(), 0);
+    let quiet_since = context.timing.started + context.timing.first_byte.unwrap_or_default();
     let watch = if operation.is_stream() {
-        if exchange.bound.is_some() { Watch::whole_stream() } else { Watch::stream() }
+        if context.consumption.bound.is_some() {
+            UsageTap::whole_stream()
+        } else {
+            UsageTap::stream()
+        }
     } else {
         // Vectors and pictures are long, and nothing of them is cached.
         let mode = spending.target().model_info.map_or("chat", |facts| facts.mode);
-        Watch::unary(Usage::from_headers(&head), mode == "chat" || is_close_delimited)
+        UsageTap::unary(Usage::from_headers(&head), mode == "chat" || is_close_delimited)
     };
     strip_for_client(&mut head);
-    add_own_headers(&mut head, &exchange);
+    add_own_headers(&mut head, &context);
     let may_be_cut = is_close_delimited && (operation.is_stream() || is_json(&head));
     // What any other request can cost is held from its start.
     let is_metered = operation == Operation::InvokeModelWithBidirectionalStream;
@@ -116,7 +118,7 @@ pub(super) fn success<B>(
         body,
         held: held.into_iter(),
         watch,
-        exchange,
+        context,
         spending: Some(spending),
         size,
         idle,
@@ -135,12 +137,12 @@ pub(super) fn success<B>(
 
 /// The answer that relays a failure as it came.
 pub(super) fn failure(
-    mut exchange: Box<Exchange>,
+    mut context: Box<RequestContext>,
     failure: Failure,
     target: Arc<Target>,
 ) -> Response<ResponseBody> {
-    exchange.answering(failure.status, failure.reported.name.as_deref());
-    exchange.ended(match failure.time_limit {
+    context.answering(failure.status, failure.reported.name.as_deref());
+    context.ended(match failure.time_limit {
         Some(TimeLimit::Connect) => Outcome::ConnectTimeout,
         Some(TimeLimit::FirstByte) => Outcome::FirstByteTimeout,
         None if failure.class.is_clients() => Outcome::ClientError,
@@ -159,27 +161,27 @@ pub(super) fn failure(
         _ => SOON,
     };
     if failure.from_upstream {
-        exchange.answered_by = Some(target);
+        context.answer.target = Some(target);
     }
-    whole(failure.status, head, failure.body, due, exchange)
+    whole(failure.status, head, failure.body, due, context)
 }
 
-/// The answer to a request that the gateway refuses.
-pub(super) fn refuse(refused: Refused) -> Response<ResponseBody> {
-    let Refused { refusal, mut exchange } = refused;
-    exchange.answering(refusal.kind().status(), Some(refusal.kind().name()));
-    exchange.ended(refusal.outcome());
-    match &refusal {
-        Refusal::Limited(limited) => exchange.limited_by = Some(limited.limit),
-        Refusal::OverBudget(over @ OverBudget::Held(_)) => {
-            exchange.limited_by = Some(over.policy());
+/// The answer to a request that the gateway itself ends.
+pub(super) fn request_error(failed: RequestError) -> Response<ResponseBody> {
+    let RequestError { error, mut context } = failed;
+    context.answering(error.kind().status(), Some(error.kind().name()));
+    context.ended(error.outcome());
+    match &error {
+        GatewayError::Limited(limited) => context.caller.limited_by = Some(limited.limit),
+        GatewayError::OverBudget(over @ OverBudget::Held(_)) => {
+            context.caller.limited_by = Some(over.policy());
         }
-        Refusal::OverBudget(over) => exchange.denied_by = Some(over.policy()),
-        Refusal::Denied(denied) => exchange.denied_by = Some(denied.policy()),
+        GatewayError::OverBudget(over) => context.caller.denied_by = Some(over.policy()),
+        GatewayError::Denied(denied) => context.caller.denied_by = Some(denied.policy()),
         _ => {}
     }
-    let (head, body) = refusal.into_response().into_parts();
-    whole(head.status, head.headers, body, SOON, exchange)
+    let (head, body) = error.into_response().into_parts();
+    whole(head.status, head.headers, body, SOON, context)
 }
 
 /// The answer to a request that something panicked on. Its record ended where that happened.
@@ -192,22 +194,21 @@ pub(super) fn panicked(request_id: Uuid) -> Response<ResponseBody> {
     respond(head.status, head.headers, Inner::Whole { bytes, _exchange: None })
 }
 
-/// An answer that is not relayed. One that is not available tells when it may be, by `due` if it does not
-/// say so itself.
+/// An answer that is not relayed. A 503 gets a `retry-after` of `due`, unless it has one.
 fn whole(
     status: StatusCode,
     mut head: HeaderMap,
     bytes: Bytes,
     due: Duration,
-    mut exchange: Box<Exchange>,
+    mut context: Box<RequestContext>,
 ) -> Response<ResponseBody> {
     if status == StatusCode::SERVICE_UNAVAILABLE && !head.contains_key(RETRY_AFTER) {
         set_retry_after(&mut head, due);
     }
-    exchange.response_bytes = bytes.len() as u64;
-    discourage_retry(&mut head, status, exchange.started.elapsed());
-    add_own_headers(&mut head, &exchange);
-    respond(status, head, Inner::Whole { bytes, _exchange: Some(exchange) })
+    context.answer.bytes = bytes.len() as u64;
+    discourage_retry(&mut head, status, context.timing.started.elapsed());
+    add_own_headers(&mut head, &context);
+    respond(status, head, Inner::Whole { bytes, _exchange: Some(context) })
 }
 
 fn respond<B>(status: StatusCode, head: HeaderMap, body: Inner<B>) -> Response<ResponseBody<B>> {
@@ -217,20 +218,20 @@ fn respond<B>(status: StatusCode, head: HeaderMap, body: Inner<B>) -> Response<R
     response
 }
 
-fn add_own_headers(head: &mut HeaderMap, exchange: &Exchange) {
+fn add_own_headers(head: &mut HeaderMap, context: &RequestContext) {
     let mut text = Uuid::encode_buffer();
-    let request_id = value(exchange.request_id.hyphenated().encode_lower(&mut text));
+    let request_id = value(context.request_id.hyphenated().encode_lower(&mut text));
     if let Entry::Vacant(place) = head.entry(AMZN_REQUEST_ID) {
         place.insert(request_id.clone());
     }
     head.insert(REQUEST_ID, request_id);
-    head.insert(ATTEMPTS, count(exchange.attempts.len() as u64));
-    head.insert(QUEUED, count(millis(exchange.queued)));
-    if let Some(left) = exchange.account().and_then(|account| account.little_left()) {
+    head.insert(ATTEMPTS, count(context.answer.attempts.len() as u64));
+    head.insert(QUEUED, count(millis(context.timing.queued)));
+    if let Some(left) = context.account().and_then(|account| account.little_left()) {
         head.insert(BUDGET, value(&usd(left).to_string()));
     }
-    if let Some(target) = &exchange.answered_by {
-        if exchange.requested_model.is_some() {
+    if let Some(target) = &context.answer.target {
+        if context.call.requested_model.is_some() {
             head.insert(MODEL, target.model_header.clone());
         }
         head.insert(REGION, target.endpoint.region_header.clone());
@@ -260,8 +261,8 @@ pin_project_lite::pin_project! {
         body: B,
         // What was read to see the first frame goes out first.
         held: std::vec::IntoIter<Bytes>,
-        watch: Watch,
-        exchange: Box<Exchange>,
+        watch: UsageTap,
+        context: Box<RequestContext>,
         // What the answer holds of its target's quota, until it is settled.
         spending: Option<ActiveReservation>,
         size: RequestSize,
@@ -307,7 +308,7 @@ impl<B: Body<Data = Bytes>> Relay<B> {
                 return Poll::Ready(Some(Ok(self.pass(chunk))));
             }
             if let Some(over) = this.over_budget.filter(|_| !this.watch.is_within_frame()) {
-                return Poll::Ready(Some(self.out_of_money(over)));
+                return Poll::Ready(Some(self.budget_exceeded(over)));
             }
             match this.body.poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => {
@@ -333,7 +334,7 @@ impl<B: Body<Data = Bytes>> Relay<B> {
             if !*this.is_timing {
                 let now = Instant::now();
                 // This answer is late because it is not read; its connection ends it.
-                if now >= *this.deadline && now - *this.quiet_since > HELD_UP {
+                if now >= *this.deadline && now - *this.quiet_since > STALL_THRESHOLD {
                     return Poll::Pending;
                 }
                 *this.is_timing = true;
@@ -350,16 +351,16 @@ impl<B: Body<Data = Bytes>> Relay<B> {
     fn pass(mut self: Pin<&mut Self>, chunk: Bytes) -> Bytes {
         let this = self.as_mut().project();
         this.watch.pass(&chunk);
-        // Should the client go away, what has passed is what it cost.
+        // If the client goes away, what has passed is what it cost.
         if let (Some(spending), Some(output)) = (this.spending.as_mut(), this.watch.tokens()) {
             spending.observe_output(output);
-            this.exchange.begun = this.watch.begun();
-            this.exchange.spent(spending.input(), output);
+            this.context.consumption.begun = this.watch.begun();
+            this.context.spent(spending.input(), output);
             if *this.is_metered {
-                *this.over_budget = this.exchange.has_cost(this.watch.usage()).err();
+                *this.over_budget = this.context.charge_so_far(this.watch.usage()).err();
             }
         }
-        this.exchange.response_bytes += chunk.len() as u64;
+        this.context.answer.bytes += chunk.len() as u64;
         // A body of known length is not asked again when it is all there.
         if this.held.len() == 0 && this.body.is_end_stream() && !this.watch.is_within_frame() {
             self.finish();
@@ -368,7 +369,7 @@ impl<B: Body<Data = Bytes>> Relay<B> {
     }
 
     fn finish(self: Pin<&mut Self>) {
-        // A bidirectional stream, which is metered, ends when its client does.
+        // A bidirectional stream, which is metered, ends when its client ends it.
         let outcome = if self.watch.saw_exception() {
             Outcome::StreamException
         } else if !self.is_metered && self.watch.lacks_its_stop() {
@@ -407,9 +408,9 @@ impl<B: Body<Data = Bytes>> Relay<B> {
         self.last(last, error, outcome)
     }
 
-    /// Ends a body whose client has nothing left to pay for more of it.
-    fn out_of_money(mut self: Pin<&mut Self>, over: OverBudget) -> Result<Bytes, RelayError> {
-        self.as_mut().project().exchange.denied_by = Some(over.policy());
+    /// Ends a body whose client has used up its budget.
+    fn budget_exceeded(mut self: Pin<&mut Self>, over: OverBudget) -> Result<Bytes, RelayError> {
+        self.as_mut().project().context.caller.denied_by = Some(over.policy());
         let payload = serde_json::json!({ "message": over.to_string() });
         let last = event_stream::exception("validationException", payload.to_string());
         self.last(last, RelayError::OverBudget, Outcome::ClientDenied)
@@ -427,7 +428,7 @@ impl<B: Body<Data = Bytes>> Relay<B> {
         if !takes_a_frame {
             return Err(error);
         }
-        self.project().exchange.response_bytes += frame.len() as u64;
+        self.project().context.answer.bytes += frame.len() as u64;
         Ok(frame)
     }
 
@@ -439,7 +440,7 @@ impl<B: Body<Data = Bytes>> Relay<B> {
     fn exception(&self, error: RelayError) -> Bytes {
         let limit = match error {
             RelayError::Idle => self.idle,
-            _ => self.deadline.saturating_duration_since(self.exchange.started),
+            _ => self.deadline.saturating_duration_since(self.context.timing.started),
         };
         let limit = humantime::format_duration(limit);
         let message = match error {
@@ -465,16 +466,16 @@ impl<B> Relay<B> {
     fn panicked(self: Pin<&mut Self>) {
         let this = self.project();
         *this.is_over = true;
-        this.exchange.panicked();
+        this.context.panicked();
         drop(this.spending.take());
     }
 
     fn end(self: Pin<&mut Self>, outcome: Outcome) {
         let this = self.project();
         *this.is_over = true;
-        this.exchange.ended(outcome);
+        this.context.ended(outcome);
         let usage = this.watch.usage();
-        this.exchange.usage = usage;
+        this.context.consumption.reported = usage;
         if let Some(mut spending) = this.spending.take() {
             match outcome {
                 Outcome::StreamBroken | Outcome::StreamIdle => spending.stalled(),

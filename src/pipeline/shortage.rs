@@ -1,7 +1,7 @@
-//! Why none of a request's candidates answers it: what became of each, and the one place that words it.
+//! Why no candidate of a request can answer it, in the words that the client gets.
 //!
-//! A client learns how many of them are throttled, failed, denied it, and so on, and when to try again.
-//! It is told to wait for quota only where that would help.
+//! The message counts the candidates that are throttled, failed, denied access and so on, and names
+//! the time to retry. Only if waiting for quota would help is it a throttle.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,18 +9,19 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::refusal::Refusal;
-use super::relay::SOON;
-use super::route::{CandidateState, Left, Routed};
+use super::routed::{CandidateState, Left, RoutedRequest};
 use crate::bedrock::error::whole_seconds;
 use crate::routing::cooldown::State;
 use crate::routing::{Candidates, Excess};
 use crate::telemetry::OTHER;
 
-/// A year, and more: what is due later is not waited for.
+/// When to try again if nothing shows when that would help.
+pub(super) const SOON: Duration = Duration::from_secs(1);
+
+/// A target that recovers later than this counts as never.
 const NEVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-/// What keeps a candidate from answering.
+/// Why a candidate does not answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Cause {
     /// It was throttled and cools down.
@@ -46,7 +47,7 @@ enum Cause {
 }
 
 impl Cause {
-    /// In the order in which they are told: what a wait helps with comes first.
+    /// In the order of the message: causes that a wait can cure come first.
     const ALL: [Cause; 10] = [
         Cause::Throttled,
         Cause::Full,
@@ -60,7 +61,12 @@ impl Cause {
         Cause::Unusable,
     ];
 
-    fn of(routed: &Routed, index: usize, state: &CandidateState, now: Instant) -> Option<Cause> {
+    fn of(
+        routed: &RoutedRequest,
+        index: usize,
+        state: &CandidateState,
+        now: Instant,
+    ) -> Option<Cause> {
         Some(match state.left {
             Some(Left::Denied(_)) => Cause::Denied,
             Some(Left::Misfit(_)) => Cause::Misfit,
@@ -86,8 +92,8 @@ impl Cause {
         matches!(self, Cause::Throttled | Cause::Full)
     }
 
-    /// What is said of so many targets.
-    fn say(self, many: bool) -> &'static str {
+    /// The message's words for one target, or for many.
+    fn phrase(self, many: bool) -> &'static str {
         match (self, many) {
             (Cause::Throttled, false) => "is throttled",
             (Cause::Throttled, true) => "are throttled",
@@ -109,23 +115,23 @@ impl Cause {
     }
 }
 
-/// What became of the candidates of a request.
+/// Why the candidates of a request do not answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Shortage {
-    /// How many met each cause, in the order of [`Cause::ALL`].
+    /// Number of candidates by cause, in the order of [`Cause::ALL`].
     counts: [usize; Cause::ALL.len()],
-    /// Who will have room first, as the client knows it, if that is known.
+    /// The target that has room first, if that is known.
     first: Option<String>,
-    /// What was asked for, where no route names it: it is its own only target.
+    /// The requested model, if no route names it: it is its own only target.
     model: Option<String>,
-    /// The best one's denial, if one denied it: status and name of the error.
+    /// Status and error name of the best candidate that denied the request.
     denial: Option<String>,
     due: Duration,
 }
 
 impl Shortage {
-    /// What became of those of this request.
-    pub(super) fn of(routed: &Routed, now: Instant) -> Shortage {
+    /// The shortage of this request.
+    pub(super) fn of(routed: &RoutedRequest, now: Instant) -> Shortage {
         let mut counts = [0; Cause::ALL.len()];
         for (index, state) in routed.candidates.iter().enumerate() {
             let cause = Cause::of(routed, index, state, now);
@@ -137,8 +143,7 @@ impl Shortage {
         let denial = denial(routed);
         let mut shortage = Shortage { counts, first: None, model: None, denial, due: SOON };
         let is_throttled = shortage.is_quota();
-        // Those that this request is done with count by when they are tried again: they may have
-        // failed it and cool down for that.
+        // A candidate that failed this request may recover from its cooldown.
         let waits = |left: Option<Left>| match left {
             None => true,
             Some(Left::Failed(_) | Left::Unreachable) => !is_throttled,
@@ -179,13 +184,13 @@ impl Shortage {
         self.due
     }
 
-    /// What is said of so many targets, with what the denial was.
-    fn say(&self, cause: Cause, many: bool) -> Cow<'static, str> {
+    /// The message's words for a cause, with the denial's error.
+    fn phrase(&self, cause: Cause, many: bool) -> Cow<'static, str> {
         match &self.denial {
             Some(denial) if cause == Cause::Denied => {
-                format!("{} ({denial})", cause.say(many)).into()
+                format!("{} ({denial})", cause.phrase(many)).into()
             }
-            _ => cause.say(many).into(),
+            _ => cause.phrase(many).into(),
         }
     }
 
@@ -196,7 +201,7 @@ impl Shortage {
 
 /// What the best of those said that denied the request: the error, without its text, which is the
 /// operator's.
-fn denial(routed: &Routed) -> Option<String> {
+fn denial(routed: &RoutedRequest) -> Option<String> {
     let (index, status) =
         routed.candidates.iter().enumerate().find_map(|(index, state)| match state.left {
             Some(Left::Denied(status)) => Some((index, status.as_u16())),
@@ -225,17 +230,17 @@ impl fmt::Display for Shortage {
             (_, 0) => f.write_str("There is no target for this request")?,
             (Some(model), _) => {
                 for (cause, _) in self.met().take(1) {
-                    write!(f, "{model} {}", self.say(cause, false))?;
+                    write!(f, "{model} {}", self.phrase(cause, false))?;
                 }
             }
             (None, 1) => {
                 for (cause, _) in self.met() {
-                    write!(f, "The only target for this request {}", self.say(cause, false))?;
+                    write!(f, "The only target for this request {}", self.phrase(cause, false))?;
                 }
             }
             (None, _) if kinds == 1 => {
                 for (cause, _) in self.met() {
-                    write!(f, "All targets {}", self.say(cause, true))?;
+                    write!(f, "All targets {}", self.phrase(cause, true))?;
                 }
             }
             (None, _) => {
@@ -246,7 +251,7 @@ impl fmt::Display for Shortage {
                         _ if number + 1 == kinds => " and ",
                         _ => ", ",
                     };
-                    write!(f, "{before}{count} {}", self.say(cause, count > 1))?;
+                    write!(f, "{before}{count} {}", self.phrase(cause, count > 1))?;
                 }
             }
         }
@@ -258,17 +263,8 @@ impl fmt::Display for Shortage {
     }
 }
 
-/// The refusal of a request that none of its candidates answers.
-pub(super) fn refusal(routed: &Routed) -> Refusal {
-    if let Some(excess) = excess(routed) {
-        return Refusal::Oversized(excess);
-    }
-    let shortage = Shortage::of(routed, Instant::now());
-    Refusal::AllOut { is_quota: shortage.is_quota(), shortage: Box::new(shortage) }
-}
-
 /// How the request is too large, where that is what it fails for: no other candidate would do later.
-pub(super) fn excess(routed: &Routed) -> Option<Excess> {
+pub(super) fn excess(routed: &RoutedRequest) -> Option<Excess> {
     let now = Instant::now();
     let mut nearest: Option<Excess> = None;
     for (index, state) in routed.candidates.iter().enumerate() {
@@ -319,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn it_says_what_became_of_each() {
+    fn the_message_counts_the_candidates_by_cause() {
         for (met, wanted) in [
             (&[(Cause::Out, 1)][..], "The only target for this request is out after failures;"),
             (&[(Cause::Drained, 3)], "All targets are drained;"),
@@ -335,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn only_who_can_wait_for_quota_is_told_to() {
+    fn only_a_shortage_of_quota_asks_the_client_to_wait() {
         let mut told = shortage(&[(Cause::Throttled, 1), (Cause::Denied, 3)]);
         told.first = Some("haiku".to_owned());
         assert!(told.is_quota());
@@ -353,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn a_model_without_a_route_is_named_as_its_client_names_it() {
+    fn a_model_without_a_route_is_named_as_the_client_named_it() {
         let mut told = shortage(&[(Cause::Throttled, 1)]);
         told.model = Some("The model x".to_owned());
         assert!(
@@ -363,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn who_asks_for_too_much_learns_what_would_fit() {
+    fn a_request_beyond_the_quota_is_told_what_would_fit() {
         let excess = |input, output, is_default| Excess {
             tokens: input + output,
             input,

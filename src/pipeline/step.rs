@@ -1,8 +1,8 @@
-//! How a step of the stack becomes a tower layer.
+//! Turns a step of the stack into a tower layer.
 //!
-//! Most steps only look at the request and hand it on. Such a step is a function from one stage
-//! of the request to the next, taken in the call itself: it has no future of its own, and the
-//! request is not moved into one.
+//! Most steps only look at the request and pass it on. Such a step is a function from one stage of
+//! the request to the next. The service runs it in `call`, so the step has no future of its own and
+//! the request is not moved into one.
 
 use std::future::{Ready, ready};
 use std::task::{Context, Poll};
@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use futures_util::future::Either;
 use tower::{Layer, Service};
 
-use super::refusal::Refused;
+use super::error::RequestError;
 
 /// A step from one stage of a request to the next.
 pub(super) trait Step<In>: Clone {
@@ -18,10 +18,10 @@ pub(super) trait Step<In>: Clone {
     type Out;
 
     /// Takes the step.
-    fn take(&self, request: In) -> Result<Self::Out, Refused>;
+    fn take(&self, request: In) -> Result<Self::Out, RequestError>;
 }
 
-/// The layer that takes `step` before the service within.
+/// The layer that takes `step` before the inner service.
 pub(super) fn step<S>(step: S) -> StepLayer<S> {
     StepLayer { step }
 }
@@ -32,37 +32,37 @@ pub(super) struct StepLayer<S> {
 }
 
 impl<S: Clone, I> Layer<I> for StepLayer<S> {
-    type Service = Stepped<S, I>;
+    type Service = StepService<S, I>;
 
     fn layer(&self, inner: I) -> Self::Service {
-        Stepped { step: self.step.clone(), inner }
+        StepService { step: self.step.clone(), inner }
     }
 }
 
-/// A service that takes a step, then calls the service within.
+/// A service that takes a step, then calls the inner service.
 #[derive(Clone, Debug)]
-pub(super) struct Stepped<S, I> {
+pub(super) struct StepService<S, I> {
     step: S,
     inner: I,
 }
 
-impl<In, S, I> Service<In> for Stepped<S, I>
+impl<In, S, I> Service<In> for StepService<S, I>
 where
     S: Step<In>,
-    I: Service<S::Out, Error = Refused>,
+    I: Service<S::Out, Error = RequestError>,
 {
     type Response = I::Response;
-    type Error = Refused;
-    type Future = Either<I::Future, Ready<Result<I::Response, Refused>>>;
+    type Error = RequestError;
+    type Future = Either<I::Future, Ready<Result<I::Response, RequestError>>>;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Refused>> {
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), RequestError>> {
         self.inner.poll_ready(cx)
     }
 
     fn call(&mut self, request: In) -> Self::Future {
         match self.step.take(request) {
             Ok(next) => Either::Left(self.inner.call(next)),
-            Err(refused) => Either::Right(ready(Err(refused))),
+            Err(failed) => Either::Right(ready(Err(failed))),
         }
     }
 }

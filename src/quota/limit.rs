@@ -62,8 +62,7 @@ impl From<&config::Learning> for Learning {
     }
 }
 
-/// A limit. The fields that every request reads come first, in declaration order; see
-/// [`Target`](crate::routing::Target) for the reason.
+/// A limit. The fields that every request reads come first in memory, as in `routing/target.rs`.
 #[derive(Clone, Debug)]
 #[repr(C)]
 pub(super) struct Limit {

@@ -47,6 +47,18 @@ pub enum Dimension {
     Unknown,
 }
 
+impl Dimension {
+    /// Which quota a throttle's message says ran out.
+    pub fn of_throttle(message: &str) -> Dimension {
+        let message = message.to_ascii_lowercase();
+        match (message.contains("request"), message.contains("token")) {
+            (true, false) => Dimension::Requests,
+            (false, true) => Dimension::Tokens,
+            _ => Dimension::Unknown,
+        }
+    }
+}
+
 /// The state of a quota.
 #[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize)]
 pub struct Snapshot {
@@ -83,7 +95,7 @@ impl Snapshot {
     }
 }
 
-/// A quota, shared by the targets that draw on it.
+/// A quota, shared by the targets that draw on it. Fields in memory order, as in `routing/target.rs`.
 #[derive(Debug)]
 #[repr(C)]
 pub struct Quota {

@@ -29,7 +29,7 @@ pub enum RedisFailure {
     Slow(Duration),
 }
 
-/// A Redis server, standalone or behind a proxy, by its URL.
+/// A Redis server by its URL: standalone, behind a proxy, or a node of a cluster.
 #[derive(Clone, Debug)]
 pub struct Redis {
     connection: Connection,
@@ -42,7 +42,7 @@ impl Redis {
     /// # Errors
     /// When the URL is invalid.
     pub fn new(url: &str, limit: Duration) -> Result<Redis, RedisFailure> {
-        Ok(Redis { connection: Connection::new(Server::standalone(url, limit)?), limit })
+        Ok(Redis { connection: Connection::new(Server::at(url, limit)?), limit })
     }
 
     /// The connection, to make calls with.

@@ -72,7 +72,7 @@ fn metrics_that_pages_alerts_and_the_dashboard_name_exist() {
     // A unit test of the metrics holds this page to the code.
     let known: BTreeSet<String> = page("docs/metrics.md").code.into_iter().collect();
     let metric = regex(r"\bsluice_[a-z0-9_]+");
-    let tables = ["sluice_probe", "sluice_starts"];
+    let tables = ["sluice_probe", "sluice_starts", "sluice_workers"];
     let mut texts = all_code();
     for file in ["alerts.yaml", "alerts.test.yaml"] {
         let path = root().join("helm/files").join(file);

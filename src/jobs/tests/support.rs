@@ -1,4 +1,4 @@
-//! Queues on real stores: a SQLite file, and a Redis server of the test's own.
+//! Queues on real stores: a SQLite file, a Redis server and a Redis Cluster of the test's own.
 
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
@@ -23,6 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub(super) enum TestStore {
     Sqlite(TempDir),
     Redis(RedisServer),
+    Cluster(RedisCluster),
 }
 
 impl TestStore {
@@ -34,8 +35,8 @@ impl TestStore {
         TestStore::Redis(RedisServer::start())
     }
 
-    pub(super) fn all() -> [TestStore; 2] {
-        [TestStore::sqlite(), TestStore::redis()]
+    pub(super) fn all() -> [TestStore; 3] {
+        [TestStore::sqlite(), TestStore::redis(), TestStore::Cluster(RedisCluster::start())]
     }
 
     /// A config for this store, quick in everything.
@@ -45,10 +46,8 @@ impl TestStore {
             TestStore::Sqlite(folder) => {
                 config::JobsBackend::Sqlite { path: folder.path().join("jobs.db") }
             }
-            TestStore::Redis(server) => config::JobsBackend::Redis {
-                url: server.url().as_str().into(),
-                prefix: "sluice".to_owned(),
-            },
+            TestStore::Redis(server) => redis_backend(&server.url()),
+            TestStore::Cluster(RedisCluster([_, node, _])) => redis_backend(&node.url()),
         };
         // Nothing here is about a store that is slow, but the machine may be.
         jobs.timeout = Duration::from_secs(10);
@@ -68,6 +67,10 @@ impl TestStore {
         reachable(&jobs).await;
         jobs
     }
+}
+
+fn redis_backend(url: &str) -> config::JobsBackend {
+    config::JobsBackend::Redis { url: url.into(), prefix: "sluice".to_owned() }
 }
 
 /// Starts a queue, whether its store is there or not.
@@ -157,6 +160,8 @@ impl JobHandler for Script {
 /// Redis on a free port, with nothing but what it keeps in its own folder.
 pub(super) struct RedisServer {
     port: u16,
+    /// The port of the cluster's bus, if it is a node of a cluster.
+    bus_port: Option<u16>,
     folder: TempDir,
     server: Mutex<Option<Child>>,
 }
@@ -170,9 +175,8 @@ impl RedisServer {
 
     /// A server that is not there yet.
     pub(super) fn absent() -> RedisServer {
-        let free = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = free.local_addr().unwrap().port();
-        RedisServer { port, folder: tempfile::tempdir().unwrap(), server: Mutex::default() }
+        let folder = tempfile::tempdir().unwrap();
+        RedisServer { port: free_port(), bus_port: None, folder, server: Mutex::default() }
     }
 
     pub(super) fn url(&self) -> String {
@@ -181,7 +185,11 @@ impl RedisServer {
 
     /// Starts it, with what it kept.
     pub(super) fn resume(&self) {
+        let bus_port = self.bus_port.map(|port| port.to_string());
+        let node =
+            ["--cluster-enabled", "yes", "--cluster-port", bus_port.as_deref().unwrap_or("")];
         let child = Command::new("redis-server")
+            .args(node.iter().filter(|_| bus_port.is_some()))
             .args(["--bind", "127.0.0.1", "--port", &self.port.to_string()])
             .args(["--appendonly", "yes", "--appendfsync", "always", "--save", ""])
             .arg("--dir")
@@ -205,4 +213,49 @@ impl Drop for RedisServer {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+impl RedisServer {
+    /// Sends a command until the answer has `expected` in it.
+    fn ask_until(&self, command: &[&str], expected: &str) {
+        let began = Instant::now();
+        loop {
+            let port = self.port.to_string();
+            let asked =
+                Command::new("redis-cli").args(["-p", &port]).args(command).output().unwrap();
+            if String::from_utf8_lossy(&asked.stdout).contains(expected) {
+                return;
+            }
+            assert!(began.elapsed() < PATIENCE, "{command:?}: {asked:?}");
+        }
+    }
+}
+
+/// A cluster of three nodes, which share the slots.
+pub(super) struct RedisCluster(pub(super) [RedisServer; 3]);
+
+impl RedisCluster {
+    fn start() -> RedisCluster {
+        let nodes = std::array::from_fn(|_| {
+            let mut node = RedisServer::absent();
+            node.bus_port = Some(free_port());
+            node.resume();
+            node
+        });
+        let slots = [("0", "5460"), ("5461", "10922"), ("10923", "16383")];
+        for (node, (from, to)) in nodes.iter().zip(slots) {
+            node.ask_until(&["PING"], "PONG");
+            node.ask_until(&["CLUSTER", "ADDSLOTSRANGE", from, to], "OK");
+            let (port, bus_port) = (node.port.to_string(), node.bus_port.unwrap().to_string());
+            nodes[0].ask_until(&["CLUSTER", "MEET", "127.0.0.1", &port, &bus_port], "OK");
+        }
+        for node in &nodes {
+            node.ask_until(&["CLUSTER", "INFO"], "cluster_state:ok");
+        }
+        RedisCluster(nodes)
+    }
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }

@@ -1,4 +1,4 @@
-//! What needs a whole gateway, or a body that does as it is told.
+//! Tests that need a whole gateway, or a scripted body.
 
 mod panics;
 mod relay;

@@ -14,14 +14,18 @@ use hyper_util::rt::TokioIo;
 use tokio::time::Instant;
 use tower::{Service, ServiceBuilder, ServiceExt};
 
-use super::super::admit::{Admission, Patience, admit};
-use super::super::refusal::{Refusal, Refused};
+use super::super::admit::{Admission, admit};
+use super::super::deadline::WaitBudget;
+use super::super::error::{GatewayError, RequestError};
 use super::super::relay::ResponseBody;
-use super::super::route::Routed;
+use super::super::routed::RoutedRequest;
 use super::super::step::step;
-use super::super::{Gateway, InboundRequest, collect, identify, observe, parse, route, stack};
+use super::super::{
+    Gateway, InboundRequest, authenticate, limit, observe, parse, policy, read_body, route, stack,
+};
 use super::{End, MODEL, PEER, Scripted, gateway, live, outcomes, target};
 use crate::limits::{Caller, CallerKind};
+use crate::quota::Overloaded;
 
 /// A target with room for one request of these sizes, and clients with one request at once.
 const TARGET: &str = "tpm = 1000";
@@ -44,31 +48,31 @@ enum Where {
 #[derive(Clone, Debug)]
 struct Panicking(Where);
 
-impl Service<Routed> for Panicking {
+impl Service<RoutedRequest> for Panicking {
     type Response = Response<ResponseBody>;
-    type Error = Refused;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Refused>> + Send>>;
+    type Error = RequestError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, RequestError>> + Send>>;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Refused>> {
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), RequestError>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, mut routed: Routed) -> Self::Future {
+    fn call(&mut self, mut routed: RoutedRequest) -> Self::Future {
         let at = self.0;
         assert!(at != Where::Call, "told to");
         Box::pin(async move {
             let deadline = Instant::now() + Duration::from_secs(60);
-            let mut patience = Patience { left: Duration::from_secs(60), deadline };
+            let mut wait_budget = WaitBudget { left: Duration::from_secs(60), deadline };
             match at {
                 Where::Attempt => {
-                    let admission = admit(&mut routed, None, &mut patience).await;
+                    let admission = admit(&mut routed, None, &mut wait_budget).await;
                     let Ok(Admission::Go(_, mut permit)) = admission else { unreachable!() };
                     permit.sent();
                     tokio::task::yield_now().await;
                     panic!("told to");
                 }
                 Where::Line => {
-                    let mut waiting = pin!(admit(&mut routed, None, &mut patience));
+                    let mut waiting = pin!(admit(&mut routed, None, &mut wait_budget));
                     poll_fn(|cx| {
                         assert!(waiting.as_mut().poll(cx).is_pending());
                         Poll::Ready(())
@@ -78,8 +82,8 @@ impl Service<Routed> for Panicking {
                 }
                 Where::Call | Where::Nowhere => {}
             }
-            let refusal = Refusal::NoTarget("none".to_owned());
-            Err(Refused { refusal, exchange: routed.exchange })
+            let error = GatewayError::Overloaded(Overloaded::Requests(1));
+            Err(RequestError { error, context: routed.context })
         })
     }
 }
@@ -95,9 +99,15 @@ fn stack_with(
 > + Clone {
     ServiceBuilder::new()
         .layer(observe::layer(&live(gateway)))
-        .layer(step(identify::Identify))
+        .layer(step(authenticate::Authenticate))
+        .layer(limit::RateLimitLayer)
+        .layer(step(limit::ConcurrencyLimit))
         .layer(step(parse::Parse))
-        .layer(collect::Collect)
+        .layer(step(policy::CheckHead))
+        .layer(read_body::ReadBodyLayer)
+        .layer(limit::RateLimitLayer)
+        .layer(step(limit::ConcurrencyLimit))
+        .layer(step(policy::CheckBody))
         .layer(step(route::Route))
         .service(innermost)
 }

@@ -13,7 +13,7 @@ use proptest::test_runner::{Config, TestRunner};
 use tokio::time::Instant;
 
 use super::super::Gateway;
-use super::super::exchange::Exchange;
+use super::super::context::RequestContext;
 use super::super::relay::{self, RelayError, ResponseBody};
 use super::{End, MODEL, PEER, Scripted, gateway, outcomes, target};
 use crate::bedrock::Operation;
@@ -47,8 +47,8 @@ fn answer(
     held: Vec<Bytes>,
     body: Scripted,
 ) -> ResponseBody<Scripted> {
-    let mut exchange = Box::new(Exchange::new(Arc::clone(gateway), PEER.into()));
-    exchange.operation = Some(operation);
+    let mut context = Box::new(RequestContext::new(Arc::clone(gateway), PEER.into()));
+    context.call.operation = Some(operation);
     let mut permit = target(gateway).enter(DEMAND, Instant::now()).unwrap();
     permit.sent();
     let spending = permit.succeeded(Duration::from_millis(1));
@@ -56,7 +56,7 @@ fn answer(
     let success = Success { status, headers, held, body, is_close_delimited: false };
     let deadline = Instant::now() + gateway.config.server.request_timeout;
     let response =
-        relay::success(exchange, operation, success, spending, RequestSize::default(), deadline);
+        relay::success(context, operation, success, spending, RequestSize::default(), deadline);
     response.into_body()
 }
 

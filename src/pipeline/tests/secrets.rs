@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::{HeaderValue, Request};
 
-use super::super::observe;
+use super::super::{observe, stage};
 use super::*;
 use crate::auth::Peer;
 use crate::config::Source;
@@ -85,16 +85,16 @@ async fn no_debug_output_shows_a_secret() {
 #[derive(Clone, Debug)]
 struct Looking;
 
-impl tower::Service<observe::Observed<()>> for Looking {
+impl tower::Service<stage::ObservedRequest<()>> for Looking {
     type Response = http::Response<super::super::ResponseBody>;
-    type Error = super::super::refusal::Refused;
+    type Error = super::super::error::RequestError;
     type Future = std::future::Pending<Result<Self::Response, Self::Error>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, observed: observe::Observed<()>) -> Self::Future {
+    fn call(&mut self, observed: stage::ObservedRequest<()>) -> Self::Future {
         hides(&format!("{observed:?}"));
         std::future::pending()
     }

@@ -29,7 +29,15 @@ pub struct Server {
 enum Kind {
     Standalone(Box<Client>),
     Sentinel(Box<Mutex<SentinelClient>>),
-    Cluster { cluster: Box<ClusterClient>, nodes: Vec<Client> },
+    Cluster {
+        cluster: Box<ClusterClient>,
+        nodes: Vec<Client>,
+    },
+    /// A server that may be a node of a cluster, which each dial finds out.
+    Any {
+        client: Box<Client>,
+        cluster: Box<ClusterClient>,
+    },
 }
 
 impl fmt::Debug for Server {
@@ -39,12 +47,15 @@ impl fmt::Debug for Server {
 }
 
 impl Server {
-    /// The one server at `url`. No step of a dial takes longer than `limit`. Connects to nothing yet.
+    /// The server at `url`: a standalone one, or a node of a cluster. No step of a dial takes longer
+    /// than `limit`. It does not connect yet.
     ///
     /// # Errors
     /// When the URL is invalid.
-    pub fn standalone(url: &str, limit: Duration) -> Result<Server, RedisFailure> {
-        Ok(Server { kind: Kind::Standalone(Box::new(Client::open(url)?)), limit })
+    pub fn at(url: &str, limit: Duration) -> Result<Server, RedisFailure> {
+        let client = Box::new(Client::open(url)?);
+        let cluster = Box::new(cluster([url.into_connection_info()?].into(), limit)?);
+        Ok(Server { kind: Kind::Any { client, cluster }, limit })
     }
 
     /// What the config names.
@@ -62,12 +73,8 @@ impl Server {
             }
             RedisKind::Sentinel => Kind::Sentinel(Box::new(Mutex::new(sentinels(infos, redis)?))),
             RedisKind::Cluster => {
-                let cluster = ClusterClient::builder(infos.clone())
-                    .retries(1)
-                    .connection_timeout(limit)
-                    .response_timeout(limit)
-                    .build()?;
-                Kind::Cluster { cluster: Box::new(cluster), nodes: clients()? }
+                let cluster = Box::new(cluster(infos.clone(), limit)?);
+                Kind::Cluster { cluster, nodes: clients()? }
             }
         };
         Ok(Server { kind, limit })
@@ -90,6 +97,7 @@ impl Server {
                 self.open(&client).await?
             }
             Kind::Cluster { cluster, .. } => Socket::Many(cluster.get_async_connection().await?),
+            Kind::Any { client, cluster } => self.open_any(client, cluster).await?,
         })
     }
 
@@ -100,6 +108,9 @@ impl Server {
     pub async fn dial_with_subscriber(&self) -> Result<(Socket, Client), RedisError> {
         Ok(match &self.kind {
             Kind::Standalone(client) => (self.open(client).await?, Client::clone(client)),
+            Kind::Any { client, cluster } => {
+                (self.open_any(client, cluster).await?, Client::clone(client))
+            }
             Kind::Sentinel(sentinel) => {
                 let client = sentinel.lock().await.async_get_client().await?;
                 (self.open(&client).await?, client)
@@ -117,6 +128,22 @@ impl Server {
         })
     }
 
+    /// Opens a connection to a server, or to its cluster if it is a node of one.
+    async fn open_any(
+        &self,
+        client: &Client,
+        cluster: &ClusterClient,
+    ) -> Result<Socket, RedisError> {
+        let mut socket = self.open(client).await?;
+        let mut info = redis::cmd("CLUSTER");
+        info.arg("INFO");
+        // Only a node of a cluster has an answer. Any other failure shows at the first call.
+        match info.query_async::<String>(&mut socket).await {
+            Ok(_) => Ok(Socket::Many(cluster.get_async_connection().await?)),
+            Err(_) => Ok(socket),
+        }
+    }
+
     async fn open(&self, client: &Client) -> Result<Socket, RedisError> {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(self.limit))
@@ -128,7 +155,9 @@ impl Server {
     /// The number of the database, as the URL has it.
     pub(super) fn db(&self) -> i64 {
         match &self.kind {
-            Kind::Standalone(client) => client.get_connection_info().redis_settings().db(),
+            Kind::Standalone(client) | Kind::Any { client, .. } => {
+                client.get_connection_info().redis_settings().db()
+            }
             Kind::Sentinel(_) | Kind::Cluster { .. } => 0,
         }
     }
@@ -147,6 +176,14 @@ fn sentinels(
     let addresses = infos.into_iter().map(|info| info.addr().clone());
     let master = SentinelServerType::Master;
     Ok(SentinelClient::build(addresses.collect(), &redis.master, Some(node), master)?)
+}
+
+fn cluster(nodes: Vec<ConnectionInfo>, limit: Duration) -> Result<ClusterClient, RedisError> {
+    ClusterClient::builder(nodes)
+        .retries(1)
+        .connection_timeout(limit)
+        .response_timeout(limit)
+        .build()
 }
 
 fn no_address() -> RedisFailure {

@@ -75,6 +75,8 @@ async fn serve(
             bytes.drain(..length);
             let act = if name == "CLIENT" {
                 OK
+            } else if name == "CLUSTER" {
+                Say("-ERR This instance has cluster support disabled\r\n")
             } else {
                 seen.lock().unwrap().push((number, name));
                 acts.lock().unwrap().pop_front().unwrap_or(OK)

@@ -3,10 +3,10 @@
 //! The file is in WAL mode. A flush is one transaction, so it counts whole or not at all.
 
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
 use prometheus::IntCounter;
 use sqlx::{Error, Executor as _, SqliteConnection};
 use tokio::time::Instant;
@@ -109,7 +109,7 @@ impl SqliteStore {
     }
 
     fn goes_evenly(&self, now: SystemTime) -> bool {
-        let mut clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut clock = self.clock.lock();
         clock.even_for(now, Instant::now()) >= EVEN_FOR
     }
 }

@@ -17,9 +17,9 @@ use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Method, request};
 use tokio::time::Instant;
 
-use super::{Exchange, Outcome};
+use super::{Outcome, RequestContext};
 use crate::bedrock::{Family, ModelId, Operation, Usage};
-use crate::pipeline::InternalRequest;
+use crate::pipeline::inbound::InternalRequest;
 use crate::routing::Target;
 use crate::telemetry::traces::{
     Attributes, Span, SpanContext, SpanId, SpanKind, TRACEPARENT, TraceId, TraceParent, TraceState,
@@ -186,13 +186,13 @@ impl Recording {
     }
 }
 
-impl Exchange {
+impl RequestContext {
     /// Finds out whether the request is part of a trace, and whether that is recorded.
     pub(in crate::pipeline) fn join_trace(&mut self, head: &request::Parts) {
         let Some(traces) = &self.gateway.traces else {
             // What the client calls its trace is worth a look where there is a log to say it in.
             if self.gateway.access_log.is_on() {
-                self.context = TraceParent::from_headers(&head.headers).map(without_span);
+                self.trace_context = TraceParent::from_headers(&head.headers).map(without_span);
             }
             return;
         };
@@ -200,11 +200,11 @@ impl Exchange {
         let trace_id =
             parent.map_or_else(|| trace_id_of(self.request_id), |parent| parent.trace_id);
         if !traces.samples(parent.as_ref(), trace_id) {
-            self.context = parent.map(without_span);
+            self.trace_context = parent.map(without_span);
             return;
         }
         let span_id = new_span_id();
-        self.context = Some(SpanContext { trace_id, span_id: Some(span_id) });
+        self.trace_context = Some(SpanContext { trace_id, span_id: Some(span_id) });
         let is_clients = head.extensions.get::<InternalRequest>().is_none();
         self.recording = Some(Box::new(Recording {
             trace_id,
@@ -235,11 +235,11 @@ impl Exchange {
     pub(super) fn hand_over_spans(&mut self, duration: Duration) {
         let Some(recording) = self.recording.take() else { return };
         let Some(traces) = &self.gateway.traces else { return };
-        let end = self.started + duration;
+        let end = self.timing.started + duration;
         let at = |instant: Instant| {
-            self.arrived + instant.min(end).saturating_duration_since(self.started)
+            self.timing.arrived + instant.min(end).saturating_duration_since(self.timing.started)
         };
-        let own = self.request_span(&recording, [at(self.started), at(end)]);
+        let own = self.request_span(&recording, [at(self.timing.started), at(end)]);
         let parts = std::mem::take(&mut *recording.parts());
         let mut spans = Vec::with_capacity(parts.len() + 1);
         spans.push(own);
@@ -255,7 +255,7 @@ impl Exchange {
                 }
                 What::Attempt { target, outcome, status, told } => {
                     attempts += 1;
-                    let name = span_name(self.operation, Some(target.model.as_str()));
+                    let name = span_name(self.call.operation, Some(target.model.as_str()));
                     let mut span = recording.span(part.span_id, name, SpanKind::Client, times);
                     span.attributes.add("sluice.attempt", attempts as u64);
                     self.describe_attempt(&mut span, &target, outcome, status, told);
@@ -268,28 +268,28 @@ impl Exchange {
 
     fn request_span(&self, recording: &Recording, times: [SystemTime; 2]) -> Span {
         let kind = if recording.call.is_some() { SpanKind::Server } else { SpanKind::Internal };
-        let requested = self.requested_model.as_deref();
-        let name = match (self.operation, &recording.call) {
+        let requested = self.call.requested_model.as_deref();
+        let name = match (self.call.operation, &recording.call) {
             (None, Some(call)) => call.method.to_string(),
             (operation, _) => span_name(operation, requested),
         };
         let mut span = recording.span(recording.span_id, name, kind, times);
         span.parent = recording.parent.map(|parent| parent.span_id);
         span.is_parent_remote = recording.parent.is_some();
-        span.error = self.outcome.is_failure().then(|| {
-            let error = self.error.clone().map(Cow::Owned);
-            error.unwrap_or(Cow::Borrowed(self.outcome.name()))
+        span.error = self.answer.outcome.is_failure().then(|| {
+            let error = self.answer.error.clone().map(Cow::Owned);
+            error.unwrap_or(Cow::Borrowed(self.answer.outcome.name()))
         });
         let it = &mut span.attributes;
         self.describe_operation(it, requested);
-        let answered_by = self.answered_by.as_deref();
+        let answered_by = self.answer.target.as_deref();
         it.add_known("gen_ai.response.model", answered_by.map(|it| it.model.to_string()));
         it.add_known("cloud.region", answered_by.map(|target| target.endpoint.region.clone()));
-        if let Some(usage) = &self.usage {
+        if let Some(usage) = &self.consumption.reported {
             add_usage(it, usage);
         }
-        if self.operation.is_some_and(Operation::is_stream)
-            && let Some(head) = self.head.filter(|_| answered_by.is_some())
+        if self.call.operation.is_some_and(Operation::is_stream)
+            && let Some(head) = self.timing.first_byte.filter(|_| answered_by.is_some())
         {
             it.add("gen_ai.response.time_to_first_chunk", head.as_secs_f64());
         }
@@ -298,21 +298,24 @@ impl Exchange {
             it.add("url.path", call.path.clone());
             it.add_known("server.address", call.host.as_ref().map(|it| it.host().to_owned()));
             it.add_known("server.port", call.host.as_ref().and_then(Authority::port_u16));
-            it.add("client.address", self.peer.address.ip().to_string());
-            it.add_known("http.response.status_code", Some(self.status).filter(|it| *it != 0));
+            it.add("client.address", self.caller.peer.address.ip().to_string());
+            it.add_known(
+                "http.response.status_code",
+                Some(self.answer.status).filter(|it| *it != 0),
+            );
         }
-        if self.outcome != Outcome::Success {
-            let error = self.error.clone().map(Cow::Owned);
-            let error = error.unwrap_or(Cow::Borrowed(self.outcome.name()));
+        if self.answer.outcome != Outcome::Success {
+            let error = self.answer.error.clone().map(Cow::Owned);
+            let error = error.unwrap_or(Cow::Borrowed(self.answer.outcome.name()));
             it.add("error.type", error.into_owned());
         }
         it.add("sluice.request_id", self.request_id.to_string());
         it.add("sluice.client", self.logged_name().to_owned());
-        it.add("sluice.outcome", self.outcome.name());
-        it.add("sluice.attempts", self.attempts.len());
+        it.add("sluice.outcome", self.answer.outcome.name());
+        it.add("sluice.attempts", self.answer.attempts.len());
         it.add_known("sluice.target", answered_by.map(|target| Arc::clone(&target.name)));
-        if !self.queued.is_zero() {
-            it.add("sluice.queued", self.queued.as_secs_f64());
+        if !self.timing.queued.is_zero() {
+            it.add("sluice.queued", self.timing.queued.as_secs_f64());
         }
         it.add("sluice.in_process", recording.call.is_none());
         span
@@ -320,7 +323,7 @@ impl Exchange {
 
     fn describe_operation(&self, it: &mut Attributes, model: Option<&str>) {
         it.add("gen_ai.provider.name", "aws.bedrock");
-        let Some(operation) = self.operation else { return };
+        let Some(operation) = self.call.operation else { return };
         it.add_known("gen_ai.operation.name", operation_name(operation, model));
         it.add_known("gen_ai.request.model", model.map(str::to_owned));
         if operation.is_stream() {
@@ -350,16 +353,16 @@ impl Exchange {
         it.add("sluice.outcome", outcome);
         if told.answers {
             it.add("gen_ai.response.model", target.model.to_string());
-            if let Some(usage) = &self.usage {
+            if let Some(usage) = &self.consumption.reported {
                 add_usage(it, usage);
             }
             if let Some(first) = told.first_byte {
                 it.add("gen_ai.response.time_to_first_chunk", first.as_secs_f64());
             }
             // Of an answer that has begun the request knows the end.
-            if self.outcome.is_failure() {
-                it.add("error.type", self.outcome.name());
-                span.error = Some(self.outcome.name().into());
+            if self.answer.outcome.is_failure() {
+                it.add("error.type", self.answer.outcome.name());
+                span.error = Some(self.answer.outcome.name().into());
             }
         } else if outcome != CANCELLED {
             let error = told.error.unwrap_or_else(|| outcome.to_owned());

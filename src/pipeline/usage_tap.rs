@@ -1,8 +1,8 @@
-//! What is learned from an answer's bytes as they pass: token counts, whether the bytes so far end
-//! where a frame ends, and whether the stream has come to its stop event.
+//! Reads an answer's bytes as they pass: token counts, whether the bytes end at a frame's end, and
+//! whether the stream has reached its stop event.
 //!
-//! Bytes are looked at where they lie. Only a frame that is split over chunks is copied, to have
-//! it whole, and the last chunk of a model, to see whether it was the last; each within a bound.
+//! Bytes are read in place. Only a frame that is split over chunks is copied, to be read whole, and
+//! the last chunk of a model, to see whether it was the last; each within a bound.
 
 use bytes::{Bytes, BytesMut};
 
@@ -18,44 +18,44 @@ const MAX_LOOKED_INTO: usize = 256 * 1024;
 /// stream are far shorter.
 const MAX_LAST_CHUNK: usize = 16 * 1024;
 
-/// English text has about so many.
+/// A rough average of English text.
 const BYTES_PER_TOKEN: u64 = 4;
 
-/// Watches one answer.
+/// Reads one answer.
 #[derive(Debug)]
-pub(super) enum Watch {
-    Stream(StreamWatch),
-    Unary(UnaryWatch),
+pub(super) enum UsageTap {
+    Stream(StreamTap),
+    Unary(UnaryTap),
 }
 
-impl Watch {
-    pub(super) fn stream() -> Watch {
-        Watch::Stream(StreamWatch::default())
+impl UsageTap {
+    pub(super) fn stream() -> UsageTap {
+        UsageTap::Stream(StreamTap::default())
     }
 
-    /// The same of a stream whose beginning is looked into, too.
-    pub(super) fn whole_stream() -> Watch {
-        Watch::Stream(StreamWatch { reads_beginning: true, ..StreamWatch::default() })
+    /// The tap of a stream whose beginning is read, too.
+    pub(super) fn whole_stream() -> UsageTap {
+        UsageTap::Stream(StreamTap { reads_beginning: true, ..StreamTap::default() })
     }
 
-    /// `told` are the counts of the response's headers. The body is looked into without them, and
-    /// where it may tell more of the cache.
-    pub(super) fn unary(told: Option<Usage>, reads_cache: bool) -> Watch {
-        Watch::Unary(UnaryWatch { told, reads_cache, body: Seen::Nothing })
+    /// `told` are the counts of the response's headers. The body is read if they are missing, or if
+    /// `reads_cache`: it may add the counts of the cache.
+    pub(super) fn unary(told: Option<Usage>, reads_cache: bool) -> UsageTap {
+        UsageTap::Unary(UnaryTap { told, reads_cache, body: Seen::Nothing })
     }
 
     pub(super) fn pass(&mut self, chunk: &Bytes) {
         match self {
-            Watch::Stream(watch) => watch.pass(chunk),
-            Watch::Unary(watch) => watch.pass(chunk),
+            UsageTap::Stream(watch) => watch.pass(chunk),
+            UsageTap::Unary(watch) => watch.pass(chunk),
         }
     }
 
     /// Whether the last byte that passed was within a frame.
     pub(super) fn is_within_frame(&self) -> bool {
         match self {
-            Watch::Stream(watch) => watch.skip > 0 || !watch.partial.is_empty(),
-            Watch::Unary(_) => false,
+            UsageTap::Stream(watch) => watch.skip > 0 || !watch.partial.is_empty(),
+            UsageTap::Unary(_) => false,
         }
     }
 
@@ -63,10 +63,10 @@ impl Watch {
     /// exception, which ends a stream.
     pub(super) fn takes_a_frame(&self) -> bool {
         match self {
-            Watch::Stream(watch) => {
+            UsageTap::Stream(watch) => {
                 !self.is_within_frame() && !watch.is_lost && !watch.saw_exception
             }
-            Watch::Unary(_) => false,
+            UsageTap::Unary(_) => false,
         }
     }
 
@@ -74,51 +74,51 @@ impl Watch {
     /// events are longer than that. `None` for what is no stream.
     pub(super) fn tokens(&self) -> Option<u64> {
         match self {
-            Watch::Stream(watch) => Some(watch.events.max(watch.tokens_of_text())),
-            Watch::Unary(_) => None,
+            UsageTap::Stream(watch) => Some(watch.events.max(watch.tokens_of_text())),
+            UsageTap::Unary(_) => None,
         }
     }
 
     /// The token counts that a stream told at its beginning: its input, and little output.
     pub(super) fn begun(&self) -> Option<Usage> {
         match self {
-            Watch::Stream(watch) => watch.begun,
-            Watch::Unary(_) => None,
+            UsageTap::Stream(watch) => watch.begun,
+            UsageTap::Unary(_) => None,
         }
     }
 
     /// Whether an exception passed.
     pub(super) fn saw_exception(&self) -> bool {
-        matches!(self, Watch::Stream(StreamWatch { saw_exception: true, .. }))
+        matches!(self, UsageTap::Stream(StreamTap { saw_exception: true, .. }))
     }
 
     /// Whether a stream that ends here lacks its stop event, as far as that is known.
     pub(super) fn lacks_its_stop(&self) -> bool {
         match self {
-            Watch::Stream(watch) => !watch.is_lost && watch.stop() == Stop::Open,
-            Watch::Unary(_) => false,
+            UsageTap::Stream(watch) => !watch.is_lost && watch.stop() == Stop::Open,
+            UsageTap::Unary(_) => false,
         }
     }
 
     /// Whether more must follow what has passed: a stream lacks its stop event, or JSON its end.
     pub(super) fn is_incomplete(&self) -> bool {
         match self {
-            Watch::Stream(_) => self.lacks_its_stop() && !self.saw_exception(),
-            Watch::Unary(watch) => watch.is_incomplete(),
+            UsageTap::Stream(_) => self.lacks_its_stop() && !self.saw_exception(),
+            UsageTap::Unary(watch) => watch.is_incomplete(),
         }
     }
 
     /// The token counts, if the answer told them.
     pub(super) fn usage(&self) -> Option<Usage> {
         match self {
-            Watch::Stream(watch) => watch.usage(),
-            Watch::Unary(watch) => watch.usage(),
+            UsageTap::Stream(watch) => watch.usage(),
+            UsageTap::Unary(watch) => watch.usage(),
         }
     }
 }
 
 #[derive(Debug, Default)]
-pub(super) struct StreamWatch {
+pub(super) struct StreamTap {
     /// The start of a frame that is not all there.
     partial: BytesMut,
     /// Bytes of a frame too long to look into that are still to pass.
@@ -138,7 +138,7 @@ pub(super) struct StreamWatch {
     usage: Option<Usage>,
 }
 
-impl StreamWatch {
+impl StreamTap {
     fn pass(&mut self, chunk: &[u8]) {
         let mut rest = chunk;
         while !rest.is_empty() && !self.is_lost {
@@ -280,7 +280,7 @@ fn text_bytes(frame: &Frame<'_>) -> i64 {
 }
 
 #[derive(Debug)]
-pub(super) struct UnaryWatch {
+pub(super) struct UnaryTap {
     /// The counts of the response's headers.
     told: Option<Usage>,
     /// Whether the body may tell more of the cache than these.
@@ -297,7 +297,7 @@ enum Seen {
     Chunks(Box<UsageReader>),
 }
 
-impl UnaryWatch {
+impl UnaryTap {
     fn pass(&mut self, chunk: &Bytes) {
         if self.told.is_some() && !self.reads_cache {
             return;
@@ -356,8 +356,8 @@ mod tests {
         bytes
     }
 
-    fn watched(bytes: &[u8], cuts: &[usize]) -> Watch {
-        let mut watch = Watch::stream();
+    fn watched(bytes: &[u8], cuts: &[usize]) -> UsageTap {
+        let mut watch = UsageTap::stream();
         let mut from = 0;
         for &cut in cuts.iter().chain([&bytes.len()]) {
             let cut = cut.clamp(from, bytes.len());
@@ -368,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn byte_by_byte_is_as_good_as_whole() {
+    fn a_stream_is_read_alike_byte_by_byte_and_whole() {
         let bytes = stream(3);
         let cuts: Vec<usize> = (0..bytes.len()).collect();
         assert_eq!(watched(&bytes, &cuts).usage().unwrap().output, 7);
@@ -376,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn an_exception_is_noted() {
+    fn an_exception_frame_is_seen() {
         let mut bytes = stream(1);
         bytes.extend_from_slice(&exception("modelStreamErrorException", "{}"));
         assert!(watched(&bytes, &[5]).saw_exception());
@@ -384,7 +384,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_without_its_stop_event_is_told_from_a_whole_one() {
+    fn a_stream_without_its_stop_event_is_incomplete() {
         let lacks = |frames: &[Bytes]| watched(&frames.concat(), &[3, 40]).lacks_its_stop();
         let event = |name, payload: &str| event(name, payload.to_owned());
         let [start, delta, stop, metadata] =
@@ -410,7 +410,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_too_long_to_look_into_is_passed_over() {
+    fn a_frame_too_long_to_read_is_skipped() {
         let mut bytes = event("contentBlockDelta", vec![b' '; MAX_LOOKED_INTO + 10]).to_vec();
         bytes.extend_from_slice(&stream(1));
         let cuts: Vec<usize> = (0..bytes.len()).step_by(60_000).collect();
@@ -420,20 +420,20 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_stream_is_left_alone() {
+    fn bytes_that_are_no_event_stream_are_ignored() {
         let watch = watched(b"{\"message\": \"this is JSON and no frame at all\"}", &[3, 9]);
         assert_eq!(watch.usage(), None);
     }
 
     #[test]
-    fn a_unary_body_is_looked_into_unless_the_headers_told() {
-        let mut watch = Watch::unary(None, true);
+    fn a_unary_body_is_read_unless_the_headers_have_the_counts() {
+        let mut watch = UsageTap::unary(None, true);
         for piece in [&b"{\"usage\":{\"input"[..], b"Tokens\":3,\"outputTokens\":4}}"] {
             watch.pass(&Bytes::copy_from_slice(piece));
         }
         assert_eq!(watch.usage().unwrap().output, 4);
         let told = Usage { input: 1, ..Usage::default() };
-        let mut watch = Watch::unary(Some(told), true);
+        let mut watch = UsageTap::unary(Some(told), true);
         watch.pass(&Bytes::from_static(b"{\"usage\":{\"inputTokens\":3}}"));
         assert_eq!(watch.usage(), Some(told));
     }

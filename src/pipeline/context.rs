@@ -1,0 +1,434 @@
+//! The record of one request, from its head to the last byte of its answer.
+//!
+//! Steps note here what they learn. When the record is dropped, by whatever path, the request is
+//! counted and its access-log line is written; an end that nobody noted is a client that went
+//! away, or a panic.
+
+mod consumption;
+mod trace;
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use http::{StatusCode, request};
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use tokio::time::Instant;
+use tokio_util::sync::DropGuard;
+use uuid::Uuid;
+
+use super::gateway::Gateway;
+use crate::auth::Peer;
+use crate::bedrock::{ErrorKind, Operation, Usage};
+use crate::config::Priority;
+use crate::limits::{
+    Account, Caller, CallerKind, ConcurrencyPermit, Hold, OverBudget, Policy, usd,
+};
+use crate::quota::{InFlightGuard, Reservation};
+use crate::routing::Target;
+pub(super) use crate::telemetry::Outcome;
+use crate::telemetry::access_log::{AccessLogEntry, Attempt, SUCCESS};
+use crate::telemetry::traces::SpanContext;
+use crate::telemetry::usage_log::Record;
+use crate::telemetry::{ModelLatency, OTHER, RequestLabels, RequestUsage};
+use consumption::{Consumption, Terms, Used, cost};
+pub(super) use trace::Open;
+use trace::Recording;
+
+/// Most characters of the method and of the path of a request that is no call, in the access log.
+const MAX_LOGGED_METHOD: usize = 20;
+const MAX_LOGGED_PATH: usize = 200;
+
+/// What is encoded of such a path: all that is not plain ASCII, so that nothing in it can pose as
+/// something else where the log is read.
+const UNLOGGED: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'\\');
+
+/// The record of one request.
+#[derive(Debug)]
+pub(super) struct RequestContext {
+    gateway: Arc<Gateway>,
+    pub(super) request_id: Uuid,
+    pub(super) caller: CallerInfo,
+    pub(super) call: CallInfo,
+    pub(super) timing: Timing,
+    pub(super) consumption: Consumption,
+    pub(super) answer: Answer,
+    pub(super) guards: Guards,
+    /// The request's place in a trace.
+    trace_context: Option<SpanContext>,
+    /// The notes for its spans, if its trace is recorded.
+    recording: Option<Box<Recording>>,
+}
+
+/// The client. Written by `authenticate` and `policy`.
+#[derive(Debug)]
+pub(super) struct CallerInfo {
+    peer: Peer,
+    pub(super) client: Option<Caller>,
+    pub(super) priority: Priority,
+    /// The client's limit that refused the request. Written by the relay.
+    pub(super) limited_by: Option<&'static str>,
+    /// The client's policy that refused the request. Written by the relay.
+    pub(super) denied_by: Option<&'static str>,
+}
+
+/// What the client asked for. Written by `parse`, `read_body` and `route`.
+#[derive(Debug, Default)]
+pub(super) struct CallInfo {
+    pub(super) operation: Option<Operation>,
+    pub(super) requested_model: Option<String>,
+    /// Method and path of a request that is no call, within their bounds.
+    unparsed: Option<Box<(String, String)>>,
+    pub(super) body_bytes: u64,
+    /// The pattern of the config that the requested model matches: its label in metrics.
+    pub(super) latency: Option<Arc<ModelLatency>>,
+    /// What the service tier costs on top, in per cent.
+    pub(super) surcharge: u64,
+}
+
+/// When things happened. Written by `admit` (the queue), the attempts and the relay.
+#[derive(Debug)]
+pub(super) struct Timing {
+    pub(super) arrived: SystemTime,
+    pub(super) started: Instant,
+    /// Time in the queue.
+    pub(super) queued: Duration,
+    /// Time spent on the upstream or between two attempts, before the answer's head.
+    pub(super) upstream: Duration,
+    /// Time until the answer's head was on its way.
+    pub(super) first_byte: Option<Duration>,
+}
+
+/// What the client got. Written by the attempts and the relay.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) attempts: Vec<Attempt>,
+    /// The target that gave the answer.
+    pub(super) target: Option<Arc<Target>>,
+    pub(super) bytes: u64,
+    status: u16,
+    error: Option<String>,
+    outcome: Outcome,
+}
+
+/// What the request holds. Each guard settles or gives back when it is dropped, so the record's end
+/// releases them on every path.
+#[derive(Debug, Default)]
+pub(super) struct Guards {
+    /// What the request may cost, of its client's budget. Written by `route`.
+    pub(super) budget: Option<Hold>,
+    /// One of its client's requests at once. Written by `limit`.
+    pub(super) concurrency: Option<ConcurrencyPermit>,
+    /// Ends what depends on the request. Written by `bidirectional`.
+    pub(super) over: Option<DropGuard>,
+    /// A part of what may be in flight. Written by `shed` and `read_body`.
+    pub(super) in_flight: Option<InFlightGuard>,
+    /// A part of its client's quota of tokens. Written by `route`.
+    pub(super) tokens: Option<Reservation>,
+}
+
+impl RequestContext {
+    pub(super) fn new(gateway: Arc<Gateway>, peer: Peer) -> RequestContext {
+        RequestContext {
+            gateway,
+            request_id: Uuid::new_v4(),
+            caller: CallerInfo {
+                peer,
+                client: None,
+                priority: Priority::Normal,
+                limited_by: None,
+                denied_by: None,
+            },
+            call: CallInfo::default(),
+            timing: Timing {
+                arrived: SystemTime::now(),
+                started: Instant::now(),
+                queued: Duration::ZERO,
+                upstream: Duration::ZERO,
+                first_byte: None,
+            },
+            consumption: Consumption::default(),
+            answer: Answer {
+                attempts: Vec::new(),
+                target: None,
+                bytes: 0,
+                status: 0,
+                error: None,
+                outcome: Outcome::ClientGone,
+            },
+            guards: Guards::default(),
+            trace_context: None,
+            recording: None,
+        }
+    }
+
+    fn terms(&self) -> Terms<'_> {
+        let (operation, surcharge) = (self.call.operation, self.call.surcharge);
+        Terms { prices: &self.gateway.prices, operation, surcharge }
+    }
+
+    /// The gateway, and so the config, that the request sees from start to end.
+    pub(super) fn gateway(&self) -> &Arc<Gateway> {
+        &self.gateway
+    }
+
+    /// What the client may ask for, where that is less than everything.
+    pub(super) fn policy(&self) -> Option<&Policy> {
+        self.caller.client.as_ref()?.record()?.policy()
+    }
+
+    /// What the client may spend, where that is not any amount.
+    pub(super) fn account(&self) -> Option<&Arc<Account>> {
+        self.caller.client.as_ref()?.record()?.account()
+    }
+
+    /// Notes an attempt that has come to an outcome.
+    pub(super) fn attempted(
+        &mut self,
+        target: &Target,
+        outcome: &'static str,
+        status: u16,
+        took: Duration,
+    ) {
+        self.timing.upstream += took;
+        let metrics = &self.gateway.metrics;
+        metrics.totals.attempt(outcome);
+        let series = || metrics.attempts.with_label_values(&[&*target.name, outcome]);
+        match outcome {
+            SUCCESS => target.answered.get_or_init(series).inc(),
+            _ => series().inc(),
+        }
+        self.answer.attempts.push(Attempt {
+            target: Arc::clone(&target.name),
+            outcome,
+            status,
+            ms: millis(took),
+        });
+    }
+
+    /// Notes that the head of the answer is on its way.
+    pub(super) fn answering(&mut self, status: StatusCode, error: Option<&str>) {
+        self.timing.first_byte = Some(self.timing.started.elapsed());
+        self.answer.status = status.as_u16();
+        self.answer.error = error.map(str::to_owned);
+    }
+
+    /// Notes what came in place of a call. A query may hold a signature and is left out.
+    pub(super) fn is_no_call(&mut self, head: &request::Parts) {
+        let method = head.method.as_str().chars().take(MAX_LOGGED_METHOD).collect();
+        let path = without_query(head.uri.path());
+        let path = utf8_percent_encode(path, UNLOGGED);
+        let path = path.flat_map(str::chars).take(MAX_LOGGED_PATH).collect();
+        self.call.unparsed = Some(Box::new((method, path)));
+    }
+
+    /// Notes the tokens that the client has spent so far, as far as is known.
+    pub(super) fn spent(&mut self, input: u64, output: u64) {
+        self.consumption.passed = Some(Usage { input, output, ..Usage::default() });
+        if let Some(allowance) = &mut self.guards.tokens {
+            allowance.charge(input.saturating_add(output));
+        }
+    }
+
+    /// Notes what the client got; the last note counts.
+    pub(super) fn ended(&mut self, outcome: Outcome) {
+        self.answer.outcome = outcome;
+    }
+
+    /// What the client is called in the access log.
+    fn logged_name(&self) -> &str {
+        let label = self.caller.client.as_ref().and_then(Caller::label);
+        label.or_else(|| self.caller.peer.certificate.as_ref()?.label()).unwrap_or("-")
+    }
+
+    /// Notes that something panicked on the request's way.
+    pub(super) fn panicked(&mut self) {
+        self.answer.outcome = Outcome::Panic;
+        if self.timing.first_byte.is_none() {
+            self.answer.status = ErrorKind::InternalServer.status().as_u16();
+            self.answer.error = Some(ErrorKind::InternalServer.name().to_owned());
+        }
+        self.gateway.metrics.panics.inc();
+        let trace_id = self.trace_context.map(|it| tracing::field::display(it.trace_id));
+        tracing::error!(request_id = %self.request_id, trace_id, "a request panicked");
+    }
+
+    fn count(&self, duration: Duration, used: Option<&Used>) {
+        let metrics = &self.gateway.metrics;
+        metrics.totals.request(self.answer.outcome.name());
+        let pattern = self.call.latency.as_deref().unwrap_or(&metrics.unrouted);
+        let asked = RequestLabels {
+            operation: self.call.operation,
+            requested: pattern.label_id(metrics),
+            client: self.client_number(),
+            outcome: self.answer.outcome,
+        };
+        let spent = used.map(|Used { target, usage, cost, .. }| RequestUsage {
+            model: target.model_label_id(metrics),
+            usage: *usage,
+            cost: *cost,
+        });
+        metrics.request_counters.count(&asked, spent.as_ref());
+        pattern.observe(metrics, self.call.operation, duration, self.timing.first_byte);
+        if let Some(head) = self.timing.first_byte {
+            let waited = self.timing.upstream + self.timing.queued;
+            metrics.overhead.observe(head.saturating_sub(waited).as_secs_f64());
+        }
+        if let Some(limit) = self.caller.limited_by {
+            metrics.client_limited.with_label_values(&[self.client_name(), limit]).inc();
+        }
+        if let Some(policy) = self.caller.denied_by {
+            metrics.client_denied.with_label_values(&[self.client_name(), policy]).inc();
+        }
+        if !self.timing.queued.is_zero() {
+            metrics.queue_wait.observe(self.timing.queued.as_secs_f64());
+        }
+    }
+
+    /// The client's label in metrics.
+    fn client_name(&self) -> &str {
+        self.caller.client.as_ref().and_then(Caller::name).map_or(OTHER, AsRef::as_ref)
+    }
+
+    /// The number of that label.
+    fn client_number(&self) -> u32 {
+        let metrics = &self.gateway.metrics;
+        match self.caller.client.as_ref().map(|client| &client.kind) {
+            Some(CallerKind::Registered(member)) => {
+                member.label_id.get(|| &*member.name, &metrics.labels)
+            }
+            Some(CallerKind::Removed(name)) => metrics.labels.id(name),
+            Some(CallerKind::Anonymous(_)) | None => metrics.other,
+        }
+    }
+
+    /// Notes what an answer has cost so far whose cost nothing bounds: by the tokens that it has
+    /// reported, else by what has passed of it.
+    ///
+    /// # Errors
+    /// When that uses up the client's budget.
+    pub(super) fn charge_so_far(&mut self, reported: Option<Usage>) -> Result<(), OverBudget> {
+        if let Some(usage) = reported {
+            self.spent(usage.input + usage.cache_write, usage.output);
+        }
+        let target = self.answer.target.as_ref().filter(|_| self.guards.budget.is_some());
+        let usage = reported.or(self.consumption.passed);
+        let cost = target.zip(usage).and_then(|(target, usage)| cost(target, &usage, self.terms()));
+        match (&mut self.guards.budget, cost) {
+            (Some(budget), Some(cost)) => budget.has_cost(cost),
+            _ => Ok(()),
+        }
+    }
+
+    /// Notes an attempt whose answer did not come in time, although the target had it. A client with
+    /// a budget pays for it: it could have asked for less. Then the cost of another attempt is
+    /// reserved.
+    ///
+    /// # Errors
+    /// When the client has nothing left for another attempt.
+    pub(super) fn lose(&mut self, target: &Arc<Target>, input: u64) -> Result<(), OverBudget> {
+        let terms = Terms {
+            prices: &self.gateway.prices,
+            operation: self.call.operation,
+            surcharge: self.call.surcharge,
+        };
+        let Some(budget) = &mut self.guards.budget else { return Ok(()) };
+        match self.consumption.lose(target, input, terms) {
+            Some(cost) => budget.renew(cost),
+            None => Ok(()),
+        }
+    }
+
+    fn settle_budget(&mut self, used: Option<&Used>) {
+        if let Some(mut hold) = self.guards.budget.take()
+            && let Some(cost) = used.and_then(|used| used.cost)
+        {
+            hold.costs(cost);
+        }
+    }
+
+    fn write_record(&self, request_id: &str, duration: Duration, used: Option<&Used>) {
+        let log = &self.gateway.usage_log;
+        if !log.is_on() {
+            return;
+        }
+        let usage = used.map(|used| used.usage).unwrap_or_default();
+        let target = self.answer.target.as_ref().or(used.map(|used| &used.target));
+        log.write(&Record {
+            time: self.timing.arrived,
+            request_id,
+            client: self.client_name(),
+            operation: self.call.operation.map_or("-", Operation::name),
+            requested_model: self.call.requested_model.as_deref(),
+            model: target.map(|target| target.model.as_str()),
+            target: target.map(|target| &*target.name),
+            region: target.map(|target| target.endpoint.region.as_str()),
+            status: self.answer.status,
+            outcome: self.answer.outcome.name(),
+            attempts: self.answer.attempts.len(),
+            input_tokens: usage.input,
+            output_tokens: usage.output,
+            cache_read_tokens: usage.cache_read,
+            cache_write_tokens: usage.cache_write,
+            cache_write_1h_tokens: usage.cache_write_1h,
+            is_estimated: used.is_some_and(|used| used.is_estimated),
+            cost_usd: used.and_then(|used| used.cost).map(usd),
+            queued_ms: millis(self.timing.queued),
+            first_byte_ms: millis(self.timing.first_byte.unwrap_or(duration)),
+            duration_ms: millis(duration),
+        });
+    }
+}
+
+/// A path up to what may be a query in another form.
+fn without_query(path: &str) -> &str {
+    let ends = ["%3f", "%3F", ";"].iter().filter_map(|mark| path.find(mark));
+    path.get(..ends.min().unwrap_or(path.len())).unwrap_or_default()
+}
+
+impl Drop for RequestContext {
+    fn drop(&mut self) {
+        let duration = self.timing.started.elapsed();
+        // A request on whose way something panicked takes its record along.
+        if std::thread::panicking() {
+            self.panicked();
+        }
+        let mut text = Uuid::encode_buffer();
+        let request_id: &str = self.request_id.hyphenated().encode_lower(&mut text);
+        let used = self.consumption.used(self.answer.target.as_ref(), self.terms());
+        self.settle_budget(used.as_ref());
+        if let Some(usage) = self.consumption.reported {
+            self.spent(usage.input + usage.cache_write, usage.output);
+        }
+        self.count(duration, used.as_ref());
+        self.write_record(request_id, duration, used.as_ref());
+        self.gateway.access_log.write(&AccessLogEntry {
+            time: self.timing.arrived,
+            request_id,
+            trace_id: self.trace_context.map(|it| it.trace_id),
+            span_id: self.trace_context.and_then(|it| it.span_id),
+            client: self.logged_name(),
+            peer: self.caller.peer.address,
+            operation: self.call.operation.map_or("-", Operation::name),
+            method: self.call.unparsed.as_ref().map(|no_call| no_call.0.as_str()),
+            path: self.call.unparsed.as_ref().map(|no_call| no_call.1.as_str()),
+            requested_model: self.call.requested_model.as_deref(),
+            model: self.answer.target.as_ref().map(|target| target.model_text()),
+            target: self.answer.target.as_ref().map(|target| &*target.name),
+            status: self.answer.status,
+            outcome: self.answer.outcome.name(),
+            error: self.answer.error.as_deref(),
+            attempts: &self.answer.attempts,
+            queued_ms: millis(self.timing.queued),
+            first_byte_ms: millis(self.timing.first_byte.unwrap_or(duration)),
+            duration_ms: millis(duration),
+            request_bytes: self.call.body_bytes,
+            response_bytes: self.answer.bytes,
+            usage: self.consumption.reported,
+        });
+        self.hand_over_spans(duration);
+    }
+}
+
+pub(super) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

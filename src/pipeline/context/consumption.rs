@@ -1,0 +1,113 @@
+//! What a request has used of its targets, as far as is known while it goes on and at its end.
+//!
+//! An answer's own token counts are what it used. If the answer ends before it reports them, what
+//! has passed of it is counted. If a client with a budget could gain from leaving early, it is
+//! charged the most that the rest can have been.
+
+use std::sync::Arc;
+
+use crate::bedrock::{Operation, Usage};
+use crate::limits::Prices;
+use crate::pipeline::gateway::rates;
+use crate::routing::{Bound, Target};
+
+/// Written by the attempts (`in_flight`, `bound`, `lost`) and by the relay (the rest).
+#[derive(Debug, Default)]
+pub(in crate::pipeline) struct Consumption {
+    /// The target that was asked and has not answered yet, and the input tokens that it was sent.
+    pub(in crate::pipeline) in_flight: Option<(Arc<Target>, u64)>,
+    /// The most that the request can use of the target that it was sent to last, if its client is
+    /// charged that for what no answer reports.
+    pub(in crate::pipeline) bound: Option<Bound>,
+    /// The usage that a stream reported at its beginning.
+    pub(in crate::pipeline) begun: Option<Usage>,
+    /// The usage that the answer reported.
+    pub(in crate::pipeline) reported: Option<Usage>,
+    /// Roughly what has passed of the answer so far.
+    pub(super) passed: Option<Usage>,
+    /// What attempts have cost whose answer did not come in time, and the last of them.
+    lost: Option<Used>,
+}
+
+/// What a request has used of a target.
+#[derive(Clone, Debug)]
+pub(super) struct Used {
+    pub(super) target: Arc<Target>,
+    pub(super) usage: Usage,
+    /// Whether the answer did not report it.
+    pub(super) is_estimated: bool,
+    /// Nano-dollars, if the model has a price.
+    pub(super) cost: Option<u64>,
+}
+
+/// What the cost of a request depends on, beside its tokens.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Terms<'a> {
+    pub(super) prices: &'a Prices,
+    pub(super) operation: Option<Operation>,
+    /// What the service tier costs on top, in per cent.
+    pub(super) surcharge: u64,
+}
+
+impl Consumption {
+    /// What the request has used, of which `answered_by` has given the answer. Attempts that failed
+    /// use nothing, and so does counting tokens. Of a request that was given up while a target
+    /// worked on it, the input counts.
+    pub(super) fn used(&self, answered_by: Option<&Arc<Target>>, terms: Terms<'_>) -> Option<Used> {
+        if terms.operation == Some(Operation::CountTokens) {
+            return None;
+        }
+        let unreported = |passed: Usage| self.unreported(passed, terms.operation);
+        let usage = self.reported.or_else(|| self.passed.map(unreported));
+        let given_up = self.in_flight.as_ref().map(|(target, input)| {
+            (target, unreported(Usage { input: *input, ..Usage::default() }))
+        });
+        let Some((target, usage)) = answered_by.zip(usage).or(given_up) else {
+            return self.lost.clone();
+        };
+        let used = used_of(target, usage, self.reported.is_none(), terms);
+        let lost = self.lost.as_ref().and_then(|lost| lost.cost).unwrap_or(0);
+        Some(Used { cost: used.cost.map(|cost| cost.saturating_add(lost)), ..used })
+    }
+
+    /// Adds an attempt whose answer did not come in time, although the target had the request.
+    /// Returns what it cost; `None` if the client is not charged for that.
+    pub(super) fn lose(
+        &mut self,
+        target: &Arc<Target>,
+        input: u64,
+        terms: Terms<'_>,
+    ) -> Option<u64> {
+        self.bound.as_ref()?;
+        let usage = self.unreported(Usage { input, ..Usage::default() }, terms.operation);
+        let used = used_of(target, usage, true, terms);
+        let cost = used.cost.unwrap_or(0);
+        let before = self.lost.take().and_then(|lost| lost.cost).unwrap_or(0);
+        self.lost = Some(Used { cost: Some(cost.saturating_add(before)), ..used });
+        Some(cost)
+    }
+
+    /// What an answer has used that does not report it, and of which this has passed.
+    fn unreported(&self, passed: Usage, operation: Option<Operation>) -> Usage {
+        let usage = match self.begun {
+            Some(begun) => Usage { output: passed.output, ..begun },
+            None => passed,
+        };
+        let Some(bound) = &self.bound else { return usage };
+        let input = if self.begun.is_some() { usage.input } else { bound.unreported_input() };
+        // A target completes an answer that is no stream, even if nobody waits for it any more.
+        let is_stream = operation.is_some_and(Operation::is_stream);
+        let output = if is_stream { usage.output } else { bound.unreported_output() };
+        Usage { input, output, ..usage }
+    }
+}
+
+/// What `usage` costs at `target`, if its model has a price.
+pub(super) fn cost(target: &Target, usage: &Usage, terms: Terms<'_>) -> Option<u64> {
+    Some(rates(terms.prices, target)?.cost_with(usage, terms.surcharge))
+}
+
+fn used_of(target: &Arc<Target>, usage: Usage, is_estimated: bool, terms: Terms<'_>) -> Used {
+    let cost = cost(target, &usage, terms);
+    Used { target: Arc::clone(target), usage, is_estimated, cost }
+}

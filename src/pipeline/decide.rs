@@ -1,0 +1,156 @@
+//! What follows a failed attempt: for its target, and for its request.
+//!
+//! This is the one place that knows all classes of failures. A new class gets an arm in [`decide`]
+//! that reports to the target (through the permit), and says whether the failure may be the client's
+//! answer and which candidate is next.
+
+use std::sync::Arc;
+
+use http::StatusCode;
+
+use super::best_failure::Keep;
+use super::denial;
+use super::routed::{Left, RoutedRequest};
+use crate::bedrock::Extras;
+use crate::config::Strategy;
+use crate::quota::Dimension;
+use crate::routing::Permit;
+use crate::upstream::{Class, Failure};
+
+/// What follows a failed attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Decision {
+    /// The failure is the client's answer.
+    Relay,
+    /// There may be another attempt.
+    Continue {
+        /// Whether the failure may be the client's answer after all.
+        keep: Keep,
+        /// Which candidate is next.
+        next: Next,
+    },
+}
+
+/// Which candidate is next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// The same one, after a pause.
+    Retry,
+    /// Never this one again.
+    Leave(Left),
+    /// Whichever has room. If the target failed for all requests, its cooldown keeps this one away.
+    Choose,
+}
+
+/// Reports the failure of an attempt to its target, and decides what follows for its request. The
+/// candidate with this `index` has had so many `attempts`.
+pub(super) fn decide(
+    routed: &RoutedRequest,
+    index: usize,
+    attempts: u32,
+    permit: Permit,
+    failure: &mut Failure,
+) -> Decision {
+    if routed.call.model().is_none() {
+        permit.not_taken();
+        return Decision::Relay;
+    }
+    let config = &routed.context.gateway().config;
+    let target = Arc::clone(permit.target());
+    if failure.is_about_credentials() {
+        target.endpoint.identity.renew();
+    }
+    let is_repeatable = !routed.is_bidirectional();
+    let may_retry = is_repeatable && attempts < config.retry.attempts;
+    let leave = |keep, left| (keep, Next::Leave(left));
+    let status = failure.error_status();
+    let (keep, next) = match failure.class {
+        Class::Throttled => {
+            if let Some(excess) = routed.excess(&target) {
+                permit.not_taken();
+                leave(Keep::Nothing, Left::Oversized(excess))
+            } else {
+                let dimension = Dimension::of_throttle(&failure.reported.message);
+                let next = match config.fallback.strategy {
+                    Strategy::RetryFirst if may_retry => {
+                        permit.not_taken();
+                        Next::Retry
+                    }
+                    Strategy::RetryFirst => {
+                        permit.throttled(dimension, false);
+                        Next::Choose
+                    }
+                    Strategy::FallbackFirst => {
+                        let is_alone = is_repeatable && !routed.is_another_free(index);
+                        permit.throttled(dimension, is_alone);
+                        Next::Choose
+                    }
+                };
+                (Keep::Failure, next)
+            }
+        }
+        Class::DailyQuota => {
+            permit.out(config.fallback.daily_cooldown, true);
+            (Keep::Failure, Next::Choose)
+        }
+        Class::Transient => {
+            if permit.failed(failure.from_upstream) {
+                tracing::warn!(target_name = %target.name, "target ejected after failures");
+            }
+            let left = match failure.from_upstream {
+                true => Left::Failed(status),
+                false => Left::Unreachable,
+            };
+            (Keep::Failure, if may_retry { Next::Retry } else { Next::Leave(left) })
+        }
+        Class::Timeout | Class::Encoded => {
+            if failure.class == Class::Encoded {
+                let (target_name, reason) = (&target.name, &failure.reported.message);
+                tracing::warn!(%target_name, %reason, "cannot read an upstream response");
+            }
+            permit.failed(true);
+            leave(Keep::Failure, Left::Failed(status))
+        }
+        // Another target may need no new connection, or has other credentials.
+        Class::NoCredentials | Class::ResourceExhausted => {
+            permit.not_taken();
+            leave(Keep::Failure, Left::Unusable)
+        }
+        Class::Denied => {
+            let extras = routed.extras();
+            denial::report(routed, &target, failure, extras);
+            if extras == Extras::Resources {
+                // As far as the request shows, the client named a resource that it may not use.
+                failure.class = Class::NonRetryable;
+            }
+            permit.refused(status);
+            // What a fallback is denied concerns the operator, not the client.
+            let is_clients = index == 0 || routed.is_first_hand(index);
+            let keep = if is_clients { Keep::Failure } else { Keep::Nothing };
+            leave(keep, Left::Denied(status))
+        }
+        Class::Foreign => {
+            let (target_name, reason) = (&target.name, &*failure.reported.message);
+            let status_code = status.as_u16();
+            tracing::warn!(
+                %target_name, status = status_code, reason, "an upstream response is not from Bedrock"
+            );
+            permit.refused(status);
+            leave(Keep::Failure, Left::Failed(status))
+        }
+        Class::NonRetryable if routed.is_first_hand(index) => {
+            if status == StatusCode::FORBIDDEN {
+                // Operators see it; it never keeps requests away.
+                denial::report(routed, &target, failure, Extras::Resources);
+            }
+            permit.refused(status);
+            return Decision::Relay;
+        }
+        // This model can't do what the request asks for; the requested one may.
+        Class::NonRetryable => {
+            permit.refused(status);
+            leave(Keep::Misfit, Left::Misfit(status))
+        }
+    };
+    if is_repeatable { Decision::Continue { keep, next } } else { Decision::Relay }
+}

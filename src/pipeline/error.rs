@@ -1,0 +1,261 @@
+//! The errors that the gateway itself answers with, and the one place that writes them in Bedrock's
+//! wire form.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CONNECTION, HeaderName, HeaderValue};
+use http::{HeaderMap, Response, StatusCode};
+use tokio::time::Instant;
+
+use super::body::BodyError;
+use super::context::{Outcome, RequestContext};
+use super::routed::RoutedRequest;
+use super::shortage::{self, Shortage};
+use crate::auth::AuthError;
+use crate::auth::origin::BadHost;
+use crate::bedrock::json::JsonError;
+use crate::bedrock::path::{ASK_CONTROL_PLANE, PathError};
+use crate::bedrock::{ErrorKind, WireError};
+use crate::limits::{Denied, LimitExceeded, OverBudget};
+use crate::quota::{Overloaded, QueueFull};
+use crate::routing::Excess;
+
+/// When a client may retry after an overload.
+const OVERLOAD_PAUSE: Duration = Duration::from_secs(1);
+
+/// The header that tells the SDKs of Anthropic and OpenAI whether to retry.
+static SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
+
+/// After a wait this long a client should not retry by itself: the gateway has waited and tried all
+/// targets, and each retry would wait as long.
+const LONG_WAIT: Duration = Duration::from_secs(1);
+
+/// Asks the client's SDK not to retry a failure that took long, if the SDK would retry it.
+pub(super) fn discourage_retry(head: &mut HeaderMap, status: StatusCode, waited: Duration) {
+    let would_retry = status.is_server_error()
+        || matches!(
+            status,
+            StatusCode::REQUEST_TIMEOUT | StatusCode::CONFLICT | StatusCode::TOO_MANY_REQUESTS
+        );
+    if would_retry && waited >= LONG_WAIT {
+        head.insert(SHOULD_RETRY.clone(), HeaderValue::from_static("false"));
+    }
+}
+
+/// A request that the gateway itself ends.
+#[derive(Debug)]
+pub(super) struct RequestError {
+    /// The reason.
+    pub(super) error: GatewayError,
+    /// The request's record.
+    pub(super) context: Box<RequestContext>,
+}
+
+/// Why the gateway itself ends a request.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum GatewayError {
+    #[error(transparent)]
+    Path(#[from] PathError),
+    #[error(
+        "{operation} is a call of Bedrock's control plane, and this gateway serves Bedrock Runtime. {ASK_CONTROL_PLANE}, or have the gateway relay it with control_plane = true in its [upstream]."
+    )]
+    ControlPlane { operation: &'static str },
+    #[error(transparent)]
+    Host(#[from] BadHost),
+    #[error("the request has a Transfer-Encoding other than chunked")]
+    Framing,
+    #[error("the request has more than one Content-Length")]
+    Lengths,
+    #[error("the request has more than {limit} header fields")]
+    TooManyHeaders { limit: usize },
+    #[error("The gateway is overloaded, please try again: {0}.")]
+    Overloaded(Overloaded),
+    #[error(transparent)]
+    Unauthenticated(AuthError),
+    #[error("the request body is larger than {limit} bytes")]
+    BodyTooLarge { limit: usize },
+    #[error("the request body did not arrive within {}", humantime::format_duration(*limit))]
+    BodyTimeout { limit: Duration },
+    #[error("the request body broke off")]
+    BodyBroken,
+    #[error("Malformed input request: the body is not valid JSON: {0}")]
+    Json(#[from] JsonError),
+    #[error("Rate exceeded: {0}")]
+    Limited(LimitExceeded),
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    #[error(transparent)]
+    OverBudget(#[from] OverBudget),
+    #[error("this gateway has no route for the model {model}")]
+    Unrouted { model: String },
+    #[error("{operation} needs HTTP/2")]
+    NeedsHttp2 { operation: &'static str },
+    #[error("{shortage} The gateway's queue is full: {full}.")]
+    QueueFull { full: QueueFull, shortage: Box<Shortage> },
+    #[error("{shortage}")]
+    NoTargetAvailable { shortage: Box<Shortage>, is_quota: bool },
+    #[error("{}", shortage::describe(.0))]
+    Oversized(Excess),
+    #[error("the request was not answered within {}", humantime::format_duration(*limit))]
+    RequestTimeout { limit: Duration },
+}
+
+impl From<BodyError> for GatewayError {
+    fn from(error: BodyError) -> GatewayError {
+        match error {
+            BodyError::TooLarge { limit } => GatewayError::BodyTooLarge { limit },
+            BodyError::Timeout { limit } => GatewayError::BodyTimeout { limit },
+            BodyError::Broken => GatewayError::BodyBroken,
+            BodyError::Overloaded(overloaded) => GatewayError::Overloaded(overloaded),
+        }
+    }
+}
+
+impl GatewayError {
+    /// The error of a request that none of its candidates answers.
+    pub(super) fn no_target(routed: &RoutedRequest) -> GatewayError {
+        if let Some(excess) = shortage::excess(routed) {
+            return GatewayError::Oversized(excess);
+        }
+        let shortage = Shortage::of(routed, Instant::now());
+        let (is_quota, shortage) = (shortage.is_quota(), Box::new(shortage));
+        GatewayError::NoTargetAvailable { shortage, is_quota }
+    }
+
+    /// The outcome in metrics and the access log.
+    pub(super) fn outcome(&self) -> Outcome {
+        match self {
+            GatewayError::Path(_)
+            | GatewayError::ControlPlane { .. }
+            | GatewayError::Host(_)
+            | GatewayError::Framing
+            | GatewayError::Lengths
+            | GatewayError::TooManyHeaders { .. }
+            | GatewayError::BodyBroken
+            | GatewayError::Json(_)
+            | GatewayError::Unrouted { .. }
+            | GatewayError::Oversized(_)
+            | GatewayError::NeedsHttp2 { .. } => Outcome::BadRequest,
+            GatewayError::Overloaded(_) => Outcome::Overloaded,
+            GatewayError::Unauthenticated(_) => Outcome::Unauthenticated,
+            GatewayError::BodyTooLarge { .. } => Outcome::BodyTooLarge,
+            GatewayError::BodyTimeout { .. } => Outcome::BodyTimeout,
+            GatewayError::Limited(_) => Outcome::ClientLimited,
+            GatewayError::Denied(_) | GatewayError::OverBudget(OverBudget::UsedUp { .. }) => {
+                Outcome::ClientDenied
+            }
+            GatewayError::OverBudget(OverBudget::Held(_)) => Outcome::ClientLimited,
+            GatewayError::QueueFull { .. } => Outcome::QueueFull,
+            GatewayError::NoTargetAvailable { is_quota: true, .. } => Outcome::Throttled,
+            GatewayError::NoTargetAvailable { is_quota: false, .. } => Outcome::UpstreamError,
+            GatewayError::RequestTimeout { .. } => Outcome::RequestTimeout,
+        }
+    }
+
+    /// The error's name on the wire.
+    pub(super) fn kind(&self) -> ErrorKind {
+        match self {
+            GatewayError::Path(PathError::Unknown | PathError::ControlPlane)
+            | GatewayError::ControlPlane { .. } => ErrorKind::UnknownOperation,
+            GatewayError::Path(PathError::Method { .. }) => ErrorKind::MethodNotAllowed,
+            GatewayError::Path(PathError::Model(_) | PathError::Identifier)
+            | GatewayError::Host(_)
+            | GatewayError::Framing
+            | GatewayError::Lengths
+            | GatewayError::BodyBroken
+            | GatewayError::Json(_)
+            | GatewayError::Oversized(_)
+            | GatewayError::NeedsHttp2 { .. } => ErrorKind::Validation,
+            GatewayError::Unauthenticated(why) => why.kind(),
+            GatewayError::Denied(Denied::OtherGuardrail(_) | Denied::Guardrail) => {
+                ErrorKind::Validation
+            }
+            GatewayError::Denied(Denied::Body { .. }) => ErrorKind::RequestTooLarge,
+            GatewayError::Denied(_) | GatewayError::OverBudget(OverBudget::UsedUp { .. }) => {
+                ErrorKind::AccessDenied
+            }
+            GatewayError::Overloaded(_) => ErrorKind::ServiceUnavailable,
+            GatewayError::Unrouted { .. } => ErrorKind::ResourceNotFound,
+            GatewayError::TooManyHeaders { .. } => ErrorKind::HeaderTooLarge,
+            GatewayError::BodyTooLarge { .. } => ErrorKind::RequestTooLarge,
+            GatewayError::BodyTimeout { .. } => ErrorKind::RequestTimeout,
+            GatewayError::Limited(_)
+            | GatewayError::OverBudget(OverBudget::Held(_))
+            | GatewayError::NoTargetAvailable { is_quota: true, .. } => ErrorKind::Throttling,
+            GatewayError::QueueFull { shortage, .. } if shortage.is_quota() => {
+                ErrorKind::Throttling
+            }
+            GatewayError::QueueFull { .. } => ErrorKind::ServiceUnavailable,
+            GatewayError::NoTargetAvailable { is_quota: false, .. } => {
+                ErrorKind::ServiceUnavailable
+            }
+            GatewayError::RequestTimeout { .. } => ErrorKind::ModelTimeout,
+        }
+    }
+
+    /// The response, without what is the same on every response.
+    pub(super) fn into_response(self) -> Response<Bytes> {
+        let mut error = WireError::new(self.kind(), self.to_string());
+        if let GatewayError::Limited(LimitExceeded { retry_after, .. }) = self {
+            error = error.retry_after(retry_after);
+        } else if let GatewayError::NoTargetAvailable { shortage, .. }
+        | GatewayError::QueueFull { shortage, .. } = &self
+        {
+            error = error.retry_after(shortage.due());
+        } else if let GatewayError::OverBudget(OverBudget::Held(_)) = self {
+            // When one of the client's requests ends is not known; a second is a fair guess.
+            error = error.retry_after(Duration::from_secs(1));
+        } else if let GatewayError::Overloaded(_) = self {
+            error = error.retry_after(OVERLOAD_PAUSE);
+        }
+        let mut response = error.into_response();
+        self.add_headers(response.headers_mut());
+        response
+    }
+
+    fn add_headers(&self, headers: &mut HeaderMap) {
+        match self {
+            GatewayError::Path(PathError::Method { allow }) => {
+                headers.insert(ALLOW, HeaderValue::from_static(allow));
+            }
+            // What is left of the body, or of a request smuggled behind it, is not read.
+            GatewayError::Framing
+            | GatewayError::Lengths
+            | GatewayError::BodyTooLarge { .. }
+            | GatewayError::Denied(Denied::Body { .. })
+            | GatewayError::BodyTimeout { .. }
+            | GatewayError::BodyBroken => {
+                headers.insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_that_waited_long_is_asked_not_to_retry() {
+        let told = |status, waited| {
+            let mut head = HeaderMap::new();
+            discourage_retry(&mut head, status, waited);
+            head.get("x-should-retry").map(|value| value.to_str().unwrap().to_owned())
+        };
+        let long = Duration::from_secs(3);
+        for status in [StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE] {
+            assert_eq!(told(status, long).as_deref(), Some("false"));
+            assert_eq!(told(status, Duration::from_millis(20)), None, "it has not waited");
+        }
+        assert_eq!(told(StatusCode::BAD_REQUEST, long), None, "no SDK tries that again");
+    }
+
+    #[test]
+    fn a_wrong_method_names_the_right_one() {
+        let response = GatewayError::Path(PathError::Method { allow: "POST" }).into_response();
+        assert_eq!(response.status(), 405);
+        assert_eq!(response.headers()[ALLOW], "POST");
+    }
+}

@@ -1,0 +1,195 @@
+//! What all steps share: one config, and everything that was built from it.
+//!
+//! A reload builds another [`Gateway`] and stores it in the [`SharedGateway`]. A request loads the
+//! gateway once and keeps it to its end, so that it sees one config.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+use super::buffers::Buffers;
+use super::hedge::HedgeBudget;
+use super::offload::Offload;
+use crate::auth::{Authenticator, Issuers};
+use crate::config::{self, Config};
+use crate::fleet::Fleet;
+use crate::limits::{ClientLimits, ClientRegistry, Prices, Rates};
+use crate::quota::{InFlightLimit, QueueLimits, ShutdownDeadline};
+use crate::routing::{Router, RouterError, Target};
+use crate::telemetry::access_log::AccessLog;
+use crate::telemetry::process_log::UNLIMITED;
+use crate::telemetry::traces::Traces;
+use crate::telemetry::usage_log::UsageLog;
+use crate::telemetry::{Logs, Metrics};
+use crate::upstream::{ConnectionGauges, Upstream};
+
+/// What the steps share: one config and everything built from it.
+#[derive(Debug)]
+pub struct Gateway {
+    /// The config.
+    pub config: Config,
+    /// The routing table.
+    pub router: Router,
+    /// The pool of upstream connections.
+    pub upstream: Upstream,
+    /// The bounds of the queue.
+    pub queue_limits: QueueLimits,
+    /// The bounds on what is in flight.
+    pub in_flight: InFlightLimit,
+    /// The deadline of queued requests during shutdown.
+    pub shutdown_deadline: ShutdownDeadline,
+    /// The clients that the config names.
+    pub clients: ClientRegistry,
+    /// Authenticates requests.
+    pub authenticator: Authenticator,
+    /// The limits of clients.
+    pub limits: ClientLimits,
+    /// What tokens cost.
+    pub prices: Prices,
+    /// Memory for large bodies.
+    pub(crate) buffers: Buffers,
+    /// Threads for work on large bodies.
+    pub(crate) offload: Offload,
+    /// How many requests may be hedged.
+    pub(crate) hedges: HedgeBudget,
+    /// The metric families.
+    pub metrics: Arc<Metrics>,
+    /// Where access-log lines go.
+    pub access_log: AccessLog,
+    /// Where usage records go.
+    pub usage_log: UsageLog,
+    /// Samples traces and takes their spans; `None`: tracing is off.
+    pub traces: Option<Traces>,
+    /// The other replicas, if the state is shared with some.
+    pub fleet: Option<Fleet>,
+}
+
+impl Gateway {
+    /// Builds everything that requests need from a config, and starts to resolve credentials; as one
+    /// replica of the `fleet`, if there is one. Must be called within a tokio runtime.
+    pub fn new(
+        config: Config,
+        fleet: Option<Fleet>,
+        metrics: Arc<Metrics>,
+        logs: Logs,
+    ) -> Result<Arc<Gateway>, RouterError> {
+        let upstream = connections(&config.upstream, &metrics);
+        Gateway::build(config, None, fleet, upstream, metrics, logs)
+    }
+
+    /// The gateway of a newer config. Parts that the new config leaves alone keep their state, and
+    /// connections are reused if their settings are the same. Requests in flight stay with this one.
+    pub fn renewed(&self, config: Config) -> Result<Arc<Gateway>, RouterError> {
+        let upstream = match config.upstream.connects_like(&self.config.upstream) {
+            true => self.upstream.clone(),
+            false => connections(&config.upstream, &self.metrics),
+        };
+        let logs = Logs {
+            access: self.access_log.clone(),
+            usage: self.usage_log.clone(),
+            traces: self.traces.clone(),
+        };
+        let (fleet, metrics) = (self.fleet.clone(), Arc::clone(&self.metrics));
+        Gateway::build(config, Some(self), fleet, upstream, metrics, logs)
+    }
+
+    fn build(
+        config: Config,
+        before: Option<&Gateway>,
+        fleet: Option<Fleet>,
+        upstream: Upstream,
+        metrics: Arc<Metrics>,
+        logs: Logs,
+    ) -> Result<Arc<Gateway>, RouterError> {
+        let before_issuers = before.map(|before| {
+            let same_way = config.upstream.connects_like(&before.config.upstream);
+            (before.authenticator.issuers(), same_way)
+        });
+        let router = Router::new(
+            &config,
+            before.map(|before| (&before.config, &before.router)),
+            fleet.as_ref(),
+        )?;
+        let clients = before.map(|before| &before.clients);
+        let clients = ClientRegistry::new(&config.clients, clients, fleet.as_ref())?;
+        let prices = Prices::new(&config.prices)?;
+        warn_of_unpriced(&config, &router, &prices);
+        let issuers = Issuers::new(&config.issuers, &upstream, &metrics, before_issuers);
+        Ok(Arc::new(Gateway {
+            router,
+            upstream,
+            in_flight: before.map_or_else(
+                || InFlightLimit::new(&config.server),
+                |before| before.in_flight.with_config(&config.server),
+            ),
+            authenticator: Authenticator::new(
+                &config.clients,
+                &clients,
+                &config.auth,
+                Arc::clone(&metrics),
+                before.map(|before| &before.authenticator),
+            )
+            .with_issuers(issuers)
+            .with_allowed_hosts(&config.server.allowed_hosts),
+            limits: match before {
+                Some(before) => before.limits.with_config(&config.limits),
+                None => ClientLimits::new(&config.limits, fleet.clone()),
+            },
+            clients,
+            prices,
+            buffers: before.map_or_else(
+                || Buffers::new(config.server.max_in_flight_bytes),
+                |before| before.buffers.clone(),
+            ),
+            offload: before.map(|before| before.offload.clone()).unwrap_or_default(),
+            hedges: HedgeBudget::new(&config.hedge),
+            queue_limits: match before {
+                Some(before) => before.queue_limits.with_config(&config.queue),
+                None => QueueLimits::new(
+                    &config.queue,
+                    metrics.queue_waiting.clone(),
+                    metrics.queue_waiting_bytes.clone(),
+                ),
+            },
+            shutdown_deadline: before
+                .map(|before| before.shutdown_deadline.clone())
+                .unwrap_or_default(),
+            config,
+            metrics,
+            access_log: logs.access,
+            usage_log: logs.usage,
+            traces: logs.traces,
+            fleet,
+        }))
+    }
+}
+
+/// Logs the targets that clients with budgets can't use, because they have no price.
+fn warn_of_unpriced(config: &Config, router: &Router, prices: &Prices) {
+    if config.clients.iter().all(|client| client.budget.is_none()) {
+        return;
+    }
+    for target in router.targets() {
+        if rates(prices, target).is_none() {
+            tracing::warn!(
+                name: UNLIMITED,
+                target_name = %target.name,
+                model = %target.model,
+                "the model has no price: clients with budgets can't use it; set one in [prices]"
+            );
+        }
+    }
+}
+
+/// What the tokens of `target` cost, if its model has a price.
+pub(super) fn rates(prices: &Prices, target: &Target) -> Option<Rates> {
+    prices.of(&target.model, target.base_model(), target.model_info)
+}
+
+/// A pool of connections to the upstream, counted in `metrics`.
+fn connections(config: &config::Upstream, metrics: &Metrics) -> Upstream {
+    Upstream::new(config, ConnectionGauges::of(metrics), metrics.upstream_resent.clone())
+}
+
+/// The gateway of the current config. A reload replaces it.
+pub type SharedGateway = ArcSwap<Gateway>;

@@ -1,0 +1,36 @@
+//! Requests as they enter the pipeline.
+
+use std::sync::Arc;
+
+use http::request;
+use tokio::time::Instant;
+
+use crate::auth::Peer;
+use crate::routing::Route;
+
+/// A request as it enters the pipeline, before its body is read.
+#[derive(Debug)]
+pub struct InboundRequest<B> {
+    /// Method, URI and headers.
+    pub head: request::Parts,
+    /// The body.
+    pub body: B,
+    /// The other end of the connection.
+    pub peer: Peer,
+}
+
+/// Marks a request that another room of this process makes on behalf of a client. It is an
+/// extension of the request's head, so no client can set it. That room has authenticated the client
+/// and chosen the route.
+#[derive(Clone, Debug)]
+pub struct InternalRequest {
+    /// The route to use, whatever the config's routes for the model are.
+    pub route: Arc<Route>,
+    /// The name of the client that the request is made for.
+    pub client: Option<Arc<str>>,
+    /// Whether the request has counted against the client's rate already.
+    pub is_counted: bool,
+    /// When the request must have been answered. It may wait in the queue until then; the config's
+    /// `request_timeout` and `max_wait` do not apply.
+    pub deadline: Instant,
+}

@@ -1,0 +1,216 @@
+//! A request with its candidates, and what it has experienced at each of them.
+
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use http::{StatusCode, request};
+use smallvec::SmallVec;
+use tokio::time::Instant;
+
+use super::context::RequestContext;
+use super::headers::ForcedGuardrail;
+use super::streaming_body::StreamingBody;
+use crate::bedrock::body::Peek;
+use crate::bedrock::path::Call;
+use crate::bedrock::sigv4::PayloadHash;
+use crate::bedrock::{Extras, Operation};
+use crate::routing::access::Denial;
+use crate::routing::{Bound, Candidate, Excess, Permit, QuotaDemand, RequestSize, Route, Target};
+
+/// A request with the targets that can serve it.
+#[derive(Debug)]
+pub(super) struct RoutedRequest {
+    pub(super) head: request::Parts,
+    pub(super) context: Box<RequestContext>,
+    pub(super) call: Call,
+    /// The guardrail that the client's policy adds to the headers of each attempt.
+    pub(super) guardrail: Option<ForcedGuardrail>,
+    pub(super) body: Bytes,
+    /// The body's hash, computed once, by the first that needs it.
+    pub(super) hash: OnceLock<PayloadHash>,
+    /// The events of a bidirectional stream, until they are sent.
+    pub(super) events: Option<StreamingBody>,
+    /// What was read of the body; empty if nothing needs to be read.
+    pub(super) peek: Peek,
+    /// How large the request is, as quotas count.
+    pub(super) size: RequestSize,
+    /// The state of its candidates, best first.
+    pub(super) candidates: SmallVec<[CandidateState; 4]>,
+    pub(super) route: Arc<Route>,
+}
+
+impl RoutedRequest {
+    /// The target of the candidate with this index.
+    pub(super) fn target(&self, index: usize) -> Option<&Arc<Target>> {
+        self.route.targets.get(self.candidates.get(index)?.position)
+    }
+
+    /// Whether the candidate with this index has the requested model, or the model that the config
+    /// puts first in its place.
+    pub(super) fn is_first_hand(&self, index: usize) -> bool {
+        let Some((target, requested)) = self.target(index).zip(self.call.model()) else {
+            return true;
+        };
+        target.is_model(requested)
+            || self.route.targets.first().is_some_and(|first| {
+                Arc::ptr_eq(first, target) || target.is_model(first.base_model())
+            })
+    }
+
+    /// What the request would take of a target's quota.
+    pub(super) fn demand(&self, target: &Target) -> QuotaDemand {
+        let Some(model) = self.call.model() else { return QuotaDemand::default() };
+        target.demand(self.call.operation, &self.size, model)
+    }
+
+    /// How the request is too large for a target's whole quota, if it is.
+    pub(super) fn excess(&self, target: &Target) -> Option<Excess> {
+        target.excess(self.demand(target), &self.size)
+    }
+
+    /// The most that the request can use of a target, if its client has a budget that reserves it.
+    pub(super) fn bound(&self, target: &Target) -> Option<Bound> {
+        self.context.guards.budget.as_ref()?;
+        let model = self.call.model().filter(|_| !self.is_bidirectional())?;
+        Some(target.bound(&self.size, model))
+    }
+
+    /// The candidates that this request is not done with, best first, each made when it is looked at.
+    pub(super) fn remaining(&self) -> impl Iterator<Item = Candidate> {
+        let states = self.candidates.iter().enumerate();
+        let remaining = states.filter(|(_, state)| state.left.is_none());
+        remaining.filter_map(|(index, state)| {
+            let candidate = self.candidate(index)?;
+            let may_serve = state.is_last_resort || self.denial(&candidate.target).is_none();
+            may_serve.then_some(candidate)
+        })
+    }
+
+    /// Leaves the candidates that are known to deny the operation. If no other remains, the best
+    /// one is tried all the same: it may be repaired by now, and its own error tells the client most.
+    pub(super) fn leave_denied(&mut self) {
+        let mut remains = false;
+        for index in 0..self.candidates.len() {
+            let denial = self.target(index).and_then(|target| self.denial(target));
+            let Some(candidate) = self.candidates.get_mut(index) else { continue };
+            match denial {
+                Some(denial) if !candidate.is_last_resort => {
+                    candidate.left.get_or_insert(Left::Denied(denial.status));
+                }
+                _ => remains |= candidate.left.is_none(),
+            }
+        }
+        if let Some(best) =
+            self.candidates.first_mut().filter(|best| !remains && best.attempts == 0)
+            && let Some(Left::Denied(_)) = best.left
+        {
+            (best.left, best.is_last_resort) = (None, true);
+        }
+    }
+
+    /// Whether the candidate with this index is not known to deny the operation.
+    pub(super) fn may_try(&self, index: usize, now: Instant) -> bool {
+        let is_last_resort = self.candidates.get(index).is_some_and(|it| it.is_last_resort);
+        let operation = self.call.model().map(|_| self.call.operation);
+        let target = self.target(index);
+        is_last_resort || target.is_some_and(|target| target.may_try(operation, now))
+    }
+
+    /// Whether the request's events go on while it is answered. Such a request has one attempt.
+    pub(super) fn is_bidirectional(&self) -> bool {
+        self.call.operation == Operation::InvokeModelWithBidirectionalStream
+    }
+
+    /// Counts an attempt on the candidate with this index, and returns how many there were.
+    pub(super) fn count_attempt(&mut self, index: usize) -> u32 {
+        self.candidates.get_mut(index).map_or(0, |candidate| {
+            candidate.attempts += 1;
+            candidate.attempts
+        })
+    }
+
+    /// Notes that the request is done with the candidate with this index.
+    pub(super) fn leave(&mut self, index: usize, left: Left) {
+        let target_name = self.target(index).map_or("", |target| &target.name);
+        let status = left.status().map(|status| status.as_u16());
+        tracing::debug!(target_name, ?left, status, "target left");
+        if let Some(candidate) = self.candidates.get_mut(index) {
+            candidate.left = Some(left);
+        }
+    }
+
+    /// Takes leave to send to a candidate other than this one, if one has room.
+    pub(super) fn enter_other(&self, index: usize) -> Option<(usize, Permit)> {
+        self.route.enter(self.remaining().filter(|candidate| candidate.index != index))
+    }
+
+    /// Whether a candidate other than this one would take the request now, as far as cooldowns show.
+    pub(super) fn is_another_free(&self, index: usize) -> bool {
+        let now = Instant::now();
+        let mut others = self.remaining().filter(|candidate| candidate.index != index);
+        others.any(|candidate| candidate.target.is_free(candidate.demand, now))
+    }
+
+    /// What the request asks for besides its model. Its headers are those that go upstream.
+    pub(super) fn extras(&self) -> Extras {
+        Extras::of(self.call.operation, &self.head.headers, &self.body)
+    }
+
+    fn denial(&self, target: &Target) -> Option<Denial> {
+        target.denial(self.call.model().map(|_| self.call.operation))
+    }
+
+    /// The candidate with this index.
+    pub(super) fn candidate(&self, index: usize) -> Option<Candidate> {
+        let target = self.target(index)?;
+        Some(Candidate { index, target: Arc::clone(target), demand: self.demand(target) })
+    }
+}
+
+/// What a request has experienced at one of its candidates. It names the target by its position, so that
+/// a request touches no target that it does not ask; most ask the first alone.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct CandidateState {
+    /// The target's position in the route.
+    position: usize,
+    /// Attempts made there.
+    pub(super) attempts: u32,
+    /// Why this request is done with it; `None` while it is not.
+    pub(super) left: Option<Left>,
+    /// Whether it is tried although it is known to deny the operation.
+    is_last_resort: bool,
+}
+
+/// Why a request is done with a candidate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Left {
+    /// The target refused the operation: no permission, no such model, not callable this way.
+    Denied(StatusCode),
+    /// The target's model can't do what this request asks for.
+    Misfit(StatusCode),
+    /// The service failed, or did not answer in time.
+    Failed(StatusCode),
+    /// The request takes more tokens than the whole quota, and was throttled.
+    Oversized(Excess),
+    /// There was no connection, or it broke before an answer.
+    Unreachable,
+    /// The gateway has no credentials or no connection for the target, or its credentials were
+    /// refused.
+    Unusable,
+}
+
+impl Left {
+    /// The status that the target gave, if it gave one.
+    pub(super) fn status(self) -> Option<StatusCode> {
+        match self {
+            Left::Denied(status) | Left::Misfit(status) | Left::Failed(status) => Some(status),
+            Left::Oversized(_) | Left::Unreachable | Left::Unusable => None,
+        }
+    }
+}
+
+impl CandidateState {
+    pub(super) fn new(position: usize) -> CandidateState {
+        CandidateState { position, attempts: 0, left: None, is_last_resort: false }
+    }
+}

@@ -1,0 +1,80 @@
+//! The stages of a request: what one step of the stack hands to the next.
+//!
+//! ```text
+//!  InboundRequest (`inbound.rs`) --observe--> ObservedRequest
+//!      --authenticate--> AuthenticatedRequest --parse--> ParsedRequest
+//!      --read_body--> BufferedRequest --policy--> AuthorizedRequest --route--> RoutedRequest (`routed.rs`)
+//! ```
+
+use bytes::Bytes;
+use http::request;
+use http_body::Body;
+
+use super::context::RequestContext;
+use super::drain::drain_in_background;
+use super::error::{GatewayError, RequestError};
+use super::headers::ForcedGuardrail;
+use super::inbound::InboundRequest;
+use super::streaming_body::StreamingBody;
+use crate::auth::PendingAuth;
+use crate::bedrock::path::Call;
+use crate::bedrock::sigv4::PayloadHash;
+
+/// A request with its record.
+#[derive(Debug)]
+pub(super) struct ObservedRequest<B> {
+    pub(super) inbound: InboundRequest<B>,
+    pub(super) context: Box<RequestContext>,
+}
+
+/// A request whose head was authenticated.
+#[derive(Debug)]
+pub(super) struct AuthenticatedRequest<B> {
+    pub(super) observed: ObservedRequest<B>,
+    /// What only the body can prove.
+    pub(super) pending: PendingAuth,
+}
+
+/// A request that is a call of the API.
+#[derive(Debug)]
+pub(super) struct ParsedRequest<B> {
+    pub(super) observed: ObservedRequest<B>,
+    pub(super) pending: PendingAuth,
+    pub(super) call: Call,
+}
+
+/// A request whose body is in memory, or is a stream of events. Its authentication is complete.
+#[derive(Debug)]
+pub(super) struct BufferedRequest {
+    pub(super) head: request::Parts,
+    pub(super) context: Box<RequestContext>,
+    pub(super) call: Call,
+    pub(super) body: Bytes,
+    /// The body's hash, if it was computed while the body was read.
+    pub(super) hash: Option<PayloadHash>,
+    /// The events of a bidirectional stream. They are not buffered: they arrive while the request
+    /// is being answered.
+    pub(super) events: Option<StreamingBody>,
+    /// Whether it took the body to know which client sent the request. If so, the limits and the
+    /// policy of that client are still to be checked.
+    pub(super) was_pending: bool,
+}
+
+/// A request that its client's policy allows.
+#[derive(Debug)]
+pub(super) struct AuthorizedRequest {
+    pub(super) buffered: BufferedRequest,
+    /// The guardrail that the policy adds to the request's headers.
+    pub(super) guardrail: Option<ForcedGuardrail>,
+}
+
+impl<B> ObservedRequest<B>
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+{
+    /// Ends the request with `error`, and drains its body while the error is sent.
+    pub(super) fn reject(self, error: GatewayError) -> RequestError {
+        drain_in_background(&self.inbound.head, self.inbound.body);
+        RequestError { error, context: self.context }
+    }
+}

@@ -1,0 +1,104 @@
+//! The request of one attempt: the target's model in the path, the headers that pass, the body with its
+//! maximum of output tokens lowered to the target's, and a fresh signature.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use http::uri::PathAndQuery;
+use http::{Request, Uri, header, request};
+
+use super::context::Open;
+use super::routed::RoutedRequest;
+use crate::bedrock::body;
+use crate::bedrock::path::Resource;
+use crate::bedrock::sigv4::PayloadHash;
+use crate::routing::Target;
+use crate::upstream::credentials::Auth;
+use crate::upstream::{RequestError, sign};
+
+/// An attempt's request before it is signed.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    /// What signs it.
+    pub(super) auth: Arc<Auth>,
+    pub(super) head: request::Parts,
+    pub(super) payload: Payload,
+}
+
+/// The body of an attempt's request.
+#[derive(Debug)]
+pub(super) struct Payload {
+    pub(super) body: Bytes,
+    /// Whether it differs from the client's body.
+    is_changed: bool,
+}
+
+impl Payload {
+    /// The hash of the body; that of the client's body is computed once for all attempts.
+    pub(super) fn hash(&self, routed: &RoutedRequest) -> PayloadHash {
+        let hash = || PayloadHash::of(&self.body);
+        if self.is_changed { hash() } else { *routed.hash.get_or_init(hash) }
+    }
+}
+
+/// The request of an attempt on `target`, signed now, or why there is none.
+pub(super) fn signed(
+    routed: &RoutedRequest,
+    target: &Target,
+    span: Option<&Open<'_>>,
+) -> Result<Request<Bytes>, RequestError> {
+    let Prepared { auth, mut head, payload } = prepare(routed, target)?;
+    if let Some(span) = span {
+        span.mark(&mut head.headers);
+    }
+    let hash = || payload.hash(routed);
+    sign::authorize(&mut head, hash, &auth, &target.endpoint.region, SystemTime::now())?;
+    Ok(Request::from_parts(head, payload.body))
+}
+
+/// Prepares an attempt on `target`, or says why that is impossible. The request's headers are those
+/// that [`strip_for_upstream`](super::headers::strip_for_upstream) has left.
+pub(super) fn prepare(routed: &RoutedRequest, target: &Target) -> Result<Prepared, RequestError> {
+    let identity = &target.endpoint.identity;
+    let auth = identity.auth().ok_or_else(|| RequestError::NoCredentials(identity.problem()))?;
+    // No checked id makes such a path.
+    let uri = uri(routed, target).ok_or(RequestError::InvalidPath)?;
+    let (mut head, ()) = Request::new(()).into_parts();
+    head.method = routed.head.method.clone();
+    head.uri = uri;
+    head.headers = routed.head.headers.clone();
+    head.headers.insert(header::HOST, target.endpoint.origin.host());
+    let cap = routed.call.model().and_then(|requested| target.cap(requested));
+    let clamped = cap.and_then(|cap| body::clamp(&routed.body, &routed.peek, cap));
+    let is_changed = clamped.is_some();
+    let body = clamped.unwrap_or_else(|| routed.body.clone());
+    Ok(Prepared { auth, head, payload: Payload { body, is_changed } })
+}
+
+fn uri(routed: &RoutedRequest, target: &Target) -> Option<Uri> {
+    match &routed.call.resource {
+        Resource::Model(_) => target.uri(routed.call.operation),
+        _ => {
+            let path = with_query(routed.call.to_path()?, routed);
+            Some(target.endpoint.origin.uri(PathAndQuery::try_from(path).ok()?))
+        }
+    }
+}
+
+/// Only listing operations have a query of their own. On any other a client's query means nothing to
+/// Bedrock, and may hold a presigned signature.
+fn with_query(path: String, routed: &RoutedRequest) -> String {
+    match routed.head.uri.query() {
+        Some(query) if routed.call.operation.has_query() => {
+            let parameters = query.split('&').filter(|parameter| !is_signature(parameter));
+            let query = parameters.collect::<Vec<_>>().join("&");
+            if query.is_empty() { path } else { format!("{path}?{query}") }
+        }
+        _ => path,
+    }
+}
+
+fn is_signature(parameter: &str) -> bool {
+    parameter.get(..6).is_some_and(|start| start.eq_ignore_ascii_case("x-amz-"))
+}
