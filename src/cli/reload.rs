@@ -73,7 +73,7 @@ impl Watch {
     /// Watches the files of `source`; to be called before they are loaded for the first time.
     pub(super) fn new(source: &Source) -> Watch {
         let mut files = Files::new(source.clone(), Env::of_process());
-        let config = Settled::new(files.look());
+        let config = Settled::new(files.fingerprint());
         let files = Arc::new(Mutex::new(files));
         let credentials = Settled::new(fingerprint_of(&credentials::files()));
         Watch { source: source.clone(), files, config, credentials }
@@ -82,7 +82,7 @@ impl Watch {
     /// What the files are now; `None` if that can't be told because the process ends.
     async fn look(&self) -> Option<Fingerprint> {
         let files = Arc::clone(&self.files);
-        let look = move || files.lock().look();
+        let look = move || files.lock().fingerprint();
         patiently(tokio::task::spawn_blocking(look)).await
     }
 
@@ -272,7 +272,7 @@ mod tests {
         let mut files = Files::new(source.clone(), Env::default());
         let contents = |text: &str| {
             std::fs::write(dir.path().join("config.toml"), text).unwrap();
-            files.look()
+            files.fingerprint()
         };
         let [old, half, whole] = ["# old", "# h", "# half"].map(contents);
         let files = Arc::new(Mutex::new(files));

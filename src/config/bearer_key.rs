@@ -15,7 +15,7 @@ use super::reference::Kind;
 use super::reference::{Reference, read_reference};
 use super::secret::Secret;
 
-/// Shortest key, in characters. A digest does not tell how long its key is.
+/// Shortest key, in characters. A digest does not show how long its key is.
 pub(super) const MIN_KEY_CHARS: usize = 16;
 
 /// The SHA-256 digest of a bearer key. Usable as a map key, to find the client of a presented key.

@@ -1,8 +1,8 @@
-//! What certificate files hold, and whether it fits together.
+//! The contents of certificate files, and whether they fit together.
 //!
 //! Owns the reading of PEM files: when the config is loaded, and each time the files of the
-//! listener are looked at again. What leaves here is right: chains are not empty, and a key is its
-//! certificate's. No message repeats what a file holds.
+//! listener are checked again. The results are valid: chains are not empty, and a key belongs to its
+//! certificate. No message repeats the content of a file.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -38,7 +38,7 @@ impl CertificateError {
     }
 }
 
-/// A certificate file that was read and not looked at.
+/// A certificate file that was read and not parsed.
 #[derive(Debug)]
 pub(super) struct PemFile {
     path: PathBuf,
@@ -146,12 +146,12 @@ pub struct TlsFiles {
     client_ca: Option<PemFile>,
 }
 
-/// What the files of the listener's TLS come to.
+/// The certificate and the authorities in the files of the listener's TLS.
 #[derive(Clone, Debug)]
 pub struct TlsMaterial {
-    /// What the gateway shows of itself.
+    /// The gateway's certificate.
     pub certified: Certified,
-    /// Who signs clients' certificates; `Some` exactly if the config has `clients`.
+    /// The authorities that sign clients' certificates; `Some` exactly if the config has `clients`.
     pub client_roots: Option<RootCertStore>,
 }
 
@@ -172,7 +172,7 @@ impl TlsFiles {
         })
     }
 
-    /// A digest of all they hold: another one means that something has changed.
+    /// A digest of their contents, to detect a change.
     pub fn fingerprint(&self) -> [u8; SHA256_OUTPUT_LEN] {
         let mut digest = Context::new(&SHA256);
         for file in [Some(&self.cert), Some(&self.key), self.client_ca.as_ref()] {
@@ -187,7 +187,7 @@ impl TlsFiles {
         fingerprint
     }
 
-    /// What they come to.
+    /// Parses them.
     ///
     /// # Errors
     /// When one of them does not hold what it should, or the key is not the certificate's.

@@ -1,4 +1,4 @@
-//! Whose credentials sign a request.
+//! Sources of upstream credentials.
 //!
 //! Equality and hash are those of the identity, secrets included, so that targets with the same
 //! credentials share one provider and one refresh. Nothing here prints a secret.
@@ -60,7 +60,7 @@ impl Credentials {
     }
 }
 
-/// What credentials are, for logs and messages: never a secret.
+/// Describes credentials for logs and messages, without their secrets.
 pub fn describe(credentials: &Credentials) -> String {
     match credentials {
         Credentials::DefaultChain => "the default chain".to_owned(),

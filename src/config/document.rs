@@ -141,7 +141,7 @@ impl Document {
         Location::Default
     }
 
-    /// Whether the file or a variable says anything at a path, be it right or wrong.
+    /// Whether the file or a variable sets a value at a path, valid or not.
     pub(super) fn mentions(&self, path: &KeyPath) -> bool {
         self.locations.contains_key(path)
     }

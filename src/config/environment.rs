@@ -46,7 +46,7 @@ impl fmt::Debug for Env {
     }
 }
 
-/// Sets what the `SLUICE__` variables say on top of the document.
+/// Sets the values of the `SLUICE__` variables in the document.
 pub(super) fn override_keys(document: &mut Document, env: &Env) -> Vec<Problem> {
     let mut overrides: Vec<_> = env
         .0

@@ -1,4 +1,4 @@
-//! What is wrong with a configuration, said so that a person can act on it.
+//! Problems of a configuration, with what a person needs to mend them.
 //!
 //! A bad configuration is reported whole: one problem a line, each with its location in the file or
 //! the environment variable it came from. No message repeats a secret.
@@ -15,7 +15,7 @@ pub enum ConfigError {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: std::io::Error,
     },
     /// The configuration has problems; at least one, in the order of the file.

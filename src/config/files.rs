@@ -1,10 +1,9 @@
-//! The files that a configuration is and names: how they are opened and read.
+//! Opening and reading the files of a configuration: its own, and those that it names.
 //!
-//! Owns the place where relative paths start, the bound on the size of a file, and the rule for what
-//! may be read: a regular file, by whatever links; `/dev/null`, which is an empty one; and a pipe
-//! that the process was started with, by `/dev/stdin` or `/dev/fd/N`. Anything else is refused, since
-//! to open or read it might never end. What a path leads to is asked of what was opened, not of the
-//! path, so that nobody can swap it in between.
+//! A file may be a regular one, through any links; `/dev/null`; or a pipe that the process was started
+//! with, as `/dev/stdin` or `/dev/fd/N`. Anything else is refused, since opening or reading it might
+//! block for ever. The check is of the opened file, not of the path, so that a swap in between changes
+//! nothing. Relative paths start at the config file's directory, and sizes are bounded.
 
 use std::fs::{File, FileType, Metadata, OpenOptions};
 use std::io::{Error, ErrorKind, Read, Result};
@@ -19,7 +18,7 @@ use tokio::time::Instant;
 /// Longest time for a pipe to be written to its end.
 const MAX_PIPE_WAIT: Duration = Duration::from_secs(30);
 
-/// Where a process finds what it was started with.
+/// Where a process finds the descriptors that it was started with.
 const OWN_DESCRIPTORS: [&str; 2] = ["/dev/fd/", "/proc/self/fd/"];
 
 /// A path that a config names: a relative one starts at `base`, the config file's directory.
@@ -51,16 +50,16 @@ pub(super) fn read_bytes(path: &Path, max: u64) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Opens what may be read, without waiting for anybody; and tells what it is.
+/// Opens a file without blocking, and returns its metadata.
 ///
 /// # Errors
-/// When it is not there, or is nothing of which the rule allows reading.
+/// When it is missing, or of a kind that may not be read.
 pub(super) fn open(path: &Path) -> Result<(File, Metadata)> {
-    // A named pipe is opened at once by that, be there a writer or not.
+    // So that opening a named pipe does not wait for a writer.
     let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
     let opened = OpenOptions::new().read(true).custom_flags(flags).open(path);
     let file = opened.map_err(|error| match std::fs::metadata(path) {
-        // The system has no clear word for it.
+        // The error of the system is not clear.
         Ok(about) if about.file_type().is_socket() => refused(about.file_type()),
         _ => error,
     })?;
@@ -75,8 +74,8 @@ pub(super) fn open(path: &Path) -> Result<(File, Metadata)> {
     Err(refused(kind))
 }
 
-/// Checks a file that others read, by the same rule. That it is missing, or not for this user, is for
-/// them to say.
+/// Checks the kind of a file that other code reads, by the same rule. A missing or unreadable file
+/// passes: that code reports it.
 ///
 /// # Errors
 /// When it is something that may not be read.
@@ -87,7 +86,7 @@ pub fn check_regular(path: &Path) -> Result<()> {
     }
 }
 
-/// What it says of something that is not read.
+/// The error for a file of another kind.
 fn refused(kind: FileType) -> Error {
     Error::other(format!("it is {}, not a regular file", in_one_word(kind)))
 }
@@ -128,7 +127,7 @@ fn read_to(file: &File, max: u64) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The same of a pipe, whose writer may be slow, but not for ever.
+/// The same for a pipe, whose writer has a limited time.
 fn read_pipe(pipe: &File, max: u64) -> Result<Vec<u8>> {
     let end = Instant::now() + MAX_PIPE_WAIT;
     let mut bytes = Vec::new();

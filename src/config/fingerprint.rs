@@ -1,11 +1,10 @@
-//! What a configuration is made of on disk: its file and the files that it names, told by their
-//! bytes.
+//! A fingerprint of a configuration on disk: of its file, and of the files that it names.
 //!
-//! A config of 100,000 clients has 18 MB, too much to be read every few seconds. So a file is read
-//! again only when what the system says of it has changed, or may not show a change: when it was
-//! written so shortly before it was read that another writing may have the same time. For file
-//! systems that don't tell, it is read once in a while whatever is said of it. What files the
-//! config names is asked of its text only when that has changed: it takes a second to parse.
+//! A config of 100,000 clients has 18 MB, too much to read every few seconds. So a file is read again
+//! only if its metadata has changed or may hide a change: after a write so recent that another one may
+//! have the same time. Some file systems do not update the metadata, so every file is read again once
+//! a minute. The config is parsed for the files that it names only if it has changed, since that takes
+//! a second.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs::Metadata;
@@ -21,27 +20,27 @@ use super::document::Document;
 use super::environment::{self, Env};
 use super::{MAX_FILE_BYTES, SHIPPED, Source, files};
 
-/// What stands at the start of a value that names a file.
+/// The prefix of a value that names a file.
 const FILE: &str = "file:";
 
-/// Longest step between two times that a file system tells apart, with much to spare.
+/// Longest step of a file system's clock, with a wide margin.
 const TICK: Duration = Duration::from_secs(5);
 
-/// What is said of a file is believed for so long.
+/// How long the metadata of a file is trusted.
 const TRUST: Duration = Duration::from_secs(60);
 
 /// The files of a configuration at one time: equal to another if no byte has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fingerprint([u8; 32]);
 
-/// The files of one configuration, for who looks at them again and again.
+/// The files of one configuration, which are checked again and again.
 #[derive(Debug)]
 pub struct Files {
     source: Source,
     env: Env,
     named: Option<Named>,
-    /// Those that were read.
-    known: HashMap<PathBuf, Known>,
+    /// The files that were read.
+    known: HashMap<PathBuf, KnownFile>,
 }
 
 /// The files that a config names.
@@ -54,15 +53,15 @@ struct Named {
 
 /// A file that was read.
 #[derive(Debug)]
-struct Known {
-    said: Said,
+struct KnownFile {
+    stat: FileStat,
     hash: [u8; 32],
     read_at: Instant,
 }
 
-/// What the system says of a file. The time of its change of state can't be set by anybody.
+/// The metadata that a change of a file shows in. No program can set the time of the last status change.
 #[derive(Debug, PartialEq, Eq)]
-struct Said {
+struct FileStat {
     device: u64,
     inode: u64,
     size: u64,
@@ -70,9 +69,9 @@ struct Said {
     changed: (i64, i64),
 }
 
-impl Said {
-    fn of(about: &Metadata) -> Said {
-        Said {
+impl FileStat {
+    fn of(about: &Metadata) -> FileStat {
+        FileStat {
             device: about.dev(),
             inode: about.ino(),
             size: about.size(),
@@ -81,8 +80,8 @@ impl Said {
         }
     }
 
-    /// Whether a change from now on shows: the last one is long enough ago, by a clock that is not
-    /// behind the file system's.
+    /// Whether the metadata shows a change from now on: the last one is long enough ago, by a clock
+    /// that is not behind the file system's.
     fn shows_changes(&self, now: SystemTime) -> bool {
         let last = self.written.0.max(self.changed.0);
         let last = u64::try_from(last).map_or(SystemTime::UNIX_EPOCH, |seconds| {
@@ -98,17 +97,17 @@ impl Files {
         Files { source, env, named: None, known: HashMap::new() }
     }
 
-    /// Looks at them. Blocks. A file that can't be read counts as what the system says of it, and one
-    /// that can be read only once, such as a pipe, as itself.
-    pub fn look(&mut self) -> Fingerprint {
+    /// Takes their fingerprint. Blocks. A file that cannot be read counts by its error, and one that can
+    /// be read only once, such as a pipe, by its kind.
+    pub fn fingerprint(&mut self) -> Fingerprint {
         let mut known = std::mem::take(&mut self.known);
         let mut look = |path: &Path| {
             let last = known.remove(path);
-            let (hash, text, said) = look_at(path, last.as_ref());
+            let (hash, text, stat) = hash_file(path, last.as_ref());
             let read_at =
                 last.filter(|_| text.is_none()).map_or_else(Instant::now, |it| it.read_at);
-            if let Some(said) = said {
-                self.known.insert(path.to_owned(), Known { said, hash, read_at });
+            if let Some(stat) = stat {
+                self.known.insert(path.to_owned(), KnownFile { stat, hash, read_at });
             }
             (hash, text)
         };
@@ -133,11 +132,11 @@ impl Files {
     }
 }
 
-/// What these files are now, which a config need not name. Blocks.
+/// The fingerprint of any files. Blocks.
 pub fn fingerprint_of(paths: &[PathBuf]) -> Fingerprint {
     let mut all = Context::new(&SHA256);
     for path in paths {
-        all.update(&look_at(path, None).0);
+        all.update(&hash_file(path, None).0);
     }
     Fingerprint(bytes(all))
 }
@@ -150,40 +149,43 @@ fn bytes(hash: Context) -> [u8; 32] {
     bytes
 }
 
-/// The hash of a file, by its name and what is in it; its text, if it was read for that; and what
-/// was said of it, if that is to be believed at the next look.
-fn look_at(path: &Path, last: Option<&Known>) -> ([u8; 32], Option<Vec<u8>>, Option<Said>) {
+/// The hash of a file's name and content; its text, if it was read for that; and its metadata, if the
+/// next check may trust it.
+fn hash_file(
+    path: &Path,
+    last: Option<&KnownFile>,
+) -> ([u8; 32], Option<Vec<u8>>, Option<FileStat>) {
     let (about, now) = (std::fs::metadata(path), SystemTime::now());
-    let said = about.as_ref().ok().filter(|about| about.is_file()).map(Said::of);
+    let stat = about.as_ref().ok().filter(|about| about.is_file()).map(FileStat::of);
     let is_same =
-        |last: &&Known| Some(&last.said) == said.as_ref() && last.read_at.elapsed() < TRUST;
+        |last: &&KnownFile| Some(&last.stat) == stat.as_ref() && last.read_at.elapsed() < TRUST;
     if let Some(last) = last.filter(is_same) {
-        return (last.hash, None, said);
+        return (last.hash, None, stat);
     }
     let mut text = Vec::new();
     let read = about.and_then(|about| match about.is_file() {
-        // It may be something else by now.
+        // Another file may be there by now.
         true => files::open(path).and_then(|(file, about)| match about.is_file() {
             true => file.take(MAX_FILE_BYTES + 1).read_to_end(&mut text).map(|_| "read"),
             false => Ok(files::in_one_word(about.file_type())),
         }),
         false => Ok(files::in_one_word(about.file_type())),
     });
-    let believed = said.filter(|said| read.is_ok() && said.shows_changes(now));
+    let trusted = stat.filter(|stat| read.is_ok() && stat.shows_changes(now));
     let outcome = read.map_or_else(|error| format!("{:?}", error.kind()), str::to_owned);
     let mut hash = Context::new(&SHA256);
-    // Lengths keep the end of one part from being taken for the start of the next.
+    // With the lengths no two lists of parts have the same bytes.
     for part in [path.as_os_str().as_encoded_bytes(), outcome.as_bytes(), &text] {
         hash.update(&part.len().to_le_bytes());
         hash.update(part);
     }
-    (bytes(hash), Some(text), believed)
+    (bytes(hash), Some(text), trusted)
 }
 
 /// The files that the values of a config name, `file:PATH`.
 fn named(text: &str, env: &Env, base: Option<&Path>) -> BTreeSet<PathBuf> {
     let mut found = BTreeSet::new();
-    // A text that is no document names nothing; what is wrong with it is said when it is loaded.
+    // An invalid document names nothing; loading reports what is wrong with it.
     let Ok(mut document) = Document::parse(text, "") else { return found };
     environment::override_keys(&mut document, env);
     let mut values = vec![document.root()];
@@ -213,9 +215,9 @@ mod tests {
         let source = Source::File(at("config.toml"));
         let env: Env = [("SLUICE__SERVER__ADMIN_KEY", "file:admin")].into_iter().collect();
         let mut files = Files::new(source, env);
-        let mut seen = vec![files.look()];
+        let mut seen = vec![files.fingerprint()];
         let mut look = |what: &str, is_new: bool| {
-            let now = files.look();
+            let now = files.fingerprint();
             assert_eq!(seen.contains(&now), !is_new, "{what}");
             seen.push(now);
         };
@@ -250,7 +252,7 @@ mod tests {
         std::os::unix::fs::symlink("one", at("data")).unwrap();
         std::os::unix::fs::symlink("data/config.toml", at("config.toml")).unwrap();
         let mut files = Files::new(Source::File(at("config.toml")), Env::default());
-        let mut look = || files.look();
+        let mut look = || files.fingerprint();
         let before = look();
         std::os::unix::fs::symlink("two", at("new")).unwrap();
         std::fs::rename(at("new"), at("data")).unwrap();
@@ -263,22 +265,22 @@ mod tests {
         let path = dir.path().join("config.toml");
         write(&path, "[log]\n").unwrap();
         let now = SystemTime::now();
-        let said = || Said::of(&std::fs::metadata(&path).unwrap());
-        assert!(!said().shows_changes(now), "it may be written again in this tick");
-        assert!(said().shows_changes(now + 2 * TICK));
-        assert!(!said().shows_changes(now - TICK), "a clock that is behind");
-        let (hash, text, believed) = look_at(&path, None);
-        assert!(text.is_some() && believed.is_none());
+        let stat = || FileStat::of(&std::fs::metadata(&path).unwrap());
+        assert!(!stat().shows_changes(now), "it may be written again in this tick");
+        assert!(stat().shows_changes(now + 2 * TICK));
+        assert!(!stat().shows_changes(now - TICK), "a clock that is behind");
+        let (hash, text, trusted) = hash_file(&path, None);
+        assert!(text.is_some() && trusted.is_none());
         let known = |age| {
             let read_at = Instant::now().checked_sub(age).unwrap();
-            Known { said: said(), hash, read_at }
+            KnownFile { stat: stat(), hash, read_at }
         };
         let last = known(Duration::ZERO);
-        assert!(look_at(&path, Some(&last)).1.is_none());
-        assert!(look_at(&path, Some(&known(TRUST))).1.is_some());
+        assert!(hash_file(&path, Some(&last)).1.is_none());
+        assert!(hash_file(&path, Some(&known(TRUST))).1.is_some());
         write(dir.path().join("new"), "[log]\n").unwrap();
         std::fs::rename(dir.path().join("new"), &path).unwrap();
-        let (again, text, _) = look_at(&path, Some(&last));
+        let (again, text, _) = hash_file(&path, Some(&last));
         assert!(text.is_some() && again == hash, "another file with the same bytes");
     }
 
@@ -288,23 +290,23 @@ mod tests {
         let path = dir.path().join("config.toml");
         let mut files = Files::new(Source::File(path.clone()), Env::default());
         write(&path, "").unwrap();
-        let empty = files.look();
+        let empty = files.fingerprint();
         std::fs::remove_file(&path).unwrap();
         let fifo = rustix::fs::mkfifoat(rustix::fs::CWD, &path, rustix::fs::Mode::RWXU);
         fifo.unwrap();
-        let pipe = files.look();
+        let pipe = files.fingerprint();
         std::fs::remove_file(&path).unwrap();
         std::fs::create_dir(&path).unwrap();
-        let folder = files.look();
+        let folder = files.fingerprint();
         assert!(empty != pipe && pipe != folder && empty != folder);
         std::fs::remove_dir(&path).unwrap();
         write(&path, "").unwrap();
-        assert_eq!(files.look(), empty);
+        assert_eq!(files.fingerprint(), empty);
     }
 
     #[test]
     fn what_is_no_file_is_not_read() {
-        let look = || Files::new(Source::File("/dev/zero".into()), Env::default()).look();
+        let look = || Files::new(Source::File("/dev/zero".into()), Env::default()).fingerprint();
         assert_eq!(look(), look());
     }
 }

@@ -1,4 +1,4 @@
-//! Which proxies lead to the upstream: those of the environment, none, or one that is named.
+//! The proxies on the way to the upstream: those of the environment, none, or one that is named.
 //!
 //! The URL of a proxy may hold a password. Effective out it must not; from a variable or a file it
 //! may. No message repeats a URL.

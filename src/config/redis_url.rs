@@ -1,7 +1,7 @@
-//! Where Redis is: a URL, written out or by reference.
+//! The URL of Redis, as text or by reference.
 //!
-//! A URL written out holds no user name and no password, which come by reference only. No message
-//! repeats a URL, since it may hold a password where it should not.
+//! User name and password come by reference only. No message repeats a URL, since it may hold a
+//! password where it should not.
 
 use std::path::Path;
 

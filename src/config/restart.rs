@@ -1,17 +1,16 @@
-//! Which keys a running process can't follow: those that its listeners, its jobs and its log were
-//! made with.
+//! The keys that take effect at the next start only: those of listeners, jobs and logs.
 
 use super::model::{Config, Server};
 
-/// The keys that differ between two configurations and count only from the next start on.
+/// The keys that differ between two configurations and take effect at the next start only.
 pub fn needs_restart(running: &Config, newer: &Config) -> Vec<&'static str> {
     let keys = fixed_keys(running, newer).into_iter();
     keys.filter_map(|(key, differs)| differs.then_some(key)).collect()
 }
 
-/// The keys that count only from the next start on, and whether each differs.
+/// The keys that take effect at the next start only, and whether each differs.
 fn fixed_keys(running: &Config, newer: &Config) -> [(&'static str, bool); 22] {
-    // Taken apart whole, so that a new key must be put on one side or the other.
+    // Without `..`, so that a new key must be put on one side or the other.
     let Server {
         listen,
         admin_listen,
@@ -50,7 +49,7 @@ fn fixed_keys(running: &Config, newer: &Config) -> [(&'static str, bool); 22] {
         ("server.max_headers", *max_headers != server.max_headers),
         ("server.max_concurrent_streams", *max_concurrent_streams != server.max_concurrent_streams),
         ("server.worker_threads", *worker_threads != server.worker_threads),
-        // What its files hold is followed, and where they are.
+        // New certificate files, and new paths of them, take effect at once.
         ("server.tls", tls.is_some() != server.tls.is_some()),
         ("server.tls.handshake_timeout", tls.is_some() && handshake(running) != handshake(newer)),
         ("legacy.listen", running.legacy.listen != newer.legacy.listen),

@@ -1,4 +1,4 @@
-//! What a configuration allows but its author probably did not mean.
+//! Warnings: what a configuration allows but its author probably did not mean.
 
 use std::collections::HashSet;
 
@@ -105,7 +105,7 @@ fn meant(id: &str) -> Option<String> {
     })
 }
 
-/// What to say of a region that AWS is not known to have.
+/// The warning about a region that AWS is not known to have.
 fn unknown_region(place: &str, name: &str) -> Option<String> {
     let hint = suggestion(name, region::known());
     region::partition(name)
@@ -113,7 +113,7 @@ fn unknown_region(place: &str, name: &str) -> Option<String> {
         .then(|| format!("{place} has the region '{name}', which AWS is not known to have{hint}"))
 }
 
-/// What to say of a target whose model is not where the target is.
+/// The warning about a target whose model is not in the target's region.
 fn elsewhere(target: &Target) -> Option<String> {
     let (model, name, region) = (ModelId::new(&target.model).ok()?, &target.name, &target.region);
     if let Some((_, own)) = model.arn_place().filter(|(_, own)| own != region) {

@@ -1,5 +1,4 @@
-//! What clients are to others: the names in their certificates, and who they are to issuers of
-//! tokens.
+//! The names of clients elsewhere: in their certificates, and at issuers of tokens.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -15,7 +14,7 @@ const MAX_NAMES: usize = 64;
 /// Longest name.
 const MAX_BYTES: usize = 1024;
 
-/// What the clients so far claim to be.
+/// The names of the clients so far.
 #[derive(Default)]
 pub(super) struct Identities {
     certificates: HashMap<String, usize>,
@@ -56,7 +55,7 @@ impl Checker<'_> {
         names
     }
 
-    /// Who the client at `at`, which is the one with this index, is to issuers.
+    /// The names at issuers of the client at `at`, which is the one with this index.
     pub(super) fn identities(
         &mut self,
         at: &KeyPath,

@@ -62,7 +62,7 @@ impl Checker<'_> {
         clients
     }
 
-    /// Whether the client at `at` has keys in the file that are not right, which was said of them.
+    /// Whether the client at `at` has invalid keys in the file, which are reported already.
     fn tries_to_give_keys(&self, at: &KeyPath) -> bool {
         let given = |kind: &&str| {
             let is_empty_list = |value: &toml::Value| value.as_array().is_some_and(Vec::is_empty);

@@ -1,4 +1,4 @@
-//! Whether a template can be compiled.
+//! Limits that keep a template from exhausting the stack, and whether it compiles.
 //!
 //! `minijinja` takes a step down the stack for each operator, filter and `elif` in a row, without a
 //! bound. So what a template strings together is counted before it is compiled: no template that
