@@ -28,7 +28,7 @@ pub use status::Events;
 use crate::auth::Peer;
 use crate::pipeline::{Gateway, SharedGateway};
 use crate::routing::Target;
-use crate::telemetry::audit::{self, By};
+use crate::telemetry::audit::{self, Actor};
 use access::{Guard, Refused};
 use status::Status;
 
@@ -142,7 +142,7 @@ impl Admin {
         let server = &gateway.config.server;
         if let Err(refused) = access::check(path.guard(), head, server, self.is_local) {
             if let Path::Act(act, target) = path {
-                audit::refused(act.name(), target, peer.address);
+                audit::record_refusal(act.name(), target, peer.address);
             }
             return Some(refuse(&gateway, refused).map(whole));
         }
@@ -231,7 +231,7 @@ fn do_to(gateway: &Gateway, act: Act, name: &str, peer: &Peer) -> Response<Bytes
     act.on(target);
     let has_key = gateway.config.server.admin_key.is_some();
     let who = if has_key { "admin_key" } else { audit::ANYONE };
-    audit::done(act.name(), &name, By { who, peer: peer.address });
+    audit::record(act.name(), &name, Actor { name: who, peer: peer.address });
     json(StatusCode::OK, &serde_json::json!({ "target": name, "done": act.name() }))
 }
 

@@ -1,4 +1,4 @@
-//! `sluice check`: is this config right, are its credentials there, do its targets answer?
+//! `sluice check`: validates a config, resolves its credentials and probes its targets.
 
 use std::collections::HashMap;
 use std::time::SystemTime;
@@ -9,10 +9,10 @@ use http::{HeaderValue, Method, Request};
 use tokio::time::Instant;
 
 use super::progress::Progress;
-use super::{ConfigFile, runtime, say};
+use super::{ConfigFile, print, runtime};
 use crate::bedrock::Operation;
 use crate::bedrock::sigv4::PayloadHash;
-use crate::config::{self, Config, Credentials, Env};
+use crate::config::{self, Config, Credentials, Env, TraceProtocol};
 use crate::pipeline::Gateway;
 use crate::routing::Target;
 use crate::telemetry::access_log::AccessLog;
@@ -30,14 +30,14 @@ const PROBE: &str =
 pub(super) struct Arguments {
     #[command(flatten)]
     config: ConfigFile,
-    /// Print the JSON Schema of the config file and do nothing else.
+    /// Print the JSON Schema of the config file and exit.
     #[arg(long)]
     schema: bool,
     /// Check the file alone, without resolving credentials.
     #[arg(long)]
     offline: bool,
-    /// Also ask each target for one token, and STS whose credentials sign for it. This costs what one
-    /// token of each target costs.
+    /// Also request one token from each target, and ask STS for the identity of its credentials. Costs
+    /// one token per target.
     #[arg(long, conflicts_with = "offline")]
     probe: bool,
 }
@@ -45,15 +45,26 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: Arguments) -> Result<(), String> {
     if arguments.schema {
         let schema = serde_json::to_string_pretty(&config::schema());
-        say(&schema.map_err(|error| error.to_string())?);
+        print(&schema.map_err(|error| error.to_string())?);
         return Ok(());
     }
     let loaded = super::load(&arguments.config.source())?;
     for warning in loaded.warnings.iter().chain(&super::descriptors_warning(&loaded.config)) {
-        say(&format!("warning: {warning}"));
+        print(&format!("warning: {warning}"));
     }
     let config = loaded.config;
-    say(&format!("config: {} targets, {} routes", config.targets.len(), config.routes.len()));
+    print(&format!("config: {} targets, {} routes", config.targets.len(), config.routes.len()));
+    if let Some(traces) = &config.traces {
+        let protocol = match traces.protocol {
+            TraceProtocol::Grpc => "gRPC",
+            TraceProtocol::Http => "HTTP",
+        };
+        let from = match loaded.otel_variables.as_slice() {
+            [] => String::new(),
+            variables => format!(", set by {}", variables.join(", ")),
+        };
+        print(&format!("traces: sent to {} by {protocol}{from}", traces.endpoint));
+    }
     if arguments.offline {
         return Ok(());
     }
@@ -91,7 +102,7 @@ async fn credentials(config: &Config) -> (HashMap<Credentials, Resolved>, usize)
     let progress = Progress::start();
     for (credentials, sts, targets) in distinct(config) {
         let name = config::describe(credentials);
-        progress.is_at(&format!("resolving credentials: {name}"));
+        progress.show(&format!("resolving credentials: {name}"));
         let resolved = resolve_once(credentials, sts).await;
         progress.clear();
         match resolved {
@@ -102,12 +113,12 @@ async fn credentials(config: &Config) -> (HashMap<Credentials, Resolved>, usize)
                     [] => String::new(),
                     targets => format!(", for targets {}", targets.join(", ")),
                 };
-                say(&format!("credentials: {name}: ok{key}{users}"));
+                print(&format!("credentials: {name}: ok{key}{users}"));
                 found.insert(credentials.clone(), resolved);
             }
             Err(problem) => {
                 failures += 1;
-                say(&format!("credentials: {name}: {problem}"));
+                print(&format!("credentials: {name}: {problem}"));
             }
         }
     }
@@ -126,21 +137,23 @@ async fn principals(
         let name = config::describe(credentials);
         let Some(found) = resolved.get(credentials) else { continue };
         if !asks_sts(config, credentials) {
-            say(&format!(
+            print(&format!(
                 "principal: {name}: not asked for, since its upstream is on this machine"
             ));
             continue;
         }
-        progress.is_at(&format!("asking STS whose credentials these are: {name}"));
+        progress.show(&format!("asking STS whose credentials these are: {name}"));
         let principal = found.principal(sts).await;
         progress.clear();
         match principal {
             Some(Ok(arn)) => {
-                say(&format!("principal: {name}: {arn}"));
+                print(&format!("principal: {name}: {arn}"));
                 principals.insert(credentials.clone(), arn);
             }
-            Some(Err(problem)) => say(&format!("principal: {name}: not known: {problem}")),
-            None => say(&format!("principal: {name}: not known: STS does not know bearer tokens")),
+            Some(Err(problem)) => print(&format!("principal: {name}: not known: {problem}")),
+            None => {
+                print(&format!("principal: {name}: not known: STS does not know bearer tokens"))
+            }
         }
     }
     principals
@@ -165,7 +178,7 @@ async fn probe(config: Config, principals: &HashMap<Credentials, String>) -> Res
     let mut failures = 0;
     let (progress, targets) = (Progress::start(), gateway.router.targets());
     for (number, target) in targets.iter().enumerate() {
-        progress.is_at(&format!("asking {} ({} of {})", target.name, number + 1, targets.len()));
+        progress.show(&format!("asking {} ({} of {})", target.name, number + 1, targets.len()));
         let asked = ask(&gateway, target).await;
         progress.clear();
         let verdict = match asked {
@@ -177,7 +190,7 @@ async fn probe(config: Config, principals: &HashMap<Credentials, String>) -> Res
         };
         let principal = principals.get(target.endpoint.identity.source());
         let principal = principal.map(|arn| format!(", as {arn}")).unwrap_or_default();
-        say(&format!(
+        print(&format!(
             "target {} ({} in {}{principal}): {verdict}",
             target.name, target.model, target.endpoint.region
         ));

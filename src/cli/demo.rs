@@ -40,16 +40,16 @@ const QUOTAS: [u64; 4] = [8, 8, 8, 60];
 /// Arguments of `sluice demo`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// Where the gateway listens; port 0 takes a free one.
+    /// Address of the gateway; port 0 picks a free port.
     #[arg(long, default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
-    /// Where its health and metrics are.
+    /// Address of its admin port, for health, metrics and the status page.
     #[arg(long, default_value = "127.0.0.1:9090")]
     admin_listen: SocketAddr,
-    /// Requests sent at once.
+    /// Number of requests to send at once.
     #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u16).range(1..=500))]
     burst: u16,
-    /// Stop after the burst instead of serving on.
+    /// Exit after the burst instead of serving.
     #[arg(long)]
     once: bool,
 }
@@ -65,8 +65,8 @@ pub(super) fn run(arguments: Arguments) -> Result<(), String> {
         let config = config(&arguments, &simulator)?;
         let _log = process_log::init(&config.log);
         let demo = Demo::new(&config, &simulator)?;
-        let (stop, hurry) = (CancellationToken::new(), CancellationToken::new());
-        on_signals(stop.clone(), hurry.clone())?;
+        let (stop, force_stop) = (CancellationToken::new(), CancellationToken::new());
+        on_signals(stop.clone(), force_stop.clone())?;
         let simulator_stop = CancellationToken::new();
         let simulated = tokio::spawn(simulator.serve(simulator_stop.clone().cancelled_owned()));
 
@@ -76,7 +76,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), String> {
         let admin = server.admin_address().map_err(|error| error.to_string())?;
         // What is said goes the way of the access log, and so in its order, and waits for nobody.
         let access_log = server.live().load().access_log.clone();
-        let served = tokio::spawn(server.serve(Workers::none(), stop.clone(), hurry));
+        let served = tokio::spawn(server.serve(Workers::none(), stop.clone(), force_stop));
         demo.show(address, usize::from(arguments.burst), &access_log).await;
         if arguments.once {
             stop.cancel();
@@ -150,28 +150,28 @@ impl Demo {
     /// Sends the burst once straight to the simulated Bedrock and once through the gateway.
     async fn show(&self, gateway: SocketAddr, burst: usize, access_log: &AccessLog) {
         let Some((requested, _)) = self.models.first() else { return };
-        let say = |text: &str| access_log.say(text);
-        say(&format!(
+        let print = |text: &str| access_log.write_message(text);
+        print(&format!(
             "Sluice at http://{gateway}, in front of a simulated Bedrock at http://{}.",
             self.bedrock
         ));
-        say("The simulated quotas, in requests a minute:");
+        print("The simulated quotas, in requests a minute:");
         for ((model, _), quota) in self.models.iter().zip(QUOTAS) {
-            say(&format!("  {quota:>3}  {model}"));
+            print(&format!("  {quota:>3}  {model}"));
         }
         self.refill();
-        say(&format!("\n{burst} requests at once for {requested}, straight to Bedrock:"));
+        print(&format!("\n{burst} requests at once for {requested}, straight to Bedrock:"));
         let progress = Progress::start();
         let straight = self.burst(self.bedrock, burst, true, |done| {
-            progress.is_at(&format!("{done} of {burst} answered"));
+            progress.show(&format!("{done} of {burst} answered"));
         });
         let straight = straight.await;
         progress.clear();
         straight.print(access_log);
         self.refill();
-        say(&format!("\nThe same {burst} through Sluice, as its access log shows them:"));
+        print(&format!("\nThe same {burst} through Sluice, as its access log shows them:"));
         let tally = self.burst(gateway, burst, false, |_| {}).await;
-        say("\nIn sum:");
+        print("\nIn sum:");
         tally.print(access_log);
     }
 
@@ -241,7 +241,7 @@ impl Demo {
     /// Prints what a visitor can try.
     fn invite(&self, gateway: SocketAddr, admin: SocketAddr, access_log: &AccessLog) {
         let Some((model, _)) = self.models.first() else { return };
-        access_log.say(&format!(
+        access_log.write_message(&format!(
             r#"
 Now you. The throttled models are cooling down, so the next one answers:
 
@@ -272,18 +272,18 @@ Requests show up here as they are answered. Stop with Ctrl-C.
 
 impl Tally {
     fn print(&self, access_log: &AccessLog) {
-        let say = |text: &str| access_log.say(text);
+        let print = |text: &str| access_log.write_message(text);
         for (model, count) in &self.answered {
-            say(&format!("  {count:>3} answered by {model}"));
+            print(&format!("  {count:>3} answered by {model}"));
         }
         if self.throttled > 0 {
-            say(&format!("  {:>3} lost to ThrottlingException (429)", self.throttled));
+            print(&format!("  {:>3} lost to ThrottlingException (429)", self.throttled));
         }
         if self.failed > 0 {
-            say(&format!("  {:>3} failed", self.failed));
+            print(&format!("  {:>3} failed", self.failed));
         }
         if self.throttled + self.failed == 0 {
-            say("    0 lost");
+            print("    0 lost");
         }
     }
 }

@@ -1,7 +1,7 @@
-//! `sluice healthcheck`: asks a running gateway for its health, for images without curl.
+//! `sluice healthcheck`: checks a running gateway, for images without curl.
 //!
-//! Where health shares a port with the API it may have to be asked by TLS. Whose certificate is
-//! shown does not matter then: it is this machine that is asked, and nothing is told to it.
+//! Health may share a port with the API and its TLS. The certificate is not verified then: the
+//! connection stays on this machine, and the request carries no secret.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ const LIMIT: Duration = Duration::from_secs(3);
 pub(super) struct Arguments {
     #[command(flatten)]
     config: ConfigFile,
-    /// Ask whether it is ready for traffic, not just alive.
+    /// Check whether it is ready for traffic, not only whether it is alive.
     #[arg(long)]
     ready: bool,
 }
@@ -43,8 +43,8 @@ pub(super) fn run(arguments: Arguments) -> Result<(), String> {
     let tls = by_tls(&listening).then(trusting).transpose()?;
     if tls.is_some() && listening.wants_certificates && arguments.ready {
         return Err(format!(
-            "{address} answers nobody without a certificate; give admin_listen a port of its own \
-             to ask whether it is ready"
+            "{address} requires a client certificate; set admin_listen to a separate port to check \
+             for readiness"
         ));
     }
     runtime(Some(1))?.block_on(async {
@@ -70,7 +70,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), String> {
 async fn get(stream: Stream, address: SocketAddr, path: &str) -> Result<(), BoxError> {
     let request = Request::get(path).header(HOST, address.to_string());
     let status = ask(stream, request.body(Full::<Bytes>::default())?).await?.status();
-    if status.is_success() { Ok(()) } else { Err(format!("{path} says {status}").into()) }
+    if status.is_success() { Ok(()) } else { Err(format!("{path} answered {status}").into()) }
 }
 
 /// The listener of health speaks TLS only where it is that of the API.

@@ -1,13 +1,13 @@
-//! `sluice keys`: makes keys for clients, and the digest of a bearer key.
+//! `sluice keys`: creates keys for clients, and digests of bearer keys.
 //!
-//! Keys are printed once and kept nowhere. Randomness comes from the operating system.
+//! Keys are printed once and stored nowhere. Randomness comes from the operating system.
 
 use std::io::Read;
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 
-use super::say;
+use super::print;
 use crate::bedrock::sigv4::PayloadHash;
 
 /// Longest key that is read, in bytes.
@@ -27,7 +27,7 @@ pub(super) struct Arguments {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Make keys for a client, and print them with the lines for the config file.
+    /// Create keys for a client and print them with the lines for the config file.
     New(New),
     /// Read a bearer key from standard input and print its digest for the config file.
     Hash,
@@ -38,10 +38,10 @@ struct New {
     /// The client's name.
     #[arg(long)]
     name: String,
-    /// Make a bearer key alone. Without this or --pair: both.
+    /// Create only a bearer key. Without --bearer or --pair: both kinds.
     #[arg(long, conflicts_with = "pair")]
     bearer: bool,
-    /// Make a key pair alone, for AWS SDKs to sign with.
+    /// Create only a key pair, for AWS SDKs to sign with.
     #[arg(long)]
     pair: bool,
 }
@@ -49,7 +49,7 @@ struct New {
 pub(super) fn run(arguments: Arguments) -> Result<(), String> {
     match arguments.command {
         Command::New(new) => {
-            say(&made(&new)?);
+            print(&made(&new)?);
             Ok(())
         }
         Command::Hash => {
@@ -58,9 +58,9 @@ pub(super) fn run(arguments: Arguments) -> Result<(), String> {
             read.map_err(|error| format!("can't read the key: {error}"))?;
             let key = key.trim_end_matches(['\r', '\n']);
             if key.is_empty() {
-                return Err("there is no key on standard input".to_owned());
+                return Err("no key on standard input".to_owned());
             }
-            say(&digest(key));
+            print(&digest(key));
             Ok(())
         }
     }
@@ -131,6 +131,6 @@ fn random_text(alphabet: &[u8], length: usize) -> Result<String, String> {
 fn random<const N: usize>() -> Result<[u8; N], String> {
     let mut bytes = [0; N];
     let filled = aws_lc_rs::rand::fill(&mut bytes);
-    filled.map_err(|_| "the operating system gives no random numbers".to_owned())?;
+    filled.map_err(|_| "cannot get random numbers from the operating system".to_owned())?;
     Ok(bytes)
 }

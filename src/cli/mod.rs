@@ -28,8 +28,8 @@ use crate::legacy::prompts::Prompts;
 use crate::routing;
 use crate::system::descriptors::Shares;
 
-/// A gateway in front of Amazon Bedrock: point an AWS SDK at it, and a throttled model is
-/// answered for by the next one.
+/// A gateway in front of Amazon Bedrock: point an AWS SDK at it, and when a model is throttled, the
+/// next one answers.
 #[derive(Debug, Parser)]
 #[command(version, arg_required_else_help = true)]
 struct Arguments {
@@ -45,15 +45,15 @@ enum Command {
     Demo(demo::Arguments),
     /// Run a simulated Bedrock.
     Simulate(simulate::Arguments),
-    /// Check a config file, its credentials and, if asked, its targets.
+    /// Check a config file, its credentials and, with --probe, its targets.
     Check(check::Arguments),
-    /// Ask a running gateway for its health; the exit code tells. For container health checks.
+    /// Check a running gateway; exit code 0 means healthy. For container health checks.
     Healthcheck(healthcheck::Arguments),
-    /// Show the access log, one short line a request.
+    /// Show the access log, one short line per request.
     Tail(Box<tail::Arguments>),
     /// Watch a running gateway in the terminal: targets, the queue, clients, failures.
     Top(top::Arguments),
-    /// Make keys for clients.
+    /// Create keys for clients.
     Keys(keys::Arguments),
     /// Print a completion script for a shell.
     Completions {
@@ -62,10 +62,10 @@ enum Command {
     },
 }
 
-/// Where the config comes from.
+/// The source of the config.
 #[derive(Debug, clap::Args)]
 struct ConfigFile {
-    /// The config file. Without one, config.toml of this folder if it is there, else the
+    /// The config file. Default: config.toml in the current directory if it exists, otherwise the
     /// built-in config.
     #[arg(short, long, value_name = "FILE", env = "SLUICE_CONFIG")]
     config: Option<PathBuf>,
@@ -82,8 +82,8 @@ impl ConfigFile {
     }
 }
 
-/// Loads a config and checks what the config itself can't: whether its prompts can be used, and its
-/// quotas fit its models.
+/// Loads a config, and checks its prompts and whether its quotas fit its models, which needs rooms
+/// above the config.
 fn load(source: &Source) -> Result<Loaded, String> {
     let mut loaded = Config::load(source, &Env::of_process()).map_err(|error| error.to_string())?;
     loaded.warnings.extend(routing::short_quotas(&loaded.config));
@@ -105,44 +105,43 @@ pub fn run() -> ExitCode {
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "sluice", &mut script);
-            say(&String::from_utf8_lossy(&script));
+            print(&String::from_utf8_lossy(&script));
             Ok(())
         }
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
-            complain(format!("sluice: {message}"));
+            print_error(format!("sluice: {message}"));
             ExitCode::FAILURE
         }
     }
 }
 
-/// How long whoever reads standard error may take for the last line.
-const LAST: Duration = Duration::from_secs(1);
+/// Longest wait for the reader of standard error at the last line.
+const LAST_LINE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Prints the last line on standard error, unless its reader does not take it: the process ends all
-/// the same.
-fn complain(line: String) {
+/// Prints the last line on standard error. The process ends even if its reader is stuck.
+fn print_error(line: String) {
     let (done, wait) = sync_channel::<()>(0);
     let write = move || {
         let _done = done;
-        // With standard error closed there is nobody to tell.
+        // Fails if standard error is closed; then there is no other place for it.
         let _ = writeln!(std::io::stderr(), "{line}");
     };
     if std::thread::Builder::new().name("last-line".to_owned()).spawn(write).is_ok() {
-        // The answer is the end of the channel.
-        let _ = wait.recv_timeout(LAST);
+        // The channel closes when the line is written.
+        let _ = wait.recv_timeout(LAST_LINE_TIMEOUT);
     }
 }
 
-/// Prints a line for a person.
-fn say(line: &str) {
-    // A reader that went away, such as `head`, has read what it wanted.
+/// Prints a line on standard output.
+fn print(line: &str) {
+    // Fails if the reader, such as `head`, has gone away; it has read what it wanted.
     let _ = writeln!(std::io::stdout(), "{line}");
 }
 
-/// Whether the file descriptors that the process may have are too few for the config.
+/// A warning if the limit on file descriptors is too low for the config.
 fn descriptors_warning(config: &Config) -> Option<String> {
     let server = &config.server;
     Shares::raised().warning(server.max_connections, server.max_in_flight)
@@ -156,7 +155,7 @@ fn runtime(workers: Option<usize>) -> Result<tokio::runtime::Runtime, String> {
     builder.enable_all().build().map_err(|error| format!("can't start: {error}"))
 }
 
-/// A listener on every address is asked on loopback.
+/// The address at which a local listener is reached: loopback if it listens on all addresses.
 fn reachable(mut address: SocketAddr) -> SocketAddr {
     if address.ip().is_unspecified() {
         address.set_ip(match address.ip() {
@@ -167,13 +166,13 @@ fn reachable(mut address: SocketAddr) -> SocketAddr {
     address
 }
 
-/// Cancels `stop` at the first SIGTERM or SIGINT, and `hurry` at the second.
-fn on_signals(stop: CancellationToken, hurry: CancellationToken) -> Result<(), String> {
+/// Cancels `stop` at the first SIGTERM or SIGINT, and `force_stop` at the second.
+fn on_signals(stop: CancellationToken, force_stop: CancellationToken) -> Result<(), String> {
     let listen = |kind| signal(kind).map_err(|error| format!("can't listen for signals: {error}"));
     let (mut terminate, mut interrupt) =
         (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
     tokio::spawn(async move {
-        for token in [stop, hurry] {
+        for token in [stop, force_stop] {
             tokio::select! {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}

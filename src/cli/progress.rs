@@ -1,5 +1,5 @@
-//! A line on standard error that says how far a long command has come. It is for people: where
-//! standard error is no terminal, nothing is written. A terminal that is held holds nothing up.
+//! A progress line on standard error. Nothing is written if standard error is not a terminal, and a
+//! stopped terminal does not block the command.
 
 use std::io::{IsTerminal, stderr};
 
@@ -7,36 +7,36 @@ use prometheus::IntCounter;
 
 use crate::telemetry::{LogWriter, unlocked};
 
-/// Goes to the line's start and clears it.
+/// Clears the line.
 const CLEAR: &str = "\r\u{1b}[K";
 
-/// The line; gone when it is dropped.
+/// The progress line; removed when dropped.
 #[derive(Debug)]
 pub(super) struct Progress {
-    /// `None` where it is not shown.
+    /// `None` if it is not shown.
     lines: Option<LogWriter>,
 }
 
 impl Progress {
     pub(super) fn start() -> Progress {
         let lines = || {
-            // Nobody looks at it: the line is all there is to see.
-            let dropped = IntCounter::new("progress_dropped", "LogWriter not shown.").ok()?;
+            // Not exported.
+            let dropped = IntCounter::new("progress_dropped", "Lines not shown.").ok()?;
             Some(LogWriter::to("progress", unlocked(stderr()), dropped))
         };
         Progress { lines: stderr().is_terminal().then(lines).flatten() }
     }
 
-    /// Says what is under way now.
-    pub(super) fn is_at(&self, what: &str) {
+    /// Shows the current step.
+    pub(super) fn show(&self, what: &str) {
         if let Some(lines) = &self.lines {
             lines.write(format!("{CLEAR}{what}").into_bytes());
         }
     }
 
-    /// Makes room for a line of standard output; the next step is shown below it.
+    /// Clears the line before something is printed on standard output.
     pub(super) fn clear(&self) {
-        self.is_at("");
+        self.show("");
         if let Some(lines) = &self.lines {
             lines.flush();
         }

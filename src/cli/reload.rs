@@ -9,9 +9,10 @@
 //! The files of AWS' own credential chain are looked at in the same way: when they have changed, and
 //! at each SIGHUP, credentials are resolved anew.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use parking_lot::Mutex;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -81,7 +82,7 @@ impl Watch {
     /// What the files are now; `None` if that can't be told because the process ends.
     async fn look(&self) -> Option<Fingerprint> {
         let files = Arc::clone(&self.files);
-        let look = move || files.lock().unwrap_or_else(PoisonError::into_inner).fingerprint();
+        let look = move || files.lock().fingerprint();
         patiently(tokio::task::spawn_blocking(look)).await
     }
 
@@ -106,9 +107,9 @@ async fn patiently<T>(mut reading: JoinHandle<T>) -> Option<T> {
         return read.ok();
     }
     let files = "the files of the config";
-    tracing::error!("{files} are not read yet, and no change is seen until they are");
+    tracing::error!("still reading {files}; no change is detected until that is done");
     let read = reading.await.ok();
-    tracing::info!("{files} are read again");
+    tracing::info!("{files} can be read again");
     read
 }
 
@@ -165,7 +166,7 @@ impl Reloader {
         let now = self.watch.look_at_credentials().await;
         if let Some(now) = now.filter(|now| self.watch.credentials.found(*now)) {
             self.watch.credentials = Settled::new(now);
-            tracing::info!("the files of AWS credentials have changed");
+            tracing::info!("AWS credential files changed");
             self.reread_credentials();
         }
     }
@@ -226,7 +227,7 @@ impl Reloader {
     }
 
     async fn take_over(&self, loaded: Loaded) -> Result<(), String> {
-        let Loaded { config, warnings } = loaded;
+        let Loaded { config, warnings, .. } = loaded;
         let fixed = needs_restart(&self.running, &config);
         let live = self.live.load_full();
         // Thousands of targets take a while to build, and this thread accepts connections.
@@ -240,7 +241,7 @@ impl Reloader {
         }
         if !fixed.is_empty() {
             let keys = fixed.join(", ");
-            tracing::warn!(%keys, "these keys have changed and count only after a restart");
+            tracing::warn!(%keys, "these keys have changed and take effect after a restart");
         }
         Ok(())
     }

@@ -19,11 +19,11 @@ use crate::system::allocator;
 use crate::system::descriptors;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::process_log::{self, UNLIMITED};
-use crate::telemetry::traces::{self, Exporter, Traces};
+use crate::telemetry::traces::{self, Exporter, Otlp, Traces};
 use crate::telemetry::usage_log::UsageLog;
 use crate::telemetry::{Logs, Metrics};
 use crate::upstream::ConnectionGauges;
-use crate::upstream::collector::OtlpCollector;
+use crate::upstream::collector::CollectorConnections;
 
 /// How long the last spans may take at least when the process ends.
 const LAST_SPANS: Duration = Duration::from_secs(1);
@@ -48,7 +48,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), String> {
         tracing::warn!(name: UNLIMITED, "{warning}");
     }
     if !descriptors::raise_limit() {
-        tracing::warn!("the limit on file descriptors could not be raised");
+        tracing::warn!("cannot raise the limit on file descriptors");
     }
     if let Some(warning) = super::descriptors_warning(&loaded.config) {
         tracing::warn!("{warning}");
@@ -58,8 +58,8 @@ pub(super) fn run(arguments: Arguments) -> Result<(), String> {
     let workers = Workers::start(threads).map_err(|error| format!("can't start: {error}"))?;
     let runtime = runtime(Some(threads.min(BACKGROUND)))?;
     let outcome = runtime.block_on(async {
-        let (stop, hurry) = (CancellationToken::new(), CancellationToken::new());
-        on_signals(stop.clone(), hurry.clone())?;
+        let (stop, force_stop) = (CancellationToken::new(), CancellationToken::new());
+        on_signals(stop.clone(), force_stop.clone())?;
         let Started { server, budgets, spans } = start(loaded.config).await?;
         let live = Arc::clone(server.live());
         let (shim, recheck) = (Arc::clone(server.shim()), Arc::clone(server.recheck()));
@@ -70,14 +70,14 @@ pub(super) fn run(arguments: Arguments) -> Result<(), String> {
             Instant::now() + config.drain_delay + config.drain_timeout
         };
         let (clean, end) =
-            tokio::join!(server.serve(workers, stop.clone(), hurry.clone()), drained_by);
+            tokio::join!(server.serve(workers, stop.clone(), force_stop.clone()), drained_by);
         budgets.stop().await;
         if let Some(spans) = spans {
             // Those of the last request too, if the drain has taken all of its time.
             let end = end.max(Instant::now() + LAST_SPANS);
             tokio::select! {
                 () = spans.stop(end) => {}
-                () = hurry.cancelled() => {}
+                () = force_stop.cancelled() => {}
             }
         }
         live.load().access_log.flush();
@@ -144,7 +144,7 @@ pub(super) async fn start(config: Config) -> Result<Started, String> {
 /// Starts to send spans to the collector, over connections like those to upstreams.
 fn send_spans(wanted: &config::Traces, config: &Config, metrics: &Metrics) -> (Traces, Exporter) {
     let gauges = ConnectionGauges::of(metrics);
-    let collector =
-        OtlpCollector::new(wanted, &config.upstream, gauges, metrics.upstream_resent.clone());
-    traces::start(wanted, collector, metrics)
+    let resent = metrics.upstream_resent.clone();
+    let connections = CollectorConnections::new(&config.upstream, gauges, resent);
+    traces::start(wanted, Otlp::new(wanted, connections), metrics)
 }

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
 
-use super::{on_signals, runtime, say};
+use super::{on_signals, print, runtime};
 use crate::simulator::{
     DEFAULT_ACCESS_KEY_ID, DEFAULT_SECRET_ACCESS_KEY, Latency, ModelSettings, Settings, Simulator,
 };
@@ -14,28 +14,28 @@ use crate::simulator::{
 /// Arguments of `sluice simulate`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// Where to listen; port 0 takes a free one.
+    /// Address to listen on; port 0 picks a free port.
     #[arg(long, default_value = "127.0.0.1:4599")]
     listen: SocketAddr,
-    /// The access key id that requests must be signed with.
+    /// Access key id that requests must be signed with.
     #[arg(long, default_value = DEFAULT_ACCESS_KEY_ID)]
     access_key_id: String,
-    /// Its secret. The default is public and opens nothing but a simulator.
+    /// Secret of that key. The default is public and good only for a simulator.
     #[arg(long, env = "SLUICE_SIMULATOR_SECRET", hide_env_values = true, default_value = DEFAULT_SECRET_ACCESS_KEY)]
     secret_access_key: String,
-    /// Take requests with any signature or none.
+    /// Accept requests with any signature or none.
     #[arg(long)]
     no_verify: bool,
-    /// A model's quotas, requests and tokens per minute; may be given several times.
+    /// A model's quotas: requests and tokens per minute. May be repeated.
     #[arg(long = "quota", value_name = "MODEL=RPM[,TPM]", value_parser = parse_quota)]
     quotas: Vec<(String, ModelSettings)>,
-    /// Milliseconds before the head of an answer.
+    /// Milliseconds before the head of an answer is sent.
     #[arg(long, default_value_t = 0)]
     head_ms: u64,
     /// Milliseconds for each output token.
     #[arg(long, default_value_t = 0)]
     token_ms: u64,
-    /// Seed of what is random in the answers.
+    /// Seed for random parts of the answers.
     #[arg(long, default_value_t = 1)]
     seed: u64,
 }
@@ -60,12 +60,12 @@ pub(super) fn run(arguments: Arguments) -> Result<(), String> {
         let simulator = Simulator::bind(settings)
             .await
             .map_err(|error| format!("can't listen on {listen}: {error}"))?;
-        say(&format!(
+        print(&format!(
             "Simulated Bedrock at {}, control at {}",
             simulator.url(),
             simulator.control_url()
         ));
-        say(&format!("Sign with access key id {}", arguments.access_key_id));
+        print(&format!("Sign with access key id {}", arguments.access_key_id));
         let stop = CancellationToken::new();
         on_signals(stop.clone(), CancellationToken::new())?;
         simulator.serve(stop.cancelled_owned()).await.map_err(|error| error.to_string())
@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn quotas_are_read() {
+    fn quotas_are_parsed() {
         let (model, settings) = parse_quota("anthropic.claude-v2:1=50,4000").unwrap();
         assert_eq!(model, "anthropic.claude-v2:1");
         assert_eq!((settings.rpm, settings.tpm), (Some(50), Some(4000)));

@@ -1,7 +1,7 @@
-//! `sluice tail`: the access log for people. One short line a request, with filters.
+//! `sluice tail`: the access log for people, one short line per request, with filters.
 //!
-//! It reads what the gateway writes, from a file or from standard input, and passes on what is no
-//! line of the access log as it is: both of a container's streams often come as one.
+//! It reads the log from a file or from standard input. Other lines pass through unchanged, since a
+//! container's two streams often arrive as one.
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -25,9 +25,9 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// Arguments of `sluice tail`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// The access log. Without it: standard input.
+    /// The access log file. Default: standard input.
     file: Option<PathBuf>,
-    /// Go on when the end of the file is reached, also in the file that takes its place.
+    /// Keep reading at the end of the file, and follow it when it is rotated.
     #[arg(short, long, requires = "file")]
     follow: bool,
     #[command(flatten)]
@@ -37,28 +37,28 @@ pub(super) struct Arguments {
 /// Which requests are shown: those that meet every condition.
 #[derive(Debug, Default, clap::Args)]
 struct Filter {
-    /// Requests of this client; a glob, as are the next four.
+    /// Only requests of this client; a glob, like the next four.
     #[arg(long, value_parser = glob)]
     client: Option<Glob>,
-    /// Requests that asked for this model, or were answered by it.
+    /// Only requests for this model, or answered by it.
     #[arg(long, value_parser = glob)]
     model: Option<Glob>,
-    /// Requests that tried this target.
+    /// Only requests that tried this target.
     #[arg(long, value_parser = glob)]
     target: Option<Glob>,
-    /// Requests with this outcome, such as `success` or `throttled`.
+    /// Only requests with this outcome, such as `success` or `throttled`.
     #[arg(long, value_parser = glob)]
     outcome: Option<Glob>,
-    /// Requests of this operation, such as `Converse`.
+    /// Only requests of this operation, such as `Converse`.
     #[arg(long, value_parser = glob)]
     operation: Option<Glob>,
-    /// Requests that did not succeed.
+    /// Only requests that did not succeed.
     #[arg(long)]
     failed: bool,
-    /// Requests that took more than one attempt.
+    /// Only requests with more than one attempt.
     #[arg(long)]
     retried: bool,
-    /// Requests that took at least so long, such as `2s`.
+    /// Only requests that took at least this long, such as `2s`.
     #[arg(long, value_parser = humantime::parse_duration, value_name = "DURATION")]
     slower: Option<Duration>,
 }

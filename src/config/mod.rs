@@ -25,6 +25,7 @@ mod legacy;
 mod limit_key;
 mod log_filter;
 mod model;
+mod otel;
 mod proxy;
 mod raw;
 mod redis_url;
@@ -92,6 +93,8 @@ pub struct Loaded {
     pub config: Config,
     /// What is allowed but probably not meant, a sentence each.
     pub warnings: Vec<String>,
+    /// The standard variables of OpenTelemetry that have set a key.
+    pub otel_variables: Vec<&'static str>,
 }
 
 /// Where a running gateway listens, for who asks it from outside.
@@ -180,6 +183,7 @@ struct Draft<'a> {
     base: Option<&'a Path>,
     problems: Vec<Problem>,
     warnings: Vec<String>,
+    otel_variables: Vec<&'static str>,
 }
 
 impl<'a> Draft<'a> {
@@ -210,12 +214,15 @@ impl<'a> Draft<'a> {
             }
         };
         legacy::set_redis_url(&mut document, env);
+        let otel::Applied { variables: otel_variables, warnings: ignored } =
+            otel::apply(&mut document, env);
+        warnings.extend(ignored);
         problems.extend(schema::validate(&mut document));
-        Ok(Draft { document, base, problems, warnings })
+        Ok(Draft { document, base, problems, warnings, otel_variables })
     }
 
     fn check(self, env: &Env) -> Result<Loaded, ConfigError> {
-        let Draft { document, base, mut problems, mut warnings } = self;
+        let Draft { document, base, mut problems, mut warnings, otel_variables } = self;
         let checked = read(&document)
             .map_err(|problem| vec![problem])
             .and_then(|raw| check::check(&raw, &document, env, base));
@@ -224,7 +231,7 @@ impl<'a> Draft<'a> {
                 warnings.extend(hints);
                 warnings.extend(warnings::of(&config));
                 let effective = Effective::new(document.into_root());
-                Ok(Loaded { config: Config { effective, ..config }, warnings })
+                Ok(Loaded { config: Config { effective, ..config }, warnings, otel_variables })
             }
             Ok(_) => Err(in_order(problems)),
             Err(more) => {

@@ -14,6 +14,7 @@ use serde::Deserialize;
 
 use super::environment::Env;
 use super::files;
+use super::otel;
 use super::secret::{clean_secret, read_file};
 
 /// Replaces a text that may be a secret, where a configuration is shown.
@@ -122,7 +123,8 @@ pub(super) fn read_reference(
 ) -> Option<Result<SecretString, String>> {
     if let Some(name) = text.strip_prefix("env:") {
         let named = format!("names the environment variable '{name}'");
-        return Some(match env.get(name).map(clean_secret) {
+        let listed = otel::header(env, name);
+        return Some(match env.get(name).or(listed.as_deref()).map(clean_secret) {
             Some(Ok("")) | None => Err(format!("{named}, which is not set or empty")),
             Some(Ok(secret)) => Ok(SecretString::from(secret)),
             Some(Err(why)) => Err(format!("{named}: the value {why}")),

@@ -76,7 +76,7 @@ impl LinkLog {
         match error {
             None => tracing::info!("Redis is reachable: quotas and cooldowns are shared"),
             Some(error) => {
-                tracing::error!(%error, "Redis is not reachable: going on with a share of each quota");
+                tracing::error!(%error, "Redis is not reachable: continuing with this replica's share of each quota");
             }
         }
     }

@@ -101,7 +101,7 @@ impl Maintenance {
             if is_time(&mut tidied, TIDY_EVERY)
                 && let Err(error) = self.store.tidy(self.lost_before()).await
             {
-                tracing::warn!(%error, "the job queue was not tidied");
+                tracing::warn!(%error, "maintenance of the job queue failed");
             }
         }
     }

@@ -258,7 +258,7 @@ impl Runner {
                         return;
                     }
                     self.count(claim.queue, "retried");
-                    tracing::info!(job = %claim.job, error = message, "the job will be tried again");
+                    tracing::info!(job = %claim.job, error = message, "the job will be retried");
                     let delay = self.retry_delay(started.failures, failure.retry_after);
                     tokio::select! {
                         () = sleep(delay) => {}

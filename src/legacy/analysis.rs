@@ -122,7 +122,7 @@ impl Core {
         Ok(match self.parse(length, read).await {
             Ok(items) => items,
             Err(error) => {
-                tracing::info!(model = %said.by.name, %error, "an analysis can't be read");
+                tracing::info!(model = %said.by.name, %error, "cannot parse the model's analysis");
                 vec![feedback::unavailable()]
             }
         })
@@ -142,7 +142,7 @@ impl Core {
             }
             // A model has answered, without anything that can be read.
             Err(AskError::NoText(error)) => {
-                tracing::info!(%error, "an analysis can't be read");
+                tracing::info!(%error, "cannot parse the model's analysis");
                 Analysed { items: vec![feedback::unavailable()], is_mock: false }
             }
             // No model has: that is a failure and not an analysis without findings.

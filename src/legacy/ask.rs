@@ -26,7 +26,7 @@ use crate::pipeline::{Gateway, InboundRequest, InternalRequest, ResponseBody, st
 use crate::quota::InFlightGuard;
 use crate::routing::Target;
 use crate::system::time::{timeout, timeout_at};
-use crate::telemetry::traces::{Parent, TRACEPARENT};
+use crate::telemetry::traces::{TRACEPARENT, TraceParent};
 
 /// How long a question waits for credentials that were not tried yet.
 const CREDENTIALS_PATIENCE: Duration = Duration::from_secs(5);
@@ -59,7 +59,7 @@ impl Caller {
             LimitKey::Header(name) => headers.get(name).cloned(),
             LimitKey::AccessKey | LimitKey::Ip => None,
         };
-        let traceparent = Parent::of(headers).map(Parent::to_header);
+        let traceparent = TraceParent::from_headers(headers).map(TraceParent::to_header);
         Caller { peer, client, limit_header, traceparent, is_counted: false }
     }
 

@@ -43,7 +43,7 @@ use crate::quota::InFlightGuard;
 use crate::storage::redis::{Redis, RedisFailure};
 use crate::system::time::timeout;
 use crate::telemetry::OTHER;
-use crate::telemetry::audit::{self, By};
+use crate::telemetry::audit::{self, Actor};
 use endpoint::Endpoint;
 use refusal::Refusal;
 
@@ -166,7 +166,7 @@ impl Shim {
         let allowed = authenticate(gateway, endpoint, head, &peer);
         let Identity { member, is_admin } = allowed.inspect_err(|_| {
             if let Some((what, on)) = endpoint.change() {
-                audit::refused(what, on, address);
+                audit::record_refusal(what, on, address);
             }
         })?;
         let client = member.as_ref().map(|member| Arc::clone(&member.name));
@@ -175,7 +175,7 @@ impl Shim {
         if let Some((what, on)) = endpoint.change() {
             let name = client.as_deref().unwrap_or(audit::ANYONE);
             let who = if is_admin { "admin_key" } else { name };
-            audit::done(what, on, By { who, peer: address });
+            audit::record(what, on, Actor { name: who, peer: address });
         }
         let mut caller = Caller::new(gateway, &head.headers, peer, client);
         caller.is_counted = entry.is_counted;
@@ -426,7 +426,7 @@ impl Shim {
         if let Some((resets, _)) = &self.resets
             && let Err(error) = resets.announce().await
         {
-            tracing::warn!(%error, "other replicas were not told to reset their cooldowns");
+            tracing::warn!(%error, "cannot notify other replicas to reset their cooldowns");
         }
         ok(&json!({ "success": true, "message": "All model cooldowns have been reset" }))
     }

@@ -27,7 +27,7 @@ use crate::quota::{InFlightGuard, Reservation};
 use crate::routing::Target;
 pub(super) use crate::telemetry::Outcome;
 use crate::telemetry::access_log::{AccessLogEntry, Attempt, SUCCESS};
-use crate::telemetry::traces::Context;
+use crate::telemetry::traces::SpanContext;
 use crate::telemetry::usage_log::Record;
 use crate::telemetry::{ModelLatency, OTHER, RequestLabels, RequestUsage};
 use consumption::{Consumption, Terms, Used, cost};
@@ -54,7 +54,7 @@ pub(super) struct RequestContext {
     pub(super) answer: Answer,
     pub(super) guards: Guards,
     /// The request's place in a trace.
-    trace_context: Option<Context>,
+    trace_context: Option<SpanContext>,
     /// The notes for its spans, if its trace is recorded.
     recording: Option<Box<Recording>>,
 }
@@ -249,7 +249,7 @@ impl RequestContext {
         }
         self.gateway.metrics.panics.inc();
         let trace_id = self.trace_context.map(|it| tracing::field::display(it.trace_id));
-        tracing::error!(request_id = %self.request_id, trace_id, "a request failed by a panic");
+        tracing::error!(request_id = %self.request_id, trace_id, "a request panicked");
     }
 
     fn count(&self, duration: Duration, used: Option<&Used>) {

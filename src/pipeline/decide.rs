@@ -106,7 +106,7 @@ pub(super) fn decide(
         Class::Timeout | Class::Encoded => {
             if failure.class == Class::Encoded {
                 let (target_name, reason) = (&target.name, &failure.reported.message);
-                tracing::warn!(%target_name, %reason, "an answer can't be read");
+                tracing::warn!(%target_name, %reason, "cannot read an upstream response");
             }
             permit.failed(true);
             leave(Keep::Failure, Left::Failed(status))
@@ -133,7 +133,7 @@ pub(super) fn decide(
             let (target_name, reason) = (&target.name, &*failure.reported.message);
             let status_code = status.as_u16();
             tracing::warn!(
-                %target_name, status = status_code, reason, "an answer is not Bedrock's"
+                %target_name, status = status_code, reason, "an upstream response is not from Bedrock"
             );
             permit.refused(status);
             leave(Keep::Failure, Left::Failed(status))

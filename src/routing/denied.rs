@@ -64,7 +64,7 @@ impl Target {
     pub(super) fn answered_to(&self, operation: Option<Operation>) {
         let Some(operation) = operation.filter(|_| !self.access.is_clean()) else { return };
         if self.access.with(|access| access.answered(operation)) {
-            tracing::info!(target_name = %self.name, operation = operation.name(), "target works again");
+            tracing::info!(target_name = %self.name, operation = operation.name(), "target recovered");
             self.publish_access(operation, |target| FleetEvent::Recovered { target });
         }
     }

@@ -369,7 +369,7 @@ enum Event<T> {
 /// The response to a request on which code outside the pipeline panicked.
 fn panicked(metrics: &Metrics) -> Response<AnyBody> {
     metrics.panics.inc();
-    tracing::error!("a request failed by a panic");
+    tracing::error!("a request panicked");
     let error = WireError::new(ErrorKind::InternalServer, "the gateway failed on this request");
     error.into_response().map(full)
 }

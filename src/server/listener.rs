@@ -95,7 +95,7 @@ impl Accept {
         self.exhausted.inc();
         if self.log_limit.is_due() {
             let limit = self.shares.limit();
-            tracing::warn!(%problem, limit, "connections of clients are not taken");
+            tracing::warn!(%problem, limit, "not accepting client connections");
         }
     }
 

@@ -67,7 +67,7 @@ impl Workers {
             let _slot = slot;
             match TcpStream::from_std(socket) {
                 Ok(socket) => serve(socket).await,
-                Err(error) => tracing::warn!(%error, "a connection could not be served"),
+                Err(error) => tracing::warn!(%error, "cannot serve a connection"),
             }
         };
         match worker {

@@ -238,7 +238,7 @@ impl Opened {
         if is_another || had_tables && is_empty {
             self.replaced.inc();
             let (what, path) = (self.what, self.path.display());
-            tracing::warn!(%path, "the file of {what} was deleted or replaced: opened the one at the path now");
+            tracing::warn!(%path, "the file of {what} was deleted or replaced: opened the file that is now at its path");
         }
     }
 

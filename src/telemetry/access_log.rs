@@ -1,5 +1,5 @@
-//! One line a request on standard output: who asked what, which attempts were made, what came
-//! of it. Never bodies, never secrets.
+//! The access log: one line per request on standard output, with the caller, the attempts and the
+//! outcome. It never contains bodies or secrets.
 
 use std::io::{Write, stdout};
 use std::net::SocketAddr;
@@ -14,10 +14,10 @@ use super::traces::{SpanId, TraceId};
 use crate::bedrock::Usage;
 use crate::config::LogFormat;
 
-/// The outcome of a request that was answered whole.
+/// The outcome of a request with a complete answer.
 pub const SUCCESS: &str = "success";
 
-/// One line, of which the log has these members under the same names.
+/// An entry of the log. Its JSON has members of the same names.
 #[derive(Debug)]
 pub struct AccessLogEntry<'a> {
     /// When the request arrived.
@@ -28,29 +28,29 @@ pub struct AccessLogEntry<'a> {
     pub trace_id: Option<TraceId>,
     /// The request's own span, if it is recorded.
     pub span_id: Option<SpanId>,
-    /// Who asked: an access key id, the subject of a certificate, or `-`.
+    /// The caller: an access key id, the subject of a certificate, or `-`.
     pub client: &'a str,
     /// The address the request came from.
     pub peer: SocketAddr,
-    /// The operation, or `-` for what is none.
+    /// The operation, or `-` for a request that is not one.
     pub operation: &'a str,
-    /// The method of a request that is no operation.
+    /// The method of a request that is not an operation.
     pub method: Option<&'a str>,
-    /// Its path, cut to a bound, without its query.
+    /// Its path, truncated and without its query.
     pub path: Option<&'a str>,
-    /// The model in the client's path.
+    /// The requested model.
     pub requested_model: Option<&'a str>,
     /// The model that answered.
     pub model: Option<&'a str>,
     /// The target that answered.
     pub target: Option<&'a str>,
-    /// The HTTP status that the client got; 0 if it went away before.
+    /// The HTTP status of the answer; 0 if the client went away before it.
     pub status: u16,
-    /// What the client got, as in `sluice_requests_total`.
+    /// The outcome, as in `sluice_requests_total`.
     pub outcome: &'static str,
-    /// The error that the client got.
+    /// The error in the answer.
     pub error: Option<&'a str>,
-    /// The attempts in their order.
+    /// The attempts, in order.
     pub attempts: &'a [Attempt],
     /// Time in the queue.
     pub queued_ms: u64,
@@ -62,16 +62,16 @@ pub struct AccessLogEntry<'a> {
     pub request_bytes: u64,
     /// Bytes of the answer's body.
     pub response_bytes: u64,
-    /// Tokens, if the answer told.
+    /// Tokens, if the answer reported them.
     pub usage: Option<Usage>,
 }
 
-/// One attempt in a [`AccessLogEntry`].
+/// One attempt in an [`AccessLogEntry`].
 #[derive(Clone, Debug)]
 pub struct Attempt {
     /// The target's name.
     pub target: std::sync::Arc<str>,
-    /// The class of the outcome.
+    /// The outcome.
     pub outcome: &'static str,
     /// The HTTP status of the upstream's answer; 0 if there was none.
     pub status: u16,
@@ -79,7 +79,7 @@ pub struct Attempt {
     pub ms: u64,
 }
 
-/// Where lines go.
+/// The access log. Clones share it.
 #[derive(Clone, Debug)]
 pub struct AccessLog {
     lines: Option<LogWriter>,
@@ -88,7 +88,7 @@ pub struct AccessLog {
 }
 
 impl AccessLog {
-    /// A log on standard output; or none.
+    /// Starts the log on standard output, if it is enabled.
     pub fn start(enabled: bool, format: LogFormat, dropped: IntCounter) -> AccessLog {
         if enabled {
             return AccessLog::to(unlocked(stdout()), format, dropped);
@@ -96,7 +96,7 @@ impl AccessLog {
         AccessLog { lines: None, format, failures: Failures::default() }
     }
 
-    /// A log that goes to `out` instead.
+    /// Starts a log that is written to `out`.
     pub fn to(
         out: impl Write + Send + 'static,
         format: LogFormat,
@@ -106,17 +106,17 @@ impl AccessLog {
         AccessLog { lines: Some(lines), format, failures: Failures::default() }
     }
 
-    /// Whether anybody wants lines.
+    /// Whether the log is enabled.
     pub fn is_on(&self) -> bool {
         self.lines.is_some()
     }
 
-    /// The last requests that failed, whether there is a log or not.
+    /// The last failed requests, which are kept even if the log is off.
     pub fn failures(&self) -> &Failures {
         &self.failures
     }
 
-    /// Writes a line, or drops it when standard output does not keep up.
+    /// Writes an entry, or drops it if standard output does not keep up.
     pub fn write(&self, line: &AccessLogEntry<'_>) {
         let has_failed = line.outcome != SUCCESS;
         if self.lines.is_none() && !has_failed {
@@ -136,14 +136,15 @@ impl AccessLog {
         lines.write(text);
     }
 
-    /// Has a text for people written among the lines, by a command that shows its log to them.
-    pub fn say(&self, text: &str) {
+    /// Writes a message for people among the entries, for commands that print their log.
+    pub fn write_message(&self, text: &str) {
         if let Some(lines) = &self.lines {
             lines.write(format!("{text}\n").into_bytes());
         }
     }
 
-    /// Waits until all lines so far are written, or for a moment. Blocks: for the end of the process.
+    /// Waits until all entries so far are written, for a bounded time. Blocks: for the end of the
+    /// process.
     pub fn flush(&self) {
         if let Some(lines) = &self.lines {
             lines.flush();
@@ -225,7 +226,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_is_one_json_object_with_what_counts() {
+    fn an_entry_is_one_json_object() {
         let attempts =
             [Attempt { target: "sonnet".into(), outcome: "throttled", status: 429, ms: 3 }];
         let line = AccessLogEntry {

@@ -1,42 +1,42 @@
-//! What callers have changed in a running gateway, and who: a line of the process log for each call,
-//! whether it was let do so or not. Of calls that anybody can make, refused ones among them, there are
-//! only so many lines, as for every kind of line that anybody can provoke.
+//! The audit trail: who changed what in a running gateway. Each call is logged, whether it was
+//! allowed or not. Entries that anyone can provoke, such as refusals, are rate-limited like all
+//! others of that kind.
 
 use std::net::SocketAddr;
 
 use super::process_log::UNLIMITED;
 
-/// Who calls where nobody has to show who they are.
+/// The actor where no authentication is required.
 pub const ANYONE: &str = "anyone";
 
-/// Who has called: by which right, and from where.
+/// Who called, with which credential and from where.
 #[derive(Clone, Copy, Debug)]
-pub struct By<'a> {
+pub struct Actor<'a> {
     /// A client's name, `admin_key` or [`ANYONE`].
-    pub who: &'a str,
+    pub name: &'a str,
     /// The other end of the connection.
     pub peer: SocketAddr,
 }
 
-/// Notes that somebody has done something: `what` as in `reset_cooldown`, `on` as in a target's name.
-pub fn done(what: &str, on: &str, by: By<'_>) {
+/// Logs a change: `action` as in `reset_cooldown`, `on` as in a target's name.
+pub fn record(action: &str, on: &str, by: Actor<'_>) {
     let on = first_chars(on);
-    if by.who == ANYONE {
-        tracing::info!(audit = what, on, by = by.who, peer = %by.peer, "changed on request");
+    if by.name == ANYONE {
+        tracing::info!(audit = action, on, by = by.name, peer = %by.peer, "changed on request");
     } else {
         tracing::info!(
-            name: UNLIMITED, audit = what, on, by = by.who, peer = %by.peer, "changed on request"
+            name: UNLIMITED, audit = action, on, by = by.name, peer = %by.peer, "changed on request"
         );
     }
 }
 
-/// Most characters that are noted of what somebody has named.
+/// Most characters of a caller's text that are logged.
 const MAX_NAMED: usize = 64;
 
-/// Notes that somebody wanted to and was refused.
-pub fn refused(what: &str, on: &str, peer: SocketAddr) {
+/// Logs that a change was refused.
+pub fn record_refusal(action: &str, on: &str, peer: SocketAddr) {
     let on = first_chars(on);
-    tracing::warn!(audit = what, on, %peer, "a change on request was refused");
+    tracing::warn!(audit = action, on, %peer, "change refused");
 }
 
 fn first_chars(text: &str) -> &str {

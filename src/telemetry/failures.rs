@@ -1,35 +1,37 @@
-//! The last requests that failed, as the access log has them, for who looks at the gateway now.
+//! The last failed requests, as access-log entries, for the status page and `sluice top`.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-/// Failures that are kept.
+use parking_lot::Mutex;
+
+/// Most entries that are kept.
 const MAX_KEPT: usize = 50;
 
-/// Longest line that is kept, in bytes.
+/// Longest entry that is kept, in bytes.
 const MAX_LINE: usize = 8 * 1024;
 
-/// The last failures, the newest last. Clones share them.
+/// The last failures, the newest at the end. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct Failures(Arc<Mutex<VecDeque<Arc<str>>>>);
 
 impl Failures {
-    /// Keeps a line of JSON; the oldest makes room for it.
+    /// Keeps an entry in JSON, and drops the oldest if there are too many.
     pub(super) fn keep(&self, line: &[u8]) {
         let Ok(line) = std::str::from_utf8(line) else { return };
         if line.len() > MAX_LINE {
             return;
         }
-        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lines = self.0.lock();
         if lines.len() >= MAX_KEPT {
             lines.pop_front();
         }
         lines.push_back(line.into());
     }
 
-    /// The lines, the newest first.
+    /// The entries, the newest first.
     pub fn newest_first(&self) -> Vec<Arc<str>> {
-        let lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let lines = self.0.lock();
         lines.iter().rev().cloned().collect()
     }
 }
@@ -39,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_newest_are_kept() {
+    fn the_newest_failures_are_kept() {
         let failures = Failures::default();
         (0..MAX_KEPT + 2).for_each(|number| failures.keep(number.to_string().as_bytes()));
         failures.keep(&[b'x'; MAX_LINE + 1]);

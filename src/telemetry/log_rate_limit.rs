@@ -1,150 +1,154 @@
-//! How many lines of one kind the process log takes, so that nobody fills it by doing the same thing
-//! again and again.
+//! The rate limit of the process log, so that no caller can flood it by repeating a request.
 //!
-//! A kind is a place in the code that makes lines. The place is known before a line is formatted, and
-//! there are as many as the program has, so nothing here grows with what callers do. LogWriter for those
-//! who look for a mistake (`debug`, `trace`) are not limited.
+//! Messages are limited by callsite. The callsite is known before a message is formatted, and their
+//! number is fixed, so this state does not grow with traffic. `debug` and `trace` are not limited.
 
 use std::collections::HashMap;
 use std::fmt::{Debug, Write};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use prometheus::IntCounter;
 use tokio::time::Instant;
 use tracing::callsite::Identifier;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level};
 
-/// LogWriter of one kind that are taken at once.
+/// Most messages of one callsite at once.
 const BURST: u32 = 50;
 
-/// Time in which a further one is.
+/// Time after which one more is allowed.
 const REFILL: Duration = Duration::from_secs(1);
 
-/// Shortest time between two summaries of one kind.
+/// Shortest time between two summaries of one callsite.
 const SUMMARY: Duration = Duration::from_secs(10);
 
-/// Longest text by which a kind is shown.
-const MAX_LIKE: usize = 128;
+/// Longest sample of a suppressed message, in characters.
+const MAX_SAMPLE: usize = 128;
 
-/// What each kind has of its limit.
+/// The rate limit, by callsite.
 #[derive(Debug)]
 pub(super) struct LogRateLimit {
-    /// By the place that makes the lines; `None`: panics.
-    kinds: Mutex<HashMap<Option<Identifier>, Kind>>,
+    /// `None` stands for panics.
+    buckets: Mutex<HashMap<Option<Identifier>, Bucket>>,
     limited: IntCounter,
 }
 
 #[derive(Debug)]
-struct Kind {
-    room: u32,
+struct Bucket {
+    tokens: u32,
     refilled: Instant,
-    /// The message of the first line that was left out since the last summary.
-    like: String,
-    left_out: u64,
-    summed_up: Option<Instant>,
+    /// The first message that was suppressed since the last summary.
+    sample: String,
+    suppressed: u64,
+    summarized: Option<Instant>,
 }
 
-/// Whether a line is written.
+/// Whether a message is logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Taken {
-    Yes,
-    No,
-    /// No, and it is the first since the last summary.
-    FirstLeftOut,
+enum Decision {
+    Log,
+    Suppress,
+    /// Suppress it, as the first since the last summary.
+    SuppressFirst,
 }
 
-/// LogWriter of one kind that were left out.
+/// Suppressed messages of one callsite.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Suppressed {
-    /// The message of the first of them.
-    pub(super) like: String,
+    /// The first of them.
+    pub(super) sample: String,
     /// How many there were.
     pub(super) count: u64,
 }
 
 impl LogRateLimit {
-    /// With room for a burst of each kind. `limited` counts what is left out.
+    /// Creates the limit. `limited` counts suppressed messages.
     pub(super) fn new(limited: IntCounter) -> LogRateLimit {
-        LogRateLimit { kinds: Mutex::default(), limited }
+        LogRateLimit { buckets: Mutex::default(), limited }
     }
 
-    /// Whether the line of this event is to be written. If not, that is counted.
+    /// Whether this event is logged. Counts it if not.
     pub(super) fn admits(&self, event: &Event<'_>) -> bool {
         let metadata = event.metadata();
         if *metadata.level() > Level::INFO {
             return true;
         }
-        self.takes(Some(metadata.callsite()), || message(event))
+        self.allow(Some(metadata.callsite()), || message(event))
     }
 
-    /// Whether the line of a panic with this message is to be written. If not, that is counted.
+    /// Whether a panic with this message is logged. Counts it if not.
     pub(super) fn admits_panic(&self, what: &str) -> bool {
-        self.takes(None, || format!("panicked: {what}"))
+        self.allow(None, || format!("panicked: {what}"))
     }
 
-    fn takes(&self, kind: Option<Identifier>, message: impl Fn() -> String) -> bool {
+    fn allow(&self, callsite: Option<Identifier>, message: impl Fn() -> String) -> bool {
         let now = Instant::now();
-        let taken = {
-            let mut kinds = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
-            kinds.entry(kind.clone()).or_insert_with(|| Kind::new(now)).take(now)
+        let decision = {
+            let mut buckets = self.buckets.lock();
+            buckets.entry(callsite.clone()).or_insert_with(|| Bucket::new(now)).take(now)
         };
-        if taken == Taken::Yes {
+        if decision == Decision::Log {
             return true;
         }
         self.limited.inc();
-        if taken == Taken::FirstLeftOut {
-            // Not under the lock: what makes a message may panic, and then asks again.
-            let like: String = message().chars().take(MAX_LIKE).collect();
-            let mut kinds = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
-            kinds.entry(kind).and_modify(|kind| kind.like = like);
+        if decision == Decision::SuppressFirst {
+            // Not under the lock: formatting may panic, which calls this again.
+            let sample: String = message().chars().take(MAX_SAMPLE).collect();
+            let mut buckets = self.buckets.lock();
+            buckets.entry(callsite).and_modify(|bucket| bucket.sample = sample);
         }
         false
     }
 
-    /// What was left out of each kind whose summary is due, or of `all`; it is forgotten by that.
-    pub(super) fn left_out(&self, all: bool) -> Vec<Suppressed> {
+    /// Takes the summaries that are due, or `all` of them.
+    pub(super) fn take_suppressed(&self, all: bool) -> Vec<Suppressed> {
         let now = Instant::now();
-        let mut kinds = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_due = |kind: &&mut Kind| {
-            let last = kind.summed_up.map(|last| now.duration_since(last));
-            kind.left_out > 0 && (all || last.is_none_or(|passed| passed >= SUMMARY))
+        let mut buckets = self.buckets.lock();
+        let is_due = |bucket: &&mut Bucket| {
+            let last = bucket.summarized.map(|last| now.duration_since(last));
+            bucket.suppressed > 0 && (all || last.is_none_or(|passed| passed >= SUMMARY))
         };
-        let due = kinds.values_mut().filter(is_due).map(|kind| {
-            kind.summed_up = Some(now);
-            let like = std::mem::take(&mut kind.like);
-            Suppressed { like, count: std::mem::take(&mut kind.left_out) }
+        let due = buckets.values_mut().filter(is_due).map(|bucket| {
+            bucket.summarized = Some(now);
+            let sample = std::mem::take(&mut bucket.sample);
+            Suppressed { sample, count: std::mem::take(&mut bucket.suppressed) }
         });
         due.collect()
     }
 }
 
-impl Kind {
-    fn new(now: Instant) -> Kind {
-        Kind { room: BURST, refilled: now, like: String::new(), left_out: 0, summed_up: None }
+impl Bucket {
+    fn new(now: Instant) -> Bucket {
+        Bucket {
+            tokens: BURST,
+            refilled: now,
+            sample: String::new(),
+            suppressed: 0,
+            summarized: None,
+        }
     }
 
-    fn take(&mut self, now: Instant) -> Taken {
+    fn take(&mut self, now: Instant) -> Decision {
         let passed = now.duration_since(self.refilled).as_millis() / REFILL.as_millis();
         let passed = u32::try_from(passed).unwrap_or(u32::MAX);
         if passed > 0 {
-            self.room = self.room.saturating_add(passed).min(BURST);
-            self.refilled = match self.room {
+            self.tokens = self.tokens.saturating_add(passed).min(BURST);
+            self.refilled = match self.tokens {
                 BURST => now,
                 _ => self.refilled + REFILL * passed,
             };
         }
-        if self.room > 0 {
-            self.room -= 1;
-            return Taken::Yes;
+        if self.tokens > 0 {
+            self.tokens -= 1;
+            return Decision::Log;
         }
-        self.left_out += 1;
-        if self.left_out == 1 { Taken::FirstLeftOut } else { Taken::No }
+        self.suppressed += 1;
+        if self.suppressed == 1 { Decision::SuppressFirst } else { Decision::Suppress }
     }
 }
 
-/// The message of an event, as far as it is needed to know which one it is.
+/// The message of an event, without its fields.
 fn message(event: &Event<'_>) -> String {
     struct Message(String);
     impl Visit for Message {
@@ -170,7 +174,7 @@ mod tests {
 
     use super::*;
 
-    /// Counts the lines that a limit admits.
+    /// Counts the messages that a limit admits.
     struct Counting(Arc<LogRateLimit>, IntCounter);
 
     impl<S: Subscriber> Layer<S> for Counting {
@@ -182,11 +186,11 @@ mod tests {
     }
 
     fn counter() -> IntCounter {
-        IntCounter::new("lines", "LogWriter.").unwrap()
+        IntCounter::new("lines", "Lines.").unwrap()
     }
 
     #[tokio::test(start_paused = true)]
-    async fn of_one_kind_there_is_a_burst_and_then_one_a_second_and_a_summary() {
+    async fn a_callsite_gets_a_burst_then_one_message_a_second_and_a_summary() {
         let (limited, admitted) = (counter(), counter());
         let limit = Arc::new(LogRateLimit::new(limited.clone()));
         let subscriber = registry().with(Counting(Arc::clone(&limit), admitted.clone()));
@@ -198,24 +202,25 @@ mod tests {
         };
         let burst = u64::from(BURST);
         refused(burst);
-        assert_eq!((admitted.get(), limit.left_out(false)), (burst, vec![]));
+        assert_eq!((admitted.get(), limit.take_suppressed(false)), (burst, vec![]));
         refused(7);
-        let left_out = |count| vec![Suppressed { like: "a call was refused".to_owned(), count }];
+        let suppressed =
+            |count| vec![Suppressed { sample: "a call was refused".to_owned(), count }];
         assert_eq!((admitted.get(), limited.get()), (burst, 7));
-        assert_eq!(limit.left_out(false), left_out(7));
-        // Another kind has room of its own.
+        assert_eq!(limit.take_suppressed(false), suppressed(7));
+        // Another callsite has a limit of its own.
         tracing::warn!("something else");
         assert_eq!(admitted.get(), burst + 1);
 
         tokio::time::advance(REFILL * 3).await;
         refused(5);
         assert_eq!(admitted.get(), burst + 1 + 3);
-        // Not as often as that, unless all is to be told.
-        assert_eq!(limit.left_out(false), vec![]);
-        assert_eq!(limit.left_out(true), left_out(2));
+        // Not due yet, unless all are asked for.
+        assert_eq!(limit.take_suppressed(false), vec![]);
+        assert_eq!(limit.take_suppressed(true), suppressed(2));
         refused(1);
         tokio::time::advance(SUMMARY).await;
-        assert_eq!(limit.left_out(false), left_out(1));
+        assert_eq!(limit.take_suppressed(false), suppressed(1));
 
         tokio::time::advance(REFILL * BURST * 2).await;
         refused(burst + 1);
@@ -224,7 +229,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn lines_for_who_looks_for_a_mistake_are_not_limited() {
+    async fn debug_messages_are_not_limited() {
         let (limited, admitted) = (counter(), counter());
         let limit = Arc::new(LogRateLimit::new(limited.clone()));
         let subscriber = registry().with(Counting(limit, admitted.clone()));

@@ -1,8 +1,8 @@
-//! LogWriter of text that a thread of its own writes, so that nobody else waits for a pipe, a terminal
-//! or a disk.
+//! A non-blocking log writer: a thread of its own writes the lines, so that no request waits for a
+//! pipe, a terminal or a disk.
 //!
-//! Bounded: a line for which there is no room, or that can't be written, is dropped and counted.
-//! The end of the process waits a moment for the last lines and no longer.
+//! The buffer is bounded: a line that does not fit or can't be written is dropped and counted. The end
+//! of the process waits a bounded time for the last lines.
 
 use std::fs::File;
 use std::io::{ErrorKind, Write};
@@ -14,57 +14,57 @@ use std::time::Duration;
 
 use prometheus::IntCounter;
 
-/// Memory of the lines that may wait to be written before further ones are dropped.
-const MAX_WAITING: usize = 8 * 1024 * 1024;
+/// Most memory of lines in the buffer. Further lines are dropped.
+const MAX_BUFFERED: usize = 8 * 1024 * 1024;
 
-/// What a line takes beside its text, about.
-const PER_LINE: usize = 64;
+/// About the memory of a line beside its text.
+const LINE_OVERHEAD: usize = 64;
 
-/// LogWriter that are written between two looks.
+/// Most lines that are written between two checks of the sink.
 const MAX_TURN: usize = 1024;
 
-/// Bytes that are written at once.
+/// Most bytes of one write.
 const BUFFER: usize = 64 * 1024;
 
 /// Pause of the writer between two turns. Waking it for each line would cost the request more than
 /// the line does.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// Longest time between two looks of the sink at where the lines go.
-const LOOK: Duration = Duration::from_secs(1);
+/// Longest time between two checks of the sink.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How long a reader that has asked not to be waited for is tried again.
+/// Most retries when a non-blocking descriptor has no room.
 const MAX_BUSY: u32 = 200;
 
-/// How long the last lines may take when the process ends.
-const LAST: Duration = Duration::from_millis(500);
+/// Longest wait of a flush.
+const FLUSH_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// Where lines go in the end.
+/// The destination of lines.
 pub(super) trait Sink: Send + 'static {
-    /// Takes a whole line, which ends with a newline. Tells how many lines were lost by that.
+    /// Takes a line, which ends with a newline. Returns how many lines were lost.
     fn line(&mut self, line: &[u8]) -> u64;
 
-    /// Writes what was taken. Tells how many lines were lost by that.
+    /// Writes all lines taken. Returns how many were lost.
     fn flush(&mut self) -> u64;
 
-    /// Looks after where the lines go: before any are taken, and once a second while there are none.
-    fn look(&mut self) {}
+    /// Checks the destination: before lines are taken, and once a second while there are none.
+    fn check(&mut self) {}
 }
 
-/// A way to the thread that writes. Clones share it; it ends with the last.
+/// The sender to the writing thread, which ends with the last clone.
 #[derive(Clone, Debug)]
 pub struct LogWriter {
-    // Grows as it fills: one with bounds of its own has its room taken from the beginning.
+    // Unbounded, since a bounded channel allocates all its room at once; `buffered` is the bound.
     entries: Sender<Entry>,
-    /// Memory of the lines that wait to be written.
-    waiting: Arc<AtomicUsize>,
+    /// Memory of the lines that are not yet written.
+    buffered: Arc<AtomicUsize>,
     dropped: IntCounter,
 }
 
 #[derive(Debug)]
 enum Entry {
     Line(Vec<u8>),
-    /// Everything before it is to be written; dropped when it is.
+    /// Requests a write of everything before it; dropped once that is done.
     Flush(SyncSender<()>),
 }
 
@@ -77,59 +77,59 @@ impl LogWriter {
     /// Starts a thread of this name that writes to `sink`.
     pub(super) fn start(name: &str, sink: impl Sink, dropped: IntCounter) -> LogWriter {
         let (entries, receiver) = channel();
-        let waiting = Arc::<AtomicUsize>::default();
-        let (taken, lost) = (Arc::clone(&waiting), dropped.clone());
+        let buffered = Arc::<AtomicUsize>::default();
+        let (taken, lost) = (Arc::clone(&buffered), dropped.clone());
         // Without the thread the receiver is dropped and every line counts as dropped.
         let _ = std::thread::Builder::new()
             .name(name.to_owned())
             .spawn(move || write(&receiver, &taken, sink, &lost));
-        LogWriter { entries, waiting, dropped }
+        LogWriter { entries, buffered, dropped }
     }
 
-    /// Has a line written, which ends with a newline, or drops it when there is no room.
+    /// Queues a line, which ends with a newline, or drops it if there is no room.
     pub fn write(&self, line: Vec<u8>) {
         let size = size(&line);
-        let before = self.waiting.fetch_add(size, Ordering::Relaxed);
-        let has_room = before.saturating_add(size) <= MAX_WAITING;
+        let before = self.buffered.fetch_add(size, Ordering::Relaxed);
+        let has_room = before.saturating_add(size) <= MAX_BUFFERED;
         if !has_room || self.entries.send(Entry::Line(line)).is_err() {
-            self.waiting.fetch_sub(size, Ordering::Relaxed);
+            self.buffered.fetch_sub(size, Ordering::Relaxed);
             self.dropped.inc();
         }
     }
 
-    /// Waits until all lines so far are written, or for a moment. Blocks: for the end of the process.
+    /// Waits until all lines so far are written, for a bounded time. Blocks: for the end of the process.
     pub fn flush(&self) {
         let (written, ack) = sync_channel(0);
         if self.entries.send(Entry::Flush(written)).is_ok() {
-            // The answer is the end of the channel.
-            let _ = ack.recv_timeout(LAST);
+            // The channel closes when the lines are written.
+            let _ = ack.recv_timeout(FLUSH_TIMEOUT);
         }
     }
 }
 
-/// The memory that a line takes while it waits.
+/// The memory of a line in the buffer.
 fn size(line: &Vec<u8>) -> usize {
-    line.capacity().saturating_add(PER_LINE)
+    line.capacity().saturating_add(LINE_OVERHEAD)
 }
 
 fn write(
     entries: &Receiver<Entry>,
-    waiting: &AtomicUsize,
+    buffered: &AtomicUsize,
     mut sink: impl Sink,
     dropped: &IntCounter,
 ) {
     loop {
-        let first = match entries.recv_timeout(LOOK) {
+        let first = match entries.recv_timeout(CHECK_INTERVAL) {
             Ok(entry) => Some(entry),
             Err(RecvTimeoutError::Timeout) => None,
             Err(RecvTimeoutError::Disconnected) => return,
         };
-        sink.look();
+        sink.check();
         let mut flushes = Vec::new();
         for entry in first.into_iter().chain(entries.try_iter()).take(MAX_TURN) {
             match entry {
                 Entry::Line(line) => {
-                    waiting.fetch_sub(size(&line), Ordering::Relaxed);
+                    buffered.fetch_sub(size(&line), Ordering::Relaxed);
                     dropped.inc_by(sink.line(&line));
                 }
                 Entry::Flush(written) => flushes.push(written),
@@ -142,20 +142,20 @@ fn write(
     }
 }
 
-/// LogWriter that are written together.
+/// Lines that are written together.
 #[derive(Debug)]
 pub(super) struct Buffered<W> {
     out: W,
     text: Vec<u8>,
     /// Where in the text each line ends.
     ends: Vec<usize>,
-    /// Whether the last line was written in part. The next must not become part of it.
-    is_cut: bool,
+    /// Whether only a part of the last line was written. The next line starts on a new line then.
+    is_partial: bool,
 }
 
 impl<W: Write> Buffered<W> {
     pub(super) fn new(out: W) -> Buffered<W> {
-        Buffered { out, text: Vec::new(), ends: Vec::new(), is_cut: false }
+        Buffered { out, text: Vec::new(), ends: Vec::new(), is_partial: false }
     }
 }
 
@@ -163,7 +163,7 @@ impl<W: Write + Send + 'static> Sink for Buffered<W> {
     fn line(&mut self, line: &[u8]) -> u64 {
         let is_full = !self.text.is_empty() && self.text.len() + line.len() > BUFFER;
         let lost = if is_full { self.flush() } else { 0 };
-        if self.is_cut && self.text.is_empty() {
+        if self.is_partial && self.text.is_empty() {
             self.text.push(b'\n');
         }
         self.text.extend_from_slice(line);
@@ -178,18 +178,18 @@ impl<W: Write + Send + 'static> Sink for Buffered<W> {
         let written = write_some(&mut self.out, &self.text);
         let whole = self.ends.partition_point(|end| *end <= written);
         if written > 0 {
-            self.is_cut = self.ends.binary_search(&written).is_err();
+            self.is_partial = self.ends.binary_search(&written).is_err();
         }
         let lost = self.ends.len() - whole;
         self.text.clear();
         self.ends.clear();
-        // One long line must not keep its memory.
+        // Give back the memory of an unusually long line.
         self.text.shrink_to(BUFFER);
         lost as u64
     }
 }
 
-/// Writes as much as can be; tells how much that was.
+/// Writes as much as possible and returns how much that was.
 fn write_some(out: &mut impl Write, text: &[u8]) -> usize {
     let (mut written, mut busy) = (0, 0);
     while let Some(rest) = text.get(written..).filter(|rest| !rest.is_empty()) {
@@ -197,7 +197,7 @@ fn write_some(out: &mut impl Write, text: &[u8]) -> usize {
             Ok(0) => break,
             Ok(more) => (written, busy) = (written + more, 0),
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            // Whoever has opened it wants nobody to wait, but a moment later there may be room.
+            // The descriptor is non-blocking; there may be room soon.
             Err(error) if error.kind() == ErrorKind::WouldBlock && busy < MAX_BUSY => {
                 busy += 1;
                 std::thread::park_timeout(PAUSE);
@@ -208,8 +208,8 @@ fn write_some(out: &mut impl Write, text: &[u8]) -> usize {
     if out.flush().is_ok() { written } else { 0 }
 }
 
-/// Standard output, or standard error, past the locks and buffers of the standard library: a writer
-/// that is stuck must not hold them when others print, nor when the process ends.
+/// Standard output or standard error, without the locks and buffers of the standard library: a stuck
+/// writer must not hold them when others print or the process ends.
 pub fn unlocked<S: Write + AsFd + Send + 'static>(stream: S) -> Box<dyn Write + Send> {
     match stream.as_fd().try_clone_to_owned() {
         Ok(descriptor) => Box::new(File::from(descriptor)),
@@ -220,7 +220,9 @@ pub fn unlocked<S: Write + AsFd + Send + 'static>(stream: S) -> Box<dyn Write + 
 #[cfg(test)]
 mod tests {
     use std::io;
-    use std::sync::{Arc, Mutex};
+    use std::sync::Arc;
+
+    use parking_lot::Mutex;
 
     use super::*;
 
@@ -233,7 +235,7 @@ mod tests {
 
     impl Write for Out {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().write(bytes)
+            self.0.lock().write(bytes)
         }
 
         fn flush(&mut self) -> io::Result<()> {
@@ -247,7 +249,7 @@ mod tests {
 
     impl Write for Full {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            let (room, written) = &mut *self.0.lock().unwrap();
+            let (room, written) = &mut *self.0.lock();
             let taken = room.first().map_or(bytes.len(), |room| bytes.len().min(*room));
             if let Some(room) = room.first_mut() {
                 *room -= taken;
@@ -257,7 +259,7 @@ mod tests {
         }
 
         fn flush(&mut self) -> io::Result<()> {
-            let (room, _) = &mut *self.0.lock().unwrap();
+            let (room, _) = &mut *self.0.lock();
             room.drain(..room.len().min(1));
             Ok(())
         }
@@ -271,10 +273,10 @@ mod tests {
             lines.write(format!("{number}\n").into_bytes());
         }
         lines.flush();
-        assert_eq!(out.0.lock().unwrap().split(|byte| *byte == b'\n').count(), 1001);
+        assert_eq!(out.0.lock().split(|byte| *byte == b'\n').count(), 1001);
     }
 
-    /// Does not come back from a write while the gate is held.
+    /// Blocks in a write while the gate is held.
     struct Stuck(Arc<Mutex<()>>);
 
     impl Write for Stuck {
@@ -289,36 +291,36 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_dropped_and_counted() {
+    fn lines_that_do_not_fit_are_dropped_and_counted() {
         let gate = Arc::new(Mutex::new(()));
         let dropped = counter();
-        let held = gate.lock().unwrap();
+        let held = gate.lock();
         let lines = LogWriter::to("lines", Stuck(Arc::clone(&gate)), dropped.clone());
-        let line = vec![b'x'; MAX_WAITING / 16 - PER_LINE];
+        let line = vec![b'x'; MAX_BUFFERED / 16 - LINE_OVERHEAD];
         for _ in 0..40 {
             lines.write(line.clone());
         }
-        // A few may be in the thread's hands.
+        // The thread may hold a few.
         assert!((20..=24).contains(&dropped.get()), "{}", dropped.get());
-        assert!(lines.waiting.load(Ordering::Relaxed) <= MAX_WAITING);
+        assert!(lines.buffered.load(Ordering::Relaxed) <= MAX_BUFFERED);
         drop(held);
     }
 
     #[test]
-    fn nobody_waits_for_a_sink_that_is_stuck() {
+    fn a_flush_does_not_wait_for_a_stuck_sink() {
         let gate = Arc::new(Mutex::new(()));
-        let held = gate.lock().unwrap();
+        let held = gate.lock();
         let lines = LogWriter::to("lines", Stuck(Arc::clone(&gate)), counter());
         lines.write(b"a line\n".to_vec());
-        // Comes back although the line is not written.
+        // Returns although the line is not written.
         lines.flush();
         drop(held);
     }
 
     #[test]
-    fn lines_that_are_lost_are_counted_and_none_is_glued_to_a_part_of_another() {
+    fn lost_lines_are_counted_and_partial_lines_are_ended() {
         let full = Full::default();
-        full.0.lock().unwrap().0 = vec![9, 0, 100];
+        full.0.lock().0 = vec![9, 0, 100];
         let mut out = Buffered::new(full.clone());
         let mut write = |lines: &[&str]| {
             let lost: u64 = lines.iter().map(|line| out.line(line.as_bytes())).sum();
@@ -328,22 +330,22 @@ mod tests {
         assert_eq!(write(&["four\n", "five\n"]), 2);
         assert_eq!(write(&["six\n"]), 0);
         assert_eq!(write(&["seven\n"]), 0);
-        let written = String::from_utf8(full.0.lock().unwrap().1.clone()).unwrap();
+        let written = String::from_utf8(full.0.lock().1.clone()).unwrap();
         assert_eq!(written, "one\ntwo\nt\nsix\nseven\n");
     }
 
     #[test]
-    fn a_text_without_an_end_of_line_is_written_as_it_is() {
+    fn text_without_a_newline_is_written_unchanged() {
         let out = Out::default();
         let mut buffered = Buffered::new(out.clone());
         for text in ["10 %", "\r20 %"] {
             assert_eq!(buffered.line(text.as_bytes()) + buffered.flush(), 0);
         }
-        assert_eq!(&**out.0.lock().unwrap(), b"10 %\r20 %");
+        assert_eq!(&**out.0.lock(), b"10 %\r20 %");
     }
 
     #[test]
-    fn a_reader_that_has_no_room_for_a_moment_gets_all() {
+    fn a_reader_without_room_for_a_moment_gets_everything() {
         struct Busy(Out, bool);
         impl Write for Busy {
             fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -362,6 +364,6 @@ mod tests {
         let lines = LogWriter::to("lines", Busy(out.clone(), false), dropped.clone());
         lines.write(b"a line\n".to_vec());
         lines.flush();
-        assert_eq!((&**out.0.lock().unwrap(), dropped.get()), (&b"a line\n"[..], 0));
+        assert_eq!((&**out.0.lock(), dropped.get()), (&b"a line\n"[..], 0));
     }
 }

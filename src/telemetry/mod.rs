@@ -1,11 +1,12 @@
-//! What the gateway tells of itself: metric families, the access log, the process log, traces.
+//! What the gateway reports about itself: metrics, access log, usage log, process log, traces.
 //!
-//! Names of metrics are a contract. Label values come from the config, never from a request;
-//! what is not configured counts as `other`. Nothing here can block a request: the log_writer of every
-//! log go to a thread of its own and are dropped, and counted, when there are too many of them.
+//! Metric names are a contract. Label values come from the config, never from a request; everything
+//! else counts as `other`. Nothing here blocks a request: each log has a writing thread of its own,
+//! and lines that it can't keep up with are dropped and counted.
 
 pub mod access_log;
 pub mod audit;
+mod causes;
 pub mod dashboard_totals;
 mod failures;
 mod json;
@@ -20,6 +21,7 @@ mod request_counters;
 pub mod traces;
 pub mod usage_log;
 
+pub(crate) use causes::with_causes;
 pub use failures::Failures;
 pub use labels::LabelId;
 pub use latency::ModelLatency;
@@ -28,13 +30,13 @@ pub use metrics::{Metrics, OTHER};
 pub use outcome::Outcome;
 pub use request_counters::{RequestLabels, RequestUsage};
 
-/// Where it is said what came of requests.
+/// The logs and traces that record requests.
 #[derive(Clone, Debug)]
 pub struct Logs {
-    /// A line for each.
+    /// An entry for each request.
     pub access: access_log::AccessLog,
-    /// A record of what each has used.
+    /// What each request used.
     pub usage: usage_log::UsageLog,
-    /// The spans of those that are traced; `None`: nobody wants any.
+    /// The spans of sampled requests; `None` without a collector.
     pub traces: Option<traces::Traces>,
 }

@@ -1,61 +1,60 @@
-//! What came of a request, as its client saw it.
+//! The outcome of a request, as its client saw it.
 
 use super::access_log::SUCCESS;
 
-/// What the client got.
+/// How a request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// A whole answer.
+    /// A complete answer.
     Success,
-    /// A client's own mistake, as the upstream said.
+    /// The upstream rejected the request as the client's mistake.
     ClientError,
-    /// A failure of the upstream.
+    /// The upstream failed.
     UpstreamError,
     /// No connection to the upstream in time.
     ConnectTimeout,
-    /// No answer of the upstream's began in time.
+    /// The upstream did not start to answer in time.
     FirstByteTimeout,
-    /// 429: every target was throttled for as long as the request could wait.
+    /// 429: all targets were throttled for as long as the request could wait.
     Throttled,
     /// 429: the client has used up a limit of its own.
     ClientLimited,
-    /// 403, 400 or 413: the client's policy has it refused.
+    /// 403, 400 or 413: the client's policy forbids it.
     ClientDenied,
-    /// 403: the request is no client's.
+    /// 403: authentication failed.
     Unauthenticated,
-    /// 503: the gateway has too much in hand.
+    /// 503: too many requests or bytes are in flight.
     Overloaded,
     /// 503: the gateway had no file descriptor, port or memory left for a connection to the upstream.
     ResourceExhausted,
-    /// 429: too many wait already.
+    /// 429: the queue is full.
     QueueFull,
-    /// The gateway refused the request for what it is.
+    /// The gateway refused an invalid request.
     BadRequest,
-    /// 413.
+    /// 413: the body is too large.
     BodyTooLarge,
     /// The client was too slow with its body.
     BodyTimeout,
     /// The whole request took too long.
     RequestTimeout,
-    /// An answer that broke off, at the upstream's end.
+    /// The upstream broke off its answer.
     StreamBroken,
-    /// An answer that fell silent for too long.
+    /// The upstream stalled within its answer.
     StreamIdle,
-    /// A stream that ended with an exception of the upstream's.
+    /// The stream ended with an exception event of the upstream.
     StreamException,
-    /// A stream that ended in order, but without the event that stops it.
+    /// The stream ended without its stop event.
     Incomplete,
-    /// Nothing: it went away.
+    /// The client went away.
     ClientGone,
-    /// What it took of an answer until the time for the whole request was over: it had stopped
-    /// reading.
+    /// The client stopped reading its answer until the request's time was over.
     ClientStalled,
-    /// The gateway failed on it.
+    /// The gateway panicked.
     Panic,
 }
 
 impl Outcome {
-    /// Every outcome, in the order of their numbers.
+    /// All outcomes, indexed by their discriminants.
     pub const ALL: [Outcome; 23] = [
         Outcome::Success,
         Outcome::ClientError,
@@ -82,7 +81,7 @@ impl Outcome {
         Outcome::Panic,
     ];
 
-    /// Its label in metrics and logs.
+    /// The label in metrics and logs.
     pub fn name(self) -> &'static str {
         match self {
             Outcome::Success => SUCCESS,
@@ -117,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_stands_at_its_number() {
+    fn each_outcome_is_at_its_index() {
         for (number, outcome) in Outcome::ALL.into_iter().enumerate() {
             assert_eq!(outcome as usize, number);
         }

@@ -1,8 +1,8 @@
-//! The process log: what the gateway itself has to say, on standard error, panics included.
+//! The process log: the gateway's own messages on standard error, panics included.
 //!
-//! A thread of its own writes it, so that nobody waits for who reads it: what that thread can't write
-//! is dropped and counted. LogWriter that callers can provoke are limited: of each kind so many are
-//! written, then one a second, and a line tells how many were left out.
+//! A thread of its own writes it, so that no task waits for its reader; messages that can't be written
+//! are dropped and counted. Messages that callers can provoke are rate-limited, and a summary says how
+//! many were suppressed.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{self, Write, stderr};
@@ -23,21 +23,20 @@ use super::log_rate_limit::{LogRateLimit, Suppressed};
 use super::log_writer::{Buffered, LogWriter, Sink, unlocked};
 use crate::config::{Log, LogFormat, log_filter};
 
-/// The name of events that are never left out: those that no caller can provoke, and those that
-/// callers with a right have. To be given as `name:` to tracing's macros.
+/// The name of events that are never suppressed: those that callers can't provoke, or only authorized
+/// callers can. Passed as `name:` to tracing's macros.
 pub const UNLIMITED: &str = "unlimited";
 
-/// LogWriter that are not in the log, by the reason.
+/// Messages that are not in the log, by reason.
 pub(super) static DROPPED: LazyLock<IntCounterVec> = LazyLock::new(|| {
-    let help = "LogWriter of the process log that are not in it: unwritten, since standard error did \
+    let help = "Lines of the process log that are not in it: unwritten, since standard error did \
                 not take them, or limited, since there were too many of their kind.";
     let opts = Opts::new("sluice_process_log_dropped_total", help);
     #[expect(clippy::expect_used, reason = "name and label are written here")]
     IntCounterVec::new(opts, &["reason"]).expect("a valid name")
 });
 
-/// The log of this process. What is still to be written is, when it is dropped; that takes a moment
-/// at most.
+/// The log of this process. Dropping it writes the last messages, in a bounded time.
 #[derive(Debug)]
 #[must_use = "the last lines are written when it is dropped"]
 pub struct ProcessLog {
@@ -47,13 +46,13 @@ pub struct ProcessLog {
 
 impl Drop for ProcessLog {
     fn drop(&mut self) {
-        self.limit.left_out(true).iter().for_each(tell);
+        self.limit.take_suppressed(true).iter().for_each(log_suppressed);
         self.lines.flush();
     }
 }
 
-/// Sends tracing's events and panics to standard error in the configured form. A second call changes
-/// nothing of that.
+/// Sends tracing's events and panics to standard error in the configured format. A second call has no
+/// effect.
 pub fn init(log: &Log) -> ProcessLog {
     let filter = log_filter(&log.level);
     let filter = filter.unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO));
@@ -63,11 +62,11 @@ pub fn init(log: &Log) -> ProcessLog {
         out: Buffered::new(unlocked(stderr())),
         limit: Arc::clone(&limit),
         unwritten: unwritten.clone(),
-        told: unwritten.get(),
+        reported: unwritten.get(),
     };
     let lines = LogWriter::start("process-log", sink, unwritten);
     let filtered = registry().with(filter).with(Limited(Arc::clone(&limit)));
-    // What goes wrong inside would be told on standard error directly.
+    // Internal errors would be written to standard error directly.
     let layer = fmt::layer().with_writer(Writer(lines.clone())).log_internal_errors(false);
     let _ = match log.format {
         LogFormat::Json => filtered.with(layer.json().flatten_event(true)).try_init(),
@@ -77,8 +76,8 @@ pub fn init(log: &Log) -> ProcessLog {
     ProcessLog { lines, limit }
 }
 
-/// Has panics told by the log, in place of the standard library's way, which waits for the reader of
-/// standard error. Not by an event: what has panicked may be in the middle of one.
+/// Logs panics here instead of by the standard library's hook, which waits for the reader of standard
+/// error. Not as an event, since the panic may come from within one.
 fn log_panics(format: LogFormat, lines: LogWriter, limit: Arc<LogRateLimit>) {
     std::panic::set_hook(Box::new(move |panic| {
         let what = panic.payload_as_str().unwrap_or("of an unknown kind");
@@ -88,7 +87,7 @@ fn log_panics(format: LogFormat, lines: LogWriter, limit: Arc<LogRateLimit>) {
         let thread = std::thread::current();
         let thread = thread.name().unwrap_or("unnamed");
         let at = panic.location().map_or_else(String::new, ToString::to_string);
-        // There is one only where RUST_BACKTRACE asks for it.
+        // Captured only if RUST_BACKTRACE is set.
         let backtrace = Backtrace::capture();
         let backtrace =
             (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string());
@@ -96,7 +95,7 @@ fn log_panics(format: LogFormat, lines: LogWriter, limit: Arc<LogRateLimit>) {
     }));
 }
 
-/// The line of a panic, like those of events.
+/// The log line of a panic, in the form of an event.
 fn panic_line(
     format: LogFormat,
     what: &str,
@@ -128,19 +127,19 @@ fn panic_line(
     line
 }
 
-/// Tells of lines that are not in the log.
-fn tell(left_out: &Suppressed) {
-    let Suppressed { like, count } = left_out;
-    tracing::warn!(name: UNLIMITED, like, count, "lines of one kind were left out of this log");
+/// Logs a summary of suppressed messages.
+fn log_suppressed(suppressed: &Suppressed) {
+    let Suppressed { sample, count } = suppressed;
+    tracing::warn!(name: UNLIMITED, like = sample, count, "log messages of one kind were suppressed");
 }
 
-/// Standard error, in the hands of the thread that writes.
+/// Standard error, owned by the writing thread.
 struct Output {
     out: Buffered<Box<dyn Write + Send>>,
     limit: Arc<LogRateLimit>,
     unwritten: IntCounter,
-    /// How many of those lines the log has told of.
-    told: u64,
+    /// How many of those the log has reported.
+    reported: u64,
 }
 
 impl Sink for Output {
@@ -152,21 +151,21 @@ impl Sink for Output {
         self.out.flush()
     }
 
-    fn look(&mut self) {
-        self.limit.left_out(false).iter().for_each(tell);
+    fn check(&mut self) {
+        self.limit.take_suppressed(false).iter().for_each(log_suppressed);
         let unwritten = self.unwritten.get();
-        let count = unwritten.saturating_sub(self.told);
+        let count = unwritten.saturating_sub(self.reported);
         if count > 0 {
-            tracing::warn!(name: UNLIMITED, count, "lines of this log could not be written");
-            // Else it was not taken either, and is told of later.
+            tracing::warn!(name: UNLIMITED, count, "log messages could not be written");
+            // Otherwise this message was lost too, and the count is reported later.
             if self.unwritten.get() == unwritten {
-                self.told = unwritten;
+                self.reported = unwritten;
             }
         }
     }
 }
 
-/// Hands on what the formatter of events writes, a line at a time.
+/// Passes the formatted events on, a line at a time.
 #[derive(Debug)]
 struct Writer(LogWriter);
 
@@ -189,7 +188,7 @@ impl Write for &Writer {
     }
 }
 
-/// Leaves out events of which there are too many.
+/// Suppresses events beyond the rate limit.
 struct Limited(Arc<LogRateLimit>);
 
 impl<S: Subscriber> Layer<S> for Limited {
@@ -203,7 +202,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_panic_is_a_line_like_those_of_events() {
+    fn a_panic_is_logged_like_an_event() {
         let line = |format| {
             let line =
                 panic_line(format, "no \"such\" thing", "worker-1", "a.rs:1:2", Some("0: f\n"));
@@ -216,7 +215,7 @@ mod tests {
         assert_eq!((&json["level"], &json["thread"]), (&"ERROR".into(), &"worker-1".into()));
         assert_eq!((&json["at"], &json["backtrace"]), (&"a.rs:1:2".into(), &"0: f\n".into()));
         let text = line(LogFormat::Text);
-        let said = "ERROR thread 'worker-1' panicked at a.rs:1:2: no \"such\" thing\n0: f\n";
-        assert!(text.contains(said), "{text}");
+        let expected = "ERROR thread 'worker-1' panicked at a.rs:1:2: no \"such\" thing\n0: f\n";
+        assert!(text.contains(expected), "{text}");
     }
 }

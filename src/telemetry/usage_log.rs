@@ -1,9 +1,10 @@
-//! A record of what each request has used, in files of JSON lines: enough to make the bill again.
+//! The usage log: a record of what each request used, as JSON lines in files, enough to recompute the
+//! bill.
 //!
-//! The file is put aside when it is full, under its name with a number that rises, and the oldest of
-//! those is removed when there are too many. A file that somebody else moves, deletes or truncates is
-//! noticed before the next record is written, and begun anew. A record says what metrics and budgets
-//! count, from the same figures. It never says what was asked or answered.
+//! A full file is renamed with a rising number, and the oldest is removed if there are too many. If
+//! another process moves, deletes or truncates the file, that is noticed before the next record is
+//! written, and a new file is started. Records have the figures that metrics and budgets count. They
+//! never contain prompts or answers.
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io;
@@ -20,7 +21,7 @@ use super::json::Object;
 use super::log_writer::{Buffered, LogWriter, Sink};
 use crate::config;
 
-/// What one request has used, of which a record has these members under the same names.
+/// What one request used. Its JSON has members of the same names.
 #[derive(Debug)]
 pub struct Record<'a> {
     /// When the request arrived.
@@ -31,7 +32,7 @@ pub struct Record<'a> {
     pub client: &'a str,
     /// The operation.
     pub operation: &'a str,
-    /// The model in the client's path.
+    /// The requested model.
     pub requested_model: Option<&'a str>,
     /// The model that answered.
     pub model: Option<&'a str>,
@@ -39,11 +40,11 @@ pub struct Record<'a> {
     pub target: Option<&'a str>,
     /// Its region.
     pub region: Option<&'a str>,
-    /// The HTTP status that the client got; 0 if it went away before.
+    /// The HTTP status of the answer; 0 if the client went away before it.
     pub status: u16,
-    /// What the client got, as in `sluice_requests_total`.
+    /// The outcome, as in `sluice_requests_total`.
     pub outcome: &'static str,
-    /// Requests that were sent for it.
+    /// The number of attempts.
     pub attempts: usize,
     /// Input tokens that were not read from a cache, nor written to one.
     pub input_tokens: u64,
@@ -55,9 +56,10 @@ pub struct Record<'a> {
     pub cache_write_tokens: u64,
     /// Of these, for an hour.
     pub cache_write_1h_tokens: u64,
-    /// `estimated`: whether the answer did not come to tell its tokens, so that they are about what has passed.
+    /// `estimated`: whether the tokens are estimated from what was streamed, because the answer ended
+    /// before it reported them.
     pub is_estimated: bool,
-    /// What that costs, in USD; `None` where no price is known.
+    /// The cost in USD; `None` if there is no price.
     pub cost_usd: Option<f64>,
     /// Time in the queue.
     pub queued_ms: u64,
@@ -67,15 +69,15 @@ pub struct Record<'a> {
     pub duration_ms: u64,
 }
 
-/// Where records go; nowhere, if the config names no file.
+/// The usage log; empty if it is disabled.
 #[derive(Clone, Debug)]
 pub struct UsageLog(Option<LogWriter>);
 
 impl UsageLog {
-    /// Nowhere.
+    /// A disabled log.
     pub const NONE: UsageLog = UsageLog(None);
 
-    /// Opens the file, or makes it.
+    /// Opens the file, or creates it.
     ///
     /// # Errors
     /// When it can't be written.
@@ -85,12 +87,12 @@ impl UsageLog {
         Ok(UsageLog(Some(LogWriter::start("usage-log", file, dropped))))
     }
 
-    /// Whether anybody wants records.
+    /// Whether the log is enabled.
     pub fn is_on(&self) -> bool {
         self.0.is_some()
     }
 
-    /// Writes a record, or drops it, counted, when the disk does not keep up.
+    /// Writes a record, or drops and counts it if the disk does not keep up.
     pub fn write(&self, record: &Record<'_>) {
         let Some(lines) = &self.0 else { return };
         let mut text = json(record);
@@ -98,7 +100,7 @@ impl UsageLog {
         lines.write(text);
     }
 
-    /// Waits until all records so far are in the file, or for a moment. Blocks: for the end of the
+    /// Waits until all records so far are in the file, for a bounded time. Blocks: for the end of the
     /// process.
     pub fn flush(&self) {
         if let Some(lines) = &self.0 {
@@ -134,39 +136,39 @@ fn json(record: &Record<'_>) -> Vec<u8> {
     object.finish()
 }
 
-/// A file that is put aside when it is full.
+/// A file that is rotated when it is full.
 #[derive(Debug)]
 struct Rotating {
     path: PathBuf,
     max_size: u64,
     max_files: usize,
     /// `None` while it can't be opened.
-    file: Option<Open>,
-    /// Times that somebody else has changed the file, by what they did.
+    file: Option<OpenFile>,
+    /// Counts changes by other processes, by kind.
     reopened: IntCounterVec,
 }
 
-/// The file that is written.
+/// The file being written.
 #[derive(Debug)]
-struct Open {
+struct OpenFile {
     out: Buffered<File>,
-    /// What is in it, with what is about to be written.
+    /// Its size, with what is about to be written.
     size: u64,
     identity: Identity,
-    /// Whether it keeps what is written: a pipe does not.
+    /// Whether it is a regular file; a pipe is not rotated.
     is_regular: bool,
 }
 
-/// By this the system tells two files apart: device and inode.
+/// What identifies a file: device and inode.
 type Identity = (u64, u64);
 
 impl Rotating {
     fn open(config: &config::UsageLog, reopened: IntCounterVec) -> io::Result<Rotating> {
         let file = match append(&config.path) {
             Ok(file) => Some(file),
-            // A named pipe that nobody has opened yet.
+            // A named pipe without a reader yet.
             Err(error) if error.raw_os_error() == Some(Errno::NXIO.raw_os_error()) => {
-                complain(&config.path, &error);
+                log_failure(&config.path, &error);
                 None
             }
             Err(error) => return Err(error),
@@ -180,22 +182,22 @@ impl Rotating {
         })
     }
 
-    /// Puts the file aside and begins another.
+    /// Renames the file and starts another.
     fn rotate(&mut self) -> io::Result<()> {
-        let aside = self.aside()?;
-        let next = aside.last().map_or(1, |(number, _)| number.saturating_add(1));
+        let rotated = self.rotated()?;
+        let next = rotated.last().map_or(1, |(number, _)| number.saturating_add(1));
         std::fs::rename(&self.path, numbered(&self.path, next))?;
         self.file = Some(append(&self.path)?);
-        // The one that is written counts, and the one that was put aside just now.
-        let surplus = (aside.len() + 2).saturating_sub(self.max_files);
-        for (_, old) in aside.into_iter().take(surplus) {
+        // The current file counts, and the one renamed just now.
+        let surplus = (rotated.len() + 2).saturating_sub(self.max_files);
+        for (_, old) in rotated.into_iter().take(surplus) {
             std::fs::remove_file(old)?;
         }
         Ok(())
     }
 
-    /// The files that were put aside, the oldest first.
-    fn aside(&self) -> io::Result<Vec<(u64, PathBuf)>> {
+    /// The renamed files, the oldest first.
+    fn rotated(&self) -> io::Result<Vec<(u64, PathBuf)>> {
         let folder = self.path.parent().filter(|it| !it.as_os_str().is_empty());
         let own = self.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let mut found = Vec::new();
@@ -211,7 +213,7 @@ impl Rotating {
         Ok(found)
     }
 
-    /// What somebody else has done to the file since it was opened or looked at.
+    /// What another process did to the file since the last check.
     fn change(&mut self) -> Option<&'static str> {
         let open = self.file.as_mut()?;
         match std::fs::metadata(&self.path) {
@@ -221,7 +223,7 @@ impl Rotating {
                 (open.is_regular && about.len() < before).then_some("truncated")
             }
             Err(error) if is_gone(&error) => Some("deleted"),
-            // It may still be there: what is open is all there is to write to.
+            // The file may still exist; keep writing to it.
             Err(_) => None,
         }
     }
@@ -237,7 +239,7 @@ impl Sink for Rotating {
         if is_full {
             lost += self.flush();
             if let Err(error) = self.rotate() {
-                complain(&self.path, &error);
+                log_failure(&self.path, &error);
                 return lost + 1;
             }
         }
@@ -250,13 +252,13 @@ impl Sink for Rotating {
         self.file.as_mut().map_or(0, |open| open.out.flush())
     }
 
-    fn look(&mut self) {
+    fn check(&mut self) {
         let was_open = self.file.is_some();
         let change = self.change();
         if let Some(how) = change {
             self.reopened.with_label_values(&[how]).inc();
             let path = self.path.display();
-            tracing::warn!(%path, how, "the file of records of use was changed by somebody else");
+            tracing::warn!(%path, how, "another process changed the usage log file");
         }
         if was_open && matches!(change, None | Some("truncated")) {
             return;
@@ -264,24 +266,24 @@ impl Sink for Rotating {
         match append(&self.path) {
             Ok(file) => {
                 self.file = Some(file);
-                tracing::info!(path = %self.path.display(), "records of use go to a new file");
+                tracing::info!(path = %self.path.display(), "the usage log continues in a new file");
             }
             Err(error) => {
                 self.file = None;
                 if was_open {
-                    complain(&self.path, &error);
+                    log_failure(&self.path, &error);
                 }
             }
         }
     }
 }
 
-fn complain(path: &Path, error: &io::Error) {
+fn log_failure(path: &Path, error: &io::Error) {
     let path = path.display();
-    tracing::error!(%path, %error, "records of use can't be written, and are lost until they can");
+    tracing::error!(%path, %error, "cannot write the usage log; records are lost until that works again");
 }
 
-/// Whether the path leads nowhere.
+/// Whether the path does not exist.
 fn is_gone(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
@@ -290,9 +292,9 @@ fn identity(about: &Metadata) -> Identity {
     (about.dev(), about.ino())
 }
 
-/// Opens a file to write at its end, or makes it. Does not wait for whoever is to read a named pipe.
-fn append(path: &Path) -> io::Result<Open> {
-    // For who runs the gateway, and whoever of its group fetches the files.
+/// Opens a file for appending, or creates it. Does not wait for the reader of a named pipe.
+fn append(path: &Path) -> io::Result<OpenFile> {
+    // Readable by the gateway's group, for log shippers.
     let file = OpenOptions::new()
         .create(true)
         .append(true)
@@ -302,12 +304,12 @@ fn append(path: &Path) -> io::Result<Open> {
     let about = file.metadata()?;
     let kind = about.file_type();
     if kind.is_fifo() || kind.is_char_device() {
-        // From here on the thread may wait: it has nothing else to do.
+        // The thread may block on it from here on.
         rustix::fs::fcntl_setfl(&file, OFlags::APPEND)?;
     } else if !kind.is_file() {
-        return Err(io::Error::other("it is neither a file nor a pipe"));
+        return Err(io::Error::other("neither a file nor a pipe"));
     }
-    Ok(Open {
+    Ok(OpenFile {
         out: Buffered::new(file),
         size: about.len(),
         identity: identity(&about),
@@ -342,13 +344,13 @@ mod tests {
     }
 
     fn put(file: &mut Rotating, lines: &[&str]) -> u64 {
-        file.look();
+        file.check();
         let lost: u64 = lines.iter().map(|line| file.line(line.as_bytes())).sum();
         lost + file.flush()
     }
 
     #[test]
-    fn a_full_file_is_put_aside_and_the_oldest_goes() {
+    fn a_full_file_is_rotated_and_the_oldest_is_removed() {
         let folder = tempfile::tempdir().unwrap();
         let mut file = rotating(&config(folder.path(), 20, 3));
         for number in 0..9 {
@@ -363,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn a_restart_goes_on_in_the_file_and_its_numbers() {
+    fn a_restart_continues_the_file_and_its_numbers() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("usage.jsonl.7"), "old\n").unwrap();
         std::fs::write(folder.path().join("usage.jsonl.bak"), "not its own\n").unwrap();
@@ -380,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_others_move_delete_or_truncate_is_begun_anew() {
+    fn a_file_that_another_process_changes_is_started_again() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("usage.jsonl");
         let mut file = rotating(&config(folder.path(), 1000, 3));
@@ -402,13 +404,13 @@ mod tests {
         assert_eq!((text(), counted(&file, "truncated")), ("five\n".to_owned(), 1));
 
         // Nobody has done anything since.
-        file.look();
+        file.check();
         let all = ["deleted", "replaced", "truncated"].map(|how| counted(&file, how));
         assert_eq!(all, [1, 1, 1]);
     }
 
     #[test]
-    fn without_its_folder_records_are_lost_and_counted_until_it_is_back() {
+    fn records_are_counted_as_lost_while_the_folder_is_missing() {
         let folder = tempfile::tempdir().unwrap();
         let (own, path) = (folder.path().join("own"), folder.path().join("own/usage.jsonl"));
         std::fs::create_dir(&own).unwrap();
@@ -424,7 +426,7 @@ mod tests {
     }
 
     #[test]
-    fn a_named_pipe_is_written_to_while_somebody_reads_it() {
+    fn a_named_pipe_is_written_while_it_has_a_reader() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("usage.jsonl");
         rustix::fs::mkfifoat(rustix::fs::CWD, &path, rustix::fs::Mode::RWXU).unwrap();

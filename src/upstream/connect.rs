@@ -24,14 +24,13 @@ use tokio::net::TcpStream;
 use tower::{Service, ServiceExt};
 
 use super::proxy::Proxies;
-use super::with_causes;
 use crate::config;
 use crate::system::descriptors::{
     Exhausted, LogLimit, Shares, can_open_files, is_caused_by_exhaustion,
 };
 use crate::system::keepalive;
 use crate::system::time::timeout;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, with_causes};
 
 /// A connection to the endpoint or to a proxy, which may use TLS itself.
 type Hop = MaybeHttpsStream<TokioIo<TcpStream>>;

@@ -33,9 +33,9 @@ use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::sign::Signer;
-use super::with_causes;
 use crate::config;
 use crate::system::time::{sleep, timeout};
+use crate::telemetry::with_causes;
 
 /// Renewal begins this long before expiry, or at two thirds of a shorter lifetime.
 const LEAD: Duration = Duration::from_secs(5 * 60);

@@ -214,7 +214,7 @@ impl Events {
 
     fn fail(&mut self, error: EventsError) -> Option<Result<Bytes, EventsError>> {
         self.is_over = true;
-        tracing::info!(%error, "a bidirectional stream is broken off");
+        tracing::info!(%error, "a bidirectional stream was aborted");
         Some(Err(error))
     }
 }

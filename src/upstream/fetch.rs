@@ -9,8 +9,9 @@ use http::{Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Limited};
 
 use super::reply::encoding;
-use super::{Origin, Upstream, send_on, with_causes};
+use super::{Origin, Upstream, send_on};
 use crate::system::time::timeout;
+use crate::telemetry::with_causes;
 
 /// Why a document could not be fetched.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

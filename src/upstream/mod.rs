@@ -306,14 +306,3 @@ impl Origin {
         Uri::from_parts(parts).expect("scheme, authority and path make a URI")
     }
 }
-
-/// An error's text followed by the texts of all its causes.
-pub(crate) fn with_causes(what: String, error: &dyn std::error::Error) -> String {
-    let mut text = what;
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
-}

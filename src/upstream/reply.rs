@@ -15,12 +15,13 @@ use http_body_util::{BodyExt, LengthLimitError};
 
 use super::classify::{Class, classify};
 use super::connect::ConnectTimeout;
-use super::{Body, RequestError, SendError, foreign, http1, with_causes};
+use super::{Body, RequestError, SendError, foreign, http1};
 use crate::bedrock::error::{self, ERROR_TYPE, Reported};
 use crate::bedrock::event_stream::{self, Frame, Kind};
 use crate::bedrock::{ErrorKind, WireError};
 use crate::system::descriptors::is_caused_by_exhaustion;
 use crate::system::time::timeout;
+use crate::telemetry::with_causes;
 
 const REQUEST_ID: &str = "x-amzn-requestid";
 

@@ -88,7 +88,7 @@ async fn changes_need_the_admin_key_and_are_logged_with_their_author() {
         (&last["by"], &last["message"]),
         (&json!("admin_key"), &json!("changed on request"))
     );
-    assert_eq!(lines[0]["message"], "a change on request was refused");
+    assert_eq!(lines[0]["message"], "change refused");
     assert!(!gateway.output().contains(KEY));
 
     // Without a key in the config this machine can, and no other site's page in its browser.

@@ -141,7 +141,7 @@ async fn a_file_that_cannot_be_written_costs_no_request() {
     gateway.access_log(1).await;
     tokio::time::sleep(Duration::from_millis(300)).await;
     is_about(used(&gateway).await, 0.9);
-    assert_eq!(log_lines(&gateway, "the store of budgets is not reachable"), 1);
+    assert_eq!(log_lines(&gateway, "the budget store is not reachable"), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -226,7 +226,7 @@ async fn redis_may_go_and_come_back_and_nothing_is_counted_twice() {
     has_used(&a, 0.7).await;
     has_used(&b, 0.7).await;
     assert_eq!(
-        log_lines(&a, "the store of budgets is not reachable"),
-        log_lines(&a, "the store of budgets is reachable")
+        log_lines(&a, "the budget store is not reachable"),
+        log_lines(&a, "the budget store is reachable")
     );
 }

@@ -166,7 +166,7 @@ async fn keys_that_need_a_restart_are_named() {
     let gateway = Gateway::start(&watched(&simulator)).await;
     let config = rerouted(&simulator).set("server.max_headers", 50).set("log.level", "debug");
     gateway.reload(&config.to_toml()).await;
-    let told = gateway.log_lines("these keys have changed and count only after a restart").await;
+    let told = gateway.log_lines("these keys have changed and take effect after a restart").await;
     assert_eq!(told[0]["keys"], "server.max_headers, log");
     // What can be followed is followed all the same.
     assert_eq!(answerer(&gateway).await, SECOND);

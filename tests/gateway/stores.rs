@@ -108,7 +108,7 @@ async fn budgets_outlive_a_full_disk() {
     is_up(&gateway, "budgets", 1.0).await;
     spend(&gateway, 5, 100).await;
     has_spent(&gateway, 3.0).await;
-    said_once(&gateway, "the store of budgets");
+    said_once(&gateway, "the budget store");
     // Full at the end, until just before it gives up.
     disk.fill(&gateway);
     spend(&gateway, 5, 100).await;
@@ -178,7 +178,7 @@ async fn stores_come_up_on_a_disk_that_could_only_be_read() {
     is_up(&gateway, "budgets", 1.0).await;
     is_up(&gateway, "job_queue", 1.0).await;
     is_done(&gateway).await;
-    said_once(&gateway, "the store of budgets");
+    said_once(&gateway, "the budget store");
     said_once(&gateway, "the job queue");
 }
 
@@ -195,7 +195,7 @@ async fn budgets_outlive_another_process_that_keeps_the_file() {
     has_spent(&gateway, 1.5).await;
     other.execute("ROLLBACK").await.unwrap();
     is_up(&gateway, "budgets", 1.0).await;
-    said_once(&gateway, "the store of budgets");
+    said_once(&gateway, "the budget store");
     // Kept at the end, and let go while the process waits for it.
     other.execute("BEGIN EXCLUSIVE").await.unwrap();
     spend(&gateway, 5, 100).await;
@@ -280,7 +280,7 @@ async fn budgets_are_kept_until_the_folder_of_their_file_is_there() {
     std::fs::create_dir(folder.path().join("later")).unwrap();
     is_up(&gateway, "budgets", 1.0).await;
     has_spent(&gateway, 0.3).await;
-    said_once(&gateway, "the store of budgets");
+    said_once(&gateway, "the budget store");
     // It goes away and comes back.
     std::fs::rename(folder.path().join("later"), folder.path().join("away")).unwrap();
     spend(&gateway, 2, 100).await;
@@ -305,7 +305,7 @@ async fn budgets_outlive_a_redis_that_is_full() {
     is_up(&gateway, "budgets", 0.0).await;
     redis.ask(&["CONFIG", "SET", "maxmemory", "0"]).await;
     is_up(&gateway, "budgets", 1.0).await;
-    said_once(&gateway, "the store of budgets");
+    said_once(&gateway, "the budget store");
     // What it has lost it is told again.
     redis.ask(&["FLUSHALL"]).await;
     spend(&gateway, 1, 100).await;

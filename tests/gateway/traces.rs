@@ -349,7 +349,7 @@ async fn a_collector_that_is_gone_or_hangs_or_refuses_costs_requests_nothing() {
         assert!(counted(&gateway, "dropped").await > 0.0);
         gateway.terminate().await;
         assert!(gateway.ended().await.success());
-        assert!(gateway.output().contains("the last spans were not sent in time"));
+        assert!(gateway.output().contains("the last spans could not be sent in time"));
         // Who refuses, and takes them again.
         collector.does(Does::Refuse);
         let gateway = Gateway::start(&config).await;
@@ -363,18 +363,18 @@ async fn a_collector_that_is_gone_or_hangs_or_refuses_costs_requests_nothing() {
             gateway.metrics().await.sum("sluice_dependency_up", &labels)
         };
         assert_eq!(is_up().await, 0.0);
-        let told = gateway.log_lines("the collector takes no spans").await;
+        let told = gateway.log_lines("trace collector unavailable").await;
         assert_eq!(told.len(), 1, "{told:?}");
         collector.does(Does::Take);
         assert_eq!(Ask::new(&gateway, "hello").send().await.status, 200);
         collector.has(2).await;
-        gateway.log_lines("the collector takes spans again").await;
+        gateway.log_lines("trace collector available again").await;
         assert_eq!(is_up().await, 1.0);
         // Who is gone.
         let gateway = Gateway::start(&config).await;
         drop(collector);
         assert_eq!(Ask::new(&gateway, "hello").send().await.status, 200);
-        let told = gateway.log_lines("the collector takes no spans").await;
+        let told = gateway.log_lines("trace collector unavailable").await;
         assert!(told[0]["why"].as_str().unwrap().contains("can't be reached"), "{told:?}");
     }
 }
@@ -434,7 +434,7 @@ async fn a_collector_by_tls_is_trusted_as_upstreams_are_and_sees_its_headers() {
         let key = [("COLLECTOR_KEY", KEY)];
         let gateway = Gateway::start_with(&config, &key).await;
         assert_eq!(Ask::new(&gateway, "hello").send().await.status, 200);
-        let told = gateway.log_lines("the collector takes no spans").await;
+        let told = gateway.log_lines("trace collector unavailable").await;
         assert!(told[0]["why"].as_str().unwrap().contains("certificate"), "{told:?}");
         let config = config.set("upstream.ca_file", authority.path());
         let gateway = Gateway::start_with(&config, &key).await;

@@ -78,7 +78,7 @@ async fn changes_to_the_file_by_others_lose_no_record() {
     }
     assert!(reopened(&gateway, "deleted").await >= 1.0);
     assert_eq!(lost(&gateway).await, 0.0);
-    let said = "the file of records of use was changed by somebody else";
+    let said = "another process changed the usage log file";
     assert!(gateway.log_lines(said).await.len() >= 4);
 }
 
@@ -104,7 +104,7 @@ async fn without_its_folder_lost_records_are_counted_until_it_returns() {
     }
     let counted = async || lost(&gateway).await;
     eventually("they are counted", counted, |count| *count == 5.0).await;
-    gateway.log_lines("records of use can't be written").await;
+    gateway.log_lines("cannot write the usage log").await;
     gateway.is_healthy().await;
 
     fs::create_dir(path.parent().unwrap()).unwrap();

@@ -3,9 +3,9 @@
 //! Taken from totals that are counted with the metrics, so that both tell the same.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -81,7 +81,7 @@ impl History {
     }
 
     fn step(&self, now: Counts) {
-        let mut steps = self.steps();
+        let mut steps = self.0.lock();
         let step = now.since(steps.before);
         steps.before = now;
         if steps.kept.len() >= STEPS {
@@ -93,16 +93,12 @@ impl History {
 
     /// How many steps there have been.
     pub(super) fn count(&self) -> u64 {
-        self.steps().count
+        self.0.lock().count
     }
 
     /// The steps, the oldest first.
     pub(super) fn all(&self) -> Vec<Counts> {
-        self.steps().kept.iter().copied().collect()
-    }
-
-    fn steps(&self) -> MutexGuard<'_, Steps> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().kept.iter().copied().collect()
     }
 }
 

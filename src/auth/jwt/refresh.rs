@@ -117,8 +117,10 @@ impl KeyRefresh {
         }
         let issuer = &self.issuer.name;
         match now {
-            Some(error) => tracing::warn!(issuer, %error, "the issuer's keys are not renewed"),
-            None => tracing::info!(issuer, "the issuer's keys are renewed again"),
+            Some(error) => {
+                tracing::warn!(issuer, %error, "cannot refresh the issuer's keys; keeping the last ones")
+            }
+            None => tracing::info!(issuer, "the issuer's keys are refreshed again"),
         }
         *before = now.cloned();
     }

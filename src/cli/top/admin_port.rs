@@ -25,7 +25,7 @@ const MAX_BODY: usize = 16 * 1024 * 1024;
 #[derive(Debug, thiserror::Error)]
 pub(super) enum AskError {
     /// The key can't be sent.
-    #[error("the admin key has a character that a header can't have")]
+    #[error("the admin key has a character that is not allowed in a header")]
     Key,
     /// Nobody is there, or the connection broke.
     #[error("{url} does not answer: {problem}")]
@@ -34,7 +34,7 @@ pub(super) enum AskError {
     #[error("{status}: {message}")]
     Refused { status: StatusCode, message: String },
     /// Not what a gateway of this version says.
-    #[error("{url} answers what this command does not understand: {problem}")]
+    #[error("unexpected answer from {url}: {problem}")]
     Strange { url: String, problem: String },
 }
 
@@ -111,7 +111,7 @@ impl AdminPort {
             ask(Stream::Left(socket), request).await
         };
         let answer = asked.await.map_err(|error| {
-            self.unreachable(crate::upstream::with_causes(error.to_string(), &*error))
+            self.unreachable(crate::telemetry::with_causes(error.to_string(), &*error))
         })?;
         let status = answer.status();
         let body = Limited::new(answer.into_body(), MAX_BODY).collect().await;

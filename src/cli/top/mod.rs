@@ -1,8 +1,8 @@
 //! `sluice top`: the status page for a terminal.
 //!
-//! It asks the admin port once a second and shows what it says; keys act on the selected target by
-//! the admin API, after a question. `model` is what is shown, `view` draws it, `admin_port` asks, and
-//! here is the loop. The terminal is restored whichever way the loop ends, by a panic too.
+//! It polls the admin port once a second. Keys act on the selected target through the admin API, after
+//! a confirmation. `model` holds the state, `view` draws it, `admin_port` is the client, and this file
+//! has the loop. The terminal is restored however the loop ends, even by a panic.
 
 mod admin_port;
 mod model;
@@ -20,17 +20,17 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{ConfigFile, on_signals, runtime, say};
+use super::{ConfigFile, on_signals, print, runtime};
 use crate::config::Config;
 use crate::system::time::{sleep, sleep_until};
 use admin_port::{AdminPort, AskError};
 use model::{App, Asked, Status};
 use view::Look;
 
-/// Time between two looks.
+/// The polling interval.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// Names the admin key, which is not for the command line: other users of the machine see that.
+/// The variable with the admin key. A command line is visible to other users of the machine.
 const KEY_VARIABLE: &str = "SLUICE_ADMIN_KEY";
 
 /// Columns and lines of a frame that is printed.
@@ -41,11 +41,11 @@ const PRINTED: (u16, u16) = (120, 1000);
 pub(super) struct Arguments {
     #[command(flatten)]
     config: ConfigFile,
-    /// The admin port, such as http://127.0.0.1:9090. Without it: that of the config. The admin
-    /// key comes from SLUICE_ADMIN_KEY, or from the config.
+    /// URL of the admin port, such as http://127.0.0.1:9090. Default: the one in the config. The
+    /// admin key comes from SLUICE_ADMIN_KEY or the config.
     #[arg(long, value_parser = admin_port::base)]
     url: Option<String>,
-    /// Print what there is now as text, and end.
+    /// Print the current state as text and exit.
     #[arg(long)]
     once: bool,
 }
@@ -53,7 +53,7 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: Arguments) -> Result<(), String> {
     let is_terminal = io::stdout().is_terminal() && io::stdin().is_terminal();
     if !arguments.once && !is_terminal {
-        return Err("this is no terminal; --once prints what there is now as text".to_owned());
+        return Err("not a terminal; use --once to print the current state as text".to_owned());
     }
     let admin_port = admin_port(arguments.url, arguments.config)?;
     runtime(Some(1))?.block_on(async {
@@ -62,7 +62,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), String> {
         let mut app = App::new(admin_port.url());
         app.has(status);
         if arguments.once {
-            print(&mut app);
+            print_frame(&mut app);
             return Ok(());
         }
         let stop = CancellationToken::new();
@@ -94,14 +94,14 @@ fn admin_port(url: Option<String>, file: ConfigFile) -> Result<AdminPort, String
     AdminPort::new(url, key).map_err(|error| error.to_string())
 }
 
-fn print(app: &mut App) {
+fn print_frame(app: &mut App) {
     let (columns, lines) = PRINTED;
     let area = Rect::new(0, 0, columns, view::height(app).min(lines));
     let mut buffer = Buffer::empty(area);
     view::draw(app, Look::PRINTED, area, &mut buffer);
     for line in buffer.content().chunks(usize::from(columns)) {
         let text: String = line.iter().map(|cell| cell.symbol()).collect();
-        say(text.trim_end());
+        print(text.trim_end());
     }
 }
 

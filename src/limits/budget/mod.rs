@@ -166,8 +166,8 @@ impl Drop for Hold {
                 client = account.ledger.client(),
                 cost_usd = usd(*cost),
                 held_usd = usd(held.amount),
-                "a request cost more than was held of its client's budget: until the next day its \
-                 requests hold more by that ratio"
+                "a request cost more than was reserved of its client's budget: until the next day, \
+                 reservations are larger by that ratio"
             );
         }
     }

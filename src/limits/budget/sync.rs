@@ -87,7 +87,9 @@ impl BudgetSync {
         let mut task = self.task;
         if timeout(TIMEOUT, &mut task).await.is_err() {
             task.abort();
-            tracing::error!("what clients have spent since the store of budgets is gone is lost");
+            tracing::error!(
+                "lost what clients have spent since the budget store became unreachable"
+            );
         }
     }
 }
@@ -180,8 +182,7 @@ impl SyncTask {
             self.dropped.inc();
             tracing::error!(
                 usd = usd(dropped),
-                "the store of budgets was gone for too many days: what was spent in the first of them \
-                 is not kept any longer"
+                "the budget store was unreachable for too many days: dropping the oldest spending"
             );
         }
     }
@@ -190,11 +191,11 @@ impl SyncTask {
         let was_up = self.is_up.replace(state.is_ok());
         self.gauge.set(i64::from(state.is_ok()));
         match state {
-            Ok(()) if was_up == Some(false) => tracing::info!("the store of budgets is reachable"),
+            Ok(()) if was_up == Some(false) => tracing::info!("the budget store is reachable"),
             Err(error) if was_up != Some(false) => {
                 tracing::error!(
                     %error,
-                    "the store of budgets is not reachable: they count on with what is known"
+                    "the budget store is not reachable: budgets continue with the last known totals"
                 );
             }
             _ => {}

@@ -22,7 +22,8 @@ use crate::bedrock::{Family, ModelId, Operation, Usage};
 use crate::pipeline::inbound::InternalRequest;
 use crate::routing::Target;
 use crate::telemetry::traces::{
-    Attributes, Context, Kind, Parent, Span, SpanId, TRACEPARENT, TraceId, cut, tracestate,
+    Attributes, Span, SpanContext, SpanId, SpanKind, TRACEPARENT, TraceId, TraceParent, TraceState,
+    new_span_id, trace_id_of, tracestate, truncate,
 };
 use crate::upstream::Reply;
 
@@ -37,8 +38,8 @@ const CANCELLED: &str = "cancelled";
 pub(super) struct Recording {
     trace_id: TraceId,
     span_id: SpanId,
-    parent: Option<Parent>,
-    state: Arc<str>,
+    parent: Option<TraceParent>,
+    state: TraceState,
     /// How it came, unless another room of this process has sent it.
     call: Option<HttpCall>,
     /// Attempts are noted where the request is only looked at.
@@ -89,7 +90,8 @@ impl Open<'_> {
     /// Tells the upstream of the attempt's span.
     pub(in crate::pipeline) fn mark(&self, headers: &mut HeaderMap) {
         let (trace_id, span_id) = (self.recording.trace_id, self.span_id);
-        headers.insert(TRACEPARENT, Parent { trace_id, span_id, is_sampled: true }.to_header());
+        headers
+            .insert(TRACEPARENT, TraceParent { trace_id, span_id, is_sampled: true }.to_header());
     }
 
     /// Notes that the wait has come to its aim.
@@ -115,7 +117,7 @@ impl Open<'_> {
             Reply::Failure(failure) => {
                 let told = Told {
                     request_id: request_id(&failure.headers).filter(|_| failure.from_upstream),
-                    error: failure.reported.name.as_deref().map(|name| cut(name).to_owned()),
+                    error: failure.reported.name.as_deref().map(|name| truncate(name).to_owned()),
                     ..Told::default()
                 };
                 let status = failure.from_upstream.then_some(failure.status.as_u16());
@@ -157,7 +159,7 @@ impl Recording {
 
     fn open(&self, what: What) -> Option<Open<'_>> {
         let mut parts = self.parts();
-        let (index, span_id) = (parts.len(), SpanId::random());
+        let (index, span_id) = (parts.len(), new_span_id());
         if index >= MAX_PARTS {
             return None;
         }
@@ -166,14 +168,14 @@ impl Recording {
     }
 
     /// A span of this trace.
-    fn span(&self, span_id: SpanId, name: String, kind: Kind, times: [SystemTime; 2]) -> Span {
+    fn span(&self, span_id: SpanId, name: String, kind: SpanKind, times: [SystemTime; 2]) -> Span {
         let [start, end] = times;
         Span {
             trace_id: self.trace_id,
             span_id,
             parent: Some(self.span_id),
             is_parent_remote: false,
-            state: Arc::clone(&self.state),
+            state: self.state.clone(),
             name,
             kind,
             start,
@@ -190,24 +192,25 @@ impl RequestContext {
         let Some(traces) = &self.gateway.traces else {
             // What the client calls its trace is worth a look where there is a log to say it in.
             if self.gateway.access_log.is_on() {
-                self.trace_context = Parent::of(&head.headers).map(without_span);
+                self.trace_context = TraceParent::from_headers(&head.headers).map(without_span);
             }
             return;
         };
-        let parent = Parent::of(&head.headers);
-        let trace_id = parent.map_or_else(|| self.request_id.into(), |parent| parent.trace_id);
+        let parent = TraceParent::from_headers(&head.headers);
+        let trace_id =
+            parent.map_or_else(|| trace_id_of(self.request_id), |parent| parent.trace_id);
         if !traces.samples(parent.as_ref(), trace_id) {
             self.trace_context = parent.map(without_span);
             return;
         }
-        let span_id = SpanId::random();
-        self.trace_context = Some(Context { trace_id, span_id: Some(span_id) });
+        let span_id = new_span_id();
+        self.trace_context = Some(SpanContext { trace_id, span_id: Some(span_id) });
         let is_clients = head.extensions.get::<InternalRequest>().is_none();
         self.recording = Some(Box::new(Recording {
             trace_id,
             span_id,
             parent,
-            state: parent.map(|_| tracestate(&head.headers)).unwrap_or_default().into(),
+            state: parent.map_or(TraceState::NONE, |_| tracestate(&head.headers)),
             call: is_clients.then(|| HttpCall::of(head)),
             parts: Mutex::default(),
         }));
@@ -246,25 +249,25 @@ impl RequestContext {
             spans.push(match part.what {
                 What::Wait { is_served } => {
                     let name = "wait for a target".to_owned();
-                    let mut span = recording.span(part.span_id, name, Kind::Internal, times);
+                    let mut span = recording.span(part.span_id, name, SpanKind::Internal, times);
                     span.attributes.add("sluice.served", is_served);
                     span
                 }
                 What::Attempt { target, outcome, status, told } => {
                     attempts += 1;
                     let name = span_name(self.call.operation, Some(target.model.as_str()));
-                    let mut span = recording.span(part.span_id, name, Kind::Client, times);
+                    let mut span = recording.span(part.span_id, name, SpanKind::Client, times);
                     span.attributes.add("sluice.attempt", attempts as u64);
                     self.describe_attempt(&mut span, &target, outcome, status, told);
                     span
                 }
             });
         }
-        traces.take(spans);
+        traces.export(spans);
     }
 
     fn request_span(&self, recording: &Recording, times: [SystemTime; 2]) -> Span {
-        let kind = if recording.call.is_some() { Kind::Server } else { Kind::Internal };
+        let kind = if recording.call.is_some() { SpanKind::Server } else { SpanKind::Internal };
         let requested = self.call.requested_model.as_deref();
         let name = match (self.call.operation, &recording.call) {
             (None, Some(call)) => call.method.to_string(),
@@ -375,7 +378,7 @@ impl HttpCall {
         HttpCall {
             method: head.method.clone(),
             // Without its query, which may be signed.
-            path: cut(head.uri.path()).to_owned(),
+            path: truncate(head.uri.path()).to_owned(),
             host: host.or_else(|| head.uri.authority().cloned()),
         }
     }
@@ -412,21 +415,21 @@ impl Outcome {
     }
 }
 
-fn without_span(parent: Parent) -> Context {
-    Context { trace_id: parent.trace_id, span_id: None }
+fn without_span(parent: TraceParent) -> SpanContext {
+    SpanContext { trace_id: parent.trace_id, span_id: None }
 }
 
 /// The id that Bedrock has given a request.
 fn request_id(headers: &HeaderMap) -> Option<String> {
     let id: &HeaderValue = headers.get("x-amzn-requestid")?;
-    id.to_str().ok().map(|id| cut(id).to_owned())
+    id.to_str().ok().map(|id| truncate(id).to_owned())
 }
 
 /// `{gen_ai.operation.name} {gen_ai.request.model}`, as far as there are both.
 fn span_name(operation: Option<Operation>, model: Option<&str>) -> String {
     let Some(operation) = operation else { return "request".to_owned() };
     match (operation_name(operation, model), model) {
-        (Some(name), Some(model)) => format!("{name} {}", cut(model)),
+        (Some(name), Some(model)) => format!("{name} {}", truncate(model)),
         _ => operation.name().to_owned(),
     }
 }
@@ -490,7 +493,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_path_is_cut_and_a_query_is_not_kept() {
+    fn a_long_path_is_truncated_and_a_query_is_dropped() {
         let call = |uri: String| {
             let head = http::Request::builder().uri(uri).header(HOST, "h:8080").body(()).unwrap();
             HttpCall::of(&head.into_parts().0)

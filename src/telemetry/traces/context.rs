@@ -1,124 +1,69 @@
-//! W3C Trace Context: what a request says of the trace that it belongs to, and what the gateway says
-//! to the next.
+//! W3C Trace Context: the `traceparent` and `tracestate` headers.
 //!
-//! <https://www.w3.org/TR/trace-context/>: a `traceparent` that breaks a rule counts as none, and a
-//! `tracestate` without a right one beside it too.
-
-use std::fmt;
+//! <https://www.w3.org/TR/trace-context/>: a `traceparent` that breaks a rule is ignored, and so is
+//! a `tracestate` without a valid `traceparent`.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
+use opentelemetry::trace::{SpanId, TraceId, TraceState};
 use uuid::Uuid;
 
-/// The header that names trace and parent.
+/// The header with the ids of the trace and of the parent span.
 pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
-/// The header of what tracing systems add to it.
+/// The header with what tracing systems add to it.
 pub const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// Longest `tracestate` that is kept for a span, in bytes, and the most members it may have.
 const MAX_STATE: usize = 512;
 const MAX_MEMBERS: usize = 32;
 
-/// The flag of a trace that is recorded.
+/// The flag of a sampled trace.
 const SAMPLED: u8 = 0x01;
 
-/// The id of a trace; never all zeros.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct TraceId([u8; 16]);
-
-impl TraceId {
-    /// The bytes.
-    pub fn bytes(self) -> [u8; 16] {
-        self.0
-    }
-
-    /// The last seven bytes as a number: random, also where the rest has a form.
-    pub(super) fn randomness(self) -> u64 {
-        u64::try_from(u128::from_be_bytes(self.0) & ((1 << 56) - 1)).unwrap_or_default()
-    }
+/// The id of a trace that starts with a request: the request's own id, so that one finds the other.
+pub fn trace_id_of(request_id: Uuid) -> TraceId {
+    TraceId::from_bytes(request_id.into_bytes())
 }
 
-impl From<Uuid> for TraceId {
-    /// The trace of a request that begins one, which is so found by the request's id.
-    fn from(request_id: Uuid) -> TraceId {
-        TraceId(request_id.into_bytes())
-    }
+/// A new random id.
+pub fn new_span_id() -> SpanId {
+    SpanId::from(fastrand::u64(1..))
 }
 
-impl fmt::Display for TraceId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", u128::from_be_bytes(self.0))
-    }
-}
-
-impl fmt::Debug for TraceId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-/// The id of a span; never all zeros.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct SpanId([u8; 8]);
-
-impl SpanId {
-    /// A new one.
-    pub fn random() -> SpanId {
-        SpanId(fastrand::u64(1..).to_be_bytes())
-    }
-
-    /// The bytes.
-    pub fn bytes(self) -> [u8; 8] {
-        self.0
-    }
-}
-
-impl fmt::Display for SpanId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x}", u64::from_be_bytes(self.0))
-    }
-}
-
-impl fmt::Debug for SpanId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-/// Where a request is in a trace, for its line in the log.
+/// A request's place in a trace, as the access log shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Context {
+pub struct SpanContext {
     /// The trace.
     pub trace_id: TraceId,
-    /// The request's own span; `None` where it has none.
+    /// The request's own span; `None` if it is not sampled.
     pub span_id: Option<SpanId>,
 }
 
-/// The span that a request is part of: a client's here, one of the gateway's at the upstream.
+/// The content of a `traceparent` header: a client's span on the way in, an attempt's on the way
+/// out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Parent {
+pub struct TraceParent {
     /// The trace.
     pub trace_id: TraceId,
     /// The span.
     pub span_id: SpanId,
-    /// Whether it is recorded.
+    /// Whether the trace is sampled.
     pub is_sampled: bool,
 }
 
-impl Parent {
-    /// Reads the `traceparent` of a request; `None` if there is none, or more than one, or a wrong
-    /// one.
-    pub fn of(headers: &HeaderMap) -> Option<Parent> {
+impl TraceParent {
+    /// Reads the `traceparent` of a request; `None` if it is missing, repeated or invalid.
+    pub fn from_headers(headers: &HeaderMap) -> Option<TraceParent> {
         let mut values = headers.get_all(TRACEPARENT).iter();
         match (values.next(), values.next()) {
-            (Some(value), None) => Parent::read(value.as_bytes()),
+            (Some(value), None) => TraceParent::parse(value.as_bytes()),
             _ => None,
         }
     }
 
-    /// `version "-" trace-id "-" parent-id "-" trace-flags`, all of it lower-case hex. What a later
-    /// version adds comes behind another dash.
-    fn read(text: &[u8]) -> Option<Parent> {
+    /// `version "-" trace-id "-" parent-id "-" trace-flags`, all in lower-case hex. Later
+    /// versions may add fields after another dash.
+    fn parse(text: &[u8]) -> Option<TraceParent> {
         let mut fields = text.splitn(5, |byte| *byte == b'-');
         let [version] = hex(fields.next()?)?;
         let trace_id: [u8; 16] = hex(fields.next()?)?;
@@ -127,14 +72,14 @@ impl Parent {
         let is_longer = fields.next().is_some();
         let is_known = version != 0xff && !(version == 0 && is_longer);
         let is_valid = is_known && trace_id != [0; 16] && span_id != [0; 8];
-        is_valid.then_some(Parent {
-            trace_id: TraceId(trace_id),
-            span_id: SpanId(span_id),
+        is_valid.then_some(TraceParent {
+            trace_id: TraceId::from_bytes(trace_id),
+            span_id: SpanId::from_bytes(span_id),
             is_sampled: flags & SAMPLED != 0,
         })
     }
 
-    /// The `traceparent` that says so.
+    /// The header value.
     pub fn to_header(self) -> HeaderValue {
         let flags = if self.is_sampled { SAMPLED } else { 0 };
         // Hex and dashes make a header value.
@@ -143,16 +88,16 @@ impl Parent {
     }
 }
 
-/// So many bytes, exactly, in lower-case hex.
+/// Exactly `N` bytes in lower-case hex.
 fn hex<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
     let is_lower = text.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     let mut bytes = [0; N];
     (is_lower && hex::decode_to_slice(text, &mut bytes).is_ok()).then_some(bytes)
 }
 
-/// The `tracestate` of a request whose `traceparent` is right, its headers as one; empty if it is too
-/// long or no list of members.
-pub fn tracestate(headers: &HeaderMap) -> String {
+/// The `tracestate` of a request, whose `traceparent` must be valid. Empty if it is too long or
+/// malformed.
+pub fn tracestate(headers: &HeaderMap) -> TraceState {
     let values = headers.get_all(TRACESTATE).iter();
     let values: Option<Vec<&str>> = values.map(|value| value.to_str().ok()).collect();
     let state = values.unwrap_or_default().join(",");
@@ -161,7 +106,8 @@ pub fn tracestate(headers: &HeaderMap) -> String {
         member.split_once('=').is_some_and(|(key, value)| !key.is_empty() && !value.is_empty())
     };
     let fits = state.len() <= MAX_STATE && members().count() <= MAX_MEMBERS;
-    if fits && members().all(is_member) { state } else { String::new() }
+    let is_valid = fits && members().all(is_member);
+    if is_valid { state.parse().unwrap_or(TraceState::NONE) } else { TraceState::NONE }
 }
 
 #[cfg(test)]
@@ -172,26 +118,26 @@ mod tests {
 
     const RIGHT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
-    fn read(text: &str) -> Option<Parent> {
-        Parent::read(text.as_bytes())
+    fn parse(text: &str) -> Option<TraceParent> {
+        TraceParent::parse(text.as_bytes())
     }
 
     #[test]
     fn a_traceparent_is_read() {
-        let parent = read(RIGHT).unwrap();
+        let parent = parse(RIGHT).unwrap();
         assert_eq!(parent.trace_id.to_string(), "4bf92f3577b34da6a3ce929d0e0e4736");
         assert_eq!(parent.span_id.to_string(), "00f067aa0ba902b7");
         assert!(parent.is_sampled);
-        assert!(!read(&RIGHT.replace("-01", "-00")).unwrap().is_sampled);
-        // Other flags, and versions to come, are no reason to lose a trace.
-        assert!(read(&RIGHT.replace("-01", "-03")).unwrap().is_sampled);
-        assert!(!read(&RIGHT.replace("-01", "-fe")).unwrap().is_sampled);
-        assert!(read(&RIGHT.replacen("00-", "cc-", 1)).unwrap().is_sampled);
-        assert!(read(&format!("{}-what-comes", RIGHT.replacen("00-", "01-", 1))).is_some());
+        assert!(!parse(&RIGHT.replace("-01", "-00")).unwrap().is_sampled);
+        // Other flags and later versions do not lose the trace.
+        assert!(parse(&RIGHT.replace("-01", "-03")).unwrap().is_sampled);
+        assert!(!parse(&RIGHT.replace("-01", "-fe")).unwrap().is_sampled);
+        assert!(parse(&RIGHT.replacen("00-", "cc-", 1)).unwrap().is_sampled);
+        assert!(parse(&format!("{}-what-comes", RIGHT.replacen("00-", "01-", 1))).is_some());
     }
 
     #[test]
-    fn a_wrong_one_is_none() {
+    fn an_invalid_traceparent_is_ignored() {
         for wrong in [
             "",
             "-",
@@ -212,31 +158,31 @@ mod tests {
             "00_4bf92f3577b34da6a3ce929d0e0e4736_00f067aa0ba902b7_01",
             " 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
         ] {
-            assert_eq!(read(wrong), None, "{wrong:?}");
+            assert_eq!(parse(wrong), None, "{wrong:?}");
         }
     }
 
     #[test]
-    fn two_are_none() {
+    fn two_traceparents_are_ignored() {
         let mut headers = HeaderMap::new();
-        assert_eq!(Parent::of(&headers), None);
+        assert_eq!(TraceParent::from_headers(&headers), None);
         headers.append(TRACEPARENT, HeaderValue::from_static(RIGHT));
-        assert!(Parent::of(&headers).is_some());
+        assert!(TraceParent::from_headers(&headers).is_some());
         headers.append(TRACEPARENT, HeaderValue::from_static(RIGHT));
-        assert_eq!(Parent::of(&headers), None);
+        assert_eq!(TraceParent::from_headers(&headers), None);
     }
 
     #[test]
-    fn a_tracestate_is_kept_as_a_list_within_its_bounds() {
+    fn a_tracestate_is_kept_within_its_bounds() {
         let state = |values: &[&str]| {
             let mut headers = HeaderMap::new();
             for value in values {
                 headers.append(TRACESTATE, HeaderValue::from_str(value).unwrap());
             }
-            tracestate(&headers)
+            tracestate(&headers).header()
         };
         assert_eq!(state(&[]), "");
-        assert_eq!(state(&["a=1, b@v=2"]), "a=1, b@v=2");
+        assert_eq!(state(&["a=1, b@v=2"]), "a=1,b@v=2");
         assert_eq!(state(&["a=1", "b=2"]), "a=1,b=2");
         for wrong in ["a", "a=", "=1", "a=1,b"] {
             assert_eq!(state(&[wrong]), "", "{wrong}");
@@ -247,30 +193,30 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read_again(
+        fn a_written_traceparent_is_parsed_again(
             trace in any::<u128>(),
             span in any::<u64>(),
             is_sampled: bool,
         ) {
-            let trace_id = TraceId(trace.max(1).to_be_bytes());
-            let span_id = SpanId(span.max(1).to_be_bytes());
-            let parent = Parent { trace_id, span_id, is_sampled };
-            prop_assert_eq!(Parent::read(parent.to_header().as_bytes()), Some(parent));
+            let trace_id = TraceId::from(trace.max(1));
+            let span_id = SpanId::from(span.max(1));
+            let parent = TraceParent { trace_id, span_id, is_sampled };
+            prop_assert_eq!(TraceParent::parse(parent.to_header().as_bytes()), Some(parent));
         }
 
         #[test]
-        fn anything_is_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
-            Parent::read(&bytes);
+        fn any_bytes_are_parsed_or_ignored(bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
+            TraceParent::parse(&bytes);
         }
 
-        /// One byte changed of a right one: read as what it says, or refused.
+        /// A valid header with one byte changed is parsed as it stands, or ignored.
         #[test]
-        fn what_is_read_is_what_it_says(at in 0..55_usize, byte in any::<u8>()) {
+        fn parsing_keeps_the_content(at in 0..55_usize, byte in any::<u8>()) {
             let mut text = RIGHT.as_bytes().to_vec();
             text[at] = byte;
-            if let Some(parent) = Parent::read(&text) {
-                let says = format!("{}-{}", parent.trace_id, parent.span_id);
-                prop_assert_eq!(&text[3..52], says.as_bytes());
+            if let Some(parent) = TraceParent::parse(&text) {
+                let content = format!("{}-{}", parent.trace_id, parent.span_id);
+                prop_assert_eq!(&text[3..52], content.as_bytes());
                 let flags = u8::from_str_radix(std::str::from_utf8(&text[53..]).unwrap(), 16);
                 prop_assert_eq!(flags.unwrap() & 1 == 1, parent.is_sampled);
             }

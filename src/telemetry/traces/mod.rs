@@ -1,70 +1,99 @@
-//! Traces: which requests have one, and the way of their spans to a collector.
+//! Traces: which requests are sampled, and the export of their spans to a collector.
 //!
-//! Nothing here can hold up a request. Its spans are handed over when it has ended, all of them or
-//! none: when too many wait they are dropped and counted.
+//! Span data, batches and the wire form are those of OpenTelemetry's SDK. Sampling and the
+//! `traceparent` header are our own: an unsampled request creates no span.
+//!
+//! No request waits for the export. A request hands its spans over when it has ended, all of them
+//! or none: if the queue has no room they are dropped and counted.
 
 mod context;
 mod export;
+mod otlp;
 mod span;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+use opentelemetry::InstrumentationScope;
+use opentelemetry_sdk::trace::{BatchSpanProcessor, SpanProcessor};
 use prometheus::IntCounter;
-use tokio::sync::{Notify, mpsc};
 
-pub use context::{Context, Parent, SpanId, TRACEPARENT, TRACESTATE, TraceId, tracestate};
-pub use export::{Collector, Exporter, Undelivered, start};
-pub use span::{Attributes, Kind, Span, Value, cut};
+pub use context::{
+    SpanContext, TRACEPARENT, TRACESTATE, TraceParent, new_span_id, trace_id_of, tracestate,
+};
+pub use export::{Collector, ExportError, Exporter, start};
+pub use opentelemetry::trace::{SpanId, SpanKind, TraceId, TraceState};
+pub use otlp::Otlp;
+pub use span::{AttributeValue, Attributes, Span, truncate};
 
-/// What a random number of seven bytes is below.
-const WHOLE: u64 = 1 << 56;
+/// The range of a random number of seven bytes.
+const RANDOM_RANGE: u64 = 1 << 56;
 
-/// Decides on traces and takes in their spans. Clones share one queue.
+/// Samples traces and takes in their spans. Clones share one queue.
 #[derive(Clone, Debug)]
 pub struct Traces {
     sampler: Sampler,
-    spans: mpsc::Sender<Span>,
-    /// So many wait that they are sent before it is time.
-    enough: Arc<Notify>,
+    processor: Arc<BatchSpanProcessor>,
+    queue: Arc<QueueRoom>,
+    scope: InstrumentationScope,
     dropped: IntCounter,
 }
 
-/// Which requests are traced.
+/// The free places of the processor's queue. A request reserves places for all its spans at once.
+#[derive(Debug)]
+struct QueueRoom(AtomicUsize);
+
+impl QueueRoom {
+    fn reserve(&self, count: usize) -> bool {
+        let reserve = |free: usize| free.checked_sub(count);
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, reserve).is_ok()
+    }
+
+    fn release(&self, count: usize) {
+        self.0.fetch_add(count, Ordering::Relaxed);
+    }
+}
+
+/// Decides which requests are traced.
 #[derive(Clone, Copy, Debug)]
 struct Sampler {
-    /// What the randomness of a trace's id must be below.
-    below: u64,
+    /// Traces are sampled whose randomness is below this.
+    threshold: u64,
 }
 
 impl Sampler {
     fn new(ratio: f64) -> Sampler {
-        Sampler { below: (ratio.clamp(0.0, 1.0) * WHOLE as f64) as u64 }
+        Sampler { threshold: (ratio.clamp(0.0, 1.0) * RANDOM_RANGE as f64) as u64 }
     }
 
-    fn takes(self, parent: Option<&Parent>, trace_id: TraceId) -> bool {
+    fn samples(self, parent: Option<&TraceParent>, trace_id: TraceId) -> bool {
         match parent {
             Some(parent) => parent.is_sampled,
-            None => trace_id.randomness() < self.below,
+            None => randomness(trace_id) < self.threshold,
         }
     }
 }
 
+/// The last seven bytes of a trace id as a number. They are random in every form of id.
+fn randomness(trace_id: TraceId) -> u64 {
+    let [.., a, b, c, d, e, f, g] = trace_id.to_bytes();
+    u64::from_be_bytes([0, a, b, c, d, e, f, g])
+}
+
 impl Traces {
-    /// Whether a request's trace is recorded: as its client does, or else by chance.
-    pub fn samples(&self, parent: Option<&Parent>, trace_id: TraceId) -> bool {
-        self.sampler.takes(parent, trace_id)
+    /// Whether a request's trace is sampled: as its client decided, otherwise by chance.
+    pub fn samples(&self, parent: Option<&TraceParent>, trace_id: TraceId) -> bool {
+        self.sampler.samples(parent, trace_id)
     }
 
-    /// Takes the spans of a request, or drops them when too many wait.
-    pub fn take(&self, spans: Vec<Span>) {
-        let Ok(places) = self.spans.try_reserve_many(spans.len()) else {
+    /// Queues the spans of a request for export, or drops them if the queue has no room.
+    pub fn export(&self, spans: Vec<Span>) {
+        if !self.queue.reserve(spans.len()) {
             self.dropped.inc_by(spans.len() as u64);
             return;
-        };
-        places.zip(spans).for_each(|(place, span)| place.send(span));
-        let most = self.spans.max_capacity();
-        if most - self.spans.capacity() >= export::MAX_BATCH.min(most / 2) {
-            self.enough.notify_one();
+        }
+        for span in spans {
+            self.processor.on_end(span.into_data(self.scope.clone()));
         }
     }
 }
@@ -76,19 +105,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_client_decides_and_else_the_share_that_is_configured() {
-        let traces = || std::iter::repeat_with(|| TraceId::from(Uuid::new_v4())).take(10_000);
+    fn the_client_decides_and_otherwise_the_configured_ratio() {
+        let traces = || std::iter::repeat_with(|| trace_id_of(Uuid::new_v4())).take(10_000);
         let share = |ratio| {
             let sampler = Sampler::new(ratio);
-            traces().filter(|trace_id| sampler.takes(None, *trace_id)).count()
+            traces().filter(|trace_id| sampler.samples(None, *trace_id)).count()
         };
         assert_eq!((share(0.0), share(1.0)), (0, 10_000));
         // 10,000 trials at 0.25 stray by no more than 350 in all but one of a quadrillion runs.
         assert!((2150..=2850).contains(&share(0.25)), "{}", share(0.25));
         for trace_id in traces().take(10) {
-            let parent = |is_sampled| Parent { trace_id, span_id: SpanId::random(), is_sampled };
-            assert!(Sampler::new(0.0).takes(Some(&parent(true)), trace_id));
-            assert!(!Sampler::new(1.0).takes(Some(&parent(false)), trace_id));
+            let parent = |is_sampled| TraceParent { trace_id, span_id: new_span_id(), is_sampled };
+            assert!(Sampler::new(0.0).samples(Some(&parent(true)), trace_id));
+            assert!(!Sampler::new(1.0).samples(Some(&parent(false)), trace_id));
         }
     }
 }
