@@ -41,7 +41,7 @@ use crate::admin::{self, Admin, Readiness};
 use crate::auth::Peer;
 use crate::bedrock::{ErrorKind, WireError};
 use crate::config::Config;
-use crate::legacy::Shim;
+use crate::legacy::LegacyService;
 use crate::pipeline::{InboundRequest, ResponseBody, SharedGateway, repeats_length, stack};
 use crate::system::keepalive;
 use crate::system::time::{sleep, timeout};
@@ -73,7 +73,7 @@ const LAST_ANSWERS: Duration = Duration::from_secs(5);
 pub struct Server {
     live: Arc<SharedGateway>,
     admin: Arc<Admin>,
-    shim: Arc<Shim>,
+    shim: Arc<LegacyService>,
     readiness: Arc<Readiness>,
     data: TcpListener,
     /// `None` when one listener serves both.
@@ -103,7 +103,10 @@ pub enum BindError {
 
 impl Server {
     /// Binds the listeners of the gateway's config, and reads the certificate if it has one.
-    pub async fn bind(live: Arc<SharedGateway>, shim: Arc<Shim>) -> Result<Server, BindError> {
+    pub async fn bind(
+        live: Arc<SharedGateway>,
+        shim: Arc<LegacyService>,
+    ) -> Result<Server, BindError> {
         let gateway = live.load_full();
         let Config { server, legacy, .. } = &gateway.config;
         let legacy_listen = legacy.listen.filter(|_| legacy.enabled);
@@ -160,7 +163,7 @@ impl Server {
     }
 
     /// The legacy endpoints.
-    pub fn shim(&self) -> &Arc<Shim> {
+    pub fn shim(&self) -> &Arc<LegacyService> {
         &self.shim
     }
 
@@ -188,7 +191,7 @@ impl Server {
         let mut listeners = JoinSet::new();
         let pipeline = stack::<Incoming>(&live);
         // One type for all listeners: what speaks HTTP is built for it once, and not for each.
-        let answers = |api: bool, admin: Option<Arc<Admin>>, shim: Option<Arc<Shim>>| {
+        let answers = |api: bool, admin: Option<Arc<Admin>>, shim: Option<Arc<LegacyService>>| {
             let pipeline = pipeline.clone();
             move |request: Request<Incoming>, peer: Peer| {
                 // What has two lengths is the pipeline's to refuse, which keeps a record of it.
