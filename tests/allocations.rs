@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::thread;
 
 use sluice::config::{Config, Env, LogFormat};
-use sluice::legacy::Shim;
+use sluice::legacy::LegacyService;
 use sluice::pipeline::{Gateway, SharedGateway};
 use sluice::server::{Server, Workers};
 use sluice::simulator::{
@@ -68,7 +68,7 @@ async fn gateway(upstream: SocketAddr) -> Server {
     let access = AccessLog::to(std::io::sink(), LogFormat::Json, dropped);
     let logs = Logs { access, usage: UsageLog::NONE, traces: None };
     let live = Arc::new(SharedGateway::new(Gateway::new(config, None, metrics, logs).unwrap()));
-    let shim = Arc::new(Shim::start(&live).unwrap());
+    let shim = Arc::new(LegacyService::start(&live).unwrap());
     Server::bind(live, shim).await.unwrap()
 }
 

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{
     Config, Env, Files, Fingerprint, Loaded, Source, fingerprint_of, needs_restart,
 };
-use crate::legacy::Shim;
+use crate::legacy::LegacyService;
 use crate::pipeline::SharedGateway;
 use crate::system::time::{sleep, timeout};
 use crate::telemetry::process_log::UNLIMITED;
@@ -120,7 +120,7 @@ async fn patiently<T>(mut reading: JoinHandle<T>) -> Option<T> {
 pub(super) fn start(
     watch: Watch,
     live: Arc<SharedGateway>,
-    shim: Arc<Shim>,
+    shim: Arc<LegacyService>,
     certificates: Arc<Notify>,
     stop: CancellationToken,
 ) -> Result<(), String> {
@@ -152,7 +152,7 @@ struct Reloader {
     /// What the process was started with.
     running: Config,
     live: Arc<SharedGateway>,
-    shim: Arc<Shim>,
+    shim: Arc<LegacyService>,
     /// Has the certificate files looked at.
     certificates: Arc<Notify>,
 }

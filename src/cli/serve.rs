@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::{ConfigFile, on_signals, reload, runtime};
 use crate::config::{self, Config};
 use crate::fleet::Fleet;
-use crate::legacy::Shim;
+use crate::legacy::LegacyService;
 use crate::limits::BudgetSync;
 use crate::pipeline::{Gateway, SharedGateway};
 use crate::server::{Server, Workers};
@@ -126,7 +126,7 @@ pub(super) async fn start(config: Config) -> Result<Started, String> {
     let budgets = BudgetSync::start(state, ledgers, &gateway.metrics).await;
     let budgets = budgets.map_err(|error| error.to_string())?;
     let live = Arc::new(SharedGateway::new(gateway));
-    let shim = Arc::new(Shim::start(&live).map_err(|error| error.to_string())?);
+    let shim = Arc::new(LegacyService::start(&live).map_err(|error| error.to_string())?);
     let server = Server::bind(live, shim).await.map_err(|error| error.to_string())?;
     let address = |address: std::io::Result<std::net::SocketAddr>| {
         address.map_err(|error| format!("can't tell the listener's address: {error}"))

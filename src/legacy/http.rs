@@ -23,12 +23,12 @@ use super::analysis::{self, Analysis};
 use super::ask::{AskError, Caller};
 use super::chat::{Chat, Lacking};
 use super::core::Core;
+use super::job_handler::{ConnectionTest, LegacyJobHandler};
 use super::json::{Field, Texts};
 use super::pending::Asked;
 use super::prompts::PromptError;
 use super::reply::{self, NotJson, json, marked, ok, timestamp};
 use super::resets::Resets;
-use super::work::{ConnectionTest, LegacyWork};
 use super::{chat, choice, connection, models, tasks};
 use crate::auth::{Peer, admin_key, identify};
 use crate::bedrock::error::whole_seconds;
@@ -52,7 +52,7 @@ const SUBJECT: usize = 200;
 
 /// Why the endpoints can't be served.
 #[derive(Debug, thiserror::Error)]
-pub enum ShimError {
+pub enum LegacyServiceError {
     /// A prompt template can't be used.
     #[error(transparent)]
     Prompt(#[from] PromptError),
@@ -66,27 +66,27 @@ pub enum ShimError {
 
 /// The legacy endpoints of a live gateway.
 #[derive(Debug)]
-pub struct Shim {
+pub struct LegacyService {
     core: Arc<Core>,
     jobs: Option<Jobs>,
     /// What tells other replicas of resets, and the task that hears of theirs.
     resets: Option<(Resets, AbortOnDropHandle<()>)>,
 }
 
-impl Shim {
+impl LegacyService {
     /// Starts the endpoints, and the job queue if the config has one. Its store need not be there
     /// yet. Must be called within a tokio runtime.
     ///
     /// # Errors
     /// When the config can't work.
-    pub fn start(live: &Arc<SharedGateway>) -> Result<Shim, ShimError> {
+    pub fn start(live: &Arc<SharedGateway>) -> Result<LegacyService, LegacyServiceError> {
         let gateway = live.load_full();
         let core = Arc::new(Core::new(Arc::clone(live))?);
         if !gateway.config.legacy.enabled {
-            return Ok(Shim { core, jobs: None, resets: None });
+            return Ok(LegacyService { core, jobs: None, resets: None });
         }
         let config = &gateway.config.jobs;
-        let work = Arc::new(LegacyWork(Arc::clone(&core)));
+        let work = Arc::new(LegacyJobHandler(Arc::clone(&core)));
         let jobs = Jobs::start(config, &gateway.metrics, work)?;
         let resets = match &config.backend {
             JobsBackend::Redis { url, prefix } => {
@@ -97,7 +97,7 @@ impl Shim {
             }
             JobsBackend::Off | JobsBackend::Sqlite { .. } => None,
         };
-        Ok(Shim { core, jobs, resets })
+        Ok(LegacyService { core, jobs, resets })
     }
 
     /// Takes the prompts of a newer config. The rest is seen at each request; the job queue stays
@@ -124,7 +124,7 @@ impl Shim {
             && Endpoint::of(path).is_some_and(|it| legacy.endpoints.contains(&it.group()))
     }
 
-    /// Answers a request for a path that [`Shim::serves`].
+    /// Answers a request for a path that [`LegacyService::serves`].
     pub async fn answer<B>(&self, request: Request<B>, peer: Peer) -> Response<Bytes>
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,

@@ -27,6 +27,7 @@ mod choice;
 mod connection;
 mod core;
 mod http;
+mod job_handler;
 mod json;
 mod models;
 mod pending;
@@ -34,6 +35,5 @@ mod reply;
 mod resets;
 mod tasks;
 mod text;
-mod work;
 
-pub use http::{Shim, ShimError};
+pub use http::{LegacyService, LegacyServiceError};

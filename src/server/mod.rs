@@ -43,7 +43,7 @@ use crate::admin::{Admin, Readiness};
 use crate::auth::Peer;
 use crate::bedrock::{ErrorKind, WireError};
 use crate::config::Config;
-use crate::legacy::Shim;
+use crate::legacy::LegacyService;
 use crate::pipeline::{InboundRequest, SharedGateway, repeats_length, stack};
 use crate::system::keepalive;
 use crate::system::time::{sleep, timeout};
@@ -69,7 +69,7 @@ const LAST_ANSWERS: Duration = Duration::from_secs(5);
 pub struct Server {
     live: Arc<SharedGateway>,
     admin: Arc<Admin>,
-    shim: Arc<Shim>,
+    shim: Arc<LegacyService>,
     readiness: Arc<Readiness>,
     data: TcpListener,
     /// `None` when one listener serves both.
@@ -99,7 +99,10 @@ pub enum BindError {
 
 impl Server {
     /// Binds the listeners of the gateway's config, and reads the certificate if it has one.
-    pub async fn bind(live: Arc<SharedGateway>, shim: Arc<Shim>) -> Result<Server, BindError> {
+    pub async fn bind(
+        live: Arc<SharedGateway>,
+        shim: Arc<LegacyService>,
+    ) -> Result<Server, BindError> {
         let gateway = live.load_full();
         let Config { server, legacy, .. } = &gateway.config;
         let legacy_listen = legacy.listen.filter(|_| legacy.enabled);
@@ -156,7 +159,7 @@ impl Server {
     }
 
     /// The legacy endpoints.
-    pub fn shim(&self) -> &Arc<Shim> {
+    pub fn shim(&self) -> &Arc<LegacyService> {
         &self.shim
     }
 
@@ -184,7 +187,7 @@ impl Server {
         let mut listeners = JoinSet::new();
         let pipeline = stack::<Incoming>(&live);
         // One type for all listeners, so that the code that speaks HTTP is compiled once.
-        let answers = |api: bool, admin: Option<Arc<Admin>>, shim: Option<Arc<Shim>>| {
+        let answers = |api: bool, admin: Option<Arc<Admin>>, shim: Option<Arc<LegacyService>>| {
             let pipeline = pipeline.clone();
             move |request: Request<Incoming>, peer: Peer| {
                 // The pipeline refuses a request with two lengths, since it logs it.

@@ -19,7 +19,7 @@ const ASKED: u8 = 10;
 const ANSWERED: u8 = 90;
 
 /// The work of the legacy endpoints' jobs.
-pub(super) struct LegacyWork(pub(super) Arc<Core>);
+pub(super) struct LegacyJobHandler(pub(super) Arc<Core>);
 
 /// What a connection test keeps as its payload.
 #[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
@@ -29,7 +29,7 @@ pub(super) struct ConnectionTest {
     pub(super) trace: Option<String>,
 }
 
-impl JobHandler for LegacyWork {
+impl JobHandler for LegacyJobHandler {
     fn run(
         &self,
         job: Job,
