@@ -140,7 +140,8 @@ impl TextForm for Size {
     #[cfg(test)]
     fn write(value: &usize) -> String {
         let units = [(1_000_000_000, "GB"), (1_000_000, "MB"), (1_000, "KB"), (1 << 10, "KiB")];
-        let unit = units.into_iter().find(|(bytes, _)| value % bytes == 0).unwrap_or((1, "B"));
+        let unit =
+            units.into_iter().find(|(bytes, _)| value.is_multiple_of(*bytes)).unwrap_or((1, "B"));
         format!("{}{}", value / unit.0, unit.1)
     }
 }

@@ -24,7 +24,6 @@ use Outcome::{Bare, Closed, Last, Refused, Served};
 const NOT_HTTP: Outcome = Bare(400);
 const NO_ROOM: Outcome = Bare(431);
 const INVALID: Outcome = Refused(400, "ValidationException");
-const TOO_LARGE: Outcome = Refused(431, "RequestHeaderFieldsTooLargeException");
 const SLOW: Outcome = Refused(408, "RequestTimeoutException");
 const BIG_BODY: Outcome = Refused(413, "RequestEntityTooLargeException");
 const NO_OPERATION: Outcome = Refused(404, "UnknownOperationException");
