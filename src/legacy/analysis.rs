@@ -6,22 +6,22 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::ask::{ALL_MODELS, AskError, Caller};
 use super::choice;
-use super::core::Core;
 use super::feedback::{self, Item};
+use super::invoke::{ALL_MODELS, Caller, InvokeError};
 use super::json::{Field, Texts};
 use super::mock;
 use super::prompts::{AnalysisInput, MAX_CONTENT};
-use super::reply::timestamp;
+use super::response::timestamp;
 use super::session::{IdTooLong, MAX_ID_BYTES, owned_by};
+use super::state::LegacyState;
 
 /// Most characters of a section's name and of a type of document.
 const MAX_NAME: usize = 1000;
 
 const DEFAULT_DOC_TYPE: &str = "Full Write-up";
 
-/// What is asked for, as the request has it and as a job keeps it.
+/// The input of an analysis, from a request or as a job stores it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Analysis {
     /// As the sessions know it.
@@ -38,7 +38,7 @@ pub(super) struct Analysis {
 
 /// What a request lacks.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Lacking {
+pub(super) enum MissingField {
     #[error("No session ID provided")]
     Session,
     #[error("No section name provided")]
@@ -69,20 +69,21 @@ impl Analysis {
         ("doc_type", MAX_NAME + 1),
     ]);
 
-    /// What a request with these texts asks for, on behalf of `client`.
+    /// The analysis that a request of `client` with these texts wants.
     pub(super) fn read(
         [session_id, section_name, content, doc_type]: [Field; 4],
         client: Option<&str>,
-    ) -> Result<Analysis, Lacking> {
+    ) -> Result<Analysis, MissingField> {
         let named = |member, name: String| match name.chars().count() {
             0..=MAX_NAME => Ok(name),
-            _ => Err(Lacking::Brevity { member }),
+            _ => Err(MissingField::Brevity { member }),
         };
-        let session_id = owned_by(client, &session_id.text().ok_or(Lacking::Session)?)?;
-        let section_name = named("section_name", section_name.text().ok_or(Lacking::Section)?)?;
+        let session_id = owned_by(client, &session_id.text().ok_or(MissingField::Session)?)?;
+        let section_name =
+            named("section_name", section_name.text().ok_or(MissingField::Section)?)?;
         let doc_type = doc_type.text().unwrap_or_else(|| DEFAULT_DOC_TYPE.to_owned());
         let Field::Text(content) = content else {
-            return Err(Lacking::Content { section: section_name });
+            return Err(MissingField::Content { section: section_name });
         };
         Ok(Analysis {
             session_id,
@@ -99,26 +100,26 @@ impl Analysis {
     }
 }
 
-impl Core {
+impl LegacyState {
     /// Has a section analysed, until `deadline`.
     pub(super) async fn analyse(
         &self,
         analysis: &Analysis,
         caller: &Caller,
         deadline: Instant,
-    ) -> Result<Vec<Item>, AskError> {
+    ) -> Result<Vec<Item>, InvokeError> {
         let input = AnalysisInput {
             section_name: &analysis.section_name,
             doc_type: &analysis.doc_type,
             content: &analysis.content,
         };
-        let rendered = self.prompts().analysis(&input).map_err(|error| AskError::Refused {
+        let rendered = self.prompts().analysis(&input).map_err(|error| InvokeError::Refused {
             name: "PromptError".to_owned(),
             message: error.to_string(),
         })?;
-        let said = self.ask(&rendered, ALL_MODELS, caller, deadline).await?;
+        let said = self.invoke(&rendered, ALL_MODELS, caller, deadline).await?;
         let (length, text) = (said.text.len(), said.text);
-        let read = move || feedback::read(&text).map(feedback::refine);
+        let read = move || feedback::read(&text).map(feedback::dedupe);
         Ok(match self.parse(length, read).await {
             Ok(items) => items,
             Err(error) => {
@@ -129,11 +130,11 @@ impl Core {
     }
 
     /// What a request gets in the end: findings, or what stands in for them, noted in its session.
-    pub(super) fn conclude(
+    pub(super) fn finish(
         &self,
         analysis: &Analysis,
-        outcome: Result<Vec<Item>, AskError>,
-    ) -> Result<Analysed, AskError> {
+        outcome: Result<Vec<Item>, InvokeError>,
+    ) -> Result<Analysed, InvokeError> {
         let analysed = match outcome {
             Ok(items) => Analysed { items, is_mock: false },
             Err(error) if error.is_want_of_models() && self.may_mock("analyze_section") => {
@@ -141,7 +142,7 @@ impl Core {
                 Analysed { items, is_mock: true }
             }
             // A model has answered, without anything that can be read.
-            Err(AskError::NoText(error)) => {
+            Err(InvokeError::NoText(error)) => {
                 tracing::info!(%error, "cannot parse the model's analysis");
                 Analysed { items: vec![feedback::unavailable()], is_mock: false }
             }

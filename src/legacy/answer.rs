@@ -1,7 +1,7 @@
 //! One question to a model and its answer, as InvokeModel carries them for Anthropic's models
 //! (Bedrock user guide, "Anthropic Claude Messages API").
 //!
-//! The shim asks in that schema alone: models of other families take other bodies, and their
+//! Only that schema is used: models of other families take other bodies, and their
 //! answers are not read here.
 
 use std::fmt;
@@ -13,7 +13,7 @@ use serde_json::json;
 
 use super::json::{Field, Object, Texts};
 
-/// The version that Bedrock asks for in a body.
+/// The version that Bedrock requires in a body.
 pub const ANTHROPIC_VERSION: &str = "bedrock-2023-05-31";
 
 /// Most bytes of a response body that are read.
@@ -28,12 +28,12 @@ pub enum NoText {
     /// It is not in Anthropic's schema.
     #[error("the model's response is not an Anthropic message")]
     NotAMessage,
-    /// The model said nothing: it refused, or had no tokens left after thinking.
+    /// The answer has no text: the model refused, or had no tokens left after thinking.
     #[error("the model's response has no text")]
     Empty,
 }
 
-/// What a model is asked.
+/// The prompt of one model call.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Question<'a> {
     /// The system prompt, if there is one.

@@ -5,22 +5,22 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::ask::{ALL_MODELS, AskError, Caller, Order};
 use super::choice;
-use super::core::Core;
+use super::invoke::{ALL_MODELS, Caller, InvokeError, ModelPreference};
 use super::json::{Field, Texts};
 use super::mock;
 use super::prompts::{ChatInput, MAX_CONTENT};
 use super::session::{ChatContext, MAX_ID_BYTES, Turn, owned_by};
+use super::state::LegacyState;
 use crate::jobs::Record;
 
 /// Most characters of a section's and of a model's name.
 const MAX_NAME: usize = 1000;
 
-/// What a mock answer says has answered.
+/// The model name in a mock answer.
 const MOCK_MODEL: &str = "Mock";
 
-/// What is asked, as a request has it and as a job keeps it.
+/// The input of a chat, from a request or as a job stores it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Chat {
     /// As the sessions know it.
@@ -39,7 +39,7 @@ pub(super) struct Chat {
 
 /// What a request lacks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Lacking {
+pub(super) enum MissingField {
     #[error("Invalid session")]
     Session,
     #[error("No message provided")]
@@ -57,7 +57,7 @@ pub(super) struct Answered {
 }
 
 impl Chat {
-    /// The members of a request that are read. Of a longer message the rest is not asked.
+    /// The members of a request that are read. A longer message is cut.
     pub(super) const TEXTS: Texts<5> = Texts([
         choice::FIELD,
         ("session_id", MAX_ID_BYTES + 1),
@@ -67,21 +67,21 @@ impl Chat {
     ]);
 }
 
-impl Core {
-    /// What a request with the texts of [`Chat::TEXTS`] asks, on behalf of `client`.
+impl LegacyState {
+    /// The chat that a request of `client` with the texts of [`Chat::TEXTS`] wants.
     pub(super) fn read_chat(
         &self,
         [session_id, message, current_section, ai_model]: [Field; 4],
         client: Option<&str>,
-    ) -> Result<Chat, Lacking> {
-        let session_id = session_id.text().ok_or(Lacking::Session)?;
+    ) -> Result<Chat, MissingField> {
+        let session_id = session_id.text().ok_or(MissingField::Session)?;
         let (current_section, ai_model) = (current_section.text(), ai_model.text());
-        let session_id = owned_by(client, &session_id).map_err(|_| Lacking::Session)?;
+        let session_id = owned_by(client, &session_id).map_err(|_| MissingField::Session)?;
         let context =
             self.sessions.context(&session_id, current_section.as_deref(), Instant::now());
-        let context = context.ok_or(Lacking::Session)?;
-        let Field::Text(_) = message else { return Err(Lacking::Text) };
-        let message = message.text().ok_or(Lacking::Message)?;
+        let context = context.ok_or(MissingField::Session)?;
+        let Field::Text(_) = message else { return Err(MissingField::Text) };
+        let message = message.text().ok_or(MissingField::Message)?;
         Ok(Chat {
             session_id,
             message,
@@ -99,31 +99,31 @@ impl Core {
         chat: &Chat,
         caller: &Caller,
         deadline: Instant,
-    ) -> Result<Answered, AskError> {
+    ) -> Result<Answered, InvokeError> {
         let input = ChatInput {
             query: &chat.message,
             current_section: chat.current_section.as_deref(),
             feedback_count: chat.context.feedback_count,
             history: &chat.context.history,
         };
-        let rendered = self.prompts().chat(&input).map_err(|error| AskError::Refused {
+        let rendered = self.prompts().chat(&input).map_err(|error| InvokeError::Refused {
             name: "PromptError".to_owned(),
             message: error.to_string(),
         })?;
         let order = self.chat_order(chat.ai_model.as_deref());
-        let said = self.ask(&rendered, order, caller, deadline).await?;
+        let said = self.invoke(&rendered, order, caller, deadline).await?;
         let model = said.by.display_name.clone();
         Ok(Answered { response: said.text, model, is_mock: false })
     }
 
-    /// What a request gets in the end: the answer or a mock, noted in its session. `key` tells
+    /// The result of a request: the answer or a mock, noted in its session. `key` distinguishes
     /// this turn from others.
-    pub(super) fn conclude_chat(
+    pub(super) fn finish_chat(
         &self,
         chat: &Chat,
-        outcome: Result<Answered, AskError>,
+        outcome: Result<Answered, InvokeError>,
         key: Option<&str>,
-    ) -> Result<Answered, AskError> {
+    ) -> Result<Answered, InvokeError> {
         let answered = match outcome {
             Ok(answered) => answered,
             Err(error) if error.is_want_of_models() && self.may_mock("chat") => Answered {
@@ -151,11 +151,11 @@ impl Core {
 
     /// The model that `ai_model` names goes first, by its id, its name or its target's name; else
     /// the primary.
-    fn chat_order(&self, ai_model: Option<&str>) -> Order {
+    fn chat_order(&self, ai_model: Option<&str>) -> ModelPreference {
         let gateway = self.gateway();
         let legacy = &gateway.config.legacy;
         if !legacy.chat_multi_model {
-            return Order { alone: true, ..ALL_MODELS };
+            return ModelPreference { alone: true, ..ALL_MODELS };
         }
         let named = ai_model.and_then(|name| {
             legacy.models.iter().position(|&index| {
@@ -167,7 +167,7 @@ impl Core {
                 })
             })
         });
-        Order { first: named.unwrap_or(ALL_MODELS.first), alone: false }
+        ModelPreference { first: named.unwrap_or(ALL_MODELS.first), alone: false }
     }
 }
 

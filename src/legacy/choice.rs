@@ -1,4 +1,4 @@
-//! Whether a request is answered at once or by a job, where it says so itself: by the member
+//! The choice of a request to be answered at once or by a job: by the member
 //! `async` of its JSON, else by `async` in its query, else by the header `x-sluice-async`.
 
 use http::HeaderName;
@@ -13,10 +13,10 @@ static HEADER: HeaderName = HeaderName::from_static("x-sluice-async");
 /// The member of a JSON body, for [`super::json::Texts`]. One character more than any right text.
 pub(super) const FIELD: (&str, usize) = (NAME, "false".len() + 1);
 
-/// A choice that is none.
+/// A choice that is neither true nor false.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{place} must be true or false")]
-pub(super) struct NoChoice {
+pub(super) struct InvalidChoice {
     place: &'static str,
 }
 
@@ -24,16 +24,16 @@ pub(super) struct NoChoice {
 ///
 /// # Errors
 /// When the value that counts is neither true nor false.
-pub(super) fn of(member: &Field, head: &Parts) -> Result<Option<bool>, NoChoice> {
+pub(super) fn of(member: &Field, head: &Parts) -> Result<Option<bool>, InvalidChoice> {
     let read = |text: &str, place| match text {
         "true" => Ok(Some(true)),
         "false" => Ok(Some(false)),
-        _ => Err(NoChoice { place }),
+        _ => Err(InvalidChoice { place }),
     };
     match member {
         Field::Flag(choice) => return Ok(Some(*choice)),
         Field::Text(text) => return read(text, "\"async\""),
-        Field::Other => return Err(NoChoice { place: "\"async\"" }),
+        Field::Other => return Err(InvalidChoice { place: "\"async\"" }),
         Field::Absent => {}
     }
     let mut pairs = head.uri.query().unwrap_or_default().split('&');

@@ -1,4 +1,4 @@
-//! `/test_claude_connection`: asks a model for a word and tells how that went.
+//! `/test_claude_connection`: makes a short model call and reports the result.
 
 use std::time::SystemTime;
 
@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::answer::ANTHROPIC_VERSION;
-use super::ask::{ALL_MODELS, AskError, Caller};
-use super::core::{Core, seconds_since};
-use super::reply::timestamp;
+use super::invoke::{ALL_MODELS, Caller, InvokeError};
+use super::response::timestamp;
+use super::state::{LegacyState, seconds_since};
 use super::text::first_chars;
 use crate::bedrock::Features;
 use crate::config::Credentials;
@@ -18,18 +18,18 @@ use crate::routing::Target;
 /// Most characters of the model's answer that are shown.
 const SHOWN: usize = 50;
 
-impl Core {
+impl LegacyState {
     /// The `claude_status` of now: whether a model answers, which, and how fast. An error of the
     /// request's own is one of the test's.
     pub(super) async fn test_connection(
         &self,
         caller: &Caller,
         deadline: Instant,
-    ) -> Result<Value, AskError> {
+    ) -> Result<Value, InvokeError> {
         let began = Instant::now();
         let rendered = self.prompts().test();
         let gateway = self.gateway();
-        match self.ask(&rendered, ALL_MODELS, caller, deadline).await {
+        match self.invoke(&rendered, ALL_MODELS, caller, deadline).await {
             Ok(said) => {
                 let told = json!({
                     "connected": true,
@@ -43,7 +43,7 @@ impl Core {
             Err(error) => {
                 let primary = primary(&gateway);
                 let model = match (&error, primary) {
-                    (AskError::NoCredentials, _) => "None",
+                    (InvokeError::NoCredentials, _) => "None",
                     (_, Some(primary)) => &primary.display_name,
                     (_, None) => "Unknown",
                 };
@@ -59,7 +59,7 @@ impl Core {
     }
 }
 
-/// The model that is asked first.
+/// The model that is called first.
 fn primary(gateway: &Gateway) -> Option<&Target> {
     let index = *gateway.config.legacy.models.first()?;
     gateway.router.targets().get(index).map(|target| &**target)
@@ -70,7 +70,7 @@ fn shown(text: &str) -> String {
     if shown.len() < text.trim().len() { format!("{shown}...") } else { shown.to_owned() }
 }
 
-/// Adds what a status tells whether a model answered or not.
+/// Adds the settings that a status has whether a model answered or not.
 fn with_settings(mut status: Value, gateway: &Gateway, target: Option<&Target>) -> Value {
     let legacy = &gateway.config.legacy;
     let others = legacy.models.iter().skip(1);
@@ -86,7 +86,7 @@ fn with_settings(mut status: Value, gateway: &Gateway, target: Option<&Target>) 
         "sdk_version": concat!("sluice/", env!("CARGO_PKG_VERSION")),
         "max_tokens": legacy.max_tokens,
         "temperature": legacy.temperature,
-        // The shim never asks for reasoning.
+        // These endpoints never request reasoning.
         "reasoning_enabled": false,
         "anthropic_version": ANTHROPIC_VERSION,
         "supports_reasoning": reasons,

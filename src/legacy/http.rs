@@ -1,6 +1,6 @@
-//! The endpoints over HTTP: which path is whose, who may call it, what it reads and how it answers.
+//! The endpoints over HTTP: paths, authentication, requests and responses.
 //!
-//! With a job queue the three endpoints that ask a model answer at once with a task's id; when
+//! With a job queue the three endpoints that call a model answer at once with a task's id; when
 //! there is none, or it can't be reached, they answer when the model has. Nothing else differs.
 
 mod endpoint;
@@ -20,15 +20,15 @@ use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
 use super::analysis::{self, Analysis};
-use super::ask::{AskError, Caller};
-use super::chat::{Chat, Lacking};
-use super::core::Core;
+use super::chat::{Chat, MissingField};
+use super::invoke::{Caller, InvokeError};
 use super::job_handler::{ConnectionTest, LegacyJobHandler};
 use super::json::{Field, Texts};
-use super::pending::Asked;
+use super::pending::PendingChat;
 use super::prompts::PromptError;
-use super::reply::{self, NotJson, json, marked, ok, timestamp};
 use super::resets::Resets;
+use super::response::{self, NotJson, json, marked, ok, timestamp};
+use super::state::LegacyState;
 use super::{chat, choice, connection, models, tasks};
 use crate::auth::{Peer, admin_key, identify};
 use crate::bedrock::error::whole_seconds;
@@ -56,10 +56,10 @@ pub enum LegacyServiceError {
     /// A prompt template can't be used.
     #[error(transparent)]
     Prompt(#[from] PromptError),
-    /// The job queue's store makes no sense.
+    /// The job queue's store is not usable.
     #[error("the job queue: {0}")]
     Jobs(#[from] StoreError),
-    /// The address of Redis makes no sense.
+    /// The address of Redis is invalid.
     #[error(transparent)]
     Redis(#[from] RedisFailure),
 }
@@ -67,9 +67,9 @@ pub enum LegacyServiceError {
 /// The legacy endpoints of a live gateway.
 #[derive(Debug)]
 pub struct LegacyService {
-    core: Arc<Core>,
+    state: Arc<LegacyState>,
     jobs: Option<Jobs>,
-    /// What tells other replicas of resets, and the task that hears of theirs.
+    /// Announces resets to other replicas, and the task that follows theirs.
     resets: Option<(Resets, AbortOnDropHandle<()>)>,
 }
 
@@ -81,12 +81,12 @@ impl LegacyService {
     /// When the config can't work.
     pub fn start(live: &Arc<SharedGateway>) -> Result<LegacyService, LegacyServiceError> {
         let gateway = live.load_full();
-        let core = Arc::new(Core::new(Arc::clone(live))?);
+        let state = Arc::new(LegacyState::new(Arc::clone(live))?);
         if !gateway.config.legacy.enabled {
-            return Ok(LegacyService { core, jobs: None, resets: None });
+            return Ok(LegacyService { state, jobs: None, resets: None });
         }
         let config = &gateway.config.jobs;
-        let work = Arc::new(LegacyJobHandler(Arc::clone(&core)));
+        let work = Arc::new(LegacyJobHandler(Arc::clone(&state)));
         let jobs = Jobs::start(config, &gateway.metrics, work)?;
         let resets = match &config.backend {
             JobsBackend::Redis { url, prefix } => {
@@ -97,7 +97,7 @@ impl LegacyService {
             }
             JobsBackend::Off | JobsBackend::Sqlite { .. } => None,
         };
-        Ok(LegacyService { core, jobs, resets })
+        Ok(LegacyService { state, jobs, resets })
     }
 
     /// Takes the prompts of a newer config. The rest is seen at each request; the job queue stays
@@ -106,10 +106,10 @@ impl LegacyService {
     /// # Errors
     /// When a template can't be used; then all stays as it was.
     pub fn renew(&self, config: &Config) -> Result<(), PromptError> {
-        self.core.renew(config)
+        self.state.renew(config)
     }
 
-    /// Lets jobs under way come to their end, and takes no new ones.
+    /// Stops claiming jobs and waits for the running ones.
     pub async fn stop(&self) {
         if let Some(jobs) = &self.jobs {
             jobs.stop().await;
@@ -118,7 +118,7 @@ impl LegacyService {
 
     /// Whether a path is one of these endpoints, and served.
     pub fn serves(&self, path: &str) -> bool {
-        let gateway = self.core.live.load();
+        let gateway = self.state.live.load();
         let legacy = &gateway.config.legacy;
         legacy.enabled
             && Endpoint::of(path).is_some_and(|it| legacy.endpoints.contains(&it.group()))
@@ -129,7 +129,7 @@ impl LegacyService {
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
     {
-        let gateway = self.core.gateway();
+        let gateway = self.state.gateway();
         let (head, mut body) = request.into_parts();
         let Some(endpoint) = Endpoint::of(head.uri.path()) else {
             return json(StatusCode::NOT_FOUND, &json!({ "error": "Not found" }));
@@ -197,7 +197,7 @@ impl LegacyService {
     }
 
     /// Lets a request in, before its body is read: within the limits of its client, then those of
-    /// the gateway. Health takes no place, so that load balancers hear of it under load, too.
+    /// the gateway. Health takes no place, so that load balancers can check it under load, too.
     fn enter(
         &self,
         gateway: &Gateway,
@@ -212,11 +212,11 @@ impl LegacyService {
             return Ok(Entry { share: Some(share), ..Entry::default() });
         }
         let mut entry = Entry::default();
-        if endpoint.asks_a_model() {
+        if endpoint.calls_model() {
             let by = &gateway.config.limits.key;
             let who = member.map(|member| CallerKind::Registered(Arc::clone(member)));
             let client = identify(&head.headers, peer.address, by, who);
-            // What a job asks counts when it is asked.
+            // A job's model call counts when it is made.
             let name = member.map_or(OTHER, |member| &*member.name);
             let refused = |limited: &LimitExceeded| {
                 gateway.metrics.client_limited.with_label_values(&[name, limited.limit]).inc();
@@ -251,7 +251,7 @@ impl LegacyService {
             Ok(choice) => choice,
             Err(error) => return bad(error.to_string()),
         };
-        self.core.sessions.open(&analysis.session_id, Instant::now());
+        self.state.sessions.open(&analysis.session_id, Instant::now());
         if analysis.is_blank() {
             return ok(&analysis::blank());
         }
@@ -266,8 +266,8 @@ impl LegacyService {
         let deadline = answered_until(gateway);
         // The pipeline takes a place of its own for the question.
         drop(entry);
-        let outcome = self.core.analyse(&analysis, caller, deadline).await;
-        match self.core.conclude(&analysis, outcome) {
+        let outcome = self.state.analyse(&analysis, caller, deadline).await;
+        match self.state.finish(&analysis, outcome) {
             Ok(analysed) => marked(analysis::done(&analysis, &analysed), analysed.is_mock),
             Err(error) => failed(&error, &analysis::failed(&error.to_string(), error.name())),
         }
@@ -279,14 +279,14 @@ impl LegacyService {
         let broken = |error: &str| json(StatusCode::INTERNAL_SERVER_ERROR, &chat::failed(error));
         let [choice, members @ ..] = match self.texts(&asking, Chat::TEXTS).await {
             Ok(members) => members,
-            // A body that says nothing names no session.
+            // An empty body names no session.
             Err(NotJson::Empty) => Default::default(),
             Err(error) => return broken(&error.to_string()),
         };
         let Asking { gateway, head, caller, entry, .. } = asking;
-        let chat = match self.core.read_chat(members, caller.client.as_deref()) {
+        let chat = match self.state.read_chat(members, caller.client.as_deref()) {
             Ok(chat) => Chat { trace: caller.trace(), ..chat },
-            Err(error @ Lacking::Text) => return broken(&error.to_string()),
+            Err(error @ MissingField::Text) => return broken(&error.to_string()),
             Err(error) => return bad(error.to_string()),
         };
         let choice = match choice::of(&choice, head) {
@@ -296,8 +296,8 @@ impl LegacyService {
         let client = caller.client.as_deref();
         match self.submit(Queue::Chat, choice, client, &chat.message, &chat).await {
             Submission::Accepted(id) => {
-                let asked = Asked { session_id: chat.session_id, question: chat.message };
-                self.core.pending.note(id, asked);
+                let asked = PendingChat { session_id: chat.session_id, question: chat.message };
+                self.state.pending.note(id, asked);
                 return ok(&accepted(id, "processing", "Chat task submitted to queue"));
             }
             Submission::Full(error) => return full(&chat::failed(&error)),
@@ -305,8 +305,8 @@ impl LegacyService {
         }
         let deadline = answered_until(gateway);
         drop(entry);
-        let outcome = self.core.chat(&chat, caller, deadline).await;
-        match self.core.conclude_chat(&chat, outcome, None) {
+        let outcome = self.state.chat(&chat, caller, deadline).await;
+        match self.state.finish_chat(&chat, outcome, None) {
             Ok(answered) => marked(chat::done(&answered), answered.is_mock),
             Err(error) => failed(&error, &chat::failed(&error.to_string())),
         }
@@ -332,7 +332,7 @@ impl LegacyService {
         }
         let deadline = deadline(&gateway.config.jobs.test);
         drop(entry);
-        match self.core.test_connection(caller, deadline).await {
+        match self.state.test_connection(caller, deadline).await {
             Ok(status) => ok(&connection::done(&status)),
             Err(error) => {
                 json(StatusCode::INTERNAL_SERVER_ERROR, &connection::failed(&error.to_string()))
@@ -348,8 +348,8 @@ impl LegacyService {
     ) -> Result<[Field; N], NotJson> {
         let content_type = asking.head.headers.get(CONTENT_TYPE).cloned();
         let body = asking.body.clone();
-        let read = move || reply::texts(content_type.as_ref(), &body, names);
-        self.core.parse(asking.body.len(), read).await
+        let read = move || response::texts(content_type.as_ref(), &body, names);
+        self.state.parse(asking.body.len(), read).await
     }
 
     async fn task_status(&self, id: &str, owner: Owner<'_>) -> Response<Bytes> {
@@ -365,12 +365,12 @@ impl LegacyService {
             Ok(record) => {
                 // Another's reads as one that is not known.
                 let record = record.filter(|record| owner.owns(record));
-                self.core.note_answer(job, record.as_ref());
+                self.state.note_answer(job, record.as_ref());
                 let is_mock = record.as_ref().is_some_and(tasks::is_mock);
                 let mut response = ok(&tasks::status(id, record.as_ref()));
                 if is_mock {
                     let mark = HeaderValue::from_static("true");
-                    response.headers_mut().insert(reply::MOCK, mark);
+                    response.headers_mut().insert(response::MOCK, mark);
                 }
                 response
             }
@@ -479,8 +479,8 @@ fn full(body: &Value) -> Response<Bytes> {
     response
 }
 
-/// The answer to a question that has none, with when to ask again if that is known.
-fn failed(error: &AskError, body: &Value) -> Response<Bytes> {
+/// The response to a failed model call, with the time to retry if that is known.
+fn failed(error: &InvokeError, body: &Value) -> Response<Bytes> {
     let mut response = json(StatusCode::INTERNAL_SERVER_ERROR, body);
     if let Some(after) = error.retry_after() {
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(whole_seconds(after)));
@@ -529,7 +529,7 @@ fn counted(
     response
 }
 
-/// What a request for an endpoint that asks a model is made of, and what it holds.
+/// A request for an endpoint that calls a model, and the guards that it holds.
 struct Asking<'a> {
     gateway: &'a Gateway,
     head: &'a Parts,
@@ -538,10 +538,10 @@ struct Asking<'a> {
     entry: Entry,
 }
 
-/// Who asks for a task.
+/// The caller that reads or cancels a task.
 #[derive(Clone, Copy)]
 enum Owner<'a> {
-    /// An administrator, who may have all.
+    /// An administrator, with access to all tasks.
     Administrator,
     /// A client, or anybody where clients have no keys.
     Client(Option<&'a str>),
@@ -580,7 +580,7 @@ struct Identity {
     is_admin: bool,
 }
 
-/// Who calls, if they may: with the admin key where the config asks for it, else as a client.
+/// Authenticates the caller: by the admin key where the config requires it, else as a client.
 /// Health is for load balancers, which have no key and name the host as they like.
 fn authenticate(
     gateway: &Gateway,

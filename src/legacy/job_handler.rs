@@ -8,18 +8,18 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::analysis::{self, Analysis};
-use super::ask::{AskError, Caller};
 use super::chat::{self, Chat};
 use super::connection;
-use super::core::{Core, seconds_since};
+use super::invoke::{Caller, InvokeError};
+use super::state::{LegacyState, seconds_since};
 use crate::jobs::{Failure, Job, JobHandler, ProgressReporter, Queue};
 
-/// How far a job is, in percent, when a model is being asked and when it has answered.
+/// The progress of a job, in percent, during the model call and after it.
 const ASKED: u8 = 10;
 const ANSWERED: u8 = 90;
 
 /// The work of the legacy endpoints' jobs.
-pub(super) struct LegacyJobHandler(pub(super) Arc<Core>);
+pub(super) struct LegacyJobHandler(pub(super) Arc<LegacyState>);
 
 /// What a connection test keeps as its payload.
 #[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
@@ -35,17 +35,17 @@ impl JobHandler for LegacyJobHandler {
         job: Job,
         progress: ProgressReporter,
     ) -> BoxFuture<'static, Result<Value, Failure>> {
-        let core = Arc::clone(&self.0);
+        let state = Arc::clone(&self.0);
         async move {
             progress.report(ASKED).await;
             let began = Instant::now();
             match job.queue {
-                Queue::Analysis => analyse(&core, job, &progress, began).await,
-                Queue::Chat => answer(&core, job, &progress, began).await,
+                Queue::Analysis => analyse(&state, job, &progress, began).await,
+                Queue::Chat => answer(&state, job, &progress, began).await,
                 Queue::Test => {
                     let test: ConnectionTest = payload(job.payload)?;
                     let caller = Caller::of_job(test.client, test.trace.as_deref());
-                    let status = core.test_connection(&caller, job.soft_deadline).await;
+                    let status = state.test_connection(&caller, job.soft_deadline).await;
                     let status = status.map_err(|error| failure(&error, false))?;
                     Ok(connection::result(&status, seconds_since(began)))
                 }
@@ -56,51 +56,51 @@ impl JobHandler for LegacyJobHandler {
 }
 
 async fn analyse(
-    core: &Core,
+    state: &LegacyState,
     job: Job,
     progress: &ProgressReporter,
     began: Instant,
 ) -> Result<Value, Failure> {
     let analysis: Analysis = payload(job.payload)?;
     let caller = Caller::of_job(analysis.client.clone(), analysis.trace.as_deref());
-    let outcome = core.analyse(&analysis, &caller, job.soft_deadline).await;
+    let outcome = state.analyse(&analysis, &caller, job.soft_deadline).await;
     let outcome = unless_tried_again(outcome, job.is_last_try)?;
     progress.report(ANSWERED).await;
-    let analysed = core.conclude(&analysis, outcome).map_err(|error| failure(&error, false))?;
+    let analysed = state.finish(&analysis, outcome).map_err(|error| failure(&error, false))?;
     Ok(analysis::result(&analysis, &analysed, seconds_since(began)))
 }
 
 async fn answer(
-    core: &Core,
+    state: &LegacyState,
     job: Job,
     progress: &ProgressReporter,
     began: Instant,
 ) -> Result<Value, Failure> {
     let chat: Chat = payload(job.payload)?;
     let caller = Caller::of_job(chat.client.clone(), chat.trace.as_deref());
-    let outcome = core.chat(&chat, &caller, job.soft_deadline).await;
+    let outcome = state.chat(&chat, &caller, job.soft_deadline).await;
     let outcome = unless_tried_again(outcome, job.is_last_try)?;
     progress.report(ANSWERED).await;
     let key = job.id.to_string();
-    let answered = core.conclude_chat(&chat, outcome, Some(&key));
+    let answered = state.finish_chat(&chat, outcome, Some(&key));
     let answered = answered.map_err(|error| failure(&error, false))?;
     Ok(chat::result(&answered, seconds_since(began)))
 }
 
 /// Leaves what may pass to another try, if there is one.
 fn unless_tried_again<T>(
-    outcome: Result<T, AskError>,
+    outcome: Result<T, InvokeError>,
     is_last_try: bool,
-) -> Result<Result<T, AskError>, Failure> {
+) -> Result<Result<T, InvokeError>, Failure> {
     match outcome {
-        Err(error @ (AskError::Busy { .. } | AskError::Broken)) if !is_last_try => {
+        Err(error @ (InvokeError::Busy { .. } | InvokeError::Broken)) if !is_last_try => {
             Err(failure(&error, true))
         }
         outcome => Ok(outcome),
     }
 }
 
-fn failure(error: &AskError, is_transient: bool) -> Failure {
+fn failure(error: &InvokeError, is_transient: bool) -> Failure {
     Failure { message: error.to_string(), is_transient, retry_after: error.retry_after() }
 }
 

@@ -1,4 +1,4 @@
-//! Reading JSON that may be anything, without keeping what nobody asks for: texts are cut where
+//! Reading JSON that may be anything, without keeping unused parts: texts are cut where
 //! they are read, other values are passed over, and nothing is nested deeper than 128 levels.
 //!
 //! The memory that reading takes does not depend on what the JSON is made of, beyond the length of
@@ -193,7 +193,7 @@ pub(super) enum Object<const N: usize> {
     Other,
 }
 
-/// Most characters of a member's name that are kept, which is more than any name that is asked for.
+/// Most characters of a member's name that are kept: more than any name that is read.
 const MAX_NAME: usize = 64;
 
 impl<'de, const N: usize> DeserializeSeed<'de> for Texts<N> {

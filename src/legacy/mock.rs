@@ -1,5 +1,5 @@
 //! Answers that no model gave, for trying things out and as a last resort where the config allows
-//! it. Each says in its text that it is a mock, and the same question always gets the same one,
+//! it. Each is marked as a mock in its text, and the same question always gets the same one,
 //! in every process and on every machine.
 
 use super::feedback::{Item, Kind, Risk};
@@ -8,7 +8,7 @@ use super::text::first_chars;
 /// Most characters of a name or question that a mock repeats.
 const REPEATED: usize = 100;
 
-/// The items of a mock analysis, which pass [`refine`](super::feedback::refine) as they are.
+/// The items of a mock analysis, which pass [`dedupe`](super::feedback::dedupe) as they are.
 pub fn analysis(section: &str, content: &str) -> Vec<Item> {
     let number = hash(&[section, content]);
     let name = first_chars(section, REPEATED);
@@ -73,7 +73,7 @@ fn hash(parts: &[&str]) -> u64 {
 mod tests {
     use serde_json::json;
 
-    use super::super::feedback::{read, refine};
+    use super::super::feedback::{dedupe, read};
     use super::*;
 
     #[test]
@@ -81,7 +81,7 @@ mod tests {
         let items = analysis("Timeline", "What happened, and when.");
         assert_eq!(items.len(), 2);
         assert!(items.iter().all(|item| item.description.to_lowercase().contains("mock")));
-        assert_eq!(refine(items.clone()), items);
+        assert_eq!(dedupe(items.clone()), items);
         let written = json!({ "feedback_items": items }).to_string();
         assert_eq!(read(&written).as_ref(), Ok(&items));
     }
@@ -90,7 +90,7 @@ mod tests {
     fn the_same_section_has_the_same_mock_and_another_has_another() {
         let items = analysis("Timeline", "x");
         assert_eq!(items, analysis("Timeline", "x"));
-        // Written down, so that an id stays what it is from version to version.
+        // Fixed, so that an id stays the same from version to version.
         assert_eq!(items[0].id, "mock-e7b1972e0b0f9182-1");
         assert_ne!(items[0].id, items[1].id);
         assert_ne!(items[0].id, analysis("Timelinex", "")[0].id);

@@ -1,16 +1,16 @@
-//! The compatibility shim for a legacy Flask application: its endpoints, with the same JSON, asked of
-//! Bedrock through the gateway.
+//! The compatibility shim for a legacy Flask application: its endpoints, with the same JSON,
+//! answered by Bedrock through the gateway.
 //!
 //! ```text
-//!  http      path and method -> endpoint; who may call it; the JSON that is read and written
+//!  http      path and method -> endpoint; authentication; the JSON that is read and written
 //!  analysis, chat, connection    what each of the three does: at once, or as a job
-//!  ask       a question through the pipeline, in this process
-//!  work      the same as jobs, for the queue
-//!  tasks, models                 what the other endpoints tell
+//!  invoke    a model call through the pipeline, in this process
+//!  job_handler                   the same as jobs, for the queue
+//!  tasks, models                 what the other endpoints show
 //! ```
-//! Beneath them are the parts that know neither HTTP nor the pipeline: what a model is asked
-//! ([`prompts`], [`answer`]), what its answer says ([`feedback`]), what a session remembers
-//! ([`session`]), and what is said when no model answers ([`mock`]). They are pure or hold their
+//! Beneath them are the parts that know neither HTTP nor the pipeline: the prompts
+//! ([`prompts`], [`answer`]), the parsed answers ([`feedback`]), the sessions ([`session`]), and
+//! the answers without a model ([`mock`]). They are pure or hold their
 //! state in memory, within bounds.
 
 pub mod answer;
@@ -21,18 +21,18 @@ pub mod prompts;
 pub mod session;
 
 mod analysis;
-mod ask;
 mod chat;
 mod choice;
 mod connection;
-mod core;
 mod http;
+mod invoke;
 mod job_handler;
 mod json;
 mod models;
 mod pending;
-mod reply;
 mod resets;
+mod response;
+mod state;
 mod tasks;
 mod text;
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::reply::timestamp;
+use super::response::timestamp;
 use crate::bedrock::error::whole_seconds;
 use crate::pipeline::Gateway;
 use crate::routing::Target;

@@ -1,12 +1,12 @@
 //! Chats that were handed to the queue here, until their answer was seen here.
 //!
 //! Sessions are in the memory of the process that took the question, the answer may come from a job
-//! that another one ran. Whoever asks here for the task brings the answer back to its session. As
+//! that another one ran. A request for the task here brings the answer back to its session. As
 //! many are remembered as sessions are, within a bound on their bytes; the oldest leaves first.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Mutex, PoisonError};
 
+use parking_lot::Mutex;
 use uuid::Uuid;
 
 /// Most bytes that all questions may take.
@@ -17,26 +17,26 @@ const ENTRY: usize = 256;
 
 /// A question whose answer is to come.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Asked {
+pub(super) struct PendingChat {
     pub(super) session_id: String,
     pub(super) question: String,
 }
 
-impl Asked {
+impl PendingChat {
     fn bytes(&self) -> usize {
         ENTRY + self.session_id.len() + self.question.len()
     }
 }
 
 #[derive(Debug)]
-pub(super) struct Pending {
+pub(super) struct PendingChats {
     most: usize,
     table: Mutex<Table>,
 }
 
 #[derive(Debug, Default)]
 struct Table {
-    asked: HashMap<Uuid, Asked>,
+    asked: HashMap<Uuid, PendingChat>,
     /// In the order they came; those that were taken are still here.
     order: VecDeque<Uuid>,
     /// Bytes that the questions take, about.
@@ -44,20 +44,20 @@ struct Table {
 }
 
 impl Table {
-    fn take(&mut self, job: Uuid) -> Option<Asked> {
+    fn take(&mut self, job: Uuid) -> Option<PendingChat> {
         let asked = self.asked.remove(&job)?;
         self.bytes -= asked.bytes();
         Some(asked)
     }
 }
 
-impl Pending {
-    pub(super) fn new(most: usize) -> Pending {
-        Pending { most, table: Mutex::default() }
+impl PendingChats {
+    pub(super) fn new(most: usize) -> PendingChats {
+        PendingChats { most, table: Mutex::default() }
     }
 
-    pub(super) fn note(&self, job: Uuid, asked: Asked) {
-        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(super) fn note(&self, job: Uuid, asked: PendingChat) {
+        let mut table = self.table.lock();
         table.bytes += asked.bytes();
         table.asked.insert(job, asked);
         table.order.push_back(job);
@@ -69,8 +69,8 @@ impl Pending {
     }
 
     /// The question of a job, once.
-    pub(super) fn take(&self, job: Uuid) -> Option<Asked> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner).take(job)
+    pub(super) fn take(&self, job: Uuid) -> Option<PendingChat> {
+        self.table.lock().take(job)
     }
 }
 
@@ -80,11 +80,11 @@ mod tests {
 
     #[test]
     fn a_question_is_taken_once_and_the_oldest_leaves_first() {
-        let pending = Pending::new(2);
+        let pending = PendingChats::new(2);
         let jobs: Vec<Uuid> = (0..3).map(|_| Uuid::new_v4()).collect();
         for (number, job) in jobs.iter().enumerate() {
             let question = number.to_string();
-            pending.note(*job, Asked { session_id: "s".to_owned(), question });
+            pending.note(*job, PendingChat { session_id: "s".to_owned(), question });
         }
         assert_eq!(pending.take(jobs[0]), None);
         assert_eq!(pending.take(jobs[2]).unwrap().question, "2");
@@ -94,15 +94,15 @@ mod tests {
 
     #[test]
     fn questions_together_are_bounded() {
-        let pending = Pending::new(10_000);
+        let pending = PendingChats::new(10_000);
         let question = "x".repeat(32_000);
         for _ in 0..1000 {
-            let asked = Asked { session_id: "s".to_owned(), question: question.clone() };
+            let asked = PendingChat { session_id: "s".to_owned(), question: question.clone() };
             pending.note(Uuid::new_v4(), asked);
         }
         let last = Uuid::new_v4();
-        pending.note(last, Asked { session_id: "s".to_owned(), question });
-        let held = pending.table.lock().unwrap().bytes;
+        pending.note(last, PendingChat { session_id: "s".to_owned(), question });
+        let held = pending.table.lock().bytes;
         assert!(held <= MAX_BYTES && held > MAX_BYTES - 40_000, "{held}");
         assert!(pending.take(last).is_some());
     }

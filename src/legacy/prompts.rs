@@ -1,6 +1,6 @@
-//! What a model is asked, made from templates that the operator may replace.
+//! Prompts, made from templates that the operator may replace.
 //!
-//! Templates are compiled, checked for variables that nobody gives them and tried out once, when
+//! Templates are compiled, checked for unknown variables and rendered once, when
 //! they are loaded, so that a mistake in one shows then and not at a user's request. Text of users
 //! is only ever a value: template syntax in it is data.
 
@@ -16,7 +16,7 @@ use super::session::{Message, Role};
 use super::text::first_chars;
 use crate::config::LegacyPrompts;
 
-/// Most characters of a section that are analysed, and of a question that is asked.
+/// Most characters of a section that are analysed, and of a question.
 pub const MAX_CONTENT: usize = 8000;
 /// Most characters of a section's name and of a document's type.
 const MAX_NAME: usize = 200;
@@ -44,7 +44,7 @@ fn by_name(texts: &LegacyPrompts) -> [Named<'_>; 5] {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PromptError {
     /// It uses a variable that it is not given.
-    #[error("the prompt template '{template}' uses '{variable}', but {}", Known(.known))]
+    #[error("the prompt template '{template}' uses '{variable}', but {}", KnownVariables(.known))]
     UnknownVariable {
         /// The template.
         template: &'static str,
@@ -53,7 +53,7 @@ pub enum PromptError {
         /// What it is given.
         known: &'static [&'static str],
     },
-    /// It would ask nothing.
+    /// It renders to nothing.
     #[error("the prompt template '{0}' is empty")]
     Empty(&'static str),
     /// It is no template, or fails when it is filled in.
@@ -66,9 +66,9 @@ pub enum PromptError {
     },
 }
 
-struct Known<'a>(&'a [&'a str]);
+struct KnownVariables<'a>(&'a [&'a str]);
 
-impl fmt::Display for Known<'_> {
+impl fmt::Display for KnownVariables<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             [] => f.write_str("it is given none"),
@@ -77,7 +77,7 @@ impl fmt::Display for Known<'_> {
     }
 }
 
-/// What one request asks.
+/// The prompt of one request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rendered {
     /// The system prompt, if there is one.
@@ -106,7 +106,7 @@ pub struct ChatInput<'a> {
     pub current_section: Option<&'a str>,
     /// How many feedback items that section has.
     pub feedback_count: usize,
-    /// What was said before, oldest first.
+    /// The conversation so far, oldest first.
     pub history: &'a [Message],
 }
 
@@ -170,7 +170,7 @@ impl Prompts {
         Ok(prompts)
     }
 
-    /// What an analysis asks.
+    /// The prompt of an analysis.
     ///
     /// # Errors
     /// The template fails for this input.
@@ -185,7 +185,7 @@ impl Prompts {
         Ok(Rendered { system: self.analysis_system.clone(), user })
     }
 
-    /// What a question in the chat asks.
+    /// The prompt of a question in the chat.
     ///
     /// # Errors
     /// The template fails for this input.
@@ -200,7 +200,7 @@ impl Prompts {
         Ok(Rendered { system: self.chat_system.clone(), user })
     }
 
-    /// What a connection test asks.
+    /// The prompt of a connection test.
     pub fn test(&self) -> Rendered {
         Rendered { system: None, user: self.test.clone() }
     }
@@ -233,7 +233,7 @@ fn add(
     text: &str,
     known: &'static [&'static str],
 ) -> Result<(), PromptError> {
-    // One may do without a system prompt, but not ask nothing.
+    // The system prompt may be empty, the prompt may not.
     if text.trim().is_empty() && ![ANALYSIS_SYSTEM, CHAT_SYSTEM].contains(&template) {
         return Err(PromptError::Empty(template));
     }

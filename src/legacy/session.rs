@@ -6,9 +6,10 @@
 //! operation's cost grows with the number of sessions.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use prometheus::IntCounter;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
@@ -29,7 +30,7 @@ const KEYS: usize = 64;
 /// Stale uses that are kept however few sessions there are.
 const SPARE: usize = 64;
 /// Bytes that a session takes without what it remembers, and each thing that it remembers without
-/// its text: what the maps, lists and allocations around them come to, about.
+/// its text: about the size of the maps, lists and allocations around them.
 const SESSION: usize = 512;
 const ENTRY: usize = 64;
 /// Most expired sessions that one operation clears away, so that none takes long.
@@ -53,7 +54,7 @@ pub fn owned_by(client: Option<&str>, id: &str) -> Result<String, IdTooLong> {
     Ok(client.map_or_else(|| id.to_owned(), |client| format!("{client}\n{id}")))
 }
 
-/// Who said something.
+/// The author of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
@@ -63,7 +64,7 @@ pub enum Role {
     Assistant,
 }
 
-/// Something that was said.
+/// A message.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Message {
     /// By whom.
@@ -75,11 +76,11 @@ pub struct Message {
 /// A question and its answer.
 #[derive(Clone, Copy, Debug)]
 pub struct Turn<'a> {
-    /// What the user asked.
+    /// The user's question.
     pub question: &'a str,
     /// What the model answered.
     pub answer: &'a str,
-    /// Tells this turn from all others, for who may note one twice: the id of the job that made
+    /// Identifies this turn, so that it is noted once: the id of the job that made
     /// it. Without a key every note is a turn.
     pub key: Option<&'a str>,
 }
@@ -89,7 +90,7 @@ pub struct Turn<'a> {
 pub struct ChatContext {
     /// How many feedback items the section has.
     pub feedback_count: usize,
-    /// What was said before, oldest first.
+    /// The conversation so far, oldest first.
     pub history: Vec<Message>,
 }
 
@@ -131,7 +132,7 @@ impl Sessions {
         }
     }
 
-    /// Whether there is such a session. To ask is not to use it.
+    /// Whether there is such a session. This does not count as a use of it.
     pub fn known(&self, id: &str, now: Instant) -> bool {
         let table = self.lock(now);
         table.sessions.get(id).is_some_and(|session| !session.is_over(now, self.bounds.ttl))
@@ -208,7 +209,7 @@ impl Sessions {
 
     /// How many sessions take room.
     pub fn len(&self) -> usize {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner).sessions.len()
+        self.table.lock().sessions.len()
     }
 
     /// Whether none takes room.
@@ -217,7 +218,7 @@ impl Sessions {
     }
 
     fn lock(&self, now: Instant) -> MutexGuard<'_, Table> {
-        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut table = self.table.lock();
         table.sweep(now, self.bounds.ttl);
         table
     }

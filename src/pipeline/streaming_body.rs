@@ -1,7 +1,8 @@
 //! The body of a bidirectional stream, on its way from the client to the attempt that sends it.
 
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+
+use parking_lot::Mutex;
 
 use crate::bedrock::sigv4::EventChain;
 use crate::upstream::events::Source;
@@ -20,7 +21,7 @@ impl StreamingBody {
 
     /// The body, and the signatures that its events must have.
     pub(super) fn into_inner(self) -> (Source, Option<EventChain>) {
-        self.0.into_inner().unwrap_or_else(PoisonError::into_inner)
+        self.0.into_inner()
     }
 }
 

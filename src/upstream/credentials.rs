@@ -32,7 +32,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::sign::Signer;
+use super::sign::Auth;
 use crate::config;
 use crate::system::time::{sleep, timeout};
 use crate::telemetry::with_causes;
@@ -46,15 +46,6 @@ const MAX_PAUSE: Duration = Duration::from_secs(60);
 
 /// Longest time for STS to say whose credentials these are.
 const PRINCIPAL_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// What a request is authorized with.
-#[derive(Debug)]
-pub enum Auth {
-    /// Keys to sign with.
-    SigV4(Signer),
-    /// The whole `authorization` header of a Bedrock API key.
-    Bearer(HeaderValue),
-}
 
 /// Where roles and web identities are changed for keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -23,7 +23,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use http_body::{Body, Frame};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-use super::credentials::Auth;
+use super::sign::Auth;
 use crate::bedrock::event_stream::frame_len;
 use crate::bedrock::sigv4::{BadEvent, CHUNK_SIGNATURE, EventChain, SERVICE};
 

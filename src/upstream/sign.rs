@@ -19,7 +19,6 @@ use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST};
 use http::{HeaderName, HeaderValue, request};
 use smallvec::SmallVec;
 
-use super::credentials::Auth;
 use crate::bedrock::sigv4::amz_date::amz_date;
 use crate::bedrock::sigv4::{
     ALGORITHM, CONTENT_SHA256, DATE, PayloadHash, Received, SECURITY_TOKEN, SERVICE,
@@ -41,6 +40,15 @@ pub enum SignError {
 const CONTENT_HASH: HeaderName = HeaderName::from_static(CONTENT_SHA256);
 const AMZ_DATE: HeaderName = HeaderName::from_static(DATE);
 const TOKEN: HeaderName = HeaderName::from_static(SECURITY_TOKEN);
+
+/// What a request is authorized with.
+#[derive(Debug)]
+pub enum Auth {
+    /// Keys to sign with.
+    SigV4(Signer),
+    /// The whole `authorization` header of a Bedrock API key.
+    Bearer(HeaderValue),
+}
 
 /// Credentials, and the signing keys that were derived from them.
 #[derive(Debug)]

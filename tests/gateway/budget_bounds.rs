@@ -3,10 +3,11 @@
 //! can have, and keeps all requests until no more come.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
@@ -54,18 +55,18 @@ impl Teller {
     }
 
     fn does(&self, act: Act) {
-        *self.act.lock().unwrap() = act;
-        *self.seen.lock().unwrap() = 0;
+        *self.act.lock() = act;
+        *self.seen.lock() = 0;
     }
 
     fn seen(&self) -> usize {
-        *self.seen.lock().unwrap()
+        *self.seen.lock()
     }
 
     async fn serve(mut stream: TcpStream, act: Arc<Mutex<Act>>, seen: Arc<Mutex<usize>>) {
         while let Some((_, _)) = read_request(&mut stream).await {
-            let act = *act.lock().unwrap();
-            *seen.lock().unwrap() += 1;
+            let act = *act.lock();
+            *seen.lock() += 1;
             let bytes = match act {
                 Act::Tell { after, input, output } => {
                     tokio::time::sleep(after).await;

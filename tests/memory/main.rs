@@ -21,11 +21,12 @@ mod upstream;
 use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpListener};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fastrand::Rng;
+use parking_lot::Mutex;
 use request::{Request, Servers};
 use tokio::time::Instant;
 
@@ -132,7 +133,7 @@ async fn no_mixture_of_requests_takes_more_than_the_bounds_allow() {
             tokio::spawn(async move {
                 while Instant::now() < end && !is_over.load(Ordering::Relaxed) {
                     let request = Request::random(&mut rng);
-                    under_way.lock().unwrap()[worker as usize] = request.to_string();
+                    under_way.lock()[worker as usize] = request.to_string();
                     let limit = Duration::from_secs(12);
                     let _ = tokio::time::timeout(limit, request.send(servers, &mut rng)).await;
                     sent.fetch_add(1, Ordering::Relaxed);
@@ -144,7 +145,7 @@ async fn no_mixture_of_requests_takes_more_than_the_bounds_allow() {
         while Instant::now() < end {
             let resident = gateway.resident();
             if resident > highest.0 {
-                highest = (resident, under_way.lock().unwrap().clone());
+                highest = (resident, under_way.lock().clone());
             }
             if resident > MOST {
                 break;

@@ -2,11 +2,12 @@
 
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep, timeout};
@@ -141,7 +142,7 @@ impl Script {
 
     /// How often a job that says this began.
     pub(super) fn times(&self, says: &str) -> usize {
-        self.began.lock().unwrap().iter().filter(|(said, _)| said == says).count()
+        self.began.lock().iter().filter(|(said, _)| said == says).count()
     }
 }
 
@@ -152,7 +153,7 @@ impl JobHandler for Script {
         progress: ProgressReporter,
     ) -> BoxFuture<'static, Result<Value, Failure>> {
         let says = job.payload["says"].as_str().unwrap().to_owned();
-        self.began.lock().unwrap().push((says, Instant::now()));
+        self.began.lock().push((says, Instant::now()));
         (self.play)(job, progress)
     }
 }
@@ -197,12 +198,12 @@ impl RedisServer {
             .stdout(Stdio::null())
             .spawn()
             .expect("redis-server is installed");
-        *self.server.lock().unwrap() = Some(child);
+        *self.server.lock() = Some(child);
     }
 
     /// Ends it as a crash would.
     pub(super) fn kill(&self) {
-        if let Some(mut child) = self.server.lock().unwrap().take() {
+        if let Some(mut child) = self.server.lock().take() {
             let _ = child.kill();
             let _ = child.wait();
         }

@@ -1,20 +1,20 @@
-//! Feedback items: what an analysis of a section says.
+//! Feedback items: the result of an analysis of a section.
 //!
 //! A model's answer is read leniently ([`read`]), so that a slip of the model costs a field and
-//! not the answer, and then cut down to what is worth showing ([`refine`]). Whatever the model
+//! not the answer, and then cut down to what is worth showing ([`dedupe`]). Whatever the model
 //! wrote, an item that comes out of here keeps the bounds that clients of the legacy application
 //! rely on.
 
+mod dedupe;
 mod read;
-mod refine;
 #[cfg(test)]
 mod tests;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+pub use dedupe::{MIN_CONFIDENCE, dedupe};
 pub use read::{MAX_ANSWER_BYTES, MAX_ITEMS, Unreadable, read};
-pub use refine::{MIN_CONFIDENCE, refine};
 
 /// Most characters of a description.
 pub const MAX_DESCRIPTION: usize = 1000;
@@ -68,7 +68,7 @@ pub struct Item {
     pub suggestion: String,
     /// How that could read, at most [`MAX_EXAMPLE`] characters.
     pub example: String,
-    /// What to ask the author, at most [`MAX_QUESTIONS`].
+    /// Questions for the author, at most [`MAX_QUESTIONS`].
     pub questions: Vec<String>,
     /// Numbers of checklist topics, distinct, at most [`MAX_REFS`].
     pub hawkeye_refs: Vec<u8>,
@@ -78,8 +78,8 @@ pub struct Item {
     pub confidence: f64,
 }
 
-/// The one item that stands in for an analysis that could not be had. It says so with a confidence
-/// below what [`refine`] lets through, so it belongs after that step.
+/// The one item in place of an analysis that is unavailable, with a confidence
+/// below what [`dedupe`] lets through, so it belongs after that step.
 pub fn unavailable() -> Item {
     Item {
         id: new_id(),

@@ -233,7 +233,7 @@ fn ids_are_told_apart() {
 
 #[test]
 fn unsure_findings_are_dropped_and_the_rest_sorted_the_surest_last() {
-    let refined = refine(vec![
+    let refined = dedupe(vec![
         said("Seller history is not mentioned", 0.95),
         said("No outreach to the buyer", 0.79),
         said("The decision has no date", 0.8),
@@ -258,22 +258,22 @@ fn of_two_that_say_the_same_the_surer_stays() {
         "This section does not say how the root cause was verified by the investigators",
     );
     for confidences in [(0.85, 0.9), (0.9, 0.85)] {
-        let refined = refine(vec![said(first, confidences.0), said(second, confidences.1)]);
+        let refined = dedupe(vec![said(first, confidences.0), said(second, confidences.1)]);
         let surer = if confidences.0 > confidences.1 { first } else { second };
         assert_eq!(descriptions(&refined), [surer]);
     }
-    let refined = refine(vec![said("Same", 0.9), said("same", 0.9)]);
+    let refined = dedupe(vec![said("Same", 0.9), said("same", 0.9)]);
     assert_eq!(descriptions(&refined), ["Same"], "among equals the first stays");
     let other = "The section does not say when the seller was contacted about the appeal.";
-    assert_eq!(refine(vec![said(first, 0.9), said(other, 0.9)]).len(), 2);
+    assert_eq!(dedupe(vec![said(first, 0.9), said(other, 0.9)]).len(), 2);
 }
 
 #[test]
 fn likeness_is_that_of_characters_in_every_script() {
     let first = "調査報告書には販売者への連絡日時が記載されていません";
     let second = "調査報告書には販売者への連絡日時が記載されていない";
-    assert_eq!(refine(vec![said(first, 0.9), said(second, 0.85)]).len(), 1);
-    assert_eq!(refine(vec![said("é", 0.9), said("è", 0.85)]).len(), 2);
+    assert_eq!(dedupe(vec![said(first, 0.9), said(second, 0.85)]).len(), 1);
+    assert_eq!(dedupe(vec![said("é", 0.9), said("è", 0.85)]).len(), 2);
 }
 
 #[test]
@@ -378,10 +378,10 @@ proptest! {
     ) {
         let read = items(&Value::from(written));
         prop_assert!(read.iter().all(keeps_the_contract));
-        let refined = refine(read.clone());
+        let refined = dedupe(read.clone());
         prop_assert!(refined.iter().all(|item| item.confidence >= 0.8 && read.contains(item)));
         prop_assert!(refined.windows(2).all(|two| two[0].confidence <= two[1].confidence));
-        let again = refine(refined.clone());
+        let again = dedupe(refined.clone());
         prop_assert_eq!(again, refined);
     }
 

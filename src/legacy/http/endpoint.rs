@@ -8,7 +8,7 @@ use crate::config::LegacyGroup;
 /// far less.
 const MAX_BODY: usize = 1_000_000;
 
-/// Most bytes of a body that nobody wants, which is thrown away.
+/// Most bytes of an unused body, which is discarded.
 const MAX_IGNORED_BODY: usize = 8 * 1024;
 
 /// One of the nine endpoints, with the task's id where its path has one.
@@ -71,8 +71,8 @@ impl<'a> Endpoint<'a> {
         matches!(self, Endpoint::AnalyzeSection | Endpoint::Chat)
     }
 
-    /// Whether it has a model asked.
-    pub(super) fn asks_a_model(&self) -> bool {
+    /// Whether it calls a model.
+    pub(super) fn calls_model(&self) -> bool {
         self.reads_body() || matches!(self, Endpoint::TestConnection)
     }
 

@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::auth::origin::OriginError;
 use crate::auth::{AuthError, TokenError};
 use crate::bedrock::error::whole_seconds;
-use crate::legacy::reply;
+use crate::legacy::response;
 use crate::limits::LimitExceeded;
 use crate::pipeline::body::BodyError;
 use crate::quota::Overloaded;
@@ -76,7 +76,7 @@ impl Refusal {
             Refusal::Limited(_) => StatusCode::TOO_MANY_REQUESTS,
         };
         let body = json!({ "success": false, "error": self.to_string() });
-        let mut response = reply::json(status, &body);
+        let mut response = response::json(status, &body);
         let header = match self {
             Refusal::Method { allow } => Some((ALLOW, HeaderValue::from_static(allow))),
             Refusal::Unauthenticated(_) => {

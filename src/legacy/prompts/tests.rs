@@ -64,7 +64,7 @@ fn the_example_in_the_prompt_is_an_answer_that_is_read() {
     let system = analysis("x").system.unwrap();
     let items = crate::legacy::feedback::read(&system).unwrap();
     assert_eq!(items.len(), 1);
-    assert_eq!(crate::legacy::feedback::refine(items.clone()), items);
+    assert_eq!(crate::legacy::feedback::dedupe(items.clone()), items);
     assert_eq!(items[0].hawkeye_refs, [11, 13]);
 }
 

@@ -124,7 +124,7 @@ fn no_turns_are_kept_where_none_are_wanted() {
 fn the_same_job_noted_twice_is_one_turn() {
     let (sessions, now) = (sessions(3, 2), Instant::now());
     sessions.open("a", now);
-    let job = Turn { key: Some("job-1"), ..ask("why?", "so") };
+    let job = Turn { key: Some("job-1"), ..invoke("why?", "so") };
     sessions.note_turn("a", &job, now);
     sessions.note_turn("a", &job, now);
     assert_eq!(texts(&sessions, "a", now), ["why?", "so"]);

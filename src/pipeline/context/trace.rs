@@ -9,12 +9,13 @@
 //! with `sluice.`.
 
 use std::borrow::Cow;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use http::header::HOST;
 use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Method, request};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 use super::{Outcome, RequestContext};
@@ -154,7 +155,7 @@ impl Drop for Open<'_> {
 
 impl Recording {
     fn parts(&self) -> MutexGuard<'_, Vec<Part>> {
-        self.parts.lock().unwrap_or_else(PoisonError::into_inner)
+        self.parts.lock()
     }
 
     fn open(&self, what: What) -> Option<Open<'_>> {

@@ -1,8 +1,9 @@
 //! A connection before servers that do what servers do, and what they do wrong.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
@@ -55,7 +56,7 @@ impl Scripted {
 
     /// The commands, with the number of the connection that they came on.
     fn seen(&self) -> Vec<(usize, String)> {
-        self.seen.lock().unwrap().clone()
+        self.seen.lock().clone()
     }
 
     fn connections(&self) -> Vec<usize> {
@@ -78,8 +79,8 @@ async fn serve(
             } else if name == "CLUSTER" {
                 Say("-ERR This instance has cluster support disabled\r\n")
             } else {
-                seen.lock().unwrap().push((number, name));
-                acts.lock().unwrap().pop_front().unwrap_or(OK)
+                seen.lock().push((number, name));
+                acts.lock().pop_front().unwrap_or(OK)
             };
             match act {
                 Say(text) => stream.write_all(text.as_bytes()).await.unwrap(),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use ::http::{HeaderMap, Request, Response};
 use bytes::Bytes;
@@ -23,6 +23,7 @@ use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
+use parking_lot::Mutex;
 use prost::Message;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -143,12 +144,12 @@ impl Collector {
 
     /// What it does from now on.
     pub fn does(&self, does: Does) {
-        self.state.lock().unwrap().does = does;
+        self.state.lock().does = does;
     }
 
     /// All that it was sent.
     pub fn deliveries(&self) -> Vec<Delivery> {
-        self.state.lock().unwrap().deliveries.clone()
+        self.state.lock().deliveries.clone()
     }
 
     /// The spans that it was sent so far.
@@ -204,7 +205,7 @@ impl Receiver {
         &self,
         request: ExportTraceServiceRequest,
     ) -> Result<ExportTraceServiceResponse, String> {
-        let does = self.state.lock().unwrap().does;
+        let does = self.state.lock().does;
         match does {
             Does::Hang => std::future::pending::<()>().await,
             Does::Refuse => return Err(format!("you said {:?}", self.headers)),
@@ -219,7 +220,7 @@ impl Receiver {
             resource: attributes(&all.resource.as_ref().unwrap().attributes),
             spans: spans.flat_map(|it| &it.spans).map(recorded).collect(),
         };
-        self.state.lock().unwrap().deliveries.push(delivery);
+        self.state.lock().deliveries.push(delivery);
         Ok(ExportTraceServiceResponse::default())
     }
 }

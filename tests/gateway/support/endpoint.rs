@@ -2,8 +2,9 @@
 //! endpoints, a proxy, or an upstream whose answers a test writes byte by byte.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
@@ -53,7 +54,7 @@ impl Endpoint {
                 tokio::spawn(async move {
                     let Some(request) = request(&mut socket).await else { return };
                     let Scripted { status, headers, body } = answer(&request);
-                    into.lock().unwrap().push(request);
+                    into.lock().push(request);
                     let mut head = format!("HTTP/1.1 {status} X\r\nconnection: close\r\n");
                     for (name, value) in headers {
                         head += &format!("{name}: {value}\r\n");
@@ -73,12 +74,12 @@ impl Endpoint {
 
     /// The requests so far.
     pub fn seen(&self) -> Vec<String> {
-        self.seen.lock().unwrap().clone()
+        self.seen.lock().clone()
     }
 
     /// Forgets them.
     pub fn forget(&self) {
-        self.seen.lock().unwrap().clear();
+        self.seen.lock().clear();
     }
 }
 

@@ -1,7 +1,7 @@
 //! An issuer of tokens: keys of its own, and a server that tells them over TLS.
 
 use std::convert::Infallible;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
@@ -20,6 +20,7 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{Algorithm, EncodingKey};
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -115,7 +116,7 @@ impl Issuer {
             while let Ok((socket, _)) = listener.accept().await {
                 let (said, url) = (Arc::clone(&telling), url.clone());
                 let answer = service_fn(move |request: Request<_>| {
-                    let answer = said.lock().unwrap().answer(&url, request.uri().path());
+                    let answer = said.lock().answer(&url, request.uri().path());
                     async { Ok::<_, Infallible>(answer) }
                 });
                 tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(socket), answer));
@@ -133,17 +134,17 @@ impl Issuer {
 
     /// Has these keys from now on, and no others.
     pub fn has(&self, keys: &[&TokenKey]) {
-        self.said.lock().unwrap().keys = keys.iter().map(|key| key.public()).collect();
+        self.said.lock().keys = keys.iter().map(|key| key.public()).collect();
     }
 
     /// Answers nothing but errors, or is right again.
     pub fn breaks(&self, is_broken: bool) {
-        self.said.lock().unwrap().is_broken = is_broken;
+        self.said.lock().is_broken = is_broken;
     }
 
     /// How often its keys were asked for.
     pub fn asked(&self) -> usize {
-        self.said.lock().unwrap().asked
+        self.said.lock().asked
     }
 
     /// What a token for this subject says, good for ten minutes.

@@ -8,11 +8,12 @@
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::{LazyLock, Mutex};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use parking_lot::Mutex;
 
 use super::gateway::ADMIN_KEY;
 
@@ -35,7 +36,7 @@ static KNOWN: LazyLock<Mutex<BTreeSet<String>>> = LazyLock::new(Mutex::default);
 /// Registers a secret.
 pub fn secret(text: &str) {
     if text.len() >= SHORTEST {
-        KNOWN.lock().unwrap().insert(text.to_owned());
+        KNOWN.lock().insert(text.to_owned());
     }
 }
 
@@ -62,7 +63,7 @@ pub fn variable(name: &str, value: &str) {
 /// Asserts that no known secret is in a text, as it is or in another coding.
 #[track_caller]
 pub fn none_in(place: &str, text: &str) {
-    let known = KNOWN.lock().unwrap().clone();
+    let known = KNOWN.lock().clone();
     let found = known.iter().find(|secret| holds(text, secret));
     let lines: Vec<&str> =
         text.lines().filter(|line| found.is_some_and(|secret| holds(line, secret))).collect();

@@ -1,8 +1,9 @@
 //! A forward proxy that notes what it is asked for, and brings everything to one place.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
@@ -37,7 +38,7 @@ impl Proxy {
 
     /// The first head of each connection.
     pub fn heads(&self) -> Vec<String> {
-        self.heads.lock().unwrap().clone()
+        self.heads.lock().clone()
     }
 }
 
@@ -65,7 +66,7 @@ async fn pass(
     });
     let allowed = authorization.is_none() || shown == authorization;
     let tunnel = text.starts_with("CONNECT ");
-    noted.lock().unwrap().push(text);
+    noted.lock().push(text);
     if !allowed {
         let refusal = "HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0\r\n\r\n";
         let _ = client.write_all(refusal.as_bytes()).await;

@@ -2,9 +2,9 @@
 
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
-use std::sync::Mutex;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tempfile::TempDir;
 use tokio::io::copy_bidirectional;
 use tokio::net::TcpStream;
@@ -66,7 +66,7 @@ impl Redis {
             .stdout(Stdio::null())
             .spawn()
             .expect("redis-server is installed");
-        *self.server.lock().unwrap() = Some(child);
+        *self.server.lock() = Some(child);
         self.listens().await;
     }
 
@@ -77,7 +77,7 @@ impl Redis {
 
     /// Stops it as an operator does.
     pub fn stop(&self) {
-        if let Some(mut child) = self.server.lock().unwrap().take() {
+        if let Some(mut child) = self.server.lock().take() {
             signal("-TERM", child.id());
             child.wait().unwrap();
         }
@@ -85,7 +85,7 @@ impl Redis {
 
     /// Ends it as a crash does.
     pub fn kill(&self) {
-        if let Some(mut child) = self.server.lock().unwrap().take() {
+        if let Some(mut child) = self.server.lock().take() {
             signal("-KILL", child.id());
             child.wait().unwrap();
         }
@@ -140,14 +140,14 @@ impl Redis {
         std::fs::write(&file, watch).unwrap();
         let mut command = Command::new("redis-server");
         let child = command.arg(&file).arg("--sentinel").stdout(Stdio::null()).spawn().unwrap();
-        *sentinel.server.lock().unwrap() = Some(child);
+        *sentinel.server.lock() = Some(child);
         sentinel.listens().await;
         sentinel
     }
 
     /// Lets it hang for a while: it is there, and does not answer.
     pub async fn hang(&self, time: Duration) {
-        let id = self.server.lock().unwrap().as_ref().unwrap().id();
+        let id = self.server.lock().as_ref().unwrap().id();
         signal("-STOP", id);
         tokio::time::sleep(time).await;
         signal("-CONT", id);
@@ -229,7 +229,7 @@ async fn pass(mut client: TcpStream, mut seen: watch::Receiver<Leads>) {
 
 impl Drop for Redis {
     fn drop(&mut self) {
-        if let Some(mut child) = self.server.lock().unwrap().take() {
+        if let Some(mut child) = self.server.lock().take() {
             // A test that failed has said why.
             let _ = child.kill();
             let _ = child.wait();

@@ -4,8 +4,9 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::process::Stdio;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use rustix::fs::{Mode, OFlags};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
@@ -53,8 +54,8 @@ impl Screen {
         std::thread::spawn(move || {
             let mut bytes = [0; 4096];
             while let Ok(count @ 1..) = output.read(&mut bytes) {
-                screen.lock().unwrap().process(&bytes[..count]);
-                all.lock().unwrap().extend_from_slice(&bytes[..count]);
+                screen.lock().process(&bytes[..count]);
+                all.lock().extend_from_slice(&bytes[..count]);
             }
         });
         Screen { child, master, terminal, parser, written }
@@ -62,12 +63,12 @@ impl Screen {
 
     /// What stands on it.
     pub fn text(&self) -> String {
-        self.parser.lock().unwrap().screen().contents()
+        self.parser.lock().screen().contents()
     }
 
     /// All that was ever written to it.
     pub fn written(&self) -> String {
-        String::from_utf8_lossy(&self.written.lock().unwrap()).into_owned()
+        String::from_utf8_lossy(&self.written.lock()).into_owned()
     }
 
     /// Asks the command to end.
@@ -100,7 +101,7 @@ impl Screen {
 
     /// Whether it shows something else than the shell's lines.
     pub fn is_taken(&self) -> bool {
-        let parser = self.parser.lock().unwrap();
+        let parser = self.parser.lock();
         parser.screen().alternate_screen() || parser.screen().hide_cursor()
     }
 

@@ -1,8 +1,9 @@
 //! An upstream that answers each request by what it asks for, in bytes that the test gives.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -42,8 +43,8 @@ impl Scripted {
                 tokio::spawn(async move {
                     while let Some((head, body)) = read_request(&mut stream).await {
                         let path = head.split(' ').nth(1).unwrap().replace("%3A", ":");
-                        into.lock().unwrap().push(path.clone());
-                        let script = Arc::clone(&by.lock().unwrap());
+                        into.lock().push(path.clone());
+                        let script = Arc::clone(&by.lock());
                         let answer = script(&head, &path, &body);
                         if stream.write_all(answer.as_bytes()).await.is_err() {
                             return;
@@ -57,7 +58,7 @@ impl Scripted {
 
     /// Has it answer differently from now on.
     pub fn turns(&self, script: impl Fn(&str, &str) -> String + Send + Sync + 'static) {
-        *self.script.lock().unwrap() = Arc::new(move |_, path, body| script(path, body));
+        *self.script.lock() = Arc::new(move |_, path, body| script(path, body));
     }
 
     /// Its endpoint URL.
@@ -67,7 +68,7 @@ impl Scripted {
 
     /// How often a path with all of these parts was asked for.
     pub fn asked(&self, parts: &[&str]) -> usize {
-        let asked = self.asked.lock().unwrap();
+        let asked = self.asked.lock();
         asked.iter().filter(|path| parts.iter().all(|part| path.contains(part))).count()
     }
 }

@@ -2,8 +2,9 @@
 //! front of something that speaks none.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ServerConfig};
 use sluice::config::crypto;
@@ -111,7 +112,7 @@ impl Terminator {
                     let Ok(mut client) = acceptor.accept(socket).await else { return };
                     let protocol = client.get_ref().1.alpn_protocol().unwrap_or_default();
                     let protocol = String::from_utf8_lossy(protocol).into_owned();
-                    noted.lock().unwrap().push(protocol);
+                    noted.lock().push(protocol);
                     let mut server = TcpStream::connect(to).await.unwrap();
                     let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
                 });
@@ -132,7 +133,7 @@ impl Terminator {
 
     /// The protocols that were agreed on, one for each connection.
     pub fn agreed(&self) -> Vec<String> {
-        self.agreed.lock().unwrap().clone()
+        self.agreed.lock().clone()
     }
 }
 

@@ -1,8 +1,9 @@
 //! An upstream made of bare sockets, for what the simulator's HTTP library would never do.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
@@ -101,12 +102,12 @@ impl BareUpstream {
 
     /// The streams without an end.
     pub fn endless(&self) -> Vec<Endless> {
-        self.endless.lock().unwrap().clone()
+        self.endless.lock().clone()
     }
 
     /// All requests so far, in their order.
     pub fn seen(&self) -> Vec<Seen> {
-        self.seen.lock().unwrap().clone()
+        self.seen.lock().clone()
     }
 }
 
@@ -125,7 +126,7 @@ async fn serve(
 ) {
     for request in 1.. {
         let Some((head, body)) = read_request(&mut stream).await else { return };
-        seen.lock().unwrap().push(Seen { connection, head: head.clone(), body });
+        seen.lock().push(Seen { connection, head: head.clone(), body });
         match script(connection, request) {
             Act::Answer => {
                 let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n";
@@ -183,7 +184,7 @@ async fn serve(
 
 async fn stream_without_end(mut stream: TcpStream, streams: Arc<Mutex<Vec<Endless>>>) {
     let number = {
-        let mut streams = streams.lock().unwrap();
+        let mut streams = streams.lock();
         streams.push(Endless::default());
         streams.len() - 1
     };
@@ -198,10 +199,10 @@ async fn stream_without_end(mut stream: TcpStream, streams: Arc<Mutex<Vec<Endles
     chunk.extend_from_slice(&frame);
     chunk.extend_from_slice(b"\r\n");
     while stream.write_all(&bytes).await.is_ok() {
-        streams.lock().unwrap()[number].taken += bytes.len();
+        streams.lock()[number].taken += bytes.len();
         bytes.clone_from(&chunk);
     }
-    streams.lock().unwrap()[number].is_over = true;
+    streams.lock()[number].is_over = true;
 }
 
 /// The head and the body of the next request; `None` at the end of the connection.

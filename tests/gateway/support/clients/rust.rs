@@ -1,7 +1,7 @@
 //! The Rust SDK, in this process.
 
 use std::fmt::Debug;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_bedrockruntime::config::interceptors::{
@@ -28,6 +28,7 @@ use aws_sdk_bedrockruntime::types::{
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
 use futures_util::StreamExt;
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use super::{Answer, Call, Job, Raised};
@@ -194,7 +195,7 @@ async fn run_one(client: &aws_sdk_bedrockruntime::Client, call: &Call, watch: Wa
         other => panic!("the Rust client is not set up for {other}"),
     };
     answer.error = failed;
-    if let Some((status, headers)) = seen.lock().unwrap().take() {
+    if let Some((status, headers)) = seen.lock().take() {
         answer.status = Some(status);
         answer.headers = headers.into_iter().collect();
     }
@@ -336,7 +337,7 @@ impl Intercept for Watch {
     ) -> Result<(), BoxError> {
         let response = context.response();
         let headers = response.headers().iter().map(|(n, v)| (n.to_owned(), v.to_owned()));
-        *self.seen.lock().unwrap() = Some((response.status().as_u16(), headers.collect()));
+        *self.seen.lock() = Some((response.status().as_u16(), headers.collect()));
         Ok(())
     }
 }

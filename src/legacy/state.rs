@@ -5,28 +5,28 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use tokio::time::Instant;
 
-use super::pending::Pending;
+use super::pending::PendingChats;
 use super::prompts::{PromptError, Prompts};
 use super::session::{Bounds, Sessions};
 use crate::config::{Config, LegacyMock};
 use crate::pipeline::{Gateway, SharedGateway};
 
 #[derive(Debug)]
-pub(super) struct Core {
+pub(super) struct LegacyState {
     pub(super) live: Arc<SharedGateway>,
     pub(super) sessions: Sessions,
-    pub(super) pending: Pending,
+    pub(super) pending: PendingChats,
     prompts: ArcSwap<Prompts>,
 }
 
 /// JSON of more bytes is read on a thread that serves no connections: it may take milliseconds.
 const LONG_JSON: usize = 16 * 1024;
 
-impl Core {
-    pub(super) fn new(live: Arc<SharedGateway>) -> Result<Core, PromptError> {
+impl LegacyState {
+    pub(super) fn new(live: Arc<SharedGateway>) -> Result<LegacyState, PromptError> {
         let gateway = live.load_full();
         let legacy = &gateway.config.legacy;
-        Ok(Core {
+        Ok(LegacyState {
             sessions: Sessions::new(
                 Bounds {
                     ttl: legacy.session_ttl,
@@ -36,7 +36,7 @@ impl Core {
                 },
                 gateway.metrics.sessions_forgotten.clone(),
             ),
-            pending: Pending::new(legacy.max_sessions),
+            pending: PendingChats::new(legacy.max_sessions),
             prompts: ArcSwap::from_pointee(Prompts::new(&legacy.prompts)?),
             live,
         })

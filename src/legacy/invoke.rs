@@ -14,8 +14,8 @@ use tokio::time::Instant;
 use tower::Service;
 
 use super::answer::{self, MAX_BODY_BYTES, NoText, Question};
-use super::core::Core;
 use super::prompts::Rendered;
+use super::state::LegacyState;
 use crate::auth::Peer;
 use crate::bedrock::error::{ERROR_TYPE, short_name};
 use crate::bedrock::path::model_path;
@@ -29,18 +29,18 @@ use crate::system::time::{timeout, timeout_at};
 use crate::telemetry::traces::{TRACEPARENT, TraceParent};
 
 /// How long a question waits for credentials that were not tried yet.
-const CREDENTIALS_PATIENCE: Duration = Duration::from_secs(5);
+const CREDENTIALS_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long before its deadline a question without an answer is given up.
 const LAST_WORD: Duration = Duration::from_millis(200);
 
-/// Who a question is asked for.
+/// The caller that a model call is made for.
 #[derive(Clone, Debug)]
 pub(super) struct Caller {
     pub(super) peer: Peer,
     /// The client's name, if clients have keys.
     pub(super) client: Option<Arc<str>>,
-    /// The header that tells clients apart, where one does.
+    /// The header that identifies clients, if one does.
     limit_header: Option<HeaderValue>,
     /// The `traceparent` it came with, if that is right.
     traceparent: Option<HeaderValue>,
@@ -81,26 +81,26 @@ impl Caller {
     }
 }
 
-/// Which of the models is asked first, and whether the others may stand in.
+/// Which model is called first, and whether the others may replace it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Order {
+pub(super) struct ModelPreference {
     pub(super) first: usize,
     pub(super) alone: bool,
 }
 
 /// All models, the primary first.
-pub(super) const ALL_MODELS: Order = Order { first: 0, alone: false };
+pub(super) const ALL_MODELS: ModelPreference = ModelPreference { first: 0, alone: false };
 
-/// What a model said.
+/// A model's answer.
 #[derive(Clone, Debug)]
-pub(super) struct Said {
+pub(super) struct ModelReply {
     pub(super) text: String,
     pub(super) by: Arc<Target>,
 }
 
 /// Why there is no answer.
 #[derive(Clone, Debug, thiserror::Error)]
-pub(super) enum AskError {
+pub(super) enum InvokeError {
     #[error("No AWS credentials found")]
     NoCredentials,
     /// Throttled, out of order or overloaded: another try later may go better.
@@ -108,7 +108,7 @@ pub(super) enum AskError {
     Busy { name: String, message: String, retry_after: Option<Duration> },
     #[error("no model answered within {} s", .0.as_secs())]
     TooSlow(Duration),
-    /// The question, or the right to ask it, is at fault.
+    /// The request is invalid or not allowed.
     #[error("{message}")]
     Refused { name: String, message: String },
     #[error(transparent)]
@@ -117,52 +117,55 @@ pub(super) enum AskError {
     Broken,
 }
 
-impl AskError {
+impl InvokeError {
     /// The error's name, in Bedrock's terms where it has one.
     pub(super) fn name(&self) -> &str {
         match self {
-            AskError::NoCredentials => "NoCredentialsError",
-            AskError::Busy { name, .. } | AskError::Refused { name, .. } => name,
-            AskError::TooSlow(_) => "ModelTimeoutException",
-            AskError::NoText(_) | AskError::Broken => "ModelErrorException",
+            InvokeError::NoCredentials => "NoCredentialsError",
+            InvokeError::Busy { name, .. } | InvokeError::Refused { name, .. } => name,
+            InvokeError::TooSlow(_) => "ModelTimeoutException",
+            InvokeError::NoText(_) | InvokeError::Broken => "ModelErrorException",
         }
     }
 
     /// When another try may do better, if that is known.
     pub(super) fn retry_after(&self) -> Option<Duration> {
         match self {
-            AskError::Busy { retry_after, .. } => *retry_after,
+            InvokeError::Busy { retry_after, .. } => *retry_after,
             _ => None,
         }
     }
 
     /// Whether it is for want of models: the case for a mock answer.
     pub(super) fn is_want_of_models(&self) -> bool {
-        matches!(self, AskError::NoCredentials | AskError::Busy { .. } | AskError::TooSlow(_))
+        matches!(
+            self,
+            InvokeError::NoCredentials | InvokeError::Busy { .. } | InvokeError::TooSlow(_)
+        )
     }
 }
 
-impl Core {
+impl LegacyState {
     /// Asks, until `deadline`. Dropping the future cancels the upstream's request.
-    pub(super) async fn ask(
+    pub(super) async fn invoke(
         &self,
         rendered: &Rendered,
-        order: Order,
+        order: ModelPreference,
         caller: &Caller,
         deadline: Instant,
-    ) -> Result<Said, AskError> {
+    ) -> Result<ModelReply, InvokeError> {
         let began = Instant::now();
         let gateway = self.gateway();
-        let unknown = || AskError::Refused {
+        let unknown = || InvokeError::Refused {
             name: "ValidationException".to_owned(),
             message: "the legacy endpoints have no models".to_owned(),
         };
         let route = gateway.router.legacy(order.first, order.alone).ok_or_else(unknown)?;
         let first = route.targets.first().ok_or_else(unknown)?;
         // At the start of the process a question may come before the credentials.
-        let _ = timeout(CREDENTIALS_PATIENCE, first.endpoint.identity.settled()).await;
+        let _ = timeout(CREDENTIALS_TIMEOUT, first.endpoint.identity.settled()).await;
         if route.targets.iter().all(|target| target.endpoint.identity.auth().is_none()) {
-            return Err(AskError::NoCredentials);
+            return Err(InvokeError::NoCredentials);
         }
         // The legacy default is more than some of its own models take.
         let known_cap = first.model_info.and_then(|it| it.max_output_tokens);
@@ -179,19 +182,20 @@ impl Core {
             is_counted: caller.is_counted,
             deadline: waits_until(began, deadline),
         };
-        let arrival = arrival(&gateway, first, question.body(), own, caller).ok_or_else(unknown)?;
+        let arrival =
+            inbound_request(&gateway, first, question.body(), own, caller).ok_or_else(unknown)?;
         let answered = timeout_at(deadline, async {
             let Ok(response) = stack::<Full<Bytes>>(&self.live).call(arrival).await;
             read(&gateway, response).await
         });
         let (head, body, _share) =
-            answered.await.map_err(|_| AskError::TooSlow(began.elapsed()))??;
+            answered.await.map_err(|_| InvokeError::TooSlow(began.elapsed()))??;
         if !head.status.is_success() {
             return Err(failure(head.status, &head.headers, &body));
         }
         let by = answerer(&route.targets, &head.headers).unwrap_or(first);
         let text = self.parse(body.len(), move || answer::text(&body)).await?;
-        Ok(Said { text, by: Arc::clone(by) })
+        Ok(ModelReply { text, by: Arc::clone(by) })
     }
 }
 
@@ -202,7 +206,7 @@ fn waits_until(now: Instant, deadline: Instant) -> Instant {
     now + left.saturating_sub(LAST_WORD.min(left / 10))
 }
 
-fn arrival(
+fn inbound_request(
     gateway: &Gateway,
     first: &Target,
     body: Bytes,
@@ -232,19 +236,19 @@ fn arrival(
 async fn read(
     gateway: &Gateway,
     response: Response<ResponseBody>,
-) -> Result<(http::response::Parts, Bytes, InFlightGuard), AskError> {
+) -> Result<(http::response::Parts, Bytes, InFlightGuard), InvokeError> {
     let (head, body) = response.into_parts();
     let mut share = gateway.in_flight.guard_for_bytes();
     let body = body::collect(body, MAX_BODY_BYTES, Some(&mut share), None, &gateway.buffers).await;
     match body {
         Ok((body, _)) => Ok((head, body, share)),
         Err(BodyError::TooLarge { .. }) => Err(NoText::TooLong.into()),
-        Err(BodyError::Overloaded(_)) => Err(AskError::Busy {
+        Err(BodyError::Overloaded(_)) => Err(InvokeError::Busy {
             name: ErrorKind::ServiceUnavailable.name().to_owned(),
             message: "The gateway is overloaded, please try again".to_owned(),
             retry_after: None,
         }),
-        Err(BodyError::Broken | BodyError::Timeout { .. }) => Err(AskError::Broken),
+        Err(BodyError::Broken | BodyError::Timeout { .. }) => Err(InvokeError::Broken),
     }
 }
 
@@ -254,7 +258,7 @@ struct Reported {
     message: Option<String>,
 }
 
-fn failure(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> AskError {
+fn failure(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> InvokeError {
     let name = headers.get(ERROR_TYPE).and_then(|name| name.to_str().ok()).map(short_name);
     let name = name.unwrap_or("InternalServerException").to_owned();
     let reported = serde_json::from_slice::<Reported>(body).ok();
@@ -268,10 +272,10 @@ fn failure(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> AskError {
                 | StatusCode::FAILED_DEPENDENCY
         );
     if !may_pass {
-        return AskError::Refused { name, message };
+        return InvokeError::Refused { name, message };
     }
     let seconds = headers.get(RETRY_AFTER).and_then(|after| after.to_str().ok()?.parse().ok());
-    AskError::Busy { name, message, retry_after: seconds.map(Duration::from_secs) }
+    InvokeError::Busy { name, message, retry_after: seconds.map(Duration::from_secs) }
 }
 
 /// The target whose model and region the answer names.

@@ -13,11 +13,11 @@ pub const MIN_CONFIDENCE: f64 = 0.8;
 /// Descriptions this alike, in percent, are one finding.
 const ALIKE_PERCENT: usize = 85;
 
-/// Drops items that are not sure enough and, of those that say the same, all but the surest; the
+/// Drops items below the minimum confidence and all but the most confident of similar items; the
 /// rest is sorted by ascending confidence. Among equals the order stays, and the first is kept.
 ///
 /// The work grows with the square of the number of items, which [`read`](super::read) bounds.
-pub fn refine(items: Vec<Item>) -> Vec<Item> {
+pub fn dedupe(items: Vec<Item>) -> Vec<Item> {
     let sure = |(_, item): &(usize, Item)| item.confidence >= MIN_CONFIDENCE;
     let mut ranked: Vec<(usize, Item)> = items.into_iter().enumerate().filter(sure).collect();
     ranked.sort_by(|(_, a), (_, b)| b.confidence.total_cmp(&a.confidence));
@@ -58,7 +58,7 @@ impl Letters {
         }
         let (mine, others) = (self.pairs.len(), other.pairs.len());
         let enough = |common: usize| common > 0 && 200 * common >= ALIKE_PERCENT * (mine + others);
-        // Texts of very different lengths can't be alike, whatever they say.
+        // Texts of very different lengths can't be similar.
         enough(mine.min(others)) && enough(common(&self.pairs, &other.pairs))
     }
 }
