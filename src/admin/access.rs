@@ -1,9 +1,9 @@
 //! Who may ask the admin surface for what.
 //!
-//! Health is anybody's, since probes have no key, and so is the page, which tells nothing by itself.
+//! Health is open, since probes have no key, and so is the page, which holds no data by itself.
 //! All else takes the admin key where the config has one, and off this machine it takes one in any
 //! case. Without one a browser on this machine may read and change, but not for a page of another
-//! site: such a page comes by another name, or the browser says where it is from.
+//! site: such a page uses another host name, or the browser names its origin.
 
 use http::StatusCode;
 use http::request::Parts;
@@ -12,7 +12,7 @@ use crate::auth::admin_key;
 use crate::auth::origin::{self, BadHost};
 use crate::config::Server;
 
-/// What a path takes of whoever asks for it.
+/// What a path requires of its caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Guard {
     /// Nothing.
@@ -40,7 +40,7 @@ pub(super) enum Refused {
     /// A page of another site in a browser sent it.
     #[error("without server.admin_key this path is not for pages of other sites")]
     OtherSite,
-    /// It does not say which host it is for.
+    /// It names no host.
     #[error(transparent)]
     Host(#[from] BadHost),
 }
@@ -55,7 +55,7 @@ impl Refused {
     }
 }
 
-/// Whether a request with this head may have what is guarded so. `is_local` says whether the
+/// Whether a request with this head passes the guard. `is_local` is whether the
 /// listener is on loopback.
 pub(super) fn check(
     guard: Guard,

@@ -1,4 +1,4 @@
-//! The gauges of what has a state of its own: they are taken when somebody asks for metrics.
+//! The gauges of parts with a state of their own, read when metrics are scraped.
 
 use std::time::SystemTime;
 
@@ -86,7 +86,7 @@ fn sample_expiry(gateway: &Gateway) {
     }
 }
 
-/// The last end; `None` if one never comes, or there is none.
+/// The last end; `None` if there is no end, or if one of them never ends.
 fn last(ends: impl Iterator<Item = Option<SystemTime>>) -> Option<SystemTime> {
     ends.collect::<Option<Vec<_>>>()?.into_iter().max()
 }
@@ -96,7 +96,7 @@ fn unix(time: SystemTime) -> i64 {
     i64::try_from(seconds).unwrap_or(i64::MAX)
 }
 
-/// What is not known has no sample: a gauge of zero would say that nothing is left.
+/// An unknown value has no sample: a gauge of zero would mean that nothing is left.
 fn set_or_forget(family: &prometheus::GaugeVec, target: &str, kind: &str, value: Option<f64>) {
     match value {
         Some(value) => family.with_label_values(&[target, kind]).set(value),

@@ -1,7 +1,7 @@
-//! What the gateway answers about itself, and does for whoever runs it: health, readiness, metrics,
+//! What the gateway shows about itself and does for its operators: health, readiness, metrics,
 //! targets, its config, the status page.
 //!
-//! Who may have what is `access`'s to say. No page of another origin is let read any of it: nothing
+//! `access` decides on access. No page of another origin can read any of it: nothing
 //! here speaks of other origins.
 
 mod access;
@@ -124,13 +124,13 @@ impl<'a> Path<'a> {
 }
 
 impl Admin {
-    /// The admin surface of the live gateway. `is_local` says whether its listener is on loopback.
+    /// The admin surface of the live gateway. `is_local` is whether its listener is on loopback.
     pub fn new(live: Arc<SharedGateway>, readiness: Arc<Readiness>, is_local: bool) -> Admin {
         let status = Status::new(Arc::clone(&live), Arc::clone(&readiness));
         Admin { live, readiness, is_local, status }
     }
 
-    /// Keeps what the status page tells of the last hour. Never ends.
+    /// Records the last hour for the status page. Never ends.
     pub async fn follow(&self) {
         self.status.follow().await;
     }

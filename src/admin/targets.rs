@@ -22,7 +22,7 @@ struct Report<'a> {
     waiting_bytes: i64,
 }
 
-/// A target as it is told of.
+/// A target as `/admin/targets` shows it.
 #[derive(Serialize)]
 pub(super) struct Entry<'a> {
     name: &'a str,

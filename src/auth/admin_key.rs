@@ -1,5 +1,5 @@
 //! The admin key as a request presents it: in a header of its own, or as a bearer token where that
-//! is nobody else's.
+//! belongs to no client.
 
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, HeaderName, HeaderValue};

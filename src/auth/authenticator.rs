@@ -1,11 +1,11 @@
-//! The clients that the config names, told by what they present: a bearer key, a token of an issuer,
+//! The clients that the config names, identified by what they present: a bearer key, a token of an issuer,
 //! a signature by one of their key pairs, or the certificate of their connection.
 //!
-//! SDKs insist on signing. So where a certificate tells who is there, a signature by a key that is
+//! SDKs insist on signing. So where a certificate identifies the client, a signature by a key that is
 //! no client's counts as none.
 //!
-//! Of bearer keys only digests are held. One lookup tells whose a key is, however many clients
-//! there are. All that can be said of a request before its body is read is said here.
+//! Of bearer keys only digests are held. One lookup finds the client of a key, however many clients
+//! there are. All that is decided before a request's body is read is decided here.
 
 use std::borrow::Borrow;
 use std::collections::{HashMap, HashSet};
@@ -30,7 +30,7 @@ use crate::config::{self, BearerKey};
 use crate::limits::{ClientRecord, ClientRegistry};
 use crate::telemetry::Metrics;
 
-/// Why a request is nobody's.
+/// Why authentication failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AuthError {
     /// It has no authorization at all.
@@ -115,7 +115,7 @@ impl Credential {
     }
 }
 
-/// A client that has shown who it is.
+/// An authenticated client.
 #[derive(Clone, Debug)]
 pub struct Authenticated {
     /// Its record.
@@ -124,7 +124,7 @@ pub struct Authenticated {
     pub credential: Credential,
 }
 
-/// Whose a request is, as far as its head tells.
+/// The outcome of authentication by the head.
 #[derive(Debug)]
 pub enum AuthOutcome {
     /// Everybody may call.
@@ -142,7 +142,7 @@ pub struct Authenticator {
     pairs: HashMap<Box<str>, Arc<ClientKeyPair>>,
     /// By the name that stands in the certificate.
     certificates: HashMap<Box<str>, Arc<ClientRecord>>,
-    /// By the issuer's name, then by what its claim says.
+    /// By the issuer's name, then by the value of its claim.
     identities: HashMap<Box<str>, HashMap<Box<str>, Arc<ClientRecord>>>,
     issuers: Issuers,
     verifier: SignatureVerifier,
@@ -250,11 +250,11 @@ impl Authenticator {
         &self.issuers
     }
 
-    /// Whose request this is, as far as its head tells at the time `now`, and the certificate that
+    /// Authenticates a request by its head at the time `now`, and by the certificate that
     /// its connection has shown.
     ///
     /// # Errors
-    /// When only clients may call and this is none, or everybody may and a page of another site asks.
+    /// When only clients may call and the caller is not one, or a page of another site calls.
     pub fn authenticate(
         &self,
         head: &request::Parts,
@@ -278,7 +278,7 @@ impl Authenticator {
     /// `member` is its record, if it still has one.
     ///
     /// # Errors
-    /// When only clients may call and this is none any more.
+    /// When only clients may call and the caller is no longer one.
     pub fn check_active(&self, member: Option<&Arc<ClientRecord>>) -> Result<(), AuthError> {
         if self.allows_anyone() || member.is_some() {
             return Ok(());
@@ -325,7 +325,7 @@ impl Authenticator {
     /// certificate that its connection has shown. `None` if everybody may call.
     ///
     /// # Errors
-    /// When only clients may call and this is none, or everybody may and a page of another site asks.
+    /// When only clients may call and the caller is not one, or a page of another site calls.
     pub fn authenticate_unsigned(
         &self,
         head: &request::Parts,

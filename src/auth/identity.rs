@@ -1,5 +1,5 @@
 //! Who is calling: the access key that an SDK signed with, which is an identifier, not a secret;
-//! or the address, or a header, where the config says so.
+//! or the address, or a header, as configured.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::limits::{Caller, CallerKind};
 /// Longest access key id, or value of an identifying header, that is taken.
 const MAX_NAME: usize = 128;
 
-/// Tells who sent a request with these headers from this address, if it is not `known` already.
+/// Identifies the caller of a request with these headers from this address, if it is not `known` already.
 pub fn identify(
     headers: &HeaderMap,
     peer: SocketAddr,

@@ -1,9 +1,9 @@
 //! Whether a web page of another site sent a request. Where callers need no key, a browser that can
 //! reach the gateway is all that such a page needs.
 //!
-//! Two things tell. The page may have a name of its own lead here (DNS rebinding): then the request
-//! names its host so. Or it asks across sites: then the browser says where it is from. What is no
-//! browser says nothing of that sort. Which host a request names is told here for all listeners.
+//! There are two signs. The page may point a name of its own to this address (DNS rebinding): then the request
+//! has that name as its host. Or it calls across sites: then the browser names its origin. What is no
+//! browser names none. The host of a request is determined here for all listeners.
 
 use std::net::IpAddr;
 
@@ -28,7 +28,7 @@ pub struct BadHost;
 /// Why a request is not taken from just anybody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OriginError {
-    /// It does not say which host it is for.
+    /// It names no host.
     #[error(transparent)]
     Host(#[from] BadHost),
     /// It was sent to a name, as a page that has its own name lead here would.
@@ -59,7 +59,7 @@ pub fn authority(head: &Parts) -> Result<Option<&str>, BadHost> {
     }
     let is_http2 = head.version >= Version::HTTP_2;
     match (target, host) {
-        // RFC 9113, section 8.3.1. By HTTP/1.1 the target counts, whatever `host` says.
+        // RFC 9113, section 8.3.1. By HTTP/1.1 the target takes precedence over `host`.
         (Some(target), Some(host)) if is_http2 && !is_same(target, host, head.uri.scheme()) => {
             Err(BadHost)
         }
@@ -85,7 +85,7 @@ pub fn check(head: &Parts, allowed: &[String]) -> Result<(), OriginError> {
 /// site can have a browser do that: a name of its own that leads here is another name.
 ///
 /// # Errors
-/// It does not say which host it is for.
+/// It names no host.
 pub fn is_for_us(head: &Parts, allowed: &[String]) -> Result<bool, BadHost> {
     let Some(authority) = authority(head)? else { return Ok(true) };
     let (host, _) = split(authority);
@@ -93,7 +93,7 @@ pub fn is_for_us(head: &Parts, allowed: &[String]) -> Result<bool, BadHost> {
         Some(inner) => inner.parse::<IpAddr>().is_ok_and(|address| address.is_ipv6()),
         None => host.parse::<IpAddr>().is_ok_and(|address| address.is_ipv4()),
     };
-    // The dot at the end of a name says that it is whole.
+    // A dot at the end marks a fully qualified name.
     let name = host.strip_suffix('.').unwrap_or(host);
     let is_allowed = |it: &String| it == ANY || it.eq_ignore_ascii_case(name);
     Ok(is_address || name.eq_ignore_ascii_case("localhost") || allowed.iter().any(is_allowed))
@@ -103,7 +103,7 @@ pub fn is_for_us(head: &Parts, allowed: &[String]) -> Result<bool, BadHost> {
 /// headers or in both. A page of the same host at another port is of another site, too.
 ///
 /// # Errors
-/// The request does not say which host it is for.
+/// The request names no host.
 pub fn is_of_own_page(head: &Parts) -> Result<bool, BadHost> {
     let host = authority(head)?;
     let is_own = |origin: &HeaderValue| {

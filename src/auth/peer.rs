@@ -1,7 +1,7 @@
 //! The other end of a connection: its address, and the certificate it has shown.
 //!
 //! A certificate that comes here was checked by the listener: one of the configured authorities has
-//! signed it. What it says is put into a form that cannot be mistaken for another name.
+//! signed it. Its names are written so that none can be mistaken for another.
 
 use std::fmt::{self, Write};
 use std::net::{IpAddr, SocketAddr};
@@ -28,7 +28,7 @@ impl From<SocketAddr> for Peer {
     }
 }
 
-/// What a client's certificate says of it.
+/// The names in a client's certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientCertificate {
     /// The subject in the form of RFC 4514, `CN=team-a,O=Example`. May be empty.
@@ -40,7 +40,7 @@ pub struct ClientCertificate {
     pub names: Vec<String>,
 }
 
-/// A certificate that says nothing readable.
+/// An unreadable certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the client's certificate can't be read")]
 pub struct UnreadableCertificate;
@@ -49,7 +49,7 @@ impl ClientCertificate {
     /// Reads a certificate in DER form.
     ///
     /// # Errors
-    /// When it is none, or its names are not written as they should be.
+    /// When it is not a certificate, or its names are malformed.
     pub fn read(der: &[u8]) -> Result<ClientCertificate, UnreadableCertificate> {
         let (_, certificate) = X509Certificate::from_der(der).map_err(|_| UnreadableCertificate)?;
         let alternatives =

@@ -46,7 +46,7 @@ struct Defaults {
     /// In a fleet.
     shared_rate: Option<ClientQuotas>,
     tokens: Option<ClientQuotas>,
-    /// The quotas' signal, for which nobody waits: no request queues for a limit of its client.
+    /// The quotas' signal, unused: no request queues for a limit of its client.
     signal: Arc<QueueSignal>,
 }
 

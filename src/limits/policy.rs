@@ -1,6 +1,6 @@
 //! What each named client may ask for: models, operations, guardrails, sizes, urgency.
 //!
-//! A [`Policy`] only says yes or why not; the steps of the pipeline ask it as soon as they know
+//! A [`Policy`] allows or gives the reason for a denial; the pipeline asks it as soon as it knows
 //! enough. Clients that may ask for everything, and those without a name, have none to look at.
 
 use http::HeaderMap;
@@ -80,7 +80,7 @@ pub enum Denied {
 }
 
 impl Denied {
-    /// The key of the config that says no.
+    /// The config key that denies it.
     pub fn policy(&self) -> &'static str {
         match self {
             Denied::Model { .. } | Denied::Targets { .. } => "allowed_models",
@@ -105,10 +105,10 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// What a client's config says; `None` if it may ask for everything.
+    /// The policy of a client's config; `None` if everything is allowed.
     ///
     /// # Errors
-    /// When a pattern is none, which the config has checked.
+    /// When a pattern is invalid, which the config has checked.
     pub(super) fn of(config: &ClientPolicy) -> Result<Option<Policy>, GlobError> {
         let limits_only = ClientPolicy {
             rpm: config.rpm,
@@ -153,7 +153,7 @@ impl Policy {
         Ok(())
     }
 
-    /// Whether it was said in so many words that it may call this operation.
+    /// Whether the config allows this operation by name.
     pub fn names(&self, operation: Operation) -> bool {
         self.operations.as_ref().is_some_and(|allowed| allowed.contains(&operation.name()))
     }
@@ -193,7 +193,7 @@ impl Policy {
         }
     }
 
-    /// Whether it has any say in guardrails.
+    /// Whether it has rules for guardrails.
     pub fn has_guardrails(&self) -> bool {
         self.guardrails != Guardrails::Any
     }

@@ -129,7 +129,7 @@ impl Prices {
     /// The prices that a config states.
     ///
     /// # Errors
-    /// When a pattern is none, which the config has checked.
+    /// When a pattern is invalid, which the config has checked.
     pub fn new(config: &[config::Price]) -> Result<Prices, GlobError> {
         let mut prices = Prices::default();
         for price in config {
@@ -147,14 +147,14 @@ impl Prices {
 
     /// The prices of a model: by the id that goes on the wire or the id of `base_model`, as they
     /// stand or without ARN and geography. An exact id counts before a glob, that before the
-    /// catalogue, whose facts of `base_model` are `known`. `None` if nobody knows.
+    /// catalogue, whose facts of `base_model` are `known`. `None` if there is no price.
     pub fn of(
         &self,
         model: &ModelId,
         base_model: &ModelId,
         known: Option<&catalogue::ModelFacts>,
     ) -> Option<Rates> {
-        // Mostly no prices are stated, and texts that nobody reads are in no cache.
+        // Prices are rarely configured, so their text is seldom in a cache.
         let is_stated = !self.exact.is_empty() || !self.globs.is_empty();
         let stated = || if is_stated { self.stated(model, base_model) } else { None };
         let of_catalogue = || known?.price.map(Rates::from).filter(is_by_token);

@@ -2,7 +2,7 @@
 //!
 //! tower_governor counts it, by a [`GovernorLayer`] in the stack of the pipeline whose key is the
 //! client. A layer has one rate. So there is one for each rate that the config has, and a request
-//! passes that of its client. In a fleet there is none: a rate is a lease of a quota there, which
+//! passes that of its client. In a fleet it has no layer: a rate is a lease of a quota there, which
 //! all replicas keep to together, and no layer of one process can know what the others let through.
 
 use std::num::NonZeroU32;
@@ -14,7 +14,8 @@ use governor::clock::{Clock, DefaultClock};
 use governor::middleware::NoOpMiddleware;
 use http::Request;
 use tokio::time::Instant;
-use tower_governor::governor::{GovernorConfig, GovernorConfigBuilder};
+use tower::Layer;
+use tower_governor::governor::{Governor, GovernorConfig, GovernorConfigBuilder};
 use tower_governor::key_extractor::KeyExtractor;
 use tower_governor::{GovernorError, GovernorLayer};
 
@@ -59,26 +60,33 @@ impl RequestRate {
         let config = GovernorConfigBuilder::default()
             .period(period.max(Duration::from_nanos(1)))
             .burst_size(burst.get())
-            .key_extractor(ByClient)
+            .key_extractor(ByClient(None))
             .finish()
             .expect("there is no limiter without a burst or a period");
         RequestRate { name, config: Arc::new(config), clock: DefaultClock::default(), bound }
     }
 
-    /// The layer that counts the requests of this rate. `B` is the body of its refusals.
-    pub fn layer<B>(&self) -> GovernorLayer<ByClient, NoOpMiddleware, B> {
-        GovernorLayer::new(Arc::clone(&self.config))
+    /// Puts the layer of this rate around `inner`, for a request that counts under `key`. `B` is the
+    /// body of its refusals.
+    pub fn govern<S, B>(
+        &self,
+        inner: S,
+        key: &RateKey,
+    ) -> Governor<ByClient, NoOpMiddleware, S, B> {
+        let mut service = GovernorLayer::new(Arc::clone(&self.config)).layer(inner);
+        service.key_extractor = ByClient(Some(key.clone()));
+        service
     }
 
-    /// The key that a client's requests count under: its own, or the one that all clients share who
+    /// The key that a client's requests count under: its own, or the one that all clients share that
     /// are beyond the bound.
     pub fn key(&self, client: &Arc<str>) -> RateKey {
         let has_room = self.bound.as_ref().is_none_or(|bound| bound.has_room(&self.config));
         RateKey(if has_room { Arc::clone(client) } else { OVERFLOW.into() })
     }
 
-    /// Counts a request outside the layer. A refusal counts nothing, so this also tells how long
-    /// exactly a request has to wait that the layer refused, which tells whole seconds.
+    /// Counts a request outside the layer. A refusal counts nothing, so this also gives the exact time that
+    /// a request has to wait that the layer refused, which reports whole seconds.
     ///
     /// # Errors
     /// When the rate is used up.
@@ -132,19 +140,20 @@ impl TrackingBound {
     }
 }
 
-/// The key that a request counts under. The layer finds it among the request's extensions.
-#[derive(Clone, Debug)]
+/// The key that a request counts under.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RateKey(Arc<str>);
 
-/// Takes the [`RateKey`] of a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ByClient;
+/// Gives the layer the key of the client that was authenticated. The layer is put around the inner
+/// service for one request, so its extractor holds the key of that request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ByClient(Option<RateKey>);
 
 impl KeyExtractor for ByClient {
     type Key = Arc<str>;
 
-    fn extract<T>(&self, request: &Request<T>) -> Result<Arc<str>, GovernorError> {
-        let key = request.extensions().get::<RateKey>();
+    fn extract<T>(&self, _: &Request<T>) -> Result<Arc<str>, GovernorError> {
+        let key = self.0.as_ref();
         key.map(|key| Arc::clone(&key.0)).ok_or(GovernorError::UnableToExtractKey)
     }
 }

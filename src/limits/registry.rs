@@ -59,7 +59,7 @@ pub struct ClientRegistry {
     removed: HashMap<Arc<str>, Weak<ConcurrencyCounter>>,
     rates: RateLimits,
     ledgers: Arc<BudgetLedgers>,
-    /// The quotas' signal, for which nobody waits: no request queues for a limit of its client.
+    /// The quotas' signal, unused: no request queues for a limit of its client.
     signal: Arc<QueueSignal>,
 }
 

@@ -139,10 +139,8 @@ where
             Err(error) => return Either::Left(Either::Right(ready(Err(request.reject(error))))),
         };
         let mut waiting = Some(request);
-        let mut envelope = Request::new(&mut waiting);
-        envelope.extensions_mut().insert(key.clone());
-        let mut service = rate.layer().layer(Forward { inner: &mut self.inner });
-        let governed = service.call(envelope);
+        let mut service = rate.govern(Forward { inner: &mut self.inner }, &key);
+        let governed = service.call(Request::new(&mut waiting));
         drop(service);
         let Some(request) = waiting else { return Either::Right(governed.map(answer)) };
         Either::Left(match rate.check(&key) {

@@ -8,7 +8,7 @@ use crate::telemetry::Metrics;
 use crate::telemetry::access_log::SUCCESS;
 use crate::telemetry::dashboard_totals::each_sample;
 
-/// Clients that are told of: those with the most requests.
+/// The number of clients shown: those with the most requests.
 const MAX_CLIENTS: usize = 100;
 
 /// DashboardTotals of one client.

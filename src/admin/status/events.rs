@@ -1,4 +1,4 @@
-//! The state as server-sent events, one a second, for as long as somebody looks.
+//! The state as server-sent events, one a second, as long as a viewer is connected.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -25,7 +25,7 @@ pub struct Events {
     source: Arc<Source>,
     ticks: Interval,
     end: Instant,
-    /// Steps of the history that the viewer has been told of.
+    /// Steps of the history that were sent to the viewer.
     told: Option<u64>,
     is_over: bool,
     _place: OwnedSemaphorePermit,

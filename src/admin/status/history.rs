@@ -1,6 +1,6 @@
 //! What happened in the last hour, in steps of ten seconds.
 //!
-//! Taken from totals that are counted with the metrics, so that both tell the same.
+//! Taken from totals that are counted with the metrics, so that both agree.
 
 use std::collections::VecDeque;
 use std::time::Duration;
