@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 use tokio_util::either::Either;
 
-/// What there may be to say against an answer.
+/// Why an answer is not usable.
 pub(super) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// What is asked over: in the clear, or by TLS.

@@ -78,7 +78,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), String> {
     })
 }
 
-/// The distinct credentials of a config, each with a region of theirs and who uses them.
+/// The distinct credentials of a config, each with one of its regions and the targets that use it.
 fn distinct(config: &Config) -> Vec<(&Credentials, Sts<'_>, Vec<&str>)> {
     let mut all: Vec<(&Credentials, Sts<'_>, Vec<&str>)> = Vec::new();
     let use_fips = config.upstream.use_fips;

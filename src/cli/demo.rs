@@ -74,7 +74,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), String> {
         let Started { server, budgets, .. } = serve::start(config).await?;
         let address = server.address().map_err(|error| error.to_string())?;
         let admin = server.admin_address().map_err(|error| error.to_string())?;
-        // What is said goes the way of the access log, and so in its order, and waits for nobody.
+        // Output goes through the access log's writer: it keeps that order, and does not block.
         let access_log = server.live().load().access_log.clone();
         let served = tokio::spawn(server.serve(Workers::none(), stop.clone(), force_stop));
         demo.show(address, usize::from(arguments.burst), &access_log).await;
@@ -120,7 +120,7 @@ struct Demo {
     controls: Controls,
 }
 
-/// How many requests each model answered, and how many nobody did.
+/// How many requests each model answered, and how many were not answered.
 #[derive(Debug, Default)]
 struct Tally {
     answered: BTreeMap<String, usize>,
@@ -182,7 +182,7 @@ impl Demo {
         }
     }
 
-    /// Sends so many at once; `tell` hears how many were answered.
+    /// Sends so many at once and passes the number of answers to `tell`.
     async fn burst(
         &self,
         to: SocketAddr,
@@ -204,7 +204,7 @@ impl Demo {
         tally
     }
 
-    /// Asks the first model; tells the status and the model that answered.
+    /// Calls the first model; returns the status and the model that answered.
     async fn ask(
         &self,
         to: SocketAddr,

@@ -34,7 +34,7 @@ const SETTLING: Duration = Duration::from_secs(1);
 const MAX_TRIES: u32 = 50;
 const BETWEEN_TRIES: Duration = Duration::from_millis(20);
 
-/// The log tells of files that are not read within this time.
+/// Files that are not read within this time are logged.
 const SLOW: Duration = Duration::from_secs(60);
 
 /// A change of the files on its way to being loaded.
@@ -79,7 +79,7 @@ impl Watch {
         Watch { source: source.clone(), files, config, credentials }
     }
 
-    /// What the files are now; `None` if that can't be told because the process ends.
+    /// What the files are now; `None` if the process ends first.
     async fn look(&self) -> Option<Fingerprint> {
         let files = Arc::clone(&self.files);
         let look = move || files.lock().fingerprint();
@@ -92,7 +92,7 @@ impl Watch {
         patiently(tokio::task::spawn_blocking(look)).await
     }
 
-    /// The pause before the next look; `None` when nobody is to look.
+    /// The pause before the next check; `None` if checks are off.
     fn pause(&self, interval: Duration) -> Option<Duration> {
         let is_changed = self.config.changed.is_some() || self.credentials.changed.is_some();
         let pause = if is_changed { interval.min(SETTLING) } else { interval };

@@ -102,7 +102,7 @@ pub(super) struct Started {
     pub(super) spans: Option<Exporter>,
 }
 
-/// Builds a gateway, hears what its clients have spent, binds its listeners and says where they
+/// Builds a gateway, loads what its clients have spent, binds its listeners and logs where they
 /// are.
 pub(super) async fn start(config: Config) -> Result<Started, String> {
     let metrics = Arc::new(Metrics::new());

@@ -143,7 +143,7 @@ fn pause() {
     std::thread::sleep(PAUSE);
 }
 
-/// Shows the lines of `log` to its end, and on as long as `waits` says that more may come.
+/// Shows the lines of `log` to its end, and on while `waits` reports that more may come.
 fn show(
     mut log: impl BufRead,
     filter: &Filter,

@@ -92,7 +92,7 @@ struct Checker<'a> {
     env: &'a Env,
     base: Option<&'a Path>,
     problems: Vec<Problem>,
-    /// What only the document tells: keys that are set but have no effect.
+    /// Checks of the document alone: keys that are set but have no effect.
     warnings: Vec<String>,
 }
 

@@ -93,7 +93,7 @@ impl Endpoint {
         &self.authority
     }
 
-    /// Whether its name says that it is one of FIPS.
+    /// Whether its name is one of a FIPS endpoint.
     pub(super) fn is_fips(&self) -> bool {
         self.authority.host().contains("fips")
     }

@@ -1,6 +1,6 @@
 //! The environment variables of the legacy application.
 //!
-//! They act where the config file says nothing, and on targets and routes only when no config
+//! They act where the config file has no value, and on targets and routes only when no config
 //! file is given at all. Each becomes a value of the document, so it goes through the same checks
 //! as the file, and a bad one is reported by the variable's name.
 
@@ -22,7 +22,7 @@ const OTHER_PREFIXES: [&str; 4] = ["jp.", "au.", "ca.", "global."];
 /// What a flag must be.
 const TRUE_OR_FALSE: &str = "true or false";
 
-/// Sets what the scalar variables say, where the document has nothing.
+/// Sets the values of the scalar variables where the document has none.
 pub(super) fn set_scalars(document: &mut Document, env: &Env) -> Vec<Problem> {
     let mut setter = Setter { document, env, problems: Vec::new() };
     for variable in ["AWS_REGION", "AWS_DEFAULT_REGION"] {
@@ -73,7 +73,7 @@ pub(super) fn set_redis_url(document: &mut Document, env: &Env) {
     }
 }
 
-/// The variables that say which targets there are.
+/// The variables that define targets.
 const TARGETS: [&str; 4] = [
     "BEDROCK_MODEL_ID",
     "BEDROCK_FALLBACK_MODELS",
@@ -81,7 +81,7 @@ const TARGETS: [&str; 4] = [
     "USE_CROSS_REGION_INFERENCE",
 ];
 
-/// A variable that is set and that only somebody has who wants the legacy endpoints.
+/// A variable that is set and that is only used with the legacy endpoints.
 pub(super) fn mentioned(env: &Env) -> Option<&'static str> {
     const OTHERS: [&str; 4] =
         ["USE_CELERY", "CHAT_ENABLE_MULTI_MODEL", "BEDROCK_MAX_TOKENS", "BEDROCK_TEMPERATURE"];

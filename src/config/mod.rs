@@ -97,7 +97,7 @@ pub struct Loaded {
     pub otel_variables: Vec<&'static str>,
 }
 
-/// Where a running gateway listens, for who asks it from outside.
+/// Where a running gateway listens, for commands that call it from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Listening {
     /// Address of the Bedrock API.
@@ -106,7 +106,7 @@ pub struct Listening {
     pub admin_listen: SocketAddr,
     /// Whether the listener of the Bedrock API speaks TLS.
     pub tls: bool,
-    /// Whether it does so with those alone who show a certificate.
+    /// Whether it accepts only clients with a certificate.
     pub wants_certificates: bool,
 }
 
@@ -130,8 +130,8 @@ impl Config {
 }
 
 impl Listening {
-    /// Reads this and nothing else. The gateway runs on when what else the config says or names has
-    /// gone wrong, and who asks for its health must not fail for that.
+    /// Reads this and nothing else. The gateway runs on when the rest of the config has
+    /// become invalid, and a health check must not fail for that.
     ///
     /// # Errors
     /// When the file cannot be read, or one of the addresses is wrong.

@@ -66,7 +66,7 @@ pub struct Config {
     pub issuers: Vec<Issuer>,
     /// How signatures of clients are judged.
     pub auth: Auth,
-    /// What models cost where the catalogue does not say so, in the order of the file.
+    /// Prices of models that the catalogue does not have, in the order of the file.
     pub prices: Vec<Price>,
     /// What replicas share, and where it is kept what clients have spent.
     pub state: State,
@@ -392,7 +392,7 @@ pub enum Priority {
     Low,
     /// Before `low`.
     Normal,
-    /// Before all others: somebody waits for the answer.
+    /// Before all others: a person waits for the answer.
     High,
 }
 

@@ -1,6 +1,6 @@
 //! The standard environment variables of OpenTelemetry's SDKs, as values of `[traces]`.
 //!
-//! They act where the config says nothing. Those about the collector act only together: a key that
+//! They act where the config has no value. Those about the collector act only together: a key that
 //! was meant for one collector is not sent to another that the config names. As the specification
 //! asks, a value that is not supported is ignored with a warning. `OTEL_RESOURCE_ATTRIBUTES` and
 //! `OTEL_BSP_MAX_EXPORT_BATCH_SIZE` are read by the SDK itself.
@@ -25,7 +25,7 @@ pub(super) struct Applied {
     pub(super) warnings: Vec<String>,
 }
 
-/// Sets what the variables say in `[traces]`, where the document has nothing.
+/// Sets the values of the variables in `[traces]` where the document has none.
 pub(super) fn apply(document: &mut Document, env: &Env) -> Applied {
     let mut setter = Setter { document, env, applied: Applied::default() };
     let is_off = |name, value| env.get(name).is_some_and(|it| it.eq_ignore_ascii_case(value));

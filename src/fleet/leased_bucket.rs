@@ -25,7 +25,7 @@
 //! | 8. Redis is gone for 4 s; A takes its share, 4 s x 10 / 2 = 20 units. | | | `returned_total` 10 - 20 = -10 |
 //! | 9. Redis is back. | `returned_total -10, returned_acknowledged 10` | level + (-10 - 10) = level - 20 | `returned_acknowledged -10` |
 //!
-//! `held` tells the ledger what lies unused at replicas: it counts against the capacity, since the
+//! `held` reports unused quota at replicas to the ledger: it counts against the capacity, since the
 //! upstream's bucket is full meanwhile and loses what flows in.
 
 use std::sync::Arc;

@@ -43,7 +43,7 @@ pub(super) async fn send(
     reply
 }
 
-/// The request as `target` gets it, signed now, or why there is none.
+/// The request as `target` gets it, signed now, or why it can't be made.
 fn signed(
     routed: &RoutedRequest,
     target: &Target,

@@ -2,7 +2,7 @@
 //!
 //! When a large buffer is freed the system takes its pages back, and must clear others for the
 //! next body: that took a fifth of the time of a request of 1 MB. So buffers come back here, up to
-//! a bound, and those that nobody has needed for a while are freed. Without large bodies nothing
+//! a bound, and those that were unused for a while are freed. Without large bodies nothing
 //! is kept, and nothing runs.
 
 use std::fmt;
@@ -22,7 +22,7 @@ const LARGE: usize = 64 * 1024;
 const MAX_KEPT: usize = 32 * 1024 * 1024;
 const MAX_PART: usize = 8;
 
-/// What nobody has needed for this long, or twice as long at most, is freed.
+/// A buffer that was unused for this long, or twice as long at most, is freed.
 const KEPT_FOR: Duration = Duration::from_secs(5);
 
 /// Buffers that no body is in. Clones share them.
@@ -100,7 +100,7 @@ impl Kept {
         }
     }
 
-    /// Takes out what nobody has needed since the last time.
+    /// Takes out the buffers that were unused since the last time.
     fn tidy(&mut self) -> Vec<Vec<u8>> {
         let unused: Vec<_> = self.buffers.drain(..self.untouched).collect();
         self.bytes -= unused.iter().map(Vec::capacity).sum::<usize>();
@@ -116,7 +116,7 @@ impl fmt::Debug for Kept {
     }
 }
 
-/// Frees what nobody needs, until there is nothing left.
+/// Frees unused buffers, until there are none left.
 async fn watch(kept: Weak<Mutex<Kept>>) {
     loop {
         sleep(KEPT_FOR).await;

@@ -1,7 +1,7 @@
 //! The record of one request, from its head to the last byte of its answer.
 //!
 //! Steps note here what they learn. When the record is dropped, by whatever path, the request is
-//! counted and its access-log line is written; an end that nobody noted is a client that went
+//! counted and its access-log line is written; an end that was not noted is a client that went
 //! away, or a panic.
 
 mod consumption;
@@ -181,7 +181,7 @@ impl RequestContext {
         self.caller.client.as_ref()?.record()?.account()
     }
 
-    /// Notes an attempt that has come to an outcome.
+    /// Notes an attempt that has an outcome.
     pub(super) fn attempted(
         &mut self,
         target: &Target,

@@ -1,5 +1,5 @@
 //! When a request must have been answered, and how long it may wait in the queue. Both depend on the
-//! config, and on how long the client waits, if it says so.
+//! config, and on how long the client waits, if it announces that.
 //!
 //! AWS SDKs with a time limit send it as `amz-sdk-request: ttl=20261123T120000Z; ...`; any client may
 //! send `x-sluice-max-wait: 20s`. A request is never queued beyond either.

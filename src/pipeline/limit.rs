@@ -1,7 +1,7 @@
 //! The limits of a client: its rate of requests, and its requests in flight.
 //!
 //! A request counts as soon as its client is known. That is before the body is read, except for a
-//! signature that only the body completes: it counts after the body, so that nobody can use up the
+//! signature that only the body completes: it counts after the body, so that no one else can use up the
 //! limits of a client whose secret they do not have. Hence both layers stand in the stack twice, and
 //! each request is counted by one of the two.
 //!
@@ -13,7 +13,7 @@
 //!   borrow of the stage, which is still there after a refusal, with all that was noted of it.
 //! - Its refusals are bodies of axum, and so would all answers be. So the answer of the inner service
 //!   passes it in the place of an error, as it is.
-//! - It tells a client to wait for whole seconds. The exact time is asked of its limiter.
+//! - It reports a wait in whole seconds. The exact time comes from its limiter.
 
 use std::future::{Ready, ready};
 use std::sync::Arc;

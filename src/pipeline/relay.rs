@@ -275,7 +275,7 @@ pin_project_lite::pin_project! {
         quiet_since: Instant,
         // Whether its client's budget is looked at while it goes on.
         is_metered: bool,
-        // Whether nothing but its content tells a whole body from one that was cut off.
+        // Whether only its content shows that a body was not cut off.
         may_be_cut: bool,
         // The budget that was used up meanwhile.
         over_budget: Option<OverBudget>,
@@ -286,7 +286,7 @@ pin_project_lite::pin_project! {
     impl<B> PinnedDrop for Relay<B> {
         fn drop(this: Pin<&mut Self>) {
             if !this.is_over {
-                // What passed is known, so it is counted although nobody waited for the end.
+                // What passed is known, so it is counted although the client left before the end.
                 let is_late = Instant::now() >= this.deadline;
                 this.end(if is_late { Outcome::ClientStalled } else { Outcome::ClientGone });
             }

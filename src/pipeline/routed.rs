@@ -87,7 +87,7 @@ impl RoutedRequest {
     }
 
     /// Leaves the candidates that are known to deny the operation. If no other remains, the best
-    /// one is tried all the same: it may be repaired by now, and its own error tells the client most.
+    /// one is tried all the same: it may be repaired by now, and its own error is the most useful one for the client.
     pub(super) fn leave_denied(&mut self) {
         let mut remains = false;
         for index in 0..self.candidates.len() {

@@ -199,7 +199,7 @@ impl Shortage {
     }
 }
 
-/// What the best of those said that denied the request: the error, without its text, which is the
+/// The error of the best target that denied the request, without its text, which is the
 /// operator's.
 fn denial(routed: &RoutedRequest) -> Option<String> {
     let (index, status) =
@@ -281,7 +281,7 @@ pub(super) fn excess(routed: &RoutedRequest) -> Option<Excess> {
     nearest
 }
 
-/// What a client is told whose request is larger than the quotas of all targets.
+/// The message to a client whose request is larger than the quotas of all targets.
 pub(super) fn describe(excess: &Excess) -> String {
     let Excess { tokens, input, quota, is_default } = *excess;
     let output = tokens.saturating_sub(input);

@@ -42,7 +42,7 @@ impl Payload {
     }
 }
 
-/// The request of an attempt on `target`, signed now, or why there is none.
+/// The request of an attempt on `target`, signed now, or why it can't be made.
 pub(super) fn signed(
     routed: &RoutedRequest,
     target: &Target,
@@ -57,7 +57,7 @@ pub(super) fn signed(
     Ok(Request::from_parts(head, payload.body))
 }
 
-/// Prepares an attempt on `target`, or says why that is impossible. The request's headers are those
+/// Prepares an attempt on `target`, or returns why that is impossible. The request's headers are those
 /// that [`strip_for_upstream`](super::headers::strip_for_upstream) has left.
 pub(super) fn prepare(routed: &RoutedRequest, target: &Target) -> Result<Prepared, RequestError> {
     let identity = &target.endpoint.identity;

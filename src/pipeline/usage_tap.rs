@@ -11,7 +11,7 @@ use crate::bedrock::stop::{self, Stop};
 use crate::bedrock::{Usage, UsageReader};
 
 /// Longest split frame that is looked into, in bytes. Longer ones are relayed all the same; those
-/// that tell of tokens are far shorter.
+/// with token counts are far shorter.
 const MAX_LOOKED_INTO: usize = 256 * 1024;
 
 /// Longest chunk of a model, in bytes, that is looked into when its stream has ended. Those that end a
@@ -38,10 +38,10 @@ impl UsageTap {
         UsageTap::Stream(StreamTap { reads_beginning: true, ..StreamTap::default() })
     }
 
-    /// `told` are the counts of the response's headers. The body is read if they are missing, or if
+    /// `from_headers` are the counts of the response's headers. The body is read if they are missing, or if
     /// `reads_cache`: it may add the counts of the cache.
-    pub(super) fn unary(told: Option<Usage>, reads_cache: bool) -> UsageTap {
-        UsageTap::Unary(UnaryTap { told, reads_cache, body: Seen::Nothing })
+    pub(super) fn unary(from_headers: Option<Usage>, reads_cache: bool) -> UsageTap {
+        UsageTap::Unary(UnaryTap { from_headers, reads_cache, body: Seen::Nothing })
     }
 
     pub(super) fn pass(&mut self, chunk: &Bytes) {
@@ -79,7 +79,7 @@ impl UsageTap {
         }
     }
 
-    /// The token counts that a stream told at its beginning: its input, and little output.
+    /// The token counts at the beginning of a stream: its input, and little output.
     pub(super) fn begun(&self) -> Option<Usage> {
         match self {
             UsageTap::Stream(watch) => watch.begun,
@@ -108,7 +108,7 @@ impl UsageTap {
         }
     }
 
-    /// The token counts, if the answer told them.
+    /// The token counts, if the answer had any.
     pub(super) fn usage(&self) -> Option<Usage> {
         match self {
             UsageTap::Stream(watch) => watch.usage(),
@@ -123,13 +123,13 @@ pub(super) struct StreamTap {
     partial: BytesMut,
     /// Bytes of a frame too long to look into that are still to pass.
     skip: usize,
-    /// The bytes are no frames; nothing can be told of them.
+    /// The bytes are not frames; they are not read any further.
     is_lost: bool,
     saw_exception: bool,
     events: u64,
-    /// What the last event of ConverseStream said of the end.
+    /// What the last event of ConverseStream meant for the end.
     stop: Option<Stop>,
-    /// The last chunk of InvokeModelWithResponseStream. Empty: there is none that is looked into.
+    /// The last chunk of InvokeModelWithResponseStream. Empty: no chunk is examined.
     last_chunk: Vec<u8>,
     /// Bytes of text in these, about; single ones may have less than none.
     text_bytes: i64,
@@ -182,7 +182,7 @@ impl StreamTap {
     fn complete<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
         let wanted = match frame_len(&self.partial) {
             Ok(Some(len)) => len,
-            // First the four bytes that tell the length.
+            // First the four bytes of the length.
             Ok(None) => 4,
             Err(_) => {
                 self.is_lost = true;
@@ -203,10 +203,10 @@ impl StreamTap {
         rest
     }
 
-    /// The counts of the stream's end, with what its beginning tells of the cache.
+    /// The counts of the stream's end, completed with the cache counts of its beginning.
     fn usage(&self) -> Option<Usage> {
-        let told = self.usage?;
-        Some(self.begun.map_or(told, |begun| told.refined_by(begun)))
+        let usage = self.usage?;
+        Some(self.begun.map_or(usage, |begun| usage.refined_by(begun)))
     }
 
     fn note_stop(&mut self, name: &str, payload: &[u8]) {
@@ -220,7 +220,7 @@ impl StreamTap {
         }
     }
 
-    /// What the events so far say of the end. That none came is no end either.
+    /// How the stream has ended, by the events so far. Without any event it has not ended.
     fn stop(&self) -> Stop {
         if self.events == 0 {
             return Stop::Open;
@@ -257,11 +257,11 @@ impl StreamTap {
     }
 }
 
-/// The counts that count, with what the others tell of the cache; or the others alone.
-fn refined(told: Option<Usage>, other: Option<Usage>) -> Option<Usage> {
-    match (told, other) {
-        (Some(told), Some(other)) => Some(told.refined_by(other)),
-        (told, other) => told.or(other),
+/// The first counts, completed with the cache counts of the others; or the others alone.
+fn refined(own: Option<Usage>, other: Option<Usage>) -> Option<Usage> {
+    match (own, other) {
+        (Some(own), Some(other)) => Some(own.refined_by(other)),
+        (own, other) => own.or(other),
     }
 }
 
@@ -282,8 +282,8 @@ fn text_bytes(frame: &Frame<'_>) -> i64 {
 #[derive(Debug)]
 pub(super) struct UnaryTap {
     /// The counts of the response's headers.
-    told: Option<Usage>,
-    /// Whether the body may tell more of the cache than these.
+    from_headers: Option<Usage>,
+    /// Whether the body may have more cache counts than these.
     reads_cache: bool,
     body: Seen,
 }
@@ -299,7 +299,7 @@ enum Seen {
 
 impl UnaryTap {
     fn pass(&mut self, chunk: &Bytes) {
-        if self.told.is_some() && !self.reads_cache {
+        if self.from_headers.is_some() && !self.reads_cache {
             return;
         }
         match &mut self.body {
@@ -320,7 +320,7 @@ impl UnaryTap {
             Seen::Chunk(body) => Usage::from_body(body),
             Seen::Chunks(reader) => reader.usage(),
         };
-        refined(self.told, of_body)
+        refined(self.from_headers, of_body)
     }
 
     fn is_incomplete(&self) -> bool {

@@ -3,7 +3,7 @@
 //! A throttle although the limit was kept shows that the real limit is lower: the limit is lowered by a
 //! factor. A minute in which the limit is used up without a throttle raises it by a small share, up to the
 //! configured one. This is additive increase and multiplicative decrease, as in TCP's congestion control.
-//! - Without a configured limit there is none before the first throttle, only a count of what is used.
+//! - Without a configured limit nothing is limited before the first throttle; usage is only counted.
 //! - A throttle after little use may be due to other users of the account. It teaches a limit only if a
 //!   second one follows soon; so quotas of a few requests a minute take two throttles to learn.
 //! - A limit that has risen past the value that was refused shows that the quota has grown. It then rises

@@ -43,12 +43,12 @@ pub enum Dimension {
     Requests,
     /// Tokens per minute.
     Tokens,
-    /// The upstream did not say.
+    /// The upstream did not name it.
     Unknown,
 }
 
 impl Dimension {
-    /// Which quota a throttle's message says ran out.
+    /// The quota that is used up, by a throttle's message.
     pub fn of_throttle(message: &str) -> Dimension {
         let message = message.to_ascii_lowercase();
         match (message.contains("request"), message.contains("token")) {

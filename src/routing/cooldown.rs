@@ -474,7 +474,7 @@ mod tests {
         target.drain(true);
         assert_eq!(target.state(now), State::Drained);
         assert_eq!(target.enter(now), Err(Blocked::Drained));
-        // What was under way still tells of the target.
+        // Requests in flight still count for the target.
         target.throttled(&pass, now, None);
         target.drain(false);
         assert_eq!(target.state(now), State::Cooling(now + 60 * SECOND));

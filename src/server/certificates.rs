@@ -72,7 +72,7 @@ impl Certificates {
     }
 
     /// Looks at the files again and again, and at once when it is woken. Where they are is what the
-    /// live config says.
+    /// live config requires.
     pub(super) async fn keep_fresh(mut self, live: Arc<SharedGateway>, wake: Arc<Notify>) {
         loop {
             let _ = timeout(self.tls.reload_interval, wake.notified()).await;

@@ -76,7 +76,7 @@ impl Protocols {
         let mut http1 = http1::Builder::new();
         http1
             .timer(TokioTimer::new())
-            // `timeouts` has this limit, which tells a slow head from an idle connection.
+            // `timeouts` has this limit, which distinguishes a slow head from an idle connection.
             .header_read_timeout(None)
             .max_buf_size(config.max_header_bytes);
         // With a setting of its own hyper allocates the fields anew for each request.

@@ -51,7 +51,7 @@ struct Head {
 }
 
 impl LengthScanner {
-    /// Whether the request with this number, from 1, tells its length more than once, or follows one
+    /// Whether the request with this number, from 1, has its length more than once, or follows one
     /// that does.
     pub(super) fn is_repeated(&self, request: u64) -> bool {
         self.repeated.is_some_and(|first| request >= first)

@@ -58,8 +58,8 @@ impl Accept {
         }
     }
 
-    /// For the admin port, where nobody is refused: who takes all the places of the API leaves health
-    /// and metrics theirs, and who takes those of the admin port has to give way.
+    /// For the admin port, where no connection is refused: clients that take all slots of the API leave health
+    /// and metrics theirs, and the oldest connections of the admin port give way.
     pub(super) fn for_admin(live: &Arc<SharedGateway>) -> Accept {
         let common = Accept::new(live, Workers::none());
         let evictable = Some(Arc::new(EvictableSlots::new(common.shares.admin())));
@@ -151,8 +151,8 @@ pub(super) async fn accept<A: Handler>(
     }
 }
 
-/// The connections that the system has taken for a listener and nobody has accepted yet. Closing
-/// the listener would break them, after their clients were told that they are connected.
+/// The connections in a listener's backlog that were not accepted yet. Closing
+/// the listener would break them, although their clients see them as connected.
 fn connected(listener: TcpListener) -> Vec<(Socket, SocketAddr)> {
     let mut found = Vec::new();
     let Ok(listener) = listener.into_std() else { return found };

@@ -89,7 +89,7 @@ pub enum BindError {
     Address {
         /// The address.
         address: std::net::SocketAddr,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// The files of `[server.tls]` are not as they were when the config was loaded.

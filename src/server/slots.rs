@@ -85,7 +85,7 @@ impl EvictableSlots {
         EvictableSlot { connection, slots: Arc::clone(self) }
     }
 
-    /// Evicts the connection of the lowest rank; false if there is none.
+    /// Evicts the connection of the lowest rank; false if there is no connection.
     pub(super) fn evict(&self) -> bool {
         evict(&mut self.open.lock())
     }

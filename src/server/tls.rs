@@ -1,4 +1,4 @@
-//! TLS of a client's connection: the handshake within its time, and who the client is by it.
+//! TLS of a client's connection: the handshake within its time, and the client's certificate.
 //!
 //! A handshake uses the certificate that is current when it begins. One that fails or takes too
 //! long costs its connection and nothing else.
@@ -62,7 +62,7 @@ impl Acceptor {
         Acceptor { current, limit, failures }
     }
 
-    /// Makes the handshake of one connection, and says whom the client has shown to be.
+    /// Makes the handshake of one connection, and returns the client's certificate.
     pub(super) async fn accept(
         &self,
         socket: TcpStream,
@@ -101,7 +101,7 @@ pub(super) fn server_config(
         ServerConfig::builder_with_provider(config::crypto()).with_protocol_versions(versions)?;
     let builder = match &tls.clients {
         Some(clients) => {
-            // Without authorities nobody could come in, which the verifier refuses to be made for.
+            // Without authorities no client could connect, so the verifier can't be built.
             let roots = material.client_roots.unwrap_or_else(RootCertStore::empty);
             let verifier =
                 WebPkiClientVerifier::builder_with_provider(roots.into(), config::crypto());

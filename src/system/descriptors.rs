@@ -1,7 +1,7 @@
 //! File descriptors: how many the process may have, how they are shared out, and which failures to
 //! open something are its own.
 //!
-//! The system gives the lowest number that is free. So the number of a new socket tells that at least
+//! The system gives the lowest number that is free. So the number of a new socket shows that at least
 //! as many descriptors are open, and a share is kept by a look at that number, without a count.
 
 use std::error::Error;
@@ -99,7 +99,7 @@ impl Shares {
     }
 
     /// What is too much for the limit, if so many connections of clients may be open, and so many
-    /// requests in hand, each with a connection to an upstream.
+    /// requests in flight, each with a connection to an upstream.
     pub fn warning(&self, max_connections: usize, max_in_flight: usize) -> Option<String> {
         let Shares { limit } = *self;
         let own = self.reserve();
@@ -144,7 +144,7 @@ pub fn is_caused_by_exhaustion(error: &(dyn Error + 'static)) -> bool {
     })
 }
 
-/// Whether a few files can be opened now. Who resolves a name opens as many, and says nothing of
+/// Whether a few files can be opened now. Name resolution opens as many, and reports no error about
 /// what kept it from that.
 pub fn can_open_files() -> bool {
     let opened: Result<Vec<_>, _> = (0..4).map(|_| File::open("/dev/null")).collect();

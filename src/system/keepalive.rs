@@ -1,4 +1,4 @@
-//! TCP keepalive: how soon the gateway learns that whoever is at the other end of a quiet connection is
+//! TCP keepalive: how soon the gateway learns that the peer of a quiet connection is
 //! gone without a word, such as a machine without power or behind a network that broke.
 
 use std::io;

@@ -1,7 +1,7 @@
 //! Limits of time that hold however busy the future is that they limit.
 //!
 //! tokio lets a task do only so much at a time: its cooperative budget. When a future has used that
-//! up, every timer of tokio's that is polled after it in the same task says "not yet", due or not. A
+//! up, every timer of tokio's that is polled after it in the same task is not ready, due or not. A
 //! future that always has something to do, such as a read from a peer that never stops to send, can
 //! so keep its timer from ever going off. The timers here take no part in the budget. They have the
 //! names of tokio's and stand in for them everywhere; the lints refuse tokio's own.

@@ -1,4 +1,4 @@
-//! The audit trail: who changed what in a running gateway. Each call is logged, whether it was
+//! The audit trail: changes of a running gateway, with their authors. Each call is logged, whether it was
 //! allowed or not. Entries that anyone can provoke, such as refusals, are rate-limited like all
 //! others of that kind.
 

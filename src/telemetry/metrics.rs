@@ -109,8 +109,8 @@ impl Metrics {
     /// Registers every family in a registry of its own.
     ///
     /// # Panics
-    /// When two families have one name, or one a name or label that is none. All of them stand
-    /// here, so that is found by whoever starts it first; a `Result` for each costs 100 KB of
+    /// When two families have one name, or one an invalid name or label. All of them stand
+    /// here, so the first start finds it; a `Result` for each costs 100 KB of
     /// ways out.
     #[expect(clippy::new_without_default, reason = "a registry is made once, and on purpose")]
     pub fn new() -> Metrics {
@@ -515,7 +515,7 @@ impl Metrics {
     }
 }
 
-/// What is registered, and what was said of it.
+/// Registered families, with their help texts.
 #[derive(Default)]
 struct Families {
     registry: Registry,

@@ -53,7 +53,7 @@ impl Class {
         }
     }
 
-    /// Whether the request itself is at fault.
+    /// Whether the request itself is the cause.
     pub fn is_clients(self) -> bool {
         self == Class::NonRetryable
     }
@@ -94,9 +94,9 @@ pub fn classify(status: StatusCode, reported: &Reported) -> Class {
 /// How sure it is that an error answer denies the model or the operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Denies {
-    /// Its status or its whole message says so.
+    /// By its status or its whole message.
     Surely,
-    /// Words of its message say so, which may be quoted from the request, or its name is not one of
+    /// By words of its message, which may be quoted from the request, or its name is not one of
     /// Bedrock's: enough to ask another target, and for others only if several clients meet it.
     Perhaps,
 }

@@ -25,7 +25,7 @@ const IDLE: Duration = Duration::from_secs(60);
 pub struct CollectorConnections(Upstream);
 
 impl CollectorConnections {
-    /// Connections as `config` says. `gauges` count them, and `resent` requests that met a stale
+    /// Connections as configured. `gauges` count them, and `resent` requests that met a stale
     /// one.
     pub fn new(
         config: &config::Upstream,

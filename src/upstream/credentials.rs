@@ -44,7 +44,7 @@ const LEAD: Duration = Duration::from_secs(5 * 60);
 const MIN_PAUSE: Duration = Duration::from_secs(1);
 const MAX_PAUSE: Duration = Duration::from_secs(60);
 
-/// Longest time for STS to say whose credentials these are.
+/// Time limit for STS to name the principal of the credentials.
 const PRINCIPAL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Where roles and web identities are changed for keys.
@@ -72,7 +72,7 @@ struct Shared {
     problem: ArcSwapOption<String>,
     /// The upstream refused the credentials.
     refused: Notify,
-    /// What the credentials are read from has changed, or somebody wants it read again.
+    /// What the credentials are read from has changed, or a new read was requested.
     reread: Notify,
     tried: Notify,
 }
@@ -218,7 +218,7 @@ impl Resolved {
     /// Whose they are, by STS: the ARN of the principal. `None`: STS does not know bearer tokens.
     ///
     /// # Errors
-    /// A phrase for a person, when STS does not tell.
+    /// A phrase for people, if STS does not answer.
     pub async fn principal(&self, sts: Sts<'_>) -> Option<Result<String, String>> {
         let credentials = SharedCredentialsProvider::new(self.0.clone()?);
         let limit = TimeoutConfig::builder().operation_timeout(PRINCIPAL_TIMEOUT).build();
@@ -284,7 +284,7 @@ impl Shared {
     }
 
     /// Waits until the credentials in use are to be resolved again: `next` from now; when they were
-    /// refused, but not before `earliest`; or at once when somebody asks for it.
+    /// refused, but not before `earliest`; or at once on request.
     async fn wait(&self, next: Option<Duration>, earliest: Instant) -> Cause {
         let due = async {
             match next {
@@ -322,9 +322,9 @@ const FILE_VARIABLES: [&str; 4] = [
 /// Where the chain looks without them, in the home directory.
 const HOME_FILES: [&str; 2] = [".aws/config", ".aws/credentials"];
 
-/// What is wrong with the first of the files of AWS' own chain that is there and is none to read.
+/// The problem with the first unreadable file of AWS' own chain.
 /// The chain opens them on a thread that others need, and would wait there for ever for a named pipe.
-/// Clients see what is said: it names the variable, and not the path.
+/// Clients see this message, so it names the variable and not the path.
 fn unreadable_file() -> Option<String> {
     named_files().into_iter().find_map(|(name, path)| {
         let error = config::check_regular(&path).err()?;
@@ -332,7 +332,7 @@ fn unreadable_file() -> Option<String> {
     })
 }
 
-/// The files of AWS' own chain, be they there or not: what is said of each, and its path.
+/// The files of AWS' own chain, whether they exist or not: a description of each, and its path.
 fn named_files() -> Vec<(String, PathBuf)> {
     let named = FILE_VARIABLES.iter().filter_map(|variable| {
         let path = PathBuf::from(std::env::var_os(variable)?);
@@ -438,7 +438,7 @@ impl Chain {
         let mut sdk = aws_config::defaults(BehaviorVersion::latest())
             .region(self.region.clone())
             .credentials_provider(credentials);
-        // Not set where it is off: the profile may say more.
+        // Not set if it is off: the profile may turn it on.
         if self.use_fips {
             sdk = sdk.use_fips(true);
         }

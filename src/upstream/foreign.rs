@@ -2,7 +2,7 @@
 //! bodies, redirects.
 //!
 //! A client gets them in Bedrock's form, with the name that goes with the status and a short,
-//! readable part of the text. What says no name but has a message in Bedrock's form keeps both.
+//! readable part of the text. An answer without a name but with a message in Bedrock's form keeps both.
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
@@ -18,7 +18,7 @@ const MAX_EXCERPT: usize = 200;
 /// How much of a text is looked at for that, in bytes.
 const MAX_READ: usize = 16 * 1024;
 
-/// Words of so many characters and more are left out: they may be keys or tokens, and tell nothing.
+/// Words of so many characters and more are left out: they may be keys or tokens, and explain nothing.
 const LONG_WORD: usize = 32;
 
 /// An error answer in Bedrock's form.

@@ -3,7 +3,7 @@
 //! A success keeps its body open and unread, but for the chunks that held the first frame of a
 //! stream. A failure is read to its end, within bounds, so that it can be relayed later exactly
 //! as it came. A 200 can be a failure: an exception in the first frame, JSON where a stream
-//! was asked for, a page for people, or a body that is encoded, which nobody asked for and the gateway does not read.
+//! was asked for, a page for people, or an encoded body, which was not requested and which the gateway does not read.
 
 use std::error::Error;
 use std::time::Duration;
@@ -65,7 +65,7 @@ pub struct Success<B = Body> {
     pub held: Vec<Bytes>,
     /// The rest of the body.
     pub body: B,
-    /// Whether the body ends where its connection does, so that nothing but its content tells a
+    /// Whether the body ends where its connection does, so that only its content distinguishes a
     /// whole one from one that was cut off.
     pub is_close_delimited: bool,
 }
@@ -84,7 +84,7 @@ pub enum TimeLimit {
 pub struct Failure {
     /// What it means.
     pub class: Class,
-    /// What the error said of itself.
+    /// The error's own name and message.
     pub reported: Reported,
     /// Status of the answer.
     pub status: StatusCode,
@@ -92,7 +92,7 @@ pub struct Failure {
     pub headers: HeaderMap,
     /// Body of the answer.
     pub body: Bytes,
-    /// Whether the upstream gave this answer; else the gateway says it for want of one.
+    /// Whether the upstream gave this answer; else the gateway made it in its place.
     pub from_upstream: bool,
     /// The limit of time that ended the attempt.
     pub time_limit: Option<TimeLimit>,
@@ -156,7 +156,7 @@ impl Failure {
     }
 
     /// An answer that refuses the gateway's credentials may quote what was signed with them, the
-    /// session token among it. That is nobody else's: the name of the error stays, its text does not.
+    /// session token among it. No other client may see that: the name of the error stays, its text does not.
     fn without_credentials(mut self) -> Failure {
         let Some(kind) = self.reported.kind().filter(|_| self.class == Class::NoCredentials) else {
             return self;
@@ -209,7 +209,7 @@ async fn failed(head: http::response::Parts, body: Body) -> Reply {
             let reported = error::read(&head.headers, &body);
             Failure::translated(head, body, reported)
         }
-        // Bedrock's are short; what the status says holds without the text.
+        // Bedrock's are short; the status is enough without the text.
         Err(error) if error.is::<LengthLimitError>() => {
             let reported = error::read(&head.headers, b"");
             Failure::translated(head, Bytes::new(), reported)
@@ -229,8 +229,8 @@ pub(super) fn encoding(headers: &HeaderMap) -> Option<String> {
     encodings.next().map(|word| word.chars().take(LONGEST).collect())
 }
 
-/// The failure that an encoded answer is. An error keeps what its status and headers say; its text
-/// is not passed on, since it may quote what is nobody else's.
+/// The failure that an encoded answer is. An error keeps its status and headers; its text
+/// is not passed on, since it may quote a secret.
 fn encoded(mut head: http::response::Parts, encoding: &str) -> Failure {
     let message = format!("the upstream's answer is encoded ({encoding}), which was not asked for");
     if head.status.is_success() {
@@ -348,7 +348,7 @@ async fn first_frame(head: http::response::Parts, mut body: Body) -> Reply {
     }
 }
 
-/// What an exception frame says, if it is one.
+/// The error in an exception frame, if it is one.
 fn exception(frame: &Frame<'_>) -> Option<Reported> {
     match frame.kind() {
         Kind::Exception(name) => {

@@ -30,10 +30,10 @@ pub(super) enum AskError {
     /// Nobody is there, or the connection broke.
     #[error("{url} does not answer: {problem}")]
     Unreachable { url: String, problem: String },
-    /// It says no, and why.
+    /// It refuses, with a reason.
     #[error("{status}: {message}")]
     Refused { status: StatusCode, message: String },
-    /// Not what a gateway of this version says.
+    /// Not an answer of a gateway of this version.
     #[error("unexpected answer from {url}: {problem}")]
     Strange { url: String, problem: String },
 }
@@ -58,7 +58,7 @@ pub(super) struct AdminPort {
 
 impl AdminPort {
     /// # Errors
-    /// When the key is none for a header.
+    /// When the key can't be a header's value.
     pub(super) fn new(url: String, key: Option<String>) -> Result<AdminPort, AskError> {
         let header = |key: String| {
             let value = HeaderValue::try_from(format!("Bearer {key}")).map_err(|_| AskError::Key);
@@ -81,7 +81,7 @@ impl AdminPort {
         serde_json::from_slice(&body).map_err(|error| self.strange(&error))
     }
 
-    /// Does this to a target; gives a sentence that says so.
+    /// Acts on a target; returns a sentence with the result.
     pub(super) async fn act(&self, act: Act, target: &str) -> Result<String, AskError> {
         let name = utf8_percent_encode(target, NON_ALPHANUMERIC);
         self.ask(Method::POST, &format!("/admin/targets/{name}/{}", act.path())).await?;

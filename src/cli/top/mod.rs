@@ -57,7 +57,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), String> {
     }
     let admin_port = admin_port(arguments.url, arguments.config)?;
     runtime(Some(1))?.block_on(async {
-        // An address or a key that is wrong is told before the screen is taken.
+        // A wrong address or key is reported before the screen is taken.
         let status = admin_port.status().await.map_err(|error| error.to_string())?;
         let mut app = App::new(admin_port.url());
         app.has(status);
@@ -105,7 +105,7 @@ fn print_frame(app: &mut App) {
     }
 }
 
-/// What the tasks that ask tell the loop.
+/// Messages from the polling tasks to the loop.
 #[derive(Debug)]
 enum News {
     Status(Box<Result<Status, AskError>>),

@@ -1,4 +1,4 @@
-//! What is shown: the gateway's state as it told it last, and what the person at the keys has
+//! What is shown: the last known state of the gateway, and what the person at the keys has
 //! chosen. No drawing, no network: a key changes it and may ask for something.
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
@@ -200,7 +200,7 @@ impl Sort {
 }
 
 impl Target {
-    /// Whether it takes requests as ever.
+    /// Whether it takes requests normally.
     pub(super) fn is_open(&self) -> bool {
         self.state == "available"
     }

@@ -1,5 +1,5 @@
 //! Draws the model. The part that is scrolled has what room there is; the others have a few lines, or
-//! none on a small terminal. Without colours everything can be told by its words.
+//! none on a small terminal. Everything is readable without colours.
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::{Constraint, Layout, Rect};

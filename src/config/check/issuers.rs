@@ -21,7 +21,7 @@ const MAX_AUDIENCES: usize = 16;
 /// Longest text of an issuer, audience or claim.
 const MAX_BYTES: usize = 1024;
 
-/// Where an issuer says of itself where its keys are (OpenID Connect Discovery 1.0, section 4).
+/// The path of an issuer's metadata, which names the URL of its keys (OpenID Connect Discovery 1.0, section 4).
 const DISCOVERY: &str = "/.well-known/openid-configuration";
 
 impl Checker<'_> {
@@ -47,7 +47,7 @@ impl Checker<'_> {
             {
                 self.problem(&at.key("issuer"), format!("is that of issuers[{first}] too"));
             }
-            // It would be taken for a lock where there is none.
+            // It would look like a lock that does not exist.
             let mut identities = config.clients.iter().flat_map(|client| &client.identities);
             if !identities.any(|it| it.issuer == raw.issuer.name) {
                 self.problem(&at, "is in no client's 'identities': nobody could use its tokens");
@@ -110,11 +110,11 @@ impl Checker<'_> {
     }
 }
 
-/// Reads a URL from which keys may be fetched: who can change what is fetched can call as any client,
+/// Reads a URL from which keys may be fetched: an attacker that changes these keys can call as any client,
 /// so it is by HTTPS, or from this machine.
 ///
 /// # Errors
-/// Why it is none. Never repeats it.
+/// Why it is invalid. Never repeats it.
 pub fn keys_url(text: &str) -> Result<Uri, &'static str> {
     let uri: Uri = text.parse().map_err(|_| "is not a URL")?;
     let authority = uri.authority().ok_or("is not a URL with a host")?;

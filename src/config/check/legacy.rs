@@ -50,7 +50,7 @@ impl Checker<'_> {
         }
     }
 
-    /// An address of its own; that of the Bedrock API is none.
+    /// An address of its own, different from that of the Bedrock API.
     fn legacy_listen(
         &mut self,
         at: &KeyPath,

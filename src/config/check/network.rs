@@ -105,9 +105,9 @@ impl Checker<'_> {
         Trust { webpki: raw.trust == RawTrust::Webpki, authorities }
     }
 
-    /// The authorities that the system has installed. `SSL_CERT_FILE` and `SSL_CERT_DIR` say where
+    /// The authorities that the system has installed. `SSL_CERT_FILE` and `SSL_CERT_DIR` name where
     /// they are, if not in the usual places. Single files that can't be read are usual there, and no
-    /// reason to stop; that of `SSL_CERT_FILE` is told of.
+    /// reason to stop; that of `SSL_CERT_FILE` is reported.
     fn platform(&self) -> (Vec<CertificateDer<'static>>, Option<CertificateError>) {
         let (file, dir) = (self.env.get("SSL_CERT_FILE"), self.env.get("SSL_CERT_DIR"));
         if file.is_none() && dir.is_none() {
@@ -159,7 +159,7 @@ impl Checker<'_> {
             let message = "is needed where 'control_plane' is on and 'endpoint_url' is given";
             self.problem(&at, message);
         }
-        // What is wrong with the region is said elsewhere.
+        // Problems of the region are reported elsewhere.
         given.or_else(|| Endpoint::of_control_plane(region, use_fips).ok())
     }
 
@@ -201,8 +201,8 @@ impl Checker<'_> {
     }
 }
 
-/// Whether a header of clients reaches no upstream, whatever the config says: it means the client's
-/// connection, tells the way from the client, shows who it is, or is written by the gateway.
+/// Whether a header of clients never reaches an upstream, also if configured: it concerns the client's
+/// connection, its proxies or its credentials, or the gateway writes it.
 fn is_never_forwarded(name: &str) -> bool {
     match name {
         "connection" | "keep-alive" | "te" | "trailer" | "transfer-encoding" | "upgrade" => true,

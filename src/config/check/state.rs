@@ -40,7 +40,7 @@ impl Checker<'_> {
         let urls = match (&raw.redis_url, jobs) {
             (Some(urls), _) if is_wanted => {
                 let urls = match kind {
-                    // What is wrong with one is said where budgets are looked at.
+                    // Problems with one are reported with the budgets.
                     RedisKind::Standalone => {
                         Ok(urls.read(self.env, self.base).unwrap_or_else(|_| "".into()))
                     }

@@ -16,7 +16,7 @@ use crate::config::secret::Secret;
 /// Where OTLP by HTTP takes spans, below the collector's URL.
 const PATH: &str = "/v1/traces";
 
-/// What the delivery itself says.
+/// Problems of the delivery settings.
 const OWN: [HeaderName; 6] = [
     header::CONNECTION,
     header::CONTENT_LENGTH,

@@ -12,7 +12,7 @@ use crate::config::bearer_key::BearerKey;
 use crate::config::secret::Secret;
 use crate::config::units::{AnyDuration, NonZeroDuration, TextForm as _};
 
-/// Somebody who may call. It has at least one means to show who it is.
+/// A client that may call. It has at least one credential.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Client {
     /// Its name; unique. 1 to 64 letters, digits, `-`, `_` and `.`.
@@ -101,7 +101,7 @@ impl Default for Issuer {
 pub enum IssuerKeys {
     /// In this key set.
     At(Uri),
-    /// Where this document of OpenID Connect Discovery says.
+    /// At the URL in this document of OpenID Connect Discovery.
     Discovered(Uri),
 }
 

@@ -29,7 +29,7 @@ pub struct Server {
     #[serde(with = "Address")]
     #[cfg_attr(test, schemars(example = "127.0.0.1:9090"))]
     pub admin_listen: SocketAddr,
-    /// The key of administrators. `None`: nobody has one, and `admin_listen` is on loopback or
+    /// The key of administrators. `None`: there is no key, and `admin_listen` is on loopback or
     /// serves only health and open metrics.
     #[serde(skip)]
     pub admin_key: Option<Secret>,
@@ -197,7 +197,7 @@ impl Default for Upstream {
 }
 
 impl Upstream {
-    /// Whether connections that were opened as `other` says are what this asks for.
+    /// Whether connections that were opened with `other` suit these settings.
     pub fn connects_like(&self, other: &Upstream) -> bool {
         (&self.trust, &self.proxies) == (&other.trust, &other.proxies)
             && self.connect_timeout == other.connect_timeout

@@ -39,7 +39,7 @@ pub enum RedisKind {
 pub struct State {
     /// The store for what clients have spent.
     pub budgets: BudgetStore,
-    /// How often it is told what was spent.
+    /// How often spending is stored.
     pub budget_flush: Duration,
     /// Where it is shared. `None`: nowhere.
     pub shared: Option<SharedState>,

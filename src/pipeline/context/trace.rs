@@ -69,7 +69,7 @@ enum What {
     Attempt { target: Arc<Target>, outcome: &'static str, status: Option<u16>, told: Told },
 }
 
-/// What the answer to an attempt says of itself.
+/// The attributes of an attempt from its answer.
 #[derive(Debug, Default)]
 struct Told {
     request_id: Option<String>,
@@ -95,7 +95,7 @@ impl Open<'_> {
             .insert(TRACEPARENT, TraceParent { trace_id, span_id, is_sampled: true }.to_header());
     }
 
-    /// Notes that the wait has come to its aim.
+    /// Notes that the wait succeeded.
     pub(in crate::pipeline) fn served(&self) {
         self.note(|part| {
             if let What::Wait { is_served } = &mut part.what {
@@ -191,7 +191,7 @@ impl RequestContext {
     /// Finds out whether the request is part of a trace, and whether that is recorded.
     pub(in crate::pipeline) fn join_trace(&mut self, head: &request::Parts) {
         let Some(traces) = &self.gateway.traces else {
-            // What the client calls its trace is worth a look where there is a log to say it in.
+            // The client's trace context is only read if there is a log or a trace to write it to.
             if self.gateway.access_log.is_on() {
                 self.trace_context = TraceParent::from_headers(&head.headers).map(without_span);
             }
@@ -232,7 +232,7 @@ impl RequestContext {
         self.recording.as_ref()?.open(What::Wait { is_served: false })
     }
 
-    /// The spans of the request, which has ended after `duration`, to who sends them.
+    /// Hands the spans of the request, which has ended after `duration`, to the exporter.
     pub(super) fn hand_over_spans(&mut self, duration: Duration) {
         let Some(recording) = self.recording.take() else { return };
         let Some(traces) = &self.gateway.traces else { return };
@@ -386,7 +386,7 @@ impl HttpCall {
 }
 
 impl Outcome {
-    /// Whether somebody is to look into it: not the client, who was told, or has gone.
+    /// Whether an operator should look into it: not if the client caused it, or has gone.
     fn is_failure(self) -> bool {
         match self {
             Outcome::Success
@@ -435,7 +435,7 @@ fn span_name(operation: Option<Operation>, model: Option<&str>) -> String {
     }
 }
 
-/// The convention's name of what is asked of a model; what asks none to say anything has no name.
+/// The semantic conventions' name of the operation; `None` if the operation generates nothing.
 fn operation_name(operation: Operation, model: Option<&str>) -> Option<&'static str> {
     let family = || ModelId::new(model?).ok().map(|model| (model.family(), model));
     match operation {
