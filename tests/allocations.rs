@@ -68,8 +68,8 @@ async fn gateway(upstream: SocketAddr) -> Server {
     let access = AccessLog::to(std::io::sink(), LogFormat::Json, dropped);
     let logs = Logs { access, usage: UsageLog::NONE, traces: None };
     let live = Arc::new(SharedGateway::new(Gateway::new(config, None, metrics, logs).unwrap()));
-    let shim = Arc::new(LegacyService::start(&live).unwrap());
-    Server::bind(live, shim).await.unwrap()
+    let legacy = Arc::new(LegacyService::start(&live).unwrap());
+    Server::bind(live, legacy).await.unwrap()
 }
 
 /// Asks `times` on one connection, and fails unless each answer is a whole success.

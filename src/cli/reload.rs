@@ -120,14 +120,14 @@ async fn patiently<T>(mut reading: JoinHandle<T>) -> Option<T> {
 pub(super) fn start(
     watch: Watch,
     live: Arc<SharedGateway>,
-    shim: Arc<LegacyService>,
+    legacy: Arc<LegacyService>,
     certificates: Arc<Notify>,
     stop: CancellationToken,
 ) -> Result<(), String> {
     let mut hangup = signal(SignalKind::hangup())
         .map_err(|error| format!("can't listen for signals: {error}"))?;
     let running = live.load().config.clone();
-    let mut reloader = Reloader { watch, running, live, shim, certificates };
+    let mut reloader = Reloader { watch, running, live, legacy, certificates };
     reloader.succeeded();
     tokio::spawn(async move {
         loop {
@@ -152,7 +152,7 @@ struct Reloader {
     /// What the process was started with.
     running: Config,
     live: Arc<SharedGateway>,
-    shim: Arc<LegacyService>,
+    legacy: Arc<LegacyService>,
     /// Has the certificate files looked at.
     certificates: Arc<Notify>,
 }
@@ -234,7 +234,7 @@ impl Reloader {
         let renewed = tokio::task::spawn_blocking(move || live.renewed(config)).await;
         let renewed = renewed.map_err(|error| error.to_string())?;
         let renewed = renewed.map_err(|error| error.to_string())?;
-        self.shim.renew(&renewed.config).map_err(|error| error.to_string())?;
+        self.legacy.renew(&renewed.config).map_err(|error| error.to_string())?;
         self.live.store(renewed);
         for warning in warnings {
             tracing::warn!(name: UNLIMITED, "{warning}");

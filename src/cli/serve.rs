@@ -62,8 +62,8 @@ pub(super) fn run(arguments: Arguments) -> Result<(), String> {
         on_signals(stop.clone(), force_stop.clone())?;
         let Started { server, budgets, spans } = start(loaded.config).await?;
         let live = Arc::clone(server.live());
-        let (shim, recheck) = (Arc::clone(server.shim()), Arc::clone(server.recheck()));
-        reload::start(watch, Arc::clone(&live), shim, recheck, stop.clone())?;
+        let (legacy, recheck) = (Arc::clone(server.legacy()), Arc::clone(server.recheck()));
+        reload::start(watch, Arc::clone(&live), legacy, recheck, stop.clone())?;
         let drained_by = async {
             stop.cancelled().await;
             let config = &live.load().config.server;
@@ -126,8 +126,8 @@ pub(super) async fn start(config: Config) -> Result<Started, String> {
     let budgets = BudgetSync::start(state, ledgers, &gateway.metrics).await;
     let budgets = budgets.map_err(|error| error.to_string())?;
     let live = Arc::new(SharedGateway::new(gateway));
-    let shim = Arc::new(LegacyService::start(&live).map_err(|error| error.to_string())?);
-    let server = Server::bind(live, shim).await.map_err(|error| error.to_string())?;
+    let legacy = Arc::new(LegacyService::start(&live).map_err(|error| error.to_string())?);
+    let server = Server::bind(live, legacy).await.map_err(|error| error.to_string())?;
     let address = |address: std::io::Result<std::net::SocketAddr>| {
         address.map_err(|error| format!("can't tell the listener's address: {error}"))
     };

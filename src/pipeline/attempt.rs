@@ -76,10 +76,10 @@ async fn answer(mut routed: RoutedRequest) -> Result<Response<ResponseBody>, Req
     drop(body);
     context.guards.in_flight.as_mut().into_iter().for_each(InFlightGuard::release_body);
     match outcome {
-        Ok(Answer::Success(success, spending)) => {
+        Ok(Answer::Success(success, reservation)) => {
             let operation = call.operation;
             let mut response =
-                relay::success(context, operation, *success, spending, size, deadline);
+                relay::success(context, operation, *success, reservation, size, deadline);
             if has_own_deadline {
                 response.extensions_mut().insert(ResponseDeadline(deadline));
             }
@@ -146,10 +146,10 @@ impl AttemptLoop {
             let target = Arc::clone(permit.target());
             let mut failure = match reply {
                 Reply::Success(success) => {
-                    let spending = permit.succeeded(took);
+                    let reservation = permit.succeeded(took);
                     let status = success.status.as_u16();
                     self.routed.context.attempted(&target, "success", status, took);
-                    return Ok(Answer::Success(success, spending));
+                    return Ok(Answer::Success(success, reservation));
                 }
                 Reply::Failure(failure) => failure,
             };

@@ -88,17 +88,17 @@ pub(super) fn success<B>(
     mut context: Box<RequestContext>,
     operation: Operation,
     success: Success<B>,
-    spending: ActiveReservation,
+    reservation: ActiveReservation,
     size: RequestSize,
     deadline: Instant,
 ) -> Response<ResponseBody<B>> {
     let Success { status, headers: mut head, held, body, is_close_delimited } = success;
-    let idle = spending.target().endpoint.idle_timeout;
-    context.answer.target = Some(Arc::clone(spending.target()));
+    let idle = reservation.target().endpoint.idle_timeout;
+    context.answer.target = Some(Arc::clone(reservation.target()));
     context.answering(status, None);
-    context.spent(spending.input(), 0);
+    context.spent(reservation.input(), 0);
     let quiet_since = context.timing.started + context.timing.first_byte.unwrap_or_default();
-    let watch = if operation.is_stream() {
+    let usage_tap = if operation.is_stream() {
         if context.consumption.bound.is_some() {
             UsageTap::whole_stream()
         } else {
@@ -106,7 +106,7 @@ pub(super) fn success<B>(
         }
     } else {
         // Vectors and pictures are long, and nothing of them is cached.
-        let mode = spending.target().model_info.map_or("chat", |facts| facts.mode);
+        let mode = reservation.target().model_info.map_or("chat", |facts| facts.mode);
         UsageTap::unary(Usage::from_headers(&head), mode == "chat" || is_close_delimited)
     };
     strip_for_client(&mut head);
@@ -117,9 +117,9 @@ pub(super) fn success<B>(
     let relay = Relay {
         body,
         held: held.into_iter(),
-        watch,
+        usage_tap,
         context,
-        spending: Some(spending),
+        reservation: Some(reservation),
         size,
         idle,
         deadline,
@@ -261,10 +261,10 @@ pin_project_lite::pin_project! {
         body: B,
         // What was read to see the first frame goes out first.
         held: std::vec::IntoIter<Bytes>,
-        watch: UsageTap,
+        usage_tap: UsageTap,
         context: Box<RequestContext>,
         // What the answer holds of its target's quota, until it is settled.
-        spending: Option<ActiveReservation>,
+        reservation: Option<ActiveReservation>,
         size: RequestSize,
         idle: Duration,
         deadline: Instant,
@@ -307,7 +307,7 @@ impl<B: Body<Data = Bytes>> Relay<B> {
             if let Some(chunk) = this.held.next() {
                 return Poll::Ready(Some(Ok(self.pass(chunk))));
             }
-            if let Some(over) = this.over_budget.filter(|_| !this.watch.is_within_frame()) {
+            if let Some(over) = this.over_budget.filter(|_| !this.usage_tap.is_within_frame()) {
                 return Poll::Ready(Some(self.budget_exceeded(over)));
             }
             match this.body.poll_frame(cx) {
@@ -319,8 +319,8 @@ impl<B: Body<Data = Bytes>> Relay<B> {
                 }
                 Poll::Ready(Some(Err(_))) => return self.broke(cx),
                 Poll::Ready(None)
-                    if this.watch.is_within_frame()
-                        || *this.may_be_cut && this.watch.is_incomplete() =>
+                    if this.usage_tap.is_within_frame()
+                        || *this.may_be_cut && this.usage_tap.is_incomplete() =>
                 {
                     return self.broke(cx);
                 }
@@ -350,19 +350,21 @@ impl<B: Body<Data = Bytes>> Relay<B> {
 
     fn pass(mut self: Pin<&mut Self>, chunk: Bytes) -> Bytes {
         let this = self.as_mut().project();
-        this.watch.pass(&chunk);
+        this.usage_tap.pass(&chunk);
         // If the client goes away, what has passed is what it cost.
-        if let (Some(spending), Some(output)) = (this.spending.as_mut(), this.watch.tokens()) {
-            spending.observe_output(output);
-            this.context.consumption.begun = this.watch.begun();
-            this.context.spent(spending.input(), output);
+        if let (Some(reservation), Some(output)) =
+            (this.reservation.as_mut(), this.usage_tap.tokens())
+        {
+            reservation.observe_output(output);
+            this.context.consumption.begun = this.usage_tap.begun();
+            this.context.spent(reservation.input(), output);
             if *this.is_metered {
-                *this.over_budget = this.context.charge_so_far(this.watch.usage()).err();
+                *this.over_budget = this.context.charge_so_far(this.usage_tap.usage()).err();
             }
         }
         this.context.answer.bytes += chunk.len() as u64;
         // A body of known length is not asked again when it is all there.
-        if this.held.len() == 0 && this.body.is_end_stream() && !this.watch.is_within_frame() {
+        if this.held.len() == 0 && this.body.is_end_stream() && !this.usage_tap.is_within_frame() {
             self.finish();
         }
         chunk
@@ -370,9 +372,9 @@ impl<B: Body<Data = Bytes>> Relay<B> {
 
     fn finish(self: Pin<&mut Self>) {
         // A bidirectional stream, which is metered, ends when its client ends it.
-        let outcome = if self.watch.saw_exception() {
+        let outcome = if self.usage_tap.saw_exception() {
             Outcome::StreamException
-        } else if !self.is_metered && self.watch.lacks_its_stop() {
+        } else if !self.is_metered && self.usage_tap.lacks_its_stop() {
             Outcome::Incomplete
         } else {
             Outcome::Success
@@ -434,7 +436,7 @@ impl<B: Body<Data = Bytes>> Relay<B> {
 
     /// Whether the client can take a frame of the gateway's own.
     fn takes_a_frame(&self) -> bool {
-        self.watch.takes_a_frame() && self.body.size_hint().exact().is_none()
+        self.usage_tap.takes_a_frame() && self.body.size_hint().exact().is_none()
     }
 
     fn exception(&self, error: RelayError) -> Bytes {
@@ -467,23 +469,23 @@ impl<B> Relay<B> {
         let this = self.project();
         *this.is_over = true;
         this.context.panicked();
-        drop(this.spending.take());
+        drop(this.reservation.take());
     }
 
     fn end(self: Pin<&mut Self>, outcome: Outcome) {
         let this = self.project();
         *this.is_over = true;
         this.context.ended(outcome);
-        let usage = this.watch.usage();
+        let usage = this.usage_tap.usage();
         this.context.consumption.reported = usage;
-        if let Some(mut spending) = this.spending.take() {
+        if let Some(mut reservation) = this.reservation.take() {
             match outcome {
-                Outcome::StreamBroken | Outcome::StreamIdle => spending.stalled(),
-                Outcome::Success => spending.completed(),
+                Outcome::StreamBroken | Outcome::StreamIdle => reservation.stalled(),
+                Outcome::Success => reservation.completed(),
                 _ => {}
             }
             if let Some(usage) = usage {
-                spending.settle(&usage, this.size);
+                reservation.settle(&usage, this.size);
             }
         }
     }

@@ -69,7 +69,7 @@ const LAST_ANSWERS: Duration = Duration::from_secs(5);
 pub struct Server {
     live: Arc<SharedGateway>,
     admin: Arc<Admin>,
-    shim: Arc<LegacyService>,
+    legacy: Arc<LegacyService>,
     readiness: Arc<Readiness>,
     data: TcpListener,
     /// `None` when one listener serves both.
@@ -101,11 +101,11 @@ impl Server {
     /// Binds the listeners of the gateway's config, and reads the certificate if it has one.
     pub async fn bind(
         live: Arc<SharedGateway>,
-        shim: Arc<LegacyService>,
+        legacy: Arc<LegacyService>,
     ) -> Result<Server, BindError> {
         let gateway = live.load_full();
-        let Config { server, legacy, .. } = &gateway.config;
-        let legacy_listen = legacy.listen.filter(|_| legacy.enabled);
+        let Config { server, legacy: endpoints, .. } = &gateway.config;
+        let legacy_listen = endpoints.listen.filter(|_| endpoints.enabled);
         let (listen, admin_listen) = (server.listen, server.admin_listen);
         let certificates = match &server.tls {
             Some(tls) => Some(Certificates::load(tls, Arc::clone(&gateway.metrics)).await?),
@@ -128,7 +128,7 @@ impl Server {
         Ok(Server {
             live,
             admin,
-            shim,
+            legacy,
             readiness,
             data,
             admin_listener,
@@ -159,8 +159,8 @@ impl Server {
     }
 
     /// The legacy endpoints.
-    pub fn shim(&self) -> &Arc<LegacyService> {
-        &self.shim
+    pub fn legacy(&self) -> &Arc<LegacyService> {
+        &self.legacy
     }
 
     /// The address of the legacy endpoints.
@@ -178,7 +178,7 @@ impl Server {
         stop: CancellationToken,
         force_stop: CancellationToken,
     ) -> bool {
-        let Server { live, admin, shim, readiness, data, .. } = self;
+        let Server { live, admin, legacy, readiness, data, .. } = self;
         let Server { admin_listener, legacy_listener, certificates, recheck, .. } = self;
         let shutdown = Shutdown::within(live.load().config.server.drain_timeout);
         let common = Accept::new(&live, workers);
@@ -187,22 +187,22 @@ impl Server {
         let mut listeners = JoinSet::new();
         let pipeline = stack::<Incoming>(&live);
         // One type for all listeners, so that the code that speaks HTTP is compiled once.
-        let answers = |api: bool, admin: Option<Arc<Admin>>, shim: Option<Arc<LegacyService>>| {
+        let answers = |api: bool, admin: Option<Arc<Admin>>, legacy: Option<Arc<LegacyService>>| {
             let pipeline = pipeline.clone();
             move |request: Request<Incoming>, peer: Peer| {
                 // The pipeline refuses a request with two lengths, since it logs it.
                 let is_clear = !repeats_length(request.headers());
                 let (mut pipeline, admin) = (pipeline.clone(), admin.clone().filter(|_| is_clear));
-                let shim = shim.clone().filter(|_| is_clear);
-                let shim = shim.filter(|shim| shim.serves(request.uri().path()));
+                let legacy = legacy.clone().filter(|_| is_clear);
+                let legacy = legacy.filter(|legacy| legacy.serves(request.uri().path()));
                 async move {
                     let (head, body) = request.into_parts();
                     if let Some(answer) = admin.and_then(|admin| admin.answer(&head, &peer)) {
                         return answer.map(Either::Right);
                     }
-                    if let Some(shim) = shim {
+                    if let Some(legacy) = legacy {
                         let request = Request::from_parts(head, body);
-                        return Box::pin(shim.answer(request, peer)).await.map(full);
+                        return Box::pin(legacy.answer(request, peer)).await.map(full);
                     }
                     if !api && !is_clear {
                         return two_lengths().map(full);
@@ -218,7 +218,7 @@ impl Server {
         let on_data = answers(
             true,
             admin_listener.is_none().then(|| Arc::clone(&admin)),
-            legacy_listener.is_none().then(|| Arc::clone(&shim)),
+            legacy_listener.is_none().then(|| Arc::clone(&legacy)),
         );
         let tls = certificates.as_ref().map(Certificates::acceptor);
         let tracked = connections.clone();
@@ -227,7 +227,7 @@ impl Server {
             listeners.spawn(certificates.keep_fresh(Arc::clone(&live), recheck));
         }
         if let Some(listener) = legacy_listener {
-            let on_legacy = answers(false, None, Some(Arc::clone(&shim)));
+            let on_legacy = answers(false, None, Some(Arc::clone(&legacy)));
             let (common, tracked) = (common.clone(), connections.clone());
             listeners.spawn(accept(listener, None, common, on_legacy, tracked, shutdown.clone()));
         }
@@ -258,7 +258,7 @@ impl Server {
             tokio::join!(
                 timeout(limit, connections.wait()),
                 // Another worker repeats a job that does not end in time.
-                timeout(limit, shim.stop()),
+                timeout(limit, legacy.stop()),
             )
         };
         let clean = tokio::select! {

@@ -51,12 +51,12 @@ fn answer(
     context.call.operation = Some(operation);
     let mut permit = target(gateway).enter(DEMAND, Instant::now()).unwrap();
     permit.sent();
-    let spending = permit.succeeded(Duration::from_millis(1));
+    let reservation = permit.succeeded(Duration::from_millis(1));
     let (status, headers) = (StatusCode::OK, HeaderMap::new());
     let success = Success { status, headers, held, body, is_close_delimited: false };
     let deadline = Instant::now() + gateway.config.server.request_timeout;
     let response =
-        relay::success(context, operation, success, spending, RequestSize::default(), deadline);
+        relay::success(context, operation, success, reservation, RequestSize::default(), deadline);
     response.into_body()
 }
 

@@ -174,10 +174,10 @@ async fn returned_quota_goes_to_the_first_in_the_queue_at_once() {
     holder.sent();
     let start = Instant::now();
     let mut first = route.group.join(flow("first"), candidates(&route, 40_000));
-    let spending = holder.succeeded(SECOND);
+    let reservation = holder.succeeded(SECOND);
     assert!(first.granted().now_or_never().is_none());
     let usage = Usage { input: 1000, ..Usage::default() };
-    spending.settle(
+    reservation.settle(
         &usage,
         &RequestSize { text_bytes: 4000, media: 0, max_output: None, ..RequestSize::default() },
     );
@@ -298,9 +298,9 @@ async fn one_of_many(route: &Arc<Route>, dice: &mut fastrand::Rng) {
         // Answered, and free of charge, so that all of it comes back.
         _ => {
             permit.sent();
-            let spending = permit.succeeded(Duration::from_millis(1));
+            let reservation = permit.succeeded(Duration::from_millis(1));
             tokio::task::yield_now().await;
-            spending.settle(&Usage::default(), &RequestSize::default());
+            reservation.settle(&Usage::default(), &RequestSize::default());
         }
     }
 }
