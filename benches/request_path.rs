@@ -80,12 +80,12 @@ fn verify_inbound(bencher: Bencher<'_, '_>, is_first_of_the_day: bool) {
             secret_access_key: SECRET.into(),
             expires: None,
         };
-        let client = config::Client {
+        let client = config::ClientConfig {
             policy: config::ClientPolicy::default(),
             budget: None,
             name: "team-a".to_owned(),
             keys: vec![pair],
-            ..config::Client::default()
+            ..config::ClientConfig::default()
         };
         let auth = config::Auth {
             max_clock_skew: Duration::from_secs(300),

@@ -27,7 +27,7 @@ pub(super) enum Guard {
 
 /// Why a request is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Refused {
+pub(super) enum AccessDenied {
     /// The key is missing or another one.
     #[error("this path needs the admin key: authorization: Bearer, or x-sluice-admin-key")]
     NeedsKey,
@@ -45,12 +45,14 @@ pub(super) enum Refused {
     Host(#[from] BadHost),
 }
 
-impl Refused {
+impl AccessDenied {
     pub(super) fn status(self) -> StatusCode {
         match self {
-            Refused::NeedsKey => StatusCode::UNAUTHORIZED,
-            Refused::Host(_) => StatusCode::BAD_REQUEST,
-            Refused::HasNone | Refused::ByName | Refused::OtherSite => StatusCode::FORBIDDEN,
+            AccessDenied::NeedsKey => StatusCode::UNAUTHORIZED,
+            AccessDenied::Host(_) => StatusCode::BAD_REQUEST,
+            AccessDenied::HasNone | AccessDenied::ByName | AccessDenied::OtherSite => {
+                StatusCode::FORBIDDEN
+            }
         }
     }
 }
@@ -62,7 +64,7 @@ pub(super) fn check(
     head: &Parts,
     config: &Server,
     is_local: bool,
-) -> Result<(), Refused> {
+) -> Result<(), AccessDenied> {
     let is_open = match guard {
         Guard::Anybody => return Ok(()),
         Guard::Metrics => config.open_metrics,
@@ -73,14 +75,14 @@ pub(super) fn check(
     }
     match &config.admin_key {
         Some(key) if admin_key::is_presented(key, &head.headers) => Ok(()),
-        Some(_) => Err(Refused::NeedsKey),
-        None if !is_local => Err(Refused::HasNone),
+        Some(_) => Err(AccessDenied::NeedsKey),
+        None if !is_local => Err(AccessDenied::HasNone),
         // A scraper on this machine may well use a name.
         None if guard == Guard::Metrics => Ok(()),
         // The names that the API may be called by open nothing here.
-        None if !origin::is_for_us(head, &[])? => Err(Refused::ByName),
+        None if !origin::is_for_us(head, &[])? => Err(AccessDenied::ByName),
         None if guard == Guard::Changer && !origin::is_of_own_page(head)? => {
-            Err(Refused::OtherSite)
+            Err(AccessDenied::OtherSite)
         }
         None => Ok(()),
     }
@@ -162,7 +164,7 @@ mod tests {
         assert_eq!(absolute(Version::HTTP_11), ALL[..2]);
         assert_eq!(absolute(Version::HTTP_2), ALL[..2]);
         let two = head(&[("host", "127.0.0.1:9090"), ("host", "evil.example")]);
-        assert_eq!(check(Guard::Reader, &two, &server, true), Err(Refused::Host(BadHost)));
+        assert_eq!(check(Guard::Reader, &two, &server, true), Err(AccessDenied::Host(BadHost)));
     }
 
     #[test]

@@ -29,7 +29,7 @@ use crate::auth::Peer;
 use crate::pipeline::{Gateway, SharedGateway};
 use crate::routing::Target;
 use crate::telemetry::audit::{self, Actor};
-use access::{Guard, Refused};
+use access::{AccessDenied, Guard};
 use status::Status;
 
 /// The body of an answer: whole, or events as they come.
@@ -195,11 +195,11 @@ fn wrong_method(path: Path<'_>) -> Response<Bytes> {
     refusal
 }
 
-fn refuse(gateway: &Gateway, refused: Refused) -> Response<Bytes> {
+fn refuse(gateway: &Gateway, refused: AccessDenied) -> Response<Bytes> {
     gateway.metrics.admin_refused.inc();
     let message = serde_json::json!({ "message": refused.to_string() });
     let mut response = json(refused.status(), &message);
-    if refused == Refused::NeedsKey {
+    if refused == AccessDenied::NeedsKey {
         response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
     response

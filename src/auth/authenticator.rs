@@ -185,7 +185,7 @@ impl Authenticator {
     /// The keys of these clients, whose records are among `members`. Without clients everybody may
     /// call. What the keys of an older config remember of signatures is taken over.
     pub fn new(
-        clients: &[config::Client],
+        clients: &[config::ClientConfig],
         members: &ClientRegistry,
         auth: &config::Auth,
         metrics: Arc<Metrics>,
@@ -475,10 +475,10 @@ mod tests {
     const NOW: SystemTime = SystemTime::UNIX_EPOCH;
 
     fn keys(tokens: &[(&str, &str, Option<SystemTime>)]) -> Authenticator {
-        let clients = tokens.iter().map(|(name, key, expires)| config::Client {
+        let clients = tokens.iter().map(|(name, key, expires)| config::ClientConfig {
             name: (*name).to_owned(),
             bearer_tokens: vec![config::BearerToken { key: BearerKey::of(key), expires: *expires }],
-            ..config::Client::default()
+            ..config::ClientConfig::default()
         });
         keys_of(&clients.collect::<Vec<_>>(), &auth(), None)
     }
@@ -544,7 +544,7 @@ mod tests {
     #[test]
     fn what_waited_is_done_for_clients_alone_as_long_as_they_are() {
         let known = keys(&[("team-a", "a-key-of-team-a-alone", None)]);
-        let client = config::Client { name: "team-a".to_owned(), ..Default::default() };
+        let client = config::ClientConfig { name: "team-a".to_owned(), ..Default::default() };
         let members = ClientRegistry::new(&[client], None, None).unwrap();
         assert_eq!(known.check_active(members.get("team-a")), Ok(()));
         assert_eq!(known.check_active(members.get("team-b")), Err(AuthError::ClientRemoved));

@@ -55,7 +55,7 @@ pub use fingerprint::{Files, Fingerprint, fingerprint_of};
 pub use glob::{Glob, GlobError};
 pub use log_filter::log_filter;
 pub use model::{
-    Auth, Balance, BearerToken, Budget, BudgetStore, Client, ClientAuth, ClientCertificates,
+    Auth, Balance, BearerToken, Budget, BudgetStore, ClientAuth, ClientCertificates, ClientConfig,
     ClientPolicy, Config, Fallback, Feature, Guardrail, Guardrails, Hedge, Issuer, IssuerKeys,
     JobQueue, Jobs, JobsBackend, KeyPair, Learning, Legacy, LegacyAction, LegacyGroup, LegacyMock,
     LegacyPrompts, LimitKey, Limits, Log, LogFormat, OperationName, Price, Priority, Proxies,

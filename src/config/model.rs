@@ -22,7 +22,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use clients::{
-    Auth, BearerToken, Client, Issuer, IssuerKeys, KeyPair, TokenAlgorithm, TokenIdentity,
+    Auth, BearerToken, ClientConfig, Issuer, IssuerKeys, KeyPair, TokenAlgorithm, TokenIdentity,
 };
 pub use jobs::{JobQueue, Jobs, JobsBackend};
 pub use legacy::{Legacy, LegacyAction, LegacyGroup, LegacyMock, LegacyPrompts};
@@ -61,7 +61,7 @@ pub struct Config {
     /// What one client may use.
     pub limits: Limits,
     /// Who may call. Empty: everyone.
-    pub clients: Vec<Client>,
+    pub clients: Vec<ClientConfig>,
     /// Whose tokens clients may present.
     pub issuers: Vec<Issuer>,
     /// How signatures of clients are judged.

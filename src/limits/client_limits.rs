@@ -247,7 +247,7 @@ mod tests {
         let limits = limits(|config| config.max_concurrent = Some(1));
         let defaults = limits.defaults.config.clone();
         let renewed = |before: &ClientRegistry, policy| {
-            let named = config::Client { name: "a".to_owned(), policy, ..Default::default() };
+            let named = config::ClientConfig { name: "a".to_owned(), policy, ..Default::default() };
             let clients = ClientRegistry::new(&[named], Some(before), None).unwrap();
             let who = CallerKind::Registered(Arc::clone(clients.get("a").unwrap()));
             (clients, limits.with_config(&defaults), Caller { kind: who, access_key_id: None })

@@ -15,12 +15,12 @@ mod registry;
 mod tracking;
 
 pub use budget::store as budget_store;
-pub use budget::{Account, BudgetLedgers, BudgetSync, Hold, OverBudget, usd};
+pub use budget::{BudgetLedgers, BudgetReservation, BudgetSync, ClientBudget, OverBudget, usd};
 pub use caller::{Caller, CallerKind};
 pub use client_limits::ClientLimits;
 pub use concurrency::ConcurrencyPermit;
 pub use exceeded::LimitExceeded;
 pub use policy::{Denied, Policy};
-pub use prices::{Prices, Rates};
+pub use prices::{Prices, TokenPrices};
 pub use rate::{RateKey, RequestRate};
 pub use registry::{ClientRecord, ClientRegistry};

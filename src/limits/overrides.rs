@@ -28,7 +28,7 @@ impl Overrides {
     /// The limits of a client. One that is the same `before` keeps what was used of it. `rate` gives
     /// the limit of a rate that clients share where no fleet does.
     pub(super) fn new(
-        client: &config::Client,
+        client: &config::ClientConfig,
         before: Option<&Overrides>,
         rate: &mut impl FnMut(NonZeroU32) -> Arc<RequestRate>,
         fleet: Option<&Fleet>,

@@ -22,7 +22,7 @@ const ROUNDING_PERCENT: u64 = 10;
 
 /// The prices of one model, in pico-dollars for a token.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Rates {
+pub struct TokenPrices {
     /// Fresh input.
     pub input: u64,
     /// Output.
@@ -35,7 +35,7 @@ pub struct Rates {
     pub cache_write_1h: u64,
 }
 
-impl Rates {
+impl TokenPrices {
     /// What these tokens cost, in nano-dollars.
     pub fn cost(&self, usage: &Usage) -> u64 {
         let parts = [
@@ -79,14 +79,14 @@ impl Rates {
             output: bound.output.unwrap_or(0),
             ..Usage::default()
         };
-        Rates { input, output, ..*self }.cost(&usage)
+        TokenPrices { input, output, ..*self }.cost(&usage)
     }
 }
 
-impl From<&config::Price> for Rates {
-    fn from(price: &config::Price) -> Rates {
+impl From<&config::Price> for TokenPrices {
+    fn from(price: &config::Price) -> TokenPrices {
         let cache_write = price.cache_write.unwrap_or(price.input);
-        Rates {
+        TokenPrices {
             input: price.input,
             output: price.output,
             cache_read: price.cache_read.unwrap_or(price.input),
@@ -96,13 +96,13 @@ impl From<&config::Price> for Rates {
     }
 }
 
-impl From<catalogue::Price> for Rates {
-    fn from(price: catalogue::Price) -> Rates {
+impl From<catalogue::Price> for TokenPrices {
+    fn from(price: catalogue::Price) -> TokenPrices {
         // A dollar for a million tokens is a million pico-dollars for one.
         let rate = |usd: f64| (usd * 1e6).round() as u64;
         let (input, cache_write) =
             (rate(price.input), rate(price.cache_write.unwrap_or(price.input)));
-        Rates {
+        TokenPrices {
             input,
             output: rate(price.output),
             cache_read: rate(price.cache_read.unwrap_or(price.input)),
@@ -120,9 +120,9 @@ fn hour(input: u64, cache_write: u64) -> u64 {
 /// The prices of one config.
 #[derive(Debug, Default)]
 pub struct Prices {
-    exact: HashMap<String, Rates>,
-    globs: Vec<(Glob, Rates)>,
-    rest: Option<Rates>,
+    exact: HashMap<String, TokenPrices>,
+    globs: Vec<(Glob, TokenPrices)>,
+    rest: Option<TokenPrices>,
 }
 
 impl Prices {
@@ -153,15 +153,15 @@ impl Prices {
         model: &ModelId,
         base_model: &ModelId,
         known: Option<&catalogue::ModelFacts>,
-    ) -> Option<Rates> {
+    ) -> Option<TokenPrices> {
         // Prices are rarely configured, so their text is seldom in a cache.
         let is_stated = !self.exact.is_empty() || !self.globs.is_empty();
         let stated = || if is_stated { self.stated(model, base_model) } else { None };
-        let of_catalogue = || known?.price.map(Rates::from).filter(is_by_token);
+        let of_catalogue = || known?.price.map(TokenPrices::from).filter(is_by_token);
         stated().or_else(of_catalogue).or(self.rest)
     }
 
-    fn stated(&self, model: &ModelId, base_model: &ModelId) -> Option<Rates> {
+    fn stated(&self, model: &ModelId, base_model: &ModelId) -> Option<TokenPrices> {
         let ids = [
             Some(model.as_str()),
             model.arn_resource(),
@@ -184,8 +184,8 @@ fn percent(rate: u64, percent: u64) -> u64 {
 
 /// Whether a model of the catalogue is paid by its tokens; one that costs nothing by them is paid by
 /// something else.
-fn is_by_token(rates: &Rates) -> bool {
-    *rates != Rates::default()
+fn is_by_token(rates: &TokenPrices) -> bool {
+    *rates != TokenPrices::default()
 }
 
 #[cfg(test)]
@@ -232,8 +232,13 @@ mod tests {
 
     #[test]
     fn a_cost_is_exact_and_rounded_once() {
-        let rates =
-            Rates { input: 37, output: 1500, cache_read: 3, cache_write: 300, cache_write_1h: 480 };
+        let rates = TokenPrices {
+            input: 37,
+            output: 1500,
+            cache_read: 3,
+            cache_write: 300,
+            cache_write_1h: 480,
+        };
         let usage =
             Usage { input: 1000, output: 10, cache_read: 100, cache_write: 7, cache_write_1h: 0 };
         // 37,000 + 15,000 + 300 + 2,100 pico-dollars.
@@ -245,9 +250,9 @@ mod tests {
         assert_eq!(rates.most(&Bound { input: None, ..bound }), u64::MAX);
         let hour = Bound { writes_cache: true, ..bound };
         assert_eq!(rates.most(&hour), 480 + 15, "a write for an hour costs 480");
-        assert_eq!(Rates::default().most(&Bound { output: None, ..bound }), 0);
+        assert_eq!(TokenPrices::default().most(&Bound { output: None, ..bound }), 0);
         let huge = Usage { input: u64::MAX, ..Usage::default() };
-        assert_eq!(Rates { input: u64::MAX, ..rates }.cost(&huge), u64::MAX);
+        assert_eq!(TokenPrices { input: u64::MAX, ..rates }.cost(&huge), u64::MAX);
     }
 
     proptest! {
@@ -281,7 +286,7 @@ mod tests {
             let (input, output) = prices;
             // Even prices, of which no per cent is rounded.
             let (input, output) = (input / 100 * 100, output / 100 * 100);
-            let rates = Rates {
+            let rates = TokenPrices {
                 input,
                 output,
                 cache_read: input / 10,
@@ -291,7 +296,7 @@ mod tests {
             let most = rates.most(&bound);
             let mut dearest = rates;
             if is_long {
-                dearest = Rates {
+                dearest = TokenPrices {
                     input: dearest.input * 2,
                     output: dearest.output * 3 / 2,
                     cache_read: dearest.cache_read * 2,

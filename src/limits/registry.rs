@@ -12,7 +12,7 @@ use std::time::SystemTime;
 
 use tokio::time::Instant;
 
-use super::budget::{Account, BudgetLedgers};
+use super::budget::{BudgetLedgers, ClientBudget};
 use super::concurrency::ConcurrencyCounter;
 use super::overrides::Overrides;
 use super::policy::Policy;
@@ -29,7 +29,7 @@ pub struct ClientRecord {
     /// Its name.
     pub name: Arc<str>,
     policy: Option<Box<Policy>>,
-    account: Option<Arc<Account>>,
+    account: Option<Arc<ClientBudget>>,
     pub(super) overrides: Overrides,
     pub(super) concurrency: Arc<ConcurrencyCounter>,
     /// The label id of its name.
@@ -43,7 +43,7 @@ impl ClientRecord {
     }
 
     /// What it may spend. `None`: any amount.
-    pub fn account(&self) -> Option<&Arc<Account>> {
+    pub fn account(&self) -> Option<&Arc<ClientBudget>> {
         self.account.as_ref()
     }
 }
@@ -70,7 +70,7 @@ impl ClientRegistry {
     /// # Errors
     /// When a pattern of a policy is not valid, which the config has ruled out.
     pub fn new(
-        clients: &[config::Client],
+        clients: &[config::ClientConfig],
         before: Option<&ClientRegistry>,
         fleet: Option<&Fleet>,
     ) -> Result<ClientRegistry, config::GlobError> {
@@ -92,7 +92,7 @@ impl ClientRegistry {
             let limits = old.map(|old| &old.overrides);
             let record = ClientRecord {
                 policy: Policy::of(&client.policy)?.map(Box::new),
-                account: Account::of(client, &ledgers, today),
+                account: ClientBudget::of(client, &ledgers, today),
                 overrides: Overrides::new(client, limits, &mut rate, fleet, &signal, now),
                 concurrency: concurrency.unwrap_or_default(),
                 label_id: LabelId::default(),

@@ -17,7 +17,7 @@ use tower::Service;
 use super::admit::{Admission, admit};
 use super::best_failure::BestFailure;
 use super::deadline::{self, WaitBudget};
-use super::decide::{Decision, Next, decide};
+use super::decide::{Decision, NextStep, decide};
 use super::denial;
 use super::error::{GatewayError, RequestError};
 use super::gateway::Gateway;
@@ -164,12 +164,12 @@ impl AttemptLoop {
                 Decision::Continue { keep, next } => {
                     self.best.keep(keep, index, &target, failure);
                     match next {
-                        Next::Retry => {
+                        NextStep::Retry => {
                             self.back_off(attempts).await;
                             self.preferred = Some(index);
                         }
-                        Next::Leave(left) => self.routed.leave(index, left),
-                        Next::Choose => {}
+                        NextStep::Leave(left) => self.routed.leave(index, left),
+                        NextStep::Choose => {}
                     }
                 }
             }

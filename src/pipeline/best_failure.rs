@@ -22,12 +22,12 @@ pub(super) enum Keep {
 /// The failures of a request that may be its answer.
 #[derive(Debug, Default)]
 pub(super) struct BestFailure {
-    failure: Option<Kept>,
+    failure: Option<KeptFailure>,
     misfit: Option<Misfit>,
 }
 
 #[derive(Debug)]
-struct Kept {
+struct KeptFailure {
     index: usize,
     target: Arc<Target>,
     failure: Failure,
@@ -35,7 +35,7 @@ struct Kept {
 
 #[derive(Debug)]
 struct Misfit {
-    kept: Kept,
+    kept: KeptFailure,
     /// Whether all misfits so far agree.
     is_common: bool,
 }
@@ -49,7 +49,7 @@ impl BestFailure {
         target: &Arc<Target>,
         failure: Failure,
     ) {
-        let kept = Kept { index, target: Arc::clone(target), failure };
+        let kept = KeptFailure { index, target: Arc::clone(target), failure };
         match keep {
             Keep::Failure => {
                 if self.failure.as_ref().is_none_or(|before| index <= before.index) {
@@ -80,7 +80,7 @@ impl BestFailure {
     /// Takes the best failure and its target; a misfit only if `takes_misfit`.
     pub(super) fn take(&mut self, takes_misfit: bool) -> Option<(Arc<Target>, Failure)> {
         let misfit = self.misfit.take().filter(|_| takes_misfit).map(|misfit| misfit.kept);
-        let Kept { target, failure, .. } = self.failure.take().or(misfit)?;
+        let KeptFailure { target, failure, .. } = self.failure.take().or(misfit)?;
         Some((target, failure))
     }
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use http::Request;
 use tokio_util::sync::CancellationToken;
 
-use super::context::Open;
+use super::context::OpenSpan;
 use super::policy;
 use super::routed::RoutedRequest;
 use super::streaming_body::StreamingBody;
@@ -49,7 +49,7 @@ fn signed(
     target: &Target,
     events: StreamingBody,
     over: CancellationToken,
-    span: Option<&Open<'_>>,
+    span: Option<&OpenSpan<'_>>,
 ) -> Result<Request<Events>, RequestError> {
     let Prepared { auth, mut head, .. } = prepare(routed, target)?;
     if let Some(span) = span {

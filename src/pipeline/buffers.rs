@@ -27,9 +27,9 @@ const KEPT_FOR: Duration = Duration::from_secs(5);
 
 /// Buffers that no body is in. Clones share them.
 #[derive(Clone, Debug)]
-pub(crate) struct Buffers(Arc<Mutex<Kept>>);
+pub(crate) struct Buffers(Arc<Mutex<IdleBuffer>>);
 
-struct Kept {
+struct IdleBuffer {
     /// The most bytes that are kept.
     most: usize,
     /// The last that came back is at the end, and goes first.
@@ -45,7 +45,7 @@ struct Kept {
 impl Buffers {
     /// None yet, for bodies that together have at most so many bytes.
     pub(super) fn new(max_in_flight_bytes: usize) -> Buffers {
-        Buffers(Arc::new(Mutex::new(Kept {
+        Buffers(Arc::new(Mutex::new(IdleBuffer {
             most: MAX_KEPT.min(max_in_flight_bytes / MAX_PART),
             buffers: Vec::new(),
             bytes: 0,
@@ -76,12 +76,12 @@ impl Buffers {
         kept.take(size)
     }
 
-    fn kept(&self) -> MutexGuard<'_, Kept> {
+    fn kept(&self) -> MutexGuard<'_, IdleBuffer> {
         self.0.lock()
     }
 }
 
-impl Kept {
+impl IdleBuffer {
     fn take(&mut self, size: usize) -> Option<Vec<u8>> {
         // Not one that is far too large: it may be all that there is for a large body.
         let fits = |buffer: &Vec<u8>| (size..=4 * size).contains(&buffer.capacity());
@@ -109,15 +109,15 @@ impl Kept {
     }
 }
 
-impl fmt::Debug for Kept {
+impl fmt::Debug for IdleBuffer {
     /// Without what the buffers hold, which are others' prompts.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Kept").field("bytes", &self.bytes).finish_non_exhaustive()
+        f.debug_struct("IdleBuffer").field("bytes", &self.bytes).finish_non_exhaustive()
     }
 }
 
 /// Frees unused buffers, until there are none left.
-async fn watch(kept: Weak<Mutex<Kept>>) {
+async fn watch(kept: Weak<Mutex<IdleBuffer>>) {
     loop {
         sleep(KEPT_FOR).await;
         let Some(buffers) = kept.upgrade().map(Buffers) else { return };

@@ -21,7 +21,7 @@ use crate::auth::Peer;
 use crate::bedrock::{ErrorKind, Operation, Usage};
 use crate::config::Priority;
 use crate::limits::{
-    Account, Caller, CallerKind, ConcurrencyPermit, Hold, OverBudget, Policy, usd,
+    BudgetReservation, Caller, CallerKind, ClientBudget, ConcurrencyPermit, OverBudget, Policy, usd,
 };
 use crate::quota::{InFlightGuard, Reservation};
 use crate::routing::Target;
@@ -30,8 +30,8 @@ use crate::telemetry::access_log::{AccessLogEntry, Attempt, SUCCESS};
 use crate::telemetry::traces::SpanContext;
 use crate::telemetry::usage_log::Record;
 use crate::telemetry::{ModelLatency, OTHER, RequestLabels, RequestUsage};
-use consumption::{Consumption, Terms, Used, cost};
-pub(super) use trace::Open;
+use consumption::{Consumption, PriceTerms, Used, cost};
+pub(super) use trace::OpenSpan;
 use trace::Recording;
 
 /// Most characters of the method and of the path of a request that is no call, in the access log.
@@ -115,7 +115,7 @@ pub(super) struct Answer {
 #[derive(Debug, Default)]
 pub(super) struct Guards {
     /// What the request may cost, of its client's budget. Written by `route`.
-    pub(super) budget: Option<Hold>,
+    pub(super) budget: Option<BudgetReservation>,
     /// One of its client's requests at once. Written by `limit`.
     pub(super) concurrency: Option<ConcurrencyPermit>,
     /// Ends what depends on the request. Written by `bidirectional`.
@@ -161,9 +161,9 @@ impl RequestContext {
         }
     }
 
-    fn terms(&self) -> Terms<'_> {
+    fn terms(&self) -> PriceTerms<'_> {
         let (operation, surcharge) = (self.call.operation, self.call.surcharge);
-        Terms { prices: &self.gateway.prices, operation, surcharge }
+        PriceTerms { prices: &self.gateway.prices, operation, surcharge }
     }
 
     /// The gateway, and so the config, that the request sees from start to end.
@@ -177,7 +177,7 @@ impl RequestContext {
     }
 
     /// What the client may spend, where that is not any amount.
-    pub(super) fn account(&self) -> Option<&Arc<Account>> {
+    pub(super) fn account(&self) -> Option<&Arc<ClientBudget>> {
         self.caller.client.as_ref()?.record()?.account()
     }
 
@@ -326,7 +326,7 @@ impl RequestContext {
     /// # Errors
     /// When the client has nothing left for another attempt.
     pub(super) fn lose(&mut self, target: &Arc<Target>, input: u64) -> Result<(), OverBudget> {
-        let terms = Terms {
+        let terms = PriceTerms {
             prices: &self.gateway.prices,
             operation: self.call.operation,
             surcharge: self.call.surcharge,

@@ -27,13 +27,13 @@ pub(super) enum Decision {
         /// Whether the failure may be the client's answer after all.
         keep: Keep,
         /// Which candidate is next.
-        next: Next,
+        next: NextStep,
     },
 }
 
 /// Which candidate is next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Next {
+pub(super) enum NextStep {
     /// The same one, after a pause.
     Retry,
     /// Never this one again.
@@ -62,7 +62,7 @@ pub(super) fn decide(
     }
     let is_repeatable = !routed.is_bidirectional();
     let may_retry = is_repeatable && attempts < config.retry.attempts;
-    let leave = |keep, left| (keep, Next::Leave(left));
+    let leave = |keep, left| (keep, NextStep::Leave(left));
     let status = failure.error_status();
     let (keep, next) = match failure.class {
         Class::Throttled => {
@@ -74,16 +74,16 @@ pub(super) fn decide(
                 let next = match config.fallback.strategy {
                     Strategy::RetryFirst if may_retry => {
                         permit.not_taken();
-                        Next::Retry
+                        NextStep::Retry
                     }
                     Strategy::RetryFirst => {
                         permit.throttled(dimension, false);
-                        Next::Choose
+                        NextStep::Choose
                     }
                     Strategy::FallbackFirst => {
                         let is_alone = is_repeatable && !routed.is_another_free(index);
                         permit.throttled(dimension, is_alone);
-                        Next::Choose
+                        NextStep::Choose
                     }
                 };
                 (Keep::Failure, next)
@@ -91,7 +91,7 @@ pub(super) fn decide(
         }
         Class::DailyQuota => {
             permit.out(config.fallback.daily_cooldown, true);
-            (Keep::Failure, Next::Choose)
+            (Keep::Failure, NextStep::Choose)
         }
         Class::Transient => {
             if permit.failed(failure.from_upstream) {
@@ -101,7 +101,7 @@ pub(super) fn decide(
                 true => Left::Failed(status),
                 false => Left::Unreachable,
             };
-            (Keep::Failure, if may_retry { Next::Retry } else { Next::Leave(left) })
+            (Keep::Failure, if may_retry { NextStep::Retry } else { NextStep::Leave(left) })
         }
         Class::Timeout | Class::Encoded => {
             if failure.class == Class::Encoded {

@@ -13,7 +13,7 @@ use super::offload::Offload;
 use crate::auth::{Authenticator, Issuers};
 use crate::config::{self, Config};
 use crate::fleet::Fleet;
-use crate::limits::{ClientLimits, ClientRegistry, Prices, Rates};
+use crate::limits::{ClientLimits, ClientRegistry, Prices, TokenPrices};
 use crate::quota::{InFlightLimit, QueueLimits, ShutdownDeadline};
 use crate::routing::{Router, RouterError, Target};
 use crate::telemetry::access_log::AccessLog;
@@ -182,7 +182,7 @@ fn warn_of_unpriced(config: &Config, router: &Router, prices: &Prices) {
 }
 
 /// What the tokens of `target` cost, if its model has a price.
-pub(super) fn rates(prices: &Prices, target: &Target) -> Option<Rates> {
+pub(super) fn rates(prices: &Prices, target: &Target) -> Option<TokenPrices> {
     prices.of(&target.model, target.base_model(), target.model_info)
 }
 

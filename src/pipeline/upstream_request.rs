@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::uri::PathAndQuery;
 use http::{Request, Uri, header, request};
 
-use super::context::Open;
+use super::context::OpenSpan;
 use super::routed::RoutedRequest;
 use crate::bedrock::body;
 use crate::bedrock::path::Resource;
@@ -46,7 +46,7 @@ impl Payload {
 pub(super) fn signed(
     routed: &RoutedRequest,
     target: &Target,
-    span: Option<&Open<'_>>,
+    span: Option<&OpenSpan<'_>>,
 ) -> Result<Request<Bytes>, RequestError> {
     let Prepared { auth, mut head, payload } = prepare(routed, target)?;
     if let Some(span) = span {

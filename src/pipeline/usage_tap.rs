@@ -41,7 +41,7 @@ impl UsageTap {
     /// `from_headers` are the counts of the response's headers. The body is read if they are missing, or if
     /// `reads_cache`: it may add the counts of the cache.
     pub(super) fn unary(from_headers: Option<Usage>, reads_cache: bool) -> UsageTap {
-        UsageTap::Unary(UnaryTap { from_headers, reads_cache, body: Seen::Nothing })
+        UsageTap::Unary(UnaryTap { from_headers, reads_cache, body: BodySample::Nothing })
     }
 
     pub(super) fn pass(&mut self, chunk: &Bytes) {
@@ -285,13 +285,13 @@ pub(super) struct UnaryTap {
     from_headers: Option<Usage>,
     /// Whether the body may have more cache counts than these.
     reads_cache: bool,
-    body: Seen,
+    body: BodySample,
 }
 
 /// What was seen of a body. Most come in one chunk, which is looked at where it lies; only of more
 /// is anything copied.
 #[derive(Debug)]
-enum Seen {
+enum BodySample {
     Nothing,
     Chunk(Bytes),
     Chunks(Box<UsageReader>),
@@ -303,35 +303,35 @@ impl UnaryTap {
             return;
         }
         match &mut self.body {
-            Seen::Nothing => self.body = Seen::Chunk(chunk.clone()),
-            Seen::Chunk(first) => {
+            BodySample::Nothing => self.body = BodySample::Chunk(chunk.clone()),
+            BodySample::Chunk(first) => {
                 let mut reader = Box::<UsageReader>::default();
                 reader.read(first);
                 reader.read(chunk);
-                self.body = Seen::Chunks(reader);
+                self.body = BodySample::Chunks(reader);
             }
-            Seen::Chunks(reader) => reader.read(chunk),
+            BodySample::Chunks(reader) => reader.read(chunk),
         }
     }
 
     fn usage(&self) -> Option<Usage> {
         let of_body = match &self.body {
-            Seen::Nothing => None,
-            Seen::Chunk(body) => Usage::from_body(body),
-            Seen::Chunks(reader) => reader.usage(),
+            BodySample::Nothing => None,
+            BodySample::Chunk(body) => Usage::from_body(body),
+            BodySample::Chunks(reader) => reader.usage(),
         };
         refined(self.from_headers, of_body)
     }
 
     fn is_incomplete(&self) -> bool {
         match &self.body {
-            Seen::Nothing => true,
-            Seen::Chunk(body) => {
+            BodySample::Nothing => true,
+            BodySample::Chunk(body) => {
                 let mut reader = UsageReader::default();
                 reader.read(body);
                 reader.is_incomplete()
             }
-            Seen::Chunks(reader) => reader.is_incomplete(),
+            BodySample::Chunks(reader) => reader.is_incomplete(),
         }
     }
 }

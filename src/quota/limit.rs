@@ -70,7 +70,7 @@ pub(super) struct Limit {
     used: MinuteCounter,
     /// Units per minute, below the configured ones or in place of them.
     learned: Option<f64>,
-    shared: Option<Box<Shared>>,
+    shared: Option<Box<SharedLimit>>,
     basis: Box<Basis>,
 }
 
@@ -98,7 +98,7 @@ struct Unconfirmed {
 
 /// What a limit shares with other replicas.
 #[derive(Clone, Debug)]
-struct Shared {
+struct SharedLimit {
     leased: LeasedBucket,
     /// The ledger's last answer.
     learned: LearnedLimit,
@@ -121,7 +121,7 @@ impl Limit {
         leased: LeasedBucket,
         now: Instant,
     ) -> Limit {
-        let shared = Shared {
+        let shared = SharedLimit {
             leased,
             learned: LearnedLimit::default(),
             proposal: None,
@@ -259,7 +259,8 @@ impl Limit {
 
     /// Whether it runs low, so that an early sync helps.
     pub(super) fn is_low(&self, now: Instant) -> bool {
-        let is_low = |shared: &Shared| self.per_minute().is_some() && shared.leased.is_low(now);
+        let is_low =
+            |shared: &SharedLimit| self.per_minute().is_some() && shared.leased.is_low(now);
         self.shared.as_deref().is_some_and(is_low)
     }
 

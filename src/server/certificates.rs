@@ -40,14 +40,14 @@ pub enum TlsError {
 pub(super) struct Certificates {
     current: Arc<ArcSwap<ServerConfig>>,
     /// What was read last, be it in use or refused.
-    seen: Seen,
+    seen: FileState,
     tls: Tls,
     metrics: Arc<Metrics>,
 }
 
 /// What a look at the files has shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Seen {
+enum FileState {
     Content([u8; 32]),
     /// They could not be read; why not.
     Nothing(String),
@@ -58,7 +58,7 @@ impl Certificates {
     /// clients refuse is better than no gateway.
     pub(super) async fn load(tls: &Tls, metrics: Arc<Metrics>) -> Result<Certificates, TlsError> {
         let files = read(tls).await?;
-        let seen = Seen::Content(files.fingerprint());
+        let seen = FileState::Content(files.fingerprint());
         let (config, not_after) = make(tls, &files)?;
         show_expiry(&metrics, not_after);
         let current = Arc::new(ArcSwap::from_pointee(config));
@@ -86,8 +86,8 @@ impl Certificates {
     async fn look(&mut self, tls: Tls) {
         let read = read(&tls).await;
         let seen = match &read {
-            Ok(files) => Seen::Content(files.fingerprint()),
-            Err(error) => Seen::Nothing(error.to_string()),
+            Ok(files) => FileState::Content(files.fingerprint()),
+            Err(error) => FileState::Nothing(error.to_string()),
         };
         if seen == self.seen && tls == self.tls {
             return;

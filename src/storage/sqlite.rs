@@ -42,11 +42,11 @@ pub type SetUp = for<'c> fn(&'c mut SqliteConnection) -> BoxFuture<'c, Result<()
 #[derive(Clone, Debug)]
 pub struct SqliteFile {
     pool: SqlitePool,
-    opened: Arc<Opened>,
+    opened: Arc<OpenConnection>,
 }
 
 /// What is known of the connection.
-struct Opened {
+struct OpenConnection {
     path: PathBuf,
     /// What is kept there, for the log.
     what: &'static str,
@@ -75,9 +75,9 @@ struct FileId {
     inode: u64,
 }
 
-impl std::fmt::Debug for Opened {
+impl std::fmt::Debug for OpenConnection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Opened").field("path", &self.path).finish_non_exhaustive()
+        f.debug_struct("OpenConnection").field("path", &self.path).finish_non_exhaustive()
     }
 }
 
@@ -92,7 +92,7 @@ impl SqliteFile {
         set_up: SetUp,
         replaced: IntCounter,
     ) -> SqliteFile {
-        let opened = Arc::new(Opened {
+        let opened = Arc::new(OpenConnection {
             path: path.to_owned(),
             what,
             set_up,
@@ -192,7 +192,7 @@ impl SqliteFile {
     }
 }
 
-impl Opened {
+impl OpenConnection {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock()
     }

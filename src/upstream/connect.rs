@@ -107,7 +107,10 @@ impl Connector {
     }
 
     /// Opens a connection to the host of a URI.
-    pub(super) fn open(&self, uri: Uri) -> impl Future<Output = Result<Opened, BoxError>> + Send {
+    pub(super) fn open(
+        &self,
+        uri: Uri,
+    ) -> impl Future<Output = Result<NewConnection, BoxError>> + Send {
         self.clone().oneshot(uri)
     }
 }
@@ -126,7 +129,7 @@ fn client_config(trust: &config::Trust) -> ClientConfig {
 }
 
 impl Service<Uri> for Connector {
-    type Response = Opened;
+    type Response = NewConnection;
     type Error = BoxError;
     type Future = Connecting<Self::Response>;
 
@@ -144,7 +147,7 @@ impl Service<Uri> for Connector {
         Box::pin(async move {
             let stream = timeout(limit, connect).await.map_err(|_| ConnectTimeout)??;
             drop(connecting);
-            Ok(Opened { stream, absolute_form, open: GaugeGuard::new(&open) })
+            Ok(NewConnection { stream, absolute_form, open: GaugeGuard::new(&open) })
         })
     }
 }
@@ -311,7 +314,7 @@ impl Drop for GaugeGuard {
 
 /// A connection that was just opened.
 #[derive(Debug)]
-pub(super) struct Opened {
+pub(super) struct NewConnection {
     pub(super) stream: Stream,
     /// Whether a proxy forwards the requests, and so needs absolute URIs in them.
     pub(super) absolute_form: bool,
@@ -319,7 +322,7 @@ pub(super) struct Opened {
     pub(super) open: GaugeGuard,
 }
 
-impl Opened {
+impl NewConnection {
     /// Whether the server chose HTTP/2.
     pub(super) fn is_http2(&self) -> bool {
         self.stream.connected().is_negotiated_h2()

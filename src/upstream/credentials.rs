@@ -60,12 +60,12 @@ pub struct Sts<'a> {
 #[derive(Debug)]
 pub struct Identity {
     source: config::Credentials,
-    shared: Arc<Shared>,
+    shared: Arc<IdentityState>,
     _refresh: Option<AbortOnDropHandle<()>>,
 }
 
 #[derive(Debug)]
-struct Shared {
+struct IdentityState {
     name: String,
     auth: ArcSwapOption<Auth>,
     /// Why the last try failed; `None` before the first and after a success.
@@ -88,7 +88,7 @@ enum Cause {
 impl Identity {
     /// Starts to resolve these credentials.
     pub fn start(credentials: &config::Credentials, sts: Sts<'_>) -> Identity {
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(IdentityState {
             name: config::describe(credentials),
             auth: ArcSwapOption::empty(),
             problem: ArcSwapOption::empty(),
@@ -102,7 +102,7 @@ impl Identity {
                 None
             }
             None => {
-                let (credentials, chain) = (credentials.clone(), Chain::new(sts));
+                let (credentials, chain) = (credentials.clone(), DefaultChain::new(sts));
                 let task = Arc::clone(&shared);
                 Some(AbortOnDropHandle::new(tokio::spawn(async move {
                     task.keep_fresh(&chain, &credentials).await;
@@ -222,7 +222,7 @@ impl Resolved {
     pub async fn principal(&self, sts: Sts<'_>) -> Option<Result<String, String>> {
         let credentials = SharedCredentialsProvider::new(self.0.clone()?);
         let limit = TimeoutConfig::builder().operation_timeout(PRINCIPAL_TIMEOUT).build();
-        let sdk = Chain::new(sts).sdk(credentials).await.into_builder();
+        let sdk = DefaultChain::new(sts).sdk(credentials).await.into_builder();
         let sdk = sdk.retry_config(RetryConfig::disabled()).timeout_config(limit).build();
         let asked = aws_sdk_sts::Client::new(&sdk).get_caller_identity().send().await;
         Some(match asked {
@@ -245,12 +245,12 @@ pub async fn resolve_once(
         config::Credentials::Static { access_key_id, secret_access_key, session_token } => Ok(
             Resolved(Some(static_keys(access_key_id, secret_access_key, session_token.as_ref()))),
         ),
-        _ => Chain::new(sts).resolve(credentials).await.map(Some).map(Resolved),
+        _ => DefaultChain::new(sts).resolve(credentials).await.map(Some).map(Resolved),
     }
 }
 
-impl Shared {
-    async fn keep_fresh(&self, chain: &Chain, credentials: &config::Credentials) {
+impl IdentityState {
+    async fn keep_fresh(&self, chain: &DefaultChain, credentials: &config::Credentials) {
         let (mut pause, mut failures, mut last) = (MIN_PAUSE, MIN_PAUSE, None);
         loop {
             let resolved = chain.resolve(credentials).await;
@@ -392,14 +392,14 @@ fn bearer(token: &SecretString) -> HeaderValue {
 }
 
 /// The ways in which AWS' own chain finds credentials.
-struct Chain {
+struct DefaultChain {
     region: Region,
     use_fips: bool,
 }
 
-impl Chain {
-    fn new(sts: Sts<'_>) -> Chain {
-        Chain { region: Region::new(sts.region.to_owned()), use_fips: sts.use_fips }
+impl DefaultChain {
+    fn new(sts: Sts<'_>) -> DefaultChain {
+        DefaultChain { region: Region::new(sts.region.to_owned()), use_fips: sts.use_fips }
     }
 
     /// Finds credentials now. Everything is made anew, since providers keep what they have read.

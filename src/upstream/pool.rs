@@ -22,7 +22,7 @@ use parking_lot::Mutex;
 use prometheus::IntCounterVec;
 use tokio::time::Instant;
 
-use super::connect::{BoxError, Connector, GaugeGuard, Opened, Stream};
+use super::connect::{BoxError, Connector, GaugeGuard, NewConnection, Stream};
 use super::meter::Metered;
 use super::proxy::Proxies;
 use super::{Origin, SendError, http1, http2};
@@ -204,7 +204,7 @@ impl ConnectionPool {
         if opened.is_http2() {
             return self.share(host, opened).await.map(Checkout::Http2);
         }
-        let Opened { stream, absolute_form, open } = opened;
+        let NewConnection { stream, absolute_form, open } = opened;
         let http = http1::Connection::new(TokioIo::new(stream), absolute_form);
         let connection = Box::new(Http1 { http, _open: open });
         Ok(Checkout::Http1 { connection, reused: false })
@@ -228,7 +228,11 @@ impl ConnectionPool {
     }
 
     /// Starts HTTP/2 on a new connection, for this request and later ones.
-    async fn share(&self, host: &HostPool, opened: Opened) -> Result<http2::Stream, SendError> {
+    async fn share(
+        &self,
+        host: &HostPool,
+        opened: NewConnection,
+    ) -> Result<http2::Stream, SendError> {
         let floods = host.floods.with_label_values(&["frames"]);
         let metered = Metered::new(opened.stream, floods);
         let connection = Box::pin(http2::Connection::new(metered, opened.open)).await;
@@ -261,7 +265,7 @@ impl ConnectionPool {
         closed
     }
 
-    async fn connect(&self, host: &HostPool) -> Result<Opened, SendError> {
+    async fn connect(&self, host: &HostPool) -> Result<NewConnection, SendError> {
         let opened = self.connector.open(host.uri.clone()).await;
         match opened {
             // Idle connections to other hosts may free a descriptor.

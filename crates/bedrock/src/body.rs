@@ -415,7 +415,7 @@ impl Peek {
             "tools" => self.part(Part::Tools, scanner, |peek, scanner| {
                 scanner.array(|scanner| {
                     peek.features.add(Features::TOOLS);
-                    peek.anthropic_members(scanner, Place::Tools)
+                    peek.anthropic_members(scanner, Position::Tools)
                 })
             }),
             "messages" => self.messages(scanner, Self::anthropic_blocks),
@@ -454,7 +454,7 @@ impl Peek {
         match scanner.peek()? {
             Type::Array => scanner.array(|scanner| {
                 self.medium(scanner, |peek, scanner| {
-                    peek.anthropic_members(scanner, Place::Content)
+                    peek.anthropic_members(scanner, Position::Content)
                 })
             }),
             Type::String | Type::Scalar => Ok(()),
@@ -465,16 +465,16 @@ impl Peek {
     fn anthropic_members(
         &mut self,
         scanner: &mut Scanner<'_>,
-        place: Place,
+        place: Position,
     ) -> Result<(), JsonError> {
         if scanner.peek()? != Type::Object {
             return Ok(());
         }
         let (mut has_type, mut is_image, mut is_here) = (false, false, false);
         scanner.object(|key, scanner| match (key, scanner.peek()?) {
-            ("cache_control", _) if place == Place::Result => self.cache_write(scanner),
+            ("cache_control", _) if place == Position::Result => self.cache_write(scanner),
             ("cache_control", _) => self.cache_point(scanner),
-            ("type", Type::String) if place == Place::Tools => {
+            ("type", Type::String) if place == Position::Tools => {
                 if scanner.string()? != "custom" {
                     self.extent.built_in_tools += 1;
                 }
@@ -491,27 +491,29 @@ impl Peek {
                 Ok(())
             }
             // A tool's result holds blocks itself, one level deep.
-            ("content", Type::Array) if place == Place::Content => scanner.array(|scanner| {
-                self.medium(scanner, |peek, scanner| peek.anthropic_members(scanner, Place::Result))
+            ("content", Type::Array) if place == Position::Content => scanner.array(|scanner| {
+                self.medium(scanner, |peek, scanner| {
+                    peek.anthropic_members(scanner, Position::Result)
+                })
             }),
             // Blocks within those are not read.
-            ("content", Type::Array) if place == Place::Result => self.open(),
+            ("content", Type::Array) if place == Position::Result => self.open(),
             _ => Ok(()),
         })?;
-        if place != Place::Tools && (!has_type || is_image && !is_here) {
+        if place != Position::Tools && (!has_type || is_image && !is_here) {
             self.extent.is_open = true;
         }
         Ok(())
     }
 
-    fn anthropic_type(&mut self, kind: &str, place: Place) -> Result<(), JsonError> {
+    fn anthropic_type(&mut self, kind: &str, place: Position) -> Result<(), JsonError> {
         match kind {
             "text" | "search_result" => {}
             "image" => self.features.add(Features::VISION),
-            "tool_use" | "tool_result" if place == Place::Content => {
+            "tool_use" | "tool_result" if place == Position::Content => {
                 self.features.add(Features::TOOLS);
             }
-            "thinking" | "redacted_thinking" if place == Place::Content => {
+            "thinking" | "redacted_thinking" if place == Position::Content => {
                 self.features.add(Features::REASONING);
             }
             "document" => {
@@ -588,7 +590,7 @@ impl Peek {
             "tools" => self.part(Part::AdditionalTools, scanner, |peek, scanner| {
                 scanner.array(|scanner| {
                     peek.features.add(Features::TOOLS);
-                    peek.anthropic_members(scanner, Place::Tools)
+                    peek.anthropic_members(scanner, Position::Tools)
                 })
             }),
             key if extent::is_cap(key) => self.cap(scanner),
@@ -662,7 +664,7 @@ impl Peek {
 
 /// Where a block of Anthropic's schema stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
+enum Position {
     /// Among the tools, whose types are their own.
     Tools,
     /// In a message or the system prompt.

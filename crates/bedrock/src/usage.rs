@@ -134,10 +134,10 @@ pub(super) fn chunk(payload: &[u8]) -> Option<Vec<u8>> {
 /// The counts of an answer, by their place in it.
 #[derive(Default)]
 struct Counts {
-    usage: Told,
-    metrics: Told,
+    usage: ReportedCounts,
+    metrics: ReportedCounts,
     /// Counts beside the answer's text.
-    beside: Told,
+    beside: ReportedCounts,
 }
 
 impl Counts {
@@ -182,7 +182,7 @@ impl Counts {
 /// The counts of one object, as they are written. Families differ in whether their input has what
 /// was cached in it: OpenAI's has, Anthropic's, Converse's and Bedrock's metrics have not.
 #[derive(Default)]
-struct Told {
+struct ReportedCounts {
     input: Option<u64>,
     /// Whether the input is all of it, by the name of its count.
     is_all_input: bool,
@@ -200,7 +200,7 @@ struct Told {
     written_1h: u64,
 }
 
-impl Told {
+impl ReportedCounts {
     fn usage(&self) -> Option<Usage> {
         let input = self.input?;
         let split = self.written_5m.saturating_add(self.written_1h);

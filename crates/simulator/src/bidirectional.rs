@@ -21,7 +21,7 @@ use hyper::body::Incoming;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
-use super::Shared;
+use super::State;
 use super::log::{Ending, Record};
 use super::signature;
 use super::stream::Body;
@@ -33,7 +33,7 @@ const WAITING: usize = 16;
 
 /// The answer to a request that was verified; it goes on while the request does.
 pub(super) fn answer(
-    shared: &Arc<Shared>,
+    shared: &Arc<State>,
     head: &request::Parts,
     body: Incoming,
     record: Record,

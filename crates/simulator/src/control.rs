@@ -11,7 +11,7 @@ use hyper::body::Incoming;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::Shared;
+use super::State;
 use super::fault::FaultRule;
 use super::settings::ModelSettings;
 use super::stream::Body;
@@ -39,7 +39,7 @@ struct ScriptedAnswer {
 
 /// Answers a request to the control API.
 pub(super) async fn answer(
-    shared: &Shared,
+    shared: &State,
     head: &request::Parts,
     body: Incoming,
 ) -> Response<Body> {
@@ -57,7 +57,7 @@ pub(super) async fn answer(
 }
 
 fn route(
-    shared: &Shared,
+    shared: &State,
     method: &Method,
     path: &str,
     query: &str,
@@ -118,7 +118,7 @@ fn route(
     }
 }
 
-fn add_faults(shared: &Shared, body: &[u8]) -> (StatusCode, Value) {
+fn add_faults(shared: &State, body: &[u8]) -> (StatusCode, Value) {
     let rules = match one_or_more::<FaultRule>(body) {
         Ok(rules) => rules,
         Err(message) => return refuse(StatusCode::BAD_REQUEST, &message),
@@ -131,7 +131,7 @@ fn add_faults(shared: &Shared, body: &[u8]) -> (StatusCode, Value) {
     ok(json!({ "faults": shared.faults.rules() }))
 }
 
-fn set_answers(shared: &Shared, body: &[u8]) -> (StatusCode, Value) {
+fn set_answers(shared: &State, body: &[u8]) -> (StatusCode, Value) {
     let answers = match one_or_more::<ScriptedAnswer>(body) {
         Ok(answers) => answers,
         Err(message) => return refuse(StatusCode::BAD_REQUEST, &message),
@@ -144,7 +144,7 @@ fn set_answers(shared: &Shared, body: &[u8]) -> (StatusCode, Value) {
     ok(json!({ "answers": shared.answers.texts() }))
 }
 
-fn set_quotas(shared: &Shared, body: &[u8]) -> (StatusCode, Value) {
+fn set_quotas(shared: &State, body: &[u8]) -> (StatusCode, Value) {
     let quotas = match one_or_more::<Quota>(body) {
         Ok(quotas) => quotas,
         Err(message) => return refuse(StatusCode::BAD_REQUEST, &message),

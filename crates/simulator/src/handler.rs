@@ -17,13 +17,13 @@ use super::reply::{Accepted, Failure, Reply};
 use super::signature::{self, Received, Verified};
 use super::stream::{Body, play, with_fault};
 use super::wire::Wire;
-use super::{Shared, bidirectional, control, control_plane, guardrail};
+use super::{State, bidirectional, control, control_plane, guardrail};
 use sluice_bedrock::path::{self, Call, PathError, Resource};
 use sluice_bedrock::{ErrorKind, MAX_BODY_BYTES, Operation};
 
 /// Answers one request of a connection.
 pub(super) async fn handle(
-    shared: Arc<Shared>,
+    shared: Arc<State>,
     wire: Arc<Wire>,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
@@ -59,7 +59,7 @@ pub(super) async fn handle(
 /// What comes before a bidirectional stream begins: its credentials, a fault, the model. Its body has
 /// no end to wait for. Gives the reply of a fault that has one.
 async fn begin(
-    shared: &Shared,
+    shared: &State,
     wire: &Wire,
     head: &request::Parts,
     call: &Call,
@@ -79,7 +79,7 @@ async fn begin(
 }
 
 async fn respond(
-    shared: &Shared,
+    shared: &State,
     wire: &Wire,
     head: &request::Parts,
     body: Incoming,
@@ -128,7 +128,7 @@ async fn respond(
 }
 
 async fn dispatch(
-    shared: &Shared,
+    shared: &State,
     call: Call,
     request: &Accepted<'_>,
     record: &Record,
@@ -177,7 +177,7 @@ async fn dispatch(
 }
 
 fn authenticate(
-    shared: &Shared,
+    shared: &State,
     head: &request::Parts,
     body: &[u8],
     record: &Record,

@@ -54,7 +54,7 @@ pub use signature::{Received, Refusal, Verified, sha256_hex, verify};
 pub struct Simulator {
     listener: TcpListener,
     addr: SocketAddr,
-    shared: Arc<Shared>,
+    shared: Arc<State>,
 }
 
 /// What a process that embeds the simulator scripts and reads it with. Clones share it.
@@ -82,7 +82,7 @@ impl Simulator {
         for (model, limits) in &settings.models {
             quotas.set(model, *limits);
         }
-        let shared = Shared {
+        let shared = State {
             log: Log::new(settings.log_capacity, settings.log_body_bytes),
             faults: Faults::default(),
             answers: Answers::default(),
@@ -128,7 +128,7 @@ impl Simulator {
 }
 
 #[derive(Debug)]
-struct Shared {
+struct State {
     settings: Settings,
     log: Log,
     faults: Faults,
@@ -137,7 +137,7 @@ struct Shared {
     invocations: async_invoke::Invocations,
 }
 
-impl Shared {
+impl State {
     /// The randomness of one exchange: the same seed and number give the same bytes.
     fn rng(&self, seq: u64) -> fastrand::Rng {
         let spread = seq.wrapping_mul(0x9e37_79b9_7f4a_7c15);

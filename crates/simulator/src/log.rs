@@ -84,11 +84,11 @@ pub struct Entry {
 /// The log. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Log {
-    shared: Arc<Shared>,
+    shared: Arc<LogState>,
 }
 
 #[derive(Debug)]
-struct Shared {
+struct LogState {
     state: Mutex<State>,
     started: Instant,
     capacity: usize,
@@ -106,7 +106,7 @@ impl Log {
     /// A log of the last `capacity` exchanges, each with at most `body_bytes` of its body.
     pub fn new(capacity: usize, body_bytes: usize) -> Self {
         Self {
-            shared: Arc::new(Shared {
+            shared: Arc::new(LogState {
                 state: Mutex::new(State { next: 1, entries: VecDeque::new() }),
                 started: Instant::now(),
                 capacity: capacity.max(1),

@@ -9,7 +9,7 @@ use http::StatusCode;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use serde_json::Value;
 
-use super::Shared;
+use super::State;
 use super::answer::{self, Answer, Prompt, Schema};
 use super::log::Record;
 use super::reply::{Accepted, Failure, Reply};
@@ -43,7 +43,7 @@ pub(super) fn json_of(body: &[u8]) -> Result<Value, Failure> {
 
 /// Answers CountTokens.
 pub(super) fn count_tokens(
-    shared: &Shared,
+    shared: &State,
     id: &ModelId,
     request: &Accepted<'_>,
 ) -> Result<Reply, Failure> {
@@ -68,7 +68,7 @@ pub(super) fn count_tokens(
 
 /// Answers the Invoke and Converse operations.
 pub(super) async fn infer(
-    shared: &Shared,
+    shared: &State,
     operation: Operation,
     id: &ModelId,
     request: &Accepted<'_>,
@@ -120,7 +120,7 @@ pub(super) async fn infer(
 }
 
 /// The model's settings, or the refusal of an unknown id.
-fn known(shared: &Shared, id: &ModelId) -> Result<ModelSettings, Failure> {
+fn known(shared: &State, id: &ModelId) -> Result<ModelSettings, Failure> {
     let names = names(Some(id));
     let settings = names.iter().find_map(|name| shared.quotas.settings(name));
     // An ARN without a base id may stand for any model: a profile, a custom or provisioned one.
@@ -171,7 +171,7 @@ fn check_maximum(
     Ok(())
 }
 
-fn latency(shared: &Shared, settings: &ModelSettings, prompt: &Prompt) -> Latency {
+fn latency(shared: &State, settings: &ModelSettings, prompt: &Prompt) -> Latency {
     let usual = settings.latency.unwrap_or(shared.settings.latency);
     Latency {
         head_ms: prompt.directive("head_ms").unwrap_or(usual.head_ms),

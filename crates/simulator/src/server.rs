@@ -19,7 +19,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
-use super::Shared;
+use super::State;
 use super::handler::handle;
 use super::wire::{ConnectionFault, Wire};
 
@@ -30,7 +30,7 @@ const GRACE: Duration = Duration::from_secs(1);
 /// Serves connections until `shutdown` resolves, then lets those that are open end.
 pub(super) async fn serve(
     listener: TcpListener,
-    shared: Arc<Shared>,
+    shared: Arc<State>,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
     let (closing, closed) = watch::channel(false);
@@ -73,7 +73,7 @@ pub(super) async fn serve(
 
 async fn connection(
     stream: TcpStream,
-    shared: Arc<Shared>,
+    shared: Arc<State>,
     wire: Arc<Wire>,
     mut closed: watch::Receiver<bool>,
 ) {

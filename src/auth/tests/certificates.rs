@@ -17,11 +17,11 @@ fn certificate(subject: &str, names: &[&str]) -> ClientCertificate {
 fn keys() -> Authenticator {
     let pair =
         KeyPair { access_key_id: ID.to_owned(), secret_access_key: SECRET.into(), expires: None };
-    let client = |name: &str, keys, certificates: &[&str]| config::Client {
+    let client = |name: &str, keys, certificates: &[&str]| config::ClientConfig {
         name: name.to_owned(),
         keys,
         certificates: certificates.iter().map(|name| (*name).to_owned()).collect(),
-        ..config::Client::default()
+        ..config::ClientConfig::default()
     };
     let clients = [
         client("team-a", vec![pair], &["CN=a,O=Example", "URI:spiffe://example.com/a"]),

@@ -40,8 +40,12 @@ pub(in crate::auth) fn auth() -> config::Auth {
 }
 
 /// A client with a key pair.
-fn team_a(pair: config::KeyPair) -> config::Client {
-    config::Client { name: "team-a".to_owned(), keys: vec![pair], ..config::Client::default() }
+fn team_a(pair: config::KeyPair) -> config::ClientConfig {
+    config::ClientConfig {
+        name: "team-a".to_owned(),
+        keys: vec![pair],
+        ..config::ClientConfig::default()
+    }
 }
 
 fn keys(auth: &config::Auth, expires: Option<SystemTime>) -> Authenticator {
@@ -51,7 +55,7 @@ fn keys(auth: &config::Auth, expires: Option<SystemTime>) -> Authenticator {
 
 /// The keys of these clients, after others that were there `before`.
 pub(in crate::auth) fn keys_of(
-    clients: &[config::Client],
+    clients: &[config::ClientConfig],
     auth: &config::Auth,
     before: Option<&Authenticator>,
 ) -> Authenticator {

@@ -6,7 +6,7 @@ use super::Checker;
 use super::client_identities::Identities;
 use super::client_keys::KeysSeen;
 use crate::config::document::KeyPath;
-use crate::config::model::Client;
+use crate::config::model::ClientConfig;
 use crate::config::raw::RawConfig;
 
 /// Most clients of one configuration.
@@ -17,7 +17,7 @@ const KINDS_OF_KEYS: [&str; 6] =
     ["bearer_token", "bearer_tokens", "access_key_id", "keys", "certificates", "identities"];
 
 impl Checker<'_> {
-    pub(super) fn clients(&mut self, config: &RawConfig) -> Vec<Client> {
+    pub(super) fn clients(&mut self, config: &RawConfig) -> Vec<ClientConfig> {
         let raw = &config.clients;
         if raw.len() > MAX_CLIENTS {
             let message = format!("at most {MAX_CLIENTS} clients, not {}", raw.len());
@@ -49,7 +49,7 @@ impl Checker<'_> {
                 let message = format!("needs one of '{}'", KINDS_OF_KEYS.join("', '"));
                 self.problem(&at, message);
             }
-            clients.push(Client {
+            clients.push(ClientConfig {
                 name: client.name.clone(),
                 bearer_tokens,
                 keys,

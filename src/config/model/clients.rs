@@ -14,7 +14,7 @@ use crate::config::units::{AnyDuration, NonZeroDuration, TextForm as _};
 
 /// A client that may call. It has at least one credential.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Client {
+pub struct ClientConfig {
     /// Its name; unique. 1 to 64 letters, digits, `-`, `_` and `.`.
     pub name: String,
     /// The keys that it may present as a bearer token.

@@ -65,32 +65,32 @@ impl OverBudget {
 
 /// What one client may spend and has spent.
 #[derive(Debug)]
-pub struct Account {
+pub struct ClientBudget {
     ledger: Arc<BudgetLedger>,
     daily: Option<u64>,
     monthly: Option<u64>,
     soft_limit: f64,
 }
 
-impl Account {
+impl ClientBudget {
     /// The budget of a client, if it has one. What it has spent is in `ledgers`.
     pub(super) fn of(
-        client: &config::Client,
+        client: &config::ClientConfig,
         ledgers: &BudgetLedgers,
         now: SystemTime,
-    ) -> Option<Arc<Account>> {
+    ) -> Option<Arc<ClientBudget>> {
         let config::Budget { daily, monthly, soft_limit } = *client.budget.as_ref()?;
         let ledger = ledgers.of(&client.name.as_str().into(), now);
-        Some(Arc::new(Account { ledger, daily, monthly, soft_limit }))
+        Some(Arc::new(ClientBudget { ledger, daily, monthly, soft_limit }))
     }
 
     /// Reserves the most that a request can cost.
     ///
     /// # Errors
     /// When a budget is used up, or what is left of it is reserved.
-    pub fn reserve(self: &Arc<Account>, most: u64) -> Result<Hold, OverBudget> {
+    pub fn reserve(self: &Arc<ClientBudget>, most: u64) -> Result<BudgetReservation, OverBudget> {
         let held = self.ledger.reserve(&self.limits(), most, SystemTime::now())?;
-        Ok(Hold { account: Arc::clone(self), most, held, cost: 0, paid: 0 })
+        Ok(BudgetReservation { account: Arc::clone(self), most, held, cost: 0, paid: 0 })
     }
 
     /// The share of each budget that is spent.
@@ -118,8 +118,8 @@ impl Account {
 
 /// The most that one request may cost. When it is dropped, the client is charged the real cost.
 #[derive(Debug)]
-pub struct Hold {
-    account: Arc<Account>,
+pub struct BudgetReservation {
+    account: Arc<ClientBudget>,
     most: u64,
     held: ReservedAmount,
     cost: u64,
@@ -127,7 +127,7 @@ pub struct Hold {
     paid: u64,
 }
 
-impl Hold {
+impl BudgetReservation {
     /// Sets the cost, in nano-dollars.
     pub fn costs(&mut self, cost: u64) {
         self.cost = cost;
@@ -157,9 +157,9 @@ impl Hold {
     }
 }
 
-impl Drop for Hold {
+impl Drop for BudgetReservation {
     fn drop(&mut self) {
-        let Hold { account, held, cost, paid, .. } = self;
+        let BudgetReservation { account, held, cost, paid, .. } = self;
         let cost = &cost.saturating_sub(*paid);
         if account.ledger.settle(*held, *cost, SystemTime::now()) {
             tracing::warn!(
@@ -186,8 +186,8 @@ fn share(spent: u64, limit: u64) -> f64 {
 mod tests {
     use super::*;
 
-    fn client(budget: Option<config::Budget>) -> config::Client {
-        config::Client { name: "a".to_owned(), budget, ..config::Client::default() }
+    fn client(budget: Option<config::Budget>) -> config::ClientConfig {
+        config::ClientConfig { name: "a".to_owned(), budget, ..config::ClientConfig::default() }
     }
 
     fn daily(limit: u64) -> Option<config::Budget> {
@@ -197,7 +197,7 @@ mod tests {
     #[test]
     fn a_hold_becomes_its_cost_and_a_reload_forgets_nothing() {
         let ledgers = BudgetLedgers::default();
-        let account = |budget| Account::of(&client(budget), &ledgers, SystemTime::now());
+        let account = |budget| ClientBudget::of(&client(budget), &ledgers, SystemTime::now());
         assert!(account(None).is_none());
         let renewed = account;
         let account = account(daily(100)).unwrap();

@@ -42,7 +42,7 @@ pub(super) struct Used {
 
 /// What the cost of a request depends on, beside its tokens.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Terms<'a> {
+pub(super) struct PriceTerms<'a> {
     pub(super) prices: &'a Prices,
     pub(super) operation: Option<Operation>,
     /// What the service tier costs on top, in per cent.
@@ -53,7 +53,11 @@ impl Consumption {
     /// What the request has used, of which `answered_by` has given the answer. Attempts that failed
     /// use nothing, and so does counting tokens. Of a request that was given up while a target
     /// worked on it, the input counts.
-    pub(super) fn used(&self, answered_by: Option<&Arc<Target>>, terms: Terms<'_>) -> Option<Used> {
+    pub(super) fn used(
+        &self,
+        answered_by: Option<&Arc<Target>>,
+        terms: PriceTerms<'_>,
+    ) -> Option<Used> {
         if terms.operation == Some(Operation::CountTokens) {
             return None;
         }
@@ -76,7 +80,7 @@ impl Consumption {
         &mut self,
         target: &Arc<Target>,
         input: u64,
-        terms: Terms<'_>,
+        terms: PriceTerms<'_>,
     ) -> Option<u64> {
         self.bound.as_ref()?;
         let usage = self.unreported(Usage { input, ..Usage::default() }, terms.operation);
@@ -103,11 +107,11 @@ impl Consumption {
 }
 
 /// What `usage` costs at `target`, if its model has a price.
-pub(super) fn cost(target: &Target, usage: &Usage, terms: Terms<'_>) -> Option<u64> {
+pub(super) fn cost(target: &Target, usage: &Usage, terms: PriceTerms<'_>) -> Option<u64> {
     Some(rates(terms.prices, target)?.cost_with(usage, terms.surcharge))
 }
 
-fn used_of(target: &Arc<Target>, usage: Usage, is_estimated: bool, terms: Terms<'_>) -> Used {
+fn used_of(target: &Arc<Target>, usage: Usage, is_estimated: bool, terms: PriceTerms<'_>) -> Used {
     let cost = cost(target, &usage, terms);
     Used { target: Arc::clone(target), usage, is_estimated, cost }
 }

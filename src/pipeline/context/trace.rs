@@ -65,13 +65,20 @@ struct Part {
 
 #[derive(Debug)]
 enum What {
-    Wait { is_served: bool },
-    Attempt { target: Arc<Target>, outcome: &'static str, status: Option<u16>, told: Told },
+    Wait {
+        is_served: bool,
+    },
+    Attempt {
+        target: Arc<Target>,
+        outcome: &'static str,
+        status: Option<u16>,
+        told: ResponseAttributes,
+    },
 }
 
 /// The attributes of an attempt from its answer.
 #[derive(Debug, Default)]
-struct Told {
+struct ResponseAttributes {
     request_id: Option<String>,
     error: Option<String>,
     /// Whether it goes on as the request's answer.
@@ -81,13 +88,13 @@ struct Told {
 
 /// An attempt or a wait that goes on. It ends when it is dropped, if it has not before.
 #[derive(Debug)]
-pub(in crate::pipeline) struct Open<'a> {
+pub(in crate::pipeline) struct OpenSpan<'a> {
     recording: &'a Recording,
     index: usize,
     span_id: SpanId,
 }
 
-impl Open<'_> {
+impl OpenSpan<'_> {
     /// Tells the upstream of the attempt's span.
     pub(in crate::pipeline) fn mark(&self, headers: &mut HeaderMap) {
         let (trace_id, span_id) = (self.recording.trace_id, self.span_id);
@@ -108,18 +115,18 @@ impl Open<'_> {
     pub(in crate::pipeline) fn replied(&self, reply: &Reply) {
         let (name, code, message) = match reply {
             Reply::Success(success) => {
-                let told = Told {
+                let told = ResponseAttributes {
                     request_id: request_id(&success.headers),
                     answers: true,
-                    ..Told::default()
+                    ..ResponseAttributes::default()
                 };
                 ("success", Some(success.status.as_u16()), told)
             }
             Reply::Failure(failure) => {
-                let told = Told {
+                let told = ResponseAttributes {
                     request_id: request_id(&failure.headers).filter(|_| failure.from_upstream),
                     error: failure.reported.name.as_deref().map(|name| truncate(name).to_owned()),
-                    ..Told::default()
+                    ..ResponseAttributes::default()
                 };
                 let status = failure.from_upstream.then_some(failure.status.as_u16());
                 (failure.name(), status, told)
@@ -129,7 +136,7 @@ impl Open<'_> {
             if let What::Attempt { outcome, status, told, .. } = &mut part.what {
                 let first_byte = message.answers.then(|| part.began.elapsed());
                 (*outcome, *status) = (name, code);
-                *told = Told { first_byte, ..message };
+                *told = ResponseAttributes { first_byte, ..message };
                 part.ended = (!told.answers).then(Instant::now);
             }
         });
@@ -142,7 +149,7 @@ impl Open<'_> {
     }
 }
 
-impl Drop for Open<'_> {
+impl Drop for OpenSpan<'_> {
     fn drop(&mut self) {
         self.note(|part| {
             let goes_on = matches!(&part.what, What::Attempt { told, .. } if told.answers);
@@ -158,14 +165,14 @@ impl Recording {
         self.parts.lock()
     }
 
-    fn open(&self, what: What) -> Option<Open<'_>> {
+    fn open(&self, what: What) -> Option<OpenSpan<'_>> {
         let mut parts = self.parts();
         let (index, span_id) = (parts.len(), new_span_id());
         if index >= MAX_PARTS {
             return None;
         }
         parts.push(Part { span_id, began: Instant::now(), ended: None, what });
-        Some(Open { recording: self, index, span_id })
+        Some(OpenSpan { recording: self, index, span_id })
     }
 
     /// A span of this trace.
@@ -218,17 +225,17 @@ impl RequestContext {
     }
 
     /// Begins the span of an attempt.
-    pub(in crate::pipeline) fn begins_attempt(&self, target: &Arc<Target>) -> Option<Open<'_>> {
+    pub(in crate::pipeline) fn begins_attempt(&self, target: &Arc<Target>) -> Option<OpenSpan<'_>> {
         self.recording.as_ref()?.open(What::Attempt {
             target: Arc::clone(target),
             outcome: CANCELLED,
             status: None,
-            told: Told::default(),
+            told: ResponseAttributes::default(),
         })
     }
 
     /// Begins the span of a wait in the line.
-    pub(in crate::pipeline) fn begins_wait(&self) -> Option<Open<'_>> {
+    pub(in crate::pipeline) fn begins_wait(&self) -> Option<OpenSpan<'_>> {
         self.recording.as_ref()?.open(What::Wait { is_served: false })
     }
 
@@ -339,7 +346,7 @@ impl RequestContext {
         target: &Target,
         outcome: &'static str,
         status: Option<u16>,
-        told: Told,
+        told: ResponseAttributes,
     ) {
         let it = &mut span.attributes;
         self.describe_operation(it, Some(target.model.as_str()));

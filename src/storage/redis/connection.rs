@@ -31,9 +31,9 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// A connection. Clones are the same.
 #[derive(Clone)]
-pub struct Connection(Arc<Held>);
+pub struct Connection(Arc<ActiveConnection>);
 
-struct Held {
+struct ActiveConnection {
     server: Arc<Server>,
     state: Mutex<State>,
 }
@@ -59,7 +59,7 @@ impl fmt::Debug for Connection {
 impl Connection {
     /// A connection that is not open yet.
     pub(super) fn new(server: Server) -> Connection {
-        Connection(Arc::new(Held { server: Arc::new(server), state: Mutex::default() }))
+        Connection(Arc::new(ActiveConnection { server: Arc::new(server), state: Mutex::default() }))
     }
 
     /// The number of the dial that counts, and the dial.
