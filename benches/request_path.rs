@@ -18,8 +18,8 @@ use sluice::bedrock::{Family, ModelId, Operation, body};
 use sluice::config::{self, KeyPair};
 use sluice::limits::ClientRegistry;
 use sluice::telemetry::Metrics;
-use sluice::upstream::credentials::Auth;
 use sluice::upstream::sign;
+use sluice::upstream::sign::Auth;
 
 const KEY_ID: &str = "SLUICEBENCH";
 const SECRET: &str = "secret-0123456789-0123456789-0123456789";

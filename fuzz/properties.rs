@@ -15,7 +15,7 @@ use sluice::bedrock::sigv4::Authorization;
 use sluice::bedrock::{Family, ModelId, Operation, Usage};
 use sluice::config::{Config, Env, LimitKey};
 use sluice::legacy::feedback::{
-    MAX_DESCRIPTION, MAX_EXAMPLE, MAX_QUESTIONS, MAX_REFS, MAX_SUGGESTION, read, refine,
+    MAX_DESCRIPTION, MAX_EXAMPLE, MAX_QUESTIONS, MAX_REFS, MAX_SUGGESTION, dedupe, read,
 };
 use sluice::upstream::http1::{Decoder, Next, read_head};
 
@@ -113,7 +113,7 @@ pub fn config(text: &str) {
 pub fn feedback(answer: &str) {
     let Ok(items) = read(answer) else { return };
     let count = items.len();
-    let refined = refine(items);
+    let refined = dedupe(items);
     assert!(refined.len() <= count);
     for item in refined {
         assert!(!item.id.is_empty() && !item.description.is_empty());

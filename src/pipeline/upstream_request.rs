@@ -14,7 +14,7 @@ use crate::bedrock::body;
 use crate::bedrock::path::Resource;
 use crate::bedrock::sigv4::PayloadHash;
 use crate::routing::Target;
-use crate::upstream::credentials::Auth;
+use crate::upstream::sign::Auth;
 use crate::upstream::{RequestError, sign};
 
 /// An attempt's request before it is signed.

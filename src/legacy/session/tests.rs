@@ -124,7 +124,7 @@ fn no_turns_are_kept_where_none_are_wanted() {
 fn the_same_job_noted_twice_is_one_turn() {
     let (sessions, now) = (sessions(3, 2), Instant::now());
     sessions.open("a", now);
-    let job = Turn { key: Some("job-1"), ..invoke("why?", "so") };
+    let job = Turn { key: Some("job-1"), ..ask("why?", "so") };
     sessions.note_turn("a", &job, now);
     sessions.note_turn("a", &job, now);
     assert_eq!(texts(&sessions, "a", now), ["why?", "so"]);
@@ -253,7 +253,7 @@ fn all_sessions_together_take_no_more_than_their_room() {
     assert_eq!(sessions.len(), 2, "40 kB each");
     assert_eq!(sessions.forgotten.get(), 98);
     let held = |sessions: &Sessions| {
-        let table = sessions.table.lock().unwrap();
+        let table = sessions.table.lock();
         let sum: usize = table.sessions.values().map(Session::bytes).sum();
         assert_eq!(table.bytes, sum, "what is counted is what is there");
         sum
