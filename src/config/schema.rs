@@ -28,8 +28,11 @@ pub fn schema() -> Value {
 
 /// The same schema, read once.
 pub(super) fn compiled() -> &'static Value {
-    static SCHEMA: LazyLock<Value> =
-        LazyLock::new(|| serde_json::from_str(include_str!("schema.json")).unwrap_or_default());
+    static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
+        let schema = serde_json::from_str(include_str!("schema.json"));
+        #[expect(clippy::expect_used, reason = "the text is compiled in, and the tests read it")]
+        schema.expect("the built-in schema is readable")
+    });
     &SCHEMA
 }
 
