@@ -221,7 +221,7 @@ fn config(gateway: &Gateway) -> Response<Bytes> {
     }
 }
 
-/// Has an operator's will with a target.
+/// Applies an operator's action to a target.
 fn do_to(gateway: &Gateway, act: Act, name: &str, peer: &Peer) -> Response<Bytes> {
     let name = percent_decode_str(name).decode_utf8_lossy();
     let Some(target) = gateway.router.targets().iter().find(|target| *target.name == *name) else {

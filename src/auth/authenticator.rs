@@ -1,8 +1,8 @@
 //! The clients that the config names, identified by what they present: a bearer key, a token of an issuer,
 //! a signature by one of their key pairs, or the certificate of their connection.
 //!
-//! SDKs insist on signing. So where a certificate identifies the client, a signature by a key that is
-//! no client's counts as none.
+//! SDKs insist on signing. So where a certificate identifies the client, a signature by a key of
+//! no client is ignored.
 //!
 //! Of bearer keys only digests are held. One lookup finds the client of a key, however many clients
 //! there are. All that is decided before a request's body is read is decided here.
@@ -48,7 +48,7 @@ pub enum AuthError {
     /// It is authorized by other means than the bearer key that is asked for.
     #[error("The security token included in the request is invalid: a bearer key is asked for.")]
     BearerRequired,
-    /// It was asked for by a client that was one, and waited since.
+    /// The client was removed from the config while its request waited.
     #[error("The client that asked for this is no client of this gateway any more.")]
     ClientRemoved,
     /// Its signature is not taken.
@@ -74,7 +74,7 @@ impl AuthError {
         }
     }
 
-    /// By what means it was to be recognised, and what came of it: labels of a metric.
+    /// The labels of a metric: the kind of credential, and the result.
     fn labels(&self) -> [&'static str; 2] {
         let bearer = Credential::BearerKey.name();
         match self {
@@ -131,13 +131,15 @@ pub enum AuthOutcome {
     Anyone,
     /// A client's. Its body must show the rest.
     Client(Authenticated, PendingAuth),
-    /// A client's if its body is what was signed, see [`Authenticator::prove`].
+    /// A client's if its body is what was signed, see [`Authenticator::verify_signature`].
     Pending(Box<PendingSignature>),
 }
 
 /// The keys of all clients.
 #[derive(Debug)]
 pub struct Authenticator {
+    /// Whether the config names clients: then nobody else may call.
+    has_clients: bool,
     bearer: HashSet<BearerEntry>,
     pairs: HashMap<Box<str>, Arc<ClientKeyPair>>,
     /// By the name that stands in the certificate.
@@ -152,7 +154,7 @@ pub struct Authenticator {
     metrics: Arc<Metrics>,
 }
 
-/// A bearer key and whose it is; in one line of the cache, where most are not when they are asked for.
+/// A bearer key and its client. It fills one cache line: with many clients most lookups miss the cache.
 #[derive(Debug)]
 #[repr(align(64))]
 struct BearerEntry {
@@ -183,7 +185,7 @@ impl Eq for BearerEntry {}
 
 impl Authenticator {
     /// The keys of these clients, whose records are among `members`. Without clients everybody may
-    /// call. What the keys of an older config remember of signatures is taken over.
+    /// call. The signatures that an older config's authenticator has seen are taken over.
     pub fn new(
         clients: &[config::ClientConfig],
         members: &ClientRegistry,
@@ -223,6 +225,7 @@ impl Authenticator {
         });
         let (verifier, issuers) = (SignatureVerifier::new(auth), Issuers::default());
         Authenticator {
+            has_clients: !clients.is_empty(),
             bearer,
             pairs,
             certificates,
@@ -274,8 +277,8 @@ impl Authenticator {
         recognised
     }
 
-    /// Whether what was asked for by a client, while that could be shown, may still be done for it;
-    /// `member` is its record, if it still has one.
+    /// Checks that the client of a waiting request still exists; `member` is its record, if it still
+    /// has one.
     ///
     /// # Errors
     /// When only clients may call and the caller is no longer one.
@@ -287,7 +290,7 @@ impl Authenticator {
         Err(AuthError::ClientRemoved)
     }
 
-    /// Whose request with this body it is after all.
+    /// Completes authentication: checks the pending signature against the hash of the body.
     ///
     /// # Errors
     /// When the body is not what was signed.
@@ -345,7 +348,7 @@ impl Authenticator {
         Ok(known?.map(|known| known.client))
     }
 
-    /// Whether just anybody may send this, as everybody may call.
+    /// Without clients: refuses requests of other sites' pages.
     fn check_origin(&self, head: &request::Parts) -> Result<(), AuthError> {
         Ok(origin::check(head, &self.allowed_hosts)?)
     }
@@ -364,10 +367,7 @@ impl Authenticator {
     }
 
     fn allows_anyone(&self) -> bool {
-        self.bearer.is_empty()
-            && self.pairs.is_empty()
-            && self.certificates.is_empty()
-            && self.identities.is_empty()
+        !self.has_clients
     }
 
     fn client_by_head(

@@ -68,7 +68,7 @@ pub struct Config {
     pub auth: Auth,
     /// Prices of models that the catalogue does not have, in the order of the file.
     pub prices: Vec<Price>,
-    /// What replicas share, and where it is kept what clients have spent.
+    /// What replicas share, and where clients' spending is stored.
     pub state: State,
     /// How the gateway learns what a target takes.
     pub learning: Learning,

@@ -1,6 +1,6 @@
 //! What follows a failed attempt: for its target, and for its request.
 //!
-//! This is the one place that knows all classes of failures. A new class gets an arm in [`decide`]
+//! This is the one place that decides by class. A new class gets an arm in [`decide`]
 //! that reports to the target (through the permit), and decides whether the failure may be the client's
 //! answer and which candidate is next.
 

@@ -91,7 +91,7 @@ where
         .layer(step(policy::CheckHead))
         // Before routing, which looks at the features that a body uses.
         .layer(read_body::ReadBodyLayer)
-        // What was left out above while only the body could show the client.
+        // The limits of clients that are known only after the body was read.
         .layer(limit::RateLimitLayer)
         .layer(step(limit::ConcurrencyLimit))
         .layer(step(policy::CheckBody))

@@ -55,7 +55,7 @@ enum Inner<B> {
     Relayed(Pin<Box<Relay<B>>>),
 }
 
-/// If the upstream had bytes at all times for this long, a late answer is the client's doing.
+/// If the upstream was never idle for this long before the deadline, the client was the slow side.
 const STALL_THRESHOLD: Duration = Duration::from_millis(500);
 
 /// When an answer must have ended: an extension of answers whose deadline is not that of every

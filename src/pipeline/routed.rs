@@ -139,7 +139,7 @@ impl RoutedRequest {
         }
     }
 
-    /// Takes leave to send to a candidate other than this one, if one has room.
+    /// Takes a permit for another candidate than this one, if one has quota.
     pub(super) fn enter_other(&self, index: usize) -> Option<(usize, Permit)> {
         self.route.enter(self.remaining().filter(|candidate| candidate.index != index))
     }

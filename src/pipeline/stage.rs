@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!  InboundRequest (`inbound.rs`) --observe--> ObservedRequest
-//!      --authenticate--> AuthenticatedRequest --parse--> ParsedRequest
-//!      --read_body--> BufferedRequest --policy--> AuthorizedRequest --route--> RoutedRequest (`routed.rs`)
+//!      --authenticate, limit--> AuthenticatedRequest --parse, policy--> ParsedRequest
+//!      --read_body, limit--> BufferedRequest --policy--> AuthorizedRequest --route--> RoutedRequest (`routed.rs`)
 //! ```
 
 use bytes::Bytes;

@@ -21,9 +21,9 @@ pub struct Limits {
     pub rpm: Option<u32>,
     /// Tokens per minute, input and output together.
     pub tpm: Option<u64>,
-    /// LearnedLimit requests per minute fall no lower.
+    /// The lowest limit that is learned, in requests per minute.
     pub floor_rpm: u32,
-    /// LearnedLimit tokens per minute fall no lower.
+    /// The lowest limit that is learned, in tokens per minute.
     pub floor_tpm: u64,
     /// The share of a minute's units that its bucket does not hold; see [`SAFETY_MARGIN`].
     pub safety_margin: f64,
@@ -32,7 +32,7 @@ pub struct Limits {
 /// The share of a minute's units by which a mirror's bucket is smaller than the upstream's, so that it is full
 /// a little earlier. A request arrives upstream a little later than it is counted here, and what would flow
 /// into a full bucket meanwhile is lost there; and input is reserved here with a margin that is given back at
-/// the end. Without this a mirror would promise more than there is after a quiet time. Under load it costs
+/// the end. Without this Sluice would admit more than Bedrock does after idle time. Under load it costs
 /// nothing.
 pub const SAFETY_MARGIN: f64 = 0.03;
 

@@ -4,7 +4,7 @@
 //! hyper's timeout for a request head runs from the end of the request before, HTTP/2 has none at all,
 //! and neither has one for a client that does not read its response. So all limits of a connection are
 //! kept here, for both protocols, from three things: when bytes are read and written, when a request
-//! response_started, and when its response ends.
+//! starts, and when its response ends.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -333,7 +333,7 @@ pub(super) struct OpenRequest {
 }
 
 impl OpenRequest {
-    /// Notes that the response response_started, with a deadline of its own if `until` has one. Must be called in
+    /// Notes that the response has started, with a deadline of its own if `until` has one. Must be called in
     /// the task that sends it.
     pub(super) fn response_started(&self, until: Option<Instant>, body_end: BodyEnd) {
         let end = until.unwrap_or(self.usual_end).max(Instant::now()) + GRACE;

@@ -32,7 +32,7 @@ pub struct Shares {
     limit: u64,
 }
 
-/// Something could not be opened for want of what the gateway itself must have for it.
+/// The gateway lacked a local resource: a descriptor, a port or memory.
 #[derive(Debug, thiserror::Error)]
 #[error("the gateway has no file descriptors, ports or memory left")]
 pub struct Exhausted(#[source] pub Box<dyn Error + Send + Sync>);

@@ -19,7 +19,7 @@ use super::labels::{Labels, NO_LABEL};
 use super::{OTHER, Outcome};
 use crate::bedrock::{Operation, Usage};
 
-/// KeyParts of the request_counters with a lock of their own.
+/// The number of shards, each with a lock of its own.
 const SHARDS: usize = 16;
 
 const NANO: f64 = 1e9;

@@ -47,7 +47,7 @@ const MAX_PAUSE: Duration = Duration::from_secs(60);
 /// Time limit for STS to name the principal of the credentials.
 const PRINCIPAL_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Where roles and web identities are changed for keys.
+/// The STS endpoint, which exchanges roles and web identities for keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sts<'a> {
     /// The region that is asked.

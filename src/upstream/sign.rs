@@ -1,6 +1,6 @@
 //! SigV4 for outbound requests, and the bearer form that stands in for it.
 //!
-//! The canonical path is the wire path encoded once more, as every service but S3 wants; the
+//! The canonical path is the wire path encoded once more, as all services except S3 require; the
 //! payload hash is signed but not sent. Which headers are signed is decided here: those that
 //! change what Bedrock does, and none that a proxy between may change.
 //!

@@ -11,7 +11,7 @@ use crate::telemetry::dashboard_totals::each_sample;
 /// The number of clients shown: those with the most requests.
 const MAX_CLIENTS: usize = 100;
 
-/// DashboardTotals of one client.
+/// Totals of one client.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub(super) struct Client {
     name: String,

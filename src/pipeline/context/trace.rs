@@ -1,5 +1,5 @@
 //! The spans of a request, where its trace is recorded: one for itself, one for each attempt and one
-//! for each wait in the line.
+//! for each wait in the queue.
 //!
 //! They are made when its record ends, of what the record has noted; an attempt or a wait that is cut
 //! off ends there too. A request without a trace notes nothing and has no recording.
