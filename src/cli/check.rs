@@ -125,8 +125,8 @@ async fn credentials(config: &Config) -> (HashMap<Credentials, Resolved>, usize)
     (found, failures)
 }
 
-/// Whose credentials these are, as STS says. That it does not say is no failure: there may be no way
-/// to it from here, and an upstream can be reached without it.
+/// The principals of the credentials, by STS. No answer from STS is not an error: it may be unreachable
+/// from here, and an upstream can be reached without it.
 async fn principals(
     config: &Config,
     resolved: &HashMap<Credentials, Resolved>,

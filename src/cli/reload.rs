@@ -1,7 +1,7 @@
 //! A config that changes while the gateway runs: taken over as a whole, or not at all.
 //!
-//! The files of the config are looked at again and again, since that sees what every other way of
-//! watching misses: a ConfigMap's swapped link, a network volume, an editor that writes a new file
+//! The files of the config are polled, because polling sees what file notifications
+//! miss: a ConfigMap's swapped link, a network volume, an editor that writes a new file
 //! over the old. They are loaded when two looks in a row have found the same, so that a file that
 //! is being written is left alone; SIGHUP has them loaded at once. A config that is wrong changes
 //! nothing, and is complained of once.

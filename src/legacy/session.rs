@@ -41,8 +41,8 @@ const SWEEP: usize = 8;
 #[error("the session id is longer than {MAX_ID_BYTES} bytes")]
 pub struct IdTooLong;
 
-/// The id under which the sessions know one that a client calls `id`: what is one client's is no
-/// other's, by whatever name it asks for it.
+/// The internal id of a session: the client's name and the client's `id`, so that no client reaches
+/// a session of another.
 ///
 /// # Errors
 /// When the client's own id is too long.

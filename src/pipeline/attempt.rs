@@ -113,7 +113,7 @@ struct AttemptLoop {
     /// The candidate that is tried again.
     preferred: Option<usize>,
     best: BestFailure,
-    /// The last target and why it was left, to count fallbacks.
+    /// The last failed target and the class of its failure, to count fallbacks.
     moved_from: Option<(Arc<Target>, &'static str)>,
 }
 

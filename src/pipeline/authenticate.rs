@@ -1,7 +1,7 @@
 //! Authentication: which client sent the request.
 //!
-//! [`Authenticate`] looks at the head, before anything is spent on the request: a request that the
-//! head alone convicts is refused before its body is read. A signature may cover the body's hash.
+//! [`Authenticate`] looks at the head, before anything is spent on the request: a request whose head
+//! is enough to refuse it is refused before its body is read. A signature may cover the body's hash.
 //! Then a part of the proof is pending ([`PendingAuth`]) until the body was read, and the step that
 //! reads it ends with [`complete`] (or [`event_chain`], for a body that is a stream of events).
 

@@ -59,7 +59,7 @@ pub(super) struct Hedge {
 }
 
 /// Waits for the reply of the `first` attempt. If that takes longer than `usual`, `other` gives
-/// leave to send to another candidate, and `send` sends a second attempt there. The first success
+/// a permit for another candidate, and `send` sends a second attempt there. The first success
 /// counts. If one attempt fails, the other decides.
 pub(super) async fn race<S, F>(
     usual: Duration,

@@ -9,10 +9,10 @@
 //! fixed, while the stack serves clients of all rates and outlives each config. So [`RateLimit`] puts
 //! the layer of the request's client around the inner service for the one request. Three things need
 //! care, all of them here:
-//! - The layer takes an `http::Request` and drops those that it refuses. It gets one whose body is a
-//!   borrow of the stage, which is still there after a refusal, with all that was noted of it.
-//! - Its refusals are bodies of axum, and so would all answers be. So the answer of the inner service
-//!   passes it in the place of an error, as it is.
+//! - The layer drops a request that it refuses. So it gets an `http::Request` whose body is
+//!   `&mut Option` of the stage: after a refusal the stage is still in the option.
+//! - The layer's responses have axum's body type. So the answer of the inner service passes it as the
+//!   service's error type, unchanged.
 //! - It reports a wait in whole seconds. The exact time comes from its limiter.
 
 use std::future::{Ready, ready};

@@ -265,8 +265,8 @@ fn refined(own: Option<Usage>, other: Option<Usage>) -> Option<Usage> {
     }
 }
 
-/// Bytes of text in an event, about: its payload without what stands around the text and without
-/// padding, which are so long on average. Few events are worth a look at each.
+/// Bytes of text in an event, about: its payload less the average length of envelope and padding.
+/// Reading each event is not worth its cost.
 fn text_bytes(frame: &Frame<'_>) -> i64 {
     const AROUND_DELTA: i64 = 81;
     const AROUND_CHUNK: i64 = 160;

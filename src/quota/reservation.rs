@@ -62,7 +62,7 @@ impl Dimension {
 /// The state of a quota.
 #[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize)]
 pub struct Snapshot {
-    /// Requests per minute that count now; `None` if no limit is known.
+    /// The limit in force, in requests per minute; `None` if no limit is known.
     pub rpm: Option<f64>,
     /// Tokens per minute that count now.
     pub tpm: Option<f64>,

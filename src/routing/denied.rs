@@ -33,7 +33,7 @@ impl Target {
         self.access.with(|access| access.operations().to_vec())
     }
 
-    /// A request of this client, which names these extras, was denied an operation. If that is confirmed,
+    /// Records that a request of this client, with these extras, was denied an operation. If that is confirmed,
     /// requests avoid the operation for `pause`.
     pub fn denied(
         &self,

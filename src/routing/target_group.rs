@@ -26,8 +26,8 @@ use super::target::Target;
 use crate::quota::{FairQueue, Flow, QueueSignal, Quota, Ticket};
 use crate::system::time::sleep_until;
 
-/// Longest pause between two rounds of the dispatcher while requests wait: what other replicas leave is known
-/// only by asking for it.
+/// Longest pause between two rounds of the dispatcher while requests wait: capacity that other replicas
+/// return is seen only by polling.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);

@@ -68,7 +68,7 @@ struct State {
     problem: Option<Error>,
 }
 
-/// A file, whatever its name is.
+/// Device and inode: they identify a file across renames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct FileId {
     device: u64,

@@ -2,7 +2,7 @@
 //! open something are its own.
 //!
 //! The system gives the lowest number that is free. So the number of a new socket shows that at least
-//! as many descriptors are open, and a share is kept by a look at that number, without a count.
+//! as many descriptors are open. That number is enough to enforce a share, without a count.
 
 use std::error::Error;
 use std::fs::File;
@@ -23,7 +23,7 @@ const MOST: u64 = 1 << 20;
 const MIN_RESERVE: u64 = 16;
 const MAX_RESERVE: u64 = 256;
 
-/// What one line of the log about a lack of descriptors is the only one for.
+/// Minimum time between two log lines about a lack of descriptors.
 const ONE_LINE: Duration = Duration::from_secs(10);
 
 /// How the descriptors of this process are shared out.

@@ -2,8 +2,8 @@
 //! interim HEADERS, empty DATA and the like, which cost it little and the gateway time.
 //!
 //! The library answers such frames, or skips them, as long as they come. Here they are counted as they
-//! pass, without a look into them. What was sent and what came of bodies pays for them: no exchange
-//! that gets anywhere comes near the bound.
+//! pass, without a look into them. Sent bytes and received body bytes earn credit, so a connection
+//! that makes progress never reaches the bound.
 
 use std::io;
 use std::pin::Pin;

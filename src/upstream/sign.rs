@@ -4,9 +4,8 @@
 //! payload hash is signed but not sent. Which headers are signed is decided here: those that
 //! change what Bedrock does, and none that a proxy between may change.
 //!
-//! The key that signs is the same for a day and region, and is kept. With it a signature costs a
-//! third of what it costs the library that makes everything anew; what that library would sign is
-//! what the tests hold it against.
+//! The signing key is the same for a day and region, and is cached. So a signature costs a third of
+//! the library's, which derives the key each time. Tests compare the signatures of both.
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -143,7 +142,7 @@ impl Signer {
 }
 
 /// The same as [`authorize`] for a request whose body is a stream of events. Gives the signature
-/// that the first event's hangs on; none where events are not signed.
+/// which is the seed of the first event's signature; `None` where events are not signed.
 pub fn authorize_events(
     head: &mut request::Parts,
     auth: &Auth,

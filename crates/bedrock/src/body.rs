@@ -125,7 +125,7 @@ impl Peek {
         Ok(())
     }
 
-    /// Judges a member that has no meaning of its own here.
+    /// Handles an unknown member: it may make the size unbounded.
     fn other(&mut self, key: &str, scanner: &mut Scanner<'_>) -> Result<(), JsonError> {
         match scanner.peek()? {
             Type::Scalar => Ok(()),

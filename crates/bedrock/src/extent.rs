@@ -1,4 +1,4 @@
-//! What of a request's size and price its bytes alone do not tell: content by reference, media,
+//! The parts of a request's size and price that its byte count does not show: content by reference, media,
 //! tools that the service describes itself, several answers, a longer window, a dearer tier.
 //!
 //! What is not known counts as content of any size. So a field that a model comes to take tomorrow

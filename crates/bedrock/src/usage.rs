@@ -1,8 +1,8 @@
 //! Token counts that an answer carries: in response headers, in JSON bodies of every family, and
 //! in the frames of both kinds of stream.
 //!
-//! Counts are read on the way past and are never a reason to hold or change an answer: what
-//! can't be read counts as not told.
+//! Counts are read on the way past and are never a reason to hold or change an answer:
+//! an unreadable count is ignored.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

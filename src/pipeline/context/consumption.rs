@@ -91,7 +91,7 @@ impl Consumption {
         Some(cost)
     }
 
-    /// What an answer has used that does not report it, and of which this has passed.
+    /// Estimates the usage of an answer that reported none, from what was relayed (`passed`).
     fn unreported(&self, passed: Usage, operation: Option<Operation>) -> Usage {
         let usage = match self.begun {
             Some(begun) => Usage { output: passed.output, ..begun },

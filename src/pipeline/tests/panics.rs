@@ -37,7 +37,7 @@ const BODY: &str = r#"{"anthropic_version":"bedrock-2023-05-31","max_tokens":500
 enum Where {
     /// Before it has a future.
     Call,
-    /// With leave to send to the target, which it has used.
+    /// With a permit for the target, which it has used.
     Attempt,
     /// In the line for the target.
     Line,

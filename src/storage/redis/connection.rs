@@ -3,10 +3,10 @@
 //!
 //! Whatever the failure: a socket that was closed, no answer in time, or an error that the server gave.
 //! A server that was demoted, that loads its data or that has lost its master keeps its sockets open and
-//! answers each call with an error, while the address may lead to another one by now. That this script
-//! is not known there (NOSCRIPT) is no failure: the caller sends it.
+//! answers each call with an error, while the address may lead to another one by now. NOSCRIPT
+//! is not a failure: the caller loads the script.
 //!
-//! A call that the server refused so has done nothing, so it is made once more on the new connection.
+//! A call that was refused with such an error had no effect, so it is made once more on the new connection.
 //! Dials are at least [`PAUSE`] apart.
 
 use std::fmt;
