@@ -88,6 +88,27 @@ async fn a_clock_that_is_set_back_delays_no_job() {
 }
 
 #[tokio::test]
+async fn a_claim_that_was_not_started_can_be_released() {
+    for store in TestStore::all() {
+        let mut config = store.config();
+        config.analysis.workers = 1;
+        let work = Script::new(|_, _| std::future::pending());
+        let jobs = start(&config, work.clone());
+        reachable(&jobs).await;
+        jobs.submit(job(Queue::Analysis, "in the way")).await.unwrap();
+        eventually("the worker is busy", async || (work.times("in the way") == 1).then_some(()))
+            .await;
+        let id = jobs.submit(job(Queue::Analysis, "next")).await.unwrap();
+        let claim = async || jobs.store.claim(Queue::Analysis, Duration::from_secs(60), &[]).await;
+        let first = claim().await.unwrap().unwrap();
+        assert_eq!(first.job, id);
+        assert!(claim().await.unwrap().is_none(), "it is claimed");
+        jobs.store.release(first).await.unwrap();
+        assert_eq!(claim().await.unwrap().map(|claim| claim.job), Some(id));
+    }
+}
+
+#[tokio::test]
 async fn only_the_last_claim_may_end_a_job() {
     for store in TestStore::all() {
         let mut config = store.config();
