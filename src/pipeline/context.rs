@@ -34,7 +34,7 @@ use consumption::{Consumption, PriceTerms, Used, cost};
 pub(super) use trace::OpenSpan;
 use trace::Recording;
 
-/// Most characters of the method and of the path of a request that is no call, in the access log.
+/// Most characters of the method and of the path in the access log, for a request that names no operation.
 const MAX_LOGGED_METHOD: usize = 20;
 const MAX_LOGGED_PATH: usize = 200;
 
@@ -76,7 +76,7 @@ pub(super) struct CallerInfo {
 pub(super) struct CallInfo {
     pub(super) operation: Option<Operation>,
     pub(super) requested_model: Option<String>,
-    /// Method and path of a request that is no call, within their bounds.
+    /// Method and path of a request that names no operation, within their bounds.
     unparsed: Option<Box<(String, String)>>,
     pub(super) body_bytes: u64,
     /// The pattern of the config that the requested model matches: its label in metrics.

@@ -83,7 +83,7 @@ where
         .layer(observe::layer(live))
         // Before anything is done for a request that may be one too many.
         .layer(step(shed::Shed))
-        // Before the path is parsed: also a request that is no call is logged with its client.
+        // Before the path is parsed: a request that names no operation is logged with its client, too.
         .layer(step(authenticate::Authenticate))
         .layer(limit::RateLimitLayer)
         .layer(step(limit::ConcurrencyLimit))

@@ -157,7 +157,7 @@ impl Target {
         self.other_base.as_deref().unwrap_or(&self.model)
     }
 
-    /// The URI of an operation on its model; `None` if there is none, which no valid id causes.
+    /// The URI of an operation on its model; `None` if the operation has no model in its path.
     pub fn uri(&self, operation: Operation) -> Option<Uri> {
         let kept = self.paths.get(operation as usize)?;
         let path = match kept.get() {

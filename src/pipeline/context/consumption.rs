@@ -99,7 +99,7 @@ impl Consumption {
         };
         let Some(bound) = &self.bound else { return usage };
         let input = if self.begun.is_some() { usage.input } else { bound.unreported_input() };
-        // A target completes an answer that is no stream, even if the client has gone.
+        // A target completes an answer without a stream even if the client has gone.
         let is_stream = operation.is_some_and(Operation::is_stream);
         let output = if is_stream { usage.output } else { bound.unreported_output() };
         Usage { input, output, ..usage }
