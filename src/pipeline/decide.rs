@@ -15,7 +15,7 @@ use crate::bedrock::Extras;
 use crate::config::Strategy;
 use crate::quota::Dimension;
 use crate::routing::Permit;
-use crate::upstream::{Class, Failure};
+use crate::upstream::{FailureClass, Failure};
 
 /// What follows a failed attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,7 +65,7 @@ pub(super) fn decide(
     let leave = |keep, left| (keep, NextStep::Leave(left));
     let status = failure.error_status();
     let (keep, next) = match failure.class {
-        Class::Throttled => {
+        FailureClass::Throttled => {
             if let Some(excess) = routed.excess(&target) {
                 permit.not_taken();
                 leave(Keep::Nothing, Left::Oversized(excess))
@@ -89,11 +89,11 @@ pub(super) fn decide(
                 (Keep::Failure, next)
             }
         }
-        Class::DailyQuota => {
+        FailureClass::Exhausted => {
             permit.out(config.fallback.daily_cooldown, true);
             (Keep::Failure, NextStep::Choose)
         }
-        Class::Transient => {
+        FailureClass::Transient => {
             if permit.failed(failure.from_upstream) {
                 tracing::warn!(target_name = %target.name, "target ejected after failures");
             }
@@ -103,8 +103,8 @@ pub(super) fn decide(
             };
             (Keep::Failure, if may_retry { NextStep::Retry } else { NextStep::Leave(left) })
         }
-        Class::Timeout | Class::Encoded => {
-            if failure.class == Class::Encoded {
+        FailureClass::Slow | FailureClass::Encoded => {
+            if failure.class == FailureClass::Encoded {
                 let (target_name, reason) = (&target.name, &failure.reported.message);
                 tracing::warn!(%target_name, %reason, "cannot read an upstream response");
             }
@@ -112,16 +112,16 @@ pub(super) fn decide(
             leave(Keep::Failure, Left::Failed(status))
         }
         // Another target may need no new connection, or has other credentials.
-        Class::NoCredentials | Class::ResourceExhausted => {
+        FailureClass::Unusable | FailureClass::ResourceExhausted => {
             permit.not_taken();
             leave(Keep::Failure, Left::Unusable)
         }
-        Class::Denied => {
+        FailureClass::Denied => {
             let extras = routed.extras();
             denial::report(routed, &target, failure, extras);
             if extras == Extras::Resources {
                 // As far as the request shows, the client named a resource that it may not use.
-                failure.class = Class::NonRetryable;
+                failure.class = FailureClass::Terminal;
             }
             permit.refused(status);
             // What a fallback is denied concerns the operator, not the client.
@@ -129,7 +129,7 @@ pub(super) fn decide(
             let keep = if is_clients { Keep::Failure } else { Keep::Nothing };
             leave(keep, Left::Denied(status))
         }
-        Class::Foreign => {
+        FailureClass::Foreign => {
             let (target_name, reason) = (&target.name, &*failure.reported.message);
             let status_code = status.as_u16();
             tracing::warn!(
@@ -138,7 +138,7 @@ pub(super) fn decide(
             permit.refused(status);
             leave(Keep::Failure, Left::Failed(status))
         }
-        Class::NonRetryable if routed.is_first_hand(index) => {
+        FailureClass::Terminal if routed.is_first_hand(index) => {
             if status == StatusCode::FORBIDDEN {
                 // Operators see it; it never keeps requests away.
                 denial::report(routed, &target, failure, Extras::Resources);
@@ -147,7 +147,7 @@ pub(super) fn decide(
             return Decision::Relay;
         }
         // This model can't do what the request asks for; the requested one may.
-        Class::NonRetryable => {
+        FailureClass::Terminal => {
             permit.refused(status);
             leave(Keep::Misfit, Left::Misfit(status))
         }

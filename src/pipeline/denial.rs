@@ -11,20 +11,20 @@ use crate::bedrock::Extras;
 use crate::routing::Target;
 use crate::routing::access::{Denial, Verdict};
 use crate::upstream::classify::{Denies, denies};
-use crate::upstream::{Class, Failure};
+use crate::upstream::{FailureClass, Failure};
 
 /// Makes a terminal failure a denial if it is about the model or the operation, and not about the
 /// request. What the first target forbids stays the client's answer: a fallback's permissions do not
 /// replace it. A request with a single attempt has no use for the difference.
 pub(super) fn reclassify(routed: &RoutedRequest, index: usize, failure: &mut Failure) {
-    let is_about_model = routed.call.model().is_some() && failure.class == Class::NonRetryable;
+    let is_about_model = routed.call.model().is_some() && failure.class == FailureClass::Terminal;
     if !is_about_model || routed.is_bidirectional() {
         return;
     }
     let status = failure.error_status();
     let is_answer = status == StatusCode::FORBIDDEN && index == 0 && routed.is_first_hand(index);
     if !is_answer && denies(status, &failure.reported).is_some() {
-        failure.class = Class::Denied;
+        failure.class = FailureClass::Denied;
     }
 }
 

@@ -33,7 +33,7 @@ use crate::limits::{OverBudget, usd};
 use crate::routing::cooldown::State;
 use crate::routing::{ActiveReservation, RequestSize, Target};
 use crate::system::time::{Sleep, sleep_until};
-use crate::upstream::{self, Class, Failure, Success, TimeLimit};
+use crate::upstream::{self, FailureClass, Failure, Success, TimeLimit};
 
 const MODEL: HeaderName = HeaderName::from_static("x-sluice-model");
 const REGION: HeaderName = HeaderName::from_static("x-sluice-region");
@@ -145,8 +145,8 @@ pub(super) fn failure(
     context.ended(match failure.time_limit {
         Some(TimeLimit::Connect) => Outcome::ConnectTimeout,
         Some(TimeLimit::FirstByte) => Outcome::FirstByteTimeout,
-        None if failure.class.is_clients() => Outcome::ClientError,
-        None if failure.class == Class::ResourceExhausted => Outcome::ResourceExhausted,
+        None if failure.class.is_client_error() => Outcome::ClientError,
+        None if failure.class == FailureClass::ResourceExhausted => Outcome::ResourceExhausted,
         None => Outcome::UpstreamError,
     });
     let mut head = failure.headers;

@@ -7,22 +7,20 @@ use crate::bedrock::error::Reported;
 
 /// The classes of failed attempts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Class {
+pub enum FailureClass {
     /// A quota per minute is used up: the target cools down.
     Throttled,
-    /// The daily quota is used up: the target cools down for long. Metrics call it `exhausted`.
-    DailyQuota,
+    /// The daily quota is used up: the target cools down for long.
+    Exhausted,
     /// The service failed or was not reached: a retry on the same target may succeed.
     Transient,
     /// The target took too long: the request goes to the next target and is not retried on this one.
-    /// Metrics call it `slow`.
-    Timeout,
+    Slow,
     /// The target sent a compressed success, which the gateway can't read: the request goes to the next
     /// target and is not retried on this one, since each success is paid for.
     Encoded,
-    /// The gateway could not make a valid request: it has no credentials, or AWS rejected them. Metrics
-    /// call it `unusable`.
-    NoCredentials,
+    /// The gateway could not make a valid request: it has no credentials, or AWS rejected them.
+    Unusable,
     /// The gateway had no resources left to open a connection. This does not affect the target's state.
     ResourceExhausted,
     /// The upstream denies this: no permission, no such model, or an operation that the model does not
@@ -32,45 +30,44 @@ pub enum Class {
     /// does not affect the target's state.
     Foreign,
     /// An error of this request itself, which is relayed. This does not affect the target's state.
-    /// Metrics call it `terminal`.
-    NonRetryable,
+    Terminal,
 }
 
-impl Class {
+impl FailureClass {
     /// The name in metrics and the access log.
     pub fn name(self) -> &'static str {
         match self {
-            Class::Throttled => "throttled",
-            Class::DailyQuota => "exhausted",
-            Class::Transient => "transient",
-            Class::Timeout => "slow",
-            Class::Encoded => "encoded",
-            Class::NoCredentials => "unusable",
-            Class::ResourceExhausted => "resource_exhausted",
-            Class::Denied => "denied",
-            Class::Foreign => "foreign",
-            Class::NonRetryable => "terminal",
+            FailureClass::Throttled => "throttled",
+            FailureClass::Exhausted => "exhausted",
+            FailureClass::Transient => "transient",
+            FailureClass::Slow => "slow",
+            FailureClass::Encoded => "encoded",
+            FailureClass::Unusable => "unusable",
+            FailureClass::ResourceExhausted => "resource_exhausted",
+            FailureClass::Denied => "denied",
+            FailureClass::Foreign => "foreign",
+            FailureClass::Terminal => "terminal",
         }
     }
 
     /// Whether the request itself is the cause.
-    pub fn is_clients(self) -> bool {
-        self == Class::NonRetryable
+    pub fn is_client_error(self) -> bool {
+        self == FailureClass::Terminal
     }
 
     /// Whether a quota was used up.
     pub fn is_quota(self) -> bool {
-        matches!(self, Class::Throttled | Class::DailyQuota)
+        matches!(self, FailureClass::Throttled | FailureClass::Exhausted)
     }
 }
 
 /// Classifies an error response by its status and by the error that it reports.
-pub fn classify(status: StatusCode, reported: &Reported) -> Class {
+pub fn classify(status: StatusCode, reported: &Reported) -> FailureClass {
     match reported.kind() {
         Some(ErrorKind::Throttling | ErrorKind::ServiceQuotaExceeded) => quota(&reported.message),
-        Some(ErrorKind::ModelNotReady) => Class::Transient,
-        Some(ErrorKind::ServiceUnavailable | ErrorKind::InternalServer) => Class::Transient,
-        Some(ErrorKind::ModelTimeout | ErrorKind::RequestTimeout) => Class::Timeout,
+        Some(ErrorKind::ModelNotReady) => FailureClass::Transient,
+        Some(ErrorKind::ServiceUnavailable | ErrorKind::InternalServer) => FailureClass::Transient,
+        Some(ErrorKind::ModelTimeout | ErrorKind::RequestTimeout) => FailureClass::Slow,
         // These concern the gateway's credentials, not the client's.
         Some(
             ErrorKind::ExpiredToken
@@ -78,15 +75,15 @@ pub fn classify(status: StatusCode, reported: &Reported) -> Class {
             | ErrorKind::InvalidSignature
             | ErrorKind::IncompleteSignature
             | ErrorKind::MissingAuthenticationToken,
-        ) => Class::NoCredentials,
-        Some(_) => Class::NonRetryable,
+        ) => FailureClass::Unusable,
+        Some(_) => FailureClass::Terminal,
         None => match status.as_u16() {
             429 => quota(&reported.message),
-            408 => Class::Timeout,
+            408 => FailureClass::Slow,
             // Other services' names for the same, which appear with status 400 too.
             _ if reported.name.as_deref().is_some_and(is_throttle_name) => quota(&reported.message),
-            500.. => Class::Transient,
-            _ => Class::NonRetryable,
+            500.. => FailureClass::Transient,
+            _ => FailureClass::Terminal,
         },
     }
 }
@@ -145,9 +142,9 @@ const WORDS: [&str; 6] = [
     "access to the model",
 ];
 
-fn quota(message: &str) -> Class {
+fn quota(message: &str) -> FailureClass {
     let per_day = message.to_ascii_lowercase().contains("per day");
-    if per_day { Class::DailyQuota } else { Class::Throttled }
+    if per_day { FailureClass::Exhausted } else { FailureClass::Throttled }
 }
 
 fn is_throttle_name(name: &str) -> bool {
@@ -159,7 +156,7 @@ fn is_throttle_name(name: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn class(status: u16, name: Option<&str>, message: &str) -> Class {
+    fn class(status: u16, name: Option<&str>, message: &str) -> FailureClass {
         let reported = Reported { name: name.map(str::to_owned), message: message.to_owned() };
         classify(StatusCode::from_u16(status).unwrap(), &reported)
     }
@@ -204,26 +201,26 @@ mod tests {
         let requests = "Too many requests, please wait before trying again.";
         let per_day = "Too many tokens per day, please wait before trying again.";
         for (status, name, message, wanted) in [
-            (429, Some("ThrottlingException"), requests, Class::Throttled),
-            (429, Some("ThrottlingException"), per_day, Class::DailyQuota),
-            (400, Some("ServiceQuotaExceededException"), "", Class::Throttled),
-            (429, None, "", Class::Throttled),
-            (429, Some("SomethingNew"), "", Class::Throttled),
-            (400, Some("ThrottledException"), "", Class::Throttled),
-            (429, Some("ModelNotReadyException"), "", Class::Transient),
-            (503, Some("ServiceUnavailableException"), "", Class::Transient),
-            (500, Some("InternalServerException"), "", Class::Transient),
-            (502, None, "", Class::Transient),
-            (504, None, "", Class::Transient),
-            (408, Some("ModelTimeoutException"), "", Class::Timeout),
-            (408, None, "", Class::Timeout),
-            (424, Some("ModelErrorException"), "", Class::NonRetryable),
-            (400, Some("ValidationException"), "", Class::NonRetryable),
-            (403, Some("AccessDeniedException"), "", Class::NonRetryable),
-            (403, Some("ExpiredTokenException"), "", Class::NoCredentials),
-            (403, Some("InvalidSignatureException"), "", Class::NoCredentials),
-            (404, Some("ResourceNotFoundException"), "", Class::NonRetryable),
-            (413, None, "", Class::NonRetryable),
+            (429, Some("ThrottlingException"), requests, FailureClass::Throttled),
+            (429, Some("ThrottlingException"), per_day, FailureClass::Exhausted),
+            (400, Some("ServiceQuotaExceededException"), "", FailureClass::Throttled),
+            (429, None, "", FailureClass::Throttled),
+            (429, Some("SomethingNew"), "", FailureClass::Throttled),
+            (400, Some("ThrottledException"), "", FailureClass::Throttled),
+            (429, Some("ModelNotReadyException"), "", FailureClass::Transient),
+            (503, Some("ServiceUnavailableException"), "", FailureClass::Transient),
+            (500, Some("InternalServerException"), "", FailureClass::Transient),
+            (502, None, "", FailureClass::Transient),
+            (504, None, "", FailureClass::Transient),
+            (408, Some("ModelTimeoutException"), "", FailureClass::Slow),
+            (408, None, "", FailureClass::Slow),
+            (424, Some("ModelErrorException"), "", FailureClass::Terminal),
+            (400, Some("ValidationException"), "", FailureClass::Terminal),
+            (403, Some("AccessDeniedException"), "", FailureClass::Terminal),
+            (403, Some("ExpiredTokenException"), "", FailureClass::Unusable),
+            (403, Some("InvalidSignatureException"), "", FailureClass::Unusable),
+            (404, Some("ResourceNotFoundException"), "", FailureClass::Terminal),
+            (413, None, "", FailureClass::Terminal),
         ] {
             assert_eq!(class(status, name, message), wanted, "{status} {name:?}");
         }

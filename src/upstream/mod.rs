@@ -33,7 +33,7 @@ use prometheus::IntCounter;
 use tokio::time::Instant;
 
 pub use body::{Body, BodyError};
-pub use classify::Class;
+pub use classify::FailureClass;
 pub use connect::ConnectionGauges;
 pub use fetch::FetchError;
 pub use pool::set_shard;
