@@ -68,7 +68,7 @@ pub fn classify(status: StatusCode, reported: &Reported) -> FailureClass {
         Some(ErrorKind::ModelNotReady) => FailureClass::Transient,
         Some(ErrorKind::ServiceUnavailable | ErrorKind::InternalServer) => FailureClass::Transient,
         Some(ErrorKind::ModelTimeout | ErrorKind::RequestTimeout) => FailureClass::Slow,
-        // These concern the gateway's credentials, not the client's.
+        // The upstream sees the gateway's credentials, not the client's.
         Some(
             ErrorKind::ExpiredToken
             | ErrorKind::UnrecognizedClient
@@ -80,7 +80,7 @@ pub fn classify(status: StatusCode, reported: &Reported) -> FailureClass {
         None => match status.as_u16() {
             429 => quota(&reported.message),
             408 => FailureClass::Slow,
-            // Other services' names for the same, which appear with status 400 too.
+            // Other services name a throttle differently and may send it with status 400.
             _ if reported.name.as_deref().is_some_and(is_throttle_name) => quota(&reported.message),
             500.. => FailureClass::Transient,
             _ => FailureClass::Terminal,
@@ -88,21 +88,22 @@ pub fn classify(status: StatusCode, reported: &Reported) -> FailureClass {
     }
 }
 
-/// How sure it is that an error answer denies the model or the operation.
+/// How certain it is that an error response denies the model or the operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Denies {
-    /// By its status or its whole message.
-    Surely,
-    /// By words of its message, which may be quoted from the request, or its name is not one of
-    /// Bedrock's: enough to ask another target, and for others only if several clients meet it.
-    Perhaps,
+pub enum DenialEvidence {
+    /// Its status or its whole message shows it.
+    Certain,
+    /// Words of its message suggest it, which may be quoted from the request, or the error's name is not
+    /// one of Bedrock's. The request goes to another target. Other requests avoid the target only if
+    /// several clients are denied.
+    Possible,
 }
 
-/// Whether a terminal answer to an operation on a model denies the gateway the model or the
-/// operation, rather than finding fault with the request.
-pub fn denies(status: StatusCode, reported: &Reported) -> Option<Denies> {
+/// Whether a terminal error response denies the gateway the model or the operation, and does not
+/// report a fault of the request. `None`: the fault is the request's.
+pub fn denial_evidence(status: StatusCode, reported: &Reported) -> Option<DenialEvidence> {
     let message = reported.message.trim().trim_end_matches('.').to_ascii_lowercase();
-    // Others than Bedrock, such as a firewall before it, have names of their own for a refusal.
+    // A firewall or another service in front of Bedrock uses error names of its own.
     let is_bedrocks = matches!(
         reported.kind(),
         Some(
@@ -113,13 +114,13 @@ pub fn denies(status: StatusCode, reported: &Reported) -> Option<Denies> {
         )
     );
     match status.as_u16() {
-        403 | 404 if is_bedrocks => Some(Denies::Surely),
-        403 | 404 => Some(Denies::Perhaps),
-        400 if WHOLE.contains(&&*message) => Some(Denies::Surely),
-        400 if message.starts_with(ON_DEMAND[0]) && message.contains(ON_DEMAND[1]) => {
-            Some(Denies::Surely)
+        403 | 404 if is_bedrocks => Some(DenialEvidence::Certain),
+        403 | 404 => Some(DenialEvidence::Possible),
+        400 if DENIAL_MESSAGES.contains(&&*message) => Some(DenialEvidence::Certain),
+        400 if message.starts_with(PROFILE_ONLY_START) && message.contains(PROFILE_ONLY_PHRASE) => {
+            Some(DenialEvidence::Certain)
         }
-        400 if WORDS.iter().any(|words| message.contains(words)) => Some(Denies::Perhaps),
+        400 if DENIAL_PHRASES.iter().any(|phrase| message.contains(phrase)) => Some(DenialEvidence::Possible),
         _ => None,
     }
 }
@@ -127,13 +128,16 @@ pub fn denies(status: StatusCode, reported: &Reported) -> Option<Denies> {
 /// Messages of Bedrock's ValidationException for a model that it does not know in this region, that
 /// has reached its end of life or that the account may not use (AWS's pages on the model lifecycle
 /// and on troubleshooting Amazon Bedrock API error codes; AWS re:Post for the second).
-const WHOLE: [&str; 2] = ["the provided model identifier is invalid", "operation not allowed"];
+const DENIAL_MESSAGES: [&str; 2] = ["the provided model identifier is invalid", "operation not allowed"];
 
-/// How the message for a model begins and goes on that is called through inference profiles only.
-const ON_DEMAND: [&str; 2] = ["invocation of model id ", "with on-demand throughput isn"];
+/// The start of Bedrock's message for a model that can be called through inference profiles only.
+const PROFILE_ONLY_START: &str = "invocation of model id ";
 
-/// What messages of that kind contain, in whatever words.
-const WORDS: [&str; 6] = [
+/// A later part of the same message, after the model's id.
+const PROFILE_ONLY_PHRASE: &str = "with on-demand throughput isn";
+
+/// Phrases that other messages of a denial contain.
+const DENIAL_PHRASES: [&str; 6] = [
     "model identifier is invalid",
     "on-demand throughput",
     "end of life",
@@ -162,25 +166,25 @@ mod tests {
     }
 
     #[test]
-    fn what_denies_the_model_is_told_from_what_finds_fault_with_the_request() {
-        use Denies::{Perhaps, Surely};
+    fn a_denial_of_the_model_is_not_taken_for_a_fault_of_the_request() {
+        use DenialEvidence::{Certain, Possible};
         for (status, message, wanted) in [
-            (403, "", Some(Surely)),
-            (404, "", Some(Surely)),
-            (404, "Access denied. This Model is marked by provider as Legacy.", Some(Surely)),
-            (400, "The provided model identifier is invalid.", Some(Surely)),
-            (400, "The provided model identifier is invalid", Some(Surely)),
-            (400, "Operation not allowed", Some(Surely)),
+            (403, "", Some(Certain)),
+            (404, "", Some(Certain)),
+            (404, "Access denied. This Model is marked by provider as Legacy.", Some(Certain)),
+            (400, "The provided model identifier is invalid.", Some(Certain)),
+            (400, "The provided model identifier is invalid", Some(Certain)),
+            (400, "Operation not allowed", Some(Certain)),
             (
                 400,
                 "Invocation of model ID a.b-v1:0 with on-demand throughput isn\u{2019}t supported. \
                  Retry your request with the ID or ARN of an inference profile.",
-                Some(Surely),
+                Some(Certain),
             ),
-            (400, "This model version has reached the end of its life.", Some(Perhaps)),
+            (400, "This model version has reached the end of its life.", Some(Possible)),
             // Quoted from the request.
-            (400, "role 'The provided model identifier is invalid.' is not known", Some(Perhaps)),
-            (400, "x: invocation of model id y with on-demand throughput isn't", Some(Perhaps)),
+            (400, "role 'The provided model identifier is invalid.' is not known", Some(Possible)),
+            (400, "x: invocation of model id y with on-demand throughput isn't", Some(Possible)),
             (400, "Malformed input request: extraneous key [top_k] is not permitted", None),
             (400, "`temperature` is deprecated for this model.", None),
             (413, "the provided model identifier is invalid", None),
@@ -189,11 +193,11 @@ mod tests {
                 if status == 404 { "ResourceNotFoundException" } else { "AccessDeniedException" };
             let reported = Reported { name: Some(name.to_owned()), message: message.to_owned() };
             let status = StatusCode::from_u16(status).unwrap();
-            assert_eq!(denies(status, &reported), wanted, "{status} {message}");
+            assert_eq!(denial_evidence(status, &reported), wanted, "{status} {message}");
         }
         let other =
             Reported { name: Some("ForbiddenException".to_owned()), message: String::new() };
-        assert_eq!(denies(StatusCode::FORBIDDEN, &other), Some(Perhaps));
+        assert_eq!(denial_evidence(StatusCode::FORBIDDEN, &other), Some(Possible));
     }
 
     #[test]
