@@ -161,14 +161,14 @@ impl AttemptLoop {
             let attempts = self.routed.count_attempt(index);
             match decide(&self.routed, index, attempts, permit, &mut failure) {
                 Decision::Relay => return Ok(Answer::Failure(failure, target)),
-                Decision::Continue { keep, next } => {
-                    self.best.keep(keep, index, &target, failure);
+                Decision::Continue { keep_as, next } => {
+                    self.best.keep(keep_as, index, &target, failure);
                     match next {
                         NextStep::Retry => {
                             self.back_off(attempts).await;
                             self.preferred = Some(index);
                         }
-                        NextStep::Leave(left) => self.routed.leave(index, left),
+                        NextStep::Leave(reason) => self.routed.leave(index, reason),
                         NextStep::Choose => {}
                     }
                 }

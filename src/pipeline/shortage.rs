@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::routed::{CandidateState, Left, RoutedRequest};
+use super::routed::{CandidateState, LeaveReason, RoutedRequest};
 use crate::bedrock::error::whole_seconds;
 use crate::routing::cooldown::State;
 use crate::routing::{Candidates, Excess};
@@ -67,13 +67,13 @@ impl Cause {
         state: &CandidateState,
         now: Instant,
     ) -> Option<Cause> {
-        Some(match state.left {
-            Some(Left::Denied(_)) => Cause::Denied,
-            Some(Left::Misfit(_)) => Cause::Misfit,
-            Some(Left::Oversized(_)) => Cause::Oversized,
-            Some(Left::Failed(_)) => Cause::Failed,
-            Some(Left::Unreachable) => Cause::Unreachable,
-            Some(Left::Unusable) => Cause::Unusable,
+        Some(match state.leave_reason {
+            Some(LeaveReason::Denied(_)) => Cause::Denied,
+            Some(LeaveReason::Misfit(_)) => Cause::Misfit,
+            Some(LeaveReason::Oversized(_)) => Cause::Oversized,
+            Some(LeaveReason::Failed(_)) => Cause::Failed,
+            Some(LeaveReason::Unreachable) => Cause::Unreachable,
+            Some(LeaveReason::Unusable) => Cause::Unusable,
             None => {
                 let candidate = routed.candidate(index)?;
                 let (target, demand) = (&candidate.target, candidate.demand);
@@ -144,16 +144,16 @@ impl Shortage {
         let mut shortage = Shortage { counts, first: None, model: None, denial, due: SOON };
         let is_throttled = shortage.is_quota();
         // A candidate that failed this request may recover from its cooldown.
-        let waits = |left: Option<Left>| match left {
+        let waits = |reason: Option<LeaveReason>| match reason {
             None => true,
-            Some(Left::Failed(_) | Left::Unreachable) => !is_throttled,
+            Some(LeaveReason::Failed(_) | LeaveReason::Unreachable) => !is_throttled,
             Some(_) => false,
         };
         let all = routed.candidates.iter().enumerate();
         let candidates: Candidates = all
             .filter_map(|(index, state)| {
                 let candidate = routed.candidate(index)?;
-                waits(state.left).then_some(candidate)
+                waits(state.leave_reason).then_some(candidate)
             })
             .collect();
         let group = &routed.route.group;
@@ -203,8 +203,8 @@ impl Shortage {
 /// operator's.
 fn denial(routed: &RoutedRequest) -> Option<String> {
     let (index, status) =
-        routed.candidates.iter().enumerate().find_map(|(index, state)| match state.left {
-            Some(Left::Denied(status)) => Some((index, status.as_u16())),
+        routed.candidates.iter().enumerate().find_map(|(index, state)| match state.leave_reason {
+            Some(LeaveReason::Denied(status)) => Some((index, status.as_u16())),
             _ => None,
         })?;
     let known = routed.target(index)?.denials().into_iter();
@@ -268,8 +268,8 @@ pub(super) fn excess(routed: &RoutedRequest) -> Option<Excess> {
     let now = Instant::now();
     let mut nearest: Option<Excess> = None;
     for (index, state) in routed.candidates.iter().enumerate() {
-        match state.left {
-            Some(Left::Oversized(excess)) => {
+        match state.leave_reason {
+            Some(LeaveReason::Oversized(excess)) => {
                 nearest = nearest.filter(|it| it.quota >= excess.quota).or(Some(excess));
             }
             _ => match Cause::of(routed, index, state, now)? {
