@@ -25,7 +25,7 @@ use uuid::Uuid;
 use super::context::{Outcome, RequestContext, millis};
 use super::error::{GatewayError, RequestError, discourage_retry};
 use super::headers::{strip_for_client, value};
-use super::shortage::SOON;
+use super::shortage::DEFAULT_RETRY_AFTER;
 use super::usage_tap::UsageTap;
 use crate::bedrock::error::set_retry_after;
 use crate::bedrock::{ErrorKind, Operation, Usage, WireError, event_stream};
@@ -153,12 +153,12 @@ pub(super) fn failure(
     strip_for_client(&mut head);
     head.remove(CONTENT_LENGTH);
     if failure.time_limit == Some(TimeLimit::FirstByte) && !head.contains_key(RETRY_AFTER) {
-        set_retry_after(&mut head, SOON);
+        set_retry_after(&mut head, DEFAULT_RETRY_AFTER);
     }
     let now = Instant::now();
     let due = match target.state(now) {
         State::Cooling(until) => until.saturating_duration_since(now),
-        _ => SOON,
+        _ => DEFAULT_RETRY_AFTER,
     };
     if failure.from_upstream {
         context.answer.target = Some(target);
@@ -181,7 +181,7 @@ pub(super) fn request_error(failed: RequestError) -> Response<ResponseBody> {
         _ => {}
     }
     let (head, body) = error.into_response().into_parts();
-    whole(head.status, head.headers, body, SOON, context)
+    whole(head.status, head.headers, body, DEFAULT_RETRY_AFTER, context)
 }
 
 /// The answer to a request that something panicked on. Its record ended where that happened.
