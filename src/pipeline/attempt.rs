@@ -137,7 +137,7 @@ impl AttemptLoop {
             };
             if !self.routed.may_try(index, Instant::now()) {
                 // The target denied the operation to others while this request waited.
-                permit.not_taken();
+                permit.release();
                 self.routed.leave_denied();
                 continue;
             }

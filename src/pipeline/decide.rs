@@ -52,7 +52,7 @@ pub(super) fn decide(
     failure: &mut Failure,
 ) -> Decision {
     if routed.call.model().is_none() {
-        permit.not_taken();
+        permit.release();
         return Decision::Relay;
     }
     let config = &routed.context.gateway().config;
@@ -67,13 +67,13 @@ pub(super) fn decide(
     let (keep_as, next) = match failure.class {
         FailureClass::Throttled => {
             if let Some(excess) = routed.excess(&target) {
-                permit.not_taken();
+                permit.release();
                 leave(KeepAs::Nothing, LeaveReason::Oversized(excess))
             } else {
                 let dimension = Dimension::of_throttle(&failure.reported.message);
                 let next = match config.fallback.strategy {
                     Strategy::RetryFirst if may_retry => {
-                        permit.not_taken();
+                        permit.release();
                         NextStep::Retry
                     }
                     Strategy::RetryFirst => {
@@ -90,7 +90,7 @@ pub(super) fn decide(
             }
         }
         FailureClass::Exhausted => {
-            permit.out(config.fallback.daily_cooldown, true);
+            permit.take_out(config.fallback.daily_cooldown, true);
             (KeepAs::Failure, NextStep::Choose)
         }
         FailureClass::Transient => {
@@ -113,7 +113,7 @@ pub(super) fn decide(
         }
         // Another target may need no new connection, or has other credentials.
         FailureClass::Unusable | FailureClass::ResourceExhausted => {
-            permit.not_taken();
+            permit.release();
             leave(KeepAs::Failure, LeaveReason::Unusable)
         }
         FailureClass::Denied => {
@@ -123,7 +123,7 @@ pub(super) fn decide(
                 // As far as the request shows, the client named a resource that it may not use.
                 failure.class = FailureClass::Terminal;
             }
-            permit.refused(status);
+            permit.release_after_error(status);
             // What a fallback is denied concerns the operator, not the client.
             let concerns_client = index == 0 || routed.is_first_hand(index);
             let keep_as = if concerns_client { KeepAs::Failure } else { KeepAs::Nothing };
@@ -135,7 +135,7 @@ pub(super) fn decide(
             tracing::warn!(
                 %target_name, status = status_code, reason, "an upstream response is not from Bedrock"
             );
-            permit.refused(status);
+            permit.release_after_error(status);
             leave(KeepAs::Failure, LeaveReason::Failed(status))
         }
         FailureClass::Terminal if routed.is_first_hand(index) => {
@@ -143,12 +143,12 @@ pub(super) fn decide(
                 // Operators see it; it never keeps requests away.
                 denial::report(routed, &target, failure, Extras::Resources);
             }
-            permit.refused(status);
+            permit.release_after_error(status);
             return Decision::Relay;
         }
         // This model can't do what the request asks for; the requested one may.
         FailureClass::Terminal => {
-            permit.refused(status);
+            permit.release_after_error(status);
             leave(KeepAs::Misfit, LeaveReason::Misfit(status))
         }
     };

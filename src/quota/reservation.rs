@@ -399,8 +399,8 @@ impl Reservation {
         self.charge = Some(tokens);
     }
 
-    /// The upstream took nothing.
-    pub fn not_taken(&mut self) {
+    /// The request costs nothing: the upstream did not process it.
+    pub fn charge_nothing(&mut self) {
         self.charge = None;
     }
 }

@@ -236,9 +236,9 @@ impl Cooldown {
         true
     }
 
-    /// The target is out for this long, for a reason other than a throttle of the minute;
+    /// Takes the target out for `pause`, for a reason other than a throttle of the minute;
     /// `is_quota` if a longer quota is used up.
-    pub fn out(&mut self, now: Instant, pause: Duration, is_quota: bool) {
+    pub fn take_out(&mut self, now: Instant, pause: Duration, is_quota: bool) {
         self.is_quota = is_quota;
         self.throttled_here_at = Some(now);
         self.cool(now, pause);
@@ -594,7 +594,7 @@ mod tests {
     fn a_long_cooldown_is_not_shortened_by_a_throttle() {
         let (mut target, now) = (cooldown(), Instant::now());
         let pass = target.enter(now).unwrap();
-        target.out(now, 3600 * SECOND, true);
+        target.take_out(now, 3600 * SECOND, true);
         target.throttled(&pass, now, None);
         assert_eq!(target.state(now), State::Cooling(now + 3600 * SECOND));
     }
@@ -633,7 +633,7 @@ mod tests {
                     (3, Some(pass)) => { target.throttled(pass, now, (seconds % 2 == 0).then_some(0.5)); }
                     (4, Some(pass)) => { target.failed(pass, now); }
                     (5, Some(pass)) => target.left(pass, now),
-                    (6, _) => target.out(now, SECOND * 5, false),
+                    (6, _) => target.take_out(now, SECOND * 5, false),
                     _ => {}
                 }
                 if let State::Cooling(until) = before {
