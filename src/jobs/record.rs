@@ -141,9 +141,9 @@ pub struct Record {
     pub error: Option<String>,
 }
 
-/// A job's end, or what its end is made of.
+/// What a job ended with.
 #[derive(Clone, Debug)]
-pub(super) enum Outcome {
+pub(super) enum JobResult {
     Done(Value),
     Failed(String),
 }

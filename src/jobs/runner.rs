@@ -20,7 +20,7 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use super::health::Health;
-use super::record::{Claim, Outcome, Queue};
+use super::record::{Claim, JobResult, Queue};
 use super::store::{Limits, MISSED_HEARTBEATS, Start, Store, StoreError};
 use crate::config;
 use crate::system::time::{sleep, timeout};
@@ -243,15 +243,15 @@ impl Runner {
         let claim = state.claim;
         loop {
             let is_last_try = started.failures >= self.queue(claim.queue).config.retries;
-            let result = tokio::select! {
-                result = self.attempt(claim, started.payload, is_last_try) => result,
+            let attempted = tokio::select! {
+                attempted = self.attempt(claim, started.payload, is_last_try) => attempted,
                 () = state.cancel.cancelled() => {
                     self.count(claim.queue, "cancelled");
                     return;
                 }
             };
-            let outcome = match result {
-                Ok(result) => Outcome::Done(result),
+            let result = match attempted {
+                Ok(value) => JobResult::Done(value),
                 Err(failure) if failure.is_transient && !is_last_try => {
                     let message = failure.message.as_str();
                     if !self.until_stored(|| self.store.retry(claim, message)).await {
@@ -271,10 +271,10 @@ impl Runner {
                     }
                     continue;
                 }
-                Err(failure) => Outcome::Failed(failure.message),
+                Err(failure) => JobResult::Failed(failure.message),
             };
-            let label = if matches!(outcome, Outcome::Done(_)) { "done" } else { "failed" };
-            let is_stored = self.until_stored(|| self.store.finish(claim, &outcome)).await;
+            let label = if matches!(result, JobResult::Done(_)) { "done" } else { "failed" };
+            let is_stored = self.until_stored(|| self.store.finish(claim, &result)).await;
             self.count(claim.queue, if is_stored { label } else { "lost" });
             return;
         }

@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 pub(super) use self::redis::RedisStore;
 pub(super) use self::sqlite::SqliteStore;
-use super::record::{Claim, Counts, NewJob, Outcome, Queue, Record, Worker};
+use super::record::{Claim, Counts, NewJob, JobResult, Queue, Record, Worker};
 use crate::config::{Jobs, JobsBackend};
 use crate::storage::redis::RedisFailure;
 
@@ -171,9 +171,9 @@ impl Store {
         dispatch!(self, store => store.retry(claim, error))
     }
 
-    /// Stores a job's outcome; false if the claim is lost, and then nothing is stored.
-    pub(super) async fn finish(&self, claim: Claim, outcome: &Outcome) -> Result<bool, StoreError> {
-        dispatch!(self, store => store.finish(claim, outcome))
+    /// Stores a job's result; false if the claim is lost, and then nothing is stored.
+    pub(super) async fn finish(&self, claim: Claim, result: &JobResult) -> Result<bool, StoreError> {
+        dispatch!(self, store => store.finish(claim, result))
     }
 
     /// Extends claims by a lease from now on, and returns those that are lost.

@@ -11,7 +11,7 @@ use ::redis::{FromRedisValue, RedisError, Script, ScriptInvocation, Value};
 use uuid::Uuid;
 
 use super::{
-    Claim, Counts, Limits, MAX_STARTS, NewJob, Outcome, Queue, Record, Start, StoreError,
+    Claim, Counts, Limits, MAX_STARTS, NewJob, JobResult, Queue, Record, Start, StoreError,
     Submitted, Worker, from_millis, gave_up, millis, unreadable,
 };
 use crate::config::Jobs;
@@ -167,15 +167,15 @@ impl RedisStore {
         Ok(self.invoke::<i64>(&invocation).await? > 0)
     }
 
-    pub(super) async fn finish(&self, claim: Claim, outcome: &Outcome) -> Result<bool, StoreError> {
+    pub(super) async fn finish(&self, claim: Claim, result: &JobResult) -> Result<bool, StoreError> {
         let Claim { queue, job, token } = claim;
         let token = token.to_string();
-        match outcome {
-            Outcome::Done(result) => {
-                let result = result.to_string();
-                self.end(queue, job, &token, State::Done, "result", &result).await
+        match result {
+            JobResult::Done(value) => {
+                let value = value.to_string();
+                self.end(queue, job, &token, State::Done, "result", &value).await
             }
-            Outcome::Failed(error) => {
+            JobResult::Failed(error) => {
                 self.end(queue, job, &token, State::Failed, "error", error).await
             }
         }

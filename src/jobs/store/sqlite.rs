@@ -15,7 +15,7 @@ use sqlx::{Executor as _, Row as _, SqliteConnection};
 use uuid::Uuid;
 
 use super::{
-    Claim, Counts, Limits, MAX_STARTS, NewJob, Outcome, Queue, Record, Start, StoreError,
+    Claim, Counts, Limits, MAX_STARTS, NewJob, JobResult, Queue, Record, Start, StoreError,
     Submitted, Worker, from_millis, gave_up, millis, unreadable,
 };
 use crate::config::Jobs;
@@ -240,10 +240,10 @@ impl SqliteStore {
         Ok(changed.rows_affected() > 0)
     }
 
-    pub(super) async fn finish(&self, claim: Claim, outcome: &Outcome) -> Result<bool, StoreError> {
-        let (state, result, error) = match outcome {
-            Outcome::Done(result) => (State::Done, Some(result.to_string()), None),
-            Outcome::Failed(error) => (State::Failed, None, Some(error.as_str())),
+    pub(super) async fn finish(&self, claim: Claim, result: &JobResult) -> Result<bool, StoreError> {
+        let (state, result, error) = match result {
+            JobResult::Done(value) => (State::Done, Some(value.to_string()), None),
+            JobResult::Failed(error) => (State::Failed, None, Some(error.as_str())),
         };
         let id = claim.job.to_string();
         let token = claim.token.to_string();
