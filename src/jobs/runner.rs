@@ -21,7 +21,7 @@ use uuid::Uuid;
 
 use super::health::Health;
 use super::record::{Claim, JobResult, Queue};
-use super::store::{Limits, MISSED_HEARTBEATS, Start, Store, StoreError};
+use super::store::{ClaimLimits, MISSED_HEARTBEATS, Start, Store, StoreError};
 use crate::config;
 use crate::system::time::{sleep, timeout};
 use crate::telemetry::Metrics;
@@ -91,7 +91,7 @@ impl ProgressReporter {
 #[derive(Debug)]
 struct QueueRuntime {
     config: config::JobQueue,
-    limits: Limits,
+    limits: ClaimLimits,
     /// One permit for each job that may run at once.
     slots: Arc<Semaphore>,
     /// Held while a job waits for the queue's rate, so that jobs start in order.
@@ -152,7 +152,7 @@ impl Runner {
         let lease = config.heartbeat * MISSED_HEARTBEATS;
         let runtime = |queue: &config::JobQueue| QueueRuntime {
             config: queue.clone(),
-            limits: Limits { starts: queue.per_minute, window: config.rate_window, lease },
+            limits: ClaimLimits { starts: queue.per_minute, window: config.rate_window, lease },
             slots: Arc::new(Semaphore::new(queue.workers)),
             start_lock: Mutex::new(()),
         };

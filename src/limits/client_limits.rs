@@ -22,7 +22,7 @@ use super::quotas::ClientQuotas;
 use super::rate::RequestRate;
 use crate::config;
 use crate::fleet::Fleet;
-use crate::quota::{Limits, QueueSignal, Quota, Reservation};
+use crate::quota::{QuotaLimits, QueueSignal, Quota, Reservation};
 
 /// When a request in flight ends is not known. A second is a fair guess.
 const CONCURRENCY_RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -166,7 +166,7 @@ impl Defaults {
             let rpm = per_second.get().saturating_mul(60);
             // A quota of a minute starts with no more than the burst.
             let safety_margin = 1.0 - f64::from(burst.unwrap_or(per_second).get()) / f64::from(rpm);
-            quotas("rate", Limits { rpm: Some(rpm), safety_margin, ..Limits::default() })
+            quotas("rate", QuotaLimits { rpm: Some(rpm), safety_margin, ..QuotaLimits::default() })
         });
         let rate = per_second.filter(|_| !is_shared).map(|per_second| {
             let burst = burst.unwrap_or(per_second);
@@ -174,7 +174,7 @@ impl Defaults {
         });
         let tokens = config
             .tokens_per_minute
-            .map(|tpm| quotas("tokens", Limits { tpm: Some(tpm), ..Limits::default() }));
+            .map(|tpm| quotas("tokens", QuotaLimits { tpm: Some(tpm), ..QuotaLimits::default() }));
         Defaults { rate, shared_rate, tokens, signal: Arc::default(), config: config.clone() }
     }
 }

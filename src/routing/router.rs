@@ -23,7 +23,7 @@ use crate::bedrock::model_id::ModelIdError;
 use crate::bedrock::region;
 use crate::config::{self, Balance, Config, Endpoint, EndpointError, Glob, GlobError, Unrouted};
 use crate::fleet::{Fleet, Lease};
-use crate::quota::{Learning, Limits, QueueSignal, Quota, SAFETY_MARGIN};
+use crate::quota::{Learning, QuotaLimits, QueueSignal, Quota, SAFETY_MARGIN};
 use crate::telemetry::{ModelLatency, OTHER};
 use crate::upstream::credentials::{Identities, Identity, Sts};
 
@@ -469,7 +469,7 @@ fn quota(
     now: Instant,
 ) -> Arc<Quota> {
     let (floor_rpm, floor_tpm) = (config.learning.floor_rpm, config.learning.floor_tpm);
-    let limits = Limits { rpm, tpm, floor_rpm, floor_tpm, safety_margin: SAFETY_MARGIN };
+    let limits = QuotaLimits { rpm, tpm, floor_rpm, floor_tpm, safety_margin: SAFETY_MARGIN };
     let learning = Learning::from(&config.learning);
     let signal = Arc::clone(signal);
     match lease {

@@ -64,7 +64,7 @@ pub(super) enum Submitted {
 
 /// The limits of one queue, as a store needs them.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
+pub(super) struct ClaimLimits {
     /// Starts within `window`.
     pub(super) starts: u32,
     pub(super) window: Duration,
@@ -157,7 +157,7 @@ impl Store {
     }
 
     /// Starts a claimed job, if the queue's rate allows.
-    pub(super) async fn start(&self, claim: Claim, limits: Limits) -> Result<Start, StoreError> {
+    pub(super) async fn start(&self, claim: Claim, limits: ClaimLimits) -> Result<Start, StoreError> {
         dispatch!(self, store => store.start(claim, limits))
     }
 

@@ -11,7 +11,7 @@ use ::redis::{FromRedisValue, RedisError, Script, ScriptInvocation, Value};
 use uuid::Uuid;
 
 use super::{
-    Claim, Counts, Limits, MAX_STARTS, NewJob, JobResult, Queue, Record, Start, StoreError,
+    Claim, Counts, ClaimLimits, MAX_STARTS, NewJob, JobResult, Queue, Record, Start, StoreError,
     Submitted, Worker, from_millis, gave_up, millis, unreadable,
 };
 use crate::config::Jobs;
@@ -126,7 +126,7 @@ impl RedisStore {
         Ok(Some(Claim::new(queue, id.parse().map_err(unreadable)?)))
     }
 
-    pub(super) async fn start(&self, claim: Claim, limits: Limits) -> Result<Start, StoreError> {
+    pub(super) async fn start(&self, claim: Claim, limits: ClaimLimits) -> Result<Start, StoreError> {
         let mut invocation = self.scripts.start.key(self.keys.job(claim.job));
         self.add_sets(&mut invocation, claim.queue);
         invocation

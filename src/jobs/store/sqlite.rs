@@ -15,7 +15,7 @@ use sqlx::{Executor as _, Row as _, SqliteConnection};
 use uuid::Uuid;
 
 use super::{
-    Claim, Counts, Limits, MAX_STARTS, NewJob, JobResult, Queue, Record, Start, StoreError,
+    Claim, Counts, ClaimLimits, MAX_STARTS, NewJob, JobResult, Queue, Record, Start, StoreError,
     Submitted, Worker, from_millis, gave_up, millis, unreadable,
 };
 use crate::config::Jobs;
@@ -151,7 +151,7 @@ impl SqliteStore {
         Ok(Some(Claim { queue, job: id.parse().map_err(unreadable)?, token }))
     }
 
-    pub(super) async fn start(&self, claim: Claim, limits: Limits) -> Result<Start, StoreError> {
+    pub(super) async fn start(&self, claim: Claim, limits: ClaimLimits) -> Result<Start, StoreError> {
         let mut transaction = self.file.begin().await?;
         let started = self.start_within(&mut transaction, claim, limits).await?;
         transaction.commit().await?;
@@ -162,7 +162,7 @@ impl SqliteStore {
         &self,
         connection: &mut SqliteConnection,
         claim: Claim,
-        limits: Limits,
+        limits: ClaimLimits,
     ) -> Result<Start, StoreError> {
         let (id, token, now) = (claim.job.to_string(), claim.token.to_string(), now());
         let row = sqlx::query(
@@ -443,7 +443,7 @@ fn set_up(connection: &mut SqliteConnection) -> BoxFuture<'_, Result<(), sqlx::E
 async fn not_yet(
     connection: &mut SqliteConnection,
     queue: Queue,
-    limits: Limits,
+    limits: ClaimLimits,
     now: i64,
 ) -> Result<Option<Duration>, StoreError> {
     let since = now - millis(limits.window);

@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
 use super::super::record::{Claim, JobResult};
-use super::super::store::{Limits, Start};
+use super::super::store::{ClaimLimits, Start};
 use super::super::{JobsError, Queue, State};
 use super::support::{RedisServer, Script, TestStore, ended, eventually, job, reachable, start};
 use crate::config;
@@ -72,7 +72,7 @@ async fn a_clock_that_is_set_back_delays_no_job() {
     let claim = Claim::new(Queue::Analysis, first);
     let take = "UPDATE sluice_jobs SET token = 'of another', leased_until = ? WHERE id = ?";
     let limits =
-        Limits { starts: 9, window: Duration::from_secs(60), lease: Duration::from_secs(30) };
+        ClaimLimits { starts: 9, window: Duration::from_secs(60), lease: Duration::from_secs(30) };
     sqlx::query(take).bind(ahead).bind(first.to_string()).execute(&mut file).await.unwrap();
     let started = jobs.store.start(claim, limits).await.unwrap();
     assert!(matches!(started, Start::Run { .. }), "{started:?}");
@@ -129,7 +129,7 @@ async fn only_the_last_claim_may_end_a_job() {
         reachable(&jobs).await;
         jobs.submit(job(Queue::Analysis, "in the way")).await.unwrap();
         let id = jobs.submit(job(Queue::Analysis, "contested")).await.unwrap();
-        let limits = |lease| Limits { starts: 100, window: Duration::from_secs(60), lease };
+        let limits = |lease| ClaimLimits { starts: 100, window: Duration::from_secs(60), lease };
         let (early, late) = (Claim::new(Queue::Analysis, id), Claim::new(Queue::Analysis, id));
         let started = jobs.store.start(early, limits(Duration::ZERO)).await;
         assert!(matches!(started, Ok(Start::Run { .. })), "{started:?}");
