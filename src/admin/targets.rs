@@ -36,13 +36,13 @@ pub(super) struct Entry<'a> {
     cooldown_remaining: Option<f64>,
     /// Its state for CountTokens, where that does not take all.
     #[serde(skip_serializing_if = "Option::is_none")]
-    count_tokens: Option<Side>,
+    count_tokens: Option<CountTokensState>,
     consecutive_throttles: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     last_throttle: Option<String>,
     /// Operations that it has denied, and not answered since.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    denied: Vec<Denied>,
+    denied: Vec<DenialRecord>,
     quota: Snapshot,
     /// Bytes of a request per input token, as learned.
     bytes_per_token: f32,
@@ -54,7 +54,7 @@ pub(super) struct Entry<'a> {
 
 /// The state of a target for operations that run no model.
 #[derive(Serialize)]
-struct Side {
+struct CountTokensState {
     state: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     cooldown_remaining: Option<f64>,
@@ -62,7 +62,7 @@ struct Side {
 
 /// An operation that a target has denied.
 #[derive(Serialize)]
-struct Denied {
+struct DenialRecord {
     operation: &'static str,
     /// Whether requests keep away for it, rather than it being one request's own.
     is_confirmed: bool,
@@ -102,7 +102,7 @@ fn entry(target: &Target, now: Instant) -> Entry<'_> {
     let side = Some(target.count_tokens_state(now)).filter(|side| *side != State::Available);
     let count_tokens = side.map(|side| {
         let (state, cooldown_remaining) = named(side, now);
-        Side { state, cooldown_remaining }
+        CountTokensState { state, cooldown_remaining }
     });
     let (consecutive_throttles, throttled_at) = target.throttles();
     Entry {
@@ -132,9 +132,9 @@ fn named(state: State, now: Instant) -> (&'static str, Option<f64>) {
     }
 }
 
-fn denied(denied: DeniedOperation, now: Instant) -> Denied {
+fn denied(denied: DeniedOperation, now: Instant) -> DenialRecord {
     let left = denied.until.map(|until| until.saturating_duration_since(now).as_secs_f64());
-    Denied {
+    DenialRecord {
         operation: denied.operation.name(),
         is_confirmed: denied.until.is_some(),
         retry_in: left,

@@ -11,7 +11,7 @@ use crate::config::{self, ClientPolicy, Glob, GlobError, Guardrail, Guardrails, 
 
 /// Why a client may not have what it asks for.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Denied {
+pub enum PolicyDenial {
     /// The model asked for.
     #[error(
         "You don't have access to the model with the specified model ID: {model} is not among the allowed_models of this client."
@@ -79,17 +79,17 @@ pub enum Denied {
     },
 }
 
-impl Denied {
+impl PolicyDenial {
     /// The config key that denies it.
     pub fn policy(&self) -> &'static str {
         match self {
-            Denied::Model { .. } | Denied::Targets { .. } => "allowed_models",
-            Denied::Operation { .. } | Denied::Uncounted { .. } => "allowed_operations",
-            Denied::Unpriced { .. } => "prices",
-            Denied::Unguarded { .. } | Denied::OtherGuardrail(_) => "guardrail",
-            Denied::Guardrail => "allowed_guardrails",
-            Denied::Unnamed { .. } => "control_plane",
-            Denied::Body { .. } => "max_body",
+            PolicyDenial::Model { .. } | PolicyDenial::Targets { .. } => "allowed_models",
+            PolicyDenial::Operation { .. } | PolicyDenial::Uncounted { .. } => "allowed_operations",
+            PolicyDenial::Unpriced { .. } => "prices",
+            PolicyDenial::Unguarded { .. } | PolicyDenial::OtherGuardrail(_) => "guardrail",
+            PolicyDenial::Guardrail => "allowed_guardrails",
+            PolicyDenial::Unnamed { .. } => "control_plane",
+            PolicyDenial::Body { .. } => "max_body",
         }
     }
 }
@@ -137,10 +137,10 @@ impl Policy {
     ///
     /// # Errors
     /// When it may not.
-    pub fn operation(&self, operation: Operation) -> Result<(), Denied> {
+    pub fn operation(&self, operation: Operation) -> Result<(), PolicyDenial> {
         let name = operation.name();
         if self.operations.as_ref().is_some_and(|allowed| !allowed.contains(&name)) {
-            return Err(Denied::Operation { operation: name });
+            return Err(PolicyDenial::Operation { operation: name });
         }
         // They run a model and have no place for a guardrail.
         let is_unguarded = matches!(
@@ -148,7 +148,7 @@ impl Policy {
             Operation::StartAsyncInvoke | Operation::InvokeModelWithBidirectionalStream
         );
         if is_unguarded && self.forced_guardrail().is_some() {
-            return Err(Denied::Unguarded { operation: name });
+            return Err(PolicyDenial::Unguarded { operation: name });
         }
         Ok(())
     }
@@ -162,8 +162,8 @@ impl Policy {
     ///
     /// # Errors
     /// When it may not.
-    pub fn model(&self, model: &ModelId) -> Result<(), Denied> {
-        let denied = || Denied::Model { model: model.as_str().to_owned() };
+    pub fn model(&self, model: &ModelId) -> Result<(), PolicyDenial> {
+        let denied = || PolicyDenial::Model { model: model.as_str().to_owned() };
         if self.allows(model) { Ok(()) } else { Err(denied()) }
     }
 
@@ -202,7 +202,7 @@ impl Policy {
     ///
     /// # Errors
     /// When it may not.
-    pub fn guardrail(&self, named: &Named) -> Result<(), Denied> {
+    pub fn guardrail(&self, named: &Named) -> Result<(), PolicyDenial> {
         let is = |said: &Option<String>, wanted: &str| said.as_deref() == Some(wanted);
         match &self.guardrails {
             Guardrails::Any => Ok(()),
@@ -212,11 +212,11 @@ impl Policy {
             {
                 Ok(())
             }
-            Guardrails::Forced(forced) => Err(Denied::OtherGuardrail(forced.clone())),
+            Guardrails::Forced(forced) => Err(PolicyDenial::OtherGuardrail(forced.clone())),
             Guardrails::Allowed(allowed) if allowed.iter().any(|it| is(&named.identifier, it)) => {
                 Ok(())
             }
-            Guardrails::Allowed(_) => Err(Denied::Guardrail),
+            Guardrails::Allowed(_) => Err(PolicyDenial::Guardrail),
         }
     }
 
@@ -224,7 +224,7 @@ impl Policy {
     ///
     /// # Errors
     /// When it may not.
-    pub fn guardrail_headers(&self, headers: &HeaderMap) -> Result<(), Denied> {
+    pub fn guardrail_headers(&self, headers: &HeaderMap) -> Result<(), PolicyDenial> {
         let is_other = |name: &str, is_fine: &dyn Fn(&str) -> bool| {
             let mut values = headers.get_all(name).iter();
             values.any(|value| !value.to_str().is_ok_and(is_fine))
@@ -234,11 +234,11 @@ impl Policy {
             Guardrails::Forced(forced) => {
                 let other = is_other(guardrail::IDENTIFIER, &|it| it == forced.identifier)
                     || is_other(guardrail::VERSION, &|it| it == forced.version);
-                if other { Err(Denied::OtherGuardrail(forced.clone())) } else { Ok(()) }
+                if other { Err(PolicyDenial::OtherGuardrail(forced.clone())) } else { Ok(()) }
             }
             Guardrails::Allowed(allowed) => {
                 let other = is_other(guardrail::IDENTIFIER, &|it| allowed.iter().any(|a| a == it));
-                if other { Err(Denied::Guardrail) } else { Ok(()) }
+                if other { Err(PolicyDenial::Guardrail) } else { Ok(()) }
             }
         }
     }
