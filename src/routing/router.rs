@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::candidate::Candidate;
 use super::capabilities::Capabilities;
-use super::cooldown::{Policy, State};
+use super::cooldown::{CooldownSettings, State};
 use super::endpoint::{TargetEndpoint, TargetEndpoints};
 use super::grouping::group_numbers;
 use super::permit::Permit;
@@ -492,9 +492,9 @@ fn configured(
     };
     let model = id(&target.model)?;
     let base_model = target.base_model.as_deref().map_or_else(|| Ok(model.clone()), id)?;
-    let policy = Policy::new(config, target.cooldown);
+    let cooldown = CooldownSettings::new(config, target.cooldown);
     let (signal, fleet) = (Arc::clone(signal), fleet.cloned());
-    let parts = TargetParts { model, base_model, policy, endpoint, quota, signal, fleet };
+    let parts = TargetParts { model, base_model, cooldown, endpoint, quota, signal, fleet };
     Ok(Target::new(target, parts))
 }
 
@@ -569,7 +569,7 @@ fn unrouted_route(
     let parts = TargetParts {
         model: model.clone(),
         base_model: model.clone(),
-        policy: Policy::new(config, target.cooldown),
+        cooldown: CooldownSettings::new(config, target.cooldown),
         endpoint,
         quota: quota(config, None, None, group.signal(), lease, now),
         signal: Arc::clone(group.signal()),
