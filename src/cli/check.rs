@@ -19,7 +19,7 @@ use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::usage_log::UsageLog;
 use crate::telemetry::{Logs, Metrics};
 use crate::upstream::credentials::{Resolved, Sts, resolve_once};
-use crate::upstream::{Reply, RequestError, sign};
+use crate::upstream::{Reply, BuildRequestError, sign};
 
 /// The smallest request that every chat model takes.
 const PROBE: &str =
@@ -212,14 +212,14 @@ async fn ask(gateway: &Gateway, target: &Target) -> Result<(), String> {
     }
 }
 
-fn probe_of(target: &Target) -> Result<Request<Bytes>, RequestError> {
+fn probe_of(target: &Target) -> Result<Request<Bytes>, BuildRequestError> {
     let auth = target.endpoint.identity.auth();
     let auth =
-        auth.ok_or_else(|| RequestError::NoCredentials(target.endpoint.identity.problem()))?;
+        auth.ok_or_else(|| BuildRequestError::NoCredentials(target.endpoint.identity.problem()))?;
     let (mut head, ()) = Request::new(()).into_parts();
     head.method = Method::POST;
     let uri = target.uri(Operation::Converse);
-    head.uri = uri.ok_or(RequestError::InvalidPath)?;
+    head.uri = uri.ok_or(BuildRequestError::InvalidPath)?;
     head.headers.insert(HOST, target.endpoint.origin.host());
     head.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     let hash = PayloadHash::of(PROBE.as_bytes());

@@ -15,7 +15,7 @@ use http_body_util::{BodyExt, LengthLimitError};
 
 use super::classify::{FailureClass, classify};
 use super::connect::ConnectTimeout;
-use super::{Body, RequestError, SendError, foreign, http1};
+use super::{Body, BuildRequestError, SendError, foreign, http1};
 use crate::bedrock::error::{self, ERROR_TYPE, Reported};
 use crate::bedrock::event_stream::{self, Frame, Kind};
 use crate::bedrock::{ErrorKind, WireError};
@@ -114,7 +114,7 @@ impl Failure {
     }
 
     /// A request that the gateway could not make, for want of credentials above all.
-    pub fn no_credentials(error: &RequestError) -> Failure {
+    pub fn no_credentials(error: &BuildRequestError) -> Failure {
         Failure::local(FailureClass::Unusable, ErrorKind::ServiceUnavailable, error.to_string())
     }
 
