@@ -29,7 +29,7 @@ pub(super) fn sample(gateway: &Gateway) {
         }
     }
     sample_expiry(gateway);
-    let fresh = gateway.router.identities().iter().all(|identity| identity.is_fresh());
+    let fresh = gateway.router.credentials().iter().all(|provider| provider.is_fresh());
     metrics.dependency_up.with_label_values(&["credentials"]).set(i64::from(fresh));
 }
 
@@ -66,9 +66,9 @@ fn numbered(state: State, now: Instant) -> (i64, f64) {
 fn sample_expiry(gateway: &Gateway) {
     let metrics = &gateway.metrics;
     metrics.credentials_expiry.reset();
-    for identity in gateway.router.identities() {
-        if let Some(end) = identity.expiry() {
-            metrics.credentials_expiry.with_label_values(&[identity.name()]).set(unix(end));
+    for provider in gateway.router.credentials() {
+        if let Some(end) = provider.expiry() {
+            metrics.credentials_expiry.with_label_values(&[provider.name()]).set(unix(end));
         }
     }
     metrics.client_key_expiry.reset();

@@ -169,7 +169,7 @@ impl Admin {
     }
 
     fn ready(&self) -> Response<Bytes> {
-        match self.readiness.check(self.live.load().router.identities()) {
+        match self.readiness.check(self.live.load().router.credentials()) {
             Ok(()) => json(StatusCode::OK, &serde_json::json!({ "ready": true })),
             Err(reason) => json(
                 StatusCode::SERVICE_UNAVAILABLE,

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use crate::upstream::credentials::Identity;
+use crate::upstream::credentials::CredentialsProvider;
 
 const STARTING: u8 = 0;
 const SERVING: u8 = 1;
@@ -32,17 +32,17 @@ impl Readiness {
 
     /// Whether to send traffic, or why not. With several sets of credentials each must have been
     /// tried and one be there: a broken one must not take the others' targets down.
-    pub(super) fn check(&self, identities: &[Arc<Identity>]) -> Result<(), String> {
+    pub(super) fn check(&self, providers: &[Arc<CredentialsProvider>]) -> Result<(), String> {
         match self.0.load(Ordering::Acquire) {
             STARTING => return Err("starting".to_owned()),
             DRAINING => return Err("draining".to_owned()),
             _ => {}
         }
-        let unsettled = identities.iter().find(|identity| !identity.is_settled());
+        let unsettled = providers.iter().find(|provider| !provider.is_settled());
         match unsettled {
-            Some(identity) => Err(identity.problem()),
-            None if identities.iter().any(|identity| identity.auth().is_some()) => Ok(()),
-            None => Err(identities.first().map(|identity| identity.problem()).unwrap_or_default()),
+            Some(provider) => Err(provider.problem()),
+            None if providers.iter().any(|provider| provider.auth().is_some()) => Ok(()),
+            None => Err(providers.first().map(|provider| provider.problem()).unwrap_or_default()),
         }
     }
 }

@@ -188,7 +188,7 @@ async fn probe(config: Config, principals: &HashMap<Credentials, String>) -> Res
                 problem
             }
         };
-        let principal = principals.get(target.endpoint.identity.source());
+        let principal = principals.get(target.endpoint.credentials.source());
         let principal = principal.map(|arn| format!(", as {arn}")).unwrap_or_default();
         print(&format!(
             "target {} ({} in {}{principal}): {verdict}",
@@ -199,7 +199,7 @@ async fn probe(config: Config, principals: &HashMap<Credentials, String>) -> Res
 }
 
 async fn ask(gateway: &Gateway, target: &Target) -> Result<(), String> {
-    target.endpoint.identity.settled().await;
+    target.endpoint.credentials.settled().await;
     let (make, limit) = (|| probe_of(target), target.endpoint.first_byte_timeout);
     let upstream = &gateway.upstream;
     match upstream.send(&target.endpoint.origin, make, false, Instant::now(), limit).await {
@@ -213,9 +213,9 @@ async fn ask(gateway: &Gateway, target: &Target) -> Result<(), String> {
 }
 
 fn probe_of(target: &Target) -> Result<Request<Bytes>, BuildRequestError> {
-    let auth = target.endpoint.identity.auth();
+    let auth = target.endpoint.credentials.auth();
     let auth =
-        auth.ok_or_else(|| BuildRequestError::NoCredentials(target.endpoint.identity.problem()))?;
+        auth.ok_or_else(|| BuildRequestError::NoCredentials(target.endpoint.credentials.problem()))?;
     let (mut head, ()) = Request::new(()).into_parts();
     head.method = Method::POST;
     let uri = target.uri(Operation::Converse);

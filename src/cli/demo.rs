@@ -31,7 +31,7 @@ use crate::simulator::{
 use crate::system::descriptors;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::process_log;
-use crate::upstream::credentials::{Identity, Sts};
+use crate::upstream::credentials::{CredentialsProvider, Sts};
 use crate::upstream::sign;
 
 /// Requests per minute of each model of the built-in config, in its order.
@@ -113,7 +113,7 @@ fn config(arguments: &Arguments, simulator: &Simulator) -> Result<Config, String
 }
 
 struct Demo {
-    identity: Identity,
+    credentials: CredentialsProvider,
     region: String,
     bedrock: SocketAddr,
     models: Vec<(String, String)>,
@@ -136,7 +136,7 @@ impl Demo {
             Ok((target.model.clone(), id.encode()))
         });
         Ok(Demo {
-            identity: Identity::start(
+            credentials: CredentialsProvider::start(
                 &config.upstream.credentials,
                 Sts { region: &config.upstream.region, use_fips: false },
             ),
@@ -224,7 +224,7 @@ impl Demo {
             .body(())?
             .into_parts();
         if signed {
-            let auth: Arc<_> = self.identity.auth().ok_or("no credentials")?;
+            let auth: Arc<_> = self.credentials.auth().ok_or("no credentials")?;
             let hash = PayloadHash::of(&body);
             sign::authorize(&mut head, || hash, &auth, &self.region, SystemTime::now())?;
         }

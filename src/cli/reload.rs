@@ -172,8 +172,8 @@ impl Reloader {
     }
 
     fn reread_credentials(&self) {
-        for identity in self.live.load().router.identities() {
-            identity.reread();
+        for provider in self.live.load().router.credentials() {
+            provider.reread();
         }
     }
 

@@ -163,8 +163,8 @@ impl LegacyState {
         let route = gateway.router.legacy(order.first, order.alone).ok_or_else(unknown)?;
         let first = route.targets.first().ok_or_else(unknown)?;
         // At the start of the process a question may come before the credentials.
-        let _ = timeout(CREDENTIALS_TIMEOUT, first.endpoint.identity.settled()).await;
-        if route.targets.iter().all(|target| target.endpoint.identity.auth().is_none()) {
+        let _ = timeout(CREDENTIALS_TIMEOUT, first.endpoint.credentials.settled()).await;
+        if route.targets.iter().all(|target| target.endpoint.credentials.auth().is_none()) {
             return Err(InvokeError::NoCredentials);
         }
         // The legacy default is more than some of its own models take.

@@ -58,7 +58,7 @@ pub(super) fn decide(
     let config = &routed.context.gateway().config;
     let target = Arc::clone(permit.target());
     if failure.is_about_credentials() {
-        target.endpoint.identity.renew();
+        target.endpoint.credentials.renew();
     }
     let is_repeatable = !routed.is_bidirectional();
     let may_retry = is_repeatable && attempts < config.retry.attempts;

@@ -1,4 +1,4 @@
-//! Credentials of the upstream, one [`Identity`] for each set that the config names.
+//! Credentials of the upstream, one [`CredentialsProvider`] for each set that the config names.
 //!
 //! A background task resolves them through the AWS chain and renews them well before they
 //! expire, so that no request ever waits for STS or a metadata service. Requests read the latest
@@ -47,7 +47,7 @@ const MAX_PAUSE: Duration = Duration::from_secs(60);
 /// Time limit for STS to name the principal of the credentials.
 const PRINCIPAL_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The STS endpoint, which exchanges roles and web identities for keys.
+/// The STS endpoint, which exchanges roles and web providers for keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sts<'a> {
     /// The region that is asked.
@@ -58,14 +58,14 @@ pub struct Sts<'a> {
 
 /// One set of upstream credentials, kept fresh as long as it lives.
 #[derive(Debug)]
-pub struct Identity {
+pub struct CredentialsProvider {
     source: config::Credentials,
-    shared: Arc<IdentityState>,
+    shared: Arc<ProviderState>,
     _refresh: Option<AbortOnDropHandle<()>>,
 }
 
 #[derive(Debug)]
-struct IdentityState {
+struct ProviderState {
     name: String,
     auth: ArcSwapOption<Auth>,
     /// Why the last try failed; `None` before the first and after a success.
@@ -85,10 +85,10 @@ enum Cause {
     Reread,
 }
 
-impl Identity {
+impl CredentialsProvider {
     /// Starts to resolve these credentials.
-    pub fn start(credentials: &config::Credentials, sts: Sts<'_>) -> Identity {
-        let shared = Arc::new(IdentityState {
+    pub fn start(credentials: &config::Credentials, sts: Sts<'_>) -> CredentialsProvider {
+        let shared = Arc::new(ProviderState {
             name: config::describe(credentials),
             auth: ArcSwapOption::empty(),
             problem: ArcSwapOption::empty(),
@@ -109,7 +109,7 @@ impl Identity {
                 })))
             }
         };
-        Identity { source: credentials.clone(), shared, _refresh: refresh }
+        CredentialsProvider { source: credentials.clone(), shared, _refresh: refresh }
     }
 
     /// The latest credentials, if they were resolved.
@@ -176,31 +176,31 @@ impl Identity {
     }
 }
 
-/// The identities of a config, each distinct set once.
+/// The providers of a config, each distinct set once.
 #[derive(Debug, Default)]
-pub struct Identities {
-    known: HashMap<config::Credentials, Arc<Identity>>,
+pub struct CredentialsProviders {
+    known: HashMap<config::Credentials, Arc<CredentialsProvider>>,
     used: HashSet<config::Credentials>,
 }
 
-impl Identities {
-    /// A set that knows these already; for a newer config, so that what it still names is not
-    /// resolved again.
-    pub fn with(known: &[Arc<Identity>]) -> Identities {
-        let known = known.iter().map(|identity| (identity.source.clone(), Arc::clone(identity)));
-        Identities { known: known.collect(), used: HashSet::new() }
+impl CredentialsProviders {
+    /// The providers for a newer config. Those in `known` are kept, so that credentials that the newer
+    /// config still names are not resolved again.
+    pub fn with(known: &[Arc<CredentialsProvider>]) -> CredentialsProviders {
+        let known = known.iter().map(|it| (it.source.clone(), Arc::clone(it)));
+        CredentialsProviders { known: known.collect(), used: HashSet::new() }
     }
 
-    /// The identity for these credentials, started at first use.
-    pub fn get(&mut self, credentials: &config::Credentials, sts: Sts<'_>) -> Arc<Identity> {
+    /// The provider of these credentials, which is started at its first use.
+    pub fn get(&mut self, credentials: &config::Credentials, sts: Sts<'_>) -> Arc<CredentialsProvider> {
         self.used.insert(credentials.clone());
-        let started = || Arc::new(Identity::start(credentials, sts));
+        let started = || Arc::new(CredentialsProvider::start(credentials, sts));
         Arc::clone(self.known.entry(credentials.clone()).or_insert_with(started))
     }
 
-    /// All identities that were asked for.
-    pub fn into_all(self) -> Vec<Arc<Identity>> {
-        let Identities { known, used } = self;
+    /// All providers that were asked for.
+    pub fn into_all(self) -> Vec<Arc<CredentialsProvider>> {
+        let CredentialsProviders { known, used } = self;
         known.into_iter().filter(|(source, _)| used.contains(source)).map(|(_, it)| it).collect()
     }
 }
@@ -249,7 +249,7 @@ pub async fn resolve_once(
     }
 }
 
-impl IdentityState {
+impl ProviderState {
     async fn keep_fresh(&self, chain: &DefaultChain, credentials: &config::Credentials) {
         let (mut pause, mut failures, mut last) = (MIN_PAUSE, MIN_PAUSE, None);
         loop {
@@ -260,9 +260,9 @@ impl IdentityState {
                     failures = MIN_PAUSE;
                     let next = renewal(credentials.expiry(), SystemTime::now());
                     if last.as_ref() == Some(&credentials) {
-                        tracing::debug!(identity = %self.name, "credentials are the same as before");
+                        tracing::debug!(credentials = %self.name, "credentials are the same as before");
                     } else {
-                        tracing::info!(identity = %self.name, "credentials resolved");
+                        tracing::info!(credentials = %self.name, "credentials resolved");
                         last = Some(credentials.clone());
                     }
                     self.auth.store(Some(Arc::new(Auth::SigV4(credentials.into()))));
@@ -305,7 +305,7 @@ impl IdentityState {
     }
 
     fn note(&self, problem: String) {
-        tracing::warn!(identity = %self.name, %problem, "credentials not resolved");
+        tracing::warn!(credentials = %self.name, %problem, "credentials not resolved");
         self.problem.store(Some(Arc::new(problem)));
         self.tried.notify_waiters();
     }
@@ -530,13 +530,13 @@ mod tests {
 
     #[tokio::test]
     async fn fixed_credentials_are_there_at_once_and_shared() {
-        let mut identities = Identities::default();
+        let mut providers = CredentialsProviders::default();
         let bearer = config::Credentials::Bearer("secret-token".into());
-        let first = identities.get(&bearer, Sts { region: "us-east-1", use_fips: false });
+        let first = providers.get(&bearer, Sts { region: "us-east-1", use_fips: false });
         assert!(matches!(first.auth().as_deref(), Some(Auth::Bearer(_))));
         assert!(Arc::ptr_eq(
             &first,
-            &identities.get(&bearer, Sts { region: "eu-west-1", use_fips: true })
+            &providers.get(&bearer, Sts { region: "eu-west-1", use_fips: true })
         ));
         let shown = format!("{first:?} {}", first.name());
         assert!(!shown.contains("secret-token"), "{shown}");

@@ -61,7 +61,7 @@ pub(super) fn take(
     history: Option<&History>,
 ) -> Result<String, serde_json::Error> {
     let metrics = &gateway.metrics;
-    let ready = readiness.check(gateway.router.identities());
+    let ready = readiness.check(gateway.router.credentials());
     let failures = gateway.access_log.failures().newest_first();
     let snapshot = Snapshot {
         now: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis(),

@@ -76,10 +76,10 @@ async fn no_debug_output_shows_a_secret() {
     .unwrap();
     hides(&format!("{gateway:?}"));
     for target in gateway.router.targets() {
-        target.endpoint.identity.settled().await;
-        hides(&format!("{:?} {:?}", target.endpoint.identity.auth(), target.endpoint.identity));
+        target.endpoint.credentials.settled().await;
+        hides(&format!("{:?} {:?}", target.endpoint.credentials.auth(), target.endpoint.credentials));
     }
-    assert!(gateway.router.targets()[0].endpoint.identity.auth().is_some());
+    assert!(gateway.router.targets()[0].endpoint.credentials.auth().is_some());
 }
 
 #[derive(Clone, Debug)]
