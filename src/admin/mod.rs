@@ -130,7 +130,7 @@ impl Admin {
         Admin { live, readiness, is_local, status }
     }
 
-    /// Records the last hour for the status page. Never ends.
+    /// Records the history for the status page. Never returns.
     pub async fn follow(&self) {
         self.status.follow().await;
     }
