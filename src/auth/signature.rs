@@ -15,7 +15,7 @@ use crate::bedrock::ErrorKind;
 use crate::bedrock::sigv4::amz_date::{amz_date, parse_amz_date};
 use crate::bedrock::sigv4::{
     AUTHORITY, Authorization, CONTENT_SHA256, CanonicalHead, DATE, EMPTY_SHA256, EventChain,
-    Malformed, NotThere, PathForm, PayloadHash, Received, SECURITY_TOKEN, SERVICE,
+    Malformed, MissingSignedHeader, PathForm, PayloadHash, Received, SECURITY_TOKEN, SERVICE,
     STREAMING_EVENTS, Scope, SigningKey, SigningKeyCache, TERMINATOR, UNSIGNED_PAYLOAD,
     string_to_sign,
 };
@@ -78,7 +78,7 @@ pub enum SignatureError {
     NotSigned(&'static str),
     /// A signed header is missing.
     #[error(transparent)]
-    NotThere(#[from] NotThere),
+    MissingSignedHeader(#[from] MissingSignedHeader),
     /// The query has too many parameters.
     #[error("The query has more than {MAX_PARAMETERS} parameters.")]
     Parameters,

@@ -213,7 +213,7 @@ impl RequestContext {
     }
 
     /// Notes what came in place of a call. A query may hold a signature and is left out.
-    pub(super) fn is_no_call(&mut self, head: &request::Parts) {
+    pub(super) fn record_unparsed(&mut self, head: &request::Parts) {
         let method = head.method.as_str().chars().take(MAX_LOGGED_METHOD).collect();
         let path = without_query(head.uri.path());
         let path = utf8_percent_encode(path, UNLOGGED);

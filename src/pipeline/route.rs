@@ -202,10 +202,10 @@ fn extent_of_headers(headers: &HeaderMap, extent: &mut Extent) {
         all.map(|value| String::from_utf8_lossy(value.as_bytes()))
     };
     for tier in texts(&TIER) {
-        extent.surcharge = extent.surcharge.max(extent::of_tier(&tier));
+        extent.surcharge = extent.surcharge.max(extent::surcharge_of_tier(&tier));
     }
     for latency in texts(&LATENCY) {
-        extent.surcharge = extent.surcharge.max(extent::of_latency(&latency));
+        extent.surcharge = extent.surcharge.max(extent::surcharge_of_latency(&latency));
     }
     extent.has_long_window |= texts(&BETA).any(|flags| extent::is_long_window(&flags));
 }
