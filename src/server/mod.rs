@@ -71,10 +71,10 @@ pub struct Server {
     admin: Arc<Admin>,
     legacy: Arc<LegacyService>,
     readiness: Arc<Readiness>,
-    data: TcpListener,
+    api_listener: TcpListener,
     /// `None` when one listener serves both.
     admin_listener: Option<TcpListener>,
-    /// `None` when the legacy endpoints are on the data listener.
+    /// `None` when the legacy endpoints are on the API listener.
     legacy_listener: Option<TcpListener>,
     /// `None` without TLS.
     certificates: Option<Certificates>,
@@ -115,7 +115,7 @@ impl Server {
             let bound = bind(address);
             bound.map_err(|source| BindError::Address { address, source })
         };
-        let data = bind(listen)?;
+        let api_listener = bind(listen)?;
         let shared = listen == admin_listen && listen.port() != 0;
         let admin_listener = if shared { None } else { Some(bind(admin_listen)?) };
         let legacy_listener = match legacy_listen {
@@ -130,7 +130,7 @@ impl Server {
             admin,
             legacy,
             readiness,
-            data,
+            api_listener,
             admin_listener,
             legacy_listener,
             certificates,
@@ -150,12 +150,12 @@ impl Server {
 
     /// The address of the Bedrock API.
     pub fn address(&self) -> io::Result<std::net::SocketAddr> {
-        self.data.local_addr()
+        self.api_listener.local_addr()
     }
 
     /// The address of health and metrics.
     pub fn admin_address(&self) -> io::Result<std::net::SocketAddr> {
-        self.admin_listener.as_ref().unwrap_or(&self.data).local_addr()
+        self.admin_listener.as_ref().unwrap_or(&self.api_listener).local_addr()
     }
 
     /// The legacy endpoints.
@@ -165,7 +165,7 @@ impl Server {
 
     /// The address of the legacy endpoints.
     pub fn legacy_address(&self) -> io::Result<std::net::SocketAddr> {
-        self.legacy_listener.as_ref().unwrap_or(&self.data).local_addr()
+        self.legacy_listener.as_ref().unwrap_or(&self.api_listener).local_addr()
     }
 
     /// Serves until `stop` is cancelled, then drains: it is not ready from then on, closes the listeners
@@ -178,7 +178,7 @@ impl Server {
         stop: CancellationToken,
         force_stop: CancellationToken,
     ) -> bool {
-        let Server { live, admin, legacy, readiness, data, .. } = self;
+        let Server { live, admin, legacy, readiness, api_listener, .. } = self;
         let Server { admin_listener, legacy_listener, certificates, recheck, .. } = self;
         let shutdown = Shutdown::within(live.load().config.server.drain_timeout);
         let common = Accept::new(&live, workers);
@@ -215,14 +215,14 @@ impl Server {
                 }
             }
         };
-        let on_data = answers(
+        let on_api = answers(
             true,
             admin_listener.is_none().then(|| Arc::clone(&admin)),
             legacy_listener.is_none().then(|| Arc::clone(&legacy)),
         );
         let tls = certificates.as_ref().map(Certificates::acceptor);
         let tracked = connections.clone();
-        listeners.spawn(accept(data, tls, common.clone(), on_data, tracked, shutdown.clone()));
+        listeners.spawn(accept(api_listener, tls, common.clone(), on_api, tracked, shutdown.clone()));
         if let Some(certificates) = certificates {
             listeners.spawn(certificates.keep_fresh(Arc::clone(&live), recheck));
         }
