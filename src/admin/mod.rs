@@ -37,7 +37,7 @@ pub type Body = Either<Full<Bytes>, Events>;
 /// The admin surface of one gateway.
 #[derive(Debug)]
 pub struct Admin {
-    live: Arc<SharedGateway>,
+    shared_gateway: Arc<SharedGateway>,
     readiness: Arc<Readiness>,
     is_local: bool,
     status: Status,
@@ -125,9 +125,9 @@ impl<'a> Path<'a> {
 
 impl Admin {
     /// The admin surface of this gateway. `is_local`: its listener is on loopback.
-    pub fn new(live: Arc<SharedGateway>, readiness: Arc<Readiness>, is_local: bool) -> Admin {
-        let status = Status::new(Arc::clone(&live), Arc::clone(&readiness));
-        Admin { live, readiness, is_local, status }
+    pub fn new(shared_gateway: Arc<SharedGateway>, readiness: Arc<Readiness>, is_local: bool) -> Admin {
+        let status = Status::new(Arc::clone(&shared_gateway), Arc::clone(&readiness));
+        Admin { shared_gateway, readiness, is_local, status }
     }
 
     /// Records the history for the status page. Never returns.
@@ -138,7 +138,7 @@ impl Admin {
     /// The response to a request; `None` if the path is not an admin path.
     pub fn answer(&self, head: &Parts, peer: &Peer) -> Option<Response<Body>> {
         let path = Path::of(head.uri.path())?;
-        let gateway = self.live.load();
+        let gateway = self.shared_gateway.load();
         let server = &gateway.config.server;
         if let Err(refused) = access::check(path.guard(), head, server, self.is_local) {
             if let Path::Action(action, target) = path {
@@ -169,7 +169,7 @@ impl Admin {
     }
 
     fn ready(&self) -> Response<Bytes> {
-        match self.readiness.check(self.live.load().router.credentials()) {
+        match self.readiness.check(self.shared_gateway.load().router.credentials()) {
             Ok(()) => json(StatusCode::OK, &serde_json::json!({ "ready": true })),
             Err(reason) => json(
                 StatusCode::SERVICE_UNAVAILABLE,

@@ -75,7 +75,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), String> {
         let address = server.address().map_err(|error| error.to_string())?;
         let admin = server.admin_address().map_err(|error| error.to_string())?;
         // Output goes through the access log's writer: it keeps that order, and does not block.
-        let access_log = server.live().load().access_log.clone();
+        let access_log = server.shared_gateway().load().access_log.clone();
         let served = tokio::spawn(server.serve(Workers::none(), stop.clone(), force_stop));
         demo.show(address, usize::from(arguments.burst), &access_log).await;
         if arguments.once {

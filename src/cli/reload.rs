@@ -118,19 +118,19 @@ async fn await_read<T>(mut reading: JoinHandle<T>) -> Option<T> {
 /// If the process can't listen for signals.
 pub(super) fn start(
     watch: Watch,
-    live: Arc<SharedGateway>,
+    shared_gateway: Arc<SharedGateway>,
     legacy: Arc<LegacyService>,
     certificates: Arc<Notify>,
     stop: CancellationToken,
 ) -> Result<(), String> {
     let mut hangup = signal(SignalKind::hangup())
         .map_err(|error| format!("can't listen for signals: {error}"))?;
-    let running = live.load().config.clone();
-    let mut reloader = Reloader { watch, running, live, legacy, certificates };
+    let running = shared_gateway.load().config.clone();
+    let mut reloader = Reloader { watch, running, shared_gateway, legacy, certificates };
     reloader.succeeded();
     tokio::spawn(async move {
         loop {
-            let interval = reloader.live.load().config.server.config_poll_interval;
+            let interval = reloader.shared_gateway.load().config.server.config_poll_interval;
             let pause = reloader.watch.pause(interval);
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -150,7 +150,7 @@ struct Reloader {
     watch: Watch,
     /// The config that the process was started with.
     running: Config,
-    live: Arc<SharedGateway>,
+    shared_gateway: Arc<SharedGateway>,
     legacy: Arc<LegacyService>,
     /// Notified when the certificate files must be checked.
     certificates: Arc<Notify>,
@@ -171,7 +171,7 @@ impl Reloader {
     }
 
     fn reread_credentials(&self) {
-        for provider in self.live.load().router.credentials() {
+        for provider in self.shared_gateway.load().router.credentials() {
             provider.reread();
         }
     }
@@ -222,19 +222,19 @@ impl Reloader {
             }
         };
         self.certificates.notify_one();
-        self.live.load().metrics.config_reloads.with_label_values(&[result]).inc();
+        self.shared_gateway.load().metrics.config_reloads.with_label_values(&[result]).inc();
     }
 
     async fn take_over(&self, loaded: Loaded) -> Result<(), String> {
         let Loaded { config, warnings, .. } = loaded;
         let fixed = needs_restart(&self.running, &config);
-        let live = self.live.load_full();
+        let gateway = self.shared_gateway.load_full();
         // Thousands of targets take long to build, and this thread accepts connections.
-        let renewed = tokio::task::spawn_blocking(move || live.renewed(config)).await;
+        let renewed = tokio::task::spawn_blocking(move || gateway.renewed(config)).await;
         let renewed = renewed.map_err(|error| error.to_string())?;
         let renewed = renewed.map_err(|error| error.to_string())?;
         self.legacy.renew(&renewed.config).map_err(|error| error.to_string())?;
-        self.live.store(renewed);
+        self.shared_gateway.store(renewed);
         for warning in warnings {
             tracing::warn!(name: UNLIMITED, "{warning}");
         }
@@ -247,7 +247,7 @@ impl Reloader {
 
     fn succeeded(&self) {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        self.live.load().metrics.config_last_reload.set(now.as_secs_f64());
+        self.shared_gateway.load().metrics.config_last_reload.set(now.as_secs_f64());
     }
 }
 

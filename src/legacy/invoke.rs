@@ -185,7 +185,7 @@ impl LegacyState {
         let arrival =
             inbound_request(&gateway, first, question.body(), own, caller).ok_or_else(unknown)?;
         let answered = timeout_at(deadline, async {
-            let Ok(response) = stack::<Full<Bytes>>(&self.live).call(arrival).await;
+            let Ok(response) = stack::<Full<Bytes>>(&self.shared_gateway).call(arrival).await;
             read(&gateway, response).await
         });
         let (head, body, _share) =

@@ -47,13 +47,13 @@ pub(super) struct Status {
 /// The sources of the page's data.
 #[derive(Debug)]
 struct Source {
-    live: Arc<SharedGateway>,
+    shared_gateway: Arc<SharedGateway>,
     readiness: Arc<Readiness>,
     history: History,
 }
 
 impl Status {
-    pub(super) fn new(live: Arc<SharedGateway>, readiness: Arc<Readiness>) -> Status {
+    pub(super) fn new(shared_gateway: Arc<SharedGateway>, readiness: Arc<Readiness>) -> Status {
         let page = PAGE.replace("/*style*/", STYLE).replace("/*script*/", SCRIPT);
         let hash = |text: &str| BASE64_STANDARD.encode(digest(&SHA256, text.as_bytes()));
         let policy = format!(
@@ -64,7 +64,7 @@ impl Status {
             hash(STYLE),
         );
         Status {
-            source: Arc::new(Source { live, readiness, history: History::default() }),
+            source: Arc::new(Source { shared_gateway, readiness, history: History::default() }),
             streams: Arc::new(Semaphore::new(MAX_VIEWERS)),
             page: page.into(),
             // Always valid: base 64 and the text above are ASCII.
@@ -75,7 +75,7 @@ impl Status {
 
     /// Records the history. Never returns.
     pub(super) async fn follow(&self) {
-        let metrics = Arc::clone(&self.source.live.load().metrics);
+        let metrics = Arc::clone(&self.source.shared_gateway.load().metrics);
         self.source.history.follow(&metrics).await;
     }
 
@@ -96,8 +96,8 @@ impl Status {
 
     /// The state now, as JSON.
     pub(super) fn snapshot(&self) -> Response<Body> {
-        let Source { live, readiness, history } = &*self.source;
-        match snapshot::take(&live.load_full(), readiness, Some(history)) {
+        let Source { shared_gateway, readiness, history } = &*self.source;
+        match snapshot::take(&shared_gateway.load_full(), readiness, Some(history)) {
             Ok(state) => respond(StatusCode::OK, "application/json", state.into()).map(whole),
             Err(error) => failed(&error).map(whole),
         }

@@ -112,7 +112,7 @@ async fn no_debug_output_of_a_request_shows_its_key() {
     let (head, body) = request.into_parts();
     let inbound = super::super::InboundRequest { head, body, peer: Peer::from(PEER) };
     // The look is taken in the call itself; a panic in it would be answered, and counted.
-    let mut observing = observe::layer(&live(&gateway)).layer(Looking);
+    let mut observing = observe::layer(&shared_gateway(&gateway)).layer(Looking);
     drop(observing.call(inbound));
     assert_eq!(gateway.metrics.panics.get(), 0);
 }
