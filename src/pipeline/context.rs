@@ -293,8 +293,8 @@ impl RequestContext {
     fn client_number(&self) -> u32 {
         let metrics = &self.gateway.metrics;
         match self.caller.client.as_ref().map(|client| &client.kind) {
-            Some(CallerKind::Registered(member)) => {
-                member.label_id.get(|| &*member.name, &metrics.labels)
+            Some(CallerKind::Registered(client)) => {
+                client.label_id.get(|| &*client.name, &metrics.labels)
             }
             Some(CallerKind::Removed(name)) => metrics.labels.id(name),
             Some(CallerKind::Anonymous(_)) | None => metrics.other,
