@@ -57,9 +57,13 @@ enum TargetAction {
 impl TargetAction {
     /// The action that a path names.
     fn of(name: &str) -> Option<TargetAction> {
-        [("reset", TargetAction::Reset), ("drain", TargetAction::Drain), ("resume", TargetAction::Resume)]
-            .into_iter()
-            .find_map(|(path, action)| (path == name).then_some(action))
+        [
+            ("reset", TargetAction::Reset),
+            ("drain", TargetAction::Drain),
+            ("resume", TargetAction::Resume),
+        ]
+        .into_iter()
+        .find_map(|(path, action)| (path == name).then_some(action))
     }
 
     /// The action's name in the audit log and in the response.
@@ -125,7 +129,11 @@ impl<'a> Path<'a> {
 
 impl Admin {
     /// The admin surface of this gateway. `is_local`: its listener is on loopback.
-    pub fn new(shared_gateway: Arc<SharedGateway>, readiness: Arc<Readiness>, is_local: bool) -> Admin {
+    pub fn new(
+        shared_gateway: Arc<SharedGateway>,
+        readiness: Arc<Readiness>,
+        is_local: bool,
+    ) -> Admin {
         let status = Status::new(Arc::clone(&shared_gateway), Arc::clone(&readiness));
         Admin { shared_gateway, readiness, is_local, status }
     }
@@ -222,7 +230,12 @@ fn config(gateway: &Gateway) -> Response<Bytes> {
 }
 
 /// Applies an action to a target, and records it in the audit log.
-fn act_on_target(gateway: &Gateway, action: TargetAction, name: &str, peer: &Peer) -> Response<Bytes> {
+fn act_on_target(
+    gateway: &Gateway,
+    action: TargetAction,
+    name: &str,
+    peer: &Peer,
+) -> Response<Bytes> {
     let name = percent_decode_str(name).decode_utf8_lossy();
     let Some(target) = gateway.router.targets().iter().find(|target| *target.name == *name) else {
         let message = serde_json::json!({ "message": "no target has this name" });

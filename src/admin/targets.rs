@@ -115,7 +115,11 @@ fn entry(target: &Target, now: Instant) -> Entry<'_> {
         count_tokens,
         consecutive_throttles,
         last_throttle: throttled_at.and_then(timestamp),
-        denied: target.denials().into_iter().map(|operation| denial_record(operation, now)).collect(),
+        denied: target
+            .denials()
+            .into_iter()
+            .map(|operation| denial_record(operation, now))
+            .collect(),
         quota: target.quota().snapshot_and_refresh(now),
         bytes_per_token: target.estimator.bytes_per_token(),
         latency_ms: target.latency.average().as_secs_f64() * 1e3,

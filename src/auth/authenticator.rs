@@ -46,7 +46,9 @@ pub enum AuthError {
     #[error(transparent)]
     Token(TokenError),
     /// The endpoint takes bearer keys and tokens only, and the request has another authorization.
-    #[error("The security token included in the request is invalid: this endpoint requires a bearer key.")]
+    #[error(
+        "The security token included in the request is invalid: this endpoint requires a bearer key."
+    )]
     BearerRequired,
     /// The client was removed from the config while its request waited.
     #[error("The client of this request has been removed from the gateway's config.")]
@@ -297,7 +299,8 @@ impl Authenticator {
         pending: &PendingSignature,
         body: &PayloadHash,
     ) -> Result<Authenticated, AuthError> {
-        let verified = pending.check(body.as_str()).and_then(|signature| self.check_replay(signature));
+        let verified =
+            pending.check(body.as_str()).and_then(|signature| self.check_replay(signature));
         match &verified {
             Ok(client) => self.count([client.credential.name(), "ok"]),
             Err(error) => self.count([Credential::KeyPair.name(), error.label()]),
@@ -489,8 +492,9 @@ mod tests {
         if let Some(text) = authorization {
             head.headers.insert(AUTHORIZATION, HeaderValue::from_str(text).unwrap());
         }
-        let name =
-            authenticator.authenticate_unsigned(&head, None, NOW).map(|it| it.map(|it| it.name.to_string()));
+        let name = authenticator
+            .authenticate_unsigned(&head, None, NOW)
+            .map(|it| it.map(|it| it.name.to_string()));
         match (&name, authenticator.authenticate(&head, None, NOW)) {
             (Ok(Some(name)), Ok(AuthOutcome::Client(client, PendingAuth::Nothing))) => {
                 assert_eq!(
@@ -515,7 +519,10 @@ mod tests {
         assert_eq!(authenticate(Some("bearer  a-key-of-team-a-alone ")), client);
         assert_eq!(authenticate(Some("Bearer a-key-of-team-b")), Err(AuthError::UnknownKey));
         assert_eq!(authenticate(Some("Bearer ")), Err(AuthError::UnknownKey));
-        assert_eq!(authenticate(Some("AWS4-HMAC-SHA256 Credential=A/b")), Err(AuthError::BearerRequired));
+        assert_eq!(
+            authenticate(Some("AWS4-HMAC-SHA256 Credential=A/b")),
+            Err(AuthError::BearerRequired)
+        );
         assert_eq!(authenticate(None), Err(AuthError::Missing));
     }
 
@@ -528,7 +535,10 @@ mod tests {
             ("team-a", "the-new-key-of-team-a", None),
         ]);
         let client = Ok(Some("team-a".to_owned()));
-        assert_eq!(authenticate(&authenticator, Some("Bearer the-old-key-of-team-a")), Err(AuthError::ExpiredKey));
+        assert_eq!(
+            authenticate(&authenticator, Some("Bearer the-old-key-of-team-a")),
+            Err(AuthError::ExpiredKey)
+        );
         assert_eq!(authenticate(&authenticator, Some("Bearer the-key-of-team-a")), client);
         assert_eq!(authenticate(&authenticator, Some("Bearer the-new-key-of-team-a")), client);
     }
@@ -545,7 +555,10 @@ mod tests {
         let client = config::ClientConfig { name: "team-a".to_owned(), ..Default::default() };
         let registry = ClientRegistry::new(&[client], None, None).unwrap();
         assert_eq!(authenticator.check_active(registry.get("team-a")), Ok(()));
-        assert_eq!(authenticator.check_active(registry.get("team-b")), Err(AuthError::ClientRemoved));
+        assert_eq!(
+            authenticator.check_active(registry.get("team-b")),
+            Err(AuthError::ClientRemoved)
+        );
         assert_eq!(without_clients.check_active(None), Ok(()));
     }
 }

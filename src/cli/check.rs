@@ -19,7 +19,7 @@ use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::usage_log::UsageLog;
 use crate::telemetry::{Logs, Metrics};
 use crate::upstream::credentials::{Resolved, Sts, resolve_once};
-use crate::upstream::{Reply, BuildRequestError, sign};
+use crate::upstream::{BuildRequestError, Reply, sign};
 
 /// The smallest request that every chat model takes.
 const PROBE: &str =
@@ -214,8 +214,8 @@ async fn ask(gateway: &Gateway, target: &Target) -> Result<(), String> {
 
 fn probe_of(target: &Target) -> Result<Request<Bytes>, BuildRequestError> {
     let auth = target.endpoint.credentials.auth();
-    let auth =
-        auth.ok_or_else(|| BuildRequestError::NoCredentials(target.endpoint.credentials.problem()))?;
+    let auth = auth
+        .ok_or_else(|| BuildRequestError::NoCredentials(target.endpoint.credentials.problem()))?;
     let (mut head, ()) = Request::new(()).into_parts();
     head.method = Method::POST;
     let uri = target.uri(Operation::Converse);

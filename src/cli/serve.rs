@@ -126,7 +126,8 @@ pub(super) async fn start(config: Config) -> Result<Started, String> {
     let budgets = BudgetSync::start(state, ledgers, &gateway.metrics).await;
     let budgets = budgets.map_err(|error| error.to_string())?;
     let shared_gateway = Arc::new(SharedGateway::new(gateway));
-    let legacy = Arc::new(LegacyService::start(&shared_gateway).map_err(|error| error.to_string())?);
+    let legacy =
+        Arc::new(LegacyService::start(&shared_gateway).map_err(|error| error.to_string())?);
     let server = Server::bind(shared_gateway, legacy).await.map_err(|error| error.to_string())?;
     let address = |address: std::io::Result<std::net::SocketAddr>| {
         address.map_err(|error| format!("can't tell the listener's address: {error}"))

@@ -603,7 +603,11 @@ fn authenticate(
     }
     let key = gateway.config.server.admin_key.as_ref();
     let is_admin = key.is_some_and(|key| admin_key::is_presented(key, &head.headers));
-    if is_admin { Ok(AuthenticatedCaller { client: None, is_admin }) } else { Err(Refusal::AdminKey) }
+    if is_admin {
+        Ok(AuthenticatedCaller { client: None, is_admin })
+    } else {
+        Err(Refusal::AdminKey)
+    }
 }
 
 /// Reads the body of a request for an endpoint, or throws it away where the endpoint has no use for

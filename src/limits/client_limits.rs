@@ -22,7 +22,7 @@ use super::quotas::ClientQuotas;
 use super::rate::RequestRate;
 use crate::config;
 use crate::fleet::Fleet;
-use crate::quota::{QuotaLimits, QueueSignal, Quota, Reservation};
+use crate::quota::{QueueSignal, Quota, QuotaLimits, Reservation};
 
 /// The `Retry-After` for requests in flight, whose end is not known.
 const CONCURRENCY_RETRY_AFTER: Duration = Duration::from_secs(1);

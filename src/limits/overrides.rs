@@ -9,7 +9,7 @@ use super::quotas::client_quota;
 use super::rate::RequestRate;
 use crate::config;
 use crate::fleet::Fleet;
-use crate::quota::{QuotaLimits, QueueSignal, Quota};
+use crate::quota::{QueueSignal, Quota, QuotaLimits};
 
 /// The limits of one client. A limit that is not set is the default's.
 #[derive(Clone, Debug, Default)]

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::tracking::{OVERFLOW, SweepTimer};
 use crate::fleet::Fleet;
-use crate::quota::{Learning, QuotaLimits, QueueSignal, Quota};
+use crate::quota::{Learning, QueueSignal, Quota, QuotaLimits};
 
 /// Longest key that is part of a lease's name as it stands.
 const MAX_KEY_IN_LEASE: usize = 128;

@@ -30,7 +30,7 @@ use super::{bidirectional, shortage};
 use crate::quota::InFlightGuard;
 use crate::routing::{ActiveReservation, Permit, Target};
 use crate::system::time::sleep_until;
-use crate::upstream::{FailureClass, Failure, Reply, Success, TimeLimit};
+use crate::upstream::{Failure, FailureClass, Reply, Success, TimeLimit};
 
 /// The innermost service: from a routed request to an answer.
 #[derive(Clone, Debug)]
@@ -155,8 +155,8 @@ impl AttemptLoop {
             };
             denial::reclassify(&self.routed, index, &mut failure);
             self.note_failure(&target, &failure, took);
-            let is_lost =
-                failure.time_limit == Some(TimeLimit::FirstByte) || failure.class == FailureClass::Encoded;
+            let is_lost = failure.time_limit == Some(TimeLimit::FirstByte)
+                || failure.class == FailureClass::Encoded;
             let input = permit.input();
             let attempts = self.routed.count_attempt(index);
             match decide(&self.routed, index, attempts, permit, &mut failure) {

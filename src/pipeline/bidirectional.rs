@@ -17,7 +17,7 @@ use super::streaming_body::StreamingBody;
 use super::upstream_request::{Prepared, prepare};
 use crate::routing::Target;
 use crate::upstream::events::{EventSigner, Events};
-use crate::upstream::{Failure, Reply, BuildRequestError, sign};
+use crate::upstream::{BuildRequestError, Failure, Reply, sign};
 
 /// Opens the stream to `target`. The head of the answer has the time `limit`.
 pub(super) async fn send(

@@ -15,7 +15,7 @@ use crate::bedrock::Extras;
 use crate::config::Strategy;
 use crate::quota::Dimension;
 use crate::routing::Permit;
-use crate::upstream::{FailureClass, Failure};
+use crate::upstream::{Failure, FailureClass};
 
 /// What follows a failed attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,7 +11,7 @@ use crate::bedrock::Extras;
 use crate::routing::Target;
 use crate::routing::access::{Denial, Verdict};
 use crate::upstream::classify::{DenialEvidence, denial_evidence};
-use crate::upstream::{FailureClass, Failure};
+use crate::upstream::{Failure, FailureClass};
 
 /// Makes a terminal failure a denial if it is about the model or the operation, and not about the
 /// request. What the first target forbids stays the client's answer: a fallback's permissions do not

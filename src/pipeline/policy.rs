@@ -81,7 +81,11 @@ fn authorize(request: &mut BufferedRequest) -> Result<Option<ForcedGuardrail>, G
     Ok(forced_guardrail(context, call.operation)?)
 }
 
-fn check_head(context: &RequestContext, call: &Call, head: &request::Parts) -> Result<(), PolicyDenial> {
+fn check_head(
+    context: &RequestContext,
+    call: &Call,
+    head: &request::Parts,
+) -> Result<(), PolicyDenial> {
     let Some(policy) = context.policy() else { return Ok(()) };
     policy.operation(call.operation)?;
     match &call.resource {

@@ -33,7 +33,7 @@ use crate::limits::{OverBudget, usd};
 use crate::routing::cooldown::State;
 use crate::routing::{ActiveReservation, RequestSize, Target};
 use crate::system::time::{Sleep, sleep_until};
-use crate::upstream::{self, FailureClass, Failure, Success, TimeLimit};
+use crate::upstream::{self, Failure, FailureClass, Success, TimeLimit};
 
 const MODEL: HeaderName = HeaderName::from_static("x-sluice-model");
 const REGION: HeaderName = HeaderName::from_static("x-sluice-region");

@@ -203,7 +203,9 @@ impl LeaveReason {
     /// The status that the target gave, if it gave one.
     pub(super) fn status(self) -> Option<StatusCode> {
         match self {
-            LeaveReason::Denied(status) | LeaveReason::Misfit(status) | LeaveReason::Failed(status) => Some(status),
+            LeaveReason::Denied(status)
+            | LeaveReason::Misfit(status)
+            | LeaveReason::Failed(status) => Some(status),
             LeaveReason::Oversized(_) | LeaveReason::Unreachable | LeaveReason::Unusable => None,
         }
     }

@@ -141,7 +141,8 @@ impl Shortage {
             }
         }
         let denial = denial(routed);
-        let mut shortage = Shortage { counts, first: None, model: None, denial, due: DEFAULT_RETRY_AFTER };
+        let mut shortage =
+            Shortage { counts, first: None, model: None, denial, due: DEFAULT_RETRY_AFTER };
         let is_throttled = shortage.is_quota();
         // A candidate that failed this request may recover from its cooldown.
         let waits = |reason: Option<LeaveReason>| match reason {
@@ -202,11 +203,12 @@ impl Shortage {
 /// The error of the best target that denied the request, without its text, which is the
 /// operator's.
 fn denial(routed: &RoutedRequest) -> Option<String> {
-    let (index, status) =
-        routed.candidates.iter().enumerate().find_map(|(index, state)| match state.leave_reason {
+    let (index, status) = routed.candidates.iter().enumerate().find_map(|(index, state)| {
+        match state.leave_reason {
             Some(LeaveReason::Denied(status)) => Some((index, status.as_u16())),
             _ => None,
-        })?;
+        }
+    })?;
     let known = routed.target(index)?.denials().into_iter();
     let name = known
         .filter(|standing| standing.operation == routed.call.operation)
@@ -341,7 +343,10 @@ mod tests {
              haiku is due first, in 13 s."
         );
         message.denial = Some("403 AccessDeniedException".to_owned());
-        assert!(message.to_string().contains("3 deny access (403 AccessDeniedException);"), "{message}");
+        assert!(
+            message.to_string().contains("3 deny access (403 AccessDeniedException);"),
+            "{message}"
+        );
         for cause in Cause::ALL {
             let waits = [Cause::Throttled, Cause::Full].contains(&cause);
             assert_eq!(shortage(&[(cause, 1)]).is_quota(), waits, "{cause:?}");

@@ -59,9 +59,14 @@ pub(super) fn signed(
 
 /// Prepares an attempt on `target`, or returns why that is impossible. The request's headers are those
 /// that [`strip_for_upstream`](super::headers::strip_for_upstream) has left.
-pub(super) fn prepare(routed: &RoutedRequest, target: &Target) -> Result<Prepared, BuildRequestError> {
+pub(super) fn prepare(
+    routed: &RoutedRequest,
+    target: &Target,
+) -> Result<Prepared, BuildRequestError> {
     let credentials = &target.endpoint.credentials;
-    let auth = credentials.auth().ok_or_else(|| BuildRequestError::NoCredentials(credentials.problem()))?;
+    let auth = credentials
+        .auth()
+        .ok_or_else(|| BuildRequestError::NoCredentials(credentials.problem()))?;
     // No checked id makes such a path.
     let uri = uri(routed, target).ok_or(BuildRequestError::InvalidPath)?;
     let (mut head, ()) = Request::new(()).into_parts();

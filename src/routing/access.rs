@@ -112,7 +112,9 @@ impl Access {
         let pause = match extras {
             Extras::None => pause,
             Extras::Unknown => {
-                if !was_confirmed && now.saturating_duration_since(entry.began) > CONFIRMATION_WINDOW {
+                if !was_confirmed
+                    && now.saturating_duration_since(entry.began) > CONFIRMATION_WINDOW
+                {
                     entry.began = now;
                     entry.clients.clear();
                 }

@@ -357,7 +357,8 @@ impl Cooldown {
 
     /// Ejects the target if bad outcomes in a row, or those of the last minutes, call for it.
     fn eject_after(&mut self, in_a_row: u32, now: Instant) -> bool {
-        let is_out = in_a_row >= self.settings.eject_after || self.outcomes.are_poor(&self.settings);
+        let is_out =
+            in_a_row >= self.settings.eject_after || self.outcomes.are_poor(&self.settings);
         if is_out {
             self.outcomes = Outcomes::default();
             self.is_quota = false;

@@ -23,9 +23,9 @@ use crate::bedrock::model_id::ModelIdError;
 use crate::bedrock::region;
 use crate::config::{self, Balance, Config, Endpoint, EndpointError, Glob, GlobError, Unrouted};
 use crate::fleet::{Fleet, Lease};
-use crate::quota::{Learning, QuotaLimits, QueueSignal, Quota, SAFETY_MARGIN};
+use crate::quota::{Learning, QueueSignal, Quota, QuotaLimits, SAFETY_MARGIN};
 use crate::telemetry::{ModelLatency, OTHER};
-use crate::upstream::credentials::{CredentialsProviders, CredentialsProvider, Sts};
+use crate::upstream::credentials::{CredentialsProvider, CredentialsProviders, Sts};
 
 /// Why no routing table can be built from a config.
 #[derive(Debug, thiserror::Error)]

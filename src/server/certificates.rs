@@ -73,7 +73,11 @@ impl Certificates {
 
     /// Looks at the files again and again, and at once when it is woken. Where they are is what the
     /// live config requires.
-    pub(super) async fn keep_fresh(mut self, shared_gateway: Arc<SharedGateway>, wake: Arc<Notify>) {
+    pub(super) async fn keep_fresh(
+        mut self,
+        shared_gateway: Arc<SharedGateway>,
+        wake: Arc<Notify>,
+    ) {
         loop {
             let _ = timeout(self.tls.reload_interval, wake.notified()).await;
             let now = shared_gateway.load().config.server.tls.clone();

@@ -83,7 +83,8 @@ impl Protocols {
         if config.max_headers != HYPER_MAX_HEADERS {
             http1.max_headers(config.max_headers);
         }
-        let mut http2 = http2::Builder::new(H2Executor { shared_gateway: Arc::clone(shared_gateway) });
+        let mut http2 =
+            http2::Builder::new(H2Executor { shared_gateway: Arc::clone(shared_gateway) });
         http2
             .timer(TokioTimer::new())
             .max_concurrent_streams(config.max_concurrent_streams)
@@ -228,7 +229,8 @@ async fn serve_http<A: Handler>(
     let address = peer.address;
     let service = {
         let shutdown = shutdown.clone();
-        let (tracker, shared_gateway) = (Arc::clone(&tracker), Arc::clone(&protocols.shared_gateway));
+        let (tracker, shared_gateway) =
+            (Arc::clone(&tracker), Arc::clone(&protocols.shared_gateway));
         let metrics = Arc::clone(&protocols.metrics);
         service_fn(move |mut request: Request<Incoming>| {
             let open = tracker.request_started(&shared_gateway.load().config.server);

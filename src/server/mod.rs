@@ -124,7 +124,8 @@ impl Server {
         };
         let readiness = Arc::new(Readiness::default());
         let is_local = admin_listen.ip().is_loopback();
-        let admin = Arc::new(Admin::new(Arc::clone(&shared_gateway), Arc::clone(&readiness), is_local));
+        let admin =
+            Arc::new(Admin::new(Arc::clone(&shared_gateway), Arc::clone(&readiness), is_local));
         Ok(Server {
             shared_gateway,
             admin,
@@ -222,7 +223,14 @@ impl Server {
         );
         let tls = certificates.as_ref().map(Certificates::acceptor);
         let tracked = connections.clone();
-        listeners.spawn(accept(api_listener, tls, common.clone(), on_api, tracked, shutdown.clone()));
+        listeners.spawn(accept(
+            api_listener,
+            tls,
+            common.clone(),
+            on_api,
+            tracked,
+            shutdown.clone(),
+        ));
         if let Some(certificates) = certificates {
             listeners.spawn(certificates.keep_fresh(Arc::clone(&shared_gateway), recheck));
         }

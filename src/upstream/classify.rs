@@ -120,7 +120,9 @@ pub fn denial_evidence(status: StatusCode, reported: &Reported) -> Option<Denial
         400 if message.starts_with(PROFILE_ONLY_START) && message.contains(PROFILE_ONLY_PHRASE) => {
             Some(DenialEvidence::Certain)
         }
-        400 if DENIAL_PHRASES.iter().any(|phrase| message.contains(phrase)) => Some(DenialEvidence::Possible),
+        400 if DENIAL_PHRASES.iter().any(|phrase| message.contains(phrase)) => {
+            Some(DenialEvidence::Possible)
+        }
         _ => None,
     }
 }
@@ -128,7 +130,8 @@ pub fn denial_evidence(status: StatusCode, reported: &Reported) -> Option<Denial
 /// Messages of Bedrock's ValidationException for a model that it does not know in this region, that
 /// has reached its end of life or that the account may not use (AWS's pages on the model lifecycle
 /// and on troubleshooting Amazon Bedrock API error codes; AWS re:Post for the second).
-const DENIAL_MESSAGES: [&str; 2] = ["the provided model identifier is invalid", "operation not allowed"];
+const DENIAL_MESSAGES: [&str; 2] =
+    ["the provided model identifier is invalid", "operation not allowed"];
 
 /// The start of Bedrock's message for a model that can be called through inference profiles only.
 const PROFILE_ONLY_START: &str = "invocation of model id ";

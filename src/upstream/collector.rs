@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use tower::Service;
 
 use super::connect::{BoxError, ConnectionGauges};
-use super::{Body, Origin, BuildRequestError, SendError, Upstream};
+use super::{Body, BuildRequestError, Origin, SendError, Upstream};
 use crate::config;
 
 /// How long an idle connection is kept.

@@ -193,7 +193,11 @@ impl CredentialsProviders {
     }
 
     /// The provider of these credentials, which is started at its first use.
-    pub fn get(&mut self, credentials: &config::Credentials, sts: Sts<'_>) -> Arc<CredentialsProvider> {
+    pub fn get(
+        &mut self,
+        credentials: &config::Credentials,
+        sts: Sts<'_>,
+    ) -> Arc<CredentialsProvider> {
         self.used.insert(credentials.clone());
         let started = || Arc::new(CredentialsProvider::start(credentials, sts));
         Arc::clone(self.known.entry(credentials.clone()).or_insert_with(started))

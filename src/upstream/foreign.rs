@@ -48,7 +48,9 @@ pub(super) fn translate(
     // Bedrock names its errors, above all those that speak of permissions and models.
     let is_bedrocks = is_error && (reported.name.is_some() || !speaks_of_access(status));
     let class = match classify(status, &reported) {
-        FailureClass::Terminal if !is_bedrocks || reported.message.is_empty() => FailureClass::Foreign,
+        FailureClass::Terminal if !is_bedrocks || reported.message.is_empty() => {
+            FailureClass::Foreign
+        }
         class => class,
     };
     let shown = if kind == ErrorKind::Validation { status } else { kind.status() };
@@ -253,7 +255,13 @@ mod tests {
                 FailureClass::Transient,
                 "504 Gateway Timeout without a message.",
             ),
-            (302, "", Kind::ServiceUnavailable, FailureClass::Foreign, "302 Found without a message."),
+            (
+                302,
+                "",
+                Kind::ServiceUnavailable,
+                FailureClass::Foreign,
+                "302 Found without a message.",
+            ),
             (
                 407,
                 "<h1>Proxy says no",
@@ -261,7 +269,13 @@ mod tests {
                 FailureClass::Foreign,
                 "407 Proxy Authentication Required: Proxy says no",
             ),
-            (403, "<b>blocked</b>", Kind::AccessDenied, FailureClass::Foreign, "403 Forbidden: blocked"),
+            (
+                403,
+                "<b>blocked</b>",
+                Kind::AccessDenied,
+                FailureClass::Foreign,
+                "403 Forbidden: blocked",
+            ),
             (
                 403,
                 r#"{"message":"Forbidden"}"#,

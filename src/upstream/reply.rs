@@ -158,7 +158,8 @@ impl Failure {
     /// An answer that refuses the gateway's credentials may quote what was signed with them, the
     /// session token among it. No other client may see that: the name of the error stays, its text does not.
     fn without_credentials(mut self) -> Failure {
-        let Some(kind) = self.reported.kind().filter(|_| self.class == FailureClass::Unusable) else {
+        let Some(kind) = self.reported.kind().filter(|_| self.class == FailureClass::Unusable)
+        else {
             return self;
         };
         let message = "The upstream has refused the credentials of this gateway.";

@@ -277,7 +277,11 @@ mod tests {
     }
 
     /// The authorization that AWS's library computes for the same request.
-    fn library_authorization(head: &request::Parts, keys: &Credentials, payload: &str) -> HeaderValue {
+    fn library_authorization(
+        head: &request::Parts,
+        keys: &Credentials,
+        payload: &str,
+    ) -> HeaderValue {
         let identity = keys.clone().into();
         let mut settings = SigningSettings::default();
         settings.percent_encoding_mode = PercentEncodingMode::Double;

@@ -43,7 +43,8 @@ impl Events {
         let Source { shared_gateway, readiness, history } = &*self.source;
         let steps = history.count();
         let new_history = (self.sent_steps != Some(steps)).then_some(history);
-        let state = super::snapshot::take(&shared_gateway.load_full(), readiness, new_history).ok()?;
+        let state =
+            super::snapshot::take(&shared_gateway.load_full(), readiness, new_history).ok()?;
         self.sent_steps = Some(steps);
         // The stream must not delay the shutdown.
         self.is_over = readiness.is_draining() || Instant::now() >= self.end;

@@ -106,14 +106,17 @@ impl Status {
     /// The state from now on, as server-sent events.
     pub(super) fn events(&self) -> Response<Body> {
         let Ok(permit) = Arc::clone(&self.streams).try_acquire_owned() else {
-            let message = format!("the status page already has {MAX_VIEWERS} viewers, the most it can have");
+            let message =
+                format!("the status page already has {MAX_VIEWERS} viewers, the most it can have");
             let body = serde_json::json!({ "message": message });
             return json(StatusCode::SERVICE_UNAVAILABLE, &body).map(whole);
         };
         let events = Events::new(Arc::clone(&self.source), permit);
         let mut response = respond(StatusCode::OK, "text/event-stream", Bytes::new())
             .map(|_| Either::Right(events));
-        response.extensions_mut().insert(ResponseDeadline(Instant::now() + events::MAX_STREAM_TIME));
+        response
+            .extensions_mut()
+            .insert(ResponseDeadline(Instant::now() + events::MAX_STREAM_TIME));
         response
     }
 }

@@ -77,7 +77,10 @@ fn beside_a_certificate_only_a_signature_by_an_unknown_key_is_ignored() {
     let b = certificate("CN=b", &[]);
     let signed = |id, secret| Plan::simple().signed(id, secret, now()).head;
     let stranger = signed("AKIDSTRANGER", "a-secret-that-nobody-knows");
-    assert_eq!(authenticate(&stranger, Some(&b)), Ok(("team-b".to_owned(), Credential::Certificate)));
+    assert_eq!(
+        authenticate(&stranger, Some(&b)),
+        Ok(("team-b".to_owned(), Credential::Certificate))
+    );
     assert_eq!(authenticate(&stranger, None), Err(SignatureError::UnknownKey.into()));
     // Who shows two things is who the signature says, if it is right.
     assert_eq!(

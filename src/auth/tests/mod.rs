@@ -127,7 +127,9 @@ impl Plan {
         };
         settings.payload_checksum_kind = match self.declared {
             Declared::Nothing => PayloadChecksumKind::NoHeader,
-            Declared::Hash | Declared::Unsigned | Declared::Events => PayloadChecksumKind::XAmzSha256,
+            Declared::Hash | Declared::Unsigned | Declared::Events => {
+                PayloadChecksumKind::XAmzSha256
+            }
         };
         let params = SigningParams::builder()
             .identity(&identity)
@@ -165,7 +167,11 @@ struct Signed {
 
 impl Signed {
     /// Authenticates the request, with its body if that is required.
-    fn authenticate_with(&self, authenticator: &Authenticator, at: SystemTime) -> Result<Credential, AuthError> {
+    fn authenticate_with(
+        &self,
+        authenticator: &Authenticator,
+        at: SystemTime,
+    ) -> Result<Credential, AuthError> {
         let hash = PayloadHash::of(&self.body);
         let known = match authenticator.authenticate(&self.head, None, at)? {
             AuthOutcome::Anyone => panic!("there are clients"),
@@ -202,19 +208,24 @@ fn a_signature_that_does_not_need_the_body_is_verified_by_the_head() {
     assert!(matches!(authenticate(&simple.signed(ID, SECRET, now())), Ok(AuthOutcome::Pending(_))));
     for declared in [Declared::Hash, Declared::Unsigned] {
         let plan = Plan { declared, ..Plan::simple() };
-        assert!(matches!(authenticate(&plan.signed(ID, SECRET, now())), Ok(AuthOutcome::Client(..))));
+        assert!(matches!(
+            authenticate(&plan.signed(ID, SECRET, now())),
+            Ok(AuthOutcome::Client(..))
+        ));
         let wrong = authenticate(&plan.signed(ID, "another-secret-0123456", now()));
         assert_eq!(wrong.unwrap_err(), SignatureError::Mismatch.into());
     }
     let stranger = authenticate(&simple.signed("SLUICESTRANGER", SECRET, now())).unwrap_err();
     assert_eq!(stranger.kind(), ErrorKind::UnrecognizedClient);
-    let late = authenticate(&simple.signed(ID, SECRET, now() - Duration::from_secs(301))).unwrap_err();
+    let late =
+        authenticate(&simple.signed(ID, SECRET, now() - Duration::from_secs(301))).unwrap_err();
     assert_eq!(
         late.to_string(),
         "Signature expired: 20261123T115459Z is now earlier than 20261123T115500Z \
          (20261123T120000Z - 5 min.)"
     );
-    let early = authenticate(&simple.signed(ID, SECRET, now() + Duration::from_secs(301))).unwrap_err();
+    let early =
+        authenticate(&simple.signed(ID, SECRET, now() + Duration::from_secs(301))).unwrap_err();
     assert_eq!(
         early.to_string(),
         "Signature not yet current: 20261123T120501Z is still later than 20261123T120500Z \
@@ -341,10 +352,14 @@ fn the_head_of_a_bidirectional_stream_is_verified_before_its_events() {
     for declared in [Declared::Events, Declared::Hash, Declared::Nothing] {
         let right = authenticate(plan(declared, "invoke-with-bidirectional-stream"), SECRET);
         assert!(matches!(right, Ok(AuthOutcome::Client(_, PendingAuth::Events(_)))), "{right:?}");
-        let wrong = authenticate(plan(declared, "invoke-with-bidirectional-stream"), "another-secret-0123456");
+        let wrong = authenticate(
+            plan(declared, "invoke-with-bidirectional-stream"),
+            "another-secret-0123456",
+        );
         assert_eq!(wrong.unwrap_err(), SignatureError::Mismatch.into());
     }
-    let unsigned = authenticate(plan(Declared::Unsigned, "invoke-with-bidirectional-stream"), SECRET);
+    let unsigned =
+        authenticate(plan(Declared::Unsigned, "invoke-with-bidirectional-stream"), SECRET);
     assert!(matches!(unsigned, Ok(AuthOutcome::Client(_, PendingAuth::Nothing))), "{unsigned:?}");
     let whole =
         Plan { body: b"{}".to_vec(), ..plan(Declared::Hash, "invoke-with-bidirectional-stream") };
@@ -356,11 +371,15 @@ fn the_head_of_a_bidirectional_stream_is_verified_before_its_events() {
 #[test]
 fn an_expired_key_pair_has_its_own_error() {
     let signed = Plan::simple().signed(ID, SECRET, now());
-    let expired = signed.authenticate_with(&authenticator(&auth(), Some(now())), now()).unwrap_err();
+    let expired =
+        signed.authenticate_with(&authenticator(&auth(), Some(now())), now()).unwrap_err();
     assert_eq!(expired.kind(), ErrorKind::ExpiredToken);
     assert!(expired.to_string().contains("has expired"), "{expired}");
     let later = Some(now() + Duration::from_secs(1));
-    assert_eq!(signed.authenticate_with(&authenticator(&auth(), later), now()), Ok(Credential::KeyPair));
+    assert_eq!(
+        signed.authenticate_with(&authenticator(&auth(), later), now()),
+        Ok(Credential::KeyPair)
+    );
 }
 
 #[test]
@@ -372,9 +391,15 @@ fn with_replay_protection_a_signature_is_accepted_once_even_after_a_reload() {
         // A refused signature does not count as used.
         let mut spoilt = signed.clone();
         spoilt.set("content-type", "text/plain");
-        assert_eq!(spoilt.authenticate_with(&authenticator, now()), Err(SignatureError::Mismatch.into()));
+        assert_eq!(
+            spoilt.authenticate_with(&authenticator, now()),
+            Err(SignatureError::Mismatch.into())
+        );
         assert_eq!(signed.authenticate_with(&authenticator, now()), Ok(Credential::KeyPair));
-        assert_eq!(signed.authenticate_with(&authenticator, now()), Err(SignatureError::Replayed.into()));
+        assert_eq!(
+            signed.authenticate_with(&authenticator, now()),
+            Err(SignatureError::Replayed.into())
+        );
         let pair = KeyPair {
             access_key_id: ID.to_owned(),
             secret_access_key: SECRET.into(),

@@ -7,7 +7,7 @@ use http::{HeaderName, HeaderValue, Method};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
-use super::{ALGORITHM, HOST, ID, Plan, SECRET, Declared, Signed, auth, authenticator, now};
+use super::{ALGORITHM, Declared, HOST, ID, Plan, SECRET, Signed, auth, authenticator, now};
 use crate::auth::Credential;
 use crate::bedrock::ErrorKind;
 

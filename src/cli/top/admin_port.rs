@@ -12,7 +12,7 @@ use serde::Deserialize;
 use tokio::net::TcpStream;
 
 use super::super::ask::{Stream, ask};
-use super::model::{TargetAction, Status};
+use super::model::{Status, TargetAction};
 use crate::system::time::timeout;
 
 /// Longest time of one request.
@@ -61,7 +61,8 @@ impl AdminPort {
     /// If the key can't be sent in a header.
     pub(super) fn new(url: String, key: Option<String>) -> Result<AdminPort, AdminPortError> {
         let header = |key: String| {
-            let value = HeaderValue::try_from(format!("Bearer {key}")).map_err(|_| AdminPortError::Key);
+            let value =
+                HeaderValue::try_from(format!("Bearer {key}")).map_err(|_| AdminPortError::Key);
             value.map(|mut value| {
                 value.set_sensitive(true);
                 value
@@ -82,7 +83,11 @@ impl AdminPort {
     }
 
     /// Applies an action to a target, and returns a sentence with the result.
-    pub(super) async fn act(&self, action: TargetAction, target: &str) -> Result<String, AdminPortError> {
+    pub(super) async fn act(
+        &self,
+        action: TargetAction,
+        target: &str,
+    ) -> Result<String, AdminPortError> {
         let name = utf8_percent_encode(target, NON_ALPHANUMERIC);
         self.request(Method::POST, &format!("/admin/targets/{name}/{}", action.path())).await?;
         Ok(format!("{target}: {}", action.done()))

@@ -120,7 +120,8 @@ async fn run_screen(
 ) -> io::Result<()> {
     let theme = Theme::of_terminal();
     let (sender, mut messages) = mpsc::channel(8);
-    let (mut keys, mut due, mut is_polling) = (EventStream::new(), Instant::now() + POLL_INTERVAL, false);
+    let (mut keys, mut due, mut is_polling) =
+        (EventStream::new(), Instant::now() + POLL_INTERVAL, false);
     loop {
         terminal.draw(|frame| view::draw(&mut app, theme, frame.area(), frame.buffer_mut()))?;
         let command = tokio::select! {
@@ -165,7 +166,9 @@ async fn run_screen(
             Command::Act(action, target) => {
                 let (admin_port, sender) = (admin_port.clone(), sender.clone());
                 tokio::spawn(async move {
-                    let _ = sender.send(Message::ActionResult(admin_port.act(action, &target).await)).await;
+                    let _ = sender
+                        .send(Message::ActionResult(admin_port.act(action, &target).await))
+                        .await;
                 });
             }
         }

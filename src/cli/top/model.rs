@@ -278,7 +278,9 @@ impl App {
         match self.sort {
             Sort::Config => {}
             Sort::State => targets.sort_by_key(|target| target.is_available()),
-            Sort::Quota => targets.sort_by(|a, b| a.available_share().total_cmp(&b.available_share())),
+            Sort::Quota => {
+                targets.sort_by(|a, b| a.available_share().total_cmp(&b.available_share()))
+            }
             Sort::InFlight => targets.sort_by_key(|it| std::cmp::Reverse(it.quota.in_flight)),
         }
         targets
@@ -316,7 +318,9 @@ impl App {
             KeyCode::Char('?' | 'h') => self.shows_help = true,
             KeyCode::Down | KeyCode::Char('j') => self.move_selection(|at| at.saturating_add(1)),
             KeyCode::Up | KeyCode::Char('k') => self.move_selection(|at| at.saturating_sub(1)),
-            KeyCode::PageDown | KeyCode::Char(' ') => self.move_selection(|at| at.saturating_add(page)),
+            KeyCode::PageDown | KeyCode::Char(' ') => {
+                self.move_selection(|at| at.saturating_add(page))
+            }
             KeyCode::PageUp => self.move_selection(|at| at.saturating_sub(page)),
             KeyCode::Home | KeyCode::Char('g') => self.move_selection(|_| 0),
             KeyCode::End | KeyCode::Char('G') => self.move_selection(|_| usize::MAX),
@@ -381,7 +385,10 @@ pub(super) mod tests {
 
     fn press(app: &mut App, keys: &str) -> Vec<Command> {
         let key = |it| KeyEvent::new(KeyCode::Char(it), KeyModifiers::NONE);
-        keys.chars().map(|it| app.handle_key(key(it))).filter(|it| *it != Command::Nothing).collect()
+        keys.chars()
+            .map(|it| app.handle_key(key(it)))
+            .filter(|it| *it != Command::Nothing)
+            .collect()
     }
 
     fn names(app: &App) -> Vec<&str> {

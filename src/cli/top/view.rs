@@ -326,8 +326,10 @@ fn draw_foot(app: &App, theme: Theme, area: Rect, buffer: &mut Buffer) {
             Line::styled(format!("{} y: yes, any other key: no", action.question(target)), yellow)
         }
         (None, Some(message)) => Line::from(message.clone()),
-        (None, None) => Line::from("q quit  ? help  s sort  Tab section  r reset  d drain  u resume")
-            .style(Style::new().add_modifier(Modifier::DIM)),
+        (None, None) => {
+            Line::from("q quit  ? help  s sort  Tab section  r reset  d drain  u resume")
+                .style(Style::new().add_modifier(Modifier::DIM))
+        }
     };
     line.render(area, buffer);
 }

@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 pub(super) use self::redis::RedisStore;
 pub(super) use self::sqlite::SqliteStore;
-use super::record::{Claim, Counts, NewJob, JobResult, Queue, Record, Worker};
+use super::record::{Claim, Counts, JobResult, NewJob, Queue, Record, Worker};
 use crate::config::{Jobs, JobsBackend};
 use crate::storage::redis::RedisFailure;
 
@@ -157,7 +157,11 @@ impl Store {
     }
 
     /// Starts a claimed job, if the queue's rate allows.
-    pub(super) async fn start(&self, claim: Claim, limits: ClaimLimits) -> Result<Start, StoreError> {
+    pub(super) async fn start(
+        &self,
+        claim: Claim,
+        limits: ClaimLimits,
+    ) -> Result<Start, StoreError> {
         dispatch!(self, store => store.start(claim, limits))
     }
 
@@ -172,7 +176,11 @@ impl Store {
     }
 
     /// Stores a job's result; false if the claim is lost, and then nothing is stored.
-    pub(super) async fn finish(&self, claim: Claim, result: &JobResult) -> Result<bool, StoreError> {
+    pub(super) async fn finish(
+        &self,
+        claim: Claim,
+        result: &JobResult,
+    ) -> Result<bool, StoreError> {
         dispatch!(self, store => store.finish(claim, result))
     }
 

@@ -11,8 +11,8 @@ use ::redis::{FromRedisValue, RedisError, Script, ScriptInvocation, Value};
 use uuid::Uuid;
 
 use super::{
-    Claim, Counts, ClaimLimits, MAX_STARTS, NewJob, JobResult, Queue, Record, Start, StoreError,
-    Submitted, Worker, from_millis, too_many_starts, millis, unreadable,
+    Claim, ClaimLimits, Counts, JobResult, MAX_STARTS, NewJob, Queue, Record, Start, StoreError,
+    Submitted, Worker, from_millis, millis, too_many_starts, unreadable,
 };
 use crate::config::Jobs;
 use crate::jobs::record::State;
@@ -126,7 +126,11 @@ impl RedisStore {
         Ok(Some(Claim::new(queue, id.parse().map_err(unreadable)?)))
     }
 
-    pub(super) async fn start(&self, claim: Claim, limits: ClaimLimits) -> Result<Start, StoreError> {
+    pub(super) async fn start(
+        &self,
+        claim: Claim,
+        limits: ClaimLimits,
+    ) -> Result<Start, StoreError> {
         let mut invocation = self.scripts.start.key(self.keys.job(claim.job));
         self.add_sets(&mut invocation, claim.queue);
         invocation
@@ -167,7 +171,11 @@ impl RedisStore {
         Ok(self.invoke::<i64>(&invocation).await? > 0)
     }
 
-    pub(super) async fn finish(&self, claim: Claim, result: &JobResult) -> Result<bool, StoreError> {
+    pub(super) async fn finish(
+        &self,
+        claim: Claim,
+        result: &JobResult,
+    ) -> Result<bool, StoreError> {
         let Claim { queue, job, token } = claim;
         let token = token.to_string();
         match result {

@@ -15,8 +15,8 @@ use sqlx::{Executor as _, Row as _, SqliteConnection};
 use uuid::Uuid;
 
 use super::{
-    Claim, Counts, ClaimLimits, MAX_STARTS, NewJob, JobResult, Queue, Record, Start, StoreError,
-    Submitted, Worker, from_millis, too_many_starts, millis, unreadable,
+    Claim, ClaimLimits, Counts, JobResult, MAX_STARTS, NewJob, Queue, Record, Start, StoreError,
+    Submitted, Worker, from_millis, millis, too_many_starts, unreadable,
 };
 use crate::config::Jobs;
 use crate::jobs::record::State;
@@ -151,7 +151,11 @@ impl SqliteStore {
         Ok(Some(Claim { queue, job: id.parse().map_err(unreadable)?, token }))
     }
 
-    pub(super) async fn start(&self, claim: Claim, limits: ClaimLimits) -> Result<Start, StoreError> {
+    pub(super) async fn start(
+        &self,
+        claim: Claim,
+        limits: ClaimLimits,
+    ) -> Result<Start, StoreError> {
         let mut transaction = self.file.begin().await?;
         let started = self.start_within(&mut transaction, claim, limits).await?;
         transaction.commit().await?;
@@ -240,7 +244,11 @@ impl SqliteStore {
         Ok(changed.rows_affected() > 0)
     }
 
-    pub(super) async fn finish(&self, claim: Claim, result: &JobResult) -> Result<bool, StoreError> {
+    pub(super) async fn finish(
+        &self,
+        claim: Claim,
+        result: &JobResult,
+    ) -> Result<bool, StoreError> {
         let (state, result, error) = match result {
             JobResult::Done(value) => (State::Done, Some(value.to_string()), None),
             JobResult::Failed(error) => (State::Failed, None, Some(error.as_str())),

@@ -23,7 +23,7 @@ use super::super::step::step;
 use super::super::{
     Gateway, InboundRequest, authenticate, limit, observe, parse, policy, read_body, route, stack,
 };
-use super::{End, MODEL, PEER, Scripted, gateway, shared_gateway, outcomes, target};
+use super::{End, MODEL, PEER, Scripted, gateway, outcomes, shared_gateway, target};
 use crate::limits::{Caller, CallerKind};
 use crate::quota::Overloaded;
 

@@ -77,7 +77,11 @@ async fn no_debug_output_shows_a_secret() {
     hides(&format!("{gateway:?}"));
     for target in gateway.router.targets() {
         target.endpoint.credentials.settled().await;
-        hides(&format!("{:?} {:?}", target.endpoint.credentials.auth(), target.endpoint.credentials));
+        hides(&format!(
+            "{:?} {:?}",
+            target.endpoint.credentials.auth(),
+            target.endpoint.credentials
+        ));
     }
     assert!(gateway.router.targets()[0].endpoint.credentials.auth().is_some());
 }

@@ -91,9 +91,13 @@ impl fmt::Display for ClientResult {
         match self {
             ClientResult::Answer(who) => write!(f, "the answer of {who}"),
             ClientResult::Error(status, name, who) => write!(f, "{status} {name} of {who}"),
-            ClientResult::Broken(count, who) => write!(f, "{}a broken body of {who}", events(count)),
+            ClientResult::Broken(count, who) => {
+                write!(f, "{}a broken body of {who}", events(count))
+            }
             ClientResult::Ends(count, who) => write!(f, "{}an early end of {who}", events(count)),
-            ClientResult::Raises(count, name, who) => write!(f, "{}`{name}` of {who}", events(count)),
+            ClientResult::Raises(count, name, who) => {
+                write!(f, "{}`{name}` of {who}", events(count))
+            }
         }
     }
 }

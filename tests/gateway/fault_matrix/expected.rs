@@ -2,10 +2,10 @@
 
 use sluice::simulator::Fault;
 
-use super::cell::{ClientResult, Operation, Seen, Author};
+use super::cell::{Author, ClientResult, Operation, Seen};
 use super::{Scope, describe};
-use ClientResult::{Answer, Broken, Ends, Error, Raises};
 use Author::{First, Gateway, Second};
+use ClientResult::{Answer, Broken, Ends, Error, Raises};
 
 /// The cells of one kind of answer: at the first target, at all.
 type Pair = [Seen; 2];

@@ -280,7 +280,11 @@ fn encode_into(out: &mut impl Sink, bytes: &[u8], kept: &[u8]) {
 }
 
 /// A header that a request lists as signed.
-fn signed_into(out: &mut impl Sink, request: &Received<'_>, name: &str) -> Result<(), MissingSignedHeader> {
+fn signed_into(
+    out: &mut impl Sink,
+    request: &Received<'_>,
+    name: &str,
+) -> Result<(), MissingSignedHeader> {
     let mut values = request.headers.get_all(name).iter().map(HeaderValue::as_bytes).peekable();
     if values.peek().is_some() {
         field_into(out, name, values);
