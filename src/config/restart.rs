@@ -23,6 +23,7 @@ fn fixed_keys(running: &Config, newer: &Config) -> [(&'static str, bool); 22] {
         max_concurrent_streams,
         worker_threads,
         admin_key: _,
+        admin_key_file: _,
         open_metrics: _,
         allowed_hosts: _,
         max_body: _,

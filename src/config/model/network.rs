@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use http::HeaderName;
@@ -33,6 +33,11 @@ pub struct Server {
     /// serves only health and open metrics.
     #[serde(skip)]
     pub admin_key: Option<Secret>,
+    /// File of an admin key that the gateway generates at its first start. It is used where there
+    /// is no `admin_key` and `admin_listen` is not on loopback. A relative path starts at the
+    /// config file's directory.
+    #[cfg_attr(test, schemars(example = "/var/lib/sluice/admin-key"))]
+    pub admin_key_file: Option<PathBuf>,
     /// Whether metrics are open to those without the admin key.
     pub open_metrics: bool,
     /// Names of the gateway that callers may use in its URL where there are no `clients`, beside its
@@ -95,12 +100,22 @@ pub struct Server {
     pub tls: Option<Tls>,
 }
 
+impl Server {
+    /// The file that a new admin key goes into: the config names one, the admin listener needs a
+    /// key, and there is none.
+    pub fn missing_admin_key_file(&self) -> Option<&Path> {
+        let needs_key = self.admin_key.is_none() && !self.admin_listen.ip().is_loopback();
+        self.admin_key_file.as_deref().filter(|_| needs_key)
+    }
+}
+
 impl Default for Server {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             admin_listen: SocketAddr::from(([127, 0, 0, 1], 9090)),
             admin_key: None,
+            admin_key_file: None,
             open_metrics: false,
             allowed_hosts: Vec::new(),
             max_body: 25_000_000,
