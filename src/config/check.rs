@@ -101,7 +101,11 @@ impl Checker<'_> {
         let at = KeyPath::from(["server"]);
         let server = Server {
             admin_key: self.admin_key(&at, raw),
-            admin_key_file: raw.server.admin_key_file.as_ref().map(|it| files::resolve(self.base, it)),
+            admin_key_file: raw
+                .server
+                .admin_key_file
+                .as_ref()
+                .map(|it| files::resolve(self.base, it)),
             allowed_hosts: self.hosts(&at.key("allowed_hosts"), &raw.server.allowed_hosts),
             tls: raw.tls.as_ref().map(|tls| self.tls(&at.key("tls"), tls)),
             ..raw.server.clone()

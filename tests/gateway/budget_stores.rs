@@ -163,9 +163,8 @@ async fn a_store_is_a_dependency_only_while_a_client_has_a_budget() {
     let (simulator, redis) = (Simulator::start().await, Redis::start().await);
     let folder = tempfile::tempdir().unwrap();
     let labels = [("dependency", "budgets")];
-    let state = async |gateway: &Gateway| {
-        gateway.metrics().await.get("sluice_dependency_up", &labels)
-    };
+    let state =
+        async |gateway: &Gateway| gateway.metrics().await.get("sluice_dependency_up", &labels);
     for config in [in_redis(&simulator, &redis), in_file(&simulator, &folder)] {
         let without = config.clone().without_of_client("daily_budget_usd");
         let gateway = start(&without).await;
