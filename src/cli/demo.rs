@@ -233,7 +233,7 @@ impl Demo {
         let status = response.status();
         let model = response.headers().get("x-sluice-model").and_then(|value| value.to_str().ok());
         let model = model.unwrap_or(requested).to_owned();
-        // It counts once it is there to its end.
+        // An answer counts when it is complete.
         response.into_body().collect().await?;
         Ok((status, model))
     }

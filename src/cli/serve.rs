@@ -76,7 +76,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), String> {
             tokio::join!(server.serve(workers, stop.clone(), force_stop.clone()), drained_by);
         budgets.stop().await;
         if let Some(spans) = spans {
-            // Those of the last request too, if the drain has taken all of its time.
+            // The spans of the last requests need time even if the drain has taken all of its time.
             let end = end.max(Instant::now() + LAST_SPANS);
             tokio::select! {
                 () = spans.stop(end) => {}
@@ -97,11 +97,11 @@ pub(super) fn run(arguments: Arguments) -> Result<(), String> {
     outcome
 }
 
-/// A gateway that is ready to serve, and what is stopped after it, in this order.
+/// A gateway that is ready to serve, and the parts that are stopped after it, in this order.
 pub(super) struct Started {
     pub(super) server: Server,
     pub(super) budgets: BudgetSync,
-    /// Who sends spans, if anybody wants them.
+    /// The exporter of spans, if one is configured.
     pub(super) spans: Option<Exporter>,
 }
 

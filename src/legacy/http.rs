@@ -1,7 +1,7 @@
 //! The endpoints over HTTP: paths, authentication, requests and responses.
 //!
-//! With a job queue the three endpoints that call a model answer at once with a task's id; when
-//! there is none, or it can't be reached, they answer when the model has. Nothing else differs.
+//! With a job queue, the three endpoints that call a model respond at once with a task's id. Without one,
+//! or while it can't be reached, they respond with the model's answer. Nothing else differs.
 
 mod endpoint;
 mod refusal;
@@ -138,7 +138,7 @@ impl LegacyService {
             drain::drain_in_background(&head, body);
             return counted(&gateway, &endpoint, options(&endpoint));
         }
-        // Whatever the limits within are.
+        // Bounds the response as a whole, whatever its parts may take.
         let limit = gateway.config.server.request_timeout;
         let responding = self.respond(&gateway, &endpoint, &head, &mut body, peer);
         let response = timeout(limit, responding).await;
@@ -363,7 +363,7 @@ impl LegacyService {
         let Ok(job) = id.parse::<Uuid>() else { return ok(&tasks::status(id, None)) };
         match jobs.record(job).await {
             Ok(record) => {
-                // Another's reads as one that is not known.
+                // The job of another client looks like an unknown one.
                 let record = record.filter(|record| owner.owns(record));
                 self.state.note_answer(job, record.as_ref());
                 let is_mock = record.as_ref().is_some_and(tasks::is_mock);

@@ -68,7 +68,7 @@ impl Caller {
         self.traceparent.as_ref()?.to_str().ok().map(str::to_owned)
     }
 
-    /// Whoever submitted a job, of whom only the name and the trace are kept.
+    /// The caller that submitted a job; the job stores its name and its trace only.
     pub(super) fn of_job(client: Option<String>, trace: Option<&str>) -> Caller {
         let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
         Caller {

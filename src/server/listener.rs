@@ -126,7 +126,7 @@ pub(super) async fn accept<A: Handler>(
     connections: TaskTracker,
     shutdown: Shutdown,
 ) {
-    // Those that are still to be accepted count among the connections that are waited for.
+    // The shutdown also waits for connections that are not accepted yet.
     let _accepting = connections.token();
     let serve = |socket: Socket, peer: SocketAddr| {
         let Some(slot) = common.slot(&socket) else { return };

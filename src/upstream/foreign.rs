@@ -105,7 +105,7 @@ fn kind(status: StatusCode) -> ErrorKind {
         424 => ErrorKind::ModelError,
         429 => ErrorKind::Throttling,
         431 => ErrorKind::HeaderTooLarge,
-        // Whom a proxy lets in, and by which method, is no matter of the client's.
+        // A proxy refuses the gateway, which is not a fault of the client's request.
         401 | 402 | 405 | 407 => ErrorKind::ServiceUnavailable,
         400..=499 => ErrorKind::Validation,
         500 => ErrorKind::InternalServer,
@@ -185,7 +185,7 @@ fn safe(text: &str) -> String {
     let plain = plain_text(text, MAX_READ);
     let lower = plain.to_ascii_lowercase();
     if TELLING.iter().any(|word| lower.contains(word)) {
-        // It quotes a request.
+        // The text quotes a request, which may contain a secret.
         return String::new();
     }
     let is_short = |word: &&str| word.chars().count() < LONG_WORD;

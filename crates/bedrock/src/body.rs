@@ -71,7 +71,7 @@ pub fn peek(operation: Operation, family: Family, body: &[u8]) -> Result<Peek, J
         match family {
             Family::Unknown => {
                 peek.extent.is_open = true;
-                // It is the upstream's to judge whether that is JSON.
+                // The upstream decides whether the body is valid JSON.
                 let _ = peek.only_answers(&mut scanner);
                 return Ok(peek);
             }

@@ -36,10 +36,10 @@ type Body = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
 
 /// How a collector responds to a delivery.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Does {
+pub enum DeliveryResponse {
     /// Accepts the delivery.
     #[default]
-    Take,
+    Accept,
     /// Refuses the delivery permanently, and quotes the request's headers.
     Refuse,
     /// Never responds.
@@ -56,7 +56,7 @@ pub struct Collector {
 
 #[derive(Debug, Default)]
 struct State {
-    does: Does,
+    response: DeliveryResponse,
     deliveries: Vec<Delivery>,
 }
 
@@ -143,8 +143,8 @@ impl Collector {
     }
 
     /// Sets the response to further deliveries.
-    pub fn does(&self, does: Does) {
-        self.state.lock().does = does;
+    pub fn respond_with(&self, response: DeliveryResponse) {
+        self.state.lock().response = response;
     }
 
     /// All deliveries so far.
@@ -205,11 +205,11 @@ impl Receiver {
         &self,
         request: ExportTraceServiceRequest,
     ) -> Result<ExportTraceServiceResponse, String> {
-        let does = self.state.lock().does;
-        match does {
-            Does::Hang => std::future::pending::<()>().await,
-            Does::Refuse => return Err(format!("you said {:?}", self.headers)),
-            Does::Take => {}
+        let response = self.state.lock().response;
+        match response {
+            DeliveryResponse::Hang => std::future::pending::<()>().await,
+            DeliveryResponse::Refuse => return Err(format!("you said {:?}", self.headers)),
+            DeliveryResponse::Accept => {}
         }
         let all = &request.resource_spans[0];
         let spans = request.resource_spans.iter().flat_map(|it| &it.scope_spans);

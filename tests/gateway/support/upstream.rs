@@ -16,7 +16,7 @@ const ANSWER: &str =
 
 /// What the upstream does with a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Act {
+pub enum UpstreamAction {
     /// Sends a complete response, and keeps the connection open.
     Answer,
     /// Closes the connection without a byte.
@@ -32,9 +32,9 @@ pub enum Act {
     /// Sends an endless stream of large frames, as fast as the gateway reads.
     Endless,
     /// Sends these bytes, and keeps the connection open.
-    Say(&'static str),
+    Send(&'static str),
     /// Sends these bytes, then closes the connection.
-    SayAndClose(&'static [u8]),
+    SendAndClose(&'static [u8]),
     /// Sends `first`, then `again` without end.
     Flood {
         /// The first bytes.
@@ -79,7 +79,7 @@ impl BareUpstream {
     /// Starts the upstream. `script` gets the number of the connection and that of the request on it,
     /// both from 1.
     pub async fn start(
-        script: impl Fn(usize, usize) -> Act + Copy + Send + Sync + 'static,
+        script: impl Fn(usize, usize) -> UpstreamAction + Copy + Send + Sync + 'static,
     ) -> BareUpstream {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -120,7 +120,7 @@ impl Drop for BareUpstream {
 async fn serve(
     mut stream: TcpStream,
     connection: usize,
-    script: impl Fn(usize, usize) -> Act,
+    script: impl Fn(usize, usize) -> UpstreamAction,
     seen: Arc<Mutex<Vec<Seen>>>,
     streams: Arc<Mutex<Vec<Endless>>>,
 ) {
@@ -128,12 +128,12 @@ async fn serve(
         let Some((head, body)) = read_request(&mut stream).await else { return };
         seen.lock().push(Seen { connection, head: head.clone(), body });
         match script(connection, request) {
-            Act::Answer => {
+            UpstreamAction::Answer => {
                 let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n";
                 let answer = format!("{head}content-length: {}\r\n\r\n{ANSWER}", ANSWER.len());
                 stream.write_all(answer.as_bytes()).await.unwrap();
             }
-            Act::RefuseSignature => {
+            UpstreamAction::RefuseSignature => {
                 let message = format!(
                     "The request signature we calculated does not match the signature you provided. \
                      The Canonical String for this request should have been\n'{head}'"
@@ -147,12 +147,12 @@ async fn serve(
                 );
                 stream.write_all(answer.as_bytes()).await.unwrap();
             }
-            Act::Say(text) => stream.write_all(text.as_bytes()).await.unwrap(),
-            Act::SayAndClose(bytes) => {
+            UpstreamAction::Send(text) => stream.write_all(text.as_bytes()).await.unwrap(),
+            UpstreamAction::SendAndClose(bytes) => {
                 stream.write_all(bytes).await.unwrap();
                 return;
             }
-            Act::Flood { first, again } => {
+            UpstreamAction::Flood { first, again } => {
                 let again = again.repeat(1 + 16_384 / again.len());
                 let mut wrote = stream.write_all(first.as_bytes()).await;
                 while wrote.is_ok() {
@@ -160,21 +160,21 @@ async fn serve(
                 }
                 return;
             }
-            Act::Endless => return stream_without_end(stream, streams).await,
-            Act::Close => return,
-            Act::Reset => {
+            UpstreamAction::Endless => return stream_without_end(stream, streams).await,
+            UpstreamAction::Close => return,
+            UpstreamAction::Reset => {
                 stream.set_zero_linger().unwrap();
                 return;
             }
-            Act::CloseInHead => {
+            UpstreamAction::CloseInHead => {
                 stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-ty").await.unwrap();
                 return;
             }
-            Act::Garbage => {
+            UpstreamAction::Garbage => {
                 stream.write_all(b"\x16\x03\x01 this is not HTTP\r\n\r\n").await.unwrap();
                 return;
             }
-            Act::CloseAfter(ms) => {
+            UpstreamAction::CloseAfter(ms) => {
                 tokio::time::sleep(std::time::Duration::from_millis(ms)).await;
                 return;
             }

@@ -38,24 +38,24 @@ impl<'a> Received<'a> {
 /// How the path on the wire becomes canonical.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PathForm {
-    /// Percent-encoded once more, as every service but S3 has it.
+    /// Percent-encoded once more, as all services except S3 require.
     Encoded,
     /// As it is.
     Verbatim,
 }
 
-/// A header is said to be signed and is not there.
+/// A signed header is missing from the request.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("'{0}' is a 'SignedHeader' in the AWS Authorization, but the request does not have it.")]
 pub struct MissingSignedHeader(pub String);
 
-/// The canonical request but for its last line, the hash of the payload: hashed as it is made, so
-/// that its length takes no memory.
+/// The canonical request without its last line, the hash of the payload. The text is hashed while it is
+/// made, so that it takes no memory.
 #[derive(Clone, Debug)]
 pub struct CanonicalHead {
     /// With the path encoded once more.
     encoded: PayloadHasher,
-    /// With the path as it is on the wire, where that is another.
+    /// With the path as it is on the wire, if that differs.
     verbatim: Option<PayloadHasher>,
 }
 
@@ -63,7 +63,7 @@ impl CanonicalHead {
     /// The canonical form of a request of which these headers are signed.
     ///
     /// # Errors
-    /// When a signed header is not there.
+    /// If a signed header is missing.
     pub fn of(
         request: &Received<'_>,
         signed: SignedHeaders<'_>,
