@@ -21,7 +21,7 @@ use crate::storage::redis::Redis;
 /// A worker that was seen further ahead than this was seen before the clock was set back.
 const AHEAD_SECONDS: u64 = 60;
 
-/// How long the key that a check writes is kept.
+/// How long the key is kept that a check of a server in doubt writes.
 const PROBE_SECONDS: u64 = 60;
 
 #[derive(Clone)]
@@ -82,14 +82,18 @@ impl RedisStore {
         Ok(self.redis.in_time(invocation.invoke_async(&mut connection)).await?)
     }
 
-    /// Writes a key, whether the server is in doubt or not: one that is full, or that was made a
-    /// replica, still answers reads.
-    pub(super) async fn check(&self, _in_doubt: bool) -> Result<(), StoreError> {
+    /// Asks for all queues at once, so that an idle process sends one command. A server in doubt is
+    /// written, because one that is full, or that was made a replica, still answers reads.
+    pub(super) async fn check(&self, in_doubt: bool) -> Result<bool, StoreError> {
         let mut connection = self.redis.connection();
-        let mut call = ::redis::cmd("SET");
-        call.arg(self.keys.probe()).arg(1).arg("EX").arg(PROBE_SECONDS);
-        self.redis.in_time(call.query_async::<String>(&mut connection)).await?;
-        Ok(())
+        let mut pipeline = ::redis::pipe();
+        if in_doubt {
+            let probe = self.keys.probe();
+            pipeline.cmd("SET").arg(probe).arg(1).arg("EX").arg(PROBE_SECONDS).ignore();
+        }
+        pipeline.cmd("EXISTS").arg(&Queue::ALL.map(|queue| self.keys.of_queue(queue, "ready")));
+        let (queues,): (u64,) = self.redis.in_time(pipeline.query_async(&mut connection)).await?;
+        Ok(queues > 0)
     }
 
     pub(super) fn limit(&self) -> Duration {
@@ -115,10 +119,11 @@ impl RedisStore {
         &self,
         queue: Queue,
         lease: Duration,
+        takes_over: bool,
         excluded: &[Uuid],
     ) -> Result<Option<Claim>, StoreError> {
         let mut invocation = self.scripts.claim.key(self.keys.of_queue(queue, "ready"));
-        invocation.arg(millis(lease));
+        invocation.arg(millis(lease)).arg(u8::from(takes_over));
         for id in excluded {
             invocation.arg(id.to_string());
         }
@@ -126,7 +131,12 @@ impl RedisStore {
         Ok(Some(Claim::new(queue, id.parse().map_err(unreadable)?)))
     }
 
-    pub(super) async fn start(&self, claim: Claim, limits: Limits) -> Result<Start, StoreError> {
+    pub(super) async fn start(
+        &self,
+        claim: Claim,
+        limits: Limits,
+        takes_over: bool,
+    ) -> Result<Start, StoreError> {
         let mut invocation = self.scripts.start.key(self.keys.job(claim.job));
         self.add_sets(&mut invocation, claim.queue);
         invocation
@@ -138,7 +148,8 @@ impl RedisStore {
             .arg(millis(limits.lease))
             .arg(MAX_STARTS)
             .arg(self.result_ttl)
-            .arg(gave_up());
+            .arg(gave_up())
+            .arg(u8::from(takes_over));
         let answer: Vec<Value> = self.invoke(&invocation).await?;
         started(answer)
     }
