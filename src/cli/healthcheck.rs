@@ -53,7 +53,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), String> {
             let Some(tls) = tls else { return get(Stream::Left(socket), address, path).await };
             let connector = TlsConnector::from(Arc::new(tls));
             let stream = connector.connect(address.ip().into(), socket).await?;
-            // It is alive, and shows no more to a client without a certificate.
+            // The gateway is alive, but requires a client certificate for a request.
             if listening.wants_certificates {
                 return Ok(());
             }

@@ -111,7 +111,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), String> {
     }
 }
 
-/// Shows a file, and goes on in the one that takes its place when its log is rotated.
+/// Shows a file, and continues with its successor when the log is rotated.
 fn follow(path: &Path, arguments: &Arguments, out: &mut impl Write) -> io::Result<()> {
     let named = |error: io::Error| {
         io::Error::new(error.kind(), format!("can't read {}: {error}", path.display()))

@@ -1,4 +1,4 @@
-//! The task of a replica that talks to Redis for everything that it shares.
+//! The task that exchanges all of a replica's shared state with Redis.
 //!
 //! It opens the connection, syncs leases, publishes and receives events, and opens the connection again
 //! after a failure. It alone changes the replica's [`FleetStatus`].
@@ -34,7 +34,7 @@ const MISSED_HEARTBEATS: u32 = 5;
 /// The lease of a replica that is silent expires after this.
 const LEASE_TTL: Duration = Duration::from_secs(10);
 
-/// Runs for ever.
+/// Runs the task. Never returns.
 pub(super) async fn run(shared: Arc<Shared>, mut inbox: mpsc::Receiver<FleetEvent>) {
     let scripts = Scripts::new(&shared.config.prefix);
     let log = LinkLog::default();

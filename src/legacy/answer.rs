@@ -22,10 +22,10 @@ pub const MAX_BODY_BYTES: usize = 1024 * 1024;
 /// Why a response body has no text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoText {
-    /// It is longer than [`MAX_BODY_BYTES`].
+    /// The body is longer than [`MAX_BODY_BYTES`].
     #[error("the model's response is longer than {MAX_BODY_BYTES} bytes")]
     TooLong,
-    /// It is not in Anthropic's schema.
+    /// The body is not in Anthropic's schema.
     #[error("the model's response is not an Anthropic message")]
     NotAMessage,
     /// The answer has no text: the model refused, or had no tokens left after thinking.

@@ -1,7 +1,7 @@
 //! The endpoints over HTTP: paths, authentication, requests and responses.
 //!
-//! With a job queue the three endpoints that call a model answer at once with a task's id; when
-//! there is none, or it can't be reached, they answer when the model has. Nothing else differs.
+//! With a job queue, the three endpoints that call a model respond at once with a task's id. Without one,
+//! or while it can't be reached, they respond with the model's answer. Nothing else differs.
 
 mod endpoint;
 mod refusal;
@@ -79,9 +79,9 @@ impl LegacyService {
     ///
     /// # Errors
     /// When the config can't work.
-    pub fn start(live: &Arc<SharedGateway>) -> Result<LegacyService, LegacyServiceError> {
-        let gateway = live.load_full();
-        let state = Arc::new(LegacyState::new(Arc::clone(live))?);
+    pub fn start(shared_gateway: &Arc<SharedGateway>) -> Result<LegacyService, LegacyServiceError> {
+        let gateway = shared_gateway.load_full();
+        let state = Arc::new(LegacyState::new(Arc::clone(shared_gateway))?);
         if !gateway.config.legacy.enabled {
             return Ok(LegacyService { state, jobs: None, resets: None });
         }
@@ -91,8 +91,8 @@ impl LegacyService {
         let resets = match &config.backend {
             JobsBackend::Redis { url, prefix } => {
                 let resets = Resets::new(Redis::new(url.expose(), config.timeout)?, prefix);
-                let live = Arc::clone(live);
-                let follow = resets.clone().follow(move || reset(&live.load()));
+                let shared_gateway = Arc::clone(shared_gateway);
+                let follow = resets.clone().follow(move || reset(&shared_gateway.load()));
                 Some((resets, AbortOnDropHandle::new(tokio::spawn(follow))))
             }
             JobsBackend::Off | JobsBackend::Sqlite { .. } => None,
@@ -118,7 +118,7 @@ impl LegacyService {
 
     /// Whether a path is one of these endpoints, and served.
     pub fn serves(&self, path: &str) -> bool {
-        let gateway = self.state.live.load();
+        let gateway = self.state.shared_gateway.load();
         let legacy = &gateway.config.legacy;
         legacy.enabled
             && Endpoint::of(path).is_some_and(|it| legacy.endpoints.contains(&it.group()))
@@ -138,7 +138,7 @@ impl LegacyService {
             drain::drain_in_background(&head, body);
             return counted(&gateway, &endpoint, options(&endpoint));
         }
-        // Whatever the limits within are.
+        // Bounds the response as a whole, whatever its parts may take.
         let limit = gateway.config.server.request_timeout;
         let responding = self.respond(&gateway, &endpoint, &head, &mut body, peer);
         let response = timeout(limit, responding).await;
@@ -164,20 +164,20 @@ impl LegacyService {
         check_method(endpoint, &head.method)?;
         let address = peer.address;
         let allowed = authenticate(gateway, endpoint, head, &peer);
-        let Identity { member, is_admin } = allowed.inspect_err(|_| {
+        let AuthenticatedCaller { client, is_admin } = allowed.inspect_err(|_| {
             if let Some((what, on)) = endpoint.change() {
                 audit::record_refusal(what, on, address);
             }
         })?;
-        let client = member.as_ref().map(|member| Arc::clone(&member.name));
-        let mut entry = self.enter(gateway, endpoint, head, member.as_ref(), &peer)?;
-        let body = read(gateway, endpoint, member.as_deref(), body, entry.share.as_mut()).await?;
+        let client_name = client.as_ref().map(|client| Arc::clone(&client.name));
+        let mut entry = self.enter(gateway, endpoint, head, client.as_ref(), &peer)?;
+        let body = read(gateway, endpoint, client.as_deref(), body, entry.share.as_mut()).await?;
         if let Some((what, on)) = endpoint.change() {
-            let name = client.as_deref().unwrap_or(audit::ANYONE);
+            let name = client_name.as_deref().unwrap_or(audit::ANYONE);
             let who = if is_admin { "admin_key" } else { name };
             audit::record(what, on, Actor { name: who, peer: address });
         }
-        let mut caller = Caller::new(gateway, &head.headers, peer, client);
+        let mut caller = Caller::new(gateway, &head.headers, peer, client_name);
         caller.is_counted = entry.is_counted;
         let asked = Asking { gateway, head, body, caller: &caller, entry };
         Ok(match endpoint {
@@ -203,7 +203,7 @@ impl LegacyService {
         gateway: &Gateway,
         endpoint: &Endpoint<'_>,
         head: &Parts,
-        member: Option<&Arc<ClientRecord>>,
+        client: Option<&Arc<ClientRecord>>,
         peer: &Peer,
     ) -> Result<Entry, Refusal> {
         if *endpoint == Endpoint::Health {
@@ -214,18 +214,18 @@ impl LegacyService {
         let mut entry = Entry::default();
         if endpoint.calls_model() {
             let by = &gateway.config.limits.key;
-            let who = member.map(|member| CallerKind::Registered(Arc::clone(member)));
-            let client = identify(&head.headers, peer.address, by, who);
+            let kind = client.map(|client| CallerKind::Registered(Arc::clone(client)));
+            let caller = identify(&head.headers, peer.address, by, kind);
             // A job's model call counts when it is made.
-            let name = member.map_or(OTHER, |member| &*member.name);
+            let name = client.map_or(OTHER, |client| &*client.name);
             let refused = |limited: &LimitExceeded| {
                 gateway.metrics.client_limited.with_label_values(&[name, limited.limit]).inc();
             };
             if self.jobs.is_none() {
-                gateway.limits.check_rate(&client).inspect_err(refused)?;
+                gateway.limits.check_rate(&caller).inspect_err(refused)?;
                 entry.is_counted = true;
             }
-            entry.slot = gateway.limits.acquire(&client).inspect_err(refused)?;
+            entry.slot = gateway.limits.acquire(&caller).inspect_err(refused)?;
         }
         let mut share = gateway.in_flight.enter()?;
         share.reserve_head(head_bytes(head))?;
@@ -363,7 +363,7 @@ impl LegacyService {
         let Ok(job) = id.parse::<Uuid>() else { return ok(&tasks::status(id, None)) };
         match jobs.record(job).await {
             Ok(record) => {
-                // Another's reads as one that is not known.
+                // The job of another client looks like an unknown one.
                 let record = record.filter(|record| owner.owns(record));
                 self.state.note_answer(job, record.as_ref());
                 let is_mock = record.as_ref().is_some_and(tasks::is_mock);
@@ -571,12 +571,12 @@ struct Entry {
     is_counted: bool,
 }
 
-/// Who calls.
+/// The authenticated caller of an endpoint.
 #[derive(Default)]
-struct Identity {
-    /// The client, where clients have keys.
-    member: Option<Arc<ClientRecord>>,
-    /// Whether the admin key was presented, which is no client's.
+struct AuthenticatedCaller {
+    /// The client's record; `None` without configured clients and for the admin key.
+    client: Option<Arc<ClientRecord>>,
+    /// Whether the caller presented the admin key.
     is_admin: bool,
 }
 
@@ -587,23 +587,27 @@ fn authenticate(
     endpoint: &Endpoint<'_>,
     head: &Parts,
     peer: &Peer,
-) -> Result<Identity, Refusal> {
+) -> Result<AuthenticatedCaller, Refusal> {
     let admin_only = &gateway.config.legacy.admin_only;
     let guarded = match endpoint {
-        Endpoint::Health => return Ok(Identity::default()),
+        Endpoint::Health => return Ok(AuthenticatedCaller::default()),
         Endpoint::CancelTask(_) => admin_only.contains(&LegacyAction::CancelTask),
         Endpoint::ResetCooldowns => admin_only.contains(&LegacyAction::ResetModelCooldowns),
         _ => false,
     };
     if !guarded {
         let certificate = peer.certificate.as_deref();
-        let member =
+        let client =
             gateway.authenticator.authenticate_unsigned(head, certificate, SystemTime::now())?;
-        return Ok(Identity { member, is_admin: false });
+        return Ok(AuthenticatedCaller { client, is_admin: false });
     }
     let key = gateway.config.server.admin_key.as_ref();
     let is_admin = key.is_some_and(|key| admin_key::is_presented(key, &head.headers));
-    if is_admin { Ok(Identity { member: None, is_admin }) } else { Err(Refusal::AdminKey) }
+    if is_admin {
+        Ok(AuthenticatedCaller { client: None, is_admin })
+    } else {
+        Err(Refusal::AdminKey)
+    }
 }
 
 /// Reads the body of a request for an endpoint, or throws it away where the endpoint has no use for
@@ -611,7 +615,7 @@ fn authenticate(
 async fn read<B>(
     gateway: &Gateway,
     endpoint: &Endpoint<'_>,
-    member: Option<&ClientRecord>,
+    client: Option<&ClientRecord>,
     body: &mut B,
     share: Option<&mut InFlightGuard>,
 ) -> Result<Bytes, Refusal>
@@ -620,7 +624,7 @@ where
 {
     let server = &gateway.config.server;
     let most = endpoint.max_body().min(server.max_body);
-    let own = member.and_then(ClientRecord::policy).and_then(|policy| policy.max_body(most));
+    let own = client.and_then(ClientRecord::policy).and_then(|policy| policy.max_body(most));
     let limits = BodyLimits { bytes: own.unwrap_or(most), time: server.body_read_timeout };
     if endpoint.reads_body() {
         Ok(body::read(body, limits, share, None, &gateway.buffers).await?.0)

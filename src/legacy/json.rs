@@ -123,7 +123,7 @@ impl<'de> Visitor<'de> for Text {
 /// A named value of an object, as an endpoint reads it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) enum Field {
-    /// It is not there, or `null`.
+    /// The field is missing, or `null`.
     #[default]
     Absent,
     /// A text, cut to its bound.

@@ -43,20 +43,20 @@ fn by_name(texts: &LegacyPrompts) -> [Named<'_>; 5] {
 /// A template that can't be used. Each message names it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PromptError {
-    /// It uses a variable that it is not given.
+    /// The template uses an unknown variable.
     #[error("the prompt template '{template}' uses '{variable}', but {}", KnownVariables(.known))]
     UnknownVariable {
         /// The template.
         template: &'static str,
         /// The variable.
         variable: String,
-        /// What it is given.
+        /// The known variables.
         known: &'static [&'static str],
     },
-    /// It renders to nothing.
+    /// The template renders to an empty text.
     #[error("the prompt template '{0}' is empty")]
     Empty(&'static str),
-    /// It is no template, or fails when it is filled in.
+    /// The template is invalid, or can't be rendered.
     #[error("the prompt template '{template}' can't be used: {reason}")]
     Broken {
         /// The template.

@@ -18,43 +18,43 @@ use crate::pipeline::SharedGateway;
 use crate::system::time::timeout;
 use crate::telemetry::Metrics;
 
-/// Why certificate files are not taken.
+/// Why certificate files were rejected.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// A file is missing or wrong.
     #[error(transparent)]
     Files(#[from] CertificateError),
-    /// They are right, but no TLS can be made of them.
+    /// The files are valid, but the TLS library can't use them.
     #[error(transparent)]
     Unusable(#[from] UnusableTls),
-    /// The certificate came too late.
+    /// The certificate has expired.
     #[error("the certificate has expired on {}", humantime::format_rfc3339_seconds(*.0))]
     Expired(SystemTime),
-    /// The task that reads files did not come back.
+    /// The task that reads the files panicked or was cancelled.
     #[error("the files were not read")]
     Lost,
 }
 
-/// The certificate in use, and what is known of the files it came from.
+/// The certificate in use, and the state of its files.
 #[derive(Debug)]
 pub(super) struct Certificates {
     current: Arc<ArcSwap<ServerConfig>>,
-    /// What was read last, be it in use or refused.
+    /// The state of the files at the last read, whether their content is in use or was rejected.
     seen: FileState,
     tls: Tls,
     metrics: Arc<Metrics>,
 }
 
-/// What a look at the files has shown.
+/// The state of the files at one read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum FileState {
     Content([u8; 32]),
-    /// They could not be read; why not.
+    /// The files could not be read, for this reason.
     Nothing(String),
 }
 
 impl Certificates {
-    /// Reads the files for the first time. An expired certificate is taken here, since one that
+    /// Reads the files for the first time. An expired certificate is accepted here, because a gateway that
     /// clients refuse is better than no gateway.
     pub(super) async fn load(tls: &Tls, metrics: Arc<Metrics>) -> Result<Certificates, TlsError> {
         let files = read(tls).await?;
@@ -73,10 +73,14 @@ impl Certificates {
 
     /// Looks at the files again and again, and at once when it is woken. Where they are is what the
     /// live config requires.
-    pub(super) async fn keep_fresh(mut self, live: Arc<SharedGateway>, wake: Arc<Notify>) {
+    pub(super) async fn keep_fresh(
+        mut self,
+        shared_gateway: Arc<SharedGateway>,
+        wake: Arc<Notify>,
+    ) {
         loop {
             let _ = timeout(self.tls.reload_interval, wake.notified()).await;
-            let now = live.load().config.server.tls.clone();
+            let now = shared_gateway.load().config.server.tls.clone();
             // Whether there is TLS is decided at the start; a config without it changes nothing.
             let tls = now.unwrap_or_else(|| self.tls.clone());
             self.look(tls).await;

@@ -48,9 +48,9 @@ pub(super) enum CloseReason {
     Stalled,
     /// The client reset too many requests.
     TooManyResets,
-    /// It did not shut down in time.
+    /// The connection did not shut down in time.
     ShutdownTimeout,
-    /// There is no memory left for its request head.
+    /// No memory is left for a request head.
     Overloaded,
 }
 

@@ -21,10 +21,10 @@ use crate::system::time::timeout;
 /// Why a call to Redis failed.
 #[derive(Debug, thiserror::Error)]
 pub enum RedisFailure {
-    /// It refused, or was unreachable.
+    /// Redis refused the call, or was not reachable.
     #[error("Redis: {0}")]
     Redis(#[from] RedisError),
-    /// It did not answer in time.
+    /// Redis did not answer in time.
     #[error("Redis did not answer within {}", humantime::format_duration(*.0))]
     Slow(Duration),
 }

@@ -16,9 +16,9 @@ const TUNABLES: &str = "GLIBC_TUNABLES";
 /// Blocks of 128 KiB and more have pages of their own, and each arena keeps 1 MiB at its end.
 const THRESHOLDS: &str = "glibc.malloc.mmap_threshold=131072:glibc.malloc.trim_threshold=1048576";
 
-/// Starts the program once more with its allocator's thresholds fixed, unless the variable is set,
-/// be it by an operator or by this. To be called before anything is begun. It returns if there is
-/// nothing to do, or if the program can't be started again: then it goes on as it is.
+/// Restarts the program with fixed thresholds of the allocator, unless the variable is set, by an operator
+/// or by an earlier call. Call this before anything else. Returns if there is nothing to do, or if the
+/// program can't be restarted.
 pub fn fix_thresholds() {
     if cfg!(not(all(target_os = "linux", target_env = "gnu"))) || env::var_os(TUNABLES).is_some() {
         return;

@@ -9,12 +9,12 @@ use super::process_log::UNLIMITED;
 /// The actor where no authentication is required.
 pub const ANYONE: &str = "anyone";
 
-/// Who called, with which credential and from where.
+/// The author of a change: the name and the address.
 #[derive(Clone, Copy, Debug)]
 pub struct Actor<'a> {
     /// A client's name, `admin_key` or [`ANYONE`].
     pub name: &'a str,
-    /// The other end of the connection.
+    /// The peer of the connection.
     pub peer: SocketAddr,
 }
 

@@ -24,38 +24,39 @@ const PRICE: f64 = 3.0;
 
 /// What the upstream does with a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Act {
-    /// It answers after this time, and tells so many tokens of input and of output.
-    Tell { after: Duration, input: u64, output: u64 },
-    /// It sends the beginning of a stream, and no more.
-    Begin,
-    /// It never answers.
-    Keep,
+enum UpstreamAction {
+    /// Answers after this time, and reports so many tokens of input and of output.
+    Answer { after: Duration, input: u64, output: u64 },
+    /// Sends the beginning of a stream, and no more.
+    BeginStream,
+    /// Never answers.
+    NeverAnswer,
 }
 
-/// An upstream that tells what a test wants to have been used.
-struct Teller {
+/// An upstream that reports the usage that the test sets.
+struct UsageUpstream {
     address: SocketAddr,
-    act: Arc<Mutex<Act>>,
+    action: Arc<Mutex<UpstreamAction>>,
     seen: Arc<Mutex<usize>>,
 }
 
-impl Teller {
-    async fn start(act: Act) -> Teller {
+impl UsageUpstream {
+    async fn start(action: UpstreamAction) -> UsageUpstream {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let teller = Teller { address, act: Arc::new(Mutex::new(act)), seen: Arc::default() };
-        let (act, seen) = (Arc::clone(&teller.act), Arc::clone(&teller.seen));
+        let upstream =
+            UsageUpstream { address, action: Arc::new(Mutex::new(action)), seen: Arc::default() };
+        let (action, seen) = (Arc::clone(&upstream.action), Arc::clone(&upstream.seen));
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(Teller::serve(stream, Arc::clone(&act), Arc::clone(&seen)));
+                tokio::spawn(UsageUpstream::serve(stream, Arc::clone(&action), Arc::clone(&seen)));
             }
         });
-        teller
+        upstream
     }
 
-    fn does(&self, act: Act) {
-        *self.act.lock() = act;
+    fn set_action(&self, action: UpstreamAction) {
+        *self.action.lock() = action;
         *self.seen.lock() = 0;
     }
 
@@ -63,12 +64,16 @@ impl Teller {
         *self.seen.lock()
     }
 
-    async fn serve(mut stream: TcpStream, act: Arc<Mutex<Act>>, seen: Arc<Mutex<usize>>) {
+    async fn serve(
+        mut stream: TcpStream,
+        action: Arc<Mutex<UpstreamAction>>,
+        seen: Arc<Mutex<usize>>,
+    ) {
         while let Some((_, _)) = read_request(&mut stream).await {
-            let act = *act.lock();
+            let action = *action.lock();
             *seen.lock() += 1;
-            let bytes = match act {
-                Act::Tell { after, input, output } => {
+            let bytes = match action {
+                UpstreamAction::Answer { after, input, output } => {
                     tokio::time::sleep(after).await;
                     let body = r#"{"output":{}}"#;
                     format!(
@@ -79,7 +84,7 @@ impl Teller {
                     )
                     .into_bytes()
                 }
-                Act::Begin => {
+                UpstreamAction::BeginStream => {
                     let frame = sluice::bedrock::event_stream::event(
                         "contentBlockDelta",
                         r#"{"contentBlockIndex":0,"delta":{"text":"a"}}"#,
@@ -90,7 +95,7 @@ impl Teller {
                     let size = format!("{:x}\r\n", frame.len());
                     [head.as_bytes(), size.as_bytes(), &frame, b"\r\n"].concat()
                 }
-                Act::Keep => std::future::pending().await,
+                UpstreamAction::NeverAnswer => std::future::pending().await,
             };
             if stream.write_all(&bytes).await.is_err() {
                 return;
@@ -104,10 +109,15 @@ fn key(client: usize) -> String {
 }
 
 /// A gateway with so many clients, each with this daily budget.
-async fn gateway(teller: &Teller, clients: usize, usd: f64, more: fn(Config) -> Config) -> Gateway {
+async fn gateway(
+    upstream: &UsageUpstream,
+    clients: usize,
+    usd: f64,
+    more: fn(Config) -> Config,
+) -> Gateway {
     let simulator = Simulator::start().await;
     let mut config = Config::without_routes(&simulator)
-        .set("upstream.endpoint_url", format!("http://{}", teller.address))
+        .set("upstream.endpoint_url", format!("http://{}", upstream.address))
         .set("retry.attempts", 1)
         .set("learning.enabled", false);
     // An exact price counts before the list price.
@@ -253,18 +263,18 @@ fn ask(gateway: &Gateway, operation: &str, body: &Value) -> Ask {
 async fn no_reference_gets_a_client_beyond_its_budget_by_more_than_a_request() {
     const BUDGET: f64 = 5.0;
     let after = Duration::from_millis(300);
-    let teller = Teller::start(Act::Keep).await;
+    let upstream = UsageUpstream::start(UpstreamAction::NeverAnswer).await;
     let requests = open_requests();
-    let gateway = gateway(&teller, requests.len(), BUDGET, |config| config).await;
+    let gateway = gateway(&upstream, requests.len(), BUDGET, |config| config).await;
     for (client, (operation, model, window, body)) in requests.iter().enumerate() {
-        teller.does(Act::Tell { after, input: *window, output: 10 });
+        upstream.set_action(UpstreamAction::Answer { after, input: *window, output: 10 });
         let ask = ask(&gateway, operation, body);
         let answered = burst(&gateway, client, model, &ask, 40).await;
         let one = usd(*window, 10);
         let cost = answered as f64 * one;
         assert!(answered >= 1, "{model} {body}");
         assert!(cost < BUDGET + one, "{answered} answers cost {cost} USD: {model} {body}");
-        assert_eq!(teller.seen(), answered, "{model} {body}");
+        assert_eq!(upstream.seen(), answered, "{model} {body}");
         let spent = async || spent(&gateway, client, BUDGET).await;
         let is_all = |spent: &f64| (spent - cost).abs() < 1e-6;
         eventually("the charge", spent, is_all).await;
@@ -300,11 +310,11 @@ async fn nor_does_dense_text_several_answers_or_a_dear_tier() {
             1.0,
         ),
     ];
-    let teller = Teller::start(Act::Keep).await;
-    let gateway = gateway(&teller, cases.len(), BUDGET, |config| config).await;
+    let upstream = UsageUpstream::start(UpstreamAction::NeverAnswer).await;
+    let gateway = gateway(&upstream, cases.len(), BUDGET, |config| config).await;
     for (client, (model, operation, body, output, factor)) in cases.iter().enumerate() {
         let input = body.to_string().len() as u64;
-        teller.does(Act::Tell { after, input, output: *output });
+        upstream.set_action(UpstreamAction::Answer { after, input, output: *output });
         let answered = burst(&gateway, client, model, &ask(&gateway, operation, body), 40).await;
         let one = usd(input, *output) * factor;
         let cost = answered as f64 * one;
@@ -318,8 +328,8 @@ async fn nor_does_dense_text_several_answers_or_a_dear_tier() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_of_unknown_size_runs_alone_until_it_ends() {
     let after = Duration::from_millis(50);
-    let teller = Teller::start(Act::Keep).await;
-    let gateway = gateway(&teller, 1, 20.0, |config| config).await;
+    let upstream = UsageUpstream::start(UpstreamAction::NeverAnswer).await;
+    let gateway = gateway(&upstream, 1, 20.0, |config| config).await;
     let unknown = || {
         let body = r#"{"mediaSource":{"s3Location":{"uri":"s3://b/k"}}}"#;
         Ask::new(&gateway, "").body(body.to_owned()).of("acme.unknown-v1:0").bearer(&key(0))
@@ -329,7 +339,7 @@ async fn a_request_of_unknown_size_runs_alone_until_it_ends() {
     let kept = kept.replace("host: x\r\n", &authorized);
     let mut first = Connection::open(gateway.address()).await;
     first.send(kept.as_bytes()).await;
-    eventually("the first", async || teller.seen(), |seen| *seen == 1).await;
+    eventually("the first", async || upstream.seen(), |seen| *seen == 1).await;
     for _ in 0..3 {
         let refused = unknown().send().await;
         assert_eq!(refused.status, 429, "{}", refused.text());
@@ -339,7 +349,7 @@ async fn a_request_of_unknown_size_runs_alone_until_it_ends() {
     // What it left is charged as a large window.
     let charged = async || spent(&gateway, 0, 20.0).await;
     eventually("the charge", charged, |spent| *spent >= 3.0).await;
-    teller.does(Act::Tell { after, input: 1000, output: 10 });
+    upstream.set_action(UpstreamAction::Answer { after, input: 1000, output: 10 });
     for _ in 0..3 {
         assert_eq!(unknown().send().await.status, 200);
     }
@@ -347,10 +357,10 @@ async fn a_request_of_unknown_size_runs_alone_until_it_ends() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn with_a_healthy_budget_all_go_at_once() {
-    let teller = Teller::start(Act::Keep).await;
-    let gateway = gateway(&teller, 2, 100.0, |config| config).await;
+    let upstream = UsageUpstream::start(UpstreamAction::NeverAnswer).await;
+    let gateway = gateway(&upstream, 2, 100.0, |config| config).await;
     let after = Duration::from_millis(400);
-    teller.does(Act::Tell { after, input: 1000, output: 100 });
+    upstream.set_action(UpstreamAction::Answer { after, input: 1000, output: 100 });
     let text = converse(&json!({ "text": "word ".repeat(1000) }));
     let answered = burst(&gateway, 0, HAIKU, &ask(&gateway, "converse", &text), 100).await;
     assert_eq!(answered, 100);
@@ -363,8 +373,8 @@ async fn with_a_healthy_budget_all_go_at_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_disconnects_early_pays_the_maximum() {
     const BUDGET: f64 = 100.0;
-    let teller = Teller::start(Act::Begin).await;
-    let gateway = gateway(&teller, 3, BUDGET, |config| config).await;
+    let upstream = UsageUpstream::start(UpstreamAction::BeginStream).await;
+    let gateway = gateway(&upstream, 3, BUDGET, |config| config).await;
     let document = open_requests().remove(0).3.to_string();
     let request = |client: usize, operation: &str| {
         let ask = Ask::new(&gateway, "").converse(document.clone()).of(HAIKU);
@@ -376,7 +386,7 @@ async fn a_client_that_disconnects_early_pays_the_maximum() {
     let leave = async |client: usize, operation: &str| {
         let mut leaving = Connection::open(gateway.address()).await;
         leaving.send(request(client, operation).as_bytes()).await;
-        eventually("the request", async || teller.seen(), |seen| *seen >= 1).await;
+        eventually("the request", async || upstream.seen(), |seen| *seen >= 1).await;
         if operation == "converse-stream" {
             leaving.some(4096).await;
         }
@@ -387,7 +397,7 @@ async fn a_client_that_disconnects_early_pays_the_maximum() {
     let window = usd(WINDOW, 0);
     let stream = leave(0, "converse-stream").await;
     assert!((window..window + 0.001).contains(&stream), "{stream}");
-    teller.does(Act::Keep);
+    upstream.set_action(UpstreamAction::NeverAnswer);
     // The target goes on with an answer that is no stream.
     let whole = leave(1, "converse").await;
     assert!((whole - usd(WINDOW, 10)).abs() < 1e-6, "{whole}");
@@ -396,9 +406,9 @@ async fn a_client_that_disconnects_early_pays_the_maximum() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_that_does_not_come_in_time_is_paid_for() {
     const BUDGET: f64 = 100.0;
-    let teller = Teller::start(Act::Keep).await;
+    let upstream = UsageUpstream::start(UpstreamAction::NeverAnswer).await;
     let config = |config: Config| config.set("upstream.first_byte_timeout", "200ms");
-    let gateway = gateway(&teller, 1, BUDGET, config).await;
+    let gateway = gateway(&upstream, 1, BUDGET, config).await;
     let document = open_requests().remove(0).3.to_string();
     let ask = Ask::new(&gateway, "").converse(document).of(HAIKU).bearer(&key(0));
     let answer = ask.send().await;
@@ -406,6 +416,6 @@ async fn an_answer_that_does_not_come_in_time_is_paid_for() {
     let charged = async || spent(&gateway, 0, BUDGET).await;
     let charged = eventually("the charge", charged, |spent| *spent > 0.0).await;
     let each = usd(WINDOW, 10);
-    let attempts = teller.seen() as f64;
+    let attempts = upstream.seen() as f64;
     assert!((charged - attempts * each).abs() < 1e-6, "{charged} USD for {attempts} attempts");
 }

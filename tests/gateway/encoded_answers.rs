@@ -1,6 +1,6 @@
 //! Answers that are encoded although nobody asked for it, as a proxy on the way may send them.
 
-use crate::support::upstream::{Act, BareUpstream};
+use crate::support::upstream::{BareUpstream, UpstreamAction};
 use crate::support::{Ask, Config, Gateway, PRIMARY, SECOND, Simulator};
 
 const UNARY: &str = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-encoding: gzip\r\n\
@@ -25,7 +25,7 @@ fn config(simulator: &Simulator, upstream: &BareUpstream) -> Config {
 async fn an_encoded_success_is_a_failure_of_its_target_and_asked_for_once() {
     let simulator = Simulator::start().await;
     for (answer, is_stream) in [(UNARY, false), (STREAM, true)] {
-        let upstream = BareUpstream::start(move |_, _| Act::Say(answer)).await;
+        let upstream = BareUpstream::start(move |_, _| UpstreamAction::Send(answer)).await;
         let gateway = Gateway::start(&config(&simulator, &upstream)).await;
         let ask = Ask::new(&gateway, "hello").header("accept-encoding", "gzip, br");
         let answer = if is_stream { ask.stream() } else { ask }.send().await;
@@ -44,7 +44,7 @@ async fn an_encoded_success_is_a_failure_of_its_target_and_asked_for_once() {
 async fn the_client_gets_the_first_error_if_no_target_is_left() {
     let simulator = Simulator::start().await;
     for answer in [UNARY, STREAM] {
-        let upstream = BareUpstream::start(move |_, _| Act::Say(answer)).await;
+        let upstream = BareUpstream::start(move |_, _| UpstreamAction::Send(answer)).await;
         let config = Config::models(&simulator, 1).set("upstream.endpoint_url", upstream.url());
         let gateway = Gateway::start(&config).await;
         let ask = Ask::new(&gateway, "hello");
@@ -62,7 +62,7 @@ async fn the_client_gets_the_first_error_if_no_target_is_left() {
 async fn an_encoded_error_is_classified_by_status_and_headers() {
     let simulator = Simulator::start().await;
     for (answer, status) in [(THROTTLE, 200), (PAGE, 200), (DENIAL, 403)] {
-        let upstream = BareUpstream::start(move |_, _| Act::Say(answer)).await;
+        let upstream = BareUpstream::start(move |_, _| UpstreamAction::Send(answer)).await;
         let gateway = Gateway::start(&config(&simulator, &upstream)).await;
         let answer = Ask::new(&gateway, "hello").send().await;
         assert_eq!(answer.status, status, "{}", answer.text());

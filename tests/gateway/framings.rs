@@ -14,7 +14,7 @@ use tokio_rustls::rustls::pki_types::ServerName;
 
 use crate::support::patience::{LONG, within};
 use crate::support::raw::header;
-use crate::support::upstream::{Act, BareUpstream};
+use crate::support::upstream::{BareUpstream, UpstreamAction};
 use crate::support::{Ask, Authority, Config, Dialer, Gateway, Simulator, bodies, http};
 
 /// How a client speaks HTTP.
@@ -219,7 +219,7 @@ async fn a_broken_stream_ends_with_an_exception_or_a_reset() {
 async fn before_one_that_says(bytes: &[u8]) -> (Simulator, BareUpstream, Gateway) {
     let bytes: &'static [u8] = Box::leak(bytes.to_vec().into_boxed_slice());
     let simulator = Simulator::start().await;
-    let upstream = BareUpstream::start(move |_, _| Act::SayAndClose(bytes)).await;
+    let upstream = BareUpstream::start(move |_, _| UpstreamAction::SendAndClose(bytes)).await;
     let config = Config::models(&simulator, 1)
         .set("upstream.endpoint_url", upstream.url())
         .set("fallback.eject_after", 1_000)

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use crate::support::h2::{Http2, block, flag, frame, kind, post, settings};
 use crate::support::patience::{LONG, eventually, within};
 use crate::support::raw::Connection;
-use crate::support::upstream::{Act, BareUpstream};
+use crate::support::upstream::{BareUpstream, UpstreamAction};
 use crate::support::{Ask, Config, Gateway, PRIMARY, Simulator, http};
 
 async fn start(simulator: &Simulator, endpoint: &str) -> Gateway {
@@ -61,7 +61,8 @@ async fn an_upstream_that_never_stops_sending_holds_no_request() {
         ("what is no stream", "HTTP/1.1 200 OK\r\n\r\n", "y", true),
         ("a first frame", STREAM, "1\r\n\0\r\n", true),
     ] {
-        let upstream = BareUpstream::start(move |_, _| Act::Flood { first, again }).await;
+        let upstream =
+            BareUpstream::start(move |_, _| UpstreamAction::Flood { first, again }).await;
         let gateway = start(&simulator, &upstream.url()).await;
         // Several, so that none of them has the thread for itself.
         let mut asked = JoinSet::new();
@@ -86,7 +87,7 @@ async fn an_upstream_that_never_stops_sending_holds_no_request() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flood_of_interim_answers_is_a_failure_of_the_target() {
     let simulator = Simulator::start().await;
-    let flood = Act::Flood { first: "", again: "HTTP/1.1 103 Early Hints\r\n\r\n" };
+    let flood = UpstreamAction::Flood { first: "", again: "HTTP/1.1 103 Early Hints\r\n\r\n" };
     let upstream = BareUpstream::start(move |_, _| flood).await;
     let gateway = start(&simulator, &upstream.url()).await;
     let answer = Ask::new(&gateway, "hello").send().await;
@@ -170,7 +171,7 @@ const ANSWER: &str =
 async fn connections(simulator: &Simulator, first: &'static str) -> (http::Response, Vec<usize>) {
     let upstream = BareUpstream::start(move |connection, request| {
         let is_first = (connection, request) == (1, 1);
-        Act::Say(if is_first { first } else { ANSWER })
+        UpstreamAction::Send(if is_first { first } else { ANSWER })
     })
     .await;
     let gateway = start(simulator, &upstream.url()).await;

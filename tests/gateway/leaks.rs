@@ -11,11 +11,11 @@ use serde_json::json;
 use sluice::simulator::Fault;
 
 use crate::support::clients::Job;
-use crate::support::collector::Does;
+use crate::support::collector::DeliveryResponse;
 use crate::support::gateway::{ADMIN_KEY, SESSION_TOKEN, run_sluice, sluice};
 use crate::support::patience::eventually;
 use crate::support::raw::Connection;
-use crate::support::upstream::{Act, BareUpstream};
+use crate::support::upstream::{BareUpstream, UpstreamAction};
 use crate::support::{
     Ask, Authority, Call, Client, Collector, Config, Dialer, Gateway, PRIMARY, Redis, Simulator,
     bodies, http, leaks,
@@ -89,7 +89,7 @@ async fn no_secret_is_in_any_error_log_metric_or_admin_output() {
     leaks::secret(PROXY_PASSWORD);
     // It quotes what it is sent.
     let collector = Collector::start().await;
-    collector.does(Does::Refuse);
+    collector.respond_with(DeliveryResponse::Refuse);
     let config = everything(&simulator)
         .set("traces.endpoint_url", collector.url())
         .set("traces.headers.authorization", "env:COLLECTOR_KEY")
@@ -211,7 +211,7 @@ async fn no_secret_is_in_any_error_log_metric_or_admin_output() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upstream_error_that_quotes_the_signed_request_is_not_relayed() {
     let simulator = Simulator::start().await;
-    let upstream = BareUpstream::start(|_, _| Act::RefuseSignature).await;
+    let upstream = BareUpstream::start(|_, _| UpstreamAction::RefuseSignature).await;
     let config = Config::models(&simulator, 1).set("upstream.endpoint_url", upstream.url());
     let gateway = Gateway::start(&config.set("log.level", "debug")).await;
     for _ in 0..3 {

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::support::h2::{Frame, Http2, PREFACE, flag, frame, kind, post};
 use crate::support::patience::{LONG, eventually};
 use crate::support::raw::Connection;
-use crate::support::upstream::{Act, BareUpstream};
+use crate::support::upstream::{BareUpstream, UpstreamAction};
 use crate::support::{Ask, Config, Gateway, PRIMARY, Simulator, http};
 
 /// A little more than what a limit gives, for a machine with much else to do.
@@ -271,7 +271,7 @@ async fn an_answer_that_does_not_begin_or_goes_silent_or_takes_too_long() {
 
 /// A gateway in front of an upstream whose streams never end, and take what they can get.
 async fn endless(timeout: &str) -> (BareUpstream, Gateway) {
-    let upstream = BareUpstream::start(|_, _| Act::Endless).await;
+    let upstream = BareUpstream::start(|_, _| UpstreamAction::Endless).await;
     let simulator = Simulator::start().await;
     let config = config(&simulator)
         .set("upstream.endpoint_url", upstream.url())

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use crate::support::upstream::{Act, BareUpstream};
+use crate::support::upstream::{BareUpstream, UpstreamAction};
 use crate::support::{Ask, Config, Gateway, Simulator};
 
 const RETRIED: &str = "sluice_upstream_resent_total";
 
 /// A gateway with one target, without retries of its own, in front of a scripted upstream.
 async fn start(
-    script: impl Fn(usize, usize) -> Act + Copy + Send + Sync + 'static,
+    script: impl Fn(usize, usize) -> UpstreamAction + Copy + Send + Sync + 'static,
 ) -> (BareUpstream, Gateway) {
     let upstream = BareUpstream::start(script).await;
     let simulator = Simulator::start().await;
@@ -25,10 +25,10 @@ async fn start(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_that_dies_at_its_reuse_is_replaced_unnoticed() {
-    for how in [Act::Close, Act::Reset] {
+    for how in [UpstreamAction::Close, UpstreamAction::Reset] {
         let (upstream, gateway) = start(move |connection, request| match (connection, request) {
             (1, 2) => how,
-            _ => Act::Answer,
+            _ => UpstreamAction::Answer,
         })
         .await;
         for number in 1..=3 {
@@ -56,8 +56,8 @@ async fn a_connection_that_dies_at_its_reuse_is_replaced_unnoticed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_is_sent_again_once_and_never_twice() {
     let (upstream, gateway) = start(|connection, request| match (connection, request) {
-        (1, 1) => Act::Answer,
-        _ => Act::Close,
+        (1, 1) => UpstreamAction::Answer,
+        _ => UpstreamAction::Close,
     })
     .await;
     assert_eq!(Ask::new(&gateway, "first").send().await.status, 200);
@@ -73,7 +73,7 @@ async fn a_request_is_sent_again_once_and_never_twice() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_that_fails_on_a_new_connection_is_not_resent() {
-    let (upstream, gateway) = start(|_, _| Act::Close).await;
+    let (upstream, gateway) = start(|_, _| UpstreamAction::Close).await;
     let answer = Ask::new(&gateway, "hello").send().await;
     assert_eq!(answer.status, 503);
     assert_eq!(upstream.seen().len(), 1);
@@ -82,10 +82,12 @@ async fn a_request_that_fails_on_a_new_connection_is_not_resent() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_that_fails_after_a_byte_or_a_long_time_is_not_resent() {
-    for how in [Act::CloseInHead, Act::Garbage, Act::CloseAfter(600)] {
+    for how in
+        [UpstreamAction::CloseInHead, UpstreamAction::Garbage, UpstreamAction::CloseAfter(600)]
+    {
         let (upstream, gateway) = start(move |connection, request| match (connection, request) {
             (1, 2) => how,
-            _ => Act::Answer,
+            _ => UpstreamAction::Answer,
         })
         .await;
         assert_eq!(Ask::new(&gateway, "first").send().await.status, 200);
@@ -98,13 +100,10 @@ async fn a_request_that_fails_after_a_byte_or_a_long_time_is_not_resent() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pool_full_of_dead_connections_costs_each_request_one_more_sending() {
     // The first request of each connection of the pool is answered, what follows there is not.
-    let (upstream, gateway) =
-        start(
-            |connection, request| {
-                if connection <= 5 && request > 1 { Act::Close } else { Act::Answer }
-            },
-        )
-        .await;
+    let (upstream, gateway) = start(|connection, request| {
+        if connection <= 5 && request > 1 { UpstreamAction::Close } else { UpstreamAction::Answer }
+    })
+    .await;
     let all = |number| {
         let asks = (0..number).map(|_| Ask::new(&gateway, "hello").start());
         let asks: Vec<_> = asks.collect();

@@ -12,7 +12,7 @@ use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use serde_json::json;
 use sluice::simulator::Fault;
 
-use crate::support::collector::{Collector, Does, Recorded};
+use crate::support::collector::{Collector, DeliveryResponse, Recorded};
 use crate::support::patience::eventually;
 use crate::support::raw::Connection;
 use crate::support::{
@@ -340,7 +340,7 @@ async fn a_collector_that_is_gone_or_hangs_or_refuses_costs_requests_nothing() {
         let (simulator, collector) = (Simulator::start().await, Collector::start().await);
         let config = traced(Config::models(&simulator, 1), &collector, protocol);
         // Who hangs.
-        collector.does(Does::Hang);
+        collector.respond_with(DeliveryResponse::Hang);
         let slow = config.clone().set("traces.max_queue", 128);
         let mut gateway = Gateway::start(&slow.set("server.drain_timeout", "1s")).await;
         for _ in 0..100 {
@@ -351,7 +351,7 @@ async fn a_collector_that_is_gone_or_hangs_or_refuses_costs_requests_nothing() {
         assert!(gateway.ended().await.success());
         assert!(gateway.output().contains("the last spans could not be sent in time"));
         // Who refuses, and takes them again.
-        collector.does(Does::Refuse);
+        collector.respond_with(DeliveryResponse::Refuse);
         let gateway = Gateway::start(&config).await;
         let failed = async || counted(&gateway, "failed").await;
         for n in 1..=2 {
@@ -365,7 +365,7 @@ async fn a_collector_that_is_gone_or_hangs_or_refuses_costs_requests_nothing() {
         assert_eq!(is_up().await, 0.0);
         let told = gateway.log_lines("trace collector unavailable").await;
         assert_eq!(told.len(), 1, "{told:?}");
-        collector.does(Does::Take);
+        collector.respond_with(DeliveryResponse::Accept);
         assert_eq!(Ask::new(&gateway, "hello").send().await.status, 200);
         collector.has(2).await;
         gateway.log_lines("trace collector available again").await;
@@ -381,17 +381,18 @@ async fn a_collector_that_is_gone_or_hangs_or_refuses_costs_requests_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_that_has_fallen_silent_is_left() {
-    let silences = [Does::Hang, Does::Stall];
-    for (protocol, silence) in PROTOCOLS.into_iter().flat_map(|it| silences.map(|does| (it, does)))
+    let silences = [DeliveryResponse::Hang, DeliveryResponse::Stall];
+    for (protocol, silence) in
+        PROTOCOLS.into_iter().flat_map(|it| silences.map(|silence| (it, silence)))
     {
         let (simulator, collector) = (Simulator::start().await, Collector::start().await);
         let config = traced(Config::models(&simulator, 1), &collector, protocol);
         let gateway = Gateway::start(&config.set("traces.timeout", "100ms")).await;
-        collector.does(silence);
+        collector.respond_with(silence);
         assert_eq!(Ask::new(&gateway, "hello").send().await.status, 200);
         let failed = async || counted(&gateway, "failed").await;
         eventually("the count", failed, |failed| *failed == 2.0).await;
-        collector.does(Does::Take);
+        collector.respond_with(DeliveryResponse::Accept);
         for count in [2, 4] {
             assert_eq!(Ask::new(&gateway, "hello").send().await.status, 200);
             collector.has(count).await;

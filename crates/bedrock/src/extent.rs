@@ -1,14 +1,14 @@
 //! The parts of a request's size and price that its byte count does not show: content by reference, media,
 //! tools that the service describes itself, several answers, a longer window, a dearer tier.
 //!
-//! What is not known counts as content of any size. So a field that a model comes to take tomorrow
-//! makes a request look too large, and never too small.
+//! Unknown content counts as content of any size. A request with a field that a model supports in the future
+//! therefore looks too large, and never too small.
 
-/// What [`peek`](super::body::peek) found of that in a body.
+/// The parts that [`peek`](super::body::peek) found in a body.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Extent {
-    /// Whether it has content whose tokens its bytes do not bound: documents, video, audio,
-    /// references, variables of a stored prompt, and what is not known.
+    /// Whether the body has content whose tokens its bytes do not bound: documents, video, audio,
+    /// references, variables of a stored prompt, and unknown content.
     pub is_open: bool,
     /// Images whose bytes are in the body.
     pub images: usize,
@@ -16,33 +16,33 @@ pub struct Extent {
     pub image_bytes: usize,
     /// Tools that the request only names, and that the service describes to the model.
     pub built_in_tools: usize,
-    /// The number of answers that it asks for, if it names one.
+    /// The number of answers that the request asks for, if it names one.
     pub answers: Option<u64>,
-    /// Whether it asks for a longer context window than the model's usual one.
+    /// Whether the request asks for a longer context window than the model's usual one.
     pub has_long_window: bool,
-    /// Whether it writes to a prompt cache.
+    /// Whether the request writes to a prompt cache.
     pub writes_cache: bool,
-    /// What the service tier or the latency that it asks for costs on top, in per cent.
+    /// The surcharge of the requested service tier or latency, in per cent.
     pub surcharge: u64,
 }
 
 impl Extent {
-    /// That of a body that was not read.
+    /// The extent of a body that was not read.
     pub fn unread() -> Extent {
         Extent { is_open: true, ..Extent::default() }
     }
 }
 
-/// What a service tier by this name costs on top of the usual one, in per cent.
-pub fn of_tier(name: &str) -> u64 {
+/// The surcharge of a service tier over the standard one, in per cent.
+pub fn surcharge_of_tier(name: &str) -> u64 {
     match name {
         "default" | "flex" | "reserved" | "auto" | "standard" | "standard_only" => 0,
         _ => 75,
     }
 }
 
-/// The same of a latency.
-pub fn of_latency(name: &str) -> u64 {
+/// The surcharge of a latency over the standard one, in per cent.
+pub fn surcharge_of_latency(name: &str) -> u64 {
     if name == "standard" { 0 } else { 25 }
 }
 

@@ -27,7 +27,7 @@ pub enum Extras {
 }
 
 impl Extras {
-    /// Those of a request, by the headers and the body that go upstream.
+    /// The extras of a request, by the headers and the body that are sent upstream.
     pub fn of(operation: Operation, headers: &HeaderMap, body: &[u8]) -> Extras {
         let in_headers =
             headers.iter().map(|(name, value)| of_header(name.as_str(), value.as_bytes())).max();
@@ -37,7 +37,7 @@ impl Extras {
 
 fn of_header(name: &str, value: &[u8]) -> Extras {
     match name {
-        // Another form may be one that the service does not know, and that decides what it does.
+        // The service may not know another form, and may then deny the request because of it.
         "content-type" | "accept" | "x-amzn-bedrock-accept" => match is_usual_form(value) {
             true => Extras::None,
             false => Extras::Unknown,

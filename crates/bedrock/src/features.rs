@@ -20,12 +20,12 @@ impl Features {
     /// Cache points.
     pub const PROMPT_CACHING: Features = Features(64);
 
-    /// An answer by a JSON schema, which the model itself keeps to.
+    /// An answer by a JSON schema that the model enforces.
     pub const STRUCTURED_OUTPUT: Features = Features(128);
-    /// How much effort an answer is to take.
+    /// A setting of the effort for an answer.
     pub const EFFORT: Features = Features(256);
 
-    /// Those that a target's config has no names for.
+    /// Features without a name in a target's config.
     pub const UNNAMED: Features = Features(128 | 256);
 
     /// Names as the model catalogue writes them.
@@ -64,7 +64,7 @@ impl Features {
         self.0 & (1 | 2 | 4 | 8) != 0
     }
 
-    /// Those that are among both.
+    /// The features in both sets.
     pub fn common(self, other: Features) -> Features {
         Features(self.0 & other.0)
     }

@@ -10,11 +10,11 @@ use super::usage::chunk;
 /// How an event relates to the end of its stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stop {
-    /// It is a stop event, or comes behind one.
+    /// The event is a stop event, or follows one.
     Stopped,
-    /// More has to come.
+    /// More events must follow.
     Open,
-    /// It is not known.
+    /// The event does not show it.
     Unknown,
 }
 

@@ -61,7 +61,7 @@ enum At {
     Behind,
     /// After the answer's closing bracket.
     End,
-    /// It is no JSON object.
+    /// The answer is not a JSON object.
     Lost,
 }
 

@@ -31,7 +31,7 @@ use sluice_bedrock::{Usage, event_stream};
 /// Events that wait for the connection.
 const WAITING: usize = 16;
 
-/// The answer to a request that was verified; it goes on while the request does.
+/// The answer to a verified request. It continues while the request does.
 pub(super) fn answer(
     shared: &Arc<State>,
     head: &request::Parts,

@@ -133,7 +133,7 @@ pub enum Fault {
         #[serde(default = "first")]
         frame: u64,
     },
-    /// A frame whose message checksum is wrong; the stream goes on after it.
+    /// A frame with a wrong message checksum, after which the stream continues.
     BadCrcFrame {
         /// Which frame, from 1.
         #[serde(default = "first")]

@@ -17,8 +17,8 @@ const UNKNOWN_OPERATION: &str =
 const BAD_GATEWAY: &str = "<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>\r\n\
     <center><h1>502 Bad Gateway</h1></center>\r\n</body>\r\n</html>\r\n";
 
-/// What a fault does before any answer: an error, a reply of its own, nothing for ever, or
-/// `None` where the answer goes on.
+/// Applies a fault before any answer: returns an error or a reply, never returns, or returns `None` if the
+/// answer follows.
 pub(super) async fn inject(
     fault: &Fault,
     wire: &Wire,

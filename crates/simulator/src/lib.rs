@@ -93,7 +93,7 @@ impl Simulator {
         Ok(Self { listener, addr, shared: Arc::new(shared) })
     }
 
-    /// Where it listens.
+    /// The address that the simulator listens on.
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }

@@ -16,11 +16,11 @@ use tokio::time::Instant;
 
 use sluice_bedrock::Usage;
 
-/// How an exchange stands.
+/// The state of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Ending {
-    /// It is under way.
+    /// The answer is not complete yet.
     Open,
     /// The whole answer was handed to the connection.
     Finished,
@@ -61,7 +61,7 @@ pub struct Entry {
     pub body: String,
     /// `valid`, `bearer`, `unchecked`, or the exception that the credentials got.
     pub signature: Option<&'static str>,
-    /// Whose key signed.
+    /// The access key id of the signature.
     pub access_key_id: Option<String>,
     /// The region that the signature is scoped to.
     pub region: Option<String>,
@@ -133,8 +133,7 @@ impl Log {
         self.shared.changes.send_replace(());
     }
 
-    /// Waits until an entry is as asked and gives it. Waits for ever if none comes: callers put
-    /// their own time limit around it.
+    /// Waits until an entry matches, and returns it. Has no time limit of its own.
     pub async fn wait_for(&self, wanted: impl Fn(&Entry) -> bool) -> Entry {
         let mut changes = self.shared.changes.subscribe();
         loop {

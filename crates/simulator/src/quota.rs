@@ -78,7 +78,7 @@ pub struct Quotas {
 }
 
 impl Quotas {
-    /// Sets a model's limits; its buckets start full, its account goes on.
+    /// Sets a model's limits. Its buckets start full, and its account continues.
     pub fn set(&self, model: &str, settings: ModelSettings) {
         let mut models = self.lock();
         if models.len() >= MAX_MODELS && !models.contains_key(model) {

@@ -1,6 +1,6 @@
-//! Scripted answers: what a model answers instead of echoing the user.
+//! Scripted answers, which a model gives instead of echoing the user.
 //!
-//! They stay until they are replaced or forgotten. A model is known by its id as called or by the
+//! An answer stays until it is replaced or removed. A model is known by its id as called or by the
 //! last part of its ARN, as for faults and quotas.
 
 use std::collections::BTreeMap;

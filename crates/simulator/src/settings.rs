@@ -1,6 +1,6 @@
-//! What a simulator can be told at its start, with defaults that run as they are.
+//! The settings of a simulator. The defaults work without changes.
 //!
-//! The default keys are fake and documented: they open nothing but a simulator.
+//! The default keys are fake and documented, and are valid for a simulator only.
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};

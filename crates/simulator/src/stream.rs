@@ -33,7 +33,7 @@ pub(super) type Body = UnsyncBoxBody<Bytes, Infallible>;
 /// The alphabet whose beginning Bedrock pads events with.
 const PADDING: &str = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
 
-/// One thing that a body does.
+/// One step of a body's script.
 #[derive(Debug)]
 pub(super) enum Step {
     /// Waits.
@@ -42,11 +42,11 @@ pub(super) enum Step {
     Send { bytes: Bytes, frames: u64, tokens: u64 },
     /// Ends the connection.
     Break(ConnectionFault),
-    /// Goes silent for ever.
+    /// Sends nothing more, and keeps the connection open.
     Stall,
 }
 
-/// What a body does, in order.
+/// The steps of a body, in order.
 pub(super) type Script = Box<dyn Iterator<Item = Step> + Send>;
 
 /// A body sent at once; `tokens` are its output tokens.

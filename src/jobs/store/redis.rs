@@ -1,6 +1,6 @@
 //! Jobs in Redis, for replicas that share their work.
 //!
-//! Each change of a job is one Lua script: it happens whole or not at all, and by Redis's own clock.
+//! Each change of a job is one Lua script, which is atomic and uses the clock of Redis.
 //! A script names every key that it uses, and all keys have one hash tag, as a cluster requires.
 
 use std::collections::HashMap;
@@ -11,17 +11,17 @@ use ::redis::{FromRedisValue, RedisError, Script, ScriptInvocation, Value};
 use uuid::Uuid;
 
 use super::{
-    Claim, Counts, Limits, MAX_STARTS, NewJob, Outcome, Queue, Record, Start, StoreError,
-    Submitted, Worker, from_millis, gave_up, millis, unreadable,
+    Claim, ClaimLimits, Counts, JobResult, MAX_STARTS, NewJob, Queue, Record, Start, StoreError,
+    Submitted, Worker, from_millis, millis, too_many_starts, unreadable,
 };
 use crate::config::Jobs;
 use crate::jobs::record::State;
 use crate::storage::redis::Redis;
 
-/// A worker that was seen further ahead than this was seen before the clock was set back.
+/// A heartbeat that is further ahead than this dates from before the clock was set back.
 const AHEAD_SECONDS: u64 = 60;
 
-/// How long the key is kept that a check of a server in doubt writes.
+/// How long Redis keeps the key that a check of a server in doubt writes.
 const PROBE_SECONDS: u64 = 60;
 
 #[derive(Clone)]
@@ -82,8 +82,8 @@ impl RedisStore {
         Ok(self.redis.in_time(invocation.invoke_async(&mut connection)).await?)
     }
 
-    /// Asks for all queues at once, so that an idle process sends one command. A server in doubt is
-    /// written, because one that is full, or that was made a replica, still answers reads.
+    /// Asks for all queues in one command, to keep an idle process cheap. Writes a key if the server
+    /// is in doubt, because a server that is full, or that has become a replica, still answers reads.
     pub(super) async fn check(&self, in_doubt: bool) -> Result<bool, StoreError> {
         let mut connection = self.redis.connection();
         let mut pipeline = ::redis::pipe();
@@ -134,7 +134,7 @@ impl RedisStore {
     pub(super) async fn start(
         &self,
         claim: Claim,
-        limits: Limits,
+        limits: ClaimLimits,
         takes_over: bool,
     ) -> Result<Start, StoreError> {
         let mut invocation = self.scripts.start.key(self.keys.job(claim.job));
@@ -148,7 +148,7 @@ impl RedisStore {
             .arg(millis(limits.lease))
             .arg(MAX_STARTS)
             .arg(self.result_ttl)
-            .arg(gave_up())
+            .arg(too_many_starts())
             .arg(u8::from(takes_over));
         let answer: Vec<Value> = self.invoke(&invocation).await?;
         started(answer)
@@ -178,15 +178,19 @@ impl RedisStore {
         Ok(self.invoke::<i64>(&invocation).await? > 0)
     }
 
-    pub(super) async fn finish(&self, claim: Claim, outcome: &Outcome) -> Result<bool, StoreError> {
+    pub(super) async fn finish(
+        &self,
+        claim: Claim,
+        result: &JobResult,
+    ) -> Result<bool, StoreError> {
         let Claim { queue, job, token } = claim;
         let token = token.to_string();
-        match outcome {
-            Outcome::Done(result) => {
-                let result = result.to_string();
-                self.end(queue, job, &token, State::Done, "result", &result).await
+        match result {
+            JobResult::Done(value) => {
+                let value = value.to_string();
+                self.end(queue, job, &token, State::Done, "result", &value).await
             }
-            Outcome::Failed(error) => {
+            JobResult::Failed(error) => {
                 self.end(queue, job, &token, State::Failed, "error", error).await
             }
         }
@@ -384,7 +388,7 @@ fn started(answer: Vec<Value>) -> Result<Start, StoreError> {
         }),
         "not_yet" => Ok(Start::NotYet(from_millis(text()?.parse().map_err(unreadable)?))),
         "held" => Ok(Start::Held(from_millis(text()?.parse().map_err(unreadable)?))),
-        "settled" => Ok(Start::Settled),
+        "settled" => Ok(Start::Ended),
         other => Err(unreadable(format!("unknown reply '{other}' of a script"))),
     }
 }

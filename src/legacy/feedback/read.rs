@@ -35,7 +35,7 @@ const DEFAULT_CONFIDENCE: f64 = 0.8;
 /// Why an answer has no items.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unreadable {
-    /// It is longer than [`MAX_ANSWER_BYTES`].
+    /// The answer is longer than [`MAX_ANSWER_BYTES`].
     #[error("the model's answer is longer than {MAX_ANSWER_BYTES} bytes")]
     TooLong,
     /// There is no JSON with items in it.

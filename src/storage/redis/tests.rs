@@ -14,37 +14,37 @@ const LIMIT: Duration = Duration::from_millis(500);
 
 /// What the server does with one command.
 #[derive(Clone, Debug)]
-enum Act {
-    Say(&'static str),
+enum ScriptedReply {
+    Send(&'static str),
     Hang,
     Close,
 }
 
-use Act::{Close, Hang, Say};
+use ScriptedReply::{Close, Hang, Send};
 
-const OK: Act = Say("+OK\r\n");
+const OK: ScriptedReply = Send("+OK\r\n");
 
 /// A server that handles the commands of its connections as scripted, in their order, and
 /// then says OK. What clients send of themselves at the beginning it takes.
 struct Scripted {
     url: String,
     seen: Arc<Mutex<Vec<(usize, String)>>>,
-    acts: Arc<Mutex<VecDeque<Act>>>,
+    replies: Arc<Mutex<VecDeque<ScriptedReply>>>,
 }
 
 impl Scripted {
-    async fn start(acts: impl IntoIterator<Item = Act>) -> Scripted {
+    async fn start(replies: impl IntoIterator<Item = ScriptedReply>) -> Scripted {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let server = Scripted {
             url: format!("redis://{}/0", listener.local_addr().unwrap()),
             seen: Arc::default(),
-            acts: Arc::new(Mutex::new(acts.into_iter().collect())),
+            replies: Arc::new(Mutex::new(replies.into_iter().collect())),
         };
-        let (seen, acts) = (Arc::clone(&server.seen), Arc::clone(&server.acts));
+        let (seen, replies) = (Arc::clone(&server.seen), Arc::clone(&server.replies));
         tokio::spawn(async move {
             for number in 0.. {
                 let (stream, _) = listener.accept().await.unwrap();
-                tokio::spawn(serve(stream, number, Arc::clone(&seen), Arc::clone(&acts)));
+                tokio::spawn(serve(stream, number, Arc::clone(&seen), Arc::clone(&replies)));
             }
         });
         server
@@ -68,7 +68,7 @@ async fn serve(
     mut stream: TcpStream,
     number: usize,
     seen: Arc<Mutex<Vec<(usize, String)>>>,
-    acts: Arc<Mutex<VecDeque<Act>>>,
+    replies: Arc<Mutex<VecDeque<ScriptedReply>>>,
 ) {
     let mut bytes = Vec::new();
     loop {
@@ -77,13 +77,13 @@ async fn serve(
             let act = if name == "CLIENT" {
                 OK
             } else if name == "CLUSTER" {
-                Say("-ERR This instance has cluster support disabled\r\n")
+                Send("-ERR This instance has cluster support disabled\r\n")
             } else {
                 seen.lock().push((number, name));
-                acts.lock().pop_front().unwrap_or(OK)
+                replies.lock().pop_front().unwrap_or(OK)
             };
             match act {
-                Say(text) => stream.write_all(text.as_bytes()).await.unwrap(),
+                Send(text) => stream.write_all(text.as_bytes()).await.unwrap(),
                 Close => return,
                 Hang => std::future::pending().await,
             }
@@ -122,7 +122,7 @@ async fn a_server_that_takes_no_writes_is_dialled_again_within_the_call() {
         "-ERR Error running script (call to f_0): @user_script:1: @user_script: 1: -READONLY You \
          can't write against a read only replica.\r\n",
     ] {
-        let server = Scripted::start([OK, Say(refusal), OK, OK]).await;
+        let server = Scripted::start([OK, Send(refusal), OK, OK]).await;
         let redis = server.redis();
         for _ in 0..3 {
             set(&redis).await.unwrap();
@@ -133,7 +133,7 @@ async fn a_server_that_takes_no_writes_is_dialled_again_within_the_call() {
 
 #[tokio::test]
 async fn a_refusal_within_a_pipeline_fails_the_whole_pipeline() {
-    let refusal = Say("-READONLY You can't write against a read only replica.\r\n");
+    let refusal = Send("-READONLY You can't write against a read only replica.\r\n");
     let server = Scripted::start([OK, refusal, OK, OK]).await;
     let redis = server.redis();
     let mut both = redis::pipe();
@@ -145,12 +145,12 @@ async fn a_refusal_within_a_pipeline_fails_the_whole_pipeline() {
 #[tokio::test]
 async fn after_any_other_failure_the_next_call_has_a_new_connection() {
     for act in [
-        Say("-NOREPLICAS Not enough good replicas to write.\r\n"),
-        Say("-MISCONF Redis is configured to save RDB snapshots.\r\n"),
-        Say("-NOAUTH Authentication required.\r\n"),
-        Say("-OOM command not allowed when used memory > 'maxmemory'.\r\n"),
-        Say("-ERR something\r\n"),
-        Say("nonsense\r\n"),
+        Send("-NOREPLICAS Not enough good replicas to write.\r\n"),
+        Send("-MISCONF Redis is configured to save RDB snapshots.\r\n"),
+        Send("-NOAUTH Authentication required.\r\n"),
+        Send("-OOM command not allowed when used memory > 'maxmemory'.\r\n"),
+        Send("-ERR something\r\n"),
+        Send("nonsense\r\n"),
         Close,
         Hang,
     ] {
@@ -166,8 +166,8 @@ async fn after_any_other_failure_the_next_call_has_a_new_connection() {
 
 #[tokio::test]
 async fn an_unknown_script_is_sent_on_the_same_connection() {
-    let unknown = Say("-NOSCRIPT No matching script. Please use EVAL.\r\n");
-    let loaded = Say("$40\r\n897afd4d23ee70efe0ede1685c1c94834429da77\r\n");
+    let unknown = Send("-NOSCRIPT No matching script. Please use EVAL.\r\n");
+    let loaded = Send("$40\r\n897afd4d23ee70efe0ede1685c1c94834429da77\r\n");
     let server = Scripted::start([unknown, loaded, OK]).await;
     let redis = server.redis();
     let script = redis::Script::new("return redis.call('SET', KEYS[1], 1)");
@@ -181,7 +181,7 @@ async fn an_unknown_script_is_sent_on_the_same_connection() {
 
 #[tokio::test]
 async fn a_server_that_loads_for_long_is_not_dialled_without_end() {
-    let loading = Say("-LOADING Redis is loading the dataset in memory\r\n");
+    let loading = Send("-LOADING Redis is loading the dataset in memory\r\n");
     let server = Scripted::start(vec![loading; 8]).await;
     let redis = server.redis();
     let (began, mut failed) = (Instant::now(), 0);

@@ -1,24 +1,24 @@
-//! What the `authorization` header of a signed request claims.
+//! The `authorization` header of a signed request.
 
 use std::fmt;
 
 use super::{ALGORITHM, AUTHORITY};
 
-/// Whose signature it is said to be, and of what.
+/// The content of an `authorization` header, which is not verified yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Authorization<'a> {
     /// The id of the key pair.
     pub access_key_id: &'a str,
-    /// What the key was derived for.
+    /// The scope of the signing key.
     pub scope: Scope<'a>,
     /// The names of the signed headers.
     pub signed_headers: SignedHeaders<'a>,
-    /// The signature as it stands there.
+    /// The signature as sent.
     pub signature: &'a str,
 }
 
-/// The names of signed headers: in lower case, between semicolons, in ascending order. So none is
-/// there twice, and what is made of the headers is not longer than they are.
+/// The names of signed headers: in lower case, separated by semicolons, in ascending order. No name occurs
+/// twice, so the canonical form of the headers is not longer than the headers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SignedHeaders<'a>(&'a str);
 
@@ -30,7 +30,7 @@ impl<'a> SignedHeaders<'a> {
         (is_ascending && names.all(is_name)).then_some(Self(text))
     }
 
-    /// The names, between semicolons.
+    /// The names, separated by semicolons.
     pub fn as_str(self) -> &'a str {
         self.0
     }
@@ -50,7 +50,7 @@ fn is_name(name: &str) -> bool {
     name == AUTHORITY || !name.is_empty() && name.bytes().all(is_token)
 }
 
-/// What a derived key is good for.
+/// The scope that a signing key is derived for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Scope<'a> {
     /// The day, `20261123`.
@@ -59,14 +59,14 @@ pub struct Scope<'a> {
     pub region: &'a str,
     /// The service.
     pub service: &'a str,
-    /// What ends the scope.
+    /// The terminator of the scope.
     pub terminator: &'a str,
 }
 
-/// What is wrong with an `authorization` header; the texts are AWS's.
+/// Why an `authorization` header is malformed. The messages are those of AWS.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
-    /// It is signed by another algorithm, or authorized otherwise.
+    /// The header names another algorithm, or is not a signature.
     #[error(
         "Unsupported AWS 'algorithm' in the Authorization header: only '{ALGORITHM}' is taken."
     )]

@@ -23,19 +23,19 @@ pub const CHUNK_SIGNATURE: &str = ":chunk-signature";
 /// Why an event is not the next of its chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadEvent {
-    /// It has no time.
+    /// The event has no time.
     #[error("An event has no date.")]
     NoDate,
-    /// Its time can't be written.
+    /// The event's time is out of range.
     #[error("An event's date is out of range.")]
     Date,
-    /// It has no signature.
+    /// The event has no signature.
     #[error("An event has no signature.")]
     NoSignature,
-    /// It is not what was signed next.
+    /// The signature does not match: the event is not the next one of the chain.
     #[error("The signature of an event does not match.")]
     Mismatch,
-    /// What was signed is no event.
+    /// The signed bytes are not an event.
     #[error("An event is no frame.")]
     NoFrame,
 }

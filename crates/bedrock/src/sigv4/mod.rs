@@ -1,10 +1,10 @@
-//! SigV4 of requests: what one claims, its canonical form, the derived key and the signature.
+//! SigV4 of requests: the `authorization` header, the canonical form, the signing key and the signature.
 //! Source: AWS's "Create a signed AWS API request".
 //!
-//! It works on the request as it is on the wire. That it agrees with AWS's own library is tested in
-//! both directions: thousands of random requests that the library signs are verified here, and the
-//! library makes the same signatures of those that are signed here. Who may call, what a refusal says, and
-//! which headers are signed is decided elsewhere.
+//! The module works on the request as it is on the wire. Tests compare it with AWS's own library in both
+//! directions: they verify thousands of random requests that the library has signed, and the library
+//! computes the same signatures for requests that are signed here. The callers decide who may call, what a
+//! refusal says, and which headers are signed.
 
 pub mod amz_date;
 mod authorization;
@@ -20,7 +20,9 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::{digest, hmac};
 
 pub use authorization::{Authorization, Malformed, Scope, SignedHeaders};
-pub use canonical::{CanonicalHead, NotThere, PathForm, Received, canonical_hash, canonical_text};
+pub use canonical::{
+    CanonicalHead, MissingSignedHeader, PathForm, Received, canonical_hash, canonical_text,
+};
 pub use events::{BadEvent, CHUNK_SIGNATURE, EventChain};
 pub use key_cache::SigningKeyCache;
 

@@ -41,12 +41,12 @@ pub struct Received<'a> {
     pub body: &'a [u8],
 }
 
-/// Credentials that were found good.
+/// Verified credentials.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verified {
     /// A SigV4 signature.
     SigV4 {
-        /// Whose key signed.
+        /// The access key id of the signature.
         access_key_id: String,
         /// The region of the credential scope.
         region: String,
@@ -64,13 +64,13 @@ pub enum Refusal {
     /// An `authorization` header that lacks a part.
     #[error("{0}")]
     Incomplete(String),
-    /// An access key id that nobody has.
+    /// An unknown access key id.
     #[error("The security token included in the request is invalid.")]
     UnknownKey,
     /// A signature, date or scope that does not fit the request.
     #[error("{0}")]
     Invalid(String),
-    /// A bearer key that nobody has.
+    /// An unknown bearer key.
     #[error("Authentication failed: Please make sure your API Key is valid.")]
     UnknownBearer,
 }

@@ -128,8 +128,8 @@ pub enum StoreError {
     /// Redis answered with something unexpected.
     #[error("Redis holds something that is not a sum")]
     NoSum,
-    /// It did not answer.
-    #[error("it did not answer within {}", humantime::format_duration(*.0))]
+    /// The store did not answer in time.
+    #[error("the store did not answer within {}", humantime::format_duration(*.0))]
     Slow(Duration),
 }
 
