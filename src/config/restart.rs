@@ -70,8 +70,9 @@ mod tests {
     }
 
     /// The keys of listeners and of the legacy endpoints that take effect at once.
-    const AT_ONCE: [&str; 21] = [
+    const AT_ONCE: [&str; 22] = [
         "server.admin_key",
+        "server.admin_key_file",
         "server.open_metrics",
         "server.allowed_hosts",
         "server.max_body",
