@@ -42,7 +42,10 @@ impl Readiness {
         match unsettled {
             Some(identity) => Err(identity.problem()),
             None if identities.iter().any(|identity| identity.auth().is_some()) => Ok(()),
-            None => Err(identities.first().map(|identity| identity.problem()).unwrap_or_default()),
+            None => Err(identities.first().map_or_else(
+                || "no credentials are configured".to_owned(),
+                |identity| identity.problem(),
+            )),
         }
     }
 }
