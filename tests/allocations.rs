@@ -67,9 +67,10 @@ async fn gateway(upstream: SocketAddr) -> Server {
     let dropped = metrics.access_log_dropped.clone();
     let access = AccessLog::to(std::io::sink(), LogFormat::Json, dropped);
     let logs = Logs { access, usage: UsageLog::NONE, traces: None };
-    let live = Arc::new(SharedGateway::new(Gateway::new(config, None, metrics, logs).unwrap()));
-    let legacy = Arc::new(LegacyService::start(&live).unwrap());
-    Server::bind(live, legacy).await.unwrap()
+    let shared_gateway =
+        Arc::new(SharedGateway::new(Gateway::new(config, None, metrics, logs).unwrap()));
+    let legacy = Arc::new(LegacyService::start(&shared_gateway).unwrap());
+    Server::bind(shared_gateway, legacy).await.unwrap()
 }
 
 /// Asks `times` on one connection, and fails unless each answer is a whole success.

@@ -1,9 +1,9 @@
-//! Who may ask the admin surface for what.
+//! Access control of the admin surface.
 //!
-//! Health is open, since probes have no key, and so is the page, which holds no data by itself.
-//! All else takes the admin key where the config has one, and off this machine it takes one in any
-//! case. Without one a browser on this machine may read and change, but not for a page of another
-//! site: such a page uses another host name, or the browser names its origin.
+//! Health checks need no key, because probes have none. The status page itself needs none either,
+//! because it contains no data. Every other path requires the admin key if the config has one, and is
+//! closed to other machines if it has none. Without a key, local callers may read and change, except
+//! through a page of another site: a request of such a page has another host name or origin.
 
 use http::StatusCode;
 use http::request::Parts;
@@ -17,30 +17,30 @@ use crate::config::Server;
 pub(super) enum Guard {
     /// Nothing.
     Anybody,
-    /// The key, unless the config opens it.
+    /// The admin key, unless `open_metrics` is set.
     Metrics,
-    /// The key, where there is one.
+    /// The admin key, if one is configured.
     Reader,
-    /// The same, and no page of another site.
+    /// As `Reader`; without a key, the request must not come from a page of another site.
     Changer,
 }
 
 /// Why a request is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum AccessDenied {
-    /// The key is missing or another one.
+    /// The admin key is missing or wrong.
     #[error("this path needs the admin key: authorization: Bearer, or x-sluice-admin-key")]
     NeedsKey,
-    /// There is no key that would open it.
+    /// The request came from another machine, and no admin key is configured.
     #[error("this path needs server.admin_key, which the config does not have")]
     HasNone,
-    /// It was sent to this machine by a name, as a page of another site in a browser would.
+    /// The request names a host other than this machine, as DNS rebinding by a page of another site does.
     #[error("without server.admin_key this path is for localhost by its address alone")]
     ByName,
-    /// A page of another site in a browser sent it.
+    /// A page of another site sent the request.
     #[error("without server.admin_key this path is not for pages of other sites")]
     OtherSite,
-    /// It names no host.
+    /// The request names no valid host.
     #[error(transparent)]
     Host(#[from] BadHost),
 }
@@ -57,8 +57,7 @@ impl AccessDenied {
     }
 }
 
-/// Whether a request with this head passes the guard. `is_local` is whether the
-/// listener is on loopback.
+/// Checks that a request with this head passes the guard. `is_local`: the listener is on loopback.
 pub(super) fn check(
     guard: Guard,
     head: &Parts,
@@ -77,9 +76,9 @@ pub(super) fn check(
         Some(key) if admin_key::is_presented(key, &head.headers) => Ok(()),
         Some(_) => Err(AccessDenied::NeedsKey),
         None if !is_local => Err(AccessDenied::HasNone),
-        // A scraper on this machine may well use a name.
+        // A local scraper may use a host name.
         None if guard == Guard::Metrics => Ok(()),
-        // The names that the API may be called by open nothing here.
+        // `allowed_hosts` holds for the API alone.
         None if !origin::is_for_us(head, &[])? => Err(AccessDenied::ByName),
         None if guard == Guard::Changer && !origin::is_of_own_page(head)? => {
             Err(AccessDenied::OtherSite)
@@ -116,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_key_all_is_open_on_this_machine_and_health_elsewhere() {
+    fn without_a_key_local_callers_may_do_all_and_others_only_check_health() {
         let (server, none) = (server(""), head(&[]));
         assert_eq!(open(&server, &none, true), ALL);
         assert_eq!(open(&server, &none, false), ALL[..1]);
@@ -125,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn with_a_key_it_opens_all_and_nothing_else_does() {
+    fn with_a_key_configured_only_that_key_opens_all_paths() {
         let server = server("admin_key = 'env:KEY'");
         for is_local in [true, false] {
             for name in ["x-sluice-admin-key", "authorization"] {
@@ -139,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn metrics_can_be_opened() {
+    fn open_metrics_needs_no_key() {
         let none = head(&[]);
         assert_eq!(open(&server("open_metrics = true"), &none, false), ALL[..2]);
         let server = server("open_metrics = true\nadmin_key = 'env:KEY'");
@@ -147,8 +146,8 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_leads_to_this_machine_is_not_this_machine() {
-        // Nor are those that the API may be called by.
+    fn a_host_name_other_than_localhost_is_refused() {
+        // `allowed_hosts` makes no difference.
         let server = server("allowed_hosts = ['*', 'evil.example']");
         for host in ["localhost", "LOCALHOST:9090", "127.0.0.1:9090", "[::1]:9090", "[::1]"] {
             assert_eq!(open(&server, &head(&[("host", host)]), true), ALL, "{host}");

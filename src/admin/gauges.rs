@@ -1,4 +1,4 @@
-//! The gauges of parts with a state of their own, read when metrics are scraped.
+//! Gauges that are read from the gateway's state when metrics are scraped.
 
 use std::time::SystemTime;
 
@@ -10,7 +10,7 @@ use crate::routing::Target;
 use crate::routing::cooldown::State;
 use crate::telemetry::Metrics;
 
-/// Takes them.
+/// Sets the gauges to the gateway's state now.
 pub(super) fn sample(gateway: &Gateway) {
     let (metrics, now) = (&gateway.metrics, Instant::now());
     let gauge = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
@@ -20,7 +20,7 @@ pub(super) fn sample(gateway: &Gateway) {
     for target in gateway.router.targets() {
         sample_target(metrics, target, now);
     }
-    // Clients whose budgets were taken away have no sample.
+    // A client whose budget was removed from the config must have no sample.
     metrics.client_budget_used.reset();
     for client in gateway.clients.all() {
         for (kind, used) in client.account().into_iter().flat_map(|account| account.used()) {
@@ -29,7 +29,7 @@ pub(super) fn sample(gateway: &Gateway) {
         }
     }
     sample_expiry(gateway);
-    let fresh = gateway.router.identities().iter().all(|identity| identity.is_fresh());
+    let fresh = gateway.router.credentials().iter().all(|provider| provider.is_fresh());
     metrics.dependency_up.with_label_values(&["credentials"]).set(i64::from(fresh));
 }
 
@@ -62,13 +62,13 @@ fn numbered(state: State, now: Instant) -> (i64, f64) {
     }
 }
 
-/// When the gateway's credentials end, and the keys of its clients. What has no end has no sample.
+/// Samples when the upstream credentials and the clients' keys expire. What never expires has no sample.
 fn sample_expiry(gateway: &Gateway) {
     let metrics = &gateway.metrics;
     metrics.credentials_expiry.reset();
-    for identity in gateway.router.identities() {
-        if let Some(end) = identity.expiry() {
-            metrics.credentials_expiry.with_label_values(&[identity.name()]).set(unix(end));
+    for provider in gateway.router.credentials() {
+        if let Some(end) = provider.expiry() {
+            metrics.credentials_expiry.with_label_values(&[provider.name()]).set(unix(end));
         }
     }
     metrics.client_key_expiry.reset();
@@ -86,7 +86,7 @@ fn sample_expiry(gateway: &Gateway) {
     }
 }
 
-/// The last end; `None` if there is no end, or if one of them never ends.
+/// The latest expiry; `None` without keys, or if one of them never expires.
 fn last(ends: impl Iterator<Item = Option<SystemTime>>) -> Option<SystemTime> {
     ends.collect::<Option<Vec<_>>>()?.into_iter().max()
 }
@@ -100,7 +100,7 @@ fn unix(time: SystemTime) -> i64 {
 fn set_or_forget(family: &prometheus::GaugeVec, target: &str, kind: &str, value: Option<f64>) {
     match value {
         Some(value) => family.with_label_values(&[target, kind]).set(value),
-        // It may not have been there, which is as well.
+        // An error means that there was no sample.
         None => drop(family.remove_label_values(&[target, kind])),
     }
 }

@@ -1,8 +1,7 @@
-//! What the gateway shows about itself and does for its operators: health, readiness, metrics,
-//! targets, its config, the status page.
+//! The admin surface: health, readiness, metrics, targets and their actions, the config, the status page.
 //!
-//! `access` decides on access. No page of another origin can read any of it: nothing
-//! here speaks of other origins.
+//! `access` decides who may use which path. Responses carry no CORS headers, so that a page of another
+//! origin can't read them.
 
 mod access;
 mod gauges;
@@ -32,50 +31,55 @@ use crate::telemetry::audit::{self, Actor};
 use access::{AccessDenied, Guard};
 use status::Status;
 
-/// The body of an answer: whole, or events as they come.
+/// A response body: complete, or a stream of events.
 pub type Body = Either<Full<Bytes>, Events>;
 
 /// The admin surface of one gateway.
 #[derive(Debug)]
 pub struct Admin {
-    live: Arc<SharedGateway>,
+    shared_gateway: Arc<SharedGateway>,
     readiness: Arc<Readiness>,
     is_local: bool,
     status: Status,
 }
 
-/// What an operator can do to a target.
+/// An operator's action on a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Act {
-    /// End its cooldown, for all replicas.
+enum TargetAction {
+    /// Ends the target's cooldown, for all replicas.
     Reset,
-    /// Take it out of traffic, in this process.
+    /// Takes the target out of traffic, in this process.
     Drain,
-    /// Put it back.
+    /// Returns the target to traffic, in this process.
     Resume,
 }
 
-impl Act {
-    fn of(name: &str) -> Option<Act> {
-        [("reset", Act::Reset), ("drain", Act::Drain), ("resume", Act::Resume)]
-            .into_iter()
-            .find_map(|(own, act)| (own == name).then_some(act))
+impl TargetAction {
+    /// The action that a path names.
+    fn of(name: &str) -> Option<TargetAction> {
+        [
+            ("reset", TargetAction::Reset),
+            ("drain", TargetAction::Drain),
+            ("resume", TargetAction::Resume),
+        ]
+        .into_iter()
+        .find_map(|(path, action)| (path == name).then_some(action))
     }
 
-    /// Its name in the log.
+    /// The action's name in the audit log and in the response.
     fn name(self) -> &'static str {
         match self {
-            Act::Reset => "reset_cooldown",
-            Act::Drain => "drain_target",
-            Act::Resume => "resume_target",
+            TargetAction::Reset => "reset_cooldown",
+            TargetAction::Drain => "drain_target",
+            TargetAction::Resume => "resume_target",
         }
     }
 
-    fn on(self, target: &Target) {
+    fn apply(self, target: &Target) {
         match self {
-            Act::Reset => target.reset_for_all(),
-            Act::Drain => target.drain(true),
-            Act::Resume => target.drain(false),
+            TargetAction::Reset => target.reset_for_all(),
+            TargetAction::Drain => target.drain(true),
+            TargetAction::Resume => target.drain(false),
         }
     }
 }
@@ -91,8 +95,8 @@ enum Path<'a> {
     Page,
     Status,
     Events,
-    /// Does this to the target with this name, which is percent-encoded.
-    Act(Act, &'a str),
+    /// An action on the target with this percent-encoded name.
+    Action(TargetAction, &'a str),
 }
 
 impl<'a> Path<'a> {
@@ -107,8 +111,8 @@ impl<'a> Path<'a> {
             "/admin/status" => Path::Status,
             "/admin/events" => Path::Events,
             _ => {
-                let (target, act) = path.strip_prefix("/admin/targets/")?.rsplit_once('/')?;
-                Path::Act(Act::of(act)?, target)
+                let (target, action) = path.strip_prefix("/admin/targets/")?.rsplit_once('/')?;
+                Path::Action(TargetAction::of(action)?, target)
             }
         })
     }
@@ -118,31 +122,35 @@ impl<'a> Path<'a> {
             Path::Health | Path::Ready | Path::Page => Guard::Anybody,
             Path::Metrics => Guard::Metrics,
             Path::Targets | Path::Config | Path::Status | Path::Events => Guard::Reader,
-            Path::Act(..) => Guard::Changer,
+            Path::Action(..) => Guard::Changer,
         }
     }
 }
 
 impl Admin {
-    /// The admin surface of the live gateway. `is_local` is whether its listener is on loopback.
-    pub fn new(live: Arc<SharedGateway>, readiness: Arc<Readiness>, is_local: bool) -> Admin {
-        let status = Status::new(Arc::clone(&live), Arc::clone(&readiness));
-        Admin { live, readiness, is_local, status }
+    /// The admin surface of this gateway. `is_local`: its listener is on loopback.
+    pub fn new(
+        shared_gateway: Arc<SharedGateway>,
+        readiness: Arc<Readiness>,
+        is_local: bool,
+    ) -> Admin {
+        let status = Status::new(Arc::clone(&shared_gateway), Arc::clone(&readiness));
+        Admin { shared_gateway, readiness, is_local, status }
     }
 
-    /// Records the last hour for the status page. Never ends.
+    /// Records the history for the status page. Never returns.
     pub async fn follow(&self) {
         self.status.follow().await;
     }
 
-    /// Answers a request; `None` if the path is not one of these.
+    /// The response to a request; `None` if the path is not an admin path.
     pub fn answer(&self, head: &Parts, peer: &Peer) -> Option<Response<Body>> {
         let path = Path::of(head.uri.path())?;
-        let gateway = self.live.load();
+        let gateway = self.shared_gateway.load();
         let server = &gateway.config.server;
         if let Err(refused) = access::check(path.guard(), head, server, self.is_local) {
-            if let Path::Act(act, target) = path {
-                audit::record_refusal(act.name(), target, peer.address);
+            if let Path::Action(action, target) = path {
+                audit::record_refusal(action.name(), target, peer.address);
             }
             return Some(refuse(&gateway, refused).map(whole));
         }
@@ -158,18 +166,18 @@ impl Admin {
             Path::Metrics => metrics(&gateway),
             Path::Targets => targets::answer(&gateway),
             Path::Config => config(&gateway),
-            Path::Act(act, target) => do_to(&gateway, act, target, peer),
+            Path::Action(action, target) => act_on_target(&gateway, action, target, peer),
         };
         Some(answer.map(whole))
     }
 
-    /// The answer to any other path on a listener that serves nothing else.
+    /// The response to any other path on a listener of its own.
     pub fn not_found() -> Response<Body> {
         json(StatusCode::NOT_FOUND, &serde_json::json!({ "message": "no such path" })).map(whole)
     }
 
     fn ready(&self) -> Response<Bytes> {
-        match self.readiness.check(self.live.load().router.identities()) {
+        match self.readiness.check(self.shared_gateway.load().router.credentials()) {
             Ok(()) => json(StatusCode::OK, &serde_json::json!({ "ready": true })),
             Err(reason) => json(
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -181,13 +189,13 @@ impl Admin {
 
 fn is_method_of(path: Path<'_>, method: &Method) -> bool {
     match path {
-        Path::Act(..) => *method == Method::POST,
+        Path::Action(..) => *method == Method::POST,
         _ => matches!(*method, Method::GET | Method::HEAD),
     }
 }
 
 fn wrong_method(path: Path<'_>) -> Response<Bytes> {
-    let allowed = if matches!(path, Path::Act(..)) { "POST" } else { "GET, HEAD" };
+    let allowed = if matches!(path, Path::Action(..)) { "POST" } else { "GET, HEAD" };
     let message = format!("this path takes {allowed} only");
     let message = serde_json::json!({ "message": message });
     let mut refusal = json(StatusCode::METHOD_NOT_ALLOWED, &message);
@@ -213,7 +221,7 @@ fn metrics(gateway: &Gateway) -> Response<Bytes> {
     }
 }
 
-/// The config that is in force, as it was written.
+/// The config in force, in the form of the config file.
 fn config(gateway: &Gateway) -> Response<Bytes> {
     match gateway.config.effective.to_json() {
         Ok(config) => json(StatusCode::OK, &config),
@@ -221,18 +229,23 @@ fn config(gateway: &Gateway) -> Response<Bytes> {
     }
 }
 
-/// Applies an operator's action to a target.
-fn do_to(gateway: &Gateway, act: Act, name: &str, peer: &Peer) -> Response<Bytes> {
+/// Applies an action to a target, and records it in the audit log.
+fn act_on_target(
+    gateway: &Gateway,
+    action: TargetAction,
+    name: &str,
+    peer: &Peer,
+) -> Response<Bytes> {
     let name = percent_decode_str(name).decode_utf8_lossy();
     let Some(target) = gateway.router.targets().iter().find(|target| *target.name == *name) else {
         let message = serde_json::json!({ "message": "no target has this name" });
         return json(StatusCode::NOT_FOUND, &message);
     };
-    act.on(target);
+    action.apply(target);
     let has_key = gateway.config.server.admin_key.is_some();
     let who = if has_key { "admin_key" } else { audit::ANYONE };
-    audit::record(act.name(), &name, Actor { name: who, peer: peer.address });
-    json(StatusCode::OK, &serde_json::json!({ "target": name, "done": act.name() }))
+    audit::record(action.name(), &name, Actor { name: who, peer: peer.address });
+    json(StatusCode::OK, &serde_json::json!({ "target": name, "done": action.name() }))
 }
 
 fn failed(error: &dyn std::error::Error) -> Response<Bytes> {

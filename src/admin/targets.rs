@@ -1,4 +1,4 @@
-//! `/admin/targets`: every target with its state, quota and line.
+//! `/admin/targets`: every target with its state, quota and queue.
 
 use std::time::SystemTime;
 
@@ -17,7 +17,7 @@ use crate::routing::cooldown::State;
 #[derive(Serialize)]
 struct Report<'a> {
     targets: Vec<Entry<'a>>,
-    /// Requests that wait, and the bytes of their bodies.
+    /// Requests that wait for quota, and the bytes of their bodies.
     waiting: i64,
     waiting_bytes: i64,
 }
@@ -34,19 +34,19 @@ pub(super) struct Entry<'a> {
     /// Seconds until it is tried again; only while cooling.
     #[serde(skip_serializing_if = "Option::is_none")]
     cooldown_remaining: Option<f64>,
-    /// Its state for CountTokens, where that does not take all.
+    /// Its state for CountTokens; only if that is not `available`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    count_tokens: Option<Side>,
+    count_tokens: Option<CountTokensState>,
     consecutive_throttles: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     last_throttle: Option<String>,
-    /// Operations that it has denied, and not answered since.
+    /// Operations that the target has denied and not answered since.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    denied: Vec<Denied>,
+    denied: Vec<DenialRecord>,
     quota: Snapshot,
     /// Bytes of a request per input token, as learned.
     bytes_per_token: f32,
-    /// Average time to the head of an answer.
+    /// Average time until the head of a response, in milliseconds.
     latency_ms: f64,
     /// Requests in its queue, which it shares with the targets of its group.
     waiters: usize,
@@ -54,7 +54,7 @@ pub(super) struct Entry<'a> {
 
 /// The state of a target for operations that run no model.
 #[derive(Serialize)]
-struct Side {
+struct CountTokensState {
     state: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     cooldown_remaining: Option<f64>,
@@ -62,11 +62,11 @@ struct Side {
 
 /// An operation that a target has denied.
 #[derive(Serialize)]
-struct Denied {
+struct DenialRecord {
     operation: &'static str,
-    /// Whether requests keep away for it, rather than it being one request's own.
+    /// Whether requests avoid the operation; if not, the cause may be a single request.
     is_confirmed: bool,
-    /// Seconds until it is tried again.
+    /// Seconds until the operation is tried again.
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_in: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -82,7 +82,7 @@ pub(super) fn entries(gateway: &Gateway) -> Vec<Entry<'_>> {
     gateway.router.targets().iter().map(|target| entry(target, now)).collect()
 }
 
-/// The answer to `GET /admin/targets`.
+/// The response to `GET /admin/targets`.
 pub(super) fn answer(gateway: &Gateway) -> Response<Bytes> {
     let targets = entries(gateway);
     let metrics = &gateway.metrics;
@@ -98,12 +98,12 @@ pub(super) fn answer(gateway: &Gateway) -> Response<Bytes> {
 }
 
 fn entry(target: &Target, now: Instant) -> Entry<'_> {
-    let (state, cooldown_remaining) = named(target.state(now), now);
-    let side = Some(target.count_tokens_state(now)).filter(|side| *side != State::Available);
-    let count_tokens = side.map(|side| {
-        let (state, cooldown_remaining) = named(side, now);
-        Side { state, cooldown_remaining }
+    let count_tokens = Some(target.count_tokens_state(now)).filter(|it| *it != State::Available);
+    let count_tokens = count_tokens.map(|state| {
+        let (state, cooldown_remaining) = named(state, now);
+        CountTokensState { state, cooldown_remaining }
     });
+    let (state, cooldown_remaining) = named(target.state(now), now);
     let (consecutive_throttles, throttled_at) = target.throttles();
     Entry {
         name: &target.name,
@@ -115,7 +115,11 @@ fn entry(target: &Target, now: Instant) -> Entry<'_> {
         count_tokens,
         consecutive_throttles,
         last_throttle: throttled_at.and_then(timestamp),
-        denied: target.denials().into_iter().map(|standing| denied(standing, now)).collect(),
+        denied: target
+            .denials()
+            .into_iter()
+            .map(|operation| denial_record(operation, now))
+            .collect(),
         quota: target.quota().snapshot_and_refresh(now),
         bytes_per_token: target.estimator.bytes_per_token(),
         latency_ms: target.latency.average().as_secs_f64() * 1e3,
@@ -132,12 +136,12 @@ fn named(state: State, now: Instant) -> (&'static str, Option<f64>) {
     }
 }
 
-fn denied(denied: DeniedOperation, now: Instant) -> Denied {
-    let left = denied.until.map(|until| until.saturating_duration_since(now).as_secs_f64());
-    Denied {
+fn denial_record(denied: DeniedOperation, now: Instant) -> DenialRecord {
+    let retry_in = denied.until.map(|until| until.saturating_duration_since(now).as_secs_f64());
+    DenialRecord {
         operation: denied.operation.name(),
         is_confirmed: denied.until.is_some(),
-        retry_in: left,
+        retry_in,
         since: timestamp(denied.since),
         status: denied.denial.status.as_u16(),
         error: denied.denial.name,

@@ -1,11 +1,11 @@
-//! The clients that the config names, identified by what they present: a bearer key, a token of an issuer,
-//! a signature by one of their key pairs, or the certificate of their connection.
+//! Authenticates clients by a bearer key, a token of an issuer, a signature by one of their key pairs, or
+//! the certificate of their connection.
 //!
-//! SDKs insist on signing. So where a certificate identifies the client, a signature by a key of
-//! no client is ignored.
+//! SDKs sign every request. If a certificate identifies the client, a signature by an unknown key is
+//! therefore ignored.
 //!
-//! Of bearer keys only digests are held. One lookup finds the client of a key, however many clients
-//! there are. All that is decided before a request's body is read is decided here.
+//! The authenticator holds digests of bearer keys only. One lookup finds the client of a key, whatever the
+//! number of clients. This module decides all that can be decided before a request's body is read.
 
 use std::borrow::Borrow;
 use std::collections::{HashMap, HashSet};
@@ -33,28 +33,30 @@ use crate::telemetry::Metrics;
 /// Why authentication failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AuthError {
-    /// It has no authorization at all.
+    /// The request has no authorization.
     #[error("Missing Authentication Token")]
     Missing,
-    /// Its bearer key is no client's.
+    /// No client has this bearer key.
     #[error("Authentication failed: the API key is not valid.")]
     UnknownKey,
-    /// Its bearer key is a client's no more.
+    /// The bearer key has expired.
     #[error("Authentication failed: the API key has expired.")]
     ExpiredKey,
-    /// Its token is not taken.
+    /// The token was rejected.
     #[error(transparent)]
     Token(TokenError),
-    /// It is authorized by other means than the bearer key that is asked for.
-    #[error("The security token included in the request is invalid: a bearer key is asked for.")]
+    /// The endpoint takes bearer keys and tokens only, and the request has another authorization.
+    #[error(
+        "The security token included in the request is invalid: this endpoint requires a bearer key."
+    )]
     BearerRequired,
     /// The client was removed from the config while its request waited.
-    #[error("The client that asked for this is no client of this gateway any more.")]
+    #[error("The client of this request has been removed from the gateway's config.")]
     ClientRemoved,
-    /// Its signature is not taken.
+    /// The signature was rejected.
     #[error(transparent)]
     Signature(#[from] SignatureError),
-    /// Everybody may call, but a page of another site may have sent it.
+    /// Anyone may call, but a page of another site may have sent the request.
     #[error(transparent)]
     Origin(#[from] OriginError),
 }
@@ -66,9 +68,9 @@ impl AuthError {
             AuthError::Missing => ErrorKind::MissingAuthenticationToken,
             AuthError::UnknownKey | AuthError::ClientRemoved => ErrorKind::AccessDenied,
             AuthError::ExpiredKey => ErrorKind::ExpiredToken,
-            AuthError::Token(bad) => bad.kind(),
+            AuthError::Token(error) => error.kind(),
             AuthError::BearerRequired => ErrorKind::UnrecognizedClient,
-            AuthError::Signature(bad) => bad.kind(),
+            AuthError::Signature(error) => error.kind(),
             AuthError::Origin(OriginError::Host(_)) => ErrorKind::Validation,
             AuthError::Origin(_) => ErrorKind::AccessDenied,
         }
@@ -81,25 +83,25 @@ impl AuthError {
             AuthError::Missing => ["none", "missing"],
             AuthError::UnknownKey => [bearer, "unknown"],
             AuthError::ExpiredKey => [bearer, "expired"],
-            AuthError::Token(bad) => [Credential::Token.name(), bad.label()],
+            AuthError::Token(error) => [Credential::Token.name(), error.label()],
             AuthError::BearerRequired => ["none", "invalid"],
             AuthError::ClientRemoved => ["none", "unknown"],
-            AuthError::Signature(bad) => [Credential::KeyPair.name(), bad.label()],
+            AuthError::Signature(error) => [Credential::KeyPair.name(), error.label()],
             AuthError::Origin(_) => ["none", "foreign"],
         }
     }
 }
 
-/// How a client was recognised.
+/// The kind of credential that identified a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Credential {
-    /// By a bearer key.
+    /// A bearer key.
     BearerKey,
-    /// By a token of an issuer.
+    /// A token of an issuer.
     Token,
-    /// By a signature of one of its key pairs.
+    /// A signature by one of the client's key pairs.
     KeyPair,
-    /// By the certificate of its connection.
+    /// The certificate of the connection.
     Certificate,
 }
 
@@ -120,36 +122,36 @@ impl Credential {
 pub struct Authenticated {
     /// Its record.
     pub client: Arc<ClientRecord>,
-    /// How it was recognised.
+    /// What identified it.
     pub credential: Credential,
 }
 
 /// The outcome of authentication by the head.
 #[derive(Debug)]
 pub enum AuthOutcome {
-    /// Everybody may call.
+    /// Anyone may call.
     Anyone,
-    /// A client's. Its body must show the rest.
+    /// The request is this client's. The pending part is checked against the body.
     Client(Authenticated, PendingAuth),
-    /// A client's if its body is what was signed, see [`Authenticator::verify_signature`].
+    /// The signature covers the body; [`Authenticator::verify_signature`] decides.
     Pending(Box<PendingSignature>),
 }
 
-/// The keys of all clients.
+/// Finds and verifies the client of a request.
 #[derive(Debug)]
 pub struct Authenticator {
-    /// Whether the config names clients: then nobody else may call.
+    /// Whether the config names clients. If so, only clients may call.
     has_clients: bool,
     bearer: HashSet<BearerEntry>,
     pairs: HashMap<Box<str>, Arc<ClientKeyPair>>,
-    /// By the name that stands in the certificate.
+    /// By a name in the certificate.
     certificates: HashMap<Box<str>, Arc<ClientRecord>>,
     /// By the issuer's name, then by the value of its claim.
     identities: HashMap<Box<str>, HashMap<Box<str>, Arc<ClientRecord>>>,
     issuers: Issuers,
     verifier: SignatureVerifier,
     replays: Option<Arc<ReplayCache>>,
-    /// Names of the gateway that everybody may call it by, where there are no clients.
+    /// Host names that requests may use without configured clients.
     allowed_hosts: Vec<String>,
     metrics: Arc<Metrics>,
 }
@@ -184,11 +186,11 @@ impl PartialEq for BearerEntry {
 impl Eq for BearerEntry {}
 
 impl Authenticator {
-    /// The keys of these clients, whose records are among `members`. Without clients everybody may
-    /// call. The signatures that an older config's authenticator has seen are taken over.
+    /// The authenticator of these clients, whose records are in `registry`. Without clients anyone may
+    /// call. The new authenticator takes over the used signatures of `before`, that of the older config.
     pub fn new(
         clients: &[config::ClientConfig],
-        members: &ClientRegistry,
+        registry: &ClientRegistry,
         auth: &config::Auth,
         metrics: Arc<Metrics>,
         before: Option<&Authenticator>,
@@ -196,26 +198,26 @@ impl Authenticator {
         let (mut bearer, mut pairs) = (HashSet::new(), HashMap::new());
         let mut certificates = HashMap::new();
         let mut identities = HashMap::<Box<str>, HashMap<_, _>>::new();
-        let known = clients.iter().filter_map(|it| Some((it, members.get(&it.name)?)));
-        for (client, member) in known {
-            for token in &client.bearer_tokens {
-                let (key, client) = (token.key.clone(), Arc::clone(member));
+        let registered = clients.iter().filter_map(|it| Some((it, registry.get(&it.name)?)));
+        for (config, client) in registered {
+            for token in &config.bearer_tokens {
+                let (key, client) = (token.key.clone(), Arc::clone(client));
                 bearer.replace(BearerEntry { key, client, expires: token.expires });
             }
-            for pair in &client.keys {
-                let known = ClientKeyPair::new(Arc::clone(member), pair);
-                pairs.insert(pair.access_key_id.as_str().into(), Arc::new(known));
+            for pair in &config.keys {
+                let key_pair = ClientKeyPair::new(Arc::clone(client), pair);
+                pairs.insert(pair.access_key_id.as_str().into(), Arc::new(key_pair));
             }
-            for certificate in &client.certificates {
-                certificates.insert(certificate.as_str().into(), Arc::clone(member));
+            for certificate in &config.certificates {
+                certificates.insert(certificate.as_str().into(), Arc::clone(client));
             }
-            for config::TokenIdentity { issuer, value } in &client.identities {
+            for config::TokenIdentity { issuer, value } in &config.identities {
                 let of_issuer = identities.entry(issuer.as_str().into()).or_default();
-                of_issuer.insert(value.as_str().into(), Arc::clone(member));
+                of_issuer.insert(value.as_str().into(), Arc::clone(client));
             }
         }
         let replays = auth.replay_protection.then(|| {
-            let kept = before.and_then(|keys| keys.replays.as_ref());
+            let kept = before.and_then(|it| it.replays.as_ref());
             let replays = kept.filter(|kept| kept.max() == auth.max_replay_signatures);
             let evicted = metrics.replays_forgotten.clone();
             replays.map_or_else(
@@ -238,12 +240,12 @@ impl Authenticator {
         }
     }
 
-    /// The same, with these issuers of tokens.
+    /// The same authenticator with these issuers of tokens.
     pub fn with_issuers(self, issuers: Issuers) -> Authenticator {
         Authenticator { issuers, ..self }
     }
 
-    /// The same; without clients everybody may call by these names, too.
+    /// The same authenticator, which without clients accepts these host names, too.
     pub fn with_allowed_hosts(self, allowed_hosts: &[String]) -> Authenticator {
         Authenticator { allowed_hosts: allowed_hosts.to_vec(), ..self }
     }
@@ -253,37 +255,35 @@ impl Authenticator {
         &self.issuers
     }
 
-    /// Authenticates a request by its head at the time `now`, and by the certificate that
-    /// its connection has shown.
+    /// Authenticates a request by its head at the time `now`, and by the certificate of its connection.
     ///
     /// # Errors
-    /// When only clients may call and the caller is not one, or a page of another site calls.
+    /// If only clients may call and the caller is not one, or if a page of another site calls.
     pub fn authenticate(
         &self,
         head: &request::Parts,
         certificate: Option<&ClientCertificate>,
         now: SystemTime,
     ) -> Result<AuthOutcome, AuthError> {
-        let recognised = if self.allows_anyone() {
+        let outcome = if self.allows_anyone() {
             self.check_origin(head).map(|()| AuthOutcome::Anyone)
         } else {
             self.client_by_head(head, certificate, now)
         };
-        match &recognised {
-            Ok(AuthOutcome::Client(known, _)) => self.count([known.credential.name(), "ok"]),
+        match &outcome {
+            Ok(AuthOutcome::Client(client, _)) => self.count([client.credential.name(), "ok"]),
             Ok(_) => {}
-            Err(why) => self.count(why.labels()),
+            Err(error) => self.count(error.labels()),
         }
-        recognised
+        outcome
     }
 
-    /// Checks that the client of a waiting request still exists; `member` is its record, if it still
-    /// has one.
+    /// Checks that the client of a waiting request is still in the config. `client` is its record there.
     ///
     /// # Errors
-    /// When only clients may call and the caller is no longer one.
-    pub fn check_active(&self, member: Option<&Arc<ClientRecord>>) -> Result<(), AuthError> {
-        if self.allows_anyone() || member.is_some() {
+    /// [`AuthError::ClientRemoved`] if the config names clients and this one is not among them.
+    pub fn check_active(&self, client: Option<&Arc<ClientRecord>>) -> Result<(), AuthError> {
+        if self.allows_anyone() || client.is_some() {
             return Ok(());
         }
         self.count(AuthError::ClientRemoved.labels());
@@ -293,24 +293,25 @@ impl Authenticator {
     /// Completes authentication: checks the pending signature against the hash of the body.
     ///
     /// # Errors
-    /// When the body is not what was signed.
+    /// If the signature does not match, or was used before.
     pub fn verify_signature(
         &self,
         pending: &PendingSignature,
         body: &PayloadHash,
     ) -> Result<Authenticated, AuthError> {
-        let proven = pending.check(body.as_str()).and_then(|checked| self.check_replay(checked));
-        match &proven {
-            Ok(known) => self.count([known.credential.name(), "ok"]),
-            Err(bad) => self.count([Credential::KeyPair.name(), bad.label()]),
+        let verified =
+            pending.check(body.as_str()).and_then(|signature| self.check_replay(signature));
+        match &verified {
+            Ok(client) => self.count([client.credential.name(), "ok"]),
+            Err(error) => self.count([Credential::KeyPair.name(), error.label()]),
         }
-        Ok(proven?)
+        Ok(verified?)
     }
 
-    /// The body of a request must have this hash, which its client has signed.
+    /// Checks that the body of a request has the hash that its client signed.
     ///
     /// # Errors
-    /// When it has another.
+    /// If it has another hash.
     pub fn verify_body_hash(
         &self,
         signed: &PayloadHash,
@@ -319,36 +320,36 @@ impl Authenticator {
         if signed == body {
             return Ok(());
         }
-        let bad = SignatureError::Body;
-        self.count([Credential::KeyPair.name(), bad.label()]);
-        Err(bad.into())
+        let error = SignatureError::Body;
+        self.count([Credential::KeyPair.name(), error.label()]);
+        Err(error.into())
     }
 
-    /// Whose request this is where signatures are not taken: by its bearer key or token, or the
-    /// certificate that its connection has shown. `None` if everybody may call.
+    /// Authenticates a request to an endpoint that takes no signatures: by its bearer key or token, or by
+    /// the certificate of its connection. `None` if anyone may call.
     ///
     /// # Errors
-    /// When only clients may call and the caller is not one, or a page of another site calls.
+    /// If only clients may call and the caller is not one, or if a page of another site calls.
     pub fn authenticate_unsigned(
         &self,
         head: &request::Parts,
         certificate: Option<&ClientCertificate>,
         now: SystemTime,
     ) -> Result<Option<Arc<ClientRecord>>, AuthError> {
-        let known = if self.allows_anyone() {
+        let authenticated = if self.allows_anyone() {
             self.check_origin(head).map(|()| None)
         } else {
             self.unsigned_client(&head.headers, certificate, now).map(Some)
         };
-        match &known {
-            Ok(Some(known)) => self.count([known.credential.name(), "ok"]),
+        match &authenticated {
+            Ok(Some(client)) => self.count([client.credential.name(), "ok"]),
             Ok(None) => {}
-            Err(why) => self.count(why.labels()),
+            Err(error) => self.count(error.labels()),
         }
-        Ok(known?.map(|known| known.client))
+        Ok(authenticated?.map(|it| it.client))
     }
 
-    /// Without clients: refuses requests of other sites' pages.
+    /// Refuses requests of other sites' pages, which is the only check without clients.
     fn check_origin(&self, head: &request::Parts) -> Result<(), AuthError> {
         Ok(origin::check(head, &self.allowed_hosts)?)
     }
@@ -376,14 +377,14 @@ impl Authenticator {
         certificate: Option<&ClientCertificate>,
         now: SystemTime,
     ) -> Result<AuthOutcome, AuthError> {
-        let certified =
+        let by_certificate =
             || Some(AuthOutcome::Client(self.by_certificate(certificate)?, PendingAuth::Nothing));
         let mut values = head.headers.get_all(AUTHORIZATION).iter();
         let Some(value) = values.next() else {
             if signature::is_presigned(head.uri.query()) {
                 return Err(SignatureError::Presigned.into());
             }
-            return certified().ok_or(AuthError::Missing);
+            return by_certificate().ok_or(AuthError::Missing);
         };
         if values.next().is_some() {
             return Err(SignatureError::SeveralAuthorizations.into());
@@ -393,44 +394,43 @@ impl Authenticator {
             return Ok(AuthOutcome::Client(self.by_bearer_key(key, now)?, PendingAuth::Nothing));
         }
         let pair = |id: &str| self.pairs.get(id).map(Arc::clone);
-        let seen = match self.verifier.verify_head(head, value, pair, now) {
+        let verdict = match self.verifier.verify_head(head, value, pair, now) {
             Err(SignatureError::UnknownKey) => {
-                return certified().ok_or_else(|| SignatureError::UnknownKey.into());
+                return by_certificate().ok_or_else(|| SignatureError::UnknownKey.into());
             }
-            seen => seen?,
+            verdict => verdict?,
         };
-        Ok(match seen {
-            signature::HeadVerdict::Verified(checked, rest) => {
-                AuthOutcome::Client(self.check_replay(checked)?, rest)
+        Ok(match verdict {
+            signature::HeadVerdict::Verified(verified, rest) => {
+                AuthOutcome::Client(self.check_replay(verified)?, rest)
             }
             signature::HeadVerdict::Pending(pending) => AuthOutcome::Pending(pending),
         })
     }
 
-    /// The client whose certificate this is: by its subject, or else by the first of its names that
-    /// is a client's.
+    /// The client of a certificate: by its subject, or else by the first of its names that a client has.
     fn by_certificate(&self, certificate: Option<&ClientCertificate>) -> Option<Authenticated> {
-        let member = certificate?.identities().find_map(|name| self.certificates.get(name))?;
-        Some(Authenticated { client: Arc::clone(member), credential: Credential::Certificate })
+        let client = certificate?.identities().find_map(|name| self.certificates.get(name))?;
+        Some(Authenticated { client: Arc::clone(client), credential: Credential::Certificate })
     }
 
-    /// The client that a token is of.
+    /// The client that a token identifies.
     fn by_token(&self, token: &str, now: SystemTime) -> Result<Authenticated, TokenError> {
-        let issued = self.issuers.verify(token, now)?;
-        let clients = self.identities.get(issued.issuer).ok_or(TokenError::NoClient)?;
-        let mut named = issued.values.iter().filter_map(|value| clients.get(value.as_str()));
-        let member = named.next().ok_or(TokenError::NoClient)?;
-        if named.any(|other| !Arc::ptr_eq(other, member)) {
+        let claims = self.issuers.verify(token, now)?;
+        let clients = self.identities.get(claims.issuer).ok_or(TokenError::NoClient)?;
+        let mut matches = claims.values.iter().filter_map(|value| clients.get(value.as_str()));
+        let client = matches.next().ok_or(TokenError::NoClient)?;
+        if matches.any(|another| !Arc::ptr_eq(another, client)) {
             return Err(TokenError::SeveralClients);
         }
-        Ok(Authenticated { client: Arc::clone(member), credential: Credential::Token })
+        Ok(Authenticated { client: Arc::clone(client), credential: Credential::Token })
     }
 
     fn by_bearer_key(&self, key: &str, now: SystemTime) -> Result<Authenticated, AuthError> {
         let Some(bearer) = self.bearer.get(&BearerKey::of(key)) else {
-            return self.by_token(key, now).map_err(|bad| match bad {
+            return self.by_token(key, now).map_err(|error| match error {
                 TokenError::NoToken => AuthError::UnknownKey,
-                bad => AuthError::Token(bad),
+                error => AuthError::Token(error),
             });
         };
         if bearer.expires.is_some_and(|end| end <= now) {
@@ -439,16 +439,16 @@ impl Authenticator {
         Ok(Authenticated { client: Arc::clone(&bearer.client), credential: Credential::BearerKey })
     }
 
-    /// The client of a good signature, if the signature may be taken again.
-    fn check_replay(&self, checked: VerifiedSignature) -> Result<Authenticated, SignatureError> {
+    /// The client of a verified signature, unless replay protection has seen the signature before.
+    fn check_replay(&self, verified: VerifiedSignature) -> Result<Authenticated, SignatureError> {
         if let Some(replays) = &self.replays {
             let mut signature = [0; 32];
-            let read = hex::decode_to_slice(checked.signature.as_str(), &mut signature);
-            if read.is_err() || !replays.insert(signature, checked.until, checked.now) {
+            let decoded = hex::decode_to_slice(verified.signature.as_str(), &mut signature);
+            if decoded.is_err() || !replays.insert(signature, verified.until, verified.now) {
                 return Err(SignatureError::Replayed);
             }
         }
-        Ok(Authenticated { client: checked.client, credential: Credential::KeyPair })
+        Ok(Authenticated { client: verified.client, credential: Credential::KeyPair })
     }
 
     fn count(&self, labels: [&str; 2]) {
@@ -456,7 +456,7 @@ impl Authenticator {
     }
 }
 
-/// The token of a `Bearer` authorization (RFC 6750, section 2.1); the scheme in any case.
+/// The token of a `Bearer` authorization (RFC 6750, section 2.1). The scheme is case-insensitive.
 pub fn bearer(authorization: &str) -> Option<&str> {
     let (scheme, token) = authorization.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
@@ -470,21 +470,21 @@ mod tests {
     use http::{HeaderValue, Request};
 
     use super::*;
-    use crate::auth::tests::{auth, keys_of};
+    use crate::auth::tests::{auth, authenticator_of};
 
     const NOW: SystemTime = SystemTime::UNIX_EPOCH;
 
-    fn keys(tokens: &[(&str, &str, Option<SystemTime>)]) -> Authenticator {
+    fn authenticator(tokens: &[(&str, &str, Option<SystemTime>)]) -> Authenticator {
         let clients = tokens.iter().map(|(name, key, expires)| config::ClientConfig {
             name: (*name).to_owned(),
             bearer_tokens: vec![config::BearerToken { key: BearerKey::of(key), expires: *expires }],
             ..config::ClientConfig::default()
         });
-        keys_of(&clients.collect::<Vec<_>>(), &auth(), None)
+        authenticator_of(&clients.collect::<Vec<_>>(), &auth(), None)
     }
 
-    fn asked(
-        keys: &Authenticator,
+    fn authenticate(
+        authenticator: &Authenticator,
         authorization: Option<&str>,
     ) -> Result<Option<String>, AuthError> {
         let (mut head, ()) = Request::new(()).into_parts();
@@ -492,62 +492,73 @@ mod tests {
         if let Some(text) = authorization {
             head.headers.insert(AUTHORIZATION, HeaderValue::from_str(text).unwrap());
         }
-        let name =
-            keys.authenticate_unsigned(&head, None, NOW).map(|it| it.map(|it| it.name.to_string()));
-        match (&name, keys.authenticate(&head, None, NOW)) {
-            (Ok(Some(name)), Ok(AuthOutcome::Client(known, PendingAuth::Nothing))) => {
+        let name = authenticator
+            .authenticate_unsigned(&head, None, NOW)
+            .map(|it| it.map(|it| it.name.to_string()));
+        match (&name, authenticator.authenticate(&head, None, NOW)) {
+            (Ok(Some(name)), Ok(AuthOutcome::Client(client, PendingAuth::Nothing))) => {
                 assert_eq!(
-                    (name.as_str(), known.credential),
-                    (&*known.client.name, Credential::BearerKey)
+                    (name.as_str(), client.credential),
+                    (&*client.client.name, Credential::BearerKey)
                 );
             }
             (Ok(None), Ok(AuthOutcome::Anyone)) => {}
             (Err(AuthError::BearerRequired), Err(AuthError::Signature(_))) => {}
-            (Err(one), Err(other)) => assert_eq!(*one, other),
-            (one, other) => panic!("{one:?} and {other:?}"),
+            (Err(unsigned), Err(signed)) => assert_eq!(*unsigned, signed),
+            (unsigned, signed) => panic!("{unsigned:?} and {signed:?}"),
         }
         name
     }
 
     #[test]
-    fn a_key_tells_whose_it_is() {
-        let keys = keys(&[("team-a", "a-key-of-team-a-alone", None)]);
-        let asked = |text| asked(&keys, text);
-        let known = Ok(Some("team-a".to_owned()));
-        assert_eq!(asked(Some("Bearer a-key-of-team-a-alone")), known);
-        assert_eq!(asked(Some("bearer  a-key-of-team-a-alone ")), known);
-        assert_eq!(asked(Some("Bearer a-key-of-team-b")), Err(AuthError::UnknownKey));
-        assert_eq!(asked(Some("Bearer ")), Err(AuthError::UnknownKey));
-        assert_eq!(asked(Some("AWS4-HMAC-SHA256 Credential=A/b")), Err(AuthError::BearerRequired));
-        assert_eq!(asked(None), Err(AuthError::Missing));
+    fn a_bearer_key_identifies_its_client() {
+        let authenticator = authenticator(&[("team-a", "a-key-of-team-a-alone", None)]);
+        let authenticate = |text| authenticate(&authenticator, text);
+        let client = Ok(Some("team-a".to_owned()));
+        assert_eq!(authenticate(Some("Bearer a-key-of-team-a-alone")), client);
+        assert_eq!(authenticate(Some("bearer  a-key-of-team-a-alone ")), client);
+        assert_eq!(authenticate(Some("Bearer a-key-of-team-b")), Err(AuthError::UnknownKey));
+        assert_eq!(authenticate(Some("Bearer ")), Err(AuthError::UnknownKey));
+        assert_eq!(
+            authenticate(Some("AWS4-HMAC-SHA256 Credential=A/b")),
+            Err(AuthError::BearerRequired)
+        );
+        assert_eq!(authenticate(None), Err(AuthError::Missing));
     }
 
     #[test]
-    fn a_key_is_good_until_it_expires_beside_another_of_the_same_client() {
+    fn each_bearer_key_of_a_client_is_valid_until_its_own_expiry() {
         let second = Duration::from_secs(1);
-        let keys = keys(&[
+        let authenticator = authenticator(&[
             ("team-a", "the-old-key-of-team-a", Some(NOW)),
             ("team-a", "the-key-of-team-a", Some(NOW + second)),
             ("team-a", "the-new-key-of-team-a", None),
         ]);
-        let known = Ok(Some("team-a".to_owned()));
-        assert_eq!(asked(&keys, Some("Bearer the-old-key-of-team-a")), Err(AuthError::ExpiredKey));
-        assert_eq!(asked(&keys, Some("Bearer the-key-of-team-a")), known);
-        assert_eq!(asked(&keys, Some("Bearer the-new-key-of-team-a")), known);
+        let client = Ok(Some("team-a".to_owned()));
+        assert_eq!(
+            authenticate(&authenticator, Some("Bearer the-old-key-of-team-a")),
+            Err(AuthError::ExpiredKey)
+        );
+        assert_eq!(authenticate(&authenticator, Some("Bearer the-key-of-team-a")), client);
+        assert_eq!(authenticate(&authenticator, Some("Bearer the-new-key-of-team-a")), client);
     }
 
     #[test]
-    fn without_clients_everybody_may_call() {
-        assert_eq!(asked(&keys(&[]), None), Ok(None));
+    fn without_clients_anyone_may_call() {
+        assert_eq!(authenticate(&authenticator(&[]), None), Ok(None));
     }
 
     #[test]
-    fn what_waited_is_done_for_clients_alone_as_long_as_they_are() {
-        let known = keys(&[("team-a", "a-key-of-team-a-alone", None)]);
+    fn a_waiting_request_of_a_removed_client_is_refused() {
+        let without_clients = authenticator(&[]);
+        let authenticator = authenticator(&[("team-a", "a-key-of-team-a-alone", None)]);
         let client = config::ClientConfig { name: "team-a".to_owned(), ..Default::default() };
-        let members = ClientRegistry::new(&[client], None, None).unwrap();
-        assert_eq!(known.check_active(members.get("team-a")), Ok(()));
-        assert_eq!(known.check_active(members.get("team-b")), Err(AuthError::ClientRemoved));
-        assert_eq!(keys(&[]).check_active(None), Ok(()));
+        let registry = ClientRegistry::new(&[client], None, None).unwrap();
+        assert_eq!(authenticator.check_active(registry.get("team-a")), Ok(()));
+        assert_eq!(
+            authenticator.check_active(registry.get("team-b")),
+            Err(AuthError::ClientRemoved)
+        );
+        assert_eq!(without_clients.check_active(None), Ok(()));
     }
 }

@@ -1,5 +1,5 @@
-//! Who is calling: the access key that an SDK signed with, which is an identifier, not a secret;
-//! or the address, or a header, as configured.
+//! Identifies the caller of a request, as configured: by the access key id of its signature, which is not a
+//! secret, by its address, or by a header.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use http::header::AUTHORIZATION;
 use crate::config::LimitKey;
 use crate::limits::{Caller, CallerKind};
 
-/// Longest access key id, or value of an identifying header, that is taken.
+/// Longest accepted access key id, or value of an identifying header, in bytes.
 const MAX_NAME: usize = 128;
 
 /// Identifies the caller of a request with these headers from this address, if it is not `known` already.
@@ -32,7 +32,7 @@ pub fn identify(
             value.filter(|value| !value.is_empty() && value.len() <= MAX_NAME).map(Arc::from)
         }
     };
-    // Who gives no name is known by the address.
+    // Without an identifier the address identifies the caller.
     let key = named.unwrap_or_else(|| peer.ip().to_string().into());
     Caller { kind: CallerKind::Anonymous(key), access_key_id }
 }

@@ -1,5 +1,5 @@
-//! Who is calling, from where, and how that is proved: bearer keys, tokens of issuers, signatures
-//! by key pairs, certificates, or none where the config asks for none.
+//! Authentication: the client of a request, its address and its credential, which is a bearer key, a token
+//! of an issuer, a signature by a key pair or a certificate. Without configured clients anyone may call.
 
 pub mod admin_key;
 mod authenticator;

@@ -1,9 +1,9 @@
-//! Whether a web page of another site sent a request. Where callers need no key, a browser that can
-//! reach the gateway is all that such a page needs.
+//! Detects requests from web pages of other sites. If callers need no key, such a page only needs a browser
+//! that can reach the gateway.
 //!
-//! There are two signs. The page may point a name of its own to this address (DNS rebinding): then the request
-//! has that name as its host. Or it calls across sites: then the browser names its origin. What is no
-//! browser names none. The host of a request is determined here for all listeners.
+//! A request of such a page has one of two signs. With DNS rebinding, the page's host name points to this
+//! address, and the request's host is that name. Across sites, the browser sends the page's origin; other
+//! clients send none. This module determines the host of a request for all listeners.
 
 use std::net::IpAddr;
 
@@ -12,7 +12,7 @@ use http::request::Parts;
 use http::uri::{Authority, Scheme};
 use http::{HeaderValue, Version};
 
-/// Names the site of the page that asks, relative to the one that is asked.
+/// The relation between the sites of the page and of the request.
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// Allows any name.
@@ -25,18 +25,18 @@ const ANY: &str = "*";
 )]
 pub struct BadHost;
 
-/// Why a request is not taken from just anybody.
+/// Why a request without authentication is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OriginError {
-    /// It names no host.
+    /// The request names no valid host.
     #[error(transparent)]
     Host(#[from] BadHost),
-    /// It was sent to a name, as a page that has its own name lead here would.
+    /// The request names a host that is not allowed, as DNS rebinding does.
     #[error(
         "Without [[clients]] this gateway answers to its addresses and to localhost alone. Add the name of the host that was asked for to server.allowed_hosts to allow it."
     )]
     Name,
-    /// A browser sent it, and not for a page of this gateway.
+    /// A browser sent the request for a page of another site.
     #[error(
         "Without [[clients]] this gateway does not answer a browser that asks for a page of another site, whatever server.allowed_hosts allows."
     )]
@@ -69,11 +69,11 @@ pub fn authority(head: &Parts) -> Result<Option<&str>, BadHost> {
     }
 }
 
-/// Whether a request may come from just anybody: it is for this gateway by an address, as
-/// `localhost` or by one of these names, and no page of another site has sent it.
+/// Checks a request without authentication: its host must be an address, `localhost` or one of these names,
+/// and no page of another site may have sent it.
 ///
 /// # Errors
-/// Why it may not.
+/// The reason for a refusal.
 pub fn check(head: &Parts, allowed: &[String]) -> Result<(), OriginError> {
     if !is_for_us(head, allowed)? {
         return Err(OriginError::Name);
@@ -81,11 +81,11 @@ pub fn check(head: &Parts, allowed: &[String]) -> Result<(), OriginError> {
     if is_of_own_page(head)? { Ok(()) } else { Err(OriginError::Page) }
 }
 
-/// Whether a request names its host by an address, as `localhost` or by one of these names. No other
-/// site can have a browser do that: a name of its own that leads here is another name.
+/// Whether a request's host is an address, `localhost` or one of these names. With DNS rebinding the host
+/// is a name of the other site.
 ///
 /// # Errors
-/// It names no host.
+/// The request names no valid host.
 pub fn is_for_us(head: &Parts, allowed: &[String]) -> Result<bool, BadHost> {
     let Some(authority) = authority(head)? else { return Ok(true) };
     let (host, _) = split(authority);
@@ -99,11 +99,11 @@ pub fn is_for_us(head: &Parts, allowed: &[String]) -> Result<bool, BadHost> {
     Ok(is_address || name.eq_ignore_ascii_case("localhost") || allowed.iter().any(is_allowed))
 }
 
-/// Whether no other site's page has sent a request. Browsers name the site that asks in one of two
-/// headers or in both. A page of the same host at another port is of another site, too.
+/// Whether no page of another site has sent a request. Browsers send the page's site in one of two headers,
+/// or in both. A page of the same host at another port is of another site, too.
 ///
 /// # Errors
-/// The request names no host.
+/// The request names no valid host.
 pub fn is_of_own_page(head: &Parts) -> Result<bool, BadHost> {
     let host = authority(head)?;
     let is_own = |origin: &HeaderValue| {
@@ -114,7 +114,7 @@ pub fn is_of_own_page(head: &Parts) -> Result<bool, BadHost> {
     Ok(head.headers.get_all(ORIGIN).iter().all(is_own) && sites.all(|site| site == "same-origin"))
 }
 
-/// Whether two ways to name a host name the same one (RFC 3986, section 6.2).
+/// Whether two texts name the same host (RFC 3986, section 6.2).
 fn is_same(one: &str, other: &str, scheme: Option<&Scheme>) -> bool {
     let usual = if scheme == Some(&Scheme::HTTPS) { "443" } else { "80" };
     let ((one, port), (other, other_port)) = (split(one), split(other));
@@ -129,7 +129,7 @@ fn split(authority: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// Whether it is a name, an address, or nothing, and perhaps a port.
+/// Whether a text is a name, an address or empty, with or without a port.
 fn is_host(host: &str) -> bool {
     host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~%:[]!$&'()*+,;=".contains(&byte))
 }
@@ -302,7 +302,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever a browser is made to send for a name, it is not taken for an address.
+        /// No host name that a browser can send counts as an address.
         #[test]
         fn no_name_is_an_address(
             name in "[a-z0-9.-]{0,30}[a-z-]\\.?", port in proptest::option::of(0..=65_535_u16),

@@ -1,7 +1,7 @@
-//! The other end of a connection: its address, and the certificate it has shown.
+//! The peer of a connection: its address and its certificate.
 //!
-//! A certificate that comes here was checked by the listener: one of the configured authorities has
-//! signed it. Its names are written so that none can be mistaken for another.
+//! The listener has verified the certificate against the configured authorities. Each name of the
+//! certificate has a form that can't be mistaken for another kind of name.
 
 use std::fmt::{self, Write};
 use std::net::{IpAddr, SocketAddr};
@@ -13,12 +13,12 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::x509::X509Name;
 
-/// Who is at the other end of a connection.
+/// The peer of a connection.
 #[derive(Clone, Debug)]
 pub struct Peer {
     /// The address.
     pub address: SocketAddr,
-    /// The certificate it has shown. `None` without TLS, or where it has shown none.
+    /// The client's certificate. `None` without TLS, or if the client sent none.
     pub certificate: Option<Arc<ClientCertificate>>,
 }
 
@@ -72,7 +72,7 @@ impl ClientCertificate {
         [self.subject.as_str()].into_iter().chain(self.common_name.as_deref()).chain(further)
     }
 
-    /// What it is called in the access log: the subject, or the first of its further names.
+    /// The certificate's name in the access log: the subject, or the first of the further names.
     pub fn label(&self) -> Option<&str> {
         let subject = Some(self.subject.as_str()).filter(|subject| !subject.is_empty());
         subject.or_else(|| self.names.first().map(String::as_str))

@@ -15,7 +15,7 @@ use crate::bedrock::ErrorKind;
 use crate::bedrock::sigv4::amz_date::{amz_date, parse_amz_date};
 use crate::bedrock::sigv4::{
     AUTHORITY, Authorization, CONTENT_SHA256, CanonicalHead, DATE, EMPTY_SHA256, EventChain,
-    Malformed, NotThere, PathForm, PayloadHash, Received, SECURITY_TOKEN, SERVICE,
+    Malformed, MissingSignedHeader, PathForm, PayloadHash, Received, SECURITY_TOKEN, SERVICE,
     STREAMING_EVENTS, Scope, SigningKey, SigningKeyCache, TERMINATOR, UNSIGNED_PAYLOAD,
     string_to_sign,
 };
@@ -78,11 +78,11 @@ pub enum SignatureError {
     NotSigned(&'static str),
     /// A signed header is missing.
     #[error(transparent)]
-    NotThere(#[from] NotThere),
+    MissingSignedHeader(#[from] MissingSignedHeader),
     /// The query has too many parameters.
     #[error("The query has more than {MAX_PARAMETERS} parameters.")]
     Parameters,
-    /// It was signed too long ago, or with a time too far ahead. Holds the message.
+    /// The time of signing is too far in the past or in the future. Contains the message.
     #[error("{0}")]
     Skewed(String),
     /// The declared hash of the payload is not valid.
@@ -103,7 +103,7 @@ pub enum SignatureError {
         "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key and signing method. Consult the service documentation for details."
     )]
     Mismatch,
-    /// It was used before.
+    /// The signature was used before.
     #[error("The signature was used before: a request is taken once only.")]
     Replayed,
 }
@@ -162,17 +162,17 @@ impl ClientKeyPair {
     }
 }
 
-/// What the body of a request has yet to prove.
+/// What the body of a request must still show.
 #[derive(Debug, Default)]
 pub enum PendingAuth {
     /// Nothing.
     #[default]
     Nothing,
-    /// That it has the signed hash.
+    /// The body has the signed hash.
     BodyHash(PayloadHash),
-    /// That its events are those that the client signed.
+    /// The events are those that the client signed.
     Events(Box<EventChain>),
-    /// That the request is signed at all.
+    /// The body matches the signature of the request.
     Signature(Box<PendingSignature>),
 }
 
@@ -191,12 +191,12 @@ pub struct PendingSignature {
     now: i64,
 }
 
-/// A signature that is correct.
+/// A verified signature.
 #[derive(Debug)]
 pub(super) struct VerifiedSignature {
     pub(super) client: Arc<ClientRecord>,
     pub(super) signature: PayloadHash,
-    /// The last second in which it is valid, and that of its arrival, since the Unix epoch.
+    /// The last second in which the signature is valid, and the second of its arrival, since the Unix epoch.
     pub(super) until: i64,
     pub(super) now: i64,
 }
@@ -247,7 +247,7 @@ impl PendingSignature {
 
 /// The result of verifying the head of a request.
 pub(super) enum HeadVerdict {
-    /// The signature is correct. The body may have more to prove.
+    /// The signature is correct. The body may have to match, too.
     Verified(VerifiedSignature, PendingAuth),
     /// The signature covers the hash of the body, which is not known yet.
     Pending(Box<PendingSignature>),
@@ -340,7 +340,7 @@ impl SignatureVerifier {
     }
 }
 
-/// Whether the query holds a signature.
+/// Whether the query contains a signature.
 pub(super) fn is_presigned(query: Option<&str>) -> bool {
     let names = query.unwrap_or_default().split('&').map(|it| it.split('=').next().unwrap_or(it));
     names.into_iter().any(|name| name.eq_ignore_ascii_case("x-amz-signature"))

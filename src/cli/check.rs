@@ -19,7 +19,7 @@ use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::usage_log::UsageLog;
 use crate::telemetry::{Logs, Metrics};
 use crate::upstream::credentials::{Resolved, Sts, resolve_once};
-use crate::upstream::{Reply, RequestError, sign};
+use crate::upstream::{BuildRequestError, Reply, sign};
 
 /// The smallest request that every chat model takes.
 const PROBE: &str =
@@ -188,7 +188,7 @@ async fn probe(config: Config, principals: &HashMap<Credentials, String>) -> Res
                 problem
             }
         };
-        let principal = principals.get(target.endpoint.identity.source());
+        let principal = principals.get(target.endpoint.credentials.source());
         let principal = principal.map(|arn| format!(", as {arn}")).unwrap_or_default();
         print(&format!(
             "target {} ({} in {}{principal}): {verdict}",
@@ -199,7 +199,7 @@ async fn probe(config: Config, principals: &HashMap<Credentials, String>) -> Res
 }
 
 async fn ask(gateway: &Gateway, target: &Target) -> Result<(), String> {
-    target.endpoint.identity.settled().await;
+    target.endpoint.credentials.settled().await;
     let (make, limit) = (|| probe_of(target), target.endpoint.first_byte_timeout);
     let upstream = &gateway.upstream;
     match upstream.send(&target.endpoint.origin, make, false, Instant::now(), limit).await {
@@ -212,14 +212,14 @@ async fn ask(gateway: &Gateway, target: &Target) -> Result<(), String> {
     }
 }
 
-fn probe_of(target: &Target) -> Result<Request<Bytes>, RequestError> {
-    let auth = target.endpoint.identity.auth();
-    let auth =
-        auth.ok_or_else(|| RequestError::NoCredentials(target.endpoint.identity.problem()))?;
+fn probe_of(target: &Target) -> Result<Request<Bytes>, BuildRequestError> {
+    let auth = target.endpoint.credentials.auth();
+    let auth = auth
+        .ok_or_else(|| BuildRequestError::NoCredentials(target.endpoint.credentials.problem()))?;
     let (mut head, ()) = Request::new(()).into_parts();
     head.method = Method::POST;
     let uri = target.uri(Operation::Converse);
-    head.uri = uri.ok_or(RequestError::InvalidPath)?;
+    head.uri = uri.ok_or(BuildRequestError::InvalidPath)?;
     head.headers.insert(HOST, target.endpoint.origin.host());
     head.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     let hash = PayloadHash::of(PROBE.as_bytes());

@@ -31,7 +31,7 @@ use crate::simulator::{
 use crate::system::descriptors;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::process_log;
-use crate::upstream::credentials::{Identity, Sts};
+use crate::upstream::credentials::{CredentialsProvider, Sts};
 use crate::upstream::sign;
 
 /// Requests per minute of each model of the built-in config, in its order.
@@ -75,7 +75,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), String> {
         let address = server.address().map_err(|error| error.to_string())?;
         let admin = server.admin_address().map_err(|error| error.to_string())?;
         // Output goes through the access log's writer: it keeps that order, and does not block.
-        let access_log = server.live().load().access_log.clone();
+        let access_log = server.shared_gateway().load().access_log.clone();
         let served = tokio::spawn(server.serve(Workers::none(), stop.clone(), force_stop));
         demo.show(address, usize::from(arguments.burst), &access_log).await;
         if arguments.once {
@@ -113,7 +113,7 @@ fn config(arguments: &Arguments, simulator: &Simulator) -> Result<Config, String
 }
 
 struct Demo {
-    identity: Identity,
+    credentials: CredentialsProvider,
     region: String,
     bedrock: SocketAddr,
     models: Vec<(String, String)>,
@@ -136,7 +136,7 @@ impl Demo {
             Ok((target.model.clone(), id.encode()))
         });
         Ok(Demo {
-            identity: Identity::start(
+            credentials: CredentialsProvider::start(
                 &config.upstream.credentials,
                 Sts { region: &config.upstream.region, use_fips: false },
             ),
@@ -224,7 +224,7 @@ impl Demo {
             .body(())?
             .into_parts();
         if signed {
-            let auth: Arc<_> = self.identity.auth().ok_or("no credentials")?;
+            let auth: Arc<_> = self.credentials.auth().ok_or("no credentials")?;
             let hash = PayloadHash::of(&body);
             sign::authorize(&mut head, || hash, &auth, &self.region, SystemTime::now())?;
         }

@@ -1,13 +1,12 @@
-//! A config that changes while the gateway runs: taken over as a whole, or not at all.
+//! Reloads the config while the gateway runs: all of it, or nothing.
 //!
-//! The files of the config are polled, because polling sees what file notifications
-//! miss: a ConfigMap's swapped link, a network volume, an editor that writes a new file
-//! over the old. They are loaded when two looks in a row have found the same, so that a file that
-//! is being written is left alone; SIGHUP has them loaded at once. A config that is wrong changes
-//! nothing, and is complained of once.
+//! The config's files are polled, because polling detects what file notifications miss: a ConfigMap's
+//! swapped link, a network volume, an editor that replaces the file. Changed files are loaded when two
+//! polls in a row find the same content, so that a file that is being written is left alone. SIGHUP
+//! loads them at once. A faulty config changes nothing and is logged once.
 //!
-//! The files of AWS' own credential chain are looked at in the same way: when they have changed, and
-//! at each SIGHUP, credentials are resolved anew.
+//! The files of the AWS credentials chain are polled in the same way. When they have changed, and at
+//! each SIGHUP, the credentials are resolved again.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -27,111 +26,111 @@ use crate::system::time::{sleep, timeout};
 use crate::telemetry::process_log::UNLIMITED;
 use crate::upstream::credentials;
 
-/// Longest pause between the look that finds a change and the one that finds it done.
-const SETTLING: Duration = Duration::from_secs(1);
+/// Longest pause between the poll that finds a change and the poll that confirms it.
+const CONFIRM_PAUSE: Duration = Duration::from_secs(1);
 
-/// How often files are loaded that change while they are read, and the pause before each time.
+/// Most tries to load files that change while they are read, and the pause between two tries.
 const MAX_TRIES: u32 = 50;
-const BETWEEN_TRIES: Duration = Duration::from_millis(20);
+const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
-/// Files that are not read within this time are logged.
-const SLOW: Duration = Duration::from_secs(60);
+/// A read of the files that takes longer is logged.
+const SLOW_READ: Duration = Duration::from_secs(60);
 
-/// A change of the files on its way to being loaded.
+/// Detects changes of the config's files and of the AWS credentials chain's files.
 #[derive(Debug)]
 pub(super) struct Watch {
     source: Source,
     files: Arc<Mutex<Files>>,
-    config: Settled,
-    /// The files of AWS' own credential chain.
-    credentials: Settled,
+    config: ChangeDetector,
+    credentials: ChangeDetector,
 }
 
-/// What files are, as far as they have been taken over.
+/// Detects when changed files are complete: two polls in a row find the same fingerprint.
 #[derive(Debug)]
-struct Settled {
-    /// What was loaded last, well or not.
+struct ChangeDetector {
+    /// The fingerprint of the files when they were last loaded, with success or not.
     loaded: Fingerprint,
-    /// What the last look found, if that is something else.
+    /// The fingerprint of the last poll, if it differs from `loaded`.
     changed: Option<Fingerprint>,
 }
 
-impl Settled {
-    fn new(loaded: Fingerprint) -> Settled {
-        Settled { loaded, changed: None }
+impl ChangeDetector {
+    fn new(loaded: Fingerprint) -> ChangeDetector {
+        ChangeDetector { loaded, changed: None }
     }
 
-    /// Whether what a look has found is to be loaded.
-    fn found(&mut self, now: Fingerprint) -> bool {
-        let is_settled = self.changed == Some(now);
+    /// Notes the fingerprint of a poll. True if the files must be loaded.
+    fn must_load(&mut self, now: Fingerprint) -> bool {
+        let is_confirmed = self.changed == Some(now);
         self.changed = (now != self.loaded).then_some(now);
-        is_settled && self.changed.is_some()
+        is_confirmed && self.changed.is_some()
     }
 }
 
 impl Watch {
-    /// Watches the files of `source`; to be called before they are loaded for the first time.
+    /// Watches the files of `source`. Call this before the files are loaded for the first time.
     pub(super) fn new(source: &Source) -> Watch {
         let mut files = Files::new(source.clone(), Env::of_process());
-        let config = Settled::new(files.fingerprint());
+        let config = ChangeDetector::new(files.fingerprint());
         let files = Arc::new(Mutex::new(files));
-        let credentials = Settled::new(fingerprint_of(&credentials::files()));
+        let credentials = ChangeDetector::new(fingerprint_of(&credentials::files()));
         Watch { source: source.clone(), files, config, credentials }
     }
 
-    /// What the files are now; `None` if the process ends first.
-    async fn look(&self) -> Option<Fingerprint> {
+    /// The fingerprint of the config's files now; `None` if the process ends first.
+    async fn config_fingerprint(&self) -> Option<Fingerprint> {
         let files = Arc::clone(&self.files);
-        let look = move || files.lock().fingerprint();
-        patiently(tokio::task::spawn_blocking(look)).await
+        let read = move || files.lock().fingerprint();
+        await_read(tokio::task::spawn_blocking(read)).await
     }
 
-    /// What the files of credentials are now, in the same way.
-    async fn look_at_credentials(&self) -> Option<Fingerprint> {
-        let look = || fingerprint_of(&credentials::files());
-        patiently(tokio::task::spawn_blocking(look)).await
+    /// The fingerprint of the credentials' files now; `None` if the process ends first.
+    async fn credentials_fingerprint(&self) -> Option<Fingerprint> {
+        let read = || fingerprint_of(&credentials::files());
+        await_read(tokio::task::spawn_blocking(read)).await
     }
 
-    /// The pause before the next check; `None` if checks are off.
+    /// The pause before the next poll; `None` if polling is off.
     fn pause(&self, interval: Duration) -> Option<Duration> {
         let is_changed = self.config.changed.is_some() || self.credentials.changed.is_some();
-        let pause = if is_changed { interval.min(SETTLING) } else { interval };
+        let pause = if is_changed { interval.min(CONFIRM_PAUSE) } else { interval };
         (!interval.is_zero()).then_some(pause)
     }
 }
 
-/// Waits for files to be read, and says so if a file system does not answer. `None` if that can't be
-/// told because the process ends.
-async fn patiently<T>(mut reading: JoinHandle<T>) -> Option<T> {
-    if let Ok(read) = timeout(SLOW, &mut reading).await {
+/// Waits until files are read, and logs a read that takes long, as on a file system that does not answer.
+/// `None` if the process ends first.
+async fn await_read<T>(mut reading: JoinHandle<T>) -> Option<T> {
+    if let Ok(read) = timeout(SLOW_READ, &mut reading).await {
         return read.ok();
     }
     let files = "the files of the config";
-    tracing::error!("still reading {files}; no change is detected until that is done");
+    tracing::error!("still reading {files}; no change is detected until the read ends");
     let read = reading.await.ok();
     tracing::info!("{files} can be read again");
     read
 }
 
-/// Takes over newer configs from here on, until `stop`; with each, `certificates` are looked at too.
+/// Starts to watch the files and to reload the config, until `stop`. Each reload also notifies
+/// `certificates`, so that the certificate files are checked.
 ///
 /// # Errors
-/// When the process can't listen for signals.
+/// If the process can't listen for signals.
 pub(super) fn start(
     watch: Watch,
-    live: Arc<SharedGateway>,
+    shared_gateway: Arc<SharedGateway>,
     legacy: Arc<LegacyService>,
     certificates: Arc<Notify>,
     stop: CancellationToken,
 ) -> Result<(), String> {
     let mut hangup = signal(SignalKind::hangup())
         .map_err(|error| format!("can't listen for signals: {error}"))?;
-    let running = live.load().config.clone();
-    let mut reloader = Reloader { watch, running, live, legacy, certificates };
+    let running = shared_gateway.load().config.clone();
+    let mut reloader = Reloader { watch, running, shared_gateway, legacy, certificates };
     reloader.succeeded();
     tokio::spawn(async move {
         loop {
-            let interval = reloader.live.load().config.server.config_poll_interval;
+            let interval = reloader.shared_gateway.load().config.server.config_poll_interval;
             let pause = reloader.watch.pause(interval);
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -139,7 +138,7 @@ pub(super) fn start(
                     reloader.reload(None).await;
                     reloader.reread_credentials();
                 }
-                () = sleep(pause.unwrap_or_default()), if pause.is_some() => reloader.look().await,
+                () = sleep(pause.unwrap_or_default()), if pause.is_some() => reloader.poll().await,
                 else => return,
             }
         }
@@ -149,64 +148,64 @@ pub(super) fn start(
 
 struct Reloader {
     watch: Watch,
-    /// What the process was started with.
+    /// The config that the process was started with.
     running: Config,
-    live: Arc<SharedGateway>,
+    shared_gateway: Arc<SharedGateway>,
     legacy: Arc<LegacyService>,
-    /// Has the certificate files looked at.
+    /// Notified when the certificate files must be checked.
     certificates: Arc<Notify>,
 }
 
 impl Reloader {
-    async fn look(&mut self) {
-        let now = self.watch.look().await;
-        if let Some(now) = now.filter(|now| self.watch.config.found(*now)) {
+    async fn poll(&mut self) {
+        let now = self.watch.config_fingerprint().await;
+        if let Some(now) = now.filter(|now| self.watch.config.must_load(*now)) {
             self.reload(Some(now)).await;
         }
-        let now = self.watch.look_at_credentials().await;
-        if let Some(now) = now.filter(|now| self.watch.credentials.found(*now)) {
-            self.watch.credentials = Settled::new(now);
+        let now = self.watch.credentials_fingerprint().await;
+        if let Some(now) = now.filter(|now| self.watch.credentials.must_load(*now)) {
+            self.watch.credentials = ChangeDetector::new(now);
             tracing::info!("AWS credential files changed");
             self.reread_credentials();
         }
     }
 
     fn reread_credentials(&self) {
-        for identity in self.live.load().router.identities() {
-            identity.reread();
+        for provider in self.shared_gateway.load().router.credentials() {
+            provider.reread();
         }
     }
 
-    /// Loads the files; if `wanted`, only when they are still so.
+    /// Loads the files. With `wanted`, only if the files still have this fingerprint.
     async fn reload(&mut self, wanted: Option<Fingerprint>) {
         let mut tries = 0;
         let (contents, loaded) = loop {
             let before = match wanted {
                 Some(contents) => contents,
-                None => match self.watch.look().await {
+                None => match self.watch.config_fingerprint().await {
                     Some(contents) => contents,
                     None => return,
                 },
             };
             let source = self.watch.source.clone();
             let load = tokio::task::spawn_blocking(move || super::load(&source));
-            let Some(loaded) = patiently(load).await else { return };
-            let Some(after) = self.watch.look().await else { return };
+            let Some(loaded) = await_read(load).await else { return };
+            let Some(after) = self.watch.config_fingerprint().await else { return };
             if before == after {
                 break (before, loaded);
             }
-            // Changed in between: what was loaded may be half of it. Whoever asked for the reload
-            // by a signal may not have waited for the end of the change.
+            // The files changed while they were loaded, so the config may be incomplete. A poll will find
+            // the complete files. A signal may have come before the change was complete, so try again.
             tries += 1;
             if wanted.is_some() {
                 return;
             }
             if tries == MAX_TRIES {
-                break (before, Err("its files do not stop changing".to_owned()));
+                break (before, Err("its files kept changing while they were loaded".to_owned()));
             }
-            sleep(BETWEEN_TRIES).await;
+            sleep(RETRY_PAUSE).await;
         };
-        self.watch.config = Settled::new(contents);
+        self.watch.config = ChangeDetector::new(contents);
         let taken = match loaded {
             Ok(loaded) => self.take_over(loaded).await,
             Err(error) => Err(error),
@@ -223,19 +222,19 @@ impl Reloader {
             }
         };
         self.certificates.notify_one();
-        self.live.load().metrics.config_reloads.with_label_values(&[result]).inc();
+        self.shared_gateway.load().metrics.config_reloads.with_label_values(&[result]).inc();
     }
 
     async fn take_over(&self, loaded: Loaded) -> Result<(), String> {
         let Loaded { config, warnings, .. } = loaded;
         let fixed = needs_restart(&self.running, &config);
-        let live = self.live.load_full();
-        // Thousands of targets take a while to build, and this thread accepts connections.
-        let renewed = tokio::task::spawn_blocking(move || live.renewed(config)).await;
+        let gateway = self.shared_gateway.load_full();
+        // Thousands of targets take long to build, and this thread accepts connections.
+        let renewed = tokio::task::spawn_blocking(move || gateway.renewed(config)).await;
         let renewed = renewed.map_err(|error| error.to_string())?;
         let renewed = renewed.map_err(|error| error.to_string())?;
         self.legacy.renew(&renewed.config).map_err(|error| error.to_string())?;
-        self.live.store(renewed);
+        self.shared_gateway.store(renewed);
         for warning in warnings {
             tracing::warn!(name: UNLIMITED, "{warning}");
         }
@@ -248,7 +247,7 @@ impl Reloader {
 
     fn succeeded(&self) {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        self.live.load().metrics.config_last_reload.set(now.as_secs_f64());
+        self.shared_gateway.load().metrics.config_last_reload.set(now.as_secs_f64());
     }
 }
 
@@ -257,16 +256,16 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn files_that_are_read_late_are_waited_for() {
+    async fn a_slow_read_of_the_files_is_awaited() {
         let late = tokio::spawn(async {
-            sleep(SLOW * 3).await;
+            sleep(SLOW_READ * 3).await;
             1
         });
-        assert_eq!(patiently(late).await, Some(1));
+        assert_eq!(await_read(late).await, Some(1));
     }
 
     #[test]
-    fn a_change_is_loaded_when_two_looks_in_a_row_have_found_it() {
+    fn a_change_is_loaded_when_two_polls_in_a_row_find_it() {
         let dir = tempfile::tempdir().unwrap();
         let source = Source::File(dir.path().join("config.toml"));
         let mut files = Files::new(source.clone(), Env::default());
@@ -276,22 +275,22 @@ mod tests {
         };
         let [old, half, whole] = ["# old", "# h", "# half"].map(contents);
         let files = Arc::new(Mutex::new(files));
-        let [config, credentials] = [Settled::new(old), Settled::new(old)];
+        let [config, credentials] = [ChangeDetector::new(old), ChangeDetector::new(old)];
         let mut watch = Watch { source, files, config, credentials };
         let minute = Duration::from_secs(60);
-        assert!(!watch.config.found(old));
+        assert!(!watch.config.must_load(old));
         assert_eq!(watch.pause(minute), Some(minute));
-        assert!(!watch.config.found(half));
-        assert_eq!(watch.pause(minute), Some(SETTLING));
-        assert!(!watch.config.found(whole), "it was being written");
-        assert!(watch.config.found(whole));
-        watch.config = Settled::new(whole);
-        assert!(!watch.config.found(whole));
-        assert!(!watch.config.found(half));
-        assert!(!watch.config.found(whole), "taken back");
+        assert!(!watch.config.must_load(half));
+        assert_eq!(watch.pause(minute), Some(CONFIRM_PAUSE));
+        assert!(!watch.config.must_load(whole), "it was being written");
+        assert!(watch.config.must_load(whole));
+        watch.config = ChangeDetector::new(whole);
+        assert!(!watch.config.must_load(whole));
+        assert!(!watch.config.must_load(half));
+        assert!(!watch.config.must_load(whole), "taken back");
         assert_eq!(watch.config.changed, None);
-        assert!(!watch.credentials.found(whole));
-        assert_eq!(watch.pause(minute), Some(SETTLING), "the same for credentials");
+        assert!(!watch.credentials.must_load(whole));
+        assert_eq!(watch.pause(minute), Some(CONFIRM_PAUSE), "the same for credentials");
         assert_eq!(watch.pause(Duration::ZERO), None);
     }
 }

@@ -61,12 +61,12 @@ pub(super) fn run(arguments: Arguments) -> Result<(), String> {
         let (stop, force_stop) = (CancellationToken::new(), CancellationToken::new());
         on_signals(stop.clone(), force_stop.clone())?;
         let Started { server, budgets, spans } = start(loaded.config).await?;
-        let live = Arc::clone(server.live());
+        let shared_gateway = Arc::clone(server.shared_gateway());
         let (legacy, recheck) = (Arc::clone(server.legacy()), Arc::clone(server.recheck()));
-        reload::start(watch, Arc::clone(&live), legacy, recheck, stop.clone())?;
+        reload::start(watch, Arc::clone(&shared_gateway), legacy, recheck, stop.clone())?;
         let drained_by = async {
             stop.cancelled().await;
-            let config = &live.load().config.server;
+            let config = &shared_gateway.load().config.server;
             Instant::now() + config.drain_delay + config.drain_timeout
         };
         let (clean, end) =
@@ -80,8 +80,8 @@ pub(super) fn run(arguments: Arguments) -> Result<(), String> {
                 () = force_stop.cancelled() => {}
             }
         }
-        live.load().access_log.flush();
-        live.load().usage_log.flush();
+        shared_gateway.load().access_log.flush();
+        shared_gateway.load().usage_log.flush();
         if clean {
             tracing::info!("stopped");
             Ok(())
@@ -125,9 +125,10 @@ pub(super) async fn start(config: Config) -> Result<Started, String> {
     let (state, ledgers) = (&gateway.config.state, gateway.clients.ledgers());
     let budgets = BudgetSync::start(state, ledgers, &gateway.metrics).await;
     let budgets = budgets.map_err(|error| error.to_string())?;
-    let live = Arc::new(SharedGateway::new(gateway));
-    let legacy = Arc::new(LegacyService::start(&live).map_err(|error| error.to_string())?);
-    let server = Server::bind(live, legacy).await.map_err(|error| error.to_string())?;
+    let shared_gateway = Arc::new(SharedGateway::new(gateway));
+    let legacy =
+        Arc::new(LegacyService::start(&shared_gateway).map_err(|error| error.to_string())?);
+    let server = Server::bind(shared_gateway, legacy).await.map_err(|error| error.to_string())?;
     let address = |address: std::io::Result<std::net::SocketAddr>| {
         address.map_err(|error| format!("can't tell the listener's address: {error}"))
     };

@@ -1,7 +1,7 @@
-//! Whether the store can be reached.
+//! The health of the job store.
 //!
-//! Every call's outcome is recorded here. After the first failure all callers fail at once instead of
-//! waiting for a store that is gone; the next check that succeeds ends that.
+//! Every call to the store reports its result here. After a failure all further calls fail at once and do
+//! not wait for the store, until a check succeeds.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,7 +18,7 @@ use crate::telemetry::Metrics;
 pub(super) struct Health {
     store: Store,
     is_up: AtomicBool,
-    /// Why it is not up; none before the first check.
+    /// Why the store is down; `None` before the first check, and while the store is up.
     problem: ArcSwapOption<String>,
     gauge: IntGauge,
 }
@@ -46,9 +46,9 @@ impl Health {
         Err(JobsError::Unreachable(problem.to_owned()))
     }
 
-    /// Records the outcome of a call.
-    pub(super) fn record<T>(&self, outcome: Result<T, StoreError>) -> Result<T, JobsError> {
-        match outcome {
+    /// Records the result of a call.
+    pub(super) fn record<T>(&self, result: Result<T, StoreError>) -> Result<T, JobsError> {
+        match result {
             Ok(value) => Ok(value),
             Err(error) => {
                 let is_of_store = error.is_of_store();
@@ -61,7 +61,7 @@ impl Health {
         }
     }
 
-    /// Checks the store; one that is down also for whether it can be written.
+    /// Checks that the store can be read. A store that is down must also accept a write.
     pub(super) async fn check(&self) -> bool {
         match self.store.check(!self.is_up()).await {
             Ok(()) => self.set(Ok(())),
@@ -77,7 +77,7 @@ impl Health {
         self.gauge.set(i64::from(state.is_ok()));
         match state {
             Ok(()) if !was_up => tracing::info!("the job queue is reachable"),
-            // Also if it was never up.
+            // The first failed check is logged, too.
             Err(error) if was_up || known.is_none() => {
                 tracing::error!(%error, "the job queue is not reachable");
             }

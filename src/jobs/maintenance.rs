@@ -1,5 +1,5 @@
-//! Periodic work for the queue: check the store, renew this process's claims, notice jobs that were
-//! cancelled elsewhere, record that the workers are alive, count jobs, tidy the store.
+//! Periodic work for the queue: checks the store, renews this process's claims, stops jobs that were
+//! cancelled elsewhere, stores the workers' heartbeats, counts jobs, and tidies the store.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -19,13 +19,13 @@ use super::worker::Workers;
 use crate::config;
 use crate::telemetry::Metrics;
 
-const COUNT_EVERY: Duration = Duration::from_secs(5);
-const TIDY_EVERY: Duration = Duration::from_secs(60);
+const COUNT_INTERVAL: Duration = Duration::from_secs(5);
+const TIDY_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Most abandoned jobs that are remembered.
 const MAX_ABANDONED: usize = 1000;
 
-/// Lost workers are removed after this many times the time in which they count as lost.
+/// Lost workers are removed after so many times the time after which they count as lost.
 const KEEP_LOST: u32 = 10;
 
 #[derive(Debug)]
@@ -64,7 +64,7 @@ impl Maintenance {
         }
     }
 
-    /// Has a job cancelled when the store is back: its submitter does without it.
+    /// Cancels a job when the store is back, because its submitter got an error.
     pub(super) fn abandon(&self, job: Uuid) {
         let mut abandoned = self.abandoned.lock();
         if abandoned.len() >= MAX_ABANDONED {
@@ -78,7 +78,7 @@ impl Maintenance {
     pub(super) async fn run(self: Arc<Self>, end: CancellationToken) {
         let mut ticks = interval(self.every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut beaten, mut counted, mut tidied) = (None, None, None);
+        let (mut last_heartbeat, mut last_count, mut last_tidy) = (None, None, None);
         loop {
             tokio::select! {
                 _ = ticks.tick() => {}
@@ -89,16 +89,16 @@ impl Maintenance {
             }
             self.renew().await;
             self.cancel_abandoned().await;
-            if is_time(&mut beaten, self.heartbeat) {
+            if is_time(&mut last_heartbeat, self.heartbeat) {
                 let beat = self.store.heartbeat(&self.workers.list()).await;
                 if let Err(error) = self.health.record(beat) {
                     tracing::debug!(%error, "the workers' heartbeat was not stored");
                 }
             }
-            if is_time(&mut counted, COUNT_EVERY) {
+            if is_time(&mut last_count, COUNT_INTERVAL) {
                 self.count().await;
             }
-            if is_time(&mut tidied, TIDY_EVERY)
+            if is_time(&mut last_tidy, TIDY_INTERVAL)
                 && let Err(error) = self.store.tidy(self.lost_before()).await
             {
                 tracing::warn!(%error, "maintenance of the job queue failed");
@@ -116,7 +116,7 @@ impl Maintenance {
         }
     }
 
-    /// Workers that were last seen before this are removed; in seconds since 1970.
+    /// Workers without a heartbeat since this time are removed; in seconds since 1970.
     fn lost_before(&self) -> u64 {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         now.saturating_sub((self.heartbeat * MISSED_HEARTBEATS * KEEP_LOST).as_secs())
@@ -149,7 +149,7 @@ impl Maintenance {
     }
 }
 
-/// Whether something periodic is due; if so, records that it happens now.
+/// Whether `every` has passed since `last`. If so, sets `last` to now.
 fn is_time(last: &mut Option<Instant>, every: Duration) -> bool {
     let is_due = last.is_none_or(|last: Instant| last.elapsed() >= every);
     if is_due {

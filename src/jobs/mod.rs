@@ -3,10 +3,10 @@
 //! ```text
 //!  submit -> store <- claim, start - worker -> runner: run, retry, store the outcome
 //! ```
-//! An accepted job ends once, however often its worker dies: the store gives it to one claim at a
-//! time and takes one outcome. Each queue has slots, a rate of starts and time limits. When the store
-//! can't be reached, submitters get an error at once; when it is back, the queue goes on without a
-//! restart. A job's work is its submitter's [`JobHandler`].
+//! An accepted job ends once, however often its worker dies: one claim at a time holds the job, and the
+//! store accepts one result. Each queue has slots, a rate of starts and time limits. While the store can't
+//! be reached, submitters get an error at once. When the store is back, the queue continues without a
+//! restart. The [`JobHandler`] of the submitter does a job's work.
 
 mod health;
 mod maintenance;
@@ -59,7 +59,7 @@ pub enum JobsError {
 pub struct Stats {
     /// The numbers of each queue's unfinished jobs.
     pub counts: BTreeMap<&'static str, Counts>,
-    /// The workers that were seen lately.
+    /// The workers with a recent heartbeat.
     pub workers: Vec<Worker>,
 }
 
@@ -73,17 +73,17 @@ pub struct Jobs {
     maintenance: Arc<Maintenance>,
     worker_tasks: TaskTracker,
     maintenance_task: TaskTracker,
-    /// No new job starts.
+    /// Cancelled when no new job may start.
     stopping: CancellationToken,
-    /// No job runs any more.
+    /// Cancelled when no job runs any more.
     idle: CancellationToken,
     max_waiting: usize,
     heartbeat: Duration,
 }
 
 impl Jobs {
-    /// Starts the configured queue, if there is one. The store need not be reachable yet. Must be
-    /// called within a tokio runtime.
+    /// Starts the configured queue; `None` without one. The store need not be reachable yet. Call this
+    /// within a tokio runtime.
     ///
     /// # Errors
     /// When the store's address is invalid.
@@ -139,7 +139,7 @@ impl Jobs {
                 Err(JobsError::Full { queue: job.queue.name(), max: self.max_waiting })
             }
             Err(error) => {
-                // It may be stored nevertheless, but its submitter does without it now.
+                // The store may have accepted the job, but its submitter gets an error.
                 self.maintenance.abandon(id);
                 Err(error)
             }
@@ -182,8 +182,8 @@ impl Jobs {
         })
     }
 
-    /// Stops starting jobs and waits for those that run. The claims of those that have not ended
-    /// when the process does lapse, and another worker runs them again.
+    /// Stops starting jobs, and waits for the running jobs. If the process ends before a job does, the
+    /// job's claim lapses, and another worker runs the job again.
     pub async fn stop(&self) {
         self.stopping.cancel();
         self.worker_tasks.close();

@@ -6,8 +6,7 @@
 //!                v  |
 //!             Retrying          any of the three on the left -> Cancelled
 //! ```
-//! Done, Failed and Cancelled are final: the store refuses a result that arrives later, so a job
-//! has one end.
+//! Done, Failed and Cancelled are final. The store refuses a result that arrives later, so a job ends once.
 
 use std::fmt;
 use std::str::FromStr;
@@ -61,13 +60,13 @@ pub enum State {
     Waiting,
     /// A worker runs it.
     Running,
-    /// It failed and will be tried again.
+    /// The last try failed, and another one follows.
     Retrying,
-    /// It has a result.
+    /// Ended with a result.
     Done,
-    /// It failed for good.
+    /// Ended without a result.
     Failed,
-    /// It was cancelled before it was done or failed.
+    /// Cancelled before another end.
     Cancelled,
 }
 
@@ -114,7 +113,7 @@ impl FromStr for State {
 pub struct NewJob {
     /// The queue it joins.
     pub queue: Queue,
-    /// The client that submitted it, where clients are known.
+    /// The client that submitted the job; `None` without configured clients.
     pub owner: Option<String>,
     /// A description for people: a section's name, a question.
     pub subject: String,
@@ -129,7 +128,7 @@ pub struct Record {
     pub queue: Queue,
     /// Its state.
     pub state: State,
-    /// The client that submitted it, where clients are known. It never changes.
+    /// The client that submitted the job; `None` without configured clients. Never changes.
     pub owner: Option<String>,
     /// A description for people.
     pub subject: String,
@@ -137,13 +136,13 @@ pub struct Record {
     pub progress: u8,
     /// Its result, once it is done.
     pub result: Option<Value>,
-    /// Why it failed, or why its last try did.
+    /// The error of the job, or of its last try.
     pub error: Option<String>,
 }
 
-/// A job's end, or what its end is made of.
+/// What a job ended with.
 #[derive(Clone, Debug)]
-pub(super) enum Outcome {
+pub(super) enum JobResult {
     Done(Value),
     Failed(String),
 }
@@ -168,19 +167,19 @@ impl Claim {
 pub struct Counts {
     /// Not started, or waiting for a retry.
     pub waiting: u64,
-    /// Of those not started, claimed by a worker that waits for the queue's rate.
+    /// Not started, but claimed by a worker that waits for the queue's rate.
     pub reserved: u64,
     /// Running.
     pub running: u64,
 }
 
-/// A worker that was seen lately.
+/// A worker with a recent heartbeat.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Worker {
     /// Its name, unique to one run of a process.
     pub name: String,
     /// The queue it serves.
     pub queue: Queue,
-    /// When it was last seen, in seconds since 1970.
+    /// The time of its last heartbeat, in seconds since 1970.
     pub seen: u64,
 }

@@ -1,8 +1,8 @@
-//! A claimed job from its start to its end: start it when the queue's rate allows, run it within its
-//! time limits, retry after transient failures, store the outcome.
+//! Runs a claimed job: starts it when the queue's rate allows, runs it within its time limits, retries it
+//! after transient failures, and stores its result.
 //!
-//! A job runs in a task of its own. If the store goes away in the meantime the job goes on, and its
-//! outcome is stored when the store is back.
+//! Each job runs in a task of its own. If the store fails meanwhile, the job continues, and its result is
+//! stored when the store is back.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -20,8 +20,8 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use super::health::Health;
-use super::record::{Claim, Outcome, Queue};
-use super::store::{Limits, MISSED_HEARTBEATS, Start, Store};
+use super::record::{Claim, JobResult, Queue};
+use super::store::{ClaimLimits, MISSED_HEARTBEATS, Start, Store};
 use crate::config;
 use crate::storage::StoreError;
 use crate::system::time::{sleep, timeout};
@@ -34,9 +34,9 @@ const MAX_PAUSE: Duration = Duration::from_secs(2);
 /// Longest sleep before the store is asked again whether a job may start.
 const MAX_START_PAUSE: Duration = Duration::from_secs(5);
 
-/// Runs jobs.
+/// Does the work of jobs.
 pub trait JobHandler: Send + Sync + 'static {
-    /// Runs one try of a job. When the future is dropped, nothing of it may run on.
+    /// Runs one try of a job. All its work must stop when the future is dropped.
     fn run(
         &self,
         job: Job,
@@ -44,7 +44,7 @@ pub trait JobHandler: Send + Sync + 'static {
     ) -> BoxFuture<'static, Result<Value, Failure>>;
 }
 
-/// A job that runs.
+/// One try of a job.
 #[derive(Clone, Debug)]
 pub struct Job {
     /// Its id.
@@ -53,9 +53,9 @@ pub struct Job {
     pub queue: Queue,
     /// What was submitted.
     pub payload: Value,
-    /// When the handler should end by itself; soon after, it is cut off.
+    /// When the handler should end by itself. The time limit, soon after, drops its future.
     pub soft_deadline: Instant,
-    /// Whether no other try follows this one.
+    /// Whether this try is the last one.
     pub is_last_try: bool,
 }
 
@@ -66,7 +66,7 @@ pub struct Failure {
     pub message: String,
     /// Whether another try may succeed.
     pub is_transient: bool,
-    /// Shortest wait before it.
+    /// Shortest wait before another try.
     pub retry_after: Option<Duration>,
 }
 
@@ -79,7 +79,7 @@ pub struct ProgressReporter {
 }
 
 impl ProgressReporter {
-    /// Records the progress in percent. A report that is lost does no harm.
+    /// Records the progress in percent. A failed report is logged, and the job continues.
     pub async fn report(&self, percent: u8) {
         let stored = self.store.progress(self.claim, percent.min(100)).await;
         if let Err(error) = self.health.record(stored) {
@@ -92,7 +92,7 @@ impl ProgressReporter {
 #[derive(Debug)]
 struct QueueRuntime {
     config: config::JobQueue,
-    limits: Limits,
+    limits: ClaimLimits,
     /// One permit for each job that may run at once.
     slots: Arc<Semaphore>,
     /// Held while a job waits for the queue's rate, so that jobs start in order.
@@ -103,12 +103,12 @@ struct QueueRuntime {
 #[derive(Clone, Debug)]
 struct ClaimState {
     claim: Claim,
-    /// Whether the store has the claim's token, so that the claim is to be renewed.
+    /// Whether the store has the claim's token. Only such claims are renewed.
     is_stored: Arc<AtomicBool>,
     cancel: CancellationToken,
 }
 
-/// A claim that this process has, until it is dropped.
+/// Keeps a claim in the runner's list until dropped.
 struct ActiveClaim {
     runner: Arc<Runner>,
     state: ClaimState,
@@ -153,7 +153,7 @@ impl Runner {
         let lease = config.heartbeat * MISSED_HEARTBEATS;
         let runtime = |queue: &config::JobQueue| QueueRuntime {
             config: queue.clone(),
-            limits: Limits { starts: queue.per_minute, window: config.rate_window, lease },
+            limits: ClaimLimits { starts: queue.per_minute, window: config.rate_window, lease },
             slots: Arc::new(Semaphore::new(queue.workers)),
             start_lock: Mutex::new(()),
         };
@@ -186,8 +186,8 @@ impl Runner {
         Arc::clone(&self.queue(queue).slots).acquire_owned().await.ok()
     }
 
-    /// Starts a claimed job as soon as its queue's rate allows, and leaves it to a task that keeps
-    /// the slot. When the process stops first, the claim is released.
+    /// Starts a claimed job when its queue's rate allows, in a task that holds the slot. If the process
+    /// stops first, the claim is released.
     pub(super) async fn start(self: &Arc<Self>, claim: Claim, slot: OwnedSemaphorePermit) {
         let state =
             ClaimState { claim, is_stored: Arc::default(), cancel: CancellationToken::new() };
@@ -215,25 +215,25 @@ impl Runner {
         }
     }
 
-    /// The claims that are to be renewed.
+    /// The claims to renew.
     pub(super) fn claims(&self) -> Vec<Claim> {
         let stored = self.claims.iter().filter(|state| state.is_stored.load(Ordering::Acquire));
         stored.map(|state| state.claim).collect()
     }
 
-    /// How long a claim lasts that is not renewed.
+    /// How long a claim lasts without renewal.
     pub(super) fn lease(&self) -> Duration {
         self.lease
     }
 
-    /// Stops a job whose claim is lost: it was cancelled, or another worker has it.
+    /// Stops a job whose claim is lost: the job was cancelled, or another worker has claimed it.
     pub(super) fn lost(&self, claim: Claim) {
         if let Some(state) = self.claims.get(&claim.job).filter(|state| state.claim == claim) {
             state.cancel.cancel();
         }
     }
 
-    /// Waits until no job runs. Call it once the workers have ended.
+    /// Waits until no job runs. Call this after the workers have ended.
     pub(super) async fn idle(&self) {
         self.tasks.close();
         self.tasks.wait().await;
@@ -244,15 +244,15 @@ impl Runner {
         let claim = state.claim;
         loop {
             let is_last_try = started.failures >= self.queue(claim.queue).config.retries;
-            let result = tokio::select! {
-                result = self.attempt(claim, started.payload, is_last_try) => result,
+            let attempted = tokio::select! {
+                attempted = self.attempt(claim, started.payload, is_last_try) => attempted,
                 () = state.cancel.cancelled() => {
                     self.count(claim.queue, "cancelled");
                     return;
                 }
             };
-            let outcome = match result {
-                Ok(result) => Outcome::Done(result),
+            let result = match attempted {
+                Ok(value) => JobResult::Done(value),
                 Err(failure) if failure.is_transient && !is_last_try => {
                     let message = failure.message.as_str();
                     if !self.until_stored(|| self.store.retry(claim, message)).await {
@@ -272,16 +272,16 @@ impl Runner {
                     }
                     continue;
                 }
-                Err(failure) => Outcome::Failed(failure.message),
+                Err(failure) => JobResult::Failed(failure.message),
             };
-            let label = if matches!(outcome, Outcome::Done(_)) { "done" } else { "failed" };
-            let is_stored = self.until_stored(|| self.store.finish(claim, &outcome)).await;
+            let label = if matches!(result, JobResult::Done(_)) { "done" } else { "failed" };
+            let is_stored = self.until_stored(|| self.store.finish(claim, &result)).await;
             self.count(claim.queue, if is_stored { label } else { "lost" });
             return;
         }
     }
 
-    /// Waits until a claimed job may start; `None` if this process is not to run it.
+    /// Waits until a claimed job may start; `None` if this process must not run it.
     async fn started_or_released(&self, state: &ClaimState) -> Option<Started> {
         tokio::select! {
             started = self.started(state) => started,
@@ -311,7 +311,7 @@ impl Runner {
                     tracing::debug!(job = %claim.job, ?due, "another worker has the job");
                     return None;
                 }
-                Ok(Start::Settled) => return None,
+                Ok(Start::Ended) => return None,
                 Err(error) => {
                     tracing::debug!(job = %claim.job, %error, "the job can't be started yet");
                     sleep(pause).await;
@@ -363,8 +363,8 @@ impl Runner {
         delay.max(at_least.unwrap_or_default()).min(self.retry_max_delay)
     }
 
-    /// Repeats a call until the store has answered it, so that a result outlasts an outage of the
-    /// store. False if the claim is lost.
+    /// Repeats a call until the store answers, so that a result survives an outage of the store. False if
+    /// the claim is lost.
     async fn until_stored<F>(&self, call: impl Fn() -> F) -> bool
     where
         F: Future<Output = Result<bool, StoreError>>,
@@ -394,7 +394,7 @@ impl Runner {
     }
 }
 
-/// What the store returns of a job that starts.
+/// The store's data of a job that starts.
 struct Started {
     payload: Value,
     failures: u32,

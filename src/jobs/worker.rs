@@ -1,9 +1,9 @@
 //! The workers of one process, one for each queue.
 //!
-//! A worker claims its queue's next job whenever it has a free slot, starts it when the queue's rate
-//! allows, and lets it run in a task of its own. It claims the next job only then, so jobs start in
-//! the order of their submission. It looks for jobs at intervals, and at once when this process
-//! submits one.
+//! A worker claims its queue's next job when it has a free slot, starts the job when the queue's rate
+//! allows, and lets the job run in a task of its own. It then claims the next job, so that jobs start in
+//! the order of their submission. It polls the store at intervals, and at once when this process submits a
+//! job.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -21,7 +21,7 @@ use crate::config;
 
 #[derive(Debug)]
 pub(super) struct Workers {
-    /// Distinguishes this process's workers from all others, ever.
+    /// A unique id of this process, which distinguishes its workers from those of any other process.
     process: String,
     store: Store,
     runner: Arc<Runner>,
@@ -50,7 +50,7 @@ impl Workers {
         }
     }
 
-    /// Has the queue's worker look for a job now.
+    /// Makes the queue's worker poll the store now.
     pub(super) fn wake(&self, queue: Queue) {
         self.submitted(queue).notify_one();
     }
@@ -64,7 +64,7 @@ impl Workers {
         }
     }
 
-    /// The workers as they are now, for the store.
+    /// The workers with the current time as their last heartbeat.
     pub(super) fn list(&self) -> Vec<Worker> {
         let seen = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let worker = |queue: Queue| {
@@ -85,7 +85,7 @@ impl Workers {
             };
             let Some(slot) = slot else { return };
             let claim = loop {
-                // A call to the store is not broken off: it might leave a claim without a worker.
+                // Dropping a call to the store could leave a claim without a worker.
                 if let Some(claim) = self.claim(queue).await {
                     break claim;
                 }

@@ -70,9 +70,9 @@ impl LegacyService {
     ///
     /// # Errors
     /// When the config can't work.
-    pub fn start(live: &Arc<SharedGateway>) -> Result<LegacyService, LegacyServiceError> {
-        let gateway = live.load_full();
-        let state = Arc::new(LegacyState::new(Arc::clone(live))?);
+    pub fn start(shared_gateway: &Arc<SharedGateway>) -> Result<LegacyService, LegacyServiceError> {
+        let gateway = shared_gateway.load_full();
+        let state = Arc::new(LegacyState::new(Arc::clone(shared_gateway))?);
         if !gateway.config.legacy.enabled {
             return Ok(LegacyService { state, jobs: None, resets: None });
         }
@@ -82,8 +82,8 @@ impl LegacyService {
         let resets = match &config.backend {
             JobsBackend::Redis { url, prefix } => {
                 let resets = Resets::new(Redis::new(url.expose(), config.timeout)?, prefix);
-                let live = Arc::clone(live);
-                let follow = resets.clone().follow(move || reset(&live.load()));
+                let shared_gateway = Arc::clone(shared_gateway);
+                let follow = resets.clone().follow(move || reset(&shared_gateway.load()));
                 Some((resets, AbortOnDropHandle::new(tokio::spawn(follow))))
             }
             JobsBackend::Off | JobsBackend::Sqlite { .. } => None,
@@ -109,7 +109,7 @@ impl LegacyService {
 
     /// Whether a path is one of these endpoints, and served.
     pub fn serves(&self, path: &str) -> bool {
-        let gateway = self.state.live.load();
+        let gateway = self.state.shared_gateway.load();
         let legacy = &gateway.config.legacy;
         legacy.enabled
             && Endpoint::of(path).is_some_and(|it| legacy.endpoints.contains(&it.group()))

@@ -163,8 +163,8 @@ impl LegacyState {
         let route = gateway.router.legacy(order.first, order.alone).ok_or_else(unknown)?;
         let first = route.targets.first().ok_or_else(unknown)?;
         // At the start of the process a question may come before the credentials.
-        let _ = timeout(CREDENTIALS_TIMEOUT, first.endpoint.identity.settled()).await;
-        if route.targets.iter().all(|target| target.endpoint.identity.auth().is_none()) {
+        let _ = timeout(CREDENTIALS_TIMEOUT, first.endpoint.credentials.settled()).await;
+        if route.targets.iter().all(|target| target.endpoint.credentials.auth().is_none()) {
             return Err(InvokeError::NoCredentials);
         }
         // The legacy default is more than some of its own models take.
@@ -185,7 +185,7 @@ impl LegacyState {
         let arrival =
             inbound_request(&gateway, first, question.body(), own, caller).ok_or_else(unknown)?;
         let answered = timeout_at(deadline, async {
-            let Ok(response) = stack::<Full<Bytes>>(&self.live).call(arrival).await;
+            let Ok(response) = stack::<Full<Bytes>>(&self.shared_gateway).call(arrival).await;
             read(&gateway, response).await
         });
         let (head, body, _share) =

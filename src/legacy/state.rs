@@ -13,7 +13,7 @@ use crate::pipeline::{Gateway, SharedGateway};
 
 #[derive(Debug)]
 pub(super) struct LegacyState {
-    pub(super) live: Arc<SharedGateway>,
+    pub(super) shared_gateway: Arc<SharedGateway>,
     pub(super) sessions: Sessions,
     pub(super) pending: PendingChats,
     prompts: ArcSwap<Prompts>,
@@ -23,8 +23,8 @@ pub(super) struct LegacyState {
 const LONG_JSON: usize = 16 * 1024;
 
 impl LegacyState {
-    pub(super) fn new(live: Arc<SharedGateway>) -> Result<LegacyState, PromptError> {
-        let gateway = live.load_full();
+    pub(super) fn new(shared_gateway: Arc<SharedGateway>) -> Result<LegacyState, PromptError> {
+        let gateway = shared_gateway.load_full();
         let legacy = &gateway.config.legacy;
         Ok(LegacyState {
             sessions: Sessions::new(
@@ -38,7 +38,7 @@ impl LegacyState {
             ),
             pending: PendingChats::new(legacy.max_sessions),
             prompts: ArcSwap::from_pointee(Prompts::new(&legacy.prompts)?),
-            live,
+            shared_gateway,
         })
     }
 
@@ -49,7 +49,7 @@ impl LegacyState {
     }
 
     pub(super) fn gateway(&self) -> Arc<Gateway> {
-        self.live.load_full()
+        self.shared_gateway.load_full()
     }
 
     pub(super) fn prompts(&self) -> Arc<Prompts> {

@@ -4,53 +4,53 @@ use std::sync::Arc;
 
 use super::registry::ClientRecord;
 
-/// Who is calling.
+/// The caller of a request.
 #[derive(Clone, Debug)]
 pub struct Caller {
-    /// Whom the gateway takes it for.
+    /// How the gateway knows the caller.
     pub kind: CallerKind,
     /// The access key id, if the request has one.
     pub access_key_id: Option<Arc<str>>,
 }
 
-/// Whom the gateway takes a client for.
+/// How the gateway knows a caller.
 #[derive(Clone, Debug)]
 pub enum CallerKind {
-    /// One that the config names.
+    /// A client of the config.
     Registered(Arc<ClientRecord>),
-    /// One that an older config named.
+    /// A client of an older config, by its name.
     Removed(Arc<str>),
-    /// One without a name, by what limits and fairness count.
+    /// A caller without a name, by the key that limits and fairness count by.
     Anonymous(Arc<str>),
 }
 
 impl Caller {
-    /// The name that the config has for it, or had.
+    /// The client's name in the config, or in an older config.
     pub fn name(&self) -> Option<&Arc<str>> {
         match &self.kind {
-            CallerKind::Registered(member) => Some(&member.name),
+            CallerKind::Registered(client) => Some(&client.name),
             CallerKind::Removed(name) => Some(name),
             CallerKind::Anonymous(_) => None,
         }
     }
 
-    /// What limits and fairness count by.
+    /// The key that limits and fairness count by.
     pub fn key(&self) -> &Arc<str> {
         match &self.kind {
-            CallerKind::Registered(member) => &member.name,
+            CallerKind::Registered(client) => &client.name,
             CallerKind::Removed(key) | CallerKind::Anonymous(key) => key,
         }
     }
 
-    /// Its record, if the config names it.
+    /// The client's record, if the config names the client.
     pub fn record(&self) -> Option<&Arc<ClientRecord>> {
         match &self.kind {
-            CallerKind::Registered(member) => Some(member),
+            CallerKind::Registered(client) => Some(client),
             CallerKind::Removed(_) | CallerKind::Anonymous(_) => None,
         }
     }
 
-    /// What it is called in the access log: never a secret.
+    /// The caller's name in the access log, which is never a secret.
     pub fn label(&self) -> Option<&str> {
         self.name().or(self.access_key_id.as_ref()).map(AsRef::as_ref)
     }

@@ -1,12 +1,12 @@
 //! The limits of clients: requests per second with a burst, tokens per minute, and requests in
-//! flight. The operator sets them, apart from the quotas of targets. A client that reaches one is
-//! refused at once and costs the others nothing.
+//! flight. The operator sets them, independently of the quotas of targets. A request above a limit is
+//! refused at once, and costs the other clients nothing.
 //!
 //! Each rule has one limiter. Alone, this process counts requests with tower_governor, as a layer of
 //! the pipeline (see `rate`), and tokens with quotas of its own. In a fleet both are quotas of which
 //! each replica holds a lease. The rate must be one there: the replicas together keep to it, and no
-//! layer of one process can know what the others let through. Requests in flight are counted by
-//! each replica for itself.
+//! layer of one process can know what the others let through. Each replica counts its own requests in
+//! flight.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -22,22 +22,22 @@ use super::quotas::ClientQuotas;
 use super::rate::RequestRate;
 use crate::config;
 use crate::fleet::Fleet;
-use crate::quota::{Limits, QueueSignal, Quota, Reservation};
+use crate::quota::{QueueSignal, Quota, QuotaLimits, Reservation};
 
-/// When a request in flight ends is not known. A second is a fair guess.
+/// The `Retry-After` for requests in flight, whose end is not known.
 const CONCURRENCY_RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// The limits of all clients.
 #[derive(Debug)]
 pub struct ClientLimits {
     defaults: Arc<Defaults>,
-    /// Counts every caller that has no record, also where no limit holds for it.
+    /// Counts every caller without a record, even without a limit.
     anonymous: AnonymousCounters,
-    /// The other replicas, if limits are shared with some.
+    /// The fleet, if replicas share the limits.
     fleet: Option<Fleet>,
 }
 
-/// The limits of every client that has none of its own.
+/// The limits of every client without limits of its own.
 #[derive(Debug)]
 struct Defaults {
     config: config::Limits,
@@ -57,8 +57,8 @@ impl ClientLimits {
         ClientLimits { defaults, anonymous: AnonymousCounters::default(), fleet }
     }
 
-    /// The limits of a newer config. If it has not changed, what was used stays used; else it is
-    /// forgotten. Requests in flight stay counted.
+    /// The limits of a newer config. Unchanged limits keep their used part; changed limits start anew.
+    /// Requests in flight stay counted.
     pub fn with_config(&self, config: &config::Limits) -> ClientLimits {
         let is_same = self.defaults.config == *config;
         ClientLimits {
@@ -74,7 +74,7 @@ impl ClientLimits {
     /// Counts a request against the rate of its client, outside the layers of the pipeline.
     ///
     /// # Errors
-    /// When that is used up.
+    /// If the rate is used up.
     pub fn check_rate(&self, caller: &Caller) -> Result<(), LimitExceeded> {
         self.check_shared_rate(caller)?;
         self.rate(caller).map_or(Ok(()), |rate| rate.check(&rate.key(caller.key())))
@@ -90,7 +90,7 @@ impl ClientLimits {
     /// Counts a request against the rate of its client at all replicas, if there is a fleet.
     ///
     /// # Errors
-    /// When that is used up.
+    /// If the rate is used up.
     pub fn check_shared_rate(&self, caller: &Caller) -> Result<(), LimitExceeded> {
         if self.fleet.is_none() {
             return Ok(());
@@ -98,7 +98,7 @@ impl ClientLimits {
         let now = Instant::now();
         let take = |quota: &Arc<Quota>, limit| {
             let exceeded = |room_at| LimitExceeded::until(limit, room_at, now);
-            // It costs a request and no tokens.
+            // The request costs one request and no tokens.
             quota.take(0, now).map(|mut reservation| reservation.charge(0)).map_err(exceeded)
         };
         if let Some(own) = overrides(caller).and_then(Overrides::shared_rate) {
@@ -111,7 +111,7 @@ impl ClientLimits {
     /// Counts a request as in flight until the permit is dropped. `None` where no limit holds.
     ///
     /// # Errors
-    /// When the client has as many in flight as it may.
+    /// If the client has its most requests in flight.
     pub fn acquire(&self, caller: &Caller) -> Result<Option<ConcurrencyPermit>, LimitExceeded> {
         let own = overrides(caller).and_then(|own| own.max_concurrent);
         let Some(max) = own.or(self.defaults.config.max_concurrent) else { return Ok(None) };
@@ -128,7 +128,7 @@ impl ClientLimits {
     /// `None` where no limit holds.
     ///
     /// # Errors
-    /// When there are fewer left.
+    /// If fewer tokens are available.
     pub fn reserve_tokens(
         &self,
         caller: &Caller,
@@ -166,7 +166,7 @@ impl Defaults {
             let rpm = per_second.get().saturating_mul(60);
             // A quota of a minute starts with no more than the burst.
             let safety_margin = 1.0 - f64::from(burst.unwrap_or(per_second).get()) / f64::from(rpm);
-            quotas("rate", Limits { rpm: Some(rpm), safety_margin, ..Limits::default() })
+            quotas("rate", QuotaLimits { rpm: Some(rpm), safety_margin, ..QuotaLimits::default() })
         });
         let rate = per_second.filter(|_| !is_shared).map(|per_second| {
             let burst = burst.unwrap_or(per_second);
@@ -174,7 +174,7 @@ impl Defaults {
         });
         let tokens = config
             .tokens_per_minute
-            .map(|tpm| quotas("tokens", Limits { tpm: Some(tpm), ..Limits::default() }));
+            .map(|tpm| quotas("tokens", QuotaLimits { tpm: Some(tpm), ..QuotaLimits::default() }));
         Defaults { rate, shared_rate, tokens, signal: Arc::default(), config: config.clone() }
     }
 }
@@ -269,10 +269,10 @@ mod tests {
         let (clients, wider, a) = renewed(&clients, own(2, 2));
         assert!(wider.check_rate(&a).is_ok() && wider.acquire(&a).is_ok());
         assert!(wider.reserve_tokens(&a, 1).is_err());
-        // Without limits of its own it has the common ones.
+        // Without limits of its own, a client has the defaults.
         let (clients, none, a) = renewed(&clients, config::ClientPolicy::default());
         assert!(none.check_rate(&a).is_ok() && none.acquire(&a).is_err());
-        // One that was gone in between has its requests still open.
+        // The requests of a client that was removed in between are still in flight.
         let nobody = ClientRegistry::new(&[], Some(&clients), None).unwrap();
         let nobody = ClientRegistry::new(&[], Some(&nobody), None).unwrap();
         let (_, back, a) = renewed(&nobody, config::ClientPolicy::default());

@@ -20,7 +20,7 @@ pub use caller::{Caller, CallerKind};
 pub use client_limits::ClientLimits;
 pub use concurrency::ConcurrencyPermit;
 pub use exceeded::LimitExceeded;
-pub use policy::{Denied, Policy};
+pub use policy::{Policy, PolicyDenial};
 pub use prices::{Prices, TokenPrices};
 pub use rate::{RateKey, RequestRate};
 pub use registry::{ClientRecord, ClientRegistry};

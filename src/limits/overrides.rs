@@ -9,7 +9,7 @@ use super::quotas::client_quota;
 use super::rate::RequestRate;
 use crate::config;
 use crate::fleet::Fleet;
-use crate::quota::{Limits, QueueSignal, Quota};
+use crate::quota::{QueueSignal, Quota, QuotaLimits};
 
 /// The limits of one client. A limit that is not set is the default's.
 #[derive(Clone, Debug, Default)]
@@ -40,12 +40,12 @@ impl Overrides {
         let rpm = policy.rpm.and_then(NonZeroU32::new);
         let shared_rate = rpm.filter(|_| fleet.is_some()).map(|rpm| {
             let kept = before.and_then(|before| before.shared_rate.clone());
-            let limits = Limits { rpm: Some(rpm.get()), ..Limits::default() };
+            let limits = QuotaLimits { rpm: Some(rpm.get()), ..QuotaLimits::default() };
             kept.filter(|kept| kept.0 == rpm).unwrap_or_else(|| (rpm, quota("own-rate", limits)))
         });
         let tokens = policy.tpm.map(|tpm| {
             let kept = before.and_then(|before| before.tokens.clone());
-            let limits = Limits { tpm: Some(tpm), ..Limits::default() };
+            let limits = QuotaLimits { tpm: Some(tpm), ..QuotaLimits::default() };
             kept.filter(|kept| kept.0 == tpm).unwrap_or_else(|| (tpm, quota("own-tokens", limits)))
         });
         let rate = rpm.filter(|_| fleet.is_none()).map(rate);

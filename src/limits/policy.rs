@@ -1,7 +1,7 @@
-//! What each named client may ask for: models, operations, guardrails, sizes, urgency.
+//! The policies of clients: allowed models, operations, guardrails, body sizes and priorities.
 //!
-//! A [`Policy`] allows or gives the reason for a denial; the pipeline asks it as soon as it knows
-//! enough. Clients that may ask for everything, and those without a name, have none to look at.
+//! A [`Policy`] allows a request, or returns the reason of a denial. The pipeline checks it as soon as the
+//! request's data are known. A client without restrictions has no policy, nor has a caller without a name.
 
 use http::HeaderMap;
 
@@ -9,10 +9,10 @@ use crate::bedrock::guardrail::{self, Named};
 use crate::bedrock::{ModelId, Operation};
 use crate::config::{self, ClientPolicy, Glob, GlobError, Guardrail, Guardrails, Priority};
 
-/// Why a client may not have what it asks for.
+/// Why a client's policy denies a request.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Denied {
-    /// The model asked for.
+pub enum PolicyDenial {
+    /// The requested model is not allowed.
     #[error(
         "You don't have access to the model with the specified model ID: {model} is not among the allowed_models of this client."
     )]
@@ -20,36 +20,36 @@ pub enum Denied {
         /// Its id.
         model: String,
     },
-    /// Every model that could answer.
+    /// No model that could answer is allowed.
     #[error(
         "You don't have access to a model that can answer for {model}: no target of its route is among the allowed_models of this client."
     )]
     Targets {
-        /// The id of the model asked for.
+        /// The id of the requested model.
         model: String,
     },
-    /// The operation.
+    /// The operation is not allowed.
     #[error("{operation} is not among the allowed_operations of this client.")]
     Operation {
         /// Its name.
         operation: &'static str,
     },
-    /// An operation that can't have the guardrail that this client's requests must have.
+    /// The operation can't have the guardrail that this client's requests must have.
     #[error("{operation} can't be called with the guardrail that this client's requests have.")]
     Unguarded {
         /// Its name.
         operation: &'static str,
     },
-    /// Another guardrail than the one it must have.
+    /// The request names another guardrail than the client's.
     #[error(
         "The guardrail of this client's requests is {} version {}; leave it out or name the same.",
         .0.identifier, .0.version
     )]
     OtherGuardrail(Guardrail),
-    /// A guardrail that it may not name.
+    /// The guardrail is not allowed.
     #[error("The guardrail is not among the allowed_guardrails of this client.")]
     Guardrail,
-    /// An operation whose cost is not known, of a client with a budget.
+    /// The client has a budget, and the cost of the operation is unknown.
     #[error(
         "What {operation} costs is not known, so it can't count against the budget of this client: it must be among its allowed_operations."
     )]
@@ -57,44 +57,44 @@ pub enum Denied {
         /// Its name.
         operation: &'static str,
     },
-    /// Models whose prices are not known, of a client with a budget.
+    /// The client has a budget, and the prices of the models are unknown.
     #[error(
         "What {model} costs is not known, so it can't count against the budget of this client: it needs a price."
     )]
     Unpriced {
-        /// The id of the model asked for.
+        /// The id of the requested model.
         model: String,
     },
-    /// A call of the control plane, which only named clients may make.
+    /// Only clients of the config may call the control plane.
     #[error("{operation} is relayed only for the clients that the config of the gateway names.")]
     Unnamed {
         /// Its name.
         operation: &'static str,
     },
-    /// A larger body than it may send.
+    /// The body is larger than the client's limit.
     #[error("the request body is larger than the max_body of this client, {limit} bytes")]
     Body {
-        /// The most that it may send, in bytes.
+        /// The limit, in bytes.
         limit: usize,
     },
 }
 
-impl Denied {
-    /// The config key that denies it.
+impl PolicyDenial {
+    /// The config key that denies the request.
     pub fn policy(&self) -> &'static str {
         match self {
-            Denied::Model { .. } | Denied::Targets { .. } => "allowed_models",
-            Denied::Operation { .. } | Denied::Uncounted { .. } => "allowed_operations",
-            Denied::Unpriced { .. } => "prices",
-            Denied::Unguarded { .. } | Denied::OtherGuardrail(_) => "guardrail",
-            Denied::Guardrail => "allowed_guardrails",
-            Denied::Unnamed { .. } => "control_plane",
-            Denied::Body { .. } => "max_body",
+            PolicyDenial::Model { .. } | PolicyDenial::Targets { .. } => "allowed_models",
+            PolicyDenial::Operation { .. } | PolicyDenial::Uncounted { .. } => "allowed_operations",
+            PolicyDenial::Unpriced { .. } => "prices",
+            PolicyDenial::Unguarded { .. } | PolicyDenial::OtherGuardrail(_) => "guardrail",
+            PolicyDenial::Guardrail => "allowed_guardrails",
+            PolicyDenial::Unnamed { .. } => "control_plane",
+            PolicyDenial::Body { .. } => "max_body",
         }
     }
 }
 
-/// What one client may ask for.
+/// The policy of one client.
 #[derive(Debug)]
 pub struct Policy {
     models: Option<Vec<Glob>>,
@@ -108,7 +108,7 @@ impl Policy {
     /// The policy of a client's config; `None` if everything is allowed.
     ///
     /// # Errors
-    /// When a pattern is invalid, which the config has checked.
+    /// If a pattern is invalid, which the config has checked.
     pub(super) fn of(config: &ClientPolicy) -> Result<Option<Policy>, GlobError> {
         let limits_only = ClientPolicy {
             rpm: config.rpm,
@@ -133,22 +133,22 @@ impl Policy {
         })
     }
 
-    /// Whether it may call this operation at all.
+    /// Checks that the client may call this operation.
     ///
     /// # Errors
-    /// When it may not.
-    pub fn operation(&self, operation: Operation) -> Result<(), Denied> {
+    /// The reason of a denial.
+    pub fn operation(&self, operation: Operation) -> Result<(), PolicyDenial> {
         let name = operation.name();
         if self.operations.as_ref().is_some_and(|allowed| !allowed.contains(&name)) {
-            return Err(Denied::Operation { operation: name });
+            return Err(PolicyDenial::Operation { operation: name });
         }
-        // They run a model and have no place for a guardrail.
+        // These operations run a model and can't have a guardrail.
         let is_unguarded = matches!(
             operation,
             Operation::StartAsyncInvoke | Operation::InvokeModelWithBidirectionalStream
         );
         if is_unguarded && self.forced_guardrail().is_some() {
-            return Err(Denied::Unguarded { operation: name });
+            return Err(PolicyDenial::Unguarded { operation: name });
         }
         Ok(())
     }
@@ -158,34 +158,34 @@ impl Policy {
         self.operations.as_ref().is_some_and(|allowed| allowed.contains(&operation.name()))
     }
 
-    /// Whether it may ask for this model.
+    /// Checks that the client may request this model.
     ///
     /// # Errors
-    /// When it may not.
-    pub fn model(&self, model: &ModelId) -> Result<(), Denied> {
-        let denied = || Denied::Model { model: model.as_str().to_owned() };
+    /// The reason of a denial.
+    pub fn model(&self, model: &ModelId) -> Result<(), PolicyDenial> {
+        let denied = || PolicyDenial::Model { model: model.as_str().to_owned() };
         if self.allows(model) { Ok(()) } else { Err(denied()) }
     }
 
-    /// Whether the model may be called for it: by the id that goes on the wire, or else by the
-    /// model that the config states behind an opaque one.
+    /// Whether a target's model may answer the client: by the id that is sent to Bedrock, or by the model
+    /// that the config names for an opaque id.
     pub fn may_call(&self, model: &ModelId, base_model: &ModelId) -> bool {
         self.allows(model) || base_model != model && self.allows(base_model)
     }
 
-    /// By the id as it stands, then by the one in an ARN of AWS's own models, as routes match.
+    /// Matches the id as it is, then the id in an ARN of AWS's own models, as routes do.
     fn allows(&self, model: &ModelId) -> bool {
         let Some(models) = &self.models else { return true };
         let fits = |id: &str| models.iter().any(|glob| glob.is_match(id));
         fits(model.as_str()) || model.arn_resource().is_some_and(fits)
     }
 
-    /// Whether a policy looks at the models of its requests.
+    /// Whether the policy restricts models.
     pub fn has_models(&self) -> bool {
         self.models.is_some()
     }
 
-    /// The guardrail that its requests must have.
+    /// The guardrail that the client's requests must have.
     pub fn forced_guardrail(&self) -> Option<&Guardrail> {
         match &self.guardrails {
             Guardrails::Forced(guardrail) => Some(guardrail),
@@ -193,16 +193,16 @@ impl Policy {
         }
     }
 
-    /// Whether it has rules for guardrails.
+    /// Whether the policy restricts guardrails.
     pub fn has_guardrails(&self) -> bool {
         self.guardrails != Guardrails::Any
     }
 
-    /// Whether a request may name this guardrail.
+    /// Checks that a request may name this guardrail.
     ///
     /// # Errors
-    /// When it may not.
-    pub fn guardrail(&self, named: &Named) -> Result<(), Denied> {
+    /// The reason of a denial.
+    pub fn guardrail(&self, named: &Named) -> Result<(), PolicyDenial> {
         let is = |said: &Option<String>, wanted: &str| said.as_deref() == Some(wanted);
         match &self.guardrails {
             Guardrails::Any => Ok(()),
@@ -212,19 +212,19 @@ impl Policy {
             {
                 Ok(())
             }
-            Guardrails::Forced(forced) => Err(Denied::OtherGuardrail(forced.clone())),
+            Guardrails::Forced(forced) => Err(PolicyDenial::OtherGuardrail(forced.clone())),
             Guardrails::Allowed(allowed) if allowed.iter().any(|it| is(&named.identifier, it)) => {
                 Ok(())
             }
-            Guardrails::Allowed(_) => Err(Denied::Guardrail),
+            Guardrails::Allowed(_) => Err(PolicyDenial::Guardrail),
         }
     }
 
-    /// The same for the guardrail that headers name, which may name none.
+    /// As [`guardrail`](Self::guardrail), for the guardrail that headers name, if any.
     ///
     /// # Errors
-    /// When it may not.
-    pub fn guardrail_headers(&self, headers: &HeaderMap) -> Result<(), Denied> {
+    /// The reason of a denial.
+    pub fn guardrail_headers(&self, headers: &HeaderMap) -> Result<(), PolicyDenial> {
         let is_other = |name: &str, is_fine: &dyn Fn(&str) -> bool| {
             let mut values = headers.get_all(name).iter();
             values.any(|value| !value.to_str().is_ok_and(is_fine))
@@ -234,21 +234,21 @@ impl Policy {
             Guardrails::Forced(forced) => {
                 let other = is_other(guardrail::IDENTIFIER, &|it| it == forced.identifier)
                     || is_other(guardrail::VERSION, &|it| it == forced.version);
-                if other { Err(Denied::OtherGuardrail(forced.clone())) } else { Ok(()) }
+                if other { Err(PolicyDenial::OtherGuardrail(forced.clone())) } else { Ok(()) }
             }
             Guardrails::Allowed(allowed) => {
                 let other = is_other(guardrail::IDENTIFIER, &|it| allowed.iter().any(|a| a == it));
-                if other { Err(Denied::Guardrail) } else { Ok(()) }
+                if other { Err(PolicyDenial::Guardrail) } else { Ok(()) }
             }
         }
     }
 
-    /// The largest body that it may send, in bytes, where that is below `general`.
+    /// The largest body of the client, in bytes, if that is below `general`.
     pub fn max_body(&self, general: usize) -> Option<usize> {
         self.max_body.filter(|own| *own < general)
     }
 
-    /// The priority that it gets when it asks for this one.
+    /// The priority of a request that names this one.
     pub fn priority(&self, asked: Priority) -> Priority {
         self.max_priority.map_or(asked, |max| asked.min(max))
     }
@@ -282,7 +282,7 @@ mod tests {
         assert_eq!(policy.model(&id(haiku)), Ok(()));
         let arn = format!("arn:aws:bedrock:us-east-1::foundation-model/{haiku}");
         assert_eq!(policy.model(&id(&arn)), Ok(()));
-        // A profile may answer elsewhere: it is named by itself.
+        // An inference profile may answer in another region, so the policy must name it.
         assert!(policy.model(&id(&format!("us.{haiku}"))).is_err());
         let opaque = id("arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc");
         assert!(policy.model(&opaque).is_err());

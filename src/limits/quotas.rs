@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::tracking::{OVERFLOW, SweepTimer};
 use crate::fleet::Fleet;
-use crate::quota::{Learning, Limits, QueueSignal, Quota};
+use crate::quota::{Learning, QueueSignal, Quota, QuotaLimits};
 
 /// Longest key that is part of a lease's name as it stands.
 const MAX_KEY_IN_LEASE: usize = 128;
@@ -18,14 +18,14 @@ const MAX_KEY_IN_LEASE: usize = 128;
 pub(super) struct ClientQuotas {
     /// Distinguishes its leases from those of other limits.
     kind: &'static str,
-    limits: Limits,
+    limits: QuotaLimits,
     max_tracked: usize,
     by_client: DashMap<Arc<str>, Arc<Quota>>,
     sweep: SweepTimer,
 }
 
 impl ClientQuotas {
-    pub(super) fn new(kind: &'static str, limits: Limits, max_tracked: usize) -> ClientQuotas {
+    pub(super) fn new(kind: &'static str, limits: QuotaLimits, max_tracked: usize) -> ClientQuotas {
         let (by_client, sweep) = (DashMap::new(), SweepTimer::default());
         ClientQuotas { kind, limits, max_tracked, by_client, sweep }
     }
@@ -70,7 +70,7 @@ impl ClientQuotas {
 pub(super) fn client_quota(
     kind: &str,
     client: &str,
-    limits: &Limits,
+    limits: &QuotaLimits,
     fleet: Option<&Fleet>,
     signal: &Arc<QueueSignal>,
     now: Instant,

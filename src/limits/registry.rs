@@ -1,9 +1,8 @@
-//! The clients of the config, each with all that the gateway keeps of it in one record: policy,
-//! limits, budget. Authentication finds the record, with one lookup, and later steps follow no map
-//! again: with many clients each lookup misses the processor's caches.
+//! The registry of the config's clients: one record for each, with its policy, limits and budget.
 //!
-//! A reload builds new records. A limit that has not changed keeps what was used of it. The count
-//! of requests in flight goes on, even for a client that was removed and comes back.
+//! Authentication finds the record with one lookup, and later steps need no lookup: with many clients each
+//! lookup misses the CPU's caches. A reload builds new records. An unchanged limit keeps its used part.
+//! The count of requests in flight continues, even for a client that is removed and added again.
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
@@ -22,7 +21,7 @@ use crate::fleet::Fleet;
 use crate::quota::QueueSignal;
 use crate::telemetry::LabelId;
 
-/// A client that the config names.
+/// A client of the config.
 #[derive(Debug)]
 #[repr(C)]
 pub struct ClientRecord {
@@ -37,12 +36,12 @@ pub struct ClientRecord {
 }
 
 impl ClientRecord {
-    /// What it may ask for. `None`: everything.
+    /// The client's policy; `None` if everything is allowed.
     pub fn policy(&self) -> Option<&Policy> {
         self.policy.as_deref()
     }
 
-    /// What it may spend. `None`: any amount.
+    /// The client's budget; `None` without one.
     pub fn account(&self) -> Option<&Arc<ClientBudget>> {
         self.account.as_ref()
     }
@@ -64,11 +63,11 @@ pub struct ClientRegistry {
 }
 
 impl ClientRegistry {
-    /// The records of these clients, after those of an older config `before`. With a `fleet` their
-    /// limits are those of all its replicas.
+    /// The records of these clients, which take over the state of the older config's records, `before`.
+    /// With a `fleet`, its replicas share the limits.
     ///
     /// # Errors
-    /// When a pattern of a policy is not valid, which the config has ruled out.
+    /// If a pattern of a policy is invalid, which the config has checked.
     pub fn new(
         clients: &[config::ClientConfig],
         before: Option<&ClientRegistry>,
@@ -100,13 +99,13 @@ impl ClientRegistry {
             };
             by_name.insert(name, Arc::new(record));
         }
-        // So that removed clients do not stay in a rate that others keep.
+        // A shared rate must not keep the state of removed clients.
         rates.values().for_each(|rate| rate.sweep());
         let removed = before.map(|before| before.removed_after(&by_name)).unwrap_or_default();
         Ok(ClientRegistry { by_name, removed, rates, ledgers, signal })
     }
 
-    /// The counters that are still in use of clients that a newer config does not name.
+    /// The counters of clients that a newer config does not name, if they are still in use.
     fn removed_after(
         &self,
         newer: &HashMap<Arc<str>, Arc<ClientRecord>>,

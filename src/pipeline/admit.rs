@@ -34,7 +34,8 @@ pub(super) async fn admit(
     wait_budget: &mut WaitBudget,
 ) -> Result<Admission, GatewayError> {
     let now = Instant::now();
-    let is_in = |index: &usize| routed.candidates.get(*index).is_some_and(|it| it.left.is_none());
+    let is_in =
+        |index: &usize| routed.candidates.get(*index).is_some_and(|it| it.leave_reason.is_none());
     let again = preferred.filter(is_in).and_then(|index| routed.candidate(index));
     if let Some(candidate) = again
         && let Ok(permit) = candidate.target.enter(candidate.demand, now)

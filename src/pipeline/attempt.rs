@@ -31,7 +31,7 @@ use super::{bidirectional, shortage};
 use crate::quota::InFlightGuard;
 use crate::routing::{ActiveReservation, Permit, Target};
 use crate::system::time::sleep_until;
-use crate::upstream::{Class, Failure, Reply, Success, TimeLimit};
+use crate::upstream::{Failure, FailureClass, Reply, Success, TimeLimit};
 
 /// The innermost service: from a routed request to an answer.
 #[derive(Clone, Debug)]
@@ -138,7 +138,7 @@ impl AttemptLoop {
             };
             if !self.routed.may_try(index, Instant::now()) {
                 // The target denied the operation to others while this request waited.
-                permit.not_taken();
+                permit.release();
                 self.routed.leave_denied();
                 continue;
             }
@@ -156,20 +156,20 @@ impl AttemptLoop {
             };
             denial::reclassify(&self.routed, index, &mut failure);
             self.note_failure(&target, &failure, took);
-            let is_lost =
-                failure.time_limit == Some(TimeLimit::FirstByte) || failure.class == Class::Encoded;
+            let is_lost = failure.time_limit == Some(TimeLimit::FirstByte)
+                || failure.class == FailureClass::Encoded;
             let input = permit.input();
             let attempts = self.routed.count_attempt(index);
             match decide(&self.routed, index, attempts, permit, &mut failure) {
                 Decision::Relay => return Ok(Answer::Failure(failure, target)),
-                Decision::Continue { keep, next } => {
-                    self.best.keep(keep, index, &target, failure);
+                Decision::Continue { keep_as, next } => {
+                    self.best.keep(keep_as, index, &target, failure);
                     match next {
                         NextStep::Retry => {
                             self.back_off(attempts).await;
                             self.preferred = Some(index);
                         }
-                        NextStep::Leave(left) => self.routed.leave(index, left),
+                        NextStep::Leave(reason) => self.routed.leave(index, reason),
                         NextStep::Choose => {}
                     }
                 }

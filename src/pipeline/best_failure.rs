@@ -8,14 +8,14 @@ use std::sync::Arc;
 use crate::routing::Target;
 use crate::upstream::Failure;
 
-/// What becomes of a candidate's failure.
+/// As what a candidate's failure is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Keep {
-    /// It may be the client's answer.
+pub(super) enum KeepAs {
+    /// A failure that may be the client's answer.
     Failure,
-    /// It may be, as a misfit.
+    /// A misfit, which is the client's answer only for want of a failure.
     Misfit,
-    /// It is no answer for the client.
+    /// Not kept: it is never the client's answer.
     Nothing,
 }
 
@@ -44,19 +44,19 @@ impl BestFailure {
     /// Keeps the failure of the candidate with this index, unless a better candidate's is kept.
     pub(super) fn keep(
         &mut self,
-        keep: Keep,
+        keep_as: KeepAs,
         index: usize,
         target: &Arc<Target>,
         failure: Failure,
     ) {
         let kept = KeptFailure { index, target: Arc::clone(target), failure };
-        match keep {
-            Keep::Failure => {
+        match keep_as {
+            KeepAs::Failure => {
                 if self.failure.as_ref().is_none_or(|before| index <= before.index) {
                     self.failure = Some(kept);
                 }
             }
-            Keep::Misfit => {
+            KeepAs::Misfit => {
                 self.misfit = Some(match self.misfit.take() {
                     None => Misfit { kept, is_common: true },
                     Some(Misfit { kept: before, is_common }) => {
@@ -68,7 +68,7 @@ impl BestFailure {
                     }
                 });
             }
-            Keep::Nothing => {}
+            KeepAs::Nothing => {}
         }
     }
 

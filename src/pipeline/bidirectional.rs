@@ -17,7 +17,7 @@ use super::streaming_body::StreamingBody;
 use super::upstream_request::{Prepared, prepare};
 use crate::routing::Target;
 use crate::upstream::events::{EventSigner, Events};
-use crate::upstream::{Failure, Reply, RequestError, sign};
+use crate::upstream::{BuildRequestError, Failure, Reply, sign};
 
 /// Opens the stream to `target`. The head of the answer has the time `limit`.
 pub(super) async fn send(
@@ -50,7 +50,7 @@ fn signed(
     events: StreamingBody,
     over: CancellationToken,
     span: Option<&OpenSpan<'_>>,
-) -> Result<Request<Events>, RequestError> {
+) -> Result<Request<Events>, BuildRequestError> {
     let Prepared { auth, mut head, .. } = prepare(routed, target)?;
     if let Some(span) = span {
         span.inject(&mut head.headers);

@@ -212,7 +212,7 @@ impl RequestContext {
     }
 
     /// Notes what came in place of a call. A query may hold a signature and is left out.
-    pub(super) fn is_no_call(&mut self, head: &request::Parts) {
+    pub(super) fn record_unparsed(&mut self, head: &request::Parts) {
         let method = head.method.as_str().chars().take(MAX_LOGGED_METHOD).collect();
         let path = without_query(head.uri.path());
         let path = utf8_percent_encode(path, UNLOGGED);
@@ -292,8 +292,8 @@ impl RequestContext {
     fn client_number(&self) -> u32 {
         let metrics = &self.gateway.metrics;
         match self.caller.client.as_ref().map(|client| &client.kind) {
-            Some(CallerKind::Registered(member)) => {
-                member.label_id.get(|| &*member.name, &metrics.labels)
+            Some(CallerKind::Registered(client)) => {
+                client.label_id.get(|| &*client.name, &metrics.labels)
             }
             Some(CallerKind::Removed(name)) => metrics.labels.id(name),
             Some(CallerKind::Anonymous(_)) | None => metrics.other,

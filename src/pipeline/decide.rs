@@ -8,14 +8,14 @@ use std::sync::Arc;
 
 use http::StatusCode;
 
-use super::best_failure::Keep;
+use super::best_failure::KeepAs;
 use super::denial;
-use super::routed::{Left, RoutedRequest};
+use super::routed::{LeaveReason, RoutedRequest};
 use crate::bedrock::Extras;
 use crate::config::Strategy;
 use crate::quota::Dimension;
 use crate::routing::Permit;
-use crate::upstream::{Class, Failure};
+use crate::upstream::{Failure, FailureClass};
 
 /// What follows a failed attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,8 +24,8 @@ pub(super) enum Decision {
     Relay,
     /// There may be another attempt.
     Continue {
-        /// Whether the failure may be the client's answer after all.
-        keep: Keep,
+        /// Whether the failure may still be the client's answer.
+        keep_as: KeepAs,
         /// Which candidate is next.
         next: NextStep,
     },
@@ -37,7 +37,7 @@ pub(super) enum NextStep {
     /// The same one, after a pause.
     Retry,
     /// Never this one again.
-    Leave(Left),
+    Leave(LeaveReason),
     /// Whichever has room. If the target failed for all requests, its cooldown keeps this one away.
     Choose,
 }
@@ -52,28 +52,28 @@ pub(super) fn decide(
     failure: &mut Failure,
 ) -> Decision {
     if routed.call.model().is_none() {
-        permit.not_taken();
+        permit.release();
         return Decision::Relay;
     }
     let config = &routed.context.gateway().config;
     let target = Arc::clone(permit.target());
     if failure.is_about_credentials() {
-        target.endpoint.identity.renew();
+        target.endpoint.credentials.renew();
     }
     let is_repeatable = !routed.is_bidirectional();
     let may_retry = is_repeatable && attempts < config.retry.attempts;
-    let leave = |keep, left| (keep, NextStep::Leave(left));
+    let leave = |keep_as, reason| (keep_as, NextStep::Leave(reason));
     let status = failure.error_status();
-    let (keep, next) = match failure.class {
-        Class::Throttled => {
+    let (keep_as, next) = match failure.class {
+        FailureClass::Throttled => {
             if let Some(excess) = routed.excess(&target) {
-                permit.not_taken();
-                leave(Keep::Nothing, Left::Oversized(excess))
+                permit.release();
+                leave(KeepAs::Nothing, LeaveReason::Oversized(excess))
             } else {
                 let dimension = Dimension::of_throttle(&failure.reported.message);
                 let next = match config.fallback.strategy {
                     Strategy::RetryFirst if may_retry => {
-                        permit.not_taken();
+                        permit.release();
                         NextStep::Retry
                     }
                     Strategy::RetryFirst => {
@@ -86,71 +86,71 @@ pub(super) fn decide(
                         NextStep::Choose
                     }
                 };
-                (Keep::Failure, next)
+                (KeepAs::Failure, next)
             }
         }
-        Class::DailyQuota => {
-            permit.out(config.fallback.daily_cooldown, true);
-            (Keep::Failure, NextStep::Choose)
+        FailureClass::Exhausted => {
+            permit.take_out(config.fallback.daily_cooldown, true);
+            (KeepAs::Failure, NextStep::Choose)
         }
-        Class::Transient => {
+        FailureClass::Transient => {
             if permit.failed(failure.from_upstream) {
                 tracing::warn!(target_name = %target.name, "target ejected after failures");
             }
-            let left = match failure.from_upstream {
-                true => Left::Failed(status),
-                false => Left::Unreachable,
+            let reason = match failure.from_upstream {
+                true => LeaveReason::Failed(status),
+                false => LeaveReason::Unreachable,
             };
-            (Keep::Failure, if may_retry { NextStep::Retry } else { NextStep::Leave(left) })
+            (KeepAs::Failure, if may_retry { NextStep::Retry } else { NextStep::Leave(reason) })
         }
-        Class::Timeout | Class::Encoded => {
-            if failure.class == Class::Encoded {
+        FailureClass::Slow | FailureClass::Encoded => {
+            if failure.class == FailureClass::Encoded {
                 let (target_name, reason) = (&target.name, &failure.reported.message);
                 tracing::warn!(%target_name, %reason, "cannot read an upstream response");
             }
             permit.failed(true);
-            leave(Keep::Failure, Left::Failed(status))
+            leave(KeepAs::Failure, LeaveReason::Failed(status))
         }
         // Another target may need no new connection, or has other credentials.
-        Class::NoCredentials | Class::ResourceExhausted => {
-            permit.not_taken();
-            leave(Keep::Failure, Left::Unusable)
+        FailureClass::Unusable | FailureClass::ResourceExhausted => {
+            permit.release();
+            leave(KeepAs::Failure, LeaveReason::Unusable)
         }
-        Class::Denied => {
+        FailureClass::Denied => {
             let extras = routed.extras();
             denial::report(routed, &target, failure, extras);
             if extras == Extras::Resources {
                 // As far as the request shows, the client named a resource that it may not use.
-                failure.class = Class::NonRetryable;
+                failure.class = FailureClass::Terminal;
             }
-            permit.refused(status);
+            permit.release_after_error(status);
             // What a fallback is denied concerns the operator, not the client.
-            let is_clients = index == 0 || routed.is_first_hand(index);
-            let keep = if is_clients { Keep::Failure } else { Keep::Nothing };
-            leave(keep, Left::Denied(status))
+            let concerns_client = index == 0 || routed.is_first_hand(index);
+            let keep_as = if concerns_client { KeepAs::Failure } else { KeepAs::Nothing };
+            leave(keep_as, LeaveReason::Denied(status))
         }
-        Class::Foreign => {
+        FailureClass::Foreign => {
             let (target_name, reason) = (&target.name, &*failure.reported.message);
             let status_code = status.as_u16();
             tracing::warn!(
                 %target_name, status = status_code, reason, "an upstream response is not from Bedrock"
             );
-            permit.refused(status);
-            leave(Keep::Failure, Left::Failed(status))
+            permit.release_after_error(status);
+            leave(KeepAs::Failure, LeaveReason::Failed(status))
         }
-        Class::NonRetryable if routed.is_first_hand(index) => {
+        FailureClass::Terminal if routed.is_first_hand(index) => {
             if status == StatusCode::FORBIDDEN {
                 // Operators see it; it never keeps requests away.
                 denial::report(routed, &target, failure, Extras::Resources);
             }
-            permit.refused(status);
+            permit.release_after_error(status);
             return Decision::Relay;
         }
         // This model can't do what the request asks for; the requested one may.
-        Class::NonRetryable => {
-            permit.refused(status);
-            leave(Keep::Misfit, Left::Misfit(status))
+        FailureClass::Terminal => {
+            permit.release_after_error(status);
+            leave(KeepAs::Misfit, LeaveReason::Misfit(status))
         }
     };
-    if is_repeatable { Decision::Continue { keep, next } } else { Decision::Relay }
+    if is_repeatable { Decision::Continue { keep_as, next } } else { Decision::Relay }
 }

@@ -10,21 +10,21 @@ use super::routed::RoutedRequest;
 use crate::bedrock::Extras;
 use crate::routing::Target;
 use crate::routing::access::{Denial, Verdict};
-use crate::upstream::classify::{Denies, denies};
-use crate::upstream::{Class, Failure};
+use crate::upstream::classify::{DenialEvidence, denial_evidence};
+use crate::upstream::{Failure, FailureClass};
 
 /// Makes a terminal failure a denial if it is about the model or the operation, and not about the
 /// request. What the first target forbids stays the client's answer: a fallback's permissions do not
 /// replace it. A request with a single attempt has no use for the difference.
 pub(super) fn reclassify(routed: &RoutedRequest, index: usize, failure: &mut Failure) {
-    let is_about_model = routed.call.model().is_some() && failure.class == Class::NonRetryable;
+    let is_about_model = routed.call.model().is_some() && failure.class == FailureClass::Terminal;
     if !is_about_model || routed.is_bidirectional() {
         return;
     }
     let status = failure.error_status();
     let is_answer = status == StatusCode::FORBIDDEN && index == 0 && routed.is_first_hand(index);
-    if !is_answer && denies(status, &failure.reported).is_some() {
-        failure.class = Class::Denied;
+    if !is_answer && denial_evidence(status, &failure.reported).is_some() {
+        failure.class = FailureClass::Denied;
     }
 }
 
@@ -33,9 +33,9 @@ pub(super) fn reclassify(routed: &RoutedRequest, index: usize, failure: &mut Fai
 pub(super) fn report(routed: &RoutedRequest, target: &Target, failure: &Failure, extras: Extras) {
     let (operation, status) = (routed.call.operation, failure.error_status());
     let denial = Denial::new(status, &failure.reported);
-    let extras = match denies(status, &failure.reported) {
-        Some(Denies::Surely) => extras,
-        Some(Denies::Perhaps) | None => extras.max(Extras::Unknown),
+    let extras = match denial_evidence(status, &failure.reported) {
+        Some(DenialEvidence::Certain) => extras,
+        Some(DenialEvidence::Possible) | None => extras.max(Extras::Unknown),
     };
     let target_name = &target.name;
     let (error, reason) = (denial.name.clone(), denial.message.clone());

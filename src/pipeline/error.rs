@@ -17,7 +17,7 @@ use crate::auth::origin::BadHost;
 use crate::bedrock::json::JsonError;
 use crate::bedrock::path::{ASK_CONTROL_PLANE, PathError};
 use crate::bedrock::{ErrorKind, WireError};
-use crate::limits::{Denied, LimitExceeded, OverBudget};
+use crate::limits::{LimitExceeded, OverBudget, PolicyDenial};
 use crate::quota::{Overloaded, QueueFull};
 use crate::routing::Excess;
 
@@ -84,7 +84,7 @@ pub(super) enum GatewayError {
     #[error("Rate exceeded: {0}")]
     Limited(LimitExceeded),
     #[error(transparent)]
-    Denied(#[from] Denied),
+    Denied(#[from] PolicyDenial),
     #[error(transparent)]
     OverBudget(#[from] OverBudget),
     #[error("this gateway has no route for the model {model}")]
@@ -168,10 +168,10 @@ impl GatewayError {
             | GatewayError::Oversized(_)
             | GatewayError::NeedsHttp2 { .. } => ErrorKind::Validation,
             GatewayError::Unauthenticated(why) => why.kind(),
-            GatewayError::Denied(Denied::OtherGuardrail(_) | Denied::Guardrail) => {
+            GatewayError::Denied(PolicyDenial::OtherGuardrail(_) | PolicyDenial::Guardrail) => {
                 ErrorKind::Validation
             }
-            GatewayError::Denied(Denied::Body { .. }) => ErrorKind::RequestTooLarge,
+            GatewayError::Denied(PolicyDenial::Body { .. }) => ErrorKind::RequestTooLarge,
             GatewayError::Denied(_) | GatewayError::OverBudget(OverBudget::UsedUp { .. }) => {
                 ErrorKind::AccessDenied
             }
@@ -223,7 +223,7 @@ impl GatewayError {
             GatewayError::Framing
             | GatewayError::Lengths
             | GatewayError::BodyTooLarge { .. }
-            | GatewayError::Denied(Denied::Body { .. })
+            | GatewayError::Denied(PolicyDenial::Body { .. })
             | GatewayError::BodyTimeout { .. }
             | GatewayError::BodyBroken => {
                 headers.insert(CONNECTION, HeaderValue::from_static("close"));

@@ -14,11 +14,11 @@ use crate::routing::{Permit, Target};
 use crate::system::time::sleep;
 use crate::upstream::Reply;
 
-/// One hedge, in units of the budget.
-const WHOLE: i64 = 1_000_000;
+/// What one hedge costs, in units of the budget.
+const HEDGE_COST: i64 = 1_000_000;
 
 /// Most hedges that may be saved up, so that a quiet hour does not allow a burst.
-const MOST_SAVED: i64 = 10 * WHOLE;
+const MAX_SAVED: i64 = 10 * HEDGE_COST;
 
 /// Limits hedges to a share of the requests that could be hedged.
 #[derive(Debug)]
@@ -29,21 +29,21 @@ pub(crate) struct HedgeBudget {
 
 impl HedgeBudget {
     pub(super) fn new(config: &config::Hedge) -> HedgeBudget {
-        let share = if config.enabled { (config.max_share * WHOLE as f64) as i64 } else { 0 };
+        let share = if config.enabled { (config.max_share * HEDGE_COST as f64) as i64 } else { 0 };
         HedgeBudget { share, saved: AtomicI64::new(0) }
     }
 
     /// Counts a request that could be hedged.
     pub(super) fn earn(&self) {
         let saved = self.saved.fetch_add(self.share, Ordering::Relaxed) + self.share;
-        if saved > MOST_SAVED {
-            self.saved.fetch_sub(saved - MOST_SAVED, Ordering::Relaxed);
+        if saved > MAX_SAVED {
+            self.saved.fetch_sub(saved - MAX_SAVED, Ordering::Relaxed);
         }
     }
 
     /// Pays for a hedge, if enough was saved.
     pub(super) fn spend(&self) -> bool {
-        let enough = |saved: i64| (saved >= WHOLE).then(|| saved - WHOLE);
+        let enough = |saved: i64| (saved >= HEDGE_COST).then(|| saved - HEDGE_COST);
         self.saved.fetch_update(Ordering::Relaxed, Ordering::Relaxed, enough).is_ok()
     }
 }

@@ -70,7 +70,7 @@ use step::step;
 
 /// The whole stack over the live gateway. It never fails: what goes wrong is a response.
 pub fn stack<B>(
-    live: &Arc<SharedGateway>,
+    shared_gateway: &Arc<SharedGateway>,
 ) -> impl Service<InboundRequest<B>, Response = Response<ResponseBody>, Error = Infallible, Future: Send>
 + Clone
 + use<B>
@@ -80,7 +80,7 @@ where
 {
     ServiceBuilder::new()
         // Outermost, so that nothing that happens inside goes uncounted or unanswered.
-        .layer(observe::layer(live))
+        .layer(observe::layer(shared_gateway))
         // Before anything is done for a request that may be one too many.
         .layer(step(shed::Shed))
         // Before the path is parsed: a request that names no operation is logged with its client, too.

@@ -22,26 +22,26 @@ use super::inbound::InboundRequest;
 use super::relay::{self, ResponseBody};
 use super::stage::ObservedRequest;
 
-pub(super) fn layer(live: &Arc<SharedGateway>) -> ObserveLayer {
-    ObserveLayer { live: Arc::clone(live) }
+pub(super) fn layer(shared_gateway: &Arc<SharedGateway>) -> ObserveLayer {
+    ObserveLayer { shared_gateway: Arc::clone(shared_gateway) }
 }
 
 #[derive(Clone, Debug)]
 pub(super) struct ObserveLayer {
-    live: Arc<SharedGateway>,
+    shared_gateway: Arc<SharedGateway>,
 }
 
 impl<I> Layer<I> for ObserveLayer {
     type Service = Observe<I>;
 
     fn layer(&self, inner: I) -> Observe<I> {
-        Observe { live: Arc::clone(&self.live), inner }
+        Observe { shared_gateway: Arc::clone(&self.shared_gateway), inner }
     }
 }
 
 #[derive(Clone, Debug)]
 pub(super) struct Observe<I> {
-    live: Arc<SharedGateway>,
+    shared_gateway: Arc<SharedGateway>,
     inner: I,
 }
 
@@ -65,7 +65,7 @@ where
         }
         // The request keeps this gateway, and so one config, to its end.
         let mut context =
-            Box::new(RequestContext::new(self.live.load_full(), inbound.peer.clone()));
+            Box::new(RequestContext::new(self.shared_gateway.load_full(), inbound.peer.clone()));
         context.join_trace(&inbound.head);
         let request_id = context.request_id;
         // The first steps run in the call itself.

@@ -31,7 +31,7 @@ where
             }
             Err(error) => {
                 if matches!(error, GatewayError::Path(_) | GatewayError::ControlPlane { .. }) {
-                    observed.context.is_no_call(&observed.inbound.head);
+                    observed.context.record_unparsed(&observed.inbound.head);
                 }
                 Err(observed.reject(error))
             }

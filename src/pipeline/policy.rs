@@ -23,7 +23,7 @@ use crate::bedrock::guardrail::{self, Named};
 use crate::bedrock::path::{Call, Resource};
 use crate::bedrock::{ModelId, Operation};
 use crate::config::Priority;
-use crate::limits::Denied;
+use crate::limits::PolicyDenial;
 use crate::routing::Target;
 
 static PRIORITY: HeaderName = HeaderName::from_static("x-sluice-priority");
@@ -68,7 +68,7 @@ fn authorize(request: &mut BufferedRequest) -> Result<Option<ForcedGuardrail>, G
     let BufferedRequest { head, context, call, body, hash, was_pending, .. } = request;
     if *was_pending {
         if let Some(limit) = max_body(context, head).filter(|limit| body.len() > *limit) {
-            return Err(Denied::Body { limit }.into());
+            return Err(PolicyDenial::Body { limit }.into());
         }
         check_head(context, call, head)?;
     }
@@ -81,7 +81,11 @@ fn authorize(request: &mut BufferedRequest) -> Result<Option<ForcedGuardrail>, G
     Ok(forced_guardrail(context, call.operation)?)
 }
 
-fn check_head(context: &RequestContext, call: &Call, head: &request::Parts) -> Result<(), Denied> {
+fn check_head(
+    context: &RequestContext,
+    call: &Call,
+    head: &request::Parts,
+) -> Result<(), PolicyDenial> {
     let Some(policy) = context.policy() else { return Ok(()) };
     policy.operation(call.operation)?;
     match &call.resource {
@@ -100,7 +104,7 @@ fn check_head(context: &RequestContext, call: &Call, head: &request::Parts) -> R
         }),
         Resource::Described(identifier) => match ModelId::new(identifier) {
             Ok(model) => policy.model(&model),
-            Err(_) => Err(Denied::Model { model: identifier.clone() }),
+            Err(_) => Err(PolicyDenial::Model { model: identifier.clone() }),
         },
         Resource::Invocation(_) | Resource::None => Ok(()),
     }
@@ -116,10 +120,10 @@ fn check_body(
     if operation == Operation::StartAsyncInvoke && policy.has_models() {
         let models = guardrail::async_models(body)?;
         if models.is_empty() {
-            return Err(Denied::Model { model: "none".to_owned() }.into());
+            return Err(PolicyDenial::Model { model: "none".to_owned() }.into());
         }
         for model in models {
-            let known = ModelId::new(&model).map_err(|_| Denied::Model { model })?;
+            let known = ModelId::new(&model).map_err(|_| PolicyDenial::Model { model })?;
             policy.model(&known)?;
         }
     }
@@ -134,21 +138,21 @@ fn check_body(
         return Ok(None);
     };
     let changed = guardrail::put_in(body, &forced.identifier, &forced.version);
-    Ok(Some(changed.ok_or_else(|| Denied::OtherGuardrail(forced.clone()))?))
+    Ok(Some(changed.ok_or_else(|| PolicyDenial::OtherGuardrail(forced.clone()))?))
 }
 
 /// Checks that the client may make this kind of call at all.
-fn check_client(context: &RequestContext, call: &Call) -> Result<(), Denied> {
+fn check_client(context: &RequestContext, call: &Call) -> Result<(), PolicyDenial> {
     let operation = call.operation;
     // The lists of the control plane are the account's, so only named clients may see them.
     let is_named = context.caller.client.as_ref().is_some_and(|client| client.record().is_some());
     if operation.is_control_plane() && !is_named {
-        return Err(Denied::Unnamed { operation: operation.name() });
+        return Err(PolicyDenial::Unnamed { operation: operation.name() });
     }
     // No budget can count what an asynchronous invocation costs: the policy must name it.
     let is_uncounted = operation == Operation::StartAsyncInvoke && context.account().is_some();
     if is_uncounted && !context.policy().is_some_and(|policy| policy.names(operation)) {
-        return Err(Denied::Uncounted { operation: operation.name() });
+        return Err(PolicyDenial::Uncounted { operation: operation.name() });
     }
     Ok(())
 }
@@ -185,13 +189,13 @@ fn requested_priority(headers: &HeaderMap, gateway: &Gateway) -> Priority {
 fn forced_guardrail(
     context: &RequestContext,
     operation: Operation,
-) -> Result<Option<ForcedGuardrail>, Denied> {
+) -> Result<Option<ForcedGuardrail>, PolicyDenial> {
     let is_named_in_headers =
         matches!(operation, Operation::InvokeModel | Operation::InvokeModelWithResponseStream);
     let forced = context.policy().and_then(|policy| policy.forced_guardrail());
     let Some(forced) = forced.filter(|_| is_named_in_headers) else { return Ok(None) };
     let value = |text: &str| {
-        HeaderValue::from_str(text).map_err(|_| Denied::OtherGuardrail(forced.clone()))
+        HeaderValue::from_str(text).map_err(|_| PolicyDenial::OtherGuardrail(forced.clone()))
     };
     let (identifier, version) = (value(&forced.identifier)?, value(&forced.version)?);
     Ok(Some(ForcedGuardrail { identifier, version }))

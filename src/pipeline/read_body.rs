@@ -24,7 +24,7 @@ use super::streaming_body::StreamingBody;
 use crate::auth::PendingAuth;
 use crate::bedrock::Operation;
 use crate::bedrock::sigv4::{PayloadHash, PayloadHasher};
-use crate::limits::Denied;
+use crate::limits::PolicyDenial;
 use crate::upstream::events::Source;
 
 /// Larger bodies are hashed and looked into on a thread that serves no connections: that takes
@@ -124,7 +124,7 @@ where
             }
             let error = match error {
                 BodyError::TooLarge { limit } if client_limit.is_some() => {
-                    GatewayError::Denied(Denied::Body { limit })
+                    GatewayError::Denied(PolicyDenial::Body { limit })
                 }
                 error => error.into(),
             };

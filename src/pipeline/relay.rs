@@ -25,7 +25,7 @@ use uuid::Uuid;
 use super::context::{Outcome, RequestContext, millis};
 use super::error::{GatewayError, RequestError, discourage_retry};
 use super::headers::{strip_for_client, value};
-use super::shortage::SOON;
+use super::shortage::DEFAULT_RETRY_AFTER;
 use super::usage_tap::UsageTap;
 use crate::bedrock::error::set_retry_after;
 use crate::bedrock::{ErrorKind, Operation, Usage, WireError, event_stream};
@@ -33,7 +33,7 @@ use crate::limits::{OverBudget, usd};
 use crate::routing::cooldown::State;
 use crate::routing::{ActiveReservation, RequestSize, Target};
 use crate::system::time::{Sleep, sleep_until};
-use crate::upstream::{self, Class, Failure, Success, TimeLimit};
+use crate::upstream::{self, Failure, FailureClass, Success, TimeLimit};
 
 const MODEL: HeaderName = HeaderName::from_static("x-sluice-model");
 const REGION: HeaderName = HeaderName::from_static("x-sluice-region");
@@ -145,20 +145,20 @@ pub(super) fn failure(
     context.ended(match failure.time_limit {
         Some(TimeLimit::Connect) => Outcome::ConnectTimeout,
         Some(TimeLimit::FirstByte) => Outcome::FirstByteTimeout,
-        None if failure.class.is_clients() => Outcome::ClientError,
-        None if failure.class == Class::ResourceExhausted => Outcome::ResourceExhausted,
+        None if failure.class.is_client_error() => Outcome::ClientError,
+        None if failure.class == FailureClass::ResourceExhausted => Outcome::ResourceExhausted,
         None => Outcome::UpstreamError,
     });
     let mut head = failure.headers;
     strip_for_client(&mut head);
     head.remove(CONTENT_LENGTH);
     if failure.time_limit == Some(TimeLimit::FirstByte) && !head.contains_key(RETRY_AFTER) {
-        set_retry_after(&mut head, SOON);
+        set_retry_after(&mut head, DEFAULT_RETRY_AFTER);
     }
     let now = Instant::now();
     let due = match target.state(now) {
         State::Cooling(until) => until.saturating_duration_since(now),
-        _ => SOON,
+        _ => DEFAULT_RETRY_AFTER,
     };
     if failure.from_upstream {
         context.answer.target = Some(target);
@@ -181,7 +181,7 @@ pub(super) fn request_error(failed: RequestError) -> Response<ResponseBody> {
         _ => {}
     }
     let (head, body) = error.into_response().into_parts();
-    whole(head.status, head.headers, body, SOON, context)
+    whole(head.status, head.headers, body, DEFAULT_RETRY_AFTER, context)
 }
 
 /// The answer to a request that something panicked on. Its record ended where that happened.

@@ -18,7 +18,7 @@ use crate::bedrock::body::{self, Peek};
 use crate::bedrock::extent::{self, Extent};
 use crate::bedrock::path::Resource;
 use crate::bedrock::{Family, Features, ModelId, Operation};
-use crate::limits::{Denied, Prices};
+use crate::limits::{PolicyDenial, Prices};
 use crate::routing::{self, Bound, Capabilities, RequestSize, Target, balance};
 use crate::telemetry::ModelLatency;
 
@@ -144,12 +144,12 @@ fn route(
         .map(|(position, (target, _))| (position, target))
         .collect();
     if targets.is_empty() {
-        return Err(Denied::Targets { model: model.to_string() }.into());
+        return Err(PolicyDenial::Targets { model: model.to_string() }.into());
     }
     if context.account().is_some() && operation != Operation::CountTokens {
         targets.retain(|(_, target)| rates(&gateway.prices, target).is_some());
         if targets.is_empty() {
-            return Err(Denied::Unpriced { model: model.to_string() }.into());
+            return Err(PolicyDenial::Unpriced { model: model.to_string() }.into());
         }
     }
     balance::order(&mut targets, route.balance, peek.cached_prefix);
@@ -202,10 +202,10 @@ fn extent_of_headers(headers: &HeaderMap, extent: &mut Extent) {
         all.map(|value| String::from_utf8_lossy(value.as_bytes()))
     };
     for tier in texts(&TIER) {
-        extent.surcharge = extent.surcharge.max(extent::of_tier(&tier));
+        extent.surcharge = extent.surcharge.max(extent::surcharge_of_tier(&tier));
     }
     for latency in texts(&LATENCY) {
-        extent.surcharge = extent.surcharge.max(extent::of_latency(&latency));
+        extent.surcharge = extent.surcharge.max(extent::surcharge_of_latency(&latency));
     }
     extent.has_long_window |= texts(&BETA).any(|flags| extent::is_long_window(&flags));
 }

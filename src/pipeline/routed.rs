@@ -78,7 +78,7 @@ impl RoutedRequest {
     /// The candidates that this request is not done with, best first, each made when it is looked at.
     pub(super) fn remaining(&self) -> impl Iterator<Item = Candidate> {
         let states = self.candidates.iter().enumerate();
-        let remaining = states.filter(|(_, state)| state.left.is_none());
+        let remaining = states.filter(|(_, state)| state.leave_reason.is_none());
         remaining.filter_map(|(index, state)| {
             let candidate = self.candidate(index)?;
             let may_serve = state.is_last_resort || self.denial(&candidate.target).is_none();
@@ -95,16 +95,16 @@ impl RoutedRequest {
             let Some(candidate) = self.candidates.get_mut(index) else { continue };
             match denial {
                 Some(denial) if !candidate.is_last_resort => {
-                    candidate.left.get_or_insert(Left::Denied(denial.status));
+                    candidate.leave_reason.get_or_insert(LeaveReason::Denied(denial.status));
                 }
-                _ => remains |= candidate.left.is_none(),
+                _ => remains |= candidate.leave_reason.is_none(),
             }
         }
         if let Some(best) =
             self.candidates.first_mut().filter(|best| !remains && best.attempts == 0)
-            && let Some(Left::Denied(_)) = best.left
+            && let Some(LeaveReason::Denied(_)) = best.leave_reason
         {
-            (best.left, best.is_last_resort) = (None, true);
+            (best.leave_reason, best.is_last_resort) = (None, true);
         }
     }
 
@@ -130,12 +130,12 @@ impl RoutedRequest {
     }
 
     /// Notes that the request is done with the candidate with this index.
-    pub(super) fn leave(&mut self, index: usize, left: Left) {
+    pub(super) fn leave(&mut self, index: usize, reason: LeaveReason) {
         let target_name = self.target(index).map_or("", |target| &target.name);
-        let status = left.status().map(|status| status.as_u16());
-        tracing::debug!(target_name, ?left, status, "target left");
+        let status = reason.status().map(|status| status.as_u16());
+        tracing::debug!(target_name, ?reason, status, "target left");
         if let Some(candidate) = self.candidates.get_mut(index) {
-            candidate.left = Some(left);
+            candidate.leave_reason = Some(reason);
         }
     }
 
@@ -176,14 +176,14 @@ pub(super) struct CandidateState {
     /// Attempts made there.
     pub(super) attempts: u32,
     /// Why this request is done with it; `None` while it is not.
-    pub(super) left: Option<Left>,
+    pub(super) leave_reason: Option<LeaveReason>,
     /// Whether it is tried although it is known to deny the operation.
     is_last_resort: bool,
 }
 
 /// Why a request is done with a candidate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Left {
+pub(super) enum LeaveReason {
     /// The target refused the operation: no permission, no such model, not callable this way.
     Denied(StatusCode),
     /// The target's model can't do what this request asks for.
@@ -199,18 +199,20 @@ pub(super) enum Left {
     Unusable,
 }
 
-impl Left {
+impl LeaveReason {
     /// The status that the target gave, if it gave one.
     pub(super) fn status(self) -> Option<StatusCode> {
         match self {
-            Left::Denied(status) | Left::Misfit(status) | Left::Failed(status) => Some(status),
-            Left::Oversized(_) | Left::Unreachable | Left::Unusable => None,
+            LeaveReason::Denied(status)
+            | LeaveReason::Misfit(status)
+            | LeaveReason::Failed(status) => Some(status),
+            LeaveReason::Oversized(_) | LeaveReason::Unreachable | LeaveReason::Unusable => None,
         }
     }
 }
 
 impl CandidateState {
     pub(super) fn new(position: usize) -> CandidateState {
-        CandidateState { position, attempts: 0, left: None, is_last_resort: false }
+        CandidateState { position, attempts: 0, leave_reason: None, is_last_resort: false }
     }
 }

@@ -9,14 +9,14 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::routed::{CandidateState, Left, RoutedRequest};
+use super::routed::{CandidateState, LeaveReason, RoutedRequest};
 use crate::bedrock::error::whole_seconds;
 use crate::routing::cooldown::State;
 use crate::routing::{Candidates, Excess};
 use crate::telemetry::OTHER;
 
 /// When to try again if nothing shows when that would help.
-pub(super) const SOON: Duration = Duration::from_secs(1);
+pub(super) const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// A target that recovers later than this counts as never.
 const NEVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
@@ -67,13 +67,13 @@ impl Cause {
         state: &CandidateState,
         now: Instant,
     ) -> Option<Cause> {
-        Some(match state.left {
-            Some(Left::Denied(_)) => Cause::Denied,
-            Some(Left::Misfit(_)) => Cause::Misfit,
-            Some(Left::Oversized(_)) => Cause::Oversized,
-            Some(Left::Failed(_)) => Cause::Failed,
-            Some(Left::Unreachable) => Cause::Unreachable,
-            Some(Left::Unusable) => Cause::Unusable,
+        Some(match state.leave_reason {
+            Some(LeaveReason::Denied(_)) => Cause::Denied,
+            Some(LeaveReason::Misfit(_)) => Cause::Misfit,
+            Some(LeaveReason::Oversized(_)) => Cause::Oversized,
+            Some(LeaveReason::Failed(_)) => Cause::Failed,
+            Some(LeaveReason::Unreachable) => Cause::Unreachable,
+            Some(LeaveReason::Unusable) => Cause::Unusable,
             None => {
                 let candidate = routed.candidate(index)?;
                 let (target, demand) = (&candidate.target, candidate.demand);
@@ -141,19 +141,20 @@ impl Shortage {
             }
         }
         let denial = denial(routed);
-        let mut shortage = Shortage { counts, first: None, model: None, denial, due: SOON };
+        let mut shortage =
+            Shortage { counts, first: None, model: None, denial, due: DEFAULT_RETRY_AFTER };
         let is_throttled = shortage.is_quota();
         // A candidate that failed this request may recover from its cooldown.
-        let waits = |left: Option<Left>| match left {
+        let waits = |reason: Option<LeaveReason>| match reason {
             None => true,
-            Some(Left::Failed(_) | Left::Unreachable) => !is_throttled,
+            Some(LeaveReason::Failed(_) | LeaveReason::Unreachable) => !is_throttled,
             Some(_) => false,
         };
         let all = routed.candidates.iter().enumerate();
         let candidates: Candidates = all
             .filter_map(|(index, state)| {
                 let candidate = routed.candidate(index)?;
-                waits(state.left).then_some(candidate)
+                waits(state.leave_reason).then_some(candidate)
             })
             .collect();
         let group = &routed.route.group;
@@ -176,7 +177,7 @@ impl Shortage {
 
     /// Whether waiting for quota would help.
     pub(super) fn is_quota(&self) -> bool {
-        self.met().any(|(cause, _)| cause.is_quota())
+        self.causes_present().any(|(cause, _)| cause.is_quota())
     }
 
     /// When to try again.
@@ -194,7 +195,7 @@ impl Shortage {
         }
     }
 
-    fn met(&self) -> impl Iterator<Item = (Cause, usize)> {
+    fn causes_present(&self) -> impl Iterator<Item = (Cause, usize)> {
         Cause::ALL.into_iter().zip(self.counts).filter(|(_, count)| *count > 0)
     }
 }
@@ -202,11 +203,12 @@ impl Shortage {
 /// The error of the best target that denied the request, without its text, which is the
 /// operator's.
 fn denial(routed: &RoutedRequest) -> Option<String> {
-    let (index, status) =
-        routed.candidates.iter().enumerate().find_map(|(index, state)| match state.left {
-            Some(Left::Denied(status)) => Some((index, status.as_u16())),
+    let (index, status) = routed.candidates.iter().enumerate().find_map(|(index, state)| {
+        match state.leave_reason {
+            Some(LeaveReason::Denied(status)) => Some((index, status.as_u16())),
             _ => None,
-        })?;
+        }
+    })?;
     let known = routed.target(index)?.denials().into_iter();
     let name = known
         .filter(|standing| standing.operation == routed.call.operation)
@@ -225,27 +227,27 @@ impl fmt::Display for Shortage {
             f.write_str("Too many requests, please wait before trying again. ")?;
         }
         let all: usize = self.counts.iter().sum();
-        let kinds = self.met().count();
+        let kinds = self.causes_present().count();
         match (&self.model, all) {
             (_, 0) => f.write_str("There is no target for this request")?,
             (Some(model), _) => {
-                for (cause, _) in self.met().take(1) {
+                for (cause, _) in self.causes_present().take(1) {
                     write!(f, "{model} {}", self.phrase(cause, false))?;
                 }
             }
             (None, 1) => {
-                for (cause, _) in self.met() {
+                for (cause, _) in self.causes_present() {
                     write!(f, "The only target for this request {}", self.phrase(cause, false))?;
                 }
             }
             (None, _) if kinds == 1 => {
-                for (cause, _) in self.met() {
+                for (cause, _) in self.causes_present() {
                     write!(f, "All targets {}", self.phrase(cause, true))?;
                 }
             }
             (None, _) => {
                 write!(f, "Of {all} targets ")?;
-                for (number, (cause, count)) in self.met().enumerate() {
+                for (number, (cause, count)) in self.causes_present().enumerate() {
                     let before = match number {
                         0 => "",
                         _ if number + 1 == kinds => " and ",
@@ -268,8 +270,8 @@ pub(super) fn excess(routed: &RoutedRequest) -> Option<Excess> {
     let now = Instant::now();
     let mut nearest: Option<Excess> = None;
     for (index, state) in routed.candidates.iter().enumerate() {
-        match state.left {
-            Some(Left::Oversized(excess)) => {
+        match state.leave_reason {
+            Some(LeaveReason::Oversized(excess)) => {
                 nearest = nearest.filter(|it| it.quota >= excess.quota).or(Some(excess));
             }
             _ => match Cause::of(routed, index, state, now)? {
@@ -307,16 +309,16 @@ pub(super) fn describe(excess: &Excess) -> String {
 mod tests {
     use super::*;
 
-    fn shortage(met: &[(Cause, usize)]) -> Shortage {
+    fn shortage(causes: &[(Cause, usize)]) -> Shortage {
         let counts = Cause::ALL
-            .map(|cause| met.iter().find(|(it, _)| *it == cause).map_or(0, |(_, count)| *count));
+            .map(|cause| causes.iter().find(|(it, _)| *it == cause).map_or(0, |(_, count)| *count));
         let due = Duration::from_millis(12_300);
         Shortage { counts, first: None, model: None, denial: None, due }
     }
 
     #[test]
     fn the_message_counts_the_candidates_by_cause() {
-        for (met, wanted) in [
+        for (causes, wanted) in [
             (&[(Cause::Out, 1)][..], "The only target for this request is out after failures;"),
             (&[(Cause::Drained, 3)], "All targets are drained;"),
             (
@@ -324,7 +326,7 @@ mod tests {
                 "Of 6 targets 2 can't be reached, 3 deny access and 1 can't do what the request asks for;",
             ),
         ] {
-            let shortage = shortage(met);
+            let shortage = shortage(causes);
             assert_eq!(shortage.to_string(), format!("{wanted} try again in 13 s."));
             assert!(!shortage.is_quota(), "{shortage}");
         }
@@ -332,16 +334,19 @@ mod tests {
 
     #[test]
     fn only_a_shortage_of_quota_asks_the_client_to_wait() {
-        let mut told = shortage(&[(Cause::Throttled, 1), (Cause::Denied, 3)]);
-        told.first = Some("haiku".to_owned());
-        assert!(told.is_quota());
+        let mut message = shortage(&[(Cause::Throttled, 1), (Cause::Denied, 3)]);
+        message.first = Some("haiku".to_owned());
+        assert!(message.is_quota());
         assert_eq!(
-            told.to_string(),
+            message.to_string(),
             "Too many requests, please wait before trying again. Of 4 targets 1 is throttled and 3 deny access; \
              haiku is due first, in 13 s."
         );
-        told.denial = Some("403 AccessDeniedException".to_owned());
-        assert!(told.to_string().contains("3 deny access (403 AccessDeniedException);"), "{told}");
+        message.denial = Some("403 AccessDeniedException".to_owned());
+        assert!(
+            message.to_string().contains("3 deny access (403 AccessDeniedException);"),
+            "{message}"
+        );
         for cause in Cause::ALL {
             let waits = [Cause::Throttled, Cause::Full].contains(&cause);
             assert_eq!(shortage(&[(cause, 1)]).is_quota(), waits, "{cause:?}");
@@ -350,11 +355,11 @@ mod tests {
 
     #[test]
     fn a_model_without_a_route_is_named_as_the_client_named_it() {
-        let mut told = shortage(&[(Cause::Throttled, 1)]);
-        told.model = Some("The model x".to_owned());
+        let mut message = shortage(&[(Cause::Throttled, 1)]);
+        message.model = Some("The model x".to_owned());
         assert!(
-            told.to_string().ends_with(". The model x is throttled; try again in 13 s."),
-            "{told}"
+            message.to_string().ends_with(". The model x is throttled; try again in 13 s."),
+            "{message}"
         );
     }
 

@@ -15,7 +15,7 @@ use crate::bedrock::path::Resource;
 use crate::bedrock::sigv4::PayloadHash;
 use crate::routing::Target;
 use crate::upstream::sign::Auth;
-use crate::upstream::{RequestError, sign};
+use crate::upstream::{BuildRequestError, sign};
 
 /// An attempt's request before it is signed.
 #[derive(Debug)]
@@ -47,7 +47,7 @@ pub(super) fn signed(
     routed: &RoutedRequest,
     target: &Target,
     span: Option<&OpenSpan<'_>>,
-) -> Result<Request<Bytes>, RequestError> {
+) -> Result<Request<Bytes>, BuildRequestError> {
     let Prepared { auth, mut head, payload } = prepare(routed, target)?;
     if let Some(span) = span {
         span.inject(&mut head.headers);
@@ -59,11 +59,16 @@ pub(super) fn signed(
 
 /// Prepares an attempt on `target`, or returns why that is impossible. The request's headers are those
 /// that [`strip_for_upstream`](super::headers::strip_for_upstream) has left.
-pub(super) fn prepare(routed: &RoutedRequest, target: &Target) -> Result<Prepared, RequestError> {
-    let identity = &target.endpoint.identity;
-    let auth = identity.auth().ok_or_else(|| RequestError::NoCredentials(identity.problem()))?;
+pub(super) fn prepare(
+    routed: &RoutedRequest,
+    target: &Target,
+) -> Result<Prepared, BuildRequestError> {
+    let credentials = &target.endpoint.credentials;
+    let auth = credentials
+        .auth()
+        .ok_or_else(|| BuildRequestError::NoCredentials(credentials.problem()))?;
     // No checked id makes such a path.
-    let uri = uri(routed, target).ok_or(RequestError::InvalidPath)?;
+    let uri = uri(routed, target).ok_or(BuildRequestError::InvalidPath)?;
     let (mut head, ()) = Request::new(()).into_parts();
     head.method = routed.head.method.clone();
     head.uri = uri;

@@ -20,5 +20,5 @@ pub use in_flight::{InFlightGuard, InFlightLimit, ORDINARY_HEAD, Overloaded};
 pub use limit::Learning;
 pub use queue_limits::{QueueFull, QueueLimits, QueueSlot};
 pub use queue_signal::QueueSignal;
-pub use reservation::{Dimension, Limits, Quota, Reservation, SAFETY_MARGIN, Snapshot};
+pub use reservation::{Dimension, Quota, QuotaLimits, Reservation, SAFETY_MARGIN, Snapshot};
 pub use shutdown_deadline::ShutdownDeadline;

@@ -16,7 +16,7 @@ use crate::fleet::{Lease, LeaseGrant, LeaseHolder, LeaseRequest, LeasedBucket, S
 
 /// The configured limits of a quota.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Limits {
+pub struct QuotaLimits {
     /// Requests per minute.
     pub rpm: Option<u32>,
     /// Tokens per minute, input and output together.
@@ -117,7 +117,7 @@ struct State {
 impl Quota {
     /// A quota with full buckets. `signal` is notified whenever something is given back.
     pub fn new(
-        limits: &Limits,
+        limits: &QuotaLimits,
         learning: Learning,
         signal: Arc<QueueSignal>,
         now: Instant,
@@ -133,7 +133,7 @@ impl Quota {
 
     /// A quota that other replicas draw on too, by this lease; its buckets are empty.
     pub fn shared(
-        limits: &Limits,
+        limits: &QuotaLimits,
         learning: Learning,
         signal: Arc<QueueSignal>,
         lease: Lease,
@@ -144,7 +144,7 @@ impl Quota {
 
     /// The same for limits without a queue, see [`LeasedBucket::overdrawable`]; nothing is learned.
     pub fn overdrawable(
-        limits: &Limits,
+        limits: &QuotaLimits,
         signal: Arc<QueueSignal>,
         lease: Lease,
         now: Instant,
@@ -153,7 +153,7 @@ impl Quota {
     }
 
     fn leased(
-        limits: &Limits,
+        limits: &QuotaLimits,
         learning: Learning,
         signal: Arc<QueueSignal>,
         lease: Lease,
@@ -399,8 +399,8 @@ impl Reservation {
         self.charge = Some(tokens);
     }
 
-    /// The upstream took nothing.
-    pub fn not_taken(&mut self) {
+    /// The request costs nothing: the upstream did not process it.
+    pub fn charge_nothing(&mut self) {
         self.charge = None;
     }
 }
@@ -420,7 +420,7 @@ mod tests {
     use super::*;
 
     fn quota(rpm: Option<u32>, tpm: Option<u64>) -> Arc<Quota> {
-        let limits = Limits { rpm, tpm, floor_rpm: 1, floor_tpm: 10, safety_margin: 0.0 };
+        let limits = QuotaLimits { rpm, tpm, floor_rpm: 1, floor_tpm: 10, safety_margin: 0.0 };
         let learning = Learning::from(&crate::config::Learning {
             enabled: true,
             decrease: 0.5,

@@ -24,18 +24,19 @@ use tokio::time::Instant;
 use crate::bedrock::error::{Reported, plain_text};
 use crate::bedrock::{Extras, Operation};
 
-/// Clients that confirm a denial where none of their requests named its model alone...
-const SEVERAL: usize = 3;
+/// So many clients confirm a denial of which none is certain, if all are denied within
+/// [`CONFIRMATION_WINDOW`].
+const MIN_CLIENTS: usize = 3;
 
-/// ...within this time.
-const WINDOW: Duration = Duration::from_secs(600);
+/// The time within which [`MIN_CLIENTS`] clients must be denied.
+const CONFIRMATION_WINDOW: Duration = Duration::from_secs(600);
 
-/// A denial that only several clients confirm is tested again after this part of the time: requests that name
-/// less may succeed.
-const PART: u32 = 10;
+/// Divides the pause after a denial that only several clients confirm: a request that names fewer resources
+/// may succeed, so the operation is tested again sooner.
+const UNCERTAIN_PAUSE_DIVISOR: u32 = 10;
 
-/// How long other requests wait for the outcome of the request that tests a denied operation.
-const TRIAL: Duration = Duration::from_secs(10);
+/// How long other requests avoid a denied operation while one request tests it.
+const TEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Longest message that is kept, in characters.
 const MAX_MESSAGE: usize = 300;
@@ -75,8 +76,8 @@ pub struct DeniedOperation {
     /// The latest denial.
     pub denial: Denial,
     began: Instant,
-    /// The clients that were denied, at most [`SEVERAL`].
-    clients: SmallVec<[u64; SEVERAL]>,
+    /// The clients that were denied, at most [`MIN_CLIENTS`].
+    clients: SmallVec<[u64; MIN_CLIENTS]>,
 }
 
 /// What follows from a denial.
@@ -111,17 +112,19 @@ impl Access {
         let pause = match extras {
             Extras::None => pause,
             Extras::Unknown => {
-                if !was_confirmed && now.saturating_duration_since(entry.began) > WINDOW {
+                if !was_confirmed
+                    && now.saturating_duration_since(entry.began) > CONFIRMATION_WINDOW
+                {
                     entry.began = now;
                     entry.clients.clear();
                 }
-                if entry.clients.len() < SEVERAL && !entry.clients.contains(&client) {
+                if entry.clients.len() < MIN_CLIENTS && !entry.clients.contains(&client) {
                     entry.clients.push(client);
                 }
-                if !was_confirmed && entry.clients.len() < SEVERAL {
+                if !was_confirmed && entry.clients.len() < MIN_CLIENTS {
                     return Verdict::Suspected;
                 }
-                pause / PART
+                pause / UNCERTAIN_PAUSE_DIVISOR
             }
             Extras::Resources => {
                 // If this request was the test, its outcome shows nothing.
@@ -168,7 +171,7 @@ impl Access {
         match &mut entry.until {
             Some(until) if now < *until => false,
             Some(until) => {
-                *until = now + TRIAL;
+                *until = now + TEST_TIMEOUT;
                 true
             }
             None => true,
@@ -330,7 +333,7 @@ mod tests {
         assert!(access.enter(OPERATION, due));
         deny(&mut access, 1, Extras::Resources, due);
         assert!(access.enter(OPERATION, due), "a request without extras may try now");
-        assert!(access.enter(OPERATION, due + TRIAL), "that one had no outcome");
+        assert!(access.enter(OPERATION, due + TEST_TIMEOUT), "that one had no outcome");
     }
 
     proptest! {
@@ -357,11 +360,11 @@ mod tests {
                     _ => {}
                 }
                 if access.denial(operation, now).is_some() {
-                    prop_assert!(known.len() >= SEVERAL);
+                    prop_assert!(known.len() >= MIN_CLIENTS);
                 }
             }
             prop_assert!(access.operations().len() <= Operation::ALL.len());
-            prop_assert!(access.operations().iter().all(|it| it.clients.len() <= SEVERAL));
+            prop_assert!(access.operations().iter().all(|it| it.clients.len() <= MIN_CLIENTS));
         }
     }
 }

@@ -24,7 +24,7 @@ const EVENT_DELAY: Duration = Duration::from_millis(250);
 
 /// The settings of one target's cooldown.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Policy {
+pub struct CooldownSettings {
     /// Cooldown after one throttle.
     pub base: Duration,
     /// Consecutive throttles multiply it, at most by this.
@@ -45,10 +45,10 @@ pub struct Policy {
     pub backoffs: u32,
 }
 
-impl Policy {
-    /// The policy of targets whose cooldown after one throttle is `base`.
-    pub fn new(config: &Config, base: Duration) -> Policy {
-        Policy {
+impl CooldownSettings {
+    /// The settings of targets whose cooldown after one throttle is `base`.
+    pub fn new(config: &Config, base: Duration) -> CooldownSettings {
+        CooldownSettings {
             base,
             max_multiplier: config.fallback.max_cooldown_multiplier,
             eject_after: config.fallback.eject_after,
@@ -111,7 +111,7 @@ pub struct Cooldown {
     /// When this replica was last throttled.
     throttled_here_at: Option<Instant>,
     throttled_at: Option<std::time::SystemTime>,
-    policy: Policy,
+    settings: CooldownSettings,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,9 +124,9 @@ enum Phase {
 
 impl Cooldown {
     /// An available target.
-    pub fn new(policy: Policy) -> Cooldown {
+    pub fn new(settings: CooldownSettings) -> Cooldown {
         Cooldown {
-            policy,
+            settings,
             phase: Phase::Available,
             generation: 0,
             throttles: 0,
@@ -222,13 +222,13 @@ impl Cooldown {
             return false;
         }
         match alone {
-            Some(jitter) if self.backoffs < self.policy.backoffs => {
+            Some(jitter) if self.backoffs < self.settings.backoffs => {
                 self.backoffs += 1;
-                let jitter = self.policy.backoff_base.mul_f64(jitter.clamp(0.0, 1.0));
+                let jitter = self.settings.backoff_base.mul_f64(jitter.clamp(0.0, 1.0));
                 self.cool(now, self.pause() + jitter);
             }
             _ => {
-                self.backoffs = self.policy.backoffs;
+                self.backoffs = self.settings.backoffs;
                 self.throttles = self.throttles.saturating_add(1);
                 self.cool(now, self.pause());
             }
@@ -236,9 +236,9 @@ impl Cooldown {
         true
     }
 
-    /// The target is out for this long, for a reason other than a throttle of the minute;
+    /// Takes the target out for `pause`, for a reason other than a throttle of the minute;
     /// `is_quota` if a longer quota is used up.
-    pub fn out(&mut self, now: Instant, pause: Duration, is_quota: bool) {
+    pub fn take_out(&mut self, now: Instant, pause: Duration, is_quota: bool) {
         self.is_quota = is_quota;
         self.throttled_here_at = Some(now);
         self.cool(now, pause);
@@ -262,7 +262,7 @@ impl Cooldown {
         self.is_quota |= is_quota;
         self.throttles = self.throttles.max(throttles);
         if throttles > 0 {
-            self.backoffs = self.policy.backoffs;
+            self.backoffs = self.settings.backoffs;
         }
         self.throttled_at = Some(std::time::SystemTime::now());
         self.cool(now, pause + after);
@@ -323,13 +323,13 @@ impl Cooldown {
 
     /// Takes over the state of the same target under an older config.
     pub fn take_over(&mut self, before: &Cooldown) {
-        let policy = self.policy.clone();
+        let settings = self.settings.clone();
         let phase = match before.phase {
             // The probe reports to the old state; here the target is due.
             Phase::Probing => Phase::Cooling(Instant::now()),
             phase => phase,
         };
-        *self = Cooldown { policy, phase, ..before.clone() };
+        *self = Cooldown { settings, phase, ..before.clone() };
     }
 
     /// The request ended without an outcome that concerns the target: it was at fault itself, or cancelled. If
@@ -351,17 +351,18 @@ impl Cooldown {
             generation: self.generation + 1,
             throttled_at: self.throttled_at,
             is_drained: self.is_drained,
-            ..Cooldown::new(self.policy.clone())
+            ..Cooldown::new(self.settings.clone())
         };
     }
 
     /// Ejects the target if bad outcomes in a row, or those of the last minutes, call for it.
     fn eject_after(&mut self, in_a_row: u32, now: Instant) -> bool {
-        let is_out = in_a_row >= self.policy.eject_after || self.outcomes.are_poor(&self.policy);
+        let is_out =
+            in_a_row >= self.settings.eject_after || self.outcomes.are_poor(&self.settings);
         if is_out {
             self.outcomes = Outcomes::default();
             self.is_quota = false;
-            self.cool(now, self.policy.eject_cooldown);
+            self.cool(now, self.settings.eject_cooldown);
         }
         is_out
     }
@@ -384,10 +385,10 @@ impl Cooldown {
     fn pause(&self) -> Duration {
         if self.throttles == 0 {
             let doubled =
-                self.policy.backoff_base * 2u32.saturating_pow(self.backoffs.saturating_sub(1));
-            doubled.min(self.policy.backoff_max)
+                self.settings.backoff_base * 2u32.saturating_pow(self.backoffs.saturating_sub(1));
+            doubled.min(self.settings.backoff_max)
         } else {
-            self.policy.base * self.throttles.min(self.policy.max_multiplier)
+            self.settings.base * self.throttles.min(self.settings.max_multiplier)
         }
     }
 }
@@ -421,11 +422,11 @@ impl Outcomes {
         *count = count.saturating_sub(1);
     }
 
-    fn are_poor(&self, policy: &Policy) -> bool {
+    fn are_poor(&self, settings: &CooldownSettings) -> bool {
         let answered: u32 = self.answered.iter().sum();
         let all = answered + self.failed.iter().sum::<u32>();
-        all >= policy.eject_min_requests
-            && f64::from(answered) < policy.eject_below_success_rate * f64::from(all)
+        all >= settings.eject_min_requests
+            && f64::from(answered) < settings.eject_below_success_rate * f64::from(all)
     }
 }
 
@@ -438,7 +439,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn cooldown() -> Cooldown {
-        Cooldown::new(Policy {
+        Cooldown::new(CooldownSettings {
             base: 60 * SECOND,
             max_multiplier: 5,
             eject_after: 3,
@@ -594,7 +595,7 @@ mod tests {
     fn a_long_cooldown_is_not_shortened_by_a_throttle() {
         let (mut target, now) = (cooldown(), Instant::now());
         let pass = target.enter(now).unwrap();
-        target.out(now, 3600 * SECOND, true);
+        target.take_out(now, 3600 * SECOND, true);
         target.throttled(&pass, now, None);
         assert_eq!(target.state(now), State::Cooling(now + 3600 * SECOND));
     }
@@ -633,7 +634,7 @@ mod tests {
                     (3, Some(pass)) => { target.throttled(pass, now, (seconds % 2 == 0).then_some(0.5)); }
                     (4, Some(pass)) => { target.failed(pass, now); }
                     (5, Some(pass)) => target.left(pass, now),
-                    (6, _) => target.out(now, SECOND * 5, false),
+                    (6, _) => target.take_out(now, SECOND * 5, false),
                     _ => {}
                 }
                 if let State::Cooling(until) = before {

@@ -9,7 +9,7 @@ use http::HeaderValue;
 
 use crate::config::{self, Endpoint};
 use crate::upstream::Origin;
-use crate::upstream::credentials::Identity;
+use crate::upstream::credentials::CredentialsProvider;
 
 /// Where the requests of targets go, and how they are signed.
 #[derive(Debug)]
@@ -21,7 +21,7 @@ pub struct TargetEndpoint {
     /// Where requests go.
     pub origin: Origin,
     /// The credentials that sign them.
-    pub identity: Arc<Identity>,
+    pub credentials: Arc<CredentialsProvider>,
     /// Time for an answer to begin.
     pub first_byte_timeout: Duration,
     /// Longest silence within a stream.
@@ -37,7 +37,7 @@ pub(super) struct TargetEndpoints(HashMap<Key, Arc<TargetEndpoint>>);
 struct Key {
     region: String,
     endpoint: Endpoint,
-    identity: *const Identity,
+    credentials: *const CredentialsProvider,
     timeouts: [Duration; 2],
 }
 
@@ -46,12 +46,12 @@ impl TargetEndpoints {
     pub(super) fn of(
         &mut self,
         target: &config::Target,
-        identity: Arc<Identity>,
+        credentials: Arc<CredentialsProvider>,
     ) -> Arc<TargetEndpoint> {
         let key = Key {
             region: target.region.clone(),
             endpoint: target.endpoint.clone(),
-            identity: Arc::as_ptr(&identity),
+            credentials: Arc::as_ptr(&credentials),
             timeouts: [target.first_byte_timeout, target.idle_timeout],
         };
         let endpoint = || {
@@ -60,7 +60,7 @@ impl TargetEndpoints {
                 region_header: HeaderValue::from_str(&target.region)
                     .unwrap_or_else(|_| HeaderValue::from_static("-")),
                 origin: Origin::new(&target.endpoint),
-                identity,
+                credentials,
                 first_byte_timeout: target.first_byte_timeout,
                 idle_timeout: target.idle_timeout,
             })

@@ -111,23 +111,24 @@ impl Permit {
         }
     }
 
-    /// The request was not taken, and the target is as it was.
-    pub fn not_taken(mut self) {
+    /// Returns the reservation: the target did not process the request, and its state stays as it is.
+    pub fn release(mut self) {
         self.give_back();
     }
 
-    /// The request was at fault, or the model failed on it, which changes nothing about the target. Only a
-    /// failed model is charged for.
-    pub fn refused(mut self, status: http::StatusCode) {
+    /// Returns the reservation after an error response that shows nothing about the target's health, such as
+    /// one for a fault of the request. The target's state stays as it is. A 424, with which a model reports
+    /// that it failed on the request, is charged.
+    pub fn release_after_error(mut self, status: http::StatusCode) {
         if status != http::StatusCode::FAILED_DEPENDENCY {
             self.give_back();
         }
     }
 
-    /// The target is out for `pause`; `is_quota` if a longer quota than a minute's is used up.
-    pub fn out(mut self, pause: Duration, is_quota: bool) {
+    /// Takes the target out for `pause`; `is_quota` if a longer quota than a minute's is used up.
+    pub fn take_out(mut self, pause: Duration, is_quota: bool) {
         self.report(|cooldown, _| {
-            cooldown.out(Instant::now(), pause, is_quota);
+            cooldown.take_out(Instant::now(), pause, is_quota);
             true
         });
         self.target.publish_cooldown(self.demand, Instant::now());
@@ -151,7 +152,7 @@ impl Permit {
 
     fn give_back(&mut self) {
         if let Some(reservation) = &mut self.reservation {
-            reservation.not_taken();
+            reservation.charge_nothing();
         }
     }
 

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::cooldown::Policy;
+use super::cooldown::CooldownSettings;
 use super::grouping::group_numbers;
 use crate::config::{self, Config};
 
@@ -60,7 +60,7 @@ pub(super) fn are_unrouted_unchanged(config: &Config, before: &Config) -> bool {
 
 /// Whether the settings that all targets share are the same.
 fn is_common_unchanged(config: &Config, before: &Config) -> bool {
-    Policy::new(config, Duration::ZERO) == Policy::new(before, Duration::ZERO)
+    CooldownSettings::new(config, Duration::ZERO) == CooldownSettings::new(before, Duration::ZERO)
         && config.learning == before.learning
         && config.upstream.use_fips == before.upstream.use_fips
 }

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::candidate::Candidate;
 use super::capabilities::Capabilities;
-use super::cooldown::{Policy, State};
+use super::cooldown::{CooldownSettings, State};
 use super::endpoint::{TargetEndpoint, TargetEndpoints};
 use super::grouping::group_numbers;
 use super::permit::Permit;
@@ -23,9 +23,9 @@ use crate::bedrock::model_id::ModelIdError;
 use crate::bedrock::region;
 use crate::config::{self, Balance, Config, Endpoint, EndpointError, Glob, GlobError, Unrouted};
 use crate::fleet::{Fleet, Lease};
-use crate::quota::{Learning, Limits, QueueSignal, Quota, SAFETY_MARGIN};
+use crate::quota::{Learning, QueueSignal, Quota, QuotaLimits, SAFETY_MARGIN};
 use crate::telemetry::{ModelLatency, OTHER};
-use crate::upstream::credentials::{Identities, Identity, Sts};
+use crate::upstream::credentials::{CredentialsProvider, CredentialsProviders, Sts};
 
 /// Why no routing table can be built from a config.
 #[derive(Debug, thiserror::Error)]
@@ -68,7 +68,7 @@ pub struct Router {
     legacy: LegacyRoutes,
     control_plane: Option<Arc<Route>>,
     default_endpoint: Arc<TargetEndpoint>,
-    identities: Vec<Arc<Identity>>,
+    providers: Vec<Arc<CredentialsProvider>>,
     fleet: Option<Fleet>,
 }
 
@@ -174,7 +174,7 @@ impl Router {
         let unchanged = unchanged.unwrap_or_default();
         let known = before.map(|(_, router)| router);
         let by_name = known.map(Router::by_name).unwrap_or_default();
-        let mut identities = known.map(Router::known_identities).unwrap_or_default();
+        let mut providers = known.map(Router::known_credentials).unwrap_or_default();
         let mut groups = target_groups(config);
         let shared = shared_quotas(config, &groups, fleet, now);
         let use_fips = config.upstream.use_fips;
@@ -182,7 +182,7 @@ impl Router {
         let mut endpoints = TargetEndpoints::default();
         let mut targets = Vec::with_capacity(config.targets.len());
         for (index, target) in config.targets.iter().enumerate() {
-            let identity = identities.get(&target.credentials, sts(&target.region));
+            let credentials = providers.get(&target.credentials, sts(&target.region));
             let Some(group) = groups.get_mut(index) else { return Err(RouterError::Target) };
             let old_index = unchanged.get(index).copied().flatten();
             if let Some((target, old_group)) =
@@ -200,7 +200,7 @@ impl Router {
                 quota(config, target.rpm, target.tpm, signal, lease, now)
             };
             let quota = target.quota.and_then(|at| shared.get(at)?.clone()).unwrap_or_else(own);
-            let endpoint = endpoints.of(target, identity);
+            let endpoint = endpoints.of(target, credentials);
             let target = configured(config, target, endpoint, quota, signal, fleet)?;
             if let Some(before) = by_name.get(&*target.name).filter(|it| is_namesake(it, &target)) {
                 target.take_over(before, now);
@@ -210,17 +210,17 @@ impl Router {
             targets.push(target);
         }
         let upstream = &config.upstream;
-        let default_identity = identities.get(&upstream.credentials, sts(&upstream.region));
+        let default_credentials = providers.get(&upstream.credentials, sts(&upstream.region));
         // Operations without a model have a target too, whose model id is not used.
         let no_model = ModelId::new(OTHER)
             .map_err(|source| RouterError::Model { target: OTHER.to_owned(), source })?;
         let no_target = unrouted_target(config, &no_model);
         let control_plane = upstream.control_plane.clone().map(|endpoint| {
             let target = config::Target { endpoint, ..no_target.clone() };
-            let endpoint = endpoints.of(&target, Arc::clone(&default_identity));
+            let endpoint = endpoints.of(&target, Arc::clone(&default_credentials));
             unrouted_route(config, &no_model, endpoint, None, now)
         });
-        let default_endpoint = endpoints.of(&no_target, default_identity);
+        let default_endpoint = endpoints.of(&no_target, default_credentials);
         let default = unrouted_route(config, &no_model, Arc::clone(&default_endpoint), None, now);
         let mut router = Router {
             targets,
@@ -236,7 +236,7 @@ impl Router {
             legacy: LegacyRoutes::default(),
             control_plane,
             default_endpoint,
-            identities: identities.into_all(),
+            providers: providers.into_all(),
             fleet: fleet.cloned(),
         };
         router.legacy = router.legacy_routes(&config.legacy.models)?;
@@ -282,8 +282,8 @@ impl Router {
             let own = own_region(&config.upstream, &model, endpoint, Endpoint::of_control_plane);
             own.map(|(region, endpoint)| {
                 let target = config::Target { region, endpoint, ..unrouted_target(config, &model) };
-                let identity = Arc::clone(&self.default_endpoint.identity);
-                let endpoint = TargetEndpoints::default().of(&target, identity);
+                let credentials = Arc::clone(&self.default_endpoint.credentials);
+                let endpoint = TargetEndpoints::default().of(&target, credentials);
                 unrouted_route(config, &model, endpoint, None, Instant::now())
             })
         });
@@ -303,8 +303,8 @@ impl Router {
     }
 
     /// Every set of credentials in use.
-    pub fn identities(&self) -> &[Arc<Identity>] {
-        &self.identities
+    pub fn credentials(&self) -> &[Arc<CredentialsProvider>] {
+        &self.providers
     }
 
     fn numbered(&self, indices: &[usize]) -> Result<SmallVec<[Arc<Target>; 4]>, RouterError> {
@@ -390,7 +390,7 @@ impl Router {
         if target.region == self.default_endpoint.region {
             return Arc::clone(&self.default_endpoint);
         }
-        TargetEndpoints::default().of(&target, Arc::clone(&self.default_endpoint.identity))
+        TargetEndpoints::default().of(&target, Arc::clone(&self.default_endpoint.credentials))
     }
 
     /// Takes over the models without a route of the router before.
@@ -418,8 +418,8 @@ impl Router {
         self.targets.get(index).zip(self.groups.get(index))
     }
 
-    fn known_identities(&self) -> Identities {
-        Identities::with(&self.identities)
+    fn known_credentials(&self) -> CredentialsProviders {
+        CredentialsProviders::with(&self.providers)
     }
 
     /// The configured targets by their names, which are unique.
@@ -469,7 +469,7 @@ fn quota(
     now: Instant,
 ) -> Arc<Quota> {
     let (floor_rpm, floor_tpm) = (config.learning.floor_rpm, config.learning.floor_tpm);
-    let limits = Limits { rpm, tpm, floor_rpm, floor_tpm, safety_margin: SAFETY_MARGIN };
+    let limits = QuotaLimits { rpm, tpm, floor_rpm, floor_tpm, safety_margin: SAFETY_MARGIN };
     let learning = Learning::from(&config.learning);
     let signal = Arc::clone(signal);
     match lease {
@@ -492,9 +492,9 @@ fn configured(
     };
     let model = id(&target.model)?;
     let base_model = target.base_model.as_deref().map_or_else(|| Ok(model.clone()), id)?;
-    let policy = Policy::new(config, target.cooldown);
+    let cooldown = CooldownSettings::new(config, target.cooldown);
     let (signal, fleet) = (Arc::clone(signal), fleet.cloned());
-    let parts = TargetParts { model, base_model, policy, endpoint, quota, signal, fleet };
+    let parts = TargetParts { model, base_model, cooldown, endpoint, quota, signal, fleet };
     Ok(Target::new(target, parts))
 }
 
@@ -569,7 +569,7 @@ fn unrouted_route(
     let parts = TargetParts {
         model: model.clone(),
         base_model: model.clone(),
-        policy: Policy::new(config, target.cooldown),
+        cooldown: CooldownSettings::new(config, target.cooldown),
         endpoint,
         quota: quota(config, None, None, group.signal(), lease, now),
         signal: Arc::clone(group.signal()),

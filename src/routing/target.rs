@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use super::access;
 use super::bound::{self, Bound};
 use super::capabilities::{Capabilities, default_max_output};
-use super::cooldown::{Cooldown, Policy, State};
+use super::cooldown::{Cooldown, CooldownSettings, State};
 use super::demand::{QuotaDemand, RequestSize};
 use super::endpoint::TargetEndpoint;
 use super::latency::Latency;
@@ -42,7 +42,7 @@ pub struct TargetParts {
     /// The model whose limits, price and family count.
     pub base_model: ModelId,
     /// The settings of its cooldowns.
-    pub policy: Policy,
+    pub cooldown: CooldownSettings,
     /// Endpoint, region and credentials.
     pub endpoint: Arc<TargetEndpoint>,
     /// The quota that it draws on.
@@ -109,7 +109,7 @@ pub struct Target {
 impl Target {
     /// An available target.
     pub fn new(config: &config::Target, parts: TargetParts) -> Target {
-        let TargetParts { model, base_model, policy, endpoint, quota, signal, fleet } = parts;
+        let TargetParts { model, base_model, cooldown, endpoint, quota, signal, fleet } = parts;
         let model_info = catalogue::lookup(&base_model);
         let default_max_output = default_max_output(config, model_info);
         Target {
@@ -136,8 +136,8 @@ impl Target {
             assumed_max_output: config
                 .assumed_max_output_tokens
                 .map_or(default_max_output, |assumed| default_max_output.min(u64::from(assumed))),
-            count_tokens_cooldown: Box::new(Mutex::new(Cooldown::new(policy.clone()))),
-            cooldown: Mutex::new(Cooldown::new(policy)),
+            count_tokens_cooldown: Box::new(Mutex::new(Cooldown::new(cooldown.clone()))),
+            cooldown: Mutex::new(Cooldown::new(cooldown)),
             quota,
             signal,
             access: access::SharedAccess::default(),

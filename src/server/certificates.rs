@@ -73,10 +73,14 @@ impl Certificates {
 
     /// Looks at the files again and again, and at once when it is woken. Where they are is what the
     /// live config requires.
-    pub(super) async fn keep_fresh(mut self, live: Arc<SharedGateway>, wake: Arc<Notify>) {
+    pub(super) async fn keep_fresh(
+        mut self,
+        shared_gateway: Arc<SharedGateway>,
+        wake: Arc<Notify>,
+    ) {
         loop {
             let _ = timeout(self.tls.reload_interval, wake.notified()).await;
-            let now = live.load().config.server.tls.clone();
+            let now = shared_gateway.load().config.server.tls.clone();
             // Whether there is TLS is decided at the start; a config without it changes nothing.
             let tls = now.unwrap_or_else(|| self.tls.clone());
             self.look(tls).await;

@@ -65,13 +65,13 @@ pub(super) struct Protocols {
     http1: http1::Builder,
     http2: http2::Builder<H2Executor>,
     limits: Arc<config::Server>,
-    live: Arc<SharedGateway>,
+    shared_gateway: Arc<SharedGateway>,
     metrics: Arc<Metrics>,
 }
 
 impl Protocols {
-    pub(super) fn new(live: &Arc<SharedGateway>) -> Protocols {
-        let gateway = live.load();
+    pub(super) fn new(shared_gateway: &Arc<SharedGateway>) -> Protocols {
+        let gateway = shared_gateway.load();
         let config = &gateway.config.server;
         let mut http1 = http1::Builder::new();
         http1
@@ -83,7 +83,8 @@ impl Protocols {
         if config.max_headers != HYPER_MAX_HEADERS {
             http1.max_headers(config.max_headers);
         }
-        let mut http2 = http2::Builder::new(H2Executor { live: Arc::clone(live) });
+        let mut http2 =
+            http2::Builder::new(H2Executor { shared_gateway: Arc::clone(shared_gateway) });
         http2
             .timer(TokioTimer::new())
             .max_concurrent_streams(config.max_concurrent_streams)
@@ -97,7 +98,7 @@ impl Protocols {
             http1,
             http2,
             limits: Arc::new(config.clone()),
-            live: Arc::clone(live),
+            shared_gateway: Arc::clone(shared_gateway),
             metrics: Arc::clone(&gateway.metrics),
         }
     }
@@ -218,7 +219,7 @@ async fn serve_http<A: Handler>(
         Err(_) => return protocols.count_end("header_timeout"),
     };
     let is_http2 = version == Version::Http2;
-    let load = protocols.live.load().in_flight.clone();
+    let load = protocols.shared_gateway.load().in_flight.clone();
     let limits = protocols.connection_limits();
     let tracker = ConnectionTracker::new(limits, load, is_http2, opened_at);
     if let Some(evictable) = evictable {
@@ -228,10 +229,11 @@ async fn serve_http<A: Handler>(
     let address = peer.address;
     let service = {
         let shutdown = shutdown.clone();
-        let (tracker, live) = (Arc::clone(&tracker), Arc::clone(&protocols.live));
+        let (tracker, shared_gateway) =
+            (Arc::clone(&tracker), Arc::clone(&protocols.shared_gateway));
         let metrics = Arc::clone(&protocols.metrics);
         service_fn(move |mut request: Request<Incoming>| {
-            let open = tracker.request_started(&live.load().config.server);
+            let open = tracker.request_started(&shared_gateway.load().config.server);
             let is_unclear = tracker.has_repeated_length();
             let version = request.version();
             if is_unclear {

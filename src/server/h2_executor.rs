@@ -19,12 +19,12 @@ use crate::system::time::sleep_until;
 /// Runs streams within the limits of the current config.
 #[derive(Clone, Debug)]
 pub(super) struct H2Executor {
-    pub(super) live: Arc<SharedGateway>,
+    pub(super) shared_gateway: Arc<SharedGateway>,
 }
 
 impl<F: Future<Output = ()> + Send + 'static> Executor<F> for H2Executor {
     fn execute(&self, stream: F) {
-        let deadline = Instant::now() + max_request_time(&self.live.load().config.server);
+        let deadline = Instant::now() + max_request_time(&self.shared_gateway.load().config.server);
         let stream = run_until_deadline(stream, deadline);
         tokio::spawn(STREAM_DEADLINE.scope(Cell::new(deadline), stream));
     }

@@ -27,7 +27,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// What listeners share.
 #[derive(Clone, Debug)]
 pub(super) struct Accept {
-    live: Arc<SharedGateway>,
+    shared_gateway: Arc<SharedGateway>,
     slots: Arc<Semaphore>,
     /// The connections of the admin port, which has a bound of its own.
     evictable: Option<Arc<EvictableSlots>>,
@@ -41,11 +41,11 @@ pub(super) struct Accept {
 }
 
 impl Accept {
-    pub(super) fn new(live: &Arc<SharedGateway>, workers: Workers) -> Accept {
-        let gateway = live.load();
+    pub(super) fn new(shared_gateway: &Arc<SharedGateway>, workers: Workers) -> Accept {
+        let gateway = shared_gateway.load();
         let (metrics, config) = (&gateway.metrics, &gateway.config.server);
         Accept {
-            live: Arc::clone(live),
+            shared_gateway: Arc::clone(shared_gateway),
             slots: Arc::new(Semaphore::new(config.max_connections.min(Semaphore::MAX_PERMITS))),
             evictable: None,
             shares: Shares::now(),
@@ -53,15 +53,15 @@ impl Accept {
             refused: metrics.connections_refused.clone(),
             exhausted: metrics.exhausted.with_label_values(&["accept"]),
             log_limit: Arc::default(),
-            protocols: Protocols::new(live),
+            protocols: Protocols::new(shared_gateway),
             workers,
         }
     }
 
     /// For the admin port, where no connection is refused: clients that take all slots of the API leave health
     /// and metrics theirs, and the oldest connections of the admin port give way.
-    pub(super) fn for_admin(live: &Arc<SharedGateway>) -> Accept {
-        let common = Accept::new(live, Workers::none());
+    pub(super) fn for_admin(shared_gateway: &Arc<SharedGateway>) -> Accept {
+        let common = Accept::new(shared_gateway, Workers::none());
         let evictable = Some(Arc::new(EvictableSlots::new(common.shares.admin())));
         let slots = Arc::new(Semaphore::new(Semaphore::MAX_PERMITS));
         Accept { evictable, slots, ..common }
@@ -76,7 +76,7 @@ impl Accept {
         // Connections to upstreams that wait for a request make room for a client.
         if self.evictable.is_none()
             && !self.shares.has_room_for_client(socket)
-            && !self.live.load().upstream.close_idle()
+            && !self.shared_gateway.load().upstream.close_idle()
         {
             self.refused.inc();
             self.ran_out("the last file descriptors are kept for upstreams and the admin port");
@@ -103,7 +103,7 @@ impl Accept {
     async fn failed(&self, error: io::Error) {
         if is_exhaustion(&error) {
             self.ran_out(&error.to_string());
-            let has_room = self.live.load().upstream.close_idle();
+            let has_room = self.shared_gateway.load().upstream.close_idle();
             // What is closed for it is closed while this task pauses.
             if let Some(evictable) = self.evictable.as_ref().filter(|_| !has_room) {
                 evictable.evict();

@@ -67,14 +67,14 @@ const LAST_ANSWERS: Duration = Duration::from_secs(5);
 /// A gateway whose listeners are bound.
 #[derive(Debug)]
 pub struct Server {
-    live: Arc<SharedGateway>,
+    shared_gateway: Arc<SharedGateway>,
     admin: Arc<Admin>,
     legacy: Arc<LegacyService>,
     readiness: Arc<Readiness>,
-    data: TcpListener,
+    api_listener: TcpListener,
     /// `None` when one listener serves both.
     admin_listener: Option<TcpListener>,
-    /// `None` when the legacy endpoints are on the data listener.
+    /// `None` when the legacy endpoints are on the API listener.
     legacy_listener: Option<TcpListener>,
     /// `None` without TLS.
     certificates: Option<Certificates>,
@@ -100,10 +100,10 @@ pub enum BindError {
 impl Server {
     /// Binds the listeners of the gateway's config, and reads the certificate if it has one.
     pub async fn bind(
-        live: Arc<SharedGateway>,
+        shared_gateway: Arc<SharedGateway>,
         legacy: Arc<LegacyService>,
     ) -> Result<Server, BindError> {
-        let gateway = live.load_full();
+        let gateway = shared_gateway.load_full();
         let Config { server, legacy: endpoints, .. } = &gateway.config;
         let legacy_listen = endpoints.listen.filter(|_| endpoints.enabled);
         let (listen, admin_listen) = (server.listen, server.admin_listen);
@@ -115,7 +115,7 @@ impl Server {
             let bound = bind(address);
             bound.map_err(|source| BindError::Address { address, source })
         };
-        let data = bind(listen)?;
+        let api_listener = bind(listen)?;
         let shared = listen == admin_listen && listen.port() != 0;
         let admin_listener = if shared { None } else { Some(bind(admin_listen)?) };
         let legacy_listener = match legacy_listen {
@@ -124,13 +124,14 @@ impl Server {
         };
         let readiness = Arc::new(Readiness::default());
         let is_local = admin_listen.ip().is_loopback();
-        let admin = Arc::new(Admin::new(Arc::clone(&live), Arc::clone(&readiness), is_local));
+        let admin =
+            Arc::new(Admin::new(Arc::clone(&shared_gateway), Arc::clone(&readiness), is_local));
         Ok(Server {
-            live,
+            shared_gateway,
             admin,
             legacy,
             readiness,
-            data,
+            api_listener,
             admin_listener,
             legacy_listener,
             certificates,
@@ -144,18 +145,18 @@ impl Server {
     }
 
     /// The gateway in use, which a reload replaces.
-    pub fn live(&self) -> &Arc<SharedGateway> {
-        &self.live
+    pub fn shared_gateway(&self) -> &Arc<SharedGateway> {
+        &self.shared_gateway
     }
 
     /// The address of the Bedrock API.
     pub fn address(&self) -> io::Result<std::net::SocketAddr> {
-        self.data.local_addr()
+        self.api_listener.local_addr()
     }
 
     /// The address of health and metrics.
     pub fn admin_address(&self) -> io::Result<std::net::SocketAddr> {
-        self.admin_listener.as_ref().unwrap_or(&self.data).local_addr()
+        self.admin_listener.as_ref().unwrap_or(&self.api_listener).local_addr()
     }
 
     /// The legacy endpoints.
@@ -165,7 +166,7 @@ impl Server {
 
     /// The address of the legacy endpoints.
     pub fn legacy_address(&self) -> io::Result<std::net::SocketAddr> {
-        self.legacy_listener.as_ref().unwrap_or(&self.data).local_addr()
+        self.legacy_listener.as_ref().unwrap_or(&self.api_listener).local_addr()
     }
 
     /// Serves until `stop` is cancelled, then drains: it is not ready from then on, closes the listeners
@@ -178,14 +179,14 @@ impl Server {
         stop: CancellationToken,
         force_stop: CancellationToken,
     ) -> bool {
-        let Server { live, admin, legacy, readiness, data, .. } = self;
+        let Server { shared_gateway, admin, legacy, readiness, api_listener, .. } = self;
         let Server { admin_listener, legacy_listener, certificates, recheck, .. } = self;
-        let shutdown = Shutdown::within(live.load().config.server.drain_timeout);
-        let common = Accept::new(&live, workers);
-        let for_admin = Accept::for_admin(&live);
+        let shutdown = Shutdown::within(shared_gateway.load().config.server.drain_timeout);
+        let common = Accept::new(&shared_gateway, workers);
+        let for_admin = Accept::for_admin(&shared_gateway);
         let connections = TaskTracker::new();
         let mut listeners = JoinSet::new();
-        let pipeline = stack::<Incoming>(&live);
+        let pipeline = stack::<Incoming>(&shared_gateway);
         // One type for all listeners, so that the code that speaks HTTP is compiled once.
         let answers = |api: bool, admin: Option<Arc<Admin>>, legacy: Option<Arc<LegacyService>>| {
             let pipeline = pipeline.clone();
@@ -215,16 +216,23 @@ impl Server {
                 }
             }
         };
-        let on_data = answers(
+        let on_api = answers(
             true,
             admin_listener.is_none().then(|| Arc::clone(&admin)),
             legacy_listener.is_none().then(|| Arc::clone(&legacy)),
         );
         let tls = certificates.as_ref().map(Certificates::acceptor);
         let tracked = connections.clone();
-        listeners.spawn(accept(data, tls, common.clone(), on_data, tracked, shutdown.clone()));
+        listeners.spawn(accept(
+            api_listener,
+            tls,
+            common.clone(),
+            on_api,
+            tracked,
+            shutdown.clone(),
+        ));
         if let Some(certificates) = certificates {
-            listeners.spawn(certificates.keep_fresh(Arc::clone(&live), recheck));
+            listeners.spawn(certificates.keep_fresh(Arc::clone(&shared_gateway), recheck));
         }
         if let Some(listener) = legacy_listener {
             let on_legacy = answers(false, None, Some(Arc::clone(&legacy)));
@@ -243,7 +251,7 @@ impl Server {
 
         readiness.draining();
         shutdown.begin();
-        let gateway = live.load_full();
+        let gateway = shared_gateway.load_full();
         let (delay, limit) = {
             let config = &gateway.config.server;
             (config.drain_delay, config.drain_timeout)

@@ -19,7 +19,7 @@ pub enum StoreError {
     #[error("a stored value can't be read: {0}")]
     Unreadable(String),
     /// The store did not answer in time.
-    #[error("it did not answer within {}", humantime::format_duration(*.0))]
+    #[error("the store did not answer within {}", humantime::format_duration(*.0))]
     Slow(Duration),
 }
 

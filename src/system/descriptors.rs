@@ -1,8 +1,8 @@
-//! File descriptors: how many the process may have, how they are shared out, and which failures to
-//! open something are its own.
+//! File descriptors: the limit of the process, the shares of clients, upstreams and the process itself, and
+//! which errors mean that the gateway has no descriptors left.
 //!
-//! The system gives the lowest number that is free. So the number of a new socket shows that at least
-//! as many descriptors are open. That number is enough to enforce a share, without a count.
+//! The system assigns the lowest free number to a new descriptor. The number of a new socket therefore
+//! shows that at least as many descriptors are open, which is enough to enforce a share without a count.
 
 use std::error::Error;
 use std::fs::File;
@@ -14,19 +14,19 @@ use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// The soft limit is raised to the hard one, and no further than this: some programs that a process
-/// starts go through all descriptors that they could have.
-const MOST: u64 = 1 << 20;
+/// The soft limit is raised to the hard limit, but not above this: some child processes loop over all
+/// descriptors that they could have.
+const MAX_LIMIT: u64 = 1 << 20;
 
-/// Descriptors that are kept for the process itself (files, stores, names, the admin port): an eighth
-/// of all, within these bounds.
+/// Bounds of the reserve for the process itself (files, stores, name resolution, the admin port), which is
+/// an eighth of the limit.
 const MIN_RESERVE: u64 = 16;
 const MAX_RESERVE: u64 = 256;
 
 /// Minimum time between two log lines about a lack of descriptors.
-const ONE_LINE: Duration = Duration::from_secs(10);
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
-/// How the descriptors of this process are shared out.
+/// The shares of the descriptors of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shares {
     limit: u64,
@@ -37,10 +37,10 @@ pub struct Shares {
 #[error("the gateway has no file descriptors, ports or memory left")]
 pub struct Exhausted(#[source] pub Box<dyn Error + Send + Sync>);
 
-/// Raises the soft limit as far as it goes. Returns whether it could; if not all stays as it was.
+/// Raises the soft limit to the hard limit, at most to 2^20. False if the system refused.
 pub fn raise_limit() -> bool {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    let wanted = maximum.unwrap_or(MOST).min(MOST);
+    let wanted = maximum.unwrap_or(MAX_LIMIT).min(MAX_LIMIT);
     if current.is_none_or(|current| current >= wanted) {
         return true;
     }
@@ -48,15 +48,15 @@ pub fn raise_limit() -> bool {
 }
 
 impl Shares {
-    /// Of this process, by the limit that it has now.
+    /// The shares under the current limit of this process.
     pub fn now() -> Shares {
         Shares::of(getrlimit(Resource::Nofile).current)
     }
 
-    /// Of a process that is started with the limits of this one and raises them.
+    /// The shares of a process that inherits the limits of this one and raises them.
     pub fn raised() -> Shares {
         let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-        let raised = maximum.unwrap_or(MOST).min(MOST);
+        let raised = maximum.unwrap_or(MAX_LIMIT).min(MAX_LIMIT);
         Shares::of(current.map(|current| current.max(raised)))
     }
 
@@ -64,12 +64,12 @@ impl Shares {
         Shares { limit: limit.unwrap_or(u64::MAX) }
     }
 
-    /// All that the process may have.
+    /// The most descriptors of the process.
     pub fn limit(&self) -> u64 {
         self.limit
     }
 
-    /// Those that are kept for the process itself.
+    /// The descriptors that are reserved for the process itself.
     pub fn reserve(&self) -> u64 {
         (self.limit / 8).clamp(MIN_RESERVE, MAX_RESERVE)
     }
@@ -79,13 +79,13 @@ impl Shares {
         usize::try_from(self.reserve() / 2).unwrap_or(usize::MAX)
     }
 
-    /// Whether a socket to an upstream leaves the reserve alone.
+    /// Whether a socket to an upstream is outside the reserve.
     pub fn has_room_for_upstream(&self, socket: &impl AsRawFd) -> bool {
         number(socket) < self.limit.saturating_sub(self.reserve())
     }
 
-    /// The same of one that is still to be opened: many that are being opened at once must not take
-    /// the reserve either. A file is opened to see.
+    /// Whether a new socket to an upstream would be outside the reserve. The check opens a file, because
+    /// several sockets that are opened at once must not use the reserve either.
     pub fn can_open_for_upstream(&self) -> bool {
         match File::open("/dev/null") {
             Ok(file) => self.has_room_for_upstream(&file),
@@ -93,13 +93,13 @@ impl Shares {
         }
     }
 
-    /// Whether a client's socket leaves alone the reserve, and an eighth of all for upstreams.
+    /// Whether a client's socket leaves the reserve free, and an eighth of the limit for upstreams.
     pub fn has_room_for_client(&self, socket: &impl AsRawFd) -> bool {
         number(socket) < self.limit.saturating_sub(self.reserve()).saturating_sub(self.limit / 8)
     }
 
-    /// What is too much for the limit, if so many connections of clients may be open, and so many
-    /// requests in flight, each with a connection to an upstream.
+    /// A warning if the limit is too low for so many connections of clients and so many requests in
+    /// flight, each with a connection to an upstream.
     pub fn warning(&self, max_connections: usize, max_in_flight: usize) -> Option<String> {
         let Shares { limit } = *self;
         let own = self.reserve();
@@ -107,11 +107,10 @@ impl Shares {
         let needed = needed.saturating_add(own);
         (needed > limit).then(|| {
             format!(
-                "{max_connections} connections of clients (server.max_connections), as many to \
-                 upstreams as requests may be in hand ({max_in_flight}, server.max_in_flight) and \
-                 {own} for the gateway itself need {needed} file descriptors, and it may have \
-                 {limit}: what is beyond is refused; raise the limit (ulimit -n, LimitNOFILE) or \
-                 lower the keys"
+                "{max_connections} connections of clients (server.max_connections), {max_in_flight} \
+                 to upstreams (server.max_in_flight) and {own} of the gateway itself need {needed} \
+                 file descriptors, but the limit is {limit}; connections above it are refused; \
+                 raise the limit (ulimit -n, LimitNOFILE) or lower the keys"
             )
         })
     }
@@ -121,7 +120,7 @@ fn number(socket: &impl AsRawFd) -> u64 {
     u64::try_from(socket.as_raw_fd()).unwrap_or(0)
 }
 
-/// Whether an error means that this process, or its machine, has nothing left to open something with.
+/// Whether an error means that this process, or its machine, has no resources left to open a file or socket.
 pub fn is_exhaustion(error: &io::Error) -> bool {
     matches!(
         Errno::from_io_error(error),
@@ -131,38 +130,38 @@ pub fn is_exhaustion(error: &io::Error) -> bool {
                 | Errno::NOBUFS
                 | Errno::NOMEM
                 | Errno::ADDRNOTAVAIL
-                // The bound on what the process may watch.
+                // The limit of descriptors that epoll watches for a user.
                 | Errno::NOSPC
         )
     )
 }
 
-/// Whether that is among the causes of an error.
+/// Whether the error or one of its causes is an exhaustion of local resources.
 pub fn is_caused_by_exhaustion(error: &(dyn Error + 'static)) -> bool {
     std::iter::successors(Some(error), |&error| error.source()).any(|cause| {
         cause.is::<Exhausted>() || cause.downcast_ref::<io::Error>().is_some_and(is_exhaustion)
     })
 }
 
-/// Whether a few files can be opened now. Name resolution opens as many, and reports no error about
-/// what kept it from that.
+/// Whether a few files can be opened now. Name resolution needs as many, and its error does not say that
+/// descriptors were missing.
 pub fn can_open_files() -> bool {
     let opened: Result<Vec<_>, _> = (0..4).map(|_| File::open("/dev/null")).collect();
     !opened.is_err_and(|error| is_exhaustion(&error))
 }
 
-/// Lets through one line of the log in a while.
+/// Limits log lines to one in ten seconds.
 #[derive(Debug)]
 pub struct LogLimit(Option<DefaultDirectRateLimiter>);
 
 impl Default for LogLimit {
     fn default() -> LogLimit {
-        LogLimit(Quota::with_period(ONE_LINE).map(RateLimiter::direct))
+        LogLimit(Quota::with_period(LOG_INTERVAL).map(RateLimiter::direct))
     }
 }
 
 impl LogLimit {
-    /// Whether this is the one.
+    /// Whether a line may be logged now.
     pub fn is_due(&self) -> bool {
         self.0.as_ref().is_none_or(|limiter| limiter.check().is_ok())
     }
@@ -181,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn each_has_its_share() {
+    fn clients_upstreams_and_the_admin_port_have_their_shares() {
         for limit in [64, 256, 1024, 20_000, 1 << 20] {
             let shares = Shares::of(Some(limit));
             let fits = |number: u64| Socket(i32::try_from(number).unwrap());
@@ -200,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_named() {
+    fn a_warning_names_the_settings_above_the_limit() {
         let shares = Shares::of(Some(1024));
         assert_eq!(shares.warning(500, 300), None);
         let warning = shares.warning(10_000, 5_000).unwrap();
@@ -210,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn own_lacks_are_told_from_others() {
+    fn only_missing_local_resources_count_as_exhaustion() {
         let of = |errno: Errno| io::Error::from_raw_os_error(errno.raw_os_error());
         for own in [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::ADDRNOTAVAIL] {
             assert!(is_exhaustion(&of(own)), "{own:?}");
@@ -225,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn one_line_in_a_while() {
+    fn one_log_line_is_due_in_an_interval() {
         let log_limit = LogLimit::default();
         assert_eq!((0..1000).filter(|_| log_limit.is_due()).count(), 1);
     }

@@ -154,13 +154,13 @@ struct OpenFile {
     out: Buffered<File>,
     /// Its size, with what is about to be written.
     size: u64,
-    identity: Identity,
+    id: FileId,
     /// Whether it is a regular file; a pipe is not rotated.
     is_regular: bool,
 }
 
 /// What identifies a file: device and inode.
-type Identity = (u64, u64);
+type FileId = (u64, u64);
 
 impl Rotating {
     fn open(config: &config::UsageLog, reopened: IntCounterVec) -> io::Result<Rotating> {
@@ -217,7 +217,7 @@ impl Rotating {
     fn change(&mut self) -> Option<&'static str> {
         let open = self.file.as_mut()?;
         match std::fs::metadata(&self.path) {
-            Ok(about) if identity(&about) != open.identity => Some("replaced"),
+            Ok(about) if file_id(&about) != open.id => Some("replaced"),
             Ok(about) => {
                 let before = std::mem::replace(&mut open.size, about.len());
                 (open.is_regular && about.len() < before).then_some("truncated")
@@ -288,7 +288,7 @@ fn is_gone(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
-fn identity(about: &Metadata) -> Identity {
+fn file_id(about: &Metadata) -> FileId {
     (about.dev(), about.ino())
 }
 
@@ -312,7 +312,7 @@ fn append(path: &Path) -> io::Result<OpenFile> {
     Ok(OpenFile {
         out: Buffered::new(file),
         size: about.len(),
-        identity: identity(&about),
+        id: file_id(&about),
         is_regular: kind.is_file(),
     })
 }

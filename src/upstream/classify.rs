@@ -7,22 +7,20 @@ use crate::bedrock::error::Reported;
 
 /// The classes of failed attempts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Class {
+pub enum FailureClass {
     /// A quota per minute is used up: the target cools down.
     Throttled,
-    /// The daily quota is used up: the target cools down for long. Metrics call it `exhausted`.
-    DailyQuota,
+    /// The daily quota is used up: the target cools down for long.
+    Exhausted,
     /// The service failed or was not reached: a retry on the same target may succeed.
     Transient,
     /// The target took too long: the request goes to the next target and is not retried on this one.
-    /// Metrics call it `slow`.
-    Timeout,
+    Slow,
     /// The target sent a compressed success, which the gateway can't read: the request goes to the next
     /// target and is not retried on this one, since each success is paid for.
     Encoded,
-    /// The gateway could not make a valid request: it has no credentials, or AWS rejected them. Metrics
-    /// call it `unusable`.
-    NoCredentials,
+    /// The gateway could not make a valid request: it has no credentials, or AWS rejected them.
+    Unusable,
     /// The gateway had no resources left to open a connection. This does not affect the target's state.
     ResourceExhausted,
     /// The upstream denies this: no permission, no such model, or an operation that the model does not
@@ -32,80 +30,80 @@ pub enum Class {
     /// does not affect the target's state.
     Foreign,
     /// An error of this request itself, which is relayed. This does not affect the target's state.
-    /// Metrics call it `terminal`.
-    NonRetryable,
+    Terminal,
 }
 
-impl Class {
+impl FailureClass {
     /// The name in metrics and the access log.
     pub fn name(self) -> &'static str {
         match self {
-            Class::Throttled => "throttled",
-            Class::DailyQuota => "exhausted",
-            Class::Transient => "transient",
-            Class::Timeout => "slow",
-            Class::Encoded => "encoded",
-            Class::NoCredentials => "unusable",
-            Class::ResourceExhausted => "resource_exhausted",
-            Class::Denied => "denied",
-            Class::Foreign => "foreign",
-            Class::NonRetryable => "terminal",
+            FailureClass::Throttled => "throttled",
+            FailureClass::Exhausted => "exhausted",
+            FailureClass::Transient => "transient",
+            FailureClass::Slow => "slow",
+            FailureClass::Encoded => "encoded",
+            FailureClass::Unusable => "unusable",
+            FailureClass::ResourceExhausted => "resource_exhausted",
+            FailureClass::Denied => "denied",
+            FailureClass::Foreign => "foreign",
+            FailureClass::Terminal => "terminal",
         }
     }
 
     /// Whether the request itself is the cause.
-    pub fn is_clients(self) -> bool {
-        self == Class::NonRetryable
+    pub fn is_client_error(self) -> bool {
+        self == FailureClass::Terminal
     }
 
     /// Whether a quota was used up.
     pub fn is_quota(self) -> bool {
-        matches!(self, Class::Throttled | Class::DailyQuota)
+        matches!(self, FailureClass::Throttled | FailureClass::Exhausted)
     }
 }
 
 /// Classifies an error response by its status and by the error that it reports.
-pub fn classify(status: StatusCode, reported: &Reported) -> Class {
+pub fn classify(status: StatusCode, reported: &Reported) -> FailureClass {
     match reported.kind() {
         Some(ErrorKind::Throttling | ErrorKind::ServiceQuotaExceeded) => quota(&reported.message),
-        Some(ErrorKind::ModelNotReady) => Class::Transient,
-        Some(ErrorKind::ServiceUnavailable | ErrorKind::InternalServer) => Class::Transient,
-        Some(ErrorKind::ModelTimeout | ErrorKind::RequestTimeout) => Class::Timeout,
-        // These concern the gateway's credentials, not the client's.
+        Some(ErrorKind::ModelNotReady) => FailureClass::Transient,
+        Some(ErrorKind::ServiceUnavailable | ErrorKind::InternalServer) => FailureClass::Transient,
+        Some(ErrorKind::ModelTimeout | ErrorKind::RequestTimeout) => FailureClass::Slow,
+        // The upstream sees the gateway's credentials, not the client's.
         Some(
             ErrorKind::ExpiredToken
             | ErrorKind::UnrecognizedClient
             | ErrorKind::InvalidSignature
             | ErrorKind::IncompleteSignature
             | ErrorKind::MissingAuthenticationToken,
-        ) => Class::NoCredentials,
-        Some(_) => Class::NonRetryable,
+        ) => FailureClass::Unusable,
+        Some(_) => FailureClass::Terminal,
         None => match status.as_u16() {
             429 => quota(&reported.message),
-            408 => Class::Timeout,
-            // Other services' names for the same, which appear with status 400 too.
+            408 => FailureClass::Slow,
+            // Other services name a throttle differently and may send it with status 400.
             _ if reported.name.as_deref().is_some_and(is_throttle_name) => quota(&reported.message),
-            500.. => Class::Transient,
-            _ => Class::NonRetryable,
+            500.. => FailureClass::Transient,
+            _ => FailureClass::Terminal,
         },
     }
 }
 
-/// How sure it is that an error answer denies the model or the operation.
+/// How certain it is that an error response denies the model or the operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Denies {
-    /// By its status or its whole message.
-    Surely,
-    /// By words of its message, which may be quoted from the request, or its name is not one of
-    /// Bedrock's: enough to ask another target, and for others only if several clients meet it.
-    Perhaps,
+pub enum DenialEvidence {
+    /// Its status or its whole message shows it.
+    Certain,
+    /// Words of its message suggest it, which may be quoted from the request, or the error's name is not
+    /// one of Bedrock's. The request goes to another target. Other requests avoid the target only if
+    /// several clients are denied.
+    Possible,
 }
 
-/// Whether a terminal answer to an operation on a model denies the gateway the model or the
-/// operation, rather than finding fault with the request.
-pub fn denies(status: StatusCode, reported: &Reported) -> Option<Denies> {
+/// Whether a terminal error response denies the gateway the model or the operation, and does not
+/// report a fault of the request. `None`: the fault is the request's.
+pub fn denial_evidence(status: StatusCode, reported: &Reported) -> Option<DenialEvidence> {
     let message = reported.message.trim().trim_end_matches('.').to_ascii_lowercase();
-    // Others than Bedrock, such as a firewall before it, have names of their own for a refusal.
+    // A firewall or another service in front of Bedrock uses error names of its own.
     let is_bedrocks = matches!(
         reported.kind(),
         Some(
@@ -116,13 +114,15 @@ pub fn denies(status: StatusCode, reported: &Reported) -> Option<Denies> {
         )
     );
     match status.as_u16() {
-        403 | 404 if is_bedrocks => Some(Denies::Surely),
-        403 | 404 => Some(Denies::Perhaps),
-        400 if WHOLE.contains(&&*message) => Some(Denies::Surely),
-        400 if message.starts_with(ON_DEMAND[0]) && message.contains(ON_DEMAND[1]) => {
-            Some(Denies::Surely)
+        403 | 404 if is_bedrocks => Some(DenialEvidence::Certain),
+        403 | 404 => Some(DenialEvidence::Possible),
+        400 if DENIAL_MESSAGES.contains(&&*message) => Some(DenialEvidence::Certain),
+        400 if message.starts_with(PROFILE_ONLY_START) && message.contains(PROFILE_ONLY_PHRASE) => {
+            Some(DenialEvidence::Certain)
         }
-        400 if WORDS.iter().any(|words| message.contains(words)) => Some(Denies::Perhaps),
+        400 if DENIAL_PHRASES.iter().any(|phrase| message.contains(phrase)) => {
+            Some(DenialEvidence::Possible)
+        }
         _ => None,
     }
 }
@@ -130,13 +130,17 @@ pub fn denies(status: StatusCode, reported: &Reported) -> Option<Denies> {
 /// Messages of Bedrock's ValidationException for a model that it does not know in this region, that
 /// has reached its end of life or that the account may not use (AWS's pages on the model lifecycle
 /// and on troubleshooting Amazon Bedrock API error codes; AWS re:Post for the second).
-const WHOLE: [&str; 2] = ["the provided model identifier is invalid", "operation not allowed"];
+const DENIAL_MESSAGES: [&str; 2] =
+    ["the provided model identifier is invalid", "operation not allowed"];
 
-/// How the message for a model begins and goes on that is called through inference profiles only.
-const ON_DEMAND: [&str; 2] = ["invocation of model id ", "with on-demand throughput isn"];
+/// The start of Bedrock's message for a model that can be called through inference profiles only.
+const PROFILE_ONLY_START: &str = "invocation of model id ";
 
-/// What messages of that kind contain, in whatever words.
-const WORDS: [&str; 6] = [
+/// A later part of the same message, after the model's id.
+const PROFILE_ONLY_PHRASE: &str = "with on-demand throughput isn";
+
+/// Phrases that other messages of a denial contain.
+const DENIAL_PHRASES: [&str; 6] = [
     "model identifier is invalid",
     "on-demand throughput",
     "end of life",
@@ -145,9 +149,9 @@ const WORDS: [&str; 6] = [
     "access to the model",
 ];
 
-fn quota(message: &str) -> Class {
+fn quota(message: &str) -> FailureClass {
     let per_day = message.to_ascii_lowercase().contains("per day");
-    if per_day { Class::DailyQuota } else { Class::Throttled }
+    if per_day { FailureClass::Exhausted } else { FailureClass::Throttled }
 }
 
 fn is_throttle_name(name: &str) -> bool {
@@ -159,31 +163,31 @@ fn is_throttle_name(name: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn class(status: u16, name: Option<&str>, message: &str) -> Class {
+    fn class(status: u16, name: Option<&str>, message: &str) -> FailureClass {
         let reported = Reported { name: name.map(str::to_owned), message: message.to_owned() };
         classify(StatusCode::from_u16(status).unwrap(), &reported)
     }
 
     #[test]
-    fn what_denies_the_model_is_told_from_what_finds_fault_with_the_request() {
-        use Denies::{Perhaps, Surely};
+    fn a_denial_of_the_model_is_not_taken_for_a_fault_of_the_request() {
+        use DenialEvidence::{Certain, Possible};
         for (status, message, wanted) in [
-            (403, "", Some(Surely)),
-            (404, "", Some(Surely)),
-            (404, "Access denied. This Model is marked by provider as Legacy.", Some(Surely)),
-            (400, "The provided model identifier is invalid.", Some(Surely)),
-            (400, "The provided model identifier is invalid", Some(Surely)),
-            (400, "Operation not allowed", Some(Surely)),
+            (403, "", Some(Certain)),
+            (404, "", Some(Certain)),
+            (404, "Access denied. This Model is marked by provider as Legacy.", Some(Certain)),
+            (400, "The provided model identifier is invalid.", Some(Certain)),
+            (400, "The provided model identifier is invalid", Some(Certain)),
+            (400, "Operation not allowed", Some(Certain)),
             (
                 400,
                 "Invocation of model ID a.b-v1:0 with on-demand throughput isn\u{2019}t supported. \
                  Retry your request with the ID or ARN of an inference profile.",
-                Some(Surely),
+                Some(Certain),
             ),
-            (400, "This model version has reached the end of its life.", Some(Perhaps)),
+            (400, "This model version has reached the end of its life.", Some(Possible)),
             // Quoted from the request.
-            (400, "role 'The provided model identifier is invalid.' is not known", Some(Perhaps)),
-            (400, "x: invocation of model id y with on-demand throughput isn't", Some(Perhaps)),
+            (400, "role 'The provided model identifier is invalid.' is not known", Some(Possible)),
+            (400, "x: invocation of model id y with on-demand throughput isn't", Some(Possible)),
             (400, "Malformed input request: extraneous key [top_k] is not permitted", None),
             (400, "`temperature` is deprecated for this model.", None),
             (413, "the provided model identifier is invalid", None),
@@ -192,11 +196,11 @@ mod tests {
                 if status == 404 { "ResourceNotFoundException" } else { "AccessDeniedException" };
             let reported = Reported { name: Some(name.to_owned()), message: message.to_owned() };
             let status = StatusCode::from_u16(status).unwrap();
-            assert_eq!(denies(status, &reported), wanted, "{status} {message}");
+            assert_eq!(denial_evidence(status, &reported), wanted, "{status} {message}");
         }
         let other =
             Reported { name: Some("ForbiddenException".to_owned()), message: String::new() };
-        assert_eq!(denies(StatusCode::FORBIDDEN, &other), Some(Perhaps));
+        assert_eq!(denial_evidence(StatusCode::FORBIDDEN, &other), Some(Possible));
     }
 
     #[test]
@@ -204,26 +208,26 @@ mod tests {
         let requests = "Too many requests, please wait before trying again.";
         let per_day = "Too many tokens per day, please wait before trying again.";
         for (status, name, message, wanted) in [
-            (429, Some("ThrottlingException"), requests, Class::Throttled),
-            (429, Some("ThrottlingException"), per_day, Class::DailyQuota),
-            (400, Some("ServiceQuotaExceededException"), "", Class::Throttled),
-            (429, None, "", Class::Throttled),
-            (429, Some("SomethingNew"), "", Class::Throttled),
-            (400, Some("ThrottledException"), "", Class::Throttled),
-            (429, Some("ModelNotReadyException"), "", Class::Transient),
-            (503, Some("ServiceUnavailableException"), "", Class::Transient),
-            (500, Some("InternalServerException"), "", Class::Transient),
-            (502, None, "", Class::Transient),
-            (504, None, "", Class::Transient),
-            (408, Some("ModelTimeoutException"), "", Class::Timeout),
-            (408, None, "", Class::Timeout),
-            (424, Some("ModelErrorException"), "", Class::NonRetryable),
-            (400, Some("ValidationException"), "", Class::NonRetryable),
-            (403, Some("AccessDeniedException"), "", Class::NonRetryable),
-            (403, Some("ExpiredTokenException"), "", Class::NoCredentials),
-            (403, Some("InvalidSignatureException"), "", Class::NoCredentials),
-            (404, Some("ResourceNotFoundException"), "", Class::NonRetryable),
-            (413, None, "", Class::NonRetryable),
+            (429, Some("ThrottlingException"), requests, FailureClass::Throttled),
+            (429, Some("ThrottlingException"), per_day, FailureClass::Exhausted),
+            (400, Some("ServiceQuotaExceededException"), "", FailureClass::Throttled),
+            (429, None, "", FailureClass::Throttled),
+            (429, Some("SomethingNew"), "", FailureClass::Throttled),
+            (400, Some("ThrottledException"), "", FailureClass::Throttled),
+            (429, Some("ModelNotReadyException"), "", FailureClass::Transient),
+            (503, Some("ServiceUnavailableException"), "", FailureClass::Transient),
+            (500, Some("InternalServerException"), "", FailureClass::Transient),
+            (502, None, "", FailureClass::Transient),
+            (504, None, "", FailureClass::Transient),
+            (408, Some("ModelTimeoutException"), "", FailureClass::Slow),
+            (408, None, "", FailureClass::Slow),
+            (424, Some("ModelErrorException"), "", FailureClass::Terminal),
+            (400, Some("ValidationException"), "", FailureClass::Terminal),
+            (403, Some("AccessDeniedException"), "", FailureClass::Terminal),
+            (403, Some("ExpiredTokenException"), "", FailureClass::Unusable),
+            (403, Some("InvalidSignatureException"), "", FailureClass::Unusable),
+            (404, Some("ResourceNotFoundException"), "", FailureClass::Terminal),
+            (413, None, "", FailureClass::Terminal),
         ] {
             assert_eq!(class(status, name, message), wanted, "{status} {name:?}");
         }

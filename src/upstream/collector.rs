@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use tower::Service;
 
 use super::connect::{BoxError, ConnectionGauges};
-use super::{Body, Origin, RequestError, SendError, Upstream};
+use super::{Body, BuildRequestError, Origin, SendError, Upstream};
 use crate::config;
 
 /// How long an idle connection is kept.
@@ -38,7 +38,7 @@ impl CollectorConnections {
 
     async fn send(self, request: Request<tonic::body::Body>) -> Result<Response<Body>, BoxError> {
         let CollectorConnections(upstream) = self;
-        let no_host = || SendError::from(RequestError::NoHost);
+        let no_host = || SendError::from(BuildRequestError::NoHost);
         let origin = Origin::of(request.uri()).ok_or_else(no_host)?;
         let mut unanswered = Unanswered(Some(&upstream));
         let answer = if request.version() == Version::HTTP_2 {

@@ -1,10 +1,10 @@
-//! Credentials of the upstream, one [`Identity`] for each set that the config names.
+//! Credentials of the upstream, one [`CredentialsProvider`] for each set that the config names.
 //!
-//! A background task resolves them through the AWS chain and renews them well before they
-//! expire, so that no request ever waits for STS or a metadata service. Requests read the latest
-//! ones from an atomic pointer. When renewal fails the old ones stay in use until they expire.
-//! Each try reads the files of AWS' own chain anew. A profile that the config names is the only
-//! source of its credentials: variables of the environment don't take its place.
+//! A background task resolves the credentials through the AWS chain and renews them well before they
+//! expire, so that no request waits for STS or a metadata service. Requests read the latest credentials
+//! from an atomic pointer. If renewal fails, the old credentials stay in use until they expire. Each try
+//! reads the files of the AWS chain again. A profile that the config names is the only source of its
+//! credentials: environment variables do not override it.
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
@@ -40,40 +40,41 @@ use crate::telemetry::with_causes;
 /// Renewal begins this long before expiry, or at two thirds of a shorter lifetime.
 const LEAD: Duration = Duration::from_secs(5 * 60);
 
-/// Shortest time between two tries to resolve; doubles with each failure up to [`MAX_PAUSE`].
+/// Shortest time between two tries to resolve. It doubles with each failure, up to [`MAX_PAUSE`].
 const MIN_PAUSE: Duration = Duration::from_secs(1);
 const MAX_PAUSE: Duration = Duration::from_secs(60);
 
-/// Time limit for STS to name the principal of the credentials.
+/// Time limit for STS to return the principal of the credentials.
 const PRINCIPAL_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The STS endpoint, which exchanges roles and web identities for keys.
+/// The STS endpoint, which exchanges roles and web providers for keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sts<'a> {
-    /// The region that is asked.
+    /// The region of the endpoint.
     pub region: &'a str,
-    /// Whether its endpoint is that of FIPS.
+    /// Whether to use the region's FIPS endpoint.
     pub use_fips: bool,
 }
 
-/// One set of upstream credentials, kept fresh as long as it lives.
+/// Provides one set of upstream credentials, and renews them until it is dropped.
 #[derive(Debug)]
-pub struct Identity {
+pub struct CredentialsProvider {
     source: config::Credentials,
-    shared: Arc<IdentityState>,
+    shared: Arc<ProviderState>,
     _refresh: Option<AbortOnDropHandle<()>>,
 }
 
 #[derive(Debug)]
-struct IdentityState {
+struct ProviderState {
     name: String,
     auth: ArcSwapOption<Auth>,
     /// Why the last try failed; `None` before the first and after a success.
     problem: ArcSwapOption<String>,
-    /// The upstream refused the credentials.
+    /// Notified when the upstream has refused the credentials.
     refused: Notify,
-    /// What the credentials are read from has changed, or a new read was requested.
+    /// Notified when the files of the credentials have changed, or on request.
     reread: Notify,
+    /// Notified after each try to resolve.
     tried: Notify,
 }
 
@@ -85,10 +86,10 @@ enum Cause {
     Reread,
 }
 
-impl Identity {
-    /// Starts to resolve these credentials.
-    pub fn start(credentials: &config::Credentials, sts: Sts<'_>) -> Identity {
-        let shared = Arc::new(IdentityState {
+impl CredentialsProvider {
+    /// Starts to resolve the credentials.
+    pub fn start(credentials: &config::Credentials, sts: Sts<'_>) -> CredentialsProvider {
+        let shared = Arc::new(ProviderState {
             name: config::describe(credentials),
             auth: ArcSwapOption::empty(),
             problem: ArcSwapOption::empty(),
@@ -109,32 +110,32 @@ impl Identity {
                 })))
             }
         };
-        Identity { source: credentials.clone(), shared, _refresh: refresh }
+        CredentialsProvider { source: credentials.clone(), shared, _refresh: refresh }
     }
 
-    /// The latest credentials, if they were resolved.
+    /// The latest credentials; `None` before the first success.
     pub fn auth(&self) -> Option<Arc<Auth>> {
         self.shared.auth.load_full()
     }
 
-    /// Where they come from.
+    /// The source of the credentials, as configured.
     pub fn source(&self) -> &config::Credentials {
         &self.source
     }
 
-    /// What they are, for logs: never a secret.
+    /// A description of the source for logs, without a secret.
     pub fn name(&self) -> &str {
         &self.shared.name
     }
 
-    /// Why there are none.
+    /// Why there are no credentials.
     pub fn problem(&self) -> String {
         let problem = self.shared.problem.load();
         let problem = problem.as_ref().map_or("not resolved yet", |problem| problem.as_str());
         format!("no AWS credentials from {}: {problem}", self.shared.name)
     }
 
-    /// Waits until a first try to resolve them has ended.
+    /// Waits until the first try to resolve the credentials has ended.
     pub async fn settled(&self) {
         loop {
             let tried = self.shared.tried.notified();
@@ -147,17 +148,17 @@ impl Identity {
         }
     }
 
-    /// Whether a first try to resolve them has ended, well or not.
+    /// Whether the first try to resolve the credentials has ended, with success or not.
     pub fn is_settled(&self) -> bool {
         self.shared.auth.load().is_some() || self.shared.problem.load().is_some()
     }
 
-    /// Whether the last try to resolve them ended well.
+    /// Whether the last try to resolve the credentials succeeded.
     pub fn is_fresh(&self) -> bool {
         self.shared.auth.load().is_some() && self.shared.problem.load().is_none()
     }
 
-    /// When the credentials in use end; `None`: never, or not known.
+    /// When the credentials in use expire; `None` if they never do, or are not resolved yet.
     pub fn expiry(&self) -> Option<SystemTime> {
         match &**self.shared.auth.load().as_ref()? {
             Auth::SigV4(signer) => signer.identity().expiration(),
@@ -165,68 +166,72 @@ impl Identity {
         }
     }
 
-    /// Asks for renewal now, since the upstream refused these.
+    /// Requests a renewal now, because the upstream refused the credentials.
     pub fn renew(&self) {
         self.shared.refused.notify_one();
     }
 
-    /// Resolves them anew at once, since what they are read from may have changed.
+    /// Resolves the credentials again at once, because their files may have changed.
     pub fn reread(&self) {
         self.shared.reread.notify_one();
     }
 }
 
-/// The identities of a config, each distinct set once.
+/// The providers of a config, one for each distinct set of credentials.
 #[derive(Debug, Default)]
-pub struct Identities {
-    known: HashMap<config::Credentials, Arc<Identity>>,
+pub struct CredentialsProviders {
+    known: HashMap<config::Credentials, Arc<CredentialsProvider>>,
     used: HashSet<config::Credentials>,
 }
 
-impl Identities {
-    /// A set that knows these already; for a newer config, so that what it still names is not
-    /// resolved again.
-    pub fn with(known: &[Arc<Identity>]) -> Identities {
-        let known = known.iter().map(|identity| (identity.source.clone(), Arc::clone(identity)));
-        Identities { known: known.collect(), used: HashSet::new() }
+impl CredentialsProviders {
+    /// The providers for a newer config. Those in `known` are kept, so that credentials that the newer
+    /// config still names are not resolved again.
+    pub fn with(known: &[Arc<CredentialsProvider>]) -> CredentialsProviders {
+        let known = known.iter().map(|it| (it.source.clone(), Arc::clone(it)));
+        CredentialsProviders { known: known.collect(), used: HashSet::new() }
     }
 
-    /// The identity for these credentials, started at first use.
-    pub fn get(&mut self, credentials: &config::Credentials, sts: Sts<'_>) -> Arc<Identity> {
+    /// The provider of these credentials, which is started at its first use.
+    pub fn get(
+        &mut self,
+        credentials: &config::Credentials,
+        sts: Sts<'_>,
+    ) -> Arc<CredentialsProvider> {
         self.used.insert(credentials.clone());
-        let started = || Arc::new(Identity::start(credentials, sts));
+        let started = || Arc::new(CredentialsProvider::start(credentials, sts));
         Arc::clone(self.known.entry(credentials.clone()).or_insert_with(started))
     }
 
-    /// All identities that were asked for.
-    pub fn into_all(self) -> Vec<Arc<Identity>> {
-        let Identities { known, used } = self;
+    /// All providers that [`get`](Self::get) returned.
+    pub fn into_all(self) -> Vec<Arc<CredentialsProvider>> {
+        let CredentialsProviders { known, used } = self;
         known.into_iter().filter(|(source, _)| used.contains(source)).map(|(_, it)| it).collect()
     }
 }
 
-/// Credentials that were resolved once, for a check of the config.
+/// Credentials that [`resolve_once`] found.
 #[derive(Debug)]
 pub struct Resolved(Option<Credentials>);
 
 impl Resolved {
-    /// The id of the access key; `None`: a bearer token has none.
+    /// The id of the access key; `None` for a bearer token.
     pub fn access_key_id(&self) -> Option<&str> {
         self.0.as_ref().map(Credentials::access_key_id)
     }
 
-    /// Whose they are, by STS: the ARN of the principal. `None`: STS does not know bearer tokens.
+    /// The ARN of the principal, which STS returns. `None` for a bearer token, which STS does not know.
     ///
     /// # Errors
-    /// A phrase for people, if STS does not answer.
+    /// A message without a secret, if STS returns no ARN.
     pub async fn principal(&self, sts: Sts<'_>) -> Option<Result<String, String>> {
         let credentials = SharedCredentialsProvider::new(self.0.clone()?);
         let limit = TimeoutConfig::builder().operation_timeout(PRINCIPAL_TIMEOUT).build();
         let sdk = DefaultChain::new(sts).sdk(credentials).await.into_builder();
         let sdk = sdk.retry_config(RetryConfig::disabled()).timeout_config(limit).build();
-        let asked = aws_sdk_sts::Client::new(&sdk).get_caller_identity().send().await;
-        Some(match asked {
-            Ok(caller) => caller.arn.ok_or_else(|| "STS names no ARN".to_owned()),
+        let response = aws_sdk_sts::Client::new(&sdk).get_caller_identity().send().await;
+        Some(match response {
+            Ok(caller) => caller.arn.ok_or_else(|| "STS returned no ARN".to_owned()),
             Err(error) => Err(with_causes(error.to_string(), &error)),
         })
     }
@@ -235,7 +240,7 @@ impl Resolved {
 /// Resolves credentials once, for a check of the config.
 ///
 /// # Errors
-/// A phrase for a person, without a secret.
+/// A message without a secret.
 pub async fn resolve_once(
     credentials: &config::Credentials,
     sts: Sts<'_>,
@@ -249,7 +254,7 @@ pub async fn resolve_once(
     }
 }
 
-impl IdentityState {
+impl ProviderState {
     async fn keep_fresh(&self, chain: &DefaultChain, credentials: &config::Credentials) {
         let (mut pause, mut failures, mut last) = (MIN_PAUSE, MIN_PAUSE, None);
         loop {
@@ -260,9 +265,9 @@ impl IdentityState {
                     failures = MIN_PAUSE;
                     let next = renewal(credentials.expiry(), SystemTime::now());
                     if last.as_ref() == Some(&credentials) {
-                        tracing::debug!(identity = %self.name, "credentials are the same as before");
+                        tracing::debug!(credentials = %self.name, "credentials are the same as before");
                     } else {
-                        tracing::info!(identity = %self.name, "credentials resolved");
+                        tracing::info!(credentials = %self.name, "credentials resolved");
                         last = Some(credentials.clone());
                     }
                     self.auth.store(Some(Arc::new(Auth::SigV4(credentials.into()))));
@@ -283,12 +288,12 @@ impl IdentityState {
         }
     }
 
-    /// Waits until the credentials in use are to be resolved again: `next` from now; when they were
-    /// refused, but not before `earliest`; or at once on request.
+    /// Waits until the credentials must be resolved again, and returns the reason: `next` has passed,
+    /// the upstream refused them (then not before `earliest`), or a new read was requested.
     async fn wait(&self, next: Option<Duration>, earliest: Instant) -> Cause {
         let due = async {
             match next {
-                // Not more often than this, however short-lived they are.
+                // Short-lived credentials must not cause a request to STS all the time.
                 Some(after) => sleep(after.max(MIN_PAUSE)).await,
                 None => std::future::pending().await,
             }
@@ -305,13 +310,13 @@ impl IdentityState {
     }
 
     fn note(&self, problem: String) {
-        tracing::warn!(identity = %self.name, %problem, "credentials not resolved");
+        tracing::warn!(credentials = %self.name, %problem, "credentials not resolved");
         self.problem.store(Some(Arc::new(problem)));
         self.tried.notify_waiters();
     }
 }
 
-/// Variables that name files of AWS' own chain.
+/// Environment variables that name files of the AWS chain.
 const FILE_VARIABLES: [&str; 4] = [
     "AWS_CONFIG_FILE",
     "AWS_SHARED_CREDENTIALS_FILE",
@@ -319,12 +324,12 @@ const FILE_VARIABLES: [&str; 4] = [
     "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
 ];
 
-/// Where the chain looks without them, in the home directory.
+/// Files in the home directory that the chain reads by default.
 const HOME_FILES: [&str; 2] = [".aws/config", ".aws/credentials"];
 
-/// The problem with the first unreadable file of AWS' own chain.
-/// The chain opens them on a thread that others need, and would wait there for ever for a named pipe.
-/// Clients see this message, so it names the variable and not the path.
+/// The problem with the first unreadable file of the AWS chain.
+/// The chain opens its files on a shared blocking thread, and a named pipe would block that thread
+/// without end. Clients see this message, so it names the variable and not the path.
 fn unreadable_file() -> Option<String> {
     named_files().into_iter().find_map(|(name, path)| {
         let error = config::check_regular(&path).err()?;
@@ -332,37 +337,37 @@ fn unreadable_file() -> Option<String> {
     })
 }
 
-/// The files of AWS' own chain, whether they exist or not: a description of each, and its path.
+/// The files of the AWS chain, whether they exist or not: a description of each, and its path.
 fn named_files() -> Vec<(String, PathBuf)> {
     let named = FILE_VARIABLES.iter().filter_map(|variable| {
         let path = PathBuf::from(std::env::var_os(variable)?);
         Some((format!("the file of {variable}"), path))
     });
     let home = std::env::var_os("HOME").map(PathBuf::from);
-    let usual = home.iter().flat_map(|home| {
+    let defaults = home.iter().flat_map(|home| {
         HOME_FILES.iter().map(|name| (format!("the file ~/{name}"), home.join(name)))
     });
-    named.chain(usual).collect()
+    named.chain(defaults).collect()
 }
 
-/// The files of AWS' own chain, be they there or not.
+/// The paths of the AWS chain's files, whether they exist or not.
 pub fn files() -> Vec<PathBuf> {
     named_files().into_iter().map(|(_, path)| path).collect()
 }
 
-/// Longest time until credentials that expire are renewed: a clock that was wrong when they came has
-/// been set right since.
-const LONGEST: Duration = Duration::from_secs(12 * 60 * 60);
+/// Longest time until credentials that expire are renewed. It corrects a renewal that was computed while
+/// the system clock was wrong.
+const MAX_RENEWAL_DELAY: Duration = Duration::from_secs(12 * 60 * 60);
 
 /// How long to wait before credentials with this expiry are renewed; `None`: they don't expire.
-/// Jitter keeps a fleet from asking STS all at once.
+/// Jitter spreads the requests of a fleet to STS.
 fn renewal(expiry: Option<SystemTime>, now: SystemTime) -> Option<Duration> {
     let left = expiry?.duration_since(now).unwrap_or_default();
     let lead = LEAD.min(left / 3);
-    Some(left.saturating_sub(jittered(lead) + lead / 2).min(LONGEST))
+    Some(left.saturating_sub(jittered(lead) + lead / 2).min(MAX_RENEWAL_DELAY))
 }
 
-/// Between half of `duration` and the whole.
+/// A random duration between half of `duration` and all of it.
 fn jittered(duration: Duration) -> Duration {
     duration.mul_f64(0.5 + 0.5 * fastrand::f64())
 }
@@ -391,7 +396,7 @@ fn bearer(token: &SecretString) -> HeaderValue {
     value
 }
 
-/// The ways in which AWS' own chain finds credentials.
+/// The AWS chain of credentials providers.
 struct DefaultChain {
     region: Region,
     use_fips: bool,
@@ -402,7 +407,7 @@ impl DefaultChain {
         DefaultChain { region: Region::new(sts.region.to_owned()), use_fips: sts.use_fips }
     }
 
-    /// Finds credentials now. Everything is made anew, since providers keep what they have read.
+    /// Resolves the credentials now, with new providers, because a provider caches what it has read.
     async fn resolve(&self, credentials: &config::Credentials) -> Result<Credentials, String> {
         if let Some(problem) = unreadable_file() {
             return Err(problem);
@@ -418,7 +423,7 @@ impl DefaultChain {
             config::Credentials::AssumeRole { role_arn, external_id, base_profile } => {
                 let base = match base_profile {
                     Some(profile) => self.profile(profile),
-                    None => self.usual(),
+                    None => self.default_chain(),
                 };
                 let mut role = AssumeRoleProvider::builder(role_arn)
                     .session_name("sluice")
@@ -429,16 +434,16 @@ impl DefaultChain {
                 }
                 SharedCredentialsProvider::new(role.build_from_provider(base).await)
             }
-            _ => self.usual(),
+            _ => self.default_chain(),
         }
     }
 
-    /// The config of a client of STS with these credentials.
+    /// The SDK config of an STS client with these credentials.
     async fn sdk(&self, credentials: SharedCredentialsProvider) -> SdkConfig {
         let mut sdk = aws_config::defaults(BehaviorVersion::latest())
             .region(self.region.clone())
             .credentials_provider(credentials);
-        // Not set if it is off: the profile may turn it on.
+        // An explicit `false` would override a profile that turns FIPS on.
         if self.use_fips {
             sdk = sdk.use_fips(true);
         }
@@ -450,7 +455,7 @@ impl DefaultChain {
         if self.use_fips { config.with_use_fips(Some(true)) } else { config }
     }
 
-    /// One profile, and nothing else: what the config names counts before the environment.
+    /// One profile and no other source: a profile in the config takes precedence over the environment.
     fn profile(&self, profile: &str) -> SharedCredentialsProvider {
         let profile = self.profiles(&self.config()).profile_name(profile);
         SharedCredentialsProvider::new(profile.build())
@@ -463,8 +468,8 @@ impl DefaultChain {
             .with_custom_provider("Ec2InstanceMetadata", self.instance())
     }
 
-    /// The default chain, as the SDK has it.
-    fn usual(&self) -> SharedCredentialsProvider {
+    /// The SDK's default chain, with the direct endpoints of this machine.
+    fn default_chain(&self) -> SharedCredentialsProvider {
         let config = self.config();
         let web_identity = WebIdentityTokenCredentialsProvider::builder().configure(&config);
         let environment = EnvironmentVariableCredentialsProvider::new();
@@ -477,7 +482,7 @@ impl DefaultChain {
         )
     }
 
-    /// The endpoint of a container, which EKS Pod Identity is too.
+    /// The credentials endpoint of a container; EKS Pod Identity uses the same protocol.
     fn container(&self) -> EcsCredentialsProvider {
         EcsCredentialsProvider::builder().configure(&self.direct()).build()
     }
@@ -486,8 +491,8 @@ impl DefaultChain {
         ImdsCredentialsProvider::builder().configure(&self.direct()).build()
     }
 
-    /// For endpoints that belong to this machine, container or pod: a proxy can't reach them, and
-    /// would get the token that they are asked with.
+    /// The config for endpoints on this machine, container or pod. Their requests bypass any proxy: a
+    /// proxy can't reach the endpoint, and must not see the token in the request.
     fn direct(&self) -> ProviderConfig {
         let client = aws_smithy_http_client::Builder::new()
             .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
@@ -496,7 +501,7 @@ impl DefaultChain {
     }
 }
 
-/// Credentials as they can be sent: each part is cleaned as secrets of the config are.
+/// Removes a line break at the end of each part, as for secrets in the config.
 fn cleaned(credentials: Credentials) -> Result<Credentials, String> {
     let clean = |what: &str, text: &str| {
         config::clean_secret(text).map(str::to_owned).map_err(|why| format!("the {what} {why}"))
@@ -524,19 +529,19 @@ mod tests {
             let short = renewal(Some(now + Duration::from_secs(60)), now).unwrap();
             assert!(short <= Duration::from_secs(40), "{short:?}");
             let years = renewal(Some(now + Duration::from_secs(1_000_000_000)), now);
-            assert_eq!(years, Some(LONGEST));
+            assert_eq!(years, Some(MAX_RENEWAL_DELAY));
         }
     }
 
     #[tokio::test]
     async fn fixed_credentials_are_there_at_once_and_shared() {
-        let mut identities = Identities::default();
+        let mut providers = CredentialsProviders::default();
         let bearer = config::Credentials::Bearer("secret-token".into());
-        let first = identities.get(&bearer, Sts { region: "us-east-1", use_fips: false });
+        let first = providers.get(&bearer, Sts { region: "us-east-1", use_fips: false });
         assert!(matches!(first.auth().as_deref(), Some(Auth::Bearer(_))));
         assert!(Arc::ptr_eq(
             &first,
-            &identities.get(&bearer, Sts { region: "eu-west-1", use_fips: true })
+            &providers.get(&bearer, Sts { region: "eu-west-1", use_fips: true })
         ));
         let shown = format!("{first:?} {}", first.name());
         assert!(!shown.contains("secret-token"), "{shown}");

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, StatusCode};
 
-use super::classify::{Class, classify};
+use super::classify::{FailureClass, classify};
 use crate::bedrock::error::{ERROR_TYPE, Reported, plain_text};
 use crate::bedrock::{ErrorKind, WireError};
 
@@ -24,7 +24,7 @@ const LONG_WORD: usize = 32;
 /// An error answer in Bedrock's form.
 #[derive(Debug)]
 pub(super) struct Answer {
-    pub(super) class: Class,
+    pub(super) class: FailureClass,
     pub(super) reported: Reported,
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
@@ -48,7 +48,9 @@ pub(super) fn translate(
     // Bedrock names its errors, above all those that speak of permissions and models.
     let is_bedrocks = is_error && (reported.name.is_some() || !speaks_of_access(status));
     let class = match classify(status, &reported) {
-        Class::NonRetryable if !is_bedrocks || reported.message.is_empty() => Class::Foreign,
+        FailureClass::Terminal if !is_bedrocks || reported.message.is_empty() => {
+            FailureClass::Foreign
+        }
         class => class,
     };
     let shown = if kind == ErrorKind::Validation { status } else { kind.status() };
@@ -236,65 +238,77 @@ mod tests {
                 502,
                 PAGE,
                 Kind::ServiceUnavailable,
-                Class::Transient,
+                FailureClass::Transient,
                 "502 Bad Gateway: 502 Bad Gateway 502 Bad Gateway nginx/1.22.1",
             ),
             (
                 503,
                 "no healthy upstream",
                 Kind::ServiceUnavailable,
-                Class::Transient,
+                FailureClass::Transient,
                 "503 Service Unavailable: no healthy upstream",
             ),
             (
                 504,
                 "",
                 Kind::ServiceUnavailable,
-                Class::Transient,
+                FailureClass::Transient,
                 "504 Gateway Timeout without a message.",
             ),
-            (302, "", Kind::ServiceUnavailable, Class::Foreign, "302 Found without a message."),
+            (
+                302,
+                "",
+                Kind::ServiceUnavailable,
+                FailureClass::Foreign,
+                "302 Found without a message.",
+            ),
             (
                 407,
                 "<h1>Proxy says no",
                 Kind::ServiceUnavailable,
-                Class::Foreign,
+                FailureClass::Foreign,
                 "407 Proxy Authentication Required: Proxy says no",
             ),
-            (403, "<b>blocked</b>", Kind::AccessDenied, Class::Foreign, "403 Forbidden: blocked"),
+            (
+                403,
+                "<b>blocked</b>",
+                Kind::AccessDenied,
+                FailureClass::Foreign,
+                "403 Forbidden: blocked",
+            ),
             (
                 403,
                 r#"{"message":"Forbidden"}"#,
                 Kind::AccessDenied,
-                Class::Foreign,
+                FailureClass::Foreign,
                 "403 Forbidden: Forbidden",
             ),
             (
                 405,
                 "",
                 Kind::ServiceUnavailable,
-                Class::Foreign,
+                FailureClass::Foreign,
                 "405 Method Not Allowed without a message.",
             ),
             (
                 413,
                 "too big",
                 Kind::RequestTooLarge,
-                Class::Foreign,
+                FailureClass::Foreign,
                 "413 Payload Too Large: too big",
             ),
             (
                 429,
                 "slow down",
                 Kind::Throttling,
-                Class::Throttled,
+                FailureClass::Throttled,
                 "429 Too Many Requests: slow down",
             ),
             (
                 400,
                 r#"{"error":{"message":"bad","type":"invalid"}}"#,
                 Kind::Validation,
-                Class::Foreign,
+                FailureClass::Foreign,
                 "400 Bad Request: bad",
             ),
         ] {
@@ -320,11 +334,11 @@ mod tests {
     #[test]
     fn a_message_without_a_name_gets_one_and_a_name_without_a_message_keeps_it() {
         let named = answer(400, &[], r#"{"message":"no"}"#);
-        assert_eq!(named.class, Class::NonRetryable);
+        assert_eq!(named.class, FailureClass::Terminal);
         assert_eq!(named.headers[ERROR_TYPE], "ValidationException");
         assert_eq!(named.body, r#"{"message":"no"}"#);
         let named = answer(422, &[], r#"{"message":"no"}"#);
-        assert_eq!((named.status.as_u16(), named.class), (422, Class::NonRetryable));
+        assert_eq!((named.status.as_u16(), named.class), (422, FailureClass::Terminal));
         assert_eq!(named.headers[ERROR_TYPE], "ValidationException");
         let named = answer(500, &[("x-amzn-errortype", "SomethingNew")], "<x/>");
         assert_eq!(named.status, 500);

@@ -1,9 +1,9 @@
-//! A bound on what an upstream may send by HTTP/2 that is no part of an answer: SETTINGS, PING,
-//! interim HEADERS, empty DATA and the like, which cost it little and the gateway time.
+//! Bounds the HTTP/2 frames from an upstream that carry no answer: SETTINGS, PING, interim HEADERS, empty
+//! DATA and the like. Such frames cost the upstream little, and cost the gateway CPU time.
 //!
-//! The library answers such frames, or skips them, as long as they come. Here they are counted as they
-//! pass, without a look into them. Sent bytes and received body bytes earn credit, so a connection
-//! that makes progress never reaches the bound.
+//! The HTTP/2 library answers or skips them without a bound. The meter counts them by their heads alone.
+//! Sent bytes and received body bytes earn credit, so that a connection that makes progress never reaches
+//! the bound.
 
 use std::io;
 use std::pin::Pin;
@@ -12,23 +12,24 @@ use std::task::{Context, Poll, ready};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use prometheus::IntCounter;
 
-/// What may be owed at most. A frame without a body costs one, and one more for each [`PIECE`].
-const MOST_OWED: usize = 4096;
-const PIECE: usize = 256;
+/// Most debt of a connection. A frame without body data adds one, and one more for each
+/// [`BYTES_PER_DEBT`] of its payload.
+const MAX_DEBT: usize = 4096;
+const BYTES_PER_DEBT: usize = 256;
 
-/// How many bytes that were sent pay for one frame: a request allows for its answer, and the parts of a
-/// long body for the windows that are opened for them.
-const PAYMENT: usize = 1024;
+/// So many sent bytes reduce the debt by one: a request pays for the frames of its response, and a long
+/// body for the window updates that it causes.
+const SENT_BYTES_PER_CREDIT: usize = 1024;
 
 const DATA: u8 = 0;
 const PADDED: u8 = 8;
 
-/// The upstream sends frames without end that are no part of an answer.
+/// The upstream sent more frames without an answer than the bound allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the upstream floods its HTTP/2 connection with frames that carry no answer")]
 struct Flood;
 
-/// A connection that speaks HTTP/2, metered.
+/// An HTTP/2 connection whose received frames are metered.
 #[derive(Debug)]
 pub(super) struct Metered<I> {
     io: I,
@@ -38,31 +39,31 @@ pub(super) struct Metered<I> {
 }
 
 impl<I> Metered<I> {
-    /// `floods` counts the connection if it is ended for what is sent on it.
+    /// `floods` counts the connections that are closed because of a flood.
     pub(super) fn new(io: I, floods: IntCounter) -> Metered<I> {
         Metered { io, meter: Meter::default(), sent: 0, floods }
     }
 
     fn wrote(&mut self, count: usize) {
         self.sent += count;
-        self.meter.owed = self.meter.owed.saturating_sub(self.sent / PAYMENT);
-        self.sent %= PAYMENT;
+        self.meter.debt = self.meter.debt.saturating_sub(self.sent / SENT_BYTES_PER_CREDIT);
+        self.sent %= SENT_BYTES_PER_CREDIT;
     }
 }
 
-/// Follows the frames in what comes, and adds up what they cost.
+/// Parses the frame heads of the received bytes, and adds up the debt.
 #[derive(Debug, Default)]
 struct Meter {
-    /// What is there of the head of a frame: nine bytes, and the length of the padding if it has any.
+    /// The received part of a frame's head: nine bytes, and the length of the padding if there is one.
     head: [u8; 10],
     filled: usize,
-    /// Bytes of the frame's rest that are still to come.
+    /// Bytes of the frame's payload that are still to come.
     skip: usize,
-    owed: usize,
+    debt: usize,
 }
 
 impl Meter {
-    fn pass(&mut self, mut bytes: &[u8]) -> Result<(), Flood> {
+    fn receive(&mut self, mut bytes: &[u8]) -> Result<(), Flood> {
         while !bytes.is_empty() {
             let skipped = self.skip.min(bytes.len());
             bytes = bytes.get(skipped..).unwrap_or_default();
@@ -81,13 +82,13 @@ impl Meter {
             }
             let padding = if is_padded { 1 + usize::from(self.head[9]) } else { 0 };
             if kind == DATA && length > padding {
-                self.owed = 0;
+                self.debt = 0;
             } else {
-                self.owed += 1 + length / PIECE;
+                self.debt += 1 + length / BYTES_PER_DEBT;
             }
             self.skip = length - usize::from(is_padded);
             (self.head, self.filled) = ([0; 10], 0);
-            if self.owed > MOST_OWED {
+            if self.debt > MAX_DEBT {
                 return Err(Flood);
             }
         }
@@ -101,13 +102,13 @@ impl<I: Read + Unpin> Read for Metered<I> {
         cx: &mut Context<'_>,
         mut buf: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        // What is read is looked at where it lies, which takes a buffer that knows what it has.
+        // The meter needs the bytes as a slice, which the cursor of the caller does not give.
         let mut space = [std::mem::MaybeUninit::uninit(); 16 * 1024];
         let room = space.len().min(buf.remaining());
         let mut read = hyper::rt::ReadBuf::uninit(space.get_mut(..room).unwrap_or_default());
         ready!(Pin::new(&mut self.io).poll_read(cx, read.unfilled()))?;
         let bytes = read.filled();
-        if let Err(flood) = self.meter.pass(bytes) {
+        if let Err(flood) = self.meter.receive(bytes) {
             self.floods.inc();
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, flood)));
         }
@@ -178,32 +179,32 @@ mod tests {
             ("unknown", frame(0xfa, 0, b"whatever")),
         ] {
             let mut meter = Meter::default();
-            assert_eq!(meter.pass(&flood.repeat(MOST_OWED)), Ok(()), "{what}");
-            assert_eq!(meter.pass(&flood), Err(Flood), "{what}");
+            assert_eq!(meter.receive(&flood.repeat(MAX_DEBT)), Ok(()), "{what}");
+            assert_eq!(meter.receive(&flood), Err(Flood), "{what}");
         }
-        // Long ones are fewer.
+        // Fewer long frames reach the bound.
         let mut meter = Meter::default();
-        assert_eq!(meter.pass(&frame(HEADERS, 4, &[0; 16_000]).repeat(66)), Err(Flood));
+        assert_eq!(meter.receive(&frame(HEADERS, 4, &[0; 16_000]).repeat(66)), Err(Flood));
     }
 
     #[test]
-    fn an_exchange_pays_for_its_frames() {
+    fn a_connection_that_makes_progress_is_not_a_flood() {
         let io = Metered::new((), IntCounter::new("floods", "f").unwrap());
         let mut metered = io;
         for _ in 0..100_000 {
             metered.wrote(16 * 1024);
-            assert_eq!(metered.meter.pass(&frame(8, 0, &[0, 0, 64, 0]).repeat(2)), Ok(()));
+            assert_eq!(metered.meter.receive(&frame(8, 0, &[0, 0, 64, 0]).repeat(2)), Ok(()));
         }
         let mut meter = Meter::default();
         for _ in 0..100_000 {
-            assert_eq!(meter.pass(&frame(PING, 0, &[0; 8])), Ok(()));
-            assert_eq!(meter.pass(&frame(DATA, PADDED, &[1, 7, 0])), Ok(()));
+            assert_eq!(meter.receive(&frame(PING, 0, &[0; 8])), Ok(()));
+            assert_eq!(meter.receive(&frame(DATA, PADDED, &[1, 7, 0])), Ok(()));
         }
     }
 
     proptest! {
         #[test]
-        fn however_it_is_cut(
+        fn the_debt_does_not_depend_on_how_the_bytes_are_split(
             frames in prop::collection::vec((0u8..10, any::<u8>(), 0usize..600), 1..40),
             cuts in prop::collection::vec(1usize..400, 1..60),
         ) {
@@ -212,17 +213,17 @@ mod tests {
                 .flat_map(|&(kind, flags, length)| frame(kind, flags, &vec![3; length]))
                 .collect();
             let mut whole = Meter::default();
-            whole.pass(&bytes).unwrap();
+            whole.receive(&bytes).unwrap();
             let (mut cut, mut rest) = (Meter::default(), bytes.as_slice());
             for at in cuts.iter().cycle() {
                 let (piece, after) = rest.split_at((*at).min(rest.len()));
-                cut.pass(piece).unwrap();
+                cut.receive(piece).unwrap();
                 rest = after;
                 if rest.is_empty() {
                     break;
                 }
             }
-            prop_assert_eq!((cut.owed, cut.skip, cut.filled), (whole.owed, 0, 0));
+            prop_assert_eq!((cut.debt, cut.skip, cut.filled), (whole.debt, 0, 0));
             prop_assert_eq!(whole.skip, 0);
         }
     }

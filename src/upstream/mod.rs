@@ -33,7 +33,7 @@ use prometheus::IntCounter;
 use tokio::time::Instant;
 
 pub use body::{Body, BodyError};
-pub use classify::Class;
+pub use classify::FailureClass;
 pub use connect::ConnectionGauges;
 pub use fetch::FetchError;
 pub use pool::set_shard;
@@ -57,7 +57,7 @@ pub struct Upstream {
 
 /// Why the gateway could not make a request.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum RequestError {
+pub enum BuildRequestError {
     /// The target has no credentials, for this reason.
     #[error("{0}")]
     NoCredentials(String),
@@ -76,7 +76,7 @@ pub enum RequestError {
 #[derive(Debug, thiserror::Error)]
 enum SendError {
     #[error(transparent)]
-    Request(#[from] RequestError),
+    Request(#[from] BuildRequestError),
     #[error("no connection")]
     Connect(#[source] BoxError),
     #[error("HTTP/1.1 failed")]
@@ -128,7 +128,7 @@ impl Upstream {
     pub async fn send(
         &self,
         origin: &Origin,
-        make: impl Fn() -> Result<Request<Bytes>, RequestError>,
+        make: impl Fn() -> Result<Request<Bytes>, BuildRequestError>,
         streams: bool,
         now: Instant,
         first_byte: Duration,
@@ -193,7 +193,7 @@ impl Upstream {
     async fn round_trip(
         &self,
         origin: &Origin,
-        make: impl Fn() -> Result<Request<Bytes>, RequestError>,
+        make: impl Fn() -> Result<Request<Bytes>, BuildRequestError>,
         began: Instant,
     ) -> Result<Response<Body>, SendError> {
         let host = self.pool.host(origin);
@@ -223,12 +223,12 @@ impl Upstream {
 async fn send_on(
     checkout: Checkout,
     host: &Arc<HostPool>,
-    make: impl Fn() -> Result<Request<Bytes>, RequestError>,
+    make: impl Fn() -> Result<Request<Bytes>, BuildRequestError>,
 ) -> Result<Response<Body>, SendError> {
     let make = || {
         let (mut head, body) = make()?.into_parts();
         host.authorize(&mut head.headers);
-        Ok::<_, RequestError>((head, body))
+        Ok::<_, BuildRequestError>((head, body))
     };
     match checkout {
         Checkout::Http1 { mut connection, reused } => {

@@ -13,9 +13,9 @@ use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError};
 
-use super::classify::{Class, classify};
+use super::classify::{FailureClass, classify};
 use super::connect::ConnectTimeout;
-use super::{Body, RequestError, SendError, foreign, http1};
+use super::{Body, BuildRequestError, SendError, foreign, http1};
 use crate::bedrock::error::{self, ERROR_TYPE, Reported};
 use crate::bedrock::event_stream::{self, Frame, Kind};
 use crate::bedrock::{ErrorKind, WireError};
@@ -83,7 +83,7 @@ pub enum TimeLimit {
 #[derive(Clone, Debug)]
 pub struct Failure {
     /// What it means.
-    pub class: Class,
+    pub class: FailureClass,
     /// The error's own name and message.
     pub reported: Reported,
     /// Status of the answer.
@@ -99,7 +99,7 @@ pub struct Failure {
 }
 
 impl Failure {
-    fn local(class: Class, kind: ErrorKind, message: String) -> Failure {
+    fn local(class: FailureClass, kind: ErrorKind, message: String) -> Failure {
         let reported = Reported { name: Some(kind.name().to_owned()), message: message.clone() };
         let (head, body) = WireError::new(kind, message).into_response().into_parts();
         Failure {
@@ -114,8 +114,8 @@ impl Failure {
     }
 
     /// A request that the gateway could not make, for want of credentials above all.
-    pub fn no_credentials(error: &RequestError) -> Failure {
-        Failure::local(Class::NoCredentials, ErrorKind::ServiceUnavailable, error.to_string())
+    pub fn no_credentials(error: &BuildRequestError) -> Failure {
+        Failure::local(FailureClass::Unusable, ErrorKind::ServiceUnavailable, error.to_string())
     }
 
     /// The name in metrics and the access log: the limit that ended the attempt, else its class.
@@ -129,7 +129,7 @@ impl Failure {
 
     /// Whether the upstream refused the gateway's own credentials, which newer ones may mend.
     pub fn is_about_credentials(&self) -> bool {
-        self.class == Class::NoCredentials && self.from_upstream
+        self.class == FailureClass::Unusable && self.from_upstream
     }
 
     /// The status that the error stands for: its own, also where it came in a 200 stream.
@@ -158,7 +158,8 @@ impl Failure {
     /// An answer that refuses the gateway's credentials may quote what was signed with them, the
     /// session token among it. No other client may see that: the name of the error stays, its text does not.
     fn without_credentials(mut self) -> Failure {
-        let Some(kind) = self.reported.kind().filter(|_| self.class == Class::NoCredentials) else {
+        let Some(kind) = self.reported.kind().filter(|_| self.class == FailureClass::Unusable)
+        else {
             return self;
         };
         let message = "The upstream has refused the credentials of this gateway.";
@@ -234,7 +235,7 @@ pub(super) fn encoding(headers: &HeaderMap) -> Option<String> {
 fn encoded(mut head: http::response::Parts, encoding: &str) -> Failure {
     let message = format!("the upstream's answer is encoded ({encoding}), which was not asked for");
     if head.status.is_success() {
-        return Failure::local(Class::Encoded, ErrorKind::ServiceUnavailable, message);
+        return Failure::local(FailureClass::Encoded, ErrorKind::ServiceUnavailable, message);
     }
     let mut reported = error::read(&head.headers, b"");
     message.clone_into(&mut reported.message);
@@ -259,7 +260,7 @@ fn exhausted() -> Failure {
     let message = "the gateway has no file descriptors, ports or memory left to reach the upstream, \
                    please try again";
     let kind = ErrorKind::ServiceUnavailable;
-    let failure = Failure::local(Class::ResourceExhausted, kind, message.to_owned());
+    let failure = Failure::local(FailureClass::ResourceExhausted, kind, message.to_owned());
     let again = WireError::new(kind, message).retry_after(EXHAUSTED_PAUSE).into_response();
     let (head, body) = again.into_parts();
     Failure { headers: head.headers, body, ..failure }
@@ -299,7 +300,7 @@ fn is_timeout(error: &(dyn Error + 'static)) -> bool {
 pub(super) fn too_slow(limit: Duration) -> Failure {
     let limit = humantime::format_duration(limit);
     let message = format!("the upstream did not begin its answer within {limit}");
-    let failure = Failure::local(Class::Timeout, ErrorKind::ModelTimeout, message);
+    let failure = Failure::local(FailureClass::Slow, ErrorKind::ModelTimeout, message);
     Failure { time_limit: Some(TimeLimit::FirstByte), ..failure }
 }
 
@@ -405,7 +406,7 @@ fn success(head: http::response::Parts, held: Vec<Bytes>, body: Body) -> Reply {
 }
 
 fn broken(message: &str) -> Failure {
-    Failure::local(Class::Transient, ErrorKind::ServiceUnavailable, message.to_owned())
+    Failure::local(FailureClass::Transient, ErrorKind::ServiceUnavailable, message.to_owned())
 }
 
 fn is_event_stream(headers: &HeaderMap) -> bool {

@@ -1,11 +1,11 @@
-//! SigV4 for outbound requests, and the bearer form that stands in for it.
+//! Authorizes outbound requests: with a SigV4 signature, or with a bearer token.
 //!
-//! The canonical path is the wire path encoded once more, as all services except S3 require; the
-//! payload hash is signed but not sent. Which headers are signed is decided here: those that
-//! change what Bedrock does, and none that a proxy between may change.
+//! The canonical path is the wire path encoded once more, as all services except S3 require. The payload
+//! hash is signed but not sent. A signature covers the headers that change what Bedrock does, and none
+//! that a proxy on the way may change.
 //!
-//! The signing key is the same for a day and region, and is cached. So a signature costs a third of
-//! the library's, which derives the key each time. Tests compare the signatures of both.
+//! The signing key is the same for a day and region, and is cached. A signature therefore costs a third
+//! of the AWS library's, which derives the key each time. Tests compare both signatures.
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -28,24 +28,24 @@ use crate::bedrock::sigv4::{
 /// Signing keys kept for one set of credentials: a few regions, over midnight.
 const MAX_SIGNING_KEYS: usize = 32;
 
-/// Why a request could not be signed; the message never has a secret in it.
+/// Why a request could not be signed. The message never contains a secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SignError {
-    /// The credentials have characters that no header has.
-    #[error("the request could not be signed: the credentials are no header value")]
-    NoHeader,
+    /// The credentials have characters that a header can't have.
+    #[error("the request could not be signed: a header can't contain the credentials")]
+    InvalidHeaderValue,
 }
 
 const CONTENT_HASH: HeaderName = HeaderName::from_static(CONTENT_SHA256);
 const AMZ_DATE: HeaderName = HeaderName::from_static(DATE);
 const TOKEN: HeaderName = HeaderName::from_static(SECURITY_TOKEN);
 
-/// What a request is authorized with.
+/// What authorizes a request.
 #[derive(Debug)]
 pub enum Auth {
-    /// Keys to sign with.
+    /// Credentials that sign it.
     SigV4(Signer),
-    /// The whole `authorization` header of a Bedrock API key.
+    /// The `authorization` header of a Bedrock API key.
     Bearer(HeaderValue),
 }
 
@@ -54,7 +54,7 @@ pub enum Auth {
 pub struct Signer {
     credentials: Credentials,
     identity: Identity,
-    /// The token of temporary credentials; an error where it is no header value.
+    /// The token of temporary credentials; an error if a header can't contain it.
     token: Option<Result<HeaderValue, SignError>>,
     signing_keys: SigningKeyCache,
 }
@@ -73,12 +73,12 @@ impl From<Credentials> for Signer {
 }
 
 impl Signer {
-    /// The credentials as AWS's libraries take them.
+    /// The credentials in the form that AWS's libraries take.
     pub fn identity(&self) -> &Identity {
         &self.identity
     }
 
-    /// Adds date, token and signature. Gives the signature.
+    /// Adds date, token and signature to the head. Returns the signature.
     fn sign(
         &self,
         head: &mut request::Parts,
@@ -141,8 +141,8 @@ impl Signer {
     }
 }
 
-/// The same as [`authorize`] for a request whose body is a stream of events. Gives the signature
-/// which is the seed of the first event's signature; `None` where events are not signed.
+/// As [`authorize`], for a request whose body is a stream of events. Returns the signature, which is the
+/// seed of the first event's signature; `None` if events are not signed.
 pub fn authorize_events(
     head: &mut request::Parts,
     auth: &Auth,
@@ -162,8 +162,8 @@ pub fn authorize_events(
     }
 }
 
-/// Adds `auth` to a request whose URI is absolute and whose `host` header is set. Existing
-/// authorization is replaced. The hash of the payload is asked for only where it is signed.
+/// Authorizes a request with `auth`, and replaces an existing authorization. The request's URI must be
+/// absolute, and its `host` header set. `payload` is called only for a signature.
 pub fn authorize(
     head: &mut request::Parts,
     payload: impl FnOnce() -> PayloadHash,
@@ -181,7 +181,7 @@ pub fn authorize(
 }
 
 fn value(text: String) -> Result<HeaderValue, SignError> {
-    HeaderValue::from_maybe_shared(Bytes::from(text)).map_err(|_| SignError::NoHeader)
+    HeaderValue::from_maybe_shared(Bytes::from(text)).map_err(|_| SignError::InvalidHeaderValue)
 }
 
 /// A header value that `Debug` does not show.
@@ -191,7 +191,7 @@ fn sensitive(text: String) -> Result<HeaderValue, SignError> {
     Ok(value)
 }
 
-/// The headers that are signed, sorted by name; each value of one apart, in their order.
+/// The headers that are signed, sorted by name. Several values of one header keep their order.
 fn signed_headers(head: &request::Parts) -> SmallVec<[(&str, &HeaderValue); 12]> {
     let all = head.headers.iter().filter(|(name, _)| is_signed(name));
     let mut signed: SmallVec<[_; 12]> = all.map(|(name, value)| (name.as_str(), value)).collect();
@@ -199,10 +199,10 @@ fn signed_headers(head: &request::Parts) -> SmallVec<[(&str, &HeaderValue); 12]>
     signed
 }
 
-/// The names of these headers, each once, between semicolons.
+/// The names of these headers, each once, separated by semicolons.
 fn names(signed: &[(&str, &HeaderValue)]) -> String {
     let mut names = String::with_capacity(128);
-    for values in signed.chunk_by(|(one, _), (other, _)| one == other) {
+    for values in signed.chunk_by(|(name, _), (next, _)| name == next) {
         names.push_str(if names.is_empty() { "" } else { ";" });
         names.push_str(values.first().map_or("", |(name, _)| name));
     }
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn signs_the_vectors() {
+    fn signatures_match_the_test_vectors() {
         let vectors: Vec<Value> =
             serde_json::from_str(include_str!("../../crates/bedrock/vectors/sigv4.json")).unwrap();
         assert!(!vectors.is_empty());
@@ -276,8 +276,12 @@ mod tests {
         }
     }
 
-    /// What AWS's library signs of the same request.
-    fn by_the_library(head: &request::Parts, keys: &Credentials, payload: &str) -> HeaderValue {
+    /// The authorization that AWS's library computes for the same request.
+    fn library_authorization(
+        head: &request::Parts,
+        keys: &Credentials,
+        payload: &str,
+    ) -> HeaderValue {
         let identity = keys.clone().into();
         let mut settings = SigningSettings::default();
         settings.percent_encoding_mode = PercentEncodingMode::Double;
@@ -297,7 +301,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn signs_what_the_library_signs(
+        fn signatures_match_those_of_the_aws_library(
             path in "(/([a-zA-Z0-9._~:-]|%3A|%2F|%20|%25|%C3%A9){1,12}[a-z]){1,4}",
             query in proptest::option::of("[a-z]{1,3}(=([a-zA-Z0-9:/]|%3D|%2B){0,5})?(&[a-z]{1,3}=[a-z]{1,3}){0,3}"),
             guardrail in proptest::option::of("[a-z0-9]([ -~]{0,20}[a-z0-9])?"),
@@ -324,10 +328,10 @@ mod tests {
             let (mut head, ()) = request.body(()).unwrap().into_parts();
             let keys = Credentials::new("AKID", "secret", token, None, "test");
             let payload = PayloadHash::of(&body);
-            let expected = by_the_library(&head, &keys, payload.as_str());
+            let expected = library_authorization(&head, &keys, payload.as_str());
             let auth = Auth::SigV4(keys.into());
             let now = UNIX_EPOCH + Duration::from_secs(NOW);
-            // With the key kept, and with that of other scopes beside it.
+            // With a cached signing key, and with those of other scopes in the cache.
             for round in 0..=again {
                 let other = format!("eu-west-{round}");
                 authorize(&mut head.clone(), || payload, &auth, &other, now).unwrap();
@@ -338,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bearer_key_needs_no_hash() {
+    fn a_bearer_token_needs_no_payload_hash() {
         let (mut head, ()) = Request::new(()).into_parts();
         let auth = Auth::Bearer(HeaderValue::from_static("Bearer key"));
         let hash = || panic!("nothing is signed");
@@ -347,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_of_other_days_and_regions_are_forgotten_in_time() {
+    fn the_cache_of_signing_keys_is_bounded() {
         let signer = Signer::from(Credentials::new("AKID", "secret", None, None, "test"));
         for day in 0..MAX_SIGNING_KEYS as u64 + 5 {
             let now = UNIX_EPOCH + Duration::from_secs(NOW + day * 86_400);

@@ -149,7 +149,7 @@ impl Peek {
     fn only_answers(&mut self, scanner: &mut Scanner<'_>) -> Result<(), JsonError> {
         scanner.object(|key, scanner| match key {
             key if extent::is_number_of_answers(key) => self.answers(scanner),
-            "service_tier" => self.surcharge(scanner, extent::of_tier),
+            "service_tier" => self.surcharge(scanner, extent::surcharge_of_tier),
             _ => Ok(()),
         })
     }
@@ -189,7 +189,7 @@ impl Peek {
             key if caps.contains(&key) => self.cap(scanner),
             key if extent::is_number_of_answers(key) => self.answers(scanner),
             "messages" => self.chat(scanner),
-            "service_tier" => self.surcharge(scanner, extent::of_tier),
+            "service_tier" => self.surcharge(scanner, extent::surcharge_of_tier),
             "thinking" | "reasoning" | "reasoning_effort" => self.reasoning(key, scanner),
             key => self.other(key, scanner),
         })
@@ -420,7 +420,7 @@ impl Peek {
             }),
             "messages" => self.messages(scanner, Self::anthropic_blocks),
             "anthropic_beta" => self.betas(scanner),
-            "service_tier" => self.surcharge(scanner, extent::of_tier),
+            "service_tier" => self.surcharge(scanner, extent::surcharge_of_tier),
             "cache_control" => self.cache_write(scanner),
             "output_config" | "output_format" => self.output(key, scanner),
             key => self.other(key, scanner),
@@ -561,11 +561,11 @@ impl Peek {
             // Nova's own body has it here.
             "reasoningConfig" => self.reasoning(key, scanner),
             "serviceTier" => scanner.object(|key, scanner| match key {
-                "type" => self.surcharge(scanner, extent::of_tier),
+                "type" => self.surcharge(scanner, extent::surcharge_of_tier),
                 _ => Ok(()),
             }),
             "performanceConfig" => scanner.object(|key, scanner| match key {
-                "latency" => self.surcharge(scanner, extent::of_latency),
+                "latency" => self.surcharge(scanner, extent::surcharge_of_latency),
                 _ => Ok(()),
             }),
             key => self.other(key, scanner),

@@ -34,7 +34,7 @@ impl Extent {
 }
 
 /// What a service tier by this name costs on top of the usual one, in per cent.
-pub fn of_tier(name: &str) -> u64 {
+pub fn surcharge_of_tier(name: &str) -> u64 {
     match name {
         "default" | "flex" | "reserved" | "auto" | "standard" | "standard_only" => 0,
         _ => 75,
@@ -42,7 +42,7 @@ pub fn of_tier(name: &str) -> u64 {
 }
 
 /// The same of a latency.
-pub fn of_latency(name: &str) -> u64 {
+pub fn surcharge_of_latency(name: &str) -> u64 {
     if name == "standard" { 0 } else { 25 }
 }
 

@@ -1,4 +1,4 @@
-//! What each client has used since the start, summed over the metric families.
+//! The usage of each client since the start, summed over the metric families.
 
 use std::collections::BTreeMap;
 
@@ -16,18 +16,18 @@ const MAX_CLIENTS: usize = 100;
 pub(super) struct Client {
     name: String,
     requests: f64,
-    /// Those that were not answered whole.
+    /// Requests that did not get a complete answer.
     failed: f64,
     /// Tokens of each kind.
     input: f64,
     output: f64,
     cache_read: f64,
     cache_write: f64,
-    /// By the prices that are known.
+    /// The cost of the tokens with a known price.
     cost_usd: f64,
 }
 
-/// The sums of the clients, those with the most requests first.
+/// The totals of the clients with the most requests, in falling order of requests.
 pub(super) fn clients(metrics: &Metrics) -> Vec<Client> {
     let mut clients: BTreeMap<String, Client> = BTreeMap::new();
     each_sample(&metrics.requests, |labels, count| {
@@ -61,7 +61,7 @@ mod tests {
     use crate::telemetry::{Outcome, RequestLabels, RequestUsage};
 
     #[test]
-    fn all_that_a_client_did_is_one_line() {
+    fn the_usage_of_a_client_is_summed_over_its_series() {
         let metrics = Metrics::new();
         let model = metrics.labels.id("m");
         let ended = |client, outcome, spent: Option<&RequestUsage>| {

@@ -1,4 +1,4 @@
-//! The state as server-sent events, one a second, as long as a viewer is connected.
+//! The gateway's state as server-sent events, one a second while a viewer is connected.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -14,38 +14,39 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 use super::Source;
 
 /// Time between two events.
-const EVERY: Duration = Duration::from_secs(1);
+const EVENT_INTERVAL: Duration = Duration::from_secs(1);
 
-/// After this a viewer has to come again; the page does so by itself.
-pub(super) const LIFE: Duration = Duration::from_secs(60 * 60);
+/// Longest time of one event stream; the page then connects again.
+pub(super) const MAX_STREAM_TIME: Duration = Duration::from_secs(60 * 60);
 
-/// The body of an answer whose events never end, until the gateway does.
+/// The body of an event stream, which ends after [`MAX_STREAM_TIME`] or with the gateway.
 #[derive(Debug)]
 pub struct Events {
     source: Arc<Source>,
     ticks: Interval,
     end: Instant,
-    /// Steps of the history that were sent to the viewer.
-    told: Option<u64>,
+    /// The step count of the history that was sent last.
+    sent_steps: Option<u64>,
     is_over: bool,
-    _place: OwnedSemaphorePermit,
+    _permit: OwnedSemaphorePermit,
 }
 
 impl Events {
-    pub(super) fn new(source: Arc<Source>, place: OwnedSemaphorePermit) -> Events {
-        let mut ticks = interval(EVERY);
+    pub(super) fn new(source: Arc<Source>, permit: OwnedSemaphorePermit) -> Events {
+        let mut ticks = interval(EVENT_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let end = Instant::now() + LIFE;
-        Events { source, ticks, end, told: None, is_over: false, _place: place }
+        let end = Instant::now() + MAX_STREAM_TIME;
+        Events { source, ticks, end, sent_steps: None, is_over: false, _permit: permit }
     }
 
     fn next(&mut self) -> Option<Bytes> {
-        let Source { live, readiness, history } = &*self.source;
+        let Source { shared_gateway, readiness, history } = &*self.source;
         let steps = history.count();
-        let news = (self.told != Some(steps)).then_some(history);
-        let state = super::snapshot::take(&live.load_full(), readiness, news).ok()?;
-        self.told = Some(steps);
-        // Nobody is kept by a gateway that is about to stop.
+        let new_history = (self.sent_steps != Some(steps)).then_some(history);
+        let state =
+            super::snapshot::take(&shared_gateway.load_full(), readiness, new_history).ok()?;
+        self.sent_steps = Some(steps);
+        // The stream must not delay the shutdown.
         self.is_over = readiness.is_draining() || Instant::now() >= self.end;
         Some(Bytes::from(format!("event: status\ndata: {state}\n\n")))
     }

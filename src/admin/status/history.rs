@@ -1,6 +1,6 @@
-//! What happened in the last hour, in steps of ten seconds.
+//! Counts of the last hour, in steps of ten seconds.
 //!
-//! Taken from totals that are counted with the metrics, so that both agree.
+//! The counts come from totals that are counted with the metrics, so that both agree.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -18,18 +18,18 @@ pub(super) const STEP: Duration = Duration::from_secs(10);
 /// Steps of an hour.
 const STEPS: usize = 360;
 
-/// What was counted.
+/// The counts of one step, or since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub(super) struct Counts {
     /// Requests that ended.
     requests: f64,
-    /// Those that were not answered whole.
+    /// Requests that did not get a complete answer.
     failed: f64,
-    /// Those that were refused for want of quota.
+    /// Requests that were refused for want of quota.
     refused: f64,
     /// Moves from one target to another.
     fallbacks: f64,
-    /// Throttles of upstreams.
+    /// Attempts that the upstream throttled.
     throttles: f64,
 }
 
@@ -61,18 +61,18 @@ pub(super) struct History(Mutex<Steps>);
 
 #[derive(Debug, Default)]
 struct Steps {
-    /// All there have been.
+    /// The number of steps since the start.
     count: u64,
     kept: VecDeque<Counts>,
     before: Counts,
 }
 
 impl History {
-    /// Takes a step every ten seconds. Never ends.
+    /// Adds a step every ten seconds. Never returns.
     pub(super) async fn follow(&self, metrics: &Metrics) {
         let mut steps = interval(STEP);
         steps.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        // The first is at once, and nothing has happened by then.
+        // The first tick comes at once.
         steps.tick().await;
         loop {
             steps.tick().await;
@@ -91,7 +91,7 @@ impl History {
         steps.count += 1;
     }
 
-    /// How many steps there have been.
+    /// The number of steps since the start.
     pub(super) fn count(&self) -> u64 {
         self.0.lock().count
     }
@@ -108,7 +108,7 @@ mod tests {
     use crate::telemetry::access_log::SUCCESS;
 
     #[test]
-    fn a_step_is_what_came_since_the_one_before_and_an_hour_is_kept() {
+    fn a_step_counts_since_the_previous_step_and_an_hour_is_kept() {
         let history = History::default();
         let counts = |requests| Counts { requests, ..Counts::default() };
         history.step(counts(5.0));
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn outcomes_are_told_apart() {
+    fn outcomes_are_counted_separately() {
         let totals = DashboardTotals::default();
         for (outcome, times) in [(SUCCESS, 3), ("throttled", 2), ("client_gone", 1)] {
             (0..times).for_each(|_| totals.request(outcome));

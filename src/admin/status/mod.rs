@@ -1,9 +1,9 @@
-//! The status page: what the gateway does now and did in the last hour, for people.
+//! The status page: the gateway's state now and in the last hour.
 //!
-//! One page without anything from elsewhere, which follows the state by server-sent events and
-//! acts through the admin API. It holds nothing that is secret, so it is given to anybody; what it
-//! shows and does takes what the admin API takes. Its policy allows the browser its own script and
-//! style, by their hashes, and connections to where it came from, and nothing else.
+//! The page loads nothing from other hosts. It follows the state through server-sent events, and acts
+//! through the admin API. The page itself contains no secret and needs no key; its data and actions need
+//! the same access as the admin API. Its content security policy allows its own script and style, by
+//! their hashes, and connections to its own origin.
 
 mod clients;
 mod events;
@@ -28,32 +28,32 @@ use super::{Body, Readiness, failed, json, respond, whole};
 use crate::pipeline::{ResponseDeadline, SharedGateway};
 use history::History;
 
-/// Viewers at once.
+/// Most event streams at once.
 const MAX_VIEWERS: usize = 16;
 
 const PAGE: &str = include_str!("page.html");
 const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
 
-/// The page and what it shows.
+/// The page and the sources of its data.
 #[derive(Debug)]
 pub(super) struct Status {
     source: Arc<Source>,
-    places: Arc<Semaphore>,
+    streams: Arc<Semaphore>,
     page: Bytes,
     policy: HeaderValue,
 }
 
-/// Where the state is read.
+/// The sources of the page's data.
 #[derive(Debug)]
 struct Source {
-    live: Arc<SharedGateway>,
+    shared_gateway: Arc<SharedGateway>,
     readiness: Arc<Readiness>,
     history: History,
 }
 
 impl Status {
-    pub(super) fn new(live: Arc<SharedGateway>, readiness: Arc<Readiness>) -> Status {
+    pub(super) fn new(shared_gateway: Arc<SharedGateway>, readiness: Arc<Readiness>) -> Status {
         let page = PAGE.replace("/*style*/", STYLE).replace("/*script*/", SCRIPT);
         let hash = |text: &str| BASE64_STANDARD.encode(digest(&SHA256, text.as_bytes()));
         let policy = format!(
@@ -64,18 +64,18 @@ impl Status {
             hash(STYLE),
         );
         Status {
-            source: Arc::new(Source { live, readiness, history: History::default() }),
-            places: Arc::new(Semaphore::new(MAX_VIEWERS)),
+            source: Arc::new(Source { shared_gateway, readiness, history: History::default() }),
+            streams: Arc::new(Semaphore::new(MAX_VIEWERS)),
             page: page.into(),
-            // Base 64 and the text above are ASCII.
+            // Always valid: base 64 and the text above are ASCII.
             policy: HeaderValue::from_str(&policy)
                 .unwrap_or(HeaderValue::from_static("default-src 'none'")),
         }
     }
 
-    /// Writes the history. Never ends.
+    /// Records the history. Never returns.
     pub(super) async fn follow(&self) {
-        let metrics = Arc::clone(&self.source.live.load().metrics);
+        let metrics = Arc::clone(&self.source.shared_gateway.load().metrics);
         self.source.history.follow(&metrics).await;
     }
 
@@ -94,26 +94,29 @@ impl Status {
         response
     }
 
-    /// The state at this moment.
+    /// The state now, as JSON.
     pub(super) fn snapshot(&self) -> Response<Body> {
-        let Source { live, readiness, history } = &*self.source;
-        match snapshot::take(&live.load_full(), readiness, Some(history)) {
+        let Source { shared_gateway, readiness, history } = &*self.source;
+        match snapshot::take(&shared_gateway.load_full(), readiness, Some(history)) {
             Ok(state) => respond(StatusCode::OK, "application/json", state.into()).map(whole),
             Err(error) => failed(&error).map(whole),
         }
     }
 
-    /// The state from now on.
+    /// The state from now on, as server-sent events.
     pub(super) fn events(&self) -> Response<Body> {
-        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
-            let message = format!("{MAX_VIEWERS} are looking already");
+        let Ok(permit) = Arc::clone(&self.streams).try_acquire_owned() else {
+            let message =
+                format!("the status page already has {MAX_VIEWERS} viewers, the most it can have");
             let body = serde_json::json!({ "message": message });
             return json(StatusCode::SERVICE_UNAVAILABLE, &body).map(whole);
         };
-        let events = Events::new(Arc::clone(&self.source), place);
+        let events = Events::new(Arc::clone(&self.source), permit);
         let mut response = respond(StatusCode::OK, "text/event-stream", Bytes::new())
             .map(|_| Either::Right(events));
-        response.extensions_mut().insert(ResponseDeadline(Instant::now() + events::LIFE));
+        response
+            .extensions_mut()
+            .insert(ResponseDeadline(Instant::now() + events::MAX_STREAM_TIME));
         response
     }
 }

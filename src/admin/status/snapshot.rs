@@ -27,7 +27,7 @@ struct Snapshot<'a> {
     clients: Vec<Client>,
     /// The newest first, as in the access log.
     failures: Vec<Box<RawValue>>,
-    /// Only when there is another step.
+    /// Left out if no step was added since the last event.
     #[serde(skip_serializing_if = "Option::is_none")]
     history: Option<Steps>,
 }
@@ -48,20 +48,20 @@ struct InFlight {
 
 #[derive(Serialize)]
 struct Steps {
-    /// Of one step.
+    /// The length of one step, in seconds.
     seconds: u64,
     /// The oldest first.
     steps: Vec<Counts>,
 }
 
-/// The state as JSON; with its history, if asked for.
+/// The state as JSON, with the history if one is given.
 pub(super) fn take(
     gateway: &Arc<Gateway>,
     readiness: &Readiness,
     history: Option<&History>,
 ) -> Result<String, serde_json::Error> {
     let metrics = &gateway.metrics;
-    let ready = readiness.check(gateway.router.identities());
+    let ready = readiness.check(gateway.router.credentials());
     let failures = gateway.access_log.failures().newest_first();
     let snapshot = Snapshot {
         now: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis(),

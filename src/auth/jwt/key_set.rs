@@ -22,13 +22,13 @@ pub(super) const MAX_KEYS: usize = 100;
 /// Why a key set can't be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum KeySetError {
-    /// It is not a key set.
+    /// The document is not a key set.
     #[error("it is no key set: {0}")]
     Unreadable(String),
-    /// It has too many keys.
+    /// The set has too many keys.
     #[error("it has {0} keys, more than {MAX_KEYS}")]
     TooMany(usize),
-    /// None of its keys can be used.
+    /// No key of the set can be used.
     #[error("it has no key for signatures of a kind that is known")]
     Empty,
 }

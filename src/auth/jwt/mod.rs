@@ -29,37 +29,37 @@ const MAX_VALUES: usize = 1_000;
 /// Why a token was rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
-    /// It is not a token, or not one of a known issuer.
+    /// The text is not a token, or its issuer is not known.
     #[error("Authentication failed: the API key is not valid.")]
     NoToken,
-    /// The keys of its issuer were not fetched yet.
+    /// The keys of the issuer were not fetched yet.
     #[error("The keys of the token's issuer are not known yet, please try again.")]
     NoKeys,
-    /// It is signed with a key that its issuer does not have.
+    /// The issuer does not have the key of the signature.
     #[error("Authentication failed: the token is signed by a key that its issuer does not have.")]
     UnknownKey,
-    /// It is signed by an algorithm that the config does not allow.
+    /// The config does not allow the algorithm of the signature.
     #[error("Authentication failed: the token is signed by an algorithm that is not allowed.")]
     Algorithm,
-    /// Its signature is wrong.
+    /// The signature is wrong.
     #[error("Authentication failed: the token's signature is not valid.")]
     Signature,
-    /// Its audience is not the gateway.
+    /// The gateway is not the audience.
     #[error("Authentication failed: the token is for another audience.")]
     Audience,
     /// A required claim is missing or malformed.
     #[error("Authentication failed: the token's claims are not complete.")]
     Claims,
-    /// It is not valid yet.
+    /// The token is not valid yet.
     #[error("Authentication failed: the token is not valid yet.")]
     TooEarly,
-    /// It has expired.
+    /// The token has expired.
     #[error("The security token included in the request is expired")]
     Expired,
-    /// It is valid, but of no client.
+    /// The token is valid, but identifies no client.
     #[error("The security token included in the request is invalid: the token is no client's.")]
     NoClient,
-    /// It is valid, but of several clients.
+    /// The token is valid, but identifies several clients.
     #[error(
         "The security token included in the request is invalid: the token is that of more than one client."
     )]
@@ -77,7 +77,7 @@ impl TokenError {
         }
     }
 
-    /// Its label in metrics.
+    /// The error's label in metrics.
     pub(super) fn label(self) -> &'static str {
         match self {
             TokenError::NoKeys => "unavailable",
@@ -105,7 +105,7 @@ pub struct Issuers(Vec<Arc<Issuer>>);
 #[derive(Debug)]
 struct Issuer {
     config: config::Issuer,
-    /// What the library checks of a token, by algorithm.
+    /// The library's settings for the checks of a token, by algorithm.
     checks: Vec<(Algorithm, Validation)>,
     key_cache: Arc<KeyCache>,
     reachability: Arc<Reachability>,
@@ -114,9 +114,9 @@ struct Issuer {
 
 impl Issuers {
     /// The issuers of a config, whose keys are fetched through `upstream` from now on. `before` has the
-    /// issuers of the older config, and whether connections are made as they were: then an issuer that
-    /// has not changed goes on as it is. Any other takes over the keys that are still its own. Must be
-    /// called within a tokio runtime.
+    /// issuers of the older config, and whether its settings of connections are the same. If they are, an
+    /// unchanged issuer continues its refresh task. A changed issuer takes over its keys if they are from
+    /// the same source. Call this within a tokio runtime.
     pub fn new(
         config: &[config::Issuer],
         upstream: &Upstream,
@@ -139,7 +139,7 @@ impl Issuers {
     /// Verifies a token.
     ///
     /// # Errors
-    /// Why it is not taken.
+    /// Why the token was rejected.
     pub(super) fn verify(&self, token: &str, now: SystemTime) -> Result<Claims<'_>, TokenError> {
         #[derive(Deserialize)]
         struct UnverifiedClaims {

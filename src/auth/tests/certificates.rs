@@ -14,7 +14,7 @@ fn certificate(subject: &str, names: &[&str]) -> ClientCertificate {
 }
 
 /// team-a with a key pair and certificates, and team-b with a certificate alone.
-fn keys() -> Authenticator {
+fn authenticator() -> Authenticator {
     let pair =
         KeyPair { access_key_id: ID.to_owned(), secret_access_key: SECRET.into(), expires: None };
     let client = |name: &str, keys, certificates: &[&str]| config::ClientConfig {
@@ -27,20 +27,20 @@ fn keys() -> Authenticator {
         client("team-a", vec![pair], &["CN=a,O=Example", "URI:spiffe://example.com/a"]),
         client("team-b", vec![], &["CN:b", "DNS:b.example.com"]),
     ];
-    keys_of(&clients, &auth(), None)
+    authenticator_of(&clients, &auth(), None)
 }
 
-fn asked(
+fn authenticate(
     head: &request::Parts,
     certificate: Option<&ClientCertificate>,
 ) -> Result<(String, Credential), AuthError> {
-    let recognised = keys().authenticate(head, certificate, now())?;
-    match recognised {
+    let outcome = authenticator().authenticate(head, certificate, now())?;
+    match outcome {
         AuthOutcome::Client(known, PendingAuth::Nothing) => {
             Ok((known.client.name.to_string(), known.credential))
         }
         AuthOutcome::Pending(pending) => {
-            let known = keys().verify_signature(&pending, &PayloadHash::of(b"{}"))?;
+            let known = authenticator().verify_signature(&pending, &PayloadHash::of(b"{}"))?;
             Ok((known.client.name.to_string(), known.credential))
         }
         other => panic!("{other:?}"),
@@ -48,7 +48,7 @@ fn asked(
 }
 
 #[test]
-fn a_certificate_tells_whose_it_is_by_one_of_its_names() {
+fn a_certificate_identifies_its_client_by_one_of_its_names() {
     let (head, ()) = Request::new(()).into_parts();
     let by = |name: &str| Ok((name.to_owned(), Credential::Certificate));
     for (subject, names, expected) in [
@@ -64,31 +64,34 @@ fn a_certificate_tells_whose_it_is_by_one_of_its_names() {
         ("", &[], Err(AuthError::Missing)),
     ] {
         let certificate = certificate(subject, names);
-        assert_eq!(asked(&head, Some(&certificate)), expected, "{subject} {names:?}");
-        let unsigned = keys().authenticate_unsigned(&head, Some(&certificate), now());
+        assert_eq!(authenticate(&head, Some(&certificate)), expected, "{subject} {names:?}");
+        let unsigned = authenticator().authenticate_unsigned(&head, Some(&certificate), now());
         let name = unsigned.map(|client| client.unwrap().name.to_string());
         assert_eq!(name, expected.map(|(name, _)| name), "{subject} {names:?}");
     }
-    assert_eq!(asked(&head, None), Err(AuthError::Missing));
+    assert_eq!(authenticate(&head, None), Err(AuthError::Missing));
 }
 
 #[test]
-fn a_signature_by_nobodys_key_counts_as_none_and_any_other_counts() {
+fn beside_a_certificate_only_a_signature_by_an_unknown_key_is_ignored() {
     let b = certificate("CN=b", &[]);
     let signed = |id, secret| Plan::simple().signed(id, secret, now()).head;
     let stranger = signed("AKIDSTRANGER", "a-secret-that-nobody-knows");
-    assert_eq!(asked(&stranger, Some(&b)), Ok(("team-b".to_owned(), Credential::Certificate)));
-    assert_eq!(asked(&stranger, None), Err(SignatureError::UnknownKey.into()));
+    assert_eq!(
+        authenticate(&stranger, Some(&b)),
+        Ok(("team-b".to_owned(), Credential::Certificate))
+    );
+    assert_eq!(authenticate(&stranger, None), Err(SignatureError::UnknownKey.into()));
     // Who shows two things is who the signature says, if it is right.
     assert_eq!(
-        asked(&signed(ID, SECRET), Some(&b)),
+        authenticate(&signed(ID, SECRET), Some(&b)),
         Ok(("team-a".to_owned(), Credential::KeyPair))
     );
     let forged = signed(ID, "a-secret-that-nobody-knows");
-    assert_eq!(asked(&forged, Some(&b)), Err(SignatureError::Mismatch.into()));
+    assert_eq!(authenticate(&forged, Some(&b)), Err(SignatureError::Mismatch.into()));
     let (mut head, ()) = Request::new(()).into_parts();
     head.headers.insert("authorization", HeaderValue::from_static("Bearer a-key-that-nobody-has"));
-    assert_eq!(asked(&head, Some(&b)), Err(AuthError::UnknownKey));
+    assert_eq!(authenticate(&head, Some(&b)), Err(AuthError::UnknownKey));
     head.headers.insert("authorization", HeaderValue::from_static("Basic x"));
-    assert!(asked(&head, Some(&b)).is_err());
+    assert!(authenticate(&head, Some(&b)).is_err());
 }

@@ -40,7 +40,7 @@ impl Signer {
 fn opened(region: &'static str) -> (EventChain, Signer) {
     let plan = Plan {
         path: "/model/amazon.nova-sonic-v1%3A0/invoke-with-bidirectional-stream".to_owned(),
-        said: Said::Events,
+        declared: Declared::Events,
         region,
         ..Plan::simple()
     };
@@ -48,7 +48,7 @@ fn opened(region: &'static str) -> (EventChain, Signer) {
     let authorization = signed.authorization();
     let (_, last) = authorization.split_once("Signature=").unwrap();
     let signer = Signer { secret: SECRET, region, last: last.to_owned() };
-    match keys(&auth(), None).authenticate(&signed.head, None, now()) {
+    match authenticator(&auth(), None).authenticate(&signed.head, None, now()) {
         Ok(AuthOutcome::Client(_, PendingAuth::Events(chain))) => (*chain, signer),
         other => panic!("{other:?}"),
     }

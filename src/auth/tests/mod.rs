@@ -48,24 +48,24 @@ fn team_a(pair: config::KeyPair) -> config::ClientConfig {
     }
 }
 
-fn keys(auth: &config::Auth, expires: Option<SystemTime>) -> Authenticator {
+fn authenticator(auth: &config::Auth, expires: Option<SystemTime>) -> Authenticator {
     let pair = KeyPair { access_key_id: ID.to_owned(), secret_access_key: SECRET.into(), expires };
-    keys_of(&[team_a(pair)], auth, None)
+    authenticator_of(&[team_a(pair)], auth, None)
 }
 
-/// The keys of these clients, after others that were there `before`.
-pub(in crate::auth) fn keys_of(
+/// The authenticator of these clients, which takes over the state of `before`.
+pub(in crate::auth) fn authenticator_of(
     clients: &[config::ClientConfig],
     auth: &config::Auth,
     before: Option<&Authenticator>,
 ) -> Authenticator {
-    let members = ClientRegistry::new(clients, None, None).unwrap();
-    Authenticator::new(clients, &members, auth, Arc::new(Metrics::new()), before)
+    let registry = ClientRegistry::new(clients, None, None).unwrap();
+    Authenticator::new(clients, &registry, auth, Arc::new(Metrics::new()), before)
 }
 
-/// What a request says of its payload.
+/// What a request declares about its payload.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Said {
+enum Declared {
     Nothing,
     Hash,
     Unsigned,
@@ -79,11 +79,11 @@ struct Plan {
     query: Option<String>,
     headers: Vec<(&'static str, String)>,
     body: Vec<u8>,
-    said: Said,
+    declared: Declared,
     is_encoded_twice: bool,
     session_token: Option<String>,
     region: &'static str,
-    /// Whether the host stands in the URI, as over HTTP/2.
+    /// Whether the URI has the host, as in HTTP/2.
     by_authority: bool,
 }
 
@@ -95,7 +95,7 @@ impl Plan {
             query: None,
             headers: vec![("content-type", "application/json".to_owned())],
             body: b"{}".to_vec(),
-            said: Said::Nothing,
+            declared: Declared::Nothing,
             is_encoded_twice: true,
             session_token: None,
             region: "us-east-1",
@@ -125,9 +125,11 @@ impl Plan {
             true => PercentEncodingMode::Double,
             false => PercentEncodingMode::Single,
         };
-        settings.payload_checksum_kind = match self.said {
-            Said::Nothing => PayloadChecksumKind::NoHeader,
-            Said::Hash | Said::Unsigned | Said::Events => PayloadChecksumKind::XAmzSha256,
+        settings.payload_checksum_kind = match self.declared {
+            Declared::Nothing => PayloadChecksumKind::NoHeader,
+            Declared::Hash | Declared::Unsigned | Declared::Events => {
+                PayloadChecksumKind::XAmzSha256
+            }
         };
         let params = SigningParams::builder()
             .identity(&identity)
@@ -138,9 +140,9 @@ impl Plan {
             .build()
             .unwrap()
             .into();
-        let body = match self.said {
-            Said::Unsigned => SignableBody::UnsignedPayload,
-            Said::Events => SignableBody::Precomputed(STREAMING_EVENTS.to_owned()),
+        let body = match self.declared {
+            Declared::Unsigned => SignableBody::UnsignedPayload,
+            Declared::Events => SignableBody::Precomputed(STREAMING_EVENTS.to_owned()),
             _ => SignableBody::Bytes(&self.body),
         };
         let listed =
@@ -164,17 +166,21 @@ struct Signed {
 }
 
 impl Signed {
-    /// What the gateway makes of it, its body read if need be.
-    fn judged(&self, keys: &Authenticator, at: SystemTime) -> Result<Credential, AuthError> {
+    /// Authenticates the request, with its body if that is required.
+    fn authenticate_with(
+        &self,
+        authenticator: &Authenticator,
+        at: SystemTime,
+    ) -> Result<Credential, AuthError> {
         let hash = PayloadHash::of(&self.body);
-        let known = match keys.authenticate(&self.head, None, at)? {
+        let known = match authenticator.authenticate(&self.head, None, at)? {
             AuthOutcome::Anyone => panic!("there are clients"),
             AuthOutcome::Client(known, PendingAuth::Nothing) => known,
             AuthOutcome::Client(known, PendingAuth::BodyHash(signed)) => {
-                keys.verify_body_hash(&signed, &hash)?;
+                authenticator.verify_body_hash(&signed, &hash)?;
                 known
             }
-            AuthOutcome::Pending(pending) => keys.verify_signature(&pending, &hash)?,
+            AuthOutcome::Pending(pending) => authenticator.verify_signature(&pending, &hash)?,
             other => panic!("{other:?}"),
         };
         assert_eq!(&*known.client.name, "team-a");
@@ -190,31 +196,36 @@ impl Signed {
     }
 }
 
-fn judged(plan: &Plan) -> Result<Credential, AuthError> {
-    plan.signed(ID, SECRET, now()).judged(&keys(&auth(), None), now())
+fn authenticate_plan(plan: &Plan) -> Result<Credential, AuthError> {
+    plan.signed(ID, SECRET, now()).authenticate_with(&authenticator(&auth(), None), now())
 }
 
 #[test]
-fn what_can_be_told_from_the_head_is_told_without_the_body() {
-    let keys = keys(&auth(), None);
-    let look = |signed: &Signed| keys.authenticate(&signed.head, None, now());
+fn a_signature_that_does_not_need_the_body_is_verified_by_the_head() {
+    let authenticator = authenticator(&auth(), None);
+    let authenticate = |signed: &Signed| authenticator.authenticate(&signed.head, None, now());
     let simple = Plan::simple();
-    assert!(matches!(look(&simple.signed(ID, SECRET, now())), Ok(AuthOutcome::Pending(_))));
-    for said in [Said::Hash, Said::Unsigned] {
-        let plan = Plan { said, ..Plan::simple() };
-        assert!(matches!(look(&plan.signed(ID, SECRET, now())), Ok(AuthOutcome::Client(..))));
-        let wrong = look(&plan.signed(ID, "another-secret-0123456", now()));
+    assert!(matches!(authenticate(&simple.signed(ID, SECRET, now())), Ok(AuthOutcome::Pending(_))));
+    for declared in [Declared::Hash, Declared::Unsigned] {
+        let plan = Plan { declared, ..Plan::simple() };
+        assert!(matches!(
+            authenticate(&plan.signed(ID, SECRET, now())),
+            Ok(AuthOutcome::Client(..))
+        ));
+        let wrong = authenticate(&plan.signed(ID, "another-secret-0123456", now()));
         assert_eq!(wrong.unwrap_err(), SignatureError::Mismatch.into());
     }
-    let stranger = look(&simple.signed("SLUICESTRANGER", SECRET, now())).unwrap_err();
+    let stranger = authenticate(&simple.signed("SLUICESTRANGER", SECRET, now())).unwrap_err();
     assert_eq!(stranger.kind(), ErrorKind::UnrecognizedClient);
-    let late = look(&simple.signed(ID, SECRET, now() - Duration::from_secs(301))).unwrap_err();
+    let late =
+        authenticate(&simple.signed(ID, SECRET, now() - Duration::from_secs(301))).unwrap_err();
     assert_eq!(
         late.to_string(),
         "Signature expired: 20261123T115459Z is now earlier than 20261123T115500Z \
          (20261123T120000Z - 5 min.)"
     );
-    let early = look(&simple.signed(ID, SECRET, now() + Duration::from_secs(301))).unwrap_err();
+    let early =
+        authenticate(&simple.signed(ID, SECRET, now() + Duration::from_secs(301))).unwrap_err();
     assert_eq!(
         early.to_string(),
         "Signature not yet current: 20261123T120501Z is still later than 20261123T120500Z \
@@ -223,12 +234,12 @@ fn what_can_be_told_from_the_head_is_told_without_the_body() {
 }
 
 #[test]
-fn each_lack_has_its_own_exception() {
-    let keys = keys(&auth(), None);
+fn each_fault_of_a_signature_has_its_own_exception() {
+    let authenticator = authenticator(&auth(), None);
     let refused = |change: &dyn Fn(&mut Signed)| {
         let mut signed = Plan::simple().signed(ID, SECRET, now());
         change(&mut signed);
-        let refused = keys.authenticate(&signed.head, None, now()).unwrap_err();
+        let refused = authenticator.authenticate(&signed.head, None, now()).unwrap_err();
         (refused.kind(), refused.to_string())
     };
     let rewritten = |from: &'static str, to: &'static str| {
@@ -306,81 +317,95 @@ fn each_lack_has_its_own_exception() {
 }
 
 #[test]
-fn messages_and_debug_hold_neither_secret_nor_signature() {
-    let keys = keys(&auth(), None);
+fn messages_and_debug_output_contain_neither_secret_nor_signature() {
+    let authenticator = authenticator(&auth(), None);
     let signed = Plan::simple().signed(ID, SECRET, now());
     let mut other = signed.clone();
     other.body.push(b' ');
-    let refused = other.judged(&keys, now()).unwrap_err();
+    let refused = other.authenticate_with(&authenticator, now()).unwrap_err();
     assert!(refused.to_string().starts_with("The request signature we calculated"), "{refused}");
     assert!(!refused.to_string().contains("Canonical String"));
-    assert_eq!(signed.judged(&keys, now()), Ok(Credential::KeyPair));
-    let shown = format!("{keys:?} {refused:?}");
+    assert_eq!(signed.authenticate_with(&authenticator, now()), Ok(Credential::KeyPair));
+    let shown = format!("{authenticator:?} {refused:?}");
     assert!(!shown.contains(SECRET), "{shown}");
 }
 
 #[test]
-fn a_session_token_that_is_signed_means_nothing() {
+fn a_signed_session_token_is_ignored() {
     let plan = Plan { session_token: Some("left-over".to_owned()), ..Plan::simple() };
-    assert_eq!(judged(&plan), Ok(Credential::KeyPair));
+    assert_eq!(authenticate_plan(&plan), Ok(Credential::KeyPair));
 }
 
 #[test]
-fn the_head_of_a_bidirectional_stream_is_judged_at_once_and_its_events_are_to_follow() {
-    let plan = |said, operation: &str| Plan {
+fn the_head_of_a_bidirectional_stream_is_verified_before_its_events() {
+    let plan = |declared, operation: &str| Plan {
         path: format!("/model/amazon.nova-sonic-v1%3A0/{operation}"),
-        said,
+        declared,
         body: vec![],
         ..Plan::simple()
     };
-    let keys = keys(&auth(), None);
-    let look = |plan: Plan, secret: &str| {
-        keys.authenticate(&plan.signed(ID, secret, now()).head, None, now())
+    let authenticator = authenticator(&auth(), None);
+    let authenticate = |plan: Plan, secret: &str| {
+        authenticator.authenticate(&plan.signed(ID, secret, now()).head, None, now())
     };
-    // What SDKs say of the payload, or that they sign an empty one and say nothing.
-    for said in [Said::Events, Said::Hash, Said::Nothing] {
-        let right = look(plan(said, "invoke-with-bidirectional-stream"), SECRET);
+    // SDKs declare a stream of events, the hash of an empty payload, or nothing.
+    for declared in [Declared::Events, Declared::Hash, Declared::Nothing] {
+        let right = authenticate(plan(declared, "invoke-with-bidirectional-stream"), SECRET);
         assert!(matches!(right, Ok(AuthOutcome::Client(_, PendingAuth::Events(_)))), "{right:?}");
-        let wrong = look(plan(said, "invoke-with-bidirectional-stream"), "another-secret-0123456");
+        let wrong = authenticate(
+            plan(declared, "invoke-with-bidirectional-stream"),
+            "another-secret-0123456",
+        );
         assert_eq!(wrong.unwrap_err(), SignatureError::Mismatch.into());
     }
-    let unsigned = look(plan(Said::Unsigned, "invoke-with-bidirectional-stream"), SECRET);
+    let unsigned =
+        authenticate(plan(Declared::Unsigned, "invoke-with-bidirectional-stream"), SECRET);
     assert!(matches!(unsigned, Ok(AuthOutcome::Client(_, PendingAuth::Nothing))), "{unsigned:?}");
     let whole =
-        Plan { body: b"{}".to_vec(), ..plan(Said::Hash, "invoke-with-bidirectional-stream") };
-    assert_eq!(look(whole, SECRET).unwrap_err(), SignatureError::EventsPayload.into());
-    let elsewhere = look(plan(Said::Events, "invoke"), SECRET);
+        Plan { body: b"{}".to_vec(), ..plan(Declared::Hash, "invoke-with-bidirectional-stream") };
+    assert_eq!(authenticate(whole, SECRET).unwrap_err(), SignatureError::EventsPayload.into());
+    let elsewhere = authenticate(plan(Declared::Events, "invoke"), SECRET);
     assert_eq!(elsewhere.unwrap_err(), SignatureError::Payload.into());
 }
 
 #[test]
-fn an_expired_pair_says_so() {
+fn an_expired_key_pair_has_its_own_error() {
     let signed = Plan::simple().signed(ID, SECRET, now());
-    let expired = signed.judged(&keys(&auth(), Some(now())), now()).unwrap_err();
+    let expired =
+        signed.authenticate_with(&authenticator(&auth(), Some(now())), now()).unwrap_err();
     assert_eq!(expired.kind(), ErrorKind::ExpiredToken);
     assert!(expired.to_string().contains("has expired"), "{expired}");
     let later = Some(now() + Duration::from_secs(1));
-    assert_eq!(signed.judged(&keys(&auth(), later), now()), Ok(Credential::KeyPair));
+    assert_eq!(
+        signed.authenticate_with(&authenticator(&auth(), later), now()),
+        Ok(Credential::KeyPair)
+    );
 }
 
 #[test]
-fn with_replay_protection_a_signature_is_taken_once_also_by_the_next_config() {
+fn with_replay_protection_a_signature_is_accepted_once_even_after_a_reload() {
     let auth = config::Auth { replay_protection: true, ..auth() };
-    for said in [Said::Nothing, Said::Hash] {
-        let keys = keys(&auth, None);
-        let signed = Plan { said, ..Plan::simple() }.signed(ID, SECRET, now());
-        // What was refused was not taken.
+    for declared in [Declared::Nothing, Declared::Hash] {
+        let authenticator = authenticator(&auth, None);
+        let signed = Plan { declared, ..Plan::simple() }.signed(ID, SECRET, now());
+        // A refused signature does not count as used.
         let mut spoilt = signed.clone();
         spoilt.set("content-type", "text/plain");
-        assert_eq!(spoilt.judged(&keys, now()), Err(SignatureError::Mismatch.into()));
-        assert_eq!(signed.judged(&keys, now()), Ok(Credential::KeyPair));
-        assert_eq!(signed.judged(&keys, now()), Err(SignatureError::Replayed.into()));
+        assert_eq!(
+            spoilt.authenticate_with(&authenticator, now()),
+            Err(SignatureError::Mismatch.into())
+        );
+        assert_eq!(signed.authenticate_with(&authenticator, now()), Ok(Credential::KeyPair));
+        assert_eq!(
+            signed.authenticate_with(&authenticator, now()),
+            Err(SignatureError::Replayed.into())
+        );
         let pair = KeyPair {
             access_key_id: ID.to_owned(),
             secret_access_key: SECRET.into(),
             expires: None,
         };
-        let next = keys_of(&[team_a(pair)], &auth, Some(&keys));
-        assert_eq!(signed.judged(&next, now()), Err(SignatureError::Replayed.into()));
+        let next = authenticator_of(&[team_a(pair)], &auth, Some(&authenticator));
+        assert_eq!(signed.authenticate_with(&next, now()), Err(SignatureError::Replayed.into()));
     }
 }

@@ -7,7 +7,7 @@ use http::{HeaderName, HeaderValue, Method};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
-use super::{ALGORITHM, HOST, ID, Plan, SECRET, Said, Signed, auth, keys, now};
+use super::{ALGORITHM, Declared, HOST, ID, Plan, SECRET, Signed, auth, authenticator, now};
 use crate::auth::Credential;
 use crate::bedrock::ErrorKind;
 
@@ -67,14 +67,14 @@ prop_compose! {
         query in query(),
         headers in headers(),
         body in prop::collection::vec(any::<u8>(), 0..200),
-        said in select(vec![Said::Nothing, Said::Hash, Said::Unsigned]),
+        declared in select(vec![Declared::Nothing, Declared::Hash, Declared::Unsigned]),
         is_encoded_twice in any::<bool>(),
         session_token in prop::option::of("[A-Za-z0-9/+=]{1,40}"),
         region in select(vec!["us-east-1", "eu-central-1", "ap-southeast-7"]),
         by_authority in any::<bool>(),
     ) -> Plan {
         Plan {
-            method, path, query, headers, body, said, is_encoded_twice, session_token, region,
+            method, path, query, headers, body, declared, is_encoded_twice, session_token, region,
             by_authority,
         }
     }
@@ -125,7 +125,7 @@ fn spoilt(mut signed: Signed, plan: &Plan, what: u8, at: Index, to: u8) -> Optio
             *value = HeaderValue::from_str(&change(value.to_str().ok()?, at, to)?).ok()?;
         }
         4 => {
-            if plan.said == Said::Unsigned || signed.body.is_empty() {
+            if plan.declared == Declared::Unsigned || signed.body.is_empty() {
                 return None;
             }
             let index = at.index(signed.body.len());
@@ -136,7 +136,7 @@ fn spoilt(mut signed: Signed, plan: &Plan, what: u8, at: Index, to: u8) -> Optio
             signed.set("authorization", &format!("{ALGORITHM} {changed}"));
         }
         6 => {
-            if plan.said == Said::Unsigned {
+            if plan.declared == Declared::Unsigned {
                 return None;
             }
             signed.body.push(to);
@@ -157,13 +157,13 @@ proptest! {
     fn what_the_aws_library_signs_is_taken_and_with_one_byte_changed_refused(
         plan in plans(), what in 0..8_u8, at in any::<Index>(), to in select(b"abcdxyz012789".to_vec()),
     ) {
-        let keys = keys(&auth(), None);
+        let authenticator = authenticator(&auth(), None);
         let signed = plan.signed(ID, SECRET, now());
-        prop_assert_eq!(signed.judged(&keys, now()), Ok(Credential::KeyPair), "{:?}", signed);
+        prop_assert_eq!(signed.authenticate_with(&authenticator, now()), Ok(Credential::KeyPair), "{:?}", signed);
         // With the derived key at hand, it is the same.
-        prop_assert_eq!(signed.judged(&keys, now()), Ok(Credential::KeyPair));
+        prop_assert_eq!(signed.authenticate_with(&authenticator, now()), Ok(Credential::KeyPair));
         if let Some(spoilt) = spoilt(signed, &plan, what, at, to) {
-            prop_assert!(spoilt.judged(&keys, now()).is_err(), "{:?}", spoilt);
+            prop_assert!(spoilt.authenticate_with(&authenticator, now()).is_err(), "{:?}", spoilt);
         }
     }
 }
@@ -171,11 +171,11 @@ proptest! {
 proptest! {
     #[test]
     fn another_secret_or_time_is_refused(plan in plans(), seconds in 301..100_000_u64) {
-        let keys = keys(&auth(), None);
+        let authenticator = authenticator(&auth(), None);
         let off = Duration::from_secs(seconds);
-        prop_assert!(plan.signed(ID, "another-secret-0123456", now()).judged(&keys, now()).is_err());
+        prop_assert!(plan.signed(ID, "another-secret-0123456", now()).authenticate_with(&authenticator, now()).is_err());
         for at in [now() - off, now() + off] {
-            let refused = plan.signed(ID, SECRET, at).judged(&keys, now()).unwrap_err();
+            let refused = plan.signed(ID, SECRET, at).authenticate_with(&authenticator, now()).unwrap_err();
             prop_assert_eq!(refused.kind(), ErrorKind::InvalidSignature);
         }
     }
@@ -186,6 +186,6 @@ proptest! {
         signed.set("authorization", &format!("{ALGORITHM} {value}"));
         signed.set("x-amz-date", &date);
         signed.set("x-amz-content-sha256", &hash);
-        prop_assert!(signed.judged(&keys(&auth(), None), now()).is_err());
+        prop_assert!(signed.authenticate_with(&authenticator(&auth(), None), now()).is_err());
     }
 }

@@ -1,8 +1,8 @@
 //! `sluice top`: the status page for a terminal.
 //!
-//! It polls the admin port once a second. Keys act on the selected target through the admin API, after
-//! a confirmation. `model` holds the state, `view` draws it, `admin_port` is the client, and this file
-//! has the loop. The terminal is restored however the loop ends, even by a panic.
+//! The command polls the admin port once a second. Keys act on the selected target through the admin
+//! API, after a confirmation. `model` holds the state, `view` draws it, `admin_port` is the client, and
+//! this file has the event loop. The terminal is restored however the loop ends, even after a panic.
 
 mod admin_port;
 mod model;
@@ -23,18 +23,18 @@ use tokio_util::sync::CancellationToken;
 use super::{ConfigFile, on_signals, print, runtime};
 use crate::config::Config;
 use crate::system::time::{sleep, sleep_until};
-use admin_port::{AdminPort, AskError};
-use model::{App, Asked, Status};
-use view::Look;
+use admin_port::{AdminPort, AdminPortError};
+use model::{App, Command, Status};
+use view::Theme;
 
 /// The polling interval.
-const EVERY: Duration = Duration::from_secs(1);
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The variable with the admin key. A command line is visible to other users of the machine.
 const KEY_VARIABLE: &str = "SLUICE_ADMIN_KEY";
 
-/// Columns and lines of a frame that is printed.
-const PRINTED: (u16, u16) = (120, 1000);
+/// Columns and most lines of a frame that `--once` prints.
+const PRINTED_SIZE: (u16, u16) = (120, 1000);
 
 /// Arguments of `sluice top`.
 #[derive(Debug, clap::Args)]
@@ -57,10 +57,10 @@ pub(super) fn run(arguments: Arguments) -> Result<(), String> {
     }
     let admin_port = admin_port(arguments.url, arguments.config)?;
     runtime(Some(1))?.block_on(async {
-        // A wrong address or key is reported before the screen is taken.
+        // Reports a wrong address or key before the terminal changes to the full screen.
         let status = admin_port.status().await.map_err(|error| error.to_string())?;
         let mut app = App::new(admin_port.url());
-        app.has(status);
+        app.update(status);
         if arguments.once {
             print_frame(&mut app);
             return Ok(());
@@ -68,13 +68,13 @@ pub(super) fn run(arguments: Arguments) -> Result<(), String> {
         let stop = CancellationToken::new();
         on_signals(stop.clone(), CancellationToken::new())?;
         let terminal = ratatui::try_init().map_err(|error| error.to_string())?;
-        let shown = show(terminal, app, admin_port, &stop).await;
+        let result = run_screen(terminal, app, admin_port, &stop).await;
         ratatui::restore();
-        shown.map_err(|error| error.to_string())
+        result.map_err(|error| error.to_string())
     })
 }
 
-/// Where to ask, and with what key.
+/// The admin port's client, with the URL and the key of the arguments, the environment or the config.
 fn admin_port(url: Option<String>, file: ConfigFile) -> Result<AdminPort, String> {
     let key = std::env::var(KEY_VARIABLE).ok().filter(|key| !key.is_empty());
     let (url, key) = match url {
@@ -86,90 +86,93 @@ fn admin_port(url: Option<String>, file: ConfigFile) -> Result<AdminPort, String
                             not; give admin_listen a port of its own"
                     .to_owned());
             }
-            let own = || server.admin_key.as_ref().map(|key| key.expose().to_owned());
+            let configured = || server.admin_key.as_ref().map(|key| key.expose().to_owned());
             let address = super::reachable(server.admin_listen);
-            (format!("http://{address}"), key.or_else(own))
+            (format!("http://{address}"), key.or_else(configured))
         }
     };
     AdminPort::new(url, key).map_err(|error| error.to_string())
 }
 
 fn print_frame(app: &mut App) {
-    let (columns, lines) = PRINTED;
+    let (columns, lines) = PRINTED_SIZE;
     let area = Rect::new(0, 0, columns, view::height(app).min(lines));
     let mut buffer = Buffer::empty(area);
-    view::draw(app, Look::PRINTED, area, &mut buffer);
+    view::draw(app, Theme::PRINTED, area, &mut buffer);
     for line in buffer.content().chunks(usize::from(columns)) {
         let text: String = line.iter().map(|cell| cell.symbol()).collect();
         print(text.trim_end());
     }
 }
 
-/// Messages from the polling tasks to the loop.
+/// A message from a request's task to the event loop.
 #[derive(Debug)]
-enum News {
-    Status(Box<Result<Status, AskError>>),
-    Done(Result<String, AskError>),
+enum Message {
+    Status(Box<Result<Status, AdminPortError>>),
+    ActionResult(Result<String, AdminPortError>),
 }
 
-async fn show(
+async fn run_screen(
     mut terminal: DefaultTerminal,
     mut app: App,
     admin_port: AdminPort,
     stop: &CancellationToken,
 ) -> io::Result<()> {
-    let look = Look::of_terminal();
-    let (tell, mut news) = mpsc::channel(8);
-    let (mut keys, mut due, mut is_asking) = (EventStream::new(), Instant::now() + EVERY, false);
+    let theme = Theme::of_terminal();
+    let (sender, mut messages) = mpsc::channel(8);
+    let (mut keys, mut due, mut is_polling) =
+        (EventStream::new(), Instant::now() + POLL_INTERVAL, false);
     loop {
-        terminal.draw(|frame| view::draw(&mut app, look, frame.area(), frame.buffer_mut()))?;
-        let asked = tokio::select! {
+        terminal.draw(|frame| view::draw(&mut app, theme, frame.area(), frame.buffer_mut()))?;
+        let command = tokio::select! {
             () = stop.cancelled() => return Ok(()),
-            () = sleep_until(due), if !is_asking => {
-                is_asking = true;
-                let (admin_port, tell) = (admin_port.clone(), tell.clone());
+            () = sleep_until(due), if !is_polling => {
+                is_polling = true;
+                let (admin_port, sender) = (admin_port.clone(), sender.clone());
                 tokio::spawn(async move {
-                    let status = News::Status(Box::new(admin_port.status().await));
-                    // Nobody listens any more: the command ends.
-                    let _ = tell.send(status).await;
+                    let status = Message::Status(Box::new(admin_port.status().await));
+                    // An error means that the event loop has ended.
+                    let _ = sender.send(status).await;
                 });
-                Asked::Nothing
+                Command::Nothing
             }
-            Some(heard) = news.recv() => {
-                match heard {
-                    News::Status(status) => {
-                        is_asking = false;
-                        due = Instant::now() + EVERY;
+            Some(message) = messages.recv() => {
+                match message {
+                    Message::Status(status) => {
+                        is_polling = false;
+                        due = Instant::now() + POLL_INTERVAL;
                         match *status {
-                            Ok(status) => app.has(status),
-                            Err(error) => app.lost(error.to_string()),
+                            Ok(status) => app.update(status),
+                            Err(error) => app.disconnected(error.to_string()),
                         }
                     }
-                    News::Done(done) => {
-                        app.says(done.unwrap_or_else(|error| error.to_string()));
+                    Message::ActionResult(result) => {
+                        app.show_message(result.unwrap_or_else(|error| error.to_string()));
                         due = Instant::now();
                     }
                 }
-                Asked::Nothing
+                Command::Nothing
             }
             event = keys.next() => match event {
-                Some(Ok(Event::Key(key))) if key.kind != KeyEventKind::Release => app.pressed(key),
-                Some(Ok(_)) => Asked::Nothing,
+                Some(Ok(Event::Key(key))) if key.kind != KeyEventKind::Release => app.handle_key(key),
+                Some(Ok(_)) => Command::Nothing,
                 Some(Err(error)) => return Err(error),
                 None => return Ok(()),
             },
         };
-        match asked {
-            Asked::Nothing => {}
-            Asked::Quit => return Ok(()),
-            Asked::Act(act, target) => {
-                let (admin_port, tell) = (admin_port.clone(), tell.clone());
+        match command {
+            Command::Nothing => {}
+            Command::Quit => return Ok(()),
+            Command::Act(action, target) => {
+                let (admin_port, sender) = (admin_port.clone(), sender.clone());
                 tokio::spawn(async move {
-                    let _ = tell.send(News::Done(admin_port.act(act, &target).await)).await;
+                    let _ = sender
+                        .send(Message::ActionResult(admin_port.act(action, &target).await))
+                        .await;
                 });
             }
         }
-        // Keys that are held down, or a screen that is pasted into, draw no more often than this.
+        // Limits how often held keys or pasted text redraw the screen.
         sleep(Duration::from_millis(5)).await;
     }
 }

@@ -1,5 +1,6 @@
-//! What is shown: the last known state of the gateway, and what the person at the keys has
-//! chosen. No drawing, no network: a key changes it and may ask for something.
+//! The model of the screen: the last known state of the gateway, and the user's selection.
+//!
+//! The model neither draws nor uses the network. A key changes the model, and may return a command.
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use serde::Deserialize;
@@ -39,7 +40,7 @@ pub(super) struct Quota {
     pub(super) tpm: Option<f64>,
     pub(super) requests_available: Option<f64>,
     pub(super) tokens_available: Option<f64>,
-    /// What the replica holds of what is left, where replicas share the quota.
+    /// The part of the available quota that this replica holds, if replicas share the quota.
     pub(super) requests_held: Option<f64>,
     pub(super) tokens_held: Option<f64>,
     pub(super) in_flight: u64,
@@ -57,7 +58,7 @@ pub(super) struct InFlight {
     pub(super) max_requests: u64,
 }
 
-/// What a client has used since the start.
+/// The usage of a client since the start.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub(super) struct Client {
     pub(super) name: String,
@@ -88,10 +89,10 @@ pub(super) struct Attempt {
     pub(super) outcome: String,
 }
 
-/// What was counted in the last hour, in steps; the oldest first.
+/// The counts of the last hour, in steps; the oldest first.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub(super) struct History {
-    /// Of one step.
+    /// The length of one step, in seconds.
     pub(super) seconds: u64,
     pub(super) steps: Vec<Step>,
 }
@@ -104,51 +105,51 @@ pub(super) struct Step {
     pub(super) throttles: f64,
 }
 
-/// What can be done to a target.
+/// An operator's action on a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Act {
+pub(super) enum TargetAction {
     Reset,
     Drain,
     Resume,
 }
 
-impl Act {
-    /// Its name in the admin API.
+impl TargetAction {
+    /// The action's name in the admin API.
     pub(super) fn path(self) -> &'static str {
         match self {
-            Act::Reset => "reset",
-            Act::Drain => "drain",
-            Act::Resume => "resume",
+            TargetAction::Reset => "reset",
+            TargetAction::Drain => "drain",
+            TargetAction::Resume => "resume",
         }
     }
 
     pub(super) fn question(self, target: &str) -> String {
         match self {
-            Act::Reset => format!("Reset the cooldown of {target}, for all replicas?"),
-            Act::Drain => format!("Take {target} out of traffic?"),
-            Act::Resume => format!("Put {target} back into traffic?"),
+            TargetAction::Reset => format!("Reset the cooldown of {target}, for all replicas?"),
+            TargetAction::Drain => format!("Take {target} out of traffic?"),
+            TargetAction::Resume => format!("Put {target} back into traffic?"),
         }
     }
 
     pub(super) fn done(self) -> &'static str {
         match self {
-            Act::Reset => "cooldown reset",
-            Act::Drain => "drained",
-            Act::Resume => "back in traffic",
+            TargetAction::Reset => "cooldown reset",
+            TargetAction::Drain => "drained",
+            TargetAction::Resume => "back in traffic",
         }
     }
 }
 
-/// What a key asks the loop for.
+/// What a key makes the event loop do.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Asked {
+pub(super) enum Command {
     Nothing,
     Quit,
-    /// This, to the target of this name.
-    Act(Act, String),
+    /// Apply an action to the target with this name.
+    Act(TargetAction, String),
 }
 
-/// A part of the screen that can be scrolled.
+/// A section of the screen that can be scrolled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Pane {
     Targets,
@@ -169,13 +170,13 @@ impl Pane {
 /// The order of targets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sort {
-    /// That of the config.
+    /// The order of the config.
     Config,
-    /// Those out of traffic first.
+    /// Targets that take no traffic first.
     State,
-    /// Those with the least left of their quota first.
+    /// Targets with the least available quota first.
     Quota,
-    /// Those with the most in flight first.
+    /// Targets with the most requests in flight first.
     InFlight,
 }
 
@@ -200,13 +201,13 @@ impl Sort {
 }
 
 impl Target {
-    /// Whether it takes requests normally.
-    pub(super) fn is_open(&self) -> bool {
+    /// Whether the target takes any traffic.
+    pub(super) fn is_available(&self) -> bool {
         self.state == "available"
     }
 
-    /// The share of its quota that is left, by the scarcer kind.
-    fn left(&self) -> f64 {
+    /// The available share of its quota, by the scarcer kind, 0 to 1.
+    fn available_share(&self) -> f64 {
         let share = |available: Option<f64>, limit: Option<f64>| match (available, limit) {
             (Some(available), Some(limit)) if limit > 0.0 => available / limit,
             _ => 1.0,
@@ -216,23 +217,23 @@ impl Target {
     }
 }
 
-/// All that is shown.
+/// The state of the screen.
 #[derive(Debug)]
 pub(super) struct App {
     pub(super) url: String,
     pub(super) status: Status,
-    /// Why there is nothing newer.
-    pub(super) lost: Option<String>,
+    /// Why the state is out of date; `None` while the gateway responds.
+    pub(super) connection_error: Option<String>,
     pub(super) pane: Pane,
     pub(super) sort: Sort,
-    /// What is to be confirmed.
-    pub(super) question: Option<(Act, String)>,
-    /// What came of the last act.
+    /// The action that the user must confirm, and its target.
+    pub(super) unconfirmed: Option<(TargetAction, String)>,
+    /// The result of the last action.
     pub(super) message: Option<String>,
     pub(super) shows_help: bool,
-    /// Lines of the scrolled part that the last frame had room for.
+    /// The number of lines of the scrolled section in the last frame.
     pub(super) page: usize,
-    /// The selected target stays so when the order changes.
+    /// The name of the selected target, so that it stays selected when the order changes.
     selected: Option<String>,
     client: usize,
     failure: usize,
@@ -243,10 +244,10 @@ impl App {
         App {
             url: url.to_owned(),
             status: Status::default(),
-            lost: None,
+            connection_error: None,
             pane: Pane::Targets,
             sort: Sort::Config,
-            question: None,
+            unconfirmed: None,
             message: None,
             shows_help: false,
             page: 1,
@@ -256,18 +257,18 @@ impl App {
         }
     }
 
-    /// Takes a newer state.
-    pub(super) fn has(&mut self, status: Status) {
+    /// Replaces the state by a newer one.
+    pub(super) fn update(&mut self, status: Status) {
         self.status = status;
-        self.lost = None;
+        self.connection_error = None;
     }
 
-    /// The gateway can't be asked any more; what is shown is old.
-    pub(super) fn lost(&mut self, why: String) {
-        self.lost = Some(why);
+    /// Notes why the gateway does not respond. The last known state stays.
+    pub(super) fn disconnected(&mut self, error: String) {
+        self.connection_error = Some(error);
     }
 
-    pub(super) fn says(&mut self, message: String) {
+    pub(super) fn show_message(&mut self, message: String) {
         self.message = Some(message);
     }
 
@@ -276,15 +277,17 @@ impl App {
         let mut targets: Vec<&Target> = self.status.targets.iter().collect();
         match self.sort {
             Sort::Config => {}
-            Sort::State => targets.sort_by_key(|target| target.is_open()),
-            Sort::Quota => targets.sort_by(|a, b| a.left().total_cmp(&b.left())),
+            Sort::State => targets.sort_by_key(|target| target.is_available()),
+            Sort::Quota => {
+                targets.sort_by(|a, b| a.available_share().total_cmp(&b.available_share()))
+            }
             Sort::InFlight => targets.sort_by_key(|it| std::cmp::Reverse(it.quota.in_flight)),
         }
         targets
     }
 
-    /// The selected line of a part, and how many it has.
-    pub(super) fn place(&self, pane: Pane) -> (usize, usize) {
+    /// The selected line of a section, and the number of its lines.
+    pub(super) fn position(&self, pane: Pane) -> (usize, usize) {
         let (at, count) = match pane {
             Pane::Targets => {
                 let targets = self.targets();
@@ -297,44 +300,46 @@ impl App {
         (at.min(count.saturating_sub(1)), count)
     }
 
-    pub(super) fn pressed(&mut self, key: KeyEvent) -> Asked {
+    pub(super) fn handle_key(&mut self, key: KeyEvent) -> Command {
         if key.code == KeyCode::Char('c') && key.modifiers.contains(KeyModifiers::CONTROL) {
-            return Asked::Quit;
+            return Command::Quit;
         }
         self.message = None;
-        if let Some((act, target)) = self.question.take() {
+        if let Some((action, target)) = self.unconfirmed.take() {
             let is_yes = matches!(key.code, KeyCode::Char('y' | 'Y') | KeyCode::Enter);
-            return if is_yes { Asked::Act(act, target) } else { Asked::Nothing };
+            return if is_yes { Command::Act(action, target) } else { Command::Nothing };
         }
         if std::mem::take(&mut self.shows_help) {
-            return Asked::Nothing;
+            return Command::Nothing;
         }
         let page = self.page.max(1);
         match key.code {
-            KeyCode::Char('q') | KeyCode::Esc => return Asked::Quit,
+            KeyCode::Char('q') | KeyCode::Esc => return Command::Quit,
             KeyCode::Char('?' | 'h') => self.shows_help = true,
-            KeyCode::Down | KeyCode::Char('j') => self.go(|at| at.saturating_add(1)),
-            KeyCode::Up | KeyCode::Char('k') => self.go(|at| at.saturating_sub(1)),
-            KeyCode::PageDown | KeyCode::Char(' ') => self.go(|at| at.saturating_add(page)),
-            KeyCode::PageUp => self.go(|at| at.saturating_sub(page)),
-            KeyCode::Home | KeyCode::Char('g') => self.go(|_| 0),
-            KeyCode::End | KeyCode::Char('G') => self.go(|_| usize::MAX),
+            KeyCode::Down | KeyCode::Char('j') => self.move_selection(|at| at.saturating_add(1)),
+            KeyCode::Up | KeyCode::Char('k') => self.move_selection(|at| at.saturating_sub(1)),
+            KeyCode::PageDown | KeyCode::Char(' ') => {
+                self.move_selection(|at| at.saturating_add(page))
+            }
+            KeyCode::PageUp => self.move_selection(|at| at.saturating_sub(page)),
+            KeyCode::Home | KeyCode::Char('g') => self.move_selection(|_| 0),
+            KeyCode::End | KeyCode::Char('G') => self.move_selection(|_| usize::MAX),
             KeyCode::Tab => self.pane = self.pane.next(),
             KeyCode::Char('s') => {
-                // Whatever is selected stays so.
-                self.go(|at| at);
+                // Selects the target by its name, so that the selection survives the new order.
+                self.move_selection(|at| at);
                 self.sort = self.sort.next();
             }
-            KeyCode::Char('r') => self.asks(Act::Reset),
-            KeyCode::Char('d') => self.asks(Act::Drain),
-            KeyCode::Char('u') => self.asks(Act::Resume),
+            KeyCode::Char('r') => self.confirm(TargetAction::Reset),
+            KeyCode::Char('d') => self.confirm(TargetAction::Drain),
+            KeyCode::Char('u') => self.confirm(TargetAction::Resume),
             _ => {}
         }
-        Asked::Nothing
+        Command::Nothing
     }
 
-    fn go(&mut self, to: impl Fn(usize) -> usize) {
-        let (at, count) = self.place(self.pane);
+    fn move_selection(&mut self, to: impl Fn(usize) -> usize) {
+        let (at, count) = self.position(self.pane);
         let at = to(at).min(count.saturating_sub(1));
         match self.pane {
             Pane::Targets => self.selected = self.targets().get(at).map(|it| it.name.clone()),
@@ -343,9 +348,9 @@ impl App {
         }
     }
 
-    fn asks(&mut self, act: Act) {
-        let (at, _) = self.place(Pane::Targets);
-        self.question = self.targets().get(at).map(|target| (act, target.name.clone()));
+    fn confirm(&mut self, action: TargetAction) {
+        let (at, _) = self.position(Pane::Targets);
+        self.unconfirmed = self.targets().get(at).map(|target| (action, target.name.clone()));
     }
 }
 
@@ -374,13 +379,16 @@ pub(super) mod tests {
             target("b", "cooling", 3),
             target("c", "available", 5),
         ];
-        app.has(Status { targets, ..Status::default() });
+        app.update(Status { targets, ..Status::default() });
         app
     }
 
-    fn press(app: &mut App, keys: &str) -> Vec<Asked> {
+    fn press(app: &mut App, keys: &str) -> Vec<Command> {
         let key = |it| KeyEvent::new(KeyCode::Char(it), KeyModifiers::NONE);
-        keys.chars().map(|it| app.pressed(key(it))).filter(|it| *it != Asked::Nothing).collect()
+        keys.chars()
+            .map(|it| app.handle_key(key(it)))
+            .filter(|it| *it != Command::Nothing)
+            .collect()
     }
 
     fn names(app: &App) -> Vec<&str> {
@@ -388,48 +396,48 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn an_act_is_done_after_a_yes_alone() {
+    fn an_action_needs_a_yes() {
         let mut app = app();
         assert_eq!(press(&mut app, "jr"), []);
-        assert_eq!(app.question, Some((Act::Reset, "b".to_owned())));
-        assert_eq!(press(&mut app, "y"), [Asked::Act(Act::Reset, "b".to_owned())]);
+        assert_eq!(app.unconfirmed, Some((TargetAction::Reset, "b".to_owned())));
+        assert_eq!(press(&mut app, "y"), [Command::Act(TargetAction::Reset, "b".to_owned())]);
         assert_eq!(press(&mut app, "dn"), []);
-        assert_eq!(press(&mut app, "dq"), [], "no answer but yes is a yes, nor the end");
-        assert_eq!(app.question, None);
-        assert_eq!(press(&mut app, "kuY"), [Asked::Act(Act::Resume, "a".to_owned())]);
-        assert_eq!(press(&mut app, "q"), [Asked::Quit]);
+        assert_eq!(press(&mut app, "dq"), [], "a key other than yes neither confirms nor quits");
+        assert_eq!(app.unconfirmed, None);
+        assert_eq!(press(&mut app, "kuY"), [Command::Act(TargetAction::Resume, "a".to_owned())]);
+        assert_eq!(press(&mut app, "q"), [Command::Quit]);
     }
 
     #[test]
-    fn the_selected_target_stays_so_in_every_order() {
+    fn the_selected_target_stays_selected_in_every_order() {
         let mut app = app();
         press(&mut app, "j");
         for order in [["b", "a", "c"], ["c", "b", "a"], ["c", "b", "a"], ["a", "b", "c"]] {
             press(&mut app, "s");
             assert_eq!(names(&app), order);
-            let (at, _) = app.place(Pane::Targets);
+            let (at, _) = app.position(Pane::Targets);
             assert_eq!(order[at], "b");
         }
-        app.has(Status { targets: vec![target("z", "available", 0)], ..Status::default() });
-        assert_eq!(app.place(Pane::Targets), (0, 1), "it is gone");
+        app.update(Status { targets: vec![target("z", "available", 0)], ..Status::default() });
+        assert_eq!(app.position(Pane::Targets), (0, 1), "the selected target is gone");
     }
 
     #[test]
-    fn nothing_to_scroll_or_act_on_is_no_harm() {
+    fn keys_do_nothing_without_targets() {
         let mut app = App::new("http://127.0.0.1:9090");
         assert_eq!(press(&mut app, "jkgGs rdu\tj"), []);
-        assert_eq!(app.place(Pane::Targets), (0, 0));
+        assert_eq!(app.position(Pane::Targets), (0, 0));
     }
 
     #[test]
-    fn scrolling_ends_at_both_ends() {
+    fn scrolling_stops_at_both_ends() {
         let mut app = app();
         press(&mut app, "jjjjj");
-        assert_eq!(app.place(Pane::Targets), (2, 3));
+        assert_eq!(app.position(Pane::Targets), (2, 3));
         press(&mut app, "kkkkk");
-        assert_eq!(app.place(Pane::Targets), (0, 3));
+        assert_eq!(app.position(Pane::Targets), (0, 3));
         app.page = 2;
         press(&mut app, " ");
-        assert_eq!(app.place(Pane::Targets), (2, 3));
+        assert_eq!(app.position(Pane::Targets), (2, 3));
     }
 }

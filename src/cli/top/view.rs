@@ -1,5 +1,5 @@
-//! Draws the model. The part that is scrolled has what room there is; the others have a few lines, or
-//! none on a small terminal. Everything is readable without colours.
+//! Draws the model. The scrolled section gets the available lines; the others get a few lines, or none
+//! on a small terminal. Everything is readable without colours.
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::{Constraint, Layout, Rect};
@@ -11,14 +11,14 @@ use ratatui::widgets::{
 
 use super::model::{App, Failure, History, Pane, Step, Target};
 
-/// Lines of a part that is not scrolled, with its head.
-const BRIEF: u16 = 4;
+/// Lines of a section that is not scrolled, with its title and head.
+const SMALL_SECTION_HEIGHT: u16 = 4;
 
-/// From this height on there are plots.
-const ROOM_FOR_PLOTS: u16 = 20;
+/// Least number of lines of a terminal with plots.
+const MIN_HEIGHT_FOR_PLOTS: u16 = 20;
 
-/// From this height on there are the parts that are not scrolled.
-const ROOM_FOR_PARTS: u16 = 14;
+/// Least number of lines of a terminal with the sections that are not scrolled.
+const MIN_HEIGHT_FOR_ALL_SECTIONS: u16 = 14;
 
 const HELP: [&str; 14] = [
     "q, Esc        quit",
@@ -29,30 +29,30 @@ const HELP: [&str; 14] = [
     "Tab           scroll targets, clients or failures",
     "s             order of targets: config, state, quota, in flight",
     "",
-    "Of the selected target, after a question:",
+    "For the selected target, after a confirmation:",
     "r             reset its cooldown, for all replicas",
     "d             drain: take it out of traffic",
     "u             put it back into traffic",
     "",
-    "Any key closes this.",
+    "Any key closes this help.",
 ];
 
-/// How a frame looks.
+/// The appearance of a frame.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Look {
+pub(super) struct Theme {
     has_colors: bool,
-    /// With every line of every part, no keys and no selection.
+    /// Shows every line of every section, and no keys and no selection.
     is_printed: bool,
 }
 
-impl Look {
-    /// For text that is printed.
-    pub(super) const PRINTED: Look = Look { has_colors: false, is_printed: true };
+impl Theme {
+    /// The theme of text that `--once` prints.
+    pub(super) const PRINTED: Theme = Theme { has_colors: false, is_printed: true };
 
-    /// For the terminal: without colours where NO_COLOR is set.
-    pub(super) fn of_terminal() -> Look {
+    /// The theme of a terminal, without colours if NO_COLOR is set.
+    pub(super) fn of_terminal() -> Theme {
         let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        Look { has_colors: !no_color, is_printed: false }
+        Theme { has_colors: !no_color, is_printed: false }
     }
 
     fn color(self, color: Color) -> Style {
@@ -68,51 +68,51 @@ impl Look {
     }
 }
 
-/// Lines that a frame takes which shows all there is.
+/// The number of lines of a frame that shows everything.
 pub(super) fn height(app: &App) -> u16 {
-    let parts = [Pane::Targets, Pane::Clients, Pane::Failures];
-    let lines: usize = parts.into_iter().map(|part| app.place(part).1.max(1) + 2).sum();
+    let panes = [Pane::Targets, Pane::Clients, Pane::Failures];
+    let lines: usize = panes.into_iter().map(|pane| app.position(pane).1.max(1) + 2).sum();
     u16::try_from(lines + 2 + PLOTS.len()).unwrap_or(u16::MAX)
 }
 
-/// Draws a frame, and notes how many lines its scrolled part has.
-pub(super) fn draw(app: &mut App, look: Look, area: Rect, buffer: &mut Buffer) {
-    let has_parts = look.is_printed || area.height >= ROOM_FOR_PARTS;
-    let has_plots = look.is_printed || area.height >= ROOM_FOR_PLOTS;
-    let part = |pane: Pane| match (look.is_printed, pane == app.pane, has_parts) {
-        (true, ..) => Constraint::Length(lines(app.place(pane).1.max(1)) + 2),
+/// Draws a frame, and stores the number of lines of its scrolled section.
+pub(super) fn draw(app: &mut App, theme: Theme, area: Rect, buffer: &mut Buffer) {
+    let has_all_sections = theme.is_printed || area.height >= MIN_HEIGHT_FOR_ALL_SECTIONS;
+    let has_plots = theme.is_printed || area.height >= MIN_HEIGHT_FOR_PLOTS;
+    let height_of = |pane: Pane| match (theme.is_printed, pane == app.pane, has_all_sections) {
+        (true, ..) => Constraint::Length(lines(app.position(pane).1.max(1)) + 2),
         (false, true, _) => Constraint::Min(2),
-        (false, false, true) => Constraint::Length(BRIEF),
+        (false, false, true) => Constraint::Length(SMALL_SECTION_HEIGHT),
         (false, false, false) => Constraint::Length(0),
     };
-    let places = Layout::vertical([
+    let layout = Layout::vertical([
         Constraint::Length(2),
         Constraint::Length(if has_plots { lines(PLOTS.len()) } else { 0 }),
-        part(Pane::Targets),
-        part(Pane::Clients),
-        part(Pane::Failures),
-        Constraint::Length(u16::from(!look.is_printed)),
+        height_of(Pane::Targets),
+        height_of(Pane::Clients),
+        height_of(Pane::Failures),
+        Constraint::Length(u16::from(!theme.is_printed)),
     ]);
-    let [head, plots, targets, clients, failures, foot] = places.areas(area);
-    draw_head(app, look, head, buffer);
+    let [head, plots, targets, clients, failures, foot] = layout.areas(area);
+    draw_head(app, theme, head, buffer);
     if let Some(history) = &app.status.history {
-        draw_plots(history, look, plots, buffer);
+        draw_plots(history, theme, plots, buffer);
     }
     let scrolled = match app.pane {
         Pane::Targets => targets,
         Pane::Clients => clients,
         Pane::Failures => failures,
     };
-    draw_targets(app, look, targets, buffer);
-    draw_clients(app, look, clients, buffer);
-    draw_failures(app, look, failures, buffer);
-    if !look.is_printed {
-        draw_foot(app, look, foot, buffer);
+    draw_targets(app, theme, targets, buffer);
+    draw_clients(app, theme, clients, buffer);
+    draw_failures(app, theme, failures, buffer);
+    if !theme.is_printed {
+        draw_foot(app, theme, foot, buffer);
     }
     if app.shows_help {
         draw_help(area, buffer);
     }
-    // Without its title and head.
+    // The title and the head take two lines.
     app.page = usize::from(scrolled.height.saturating_sub(2)).max(1);
 }
 
@@ -120,7 +120,7 @@ fn lines(count: usize) -> u16 {
     u16::try_from(count).unwrap_or(u16::MAX)
 }
 
-fn draw_head(app: &App, look: Look, area: Rect, buffer: &mut Buffer) {
+fn draw_head(app: &App, theme: Theme, area: Rect, buffer: &mut Buffer) {
     let status = &app.status;
     let up = (status.now as f64 / 1000.0 - status.started).max(0.0);
     let bold = Style::new().add_modifier(Modifier::BOLD);
@@ -128,13 +128,13 @@ fn draw_head(app: &App, look: Look, area: Rect, buffer: &mut Buffer) {
         Span::styled(format!("Sluice {}", status.version), bold),
         Span::raw(format!(" at {}  ", app.url)),
     ];
-    match &app.lost {
-        Some(why) => {
-            let red = look.color(Color::Red).add_modifier(Modifier::BOLD);
-            first.push(Span::styled(format!("connection lost, trying again: {why}"), red));
+    match &app.connection_error {
+        Some(error) => {
+            let red = theme.color(Color::Red).add_modifier(Modifier::BOLD);
+            first.push(Span::styled(format!("connection lost, trying again: {error}"), red));
         }
         None => {
-            first.push(Span::styled(status.state.clone(), look.state(&status.state)));
+            first.push(Span::styled(status.state.clone(), theme.state(&status.state)));
             first.push(Span::raw(format!("  up {}", age(up))));
         }
     }
@@ -149,7 +149,7 @@ fn draw_head(app: &App, look: Look, area: Rect, buffer: &mut Buffer) {
     Paragraph::new(vec![Line::from(first), Line::from(second)]).render(area, buffer);
 }
 
-/// A plot: its name, its counts, and whether they are bad.
+/// A plot: its name, its counts, and whether they are failures.
 type Plot = (&'static str, fn(&Step) -> f64, bool);
 
 const PLOTS: [Plot; 4] = [
@@ -159,13 +159,13 @@ const PLOTS: [Plot; 4] = [
     ("throttles", |step| step.throttles, true),
 ];
 
-/// A line each: the last minute, the plot of what there is room for, and its top.
-fn draw_plots(history: &History, look: Look, area: Rect, buffer: &mut Buffer) {
+/// Draws one line for each plot: the count of the last minute, the plot, and its highest step.
+fn draw_plots(history: &History, theme: Theme, area: Rect, buffer: &mut Buffer) {
     let in_a_minute = usize::try_from(60 / history.seconds.max(1)).unwrap_or(1).max(1);
     for ((name, count, is_bad), line) in PLOTS.into_iter().zip(area.rows()) {
         let columns = [Constraint::Length(30), Constraint::Min(0), Constraint::Length(18)];
         let [label, plot, top] = Layout::horizontal(columns).areas(line);
-        // As many of the newest as there are columns.
+        // The newest steps, one for each column.
         let newest: Vec<u64> =
             history.steps.iter().rev().map(|step| count(step).max(0.0) as u64).collect();
         let minute: u64 = newest.iter().take(in_a_minute).sum();
@@ -176,14 +176,14 @@ fn draw_plots(history: &History, look: Look, area: Rect, buffer: &mut Buffer) {
         let minute = short(minute as f64);
         Line::from(format!("{name:<13}{minute:>6} a minute ")).render(label, buffer);
         let color = if is_bad { Color::Red } else { Color::Cyan };
-        Sparkline::default().data(&shown).style(look.color(color)).render(plot, buffer);
+        Sparkline::default().data(&shown).style(theme.color(color)).render(plot, buffer);
         let most = format!(" top {} in {} s", short(most as f64), history.seconds);
         Line::from(most).render(top, buffer);
     }
 }
 
-/// A part with a title, a head and rows of which one is selected.
-struct Part<'a> {
+/// A section with a title, a table head, and rows of which one is selected.
+struct Section<'a> {
     pane: Pane,
     title: String,
     head: Vec<&'a str>,
@@ -191,15 +191,15 @@ struct Part<'a> {
     rows: Vec<Row<'a>>,
 }
 
-impl Part<'_> {
-    fn draw(self, app: &App, look: Look, area: Rect, buffer: &mut Buffer) {
+impl Section<'_> {
+    fn draw(self, app: &App, theme: Theme, area: Rect, buffer: &mut Buffer) {
         if area.height == 0 {
             return;
         }
         let [title, rest] =
             Layout::vertical([Constraint::Length(1), Constraint::Min(0)]).areas(area);
-        let (at, count) = app.place(self.pane);
-        let is_scrolled = app.pane == self.pane && !look.is_printed;
+        let (at, count) = app.position(self.pane);
+        let is_scrolled = app.pane == self.pane && !theme.is_printed;
         let bar = Style::new().add_modifier(Modifier::REVERSED);
         let bold = Style::new().add_modifier(Modifier::BOLD);
         let place = if is_scrolled && count > 0 {
@@ -220,7 +220,7 @@ impl Part<'_> {
     }
 }
 
-fn draw_targets(app: &App, look: Look, area: Rect, buffer: &mut Buffer) {
+fn draw_targets(app: &App, theme: Theme, area: Rect, buffer: &mut Buffer) {
     let (has_quota, has_model) = (area.width >= 72, area.width >= 110);
     let is_shared = |target: &&Target| {
         target.quota.requests_held.is_some() || target.quota.tokens_held.is_some()
@@ -235,7 +235,7 @@ fn draw_targets(app: &App, look: Look, area: Rect, buffer: &mut Buffer) {
         };
         let mut cells = vec![
             Cell::from(target.name.clone()),
-            Cell::from(state).style(look.state(&target.state)),
+            Cell::from(state).style(theme.state(&target.state)),
         ];
         if has_quota {
             cells.push(Cell::from(bar(quota.requests_available, quota.rpm)));
@@ -268,15 +268,15 @@ fn draw_targets(app: &App, look: Look, area: Rect, buffer: &mut Buffer) {
         head.push("model");
         widths.push(Constraint::Fill(2));
     }
-    let title = match look.is_printed {
+    let title = match theme.is_printed {
         true => "Targets".to_owned(),
         false => format!("Targets by {}", app.sort.name()),
     };
     let rows = app.targets().into_iter().map(row).collect();
-    Part { pane: Pane::Targets, title, head, widths, rows }.draw(app, look, area, buffer);
+    Section { pane: Pane::Targets, title, head, widths, rows }.draw(app, theme, area, buffer);
 }
 
-fn draw_clients(app: &App, look: Look, area: Rect, buffer: &mut Buffer) {
+fn draw_clients(app: &App, theme: Theme, area: Rect, buffer: &mut Buffer) {
     let rows = app.status.clients.iter().map(|client| {
         let cache = client.cache_read + client.cache_write;
         let counts = [client.requests, client.failed, client.input, client.output, cache];
@@ -289,11 +289,11 @@ fn draw_clients(app: &App, look: Look, area: Rect, buffer: &mut Buffer) {
     let mut widths = vec![Constraint::Min(12)];
     widths.extend([9, 8, 8, 8, 8, 11].map(Constraint::Length));
     let title = "Clients since the start".to_owned();
-    let part = Part { pane: Pane::Clients, title, head, widths, rows: rows.collect() };
-    part.draw(app, look, area, buffer);
+    let section = Section { pane: Pane::Clients, title, head, widths, rows: rows.collect() };
+    section.draw(app, theme, area, buffer);
 }
 
-fn draw_failures(app: &App, look: Look, area: Rect, buffer: &mut Buffer) {
+fn draw_failures(app: &App, theme: Theme, area: Rect, buffer: &mut Buffer) {
     let row = |failure: &Failure| {
         let Failure { time, client, requested_model, status, outcome, error, attempts } = failure;
         let time = time.get(11..19).unwrap_or(time);
@@ -316,18 +316,20 @@ fn draw_failures(app: &App, look: Look, area: Rect, buffer: &mut Buffer) {
     ];
     let title = "Failures".to_owned();
     let rows = app.status.failures.iter().map(row).collect();
-    Part { pane: Pane::Failures, title, head, widths, rows }.draw(app, look, area, buffer);
+    Section { pane: Pane::Failures, title, head, widths, rows }.draw(app, theme, area, buffer);
 }
 
-fn draw_foot(app: &App, look: Look, area: Rect, buffer: &mut Buffer) {
-    let line = match (&app.question, &app.message) {
-        (Some((act, target)), _) => {
-            let yellow = look.color(Color::Yellow).add_modifier(Modifier::BOLD);
-            Line::styled(format!("{} y: yes, any other key: no", act.question(target)), yellow)
+fn draw_foot(app: &App, theme: Theme, area: Rect, buffer: &mut Buffer) {
+    let line = match (&app.unconfirmed, &app.message) {
+        (Some((action, target)), _) => {
+            let yellow = theme.color(Color::Yellow).add_modifier(Modifier::BOLD);
+            Line::styled(format!("{} y: yes, any other key: no", action.question(target)), yellow)
         }
         (None, Some(message)) => Line::from(message.clone()),
-        (None, None) => Line::from("q quit  ? help  s sort  Tab part  r reset  d drain  u resume")
-            .style(Style::new().add_modifier(Modifier::DIM)),
+        (None, None) => {
+            Line::from("q quit  ? help  s sort  Tab section  r reset  d drain  u resume")
+                .style(Style::new().add_modifier(Modifier::DIM))
+        }
     };
     line.render(area, buffer);
 }
@@ -340,7 +342,7 @@ fn draw_help(area: Rect, buffer: &mut Buffer) {
     help.block(Block::bordered()).render(area, buffer);
 }
 
-/// What is left of a quota, as a bar and in figures.
+/// The available part of a quota, as a bar and in figures.
 fn bar(available: Option<f64>, limit: Option<f64>) -> String {
     const CELLS: usize = 4;
     let (Some(available), Some(limit)) = (available, limit) else {
@@ -358,7 +360,7 @@ fn bar(available: Option<f64>, limit: Option<f64>) -> String {
     )
 }
 
-/// What this replica holds of what is left: requests, tokens.
+/// The requests and tokens of the available quota that this replica holds.
 fn held(requests: Option<f64>, tokens: Option<f64>) -> String {
     let figure = |held: Option<f64>| {
         held.map_or_else(|| "-".to_owned(), |held| short(held.max(0.0).floor()))
@@ -366,7 +368,7 @@ fn held(requests: Option<f64>, tokens: Option<f64>) -> String {
     format!("{}, {}", figure(requests), figure(tokens))
 }
 
-/// A count in at most five characters or so.
+/// A count in about five characters.
 fn short(count: f64) -> String {
     for (from, unit) in [(1e9, "G"), (1e6, "M"), (1e4, "k")] {
         if count >= from {
@@ -398,7 +400,7 @@ mod tests {
     use super::super::model::{Attempt, Client, Status};
     use super::*;
 
-    const TERMINAL: Look = Look { has_colors: false, is_printed: false };
+    const TERMINAL: Theme = Theme { has_colors: false, is_printed: false };
 
     fn app(targets: usize) -> App {
         let mut app = App::new("http://127.0.0.1:9090");
@@ -419,7 +421,7 @@ mod tests {
         };
         let client = Client { name: "team-a".to_owned(), requests: 12_345.0, ..Client::default() };
         let step = |count| Step { requests: f64::from(count), ..Step::default() };
-        app.has(Status {
+        app.update(Status {
             version: "0.1.0".to_owned(),
             state: "ready".to_owned(),
             now: 7_200_000,
@@ -432,14 +434,14 @@ mod tests {
         app
     }
 
-    fn drawn(app: &mut App, look: Look, width: u16, height: u16) -> String {
+    fn drawn(app: &mut App, theme: Theme, width: u16, height: u16) -> String {
         let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
-        terminal.draw(|frame| draw(app, look, frame.area(), frame.buffer_mut())).unwrap();
+        terminal.draw(|frame| draw(app, theme, frame.area(), frame.buffer_mut())).unwrap();
         terminal.backend().to_string()
     }
 
     #[test]
-    fn a_usual_terminal_has_something_of_everything() {
+    fn a_terminal_of_80_by_24_shows_every_section() {
         let text = drawn(&mut app(4), TERMINAL, 80, 24);
         for part in [
             "Sluice 0.1.0 at http://127.0.0.1:9090  ready  up 2.0 h",
@@ -455,7 +457,7 @@ mod tests {
     }
 
     #[test]
-    fn no_size_is_too_small_and_no_number_of_targets_too_large() {
+    fn any_terminal_size_and_number_of_targets_can_be_drawn() {
         for count in [0, 1, 200] {
             let mut app = app(count);
             for (width, height) in [(0, 0), (1, 1), (2, 5), (20, 3), (40, 10), (80, 13), (300, 100)]
@@ -471,49 +473,49 @@ mod tests {
     }
 
     #[test]
-    fn a_narrow_terminal_has_names_and_states_whole() {
+    fn a_narrow_terminal_shows_complete_names_and_states() {
         let text = drawn(&mut app(2), TERMINAL, 46, 10);
         assert!(text.contains("target-1") && text.contains("cooling 42 s"), "{text}");
     }
 
     #[test]
-    fn the_selected_one_of_many_is_on_the_screen() {
+    fn the_selected_target_is_on_the_screen() {
         use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
         let mut app = app(200);
         assert!(!drawn(&mut app, TERMINAL, 80, 24).contains("target-199"));
-        app.pressed(KeyEvent::new(KeyCode::End, KeyModifiers::NONE));
+        app.handle_key(KeyEvent::new(KeyCode::End, KeyModifiers::NONE));
         let text = drawn(&mut app, TERMINAL, 80, 24);
         assert!(text.contains("target-199") && text.contains("200 of 200"), "{text}");
     }
 
     #[test]
-    fn without_colours_there_are_none() {
-        let colors = |look: Look| {
+    fn a_theme_without_colours_draws_none() {
+        let colors = |theme: Theme| {
             let area = Rect::new(0, 0, 100, 30);
             let mut buffer = Buffer::empty(area);
-            draw(&mut app(4), look, area, &mut buffer);
+            draw(&mut app(4), theme, area, &mut buffer);
             buffer.content().iter().filter(|cell| cell.fg != Color::Reset).count()
         };
         assert_eq!(colors(TERMINAL), 0);
-        assert!(colors(Look { has_colors: true, ..TERMINAL }) > 0);
+        assert!(colors(Theme { has_colors: true, ..TERMINAL }) > 0);
     }
 
     #[test]
-    fn a_lost_connection_and_a_question_are_told() {
+    fn a_lost_connection_and_a_confirmation_are_shown() {
         let mut app = app(2);
-        app.lost("nobody is there".to_owned());
-        app.question = Some((super::super::model::Act::Drain, "target-0".to_owned()));
+        app.disconnected("nobody is there".to_owned());
+        app.unconfirmed = Some((super::super::model::TargetAction::Drain, "target-0".to_owned()));
         let text = drawn(&mut app, TERMINAL, 100, 24);
         assert!(text.contains("connection lost, trying again: nobody is there"), "{text}");
         assert!(text.contains("Take target-0 out of traffic? y: yes"), "{text}");
-        assert!(text.contains("target-1"), "what was known stays: {text}");
+        assert!(text.contains("target-1"), "the last known state stays: {text}");
     }
 
     #[test]
     fn a_printed_frame_has_every_line_and_no_escape() {
         let mut app = app(200);
         let all = height(&app);
-        let text = drawn(&mut app, Look::PRINTED, 120, all);
+        let text = drawn(&mut app, Theme::PRINTED, 120, all);
         for part in ["target-0 ", "target-199 ", "team-a", "ThrottlingException"] {
             assert!(text.contains(part), "{part}\n{text}");
         }
@@ -521,14 +523,14 @@ mod tests {
     }
 
     #[test]
-    fn what_a_replica_holds_stands_beside_what_is_left() {
+    fn the_quota_that_a_replica_holds_is_shown_in_figures() {
         assert_eq!(held(Some(2.7), Some(12_345.0)), "2, 12.3k");
         assert_eq!(held(Some(0.0), None), "0, -");
         assert_eq!(held(None, Some(-5.0)), "-, 0");
     }
 
     #[test]
-    fn counts_are_short() {
+    fn counts_are_abbreviated() {
         let counts = [0.0, 999.0, 9_999.0, 12_345.0, 123_456.0, 1_500_000.0, 2e9];
         assert_eq!(counts.map(short), ["0", "999", "9999", "12.3k", "123k", "1.5M", "2.0G"]);
     }

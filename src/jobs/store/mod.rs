@@ -1,9 +1,9 @@
 //! The stores of jobs.
 //!
-//! A job's record is the truth. Its state changes by one atomic step of the store, and only from a
-//! state that allows it. Workers claim jobs: the store gives a job to one claim at a time, for a
-//! lease that is renewed, and to another when the lease lapses. So a job starts, ends and is
-//! cancelled once, however often it is claimed.
+//! A job's record is authoritative. Each change of its state is one atomic step of the store, and happens
+//! only from a state that allows it. Workers claim jobs: one claim at a time holds a job, for a lease that
+//! is renewed. When the lease lapses, another worker can claim the job. A job therefore ends once, however
+//! often it is claimed.
 
 mod redis;
 mod sqlite;
@@ -16,14 +16,14 @@ use uuid::Uuid;
 
 pub(super) use self::redis::RedisStore;
 pub(super) use self::sqlite::SqliteStore;
-use super::record::{Claim, Counts, NewJob, Outcome, Queue, Record, State, Worker};
+use super::record::{Claim, Counts, JobResult, NewJob, Queue, Record, State, Worker};
 use crate::config::{Jobs, JobsBackend};
 use crate::storage::{StoreError, within};
 
-/// A job that was started this often without an end is given up: it takes its workers down with it.
+/// A job that was started this often without an end fails: it probably kills the process that runs it.
 const MAX_STARTS: u32 = 25;
 
-/// Tidying may take as long as this many calls: no request waits for it.
+/// The time limit of tidying, in time limits of a call. No request waits for tidying.
 const TIDY_CALLS: u32 = 10;
 
 /// A worker that was not seen for this many heartbeats is lost.
@@ -39,25 +39,25 @@ pub(super) enum Submitted {
 
 /// The limits of one queue, as a store needs them.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
+pub(super) struct ClaimLimits {
     /// Starts within `window`.
     pub(super) starts: u32,
     pub(super) window: Duration,
-    /// How long a claim lasts that is not renewed.
+    /// How long a claim lasts without renewal.
     pub(super) lease: Duration,
 }
 
 /// The outcome of an attempt to start a job.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Start {
-    /// It runs now, for this claim. `failures` are the tries that failed before.
+    /// The job runs now, for this claim. `failures` is the number of failed tries before.
     Run { payload: Value, failures: u32 },
     /// The queue's rate is used up; ask again after this time. The claim keeps the job.
     NotYet(Duration),
     /// Another claim has the job for this long, unless it is renewed; this claim is void.
     Held(Duration),
     /// The job has ended, or is unknown.
-    Settled,
+    Ended,
 }
 
 /// The configured store.
@@ -76,7 +76,7 @@ macro_rules! dispatch {
         match $store {
             Store::Sqlite($of) => {
                 let outcome = within($of.limit() * $times, $call).await;
-                // An unreadable record is no reason to distrust the connection.
+                // An unreadable record does not show a fault of the file.
                 if matches!(outcome, Err(ref error) if error.is_of_store()) {
                     $of.doubt();
                 }
@@ -88,8 +88,8 @@ macro_rules! dispatch {
 }
 
 impl Store {
-    /// The configured store, if there is one. It does not connect yet. `replaced` counts how often its
-    /// file was found deleted or replaced.
+    /// The configured store; `None` without one. Nothing is opened yet. `replaced` counts how often the
+    /// store's file was found deleted or replaced.
     pub(super) fn new(config: &Jobs, replaced: IntCounter) -> Result<Option<Store>, StoreError> {
         Ok(match &config.backend {
             JobsBackend::Off => None,
@@ -125,7 +125,11 @@ impl Store {
     }
 
     /// Starts a claimed job, if the queue's rate allows.
-    pub(super) async fn start(&self, claim: Claim, limits: Limits) -> Result<Start, StoreError> {
+    pub(super) async fn start(
+        &self,
+        claim: Claim,
+        limits: ClaimLimits,
+    ) -> Result<Start, StoreError> {
         dispatch!(self, store => store.start(claim, limits))
     }
 
@@ -139,9 +143,13 @@ impl Store {
         dispatch!(self, store => store.retry(claim, error))
     }
 
-    /// Stores a job's outcome; false if the claim is lost, and then nothing is stored.
-    pub(super) async fn finish(&self, claim: Claim, outcome: &Outcome) -> Result<bool, StoreError> {
-        dispatch!(self, store => store.finish(claim, outcome))
+    /// Stores a job's result; false if the claim is lost, and then nothing is stored.
+    pub(super) async fn finish(
+        &self,
+        claim: Claim,
+        result: &JobResult,
+    ) -> Result<bool, StoreError> {
+        dispatch!(self, store => store.finish(claim, result))
     }
 
     /// Extends claims by a lease from now on, and returns those that are lost.
@@ -153,7 +161,7 @@ impl Store {
         dispatch!(self, store => store.renew(claims, lease))
     }
 
-    /// Gives up a claim, so that another worker may have the job at once.
+    /// Releases a claim, so that another worker can claim the job at once.
     pub(super) async fn release(&self, claim: Claim) -> Result<(), StoreError> {
         dispatch!(self, store => store.release(claim))
     }
@@ -212,6 +220,6 @@ fn complete(record: Record) -> Result<Record, StoreError> {
 }
 
 /// The error of a job that was started too often.
-fn gave_up() -> String {
-    format!("the job was started {MAX_STARTS} times and never came to an end")
+fn too_many_starts() -> String {
+    format!("the job was started {MAX_STARTS} times and never ended")
 }

@@ -1,6 +1,6 @@
 //! Jobs in Redis, for replicas that share their work.
 //!
-//! Each change of a job is one Lua script: it happens whole or not at all, and by Redis's own clock.
+//! Each change of a job is one Lua script, which is atomic and uses the clock of Redis.
 //! A script names every key that it uses, and all keys have one hash tag, as a cluster requires.
 
 use std::collections::HashMap;
@@ -11,18 +11,18 @@ use ::redis::{FromRedisValue, RedisError, Script, ScriptInvocation, Value};
 use uuid::Uuid;
 
 use super::{
-    Claim, Counts, Limits, MAX_STARTS, NewJob, Outcome, Queue, Record, Start, Submitted, Worker,
-    complete, from_millis, gave_up, millis,
+    Claim, ClaimLimits, Counts, JobResult, MAX_STARTS, NewJob, Queue, Record, Start, Submitted,
+    Worker, complete, from_millis, millis, too_many_starts,
 };
 use crate::config::Jobs;
 use crate::jobs::record::State;
 use crate::storage::StoreError;
 use crate::storage::redis::Redis;
 
-/// A worker that was seen further ahead than this was seen before the clock was set back.
+/// A heartbeat that is further ahead than this dates from before the clock was set back.
 const AHEAD_SECONDS: u64 = 60;
 
-/// How long the key that a check writes is kept.
+/// How long Redis keeps the key that a check writes.
 const PROBE_SECONDS: u64 = 60;
 
 #[derive(Clone)]
@@ -83,8 +83,8 @@ impl RedisStore {
         Ok(self.redis.in_time(invocation.invoke_async(&mut connection)).await?)
     }
 
-    /// Writes a key, whether the server is in doubt or not: one that is full, or that was made a
-    /// replica, still answers reads.
+    /// Writes a key in each check, because a server that is full, or that has become a replica, still
+    /// answers reads.
     pub(super) async fn check(&self, _in_doubt: bool) -> Result<(), StoreError> {
         let mut connection = self.redis.connection();
         let mut call = ::redis::cmd("SET");
@@ -127,7 +127,11 @@ impl RedisStore {
         Ok(Some(Claim::new(queue, id.parse().map_err(StoreError::unreadable)?)))
     }
 
-    pub(super) async fn start(&self, claim: Claim, limits: Limits) -> Result<Start, StoreError> {
+    pub(super) async fn start(
+        &self,
+        claim: Claim,
+        limits: ClaimLimits,
+    ) -> Result<Start, StoreError> {
         let mut invocation = self.scripts.start.key(self.keys.job(claim.job));
         self.add_sets(&mut invocation, claim.queue);
         invocation
@@ -139,7 +143,7 @@ impl RedisStore {
             .arg(millis(limits.lease))
             .arg(MAX_STARTS)
             .arg(self.result_ttl)
-            .arg(gave_up());
+            .arg(too_many_starts());
         let answer: Vec<Value> = self.invoke(&invocation).await?;
         started(answer)
     }
@@ -168,15 +172,19 @@ impl RedisStore {
         Ok(self.invoke::<i64>(&invocation).await? > 0)
     }
 
-    pub(super) async fn finish(&self, claim: Claim, outcome: &Outcome) -> Result<bool, StoreError> {
+    pub(super) async fn finish(
+        &self,
+        claim: Claim,
+        result: &JobResult,
+    ) -> Result<bool, StoreError> {
         let Claim { queue, job, token } = claim;
         let token = token.to_string();
-        match outcome {
-            Outcome::Done(result) => {
-                let result = result.to_string();
-                self.end(queue, job, &token, State::Done, "result", &result).await
+        match result {
+            JobResult::Done(value) => {
+                let value = value.to_string();
+                self.end(queue, job, &token, State::Done, "result", &value).await
             }
-            Outcome::Failed(error) => {
+            JobResult::Failed(error) => {
                 self.end(queue, job, &token, State::Failed, "error", error).await
             }
         }
@@ -380,7 +388,7 @@ fn started(answer: Vec<Value>) -> Result<Start, StoreError> {
             Ok(Start::NotYet(from_millis(text()?.parse().map_err(StoreError::unreadable)?)))
         }
         "held" => Ok(Start::Held(from_millis(text()?.parse().map_err(StoreError::unreadable)?))),
-        "settled" => Ok(Start::Settled),
+        "settled" => Ok(Start::Ended),
         other => Err(StoreError::unreadable(format!("unknown reply '{other}' of a script"))),
     }
 }

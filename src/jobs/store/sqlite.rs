@@ -1,8 +1,8 @@
 //! Jobs in one SQLite file, for a gateway that runs alone.
 //!
-//! The file is in WAL mode with a sync at each commit: an accepted job survives the loss of the
-//! process and of power. One connection serves all callers: several writers would only wait for
-//! each other's lock, and less fairly.
+//! The file is in WAL mode with a sync at each commit, so that an accepted job survives a crash and a loss
+//! of power. One connection serves all callers, because several writers would only wait for each other's
+//! lock, and less fairly.
 
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -15,15 +15,15 @@ use sqlx::{Executor as _, Row as _, SqliteConnection};
 use uuid::Uuid;
 
 use super::{
-    Claim, Counts, Limits, MAX_STARTS, NewJob, Outcome, Queue, Record, Start, Submitted, Worker,
-    complete, from_millis, gave_up, millis,
+    Claim, ClaimLimits, Counts, JobResult, MAX_STARTS, NewJob, Queue, Record, Start, Submitted,
+    Worker, complete, from_millis, millis, too_many_starts,
 };
 use crate::config::Jobs;
 use crate::jobs::record::State;
 use crate::storage::StoreError;
 use crate::storage::sqlite::SqliteFile;
 
-/// Times are milliseconds since 1970, but for `seen`, in seconds. A job that waits and has a token is
+/// Times are in milliseconds since 1970, except `seen`, which is in seconds. A waiting job with a token is
 /// reserved.
 const SCHEMA: &str = "
 CREATE TABLE IF NOT EXISTS sluice_jobs (
@@ -54,7 +54,7 @@ CREATE TABLE IF NOT EXISTS sluice_workers (
 ) WITHOUT ROWID;
 ";
 
-/// A time further ahead of now than this is from before the clock was set back.
+/// A time that is further ahead than this dates from before the clock was set back.
 const AHEAD: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Debug)]
@@ -152,7 +152,11 @@ impl SqliteStore {
         Ok(Some(Claim { queue, job: id.parse().map_err(StoreError::unreadable)?, token }))
     }
 
-    pub(super) async fn start(&self, claim: Claim, limits: Limits) -> Result<Start, StoreError> {
+    pub(super) async fn start(
+        &self,
+        claim: Claim,
+        limits: ClaimLimits,
+    ) -> Result<Start, StoreError> {
         let mut transaction = self.file.begin().await?;
         let started = self.start_within(&mut transaction, claim, limits).await?;
         transaction.commit().await?;
@@ -163,7 +167,7 @@ impl SqliteStore {
         &self,
         connection: &mut SqliteConnection,
         claim: Claim,
-        limits: Limits,
+        limits: ClaimLimits,
     ) -> Result<Start, StoreError> {
         let (id, token, now) = (claim.job.to_string(), claim.token.to_string(), now());
         let row = sqlx::query(
@@ -173,7 +177,7 @@ impl SqliteStore {
         .bind(&id)
         .fetch_optional(&mut *connection)
         .await?;
-        let Some(row) = row else { return Ok(Start::Settled) };
+        let Some(row) = row else { return Ok(Start::Ended) };
         let leased_until: i64 = row.try_get("leased_until")?;
         let holder: Option<String> = row.try_get("token")?;
         let lease_end = now.saturating_add(millis(limits.lease));
@@ -184,8 +188,8 @@ impl SqliteStore {
         }
         let starts: u32 = row.try_get("starts")?;
         if starts >= MAX_STARTS {
-            self.end(connection, &id, State::Failed, None, Some(&gave_up())).await?;
-            return Ok(Start::Settled);
+            self.end(connection, &id, State::Failed, None, Some(&too_many_starts())).await?;
+            return Ok(Start::Ended);
         }
         if let Some(wait) = not_yet(connection, claim.queue, limits, now).await? {
             sqlx::query("UPDATE sluice_jobs SET token = ?, leased_until = ? WHERE id = ?")
@@ -241,10 +245,14 @@ impl SqliteStore {
         Ok(changed.rows_affected() > 0)
     }
 
-    pub(super) async fn finish(&self, claim: Claim, outcome: &Outcome) -> Result<bool, StoreError> {
-        let (state, result, error) = match outcome {
-            Outcome::Done(result) => (State::Done, Some(result.to_string()), None),
-            Outcome::Failed(error) => (State::Failed, None, Some(error.as_str())),
+    pub(super) async fn finish(
+        &self,
+        claim: Claim,
+        result: &JobResult,
+    ) -> Result<bool, StoreError> {
+        let (state, result, error) = match result {
+            JobResult::Done(value) => (State::Done, Some(value.to_string()), None),
+            JobResult::Failed(error) => (State::Failed, None, Some(error.as_str())),
         };
         let id = claim.job.to_string();
         let token = claim.token.to_string();
@@ -265,7 +273,7 @@ impl SqliteStore {
         Ok(true)
     }
 
-    /// Ends a job that has not ended. Its payload is not needed any more.
+    /// Ends a job that has not ended, and removes its payload.
     async fn end(
         &self,
         connection: &mut SqliteConnection,
@@ -408,7 +416,7 @@ impl SqliteStore {
     pub(super) async fn tidy(&self, lost_before: u64) -> Result<(), StoreError> {
         let now = now();
         let mut transaction = self.file.begin().await?;
-        // Results from before the clock was set back are kept as long as new ones.
+        // Results from before the clock was set back are kept as long as new results.
         let expires = now.saturating_add(millis(self.result_ttl));
         sqlx::query("UPDATE sluice_jobs SET expires = ?1 WHERE expires > ?1 + ?2")
             .bind(expires)
@@ -444,7 +452,7 @@ fn set_up(connection: &mut SqliteConnection) -> BoxFuture<'_, Result<(), sqlx::E
 async fn not_yet(
     connection: &mut SqliteConnection,
     queue: Queue,
-    limits: Limits,
+    limits: ClaimLimits,
     now: i64,
 ) -> Result<Option<Duration>, StoreError> {
     let since = now - millis(limits.window);
@@ -454,7 +462,7 @@ async fn not_yet(
         .bind(now.saturating_add(millis(AHEAD)))
         .execute(&mut *connection)
         .await?;
-    // The start that has to leave the window before another may come.
+    // The start that must leave the window before another job may start.
     let blocking: Option<i64> = sqlx::query_scalar(
         "SELECT at FROM sluice_starts WHERE queue = ? ORDER BY at DESC LIMIT 1 OFFSET ?",
     )

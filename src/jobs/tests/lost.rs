@@ -9,8 +9,8 @@ use sqlx::{Connection as _, SqliteConnection};
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
-use super::super::record::{Claim, Outcome};
-use super::super::store::{Limits, Start};
+use super::super::record::{Claim, JobResult};
+use super::super::store::{ClaimLimits, Start};
 use super::super::{JobsError, Queue, State};
 use super::support::{RedisServer, Script, TestStore, ended, eventually, job, reachable, start};
 use crate::config;
@@ -72,11 +72,11 @@ async fn a_clock_that_is_set_back_delays_no_job() {
     let claim = Claim::new(Queue::Analysis, first);
     let take = "UPDATE sluice_jobs SET token = 'of another', leased_until = ? WHERE id = ?";
     let limits =
-        Limits { starts: 9, window: Duration::from_secs(60), lease: Duration::from_secs(30) };
+        ClaimLimits { starts: 9, window: Duration::from_secs(60), lease: Duration::from_secs(30) };
     sqlx::query(take).bind(ahead).bind(first.to_string()).execute(&mut file).await.unwrap();
     let started = jobs.store.start(claim, limits).await.unwrap();
     assert!(matches!(started, Start::Run { .. }), "{started:?}");
-    assert!(jobs.store.finish(claim, &Outcome::Done(json!("mine"))).await.unwrap());
+    assert!(jobs.store.finish(claim, &JobResult::Done(json!("mine"))).await.unwrap());
     // Results are kept for the usual time.
     let expire = "UPDATE sluice_jobs SET expires = ?";
     sqlx::query(expire).bind(ahead).execute(&mut file).await.unwrap();
@@ -129,7 +129,7 @@ async fn only_the_last_claim_may_end_a_job() {
         reachable(&jobs).await;
         jobs.submit(job(Queue::Analysis, "in the way")).await.unwrap();
         let id = jobs.submit(job(Queue::Analysis, "contested")).await.unwrap();
-        let limits = |lease| Limits { starts: 100, window: Duration::from_secs(60), lease };
+        let limits = |lease| ClaimLimits { starts: 100, window: Duration::from_secs(60), lease };
         let (early, late) = (Claim::new(Queue::Analysis, id), Claim::new(Queue::Analysis, id));
         let started = jobs.store.start(early, limits(Duration::ZERO)).await;
         assert!(matches!(started, Ok(Start::Run { .. })), "{started:?}");
@@ -142,11 +142,11 @@ async fn only_the_last_claim_may_end_a_job() {
         assert!(matches!(held, Start::Held(due) if due > Duration::from_secs(50)), "{held:?}");
 
         assert_eq!(jobs.store.renew(&[early, late], lease).await.unwrap(), [early]);
-        let too_late = Outcome::Done(json!("early's"));
+        let too_late = JobResult::Done(json!("early's"));
         assert!(!jobs.store.finish(early, &too_late).await.unwrap());
         assert!(!jobs.store.retry(early, "no").await.unwrap());
-        assert!(jobs.store.finish(late, &Outcome::Done(json!("late's"))).await.unwrap());
-        assert!(!jobs.store.finish(late, &Outcome::Failed("again".to_owned())).await.unwrap());
+        assert!(jobs.store.finish(late, &JobResult::Done(json!("late's"))).await.unwrap());
+        assert!(!jobs.store.finish(late, &JobResult::Failed("again".to_owned())).await.unwrap());
         assert_eq!(ended(&jobs, id).await.result, Some(json!("late's")));
         // The worker does not run it again.
         blocked.add_permits(1);

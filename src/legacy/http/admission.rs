@@ -43,12 +43,12 @@ pub(super) struct Guards {
     is_counted: bool,
 }
 
-/// The caller, as far as it has authenticated.
+/// The authenticated caller of an endpoint.
 #[derive(Debug, Default)]
-struct Authenticated {
-    /// The client, where clients have keys.
+struct AuthenticatedCaller {
+    /// The client's record; `None` without configured clients and for the admin key.
     client: Option<Arc<ClientRecord>>,
-    /// Whether the admin key was presented, which belongs to no client.
+    /// Whether the caller presented the admin key.
     is_admin: bool,
 }
 
@@ -76,7 +76,7 @@ where
             audit::record_refusal(action, on, address);
         }
     });
-    let Authenticated { client, is_admin } = authenticated?;
+    let AuthenticatedCaller { client, is_admin } = authenticated?;
     let mut guards = enter(gateway, endpoint, head, client.as_ref(), &peer, counts_rate)?;
     let body =
         read_body(gateway, endpoint, client.as_deref(), body, guards.in_flight.as_mut()).await?;
@@ -105,10 +105,10 @@ fn authenticate(
     endpoint: &Endpoint<'_>,
     head: &Parts,
     peer: &Peer,
-) -> Result<Authenticated, Refusal> {
+) -> Result<AuthenticatedCaller, Refusal> {
     let admin_only = &gateway.config.legacy.admin_only;
     let is_admin_only = match endpoint {
-        Endpoint::Health => return Ok(Authenticated::default()),
+        Endpoint::Health => return Ok(AuthenticatedCaller::default()),
         Endpoint::CancelTask(_) => admin_only.contains(&LegacyAction::CancelTask),
         Endpoint::ResetCooldowns => admin_only.contains(&LegacyAction::ResetModelCooldowns),
         _ => false,
@@ -117,11 +117,15 @@ fn authenticate(
         let certificate = peer.certificate.as_deref();
         let client =
             gateway.authenticator.authenticate_unsigned(head, certificate, SystemTime::now())?;
-        return Ok(Authenticated { client, is_admin: false });
+        return Ok(AuthenticatedCaller { client, is_admin: false });
     }
     let key = gateway.config.server.admin_key.as_ref();
     let is_admin = key.is_some_and(|key| admin_key::is_presented(key, &head.headers));
-    if is_admin { Ok(Authenticated { client: None, is_admin }) } else { Err(Refusal::AdminKey) }
+    if is_admin {
+        Ok(AuthenticatedCaller { client: None, is_admin })
+    } else {
+        Err(Refusal::AdminKey)
+    }
 }
 
 /// Applies the limits before the body is read: those of the client, then those of the gateway.

@@ -39,7 +39,7 @@ fn gateway(target: &str, sections: &str) -> Arc<Gateway> {
         .unwrap()
 }
 
-fn live(gateway: &Arc<Gateway>) -> Arc<SharedGateway> {
+fn shared_gateway(gateway: &Arc<Gateway>) -> Arc<SharedGateway> {
     Arc::new(SharedGateway::new(Arc::clone(gateway)))
 }
 

@@ -23,7 +23,7 @@ use super::super::step::step;
 use super::super::{
     Gateway, InboundRequest, authenticate, limit, observe, parse, policy, read_body, route, stack,
 };
-use super::{End, MODEL, PEER, Scripted, gateway, live, outcomes, target};
+use super::{End, MODEL, PEER, Scripted, gateway, outcomes, shared_gateway, target};
 use crate::limits::{Caller, CallerKind};
 use crate::quota::Overloaded;
 
@@ -98,7 +98,7 @@ fn stack_with(
     Future: Send,
 > + Clone {
     ServiceBuilder::new()
-        .layer(observe::layer(&live(gateway)))
+        .layer(observe::layer(&shared_gateway(gateway)))
         .layer(step(authenticate::Authenticate))
         .layer(limit::RateLimitLayer)
         .layer(step(limit::ConcurrencyLimit))
@@ -173,7 +173,7 @@ async fn on_its_way_to_a_target() {
 async fn while_its_body_is_read() {
     let gateway = gateway(TARGET, LIMITS);
     let body = Scripted::new([Bytes::from_static(b"{")], End::Panics);
-    let response = stack(&live(&gateway)).oneshot(inbound(body)).await.unwrap();
+    let response = stack(&shared_gateway(&gateway)).oneshot(inbound(body)).await.unwrap();
     is_an_internal_error(response).await;
     all_is_settled(&gateway, 1);
 }

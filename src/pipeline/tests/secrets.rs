@@ -76,10 +76,14 @@ async fn no_debug_output_shows_a_secret() {
     .unwrap();
     hides(&format!("{gateway:?}"));
     for target in gateway.router.targets() {
-        target.endpoint.identity.settled().await;
-        hides(&format!("{:?} {:?}", target.endpoint.identity.auth(), target.endpoint.identity));
+        target.endpoint.credentials.settled().await;
+        hides(&format!(
+            "{:?} {:?}",
+            target.endpoint.credentials.auth(),
+            target.endpoint.credentials
+        ));
     }
-    assert!(gateway.router.targets()[0].endpoint.identity.auth().is_some());
+    assert!(gateway.router.targets()[0].endpoint.credentials.auth().is_some());
 }
 
 #[derive(Clone, Debug)]
@@ -112,7 +116,7 @@ async fn no_debug_output_of_a_request_shows_its_key() {
     let (head, body) = request.into_parts();
     let inbound = super::super::InboundRequest { head, body, peer: Peer::from(PEER) };
     // The look is taken in the call itself; a panic in it would be answered, and counted.
-    let mut observing = observe::layer(&live(&gateway)).layer(Looking);
+    let mut observing = observe::layer(&shared_gateway(&gateway)).layer(Looking);
     drop(observing.call(inbound));
     assert_eq!(gateway.metrics.panics.get(), 0);
 }

@@ -294,7 +294,7 @@ async fn one_of_many(route: &Arc<Route>, dice: &mut fastrand::Rng) {
         // Never sent.
         0 => {}
         // Sent, and not taken.
-        1 => permit.not_taken(),
+        1 => permit.release(),
         // Answered, and free of charge, so that all of it comes back.
         _ => {
             permit.sent();

@@ -1,13 +1,13 @@
-//! One connection for many callers, which is opened at the first call and given up after a call that
-//! failed; the next call opens another.
+//! One Redis connection for many callers. The first call opens it. After a failed call the connection is
+//! dropped, and the next call opens a new one.
 //!
-//! Whatever the failure: a socket that was closed, no answer in time, or an error that the server gave.
-//! A server that was demoted, that loads its data or that has lost its master keeps its sockets open and
-//! answers each call with an error, while the address may lead to another one by now. NOSCRIPT
-//! is not a failure: the caller loads the script.
+//! A failure is a closed socket, no reply in time, or an error reply. Error replies count because a server
+//! that was demoted, loads its data or has lost its master keeps its sockets open and replies to each call
+//! with an error, while the address may belong to another server by then. NOSCRIPT is not a failure: the
+//! caller loads the script.
 //!
-//! A call that was refused with such an error had no effect, so it is made once more on the new connection.
-//! Dials are at least [`PAUSE`] apart.
+//! A call that such a server refused had no effect, so it is repeated once on the new connection. Two
+//! dials begin at least [`MIN_DIAL_INTERVAL`] apart.
 
 use std::fmt;
 use std::io;
@@ -26,10 +26,10 @@ use tokio::time::Instant;
 use super::server::{Server, Socket};
 use crate::system::time::{sleep, timeout};
 
-/// Shortest time between two dials.
-const PAUSE: Duration = Duration::from_millis(100);
+/// Shortest time between the begin of two dials.
+const MIN_DIAL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// A connection. Clones are the same.
+/// A shared connection. Clones share it.
 #[derive(Clone)]
 pub struct Connection(Arc<ActiveConnection>);
 
@@ -40,14 +40,14 @@ struct ActiveConnection {
 
 #[derive(Default)]
 struct State {
-    /// Raised with each dial.
+    /// The number of the current dial, which grows with each dial.
     number: u64,
     dial: Option<Dial>,
-    /// When the last dial began, or will.
+    /// When the last dial begins or began.
     dialed_at: Option<Instant>,
 }
 
-/// A dial that all callers wait for, and its outcome.
+/// A dial that all callers wait for, and its result.
 type Dial = Shared<BoxFuture<'static, Result<Socket, RedisError>>>;
 
 impl fmt::Debug for Connection {
@@ -57,25 +57,25 @@ impl fmt::Debug for Connection {
 }
 
 impl Connection {
-    /// A connection that is not open yet.
+    /// A connection that the first call opens.
     pub(super) fn new(server: Server) -> Connection {
         Connection(Arc::new(ActiveConnection { server: Arc::new(server), state: Mutex::default() }))
     }
 
-    /// The number of the dial that counts, and the dial.
+    /// The current dial and its number. Begins a dial if there is none.
     fn dial(&self) -> (u64, Dial) {
         let mut state = self.state();
         if let Some(dial) = &state.dial {
             return (state.number, dial.clone());
         }
         let now = Instant::now();
-        let begins = state.dialed_at.map_or(now, |at| now.max(at + PAUSE));
+        let begins = state.dialed_at.map_or(now, |at| now.max(at + MIN_DIAL_INTERVAL));
         let server = Arc::clone(&self.0.server);
-        // A task, so that it goes on when the caller that began it waits no longer.
+        // A task, so that the dial continues when the caller that began it gives up.
         let task = tokio::spawn(async move {
             sleep(begins.saturating_duration_since(now)).await;
             let dial = timeout(server.limit(), server.dial()).await;
-            dial.unwrap_or_else(|_| Err(too_late()))
+            dial.unwrap_or_else(|_| Err(timed_out()))
         });
         let dial = async move { task.await.unwrap_or_else(|_| Err(closed())) }.boxed().shared();
         state.number += 1;
@@ -84,8 +84,8 @@ impl Connection {
         (state.number, dial)
     }
 
-    /// Has the next call dial again, unless another caller has done so already.
-    fn give_up(&self, number: u64) {
+    /// Drops the connection of this dial, so that the next call dials again.
+    fn drop_dial(&self, number: u64) {
         let mut state = self.state();
         if state.number == number {
             state.dial = None;
@@ -98,14 +98,14 @@ impl Connection {
 
     async fn call(&self, commands: Commands<'_>) -> RedisResult<Vec<Value>> {
         let limit = self.0.server.limit();
-        let tries = async {
-            let outcome = self.call_once(commands).await;
-            match &outcome {
+        let attempts = async {
+            let result = self.call_once(commands).await;
+            match &result {
                 Err(error) if is_refused(error) => self.call_once(commands).await,
-                _ => outcome,
+                _ => result,
             }
         };
-        timeout(limit, tries).await.unwrap_or_else(|_| Err(too_late()))
+        timeout(limit, attempts).await.unwrap_or_else(|_| Err(timed_out()))
     }
 
     async fn call_once(&self, commands: Commands<'_>) -> RedisResult<Vec<Value>> {
@@ -113,41 +113,41 @@ impl Connection {
         let mut socket = match dial.await {
             Ok(socket) => socket,
             Err(error) => {
-                self.give_up(number);
+                self.drop_dial(number);
                 return Err(error);
             }
         };
         let since = Instant::now();
-        let mut waiting = Waiting { connection: self, number, since, is_over: false };
-        let outcome = commands.send(&mut socket).await;
-        waiting.is_over = true;
-        if outcome.as_ref().is_err_and(|error| !is_unknown_script(error)) {
-            self.give_up(number);
+        let mut call = PendingCall { connection: self, number, since, is_complete: false };
+        let result = commands.send(&mut socket).await;
+        call.is_complete = true;
+        if result.as_ref().is_err_and(|error| !is_unknown_script(error)) {
+            self.drop_dial(number);
         }
-        outcome
+        result
     }
 }
 
-/// A call in flight. If its caller gives up although it had its time, the connection may be dead.
-struct Waiting<'a> {
+/// A call in flight. If its caller drops it after a long wait, the connection may be dead and is dropped.
+struct PendingCall<'a> {
     connection: &'a Connection,
     number: u64,
     since: Instant,
-    is_over: bool,
+    is_complete: bool,
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for PendingCall<'_> {
     fn drop(&mut self) {
-        // Callers that give up earlier have reasons of their own. Half of the limit, since a dial may have
-        // taken a part of it.
-        let patience = self.connection.0.server.limit() / 2;
-        if !self.is_over && self.since.elapsed() >= patience {
-            self.connection.give_up(self.number);
+        // A caller that gives up earlier has a reason of its own. Half of the limit, because the dial may
+        // have taken a part of it.
+        let long_wait = self.connection.0.server.limit() / 2;
+        if !self.is_complete && self.since.elapsed() >= long_wait {
+            self.connection.drop_dial(self.number);
         }
     }
 }
 
-/// One command, or several.
+/// One command, or a pipeline.
 #[derive(Clone, Copy)]
 enum Commands<'a> {
     One(&'a Cmd),
@@ -155,19 +155,22 @@ enum Commands<'a> {
 }
 
 impl Commands<'_> {
-    /// The answers; the first error that is among them, if there is one.
+    /// The replies.
+    ///
+    /// # Errors
+    /// The first error reply, or the failure of the socket.
     async fn send(self, socket: &mut Socket) -> RedisResult<Vec<Value>> {
-        let answers = match self {
+        let replies = match self {
             Commands::One(cmd) => vec![socket.req_packed_command(cmd).await?],
             Commands::Several { pipeline, offset, count } => {
                 socket.req_packed_commands(pipeline, offset, count).await?
             }
         };
-        let whole = |answer| match answer {
+        let checked = |reply| match reply {
             Value::ServerError(error) => Err(error.into()),
-            answer => Ok(answer),
+            reply => Ok(reply),
         };
-        answers.into_iter().map(whole).collect()
+        replies.into_iter().map(checked).collect()
     }
 }
 
@@ -175,13 +178,13 @@ fn is_unknown_script(error: &RedisError) -> bool {
     error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)
 }
 
-/// Whether the server did nothing, because it takes no writes, or none yet.
+/// Whether the server refused the call without effect: it is read-only, loads its data or has no master.
 fn is_refused(error: &RedisError) -> bool {
     match error.kind() {
         ErrorKind::Server(
             ServerErrorKind::ReadOnly | ServerErrorKind::BusyLoading | ServerErrorKind::MasterDown,
         ) => true,
-        // Before version 7 a script that was refused ends with an error of its own, which quotes this.
+        // Before Redis 7 the error of a refused script quotes the server's own error.
         ErrorKind::Server(ServerErrorKind::ResponseError) => error
             .detail()
             .is_some_and(|text| ["-READONLY", "-MASTERDOWN"].iter().any(|it| text.contains(it))),
@@ -189,8 +192,8 @@ fn is_refused(error: &RedisError) -> bool {
     }
 }
 
-fn too_late() -> RedisError {
-    io::Error::new(io::ErrorKind::TimedOut, "no answer in time").into()
+fn timed_out() -> RedisError {
+    io::Error::new(io::ErrorKind::TimedOut, "no reply in time").into()
 }
 
 fn closed() -> RedisError {
@@ -200,8 +203,8 @@ fn closed() -> RedisError {
 impl ConnectionLike for Connection {
     fn req_packed_command<'a>(&'a mut self, cmd: &'a Cmd) -> RedisFuture<'a, Value> {
         let call = async move {
-            let answer = self.call(Commands::One(cmd)).await?;
-            answer.into_iter().next().ok_or_else(closed)
+            let replies = self.call(Commands::One(cmd)).await?;
+            replies.into_iter().next().ok_or_else(closed)
         };
         call.boxed()
     }

@@ -1,4 +1,4 @@
-//! One cell: a request, and what is seen of it from outside.
+//! One cell: a request, and its effects as seen from outside.
 
 use std::fmt;
 
@@ -48,40 +48,40 @@ impl Operation {
     }
 }
 
-/// Who said something.
+/// The author of an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Who {
+pub(super) enum Author {
     First,
     Second,
     Gateway,
 }
 
-impl fmt::Display for Who {
+impl fmt::Display for Author {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Who::First => "the first",
-            Who::Second => "the second",
-            Who::Gateway => "the gateway",
+            Author::First => "the first",
+            Author::Second => "the second",
+            Author::Gateway => "the gateway",
         })
     }
 }
 
-/// What the client gets.
+/// The client's result.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Gets {
-    /// A whole answer.
-    Answer(Who),
+pub(super) enum ClientResult {
+    /// A complete answer.
+    Answer(Author),
     /// An error with this status and name.
-    Error(u16, String, Who),
+    Error(u16, String, Author),
     /// An answer that breaks off after so many events.
-    Broken(usize, Who),
-    /// A stream that ends well after so many events, which are not all.
-    Ends(usize, Who),
+    Broken(usize, Author),
+    /// A stream that ends without an error after so many events, before its last one.
+    Ends(usize, Author),
     /// A stream with an exception after so many events.
-    Raises(usize, String, Who),
+    Raises(usize, String, Author),
 }
 
-impl fmt::Display for Gets {
+impl fmt::Display for ClientResult {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let events = |count: &usize| match count {
             0 => String::new(),
@@ -89,19 +89,23 @@ impl fmt::Display for Gets {
             count => format!("{count} events, then "),
         };
         match self {
-            Gets::Answer(who) => write!(f, "the answer of {who}"),
-            Gets::Error(status, name, who) => write!(f, "{status} {name} of {who}"),
-            Gets::Broken(count, who) => write!(f, "{}a broken body of {who}", events(count)),
-            Gets::Ends(count, who) => write!(f, "{}an early end of {who}", events(count)),
-            Gets::Raises(count, name, who) => write!(f, "{}`{name}` of {who}", events(count)),
+            ClientResult::Answer(who) => write!(f, "the answer of {who}"),
+            ClientResult::Error(status, name, who) => write!(f, "{status} {name} of {who}"),
+            ClientResult::Broken(count, who) => {
+                write!(f, "{}a broken body of {who}", events(count))
+            }
+            ClientResult::Ends(count, who) => write!(f, "{}an early end of {who}", events(count)),
+            ClientResult::Raises(count, name, who) => {
+                write!(f, "{}`{name}` of {who}", events(count))
+            }
         }
     }
 }
 
-/// All that is compared.
+/// All effects that are compared.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Seen {
-    pub(super) gets: Gets,
+    pub(super) gets: ClientResult,
     pub(super) attempts: usize,
     pub(super) outcome: String,
     /// Whether the first and the second target are out.
@@ -120,11 +124,11 @@ impl fmt::Display for Seen {
     }
 }
 
-/// What came of a request.
+/// The effects of a request.
 #[derive(Debug)]
 pub(super) struct Cell {
     pub(super) request_id: String,
-    gets: Gets,
+    gets: ClientResult,
     attempts: usize,
     pub(super) outcome: String,
     pub(super) out: [bool; 2],
@@ -154,12 +158,12 @@ pub(super) async fn ask(url: &str, operation: Operation, models: [&str; 2]) -> C
     }
 }
 
-fn gets(response: &Response, models: [&str; 2]) -> Gets {
+fn gets(response: &Response, models: [&str; 2]) -> ClientResult {
     let who = match response.header("x-sluice-model") {
-        Some(model) if model == models[0] => Who::First,
-        Some(model) if model == models[1] => Who::Second,
+        Some(model) if model == models[0] => Author::First,
+        Some(model) if model == models[1] => Author::Second,
         Some(other) => panic!("answered by {other}"),
-        None => Who::Gateway,
+        None => Author::Gateway,
     };
     if response.status != 200 {
         assert!(!response.broken);
@@ -167,30 +171,30 @@ fn gets(response: &Response, models: [&str; 2]) -> Gets {
             || named_in_body(&response.body),
             |name| name.split(':').next().unwrap().to_owned(),
         );
-        return Gets::Error(response.status, name, who);
+        return ClientResult::Error(response.status, name, who);
     }
     let streams = response.header("content-type") == Some("application/vnd.amazon.eventstream");
     if !streams {
         if response.broken {
-            return Gets::Broken(0, who);
+            return ClientResult::Broken(0, who);
         }
         assert!(response.json()["usage"].is_object(), "{response:?}");
         assert!(response.text().contains("hello"));
-        return Gets::Answer(who);
+        return ClientResult::Answer(who);
     }
     let (events, exception) = events(&response.body);
     match (exception, response.broken) {
         // An exception of the gateway's own is told from one of the upstream's by what it says.
-        (Some((name, true)), false) => Gets::Raises(events.len(), name, Who::Gateway),
-        (Some((name, false)), false) => Gets::Raises(events.len(), name, who),
+        (Some((name, true)), false) => ClientResult::Raises(events.len(), name, Author::Gateway),
+        (Some((name, false)), false) => ClientResult::Raises(events.len(), name, who),
         (Some(exception), true) => panic!("{exception:?} and a broken body"),
-        (None, true) => Gets::Broken(events.len(), who),
-        (None, false) if events.last().is_some_and(is_last) => Gets::Answer(who),
-        (None, false) => Gets::Ends(events.len(), who),
+        (None, true) => ClientResult::Broken(events.len(), who),
+        (None, false) if events.last().is_some_and(is_last) => ClientResult::Answer(who),
+        (None, false) => ClientResult::Ends(events.len(), who),
     }
 }
 
-/// The name of an error that stands in its body alone.
+/// The name of an error that only its body has.
 fn named_in_body(body: &Bytes) -> String {
     let body: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
     let name = body["__type"].as_str().map(|name| name.rsplit('#').next().unwrap().to_owned());
@@ -200,7 +204,7 @@ fn named_in_body(body: &Bytes) -> String {
 /// The name of an event, and its payload.
 type Event = (String, String);
 
-/// Whether an event is the last of a whole answer.
+/// Whether an event is the last one of a complete answer.
 fn is_last((name, payload): &Event) -> bool {
     use base64::Engine as _;
     if name != "chunk" {
@@ -212,7 +216,7 @@ fn is_last((name, payload): &Event) -> bool {
     String::from_utf8_lossy(&bytes).contains("invocationMetrics")
 }
 
-/// The events of a stream; and the exception behind them, with whether the gateway said it.
+/// The events of a stream, and the exception after them with its author.
 fn events(body: &Bytes) -> (Vec<Event>, Option<(String, bool)>) {
     let (mut events, mut rest) = (Vec::new(), &body[..]);
     while let Ok(Some(length)) = frame_len(rest) {

@@ -1,11 +1,11 @@
-//! What each cell must come to, row by row: most faults do what their class does.
+//! The expected result of each cell, row by row: most faults have the result of their class.
 
 use sluice::simulator::Fault;
 
-use super::cell::{Gets, Operation, Seen, Who};
+use super::cell::{Author, ClientResult, Operation, Seen};
 use super::{Scope, describe};
-use Gets::{Answer, Broken, Ends, Error, Raises};
-use Who::{First, Gateway, Second};
+use Author::{First, Gateway, Second};
+use ClientResult::{Answer, Broken, Ends, Error, Raises};
 
 /// The cells of one kind of answer: at the first target, at all.
 type Pair = [Seen; 2];
@@ -13,7 +13,7 @@ type Pair = [Seen; 2];
 /// A fault and its cells.
 pub(super) struct Row {
     pub(super) fault: Fault,
-    /// `None`: it strikes streams only.
+    /// `None` if the fault affects streams only.
     whole: Option<Pair>,
     stream: Pair,
 }
@@ -23,54 +23,54 @@ impl Row {
         describe(&self.fault)
     }
 
-    /// What a cell must come to; `None` where the fault can't strike.
+    /// The expected result of a cell; `None` if the fault can't occur there.
     pub(super) fn wanted(&self, operation: Operation, scope: Scope) -> Option<&Seen> {
         let pair = if operation.is_stream() { Some(&self.stream) } else { self.whole.as_ref() };
         pair.map(|[first, all]| if scope == Scope::First { first } else { all })
     }
 }
 
-fn seen(gets: Gets, attempts: usize, outcome: &str, out: [bool; 2]) -> Seen {
+fn seen(gets: ClientResult, attempts: usize, outcome: &str, out: [bool; 2]) -> Seen {
     Seen { gets, attempts, outcome: outcome.to_owned(), out }
 }
 
-fn error(status: u16, name: &str, who: Who) -> Gets {
+fn error(status: u16, name: &str, who: Author) -> ClientResult {
     Error(status, name.to_owned(), who)
 }
 
-fn raises(events: usize, name: &str) -> Gets {
+fn raises(events: usize, name: &str) -> ClientResult {
     Raises(events, name.to_owned(), First)
 }
 
 const IN: [bool; 2] = [false, false];
 
-/// A throttle cools the target and moves on at once.
+/// A throttle cools the target, and the request moves to the next one at once.
 fn throttled() -> Pair {
     let all = error(429, "ThrottlingException", Gateway);
     [seen(Answer(Second), 2, "success", [true, false]), seen(all, 2, "throttled", [true, true])]
 }
 
-/// Another try, then the next target; at last the first target's failure.
-fn transient(last: Gets) -> Pair {
+/// Another try, then the next target, then the first target's failure as the answer.
+fn transient(last: ClientResult) -> Pair {
     [seen(Answer(Second), 3, "success", IN), seen(last, 4, "upstream_error", IN)]
 }
 
-/// The next target without another try; at last the first target's failure.
-fn left(last: Gets, outcome: &str) -> Pair {
+/// The next target without another try, then the first target's failure as the answer.
+fn left(last: ClientResult, outcome: &str) -> Pair {
     [seen(Answer(Second), 2, "success", IN), seen(last, 2, outcome, IN)]
 }
 
-/// The first target's word is the last.
-fn relayed(gets: Gets, outcome: &str) -> Pair {
+/// The first target's failure is the answer at once.
+fn relayed(gets: ClientResult, outcome: &str) -> Pair {
     [(); 2].map(|()| seen(gets.clone(), 1, outcome, IN))
 }
 
-/// The gateway's words for an upstream that it got no answer from.
+/// The gateway's error for an upstream without a response.
 fn unavailable() -> Pair {
     transient(error(503, "ServiceUnavailableException", Gateway))
 }
 
-/// A fault that strikes before an answer begins, whatever the operation.
+/// A fault that occurs before a response begins, for any operation.
 fn any(fault: Fault, pair: Pair) -> Row {
     Row { fault, whole: Some(pair.clone()), stream: pair }
 }
@@ -86,7 +86,7 @@ pub(super) fn rows() -> Vec<Row> {
     rows
 }
 
-/// Errors in Bedrock's form, or nearly so.
+/// Errors in the form of Bedrock's, or similar.
 fn errors() -> Vec<Row> {
     let client = |status, name| relayed(error(status, name, First), "client_error");
     let last = |status, name| left(error(status, name, First), "upstream_error");

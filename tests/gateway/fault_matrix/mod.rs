@@ -1,8 +1,8 @@
 //! The fault matrix: every fault of the simulator, for every operation that names a model and can
-//! be streamed, at the first target alone and at all of them. Each cell says what the client gets,
-//! after how many attempts, what is counted, and which targets are out afterwards.
+//! be streamed, at the first target alone and at all of them. Each cell names the client's result, the
+//! number of attempts, the counters, and the targets that are out afterwards.
 //!
-//! The matrix is `docs/fault-matrix.md`: a run compares it with what it saw, and writes it with
+//! The matrix is `docs/fault-matrix.md`: a run compares the page with its results, and writes it with
 //! `UPDATE_DOCS=1`. One gateway has two targets of its own for each cell, so that no cell sees
 //! another's state, and opens a connection for each attempt.
 
@@ -21,17 +21,17 @@ use crate::support::{Config, Gateway, Simulator};
 use cell::{Cell, Operation, ask};
 use expected::{Row, rows};
 
-/// Where a fault strikes.
+/// The targets that a fault affects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Scope {
     First,
     All,
 }
 
-/// Cells that are asked at once: a fault must not meet a machine that is out of breath.
+/// Most cells at once: an overloaded machine would add faults of its own.
 const AT_ONCE: usize = 8;
 
-/// One cell before it is asked.
+/// One cell before its request.
 struct Question {
     name: String,
     row: usize,
@@ -133,7 +133,7 @@ async fn states(gateway: &Gateway) -> BTreeMap<String, String> {
     targets.iter().map(|target| (text(&target["name"]), text(&target["state"]))).collect()
 }
 
-/// Every kind that the simulator's page names has a row.
+/// Every kind of fault in the simulator's page has a row.
 fn every_kind_is_in(rows: &[Row]) {
     let page = std::fs::read_to_string(root().join("docs/simulator.md")).unwrap();
     let faults = page.split_once("### Faults").unwrap().1.split_once("### Answers").unwrap().0;
@@ -186,7 +186,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// A fault as its page writes it.
+/// A fault as the page writes it.
 fn describe(fault: &Fault) -> String {
     let value = serde_json::to_value(fault).unwrap();
     let fields = value.as_object().unwrap().iter().filter(|(key, _)| *key != "kind");

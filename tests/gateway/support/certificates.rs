@@ -1,4 +1,4 @@
-//! A certificate authority of the tests' own, and what it signs, as files.
+//! A certificate authority for the tests, and its certificates as files.
 
 use std::path::{Path, PathBuf};
 
@@ -15,25 +15,25 @@ use tempfile::TempDir;
 /// The names that every server certificate is for.
 const NAMES: [&str; 2] = ["localhost", "bedrock.test"];
 
-/// The addresses that every server certificate is for. The last reaches this machine too, but is
-/// none of its loopback addresses.
+/// The addresses that every server certificate is for. The last one reaches this machine, too, but is not
+/// a loopback address.
 const ADDRESSES: [[u8; 4]; 2] = [[127, 0, 0, 1], [0, 0, 0, 0]];
 
-/// An authority that signs what it is asked for.
+/// A certificate authority.
 #[derive(Debug)]
 pub struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
     files: TempDir,
 }
 
-/// A certificate and its key, in a folder of their own that lasts as long as the authority.
+/// A certificate and its key, in a folder that exists as long as the authority.
 #[derive(Debug)]
 pub struct Issued {
     folder: PathBuf,
 }
 
 impl Authority {
-    /// A new one, which nobody trusts yet.
+    /// A new authority.
     pub fn new() -> Authority {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -47,7 +47,7 @@ impl Authority {
         Authority { issuer, files }
     }
 
-    /// Its own certificate.
+    /// The authority's own certificate.
     pub fn file(&self) -> PathBuf {
         self.files.path().join("ca.crt")
     }
@@ -57,7 +57,7 @@ impl Authority {
         self.file().display().to_string()
     }
 
-    /// Trust in it alone.
+    /// A store that trusts this authority alone.
     pub fn roots(&self) -> RootCertStore {
         let mut roots = RootCertStore::empty();
         roots.add(self.issuer.der().clone()).unwrap();
@@ -73,7 +73,7 @@ impl Authority {
         self.sign(params)
     }
 
-    /// A server's certificate that ended in 2020.
+    /// A server's certificate that expired in 2020.
     pub fn expired_server(&self) -> Issued {
         let mut params = CertificateParams::new(NAMES.map(str::to_owned)).unwrap();
         params.not_after = rcgen::date_time_ymd(2020, 1, 1);
@@ -128,7 +128,7 @@ impl Issued {
         PrivateKeyDer::from_pem_file(self.key()).unwrap()
     }
 
-    /// Puts a copy of both files into a folder, over those that may be there.
+    /// Copies both files into a folder, and replaces existing ones.
     pub fn copy_to(&self, folder: &Path) {
         for file in ["tls.crt", "tls.key"] {
             std::fs::copy(self.folder().join(file), folder.join(file)).unwrap();

@@ -34,15 +34,15 @@ use super::patience::eventually;
 
 type Body = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
 
-/// What a collector does with a delivery.
+/// How a collector responds to a delivery.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Does {
-    /// It takes it.
+    /// Accepts the delivery.
     #[default]
     Take,
-    /// It refuses it for good, and quotes what it was sent.
+    /// Refuses the delivery permanently, and quotes the request's headers.
     Refuse,
-    /// It never answers.
+    /// Never responds.
     Hang,
 }
 
@@ -60,7 +60,7 @@ struct State {
     deliveries: Vec<Delivery>,
 }
 
-/// What came at once.
+/// One delivery.
 #[derive(Clone, Debug)]
 pub struct Delivery {
     /// The number of its connection, from 1.
@@ -69,13 +69,13 @@ pub struct Delivery {
     pub path: String,
     /// The headers.
     pub headers: HeaderMap,
-    /// What the spans come from.
+    /// The attributes of the resource.
     pub resource: BTreeMap<String, String>,
     /// The spans.
     pub spans: Vec<Recorded>,
 }
 
-/// A span as it was sent, in a form to compare.
+/// A received span, in a form to compare.
 #[derive(Clone, Debug)]
 pub struct Recorded {
     /// Ids in hex; `parent` is empty for a root.
@@ -94,24 +94,24 @@ pub struct Recorded {
 }
 
 impl Recorded {
-    /// An attribute as text, empty where there is none.
+    /// An attribute as text, empty if there is none.
     pub fn get(&self, name: &str) -> &str {
         self.attributes.get(name).map_or("", String::as_str)
     }
 
-    /// The `traceparent` that names it.
+    /// The `traceparent` of the span.
     pub fn traceparent(&self) -> String {
         format!("00-{}-{}-01", self.trace_id, self.span_id)
     }
 
-    /// Whether it lies within another.
+    /// Whether the span lies within another span.
     pub fn is_within(&self, other: &Recorded) -> bool {
         other.start <= self.start && self.start <= self.end && self.end <= other.end
     }
 }
 
 impl Collector {
-    /// Starts one that takes everything.
+    /// Starts a collector that accepts every delivery.
     pub async fn start() -> Collector {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -142,17 +142,17 @@ impl Collector {
         self.address
     }
 
-    /// What it does from now on.
+    /// Sets the response to further deliveries.
     pub fn does(&self, does: Does) {
         self.state.lock().does = does;
     }
 
-    /// All that it was sent.
+    /// All deliveries so far.
     pub fn deliveries(&self) -> Vec<Delivery> {
         self.state.lock().deliveries.clone()
     }
 
-    /// The spans that it was sent so far.
+    /// All spans so far.
     pub fn spans(&self) -> Vec<Recorded> {
         self.deliveries().into_iter().flat_map(|it| it.spans).collect()
     }

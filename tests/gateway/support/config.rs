@@ -1,4 +1,4 @@
-//! Configs for the gateway under test, as changes to one that works with a simulator.
+//! Configs for the gateway under test, as changes to a config that works with a simulator.
 
 use std::net::TcpListener;
 
@@ -10,13 +10,13 @@ pub const TARGETS: [&str; 4] = ["sonnet-35", "sonnet-35-v2", "sonnet-3", "haiku-
 /// The variable that holds the secret of the simulator's key.
 pub const SECRET_VARIABLE: &str = "SIM_SECRET";
 
-/// The variable that holds the session token that belongs to it.
+/// The variable that holds the session token of that key.
 pub const TOKEN_VARIABLE: &str = "SIM_SESSION_TOKEN";
 
 /// The variable that holds the admin key.
 pub const ADMIN_VARIABLE: &str = "PLANTED_ADMIN_KEY";
 
-/// A config file in the making.
+/// The content of a config file.
 #[derive(Clone, Debug)]
 pub struct Config {
     table: toml::Table,
@@ -28,7 +28,7 @@ impl Config {
         Config { table: toml::Table::new() }
             .set("server.listen", "127.0.0.1:0")
             .set("server.admin_listen", "127.0.0.1:0")
-            // Requests that are written by hand name what they like.
+            // Hand-written requests have any host name.
             .set("server.allowed_hosts", vec!["*"])
             .set("upstream.region", "us-east-1")
             .set("upstream.endpoint_url", simulator.url())
@@ -59,10 +59,10 @@ impl Config {
         config.route(MODELS[0], &TARGETS[..count])
     }
 
-    /// The same on ports that are known beforehand, so that another process can take them over.
+    /// The same with ports that are chosen now, so that another process can take them over.
     pub fn on_known_ports(self) -> Config {
         let port = || {
-            // Below those that the system gives to outgoing connections.
+            // Below the range of ports of outgoing connections.
             let ports = std::iter::repeat_with(|| fastrand::u16(10_000..30_000));
             let mut free = ports.filter(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());
             format!("127.0.0.1:{}", free.next().unwrap())
@@ -100,26 +100,26 @@ impl Config {
         self
     }
 
-    /// Takes the upstream's credentials away.
+    /// Removes the upstream's credentials.
     pub fn without_credentials(self) -> Config {
         ["access_key_id", "secret_access_key", "session_token"]
             .into_iter()
             .fold(self, |config, key| config.without_upstream(key))
     }
 
-    /// Takes one key of the upstream away.
+    /// Removes one key of the upstream.
     pub fn without_upstream(mut self, key: &str) -> Config {
         self.table["upstream"].as_table_mut().unwrap().remove(key);
         self
     }
 
-    /// Takes the admin key away.
+    /// Removes the admin key.
     pub fn without_admin_key(mut self) -> Config {
         self.table["server"].as_table_mut().unwrap().remove("admin_key");
         self
     }
 
-    /// Has the listener speak TLS with this certificate.
+    /// Makes the listener use TLS with this certificate.
     pub fn tls(self, issued: &Issued) -> Config {
         self.set("server.tls.cert", issued.cert()).set("server.tls.key", issued.key())
     }
@@ -152,7 +152,7 @@ impl Config {
         self
     }
 
-    /// Takes one key of the last client away.
+    /// Removes one key of the last client.
     pub fn without_of_client(mut self, key: &str) -> Config {
         let clients = self.table["clients"].as_array_mut().unwrap();
         clients.last_mut().unwrap().as_table_mut().unwrap().remove(key);
@@ -168,7 +168,7 @@ impl Config {
         self
     }
 
-    /// Adds a route behind those that are there.
+    /// Adds a route after the existing ones.
     pub fn route(mut self, model: &str, targets: &[&str]) -> Config {
         let mut route = toml::Table::new();
         route.insert("models".to_owned(), vec![model].into());
@@ -186,7 +186,7 @@ impl Config {
         self
     }
 
-    /// The file.
+    /// The config file as text.
     pub fn to_toml(&self) -> String {
         toml::to_string(&self.table).unwrap()
     }

@@ -1,5 +1,5 @@
-//! An HTTP endpoint that answers by a script and notes what it was asked: what stands for AWS' own
-//! endpoints, a proxy, or an upstream whose answers a test writes byte by byte.
+//! An HTTP endpoint with scripted responses, which records its requests. It stands for an endpoint of AWS,
+//! a proxy, or an upstream whose responses a test writes byte by byte.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-/// One answer. The connection is closed after it.
+/// One response, after which the connection is closed.
 #[derive(Clone, Debug)]
 pub struct Scripted {
     /// The status.
@@ -42,7 +42,7 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// Starts one. `answer` is given each request whole.
+    /// Starts an endpoint. `answer` gets each complete request.
     pub async fn start(answer: impl Fn(&str) -> Scripted + Send + Sync + 'static) -> Endpoint {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -77,7 +77,7 @@ impl Endpoint {
         self.seen.lock().clone()
     }
 
-    /// Forgets them.
+    /// Clears the recorded requests.
     pub fn forget(&self) {
         self.seen.lock().clear();
     }

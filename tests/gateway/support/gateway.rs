@@ -26,7 +26,7 @@ const CONFIG_FILE: &str = "config.toml";
 /// The admin key of all gateways that have one.
 pub const ADMIN_KEY: &str = "the-admin-key-0123456789";
 
-/// The session token of all gateways, which the simulator has signed and not checked otherwise.
+/// The session token of all gateways. The simulator only checks that it is signed.
 pub const SESSION_TOKEN: &str = "the-session-token/of+all/gateways==";
 
 /// A gateway under test.
@@ -57,7 +57,7 @@ impl Gateway {
         Gateway::run(command, files).await
     }
 
-    /// The same with these limits on open files, soft and hard, as the process is started with.
+    /// The same with these soft and hard limits on open files.
     pub async fn start_with_files(config: &Config, soft: u64, hard: u64) -> Gateway {
         let files = tempfile::tempdir().unwrap();
         let path = files.path().join(CONFIG_FILE);
@@ -67,7 +67,7 @@ impl Gateway {
         Gateway::run(command, files).await
     }
 
-    /// Starts `sluice serve` without a file: it has its environment alone.
+    /// Starts `sluice serve` without a config file, from environment variables alone.
     pub async fn start_by_environment(variables: &[(&str, &str)]) -> Gateway {
         let files = tempfile::tempdir().unwrap();
         let mut command = sluice();
@@ -75,7 +75,7 @@ impl Gateway {
         Gateway::run(command, files).await
     }
 
-    /// Starts `sluice serve` with the file that `write` has put into the folder it is given.
+    /// Starts `sluice serve` with the config file that `write` creates in a folder.
     pub async fn start_from(write: impl FnOnce(&Path) -> PathBuf) -> Gateway {
         Gateway::start_from_with(write, &[]).await
     }
@@ -92,7 +92,7 @@ impl Gateway {
         Gateway::run(command, files).await
     }
 
-    /// Starts `sluice serve` by a command that ends in running what it is given, as `env` does.
+    /// Starts `sluice serve` through a command that runs its arguments, as `env` does.
     pub async fn start_by(runner: &[&str], config: &Config, variables: &[(&str, &str)]) -> Gateway {
         let files = tempfile::tempdir().unwrap();
         let path = files.path().join(CONFIG_FILE);
@@ -130,12 +130,12 @@ impl Gateway {
         Gateway::start(&Config::four_models(simulator)).await
     }
 
-    /// The URL that clients are pointed at.
+    /// The URL for clients.
     pub fn url(&self) -> String {
         format!("http://{}", self.listen)
     }
 
-    /// The same where TLS is spoken.
+    /// The URL for clients with TLS.
     pub fn https_url(&self) -> String {
         format!("https://{}", self.listen)
     }
@@ -165,26 +165,26 @@ impl Gateway {
         client.call(&self.url(), call).await
     }
 
-    /// The metrics as they stand.
+    /// The current metrics.
     pub async fn metrics(&self) -> Metrics {
         let response = http::get(&format!("{}/metrics", self.admin_url())).await;
         assert_eq!(response.status, 200);
         Metrics::read(&response.text())
     }
 
-    /// What `/admin/targets` says.
+    /// The targets that `/admin/targets` returns.
     pub async fn targets(&self) -> Vec<Value> {
         let response = http::get(&format!("{}/admin/targets", self.admin_url())).await;
         assert_eq!(response.status, 200);
         response.json()["targets"].as_array().unwrap().clone()
     }
 
-    /// What it says of one of them.
+    /// One target of `/admin/targets`.
     pub async fn target(&self, name: &str) -> Value {
         self.targets().await.into_iter().find(|target| target["name"] == name).unwrap()
     }
 
-    /// What the target has of its quota now.
+    /// The state of a target's quota.
     pub async fn quota(&self, target: &str) -> Quota {
         serde_json::from_value(self.target(target).await["quota"].clone()).unwrap()
     }
@@ -196,17 +196,17 @@ impl Gateway {
         eventually(&what, waiting, |waiting| *waiting >= count as f64).await;
     }
 
-    /// The records of use that it has written so far, if it is told to.
+    /// The usage records that the gateway has written so far.
     pub fn usage_records(&self) -> String {
         std::fs::read_to_string(self.folder().join("usage.jsonl")).unwrap_or_default()
     }
 
-    /// The folder of its config file.
+    /// The folder of the config file.
     pub fn folder(&self) -> &Path {
         self.files.path()
     }
 
-    /// Puts another text in place of the config file.
+    /// Replaces the content of the config file.
     pub fn write(&self, file: &str) {
         std::fs::write(self.folder().join(CONFIG_FILE), file).unwrap();
     }
@@ -216,7 +216,7 @@ impl Gateway {
         self.metrics().await.sum("sluice_config_reloads_total", &[("result", result)])
     }
 
-    /// Puts another text in place of the config file and has it read.
+    /// Replaces the content of the config file, and waits for the reload.
     pub async fn reload(&self, file: &str) {
         self.write(file);
         let reloads = async || self.metrics().await.sum("sluice_config_reloads_total", &[]);
@@ -234,12 +234,12 @@ impl Gateway {
         eventually("the access log", look, |log| log.len() >= lines).await
     }
 
-    /// Everything that was logged so far, on both streams.
+    /// The output so far, on both streams.
     pub fn output(&self) -> String {
         [self.stdout.all(), self.stderr.all()].concat().join("\n")
     }
 
-    /// The lines of its own log with a message that begins so, once there is one.
+    /// The lines of the process log whose message begins with this text, once there is one.
     pub async fn log_lines(&self, message: &str) -> Vec<Value> {
         let look = async || {
             let lines = self.stderr.all().into_iter();
@@ -255,10 +255,10 @@ impl Gateway {
         self.child.id().unwrap()
     }
 
-    /// The processor time that it has taken so far.
+    /// The CPU time that the process has used so far.
     pub fn processor_time(&self) -> Duration {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
-        // After the name, which may hold anything, comes the third field.
+        // The third field follows the name, which may contain any character.
         let (_, fields) = stat.rsplit_once(')').unwrap();
         let fields: Vec<&str> = fields.split_whitespace().collect();
         let ticks = |field: usize| fields[field - 3].parse::<u64>().unwrap();
@@ -266,39 +266,39 @@ impl Gateway {
         Duration::from_secs_f64((ticks(14) + ticks(15)) as f64 / per_second as f64)
     }
 
-    /// The memory that it has now, in bytes.
+    /// The resident memory of the process, in bytes.
     pub fn resident_bytes(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
     }
 
-    /// Asks the gateway to read its config and its certificate again.
+    /// Sends SIGHUP: the gateway reads its config and its certificate again.
     pub async fn hang_up(&self) {
         let kill = Command::new("kill").args(["-HUP", &self.pid().to_string()]).status().await;
         assert!(kill.unwrap().success());
     }
 
-    /// Asks the gateway to stop, as an orchestrator does.
+    /// Sends SIGTERM, as an orchestrator does.
     pub async fn terminate(&self) {
         let kill = Command::new("kill").args(["-TERM", &self.pid().to_string()]).status().await;
         assert!(kill.unwrap().success());
     }
 
-    /// The same, and waits until it has heard.
+    /// Sends SIGTERM, and waits until the drain has begun.
     pub async fn begins_to_drain(&self) {
         self.terminate().await;
         let ready = async || http::get(&format!("{}/readyz", self.admin_url())).await.status;
         eventually("not ready", ready, |status| *status == 503).await;
     }
 
-    /// Waits until nobody can connect any more.
+    /// Waits until the listener refuses connections.
     pub async fn closes_its_listener(&self) {
         let refused = async || TcpStream::connect(self.listen).await.is_err();
         eventually("no connections", refused, |refused| *refused).await;
     }
 
-    /// Ends the process as a crash would.
+    /// Kills the process, as a crash does.
     pub async fn kill(mut self) {
         self.child.kill().await.unwrap();
     }
@@ -309,7 +309,7 @@ impl Gateway {
         ended.unwrap_or_else(|_| panic!("the gateway does not end: {}", self.output())).unwrap()
     }
 
-    /// Asserts that it still answers, and never panicked.
+    /// Asserts that the gateway still answers, and never panicked.
     pub async fn is_healthy(&self) {
         let health = http::get(&format!("{}/healthz", self.admin_url())).await;
         assert_eq!(health.status, 200);
@@ -318,7 +318,7 @@ impl Gateway {
 }
 
 impl Drop for Gateway {
-    /// No gateway of any test lets out a secret.
+    /// Asserts that the gateway has revealed no secret.
     fn drop(&mut self) {
         if std::thread::panicking() {
             return;
@@ -327,24 +327,24 @@ impl Drop for Gateway {
             leaks::none_in(path, &answer);
         }
         leaks::none_in("the log", &self.output());
-        leaks::none_in("the records of use", &self.usage_records());
+        leaks::none_in("the usage records", &self.usage_records());
     }
 }
 
-/// What `/admin/targets` says of a quota.
+/// A quota in `/admin/targets`.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Quota {
-    /// Requests per minute as learned.
+    /// The learned limit of requests per minute.
     pub learned_rpm: Option<f64>,
-    /// Tokens per minute as learned.
+    /// The learned limit of tokens per minute.
     pub learned_tpm: Option<f64>,
-    /// Tokens there are room for.
+    /// Available tokens.
     pub tokens_available: Option<f64>,
-    /// Requests under way.
+    /// Requests in flight.
     pub in_flight: u64,
 }
 
-/// The binary with nothing of the machine's environment that it might read, and the secret.
+/// The binary with the simulator's secret, and without variables of the machine that the binary would read.
 pub fn sluice() -> Command {
     like_sluice(env!("CARGO_BIN_EXE_sluice"))
 }
@@ -371,7 +371,7 @@ fn like_sluice(program: &str) -> Command {
     command
 }
 
-/// Runs the binary to its end and gives status, stdout and stderr.
+/// Runs the binary to its end, and returns status, stdout and stderr.
 pub async fn run_sluice(arguments: &[&str]) -> (ExitStatus, String, String) {
     let output = sluice().args(arguments).stdin(Stdio::null()).output();
     let output = within(Duration::from_secs(30), "the command ends", output).await.unwrap();
@@ -389,7 +389,7 @@ fn listening(line: &str) -> Option<[SocketAddr; 3]> {
     Some([address("listen")?, address("admin")?, address("legacy")?])
 }
 
-/// The lines of an output stream, collected as they come.
+/// The lines of an output stream so far.
 #[derive(Clone, Debug, Default)]
 pub struct Lines(Arc<Mutex<Vec<String>>>);
 

@@ -1,4 +1,4 @@
-//! HTTP/2 by hand: frames as they are told, whether the protocol allows them or not.
+//! HTTP/2 by hand: sends any frames, even those that the protocol forbids.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, timeout_at};
 
-/// What a client's connection begins with.
+/// The client's connection preface.
 pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Types of frames.
@@ -33,7 +33,7 @@ pub mod flag {
     pub const PRIORITY: u8 = 32;
 }
 
-/// A frame, as it stands on the wire.
+/// The bytes of a frame on the wire.
 pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let mut bytes = (payload.len() as u32).to_be_bytes()[1..].to_vec();
     bytes.extend([kind, flags]);
@@ -42,7 +42,7 @@ pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// A block of header fields, each a literal that no table keeps.
+/// A block of header fields, each a literal without indexing.
 pub fn block(fields: &[(&str, &str)]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for (name, value) in fields {
@@ -82,7 +82,7 @@ pub fn settings(settings: &[(u16, u32)]) -> Vec<u8> {
     frame(kind::SETTINGS, 0, 0, &pairs.collect::<Vec<u8>>())
 }
 
-/// A frame as it was read.
+/// A received frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame {
     pub kind: u8,
@@ -106,7 +106,7 @@ pub struct Http2 {
 }
 
 impl Http2 {
-    /// Connects and says nothing yet. The kernel takes in only a few kilobytes that are not read.
+    /// Connects without sending anything. The receive buffer is a few kilobytes.
     pub async fn connect(address: SocketAddr) -> Http2 {
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(4096).unwrap();
@@ -121,7 +121,7 @@ impl Http2 {
         connection
     }
 
-    /// Sends bytes. A peer that has closed already is no failure here; false if it has.
+    /// Sends bytes. False if the peer has closed the connection.
     pub async fn send(&mut self, bytes: &[u8]) -> bool {
         self.stream.write_all(bytes).await.is_ok()
     }
@@ -140,7 +140,7 @@ impl Http2 {
         timeout_at(Instant::now() + limit, read).await.ok().flatten()
     }
 
-    /// Reads on until a frame is as asked; `None` if the connection ends or `limit` is over first.
+    /// Reads until a frame matches. `None` if the connection ends or `limit` passes first.
     pub async fn find(&mut self, limit: Duration, is: impl Fn(&Frame) -> bool) -> Option<Frame> {
         let end = Instant::now() + limit;
         loop {
@@ -152,7 +152,7 @@ impl Http2 {
         }
     }
 
-    /// Reads on to the end of the connection; the frames on the way, or `None` if it is still open
+    /// Reads to the end of the connection, and returns the frames; `None` if the connection is still open
     /// after `limit`.
     pub async fn end(&mut self, limit: Duration) -> Option<Vec<Frame>> {
         let end = Instant::now() + limit;

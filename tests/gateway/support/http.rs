@@ -1,4 +1,4 @@
-//! A plain HTTP client, for what SDKs don't do: HTTP/2 in the clear, odd headers, health checks.
+//! A plain HTTP client for requests that SDKs don't make: HTTP/2 without TLS, odd headers, health checks.
 
 use ::http::{HeaderMap, Method, Request, Version};
 use bytes::{Bytes, BytesMut};
@@ -11,7 +11,7 @@ use super::gateway::ADMIN_KEY;
 use super::patience::{LONG, within};
 use super::{Dialer, leaks};
 
-/// A response, read to its end.
+/// A response with its body.
 #[derive(Debug)]
 pub struct Response {
     /// The status.
@@ -22,7 +22,7 @@ pub struct Response {
     pub body: Bytes,
     /// Whether the body broke off.
     pub broken: bool,
-    /// The protocol it came by.
+    /// The protocol of the response.
     pub version: Version,
 }
 
@@ -37,13 +37,13 @@ impl Response {
         serde_json::from_slice(&self.body).unwrap()
     }
 
-    /// A header that is there once.
+    /// The value of a header that occurs once.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(|value| value.to_str().unwrap())
     }
 }
 
-/// A GET, by who has the admin key.
+/// A GET with the admin key.
 pub async fn get(url: &str) -> Response {
     let request = Request::get(url).header("x-sluice-admin-key", ADMIN_KEY);
     send(request.body(Full::default()).unwrap()).await
@@ -66,13 +66,13 @@ pub async fn request(
     send(request).await
 }
 
-/// A POST of something with this media type.
+/// A POST of a body with this media type.
 pub async fn send_as(url: &str, media_type: &str, body: &str) -> Response {
     let request = Request::post(url).header("content-type", media_type);
     send(request.body(Full::from(body.to_owned())).unwrap()).await
 }
 
-/// The same by HTTP/2 without TLS or upgrade.
+/// The same over HTTP/2 without TLS or upgrade.
 pub async fn post_by_http2(
     url: &str,
     headers: &[(&str, &str)],
@@ -82,7 +82,7 @@ pub async fn post_by_http2(
     receive(client.request(posting(url, headers, body))).await
 }
 
-/// The same by TLS, in the version of HTTP that the two agree on.
+/// The same over TLS, in the HTTP version that ALPN selects.
 pub async fn post_by_tls(
     dialer: &Dialer,
     url: &str,

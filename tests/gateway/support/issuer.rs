@@ -1,4 +1,4 @@
-//! An issuer of tokens: keys of its own, and a server that tells them over TLS.
+//! An issuer of tokens: its keys, and a server that publishes them over TLS.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -32,7 +32,7 @@ use super::{Authority, Terminator};
 pub struct TokenKey {
     id: String,
     algorithm: Algorithm,
-    /// The private key in its outer form, PKCS #8.
+    /// The private key in PKCS #8.
     private: Vec<u8>,
 }
 
@@ -55,7 +55,7 @@ impl TokenKey {
 
     fn public(&self) -> Value {
         let key = match self.algorithm {
-            // What is left behind the head of the outer form is the inner one.
+            // PKCS #8 puts a head of 26 bytes before the PKCS #1 key.
             Algorithm::RS256 => EncodingKey::from_rsa_der(&self.private[26..]),
             _ => EncodingKey::from_ec_der(&self.private),
         };
@@ -64,7 +64,7 @@ impl TokenKey {
         serde_json::to_value(jwk).unwrap()
     }
 
-    /// A token that says this, signed by the key.
+    /// A token with these claims, signed by the key.
     pub fn sign(&self, claims: &Value) -> String {
         let header = json!({ "typ": "JWT", "alg": self.algorithm, "kid": self.id });
         let [header, claims] =
@@ -85,69 +85,69 @@ impl TokenKey {
     }
 }
 
-/// What an issuer says.
+/// The state of an issuer's server.
 #[derive(Debug, Default)]
-struct Said {
+struct IssuerState {
     keys: Vec<Value>,
-    /// Whether every request is answered with an error.
+    /// Whether every response is an error.
     is_broken: bool,
-    /// How often its keys were asked for.
+    /// The number of requests for the keys.
     asked: usize,
 }
 
 /// An issuer, until it is dropped.
 #[derive(Debug)]
 pub struct Issuer {
-    said: Arc<Mutex<Said>>,
+    state: Arc<Mutex<IssuerState>>,
     tls: Terminator,
     serving: JoinHandle<()>,
 }
 
 impl Issuer {
-    /// Starts one with a certificate of this authority's and these keys.
+    /// Starts an issuer with a certificate of this authority and these keys.
     pub async fn start(authority: &Authority, keys: &[&TokenKey]) -> Issuer {
-        let said = Arc::<Mutex<Said>>::default();
+        let state = Arc::<Mutex<IssuerState>>::default();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let tls = Terminator::start(&authority.server(), &["http/1.1"], address).await;
         let url = format!("https://localhost:{}", tls.port());
-        let telling = Arc::clone(&said);
+        let shared = Arc::clone(&state);
         let serving = tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
-                let (said, url) = (Arc::clone(&telling), url.clone());
+                let (state, url) = (Arc::clone(&shared), url.clone());
                 let answer = service_fn(move |request: Request<_>| {
-                    let answer = said.lock().answer(&url, request.uri().path());
+                    let answer = state.lock().answer(&url, request.uri().path());
                     async { Ok::<_, Infallible>(answer) }
                 });
                 tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(socket), answer));
             }
         });
-        let issuer = Issuer { said, tls, serving };
+        let issuer = Issuer { state, tls, serving };
         issuer.has(keys);
         issuer
     }
 
-    /// Its URL, which is its name in tokens.
+    /// The issuer's URL, which is its name in tokens.
     pub fn url(&self) -> String {
         format!("https://localhost:{}", self.tls.port())
     }
 
-    /// Has these keys from now on, and no others.
+    /// Replaces the keys by these.
     pub fn has(&self, keys: &[&TokenKey]) {
-        self.said.lock().keys = keys.iter().map(|key| key.public()).collect();
+        self.state.lock().keys = keys.iter().map(|key| key.public()).collect();
     }
 
-    /// Answers nothing but errors, or is right again.
+    /// Makes every response an error, or none.
     pub fn breaks(&self, is_broken: bool) {
-        self.said.lock().is_broken = is_broken;
+        self.state.lock().is_broken = is_broken;
     }
 
-    /// How often its keys were asked for.
+    /// The number of requests for the keys.
     pub fn asked(&self) -> usize {
-        self.said.lock().asked
+        self.state.lock().asked
     }
 
-    /// What a token for this subject says, good for ten minutes.
+    /// The claims of a token for this subject, valid for ten minutes.
     pub fn claims(&self, subject: &str) -> Value {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
         json!({ "iss": self.url(), "aud": "sluice", "sub": subject, "exp": now + 600 })
@@ -160,7 +160,7 @@ impl Drop for Issuer {
     }
 }
 
-impl Said {
+impl IssuerState {
     fn answer(&mut self, url: &str, path: &str) -> Response<Full<Bytes>> {
         let body = match path {
             "/.well-known/openid-configuration" => {

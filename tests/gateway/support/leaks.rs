@@ -1,9 +1,9 @@
-//! Secrets that the tests know, and a search for them in all that a gateway lets out.
+//! The secrets of the tests, and a search for them in all output of a gateway.
 //!
-//! Whatever plants a secret registers it here: the variables of a gateway, keys of certificates, what
-//! clients sign with or present. From then on it must not be in any answer, log, metric or admin
-//! output of any gateway of the test run. Each gateway is searched at its end, each answer when it
-//! comes.
+//! A helper that gives a secret to a gateway or a client registers it here: variables of a gateway, keys of
+//! certificates, credentials of clients. From then on no response, log, metric or admin output of any
+//! gateway of the test run may contain the secret. The output of each gateway is searched when the gateway
+//! ends, and each response when it arrives.
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
@@ -17,10 +17,10 @@ use parking_lot::Mutex;
 
 use super::gateway::ADMIN_KEY;
 
-/// Shorter ones could be part of anything.
+/// A shorter secret could occur in any text.
 const SHORTEST: usize = 12;
 
-/// What the end of a gateway is asked for.
+/// The admin paths whose output is searched.
 const PATHS: [&str; 7] = [
     "/metrics",
     "/admin/targets",
@@ -45,7 +45,7 @@ pub fn key_file(pem: &str) {
     pem.lines().filter(|line| !line.starts_with("---")).for_each(secret);
 }
 
-/// Registers what an environment variable holds, if its name says that it is a secret or it is a URL
+/// Registers the value of an environment variable, if its name suggests a secret, or its value is a URL
 /// with a password.
 pub fn variable(name: &str, value: &str) {
     let is_secret = ["KEY", "SECRET", "TOKEN", "PASSWORD"].iter().any(|it| name.contains(it));
@@ -60,7 +60,7 @@ pub fn variable(name: &str, value: &str) {
     }
 }
 
-/// Asserts that no known secret is in a text, as it is or in another coding.
+/// Asserts that a text contains no registered secret, as it is or encoded.
 #[track_caller]
 pub fn none_in(place: &str, text: &str) {
     let known = KNOWN.lock().clone();
@@ -70,7 +70,7 @@ pub fn none_in(place: &str, text: &str) {
     assert_eq!(found, None, "a secret is in {place}: {lines:#?}");
 }
 
-/// Whether a text holds a secret: as it is, in JSON, in a URL, or in Base64.
+/// Whether a text contains a secret: as it is, in JSON, in a URL, or in Base64.
 pub fn holds(text: &str, secret: &str) -> bool {
     let json = serde_json::to_string(secret).unwrap();
     let in_url: String = secret
@@ -87,7 +87,7 @@ pub fn holds(text: &str, secret: &str) -> bool {
     forms.iter().any(|form| text.contains(form))
 }
 
-/// What a gateway tells on its admin port, as far as it is there: a path and the answer to each.
+/// The admin output of a gateway: each path and its response, as far as the gateway responds.
 pub fn admin_output(admin: SocketAddr) -> Vec<(&'static str, String)> {
     let read = |path| Some((path, ask(admin, path)?));
     PATHS.into_iter().filter_map(read).collect()

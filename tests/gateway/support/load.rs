@@ -1,5 +1,5 @@
-//! Load that goes on until it is told to stop: workers with connections that they keep, each with
-//! one request at a time, plain ones and streams in turn.
+//! Load until it is stopped: workers with persistent connections, each with one request at a time,
+//! alternating complete responses and streams.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -17,13 +17,13 @@ use tokio::task::JoinHandle;
 use super::patience::{LONG, eventually, within};
 use super::{PRIMARY, bodies};
 
-/// How the workers speak.
+/// The protocol of the workers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
-    /// HTTP/1.1. A request whose connection was closed under it has failed.
+    /// HTTP/1.1. A request fails if its connection is closed.
     Http1,
-    /// HTTP/2, one connection for all. A request that the server did not take because it goes is
-    /// made again, as the protocol has it.
+    /// HTTP/2, one connection for all workers. A request that the server did not process before a GOAWAY
+    /// is repeated, as the protocol allows.
     Http2,
 }
 
@@ -35,19 +35,19 @@ pub struct Load {
     workers: Vec<JoinHandle<Tally>>,
 }
 
-/// What became of the requests.
+/// The results of the requests.
 #[derive(Debug, Default)]
 pub struct Tally {
-    /// Those with a whole answer.
+    /// Requests with a complete response.
     pub answered: usize,
-    /// Times that a gateway was not there, or about to go, and another was asked.
+    /// How often a request moved to another gateway, because one was down or about to stop.
     pub moved: usize,
-    /// What went wrong with the others.
+    /// The errors of all other requests.
     pub failures: Vec<String>,
 }
 
 impl Load {
-    /// Starts `workers` that ask these gateways in turn.
+    /// Starts `workers` that send requests to these gateways in turn.
     pub fn start(urls: &[String], workers: usize, protocol: Protocol) -> Load {
         let stop = Arc::new(AtomicBool::new(false));
         let answered = Arc::new(AtomicUsize::new(0));
@@ -70,7 +70,7 @@ impl Load {
         eventually("the load goes on", look, |now| *now >= before + count).await;
     }
 
-    /// Stops and tells what became of it.
+    /// Stops the load, and returns the results.
     pub async fn stop(self) -> Tally {
         self.stop.store(true, Ordering::Relaxed);
         let mut sum = Tally::default();
@@ -91,7 +91,7 @@ struct Worker {
     number: usize,
 }
 
-/// Why a request has no answer.
+/// Why a request has no response.
 enum Failed {
     NotTaken,
     Otherwise(String),
@@ -161,12 +161,12 @@ impl Worker {
     }
 }
 
-/// Whether a stream came to the event that tells its usage, which is the last.
+/// Whether a stream is complete: its last event has the usage.
 fn is_whole(mut stream: &[u8]) -> bool {
-    let mut told = false;
+    let mut has_usage = false;
     while let Ok(Some(frame)) = Frame::read(stream) {
-        told = Usage::from_frame(&frame).is_some();
+        has_usage = Usage::from_frame(&frame).is_some();
         stream = &stream[frame.len..];
     }
-    told && stream.is_empty()
+    has_usage && stream.is_empty()
 }

@@ -1,6 +1,6 @@
 //! The Prometheus text format, as far as assertions need it.
 
-/// What `/metrics` said at one time.
+/// The samples of `/metrics` at one time.
 #[derive(Debug)]
 pub struct Metrics(Vec<Sample>);
 

@@ -1,7 +1,7 @@
-//! What the tests are written with: a simulator, a gateway, clients, and raw sockets.
+//! The helpers of the tests: a simulator, a gateway, clients, and raw sockets.
 //!
-//! Every test runs the real binary against an in-process simulator over real sockets, and looks
-//! from outside: at answers, at the simulator's log, at metrics and at log lines.
+//! Every test runs the real binary against an in-process simulator over real sockets, and observes it
+//! from outside: responses, the simulator's log, metrics and log lines.
 
 pub mod ask;
 pub mod bodies;

@@ -1,37 +1,37 @@
-//! Waiting for what must come: polls until it is there, and fails with what was seen last.
+//! Waits for a condition: polls until it holds, and fails with the last observed value.
 
 use std::fmt::Debug;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
 
-/// How long a test waits for what should come at once. Long, for a machine with much else to do.
+/// Longest wait for something that should happen at once. It allows for a busy machine.
 pub const LONG: Duration = Duration::from_secs(20);
 
-/// Polls `look` until `enough` says yes, and gives what it saw.
+/// Polls `observe` until `is_met` accepts its value, and returns that value.
 ///
 /// # Panics
-/// When [`LONG`] is over.
+/// If that takes longer than [`LONG`].
 pub async fn eventually<T: Debug>(
     what: &str,
-    mut look: impl AsyncFnMut() -> T,
-    mut enough: impl FnMut(&T) -> bool,
+    mut observe: impl AsyncFnMut() -> T,
+    mut is_met: impl FnMut(&T) -> bool,
 ) -> T {
     let end = Instant::now() + LONG;
     loop {
-        let seen = look().await;
-        if enough(&seen) {
-            return seen;
+        let value = observe().await;
+        if is_met(&value) {
+            return value;
         }
-        assert!(Instant::now() < end, "{what}: still {seen:?}");
+        assert!(Instant::now() < end, "{what}: still {value:?}");
         sleep(Duration::from_millis(10)).await;
     }
 }
 
-/// Waits at most `limit`.
+/// Awaits `work` for at most `limit`.
 ///
 /// # Panics
-/// When it takes longer.
+/// If the work takes longer.
 pub async fn within<T>(limit: Duration, what: &str, work: impl Future<Output = T>) -> T {
     match timeout(limit, work).await {
         Ok(done) => done,

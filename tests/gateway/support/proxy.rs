@@ -1,4 +1,4 @@
-//! A forward proxy that notes what it is asked for, and brings everything to one place.
+//! A forward proxy that records its requests, and connects to one address whatever the request names.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-/// A proxy under test's way out; ended when dropped.
+/// A forward proxy, stopped when dropped.
 #[derive(Debug)]
 pub struct Proxy {
     address: SocketAddr,
@@ -17,7 +17,7 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Connects to `to`, whatever it is asked for; asks for this authorization, if any.
+    /// Starts a proxy that always connects to `to`, and requires this authorization, if any.
     pub async fn start(to: SocketAddr, authorization: Option<&'static str>) -> Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -31,7 +31,7 @@ impl Proxy {
         Proxy { address, heads, serving }
     }
 
-    /// Where it is.
+    /// The proxy's address.
     pub fn address(&self) -> SocketAddr {
         self.address
     }

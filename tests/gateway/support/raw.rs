@@ -1,4 +1,4 @@
-//! A connection that sends whatever bytes it is told to, and reads HTTP/1.1 responses.
+//! A connection that sends any bytes, and reads HTTP/1.1 responses.
 
 use std::fmt::Debug;
 use std::net::SocketAddr;
@@ -8,26 +8,26 @@ use tokio::net::{TcpSocket, TcpStream};
 
 use super::patience::{LONG, within};
 
-/// What bytes go over.
+/// A stream of bytes.
 trait Stream: AsyncRead + AsyncWrite + Debug + Send + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Debug + Send + Unpin> Stream for S {}
 
-/// One TCP connection, or what is spoken over one.
+/// One TCP connection, or a stream over one, such as TLS.
 #[derive(Debug)]
 pub struct Connection {
     stream: Box<dyn Stream>,
     unread: Vec<u8>,
 }
 
-/// A response as its bytes said it.
+/// A received response.
 #[derive(Debug)]
 pub struct RawResponse {
     /// The status.
     pub status: u16,
     /// Status line and headers.
     pub head: String,
-    /// The body, as long as `content-length` says.
+    /// The body, of the length that `content-length` gives.
     pub body: String,
 }
 
@@ -44,38 +44,38 @@ impl Connection {
         Connection::over(TcpStream::connect(address).await.unwrap())
     }
 
-    /// Goes over a stream that is there already.
+    /// Uses an existing stream.
     pub fn over(
         stream: impl AsyncRead + AsyncWrite + Debug + Send + Unpin + 'static,
     ) -> Connection {
         Connection { stream: Box::new(stream), unread: Vec::new() }
     }
 
-    /// Connects with a narrow door: the kernel takes in only a few kilobytes that are not read.
+    /// Connects with a receive buffer of a few kilobytes.
     pub async fn open_narrow(address: SocketAddr) -> Connection {
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(4096).unwrap();
         Connection::over(socket.connect(address).await.unwrap())
     }
 
-    /// Sends bytes. A peer that has closed already is no failure here.
+    /// Sends bytes. Ignores a peer that has closed the connection.
     pub async fn send(&mut self, bytes: &[u8]) {
         let _ = self.stream.write_all(bytes).await;
     }
 
-    /// Reads one response; `None` when the peer closed instead.
+    /// Reads one response; `None` if the peer closes the connection.
     pub async fn response(&mut self) -> Option<RawResponse> {
         within(LONG, "a response or the end", self.read()).await
     }
 
-    /// Whether the peer has closed, or does so now.
+    /// Waits for the end of the connection. False if the peer sends more.
     pub async fn closes(&mut self) -> bool {
         let mut byte = [0; 1];
         let read = within(LONG, "the end of the connection", self.stream.read(&mut byte)).await;
         self.unread.is_empty() && read.unwrap_or(0) == 0
     }
 
-    /// Reads at most so many bytes of whatever comes; none at the end of the connection.
+    /// Reads at most so many bytes; empty at the end of the connection.
     pub async fn some(&mut self, most: usize) -> Vec<u8> {
         let mut bytes = vec![0; most];
         let read = within(LONG, "some bytes", self.stream.read(&mut bytes)).await;
@@ -83,12 +83,12 @@ impl Connection {
         bytes
     }
 
-    /// Reads whatever comes until the peer closes.
+    /// Reads until the peer closes the connection.
     pub async fn ends(&mut self) {
         while !self.some(4096).await.is_empty() {}
     }
 
-    /// All that still comes, until the peer closes or breaks off.
+    /// The bytes that still arrive until the peer closes or resets the connection.
     pub async fn rest(&mut self) -> Vec<u8> {
         let all = async { while self.more().await.is_some() {} };
         within(LONG, "the end of the connection", all).await;

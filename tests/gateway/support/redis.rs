@@ -1,4 +1,4 @@
-//! A Redis server of the test's own, on a free port, with a folder that outlives its crashes.
+//! A Redis server for one test, on a free port, with a data folder that survives crashes.
 
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
@@ -26,14 +26,14 @@ pub struct Redis {
 }
 
 impl Redis {
-    /// Starts one.
+    /// Starts a server.
     pub async fn start() -> Redis {
         let redis = Redis::absent();
         redis.resume().await;
         redis
     }
 
-    /// One that is not there yet.
+    /// A server that is not started yet.
     pub fn absent() -> Redis {
         leaks::secret(PASSWORD);
         let free = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -54,7 +54,7 @@ impl Redis {
         format!("file:{}", file.display())
     }
 
-    /// Starts it with what it has kept.
+    /// Starts the server with its stored data.
     pub async fn resume(&self) {
         let child = Command::new("redis-server")
             .args(["--bind", "127.0.0.1", "--port", &self.port.to_string()])
@@ -75,7 +75,7 @@ impl Redis {
         eventually("Redis listens", connects, |is_up| *is_up).await;
     }
 
-    /// Stops it as an operator does.
+    /// Stops the server as an operator does.
     pub fn stop(&self) {
         if let Some(mut child) = self.server.lock().take() {
             signal("-TERM", child.id());
@@ -83,7 +83,7 @@ impl Redis {
         }
     }
 
-    /// Ends it as a crash does.
+    /// Kills the server, as a crash does.
     pub fn kill(&self) {
         if let Some(mut child) = self.server.lock().take() {
             signal("-KILL", child.id());
@@ -91,21 +91,21 @@ impl Redis {
         }
     }
 
-    /// Starts it with what it has kept, of which it takes this long to load each piece. It says so
-    /// until then.
+    /// Starts the server with its stored data, and delays the load of each key by this time. Until the
+    /// data is loaded, the server replies with the LOADING error.
     pub async fn resume_slowly(&mut self, each: Duration) {
         let delay = each.as_micros().to_string();
         self.arguments = ["--key-load-delay", &delay].map(str::to_owned).to_vec();
         self.resume().await;
     }
 
-    /// Starts it with nothing of what it has kept.
+    /// Starts the server without its stored data.
     pub async fn resume_empty(&self) {
         std::fs::remove_dir_all(self.folder.path().join("appendonlydir")).unwrap();
         self.resume().await;
     }
 
-    /// Has `redis-cli` ask it.
+    /// Runs a command with `redis-cli`.
     pub async fn ask(&self, words: &[&str]) -> String {
         let mut command = tokio::process::Command::new("redis-cli");
         command.args(["-a", PASSWORD, "--no-auth-warning", "-p", &self.port.to_string()]);
@@ -118,7 +118,7 @@ impl Redis {
         self.port
     }
 
-    /// Starts one with these arguments more.
+    /// Starts a server with these additional arguments.
     pub async fn start_with(arguments: &[&str]) -> Redis {
         let mut redis = Redis::absent();
         redis.arguments = arguments.iter().map(|it| (*it).to_owned()).collect();
@@ -126,7 +126,7 @@ impl Redis {
         redis
     }
 
-    /// Starts a sentinel that watches this one.
+    /// Starts a sentinel that watches this server.
     pub async fn watched(&self) -> Redis {
         let sentinel = Redis::absent();
         let file = sentinel.folder.path().join("sentinel.conf");
@@ -145,7 +145,7 @@ impl Redis {
         sentinel
     }
 
-    /// Lets it hang for a while: it is there, and does not answer.
+    /// Suspends the server for a while, so that it accepts connections but does not answer.
     pub async fn hang(&self, time: Duration) {
         let id = self.server.lock().as_ref().unwrap().id();
         signal("-STOP", id);
@@ -154,8 +154,8 @@ impl Redis {
     }
 }
 
-/// An address that leads to one server and later to another, as that of a load balancer does.
-/// Connections that were made before stay where they lead.
+/// An address that forwards to one server and later to another, as a load balancer does. Existing
+/// connections stay with their server.
 #[derive(Debug)]
 pub struct Address {
     port: u16,
@@ -166,21 +166,21 @@ pub struct Address {
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Leads {
-    /// The port that new connections lead to; they are taken and lead nowhere without one.
+    /// The port to forward new connections to. Without one, they are accepted and not answered.
     port: Option<u16>,
-    /// Raised when nothing goes through those that were made before any more.
+    /// Raised to block all existing connections.
     cuts: usize,
 }
 
 impl Address {
-    /// One that leads to this server.
+    /// An address that forwards to this server.
     pub async fn of(redis: &Redis) -> Address {
         let address = Address::nowhere().await;
         address.leads_to(redis);
         address
     }
 
-    /// One where connections are taken and nothing is answered.
+    /// An address that accepts connections and does not answer.
     pub async fn nowhere() -> Address {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -196,12 +196,12 @@ impl Address {
         Address { port, folder, leads, _accepting: accepting }
     }
 
-    /// New connections lead to this server from now on.
+    /// Forwards new connections to this server from now on.
     pub fn leads_to(&self, redis: &Redis) {
         self.leads.send_modify(|leads| leads.port = Some(redis.port));
     }
 
-    /// Nothing goes through the connections that there are any more, and nobody is told.
+    /// Blocks all existing connections, without closing them.
     pub fn cut(&self) {
         self.leads.send_modify(|leads| leads.cuts += 1);
     }

@@ -1,4 +1,4 @@
-//! A terminal that a command of the binary runs in: a pseudo-terminal, and what it would show.
+//! A pseudo-terminal that a command of the binary runs in, and the content of its screen.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -18,15 +18,15 @@ use super::patience::{LONG, eventually, within};
 const LINES: u16 = 24;
 const COLUMNS: u16 = 80;
 
-/// A terminal with the command in it.
+/// A terminal with a running command.
 pub struct Screen {
     child: Child,
-    /// Where a keyboard and a screen would be.
+    /// The controlling side of the pseudo-terminal.
     master: File,
-    /// Kept open, so that it can be looked at when the command has ended.
+    /// Kept open, so that the terminal's settings can be read after the command has ended.
     terminal: OwnedFd,
     parser: Arc<Mutex<vt100::Parser>>,
-    /// All that came.
+    /// All output so far.
     written: Arc<Mutex<Vec<u8>>>,
 }
 
@@ -61,29 +61,29 @@ impl Screen {
         Screen { child, master, terminal, parser, written }
     }
 
-    /// What stands on it.
+    /// The text on the screen.
     pub fn text(&self) -> String {
         self.parser.lock().screen().contents()
     }
 
-    /// All that was ever written to it.
+    /// All output so far, with escape sequences.
     pub fn written(&self) -> String {
         String::from_utf8_lossy(&self.written.lock()).into_owned()
     }
 
-    /// Asks the command to end.
+    /// Sends SIGTERM to the command.
     pub fn terminate(&self) {
         let pid = i32::try_from(self.child.id().unwrap()).unwrap();
         let pid = rustix::process::Pid::from_raw(pid).unwrap();
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
     }
 
-    /// Waits until this stands on it.
+    /// Waits until the screen contains this text.
     pub async fn shows(&self, part: &str) {
         eventually(part, async || self.text(), |text| text.contains(part)).await;
     }
 
-    /// Waits until a line has both.
+    /// Waits until a line contains both texts.
     pub async fn line(&self, with: &str, and: &str) {
         let has = |text: &String| text.lines().any(|it| it.contains(with) && it.contains(and));
         eventually(and, async || self.text(), has).await;
@@ -94,18 +94,18 @@ impl Screen {
         self.master.write_all(keys.as_bytes()).unwrap();
     }
 
-    /// Whether keys come one by one.
+    /// Whether the terminal is in raw mode.
     pub fn is_raw(&self) -> bool {
         !tcgetattr(&self.terminal).unwrap().local_modes.contains(LocalModes::ICANON)
     }
 
-    /// Whether it shows something else than the shell's lines.
+    /// Whether the terminal shows its alternate screen.
     pub fn is_taken(&self) -> bool {
         let parser = self.parser.lock();
         parser.screen().alternate_screen() || parser.screen().hide_cursor()
     }
 
-    /// It ends by itself, and the terminal is as it was.
+    /// Asserts that the command ends, and that the terminal is restored.
     pub async fn is_left(&mut self) -> bool {
         let status = within(LONG, "it ends", self.child.wait()).await.unwrap();
         assert!(!self.is_raw(), "the terminal is raw still");

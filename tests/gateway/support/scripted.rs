@@ -1,4 +1,4 @@
-//! An upstream that answers each request by what it asks for, in bytes that the test gives.
+//! An upstream whose script returns the bytes of the response to each request.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,10 +10,10 @@ use tokio::task::JoinHandle;
 
 use super::upstream::read_request;
 
-/// What one request is answered with.
+/// The bytes of one response.
 type Script = dyn Fn(&str, &str, &str) -> String + Send + Sync;
 
-/// An upstream that does what its script says.
+/// An upstream with scripted responses.
 pub struct Scripted {
     address: SocketAddr,
     script: Arc<Mutex<Arc<Script>>>,
@@ -22,12 +22,12 @@ pub struct Scripted {
 }
 
 impl Scripted {
-    /// Starts one; `script` is given a request's path and body.
+    /// Starts an upstream. `script` gets a request's path and body.
     pub async fn start(script: impl Fn(&str, &str) -> String + Send + Sync + 'static) -> Scripted {
         Scripted::start_with_heads(move |_, path, body| script(path, body)).await
     }
 
-    /// The same, given the head of a request, too.
+    /// The same with a script that gets the head of a request, too.
     pub async fn start_with_heads(
         script: impl Fn(&str, &str, &str) -> String + Send + Sync + 'static,
     ) -> Scripted {
@@ -56,7 +56,7 @@ impl Scripted {
         Scripted { address, script, asked, serving }
     }
 
-    /// Has it answer differently from now on.
+    /// Replaces the script.
     pub fn turns(&self, script: impl Fn(&str, &str) -> String + Send + Sync + 'static) {
         *self.script.lock() = Arc::new(move |_, path, body| script(path, body));
     }
@@ -66,7 +66,7 @@ impl Scripted {
         format!("http://{}", self.address)
     }
 
-    /// How often a path with all of these parts was asked for.
+    /// The number of requests whose path contains all of these parts.
     pub fn asked(&self, parts: &[&str]) -> usize {
         let asked = self.asked.lock();
         asked.iter().filter(|path| parts.iter().all(|part| path.contains(part))).count()

@@ -1,4 +1,4 @@
-//! The embedded Bedrock in this process, on a free port, ended when dropped.
+//! The simulated Bedrock in this process, on a free port, stopped when dropped.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -22,7 +22,7 @@ pub struct Simulator {
 }
 
 impl Simulator {
-    /// The secret that all simulators of the tests know.
+    /// The secret of the access key of all simulators.
     pub const SECRET: &str = DEFAULT_SECRET_ACCESS_KEY;
 
     /// Starts one.
@@ -30,7 +30,7 @@ impl Simulator {
         Simulator::that_knows(DEFAULT_ACCESS_KEY_ID).await
     }
 
-    /// Starts one that knows this access key alone, with the usual secret.
+    /// Starts a simulator with this access key and the usual secret.
     pub async fn that_knows(access_key_id: &str) -> Simulator {
         let keys = [(access_key_id.to_owned(), Simulator::SECRET.into())].into();
         let settings = Settings { keys, ..Settings::default() };
@@ -52,17 +52,17 @@ impl Simulator {
         &self.url
     }
 
-    /// The access key it knows.
+    /// The id of the access key that it accepts.
     pub fn access_key_id(&self) -> &str {
         &self.access_key_id
     }
 
-    /// Adds a rule for what goes wrong.
+    /// Adds a rule for faults.
     pub fn add(&self, rule: FaultRule) {
         self.controls.faults.add(rule).unwrap();
     }
 
-    /// Has the next `times` requests of a model go wrong.
+    /// Injects a fault into the next `times` requests of a model.
     pub fn strikes(&self, model: &str, times: u64, fault: Fault) {
         self.add(FaultRule::next(times, fault).on(model));
     }
@@ -77,12 +77,12 @@ impl Simulator {
         self.add(FaultRule::always(Fault::Throttle).on(model));
     }
 
-    /// Has a model say this from now on.
+    /// Sets the text of a model's answers.
     pub fn says(&self, model: &str, text: &str) {
         self.controls.answers.set(model, text).unwrap();
     }
 
-    /// Lets all go well again.
+    /// Removes all faults.
     pub fn recovers(&self) {
         self.controls.faults.clear();
     }
@@ -92,12 +92,12 @@ impl Simulator {
         self.controls.quotas.set(model, settings);
     }
 
-    /// All requests it got, in their order.
+    /// All received requests, in their order.
     pub fn log(&self) -> Vec<Entry> {
         self.controls.log.entries()
     }
 
-    /// What each model was asked and has answered.
+    /// The counts of requests and answers of each model.
     pub fn accounts(&self) -> BTreeMap<String, Account> {
         self.controls.quotas.accounts()
     }
@@ -112,7 +112,7 @@ impl Simulator {
         self.log().into_iter().filter_map(|entry| entry.model).collect()
     }
 
-    /// The only request it got.
+    /// The only received request.
     #[track_caller]
     pub fn only_call(&self) -> Entry {
         let mut log = self.log();
@@ -120,12 +120,12 @@ impl Simulator {
         log.remove(0)
     }
 
-    /// Waits until a request is as asked.
+    /// Waits until a request matches.
     pub async fn sees(&self, what: &str, wanted: impl Fn(&Entry) -> bool) -> Entry {
         self.sees_within(LONG, what, wanted).await
     }
 
-    /// The same within a limit that is part of what is tested.
+    /// The same within a limit that belongs to the test.
     pub async fn sees_within(
         &self,
         limit: Duration,

@@ -1,5 +1,5 @@
-//! TLS from both sides: a client that says what it offers and sees what it gets, and a server in
-//! front of something that speaks none.
+//! TLS from both sides: a client with settings of its own that reports the handshake, and a server that
+//! terminates TLS in front of a plain one.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,25 +15,25 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 use super::certificates::{Authority, Issued};
 use super::raw::Connection;
 
-/// How a client speaks TLS.
+/// A client's TLS settings.
 #[derive(Clone, Debug)]
 pub struct Dialer {
     config: ClientConfig,
 }
 
-/// A connection and what its handshake came to.
+/// A connection and the result of its handshake.
 #[derive(Debug)]
 pub struct Dialed {
-    /// What goes over it.
+    /// The encrypted stream.
     pub connection: Connection,
-    /// The protocol that was agreed on.
+    /// The protocol that ALPN selected.
     pub protocol: Option<String>,
-    /// The certificate that the server has shown.
+    /// The server's certificate.
     pub certificate: Vec<u8>,
 }
 
 impl Dialer {
-    /// Trusts this authority, shows nothing and offers no protocol.
+    /// Settings that trust this authority, without a client certificate and without ALPN.
     pub fn trusting(authority: &Authority) -> Dialer {
         let builder = ClientConfig::builder_with_provider(crypto());
         let builder = builder.with_safe_default_protocol_versions().unwrap();
@@ -41,7 +41,7 @@ impl Dialer {
         Dialer { config: builder.with_no_client_auth() }
     }
 
-    /// The same, showing a certificate.
+    /// The same with a client certificate.
     pub fn showing(authority: &Authority, issued: &Issued) -> Dialer {
         let builder = ClientConfig::builder_with_provider(crypto());
         let builder = builder.with_safe_default_protocol_versions().unwrap();
@@ -50,7 +50,7 @@ impl Dialer {
         Dialer { config: own.unwrap() }
     }
 
-    /// The same in TLS 1.2 alone.
+    /// The same with TLS 1.2 alone.
     pub fn tls12(authority: &Authority) -> Dialer {
         let builder = ClientConfig::builder_with_provider(crypto());
         let builder = builder.with_protocol_versions(&[&rustls::version::TLS12]).unwrap();
@@ -58,7 +58,7 @@ impl Dialer {
         Dialer { config: builder.with_no_client_auth() }
     }
 
-    /// The same, offering these protocols.
+    /// The same with these ALPN protocols.
     pub fn offering(mut self, protocols: &[&str]) -> Dialer {
         self.config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().into()).collect();
         self
@@ -83,7 +83,7 @@ impl Dialer {
     }
 }
 
-/// Speaks TLS to clients and passes on what they say in the clear; ended when dropped.
+/// Terminates TLS and forwards the plain bytes, stopped when dropped.
 #[derive(Debug)]
 pub struct Terminator {
     address: SocketAddr,
@@ -92,7 +92,7 @@ pub struct Terminator {
 }
 
 impl Terminator {
-    /// Stands before `to`, and takes these protocols.
+    /// Starts a terminator in front of `to` that accepts these ALPN protocols.
     pub async fn start(issued: &Issued, protocols: &[&str], to: SocketAddr) -> Terminator {
         let builder = ServerConfig::builder_with_provider(crypto());
         let builder = builder.with_safe_default_protocol_versions().unwrap();
@@ -126,12 +126,12 @@ impl Terminator {
         self.address.port()
     }
 
-    /// Where it is, on loopback.
+    /// Its loopback address.
     pub fn address(&self) -> SocketAddr {
         SocketAddr::from(([127, 0, 0, 1], self.port()))
     }
 
-    /// The protocols that were agreed on, one for each connection.
+    /// The protocols that ALPN selected, one for each connection.
     pub fn agreed(&self) -> Vec<String> {
         self.agreed.lock().clone()
     }

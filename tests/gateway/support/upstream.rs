@@ -1,4 +1,4 @@
-//! An upstream made of bare sockets, for what the simulator's HTTP library would never do.
+//! An upstream on bare sockets, for behaviour that the simulator's HTTP library can't produce.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,43 +10,43 @@ use tokio::task::JoinHandle;
 
 use super::raw::header;
 
-/// A whole answer to InvokeModel, with the connection kept open.
+/// The body of a complete response to InvokeModel.
 const ANSWER: &str =
     r#"{"content":[{"type":"text","text":"well"}],"usage":{"input_tokens":3,"output_tokens":2}}"#;
 
-/// What becomes of one request.
+/// What the upstream does with a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Act {
-    /// It is answered.
+    /// Sends a complete response, and keeps the connection open.
     Answer,
-    /// The connection is closed without a byte.
+    /// Closes the connection without a byte.
     Close,
-    /// The connection is reset without a byte.
+    /// Resets the connection without a byte.
     Reset,
-    /// The connection is closed within the head of the answer.
+    /// Closes the connection within the head of a response.
     CloseInHead,
-    /// Bytes that are not HTTP, then the connection is closed.
+    /// Sends bytes that are not HTTP, then closes the connection.
     Garbage,
-    /// The connection is closed without a byte, this many milliseconds later.
+    /// Closes the connection without a byte after so many milliseconds.
     CloseAfter(u64),
-    /// A stream of large frames without an end, as fast as it is taken.
+    /// Sends an endless stream of large frames, as fast as the gateway reads.
     Endless,
-    /// These bytes, with the connection kept open.
+    /// Sends these bytes, and keeps the connection open.
     Say(&'static str),
-    /// These bytes, then the connection is closed.
+    /// Sends these bytes, then closes the connection.
     SayAndClose(&'static [u8]),
-    /// These bytes, and then others without an end.
+    /// Sends `first`, then `again` without end.
     Flood {
-        /// What comes first.
+        /// The first bytes.
         first: &'static str,
-        /// What comes again and again.
+        /// The bytes that are repeated.
         again: &'static str,
     },
-    /// It refuses the signature, and quotes what was signed, as AWS does.
+    /// Refuses the signature, and quotes the canonical request, as AWS does.
     RefuseSignature,
 }
 
-/// One request as it arrived.
+/// A received request.
 #[derive(Clone, Debug)]
 pub struct Seen {
     /// The connection's number, from 1.
@@ -57,7 +57,7 @@ pub struct Seen {
     pub body: String,
 }
 
-/// An upstream that does with each request what its script says.
+/// An upstream whose script decides about each request.
 #[derive(Debug)]
 pub struct BareUpstream {
     address: SocketAddr,
@@ -66,18 +66,18 @@ pub struct BareUpstream {
     serving: JoinHandle<()>,
 }
 
-/// One stream without an end.
+/// One endless stream.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Endless {
-    /// Bytes that were taken so far.
+    /// Bytes that were sent so far.
     pub taken: usize,
-    /// Whether the other side let go.
+    /// Whether the gateway has closed the stream.
     pub is_over: bool,
 }
 
 impl BareUpstream {
-    /// Starts one; `script` is given the number of the connection and of the request on it, both
-    /// from 1.
+    /// Starts the upstream. `script` gets the number of the connection and that of the request on it,
+    /// both from 1.
     pub async fn start(
         script: impl Fn(usize, usize) -> Act + Copy + Send + Sync + 'static,
     ) -> BareUpstream {
@@ -100,7 +100,7 @@ impl BareUpstream {
         format!("http://{}", self.address)
     }
 
-    /// The streams without an end.
+    /// The endless streams so far.
     pub fn endless(&self) -> Vec<Endless> {
         self.endless.lock().clone()
     }

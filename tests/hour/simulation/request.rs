@@ -160,7 +160,7 @@ impl Journey<'_> {
         let retry = &self.world.config.retry;
         match self.world.config.fallback.strategy {
             Strategy::RetryFirst if self.tries[index] < retry.attempts => {
-                permit.not_taken();
+                permit.release();
                 let doubled = retry.base_delay * 2u32.pow(self.tries[index] - 1);
                 let jitter = retry.base_delay.mul_f64(fastrand::f64());
                 sleep(doubled.min(retry.max_delay) + jitter).await;

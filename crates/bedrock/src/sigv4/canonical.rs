@@ -47,7 +47,7 @@ pub enum PathForm {
 /// A header is said to be signed and is not there.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("'{0}' is a 'SignedHeader' in the AWS Authorization, but the request does not have it.")]
-pub struct NotThere(pub String);
+pub struct MissingSignedHeader(pub String);
 
 /// The canonical request but for its last line, the hash of the payload: hashed as it is made, so
 /// that its length takes no memory.
@@ -67,7 +67,7 @@ impl CanonicalHead {
     pub fn of(
         request: &Received<'_>,
         signed: SignedHeaders<'_>,
-    ) -> Result<CanonicalHead, NotThere> {
+    ) -> Result<CanonicalHead, MissingSignedHeader> {
         let wire_path = wire_path(request);
         let verbatim = (!is_unreserved(wire_path)).then(Hashing::new);
         let mut both = (Hashing::new(), verbatim);
@@ -106,7 +106,7 @@ pub fn canonical_text(
     request: &Received<'_>,
     signed: SignedHeaders<'_>,
     payload: &str,
-) -> Result<String, NotThere> {
+) -> Result<String, MissingSignedHeader> {
     let mut text = Vec::new();
     method_into(&mut text, request);
     encode_into(&mut text, wire_path(request), b"/");
@@ -129,7 +129,7 @@ fn rest_into(
     out: &mut impl Sink,
     request: &Received<'_>,
     signed: SignedHeaders<'_>,
-) -> Result<(), NotThere> {
+) -> Result<(), MissingSignedHeader> {
     out.put(b"\n");
     query_into(out, request.query);
     out.put(b"\n");
@@ -280,14 +280,18 @@ fn encode_into(out: &mut impl Sink, bytes: &[u8], kept: &[u8]) {
 }
 
 /// A header that a request lists as signed.
-fn signed_into(out: &mut impl Sink, request: &Received<'_>, name: &str) -> Result<(), NotThere> {
+fn signed_into(
+    out: &mut impl Sink,
+    request: &Received<'_>,
+    name: &str,
+) -> Result<(), MissingSignedHeader> {
     let mut values = request.headers.get_all(name).iter().map(HeaderValue::as_bytes).peekable();
     if values.peek().is_some() {
         field_into(out, name, values);
         return Ok(());
     }
     let (AUTHORITY | "host", Some(authority)) = (name, request.authority) else {
-        return Err(NotThere(name.to_owned()));
+        return Err(MissingSignedHeader(name.to_owned()));
     };
     out.put(name.as_bytes());
     out.put(b":");

@@ -20,7 +20,9 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::{digest, hmac};
 
 pub use authorization::{Authorization, Malformed, Scope, SignedHeaders};
-pub use canonical::{CanonicalHead, NotThere, PathForm, Received, canonical_hash, canonical_text};
+pub use canonical::{
+    CanonicalHead, MissingSignedHeader, PathForm, Received, canonical_hash, canonical_text,
+};
 pub use events::{BadEvent, CHUNK_SIGNATURE, EventChain};
 pub use key_cache::SigningKeyCache;
 

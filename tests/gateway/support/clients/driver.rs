@@ -1,4 +1,4 @@
-//! The drivers in `tests/clients`: started once a job, fed through stdin.
+//! Runs the drivers in `tests/clients`: one process for each job, which reads the job from stdin.
 
 use std::process::Stdio;
 
@@ -44,7 +44,7 @@ pub(super) async fn run(mut command: Command, job: &Job) -> Vec<Answer> {
     lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// What a driver prints when it is fed this.
+/// The output of a driver for this input.
 async fn fed(mut command: Command, job: Vec<u8>) -> String {
     // A proxy of the machine's is not on the way to a gateway on this machine.
     command.env("NO_PROXY", "*").env("no_proxy", "*");

@@ -1,9 +1,9 @@
-//! The clients that the gateway is for, behind one face: a [`Client`] makes [`Call`]s and gives
+//! The SDKs of the gateway's users behind one interface: a [`Client`] makes [`Call`]s and returns
 //! [`Answer`]s.
 //!
-//! Two are drivers in `tests/clients`, fed a [`Job`] as JSON on stdin, that print an [`Answer`]
-//! as one JSON line a call; one is the `aws` command; one is the Rust SDK in this process. All
-//! have their own retries off, so that it is the gateway that is tested.
+//! Two clients are drivers in `tests/clients`, which read a [`Job`] as JSON on stdin and print one JSON line
+//! with an [`Answer`] for each call. The others are the `aws` command, and the Rust SDK in this process. The
+//! SDKs' own retries are off, so that the tests see those of the gateway.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -41,7 +41,7 @@ impl Client {
     pub const ALL: [Client; 5] =
         [Client::Boto3, Client::JavaScript, Client::JavaScriptHttp1, Client::Rust, Client::Cli];
 
-    /// Those that have streams and show response headers: all but the command.
+    /// All clients with streams and response headers, which are all but the command.
     pub const SDKS: [Client; 4] =
         [Client::Boto3, Client::JavaScript, Client::JavaScriptHttp1, Client::Rust];
 
@@ -52,7 +52,7 @@ impl Client {
         answers.remove(0)
     }
 
-    /// The same as a task of its own.
+    /// Makes one call in a task of its own.
     pub async fn call_owned(self, endpoint: String, call: Call) -> Answer {
         self.call(&endpoint, call).await
     }
@@ -82,38 +82,38 @@ impl Client {
 pub struct Job {
     /// The URL of the gateway.
     pub endpoint: String,
-    /// The region that the client believes to be in.
+    /// The client's region.
     pub region: String,
-    /// The client's keys; the gateway has others upstream.
+    /// The client's access key; the gateway signs upstream requests with another one.
     pub access_key_id: String,
     /// See `access_key_id`.
     pub secret_access_key: String,
     /// See `access_key_id`.
     pub session_token: Option<String>,
-    /// A bearer key as a header of requests that are not signed, which an SDK would do over TLS alone.
+    /// A bearer key in a header of unsigned requests, without the TLS that an SDK requires for it.
     /// boto3 alone.
     pub bearer: Option<String>,
-    /// The authority that the client trusts in, for an endpoint with TLS. All but the command.
+    /// The authority that the client trusts, for an endpoint with TLS. All but the command.
     pub ca: Option<PathBuf>,
-    /// The certificate that the client shows, and its key. boto3 alone.
+    /// The client's certificate and its key. boto3 alone.
     pub client_cert: Option<[String; 2]>,
-    /// A Bedrock API key, in the place of the keys above. All but the command.
+    /// A Bedrock API key instead of the access key above. All but the command.
     #[serde(skip)]
     pub bearer_token: Option<String>,
-    /// Calls under way at once.
+    /// Most calls at once.
     pub concurrency: usize,
     /// Whether an SDK that would speak HTTP/2 speaks HTTP/1.1.
     pub http1: bool,
     /// How long the client waits for bytes.
     pub read_timeout_s: u64,
-    /// Headers added to each request. The command can't.
+    /// Headers added to each request. All but the command.
     pub headers: HashMap<String, String>,
     /// The calls.
     pub calls: Vec<Call>,
 }
 
 impl Job {
-    /// Calls one after the other, with keys that open nothing.
+    /// Calls one after the other, with an access key that no client has.
     pub fn new(endpoint: &str, calls: Vec<Call>) -> Job {
         Job {
             endpoint: endpoint.to_owned(),
@@ -152,7 +152,7 @@ impl Job {
         }
     }
 
-    /// The same over TLS, trusting in this authority, with this token in the place of keys.
+    /// The same over TLS with this authority, and with this token instead of an access key.
     pub fn bearing(self, token: &str, ca: &Path) -> Job {
         Job { bearer_token: Some(token.to_owned()), ca: Some(ca.to_owned()), ..self }
     }
@@ -175,7 +175,7 @@ pub struct Call {
     pub body: String,
     /// More parameters of InvokeModel (`guardrailIdentifier`...), as the service model has them.
     pub options: Value,
-    /// Leave the stream after so many events.
+    /// Closes the stream after so many events.
     pub abandon_after: Option<usize>,
 }
 
@@ -263,7 +263,7 @@ impl Call {
         Call { body: body.into(), ..self }
     }
 
-    /// The same, left after `events` events.
+    /// The same, closed after `events` events.
     pub fn abandon_after(self, events: usize) -> Call {
         Call { abandon_after: Some(events), ..self }
     }
@@ -279,12 +279,12 @@ impl Call {
     }
 }
 
-/// What a client made of the answer to one call.
+/// The result of one call, as the client returned it.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct Answer {
-    /// The HTTP status, where the client shows it.
+    /// The HTTP status, if the client shows it.
     pub status: Option<u16>,
-    /// The response headers by lower-case name, where the client shows them.
+    /// The response headers by lower-case name, if the client shows them.
     #[serde(default)]
     pub headers: HashMap<String, String>,
     /// The body of InvokeModel; the output of other operations as JSON.
@@ -301,27 +301,27 @@ pub struct Answer {
 pub struct Raised {
     /// The exception's name on the wire, or else its class.
     pub name: String,
-    /// Its class, where the client shows it: boto3 alone.
+    /// Its class; boto3 alone.
     #[serde(default)]
     pub class: Option<String>,
     /// Its text.
     pub message: String,
-    /// Whether it was raised while events were read.
+    /// Whether the exception came while events were read.
     pub in_stream: bool,
 }
 
 impl Answer {
-    /// The text of an answer that succeeded.
+    /// The text of a successful answer.
     ///
     /// # Panics
-    /// When the client raised an exception.
+    /// If the client raised an exception.
     #[track_caller]
     pub fn text(&self) -> String {
         assert!(self.error.is_none(), "{:?}", self.error);
         self.text_so_far()
     }
 
-    /// The text that came, whatever came after it.
+    /// The received text, even if an exception followed.
     pub fn text_so_far(&self) -> String {
         if let Some(body) = &self.body {
             let body: Value = serde_json::from_str(body).unwrap_or_default();
@@ -354,7 +354,7 @@ impl Answer {
     /// What the client raised.
     ///
     /// # Panics
-    /// When it raised nothing.
+    /// If the client raised no exception.
     #[track_caller]
     pub fn raised(&self) -> &Raised {
         self.error.as_ref().unwrap_or_else(|| panic!("nothing was raised: {self:?}"))
@@ -362,7 +362,7 @@ impl Answer {
 }
 
 impl Raised {
-    /// Whether it is this exception, in the name's form of errors or of streams.
+    /// Whether it is this exception, by its name in errors or in streams.
     pub fn is(&self, name: &str) -> bool {
         self.name.eq_ignore_ascii_case(name)
     }

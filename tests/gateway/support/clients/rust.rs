@@ -33,7 +33,7 @@ use serde_json::{Value, json};
 
 use super::{Answer, Call, Job, Raised};
 
-/// The client as a job wants it.
+/// A client with the settings of a job.
 fn client(job: &Job) -> aws_sdk_bedrockruntime::Client {
     let mut config = aws_sdk_bedrockruntime::Config::builder()
         .behavior_version(BehaviorVersion::latest())
@@ -62,8 +62,8 @@ fn client(job: &Job) -> aws_sdk_bedrockruntime::Client {
     aws_sdk_bedrockruntime::Client::from_conf(config.build())
 }
 
-/// A conversation over InvokeModelWithBidirectionalStream: each thing is said when the one before was
-/// answered. Gives what came back, or what was raised.
+/// A conversation over InvokeModelWithBidirectionalStream: sends each message after the answer to the
+/// previous one. Returns the answers, or the exception.
 pub async fn converse_both_ways(
     job: &Job,
     model: &str,
