@@ -10,7 +10,8 @@ use arc_swap::ArcSwapOption;
 use prometheus::IntGauge;
 
 use super::JobsError;
-use super::store::{Store, StoreError};
+use super::store::Store;
+use crate::storage::StoreError;
 use crate::telemetry::Metrics;
 
 #[derive(Debug)]
