@@ -4,31 +4,34 @@
 //! error or `Debug` can show it. Keys are compared in constant time.
 
 use std::fmt;
-use std::path::Path;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer};
 
-use super::environment::Env;
 #[cfg(test)]
-use super::reference::Kind;
-use super::reference::{Reference, read_reference};
-use super::secret::Secret;
+use super::units::schema_of;
 
 /// Shortest key, in characters. A digest does not show how long its key is.
 pub(super) const MIN_KEY_CHARS: usize = 16;
 
+/// What is wrong with a key that stands in the config itself.
+pub(super) const LITERAL: &str = "takes a reference or a digest, not the key itself; write \
+                                  \"env:NAME\", \"file:PATH\" or \"sha256:DIGEST\"";
+
+/// What a digest starts with.
+const DIGEST: &str = "sha256:";
+
 /// The SHA-256 digest of a bearer key. Usable as a map key, to find the client of a presented key.
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub struct BearerKey([u8; SHA256_OUTPUT_LEN]);
 
 impl BearerKey {
     /// Digests a key.
     pub fn of(key: &str) -> Self {
         let mut bytes = [0; SHA256_OUTPUT_LEN];
-        for (byte, digested) in bytes.iter_mut().zip(digest(&SHA256, key.as_bytes()).as_ref()) {
-            *byte = *digested;
-        }
+        bytes.copy_from_slice(digest(&SHA256, key.as_bytes()).as_ref());
         Self(bytes)
     }
 
@@ -51,33 +54,42 @@ impl fmt::Debug for BearerKey {
     }
 }
 
-/// A client's bearer key, or its digest.
-#[derive(Clone)]
-pub(super) struct ClientKey;
-
-/// A reference to a bearer key, or the digest of one.
-pub(super) type KeyRef = Reference<ClientKey>;
-
-impl KeyRef {
-    /// Reads the digest, or digests what the reference names. A relative `file:` path starts at
-    /// `base`. The error is a phrase for a person.
-    pub(super) fn read(&self, env: &Env, base: Option<&Path>) -> Result<BearerKey, String> {
-        if let Some(digits) = self.text().strip_prefix("sha256:") {
-            return BearerKey::from_hex(digits)
-                .ok_or_else(|| "must have 64 hexadecimal digits after \"sha256:\"".to_owned());
+// From the digest that has replaced a reference, or from nothing, where the reference was wrong.
+impl<'de> Deserialize<'de> for BearerKey {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if text.is_empty() {
+            Ok(Self::default())
+        } else {
+            read_digest(&text).map_err(Error::custom)
         }
-        let Some(key) = read_reference(self.text(), env, base) else {
-            return Err("takes a reference or a digest, not the key itself; write \"env:NAME\", \
-                        \"file:PATH\" or \"sha256:DIGEST\""
-                .to_owned());
-        };
-        let key = Secret::from(key?);
-        presentable(key.expose())?;
-        if key.expose().len() < MIN_KEY_CHARS {
-            return Err(format!("names a key shorter than {MIN_KEY_CHARS} characters"));
-        }
-        Ok(BearerKey::of(key.expose()))
     }
+}
+
+/// Whether a text is a digest, right or not.
+pub(super) fn is_digest(text: &str) -> bool {
+    text.starts_with(DIGEST)
+}
+
+/// Checks a text in the place of a key: a digest must be right.
+pub(super) fn check(text: &str) -> Result<(), String> {
+    if is_digest(text) { read_digest(text).map(drop) } else { Ok(()) }
+}
+
+/// The digest of a key that a reference names. The error is a phrase for a person.
+pub(super) fn digest_of(key: &str) -> Result<String, String> {
+    presentable(key)?;
+    if key.len() < MIN_KEY_CHARS {
+        return Err(format!("names a key shorter than {MIN_KEY_CHARS} characters"));
+    }
+    Ok(format!("{DIGEST}{}", hex::encode(BearerKey::of(key).0)))
+}
+
+fn read_digest(text: &str) -> Result<BearerKey, String> {
+    let digits = text.strip_prefix(DIGEST);
+    digits
+        .and_then(BearerKey::from_hex)
+        .ok_or_else(|| "must have 64 hexadecimal digits after \"sha256:\"".to_owned())
 }
 
 /// Whether a key can stand in a header. The error is a phrase for a person.
@@ -88,16 +100,21 @@ pub(super) fn presentable(key: &str) -> Result<(), String> {
     Err("names a key with blanks, line breaks or other than ASCII characters".to_owned())
 }
 
+/// For the defaults in the schema, which are none.
 #[cfg(test)]
-impl Kind for ClientKey {
-    fn schema() -> serde_json::Value {
-        serde_json::json!({
-            "format": super::schema::SECRET_FORMAT,
-            "pattern": "^((env|file):.+|sha256:[0-9a-fA-F]{64})$",
-            "examples": ["env:NAME", "file:/run/secrets/name"],
-        })
+impl serde::Serialize for BearerKey {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_none()
     }
 }
+
+#[cfg(test)]
+schema_of!(BearerKey, {
+    "type": "string",
+    "format": super::schema::KEY_FORMAT,
+    "pattern": "^((env|file):.+|sha256:[0-9a-fA-F]{64})$",
+    "examples": ["env:NAME", "file:/run/secrets/name"],
+});
 
 #[cfg(test)]
 mod tests {

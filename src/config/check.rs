@@ -13,10 +13,8 @@ mod issuers;
 mod jobs;
 mod legacy;
 mod network;
-mod prompts;
 mod state;
 mod targets;
-mod template_limits;
 mod traces;
 mod values;
 
@@ -30,16 +28,12 @@ use super::bearer_key::{MIN_KEY_CHARS, presentable};
 use super::credentials::Credentials;
 use super::document::{Document, KeyPath};
 use super::effective::Effective;
+use super::endpoint::Endpoint;
 use super::environment::Env;
 use super::error::{Problem, suggestion};
 use super::files;
-use super::glob::Glob;
 use super::model::{Config, Limits, Retry, Route, Server, Target, Upstream, UsageLog};
-use super::raw::{RawConfig, RawRoute, RawServer, RawUpstream};
-use super::secret::Secret;
-
-/// Region when neither the file nor the environment names one.
-pub(super) const DEFAULT_REGION: &str = "us-east-1";
+use super::raw::{RawConfig, RawRoute, RawUpstream};
 
 /// Computes and checks the whole configuration; returns it with warnings about keys that have no effect. `base`
 /// is the directory that relative paths start at.
@@ -97,14 +91,14 @@ struct Checker<'a> {
 }
 
 impl Checker<'_> {
-    fn server(&mut self, raw: &RawServer) -> Server {
+    fn server(&mut self, raw: &Server) -> Server {
         let at = KeyPath::from(["server"]);
         let server = Server {
-            admin_key: self.admin_key(&at, raw),
-            allowed_hosts: self.hosts(&at.key("allowed_hosts"), &raw.server.allowed_hosts),
+            allowed_hosts: self.hosts(&at.key("allowed_hosts"), &raw.allowed_hosts),
             tls: raw.tls.as_ref().map(|tls| self.tls(&at.key("tls"), tls)),
-            ..raw.server.clone()
+            ..raw.clone()
         };
+        self.admin_key(&at.key("admin_key"), &server);
         // hyper takes no read buffer below 8 KiB.
         if !(8 << 10..=16 << 20).contains(&server.max_header_bytes) {
             self.problem(&at.key("max_header_bytes"), "must be from 8KiB to 16MiB");
@@ -118,7 +112,7 @@ impl Checker<'_> {
             );
             self.problem(&at.key("listen"), message);
         }
-        if !admin.ip().is_loopback() && raw.admin_key.is_none() && !server.open_metrics {
+        if !admin.ip().is_loopback() && server.admin_key.is_none() && !server.open_metrics {
             let message = format!(
                 "{admin} can be reached from other machines, so what it tells needs a key: set \
                  'admin_key', or 'open_metrics' to have metrics and health there and nothing else"
@@ -128,37 +122,36 @@ impl Checker<'_> {
         server
     }
 
-    fn admin_key(&mut self, at: &KeyPath, raw: &RawServer) -> Option<Secret> {
-        let at = &at.key("admin_key");
-        let key = Secret::from(self.secret(at, raw.admin_key.as_ref()?));
+    fn admin_key(&mut self, at: &KeyPath, server: &Server) {
+        let Some(key) = &server.admin_key else { return };
         if let Err(why) = presentable(key.expose()) {
             self.problem(at, why);
         } else if (1..MIN_KEY_CHARS).contains(&key.expose().len()) {
-            self.warnings
-                .push(format!("server.admin_key is shorter than {MIN_KEY_CHARS} characters"));
+            self.warnings.push(format!("{at} is shorter than {MIN_KEY_CHARS} characters"));
         }
-        Some(key)
     }
 
     fn upstream(&mut self, raw: &RawUpstream) -> Upstream {
         let at = KeyPath::from(["upstream"]);
-        let region = raw.region.as_deref().unwrap_or(DEFAULT_REGION);
-        let use_fips = self.use_fips(&at, raw);
-        let public = self.public_endpoint(&at.key("region"), region, use_fips);
-        let given = self.given_endpoint(&at, raw.endpoint_url.as_deref());
-        let control_plane = self.control_plane(&at, raw, region, use_fips);
-        let credentials = self.credentials(&at, &raw.credentials).unwrap_or_else(|| {
-            match self.env.get("AWS_BEARER_TOKEN_BEDROCK") {
-                Some(token) if !token.trim().is_empty() => {
-                    Credentials::Bearer(self.bearer_of_aws(token))
-                }
-                _ => Credentials::DefaultChain,
+        if raw.upstream.use_fips && raw.endpoint_url.is_some() {
+            let message = "can't stand beside endpoint_url: set it to false, and name the FIPS \
+                           endpoint there";
+            self.problem(&at.key("use_fips"), message);
+        }
+        self.credentials(&at, &raw.upstream.credentials);
+        let credentials = match self.env.get("AWS_BEARER_TOKEN_BEDROCK") {
+            Some(token)
+                if raw.upstream.credentials == Credentials::DefaultChain
+                    && !token.trim().is_empty() =>
+            {
+                Credentials::Bearer(self.bearer_of_aws(token))
             }
-        });
+            _ => raw.upstream.credentials.clone(),
+        };
+        let public = || public_endpoint(&raw.upstream.region, raw.upstream.use_fips);
         Upstream {
-            region: region.to_owned(),
-            endpoint: given.unwrap_or(public),
-            control_plane,
+            endpoint: raw.endpoint_url.clone().unwrap_or_else(public),
+            control_plane: self.control_plane(&at.key("control_plane_endpoint_url"), raw),
             trust: self.trust(&at, raw),
             proxies: self.proxies(&at, raw),
             forward_headers: self.forward_headers(&at.key("forward_headers"), &raw.forward_headers),
@@ -173,18 +166,11 @@ impl Checker<'_> {
         let routes = raw.iter().enumerate().map(|(index, route)| {
             let at = KeyPath::from(["routes"]).index(index);
             for (i, pattern) in route.models.iter().enumerate() {
-                let path = at.key("models").index(i);
-                if pattern.trim().is_empty() {
-                    self.problem(&path, "a model must not be empty");
-                } else if let Err(error) = Glob::new(pattern) {
-                    self.problem(&path, format!("'{pattern}' is not a glob: {error}"));
-                } else if let Some(first) = seen.insert(pattern.clone(), index) {
+                if let Some(first) = seen.insert(pattern.clone(), index) {
                     let message = format!("'{pattern}' is already named in routes[{first}]");
-                    self.problem(&path, message);
+                    self.problem(&at.key("models").index(i), message);
                 }
             }
-            self.must_not_be_empty(&at.key("models"), &route.models);
-            self.must_not_be_empty(&at.key("targets"), &route.targets);
             Route {
                 models: route.models.clone(),
                 targets: self.route_targets(&at.key("targets"), &route.targets, &targets),
@@ -243,6 +229,11 @@ impl Checker<'_> {
     fn problem(&mut self, at: &KeyPath, message: impl std::fmt::Display) {
         self.problems.push(self.document.problem(at, message));
     }
+}
+
+/// The public endpoint of a region that is valid.
+fn public_endpoint(region: &str, use_fips: bool) -> Endpoint {
+    Endpoint::of_region(region, use_fips).unwrap_or_else(|_| Endpoint::stand_in())
 }
 
 /// Whether two different addresses cannot both be listened on.

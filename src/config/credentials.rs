@@ -1,16 +1,26 @@
-//! Sources of upstream credentials.
+//! Sources of upstream credentials, and the keys that name them.
 //!
 //! Equality and hash are those of the identity, secrets included, so that targets with the same
 //! credentials share one provider and one refresh. Nothing here prints a secret.
 
 use std::hash::{Hash, Hasher};
 
+#[cfg(test)]
+use schemars::JsonSchema;
 use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+#[cfg(test)]
+use serde::Serialize;
+
+use super::secret::Secret;
 
 /// A source of upstream credentials. Usable as a map key.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(Serialize, JsonSchema), serde(into = "CredentialKeys"))]
+#[serde(from = "CredentialKeys")]
 pub enum Credentials {
     /// The AWS default chain: environment, profile, web identity, container, instance metadata.
+    #[default]
     DefaultChain,
     /// A named profile of the AWS config files.
     Profile(String),
@@ -34,6 +44,62 @@ pub enum Credentials {
     },
     /// A Bedrock API key, sent as a bearer token instead of a signature.
     Bearer(SecretString),
+}
+
+/// Whose credentials are used: a profile, a role, an access key or a bearer token.
+#[derive(Clone, Default, Deserialize)]
+#[cfg_attr(test, derive(Serialize, JsonSchema))]
+#[serde(default)]
+struct CredentialKeys {
+    /// Profile of the AWS config files. With `role_arn`: the profile that assumes the role.
+    #[cfg_attr(test, schemars(example = &"bedrock", extend("format" = "non-blank")))]
+    profile: Option<String>,
+    /// ARN of a role to assume.
+    #[cfg_attr(test, schemars(example = "arn:aws:iam::123456789012:role/bedrock", extend("format" = "role-arn")))]
+    role_arn: Option<String>,
+    /// External id that the role's trust policy asks for.
+    #[cfg_attr(test, schemars(example = &"sluice", extend("format" = "non-blank")))]
+    external_id: Option<String>,
+    /// Access key id, as it is or by reference.
+    #[cfg_attr(test, schemars(example = "env:BEDROCK_KEY_ID", extend("format" = "text-reference")))]
+    access_key_id: Option<String>,
+    /// Secret access key, by reference.
+    secret_access_key: Option<Secret>,
+    /// Session token of temporary credentials, by reference.
+    session_token: Option<Secret>,
+    /// Bedrock API key, by reference; sent as a bearer token instead of a signature.
+    bearer_token: Option<Secret>,
+}
+
+impl From<CredentialKeys> for Credentials {
+    /// The credentials that the keys name, one kind of them alone.
+    fn from(keys: CredentialKeys) -> Credentials {
+        if let Some(token) = keys.bearer_token {
+            Credentials::Bearer(token.into())
+        } else if let Some(access_key_id) = keys.access_key_id {
+            Credentials::Static {
+                access_key_id,
+                secret_access_key: keys.secret_access_key.unwrap_or_else(|| "".into()).into(),
+                session_token: keys.session_token.map(Into::into),
+            }
+        } else if let Some(role_arn) = keys.role_arn {
+            Credentials::AssumeRole {
+                role_arn,
+                external_id: keys.external_id,
+                base_profile: keys.profile,
+            }
+        } else {
+            keys.profile.map_or(Credentials::DefaultChain, Credentials::Profile)
+        }
+    }
+}
+
+/// For the defaults in the schema, which are none.
+#[cfg(test)]
+impl From<Credentials> for CredentialKeys {
+    fn from(_: Credentials) -> CredentialKeys {
+        CredentialKeys::default()
+    }
 }
 
 /// The parts that make two credentials the same; never leaves this module.

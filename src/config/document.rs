@@ -8,7 +8,9 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use toml_edit::{Item, TableLike};
+use serde::Deserialize;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
 
 use super::error::{Location, Problem};
 
@@ -43,6 +45,15 @@ impl KeyPath {
     /// This path and one more index.
     pub(super) fn index(&self, index: usize) -> Self {
         self.step(Step::Index(index))
+    }
+
+    /// The last key on it; empty for the root.
+    pub(super) fn name(&self) -> &str {
+        let key = self.0.iter().rev().find_map(|step| match step {
+            Step::Key(key) => Some(key.as_str()),
+            Step::Index(_) => None,
+        });
+        key.unwrap_or("")
     }
 
     fn step(&self, step: Step) -> Self {
@@ -84,12 +95,14 @@ impl Document {
     pub(super) fn parse(text: &str, name: &str) -> Result<Self, Problem> {
         let lines = Lines::new(text, name);
         // Only the parser's message is passed on: its full form quotes the line, secrets included.
-        let parsed = toml_edit::Document::parse(text).map_err(|error| Problem {
+        let problem = |error: toml::de::Error| Problem {
             location: lines.location(error.span()),
             message: error.message().trim().replace('\n', "; "),
-        })?;
+        };
+        let parsed = DeTable::parse(text).map_err(problem)?;
         let mut locations = HashMap::new();
-        let root = read_table(parsed.as_table(), &KeyPath::default(), &lines, &mut locations)?;
+        locate_table(parsed.get_ref(), &KeyPath::default(), &lines, &mut locations)?;
+        let root = toml::Value::deserialize(toml::Deserializer::from(parsed)).map_err(problem)?;
         Ok(Self { root, locations })
     }
 
@@ -192,73 +205,43 @@ impl<'a> Lines<'a> {
     }
 }
 
-fn read_table(
-    table: &dyn TableLike,
+/// Where the values of a table came from, into `locations`.
+fn locate_table(
+    table: &DeTable<'_>,
     path: &KeyPath,
     lines: &Lines<'_>,
     locations: &mut HashMap<KeyPath, Location>,
-) -> Result<toml::Value, Problem> {
-    let mut read = toml::Table::new();
-    for (key, item) in table.iter() {
-        let at = path.key(key);
-        let span = table.get_key_value(key).and_then(|(key, _)| key.span());
-        locations.insert(at.clone(), lines.location(span));
-        if let Some(value) = read_item(item, &at, lines, locations)? {
-            read.insert(key.to_owned(), value);
-        }
+) -> Result<(), Problem> {
+    for (key, value) in table {
+        let at = path.key(key.get_ref());
+        locations.insert(at.clone(), lines.location(Some(key.span())));
+        locate_inside(value, &at, lines, locations)?;
     }
-    Ok(toml::Value::Table(read))
+    Ok(())
 }
 
-fn read_item(
-    item: &Item,
+fn locate_inside(
+    value: &Spanned<DeValue<'_>>,
     path: &KeyPath,
     lines: &Lines<'_>,
     locations: &mut HashMap<KeyPath, Location>,
-) -> Result<Option<toml::Value>, Problem> {
+) -> Result<(), Problem> {
     if path.0.len() > MAX_DEPTH {
         let message = format!("nested deeper than {MAX_DEPTH} levels");
-        return Err(Problem { location: lines.location(item.span()), message });
+        return Err(Problem { location: lines.location(Some(value.span())), message });
     }
-    match item {
-        Item::None => Ok(None),
-        Item::Value(value) => read_value(value, path, lines, locations).map(Some),
-        Item::Table(table) => read_table(table, path, lines, locations).map(Some),
-        Item::ArrayOfTables(tables) => {
-            let mut read = Vec::with_capacity(tables.len());
-            for (index, table) in tables.iter().enumerate() {
-                let at = path.index(index);
-                locations.insert(at.clone(), lines.location(table.span()));
-                read.push(read_table(table, &at, lines, locations)?);
-            }
-            Ok(Some(toml::Value::Array(read)))
-        }
-    }
-}
-
-fn read_value(
-    value: &toml_edit::Value,
-    path: &KeyPath,
-    lines: &Lines<'_>,
-    locations: &mut HashMap<KeyPath, Location>,
-) -> Result<toml::Value, Problem> {
-    Ok(match value {
-        toml_edit::Value::String(text) => toml::Value::String(text.value().clone()),
-        toml_edit::Value::Integer(number) => toml::Value::Integer(*number.value()),
-        toml_edit::Value::Float(number) => toml::Value::Float(*number.value()),
-        toml_edit::Value::Boolean(truth) => toml::Value::Boolean(*truth.value()),
-        toml_edit::Value::Datetime(time) => toml::Value::Datetime(*time.value()),
-        toml_edit::Value::InlineTable(table) => read_table(table, path, lines, locations)?,
-        toml_edit::Value::Array(array) => {
-            let mut read = Vec::with_capacity(array.len());
+    match value.get_ref() {
+        DeValue::Table(table) => locate_table(table, path, lines, locations)?,
+        DeValue::Array(array) => {
             for (index, element) in array.iter().enumerate() {
                 let at = path.index(index);
-                locations.insert(at.clone(), lines.location(element.span()));
-                read.push(read_value(element, &at, lines, locations)?);
+                locations.insert(at.clone(), lines.location(Some(element.span())));
+                locate_inside(element, &at, lines, locations)?;
             }
-            toml::Value::Array(read)
         }
-    })
+        _ => {}
+    }
+    Ok(())
 }
 
 /// `around` with `value` at the end of `steps`.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::reference::reference_or_hidden;
-use super::schema::{self, SECRET_FORMAT};
+use super::schema;
 
 /// The keys in force. Two of them are always equal: what they mean is compared elsewhere.
 #[derive(Clone)]
@@ -70,9 +70,7 @@ fn completed(value: Option<Value>, schema: &Value) -> Value {
             let inner = schema::items(schema).unwrap_or(&Value::Null);
             array.into_iter().map(|it| completed(Some(it), inner)).collect()
         }
-        Some(Value::String(text)) if schema::format(schema) == Some(SECRET_FORMAT) => {
-            reference_or_hidden(&text).into()
-        }
+        Some(Value::String(text)) if schema::is_secret(schema) => reference_or_hidden(&text).into(),
         Some(value) => value,
         None => match schema.get("default") {
             Some(default) => default.clone(),

@@ -8,6 +8,10 @@ use std::fmt;
 use http::Uri;
 use http::uri::{Authority, Scheme};
 
+use super::units::TextForm;
+#[cfg(test)]
+use super::units::schema_of;
+
 /// Scheme (`http` or `https`) and authority of an upstream.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Endpoint {
@@ -110,6 +114,27 @@ impl Endpoint {
         host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
     }
 }
+
+impl TextForm for Endpoint {
+    type Value = Endpoint;
+
+    fn read(text: &str) -> Result<Endpoint, String> {
+        // Not repeated: it may hold a password.
+        Endpoint::parse(text).map_err(|why| why.to_string())
+    }
+
+    #[cfg(test)]
+    fn write(value: &Endpoint) -> String {
+        value.to_string()
+    }
+}
+
+#[cfg(test)]
+schema_of!(Endpoint, {
+    "type": "string",
+    "format": "endpoint-url",
+    "examples": ["http://127.0.0.1:4599"],
+});
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -137,7 +137,7 @@ pub(super) fn set_cross_region(document: &mut Document, env: &Env) -> (Vec<Probl
         return (problems, warnings);
     }
     let region = document.get(&["upstream", "region"].into()).and_then(toml::Value::as_str);
-    let region = region.unwrap_or(super::check::DEFAULT_REGION).to_owned();
+    let region = region.unwrap_or(super::DEFAULT_REGION).to_owned();
     let Some((prefix, _)) = GEOGRAPHIES.iter().find(|(_, regions)| region.starts_with(regions))
     else {
         warnings.push(format!("{VARIABLE} has no effect: region '{region}' has no profiles"));

@@ -1,15 +1,16 @@
 //! What distinguishes clients for their limits.
 
 use http::HeaderName;
-#[cfg(test)]
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use super::units::TextForm;
+#[cfg(test)]
+use super::units::schema_of;
 
 /// What distinguishes clients.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum LimitKey {
     /// The access key id that the client signs with.
+    #[default]
     AccessKey,
     /// The client's IP address.
     Ip,
@@ -43,12 +44,4 @@ impl TextForm for LimitKey {
 }
 
 #[cfg(test)]
-impl JsonSchema for LimitKey {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "LimitKey".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "format": "limit-key" })
-    }
-}
+schema_of!(LimitKey, { "type": "string", "format": "limit-key" });

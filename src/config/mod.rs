@@ -20,6 +20,7 @@ mod environment;
 mod error;
 mod files;
 mod fingerprint;
+mod forms;
 mod glob;
 mod legacy;
 mod limit_key;
@@ -33,6 +34,7 @@ mod reference;
 mod restart;
 mod schema;
 mod secret;
+mod template;
 mod units;
 mod warnings;
 
@@ -56,23 +58,26 @@ pub use glob::{Glob, GlobError};
 pub use log_filter::log_filter;
 pub use model::{
     Auth, Balance, BearerToken, Budget, BudgetStore, ClientAuth, ClientCertificates, ClientConfig,
-    ClientPolicy, Config, Fallback, Feature, Guardrail, Guardrails, Hedge, Issuer, IssuerKeys,
-    JobQueue, Jobs, JobsBackend, KeyPair, Learning, Legacy, LegacyAction, LegacyGroup, LegacyMock,
-    LegacyPrompts, LimitKey, Limits, Log, LogFormat, OperationName, Price, Priority, Proxies,
-    Queue, Quota, RedisKind, Reserve, Retry, Route, Server, SharedRedis, SharedState, State,
-    StateBackend, Strategy, Target, Tls, TlsVersion, TokenAlgorithm, TokenIdentity, TraceProtocol,
-    Traces, Trust, Unrouted, Upstream, UsageLog,
+    ClientPolicy, Config, Fallback, Guardrail, Guardrails, Hedge, Issuer, IssuerKeys, JobQueue,
+    Jobs, JobsBackend, KeyPair, Learning, Legacy, LegacyAction, LegacyGroup, LegacyMock,
+    LegacyPrompts, LimitKey, Limits, Log, LogFormat, Price, Priority, Proxies, Queue, Quota,
+    RedisKind, Reserve, Retry, Route, Server, SharedRedis, SharedState, State, StateBackend,
+    Strategy, Target, Tls, TlsVersion, TokenAlgorithm, TokenIdentity, TraceProtocol, Traces, Trust,
+    Unrouted, Upstream, UsageLog,
 };
 pub use restart::needs_restart;
 pub use schema::schema;
 pub use secret::{Secret, clean_secret};
 
 use document::{Document, KeyPath};
-use raw::{RawConfig, RawServer};
+use raw::RawConfig;
 use serde::Deserialize;
 
 /// The shipped `config.toml`: what the gateway runs on without a file.
 pub const SHIPPED: &str = include_str!("../../config.toml");
+
+/// Region when neither the file nor the environment names one.
+const DEFAULT_REGION: &str = "us-east-1";
 
 /// Largest config file, in bytes.
 const MAX_FILE_BYTES: u64 = 64 << 20;
@@ -144,15 +149,18 @@ impl Listening {
         if !problems.is_empty() {
             return Err(in_order(problems));
         }
-        let RawServer { server, tls, .. } =
-            read(&document).map_err(|problem| in_order(vec![problem]))?.server;
+        let at = KeyPath::from(["server"]);
+        let Server { listen, admin_listen, tls, .. } = match document.get(&at) {
+            Some(server) => Server::deserialize(server.clone())
+                .map_err(|error| in_order(vec![document.problem(&at, error.message())]))?,
+            None => Server::default(),
+        };
+        let clients = tls.as_ref().and_then(|tls| tls.clients.as_ref());
         Ok(Listening {
-            listen: server.listen,
-            admin_listen: server.admin_listen,
+            listen,
+            admin_listen,
             tls: tls.is_some(),
-            wants_certificates: tls.is_some_and(|tls| {
-                tls.client_ca.is_some() && tls.client_auth != Some(ClientAuth::Optional)
-            }),
+            wants_certificates: clients.is_some_and(|it| it.auth == ClientAuth::Required),
         })
     }
 }
@@ -223,8 +231,10 @@ impl<'a> Draft<'a> {
 
     fn check(self, env: &Env) -> Result<Loaded, ConfigError> {
         let Draft { document, base, mut problems, mut warnings, otel_variables } = self;
-        let checked = read(&document)
-            .map_err(|problem| vec![problem])
+        let (resolved, unresolved) = reference::resolve(&document, env, base);
+        problems.extend(unresolved);
+        let checked = RawConfig::deserialize(resolved)
+            .map_err(|error| vec![document.problem(&KeyPath::default(), error.message())])
             .and_then(|raw| check::check(&raw, &document, env, base));
         match checked {
             Ok((config, hints)) if problems.is_empty() => {
@@ -240,12 +250,6 @@ impl<'a> Draft<'a> {
             }
         }
     }
-}
-
-/// Reads a document that is valid by the schema.
-fn read(document: &Document) -> Result<RawConfig, Problem> {
-    RawConfig::deserialize(document.root().clone())
-        .map_err(|error| document.problem(&KeyPath::default(), error.message()))
 }
 
 fn in_order(mut problems: Vec<Problem>) -> ConfigError {

@@ -20,6 +20,7 @@ use std::time::Duration;
 #[cfg(test)]
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use smart_default::SmartDefault;
 
 pub use clients::{
     Auth, BearerToken, ClientConfig, Issuer, IssuerKeys, KeyPair, TokenAlgorithm, TokenIdentity,
@@ -29,7 +30,7 @@ pub use legacy::{Legacy, LegacyAction, LegacyGroup, LegacyMock, LegacyPrompts};
 pub use network::{
     ClientAuth, ClientCertificates, Proxies, Server, Tls, TlsVersion, Trust, Upstream,
 };
-pub use policy::{Budget, BudgetStore, ClientPolicy, Guardrail, Guardrails, OperationName, Price};
+pub use policy::{Budget, BudgetStore, ClientPolicy, Guardrail, Guardrails, Price};
 pub use state::{RedisKind, SharedRedis, SharedState, State, StateBackend};
 pub use traces::{TraceProtocol, Traces};
 
@@ -37,7 +38,10 @@ use super::credentials::Credentials;
 use super::effective::Effective;
 use super::endpoint::Endpoint;
 pub use super::limit_key::LimitKey;
+#[cfg(test)]
+use super::tests::names::FeatureNames;
 use super::units::{AnyDuration, NonZeroDuration, Size, TextForm as _};
+use crate::bedrock::Features;
 
 /// The whole configuration of one gateway process.
 #[derive(Clone, Debug, PartialEq)]
@@ -89,7 +93,7 @@ pub struct Config {
 }
 
 /// One place that can answer: a model in a region, called with one set of credentials.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, SmartDefault)]
 #[cfg_attr(test, derive(Serialize, JsonSchema))]
 #[serde(default)]
 #[cfg_attr(test, schemars(extend("required" = ["model"])))]
@@ -99,9 +103,11 @@ pub struct Target {
     pub name: String,
     /// Model id, inference profile or ARN, not percent-encoded.
     #[cfg_attr(test, schemars(example = "anthropic.claude-3-5-sonnet-20240620-v1:0"))]
+    #[cfg_attr(test, schemars(extend("format" = "model-id")))]
     pub model: String,
     /// Model behind an opaque ARN; limits, price and family come from it.
     #[cfg_attr(test, schemars(example = "anthropic.claude-3-5-sonnet-20240620-v1:0"))]
+    #[cfg_attr(test, schemars(extend("format" = "model-id")))]
     pub base_model: Option<String>,
     /// Name for people. Default: the table's name.
     #[serde(rename = "name")]
@@ -112,12 +118,14 @@ pub struct Target {
     pub region: String,
     /// Where requests are sent.
     #[serde(skip)]
+    #[default(Endpoint::stand_in())]
     pub endpoint: Endpoint,
-    /// The credentials that sign requests.
-    #[serde(skip)]
+    /// Whose credentials are used. Default: those of `upstream`.
+    #[serde(flatten)]
     pub credentials: Credentials,
     /// Cooldown after a throttle, times the number of consecutive throttles.
     #[serde(with = "NonZeroDuration")]
+    #[default(Duration::from_secs(60))]
     pub cooldown: Duration,
     /// Cap on the output tokens a request may ask for. Default: the model's own.
     #[cfg_attr(test, schemars(range(min = 1, max = 10_000_000)))]
@@ -127,8 +135,8 @@ pub struct Target {
     #[cfg_attr(test, schemars(range(min = 1, max = 10_000_000)))]
     pub assumed_max_output_tokens: Option<u32>,
     /// What requests may use here. Default: what the model is known for.
-    #[cfg_attr(test, schemars(example = ["images", "tools"]))]
-    pub features: Option<Vec<Feature>>,
+    #[cfg_attr(test, schemars(with = "Option<Vec<FeatureNames>>", example = ["images", "tools"]))]
+    pub features: Option<Features>,
     /// The target's quota of requests in a minute. Default: it is learned.
     #[cfg_attr(test, schemars(range(min = 1, max = 10_000_000)))]
     pub rpm: Option<u32>,
@@ -151,52 +159,6 @@ pub struct Target {
     /// Longest silence between two frames of a stream.
     #[serde(skip)]
     pub idle_timeout: Duration,
-}
-
-impl Default for Target {
-    fn default() -> Self {
-        Self {
-            name: String::new(),
-            model: String::new(),
-            base_model: None,
-            display_name: None,
-            region: String::new(),
-            endpoint: Endpoint::stand_in(),
-            credentials: Credentials::DefaultChain,
-            cooldown: Duration::from_secs(60),
-            max_output_tokens: None,
-            assumed_max_output_tokens: None,
-            features: None,
-            rpm: None,
-            tpm: None,
-            quota: None,
-            output_burndown: None,
-            reserve: Reserve::Estimate,
-            first_byte_timeout: Duration::ZERO,
-            idle_timeout: Duration::ZERO,
-        }
-    }
-}
-
-/// Something that requests may use and that not every model takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[cfg_attr(test, derive(JsonSchema))]
-#[serde(rename_all = "snake_case")]
-pub enum Feature {
-    /// Images in the messages.
-    Images,
-    /// Documents in the messages.
-    Documents,
-    /// Video in the messages.
-    Video,
-    /// Audio in the messages.
-    Audio,
-    /// Tool definitions, uses or results.
-    Tools,
-    /// Extended thinking.
-    Thinking,
-    /// Cache points.
-    PromptCaching,
 }
 
 /// What a request takes of a quota of tokens at its start.
@@ -253,7 +215,7 @@ pub enum Balance {
 }
 
 /// How the gateway moves from one target to the next.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, SmartDefault)]
 #[cfg_attr(test, derive(Serialize, JsonSchema))]
 #[serde(default)]
 pub struct Fallback {
@@ -263,124 +225,107 @@ pub struct Fallback {
     pub unrouted: Unrouted,
     /// Cooldown of a model that no route names.
     #[serde(with = "NonZeroDuration")]
+    #[default(Duration::from_secs(30))]
     pub unrouted_cooldown: Duration,
     /// Cooldown after a "tokens per day" throttle.
     #[serde(with = "NonZeroDuration")]
+    #[default(Duration::from_secs(4 * 60 * 60))]
     pub daily_cooldown: Duration,
     /// How long requests keep away from an operation that a target is known to deny.
     #[serde(with = "NonZeroDuration")]
+    #[default(Duration::from_secs(600))]
     pub misconfigured_cooldown: Duration,
     /// Consecutive throttles multiply a cooldown at most by this.
     #[cfg_attr(test, schemars(range(min = 1, max = 1000)))]
+    #[default = 5]
     pub max_cooldown_multiplier: u32,
     /// Consecutive transient failures that take a target out.
     #[cfg_attr(test, schemars(range(min = 1, max = 1_000_000)))]
+    #[default = 5]
     pub eject_after: u32,
     /// A target is taken out when a smaller share of its attempts in the last minute was answered.
     /// 0: never.
     #[cfg_attr(test, schemars(range(min = 0.0, max = 1.0)))]
+    #[default = 0.5]
     pub eject_below_success_rate: f64,
     /// Attempts in the last minute from which on `eject_below_success_rate` counts.
     #[cfg_attr(test, schemars(range(min = 1, max = 1_000_000)))]
+    #[default = 20]
     pub eject_min_requests: u32,
     /// How long a target taken out for failures stays out.
     #[serde(with = "NonZeroDuration")]
+    #[default(Duration::from_secs(30))]
     pub eject_cooldown: Duration,
     /// Models without a route whose state is kept at once.
     #[cfg_attr(test, schemars(range(min = 1, max = 100_000)))]
+    #[default = 256]
     pub max_unrouted_models: usize,
 }
 
-impl Default for Fallback {
-    fn default() -> Self {
-        Self {
-            strategy: Strategy::FallbackFirst,
-            unrouted: Unrouted::Pass,
-            unrouted_cooldown: Duration::from_secs(30),
-            daily_cooldown: Duration::from_secs(4 * 60 * 60),
-            misconfigured_cooldown: Duration::from_secs(600),
-            max_cooldown_multiplier: 5,
-            eject_after: 5,
-            eject_below_success_rate: 0.5,
-            eject_min_requests: 20,
-            eject_cooldown: Duration::from_secs(30),
-            max_unrouted_models: 256,
-        }
-    }
-}
-
 /// What comes first after a throttle.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Strategy {
     /// Leave a throttled target at once for the next one.
+    #[default]
     FallbackFirst,
     /// Use up the attempts on a target before the next one.
     RetryFirst,
 }
 
 /// What happens to a model that no route names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Unrouted {
     /// It goes through to the upstream as it is.
+    #[default]
     Pass,
     /// It is refused.
     Reject,
 }
 
 /// Attempts on one target.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, SmartDefault)]
 #[cfg_attr(test, derive(Serialize, JsonSchema))]
 #[serde(default)]
 pub struct Retry {
     /// Attempts on one target, the first included.
     #[cfg_attr(test, schemars(range(min = 1, max = 20)))]
+    #[default = 3]
     pub attempts: u32,
     /// Wait before the second attempt; doubles with each further one.
     #[serde(with = "AnyDuration")]
+    #[default(Duration::from_secs(1))]
     pub base_delay: Duration,
     /// Longest wait between two attempts.
     #[serde(with = "AnyDuration")]
+    #[default(Duration::from_secs(4))]
     pub max_delay: Duration,
 }
 
-impl Default for Retry {
-    fn default() -> Self {
-        Self { attempts: 3, base_delay: Duration::from_secs(1), max_delay: Duration::from_secs(4) }
-    }
-}
-
 /// The queue for requests that find no free target.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, SmartDefault)]
 #[cfg_attr(test, derive(Serialize, JsonSchema))]
 #[serde(default)]
 pub struct Queue {
     /// Requests that wait at once. 0: none waits.
     #[cfg_attr(test, schemars(range(min = 0, max = 1_000_000)))]
+    #[default = 1000]
     pub max_waiting: usize,
     /// Bytes of the bodies of all waiting requests.
     #[serde(with = "Size")]
+    #[default = 256_000_000]
     pub max_waiting_bytes: usize,
     /// Longest wait of one request. Keep it below the read time-out of your clients.
     #[serde(with = "AnyDuration")]
+    #[default(Duration::from_secs(45))]
     pub max_wait: Duration,
     /// Highest priority that a client may ask for with `x-sluice-priority`. Requests without the
     /// header are `normal`, or this if it is lower.
+    #[default(Priority::High)]
     pub max_priority: Priority,
-}
-
-impl Default for Queue {
-    fn default() -> Self {
-        Self {
-            max_waiting: 1000,
-            max_waiting_bytes: 256_000_000,
-            max_wait: Duration::from_secs(45),
-            max_priority: Priority::High,
-        }
-    }
 }
 
 /// Who goes first in the queue. Ordered: [`Priority::High`] is the greatest.
@@ -397,7 +342,7 @@ pub enum Priority {
 }
 
 /// What one client may use. A limit that is `None` does not exist.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, SmartDefault)]
 #[cfg_attr(test, derive(Serialize, JsonSchema))]
 #[serde(default)]
 pub struct Limits {
@@ -419,52 +364,39 @@ pub struct Limits {
     pub max_concurrent: Option<u32>,
     /// Clients whose use is kept at once.
     #[cfg_attr(test, schemars(range(min = 1, max = 10_000_000)))]
+    #[default = 10_000]
     pub max_tracked_clients: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            key: LimitKey::AccessKey,
-            requests_per_second: None,
-            burst: None,
-            tokens_per_minute: None,
-            max_concurrent: None,
-            max_tracked_clients: 10_000,
-        }
-    }
 }
 
 /// How the gateway learns what a target takes: a throttle lowers the limit it keeps to, time
 /// without one raises it.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, SmartDefault)]
 #[cfg_attr(test, derive(Serialize, JsonSchema))]
 #[serde(default)]
 pub struct Learning {
     /// Whether limits are learned.
+    #[default = true]
     pub enabled: bool,
     /// What a throttle leaves of a limit, as a share.
     #[cfg_attr(test, schemars(range(min = 0.1, max = 0.95)))]
+    #[default = 0.7]
     pub decrease: f64,
     /// Share that each minute without a throttle adds to a limit in use.
     #[cfg_attr(test, schemars(range(min = 0.001, max = 1.0)))]
+    #[default = 0.02]
     pub increase: f64,
     /// Lowest learned limit of requests in a minute.
     #[cfg_attr(test, schemars(range(min = 1, max = 10_000_000)))]
+    #[default = 1]
     pub floor_rpm: u32,
     /// Lowest learned limit of tokens in a minute.
     #[cfg_attr(test, schemars(range(min = 1, max = 1_000_000_000_000_i64)))]
+    #[default = 1_000]
     pub floor_tpm: u64,
 }
 
-impl Default for Learning {
-    fn default() -> Self {
-        Self { enabled: true, decrease: 0.7, increase: 0.02, floor_rpm: 1, floor_tpm: 1_000 }
-    }
-}
-
 /// Second attempts that are sent, to another target, before the first is answered.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, SmartDefault)]
 #[cfg_attr(test, derive(Serialize, JsonSchema))]
 #[serde(default)]
 pub struct Hedge {
@@ -472,20 +404,16 @@ pub struct Hedge {
     pub enabled: bool,
     /// Largest share of requests that get one.
     #[cfg_attr(test, schemars(range(min = 0.0, max = 0.5)))]
+    #[default = 0.05]
     pub max_share: f64,
     /// Largest request that gets one, in input tokens.
     #[cfg_attr(test, schemars(range(min = 1, max = 10_000_000)))]
+    #[default = 2000]
     pub max_input_tokens: u64,
 }
 
-impl Default for Hedge {
-    fn default() -> Self {
-        Self { enabled: false, max_share: 0.05, max_input_tokens: 2000 }
-    }
-}
-
 /// The gateway's own log.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, SmartDefault)]
 #[cfg_attr(test, derive(Serialize, JsonSchema))]
 #[serde(default)]
 pub struct Log {
@@ -493,19 +421,15 @@ pub struct Log {
     pub format: LogFormat,
     /// Level, or filter directives such as `info,sluice=debug`.
     #[cfg_attr(test, schemars(example = &"info", extend("format" = "log-filter")))]
+    #[default = "info"]
     pub level: String,
     /// Whether each request gets an access-log line.
+    #[default = true]
     pub access: bool,
 }
 
-impl Default for Log {
-    fn default() -> Self {
-        Self { format: LogFormat::Json, level: "info".to_owned(), access: true }
-    }
-}
-
 /// Records of what each request has used, as JSON lines in a file that is put aside when it is full.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, SmartDefault)]
 #[cfg_attr(test, derive(Serialize, JsonSchema))]
 #[serde(default)]
 pub struct UsageLog {
@@ -513,27 +437,25 @@ pub struct UsageLog {
     pub enabled: bool,
     /// The file. A relative path starts at the config file's directory. Full ones get a number at
     /// the end of their name.
+    #[default = "usage.jsonl"]
     pub path: PathBuf,
     /// Largest size of a file.
     #[serde(with = "Size")]
+    #[default = 100_000_000]
     pub max_size: usize,
     /// Files that are kept, the one that is written included.
     #[cfg_attr(test, schemars(range(min = 1, max = 10_000)))]
+    #[default = 30]
     pub max_files: usize,
 }
 
-impl Default for UsageLog {
-    fn default() -> Self {
-        Self { enabled: false, path: "usage.jsonl".into(), max_size: 100_000_000, max_files: 30 }
-    }
-}
-
 /// Form of a log line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum LogFormat {
     /// One JSON object per line.
+    #[default]
     Json,
     /// Plain text for a terminal.
     Text,

@@ -1,6 +1,6 @@
 //! The proxies on the way to the upstream: those of the environment, none, or one that is named.
 //!
-//! The URL of a proxy may hold a password. Effective out it must not; from a variable or a file it
+//! The URL of a proxy may hold a password. Written out it must not; from a variable or a file it
 //! may. No message repeats a URL.
 
 use std::path::Path;
@@ -11,80 +11,72 @@ use http::uri::Scheme;
 use super::environment::Env;
 use super::error::{Location, Problem};
 use super::model::Proxies;
-#[cfg(test)]
-use super::reference::Kind;
-use super::reference::{Reference, read_reference};
+use super::reference::read_reference;
 use super::secret::Secret;
+#[cfg(test)]
+use super::units::schema_of;
 
 /// The variables that name proxies and exceptions. The first that is set counts.
 const HTTP: [&str; 2] = ["HTTP_PROXY", "http_proxy"];
 const HTTPS: [&str; 2] = ["HTTPS_PROXY", "https_proxy"];
 const BYPASS: [&str; 2] = ["NO_PROXY", "no_proxy"];
 
-/// The URL of a proxy.
-#[derive(Clone)]
+/// The schema of `env`, `off`, a URL, or a reference to one.
+#[cfg(test)]
 pub(super) struct ProxyUrl;
 
-/// `env`, `off`, a URL, or a reference to one.
-pub(super) type ProxyText = Reference<ProxyUrl>;
+#[cfg(test)]
+schema_of!(ProxyUrl, {
+    "type": "string",
+    "format": super::schema::PROXY_FORMAT,
+    "examples": ["env", "off", "http://proxy.example.com:3128", "env:PROXY_URL"],
+});
 
-impl ProxyText {
-    /// Reads the proxies. A relative `file:` path starts at `base`.
-    ///
-    /// # Errors
-    /// A problem for each URL that is wrong; `own` makes one of the text itself.
-    pub(super) fn read(
-        &self,
-        env: &Env,
-        base: Option<&Path>,
-        own: impl Fn(&str) -> Problem,
-    ) -> Result<Proxies, Vec<Problem>> {
-        let bypass = first(env, BYPASS).map_or("", |(_, value)| value).to_owned();
-        match self.text().trim() {
-            "off" => Ok(Proxies::default()),
-            "env" => {
-                let (http, https) = (variable(env, HTTP), variable(env, HTTPS));
-                match (http, https) {
-                    (Ok(http), Ok(https)) => Ok(Proxies { http, https, bypass, loopback: false }),
-                    (http, https) => Err(http.err().into_iter().chain(https.err()).collect()),
-                }
-            }
-            text => {
-                let url = Self::named(text, env, base).map_err(|why| vec![own(&why)])?;
-                Ok(Proxies { http: Some(url.clone()), https: Some(url), bypass, loopback: true })
+/// Reads the proxies. A relative `file:` path starts at `base`.
+///
+/// # Errors
+/// A problem for each URL that is wrong; `own` makes one of the text itself.
+pub(super) fn read(
+    text: &str,
+    env: &Env,
+    base: Option<&Path>,
+    own: impl Fn(&str) -> Problem,
+) -> Result<Proxies, Vec<Problem>> {
+    let bypass = first(env, BYPASS).map_or("", |(_, value)| value).to_owned();
+    match text.trim() {
+        "off" => Ok(Proxies::default()),
+        "env" => {
+            let (http, https) = (variable(env, HTTP), variable(env, HTTPS));
+            match (http, https) {
+                (Ok(http), Ok(https)) => Ok(Proxies { http, https, bypass, loopback: false }),
+                (http, https) => Err(http.err().into_iter().chain(https.err()).collect()),
             }
         }
-    }
-
-    fn named(text: &str, env: &Env, base: Option<&Path>) -> Result<Secret, String> {
-        match read_reference(text, env, base) {
-            Some(secret) => {
-                let secret = Secret::from(secret?);
-                let url = secret.expose().trim();
-                check(url).map_err(|why| format!("names something that {why}"))?;
-                Ok(url.into())
-            }
-            None => {
-                let user = text.rsplit_once('@').map_or("", |(before, _)| before);
-                if user.trim_start_matches("http://").trim_start_matches("https://").contains(':') {
-                    return Err("takes no password; write \"env:NAME\" or \"file:PATH\" and put \
-                                the URL there"
-                        .to_owned());
-                }
-                check(text)?;
-                Ok(text.into())
-            }
+        text => {
+            let url = named(text, env, base).map_err(|why| vec![own(&why)])?;
+            Ok(Proxies { http: Some(url.clone()), https: Some(url), bypass, loopback: true })
         }
     }
 }
 
-#[cfg(test)]
-impl Kind for ProxyUrl {
-    fn schema() -> serde_json::Value {
-        serde_json::json!({
-            "format": super::schema::URL_FORMAT,
-            "examples": ["env", "off", "http://proxy.example.com:3128", "env:PROXY_URL"],
-        })
+fn named(text: &str, env: &Env, base: Option<&Path>) -> Result<Secret, String> {
+    match read_reference(text, env, base) {
+        Some(secret) => {
+            let secret = Secret::from(secret?);
+            let url = secret.expose().trim();
+            check(url).map_err(|why| format!("names something that {why}"))?;
+            Ok(url.into())
+        }
+        None => {
+            let user = text.rsplit_once('@').map_or("", |(before, _)| before);
+            if user.trim_start_matches("http://").trim_start_matches("https://").contains(':') {
+                return Err("takes no password; write \"env:NAME\" or \"file:PATH\" and put \
+                            the URL there"
+                    .to_owned());
+            }
+            check(text)?;
+            Ok(text.into())
+        }
     }
 }
 
@@ -127,7 +119,7 @@ mod tests {
         let env: Env = variables.iter().copied().collect();
         let own =
             |message: &str| Problem { location: Location::Default, message: message.to_owned() };
-        ProxyText::from(text).read(&env, None, own).map_err(|problems| {
+        super::read(text, &env, None, own).map_err(|problems| {
             problems.iter().map(Problem::to_string).collect::<Vec<_>>().join("\n")
         })
     }

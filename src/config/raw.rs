@@ -16,17 +16,23 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 #[cfg(test)]
 use serde::Serialize;
+use smart_default::SmartDefault;
 
 pub(super) use clients::{RawClient, RawIssuer};
-pub(super) use jobs::{RawJobs, RawJobsBackend};
+pub(super) use jobs::RawJobs;
 
+use super::endpoint::Endpoint;
 use super::model::{
-    Auth, Balance, ClientAuth, Fallback, Hedge, Learning, Legacy, Limits, Log, Price, Queue, Quota,
-    RedisKind, Retry, Server, SharedState, StateBackend, Target, Tls, Traces, Upstream, UsageLog,
+    Auth, Balance, Fallback, Hedge, Learning, Legacy, Limits, Log, Price, Queue, Quota, RedisKind,
+    Retry, Server, SharedState, StateBackend, Target, Traces, Upstream, UsageLog,
 };
-use super::proxy::ProxyText;
-use super::redis_url::RedisUrlText;
-use super::reference::SecretRef;
+#[cfg(test)]
+use super::proxy::ProxyUrl;
+#[cfg(test)]
+use super::redis_url::RedisUrl;
+use super::secret::Secret;
+#[cfg(test)]
+use super::tests::names::ModelPattern;
 use super::units::{NonZeroDuration, Optional, TextForm as _};
 
 /// The configuration of Sluice, a gateway in front of Amazon Bedrock.
@@ -36,7 +42,7 @@ use super::units::{NonZeroDuration, Optional, TextForm as _};
 #[cfg_attr(test, schemars(title = "Sluice configuration"))]
 pub(super) struct RawConfig {
     /// Listeners and the limits of client connections.
-    pub(super) server: RawServer,
+    pub(super) server: Server,
     /// The default upstream, and the limits of upstream connections.
     pub(super) upstream: RawUpstream,
     /// The models that can answer, each a table with a name of its own.
@@ -62,6 +68,8 @@ pub(super) struct RawConfig {
     /// How signatures of clients are verified.
     pub(super) auth: Auth,
     /// What models cost, for budgets and metrics, each a table named by an exact id or a glob.
+    #[cfg_attr(test, schemars(extend("propertyNames" = { "format": "model-pattern" })))]
+    #[cfg_attr(test, schemars(extend("maxProperties" = 1000)))]
     pub(super) prices: BTreeMap<String, Price>,
     /// What replicas share, and where the spending of clients is kept.
     pub(super) state: RawState,
@@ -81,53 +89,21 @@ pub(super) struct RawConfig {
     pub(super) traces: RawTraces,
 }
 
-/// Listeners and the limits of client connections.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[cfg_attr(test, derive(Serialize, JsonSchema))]
-#[serde(default)]
-pub(super) struct RawServer {
-    /// What a caller presents for what is left to administrators, by reference. Needed if
-    /// `admin_listen` is not on loopback.
-    pub(super) admin_key: Option<SecretRef>,
-    /// TLS on the listener of the Bedrock API.
-    pub(super) tls: Option<RawTls>,
-    #[serde(flatten)]
-    pub(super) server: Server,
-}
-
-/// TLS on the listener of the Bedrock API.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[cfg_attr(test, derive(Serialize, JsonSchema))]
-#[serde(default)]
-pub(super) struct RawTls {
-    /// PEM file of the authorities that sign clients' certificates. Without it clients are not
-    /// asked for one.
-    #[cfg_attr(test, schemars(example = &"clients-ca.crt"))]
-    pub(super) client_ca: Option<String>,
-    /// Whether a client must present a certificate. Default: required, where `client_ca` is set.
-    pub(super) client_auth: Option<ClientAuth>,
-    #[serde(flatten)]
-    pub(super) tls: Tls,
-}
-
 /// The default upstream, and the limits of upstream connections.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, SmartDefault)]
 #[cfg_attr(test, derive(Serialize, JsonSchema))]
 #[serde(default)]
 pub(super) struct RawUpstream {
-    /// AWS region. Default: AWS_REGION, AWS_DEFAULT_REGION, then us-east-1.
-    #[cfg_attr(test, schemars(example = "us-east-1"))]
-    pub(super) region: Option<String>,
     /// URL of a VPC endpoint or simulator. Default: the region's public Bedrock endpoint.
-    #[cfg_attr(test, schemars(example = "http://127.0.0.1:4599"))]
-    pub(super) endpoint_url: Option<String>,
+    #[serde(with = "Optional::<Endpoint>")]
+    pub(super) endpoint_url: Option<Endpoint>,
     /// Whether clients that have a name may list and describe inference profiles and foundation
     /// models. These are calls of Bedrock's control plane.
     pub(super) control_plane: bool,
     /// URL that these calls go to. Default: the region's public endpoint of the control plane. Needed
     /// where `endpoint_url` is given.
-    #[cfg_attr(test, schemars(example = "http://127.0.0.1:4599"))]
-    pub(super) control_plane_endpoint_url: Option<String>,
+    #[serde(with = "Optional::<Endpoint>")]
+    pub(super) control_plane_endpoint_url: Option<Endpoint>,
     /// The authorities that vouch for an upstream's certificate: the built-in public ones, the
     /// system's, or the file's alone.
     pub(super) trust: RawTrust,
@@ -137,71 +113,29 @@ pub(super) struct RawUpstream {
     pub(super) ca_file: Option<String>,
     /// Proxy on the way to the upstream: `env` for HTTPS_PROXY, HTTP_PROXY and NO_PROXY, `off`, or
     /// a URL, as it is or by reference. By reference if it holds a password.
-    pub(super) proxy: ProxyText,
+    #[cfg_attr(test, schemars(with = "ProxyUrl"))]
+    #[default("env".into())]
+    pub(super) proxy: Secret,
     /// Names of clients' headers that are sent to upstreams beside those that Bedrock knows. All
     /// others are left out.
     #[cfg_attr(test, schemars(length(max = 100), example = ["x-request-source"]))]
     pub(super) forward_headers: Vec<String>,
-    /// Whose credentials are used. Default: the AWS default chain.
-    #[serde(flatten)]
-    pub(super) credentials: RawCredentials,
     #[serde(flatten)]
     pub(super) upstream: Upstream,
 }
 
-impl Default for RawUpstream {
-    fn default() -> Self {
-        Self {
-            region: None,
-            endpoint_url: None,
-            control_plane: false,
-            control_plane_endpoint_url: None,
-            trust: RawTrust::Webpki,
-            ca_file: None,
-            proxy: "env".into(),
-            forward_headers: Vec::new(),
-            credentials: RawCredentials::default(),
-            upstream: Upstream::default(),
-        }
-    }
-}
-
 /// The authorities that vouch for an upstream's certificate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[cfg_attr(test, derive(Serialize, JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub(super) enum RawTrust {
     /// The public authorities that are built in, and those of `ca_file`.
+    #[default]
     Webpki,
     /// The authorities that the system has installed, and those of `ca_file`.
     Platform,
     /// Those of `ca_file` alone.
     File,
-}
-
-/// Whose credentials are used: a profile, a role, an access key or a bearer token.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[cfg_attr(test, derive(Serialize, JsonSchema))]
-#[serde(default)]
-pub(super) struct RawCredentials {
-    /// Profile of the AWS config files. With `role_arn`: the profile that assumes the role.
-    #[cfg_attr(test, schemars(example = &"bedrock"))]
-    pub(super) profile: Option<String>,
-    /// ARN of a role to assume.
-    #[cfg_attr(test, schemars(example = "arn:aws:iam::123456789012:role/bedrock"))]
-    pub(super) role_arn: Option<String>,
-    /// External id that the role's trust policy asks for.
-    #[cfg_attr(test, schemars(example = &"sluice"))]
-    pub(super) external_id: Option<String>,
-    /// Access key id, as it is or by reference.
-    #[cfg_attr(test, schemars(example = "env:BEDROCK_KEY_ID"))]
-    pub(super) access_key_id: Option<String>,
-    /// Secret access key, by reference.
-    pub(super) secret_access_key: Option<SecretRef>,
-    /// Session token of temporary credentials, by reference.
-    pub(super) session_token: Option<SecretRef>,
-    /// Bedrock API key, by reference; sent as a bearer token instead of a signature.
-    pub(super) bearer_token: Option<SecretRef>,
 }
 
 /// One model that can answer, in a region, called with one set of credentials.
@@ -210,12 +144,12 @@ pub(super) struct RawCredentials {
 #[serde(default)]
 pub(super) struct RawTarget {
     /// AWS region. Default: the one of `upstream`.
-    #[cfg_attr(test, schemars(example = "us-west-2"))]
+    #[cfg_attr(test, schemars(example = "us-west-2", extend("format" = "region")))]
     pub(super) region: Option<String>,
     /// URL of a VPC endpoint or simulator. Default: the one of `upstream`, else the public
     /// endpoint of the target's region.
-    #[cfg_attr(test, schemars(example = "http://127.0.0.1:4599"))]
-    pub(super) endpoint_url: Option<String>,
+    #[serde(with = "Optional::<Endpoint>")]
+    pub(super) endpoint_url: Option<Endpoint>,
     /// Name of the quota in `quotas` that the target shares with others; instead of `rpm` and
     /// `tpm`.
     #[cfg_attr(test, schemars(example = &"example"))]
@@ -226,9 +160,6 @@ pub(super) struct RawTarget {
     /// Longest silence between two frames of a stream. Default: the one of `upstream`.
     #[serde(with = "Optional::<NonZeroDuration>")]
     pub(super) idle_timeout: Option<Duration>,
-    /// Whose credentials are used. Default: those of `upstream`.
-    #[serde(flatten)]
-    pub(super) credentials: RawCredentials,
     #[serde(flatten)]
     pub(super) target: Target,
 }
@@ -240,10 +171,11 @@ pub(super) struct RawTarget {
 #[cfg_attr(test, schemars(extend("required" = ["models", "targets"])))]
 pub(super) struct RawRoute {
     /// Requested models: exact ids or globs.
+    #[cfg_attr(test, schemars(with = "Vec<ModelPattern>", length(min = 1)))]
     #[cfg_attr(test, schemars(example = ["anthropic.claude-3-5-sonnet-*"]))]
     pub(super) models: Vec<String>,
     /// Names of targets, best first.
-    #[cfg_attr(test, schemars(example = ["sonnet-35", "haiku-3"]))]
+    #[cfg_attr(test, schemars(length(min = 1), example = ["sonnet-35", "haiku-3"]))]
     pub(super) targets: Vec<String>,
     /// The order among neighbouring targets of the same model: as listed, by the share of quota
     /// left, or by speed.
@@ -251,7 +183,7 @@ pub(super) struct RawRoute {
 }
 
 /// What replicas share, and where the spending of clients is kept.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, SmartDefault)]
 #[cfg_attr(test, derive(Serialize, JsonSchema))]
 #[serde(default)]
 pub(super) struct RawState {
@@ -260,15 +192,19 @@ pub(super) struct RawState {
     pub(super) backend: StateBackend,
     /// Database file for the spending of clients. A relative path starts at the config file's
     /// directory.
-    #[cfg_attr(test, schemars(example = &"sluice-budgets.db"))]
+    #[cfg_attr(test, schemars(example = &"sluice-budgets.db", extend("format" = "non-blank")))]
     pub(super) budget_path: Option<String>,
     /// How often spending is written to the store.
     #[serde(with = "NonZeroDuration")]
+    #[default(Duration::from_secs(1))]
     pub(super) budget_flush: Duration,
     /// URL of the Redis that all replicas share, as it is or by reference. Several, with commas
     /// between them, are the nodes of a cluster or the sentinels. Default: the one of `jobs`.
-    pub(super) redis_url: Option<RedisUrlText>,
+    #[cfg_attr(test, schemars(with = "Option<RedisUrl>"))]
+    pub(super) redis_url: Option<Secret>,
     /// What the names of keys in Redis start with.
+    #[default = "sluice"]
+    #[cfg_attr(test, schemars(extend("format" = "redis-prefix")))]
     pub(super) redis_prefix: String,
     /// What `redis_url` names: one server, sentinels, or nodes of a cluster.
     pub(super) redis_kind: RedisKind,
@@ -279,21 +215,6 @@ pub(super) struct RawState {
     pub(super) shared: SharedState,
 }
 
-impl Default for RawState {
-    fn default() -> Self {
-        Self {
-            backend: StateBackend::Memory,
-            budget_path: None,
-            budget_flush: Duration::from_secs(1),
-            redis_url: None,
-            redis_prefix: "sluice".to_owned(),
-            redis_kind: RedisKind::Standalone,
-            sentinel_master: None,
-            shared: SharedState::default(),
-        }
-    }
-}
-
 /// The endpoints of the legacy application.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[cfg_attr(test, derive(Serialize, JsonSchema))]
@@ -301,34 +222,10 @@ impl Default for RawState {
 pub(super) struct RawLegacy {
     /// Names of targets that answer, the primary first. Default: those of the first route, or all
     /// of them where there are no routes.
-    #[cfg_attr(test, schemars(example = ["sonnet-35", "haiku-3"]))]
+    #[cfg_attr(test, schemars(length(min = 1), example = ["sonnet-35", "haiku-3"]))]
     pub(super) models: Option<Vec<String>>,
-    /// The prompts of the models: templates in Jinja syntax.
-    pub(super) prompts: RawPrompts,
     #[serde(flatten)]
     pub(super) legacy: Legacy,
-}
-
-/// The prompts of the models: templates in Jinja syntax, as text or `file:PATH`.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[cfg_attr(test, derive(Serialize, JsonSchema))]
-#[serde(default)]
-pub(super) struct RawPrompts {
-    /// System prompt of an analysis. Default: built in.
-    #[cfg_attr(test, schemars(example = "file:prompts/analysis_system.jinja"))]
-    pub(super) analysis_system: Option<String>,
-    /// Message of an analysis. Default: built in.
-    #[cfg_attr(test, schemars(example = "file:prompts/analysis.jinja"))]
-    pub(super) analysis: Option<String>,
-    /// System prompt of a chat. Default: built in.
-    #[cfg_attr(test, schemars(example = "file:prompts/chat_system.jinja"))]
-    pub(super) chat_system: Option<String>,
-    /// Message of a chat. Default: built in.
-    #[cfg_attr(test, schemars(example = "file:prompts/chat.jinja"))]
-    pub(super) chat: Option<String>,
-    /// Message of a connection test. Default: built in.
-    #[cfg_attr(test, schemars(example = "file:prompts/test.jinja"))]
-    pub(super) test: Option<String>,
 }
 
 /// Traces of requests, sent to an OpenTelemetry collector.
@@ -341,7 +238,8 @@ pub(super) struct RawTraces {
     pub(super) endpoint_url: Option<String>,
     /// Headers that the collector wants, such as a key: each a name and a value by reference.
     #[cfg_attr(test, schemars(extend("maxProperties" = 32)))]
-    pub(super) headers: BTreeMap<String, SecretRef>,
+    #[cfg_attr(test, schemars(extend("propertyNames" = { "format": "header-name" })))]
+    pub(super) headers: BTreeMap<String, Secret>,
     #[serde(flatten)]
     pub(super) traces: Traces,
 }

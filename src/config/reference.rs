@@ -1,107 +1,109 @@
-//! References: a text of the config that names where a secret is, `env:NAME` or `file:PATH`.
+//! References: texts of the config that name where a value is, `env:NAME` or `file:PATH`.
 //!
-//! A secret may stand there by mistake, so `Debug` hides every such text, and no message repeats one
-//! that is not a reference.
+//! [`resolve`] puts the values in the place of the references of a valid document, by their `format` in
+//! the schema. No message repeats a value, or a text that is no reference where a secret belongs.
 
-use std::fmt;
-use std::marker::PhantomData;
 use std::path::Path;
 
-#[cfg(test)]
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use secrecy::SecretString;
-use serde::Deserialize;
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value as Schema;
 
+use super::bearer_key;
+use super::document::{Document, KeyPath};
 use super::environment::Env;
-use super::files;
-use super::otel;
+use super::error::Problem;
+use super::schema::{self, KEY_FORMAT, REDIS_FORMAT, SECRET_FORMAT, TEMPLATE_FORMAT, TEXT_FORMAT};
 use super::secret::{clean_secret, read_file};
+use super::{files, otel, redis_url, template};
+
+/// What is wrong with a secret that stands in the config itself.
+const LITERAL: &str =
+    "takes a reference, not the secret itself; write \"env:NAME\" or \"file:PATH\"";
 
 /// Replaces a text that may be a secret, where a configuration is shown.
 const HIDDEN: &str = "(hidden)";
 
-/// A text that refers to a value of this kind.
-#[derive(Clone, Deserialize)]
-#[serde(transparent)]
-pub(super) struct Reference<K> {
-    text: String,
-    kind: PhantomData<K>,
+/// The document with the values that its references name. Relative `file:` paths start at `base`.
+pub(super) fn resolve(
+    document: &Document,
+    env: &Env,
+    base: Option<&Path>,
+) -> (toml::Value, Vec<Problem>) {
+    let mut root = document.root().clone();
+    let mut resolver = Resolver { document, env, base, problems: Vec::new() };
+    resolver.resolve(&mut root, schema::compiled(), &KeyPath::default());
+    (root, resolver.problems)
 }
 
-/// A kind of value that the config refers to.
-#[cfg(test)]
-pub(super) trait Kind {
-    /// Its schema.
-    fn schema() -> serde_json::Value;
+struct Resolver<'a> {
+    document: &'a Document,
+    env: &'a Env,
+    base: Option<&'a Path>,
+    problems: Vec<Problem>,
 }
 
-/// Any secret.
-#[derive(Clone)]
-pub(super) struct AnySecret;
-
-/// A reference to a secret.
-pub(super) type SecretRef = Reference<AnySecret>;
-
-impl<K> Reference<K> {
-    /// The text, which may be a secret.
-    pub(super) fn text(&self) -> &str {
-        &self.text
-    }
-}
-
-impl SecretRef {
-    /// Reads what the reference names. A relative `file:` path starts at `base`. The error is a
-    /// phrase for a person.
-    pub(super) fn read(&self, env: &Env, base: Option<&Path>) -> Result<SecretString, String> {
-        read_reference(&self.text, env, base).unwrap_or_else(|| {
-            Err("takes a reference, not the secret itself; write \"env:NAME\" or \"file:PATH\""
-                .to_owned())
-        })
-    }
-}
-
-#[cfg(test)]
-impl Kind for AnySecret {
-    fn schema() -> serde_json::Value {
-        serde_json::json!({
-            "format": super::schema::SECRET_FORMAT,
-            "pattern": "^(env|file):.+$",
-            "examples": ["env:NAME", "file:/run/secrets/name"],
-        })
-    }
-}
-
-impl<K> From<&str> for Reference<K> {
-    fn from(text: &str) -> Self {
-        Self { text: text.to_owned(), kind: PhantomData }
-    }
-}
-
-impl<K> fmt::Debug for Reference<K> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Reference(..)")
-    }
-}
-
-#[cfg(test)]
-impl<K> serde::Serialize for Reference<K> {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.text)
-    }
-}
-
-#[cfg(test)]
-impl<K: Kind> JsonSchema for Reference<K> {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        std::any::type_name::<K>().into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        let mut schema = json_schema!({ "type": "string" });
-        if let serde_json::Value::Object(kind) = K::schema() {
-            schema.ensure_object().extend(kind);
+impl Resolver<'_> {
+    fn resolve(&mut self, value: &mut toml::Value, schema: &Schema, at: &KeyPath) {
+        match value {
+            toml::Value::Table(table) => {
+                for (key, value) in table.iter_mut() {
+                    if let Some(inner) = schema::of_key(schema, key) {
+                        self.resolve(value, inner, &at.key(key));
+                    }
+                }
+            }
+            toml::Value::Array(array) => {
+                for (index, value) in array.iter_mut().enumerate() {
+                    if let Some(inner) = schema::items(schema) {
+                        self.resolve(value, inner, &at.index(index));
+                    }
+                }
+            }
+            toml::Value::String(text) => match self.read(text, schema, at) {
+                Some(Ok(value)) => *text = value,
+                Some(Err(why)) => {
+                    self.problems.push(self.document.problem(at, why));
+                    text.clear();
+                }
+                None => {}
+            },
+            _ => {}
         }
-        schema
+    }
+
+    /// What a text names; `None` if it stands for itself.
+    fn read(&self, text: &str, schema: &Schema, at: &KeyPath) -> Option<Result<String, String>> {
+        let named = |read: fn(&str) -> Result<String, String>| {
+            let secret = read_reference(text, self.env, self.base)?;
+            Some(secret.and_then(|secret| read(secret.expose_secret())))
+        };
+        match schema::format(schema)? {
+            TEXT_FORMAT => named(|value| Ok(value.to_owned())),
+            SECRET_FORMAT => named(|value| Ok(value.to_owned())).or(Some(Err(LITERAL.to_owned()))),
+            KEY_FORMAT if bearer_key::is_digest(text) => None,
+            KEY_FORMAT => {
+                named(bearer_key::digest_of).or(Some(Err(bearer_key::LITERAL.to_owned())))
+            }
+            REDIS_FORMAT if self.is_used(at) => {
+                named(redis_url::read_named).or_else(|| Some(Ok(text.trim().to_owned())))
+            }
+            TEMPLATE_FORMAT => Some(template::read(text, self.base)),
+            _ => None,
+        }
+    }
+
+    /// Whether the URL of a Redis is looked up: not that of a backend that is not chosen.
+    fn is_used(&self, at: &KeyPath) -> bool {
+        let is = |section, key, value: &str| {
+            let found = self.document.get(&[section, key].into()).and_then(toml::Value::as_str);
+            found == Some(value)
+        };
+        let several = ["sentinel", "cluster"].iter().any(|kind| is("state", "redis_kind", kind));
+        match at.to_string().as_str() {
+            "jobs.redis_url" => is("jobs", "backend", "redis"),
+            "state.redis_url" => is("state", "backend", "redis") || !several,
+            _ => true,
+        }
     }
 }
 
@@ -136,8 +138,6 @@ pub(super) fn read_reference(
 
 #[cfg(test)]
 mod tests {
-    use secrecy::ExposeSecret;
-
     use super::*;
 
     #[test]
@@ -160,7 +160,7 @@ mod tests {
         .into_iter()
         .collect();
         let read = |text: &str| {
-            let secret = SecretRef::from(text).read(&env, Some(dir.path()));
+            let secret = read_reference(text, &env, Some(dir.path())).unwrap();
             secret.map(|s| s.expose_secret().to_owned())
         };
         assert_eq!(read("env:KEY"), Ok("from-env".to_owned()));
@@ -185,9 +185,11 @@ mod tests {
 
     #[test]
     fn a_literal_secret_is_refused_without_repeating_it() {
-        let literal = SecretRef::from("wJalrXUtnFEMI");
-        let error = literal.read(&Env::default(), None).unwrap_err();
-        assert!(error.contains("env:NAME") && !error.contains("wJalr"), "{error}");
-        assert!(!format!("{literal:?}").contains("wJalr"));
+        let text = "[server]\nadmin_key = 'wJalrXUtnFEMI'";
+        let document = Document::parse(text, "config.toml").unwrap();
+        let (resolved, problems) = resolve(&document, &Env::default(), None);
+        let [problem] = problems.as_slice() else { panic!("{problems:?}") };
+        assert!(problem.message.contains("env:NAME"), "{problem}");
+        assert!(!format!("{problem} {resolved}").contains("wJalr"));
     }
 }

@@ -1,71 +1,42 @@
 //! The keys that take effect at the next start only: those of listeners, jobs and logs.
 
-use super::model::{Config, Server};
+use super::model::Config;
+
+/// Keys of two configurations by their names, each with whether it differs.
+macro_rules! compare {
+    ($running:ident, $newer:ident: $($section:ident $(.$key:ident)?),+ $(,)?) => {
+        [$((
+            concat!(stringify!($section) $(, ".", stringify!($key))?),
+            $running.$section $(.$key)? != $newer.$section $(.$key)?,
+        )),+]
+    };
+}
 
 /// The keys that differ between two configurations and take effect at the next start only.
 pub fn needs_restart(running: &Config, newer: &Config) -> Vec<&'static str> {
-    let keys = fixed_keys(running, newer).into_iter();
-    keys.filter_map(|(key, differs)| differs.then_some(key)).collect()
+    fixed_keys(running, newer).filter_map(|(key, differs)| differs.then_some(key)).collect()
 }
 
 /// The keys that take effect at the next start only, and whether each differs.
-fn fixed_keys(running: &Config, newer: &Config) -> [(&'static str, bool); 22] {
-    // Without `..`, so that a new key must be put on one side or the other.
-    let Server {
-        listen,
-        admin_listen,
-        header_read_timeout,
-        keep_alive_timeout,
-        max_resets,
-        max_connections,
-        max_header_bytes,
-        max_headers,
-        max_concurrent_streams,
-        worker_threads,
-        admin_key: _,
-        open_metrics: _,
-        allowed_hosts: _,
-        max_body: _,
-        request_timeout: _,
-        body_read_timeout: _,
-        drain_delay: _,
-        drain_timeout: _,
-        max_in_flight: _,
-        max_in_flight_bytes: _,
-        bidirectional_timeout: _,
-        config_poll_interval: _,
-        tls,
-    } = &running.server;
-    let server = &newer.server;
-    let handshake = |config: &Config| config.server.tls.as_ref().map(|tls| tls.handshake_timeout);
-    [
-        ("server.listen", *listen != server.listen),
-        ("server.admin_listen", *admin_listen != server.admin_listen),
-        ("server.header_read_timeout", *header_read_timeout != server.header_read_timeout),
-        ("server.keep_alive_timeout", *keep_alive_timeout != server.keep_alive_timeout),
-        ("server.max_resets", *max_resets != server.max_resets),
-        ("server.max_connections", *max_connections != server.max_connections),
-        ("server.max_header_bytes", *max_header_bytes != server.max_header_bytes),
-        ("server.max_headers", *max_headers != server.max_headers),
-        ("server.max_concurrent_streams", *max_concurrent_streams != server.max_concurrent_streams),
-        ("server.worker_threads", *worker_threads != server.worker_threads),
-        // New certificate files, and new paths of them, take effect at once.
-        ("server.tls", tls.is_some() != server.tls.is_some()),
-        ("server.tls.handshake_timeout", tls.is_some() && handshake(running) != handshake(newer)),
-        ("legacy.listen", running.legacy.listen != newer.legacy.listen),
-        ("legacy.session_ttl", running.legacy.session_ttl != newer.legacy.session_ttl),
-        ("legacy.max_sessions", running.legacy.max_sessions != newer.legacy.max_sessions),
-        (
-            "legacy.max_session_bytes",
-            running.legacy.max_session_bytes != newer.legacy.max_session_bytes,
-        ),
-        ("legacy.max_turns", running.legacy.max_turns != newer.legacy.max_turns),
-        ("jobs", running.jobs != newer.jobs),
-        ("state", running.state != newer.state),
-        ("log", running.log != newer.log),
-        ("usage_log", running.usage_log != newer.usage_log),
-        ("traces", running.traces != newer.traces),
-    ]
+fn fixed_keys(running: &Config, newer: &Config) -> impl Iterator<Item = (&'static str, bool)> {
+    let [tls, newer_tls] = [running, newer].map(|config| config.server.tls.as_ref());
+    let [handshake, newer_handshake] =
+        [tls, newer_tls].map(|tls| tls.map(|tls| tls.handshake_timeout));
+    let server = compare!(running, newer:
+        server.listen, server.admin_listen, server.header_read_timeout, server.keep_alive_timeout,
+        server.max_resets, server.max_connections, server.max_header_bytes, server.max_headers,
+        server.max_concurrent_streams, server.worker_threads,
+    );
+    // New certificate files, and new paths of them, take effect at once.
+    let tls = [
+        ("server.tls", tls.is_some() != newer_tls.is_some()),
+        ("server.tls.handshake_timeout", tls.is_some() && handshake != newer_handshake),
+    ];
+    let others = compare!(running, newer:
+        legacy.listen, legacy.session_ttl, legacy.max_sessions, legacy.max_session_bytes,
+        legacy.max_turns, jobs, state, log, usage_log, traces,
+    );
+    server.into_iter().chain(tls).chain(others)
 }
 
 #[cfg(test)]
@@ -95,6 +66,44 @@ mod tests {
         let named: Vec<_> = list.split('`').skip(1).step_by(2).collect();
         let running = config("");
         let keys = fixed_keys(&running, &running);
-        assert_eq!(named, keys.map(|(key, _)| key.to_owned()));
+        assert_eq!(named, keys.map(|(key, _)| key).collect::<Vec<_>>());
+    }
+
+    /// The keys of listeners and of the legacy endpoints that take effect at once.
+    const AT_ONCE: [&str; 21] = [
+        "server.admin_key",
+        "server.open_metrics",
+        "server.allowed_hosts",
+        "server.max_body",
+        "server.request_timeout",
+        "server.body_read_timeout",
+        "server.drain_delay",
+        "server.drain_timeout",
+        "server.max_in_flight",
+        "server.max_in_flight_bytes",
+        "server.bidirectional_timeout",
+        "server.config_poll_interval",
+        "legacy.enabled",
+        "legacy.endpoints",
+        "legacy.models",
+        "legacy.chat_multi_model",
+        "legacy.max_tokens",
+        "legacy.temperature",
+        "legacy.mock",
+        "legacy.admin_only",
+        "legacy.prompts",
+    ];
+
+    #[test]
+    fn a_new_key_of_a_listener_must_be_put_on_one_side_or_the_other() {
+        let (schema, running) = (crate::config::schema(), config(""));
+        let fixed: Vec<_> = fixed_keys(&running, &running).map(|(key, _)| key).collect();
+        for section in ["server", "legacy"] {
+            for key in schema["properties"][section]["properties"].as_object().unwrap().keys() {
+                let key = format!("{section}.{key}");
+                let sides = [&fixed[..], &AT_ONCE].map(|keys| keys.contains(&key.as_str()));
+                assert!(sides[0] != sides[1], "{key}");
+            }
+        }
     }
 }

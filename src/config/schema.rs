@@ -10,16 +10,30 @@ use std::sync::LazyLock;
 use serde_json::{Map, Value};
 
 use super::document::{Document, KeyPath};
+use super::endpoint::Endpoint;
 use super::error::{Problem, suggestion};
 use super::limit_key::LimitKey;
 use super::log_filter::check_filter;
-use super::units::{Address, AnyDuration, NonZeroDuration, Size, TextForm as _};
+use super::units::{Address, AnyDuration, NonZeroDuration, Size, TextForm as _, UtcTime};
+use super::{bearer_key, forms, redis_url};
 
-/// The format of a text that is a reference, and otherwise a secret or its digest.
+/// The format of a reference to a secret.
 pub(super) const SECRET_FORMAT: &str = "secret-reference";
 
-/// The format of a text that is a URL, or a reference to one.
-pub(super) const URL_FORMAT: &str = "url-reference";
+/// The format of a reference to a bearer key, or of the key's digest.
+pub(super) const KEY_FORMAT: &str = "key-reference";
+
+/// The format of a text, or a reference to one.
+pub(super) const TEXT_FORMAT: &str = "text-reference";
+
+/// The format of URLs of Redis, or a reference to them.
+pub(super) const REDIS_FORMAT: &str = "redis-url-reference";
+
+/// The format of the URL of a proxy, or a reference to one.
+pub(super) const PROXY_FORMAT: &str = "proxy-reference";
+
+/// The format of a template, as text or `file:PATH`.
+pub(super) const TEMPLATE_FORMAT: &str = "template";
 
 /// The JSON Schema (draft 2020-12) of the config file.
 pub fn schema() -> Value {
@@ -49,6 +63,21 @@ pub(super) fn map_values(schema: &Value) -> Option<&Value> {
 /// The schema of an array's elements.
 pub(super) fn items(schema: &Value) -> Option<&Value> {
     schema.get("items")
+}
+
+/// The schema of the value of a table's key.
+pub(super) fn of_key<'s>(schema: &'s Value, key: &str) -> Option<&'s Value> {
+    properties(schema).and_then(|keys| keys.get(key)).or_else(|| map_values(schema))
+}
+
+/// Whether a text may be a secret, and is shown only if it is a reference.
+pub(super) fn is_secret(schema: &Value) -> bool {
+    matches!(format(schema), Some(SECRET_FORMAT | KEY_FORMAT))
+}
+
+/// Whether a text may be a reference.
+fn is_reference(schema: &Value) -> bool {
+    format(schema).is_some_and(|format| format.ends_with("-reference"))
 }
 
 /// The form of a text.
@@ -82,7 +111,7 @@ pub(super) fn wanted(schema: &Value) -> String {
     let name = match (kind(schema), format(schema)) {
         (_, Some("duration-text" | "duration-or-zero-text")) => "a duration",
         (_, Some("size-text")) => "a size",
-        (_, Some(SECRET_FORMAT | URL_FORMAT)) => "a reference",
+        _ if is_reference(schema) => "a reference",
         ("string", _) => "a string",
         ("integer", _) => "an integer",
         ("number", _) => "a number",
@@ -127,9 +156,16 @@ impl Validator<'_> {
             }
             // An array stays or goes as a whole, so that the locations of its elements stay right.
             toml::Value::Array(array) if kind(schema) == "array" => {
-                let Some(inner) = items(schema) else { return true };
+                if let Some(message) = count_problem(array.len(), schema, path) {
+                    self.problems.push(self.document.problem(path, message));
+                    return false;
+                }
+                let is_unique = self.validate_unique(array, schema, path);
+                let Some(inner) = items(schema) else { return is_unique };
                 let elements = array.iter_mut().enumerate();
-                elements.fold(true, |keep, (i, v)| self.is_valid(v, inner, &path.index(i)) && keep)
+                elements.fold(is_unique, |keep, (i, value)| {
+                    self.is_valid(value, inner, &path.index(i)) && keep
+                })
             }
             scalar => match scalar_problem(scalar, schema) {
                 None => true,
@@ -141,7 +177,23 @@ impl Validator<'_> {
         }
     }
 
+    fn validate_unique(&mut self, array: &[toml::Value], schema: &Value, path: &KeyPath) -> bool {
+        let problems = self.problems.len();
+        if schema.get("uniqueItems").is_some() {
+            for (index, value) in array.iter().enumerate() {
+                if array.iter().take(index).any(|earlier| earlier == value) {
+                    let problem = self.document.problem(&path.index(index), "stands there twice");
+                    self.problems.push(problem);
+                }
+            }
+        }
+        self.problems.len() == problems
+    }
+
     fn validate_table(&mut self, table: &mut toml::Table, schema: &Value, path: &KeyPath) {
+        if let Some(message) = count_problem(table.len(), schema, path) {
+            self.problems.push(self.document.problem(path, message));
+        }
         let required = schema.get("required").and_then(Value::as_array);
         for key in required.into_iter().flatten().filter_map(Value::as_str) {
             if !table.contains_key(key) {
@@ -150,12 +202,15 @@ impl Validator<'_> {
         }
         table.retain(|key, value| {
             let at = path.key(key);
-            let properties = properties(schema);
-            let inner = properties.and_then(|keys| keys.get(key)).or_else(|| map_values(schema));
-            if let Some(inner) = inner {
+            if let Some(message) = schema.get("propertyNames").and_then(|it| form_problem(key, it))
+            {
+                self.problems.push(self.document.problem(&at, message));
+                return false;
+            }
+            if let Some(inner) = of_key(schema, key) {
                 return self.is_valid(value, inner, &at);
             }
-            let known = properties.into_iter().flat_map(Map::keys).map(String::as_str);
+            let known = properties(schema).into_iter().flat_map(Map::keys).map(String::as_str);
             let hint = section_with(key).map_or_else(
                 || suggestion(key, known),
                 |section| format!("; it belongs in [{section}]"),
@@ -199,6 +254,16 @@ fn scalar_problem(value: &toml::Value, schema: &Value) -> Option<String> {
     }
 }
 
+/// What is wrong with the number of an array's elements or a table's keys.
+fn count_problem(count: usize, schema: &Value, path: &KeyPath) -> Option<String> {
+    let bound = |key| schema.get(key).and_then(Value::as_u64);
+    if count == 0 && bound("minItems").is_some() {
+        return Some("must not be empty".to_owned());
+    }
+    let max = bound("maxItems").or_else(|| bound("maxProperties"))?;
+    (count as u64 > max).then(|| format!("at most {max} {}, not {count}", path.name()))
+}
+
 /// What is wrong with a text that has a form.
 fn form_problem(text: &str, schema: &Value) -> Option<String> {
     let read = match format(schema)? {
@@ -207,7 +272,21 @@ fn form_problem(text: &str, schema: &Value) -> Option<String> {
         "size-text" => Size::read(text).map(drop),
         "socket-address" => Address::read(text).map(drop),
         "limit-key" => LimitKey::read(text).map(drop),
+        "utc-time" => UtcTime::read(text).map(drop),
         "log-filter" => check_filter(text),
+        "model-id" => forms::model_id(text),
+        "model-pattern" => forms::model_pattern(text),
+        "region" => forms::region(text),
+        "endpoint-url" => Endpoint::read(text).map(drop),
+        "non-blank" => forms::non_blank(text),
+        "role-arn" => forms::role_arn(text),
+        "redis-prefix" => forms::redis_prefix(text),
+        "guardrail-id" => forms::guardrail_id(text),
+        "guardrail-version" => forms::guardrail_version(text),
+        "short-text" => forms::short_text(text),
+        "header-name" => forms::header_name(text),
+        KEY_FORMAT => bearer_key::check(text),
+        REDIS_FORMAT => redis_url::check(text),
         _ => Ok(()),
     };
     read.err()
@@ -230,7 +309,7 @@ fn number_problem(number: f64, schema: &Value) -> Option<String> {
 
 /// A wrong value as a phrase; secrets are not repeated.
 fn found(value: &toml::Value, schema: &Value) -> String {
-    let secret = matches!(format(schema), Some(SECRET_FORMAT | URL_FORMAT));
+    let secret = is_reference(schema);
     match value {
         toml::Value::Integer(number) if !secret => format!("the number {number}"),
         toml::Value::Float(number) if !secret => format!("the number {number}"),

@@ -9,14 +9,17 @@ use std::path::Path;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, digest};
 use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Deserializer};
 
 use super::files;
+#[cfg(test)]
+use super::units::schema_of;
 
 /// Longest secret read from a file, in bytes.
 const MAX_SECRET_BYTES: u64 = 64 * 1024;
 
 /// A secret of a configuration. `Debug` hides it, and it is wiped from memory when it is dropped.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Secret(SecretString);
 
 impl Secret {
@@ -44,6 +47,35 @@ impl From<&str> for Secret {
         Self(secret.into())
     }
 }
+
+impl From<Secret> for SecretString {
+    fn from(secret: Secret) -> Self {
+        secret.0
+    }
+}
+
+// From the value that has replaced a reference.
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Self(String::deserialize(deserializer)?.into()))
+    }
+}
+
+/// For the defaults in the schema.
+#[cfg(test)]
+impl serde::Serialize for Secret {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.expose())
+    }
+}
+
+#[cfg(test)]
+schema_of!(Secret, {
+    "type": "string",
+    "format": super::schema::SECRET_FORMAT,
+    "pattern": "^(env|file):.+$",
+    "examples": ["env:NAME", "file:/run/secrets/name"],
+});
 
 impl PartialEq for Secret {
     fn eq(&self, other: &Self) -> bool {

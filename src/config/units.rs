@@ -6,11 +6,11 @@
 
 use std::marker::PhantomData;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytesize::ByteSize;
 #[cfg(test)]
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 
@@ -81,6 +81,9 @@ pub(super) struct Size;
 
 /// An IP address and a port, such as `"127.0.0.1:8080"`.
 pub(super) struct Address;
+
+/// A time in UTC, such as `"2027-01-01T00:00:00Z"`.
+pub(super) struct UtcTime;
 
 impl TextForm for NonZeroDuration {
     type Value = Duration;
@@ -161,21 +164,38 @@ impl TextForm for Address {
     }
 }
 
-/// Gives a form the schema that its value is described by.
+impl TextForm for UtcTime {
+    type Value = SystemTime;
+
+    fn read(text: &str) -> Result<SystemTime, String> {
+        humantime::parse_rfc3339(text)
+            .map_err(|_| format!("'{text}' is not a time; write it like \"2027-01-01T00:00:00Z\""))
+    }
+
+    #[cfg(test)]
+    fn write(value: &SystemTime) -> String {
+        humantime::format_rfc3339_seconds(*value).to_string()
+    }
+}
+
+/// Gives a type the schema that its text is described by.
 #[cfg(test)]
 macro_rules! schema_of {
     ($form:ident, $schema:tt) => {
-        impl JsonSchema for $form {
+        impl schemars::JsonSchema for $form {
             fn schema_name() -> std::borrow::Cow<'static, str> {
                 stringify!($form).into()
             }
 
-            fn json_schema(_: &mut SchemaGenerator) -> Schema {
-                json_schema!($schema)
+            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                schemars::json_schema!($schema)
             }
         }
     };
 }
+
+#[cfg(test)]
+pub(super) use schema_of;
 
 #[cfg(test)]
 const DURATION: &str = r"^\s*(0|([0-9]+(\.[0-9]+)?\s*[a-zA-Zµ]+\s*)+)$";
@@ -208,6 +228,13 @@ schema_of!(Size, {
 schema_of!(Address, {
     "type": "string",
     "format": "socket-address",
+});
+
+#[cfg(test)]
+schema_of!(UtcTime, {
+    "type": "string",
+    "format": "utc-time",
+    "examples": ["2027-01-01T00:00:00Z"],
 });
 
 #[cfg(test)]

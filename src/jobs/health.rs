@@ -8,9 +8,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwapOption;
 use prometheus::IntGauge;
+use tokio::time::Instant;
 
 use super::JobsError;
+use super::grace::GracePeriod;
 use super::store::Store;
+use crate::config;
 use crate::storage::StoreError;
 use crate::telemetry::Metrics;
 
@@ -21,14 +24,17 @@ pub(super) struct Health {
     /// Why the store is down; `None` before the first check, and while the store is up.
     problem: ArcSwapOption<String>,
     gauge: IntGauge,
+    grace: GracePeriod,
 }
 
 impl Health {
     /// The health of a store that was not checked yet.
-    pub(super) fn new(store: Store, metrics: &Arc<Metrics>) -> Health {
+    pub(super) fn new(config: &config::Jobs, store: Store, metrics: &Arc<Metrics>) -> Health {
         let gauge = metrics.dependency_up.with_label_values(&["job_queue"]);
         gauge.set(0);
-        Health { store, is_up: AtomicBool::new(false), problem: ArcSwapOption::empty(), gauge }
+        let grace = GracePeriod::new(config);
+        let (is_up, problem) = (AtomicBool::new(false), ArcSwapOption::empty());
+        Health { store, is_up, problem, gauge, grace }
     }
 
     /// Whether the last call succeeded.
@@ -61,13 +67,18 @@ impl Health {
         }
     }
 
-    /// Checks that the store can be read. A store that is down must also accept a write.
-    pub(super) async fn check(&self) -> bool {
-        match self.store.check(!self.is_up()).await {
-            Ok(()) => self.set(Ok(())),
-            Err(error) => self.set(Err(&error.to_string())),
-        }
-        self.is_up()
+    /// Whether this process may take over lapsed claims of others.
+    pub(super) fn may_take_over(&self) -> bool {
+        self.grace.is_over(Instant::now())
+    }
+
+    /// Checks that the store can be read. A store that is down must also accept a write. Returns
+    /// whether the store has unfinished jobs.
+    pub(super) async fn check(&self) -> Result<bool, JobsError> {
+        let has_jobs = self.record(self.store.check(!self.is_up()).await)?;
+        self.grace.reached(Instant::now());
+        self.set(Ok(()));
+        Ok(has_jobs)
     }
 
     fn set(&self, state: Result<(), &str>) {

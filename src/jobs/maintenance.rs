@@ -1,5 +1,6 @@
 //! Periodic work for the queue: checks the store, renews this process's claims, stops jobs that were
-//! cancelled elsewhere, stores the workers' heartbeats, counts jobs, and tidies the store.
+//! cancelled elsewhere, wakes the workers while the store has jobs, stores the workers' heartbeats,
+//! counts jobs, and tidies the store.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::health::Health;
-use super::record::Queue;
+use super::record::{Counts, Queue};
 use super::runner::Runner;
 use super::store::{MISSED_HEARTBEATS, Store};
 use super::worker::Workers;
@@ -84,18 +85,21 @@ impl Maintenance {
                 _ = ticks.tick() => {}
                 () = end.cancelled() => return,
             }
-            if !self.health.check().await {
-                continue;
-            }
+            let Ok(has_jobs) = self.health.check().await else { continue };
             self.renew().await;
             self.cancel_abandoned().await;
+            if has_jobs {
+                Queue::ALL.into_iter().for_each(|queue| self.workers.wake(queue));
+            }
             if is_time(&mut last_heartbeat, self.heartbeat) {
                 let beat = self.store.heartbeat(&self.workers.list()).await;
                 if let Err(error) = self.health.record(beat) {
                     tracing::debug!(%error, "the workers' heartbeat was not stored");
                 }
             }
-            if is_time(&mut last_count, COUNT_INTERVAL) {
+            if !has_jobs {
+                self.show([Counts::default(); 3]);
+            } else if is_time(&mut last_count, COUNT_INTERVAL) {
                 self.count().await;
             }
             if is_time(&mut last_tidy, TIDY_INTERVAL)
@@ -134,7 +138,12 @@ impl Maintenance {
     }
 
     async fn count(&self) {
-        let Ok(counts) = self.health.record(self.store.counts().await) else { return };
+        if let Ok(counts) = self.health.record(self.store.counts().await) {
+            self.show(counts);
+        }
+    }
+
+    fn show(&self, counts: [Counts; 3]) {
         for (queue, counts) in Queue::ALL.iter().zip(counts) {
             let states = [
                 ("waiting", counts.waiting),

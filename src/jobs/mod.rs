@@ -8,6 +8,7 @@
 //! be reached, submitters get an error at once. When the store is back, the queue continues without a
 //! restart. The [`JobHandler`] of the submitter does a job's work.
 
+mod grace;
 mod health;
 mod maintenance;
 mod record;
@@ -96,10 +97,10 @@ impl Jobs {
         let Some(store) = Store::new(config, replaced)? else { return Ok(None) };
         let (worker_tasks, maintenance_task) = (TaskTracker::new(), TaskTracker::new());
         let (stopping, idle) = (CancellationToken::new(), CancellationToken::new());
-        let health = Arc::new(Health::new(store.clone(), metrics));
+        let health = Arc::new(Health::new(config, store.clone(), metrics));
         let runner =
             Arc::new(Runner::new(config, store.clone(), &health, handler, metrics, &stopping));
-        let workers = Arc::new(Workers::new(config, store.clone(), &runner, &health, &stopping));
+        let workers = Arc::new(Workers::new(store.clone(), &runner, &health, &stopping));
         let maintenance =
             Maintenance::new(config, store.clone(), &runner, &workers, &health, metrics);
         let maintenance = Arc::new(maintenance);

@@ -13,7 +13,7 @@ use dashmap::DashMap;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use serde_json::Value;
-use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Mutex, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -96,8 +96,11 @@ struct QueueRuntime {
     /// One permit for each job that may run at once.
     slots: Arc<Semaphore>,
     /// Held while a job waits for the queue's rate, so that jobs start in order.
-    start_lock: Mutex<()>,
+    start_lock: Arc<Mutex<()>>,
 }
+
+/// The right to start the next job of a queue in this process.
+pub(super) type Turn = OwnedMutexGuard<()>;
 
 /// The state of a claim of this process.
 #[derive(Clone, Debug)]
@@ -155,7 +158,7 @@ impl Runner {
             config: queue.clone(),
             limits: ClaimLimits { starts: queue.per_minute, window: config.rate_window, lease },
             slots: Arc::new(Semaphore::new(queue.workers)),
-            start_lock: Mutex::new(()),
+            start_lock: Arc::default(),
         };
         Runner {
             store,
@@ -186,14 +189,24 @@ impl Runner {
         Arc::clone(&self.queue(queue).slots).acquire_owned().await.ok()
     }
 
+    /// Waits until the next job of a queue may start here.
+    pub(super) async fn turn(&self, queue: Queue) -> Turn {
+        Arc::clone(&self.queue(queue).start_lock).lock_owned().await
+    }
+
     /// Starts a claimed job when its queue's rate allows, in a task that holds the slot. If the process
     /// stops first, the claim is released.
-    pub(super) async fn start(self: &Arc<Self>, claim: Claim, slot: OwnedSemaphorePermit) {
+    pub(super) async fn start(
+        self: &Arc<Self>,
+        claim: Claim,
+        turn: Turn,
+        slot: OwnedSemaphorePermit,
+    ) {
         let state =
             ClaimState { claim, is_stored: Arc::default(), cancel: CancellationToken::new() };
         self.claims.insert(claim.job, state.clone());
         let active = ActiveClaim { runner: Arc::clone(self), state };
-        if let Some(started) = self.started_or_released(&active.state).await {
+        if let Some(started) = self.started_or_released(&active.state, Some(turn)).await {
             let runner = Arc::clone(self);
             self.tasks.spawn(async move {
                 runner.run(&active.state, started).await;
@@ -266,7 +279,7 @@ impl Runner {
                         () = state.cancel.cancelled() => return,
                         () = self.stopping.cancelled() => return self.release(claim).await,
                     }
-                    match self.started_or_released(state).await {
+                    match self.started_or_released(state, None).await {
                         Some(again) => started = again,
                         None => return,
                     }
@@ -281,10 +294,11 @@ impl Runner {
         }
     }
 
-    /// Waits until a claimed job may start; `None` if this process must not run it.
-    async fn started_or_released(&self, state: &ClaimState) -> Option<Started> {
+    /// Waits until a claimed job may start, first for its `turn` if it has none; `None` if this
+    /// process must not run it.
+    async fn started_or_released(&self, state: &ClaimState, turn: Option<Turn>) -> Option<Started> {
         tokio::select! {
-            started = self.started(state) => started,
+            started = self.started(state, turn) => started,
             () = state.cancel.cancelled() => None,
             () = self.stopping.cancelled() => {
                 self.release(state.claim).await;
@@ -293,12 +307,16 @@ impl Runner {
         }
     }
 
-    async fn started(&self, state: &ClaimState) -> Option<Started> {
-        let (claim, queue) = (state.claim, self.queue(state.claim.queue));
-        let _in_order = queue.start_lock.lock().await;
+    async fn started(&self, state: &ClaimState, turn: Option<Turn>) -> Option<Started> {
+        let (claim, limits) = (state.claim, self.queue(state.claim.queue).limits);
+        let _turn = match turn {
+            Some(turn) => turn,
+            None => self.turn(claim.queue).await,
+        };
         let mut pause = MIN_PAUSE;
         loop {
-            match self.health.record(self.store.start(claim, queue.limits).await) {
+            let takes_over = self.health.may_take_over();
+            match self.health.record(self.store.start(claim, limits, takes_over).await) {
                 Ok(Start::Run { payload, failures }) => {
                     state.is_stored.store(true, Ordering::Release);
                     return Some(Started { payload, failures });

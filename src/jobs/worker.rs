@@ -2,14 +2,13 @@
 //!
 //! A worker claims its queue's next job when it has a free slot, starts the job when the queue's rate
 //! allows, and lets the job run in a task of its own. It then claims the next job, so that jobs start in
-//! the order of their submission. It polls the store at intervals, and at once when this process submits a
-//! job.
+//! the order of their submission. It polls the store when it is woken: at once when this process submits
+//! a job, and at intervals while the store has unfinished jobs.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::sync::Notify;
-use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -17,7 +16,6 @@ use super::health::Health;
 use super::record::{Claim, Queue, Worker};
 use super::runner::Runner;
 use super::store::Store;
-use crate::config;
 
 #[derive(Debug)]
 pub(super) struct Workers {
@@ -27,13 +25,11 @@ pub(super) struct Workers {
     runner: Arc<Runner>,
     health: Arc<Health>,
     stopping: CancellationToken,
-    poll_interval: Duration,
-    submitted: [Notify; 3],
+    wakes: [Notify; 3],
 }
 
 impl Workers {
     pub(super) fn new(
-        config: &config::Jobs,
         store: Store,
         runner: &Arc<Runner>,
         health: &Arc<Health>,
@@ -45,18 +41,17 @@ impl Workers {
             runner: Arc::clone(runner),
             health: Arc::clone(health),
             stopping: stopping.clone(),
-            poll_interval: config.poll_interval,
-            submitted: std::array::from_fn(|_| Notify::new()),
+            wakes: std::array::from_fn(|_| Notify::new()),
         }
     }
 
     /// Makes the queue's worker poll the store now.
     pub(super) fn wake(&self, queue: Queue) {
-        self.submitted(queue).notify_one();
+        self.wakes(queue).notify_one();
     }
 
-    fn submitted(&self, queue: Queue) -> &Notify {
-        let [analysis, chat, test] = &self.submitted;
+    fn wakes(&self, queue: Queue) -> &Notify {
+        let [analysis, chat, test] = &self.wakes;
         match queue {
             Queue::Analysis => analysis,
             Queue::Chat => chat,
@@ -76,26 +71,29 @@ impl Workers {
 
     /// Works on a queue until the process stops.
     pub(super) async fn serve(self: Arc<Self>, queue: Queue) {
-        let mut polls = interval(self.poll_interval);
-        polls.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let slot = tokio::select! {
                 slot = self.runner.slot(queue) => slot,
                 () = self.stopping.cancelled() => return,
             };
             let Some(slot) = slot else { return };
-            let claim = loop {
+            let (turn, claim) = loop {
+                // Nothing renews a claim that waits for its turn, so the turn comes first.
+                let turn = tokio::select! {
+                    turn = self.runner.turn(queue) => turn,
+                    () = self.stopping.cancelled() => return,
+                };
                 // Dropping a call to the store could leave a claim without a worker.
                 if let Some(claim) = self.claim(queue).await {
-                    break claim;
+                    break (turn, claim);
                 }
+                drop(turn);
                 tokio::select! {
-                    _ = polls.tick() => {}
-                    () = self.submitted(queue).notified() => {}
+                    () = self.wakes(queue).notified() => {}
                     () = self.stopping.cancelled() => return,
                 }
             };
-            self.runner.start(claim, slot).await;
+            self.runner.start(claim, turn, slot).await;
         }
     }
 
@@ -105,7 +103,8 @@ impl Workers {
             return None;
         }
         let running = self.runner.running(queue);
-        let claimed = self.store.claim(queue, self.runner.lease(), &running).await;
+        let (lease, takes_over) = (self.runner.lease(), self.health.may_take_over());
+        let claimed = self.store.claim(queue, lease, takes_over, &running).await;
         self.health.record(claimed).ok().flatten()
     }
 }

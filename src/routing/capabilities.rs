@@ -29,14 +29,11 @@ impl Capabilities {
         let known = model_info.map(ModelFacts::features);
         // The config names some features; the others are the model's own.
         let unnamed = known.map_or(Features::UNNAMED, |known| known.common(Features::UNNAMED));
-        let named = |names: &Vec<config::Feature>| {
-            names.iter().copied().map(feature).chain([unnamed]).collect()
-        };
         Capabilities {
             family,
             configured_cap: config.max_output_tokens,
             known_cap: model_info.and_then(|info| info.max_output_tokens),
-            features: config.features.as_ref().map(named).or(known),
+            features: config.features.map(|named| [named, unnamed].into_iter().collect()).or(known),
         }
     }
 
@@ -56,16 +53,4 @@ impl Capabilities {
 pub(super) fn default_max_output(target: &config::Target, model_info: Option<&ModelFacts>) -> u64 {
     let unknown = target.max_output_tokens.map_or(DEFAULT_MAX_OUTPUT, u64::from);
     model_info.map_or(unknown, |info| info.most_output(unknown))
-}
-
-fn feature(feature: config::Feature) -> Features {
-    match feature {
-        config::Feature::Images => Features::VISION,
-        config::Feature::Documents => Features::DOCUMENTS,
-        config::Feature::Video => Features::VIDEO,
-        config::Feature::Audio => Features::AUDIO,
-        config::Feature::Tools => Features::TOOLS,
-        config::Feature::Thinking => Features::REASONING,
-        config::Feature::PromptCaching => Features::PROMPT_CACHING,
-    }
 }

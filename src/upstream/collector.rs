@@ -5,15 +5,17 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::header::HOST;
 use http::{Request, Response, Version};
+use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt;
 use prometheus::IntCounter;
 use tokio::time::Instant;
 use tower::Service;
 
 use super::connect::{BoxError, ConnectionGauges};
-use super::{Body, BuildRequestError, Origin, SendError, Upstream};
+use super::{Body, BodyError, BuildRequestError, Origin, SendError, Upstream};
 use crate::config;
 
 /// How long an idle connection is kept.
@@ -36,7 +38,10 @@ impl CollectorConnections {
         CollectorConnections(Upstream::new(&config, gauges, resent))
     }
 
-    async fn send(self, request: Request<tonic::body::Body>) -> Result<Response<Body>, BoxError> {
+    async fn send(
+        self,
+        request: Request<tonic::body::Body>,
+    ) -> Result<Response<AnswerBody>, BoxError> {
         let CollectorConnections(upstream) = self;
         let no_host = || SendError::from(BuildRequestError::NoHost);
         let origin = Origin::of(request.uri()).ok_or_else(no_host)?;
@@ -51,14 +56,16 @@ impl CollectorConnections {
             upstream.round_trip(&origin, make, Instant::now()).await
         };
         unanswered.0 = None;
-        Ok(answer?)
+        drop(unanswered);
+        let answer = answer?;
+        Ok(answer.map(|body| AnswerBody { body, upstream, is_awaited: false }))
     }
 }
 
 impl Service<Request<tonic::body::Body>> for CollectorConnections {
-    type Response = Response<Body>;
+    type Response = Response<AnswerBody>;
     type Error = BoxError;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, BoxError>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<AnswerBody>, BoxError>> + Send>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         Poll::Ready(Ok(()))
@@ -77,6 +84,45 @@ impl Drop for Unanswered<'_> {
     fn drop(&mut self) {
         if let Some(upstream) = self.0 {
             upstream.pool.clear();
+        }
+    }
+}
+
+/// The body of a collector's answer. As with [`Unanswered`], no connection is used again if a reader
+/// gives up while it waits for a part of the body.
+#[derive(Debug)]
+pub struct AnswerBody {
+    body: Body,
+    upstream: Upstream,
+    is_awaited: bool,
+}
+
+impl http_body::Body for AnswerBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        self.is_awaited = polled.is_pending();
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for AnswerBody {
+    fn drop(&mut self) {
+        if self.is_awaited {
+            self.upstream.pool.clear();
         }
     }
 }

@@ -8,6 +8,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::time::sleep;
 
 use crate::budgets::with_budget;
+use crate::stores::is_up;
 use crate::support::{Config, Gateway, Redis, Simulator};
 
 /// What it may take in [`WATCHED`]: a hundredth of a core. Processor time does not grow on a busy
@@ -123,6 +124,28 @@ async fn every_store_is_idle_also_when_it_is_not_there() {
     // Five, and what a slow machine adds by looking late.
     assert!((1.0..30.0).contains(&after), "{after}");
     assert!(rare < 8.0, "{rare}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_job_queue_sends_redis_less_than_three_commands_a_second() {
+    let (simulator, redis) = (Simulator::start().await, Redis::start().await);
+    let config = Config::four_models(&simulator)
+        .set("jobs.backend", "redis")
+        .set("jobs.redis_url", redis.reference());
+    let gateway = Gateway::start(&config).await;
+    is_up(&gateway, "job_queue", 1.0).await;
+    let processed = async || {
+        let info = redis.ask(&["INFO", "stats"]).await;
+        let line = info.lines().find_map(|line| line.strip_prefix("total_commands_processed:"));
+        line.unwrap().trim().parse::<u64>().unwrap()
+    };
+    // What belongs to the start is over.
+    sleep(Duration::from_secs(3)).await;
+    let before = processed().await;
+    sleep(Duration::from_secs(10)).await;
+    let commands = processed().await - before;
+    println!("{commands} commands in 10 s");
+    assert!(commands < 30, "{commands}");
 }
 
 /// The URL of a server that says this to whatever it is told.

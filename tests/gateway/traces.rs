@@ -381,11 +381,14 @@ async fn a_collector_that_is_gone_or_hangs_or_refuses_costs_requests_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_that_has_fallen_silent_is_left() {
-    for protocol in PROTOCOLS {
+    let silences = [DeliveryResponse::Hang, DeliveryResponse::Stall];
+    for (protocol, silence) in
+        PROTOCOLS.into_iter().flat_map(|it| silences.map(|silence| (it, silence)))
+    {
         let (simulator, collector) = (Simulator::start().await, Collector::start().await);
         let config = traced(Config::models(&simulator, 1), &collector, protocol);
         let gateway = Gateway::start(&config.set("traces.timeout", "100ms")).await;
-        collector.respond_with(DeliveryResponse::Hang);
+        collector.respond_with(silence);
         assert_eq!(Ask::new(&gateway, "hello").send().await.status, 200);
         let failed = async || counted(&gateway, "failed").await;
         eventually("the count", failed, |failed| *failed == 2.0).await;

@@ -58,7 +58,7 @@ impl ModelFacts {
 
 /// Reads features by the catalogue's own names.
 fn by_names<'de, D: Deserializer<'de>>(names: D) -> Result<Features, D::Error> {
-    Ok(Features::from_names(Vec::<&'de str>::deserialize(names)?.into_iter()))
+    Ok(Features::from_catalogue_names(Vec::<&'de str>::deserialize(names)?.into_iter()))
 }
 
 // Names are those of the text itself.

@@ -1,6 +1,9 @@
 //! What a request may use and not every model takes: images, tools, thinking...
 
-/// Features of a request that not every model takes.
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// Features of a request that not every model takes. Serialized as a list of [`Features::NAMES`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Features(u16);
 
@@ -25,11 +28,22 @@ impl Features {
     /// A setting of the effort for an answer.
     pub const EFFORT: Features = Features(256);
 
-    /// Features without a name in a target's config.
+    /// Names as a config writes them.
+    pub const NAMES: [(&'static str, Features); 7] = [
+        ("images", Features::VISION),
+        ("documents", Features::DOCUMENTS),
+        ("video", Features::VIDEO),
+        ("audio", Features::AUDIO),
+        ("tools", Features::TOOLS),
+        ("thinking", Features::REASONING),
+        ("prompt_caching", Features::PROMPT_CACHING),
+    ];
+
+    /// Features that have no name in [`Features::NAMES`].
     pub const UNNAMED: Features = Features(128 | 256);
 
     /// Names as the model catalogue writes them.
-    pub const NAMES: [(&'static str, Features); 11] = [
+    pub const CATALOGUE_NAMES: [(&'static str, Features); 11] = [
         ("vision", Features::VISION),
         ("pdf_input", Features::DOCUMENTS),
         ("video_input", Features::VIDEO),
@@ -43,11 +57,13 @@ impl Features {
         ("max_reasoning_effort", Features::EFFORT),
     ];
 
-    /// The features with these names; other names are passed over.
-    pub fn from_names<'a>(names: impl Iterator<Item = &'a str>) -> Features {
+    /// The features with these names of the catalogue; other names are passed over.
+    pub fn from_catalogue_names<'a>(names: impl Iterator<Item = &'a str>) -> Features {
         let mut features = Features::default();
         for name in names {
-            if let Some((_, feature)) = Self::NAMES.iter().find(|(known, _)| *known == name) {
+            if let Some((_, feature)) =
+                Self::CATALOGUE_NAMES.iter().find(|(known, _)| *known == name)
+            {
                 features.add(*feature);
             }
         }
@@ -77,5 +93,23 @@ impl Features {
 impl FromIterator<Features> for Features {
     fn from_iter<I: IntoIterator<Item = Features>>(all: I) -> Features {
         all.into_iter().fold(Features::default(), |sum, one| Features(sum.0 | one.0))
+    }
+}
+
+impl Serialize for Features {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let named = Self::NAMES.into_iter().filter(|(_, feature)| self.contains(*feature));
+        serializer.collect_seq(named.map(|(name, _)| name))
+    }
+}
+
+impl<'de> Deserialize<'de> for Features {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Features, D::Error> {
+        let names = Vec::<String>::deserialize(deserializer)?;
+        let features = names.iter().map(|name| {
+            let known = Self::NAMES.into_iter().find(|(known, _)| known == name);
+            known.map(|(_, feature)| feature).ok_or_else(|| D::Error::custom("unknown feature"))
+        });
+        features.collect()
     }
 }

@@ -1,9 +1,10 @@
 //! The operations of the Bedrock Runtime API and what a gateway must know of each.
 
 use http::Method;
+use serde::{Deserialize, Serialize};
 
-/// An operation of the Bedrock Runtime API (service model 2023-09-30).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// An operation of the Bedrock Runtime API (service model 2023-09-30). Serialized by its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Operation {
     /// One request, one JSON answer in the model's own schema.
     InvokeModel,

@@ -9,9 +9,6 @@ use crate::config::document::KeyPath;
 use crate::config::model::ClientConfig;
 use crate::config::raw::RawConfig;
 
-/// Most clients of one configuration.
-const MAX_CLIENTS: usize = 100_000;
-
 /// What a client needs one of.
 const KINDS_OF_KEYS: [&str; 6] =
     ["bearer_token", "bearer_tokens", "access_key_id", "keys", "certificates", "identities"];
@@ -19,10 +16,6 @@ const KINDS_OF_KEYS: [&str; 6] =
 impl Checker<'_> {
     pub(super) fn clients(&mut self, config: &RawConfig) -> Vec<ClientConfig> {
         let raw = &config.clients;
-        if raw.len() > MAX_CLIENTS {
-            let message = format!("at most {MAX_CLIENTS} clients, not {}", raw.len());
-            self.problem(&["clients"].into(), message);
-        }
         let mut names = HashMap::new();
         let mut seen = KeysSeen::default();
         let mut identities_seen = Identities::default();

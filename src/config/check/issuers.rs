@@ -12,25 +12,12 @@ use crate::config::document::KeyPath;
 use crate::config::model::{Issuer, IssuerKeys};
 use crate::config::raw::{RawConfig, RawIssuer};
 
-/// Most issuers of one configuration.
-const MAX_ISSUERS: usize = 16;
-
-/// Most audiences of one issuer.
-const MAX_AUDIENCES: usize = 16;
-
-/// Longest text of an issuer, audience or claim.
-const MAX_BYTES: usize = 1024;
-
 /// The path of an issuer's metadata, which names the URL of its keys (OpenID Connect Discovery 1.0, section 4).
 const DISCOVERY: &str = "/.well-known/openid-configuration";
 
 impl Checker<'_> {
     pub(super) fn issuers(&mut self, config: &RawConfig) -> Vec<Issuer> {
         let raw = &config.issuers;
-        if raw.len() > MAX_ISSUERS {
-            let message = format!("at most {MAX_ISSUERS} issuers, not {}", raw.len());
-            self.problem(&["issuers"].into(), message);
-        }
         let (mut names, mut issuers) = (HashMap::new(), HashMap::new());
         let mut checked = Vec::new();
         for (index, raw) in raw.iter().enumerate() {
@@ -59,18 +46,6 @@ impl Checker<'_> {
 
     fn issuer(&mut self, at: &KeyPath, raw: &RawIssuer) -> Issuer {
         let issuer = Issuer { keys: self.issuer_keys(at, raw), ..raw.issuer.clone() };
-        self.text(&at.key("issuer"), &issuer.issuer);
-        self.must_not_be_empty(&at.key("audiences"), &issuer.audiences);
-        if issuer.audiences.len() > MAX_AUDIENCES {
-            self.problem(&at.key("audiences"), format!("at most {MAX_AUDIENCES} of them"));
-        }
-        for (index, audience) in issuer.audiences.iter().enumerate() {
-            self.text(&at.key("audiences").index(index), audience);
-        }
-        self.text(&at.key("claim"), &issuer.claim);
-        if issuer.algorithms.is_empty() {
-            self.problem(&at.key("algorithms"), "must not be empty");
-        }
         if issuer.leeway > Duration::from_secs(60 * 60) || issuer.leeway.subsec_nanos() > 0 {
             self.problem(&at.key("leeway"), "must be whole seconds, and at most 1h");
         }
@@ -100,13 +75,6 @@ impl Checker<'_> {
             }
             Uri::default()
         }))
-    }
-
-    fn text(&mut self, at: &KeyPath, text: &str) {
-        let is_given = self.document.get(at).is_some();
-        if (text.is_empty() && is_given) || text.len() > MAX_BYTES {
-            self.problem(at, format!("must have 1 to {MAX_BYTES} bytes"));
-        }
     }
 }
 

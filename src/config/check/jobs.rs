@@ -2,16 +2,22 @@
 
 use super::Checker;
 use crate::config::document::KeyPath;
-use crate::config::files;
 use crate::config::model::{JobQueue, Jobs, JobsBackend};
-use crate::config::raw::{RawJobs, RawJobsBackend};
+use crate::config::raw::RawJobs;
+use crate::config::secret::Secret;
+use crate::config::{files, redis_url};
 
 impl Checker<'_> {
     pub(super) fn jobs(&mut self, raw: &RawJobs) -> Jobs {
         let at = KeyPath::from(["jobs"]);
         let [analysis, chat, test] = self.job_queues(raw);
-        let jobs =
-            Jobs { backend: self.jobs_backend(&at, raw), analysis, chat, test, ..raw.jobs.clone() };
+        let jobs = Jobs {
+            backend: self.jobs_backend(&at, &raw.jobs.backend),
+            analysis,
+            chat,
+            test,
+            ..raw.jobs.clone()
+        };
         if jobs.heartbeat.subsec_nanos() != 0 {
             self.problem(&at.key("heartbeat"), "must be whole seconds");
         }
@@ -20,48 +26,39 @@ impl Checker<'_> {
         jobs
     }
 
-    fn jobs_backend(&mut self, at: &KeyPath, raw: &RawJobs) -> JobsBackend {
-        for (key, owner, name) in [
-            ("path", RawJobsBackend::Sqlite, "sqlite"),
-            ("redis_url", RawJobsBackend::Redis, "redis"),
-            ("redis_prefix", RawJobsBackend::Redis, "redis"),
+    fn jobs_backend(&mut self, at: &KeyPath, raw: &JobsBackend) -> JobsBackend {
+        let (is_sqlite, is_redis) = match raw {
+            JobsBackend::Off => (false, false),
+            JobsBackend::Sqlite { .. } => (true, false),
+            JobsBackend::Redis { .. } => (false, true),
+        };
+        for (key, is_used, name) in [
+            ("path", is_sqlite, "sqlite"),
+            ("redis_url", is_redis, "redis"),
+            ("redis_prefix", is_redis, "redis"),
         ] {
-            if raw.backend != owner && self.document.mentions(&at.key(key)) {
+            if !is_used && self.document.mentions(&at.key(key)) {
                 self.warnings
                     .push(format!("jobs.{key} has no effect unless backend is \"{name}\""));
             }
         }
-        if raw.path.trim().is_empty() {
-            self.problem(&at.key("path"), "must not be empty");
-        }
-        let prefix = raw.redis_prefix.as_str();
-        self.redis_prefix(&at.key("redis_prefix"), prefix);
-        match raw.backend {
-            RawJobsBackend::Redis => {
-                let url = raw.redis_url.read(self.env, self.base).unwrap_or_else(|why| {
-                    self.problem(&at.key("redis_url"), why);
-                    "".into()
-                });
-                JobsBackend::Redis { url, prefix: prefix.to_owned() }
+        match raw {
+            JobsBackend::Sqlite { path } => {
+                JobsBackend::Sqlite { path: files::resolve(self.base, path) }
             }
-            other => {
-                if let Err(why) = raw.redis_url.check() {
-                    self.problem(&at.key("redis_url"), why);
-                }
-                match other {
-                    RawJobsBackend::Sqlite => {
-                        JobsBackend::Sqlite { path: files::resolve(self.base, &raw.path) }
-                    }
-                    _ => JobsBackend::Off,
-                }
+            JobsBackend::Redis { url, .. } => {
+                self.one_redis(&at.key("redis_url"), url);
+                raw.clone()
             }
+            JobsBackend::Off => JobsBackend::Off,
         }
     }
 
-    pub(super) fn redis_prefix(&mut self, at: &KeyPath, prefix: &str) {
-        let fits = |c: char| c.is_ascii_alphanumeric() || "_-".contains(c);
-        if prefix.is_empty() || prefix.len() > 64 || !prefix.chars().all(fits) {
-            self.problem(at, "is 1 to 64 letters, digits, '_' and '-'");
+    /// Checks that of several URLs of Redis there is one. Those that are wrong are reported already.
+    pub(super) fn one_redis(&mut self, at: &KeyPath, url: &Secret) {
+        if !url.expose().is_empty() && !redis_url::is_redis_url(url.expose()) {
+            let message = "names something that is not a URL such as \"redis://localhost:6379/0\"";
+            self.problem(at, message);
         }
     }
 

@@ -35,8 +35,6 @@ impl Checker<'_> {
             let message = "must not be empty; to serve none of them set 'enabled' to false";
             self.problem(&at.key("endpoints"), message);
         }
-        self.none_twice(&at.key("endpoints"), &raw.legacy.endpoints);
-        self.none_twice(&at.key("admin_only"), &raw.legacy.admin_only);
         let admin_key = KeyPath::from(["server", "admin_key"]);
         if !raw.legacy.admin_only.is_empty() && !self.document.mentions(&admin_key) {
             self.problem(&at.key("admin_only"), "needs 'admin_key' in [server]");
@@ -45,7 +43,6 @@ impl Checker<'_> {
             enabled: raw.legacy.enabled && !targets.is_empty(),
             listen: self.legacy_listen(&at.key("listen"), raw.legacy.listen, server),
             models: self.legacy_models(&at.key("models"), raw.models.as_deref(), targets, routes),
-            prompts: self.prompts(&at.key("prompts"), &raw.prompts),
             ..raw.legacy.clone()
         }
     }
@@ -79,20 +76,9 @@ impl Checker<'_> {
         routes: &[Route],
     ) -> Vec<usize> {
         match (names, routes) {
-            (Some(names), _) => {
-                self.must_not_be_empty(at, names);
-                self.route_targets(at, names, &indices(targets))
-            }
+            (Some(names), _) => self.route_targets(at, names, &indices(targets)),
             (None, [first, ..]) => first.targets.clone(),
             (None, []) => (0..targets.len()).collect(),
-        }
-    }
-
-    fn none_twice<T: PartialEq>(&mut self, at: &KeyPath, list: &[T]) {
-        for (index, element) in list.iter().enumerate() {
-            if list.iter().take(index).any(|earlier| earlier == element) {
-                self.problem(&at.index(index), "stands there twice");
-            }
         }
     }
 }

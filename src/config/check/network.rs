@@ -10,26 +10,27 @@ use super::Checker;
 use crate::config::certificates::{CertificateError, Certified, PemFile};
 use crate::config::document::KeyPath;
 use crate::config::endpoint::Endpoint;
-use crate::config::files;
-use crate::config::model::{ClientAuth, ClientCertificates, Proxies, Tls, Trust};
-use crate::config::raw::{RawTls, RawTrust, RawUpstream};
+use crate::config::model::{ClientCertificates, Proxies, Tls, Trust, Upstream};
+use crate::config::raw::{RawTrust, RawUpstream};
+use crate::config::{files, proxy};
 
 impl Checker<'_> {
     /// TLS of the listener. What the files hold is looked at, and forgotten again.
-    pub(super) fn tls(&mut self, at: &KeyPath, raw: &RawTls) -> Tls {
+    pub(super) fn tls(&mut self, at: &KeyPath, raw: &Tls) -> Tls {
         let tls = Tls {
-            cert: files::resolve(self.base, &raw.tls.cert),
-            key: files::resolve(self.base, &raw.tls.key),
-            clients: raw.client_ca.as_ref().map(|path| ClientCertificates {
-                ca: files::resolve(self.base, path),
-                auth: raw.client_auth.unwrap_or(ClientAuth::Required),
+            cert: files::resolve(self.base, &raw.cert),
+            key: files::resolve(self.base, &raw.key),
+            clients: raw.clients.as_ref().map(|clients| ClientCertificates {
+                ca: files::resolve(self.base, &clients.ca),
+                auth: clients.auth,
             }),
-            ..raw.tls.clone()
+            ..raw.clone()
         };
-        if raw.client_auth.is_some() && !self.document.mentions(&at.key("client_ca")) {
-            self.problem(&at.key("client_auth"), "needs 'client_ca' beside it");
+        self.needs_beside(at, "client_auth", "client_ca");
+        let is_given = [&raw.cert, &raw.key].iter().all(|path| !path.as_os_str().is_empty());
+        if is_given {
+            self.pair(at, &tls);
         }
-        self.pair(at, raw, &tls);
         if let Some(clients) = &tls.clients {
             let roots = PemFile::read(&clients.ca).and_then(|file| file.roots().map(drop));
             self.right(&at.key("client_ca"), roots);
@@ -37,16 +38,7 @@ impl Checker<'_> {
         tls
     }
 
-    fn pair(&mut self, at: &KeyPath, raw: &RawTls, tls: &Tls) {
-        let is_empty = |path: &Path| path.as_os_str().is_empty();
-        if is_empty(&raw.tls.cert) || is_empty(&raw.tls.key) {
-            for (key, path) in [("cert", &raw.tls.cert), ("key", &raw.tls.key)] {
-                if is_empty(path) && self.document.get(&at.key(key)).is_some() {
-                    self.problem(&at.key(key), "must not be empty");
-                }
-            }
-            return;
-        }
+    fn pair(&mut self, at: &KeyPath, tls: &Tls) {
         let cert = self.right(&at.key("cert"), PemFile::read(&tls.cert));
         let key = self.right(&at.key("key"), PemFile::read(&tls.key));
         let (Some(cert), Some(key)) = (cert, key) else { return };
@@ -95,12 +87,7 @@ impl Checker<'_> {
                 }
                 authorities.extend(found);
             }
-            RawTrust::File if raw.ca_file.is_none() => {
-                if !self.document.mentions(&at.key("ca_file")) {
-                    self.problem(&at.key("trust"), "needs 'ca_file' beside it");
-                }
-            }
-            RawTrust::File => {}
+            RawTrust::File => self.needs_beside(at, "trust", "ca_file"),
         }
         Trust { webpki: raw.trust == RawTrust::Webpki, authorities }
     }
@@ -129,7 +116,7 @@ impl Checker<'_> {
     pub(super) fn proxies(&mut self, at: &KeyPath, raw: &RawUpstream) -> Proxies {
         let at = at.key("proxy");
         let own = |message: &str| self.document.problem(&at, message);
-        raw.proxy.read(self.env, self.base, own).unwrap_or_else(|problems| {
+        proxy::read(raw.proxy.expose(), self.env, self.base, own).unwrap_or_else(|problems| {
             self.problems.extend(problems);
             Proxies::default()
         })
@@ -137,40 +124,17 @@ impl Checker<'_> {
 
     /// Where calls of the control plane go, if they are relayed. Where the runtime has an endpoint of its
     /// own, such as a simulator, the public one of the control plane is hardly what is meant.
-    pub(super) fn control_plane(
-        &mut self,
-        at: &KeyPath,
-        raw: &RawUpstream,
-        region: &str,
-        use_fips: bool,
-    ) -> Option<Endpoint> {
-        let at = at.key("control_plane_endpoint_url");
-        let given = raw.control_plane_endpoint_url.as_deref().map(|url| {
-            Endpoint::parse(url).unwrap_or_else(|why| {
-                // Not repeated: it may hold a password.
-                self.problem(&at, why.to_string());
-                Endpoint::stand_in()
-            })
-        });
+    pub(super) fn control_plane(&mut self, at: &KeyPath, raw: &RawUpstream) -> Option<Endpoint> {
         if !raw.control_plane {
             return None;
         }
-        if given.is_none() && raw.endpoint_url.is_some() {
+        if raw.endpoint_url.is_some() && !self.document.mentions(at) {
             let message = "is needed where 'control_plane' is on and 'endpoint_url' is given";
-            self.problem(&at, message);
+            self.problem(at, message);
         }
-        // Problems of the region are reported elsewhere.
-        given.or_else(|| Endpoint::of_control_plane(region, use_fips).ok())
-    }
-
-    /// Whether public endpoints are those of FIPS, which a given endpoint is not one of.
-    pub(super) fn use_fips(&mut self, at: &KeyPath, raw: &RawUpstream) -> bool {
-        if raw.upstream.use_fips && raw.endpoint_url.is_some() {
-            let message = "can't stand beside endpoint_url: set it to false, and name the FIPS \
-                           endpoint there";
-            self.problem(&at.key("use_fips"), message);
-        }
-        raw.upstream.use_fips
+        let Upstream { region, use_fips, .. } = &raw.upstream;
+        let public = || Endpoint::of_control_plane(region, *use_fips).ok();
+        raw.control_plane_endpoint_url.clone().or_else(public)
     }
 
     /// The clients' headers that upstreams get beside those that Bedrock knows.

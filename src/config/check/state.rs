@@ -38,25 +38,14 @@ impl Checker<'_> {
         }
         let (is_wanted, kind) = (raw.backend == StateBackend::Redis, raw.redis_kind);
         let urls = match (&raw.redis_url, jobs) {
-            (Some(urls), _) if is_wanted => {
-                let urls = match kind {
-                    // Problems with one are reported with the budgets.
-                    RedisKind::Standalone => {
-                        Ok(urls.read(self.env, self.base).unwrap_or_else(|_| "".into()))
-                    }
-                    RedisKind::Sentinel | RedisKind::Cluster => urls.read_all(self.env, self.base),
-                };
-                urls.unwrap_or_else(|why| {
-                    self.problem(&at.key("redis_url"), why);
-                    "".into()
-                })
-            }
+            (Some(urls), _) if is_wanted => urls.clone(),
             (None, JobsBackend::Redis { url, .. }) if kind == RedisKind::Standalone => url.clone(),
-            (None, _) if is_wanted => {
-                self.problem(&at.key("backend"), "\"redis\" needs 'redis_url' beside it");
+            _ => {
+                if is_wanted && !self.document.mentions(&at.key("redis_url")) {
+                    self.problem(&at.key("backend"), "\"redis\" needs 'redis_url' beside it");
+                }
                 "".into()
             }
-            _ => "".into(),
         };
         SharedRedis { kind, urls, master }
     }

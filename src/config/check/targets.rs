@@ -1,6 +1,7 @@
 //! Targets and the quotas they share.
 
-use super::Checker;
+use super::{Checker, public_endpoint};
+use crate::config::credentials::Credentials;
 use crate::config::document::KeyPath;
 use crate::config::error::suggestion;
 use crate::config::model::{Quota, Target, Upstream};
@@ -53,24 +54,20 @@ impl<'a> Checker<'a> {
         let Inherited { upstream, endpoint_given, quotas } = *inherited;
         let at = KeyPath::from(["targets", name]);
         self.name(&at, "target", name);
-        self.model(&at.key("model"), &raw.target.model);
-        if let Some(model) = &raw.target.base_model {
-            self.model(&at.key("base_model"), model);
-        }
-        let inherited = match &raw.region {
-            Some(region) => {
-                let public = self.public_endpoint(&at.key("region"), region, upstream.use_fips);
-                if endpoint_given { upstream.endpoint.clone() } else { public }
-            }
-            None => upstream.endpoint.clone(),
+        self.credentials(&at, &raw.target.credentials);
+        let endpoint = raw.endpoint_url.clone().unwrap_or_else(|| match &raw.region {
+            Some(region) if !endpoint_given => public_endpoint(region, upstream.use_fips),
+            _ => upstream.endpoint.clone(),
+        });
+        let credentials = match &raw.target.credentials {
+            Credentials::DefaultChain => &upstream.credentials,
+            own => own,
         };
-        let endpoint = self.given_endpoint(&at, raw.endpoint_url.as_deref()).unwrap_or(inherited);
-        let credentials = self.credentials(&at, &raw.credentials);
         Target {
             name: name.to_owned(),
             region: raw.region.clone().unwrap_or_else(|| upstream.region.clone()),
             endpoint,
-            credentials: credentials.unwrap_or_else(|| upstream.credentials.clone()),
+            credentials: credentials.clone(),
             assumed_max_output_tokens: raw
                 .target
                 .assumed_max_output_tokens

@@ -10,13 +10,12 @@ use crate::config::document::KeyPath;
 use crate::config::endpoint::{Endpoint, EndpointError};
 use crate::config::model::{TraceProtocol, Traces};
 use crate::config::raw::RawTraces;
-use crate::config::reference::SecretRef;
 use crate::config::secret::Secret;
 
 /// Where OTLP by HTTP takes spans, below the collector's URL.
 const PATH: &str = "/v1/traces";
 
-/// Problems of the delivery settings.
+/// The headers that each delivery has of its own.
 const OWN: [HeaderName; 6] = [
     header::CONNECTION,
     header::CONTENT_LENGTH,
@@ -36,9 +35,6 @@ impl Checker<'_> {
                 Uri::default()
             })
         });
-        if raw.traces.service_name.trim().is_empty() {
-            self.problem(&at.key("service_name"), "must not be empty");
-        }
         let traces = Traces {
             endpoint: endpoint.clone().unwrap_or_default(),
             headers: self.trace_headers(&at.key("headers"), &raw.headers),
@@ -50,23 +46,18 @@ impl Checker<'_> {
     fn trace_headers(
         &mut self,
         at: &KeyPath,
-        raw: &BTreeMap<String, SecretRef>,
+        raw: &BTreeMap<String, Secret>,
     ) -> Vec<(HeaderName, Secret)> {
         let mut headers = Vec::with_capacity(raw.len());
-        for (name, reference) in raw {
-            let at = at.key(name);
-            let Ok(header) = name.parse::<HeaderName>() else {
-                self.problem(&at, "is not the name of a header");
-                continue;
-            };
+        for (name, value) in raw {
+            let Ok(header) = name.parse::<HeaderName>() else { continue };
             if OWN.contains(&header) {
-                self.problem(&at, "is the delivery's own");
+                self.problem(&at.key(name), "is the delivery's own");
             }
-            let value = Secret::from(self.secret(&at, reference));
             if HeaderValue::from_str(value.expose()).is_err() {
-                self.problem(&at, "names a value that no header can have");
+                self.problem(&at.key(name), "names a value that no header can have");
             }
-            headers.push((header, value));
+            headers.push((header, value.clone()));
         }
         headers
     }

@@ -6,11 +6,14 @@ use http::Uri;
 #[cfg(test)]
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use smart_default::SmartDefault;
 
 use super::{Budget, ClientPolicy};
 use crate::config::bearer_key::BearerKey;
 use crate::config::secret::Secret;
-use crate::config::units::{AnyDuration, NonZeroDuration, TextForm as _};
+#[cfg(test)]
+use crate::config::tests::names::ShortText;
+use crate::config::units::{AnyDuration, NonZeroDuration, Optional, TextForm as _, UtcTime};
 
 /// A client that may call. It has at least one credential.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -43,12 +46,12 @@ pub struct TokenIdentity {
     #[cfg_attr(test, schemars(example = &"corp"))]
     pub issuer: String,
     /// The value of the issuer's claim for this client.
-    #[cfg_attr(test, schemars(example = &"team-a-app"))]
+    #[cfg_attr(test, schemars(example = &"team-a-app", extend("format" = "short-text")))]
     pub value: String,
 }
 
 /// An issuer of tokens (JWT) that clients may present in the place of a bearer key.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, SmartDefault)]
 #[cfg_attr(test, derive(Serialize, JsonSchema))]
 #[serde(default)]
 #[cfg_attr(test, schemars(extend("required" = ["name", "issuer", "audiences"])))]
@@ -57,43 +60,35 @@ pub struct Issuer {
     #[cfg_attr(test, schemars(example = &"corp"))]
     pub name: String,
     /// The value of `iss` in its tokens.
-    #[cfg_attr(test, schemars(example = &"https://login.example.com"))]
+    #[cfg_attr(test, schemars(example = &"https://login.example.com", extend("format" = "short-text")))]
     pub issuer: String,
     /// Accepted values of `aud`: a token must have one of them.
-    #[cfg_attr(test, schemars(length(max = 16)))]
+    #[cfg_attr(test, schemars(with = "Vec<ShortText>", length(min = 1, max = 16)))]
     pub audiences: Vec<String>,
     /// Where its keys are.
     #[serde(skip)]
+    #[default(IssuerKeys::At(Uri::default()))]
     pub keys: IssuerKeys,
     /// The claim that identifies the client: a text, or a list of them.
+    #[cfg_attr(test, schemars(extend("format" = "short-text")))]
+    #[default = "sub"]
     pub claim: String,
     /// Algorithms that its tokens may be signed with.
+    #[cfg_attr(test, schemars(length(min = 1)))]
+    #[default(vec![TokenAlgorithm::RS256, TokenAlgorithm::ES256])]
     pub algorithms: Vec<TokenAlgorithm>,
     /// How far its clock may be from the gateway's.
     #[serde(with = "AnyDuration")]
+    #[default(Duration::from_secs(60))]
     pub leeway: Duration,
     /// How often its keys are fetched.
     #[serde(with = "NonZeroDuration")]
+    #[default(Duration::from_secs(15 * 60))]
     pub refresh_interval: Duration,
     /// How soon they may be fetched again for a token whose key is not known, or after a failure.
     #[serde(with = "NonZeroDuration")]
+    #[default(Duration::from_secs(30))]
     pub unknown_key_interval: Duration,
-}
-
-impl Default for Issuer {
-    fn default() -> Self {
-        Self {
-            name: String::new(),
-            issuer: String::new(),
-            audiences: Vec::new(),
-            keys: IssuerKeys::At(Uri::default()),
-            claim: "sub".to_owned(),
-            algorithms: vec![TokenAlgorithm::RS256, TokenAlgorithm::ES256],
-            leeway: Duration::from_secs(60),
-            refresh_interval: Duration::from_secs(15 * 60),
-            unknown_key_interval: Duration::from_secs(30),
-        }
-    }
 }
 
 /// Where the keys of an issuer are. URLs are of HTTPS, or of this machine.
@@ -129,47 +124,49 @@ pub enum TokenAlgorithm {
     EdDSA,
 }
 
-/// A bearer key of a client.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// One of several bearer keys of a client.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(Serialize, JsonSchema))]
+#[serde(default)]
+#[cfg_attr(test, schemars(extend("required" = ["token"])))]
 pub struct BearerToken {
-    /// The key; unique.
+    /// The key, by reference, or its SHA-256 digest.
+    #[serde(rename = "token")]
     pub key: BearerKey,
-    /// When it is taken no longer. `None`: never.
+    /// When it expires, in UTC. Default: never.
+    #[serde(with = "Optional::<UtcTime>")]
     pub expires: Option<SystemTime>,
 }
 
-/// A key pair of a client, for AWS signatures.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// One of several key pairs of a client, for AWS signatures.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(Serialize, JsonSchema))]
+#[serde(default)]
+#[cfg_attr(test, schemars(extend("required" = ["access_key_id", "secret_access_key"])))]
 pub struct KeyPair {
-    /// Its id, which is no secret; unique. 1 to 128 letters, digits, `-` and `_`.
+    /// Its id, as it is: 1 to 128 letters, digits, `-` and `_`; unique.
+    #[cfg_attr(test, schemars(example = &"SLUICEKEYOFTEAMA"))]
     pub access_key_id: String,
-    /// Its secret; at least 16 characters.
+    /// Its secret, by reference; at least 16 characters.
     pub secret_access_key: Secret,
-    /// When it is taken no longer. `None`: never.
+    /// When it expires, in UTC. Default: never.
+    #[serde(with = "Optional::<UtcTime>")]
     pub expires: Option<SystemTime>,
 }
 
 /// How signatures of clients are verified.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, SmartDefault)]
 #[cfg_attr(test, derive(Serialize, JsonSchema))]
 #[serde(default)]
 pub struct Auth {
     /// How far the time of a signature may be from the gateway's, either way.
     #[serde(with = "NonZeroDuration")]
+    #[default(Duration::from_secs(300))]
     pub max_clock_skew: Duration,
     /// Whether this process accepts a signature only once.
     pub replay_protection: bool,
     /// Signatures remembered at once for `replay_protection`; beyond them the oldest is forgotten.
     #[cfg_attr(test, schemars(range(min = 1, max = 10_000_000)))]
+    #[default = 100_000]
     pub max_replay_signatures: usize,
-}
-
-impl Default for Auth {
-    fn default() -> Self {
-        Self {
-            max_clock_skew: Duration::from_secs(300),
-            replay_protection: false,
-            max_replay_signatures: 100_000,
-        }
-    }
 }

@@ -8,42 +8,53 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 #[cfg(test)]
 use serde::Serialize;
+use smart_default::SmartDefault;
 
+#[cfg(test)]
+use crate::config::redis_url::RedisUrl;
 use crate::config::secret::Secret;
 use crate::config::units::{AnyDuration, NonZeroDuration, TextForm as _};
 
 /// The job queue.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, SmartDefault)]
 #[cfg_attr(test, derive(Serialize, JsonSchema))]
 #[serde(default)]
 pub struct Jobs {
     /// Where jobs are kept.
-    #[serde(skip)]
+    #[serde(flatten)]
     pub backend: JobsBackend,
     /// Jobs of one queue that wait at once.
     #[cfg_attr(test, schemars(range(min = 1, max = 5000)))]
+    #[default = 1000]
     pub max_waiting: usize,
     /// The time in which the `per_minute` figures count starts.
     #[serde(with = "NonZeroDuration")]
+    #[default(Duration::from_secs(60))]
     pub rate_window: Duration,
     /// How long a result is kept.
     #[serde(with = "NonZeroDuration")]
+    #[default(Duration::from_secs(60 * 60))]
     pub result_ttl: Duration,
     /// How often a worker reports that it is alive, in whole seconds. One that has not for three
     /// times as long is lost, and its jobs go to another.
     #[serde(with = "NonZeroDuration")]
+    #[default(Duration::from_secs(10))]
     pub heartbeat: Duration,
     /// How often a worker looks for jobs that others submitted, and for cancellations.
     #[serde(with = "NonZeroDuration")]
+    #[default(Duration::from_secs(1))]
     pub poll_interval: Duration,
     /// Time for one call to the backend. A slower one counts as unreachable.
     #[serde(with = "NonZeroDuration")]
+    #[default(Duration::from_secs(1))]
     pub timeout: Duration,
     /// Wait before the first retry of a job; doubles with each further one.
     #[serde(with = "AnyDuration")]
+    #[default(Duration::from_secs(1))]
     pub retry_base_delay: Duration,
     /// Longest wait between two retries.
     #[serde(with = "AnyDuration")]
+    #[default(Duration::from_secs(60))]
     pub retry_max_delay: Duration,
     /// Analyses.
     #[serde(skip)]
@@ -56,29 +67,13 @@ pub struct Jobs {
     pub test: JobQueue,
 }
 
-impl Default for Jobs {
-    fn default() -> Self {
-        Self {
-            backend: JobsBackend::Off,
-            max_waiting: 1000,
-            rate_window: Duration::from_secs(60),
-            result_ttl: Duration::from_secs(60 * 60),
-            heartbeat: Duration::from_secs(10),
-            poll_interval: Duration::from_secs(1),
-            timeout: Duration::from_secs(1),
-            retry_base_delay: Duration::from_secs(1),
-            retry_max_delay: Duration::from_secs(60),
-            analysis: JobQueue::default(),
-            chat: JobQueue::default(),
-            test: JobQueue::default(),
-        }
-    }
-}
-
 /// Where jobs are kept.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(Serialize, JsonSchema), serde(into = "JobsBackendKeys"))]
+#[serde(from = "JobsBackendKeys")]
 pub enum JobsBackend {
     /// Nowhere: requests are answered when they are done.
+    #[default]
     Off,
     /// In a database file, for one process.
     Sqlite {
@@ -92,6 +87,62 @@ pub enum JobsBackend {
         /// What the names of its keys start with: letters, digits, `-` and `_`.
         prefix: String,
     },
+}
+
+/// Where jobs are kept, as the file has it.
+#[derive(Clone, Deserialize, SmartDefault)]
+#[cfg_attr(test, derive(Serialize, JsonSchema))]
+#[serde(default)]
+struct JobsBackendKeys {
+    /// Where jobs are kept: nowhere, in a file, or in Redis.
+    backend: JobsBackendKind,
+    /// Database file of the backend `sqlite`. A relative path starts at the config file's
+    /// directory.
+    #[cfg_attr(test, schemars(extend("format" = "non-blank")))]
+    #[default = "sluice-jobs.db"]
+    path: PathBuf,
+    /// URL of the backend `redis`, as it is or by reference. By reference if it holds a password.
+    #[cfg_attr(test, schemars(with = "RedisUrl"))]
+    #[default("redis://localhost:6379/0".into())]
+    redis_url: Secret,
+    /// What the names of keys in Redis start with.
+    #[cfg_attr(test, schemars(extend("format" = "redis-prefix")))]
+    #[default = "sluice"]
+    redis_prefix: String,
+}
+
+/// The kind of place where jobs are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(Serialize, JsonSchema))]
+#[serde(rename_all = "snake_case")]
+enum JobsBackendKind {
+    /// Nowhere: requests are answered when they are done.
+    #[default]
+    Off,
+    /// In a database file, for one process.
+    Sqlite,
+    /// In Redis, for any number of processes.
+    Redis,
+}
+
+impl From<JobsBackendKeys> for JobsBackend {
+    fn from(keys: JobsBackendKeys) -> JobsBackend {
+        match keys.backend {
+            JobsBackendKind::Off => JobsBackend::Off,
+            JobsBackendKind::Sqlite => JobsBackend::Sqlite { path: keys.path },
+            JobsBackendKind::Redis => {
+                JobsBackend::Redis { url: keys.redis_url, prefix: keys.redis_prefix }
+            }
+        }
+    }
+}
+
+/// For the defaults in the schema.
+#[cfg(test)]
+impl From<JobsBackend> for JobsBackendKeys {
+    fn from(_: JobsBackend) -> JobsBackendKeys {
+        JobsBackendKeys::default()
+    }
 }
 
 /// The limits of one queue.

@@ -10,28 +10,31 @@ use rustls::pki_types::CertificateDer;
 #[cfg(test)]
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use smart_default::SmartDefault;
 
+use crate::config::DEFAULT_REGION;
 use crate::config::credentials::Credentials;
 use crate::config::endpoint::Endpoint;
 use crate::config::secret::Secret;
 use crate::config::units::{Address, AnyDuration, NonZeroDuration, Size, TextForm as _};
 
 /// Listeners and the limits of client connections.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, SmartDefault)]
 #[cfg_attr(test, derive(Serialize, JsonSchema))]
 #[serde(default)]
 pub struct Server {
     /// Address and port of the Bedrock API.
     #[serde(with = "Address")]
     #[cfg_attr(test, schemars(example = "127.0.0.1:8080"))]
+    #[default(SocketAddr::from(([127, 0, 0, 1], 8080)))]
     pub listen: SocketAddr,
     /// Address and port of health, metrics and status. The same as `listen`: both share one port.
     #[serde(with = "Address")]
     #[cfg_attr(test, schemars(example = "127.0.0.1:9090"))]
+    #[default(SocketAddr::from(([127, 0, 0, 1], 9090)))]
     pub admin_listen: SocketAddr,
-    /// The key of administrators. `None`: there is no key, and `admin_listen` is on loopback or
-    /// serves only health and open metrics.
-    #[serde(skip)]
+    /// What a caller presents for what is left to administrators, by reference. Needed if
+    /// `admin_listen` is not on loopback.
     pub admin_key: Option<Secret>,
     /// Whether metrics are open to those without the admin key.
     pub open_metrics: bool,
@@ -41,100 +44,86 @@ pub struct Server {
     pub allowed_hosts: Vec<String>,
     /// Largest request body. A larger one is answered with 413.
     #[serde(with = "Size")]
+    #[default = 25_000_000]
     pub max_body: usize,
     /// Time for a whole request, queueing and all attempts included.
     #[serde(with = "NonZeroDuration")]
+    #[default(Duration::from_secs(300))]
     pub request_timeout: Duration,
     /// Time for a whole bidirectional stream, in place of `request_timeout`.
     #[serde(with = "NonZeroDuration")]
+    #[default(Duration::from_secs(600))]
     pub bidirectional_timeout: Duration,
     /// Time for a client to send its request head.
     #[serde(with = "NonZeroDuration")]
+    #[default(Duration::from_secs(10))]
     pub header_read_timeout: Duration,
     /// Time for a client to send its request body.
     #[serde(with = "NonZeroDuration")]
+    #[default(Duration::from_secs(60))]
     pub body_read_timeout: Duration,
     /// How long a connection without a request is kept open.
     #[serde(with = "NonZeroDuration")]
+    #[default(Duration::from_secs(75))]
     pub keep_alive_timeout: Duration,
     /// Time between "not ready" and closing the listener when the gateway stops.
     #[serde(with = "AnyDuration")]
     pub drain_delay: Duration,
     /// Time that open requests get to finish when the gateway stops.
     #[serde(with = "AnyDuration")]
+    #[default(Duration::from_secs(60))]
     pub drain_timeout: Duration,
     /// How often the config's files are checked for changes, which are then loaded. 0s: never.
     #[serde(with = "AnyDuration")]
+    #[default(Duration::from_secs(5))]
     pub config_poll_interval: Duration,
     /// Client connections open at once.
     #[cfg_attr(test, schemars(range(min = 1, max = 1_000_000)))]
+    #[default = 10_000]
     pub max_connections: usize,
     /// Requests in flight at once, streams and queued ones included. A further one is refused.
     #[cfg_attr(test, schemars(range(min = 1, max = 10_000_000)))]
+    #[default = 5000]
     pub max_in_flight: usize,
     /// Bytes of the bodies of all requests in flight.
     #[serde(with = "Size")]
+    #[default = 1_000_000_000]
     pub max_in_flight_bytes: usize,
     /// Largest request head, from 8KiB to 16MiB.
     #[serde(with = "Size")]
+    #[default(64 << 10)]
     pub max_header_bytes: usize,
     /// Header fields in one request.
     #[cfg_attr(test, schemars(range(min = 16, max = 4096)))]
+    #[default = 100]
     pub max_headers: usize,
     /// Streams open at once on one HTTP/2 connection.
     #[cfg_attr(test, schemars(range(min = 1, max = 100_000)))]
+    #[default = 200]
     pub max_concurrent_streams: u32,
     /// Requests in a row that a client may reset on one HTTP/2 connection.
     #[cfg_attr(test, schemars(range(min = 1, max = 1_000_000)))]
+    #[default = 100]
     pub max_resets: u32,
     /// Threads that serve connections. Default: one per core.
     #[cfg_attr(test, schemars(range(min = 1, max = 1024)))]
     pub worker_threads: Option<usize>,
-    /// TLS on the listener of the Bedrock API. `None`: it uses plain TCP.
-    #[serde(skip)]
+    /// TLS on the listener of the Bedrock API.
     pub tls: Option<Tls>,
 }
 
-impl Default for Server {
-    fn default() -> Self {
-        Self {
-            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
-            admin_listen: SocketAddr::from(([127, 0, 0, 1], 9090)),
-            admin_key: None,
-            open_metrics: false,
-            allowed_hosts: Vec::new(),
-            max_body: 25_000_000,
-            request_timeout: Duration::from_secs(300),
-            bidirectional_timeout: Duration::from_secs(600),
-            header_read_timeout: Duration::from_secs(10),
-            body_read_timeout: Duration::from_secs(60),
-            keep_alive_timeout: Duration::from_secs(75),
-            drain_delay: Duration::ZERO,
-            drain_timeout: Duration::from_secs(60),
-            config_poll_interval: Duration::from_secs(5),
-            max_connections: 10_000,
-            max_in_flight: 5000,
-            max_in_flight_bytes: 1_000_000_000,
-            max_header_bytes: 64 << 10,
-            max_headers: 100,
-            max_concurrent_streams: 200,
-            max_resets: 100,
-            worker_threads: None,
-            tls: None,
-        }
-    }
-}
-
 /// The default upstream, and the limits of upstream connections.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, SmartDefault)]
 #[cfg_attr(test, derive(Serialize, JsonSchema))]
 #[serde(default)]
 pub struct Upstream {
-    /// AWS region that requests are signed for.
-    #[serde(skip)]
+    /// AWS region. Default: AWS_REGION, AWS_DEFAULT_REGION, then us-east-1.
+    #[cfg_attr(test, schemars(example = "us-east-1", extend("format" = "region")))]
+    #[default(DEFAULT_REGION.to_owned())]
     pub region: String,
     /// Where requests are sent.
     #[serde(skip)]
+    #[default(Endpoint::stand_in())]
     pub endpoint: Endpoint,
     /// Whether the public endpoints are those of FIPS. Default: AWS_USE_FIPS_ENDPOINT, then false.
     pub use_fips: bool,
@@ -143,24 +132,30 @@ pub struct Upstream {
     pub control_plane: Option<Endpoint>,
     /// The authorities that upstreams' certificates are checked against.
     #[serde(skip)]
+    #[default(Trust { webpki: true, authorities: Vec::new() })]
     pub trust: Trust,
     /// The proxies that connections go through.
     #[serde(skip)]
     pub proxies: Proxies,
     /// Time to open a connection, proxy and TLS included.
     #[serde(with = "NonZeroDuration")]
+    #[default(Duration::from_secs(3))]
     pub connect_timeout: Duration,
     /// Time from the end of the request to the head of the answer.
     #[serde(with = "NonZeroDuration")]
+    #[default(Duration::from_secs(120))]
     pub first_byte_timeout: Duration,
     /// Longest silence between two frames of a stream.
     #[serde(with = "NonZeroDuration")]
+    #[default(Duration::from_secs(180))]
     pub idle_timeout: Duration,
     /// How long an unused connection is kept.
     #[serde(with = "NonZeroDuration")]
+    #[default(Duration::from_secs(60))]
     pub pool_idle_timeout: Duration,
     /// Unused connections that each worker thread keeps for one host.
     #[cfg_attr(test, schemars(range(min = 0, max = 100_000)))]
+    #[default = 256]
     pub max_idle_per_host: usize,
     /// Output tokens that a request without a maximum is counted with at its start, at most; less
     /// where the target's answers to such requests are shorter. Default: the
@@ -170,30 +165,9 @@ pub struct Upstream {
     /// Clients' headers that are sent to upstreams beside those that Bedrock knows.
     #[serde(skip)]
     pub forward_headers: Vec<HeaderName>,
-    /// The credentials that sign requests.
-    #[serde(skip)]
+    /// Whose credentials are used. Default: the AWS default chain.
+    #[serde(flatten)]
     pub credentials: Credentials,
-}
-
-impl Default for Upstream {
-    fn default() -> Self {
-        Self {
-            region: String::new(),
-            endpoint: Endpoint::stand_in(),
-            use_fips: false,
-            control_plane: None,
-            trust: Trust { webpki: true, authorities: Vec::new() },
-            proxies: Proxies::default(),
-            connect_timeout: Duration::from_secs(3),
-            first_byte_timeout: Duration::from_secs(120),
-            idle_timeout: Duration::from_secs(180),
-            pool_idle_timeout: Duration::from_secs(60),
-            max_idle_per_host: 256,
-            assumed_max_output_tokens: None,
-            forward_headers: Vec::new(),
-            credentials: Credentials::DefaultChain,
-        }
-    }
 }
 
 impl Upstream {
@@ -208,70 +182,67 @@ impl Upstream {
 
 /// TLS on the listener of the Bedrock API. The files were valid when the config was loaded; they
 /// are read again while the gateway runs.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, SmartDefault)]
 #[cfg_attr(test, derive(Serialize, JsonSchema))]
 #[serde(default)]
 #[cfg_attr(test, schemars(extend("required" = ["cert", "key"])))]
 pub struct Tls {
     /// PEM file of the certificate, followed by the intermediate ones. A relative path starts at
     /// the config file's directory.
-    #[cfg_attr(test, schemars(example = &"tls.crt"))]
+    #[cfg_attr(test, schemars(example = &"tls.crt", extend("format" = "non-blank")))]
     pub cert: PathBuf,
     /// PEM file of the certificate's private key, not encrypted.
-    #[cfg_attr(test, schemars(example = &"tls.key"))]
+    #[cfg_attr(test, schemars(example = &"tls.key", extend("format" = "non-blank")))]
     pub key: PathBuf,
-    /// The certificates that clients present. `None`: clients are not asked for one.
-    #[serde(skip)]
+    /// The certificates that clients present.
+    #[serde(flatten)]
     pub clients: Option<ClientCertificates>,
     /// Oldest version of TLS that is accepted.
     pub min_version: TlsVersion,
     /// How often the files are checked for a change.
     #[serde(with = "NonZeroDuration")]
+    #[default(Duration::from_secs(30))]
     pub reload_interval: Duration,
     /// Time for a client's part of the handshake.
     #[serde(with = "NonZeroDuration")]
+    #[default(Duration::from_secs(10))]
     pub handshake_timeout: Duration,
 }
 
-impl Default for Tls {
-    fn default() -> Self {
-        Self {
-            cert: PathBuf::new(),
-            key: PathBuf::new(),
-            clients: None,
-            min_version: TlsVersion::V1_2,
-            reload_interval: Duration::from_secs(30),
-            handshake_timeout: Duration::from_secs(10),
-        }
-    }
-}
-
 /// Which certificates clients present.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(Serialize, JsonSchema))]
 pub struct ClientCertificates {
-    /// PEM file of the authorities that sign them.
+    /// PEM file of the authorities that sign clients' certificates. Without it clients are not
+    /// asked for one.
+    #[serde(rename = "client_ca")]
+    #[cfg_attr(test, schemars(example = &"clients-ca.crt"))]
     pub ca: PathBuf,
-    /// Whether a client without one is let in.
+    /// Whether a client must present a certificate. Default: required, where `client_ca` is set.
+    #[serde(rename = "client_auth", default)]
+    #[cfg_attr(test, schemars(extend("default" = null)))]
     pub auth: ClientAuth,
 }
 
 /// Whether clients must present a certificate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ClientAuth {
     /// A client without one is refused.
+    #[default]
     Required,
     /// A client may come without one. One that is presented must be right.
     Optional,
 }
 
 /// A version of TLS.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(JsonSchema))]
 pub enum TlsVersion {
     /// TLS 1.2.
     #[serde(rename = "1.2")]
+    #[default]
     V1_2,
     /// TLS 1.3.
     #[serde(rename = "1.3")]

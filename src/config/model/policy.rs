@@ -7,10 +7,16 @@ use std::path::PathBuf;
 
 #[cfg(test)]
 use schemars::JsonSchema;
-use serde::{Deserialize, Deserializer, Serialize};
+#[cfg(test)]
+use serde::Serialize;
+use serde::{Deserialize, Deserializer};
+use smart_default::SmartDefault;
 
 use super::Priority;
+use crate::bedrock::Operation;
 use crate::config::secret::Secret;
+#[cfg(test)]
+use crate::config::tests::names::{ModelPattern, OperationNames};
 use crate::config::units::{Optional, Size};
 
 /// What a client may ask for. What is `None` is as for everyone.
@@ -20,11 +26,13 @@ use crate::config::units::{Optional, Size};
 pub struct ClientPolicy {
     /// Models it may use, exact ids or globs; for the model asked for and the one that is called.
     /// Default: all.
+    #[cfg_attr(test, schemars(with = "Option<Vec<ModelPattern>>", length(min = 1, max = 1000)))]
     #[cfg_attr(test, schemars(example = ["anthropic.claude-3-haiku-*"]))]
     pub allowed_models: Option<Vec<String>>,
     /// Operations it may call. Default: all.
+    #[cfg_attr(test, schemars(with = "Option<Vec<OperationNames>>", length(min = 1)))]
     #[cfg_attr(test, schemars(example = ["Converse", "ConverseStream"]))]
-    pub allowed_operations: Option<Vec<OperationName>>,
+    pub allowed_operations: Option<Vec<Operation>>,
     /// Requests in a minute. Default: the rate of `limits`.
     #[cfg_attr(test, schemars(range(min = 1, max = 10_000_000)))]
     pub rpm: Option<u32>,
@@ -63,15 +71,15 @@ pub enum Guardrails {
 #[cfg_attr(test, schemars(extend("required" = ["identifier", "version"])))]
 pub struct Guardrail {
     /// Its id or ARN.
-    #[cfg_attr(test, schemars(example = &"gr-0123456789"))]
+    #[cfg_attr(test, schemars(example = &"gr-0123456789", extend("format" = "guardrail-id")))]
     pub identifier: String,
     /// Its version: a number, or `DRAFT`.
-    #[cfg_attr(test, schemars(example = &"1"))]
+    #[cfg_attr(test, schemars(example = &"1", extend("format" = "guardrail-version")))]
     pub version: String,
 }
 
 /// What a client may spend.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, SmartDefault)]
 #[cfg_attr(test, derive(Serialize, JsonSchema))]
 #[serde(default)]
 pub struct Budget {
@@ -86,17 +94,12 @@ pub struct Budget {
     /// Share of a budget from which on answers show what is left.
     #[serde(rename = "budget_soft_limit")]
     #[cfg_attr(test, schemars(range(min = 0.0, max = 1.0)))]
+    #[default = 0.8]
     pub soft_limit: f64,
 }
 
 // The share is never NaN.
 impl Eq for Budget {}
-
-impl Default for Budget {
-    fn default() -> Self {
-        Self { daily: None, monthly: None, soft_limit: 0.8 }
-    }
-}
 
 /// US dollars in the file, `PER_DOLLAR` units of money here.
 struct Dollars<const PER_DOLLAR: u32>;
@@ -170,58 +173,4 @@ pub enum BudgetStore {
         /// What the names of its keys start with: letters, digits, `-` and `_`.
         prefix: String,
     },
-}
-
-macro_rules! operations {
-    ($($(#[$doc:meta])* $name:ident,)*) => {
-        /// An operation of the Bedrock Runtime API, by its name in the service model.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-        #[cfg_attr(test, derive(JsonSchema))]
-        pub enum OperationName {
-            $($(#[$doc])* $name,)*
-        }
-
-        impl OperationName {
-            /// Every operation that is served.
-            pub const ALL: &[OperationName] = &[$(OperationName::$name,)*];
-
-            /// The name.
-            pub fn as_str(self) -> &'static str {
-                match self { $(OperationName::$name => stringify!($name),)* }
-            }
-        }
-    };
-}
-
-operations! {
-    /// One request, one answer in the model's own schema.
-    InvokeModel,
-    /// The same, as a stream.
-    InvokeModelWithResponseStream,
-    /// Streams both ways, at once.
-    InvokeModelWithBidirectionalStream,
-    /// One request, one answer in the schema of all models.
-    Converse,
-    /// The same, as a stream.
-    ConverseStream,
-    /// Counts the input tokens of a request.
-    CountTokens,
-    /// Checks a text against a guardrail.
-    ApplyGuardrail,
-    /// Checks a text against checks given in the request.
-    InvokeGuardrailChecks,
-    /// Starts an invocation that writes its answer to S3.
-    StartAsyncInvoke,
-    /// Lists such invocations.
-    ListAsyncInvokes,
-    /// Describes one such invocation.
-    GetAsyncInvoke,
-    /// Lists inference profiles, where `upstream.control_plane` is on.
-    ListInferenceProfiles,
-    /// Describes an inference profile, where `upstream.control_plane` is on.
-    GetInferenceProfile,
-    /// Lists foundation models, where `upstream.control_plane` is on.
-    ListFoundationModels,
-    /// Describes a foundation model, where `upstream.control_plane` is on.
-    GetFoundationModel,
 }

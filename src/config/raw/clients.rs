@@ -6,9 +6,13 @@ use serde::Deserialize;
 #[cfg(test)]
 use serde::Serialize;
 
-use crate::config::bearer_key::KeyRef;
-use crate::config::model::{Budget, ClientPolicy, Guardrail, Issuer, TokenIdentity};
-use crate::config::reference::SecretRef;
+use crate::config::bearer_key::BearerKey;
+use crate::config::model::{
+    BearerToken, Budget, ClientPolicy, Guardrail, Issuer, KeyPair, TokenIdentity,
+};
+use crate::config::secret::Secret;
+#[cfg(test)]
+use crate::config::tests::names::GuardrailId;
 
 /// A client that may call.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -20,60 +24,35 @@ pub(in crate::config) struct RawClient {
     #[cfg_attr(test, schemars(example = &"team-a"))]
     pub(in crate::config) name: String,
     /// The key it presents as a bearer token, by reference, or the key's SHA-256 digest.
-    pub(in crate::config) bearer_token: Option<KeyRef>,
+    pub(in crate::config) bearer_token: Option<BearerKey>,
     /// More such keys, each with the time at which it expires, if it does.
-    pub(in crate::config) bearer_tokens: Vec<RawBearerToken>,
+    #[cfg_attr(test, schemars(length(max = 16)))]
+    pub(in crate::config) bearer_tokens: Vec<BearerToken>,
     /// Id of the key pair it signs with, as it is.
     #[cfg_attr(test, schemars(example = &"SLUICEKEYOFTEAMA"))]
     pub(in crate::config) access_key_id: Option<String>,
     /// Secret of that key pair, by reference.
-    pub(in crate::config) secret_access_key: Option<SecretRef>,
+    pub(in crate::config) secret_access_key: Option<Secret>,
     /// More such key pairs, each with the time at which it expires, if it does.
-    pub(in crate::config) keys: Vec<RawKeyPair>,
+    #[cfg_attr(test, schemars(length(max = 16)))]
+    pub(in crate::config) keys: Vec<KeyPair>,
     /// The certificates it shows, each by its subject, or by `CN:`, `DNS:`, `URI:`, `IP:` or `email:`
     /// and a name.
-    #[cfg_attr(test, schemars(example = ["CN=team-a,O=Example"]))]
+    #[cfg_attr(test, schemars(length(max = 64), example = ["CN=team-a,O=Example"]))]
     pub(in crate::config) certificates: Vec<String>,
     /// Its names at issuers of tokens.
+    #[cfg_attr(test, schemars(length(max = 64)))]
     pub(in crate::config) identities: Vec<TokenIdentity>,
     /// A guardrail that all its requests have. Another one is refused.
     pub(in crate::config) guardrail: Option<Guardrail>,
     /// Ids or ARNs of the guardrails that its requests may name. Default: any.
+    #[cfg_attr(test, schemars(with = "Option<Vec<GuardrailId>>", length(min = 1)))]
     #[cfg_attr(test, schemars(example = ["gr-0123456789"]))]
     pub(in crate::config) allowed_guardrails: Option<Vec<String>>,
     #[serde(flatten)]
     pub(in crate::config) policy: ClientPolicy,
     #[serde(flatten)]
     pub(in crate::config) budget: Budget,
-}
-
-/// One of several bearer keys of a client.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[cfg_attr(test, derive(Serialize, JsonSchema))]
-#[serde(default)]
-#[cfg_attr(test, schemars(extend("required" = ["token"])))]
-pub(in crate::config) struct RawBearerToken {
-    /// The key, by reference, or its SHA-256 digest.
-    pub(in crate::config) token: Option<KeyRef>,
-    /// When it expires, in UTC. Default: never.
-    #[cfg_attr(test, schemars(example = &"2027-01-01T00:00:00Z"))]
-    pub(in crate::config) expires: Option<String>,
-}
-
-/// One of several key pairs of a client.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[cfg_attr(test, derive(Serialize, JsonSchema))]
-#[serde(default)]
-#[cfg_attr(test, schemars(extend("required" = ["access_key_id", "secret_access_key"])))]
-pub(in crate::config) struct RawKeyPair {
-    /// Its id, as it is.
-    #[cfg_attr(test, schemars(example = &"SLUICEKEYOFTEAMA"))]
-    pub(in crate::config) access_key_id: String,
-    /// Its secret, by reference.
-    pub(in crate::config) secret_access_key: Option<SecretRef>,
-    /// When it expires, in UTC. Default: never.
-    #[cfg_attr(test, schemars(example = &"2027-01-01T00:00:00Z"))]
-    pub(in crate::config) expires: Option<String>,
 }
 
 /// An issuer of tokens (JWT) that clients may present in the place of a bearer key.

@@ -95,7 +95,7 @@ fn what_is_wrong_with_keys_is_said_where_it_stands() {
     }
     let many = (0..17).map(|n| format!("{{ {} }}", pair(&format!("K{n}"), "env:SECRET")));
     let many = client(&format!("keys = [{}]", many.collect::<Vec<_>>().join(", ")));
-    only(&many, "clients[0].keys: at most 16 of them, not 17");
+    only(&many, "clients[0].keys: at most 16 keys, not 17");
 }
 
 const TLS: &str =

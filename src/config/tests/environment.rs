@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use super::{built_in, built_in_problems, env};
+use crate::bedrock::Features;
 use crate::config::{
-    Config, Credentials, Env, Feature, JobsBackend, Loaded, Priority, Source, Strategy, Target,
+    Config, Credentials, Env, JobsBackend, Loaded, Priority, Source, Strategy, Target,
 };
 
 fn load(text: &str, variables: &[(&str, &str)]) -> Loaded {
@@ -63,7 +64,7 @@ fn any_key_can_be_set_by_a_variable() {
     assert_eq!(config.jobs.backend, JobsBackend::Sqlite { path: "sluice-jobs.db".into() });
     assert!(config.clients[0].bearer_tokens[0].key.matches("0123456789abcdef"));
     assert_eq!(config.targets[0].cooldown, Duration::from_secs(5));
-    assert_eq!(config.targets[1].features.as_deref(), Some(&[Feature::Tools][..]));
+    assert_eq!(config.targets[1].features, Some(Features::TOOLS));
     assert_eq!((config.targets[4].name.as_str(), config.targets.len()), ("my-own", 5));
     assert_eq!(config.routes[0].targets, [4, 3]);
     assert_eq!(config.routes[4].models, ["m.*"]);

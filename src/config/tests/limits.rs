@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::{config, file, only_problem, problems};
-use crate::config::{Balance, Feature, LimitKey, Limits, Priority, Quota};
+use crate::bedrock::Features;
+use crate::config::{Balance, LimitKey, Limits, Priority, Quota};
 
 const SHARED: &str = "
 [targets.b]
@@ -38,16 +39,8 @@ fn quotas_keep_the_order_of_the_file_and_targets_point_at_them() {
     assert_eq!((b.quota, a.quota, own.quota), (Some(0), Some(1), None));
     assert_eq!((own.rpm, own.tpm, own.output_burndown), (Some(50), Some(400_000), Some(5)));
     assert_eq!((b.rpm, b.tpm, b.output_burndown), (None, None, None));
-    let all = [
-        Feature::Images,
-        Feature::Documents,
-        Feature::Video,
-        Feature::Audio,
-        Feature::Tools,
-        Feature::Thinking,
-        Feature::PromptCaching,
-    ];
-    assert_eq!(own.features.as_deref(), Some(&all[..]));
+    let all: Features = Features::NAMES.into_iter().map(|(_, feature)| feature).collect();
+    assert_eq!(own.features, Some(all));
     assert_eq!(config.routes[0].balance, Balance::Headroom);
     assert!(file(SHARED).unwrap().warnings.is_empty());
 }

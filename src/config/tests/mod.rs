@@ -7,6 +7,7 @@ mod file;
 mod jobs;
 mod legacy;
 mod limits;
+pub(super) mod names;
 mod network;
 mod policy;
 mod properties;

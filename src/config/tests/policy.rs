@@ -3,9 +3,10 @@
 use std::path::Path;
 
 use super::{config, only_problem};
+use crate::bedrock::Operation;
 use crate::config::{
     Budget, BudgetStore, ClientPolicy, Config, ConfigError, Env, Guardrail, Guardrails, Loaded,
-    OperationName, Priority,
+    Priority,
 };
 
 fn client(keys: &str) -> String {
@@ -43,7 +44,7 @@ fn policies_and_budgets_are_read() {
     let guardrail = Guardrail { identifier: "gr-1".to_owned(), version: "DRAFT".to_owned() };
     let wanted = ClientPolicy {
         allowed_models: Some(vec!["anthropic.*".to_owned(), "x".to_owned()]),
-        allowed_operations: Some(vec![OperationName::Converse]),
+        allowed_operations: Some(vec![Operation::Converse]),
         rpm: Some(5),
         tpm: Some(6),
         max_concurrent: Some(7),

@@ -3,8 +3,8 @@
 use serde_json::Value;
 
 use super::{built_in, config};
-use crate::config::raw::{RawConfig, RawTls};
-use crate::config::{Config, Env, Legacy, SHIPPED, schema};
+use crate::config::raw::RawConfig;
+use crate::config::{Config, Env, Legacy, SHIPPED, Tls, schema};
 
 const DOCUMENTATION: &str = include_str!("../../../docs/configuration.md");
 
@@ -48,7 +48,7 @@ fn keys() -> Vec<(String, String, Value)> {
 fn the_shipped_file_equals_the_defaults_of_the_code() {
     let shipped = uncommented();
     let mut raw = RawConfig::default();
-    raw.server.tls = Some(RawTls::default());
+    raw.server.tls = Some(Tls::default());
     let mut defaults = serde_json::to_value(raw).unwrap();
     for given in ["cert", "key"] {
         defaults["server"]["tls"][given] = Value::Null;

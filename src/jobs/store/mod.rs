@@ -102,9 +102,9 @@ impl Store {
         })
     }
 
-    /// Checks that the store can be used. A file is written only if it is `in_doubt`, and read
-    /// otherwise; Redis is written each time.
-    pub(super) async fn check(&self, in_doubt: bool) -> Result<(), StoreError> {
+    /// Checks that the store can be used, and returns whether it has unfinished jobs. A store that
+    /// is `in_doubt` is written, too.
+    pub(super) async fn check(&self, in_doubt: bool) -> Result<bool, StoreError> {
         dispatch!(self, store => store.check(in_doubt))
     }
 
@@ -114,23 +114,26 @@ impl Store {
     }
 
     /// Claims the queue's next job for a lease, except those that are `excluded`: the oldest one
-    /// that has no claim or whose claim has lapsed.
+    /// that has no claim or, with `takes_over`, whose claim has lapsed.
     pub(super) async fn claim(
         &self,
         queue: Queue,
         lease: Duration,
+        takes_over: bool,
         excluded: &[Uuid],
     ) -> Result<Option<Claim>, StoreError> {
-        dispatch!(self, store => store.claim(queue, lease, excluded))
+        dispatch!(self, store => store.claim(queue, lease, takes_over, excluded))
     }
 
-    /// Starts a claimed job, if the queue's rate allows.
+    /// Starts a claimed job, if the queue's rate allows. Without `takes_over`, a claim of another
+    /// holds the job even if it has lapsed.
     pub(super) async fn start(
         &self,
         claim: Claim,
         limits: ClaimLimits,
+        takes_over: bool,
     ) -> Result<Start, StoreError> {
-        dispatch!(self, store => store.start(claim, limits))
+        dispatch!(self, store => store.start(claim, limits, takes_over))
     }
 
     /// Records the progress of a running job.

@@ -22,7 +22,7 @@ use crate::storage::redis::Redis;
 /// A heartbeat that is further ahead than this dates from before the clock was set back.
 const AHEAD_SECONDS: u64 = 60;
 
-/// How long Redis keeps the key that a check writes.
+/// How long Redis keeps the key that a check of a server in doubt writes.
 const PROBE_SECONDS: u64 = 60;
 
 #[derive(Clone)]
@@ -83,14 +83,18 @@ impl RedisStore {
         Ok(self.redis.in_time(invocation.invoke_async(&mut connection)).await?)
     }
 
-    /// Writes a key in each check, because a server that is full, or that has become a replica, still
-    /// answers reads.
-    pub(super) async fn check(&self, _in_doubt: bool) -> Result<(), StoreError> {
+    /// Asks for all queues in one command, to keep an idle process cheap. Writes a key if the server
+    /// is in doubt, because a server that is full, or that has become a replica, still answers reads.
+    pub(super) async fn check(&self, in_doubt: bool) -> Result<bool, StoreError> {
         let mut connection = self.redis.connection();
-        let mut call = ::redis::cmd("SET");
-        call.arg(self.keys.probe()).arg(1).arg("EX").arg(PROBE_SECONDS);
-        self.redis.in_time(call.query_async::<String>(&mut connection)).await?;
-        Ok(())
+        let mut pipeline = ::redis::pipe();
+        if in_doubt {
+            let probe = self.keys.probe();
+            pipeline.cmd("SET").arg(probe).arg(1).arg("EX").arg(PROBE_SECONDS).ignore();
+        }
+        pipeline.cmd("EXISTS").arg(&Queue::ALL.map(|queue| self.keys.of_queue(queue, "ready")));
+        let (queues,): (u64,) = self.redis.in_time(pipeline.query_async(&mut connection)).await?;
+        Ok(queues > 0)
     }
 
     pub(super) fn limit(&self) -> Duration {
@@ -116,10 +120,11 @@ impl RedisStore {
         &self,
         queue: Queue,
         lease: Duration,
+        takes_over: bool,
         excluded: &[Uuid],
     ) -> Result<Option<Claim>, StoreError> {
         let mut invocation = self.scripts.claim.key(self.keys.of_queue(queue, "ready"));
-        invocation.arg(millis(lease));
+        invocation.arg(millis(lease)).arg(u8::from(takes_over));
         for id in excluded {
             invocation.arg(id.to_string());
         }
@@ -131,6 +136,7 @@ impl RedisStore {
         &self,
         claim: Claim,
         limits: ClaimLimits,
+        takes_over: bool,
     ) -> Result<Start, StoreError> {
         let mut invocation = self.scripts.start.key(self.keys.job(claim.job));
         self.add_sets(&mut invocation, claim.queue);
@@ -143,7 +149,8 @@ impl RedisStore {
             .arg(millis(limits.lease))
             .arg(MAX_STARTS)
             .arg(self.result_ttl)
-            .arg(too_many_starts());
+            .arg(too_many_starts())
+            .arg(u8::from(takes_over));
         let answer: Vec<Value> = self.invoke(&invocation).await?;
         started(answer)
     }

@@ -84,13 +84,13 @@ impl SqliteStore {
         self.file.doubt();
     }
 
-    pub(super) async fn check(&self, in_doubt: bool) -> Result<(), StoreError> {
+    pub(super) async fn check(&self, in_doubt: bool) -> Result<bool, StoreError> {
         if in_doubt {
             self.file.probe().await?;
         }
         let mut connection = self.file.connection().await?;
-        sqlx::query("SELECT 1 FROM sluice_jobs LIMIT 1").fetch_optional(&mut *connection).await?;
-        Ok(())
+        let unfinished = "SELECT 1 FROM sluice_jobs WHERE expires IS NULL LIMIT 1";
+        Ok(sqlx::query(unfinished).fetch_optional(&mut *connection).await?.is_some())
     }
 
     pub(super) async fn submit(&self, id: Uuid, job: &NewJob) -> Result<Submitted, StoreError> {
@@ -125,6 +125,7 @@ impl SqliteStore {
         &self,
         queue: Queue,
         lease: Duration,
+        takes_over: bool,
         excluded: &[Uuid],
     ) -> Result<Option<Claim>, StoreError> {
         let (token, now) = (Uuid::new_v4(), now());
@@ -135,8 +136,8 @@ impl SqliteStore {
             "UPDATE sluice_jobs SET token = ?1, leased_until = ?2 WHERE id = (
                  SELECT id FROM sluice_jobs
                  WHERE queue = ?3 AND expires IS NULL
-                     AND (token IS NULL OR leased_until <= ?4 OR leased_until > ?5)
-                     AND id NOT IN (SELECT value FROM json_each(?6))
+                     AND (token IS NULL OR ?6 AND (leased_until <= ?4 OR leased_until > ?5))
+                     AND id NOT IN (SELECT value FROM json_each(?7))
                  ORDER BY id LIMIT 1)
              RETURNING id",
         )
@@ -145,6 +146,7 @@ impl SqliteStore {
         .bind(queue.name())
         .bind(now)
         .bind(lease_end.saturating_add(millis(AHEAD)))
+        .bind(takes_over)
         .bind(excluded.to_string())
         .fetch_optional(&mut *self.file.connection().await?)
         .await?;
@@ -156,9 +158,10 @@ impl SqliteStore {
         &self,
         claim: Claim,
         limits: ClaimLimits,
+        takes_over: bool,
     ) -> Result<Start, StoreError> {
         let mut transaction = self.file.begin().await?;
-        let started = self.start_within(&mut transaction, claim, limits).await?;
+        let started = self.start_within(&mut transaction, claim, limits, takes_over).await?;
         transaction.commit().await?;
         Ok(started)
     }
@@ -168,6 +171,7 @@ impl SqliteStore {
         connection: &mut SqliteConnection,
         claim: Claim,
         limits: ClaimLimits,
+        takes_over: bool,
     ) -> Result<Start, StoreError> {
         let (id, token, now) = (claim.job.to_string(), claim.token.to_string(), now());
         let row = sqlx::query(
@@ -181,9 +185,9 @@ impl SqliteStore {
         let leased_until: i64 = row.try_get("leased_until")?;
         let holder: Option<String> = row.try_get("token")?;
         let lease_end = now.saturating_add(millis(limits.lease));
-        let is_leased =
+        let is_in_force =
             leased_until > now && leased_until <= lease_end.saturating_add(millis(AHEAD));
-        if is_leased && holder.is_some_and(|holder| holder != token) {
+        if (is_in_force || !takes_over) && holder.is_some_and(|holder| holder != token) {
             return Ok(Start::Held(from_millis(leased_until - now)));
         }
         let starts: u32 = row.try_get("starts")?;

@@ -12,7 +12,8 @@ use tokio::time::sleep;
 use super::super::record::{Claim, JobResult};
 use super::super::store::{ClaimLimits, Start};
 use super::super::{JobsError, Queue, State};
-use super::support::{RedisServer, Script, TestStore, ended, eventually, job, reachable, start};
+use super::servers::RedisServer;
+use super::support::{Script, TestStore, ended, eventually, job, reachable, start};
 use crate::config;
 
 #[tokio::test]
@@ -74,7 +75,7 @@ async fn a_clock_that_is_set_back_delays_no_job() {
     let limits =
         ClaimLimits { starts: 9, window: Duration::from_secs(60), lease: Duration::from_secs(30) };
     sqlx::query(take).bind(ahead).bind(first.to_string()).execute(&mut file).await.unwrap();
-    let started = jobs.store.start(claim, limits).await.unwrap();
+    let started = jobs.store.start(claim, limits, true).await.unwrap();
     assert!(matches!(started, Start::Run { .. }), "{started:?}");
     assert!(jobs.store.finish(claim, &JobResult::Done(json!("mine"))).await.unwrap());
     // Results are kept for the usual time.
@@ -99,7 +100,8 @@ async fn a_claim_that_was_not_started_can_be_released() {
         eventually("the worker is busy", async || (work.times("in the way") == 1).then_some(()))
             .await;
         let id = jobs.submit(job(Queue::Analysis, "next")).await.unwrap();
-        let claim = async || jobs.store.claim(Queue::Analysis, Duration::from_secs(60), &[]).await;
+        let claim =
+            async || jobs.store.claim(Queue::Analysis, Duration::from_secs(60), true, &[]).await;
         let first = claim().await.unwrap().unwrap();
         assert_eq!(first.job, id);
         assert!(claim().await.unwrap().is_none(), "it is claimed");
@@ -131,14 +133,15 @@ async fn only_the_last_claim_may_end_a_job() {
         let id = jobs.submit(job(Queue::Analysis, "contested")).await.unwrap();
         let limits = |lease| ClaimLimits { starts: 100, window: Duration::from_secs(60), lease };
         let (early, late) = (Claim::new(Queue::Analysis, id), Claim::new(Queue::Analysis, id));
-        let started = jobs.store.start(early, limits(Duration::ZERO)).await;
+        let started = jobs.store.start(early, limits(Duration::ZERO), true).await;
         assert!(matches!(started, Ok(Start::Run { .. })), "{started:?}");
         sleep(Duration::from_millis(5)).await;
         let lease = Duration::from_secs(60);
-        let started = jobs.store.start(late, limits(lease)).await;
+        let started = jobs.store.start(late, limits(lease), true).await;
         assert!(matches!(started, Ok(Start::Run { .. })), "{started:?}");
         // A third has to wait for the second.
-        let held = jobs.store.start(Claim::new(Queue::Analysis, id), limits(lease)).await.unwrap();
+        let third = Claim::new(Queue::Analysis, id);
+        let held = jobs.store.start(third, limits(lease), true).await.unwrap();
         assert!(matches!(held, Start::Held(due) if due > Duration::from_secs(50)), "{held:?}");
 
         assert_eq!(jobs.store.renew(&[early, late], lease).await.unwrap(), [early]);

@@ -1,6 +1,8 @@
 //! The queue's behaviour for its users, on every store.
 
 mod lost;
+mod outage;
+mod servers;
 mod support;
 
 use std::sync::Arc;

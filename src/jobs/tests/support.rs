@@ -1,7 +1,5 @@
 //! Queues on real stores: a SQLite file, a Redis server and a Redis Cluster of the test's own.
 
-use std::net::TcpListener;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,11 +12,12 @@ use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
 
 use super::super::{Failure, Job, JobHandler, Jobs, NewJob, ProgressReporter, Queue, Record};
+use super::servers::{RedisCluster, RedisServer};
 use crate::config::{self, Config, Env, Source};
 use crate::telemetry::Metrics;
 
 /// Longer than anything here takes.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A store of the test's own, with nothing in it.
 pub(super) enum TestStore {
@@ -48,7 +47,7 @@ impl TestStore {
                 config::JobsBackend::Sqlite { path: folder.path().join("jobs.db") }
             }
             TestStore::Redis(server) => redis_backend(&server.url()),
-            TestStore::Cluster(RedisCluster([_, node, _])) => redis_backend(&node.url()),
+            TestStore::Cluster(cluster) => redis_backend(&cluster.url()),
         };
         // Nothing here is about a store that is slow, but the machine may be.
         jobs.timeout = Duration::from_secs(10);
@@ -156,107 +155,4 @@ impl JobHandler for Script {
         self.began.lock().push((says, Instant::now()));
         (self.play)(job, progress)
     }
-}
-
-/// Redis on a free port, with nothing but what it keeps in its own folder.
-pub(super) struct RedisServer {
-    port: u16,
-    /// The port of the cluster's bus, if it is a node of a cluster.
-    bus_port: Option<u16>,
-    folder: TempDir,
-    server: Mutex<Option<Child>>,
-}
-
-impl RedisServer {
-    pub(super) fn start() -> RedisServer {
-        let server = RedisServer::absent();
-        server.resume();
-        server
-    }
-
-    /// A server that is not there yet.
-    pub(super) fn absent() -> RedisServer {
-        let folder = tempfile::tempdir().unwrap();
-        RedisServer { port: free_port(), bus_port: None, folder, server: Mutex::default() }
-    }
-
-    pub(super) fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}/0", self.port)
-    }
-
-    /// Starts it, with what it kept.
-    pub(super) fn resume(&self) {
-        let bus_port = self.bus_port.map(|port| port.to_string());
-        let node =
-            ["--cluster-enabled", "yes", "--cluster-port", bus_port.as_deref().unwrap_or("")];
-        let child = Command::new("redis-server")
-            .args(node.iter().filter(|_| bus_port.is_some()))
-            .args(["--bind", "127.0.0.1", "--port", &self.port.to_string()])
-            .args(["--appendonly", "yes", "--appendfsync", "always", "--save", ""])
-            .arg("--dir")
-            .arg(self.folder.path())
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("redis-server is installed");
-        *self.server.lock() = Some(child);
-    }
-
-    /// Ends it as a crash would.
-    pub(super) fn kill(&self) {
-        if let Some(mut child) = self.server.lock().take() {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-    }
-}
-
-impl Drop for RedisServer {
-    fn drop(&mut self) {
-        self.kill();
-    }
-}
-
-impl RedisServer {
-    /// Sends a command until the answer has `expected` in it.
-    fn ask_until(&self, command: &[&str], expected: &str) {
-        let began = Instant::now();
-        loop {
-            let port = self.port.to_string();
-            let asked =
-                Command::new("redis-cli").args(["-p", &port]).args(command).output().unwrap();
-            if String::from_utf8_lossy(&asked.stdout).contains(expected) {
-                return;
-            }
-            assert!(began.elapsed() < PATIENCE, "{command:?}: {asked:?}");
-        }
-    }
-}
-
-/// A cluster of three nodes, which share the slots.
-pub(super) struct RedisCluster(pub(super) [RedisServer; 3]);
-
-impl RedisCluster {
-    fn start() -> RedisCluster {
-        let nodes = std::array::from_fn(|_| {
-            let mut node = RedisServer::absent();
-            node.bus_port = Some(free_port());
-            node.resume();
-            node
-        });
-        let slots = [("0", "5460"), ("5461", "10922"), ("10923", "16383")];
-        for (node, (from, to)) in nodes.iter().zip(slots) {
-            node.ask_until(&["PING"], "PONG");
-            node.ask_until(&["CLUSTER", "ADDSLOTSRANGE", from, to], "OK");
-            let (port, bus_port) = (node.port.to_string(), node.bus_port.unwrap().to_string());
-            nodes[0].ask_until(&["CLUSTER", "MEET", "127.0.0.1", &port, &bus_port], "OK");
-        }
-        for node in &nodes {
-            node.ask_until(&["CLUSTER", "INFO"], "cluster_state:ok");
-        }
-        RedisCluster(nodes)
-    }
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }

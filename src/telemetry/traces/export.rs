@@ -8,7 +8,7 @@
 use std::fmt::Debug;
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use opentelemetry::{InstrumentationScope, KeyValue};
@@ -68,17 +68,22 @@ pub enum ExportError {
 pub struct Exporter {
     stop: CancellationToken,
     processor: Arc<BatchSpanProcessor>,
+    queue: Arc<QueueRoom>,
+    dropped: IntCounter,
 }
 
 impl Exporter {
-    /// Sends the spans in the queue, until `end` at the latest.
+    /// Sends the spans in the queue, until `end` at the latest. Those that are left, and all that end
+    /// later, count as dropped.
     pub async fn stop(self, end: Instant) {
         self.stop.cancel();
+        self.queue.close();
         let left = end.saturating_duration_since(Instant::now());
         let stopped = spawn_blocking(move || self.processor.shutdown_with_timeout(left)).await;
         if !matches!(stopped, Ok(Ok(()))) {
             tracing::warn!("the last spans could not be sent in time");
         }
+        self.dropped.inc_by(self.queue.taken() as u64);
     }
 }
 
@@ -89,7 +94,7 @@ pub fn start(
     metrics: &Metrics,
 ) -> (Traces, Exporter) {
     let stop = CancellationToken::new();
-    let queue = Arc::new(QueueRoom(AtomicUsize::new(config.max_queue)));
+    let queue = Arc::new(QueueRoom::new(config.max_queue));
     let delivery = Arc::new(Delivery::new(config, collector, metrics, stop.clone()));
     let exporter =
         RuntimeExporter { delivery, queue: Arc::clone(&queue), runtime: Handle::current() };
@@ -102,16 +107,17 @@ pub fn start(
         _ => batches,
     };
     let processor = Arc::new(BatchSpanProcessor::new(exporter, batches.build()));
+    let dropped = metrics.trace_spans.with_label_values(&["dropped"]);
     let traces = Traces {
         sampler: Sampler::new(config.sample_ratio),
         processor: Arc::clone(&processor),
-        queue,
+        queue: Arc::clone(&queue),
         scope: InstrumentationScope::builder(env!("CARGO_PKG_NAME"))
             .with_version(env!("CARGO_PKG_VERSION"))
             .build(),
-        dropped: metrics.trace_spans.with_label_values(&["dropped"]),
+        dropped: dropped.clone(),
     };
-    (traces, Exporter { stop, processor })
+    (traces, Exporter { stop, processor, queue, dropped })
 }
 
 /// The resource of all spans of this process. `OTEL_RESOURCE_ATTRIBUTES` may add to it and replace
@@ -394,7 +400,7 @@ mod tests {
         let (traces, exporter) = start(&config(128, Duration::ZERO), Hung, &metrics);
         traces.export(spans(1));
         // One is being delivered.
-        eventually(|| traces.queue.0.load(Ordering::Relaxed) == 128).await;
+        eventually(|| traces.queue.taken() == 0).await;
         traces.export(spans(127));
         traces.export(spans(2));
         assert_eq!(counted(&metrics), [0, 0, 0, 2], "all of a request or none");
@@ -405,6 +411,18 @@ mod tests {
         exporter.stop(began + Duration::from_millis(300)).await;
         let took = began.elapsed();
         assert!((300..3000).contains(&took.as_millis()), "{took:?}");
+        assert_eq!(counted(&metrics), [0, 0, 0, 3 + 128], "what was left is counted, too");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn spans_that_end_after_the_export_count_as_dropped() {
+        let (script, metrics) = (Script::default(), Metrics::new());
+        let (traces, exporter) = start(&config(128, Duration::ZERO), script.clone(), &metrics);
+        traces.export(spans(2));
+        exporter.stop(Instant::now() + Duration::from_secs(10)).await;
+        traces.export(spans(3));
+        assert_eq!(counted(&metrics), [2, 0, 0, 3]);
+        assert_eq!(script.sizes(), [2]);
     }
 
     #[test]

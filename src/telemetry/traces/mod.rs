@@ -18,7 +18,7 @@ mod request;
 mod span;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use http::request::Parts;
 use opentelemetry::InstrumentationScope;
@@ -51,16 +51,34 @@ pub struct Traces {
 
 /// The free places of the processor's queue. A request reserves places for all its spans at once.
 #[derive(Debug)]
-struct QueueRoom(AtomicUsize);
+struct QueueRoom {
+    places: usize,
+    free: AtomicUsize,
+    is_closed: AtomicBool,
+}
 
 impl QueueRoom {
+    fn new(places: usize) -> QueueRoom {
+        QueueRoom { places, free: AtomicUsize::new(places), is_closed: AtomicBool::new(false) }
+    }
+
     fn reserve(&self, count: usize) -> bool {
         let reserve = |free: usize| free.checked_sub(count);
-        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, reserve).is_ok()
+        !self.is_closed.load(Ordering::Acquire)
+            && self.free.fetch_update(Ordering::Relaxed, Ordering::Relaxed, reserve).is_ok()
     }
 
     fn release(&self, count: usize) {
-        self.0.fetch_add(count, Ordering::Relaxed);
+        self.free.fetch_add(count, Ordering::Relaxed);
+    }
+
+    fn taken(&self) -> usize {
+        self.places.saturating_sub(self.free.load(Ordering::Relaxed))
+    }
+
+    /// Refuses all spans from now on.
+    fn close(&self) {
+        self.is_closed.store(true, Ordering::Release);
     }
 }
 
@@ -111,7 +129,8 @@ impl Traces {
         self.export(record.spans(recorder));
     }
 
-    /// Queues the spans of a request for export, or drops them if the queue has no room.
+    /// Queues the spans of a request for export, or drops them if the queue has no room or the export
+    /// has been stopped.
     fn export(&self, spans: Vec<Span>) {
         if !self.queue.reserve(spans.len()) {
             self.dropped.inc_by(spans.len() as u64);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use ::http::{HeaderMap, Request, Response};
 use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Full};
+use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -44,6 +44,8 @@ pub enum DeliveryResponse {
     Refuse,
     /// Never responds.
     Hang,
+    /// Responds with a head, and never with a body.
+    Stall,
 }
 
 /// A collector, ended when dropped.
@@ -177,6 +179,11 @@ async fn answer(
     let path = request.uri().path().to_owned();
     let headers = request.headers().clone();
     let receiver = Receiver { connection, path: path.clone(), headers, state };
+    if receiver.response() == DeliveryResponse::Stall {
+        let kind = receiver.headers["content-type"].clone();
+        let body = StreamBody::new(futures_util::stream::pending()).boxed_unsync();
+        return Ok(Response::builder().header("content-type", kind).body(body).unwrap());
+    }
     if path.starts_with("/opentelemetry.") {
         let mut server = TraceServiceServer::new(receiver);
         let response = server.call(request).await?;
@@ -201,13 +208,16 @@ struct Receiver {
 }
 
 impl Receiver {
+    fn response(&self) -> DeliveryResponse {
+        self.state.lock().response
+    }
+
     async fn take(
         &self,
         request: ExportTraceServiceRequest,
     ) -> Result<ExportTraceServiceResponse, String> {
-        let response = self.state.lock().response;
-        match response {
-            DeliveryResponse::Hang => std::future::pending::<()>().await,
+        match self.response() {
+            DeliveryResponse::Hang | DeliveryResponse::Stall => std::future::pending::<()>().await,
             DeliveryResponse::Refuse => return Err(format!("you said {:?}", self.headers)),
             DeliveryResponse::Accept => {}
         }

@@ -97,7 +97,7 @@ fn features_are_seen_where_they_count() {
         "messages":[{"role":"user","content":[{"type":"tool_result","content":[{"type":"image"}]}]}]}"#,
     );
     let wanted = ["vision", "function_calling", "prompt_caching"];
-    assert_eq!(peek.features, Features::from_names(wanted.into_iter()));
+    assert_eq!(peek.features, Features::from_catalogue_names(wanted.into_iter()));
 
     let peek = converse(
         r#"{"messages":[{"content":[{"text":"x"},{"document":{}},{"cachePoint":{"type":"default"}},
@@ -105,7 +105,7 @@ fn features_are_seen_where_they_count() {
         "additionalModelRequestFields":{"thinking":{"type":"enabled","budget_tokens":1024}}}"#,
     );
     let wanted = ["vision", "pdf_input", "function_calling", "prompt_caching", "reasoning"];
-    assert_eq!(peek.features, Features::from_names(wanted.into_iter()));
+    assert_eq!(peek.features, Features::from_catalogue_names(wanted.into_iter()));
     assert_eq!(peek.thinking_budget, Some(1024));
 }
 

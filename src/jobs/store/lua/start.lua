@@ -1,7 +1,7 @@
 -- Starts a claimed job, if the queue's rate allows.
 -- KEYS: job, waiting, reserved, running and ready set and starts list of the queue.
 -- ARGV: id, token, starts in a window, window ms, lease ms, most starts, result ttl ms, the error of
--- a job that was started too often.
+-- a job that was started too often, '1' to take over a lapsed claim.
 -- Returns {'run', payload, failures}, {'not_yet', ms}, {'held', ms} or {'settled'}.
 local function leave_queue()
   redis.call('SREM', KEYS[2], ARGV[1])
@@ -20,7 +20,8 @@ local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 local leased = tonumber(job[3]) - now
 -- A time further ahead is from before the clock was set back.
 local ahead = 60000
-if job[2] and job[2] ~= ARGV[2] and leased > 0 and leased <= tonumber(ARGV[5]) + ahead then
+local is_in_force = leased > 0 and leased <= tonumber(ARGV[5]) + ahead
+if job[2] and job[2] ~= ARGV[2] and (is_in_force or ARGV[9] ~= '1') then
   redis.call('ZADD', KEYS[5], job[3], ARGV[1])
   return {'held', leased}
 end

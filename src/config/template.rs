@@ -4,10 +4,14 @@
 //! bound. So what a template strings together is counted before it is compiled: no template that
 //! passes exhausts the stack, neither here nor where it is used.
 
-use crate::config::files;
+use std::path::Path;
+
+use super::files;
+#[cfg(test)]
+use super::units::schema_of;
 
 /// Largest template, in bytes.
-pub(super) const MAX_TEMPLATE_BYTES: u64 = 64 << 10;
+const MAX_TEMPLATE_BYTES: u64 = 64 << 10;
 
 /// Most characters between the delimiters of one tag, blanks and strings left out.
 const MAX_TAG_CHARS: usize = 400;
@@ -18,8 +22,29 @@ const MAX_BRACKETS: i64 = 32;
 /// Deepest nesting of blocks. An `elif` is one inside its `if`.
 const MAX_BLOCKS: usize = 50;
 
-/// Checks a template. The error goes on after the template's name.
-pub(super) fn check(template: &str) -> Result<(), String> {
+/// The schema of a template, as text or `file:PATH`.
+#[cfg(test)]
+pub(super) struct Template;
+
+#[cfg(test)]
+schema_of!(Template, { "type": "string", "format": super::schema::TEMPLATE_FORMAT });
+
+/// Reads a template, as text or `file:PATH`, and checks it. The error is a phrase for a person.
+pub(super) fn read(text: &str, base: Option<&Path>) -> Result<String, String> {
+    let Some(path) = text.strip_prefix("file:") else {
+        check(text).map_err(|why| format!("the template {why}"))?;
+        return Ok(text.to_owned());
+    };
+    let path = files::resolve(base, path);
+    let name = format!("the file '{}'", path.display());
+    let template = files::read_text(&path, MAX_TEMPLATE_BYTES)
+        .map_err(|why| format!("names {name}: {why}"))?;
+    check(&template).map_err(|why| format!("{name} {why}"))?;
+    Ok(template)
+}
+
+/// Checks a template. The error continues a sentence that names the template.
+fn check(template: &str) -> Result<(), String> {
     if template.trim().is_empty() {
         return Err("is empty".to_owned());
     }
@@ -171,6 +196,7 @@ fn skip_string(rest: &mut std::str::Chars<'_>, quote: char) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::LegacyPrompts;
 
     const BLOCK: &str = "{% if a %}";
 
@@ -178,6 +204,15 @@ mod tests {
     fn check_on_a_small_stack(template: String) -> Result<(), String> {
         let thread = std::thread::Builder::new().stack_size(1 << 20);
         thread.spawn(move || check(&template)).unwrap().join().unwrap()
+    }
+
+    #[test]
+    fn the_shipped_templates_are_right() {
+        let LegacyPrompts { analysis_system, analysis, chat_system, chat, test } =
+            LegacyPrompts::default();
+        for template in [analysis_system, analysis, chat_system, chat, test] {
+            assert_eq!(check(&template), Ok(()));
+        }
     }
 
     #[test]
