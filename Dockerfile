@@ -26,19 +26,24 @@ RUN mkdir src benches crates/bedrock/src crates/simulator/src \
 COPY . .
 # The build of the empty crates is newer than the sources that were copied.
 RUN touch src/lib.rs src/main.rs crates/bedrock/src/lib.rs crates/simulator/src/lib.rs \
-    && cargo build --profile dist --locked --bin sluice
+    && cargo build --profile dist --locked --bin sluice \
+    && mkdir -m 0700 /state
 
 FROM gcr.io/distroless/cc-debian12:nonroot
 COPY --from=build /src/target/dist/sluice /usr/local/bin/sluice
 COPY --from=build /src/config.toml /etc/sluice/config.toml
+# The only folder that the gateway writes to: for the admin key and SQLite files.
+COPY --from=build --chown=65532:65532 /state /var/lib/sluice
+VOLUME /var/lib/sluice
 # A platform that gives variables only names another file by SLUICE_CONFIG, or none: /dev/null.
-# Without an admin key, health and metrics are all that the second address tells.
+# The second address serves health and metrics to everyone, and the rest to callers with the admin key.
 ENV SLUICE_CONFIG=/etc/sluice/config.toml \
     SLUICE__SERVER__LISTEN=0.0.0.0:8080 \
     SLUICE__SERVER__ADMIN_LISTEN=0.0.0.0:9090 \
+    SLUICE__SERVER__ADMIN_KEY_FILE=/var/lib/sluice/admin-key \
     SLUICE__SERVER__OPEN_METRICS=true
 EXPOSE 8080 9090
-# It writes nothing, so its file system may be read-only; and it takes SIGTERM as the first process.
+# The rest of the file system may be read-only. The gateway takes SIGTERM as the first process.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=10s --retries=3 \
     CMD ["/usr/local/bin/sluice", "healthcheck"]
 ENTRYPOINT ["/usr/local/bin/sluice"]

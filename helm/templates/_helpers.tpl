@@ -74,6 +74,21 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- end -}}
 {{- end -}}
 
+{{- /* Whether the chart makes a Secret with an admin key: no value and no config names one. */ -}}
+{{- define "sluice.generatesAdminKey" -}}
+{{- $config := include "sluice.config" . | fromJson -}}
+{{- if and .Values.adminKey.create (not .Values.adminKey.secret) (not (dig "server" "admin_key" "" $config)) -}}true{{- end -}}
+{{- end -}}
+
+{{- /* The Secret with the admin key; empty if the values name none. */ -}}
+{{- define "sluice.adminSecret" -}}
+{{- if .Values.adminKey.secret -}}
+{{- .Values.adminKey.secret -}}
+{{- else if eq (include "sluice.generatesAdminKey" .) "true" -}}
+{{- include "sluice.fullname" . }}-admin
+{{- end -}}
+{{- end -}}
+
 {{- /* Whether the pods talk to a Redis. */ -}}
 {{- define "sluice.usesRedis" -}}
 {{- $config := include "sluice.config" . | fromJson -}}

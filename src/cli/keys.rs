@@ -1,13 +1,13 @@
-//! `sluice keys`: creates keys for clients, and digests of bearer keys.
+//! `sluice keys`: creates keys for clients and digests of bearer keys, and prints the admin key.
 //!
-//! Keys are printed once and stored nowhere. Randomness comes from the operating system.
+//! Keys of clients are printed once and stored nowhere. Randomness comes from the operating system.
 
 use std::io::Read;
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 
-use super::print;
+use super::{ConfigFile, print};
 use crate::bedrock::sigv4::PayloadHash;
 
 /// Longest key that is read, in bytes.
@@ -31,6 +31,9 @@ enum Command {
     New(New),
     /// Read a bearer key from standard input and print its digest for the config file.
     Hash,
+    /// Print the admin key of a config, such as the one that the gateway generated at its first
+    /// start.
+    Admin(ConfigFile),
 }
 
 #[derive(Debug, clap::Args)]
@@ -50,6 +53,17 @@ pub(super) fn run(arguments: Arguments) -> Result<(), String> {
     match arguments.command {
         Command::New(new) => {
             print(&made(&new)?);
+            Ok(())
+        }
+        Command::Admin(config) => {
+            let server = super::load(&config.source())?.config.server;
+            let key = server.admin_key.ok_or_else(|| match server.admin_key_file {
+                Some(file) if !server.admin_listen.ip().is_loopback() => {
+                    format!("no admin key was generated yet: {} does not exist", file.display())
+                }
+                _ => "this config has no admin key".to_owned(),
+            })?;
+            print(key.expose());
             Ok(())
         }
         Command::Hash => {
@@ -112,7 +126,8 @@ fn digest(key: &str) -> String {
     format!("sha256:{}", PayloadHash::of(key.as_bytes()).as_str())
 }
 
-fn bearer_key() -> Result<String, String> {
+/// A new key to be sent as a bearer token, of 256 random bits.
+pub(super) fn bearer_key() -> Result<String, String> {
     Ok(format!("sluice-{}", BASE64_URL_SAFE_NO_PAD.encode(random::<32>()?)))
 }
 

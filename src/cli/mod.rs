@@ -1,5 +1,6 @@
 //! The commands of the `sluice` binary, and their arguments.
 
+mod admin_key;
 mod ask;
 mod check;
 mod demo;
@@ -53,7 +54,7 @@ enum Command {
     Tail(Box<tail::Arguments>),
     /// Watch a running gateway in the terminal: targets, the queue, clients, failures.
     Top(top::Arguments),
-    /// Create keys for clients.
+    /// Create keys for clients, or print the admin key.
     Keys(keys::Arguments),
     /// Print a completion script for a shell.
     Completions {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{ConfigFile, on_signals, reload, runtime};
+use super::{ConfigFile, admin_key, on_signals, reload, runtime};
 use crate::config::{self, Config};
 use crate::fleet::Fleet;
 use crate::legacy::LegacyService;
@@ -42,8 +42,11 @@ pub(super) fn run(arguments: Arguments) -> Result<(), String> {
     allocator::fix_thresholds();
     let source = arguments.config.source();
     let watch = reload::Watch::new(&source);
-    let loaded = super::load(&source)?;
+    let mut loaded = super::load(&source)?;
     let _log = process_log::init(&loaded.config.log);
+    if admin_key::generate_missing(&loaded.config.server) {
+        loaded = super::load(&source)?;
+    }
     for warning in &loaded.warnings {
         tracing::warn!(name: UNLIMITED, "{warning}");
     }

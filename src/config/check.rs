@@ -94,6 +94,7 @@ impl Checker<'_> {
     fn server(&mut self, raw: &Server) -> Server {
         let at = KeyPath::from(["server"]);
         let server = Server {
+            admin_key_file: raw.admin_key_file.as_ref().map(|it| files::resolve(self.base, it)),
             allowed_hosts: self.hosts(&at.key("allowed_hosts"), &raw.allowed_hosts),
             tls: raw.tls.as_ref().map(|tls| self.tls(&at.key("tls"), tls)),
             ..raw.clone()
@@ -112,10 +113,12 @@ impl Checker<'_> {
             );
             self.problem(&at.key("listen"), message);
         }
-        if !admin.ip().is_loopback() && server.admin_key.is_none() && !server.open_metrics {
+        let has_key = server.admin_key.is_some() || server.admin_key_file.is_some();
+        if !admin.ip().is_loopback() && !has_key && !server.open_metrics {
             let message = format!(
                 "{admin} can be reached from other machines, so what it tells needs a key: set \
-                 'admin_key', or 'open_metrics' to have metrics and health there and nothing else"
+                 'admin_key', or 'admin_key_file' to have one generated, or 'open_metrics' to have \
+                 metrics and health there and nothing else"
             );
             self.problem(&at.key("admin_listen"), message);
         }

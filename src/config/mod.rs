@@ -9,6 +9,7 @@
 //! Later sources win: built-in defaults, the variables of the legacy application, the file,
 //! `SLUICE__SECTION__KEY` variables.
 
+mod admin_key_file;
 mod bearer_key;
 mod certificates;
 mod check;
@@ -222,6 +223,7 @@ impl<'a> Draft<'a> {
             }
         };
         legacy::set_redis_url(&mut document, env);
+        admin_key_file::apply(&mut document, base);
         let otel::Applied { variables: otel_variables, warnings: ignored } =
             otel::apply(&mut document, env);
         warnings.extend(ignored);

@@ -266,7 +266,7 @@ impl SyncTask {
                 lease.request_sync(false, || Arc::clone(&holder));
             }
         }
-        self.shared.metrics.fleet_leases.set(remaining);
+        self.shared.metrics.fleet_leases.with_label_values::<&str>(&[]).set(remaining);
         (requesters, requests)
     }
 
@@ -399,7 +399,8 @@ impl SyncTask {
     }
 
     fn set_replicas(&self, replicas: u32) {
-        self.shared.metrics.fleet_replicas.set(i64::from(replicas));
+        let gauge = self.shared.metrics.fleet_replicas.with_label_values::<&str>(&[]);
+        gauge.set(i64::from(replicas));
         if self.shared.status.load().replicas != replicas {
             self.update_status(|status| status.replicas = replicas);
             let (pause, _) = self.pauses();

@@ -86,8 +86,8 @@ pub struct Metrics {
     /// What was dropped instead of being kept for a store that was gone, by dependency.
     pub store_dropped: IntCounterVec,
     pub credentials_expiry: IntGaugeVec,
-    pub fleet_replicas: IntGauge,
-    pub fleet_leases: IntGauge,
+    pub fleet_replicas: IntGaugeVec,
+    pub fleet_leases: IntGaugeVec,
     pub fleet_exchanges: IntCounterVec,
     pub fleet_exchange_duration: Histogram,
     pub fleet_granted: CounterVec,
@@ -384,19 +384,16 @@ impl Metrics {
                 "End of the AWS credentials in use, Unix time.",
                 &["credentials"],
             ),
-            fleet_replicas: register(
-                &registry,
-                IntGauge::new(
-                    "sluice_fleet_replicas",
-                    "Replicas that share their state, this one included, as far as it knows.",
-                ),
+            // Without labels, and yet families: a gateway that shares no state has no samples.
+            fleet_replicas: gauges(
+                "sluice_fleet_replicas",
+                "Replicas that share their state, this one included, as far as it knows.",
+                &[],
             ),
-            fleet_leases: register(
-                &registry,
-                IntGauge::new(
-                    "sluice_fleet_leases",
-                    "Quotas and limits of clients of which this replica holds a lease.",
-                ),
+            fleet_leases: gauges(
+                "sluice_fleet_leases",
+                "Quotas and limits of clients of which this replica holds a lease.",
+                &[],
             ),
             fleet_exchanges: counters(
                 "sluice_fleet_exchanges_total",
@@ -557,6 +554,15 @@ mod tests {
             "sluice_requests_total{client=\"other\",model=\"m\",operation=\"Converse\",outcome=\"success\"} 1\n"
         ));
         assert!(text.contains("sluice_build_info{version="));
+    }
+
+    #[test]
+    fn what_a_gateway_does_not_use_has_no_sample() {
+        let text = Metrics::new().encode().unwrap();
+        for family in ["dependency_up", "fleet_replicas", "fleet_leases", "tls_certificate_expiry"]
+        {
+            assert!(!text.contains(&format!("\nsluice_{family}")), "{family}");
+        }
     }
 
     /// As Prometheus' conventions for names ask.

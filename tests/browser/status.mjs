@@ -50,12 +50,12 @@ async function eventually(what, look) {
 
 // A gateway with this many targets, in front of its own simulator.
 class Fixture {
-  static async start({ targets = 2, server = "" } = {}) {
+  static async start({ targets = 2, server = "", adminHost = "127.0.0.1" } = {}) {
     const it = new Fixture();
     [it.port, it.admin, it.upstream] = [await freePort(), await freePort(), await freePort()];
     it.folder = await mkdtemp(join(tmpdir(), "sluice-"));
     const lines = [
-      "[server]", `listen = "127.0.0.1:${it.port}"`, `admin_listen = "127.0.0.1:${it.admin}"`, server,
+      "[server]", `listen = "127.0.0.1:${it.port}"`, `admin_listen = "${adminHost}:${it.admin}"`, server,
       "[upstream]", 'region = "us-east-1"', `endpoint_url = "http://127.0.0.1:${it.upstream}"`,
       'access_key_id = "AKIDSIMULATOR"', 'secret_access_key = "env:SIMULATOR_SECRET"',
       "[queue]", 'max_wait = "0s"',
@@ -202,10 +202,20 @@ test("with an admin key, nothing is shown or done without it, and it is asked fo
       await page.getByLabel("Key", { exact: true }).fill(key);
       await page.keyboard.press("Enter");
     };
+    const form = page.getByRole("dialog", { name: "Sign in" });
+    await form.waitFor();
+    const refusal = form.getByText("The gateway refused this key");
+    assert.equal(await refusal.isVisible(), false);
     await give("a-wrong-key-of-some-length");
     // The page asks for the key again and has shown nothing.
-    await page.locator("#key-dialog[open]").waitFor();
+    await refusal.waitFor();
     assert.equal(await page.locator("#targets tr").count(), 0);
+    assert.equal(await page.locator("#state").innerText(), "signed out");
+    await page.screenshot({ path: `${PICTURES}/sign-in.png` });
+    // A closed form comes back when it is asked for.
+    await page.keyboard.press("Escape");
+    await page.getByRole("button", { name: "Sign in" }).click();
+    await form.waitFor();
     await give("an-admin-key-of-some-length");
     await page.locator("#state", { hasText: "ready" }).waitFor();
     await row(page, "t0").getByRole("button", { name: "out of traffic" }).click();
@@ -215,6 +225,20 @@ test("with an admin key, nothing is shown or done without it, and it is asked fo
     assert.equal(await page.locator("#trouble").isVisible(), false);
     // The browser itself logs the refusals.
     assert.ok(page.said.every((text) => text.includes("401")), page.said);
+  } finally {
+    await page?.context().close();
+    await gateway.stop();
+  }
+});
+
+test("a gateway without an admin key that others reach says so, and that its page stays closed", async () => {
+  const gateway = await Fixture.start({ server: "open_metrics = true", adminHost: "0.0.0.0" });
+  let page;
+  try {
+    page = await gateway.load();
+    await page.locator("#state", { hasText: "closed" }).waitFor();
+    assert.match(await page.locator("#about").innerText(), /needs server\.admin_key/);
+    assert.equal(await page.getByRole("dialog").count(), 0);
   } finally {
     await page?.context().close();
     await gateway.stop();

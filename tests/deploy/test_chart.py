@@ -1,5 +1,6 @@
 """The Helm chart: what it renders, what it refuses, and that its pod starts, answers and stops."""
 
+import base64
 import json
 import pathlib
 import re
@@ -253,6 +254,25 @@ class Rendering(unittest.TestCase):
         self.assertEqual(entries["SLUICE_ADMIN_KEY"]["valueFrom"]["secretKeyRef"]["name"], "sluice-admin")
         self.assertNotIn("kind: Secret\n", text)
 
+    def test_an_admin_key_is_generated_unless_there_is_one(self):
+        text, objects = render()
+        secret = one(objects, "Secret")
+        key = base64.b64decode(secret["data"]["admin-key"]).decode()
+        self.assertGreaterEqual(len(key), 32)
+        self.assertEqual(text.count(secret["data"]["admin-key"]), 1)
+        self.assertNotIn(key, text)
+        entries = {entry["name"]: entry for entry in container(objects)["env"]}
+        self.assertEqual(entries["SLUICE_ADMIN_KEY"]["valueFrom"]["secretKeyRef"],
+                         {"name": secret["metadata"]["name"], "key": "admin-key"})
+        self.assertEqual(entries["SLUICE__SERVER__ADMIN_KEY"]["value"], "env:SLUICE_ADMIN_KEY")
+        self.assertNotEqual(secret["data"], one(render()[1], "Secret")["data"])
+
+        own = '[server]\nadmin_key = "file:/run/secrets/admin"\n'
+        for arguments in (["--set", "adminKey.create=false"], ["--set-string", f"configToml={own}"]):
+            text, objects = render(*arguments)
+            self.assertNotIn("kind: Secret\n", text)
+            self.assertNotIn("SLUICE__SERVER__ADMIN_KEY", plain_env(objects))
+
     def test_a_role_is_named_for_irsa(self):
         _, objects = render("--values", CHART / "ci" / "irsa-values.yaml")
         account = one(objects, "ServiceAccount")
@@ -293,6 +313,17 @@ class Rendering(unittest.TestCase):
                 if name != "SluiceMockAnswers" and not rule["expr"].startswith("vector("):
                     self.assertEqual(rules[name], rule)
 
+    def test_alerts_link_to_their_pages(self):
+        base = "https://git.example.com/sluice/blob/main"
+        for given in (base, base + "/"):
+            _, objects = render("--values", CHART / "ci" / "redis-values.yaml",
+                                "--set", f"prometheusRule.runbookBaseUrl={given}")
+            groups = one(objects, "PrometheusRule")["spec"]["groups"]
+            rules = {rule["alert"]: rule for group in groups for rule in group["rules"] if "alert" in rule}
+            annotations = rules["SluiceDown"]["annotations"]
+            self.assertEqual(annotations["runbook_url"], f"{base}/docs/alerts.md#sluicedown")
+            self.assertNotIn("runbook", annotations)
+
     @tools.needs("PROMTOOL")
     def test_prometheus_takes_the_rendered_alerts(self):
         _, objects = render("--values", CHART / "ci" / "redis-values.yaml")
@@ -318,7 +349,12 @@ class Rendering(unittest.TestCase):
         self.assertIn("WARNING: the Service is of type LoadBalancer and requires no key", open_to_all)
         self.assertIn("no routes", open_to_all)
         self.assertIn("create-pod-identity-association", open_to_all)
+        self.assertIn("get secret my-sluice-admin -o go-template='{{ index .data \"admin-key\" | base64decode }}'",
+                      open_to_all)
+        self.assertIn("http://127.0.0.1:9090/status", open_to_all)
+        self.assertIn("the page shows nothing", notes("--set", "adminKey.create=false"))
         guarded = notes("--values", CHART / "ci" / "irsa-values.yaml")
+        self.assertIn("get secret sluice-admin ", guarded)
         self.assertNotIn("WARNING", guarded)
         self.assertNotIn("NOTE", guarded.removeprefix("NOTES:"))
         self.assertIn("http://my-sluice.apps.svc:8080", guarded)
@@ -390,6 +426,10 @@ class Running(unittest.TestCase):
                 tools.until(lambda: probe("startupProbe") == 200, process)
                 tools.until(lambda: probe("readinessProbe") == 200, process)
                 self.assertEqual(probe("livenessProbe"), 200)
+                admin = ports["admin"][1]
+                self.assertEqual(tools.request(admin, "GET", "/admin/status")[0], 401)
+                header = {"authorization": f"Bearer {env['SLUICE_ADMIN_KEY']}"}
+                self.assertEqual(tools.request(admin, "GET", "/admin/status", headers=header)[0], 200)
                 api = ports["api"][1]
                 model = "anthropic.claude-3-haiku-20240307-v1:0"
                 self.assertEqual(tools.converse(api, model), 200)

@@ -47,6 +47,7 @@ class Image:
         self.entrypoint = json.loads(re.search(r"(?m)^ENTRYPOINT (.*)$", last).group(1))
         self.command = json.loads(re.search(r"(?m)^CMD (.*)$", last).group(1))
         self.health = json.loads(re.search(r"HEALTHCHECK .* CMD (.*)$", last, re.M).group(1))
+        self.volume = re.search(r"(?m)^VOLUME (\S+)$", last).group(1)
 
     @property
     def binary(self):
@@ -89,9 +90,11 @@ class Docker(unittest.TestCase):
                          "NOT checked: this machine gives no mount namespace")
     def test_it_runs_unprivileged_on_a_read_only_root_of_its_own(self):
         image = Image()
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as volume:
             root = pathlib.Path(folder)
             root.chmod(0o755)
+            os.chown(volume, 65532, 65532)
+            (root / image.volume.lstrip("/")).mkdir(parents=True)
             binary = root / image.binary.lstrip("/")
             binary.parent.mkdir(parents=True)
             shutil.copy(SLUICE, binary)
@@ -106,13 +109,15 @@ class Docker(unittest.TestCase):
             env = tools.bare_environment() | image.env | SIMULATOR_KEY
             port = tools.free_port()
             env["SLUICE__SERVER__LISTEN"] = "127.0.0.1:0"
-            env["SLUICE__SERVER__ADMIN_LISTEN"] = f"127.0.0.1:{port}"
+            env["SLUICE__SERVER__ADMIN_LISTEN"] = f"0.0.0.0:{port}"
             env["PATH"] += ":/usr/sbin:/sbin"
 
             def inside(*command):
                 return ["unshare", "-m", "sh", "-c",
-                        'mount --bind "$0" "$0" && mount -o remount,ro,bind "$0" &&'
-                        ' exec chroot --userspec=65532:65532 "$0" "$@"', str(root), *command]
+                        'root=$0 volume=$1 && shift && mount --bind "$root" "$root" &&'
+                        ' mount -o remount,ro,bind "$root" && mount --bind "$volume" "$root$1" && shift &&'
+                        ' exec chroot --userspec=65532:65532 "$root" "$@"',
+                        str(root), volume, image.volume, *command]
 
             health = inside(*image.health)
             self.assertNotEqual(tools.call(*health, env=env).returncode, 0, "nothing runs yet")
@@ -123,8 +128,22 @@ class Docker(unittest.TestCase):
                 self.assertRegex(status, r"CapEff:\s+0+\n")
                 asked = tools.call(*health, env=env)
                 self.assertEqual(asked.returncode, 0, asked.stderr)
+                printed = tools.call(*inside(image.binary, "keys", "admin"), env=env)
+                self.assertEqual(printed.returncode, 0, printed.stderr)
+                self.check_admin(port, printed.stdout.strip())
                 process.send_signal(signal.SIGTERM)
                 self.assertEqual(process.wait(timeout=10), 0)
+
+
+    def check_admin(self, port, key):
+        """The page, its data and its buttons work with the key and not without; metrics are open."""
+        header = {"authorization": f"Bearer {key}"}
+        targets = json.loads(tools.request(port, "GET", "/admin/targets", headers=header)[1])["targets"]
+        drain = f"/admin/targets/{targets[0]['name']}/drain"
+        for method, path, without in (("GET", "/status", 200), ("GET", "/metrics", 200),
+                                      ("GET", "/admin/status", 401), ("POST", drain, 401)):
+            self.assertEqual(tools.request(port, method, path)[0], without, path)
+            self.assertEqual(tools.request(port, method, path, headers=header)[0], 200, path)
 
 
 class Compose(unittest.TestCase):
@@ -177,6 +196,12 @@ class Compose(unittest.TestCase):
         self.assertEqual(server["allowed_hosts"], ["sluice"])
         takes = seconds(server["drain_delay"]) + 1 + seconds(server["drain_timeout"])
         self.assertLess(takes, seconds(self.base["services"]["sluice"]["stop_grace_period"]))
+
+    def test_the_admin_key_survives_a_new_container(self):
+        mounts = dict(volume.split(":")[:2][::-1] for volume in self.base["services"]["sluice"]["volumes"])
+        file = pathlib.PurePosixPath(Image().env["SLUICE__SERVER__ADMIN_KEY_FILE"])
+        self.assertEqual(str(file.parent), Image().volume)
+        self.assertIn(mounts[Image().volume], self.base["volumes"])
 
     def test_grafana_finds_what_it_is_given(self):
         provisioning = self.file.parent / "grafana" / "provisioning"
@@ -282,6 +307,56 @@ class AppRunner(unittest.TestCase):
         self.assertEqual(policy["Statement"][0]["Action"], inline["Statement"][0]["Action"])
 
 
+class Iam(unittest.TestCase):
+    """tests/docs compares the actions with the operations that the gateway serves."""
+
+    def test_each_statement_has_a_name_of_its_own_and_names_no_account(self):
+        policy = json.loads((DEPLOY / "iam" / "bedrock.json").read_text())
+        names = [statement["Sid"] for statement in policy["Statement"]]
+        self.assertEqual(len(names), len(set(names)))
+        for statement in policy["Statement"]:
+            self.assertRegex(statement["Sid"], r"^[A-Za-z0-9]+$")
+            self.assertEqual(statement["Effect"], "Allow")
+            self.assertNotRegex(json.dumps(statement), r"\d{12}|bedrock:\*\"")
+
+
+class Release(unittest.TestCase):
+    def setUp(self):
+        self.file = ROOT / ".github" / "workflows" / "release.yml"
+        self.text = self.file.read_text()
+        self.jobs = yaml.safe_load(self.text)["jobs"]
+
+    def test_the_schema_of_workflows_takes_it(self):
+        done = tools.call(BIN / "check-jsonschema", "--builtin-schema", "vendor.github-workflows", self.file)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+
+    def test_actions_are_pinned_by_commit(self):
+        used = re.findall(r"(?m)uses: (.*)$", self.text)
+        self.assertGreaterEqual(len(used), 4)
+        for action in used:
+            self.assertRegex(action, r"^[\w/-]+@[0-9a-f]{40} # v[\d.]+$")
+
+    def test_no_job_may_do_more_than_it_needs(self):
+        self.assertEqual(yaml.safe_load(self.text)["permissions"], {})
+        self.assertEqual({name: job["permissions"] for name, job in self.jobs.items()},
+                         {"build": {"contents": "read", "packages": "write"},
+                          "publish": {"contents": "write", "packages": "write"}})
+        for job in self.jobs.values():
+            for step in job["steps"]:
+                if "checkout" in step.get("uses", ""):
+                    self.assertIs(step["with"]["persist-credentials"], False)
+
+    def test_its_scripts_are_valid(self):
+        for job in self.jobs.values():
+            for step in job["steps"]:
+                if "run" in step:
+                    done = tools.call("bash", "-n", "-c", step["run"])
+                    self.assertEqual(done.returncode, 0, step["name"] + done.stderr)
+
+    def test_it_takes_the_binary_that_the_image_has(self):
+        self.assertIn(f'"$container:{Image().binary}"', self.text)
+
+
 class Systemd(unittest.TestCase):
     def setUp(self):
         self.file = DEPLOY / "systemd" / "sluice.service"
@@ -336,6 +411,13 @@ class Sidecar(unittest.TestCase):
         self.assertEqual(self.sluice["restartPolicy"], "Always")
         app = {entry["name"]: entry["value"] for entry in self.pod["containers"][0]["env"]}
         self.assertEqual(app["AWS_ENDPOINT_URL_BEDROCK_RUNTIME"], f"http://{env['SLUICE__SERVER__LISTEN']}")
+
+    def test_each_pod_has_a_place_for_its_admin_key(self):
+        env = {entry["name"]: entry["value"] for entry in self.sluice["env"]}
+        folder = str(pathlib.PurePosixPath(env["SLUICE__SERVER__ADMIN_KEY_FILE"]).parent)
+        mounts = {mount["mountPath"]: mount["name"] for mount in self.sluice["volumeMounts"]}
+        volumes = {volume["name"]: volume for volume in self.pod["volumes"]}
+        self.assertIn("emptyDir", volumes[mounts[folder]])
 
 
 if __name__ == "__main__":

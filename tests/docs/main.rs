@@ -13,6 +13,7 @@
 )]
 
 mod examples;
+mod iam;
 mod links;
 mod names;
 mod page;

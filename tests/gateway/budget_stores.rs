@@ -159,6 +159,30 @@ async fn without_a_store_budgets_start_anew_and_it_is_said_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_store_is_a_dependency_only_while_a_client_has_a_budget() {
+    let (simulator, redis) = (Simulator::start().await, Redis::start().await);
+    let folder = tempfile::tempdir().unwrap();
+    let labels = [("dependency", "budgets")];
+    let state =
+        async |gateway: &Gateway| gateway.metrics().await.get("sluice_dependency_up", &labels);
+    for config in [in_redis(&simulator, &redis), in_file(&simulator, &folder)] {
+        let without = config.clone().without_of_client("daily_budget_usd");
+        let gateway = start(&without).await;
+        assert_eq!(state(&gateway).await, None);
+        gateway.reload(&config.to_toml()).await;
+        let look = async || state(&gateway).await;
+        eventually("the store is up", look, |up| *up == Some(1.0)).await;
+    }
+    // Redis tells when the last budget has gone.
+    let config = in_redis(&simulator, &redis);
+    let gateway = start(&config).await;
+    assert_eq!(state(&gateway).await, Some(1.0));
+    gateway.reload(&config.without_of_client("daily_budget_usd").to_toml()).await;
+    let look = async || state(&gateway).await;
+    eventually("the store is no dependency", look, |up| up.is_none()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn two_replicas_on_one_redis_share_a_budget() {
     let (simulator, redis) = (Simulator::start().await, Redis::start().await);
     let config = in_redis(&simulator, &redis);

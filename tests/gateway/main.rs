@@ -50,6 +50,7 @@ mod fleet;
 mod floods;
 mod foreign_answers;
 mod framings;
+mod generated_admin_key;
 mod headers;
 mod heads;
 mod hedging;

@@ -27,9 +27,16 @@ function headers() {
   return key ? { authorization: `Bearer ${key}` } : {};
 }
 
+let asked;
+
+// Opens the sign-in form and gives whether a key was entered. Callers at once share one form.
 function askForKey() {
+  asked ??= openKeyDialog().finally(() => { asked = undefined; });
+  return asked;
+}
+
+function openKeyDialog() {
   const dialog = $("key-dialog");
-  if (dialog.open) return Promise.resolve(false);
   $("key").value = "";
   dialog.returnValue = "cancel";
   dialog.showModal();
@@ -43,14 +50,30 @@ function askForKey() {
   });
 }
 
+function forgetKey() {
+  $("key-refused").hidden = sessionStorage.getItem(KEY) === null;
+  sessionStorage.removeItem(KEY);
+}
+
+// Asks for the key until one is entered. A button opens a closed form again.
+async function signIn() {
+  showState("signed out", "closed", "the status page needs the admin key");
+  const button = $("sign-in");
+  while (!(await askForKey())) {
+    button.hidden = false;
+    await new Promise((resolve) => { button.addEventListener("click", resolve, { once: true }); });
+    button.hidden = true;
+  }
+}
+
 async function act(name, what) {
   const path = `/admin/targets/${encodeURIComponent(name)}/${what}`;
   try {
     let answer = await fetch(path, { method: "POST", headers: headers() });
-    if (answer.status === 401 && await askForKey()) {
-      answer = await fetch(path, { method: "POST", headers: headers() });
+    if (answer.status === 401) {
+      forgetKey();
+      if (await askForKey()) answer = await fetch(path, { method: "POST", headers: headers() });
     }
-    if (answer.status === 401) sessionStorage.removeItem(KEY);
     const { message } = await answer.json();
     trouble(answer.ok ? "" : `${name}: ${message}`);
   } catch (error) {
@@ -258,11 +281,10 @@ function showFailures(failures) {
 
 function show(status) {
   const isReady = status.state === "ready";
-  say($("state"), status.state);
-  $("state").className = `pill ${["ready", "starting", "draining"].includes(status.state) ? status.state : "not-ready"}`;
   const hours = (status.now / 1000 - status.started) / 3600;
   const up = hours < 1 ? `${Math.floor(hours * 60)} min` : hours < 48 ? `${hours.toFixed(1)} h` : `${Math.floor(hours / 24)} days`;
-  say($("about"), `version ${status.version}, up for ${up}`);
+  const className = ["ready", "starting", "draining"].includes(status.state) ? status.state : "not-ready";
+  showState(status.state, className, `version ${status.version}, up for ${up}`);
   document.title = isReady ? "Sluice" : `Sluice: ${status.state}`;
   say($("waiting"), `${count.format(status.queue.waiting)} of ${short.format(status.queue.max_waiting)}`);
   say($("in-flight"), `${count.format(status.in_flight.requests)} of ${short.format(status.in_flight.max_requests)}`);
@@ -272,15 +294,23 @@ function show(status) {
   if (status.history) showHistory(status.history);
 }
 
+function showState(text, className, about) {
+  say($("state"), text);
+  $("state").className = `pill ${className}`;
+  say($("about"), about);
+}
+
+// The gateway refuses this page whatever key it sends.
+class AccessDenied extends Error {}
+
 async function follow() {
   const answer = await fetch("/admin/events", { headers: headers(), cache: "no-store" });
   if (answer.status === 401) {
-    sessionStorage.removeItem(KEY);
-    if (await askForKey()) return;
-    // Who has none is not asked again at once.
-    await pause(10_000);
-    throw new Error("the admin key is needed");
+    forgetKey();
+    await signIn();
+    return;
   }
+  if (answer.status === 403) throw new AccessDenied((await answer.json()).message);
   if (!answer.ok) throw new Error((await answer.json()).message);
   const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
   let text = "";
@@ -304,9 +334,8 @@ async function run() {
     try {
       await follow();
     } catch (error) {
-      say($("state"), "connection lost");
-      $("state").className = "pill lost";
-      say($("about"), `what stands here is old: ${error.message}`);
+      if (error instanceof AccessDenied) showState("closed", "closed", error.message);
+      else showState("connection lost", "lost", `what stands here is old: ${error.message}`);
     }
     await pause(1000);
   }

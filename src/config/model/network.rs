@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use http::HeaderName;
@@ -36,6 +36,11 @@ pub struct Server {
     /// What a caller presents for what is left to administrators, by reference. Needed if
     /// `admin_listen` is not on loopback.
     pub admin_key: Option<Secret>,
+    /// File of an admin key that the gateway generates at its first start. It is used where there
+    /// is no `admin_key` and `admin_listen` is not on loopback. A relative path starts at the
+    /// config file's directory.
+    #[cfg_attr(test, schemars(example = "/var/lib/sluice/admin-key"))]
+    pub admin_key_file: Option<PathBuf>,
     /// Whether metrics are open to those without the admin key.
     pub open_metrics: bool,
     /// Names of the gateway that callers may use in its URL where there are no `clients`, beside its
@@ -110,6 +115,15 @@ pub struct Server {
     pub worker_threads: Option<usize>,
     /// TLS on the listener of the Bedrock API.
     pub tls: Option<Tls>,
+}
+
+impl Server {
+    /// The file that a new admin key goes into: the config names one, the admin listener needs a
+    /// key, and there is none.
+    pub fn missing_admin_key_file(&self) -> Option<&Path> {
+        let needs_key = self.admin_key.is_none() && !self.admin_listen.ip().is_loopback();
+        self.admin_key_file.as_deref().filter(|_| needs_key)
+    }
 }
 
 /// The default upstream, and the limits of upstream connections.

@@ -51,6 +51,11 @@ impl BudgetLedgers {
         Arc::clone(self.all().entry(Arc::clone(client)).or_insert_with(ledger))
     }
 
+    /// Whether no client has a budget, and none had one that has spending in this day or month.
+    pub(super) fn is_empty(&self) -> bool {
+        self.all().is_empty()
+    }
+
     /// Waits until something is spent, or was since the last wait.
     pub(super) async fn spending_changed(&self) {
         self.signal.spent.notified().await;

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use prometheus::{IntCounter, IntGauge};
+use prometheus::{IntCounter, IntGaugeVec};
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
@@ -34,6 +34,9 @@ const CHECK_EVERY: Duration = Duration::from_secs(60);
 /// Shortest time between two writes, so that many requests share one.
 const PUSH_INTERVAL: Duration = Duration::from_millis(50);
 
+/// The label of the store in metrics.
+const DEPENDENCY: &str = "budgets";
+
 /// The task that syncs the sums of budgets.
 #[derive(Debug)]
 pub struct BudgetSync {
@@ -45,7 +48,8 @@ struct SyncTask {
     ledgers: Arc<BudgetLedgers>,
     store: Store,
     dropped: IntCounter,
-    gauge: IntGauge,
+    /// Has a sample of the store while a budget uses it.
+    dependency_up: IntGaugeVec,
     is_up: Option<bool>,
     /// Whether the file of the store was replaced or removed.
     file_replaced: bool,
@@ -61,20 +65,19 @@ impl BudgetSync {
         ledgers: &Arc<BudgetLedgers>,
         metrics: &Metrics,
     ) -> Result<BudgetSync, StoreError> {
-        let replaced = metrics.store_files_replaced.with_label_values(&["budgets"]);
+        let replaced = metrics.store_files_replaced.with_label_values(&[DEPENDENCY]);
         let mut work = SyncTask {
             ledgers: Arc::clone(ledgers),
             store: Store::new(&config.budgets, replaced)?,
-            dropped: metrics.store_dropped.with_label_values(&["budgets"]),
-            gauge: metrics.dependency_up.with_label_values(&["budgets"]),
+            dropped: metrics.store_dropped.with_label_values(&[DEPENDENCY]),
+            dependency_up: metrics.dependency_up.clone(),
             is_up: None,
             file_replaced: false,
         };
         if matches!(work.store, Store::Memory) {
             // There is no store that could be down.
-            let _ = metrics.dependency_up.remove_label_values(&["budgets"]);
-            let _ = metrics.store_files_replaced.remove_label_values(&["budgets"]);
-            let _ = metrics.store_dropped.remove_label_values(&["budgets"]);
+            let _ = metrics.store_files_replaced.remove_label_values(&[DEPENDENCY]);
+            let _ = metrics.store_dropped.remove_label_values(&[DEPENDENCY]);
         }
         work.flush().await;
         let stop = CancellationToken::new();
@@ -141,6 +144,9 @@ impl SyncTask {
     }
 
     async fn flush(&mut self) {
+        if self.ledgers.is_empty() {
+            return self.forget_state();
+        }
         if self.is_down()
             && let Err(error) = self.store.check().await
         {
@@ -188,9 +194,19 @@ impl SyncTask {
         }
     }
 
+    /// Without budgets nobody needs the store, so its state is neither checked nor shown.
+    fn forget_state(&mut self) {
+        self.is_up = None;
+        // Fails only if there is no sample.
+        let _ = self.dependency_up.remove_label_values(&[DEPENDENCY]);
+    }
+
     fn set_up(&mut self, state: Result<(), String>) {
         let was_up = self.is_up.replace(state.is_ok());
-        self.gauge.set(i64::from(state.is_ok()));
+        if !matches!(self.store, Store::Memory) {
+            let gauge = self.dependency_up.with_label_values(&[DEPENDENCY]);
+            gauge.set(i64::from(state.is_ok()));
+        }
         match state {
             Ok(()) if was_up == Some(false) => tracing::info!("the budget store is reachable"),
             Err(error) if was_up != Some(false) => {

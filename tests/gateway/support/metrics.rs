@@ -20,13 +20,13 @@ impl Metrics {
 
     /// The sum of all samples of this name that have these labels.
     pub fn sum(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
-        let has = |sample: &&Sample| {
-            sample.name == name
-                && labels
-                    .iter()
-                    .all(|(key, value)| sample.labels.iter().any(|(k, v)| k == key && v == value))
-        };
-        self.0.iter().filter(has).map(|sample| sample.value).sum()
+        self.get(name, labels).unwrap_or(0.0)
+    }
+
+    /// The same; `None` if there is no such sample.
+    pub fn get(&self, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
+        let samples = self.0.iter().filter(|sample| sample.is(name, labels));
+        samples.map(|sample| sample.value).reduce(|sum, value| sum + value)
     }
 
     /// Whether there is a sample of this name.
@@ -41,6 +41,12 @@ impl Metrics {
 }
 
 impl Sample {
+    fn is(&self, name: &str, labels: &[(&str, &str)]) -> bool {
+        let has =
+            |(key, value): &(&str, &str)| self.labels.iter().any(|(k, v)| k == key && v == value);
+        self.name == name && labels.iter().all(has)
+    }
+
     fn read(line: &str) -> Sample {
         let (series, value) = line.rsplit_once(' ').unwrap();
         let (name, labels) = series.split_once('{').unwrap_or((series, "}"));
