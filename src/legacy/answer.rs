@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_text_says_why() {
+    fn a_response_without_text_has_a_reason() {
         assert_eq!(said(&json!([])), Err(NoText::Empty));
         assert_eq!(said(&json!([{"type": "text", "text": " \n"}])), Err(NoText::Empty));
         assert_eq!(said(&json!("text")), Err(NoText::NotAMessage));

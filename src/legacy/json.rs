@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_deep_is_refused_wherever_it_stands() {
+    fn values_nested_too_deeply_are_refused_anywhere() {
         for name in ["a", "c"] {
             let nested =
                 |depth: usize| format!("{{\"{name}\":{}{}}}", "[".repeat(depth), "]".repeat(depth));
@@ -294,7 +294,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_takes_what_is_json_and_reads_what_a_whole_tree_has(text in r#"[\[\]{},:"ab0-9\\u .e-]{0,40}"#) {
+        fn the_reader_agrees_with_a_complete_json_tree(text in r#"[\[\]{},:"ab0-9\\u .e-]{0,40}"#) {
             let whole: Result<Value, _> = serde_json::from_str(&text);
             let object = read(&text);
             prop_assert_eq!(object.is_ok(), whole.is_ok());
