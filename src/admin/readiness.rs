@@ -42,7 +42,10 @@ impl Readiness {
         match unsettled {
             Some(provider) => Err(provider.problem()),
             None if providers.iter().any(|provider| provider.auth().is_some()) => Ok(()),
-            None => Err(providers.first().map(|provider| provider.problem()).unwrap_or_default()),
+            None => Err(providers.first().map_or_else(
+                || "no credentials are configured".to_owned(),
+                |provider| provider.problem(),
+            )),
         }
     }
 }

@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_tells_what_came_of_a_request() {
+    fn a_line_shows_the_outcome_of_a_request() {
         let text = read(LINE, &Filter::default());
         assert_eq!(
             text,
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_request_is_passed_on_unless_there_is_a_filter() {
+    fn other_lines_pass_through_without_a_filter() {
         let log = format!("{{\"level\":\"INFO\"}}\n{LINE}\nno JSON\n");
         assert_eq!(read(&log, &Filter::default()).lines().count(), 3);
         let only = Filter { retried: true, ..Filter::default() };

@@ -28,7 +28,7 @@ pub(super) struct ProxyUrl;
 #[cfg(test)]
 schema_of!(ProxyUrl, {
     "type": "string",
-    "format": super::schema::PROXY_FORMAT,
+    "format": "proxy-reference",
     "examples": ["env", "off", "http://proxy.example.com:3128", "env:PROXY_URL"],
 });
 

@@ -29,9 +29,6 @@ pub(super) const TEXT_FORMAT: &str = "text-reference";
 /// The format of URLs of Redis, or a reference to them.
 pub(super) const REDIS_FORMAT: &str = "redis-url-reference";
 
-/// The format of the URL of a proxy, or a reference to one.
-pub(super) const PROXY_FORMAT: &str = "proxy-reference";
-
 /// The format of a template, as text or `file:PATH`.
 pub(super) const TEMPLATE_FORMAT: &str = "template";
 

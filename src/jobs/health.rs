@@ -12,8 +12,9 @@ use tokio::time::Instant;
 
 use super::JobsError;
 use super::grace::GracePeriod;
-use super::store::{Store, StoreError};
+use super::store::Store;
 use crate::config;
+use crate::storage::StoreError;
 use crate::telemetry::Metrics;
 
 #[derive(Debug)]

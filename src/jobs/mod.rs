@@ -29,9 +29,9 @@ use uuid::Uuid;
 
 pub use record::{Counts, NewJob, Queue, Record, State, UnknownName, Worker};
 pub use runner::{Failure, Job, JobHandler, ProgressReporter};
-pub use store::StoreError;
 
 use crate::config;
+use crate::storage::StoreError;
 use crate::telemetry::Metrics;
 use health::Health;
 use maintenance::Maintenance;

@@ -21,8 +21,9 @@ use uuid::Uuid;
 
 use super::health::Health;
 use super::record::{Claim, JobResult, Queue};
-use super::store::{ClaimLimits, MISSED_HEARTBEATS, Start, Store, StoreError};
+use super::store::{ClaimLimits, MISSED_HEARTBEATS, Start, Store};
 use crate::config;
+use crate::storage::StoreError;
 use crate::system::time::{sleep, timeout};
 use crate::telemetry::Metrics;
 

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, SeqAccess, Visitor};
 use serde_json::json;
 
-use super::json::{Field, Object, Texts};
+use super::json::{Field, Texts};
 
 /// The version that Bedrock requires in a body.
 pub const ANTHROPIC_VERSION: &str = "bedrock-2023-05-31";
@@ -104,7 +104,7 @@ impl<'de> Visitor<'de> for ReadBlocks {
         let mut all = String::new();
         let block = Texts([("type", TEXT.len() + 1), ("text", MAX_BODY_BYTES)]);
         while let Some(block) = blocks.next_element_seed(block)? {
-            if let Object::Of([Field::Text(kind), Field::Text(text)]) = block
+            if let Some([Field::Text(kind), Field::Text(text)]) = block
                 && kind == TEXT
             {
                 all.push_str(&text);
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_text_says_why() {
+    fn a_response_without_text_has_a_reason() {
         assert_eq!(said(&json!([])), Err(NoText::Empty));
         assert_eq!(said(&json!([{"type": "text", "text": " \n"}])), Err(NoText::Empty));
         assert_eq!(said(&json!("text")), Err(NoText::NotAMessage));

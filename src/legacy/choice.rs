@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_neither_is_said() {
+    fn an_invalid_choice_is_an_error() {
         for member in [Field::Other, Field::Text("yes".to_owned())] {
             let error = of(&member, &head("/chat?async=true", None)).unwrap_err();
             assert_eq!(error.to_string(), "\"async\" must be true or false");

@@ -46,7 +46,6 @@ impl JobHandler for LegacyJobHandler {
                     let test: ConnectionTest = payload(job.payload)?;
                     let caller = Caller::of_job(test.client, test.trace.as_deref());
                     let status = state.test_connection(&caller, job.soft_deadline).await;
-                    let status = status.map_err(|error| failure(&error, false))?;
                     Ok(connection::result(&status, seconds_since(began)))
                 }
             }

@@ -9,7 +9,7 @@ use http::{Response, StatusCode};
 use serde::de::DeserializeSeed;
 use serde_json::Value;
 
-use super::json::{Field, Object, Texts};
+use super::json::{Field, Texts};
 
 /// Marks an answer that no model gave.
 pub(super) const MOCK: HeaderName = HeaderName::from_static("x-sluice-mock");
@@ -63,15 +63,20 @@ pub(super) fn texts<const N: usize>(
     if !media_type.is_some_and(is_json) {
         return Err(NotJson::MediaType);
     }
-    if body.trim_ascii().is_empty() {
+    if is_empty(body) {
         return Err(NotJson::Empty);
     }
     let mut json = serde_json::Deserializer::from_slice(body);
-    let object = names.deserialize(&mut json).and_then(|object| json.end().map(|()| object));
-    match object {
-        Ok(Object::Of(members)) => Ok(members),
-        Ok(Object::Nothing) => Err(NotJson::Empty),
-        Ok(Object::Other) | Err(_) => Err(NotJson::Invalid),
+    let fields = names.deserialize(&mut json).and_then(|fields| json.end().map(|()| fields));
+    fields.ok().flatten().ok_or(NotJson::Invalid)
+}
+
+/// Whether a body is blank, `null`, or an array or object with nothing in it.
+fn is_empty(body: &[u8]) -> bool {
+    match body.trim_ascii() {
+        b"" | b"null" => true,
+        [b'{', inside @ .., b'}'] | [b'[', inside @ .., b']'] => inside.trim_ascii().is_empty(),
+        _ => false,
     }
 }
 
@@ -100,7 +105,7 @@ mod tests {
         assert_eq!(read(Some("application/vnd.api+json"), r#"{"a":1}"#), Ok(0));
         assert_eq!(read(None, r#"{"a":1}"#), Err(NotJson::MediaType));
         assert_eq!(read(Some("text/plain"), r#"{"a":1}"#), Err(NotJson::MediaType));
-        for empty in ["", " \n", "{}", "null", "[]"] {
+        for empty in ["", " \n", "{}", "null", "[]", " {\n} ", "[ ]"] {
             assert_eq!(read(json, empty), Err(NotJson::Empty), "{empty:?}");
         }
         for broken in ["{", "{\"a\":}", "\"text\"", "[1]", "7", "{\"a\":1} x"] {

@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn what_says_more_counts_before_what_says_less() {
+    fn a_more_specific_price_takes_precedence() {
         let sonnet = "anthropic.claude-3-sonnet-20240229-v1:0";
         let haiku = "anthropic.claude-3-haiku-20240307-v1:0";
         let none = Prices::new(&[]).unwrap();

@@ -66,14 +66,14 @@ pub(super) async fn admit(
         shortage: Box::new(Shortage::of(routed, now)),
     })?;
     let granted = {
-        let span = routed.context.begins_wait();
+        let span = routed.context.start_wait();
         let mut waiting = group.join(flow(&routed.context), candidates.clone());
         let granted = tokio::select! {
             granted = timeout_at(give_up, waiting.granted()) => granted.ok().flatten(),
             () = no_hope_before_shutdown(&gateway.shutdown_deadline, &candidates) => None,
         };
         if let (Some(span), true) = (&span, granted.is_some()) {
-            span.served();
+            span.record_served();
         }
         granted
     };

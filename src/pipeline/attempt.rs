@@ -16,6 +16,7 @@ use tower::Service;
 
 use super::admit::{Admission, admit};
 use super::best_failure::BestFailure;
+use super::context::attempt_result;
 use super::deadline::{self, WaitBudget};
 use super::decide::{Decision, NextStep, decide};
 use super::denial;
@@ -235,12 +236,12 @@ impl AttemptLoop {
     async fn send(&self, target: &Arc<Target>, now: Instant) -> Reply {
         let streams = self.routed.call.operation.is_stream();
         let limit = self.first_byte_limit(target, now);
-        let span = self.routed.context.begins_attempt(target);
+        let span = self.routed.context.start_attempt(target);
         let make = || upstream_request::signed(&self.routed, target, span.as_ref());
         let reply =
             self.gateway.upstream.send(&target.endpoint.origin, make, streams, now, limit).await;
         if let Some(span) = &span {
-            span.replied(&reply);
+            span.record_result(attempt_result(&reply));
         }
         reply
     }

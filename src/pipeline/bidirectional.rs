@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use http::Request;
 use tokio_util::sync::CancellationToken;
 
-use super::context::OpenSpan;
+use super::context::{OpenSpan, attempt_result};
 use super::policy;
 use super::routed::RoutedRequest;
 use super::streaming_body::StreamingBody;
@@ -29,7 +29,7 @@ pub(super) async fn send(
     // The client's events may go on when the answer has ended: they end with the request's record.
     let over = CancellationToken::new();
     routed.context.guards.over = Some(over.clone().drop_guard());
-    let span = routed.context.begins_attempt(target);
+    let span = routed.context.start_attempt(target);
     let reply = match signed(routed, target, events, over, span.as_ref()) {
         Ok(request) => {
             let upstream = &routed.context.gateway().upstream;
@@ -38,7 +38,7 @@ pub(super) async fn send(
         Err(error) => Reply::Failure(Failure::no_credentials(&error)),
     };
     if let Some(span) = &span {
-        span.replied(&reply);
+        span.record_result(attempt_result(&reply));
     }
     reply
 }
@@ -53,7 +53,7 @@ fn signed(
 ) -> Result<Request<Events>, BuildRequestError> {
     let Prepared { auth, mut head, .. } = prepare(routed, target)?;
     if let Some(span) = span {
-        span.mark(&mut head.headers);
+        span.inject(&mut head.headers);
     }
     let region = &target.endpoint.region;
     let seed = sign::authorize_events(&mut head, &auth, region, SystemTime::now())?;

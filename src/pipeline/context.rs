@@ -27,12 +27,11 @@ use crate::quota::{InFlightGuard, Reservation};
 use crate::routing::Target;
 pub(super) use crate::telemetry::Outcome;
 use crate::telemetry::access_log::{AccessLogEntry, Attempt, SUCCESS};
-use crate::telemetry::traces::SpanContext;
+use crate::telemetry::traces::{SpanContext, SpanRecorder};
 use crate::telemetry::usage_log::Record;
 use crate::telemetry::{ModelLatency, OTHER, RequestLabels, RequestUsage};
 use consumption::{Consumption, PriceTerms, Used, cost};
-pub(super) use trace::OpenSpan;
-use trace::Recording;
+pub(super) use trace::{OpenSpan, attempt_result};
 
 /// Most characters of the method and of the path in the access log, for a request that names no operation.
 const MAX_LOGGED_METHOD: usize = 20;
@@ -55,8 +54,8 @@ pub(super) struct RequestContext {
     pub(super) guards: Guards,
     /// The request's place in a trace.
     trace_context: Option<SpanContext>,
-    /// The notes for its spans, if its trace is recorded.
-    recording: Option<Box<Recording>>,
+    /// The record of its spans, if its trace is sampled.
+    spans: Option<Box<SpanRecorder>>,
 }
 
 /// The client. Written by `authenticate` and `policy`.
@@ -157,7 +156,7 @@ impl RequestContext {
             },
             guards: Guards::default(),
             trace_context: None,
-            recording: None,
+            spans: None,
         }
     }
 
@@ -425,7 +424,7 @@ impl Drop for RequestContext {
             response_bytes: self.answer.bytes,
             usage: self.consumption.reported,
         });
-        self.hand_over_spans(duration);
+        self.export_spans(duration);
     }
 }
 

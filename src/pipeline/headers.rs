@@ -29,8 +29,12 @@ pub(super) fn strip_for_upstream(headers: &mut HeaderMap, forwarded: &[HeaderNam
 fn strip(headers: &mut HeaderMap, is_removed: impl Fn(&str) -> bool) {
     let connection = headers.get_all(header::CONNECTION).iter().cloned();
     for value in connection.collect::<SmallVec<[HeaderValue; 2]>>() {
-        let options = value.to_str().unwrap_or_default().split(',');
-        options.for_each(|option| drop(headers.remove(option.trim())));
+        // By bytes: one option with an invalid character must not save the others.
+        for option in value.as_bytes().split(|byte| *byte == b',') {
+            if let Ok(name) = HeaderName::from_bytes(option.trim_ascii()) {
+                headers.remove(name);
+            }
+        }
     }
     let all = headers.keys();
     let gone: SmallVec<[HeaderName; 16]> =
@@ -133,6 +137,14 @@ mod tests {
             ("x-amzn-bedrock", "1"),
         ]);
         assert_eq!(stripped(inbound), HeaderMap::new());
+    }
+
+    #[test]
+    fn a_connection_header_counts_even_if_one_of_its_options_is_no_text() {
+        let mut inbound = headers(&[("x-of-the-config", "1"), ("x-amzn-bedrock-trace", "ENABLED")]);
+        let options = HeaderValue::from_bytes(b"X-Of-The-Config, \xff").unwrap();
+        inbound.insert(header::CONNECTION, options);
+        assert_eq!(stripped(inbound), headers(&[("x-amzn-bedrock-trace", "ENABLED")]));
     }
 
     #[test]

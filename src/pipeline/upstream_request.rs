@@ -50,7 +50,7 @@ pub(super) fn signed(
 ) -> Result<Request<Bytes>, BuildRequestError> {
     let Prepared { auth, mut head, payload } = prepare(routed, target)?;
     if let Some(span) = span {
-        span.mark(&mut head.headers);
+        span.inject(&mut head.headers);
     }
     let hash = || payload.hash(routed);
     sign::authorize(&mut head, hash, &auth, &target.endpoint.region, SystemTime::now())?;

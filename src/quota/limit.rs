@@ -612,7 +612,7 @@ mod tests {
     }
 
     #[test]
-    fn it_never_falls_below_its_floor() {
+    fn a_learned_limit_never_falls_below_its_floor() {
         let start = Instant::now();
         let mut limit = Limit::new(Some(100.0), 10.0, 0.0, start);
         for _ in 0..20 {
@@ -647,7 +647,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_learned_outlives_a_change_of_the_config() {
+    fn a_learned_limit_survives_a_change_of_the_config() {
         let now = Instant::now();
         let mut before = Limit::new(Some(100.0), 1.0, 0.0, now);
         before.throttled(&LEARNING, now);

@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn it_shortens_waits_once_it_is_set() {
+    async fn the_shutdown_deadline_shortens_waits() {
         let deadline = ShutdownDeadline::default();
         let now = Instant::now();
         let later = now + Duration::from_secs(60);

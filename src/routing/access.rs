@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn one_client_does_not_confirm_a_denial_of_what_it_names_besides() {
+    fn a_single_client_does_not_confirm_a_denial_of_a_request_with_extras() {
         let (mut access, now) = (Access::default(), Instant::now());
         for _ in 0..1000 {
             for extras in [Extras::Unknown, Extras::Resources] {

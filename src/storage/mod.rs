@@ -1,5 +1,8 @@
 //! Connections to what outlives a process: Redis, and SQLite files. Jobs, budgets and the fleet build their
-//! stores on them.
+//! stores on them. Also why a call to such a store failed.
 
+mod error;
 pub mod redis;
 pub mod sqlite;
+
+pub use error::{StoreError, within};

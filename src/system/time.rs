@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_ready_is_taken() {
+    async fn a_ready_future_wins_over_the_time_limit() {
         assert_eq!(timeout(Duration::ZERO, async { 7 }).await, Ok(7));
         let mut timer = pin!(sleep(LIMIT));
         timer.as_mut().reset(Instant::now() + 2 * LIMIT);

@@ -220,7 +220,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_what_is_read(
+        fn written_values_are_read_back(
             text: String,
             number: u64,
             real in proptest::option::of((0..1_000_000_u32).prop_map(|it| f64::from(it) / 64.0)),

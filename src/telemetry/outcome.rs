@@ -109,6 +109,35 @@ impl Outcome {
             Outcome::Panic => "panic",
         }
     }
+
+    /// Whether an operator should look into it: not if the client caused it, or went away.
+    pub(super) fn is_failure(self) -> bool {
+        match self {
+            Outcome::Success
+            | Outcome::ClientError
+            | Outcome::ClientLimited
+            | Outcome::ClientDenied
+            | Outcome::Unauthenticated
+            | Outcome::BadRequest
+            | Outcome::BodyTooLarge
+            | Outcome::BodyTimeout
+            | Outcome::ClientGone
+            | Outcome::ClientStalled => false,
+            Outcome::UpstreamError
+            | Outcome::ConnectTimeout
+            | Outcome::FirstByteTimeout
+            | Outcome::Throttled
+            | Outcome::Overloaded
+            | Outcome::ResourceExhausted
+            | Outcome::QueueFull
+            | Outcome::RequestTimeout
+            | Outcome::StreamBroken
+            | Outcome::StreamIdle
+            | Outcome::StreamException
+            | Outcome::Incomplete
+            | Outcome::Panic => true,
+        }
+    }
 }
 
 #[cfg(test)]

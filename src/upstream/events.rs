@@ -337,7 +337,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_no_event_breaks_the_stream() {
+    async fn bytes_that_are_not_an_event_break_the_stream() {
         let mut cut = signed_by_a_client(&events());
         cut.truncate(cut.len() - 3);
         let broken = translated(source(cut, &[]), signer("k")).await;
@@ -352,7 +352,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn however_the_bytes_are_cut(cuts in prop::collection::vec(0usize..60, 0..20)) {
+        fn events_do_not_depend_on_how_the_bytes_are_split(cuts in prop::collection::vec(0usize..60, 0..20)) {
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
             let sent = signed_by_a_client(&events());
             let got = runtime.block_on(translated(source(sent, &cuts), signer("k"))).unwrap();

@@ -217,7 +217,7 @@ mod tests {
                         </script><!-- build 7 --><center>nginx/1.22.1</center>\r\n</body></html>\r\n";
 
     #[test]
-    fn what_is_bedrocks_stays_as_it_came() {
+    fn an_error_of_bedrock_is_relayed_unchanged() {
         for body in [r#"{"message":"no"}"#, r#"{"Message": "no", "more": 1}"#, "{}"] {
             for status in [400, 403, 404, 424, 429, 500, 503, 599] {
                 let headers = [("x-amzn-errortype", "Some:http://x"), ("x-other", "1")];
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_is_brought_into_its_form() {
+    fn an_error_of_another_service_gets_the_form_of_bedrocks() {
         use ErrorKind as Kind;
         for (status, body, kind, class, message) in [
             (
@@ -349,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn what_quotes_a_request_is_not_passed_on() {
+    fn a_message_that_quotes_a_request_is_dropped() {
         for body in [
             "<pre>Authorization: AWS4-HMAC-SHA256 Credential=AKID</pre>",
             "x-amz-security-token: abc",
@@ -375,7 +375,7 @@ mod tests {
         }
 
         #[test]
-        fn every_answer_comes_to_bedrocks_form(status in 300u16..600, body in ".{0,60}") {
+        fn every_error_response_gets_the_form_of_bedrocks(status in 300u16..600, body in ".{0,60}") {
             let answer = answer(status, &[], &body);
             prop_assert!(answer.status.is_client_error() || answer.status.is_server_error());
             prop_assert!(answer.headers.contains_key(ERROR_TYPE));

@@ -430,7 +430,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_encoded_is_told_from_what_is_not() {
+    fn an_encoded_response_is_detected() {
         let of = |values: &[&'static [u8]]| {
             let mut headers = HeaderMap::new();
             for value in values {

@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn what_every_model_takes_is_no_extra() {
+    fn parameters_of_every_model_are_no_extras() {
         let converse = r#"{"messages":[{"role":"user","content":[{"text":"guardrailConfig"},
             {"image":{"format":"png","source":{"bytes":"aa"}}},{"toolResult":{"toolUseId":"t",
             "content":[{"json":{"s3Location":{"uri":"mine"}}}]}},{"text":"cachePoint"}]}],
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn what_takes_a_permission_is_found_wherever_it_stands() {
+    fn resources_that_need_a_permission_are_found_anywhere() {
         for (operation, body) in [
             (Operation::Converse, r#"{"messages":[],"guardrailConfig":{}}"#),
             (Operation::Converse, r#"{"messages":[],"guardrail\u0043onfig":{}}"#),
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_is_an_extra() {
+    fn unknown_parameters_are_extras() {
         let deep = format!("{{\"content\":{}{}}}", "[".repeat(100), "]".repeat(100));
         let large = format!("{{\"prompt\":\"{}\"}}", "x".repeat(MAX_READ));
         for body in [

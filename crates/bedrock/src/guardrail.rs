@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn one_is_put_in_and_all_else_stays() {
+    fn a_guardrail_is_inserted_and_the_rest_is_unchanged() {
         let put = |body: &str| String::from_utf8(put_in(body.as_bytes(), "g", "2").unwrap().into());
         let member = r#""guardrailConfig":{"guardrailIdentifier":"g","guardrailVersion":"2"}"#;
         assert_eq!(put(" {} ").unwrap(), format!("{{{member}}} "));
@@ -154,7 +154,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_put_in_is_what_is_read(keys in prop::collection::btree_map("[a-z]{1,4}", 0..9u8, 0..5)) {
+        fn an_inserted_guardrail_is_read_back(keys in prop::collection::btree_map("[a-z]{1,4}", 0..9u8, 0..5)) {
             let body = serde_json::to_vec(&keys).unwrap();
             let changed = put_in(&body, "gr-1", "DRAFT").unwrap();
             prop_assert_eq!(named_in_converse(&changed).unwrap(), vec![named("gr-1", "DRAFT")]);

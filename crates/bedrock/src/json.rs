@@ -329,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_json_is_an_error_with_its_place() {
+    fn invalid_json_is_an_error_with_its_position() {
         for text in [
             "",
             "{",

@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_model_id_is_refused() {
+    fn an_invalid_model_id_is_refused() {
         let error = |raw: &str| ModelId::decode(raw).unwrap_err();
         assert_eq!(error(""), ModelIdError::Empty);
         assert_eq!(error("a%253A0"), ModelIdError::Character);

@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_control_plane_changes_is_no_call() {
+    fn changes_in_the_control_plane_are_no_calls() {
         let get = |path: &str| parse(&Method::GET, path);
         let raw = get("/inference-profiles/arn:aws:bedrock:us-east-1:1:inference-profile/us.m");
         let arn = "arn:aws:bedrock:us-east-1:1:inference-profile/us.m";
@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_call_says_why() {
+    fn a_path_that_is_no_call_has_a_reason() {
         assert_eq!(post("/"), Err(PathError::Unknown));
         assert_eq!(post("/model/x"), Err(PathError::Unknown));
         assert_eq!(post("/model/x/delete"), Err(PathError::Unknown));
@@ -342,7 +342,7 @@ mod tests {
         }
 
         #[test]
-        fn what_is_parsed_is_written_so_that_it_parses_to_the_same(
+        fn a_parsed_path_is_written_so_that_it_parses_to_the_same_call(
             path in "/(model|guardrail|async-invoke|inference-profiles|foundation-models)/[a-z:./%0-9AF]{1,40}(/invoke|/converse-stream|/version/1/apply)?"
         ) {
             for method in [Method::POST, Method::GET] {

@@ -511,7 +511,7 @@ mod tests {
     }
 
     #[test]
-    fn what_one_part_tells_of_the_cache_refines_the_others() {
+    fn cache_details_in_one_part_refine_the_others() {
         let split = hour(usage(10, 1, 5, 100), 60);
         // The metrics at the end of Claude's stream, and the headers of its answer.
         assert_eq!(usage(10, 99, 5, 100).refined_by(split), Usage { output: 99, ..split });

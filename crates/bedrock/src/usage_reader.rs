@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_is_bounded_whatever_it_is_called() {
+    fn the_kept_bytes_are_bounded_for_any_names() {
         let long = format!(r#"{{"usage":{{"a":"{}"}},"inputTokens":3}}"#, "x".repeat(1_000_000));
         let reader = read(long.as_bytes(), &[]);
         assert_eq!(reader.usage().map(|usage| usage.input), Some(3));
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_broken_off_or_no_object_tells_nothing() {
+    fn a_truncated_answer_or_no_object_has_no_usage() {
         for text in
             ["", "{", r#"{"inputTokens":3"#, "[1]", "nonsense", r#"{"inputTokens" 3}"#, "}{"]
         {
@@ -289,7 +289,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_reads_what_the_whole_body_tells_however_it_is_cut(
+        fn the_usage_does_not_depend_on_how_the_body_is_split(
             members in prop::collection::vec(member(), 0..8),
             mut cuts in prop::collection::vec(0usize..300, 0..10),
             pretty: bool,

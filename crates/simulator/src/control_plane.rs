@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_listed_is_described() {
+    fn every_listed_model_is_described() {
         let get = |operation, id: &str| answer(operation, Some(id), "");
         let profile = get(Operation::GetInferenceProfile, "us.amazon.nova-lite-v1:0").unwrap();
         let arn = profile["inferenceProfileArn"].as_str().unwrap();

@@ -228,7 +228,8 @@ impl Issuer {
     }
 
     fn check_times(&self, claims: &Map<String, Value>, now: SystemTime) -> Result<(), TokenError> {
-        let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+        // A clock before 1970 is wrong, and would make every token look fresh.
+        let now = now.duration_since(UNIX_EPOCH).map_err(|_| TokenError::TooEarly)?;
         if time(claims, "exp")?.ok_or(TokenError::Claims)?.saturating_add(self.config.leeway) <= now
         {
             return Err(TokenError::Expired);

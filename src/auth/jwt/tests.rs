@@ -313,6 +313,15 @@ async fn a_token_before_the_keys_were_fetched_gets_service_unavailable() {
 }
 
 #[tokio::test]
+async fn a_clock_before_1970_makes_no_token_valid() {
+    let signer = Signer::new("key-1", Algorithm::ES256);
+    let issuers = issuer_with(config(), &[signer.jwk()]);
+    let token = signer.sign(&with("exp", json!(1)));
+    let now = UNIX_EPOCH - Duration::from_secs(1);
+    assert_eq!(issuers.verify(&token, now).err(), Some(TokenError::TooEarly));
+}
+
+#[tokio::test]
 async fn a_reload_keeps_the_keys_of_unchanged_issuers() {
     let signer = Signer::new("key-1", Algorithm::ES256);
     let token = signer.sign(&claims());

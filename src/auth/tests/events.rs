@@ -68,7 +68,7 @@ fn events_are_taken_as_they_were_signed_also_over_midnight() {
 }
 
 #[test]
-fn what_is_left_out_put_in_moved_or_changed_breaks_the_chain() {
+fn an_omitted_added_moved_or_changed_event_breaks_the_chain() {
     type Change = fn(&mut Vec<Message>);
     let changes: [(Change, BadEvent); 8] = [
         (|frames| drop(frames.remove(0)), BadEvent::Mismatch),

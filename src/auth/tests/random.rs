@@ -154,7 +154,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(3000))]
 
     #[test]
-    fn what_the_aws_library_signs_is_taken_and_with_one_byte_changed_refused(
+    fn requests_signed_by_the_aws_library_are_accepted_and_refused_with_one_byte_changed(
         plan in plans(), what in 0..8_u8, at in any::<Index>(), to in select(b"abcdxyz012789".to_vec()),
     ) {
         let authenticator = authenticator(&auth(), None);

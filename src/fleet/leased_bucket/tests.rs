@@ -32,7 +32,7 @@ fn request(bucket: &mut LeasedBucket, now: Instant) -> Option<LeaseRequest> {
 }
 
 #[test]
-fn it_requests_what_queued_requests_need_and_knows_when_that_is_due() {
+fn a_lease_request_covers_queued_requests_and_their_due_time() {
     let now = Instant::now();
     let mut bucket = LeasedBucket::new(status(LinkState::Connected), now);
     assert!(request(&mut bucket, now).is_none(), "there is no demand");
@@ -164,7 +164,7 @@ fn units_that_are_due_soon_stay_booked() {
 }
 
 #[test]
-fn what_the_ledger_has_left_is_known_beside_what_it_holds() {
+fn the_ledgers_available_units_are_known_beside_the_held_ones() {
     let now = Instant::now();
     let mut bucket = LeasedBucket::new(status(LinkState::Connected), now);
     assert_eq!(bucket.left_in_ledger(CONFIG, now), 600.0, "nothing was used yet");

@@ -10,16 +10,15 @@ mod sqlite;
 
 use std::time::Duration;
 
-use crate::system::time::timeout;
 use prometheus::IntCounter;
 use serde_json::Value;
 use uuid::Uuid;
 
 pub(super) use self::redis::RedisStore;
 pub(super) use self::sqlite::SqliteStore;
-use super::record::{Claim, Counts, JobResult, NewJob, Queue, Record, Worker};
+use super::record::{Claim, Counts, JobResult, NewJob, Queue, Record, State, Worker};
 use crate::config::{Jobs, JobsBackend};
-use crate::storage::redis::RedisFailure;
+use crate::storage::{StoreError, within};
 
 /// A job that was started this often without an end fails: it probably kills the process that runs it.
 const MAX_STARTS: u32 = 25;
@@ -29,30 +28,6 @@ const TIDY_CALLS: u32 = 10;
 
 /// A worker that was not seen for this many heartbeats is lost.
 pub(super) const MISSED_HEARTBEATS: u32 = 3;
-
-/// Why a call to the store failed.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// SQLite failed.
-    #[error("SQLite: {0}")]
-    Sqlite(#[from] sqlx::Error),
-    /// Redis refused a call, or was not reachable.
-    #[error(transparent)]
-    Redis(#[from] RedisFailure),
-    /// This version can't read a record.
-    #[error("a record can't be read: {0}")]
-    Record(String),
-    /// The store did not answer in time.
-    #[error("the store did not answer within {}", humantime::format_duration(*.0))]
-    Slow(Duration),
-}
-
-impl StoreError {
-    /// Whether the store itself failed, and not the reading of one record.
-    pub(super) fn is_of_store(&self) -> bool {
-        !matches!(self, StoreError::Record(_))
-    }
-}
 
 /// The outcome of a submission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,13 +85,6 @@ macro_rules! dispatch {
             Store::Redis($of) => within($of.limit() * $times, $call).await,
         }
     };
-}
-
-async fn within<T>(
-    limit: Duration,
-    call: impl Future<Output = Result<T, StoreError>>,
-) -> Result<T, StoreError> {
-    timeout(limit, call).await.unwrap_or(Err(StoreError::Slow(limit)))
 }
 
 impl Store {
@@ -241,8 +209,17 @@ fn from_millis(millis: i64) -> Duration {
     Duration::from_millis(u64::try_from(millis).unwrap_or(0))
 }
 
-fn unreadable(error: impl std::fmt::Display) -> StoreError {
-    StoreError::Record(error.to_string())
+/// The record, unless it lacks what its state promises: its reader would take nothing for the result.
+fn complete(record: Record) -> Result<Record, StoreError> {
+    match record.state {
+        State::Done if record.result.is_none() => {
+            Err(StoreError::unreadable("a job that is done has no result"))
+        }
+        State::Failed | State::Retrying if record.error.is_none() => {
+            Err(StoreError::unreadable("a job that has failed has no error"))
+        }
+        _ => Ok(record),
+    }
 }
 
 /// The error of a job that was started too often.

@@ -11,11 +11,12 @@ use ::redis::{FromRedisValue, RedisError, Script, ScriptInvocation, Value};
 use uuid::Uuid;
 
 use super::{
-    Claim, ClaimLimits, Counts, JobResult, MAX_STARTS, NewJob, Queue, Record, Start, StoreError,
-    Submitted, Worker, from_millis, millis, too_many_starts, unreadable,
+    Claim, ClaimLimits, Counts, JobResult, MAX_STARTS, NewJob, Queue, Record, Start, Submitted,
+    Worker, complete, from_millis, millis, too_many_starts,
 };
 use crate::config::Jobs;
 use crate::jobs::record::State;
+use crate::storage::StoreError;
 use crate::storage::redis::Redis;
 
 /// A heartbeat that is further ahead than this dates from before the clock was set back.
@@ -128,7 +129,7 @@ impl RedisStore {
             invocation.arg(id.to_string());
         }
         let Some(id) = self.invoke::<Option<String>>(&invocation).await? else { return Ok(None) };
-        Ok(Some(Claim::new(queue, id.parse().map_err(unreadable)?)))
+        Ok(Some(Claim::new(queue, id.parse().map_err(StoreError::unreadable)?)))
     }
 
     pub(super) async fn start(
@@ -228,7 +229,7 @@ impl RedisStore {
         let mut get = ::redis::cmd("HGET");
         get.arg(self.keys.job(id)).arg("queue");
         let queue: Option<String> = self.redis.in_time(get.query_async(&mut connection)).await?;
-        queue.map(|queue| queue.parse().map_err(unreadable)).transpose()
+        queue.map(|queue| queue.parse().map_err(StoreError::unreadable)).transpose()
     }
 
     pub(super) async fn renew(
@@ -273,18 +274,20 @@ impl RedisStore {
         }
         let mut text = |name: &str| fields.remove(name);
         let needed = |name: &str, text: Option<String>| {
-            text.ok_or_else(|| unreadable(format!("it has no {name}")))
+            text.ok_or_else(|| StoreError::unreadable(format!("it has no {name}")))
         };
         let result = text("result").map(|result| serde_json::from_str(&result)).transpose();
-        Ok(Some(Record {
-            queue: needed("queue", text("queue"))?.parse().map_err(unreadable)?,
-            state: needed("state", text("state"))?.parse().map_err(unreadable)?,
+        let progress = needed("progress", text("progress"))?;
+        let record = Record {
+            queue: needed("queue", text("queue"))?.parse().map_err(StoreError::unreadable)?,
+            state: needed("state", text("state"))?.parse().map_err(StoreError::unreadable)?,
             owner: text("owner").filter(|owner| !owner.is_empty()),
-            subject: text("subject").unwrap_or_default(),
-            progress: text("progress").and_then(|text| text.parse().ok()).unwrap_or(0),
-            result: result.map_err(unreadable)?,
+            subject: needed("subject", text("subject"))?,
+            progress: progress.parse().map_err(StoreError::unreadable)?,
+            result: result.map_err(StoreError::unreadable)?,
             error: text("error"),
-        }))
+        };
+        complete(record).map(Some)
     }
 
     pub(super) async fn counts(&self) -> Result<[Counts; 3], StoreError> {
@@ -377,18 +380,22 @@ impl Keys {
 fn started(answer: Vec<Value>) -> Result<Start, StoreError> {
     let mut answer = answer.into_iter();
     let mut text = || -> Result<String, StoreError> {
-        let value =
-            answer.next().ok_or_else(|| unreadable("the reply of a script is too short"))?;
-        String::from_redis_value(value).map_err(|error| unreadable(RedisError::from(error)))
+        let value = answer
+            .next()
+            .ok_or_else(|| StoreError::unreadable("the reply of a script is too short"))?;
+        String::from_redis_value(value)
+            .map_err(|error| StoreError::unreadable(RedisError::from(error)))
     };
     match text()?.as_str() {
         "run" => Ok(Start::Run {
-            payload: serde_json::from_str(&text()?).map_err(unreadable)?,
-            failures: text()?.parse().map_err(unreadable)?,
+            payload: serde_json::from_str(&text()?).map_err(StoreError::unreadable)?,
+            failures: text()?.parse().map_err(StoreError::unreadable)?,
         }),
-        "not_yet" => Ok(Start::NotYet(from_millis(text()?.parse().map_err(unreadable)?))),
-        "held" => Ok(Start::Held(from_millis(text()?.parse().map_err(unreadable)?))),
+        "not_yet" => {
+            Ok(Start::NotYet(from_millis(text()?.parse().map_err(StoreError::unreadable)?)))
+        }
+        "held" => Ok(Start::Held(from_millis(text()?.parse().map_err(StoreError::unreadable)?))),
         "settled" => Ok(Start::Ended),
-        other => Err(unreadable(format!("unknown reply '{other}' of a script"))),
+        other => Err(StoreError::unreadable(format!("unknown reply '{other}' of a script"))),
     }
 }

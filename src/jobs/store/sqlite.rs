@@ -15,11 +15,12 @@ use sqlx::{Executor as _, Row as _, SqliteConnection};
 use uuid::Uuid;
 
 use super::{
-    Claim, ClaimLimits, Counts, JobResult, MAX_STARTS, NewJob, Queue, Record, Start, StoreError,
-    Submitted, Worker, from_millis, millis, too_many_starts, unreadable,
+    Claim, ClaimLimits, Counts, JobResult, MAX_STARTS, NewJob, Queue, Record, Start, Submitted,
+    Worker, complete, from_millis, millis, too_many_starts,
 };
 use crate::config::Jobs;
 use crate::jobs::record::State;
+use crate::storage::StoreError;
 use crate::storage::sqlite::SqliteFile;
 
 /// Times are in milliseconds since 1970, except `seen`, which is in seconds. A waiting job with a token is
@@ -150,7 +151,7 @@ impl SqliteStore {
         .fetch_optional(&mut *self.file.connection().await?)
         .await?;
         let Some(id) = id else { return Ok(None) };
-        Ok(Some(Claim { queue, job: id.parse().map_err(unreadable)?, token }))
+        Ok(Some(Claim { queue, job: id.parse().map_err(StoreError::unreadable)?, token }))
     }
 
     pub(super) async fn start(
@@ -219,7 +220,7 @@ impl SqliteStore {
         .execute(connection)
         .await?;
         let payload: String = row.try_get("payload")?;
-        let payload = serde_json::from_str(&payload).map_err(unreadable)?;
+        let payload = serde_json::from_str(&payload).map_err(StoreError::unreadable)?;
         Ok(Start::Run { payload, failures: row.try_get("failures")? })
     }
 
@@ -372,7 +373,7 @@ impl SqliteStore {
             let Some((_, counts)) = queues.into_iter().find(|(it, _)| it.name() == queue) else {
                 continue;
             };
-            match state.parse().map_err(unreadable)? {
+            match state.parse().map_err(StoreError::unreadable)? {
                 State::Waiting => {
                     counts.waiting += jobs;
                     counts.reserved += held;
@@ -409,7 +410,7 @@ impl SqliteStore {
                 let queue: String = row.try_get("queue")?;
                 Ok(Worker {
                     name: row.try_get("name")?,
-                    queue: queue.parse().map_err(unreadable)?,
+                    queue: queue.parse().map_err(StoreError::unreadable)?,
                     seen: row.try_get("seen")?,
                 })
             })
@@ -480,13 +481,13 @@ fn record(row: &SqliteRow) -> Result<Record, StoreError> {
     let text = |column| row.try_get::<String, _>(column);
     let result: Option<String> = row.try_get("result")?;
     let result = result.map(|result| serde_json::from_str::<Value>(&result)).transpose();
-    Ok(Record {
-        queue: text("queue")?.parse().map_err(unreadable)?,
-        state: text("state")?.parse().map_err(unreadable)?,
+    complete(Record {
+        queue: text("queue")?.parse().map_err(StoreError::unreadable)?,
+        state: text("state")?.parse().map_err(StoreError::unreadable)?,
         owner: row.try_get("owner")?,
         subject: text("subject")?,
         progress: row.try_get("progress")?,
-        result: result.map_err(unreadable)?,
+        result: result.map_err(StoreError::unreadable)?,
         error: row.try_get("error")?,
     })
 }

@@ -246,6 +246,38 @@ async fn jobs_that_an_earlier_version_stored_in_redis_are_run() {
 }
 
 #[tokio::test]
+async fn a_record_without_what_its_state_promises_is_an_error_and_no_empty_result() {
+    let store = TestStore::redis();
+    let TestStore::Redis(server) = &store else { unreachable!() };
+    let client = redis::Client::open(server.url()).unwrap();
+    let connect = async || client.get_multiplexed_async_connection().await.ok();
+    let mut connection = eventually("Redis answers", connect).await;
+    let jobs = store.start(Script::echo()).await;
+    let whole = [("queue", "chat"), ("subject", "old"), ("progress", "0")];
+    let damaged = |lost: &str| whole.into_iter().filter(|(name, _)| *name != lost).collect();
+    let damages: [(&str, Vec<(&str, &str)>); 5] = [
+        ("done", whole.to_vec()),
+        ("failed", whole.to_vec()),
+        ("retrying", whole.to_vec()),
+        ("waiting", damaged("subject")),
+        ("running", damaged("progress")),
+    ];
+    for (state, mut fields) in damages {
+        fields.push(("state", state));
+        let id = uuid::Uuid::now_v7();
+        let () = redis::pipe()
+            .hset_multiple(format!("{{sluice}}:job:{id}"), &fields)
+            .query_async(&mut connection)
+            .await
+            .unwrap();
+        let error = jobs.record(id).await.unwrap_err().to_string();
+        assert!(error.contains("can't be read"), "{state}: {error}");
+        // One record that can't be read says nothing about the store.
+        jobs.stats().await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn jobs_that_an_earlier_version_stored_in_a_file_are_run() {
     let store = TestStore::sqlite();
     let config = store.config();

@@ -5,12 +5,11 @@
 //! default, and only an answer without any items to find is unreadable.
 
 use std::collections::HashSet;
-use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::DeserializeSeed;
 use serde_json::{Map, Value};
 
-use super::super::json::{Skip, Text, any_value, scalars};
+use super::super::json::Shape;
 use super::super::text::first_chars;
 use super::{
     Item, Kind, MAX_DESCRIPTION, MAX_EXAMPLE, MAX_QUESTIONS, MAX_REFS, MAX_SUGGESTION, Risk, new_id,
@@ -59,7 +58,7 @@ pub fn read(answer: &str) -> Result<Vec<Item>, Unreadable> {
         // `[ ]` in prose is a box to tick and not an answer.
         .or_else(|| between(answer, '[', ']').and_then(list).filter(|list| !list.is_empty()))
         .ok_or(Unreadable::NoItems)?;
-    let mut items: Vec<Item> = values.iter().take(MAX_ITEMS).filter_map(item).collect();
+    let mut items: Vec<Item> = values.iter().filter_map(item).collect();
     // Clients accept and reject items by their id, so two of the same would be one to them.
     let mut seen = HashSet::new();
     for item in &mut items {
@@ -85,191 +84,50 @@ fn between(text: &str, open: char, close: char) -> Option<&str> {
 /// The first items of the list that a JSON text holds, if it holds one.
 fn list(text: &str) -> Option<Vec<Value>> {
     let mut json = serde_json::Deserializer::from_str(text);
-    let list = Answer.deserialize(&mut json).ok()?;
+    let answer = ANSWER.deserialize(&mut json).ok()?;
     json.end().ok()?;
-    list
-}
-
-/// Reads a JSON value that holds a list of items, as far as it is looked at.
-#[derive(Clone, Copy)]
-struct Answer;
-
-impl<'de> DeserializeSeed<'de> for Answer {
-    type Value = Option<Vec<Value>>;
-
-    any_value!();
-}
-
-impl<'de> Visitor<'de> for Answer {
-    type Value = Option<Vec<Value>>;
-
-    scalars!(None, None, |_, _| None);
-
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
-        let mut list = None;
-        while let Some(key) = members.next_key_seed(Text { most: MAX_NAME })? {
-            if key.as_deref() == Some(ITEMS) {
-                list = members.next_value_seed(List)?.map(|(items, _)| items);
-            } else {
-                members.next_value_seed(Skip)?;
-            }
-        }
-        Ok(list)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, values: A) -> Result<Self::Value, A::Error> {
+    match answer {
+        Value::Object(mut members) => match members.remove(ITEMS)? {
+            Value::Array(items) => Some(items),
+            _ => None,
+        },
         // `[1]` in prose is a footnote and not an answer.
-        let list = List.visit_seq(values)?;
-        Ok(list.and_then(|(items, has_object)| (has_object || items.is_empty()).then_some(items)))
-    }
-}
-
-/// Reads the first items of a list, and whether any of all is an object; `None` for what is no
-/// list.
-#[derive(Clone, Copy)]
-struct List;
-
-impl<'de> DeserializeSeed<'de> for List {
-    type Value = Option<(Vec<Value>, bool)>;
-
-    any_value!();
-}
-
-impl<'de> Visitor<'de> for List {
-    type Value = Option<(Vec<Value>, bool)>;
-
-    scalars!(None, None, |_, _| None);
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut values: A) -> Result<Self::Value, A::Error> {
-        let (mut items, mut has_object) = (Vec::new(), false);
-        while let Some(value) = values.next_element_seed(Fields)? {
-            has_object |= value.is_object();
-            if items.len() < MAX_ITEMS {
-                items.push(value);
-            }
+        Value::Array(items) if items.is_empty() || items.iter().any(Value::is_object) => {
+            Some(items)
         }
-        Ok(Some((items, has_object)))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<Self::Value, A::Error> {
-        Skip.visit_map(members)?;
-        Ok(None)
+        _ => None,
     }
 }
-
-/// The members of an item that are read.
-const FIELDS: [&str; 10] = [
-    "id",
-    "type",
-    "category",
-    "description",
-    "suggestion",
-    "example",
-    "questions",
-    "hawkeye_refs",
-    "risk_level",
-    "confidence",
-];
 
 /// Most elements of a list within an item that are looked at.
 const MAX_ELEMENTS: usize = 100;
 
-/// Reads an item's members, without others; null for what is no object.
-#[derive(Clone, Copy)]
-struct Fields;
+/// A text, of which [`text`] takes the first characters, or a number.
+const SCALAR: Shape<'_> = Shape::text(usize::MAX);
 
-impl<'de> DeserializeSeed<'de> for Fields {
-    type Value = Value;
+/// A scalar, or a list of scalars.
+const FIELD: Shape<'_> = Shape { elements: Some((&SCALAR, MAX_ELEMENTS)), ..SCALAR };
 
-    any_value!();
-}
+const ITEM: Shape<'_> = Shape {
+    members: &[
+        ("id", FIELD),
+        ("type", FIELD),
+        ("category", FIELD),
+        ("description", FIELD),
+        ("suggestion", FIELD),
+        ("example", FIELD),
+        ("questions", FIELD),
+        ("hawkeye_refs", FIELD),
+        ("risk_level", FIELD),
+        ("confidence", FIELD),
+    ],
+    ..Shape::text(0)
+};
 
-impl<'de> Visitor<'de> for Fields {
-    type Value = Value;
+const LIST: Shape<'_> = Shape { elements: Some((&ITEM, MAX_ITEMS)), ..Shape::text(0) };
 
-    scalars!(Value::Null, Value::Null, |_, _| Value::Null);
-
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
-        let mut fields = Map::new();
-        while let Some(key) = members.next_key_seed(Text { most: MAX_NAME })? {
-            match key.filter(|key| FIELDS.contains(&key.as_str())) {
-                Some(key) => {
-                    let value = members.next_value_seed(Field { takes_list: true })?;
-                    fields.insert(key, value);
-                }
-                None => members.next_value_seed(Skip)?,
-            }
-        }
-        Ok(Value::Object(fields))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, values: A) -> Result<Value, A::Error> {
-        Skip.visit_seq(values)?;
-        Ok(Value::Null)
-    }
-}
-
-/// Reads a text, without the blanks around it and cut, a number, or a list of these; null for what
-/// is none of them.
-#[derive(Clone, Copy)]
-struct Field {
-    takes_list: bool,
-}
-
-impl<'de> DeserializeSeed<'de> for Field {
-    type Value = Value;
-
-    any_value!();
-}
-
-impl<'de> Visitor<'de> for Field {
-    type Value = Value;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("any value")
-    }
-
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_u64<E>(self, number: u64) -> Result<Value, E> {
-        Ok(number.into())
-    }
-
-    fn visit_i64<E>(self, number: i64) -> Result<Value, E> {
-        Ok(number.into())
-    }
-
-    fn visit_f64<E>(self, number: f64) -> Result<Value, E> {
-        Ok(number.into())
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Value, E> {
-        Ok(first_chars(text.trim(), MAX_DESCRIPTION).into())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut values: A) -> Result<Value, A::Error> {
-        let mut elements = Vec::new();
-        while self.takes_list && elements.len() < MAX_ELEMENTS {
-            match values.next_element_seed(Field { takes_list: false })? {
-                Some(element) => elements.push(element),
-                None => return Ok(elements.into()),
-            }
-        }
-        Skip.visit_seq(values)?;
-        Ok(if self.takes_list { elements.into() } else { Value::Null })
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<Value, A::Error> {
-        Skip.visit_map(members)?;
-        Ok(Value::Null)
-    }
-}
+/// An object with items, or their list alone.
+const ANSWER: Shape<'_> = Shape { members: &[(ITEMS, LIST)], ..LIST };
 
 /// The item that an object makes; none if it describes nothing.
 fn item(value: &Value) -> Option<Item> {

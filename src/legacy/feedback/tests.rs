@@ -48,7 +48,7 @@ fn a_full_item_comes_through_as_it_is() {
 }
 
 #[test]
-fn what_is_missing_gets_the_defaults() {
+fn missing_fields_get_defaults() {
     let item = one(json!({}));
     let id = item.id.clone();
     assert_eq!(
@@ -136,7 +136,7 @@ fn an_answer_without_items_is_unreadable() {
 }
 
 #[test]
-fn what_is_no_item_or_describes_nothing_is_dropped() {
+fn values_that_are_no_item_or_have_no_description_are_dropped() {
     let mixed = json!([
         1, "x", null, [], {}, {"description": ""}, {"description": "  "}, {"description": 5},
         {"suggestion": "of what?"}, {"description": " here "},
@@ -373,7 +373,7 @@ proptest! {
     }
 
     #[test]
-    fn whatever_was_written_the_items_keep_the_contract(
+    fn items_keep_the_contract_for_any_answer(
         written in prop::collection::vec(any_item(), 0..8)
     ) {
         let read = items(&Value::from(written));

@@ -98,7 +98,7 @@ fn a_connection_test_asks_for_one_sentence() {
 }
 
 #[test]
-fn what_looks_like_a_template_is_data() {
+fn user_text_that_looks_like_a_template_is_data() {
     assert!(analysis(HOSTILE).user.ends_with(&format!("\n{HOSTILE}\n</section_text>")));
     let history = [Message { role: Role::User, text: HOSTILE.into() }];
     let question = ChatInput { current_section: Some(HOSTILE), ..input(HOSTILE, &history) };

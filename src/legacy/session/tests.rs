@@ -42,7 +42,7 @@ fn a_session_begins_at_its_first_use_and_ends_when_it_is_not_used() {
 }
 
 #[test]
-fn who_comes_back_too_late_begins_anew() {
+fn an_expired_session_begins_anew() {
     let (sessions, start) = (sessions(10, 10), Instant::now());
     sessions.open("a", start);
     sessions.note_turn("a", &ask("q", "a"), start);
@@ -136,7 +136,7 @@ fn the_same_job_noted_twice_is_one_turn() {
 }
 
 #[test]
-fn what_was_said_goes_through_json_with_the_words_of_the_prompts() {
+fn a_history_survives_json_with_the_roles_of_the_prompts() {
     let (sessions, now) = (sessions(3, 2), Instant::now());
     sessions.open("a", now);
     sessions.note_turn("a", &ask("why?", "so"), now);
@@ -202,7 +202,7 @@ fn op() -> impl Strategy<Value = Op> {
 
 proptest! {
     #[test]
-    fn it_knows_what_a_naive_table_knows(
+    fn sessions_agree_with_a_simple_table(
         max_sessions in 1usize..8,
         ops in prop::collection::vec(op(), 0..300),
     ) {

@@ -14,9 +14,10 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::ledger::BudgetLedgers;
-use super::store::{Entry, Store, StoreError};
+use super::store::{Entry, Store};
 use super::usd;
 use crate::config::State;
+use crate::storage::StoreError;
 use crate::system::time::{sleep, timeout};
 use crate::telemetry::Metrics;
 

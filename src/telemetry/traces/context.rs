@@ -21,12 +21,12 @@ const MAX_MEMBERS: usize = 32;
 const SAMPLED: u8 = 0x01;
 
 /// The id of a trace that starts with a request: the request's own id, so that one finds the other.
-pub fn trace_id_of(request_id: Uuid) -> TraceId {
+pub(super) fn trace_id_of(request_id: Uuid) -> TraceId {
     TraceId::from_bytes(request_id.into_bytes())
 }
 
 /// A new random id.
-pub fn new_span_id() -> SpanId {
+pub(super) fn new_span_id() -> SpanId {
     SpanId::from(fastrand::u64(1..))
 }
 
@@ -79,6 +79,11 @@ impl TraceParent {
         })
     }
 
+    /// The context of a request of this trace that is not sampled.
+    pub fn unsampled(self) -> SpanContext {
+        SpanContext { trace_id: self.trace_id, span_id: None }
+    }
+
     /// The header value.
     pub fn to_header(self) -> HeaderValue {
         let flags = if self.is_sampled { SAMPLED } else { 0 };
@@ -97,7 +102,7 @@ fn hex<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
 
 /// The `tracestate` of a request, whose `traceparent` must be valid. Empty if it is too long or
 /// malformed.
-pub fn tracestate(headers: &HeaderMap) -> TraceState {
+pub(super) fn tracestate(headers: &HeaderMap) -> TraceState {
     let values = headers.get_all(TRACESTATE).iter();
     let values: Option<Vec<&str>> = values.map(|value| value.to_str().ok()).collect();
     let state = values.unwrap_or_default().join(",");

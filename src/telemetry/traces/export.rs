@@ -252,9 +252,9 @@ mod tests {
 
     use super::*;
     use crate::config::TraceProtocol;
-    use crate::telemetry::traces::{
-        Attributes, Span, SpanKind, TraceId, TraceState, new_span_id, trace_id_of,
-    };
+    use crate::telemetry::traces::context::{new_span_id, trace_id_of};
+    use crate::telemetry::traces::span::{Attributes, Span};
+    use crate::telemetry::traces::{SpanKind, TraceId};
 
     type Outcome = Result<u64, ExportError>;
 
@@ -310,7 +310,7 @@ mod tests {
             span_id: new_span_id(),
             parent: None,
             is_parent_remote: false,
-            state: TraceState::NONE,
+            state: opentelemetry::trace::TraceState::NONE,
             name: String::new(),
             kind: SpanKind::Internal,
             start: SystemTime::UNIX_EPOCH,

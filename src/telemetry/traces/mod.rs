@@ -3,28 +3,38 @@
 //! Span data, batches and the wire form are those of OpenTelemetry's SDK. Sampling and the
 //! `traceparent` header are our own: an unsampled request creates no span.
 //!
-//! No request waits for the export. A request hands its spans over when it has ended, all of them
-//! or none: if the queue has no room they are dropped and counted.
+//! A sampled request records its attempts and waits with a [`SpanRecorder`]. At its end it hands over
+//! the recorder and a [`RequestRecord`], which become its spans.
+//!
+//! No request waits for the export. All spans of a request are exported or none: if the queue has no
+//! room they are dropped and counted.
 
 mod context;
+mod conventions;
 mod export;
 mod otlp;
+mod recorder;
+mod request;
 mod span;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use http::request::Parts;
 use opentelemetry::InstrumentationScope;
 use opentelemetry_sdk::trace::{BatchSpanProcessor, SpanProcessor};
 use prometheus::IntCounter;
+use uuid::Uuid;
 
-pub use context::{
-    SpanContext, TRACEPARENT, TRACESTATE, TraceParent, new_span_id, trace_id_of, tracestate,
-};
+pub use context::{SpanContext, TRACEPARENT, TRACESTATE, TraceParent};
 pub use export::{Collector, ExportError, Exporter, start};
-pub use opentelemetry::trace::{SpanId, SpanKind, TraceId, TraceState};
+pub use opentelemetry::trace::{SpanId, SpanKind, TraceId};
 pub use otlp::Otlp;
-pub use span::{AttributeValue, Attributes, Span, truncate};
+pub use recorder::{AttemptResult, OpenSpan, SpanRecorder, SpanTarget};
+pub use request::RequestRecord;
+
+use context::trace_id_of;
+use span::Span;
 
 /// The range of a random number of seven bytes.
 const RANDOM_RANGE: u64 = 1 << 56;
@@ -99,14 +109,29 @@ fn randomness(trace_id: TraceId) -> u64 {
 }
 
 impl Traces {
-    /// Whether a request's trace is sampled: as its client decided, otherwise by chance.
-    pub fn samples(&self, parent: Option<&TraceParent>, trace_id: TraceId) -> bool {
-        self.sampler.samples(parent, trace_id)
+    /// A recorder for the spans of a request, if its trace is sampled: as its client decided in
+    /// `parent`, otherwise by chance. `kind` is [`SpanKind::Server`] for a request that a client sent,
+    /// and [`SpanKind::Internal`] for one that this process makes.
+    pub fn sample(
+        &self,
+        request_id: Uuid,
+        parent: Option<TraceParent>,
+        head: &Parts,
+        kind: SpanKind,
+    ) -> Option<Box<SpanRecorder>> {
+        let trace_id = parent.map_or_else(|| trace_id_of(request_id), |parent| parent.trace_id);
+        let is_sampled = self.sampler.samples(parent.as_ref(), trace_id);
+        is_sampled.then(|| Box::new(SpanRecorder::new(trace_id, parent, head, &kind)))
+    }
+
+    /// Exports the spans of a finished request.
+    pub fn record(&self, recorder: &SpanRecorder, record: &RequestRecord<'_>) {
+        self.export(record.spans(recorder));
     }
 
     /// Queues the spans of a request for export, or drops them if the queue has no room or the export
     /// has been stopped.
-    pub fn export(&self, spans: Vec<Span>) {
+    fn export(&self, spans: Vec<Span>) {
         if !self.queue.reserve(spans.len()) {
             self.dropped.inc_by(spans.len() as u64);
             return;
@@ -119,8 +144,7 @@ impl Traces {
 
 #[cfg(test)]
 mod tests {
-    use uuid::Uuid;
-
+    use super::context::new_span_id;
     use super::*;
 
     #[test]

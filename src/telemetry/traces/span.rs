@@ -14,12 +14,12 @@ use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 const MAX_TEXT: usize = 512;
 
 /// The part of a text that goes into a span.
-pub fn truncate(text: &str) -> &str {
+pub(super) fn truncate(text: &str) -> &str {
     text.get(..text.floor_char_boundary(MAX_TEXT)).unwrap_or_default()
 }
 
 /// A type that can be the value of an attribute.
-pub trait AttributeValue {
+pub(super) trait AttributeValue {
     /// The value.
     fn into_value(self) -> Value;
 }
@@ -51,21 +51,27 @@ attribute_values! {
 
 /// The attributes of a span. Each name is added once.
 #[derive(Clone, Debug, Default)]
-pub struct Attributes(Vec<KeyValue>);
+pub(super) struct Attributes(Vec<KeyValue>);
 
 impl Attributes {
     /// Creates an empty list with this capacity.
-    pub fn with_capacity(capacity: usize) -> Attributes {
+    pub(super) fn with_capacity(capacity: usize) -> Attributes {
         Attributes(Vec::with_capacity(capacity))
     }
 
     /// Adds an attribute.
-    pub fn add(&mut self, name: &'static str, value: impl AttributeValue) {
+    pub(super) fn add(&mut self, name: &'static str, value: impl AttributeValue) {
         self.0.push(KeyValue::new(name, value.into_value()));
     }
 
+    /// The attributes.
+    #[cfg(test)]
+    pub(super) fn iter(&self) -> impl Iterator<Item = &KeyValue> {
+        self.0.iter()
+    }
+
     /// Adds an attribute if its value is known.
-    pub fn add_known(&mut self, name: &'static str, value: Option<impl AttributeValue>) {
+    pub(super) fn add_known(&mut self, name: &'static str, value: Option<impl AttributeValue>) {
         if let Some(value) = value {
             self.add(name, value);
         }
@@ -74,29 +80,29 @@ impl Attributes {
 
 /// A finished span.
 #[derive(Clone, Debug)]
-pub struct Span {
+pub(super) struct Span {
     /// The trace it belongs to.
-    pub trace_id: TraceId,
+    pub(super) trace_id: TraceId,
     /// Its own id.
-    pub span_id: SpanId,
+    pub(super) span_id: SpanId,
     /// The parent span.
-    pub parent: Option<SpanId>,
+    pub(super) parent: Option<SpanId>,
     /// Whether the parent belongs to another process.
-    pub is_parent_remote: bool,
+    pub(super) is_parent_remote: bool,
     /// The trace's `tracestate`.
-    pub state: TraceState,
+    pub(super) state: TraceState,
     /// The name.
-    pub name: String,
+    pub(super) name: String,
     /// Its kind.
-    pub kind: SpanKind,
+    pub(super) kind: SpanKind,
     /// The start time.
-    pub start: SystemTime,
+    pub(super) start: SystemTime,
     /// The end time.
-    pub end: SystemTime,
+    pub(super) end: SystemTime,
     /// The attributes.
-    pub attributes: Attributes,
+    pub(super) attributes: Attributes,
     /// The error it ended with, if that is worth an operator's attention.
-    pub error: Option<Cow<'static, str>>,
+    pub(super) error: Option<Cow<'static, str>>,
 }
 
 impl Span {

@@ -60,7 +60,7 @@ fn a_thinking_budget_must_stay_below_the_cap() {
 }
 
 #[test]
-fn what_an_answer_is_to_be_like_is_seen_in_every_schema() {
+fn the_requested_form_of_an_answer_is_found_in_every_schema() {
     let (thinks, schema, effort) =
         (Features::REASONING, Features::STRUCTURED_OUTPUT, Features::EFFORT);
     let flat = |body: &str| of(Operation::InvokeModel, Family::OpenAi, body);
@@ -170,7 +170,7 @@ proptest! {
 }
 
 #[test]
-fn what_the_bytes_do_not_bound_is_open_in_every_schema() {
+fn content_that_bytes_do_not_bound_is_open_in_every_schema() {
     let invoke = |family, body: &str| of(Operation::InvokeModel, family, body).extent.is_open;
     let block = |block: &str| {
         let body = format!(r#"{{"messages":[{{"content":[{{"text":"x"}},{block}]}}]}}"#);
@@ -272,7 +272,7 @@ fn what_the_bytes_do_not_bound_is_open_in_every_schema() {
 }
 
 #[test]
-fn what_raises_the_cost_of_an_answer_is_found() {
+fn surcharges_are_found() {
     let extent = |body: &str| converse(body).extent;
     let fields = |fields: &str| {
         converse(&format!(

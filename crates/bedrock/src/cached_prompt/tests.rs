@@ -136,7 +136,7 @@ fn a_conversation_keeps_its_key_in_every_order_and_as_it_grows() {
 }
 
 #[test]
-fn what_stands_after_the_first_point_is_no_part_of_the_key() {
+fn content_after_the_first_cache_point_is_not_part_of_the_key() {
     let body = |tool: &str, system: &str, message: &str| {
         let body = json!({
             "toolConfig": {"tools": [{"toolSpec": {"name": tool}}]},
@@ -214,7 +214,7 @@ fn a_long_value_is_told_by_its_start_and_length() {
 
 proptest! {
     #[test]
-    fn the_key_tells_prompts_apart(one in "\\PC{0,20}", other in "\\PC{0,20}") {
+    fn different_prompts_have_different_keys(one in "\\PC{0,20}", other in "\\PC{0,20}") {
         let body = |text: &str| {
             let message = json!({"role": "user", "content": [{"text": text}, {"cachePoint": {}}]});
             converse(&json!({ "messages": [message] }).to_string()).unwrap()

@@ -106,7 +106,7 @@ async fn a_model_says_what_it_is_told_whole_and_streamed_and_is_charged_for_that
 }
 
 #[tokio::test]
-async fn what_bedrock_refuses_is_refused() {
+async fn requests_that_bedrock_refuses_are_refused() {
     let simulator = start().await;
     let anthropic = |change: Value| {
         let mut body = json!({

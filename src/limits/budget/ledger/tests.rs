@@ -47,7 +47,7 @@ fn event() -> impl Strategy<Value = Event> {
 proptest! {
     /// Against a list of all that was paid, and a store that writes each process's figure.
     #[test]
-    fn it_agrees_with_a_list_of_payments(events in prop::collection::vec(event(), 1..120)) {
+    fn the_ledger_agrees_with_a_list_of_payments(events in prop::collection::vec(event(), 1..120)) {
         let mut now = start();
         let client: Arc<str> = "a".into();
         let ledger = BudgetLedger::new(&client, Arc::default(), now);

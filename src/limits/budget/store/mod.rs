@@ -13,7 +13,8 @@ use crate::system::time::timeout;
 use prometheus::IntCounter;
 
 use crate::config::BudgetStore;
-use crate::storage::redis::{Redis, RedisFailure};
+use crate::storage::redis::Redis;
+use crate::storage::{StoreError, within};
 
 const DAY: i64 = 24 * 60 * 60;
 
@@ -116,23 +117,6 @@ pub struct Entry {
     pub restores: bool,
 }
 
-/// Why a call to a store failed.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// The file.
-    #[error("SQLite: {0}")]
-    Sqlite(#[from] sqlx::Error),
-    /// Redis.
-    #[error(transparent)]
-    Redis(#[from] RedisFailure),
-    /// Redis answered with something unexpected.
-    #[error("Redis holds something that is not a sum")]
-    NoSum,
-    /// The store did not answer in time.
-    #[error("the store did not answer within {}", humantime::format_duration(*.0))]
-    Slow(Duration),
-}
-
 /// A store.
 #[derive(Debug)]
 pub enum Store {
@@ -213,7 +197,7 @@ impl Store {
         &self,
         call: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
-        let outcome = timeout(LIMIT, call).await.unwrap_or(Err(StoreError::Slow(LIMIT)));
+        let outcome = within(LIMIT, call).await;
         if let (Err(_), Store::Sqlite(store)) = (&outcome, self) {
             store.doubt();
         }

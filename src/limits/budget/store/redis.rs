@@ -10,7 +10,8 @@ use std::time::SystemTime;
 use redis::{Cmd, Pipeline};
 use uuid::Uuid;
 
-use super::{Entry, Kind, StoreError};
+use super::{Entry, Kind};
+use crate::storage::StoreError;
 use crate::storage::redis::Redis;
 
 /// Entries of one round trip.
@@ -44,10 +45,8 @@ impl RedisStore {
             let pipeline = self.pipeline(batch);
             let answer = pipeline.query_async::<Vec<Vec<String>>>(&mut connection);
             let answer = self.redis.in_time(answer).await?;
-            for fields in answer {
-                let numbers = fields.iter().map(|text| text.parse::<u64>().ok());
-                let sum = numbers.sum::<Option<u64>>().ok_or(StoreError::NoSum)?;
-                sums.push(sum);
+            for fields in &answer {
+                sums.push(sum(fields)?);
             }
         }
         Ok(sums)
@@ -89,11 +88,36 @@ impl RedisStore {
     }
 }
 
+/// The sum of the figures of all processes.
+fn sum(fields: &[String]) -> Result<u64, StoreError> {
+    fields.iter().try_fold(0_u64, |sum, field| {
+        let figure: u64 = field.parse().map_err(StoreError::unreadable)?;
+        sum.checked_add(figure).ok_or_else(|| StoreError::unreadable("a sum of a budget overflows"))
+    })
+}
+
 /// Longer than any period, from its last write on.
 fn kept_seconds(kind: Kind) -> u64 {
     const DAY: u64 = 24 * 60 * 60;
     match kind {
         Kind::Daily => 2 * DAY,
         Kind::Monthly => 33 * DAY,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_that_make_no_sum_are_refused() {
+        let sum = |fields: &[&str]| {
+            let fields: Vec<String> = fields.iter().map(|field| (*field).to_owned()).collect();
+            sum(&fields).ok()
+        };
+        assert_eq!(sum(&[]), Some(0));
+        assert_eq!(sum(&["5", "7"]), Some(12));
+        assert_eq!(sum(&["5", "seven"]), None);
+        assert_eq!(sum(&["18446744073709551615", "1"]), None);
     }
 }

@@ -11,7 +11,8 @@ use prometheus::IntCounter;
 use sqlx::{Error, Executor as _, SqliteConnection};
 use tokio::time::Instant;
 
-use super::{Entry, Kind, LIMIT, Period, StoreError};
+use super::{Entry, Kind, LIMIT, Period};
+use crate::storage::StoreError;
 use crate::storage::sqlite::SqliteFile;
 
 const SCHEMA: &str = "
