@@ -1,4 +1,5 @@
-//! The admin surface: health, readiness, metrics, targets and their actions, the config, the status page.
+//! The admin surface: health, readiness, metrics, targets and their actions, the config and its reload,
+//! the status page.
 //!
 //! `access` decides who may use which path. Responses carry no CORS headers, so that a page of another
 //! origin can't read them.
@@ -6,6 +7,7 @@
 mod access;
 mod gauges;
 mod readiness;
+mod reload;
 mod status;
 mod targets;
 
@@ -22,6 +24,7 @@ use http_body_util::{Either, Full};
 use percent_encoding::percent_decode_str;
 
 pub use readiness::Readiness;
+pub use reload::{ReloadError, ReloadReply, ReloadRequests, Reloaded};
 pub use status::Events;
 
 use crate::auth::Peer;
@@ -29,6 +32,7 @@ use crate::pipeline::{Gateway, SharedGateway};
 use crate::routing::Target;
 use crate::telemetry::audit::{self, Actor};
 use access::{AccessDenied, Guard};
+use reload::Reloads;
 use status::Status;
 
 /// A response body: complete, or a stream of events.
@@ -41,7 +45,11 @@ pub struct Admin {
     readiness: Arc<Readiness>,
     is_local: bool,
     status: Status,
+    reloads: Reloads,
 }
+
+/// The name of a reload in the audit log, and what it is done on.
+const RELOAD: (&str, &str) = ("reload_config", "config");
 
 /// An operator's action on a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,6 +100,7 @@ enum Path<'a> {
     Metrics,
     Targets,
     Config,
+    Reload,
     Page,
     Status,
     Events,
@@ -107,6 +116,7 @@ impl<'a> Path<'a> {
             "/metrics" => Path::Metrics,
             "/admin/targets" => Path::Targets,
             "/admin/config" => Path::Config,
+            "/admin/reload" => Path::Reload,
             "/status" => Path::Page,
             "/admin/status" => Path::Status,
             "/admin/events" => Path::Events,
@@ -122,20 +132,22 @@ impl<'a> Path<'a> {
             Path::Health | Path::Ready | Path::Page => Guard::Anybody,
             Path::Metrics => Guard::Metrics,
             Path::Targets | Path::Config | Path::Status | Path::Events => Guard::Reader,
-            Path::Action(..) => Guard::Changer,
+            Path::Action(..) | Path::Reload => Guard::Changer,
         }
     }
 }
 
 impl Admin {
-    /// The admin surface of this gateway. `is_local`: its listener is on loopback.
+    /// The admin surface of this gateway, and the requests for a reload that it takes. `is_local`: its
+    /// listener is on loopback.
     pub fn new(
         shared_gateway: Arc<SharedGateway>,
         readiness: Arc<Readiness>,
         is_local: bool,
-    ) -> Admin {
+    ) -> (Admin, ReloadRequests) {
         let status = Status::new(Arc::clone(&shared_gateway), Arc::clone(&readiness));
-        Admin { shared_gateway, readiness, is_local, status }
+        let (reloads, requests) = Reloads::new();
+        (Admin { shared_gateway, readiness, is_local, status, reloads }, requests)
     }
 
     /// Records the history for the status page. Never returns.
@@ -144,23 +156,39 @@ impl Admin {
     }
 
     /// The response to a request; `None` if the path is not an admin path.
-    pub fn answer(&self, head: &Parts, peer: &Peer) -> Option<Response<Body>> {
+    pub async fn answer(&self, head: &Parts, peer: &Peer) -> Option<Response<Body>> {
         let path = Path::of(head.uri.path())?;
+        Some(match self.admit(path, head, peer) {
+            Err(refusal) => refusal.map(whole),
+            // In a box, since it waits, and every connection would have room for it.
+            Ok(()) if path == Path::Reload => Box::pin(self.reload(peer)).await.map(whole),
+            Ok(()) => self.answer_now(path, peer),
+        })
+    }
+
+    /// Checks access and method; the error is the refusal.
+    fn admit(&self, path: Path<'_>, head: &Parts, peer: &Peer) -> Result<(), Response<Bytes>> {
         let gateway = self.shared_gateway.load();
         let server = &gateway.config.server;
         if let Err(refused) = access::check(path.guard(), head, server, self.is_local) {
-            if let Path::Action(action, target) = path {
-                audit::record_refusal(action.name(), target, peer.address);
-            }
-            return Some(refuse(&gateway, refused).map(whole));
+            let (action, on) = match path {
+                Path::Action(action, target) => (action.name(), target),
+                Path::Reload => RELOAD,
+                _ => return Err(refuse(&gateway, refused)),
+            };
+            audit::record_refusal(action, on, peer.address);
+            return Err(refuse(&gateway, refused));
         }
-        if !is_method_of(path, &head.method) {
-            return Some(wrong_method(path).map(whole));
-        }
+        if is_method_of(path, &head.method) { Ok(()) } else { Err(wrong_method(path)) }
+    }
+
+    fn answer_now(&self, path: Path<'_>, peer: &Peer) -> Response<Body> {
+        let gateway = self.shared_gateway.load();
         let answer = match path {
-            Path::Page => return Some(self.status.page()),
-            Path::Status => return Some(self.status.snapshot()),
-            Path::Events => return Some(self.status.events()),
+            Path::Page => return self.status.page(),
+            Path::Status => return self.status.snapshot(),
+            Path::Events => return self.status.events(),
+            Path::Reload => return Admin::not_found(),
             Path::Health => json(StatusCode::OK, &serde_json::json!({ "status": "ok" })),
             Path::Ready => self.ready(),
             Path::Metrics => metrics(&gateway),
@@ -168,7 +196,28 @@ impl Admin {
             Path::Config => config(&gateway),
             Path::Action(action, target) => act_on_target(&gateway, action, target, peer),
         };
-        Some(answer.map(whole))
+        answer.map(whole)
+    }
+
+    /// Has the config loaded again, and records it in the audit log.
+    async fn reload(&self, peer: &Peer) -> Response<Bytes> {
+        let (action, on) = RELOAD;
+        audit::record(action, on, actor(&self.shared_gateway.load(), peer));
+        match self.reloads.reload().await {
+            Ok(Reloaded { warnings, restart_needed }) => json(
+                StatusCode::OK,
+                &serde_json::json!({
+                    "done": action, "warnings": warnings, "restart_needed": restart_needed,
+                }),
+            ),
+            Err(error) => {
+                let status = match error {
+                    ReloadError::Refused(_) => StatusCode::UNPROCESSABLE_ENTITY,
+                    ReloadError::Unavailable | ReloadError::Busy => StatusCode::SERVICE_UNAVAILABLE,
+                };
+                json(status, &serde_json::json!({ "message": error.to_string() }))
+            }
+        }
     }
 
     /// The response to any other path on a listener of its own.
@@ -189,13 +238,13 @@ impl Admin {
 
 fn is_method_of(path: Path<'_>, method: &Method) -> bool {
     match path {
-        Path::Action(..) => *method == Method::POST,
+        Path::Action(..) | Path::Reload => *method == Method::POST,
         _ => matches!(*method, Method::GET | Method::HEAD),
     }
 }
 
 fn wrong_method(path: Path<'_>) -> Response<Bytes> {
-    let allowed = if matches!(path, Path::Action(..)) { "POST" } else { "GET, HEAD" };
+    let allowed = if matches!(path, Path::Action(..) | Path::Reload) { "POST" } else { "GET, HEAD" };
     let message = format!("this path takes {allowed} only");
     let message = serde_json::json!({ "message": message });
     let mut refusal = json(StatusCode::METHOD_NOT_ALLOWED, &message);
@@ -242,10 +291,14 @@ fn act_on_target(
         return json(StatusCode::NOT_FOUND, &message);
     };
     action.apply(target);
-    let has_key = gateway.config.server.admin_key.is_some();
-    let who = if has_key { "admin_key" } else { audit::ANYONE };
-    audit::record(action.name(), &name, Actor { name: who, peer: peer.address });
+    audit::record(action.name(), &name, actor(gateway, peer));
     json(StatusCode::OK, &serde_json::json!({ "target": name, "done": action.name() }))
+}
+
+/// The author of a change.
+fn actor(gateway: &Gateway, peer: &Peer) -> Actor<'static> {
+    let has_key = gateway.config.server.admin_key.is_some();
+    Actor { name: if has_key { "admin_key" } else { audit::ANYONE }, peer: peer.address }
 }
 
 fn failed(error: &dyn std::error::Error) -> Response<Bytes> {

@@ -14,6 +14,6 @@ mod tests;
 
 pub use authenticator::{AuthError, AuthOutcome, Authenticated, Authenticator, Credential, bearer};
 pub use identity::identify;
-pub use jwt::{Issuers, TokenError};
+pub use jwt::{Issuers, TokenError, fetch_keys};
 pub use peer::{ClientCertificate, Peer, UnreadableCertificate};
 pub use signature::{PendingAuth, PendingSignature, SignatureError};

@@ -3,12 +3,13 @@
 //! Keys of clients are printed once and stored nowhere. Randomness comes from the operating system.
 
 use std::io::Read;
+use std::path::PathBuf;
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 
 use super::{ConfigFile, print};
-use crate::bedrock::sigv4::PayloadHash;
+use crate::config::{AdminListener, Env, key_digest};
 
 /// Longest key that is read, in bytes.
 const MAX_KEY_BYTES: u64 = 64 * 1024;
@@ -47,6 +48,13 @@ struct New {
     /// Create only a key pair, for AWS SDKs to sign with.
     #[arg(long)]
     pair: bool,
+    /// Print the lines that add the keys to a client that has keys already, for a rotation.
+    #[arg(long)]
+    rotate: bool,
+    /// Refer to the secret of the key pair by a file in this folder, which can be changed without a
+    /// restart. Default: by an environment variable of the gateway.
+    #[arg(long, value_name = "DIR", conflicts_with = "bearer")]
+    file: Option<PathBuf>,
 }
 
 pub(super) fn run(arguments: Arguments) -> Result<(), String> {
@@ -56,9 +64,10 @@ pub(super) fn run(arguments: Arguments) -> Result<(), String> {
             Ok(())
         }
         Command::Admin(config) => {
-            let server = super::load(&config.source())?.config.server;
-            let key = server.admin_key.ok_or_else(|| match server.admin_key_file {
-                Some(file) if !server.admin_listen.ip().is_loopback() => {
+            let listener = AdminListener::load(&config.source(), &Env::of_process(), true);
+            let listener = listener.map_err(|error| error.to_string())?;
+            let key = listener.key.ok_or_else(|| match listener.key_file {
+                Some(file) if !listener.address.ip().is_loopback() => {
                     format!("no admin key was generated yet: {} does not exist", file.display())
                 }
                 _ => "this config has no admin key".to_owned(),
@@ -74,7 +83,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), String> {
             if key.is_empty() {
                 return Err("no key on standard input".to_owned());
             }
-            print(&digest(key));
+            print(&key_digest(key)?);
             Ok(())
         }
     }
@@ -86,44 +95,97 @@ fn made(new: &New) -> Result<String, String> {
     if name.is_empty() || name.len() > 64 || !name.chars().all(fits) {
         return Err("a client's name is 1 to 64 letters, digits, '-', '_' and '.'".to_owned());
     }
-    let mut lines = Vec::new();
-    let mut config = vec!["[[clients]]".to_owned(), format!("name = \"{name}\"")];
+    let (mut lines, mut config) = (Vec::new(), Vec::new());
     if !new.pair {
         let key = bearer_key()?;
-        config.push(format!("bearer_token = \"{}\"", digest(&key)));
+        let digest = key_digest(&key)?;
+        config.push(match new.rotate {
+            true => format!("bearer_tokens = [{{ token = \"{digest}\" }}]"),
+            false => format!("bearer_token = \"{digest}\""),
+        });
         lines.push("# The bearer key, for the client:".to_owned());
         lines.push(format!("AWS_BEARER_TOKEN_BEDROCK={key}"));
         lines.push(String::new());
     }
     if !new.bearer {
         let (id, secret) = (access_key_id()?, random_text(BASE64, 40)?);
-        let variable = variable(name);
-        config.push(format!("access_key_id = \"{id}\""));
-        config.push(format!("secret_access_key = \"env:{variable}\""));
+        let place = SecretPlace::of(new, &id);
+        let reference = place.reference();
+        config.push(match new.rotate {
+            true => format!(
+                "keys = [{{ access_key_id = \"{id}\", secret_access_key = \"{reference}\" }}]"
+            ),
+            false => format!("access_key_id = \"{id}\"\nsecret_access_key = \"{reference}\""),
+        });
         lines.push("# The key pair, for the client:".to_owned());
         lines.push(format!("AWS_ACCESS_KEY_ID={id}"));
         lines.push(format!("AWS_SECRET_ACCESS_KEY={secret}"));
         lines.push(String::new());
-        lines.push("# Its secret, for the environment of the gateway:".to_owned());
-        lines.push(format!("{variable}={secret}"));
+        lines.extend(place.lines(&secret));
         lines.push(String::new());
     }
-    lines.push("# For config.toml:".to_owned());
+    if new.rotate {
+        lines.push(format!("# For the [[clients]] entry of {name} in config.toml, beside its keys."));
+        lines.push("# If the list is there already, add the element to it:".to_owned());
+    } else {
+        lines.push("# For config.toml:".to_owned());
+        lines.push("[[clients]]".to_owned());
+        lines.push(format!("name = \"{name}\""));
+    }
     lines.extend(config);
     Ok(lines.join("\n"))
 }
 
-/// The variable that a client's secret goes into: `team-a` has `TEAM_A_SECRET`.
+/// Where the gateway finds the secret of a key pair. Each pair has a place of its own, so that the
+/// secrets of two pairs can be there at once.
+#[derive(Debug, PartialEq, Eq)]
+enum SecretPlace {
+    Variable(String),
+    File(PathBuf),
+}
+
+impl SecretPlace {
+    fn of(new: &New, id: &str) -> SecretPlace {
+        let own = id.get(id.len().saturating_sub(OWN_CHARS)..).unwrap_or(id);
+        match &new.file {
+            Some(folder) => {
+                SecretPlace::File(folder.join(format!("{}-{}", new.name, own.to_lowercase())))
+            }
+            None => SecretPlace::Variable(format!("{}_{own}", variable(&new.name))),
+        }
+    }
+
+    /// The reference in the config.
+    fn reference(&self) -> String {
+        match self {
+            SecretPlace::Variable(name) => format!("env:{name}"),
+            SecretPlace::File(path) => format!("file:{}", path.display()),
+        }
+    }
+
+    fn lines(&self, secret: &str) -> [String; 2] {
+        match self {
+            SecretPlace::Variable(name) => [
+                "# Its secret, for the environment of the gateway:".to_owned(),
+                format!("{name}={secret}"),
+            ],
+            SecretPlace::File(path) => {
+                [format!("# Its secret, for the file {}:", path.display()), secret.to_owned()]
+            }
+        }
+    }
+}
+
+/// How many characters of the access key id are in the name of its secret's place.
+const OWN_CHARS: usize = 6;
+
+/// How the variables of a client's secrets begin: those of `team-a` with `TEAM_A_SECRET`.
 fn variable(name: &str) -> String {
     let letter = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' };
     let name: String = name.chars().map(letter).collect();
     // The name of a variable doesn't begin with a digit.
     let start = if name.starts_with(|c: char| c.is_ascii_digit()) { "CLIENT_" } else { "" };
     format!("{start}{name}_SECRET")
-}
-
-fn digest(key: &str) -> String {
-    format!("sha256:{}", PayloadHash::of(key.as_bytes()).as_str())
 }
 
 /// A new key to be sent as a bearer token, of 256 random bits.

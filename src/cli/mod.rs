@@ -1,11 +1,14 @@
 //! The commands of the `sluice` binary, and their arguments.
 
 mod admin_key;
+mod admin_port;
 mod ask;
 mod check;
 mod demo;
 mod healthcheck;
 mod keys;
+mod load;
+mod operate;
 mod progress;
 mod reload;
 mod serve;
@@ -24,10 +27,9 @@ use clap::{CommandFactory, Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Config, Env, Loaded, Source};
-use crate::legacy::prompts::Prompts;
-use crate::routing;
+use crate::config::{Config, Source};
 use crate::system::descriptors::Shares;
+use admin_port::TargetAction;
 
 /// A gateway in front of Amazon Bedrock: point an AWS SDK at it, and when a model is throttled, the
 /// next one answers.
@@ -54,6 +56,16 @@ enum Command {
     Tail(Box<tail::Arguments>),
     /// Watch a running gateway in the terminal: targets, the queue, clients, failures.
     Top(top::Arguments),
+    /// List the targets of a running gateway and their states.
+    Targets(operate::ListArguments),
+    /// Take targets of a running gateway out of traffic.
+    Drain(operate::TargetArguments),
+    /// Return drained targets of a running gateway to traffic.
+    Resume(operate::TargetArguments),
+    /// End the cooldown of targets of a running gateway, for all replicas.
+    Reset(operate::TargetArguments),
+    /// Make a running gateway load its config again, as SIGHUP does, and report the result.
+    Reload(operate::Arguments),
     /// Create keys for clients, or print the admin key.
     Keys(keys::Arguments),
     /// Print a completion script for a shell.
@@ -83,15 +95,6 @@ impl ConfigFile {
     }
 }
 
-/// Loads a config, and checks its prompts and whether its quotas fit its models, which needs rooms
-/// above the config.
-fn load(source: &Source) -> Result<Loaded, String> {
-    let mut loaded = Config::load(source, &Env::of_process()).map_err(|error| error.to_string())?;
-    loaded.warnings.extend(routing::short_quotas(&loaded.config));
-    Prompts::new(&loaded.config.legacy.prompts).map_err(|error| error.to_string())?;
-    Ok(loaded)
-}
-
 /// Runs the command that the process was started with.
 pub fn run() -> ExitCode {
     let outcome = match Arguments::parse().command {
@@ -102,6 +105,11 @@ pub fn run() -> ExitCode {
         Command::Healthcheck(arguments) => healthcheck::run(arguments),
         Command::Tail(arguments) => tail::run(&arguments),
         Command::Top(arguments) => top::run(arguments),
+        Command::Targets(arguments) => operate::list(arguments),
+        Command::Drain(arguments) => operate::act(TargetAction::Drain, arguments),
+        Command::Resume(arguments) => operate::act(TargetAction::Resume, arguments),
+        Command::Reset(arguments) => operate::act(TargetAction::Reset, arguments),
+        Command::Reload(arguments) => operate::reload(arguments),
         Command::Keys(arguments) => keys::run(arguments),
         Command::Completions { shell } => {
             let mut script = Vec::new();
@@ -134,6 +142,12 @@ fn print_error(line: String) {
         // The channel closes when the line is written.
         let _ = wait.recv_timeout(LAST_LINE_TIMEOUT);
     }
+}
+
+/// A number and what is counted, such as `1 route` or `2 routes`.
+fn counted(count: usize, noun: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {noun}{plural}")
 }
 
 /// Prints a line on standard output.

@@ -3,10 +3,10 @@
 //! The config's files are polled, because polling detects what file notifications miss: a ConfigMap's
 //! swapped link, a network volume, an editor that replaces the file. Changed files are loaded when two
 //! polls in a row find the same content, so that a file that is being written is left alone. SIGHUP
-//! loads them at once. A faulty config changes nothing and is logged once.
+//! and `POST /admin/reload` load them at once. A faulty config changes nothing and is logged once.
 //!
 //! The files of the AWS credentials chain are polled in the same way. When they have changed, and at
-//! each SIGHUP, the credentials are resolved again.
+//! each SIGHUP or request, the credentials are resolved again.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -17,6 +17,8 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::load::load;
+use crate::admin::{ReloadError, ReloadReply, ReloadRequests, Reloaded};
 use crate::config::{
     Config, Env, Files, Fingerprint, Loaded, Source, fingerprint_of, needs_restart,
 };
@@ -112,7 +114,7 @@ async fn await_read<T>(mut reading: JoinHandle<T>) -> Option<T> {
 }
 
 /// Starts to watch the files and to reload the config, until `stop`. Each reload also notifies
-/// `certificates`, so that the certificate files are checked.
+/// `certificates`, so that the certificate files are checked. `requests` are an operator's for a reload.
 ///
 /// # Errors
 /// If the process can't listen for signals.
@@ -121,6 +123,7 @@ pub(super) fn start(
     shared_gateway: Arc<SharedGateway>,
     legacy: Arc<LegacyService>,
     certificates: Arc<Notify>,
+    mut requests: Option<ReloadRequests>,
     stop: CancellationToken,
 ) -> Result<(), String> {
     let mut hangup = signal(SignalKind::hangup())
@@ -138,12 +141,23 @@ pub(super) fn start(
                     reloader.reload(None).await;
                     reloader.reread_credentials();
                 }
+                Some(reply) = next(&mut requests) => {
+                    let result = reloader.reload(None).await;
+                    reloader.reread_credentials();
+                    // Fails if the operator has gone away.
+                    let _ = reply.send(result.unwrap_or(Err(ReloadError::Unavailable)));
+                }
                 () = sleep(pause.unwrap_or_default()), if pause.is_some() => reloader.poll().await,
                 else => return,
             }
         }
     });
     Ok(())
+}
+
+/// The next request for a reload; `None` when there will be none.
+async fn next(requests: &mut Option<ReloadRequests>) -> Option<ReloadReply> {
+    requests.as_mut()?.next().await
 }
 
 struct Reloader {
@@ -176,21 +190,22 @@ impl Reloader {
         }
     }
 
-    /// Loads the files. With `wanted`, only if the files still have this fingerprint.
-    async fn reload(&mut self, wanted: Option<Fingerprint>) {
+    /// Loads the files. With `wanted`, only if the files still have this fingerprint. `None` if they have
+    /// not, or if the process ends first.
+    async fn reload(
+        &mut self,
+        wanted: Option<Fingerprint>,
+    ) -> Option<Result<Reloaded, ReloadError>> {
         let mut tries = 0;
         let (contents, loaded) = loop {
             let before = match wanted {
                 Some(contents) => contents,
-                None => match self.watch.config_fingerprint().await {
-                    Some(contents) => contents,
-                    None => return,
-                },
+                None => self.watch.config_fingerprint().await?,
             };
             let source = self.watch.source.clone();
-            let load = tokio::task::spawn_blocking(move || super::load(&source));
-            let Some(loaded) = await_read(load).await else { return };
-            let Some(after) = self.watch.config_fingerprint().await else { return };
+            let load_files = tokio::task::spawn_blocking(move || load(&source).map_err(|error| error.to_string()));
+            let loaded = await_read(load_files).await?;
+            let after = self.watch.config_fingerprint().await?;
             if before == after {
                 break (before, loaded);
             }
@@ -198,7 +213,7 @@ impl Reloader {
             // the complete files. A signal may have come before the change was complete, so try again.
             tries += 1;
             if wanted.is_some() {
-                return;
+                return None;
             }
             if tries == MAX_TRIES {
                 break (before, Err("its files kept changing while they were loaded".to_owned()));
@@ -210,8 +225,8 @@ impl Reloader {
             Ok(loaded) => self.take_over(loaded).await,
             Err(error) => Err(error),
         };
-        let result = match taken {
-            Ok(()) => {
+        let result = match &taken {
+            Ok(_) => {
                 self.succeeded();
                 tracing::info!("config reloaded");
                 "ok"
@@ -223,9 +238,10 @@ impl Reloader {
         };
         self.certificates.notify_one();
         self.shared_gateway.load().metrics.config_reloads.with_label_values(&[result]).inc();
+        Some(taken.map_err(ReloadError::Refused))
     }
 
-    async fn take_over(&self, loaded: Loaded) -> Result<(), String> {
+    async fn take_over(&self, loaded: Loaded) -> Result<Reloaded, String> {
         let Loaded { config, warnings, .. } = loaded;
         let fixed = needs_restart(&self.running, &config);
         let gateway = self.shared_gateway.load_full();
@@ -235,14 +251,15 @@ impl Reloader {
         let renewed = renewed.map_err(|error| error.to_string())?;
         self.legacy.renew(&renewed.config).map_err(|error| error.to_string())?;
         self.shared_gateway.store(renewed);
-        for warning in warnings {
+        for warning in &warnings {
             tracing::warn!(name: UNLIMITED, "{warning}");
         }
         if !fixed.is_empty() {
             let keys = fixed.join(", ");
             tracing::warn!(%keys, "these keys have changed and take effect after a restart");
         }
-        Ok(())
+        let restart_needed = fixed.into_iter().map(Into::into).collect();
+        Ok(Reloaded { warnings, restart_needed })
     }
 
     fn succeeded(&self) {

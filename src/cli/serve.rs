@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::load::load;
 use super::{ConfigFile, admin_key, on_signals, reload, runtime};
 use crate::config::{self, Config};
 use crate::fleet::Fleet;
@@ -42,10 +43,10 @@ pub(super) fn run(arguments: Arguments) -> Result<(), String> {
     allocator::fix_thresholds();
     let source = arguments.config.source();
     let watch = reload::Watch::new(&source);
-    let mut loaded = super::load(&source)?;
+    let mut loaded = load(&source).map_err(|error| error.report())?;
     let _log = process_log::init(&loaded.config.log);
     if admin_key::generate_missing(&loaded.config.server) {
-        loaded = super::load(&source)?;
+        loaded = load(&source).map_err(|error| error.report())?;
     }
     for warning in &loaded.warnings {
         tracing::warn!(name: UNLIMITED, "{warning}");
@@ -63,10 +64,11 @@ pub(super) fn run(arguments: Arguments) -> Result<(), String> {
     let outcome = runtime.block_on(async {
         let (stop, force_stop) = (CancellationToken::new(), CancellationToken::new());
         on_signals(stop.clone(), force_stop.clone())?;
-        let Started { server, budgets, spans } = start(loaded.config).await?;
+        let Started { mut server, budgets, spans } = start(loaded.config).await?;
         let shared_gateway = Arc::clone(server.shared_gateway());
         let (legacy, recheck) = (Arc::clone(server.legacy()), Arc::clone(server.recheck()));
-        reload::start(watch, Arc::clone(&shared_gateway), legacy, recheck, stop.clone())?;
+        let requests = server.take_reload_requests();
+        reload::start(watch, Arc::clone(&shared_gateway), legacy, recheck, requests, stop.clone())?;
         let drained_by = async {
             stop.cancelled().await;
             let config = &shared_gateway.load().config.server;

@@ -76,6 +76,17 @@ pub(super) fn check(text: &str) -> Result<(), String> {
     if is_digest(text) { read_digest(text).map(drop) } else { Ok(()) }
 }
 
+/// The digest of a key, as the config takes it.
+///
+/// # Errors
+/// A sentence for a person, when the config refuses such a key. Never repeats it.
+pub fn key_digest(key: &str) -> Result<String, String> {
+    digest_of(key).map_err(|why| {
+        let why = why.strip_prefix("names ").unwrap_or(&why);
+        format!("the config takes no such key: this is {why}")
+    })
+}
+
 /// The digest of a key that a reference names. The error is a phrase for a person.
 pub(super) fn digest_of(key: &str) -> Result<String, String> {
     presentable(key)?;

@@ -34,6 +34,7 @@ use super::error::{Problem, suggestion};
 use super::files;
 use super::model::{Config, Limits, Retry, Route, Server, Target, Upstream, UsageLog};
 use super::raw::{RawConfig, RawRoute, RawUpstream};
+use super::reference::Scope;
 
 /// Computes and checks the whole configuration; returns it with warnings about keys that have no effect. `base`
 /// is the directory that relative paths start at.
@@ -45,8 +46,10 @@ pub(super) fn check(
     document: &Document,
     env: &Env,
     base: Option<&Path>,
+    scope: Scope,
 ) -> Result<(Config, Vec<String>), Vec<Problem>> {
-    let mut checker = Checker { document, env, base, problems: Vec::new(), warnings: Vec::new() };
+    let (problems, warnings) = (Vec::new(), Vec::new());
+    let mut checker = Checker { document, env, base, scope, problems, warnings };
     let server = checker.server(&raw.server);
     let upstream = checker.upstream(&raw.upstream);
     let quotas = checker.quotas(raw);
@@ -85,6 +88,7 @@ struct Checker<'a> {
     document: &'a Document,
     env: &'a Env,
     base: Option<&'a Path>,
+    scope: Scope,
     problems: Vec<Problem>,
     /// Checks of the document alone: keys that are set but have no effect.
     warnings: Vec<String>,

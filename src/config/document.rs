@@ -12,10 +12,15 @@ use serde::Deserialize;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::duplicate::{FirstDefinition, first_definition};
 use super::error::{Location, Problem};
+use super::excerpt::excerpt;
 
 /// Deepest nesting of a document. The schema needs no more than four levels.
 const MAX_DEPTH: usize = 32;
+
+/// How the parser's message about a duplicate begins.
+const DUPLICATE: &str = "duplicate key";
 
 /// One step on the way to a value.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -47,13 +52,17 @@ impl KeyPath {
         self.step(Step::Index(index))
     }
 
-    /// The last key on it; empty for the root.
-    pub(super) fn name(&self) -> &str {
-        let key = self.0.iter().rev().find_map(|step| match step {
+    /// The keys on it, without indices.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().filter_map(|step| match step {
             Step::Key(key) => Some(key.as_str()),
             Step::Index(_) => None,
-        });
-        key.unwrap_or("")
+        })
+    }
+
+    /// The last key on it; empty for the root.
+    pub(super) fn name(&self) -> &str {
+        self.names().last().unwrap_or("")
     }
 
     fn step(&self, step: Step) -> Self {
@@ -95,10 +104,7 @@ impl Document {
     pub(super) fn parse(text: &str, name: &str) -> Result<Self, Problem> {
         let lines = Lines::new(text, name);
         // Only the parser's message is passed on: its full form quotes the line, secrets included.
-        let problem = |error: toml::de::Error| Problem {
-            location: lines.location(error.span()),
-            message: error.message().trim().replace('\n', "; "),
-        };
+        let problem = |error: toml::de::Error| lines.syntax_problem(&error);
         let parsed = DeTable::parse(text).map_err(problem)?;
         let mut locations = HashMap::new();
         locate_table(parsed.get_ref(), &KeyPath::default(), &lines, &mut locations)?;
@@ -161,7 +167,8 @@ impl Document {
 
     /// A problem with the value at a path.
     pub(super) fn problem(&self, path: &KeyPath, message: impl fmt::Display) -> Problem {
-        Problem { location: self.location_of(path), message: format!("{path}: {message}") }
+        let problem = Problem::new(self.location_of(path), format!("{path}: {message}"));
+        Problem { path: path.to_string(), ..problem }
     }
 
     /// The whole document as one table.
@@ -203,6 +210,34 @@ impl<'a> Lines<'a> {
         };
         Location::File { name: self.name.clone(), line, column: before.chars().count() + 1 }
     }
+
+    fn syntax_problem(&self, error: &toml::de::Error) -> Problem {
+        let location = self.location(error.span());
+        let message = error.message().trim().replace('\n', "; ");
+        if message.starts_with(DUPLICATE) {
+            let first = error.span().and_then(|again| first_definition(self.text, again));
+            return first.map_or_else(
+                || Problem::new(location.clone(), "this key is set twice"),
+                |first| self.duplicate(location.clone(), &first),
+            );
+        }
+        let excerpt = match location {
+            Location::File { line, column, .. } => excerpt(self.text, line, column),
+            _ => None,
+        };
+        Problem { excerpt, ..Problem::new(location, message) }
+    }
+
+    fn duplicate(&self, location: Location, first: &FirstDefinition) -> Problem {
+        let FirstDefinition { path, offset, is_table } = first;
+        let line = self.starts.partition_point(|start| start <= offset);
+        let message = if *is_table {
+            format!("[{path}] is defined twice; the first definition is in line {line}")
+        } else {
+            format!("{path} is set twice; the first value is in line {line}")
+        };
+        Problem { path: path.to_string(), ..Problem::new(location, message) }
+    }
 }
 
 /// Where the values of a table came from, into `locations`.
@@ -228,7 +263,8 @@ fn locate_inside(
 ) -> Result<(), Problem> {
     if path.0.len() > MAX_DEPTH {
         let message = format!("nested deeper than {MAX_DEPTH} levels");
-        return Err(Problem { location: lines.location(Some(value.span())), message });
+        let problem = Problem::new(lines.location(Some(value.span())), message);
+        return Err(Problem { path: path.to_string(), ..problem });
     }
     match value.get_ref() {
         DeValue::Table(table) => locate_table(table, path, lines, locations)?,
@@ -300,6 +336,24 @@ mod tests {
         let error = Document::parse("a = 1\nsecret = \"hush\n", "f.toml").err().unwrap();
         assert!(error.to_string().starts_with("f.toml:2:"), "{error}");
         assert!(!error.to_string().contains("hush"), "{error}");
+    }
+
+    #[test]
+    fn a_duplicate_names_both_lines() {
+        let twice = "[targets.a]\nmodel = 'm'\n[targets.b]\nmodel = 'n'\nrpm = 1\n";
+        for (again, wanted) in [
+            ("[targets.a]", "6:10: [targets.a] is defined twice; the first definition is in line 1"),
+            ("rpm = 2", "6:1: targets.b.rpm is set twice; the first value is in line 5"),
+            ("model = 'o'", "6:1: targets.b.model is set twice; the first value is in line 4"),
+            (
+                "[[c]]\nx = 1\n[[c]]\nx = 2\nx = 3",
+                "10:1: c[1].x is set twice; the first value is in line 9",
+            ),
+            ("x = { y = 1, y = 2 }", "6:14: this key is set twice"),
+        ] {
+            let error = Document::parse(&format!("{twice}{again}\n"), "f.toml").err().unwrap();
+            assert_eq!(error.to_string(), format!("f.toml:{wanted}"), "{again}");
+        }
     }
 
     #[test]

@@ -68,7 +68,7 @@ pub(super) fn override_keys(document: &mut Document, env: &Env) -> Vec<Problem> 
             Ok((path, value))
         }) {
             Ok((path, value)) => document.set(&path, value, location),
-            Err(message) => problems.push(Problem { location, message }),
+            Err(message) => problems.push(Problem::new(location, message)),
         }
     }
     problems

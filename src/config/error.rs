@@ -30,6 +30,18 @@ pub struct Problem {
     pub location: Location,
     /// What is wrong and, where known, what to write instead.
     pub message: String,
+    /// The key that it is about, such as `routes[0].targets`; empty if it is about none.
+    pub path: String,
+    /// The line of a syntax error with a caret below the error, on two lines. `None` for any other
+    /// problem, and for a line that may hold a secret.
+    pub excerpt: Option<String>,
+}
+
+impl Problem {
+    /// A problem that is about no key.
+    pub(super) fn new(location: Location, message: impl Into<String>) -> Self {
+        Self { location, message: message.into(), path: String::new(), excerpt: None }
+    }
 }
 
 /// Where a value came from.
@@ -69,20 +81,22 @@ impl fmt::Display for Location {
 /// A phrase that points from an unknown `name` to the nearest of the `known` ones, or lists them.
 pub(super) fn suggestion<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
     let known: Vec<&str> = known.collect();
+    nearest(name, known.iter().copied()).unwrap_or_else(|| match known.as_slice() {
+        [] => String::new(),
+        known => format!("; known: {}", known.join(", ")),
+    })
+}
+
+/// A phrase that points from an unknown `name` to the nearest of the `known` ones; `None` if none
+/// is near.
+pub(super) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<String> {
     let lower = name.to_lowercase();
-    let nearest = known
-        .iter()
-        .map(|candidate| {
-            (strsim::damerau_levenshtein(&lower, &candidate.to_lowercase()), candidate)
-        })
-        .min();
-    match nearest {
-        Some((distance, candidate)) if distance <= (name.chars().count() / 3).max(2) => {
-            format!("; did you mean '{candidate}'?")
-        }
-        Some(_) => format!("; known: {}", known.join(", ")),
-        None => String::new(),
-    }
+    let distances = known.map(|candidate| {
+        (strsim::damerau_levenshtein(&lower, &candidate.to_lowercase()), candidate)
+    });
+    let (distance, candidate) = distances.min()?;
+    let is_near = distance <= (name.chars().count() / 3).max(2);
+    is_near.then(|| format!("; did you mean '{candidate}'?"))
 }
 
 fn one_per_line(problems: &[Problem]) -> String {

@@ -196,7 +196,7 @@ impl Setter<'_> {
             Ok(value) => self.document.set(&path, value, location),
             Err(wanted) => {
                 let message = format!("must be {wanted}, not '{text}'");
-                self.problems.push(Problem { location, message });
+                self.problems.push(Problem::new(location, message));
             }
         }
     }
@@ -277,7 +277,7 @@ fn flag(env: &Env, variable: &str, default: bool, problems: &mut Vec<Problem>) -
     let Some(text) = env.get(variable) else { return default };
     truth(text).unwrap_or_else(|| {
         let message = format!("must be {TRUE_OR_FALSE}, not '{text}'");
-        problems.push(Problem { location: Location::Variable(variable.to_owned()), message });
+        problems.push(Problem::new(Location::Variable(variable.to_owned()), message));
         default
     })
 }

@@ -15,16 +15,19 @@ mod certificates;
 mod check;
 mod credentials;
 mod document;
+mod duplicate;
 mod effective;
 mod endpoint;
 mod environment;
 mod error;
+mod excerpt;
 mod files;
 mod fingerprint;
 mod forms;
 mod glob;
 mod legacy;
 mod limit_key;
+mod listening;
 mod log_filter;
 mod model;
 mod otel;
@@ -42,10 +45,9 @@ mod warnings;
 #[cfg(test)]
 mod tests;
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-pub use bearer_key::BearerKey;
+pub use bearer_key::{BearerKey, key_digest};
 pub use certificates::{CertificateError, Certified, TlsFiles, TlsMaterial, crypto};
 pub use check::keys_url;
 pub use credentials::{Credentials, describe};
@@ -56,6 +58,7 @@ pub use error::{ConfigError, Location, Problem};
 pub use files::check_regular;
 pub use fingerprint::{Files, Fingerprint, fingerprint_of};
 pub use glob::{Glob, GlobError};
+pub use listening::{AdminListener, Listening};
 pub use log_filter::log_filter;
 pub use model::{
     Auth, Balance, BearerToken, Budget, BudgetStore, ClientAuth, ClientCertificates, ClientConfig,
@@ -66,13 +69,15 @@ pub use model::{
     Strategy, Target, Tls, TlsVersion, TokenAlgorithm, TokenIdentity, TraceProtocol, Traces, Trust,
     Unrouted, Upstream, UsageLog,
 };
+pub use reference::secret_named;
 pub use restart::needs_restart;
 pub use schema::schema;
 pub use secret::{Secret, clean_secret};
 
 use document::{Document, KeyPath};
 use raw::RawConfig;
-use serde::Deserialize;
+use reference::Scope;
+use serde::{Deserialize, Serialize};
 
 /// The shipped `config.toml`: what the gateway runs on without a file.
 pub const SHIPPED: &str = include_str!("../../config.toml");
@@ -103,17 +108,24 @@ pub struct Loaded {
     pub otel_variables: Vec<&'static str>,
 }
 
-/// Where a running gateway listens, for commands that call it from outside.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Listening {
-    /// Address of the Bedrock API.
-    pub listen: SocketAddr,
-    /// Address of health, metrics and status.
-    pub admin_listen: SocketAddr,
-    /// Whether the listener of the Bedrock API speaks TLS.
-    pub tls: bool,
-    /// Whether it accepts only clients with a certificate.
-    pub wants_certificates: bool,
+/// A configuration whose file was checked alone.
+#[derive(Clone, Debug)]
+pub struct CheckedSyntax {
+    /// The numbers of what the configuration has.
+    pub summary: Summary,
+    /// What is allowed but probably not meant, a sentence each.
+    pub warnings: Vec<String>,
+}
+
+/// The numbers of what a configuration has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Summary {
+    /// Targets.
+    pub targets: usize,
+    /// Routes.
+    pub routes: usize,
+    /// Clients.
+    pub clients: usize,
 }
 
 impl Config {
@@ -122,7 +134,28 @@ impl Config {
     /// # Errors
     /// When the file cannot be read, or anything in it or in the environment is wrong.
     pub fn load(source: &Source, env: &Env) -> Result<Loaded, ConfigError> {
-        source.draft(env)?.check(env)
+        source.draft(env)?.check(env, Scope::Whole)
+    }
+
+    /// Checks a configuration without anything that it names: no variable, secret, certificate or
+    /// other file has to be there. Reads the config file, and so may block.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or anything in it is wrong.
+    pub fn check_syntax(source: &Source, env: &Env) -> Result<CheckedSyntax, ConfigError> {
+        // The result has stand-ins for all secrets, so nothing but its numbers is passed on.
+        let Loaded { config, warnings, .. } =
+            source.draft(env)?.check(&Env::default(), Scope::Syntax)?;
+        Ok(CheckedSyntax { summary: config.summary(), warnings })
+    }
+
+    /// The numbers of what it has.
+    pub fn summary(&self) -> Summary {
+        Summary {
+            targets: self.targets.len(),
+            routes: self.routes.len(),
+            clients: self.clients.len(),
+        }
     }
 
     /// Loads a configuration from the text of a file; `name` stands for the file in messages.
@@ -131,38 +164,7 @@ impl Config {
     /// # Errors
     /// When anything in the text or in the environment is wrong.
     pub fn from_toml(text: &str, name: &str, env: &Env) -> Result<Loaded, ConfigError> {
-        Draft::read(text, name, Origin::File { base: None }, env)?.check(env)
-    }
-}
-
-impl Listening {
-    /// Reads this and nothing else. The gateway runs on when the rest of the config has
-    /// become invalid, and a health check must not fail for that.
-    ///
-    /// # Errors
-    /// When the file cannot be read, or one of the addresses is wrong.
-    pub fn load(source: &Source, env: &Env) -> Result<Listening, ConfigError> {
-        let Draft { document, problems, .. } = source.draft(env)?;
-        let addresses = ["server.listen: ", "server.admin_listen: "];
-        let is_of_address =
-            |problem: &Problem| addresses.iter().any(|key| problem.message.starts_with(key));
-        let problems: Vec<Problem> = problems.into_iter().filter(is_of_address).collect();
-        if !problems.is_empty() {
-            return Err(in_order(problems));
-        }
-        let at = KeyPath::from(["server"]);
-        let Server { listen, admin_listen, tls, .. } = match document.get(&at) {
-            Some(server) => Server::deserialize(server.clone())
-                .map_err(|error| in_order(vec![document.problem(&at, error.message())]))?,
-            None => Server::default(),
-        };
-        let clients = tls.as_ref().and_then(|tls| tls.clients.as_ref());
-        Ok(Listening {
-            listen,
-            admin_listen,
-            tls: tls.is_some(),
-            wants_certificates: clients.is_some_and(|it| it.auth == ClientAuth::Required),
-        })
+        Draft::read(text, name, Origin::File { base: None }, env)?.check(env, Scope::Whole)
     }
 }
 
@@ -173,14 +175,21 @@ enum Origin<'a> {
 }
 
 impl Source {
+    /// Its name in messages.
+    pub fn name(&self) -> String {
+        match self {
+            Source::File(path) => path.display().to_string(),
+            Source::BuiltIn => "built-in config.toml".to_owned(),
+        }
+    }
+
     fn draft(&self, env: &Env) -> Result<Draft<'_>, ConfigError> {
         match self {
-            Source::BuiltIn => Draft::read(SHIPPED, "built-in config.toml", Origin::BuiltIn, env),
+            Source::BuiltIn => Draft::read(SHIPPED, &self.name(), Origin::BuiltIn, env),
             Source::File(path) => {
                 let text = files::read_text(path, MAX_FILE_BYTES)
                     .map_err(|source| ConfigError::Unreadable { path: path.clone(), source })?;
-                let name = path.display().to_string();
-                Draft::read(&text, &name, Origin::File { base: path.parent() }, env)
+                Draft::read(&text, &self.name(), Origin::File { base: path.parent() }, env)
             }
         }
     }
@@ -231,13 +240,13 @@ impl<'a> Draft<'a> {
         Ok(Draft { document, base, problems, warnings, otel_variables })
     }
 
-    fn check(self, env: &Env) -> Result<Loaded, ConfigError> {
+    fn check(self, env: &Env, scope: Scope) -> Result<Loaded, ConfigError> {
         let Draft { document, base, mut problems, mut warnings, otel_variables } = self;
-        let (resolved, unresolved) = reference::resolve(&document, env, base);
+        let (resolved, unresolved) = reference::resolve(&document, env, base, scope);
         problems.extend(unresolved);
         let checked = RawConfig::deserialize(resolved)
             .map_err(|error| vec![document.problem(&KeyPath::default(), error.message())])
-            .and_then(|raw| check::check(&raw, &document, env, base));
+            .and_then(|raw| check::check(&raw, &document, env, base, scope));
         match checked {
             Ok((config, hints)) if problems.is_empty() => {
                 warnings.extend(hints);

@@ -85,10 +85,10 @@ fn variable(env: &Env, names: [&'static str; 2]) -> Result<Option<Secret>, Probl
     let url = value.trim();
     match check(url) {
         Ok(()) => Ok(Some(url.into())),
-        Err(why) => Err(Problem {
-            location: Location::Variable(name.to_owned()),
-            message: format!("{why}; upstream.proxy = \"off\" takes no notice of it"),
-        }),
+        Err(why) => Err(Problem::new(
+            Location::Variable(name.to_owned()),
+            format!("{why}; upstream.proxy = \"off\" takes no notice of it"),
+        )),
     }
 }
 
@@ -117,8 +117,7 @@ mod tests {
 
     fn read(text: &str, variables: &[(&str, &str)]) -> Result<Proxies, String> {
         let env: Env = variables.iter().copied().collect();
-        let own =
-            |message: &str| Problem { location: Location::Default, message: message.to_owned() };
+        let own = |message: &str| Problem::new(Location::Default, message);
         super::read(text, &env, None, own).map_err(|problems| {
             problems.iter().map(Problem::to_string).collect::<Vec<_>>().join("\n")
         })

@@ -13,24 +13,35 @@ use super::document::{Document, KeyPath};
 use super::environment::Env;
 use super::error::Problem;
 use super::schema::{self, KEY_FORMAT, REDIS_FORMAT, SECRET_FORMAT, TEMPLATE_FORMAT, TEXT_FORMAT};
-use super::secret::{clean_secret, read_file};
+use super::secret::{Secret, clean_secret, read_file};
 use super::{files, otel, redis_url, template};
 
+/// What is checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scope {
+    /// The config file alone. Nothing that it names is read: no variable, secret or other file.
+    Syntax,
+    /// The config file and all that it names.
+    Whole,
+}
+
 /// What is wrong with a secret that stands in the config itself.
-const LITERAL: &str =
+pub(super) const LITERAL: &str =
     "takes a reference, not the secret itself; write \"env:NAME\" or \"file:PATH\"";
 
 /// Replaces a text that may be a secret, where a configuration is shown.
 const HIDDEN: &str = "(hidden)";
 
-/// The document with the values that its references name. Relative `file:` paths start at `base`.
+/// The document with the values that its references name. Relative `file:` paths start at `base`. For
+/// [`Scope::Syntax`] no reference is read, and an empty text stands for its value.
 pub(super) fn resolve(
     document: &Document,
     env: &Env,
     base: Option<&Path>,
+    scope: Scope,
 ) -> (toml::Value, Vec<Problem>) {
     let mut root = document.root().clone();
-    let mut resolver = Resolver { document, env, base, problems: Vec::new() };
+    let mut resolver = Resolver { document, env, base, scope, problems: Vec::new() };
     resolver.resolve(&mut root, schema::compiled(), &KeyPath::default());
     (root, resolver.problems)
 }
@@ -39,6 +50,7 @@ struct Resolver<'a> {
     document: &'a Document,
     env: &'a Env,
     base: Option<&'a Path>,
+    scope: Scope,
     problems: Vec<Problem>,
 }
 
@@ -74,6 +86,9 @@ impl Resolver<'_> {
     /// What a text names; `None` if it stands for itself.
     fn read(&self, text: &str, schema: &Schema, at: &KeyPath) -> Option<Result<String, String>> {
         let named = |read: fn(&str) -> Result<String, String>| {
+            if self.scope == Scope::Syntax {
+                return is_reference(text).then(|| Ok(String::new()));
+            }
             let secret = read_reference(text, self.env, self.base)?;
             Some(secret.and_then(|secret| read(secret.expose_secret())))
         };
@@ -86,6 +101,9 @@ impl Resolver<'_> {
             }
             REDIS_FORMAT if self.is_used(at) => {
                 named(redis_url::read_named).or_else(|| Some(Ok(text.trim().to_owned())))
+            }
+            TEMPLATE_FORMAT if self.scope == Scope::Syntax && text.starts_with("file:") => {
+                Some(Ok(String::new()))
             }
             TEMPLATE_FORMAT => Some(template::read(text, self.base)),
             _ => None,
@@ -115,6 +133,15 @@ pub(super) fn reference_or_hidden(text: &str) -> &str {
 /// Whether a text is a reference.
 pub(super) fn is_reference(text: &str) -> bool {
     ["env:", "file:"].iter().any(|kind| text.starts_with(kind))
+}
+
+/// Reads the secret that an argument of a command names, `env:NAME` or `file:PATH`.
+///
+/// # Errors
+/// A phrase for a person, when it can't be read or the text is no reference. Never repeats the text.
+pub fn secret_named(reference: &str, env: &Env) -> Result<Secret, String> {
+    let read = read_reference(reference, env, None);
+    read.unwrap_or_else(|| Err(LITERAL.to_owned())).map(Secret::from)
 }
 
 /// Reads `env:NAME` or `file:PATH`; `None` for any other text.
@@ -187,7 +214,7 @@ mod tests {
     fn a_literal_secret_is_refused_without_repeating_it() {
         let text = "[server]\nadmin_key = 'wJalrXUtnFEMI'";
         let document = Document::parse(text, "config.toml").unwrap();
-        let (resolved, problems) = resolve(&document, &Env::default(), None);
+        let (resolved, problems) = resolve(&document, &Env::default(), None, Scope::Whole);
         let [problem] = problems.as_slice() else { panic!("{problems:?}") };
         assert!(problem.message.contains("env:NAME"), "{problem}");
         assert!(!format!("{problem} {resolved}").contains("wJalr"));

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use super::document::{Document, KeyPath};
 use super::endpoint::Endpoint;
-use super::error::{Problem, suggestion};
+use super::error::{Problem, nearest, suggestion};
 use super::limit_key::LimitKey;
 use super::log_filter::check_filter;
 use super::units::{Address, AnyDuration, NonZeroDuration, Size, TextForm as _, UtcTime};
@@ -95,6 +95,11 @@ pub(super) fn is_optional_table(schema: &Value) -> bool {
 /// Whether the schema wants a string.
 pub(super) fn is_string(schema: &Value) -> bool {
     kind(schema) == "string" || !choices(schema).is_empty()
+}
+
+/// Whether the schema wants a string that is none of a fixed set.
+pub(super) fn is_text(schema: &Value) -> bool {
+    kind(schema) == "string"
 }
 
 /// What the schema wants, as a phrase with an article.
@@ -213,7 +218,8 @@ impl Validator<'_> {
                 |section| format!("; it belongs in [{section}]"),
             );
             let message = unknown(key, path, &hint);
-            self.problems.push(Problem { location: self.document.location_of(&at), message });
+            let location = self.document.location_of(&at);
+            self.problems.push(Problem { path: at.to_string(), ..Problem::new(location, message) });
             false
         });
     }
@@ -237,7 +243,8 @@ fn scalar_problem(value: &toml::Value, schema: &Value) -> Option<String> {
     match (value, kind(schema)) {
         (toml::Value::String(text), _) if !choices.is_empty() => {
             (!choices.contains(&text.as_str())).then(|| {
-                let hint = suggestion(text, choices.iter().copied());
+                // The choices are listed already.
+                let hint = nearest(text, choices.iter().copied()).unwrap_or_default();
                 format!("must be {}, not \"{text}\"{hint}", wanted(schema))
             })
         }

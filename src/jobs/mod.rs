@@ -23,6 +23,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use prometheus::IntCounter;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
@@ -80,6 +81,17 @@ pub struct Jobs {
     idle: CancellationToken,
     max_waiting: usize,
     heartbeat: Duration,
+}
+
+/// Checks that the configured store can be used and written.
+///
+/// # Errors
+/// When it can't be.
+pub async fn check_store(config: &config::Jobs, replaced: IntCounter) -> Result<(), StoreError> {
+    match Store::new(config, replaced)? {
+        Some(store) => store.check(true).await.map(drop),
+        None => Ok(()),
+    }
 }
 
 impl Jobs {

@@ -39,7 +39,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::Service;
 
-use crate::admin::{Admin, Readiness};
+use crate::admin::{Admin, Readiness, ReloadRequests};
 use crate::auth::Peer;
 use crate::bedrock::{ErrorKind, WireError};
 use crate::config::Config;
@@ -79,6 +79,8 @@ pub struct Server {
     /// `None` without TLS.
     certificates: Option<Certificates>,
     recheck: Arc<Notify>,
+    /// `None` once they were taken.
+    reload_requests: Option<ReloadRequests>,
 }
 
 /// Why the listeners could not be bound.
@@ -124,11 +126,11 @@ impl Server {
         };
         let readiness = Arc::new(Readiness::default());
         let is_local = admin_listen.ip().is_loopback();
-        let admin =
-            Arc::new(Admin::new(Arc::clone(&shared_gateway), Arc::clone(&readiness), is_local));
+        let (admin, reload_requests) =
+            Admin::new(Arc::clone(&shared_gateway), Arc::clone(&readiness), is_local);
         Ok(Server {
             shared_gateway,
-            admin,
+            admin: Arc::new(admin),
             legacy,
             readiness,
             api_listener,
@@ -136,12 +138,19 @@ impl Server {
             legacy_listener,
             certificates,
             recheck: Arc::default(),
+            reload_requests: Some(reload_requests),
         })
     }
 
     /// Notify it to check the certificate files at once.
     pub fn recheck(&self) -> &Arc<Notify> {
         &self.recheck
+    }
+
+    /// The operator's requests for a reload, for the one task that reloads. Without such a task they
+    /// are refused.
+    pub fn take_reload_requests(&mut self) -> Option<ReloadRequests> {
+        self.reload_requests.take()
     }
 
     /// The gateway in use, which a reload replaces.
@@ -180,7 +189,9 @@ impl Server {
         force_stop: CancellationToken,
     ) -> bool {
         let Server { shared_gateway, admin, legacy, readiness, api_listener, .. } = self;
-        let Server { admin_listener, legacy_listener, certificates, recheck, .. } = self;
+        let Server { admin_listener, legacy_listener, certificates, recheck, reload_requests, .. } = self;
+        // Those that nobody has taken are refused.
+        drop(reload_requests);
         let shutdown = Shutdown::within(shared_gateway.load().config.server.drain_timeout);
         let common = Accept::new(&shared_gateway, workers);
         let for_admin = Accept::for_admin(&shared_gateway);
@@ -198,7 +209,9 @@ impl Server {
                 let legacy = legacy.filter(|legacy| legacy.serves(request.uri().path()));
                 async move {
                     let (head, body) = request.into_parts();
-                    if let Some(answer) = admin.and_then(|admin| admin.answer(&head, &peer)) {
+                    if let Some(admin) = admin
+                        && let Some(answer) = admin.answer(&head, &peer).await
+                    {
                         return answer.map(Either::Right);
                     }
                     if let Some(legacy) = legacy {

@@ -32,6 +32,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::credentials_error::reason;
 use super::sign::Auth;
 use crate::config;
 use crate::system::time::{sleep, timeout};
@@ -264,7 +265,8 @@ impl ProviderState {
                 Ok(credentials) => {
                     failures = MIN_PAUSE;
                     let next = renewal(credentials.expiry(), SystemTime::now());
-                    if last.as_ref() == Some(&credentials) {
+                    let is_recovered = self.problem.load().is_some();
+                    if last.as_ref() == Some(&credentials) && !is_recovered {
                         tracing::debug!(credentials = %self.name, "credentials are the same as before");
                     } else {
                         tracing::info!(credentials = %self.name, "credentials resolved");
@@ -310,7 +312,11 @@ impl ProviderState {
     }
 
     fn note(&self, problem: String) {
-        tracing::warn!(credentials = %self.name, %problem, "credentials not resolved");
+        // A try follows each failure, and most fail as the one before.
+        let is_new = self.problem.load().as_deref() != Some(&problem);
+        if is_new {
+            tracing::warn!(credentials = %self.name, %problem, "credentials not resolved");
+        }
         self.problem.store(Some(Arc::new(problem)));
         self.tried.notify_waiters();
     }
@@ -414,7 +420,12 @@ impl DefaultChain {
         }
         let provider = self.provider(credentials).await;
         let provided = provider.provide_credentials().await;
-        provided.map_err(|error| with_causes(error.to_string(), &error)).and_then(cleaned)
+        let uses_chain = matches!(
+            credentials,
+            config::Credentials::DefaultChain
+                | config::Credentials::AssumeRole { base_profile: None, .. }
+        );
+        provided.map_err(|error| reason(&error, uses_chain)).and_then(cleaned)
     }
 
     async fn provider(&self, credentials: &config::Credentials) -> SharedCredentialsProvider {

@@ -11,6 +11,7 @@ pub mod classify;
 pub mod collector;
 mod connect;
 pub mod credentials;
+mod credentials_error;
 pub mod events;
 mod fetch;
 mod foreign;

@@ -51,6 +51,11 @@ struct Document {
 }
 
 impl KeySet {
+    /// The number of its keys.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// Reads a key set.
     pub(super) fn read(document: &[u8]) -> Result<KeySet, KeySetError> {
         let Document { keys } = serde_json::from_slice(document)

@@ -85,7 +85,7 @@ impl KeyRefresh {
         let work = async {
             let mut problem = None;
             loop {
-                let fetched = self.fetch().await;
+                let fetched = fetch(&self.issuer, &self.upstream).await;
                 let pause = match &fetched {
                     Ok(_) => self.issuer.refresh_interval,
                     Err(_) => self.issuer.unknown_key_interval.min(self.issuer.refresh_interval),
@@ -125,33 +125,42 @@ impl KeyRefresh {
         *before = now.cloned();
     }
 
-    async fn fetch(&self) -> Result<KeySet, RefreshError> {
-        let discovered;
-        let uri = match &self.issuer.keys {
-            IssuerKeys::At(uri) => uri,
-            IssuerKeys::Discovered(uri) => {
-                let document = self.upstream.fetch(uri, MAX_BYTES, FETCH_TIMEOUT).await;
-                let document = document.map_err(RefreshError::NoDiscovery)?;
-                discovered = self.discovered(&document).map_err(RefreshError::Discovery)?;
-                &discovered
-            }
-        };
-        let document = self.upstream.fetch(uri, MAX_BYTES, FETCH_TIMEOUT).await;
-        Ok(KeySet::read(&document.map_err(RefreshError::NoKeys)?)?)
-    }
+}
 
-    /// The URL of the keys in the issuer's discovery document (OpenID Connect Discovery 1.0, section 4.3).
-    fn discovered(&self, document: &Bytes) -> Result<Uri, String> {
-        #[derive(Deserialize)]
-        struct Discovery {
-            issuer: String,
-            jwks_uri: String,
+/// Fetches an issuer's keys once, for a check of the config, and returns how many can be used.
+///
+/// # Errors
+/// When they can't be fetched or used, as a sentence.
+pub async fn fetch_keys(issuer: &config::Issuer, upstream: &Upstream) -> Result<usize, String> {
+    let keys = fetch(issuer, upstream).await;
+    keys.map(|keys| keys.len()).map_err(|error| error.to_string())
+}
+
+async fn fetch(issuer: &config::Issuer, upstream: &Upstream) -> Result<KeySet, RefreshError> {
+    let discovered;
+    let uri = match &issuer.keys {
+        IssuerKeys::At(uri) => uri,
+        IssuerKeys::Discovered(uri) => {
+            let document = upstream.fetch(uri, MAX_BYTES, FETCH_TIMEOUT).await;
+            let document = document.map_err(RefreshError::NoDiscovery)?;
+            discovered = keys_uri(issuer, &document).map_err(RefreshError::Discovery)?;
+            &discovered
         }
-        let found: Discovery =
-            serde_json::from_slice(document).map_err(|error| error.to_string())?;
-        if found.issuer != self.issuer.issuer {
-            return Err("it is another issuer's".to_owned());
-        }
-        keys_url(&found.jwks_uri).map_err(|why| format!("its jwks_uri {why}"))
+    };
+    let document = upstream.fetch(uri, MAX_BYTES, FETCH_TIMEOUT).await;
+    Ok(KeySet::read(&document.map_err(RefreshError::NoKeys)?)?)
+}
+
+/// The URL of the keys in the issuer's discovery document (OpenID Connect Discovery 1.0, section 4.3).
+fn keys_uri(issuer: &config::Issuer, document: &Bytes) -> Result<Uri, String> {
+    #[derive(Deserialize)]
+    struct Discovery {
+        issuer: String,
+        jwks_uri: String,
     }
+    let found: Discovery = serde_json::from_slice(document).map_err(|error| error.to_string())?;
+    if found.issuer != issuer.issuer {
+        return Err("it is another issuer's".to_owned());
+    }
+    keys_url(&found.jwks_uri).map_err(|why| format!("its jwks_uri {why}"))
 }

@@ -1,10 +1,9 @@
 //! `sluice top`: the status page for a terminal.
 //!
 //! The command polls the admin port once a second. Keys act on the selected target through the admin
-//! API, after a confirmation. `model` holds the state, `view` draws it, `admin_port` is the client, and
+//! API, after a confirmation. `model` holds the state, `view` draws it, and
 //! this file has the event loop. The terminal is restored however the loop ends, even after a panic.
 
-mod admin_port;
 mod model;
 mod view;
 
@@ -20,18 +19,14 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{ConfigFile, on_signals, print, runtime};
-use crate::config::Config;
+use super::admin_port::{self, AdminPort, AdminPortError};
+use super::{on_signals, print, runtime};
 use crate::system::time::{sleep, sleep_until};
-use admin_port::{AdminPort, AdminPortError};
 use model::{App, Command, Status};
 use view::Theme;
 
 /// The polling interval.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
-
-/// The variable with the admin key. A command line is visible to other users of the machine.
-const KEY_VARIABLE: &str = "SLUICE_ADMIN_KEY";
 
 /// Columns and most lines of a frame that `--once` prints.
 const PRINTED_SIZE: (u16, u16) = (120, 1000);
@@ -40,11 +35,7 @@ const PRINTED_SIZE: (u16, u16) = (120, 1000);
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     #[command(flatten)]
-    config: ConfigFile,
-    /// URL of the admin port, such as http://127.0.0.1:9090. Default: the one in the config. The
-    /// admin key comes from SLUICE_ADMIN_KEY or the config.
-    #[arg(long, value_parser = admin_port::base)]
-    url: Option<String>,
+    admin_port: admin_port::Arguments,
     /// Print the current state as text and exit.
     #[arg(long)]
     once: bool,
@@ -55,10 +46,10 @@ pub(super) fn run(arguments: Arguments) -> Result<(), String> {
     if !arguments.once && !is_terminal {
         return Err("not a terminal; use --once to print the current state as text".to_owned());
     }
-    let admin_port = admin_port(arguments.url, arguments.config)?;
+    let admin_port = arguments.admin_port.connect()?;
     runtime(Some(1))?.block_on(async {
         // Reports a wrong address or key before the terminal changes to the full screen.
-        let status = admin_port.status().await.map_err(|error| error.to_string())?;
+        let status = status(&admin_port).await.map_err(|error| error.to_string())?;
         let mut app = App::new(admin_port.url());
         app.update(status);
         if arguments.once {
@@ -74,24 +65,9 @@ pub(super) fn run(arguments: Arguments) -> Result<(), String> {
     })
 }
 
-/// The admin port's client, with the URL and the key of the arguments, the environment or the config.
-fn admin_port(url: Option<String>, file: ConfigFile) -> Result<AdminPort, String> {
-    let key = std::env::var(KEY_VARIABLE).ok().filter(|key| !key.is_empty());
-    let (url, key) = match url {
-        Some(url) => (url, key),
-        None => {
-            let Config { server, .. } = super::load(&file.source())?.config;
-            if server.tls.is_some() && server.listen == server.admin_listen {
-                return Err("the admin port of this config speaks TLS, which this command does \
-                            not; give admin_listen a port of its own"
-                    .to_owned());
-            }
-            let configured = || server.admin_key.as_ref().map(|key| key.expose().to_owned());
-            let address = super::reachable(server.admin_listen);
-            (format!("http://{address}"), key.or_else(configured))
-        }
-    };
-    AdminPort::new(url, key).map_err(|error| error.to_string())
+/// The state of the gateway now.
+async fn status(admin_port: &AdminPort) -> Result<Status, AdminPortError> {
+    admin_port.get("/admin/status").await
 }
 
 fn print_frame(app: &mut App) {
@@ -130,7 +106,7 @@ async fn run_screen(
                 is_polling = true;
                 let (admin_port, sender) = (admin_port.clone(), sender.clone());
                 tokio::spawn(async move {
-                    let status = Message::Status(Box::new(admin_port.status().await));
+                    let status = Message::Status(Box::new(status(&admin_port).await));
                     // An error means that the event loop has ended.
                     let _ = sender.send(status).await;
                 });

@@ -5,6 +5,8 @@
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use serde::Deserialize;
 
+use super::super::admin_port::TargetAction;
+
 /// The state of a gateway; see `admin::status::snapshot`.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub(super) struct Status {
@@ -105,38 +107,12 @@ pub(super) struct Step {
     pub(super) throttles: f64,
 }
 
-/// An operator's action on a target.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum TargetAction {
-    Reset,
-    Drain,
-    Resume,
-}
-
-impl TargetAction {
-    /// The action's name in the admin API.
-    pub(super) fn path(self) -> &'static str {
-        match self {
-            TargetAction::Reset => "reset",
-            TargetAction::Drain => "drain",
-            TargetAction::Resume => "resume",
-        }
-    }
-
-    pub(super) fn question(self, target: &str) -> String {
-        match self {
-            TargetAction::Reset => format!("Reset the cooldown of {target}, for all replicas?"),
-            TargetAction::Drain => format!("Take {target} out of traffic?"),
-            TargetAction::Resume => format!("Put {target} back into traffic?"),
-        }
-    }
-
-    pub(super) fn done(self) -> &'static str {
-        match self {
-            TargetAction::Reset => "cooldown reset",
-            TargetAction::Drain => "drained",
-            TargetAction::Resume => "back in traffic",
-        }
+/// The question that confirms an action on a target.
+pub(super) fn question(action: TargetAction, target: &str) -> String {
+    match action {
+        TargetAction::Reset => format!("Reset the cooldown of {target}, for all replicas?"),
+        TargetAction::Drain => format!("Take {target} out of traffic?"),
+        TargetAction::Resume => format!("Put {target} back into traffic?"),
     }
 }
 

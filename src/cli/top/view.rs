@@ -9,7 +9,7 @@ use ratatui::widgets::{
     Block, Cell, Clear, Paragraph, Row, Sparkline, StatefulWidget, Table, TableState, Widget,
 };
 
-use super::model::{App, Failure, History, Pane, Step, Target};
+use super::model::{App, Failure, History, Pane, Step, Target, question};
 
 /// Lines of a section that is not scrolled, with its title and head.
 const SMALL_SECTION_HEIGHT: u16 = 4;
@@ -323,7 +323,7 @@ fn draw_foot(app: &App, theme: Theme, area: Rect, buffer: &mut Buffer) {
     let line = match (&app.unconfirmed, &app.message) {
         (Some((action, target)), _) => {
             let yellow = theme.color(Color::Yellow).add_modifier(Modifier::BOLD);
-            Line::styled(format!("{} y: yes, any other key: no", action.question(target)), yellow)
+            Line::styled(format!("{} y: yes, any other key: no", question(*action, target)), yellow)
         }
         (None, Some(message)) => Line::from(message.clone()),
         (None, None) => {
@@ -504,7 +504,7 @@ mod tests {
     fn a_lost_connection_and_a_confirmation_are_shown() {
         let mut app = app(2);
         app.disconnected("nobody is there".to_owned());
-        app.unconfirmed = Some((super::super::model::TargetAction::Drain, "target-0".to_owned()));
+        app.unconfirmed = Some((super::super::super::admin_port::TargetAction::Drain, "target-0".to_owned()));
         let text = drawn(&mut app, TERMINAL, 100, 24);
         assert!(text.contains("connection lost, trying again: nobody is there"), "{text}");
         assert!(text.contains("Take target-0 out of traffic? y: yes"), "{text}");

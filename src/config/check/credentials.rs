@@ -59,7 +59,7 @@ impl Checker<'_> {
             Ok(token) => token.into(),
             Err(why) => {
                 let location = Location::Variable("AWS_BEARER_TOKEN_BEDROCK".to_owned());
-                self.problems.push(Problem { location, message: format!("the value {why}") });
+                self.problems.push(Problem::new(location, format!("the value {why}")));
                 SecretString::default()
             }
         }

@@ -12,6 +12,7 @@ use crate::config::document::KeyPath;
 use crate::config::endpoint::Endpoint;
 use crate::config::model::{ClientCertificates, Proxies, Tls, Trust, Upstream};
 use crate::config::raw::{RawTrust, RawUpstream};
+use crate::config::reference::{Scope, is_reference};
 use crate::config::{files, proxy};
 
 impl Checker<'_> {
@@ -27,6 +28,9 @@ impl Checker<'_> {
             ..raw.clone()
         };
         self.needs_beside(at, "client_auth", "client_ca");
+        if self.scope == Scope::Syntax {
+            return tls;
+        }
         let is_given = [&raw.cert, &raw.key].iter().all(|path| !path.as_os_str().is_empty());
         if is_given {
             self.pair(at, &tls);
@@ -68,13 +72,15 @@ impl Checker<'_> {
     /// Whom the upstream's certificates are checked against.
     pub(super) fn trust(&mut self, at: &KeyPath, raw: &RawUpstream) -> Trust {
         let mut authorities = Vec::new();
-        if let Some(path) = &raw.ca_file {
+        let reads = self.scope == Scope::Whole;
+        if let Some(path) = raw.ca_file.as_ref().filter(|_| reads) {
             let file = PemFile::read(&files::resolve(self.base, path));
             let file = file.and_then(|file| file.roots().and_then(|_| file.certificates()));
             authorities = self.right(&at.key("ca_file"), file).unwrap_or_default();
         }
         match raw.trust {
             RawTrust::Webpki => {}
+            RawTrust::Platform if !reads => {}
             RawTrust::Platform => {
                 let (found, unread) = self.platform();
                 if found.is_empty() {
@@ -115,6 +121,9 @@ impl Checker<'_> {
     /// The proxies on the way to the upstream.
     pub(super) fn proxies(&mut self, at: &KeyPath, raw: &RawUpstream) -> Proxies {
         let at = at.key("proxy");
+        if self.scope == Scope::Syntax && is_reference(raw.proxy.expose()) {
+            return Proxies::default();
+        }
         let own = |message: &str| self.document.problem(&at, message);
         proxy::read(raw.proxy.expose(), self.env, self.base, own).unwrap_or_else(|problems| {
             self.problems.extend(problems);

@@ -1,4 +1,4 @@
-//! An HTTP/1.1 client of a gateway's admin port.
+//! An HTTP/1.1 client of a gateway's admin port, for the commands of an operator.
 
 use std::time::Duration;
 
@@ -9,14 +9,22 @@ use http::{Method, Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Full, Limited};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use tokio::net::TcpStream;
 
-use super::super::ask::{Stream, ask};
-use super::model::{Status, TargetAction};
+use super::ask::{Stream, ask};
+use super::{ConfigFile, reachable};
+use crate::config::{AdminListener, Env, Secret, secret_named};
 use crate::system::time::timeout;
 
 /// Longest time of one request.
 const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Longest time of a reload, which reads files and checks a whole config.
+const RELOAD_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The variable with the admin key. A command line is visible to other users of the machine.
+const KEY_VARIABLE: &str = "SLUICE_ADMIN_KEY";
 
 /// The largest response body that is read, in bytes. Some thousands of targets fit.
 const MAX_BODY: usize = 16 * 1024 * 1024;
@@ -39,7 +47,7 @@ pub(super) enum AdminPortError {
 }
 
 /// Checks the URL of an admin port: its scheme and authority, and no path.
-pub(super) fn base(text: &str) -> Result<String, String> {
+fn base(text: &str) -> Result<String, String> {
     let uri: Uri = text.parse().map_err(|error| format!("{error}"))?;
     if uri.scheme() != Some(&Scheme::HTTP) || uri.authority().is_none() {
         return Err("not an http URL, such as http://127.0.0.1:9090".to_owned());
@@ -48,6 +56,87 @@ pub(super) fn base(text: &str) -> Result<String, String> {
         return Err("the URL must end with the port, without a path or a query".to_owned());
     }
     Ok(text.trim_end_matches('/').to_owned())
+}
+
+/// Where the admin port is, and the key for it.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    config: ConfigFile,
+    /// URL of the admin port, such as http://127.0.0.1:9090. Default: the one in the config. The
+    /// admin key comes from --admin-key, SLUICE_ADMIN_KEY or the config.
+    #[arg(long, value_parser = base)]
+    url: Option<String>,
+    /// Where the admin key is: env:NAME or file:PATH.
+    #[arg(long, value_name = "REFERENCE")]
+    admin_key: Option<String>,
+}
+
+impl Arguments {
+    /// The client of the admin port. Of the config only the address and the admin key are read, and
+    /// only if the arguments and the environment do not name them.
+    ///
+    /// # Errors
+    /// When the config can't be read, or the key can't be read or sent.
+    pub(super) fn connect(self) -> Result<AdminPort, String> {
+        let env = Env::of_process();
+        let key = match &self.admin_key {
+            Some(reference) => {
+                let key = secret_named(reference, &env);
+                Some(key.map_err(|why| format!("--admin-key {why}"))?)
+            }
+            None => env.get(KEY_VARIABLE).map(Secret::from),
+        };
+        let (url, key) = match self.url {
+            Some(url) => (url, key),
+            None => {
+                let listener = AdminListener::load(&self.config.source(), &env, key.is_none());
+                let listener = listener.map_err(|error| error.to_string())?;
+                if listener.tls {
+                    return Err("the admin port of this config speaks TLS, which this command \
+                                does not; give admin_listen a port of its own"
+                        .to_owned());
+                }
+                (format!("http://{}", reachable(listener.address)), key.or(listener.key))
+            }
+        };
+        AdminPort::new(url, key.as_ref().map(Secret::expose)).map_err(|error| error.to_string())
+    }
+}
+
+/// An operator's action on a target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TargetAction {
+    Reset,
+    Drain,
+    Resume,
+}
+
+impl TargetAction {
+    /// The action's name in the admin API.
+    fn path(self) -> &'static str {
+        match self {
+            TargetAction::Reset => "reset",
+            TargetAction::Drain => "drain",
+            TargetAction::Resume => "resume",
+        }
+    }
+
+    fn done(self) -> &'static str {
+        match self {
+            TargetAction::Reset => "cooldown reset",
+            TargetAction::Drain => "drained",
+            TargetAction::Resume => "back in traffic",
+        }
+    }
+}
+
+/// The result of a reload.
+#[derive(Debug, Deserialize)]
+pub(super) struct Reloaded {
+    pub(super) warnings: Vec<String>,
+    /// The keys that have changed and take effect after a restart.
+    pub(super) restart_needed: Vec<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -59,8 +148,8 @@ pub(super) struct AdminPort {
 impl AdminPort {
     /// # Errors
     /// If the key can't be sent in a header.
-    pub(super) fn new(url: String, key: Option<String>) -> Result<AdminPort, AdminPortError> {
-        let header = |key: String| {
+    fn new(url: String, key: Option<&str>) -> Result<AdminPort, AdminPortError> {
+        let header = |key: &str| {
             let value =
                 HeaderValue::try_from(format!("Bearer {key}")).map_err(|_| AdminPortError::Key);
             value.map(|mut value| {
@@ -76,9 +165,15 @@ impl AdminPort {
         &self.url
     }
 
-    /// The state now.
-    pub(super) async fn status(&self) -> Result<Status, AdminPortError> {
-        let body = self.request(Method::GET, "/admin/status").await?;
+    /// The JSON document at a path.
+    pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, AdminPortError> {
+        let body = self.request(Method::GET, path, TIMEOUT).await?;
+        serde_json::from_slice(&body).map_err(|error| self.unexpected(&error))
+    }
+
+    /// Makes the gateway load its config again, as SIGHUP does.
+    pub(super) async fn reload(&self) -> Result<Reloaded, AdminPortError> {
+        let body = self.request(Method::POST, "/admin/reload", RELOAD_TIMEOUT).await?;
         serde_json::from_slice(&body).map_err(|error| self.unexpected(&error))
     }
 
@@ -89,14 +184,20 @@ impl AdminPort {
         target: &str,
     ) -> Result<String, AdminPortError> {
         let name = utf8_percent_encode(target, NON_ALPHANUMERIC);
-        self.request(Method::POST, &format!("/admin/targets/{name}/{}", action.path())).await?;
+        let path = format!("/admin/targets/{name}/{}", action.path());
+        self.request(Method::POST, &path, TIMEOUT).await?;
         Ok(format!("{target}: {}", action.done()))
     }
 
-    async fn request(&self, method: Method, path: &str) -> Result<Bytes, AdminPortError> {
-        match timeout(TIMEOUT, self.send(method, path)).await {
+    async fn request(
+        &self,
+        method: Method,
+        path: &str,
+        limit: Duration,
+    ) -> Result<Bytes, AdminPortError> {
+        match timeout(limit, self.send(method, path)).await {
             Ok(response) => response,
-            Err(_) => Err(self.unreachable(format!("no response within {TIMEOUT:?}"))),
+            Err(_) => Err(self.unreachable(format!("no response within {limit:?}"))),
         }
     }
 
@@ -141,7 +242,7 @@ fn refused(status: StatusCode, body: &[u8]) -> AdminPortError {
     let reason = serde_json::from_slice::<Refusal>(body).map(|refusal| refusal.message);
     let mut message = reason.unwrap_or_else(|_| "no reason given".to_owned());
     if status == StatusCode::UNAUTHORIZED {
-        message.push_str("; set SLUICE_ADMIN_KEY");
+        message.push_str("; set SLUICE_ADMIN_KEY or --admin-key");
     }
     AdminPortError::Refused { status, message }
 }
@@ -161,8 +262,8 @@ mod tests {
 
     #[test]
     fn debug_output_does_not_contain_the_key() {
-        let port = AdminPort::new("http://a".to_owned(), Some("hush-hush".to_owned())).unwrap();
+        let port = AdminPort::new("http://a".to_owned(), Some("hush-hush")).unwrap();
         assert!(!format!("{port:?}").contains("hush"));
-        assert!(AdminPort::new("http://a".to_owned(), Some("a\nb".to_owned())).is_err());
+        assert!(AdminPort::new("http://a".to_owned(), Some("a\nb")).is_err());
     }
 }
