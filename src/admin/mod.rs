@@ -244,7 +244,8 @@ fn is_method_of(path: Path<'_>, method: &Method) -> bool {
 }
 
 fn wrong_method(path: Path<'_>) -> Response<Bytes> {
-    let allowed = if matches!(path, Path::Action(..) | Path::Reload) { "POST" } else { "GET, HEAD" };
+    let allowed =
+        if matches!(path, Path::Action(..) | Path::Reload) { "POST" } else { "GET, HEAD" };
     let message = format!("this path takes {allowed} only");
     let message = serde_json::json!({ "message": message });
     let mut refusal = json(StatusCode::METHOD_NOT_ALLOWED, &message);

@@ -125,7 +125,9 @@ fn made(new: &New) -> Result<String, String> {
         lines.push(String::new());
     }
     if new.rotate {
-        lines.push(format!("# For the [[clients]] entry of {name} in config.toml, beside its keys."));
+        lines.push(format!(
+            "# For the [[clients]] entry of {name} in config.toml, beside its keys."
+        ));
         lines.push("# If the list is there already, add the element to it:".to_owned());
     } else {
         lines.push("# For config.toml:".to_owned());

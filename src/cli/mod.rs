@@ -3,6 +3,7 @@
 mod admin_key;
 mod admin_port;
 mod ask;
+mod banner;
 mod check;
 mod demo;
 mod healthcheck;
@@ -27,7 +28,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Config, Source};
+use crate::config::{Config, Source, Summary};
 use crate::system::descriptors::Shares;
 use admin_port::TargetAction;
 
@@ -127,10 +128,10 @@ pub fn run() -> ExitCode {
     }
 }
 
-/// Longest wait for the reader of standard error at the last line.
-const LAST_LINE_TIMEOUT: Duration = Duration::from_secs(1);
+/// Longest wait for the reader of standard error.
+const ERROR_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Prints the last line on standard error. The process ends even if its reader is stuck.
+/// Prints a line on standard error. The process goes on even if its reader is stuck.
 fn print_error(line: String) {
     let (done, wait) = sync_channel::<()>(0);
     let write = move || {
@@ -138,10 +139,17 @@ fn print_error(line: String) {
         // Fails if standard error is closed; then there is no other place for it.
         let _ = writeln!(std::io::stderr(), "{line}");
     };
-    if std::thread::Builder::new().name("last-line".to_owned()).spawn(write).is_ok() {
+    if std::thread::Builder::new().name("error-line".to_owned()).spawn(write).is_ok() {
         // The channel closes when the line is written.
-        let _ = wait.recv_timeout(LAST_LINE_TIMEOUT);
+        let _ = wait.recv_timeout(ERROR_TIMEOUT);
     }
+}
+
+/// The numbers of what a config has, such as `3 targets, 1 route, 0 clients`.
+fn describe(summary: Summary) -> String {
+    let Summary { targets, routes, clients } = summary;
+    let counts = [(targets, "target"), (routes, "route"), (clients, "client")];
+    counts.map(|(count, noun)| counted(count, noun)).join(", ")
 }
 
 /// A number and what is counted, such as `1 route` or `2 routes`.

@@ -203,7 +203,9 @@ impl Reloader {
                 None => self.watch.config_fingerprint().await?,
             };
             let source = self.watch.source.clone();
-            let load_files = tokio::task::spawn_blocking(move || load(&source).map_err(|error| error.to_string()));
+            let load_files = tokio::task::spawn_blocking(move || {
+                load(&source).map_err(|error| error.to_string())
+            });
             let loaded = await_read(load_files).await?;
             let after = self.watch.config_fingerprint().await?;
             if before == after {

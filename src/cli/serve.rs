@@ -1,5 +1,7 @@
 //! `sluice serve`: the gateway itself.
 
+use std::io::{IsTerminal, stderr, stdout};
+use std::net::SocketAddr;
 use std::num::NonZero;
 use std::sync::Arc;
 use std::thread::available_parallelism;
@@ -8,9 +10,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::banner::{Addresses, banner};
 use super::load::load;
-use super::{ConfigFile, admin_key, on_signals, reload, runtime};
-use crate::config::{self, Config};
+use super::{ConfigFile, admin_key, on_signals, print_error, reload, runtime};
+use crate::config::{self, Config, Source};
 use crate::fleet::Fleet;
 use crate::legacy::LegacyService;
 use crate::limits::BudgetSync;
@@ -66,6 +69,9 @@ pub(super) fn run(arguments: Arguments) -> Result<(), String> {
         on_signals(stop.clone(), force_stop.clone())?;
         let Started { mut server, budgets, spans } = start(loaded.config).await?;
         let shared_gateway = Arc::clone(server.shared_gateway());
+        if stderr().is_terminal() {
+            print_banner(&source, &server)?;
+        }
         let (legacy, recheck) = (Arc::clone(server.legacy()), Arc::clone(server.recheck()));
         let requests = server.take_reload_requests();
         reload::start(watch, Arc::clone(&shared_gateway), legacy, recheck, requests, stop.clone())?;
@@ -99,6 +105,23 @@ pub(super) fn run(arguments: Arguments) -> Result<(), String> {
     outcome
 }
 
+/// Tells a person where the gateway listens.
+fn print_banner(source: &Source, server: &Server) -> Result<(), String> {
+    let config = &server.shared_gateway().load().config;
+    let addresses = Addresses {
+        api: address(server.address())?,
+        admin: address(server.admin_address())?,
+        tls: config.server.tls.is_some(),
+    };
+    print_error(banner(&source.name(), config.summary(), addresses));
+    Ok(())
+}
+
+/// The address of a listener.
+fn address(address: std::io::Result<SocketAddr>) -> Result<SocketAddr, String> {
+    address.map_err(|error| format!("can't tell the listener's address: {error}"))
+}
+
 /// A gateway that is ready to serve, and the parts that are stopped after it, in this order.
 pub(super) struct Started {
     pub(super) server: Server,
@@ -112,7 +135,8 @@ pub(super) struct Started {
 pub(super) async fn start(config: Config) -> Result<Started, String> {
     let metrics = Arc::new(Metrics::new());
     let dropped = metrics.access_log_dropped.clone();
-    let access_log = AccessLog::start(config.log.access, config.log.format, dropped);
+    let format = config.log.format_on(stdout().is_terminal());
+    let access_log = AccessLog::start(config.log.access, format, dropped);
     let usage_log = match &config.usage_log {
         Some(usage) => UsageLog::open(usage, &metrics)
             .map_err(|error| format!("can't write {}: {error}", usage.path.display()))?,
@@ -134,9 +158,6 @@ pub(super) async fn start(config: Config) -> Result<Started, String> {
     let legacy =
         Arc::new(LegacyService::start(&shared_gateway).map_err(|error| error.to_string())?);
     let server = Server::bind(shared_gateway, legacy).await.map_err(|error| error.to_string())?;
-    let address = |address: std::io::Result<std::net::SocketAddr>| {
-        address.map_err(|error| format!("can't tell the listener's address: {error}"))
-    };
     tracing::info!(
         listen = %address(server.address())?,
         admin = %address(server.admin_address())?,

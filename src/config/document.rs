@@ -342,7 +342,10 @@ mod tests {
     fn a_duplicate_names_both_lines() {
         let twice = "[targets.a]\nmodel = 'm'\n[targets.b]\nmodel = 'n'\nrpm = 1\n";
         for (again, wanted) in [
-            ("[targets.a]", "6:10: [targets.a] is defined twice; the first definition is in line 1"),
+            (
+                "[targets.a]",
+                "6:10: [targets.a] is defined twice; the first definition is in line 1",
+            ),
             ("rpm = 2", "6:1: targets.b.rpm is set twice; the first value is in line 5"),
             ("model = 'o'", "6:1: targets.b.model is set twice; the first value is in line 4"),
             (

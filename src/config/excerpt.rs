@@ -41,7 +41,12 @@ pub(super) fn excerpt(text: &str, line: usize, column: usize) -> Option<String> 
     let margin = " ".repeat(number.len());
     // A tab stays a tab, so that the caret stands below its character.
     let blank = |c: char| if c == '\t' { '\t' } else { ' ' };
-    let before: String = content.chars().map(blank).chain(std::iter::repeat(' ')).take(column.saturating_sub(1)).collect();
+    let before: String = content
+        .chars()
+        .map(blank)
+        .chain(std::iter::repeat(' '))
+        .take(column.saturating_sub(1))
+        .collect();
     Some(format!("{number} | {content}\n{margin} | {before}^"))
 }
 
@@ -105,10 +110,7 @@ mod tests {
     #[test]
     fn the_caret_stands_below_the_error() {
         let text = "[server]\nmax_body = = \"25MB\" # hush\n";
-        assert_eq!(
-            excerpt(text, 2, 12).unwrap(),
-            "2 | max_body = = \"25MB\"\n  |            ^"
-        );
+        assert_eq!(excerpt(text, 2, 12).unwrap(), "2 | max_body = = \"25MB\"\n  |            ^");
         assert_eq!(excerpt("[server\n", 1, 8).unwrap(), "1 | [server\n  |        ^");
         assert_eq!(excerpt("\trpm = x\n", 1, 8).unwrap(), "1 | \trpm = x\n  | \t      ^");
     }

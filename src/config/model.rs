@@ -417,8 +417,8 @@ pub struct Hedge {
 #[cfg_attr(test, derive(Serialize, JsonSchema))]
 #[serde(default)]
 pub struct Log {
-    /// Form of a line.
-    pub format: LogFormat,
+    /// Form of a line. Default: text on a terminal, else JSON.
+    pub format: Option<LogFormat>,
     /// Level, or filter directives such as `info,sluice=debug`.
     #[cfg_attr(test, schemars(example = &"info", extend("format" = "log-filter")))]
     #[default = "info"]
@@ -426,6 +426,13 @@ pub struct Log {
     /// Whether each request gets an access-log line.
     #[default = true]
     pub access: bool,
+}
+
+impl Log {
+    /// The form of a line on a stream, which may be a terminal.
+    pub fn format_on(&self, is_terminal: bool) -> LogFormat {
+        self.format.unwrap_or(if is_terminal { LogFormat::Text } else { LogFormat::Json })
+    }
 }
 
 /// Records of what each request has used, as JSON lines in a file that is put aside when it is full.
@@ -450,12 +457,11 @@ pub struct UsageLog {
 }
 
 /// Form of a log line.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum LogFormat {
     /// One JSON object per line.
-    #[default]
     Json,
     /// Plain text for a terminal.
     Text,

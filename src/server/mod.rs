@@ -189,7 +189,9 @@ impl Server {
         force_stop: CancellationToken,
     ) -> bool {
         let Server { shared_gateway, admin, legacy, readiness, api_listener, .. } = self;
-        let Server { admin_listener, legacy_listener, certificates, recheck, reload_requests, .. } = self;
+        let Server {
+            admin_listener, legacy_listener, certificates, recheck, reload_requests, ..
+        } = self;
         // Those that nobody has taken are refused.
         drop(reload_requests);
         let shutdown = Shutdown::within(shared_gateway.load().config.server.drain_timeout);

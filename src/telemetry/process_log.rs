@@ -5,7 +5,7 @@
 //! many were suppressed.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
-use std::io::{self, Write, stderr};
+use std::io::{self, IsTerminal, Write, stderr};
 use std::sync::{Arc, LazyLock};
 use std::time::SystemTime;
 
@@ -51,7 +51,8 @@ impl Drop for ProcessLog {
     }
 }
 
-/// Sends tracing's events and panics to standard error in the configured format. A second call has no
+/// Sends tracing's events and panics to standard error in the configured format, or in the one that
+/// suits standard error. A second call has no
 /// effect.
 pub fn init(log: &Log) -> ProcessLog {
     let filter = log_filter(&log.level);
@@ -68,11 +69,12 @@ pub fn init(log: &Log) -> ProcessLog {
     let filtered = registry().with(filter).with(Limited(Arc::clone(&limit)));
     // Internal errors would be written to standard error directly.
     let layer = fmt::layer().with_writer(Writer(lines.clone())).log_internal_errors(false);
-    let _ = match log.format {
+    let format = log.format_on(stderr().is_terminal());
+    let _ = match format {
         LogFormat::Json => filtered.with(layer.json().flatten_event(true)).try_init(),
         LogFormat::Text => filtered.with(layer).try_init(),
     };
-    log_panics(log.format, lines.clone(), Arc::clone(&limit));
+    log_panics(format, lines.clone(), Arc::clone(&limit));
     ProcessLog { lines, limit }
 }
 

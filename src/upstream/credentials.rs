@@ -265,8 +265,10 @@ impl ProviderState {
                 Ok(credentials) => {
                     failures = MIN_PAUSE;
                     let next = renewal(credentials.expiry(), SystemTime::now());
-                    let is_recovered = self.problem.load().is_some();
-                    if last.as_ref() == Some(&credentials) && !is_recovered {
+                    let was_failing = self.problem.load().is_some();
+                    if last.as_ref() == Some(&credentials) && was_failing {
+                        tracing::info!(credentials = %self.name, "credentials resolved again");
+                    } else if last.as_ref() == Some(&credentials) {
                         tracing::debug!(credentials = %self.name, "credentials are the same as before");
                     } else {
                         tracing::info!(credentials = %self.name, "credentials resolved");

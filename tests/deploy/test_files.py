@@ -250,7 +250,7 @@ class Ecs(unittest.TestCase):
         checked = tools.sluice_check(self.env["SLUICE_CONFIG"], Image().env | self.env)
         self.assertEqual(checked.returncode, 0, checked.stderr)
         self.assertNotIn("warning", checked.stdout)
-        self.assertIn("config: 2 targets, 1 routes", checked.stdout)
+        self.assertIn("ok, 2 targets, 1 route, ", checked.stdout)
         self.assertLess(drain_of(self.env), self.sluice["stopTimeout"])
 
     def test_the_app_waits_for_it_and_nobody_else_reaches_it(self):

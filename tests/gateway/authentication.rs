@@ -312,13 +312,19 @@ async fn keys_that_the_command_makes_work() {
     let key = value("AWS_BEARER_TOKEN_BEDROCK");
     assert!(id.starts_with("SLUICE") && id.len() == 22 && secret.len() == 40, "{said}");
     assert!(key.starts_with("sluice-") && key.len() == 50, "{said}");
-    assert_eq!(value("TEAM_A_SECRET"), secret);
     let client = said.split("[[clients]]\n").nth(1).unwrap();
+    let variable = |said: &str| {
+        let (_, rest) = said.split_once("\"env:").unwrap();
+        rest.split('"').next().unwrap().to_owned()
+    };
+    let named = variable(&said);
+    assert!(named.starts_with("TEAM_A_SECRET_"), "{said}");
+    assert_eq!(value(&named), secret);
     assert!(!client.contains(&secret) && !client.contains(&key), "{said}");
 
     let simulator = Simulator::start().await;
     let config = Config::four_models(&simulator).client_with(client);
-    let gateway = Gateway::start_with(&config, &[("TEAM_A_SECRET", &secret)]).await;
+    let gateway = Gateway::start_with(&config, &[(named.as_str(), secret.as_str())]).await;
     let job = Job::new(&gateway.url(), vec![Call::converse(PRIMARY, "hi")]).signed_by(&id, &secret);
     assert!(Client::Boto3.run(job).await[0].error.is_none());
     let bearer = Ask::new(&gateway, "hi").header("authorization", format!("Bearer {key}"));
@@ -337,8 +343,59 @@ async fn keys_that_the_command_makes_work() {
 
     let (_, again, _) = run_sluice(&["keys", "new", "--name", "team-a", "--pair"]).await;
     assert!(!again.contains(&id) && !again.contains("bearer_token"), "{again}");
+    assert_ne!(variable(&again), named, "the first secret stays where it is");
     let (_, bearer, _) = run_sluice(&["keys", "new", "--name", "team-a", "--bearer"]).await;
     assert!(!bearer.contains("access_key_id") && bearer.contains("bearer_token"), "{bearer}");
     let (status, _, said) = run_sluice(&["keys", "new", "--name", "team a"]).await;
     assert!(!status.success() && said.contains("a client's name"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_pair_is_rotated_without_a_restart_and_without_a_refusal() {
+    let simulator = Simulator::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let keys = folder.path().to_str().unwrap();
+    let new = async |more: &[&str]| {
+        let arguments = ["keys", "new", "--name", "search", "--pair", "--file", keys];
+        let (status, said, _) = run_sluice(&[&arguments, more].concat()).await;
+        assert!(status.success(), "{said}");
+        let value =
+            |name: &str| said.lines().find_map(|line| line.strip_prefix(name)).unwrap().to_owned();
+        let (id, secret) = (value("AWS_ACCESS_KEY_ID="), value("AWS_SECRET_ACCESS_KEY="));
+        let file = value("# Its secret, for the file ").trim_end_matches(':').to_owned();
+        std::fs::write(file, format!("{secret}\n")).unwrap();
+        let (_, lines) = said.rsplit_once(":\n").unwrap();
+        (id, secret, lines.to_owned())
+    };
+    let (old_id, old_secret, client) = new(&[]).await;
+    let client = client.split("[[clients]]\n").nth(1).unwrap().to_owned();
+    let config = Config::four_models(&simulator);
+    let gateway = Gateway::start(&config.clone().client_with(&client)).await;
+    let (id, secret, line) = new(&["--rotate"]).await;
+    let both = config.client_with(&format!("{client}\n{line}"));
+    gateway.reload(&both.to_toml()).await;
+    for (id, secret) in [(&old_id, &old_secret), (&id, &secret)] {
+        let call = Call::converse(PRIMARY, "hi");
+        let job = Job::new(&gateway.url(), vec![call]).signed_by(id, secret);
+        assert!(Client::Boto3.run(job).await[0].error.is_none());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_the_config_refuses_has_no_digest() {
+    for (key, wanted) in
+        [("tiny\n", "shorter than 16 characters"), ("a key with blanks in it", "blanks")]
+    {
+        let mut hash = sluice();
+        hash.args(["keys", "hash"]).stdin(std::process::Stdio::piped());
+        hash.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+        let mut child = hash.spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        tokio::io::AsyncWriteExt::write_all(&mut stdin, key.as_bytes()).await.unwrap();
+        drop(stdin);
+        let output = within(LONG, "the refusal", child.wait_with_output()).await.unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(1) && output.stdout.is_empty(), "{said}");
+        assert!(said.contains(wanted) && !said.contains(key.trim()), "{said}");
+    }
 }

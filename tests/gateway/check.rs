@@ -133,10 +133,7 @@ async fn problems_have_file_line_column_path_and_message_as_json() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broken_line_is_shown_with_a_caret_and_a_duplicate_with_both_lines() {
     for (config, wanted) in [
-        (
-            "[server]\nmax_body == '25MB'\n",
-            "\n2 | max_body == '25MB'\n  |           ^\n",
-        ),
+        ("[server]\nmax_body == '25MB'\n", "\n2 | max_body == '25MB'\n  |           ^\n"),
         (
             "[targets.a]\nmodel = 'm'\n\n[targets.a]\n",
             "sluice: config.toml:4:10: [targets.a] is defined twice; the first definition is in line 1\n",

@@ -197,6 +197,24 @@ async fn healthcheck_passes_for_a_live_gateway_and_fails_for_a_dead_one() {
     assert!(!healthy(&admin).await);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn serve_on_a_terminal_prints_its_addresses_and_logs_text() {
+    let simulator = Simulator::start().await;
+    let files = tempfile::tempdir().unwrap();
+    let path = files.path().join("config.toml");
+    std::fs::write(&path, Config::four_models(&simulator).to_toml()).unwrap();
+    let arguments = ["serve", "--config", path.to_str().unwrap()];
+    let mut screen = Screen::start(&arguments, &[]);
+    screen.line("Status page", "/status").await;
+    screen.line("Config", "4 targets, 1 route, 0 clients").await;
+    screen.line("INFO", "listening").await;
+    assert!(!screen.text().contains("{\""), "{}", screen.text());
+    screen.terminate();
+    assert!(screen.is_left().await);
+    let chosen = Screen::start(&arguments, &[("SLUICE__LOG__FORMAT", "json")]);
+    chosen.line("{\"", "listening").await;
+}
+
 /// The snippets are run as they are printed, so that nobody copies one that does not work.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_demos_snippets_work_as_printed() {

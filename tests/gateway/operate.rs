@@ -33,7 +33,10 @@ async fn a_script_drains_targets_and_puts_them_back() {
     let gateway = Gateway::with_four_models(&simulator).await;
     let url = gateway.admin_url();
     let drained = run(&["drain", "--url", &url, "sonnet-35", "haiku-3"], &KEY).await;
-    assert_eq!((drained.code, drained.stdout.as_str()), (0, "sonnet-35: drained\nhaiku-3: drained\n"));
+    assert_eq!(
+        (drained.code, drained.stdout.as_str()),
+        (0, "sonnet-35: drained\nhaiku-3: drained\n")
+    );
     assert_eq!(gateway.target("haiku-3").await["state"], "drained");
     let listed = run(&["targets", "--url", &url], &KEY).await;
     let line = listed.stdout.lines().find(|line| line.starts_with("sonnet-35 ")).unwrap();

@@ -124,7 +124,6 @@ impl KeyRefresh {
         }
         *before = now.cloned();
     }
-
 }
 
 /// Fetches an issuer's keys once, for a check of the config, and returns how many can be used.

@@ -86,11 +86,8 @@ pub(super) async fn principals(
                 principals.insert(credentials.clone(), arn);
             }
             Some(Err(problem)) => report.note(format!("principal: {name}: not known: {problem}")),
-            None => {
-                report.note(format!(
-                "principal: {name}: not known: STS does not know bearer tokens"
-            ))
-            }
+            None => report
+                .note(format!("principal: {name}: not known: STS does not know bearer tokens")),
         }
     }
     principals
@@ -106,4 +103,3 @@ fn asks_sts(config: &Config, credentials: &Credentials) -> bool {
     ["AWS_ENDPOINT_URL_STS", "AWS_ENDPOINT_URL"].iter().any(|name| env.get(name).is_some())
         || signed_for.any(|(_, endpoint)| !endpoint.is_loopback())
 }
-

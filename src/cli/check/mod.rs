@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use super::load::{LoadError, load};
 use super::{ConfigFile, print, runtime};
-use crate::config::{self, Config, Env, Loaded, Source, TraceProtocol};
+use crate::config::{self, Config, Env, Loaded, LogFormat, Source, TraceProtocol};
 use crate::pipeline::Gateway;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::usage_log::UsageLog;
@@ -121,7 +121,7 @@ fn describe_traces(traces: &config::Traces, variables: &[&str]) -> String {
 /// A gateway that serves nobody, to ask its targets.
 fn gateway(config: Config) -> Result<Gateway, String> {
     let metrics = Arc::new(Metrics::new());
-    let no_log = AccessLog::start(false, config.log.format, metrics.access_log_dropped.clone());
+    let no_log = AccessLog::start(false, LogFormat::Text, metrics.access_log_dropped.clone());
     let logs = Logs { access: no_log, usage: UsageLog::NONE, traces: None };
     Gateway::new(config, None, metrics, logs).map_err(|error| error.to_string())
 }

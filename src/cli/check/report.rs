@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::super::{counted, print};
+use super::super::{counted, describe, print};
 use crate::config::{Location, Problem, Summary};
 
 /// What was found so far.
@@ -73,12 +73,8 @@ impl Report {
 
     /// The config is right.
     pub(super) fn config_is_right(&mut self, summary: Summary) {
-        let Summary { targets, routes, clients } = summary;
-        let [targets, routes, clients] =
-            [(targets, "target"), (routes, "route"), (clients, "client")]
-                .map(|(count, noun)| counted(count, noun));
         let name = &self.document.config;
-        self.line(&format!("config: {name}: ok, {targets}, {routes}, {clients}"));
+        self.line(&format!("config: {name}: ok, {}", describe(summary)));
         self.document.summary = Some(summary);
     }
 
@@ -97,7 +93,12 @@ impl Report {
     }
 
     /// The outcome of a check of something outside the config: details, or what is wrong.
-    pub(super) fn check(&mut self, kind: &'static str, name: &str, outcome: Result<String, String>) {
+    pub(super) fn check(
+        &mut self,
+        kind: &'static str,
+        name: &str,
+        outcome: Result<String, String>,
+    ) {
         let ok = outcome.is_ok();
         let (verdict, message) = match outcome {
             Ok(details) if details.is_empty() => ("ok".to_owned(), details),

@@ -35,7 +35,11 @@ pub(super) async fn probe(
         let principal = principals.get(target.endpoint.credentials.source());
         let principal = principal.map(|arn| format!(", as {arn}")).unwrap_or_default();
         let place = format!("{} in {}{principal}", target.model, target.endpoint.region);
-        report.check("target", &format!("{} ({place})", target.name), asked.map(|()| String::new()));
+        report.check(
+            "target",
+            &format!("{} ({place})", target.name),
+            asked.map(|()| String::new()),
+        );
     }
 }
 

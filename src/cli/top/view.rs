@@ -504,7 +504,8 @@ mod tests {
     fn a_lost_connection_and_a_confirmation_are_shown() {
         let mut app = app(2);
         app.disconnected("nobody is there".to_owned());
-        app.unconfirmed = Some((super::super::super::admin_port::TargetAction::Drain, "target-0".to_owned()));
+        app.unconfirmed =
+            Some((super::super::super::admin_port::TargetAction::Drain, "target-0".to_owned()));
         let text = drawn(&mut app, TERMINAL, 100, 24);
         assert!(text.contains("connection lost, trying again: nobody is there"), "{text}");
         assert!(text.contains("Take target-0 out of traffic? y: yes"), "{text}");
