@@ -32,18 +32,21 @@ pub(super) fn reason(error: &CredentialsError, uses_chain: bool) -> String {
 
 /// Whether no source had credentials. Those of a role are asked for within another error.
 fn is_not_found(error: &(dyn Error + 'static)) -> bool {
-    let mut causes = std::iter::successors(Some(error), |cause| cause.source());
-    causes.any(|cause| {
+    std::iter::successors(Some(error), cause_of).any(|cause| {
         let error = cause.downcast_ref::<CredentialsError>();
         matches!(error, Some(CredentialsError::CredentialsNotLoaded(_)))
     })
 }
 
+fn cause_of<'e>(error: &&'e (dyn Error + 'static)) -> Option<&'e (dyn Error + 'static)> {
+    let error: &'e (dyn Error + 'static) = *error;
+    error.source()
+}
+
 /// What the innermost cause says that is for people.
 fn said_of(error: &dyn Error) -> Option<String> {
-    let mut causes = std::iter::successors(error.source(), |cause| cause.source());
     let mut last = None;
-    for cause in &mut causes {
+    for cause in std::iter::successors(error.source(), cause_of) {
         if let Some(answer) = answer_of_sts(cause) {
             return Some(answer);
         }

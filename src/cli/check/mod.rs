@@ -119,7 +119,7 @@ fn describe_traces(traces: &config::Traces, variables: &[&str]) -> String {
 }
 
 /// A gateway that serves nobody, to ask its targets.
-fn gateway(config: Config) -> Result<Gateway, String> {
+fn gateway(config: Config) -> Result<Arc<Gateway>, String> {
     let metrics = Arc::new(Metrics::new());
     let no_log = AccessLog::start(false, LogFormat::Text, metrics.access_log_dropped.clone());
     let logs = Logs { access: no_log, usage: UsageLog::NONE, traces: None };
