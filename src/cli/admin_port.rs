@@ -60,7 +60,7 @@ fn base(text: &str) -> Result<String, String> {
 
 /// Where the admin port is, and the key for it.
 #[derive(Debug, clap::Args)]
-pub(super) struct Arguments {
+pub(super) struct AdminPortArguments {
     #[command(flatten)]
     config: ConfigFile,
     /// URL of the admin port, such as http://127.0.0.1:9090. Default: the one in the config. The
@@ -72,7 +72,7 @@ pub(super) struct Arguments {
     admin_key: Option<String>,
 }
 
-impl Arguments {
+impl AdminPortArguments {
     /// The client of the admin port. Of the config only the address and the admin key are read, and
     /// only if the arguments and the environment do not name them.
     ///

@@ -4,21 +4,21 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::admin_port::{self, AdminPort, AdminPortError, TargetAction};
+use super::admin_port::{AdminPort, AdminPortArguments, AdminPortError, TargetAction};
 use super::{print, print_error, runtime};
 
 /// Arguments of a command without others.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     #[command(flatten)]
-    admin_port: admin_port::Arguments,
+    admin_port: AdminPortArguments,
 }
 
 /// Arguments of a command that acts on targets.
 #[derive(Debug, clap::Args)]
 pub(super) struct TargetArguments {
     #[command(flatten)]
-    admin_port: admin_port::Arguments,
+    admin_port: AdminPortArguments,
     /// The names of the targets.
     #[arg(required = true, value_name = "TARGET")]
     targets: Vec<String>,
@@ -28,7 +28,7 @@ pub(super) struct TargetArguments {
 #[derive(Debug, clap::Args)]
 pub(super) struct ListArguments {
     #[command(flatten)]
-    admin_port: admin_port::Arguments,
+    admin_port: AdminPortArguments,
     /// Print all that the gateway tells of its targets, as JSON.
     #[arg(long)]
     json: bool,

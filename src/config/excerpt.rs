@@ -97,8 +97,9 @@ fn kind(name: &str, schema: &Schema) -> Kind {
         return if is_text { Kind::Plain } else { Kind::MaySecret };
     }
     let is_plain = match schema::format(schema) {
+        _ if !schema::is_text(schema) => true,
         Some(format) => PLAIN_FORMATS.contains(&format),
-        None => !schema::is_text(schema) || PLAIN_KEYS.contains(&name),
+        None => PLAIN_KEYS.contains(&name),
     };
     if is_plain { Kind::Plain } else { Kind::MaySecret }
 }

@@ -84,4 +84,8 @@ fn write_files(folder: &Path) {
     std::fs::write(folder.join("tls.key"), key.serialize_pem()).unwrap();
     std::fs::create_dir(folder.join("prompts")).unwrap();
     std::fs::write(folder.join("prompts/analysis.jinja"), "Look at {{ content }}.").unwrap();
+    std::fs::create_dir(folder.join("keys")).unwrap();
+    for name in ["search-7wdkfa", "search-n4zjtc"] {
+        std::fs::write(folder.join("keys").join(name), format!("the-secret-of-{name}")).unwrap();
+    }
 }

@@ -166,7 +166,7 @@ async fn a_probe_asks_redis_issuers_collector_and_databases() {
         Config::models(&simulator, 1)
             .set("upstream.ca_file", authority.path())
             .set("state.backend", "redis")
-            .set("state.redis_url", redis.url())
+            .set("state.redis_url", redis.reference())
             .set("state.budget_path", database.to_str().unwrap())
             .set("traces.endpoint_url", collector)
             .issuer(&issuer.url(), "")

@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::admin_port::{self, AdminPort, AdminPortError};
+use super::admin_port::{AdminPort, AdminPortArguments, AdminPortError};
 use super::{on_signals, print, runtime};
 use crate::system::time::{sleep, sleep_until};
 use model::{App, Command, Status};
@@ -35,7 +35,7 @@ const PRINTED_SIZE: (u16, u16) = (120, 1000);
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     #[command(flatten)]
-    admin_port: admin_port::Arguments,
+    admin_port: AdminPortArguments,
     /// Print the current state as text and exit.
     #[arg(long)]
     once: bool,
