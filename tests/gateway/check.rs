@@ -161,13 +161,14 @@ async fn a_probe_asks_redis_issuers_collector_and_databases() {
     let (authority, key) = (Authority::new(), TokenKey::ec("one"));
     let issuer = Issuer::start(&authority, &[&key]).await;
     let folder = tempfile::tempdir().unwrap();
-    let database = folder.path().join("budgets.db");
+    let database = folder.path().join("jobs.db");
     let config = |redis: &Redis, collector: &str, database: &std::path::Path| {
         Config::models(&simulator, 1)
             .set("upstream.ca_file", authority.path())
             .set("state.backend", "redis")
             .set("state.redis_url", redis.reference())
-            .set("state.budget_path", database.to_str().unwrap())
+            .set("jobs.backend", "sqlite")
+            .set("jobs.path", database.to_str().unwrap())
             .set("traces.endpoint_url", collector)
             .issuer(&issuer.url(), "")
             .client_with("name = 'a'\nidentities = [{ issuer = 'corp', value = 'a' }]")
@@ -176,15 +177,20 @@ async fn a_probe_asks_redis_issuers_collector_and_databases() {
     let checked = check(&config(&redis, &collector.url(), &database), &["--probe"]).await;
     let said = format!("{}{}", checked.stdout, checked.stderr);
     assert_eq!(checked.code, 0, "{said}");
-    for line in ["\nredis: state: ok\n", "\nissuer: corp: ok, 1 key\n", "\ncollector: http://"] {
+    for line in [
+        "\nredis: state: ok\n",
+        "\nredis: budgets: ok\n",
+        "\nissuer: corp: ok, 1 key\n",
+        "\ncollector: http://",
+    ] {
         assert!(said.contains(line), "{line}: {said}");
     }
-    assert!(said.contains("database: budgets: ok") && said.contains("creates it"), "{said}");
+    assert!(said.contains("database: jobs: ok") && said.contains("creates it"), "{said}");
     assert!(!database.exists());
 
     issuer.breaks(true);
     let absent = Redis::absent();
-    let nowhere = std::path::Path::new("/nowhere/budgets.db");
+    let nowhere = std::path::Path::new("/nowhere/jobs.db");
     let bad = config(&absent, "http://127.0.0.1:1", nowhere);
     let checked = check(&bad, &["--probe", "--json"]).await;
     let document = checked.json();
@@ -194,6 +200,6 @@ async fn a_probe_asks_redis_issuers_collector_and_databases() {
         .filter(|check| check["ok"] == json!(false))
         .map(|check| check["kind"].as_str().unwrap())
         .collect();
-    assert_eq!(failed, ["redis", "database", "issuer", "collector"], "{document}");
-    assert_eq!(checked.stderr, "sluice: 4 checks failed\n");
+    assert_eq!(failed, ["redis", "redis", "database", "issuer", "collector"], "{document}");
+    assert_eq!(checked.stderr, "sluice: 5 checks failed\n");
 }
