@@ -74,6 +74,7 @@ mod pooled;
 mod proxies;
 mod queue;
 mod quota_burst;
+mod reasons;
 mod redis_failover;
 mod refusals;
 mod regression;
