@@ -2,7 +2,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use crate::page::{Page, pages, root};
+use crate::page::{Page, page, pages, root};
 
 #[test]
 fn relative_links_and_their_anchors_resolve() {
@@ -19,6 +19,19 @@ fn relative_links_and_their_anchors_resolve() {
         }
     }
     assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+#[test]
+fn the_index_links_every_page_of_the_documentation() {
+    let index = page("docs/README.md");
+    let linked = |page: &Page| {
+        let path = page.path.strip_prefix("docs").unwrap_or(&page.path);
+        index.links.iter().any(|link| Path::new(link.split('#').next().unwrap_or(link)) == path)
+    };
+    let pages = pages().into_iter().filter(|it| it.path.starts_with("docs"));
+    let pages = pages.filter(|it| it.path != index.path);
+    let missing: Vec<_> = pages.filter(|it| !linked(it)).map(|it| it.path).collect();
+    assert!(missing.is_empty(), "docs/README.md does not link {missing:?}");
 }
 
 /// The file or folder that `room/file.rs` stands for on a page: one of `src/`, or of a crate.

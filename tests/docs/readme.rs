@@ -1,10 +1,12 @@
-//! The output in README is the output of the command.
+//! The picture of the demo in README shows what the command prints.
 
 use std::process::Command;
 
 use regex::Regex;
 
-use crate::page::page;
+use crate::page::{page, root};
+
+const PICTURE: &str = "docs/images/demo.svg";
 
 /// The line without what differs between runs: numbers and their padding.
 fn shape(line: &str) -> String {
@@ -12,14 +14,21 @@ fn shape(line: &str) -> String {
     number.replace_all(line.trim(), "N").split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
+/// The lines of the picture, without its command, its dots, and the access log, whose order differs.
+fn lines_of_the_picture() -> Vec<String> {
+    let picture = std::fs::read_to_string(root().join(PICTURE)).unwrap();
+    let text = Regex::new(r"<text [^>]*>(.*)</text>").unwrap();
+    let skipped = Regex::new(r"^(\$ |\.\.\.|[0-9]{3} )").unwrap();
+    let lines = text
+        .captures_iter(&picture)
+        .map(|found| found[1].replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&"));
+    lines.filter(|line| !skipped.is_match(line)).map(|line| shape(&line)).collect()
+}
+
 #[test]
-fn the_demo_prints_what_readme_shows() {
-    let readme = page("README.md");
-    let shown = readme.blocks.iter().find(|block| block.option("output") == Some("demo"));
-    let shown = shown.expect("README shows the output of the demo");
-    // Dots stand for lines that are left out.
-    let shown = shown.text.lines().filter(|line| *line != "...").map(shape);
-    let shown: Vec<String> = shown.filter(|line| !line.is_empty()).collect();
+fn the_demo_prints_what_the_picture_in_readme_shows() {
+    assert!(page("README.md").links.iter().any(|link| link == PICTURE), "README shows it");
+    let shown = lines_of_the_picture();
     assert!(shown.len() > 5, "{shown:?}");
     let local = "127.0.0.1:0";
     let output = Command::new(env!("CARGO_BIN_EXE_sluice"))
@@ -32,5 +41,9 @@ fn the_demo_prints_what_readme_shows() {
         missing.next_if(|next| **next == line);
     }
     let missing: Vec<_> = missing.collect();
-    assert!(missing.is_empty(), "not printed, or in another order: {missing:#?}\n{output}");
+    assert!(
+        missing.is_empty(),
+        "not printed, or in another order: {missing:#?}\n{output}\n\
+         tests/docs/picture makes the picture anew"
+    );
 }

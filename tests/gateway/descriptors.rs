@@ -139,7 +139,7 @@ async fn the_limit_is_raised_and_one_that_is_too_low_is_reported() {
     assert_eq!(files.split_whitespace().nth(3), Some("4096"), "{files}");
     let warnings = gateway.log_lines("10000 connections of clients").await;
     let text = warnings[0]["message"].as_str().unwrap();
-    assert!(text.contains("it may have 4096"), "{text}");
+    assert!(text.contains("the limit is 4096"), "{text}");
 
     for (files, is_warned) in [(4096, true), (600, false)] {
         let folder = tempfile::tempdir().unwrap();

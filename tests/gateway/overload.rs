@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use sluice::simulator::{Latency, ModelSettings};
 use tokio::task::JoinSet;
-use tokio::time::Instant;
 
 use crate::support::patience::eventually;
 use crate::support::raw::Connection;
@@ -14,9 +13,10 @@ use crate::support::{Ask, Call, Client, Config, Gateway, PRIMARY, Simulator, bod
 
 const LATENCY: Duration = Duration::from_secs(1);
 
-async fn slow() -> Simulator {
+/// A simulator whose model thinks for this long.
+async fn slow(latency: Duration) -> Simulator {
     let simulator = Simulator::start().await;
-    let head_ms = u64::try_from(LATENCY.as_millis()).unwrap();
+    let head_ms = u64::try_from(latency.as_millis()).unwrap();
     let latency = Latency { head_ms, token_ms: 0, jitter: 0.0 };
     simulator.limits(PRIMARY, ModelSettings { latency: Some(latency), ..ModelSettings::default() });
     simulator
@@ -24,52 +24,43 @@ async fn slow() -> Simulator {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn excess_requests_are_shed_at_once_and_the_others_are_answered() {
-    let simulator = slow().await;
+    // Long enough for all refusals on a busy machine: they come while no admitted request is answered.
+    let simulator = slow(LATENCY * 10).await;
     let config = Config::models(&simulator, 1).set("server.max_in_flight", 50);
     let gateway = Gateway::start(&config).await;
-    let mut asked = JoinSet::new();
-    for _ in 0..500 {
-        let ask = Ask::new(&gateway, "hi");
-        asked.spawn(async move {
-            let began = Instant::now();
-            (ask.send().await, began.elapsed())
-        });
-    }
-    let (mut answered, mut refused) = (Vec::new(), Vec::new());
-    while let Some(Ok((answer, took))) = asked.join_next().await {
-        match answer.status {
-            200 => answered.push(took),
-            503 => {
-                assert_eq!(answer.header("x-amzn-errortype"), Some("ServiceUnavailableException"));
-                assert_eq!(answer.header("retry-after"), Some("1"));
-                refused.push(took);
-            }
-            other => panic!("{other}: {}", answer.text()),
+    let send = |asked: &mut JoinSet<_>, count| {
+        for _ in 0..count {
+            let ask = Ask::new(&gateway, "hi");
+            asked.spawn(async move { ask.send().await });
         }
+    };
+    let in_flight = async || gateway.metrics().await.sum("sluice_in_flight_requests", &[]);
+    let mut admitted = JoinSet::new();
+    send(&mut admitted, 50);
+    eventually("all are in flight", in_flight, |count| *count == 50.0).await;
+    let mut excess = JoinSet::new();
+    send(&mut excess, 450);
+    while let Some(Ok(answer)) = excess.join_next().await {
+        assert_eq!(answer.status, 503, "{}", answer.text());
+        assert_eq!(answer.header("x-amzn-errortype"), Some("ServiceUnavailableException"));
+        assert_eq!(answer.header("retry-after"), Some("1"));
     }
-    assert_eq!(answered.len() + refused.len(), 500);
-    assert!(answered.len() >= 50 && !refused.is_empty(), "{} answered", answered.len());
-    assert!(simulator.accounts()[PRIMARY].peak_in_flight <= 50);
-    // In hand are never more than 50, so nobody waited for more than the model's own time.
-    assert!(answered.iter().all(|took| *took < LATENCY * 3), "{answered:?}");
-    refused.sort_unstable();
-    let usual = refused[refused.len() / 2];
-    println!("turned away after {usual:?}, and after {:?} at the most", refused[refused.len() - 1]);
-    assert!(usual < LATENCY, "{usual:?}");
+    assert_eq!(in_flight().await, 50.0, "no refusal waited for an answer");
+    assert!(admitted.try_join_next().is_none());
+    while let Some(Ok(answer)) = admitted.join_next().await {
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+    assert_eq!(simulator.accounts()[PRIMARY].peak_in_flight, 50);
     let metrics = gateway.metrics().await;
-    assert_eq!(
-        metrics.sum("sluice_requests_total", &[("outcome", "overloaded")]),
-        refused.len() as f64
-    );
+    assert_eq!(metrics.sum("sluice_requests_total", &[("outcome", "overloaded")]), 450.0);
     // And when the load is gone, there is room at once.
-    let in_hand = async || gateway.metrics().await.sum("sluice_in_flight_requests", &[]);
-    eventually("nothing is in hand", in_hand, |count| *count == 0.0).await;
+    eventually("nothing is in flight", in_flight, |count| *count == 0.0).await;
     assert_eq!(Ask::new(&gateway, "hi").send().await.status, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bodies_together_are_bounded_too() {
-    let simulator = slow().await;
+    let simulator = slow(LATENCY).await;
     let config = Config::models(&simulator, 1).set("server.max_in_flight_bytes", "1MB");
     let gateway = Gateway::start(&config).await;
     let mut asked = JoinSet::new();
@@ -88,7 +79,7 @@ async fn bodies_together_are_bounded_too() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_shed_client_with_a_large_body_can_read_the_refusal() {
-    let simulator = slow().await;
+    let simulator = slow(LATENCY).await;
     let config = Config::models(&simulator, 1).set("server.max_in_flight", 1);
     let gateway = Gateway::start(&config).await;
     let mut in_hand = Connection::open(gateway.address()).await;
@@ -128,7 +119,7 @@ async fn a_body_counts_until_its_answer_begins() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flood_does_not_fill_the_memory() {
-    let simulator = slow().await;
+    let simulator = slow(LATENCY).await;
     let config = Config::models(&simulator, 1)
         .set("server.max_in_flight", 10)
         .set("server.max_in_flight_bytes", "10MB");
