@@ -62,13 +62,17 @@ fn of_cause(cause: &(dyn Error + 'static)) -> Option<String> {
     if let Some(failed) = cause.downcast_ref::<ResolveError>() {
         return Some(of_resolve(failed));
     }
-    let io = cause.downcast_ref::<io::Error>();
-    let inner = io.and_then(io::Error::get_ref);
-    let tls = inner.and_then(|inner| inner.downcast_ref::<rustls::Error>());
-    if let Some(tls) = tls.or_else(|| cause.downcast_ref::<rustls::Error>()) {
+    if let Some(tls) = cause.downcast_ref::<rustls::Error>() {
         return Some(of_tls(tls));
     }
-    let text = match io?.kind() {
+    let io = cause.downcast_ref::<io::Error>()?;
+    // What an I/O error wraps is no source of it, and may be another one.
+    if let Some(inner) = io.get_ref()
+        && let Some(reason) = of_cause(inner)
+    {
+        return Some(reason);
+    }
+    let text = match io.kind() {
         ErrorKind::ConnectionRefused => "connection refused",
         ErrorKind::ConnectionReset => "connection reset",
         ErrorKind::ConnectionAborted => "connection aborted",
@@ -150,7 +154,7 @@ mod tests {
         for (error, wanted) in [
             (io::Error::from(ErrorKind::ConnectionRefused), "connection refused"),
             (
-                io::Error::other(rustls::Error::InvalidCertificate(name)),
+                io::Error::other(io::Error::other(rustls::Error::InvalidCertificate(name))),
                 "TLS: certificate is for other.example",
             ),
             (
