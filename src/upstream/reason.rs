@@ -114,7 +114,10 @@ fn of_certificate(error: &CertificateError) -> String {
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
             "certificate is for another name".to_owned()
         }
-        CertificateError::UnknownIssuer => "certificate is from an unknown authority".to_owned(),
+        // The signature is bad, too, if an unknown authority has the name of a known one.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+            "certificate is from an unknown authority".to_owned()
+        }
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
             "certificate has expired".to_owned()
         }
