@@ -2,10 +2,10 @@
 
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
-use std::time::Instant;
 
 use parking_lot::Mutex;
 use tempfile::TempDir;
+use tokio::time::Instant;
 
 use super::support::PATIENCE;
 
