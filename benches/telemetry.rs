@@ -51,7 +51,13 @@ impl Ended {
             request_id: Uuid::new_v4(),
             arrived: SystemTime::now(),
             peer: SocketAddr::from(([127, 0, 0, 1], 50_000)),
-            attempts: [Attempt { target: TARGET.into(), outcome: SUCCESS, status: 200, ms: 812 }],
+            attempts: [Attempt {
+                target: TARGET.into(),
+                outcome: SUCCESS,
+                status: 200,
+                ms: 812,
+                error: None,
+            }],
             usage: Usage {
                 input: 250,
                 output: 200,
@@ -98,6 +104,7 @@ impl Ended {
             status: 200,
             outcome: SUCCESS,
             error: None,
+            message: None,
             attempts: &self.attempts,
             queued_ms: 0,
             first_byte_ms: 410,

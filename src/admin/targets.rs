@@ -10,9 +10,9 @@ use tokio::time::Instant;
 
 use crate::pipeline::Gateway;
 use crate::quota::Snapshot;
-use crate::routing::Target;
 use crate::routing::access::DeniedOperation;
 use crate::routing::cooldown::State;
+use crate::routing::{Outage, Target};
 
 #[derive(Serialize)]
 struct Report<'a> {
@@ -40,6 +40,12 @@ pub(super) struct Entry<'a> {
     consecutive_throttles: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     last_throttle: Option<String>,
+    /// Why it is out; only while it is, or while it denies an operation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    out: Option<OutageRecord>,
+    /// The same of the last time that has ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_out: Option<OutageRecord>,
     /// Operations that the target has denied and not answered since.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     denied: Vec<DenialRecord>,
@@ -58,6 +64,22 @@ struct CountTokensState {
     state: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     cooldown_remaining: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    out: Option<OutageRecord>,
+}
+
+/// A time in which a target was out.
+#[derive(Serialize)]
+struct OutageRecord {
+    /// `throttled`, `exhausted`, `failed`, `stalled`, `denied` or `drained`.
+    reason: &'static str,
+    /// What the last failed attempt met.
+    message: String,
+    since: Option<String>,
+    /// When it is tried again, or when that time ended; null if that is not known.
+    until: Option<String>,
+    /// The request of that attempt; null if this replica has sent none.
+    request_id: Option<String>,
 }
 
 /// An operation that a target has denied.
@@ -74,6 +96,8 @@ struct DenialRecord {
     status: u16,
     error: String,
     message: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_id: Option<String>,
 }
 
 /// All targets, in the order of the config.
@@ -101,7 +125,8 @@ fn entry(target: &Target, now: Instant) -> Entry<'_> {
     let count_tokens = Some(target.count_tokens_state(now)).filter(|it| *it != State::Available);
     let count_tokens = count_tokens.map(|state| {
         let (state, cooldown_remaining) = named(state, now);
-        CountTokensState { state, cooldown_remaining }
+        let out = target.count_tokens_outage(now).map(outage_record);
+        CountTokensState { state, cooldown_remaining, out }
     });
     let (state, cooldown_remaining) = named(target.state(now), now);
     let (consecutive_throttles, throttled_at) = target.throttles();
@@ -115,6 +140,8 @@ fn entry(target: &Target, now: Instant) -> Entry<'_> {
         count_tokens,
         consecutive_throttles,
         last_throttle: throttled_at.and_then(timestamp),
+        out: target.outage(now).map(outage_record),
+        last_out: target.last_outage().map(outage_record),
         denied: target
             .denials()
             .into_iter()
@@ -146,6 +173,17 @@ fn denial_record(denied: DeniedOperation, now: Instant) -> DenialRecord {
         status: denied.denial.status.as_u16(),
         error: denied.denial.name,
         message: denied.denial.message,
+        request_id: denied.denial.request_id.map(|id| id.to_string()),
+    }
+}
+
+fn outage_record(outage: Outage) -> OutageRecord {
+    OutageRecord {
+        reason: outage.cause.reason.name(),
+        message: outage.cause.message,
+        since: timestamp(outage.since),
+        until: outage.until.and_then(timestamp),
+        request_id: outage.cause.request_id.map(|id| id.to_string()),
     }
 }
 

@@ -78,6 +78,7 @@ struct Record {
     status: u16,
     outcome: String,
     error: Option<String>,
+    message: Option<String>,
     attempts: Vec<Attempt>,
     queued_ms: u64,
     first_byte_ms: u64,
@@ -89,6 +90,7 @@ struct Record {
 struct Attempt {
     target: String,
     outcome: String,
+    error: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -247,10 +249,22 @@ fn pretty(record: &Record) -> String {
     if let Some(error) = &record.error {
         let _ = write!(text, ", {error}");
     }
+    if let Some(message) = &record.message {
+        let _ = write!(text, ": {message}");
+    }
     if record.attempts.len() > 1 || record.outcome != SUCCESS && !record.attempts.is_empty() {
         let attempts: Vec<String> =
             record.attempts.iter().map(|it| format!("{} {}", it.target, it.outcome)).collect();
         let _ = write!(text, " {dim}({}){dim:#}", attempts.join(", "));
+    }
+    for Attempt { target, error, .. } in &record.attempts {
+        // The client's message says the same of an error that was passed on.
+        let is_told = |error: &str| {
+            record.message.as_ref().is_some_and(|message| error.ends_with(message.as_str()))
+        };
+        if let Some(error) = error.as_deref().filter(|error| !is_told(error)) {
+            let _ = write!(text, " {dim}{target}: {error}{dim:#}");
+        }
     }
     text.push('\n');
     text
@@ -283,6 +297,19 @@ mod tests {
             "00:45:58.146 200 success     12.3 s team-a Converse claude-a -> claude-b, 2+13 \
              tokens, first byte 300 ms, queued 12 ms (a throttled, b success)\n"
         );
+    }
+
+    #[test]
+    fn a_line_shows_why_each_attempt_failed_and_what_the_client_was_told() {
+        let log = LINE
+            .replace(r#""status":429,"ms":1"#, r#""status":0,"ms":1,"error":"connection refused""#)
+            .replace(
+                r#""outcome":"success","attempts""#,
+                r#""outcome":"upstream_error","error":"E","message":"no answer","attempts""#,
+            );
+        let text = read(&log, &Filter::default());
+        assert!(text.contains(", E: no answer (a throttled, b success)"), "{text}");
+        assert!(text.ends_with(" a: connection refused\n"), "{text}");
     }
 
     #[test]

@@ -149,7 +149,7 @@ impl AttemptLoop {
                 Reply::Success(success) => {
                     let reservation = permit.succeeded(took);
                     let status = success.status.as_u16();
-                    self.routed.context.attempted(&target, "success", status, took);
+                    self.routed.context.attempted(&target, "success", status, took, None);
                     return Ok(Answer::Success(success, reservation));
                 }
                 Reply::Failure(failure) => failure,
@@ -228,7 +228,7 @@ impl AttemptLoop {
         } else {
             (AttemptResult { index, permit, reply, took: sent.elapsed() }, hedge.permit)
         };
-        self.routed.context.attempted(loser.target(), "hedge_lost", 0, Duration::ZERO);
+        self.routed.context.attempted(loser.target(), "hedge_lost", 0, Duration::ZERO, None);
         Ok(winner)
     }
 
@@ -288,7 +288,8 @@ impl AttemptLoop {
 
     fn note_failure(&mut self, target: &Arc<Target>, failure: &Failure, took: Duration) {
         let status = if failure.from_upstream { failure.status.as_u16() } else { 0 };
-        self.routed.context.attempted(target, failure.name(), status, took);
+        let reason = Some(failure.reason());
+        self.routed.context.attempted(target, failure.name(), status, took, reason);
         self.moved_from = Some((Arc::clone(target), failure.class.name()));
     }
 

@@ -18,6 +18,7 @@ use uuid::Uuid;
 
 use super::gateway::Gateway;
 use crate::auth::Peer;
+use crate::bedrock::error::plain_text;
 use crate::bedrock::{ErrorKind, Operation, Usage};
 use crate::config::Priority;
 use crate::limits::{
@@ -36,6 +37,12 @@ pub(super) use trace::{OpenSpan, attempt_result};
 /// Most characters of the method and of the path in the access log, for a request that names no operation.
 const MAX_LOGGED_METHOD: usize = 20;
 const MAX_LOGGED_PATH: usize = 200;
+
+/// Most characters of the client's message in the access log.
+const MAX_LOGGED_MESSAGE: usize = 300;
+
+/// The message of the answer to a request that something panicked on.
+pub(super) const PANICKED: &str = "the gateway failed on this request";
 
 /// What is encoded of such a path: all that is not plain ASCII, so that nothing in it can pose as
 /// something else where the log is read.
@@ -106,6 +113,8 @@ pub(super) struct Answer {
     pub(super) bytes: u64,
     status: u16,
     error: Option<String>,
+    /// The message in the answer, if the request failed.
+    message: Option<Box<str>>,
     outcome: Outcome,
 }
 
@@ -152,6 +161,7 @@ impl RequestContext {
                 bytes: 0,
                 status: 0,
                 error: None,
+                message: None,
                 outcome: Outcome::ClientGone,
             },
             guards: Guards::default(),
@@ -180,13 +190,14 @@ impl RequestContext {
         self.caller.client.as_ref()?.record()?.account()
     }
 
-    /// Notes an attempt that has an outcome.
+    /// Notes an attempt that has an outcome, and why it failed if it did.
     pub(super) fn attempted(
         &mut self,
         target: &Target,
         outcome: &'static str,
         status: u16,
         took: Duration,
+        error: Option<String>,
     ) {
         self.timing.upstream += took;
         let metrics = &self.gateway.metrics;
@@ -201,6 +212,7 @@ impl RequestContext {
             outcome,
             status,
             ms: millis(took),
+            error: error.map(String::into_boxed_str),
         });
     }
 
@@ -209,6 +221,11 @@ impl RequestContext {
         self.timing.first_byte = Some(self.timing.started.elapsed());
         self.answer.status = status.as_u16();
         self.answer.error = error.map(str::to_owned);
+    }
+
+    /// Notes the message that the client gets with a failure.
+    pub(super) fn told(&mut self, message: &str) {
+        self.answer.message = Some(plain_text(message, MAX_LOGGED_MESSAGE).into_boxed_str());
     }
 
     /// Notes what came in place of a call. A query may hold a signature and is left out.
@@ -245,6 +262,7 @@ impl RequestContext {
         if self.timing.first_byte.is_none() {
             self.answer.status = ErrorKind::InternalServer.status().as_u16();
             self.answer.error = Some(ErrorKind::InternalServer.name().to_owned());
+            self.told(PANICKED);
         }
         self.gateway.metrics.panics.inc();
         let trace_id = self.trace_context.map(|it| tracing::field::display(it.trace_id));
@@ -416,6 +434,7 @@ impl Drop for RequestContext {
             status: self.answer.status,
             outcome: self.answer.outcome.name(),
             error: self.answer.error.as_deref(),
+            message: self.answer.message.as_deref(),
             attempts: &self.answer.attempts,
             queued_ms: millis(self.timing.queued),
             first_byte_ms: millis(self.timing.first_byte.unwrap_or(duration)),

@@ -14,7 +14,7 @@ use super::routed::{LeaveReason, RoutedRequest};
 use crate::bedrock::Extras;
 use crate::config::Strategy;
 use crate::quota::Dimension;
-use crate::routing::Permit;
+use crate::routing::{OutageCause, OutageReason, Permit};
 use crate::upstream::{Failure, FailureClass};
 
 /// What follows a failed attempt.
@@ -64,6 +64,11 @@ pub(super) fn decide(
     let may_retry = is_repeatable && attempts < config.retry.attempts;
     let leave = |keep_as, reason| (keep_as, NextStep::Leave(reason));
     let status = failure.error_status();
+    let cause = |reason| OutageCause {
+        reason,
+        message: failure.reason(),
+        request_id: Some(routed.context.request_id),
+    };
     let (keep_as, next) = match failure.class {
         FailureClass::Throttled => {
             if let Some(excess) = routed.excess(&target) {
@@ -71,18 +76,19 @@ pub(super) fn decide(
                 leave(KeepAs::Nothing, LeaveReason::Oversized(excess))
             } else {
                 let dimension = Dimension::of_throttle(&failure.reported.message);
+                let cause = cause(OutageReason::Throttled);
                 let next = match config.fallback.strategy {
                     Strategy::RetryFirst if may_retry => {
                         permit.release();
                         NextStep::Retry
                     }
                     Strategy::RetryFirst => {
-                        permit.throttled(dimension, false);
+                        permit.throttled(dimension, false, &cause);
                         NextStep::Choose
                     }
                     Strategy::FallbackFirst => {
                         let is_alone = is_repeatable && !routed.is_another_free(index);
-                        permit.throttled(dimension, is_alone);
+                        permit.throttled(dimension, is_alone, &cause);
                         NextStep::Choose
                     }
                 };
@@ -90,13 +96,12 @@ pub(super) fn decide(
             }
         }
         FailureClass::Exhausted => {
-            permit.take_out(config.fallback.daily_cooldown, true);
+            let cause = cause(OutageReason::Exhausted);
+            permit.take_out(config.fallback.daily_cooldown, true, &cause);
             (KeepAs::Failure, NextStep::Choose)
         }
         FailureClass::Transient => {
-            if permit.failed(failure.from_upstream) {
-                tracing::warn!(target_name = %target.name, "target ejected after failures");
-            }
+            permit.failed(failure.from_upstream, &cause(OutageReason::Failed));
             let reason = match failure.from_upstream {
                 true => LeaveReason::Failed(status),
                 false => LeaveReason::Unreachable,
@@ -108,7 +113,7 @@ pub(super) fn decide(
                 let (target_name, reason) = (&target.name, &failure.reported.message);
                 tracing::warn!(%target_name, %reason, "cannot read an upstream response");
             }
-            permit.failed(true);
+            permit.failed(true, &cause(OutageReason::Failed));
             leave(KeepAs::Failure, LeaveReason::Failed(status))
         }
         // Another target may need no new connection, or has other credentials.

@@ -32,23 +32,24 @@ pub(super) fn reclassify(routed: &RoutedRequest, index: usize, failure: &mut Fai
 /// too.
 pub(super) fn report(routed: &RoutedRequest, target: &Target, failure: &Failure, extras: Extras) {
     let (operation, status) = (routed.call.operation, failure.error_status());
-    let denial = Denial::new(status, &failure.reported);
+    let denial = Denial::new(status, &failure.reported, routed.context.request_id);
     let extras = match denial_evidence(status, &failure.reported) {
         Some(DenialEvidence::Certain) => extras,
         Some(DenialEvidence::Possible) | None => extras.max(Extras::Unknown),
     };
-    let target_name = &target.name;
+    let (target_name, request_id) = (&target.name, routed.context.request_id);
     let (error, reason) = (denial.name.clone(), denial.message.clone());
     let operation_name = operation.name();
     let pause = routed.context.gateway().config.fallback.misconfigured_cooldown;
     match target.denied(operation, denial, (client_hash(routed), extras), pause) {
         Verdict::Suspected => tracing::warn!(
             %target_name, operation = operation_name, status = status.as_u16(), error, reason,
+            %request_id,
             "a target denied a request"
         ),
         Verdict::Confirmed(pause) => tracing::warn!(
             %target_name, operation = operation_name, status = status.as_u16(), error, reason,
-            pause_s = pause.as_secs(),
+            pause_s = pause.as_secs(), %request_id,
             "target is misconfigured: it denies the operation"
         ),
     }

@@ -22,7 +22,7 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::context::{Outcome, RequestContext, millis};
+use super::context::{Outcome, PANICKED, RequestContext, millis};
 use super::error::{GatewayError, RequestError, discourage_retry};
 use super::headers::{strip_for_client, value};
 use super::shortage::DEFAULT_RETRY_AFTER;
@@ -31,7 +31,7 @@ use crate::bedrock::error::set_retry_after;
 use crate::bedrock::{ErrorKind, Operation, Usage, WireError, event_stream};
 use crate::limits::{OverBudget, usd};
 use crate::routing::cooldown::State;
-use crate::routing::{ActiveReservation, RequestSize, Target};
+use crate::routing::{ActiveReservation, OutageCause, OutageReason, RequestSize, Target};
 use crate::system::time::{Sleep, sleep_until};
 use crate::upstream::{self, Failure, FailureClass, Success, TimeLimit};
 
@@ -142,6 +142,9 @@ pub(super) fn failure(
     target: Arc<Target>,
 ) -> Response<ResponseBody> {
     context.answering(failure.status, failure.reported.name.as_deref());
+    if let Some(message) = failure.message() {
+        context.told(message);
+    }
     context.ended(match failure.time_limit {
         Some(TimeLimit::Connect) => Outcome::ConnectTimeout,
         Some(TimeLimit::FirstByte) => Outcome::FirstByteTimeout,
@@ -170,6 +173,7 @@ pub(super) fn failure(
 pub(super) fn request_error(failed: RequestError) -> Response<ResponseBody> {
     let RequestError { error, mut context } = failed;
     context.answering(error.kind().status(), Some(error.kind().name()));
+    context.told(&error.to_string());
     context.ended(error.outcome());
     match &error {
         GatewayError::Limited(limited) => context.caller.limited_by = Some(limited.limit),
@@ -186,7 +190,7 @@ pub(super) fn request_error(failed: RequestError) -> Response<ResponseBody> {
 
 /// The answer to a request that something panicked on. Its record ended where that happened.
 pub(super) fn panicked(request_id: Uuid) -> Response<ResponseBody> {
-    let error = WireError::new(ErrorKind::InternalServer, "the gateway failed on this request");
+    let error = WireError::new(ErrorKind::InternalServer, PANICKED);
     let (mut head, bytes) = error.into_response().into_parts();
     let request_id = value(&request_id.to_string());
     head.headers.insert(AMZN_REQUEST_ID, request_id.clone());
@@ -390,9 +394,10 @@ impl<B: Body<Data = Bytes>> Relay<B> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Bytes, RelayError>>> {
         if self.takes_a_frame() {
-            let last = self.exception(RelayError::Broken);
+            let last = self.as_mut().exception(RelayError::Broken);
             return Poll::Ready(Some(self.last(last, RelayError::Broken, Outcome::StreamBroken)));
         }
+        self.as_mut().project().context.told(&RelayError::Broken.to_string());
         self.as_mut().end(Outcome::StreamBroken);
         *self.project().broken = Some(RelayError::Broken);
         cx.waker().wake_by_ref();
@@ -400,20 +405,22 @@ impl<B: Body<Data = Bytes>> Relay<B> {
     }
 
     /// Ends a body whose time is over: with an exception, where the client can take one.
-    fn out_of_time(self: Pin<&mut Self>) -> Result<Bytes, RelayError> {
+    fn out_of_time(mut self: Pin<&mut Self>) -> Result<Bytes, RelayError> {
         let (error, outcome) = if Instant::now() >= self.deadline {
             (RelayError::Deadline, Outcome::RequestTimeout)
         } else {
             (RelayError::Idle, Outcome::StreamIdle)
         };
-        let last = self.exception(error);
+        let last = self.as_mut().exception(error);
         self.last(last, error, outcome)
     }
 
     /// Ends a body whose client has used up its budget.
     fn budget_exceeded(mut self: Pin<&mut Self>, over: OverBudget) -> Result<Bytes, RelayError> {
         self.as_mut().project().context.caller.denied_by = Some(over.policy());
-        let payload = serde_json::json!({ "message": over.to_string() });
+        let message = over.to_string();
+        self.as_mut().project().context.told(&message);
+        let payload = serde_json::json!({ "message": message });
         let last = event_stream::exception("validationException", payload.to_string());
         self.last(last, RelayError::OverBudget, Outcome::ClientDenied)
     }
@@ -439,7 +446,8 @@ impl<B: Body<Data = Bytes>> Relay<B> {
         self.usage_tap.takes_a_frame() && self.body.size_hint().exact().is_none()
     }
 
-    fn exception(&self, error: RelayError) -> Bytes {
+    /// The frame that ends a body with this error, whose message is noted.
+    fn exception(self: Pin<&mut Self>, error: RelayError) -> Bytes {
         let limit = match error {
             RelayError::Idle => self.idle,
             _ => self.deadline.saturating_duration_since(self.context.timing.started),
@@ -450,6 +458,7 @@ impl<B: Body<Data = Bytes>> Relay<B> {
             RelayError::Broken => error.to_string(),
             _ => format!("the request was not answered within {limit}"),
         };
+        self.project().context.told(&message);
         let kind = match error {
             RelayError::Broken => ErrorKind::ServiceUnavailable,
             _ => ErrorKind::ModelTimeout,
@@ -480,7 +489,14 @@ impl<B> Relay<B> {
         this.context.consumption.reported = usage;
         if let Some(mut reservation) = this.reservation.take() {
             match outcome {
-                Outcome::StreamBroken | Outcome::StreamIdle => reservation.stalled(),
+                Outcome::StreamBroken | Outcome::StreamIdle => reservation.stalled(&OutageCause {
+                    reason: OutageReason::Stalled,
+                    message: match outcome {
+                        Outcome::StreamIdle => RelayError::Idle.to_string(),
+                        _ => RelayError::Broken.to_string(),
+                    },
+                    request_id: Some(this.context.request_id),
+                }),
                 Outcome::Success => reservation.completed(),
                 _ => {}
             }

@@ -20,7 +20,9 @@ use http::StatusCode;
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 use tokio::time::Instant;
+use uuid::Uuid;
 
+use super::outage::{Outage, of_denial};
 use crate::bedrock::error::{Reported, plain_text};
 use crate::bedrock::{Extras, Operation};
 
@@ -53,13 +55,16 @@ pub struct Denial {
     pub name: String,
     /// Its message, bounded and without control characters.
     pub message: String,
+    /// The request that was denied; `None` if another replica sent it.
+    pub request_id: Option<Uuid>,
 }
 
 impl Denial {
-    /// From an error answer.
-    pub fn new(status: StatusCode, reported: &Reported) -> Denial {
+    /// From an error answer to this request.
+    pub fn new(status: StatusCode, reported: &Reported, request_id: Uuid) -> Denial {
         let name = plain_text(reported.name.as_deref().unwrap_or("-"), MAX_NAME);
-        Denial { status, name, message: plain_text(&reported.message, MAX_MESSAGE) }
+        let message = plain_text(&reported.message, MAX_MESSAGE);
+        Denial { status, name, message, request_id: Some(request_id) }
     }
 }
 
@@ -93,6 +98,8 @@ pub enum Verdict {
 #[derive(Clone, Debug, Default)]
 pub struct Access {
     operations: SmallVec<[DeniedOperation; 1]>,
+    /// The confirmed denial that has ended last.
+    last: Option<Box<Outage>>,
 }
 
 impl Access {
@@ -144,6 +151,7 @@ impl Access {
             status: StatusCode::FORBIDDEN,
             name: "-".to_owned(),
             message: "another replica was denied".to_owned(),
+            request_id: None,
         };
         let entry = self.entry(operation, &denial, now);
         entry.until = entry.until.max(Some(now + pause));
@@ -151,7 +159,11 @@ impl Access {
 
     /// The operation has succeeded. True if requests avoided it before.
     pub fn answered(&mut self, operation: Operation) -> bool {
-        let was_out = self.find(operation).is_some_and(|entry| entry.until.is_some());
+        let ended = self.find(operation).filter(|entry| entry.until.is_some());
+        let until = Some(SystemTime::now());
+        let ended = ended.map(|entry| Outage { until, ..of_denial(entry) });
+        let was_out = ended.is_some();
+        self.last = ended.map(Box::new).or_else(|| self.last.take());
         self.operations.retain(|entry| entry.operation != operation);
         was_out
     }
@@ -176,6 +188,11 @@ impl Access {
             }
             None => true,
         }
+    }
+
+    /// The confirmed denial that has ended last.
+    pub fn last_outage(&self) -> Option<&Outage> {
+        self.last.as_deref()
     }
 
     /// The operations that were denied.
@@ -253,7 +270,7 @@ mod tests {
             name: Some("AccessDeniedException".to_owned()),
             message: "not\u{7} authorized".to_owned(),
         };
-        Denial::new(StatusCode::FORBIDDEN, &reported)
+        Denial::new(StatusCode::FORBIDDEN, &reported, Uuid::nil())
     }
 
     fn deny(access: &mut Access, client: u64, extras: Extras, now: Instant) -> Verdict {

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::outage::{Outage, OutageCause, Outages};
 use crate::config::Config;
 
 /// Time for an event to reach the other replicas.
@@ -112,6 +113,10 @@ pub struct Cooldown {
     throttled_here_at: Option<Instant>,
     throttled_at: Option<std::time::SystemTime>,
     settings: CooldownSettings,
+    /// Why it was not available.
+    outages: Outages,
+    /// When it was drained.
+    drains: Outages,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,6 +143,8 @@ impl Cooldown {
             throttled_here_at: None,
             throttled_at: None,
             is_drained: false,
+            outages: Outages::default(),
+            drains: Outages::default(),
         }
     }
 
@@ -164,6 +171,25 @@ impl Cooldown {
     /// Consecutive throttles so far.
     pub fn throttles(&self) -> u32 {
         self.throttles
+    }
+
+    /// Notes why the target is out, if it is.
+    pub fn blame(&mut self, cause: impl FnOnce() -> OutageCause) {
+        if self.phase != Phase::Available {
+            self.outages.begin(cause());
+        }
+    }
+
+    /// Why the target is out, if that is known.
+    pub fn outage(&self) -> Option<&Outage> {
+        let is_out = self.phase != Phase::Available;
+        self.drains.current().or_else(|| self.outages.current().filter(|_| is_out))
+    }
+
+    /// The outage that has ended last.
+    pub fn last_outage(&self) -> Option<Outage> {
+        let ended = self.outages.last().into_iter().chain(self.drains.last());
+        ended.max_by_key(|outage| outage.until).cloned()
     }
 
     /// When the target was last throttled.
@@ -204,7 +230,10 @@ impl Cooldown {
         self.outcomes.note(true, now);
         (self.throttles, self.backoffs, self.failures) = (0, 0, 0);
         let opened = self.phase != Phase::Available;
-        self.phase = Phase::Available;
+        if opened {
+            self.phase = Phase::Available;
+            self.outages.end();
+        }
         opened
     }
 
@@ -266,6 +295,7 @@ impl Cooldown {
         }
         self.throttled_at = Some(std::time::SystemTime::now());
         self.cool(now, pause + after);
+        self.outages.begin(OutageCause::elsewhere(is_quota));
     }
 
     /// Another replica probes the target. This one does not for as long as `hold`, unless the outcome comes
@@ -286,6 +316,7 @@ impl Cooldown {
             return false;
         }
         self.phase = Phase::Available;
+        self.outages.end();
         self.generation += 1;
         (self.throttles, self.backoffs, self.failures) = (0, 0, 0);
         true
@@ -343,12 +374,19 @@ impl Cooldown {
     /// Takes the target out of traffic, or back to the state that it has otherwise. Requests in flight go on.
     pub fn drain(&mut self, is_drained: bool) {
         self.is_drained = is_drained;
+        match is_drained {
+            true => self.drains.begin(OutageCause::drained()),
+            false => self.drains.end(),
+        }
     }
 
     /// Makes the target available and forgets all outcomes. A drained target stays drained.
     pub fn reset(&mut self) {
+        self.outages.end();
         *self = Cooldown {
             generation: self.generation + 1,
+            outages: std::mem::take(&mut self.outages),
+            drains: std::mem::take(&mut self.drains),
             throttled_at: self.throttled_at,
             is_drained: self.is_drained,
             ..Cooldown::new(self.settings.clone())
@@ -367,7 +405,8 @@ impl Cooldown {
         is_out
     }
 
-    fn is_stale(&self, token: &CooldownToken) -> bool {
+    /// Whether a token is from before the last change of state.
+    pub fn is_stale(&self, token: &CooldownToken) -> bool {
         token.generation != self.generation
     }
 
@@ -434,6 +473,7 @@ impl Outcomes {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::outage::OutageReason;
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -610,6 +650,38 @@ mod tests {
         assert_eq!(target.state(now), State::Available);
         target.throttled(&old, now, None);
         assert_eq!(target.state(now), State::Available);
+    }
+
+    #[test]
+    fn the_cause_of_an_outage_stands_until_it_ends_and_is_kept_afterwards() {
+        let (mut target, now) = (cooldown(), Instant::now());
+        let cause = |message: &str| OutageCause {
+            reason: OutageReason::Throttled,
+            message: message.to_owned(),
+            request_id: None,
+        };
+        target.blame(|| cause("not out"));
+        assert_eq!(target.outage(), None);
+        let pass = target.enter(now).unwrap();
+        target.throttled(&pass, now, None);
+        target.blame(|| cause("first"));
+        let since = target.outage().unwrap().since;
+        let due = now + 60 * SECOND;
+        let probe = target.enter(due).unwrap();
+        target.throttled(&probe, due, None);
+        target.blame(|| cause("second"));
+        let outage = target.outage().unwrap();
+        assert_eq!((&*outage.cause.message, outage.since), ("second", since));
+        target.drain(true);
+        assert_eq!(target.outage().unwrap().cause.reason, OutageReason::Drained);
+        target.drain(false);
+        let end = due + 200 * SECOND;
+        let probe = target.enter(end).unwrap();
+        target.succeeded(&probe, end);
+        assert_eq!(target.outage(), None);
+        let last = target.last_outage().unwrap();
+        assert_eq!((&*last.cause.message, last.since), ("second", since));
+        assert!(last.until >= Some(since));
     }
 
     proptest! {

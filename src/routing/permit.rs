@@ -8,14 +8,25 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::cooldown::{Blocked, Cooldown, CooldownToken};
+use super::cooldown::{Blocked, Cooldown, CooldownToken, State};
 use super::demand::{QuotaDemand, RequestSize};
+use super::outage::OutageCause;
 use super::target::Target;
 use crate::bedrock::Usage;
 use crate::fleet::FleetEvent;
 use crate::quota::{Dimension, Reservation};
 
 impl Target {
+    /// Logs that failures or stalled answers have taken the target out.
+    fn log_ejection(&self, cause: &OutageCause, message: &'static str) {
+        tracing::warn!(
+            target_name = %self.name,
+            reason = %cause.message,
+            request_id = cause.request_id.map(tracing::field::display),
+            "{message}"
+        );
+    }
+
     /// Admits one request.
     ///
     /// # Errors
@@ -93,13 +104,18 @@ impl Permit {
     }
 
     /// The request was throttled, for want of this; `alone` as in [`Cooldown::throttled`].
-    pub fn throttled(mut self, dimension: Dimension, alone: bool) {
+    pub fn throttled(mut self, dimension: Dimension, alone: bool, cause: &OutageCause) {
         let alone = alone.then(fastrand::f64);
         let mut is_first = false;
         self.report(|cooldown, token| {
-            is_first = cooldown.throttled(token, Instant::now(), alone);
+            let now = Instant::now();
+            is_first = cooldown.throttled(token, now, alone);
+            cooldown.blame(|| cause.clone());
             true
         });
+        if is_first {
+            self.log_cooldown(cause);
+        }
         self.give_back();
         // Settled before the throttle empties the quota.
         drop(self.reservation.take());
@@ -126,28 +142,51 @@ impl Permit {
     }
 
     /// Takes the target out for `pause`; `is_quota` if a longer quota than a minute's is used up.
-    pub fn take_out(mut self, pause: Duration, is_quota: bool) {
+    pub fn take_out(mut self, pause: Duration, is_quota: bool, cause: &OutageCause) {
         self.report(|cooldown, _| {
-            cooldown.take_out(Instant::now(), pause, is_quota);
+            let now = Instant::now();
+            cooldown.take_out(now, pause, is_quota);
+            cooldown.blame(|| cause.clone());
             true
         });
+        self.log_cooldown(cause);
         self.target.publish_cooldown(self.demand, Instant::now());
         self.give_back();
     }
 
-    /// The request failed without being throttled; `was_read` if the upstream had read it. True if that
-    /// ejected the target.
-    pub fn failed(mut self, was_read: bool) -> bool {
+    /// The request failed without being throttled; `was_read` if the upstream had read it.
+    pub fn failed(mut self, was_read: bool, cause: &OutageCause) {
         let mut ejected = false;
         self.report(|cooldown, token| {
-            ejected = cooldown.failed(token, Instant::now());
+            let now = Instant::now();
+            let is_stale = cooldown.is_stale(token);
+            ejected = cooldown.failed(token, now);
+            if !is_stale {
+                cooldown.blame(|| cause.clone());
+            }
             true
         });
+        if ejected {
+            self.target.log_ejection(cause, "target ejected after failures");
+        }
         match &mut self.reservation {
             Some(reservation) if was_read => reservation.charge(self.demand.input),
             _ => self.give_back(),
         }
-        ejected
+    }
+
+    /// Logs that the target has begun to cool down.
+    fn log_cooldown(&self, cause: &OutageCause) {
+        let now = Instant::now();
+        let State::Cooling(until) = self.target.state_for(self.demand, now) else { return };
+        tracing::info!(
+            target_name = %self.target.name,
+            cause = cause.reason.name(),
+            reason = %cause.message,
+            request_id = cause.request_id.map(tracing::field::display),
+            pause_ms = u64::try_from((until - now).as_millis()).unwrap_or(u64::MAX),
+            "target cools down"
+        );
     }
 
     fn give_back(&mut self) {
@@ -212,11 +251,20 @@ impl ActiveReservation {
 
     /// The answer broke off or stalled, which is a failure of the target. Operations without a model have
     /// nothing in common, so there it changes nothing.
-    pub fn stalled(&self) {
-        let ejected = self.demand.operation.is_some()
-            && self.target.cooldown_for(self.demand).stalled(Instant::now());
+    pub fn stalled(&self, cause: &OutageCause) {
+        if self.demand.operation.is_none() {
+            return;
+        }
+        let ejected = {
+            let (mut cooldown, now) = (self.target.cooldown_for(self.demand), Instant::now());
+            let ejected = cooldown.stalled(now);
+            if ejected {
+                cooldown.blame(|| cause.clone());
+            }
+            ejected
+        };
         if ejected {
-            tracing::warn!(target_name = %self.target.name, "target ejected after stalled answers");
+            self.target.log_ejection(cause, "target ejected after stalled answers");
             self.target.signal().notify();
         }
     }

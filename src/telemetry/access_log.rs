@@ -50,6 +50,8 @@ pub struct AccessLogEntry<'a> {
     pub outcome: &'static str,
     /// The error in the answer.
     pub error: Option<&'a str>,
+    /// The message in the answer, if the request failed.
+    pub message: Option<&'a str>,
     /// The attempts, in order.
     pub attempts: &'a [Attempt],
     /// Time in the queue.
@@ -77,6 +79,8 @@ pub struct Attempt {
     pub status: u16,
     /// Time to the outcome.
     pub ms: u64,
+    /// Why it failed, in one line.
+    pub error: Option<Box<str>>,
 }
 
 /// The access log. Clones share it.
@@ -170,12 +174,14 @@ fn json(line: &AccessLogEntry<'_>) -> Vec<u8> {
         .number("status", line.status.into())
         .plain("outcome", line.outcome)
         .some_text("error", line.error)
+        .some_text("message", line.message)
         .objects("attempts", line.attempts, |object, attempt| {
             object
                 .text("target", &attempt.target)
                 .plain("outcome", attempt.outcome)
                 .number("status", attempt.status.into())
-                .number("ms", attempt.ms);
+                .number("ms", attempt.ms)
+                .some_text("error", attempt.error.as_deref());
         })
         .number("queued_ms", line.queued_ms)
         .number("first_byte_ms", line.first_byte_ms)
@@ -198,7 +204,10 @@ fn write_text(text: &mut Vec<u8>, line: &AccessLogEntry<'_>) {
     let attempts: Vec<String> = line
         .attempts
         .iter()
-        .map(|attempt| format!("{} {}", attempt.target, attempt.outcome))
+        .map(|attempt| match &attempt.error {
+            Some(error) => format!("{} {} ({error})", attempt.target, attempt.outcome),
+            None => format!("{} {}", attempt.target, attempt.outcome),
+        })
         .collect();
     // Writing to memory can't fail.
     let _ = write!(
@@ -227,8 +236,13 @@ mod tests {
 
     #[test]
     fn an_entry_is_one_json_object() {
-        let attempts =
-            [Attempt { target: "sonnet".into(), outcome: "throttled", status: 429, ms: 3 }];
+        let attempts = [Attempt {
+            target: "sonnet".into(),
+            outcome: "throttled",
+            status: 429,
+            ms: 3,
+            error: Some("ThrottlingException: Too many tokens".into()),
+        }];
         let line = AccessLogEntry {
             time: SystemTime::UNIX_EPOCH,
             request_id: "r",
@@ -245,6 +259,7 @@ mod tests {
             status: 429,
             outcome: "throttled",
             error: Some("ThrottlingException"),
+            message: Some("Too many tokens"),
             attempts: &attempts,
             queued_ms: 1,
             first_byte_ms: 2,
@@ -259,6 +274,8 @@ mod tests {
         assert_eq!(value["time"], "1970-01-01T00:00:00.000Z");
         assert_eq!(value["client"], "AKID\"\n");
         assert_eq!(value["attempts"][0]["outcome"], "throttled");
+        assert_eq!(value["attempts"][0]["error"], "ThrottlingException: Too many tokens");
+        assert_eq!(value["message"], "Too many tokens");
         assert_eq!(value["usage"]["output"], 7);
     }
 }

@@ -218,6 +218,14 @@ impl Service<Uri> for Tcp {
 #[derive(Clone, Debug)]
 struct Resolver(GaiResolver, Shares);
 
+/// A host has no address.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot resolve {host}")]
+pub(super) struct ResolveError {
+    pub(super) host: String,
+    pub(super) source: BoxError,
+}
+
 /// Why there is no connection although there are file descriptors.
 const RESERVED: &str = "the last file descriptors are kept for the gateway itself";
 
@@ -231,13 +239,16 @@ impl Service<Name> for Resolver {
     }
 
     fn call(&mut self, name: Name) -> Self::Future {
+        let host = name.as_str().to_owned();
         let (resolving, shares) = (self.0.call(name), self.1);
         Box::pin(async move {
             match resolving.await {
                 // Other requests may have taken the descriptors in the meantime.
                 Ok(_) if !shares.can_open_for_upstream() => Err(Exhausted(RESERVED.into()).into()),
                 Ok(addresses) => Ok(addresses),
-                Err(error) if can_open_files() => Err(error.into()),
+                Err(error) if can_open_files() => {
+                    Err(ResolveError { host, source: error.into() }.into())
+                }
                 Err(error) => Err(Exhausted(error.into()).into()),
             }
         })
@@ -254,10 +265,11 @@ struct ProxyConnector {
 
 /// A proxy refused or failed to connect.
 #[derive(Debug, thiserror::Error)]
-#[error("no checkout through the proxy {proxy}")]
-struct ProxyConnectError {
-    proxy: String,
-    source: BoxError,
+#[error("no connection through the proxy {proxy}")]
+pub(super) struct ProxyConnectError {
+    /// Its host and port.
+    pub(super) proxy: String,
+    pub(super) source: BoxError,
 }
 
 impl Service<Uri> for ProxyConnector {

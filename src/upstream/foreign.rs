@@ -9,6 +9,7 @@ use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, StatusCode};
 
 use super::classify::{FailureClass, classify};
+use super::reason;
 use crate::bedrock::error::{ERROR_TYPE, Reported, plain_text};
 use crate::bedrock::{ErrorKind, WireError};
 
@@ -173,18 +174,8 @@ fn without_markup(text: &str) -> String {
 
 /// A text that may be shown: on one line, short, without what may be a key or a token.
 fn safe(text: &str) -> String {
-    const TELLING: [&str; 7] = [
-        "authorization",
-        "aws4-",
-        "bearer ",
-        "basic ",
-        "security-token",
-        "securitytoken",
-        "cookie",
-    ];
     let plain = plain_text(text, MAX_READ);
-    let lower = plain.to_ascii_lowercase();
-    if TELLING.iter().any(|word| lower.contains(word)) {
+    if reason::quotes_credentials(&plain) {
         // The text quotes a request, which may contain a secret.
         return String::new();
     }

@@ -20,6 +20,7 @@ mod http2;
 mod meter;
 mod pool;
 mod proxy;
+mod reason;
 mod reply;
 mod resend;
 pub mod sign;

@@ -15,8 +15,8 @@ use http_body_util::{BodyExt, LengthLimitError};
 
 use super::classify::{FailureClass, classify};
 use super::connect::ConnectTimeout;
-use super::{Body, BuildRequestError, SendError, foreign, http1};
-use crate::bedrock::error::{self, ERROR_TYPE, Reported};
+use super::{Body, BuildRequestError, SendError, foreign, http1, reason};
+use crate::bedrock::error::{self, ERROR_TYPE, Reported, plain_text};
 use crate::bedrock::event_stream::{self, Frame, Kind};
 use crate::bedrock::{ErrorKind, WireError};
 use crate::system::descriptors::is_caused_by_exhaustion;
@@ -96,6 +96,8 @@ pub struct Failure {
     pub from_upstream: bool,
     /// The limit of time that ended the attempt.
     pub time_limit: Option<TimeLimit>,
+    /// Why there was no connection, if the error's own message has more than that.
+    cause: Option<String>,
 }
 
 impl Failure {
@@ -110,6 +112,7 @@ impl Failure {
             body,
             from_upstream: false,
             time_limit: None,
+            cause: None,
         }
     }
 
@@ -125,6 +128,22 @@ impl Failure {
             Some(TimeLimit::FirstByte) => "first_byte_timeout",
             None => self.class.name(),
         }
+    }
+
+    /// Why the attempt failed, for operators: one line of at most 200 characters, without secrets.
+    pub fn reason(&self) -> String {
+        match &self.cause {
+            Some(cause) => cause.clone(),
+            None if self.from_upstream => reason::of_answer(&self.reported),
+            None => plain_text(&self.reported.message, reason::MAX_REASON),
+        }
+    }
+
+    /// The message of the answer, unless it seems to quote credentials.
+    pub fn message(&self) -> Option<&str> {
+        let message = &*self.reported.message;
+        let is_quote = self.from_upstream && reason::quotes_credentials(message);
+        (!is_quote && !message.is_empty()).then_some(message)
     }
 
     /// Whether the upstream refused the gateway's own credentials, which newer ones may mend.
@@ -175,8 +194,8 @@ impl Failure {
 impl From<foreign::Answer> for Failure {
     fn from(answer: foreign::Answer) -> Failure {
         let foreign::Answer { class, reported, status, headers, body } = answer;
-        let (from_upstream, time_limit) = (true, None);
-        Failure { class, reported, status, headers, body, from_upstream, time_limit }
+        let (from_upstream, time_limit, cause) = (true, None, None);
+        Failure { class, reported, status, headers, body, from_upstream, time_limit, cause }
             .without_credentials()
     }
 }
@@ -269,11 +288,12 @@ fn exhausted() -> Failure {
 fn not_connected(error: &(dyn Error + 'static), connect_timeout: Duration) -> Failure {
     let what = "could not connect to the upstream";
     if !is_timeout(error) {
-        return broken(&with_causes(what.to_owned(), error));
+        let cause = reason::of_connect(error);
+        return Failure { cause, ..broken(&with_causes(what.to_owned(), error)) };
     }
-    let limit = humantime::format_duration(connect_timeout);
-    let failure = broken(&format!("{what}: no connection within {limit}"));
-    Failure { time_limit: Some(TimeLimit::Connect), ..failure }
+    let cause = format!("no connection within {}", humantime::format_duration(connect_timeout));
+    let failure = broken(&format!("{what}: {cause}"));
+    Failure { time_limit: Some(TimeLimit::Connect), cause: Some(cause), ..failure }
 }
 
 fn no_answer(error: &SendError) -> Failure {

@@ -76,6 +76,7 @@ mod pooled;
 mod proxies;
 mod queue;
 mod quota_burst;
+mod reasons;
 mod redis_failover;
 mod refusals;
 mod regression;

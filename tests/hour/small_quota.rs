@@ -80,7 +80,9 @@ impl World {
                     drop(permit.succeeded(Duration::from_millis(800)));
                     return;
                 }
-                Err(_) => permit.throttled(Dimension::Requests, true),
+                Err(_) => {
+                    permit.throttled(Dimension::Requests, true, &crate::simulation::throttled())
+                }
             }
         }
     }

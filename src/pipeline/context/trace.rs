@@ -65,6 +65,7 @@ impl RequestContext {
                 status: self.answer.status,
                 outcome: self.answer.outcome,
                 error: self.answer.error.as_deref(),
+                message: self.answer.message.as_deref(),
             },
         );
     }
@@ -78,6 +79,7 @@ pub(in crate::pipeline) fn attempt_result(reply: &Reply) -> AttemptResult {
             status: Some(success.status.as_u16()),
             request_id: request_id(&success.headers),
             error: None,
+            message: None,
             is_relayed: true,
         },
         Reply::Failure(failure) => AttemptResult {
@@ -85,6 +87,7 @@ pub(in crate::pipeline) fn attempt_result(reply: &Reply) -> AttemptResult {
             status: failure.from_upstream.then_some(failure.status.as_u16()),
             request_id: request_id(&failure.headers).filter(|_| failure.from_upstream),
             error: failure.reported.name.clone(),
+            message: Some(failure.reason()),
             is_relayed: false,
         },
     }

@@ -9,7 +9,7 @@ use tokio::time::{sleep, timeout};
 use super::*;
 use crate::bedrock::{ModelId, Usage};
 use crate::config::{Config, Env, Priority};
-use crate::routing::{QuotaDemand, RequestSize, Route, Router};
+use crate::routing::{OutageCause, OutageReason, QuotaDemand, RequestSize, Route, Router};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MODEL: &str = "anthropic.claude-3-haiku-20240307-v1:0";
@@ -324,7 +324,9 @@ async fn operations_without_quota_and_queued_requests_do_not_delay_each_other() 
 
     // A target that cools down leaves the quota to the requests behind it.
     let (_, permit) = route.enter([counting()].into_iter()).unwrap();
-    permit.throttled(crate::quota::Dimension::Unknown, false);
+    let cause =
+        OutageCause { reason: OutageReason::Throttled, message: String::new(), request_id: None };
+    permit.throttled(crate::quota::Dimension::Unknown, false, &cause);
     assert!(route.enter([counting()].into_iter()).is_none());
     let count: Candidates = [counting()].into_iter().collect();
     let mut counts = route.group.join(Flow { priority: Priority::High, ..flow("b") }, count);

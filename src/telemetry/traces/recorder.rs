@@ -98,6 +98,8 @@ pub struct AttemptResult {
     pub request_id: Option<String>,
     /// The name of the upstream's error, if it has named one.
     pub error: Option<String>,
+    /// Why it failed, in one line.
+    pub message: Option<String>,
     /// Whether the response becomes the request's response.
     pub is_relayed: bool,
 }
@@ -130,7 +132,9 @@ impl OpenSpan<'_> {
     /// Records how the attempt ended.
     pub fn record_result(&self, mut result: AttemptResult) {
         // The upstream chooses these texts, and they are kept until the request ends.
-        for text in [&mut result.request_id, &mut result.error].into_iter().flatten() {
+        for text in
+            [&mut result.request_id, &mut result.error, &mut result.message].into_iter().flatten()
+        {
             text.truncate(truncate(text).len());
         }
         self.update(|child| {

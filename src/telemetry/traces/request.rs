@@ -57,6 +57,8 @@ pub struct RequestRecord<'a> {
     pub outcome: Outcome,
     /// The name of the error in the response.
     pub error: Option<&'a str>,
+    /// The message in the response, if the request failed.
+    pub message: Option<&'a str>,
 }
 
 impl RequestRecord<'_> {
@@ -133,6 +135,7 @@ impl RequestRecord<'_> {
         }
         if self.outcome != Outcome::Success {
             attributes.add("error.type", self.error_name().to_owned());
+            attributes.add_known("error.message", self.message.map(str::to_owned));
         }
         attributes.add("sluice.request_id", self.request_id.to_string());
         attributes.add("sluice.client", self.client.to_owned());
@@ -179,6 +182,7 @@ impl RequestRecord<'_> {
         } else {
             let error = result.error.unwrap_or_else(|| result.outcome.to_owned());
             attributes.add("error.type", error.clone());
+            attributes.add_known("error.message", result.message);
             span.error = Some(error.into());
         }
     }

@@ -24,7 +24,7 @@ use std::time::Duration;
 use prometheus::IntGauge;
 use sluice::config::{Config, Env};
 use sluice::quota::QueueLimits;
-use sluice::routing::Router;
+use sluice::routing::{OutageCause, OutageReason, Router};
 use tokio::time::{Instant, sleep_until};
 
 pub(crate) use table::table;
@@ -41,6 +41,11 @@ const MAX_WAIT: Duration = Duration::from_secs(45);
 /// In an overload, the minutes at its start in which what the quiet time saved up is spent; they
 /// do not count for the use of the quotas.
 const SAVED_UP_MINUTES: u32 = 3;
+
+/// The cause of every cooldown.
+pub(crate) fn throttled() -> OutageCause {
+    OutageCause { reason: OutageReason::Throttled, message: String::new(), request_id: None }
+}
 
 /// What the gateway knows and does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

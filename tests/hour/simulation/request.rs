@@ -166,12 +166,12 @@ impl Journey<'_> {
                 sleep(doubled.min(retry.max_delay) + jitter).await;
                 self.preferred = Some(index);
             }
-            Strategy::RetryFirst => permit.throttled(dimension, false),
+            Strategy::RetryFirst => permit.throttled(dimension, false, &super::throttled()),
             Strategy::FallbackFirst => {
                 let now = Instant::now();
                 let free = |it: &Candidate| it.index != index && it.target.is_free(it.demand, now);
                 let alone = !self.candidates.iter().any(free);
-                permit.throttled(dimension, alone);
+                permit.throttled(dimension, alone, &super::throttled());
             }
         }
     }

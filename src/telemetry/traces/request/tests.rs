@@ -41,11 +41,19 @@ fn record(started: Instant, outcome: Outcome) -> RequestRecord<'static> {
         status: 0,
         outcome,
         error: None,
+        message: None,
     }
 }
 
 fn result(is_relayed: bool, outcome: &'static str) -> AttemptResult {
-    AttemptResult { outcome, status: Some(200), request_id: None, error: None, is_relayed }
+    AttemptResult {
+        outcome,
+        status: Some(200),
+        request_id: None,
+        error: None,
+        message: None,
+        is_relayed,
+    }
 }
 
 fn attribute(span: &Span, name: &str) -> Option<String> {

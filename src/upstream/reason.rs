@@ -1,0 +1,202 @@
+//! Why an attempt failed, in one short line for operators.
+//!
+//! The line names the cause alone, such as `connection refused`, and not the layers of software that
+//! passed the error on. It contains no secret: what an upstream says is left out if it seems to quote
+//! credentials.
+
+use std::error::Error;
+use std::io::{self, ErrorKind};
+
+use rustls::CertificateError;
+
+use super::connect::{ProxyConnectError, ResolveError};
+use crate::bedrock::error::{Reported, plain_text};
+
+/// Longest line, in characters.
+pub(super) const MAX_REASON: usize = 200;
+
+/// Words of a text that quotes credentials.
+const SECRET_WORDS: [&str; 7] =
+    ["authorization", "aws4-", "bearer ", "basic ", "security-token", "securitytoken", "cookie"];
+
+/// Whether a text seems to quote credentials.
+pub(super) fn quotes_credentials(text: &str) -> bool {
+    let lower = text.to_ascii_lowercase();
+    SECRET_WORDS.iter().any(|word| lower.contains(word))
+}
+
+/// What an upstream has reported: the error's name, and the beginning of its message.
+pub(super) fn of_answer(reported: &Reported) -> String {
+    let name = reported.name.as_deref().unwrap_or_default();
+    let message = if quotes_credentials(&reported.message) { "" } else { &*reported.message };
+    let text = match (name, message) {
+        (name, "") => name.to_owned(),
+        ("", message) => message.to_owned(),
+        (name, message) => format!("{name}: {message}"),
+    };
+    plain_text(&text, MAX_REASON)
+}
+
+/// Why no connection was opened; `None` if the error does not show it.
+pub(super) fn of_connect(error: &(dyn Error + 'static)) -> Option<String> {
+    let causes = || std::iter::successors(Some(error), |&error| error.source());
+    let through_proxy = causes().find_map(|cause| cause.downcast_ref::<ProxyConnectError>());
+    let found = causes().find_map(of_cause).or_else(|| through_proxy.map(of_proxy))?;
+    let text = match through_proxy {
+        Some(failed) if !found.starts_with("proxy ") => format!("proxy {}: {found}", failed.proxy),
+        _ => found,
+    };
+    Some(plain_text(&text, MAX_REASON))
+}
+
+/// What a proxy has answered. The library shows that by its text alone.
+fn of_proxy(failed: &ProxyConnectError) -> String {
+    match failed.source.to_string() {
+        text if text.ends_with("proxy authorization required") => "proxy answered 407".to_owned(),
+        text if text.ends_with("unsuccessful") => "proxy refused the tunnel".to_owned(),
+        text => format!("proxy {}: {text}", failed.proxy),
+    }
+}
+
+fn of_cause(cause: &(dyn Error + 'static)) -> Option<String> {
+    if let Some(failed) = cause.downcast_ref::<ResolveError>() {
+        return Some(of_resolve(failed));
+    }
+    if let Some(tls) = cause.downcast_ref::<rustls::Error>() {
+        return Some(of_tls(tls));
+    }
+    let io = cause.downcast_ref::<io::Error>()?;
+    // What an I/O error wraps is no source of it, and may be another one.
+    if let Some(inner) = io.get_ref()
+        && let Some(reason) = of_cause(inner)
+    {
+        return Some(reason);
+    }
+    let text = match io.kind() {
+        ErrorKind::ConnectionRefused => "connection refused",
+        ErrorKind::ConnectionReset => "connection reset",
+        ErrorKind::ConnectionAborted => "connection aborted",
+        ErrorKind::HostUnreachable => "host unreachable",
+        ErrorKind::NetworkUnreachable => "network unreachable",
+        ErrorKind::UnexpectedEof => "connection closed during the handshake",
+        _ => return None,
+    };
+    Some(text.to_owned())
+}
+
+fn of_resolve(failed: &ResolveError) -> String {
+    let text = failed.source.to_string();
+    // The texts of glibc and musl for a name that does not exist.
+    let is_unknown = ["not known", "No address associated", "does not resolve"];
+    if is_unknown.iter().any(|known| text.contains(known)) {
+        return format!("no such host: {}", failed.host);
+    }
+    let text = text.strip_prefix("failed to lookup address information: ").unwrap_or(&text);
+    format!("cannot resolve {}: {text}", failed.host)
+}
+
+fn of_tls(error: &rustls::Error) -> String {
+    match error {
+        rustls::Error::InvalidCertificate(error) => format!("TLS: {}", of_certificate(error)),
+        rustls::Error::AlertReceived(alert) => format!("TLS: the upstream sent alert {alert:?}"),
+        other => format!("TLS: {other}"),
+    }
+}
+
+fn of_certificate(error: &CertificateError) -> String {
+    match error {
+        CertificateError::NotValidForNameContext { presented, .. } if !presented.is_empty() => {
+            format!(
+                "certificate is for {}",
+                presented.iter().map(bare_name).collect::<Vec<_>>().join(", ")
+            )
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            "certificate is for another name".to_owned()
+        }
+        // The signature is bad, too, if an unknown authority has the name of a known one.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+            "certificate is from an unknown authority".to_owned()
+        }
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            "certificate has expired".to_owned()
+        }
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "certificate is not valid yet".to_owned()
+        }
+        other => format!("certificate is not valid: {other}"),
+    }
+}
+
+/// The name in the library's `DnsName("host")` and `IpAddress(127.0.0.1)`.
+fn bare_name(presented: &String) -> &str {
+    let name = presented.split_once('(').map_or(&**presented, |(_, name)| name);
+    name.trim_end_matches(')').trim_matches('"')
+}
+
+#[cfg(test)]
+mod tests {
+    use rustls::pki_types::ServerName;
+
+    use super::*;
+
+    fn reason(error: impl Into<Box<dyn Error + Send + Sync>>) -> Option<String> {
+        of_connect(&*error.into())
+    }
+
+    #[test]
+    fn the_cause_of_a_failed_connection_is_named() {
+        let expected = ServerName::try_from("bedrock.example").unwrap();
+        let presented = vec!["DnsName(\"other.example\")".to_owned()];
+        let name = CertificateError::NotValidForNameContext { expected, presented };
+        let lookup = |text: &str| ResolveError {
+            host: "bedrock.example".to_owned(),
+            source: io::Error::other(format!("failed to lookup address information: {text}"))
+                .into(),
+        };
+        for (error, wanted) in [
+            (io::Error::from(ErrorKind::ConnectionRefused), "connection refused"),
+            (
+                io::Error::other(io::Error::other(rustls::Error::InvalidCertificate(name))),
+                "TLS: certificate is for other.example",
+            ),
+            (
+                io::Error::other(rustls::Error::AlertReceived(
+                    rustls::AlertDescription::HandshakeFailure,
+                )),
+                "TLS: the upstream sent alert HandshakeFailure",
+            ),
+        ] {
+            assert_eq!(reason(error).as_deref(), Some(wanted));
+        }
+        let unknown = reason(lookup("Name or service not known"));
+        assert_eq!(unknown.as_deref(), Some("no such host: bedrock.example"));
+        let failed = reason(lookup("Temporary failure in name resolution"));
+        let wanted = "cannot resolve bedrock.example: Temporary failure in name resolution";
+        assert_eq!(failed.as_deref(), Some(wanted));
+        assert_eq!(reason("something else"), None);
+    }
+
+    #[test]
+    fn a_proxy_is_told_from_the_upstream() {
+        let through = |source: Box<dyn Error + Send + Sync>| {
+            reason(ProxyConnectError { proxy: "proxy.example:3128".to_owned(), source })
+        };
+        let refused = through("tunnel error: proxy authorization required".into());
+        assert_eq!(refused.as_deref(), Some("proxy answered 407"));
+        let down = through(io::Error::from(ErrorKind::ConnectionRefused).into());
+        assert_eq!(down.as_deref(), Some("proxy proxy.example:3128: connection refused"));
+    }
+
+    #[test]
+    fn an_answer_is_named_with_the_beginning_of_its_message() {
+        let reported = |name: Option<&str>, message: String| {
+            of_answer(&Reported { name: name.map(str::to_owned), message })
+        };
+        let throttled = reported(Some("ThrottlingException"), "Too many\ntokens".to_owned());
+        assert_eq!(throttled, "ThrottlingException: Too many tokens");
+        assert_eq!(reported(Some("X"), "x".repeat(500)).chars().count(), MAX_REASON);
+        let secret = "Credential=AKID in Authorization: AWS4-HMAC-SHA256".to_owned();
+        assert_eq!(reported(Some("AccessDenied"), secret), "AccessDenied");
+    }
+}
