@@ -19,8 +19,9 @@ use crate::system::time::{sleep, sleep_until};
 /// Entries of one command; more are synced in several commands in a row.
 const BATCH: usize = 200;
 
-/// Pause before a lost connection is opened again.
+/// Pauses before a lost connection is opened again: the first, doubled up to the longest.
 const RETRY: Duration = Duration::from_millis(200);
+const MAX_RETRY: Duration = Duration::from_millis(500);
 
 /// Time for all replicas to notice that Redis is back and to report what they used meanwhile.
 const SETTLING: Duration = Duration::from_millis(700);
@@ -39,14 +40,19 @@ pub(super) async fn run(shared: Arc<Shared>, mut inbox: mpsc::Receiver<FleetEven
     let scripts = Scripts::new(&shared.config.prefix);
     let log = LinkLog::default();
     let mut task = SyncTask { shared, scripts, log, cooldowns_version: 0 };
+    let mut pause = RETRY;
     loop {
         let connected = connection::connect(&task.shared.server, &task.scripts.channel()).await;
         let error = match connected {
-            Ok(mut connection) => task.serve(&mut connection, &mut inbox).await,
+            Ok(mut connection) => {
+                pause = RETRY;
+                task.serve(&mut connection, &mut inbox).await
+            }
             Err(error) => error,
         };
         task.disconnected(&error);
-        sleep(RETRY).await;
+        sleep(pause).await;
+        pause = (pause * 2).min(MAX_RETRY);
         while let Ok(event) = inbox.try_recv() {
             task.remember(&event, true);
         }

@@ -221,7 +221,10 @@ impl Receiver {
             DeliveryResponse::Refuse => return Err(format!("you said {:?}", self.headers)),
             DeliveryResponse::Accept => {}
         }
-        let all = &request.resource_spans[0];
+        // A probe sends no span.
+        let Some(all) = request.resource_spans.first() else {
+            return Ok(ExportTraceServiceResponse::default());
+        };
         let spans = request.resource_spans.iter().flat_map(|it| &it.scope_spans);
         let delivery = Delivery {
             connection: self.connection,
