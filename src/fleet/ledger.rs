@@ -116,6 +116,8 @@ const MINUTE: f64 = 60e6;
 pub struct Entry {
     bucket: Option<LedgerSnapshot>,
     created_at: u64,
+    /// Units returned less units granted since then.
+    net_since_creation: f64,
     held: f64,
     leases: HashMap<String, StoredLease>,
     window_start: u64,
@@ -154,21 +156,26 @@ impl Entry {
         let known = self.bucket.unwrap_or(LedgerSnapshot { level: bucket.capacity, at: now });
         let mut level = known.level + flowed(known.at);
         if is_new {
-            self.created_at = now;
+            (self.created_at, self.net_since_creation) = (now, 0.0);
         }
-        // The entry was lost or set back since: what the replica saw counts, if it is less.
+        // The entry was lost or set back since: what the replica saw counts, if it is less, with what was
+        // returned and granted since a loss.
         if let Some(seen) = request
             .last_seen
             .filter(|seen| is_new || known.at < seen.at || self.created_at > seen.at)
         {
-            level = level.min(seen.level + flowed(seen.at));
+            let is_lost = self.created_at > seen.at;
+            let net = if is_lost { self.net_since_creation } else { 0.0 };
+            level = level.min(seen.level + flowed(seen.at) + net);
         }
         self.drop_expired(now);
         let before = self.leases.get(&request.holder);
         let counted = before.map_or(request.returned_acknowledged, |lease| lease.returned_total);
-        level += request.returned_total - counted;
-        // Units of the last grant, if its answer was lost.
-        level += before.map_or(0.0, |lease| lease.granted_total - request.granted_total).max(0.0);
+        // Units of the last grant come back if its answer was lost.
+        let ungranted = before.map_or(0.0, |lease| lease.granted_total - request.granted_total);
+        let returned = request.returned_total - counted + ungranted.max(0.0);
+        level += returned;
+        self.net_since_creation += returned;
         self.held += request.held - before.map_or(0.0, |lease| lease.held);
         level = level.min(bucket.capacity - self.held).max(-bucket.per_minute);
         if is_lowered {
@@ -185,6 +192,7 @@ impl Entry {
             grant.granted_now = granted.min(level.max(0.0));
             grant.granted_later = granted - grant.granted_now;
             level -= granted;
+            self.net_since_creation -= granted;
             if grant.granted_later > 0.0 {
                 grant.due_in = Duration::from_micros((-level / rate).ceil() as u64);
             }

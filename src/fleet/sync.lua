@@ -39,7 +39,7 @@ for i = 3, #KEYS do
   at = at + 14
 
   local entry = redis.call('HMGET', key,
-    'level', 'at', 'born', 'held', 'window', 'used', 'used_before', 'version', 'figure', holder)
+    'level', 'at', 'born', 'held', 'window', 'used', 'used_before', 'version', 'figure', holder, 'net')
   local fields = {}
 
   -- Entry::count_use
@@ -71,15 +71,20 @@ for i = 3, #KEYS do
     local rate = per_minute / MINUTE
     local level_at = tonumber(entry[2] or '')
     local created_at = tonumber(entry[3] or '')
+    -- Units returned less units granted since the entry was created.
+    local net = tonumber(entry[11] or '0')
     local is_new = not level_at
     if is_new then
-      level, level_at, created_at = capacity, now, now
+      level, level_at, created_at, net = capacity, now, now, 0
     else
       level = tonumber(entry[1]) + math.max(0, now - level_at) * rate
     end
-    -- The entry was lost or set back since: what the replica saw counts, if it is less.
+    -- The entry was lost or set back since: what the replica saw counts, if it is less, with what was
+    -- returned and granted since a loss.
     if seen_at and (is_new or level_at < seen_at or created_at > seen_at) then
-      level = math.min(level, seen_level + math.max(0, now - seen_at) * rate)
+      local since = 0
+      if created_at > seen_at then since = net end
+      level = math.min(level, seen_level + math.max(0, now - seen_at) * rate + since)
     end
 
     -- Entry::drop_expired, by sample: each sync looks at four fields at random, so that leases of replicas
@@ -102,8 +107,10 @@ for i = 3, #KEYS do
       stored_held = tonumber(h)
       if tonumber(e) > now then stored_returned, stored_granted = tonumber(r), tonumber(g) end
     end
-    -- The last term: units of the last grant, if its answer was lost.
-    level = level + returned_total - stored_returned + math.max(0, stored_granted - granted_total)
+    -- Units of the last grant come back if its answer was lost.
+    local returned = returned_total - stored_returned + math.max(0, stored_granted - granted_total)
+    level = level + returned
+    net = net + returned
     total = math.max(0, total + held - stored_held)
     level = math.max(math.min(level, capacity - total), -per_minute)
     if is_lowered then level = math.min(level, 0) end
@@ -116,6 +123,7 @@ for i = 3, #KEYS do
       granted_now = math.min(granted, math.max(level, 0))
       granted_later = granted - granted_now
       level = level - granted
+      net = net - granted
       if granted_later > 0 then due_in = math.ceil(-level / rate) end
     end
     held = held + granted_now + granted_later
@@ -129,7 +137,7 @@ for i = 3, #KEYS do
       redis.call('HDEL', key, holder)
     end
     redis.call('HSET', key, 'level', text(level), 'at', text(math.max(now, level_at)),
-      'born', text(created_at), 'held', text(total))
+      'born', text(created_at), 'held', text(total), 'net', text(net))
   end
 
   redis.call('HSET', key, 'window', text(window_start), 'used', text(used_now),

@@ -91,6 +91,19 @@ fn a_lost_answer_loses_no_units() {
 }
 
 #[test]
+fn what_was_granted_after_a_loss_counts_against_a_later_view_of_the_time_before() {
+    let (mut entry, now) = (Entry::default(), 1000 * SECOND);
+    let saw = |level: f64, ago: u64| Some(LedgerSnapshot { level, at: now - ago });
+    // The older view misses what others were granted after it.
+    let first = LeaseRequest { last_seen: saw(0.0, SECOND), ..request("a", 5.0, 5.0) };
+    let grant = entry.sync(&first, &LEDGER, now);
+    assert_eq!((grant.granted_now, grant.level), (5.0, 5.0));
+    let second = LeaseRequest { last_seen: saw(-5.0, SECOND / 10), ..request("b", 0.0, 0.0) };
+    let grant = entry.sync(&second, &LEDGER, now);
+    assert!((grant.level - -9.0).abs() < 1e-9, "{}", grant.level);
+}
+
+#[test]
 fn a_lost_entry_is_restored_from_what_replicas_saw() {
     let now = 1000 * SECOND;
     let last_seen = Some(LedgerSnapshot { level: -5.0, at: now - SECOND });
