@@ -158,28 +158,28 @@ impl Admin {
     /// The response to a request; `None` if the path is not an admin path.
     pub async fn answer(&self, head: &Parts, peer: &Peer) -> Option<Response<Body>> {
         let path = Path::of(head.uri.path())?;
-        Some(match self.admit(path, head, peer) {
-            Err(refusal) => refusal.map(whole),
+        Some(match self.refusal(path, head, peer) {
+            Some(refusal) => refusal.map(whole),
             // In a box, since it waits, and every connection would have room for it.
-            Ok(()) if path == Path::Reload => Box::pin(self.reload(peer)).await.map(whole),
-            Ok(()) => self.answer_now(path, peer),
+            None if path == Path::Reload => Box::pin(self.reload(peer)).await.map(whole),
+            None => self.answer_now(path, peer),
         })
     }
 
-    /// Checks access and method; the error is the refusal.
-    fn admit(&self, path: Path<'_>, head: &Parts, peer: &Peer) -> Result<(), Response<Bytes>> {
+    /// Checks access and method; `None` if the request is allowed.
+    fn refusal(&self, path: Path<'_>, head: &Parts, peer: &Peer) -> Option<Response<Bytes>> {
         let gateway = self.shared_gateway.load();
         let server = &gateway.config.server;
         if let Err(refused) = access::check(path.guard(), head, server, self.is_local) {
             let (action, on) = match path {
                 Path::Action(action, target) => (action.name(), target),
                 Path::Reload => RELOAD,
-                _ => return Err(refuse(&gateway, refused)),
+                _ => return Some(refuse(&gateway, refused)),
             };
             audit::record_refusal(action, on, peer.address);
-            return Err(refuse(&gateway, refused));
+            return Some(refuse(&gateway, refused));
         }
-        if is_method_of(path, &head.method) { Ok(()) } else { Err(wrong_method(path)) }
+        (!is_method_of(path, &head.method)).then(|| wrong_method(path))
     }
 
     fn answer_now(&self, path: Path<'_>, peer: &Peer) -> Response<Body> {

@@ -55,7 +55,7 @@ pub(super) struct Child {
 #[derive(Debug)]
 pub(super) enum ChildKind {
     Wait { is_served: bool },
-    Attempt(Attempt),
+    Attempt(Box<Attempt>),
 }
 
 #[derive(Debug)]
@@ -191,7 +191,7 @@ impl SpanRecorder {
     /// Starts the span of an attempt; `None` if the request has too many spans.
     pub fn start_attempt(&self, target: SpanTarget) -> Option<OpenSpan<'_>> {
         let attempt = Attempt { target, result: None, latency: Duration::ZERO };
-        self.start(ChildKind::Attempt(attempt))
+        self.start(ChildKind::Attempt(Box::new(attempt)))
     }
 
     /// Starts the span of a wait in the queue; `None` if the request has too many spans.

@@ -82,7 +82,7 @@ impl RequestRecord<'_> {
                     let name = span_name(self.operation, Some(attempt.target.model.as_str()));
                     let mut span = child_span(recorder, span_id, name, SpanKind::Client, times);
                     span.attributes.add("sluice.attempt", attempts);
-                    self.describe_attempt(&mut span, attempt);
+                    self.describe_attempt(&mut span, *attempt);
                     span
                 }
             });
