@@ -1,7 +1,8 @@
 //! References: texts of the config that name where a value is, `env:NAME` or `file:PATH`.
 //!
 //! [`resolve`] puts the values in the place of the references of a valid document, by their `format` in
-//! the schema. No message repeats a value, or a text that is no reference where a secret belongs.
+//! the schema. No message repeats a value. Where a secret belongs, no message repeats
+//! a text that is not a reference.
 
 use std::path::Path;
 

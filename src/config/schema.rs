@@ -97,7 +97,7 @@ pub(super) fn is_string(schema: &Value) -> bool {
     kind(schema) == "string" || !choices(schema).is_empty()
 }
 
-/// Whether the schema wants a string that is none of a fixed set.
+/// Whether the schema allows any string, rather than a fixed set of strings.
 pub(super) fn is_text(schema: &Value) -> bool {
     kind(schema) == "string"
 }

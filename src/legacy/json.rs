@@ -212,8 +212,8 @@ impl From<Value> for Field {
     }
 }
 
-/// Reads the members of these names, texts cut to so many characters; `None` for a value that is no
-/// object.
+/// Reads the members of an object by name. Each name comes with the longest text that is kept, in
+/// characters. `None` for a value that is not an object.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Texts<const N: usize>(pub(super) [(&'static str, usize); N]);
 

@@ -118,8 +118,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// The file that a new admin key goes into: the config names one, the admin listener needs a
-    /// key, and there is none.
+    /// The file for a generated admin key. `None` if the config has a key, the admin listener needs
+    /// none, or the config names no file.
     pub fn missing_admin_key_file(&self) -> Option<&Path> {
         let needs_key = self.admin_key.is_none() && !self.admin_listen.ip().is_loopback();
         self.admin_key_file.as_deref().filter(|_| needs_key)

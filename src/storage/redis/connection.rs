@@ -62,7 +62,7 @@ impl Connection {
         Connection(Arc::new(ActiveConnection { server: Arc::new(server), state: Mutex::default() }))
     }
 
-    /// The current dial and its number. Begins a dial if there is none.
+    /// The current dial and its number. Begins a dial if none is running.
     fn dial(&self) -> (u64, Dial) {
         let mut state = self.state();
         if let Some(dial) = &state.dial {

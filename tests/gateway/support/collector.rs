@@ -96,7 +96,7 @@ pub struct Recorded {
 }
 
 impl Recorded {
-    /// An attribute as text, empty if there is none.
+    /// An attribute as text. Empty if the span lacks the attribute.
     pub fn get(&self, name: &str) -> &str {
         self.attributes.get(name).map_or("", String::as_str)
     }
