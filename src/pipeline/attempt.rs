@@ -21,6 +21,7 @@ use super::deadline::{self, WaitBudget};
 use super::decide::{Decision, NextStep, decide};
 use super::denial;
 use super::error::{GatewayError, RequestError};
+use super::fallback_wait::fallback_from;
 use super::gateway::Gateway;
 use super::headers::strip_for_upstream;
 use super::hedge::{self, Hedge};
@@ -56,6 +57,7 @@ async fn answer(mut routed: RoutedRequest) -> Result<Response<ResponseBody>, Req
     let gateway = Arc::clone(routed.context.gateway());
     let deadline = deadline::deadline(&routed);
     let wait_budget = deadline::wait_budget(&routed, deadline);
+    routed.fallback_from = fallback_from(&routed, &wait_budget);
     // The gateway has read all that it needs of the client's headers.
     strip_for_upstream(&mut routed.head.headers, &gateway.config.upstream.forward_headers);
     if let Some(guardrail) = routed.guardrail.take() {
@@ -142,6 +144,7 @@ impl AttemptLoop {
                 self.routed.leave_denied();
                 continue;
             }
+            self.routed.goes_to(index);
             self.count_fallback(permit.target());
             let AttemptResult { index, permit, reply, took } = self.attempt(index, permit).await?;
             let target = Arc::clone(permit.target());
@@ -150,6 +153,7 @@ impl AttemptLoop {
                     let reservation = permit.succeeded(took);
                     let status = success.status.as_u16();
                     self.routed.context.attempted(&target, "success", status, took, None);
+                    self.routed.answered_by(index);
                     return Ok(Answer::Success(success, reservation));
                 }
                 Reply::Failure(failure) => failure,

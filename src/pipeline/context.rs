@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use tokio_util::sync::DropGuard;
 use uuid::Uuid;
 
+use super::fallback_wait::FallbackWaitEnd;
 use super::gateway::Gateway;
 use crate::auth::Peer;
 use crate::bedrock::error::plain_text;
@@ -110,6 +111,9 @@ pub(super) struct Answer {
     pub(super) attempts: Vec<Attempt>,
     /// The target that gave the answer.
     pub(super) target: Option<Arc<Target>>,
+    /// How the wait for the model that was asked for ended, if there was one. Written by `admit` and
+    /// the attempts.
+    pub(super) fallback_wait: Option<FallbackWaitEnd>,
     pub(super) bytes: u64,
     status: u16,
     error: Option<String>,
@@ -158,6 +162,7 @@ impl RequestContext {
             answer: Answer {
                 attempts: Vec::new(),
                 target: None,
+                fallback_wait: None,
                 bytes: 0,
                 status: 0,
                 error: None,
@@ -298,6 +303,9 @@ impl RequestContext {
         }
         if !self.timing.queued.is_zero() {
             metrics.queue_wait.observe(self.timing.queued.as_secs_f64());
+        }
+        if let Some(end) = self.answer.fallback_wait {
+            metrics.fallback_waits.with_label_values(&[end.name()]).inc();
         }
     }
 

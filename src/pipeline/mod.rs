@@ -30,6 +30,7 @@ mod decide;
 mod denial;
 pub(crate) mod drain;
 mod error;
+mod fallback_wait;
 mod gateway;
 mod headers;
 mod hedge;
