@@ -198,17 +198,8 @@ fn shown(line: &[u8], filter: &Filter) -> Option<String> {
 
 impl Filter {
     fn is_none(&self) -> bool {
-        let Filter {
-            client,
-            model,
-            target,
-            outcome,
-            operation,
-            failed,
-            retried,
-            fallback,
-            slower,
-        } = self;
+        let Filter { client, model, target, outcome, operation, failed, retried, fallback, slower } =
+            self;
         let globs = [client, model, target, outcome, operation];
         let is_flagged = *failed || *retried || *fallback;
         globs.iter().all(|glob| glob.is_none()) && !is_flagged && slower.is_none()

@@ -32,8 +32,7 @@ pub(super) fn ineligible(eligibility: &Eligibility<'_>, route: &Route) -> Passed
     let mut passed_over = PassedOverTargets::default();
     for (position, (target, capabilities)) in route.with_capabilities().enumerate() {
         let unpriced = || eligibility.is_unpriced(target).then_some(PassedOverReason::Unpriced);
-        if let Some(reason) =
-            eligibility.obstacle(position, target, capabilities).or_else(unpriced)
+        if let Some(reason) = eligibility.obstacle(position, target, capabilities).or_else(unpriced)
         {
             passed_over.push(&target.name, reason);
         }

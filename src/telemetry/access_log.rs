@@ -7,10 +7,10 @@ use std::time::SystemTime;
 
 use prometheus::IntCounter;
 
-use super::{Failures, PassedOverTargets};
 use super::json::Object;
 use super::log_writer::{LogWriter, unlocked};
 use super::traces::{SpanId, TraceId};
+use super::{Failures, PassedOverTargets};
 use crate::bedrock::Usage;
 use crate::config::LogFormat;
 
@@ -321,6 +321,11 @@ mod tests {
         let passed_over = serde_json::json!([{ "target": "haiku", "reason": "no_quota" }]);
         assert_eq!(value["passed_over"], passed_over);
         assert_eq!(value.get("attempts_left_out"), None);
+        let mut text = Vec::new();
+        write_text(&mut text, &line);
+        let text = String::from_utf8(text).unwrap();
+        assert!(text.contains(" sonnet throttled (ThrottlingException: "), "{text}");
+        assert!(text.contains("), passed over haiku no_quota, queued 1 ms"), "{text}");
         let cut: Value = serde_json::from_slice(&json(&line, &[])).unwrap();
         assert_eq!(cut["attempts"], Value::Array(Vec::new()));
         assert_eq!(cut["attempts_left_out"], 1);
