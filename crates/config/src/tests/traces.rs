@@ -49,7 +49,7 @@ fn bad_values_are_refused_where_they_stand() {
         (
             "headers.x-key = 'file:Cargo.toml'",
             "names the file 'Cargo.toml': the text has a control character, such as a line break or \
-             a tab, after 11 characters; only one line break at the end is taken away",
+             a tab, after 9 characters; only one line break at the end is taken away",
         ),
     ] {
         only_problem(&format!("[traces]\n{keys}"), expected);
