@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::context::RequestContext;
 use super::deadline::WaitBudget;
 use super::error::GatewayError;
-use super::fallback_wait::{FallbackWaitEnd, last_moment};
+use super::fallback_wait::last_moment;
 use super::routed::RoutedRequest;
 use super::shortage::Shortage;
 use crate::quota::Flow;
@@ -84,10 +84,8 @@ pub(super) async fn admit(
             });
         }
     };
-    if left_out_until(&candidates, now).is_some() {
-        routed.context.answer.fallback_wait = Some(FallbackWaitEnd::Ended);
-    }
-    let granted = {
+    routed.context.answer.has_waited_for_model |= left_out_until(&candidates, now).is_some();
+    let (granted, held_from) = {
         let span = routed.context.start_wait();
         let mut waiting = group.join(flow(&routed.context), candidates.clone());
         let mut is_ending = false;
@@ -108,8 +106,9 @@ pub(super) async fn admit(
         if let (Some(span), true) = (&span, granted.is_some()) {
             span.record_served();
         }
-        granted
+        (granted, waiting.held_from().to_vec())
     };
+    routed.note_held(&held_from);
     let waited = now.elapsed();
     routed.context.timing.queued += waited;
     wait_budget.left = wait_budget.left.saturating_sub(waited);

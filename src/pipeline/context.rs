@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use tokio_util::sync::DropGuard;
 use uuid::Uuid;
 
-use super::fallback_wait::FallbackWaitEnd;
+use super::fallback_wait;
 use super::gateway::Gateway;
 use crate::auth::Peer;
 use crate::bedrock::error::plain_text;
@@ -31,7 +31,9 @@ pub(super) use crate::telemetry::Outcome;
 use crate::telemetry::access_log::{AccessLogEntry, Attempt, SUCCESS};
 use crate::telemetry::traces::{SpanContext, SpanRecorder};
 use crate::telemetry::usage_log::Record;
-use crate::telemetry::{ModelLatency, OTHER, RequestLabels, RequestUsage};
+use crate::telemetry::{
+    Choice, ModelLatency, OTHER, PassedOverTargets, RequestLabels, RequestUsage,
+};
 use consumption::{Consumption, PriceTerms, Used, cost};
 pub(super) use trace::{OpenSpan, attempt_result};
 
@@ -109,11 +111,19 @@ pub(super) struct Timing {
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) attempts: Vec<Attempt>,
+    /// Better targets than the one asked last that were not attempted. Of a request without an
+    /// answer, all that were not.
+    pub(super) passed_over: PassedOverTargets,
+    /// Whether the best target of all is the first of them.
+    pub(super) is_best_passed_over: bool,
+    /// Why the best target did not answer, if another one did.
+    pub(super) fallback_reason: Option<&'static str>,
+    /// Whose success is relayed, of an operation on a model.
+    pub(super) choice: Option<Choice>,
     /// The target that gave the answer.
     pub(super) target: Option<Arc<Target>>,
-    /// How the wait for the model that was asked for ended, if there was one. Written by `admit` and
-    /// the attempts.
-    pub(super) fallback_wait: Option<FallbackWaitEnd>,
+    /// Whether the request has waited for its model while others were left out. Written by `admit`.
+    pub(super) has_waited_for_model: bool,
     pub(super) bytes: u64,
     status: u16,
     error: Option<String>,
@@ -161,8 +171,12 @@ impl RequestContext {
             consumption: Consumption::default(),
             answer: Answer {
                 attempts: Vec::new(),
+                passed_over: PassedOverTargets::default(),
+                is_best_passed_over: false,
+                fallback_reason: None,
+                choice: None,
                 target: None,
-                fallback_wait: None,
+                has_waited_for_model: false,
                 bytes: 0,
                 status: 0,
                 error: None,
@@ -277,6 +291,9 @@ impl RequestContext {
     fn count(&self, duration: Duration, used: Option<&Used>) {
         let metrics = &self.gateway.metrics;
         metrics.totals.request(self.answer.outcome.name());
+        if let (Some(choice), Outcome::Success) = (self.answer.choice, self.answer.outcome) {
+            metrics.count_answer(choice);
+        }
         let pattern = self.call.latency.as_deref().unwrap_or(&metrics.unrouted);
         let asked = RequestLabels {
             operation: self.call.operation,
@@ -304,8 +321,9 @@ impl RequestContext {
         if !self.timing.queued.is_zero() {
             metrics.queue_wait.observe(self.timing.queued.as_secs_f64());
         }
-        if let Some(end) = self.answer.fallback_wait {
-            metrics.fallback_waits.with_label_values(&[end.name()]).inc();
+        if self.answer.has_waited_for_model {
+            let result = fallback_wait::result(self.answer.choice);
+            metrics.fallback_waits.with_label_values(&[result]).inc();
         }
     }
 
@@ -444,6 +462,9 @@ impl Drop for RequestContext {
             error: self.answer.error.as_deref(),
             message: self.answer.message.as_deref(),
             attempts: &self.answer.attempts,
+            passed_over: &self.answer.passed_over,
+            fallback_reason: self.answer.fallback_reason,
+            choice: self.answer.choice.map(Choice::name),
             queued_ms: millis(self.timing.queued),
             first_byte_ms: millis(self.timing.first_byte.unwrap_or(duration)),
             duration_ms: millis(duration),

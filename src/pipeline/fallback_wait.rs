@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use super::deadline::WaitBudget;
 use super::inbound::InternalRequest;
 use super::routed::RoutedRequest;
+use crate::telemetry::Choice;
 
 static WAIT: HeaderName = HeaderName::from_static("x-sluice-wait-before-fallback");
 
@@ -21,24 +22,12 @@ static WAIT: HeaderName = HeaderName::from_static("x-sluice-wait-before-fallback
 /// queue.
 const LAST_MOMENT: Duration = Duration::from_millis(100);
 
-/// How a wait for the model that was asked for ended, as metrics name it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum FallbackWaitEnd {
-    /// The model that was asked for answered.
-    FirstChoice,
-    /// Another model answered.
-    Other,
-    /// None answered.
-    Ended,
-}
-
-impl FallbackWaitEnd {
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            FallbackWaitEnd::FirstChoice => "first_choice",
-            FallbackWaitEnd::Other => "other",
-            FallbackWaitEnd::Ended => "ended",
-        }
+/// How the wait of a request for its model ended, as metrics name it: by whose answer it got.
+pub(super) fn result(choice: Option<Choice>) -> &'static str {
+    match choice {
+        Some(Choice::First) => "first_choice",
+        Some(Choice::Other) => "other",
+        None => "ended",
     }
 }
 

@@ -8,7 +8,6 @@ use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use super::context::RequestContext;
-use super::fallback_wait::FallbackWaitEnd;
 use super::headers::ForcedGuardrail;
 use super::streaming_body::StreamingBody;
 use crate::bedrock::body::Peek;
@@ -106,21 +105,30 @@ impl RoutedRequest {
         self.route.enter(candidates.into_iter())
     }
 
+    /// Whether the candidate with this index has another model than the one that the request waits for.
+    pub(super) fn is_left_out(&self, index: usize) -> bool {
+        self.fallback_from.is_some() && !self.is_first_hand(index)
+    }
+
     /// Notes that the request goes to the candidate with this index. Once it goes to another model
     /// than the one asked for, it does not wait for that any more.
     pub(super) fn goes_to(&mut self, index: usize) {
-        if self.fallback_from.is_some() && !self.is_first_hand(index) {
+        if self.is_left_out(index) {
             self.fallback_from = None;
         }
     }
 
-    /// Notes that the candidate with this index has answered.
-    pub(super) fn answered_by(&mut self, index: usize) {
-        if self.context.answer.fallback_wait.is_some() {
-            self.context.answer.fallback_wait = Some(match self.is_first_hand(index) {
-                true => FallbackWaitEnd::FirstChoice,
-                false => FallbackWaitEnd::Other,
-            });
+    /// Whether requests avoid the candidate with this index because it denies the operation.
+    pub(super) fn is_denied(&self, index: usize) -> bool {
+        let is_last_resort = self.candidates.get(index).is_some_and(|it| it.is_last_resort);
+        !is_last_resort && self.target(index).is_some_and(|target| self.denial(target).is_some())
+    }
+
+    /// Notes the candidates that were passed over because others ahead in the queue hold their
+    /// quotas.
+    pub(super) fn note_held(&mut self, held_from: &[usize]) {
+        for (index, candidate) in self.candidates.iter_mut().enumerate() {
+            candidate.is_held_by_others = held_from.contains(&index);
         }
     }
 
@@ -221,13 +229,15 @@ impl RoutedRequest {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct CandidateState {
     /// The target's position in the route.
-    position: usize,
+    pub(super) position: usize,
     /// Attempts made there.
     pub(super) attempts: u32,
     /// Why this request is done with it; `None` while it is not.
     pub(super) leave_reason: Option<LeaveReason>,
     /// Whether it is tried although it is known to deny the operation.
     is_last_resort: bool,
+    /// Whether it was passed over in the queue because others ahead hold its quota.
+    pub(super) is_held_by_others: bool,
 }
 
 /// Why a request is done with a candidate.
@@ -270,6 +280,12 @@ impl LeaveReason {
 
 impl CandidateState {
     pub(super) fn new(position: usize) -> CandidateState {
-        CandidateState { position, attempts: 0, leave_reason: None, is_last_resort: false }
+        CandidateState {
+            position,
+            attempts: 0,
+            leave_reason: None,
+            is_last_resort: false,
+            is_held_by_others: false,
+        }
     }
 }

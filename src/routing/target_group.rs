@@ -49,7 +49,16 @@ pub struct TargetGroup {
 #[derive(Debug)]
 struct Waiter {
     candidates: Candidates,
-    granted: oneshot::Sender<(usize, Permit)>,
+    granted: oneshot::Sender<Grant>,
+}
+
+/// What a queued request is handed.
+#[derive(Debug)]
+struct Grant {
+    index: usize,
+    permit: Permit,
+    /// The better candidates whose quota others ahead hold.
+    held_from: Vec<usize>,
 }
 
 /// A queued request, which leaves the queue when this is dropped.
@@ -57,13 +66,21 @@ struct Waiter {
 pub struct Waiting<'a> {
     group: &'a TargetGroup,
     ticket: Ticket,
-    granted: oneshot::Receiver<(usize, Permit)>,
+    granted: oneshot::Receiver<Grant>,
+    held_from: Vec<usize>,
 }
 
 impl Waiting<'_> {
     /// Waits for the request's turn. `None` only if the group is gone.
     pub async fn granted(&mut self) -> Option<(usize, Permit)> {
-        (&mut self.granted).await.ok()
+        let Grant { index, permit, held_from } = (&mut self.granted).await.ok()?;
+        self.held_from = held_from;
+        Some((index, permit))
+    }
+
+    /// After the grant: the better candidates that were passed over because others ahead held their quota.
+    pub fn held_from(&self) -> &[usize] {
+        &self.held_from
     }
 
     /// Lets the request use all its candidates from `at` on, or from when it would anyway. It keeps its place.
@@ -131,7 +148,7 @@ impl TargetGroup {
         let (sender, granted) = oneshot::channel();
         let ticket = self.queue().push(flow, cost, Waiter { candidates, granted: sender });
         self.signal.waiter_joined();
-        Waiting { group: self, ticket, granted }
+        Waiting { group: self, ticket, granted, held_from: Vec::new() }
     }
 
     /// The target that is likely to serve a request with these candidates first, and in how long, behind all
@@ -181,12 +198,12 @@ impl TargetGroup {
     /// if no signal comes before.
     fn dispatch_round(&self, now: Instant) -> Option<Instant> {
         let mut queue = self.queue();
-        let mut served: Vec<(Ticket, usize, Permit)> = Vec::new();
+        let mut served: Vec<(Ticket, Grant)> = Vec::new();
         let mut held: SmallVec<[Arc<Quota>; 4]> = SmallVec::new();
         let mut next: Option<Instant> = None;
         for (ticket, waiter) in queue.iter() {
             match waiter.take_turn(&held, now) {
-                Turn::Go(index, permit) => served.push((ticket, index, permit)),
+                Turn::Go(grant) => served.push((ticket, grant)),
                 Turn::Wait { holds, again } => {
                     held.extend(holds.map(Arc::clone));
                     next = next.into_iter().chain(again).min();
@@ -195,12 +212,12 @@ impl TargetGroup {
         }
         *self.held.lock() = held;
         report_backlogs(&queue, &served, now);
-        for (ticket, index, permit) in served {
+        for (ticket, grant) in served {
             if let Some(waiter) = queue.serve(ticket) {
                 self.signal.waiter_left();
                 // If the request has just gone away, dropping its permit gives the quota back. That takes
                 // the signal and not the queue's lock.
-                drop(waiter.granted.send((index, permit)));
+                drop(waiter.granted.send(grant));
             }
         }
         next
@@ -229,7 +246,7 @@ pub(super) fn enter(
 }
 
 /// Reports to each quota what queued requests need of it that would take it first, so that leases fit that.
-fn report_backlogs(queue: &FairQueue<Waiter>, served: &[(Ticket, usize, Permit)], now: Instant) {
+fn report_backlogs(queue: &FairQueue<Waiter>, served: &[(Ticket, Grant)], now: Instant) {
     let mut backlogs: SmallVec<[(&Arc<Quota>, u64, u64); 8]> = SmallVec::new();
     for (ticket, waiter) in queue.iter() {
         let is_served = served.binary_search_by_key(&ticket, |(served, ..)| *served).is_ok();
@@ -255,8 +272,8 @@ fn report_backlogs(queue: &FairQueue<Waiter>, served: &[(Ticket, usize, Permit)]
 }
 
 enum Turn<'a> {
-    /// The candidate with this index has room.
-    Go(usize, Permit),
+    /// A candidate has room.
+    Go(Grant),
     /// None has room.
     Wait {
         /// The quota that the waiter holds, if it waits for one. Otherwise those behind may take what comes.
@@ -280,7 +297,11 @@ impl Waiter {
                 continue;
             }
             match candidate.target.enter(candidate.demand, now) {
-                Ok(permit) => return Turn::Go(candidate.index, permit),
+                Ok(permit) => {
+                    let index = candidate.index;
+                    let held_from = self.held_from(index, held);
+                    return Turn::Go(Grant { index, permit, held_from });
+                }
                 Err(Blocked::Until(until)) if first.is_none_or(|(_, least)| until < least) => {
                     first = Some((quota, until));
                 }
@@ -289,6 +310,16 @@ impl Waiter {
         }
         let (holds, due) = first.unzip();
         Turn::Wait { holds: holds.flatten(), again: due.into_iter().chain(left_out_until).min() }
+    }
+
+    /// The candidates above the one with this index whose quota is among those that others hold.
+    fn held_from(&self, index: usize, held: &[Arc<Quota>]) -> Vec<usize> {
+        let better = self.candidates.iter().take_while(|candidate| candidate.index != index);
+        let is_held = |it: &&Candidate| {
+            let quota = it.target.quota();
+            it.demand.draws_on_quota() && held.iter().any(|held| Arc::ptr_eq(held, quota))
+        };
+        better.filter(is_held).map(|candidate| candidate.index).collect()
     }
 }
 
