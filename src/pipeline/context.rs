@@ -271,7 +271,7 @@ impl RequestContext {
 
     fn count(&self, duration: Duration, used: Option<&Used>) {
         let metrics = &self.gateway.metrics;
-        metrics.totals.request(self.answer.outcome.name());
+        metrics.totals.request(self.answer.outcome);
         let pattern = self.call.latency.as_deref().unwrap_or(&metrics.unrouted);
         let asked = RequestLabels {
             operation: self.call.operation,

@@ -11,6 +11,7 @@ pub mod dashboard_totals;
 mod failures;
 mod json;
 mod labels;
+mod last_reload;
 mod latency;
 mod log_rate_limit;
 mod log_writer;
@@ -20,15 +21,18 @@ pub mod process_log;
 mod request_counters;
 pub mod traces;
 pub mod usage_log;
+mod usage_sums;
 
 pub(crate) use causes::with_causes;
 pub use failures::Failures;
 pub use labels::LabelId;
+pub use last_reload::{LastReload, RefusedReload};
 pub use latency::ModelLatency;
 pub use log_writer::{LogWriter, unlocked};
 pub use metrics::{Metrics, OTHER};
 pub use outcome::Outcome;
 pub use request_counters::{RequestLabels, RequestUsage};
+pub use usage_sums::UsageSum;
 
 /// The logs and traces that record requests.
 #[derive(Clone, Debug)]

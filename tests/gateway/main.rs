@@ -84,6 +84,7 @@ mod reload;
 mod settlement;
 mod simulator;
 mod special_files;
+mod status;
 mod stores;
 mod streams;
 mod stuck_readers;
