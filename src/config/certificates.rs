@@ -68,6 +68,12 @@ impl PemFile {
         Ok(found)
     }
 
+    /// The first certificate in it.
+    pub(super) fn leaf(&self) -> Result<CertificateDer<'static>, CertificateError> {
+        let first = self.certificates()?.into_iter().next();
+        first.ok_or_else(|| self.wrong("holds no certificate in PEM form"))
+    }
+
     /// Those of its certificates that are right PEM; there may be none.
     pub(super) fn readable(&self) -> Vec<CertificateDer<'static>> {
         CertificateDer::pem_slice_iter(self.content.expose_secret())

@@ -58,7 +58,7 @@ pub use error::{ConfigError, Location, Problem};
 pub use files::check_regular;
 pub use fingerprint::{Files, Fingerprint, fingerprint_of};
 pub use glob::{Glob, GlobError};
-pub use listening::{AdminListener, Listening};
+pub use listening::{AdminListener, AdminTls, Listening};
 pub use log_filter::log_filter;
 pub use model::{
     Auth, Balance, BearerToken, Budget, BudgetStore, ClientAuth, ClientCertificates, ClientConfig,
