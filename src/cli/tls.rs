@@ -35,7 +35,7 @@ pub(super) fn client(accepted: Accepted) -> Result<ClientConfig, String> {
             let mut roots = RootCertStore::empty();
             roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
             // Some of the system's may be unusable.
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            roots.add_parsable_certificates(config::system_authorities());
             return Ok(builder.with_root_certificates(roots).with_no_client_auth());
         }
         Accepted::Only(certificate) => Some(certificate),

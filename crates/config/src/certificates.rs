@@ -205,6 +205,12 @@ impl TlsFiles {
     }
 }
 
+/// The certificate authorities that the system has installed, or that `SSL_CERT_FILE` or `SSL_CERT_DIR`
+/// of this process name, as far as they can be read. Blocks.
+pub fn system_authorities() -> Vec<CertificateDer<'static>> {
+    rustls_native_certs::load_native_certs().certs
+}
+
 /// The one cryptography of the gateway.
 pub fn crypto() -> Arc<CryptoProvider> {
     static CRYPTO: std::sync::LazyLock<Arc<CryptoProvider>> =

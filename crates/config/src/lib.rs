@@ -48,7 +48,9 @@ mod tests;
 use std::path::{Path, PathBuf};
 
 pub use bearer_key::{BearerKey, key_digest};
-pub use certificates::{CertificateError, Certified, TlsFiles, TlsMaterial, crypto};
+pub use certificates::{
+    CertificateError, Certified, TlsFiles, TlsMaterial, crypto, system_authorities,
+};
 pub use check::keys_url;
 pub use credentials::{Credentials, describe};
 pub use effective::Effective;
