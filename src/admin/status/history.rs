@@ -50,6 +50,10 @@ pub(super) struct Counts {
     fallbacks: u64,
     /// Attempts that the upstream throttled.
     throttles: u64,
+    /// Complete answers of models.
+    answered: u64,
+    /// Those of the model of the first choice.
+    first_choice: u64,
 }
 
 impl Counts {
@@ -62,6 +66,8 @@ impl Counts {
             refused: totals.refused(),
             fallbacks: totals.fallbacks(),
             throttles: totals.throttles(),
+            answered: totals.answered(),
+            first_choice: totals.first_choice(),
         }
     }
 
@@ -74,6 +80,8 @@ impl Counts {
             refused: since(self.refused, before.refused),
             fallbacks: since(self.fallbacks, before.fallbacks),
             throttles: since(self.throttles, before.throttles),
+            answered: since(self.answered, before.answered),
+            first_choice: since(self.first_choice, before.first_choice),
         }
     }
 }
@@ -321,6 +329,7 @@ mod tests {
             refused: 2,
             fallbacks: 1,
             throttles: 2,
+            ..Counts::default()
         };
         assert_eq!(Counts::now(&totals), wanted);
     }
