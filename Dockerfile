@@ -14,9 +14,10 @@ WORKDIR /src
 COPY .cargo .cargo
 COPY Cargo.toml Cargo.lock ./
 COPY crates/bedrock/Cargo.toml crates/bedrock/
+COPY crates/config/Cargo.toml crates/config/
 COPY crates/simulator/Cargo.toml crates/simulator/
-RUN mkdir src benches crates/bedrock/src crates/simulator/src \
-    && touch src/lib.rs crates/bedrock/src/lib.rs crates/simulator/src/lib.rs \
+RUN mkdir src benches crates/bedrock/src crates/config/src crates/simulator/src \
+    && touch src/lib.rs crates/bedrock/src/lib.rs crates/config/src/lib.rs crates/simulator/src/lib.rs \
     && echo 'fn main() {}' > src/main.rs \
     && sed -n 's/^name = "\(.*\)"$/\1/p' Cargo.toml | while read -r name; do \
          echo 'fn main() {}' > "benches/$name.rs"; done \
@@ -25,7 +26,7 @@ RUN mkdir src benches crates/bedrock/src crates/simulator/src \
 
 COPY . .
 # The build of the empty crates is newer than the sources that were copied.
-RUN touch src/lib.rs src/main.rs crates/bedrock/src/lib.rs crates/simulator/src/lib.rs \
+RUN touch src/lib.rs src/main.rs crates/*/src/lib.rs \
     && cargo build --profile dist --locked --bin sluice \
     && mkdir -m 0700 /state
 

@@ -34,9 +34,8 @@ pub mod storage;
 
 pub mod telemetry;
 
-pub mod config;
-
 pub mod system;
 
 pub use sluice_bedrock as bedrock;
+pub use sluice_config as config;
 pub use sluice_simulator as simulator;

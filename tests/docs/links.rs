@@ -42,7 +42,7 @@ fn source(code: &str) -> Option<PathBuf> {
         return None;
     }
     let room = match room {
-        "bedrock" | "simulator" => format!("crates/{room}/src"),
+        "bedrock" | "config" | "simulator" => format!("crates/{room}/src"),
         _ => format!("src/{room}"),
     };
     root().join(&room).is_dir().then(|| Path::new(&room).join(rest))

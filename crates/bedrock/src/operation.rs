@@ -152,3 +152,15 @@ impl Operation {
         Self::ALL.into_iter().find(|operation| operation.model_suffix() == Some(suffix))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Operation;
+
+    #[test]
+    fn the_name_in_a_config_is_the_name_in_the_service_model() {
+        for operation in Operation::ALL {
+            assert_eq!(serde_json::to_value(operation).unwrap(), operation.name());
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! Warnings: what a configuration allows but its author probably did not mean.
+
+use std::collections::HashSet;
+
+use super::error::suggestion;
+use super::model::{BudgetStore, ClientAuth, Config, JobsBackend, Target, Unrouted};
+use sluice_bedrock::{ModelId, catalogue, region};
+
+/// The warnings about a configuration, a sentence each.
+pub(super) fn of(config: &Config) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let routed: HashSet<usize> =
+        config.routes.iter().flat_map(|route| route.targets.iter().copied()).collect();
+    let drawn_on: HashSet<usize> =
+        config.targets.iter().filter_map(|target| target.quota).collect();
+    warnings.extend(unknown_region("upstream", &config.upstream.region));
+    for (index, target) in config.targets.iter().enumerate() {
+        let routed = routed.contains(&index);
+        let legacy = config.legacy.enabled && config.legacy.models.contains(&index);
+        let name = &target.name;
+        if !routed && !legacy {
+            warnings.push(format!("no route names target '{name}': it gets no traffic"));
+        } else if !routed && config.routes.is_empty() {
+            warnings
+                .push(format!("no route names target '{name}': only the legacy endpoints use it"));
+        }
+        if config.upstream.use_fips && !target.endpoint.is_fips() {
+            warnings.push(format!(
+                "target '{name}' has an endpoint of its own, {}, which use_fips does not change",
+                target.endpoint
+            ));
+        }
+        if target.region != config.upstream.region {
+            warnings.extend(unknown_region(&format!("target '{name}'"), &target.region));
+        }
+        for id in [Some(&target.model), target.base_model.as_ref()].into_iter().flatten() {
+            warnings.extend(meant(id).map(|meant| {
+                format!(
+                    "target '{name}': '{id}' is no model that is known; did you mean '{meant}'?"
+                )
+            }));
+        }
+        warnings.extend(elsewhere(target));
+        let shared = target.endpoint == config.upstream.endpoint;
+        if shared && target.region != config.upstream.region && !target.endpoint.is_loopback() {
+            warnings.push(format!(
+                "target '{}' signs for {} but is sent to {}, the endpoint of [upstream]",
+                target.name, target.region, target.endpoint
+            ));
+        }
+    }
+    for (index, quota) in config.quotas.iter().enumerate() {
+        if !drawn_on.contains(&index) {
+            warnings.push(format!("no target draws on quota '{}'", quota.name));
+        }
+    }
+    if config.routes.is_empty() {
+        warnings.push(match config.fallback.unrouted {
+            Unrouted::Pass => "there are no routes: no request falls back to another model".into(),
+            Unrouted::Reject => "there are no routes: every request is refused".to_owned(),
+        });
+    }
+    let server = &config.server;
+    let clients = server.tls.as_ref().and_then(|tls| tls.clients.as_ref());
+    if server.listen == server.admin_listen
+        && clients.is_some_and(|clients| clients.auth == ClientAuth::Required)
+    {
+        warnings.push(
+            "health and metrics share a port that wants clients' certificates: who asks for them \
+             needs one too"
+                .to_owned(),
+        );
+    }
+    if config.queue.max_wait > config.server.request_timeout {
+        warnings.push("queue.max_wait is longer than server.request_timeout".to_owned());
+    }
+    let budgets = config.clients.iter().any(|client| client.budget.is_some());
+    if budgets && config.state.budgets == BudgetStore::Memory {
+        warnings.push(
+            "clients have budgets, and neither state.budget_path nor state.redis_url is set: \
+             budgets start anew with the process"
+                .to_owned(),
+        );
+    }
+    if config.upstream.control_plane.is_some() && config.clients.is_empty() {
+        warnings.push(
+            "upstream.control_plane is on, but there are no clients, and it is for those that have a \
+             name: its calls are refused"
+                .to_owned(),
+        );
+    }
+    if config.jobs.backend != JobsBackend::Off && !config.legacy.enabled {
+        warnings.push("jobs.backend is set but the legacy endpoints are off: no job comes".into());
+    }
+    warnings
+}
+
+/// The id that was probably meant by one that is not known; of a profile that of the profile.
+fn meant(id: &str) -> Option<String> {
+    let model = ModelId::new(id).ok()?;
+    let meant = catalogue::probably_meant(&model)?;
+    Some(match model.geography().filter(|_| !id.starts_with("arn:")) {
+        Some(geography) => format!("{geography}.{meant}"),
+        None => meant.to_owned(),
+    })
+}
+
+/// The warning about a region that AWS is not known to have.
+fn unknown_region(place: &str, name: &str) -> Option<String> {
+    let hint = suggestion(name, region::known());
+    region::partition(name)
+        .is_none()
+        .then(|| format!("{place} has the region '{name}', which AWS is not known to have{hint}"))
+}
+
+/// The warning about a target whose model is not in the target's region.
+fn elsewhere(target: &Target) -> Option<String> {
+    let (model, name, region) = (ModelId::new(&target.model).ok()?, &target.name, &target.region);
+    if let Some((_, own)) = model.arn_place().filter(|(_, own)| own != region) {
+        return Some(format!("target '{name}' is called in {region}, but its ARN is of {own}"));
+    }
+    if let Some((partition, _)) = model.arn_place()
+        && region::partition(region).is_some_and(|own| own != partition)
+    {
+        return Some(format!(
+            "target '{name}': its ARN is of '{partition}', where {region} is not"
+        ));
+    }
+    let geography = model.geography().filter(|it| region::is_elsewhere(it, region))?;
+    Some(format!(
+        "target '{name}' is called in {region}, where AWS has no profiles of the geography \
+         '{geography}': '{model}'"
+    ))
+}
