@@ -17,7 +17,9 @@ use sluice::bedrock::{Operation, Usage};
 use sluice::config::{self, LogFormat};
 use sluice::telemetry::access_log::{AccessLog, AccessLogEntry, Attempt, SUCCESS};
 use sluice::telemetry::usage_log::{Record, UsageLog};
-use sluice::telemetry::{LabelId, Metrics, ModelLatency, Outcome, RequestLabels, RequestUsage};
+use sluice::telemetry::{
+    Choice, LabelId, Metrics, ModelLatency, Outcome, PassedOverTargets, RequestLabels, RequestUsage,
+};
 use tempfile::TempDir;
 use uuid::Uuid;
 
@@ -74,6 +76,7 @@ impl Ended {
     fn count(&self, metrics: &Metrics) {
         self.answered.get_or_init(|| metrics.attempts.with_label_values(&[TARGET, SUCCESS])).inc();
         metrics.totals.request(SUCCESS);
+        metrics.count_answer(Choice::First);
         let operation = Some(Operation::ConverseStream);
         let model = self.pattern.label_id(metrics);
         let client = self.client.get(|| CLIENT, &metrics.labels);
@@ -106,6 +109,9 @@ impl Ended {
             error: None,
             message: None,
             attempts: &self.attempts,
+            passed_over: &PassedOverTargets::default(),
+            fallback_reason: None,
+            choice: Some(Choice::First.name()),
             queued_ms: 0,
             first_byte_ms: 410,
             duration_ms: 812,

@@ -14,6 +14,7 @@ use anstyle::{AnsiColor, Style};
 use serde::Deserialize;
 
 use crate::config::Glob;
+use crate::telemetry::Choice;
 use crate::telemetry::access_log::SUCCESS;
 
 /// Longest line that is read, in bytes; what is longer is passed on in pieces.
@@ -58,6 +59,9 @@ struct Filter {
     /// Only requests with more than one attempt.
     #[arg(long)]
     retried: bool,
+    /// Only requests that another model than the first choice answered.
+    #[arg(long)]
+    fallback: bool,
     /// Only requests that took at least this long, such as `2s`.
     #[arg(long, value_parser = humantime::parse_duration, value_name = "DURATION")]
     slower: Option<Duration>,
@@ -80,6 +84,11 @@ struct Record {
     error: Option<String>,
     message: Option<String>,
     attempts: Vec<Attempt>,
+    #[serde(default)]
+    passed_over: Vec<PassedOver>,
+    #[serde(default)]
+    passed_over_more: u64,
+    choice: Option<String>,
     queued_ms: u64,
     first_byte_ms: u64,
     duration_ms: u64,
@@ -91,6 +100,12 @@ struct Attempt {
     target: String,
     outcome: String,
     error: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct PassedOver {
+    target: String,
+    reason: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -183,9 +198,11 @@ fn shown(line: &[u8], filter: &Filter) -> Option<String> {
 
 impl Filter {
     fn is_none(&self) -> bool {
-        let Filter { client, model, target, outcome, operation, failed, retried, slower } = self;
+        let Filter { client, model, target, outcome, operation, failed, retried, fallback, slower } =
+            self;
         let globs = [client, model, target, outcome, operation];
-        globs.iter().all(|glob| glob.is_none()) && !failed && !retried && slower.is_none()
+        let is_flagged = *failed || *retried || *fallback;
+        globs.iter().all(|glob| glob.is_none()) && !is_flagged && slower.is_none()
     }
 
     fn passes(&self, record: &Record) -> bool {
@@ -206,6 +223,7 @@ impl Filter {
             && fits(&self.operation, &[&record.operation])
             && !(self.failed && record.outcome == SUCCESS)
             && !(self.retried && record.attempts.len() < 2)
+            && !(self.fallback && record.choice.as_deref() != Some(Choice::Other.name()))
             && self.slower.is_none_or(|least| took >= least)
     }
 }
@@ -257,6 +275,15 @@ fn pretty(record: &Record) -> String {
             record.attempts.iter().map(|it| format!("{} {}", it.target, it.outcome)).collect();
         let _ = write!(text, " {dim}({}){dim:#}", attempts.join(", "));
     }
+    if !record.passed_over.is_empty() {
+        let targets: Vec<String> =
+            record.passed_over.iter().map(|it| format!("{} {}", it.target, it.reason)).collect();
+        let _ = write!(text, " {dim}(passed over {}", targets.join(", "));
+        if record.passed_over_more > 0 {
+            let _ = write!(text, " and {} more", record.passed_over_more);
+        }
+        let _ = write!(text, "){dim:#}");
+    }
     for Attempt { target, error, .. } in &record.attempts {
         // The client's message says the same of an error that was passed on.
         let is_told = |error: &str| {
@@ -281,7 +308,7 @@ fn milliseconds(count: u64) -> String {
 mod tests {
     use super::*;
 
-    const LINE: &str = r#"{"time":"2026-11-24T00:45:58.14663Z","request_id":"r","client":"team-a","peer":"127.0.0.1:1","operation":"Converse","requested_model":"claude-a","model":"claude-b","target":"b","status":200,"outcome":"success","attempts":[{"target":"a","outcome":"throttled","status":429,"ms":1},{"target":"b","outcome":"success","status":200,"ms":1}],"queued_ms":12,"first_byte_ms":300,"duration_ms":12345,"request_bytes":59,"response_bytes":281,"usage":{"input":2,"output":13,"cache_read":0,"cache_write":0}}"#;
+    const LINE: &str = r#"{"time":"2026-11-24T00:45:58.14663Z","request_id":"r","client":"team-a","peer":"127.0.0.1:1","operation":"Converse","requested_model":"claude-a","model":"claude-b","target":"b","status":200,"outcome":"success","attempts":[{"target":"a","outcome":"throttled","status":429,"ms":1},{"target":"b","outcome":"success","status":200,"ms":1}],"choice":"other","queued_ms":12,"first_byte_ms":300,"duration_ms":12345,"request_bytes":59,"response_bytes":281,"usage":{"input":2,"output":13,"cache_read":0,"cache_write":0}}"#;
 
     fn read(log: &str, filter: &Filter) -> String {
         let mut out = anstream::StripStream::new(Vec::new());
@@ -313,6 +340,19 @@ mod tests {
     }
 
     #[test]
+    fn a_line_shows_which_better_targets_were_passed_over_and_why() {
+        let passed_over = r#""passed_over":[{"target":"x","reason":"no_quota"},{"target":"y","reason":"feature:tools"}],"passed_over_more":2,"choice""#;
+        let log = LINE.replace(r#""choice""#, passed_over);
+        let text = read(&log, &Filter::default());
+        let end =
+            " (a throttled, b success) (passed over x no_quota, y feature:tools and 2 more)\n";
+        assert!(text.ends_with(end), "{text}");
+        let first = log.replace("\"other\"", "\"first\"");
+        let only = Filter { fallback: true, ..Filter::default() };
+        assert_eq!((read(&log, &only).lines().count(), &*read(&first, &only)), (1, ""));
+    }
+
+    #[test]
     fn other_lines_pass_through_without_a_filter() {
         let log = format!("{{\"level\":\"INFO\"}}\n{LINE}\nno JSON\n");
         assert_eq!(read(&log, &Filter::default()).lines().count(), 3);
@@ -336,6 +376,7 @@ mod tests {
             (Filter { operation: some("Invoke*"), ..Filter::default() }, false),
             (Filter { failed: true, ..Filter::default() }, false),
             (Filter { retried: true, ..Filter::default() }, true),
+            (Filter { fallback: true, ..Filter::default() }, true),
             (Filter { slower: seconds(12), ..Filter::default() }, true),
             (Filter { slower: seconds(13), ..Filter::default() }, false),
         ] {

@@ -65,7 +65,7 @@ pub(super) async fn admit(
         full,
         shortage: Box::new(Shortage::of(routed, now)),
     })?;
-    let granted = {
+    let (granted, held_from) = {
         let span = routed.context.start_wait();
         let mut waiting = group.join(flow(&routed.context), candidates.clone());
         let granted = tokio::select! {
@@ -75,8 +75,9 @@ pub(super) async fn admit(
         if let (Some(span), true) = (&span, granted.is_some()) {
             span.record_served();
         }
-        granted
+        (granted, waiting.held_from().to_vec())
     };
+    routed.note_held(&held_from);
     let waited = now.elapsed();
     routed.context.timing.queued += waited;
     wait_budget.left = wait_budget.left.saturating_sub(waited);

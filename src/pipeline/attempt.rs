@@ -24,6 +24,7 @@ use super::error::{GatewayError, RequestError};
 use super::gateway::Gateway;
 use super::headers::strip_for_upstream;
 use super::hedge::{self, Hedge};
+use super::passed_over;
 use super::relay::{self, ResponseBody, ResponseDeadline};
 use super::routed::RoutedRequest;
 use super::upstream_request;
@@ -31,6 +32,7 @@ use super::{bidirectional, shortage};
 use crate::quota::InFlightGuard;
 use crate::routing::{ActiveReservation, Permit, Target};
 use crate::system::time::sleep_until;
+use crate::telemetry::Choice;
 use crate::upstream::{Failure, FailureClass, Reply, Success, TimeLimit};
 
 /// The innermost service: from a routed request to an answer.
@@ -69,8 +71,12 @@ async fn answer(mut routed: RoutedRequest) -> Result<Response<ResponseBody>, Req
         preferred: None,
         best: BestFailure::default(),
         moved_from: None,
+        why_not_best: None,
     };
     let outcome = attempts.run().await;
+    if outcome.as_ref().is_err_and(GatewayError::is_want_of_targets) {
+        passed_over::note_unanswered(&mut attempts.routed);
+    }
     let has_own_deadline = attempts.routed.is_bidirectional();
     let RoutedRequest { mut context, call, body, size, .. } = attempts.routed;
     // No further attempt needs the body.
@@ -116,6 +122,8 @@ struct AttemptLoop {
     best: BestFailure,
     /// The last failed target and the class of its failure, to count fallbacks.
     moved_from: Option<(Arc<Target>, &'static str)>,
+    /// The class of the last failure of the best candidate.
+    why_not_best: Option<&'static str>,
 }
 
 impl AttemptLoop {
@@ -142,6 +150,9 @@ impl AttemptLoop {
                 self.routed.leave_denied();
                 continue;
             }
+            if preferred != Some(index) {
+                passed_over::note_admitted(&mut self.routed, index);
+            }
             self.count_fallback(permit.target());
             let AttemptResult { index, permit, reply, took } = self.attempt(index, permit).await?;
             let target = Arc::clone(permit.target());
@@ -150,18 +161,23 @@ impl AttemptLoop {
                     let reservation = permit.succeeded(took);
                     let status = success.status.as_u16();
                     self.routed.context.attempted(&target, "success", status, took, None);
+                    self.note_answer(index);
+                    self.routed.context.answer.choice = self.choice(index);
                     return Ok(Answer::Success(success, reservation));
                 }
                 Reply::Failure(failure) => failure,
             };
             denial::reclassify(&self.routed, index, &mut failure);
-            self.note_failure(&target, &failure, took);
+            self.note_failure(index, &target, &failure, took);
             let is_lost = failure.time_limit == Some(TimeLimit::FirstByte)
                 || failure.class == FailureClass::Encoded;
             let input = permit.input();
             let attempts = self.routed.count_attempt(index);
             match decide(&self.routed, index, attempts, permit, &mut failure) {
-                Decision::Relay => return Ok(Answer::Failure(failure, target)),
+                Decision::Relay => {
+                    self.note_answer(index);
+                    return Ok(Answer::Failure(failure, target));
+                }
                 Decision::Continue { keep_as, next } => {
                     self.best.keep(keep_as, index, &target, failure);
                     match next {
@@ -229,6 +245,12 @@ impl AttemptLoop {
             (AttemptResult { index, permit, reply, took: sent.elapsed() }, hedge.permit)
         };
         self.routed.context.attempted(loser.target(), "hedge_lost", 0, Duration::ZERO, None);
+        if self.is_best(loser.target()) {
+            self.why_not_best = Some("hedge_lost");
+        }
+        let answer = &mut self.routed.context.answer;
+        answer.passed_over.end_before(&winner.permit.target().name);
+        answer.is_best_passed_over &= answer.passed_over.first().is_some();
         Ok(winner)
     }
 
@@ -279,25 +301,66 @@ impl AttemptLoop {
         // If the request is only too large, what a fallback's model can't do is no answer to it.
         let takes_misfit = shortage::excess(&self.routed).is_none();
         match self.best.take(takes_misfit) {
-            Some((target, failure)) if !failure.class.is_quota() => {
+            Some((index, target, failure)) if !failure.class.is_quota() => {
+                passed_over::note_unanswered(&mut self.routed);
+                self.note_answer(index);
                 Ok(Answer::Failure(failure, target))
             }
             _ => Err(GatewayError::no_target(&self.routed)),
         }
     }
 
-    fn note_failure(&mut self, target: &Arc<Target>, failure: &Failure, took: Duration) {
+    /// Whether a target is that of the best candidate.
+    fn is_best(&self, target: &Arc<Target>) -> bool {
+        self.routed.target(0).is_some_and(|best| Arc::ptr_eq(best, target))
+    }
+
+    /// Notes why the answer of the candidate with this index, if it is another, is not that of the
+    /// best target.
+    fn note_answer(&mut self, index: usize) {
+        let answer = &mut self.routed.context.answer;
+        let passed_over = answer.passed_over.first().filter(|_| answer.is_best_passed_over);
+        answer.fallback_reason = match passed_over {
+            Some(best) => Some(best.reason.name()),
+            None => self.why_not_best.filter(|_| index != 0),
+        };
+    }
+
+    /// Whose answer that of the candidate with this index is.
+    fn choice(&self, index: usize) -> Option<Choice> {
+        self.routed.call.model()?;
+        Some(if self.routed.is_first_hand(index) { Choice::First } else { Choice::Other })
+    }
+
+    fn note_failure(
+        &mut self,
+        index: usize,
+        target: &Arc<Target>,
+        failure: &Failure,
+        took: Duration,
+    ) {
+        if index == 0 {
+            self.why_not_best = Some(failure.class.name());
+        }
         let status = if failure.from_upstream { failure.status.as_u16() } else { 0 };
         let reason = Some(failure.reason());
         self.routed.context.attempted(target, failure.name(), status, took, reason);
         self.moved_from = Some((Arc::clone(target), failure.class.name()));
     }
 
+    /// Counts a request that goes to another target than the one that failed last or, before its
+    /// first attempt, than the best one.
     fn count_fallback(&mut self, to: &Target) {
-        if let Some((from, reason)) = self.moved_from.take()
-            && from.name != to.name
-        {
-            let labels = [&*from.name, &*to.name, reason];
+        let moved_from = self.moved_from.take();
+        let answer = &self.routed.context.answer;
+        let passed_over = answer.passed_over.first().filter(|_| answer.attempts.is_empty());
+        let (from, reason) = match (&moved_from, passed_over) {
+            (Some((from, reason)), _) => (&from.name, *reason),
+            (None, Some(best)) => (&best.target, best.reason.name()),
+            (None, None) => return,
+        };
+        if *from != to.name {
+            let labels = [&**from, &*to.name, reason];
             self.gateway.metrics.fallbacks.with_label_values(&labels).inc();
             self.gateway.metrics.totals.fallback();
         }

@@ -77,10 +77,11 @@ impl BestFailure {
         self.failure.is_some() || self.misfit.as_ref().is_some_and(|misfit| misfit.is_common)
     }
 
-    /// Takes the best failure and its target; a misfit only if `takes_misfit`.
-    pub(super) fn take(&mut self, takes_misfit: bool) -> Option<(Arc<Target>, Failure)> {
+    /// Takes the best failure, with the index of its candidate and its target; a misfit only if
+    /// `takes_misfit`.
+    pub(super) fn take(&mut self, takes_misfit: bool) -> Option<(usize, Arc<Target>, Failure)> {
         let misfit = self.misfit.take().filter(|_| takes_misfit).map(|misfit| misfit.kept);
-        let KeptFailure { target, failure, .. } = self.failure.take().or(misfit)?;
-        Some((target, failure))
+        let KeptFailure { index, target, failure } = self.failure.take().or(misfit)?;
+        Some((index, target, failure))
     }
 }

@@ -30,7 +30,9 @@ pub(super) use crate::telemetry::Outcome;
 use crate::telemetry::access_log::{AccessLogEntry, Attempt, SUCCESS};
 use crate::telemetry::traces::{SpanContext, SpanRecorder};
 use crate::telemetry::usage_log::Record;
-use crate::telemetry::{ModelLatency, OTHER, RequestLabels, RequestUsage};
+use crate::telemetry::{
+    Choice, ModelLatency, OTHER, PassedOverTargets, RequestLabels, RequestUsage,
+};
 use consumption::{Consumption, PriceTerms, Used, cost};
 pub(super) use trace::{OpenSpan, attempt_result};
 
@@ -108,6 +110,15 @@ pub(super) struct Timing {
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) attempts: Vec<Attempt>,
+    /// Better targets than the one asked last that were not attempted. Of a request without an
+    /// answer, all that were not.
+    pub(super) passed_over: PassedOverTargets,
+    /// Whether the best target of all is the first of them.
+    pub(super) is_best_passed_over: bool,
+    /// Why the best target did not answer, if another one did.
+    pub(super) fallback_reason: Option<&'static str>,
+    /// Whose success is relayed, of an operation on a model.
+    pub(super) choice: Option<Choice>,
     /// The target that gave the answer.
     pub(super) target: Option<Arc<Target>>,
     pub(super) bytes: u64,
@@ -157,6 +168,10 @@ impl RequestContext {
             consumption: Consumption::default(),
             answer: Answer {
                 attempts: Vec::new(),
+                passed_over: PassedOverTargets::default(),
+                is_best_passed_over: false,
+                fallback_reason: None,
+                choice: None,
                 target: None,
                 bytes: 0,
                 status: 0,
@@ -272,6 +287,9 @@ impl RequestContext {
     fn count(&self, duration: Duration, used: Option<&Used>) {
         let metrics = &self.gateway.metrics;
         metrics.totals.request(self.answer.outcome.name());
+        if let (Some(choice), Outcome::Success) = (self.answer.choice, self.answer.outcome) {
+            metrics.count_answer(choice);
+        }
         let pattern = self.call.latency.as_deref().unwrap_or(&metrics.unrouted);
         let asked = RequestLabels {
             operation: self.call.operation,
@@ -436,6 +454,9 @@ impl Drop for RequestContext {
             error: self.answer.error.as_deref(),
             message: self.answer.message.as_deref(),
             attempts: &self.answer.attempts,
+            passed_over: &self.answer.passed_over,
+            fallback_reason: self.answer.fallback_reason,
+            choice: self.answer.choice.map(Choice::name),
             queued_ms: millis(self.timing.queued),
             first_byte_ms: millis(self.timing.first_byte.unwrap_or(duration)),
             duration_ms: millis(duration),

@@ -123,6 +123,16 @@ impl GatewayError {
         GatewayError::NoTargetAvailable { shortage, is_quota }
     }
 
+    /// Whether no candidate could be asked any more.
+    pub(super) fn is_want_of_targets(&self) -> bool {
+        matches!(
+            self,
+            GatewayError::QueueFull { .. }
+                | GatewayError::NoTargetAvailable { .. }
+                | GatewayError::Oversized(_)
+        )
+    }
+
     /// The outcome in metrics and the access log.
     pub(super) fn outcome(&self) -> Outcome {
         match self {

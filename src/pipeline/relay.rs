@@ -38,6 +38,7 @@ use crate::upstream::{self, Failure, FailureClass, Success, TimeLimit};
 const MODEL: HeaderName = HeaderName::from_static("x-sluice-model");
 const REGION: HeaderName = HeaderName::from_static("x-sluice-region");
 const ATTEMPTS: HeaderName = HeaderName::from_static("x-sluice-attempts");
+const FALLBACK_REASON: HeaderName = HeaderName::from_static("x-sluice-fallback-reason");
 const QUEUED: HeaderName = HeaderName::from_static("x-sluice-queued-ms");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-sluice-request-id");
 const BUDGET: HeaderName = HeaderName::from_static("x-sluice-budget-remaining-usd");
@@ -239,6 +240,9 @@ fn add_own_headers(head: &mut HeaderMap, context: &RequestContext) {
             head.insert(MODEL, target.model_header.clone());
         }
         head.insert(REGION, target.endpoint.region_header.clone());
+        if let Some(reason) = context.answer.fallback_reason {
+            head.insert(FALLBACK_REASON, HeaderValue::from_static(reason));
+        }
     }
 }
 

@@ -7,19 +7,20 @@ use http::{HeaderMap, HeaderName};
 use smallvec::SmallVec;
 
 use super::context::RequestContext;
+use super::eligibility::{self, Eligibility};
 use super::error::{GatewayError, RequestError};
 use super::gateway::rates;
 use super::inbound::InternalRequest;
-use super::policy;
+use super::passed_over;
 use super::routed::{CandidateState, RoutedRequest};
 use super::stage::{AuthorizedRequest, BufferedRequest};
 use super::step::Step;
 use crate::bedrock::body::{self, Peek};
 use crate::bedrock::extent::{self, Extent};
 use crate::bedrock::path::Resource;
-use crate::bedrock::{Family, Features, ModelId, Operation};
+use crate::bedrock::{Features, ModelId, Operation};
 use crate::limits::{PolicyDenial, Prices};
-use crate::routing::{self, Bound, Capabilities, RequestSize, Target, balance};
+use crate::routing::{self, Bound, RequestSize, Target, balance};
 use crate::telemetry::ModelLatency;
 
 /// What routing decides about a request.
@@ -109,12 +110,7 @@ fn route(
     };
     let is_routed = pattern.is_some();
     context.call.latency = pattern;
-    let (_, first) = route.with_capabilities().next().ok_or_else(unrouted)?;
-    // An opaque ARN does not show its family; the first target of its route does.
-    let family = match model.family() {
-        Family::Unknown => first.family,
-        family => family,
-    };
+    let family = eligibility::family(model, &route);
     let is_bidirectional = operation == Operation::InvokeModelWithBidirectionalStream;
     let peek = body::peek(operation, family, body).or_else(|error| {
         // The upstream judges a body that passes unrouted; events are still to come.
@@ -132,25 +128,27 @@ fn route(
         media: peek.media,
         max_output: peek.max_output_tokens(),
     };
+    let eligibility = Eligibility { context, operation, model, family, peek: &peek };
     let mut targets: SmallVec<[(usize, &Arc<Target>); 4]> = route
         .with_capabilities()
         .enumerate()
         // Events can't be sent twice, so there is no fallback.
         .filter(|(position, _)| *position == 0 || !is_bidirectional)
         .filter(|(position, (target, capabilities))| {
-            *position == 0 || can_stand_in(target, capabilities, operation, model, family, &peek)
+            eligibility.obstacle(*position, target, capabilities).is_none()
         })
-        .filter(|(_, (target, _))| policy::allows_target(context, target))
         .map(|(position, (target, _))| (position, target))
         .collect();
+    let are_forbidden = targets.is_empty();
+    targets.retain(|(_, target)| !eligibility.is_unpriced(target));
     if targets.is_empty() {
-        return Err(PolicyDenial::Targets { model: model.to_string() }.into());
-    }
-    if context.account().is_some() && operation != Operation::CountTokens {
-        targets.retain(|(_, target)| rates(&gateway.prices, target).is_some());
-        if targets.is_empty() {
-            return Err(PolicyDenial::Unpriced { model: model.to_string() }.into());
+        context.answer.passed_over = passed_over::ineligible(&eligibility, &route);
+        let model = model.to_string();
+        return Err(match are_forbidden {
+            true => PolicyDenial::Targets { model },
+            false => PolicyDenial::Unpriced { model },
         }
+        .into());
     }
     balance::order(&mut targets, route.balance, peek.cached_prefix);
     if let (Some(client), Some((_, best))) = (&context.caller.client, targets.first()) {
@@ -208,22 +206,4 @@ fn extent_of_headers(headers: &HeaderMap, extent: &mut Extent) {
         extent.surcharge = extent.surcharge.max(extent::surcharge_of_latency(&latency));
     }
     extent.has_long_window |= texts(&BETA).any(|flags| extent::is_long_window(&flags));
-}
-
-/// Whether a target can be a fallback. The Converse schema is common to all models, except for its
-/// fields for a model's own parameters; any other body belongs to its model family. The target must
-/// support every feature that the request uses.
-fn can_stand_in(
-    target: &Target,
-    capabilities: &Capabilities,
-    operation: Operation,
-    model: &ModelId,
-    family: Family,
-    peek: &Peek,
-) -> bool {
-    let is_itself = || target.is_model(model);
-    let same_schema = operation.is_converse() && !peek.has_model_fields
-        || family != Family::Unknown && capabilities.family == family
-        || is_itself();
-    same_schema && capabilities.supports(peek, is_itself)
 }

@@ -86,6 +86,20 @@ impl RoutedRequest {
         })
     }
 
+    /// Whether requests avoid the candidate with this index because it denies the operation.
+    pub(super) fn is_denied(&self, index: usize) -> bool {
+        let is_last_resort = self.candidates.get(index).is_some_and(|it| it.is_last_resort);
+        !is_last_resort && self.target(index).is_some_and(|target| self.denial(target).is_some())
+    }
+
+    /// Notes the candidates that were passed over because others ahead in the queue hold their
+    /// quotas.
+    pub(super) fn note_held(&mut self, held_from: &[usize]) {
+        for (index, candidate) in self.candidates.iter_mut().enumerate() {
+            candidate.is_held_by_others = held_from.contains(&index);
+        }
+    }
+
     /// Leaves the candidates that are known to deny the operation. If no other remains, the best
     /// one is tried all the same: it may be repaired by now, and its own error is the most useful one for the client.
     pub(super) fn leave_denied(&mut self) {
@@ -172,13 +186,15 @@ impl RoutedRequest {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct CandidateState {
     /// The target's position in the route.
-    position: usize,
+    pub(super) position: usize,
     /// Attempts made there.
     pub(super) attempts: u32,
     /// Why this request is done with it; `None` while it is not.
     pub(super) leave_reason: Option<LeaveReason>,
     /// Whether it is tried although it is known to deny the operation.
     is_last_resort: bool,
+    /// Whether it was passed over in the queue because others ahead hold its quota.
+    pub(super) is_held_by_others: bool,
 }
 
 /// Why a request is done with a candidate.
@@ -213,6 +229,12 @@ impl LeaveReason {
 
 impl CandidateState {
     pub(super) fn new(position: usize) -> CandidateState {
-        CandidateState { position, attempts: 0, leave_reason: None, is_last_resort: false }
+        CandidateState {
+            position,
+            attempts: 0,
+            leave_reason: None,
+            is_last_resort: false,
+            is_held_by_others: false,
+        }
     }
 }

@@ -27,7 +27,7 @@ enum Cause {
     /// It was throttled and cools down.
     Throttled,
     /// Its quota has no room.
-    Full,
+    NoQuota,
     /// The request takes more than its whole quota, and was throttled.
     Oversized,
     /// It failed on this request.
@@ -50,7 +50,7 @@ impl Cause {
     /// In the order of the message: causes that a wait can cure come first.
     const ALL: [Cause; 10] = [
         Cause::Throttled,
-        Cause::Full,
+        Cause::NoQuota,
         Cause::Oversized,
         Cause::Failed,
         Cause::Out,
@@ -81,7 +81,7 @@ impl Cause {
                     State::Drained => Cause::Drained,
                     _ if target.is_throttled(demand) => Cause::Throttled,
                     State::Cooling(_) | State::Probing => Cause::Out,
-                    State::Available => Cause::Full,
+                    State::Available => Cause::NoQuota,
                 }
             }
         })
@@ -89,7 +89,7 @@ impl Cause {
 
     /// Whether more quota is what it takes.
     fn is_quota(self) -> bool {
-        matches!(self, Cause::Throttled | Cause::Full)
+        matches!(self, Cause::Throttled | Cause::NoQuota)
     }
 
     /// The message's words for one target, or for many.
@@ -97,8 +97,8 @@ impl Cause {
         match (self, many) {
             (Cause::Throttled, false) => "is throttled",
             (Cause::Throttled, true) => "are throttled",
-            (Cause::Full, false) => "has no room in its quota",
-            (Cause::Full, true) => "have no room in their quotas",
+            (Cause::NoQuota, false) => "has no room in its quota",
+            (Cause::NoQuota, true) => "have no room in their quotas",
             (Cause::Oversized, false) => "has a quota that is smaller than this request",
             (Cause::Oversized, true) => "have quotas that are smaller than this request",
             (Cause::Failed, _) => "failed",
@@ -348,7 +348,7 @@ mod tests {
             "{message}"
         );
         for cause in Cause::ALL {
-            let waits = [Cause::Throttled, Cause::Full].contains(&cause);
+            let waits = [Cause::Throttled, Cause::NoQuota].contains(&cause);
             assert_eq!(shortage(&[(cause, 1)]).is_quota(), waits, "{cause:?}");
         }
     }

@@ -37,15 +37,18 @@ impl Capabilities {
         }
     }
 
-    /// Whether the target can take a request: it has the features that the request uses, and its cap leaves
-    /// room for the thinking budget. The model's own cap does not apply if `is_requested_model`.
-    pub fn supports(&self, peek: &Peek, is_requested_model: impl FnOnce() -> bool) -> bool {
+    /// The features that the target lacks for a request; none if it can take the request. It lacks thinking if
+    /// its cap leaves no room for the thinking budget; the model's own cap does not apply if
+    /// `is_requested_model`.
+    pub fn lacks(&self, peek: &Peek, is_requested_model: impl FnOnce() -> bool) -> Features {
         let fits = |cap| peek.fits(cap);
-        self.features.is_none_or(|features| features.contains(peek.features))
-            && match self.configured_cap {
-                Some(cap) => fits(cap),
-                None => self.known_cap.is_none_or(fits) || is_requested_model(),
-            }
+        let missing = self.features.map(|features| peek.features.without(features));
+        let missing = missing.unwrap_or_default();
+        let has_room = || match self.configured_cap {
+            Some(cap) => fits(cap),
+            None => self.known_cap.is_none_or(fits) || is_requested_model(),
+        };
+        if missing.is_empty() && !has_room() { Features::REASONING } else { missing }
     }
 }
 

@@ -33,7 +33,7 @@ impl Target {
     /// With the reason why it may not be sent now.
     pub fn enter(self: &Arc<Self>, demand: QuotaDemand, now: Instant) -> Result<Permit, Blocked> {
         // The cooldown is checked first, and entered last, so that a lack of quota does not use up a probe.
-        self.cooldown_for(demand).blocked(now).map_or(Ok(()), Err)?;
+        self.blocked(demand, now).map_or(Ok(()), Err)?;
         let reservation =
             demand.draws_on_quota().then(|| self.quota().take(demand.tokens(), now)).transpose();
         let reservation = reservation.map_err(Blocked::Until)?;

@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use super::access;
 use super::bound::{self, Bound};
 use super::capabilities::{Capabilities, default_max_output};
-use super::cooldown::{Cooldown, CooldownSettings, State};
+use super::cooldown::{Blocked, Cooldown, CooldownSettings, State};
 use super::demand::{QuotaDemand, RequestSize};
 use super::endpoint::TargetEndpoint;
 use super::latency::Latency;
@@ -205,6 +205,11 @@ impl Target {
     /// Whether the cooldown lets such a request in.
     pub fn is_free(&self, demand: QuotaDemand, now: Instant) -> bool {
         self.cooldown_for(demand).is_free(now)
+    }
+
+    /// Why the cooldown lets no such request in, if it does not.
+    pub fn blocked(&self, demand: QuotaDemand, now: Instant) -> Option<Blocked> {
+        self.cooldown_for(demand).blocked(now)
     }
 
     /// The state for inference.

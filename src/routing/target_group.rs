@@ -43,7 +43,16 @@ pub struct TargetGroup {
 #[derive(Debug)]
 struct Waiter {
     candidates: Candidates,
-    granted: oneshot::Sender<(usize, Permit)>,
+    granted: oneshot::Sender<Grant>,
+}
+
+/// What a queued request is handed.
+#[derive(Debug)]
+struct Grant {
+    index: usize,
+    permit: Permit,
+    /// The better candidates whose quota others ahead hold.
+    held_from: Vec<usize>,
 }
 
 /// A queued request, which leaves the queue when this is dropped.
@@ -51,13 +60,21 @@ struct Waiter {
 pub struct Waiting<'a> {
     group: &'a TargetGroup,
     ticket: Ticket,
-    granted: oneshot::Receiver<(usize, Permit)>,
+    granted: oneshot::Receiver<Grant>,
+    held_from: Vec<usize>,
 }
 
 impl Waiting<'_> {
     /// Waits for the request's turn. `None` only if the group is gone.
     pub async fn granted(&mut self) -> Option<(usize, Permit)> {
-        (&mut self.granted).await.ok()
+        let Grant { index, permit, held_from } = (&mut self.granted).await.ok()?;
+        self.held_from = held_from;
+        Some((index, permit))
+    }
+
+    /// After the grant: the better candidates that were passed over because others ahead held their quota.
+    pub fn held_from(&self) -> &[usize] {
+        &self.held_from
     }
 }
 
@@ -97,7 +114,7 @@ impl TargetGroup {
         let (sender, granted) = oneshot::channel();
         let ticket = self.queue().push(flow, cost, Waiter { candidates, granted: sender });
         self.signal.waiter_joined();
-        Waiting { group: self, ticket, granted }
+        Waiting { group: self, ticket, granted, held_from: Vec::new() }
     }
 
     /// The target that is likely to serve a request with these candidates first, and in how long, behind all
@@ -147,12 +164,12 @@ impl TargetGroup {
     /// if no signal comes before.
     fn dispatch_round(&self, now: Instant) -> Option<Instant> {
         let mut queue = self.queue();
-        let mut served: Vec<(Ticket, usize, Permit)> = Vec::new();
+        let mut served: Vec<(Ticket, Grant)> = Vec::new();
         let mut held: SmallVec<[*const Quota; 8]> = SmallVec::new();
         let mut next: Option<Instant> = None;
         for (ticket, waiter) in queue.iter() {
             match waiter.take_turn(&held, now) {
-                Turn::Go(index, permit) => served.push((ticket, index, permit)),
+                Turn::Go(grant) => served.push((ticket, grant)),
                 Turn::Hold(quota, until) => {
                     held.extend(quota);
                     next = Some(next.map_or(until, |next| next.min(until)));
@@ -161,12 +178,12 @@ impl TargetGroup {
             }
         }
         report_backlogs(&queue, &served, now);
-        for (ticket, index, permit) in served {
+        for (ticket, grant) in served {
             if let Some(waiter) = queue.serve(ticket) {
                 self.signal.waiter_left();
                 // If the request has just gone away, dropping its permit gives the quota back. That takes
                 // the signal and not the queue's lock.
-                drop(waiter.granted.send((index, permit)));
+                drop(waiter.granted.send(grant));
             }
         }
         next
@@ -195,7 +212,7 @@ pub(super) fn enter(
 }
 
 /// Reports to each quota what queued requests need of it that would take it first, so that leases fit that.
-fn report_backlogs(queue: &FairQueue<Waiter>, served: &[(Ticket, usize, Permit)], now: Instant) {
+fn report_backlogs(queue: &FairQueue<Waiter>, served: &[(Ticket, Grant)], now: Instant) {
     let mut backlogs: SmallVec<[(&Arc<Quota>, u64, u64); 8]> = SmallVec::new();
     for (ticket, waiter) in queue.iter() {
         let is_served = served.binary_search_by_key(&ticket, |(served, ..)| *served).is_ok();
@@ -219,8 +236,8 @@ fn report_backlogs(queue: &FairQueue<Waiter>, served: &[(Ticket, usize, Permit)]
 }
 
 enum Turn {
-    /// The candidate with this index has room.
-    Go(usize, Permit),
+    /// A candidate has room.
+    Go(Grant),
     /// None has room before then. The waiter holds this quota, if it is a quota that it waits for.
     Hold(Option<*const Quota>, Instant),
     /// None has room, and it is not known when one will. Those behind may take what comes.
@@ -237,7 +254,11 @@ impl Waiter {
                 continue;
             }
             match candidate.target.enter(candidate.demand, now) {
-                Ok(permit) => return Turn::Go(candidate.index, permit),
+                Ok(permit) => {
+                    let index = candidate.index;
+                    let held_from = self.held_from(index, held);
+                    return Turn::Go(Grant { index, permit, held_from });
+                }
                 Err(Blocked::Until(until)) if first.is_none_or(|(_, least)| until < least) => {
                     first = Some((quota, until));
                 }
@@ -245,6 +266,15 @@ impl Waiter {
             }
         }
         first.map_or(Turn::Pass, |(quota, until)| Turn::Hold(quota, until))
+    }
+
+    /// The candidates above the one with this index whose quota is among those that others hold.
+    fn held_from(&self, index: usize, held: &[*const Quota]) -> Vec<usize> {
+        let better = self.candidates.iter().take_while(|candidate| candidate.index != index);
+        let is_held = |it: &&Candidate| {
+            it.demand.draws_on_quota() && held.contains(&Arc::as_ptr(it.target.quota()))
+        };
+        better.filter(is_held).map(|candidate| candidate.index).collect()
     }
 }
 

@@ -7,10 +7,10 @@ use std::time::SystemTime;
 
 use prometheus::IntCounter;
 
-use super::Failures;
 use super::json::Object;
 use super::log_writer::{LogWriter, unlocked};
 use super::traces::{SpanId, TraceId};
+use super::{Failures, PassedOverTargets};
 use crate::bedrock::Usage;
 use crate::config::LogFormat;
 
@@ -54,6 +54,12 @@ pub struct AccessLogEntry<'a> {
     pub message: Option<&'a str>,
     /// The attempts, in order.
     pub attempts: &'a [Attempt],
+    /// The better targets that were not attempted; all of them, if no target answered.
+    pub passed_over: &'a PassedOverTargets,
+    /// Why the best target did not answer, if another one did.
+    pub fallback_reason: Option<&'static str>,
+    /// Whether the model of the first choice or another one answered.
+    pub choice: Option<&'static str>,
     /// Time in the queue.
     pub queued_ms: u64,
     /// Time to the head of the answer.
@@ -127,9 +133,13 @@ impl AccessLog {
             return;
         }
         let is_json = self.format == LogFormat::Json;
-        let mut text = if has_failed || is_json { json(line) } else { Vec::with_capacity(256) };
+        let mut text = match has_failed || is_json {
+            true => json(line, line.attempts),
+            false => Vec::with_capacity(256),
+        };
         if has_failed {
-            self.failures.keep(&text);
+            let cut = |left| json(line, last(line.attempts, left));
+            self.failures.keep(&text, line.attempts.len(), cut);
         }
         let Some(lines) = &self.lines else { return };
         if !is_json {
@@ -156,7 +166,13 @@ impl AccessLog {
     }
 }
 
-fn json(line: &AccessLogEntry<'_>) -> Vec<u8> {
+/// The last ones of these attempts, which led to the end of the request.
+fn last(attempts: &[Attempt], count: usize) -> &[Attempt] {
+    attempts.get(attempts.len().saturating_sub(count)..).unwrap_or_default()
+}
+
+/// An entry in JSON, with these of its attempts.
+fn json(line: &AccessLogEntry<'_>, attempts: &[Attempt]) -> Vec<u8> {
     let mut object = Object::with_capacity(1024);
     object
         .time("time", line.time)
@@ -175,14 +191,28 @@ fn json(line: &AccessLogEntry<'_>) -> Vec<u8> {
         .plain("outcome", line.outcome)
         .some_text("error", line.error)
         .some_text("message", line.message)
-        .objects("attempts", line.attempts, |object, attempt| {
+        .objects("attempts", attempts, |object, attempt| {
             object
                 .text("target", &attempt.target)
                 .plain("outcome", attempt.outcome)
                 .number("status", attempt.status.into())
                 .number("ms", attempt.ms)
                 .some_text("error", attempt.error.as_deref());
-        })
+        });
+    if attempts.len() < line.attempts.len() {
+        object.number("attempts_left_out", (line.attempts.len() - attempts.len()) as u64);
+    }
+    if !line.passed_over.listed().is_empty() {
+        object.objects("passed_over", line.passed_over.listed(), |object, passed_over| {
+            object.text("target", &passed_over.target).plain("reason", passed_over.reason.name());
+        });
+    }
+    if line.passed_over.more() > 0 {
+        object.number("passed_over_more", line.passed_over.more() as u64);
+    }
+    object
+        .some_plain("fallback_reason", line.fallback_reason)
+        .some_plain("choice", line.choice)
         .number("queued_ms", line.queued_ms)
         .number("first_byte_ms", line.first_byte_ms)
         .number("duration_ms", line.duration_ms)
@@ -222,6 +252,9 @@ fn write_text(text: &mut Vec<u8>, line: &AccessLogEntry<'_>) {
         if attempts.is_empty() { "" } else { ", " },
         attempts.join(", "),
     );
+    if line.passed_over.first().is_some() {
+        let _ = write!(text, ", passed over {}", line.passed_over);
+    }
     if let (Some(method), Some(path)) = (line.method, line.path) {
         let _ = write!(text, ", {method} {}", path.escape_debug());
     }
@@ -232,6 +265,9 @@ fn write_text(text: &mut Vec<u8>, line: &AccessLogEntry<'_>) {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
+    use super::super::PassedOverReason;
     use super::*;
 
     #[test]
@@ -243,6 +279,8 @@ mod tests {
             ms: 3,
             error: Some("ThrottlingException: Too many tokens".into()),
         }];
+        let mut passed_over = PassedOverTargets::default();
+        passed_over.push(&"haiku".into(), PassedOverReason::NoQuota);
         let line = AccessLogEntry {
             time: SystemTime::UNIX_EPOCH,
             request_id: "r",
@@ -261,6 +299,9 @@ mod tests {
             error: Some("ThrottlingException"),
             message: Some("Too many tokens"),
             attempts: &attempts,
+            passed_over: &passed_over,
+            fallback_reason: None,
+            choice: None,
             queued_ms: 1,
             first_byte_ms: 2,
             duration_ms: 3,
@@ -268,14 +309,25 @@ mod tests {
             response_bytes: 5,
             usage: Some(Usage { input: 6, output: 7, ..Usage::default() }),
         };
-        let text = String::from_utf8(json(&line)).unwrap();
+        let text = String::from_utf8(json(&line, &attempts)).unwrap();
         assert_eq!(text.lines().count(), 1);
-        let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let value: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(value["time"], "1970-01-01T00:00:00.000Z");
         assert_eq!(value["client"], "AKID\"\n");
         assert_eq!(value["attempts"][0]["outcome"], "throttled");
         assert_eq!(value["attempts"][0]["error"], "ThrottlingException: Too many tokens");
         assert_eq!(value["message"], "Too many tokens");
         assert_eq!(value["usage"]["output"], 7);
+        let passed_over = serde_json::json!([{ "target": "haiku", "reason": "no_quota" }]);
+        assert_eq!(value["passed_over"], passed_over);
+        assert_eq!(value.get("attempts_left_out"), None);
+        let mut text = Vec::new();
+        write_text(&mut text, &line);
+        let text = String::from_utf8(text).unwrap();
+        assert!(text.contains(" sonnet throttled (ThrottlingException: "), "{text}");
+        assert!(text.contains("), passed over haiku no_quota, queued 1 ms"), "{text}");
+        let cut: Value = serde_json::from_slice(&json(&line, &[])).unwrap();
+        assert_eq!(cut["attempts"], Value::Array(Vec::new()));
+        assert_eq!(cut["attempts_left_out"], 1);
     }
 }

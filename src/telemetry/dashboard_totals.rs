@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use prometheus::core::Collector;
 use prometheus::proto::Metric;
 
+use super::Choice;
 use super::access_log::SUCCESS;
 
 /// Totals over whole families, counted beside them: a family may have a sample for every client,
@@ -16,6 +17,8 @@ pub struct DashboardTotals {
     refused: AtomicU64,
     fallbacks: AtomicU64,
     throttles: AtomicU64,
+    first_choice: AtomicU64,
+    other_choice: AtomicU64,
 }
 
 impl DashboardTotals {
@@ -40,6 +43,24 @@ impl DashboardTotals {
     /// Counts a move from one target to another.
     pub fn fallback(&self) {
         count(&self.fallbacks);
+    }
+
+    /// Counts a complete answer by whose it is.
+    pub(super) fn answer(&self, choice: Choice) {
+        count(match choice {
+            Choice::First => &self.first_choice,
+            Choice::Other => &self.other_choice,
+        });
+    }
+
+    /// Complete answers of models.
+    pub fn answered(&self) -> u64 {
+        self.first_choice() + self.other_choice.load(Ordering::Relaxed)
+    }
+
+    /// Complete answers of the model of the first choice.
+    pub fn first_choice(&self) -> u64 {
+        self.first_choice.load(Ordering::Relaxed)
     }
 
     /// Finished requests.

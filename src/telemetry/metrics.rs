@@ -10,6 +10,7 @@ use prometheus::{
 };
 
 use super::dashboard_totals::DashboardTotals;
+use super::diversion::Choice;
 use super::labels::Labels;
 use super::latency::{HistogramFamily, LATENCY_BUCKETS, LatencyHistograms, Measure, ModelLatency};
 use super::process_log;
@@ -43,6 +44,8 @@ pub struct Metrics {
     pub overhead: Histogram,
     pub attempts: IntCounterVec,
     pub fallbacks: IntCounterVec,
+    answers_of_first: IntCounter,
+    answers_of_other: IntCounter,
     pub target_state: IntGaugeVec,
     pub target_side_state: IntGaugeVec,
     pub target_cooldown: GaugeVec,
@@ -150,6 +153,11 @@ impl Metrics {
             "sluice_time_to_first_byte_seconds",
             "Time from a request's head to the head of its answer.",
         );
+        let answers = counters(
+            "sluice_answers_total",
+            "Complete answers of models, by whose they are: the first choice's or another's.",
+            &["choice"],
+        );
         let metrics = Metrics {
             requests: counted(
                 Counted::Requests,
@@ -169,9 +177,11 @@ impl Metrics {
             ),
             fallbacks: counters(
                 "sluice_fallbacks_total",
-                "Requests that moved from one target to another, by what made them move.",
+                "Requests that went to another target, by what kept them from the first.",
                 &["from", "to", "reason"],
             ),
+            answers_of_first: answers.with_label_values(&[Choice::First.name()]),
+            answers_of_other: answers.with_label_values(&[Choice::Other.name()]),
             target_state: gauges(
                 "sluice_target_state",
                 "State of a target: 0 available, 1 probing, 2 cooling, 3 drained.",
@@ -496,6 +506,15 @@ impl Metrics {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         metrics.start_time.set(now.unwrap_or_default().as_secs_f64());
         metrics
+    }
+
+    /// Counts a complete answer by whose it is.
+    pub fn count_answer(&self, choice: Choice) {
+        self.totals.answer(choice);
+        match choice {
+            Choice::First => self.answers_of_first.inc(),
+            Choice::Other => self.answers_of_other.inc(),
+        }
     }
 
     /// Name, labels and meaning of every family, whether it has a sample or not.

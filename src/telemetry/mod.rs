@@ -8,6 +8,7 @@ pub mod access_log;
 pub mod audit;
 mod causes;
 pub mod dashboard_totals;
+mod diversion;
 mod failures;
 mod json;
 mod labels;
@@ -22,6 +23,7 @@ pub mod traces;
 pub mod usage_log;
 
 pub(crate) use causes::with_causes;
+pub use diversion::{Choice, PassedOver, PassedOverReason, PassedOverTargets};
 pub use failures::Failures;
 pub use labels::LabelId;
 pub use latency::ModelLatency;

@@ -39,6 +39,7 @@ mod control_plane;
 mod count_tokens;
 mod credentials;
 mod descriptors;
+mod diversions;
 mod drain;
 mod draining_targets;
 mod ejection;

@@ -18,11 +18,12 @@ use tokio::net::TcpListener;
 use crate::support::{Ask, Config, Gateway, PRIMARY, Simulator, bodies, http};
 
 /// What the upstream says in the gateway's name.
-const POSED: [(&str, &str); 8] = [
+const POSED: [(&str, &str); 9] = [
     ("x-sluice-mock", "posed"),
     ("x-sluice-model", "posed"),
     ("x-sluice-region", "posed"),
     ("x-sluice-attempts", "posed"),
+    ("x-sluice-fallback-reason", "posed"),
     ("x-sluice-queued-ms", "posed"),
     ("x-sluice-request-id", "posed"),
     ("x-sluice-budget-remaining-usd", "posed"),

@@ -85,6 +85,16 @@ impl Features {
         Features(self.0 & other.0)
     }
 
+    /// These without those of `other`.
+    pub fn without(self, other: Features) -> Features {
+        Features(self.0 & !other.0)
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
     pub(super) fn add(&mut self, other: Features) {
         self.0 |= other.0;
     }

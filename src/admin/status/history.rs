@@ -31,16 +31,22 @@ pub(super) struct Counts {
     fallbacks: f64,
     /// Attempts that the upstream throttled.
     throttles: f64,
+    /// Complete answers of models.
+    answered: f64,
+    /// Those of the model of the first choice.
+    first_choice: f64,
 }
 
 impl Counts {
-    fn now(totals: &DashboardTotals) -> Counts {
+    pub(super) fn now(totals: &DashboardTotals) -> Counts {
         Counts {
             requests: totals.requests() as f64,
             failed: totals.failed() as f64,
             refused: totals.refused() as f64,
             fallbacks: totals.fallbacks() as f64,
             throttles: totals.throttles() as f64,
+            answered: totals.answered() as f64,
+            first_choice: totals.first_choice() as f64,
         }
     }
 
@@ -51,6 +57,8 @@ impl Counts {
             refused: self.refused - before.refused,
             fallbacks: self.fallbacks - before.fallbacks,
             throttles: self.throttles - before.throttles,
+            answered: self.answered - before.answered,
+            first_choice: self.first_choice - before.first_choice,
         }
     }
 }
@@ -129,8 +137,14 @@ mod tests {
             totals.attempt(outcome);
         }
         totals.fallback();
-        let wanted =
-            Counts { requests: 6.0, failed: 3.0, refused: 2.0, fallbacks: 1.0, throttles: 2.0 };
+        let wanted = Counts {
+            requests: 6.0,
+            failed: 3.0,
+            refused: 2.0,
+            fallbacks: 1.0,
+            throttles: 2.0,
+            ..Counts::default()
+        };
         assert_eq!(Counts::now(&totals), wanted);
     }
 }

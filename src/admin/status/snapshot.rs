@@ -24,6 +24,8 @@ struct Snapshot<'a> {
     targets: Vec<Entry<'a>>,
     queue: Queue,
     in_flight: InFlight,
+    /// Since the process started.
+    totals: Counts,
     clients: Vec<Client>,
     /// The newest first, as in the access log.
     failures: Vec<Box<RawValue>>,
@@ -79,6 +81,7 @@ pub(super) fn take(
             bytes: gateway.in_flight.bytes(),
             max_requests: gateway.config.server.max_in_flight,
         },
+        totals: Counts::now(&metrics.totals),
         clients: clients(metrics),
         failures: failures
             .iter()

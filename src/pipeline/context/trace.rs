@@ -10,6 +10,7 @@ use http::{HeaderMap, request};
 use super::RequestContext;
 use crate::pipeline::inbound::InternalRequest;
 use crate::routing::Target;
+use crate::telemetry::Choice;
 use crate::telemetry::access_log::SUCCESS;
 pub(in crate::pipeline) use crate::telemetry::traces::OpenSpan;
 use crate::telemetry::traces::{
@@ -46,6 +47,7 @@ impl RequestContext {
     /// Exports the spans of the request, which has ended after `duration`.
     pub(super) fn export_spans(&self, duration: Duration) {
         let (Some(traces), Some(spans)) = (&self.gateway.traces, &self.spans) else { return };
+        let passed_over = &self.answer.passed_over;
         traces.record(
             spans,
             &RequestRecord {
@@ -60,6 +62,9 @@ impl RequestContext {
                 queued: self.timing.queued,
                 first_byte: self.timing.first_byte,
                 attempts: self.answer.attempts.len(),
+                passed_over: passed_over.first().map(|_| passed_over.to_string()),
+                fallback_reason: self.answer.fallback_reason,
+                choice: self.answer.choice.map(Choice::name),
                 target: self.answer.target.as_deref().map(span_target),
                 usage: self.consumption.reported,
                 status: self.answer.status,

@@ -47,6 +47,12 @@ pub struct RequestRecord<'a> {
     pub first_byte: Option<Duration>,
     /// The number of attempts that have an outcome.
     pub attempts: usize,
+    /// The targets that it passed over, if there are some, with the reasons.
+    pub passed_over: Option<String>,
+    /// Why the best target did not answer, if another one did.
+    pub fallback_reason: Option<&'static str>,
+    /// Whether the model of the first choice or another one answered.
+    pub choice: Option<&'static str>,
     /// The target whose response the client got.
     pub target: Option<SpanTarget>,
     /// The usage that the target reported.
@@ -141,6 +147,9 @@ impl RequestRecord<'_> {
         attributes.add("sluice.client", self.client.to_owned());
         attributes.add("sluice.outcome", self.outcome.name());
         attributes.add("sluice.attempts", self.attempts);
+        attributes.add_known("sluice.passed_over", self.passed_over.clone());
+        attributes.add_known("sluice.fallback_reason", self.fallback_reason);
+        attributes.add_known("sluice.choice", self.choice);
         attributes.add_known("sluice.target", target.map(|target| target.name.clone()));
         if !self.queued.is_zero() {
             attributes.add("sluice.queued", self.queued.as_secs_f64());
