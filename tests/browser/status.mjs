@@ -15,8 +15,8 @@ const SLUICE = process.env.SLUICE ?? "target/debug/sluice";
 const PICTURES = "target/browser";
 const SECOND = 1000;
 // Two models of the catalogue, so that one can be the fallback of the other.
-const MODELS = ["anthropic.claude-3-5-sonnet-20240620-v1:0", "anthropic.claude-3-haiku-20240307-v1:0"];
-const model = (n) => MODELS[n] ?? `anthropic.claude-3-haiku-${n}`;
+const MODELS = ["us.anthropic.claude-sonnet-5-5", "us.anthropic.claude-haiku-5-5"];
+const model = (n) => MODELS[n] ?? `us.anthropic.claude-haiku-5-5-${n}`;
 const FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
   "--disable-background-networking", "--disable-component-update", "--disable-sync"];
 
@@ -93,7 +93,7 @@ class Fixture {
   }
 
   ask(n = 0) {
-    const body = { messages: [{ role: "user", content: [{ text: "hello" }] }] };
+    const body = { messages: [{ role: "user", content: [{ text: "hello" }] }], inferenceConfig: { maxTokens: 4096 } };
     return fetch(`http://127.0.0.1:${this.port}/model/${encodeURIComponent(model(n))}/converse`, { method: "POST", body: JSON.stringify(body) });
   }
 

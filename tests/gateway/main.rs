@@ -82,6 +82,7 @@ mod redis_failover;
 mod refusals;
 mod regression;
 mod reload;
+mod retired_models;
 mod settlement;
 mod simulator;
 mod special_files;

@@ -58,19 +58,19 @@ function targetEntries(targets, now) {
   return found;
 }
 
-// Whether a target's model is retired, or will be soon.
+// Whether the model that the config names for a target is retired, or will be soon.
 function retirement(target, now) {
   const date = typeof target.retires_on === "string" ? moment(target.retires_on) : undefined;
-  const model = textOf(target.model);
+  const day = textOf(target.retires_on);
+  const model = textOf(target.configured_model) || textOf(target.model);
   const successor = textOf(target.replaced_by);
+  const then = successor ? `${successor} answers in its place` : "Bedrock refuses requests for it";
   if (target.retired === true || (date && date.getTime() <= now)) {
-    const when = date ? ` since ${textOf(target.retires_on)}` : "";
-    const rest = successor ? `; ${successor} answers in its place` : "; Bedrock refuses requests for it";
-    return { isOver: !successor, text: `${model} is retired${when}${rest}` };
+    return { isOver: successor === "", text: `${model} is retired${date ? ` since ${day}` : ""}; ${then}` };
   }
   if (!date || date.getTime() - now > RETIRES_SOON) return undefined;
   const days = Math.ceil((date.getTime() - now) / DAY);
-  return { isOver: false, text: `${model} retires on ${textOf(target.retires_on)}, in ${plural(days, "day")}${successor ? `; its successor is ${successor}` : ""}` };
+  return { isOver: false, text: `${model} retires on ${day}, in ${plural(days, "day")}; then ${then}` };
 }
 
 function budgetEntries(budgets) {
