@@ -32,7 +32,7 @@ RUN touch src/lib.rs src/main.rs crates/*/src/lib.rs \
 
 FROM gcr.io/distroless/cc-debian12:nonroot
 COPY --from=build /src/target/dist/sluice /usr/local/bin/sluice
-COPY --from=build /src/config.toml /etc/sluice/config.toml
+COPY --from=build /src/config.toml /src/examples/legacy.toml /etc/sluice/
 # The only folder that the gateway writes to: for the admin key and SQLite files.
 COPY --from=build --chown=65532:65532 /state /var/lib/sluice
 VOLUME /var/lib/sluice

@@ -13,10 +13,10 @@ ENVIRONMENT = {
     "SLUICE_BENCH_TOKEN": "bench-upstream-token-0123456789",
 }
 MODELS = [
-    ("sonnet-35", "anthropic.claude-3-5-sonnet-20240620-v1:0", 8192),
-    ("sonnet-35-v2", "anthropic.claude-3-5-sonnet-20241022-v2:0", 8192),
-    ("sonnet-3", "anthropic.claude-3-sonnet-20240229-v1:0", 4096),
-    ("haiku-3", "anthropic.claude-3-haiku-20240307-v1:0", 4096),
+    ("sonnet", "us.anthropic.claude-sonnet-5-5", 8192),
+    ("sonnet-5", "us.anthropic.claude-sonnet-5", 8192),
+    ("sonnet-46", "us.anthropic.claude-sonnet-4-6", 4096),
+    ("haiku", "us.anthropic.claude-haiku-5-5", 4096),
 ]
 # Quotas that are kept to and never reached.
 RPM, TPM = 10_000_000, 100_000_000_000

@@ -8,6 +8,8 @@ use http::{Response, StatusCode};
 use serde::Serialize;
 use tokio::time::Instant;
 
+use crate::bedrock::Date;
+use crate::config::ModelLife;
 use crate::pipeline::Gateway;
 use crate::quota::Snapshot;
 use crate::routing::access::DeniedOperation;
@@ -27,7 +29,14 @@ struct Report<'a> {
 pub(super) struct Entry<'a> {
     name: &'a str,
     display_name: &'a str,
+    /// The model that answers.
     model: &'a str,
+    /// The model that the config names; only if that is retired and replaced.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    configured_model: Option<&'a str>,
+    /// The end of the model that the config names; only if one is announced.
+    #[serde(flatten)]
+    end: Option<ModelEnd>,
     region: &'a str,
     /// `available`, `probing`, `cooling` or `drained`.
     state: &'static str,
@@ -56,6 +65,19 @@ pub(super) struct Entry<'a> {
     latency_ms: f64,
     /// Requests in its queue, which it shares with the targets of its group.
     waiters: usize,
+}
+
+/// The end of a model.
+#[derive(Serialize)]
+struct ModelEnd {
+    /// Since when AWS calls it legacy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    legacy_on: Option<Date>,
+    /// The first day on which it does not answer.
+    retires_on: Date,
+    retired: bool,
+    /// The model that answers from that day on; null if none does.
+    replaced_by: Option<String>,
 }
 
 /// The state of a target for operations that run no model.
@@ -103,7 +125,11 @@ struct DenialRecord {
 /// All targets, in the order of the config.
 pub(super) fn entries(gateway: &Gateway) -> Vec<Entry<'_>> {
     let now = Instant::now();
-    gateway.router.targets().iter().map(|target| entry(target, now)).collect()
+    // Both are in the order of the config.
+    let targets = gateway.router.targets().iter().zip(&gateway.config.targets);
+    targets
+        .map(|(target, configured)| entry(target, gateway.config.model_life(configured), now))
+        .collect()
 }
 
 /// The response to `GET /admin/targets`.
@@ -121,7 +147,7 @@ pub(super) fn answer(gateway: &Gateway) -> Response<Bytes> {
     }
 }
 
-fn entry(target: &Target, now: Instant) -> Entry<'_> {
+fn entry(target: &Target, life: Option<ModelLife>, now: Instant) -> Entry<'_> {
     let count_tokens = Some(target.count_tokens_state(now)).filter(|it| *it != State::Available);
     let count_tokens = count_tokens.map(|state| {
         let (state, cooldown_remaining) = named(state, now);
@@ -134,6 +160,13 @@ fn entry(target: &Target, now: Instant) -> Entry<'_> {
         name: &target.name,
         display_name: &target.display_name,
         model: target.model.as_str(),
+        configured_model: Some(target.named_model()).filter(|it| *it != target.model.as_str()),
+        end: life.map(|life| ModelEnd {
+            legacy_on: life.legacy_on,
+            retires_on: life.retires_on,
+            retired: life.retired,
+            replaced_by: life.replaced_by,
+        }),
         region: &target.endpoint.region,
         state,
         cooldown_remaining,

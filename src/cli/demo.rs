@@ -16,13 +16,14 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 use super::ask::{BoxError, Stream, ask};
+use super::load::today;
 use super::progress::Progress;
 use super::serve::{self, Started};
 use super::{on_signals, runtime};
 use crate::bedrock::Operation;
 use crate::bedrock::path::model_path;
 use crate::bedrock::sigv4::PayloadHash;
-use crate::config::{Config, Env, Source};
+use crate::config::{Config, Env, SHIPPED};
 use crate::server::Workers;
 use crate::simulator::{
     Controls, DEFAULT_ACCESS_KEY_ID, DEFAULT_SECRET_ACCESS_KEY, Latency, ModelSettings, Settings,
@@ -34,7 +35,7 @@ use crate::telemetry::process_log;
 use crate::upstream::credentials::{CredentialsProvider, Sts};
 use crate::upstream::sign;
 
-/// Requests per minute of each model of the built-in config, in its order.
+/// Requests per minute of each model of the shipped config, in its order.
 const QUOTAS: [u64; 4] = [8, 8, 8, 60];
 
 /// Arguments of `sluice demo`.
@@ -93,7 +94,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), String> {
     })
 }
 
-/// The built-in config, pointed at the simulator.
+/// The shipped config, pointed at the simulator.
 fn config(arguments: &Arguments, simulator: &Simulator) -> Result<Config, String> {
     let environment: Env = [
         ("SLUICE__SERVER__LISTEN", arguments.listen.to_string()),
@@ -108,8 +109,9 @@ fn config(arguments: &Arguments, simulator: &Simulator) -> Result<Config, String
     ]
     .into_iter()
     .collect();
-    let loaded = Config::load(&Source::BuiltIn, &environment).map_err(|error| error.to_string())?;
-    Ok(loaded.config)
+    let loaded = Config::from_toml(SHIPPED, "config.toml", &environment)
+        .map_err(|error| error.to_string())?;
+    Ok(loaded.on(today()).config)
 }
 
 struct Demo {

@@ -1,8 +1,10 @@
 //! Loads a config for a command, and tells a person what is wrong with it.
 
 use std::fmt;
+use std::time::SystemTime;
 
 use super::counted;
+use crate::bedrock::Date;
 use crate::config::{Config, ConfigError, Env, Loaded, Problem, Source};
 use crate::legacy::prompts::Prompts;
 use crate::routing;
@@ -61,11 +63,17 @@ impl LoadError {
     }
 }
 
-/// Loads a config, and checks its prompts and whether its quotas fit its models, which needs rooms
+/// The day, in UTC.
+pub(super) fn today() -> Date {
+    Date::of(SystemTime::now())
+}
+
+/// Loads a config as it is today, and checks its prompts and whether its quotas fit its models, which needs rooms
 /// above the config.
 pub(super) fn load(source: &Source) -> Result<Loaded, LoadError> {
     let loaded = Config::load(source, &Env::of_process());
-    let mut loaded = loaded.map_err(|error| LoadError::of_config(source, error))?;
+    let loaded = loaded.map_err(|error| LoadError::of_config(source, error))?;
+    let mut loaded = loaded.on(today());
     loaded.warnings.extend(routing::short_quotas(&loaded.config));
     Prompts::new(&loaded.config.legacy.prompts)
         .map_err(|error| LoadError::Prompts(error.to_string()))?;

@@ -5,6 +5,9 @@
 //! polls in a row find the same content, so that a file that is being written is left alone. SIGHUP
 //! and `POST /admin/reload` load them at once. A faulty config changes nothing and is logged once.
 //!
+//! At midnight in UTC, the running config is taken over again for the new day, because AWS retires models
+//! from one day to the next.
+//!
 //! The files of the AWS credentials chain are polled in the same way. When they have changed, and at
 //! each SIGHUP or request, the credentials are resolved again.
 
@@ -17,8 +20,9 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::load::load;
+use super::load::{load, today};
 use crate::admin::{ReloadError, ReloadReply, ReloadRequests, Reloaded};
+use crate::bedrock::Date;
 use crate::config::{
     Config, Env, Files, Fingerprint, Loaded, Source, fingerprint_of, needs_restart,
 };
@@ -37,6 +41,9 @@ const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
 /// A read of the files that takes longer is logged.
 const SLOW_READ: Duration = Duration::from_secs(60);
+
+/// Longest pause between two looks at the clock, which may be set or stand still for a while.
+const CLOCK_PAUSE: Duration = Duration::from_secs(60 * 60);
 
 /// Detects changes of the config's files and of the AWS credentials chain's files.
 #[derive(Debug)]
@@ -133,6 +140,7 @@ pub(super) fn start(
     reloader.succeeded();
     tokio::spawn(async move {
         loop {
+            reloader.keep_the_day().await;
             let interval = reloader.shared_gateway.load().config.server.config_poll_interval;
             let pause = reloader.watch.pause(interval);
             tokio::select! {
@@ -148,11 +156,19 @@ pub(super) fn start(
                     let _ = reply.send(result.unwrap_or(Err(ReloadError::Unavailable)));
                 }
                 () = sleep(pause.unwrap_or_default()), if pause.is_some() => reloader.poll().await,
-                else => return,
+                // The next round looks at the clock.
+                () = sleep(CLOCK_PAUSE.min(until_midnight(SystemTime::now()))) => {}
             }
         }
     });
     Ok(())
+}
+
+/// The time until the next day begins in UTC.
+fn until_midnight(now: SystemTime) -> Duration {
+    const DAY: u64 = 24 * 60 * 60;
+    let seconds = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+    Duration::from_secs(DAY - seconds % DAY)
 }
 
 /// The next request for a reload; `None` when there will be none.
@@ -182,6 +198,30 @@ impl Reloader {
             tracing::info!("AWS credential files changed");
             self.reread_credentials();
         }
+    }
+
+    /// Takes over the running config again if its day is over. Files that have changed are not read.
+    async fn keep_the_day(&self) {
+        let (gateway, day) = (self.shared_gateway.load_full(), today());
+        if gateway.config.day == day {
+            return;
+        }
+        let renewed = tokio::task::spawn_blocking(move || gateway.on(day)).await;
+        match renewed.map_err(|error| error.to_string()) {
+            Ok(Ok(renewed)) => {
+                for warning in renewed.config.retirement_warnings() {
+                    tracing::warn!(name: UNLIMITED, "{warning}");
+                }
+                self.shared_gateway.store(renewed);
+            }
+            Ok(Err(error)) => tracing::error!(%error, "the models are those of {}", self.day()),
+            Err(error) => tracing::error!(%error, "the models are those of {}", self.day()),
+        }
+    }
+
+    /// The day whose models are in use.
+    fn day(&self) -> Date {
+        self.shared_gateway.load().config.day
     }
 
     fn reread_credentials(&self) {
@@ -235,6 +275,8 @@ impl Reloader {
             }
             Err(error) => {
                 tracing::error!(%error, "config not reloaded");
+                let metrics = &self.shared_gateway.load().metrics;
+                metrics.last_reload.refused(error, SystemTime::now());
                 "refused"
             }
         };
@@ -266,7 +308,9 @@ impl Reloader {
 
     fn succeeded(&self) {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        self.shared_gateway.load().metrics.config_last_reload.set(now.as_secs_f64());
+        let metrics = &self.shared_gateway.load().metrics;
+        metrics.config_last_reload.set(now.as_secs_f64());
+        metrics.last_reload.succeeded();
     }
 }
 
@@ -281,6 +325,13 @@ mod tests {
             1
         });
         assert_eq!(await_read(late).await, Some(1));
+    }
+
+    #[test]
+    fn the_clock_is_looked_at_when_the_day_ends_in_utc() {
+        let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        assert_eq!(until_midnight(at(1_772_323_200)), Duration::from_secs(86_400));
+        assert_eq!(until_midnight(at(1_772_323_199)), Duration::from_secs(1));
     }
 
     #[test]

@@ -42,8 +42,8 @@ pub struct Question<'a> {
     pub user: &'a str,
     /// Most tokens of the answer.
     pub max_tokens: u32,
-    /// Randomness of the answer, 0.0 to 1.0.
-    pub temperature: f64,
+    /// Randomness of the answer, 0.0 to 1.0; `None` for a model that takes none.
+    pub temperature: Option<f64>,
 }
 
 impl Question<'_> {
@@ -53,11 +53,13 @@ impl Question<'_> {
         let mut body = json!({
             "anthropic_version": ANTHROPIC_VERSION,
             "max_tokens": self.max_tokens,
-            "temperature": self.temperature,
             "messages": [{"role": "user", "content": [{"type": "text", "text": self.user}]}],
         });
-        if let (Some(system), Some(object)) = (self.system, body.as_object_mut()) {
-            object.insert("system".to_owned(), system.into());
+        if let Some(object) = body.as_object_mut() {
+            let temperature = self.temperature.map(|it| ("temperature", it.into()));
+            let system = self.system.map(|it| ("system", it.into()));
+            let given = [temperature, system].into_iter().flatten();
+            object.extend(given.map(|(key, value)| (key.to_owned(), value)));
         }
         body.to_string().into()
     }
@@ -130,7 +132,7 @@ mod tests {
         system: Some("Be brief."),
         user: "Hi \"you\"",
         max_tokens: 99,
-        temperature: 0.7,
+        temperature: Some(0.7),
     };
 
     #[test]

@@ -162,6 +162,7 @@ impl LegacyState {
                 let is_it = |text: &str| text.eq_ignore_ascii_case(name);
                 gateway.router.targets().get(index).is_some_and(|target| {
                     is_it(target.model.as_str())
+                        || is_it(target.named_model())
                         || is_it(&target.name)
                         || is_it(&target.display_name)
                 })

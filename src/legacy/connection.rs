@@ -30,7 +30,7 @@ impl LegacyState {
                 let told = json!({
                     "connected": true,
                     "model": said.by.display_name,
-                    "model_id": said.by.model.as_str(),
+                    "model_id": said.by.named_model(),
                     "response_time": seconds_since(began),
                     "test_response": shown(&said.text),
                 });
@@ -71,7 +71,7 @@ fn with_settings(mut status: Value, gateway: &Gateway, target: Option<&Target>) 
     let legacy = &gateway.config.legacy;
     let others = legacy.models.iter().skip(1);
     let fallback_models: Vec<&str> = others
-        .filter_map(|&index| Some(gateway.router.targets().get(index)?.model.as_str()))
+        .filter_map(|&index| Some(gateway.router.targets().get(index)?.named_model()))
         .collect();
     let known = target.and_then(|target| target.model_info);
     let reasons = known.is_some_and(|facts| facts.features().contains(Features::REASONING));

@@ -19,7 +19,7 @@ use super::state::LegacyState;
 use crate::auth::Peer;
 use crate::bedrock::error::{ERROR_TYPE, short_name};
 use crate::bedrock::path::model_path;
-use crate::bedrock::{ErrorKind, Operation};
+use crate::bedrock::{ErrorKind, Operation, catalogue};
 use crate::config::LimitKey;
 use crate::pipeline::body::{self, BodyError};
 use crate::pipeline::{Gateway, InboundRequest, InternalRequest, ResponseBody, stack};
@@ -174,7 +174,12 @@ impl LegacyState {
             system: rendered.system.as_deref(),
             user: &rendered.user,
             max_tokens: known_cap.map_or(max_tokens, |cap| max_tokens.min(cap)),
-            temperature: gateway.config.legacy.temperature,
+            // Newer models refuse a request that has one.
+            temperature: route
+                .targets
+                .iter()
+                .all(|target| catalogue::takes_sampling(target.base_model()))
+                .then_some(gateway.config.legacy.temperature),
         };
         let own = InternalRequest {
             route: Arc::clone(route),

@@ -50,7 +50,7 @@ fn model(priority: usize, target: &Target, now: Instant) -> Value {
     let is_out = remaining.is_some() || target.state(now) == State::Drained;
     let (throttles, last) = target.throttles();
     let mut model = json!({
-        "id": target.model.as_str(),
+        "id": target.named_model(),
         "name": target.display_name,
         "priority": priority,
         "status": if is_out { "throttled" } else { "available" },

@@ -17,6 +17,7 @@ use super::error::GatewayError;
 use super::fallback_wait::last_moment;
 use super::routed::RoutedRequest;
 use super::shortage::Shortage;
+use crate::limits::Caller;
 use crate::quota::Flow;
 use crate::routing::{Candidates, Permit, left_out_until, may_recover_by};
 use crate::system::time::timeout_at;
@@ -64,8 +65,9 @@ pub(super) async fn admit(
     }
     let gateway = Arc::clone(routed.context.gateway());
     let mut give_up = give_up(routed, wait_budget, now);
+    let name = routed.context.caller.client.as_ref().and_then(Caller::name);
     let place = match give_up > now && may_recover_by(&candidates, give_up, now) {
-        true => gateway.queue_limits.enter(routed.body.len()).map_err(Some),
+        true => gateway.queue_limits.enter(routed.body.len(), name).map_err(Some),
         false => Err(None),
     };
     let _place = match place {

@@ -11,6 +11,7 @@ use super::buffers::Buffers;
 use super::hedge::HedgeBudget;
 use super::offload::Offload;
 use crate::auth::{Authenticator, Issuers};
+use crate::bedrock::Date;
 use crate::config::{self, Config};
 use crate::fleet::Fleet;
 use crate::limits::{ClientLimits, ClientRegistry, Prices, TokenPrices};
@@ -91,6 +92,11 @@ impl Gateway {
         };
         let (fleet, metrics) = (self.fleet.clone(), Arc::clone(&self.metrics));
         Gateway::build(config, Some(self), fleet, upstream, metrics, logs)
+    }
+
+    /// The gateway of the same config on another day, on which other models may be retired.
+    pub fn on(&self, day: Date) -> Result<Arc<Gateway>, RouterError> {
+        self.renewed(self.config.clone().on(day))
     }
 
     fn build(

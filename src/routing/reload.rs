@@ -80,6 +80,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::bedrock::{Date, ModelId};
     use crate::config::Env;
     use crate::routing::{Router, Target};
 
@@ -106,6 +107,33 @@ mod tests {
         let new = Router::new(&after, Some((&before, &old)), None).unwrap();
         let is_old = |it: &&Arc<Target>| old.targets().iter().any(|old| Arc::ptr_eq(old, it));
         new.targets().iter().filter(is_old).map(|it| it.name.to_string()).collect()
+    }
+
+    /// The models that answer on a day: of the target, and of a request that no route names.
+    fn answering(router: &Router, config: &Config) -> [String; 2] {
+        let opus = ModelId::new("us.anthropic.claude-opus-4-1-20250805-v1:0").unwrap();
+        let (_, route) = router.find(config, &opus).unwrap();
+        [&router.targets()[0], &route.targets[0]].map(|target| target.model.to_string())
+    }
+
+    #[tokio::test]
+    async fn a_new_day_replaces_the_models_that_it_retires_and_leaves_all_other_targets() {
+        let text = "[upstream]\naccess_key_id = 'K'\nsecret_access_key = 'env:S'
+            [targets.a]\nmodel = 'anthropic.claude-opus-4-1-20250805-v1:0'
+            [targets.b]\nmodel = 'amazon.nova-lite-v1:0'";
+        let on = |day: &str| config(text).on(Date::parse(day).unwrap());
+        let (before, after) = (on("2027-01-07"), on("2027-01-08"));
+        let old = Router::new(&before, None, None).unwrap();
+        let opus = "anthropic.claude-opus-4-1-20250805-v1:0";
+        assert_eq!(answering(&old, &before), [opus.to_owned(), format!("us.{opus}")]);
+        let new = Router::new(&after, Some((&before, &old)), None).unwrap();
+        let next = "us.anthropic.claude-opus-4-5-20251101-v1:0";
+        assert_eq!(answering(&new, &after), [next, next]);
+        assert_eq!(new.targets()[0].named_model(), opus);
+        assert!(Arc::ptr_eq(&new.targets()[1], &old.targets()[1]));
+        let next_day = on("2027-01-09");
+        let newer = Router::new(&next_day, Some((&after, &new)), None).unwrap();
+        assert!(Arc::ptr_eq(&newer.targets()[0], &new.targets()[0]), "nothing else is retired");
     }
 
     #[tokio::test]

@@ -375,7 +375,14 @@ impl Router {
         }
         let now = Instant::now();
         let endpoint = self.endpoint_of(config, model);
-        let route = unrouted_route(config, model, endpoint, self.fleet.as_ref(), now);
+        let answering = answering_model(config, model, &endpoint.region);
+        if answering != *model {
+            tracing::warn!(
+                %model, successor = %answering,
+                "no route names this model, which AWS has retired; its successor answers"
+            );
+        }
+        let route = unrouted_route(config, &answering, endpoint, self.fleet.as_ref(), now);
         if known.routes.len() >= known.max {
             known.routes.retain(|_, route| {
                 Arc::strong_count(route) > 1
@@ -411,9 +418,12 @@ impl Router {
                 continue;
             }
             let mut newer = Arc::clone(&route);
-            if !are_unchanged {
+            let answering = answering_model(config, model, &region);
+            if !are_unchanged || answering != old.model {
                 let endpoint = self.endpoint_of(config, model);
-                newer = unrouted_route(config, model, endpoint, self.fleet.as_ref(), now);
+                newer = unrouted_route(config, &answering, endpoint, self.fleet.as_ref(), now);
+            }
+            if !are_unchanged && answering == old.model {
                 newer.targets.iter().for_each(|target| target.take_over(old, now));
             }
             known.routes.insert(model.clone(), newer);
@@ -532,6 +542,12 @@ fn own_region(
     Some((region.to_owned(), endpoint))
 }
 
+/// The model that answers for one without a route: itself, or its successor if it is retired.
+fn answering_model(config: &Config, model: &ModelId, region: &str) -> ModelId {
+    let successor = config::replacement(config.catalogue.retired, model, region, config.day);
+    successor.unwrap_or_else(|| model.clone())
+}
+
 /// The target of a model that the config does not name: at the default upstream or, for an ARN, in the ARN's
 /// region.
 fn unrouted_target(config: &Config, model: &ModelId) -> config::Target {
@@ -542,6 +558,7 @@ fn unrouted_target(config: &Config, model: &ModelId) -> config::Target {
     config::Target {
         name: OTHER.to_owned(),
         model: model.as_str().to_owned(),
+        replaces: None,
         base_model: None,
         display_name: None,
         region,

@@ -104,6 +104,8 @@ pub struct Target {
     pub(super) listeners: OnceLock<Box<[Arc<dyn FleetListener>]>>,
     /// Its name for people.
     pub display_name: String,
+    /// The retired model in whose place its model is.
+    replaces: Option<Box<str>>,
 }
 
 impl Target {
@@ -122,6 +124,7 @@ impl Target {
                 config.output_burndown.unwrap_or_else(|| catalogue::burndown(&base_model)),
             ),
             reserve: config.reserve,
+            replaces: config.replaces.as_deref().map(Box::from),
             other_base: (base_model != model).then(|| Box::new(base_model)),
             model,
             estimator: Estimator::default(),
@@ -150,6 +153,11 @@ impl Target {
     /// therefore in the CPU's cache.
     pub fn model_text(&self) -> &str {
         self.model_header.to_str().unwrap_or(self.model.as_str())
+    }
+
+    /// The model that the config names. It may be retired, and then another one answers.
+    pub fn named_model(&self) -> &str {
+        self.replaces.as_deref().unwrap_or(self.model.as_str())
     }
 
     /// The model whose limits, price and family count: `base_model` if configured.

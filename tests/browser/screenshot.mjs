@@ -11,8 +11,9 @@ import { chromium } from "playwright-core";
 const SLUICE = process.env.SLUICE;
 const PICTURE = "docs/images/status.png";
 const SECONDS = Number(process.env.SECONDS ?? 240);
-const SONNET = "anthropic.claude-3-5-sonnet-20240620-v1:0";
-const HAIKU = "anthropic.claude-3-haiku-20240307-v1:0";
+const SONNET = "us.anthropic.claude-sonnet-5-5";
+const HAIKU = "us.anthropic.claude-haiku-5-5";
+const SONNET_EU = "eu.anthropic.claude-sonnet-5-5";
 const CLIENTS = [["web", 3], ["agents", 1.5], ["batch", 4]];
 
 function freePort() {
@@ -41,12 +42,12 @@ endpoint_url = "http://127.0.0.1:${upstream}"
 access_key_id = "AKIDSIMULATOR"
 secret_access_key = "env:SIMULATOR_SECRET"
 ${target("sonnet-us", "us-east-1", SONNET, 120, 60000)}
-${target("sonnet-eu", "eu-west-1", `eu.${SONNET}`, 120, 60000)}
-${target("sonnet-v2", "us-east-1", "anthropic.claude-3-5-sonnet-20241022-v2:0", 150, 60000)}
+${target("sonnet-eu", "eu-west-1", SONNET_EU, 120, 60000)}
+${target("sonnet-5", "us-east-1", "us.anthropic.claude-sonnet-5", 150, 60000)}
 ${target("haiku", "us-east-1", HAIKU, 400, 400000)}
 [[routes]]
 models = ["${SONNET}"]
-targets = ["sonnet-us", "sonnet-eu", "sonnet-v2", "haiku"]
+targets = ["sonnet-us", "sonnet-eu", "sonnet-5", "haiku"]
 [[routes]]
 models = ["${HAIKU}"]
 targets = ["haiku"]
@@ -57,7 +58,7 @@ await writeFile(file, config);
 const env = { PATH: process.env.PATH, SIMULATOR_SECRET: "simulator-secret-key", AWS_EC2_METADATA_DISABLED: "true" };
 for (const [name] of CLIENTS) env[`KEY_${name}`] = key(name);
 const options = { env, stdio: ["ignore", "ignore", "inherit"] };
-const quotas = [`${SONNET}=120,60000`, `eu.${SONNET}=120,60000`, "anthropic.claude-3-5-sonnet-20241022-v2:0=150,60000", `${HAIKU}=400,400000`];
+const quotas = [`${SONNET}=120,60000`, `${SONNET_EU}=120,60000`, "us.anthropic.claude-sonnet-5=150,60000", `${HAIKU}=400,400000`];
 const processes = [
   spawn(SLUICE, ["simulate", "--listen", `127.0.0.1:${upstream}`, "--head-ms", "600", "--token-ms", "5",
     ...quotas.flatMap((quota) => ["--quota", quota])], options),
@@ -98,7 +99,7 @@ try {
   };
   const loads = CLIENTS.map(load);
   for (; Date.now() < end - 25000; await pause(20000)) await throttle(SONNET);
-  await throttle(`eu.${SONNET}`);
+  await throttle(SONNET_EU);
   await pause(end - Date.now() - 5000);
   const browser = await chromium.launch({ executablePath: "/usr/bin/chromium", args: ["--no-sandbox", "--disable-gpu"] });
   const page = await browser.newPage({ viewport: { width: 1280, height: 712 }, colorScheme: "light" });

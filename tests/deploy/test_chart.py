@@ -404,8 +404,8 @@ class Refusals(unittest.TestCase):
 class Running(unittest.TestCase):
     def test_the_pod_starts_answers_and_stops(self):
         values = {"drain": {"delaySeconds": 1, "timeoutSeconds": 5},
-                  "config": {"targets": {"haiku-3": {"model": "anthropic.claude-3-haiku-20240307-v1:0"}},
-                             "routes": [{"models": ["*haiku*"], "targets": ["haiku-3"]}]}}
+                  "config": {"targets": {"haiku": {"model": "us.anthropic.claude-haiku-5-5"}},
+                             "routes": [{"models": ["*haiku*"], "targets": ["haiku"]}]}}
         with tempfile.TemporaryDirectory() as folder, tools.simulator() as bedrock:
             file = pathlib.Path(folder) / "values.yaml"
             file.write_text(yaml.safe_dump(values))
@@ -431,7 +431,7 @@ class Running(unittest.TestCase):
                 header = {"authorization": f"Bearer {env['SLUICE_ADMIN_KEY']}"}
                 self.assertEqual(tools.request(admin, "GET", "/admin/status", headers=header)[0], 200)
                 api = ports["api"][1]
-                model = "anthropic.claude-3-haiku-20240307-v1:0"
+                model = "us.anthropic.claude-haiku-5-5"
                 self.assertEqual(tools.converse(api, model), 200)
 
                 process.send_signal(signal.SIGTERM)

@@ -20,7 +20,7 @@ from tools import CHART, DEPLOY, ROOT, SLUICE
 
 ALERTS = CHART / "files" / "alerts.yaml"
 DASHBOARD = CHART / "files" / "dashboard.json"
-SONNET, HAIKU = "anthropic.claude-3-5-sonnet-20240620-v1:0", "anthropic.claude-3-haiku-20240307-v1:0"
+SONNET, HAIKU = "us.anthropic.claude-sonnet-5-5", "us.anthropic.claude-haiku-5-5"
 
 # What the run below does not bring about, and so has no data, by metric.
 NOT_IN_THE_RUN = {
@@ -332,8 +332,8 @@ class LiveRun(unittest.TestCase):
 
     def test_what_was_thrown_at_it_is_seen(self):
         for expression in [
-            'sluice_attempts_total{target="sonnet-35", outcome="throttled"} > 0',
-            'sluice_fallbacks_total{from="sonnet-35", to="haiku-3"} > 0',
+            'sluice_attempts_total{target="sonnet", outcome="throttled"} > 0',
+            'sluice_fallbacks_total{from="sonnet", to="haiku"} > 0',
             'sluice_client_limited_total{limit="requests_per_second"} > 0',
             'sluice_config_reloads_total{result="ok"} > 0',
             'sluice_job_outcomes_total{queue="analysis", outcome=~"done|retried"} > 0',

@@ -113,6 +113,7 @@ async fn problems_have_file_line_column_path_and_message_as_json() {
                 },
             ],
             "warnings": [],
+            "models": [],
             "checks": [],
         })
     );

@@ -85,7 +85,6 @@ async fn check_shows_its_progress_to_people() {
 #[tokio::test(flavor = "multi_thread")]
 async fn check_takes_the_config_that_is_shipped() {
     let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/config.toml");
-    let text = std::fs::read_to_string(shipped).unwrap();
     let files = tempfile::tempdir().unwrap();
     // Credentials are the machine's matter, not the file's.
     let mut command = sluice();
@@ -94,9 +93,7 @@ async fn check_takes_the_config_that_is_shipped() {
     let output = within(LONG, "check", command.output()).await.unwrap();
     let said = String::from_utf8_lossy(&output.stderr) + String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{said}");
-    for model in crate::support::MODELS {
-        assert!(text.contains(model), "{model}");
-    }
+    assert!(!said.contains("warning"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -148,9 +148,29 @@ fn without_date(id: &str) -> Option<String> {
     has_date.then(|| rest.join("-"))
 }
 
+/// Whether a model takes `temperature`, `top_p` and `top_k`. Claude models do not from Opus 4.7, Sonnet 5 and
+/// Haiku 5.5 on: they refuse a request that has one.
+pub fn takes_sampling(model: &ModelId) -> bool {
+    const WITHOUT: [&str; 7] = [
+        "anthropic.claude-opus-4-7",
+        "anthropic.claude-opus-4-8",
+        "anthropic.claude-opus-5",
+        "anthropic.claude-sonnet-5",
+        "anthropic.claude-haiku-5",
+        "anthropic.claude-fable-5",
+        "anthropic.claude-mythos-5",
+    ];
+    model.base().is_none_or(|base| !WITHOUT.iter().any(|without| base.starts_with(without)))
+}
+
 /// The ids of all models and inference profiles that are known, in no order.
 pub fn ids() -> impl Iterator<Item = &'static str> {
     CATALOGUE.keys().copied()
+}
+
+/// Whether this very id is in the catalogue.
+pub fn is_listed(id: &str) -> bool {
+    CATALOGUE.contains_key(id)
 }
 
 /// The facts of a model: by its id as it stands, else by its base id.
@@ -189,6 +209,20 @@ mod tests {
             ("amazon.nova-lite-v1:0", 1),
         ] {
             assert_eq!(burndown(&ModelId::new(id).unwrap()), wanted, "{id}");
+        }
+    }
+
+    #[test]
+    fn the_newest_claudes_take_no_temperature() {
+        for (id, wanted) in [
+            ("us.anthropic.claude-sonnet-4-6", true),
+            ("anthropic.claude-haiku-4-5-20251001-v1:0", true),
+            ("eu.anthropic.claude-sonnet-5-5", false),
+            ("anthropic.claude-haiku-5-5", false),
+            ("anthropic.claude-opus-4-7", false),
+            ("amazon.nova-lite-v1:0", true),
+        ] {
+            assert_eq!(takes_sampling(&ModelId::new(id).unwrap()), wanted, "{id}");
         }
     }
 }

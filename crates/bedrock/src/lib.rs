@@ -8,6 +8,7 @@
 pub mod body;
 mod cached_prompt;
 pub mod catalogue;
+pub mod date;
 pub mod error;
 pub mod event_stream;
 pub mod extent;
@@ -15,6 +16,7 @@ mod extras;
 pub mod features;
 pub mod guardrail;
 pub mod json;
+pub mod lifecycle;
 pub mod model_id;
 pub mod operation;
 pub mod path;
@@ -24,6 +26,7 @@ pub mod stop;
 pub mod usage;
 pub mod usage_reader;
 
+pub use date::Date;
 pub use error::{ErrorKind, WireError};
 pub use extras::{Extras, is_about_caller};
 pub use features::Features;

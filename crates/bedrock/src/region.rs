@@ -60,6 +60,26 @@ pub fn partition(region: &str) -> Option<&'static str> {
     })
 }
 
+/// The geographies of the inference profiles that keep requests near a region, the narrowest first; none
+/// for a region whose profiles are all of other continents.
+pub fn geographies(region: &str) -> &'static [&'static str] {
+    const JAPAN: [&str; 2] = ["ap-northeast-1", "ap-northeast-3"];
+    const AUSTRALIA: [&str; 2] = ["ap-southeast-2", "ap-southeast-4"];
+    const INDIA: [&str; 2] = ["ap-south-1", "ap-south-2"];
+    match region {
+        _ if partition(region) == Some("aws-us-gov") => &["us-gov"],
+        _ if partition(region) != Some("aws") => &[],
+        _ if region.starts_with("us-") => &["us"],
+        _ if region.starts_with("eu-") => &["eu"],
+        _ if region.starts_with("ca-") => &["ca"],
+        _ if JAPAN.contains(&region) => &["jp", "apac"],
+        _ if AUSTRALIA.contains(&region) => &["au", "apac"],
+        _ if INDIA.contains(&region) => &["in", "apac"],
+        _ if region.starts_with("ap-") => &["apac"],
+        _ => &[],
+    }
+}
+
 /// Whether an inference profile of this geography can't be called in a region: the two are on other
 /// sides of the world, or in other partitions. Of what is not known nothing is said.
 pub fn is_elsewhere(geography: &str, region: &str) -> bool {

@@ -36,6 +36,7 @@ use super::files;
 use super::model::{Config, Limits, Retry, Route, Server, Target, Upstream, UsageLog};
 use super::raw::{RawConfig, RawRoute, RawUpstream};
 use super::reference::Scope;
+use sluice_bedrock::Date;
 
 /// Computes and checks the whole configuration; returns it with warnings about keys that have no effect. `base`
 /// is the directory that relative paths start at.
@@ -59,6 +60,7 @@ pub(super) fn check(
     let jobs = checker.jobs(&raw.jobs);
     let config = Config {
         fallback: raw.fallback.clone(),
+        catalogue: raw.catalogue.clone(),
         retry: checker.retry(&raw.retry),
         queue: raw.queue.clone(),
         limits: checker.limits(&raw.limits),
@@ -75,6 +77,7 @@ pub(super) fn check(
         usage_log: checker.usage_log(&raw.usage_log),
         traces: checker.traces(&raw.traces),
         effective: Effective::default(),
+        day: Date::default(),
         server,
         upstream,
         targets,

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use super::document::Document;
 use super::environment::{self, Env};
-use super::{MAX_FILE_BYTES, SHIPPED, Source, files};
+use super::{BUILT_IN, MAX_FILE_BYTES, Source, files};
 
 /// The prefix of a value that names a file.
 const FILE: &str = "file:";
@@ -118,7 +118,7 @@ impl Files {
         let named = self.named.take().filter(|named| named.config == config).unwrap_or_else(|| {
             let (text, base) = match &self.source {
                 Source::File(path) => (text.unwrap_or_default(), path.parent()),
-                Source::BuiltIn => (SHIPPED.as_bytes().to_vec(), None),
+                Source::BuiltIn => (BUILT_IN.as_bytes().to_vec(), None),
             };
             Named { config, paths: named(&String::from_utf8_lossy(&text), &self.env, base) }
         });

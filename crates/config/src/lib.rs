@@ -26,6 +26,7 @@ mod fingerprint;
 mod forms;
 mod glob;
 mod legacy;
+mod lifecycle;
 mod limit_key;
 mod listening;
 mod log_filter;
@@ -48,7 +49,9 @@ mod tests;
 use std::path::{Path, PathBuf};
 
 pub use bearer_key::{BearerKey, key_digest};
-pub use certificates::{CertificateError, Certified, TlsFiles, TlsMaterial, crypto};
+pub use certificates::{
+    CertificateError, Certified, TlsFiles, TlsMaterial, crypto, system_authorities,
+};
 pub use check::keys_url;
 pub use credentials::{Credentials, describe};
 pub use effective::Effective;
@@ -58,16 +61,17 @@ pub use error::{ConfigError, Location, Problem};
 pub use files::check_regular;
 pub use fingerprint::{Files, Fingerprint, fingerprint_of};
 pub use glob::{Glob, GlobError};
-pub use listening::{AdminListener, Listening};
+pub use lifecycle::{ModelLife, replacement};
+pub use listening::{AdminListener, AdminTls, Listening};
 pub use log_filter::log_filter;
 pub use model::{
-    Auth, Balance, BearerToken, Budget, BudgetStore, ClientAuth, ClientCertificates, ClientConfig,
-    ClientPolicy, Config, Fallback, Guardrail, Guardrails, Hedge, Issuer, IssuerKeys, JobQueue,
-    Jobs, JobsBackend, KeyPair, Learning, Legacy, LegacyAction, LegacyGroup, LegacyMock,
+    Auth, Balance, BearerToken, Budget, BudgetStore, Catalogue, ClientAuth, ClientCertificates,
+    ClientConfig, ClientPolicy, Config, Fallback, Guardrail, Guardrails, Hedge, Issuer, IssuerKeys,
+    JobQueue, Jobs, JobsBackend, KeyPair, Learning, Legacy, LegacyAction, LegacyGroup, LegacyMock,
     LegacyPrompts, LimitKey, Limits, Log, LogFormat, Price, Priority, Proxies, Queue, Quota,
-    RedisKind, Reserve, Retry, Route, Server, SharedRedis, SharedState, State, StateBackend,
-    Strategy, Target, Tls, TlsVersion, TokenAlgorithm, TokenIdentity, TraceProtocol, Traces, Trust,
-    Unrouted, Upstream, UsageLog,
+    RedisKind, Reserve, Retired, Retry, Route, Server, SharedRedis, SharedState, State,
+    StateBackend, Strategy, Target, Tls, TlsVersion, TokenAlgorithm, TokenIdentity, TraceProtocol,
+    Traces, Trust, Unrouted, Upstream, UsageLog,
 };
 pub use reference::secret_named;
 pub use restart::needs_restart;
@@ -79,8 +83,13 @@ use raw::RawConfig;
 use reference::Scope;
 use serde::{Deserialize, Serialize};
 
-/// The shipped `config.toml`: what the gateway runs on without a file.
+use sluice_bedrock::Date;
+
+/// The shipped `config.toml`.
 pub const SHIPPED: &str = include_str!("../../../config.toml");
+
+/// The config of the legacy application: what the gateway runs on without a file.
+pub const BUILT_IN: &str = include_str!("../../../examples/legacy.toml");
 
 /// Region when neither the file nor the environment names one.
 const DEFAULT_REGION: &str = "us-east-1";
@@ -93,7 +102,7 @@ const MAX_FILE_BYTES: u64 = 64 << 20;
 pub enum Source {
     /// A file.
     File(PathBuf),
-    /// The shipped file, whose targets the legacy environment may replace.
+    /// The config of the legacy application, whose targets its environment may replace.
     BuiltIn,
 }
 
@@ -115,6 +124,8 @@ pub struct CheckedSyntax {
     pub summary: Summary,
     /// What is allowed but probably not meant, a sentence each.
     pub warnings: Vec<String>,
+    /// The targets whose model has an announced end.
+    pub models: Vec<ModelLife>,
 }
 
 /// The numbers of what a configuration has.
@@ -126,6 +137,15 @@ pub struct Summary {
     pub routes: usize,
     /// Clients.
     pub clients: usize,
+}
+
+impl Loaded {
+    /// The same on this day: the models that AWS has retired are replaced, and the warnings say so.
+    pub fn on(mut self, day: Date) -> Loaded {
+        self.config = self.config.on(day);
+        self.warnings.extend(self.config.retirement_warnings());
+        self
+    }
 }
 
 impl Config {
@@ -140,13 +160,19 @@ impl Config {
     /// Checks a configuration without anything that it names: no variable, secret, certificate or
     /// other file has to be there. Reads the config file, and so may block.
     ///
+    /// `day` decides which models are retired.
+    ///
     /// # Errors
     /// When the file cannot be read, or anything in it is wrong.
-    pub fn check_syntax(source: &Source, env: &Env) -> Result<CheckedSyntax, ConfigError> {
-        // The result has stand-ins for all secrets, so nothing but its numbers is passed on.
-        let Loaded { config, warnings, .. } =
-            source.draft(env)?.check(&Env::default(), Scope::Syntax)?;
-        Ok(CheckedSyntax { summary: config.summary(), warnings })
+    pub fn check_syntax(
+        source: &Source,
+        env: &Env,
+        day: Date,
+    ) -> Result<CheckedSyntax, ConfigError> {
+        let checked = source.draft(env)?.check(&Env::default(), Scope::Syntax)?;
+        // The result has stand-ins for all secrets, so only what has none is passed on.
+        let Loaded { config, warnings, .. } = checked.on(day);
+        Ok(CheckedSyntax { summary: config.summary(), warnings, models: config.model_lives() })
     }
 
     /// The numbers of what it has.
@@ -179,13 +205,13 @@ impl Source {
     pub fn name(&self) -> String {
         match self {
             Source::File(path) => path.display().to_string(),
-            Source::BuiltIn => "built-in config.toml".to_owned(),
+            Source::BuiltIn => "built-in config".to_owned(),
         }
     }
 
     fn draft(&self, env: &Env) -> Result<Draft<'_>, ConfigError> {
         match self {
-            Source::BuiltIn => Draft::read(SHIPPED, &self.name(), Origin::BuiltIn, env),
+            Source::BuiltIn => Draft::read(BUILT_IN, &self.name(), Origin::BuiltIn, env),
             Source::File(path) => {
                 let text = files::read_text(path, MAX_FILE_BYTES)
                     .map_err(|source| ConfigError::Unreadable { path: path.clone(), source })?;

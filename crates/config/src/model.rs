@@ -41,7 +41,7 @@ pub use super::limit_key::LimitKey;
 #[cfg(test)]
 use super::tests::names::FeatureNames;
 use super::units::{AnyDuration, NonZeroDuration, Size, TextForm as _};
-use sluice_bedrock::Features;
+use sluice_bedrock::{Date, Features};
 
 /// The whole configuration of one gateway process.
 #[derive(Clone, Debug, PartialEq)]
@@ -58,6 +58,8 @@ pub struct Config {
     pub routes: Vec<Route>,
     /// How the gateway moves from one target to the next.
     pub fallback: Fallback,
+    /// What follows from the facts about models.
+    pub catalogue: Catalogue,
     /// Attempts on one target.
     pub retry: Retry,
     /// The queue for requests that find no free target.
@@ -90,6 +92,9 @@ pub struct Config {
     pub traces: Option<Traces>,
     /// The keys in force, as the file and the environment wrote them.
     pub effective: Effective,
+    /// The day, in UTC, on which models count as retired or not. Until
+    /// [`on`](Config::on) sets it, none is retired.
+    pub day: Date,
 }
 
 /// One place that can answer: a model in a region, called with one set of credentials.
@@ -102,16 +107,19 @@ pub struct Target {
     #[serde(skip)]
     pub name: String,
     /// Model id, inference profile or ARN, not percent-encoded.
-    #[cfg_attr(test, schemars(example = "anthropic.claude-3-5-sonnet-20240620-v1:0"))]
+    #[cfg_attr(test, schemars(example = "us.anthropic.claude-sonnet-5-5"))]
     #[cfg_attr(test, schemars(extend("format" = "model-id")))]
     pub model: String,
+    /// The retired model that the file names and whose place `model` takes.
+    #[serde(skip)]
+    pub replaces: Option<String>,
     /// Model behind an opaque ARN; limits, price and family come from it.
-    #[cfg_attr(test, schemars(example = "anthropic.claude-3-5-sonnet-20240620-v1:0"))]
+    #[cfg_attr(test, schemars(example = "anthropic.claude-sonnet-5-5"))]
     #[cfg_attr(test, schemars(extend("format" = "model-id")))]
     pub base_model: Option<String>,
     /// Name for people. Default: the table's name.
     #[serde(rename = "name")]
-    #[cfg_attr(test, schemars(example = "Claude 3.5 Sonnet"))]
+    #[cfg_attr(test, schemars(example = "Claude Sonnet 5.5"))]
     pub display_name: Option<String>,
     /// AWS region that requests are signed for.
     #[serde(skip)]
@@ -286,6 +294,27 @@ pub enum Unrouted {
     Pass,
     /// It is refused.
     Reject,
+}
+
+/// What follows from the facts about models.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(Serialize, JsonSchema))]
+#[serde(default)]
+pub struct Catalogue {
+    /// What happens to the requests for a model that AWS has retired.
+    pub retired: Retired,
+}
+
+/// What happens to the requests for a model that AWS has retired.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Retired {
+    /// Its successor answers them.
+    #[default]
+    Replace,
+    /// They are sent to it, and fail.
+    Keep,
 }
 
 /// Attempts on one target.

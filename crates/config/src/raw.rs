@@ -23,8 +23,8 @@ pub(super) use jobs::RawJobs;
 
 use super::endpoint::Endpoint;
 use super::model::{
-    Auth, Balance, Fallback, Hedge, Learning, Legacy, Limits, Log, Price, Queue, Quota, RedisKind,
-    Retry, Server, SharedState, StateBackend, Target, Traces, Upstream, UsageLog,
+    Auth, Balance, Catalogue, Fallback, Hedge, Learning, Legacy, Limits, Log, Price, Queue, Quota,
+    RedisKind, Retry, Server, SharedState, StateBackend, Target, Traces, Upstream, UsageLog,
 };
 #[cfg(test)]
 use super::proxy::ProxyUrl;
@@ -53,6 +53,8 @@ pub(super) struct RawConfig {
     pub(super) routes: Vec<RawRoute>,
     /// How the gateway moves from one target to the next.
     pub(super) fallback: Fallback,
+    /// What follows from the facts about models that are built in.
+    pub(super) catalogue: Catalogue,
     /// Attempts on one target.
     pub(super) retry: Retry,
     /// The queue for requests that find no free target.
@@ -172,10 +174,10 @@ pub(super) struct RawTarget {
 pub(super) struct RawRoute {
     /// Requested models: exact ids or globs.
     #[cfg_attr(test, schemars(with = "Vec<ModelPattern>", length(min = 1)))]
-    #[cfg_attr(test, schemars(example = ["anthropic.claude-3-5-sonnet-*"]))]
+    #[cfg_attr(test, schemars(example = ["us.anthropic.claude-sonnet-*"]))]
     pub(super) models: Vec<String>,
     /// Names of targets, best first.
-    #[cfg_attr(test, schemars(length(min = 1), example = ["sonnet-35", "haiku-3"]))]
+    #[cfg_attr(test, schemars(length(min = 1), example = ["sonnet", "haiku"]))]
     pub(super) targets: Vec<String>,
     /// The order among neighbouring targets of the same model: as listed, by the share of quota
     /// left, or by speed.
@@ -226,7 +228,7 @@ pub(super) struct RawState {
 pub(super) struct RawLegacy {
     /// Names of targets that answer, the primary first. Default: those of the first route, or all
     /// of them where there are no routes.
-    #[cfg_attr(test, schemars(length(min = 1), example = ["sonnet-35", "haiku-3"]))]
+    #[cfg_attr(test, schemars(length(min = 1), example = ["sonnet", "haiku"]))]
     pub(super) models: Option<Vec<String>>,
     #[serde(flatten)]
     pub(super) legacy: Legacy,

@@ -9,7 +9,7 @@ mod targets;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::load::{LoadError, load};
+use super::load::{LoadError, load, today};
 use super::{ConfigFile, print, runtime};
 use crate::config::{self, Config, Env, Loaded, LogFormat, Source, TraceProtocol};
 use crate::pipeline::Gateway;
@@ -61,6 +61,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), String> {
     for warning in warnings.into_iter().chain(super::descriptors_warning(&config)) {
         report.warning(warning);
     }
+    report.models(config.model_lives());
     report.config_is_right(config.summary());
     if let Some(traces) = &config.traces {
         report.note(describe_traces(traces, &otel_variables));
@@ -87,11 +88,12 @@ pub(super) fn run(arguments: Arguments) -> Result<(), String> {
 }
 
 fn check_syntax(source: &Source, mut report: Report) -> Result<(), String> {
-    match Config::check_syntax(source, &Env::of_process()) {
+    match Config::check_syntax(source, &Env::of_process(), today()) {
         Ok(checked) => {
             for warning in checked.warnings {
                 report.warning(warning);
             }
+            report.models(checked.models);
             report.config_is_right(checked.summary);
             report.finish()
         }

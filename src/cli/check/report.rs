@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::super::{counted, describe, print};
-use crate::config::{Location, Problem, Summary};
+use crate::config::{Location, ModelLife, Problem, Summary};
 
 /// What was found so far.
 #[derive(Debug)]
@@ -22,6 +22,8 @@ struct Document {
     summary: Option<Summary>,
     problems: Vec<ProblemRecord>,
     warnings: Vec<String>,
+    /// The targets whose model has an announced end.
+    models: Vec<ModelLife>,
     checks: Vec<Check>,
 }
 
@@ -60,6 +62,7 @@ impl Report {
             summary: None,
             problems: Vec::new(),
             warnings: Vec::new(),
+            models: Vec::new(),
             checks: Vec::new(),
         };
         Report { is_json, document }
@@ -69,6 +72,11 @@ impl Report {
     pub(super) fn warning(&mut self, warning: String) {
         self.line(&format!("warning: {warning}"));
         self.document.warnings.push(warning);
+    }
+
+    /// The targets whose model has an announced end. The warnings say it to a person.
+    pub(super) fn models(&mut self, models: Vec<ModelLife>) {
+        self.document.models = models;
     }
 
     /// The config is right.

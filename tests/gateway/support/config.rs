@@ -39,6 +39,8 @@ impl Config {
             .set("retry.base_delay", "20ms")
             .set("retry.max_delay", "80ms")
             .set("queue.max_wait", "5s")
+            // The tests tell models apart, whatever AWS still serves.
+            .set("catalogue.retired", "keep")
     }
 
     /// The same with the four [`MODELS`], and a route from the first to all four.

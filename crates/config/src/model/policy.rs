@@ -28,7 +28,7 @@ pub struct ClientPolicy {
     /// Models it may use, exact ids or globs; for the model asked for and the one that is called.
     /// Default: all.
     #[cfg_attr(test, schemars(with = "Option<Vec<ModelPattern>>", length(min = 1, max = 1000)))]
-    #[cfg_attr(test, schemars(example = ["anthropic.claude-3-haiku-*"]))]
+    #[cfg_attr(test, schemars(example = ["us.anthropic.claude-haiku-*"]))]
     pub allowed_models: Option<Vec<String>>,
     /// Operations it may call. Default: all.
     #[cfg_attr(test, schemars(with = "Option<Vec<OperationNames>>", length(min = 1)))]

@@ -4,7 +4,8 @@ use serde_json::Value;
 
 use super::{built_in, config};
 use crate::raw::RawConfig;
-use crate::{Config, Env, Legacy, SHIPPED, Tls, schema};
+use crate::{Config, Legacy, SHIPPED, Tls, schema};
+use sluice_bedrock::{Date, ModelId, lifecycle};
 
 const DOCUMENTATION: &str = include_str!("../../../../docs/configuration.md");
 
@@ -73,12 +74,24 @@ fn the_shipped_file_equals_the_defaults_of_the_code() {
 }
 
 #[test]
-fn the_shipped_file_as_it_is_sets_no_scalar_away_from_its_default() {
+fn the_shipped_file_and_the_built_in_config_set_no_scalar_away_from_its_default() {
     let empty = config("");
-    let shipped = built_in(&[]);
-    let legacy = Legacy { enabled: false, models: vec![], ..shipped.legacy.clone() };
-    assert_eq!(Config { targets: vec![], routes: vec![], legacy, ..shipped.clone() }, empty);
-    assert_eq!(Config::from_toml(SHIPPED, "config.toml", &Env::default()).unwrap().config, shipped);
+    for given in [config(SHIPPED), built_in(&[])] {
+        let legacy = Legacy { enabled: false, models: vec![], ..given.legacy.clone() };
+        assert_eq!(Config { targets: vec![], routes: vec![], legacy, ..given }, empty);
+    }
+}
+
+#[test]
+fn no_model_of_the_shipped_file_is_legacy_or_retired() {
+    let shipped = config(SHIPPED);
+    assert_eq!(shipped.targets.len(), 4);
+    for target in &shipped.targets {
+        let model = ModelId::new(&target.model).unwrap();
+        assert_eq!(lifecycle::lookup(&model), None, "{model}");
+        assert_eq!(model.geography(), Some("us"), "{model}");
+    }
+    each_model_is_first_answered_by_itself(&shipped);
 }
 
 #[test]
@@ -87,7 +100,7 @@ fn the_shipped_file_shows_every_key_of_tables_with_names_and_of_lists() {
     for (section, key, _) in keys() {
         let credential = shipped["upstream"].get(&key).is_some();
         let shown = match section.as_str() {
-            "targets" => shipped["targets"]["sonnet-35"].get(&key).is_some() || credential,
+            "targets" => shipped["targets"]["sonnet"].get(&key).is_some() || credential,
             "quotas" => shipped["quotas"]["example"].get(&key).is_some(),
             "prices" => shipped["prices"]["anthropic.claude-*"].get(&key).is_some(),
             "clients.guardrail" => shipped["clients"][0]["guardrail"].get(&key).is_some(),
@@ -99,7 +112,7 @@ fn the_shipped_file_shows_every_key_of_tables_with_names_and_of_lists() {
 }
 
 #[test]
-fn the_shipped_file_carries_the_legacy_models() {
+fn the_built_in_config_has_the_legacy_models() {
     let config = built_in(&[]);
     let targets: Vec<_> = config
         .targets
@@ -137,6 +150,14 @@ fn the_shipped_file_carries_the_legacy_models() {
             ),
         ]
     );
+    each_model_is_first_answered_by_itself(&config);
+    let loaded = config.on(Date::parse("2026-11-29").unwrap());
+    let models: Vec<_> = loaded.targets.iter().map(|target| target.model.as_str()).collect();
+    let sonnet = "us.anthropic.claude-sonnet-4-6";
+    assert_eq!(models, [sonnet, sonnet, sonnet, "us.anthropic.claude-haiku-4-5-20251001-v1:0"]);
+}
+
+fn each_model_is_first_answered_by_itself(config: &Config) {
     for (index, route) in config.routes.iter().enumerate() {
         assert_eq!(route.models, [config.targets[index].model.clone()]);
         assert_eq!(route.targets[0], index, "a model is first answered by itself");
