@@ -1,5 +1,6 @@
 //! An HTTP/1.1 client of a gateway's admin port, for the commands of an operator.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,13 +9,17 @@ use http::uri::Scheme;
 use http::{Method, Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Full, Limited};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 
 use super::ask::{Stream, ask};
+use super::tls::{self, Accepted};
 use super::{ConfigFile, reachable};
-use crate::config::{AdminListener, Env, Secret, secret_named};
+use crate::config::{AdminListener, AdminTls, Env, Secret, secret_named};
 use crate::system::time::timeout;
 
 /// Longest time of one request.
@@ -49,8 +54,9 @@ pub(super) enum AdminPortError {
 /// Checks the URL of an admin port: its scheme and authority, and no path.
 fn base(text: &str) -> Result<String, String> {
     let uri: Uri = text.parse().map_err(|error| format!("{error}"))?;
-    if uri.scheme() != Some(&Scheme::HTTP) || uri.authority().is_none() {
-        return Err("not an http URL, such as http://127.0.0.1:9090".to_owned());
+    let is_known = [Some(&Scheme::HTTP), Some(&Scheme::HTTPS)].contains(&uri.scheme());
+    if !is_known || uri.authority().is_none() {
+        return Err("not an http or https URL, such as http://127.0.0.1:9090".to_owned());
     }
     if uri.path() != "/" || uri.query().is_some() {
         return Err("the URL must end with the port, without a path or a query".to_owned());
@@ -63,8 +69,8 @@ fn base(text: &str) -> Result<String, String> {
 pub(super) struct AdminPortArguments {
     #[command(flatten)]
     config: ConfigFile,
-    /// URL of the admin port, such as http://127.0.0.1:9090. Default: the one in the config. The
-    /// admin key comes from --admin-key, SLUICE_ADMIN_KEY or the config.
+    /// URL of the admin port, such as http://127.0.0.1:9090. Default: the one in the config. For
+    /// https, SSL_CERT_FILE may name the authority of its certificate. The admin key comes from --admin-key, SLUICE_ADMIN_KEY or the config.
     #[arg(long, value_parser = base)]
     url: Option<String>,
     /// Where the admin key is: env:NAME or file:PATH.
@@ -87,21 +93,36 @@ impl AdminPortArguments {
             }
             None => env.get(KEY_VARIABLE).map(Secret::from),
         };
-        let (url, key) = match self.url {
-            Some(url) => (url, key),
+        let (url, accepted, key) = match self.url {
+            Some(url) => {
+                let is_tls = url.starts_with("https:");
+                (url, is_tls.then_some(Accepted::Trusted), key)
+            }
             None => {
                 let listener = AdminListener::load(&self.config.source(), &env, key.is_none());
                 let listener = listener.map_err(|error| error.to_string())?;
-                if listener.tls {
-                    return Err("the admin port of this config speaks TLS, which this command \
-                                does not; give admin_listen a port of its own"
-                        .to_owned());
-                }
-                (format!("http://{}", reachable(listener.address)), key.or(listener.key))
+                let accepted = listener.tls.as_ref().map(accepted).transpose()?;
+                let scheme = if accepted.is_some() { "https" } else { "http" };
+                let url = format!("{scheme}://{}", reachable(listener.address));
+                (url, accepted, key.or(listener.key))
             }
         };
-        AdminPort::new(url, key.as_ref().map(Secret::expose)).map_err(|error| error.to_string())
+        let tls = accepted.map(tls::client).transpose()?;
+        let key = key.as_ref().map(Secret::expose);
+        AdminPort::new(url, key, tls).map_err(|error| error.to_string())
     }
+}
+
+/// The certificate of the config. The port is on this machine, whatever name its certificate is for.
+fn accepted(tls: &AdminTls) -> Result<Accepted, String> {
+    if tls.wants_certificates {
+        return Err(
+            "the admin port of this config requires a client certificate, which this command \
+                    does not have; give admin_listen a port of its own"
+                .to_owned(),
+        );
+    }
+    tls.certificate().map(Accepted::Only).map_err(|error| error.to_string())
 }
 
 /// An operator's action on a target.
@@ -143,12 +164,18 @@ pub(super) struct Reloaded {
 pub(super) struct AdminPort {
     url: String,
     key: Option<HeaderValue>,
+    /// For https.
+    tls: Option<Arc<ClientConfig>>,
 }
 
 impl AdminPort {
     /// # Errors
     /// If the key can't be sent in a header.
-    fn new(url: String, key: Option<&str>) -> Result<AdminPort, AdminPortError> {
+    fn new(
+        url: String,
+        key: Option<&str>,
+        tls: Option<ClientConfig>,
+    ) -> Result<AdminPort, AdminPortError> {
         let header = |key: &str| {
             let value =
                 HeaderValue::try_from(format!("Bearer {key}")).map_err(|_| AdminPortError::Key);
@@ -158,7 +185,7 @@ impl AdminPort {
             })
         };
         let key = key.map(header).transpose()?;
-        Ok(AdminPort { url, key })
+        Ok(AdminPort { url, key, tls: tls.map(Arc::new) })
     }
 
     pub(super) fn url(&self) -> &str {
@@ -204,7 +231,7 @@ impl AdminPort {
     async fn send(&self, method: Method, path: &str) -> Result<Bytes, AdminPortError> {
         let uri: Uri = self.url.parse().map_err(|error| self.unexpected(&error))?;
         let host = uri.host().unwrap_or_default();
-        let port = uri.port_u16().unwrap_or(80);
+        let port = uri.port_u16().unwrap_or(if self.tls.is_some() { 443 } else { 80 });
         let mut request = Request::builder().method(method).uri(path);
         request = request.header(HOST, format!("{host}:{port}"));
         if let Some(key) = &self.key {
@@ -213,8 +240,17 @@ impl AdminPort {
         let request = request.body(Full::default()).map_err(|error| self.unexpected(&error))?;
         let response = async {
             // Only a URL has brackets around an IPv6 address.
-            let socket = TcpStream::connect((host.trim_matches(['[', ']']), port)).await?;
-            ask(Stream::Left(socket), request).await
+            let name = host.trim_matches(['[', ']']);
+            let socket = TcpStream::connect((name, port)).await?;
+            let stream = match &self.tls {
+                Some(tls) => {
+                    let name = ServerName::try_from(name.to_owned())?;
+                    let connector = TlsConnector::from(Arc::clone(tls));
+                    Stream::Right(Box::new(connector.connect(name, socket).await?))
+                }
+                None => Stream::Left(socket),
+            };
+            ask(stream, request).await
         };
         let response = response.await.map_err(|error| {
             self.unreachable(crate::telemetry::with_causes(error.to_string(), &*error))
@@ -255,15 +291,16 @@ mod tests {
     fn a_url_names_a_port_and_no_path() {
         assert_eq!(base("http://127.0.0.1:9090/").unwrap(), "http://127.0.0.1:9090");
         assert_eq!(base("http://[::1]:9090").unwrap(), "http://[::1]:9090");
-        for wrong in ["127.0.0.1:9090", "https://a:1", "http://a/status", "http://a/?x", "", "/"] {
+        assert_eq!(base("https://a:1").unwrap(), "https://a:1");
+        for wrong in ["127.0.0.1:9090", "ftp://a:1", "http://a/status", "http://a/?x", "", "/"] {
             assert!(base(wrong).is_err(), "{wrong}");
         }
     }
 
     #[test]
     fn debug_output_does_not_contain_the_key() {
-        let port = AdminPort::new("http://a".to_owned(), Some("hush-hush")).unwrap();
+        let port = AdminPort::new("http://a".to_owned(), Some("hush-hush"), None).unwrap();
         assert!(!format!("{port:?}").contains("hush"));
-        assert!(AdminPort::new("http://a".to_owned(), Some("a\nb")).is_err());
+        assert!(AdminPort::new("http://a".to_owned(), Some("a\nb"), None).is_err());
     }
 }

@@ -16,6 +16,7 @@ mod reload;
 mod serve;
 mod simulate;
 mod tail;
+mod tls;
 mod top;
 
 use std::io::Write;

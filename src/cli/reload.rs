@@ -275,6 +275,8 @@ impl Reloader {
             }
             Err(error) => {
                 tracing::error!(%error, "config not reloaded");
+                let metrics = &self.shared_gateway.load().metrics;
+                metrics.last_reload.refused(error, SystemTime::now());
                 "refused"
             }
         };
@@ -306,7 +308,9 @@ impl Reloader {
 
     fn succeeded(&self) {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        self.shared_gateway.load().metrics.config_last_reload.set(now.as_secs_f64());
+        let metrics = &self.shared_gateway.load().metrics;
+        metrics.config_last_reload.set(now.as_secs_f64());
+        metrics.last_reload.succeeded();
     }
 }
 

@@ -108,16 +108,19 @@ impl ClientLimits {
         take(&self.quota(quotas, caller, now), "requests_per_second")
     }
 
-    /// Counts a request as in flight until the permit is dropped. `None` where no limit holds.
+    /// Counts a request as in flight until the permit is dropped. `None` for a caller that the config
+    /// does not name where no limit holds.
     ///
     /// # Errors
     /// If the client has its most requests in flight.
     pub fn acquire(&self, caller: &Caller) -> Result<Option<ConcurrencyPermit>, LimitExceeded> {
         let own = overrides(caller).and_then(|own| own.max_concurrent);
-        let Some(max) = own.or(self.defaults.config.max_concurrent) else { return Ok(None) };
-        let permit = match caller.record() {
-            Some(record) => record.concurrency.acquire(max),
-            None => self.anonymous.acquire(caller.key(), max),
+        let max = own.or(self.defaults.config.max_concurrent);
+        let permit = match (caller.record(), max) {
+            // Counted without a limit as well: the status page shows it.
+            (Some(record), max) => record.concurrency.acquire(max.unwrap_or(u32::MAX)),
+            (None, Some(max)) => self.anonymous.acquire(caller.key(), max),
+            (None, None) => return Ok(None),
         };
         let exceeded =
             LimitExceeded { limit: "max_concurrent", retry_after: CONCURRENCY_RETRY_AFTER };
@@ -214,6 +217,21 @@ mod tests {
         assert_eq!(limited.limit, "requests_per_second");
         assert!(limited.retry_after <= Duration::from_secs(1), "{:?}", limited.retry_after);
         limits.check_rate(&client("b")).unwrap();
+    }
+
+    #[test]
+    fn the_requests_in_flight_of_a_client_are_counted_without_a_limit() {
+        let limits = limits(|_| {});
+        let named = config::ClientConfig { name: "a".to_owned(), ..Default::default() };
+        let clients = ClientRegistry::new(&[named], None, None).unwrap();
+        let record = clients.get("a").unwrap();
+        let kind = CallerKind::Registered(Arc::clone(record));
+        let a = Caller { kind, access_key_id: None };
+        let held = [limits.acquire(&a).unwrap(), limits.acquire(&a).unwrap()];
+        assert_eq!(record.in_flight(), 2);
+        drop(held);
+        assert_eq!(record.in_flight(), 0);
+        assert!(limits.acquire(&client("b")).unwrap().is_none());
     }
 
     #[test]

@@ -10,6 +10,11 @@ use dashmap::DashMap;
 pub(super) struct ConcurrencyCounter(AtomicU32);
 
 impl ConcurrencyCounter {
+    /// The requests in flight.
+    pub(super) fn count(&self) -> u32 {
+        self.0.load(Ordering::Relaxed)
+    }
+
     /// Counts one more request, unless there are `max` already.
     pub(super) fn acquire(self: &Arc<Self>, max: u32) -> Option<ConcurrencyPermit> {
         let one_more = |count: u32| (count < max).then(|| count.saturating_add(1));

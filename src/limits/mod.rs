@@ -15,7 +15,9 @@ mod registry;
 mod tracking;
 
 pub use budget::store as budget_store;
-pub use budget::{BudgetLedgers, BudgetReservation, BudgetSync, ClientBudget, OverBudget, usd};
+pub use budget::{
+    BudgetLedgers, BudgetReservation, BudgetSync, ClientBudget, OverBudget, Standing, usd,
+};
 pub use caller::{Caller, CallerKind};
 pub use client_limits::ClientLimits;
 pub use concurrency::ConcurrencyPermit;

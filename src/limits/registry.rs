@@ -41,6 +41,11 @@ impl ClientRecord {
         self.policy.as_deref()
     }
 
+    /// The client's requests in flight, at this replica.
+    pub fn in_flight(&self) -> u32 {
+        self.concurrency.count()
+    }
+
     /// The client's budget; `None` without one.
     pub fn account(&self) -> Option<&Arc<ClientBudget>> {
         self.account.as_ref()

@@ -13,6 +13,7 @@ use super::deadline::WaitBudget;
 use super::error::GatewayError;
 use super::routed::RoutedRequest;
 use super::shortage::Shortage;
+use crate::limits::Caller;
 use crate::quota::{Flow, ShutdownDeadline};
 use crate::routing::{Candidate, Candidates, Permit, may_recover_by};
 use crate::system::time::{sleep_until, timeout_at};
@@ -60,7 +61,8 @@ pub(super) async fn admit(
     if give_up <= now || !may_recover_by(&candidates, give_up, now) {
         return Err(GatewayError::no_target(routed));
     }
-    let place = gateway.queue_limits.enter(routed.body.len());
+    let name = routed.context.caller.client.as_ref().and_then(Caller::name);
+    let place = gateway.queue_limits.enter(routed.body.len(), name);
     let _place = place.map_err(|full| GatewayError::QueueFull {
         full,
         shortage: Box::new(Shortage::of(routed, now)),

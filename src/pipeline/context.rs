@@ -286,7 +286,7 @@ impl RequestContext {
 
     fn count(&self, duration: Duration, used: Option<&Used>) {
         let metrics = &self.gateway.metrics;
-        metrics.totals.request(self.answer.outcome.name());
+        metrics.totals.request(self.answer.outcome);
         if let (Some(choice), Outcome::Success) = (self.answer.choice, self.answer.outcome) {
             metrics.count_answer(choice);
         }

@@ -5,8 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use prometheus::core::Collector;
 use prometheus::proto::Metric;
 
-use super::Choice;
-use super::access_log::SUCCESS;
+use super::{Choice, Outcome};
 
 /// Totals over whole families, counted beside them: a family may have a sample for every client,
 /// too many to add up every second.
@@ -14,6 +13,7 @@ use super::access_log::SUCCESS;
 pub struct DashboardTotals {
     requests: AtomicU64,
     failed: AtomicU64,
+    client_errors: AtomicU64,
     refused: AtomicU64,
     fallbacks: AtomicU64,
     throttles: AtomicU64,
@@ -23,12 +23,14 @@ pub struct DashboardTotals {
 
 impl DashboardTotals {
     /// Counts a finished request by its outcome.
-    pub fn request(&self, outcome: &str) {
+    pub fn request(&self, outcome: Outcome) {
         count(&self.requests);
-        if outcome != SUCCESS {
+        if outcome.is_failure() {
             count(&self.failed);
+        } else if outcome != Outcome::Success {
+            count(&self.client_errors);
         }
-        if matches!(outcome, "throttled" | "queue_full") {
+        if matches!(outcome, Outcome::Throttled | Outcome::QueueFull) {
             count(&self.refused);
         }
     }
@@ -68,9 +70,14 @@ impl DashboardTotals {
         self.requests.load(Ordering::Relaxed)
     }
 
-    /// Requests whose outcome was not a success.
+    /// Requests that failed through no fault of their client.
     pub fn failed(&self) -> u64 {
         self.failed.load(Ordering::Relaxed)
+    }
+
+    /// Requests that the client's own mistake, limit or disconnect ended.
+    pub fn client_errors(&self) -> u64 {
+        self.client_errors.load(Ordering::Relaxed)
     }
 
     /// Requests refused for lack of quota.
@@ -98,6 +105,15 @@ pub fn each_sample(family: &impl Collector, mut visit: impl FnMut(SampleLabels<'
     for family in family.collect() {
         for metric in family.get_metric() {
             visit(SampleLabels(metric), metric.get_counter().get_value());
+        }
+    }
+}
+
+/// Visits every sample of a family of gauges.
+pub fn each_gauge(family: &impl Collector, mut visit: impl FnMut(SampleLabels<'_>, f64)) {
+    for family in family.collect() {
+        for metric in family.get_metric() {
+            visit(SampleLabels(metric), metric.get_gauge().get_value());
         }
     }
 }

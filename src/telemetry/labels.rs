@@ -44,7 +44,7 @@ impl Labels {
     }
 
     /// The label values, indexed by id.
-    pub(super) fn texts(&self) -> Vec<Arc<str>> {
+    pub fn texts(&self) -> Vec<Arc<str>> {
         self.0.lock().texts.clone()
     }
 }

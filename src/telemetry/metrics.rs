@@ -12,6 +12,7 @@ use prometheus::{
 use super::dashboard_totals::DashboardTotals;
 use super::diversion::Choice;
 use super::labels::Labels;
+use super::last_reload::LastReload;
 use super::latency::{HistogramFamily, LATENCY_BUCKETS, LatencyHistograms, Measure, ModelLatency};
 use super::process_log;
 use super::request_counters::{Counted, CounterFamily, RequestCounters};
@@ -30,6 +31,8 @@ pub struct Metrics {
     registry: Registry,
     described: Vec<Desc>,
     pub totals: DashboardTotals,
+    /// The result of the last reload of the config.
+    pub last_reload: LastReload,
     /// The latency of requests whose model no route names.
     pub unrouted: ModelLatency,
     /// The ids of label values.
@@ -502,6 +505,7 @@ impl Metrics {
                 Gauge::new("process_start_time_seconds", "Start of the process, Unix time."),
             ),
             totals: DashboardTotals::default(),
+            last_reload: LastReload::default(),
             unrouted: ModelLatency::new(OTHER),
             other: labels.id(OTHER),
             labels,

@@ -12,6 +12,7 @@ mod diversion;
 mod failures;
 mod json;
 mod labels;
+mod last_reload;
 mod latency;
 mod log_rate_limit;
 mod log_writer;
@@ -21,16 +22,19 @@ pub mod process_log;
 mod request_counters;
 pub mod traces;
 pub mod usage_log;
+mod usage_sums;
 
 pub(crate) use causes::with_causes;
 pub use diversion::{Choice, PassedOver, PassedOverReason, PassedOverTargets};
 pub use failures::Failures;
 pub use labels::LabelId;
+pub use last_reload::{LastReload, RefusedReload};
 pub use latency::ModelLatency;
 pub use log_writer::{LogWriter, unlocked};
 pub use metrics::{Metrics, OTHER};
 pub use outcome::Outcome;
 pub use request_counters::{RequestLabels, RequestUsage};
+pub use usage_sums::UsageSum;
 
 /// The logs and traces that record requests.
 #[derive(Clone, Debug)]

@@ -111,7 +111,7 @@ impl Outcome {
     }
 
     /// Whether an operator should look into it: not if the client caused it, or went away.
-    pub(super) fn is_failure(self) -> bool {
+    pub fn is_failure(self) -> bool {
         match self {
             Outcome::Success
             | Outcome::ClientError

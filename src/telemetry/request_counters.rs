@@ -58,13 +58,13 @@ pub struct RequestCounters {
 /// One entry, which fills exactly one cache line.
 #[derive(Debug)]
 #[repr(C, align(64))]
-struct Entry {
+pub(super) struct Entry {
     key: Key,
-    requests: AtomicU64,
+    pub(super) requests: AtomicU64,
     /// As [`TOKEN_KINDS`].
-    tokens: [AtomicU64; 4],
+    pub(super) tokens: [AtomicU64; 4],
     /// Nano-dollars.
-    cost: AtomicU64,
+    pub(super) cost: AtomicU64,
 }
 
 /// Kinds of tokens, as labels.
@@ -75,12 +75,14 @@ const TOKEN_KINDS: [&str; 4] = ["input", "output", "cache_read", "cache_write"];
 struct Key(u128);
 
 #[derive(Clone, Copy, Debug)]
-struct KeyParts {
+pub(super) struct KeyParts {
     requested: u32,
-    client: u32,
-    model: u32,
+    pub(super) client: u32,
+    /// The model that answered, if the answer's usage is known.
+    pub(super) model: u32,
     operation: u8,
-    outcome: u8,
+    /// The index in [`Outcome::ALL`].
+    pub(super) outcome: u8,
     is_priced: bool,
 }
 
@@ -205,7 +207,8 @@ impl RequestCounters {
         }
     }
 
-    fn each(&self, mut visit: impl FnMut(KeyParts, &Entry)) {
+    /// Visits every entry.
+    pub(super) fn each(&self, mut visit: impl FnMut(KeyParts, &Entry)) {
         for shard in &self.shards {
             for entry in shard.read().iter() {
                 visit(entry.key.parts(), entry);

@@ -86,6 +86,7 @@ mod retired_models;
 mod settlement;
 mod simulator;
 mod special_files;
+mod status;
 mod stores;
 mod streams;
 mod stuck_readers;

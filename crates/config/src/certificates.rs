@@ -68,6 +68,12 @@ impl PemFile {
         Ok(found)
     }
 
+    /// The first certificate in it.
+    pub(super) fn leaf(&self) -> Result<CertificateDer<'static>, CertificateError> {
+        let first = self.certificates()?.into_iter().next();
+        first.ok_or_else(|| self.wrong("holds no certificate in PEM form"))
+    }
+
     /// Those of its certificates that are right PEM; there may be none.
     pub(super) fn readable(&self) -> Vec<CertificateDer<'static>> {
         CertificateDer::pem_slice_iter(self.content.expose_secret())
@@ -197,6 +203,12 @@ impl TlsFiles {
             client_roots: self.client_ca.as_ref().map(PemFile::roots).transpose()?,
         })
     }
+}
+
+/// The certificate authorities that the system has installed, or that `SSL_CERT_FILE` or `SSL_CERT_DIR`
+/// of this process name, as far as they can be read. Blocks.
+pub fn system_authorities() -> Vec<CertificateDer<'static>> {
+    rustls_native_certs::load_native_certs().certs
 }
 
 /// The one cryptography of the gateway.

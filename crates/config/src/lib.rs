@@ -49,7 +49,9 @@ mod tests;
 use std::path::{Path, PathBuf};
 
 pub use bearer_key::{BearerKey, key_digest};
-pub use certificates::{CertificateError, Certified, TlsFiles, TlsMaterial, crypto};
+pub use certificates::{
+    CertificateError, Certified, TlsFiles, TlsMaterial, crypto, system_authorities,
+};
 pub use check::keys_url;
 pub use credentials::{Credentials, describe};
 pub use effective::Effective;
@@ -60,7 +62,7 @@ pub use files::check_regular;
 pub use fingerprint::{Files, Fingerprint, fingerprint_of};
 pub use glob::{Glob, GlobError};
 pub use lifecycle::{ModelLife, replacement};
-pub use listening::{AdminListener, Listening};
+pub use listening::{AdminListener, AdminTls, Listening};
 pub use log_filter::log_filter;
 pub use model::{
     Auth, Balance, BearerToken, Budget, BudgetStore, Catalogue, ClientAuth, ClientCertificates,

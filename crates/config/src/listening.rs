@@ -6,11 +6,13 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use rustls::pki_types::CertificateDer;
 use serde::Deserialize;
 
+use super::certificates::{CertificateError, PemFile};
 use super::document::KeyPath;
 use super::error::{ConfigError, Problem};
-use super::model::{ClientAuth, Server};
+use super::model::{ClientAuth, Server, Tls};
 use super::reference::read_reference;
 use super::secret::Secret;
 use super::{Draft, Env, Source, files, in_order};
@@ -33,12 +35,31 @@ pub struct Listening {
 pub struct AdminListener {
     /// Its address.
     pub address: SocketAddr,
-    /// Whether it speaks TLS, because it is that of the Bedrock API.
-    pub tls: bool,
+    /// Its TLS, if it speaks it, because it is that of the Bedrock API.
+    pub tls: Option<AdminTls>,
     /// The admin key, if the config has one.
     pub key: Option<Secret>,
     /// The file that the gateway keeps a generated admin key in, if the config names one.
     pub key_file: Option<PathBuf>,
+}
+
+/// The TLS of an admin listener.
+#[derive(Clone, Debug)]
+pub struct AdminTls {
+    /// The file of its certificate.
+    pub cert: PathBuf,
+    /// Whether it accepts only clients with a certificate.
+    pub wants_certificates: bool,
+}
+
+impl AdminTls {
+    /// The certificate. Blocks.
+    ///
+    /// # Errors
+    /// When the file can't be read, or holds no certificate.
+    pub fn certificate(&self) -> Result<CertificateDer<'static>, CertificateError> {
+        PemFile::read(&self.cert)?.leaf()
+    }
 }
 
 impl Listening {
@@ -52,14 +73,17 @@ impl Listening {
     }
 
     fn of(server: &Server) -> Listening {
-        let clients = server.tls.as_ref().and_then(|tls| tls.clients.as_ref());
         Listening {
             listen: server.listen,
             admin_listen: server.admin_listen,
             tls: server.tls.is_some(),
-            wants_certificates: clients.is_some_and(|it| it.auth == ClientAuth::Required),
+            wants_certificates: server.tls.as_ref().is_some_and(wants_certificates),
         }
     }
+}
+
+fn wants_certificates(tls: &Tls) -> bool {
+    tls.clients.as_ref().is_some_and(|clients| clients.auth == ClientAuth::Required)
 }
 
 impl AdminListener {
@@ -82,7 +106,10 @@ impl AdminListener {
         };
         Ok(AdminListener {
             address: server.admin_listen,
-            tls: server.tls.is_some() && server.listen == server.admin_listen,
+            tls: server.tls.filter(|_| server.listen == server.admin_listen).map(|tls| AdminTls {
+                cert: files::resolve(draft.base, &tls.cert),
+                wants_certificates: wants_certificates(&tls),
+            }),
             key: key.map(Secret::from),
             key_file: server.admin_key_file.map(|file| files::resolve(draft.base, &file)),
         })

@@ -1,97 +1,97 @@
-//! The usage of each client since the start, summed over the metric families.
+//! The use of each client: now, and since the start.
 
-use std::collections::BTreeMap;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::SystemTime;
 
 use serde::Serialize;
 
-use crate::telemetry::Metrics;
-use crate::telemetry::access_log::SUCCESS;
-use crate::telemetry::dashboard_totals::each_sample;
+use super::budgets::{Budget, standings};
+use super::history::{Recent, RecentUse};
+use crate::limits::usd;
+use crate::pipeline::Gateway;
+use crate::telemetry::{OTHER, UsageSum};
 
-/// The number of clients shown: those with the most requests.
+/// The number of clients shown: those with the most requests in the last minute, then since the start.
 const MAX_CLIENTS: usize = 100;
 
-/// Totals of one client.
+/// One client.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub(super) struct Client {
     name: String,
-    requests: f64,
-    /// Requests that did not get a complete answer.
-    failed: f64,
+    /// Requests that ended in the last minute, and their tokens of all kinds.
+    requests_last_minute: u64,
+    tokens_last_minute: u64,
+    /// Requests in flight; left out for callers that the config does not name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    in_flight: Option<u32>,
+    /// Requests in the queue.
+    waiting: usize,
+    /// What is spent of its budgets.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    budgets: Vec<Budget>,
+    /// Requests that ended since the start.
+    requests: u64,
+    /// Requests that failed through no fault of the client.
+    failed: u64,
+    /// Requests that its own mistake, limit or disconnect ended.
+    client_errors: u64,
     /// Tokens of each kind.
-    input: f64,
-    output: f64,
-    cache_read: f64,
-    cache_write: f64,
+    input: u64,
+    output: u64,
+    cache_read: u64,
+    cache_write: u64,
     /// The cost of the tokens with a known price.
     cost_usd: f64,
 }
 
-/// The totals of the clients with the most requests, in falling order of requests.
-pub(super) fn clients(metrics: &Metrics) -> Vec<Client> {
-    let mut clients: BTreeMap<String, Client> = BTreeMap::new();
-    each_sample(&metrics.requests, |labels, count| {
-        let client = clients.entry(labels.get("client").to_owned()).or_default();
-        client.requests += count;
-        client.failed += if labels.get("outcome") == SUCCESS { 0.0 } else { count };
-    });
-    each_sample(&metrics.tokens, |labels, count| {
-        let client = clients.entry(labels.get("client").to_owned()).or_default();
-        *match labels.get("kind") {
-            "input" => &mut client.input,
-            "output" => &mut client.output,
-            "cache_read" => &mut client.cache_read,
-            _ => &mut client.cache_write,
-        } += count;
-    });
-    each_sample(&metrics.cost, |labels, cost| {
-        clients.entry(labels.get("client").to_owned()).or_default().cost_usd += cost;
-    });
-    let named = clients.into_iter().map(|(name, client)| Client { name, ..client });
-    let mut clients: Vec<Client> = named.collect();
-    clients.sort_by(|a, b| b.requests.total_cmp(&a.requests));
-    clients.truncate(MAX_CLIENTS);
-    clients
+/// The clients with the most requests, the busiest of the last minute first.
+pub(super) fn clients(gateway: &Gateway, recent: &Recent) -> Vec<Client> {
+    let metrics = &gateway.metrics;
+    let names = metrics.labels.texts();
+    let waiting = gateway.queue_limits.waiting_by_client();
+    // The label of those that the config does not name is that of `None`.
+    let by_name = waiting.into_iter().map(|(name, count)| (name.unwrap_or_else(other), count));
+    let mut waiting: HashMap<Arc<str>, usize> = by_name.collect();
+    let mut found: Vec<(Arc<str>, UsageSum, RecentUse)> = Vec::new();
+    for (label, sum) in metrics.request_counters.by_client() {
+        let name = names.get(label as usize).map_or_else(other, Arc::clone);
+        found.push((name, sum, recent.of(label)));
+    }
+    // A client whose first requests still wait has no count yet.
+    if !waiting.is_empty() {
+        let known: HashSet<Arc<str>> = found.iter().map(|(name, ..)| Arc::clone(name)).collect();
+        let new = waiting.keys().filter(|name| !known.contains(*name));
+        found.extend(new.map(|name| (Arc::clone(name), UsageSum::default(), RecentUse::default())));
+    }
+    let key = |it: &(Arc<str>, UsageSum, RecentUse)| {
+        std::cmp::Reverse((it.2.requests, it.1.requests, std::cmp::Reverse(Arc::clone(&it.0))))
+    };
+    found.sort_by_cached_key(key);
+    found.truncate(MAX_CLIENTS);
+    let now = SystemTime::now();
+    let client = |(name, sum, recent): (Arc<str>, UsageSum, RecentUse)| {
+        let record = gateway.clients.get(&name);
+        Client {
+            requests_last_minute: recent.requests,
+            tokens_last_minute: recent.tokens,
+            in_flight: record.map(|record| record.in_flight()),
+            waiting: waiting.remove(&name).unwrap_or_default(),
+            budgets: record.map(|record| standings(record, now).collect()).unwrap_or_default(),
+            name: name.to_string(),
+            requests: sum.requests,
+            failed: sum.failed,
+            client_errors: sum.client_errors,
+            input: sum.input,
+            output: sum.output,
+            cache_read: sum.cache_read,
+            cache_write: sum.cache_write,
+            cost_usd: usd(sum.cost),
+        }
+    };
+    found.into_iter().map(client).collect()
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::bedrock::{Operation, Usage};
-    use crate::telemetry::{Outcome, RequestLabels, RequestUsage};
-
-    #[test]
-    fn the_usage_of_a_client_is_summed_over_its_series() {
-        let metrics = Metrics::new();
-        let model = metrics.labels.id("m");
-        let ended = |client, outcome, spent: Option<&RequestUsage>| {
-            let client = metrics.labels.id(client);
-            let operation = Some(Operation::Converse);
-            metrics
-                .request_counters
-                .count(&RequestLabels { operation, requested: model, client, outcome }, spent);
-        };
-        ended("a", Outcome::Success, None);
-        let usage =
-            Usage { input: 5, output: 10, cache_read: 15, cache_write: 20, cache_write_1h: 0 };
-        let spent = RequestUsage { model, usage, cost: Some(250_000_000) };
-        for _ in 0..2 {
-            ended("b", Outcome::Success, Some(&spent));
-        }
-        for _ in 0..3 {
-            ended("b", Outcome::Throttled, None);
-        }
-        let b = Client {
-            name: "b".to_owned(),
-            requests: 5.0,
-            failed: 3.0,
-            input: 10.0,
-            output: 20.0,
-            cache_read: 30.0,
-            cache_write: 40.0,
-            cost_usd: 0.5,
-        };
-        let a = Client { name: "a".to_owned(), requests: 1.0, ..Client::default() };
-        assert_eq!(clients(&metrics), [b, a]);
-    }
+fn other() -> Arc<str> {
+    OTHER.into()
 }

@@ -42,9 +42,9 @@ impl Events {
     fn next(&mut self) -> Option<Bytes> {
         let Source { shared_gateway, readiness, history } = &*self.source;
         let steps = history.count();
-        let new_history = (self.sent_steps != Some(steps)).then_some(history);
-        let state =
-            super::snapshot::take(&shared_gateway.load_full(), readiness, new_history).ok()?;
+        let has_history = self.sent_steps != Some(steps);
+        let gateway = shared_gateway.load_full();
+        let state = super::snapshot::take(&gateway, readiness, history, has_history).ok()?;
         self.sent_steps = Some(steps);
         // The stream must not delay the shutdown.
         self.is_over = readiness.is_draining() || Instant::now() >= self.end;

@@ -5,9 +5,12 @@
 //! the same access as the admin API. Its content security policy allows its own script and style, by
 //! their hashes, and connections to its own origin.
 
+mod budgets;
 mod clients;
+mod dependencies;
 mod events;
 mod history;
+mod models;
 mod snapshot;
 
 use std::sync::Arc;
@@ -31,9 +34,21 @@ use history::History;
 /// Most event streams at once.
 const MAX_VIEWERS: usize = 16;
 
-const PAGE: &str = include_str!("page.html");
-const STYLE: &str = include_str!("page.css");
-const SCRIPT: &str = include_str!("page.js");
+const PAGE: &str = include_str!("page/page.html");
+const STYLE: &str = include_str!("page/page.css");
+
+/// The parts of the script, each with one concern. `main.js` comes last and uses all of them.
+const SCRIPT: [&str; 9] = [
+    include_str!("page/text.js"),
+    include_str!("page/access.js"),
+    include_str!("page/attention.js"),
+    include_str!("page/targets.js"),
+    include_str!("page/plot.js"),
+    include_str!("page/history.js"),
+    include_str!("page/clients.js"),
+    include_str!("page/failures.js"),
+    include_str!("page/main.js"),
+];
 
 /// The page and the sources of its data.
 #[derive(Debug)]
@@ -54,13 +69,14 @@ struct Source {
 
 impl Status {
     pub(super) fn new(shared_gateway: Arc<SharedGateway>, readiness: Arc<Readiness>) -> Status {
-        let page = PAGE.replace("/*style*/", STYLE).replace("/*script*/", SCRIPT);
+        let script = SCRIPT.concat();
+        let page = PAGE.replace("/*style*/", STYLE).replace("/*script*/", &script);
         let hash = |text: &str| BASE64_STANDARD.encode(digest(&SHA256, text.as_bytes()));
         let policy = format!(
             "default-src 'none'; script-src 'sha256-{}'; style-src 'sha256-{}'; \
              connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; \
              frame-ancestors 'none'",
-            hash(SCRIPT),
+            hash(&script),
             hash(STYLE),
         );
         Status {
@@ -75,8 +91,7 @@ impl Status {
 
     /// Records the history. Never returns.
     pub(super) async fn follow(&self) {
-        let metrics = Arc::clone(&self.source.shared_gateway.load().metrics);
-        self.source.history.follow(&metrics).await;
+        self.source.history.follow(&self.source.shared_gateway).await;
     }
 
     /// The page itself.
@@ -97,7 +112,7 @@ impl Status {
     /// The state now, as JSON.
     pub(super) fn snapshot(&self) -> Response<Body> {
         let Source { shared_gateway, readiness, history } = &*self.source;
-        match snapshot::take(&shared_gateway.load_full(), readiness, Some(history)) {
+        match snapshot::take(&shared_gateway.load_full(), readiness, history, true) {
             Ok(state) => respond(StatusCode::OK, "application/json", state.into()).map(whole),
             Err(error) => failed(&error).map(whole),
         }

@@ -1,10 +1,13 @@
 //! `sluice top`: the status page for a terminal.
 //!
 //! The command polls the admin port once a second. Keys act on the selected target through the admin
-//! API, after a confirmation. `model` holds the state, `view` draws it, and
-//! this file has the event loop. The terminal is restored however the loop ends, even after a panic.
+//! API, after a confirmation. `status` is what the gateway tells, `model` the state of the screen,
+//! `view` draws it with the figures of `text`, and this file has the event loop. The terminal is restored
+//! however the loop ends, even after a panic.
 
 mod model;
+mod status;
+mod text;
 mod view;
 
 use std::io::{self, IsTerminal};
@@ -22,11 +25,15 @@ use tokio_util::sync::CancellationToken;
 use super::admin_port::{AdminPort, AdminPortArguments, AdminPortError};
 use super::{on_signals, print, runtime};
 use crate::system::time::{sleep, sleep_until};
-use model::{App, Command, Status};
+use model::{App, Command};
+use status::Status;
 use view::Theme;
 
 /// The polling interval.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The path of the state on the admin port.
+const PATH: &str = "/admin/status";
 
 /// Columns and most lines of a frame that `--once` prints.
 const PRINTED_SIZE: (u16, u16) = (120, 1000);
@@ -39,12 +46,20 @@ pub(super) struct Arguments {
     /// Print the current state as text and exit.
     #[arg(long)]
     once: bool,
+    /// Print everything that the gateway tells of its state, as JSON, and exit.
+    #[arg(long, conflicts_with = "once")]
+    json: bool,
 }
 
 pub(super) fn run(arguments: Arguments) -> Result<(), String> {
+    if arguments.json {
+        return print_json(arguments.admin_port);
+    }
     let is_terminal = io::stdout().is_terminal() && io::stdin().is_terminal();
     if !arguments.once && !is_terminal {
-        return Err("not a terminal; use --once to print the current state as text".to_owned());
+        return Err(
+            "not a terminal; use --once to print the current state as text, or --json".to_owned()
+        );
     }
     let admin_port = arguments.admin_port.connect()?;
     runtime(Some(1))?.block_on(async {
@@ -65,9 +80,18 @@ pub(super) fn run(arguments: Arguments) -> Result<(), String> {
     })
 }
 
+fn print_json(admin_port: AdminPortArguments) -> Result<(), String> {
+    let admin_port = admin_port.connect()?;
+    let status = runtime(Some(1))?.block_on(admin_port.get::<serde_json::Value>(PATH));
+    let status = status.map_err(|error| error.to_string())?;
+    let text = serde_json::to_string_pretty(&status).map_err(|error| error.to_string())?;
+    print(&text);
+    Ok(())
+}
+
 /// The state of the gateway now.
 async fn status(admin_port: &AdminPort) -> Result<Status, AdminPortError> {
-    admin_port.get("/admin/status").await
+    admin_port.get(PATH).await
 }
 
 fn print_frame(app: &mut App) {

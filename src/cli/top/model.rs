@@ -2,110 +2,9 @@
 //!
 //! The model neither draws nor uses the network. A key changes the model, and may return a command.
 
-use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
-use serde::Deserialize;
-
 use super::super::admin_port::TargetAction;
-
-/// The state of a gateway; see `admin::status::snapshot`.
-#[derive(Clone, Debug, Default, Deserialize)]
-pub(super) struct Status {
-    /// Milliseconds since the Unix epoch.
-    pub(super) now: u64,
-    pub(super) version: String,
-    pub(super) state: String,
-    /// Seconds since the Unix epoch.
-    pub(super) started: f64,
-    pub(super) targets: Vec<Target>,
-    pub(super) queue: Queue,
-    pub(super) in_flight: InFlight,
-    pub(super) clients: Vec<Client>,
-    pub(super) failures: Vec<Failure>,
-    pub(super) history: Option<History>,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-pub(super) struct Target {
-    pub(super) name: String,
-    pub(super) model: String,
-    pub(super) region: String,
-    pub(super) state: String,
-    pub(super) cooldown_remaining: Option<f64>,
-    pub(super) quota: Quota,
-    pub(super) latency_ms: f64,
-    pub(super) waiters: u64,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-pub(super) struct Quota {
-    pub(super) rpm: Option<f64>,
-    pub(super) tpm: Option<f64>,
-    pub(super) requests_available: Option<f64>,
-    pub(super) tokens_available: Option<f64>,
-    /// The part of the available quota that this replica holds, if replicas share the quota.
-    pub(super) requests_held: Option<f64>,
-    pub(super) tokens_held: Option<f64>,
-    pub(super) in_flight: u64,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-pub(super) struct Queue {
-    pub(super) waiting: i64,
-    pub(super) max_waiting: u64,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-pub(super) struct InFlight {
-    pub(super) requests: u64,
-    pub(super) max_requests: u64,
-}
-
-/// The usage of a client since the start.
-#[derive(Clone, Debug, Default, Deserialize)]
-pub(super) struct Client {
-    pub(super) name: String,
-    pub(super) requests: f64,
-    pub(super) failed: f64,
-    pub(super) input: f64,
-    pub(super) output: f64,
-    pub(super) cache_read: f64,
-    pub(super) cache_write: f64,
-    pub(super) cost_usd: f64,
-}
-
-/// A request that failed, as in the access log.
-#[derive(Clone, Debug, Default, Deserialize)]
-pub(super) struct Failure {
-    pub(super) time: String,
-    pub(super) client: String,
-    pub(super) requested_model: Option<String>,
-    pub(super) status: u16,
-    pub(super) outcome: String,
-    pub(super) error: Option<String>,
-    pub(super) attempts: Vec<Attempt>,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-pub(super) struct Attempt {
-    pub(super) target: String,
-    pub(super) outcome: String,
-}
-
-/// The counts of the last hour, in steps; the oldest first.
-#[derive(Clone, Debug, Default, Deserialize)]
-pub(super) struct History {
-    /// The length of one step, in seconds.
-    pub(super) seconds: u64,
-    pub(super) steps: Vec<Step>,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-pub(super) struct Step {
-    pub(super) requests: f64,
-    pub(super) failed: f64,
-    pub(super) fallbacks: f64,
-    pub(super) throttles: f64,
-}
+use super::status::{FailureGroup, Status, Target};
+use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 /// The question that confirms an action on a target.
 pub(super) fn question(action: TargetAction, target: &str) -> String {
@@ -176,28 +75,13 @@ impl Sort {
     }
 }
 
-impl Target {
-    /// Whether the target takes any traffic.
-    pub(super) fn is_available(&self) -> bool {
-        self.state == "available"
-    }
-
-    /// The available share of its quota, by the scarcer kind, 0 to 1.
-    fn available_share(&self) -> f64 {
-        let share = |available: Option<f64>, limit: Option<f64>| match (available, limit) {
-            (Some(available), Some(limit)) if limit > 0.0 => available / limit,
-            _ => 1.0,
-        };
-        let Quota { rpm, tpm, requests_available, tokens_available, .. } = self.quota;
-        share(requests_available, rpm).min(share(tokens_available, tpm))
-    }
-}
-
 /// The state of the screen.
 #[derive(Debug)]
 pub(super) struct App {
     pub(super) url: String,
     pub(super) status: Status,
+    /// The failures of the state, in groups.
+    pub(super) failures: Vec<FailureGroup>,
     /// Why the state is out of date; `None` while the gateway responds.
     pub(super) connection_error: Option<String>,
     pub(super) pane: Pane,
@@ -220,6 +104,7 @@ impl App {
         App {
             url: url.to_owned(),
             status: Status::default(),
+            failures: Vec::new(),
             connection_error: None,
             pane: Pane::Targets,
             sort: Sort::Config,
@@ -235,6 +120,7 @@ impl App {
 
     /// Replaces the state by a newer one.
     pub(super) fn update(&mut self, status: Status) {
+        self.failures = status.failure_groups();
         self.status = status;
         self.connection_error = None;
     }
@@ -271,7 +157,7 @@ impl App {
                 (at.unwrap_or(0), targets.len())
             }
             Pane::Clients => (self.client, self.status.clients.len()),
-            Pane::Failures => (self.failure, self.status.failures.len()),
+            Pane::Failures => (self.failure, self.failures.len()),
         };
         (at.min(count.saturating_sub(1)), count)
     }
@@ -332,6 +218,7 @@ impl App {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use super::super::status::Quota;
     use super::*;
 
     pub(in crate::cli::top) fn target(name: &str, state: &str, in_flight: u64) -> Target {

@@ -1,5 +1,5 @@
-//! Draws the model. The scrolled section gets the available lines; the others get a few lines, or none
-//! on a small terminal. Everything is readable without colours.
+//! Draws the model. The scrolled section comes first in getting lines, then failures, clients and targets;
+//! a small terminal shows the scrolled one alone. Everything is readable without colours.
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::{Constraint, Layout, Rect};
@@ -9,9 +9,11 @@ use ratatui::widgets::{
     Block, Cell, Clear, Paragraph, Row, Sparkline, StatefulWidget, Table, TableState, Widget,
 };
 
-use super::model::{App, Failure, History, Pane, Step, Target, question};
+use super::model::{App, Pane, question};
+use super::status::{Client, FailureGroup, History, Step, Target};
+use super::text::{age, bar, held, short};
 
-/// Lines of a section that is not scrolled, with its title and head.
+/// Lines that each section gets first, with its title and head.
 const SMALL_SECTION_HEIGHT: u16 = 4;
 
 /// Least number of lines of a terminal with plots.
@@ -70,30 +72,62 @@ impl Theme {
 
 /// The number of lines of a frame that shows everything.
 pub(super) fn height(app: &App) -> u16 {
-    let panes = [Pane::Targets, Pane::Clients, Pane::Failures];
-    let lines: usize = panes.into_iter().map(|pane| app.position(pane).1.max(1) + 2).sum();
-    u16::try_from(lines + 2 + PLOTS.len()).unwrap_or(u16::MAX)
+    let lines_of_all: usize = PANES.into_iter().map(|pane| usize::from(wanted(app, pane))).sum();
+    let head = usize::from(head_height(app));
+    u16::try_from(lines_of_all + head + PLOTS.len()).unwrap_or(u16::MAX)
+}
+
+/// The sections, in the order in which they stand.
+const PANES: [Pane; 3] = [Pane::Targets, Pane::Clients, Pane::Failures];
+
+/// The number of lines of a section that shows everything, with its title and head.
+fn wanted(app: &App, pane: Pane) -> u16 {
+    lines(app.position(pane).1.max(1)).saturating_add(2)
+}
+
+/// Shares the available lines among the sections, in the order of [`PANES`].
+fn section_heights(app: &App, available: u16) -> [u16; 3] {
+    let mut heights = PANES.map(|pane| wanted(app, pane).min(SMALL_SECTION_HEIGHT));
+    let mut left = available.saturating_sub(heights.iter().sum());
+    for pane in [app.pane, Pane::Failures, Pane::Clients, Pane::Targets] {
+        for (height, _) in heights.iter_mut().zip(PANES).filter(|(_, it)| *it == pane) {
+            let more = left.min(wanted(app, pane).saturating_sub(*height));
+            *height += more;
+            left -= more;
+        }
+    }
+    heights
+}
+
+/// Lines of the head: a third one only if something needs attention.
+fn head_height(app: &App) -> u16 {
+    if app.status.problems().is_empty() { 2 } else { 3 }
 }
 
 /// Draws a frame, and stores the number of lines of its scrolled section.
 pub(super) fn draw(app: &mut App, theme: Theme, area: Rect, buffer: &mut Buffer) {
     let has_all_sections = theme.is_printed || area.height >= MIN_HEIGHT_FOR_ALL_SECTIONS;
     let has_plots = theme.is_printed || area.height >= MIN_HEIGHT_FOR_PLOTS;
-    let height_of = |pane: Pane| match (theme.is_printed, pane == app.pane, has_all_sections) {
-        (true, ..) => Constraint::Length(lines(app.position(pane).1.max(1)) + 2),
-        (false, true, _) => Constraint::Min(2),
-        (false, false, true) => Constraint::Length(SMALL_SECTION_HEIGHT),
-        (false, false, false) => Constraint::Length(0),
+    let head_lines = head_height(app);
+    let plot_lines = if has_plots { lines(PLOTS.len()) } else { 0 };
+    let foot_lines = u16::from(!theme.is_printed);
+    let available = area.height.saturating_sub(head_lines + plot_lines + foot_lines);
+    let heights = match (theme.is_printed, has_all_sections) {
+        (true, _) => PANES.map(|pane| wanted(app, pane)),
+        (false, true) => section_heights(app, available),
+        (false, false) => PANES.map(|pane| if pane == app.pane { available } else { 0 }),
     };
+    let [of_targets, of_clients, of_failures] = heights.map(Constraint::Length);
     let layout = Layout::vertical([
-        Constraint::Length(2),
-        Constraint::Length(if has_plots { lines(PLOTS.len()) } else { 0 }),
-        height_of(Pane::Targets),
-        height_of(Pane::Clients),
-        height_of(Pane::Failures),
-        Constraint::Length(u16::from(!theme.is_printed)),
+        Constraint::Length(head_lines),
+        Constraint::Length(plot_lines),
+        of_targets,
+        of_clients,
+        of_failures,
+        Constraint::Min(0),
+        Constraint::Length(foot_lines),
     ]);
-    let [head, plots, targets, clients, failures, foot] = layout.areas(area);
+    let [head, plots, targets, clients, failures, _, foot] = layout.areas(area);
     draw_head(app, theme, head, buffer);
     if let Some(history) = &app.status.history {
         draw_plots(history, theme, plots, buffer);
@@ -139,45 +173,71 @@ fn draw_head(app: &App, theme: Theme, area: Rect, buffer: &mut Buffer) {
         }
     }
     let cost: f64 = status.clients.iter().map(|client| client.cost_usd).sum();
+    let oldest = match status.queue.oldest_wait_ms {
+        Some(wait) => format!(", oldest {:.1} s", wait as f64 / 1000.0),
+        None => String::new(),
+    };
+    let first_choice = match status.first_choice() {
+        Some(share) => format!("   first choice {:.0} %", share * 100.0),
+        None => String::new(),
+    };
     let second = format!(
-        "waiting {} of {}   in flight {} of {}   cost {cost:.2} USD",
+        "waiting {} of {}{oldest}   in flight {} of {}{first_choice}   cost {cost:.2} USD",
         status.queue.waiting,
         short(status.queue.max_waiting as f64),
         status.in_flight.requests,
         short(status.in_flight.max_requests as f64),
     );
-    Paragraph::new(vec![Line::from(first), Line::from(second)]).render(area, buffer);
+    let mut shown = vec![Line::from(first), Line::from(second)];
+    let problems = status.problems();
+    if !problems.is_empty() {
+        let red = theme.color(Color::Red).add_modifier(Modifier::BOLD);
+        // A message of the config may have several lines.
+        let text = problems.join("; ").split_whitespace().collect::<Vec<_>>().join(" ");
+        shown.push(Line::styled(format!("attention: {text}"), red));
+    }
+    Paragraph::new(shown).render(area, buffer);
 }
 
-/// A plot: its name, its counts, and whether they are failures.
-type Plot = (&'static str, fn(&Step) -> f64, bool);
+/// How the steps of a minute become one figure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Figure {
+    Sum,
+    Peak,
+}
 
-const PLOTS: [Plot; 4] = [
-    ("requests", |step| step.requests, false),
-    ("not answered", |step| step.failed, true),
-    ("fallbacks", |step| step.fallbacks, false),
-    ("throttles", |step| step.throttles, true),
+/// A plot: its name, its values, their figure of a minute, and whether they are failures.
+type Plot = (&'static str, fn(&Step) -> f64, Figure, bool);
+
+const PLOTS: [Plot; 5] = [
+    ("requests", |step| step.requests, Figure::Sum, false),
+    ("failed", |step| step.failed, Figure::Sum, true),
+    ("fallbacks", |step| step.fallbacks, Figure::Sum, false),
+    ("throttles", |step| step.throttles, Figure::Sum, true),
+    ("waiting", |step| step.waiting, Figure::Peak, false),
 ];
 
-/// Draws one line for each plot: the count of the last minute, the plot, and its highest step.
+/// Draws one line for each plot: the figure of the last minute, the plot, and its highest step.
 fn draw_plots(history: &History, theme: Theme, area: Rect, buffer: &mut Buffer) {
-    let in_a_minute = usize::try_from(60 / history.seconds.max(1)).unwrap_or(1).max(1);
-    for ((name, count, is_bad), line) in PLOTS.into_iter().zip(area.rows()) {
+    for ((name, value, figure, is_bad), line) in PLOTS.into_iter().zip(area.rows()) {
         let columns = [Constraint::Length(30), Constraint::Min(0), Constraint::Length(18)];
         let [label, plot, top] = Layout::horizontal(columns).areas(line);
+        let minute = history.last_minute().iter().map(|step| value(step).max(0.0));
+        let (minute, unit) = match figure {
+            Figure::Sum => (minute.sum::<f64>(), "a minute"),
+            Figure::Peak => (minute.fold(0.0, f64::max), "at most"),
+        };
         // The newest steps, one for each column.
-        let newest: Vec<u64> =
-            history.steps.iter().rev().map(|step| count(step).max(0.0) as u64).collect();
-        let minute: u64 = newest.iter().take(in_a_minute).sum();
-        let mut shown: Vec<u64> = newest.into_iter().take(usize::from(plot.width)).collect();
+        let newest = history.steps.iter().rev().map(|step| value(step).max(0.0) as u64);
+        let mut shown: Vec<u64> = newest.take(usize::from(plot.width)).collect();
         let most = shown.iter().copied().max().unwrap_or(0);
         shown.resize(usize::from(plot.width), 0);
         shown.reverse();
-        let minute = short(minute as f64);
-        Line::from(format!("{name:<13}{minute:>6} a minute ")).render(label, buffer);
+        let minute = short(minute);
+        Line::from(format!("{name:<13}{minute:>6} {unit} ")).render(label, buffer);
         let color = if is_bad { Color::Red } else { Color::Cyan };
         Sparkline::default().data(&shown).style(theme.color(color)).render(plot, buffer);
-        let most = format!(" top {} in {} s", short(most as f64), history.seconds);
+        let most = format!(" peak {} in {} s", short(most as f64), history.seconds);
         Line::from(most).render(top, buffer);
     }
 }
@@ -231,15 +291,15 @@ fn draw_targets(app: &App, theme: Theme, area: Rect, buffer: &mut Buffer) {
         let state = match target.cooldown_remaining {
             Some(left) if left >= 600.0 => format!("{} {}", target.state, age(left)),
             Some(left) => format!("{} {} s", target.state, left.ceil()),
-            None => target.state.replace('_', "-"),
+            None => target.state.clone(),
         };
         let mut cells = vec![
             Cell::from(target.name.clone()),
             Cell::from(state).style(theme.state(&target.state)),
         ];
         if has_quota {
-            cells.push(Cell::from(bar(quota.requests_available, quota.rpm)));
-            cells.push(Cell::from(bar(quota.tokens_available, quota.tpm)));
+            cells.push(Cell::from(bar(quota.requests_available, quota.max_requests())));
+            cells.push(Cell::from(bar(quota.tokens_available, quota.max_tokens())));
         }
         if has_held {
             cells.push(Cell::from(held(quota.requests_held, quota.tokens_held)));
@@ -262,8 +322,13 @@ fn draw_targets(app: &App, theme: Theme, area: Rect, buffer: &mut Buffer) {
         head.push("held here");
         widths.push(Constraint::Length(11));
     }
-    head.extend(["sent", "wait", "latency"]);
-    widths.extend([4, 4, 7].map(Constraint::Length));
+    if area.width >= 90 {
+        head.extend(["in flight", "waiting", "first byte"]);
+        widths.extend([9, 7, 10].map(Constraint::Length));
+    } else {
+        head.extend(["flight", "wait", "byte"]);
+        widths.extend([6, 4, 7].map(Constraint::Length));
+    }
     if has_model {
         head.push("model");
         widths.push(Constraint::Fill(2));
@@ -277,45 +342,78 @@ fn draw_targets(app: &App, theme: Theme, area: Rect, buffer: &mut Buffer) {
 }
 
 fn draw_clients(app: &App, theme: Theme, area: Rect, buffer: &mut Buffer) {
-    let rows = app.status.clients.iter().map(|client| {
-        let cache = client.cache_read + client.cache_write;
-        let counts = [client.requests, client.failed, client.input, client.output, cache];
-        let mut cells = vec![client.name.clone()];
-        cells.extend(counts.map(short));
-        cells.push(format!("{:.4}", client.cost_usd));
+    let (has_totals, has_tokens) = (area.width >= 72, area.width >= 110);
+    let known = |count: Option<f64>| count.map_or_else(|| "-".to_owned(), short);
+    let row = |client: &Client| {
+        let budget = client.budgets.iter().map(|budget| budget.used).reduce(f64::max);
+        let mut cells = vec![client.name.clone(), known(client.requests_last_minute)];
+        cells.push(known(client.tokens_last_minute));
+        cells.push(known(client.in_flight.map(|count| count as f64)));
+        cells.push(known(client.waiting.map(|count| count as f64)));
+        cells.push(budget.map_or_else(|| "-".to_owned(), |used| format!("{:.0} %", used * 100.0)));
+        if has_totals {
+            cells.extend([client.requests, client.failed].map(short));
+        }
+        if has_tokens {
+            let cache = client.cache_read + client.cache_write;
+            cells.extend([client.input, client.output, cache].map(short));
+        }
+        cells.push(format!("{:.2}", client.cost_usd));
         Row::new(cells)
-    });
-    let head = vec!["name", "requests", "failed", "input", "output", "cached", "USD"];
-    let mut widths = vec![Constraint::Min(12)];
-    widths.extend([9, 8, 8, 8, 8, 11].map(Constraint::Length));
-    let title = "Clients since the start".to_owned();
-    let section = Section { pane: Pane::Clients, title, head, widths, rows: rows.collect() };
+    };
+    let mut head = vec!["name", "req/min", "tok/min", "in flight", "waiting", "budget"];
+    let mut widths = vec![Constraint::Min(10)];
+    widths.extend([7, 7, 9, 7, 6].map(Constraint::Length));
+    if has_totals {
+        head.extend(["requests", "failed"]);
+        widths.extend([8, 6].map(Constraint::Length));
+    }
+    if has_tokens {
+        head.extend(["input", "output", "cached"]);
+        widths.extend([7; 3].map(Constraint::Length));
+    }
+    head.push("USD");
+    widths.push(Constraint::Length(9));
+    let title = "Clients".to_owned();
+    let rows = app.status.clients.iter().map(row).collect();
+    let section = Section { pane: Pane::Clients, title, head, widths, rows };
     section.draw(app, theme, area, buffer);
 }
 
 fn draw_failures(app: &App, theme: Theme, area: Rect, buffer: &mut Buffer) {
-    let row = |failure: &Failure| {
-        let Failure { time, client, requested_model, status, outcome, error, attempts } = failure;
-        let time = time.get(11..19).unwrap_or(time);
+    let row = |group: &FailureGroup| {
+        let it = &group.newest;
         let attempts: Vec<String> =
-            attempts.iter().map(|it| format!("{} {}", it.target, it.outcome)).collect();
+            it.attempts.iter().map(|it| format!("{} {}", it.target, it.outcome)).collect();
         let what = [
-            error.clone().unwrap_or_default(),
-            requested_model.clone().unwrap_or_default(),
+            it.error.clone().unwrap_or_default(),
+            it.requested_model.clone().unwrap_or_default(),
+            it.message.clone().unwrap_or_default(),
             attempts.join(", "),
+            it.request_id.clone(),
         ];
         let what: Vec<String> = what.into_iter().filter(|text| !text.is_empty()).collect();
-        Row::new([time.to_owned(), format!("{status} {outcome}"), client.clone(), what.join("; ")])
+        let time = it.time.get(11..19).unwrap_or(&it.time);
+        let style = if group.is_failed { theme.color(Color::Red) } else { Style::new() };
+        Row::new([
+            Cell::from(format!("{}x", group.count)),
+            Cell::from(time.to_owned()),
+            Cell::from(format!("{} {}", it.status, it.outcome)).style(style),
+            Cell::from(it.client.clone()),
+            Cell::from(what.join("; ")),
+        ])
     };
-    let head = vec!["time", "outcome", "client", "error, model, attempts"];
+    let head =
+        vec!["count", "last", "outcome", "client", "error, model, message, attempts, request"];
     let widths = vec![
+        Constraint::Length(5),
         Constraint::Length(8),
         Constraint::Length(19),
         Constraint::Length(14),
         Constraint::Min(10),
     ];
-    let title = "Failures".to_owned();
-    let rows = app.status.failures.iter().map(row).collect();
+    let title = "Requests without an answer".to_owned();
+    let rows = app.failures.iter().map(row).collect();
     Section { pane: Pane::Failures, title, head, widths, rows }.draw(app, theme, area, buffer);
 }
 
@@ -342,62 +440,13 @@ fn draw_help(area: Rect, buffer: &mut Buffer) {
     help.block(Block::bordered()).render(area, buffer);
 }
 
-/// The available part of a quota, as a bar and in figures.
-fn bar(available: Option<f64>, limit: Option<f64>) -> String {
-    const CELLS: usize = 4;
-    let (Some(available), Some(limit)) = (available, limit) else {
-        return "not limited".to_owned();
-    };
-    let left = available.max(0.0);
-    let share = if limit > 0.0 { (left / limit).min(1.0) } else { 0.0 };
-    let full = (share * CELLS as f64).ceil() as usize;
-    format!(
-        "{}{} {}/{}",
-        "█".repeat(full),
-        "░".repeat(CELLS - full),
-        short(left.floor()),
-        short(limit)
-    )
-}
-
-/// The requests and tokens of the available quota that this replica holds.
-fn held(requests: Option<f64>, tokens: Option<f64>) -> String {
-    let figure = |held: Option<f64>| {
-        held.map_or_else(|| "-".to_owned(), |held| short(held.max(0.0).floor()))
-    };
-    format!("{}, {}", figure(requests), figure(tokens))
-}
-
-/// A count in about five characters.
-fn short(count: f64) -> String {
-    for (from, unit) in [(1e9, "G"), (1e6, "M"), (1e4, "k")] {
-        if count >= from {
-            let in_units = count / if unit == "k" { 1e3 } else { from };
-            return if in_units < 100.0 {
-                format!("{in_units:.1}{unit}")
-            } else {
-                format!("{in_units:.0}{unit}")
-            };
-        }
-    }
-    format!("{count:.0}")
-}
-
-fn age(seconds: f64) -> String {
-    match seconds / 3600.0 {
-        hours if hours < 1.0 => format!("{:.0} min", (seconds / 60.0).floor()),
-        hours if hours < 48.0 => format!("{hours:.1} h"),
-        hours => format!("{:.0} days", (hours / 24.0).floor()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use ratatui::Terminal;
     use ratatui::backend::TestBackend;
 
     use super::super::model::tests::target;
-    use super::super::model::{Attempt, Client, Status};
+    use super::super::status::{Attempt, Client, Dependency, Failure, Status, Totals};
     use super::*;
 
     const TERMINAL: Theme = Theme { has_colors: false, is_printed: false };
@@ -417,7 +466,7 @@ mod tests {
                 target: "target-1".to_owned(),
                 outcome: "throttled".to_owned(),
             }],
-            requested_model: None,
+            ..Failure::default()
         };
         let client = Client { name: "team-a".to_owned(), requests: 12_345.0, ..Client::default() };
         let step = |count| Step { requests: f64::from(count), ..Step::default() };
@@ -446,9 +495,9 @@ mod tests {
         for part in [
             "Sluice 0.1.0 at http://127.0.0.1:9090  ready  up 2.0 h",
             "requests       2139 a minute",
-            "target-1        cooling 42 s   ████ 59/60",
-            "target-2        available",
-            "team-a                 12.3k",
+            "target-1      cooling 42 s   ████ 59/60",
+            "target-2      available",
+            "team-a        -       -       -         -       -      12.3k",
             "00:45:58 429 throttled",
             "q quit",
         ] {
@@ -524,15 +573,53 @@ mod tests {
     }
 
     #[test]
-    fn the_quota_that_a_replica_holds_is_shown_in_figures() {
-        assert_eq!(held(Some(2.7), Some(12_345.0)), "2, 12.3k");
-        assert_eq!(held(Some(0.0), None), "0, -");
-        assert_eq!(held(None, Some(-5.0)), "-, 0");
+    fn free_lines_go_to_the_sections_that_are_not_scrolled() {
+        let mut app = app(2);
+        let failure = |client: usize| Failure {
+            client: format!("client-{client}"),
+            outcome: "throttled".to_owned(),
+            message: Some("all targets are throttled".to_owned()),
+            ..Failure::default()
+        };
+        let client = |number: usize| Client { name: format!("team-{number}"), ..Client::default() };
+        let mut status = app.status.clone();
+        status.failures = (0..6).map(failure).collect();
+        status.clients = (0..6).map(client).collect();
+        app.update(status.clone());
+        let text = drawn(&mut app, TERMINAL, 130, 40);
+        for part in ["team-0", "team-5", "client-0", "client-5", "all targets are throttled"] {
+            assert!(text.contains(part), "{part}\n{text}");
+        }
+        // The selected section comes first when there is too little for all.
+        status.targets =
+            (0..30).map(|it| target(&format!("target-{it}"), "available", 0)).collect();
+        app.update(status);
+        let text = drawn(&mut app, TERMINAL, 130, 40);
+        assert!(text.contains("target-15") && !text.contains("team-5"), "{text}");
+        assert!(text.contains("team-1") && text.contains("client-1"), "{text}");
     }
 
     #[test]
-    fn counts_are_abbreviated() {
-        let counts = [0.0, 999.0, 9_999.0, 12_345.0, 123_456.0, 1_500_000.0, 2e9];
-        assert_eq!(counts.map(short), ["0", "999", "9999", "12.3k", "123k", "1.5M", "2.0G"]);
+    fn equal_failures_are_one_line_with_their_count() {
+        let mut app = app(1);
+        let mut status = app.status.clone();
+        status.failures = vec![status.failures[0].clone(); 3];
+        app.update(status);
+        let text = drawn(&mut app, TERMINAL, 130, 30);
+        assert!(text.contains("3x"), "{text}");
+        assert_eq!(text.matches("ThrottlingException").count(), 1, "{text}");
+    }
+
+    #[test]
+    fn what_needs_attention_and_the_share_of_the_first_choice_are_in_the_head() {
+        let mut app = app(1);
+        let mut status = app.status.clone();
+        status.dependencies =
+            vec![Dependency { name: "redis".to_owned(), ..Dependency::default() }];
+        status.totals = Totals { answered: Some(200.0), first_choice: Some(143.0) };
+        app.update(status);
+        let text = drawn(&mut app, TERMINAL, 100, 24);
+        assert!(text.contains("attention: redis is down"), "{text}");
+        assert!(text.contains("first choice 72 %"), "{text}");
     }
 }

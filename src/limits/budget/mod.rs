@@ -95,9 +95,15 @@ impl ClientBudget {
 
     /// The share of each budget that is spent.
     pub fn used(&self) -> impl Iterator<Item = (Kind, f64)> {
-        let spent = self.ledger.spent(SystemTime::now());
-        let limits = self.limits().into_iter().zip(spent);
-        limits.filter_map(|((kind, limit), spent)| Some((kind, share(spent, limit?))))
+        self.standings(SystemTime::now()).map(|it| (it.period.kind, it.share()))
+    }
+
+    /// What is spent of each budget.
+    pub fn standings(&self, now: SystemTime) -> impl Iterator<Item = Standing> {
+        let limits = self.limits().into_iter().zip(self.ledger.spent(now));
+        limits.filter_map(move |((kind, limit), spent)| {
+            Some(Standing { period: Period::at(kind, now), spent, limit: limit? })
+        })
     }
 
     /// Nano-dollars left of the budget that is closest to its end, of those beyond the soft limit.
@@ -113,6 +119,24 @@ impl ClientBudget {
 
     fn limits(&self) -> [(Kind, Option<u64>); 2] {
         [(Kind::Daily, self.daily), (Kind::Monthly, self.monthly)]
+    }
+}
+
+/// What is spent of one budget, in nano-dollars.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// The day or month.
+    pub period: Period,
+    /// Spent in it.
+    pub spent: u64,
+    /// What may be spent.
+    pub limit: u64,
+}
+
+impl Standing {
+    /// The share that is spent.
+    pub fn share(&self) -> f64 {
+        share(self.spent, self.limit)
     }
 }
 

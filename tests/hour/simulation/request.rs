@@ -115,7 +115,7 @@ impl Journey<'_> {
         if give_up <= now || !may_recover_by(&self.candidates, give_up, now) {
             return None;
         }
-        let _place = self.world.waiting.enter(self.request.text_bytes).ok()?;
+        let _place = self.world.waiting.enter(self.request.text_bytes, None).ok()?;
         let flow = Flow { client: self.request.client.into(), priority: self.request.priority };
         let granted = {
             let mut waiting = group.join(flow, self.candidates.clone());

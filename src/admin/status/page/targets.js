@@ -1,0 +1,123 @@
+
+// ---- targets ----
+
+const rows = new Map();
+
+function meter(column) {
+  const text = make("span");
+  const note = make("small");
+  const bar = make("progress", { max: 1 });
+  return { cell: cell(column, [text, bar, note], "meter"), text, bar, note };
+}
+
+// `held` is what this replica holds of what is left, where replicas share the quota. A learned limit is
+// the one that counts; the configured one is named beside it.
+function setMeter({ text, bar, note }, { available, held, limit, learned }, label) {
+  const counts = isNumber(learned) ? learned : limit;
+  const notes = [];
+  if (isNumber(learned) && isNumber(limit) && learned !== limit) notes.push(`learned; ${short(limit)} configured`);
+  if (isNumber(held)) notes.push(`${short(Math.floor(Math.max(0, held)))} held here`);
+  say(note, notes.join("; "));
+  if (!isNumber(available) || !isNumber(counts)) {
+    say(text, "not limited");
+    bar.hidden = true;
+    return;
+  }
+  const left = Math.max(0, available);
+  say(text, `${short(Math.floor(left))} of ${short(counts)}`);
+  bar.hidden = false;
+  bar.value = counts > 0 ? Math.min(1, left / counts) : 0;
+  bar.setAttribute("aria-label", label);
+}
+
+function newRow(name) {
+  const label = make("span");
+  const model = make("small", { className: "model" });
+  const state = make("span", { className: "pill" });
+  const explained = make("span", { className: "unseen" });
+  const detail = make("small");
+  const requests = meter("Requests left");
+  const tokens = meter("Tokens left");
+  const number = (column) => cell(column, "", "number");
+  const [inFlight, waiting, latency] = ["In flight", "Waiting", "First byte"].map(number);
+  const reset = make("button", { type: "button", textContent: "Reset", title: "Ends the cooldown, for all replicas" });
+  const drain = make("button", { type: "button" });
+  reset.setAttribute("aria-label", `Reset the cooldown of ${name}`);
+  reset.addEventListener("click", () => act(name, "reset"));
+  drain.addEventListener("click", () => act(name, drain.dataset.act));
+  const row = tableRow(rowHead(label, model), cell("State", [state, explained, detail]), requests.cell, tokens.cell,
+    inFlight, waiting, latency, cell("Actions", [reset, " ", drain], "buttons"));
+  row.dataset.target = name;
+  return { row, label, model, state, explained, detail, requests, tokens, inFlight, waiting, latency, reset, drain };
+}
+
+function targetDetails(target) {
+  const details = [];
+  const throttles = target.consecutive_throttles;
+  if (throttles > 0) details.push(`${plural(throttles, "throttle")} in a row`);
+  const reason = isObject(target.out) ? textOf(target.out.reason) : "";
+  if (reason !== "" && reason !== "drained" && target.state !== "available") details.push(reason);
+  const side = target.count_tokens;
+  if (isObject(side) && target.state !== "drained") {
+    const rest = side.cooldown_remaining;
+    details.push(`CountTokens: ${textOf(side.state)}${isNumber(rest) ? ` ${Math.ceil(rest)} s` : ""}`);
+  }
+  for (const denied of objects(target.denied)) {
+    const verb = denied.is_confirmed === false ? "has denied a request for" : "denies";
+    details.push(`${verb} ${textOf(denied.operation)}: ${textOf(denied.status)} ${textOf(denied.error)}, ${textOf(denied.message)}`);
+  }
+  return details.join("; ");
+}
+
+function showTarget(parts, target) {
+  const quota = isObject(target.quota) ? target.quota : {};
+  const name = textOf(target.name);
+  const state = textOf(target.state) || "unknown";
+  const seconds = target.cooldown_remaining;
+  say(parts.label, name);
+  say(parts.model, [textOf(target.model), textOf(target.region)].filter(Boolean).join(", "));
+  say(parts.state, isNumber(seconds) ? `${state} ${Math.ceil(seconds)} s` : state);
+  parts.state.className = `pill ${Object.hasOwn(STATES, state) ? state : "unknown"}`;
+  const explained = Object.hasOwn(STATES, state) ? STATES[state] : "";
+  if (parts.state.title !== explained) parts.state.title = explained;
+  say(parts.explained, explained === "" ? "" : ` (${explained})`);
+  say(parts.detail, targetDetails(target));
+  setMeter(parts.requests, { available: quota.requests_available, held: quota.requests_held, limit: quota.rpm, learned: quota.learned_rpm }, `requests left of ${name}`);
+  setMeter(parts.tokens, { available: quota.tokens_available, held: quota.tokens_held, limit: quota.tpm, learned: quota.learned_tpm }, `tokens left of ${name}`);
+  say(parts.inFlight, count(quota.in_flight));
+  say(parts.waiting, count(target.waiters));
+  say(parts.latency, target.latency_ms > 0 ? length(target.latency_ms) : DASH);
+  const isDrained = state === "drained";
+  say(parts.drain, isDrained ? "Resume" : "Drain");
+  parts.drain.title = isDrained ? "Puts the target back into traffic" : "Takes the target out of traffic; requests in flight continue";
+  parts.drain.dataset.act = isDrained ? "resume" : "drain";
+  parts.drain.setAttribute("aria-label", isDrained ? `Put ${name} back into traffic` : `Take ${name} out of traffic`);
+  parts.row.dataset.text = `${name} ${textOf(target.display_name)} ${textOf(target.model)} ${textOf(target.region)} ${state}`.toLowerCase();
+}
+
+function showTargets(targets) {
+  const seen = new Set();
+  for (const target of targets) {
+    const name = textOf(target.name);
+    seen.add(name);
+    if (!rows.has(name)) {
+      const parts = newRow(name);
+      rows.set(name, parts);
+      $("targets").append(parts.row);
+    }
+    showTarget(rows.get(name), target);
+  }
+  for (const [name, parts] of rows) {
+    if (seen.has(name)) continue;
+    parts.row.remove();
+    rows.delete(name);
+  }
+  const out = targets.filter((target) => target.state !== "available").length;
+  say($("summary"), targets.length === 0 ? "none" : out === 0 ? `all ${targets.length} available` : `${out} of ${targets.length} not available`);
+  filter();
+}
+
+function filter() {
+  const wanted = $("filter").value.trim().toLowerCase();
+  for (const { row } of rows.values()) row.hidden = !row.dataset.text.includes(wanted);
+}
