@@ -73,6 +73,7 @@ pub struct Metrics {
     pub queue_waiting: IntGauge,
     pub queue_waiting_bytes: IntGauge,
     pub queue_wait: Histogram,
+    pub fallback_waits: IntCounterVec,
     pub tokens: CounterFamily,
     pub cost: CounterFamily,
     pub panics: IntCounter,
@@ -302,6 +303,11 @@ impl Metrics {
                 "sluice_queue_wait_seconds",
                 "Time that requests waited for a target, of those that had to.",
                 &LATENCY_BUCKETS,
+            ),
+            fallback_waits: counters(
+                "sluice_fallback_waits_total",
+                "Waits for the model that was asked for, by how they ended.",
+                &["result"],
             ),
             tokens: counted(
                 Counted::Tokens,
