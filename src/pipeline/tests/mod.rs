@@ -1,6 +1,7 @@
 //! Tests that need a whole gateway, or a scripted body.
 
 mod panics;
+mod passed_over;
 mod relay;
 mod secrets;
 
