@@ -81,11 +81,9 @@ pub(super) struct Target {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Quota {
+    /// The limits that count, configured or learned.
     pub(super) rpm: Option<f64>,
     pub(super) tpm: Option<f64>,
-    /// The limit that counts, where it was learned.
-    pub(super) learned_rpm: Option<f64>,
-    pub(super) learned_tpm: Option<f64>,
     pub(super) requests_available: Option<f64>,
     pub(super) tokens_available: Option<f64>,
     /// The part of the available quota that this replica holds, if replicas share the quota.
@@ -308,20 +306,7 @@ impl Target {
             _ => 1.0,
         };
         let quota = &self.quota;
-        share(quota.requests_available, quota.max_requests())
-            .min(share(quota.tokens_available, quota.max_tokens()))
-    }
-}
-
-impl Quota {
-    /// The limit of requests a minute that counts.
-    pub(super) fn max_requests(&self) -> Option<f64> {
-        self.learned_rpm.or(self.rpm)
-    }
-
-    /// The limit of tokens a minute that counts.
-    pub(super) fn max_tokens(&self) -> Option<f64> {
-        self.learned_tpm.or(self.tpm)
+        share(quota.requests_available, quota.rpm).min(share(quota.tokens_available, quota.tpm))
     }
 }
 
