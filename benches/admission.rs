@@ -52,6 +52,7 @@ fn candidate(index: usize) -> Candidate {
         index,
         demand: target.demand(Operation::Converse, &size(), &model),
         target: Arc::clone(target),
+        not_before: None,
     }
 }
 

@@ -3,6 +3,8 @@
 //! A [`Policy`] allows a request, or returns the reason of a denial. The pipeline checks it as soon as the
 //! request's data are known. A client without restrictions has no policy, nor has a caller without a name.
 
+use std::time::Duration;
+
 use http::HeaderMap;
 
 use crate::bedrock::guardrail::{self, Named};
@@ -102,6 +104,7 @@ pub struct Policy {
     guardrails: Guardrails,
     max_body: Option<usize>,
     max_priority: Option<Priority>,
+    wait_before_fallback: Option<Duration>,
 }
 
 impl Policy {
@@ -128,6 +131,7 @@ impl Policy {
             guardrails: config.guardrails.clone(),
             max_body: config.max_body,
             max_priority: config.max_priority,
+            wait_before_fallback: config.wait_before_fallback,
         })
     }
 
@@ -249,6 +253,12 @@ impl Policy {
     /// The priority of a request that names this one.
     pub fn priority(&self, asked: Priority) -> Priority {
         self.max_priority.map_or(asked, |max| asked.min(max))
+    }
+
+    /// How long the client's requests stay with the model that they ask for, if that is not for their
+    /// routes to say.
+    pub fn wait_before_fallback(&self) -> Option<Duration> {
+        self.wait_before_fallback
     }
 }
 

@@ -3,6 +3,9 @@
 //! Candidates are tried in order. If none has room, the request joins the queue, unless the queue is
 //! full or no target can recover in time. It leaves the queue when it is served, when its time is
 //! over, when the process shuts down, or when its client goes away.
+//!
+//! A request that stays with the model that it asks for leaves other models out for that time. A
+//! request that may not wait, or finds the queue full, leaves none out.
 
 use std::sync::Arc;
 
@@ -11,12 +14,13 @@ use tokio::time::Instant;
 use super::context::RequestContext;
 use super::deadline::WaitBudget;
 use super::error::GatewayError;
+use super::fallback_wait::last_moment;
 use super::routed::RoutedRequest;
 use super::shortage::Shortage;
 use crate::limits::Caller;
-use crate::quota::{Flow, ShutdownDeadline};
-use crate::routing::{Candidate, Candidates, Permit, may_recover_by};
-use crate::system::time::{sleep_until, timeout_at};
+use crate::quota::Flow;
+use crate::routing::{Candidates, Permit, left_out_until, may_recover_by};
+use crate::system::time::timeout_at;
 
 /// The result of the search for a target.
 #[derive(Debug)]
@@ -43,11 +47,15 @@ pub(super) async fn admit(
     {
         return Ok(Admission::Go(candidate.index, permit));
     }
-    if let Some((index, permit)) = routed.route.enter(routed.remaining()) {
+    if let Some(from) = routed.fallback_from {
+        let give_up = give_up(routed, wait_budget, now);
+        routed.fallback_from = Some(from.min(last_moment(give_up, now)));
+    }
+    if let Some((index, permit)) = routed.enter() {
         return Ok(Admission::Go(index, permit));
     }
     routed.leave_denied();
-    if let Some((index, permit)) = routed.route.enter(routed.remaining()) {
+    if let Some((index, permit)) = routed.enter() {
         return Ok(Admission::Go(index, permit));
     }
     let group = Arc::clone(&routed.route.group);
@@ -56,23 +64,46 @@ pub(super) async fn admit(
         return Ok(Admission::NothingLeft);
     }
     let gateway = Arc::clone(routed.context.gateway());
-    let give_up =
-        gateway.shutdown_deadline.earlier_of(wait_budget.deadline.min(now + wait_budget.left));
-    if give_up <= now || !may_recover_by(&candidates, give_up, now) {
-        return Err(GatewayError::no_target(routed));
-    }
+    let mut give_up = give_up(routed, wait_budget, now);
     let name = routed.context.caller.client.as_ref().and_then(Caller::name);
-    let place = gateway.queue_limits.enter(routed.body.len(), name);
-    let _place = place.map_err(|full| GatewayError::QueueFull {
-        full,
-        shortage: Box::new(Shortage::of(routed, now)),
-    })?;
+    let place = match give_up > now && may_recover_by(&candidates, give_up, now) {
+        true => gateway.queue_limits.enter(routed.body.len(), name).map_err(Some),
+        false => Err(None),
+    };
+    let _place = match place {
+        Ok(place) => place,
+        Err(full) => {
+            routed.fallback_from = None;
+            if let Some((index, permit)) = group.enter_past_queue(routed.remaining()) {
+                return Ok(Admission::Go(index, permit));
+            }
+            return Err(match full {
+                Some(full) => {
+                    let shortage = Box::new(Shortage::of(routed, now));
+                    GatewayError::QueueFull { full, shortage }
+                }
+                None => GatewayError::no_target(routed),
+            });
+        }
+    };
+    routed.context.answer.has_waited_for_model |= left_out_until(&candidates, now).is_some();
     let (granted, held_from) = {
         let span = routed.context.start_wait();
         let mut waiting = group.join(flow(&routed.context), candidates.clone());
-        let granted = tokio::select! {
-            granted = timeout_at(give_up, waiting.granted()) => granted.ok().flatten(),
-            () = no_hope_before_shutdown(&gateway.shutdown_deadline, &candidates) => None,
+        let mut is_ending = false;
+        let granted = loop {
+            tokio::select! {
+                granted = timeout_at(give_up, waiting.granted()) => break granted.ok().flatten(),
+                end = gateway.shutdown_deadline.wait_until_set(), if !is_ending => {
+                    let now = Instant::now();
+                    if !may_recover_by(&candidates, end, now) {
+                        break None;
+                    }
+                    is_ending = true;
+                    give_up = give_up.min(end);
+                    waiting.use_all_from(last_moment(give_up, now));
+                }
+            }
         };
         if let (Some(span), true) = (&span, granted.is_some()) {
             span.record_served();
@@ -89,12 +120,10 @@ pub(super) async fn admit(
     }
 }
 
-/// Waits until the process is about to end before any of the candidates can recover.
-async fn no_hope_before_shutdown(shutdown_deadline: &ShutdownDeadline, candidates: &[Candidate]) {
-    let end = shutdown_deadline.wait_until_set().await;
-    if may_recover_by(candidates, end, Instant::now()) {
-        sleep_until(end).await;
-    }
+/// When a wait that begins now ends at the latest: in time for its client, and for the end of the
+/// process.
+fn give_up(routed: &RoutedRequest, wait_budget: &WaitBudget, now: Instant) -> Instant {
+    routed.context.gateway().shutdown_deadline.earlier_of(wait_budget.give_up(now))
 }
 
 fn flow(context: &RequestContext) -> Flow {

@@ -21,6 +21,7 @@ use super::deadline::{self, WaitBudget};
 use super::decide::{Decision, NextStep, decide};
 use super::denial;
 use super::error::{GatewayError, RequestError};
+use super::fallback_wait::fallback_from;
 use super::gateway::Gateway;
 use super::headers::strip_for_upstream;
 use super::hedge::{self, Hedge};
@@ -58,6 +59,7 @@ async fn answer(mut routed: RoutedRequest) -> Result<Response<ResponseBody>, Req
     let gateway = Arc::clone(routed.context.gateway());
     let deadline = deadline::deadline(&routed);
     let wait_budget = deadline::wait_budget(&routed, deadline);
+    routed.fallback_from = fallback_from(&routed, &wait_budget);
     // The gateway has read all that it needs of the client's headers.
     strip_for_upstream(&mut routed.head.headers, &gateway.config.upstream.forward_headers);
     if let Some(guardrail) = routed.guardrail.take() {
@@ -150,6 +152,7 @@ impl AttemptLoop {
                 self.routed.leave_denied();
                 continue;
             }
+            self.routed.goes_to(index);
             if preferred != Some(index) {
                 passed_over::note_admitted(&mut self.routed, index);
             }

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use tokio_util::sync::DropGuard;
 use uuid::Uuid;
 
+use super::fallback_wait;
 use super::gateway::Gateway;
 use crate::auth::Peer;
 use crate::bedrock::error::plain_text;
@@ -121,6 +122,8 @@ pub(super) struct Answer {
     pub(super) choice: Option<Choice>,
     /// The target that gave the answer.
     pub(super) target: Option<Arc<Target>>,
+    /// Whether the request has waited for its model while others were left out. Written by `admit`.
+    pub(super) has_waited_for_model: bool,
     pub(super) bytes: u64,
     status: u16,
     error: Option<String>,
@@ -173,6 +176,7 @@ impl RequestContext {
                 fallback_reason: None,
                 choice: None,
                 target: None,
+                has_waited_for_model: false,
                 bytes: 0,
                 status: 0,
                 error: None,
@@ -316,6 +320,10 @@ impl RequestContext {
         }
         if !self.timing.queued.is_zero() {
             metrics.queue_wait.observe(self.timing.queued.as_secs_f64());
+        }
+        if self.answer.has_waited_for_model {
+            let result = fallback_wait::result(self.answer.choice);
+            metrics.fallback_waits.with_label_values(&[result]).inc();
         }
     }
 

@@ -23,6 +23,13 @@ pub(super) struct WaitBudget {
     pub(super) deadline: Instant,
 }
 
+impl WaitBudget {
+    /// When a wait that begins now ends at the latest.
+    pub(super) fn give_up(&self, now: Instant) -> Instant {
+        self.deadline.min(now + self.left)
+    }
+}
+
 /// When a request must have been answered.
 pub(super) fn deadline(routed: &RoutedRequest) -> Instant {
     let internal = routed.head.extensions.get::<InternalRequest>();

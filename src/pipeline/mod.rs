@@ -31,6 +31,7 @@ mod denial;
 pub(crate) mod drain;
 mod eligibility;
 mod error;
+mod fallback_wait;
 mod gateway;
 mod headers;
 mod hedge;

@@ -145,6 +145,10 @@ fn reason_of(
     if state.attempts > 0 || is_tried(&target.name) {
         return None;
     }
+    // It comes after the targets of the requested model, whatever its rank.
+    if routed.is_left_out(index) {
+        return None;
+    }
     if state.is_held_by_others {
         return Some(PassedOverReason::Queue);
     }

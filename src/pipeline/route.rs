@@ -58,6 +58,7 @@ impl Step<AuthorizedRequest> for Route {
             size,
             candidates,
             route,
+            fallback_from: None,
         })
     }
 }

@@ -15,7 +15,10 @@ use crate::bedrock::path::Call;
 use crate::bedrock::sigv4::PayloadHash;
 use crate::bedrock::{Extras, Operation};
 use crate::routing::access::Denial;
-use crate::routing::{Bound, Candidate, Excess, Permit, QuotaDemand, RequestSize, Route, Target};
+use crate::routing::{
+    Bound, Candidate, Candidates, Excess, Permit, QuotaDemand, RequestSize, Route, Target,
+    left_out_until,
+};
 
 /// A request with the targets that can serve it.
 #[derive(Debug)]
@@ -37,6 +40,8 @@ pub(super) struct RoutedRequest {
     /// The state of its candidates, best first.
     pub(super) candidates: SmallVec<[CandidateState; 4]>,
     pub(super) route: Arc<Route>,
+    /// From when on another model than the one asked for may answer. `None`: now.
+    pub(super) fallback_from: Option<Instant>,
 }
 
 impl RoutedRequest {
@@ -80,10 +85,37 @@ impl RoutedRequest {
         let states = self.candidates.iter().enumerate();
         let remaining = states.filter(|(_, state)| state.leave_reason.is_none());
         remaining.filter_map(|(index, state)| {
-            let candidate = self.candidate(index)?;
+            let mut candidate = self.candidate(index)?;
             let may_serve = state.is_last_resort || self.denial(&candidate.target).is_none();
+            candidate.not_before = self.fallback_from.filter(|_| !self.is_first_hand(index));
             may_serve.then_some(candidate)
         })
+    }
+
+    /// Takes the best candidate that has room, if the queue is empty. Other models than the one asked
+    /// for are left out while the request waits for that.
+    pub(super) fn enter(&self) -> Option<(usize, Permit)> {
+        if self.fallback_from.is_none() {
+            return self.route.enter(self.remaining());
+        }
+        let mut candidates: Candidates = self.remaining().collect();
+        if left_out_until(&candidates, Instant::now()).is_some() {
+            candidates.retain(|candidate| candidate.not_before.is_none());
+        }
+        self.route.enter(candidates.into_iter())
+    }
+
+    /// Whether the candidate with this index has another model than the one that the request waits for.
+    pub(super) fn is_left_out(&self, index: usize) -> bool {
+        self.fallback_from.is_some() && !self.is_first_hand(index)
+    }
+
+    /// Notes that the request goes to the candidate with this index. Once it goes to another model
+    /// than the one asked for, it does not wait for that any more.
+    pub(super) fn goes_to(&mut self, index: usize) {
+        if self.is_left_out(index) {
+            self.fallback_from = None;
+        }
     }
 
     /// Whether requests avoid the candidate with this index because it denies the operation.
@@ -143,7 +175,8 @@ impl RoutedRequest {
         })
     }
 
-    /// Notes that the request is done with the candidate with this index.
+    /// Notes that the request is done with the candidate with this index. After a failure, which has
+    /// cost time already, it does not wait for another target of the same model.
     pub(super) fn leave(&mut self, index: usize, reason: LeaveReason) {
         let target_name = self.target(index).map_or("", |target| &target.name);
         let status = reason.status().map(|status| status.as_u16());
@@ -151,18 +184,27 @@ impl RoutedRequest {
         if let Some(candidate) = self.candidates.get_mut(index) {
             candidate.leave_reason = Some(reason);
         }
+        if reason.is_failure() {
+            self.fallback_from = None;
+        }
     }
 
     /// Takes a permit for another candidate than this one, if one has quota.
     pub(super) fn enter_other(&self, index: usize) -> Option<(usize, Permit)> {
-        self.route.enter(self.remaining().filter(|candidate| candidate.index != index))
+        self.route.enter(self.others(index, Instant::now()))
     }
 
     /// Whether a candidate other than this one would take the request now, as far as cooldowns show.
     pub(super) fn is_another_free(&self, index: usize) -> bool {
         let now = Instant::now();
-        let mut others = self.remaining().filter(|candidate| candidate.index != index);
-        others.any(|candidate| candidate.target.is_free(candidate.demand, now))
+        self.others(index, now).any(|other| other.target.is_free(other.demand, now))
+    }
+
+    /// The remaining candidates but this one, without those that the request may not use yet.
+    fn others(&self, index: usize, now: Instant) -> impl Iterator<Item = Candidate> {
+        self.remaining().filter(move |candidate| {
+            candidate.index != index && candidate.not_before.is_none_or(|from| from <= now)
+        })
     }
 
     /// What the request asks for besides its model. Its headers are those that go upstream.
@@ -177,7 +219,8 @@ impl RoutedRequest {
     /// The candidate with this index.
     pub(super) fn candidate(&self, index: usize) -> Option<Candidate> {
         let target = self.target(index)?;
-        Some(Candidate { index, target: Arc::clone(target), demand: self.demand(target) })
+        let demand = self.demand(target);
+        Some(Candidate { index, target: Arc::clone(target), demand, not_before: None })
     }
 }
 
@@ -216,6 +259,14 @@ pub(super) enum LeaveReason {
 }
 
 impl LeaveReason {
+    /// Whether the target failed, or the gateway at reaching it.
+    fn is_failure(self) -> bool {
+        match self {
+            LeaveReason::Failed(_) | LeaveReason::Unreachable | LeaveReason::Unusable => true,
+            LeaveReason::Denied(_) | LeaveReason::Misfit(_) | LeaveReason::Oversized(_) => false,
+        }
+    }
+
     /// The status that the target gave, if it gave one.
     pub(super) fn status(self) -> Option<StatusCode> {
         match self {

@@ -86,6 +86,11 @@ impl<W> FairQueue<W> {
         self.waiting.iter().map(|(ticket, entry)| (*ticket, &entry.waiter))
     }
 
+    /// The waiter with this place.
+    pub fn get_mut(&mut self, ticket: Ticket) -> Option<&mut W> {
+        self.waiting.get_mut(&ticket).map(|entry| &mut entry.waiter)
+    }
+
     /// Removes a waiter that is served.
     pub fn serve(&mut self, ticket: Ticket) -> Option<W> {
         self.virtual_time = self.virtual_time.max(ticket.start);

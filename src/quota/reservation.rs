@@ -212,6 +212,18 @@ impl Quota {
         self.state().when(tokens, now)
     }
 
+    /// Whether there may be room for a request of `tokens` by `limit`. Requests in flight may give tokens back
+    /// before; what they have taken of the requests a minute hardly ever comes back. What other replicas give
+    /// back is not known.
+    pub fn may_have_room_by(&self, tokens: u64, limit: Instant, now: Instant) -> bool {
+        if self.lease.is_some() {
+            return true;
+        }
+        let mut state = self.state();
+        state.requests.when(1.0, now) <= limit
+            && (state.in_flight > 0 || state.tokens.when(tokens as f64, now) <= limit)
+    }
+
     /// The configured tokens per minute.
     pub fn configured_tpm(&self) -> Option<u64> {
         self.state().tokens.configured().map(|figure| figure as u64)

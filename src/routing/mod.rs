@@ -25,7 +25,7 @@ mod target;
 mod target_group;
 
 pub use bound::Bound;
-pub use candidate::{Candidate, Candidates};
+pub use candidate::{Candidate, Candidates, left_out_until, may_recover_by};
 pub use capabilities::Capabilities;
 pub use demand::{QuotaDemand, RequestSize};
 pub use endpoint::TargetEndpoint;
@@ -35,4 +35,4 @@ pub use outage::{Outage, OutageCause, OutageReason};
 pub use permit::{ActiveReservation, Permit};
 pub use router::{Route, Router, RouterError};
 pub use target::{Target, TargetParts};
-pub use target_group::{TargetGroup, Waiting, may_recover_by};
+pub use target_group::{TargetGroup, Waiting};

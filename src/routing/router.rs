@@ -4,6 +4,7 @@ use std::borrow::Borrow;
 use std::collections::{HashMap, HashSet};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
+use std::time::Duration;
 
 use dashmap::DashMap;
 use smallvec::SmallVec;
@@ -114,12 +115,15 @@ pub struct Route {
     pub group: Arc<TargetGroup>,
     /// The order among those of the same model.
     pub balance: Balance,
+    /// How long a request stays with the model that it asks for before another may answer.
+    pub wait_before_fallback: Duration,
 }
 
 impl Route {
     fn new(
         targets: SmallVec<[Arc<Target>; 4]>,
         balance: Balance,
+        wait_before_fallback: Duration,
         group: Arc<TargetGroup>,
     ) -> Arc<Route> {
         let capabilities = targets.iter().map(|target| *target.capabilities()).collect();
@@ -129,6 +133,7 @@ impl Route {
             signal: Arc::clone(group.signal()),
             group,
             balance,
+            wait_before_fallback,
         })
     }
 
@@ -239,7 +244,7 @@ impl Router {
             providers: providers.into_all(),
             fleet: fleet.cloned(),
         };
-        router.legacy = router.legacy_routes(&config.legacy.models)?;
+        router.legacy = router.legacy_routes(&config.legacy)?;
         for route in &config.routes {
             router.add(route)?;
         }
@@ -312,12 +317,13 @@ impl Router {
         targets.collect::<Option<_>>().ok_or(RouterError::Target)
     }
 
-    fn legacy_routes(&self, models: &[usize]) -> Result<LegacyRoutes, RouterError> {
+    fn legacy_routes(&self, legacy: &config::Legacy) -> Result<LegacyRoutes, RouterError> {
+        let (models, wait) = (&legacy.models, legacy.wait_before_fallback);
         let targets = self.numbered(models)?;
         let mut routes = LegacyRoutes::default();
         for (first, index) in targets.iter().zip(models) {
             let (_, group) = self.with_group(*index).ok_or(RouterError::Target)?;
-            let route = |targets| Route::new(targets, Balance::Priority, Arc::clone(group));
+            let route = |targets| Route::new(targets, Balance::Priority, wait, Arc::clone(group));
             let others = targets.iter().filter(|other| !Arc::ptr_eq(other, first));
             routes.with_fallback.push(route([first].into_iter().chain(others).cloned().collect()));
             routes.alone.push(route([Arc::clone(first)].into_iter().collect()));
@@ -329,7 +335,8 @@ impl Router {
         let targets = self.numbered(&route.targets)?;
         let first = route.targets.first().ok_or(RouterError::Target)?;
         let (_, group) = self.with_group(*first).ok_or(RouterError::Target)?;
-        let found = Route::new(targets, route.balance, Arc::clone(group));
+        let wait = route.wait_before_fallback;
+        let found = Route::new(targets, route.balance, wait, Arc::clone(group));
         let route_number = self.routes;
         self.routes += 1;
         for pattern in &route.models {
@@ -595,5 +602,5 @@ fn unrouted_route(
     let target = Arc::new(Target::new(&target, parts));
     target.listen();
     let targets = [target].into_iter().collect();
-    Route::new(targets, Balance::Priority, group)
+    Route::new(targets, Balance::Priority, Duration::ZERO, group)
 }

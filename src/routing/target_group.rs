@@ -9,6 +9,10 @@
 //! from that quota. So small requests do not starve a large one, while targets that it does not hold stay in
 //! use. Operations that draw on no quota, such as CountTokens, do not wait for those that do, nor the other
 //! way round.
+//!
+//! A waiter may leave out some of its candidates until an instant, to stay with the model that it asks for. It
+//! keeps its place meanwhile, holds no quota of those that it leaves out, and the dispatcher wakes at that
+//! instant at the latest.
 
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
@@ -19,8 +23,8 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::candidate::{Candidate, Candidates};
-use super::cooldown::{Blocked, State};
+use super::candidate::{Candidate, Candidates, left_out_until};
+use super::cooldown::Blocked;
 use super::permit::Permit;
 use super::target::Target;
 use crate::quota::{FairQueue, Flow, QueueSignal, Quota, Ticket};
@@ -37,6 +41,8 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 pub struct TargetGroup {
     signal: Arc<QueueSignal>,
     queue: Mutex<FairQueue<Waiter>>,
+    /// The quotas that waiters held in the dispatcher's last round.
+    held: Mutex<SmallVec<[Arc<Quota>; 4]>>,
     dispatcher: OnceLock<AbortOnDropHandle<()>>,
 }
 
@@ -76,6 +82,16 @@ impl Waiting<'_> {
     pub fn held_from(&self) -> &[usize] {
         &self.held_from
     }
+
+    /// Lets the request use all its candidates from `at` on, or from when it would anyway. It keeps its place.
+    pub fn use_all_from(&self, at: Instant) {
+        if let Some(waiter) = self.group.queue().get_mut(self.ticket) {
+            for candidate in &mut waiter.candidates {
+                candidate.not_before = candidate.not_before.map(|before| before.min(at));
+            }
+        }
+        self.group.signal.notify();
+    }
 }
 
 impl Drop for Waiting<'_> {
@@ -103,6 +119,24 @@ impl TargetGroup {
     /// Takes the first candidate that has room, if the queue is empty.
     pub fn enter(&self, candidates: impl Iterator<Item = Candidate>) -> Option<(usize, Permit)> {
         enter(&self.signal, candidates)
+    }
+
+    /// Takes the first candidate that has room and whose quota no waiter holds, for a request that the queue
+    /// has no slot for. It takes nothing that a waiter is about to get.
+    pub fn enter_past_queue(
+        &self,
+        candidates: impl Iterator<Item = Candidate>,
+    ) -> Option<(usize, Permit)> {
+        let now = Instant::now();
+        let held = self.held.lock().clone();
+        let mut free = candidates.filter(|candidate| {
+            let quota = candidate.target.quota();
+            !candidate.demand.draws_on_quota() || !held.iter().any(|held| Arc::ptr_eq(held, quota))
+        });
+        free.find_map(|candidate| {
+            let permit = candidate.target.enter(candidate.demand, now).ok()?;
+            Some((candidate.index, permit))
+        })
     }
 
     /// Joins the queue. Must be called within a tokio runtime.
@@ -165,18 +199,18 @@ impl TargetGroup {
     fn dispatch_round(&self, now: Instant) -> Option<Instant> {
         let mut queue = self.queue();
         let mut served: Vec<(Ticket, Grant)> = Vec::new();
-        let mut held: SmallVec<[*const Quota; 8]> = SmallVec::new();
+        let mut held: SmallVec<[Arc<Quota>; 4]> = SmallVec::new();
         let mut next: Option<Instant> = None;
         for (ticket, waiter) in queue.iter() {
             match waiter.take_turn(&held, now) {
                 Turn::Go(grant) => served.push((ticket, grant)),
-                Turn::Hold(quota, until) => {
-                    held.extend(quota);
-                    next = Some(next.map_or(until, |next| next.min(until)));
+                Turn::Wait { holds, again } => {
+                    held.extend(holds.map(Arc::clone));
+                    next = next.into_iter().chain(again).min();
                 }
-                Turn::Pass => {}
             }
         }
+        *self.held.lock() = held;
         report_backlogs(&queue, &served, now);
         for (ticket, grant) in served {
             if let Some(waiter) = queue.serve(ticket) {
@@ -217,10 +251,12 @@ fn report_backlogs(queue: &FairQueue<Waiter>, served: &[(Ticket, Grant)], now: I
     for (ticket, waiter) in queue.iter() {
         let is_served = served.binary_search_by_key(&ticket, |(served, ..)| *served).is_ok();
         let counted = waiter.candidates.iter().filter(|it| it.demand.draws_on_quota());
-        for (rank, candidate) in counted.enumerate() {
+        let best = counted.clone().find(|it| it.not_before.is_none_or(|at| at <= now));
+        let best = best.or_else(|| counted.clone().next()).map(|best| best.index);
+        for candidate in counted {
             let quota = candidate.target.quota();
-            let (count, tokens) =
-                if rank == 0 && !is_served { (1, candidate.demand.tokens()) } else { (0, 0) };
+            let is_needed = best == Some(candidate.index) && !is_served;
+            let (count, tokens) = if is_needed { (1, candidate.demand.tokens()) } else { (0, 0) };
             match backlogs.iter_mut().find(|(known, ..)| Arc::ptr_eq(known, quota)) {
                 Some((_, known_count, known_tokens)) => {
                     *known_count += count;
@@ -235,22 +271,29 @@ fn report_backlogs(queue: &FairQueue<Waiter>, served: &[(Ticket, Grant)], now: I
     }
 }
 
-enum Turn {
+enum Turn<'a> {
     /// A candidate has room.
     Go(Grant),
-    /// None has room before then. The waiter holds this quota, if it is a quota that it waits for.
-    Hold(Option<*const Quota>, Instant),
-    /// None has room, and it is not known when one will. Those behind may take what comes.
-    Pass,
+    /// None has room.
+    Wait {
+        /// The quota that the waiter holds, if it waits for one. Otherwise those behind may take what comes.
+        holds: Option<&'a Arc<Quota>>,
+        /// When it may have its turn without a signal, if that is known.
+        again: Option<Instant>,
+    },
 }
 
 impl Waiter {
-    fn take_turn(&self, held: &[*const Quota], now: Instant) -> Turn {
-        let mut first: Option<(Option<*const Quota>, Instant)> = None;
+    fn take_turn(&self, held: &[Arc<Quota>], now: Instant) -> Turn<'_> {
+        let left_out_until = left_out_until(&self.candidates, now);
+        let mut first: Option<(Option<&Arc<Quota>>, Instant)> = None;
         for candidate in &self.candidates {
+            if left_out_until.is_some() && candidate.not_before.is_some() {
+                continue;
+            }
             let draws_on_quota = candidate.demand.draws_on_quota();
-            let quota = draws_on_quota.then(|| Arc::as_ptr(candidate.target.quota()));
-            if quota.is_some_and(|quota| held.contains(&quota)) {
+            let quota = draws_on_quota.then(|| candidate.target.quota());
+            if quota.is_some_and(|quota| held.iter().any(|held| Arc::ptr_eq(held, quota))) {
                 continue;
             }
             match candidate.target.enter(candidate.demand, now) {
@@ -265,14 +308,16 @@ impl Waiter {
                 Err(Blocked::Until(_) | Blocked::Probing | Blocked::Drained) => {}
             }
         }
-        first.map_or(Turn::Pass, |(quota, until)| Turn::Hold(quota, until))
+        let (holds, due) = first.unzip();
+        Turn::Wait { holds: holds.flatten(), again: due.into_iter().chain(left_out_until).min() }
     }
 
     /// The candidates above the one with this index whose quota is among those that others hold.
-    fn held_from(&self, index: usize, held: &[*const Quota]) -> Vec<usize> {
+    fn held_from(&self, index: usize, held: &[Arc<Quota>]) -> Vec<usize> {
         let better = self.candidates.iter().take_while(|candidate| candidate.index != index);
         let is_held = |it: &&Candidate| {
-            it.demand.draws_on_quota() && held.contains(&Arc::as_ptr(it.target.quota()))
+            let quota = it.target.quota();
+            it.demand.draws_on_quota() && held.iter().any(|held| Arc::ptr_eq(held, quota))
         };
         better.filter(is_held).map(|candidate| candidate.index).collect()
     }
@@ -295,16 +340,6 @@ async fn dispatch(group: Weak<TargetGroup>) {
             None => signal.notified().await,
         }
     }
-}
-
-/// Whether a candidate may have room by `limit`; a wait that is bound to fail is not begun. A quota may have
-/// room before it is due, since requests in flight may give some back; a cooldown ends when it ends.
-pub fn may_recover_by(candidates: &[Candidate], limit: Instant, now: Instant) -> bool {
-    candidates.iter().any(|candidate| match candidate.target.state_for(candidate.demand, now) {
-        State::Cooling(until) => until <= limit,
-        State::Available | State::Probing => true,
-        State::Drained => false,
-    })
 }
 
 #[cfg(test)]

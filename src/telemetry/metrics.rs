@@ -60,6 +60,8 @@ pub struct Metrics {
     pub client_denied: IntCounterVec,
     pub client_budget_used: GaugeVec,
     pub client_key_expiry: IntGaugeVec,
+    /// When AWS retires the models of targets.
+    pub model_retirement: IntGaugeVec,
     pub authentications: IntCounterVec,
     pub admin_refused: IntCounter,
     pub replays_forgotten: IntCounter,
@@ -71,6 +73,7 @@ pub struct Metrics {
     pub queue_waiting: IntGauge,
     pub queue_waiting_bytes: IntGauge,
     pub queue_wait: Histogram,
+    pub fallback_waits: IntCounterVec,
     pub tokens: CounterFamily,
     pub cost: CounterFamily,
     pub panics: IntCounter,
@@ -235,6 +238,11 @@ impl Metrics {
                 "Share of a client's budget that is spent, by period: daily or monthly.",
                 &["client", "period"],
             ),
+            model_retirement: gauges(
+                "sluice_model_retirement_seconds",
+                "When AWS retires the model that the config names for a target, Unix time.",
+                &["target", "model"],
+            ),
             client_key_expiry: gauges(
                 "sluice_client_key_expiry_seconds",
                 "When the last of a client's keys of a kind ends, Unix time.",
@@ -295,6 +303,11 @@ impl Metrics {
                 "sluice_queue_wait_seconds",
                 "Time that requests waited for a target, of those that had to.",
                 &LATENCY_BUCKETS,
+            ),
+            fallback_waits: counters(
+                "sluice_fallback_waits_total",
+                "Waits for the model that was asked for, by how they ended.",
+                &["result"],
             ),
             tokens: counted(
                 Counted::Tokens,

@@ -98,3 +98,4 @@ mod top;
 mod traces;
 mod upstream_tls;
 mod usage_files;
+mod wait_before_fallback;

@@ -54,7 +54,7 @@ impl World {
         let candidate = |(index, target): (usize, &Arc<Target>)| {
             let target = Arc::clone(target);
             let demand = target.demand(Operation::Converse, &size, &model);
-            Candidate { index, target, demand }
+            Candidate { index, target, demand, not_before: None }
         };
         let candidates = targets.map(candidate).collect();
         (route, candidates)

@@ -23,6 +23,7 @@ pub use issuers::keys_url;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::SocketAddr;
 use std::path::Path;
+use std::time::Duration;
 
 use super::bearer_key::{MIN_KEY_CHARS, presentable};
 use super::credentials::Credentials;
@@ -55,7 +56,7 @@ pub(super) fn check(
     let upstream = checker.upstream(&raw.upstream);
     let quotas = checker.quotas(raw);
     let targets = checker.targets(raw, &upstream, &quotas);
-    let routes = checker.routes(&raw.routes, &targets);
+    let routes = checker.routes(&raw.routes, &targets, raw.queue.max_wait);
     let jobs = checker.jobs(&raw.jobs);
     let config = Config {
         fallback: raw.fallback.clone(),
@@ -69,7 +70,7 @@ pub(super) fn check(
         auth: checker.auth(&raw.auth),
         learning: raw.learning.clone(),
         hedge: raw.hedge.clone(),
-        legacy: checker.legacy(&raw.legacy, &server, &targets, &routes),
+        legacy: checker.legacy(&raw.legacy, &server, &targets, &routes, raw.queue.max_wait),
         state: checker.state(&raw.state, &jobs.backend),
         jobs,
         log: raw.log.clone(),
@@ -170,7 +171,7 @@ impl Checker<'_> {
         }
     }
 
-    fn routes(&mut self, raw: &[RawRoute], targets: &[Target]) -> Vec<Route> {
+    fn routes(&mut self, raw: &[RawRoute], targets: &[Target], max_wait: Duration) -> Vec<Route> {
         let mut seen = HashMap::new();
         let targets = indices(targets);
         let routes = raw.iter().enumerate().map(|(index, route)| {
@@ -181,10 +182,12 @@ impl Checker<'_> {
                     self.problem(&at.key("models").index(i), message);
                 }
             }
+            self.wait_before_fallback(&at, route.wait_before_fallback, max_wait);
             Route {
                 models: route.models.clone(),
                 targets: self.route_targets(&at.key("targets"), &route.targets, &targets),
                 balance: route.balance,
+                wait_before_fallback: route.wait_before_fallback,
             }
         });
         routes.collect()

@@ -206,6 +206,8 @@ pub struct Route {
     pub targets: Vec<usize>,
     /// The order among neighbouring targets of the same model.
     pub balance: Balance,
+    /// How long a request stays with the model that it asks for before another may answer.
+    pub wait_before_fallback: Duration,
 }
 
 /// The order among neighbouring targets of the same model in a route.

@@ -33,7 +33,7 @@ use super::redis_url::RedisUrl;
 use super::secret::Secret;
 #[cfg(test)]
 use super::tests::names::ModelPattern;
-use super::units::{NonZeroDuration, Optional, TextForm as _};
+use super::units::{AnyDuration, NonZeroDuration, Optional, TextForm as _};
 
 /// The configuration of Sluice, a gateway in front of Amazon Bedrock.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -182,6 +182,10 @@ pub(super) struct RawRoute {
     /// The order among neighbouring targets of the same model: as listed, by the share of quota
     /// left, or by speed.
     pub(super) balance: Balance,
+    /// How long a request waits for the model that it asks for before another model answers. 0s: the
+    /// best target with room answers at once.
+    #[serde(with = "AnyDuration")]
+    pub(super) wait_before_fallback: Duration,
 }
 
 /// What replicas share, and where the spending of clients is kept.

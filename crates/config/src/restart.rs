@@ -70,7 +70,7 @@ mod tests {
     }
 
     /// The keys of listeners and of the legacy endpoints that take effect at once.
-    const AT_ONCE: [&str; 22] = [
+    const AT_ONCE: [&str; 23] = [
         "server.admin_key",
         "server.admin_key_file",
         "server.open_metrics",
@@ -88,6 +88,7 @@ mod tests {
         "legacy.endpoints",
         "legacy.models",
         "legacy.chat_multi_model",
+        "legacy.wait_before_fallback",
         "legacy.max_tokens",
         "legacy.temperature",
         "legacy.mock",

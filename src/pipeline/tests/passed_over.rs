@@ -53,6 +53,7 @@ fn routed(candidates: &[usize]) -> RoutedRequest {
         size: RequestSize::default(),
         candidates: candidates.iter().map(|position| CandidateState::new(*position)).collect(),
         route,
+        fallback_from: None,
     }
 }
 

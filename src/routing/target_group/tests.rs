@@ -9,6 +9,7 @@ use tokio::time::{sleep, timeout};
 use super::*;
 use crate::bedrock::{ModelId, Usage};
 use crate::config::{Config, Env, Priority};
+use crate::routing::cooldown::State;
 use crate::routing::{OutageCause, OutageReason, QuotaDemand, RequestSize, Route, Router};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -30,16 +31,23 @@ fn route(quotas: &[&str]) -> Arc<Route> {
     router.find(&config, &ModelId::new(MODEL).unwrap()).unwrap().1
 }
 
-/// All targets of the route, for a request of `tokens`.
-fn candidates(route: &Route, tokens: u64) -> Candidates {
-    let demand = QuotaDemand {
+/// What a request of `tokens` takes.
+fn demand(tokens: u64) -> QuotaDemand {
+    QuotaDemand {
         input: tokens,
         max_output: 0,
         operation: Some(crate::bedrock::Operation::Converse),
         upper_bound: None,
-    };
+    }
+}
+
+/// All targets of the route, for a request of `tokens`.
+fn candidates(route: &Route, tokens: u64) -> Candidates {
+    let demand = demand(tokens);
     let all = route.targets.iter().enumerate();
-    all.map(|(index, target)| Candidate { index, target: Arc::clone(target), demand }).collect()
+    let candidate =
+        |(index, target)| Candidate { index, target: Arc::clone(target), demand, not_before: None };
+    all.map(candidate).collect()
 }
 
 fn flow(client: &str) -> Flow {
@@ -54,13 +62,7 @@ fn use_up(target: &Arc<Target>, left: u64) {
 
 /// Uses this many tokens of a target.
 fn spend(target: &Arc<Target>, tokens: u64) {
-    let demand = QuotaDemand {
-        input: tokens,
-        max_output: 0,
-        operation: Some(crate::bedrock::Operation::Converse),
-        upper_bound: None,
-    };
-    let mut permit = target.enter(demand, Instant::now()).unwrap();
+    let mut permit = target.enter(demand(tokens), Instant::now()).unwrap();
     permit.sent();
     drop(permit.succeeded(SECOND));
 }
@@ -312,7 +314,7 @@ async fn operations_without_quota_and_queued_requests_do_not_delay_each_other() 
     let counting = || {
         let operation = Some(crate::bedrock::Operation::CountTokens);
         let demand = QuotaDemand { input: 900, max_output: 0, operation, upper_bound: None };
-        Candidate { index: 0, target: Arc::clone(target), demand }
+        Candidate { index: 0, target: Arc::clone(target), demand, not_before: None }
     };
     use_up(target, 10);
     let mut waiting = route.group.join(flow("a"), candidates(&route, 500));
@@ -336,4 +338,184 @@ async fn operations_without_quota_and_queued_requests_do_not_delay_each_other() 
     assert!(Instant::now() > at, "the cooldown of CountTokens lasts for longer");
     drop(permit);
     assert!(route.group.waiting() == 0);
+}
+
+/// The same as `candidates`, without all but the first target until `wait` is over.
+fn first_alone_for(route: &Route, tokens: u64, wait: Duration) -> Candidates {
+    let mut all = candidates(route, tokens);
+    for candidate in all.iter_mut().skip(1) {
+        candidate.not_before = Some(Instant::now() + wait);
+    }
+    all
+}
+
+/// Uses all tokens of a target, so that a request in flight may give back as many as it has.
+fn lend_all(target: &Arc<Target>) -> Permit {
+    let there = target.quota().snapshot(Instant::now()).tokens_available.unwrap() as u64;
+    target.enter(demand(there), Instant::now()).unwrap()
+}
+
+/// Waits for the turn. Gives the index of the target and the time that it took.
+async fn turn(waiting: &mut Waiting<'_>) -> (usize, f64, Permit) {
+    let start = Instant::now();
+    let (index, permit) = timeout(600 * SECOND, waiting.granted()).await.unwrap().unwrap();
+    (index, start.elapsed().as_secs_f64(), permit)
+}
+
+fn throttle(target: &Arc<Target>) {
+    let permit = target.enter(QuotaDemand::default(), Instant::now()).unwrap();
+    let cause =
+        OutageCause { reason: OutageReason::Throttled, message: String::new(), request_id: None };
+    permit.throttled(crate::quota::Dimension::Unknown, false, &cause);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_stays_with_its_first_target_takes_it_as_soon_as_it_has_room() {
+    let route = route(&["tpm = 60000", "tpm = 60000"]);
+    use_up(&route.targets[0], 0);
+    let mut waiting = route.group.join(flow("a"), first_alone_for(&route, 3000, 5 * SECOND));
+    let (index, after, _) = turn(&mut waiting).await;
+    assert_eq!(index, 0);
+    assert!((2.9..3.2).contains(&after), "{after}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_gets_another_target_when_its_time_is_over_and_no_later() {
+    let route = route(&["tpm = 60000", "tpm = 60000"]);
+    let _in_flight = lend_all(&route.targets[0]);
+    let wait = Duration::from_millis(4321);
+    let mut waiting = route.group.join(flow("a"), first_alone_for(&route, 9000, wait));
+    // One that holds nothing, since another holds the quota of its first target.
+    let mut behind = route.group.join(flow("b"), first_alone_for(&route, 9000, wait / 2));
+    let (index, after, _permit) = turn(&mut behind).await;
+    assert_eq!(index, 1);
+    assert!((2.16..2.17).contains(&after), "{after}");
+    let (index, after, _permit) = turn(&mut waiting).await;
+    assert_eq!(index, 1);
+    assert!((2.16..2.17).contains(&after), "{after}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_holds_no_quota_of_the_targets_that_it_leaves_out() {
+    let route = route(&["tpm = 60000", "tpm = 60000"]);
+    let _in_flight = lend_all(&route.targets[0]);
+    use_up(&route.targets[1], 2000);
+    // The second quota, which will have room for it before the first.
+    let patient = route.group.join(flow("a"), first_alone_for(&route, 30_000, 20 * SECOND));
+    let mut plain = route.group.join(flow("b"), candidates(&route, 2000));
+    let (index, after, _permit) = turn(&mut plain).await;
+    assert_eq!((index, after), (1, 0.0));
+    drop(patient);
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_keeps_its_place_among_those_that_use_every_target() {
+    let route = route(&["tpm = 60000", "tpm = 60000"]);
+    use_up(&route.targets[0], 0);
+    use_up(&route.targets[1], 0);
+    let start = Instant::now();
+    let mut first = route.group.join(flow("a"), first_alone_for(&route, 3000, 60 * SECOND));
+    let mut others: Vec<_> =
+        (0..6).map(|_| route.group.join(flow("b"), candidates(&route, 3000))).collect();
+    let (index, after, _permit) = turn(&mut first).await;
+    assert_eq!(index, 0);
+    assert!((2.9..3.2).contains(&after), "six more wait for the same target: {after}");
+    let mut permits = Vec::new();
+    for other in &mut others {
+        permits.push(turn(other).await.2);
+    }
+    let took = start.elapsed().as_secs_f64();
+    assert!((11.9..12.2).contains(&took), "both targets stay in use: {took}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_does_not_wait_for_a_target_that_cannot_serve_it_in_time() {
+    type Change = fn(&Arc<Target>);
+    let drained: Change = |target| target.drain(true);
+    for (why, change) in [("drained", drained), ("cooling", |target| throttle(target))] {
+        let route = route(&["tpm = 60000", "tpm = 60000"]);
+        change(&route.targets[0]);
+        let mut waiting = route.group.join(flow("a"), first_alone_for(&route, 1000, 5 * SECOND));
+        let (index, after, _permit) = turn(&mut waiting).await;
+        assert_eq!((index, after), (1, 0.0), "{why} before");
+        drop(waiting);
+
+        let route = self::route(&["tpm = 60000", "tpm = 60000"]);
+        use_up(&route.targets[0], 0);
+        let mut waiting = route.group.join(flow("a"), first_alone_for(&route, 4000, 5 * SECOND));
+        assert!(timeout(SECOND, waiting.granted()).await.is_err());
+        change(&route.targets[0]);
+        let (index, after, _permit) = turn(&mut waiting).await;
+        assert_eq!(index, 1, "{why} meanwhile");
+        assert!(after <= 1.0, "{why} meanwhile: {after}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_waits_for_a_quota_only_if_that_may_have_room_in_time() {
+    // The next request of ten a minute is due in 1.8 s: the bucket holds 9.7.
+    for (quota, tokens, wait, index, least) in [
+        ("tpm = 60000", 5500, 5, 1, 0.0),
+        ("tpm = 60000", 4500, 5, 0, 4.4),
+        ("rpm = 10", 1, 1, 1, 0.0),
+        ("rpm = 10", 1, 2, 0, 1.7),
+    ] {
+        let route = route(&[quota, "rpm = 60"]);
+        let target = &route.targets[0];
+        if quota.starts_with("tpm") {
+            use_up(target, 0);
+        }
+        while target.quota().when(1, Instant::now()) <= Instant::now() {
+            spend(target, 0);
+        }
+        let patient = first_alone_for(&route, tokens, wait * SECOND);
+        let mut waiting = route.group.join(flow("a"), patient);
+        let (got, after, _permit) = turn(&mut waiting).await;
+        assert_eq!(got, index, "{quota} for {tokens}");
+        assert!((least..least + 0.2).contains(&after), "{quota} for {tokens}: {after}");
+    }
+    // What requests in flight give back is not known before.
+    let route = route(&["tpm = 60000", "tpm = 60000"]);
+    let in_flight = lend_all(&route.targets[0]);
+    let mut waiting = route.group.join(flow("a"), first_alone_for(&route, 50_000, 5 * SECOND));
+    assert!(timeout(SECOND, waiting.granted()).await.is_err());
+    in_flight.release();
+    assert_eq!(turn(&mut waiting).await.0, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_waits_for_a_cooldown_that_ends_in_time() {
+    let route = route(&["tpm = 60000", "tpm = 60000"]);
+    throttle(&route.targets[0]);
+    let mut waiting = route.group.join(flow("a"), first_alone_for(&route, 100, 90 * SECOND));
+    let (index, after, _permit) = turn(&mut waiting).await;
+    assert_eq!(index, 0);
+    assert!((59.9..60.2).contains(&after), "{after}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn its_time_can_be_cut_while_it_waits() {
+    let route = route(&["tpm = 60000", "tpm = 60000"]);
+    let _in_flight = lend_all(&route.targets[0]);
+    let mut waiting = route.group.join(flow("a"), first_alone_for(&route, 30_000, 20 * SECOND));
+    assert!(timeout(SECOND, waiting.granted()).await.is_err());
+    waiting.use_all_from(Instant::now() + 2 * SECOND);
+    waiting.use_all_from(Instant::now() + 9 * SECOND);
+    let (index, after, _permit) = turn(&mut waiting).await;
+    assert_eq!(index, 1);
+    assert!((1.99..2.01).contains(&after), "{after}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_without_a_slot_takes_only_what_no_waiter_holds() {
+    let route = route(&["tpm = 60000", "tpm = 60000"]);
+    use_up(&route.targets[0], 5000);
+    let mut big = route.group.join(flow("a"), first_alone_for(&route, 30_000, 60 * SECOND));
+    assert!(timeout(SECOND, big.granted()).await.is_err());
+    let small = || candidates(&route, 1000).into_iter();
+    assert!(route.enter(small()).is_none(), "others wait");
+    let (index, _permit) = route.group.enter_past_queue(small()).unwrap();
+    assert_eq!(index, 1, "the first one's quota is kept for the big one");
+    let of_first = small().take(1);
+    assert!(route.group.enter_past_queue(of_first).is_none());
 }

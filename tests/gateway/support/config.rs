@@ -181,10 +181,15 @@ impl Config {
     }
 
     /// Sets the balance of the last route.
-    pub fn balance(mut self, balance: &str) -> Config {
+    pub fn balance(self, balance: &str) -> Config {
+        self.of_route("balance", balance)
+    }
+
+    /// Sets one key of the last route.
+    pub fn of_route(mut self, key: &str, value: impl Into<toml::Value>) -> Config {
         let routes = self.table["routes"].as_array_mut().unwrap();
         let route = routes.last_mut().unwrap().as_table_mut().unwrap();
-        route.insert("balance".to_owned(), balance.into());
+        route.insert(key.to_owned(), value.into());
         self
     }
 

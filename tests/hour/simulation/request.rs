@@ -69,6 +69,7 @@ impl World {
                 index,
                 target: target.clone(),
                 demand: target.demand(Operation::Converse, &size, &model),
+                not_before: None,
             })
             .collect();
         let journey = Journey {

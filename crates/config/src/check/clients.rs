@@ -42,6 +42,8 @@ impl Checker<'_> {
                 let message = format!("needs one of '{}'", KINDS_OF_KEYS.join("', '"));
                 self.problem(&at, message);
             }
+            let wait = client.policy.wait_before_fallback.unwrap_or_default();
+            self.wait_before_fallback(&at, wait, config.queue.max_wait);
             clients.push(ClientConfig {
                 name: client.name.clone(),
                 bearer_tokens,

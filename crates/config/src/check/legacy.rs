@@ -1,6 +1,7 @@
 //! The legacy endpoints: what is served, where, and by which models.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use super::{Checker, indices, overlap};
 use crate::document::KeyPath;
@@ -15,8 +16,10 @@ impl Checker<'_> {
         server: &Server,
         targets: &[Target],
         routes: &[Route],
+        max_wait: Duration,
     ) -> Legacy {
         let at = KeyPath::from(["legacy"]);
+        self.wait_before_fallback(&at, raw.legacy.wait_before_fallback, max_wait);
         let enabled = at.key("enabled");
         if raw.legacy.enabled && targets.is_empty() {
             let variable = legacy::mentioned(self.env).map(str::to_owned);

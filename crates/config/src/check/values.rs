@@ -37,6 +37,24 @@ impl Checker<'_> {
         self.document.mentions(at) && self.document.get(at).is_none()
     }
 
+    /// Checks that a request of the route, client or section at `table` does not wait for its model for
+    /// longer than a request may wait at all.
+    pub(super) fn wait_before_fallback(
+        &mut self,
+        table: &KeyPath,
+        wait: Duration,
+        max_wait: Duration,
+    ) {
+        let is_refused = self.is_refused(&["queue", "max_wait"].into());
+        if wait > max_wait && !is_refused {
+            let message = format!(
+                "must not be longer than queue.max_wait, {}",
+                humantime::format_duration(max_wait)
+            );
+            self.problem(&table.key("wait_before_fallback"), message);
+        }
+    }
+
     /// Checks that of two durations of one table the first is not the shorter one.
     pub(super) fn not_shorter(
         &mut self,

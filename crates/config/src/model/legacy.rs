@@ -12,7 +12,7 @@ use smart_default::SmartDefault;
 
 #[cfg(test)]
 use crate::template::Template;
-use crate::units::{Address, NonZeroDuration, Optional, Size, TextForm as _};
+use crate::units::{Address, AnyDuration, NonZeroDuration, Optional, Size, TextForm as _};
 
 /// The endpoints of the legacy application.
 #[derive(Clone, Debug, PartialEq, Deserialize, SmartDefault)]
@@ -37,6 +37,10 @@ pub struct Legacy {
     /// Whether chat may fall back to the other models, and takes the one that `ai_model` names.
     #[default = true]
     pub chat_multi_model: bool,
+    /// How long a call waits for its first model before another model answers. 0s: the best target
+    /// with room answers at once.
+    #[serde(with = "AnyDuration")]
+    pub wait_before_fallback: Duration,
     /// Output tokens that a request asks for.
     #[cfg_attr(test, schemars(range(min = 1, max = 10_000_000)))]
     #[default = 8192]

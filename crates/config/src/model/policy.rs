@@ -4,6 +4,7 @@
 //! that sums are exact. The file has dollars, and dollars for a million tokens.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 #[cfg(test)]
 use schemars::JsonSchema;
@@ -16,7 +17,7 @@ use super::Priority;
 use crate::secret::Secret;
 #[cfg(test)]
 use crate::tests::names::{ModelPattern, OperationNames};
-use crate::units::{Optional, Size};
+use crate::units::{AnyDuration, Optional, Size};
 use sluice_bedrock::Operation;
 
 /// What a client may ask for. What is `None` is as for everyone.
@@ -44,6 +45,10 @@ pub struct ClientPolicy {
     pub max_concurrent: Option<u32>,
     /// Highest priority that it may ask for. Default: the one of `queue`.
     pub max_priority: Option<Priority>,
+    /// How long its requests wait for the model that they ask for before another model answers.
+    /// Default: that of the route.
+    #[serde(with = "Optional::<AnyDuration>")]
+    pub wait_before_fallback: Option<Duration>,
     /// The guardrails of its requests.
     #[serde(skip)]
     pub guardrails: Guardrails,

@@ -52,6 +52,15 @@ fn a_quota_that_no_target_names_is_warned_about() {
 }
 
 #[test]
+fn requests_do_not_wait_for_their_model_unless_the_config_says_so() {
+    let route = "targets.a.model = 'm'\n[[routes]]\nmodels = ['m']\ntargets = ['a']\n";
+    let waits = |keys: &str| config(&format!("{route}{keys}")).routes[0].wait_before_fallback;
+    assert_eq!(waits(""), Duration::ZERO);
+    assert_eq!(waits("wait_before_fallback = '45s'"), Duration::from_secs(45));
+    assert_eq!(config("").legacy.wait_before_fallback, Duration::ZERO);
+}
+
+#[test]
 fn no_limit_stands_unless_it_is_set() {
     let limits = Limits {
         key: LimitKey::AccessKey,
@@ -137,6 +146,12 @@ fn bad_quotas_and_limits_are_refused_where_they_stand() {
         ),
         ("[fallback]\nunrouted_cooldown = '0s'", "unrouted_cooldown: must not be zero"),
         ("[fallback]\neject_min_requests = 0", "must be from 1 to 1000000, not 0"),
+        (
+            "[queue]\nmax_wait = '3s'\n[targets.a]\nmodel = 'm'\n[[routes]]\nmodels = ['m']\n\
+             targets = ['a']\nwait_before_fallback = '4s'",
+            "routes[0].wait_before_fallback: must not be longer than queue.max_wait, 3s",
+        ),
+        ("[legacy]\nwait_before_fallback = '1m'", "legacy.wait_before_fallback: must not be"),
         ("[queue]\nmax_priority = 'highest'", "queue.max_priority: must be one of"),
         ("[limits]\nkey = 'user'", "limits.key: must be \"access_key\", \"ip\" or \"header:NAME\""),
         ("[limits]\nkey = 'header:x team'", "limits.key: 'x team' is not the name of a header"),

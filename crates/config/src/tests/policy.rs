@@ -1,6 +1,7 @@
 //! Policies, budgets, prices and their store: what a file says of them, and what is wrong with it.
 
 use std::path::Path;
+use std::time::Duration;
 
 use super::{config, only_problem};
 use crate::{
@@ -35,6 +36,7 @@ fn policies_and_budgets_are_read() {
         tpm = 6
         max_concurrent = 7
         max_priority = 'low'
+        wait_before_fallback = '7s'
         guardrail = { identifier = 'gr-1', version = 'DRAFT' }
         max_body = '1KB'
         daily_budget_usd = 0.1
@@ -49,6 +51,7 @@ fn policies_and_budgets_are_read() {
         tpm: Some(6),
         max_concurrent: Some(7),
         max_priority: Some(Priority::Low),
+        wait_before_fallback: Some(Duration::from_secs(7)),
         guardrails: Guardrails::Forced(guardrail),
         max_body: Some(1000),
     };
@@ -114,6 +117,10 @@ fn bad_values_are_refused_where_they_stand() {
         ("budget_soft_limit = 0.5", "clients[0].budget_soft_limit: needs 'daily_budget_usd'"),
         ("rpm = 0", "clients[0].rpm: must be from 1 to"),
         ("max_body = '0B'", "clients[0].max_body: must not be zero"),
+        (
+            "wait_before_fallback = '46s'",
+            "clients[0].wait_before_fallback: must not be longer than queue.max_wait, 45s",
+        ),
     ] {
         only_problem(&client(keys), expected);
     }
