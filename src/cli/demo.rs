@@ -37,10 +37,10 @@ use crate::upstream::sign;
 
 /// Tokens per minute of each model of the shipped config, in its order. Few requests fit at once,
 /// since each takes the maximum of its output until it is answered.
-const QUOTAS: [u64; 4] = [10_000, 10_000, 10_000, 60_000];
+const QUOTAS: [u64; 4] = [100_000, 100_000, 100_000, 600_000];
 
-/// The maximum of output of each request.
-const MAX_TOKENS: u64 = 1_000;
+/// The maximum of output of each request, and what a request without one is counted with.
+const MAX_TOKENS: u32 = 10_000;
 
 /// How long requests wait for their model in the last burst.
 const WAIT: &str = "10s";
@@ -121,6 +121,7 @@ fn config(arguments: &Arguments, simulator: &Simulator) -> Result<Config, String
     let mut config = loaded.on(today()).config;
     for (target, quota) in config.targets.iter_mut().zip(QUOTAS) {
         target.tpm = Some(quota);
+        target.assumed_max_output_tokens = Some(MAX_TOKENS);
     }
     Ok(config)
 }
@@ -215,6 +216,8 @@ impl Demo {
         {
             print(&tally.row(name, requested));
         }
+        // Requests of visitors may name no maximum, and would take more than the whole quota.
+        self.controls.quotas.clear_limits();
     }
 
     fn refill(&self) {
