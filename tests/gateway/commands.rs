@@ -234,7 +234,7 @@ async fn the_demos_snippets_work_as_printed() {
         let output = shell(snippet.trim_start_matches("Metrics: ")).await;
         let said = String::from_utf8_lossy(&output.stdout);
         assert!(output.status.success(), "{snippet}: {output:?}");
-        assert!(said.contains("anthropic.claude-3-"), "{snippet}: {output:?}");
+        assert!(said.contains("us.anthropic.claude-"), "{snippet}: {output:?}");
     }
 }
 
