@@ -30,8 +30,16 @@ RUN touch src/lib.rs src/main.rs crates/*/src/lib.rs \
     && cargo build --profile dist --locked --bin sluice \
     && mkdir -m 0700 /state
 
+# The manual pages and the completions, in the folders where a system looks for them.
+RUN mkdir -p /share/bash-completion/completions /share/zsh/site-functions /share/fish/vendor_completions.d \
+    && target/dist/sluice man --dir /share/man/man1 \
+    && target/dist/sluice completions bash > /share/bash-completion/completions/sluice \
+    && target/dist/sluice completions zsh > /share/zsh/site-functions/_sluice \
+    && target/dist/sluice completions fish > /share/fish/vendor_completions.d/sluice.fish
+
 FROM gcr.io/distroless/cc-debian12:nonroot
 COPY --from=build /src/target/dist/sluice /usr/local/bin/sluice
+COPY --from=build /share /usr/local/share
 COPY --from=build /src/config.toml /src/examples/legacy.toml /etc/sluice/
 # The only folder that the gateway writes to: for the admin key and SQLite files.
 COPY --from=build --chown=65532:65532 /state /var/lib/sluice

@@ -62,7 +62,8 @@ fn numbered(state: State, now: Instant) -> (i64, f64) {
     }
 }
 
-/// Samples when the upstream credentials and the clients' keys expire. What never expires has no sample.
+/// Samples when the upstream credentials and the clients' keys expire, and when models are retired. What never
+/// ends has no sample.
 fn sample_expiry(gateway: &Gateway) {
     let metrics = &gateway.metrics;
     metrics.credentials_expiry.reset();
@@ -70,6 +71,11 @@ fn sample_expiry(gateway: &Gateway) {
         if let Some(end) = provider.expiry() {
             metrics.credentials_expiry.with_label_values(&[provider.name()]).set(unix(end));
         }
+    }
+    metrics.model_retirement.reset();
+    for life in gateway.config.model_lives() {
+        let labels = [life.target.as_str(), life.model.as_str()];
+        metrics.model_retirement.with_label_values(&labels).set(life.retires_on.unix_seconds());
     }
     metrics.client_key_expiry.reset();
     for client in &gateway.config.clients {

@@ -9,6 +9,7 @@ mod demo;
 mod healthcheck;
 mod keys;
 mod load;
+mod man;
 mod operate;
 mod progress;
 mod reload;
@@ -75,6 +76,8 @@ enum Command {
         /// The shell.
         shell: clap_complete::Shell,
     },
+    /// Print the manual page, or write the pages of all commands into a folder.
+    Man(man::Arguments),
 }
 
 /// The source of the config.
@@ -113,6 +116,7 @@ pub fn run() -> ExitCode {
         Command::Reset(arguments) => operate::act(TargetAction::Reset, arguments),
         Command::Reload(arguments) => operate::reload(arguments),
         Command::Keys(arguments) => keys::run(arguments),
+        Command::Man(arguments) => man::run(arguments, Arguments::command()),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "sluice", &mut script);

@@ -120,7 +120,9 @@ mod tests {
     async fn a_new_day_replaces_the_models_that_it_retires_and_leaves_all_other_targets() {
         let text = "[upstream]\naccess_key_id = 'K'\nsecret_access_key = 'env:S'
             [targets.a]\nmodel = 'anthropic.claude-opus-4-1-20250805-v1:0'
-            [targets.b]\nmodel = 'amazon.nova-lite-v1:0'";
+            [targets.b]\nmodel = 'amazon.nova-lite-v1:0'
+            [[routes]]\nmodels = ['x']\ntargets = ['a']
+            [[routes]]\nmodels = ['y']\ntargets = ['b']";
         let on = |day: &str| config(text).on(Date::parse(day).unwrap());
         let (before, after) = (on("2027-01-07"), on("2027-01-08"));
         let old = Router::new(&before, None, None).unwrap();

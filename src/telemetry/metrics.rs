@@ -60,6 +60,8 @@ pub struct Metrics {
     pub client_denied: IntCounterVec,
     pub client_budget_used: GaugeVec,
     pub client_key_expiry: IntGaugeVec,
+    /// When AWS retires the models of targets.
+    pub model_retirement: IntGaugeVec,
     pub authentications: IntCounterVec,
     pub admin_refused: IntCounter,
     pub replays_forgotten: IntCounter,
@@ -235,6 +237,11 @@ impl Metrics {
                 "sluice_client_budget_used_ratio",
                 "Share of a client's budget that is spent, by period: daily or monthly.",
                 &["client", "period"],
+            ),
+            model_retirement: gauges(
+                "sluice_model_retirement_seconds",
+                "When AWS retires the model that the config names for a target, Unix time.",
+                &["target", "model"],
             ),
             client_key_expiry: gauges(
                 "sluice_client_key_expiry_seconds",

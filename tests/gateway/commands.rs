@@ -263,3 +263,22 @@ async fn shell(script: &str) -> std::process::Output {
     command.args(["-c", script]).env_clear().env("PATH", path).kill_on_drop(true);
     within(LONG, script, command.output()).await.unwrap()
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_command_has_a_manual_page() {
+    let (status, page, _) = run_sluice(&["man"]).await;
+    assert!(status.success());
+    assert!(page.contains(".TH sluice 1") && page.contains("sluice\\-serve(1)"), "{page}");
+    let folder = tempfile::tempdir().unwrap();
+    let pages = folder.path().join("share/man1");
+    let (status, _, said) = run_sluice(&["man", "--dir", pages.to_str().unwrap()]).await;
+    assert!(status.success(), "{said}");
+    for (name, flag) in
+        [("sluice", "version"), ("sluice-serve", "config"), ("sluice-check", "probe")]
+    {
+        let page = std::fs::read_to_string(pages.join(format!("{name}.1"))).unwrap();
+        assert!(page.contains(&format!("\\-\\-{flag}")), "{name}: {page}");
+    }
+    let (status, _, said) = run_sluice(&["man", "--dir", "/dev/null/pages"]).await;
+    assert!(!status.success() && said.contains("/dev/null/pages"), "{said}");
+}

@@ -41,6 +41,9 @@ async fn the_successor_of_a_retired_model_answers_in_its_place() {
     assert_eq!(target["configured_model"], PRIMARY, "{target}");
     assert_eq!(target["retires_on"], "2026-03-01", "{target}");
     assert_eq!((&target["retired"], &target["replaced_by"]), (&json!(true), &json!(SUCCESSOR)));
+    let of_model = [("target", "sonnet-35"), ("model", PRIMARY)];
+    let metrics = gateway.metrics().await;
+    assert_eq!(metrics.sum("sluice_model_retirement_seconds", &of_model), 1_772_323_200.0);
     let status = http::get(&format!("{}/admin/status", gateway.admin_url())).await.json();
     assert_eq!(status["targets"][0]["replaced_by"], SUCCESSOR, "{status}");
     let said = gateway.log_lines("target 'sonnet-35': AWS retired").await;

@@ -46,6 +46,11 @@ impl Date {
         later.days - self.days
     }
 
+    /// When it begins, in seconds since the Unix epoch.
+    pub fn unix_seconds(self) -> i64 {
+        self.days.saturating_mul(86_400)
+    }
+
     /// The day that is so many days later.
     pub fn plus_days(self, days: i64) -> Date {
         Date { days: self.days.saturating_add(days) }
@@ -118,5 +123,6 @@ mod tests {
         assert_eq!(Date::of(before).to_string(), "2026-02-28");
         assert_eq!(Date::of(before).days_until(Date::of(midnight)), 1);
         assert_eq!(Date::of(before).plus_days(1), Date::of(midnight));
+        assert_eq!(Date::of(midnight).unix_seconds(), 1_772_323_200);
     }
 }
