@@ -70,6 +70,12 @@ pub struct Snapshot {
     pub learned_rpm: Option<f64>,
     /// The learned tokens per minute.
     pub learned_tpm: Option<f64>,
+    /// The configured requests per minute, where learned ones count in their place.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub configured_rpm: Option<f64>,
+    /// The configured tokens per minute, where learned ones count in their place.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub configured_tpm: Option<f64>,
     /// Requests that are left of it now; where replicas share it, for all of them as of the last sync.
     pub requests_available: Option<f64>,
     /// Tokens that are left of it now; below zero after an answer that cost more than was taken.
@@ -298,6 +304,8 @@ impl Quota {
             tpm: state.tokens.per_minute(),
             learned_rpm: state.requests.learned(),
             learned_tpm: state.tokens.learned(),
+            configured_rpm: state.requests.learned().and(state.requests.configured()),
+            configured_tpm: state.tokens.learned().and(state.tokens.configured()),
             requests_available: state.requests.available(now),
             tokens_available: state.tokens.available(now),
             requests_held: state.requests.held(now),
@@ -494,6 +502,7 @@ mod tests {
         quota.throttled(Dimension::Tokens, Instant::now());
         let now = quota.snapshot(Instant::now());
         assert_eq!((now.learned_rpm, now.learned_tpm), (None, Some(500.0)));
+        assert_eq!((now.configured_rpm, now.configured_tpm), (None, Some(1000.0)));
     }
 
     proptest! {

@@ -102,7 +102,7 @@ try {
   await throttle(SONNET_EU);
   await pause(end - Date.now() - 5000);
   const browser = await chromium.launch({ executablePath: "/usr/bin/chromium", args: ["--no-sandbox", "--disable-gpu"] });
-  const page = await browser.newPage({ viewport: { width: 1280, height: 712 }, colorScheme: "light" });
+  const page = await browser.newPage({ viewport: { width: 1280, height: 1010 }, colorScheme: "light" });
   await page.goto(`http://127.0.0.1:${admin}/status`);
   await page.locator("#state", { hasText: "ready" }).waitFor();
   await pause(3000);

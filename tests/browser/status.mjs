@@ -2,7 +2,7 @@
 // makes of states that are hard to bring about is tested with a stand-in for the gateway's events.
 
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
+import { execFile, spawn } from "node:child_process";
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
@@ -157,6 +157,7 @@ describe("a gateway of two targets", () => {
     const [first, later] = [await state(page, "t0").innerText(), async () => state(page, "t0").innerText()];
     await eventually("the countdown", async () => (await later()) !== first);
     assert.match(await row(page, "t0").innerText(), /1 throttle in a row/);
+    assert.match(await page.locator("#fallbacks tr").innerText(), /^t0\s+t1\s+Bedrock throttled the attempt throttled\s+1$/);
     assert.match(await row(page, "t1").innerText(), /\d+ of 100\s/);
     await page.screenshot({ path: `${PICTURES}/cooling.png`, fullPage: true });
     await row(page, "t0").getByRole("button", { name: "Reset" }).click();
@@ -388,11 +389,9 @@ for (const colorScheme of ["light", "dark"]) {
       assert.match(await card.locator("td").nth(3).evaluate((it) => getComputedStyle(it, "::before").content), /In flight/);
       const button = await card.getByRole("button", { name: "Reset" }).boundingBox();
       assert.ok(button.x >= 0 && button.x + button.width <= 390, JSON.stringify(button));
-      await page.screenshot({ path: `${PICTURES}/phone-${colorScheme}.png`, fullPage: true });
+      await page.screenshot({ path: `${PICTURES}/phone-200-targets-${colorScheme}.png` });
       await page.setViewportSize({ width: 320, height: 700 });
       await hasNoSidewaysScroll(page, 320);
-      await page.setViewportSize({ width: 1360, height: 900 });
-      await page.screenshot({ path: `${PICTURES}/desktop-${colorScheme}.png`, fullPage: true });
       assert.deepEqual(page.said, []);
     } finally {
       await page?.context().close();
@@ -411,6 +410,48 @@ for (const colorScheme of ["light", "dark"]) {
       await page?.context().close();
       await gateway.stop();
     }
+  });
+}
+
+// For people who review a change: CONTRIBUTING.md names the folder.
+test("pictures of the page and of sluice top are kept", async () => {
+  const gateway = await Fixture.start({ targets: 4 });
+  let page;
+  try {
+    page = await gateway.open();
+    await gateway.fault(0, "throttle", 1);
+    await gateway.ask();
+    await fetch(`http://127.0.0.1:${gateway.admin}/admin/targets/t3/drain`, { method: "POST" });
+    await gateway.fault(1, "validation", 1);
+    await gateway.ask(1);
+    for (let times = 0; times < 3; times += 1) {
+      await gateway.fault(2, "throttle", 1);
+      await gateway.ask(2);
+    }
+    await page.locator("#rate", { hasText: /[1-9]/ }).waitFor({ timeout: 12 * SECOND });
+    for (const [name, width, height] of [["desktop", 1360, 900], ["phone", 390, 844]]) {
+      for (const colorScheme of ["light", "dark"]) {
+        await page.setViewportSize({ width, height });
+        await page.emulateMedia({ colorScheme });
+        // The plots follow the width in the next frame.
+        await page.evaluate(() => new Promise((done) => { requestAnimationFrame(() => requestAnimationFrame(done)); }));
+        await page.screenshot({ path: `${PICTURES}/${name}-${colorScheme}.png`, fullPage: true });
+      }
+    }
+    const screen = await run(SLUICE, ["top", "--once", "--url", `http://127.0.0.1:${gateway.admin}`]);
+    await writeFile(`${PICTURES}/top.txt`, screen);
+    for (const part of [/t0 +cooling/, /t3 +drained/, /\dx .*throttled/]) assert.match(screen, part);
+    assert.deepEqual(page.said, []);
+  } finally {
+    await page?.context().close();
+    await gateway.stop();
+  }
+});
+
+// What a command prints.
+function run(command, parameters) {
+  return new Promise((resolve, reject) => {
+    execFile(command, parameters, (error, stdout, stderr) => { if (error) reject(new Error(stderr)); else resolve(stdout); });
   });
 }
 

@@ -9,6 +9,7 @@ mod budgets;
 mod clients;
 mod dependencies;
 mod events;
+mod fallbacks;
 mod history;
 mod models;
 mod snapshot;
@@ -38,13 +39,14 @@ const PAGE: &str = include_str!("page/page.html");
 const STYLE: &str = include_str!("page/page.css");
 
 /// The parts of the script, each with one concern. `main.js` comes last and uses all of them.
-const SCRIPT: [&str; 9] = [
+const SCRIPT: [&str; 10] = [
     include_str!("page/text.js"),
     include_str!("page/access.js"),
     include_str!("page/attention.js"),
     include_str!("page/targets.js"),
     include_str!("page/plot.js"),
     include_str!("page/history.js"),
+    include_str!("page/fallbacks.js"),
     include_str!("page/clients.js"),
     include_str!("page/failures.js"),
     include_str!("page/main.js"),

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::budgets::{NearlySpent, nearly_spent};
 use super::clients::{Client, clients};
 use super::dependencies::{Dependency, dependencies};
+use super::fallbacks::{FallbackCount, fallback_counts};
 use super::history::{ClientSteps, Counts, History, STEP, Step};
 use super::models::{ModelUsage, model_usage};
 use crate::admin::Readiness;
@@ -38,6 +39,8 @@ struct Snapshot<'a> {
     in_flight: InFlight,
     /// Since the start.
     totals: Counts,
+    /// Which targets answered in place of which others, and why.
+    fallbacks: Vec<FallbackCount>,
     clients: Vec<Client>,
     /// The budgets that are near their end.
     budgets: Vec<NearlySpent>,
@@ -137,6 +140,7 @@ pub(super) fn take(
             max_requests: gateway.config.server.max_in_flight,
         },
         totals: Counts::now(&metrics.totals),
+        fallbacks: fallback_counts(metrics),
         clients: clients(gateway, &history.last_minute()),
         budgets: nearly_spent(gateway, now),
         model_usage: model_usage(metrics),

@@ -36,7 +36,7 @@ const POLL_INTERVAL: Duration = Duration::from_secs(1);
 const PATH: &str = "/admin/status";
 
 /// Columns and most lines of a frame that `--once` prints.
-const PRINTED_SIZE: (u16, u16) = (120, 1000);
+const PRINTED_SIZE: (u16, u16) = (180, 1000);
 
 /// Arguments of `sluice top`.
 #[derive(Debug, clap::Args)]

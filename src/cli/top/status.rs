@@ -1,11 +1,17 @@
 //! What the gateway tells of itself; see `admin::status::snapshot`. An older gateway leaves fields out.
 
 use std::collections::HashMap;
+use std::time::{Duration, UNIX_EPOCH};
 
 use serde::Deserialize;
 
+use crate::bedrock::Date;
+
 /// The share from which a budget is near its end, or the queue nearly full.
 const NEARLY: f64 = 0.8;
+
+/// From so many days before its end on, a model is one that retires soon.
+const RETIRES_SOON: i64 = 90;
 
 /// The state of a gateway.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -64,16 +70,20 @@ pub(super) struct Target {
     pub(super) quota: Quota,
     pub(super) latency_ms: f64,
     pub(super) waiters: u64,
+    /// The model that the config names, where another one answers in its place.
+    pub(super) configured_model: Option<String>,
+    /// The day on which that model ends, such as 2026-03-01.
+    pub(super) retires_on: Option<String>,
+    /// The model that answers from that day on.
+    pub(super) replaced_by: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Quota {
+    /// The limits that count, configured or learned.
     pub(super) rpm: Option<f64>,
     pub(super) tpm: Option<f64>,
-    /// The limit that counts, where it was learned.
-    pub(super) learned_rpm: Option<f64>,
-    pub(super) learned_tpm: Option<f64>,
     pub(super) requests_available: Option<f64>,
     pub(super) tokens_available: Option<f64>,
     /// The part of the available quota that this replica holds, if replicas share the quota.
@@ -252,6 +262,8 @@ impl Status {
             let used = budget.used * 100.0;
             problems.push(format!("{client}: {used:.0} % of the {} budget used", budget.period));
         }
+        let today = Date::of(UNIX_EPOCH + Duration::from_millis(self.now));
+        problems.extend(self.targets.iter().filter_map(|target| target.retirement(today)));
         problems
     }
 }
@@ -265,6 +277,23 @@ impl History {
 }
 
 impl Target {
+    /// What becomes of the target's model, if it is retired or will be soon.
+    fn retirement(&self, today: Date) -> Option<String> {
+        let day = self.retires_on.as_deref()?;
+        let left = today.days_until(Date::parse(day)?);
+        let Target { name, model, configured_model, replaced_by, .. } = self;
+        let model = configured_model.as_ref().unwrap_or(model);
+        let then = match replaced_by {
+            Some(successor) => format!("{successor} answers in its place"),
+            None => "Bedrock refuses requests for it".to_owned(),
+        };
+        match left {
+            ..=0 => Some(format!("{name}: {model} is retired since {day}; {then}")),
+            1..=RETIRES_SOON => Some(format!("{name}: {model} retires on {day}; then {then}")),
+            _ => None,
+        }
+    }
+
     /// Whether the target takes any traffic.
     pub(super) fn is_available(&self) -> bool {
         self.state == "available"
@@ -277,20 +306,7 @@ impl Target {
             _ => 1.0,
         };
         let quota = &self.quota;
-        share(quota.requests_available, quota.max_requests())
-            .min(share(quota.tokens_available, quota.max_tokens()))
-    }
-}
-
-impl Quota {
-    /// The limit of requests a minute that counts.
-    pub(super) fn max_requests(&self) -> Option<f64> {
-        self.learned_rpm.or(self.rpm)
-    }
-
-    /// The limit of tokens a minute that counts.
-    pub(super) fn max_tokens(&self) -> Option<f64> {
-        self.learned_tpm.or(self.tpm)
+        share(quota.requests_available, quota.rpm).min(share(quota.tokens_available, quota.tpm))
     }
 }
 
@@ -349,6 +365,24 @@ mod tests {
         assert_eq!(status.first_choice(), Some(0.4));
         status.history = Some(History { seconds: 10, steps });
         assert_eq!(status.first_choice(), Some(0.7));
+    }
+
+    #[test]
+    fn a_model_is_named_when_it_retires_within_90_days() {
+        let now = Duration::from_secs(1_764_374_400).as_millis(); // 2025-11-29
+        let text = format!(
+            r#"{{"now": {now}, "targets": [
+            {{"name": "a", "model": "new", "configured_model": "old", "retires_on": "2025-11-29",
+              "replaced_by": "new"}},
+            {{"name": "b", "model": "m", "retires_on": "2026-02-27"}},
+            {{"name": "c", "model": "m", "retires_on": "2026-02-28"}}]}}"#
+        );
+        let status: Status = serde_json::from_str(&text).unwrap();
+        let wanted = [
+            "a: old is retired since 2025-11-29; new answers in its place",
+            "b: m retires on 2026-02-27; then Bedrock refuses requests for it",
+        ];
+        assert_eq!(status.problems(), wanted);
     }
 
     #[test]

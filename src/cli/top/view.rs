@@ -298,8 +298,8 @@ fn draw_targets(app: &App, theme: Theme, area: Rect, buffer: &mut Buffer) {
             Cell::from(state).style(theme.state(&target.state)),
         ];
         if has_quota {
-            cells.push(Cell::from(bar(quota.requests_available, quota.max_requests())));
-            cells.push(Cell::from(bar(quota.tokens_available, quota.max_tokens())));
+            cells.push(Cell::from(bar(quota.requests_available, quota.rpm)));
+            cells.push(Cell::from(bar(quota.tokens_available, quota.tpm)));
         }
         if has_held {
             cells.push(Cell::from(held(quota.requests_held, quota.tokens_held)));
@@ -316,7 +316,7 @@ fn draw_targets(app: &App, theme: Theme, area: Rect, buffer: &mut Buffer) {
     widths.push(Constraint::Length(14));
     if has_quota {
         head.extend(["requests left", "tokens left"]);
-        widths.extend([Constraint::Length(15); 2]);
+        widths.extend([Constraint::Length(if area.width >= 90 { 16 } else { 15 }); 2]);
     }
     if has_held {
         head.push("held here");

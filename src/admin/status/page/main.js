@@ -25,6 +25,7 @@ function show(status) {
   part("what needs attention", () => showAttention(status, minute));
   part("figures", () => showFigures(status, minute, lastHistory));
   part("targets", () => showTargets(objects(status.targets)));
+  part("fallbacks", () => showFallbacks(objects(status.fallbacks)));
   part("clients", () => showClients(objects(status.clients)));
   part("models", () => showModels(objects(status.model_usage)));
   part("failures", () => showFailures(objects(status.failures), status.failed_outcomes));

@@ -10,23 +10,22 @@ function meter(column) {
   return { cell: cell(column, [text, bar, note], "meter"), text, bar, note };
 }
 
-// `held` is what this replica holds of what is left, where replicas share the quota. A learned limit is
-// the one that counts; the configured one is named beside it.
-function setMeter({ text, bar, note }, { available, held, limit, learned }, label) {
-  const counts = isNumber(learned) ? learned : limit;
+// `limit` is the one that counts. Where it is learned, the configured one is named beside it. `held` is
+// what this replica holds of what is left, where replicas share the quota.
+function setMeter({ text, bar, note }, { available, held, limit, learned, configured }, label) {
   const notes = [];
-  if (isNumber(learned) && isNumber(limit) && learned !== limit) notes.push(`learned; ${short(limit)} configured`);
+  if (isNumber(learned)) notes.push(isNumber(configured) ? `learned; ${short(configured)} configured` : "learned");
   if (isNumber(held)) notes.push(`${short(Math.floor(Math.max(0, held)))} held here`);
   say(note, notes.join("; "));
-  if (!isNumber(available) || !isNumber(counts)) {
+  if (!isNumber(available) || !isNumber(limit)) {
     say(text, "not limited");
     bar.hidden = true;
     return;
   }
   const left = Math.max(0, available);
-  say(text, `${short(Math.floor(left))} of ${short(counts)}`);
+  say(text, `${short(Math.floor(left))} of ${short(limit)}`);
   bar.hidden = false;
-  bar.value = counts > 0 ? Math.min(1, left / counts) : 0;
+  bar.value = limit > 0 ? Math.min(1, left / limit) : 0;
   bar.setAttribute("aria-label", label);
 }
 
@@ -82,8 +81,8 @@ function showTarget(parts, target) {
   if (parts.state.title !== explained) parts.state.title = explained;
   say(parts.explained, explained === "" ? "" : ` (${explained})`);
   say(parts.detail, targetDetails(target));
-  setMeter(parts.requests, { available: quota.requests_available, held: quota.requests_held, limit: quota.rpm, learned: quota.learned_rpm }, `requests left of ${name}`);
-  setMeter(parts.tokens, { available: quota.tokens_available, held: quota.tokens_held, limit: quota.tpm, learned: quota.learned_tpm }, `tokens left of ${name}`);
+  setMeter(parts.requests, { available: quota.requests_available, held: quota.requests_held, limit: quota.rpm, learned: quota.learned_rpm, configured: quota.configured_rpm }, `requests left of ${name}`);
+  setMeter(parts.tokens, { available: quota.tokens_available, held: quota.tokens_held, limit: quota.tpm, learned: quota.learned_tpm, configured: quota.configured_tpm }, `tokens left of ${name}`);
   say(parts.inFlight, count(quota.in_flight));
   say(parts.waiting, count(target.waiters));
   say(parts.latency, target.latency_ms > 0 ? length(target.latency_ms) : DASH);
