@@ -1,5 +1,5 @@
 //! `sluice demo`: the gateway in front of a simulated Bedrock, and a burst that shows what it
-//! does.
+//! does: fallback to other models, and a queue for the requested one.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -35,8 +35,15 @@ use crate::telemetry::process_log;
 use crate::upstream::credentials::{CredentialsProvider, Sts};
 use crate::upstream::sign;
 
-/// Requests per minute of each model of the shipped config, in its order.
-const QUOTAS: [u64; 4] = [8, 8, 8, 60];
+/// Tokens per minute of each model of the shipped config, in its order. Few requests fit at once,
+/// since each takes the maximum of its output until it is answered.
+const QUOTAS: [u64; 4] = [100_000, 100_000, 100_000, 600_000];
+
+/// The maximum of output of each request, and what a request without one is counted with.
+const MAX_TOKENS: u32 = 10_000;
+
+/// How long requests wait for their model in the last burst.
+const WAIT: &str = "10s";
 
 /// Arguments of `sluice demo`.
 #[derive(Debug, clap::Args)]
@@ -48,9 +55,9 @@ pub(super) struct Arguments {
     #[arg(long, default_value = "127.0.0.1:9090")]
     admin_listen: SocketAddr,
     /// Number of requests to send at once.
-    #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u16).range(1..=500))]
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..=500))]
     burst: u16,
-    /// Exit after the burst instead of serving.
+    /// Exit after the bursts instead of serving.
     #[arg(long)]
     once: bool,
 }
@@ -111,7 +118,12 @@ fn config(arguments: &Arguments, simulator: &Simulator) -> Result<Config, String
     .collect();
     let loaded = Config::from_toml(SHIPPED, "config.toml", &environment)
         .map_err(|error| error.to_string())?;
-    Ok(loaded.on(today()).config)
+    let mut config = loaded.on(today()).config;
+    for (target, quota) in config.targets.iter_mut().zip(QUOTAS) {
+        target.tpm = Some(quota);
+        target.assumed_max_output_tokens = Some(MAX_TOKENS);
+    }
+    Ok(config)
 }
 
 struct Demo {
@@ -122,12 +134,32 @@ struct Demo {
     controls: Controls,
 }
 
-/// How many requests each model answered, and how many were not answered.
+/// How many requests each model answered, how many of them waited for that, and how many were not
+/// answered.
 #[derive(Debug, Default)]
 struct Tally {
     answered: BTreeMap<String, usize>,
+    waited: usize,
     throttled: usize,
     failed: usize,
+}
+
+/// How a burst is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// Straight to Bedrock, signed.
+    Straight,
+    /// Through the gateway, with its fallback.
+    Fallback,
+    /// Through the gateway, and with a wait for the requested model.
+    Wait,
+}
+
+/// An answer.
+struct Answered {
+    status: StatusCode,
+    model: String,
+    waited: bool,
 }
 
 impl Demo {
@@ -149,7 +181,8 @@ impl Demo {
         })
     }
 
-    /// Sends the burst once straight to the simulated Bedrock and once through the gateway.
+    /// Sends the burst straight to the simulated Bedrock, through the gateway, and through the gateway
+    /// with a wait for the requested model.
     async fn show(&self, gateway: SocketAddr, burst: usize, access_log: &AccessLog) {
         let Some((requested, _)) = self.models.first() else { return };
         let print = |text: &str| access_log.write_message(text);
@@ -157,14 +190,14 @@ impl Demo {
             "Sluice at http://{gateway}, in front of a simulated Bedrock at http://{}.",
             self.bedrock
         ));
-        print("The simulated quotas, in requests a minute:");
+        print("The quotas, in tokens a minute:");
         for ((model, _), quota) in self.models.iter().zip(QUOTAS) {
-            print(&format!("  {quota:>3}  {model}"));
+            print(&format!("  {quota:>6}  {model}"));
         }
         self.refill();
         print(&format!("\n{burst} requests at once for {requested}, straight to Bedrock:"));
         let progress = Progress::start();
-        let straight = self.burst(self.bedrock, burst, true, |done| {
+        let straight = self.burst(self.bedrock, burst, Way::Straight, |done| {
             progress.show(&format!("{done} of {burst} answered"));
         });
         let straight = straight.await;
@@ -172,51 +205,53 @@ impl Demo {
         straight.print(access_log);
         self.refill();
         print(&format!("\nThe same {burst} through Sluice, as its access log shows them:"));
-        let tally = self.burst(gateway, burst, false, |_| {}).await;
-        print("\nIn sum:");
-        tally.print(access_log);
+        let fallback = self.burst(gateway, burst, Way::Fallback, |_| {}).await;
+        self.refill();
+        print(&format!("\nThe same {burst}, which wait up to {WAIT} for the requested model:"));
+        let wait = self.burst(gateway, burst, Way::Wait, |_| {}).await;
+        print(&format!("\nIn sum, of {burst} requests:"));
+        print("                    answered   by its model   by another   after a wait   lost");
+        for (name, tally) in
+            [("without Sluice", straight), ("with fallback", fallback), ("with waiting", wait)]
+        {
+            print(&tally.row(name, requested));
+        }
+        // Requests of visitors may name no maximum, and would take more than the whole quota.
+        self.controls.quotas.clear_limits();
     }
 
     fn refill(&self) {
         for ((model, _), quota) in self.models.iter().zip(QUOTAS) {
-            let settings = ModelSettings { rpm: Some(quota), ..ModelSettings::default() };
+            let settings = ModelSettings { tpm: Some(quota), ..ModelSettings::default() };
             self.controls.quotas.set(model, settings);
         }
     }
 
     /// Sends so many at once and passes the number of answers to `tell`.
-    async fn burst(
-        &self,
-        to: SocketAddr,
-        count: usize,
-        signed: bool,
-        tell: impl Fn(usize),
-    ) -> Tally {
+    async fn burst(&self, to: SocketAddr, count: usize, way: Way, tell: impl Fn(usize)) -> Tally {
         let mut tally = Tally::default();
-        let asks = (0..count).map(|number| self.ask(to, number, signed));
+        let asks = (0..count).map(|number| self.ask(to, number, way));
         let mut answers = asks.collect::<FuturesUnordered<_>>().enumerate();
         while let Some((before, answer)) = answers.next().await {
             tell(before + 1);
             match answer {
-                Ok((StatusCode::OK, model)) => *tally.answered.entry(model).or_default() += 1,
-                Ok((StatusCode::TOO_MANY_REQUESTS, _)) => tally.throttled += 1,
+                Ok(Answered { status: StatusCode::OK, model, waited }) => {
+                    *tally.answered.entry(model).or_default() += 1;
+                    tally.waited += usize::from(waited);
+                }
+                Ok(Answered { status: StatusCode::TOO_MANY_REQUESTS, .. }) => tally.throttled += 1,
                 Ok(_) | Err(_) => tally.failed += 1,
             }
         }
         tally
     }
 
-    /// Calls the first model; returns the status and the model that answered.
-    async fn ask(
-        &self,
-        to: SocketAddr,
-        number: usize,
-        signed: bool,
-    ) -> Result<(StatusCode, String), BoxError> {
+    /// Calls the first model.
+    async fn ask(&self, to: SocketAddr, number: usize, way: Way) -> Result<Answered, BoxError> {
         let (requested, encoded) = self.models.first().ok_or("no models")?;
         let body = serde_json::json!({
             "messages": [{ "role": "user", "content": [{ "text": format!("request {number}") }] }],
-            "inferenceConfig": { "maxTokens": 64 },
+            "inferenceConfig": { "maxTokens": MAX_TOKENS },
         });
         let body = Bytes::from(body.to_string());
         let path = model_path(Operation::Converse, encoded).ok_or("Converse has no path")?;
@@ -225,7 +260,11 @@ impl Demo {
             .header(HOST, to.to_string())
             .body(())?
             .into_parts();
-        if signed {
+        if way == Way::Wait {
+            let wait = HeaderValue::from_static(WAIT);
+            head.headers.insert("x-sluice-wait-before-fallback", wait);
+        }
+        if way == Way::Straight {
             let auth: Arc<_> = self.credentials.auth().ok_or("no credentials")?;
             let hash = PayloadHash::of(&body);
             sign::authorize(&mut head, || hash, &auth, &self.region, SystemTime::now())?;
@@ -235,9 +274,11 @@ impl Demo {
         let status = response.status();
         let model = response.headers().get("x-sluice-model").and_then(|value| value.to_str().ok());
         let model = model.unwrap_or(requested).to_owned();
+        let queued = response.headers().get("x-sluice-queued-ms");
+        let waited = queued.is_some_and(|millis| millis != "0");
         // An answer counts when it is complete.
         response.into_body().collect().await?;
-        Ok((status, model))
+        Ok(Answered { status, model, waited })
     }
 
     /// Prints what a visitor can try.
@@ -245,7 +286,7 @@ impl Demo {
         let Some((model, _)) = self.models.first() else { return };
         access_log.write_message(&format!(
             r#"
-Now you. The throttled models are cooling down, so the next one answers:
+Now you:
 
 curl -i http://{gateway}/model/{model}/converse \
   -H 'content-type: application/json' \
@@ -265,6 +306,8 @@ print(answer["output"]["message"]["content"][0]["text"])
 print("answered by", answer["ResponseMetadata"]["HTTPHeaders"]["x-sluice-model"])
 EOF
 
+Status page: http://{admin}/status
+The same in a terminal: sluice top --url http://{admin}
 Metrics: curl -s http://{admin}/metrics | grep ^sluice_
 Requests show up here as they are answered. Stop with Ctrl-C.
 "#
@@ -273,6 +316,15 @@ Requests show up here as they are answered. Stop with Ctrl-C.
 }
 
 impl Tally {
+    /// A row of the table at the end.
+    fn row(&self, name: &str, requested: &str) -> String {
+        let answered: usize = self.answered.values().sum();
+        let own = self.answered.get(requested).copied().unwrap_or_default();
+        let (others, lost) = (answered - own, self.throttled + self.failed);
+        let waited = self.waited;
+        format!("  {name:<16} {answered:>9}   {own:>12}   {others:>10}   {waited:>12}   {lost:>4}")
+    }
+
     fn print(&self, access_log: &AccessLog) {
         let print = |text: &str| access_log.write_message(text);
         for (model, count) in &self.answered {

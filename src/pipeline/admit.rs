@@ -74,7 +74,9 @@ pub(super) async fn admit(
         Ok(place) => place,
         Err(full) => {
             routed.fallback_from = None;
+            let held = group.held_among(routed.remaining());
             if let Some((index, permit)) = group.enter_past_queue(routed.remaining()) {
+                routed.note_held(&held);
                 return Ok(Admission::Go(index, permit));
             }
             return Err(match full {

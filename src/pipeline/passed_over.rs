@@ -149,6 +149,10 @@ fn reason_of(
     if routed.is_left_out(index) {
         return None;
     }
+    if !is_over && routed.is_left_out(index) && routed.fallback_from > Some(now) {
+        // While the request waits for its model, other models rank below.
+        return None;
+    }
     if state.is_held_by_others {
         return Some(PassedOverReason::Queue);
     }

@@ -139,6 +139,16 @@ impl TargetGroup {
         })
     }
 
+    /// The indices of those candidates whose quota a waiter holds.
+    pub fn held_among(&self, candidates: impl Iterator<Item = Candidate>) -> Vec<usize> {
+        let held = self.held.lock().clone();
+        let is_held = |candidate: &Candidate| {
+            let quota = candidate.target.quota();
+            candidate.demand.draws_on_quota() && held.iter().any(|held| Arc::ptr_eq(held, quota))
+        };
+        candidates.filter(is_held).map(|candidate| candidate.index).collect()
+    }
+
     /// Joins the queue. Must be called within a tokio runtime.
     pub fn join(self: &Arc<Self>, flow: Flow, candidates: Candidates) -> Waiting<'_> {
         self.dispatcher

@@ -77,7 +77,7 @@ class Docker(unittest.TestCase):
                 continue
             for path in re.findall(r'include_(?:str|bytes)!\(\s*"([^"]+)"', text):
                 inside = (file.parent / path).resolve().relative_to(ROOT)
-                self.assertIn(inside.parts[0], allowed, f"{file.name} includes {inside}")
+                self.assertTrue(allowed & {inside.parts[0], str(inside)}, f"{file.name} includes {inside}")
         for path in re.findall(r'(?m)^path = "(.*)"', (ROOT / "Cargo.toml").read_text()):
             self.assertIn(pathlib.Path(path).parts[0], allowed)
 

@@ -30,6 +30,7 @@ NOT_IN_THE_RUN = {
     "sluice_credentials_expiry_seconds": "its keys have no end",
     "sluice_connections_ended_total": "nobody is slow or breaks the protocol",
     "sluice_mock_answers_total": "mock answers are off",
+    "sluice_model_retirement_seconds": "AWS serves its models without an end",
     "sluice_tls_certificate_expiry_seconds": "the listener speaks in the clear",
     "sluice_tls_handshake_failures_total": "the listener speaks in the clear",
     "sluice_tls_reloads_total": "the listener speaks in the clear",

@@ -291,6 +291,26 @@ async fn another_region_is_no_other_model() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn other_models_are_not_passed_over_while_a_request_waits_for_its_own() {
+    let simulator = Simulator::start().await;
+    let config = Config::without_routes(&simulator)
+        .without_admin_key()
+        .set(&format!("targets.{BEST}.model"), PRIMARY)
+        .set(&format!("targets.{NEXT}.model"), SECOND)
+        .set("targets.elsewhere.model", PRIMARY)
+        .set("targets.elsewhere.region", "us-west-2")
+        .route(PRIMARY, &[BEST, NEXT, "elsewhere"]);
+    let gateway = Gateway::start(&config).await;
+    drain(&gateway, BEST).await;
+    let waits = Ask::new(&gateway, "hello").header("x-sluice-wait-before-fallback", "2s");
+    let answer = waits.send().await;
+    assert_eq!(answer.header("x-sluice-region"), Some("us-west-2"), "{}", answer.text());
+    assert_eq!(answer.header(HEADER), Some("drained"));
+    let log = gateway.access_log(1).await;
+    assert_eq!(log[0]["passed_over"], passed_over(&[(BEST, "drained")]), "{log:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_target_that_answers_after_all_was_not_passed_over() {
     let simulator = Simulator::start().await;
     let config = Config::models(&simulator, 2)
