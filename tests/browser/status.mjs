@@ -269,6 +269,9 @@ describe("a page whose gateway tells of", () => {
     // 59 in each of the last six steps.
     await plot.and(page.locator('[aria-valuetext^="now: all 354"]')).waitFor();
     assert.match(await page.locator("#figure-requests .tick").allTextContents().then((all) => all.join(" ")), /^0 200 400 \d\d:\d\d \d\d:\d\d now$/);
+    // No axis is so short that its values look alike.
+    assert.match(await page.locator("#figure-wait .tick").allTextContents().then((all) => all.join(" ")), /^0 ms 500 ms 1\.0 s /);
+    assert.match(await page.locator("#figure-cost .tick").allTextContents().then((all) => all.join(" ")), /^0\.00 0\.005 0\.01 /);
     await plot.focus();
     await page.keyboard.press("Home");
     assert.match(await plot.getAttribute("aria-valuetext"), /^\d\d:\d\d: all 0, failed 0/);

@@ -14,8 +14,8 @@ const PLOTS = {
   choice: new Plot({ id: "choice", title: "Fallbacks and throttles", unit: "a minute", format: perMinute }),
   clients: new Plot({ id: "clients", title: "Requests by client", unit: "a minute", format: perMinute }),
   queue: new Plot({ id: "queue", title: "Requests waiting in the queue", unit: "peak", format: perMinute }),
-  wait: new Plot({ id: "wait", title: "Longest wait in the queue", unit: "peak", format: seconds, isWhole: false }),
-  cost: new Plot({ id: "cost", title: "Cost", unit: "USD a minute", format: usd, isWhole: false }),
+  wait: new Plot({ id: "wait", title: "Longest wait in the queue", unit: "peak", format: seconds, isWhole: false, least: 1000 }),
+  cost: new Plot({ id: "cost", title: "Cost", unit: "USD a minute", format: usd, isWhole: false, least: 0.01 }),
 };
 const FIRST_CHOICE = new Plot({ id: "first-choice", title: "Answered by the first choice", unit: "%", format: (value) => `${value.toFixed(value === 100 ? 0 : 1)} %`, tick: (value) => `${value} %`, most: 100 });
 

@@ -13,20 +13,18 @@ function draw(tag, attributes = {}, text = "") {
 }
 
 // A round number that is not below the highest value, so that halves of the axis are round, too.
-function roundTop(most, isWhole) {
-  const least = isWhole ? 2 : 0;
-  const value = Math.max(most, least, Number.MIN_VALUE);
-  if (most <= 0) return isWhole ? 2 : 1;
+function roundTop(value, isWhole) {
   const power = 10 ** Math.floor(Math.log10(value));
   const step = [1, 2, 4, 6, 8, 10].find((factor) => factor * power >= value * (1 - 1e-9)) ?? 10;
   const top = step * power;
   return isWhole && top % 2 === 1 ? top + 1 : top;
 }
 
-// `format` makes a value readable with its unit, `tick` makes it short for the axis.
+// `format` makes a value readable with its unit, `tick` makes it short for the axis. The axis ends at `most`,
+// or at a value that is not below `least`.
 class Plot {
-  constructor({ id, title, unit, format, tick = format, isWhole = true, most }) {
-    Object.assign(this, { title, unit, format, tick, isWhole, most });
+  constructor({ id, title, unit, format, tick = format, isWhole = true, least = 2, most }) {
+    Object.assign(this, { title, unit, format, tick, isWhole, least, most });
     this.series = [];
     this.svg = draw("svg", { "aria-hidden": "true", focusable: "false" });
     this.stage = make("div", { className: "stage", tabIndex: 0 }, this.svg);
@@ -55,7 +53,7 @@ class Plot {
     const width = this.stage.clientWidth;
     if (!this.times || width === 0) return;
     const values = this.series.flatMap((one) => one.values).filter(isNumber);
-    const top = this.most ?? roundTop(Math.max(0, ...values), this.isWhole);
+    const top = this.most ?? roundTop(Math.max(this.least, ...values), this.isWhole);
     this.x = (time) => MARGIN.left + ((time - this.from) / (this.to - this.from)) * (width - MARGIN.left - MARGIN.right);
     this.y = (value) => HEIGHT - MARGIN.bottom - (value / top) * (HEIGHT - MARGIN.top - MARGIN.bottom);
     const parts = [];
