@@ -26,9 +26,9 @@ use crate::system::time::timeout_at;
 #[derive(Debug)]
 pub(super) enum Admission {
     /// Leave to send to the candidate with this index.
-    Go(usize, Permit),
+    Admitted(usize, Permit),
     /// This request is done with every candidate.
-    NothingLeft,
+    NoCandidate,
 }
 
 /// Takes the best candidate that has room, or waits for one. A `preferred` candidate is tried first,
@@ -39,45 +39,46 @@ pub(super) async fn admit(
     wait_budget: &mut WaitBudget,
 ) -> Result<Admission, GatewayError> {
     let now = Instant::now();
-    let is_in =
+    let is_remaining =
         |index: &usize| routed.candidates.get(*index).is_some_and(|it| it.leave_reason.is_none());
-    let again = preferred.filter(is_in).and_then(|index| routed.candidate(index));
-    if let Some(candidate) = again
+    let preferred_candidate =
+        preferred.filter(is_remaining).and_then(|index| routed.candidate(index));
+    if let Some(candidate) = preferred_candidate
         && let Ok(permit) = candidate.target.enter(candidate.demand, now)
     {
-        return Ok(Admission::Go(candidate.index, permit));
+        return Ok(Admission::Admitted(candidate.index, permit));
     }
     if let Some(from) = routed.fallback_from {
-        let give_up = give_up(routed, wait_budget, now);
-        routed.fallback_from = Some(from.min(last_moment(give_up, now)));
+        let wait_until = wait_deadline(routed, wait_budget, now);
+        routed.fallback_from = Some(from.min(last_moment(wait_until, now)));
     }
     if let Some((index, permit)) = routed.enter() {
-        return Ok(Admission::Go(index, permit));
+        return Ok(Admission::Admitted(index, permit));
     }
     routed.leave_denied();
     if let Some((index, permit)) = routed.enter() {
-        return Ok(Admission::Go(index, permit));
+        return Ok(Admission::Admitted(index, permit));
     }
     let group = Arc::clone(&routed.route.group);
     let candidates: Candidates = routed.remaining().collect();
     if candidates.is_empty() {
-        return Ok(Admission::NothingLeft);
+        return Ok(Admission::NoCandidate);
     }
     let gateway = Arc::clone(routed.context.gateway());
-    let mut give_up = give_up(routed, wait_budget, now);
+    let mut wait_until = wait_deadline(routed, wait_budget, now);
     let name = routed.context.caller.client.as_ref().and_then(Caller::name);
-    let place = match give_up > now && may_recover_by(&candidates, give_up, now) {
+    let queue_slot = match wait_until > now && may_recover_by(&candidates, wait_until, now) {
         true => gateway.queue_limits.enter(routed.body.len(), name).map_err(Some),
         false => Err(None),
     };
-    let _place = match place {
-        Ok(place) => place,
+    let _queue_slot = match queue_slot {
+        Ok(queue_slot) => queue_slot,
         Err(full) => {
             routed.fallback_from = None;
-            let held = group.held_among(routed.remaining());
+            let claimed = group.claimed_among(routed.remaining());
             if let Some((index, permit)) = group.enter_past_queue(routed.remaining()) {
-                routed.note_held(&held);
-                return Ok(Admission::Go(index, permit));
+                routed.set_claimed_by_others(&claimed);
+                return Ok(Admission::Admitted(index, permit));
             }
             return Err(match full {
                 Some(full) => {
@@ -89,43 +90,43 @@ pub(super) async fn admit(
         }
     };
     routed.context.answer.has_waited_for_model |= left_out_until(&candidates, now).is_some();
-    let (granted, held_from) = {
+    let (granted, claimed_better) = {
         let span = routed.context.start_wait();
-        let mut waiting = group.join(flow(&routed.context), candidates.clone());
+        let mut waiting = group.enqueue(flow(&routed.context), candidates.clone());
         let mut is_ending = false;
         let granted = loop {
             tokio::select! {
-                granted = timeout_at(give_up, waiting.granted()) => break granted.ok().flatten(),
+                granted = timeout_at(wait_until, waiting.granted()) => break granted.ok().flatten(),
                 end = gateway.shutdown_deadline.wait_until_set(), if !is_ending => {
                     let now = Instant::now();
                     if !may_recover_by(&candidates, end, now) {
                         break None;
                     }
                     is_ending = true;
-                    give_up = give_up.min(end);
-                    waiting.use_all_from(last_moment(give_up, now));
+                    wait_until = wait_until.min(end);
+                    waiting.use_all_from(last_moment(wait_until, now));
                 }
             }
         };
         if let (Some(span), true) = (&span, granted.is_some()) {
             span.record_served();
         }
-        (granted, waiting.held_from().to_vec())
+        (granted, waiting.claimed_better().to_vec())
     };
-    routed.note_held(&held_from);
+    routed.set_claimed_by_others(&claimed_better);
     let waited = now.elapsed();
     routed.context.timing.queued += waited;
     wait_budget.left = wait_budget.left.saturating_sub(waited);
     match granted {
-        Some((index, permit)) => Ok(Admission::Go(index, permit)),
+        Some((index, permit)) => Ok(Admission::Admitted(index, permit)),
         None => Err(GatewayError::no_target(routed)),
     }
 }
 
 /// When a wait that begins now ends at the latest: in time for its client, and for the end of the
 /// process.
-fn give_up(routed: &RoutedRequest, wait_budget: &WaitBudget, now: Instant) -> Instant {
-    routed.context.gateway().shutdown_deadline.earlier_of(wait_budget.give_up(now))
+fn wait_deadline(routed: &RoutedRequest, wait_budget: &WaitBudget, now: Instant) -> Instant {
+    routed.context.gateway().shutdown_deadline.earlier_of(wait_budget.wait_deadline(now))
 }
 
 fn flow(context: &RequestContext) -> Flow {

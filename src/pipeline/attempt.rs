@@ -34,7 +34,11 @@ use crate::quota::InFlightGuard;
 use crate::routing::{ActiveReservation, Permit, Target};
 use crate::system::time::sleep_until;
 use crate::telemetry::Choice;
+use crate::telemetry::access_log::SUCCESS;
 use crate::upstream::{Failure, FailureClass, Reply, Success, TimeLimit};
+
+/// The outcome of an attempt that a hedge overtook, and of a hedge that lost.
+const HEDGE_LOST: &str = "hedge_lost";
 
 /// The innermost service: from a routed request to an answer.
 #[derive(Clone, Debug)]
@@ -72,11 +76,11 @@ async fn answer(mut routed: RoutedRequest) -> Result<Response<ResponseBody>, Req
         deadline,
         preferred: None,
         best: BestFailure::default(),
-        moved_from: None,
-        why_not_best: None,
+        last_failure: None,
+        best_failure_reason: None,
     };
     let outcome = attempts.run().await;
-    if outcome.as_ref().is_err_and(GatewayError::is_want_of_targets) {
+    if outcome.as_ref().is_err_and(GatewayError::found_no_target) {
         passed_over::note_unanswered(&mut attempts.routed);
     }
     let has_own_deadline = attempts.routed.is_bidirectional();
@@ -123,9 +127,9 @@ struct AttemptLoop {
     preferred: Option<usize>,
     best: BestFailure,
     /// The last failed target and the class of its failure, to count fallbacks.
-    moved_from: Option<(Arc<Target>, &'static str)>,
+    last_failure: Option<(Arc<Target>, &'static str)>,
     /// The class of the last failure of the best candidate.
-    why_not_best: Option<&'static str>,
+    best_failure_reason: Option<&'static str>,
 }
 
 impl AttemptLoop {
@@ -138,13 +142,13 @@ impl AttemptLoop {
                 Err(GatewayError::NoTargetAvailable { is_quota: false, .. })
                     if self.best.is_answer() =>
                 {
-                    Admission::NothingLeft
+                    Admission::NoCandidate
                 }
                 admission => admission?,
             };
             let (index, permit) = match admission {
-                Admission::Go(index, permit) => (index, permit),
-                Admission::NothingLeft => return self.nothing_left(),
+                Admission::Admitted(index, permit) => (index, permit),
+                Admission::NoCandidate => return self.no_candidate_left(),
             };
             if !self.routed.may_try(index, Instant::now()) {
                 // The target denied the operation to others while this request waited.
@@ -163,16 +167,16 @@ impl AttemptLoop {
                 Reply::Success(success) => {
                     let reservation = permit.succeeded(took);
                     let status = success.status.as_u16();
-                    self.routed.context.attempted(&target, "success", status, took, None);
+                    self.routed.context.record_attempt(&target, SUCCESS, status, took, None);
                     self.note_answer(index);
-                    self.routed.context.answer.choice = self.choice(index);
+                    self.routed.context.answer.choice = self.model_choice(index);
                     return Ok(Answer::Success(success, reservation));
                 }
                 Reply::Failure(failure) => failure,
             };
             denial::reclassify(&self.routed, index, &mut failure);
             self.note_failure(index, &target, &failure, took);
-            let is_lost = failure.time_limit == Some(TimeLimit::FirstByte)
+            let is_billed_without_answer = failure.time_limit == Some(TimeLimit::FirstByte)
                 || failure.class == FailureClass::Encoded;
             let input = permit.input();
             let attempts = self.routed.count_attempt(index);
@@ -181,20 +185,20 @@ impl AttemptLoop {
                     self.note_answer(index);
                     return Ok(Answer::Failure(failure, target));
                 }
-                Decision::Continue { keep_as, next } => {
-                    self.best.keep(keep_as, index, &target, failure);
+                Decision::Continue { failure_use, next } => {
+                    self.best.keep(failure_use, index, &target, failure);
                     match next {
                         NextStep::Retry => {
                             self.back_off(attempts).await;
                             self.preferred = Some(index);
                         }
-                        NextStep::Leave(reason) => self.routed.leave(index, reason),
+                        NextStep::Leave(reason) => self.routed.give_up_on(index, reason),
                         NextStep::Choose => {}
                     }
                 }
             }
-            if is_lost {
-                self.routed.context.lose(&target, input)?;
+            if is_billed_without_answer {
+                self.routed.context.charge_lost_attempt(&target, input)?;
             }
             if Instant::now() >= self.deadline {
                 return Err(self.deadline_error());
@@ -223,7 +227,7 @@ impl AttemptLoop {
             let this = &*self;
             let first = this.send(permit.target(), sent);
             let other = || {
-                let other = this.routed.enter_other(index);
+                let other = this.routed.acquire_other(index);
                 other.filter(|_| this.gateway.hedges.spend())
             };
             let second = |target: Arc<Target>, now| async move { this.send(&target, now).await };
@@ -247,9 +251,9 @@ impl AttemptLoop {
         } else {
             (AttemptResult { index, permit, reply, took: sent.elapsed() }, hedge.permit)
         };
-        self.routed.context.attempted(loser.target(), "hedge_lost", 0, Duration::ZERO, None);
+        self.routed.context.record_attempt(loser.target(), HEDGE_LOST, 0, Duration::ZERO, None);
         if self.is_best(loser.target()) {
-            self.why_not_best = Some("hedge_lost");
+            self.best_failure_reason = Some(HEDGE_LOST);
         }
         let answer = &mut self.routed.context.answer;
         answer.passed_over.end_before(&winner.permit.target().name);
@@ -300,10 +304,10 @@ impl AttemptLoop {
 
     /// The end of a request that is done with every candidate: throttled if any target is, since
     /// another try later may succeed; else the best candidate's own failure.
-    fn nothing_left(&mut self) -> Result<Answer, GatewayError> {
+    fn no_candidate_left(&mut self) -> Result<Answer, GatewayError> {
         // If the request is only too large, what a fallback's model can't do is no answer to it.
-        let takes_misfit = shortage::excess(&self.routed).is_none();
-        match self.best.take(takes_misfit) {
+        let accepts_unsupported = shortage::excess(&self.routed).is_none();
+        match self.best.take(accepts_unsupported) {
             Some((index, target, failure)) if !failure.class.is_quota() => {
                 passed_over::note_unanswered(&mut self.routed);
                 self.note_answer(index);
@@ -325,14 +329,14 @@ impl AttemptLoop {
         let passed_over = answer.passed_over.first().filter(|_| answer.is_best_passed_over);
         answer.fallback_reason = match passed_over {
             Some(best) => Some(best.reason.name()),
-            None => self.why_not_best.filter(|_| index != 0),
+            None => self.best_failure_reason.filter(|_| index != 0),
         };
     }
 
     /// Whose answer that of the candidate with this index is.
-    fn choice(&self, index: usize) -> Option<Choice> {
+    fn model_choice(&self, index: usize) -> Option<Choice> {
         self.routed.call.model()?;
-        Some(if self.routed.is_first_hand(index) { Choice::First } else { Choice::Other })
+        Some(if self.routed.is_first_choice_model(index) { Choice::First } else { Choice::Other })
     }
 
     fn note_failure(
@@ -343,21 +347,21 @@ impl AttemptLoop {
         took: Duration,
     ) {
         if index == 0 {
-            self.why_not_best = Some(failure.class.name());
+            self.best_failure_reason = Some(failure.class.name());
         }
         let status = if failure.from_upstream { failure.status.as_u16() } else { 0 };
         let reason = Some(failure.reason());
-        self.routed.context.attempted(target, failure.name(), status, took, reason);
-        self.moved_from = Some((Arc::clone(target), failure.class.name()));
+        self.routed.context.record_attempt(target, failure.name(), status, took, reason);
+        self.last_failure = Some((Arc::clone(target), failure.class.name()));
     }
 
     /// Counts a request that goes to another target than the one that failed last or, before its
     /// first attempt, than the best one.
     fn count_fallback(&mut self, to: &Target) {
-        let moved_from = self.moved_from.take();
+        let last_failure = self.last_failure.take();
         let answer = &self.routed.context.answer;
         let passed_over = answer.passed_over.first().filter(|_| answer.attempts.is_empty());
-        let (from, reason) = match (&moved_from, passed_over) {
+        let (from, reason) = match (&last_failure, passed_over) {
             (Some((from, reason)), _) => (&from.name, *reason),
             (None, Some(best)) => (&best.target, best.reason.name()),
             (None, None) => return,

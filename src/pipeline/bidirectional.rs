@@ -28,7 +28,7 @@ pub(super) async fn send(
 ) -> Reply {
     // The client's events may go on when the answer has ended: they end with the request's record.
     let over = CancellationToken::new();
-    routed.context.guards.over = Some(over.clone().drop_guard());
+    routed.context.guards.cancel_events = Some(over.clone().drop_guard());
     let span = routed.context.start_attempt(target);
     let reply = match signed(routed, target, events, over, span.as_ref()) {
         Ok(request) => {

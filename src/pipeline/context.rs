@@ -49,7 +49,7 @@ pub(super) const PANICKED: &str = "the gateway failed on this request";
 
 /// What is encoded of such a path: all that is not plain ASCII, so that nothing in it can pose as
 /// something else where the log is read.
-const UNLOGGED: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'\\');
+const LOG_ENCODE_SET: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'\\');
 
 /// The record of one request.
 #[derive(Debug)]
@@ -89,7 +89,7 @@ pub(super) struct CallInfo {
     unparsed: Option<Box<(String, String)>>,
     pub(super) body_bytes: u64,
     /// The pattern of the config that the requested model matches: its label in metrics.
-    pub(super) latency: Option<Arc<ModelLatency>>,
+    pub(super) pattern: Option<Arc<ModelLatency>>,
     /// What the service tier costs on top, in per cent.
     pub(super) surcharge: u64,
 }
@@ -141,7 +141,7 @@ pub(super) struct Guards {
     /// One of its client's requests at once. Written by `limit`.
     pub(super) concurrency: Option<ConcurrencyPermit>,
     /// Ends what depends on the request. Written by `bidirectional`.
-    pub(super) over: Option<DropGuard>,
+    pub(super) cancel_events: Option<DropGuard>,
     /// A part of what may be in flight. Written by `shed` and `read_body`.
     pub(super) in_flight: Option<InFlightGuard>,
     /// A part of its client's quota of tokens. Written by `route`.
@@ -210,7 +210,7 @@ impl RequestContext {
     }
 
     /// Notes an attempt that has an outcome, and why it failed if it did.
-    pub(super) fn attempted(
+    pub(super) fn record_attempt(
         &mut self,
         target: &Target,
         outcome: &'static str,
@@ -236,14 +236,14 @@ impl RequestContext {
     }
 
     /// Notes that the head of the answer is on its way.
-    pub(super) fn answering(&mut self, status: StatusCode, error: Option<&str>) {
+    pub(super) fn record_response_head(&mut self, status: StatusCode, error: Option<&str>) {
         self.timing.first_byte = Some(self.timing.started.elapsed());
         self.answer.status = status.as_u16();
         self.answer.error = error.map(str::to_owned);
     }
 
     /// Notes the message that the client gets with a failure.
-    pub(super) fn told(&mut self, message: &str) {
+    pub(super) fn set_client_message(&mut self, message: &str) {
         self.answer.message = Some(plain_text(message, MAX_LOGGED_MESSAGE).into_boxed_str());
     }
 
@@ -251,21 +251,21 @@ impl RequestContext {
     pub(super) fn record_unparsed(&mut self, head: &request::Parts) {
         let method = head.method.as_str().chars().take(MAX_LOGGED_METHOD).collect();
         let path = without_query(head.uri.path());
-        let path = utf8_percent_encode(path, UNLOGGED);
+        let path = utf8_percent_encode(path, LOG_ENCODE_SET);
         let path = path.flat_map(str::chars).take(MAX_LOGGED_PATH).collect();
         self.call.unparsed = Some(Box::new((method, path)));
     }
 
     /// Notes the tokens that the client has spent so far, as far as is known.
-    pub(super) fn spent(&mut self, input: u64, output: u64) {
-        self.consumption.passed = Some(Usage { input, output, ..Usage::default() });
+    pub(super) fn record_tokens(&mut self, input: u64, output: u64) {
+        self.consumption.relayed = Some(Usage { input, output, ..Usage::default() });
         if let Some(allowance) = &mut self.guards.tokens {
             allowance.charge(input.saturating_add(output));
         }
     }
 
     /// Notes what the client got; the last note counts.
-    pub(super) fn ended(&mut self, outcome: Outcome) {
+    pub(super) fn set_outcome(&mut self, outcome: Outcome) {
         self.answer.outcome = outcome;
     }
 
@@ -276,12 +276,12 @@ impl RequestContext {
     }
 
     /// Notes that something panicked on the request's way.
-    pub(super) fn panicked(&mut self) {
+    pub(super) fn record_panic(&mut self) {
         self.answer.outcome = Outcome::Panic;
         if self.timing.first_byte.is_none() {
             self.answer.status = ErrorKind::InternalServer.status().as_u16();
             self.answer.error = Some(ErrorKind::InternalServer.name().to_owned());
-            self.told(PANICKED);
+            self.set_client_message(PANICKED);
         }
         self.gateway.metrics.panics.inc();
         let trace_id = self.trace_context.map(|it| tracing::field::display(it.trace_id));
@@ -294,7 +294,7 @@ impl RequestContext {
         if let (Some(choice), Outcome::Success) = (self.answer.choice, self.answer.outcome) {
             metrics.count_answer(choice);
         }
-        let pattern = self.call.latency.as_deref().unwrap_or(&metrics.unrouted);
+        let pattern = self.call.pattern.as_deref().unwrap_or(&metrics.unrouted);
         let asked = RequestLabels {
             operation: self.call.operation,
             requested: pattern.label_id(metrics),
@@ -351,10 +351,10 @@ impl RequestContext {
     /// When that uses up the client's budget.
     pub(super) fn charge_so_far(&mut self, reported: Option<Usage>) -> Result<(), OverBudget> {
         if let Some(usage) = reported {
-            self.spent(usage.input + usage.cache_write, usage.output);
+            self.record_tokens(usage.input + usage.cache_write, usage.output);
         }
         let target = self.answer.target.as_ref().filter(|_| self.guards.budget.is_some());
-        let usage = reported.or(self.consumption.passed);
+        let usage = reported.or(self.consumption.relayed);
         let cost = target.zip(usage).and_then(|(target, usage)| cost(target, &usage, self.terms()));
         match (&mut self.guards.budget, cost) {
             (Some(budget), Some(cost)) => budget.has_cost(cost),
@@ -368,14 +368,18 @@ impl RequestContext {
     ///
     /// # Errors
     /// When the client has nothing left for another attempt.
-    pub(super) fn lose(&mut self, target: &Arc<Target>, input: u64) -> Result<(), OverBudget> {
+    pub(super) fn charge_lost_attempt(
+        &mut self,
+        target: &Arc<Target>,
+        input: u64,
+    ) -> Result<(), OverBudget> {
         let terms = PriceTerms {
             prices: &self.gateway.prices,
             operation: self.call.operation,
             surcharge: self.call.surcharge,
         };
         let Some(budget) = &mut self.guards.budget else { return Ok(()) };
-        match self.consumption.lose(target, input, terms) {
+        match self.consumption.add_lost_attempt(target, input, terms) {
             Some(cost) => budget.renew(cost),
             None => Ok(()),
         }
@@ -389,7 +393,7 @@ impl RequestContext {
         }
     }
 
-    fn write_record(&self, request_id: &str, duration: Duration, used: Option<&Used>) {
+    fn write_usage_record(&self, request_id: &str, duration: Duration, used: Option<&Used>) {
         let log = &self.gateway.usage_log;
         if !log.is_on() {
             return;
@@ -433,17 +437,17 @@ impl Drop for RequestContext {
         let duration = self.timing.started.elapsed();
         // A request on whose way something panicked takes its record along.
         if std::thread::panicking() {
-            self.panicked();
+            self.record_panic();
         }
         let mut text = Uuid::encode_buffer();
         let request_id: &str = self.request_id.hyphenated().encode_lower(&mut text);
         let used = self.consumption.used(self.answer.target.as_ref(), self.terms());
         self.settle_budget(used.as_ref());
         if let Some(usage) = self.consumption.reported {
-            self.spent(usage.input + usage.cache_write, usage.output);
+            self.record_tokens(usage.input + usage.cache_write, usage.output);
         }
         self.count(duration, used.as_ref());
-        self.write_record(request_id, duration, used.as_ref());
+        self.write_usage_record(request_id, duration, used.as_ref());
         self.gateway.access_log.write(&AccessLogEntry {
             time: self.timing.arrived,
             request_id,

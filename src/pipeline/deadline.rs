@@ -25,7 +25,7 @@ pub(super) struct WaitBudget {
 
 impl WaitBudget {
     /// When a wait that begins now ends at the latest.
-    pub(super) fn give_up(&self, now: Instant) -> Instant {
+    pub(super) fn wait_deadline(&self, now: Instant) -> Instant {
         self.deadline.min(now + self.left)
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use http::StatusCode;
 
-use super::best_failure::KeepAs;
+use super::best_failure::FailureUse;
 use super::denial;
 use super::routed::{LeaveReason, RoutedRequest};
 use crate::bedrock::Extras;
@@ -25,7 +25,7 @@ pub(super) enum Decision {
     /// There may be another attempt.
     Continue {
         /// Whether the failure may still be the client's answer.
-        keep_as: KeepAs,
+        failure_use: FailureUse,
         /// Which candidate is next.
         next: NextStep,
     },
@@ -62,18 +62,18 @@ pub(super) fn decide(
     }
     let is_repeatable = !routed.is_bidirectional();
     let may_retry = is_repeatable && attempts < config.retry.attempts;
-    let leave = |keep_as, reason| (keep_as, NextStep::Leave(reason));
+    let leave = |failure_use, reason| (failure_use, NextStep::Leave(reason));
     let status = failure.error_status();
     let cause = |reason| OutageCause {
         reason,
         message: failure.reason(),
         request_id: Some(routed.context.request_id),
     };
-    let (keep_as, next) = match failure.class {
+    let (failure_use, next) = match failure.class {
         FailureClass::Throttled => {
             if let Some(excess) = routed.excess(&target) {
                 permit.release();
-                leave(KeepAs::Nothing, LeaveReason::Oversized(excess))
+                leave(FailureUse::Nothing, LeaveReason::Oversized(excess))
             } else {
                 let dimension = Dimension::of_throttle(&failure.reported.message);
                 let cause = cause(OutageReason::Throttled);
@@ -87,18 +87,19 @@ pub(super) fn decide(
                         NextStep::Choose
                     }
                     Strategy::FallbackFirst => {
-                        let is_alone = is_repeatable && !routed.is_another_free(index);
-                        permit.throttled(dimension, is_alone, &cause);
+                        let has_no_alternative =
+                            is_repeatable && !routed.has_free_alternative(index);
+                        permit.throttled(dimension, has_no_alternative, &cause);
                         NextStep::Choose
                     }
                 };
-                (KeepAs::Failure, next)
+                (FailureUse::Failure, next)
             }
         }
         FailureClass::Exhausted => {
             let cause = cause(OutageReason::Exhausted);
             permit.take_out(config.fallback.daily_cooldown, true, &cause);
-            (KeepAs::Failure, NextStep::Choose)
+            (FailureUse::Failure, NextStep::Choose)
         }
         FailureClass::Transient => {
             permit.failed(failure.from_upstream, &cause(OutageReason::Failed));
@@ -106,7 +107,7 @@ pub(super) fn decide(
                 true => LeaveReason::Failed(status),
                 false => LeaveReason::Unreachable,
             };
-            (KeepAs::Failure, if may_retry { NextStep::Retry } else { NextStep::Leave(reason) })
+            (FailureUse::Failure, if may_retry { NextStep::Retry } else { NextStep::Leave(reason) })
         }
         FailureClass::Slow | FailureClass::Encoded => {
             if failure.class == FailureClass::Encoded {
@@ -114,12 +115,12 @@ pub(super) fn decide(
                 tracing::warn!(%target_name, %reason, "cannot read an upstream response");
             }
             permit.failed(true, &cause(OutageReason::Failed));
-            leave(KeepAs::Failure, LeaveReason::Failed(status))
+            leave(FailureUse::Failure, LeaveReason::Failed(status))
         }
         // Another target may need no new connection, or has other credentials.
         FailureClass::Unusable | FailureClass::ResourceExhausted => {
             permit.release();
-            leave(KeepAs::Failure, LeaveReason::Unusable)
+            leave(FailureUse::Failure, LeaveReason::Unusable)
         }
         FailureClass::Denied => {
             let extras = routed.extras();
@@ -130,9 +131,10 @@ pub(super) fn decide(
             }
             permit.release_after_error(status);
             // What a fallback is denied concerns the operator, not the client.
-            let concerns_client = index == 0 || routed.is_first_hand(index);
-            let keep_as = if concerns_client { KeepAs::Failure } else { KeepAs::Nothing };
-            leave(keep_as, LeaveReason::Denied(status))
+            let concerns_client = index == 0 || routed.is_first_choice_model(index);
+            let failure_use =
+                if concerns_client { FailureUse::Failure } else { FailureUse::Nothing };
+            leave(failure_use, LeaveReason::Denied(status))
         }
         FailureClass::Foreign => {
             let (target_name, reason) = (&target.name, &*failure.reported.message);
@@ -141,9 +143,9 @@ pub(super) fn decide(
                 %target_name, status = status_code, reason, "an upstream response is not from Bedrock"
             );
             permit.release_after_error(status);
-            leave(KeepAs::Failure, LeaveReason::Failed(status))
+            leave(FailureUse::Failure, LeaveReason::Failed(status))
         }
-        FailureClass::Terminal if routed.is_first_hand(index) => {
+        FailureClass::Terminal if routed.is_first_choice_model(index) => {
             if status == StatusCode::FORBIDDEN {
                 // Operators see it; it never keeps requests away.
                 denial::report(routed, &target, failure, Extras::Resources);
@@ -154,8 +156,8 @@ pub(super) fn decide(
         // This model can't do what the request asks for; the requested one may.
         FailureClass::Terminal => {
             permit.release_after_error(status);
-            leave(KeepAs::Misfit, LeaveReason::Misfit(status))
+            leave(FailureUse::Unsupported, LeaveReason::Unsupported(status))
         }
     };
-    if is_repeatable { Decision::Continue { keep_as, next } } else { Decision::Relay }
+    if is_repeatable { Decision::Continue { failure_use, next } } else { Decision::Relay }
 }

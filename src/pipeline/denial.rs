@@ -22,7 +22,8 @@ pub(super) fn reclassify(routed: &RoutedRequest, index: usize, failure: &mut Fai
         return;
     }
     let status = failure.error_status();
-    let is_answer = status == StatusCode::FORBIDDEN && index == 0 && routed.is_first_hand(index);
+    let is_answer =
+        status == StatusCode::FORBIDDEN && index == 0 && routed.is_first_choice_model(index);
     if !is_answer && denial_evidence(status, &failure.reported).is_some() {
         failure.class = FailureClass::Denied;
     }

@@ -43,9 +43,9 @@ impl Eligibility<'_> {
         capabilities: &Capabilities,
     ) -> Option<PassedOverReason> {
         if position > 0
-            && let Some(misfit) = self.misfit(target, capabilities)
+            && let Some(reason) = self.unsupported_reason(target, capabilities)
         {
-            return Some(misfit);
+            return Some(reason);
         }
         (!policy::allows_target(self.context, target)).then_some(PassedOverReason::Policy)
     }
@@ -53,7 +53,11 @@ impl Eligibility<'_> {
     /// Why a target can't be a fallback. The Converse schema is common to all models, except for its
     /// fields for a model's own parameters; any other body belongs to its model family. The target
     /// must support every feature that the request uses.
-    fn misfit(&self, target: &Target, capabilities: &Capabilities) -> Option<PassedOverReason> {
+    fn unsupported_reason(
+        &self,
+        target: &Target,
+        capabilities: &Capabilities,
+    ) -> Option<PassedOverReason> {
         let is_itself = || target.is_model(self.model);
         let same_schema = self.operation.is_converse() && !self.peek.has_model_fields
             || self.family != Family::Unknown && capabilities.family == self.family

@@ -84,7 +84,7 @@ pub(super) enum GatewayError {
     #[error("Rate exceeded: {0}")]
     Limited(LimitExceeded),
     #[error(transparent)]
-    Denied(#[from] PolicyDenial),
+    PolicyDenied(#[from] PolicyDenial),
     #[error(transparent)]
     OverBudget(#[from] OverBudget),
     #[error("this gateway has no route for the model {model}")]
@@ -124,7 +124,7 @@ impl GatewayError {
     }
 
     /// Whether no candidate could be asked any more.
-    pub(super) fn is_want_of_targets(&self) -> bool {
+    pub(super) fn found_no_target(&self) -> bool {
         matches!(
             self,
             GatewayError::QueueFull { .. }
@@ -152,7 +152,7 @@ impl GatewayError {
             GatewayError::BodyTooLarge { .. } => Outcome::BodyTooLarge,
             GatewayError::BodyTimeout { .. } => Outcome::BodyTimeout,
             GatewayError::Limited(_) => Outcome::ClientLimited,
-            GatewayError::Denied(_) | GatewayError::OverBudget(OverBudget::UsedUp { .. }) => {
+            GatewayError::PolicyDenied(_) | GatewayError::OverBudget(OverBudget::UsedUp { .. }) => {
                 Outcome::ClientDenied
             }
             GatewayError::OverBudget(OverBudget::Held(_)) => Outcome::ClientLimited,
@@ -178,11 +178,11 @@ impl GatewayError {
             | GatewayError::Oversized(_)
             | GatewayError::NeedsHttp2 { .. } => ErrorKind::Validation,
             GatewayError::Unauthenticated(why) => why.kind(),
-            GatewayError::Denied(PolicyDenial::OtherGuardrail(_) | PolicyDenial::Guardrail) => {
-                ErrorKind::Validation
-            }
-            GatewayError::Denied(PolicyDenial::Body { .. }) => ErrorKind::RequestTooLarge,
-            GatewayError::Denied(_) | GatewayError::OverBudget(OverBudget::UsedUp { .. }) => {
+            GatewayError::PolicyDenied(
+                PolicyDenial::OtherGuardrail(_) | PolicyDenial::Guardrail,
+            ) => ErrorKind::Validation,
+            GatewayError::PolicyDenied(PolicyDenial::Body { .. }) => ErrorKind::RequestTooLarge,
+            GatewayError::PolicyDenied(_) | GatewayError::OverBudget(OverBudget::UsedUp { .. }) => {
                 ErrorKind::AccessDenied
             }
             GatewayError::Overloaded(_) => ErrorKind::ServiceUnavailable,
@@ -233,7 +233,7 @@ impl GatewayError {
             GatewayError::Framing
             | GatewayError::Lengths
             | GatewayError::BodyTooLarge { .. }
-            | GatewayError::Denied(PolicyDenial::Body { .. })
+            | GatewayError::PolicyDenied(PolicyDenial::Body { .. })
             | GatewayError::BodyTimeout { .. }
             | GatewayError::BodyBroken => {
                 headers.insert(CONNECTION, HeaderValue::from_static("close"));

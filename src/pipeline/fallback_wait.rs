@@ -41,7 +41,7 @@ pub(super) fn fallback_from(routed: &RoutedRequest, wait_budget: &WaitBudget) ->
         return None;
     }
     let now = Instant::now();
-    Some((now + wait).min(last_moment(wait_budget.give_up(now), now)))
+    Some((now + wait).min(last_moment(wait_budget.wait_deadline(now), now)))
 }
 
 /// The moment before `end` in which a request is still served.

@@ -103,7 +103,7 @@ impl Ranking {
         let answer = &mut routed.context.answer;
         answer.passed_over = self.passed_over;
         answer.is_best_passed_over = self.has_best;
-        routed.note_held(&[]);
+        routed.set_claimed_by_others(&[]);
     }
 }
 
@@ -153,7 +153,7 @@ fn reason_of(
         // While the request waits for its model, other models rank below.
         return None;
     }
-    if state.is_held_by_others {
+    if state.is_claimed_by_others {
         return Some(PassedOverReason::Queue);
     }
     let is_denied = match state.leave_reason {

@@ -124,7 +124,7 @@ where
             }
             let error = match error {
                 BodyError::TooLarge { limit } if client_limit.is_some() => {
-                    GatewayError::Denied(PolicyDenial::Body { limit })
+                    GatewayError::PolicyDenied(PolicyDenial::Body { limit })
                 }
                 error => error.into(),
             };

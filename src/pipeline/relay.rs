@@ -93,11 +93,11 @@ pub(super) fn success<B>(
     size: RequestSize,
     deadline: Instant,
 ) -> Response<ResponseBody<B>> {
-    let Success { status, headers: mut head, held, body, is_close_delimited } = success;
+    let Success { status, headers: mut head, buffered, body, is_close_delimited } = success;
     let idle = reservation.target().endpoint.idle_timeout;
     context.answer.target = Some(Arc::clone(reservation.target()));
-    context.answering(status, None);
-    context.spent(reservation.input(), 0);
+    context.record_response_head(status, None);
+    context.record_tokens(reservation.input(), 0);
     let quiet_since = context.timing.started + context.timing.first_byte.unwrap_or_default();
     let usage_tap = if operation.is_stream() {
         if context.consumption.bound.is_some() {
@@ -117,7 +117,7 @@ pub(super) fn success<B>(
     let is_metered = operation == Operation::InvokeModelWithBidirectionalStream;
     let relay = Relay {
         body,
-        held: held.into_iter(),
+        buffered: buffered.into_iter(),
         usage_tap,
         context,
         reservation: Some(reservation),
@@ -142,11 +142,11 @@ pub(super) fn failure(
     failure: Failure,
     target: Arc<Target>,
 ) -> Response<ResponseBody> {
-    context.answering(failure.status, failure.reported.name.as_deref());
+    context.record_response_head(failure.status, failure.reported.name.as_deref());
     if let Some(message) = failure.message() {
-        context.told(message);
+        context.set_client_message(message);
     }
-    context.ended(match failure.time_limit {
+    context.set_outcome(match failure.time_limit {
         Some(TimeLimit::Connect) => Outcome::ConnectTimeout,
         Some(TimeLimit::FirstByte) => Outcome::FirstByteTimeout,
         None if failure.class.is_client_error() => Outcome::ClientError,
@@ -173,16 +173,16 @@ pub(super) fn failure(
 /// The answer to a request that the gateway itself ends.
 pub(super) fn request_error(failed: RequestError) -> Response<ResponseBody> {
     let RequestError { error, mut context } = failed;
-    context.answering(error.kind().status(), Some(error.kind().name()));
-    context.told(&error.to_string());
-    context.ended(error.outcome());
+    context.record_response_head(error.kind().status(), Some(error.kind().name()));
+    context.set_client_message(&error.to_string());
+    context.set_outcome(error.outcome());
     match &error {
         GatewayError::Limited(limited) => context.caller.limited_by = Some(limited.limit),
         GatewayError::OverBudget(over @ OverBudget::Held(_)) => {
             context.caller.limited_by = Some(over.policy());
         }
         GatewayError::OverBudget(over) => context.caller.denied_by = Some(over.policy()),
-        GatewayError::Denied(denied) => context.caller.denied_by = Some(denied.policy()),
+        GatewayError::PolicyDenied(denied) => context.caller.denied_by = Some(denied.policy()),
         _ => {}
     }
     let (head, body) = error.into_response().into_parts();
@@ -268,7 +268,7 @@ pin_project_lite::pin_project! {
         #[pin]
         body: B,
         // What was read to see the first frame goes out first.
-        held: std::vec::IntoIter<Bytes>,
+        buffered: std::vec::IntoIter<Bytes>,
         usage_tap: UsageTap,
         context: Box<RequestContext>,
         // What the answer holds of its target's quota, until it is settled.
@@ -312,7 +312,7 @@ impl<B: Body<Data = Bytes>> Relay<B> {
             if *this.is_over {
                 return Poll::Ready(this.broken.take().map(Err));
             }
-            if let Some(chunk) = this.held.next() {
+            if let Some(chunk) = this.buffered.next() {
                 return Poll::Ready(Some(Ok(self.pass(chunk))));
             }
             if let Some(over) = this.over_budget.filter(|_| !this.usage_tap.is_within_frame()) {
@@ -364,15 +364,18 @@ impl<B: Body<Data = Bytes>> Relay<B> {
             (this.reservation.as_mut(), this.usage_tap.tokens())
         {
             reservation.observe_output(output);
-            this.context.consumption.begun = this.usage_tap.begun();
-            this.context.spent(reservation.input(), output);
+            this.context.consumption.initial_usage = this.usage_tap.begun();
+            this.context.record_tokens(reservation.input(), output);
             if *this.is_metered {
                 *this.over_budget = this.context.charge_so_far(this.usage_tap.usage()).err();
             }
         }
         this.context.answer.bytes += chunk.len() as u64;
         // A body of known length is not asked again when it is all there.
-        if this.held.len() == 0 && this.body.is_end_stream() && !this.usage_tap.is_within_frame() {
+        if this.buffered.len() == 0
+            && this.body.is_end_stream()
+            && !this.usage_tap.is_within_frame()
+        {
             self.finish();
         }
         chunk
@@ -401,7 +404,7 @@ impl<B: Body<Data = Bytes>> Relay<B> {
             let last = self.as_mut().exception(RelayError::Broken);
             return Poll::Ready(Some(self.last(last, RelayError::Broken, Outcome::StreamBroken)));
         }
-        self.as_mut().project().context.told(&RelayError::Broken.to_string());
+        self.as_mut().project().context.set_client_message(&RelayError::Broken.to_string());
         self.as_mut().end(Outcome::StreamBroken);
         *self.project().broken = Some(RelayError::Broken);
         cx.waker().wake_by_ref();
@@ -423,7 +426,7 @@ impl<B: Body<Data = Bytes>> Relay<B> {
     fn budget_exceeded(mut self: Pin<&mut Self>, over: OverBudget) -> Result<Bytes, RelayError> {
         self.as_mut().project().context.caller.denied_by = Some(over.policy());
         let message = over.to_string();
-        self.as_mut().project().context.told(&message);
+        self.as_mut().project().context.set_client_message(&message);
         let payload = serde_json::json!({ "message": message });
         let last = event_stream::exception("validationException", payload.to_string());
         self.last(last, RelayError::OverBudget, Outcome::ClientDenied)
@@ -462,7 +465,7 @@ impl<B: Body<Data = Bytes>> Relay<B> {
             RelayError::Broken => error.to_string(),
             _ => format!("the request was not answered within {limit}"),
         };
-        self.project().context.told(&message);
+        self.project().context.set_client_message(&message);
         let kind = match error {
             RelayError::Broken => ErrorKind::ServiceUnavailable,
             _ => ErrorKind::ModelTimeout,
@@ -481,14 +484,14 @@ impl<B> Relay<B> {
     fn panicked(self: Pin<&mut Self>) {
         let this = self.project();
         *this.is_over = true;
-        this.context.panicked();
+        this.context.record_panic();
         drop(this.reservation.take());
     }
 
     fn end(self: Pin<&mut Self>, outcome: Outcome) {
         let this = self.project();
         *this.is_over = true;
-        this.context.ended(outcome);
+        this.context.set_outcome(outcome);
         let usage = this.usage_tap.usage();
         this.context.consumption.reported = usage;
         if let Some(mut reservation) = this.reservation.take() {
@@ -550,7 +553,7 @@ impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
             Inner::Whole { bytes, .. } => SizeHint::with_exact(bytes.len() as u64),
-            Inner::Relayed(relay) if relay.held.len() == 0 => relay.body.size_hint(),
+            Inner::Relayed(relay) if relay.buffered.len() == 0 => relay.body.size_hint(),
             Inner::Relayed(_) => SizeHint::default(),
         }
     }

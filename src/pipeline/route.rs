@@ -110,7 +110,7 @@ fn route(
         None => gateway.router.find(&gateway.config, model).ok_or_else(unrouted)?,
     };
     let is_routed = pattern.is_some();
-    context.call.latency = pattern;
+    context.call.pattern = pattern;
     let family = eligibility::family(model, &route);
     let is_bidirectional = operation == Operation::InvokeModelWithBidirectionalStream;
     let peek = body::peek(operation, family, body).or_else(|error| {

@@ -52,7 +52,7 @@ impl RoutedRequest {
 
     /// Whether the candidate with this index has the requested model, or the model that the config
     /// puts first in its place.
-    pub(super) fn is_first_hand(&self, index: usize) -> bool {
+    pub(super) fn is_first_choice_model(&self, index: usize) -> bool {
         let Some((target, requested)) = self.target(index).zip(self.call.model()) else {
             return true;
         };
@@ -87,7 +87,8 @@ impl RoutedRequest {
         remaining.filter_map(|(index, state)| {
             let mut candidate = self.candidate(index)?;
             let may_serve = state.is_last_resort || self.denial(&candidate.target).is_none();
-            candidate.not_before = self.fallback_from.filter(|_| !self.is_first_hand(index));
+            candidate.not_before =
+                self.fallback_from.filter(|_| !self.is_first_choice_model(index));
             may_serve.then_some(candidate)
         })
     }
@@ -107,7 +108,7 @@ impl RoutedRequest {
 
     /// Whether the candidate with this index has another model than the one that the request waits for.
     pub(super) fn is_left_out(&self, index: usize) -> bool {
-        self.fallback_from.is_some() && !self.is_first_hand(index)
+        self.fallback_from.is_some() && !self.is_first_choice_model(index)
     }
 
     /// Notes that the request goes to the candidate with this index. Once it goes to another model
@@ -124,11 +125,11 @@ impl RoutedRequest {
         !is_last_resort && self.target(index).is_some_and(|target| self.denial(target).is_some())
     }
 
-    /// Notes the candidates that were passed over because others ahead in the queue hold their
+    /// Notes the candidates that were passed over because others ahead in the queue claim their
     /// quotas.
-    pub(super) fn note_held(&mut self, held_from: &[usize]) {
+    pub(super) fn set_claimed_by_others(&mut self, claimed_better: &[usize]) {
         for (index, candidate) in self.candidates.iter_mut().enumerate() {
-            candidate.is_held_by_others = held_from.contains(&index);
+            candidate.is_claimed_by_others = claimed_better.contains(&index);
         }
     }
 
@@ -177,7 +178,7 @@ impl RoutedRequest {
 
     /// Notes that the request is done with the candidate with this index. After a failure, which has
     /// cost time already, it does not wait for another target of the same model.
-    pub(super) fn leave(&mut self, index: usize, reason: LeaveReason) {
+    pub(super) fn give_up_on(&mut self, index: usize, reason: LeaveReason) {
         let target_name = self.target(index).map_or("", |target| &target.name);
         let status = reason.status().map(|status| status.as_u16());
         tracing::debug!(target_name, ?reason, status, "target left");
@@ -190,12 +191,12 @@ impl RoutedRequest {
     }
 
     /// Takes a permit for another candidate than this one, if one has quota.
-    pub(super) fn enter_other(&self, index: usize) -> Option<(usize, Permit)> {
+    pub(super) fn acquire_other(&self, index: usize) -> Option<(usize, Permit)> {
         self.route.enter(self.others(index, Instant::now()))
     }
 
     /// Whether a candidate other than this one would take the request now, as far as cooldowns show.
-    pub(super) fn is_another_free(&self, index: usize) -> bool {
+    pub(super) fn has_free_alternative(&self, index: usize) -> bool {
         let now = Instant::now();
         self.others(index, now).any(|other| other.target.is_free(other.demand, now))
     }
@@ -236,8 +237,8 @@ pub(super) struct CandidateState {
     pub(super) leave_reason: Option<LeaveReason>,
     /// Whether it is tried although it is known to deny the operation.
     is_last_resort: bool,
-    /// Whether it was passed over in the queue because others ahead hold its quota.
-    pub(super) is_held_by_others: bool,
+    /// Whether it was passed over in the queue because others ahead claim its quota.
+    pub(super) is_claimed_by_others: bool,
 }
 
 /// Why a request is done with a candidate.
@@ -246,7 +247,7 @@ pub(super) enum LeaveReason {
     /// The target refused the operation: no permission, no such model, not callable this way.
     Denied(StatusCode),
     /// The target's model can't do what this request asks for.
-    Misfit(StatusCode),
+    Unsupported(StatusCode),
     /// The service failed, or did not answer in time.
     Failed(StatusCode),
     /// The request takes more tokens than the whole quota, and was throttled.
@@ -263,7 +264,9 @@ impl LeaveReason {
     fn is_failure(self) -> bool {
         match self {
             LeaveReason::Failed(_) | LeaveReason::Unreachable | LeaveReason::Unusable => true,
-            LeaveReason::Denied(_) | LeaveReason::Misfit(_) | LeaveReason::Oversized(_) => false,
+            LeaveReason::Denied(_) | LeaveReason::Unsupported(_) | LeaveReason::Oversized(_) => {
+                false
+            }
         }
     }
 
@@ -271,7 +274,7 @@ impl LeaveReason {
     pub(super) fn status(self) -> Option<StatusCode> {
         match self {
             LeaveReason::Denied(status)
-            | LeaveReason::Misfit(status)
+            | LeaveReason::Unsupported(status)
             | LeaveReason::Failed(status) => Some(status),
             LeaveReason::Oversized(_) | LeaveReason::Unreachable | LeaveReason::Unusable => None,
         }
@@ -285,7 +288,7 @@ impl CandidateState {
             attempts: 0,
             leave_reason: None,
             is_last_resort: false,
-            is_held_by_others: false,
+            is_claimed_by_others: false,
         }
     }
 }

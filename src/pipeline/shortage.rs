@@ -39,7 +39,7 @@ enum Cause {
     /// It denied what was asked for.
     Denied,
     /// It can't do what the request asks for.
-    Misfit,
+    Unsupported,
     /// An operator has taken it out.
     Drained,
     /// The gateway has no credentials or connections for it.
@@ -56,7 +56,7 @@ impl Cause {
         Cause::Out,
         Cause::Unreachable,
         Cause::Denied,
-        Cause::Misfit,
+        Cause::Unsupported,
         Cause::Drained,
         Cause::Unusable,
     ];
@@ -69,7 +69,7 @@ impl Cause {
     ) -> Option<Cause> {
         Some(match state.leave_reason {
             Some(LeaveReason::Denied(_)) => Cause::Denied,
-            Some(LeaveReason::Misfit(_)) => Cause::Misfit,
+            Some(LeaveReason::Unsupported(_)) => Cause::Unsupported,
             Some(LeaveReason::Oversized(_)) => Cause::Oversized,
             Some(LeaveReason::Failed(_)) => Cause::Failed,
             Some(LeaveReason::Unreachable) => Cause::Unreachable,
@@ -107,7 +107,7 @@ impl Cause {
             (Cause::Unreachable, _) => "can't be reached",
             (Cause::Denied, false) => "denies access",
             (Cause::Denied, true) => "deny access",
-            (Cause::Misfit, _) => "can't do what the request asks for",
+            (Cause::Unsupported, _) => "can't do what the request asks for",
             (Cause::Drained, false) => "is drained",
             (Cause::Drained, true) => "are drained",
             (Cause::Unusable, _) => "can't be used by the gateway at present",
@@ -275,7 +275,7 @@ pub(super) fn excess(routed: &RoutedRequest) -> Option<Excess> {
                 nearest = nearest.filter(|it| it.quota >= excess.quota).or(Some(excess));
             }
             _ => match Cause::of(routed, index, state, now)? {
-                Cause::Denied | Cause::Misfit | Cause::Drained => {}
+                Cause::Denied | Cause::Unsupported | Cause::Drained => {}
                 _ => return None,
             },
         }
@@ -322,7 +322,7 @@ mod tests {
             (&[(Cause::Out, 1)][..], "The only target for this request is out after failures;"),
             (&[(Cause::Drained, 3)], "All targets are drained;"),
             (
-                &[(Cause::Denied, 3), (Cause::Unreachable, 2), (Cause::Misfit, 1)],
+                &[(Cause::Denied, 3), (Cause::Unreachable, 2), (Cause::Unsupported, 1)],
                 "Of 6 targets 2 can't be reached, 3 deny access and 1 can't do what the request asks for;",
             ),
         ] {

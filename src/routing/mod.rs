@@ -35,4 +35,4 @@ pub use outage::{Outage, OutageCause, OutageReason};
 pub use permit::{ActiveReservation, Permit};
 pub use router::{Route, Router, RouterError};
 pub use target::{Target, TargetParts};
-pub use target_group::{TargetGroup, Waiting};
+pub use target_group::{QueuedRequest, TargetGroup};

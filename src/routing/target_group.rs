@@ -5,13 +5,13 @@
 //! it wakes on the [`QueueSignal`] and when the next target is due. So no request overtakes another, and only
 //! those wake that can go.
 //!
-//! A queued request that finds no room holds the quota that will have room for it first: none behind it takes
-//! from that quota. So small requests do not starve a large one, while targets that it does not hold stay in
+//! A queued request that finds no quota left claims the quota that will have room for it first: none behind it takes
+//! from that quota. So small requests do not starve a large one, while targets that it does not claim stay in
 //! use. Operations that draw on no quota, such as CountTokens, do not wait for those that do, nor the other
 //! way round.
 //!
 //! A waiter may leave out some of its candidates until an instant, to stay with the model that it asks for. It
-//! keeps its place meanwhile, holds no quota of those that it leaves out, and the dispatcher wakes at that
+//! keeps its place meanwhile, claims no quota of those that it leaves out, and the dispatcher wakes at that
 //! instant at the latest.
 
 use std::sync::{Arc, OnceLock, Weak};
@@ -41,8 +41,8 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 pub struct TargetGroup {
     signal: Arc<QueueSignal>,
     queue: Mutex<FairQueue<Waiter>>,
-    /// The quotas that waiters held in the dispatcher's last round.
-    held: Mutex<SmallVec<[Arc<Quota>; 4]>>,
+    /// The quotas that waiters claimed in the dispatcher's last round.
+    claimed: Mutex<SmallVec<[Arc<Quota>; 4]>>,
     dispatcher: OnceLock<AbortOnDropHandle<()>>,
 }
 
@@ -57,30 +57,30 @@ struct Waiter {
 struct Grant {
     index: usize,
     permit: Permit,
-    /// The better candidates whose quota others ahead hold.
-    held_from: Vec<usize>,
+    /// The better candidates whose quota others ahead claim.
+    claimed_better: Vec<usize>,
 }
 
 /// A queued request, which leaves the queue when this is dropped.
 #[derive(Debug)]
-pub struct Waiting<'a> {
+pub struct QueuedRequest<'a> {
     group: &'a TargetGroup,
     ticket: Ticket,
     granted: oneshot::Receiver<Grant>,
-    held_from: Vec<usize>,
+    claimed_better: Vec<usize>,
 }
 
-impl Waiting<'_> {
+impl QueuedRequest<'_> {
     /// Waits for the request's turn. `None` only if the group is gone.
     pub async fn granted(&mut self) -> Option<(usize, Permit)> {
-        let Grant { index, permit, held_from } = (&mut self.granted).await.ok()?;
-        self.held_from = held_from;
+        let Grant { index, permit, claimed_better } = (&mut self.granted).await.ok()?;
+        self.claimed_better = claimed_better;
         Some((index, permit))
     }
 
-    /// After the grant: the better candidates that were passed over because others ahead held their quota.
-    pub fn held_from(&self) -> &[usize] {
-        &self.held_from
+    /// After the grant: the better candidates that were passed over because others ahead claimed their quota.
+    pub fn claimed_better(&self) -> &[usize] {
+        &self.claimed_better
     }
 
     /// Lets the request use all its candidates from `at` on, or from when it would anyway. It keeps its place.
@@ -94,12 +94,12 @@ impl Waiting<'_> {
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for QueuedRequest<'_> {
     fn drop(&mut self) {
         let was_served = self.group.queue().remove(self.ticket).is_none();
         if !was_served {
             self.group.signal.waiter_left();
-            // The next in the queue may take what this one held.
+            // The next in the queue may take what this one claimed.
             self.group.signal.notify();
         }
     }
@@ -121,17 +121,17 @@ impl TargetGroup {
         enter(&self.signal, candidates)
     }
 
-    /// Takes the first candidate that has room and whose quota no waiter holds, for a request that the queue
+    /// Takes the first candidate that has room and whose quota no waiter claims, for a request that the queue
     /// has no slot for. It takes nothing that a waiter is about to get.
     pub fn enter_past_queue(
         &self,
         candidates: impl Iterator<Item = Candidate>,
     ) -> Option<(usize, Permit)> {
         let now = Instant::now();
-        let held = self.held.lock().clone();
+        let claimed = self.claimed.lock().clone();
         let mut free = candidates.filter(|candidate| {
             let quota = candidate.target.quota();
-            !candidate.demand.draws_on_quota() || !held.iter().any(|held| Arc::ptr_eq(held, quota))
+            !candidate.demand.draws_on_quota() || !claimed.iter().any(|it| Arc::ptr_eq(it, quota))
         });
         free.find_map(|candidate| {
             let permit = candidate.target.enter(candidate.demand, now).ok()?;
@@ -139,18 +139,18 @@ impl TargetGroup {
         })
     }
 
-    /// The indices of those candidates whose quota a waiter holds.
-    pub fn held_among(&self, candidates: impl Iterator<Item = Candidate>) -> Vec<usize> {
-        let held = self.held.lock().clone();
-        let is_held = |candidate: &Candidate| {
+    /// The indices of those candidates whose quota a waiter claims.
+    pub fn claimed_among(&self, candidates: impl Iterator<Item = Candidate>) -> Vec<usize> {
+        let claimed = self.claimed.lock().clone();
+        let is_claimed = |candidate: &Candidate| {
             let quota = candidate.target.quota();
-            candidate.demand.draws_on_quota() && held.iter().any(|held| Arc::ptr_eq(held, quota))
+            candidate.demand.draws_on_quota() && claimed.iter().any(|it| Arc::ptr_eq(it, quota))
         };
-        candidates.filter(is_held).map(|candidate| candidate.index).collect()
+        candidates.filter(is_claimed).map(|candidate| candidate.index).collect()
     }
 
     /// Joins the queue. Must be called within a tokio runtime.
-    pub fn join(self: &Arc<Self>, flow: Flow, candidates: Candidates) -> Waiting<'_> {
+    pub fn enqueue(self: &Arc<Self>, flow: Flow, candidates: Candidates) -> QueuedRequest<'_> {
         self.dispatcher
             .get_or_init(|| AbortOnDropHandle::new(tokio::spawn(dispatch(Arc::downgrade(self)))));
         let best = candidates.first().filter(|candidate| candidate.demand.draws_on_quota());
@@ -158,7 +158,7 @@ impl TargetGroup {
         let (sender, granted) = oneshot::channel();
         let ticket = self.queue().push(flow, cost, Waiter { candidates, granted: sender });
         self.signal.waiter_joined();
-        Waiting { group: self, ticket, granted, held_from: Vec::new() }
+        QueuedRequest { group: self, ticket, granted, claimed_better: Vec::new() }
     }
 
     /// The target that is likely to serve a request with these candidates first, and in how long, behind all
@@ -193,7 +193,7 @@ impl TargetGroup {
             seen.push(Arc::as_ptr(quota));
             match quota.per_minute(cost / waiting) {
                 Some(requests) => per_minute += requests,
-                // No known limit holds up the queue here.
+                // No known limit claims up the queue here.
                 None => return Duration::ZERO,
             }
         }
@@ -209,18 +209,18 @@ impl TargetGroup {
     fn dispatch_round(&self, now: Instant) -> Option<Instant> {
         let mut queue = self.queue();
         let mut served: Vec<(Ticket, Grant)> = Vec::new();
-        let mut held: SmallVec<[Arc<Quota>; 4]> = SmallVec::new();
+        let mut claimed: SmallVec<[Arc<Quota>; 4]> = SmallVec::new();
         let mut next: Option<Instant> = None;
         for (ticket, waiter) in queue.iter() {
-            match waiter.take_turn(&held, now) {
+            match waiter.try_dispatch(&claimed, now) {
                 Turn::Go(grant) => served.push((ticket, grant)),
-                Turn::Wait { holds, again } => {
-                    held.extend(holds.map(Arc::clone));
-                    next = next.into_iter().chain(again).min();
+                Turn::Wait { claims, next_turn } => {
+                    claimed.extend(claims.map(Arc::clone));
+                    next = next.into_iter().chain(next_turn).min();
                 }
             }
         }
-        *self.held.lock() = held;
+        *self.claimed.lock() = claimed;
         report_backlogs(&queue, &served, now);
         for (ticket, grant) in served {
             if let Some(waiter) = queue.serve(ticket) {
@@ -286,15 +286,15 @@ enum Turn<'a> {
     Go(Grant),
     /// None has room.
     Wait {
-        /// The quota that the waiter holds, if it waits for one. Otherwise those behind may take what comes.
-        holds: Option<&'a Arc<Quota>>,
+        /// The quota that the waiter claims, if it waits for one. Otherwise those behind may take what comes.
+        claims: Option<&'a Arc<Quota>>,
         /// When it may have its turn without a signal, if that is known.
-        again: Option<Instant>,
+        next_turn: Option<Instant>,
     },
 }
 
 impl Waiter {
-    fn take_turn(&self, held: &[Arc<Quota>], now: Instant) -> Turn<'_> {
+    fn try_dispatch(&self, claimed: &[Arc<Quota>], now: Instant) -> Turn<'_> {
         let left_out_until = left_out_until(&self.candidates, now);
         let mut first: Option<(Option<&Arc<Quota>>, Instant)> = None;
         for candidate in &self.candidates {
@@ -303,14 +303,14 @@ impl Waiter {
             }
             let draws_on_quota = candidate.demand.draws_on_quota();
             let quota = draws_on_quota.then(|| candidate.target.quota());
-            if quota.is_some_and(|quota| held.iter().any(|held| Arc::ptr_eq(held, quota))) {
+            if quota.is_some_and(|quota| claimed.iter().any(|it| Arc::ptr_eq(it, quota))) {
                 continue;
             }
             match candidate.target.enter(candidate.demand, now) {
                 Ok(permit) => {
                     let index = candidate.index;
-                    let held_from = self.held_from(index, held);
-                    return Turn::Go(Grant { index, permit, held_from });
+                    let claimed_better = self.claimed_better(index, claimed);
+                    return Turn::Go(Grant { index, permit, claimed_better });
                 }
                 Err(Blocked::Until(until)) if first.is_none_or(|(_, least)| until < least) => {
                     first = Some((quota, until));
@@ -318,18 +318,21 @@ impl Waiter {
                 Err(Blocked::Until(_) | Blocked::Probing | Blocked::Drained) => {}
             }
         }
-        let (holds, due) = first.unzip();
-        Turn::Wait { holds: holds.flatten(), again: due.into_iter().chain(left_out_until).min() }
+        let (claims, due) = first.unzip();
+        Turn::Wait {
+            claims: claims.flatten(),
+            next_turn: due.into_iter().chain(left_out_until).min(),
+        }
     }
 
-    /// The candidates above the one with this index whose quota is among those that others hold.
-    fn held_from(&self, index: usize, held: &[Arc<Quota>]) -> Vec<usize> {
+    /// The candidates above the one with this index whose quota is among those that others claim.
+    fn claimed_better(&self, index: usize, claimed: &[Arc<Quota>]) -> Vec<usize> {
         let better = self.candidates.iter().take_while(|candidate| candidate.index != index);
-        let is_held = |it: &&Candidate| {
+        let is_claimed = |it: &&Candidate| {
             let quota = it.target.quota();
-            it.demand.draws_on_quota() && held.iter().any(|held| Arc::ptr_eq(held, quota))
+            it.demand.draws_on_quota() && claimed.iter().any(|it| Arc::ptr_eq(it, quota))
         };
-        better.filter(is_held).map(|candidate| candidate.index).collect()
+        better.filter(is_claimed).map(|candidate| candidate.index).collect()
     }
 }
 

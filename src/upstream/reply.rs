@@ -62,7 +62,7 @@ pub struct Success<B = Body> {
     /// The response's headers as they came.
     pub headers: HeaderMap,
     /// Bytes of the body that were read to see the first frame, in order.
-    pub held: Vec<Bytes>,
+    pub buffered: Vec<Bytes>,
     /// The rest of the body.
     pub body: B,
     /// Whether the body ends where its connection does, so that only its content distinguishes a
@@ -325,7 +325,7 @@ pub(super) fn too_slow(limit: Duration) -> Failure {
 }
 
 async fn first_frame(head: http::response::Parts, mut body: Body) -> Reply {
-    let mut held: Vec<Bytes> = Vec::new();
+    let mut buffered: Vec<Bytes> = Vec::new();
     let mut joined = BytesMut::new();
     loop {
         let chunk = match body.frame().await {
@@ -340,18 +340,18 @@ async fn first_frame(head: http::response::Parts, mut body: Body) -> Reply {
             }
         };
         // The usual case is one chunk with the whole frame, which is looked at where it lies.
-        let view: &[u8] = if held.is_empty() {
+        let view: &[u8] = if buffered.is_empty() {
             &chunk
         } else {
             if joined.is_empty() {
-                held.iter().for_each(|chunk| joined.extend_from_slice(chunk));
+                buffered.iter().for_each(|chunk| joined.extend_from_slice(chunk));
             }
             joined.extend_from_slice(&chunk);
             &joined
         };
         let frame = match Frame::read(view) {
             Ok(None) if view.len() < MAX_FIRST_FRAME => {
-                held.push(chunk);
+                buffered.push(chunk);
                 continue;
             }
             Ok(None) => None,
@@ -361,10 +361,10 @@ async fn first_frame(head: http::response::Parts, mut body: Body) -> Reply {
             }
         };
         let reported = frame.and_then(|frame| exception(&frame));
-        held.push(chunk);
+        buffered.push(chunk);
         return match reported {
-            None => success(head, held, body),
-            Some(reported) => Reply::Failure(exception_first(head, held, body, reported).await),
+            None => success(head, buffered, body),
+            Some(reported) => Reply::Failure(exception_first(head, buffered, body, reported).await),
         };
     }
 }
@@ -389,12 +389,12 @@ fn exception(frame: &Frame<'_>) -> Option<Reported> {
 /// the 200 it came as, to its end.
 async fn exception_first(
     head: http::response::Parts,
-    held: Vec<Bytes>,
+    buffered: Vec<Bytes>,
     body: Body,
     reported: Reported,
 ) -> Failure {
     let mut bytes = BytesMut::new();
-    held.iter().for_each(|chunk| bytes.extend_from_slice(chunk));
+    buffered.iter().for_each(|chunk| bytes.extend_from_slice(chunk));
     // Nothing follows an exception but the stream's end, which is not waited for.
     if let Ok(Ok(rest)) = timeout(AFTER_EXCEPTION, collect(body)).await {
         bytes.extend_from_slice(&rest);
@@ -419,10 +419,10 @@ fn not_a_stream(mut head: http::response::Parts, body: Bytes) -> Failure {
     Failure::answer(head, body, reported)
 }
 
-fn success(head: http::response::Parts, held: Vec<Bytes>, body: Body) -> Reply {
+fn success(head: http::response::Parts, buffered: Vec<Bytes>, body: Body) -> Reply {
     let (status, headers) = (head.status, head.headers);
     let is_close_delimited = body.is_close_delimited();
-    Reply::Success(Box::new(Success { status, headers, held, body, is_close_delimited }))
+    Reply::Success(Box::new(Success { status, headers, buffered, body, is_close_delimited }))
 }
 
 fn broken(message: &str) -> Failure {

@@ -68,7 +68,7 @@ impl World {
             let flow = Flow { client: "app".into(), priority: Priority::Normal };
             let mut permit = match group.enter(candidates.iter().cloned()) {
                 Some((_, permit)) => permit,
-                None => match group.join(flow, candidates.clone()).granted().await {
+                None => match group.enqueue(flow, candidates.clone()).granted().await {
                     Some((_, permit)) => permit,
                     None => return,
                 },

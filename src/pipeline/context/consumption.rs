@@ -11,7 +11,7 @@ use crate::limits::Prices;
 use crate::pipeline::gateway::rates;
 use crate::routing::{Bound, Target};
 
-/// Written by the attempts (`in_flight`, `bound`, `lost`) and by the relay (the rest).
+/// Written by the attempts (`in_flight`, `bound`, `lost_attempts`) and by the relay (the rest).
 #[derive(Debug, Default)]
 pub(in crate::pipeline) struct Consumption {
     /// The target that was asked and has not answered yet, and the input tokens that it was sent.
@@ -20,13 +20,13 @@ pub(in crate::pipeline) struct Consumption {
     /// charged that for what no answer reports.
     pub(in crate::pipeline) bound: Option<Bound>,
     /// The usage that a stream reported at its beginning.
-    pub(in crate::pipeline) begun: Option<Usage>,
+    pub(in crate::pipeline) initial_usage: Option<Usage>,
     /// The usage that the answer reported.
     pub(in crate::pipeline) reported: Option<Usage>,
     /// Roughly what has passed of the answer so far.
-    pub(super) passed: Option<Usage>,
+    pub(super) relayed: Option<Usage>,
     /// What attempts have cost whose answer did not come in time, and the last of them.
-    lost: Option<Used>,
+    lost_attempts: Option<Used>,
 }
 
 /// What a request has used of a target.
@@ -61,44 +61,46 @@ impl Consumption {
         if terms.operation == Some(Operation::CountTokens) {
             return None;
         }
-        let unreported = |passed: Usage| self.unreported(passed, terms.operation);
-        let usage = self.reported.or_else(|| self.passed.map(unreported));
-        let given_up = self.in_flight.as_ref().map(|(target, input)| {
-            (target, unreported(Usage { input: *input, ..Usage::default() }))
-        });
+        let estimate = |relayed: Usage| self.estimate_unreported(relayed, terms.operation);
+        let usage = self.reported.or_else(|| self.relayed.map(estimate));
+        let given_up = self
+            .in_flight
+            .as_ref()
+            .map(|(target, input)| (target, estimate(Usage { input: *input, ..Usage::default() })));
         let Some((target, usage)) = answered_by.zip(usage).or(given_up) else {
-            return self.lost.clone();
+            return self.lost_attempts.clone();
         };
         let used = used_of(target, usage, self.reported.is_none(), terms);
-        let lost = self.lost.as_ref().and_then(|lost| lost.cost).unwrap_or(0);
+        let lost = self.lost_attempts.as_ref().and_then(|lost| lost.cost).unwrap_or(0);
         Some(Used { cost: used.cost.map(|cost| cost.saturating_add(lost)), ..used })
     }
 
     /// Adds an attempt whose answer did not come in time, although the target had the request.
     /// Returns what it cost; `None` if the client is not charged for that.
-    pub(super) fn lose(
+    pub(super) fn add_lost_attempt(
         &mut self,
         target: &Arc<Target>,
         input: u64,
         terms: PriceTerms<'_>,
     ) -> Option<u64> {
         self.bound.as_ref()?;
-        let usage = self.unreported(Usage { input, ..Usage::default() }, terms.operation);
+        let usage = self.estimate_unreported(Usage { input, ..Usage::default() }, terms.operation);
         let used = used_of(target, usage, true, terms);
         let cost = used.cost.unwrap_or(0);
-        let before = self.lost.take().and_then(|lost| lost.cost).unwrap_or(0);
-        self.lost = Some(Used { cost: Some(cost.saturating_add(before)), ..used });
+        let before = self.lost_attempts.take().and_then(|lost| lost.cost).unwrap_or(0);
+        self.lost_attempts = Some(Used { cost: Some(cost.saturating_add(before)), ..used });
         Some(cost)
     }
 
-    /// Estimates the usage of an answer that reported none, from what was relayed (`passed`).
-    fn unreported(&self, passed: Usage, operation: Option<Operation>) -> Usage {
-        let usage = match self.begun {
-            Some(begun) => Usage { output: passed.output, ..begun },
-            None => passed,
+    /// Estimates the usage of an answer that reported none, from what was relayed (`relayed`).
+    fn estimate_unreported(&self, relayed: Usage, operation: Option<Operation>) -> Usage {
+        let usage = match self.initial_usage {
+            Some(initial) => Usage { output: relayed.output, ..initial },
+            None => relayed,
         };
         let Some(bound) = &self.bound else { return usage };
-        let input = if self.begun.is_some() { usage.input } else { bound.unreported_input() };
+        let input =
+            if self.initial_usage.is_some() { usage.input } else { bound.unreported_input() };
         // A target completes an answer without a stream even if the client has gone.
         let is_stream = operation.is_some_and(Operation::is_stream);
         let output = if is_stream { usage.output } else { bound.unreported_output() };

@@ -66,7 +66,7 @@ impl Service<RoutedRequest> for Panicking {
             match at {
                 Where::Attempt => {
                     let admission = admit(&mut routed, None, &mut wait_budget).await;
-                    let Ok(Admission::Go(_, mut permit)) = admission else { unreachable!() };
+                    let Ok(Admission::Admitted(_, mut permit)) = admission else { unreachable!() };
                     permit.sent();
                     tokio::task::yield_now().await;
                     panic!("told to");

@@ -70,7 +70,7 @@ fn noted(routed: &RoutedRequest) -> (String, bool) {
 
 fn attempted(routed: &mut RoutedRequest, index: usize) {
     let target = routed.target(index).cloned().unwrap();
-    routed.context.attempted(&target, "throttled", 429, Duration::ZERO, None);
+    routed.context.record_attempt(&target, "throttled", 429, Duration::ZERO, None);
     routed.count_attempt(index);
 }
 
@@ -107,7 +107,7 @@ async fn attempted_targets_are_left_out() {
 async fn a_request_without_an_answer_lists_every_target_that_was_not_attempted() {
     let mut routed = routed(&[0, 1, 3]);
     attempted(&mut routed, 1);
-    routed.leave(2, LeaveReason::Denied(http::StatusCode::NOT_FOUND));
+    routed.give_up_on(2, LeaveReason::Denied(http::StatusCode::NOT_FOUND));
     note_unanswered(&mut routed);
     let all = "a no_quota, no-tools feature:tools, d denied, none-at-all feature:tools";
     assert_eq!(noted(&routed), (all.to_owned(), true));
@@ -116,7 +116,7 @@ async fn a_request_without_an_answer_lists_every_target_that_was_not_attempted()
 #[tokio::test]
 async fn a_quota_that_others_ahead_hold_counts_for_one_turn() {
     let mut routed = routed(&[0, 1, 3]);
-    routed.note_held(&[0]);
+    routed.set_claimed_by_others(&[0]);
     note_admitted(&mut routed, 1);
     assert_eq!(noted(&routed), ("a queue".to_owned(), true));
     note_admitted(&mut routed, 1);

@@ -44,7 +44,7 @@ pub(super) fn relayed(gateway: &Arc<Gateway>, body: Scripted) -> ResponseBody<Sc
 fn answer(
     gateway: &Arc<Gateway>,
     operation: Operation,
-    held: Vec<Bytes>,
+    buffered: Vec<Bytes>,
     body: Scripted,
 ) -> ResponseBody<Scripted> {
     let mut context = Box::new(RequestContext::new(Arc::clone(gateway), PEER.into()));
@@ -53,7 +53,7 @@ fn answer(
     permit.sent();
     let reservation = permit.succeeded(Duration::from_millis(1));
     let (status, headers) = (StatusCode::OK, HeaderMap::new());
-    let success = Success { status, headers, held, body, is_close_delimited: false };
+    let success = Success { status, headers, buffered, body, is_close_delimited: false };
     let deadline = Instant::now() + gateway.config.server.request_timeout;
     let response =
         relay::success(context, operation, success, reservation, RequestSize::default(), deadline);
@@ -91,7 +91,7 @@ async fn read(mut body: ResponseBody<Scripted>, most: usize) -> Got {
 struct Case {
     bytes: Vec<u8>,
     chunks: Vec<Bytes>,
-    held: usize,
+    buffered: usize,
     is_sized: bool,
     is_slow: bool,
     end: End,
@@ -106,10 +106,10 @@ impl Case {
     }
 
     fn body(&self) -> (Vec<Bytes>, Scripted) {
-        let (held, rest) = self.chunks.split_at(self.held.min(self.chunks.len()));
+        let (buffered, rest) = self.chunks.split_at(self.buffered.min(self.chunks.len()));
         let mut body = Scripted::new(rest.iter().cloned(), self.end);
         (body.is_sized, body.is_slow) = (self.is_sized, self.is_slow);
-        (held.to_vec(), body)
+        (buffered.to_vec(), body)
     }
 }
 
@@ -130,14 +130,14 @@ fn cases(bytes: impl Strategy<Value = Vec<u8>>) -> impl Strategy<Value = Case> {
     let most = prop_oneof![Just(usize::MAX), 0usize..14];
     let flags = (any::<bool>(), any::<bool>(), 0usize..4);
     (bytes, end, cuts, reach, most, flags).prop_map(|(bytes, end, cuts, reach, most, flags)| {
-        let (is_sized, is_slow, held) = flags;
+        let (is_sized, is_slow, buffered) = flags;
         // A sized body that ends well is all there.
         let reach = match reach {
             Some(reach) if !(is_sized && end == End::Well) => reach.index(bytes.len() + 1),
             _ => bytes.len(),
         };
         let chunks = cut(&bytes, &cuts, reach);
-        Case { bytes, chunks, held, is_sized, is_slow, end, most }
+        Case { bytes, chunks, buffered, is_sized, is_slow, end, most }
     })
 }
 
@@ -213,8 +213,8 @@ fn check(
         .run(&cases, |case| {
             let (got, before, after) = runtime.block_on(async {
                 let (began, before) = (Instant::now(), counted(&gateway));
-                let (held, body) = case.body();
-                let got = read(answer(&gateway, operation, held, body), case.most).await;
+                let (buffered, body) = case.body();
+                let got = read(answer(&gateway, operation, buffered, body), case.most).await;
                 let mut after = counted(&gateway);
                 after.quota = after.quota.filter(|_| began == Instant::now());
                 (got, before, after)

@@ -75,7 +75,7 @@ async fn served(route: &Route, waiters: &[(&'static str, u64)]) -> Vec<(&'static
     let mut queued: Vec<_> = waiters
         .iter()
         .map(|(client, tokens)| {
-            (client, route.group.join(flow(client), candidates(route, *tokens)))
+            (client, route.group.enqueue(flow(client), candidates(route, *tokens)))
         })
         .collect();
     let permits = join_all(queued.iter_mut().map(|(client, waiting)| async {
@@ -135,8 +135,8 @@ async fn targets_that_the_first_in_the_queue_does_not_hold_stay_in_use() {
 async fn a_request_that_leaves_the_queue_lets_the_next_go_at_once() {
     let route = route(&["tpm = 60000"]);
     use_up(&route.targets[0], 2000);
-    let big = route.group.join(flow("big"), candidates(&route, 30_000));
-    let mut small = route.group.join(flow("small"), candidates(&route, 1000));
+    let big = route.group.enqueue(flow("big"), candidates(&route, 30_000));
+    let mut small = route.group.enqueue(flow("small"), candidates(&route, 1000));
     assert!(timeout(SECOND, small.granted()).await.is_err(), "the quota is kept for the big one");
     let start = Instant::now();
     drop(big);
@@ -153,9 +153,9 @@ async fn only_requests_that_can_go_are_woken() {
         permit.sent();
         true
     }) {}
-    let mut queued: Vec<Waiting<'_>> = ["a", "b", "c", "d"]
+    let mut queued: Vec<QueuedRequest<'_>> = ["a", "b", "c", "d"]
         .into_iter()
-        .map(|client| route.group.join(flow(client), candidates(&route, 1)))
+        .map(|client| route.group.enqueue(flow(client), candidates(&route, 1)))
         .collect();
     let mut permits = Vec::new();
     for served in 1..=4 {
@@ -175,7 +175,7 @@ async fn returned_quota_goes_to_the_first_in_the_queue_at_once() {
     let (_, mut holder) = route.enter(candidates(&route, 50_000).into_iter()).unwrap();
     holder.sent();
     let start = Instant::now();
-    let mut first = route.group.join(flow("first"), candidates(&route, 40_000));
+    let mut first = route.group.enqueue(flow("first"), candidates(&route, 40_000));
     let reservation = holder.succeeded(SECOND);
     assert!(first.granted().now_or_never().is_none());
     let usage = Usage { input: 1000, ..Usage::default() };
@@ -191,7 +191,7 @@ async fn returned_quota_goes_to_the_first_in_the_queue_at_once() {
 async fn new_requests_do_not_overtake_the_queue() {
     let route = route(&["tpm = 60000"]);
     use_up(&route.targets[0], 2000);
-    let _big = route.group.join(flow("big"), candidates(&route, 30_000));
+    let _big = route.group.enqueue(flow("big"), candidates(&route, 30_000));
     assert!(route.enter(candidates(&route, 1000).into_iter()).is_none());
 }
 
@@ -207,7 +207,7 @@ async fn predicted_and_real_wait(quotas: &[&str], waiting: usize, tokens: u64) -
     }
     let (_, predicted) = {
         let _queued: Vec<_> = (0..waiting)
-            .map(|_| route.group.join(flow("others"), candidates(&route, tokens)))
+            .map(|_| route.group.enqueue(flow("others"), candidates(&route, tokens)))
             .collect();
         route.group.due(&candidates(&route, tokens), Instant::now()).unwrap()
     };
@@ -278,7 +278,7 @@ async fn one_of_many(route: &Arc<Route>, dice: &mut fastrand::Rng) {
         Some(entered) => entered,
         None => {
             let client = ["a", "b", "c"][dice.usize(..3)];
-            let mut waiting = route.group.join(flow(client), candidates);
+            let mut waiting = route.group.enqueue(flow(client), candidates);
             if dice.u8(..4) == 0 {
                 // Leaves the queue, perhaps at the moment in which it is served.
                 for _ in 0..dice.u8(..4) {
@@ -317,7 +317,7 @@ async fn operations_without_quota_and_queued_requests_do_not_delay_each_other() 
         Candidate { index: 0, target: Arc::clone(target), demand, not_before: None }
     };
     use_up(target, 10);
-    let mut waiting = route.group.join(flow("a"), candidates(&route, 500));
+    let mut waiting = route.group.enqueue(flow("a"), candidates(&route, 500));
     assert!(
         route.enter([counting()].into_iter()).is_some(),
         "it passes requests that wait for tokens"
@@ -331,7 +331,7 @@ async fn operations_without_quota_and_queued_requests_do_not_delay_each_other() 
     permit.throttled(crate::quota::Dimension::Unknown, false, &cause);
     assert!(route.enter([counting()].into_iter()).is_none());
     let count: Candidates = [counting()].into_iter().collect();
-    let mut counts = route.group.join(Flow { priority: Priority::High, ..flow("b") }, count);
+    let mut counts = route.group.enqueue(Flow { priority: Priority::High, ..flow("b") }, count);
     let (at, _) =
         timeout(60 * SECOND, waiting.granted()).await.map(|it| (Instant::now(), it)).unwrap();
     let (_, permit) = timeout(120 * SECOND, counts.granted()).await.unwrap().unwrap();
@@ -356,7 +356,7 @@ fn lend_all(target: &Arc<Target>) -> Permit {
 }
 
 /// Waits for the turn. Gives the index of the target and the time that it took.
-async fn turn(waiting: &mut Waiting<'_>) -> (usize, f64, Permit) {
+async fn turn(waiting: &mut QueuedRequest<'_>) -> (usize, f64, Permit) {
     let start = Instant::now();
     let (index, permit) = timeout(600 * SECOND, waiting.granted()).await.unwrap().unwrap();
     (index, start.elapsed().as_secs_f64(), permit)
@@ -373,7 +373,7 @@ fn throttle(target: &Arc<Target>) {
 async fn a_request_that_stays_with_its_first_target_takes_it_as_soon_as_it_has_room() {
     let route = route(&["tpm = 60000", "tpm = 60000"]);
     use_up(&route.targets[0], 0);
-    let mut waiting = route.group.join(flow("a"), first_alone_for(&route, 3000, 5 * SECOND));
+    let mut waiting = route.group.enqueue(flow("a"), first_alone_for(&route, 3000, 5 * SECOND));
     let (index, after, _) = turn(&mut waiting).await;
     assert_eq!(index, 0);
     assert!((2.9..3.2).contains(&after), "{after}");
@@ -384,9 +384,9 @@ async fn it_gets_another_target_when_its_time_is_over_and_no_later() {
     let route = route(&["tpm = 60000", "tpm = 60000"]);
     let _in_flight = lend_all(&route.targets[0]);
     let wait = Duration::from_millis(4321);
-    let mut waiting = route.group.join(flow("a"), first_alone_for(&route, 9000, wait));
+    let mut waiting = route.group.enqueue(flow("a"), first_alone_for(&route, 9000, wait));
     // One that holds nothing, since another holds the quota of its first target.
-    let mut behind = route.group.join(flow("b"), first_alone_for(&route, 9000, wait / 2));
+    let mut behind = route.group.enqueue(flow("b"), first_alone_for(&route, 9000, wait / 2));
     let (index, after, _permit) = turn(&mut behind).await;
     assert_eq!(index, 1);
     assert!((2.16..2.17).contains(&after), "{after}");
@@ -401,8 +401,8 @@ async fn it_holds_no_quota_of_the_targets_that_it_leaves_out() {
     let _in_flight = lend_all(&route.targets[0]);
     use_up(&route.targets[1], 2000);
     // The second quota, which will have room for it before the first.
-    let patient = route.group.join(flow("a"), first_alone_for(&route, 30_000, 20 * SECOND));
-    let mut plain = route.group.join(flow("b"), candidates(&route, 2000));
+    let patient = route.group.enqueue(flow("a"), first_alone_for(&route, 30_000, 20 * SECOND));
+    let mut plain = route.group.enqueue(flow("b"), candidates(&route, 2000));
     let (index, after, _permit) = turn(&mut plain).await;
     assert_eq!((index, after), (1, 0.0));
     drop(patient);
@@ -414,9 +414,9 @@ async fn it_keeps_its_place_among_those_that_use_every_target() {
     use_up(&route.targets[0], 0);
     use_up(&route.targets[1], 0);
     let start = Instant::now();
-    let mut first = route.group.join(flow("a"), first_alone_for(&route, 3000, 60 * SECOND));
+    let mut first = route.group.enqueue(flow("a"), first_alone_for(&route, 3000, 60 * SECOND));
     let mut others: Vec<_> =
-        (0..6).map(|_| route.group.join(flow("b"), candidates(&route, 3000))).collect();
+        (0..6).map(|_| route.group.enqueue(flow("b"), candidates(&route, 3000))).collect();
     let (index, after, _permit) = turn(&mut first).await;
     assert_eq!(index, 0);
     assert!((2.9..3.2).contains(&after), "six more wait for the same target: {after}");
@@ -435,14 +435,14 @@ async fn it_does_not_wait_for_a_target_that_cannot_serve_it_in_time() {
     for (why, change) in [("drained", drained), ("cooling", |target| throttle(target))] {
         let route = route(&["tpm = 60000", "tpm = 60000"]);
         change(&route.targets[0]);
-        let mut waiting = route.group.join(flow("a"), first_alone_for(&route, 1000, 5 * SECOND));
+        let mut waiting = route.group.enqueue(flow("a"), first_alone_for(&route, 1000, 5 * SECOND));
         let (index, after, _permit) = turn(&mut waiting).await;
         assert_eq!((index, after), (1, 0.0), "{why} before");
         drop(waiting);
 
         let route = self::route(&["tpm = 60000", "tpm = 60000"]);
         use_up(&route.targets[0], 0);
-        let mut waiting = route.group.join(flow("a"), first_alone_for(&route, 4000, 5 * SECOND));
+        let mut waiting = route.group.enqueue(flow("a"), first_alone_for(&route, 4000, 5 * SECOND));
         assert!(timeout(SECOND, waiting.granted()).await.is_err());
         change(&route.targets[0]);
         let (index, after, _permit) = turn(&mut waiting).await;
@@ -469,7 +469,7 @@ async fn it_waits_for_a_quota_only_if_that_may_have_room_in_time() {
             spend(target, 0);
         }
         let patient = first_alone_for(&route, tokens, wait * SECOND);
-        let mut waiting = route.group.join(flow("a"), patient);
+        let mut waiting = route.group.enqueue(flow("a"), patient);
         let (got, after, _permit) = turn(&mut waiting).await;
         assert_eq!(got, index, "{quota} for {tokens}");
         assert!((least..least + 0.2).contains(&after), "{quota} for {tokens}: {after}");
@@ -477,7 +477,7 @@ async fn it_waits_for_a_quota_only_if_that_may_have_room_in_time() {
     // What requests in flight give back is not known before.
     let route = route(&["tpm = 60000", "tpm = 60000"]);
     let in_flight = lend_all(&route.targets[0]);
-    let mut waiting = route.group.join(flow("a"), first_alone_for(&route, 50_000, 5 * SECOND));
+    let mut waiting = route.group.enqueue(flow("a"), first_alone_for(&route, 50_000, 5 * SECOND));
     assert!(timeout(SECOND, waiting.granted()).await.is_err());
     in_flight.release();
     assert_eq!(turn(&mut waiting).await.0, 0);
@@ -487,7 +487,7 @@ async fn it_waits_for_a_quota_only_if_that_may_have_room_in_time() {
 async fn it_waits_for_a_cooldown_that_ends_in_time() {
     let route = route(&["tpm = 60000", "tpm = 60000"]);
     throttle(&route.targets[0]);
-    let mut waiting = route.group.join(flow("a"), first_alone_for(&route, 100, 90 * SECOND));
+    let mut waiting = route.group.enqueue(flow("a"), first_alone_for(&route, 100, 90 * SECOND));
     let (index, after, _permit) = turn(&mut waiting).await;
     assert_eq!(index, 0);
     assert!((59.9..60.2).contains(&after), "{after}");
@@ -497,7 +497,7 @@ async fn it_waits_for_a_cooldown_that_ends_in_time() {
 async fn its_time_can_be_cut_while_it_waits() {
     let route = route(&["tpm = 60000", "tpm = 60000"]);
     let _in_flight = lend_all(&route.targets[0]);
-    let mut waiting = route.group.join(flow("a"), first_alone_for(&route, 30_000, 20 * SECOND));
+    let mut waiting = route.group.enqueue(flow("a"), first_alone_for(&route, 30_000, 20 * SECOND));
     assert!(timeout(SECOND, waiting.granted()).await.is_err());
     waiting.use_all_from(Instant::now() + 2 * SECOND);
     waiting.use_all_from(Instant::now() + 9 * SECOND);
@@ -510,7 +510,7 @@ async fn its_time_can_be_cut_while_it_waits() {
 async fn a_request_without_a_slot_takes_only_what_no_waiter_holds() {
     let route = route(&["tpm = 60000", "tpm = 60000"]);
     use_up(&route.targets[0], 5000);
-    let mut big = route.group.join(flow("a"), first_alone_for(&route, 30_000, 60 * SECOND));
+    let mut big = route.group.enqueue(flow("a"), first_alone_for(&route, 30_000, 60 * SECOND));
     assert!(timeout(SECOND, big.granted()).await.is_err());
     let small = || candidates(&route, 1000).into_iter();
     assert!(route.enter(small()).is_none(), "others wait");
