@@ -74,7 +74,7 @@ pub(super) fn load(source: &Source) -> Result<Loaded, LoadError> {
     let loaded = Config::load(source, &Env::of_process());
     let loaded = loaded.map_err(|error| LoadError::of_config(source, error))?;
     let mut loaded = loaded.on(today());
-    loaded.warnings.extend(routing::short_quotas(&loaded.config));
+    loaded.warnings.extend(routing::warnings_about_small_quotas(&loaded.config));
     Prompts::new(&loaded.config.legacy.prompts)
         .map_err(|error| LoadError::Prompts(error.to_string()))?;
     Ok(loaded)

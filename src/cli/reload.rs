@@ -290,7 +290,7 @@ impl Reloader {
         let fixed = needs_restart(&self.running, &config);
         let gateway = self.shared_gateway.load_full();
         // Thousands of targets take long to build, and this thread accepts connections.
-        let renewed = tokio::task::spawn_blocking(move || gateway.renewed(config)).await;
+        let renewed = tokio::task::spawn_blocking(move || gateway.with_config(config)).await;
         let renewed = renewed.map_err(|error| error.to_string())?;
         let renewed = renewed.map_err(|error| error.to_string())?;
         self.legacy.renew(&renewed.config).map_err(|error| error.to_string())?;

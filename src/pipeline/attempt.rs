@@ -213,7 +213,7 @@ impl AttemptLoop {
         index: usize,
         mut permit: Permit,
     ) -> Result<AttemptResult, GatewayError> {
-        permit.sent();
+        permit.mark_sending();
         let input = permit.input();
         self.routed.context.consumption.in_flight = Some((Arc::clone(permit.target()), input));
         self.routed.context.consumption.bound = self.routed.bound(permit.target());

@@ -27,7 +27,7 @@ where
 {
     type Out = AuthenticatedRequest<B>;
 
-    fn take(
+    fn apply(
         &self,
         mut observed: ObservedRequest<B>,
     ) -> Result<AuthenticatedRequest<B>, RequestError> {

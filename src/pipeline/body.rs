@@ -12,7 +12,7 @@ use http::{HeaderName, HeaderValue, request};
 use http_body::Body;
 use http_body_util::BodyExt;
 
-use super::buffers::{Buffer, Buffers};
+use super::buffers::{Buffer, BufferPool};
 use super::drain;
 use crate::bedrock::sigv4::{PayloadHash, PayloadHasher};
 use crate::quota::{InFlightGuard, Overloaded};
@@ -69,7 +69,7 @@ pub(crate) async fn read<B>(
     limits: BodyLimits,
     share: Option<&mut InFlightGuard>,
     hasher: Option<PayloadHasher>,
-    buffers: &Buffers,
+    buffers: &BufferPool,
 ) -> Result<(Bytes, Option<PayloadHash>), BodyError>
 where
     B: Body<Data = Bytes> + Unpin,
@@ -126,7 +126,7 @@ pub(crate) async fn collect<B>(
     limit: usize,
     mut share: Option<&mut InFlightGuard>,
     mut hasher: Option<PayloadHasher>,
-    buffers: &Buffers,
+    buffers: &BufferPool,
 ) -> Result<(Bytes, Option<PayloadHash>), BodyError>
 where
     B: Body<Data = Bytes> + Unpin,
@@ -195,14 +195,14 @@ mod tests {
     #[tokio::test]
     async fn a_body_in_one_piece_is_not_copied() {
         let body = Bytes::from_static(b"hello");
-        let buffers = Buffers::new(usize::MAX);
+        let buffers = BufferPool::new(usize::MAX);
         let collected = collect(Full::new(body.clone()), 5, None, None, &buffers).await.unwrap().0;
         assert_eq!(collected.as_ptr(), body.as_ptr());
     }
 
     #[tokio::test]
     async fn the_pieces_of_a_body_are_joined_in_order() {
-        let buffers = Buffers::new(usize::MAX);
+        let buffers = BufferPool::new(usize::MAX);
         for pieces_of in [vec![b"a".as_slice(), b"bc", b"d"], vec![]] {
             let whole = pieces_of.concat();
             let hasher = Some(PayloadHasher::new());
@@ -214,7 +214,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_above_the_limit_is_refused_whether_announced_or_not() {
-        let buffers = Buffers::new(usize::MAX);
+        let buffers = BufferPool::new(usize::MAX);
         let whole = Full::new(Bytes::from_static(b"12345"));
         let large = collect(whole, 4, None, None, &buffers).await;
         assert!(matches!(large, Err(BodyError::TooLarge { limit: 4 })));

@@ -25,75 +25,75 @@ const MAX_PART: usize = 8;
 /// A buffer that was unused for this long, or twice as long at most, is freed.
 const KEPT_FOR: Duration = Duration::from_secs(5);
 
-/// Buffers that no body is in. Clones share them.
+/// A pool of unused buffers. Clones share it.
 #[derive(Clone, Debug)]
-pub(crate) struct Buffers(Arc<Mutex<IdleBuffer>>);
+pub(crate) struct BufferPool(Arc<Mutex<IdleBuffers>>);
 
-struct IdleBuffer {
+struct IdleBuffers {
     /// The most bytes that are kept.
-    most: usize,
+    max_bytes: usize,
     /// The last that came back is at the end, and goes first.
     buffers: Vec<Vec<u8>>,
     /// The sum of their capacities.
     bytes: usize,
     /// So many at the front have lain there since they were last looked at.
-    untouched: usize,
+    unused_prefix: usize,
     /// Whether there is a task that looks at them.
-    is_watched: bool,
+    has_evictor: bool,
 }
 
-impl Buffers {
+impl BufferPool {
     /// None yet, for bodies that together have at most so many bytes.
-    pub(super) fn new(max_in_flight_bytes: usize) -> Buffers {
-        Buffers(Arc::new(Mutex::new(IdleBuffer {
-            most: MAX_KEPT.min(max_in_flight_bytes / MAX_PART),
+    pub(super) fn new(max_in_flight_bytes: usize) -> BufferPool {
+        BufferPool(Arc::new(Mutex::new(IdleBuffers {
+            max_bytes: MAX_KEPT.min(max_in_flight_bytes / MAX_PART),
             buffers: Vec::new(),
             bytes: 0,
-            untouched: 0,
-            is_watched: false,
+            unused_prefix: 0,
+            has_evictor: false,
         })))
     }
 
     /// An empty buffer with room for `size` bytes. Must be called within a tokio runtime.
     pub(super) fn take(&self, size: usize) -> Buffer {
-        let home = self.clone();
+        let pool = self.clone();
         if size < LARGE {
-            return Buffer { bytes: Vec::with_capacity(size), home };
+            return Buffer { bytes: Vec::with_capacity(size), pool };
         }
         // Sizes in steps, so that a buffer fits the next body, too. Memory that is not written to
         // takes no pages.
         let bytes =
             self.take_kept(size).unwrap_or_else(|| Vec::with_capacity(size.next_power_of_two()));
-        Buffer { bytes, home }
+        Buffer { bytes, pool }
     }
 
     fn take_kept(&self, size: usize) -> Option<Vec<u8>> {
         let mut kept = self.kept();
-        if !kept.is_watched {
-            kept.is_watched = true;
-            tokio::spawn(watch(Arc::downgrade(&self.0)));
+        if !kept.has_evictor {
+            kept.has_evictor = true;
+            tokio::spawn(evict_unused(Arc::downgrade(&self.0)));
         }
         kept.take(size)
     }
 
-    fn kept(&self) -> MutexGuard<'_, IdleBuffer> {
+    fn kept(&self) -> MutexGuard<'_, IdleBuffers> {
         self.0.lock()
     }
 }
 
-impl IdleBuffer {
+impl IdleBuffers {
     fn take(&mut self, size: usize) -> Option<Vec<u8>> {
         // Not one that is far too large: it may be all that there is for a large body.
         let fits = |buffer: &Vec<u8>| (size..=4 * size).contains(&buffer.capacity());
         let at = self.buffers.iter().rposition(fits)?;
-        self.untouched = self.untouched.min(at);
+        self.unused_prefix = self.unused_prefix.min(at);
         let buffer = self.buffers.remove(at);
         self.bytes -= buffer.capacity();
         Some(buffer)
     }
 
     fn put(&mut self, mut buffer: Vec<u8>) {
-        if self.bytes + buffer.capacity() <= self.most {
+        if self.bytes + buffer.capacity() <= self.max_bytes {
             buffer.clear();
             self.bytes += buffer.capacity();
             self.buffers.push(buffer);
@@ -101,32 +101,32 @@ impl IdleBuffer {
     }
 
     /// Takes out the buffers that were unused since the last time.
-    fn tidy(&mut self) -> Vec<Vec<u8>> {
-        let unused: Vec<_> = self.buffers.drain(..self.untouched).collect();
+    fn take_unused(&mut self) -> Vec<Vec<u8>> {
+        let unused: Vec<_> = self.buffers.drain(..self.unused_prefix).collect();
         self.bytes -= unused.iter().map(Vec::capacity).sum::<usize>();
-        self.untouched = self.buffers.len();
+        self.unused_prefix = self.buffers.len();
         unused
     }
 }
 
-impl fmt::Debug for IdleBuffer {
+impl fmt::Debug for IdleBuffers {
     /// Without what the buffers hold, which are others' prompts.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("IdleBuffer").field("bytes", &self.bytes).finish_non_exhaustive()
+        f.debug_struct("IdleBuffers").field("bytes", &self.bytes).finish_non_exhaustive()
     }
 }
 
 /// Frees unused buffers, until there are none left.
-async fn watch(kept: Weak<Mutex<IdleBuffer>>) {
+async fn evict_unused(kept: Weak<Mutex<IdleBuffers>>) {
     loop {
         sleep(KEPT_FOR).await;
-        let Some(buffers) = kept.upgrade().map(Buffers) else { return };
+        let Some(buffers) = kept.upgrade().map(BufferPool) else { return };
         // Freed after the lock.
         let _unused = {
             let mut kept = buffers.kept();
-            let unused = kept.tidy();
+            let unused = kept.take_unused();
             if unused.is_empty() && kept.buffers.is_empty() {
-                kept.is_watched = false;
+                kept.has_evictor = false;
                 return;
             }
             unused
@@ -137,7 +137,7 @@ async fn watch(kept: Weak<Mutex<IdleBuffer>>) {
 /// A buffer in use; what was large comes back when it is dropped, as does what it was frozen to.
 pub(super) struct Buffer {
     bytes: Vec<u8>,
-    home: Buffers,
+    pool: BufferPool,
 }
 
 impl Buffer {
@@ -152,11 +152,11 @@ impl Buffer {
 
     /// Makes room for `size` bytes in all.
     fn grow(&mut self, size: usize) {
-        let kept = if size < LARGE { None } else { self.home.take_kept(size) };
+        let kept = if size < LARGE { None } else { self.pool.take_kept(size) };
         match kept {
             Some(mut larger) => {
                 larger.extend_from_slice(&self.bytes);
-                *self = Buffer { bytes: larger, home: self.home.clone() };
+                *self = Buffer { bytes: larger, pool: self.pool.clone() };
             }
             // The system moves the pages of what is large; a copy would take as many more.
             None => {
@@ -186,7 +186,7 @@ impl AsRef<[u8]> for Buffer {
 impl Drop for Buffer {
     fn drop(&mut self) {
         if self.bytes.capacity() >= LARGE {
-            self.home.kept().put(std::mem::take(&mut self.bytes));
+            self.pool.kept().put(std::mem::take(&mut self.bytes));
         }
     }
 }
@@ -197,7 +197,7 @@ mod tests {
 
     const MB: usize = 1024 * 1024;
 
-    fn full(buffers: &Buffers, size: usize) -> Bytes {
+    fn full(buffers: &BufferPool, size: usize) -> Bytes {
         let mut buffer = buffers.take(size);
         buffer.extend(&vec![b'x'; size]);
         buffer.freeze()
@@ -205,7 +205,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_large_body_reuses_the_memory_of_one_that_was_dropped() {
-        let buffers = Buffers::new(usize::MAX);
+        let buffers = BufferPool::new(usize::MAX);
         let first = full(&buffers, MB);
         let (place, held) = (first.as_ptr(), first.slice(10..20));
         drop(first);
@@ -220,7 +220,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_buffer_that_grows_keeps_its_bytes() {
-        let buffers = Buffers::new(usize::MAX);
+        let buffers = BufferPool::new(usize::MAX);
         let mut buffer = buffers.take(10);
         let mut expected = Vec::new();
         for number in 0..100_000_u32 {
@@ -233,7 +233,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn idle_memory_is_bounded_and_freed_after_a_while() {
-        let buffers = Buffers::new(usize::MAX);
+        let buffers = BufferPool::new(usize::MAX);
         let bodies: Vec<_> = (0..50).map(|_| full(&buffers, MB)).collect();
         assert_eq!(buffers.kept().bytes, 0);
         drop(bodies);
@@ -246,14 +246,14 @@ mod tests {
         assert_eq!(buffers.kept().bytes, MB);
         sleep(3 * KEPT_FOR).await;
         assert_eq!(buffers.kept().bytes, 0);
-        assert!(!buffers.kept().is_watched);
+        assert!(!buffers.kept().has_evictor);
         drop(full(&buffers, MB));
-        assert!(buffers.kept().is_watched);
+        assert!(buffers.kept().has_evictor);
     }
 
     #[tokio::test]
     async fn small_bodies_get_no_kept_memory() {
-        let buffers = Buffers::new(usize::MAX);
+        let buffers = BufferPool::new(usize::MAX);
         drop(full(&buffers, LARGE - 1));
         assert_eq!(buffers.kept().bytes, 0);
         drop(full(&buffers, 8 * MB));

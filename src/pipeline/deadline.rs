@@ -51,17 +51,17 @@ pub(super) fn wait_budget(routed: &RoutedRequest, deadline: Instant) -> WaitBudg
         let left = deadline.saturating_duration_since(Instant::now());
         return WaitBudget { left, deadline };
     }
-    let asked = asked(&routed.head.headers, SystemTime::now());
-    WaitBudget { left: asked.map_or(max_wait, |wait| wait.min(max_wait)), deadline }
+    let client_wait = client_wait(&routed.head.headers, SystemTime::now());
+    WaitBudget { left: client_wait.map_or(max_wait, |wait| wait.min(max_wait)), deadline }
 }
 
 /// How long the client waits from `now` on; zero if its time is over.
-fn asked(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+fn client_wait(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
     let ttl = text(&SDK_REQUEST).and_then(time_to_live);
     let until_ttl = ttl.map(|ttl| ttl.duration_since(now).unwrap_or_default());
-    let asked = text(&MAX_WAIT).and_then(|wait| humantime::parse_duration(wait).ok());
-    [until_ttl, asked].into_iter().flatten().min()
+    let header_wait = text(&MAX_WAIT).and_then(|wait| humantime::parse_duration(wait).ok());
+    [until_ttl, header_wait].into_iter().flatten().min()
 }
 
 /// The `ttl` of an `amz-sdk-request` header.
@@ -83,7 +83,7 @@ mod tests {
     fn at_noon(name: &'static str, value: &str) -> Option<Duration> {
         let mut headers = HeaderMap::new();
         headers.insert(name, HeaderValue::from_str(value).unwrap());
-        asked(&headers, SystemTime::UNIX_EPOCH + Duration::from_secs(NOON))
+        client_wait(&headers, SystemTime::UNIX_EPOCH + Duration::from_secs(NOON))
     }
 
     #[test]

@@ -36,7 +36,7 @@ pub(super) fn family(model: &ModelId, route: &Route) -> Family {
 impl Eligibility<'_> {
     /// Why the target at this position of the route can't be a candidate; `None` if it can. The first
     /// target stands in for nothing.
-    pub(super) fn obstacle(
+    pub(super) fn ineligible_reason(
         &self,
         position: usize,
         target: &Target,
@@ -58,14 +58,14 @@ impl Eligibility<'_> {
         target: &Target,
         capabilities: &Capabilities,
     ) -> Option<PassedOverReason> {
-        let is_itself = || target.is_model(self.model);
+        let is_requested_model = || target.is_model(self.model);
         let same_schema = self.operation.is_converse() && !self.peek.has_model_fields
             || self.family != Family::Unknown && capabilities.family == self.family
-            || is_itself();
+            || is_requested_model();
         if !same_schema {
             return Some(PassedOverReason::Schema);
         }
-        let missing = capabilities.lacks(self.peek, is_itself);
+        let missing = capabilities.lacks(self.peek, is_requested_model);
         (!missing.is_empty()).then_some(PassedOverReason::Feature(missing))
     }
 

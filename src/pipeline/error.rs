@@ -249,17 +249,17 @@ mod tests {
 
     #[test]
     fn a_client_that_waited_long_is_asked_not_to_retry() {
-        let told = |status, waited| {
+        let header = |status, waited| {
             let mut head = HeaderMap::new();
             discourage_retry(&mut head, status, waited);
             head.get("x-should-retry").map(|value| value.to_str().unwrap().to_owned())
         };
         let long = Duration::from_secs(3);
         for status in [StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE] {
-            assert_eq!(told(status, long).as_deref(), Some("false"));
-            assert_eq!(told(status, Duration::from_millis(20)), None, "it has not waited");
+            assert_eq!(header(status, long).as_deref(), Some("false"));
+            assert_eq!(header(status, Duration::from_millis(20)), None, "it has not waited");
         }
-        assert_eq!(told(StatusCode::BAD_REQUEST, long), None, "no SDK tries that again");
+        assert_eq!(header(StatusCode::BAD_REQUEST, long), None, "no SDK tries that again");
     }
 
     #[test]

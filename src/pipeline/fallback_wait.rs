@@ -58,13 +58,14 @@ fn wait(routed: &RoutedRequest) -> Duration {
         return of_route;
     }
     let max_wait = routed.context.gateway().config.queue.max_wait;
-    let asked = asked(&routed.head.headers).map(|asked| asked.min(max_wait));
+    let requested_wait =
+        requested_wait(&routed.head.headers).map(|requested_wait| requested_wait.min(max_wait));
     let of_client = || routed.context.policy()?.wait_before_fallback();
-    asked.or_else(of_client).unwrap_or(of_route)
+    requested_wait.or_else(of_client).unwrap_or(of_route)
 }
 
 /// What the client asks for in a header, if that is a duration.
-fn asked(headers: &HeaderMap) -> Option<Duration> {
+fn requested_wait(headers: &HeaderMap) -> Option<Duration> {
     humantime::parse_duration(headers.get(&WAIT)?.to_str().ok()?).ok()
 }
 
@@ -77,7 +78,7 @@ mod tests {
         let asked_with = |value: &str| {
             let mut headers = HeaderMap::new();
             headers.insert(&WAIT, value.parse().unwrap());
-            asked(&headers)
+            requested_wait(&headers)
         };
         assert_eq!(asked_with("1500ms"), Some(Duration::from_millis(1500)));
         assert_eq!(asked_with("0s"), Some(Duration::ZERO));

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-use super::buffers::Buffers;
+use super::buffers::BufferPool;
 use super::hedge::HedgeBudget;
 use super::offload::Offload;
 use crate::auth::{Authenticator, Issuers};
@@ -48,7 +48,7 @@ pub struct Gateway {
     /// What tokens cost.
     pub prices: Prices,
     /// Memory for large bodies.
-    pub(crate) buffers: Buffers,
+    pub(crate) buffers: BufferPool,
     /// Threads for work on large bodies.
     pub(crate) offload: Offload,
     /// How many requests may be hedged.
@@ -80,7 +80,7 @@ impl Gateway {
 
     /// The gateway of a newer config. Parts that the new config leaves alone keep their state, and
     /// connections are reused if their settings are the same. Requests in flight stay with this one.
-    pub fn renewed(&self, config: Config) -> Result<Arc<Gateway>, RouterError> {
+    pub fn with_config(&self, config: Config) -> Result<Arc<Gateway>, RouterError> {
         let upstream = match config.upstream.connects_like(&self.config.upstream) {
             true => self.upstream.clone(),
             false => connections(&config.upstream, &self.metrics),
@@ -96,69 +96,69 @@ impl Gateway {
 
     /// The gateway of the same config on another day, on which other models may be retired.
     pub fn on(&self, day: Date) -> Result<Arc<Gateway>, RouterError> {
-        self.renewed(self.config.clone().on(day))
+        self.with_config(self.config.clone().on(day))
     }
 
     fn build(
         config: Config,
-        before: Option<&Gateway>,
+        previous: Option<&Gateway>,
         fleet: Option<Fleet>,
         upstream: Upstream,
         metrics: Arc<Metrics>,
         logs: Logs,
     ) -> Result<Arc<Gateway>, RouterError> {
-        let before_issuers = before.map(|before| {
-            let same_way = config.upstream.connects_like(&before.config.upstream);
-            (before.authenticator.issuers(), same_way)
+        let previous_issuers = previous.map(|previous| {
+            let same_way = config.upstream.connects_like(&previous.config.upstream);
+            (previous.authenticator.issuers(), same_way)
         });
         let router = Router::new(
             &config,
-            before.map(|before| (&before.config, &before.router)),
+            previous.map(|previous| (&previous.config, &previous.router)),
             fleet.as_ref(),
         )?;
-        let clients = before.map(|before| &before.clients);
+        let clients = previous.map(|previous| &previous.clients);
         let clients = ClientRegistry::new(&config.clients, clients, fleet.as_ref())?;
         let prices = Prices::new(&config.prices)?;
-        warn_of_unpriced(&config, &router, &prices);
-        let issuers = Issuers::new(&config.issuers, &upstream, &metrics, before_issuers);
+        warn_about_unpriced_targets(&config, &router, &prices);
+        let issuers = Issuers::new(&config.issuers, &upstream, &metrics, previous_issuers);
         Ok(Arc::new(Gateway {
             router,
             upstream,
-            in_flight: before.map_or_else(
+            in_flight: previous.map_or_else(
                 || InFlightLimit::new(&config.server),
-                |before| before.in_flight.with_config(&config.server),
+                |previous| previous.in_flight.with_config(&config.server),
             ),
             authenticator: Authenticator::new(
                 &config.clients,
                 &clients,
                 &config.auth,
                 Arc::clone(&metrics),
-                before.map(|before| &before.authenticator),
+                previous.map(|previous| &previous.authenticator),
             )
             .with_issuers(issuers)
             .with_allowed_hosts(&config.server.allowed_hosts),
-            limits: match before {
-                Some(before) => before.limits.with_config(&config.limits),
+            limits: match previous {
+                Some(previous) => previous.limits.with_config(&config.limits),
                 None => ClientLimits::new(&config.limits, fleet.clone()),
             },
             clients,
             prices,
-            buffers: before.map_or_else(
-                || Buffers::new(config.server.max_in_flight_bytes),
-                |before| before.buffers.clone(),
+            buffers: previous.map_or_else(
+                || BufferPool::new(config.server.max_in_flight_bytes),
+                |previous| previous.buffers.clone(),
             ),
-            offload: before.map(|before| before.offload.clone()).unwrap_or_default(),
+            offload: previous.map(|previous| previous.offload.clone()).unwrap_or_default(),
             hedges: HedgeBudget::new(&config.hedge),
-            queue_limits: match before {
-                Some(before) => before.queue_limits.with_config(&config.queue),
+            queue_limits: match previous {
+                Some(previous) => previous.queue_limits.with_config(&config.queue),
                 None => QueueLimits::new(
                     &config.queue,
                     metrics.queue_waiting.clone(),
                     metrics.queue_waiting_bytes.clone(),
                 ),
             },
-            shutdown_deadline: before
-                .map(|before| before.shutdown_deadline.clone())
+            shutdown_deadline: previous
+                .map(|previous| previous.shutdown_deadline.clone())
                 .unwrap_or_default(),
             config,
             metrics,
@@ -171,7 +171,7 @@ impl Gateway {
 }
 
 /// Logs the targets that clients with budgets can't use, because they have no price.
-fn warn_of_unpriced(config: &Config, router: &Router, prices: &Prices) {
+fn warn_about_unpriced_targets(config: &Config, router: &Router, prices: &Prices) {
     if config.clients.iter().all(|client| client.budget.is_none()) {
         return;
     }

@@ -21,7 +21,7 @@ pub(super) fn strip_for_client(headers: &mut HeaderMap) {
 /// encoding; once for all attempts. `forwarded` are the names that the config adds.
 pub(super) fn strip_for_upstream(headers: &mut HeaderMap, forwarded: &[HeaderName]) {
     let is_forwarded = |name: &str| forwarded.iter().any(|known| known.as_str() == name);
-    strip(headers, |name| !is_bedrocks(name) && !is_forwarded(name));
+    strip(headers, |name| !is_bedrock_header(name) && !is_forwarded(name));
     headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
 }
 
@@ -61,11 +61,11 @@ fn is_hop_by_hop(name: &str) -> bool {
 
 /// Whether Bedrock knows a request header: those of its operations, of the body and the accepted
 /// answer, of SDKs, and of traces. All others concern the client, its proxies and the gateway.
-fn is_bedrocks(name: &str) -> bool {
-    const BEDROCKS_PREFIX: &str = "x-amzn-bedrock-";
+fn is_bedrock_header(name: &str) -> bool {
+    const BEDROCK_PREFIX: &str = "x-amzn-bedrock-";
     matches!(name, "content-type" | "accept")
         || is_about_caller(name)
-        || name.starts_with(BEDROCKS_PREFIX)
+        || name.starts_with(BEDROCK_PREFIX)
 }
 
 /// The headers that name a guardrail.

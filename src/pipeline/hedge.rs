@@ -79,7 +79,7 @@ where
     let Some((index, mut permit)) = other() else {
         return (first.await, None);
     };
-    permit.sent();
+    permit.mark_sending();
     let began = Instant::now();
     let second = send(Arc::clone(permit.target()), began);
     tokio::pin!(second);

@@ -113,11 +113,13 @@ type Answer = Result<Response<ResponseBody>, RequestError>;
 
 /// What a [`GovernorLayer`](tower_governor::GovernorLayer) takes for the answer of its inner
 /// service: the real one as its error.
-type Passed = Result<Response<axum::body::Body>, Answer>;
+type InnerResult = Result<Response<axum::body::Body>, Answer>;
 
 /// The answer through the layer: `F` is the inner service's.
-type Governed<F> =
-    Map<ResponseFuture<Map<F, fn(Answer) -> Passed>, axum::body::Body>, fn(Passed) -> Answer>;
+type Governed<F> = Map<
+    ResponseFuture<Map<F, fn(Answer) -> InnerResult>, axum::body::Body>,
+    fn(InnerResult) -> Answer,
+>;
 
 impl<R, I> Service<R> for RateLimit<I>
 where
@@ -183,7 +185,7 @@ where
 {
     type Response = Response<axum::body::Body>;
     type Error = Answer;
-    type Future = Map<I::Future, fn(Answer) -> Passed>;
+    type Future = Map<I::Future, fn(Answer) -> InnerResult>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Answer>> {
         self.inner.poll_ready(cx).map_err(Err)
@@ -200,7 +202,7 @@ where
 }
 
 /// The answer to a request that the layer has forwarded.
-fn answer(passed: Passed) -> Answer {
+fn answer(passed: InnerResult) -> Answer {
     match passed {
         Err(answer) => answer,
         Ok(_) => unreachable!("the layer answers those requests alone that it does not forward"),
@@ -214,7 +216,7 @@ pub(super) struct ConcurrencyLimit;
 impl<R: Countable> Step<R> for ConcurrencyLimit {
     type Out = R;
 
-    fn take(&self, mut request: R) -> Result<R, RequestError> {
+    fn apply(&self, mut request: R) -> Result<R, RequestError> {
         if !request.counts_here() {
             return Ok(request);
         }

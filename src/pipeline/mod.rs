@@ -98,6 +98,6 @@ where
         .layer(limit::RateLimitLayer)
         .layer(step(limit::ConcurrencyLimit))
         .layer(step(policy::CheckBody))
-        .layer(step(route::Route))
+        .layer(step(route::RouteStep))
         .service(attempt::Attempts)
 }

@@ -71,7 +71,7 @@ where
         // The first steps run in the call itself.
         let call = AssertUnwindSafe(|| self.inner.call(ObservedRequest { inbound, context }));
         match catch_unwind(call) {
-            Ok(inner) => ResponseFuture::Within { inner, request_id },
+            Ok(inner) => ResponseFuture::Running { inner, request_id },
             Err(_) => ResponseFuture::Panicked { request_id },
         }
     }
@@ -81,7 +81,7 @@ pin_project! {
     /// The future of [`Observe`].
     #[project = Projected]
     pub(super) enum ResponseFuture<F> {
-        Within { #[pin] inner: F, request_id: Uuid },
+        Running { #[pin] inner: F, request_id: Uuid },
         Panicked { request_id: Uuid },
     }
 }
@@ -94,7 +94,7 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let (inner, request_id) = match self.project() {
-            Projected::Within { inner, request_id } => (inner, *request_id),
+            Projected::Running { inner, request_id } => (inner, *request_id),
             Projected::Panicked { request_id } => {
                 return Poll::Ready(Ok(relay::panicked(*request_id)));
             }

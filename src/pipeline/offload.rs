@@ -21,14 +21,14 @@ impl Default for Offload {
 }
 
 impl Offload {
-    /// Does `work` at once if it `is_short`, else on a thread of its own. A panic of the work is
+    /// Does `work` at once if it `run_inline`, else on a thread of its own. A panic of the work is
     /// the caller's. Must be called within a tokio runtime.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
-        is_short: bool,
+        run_inline: bool,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> T {
-        if is_short {
+        if run_inline {
             return work();
         }
         // The semaphore is never closed, so this ends with a permit.

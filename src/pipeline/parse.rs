@@ -21,7 +21,7 @@ where
 {
     type Out = ParsedRequest<B>;
 
-    fn take(&self, request: AuthenticatedRequest<B>) -> Result<ParsedRequest<B>, RequestError> {
+    fn apply(&self, request: AuthenticatedRequest<B>) -> Result<ParsedRequest<B>, RequestError> {
         let AuthenticatedRequest { mut observed, pending } = request;
         match call(&mut observed) {
             Ok(call) => Ok(ParsedRequest { observed, pending, call }),

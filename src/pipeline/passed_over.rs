@@ -32,7 +32,8 @@ pub(super) fn ineligible(eligibility: &Eligibility<'_>, route: &Route) -> Passed
     let mut passed_over = PassedOverTargets::default();
     for (position, (target, capabilities)) in route.with_capabilities().enumerate() {
         let unpriced = || eligibility.is_unpriced(target).then_some(PassedOverReason::Unpriced);
-        if let Some(reason) = eligibility.obstacle(position, target, capabilities).or_else(unpriced)
+        if let Some(reason) =
+            eligibility.ineligible_reason(position, target, capabilities).or_else(unpriced)
         {
             passed_over.push(&target.name, reason);
         }
@@ -53,8 +54,8 @@ struct Ranking {
     passed_over: PassedOverTargets,
     /// Whether the best target of all is among them.
     has_best: bool,
-    /// How many targets the walk has met.
-    met: usize,
+    /// How many targets the walk has visited.
+    visited: usize,
 }
 
 impl Ranking {
@@ -74,29 +75,29 @@ impl Ranking {
             while let Some((_, target, reason)) =
                 ineligible.next_if(|(position, ..)| *position < state.position)
             {
-                ranking.meet(target, Some(reason));
+                ranking.visit(target, Some(reason));
             }
             if end == Some(index) {
                 return ranking;
             }
             if let Some(target) = targets.get(state.position) {
                 let reason = reason_of(routed, index, state, end.is_none(), now);
-                ranking.meet(target, reason);
+                ranking.visit(target, reason);
             }
         }
         for (_, target, reason) in ineligible {
-            ranking.meet(target, Some(reason));
+            ranking.visit(target, Some(reason));
         }
         ranking
     }
 
     /// Adds a target, if it was passed over for a reason.
-    fn meet(&mut self, target: &Target, reason: Option<PassedOverReason>) {
+    fn visit(&mut self, target: &Target, reason: Option<PassedOverReason>) {
         if let Some(reason) = reason {
-            self.has_best |= self.met == 0;
+            self.has_best |= self.visited == 0;
             self.passed_over.push(&target.name, reason);
         }
-        self.met += 1;
+        self.visited += 1;
     }
 
     fn store(self, routed: &mut RoutedRequest) {
@@ -123,10 +124,10 @@ fn ineligible_of<'a>(
     all.filter(|(_, (_, is_candidate))| !**is_candidate).filter_map(
         move |(position, ((target, capabilities), _))| {
             let eligibility = eligibility.as_ref()?;
-            let obstacle = eligibility.obstacle(position, target, capabilities);
+            let reason = eligibility.ineligible_reason(position, target, capabilities);
             let unpriced = || eligibility.is_unpriced(target).then_some(PassedOverReason::Unpriced);
             // The fallbacks of a bidirectional stream have no obstacle: it has one attempt.
-            Some((position, &**target, obstacle.or_else(unpriced)?))
+            Some((position, &**target, reason.or_else(unpriced)?))
         },
     )
 }

@@ -38,7 +38,7 @@ where
 {
     type Out = ParsedRequest<B>;
 
-    fn take(&self, request: ParsedRequest<B>) -> Result<ParsedRequest<B>, RequestError> {
+    fn apply(&self, request: ParsedRequest<B>) -> Result<ParsedRequest<B>, RequestError> {
         let ParsedRequest { observed, call, .. } = &request;
         // While the client is unknown it has no policy.
         match check_head(&observed.context, call, &observed.inbound.head) {
@@ -56,7 +56,7 @@ pub(super) struct CheckBody;
 impl Step<BufferedRequest> for CheckBody {
     type Out = AuthorizedRequest;
 
-    fn take(&self, mut request: BufferedRequest) -> Result<AuthorizedRequest, RequestError> {
+    fn apply(&self, mut request: BufferedRequest) -> Result<AuthorizedRequest, RequestError> {
         match authorize(&mut request) {
             Ok(guardrail) => Ok(AuthorizedRequest { buffered: request, guardrail }),
             Err(error) => Err(RequestError { error, context: request.context }),

@@ -51,7 +51,7 @@ pub struct ResponseBody<B = upstream::Body>(Inner<B>);
 #[derive(Debug)]
 enum Inner<B> {
     /// In memory; the record, if there is one, ends with it.
-    Whole { bytes: Bytes, _exchange: Option<Box<RequestContext>> },
+    Buffered { bytes: Bytes, _context: Option<Box<RequestContext>> },
     /// Relayed as it comes.
     Relayed(Pin<Box<Relay<B>>>),
 }
@@ -98,10 +98,11 @@ pub(super) fn success<B>(
     context.answer.target = Some(Arc::clone(reservation.target()));
     context.record_response_head(status, None);
     context.record_tokens(reservation.input(), 0);
-    let quiet_since = context.timing.started + context.timing.first_byte.unwrap_or_default();
+    let upstream_idle_since =
+        context.timing.started + context.timing.first_byte.unwrap_or_default();
     let usage_tap = if operation.is_stream() {
         if context.consumption.bound.is_some() {
-            UsageTap::whole_stream()
+            UsageTap::stream_with_initial_usage()
         } else {
             UsageTap::stream()
         }
@@ -112,7 +113,7 @@ pub(super) fn success<B>(
     };
     strip_for_client(&mut head);
     add_own_headers(&mut head, &context);
-    let may_be_cut = is_close_delimited && (operation.is_stream() || is_json(&head));
+    let check_completeness = is_close_delimited && (operation.is_stream() || is_json(&head));
     // What any other request can cost is held from its start.
     let is_metered = operation == Operation::InvokeModelWithBidirectionalStream;
     let relay = Relay {
@@ -125,13 +126,13 @@ pub(super) fn success<B>(
         idle,
         deadline,
         timer: sleep_until(deadline),
-        is_timing: false,
-        quiet_since,
+        is_timer_armed: false,
+        upstream_idle_since,
         is_metered,
-        may_be_cut,
+        check_completeness,
         over_budget: None,
         is_over: false,
-        broken: None,
+        pending_error: None,
     };
     respond(status, head, Inner::Relayed(Box::pin(relay)))
 }
@@ -167,7 +168,7 @@ pub(super) fn failure(
     if failure.from_upstream {
         context.answer.target = Some(target);
     }
-    whole(failure.status, head, failure.body, due, context)
+    buffered_response(failure.status, head, failure.body, due, context)
 }
 
 /// The answer to a request that the gateway itself ends.
@@ -186,7 +187,7 @@ pub(super) fn request_error(failed: RequestError) -> Response<ResponseBody> {
         _ => {}
     }
     let (head, body) = error.into_response().into_parts();
-    whole(head.status, head.headers, body, DEFAULT_RETRY_AFTER, context)
+    buffered_response(head.status, head.headers, body, DEFAULT_RETRY_AFTER, context)
 }
 
 /// The answer to a request that something panicked on. Its record ended where that happened.
@@ -196,11 +197,11 @@ pub(super) fn panicked(request_id: Uuid) -> Response<ResponseBody> {
     let request_id = value(&request_id.to_string());
     head.headers.insert(AMZN_REQUEST_ID, request_id.clone());
     head.headers.insert(REQUEST_ID, request_id);
-    respond(head.status, head.headers, Inner::Whole { bytes, _exchange: None })
+    respond(head.status, head.headers, Inner::Buffered { bytes, _context: None })
 }
 
 /// An answer that is not relayed. A 503 gets a `retry-after` of `due`, unless it has one.
-fn whole(
+fn buffered_response(
     status: StatusCode,
     mut head: HeaderMap,
     bytes: Bytes,
@@ -213,7 +214,7 @@ fn whole(
     context.answer.bytes = bytes.len() as u64;
     discourage_retry(&mut head, status, context.timing.started.elapsed());
     add_own_headers(&mut head, &context);
-    respond(status, head, Inner::Whole { bytes, _exchange: Some(context) })
+    respond(status, head, Inner::Buffered { bytes, _context: Some(context) })
 }
 
 fn respond<B>(status: StatusCode, head: HeaderMap, body: Inner<B>) -> Response<ResponseBody<B>> {
@@ -278,17 +279,17 @@ pin_project_lite::pin_project! {
         deadline: Instant,
         #[pin]
         timer: Sleep,
-        is_timing: bool,
+        is_timer_armed: bool,
         // When the upstream last had nothing to give.
-        quiet_since: Instant,
+        upstream_idle_since: Instant,
         // Whether its client's budget is looked at while it goes on.
         is_metered: bool,
         // Whether only its content shows that a body was not cut off.
-        may_be_cut: bool,
+        check_completeness: bool,
         // The budget that was used up meanwhile.
         over_budget: Option<OverBudget>,
         is_over: bool,
-        broken: Option<RelayError>,
+        pending_error: Option<RelayError>,
     }
 
     impl<B> PinnedDrop for Relay<B> {
@@ -310,7 +311,7 @@ impl<B: Body<Data = Bytes>> Relay<B> {
         loop {
             let this = self.as_mut().project();
             if *this.is_over {
-                return Poll::Ready(this.broken.take().map(Err));
+                return Poll::Ready(this.pending_error.take().map(Err));
             }
             if let Some(chunk) = this.buffered.next() {
                 return Poll::Ready(Some(Ok(self.pass(chunk))));
@@ -320,17 +321,17 @@ impl<B: Body<Data = Bytes>> Relay<B> {
             }
             match this.body.poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => {
-                    *this.is_timing = false;
+                    *this.is_timer_armed = false;
                     // Trailers are not Bedrock's and end here.
                     let Ok(chunk) = frame.into_data() else { continue };
                     return Poll::Ready(Some(Ok(self.pass(chunk))));
                 }
-                Poll::Ready(Some(Err(_))) => return self.broke(cx),
+                Poll::Ready(Some(Err(_))) => return self.fail_broken(cx),
                 Poll::Ready(None)
                     if this.usage_tap.is_within_frame()
-                        || *this.may_be_cut && this.usage_tap.is_incomplete() =>
+                        || *this.check_completeness && this.usage_tap.is_incomplete() =>
                 {
-                    return self.broke(cx);
+                    return self.fail_broken(cx);
                 }
                 Poll::Ready(None) => {
                     self.finish();
@@ -339,14 +340,14 @@ impl<B: Body<Data = Bytes>> Relay<B> {
                 Poll::Pending => {}
             }
             // Silence is timed from when it begins, which costs nothing while bytes flow.
-            if !*this.is_timing {
+            if !*this.is_timer_armed {
                 let now = Instant::now();
                 // This answer is late because it is not read; its connection ends it.
-                if now >= *this.deadline && now - *this.quiet_since > STALL_THRESHOLD {
+                if now >= *this.deadline && now - *this.upstream_idle_since > STALL_THRESHOLD {
                     return Poll::Pending;
                 }
-                *this.is_timing = true;
-                *this.quiet_since = now;
+                *this.is_timer_armed = true;
+                *this.upstream_idle_since = now;
                 this.timer.reset((now + *this.idle).min(*this.deadline));
             }
             return match self.as_mut().project().timer.poll(cx) {
@@ -364,7 +365,7 @@ impl<B: Body<Data = Bytes>> Relay<B> {
             (this.reservation.as_mut(), this.usage_tap.tokens())
         {
             reservation.observe_output(output);
-            this.context.consumption.initial_usage = this.usage_tap.begun();
+            this.context.consumption.initial_usage = this.usage_tap.initial_usage();
             this.context.record_tokens(reservation.input(), output);
             if *this.is_metered {
                 *this.over_budget = this.context.charge_so_far(this.usage_tap.usage()).err();
@@ -385,7 +386,7 @@ impl<B: Body<Data = Bytes>> Relay<B> {
         // A bidirectional stream, which is metered, ends when its client ends it.
         let outcome = if self.usage_tap.saw_exception() {
             Outcome::StreamException
-        } else if !self.is_metered && self.usage_tap.lacks_its_stop() {
+        } else if !self.is_metered && self.usage_tap.lacks_stop_event() {
             Outcome::Incomplete
         } else {
             Outcome::Success
@@ -396,17 +397,21 @@ impl<B: Body<Data = Bytes>> Relay<B> {
     /// Ends a body that broke off: with an exception, where the client can take one. Else the error is
     /// given a poll later: the connection drops what it holds when it gets one, and flushes what came
     /// before when it must wait.
-    fn broke(
+    fn fail_broken(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Bytes, RelayError>>> {
-        if self.takes_a_frame() {
-            let last = self.as_mut().exception(RelayError::Broken);
-            return Poll::Ready(Some(self.last(last, RelayError::Broken, Outcome::StreamBroken)));
+        if self.accepts_frame() {
+            let frame = self.as_mut().exception(RelayError::Broken);
+            return Poll::Ready(Some(self.end_with_frame(
+                frame,
+                RelayError::Broken,
+                Outcome::StreamBroken,
+            )));
         }
         self.as_mut().project().context.set_client_message(&RelayError::Broken.to_string());
         self.as_mut().end(Outcome::StreamBroken);
-        *self.project().broken = Some(RelayError::Broken);
+        *self.project().pending_error = Some(RelayError::Broken);
         cx.waker().wake_by_ref();
         Poll::Pending
     }
@@ -418,8 +423,8 @@ impl<B: Body<Data = Bytes>> Relay<B> {
         } else {
             (RelayError::Idle, Outcome::StreamIdle)
         };
-        let last = self.as_mut().exception(error);
-        self.last(last, error, outcome)
+        let frame = self.as_mut().exception(error);
+        self.end_with_frame(frame, error, outcome)
     }
 
     /// Ends a body whose client has used up its budget.
@@ -428,20 +433,20 @@ impl<B: Body<Data = Bytes>> Relay<B> {
         let message = over.to_string();
         self.as_mut().project().context.set_client_message(&message);
         let payload = serde_json::json!({ "message": message });
-        let last = event_stream::exception("validationException", payload.to_string());
-        self.last(last, RelayError::OverBudget, Outcome::ClientDenied)
+        let frame = event_stream::exception("validationException", payload.to_string());
+        self.end_with_frame(frame, RelayError::OverBudget, Outcome::ClientDenied)
     }
 
     /// Ends a body with this frame, where the client can take one, else with the error.
-    fn last(
+    fn end_with_frame(
         mut self: Pin<&mut Self>,
         frame: Bytes,
         error: RelayError,
         outcome: Outcome,
     ) -> Result<Bytes, RelayError> {
-        let takes_a_frame = self.takes_a_frame();
+        let accepts_frame = self.accepts_frame();
         self.as_mut().end(outcome);
-        if !takes_a_frame {
+        if !accepts_frame {
             return Err(error);
         }
         self.project().context.answer.bytes += frame.len() as u64;
@@ -449,8 +454,8 @@ impl<B: Body<Data = Bytes>> Relay<B> {
     }
 
     /// Whether the client can take a frame of the gateway's own.
-    fn takes_a_frame(&self) -> bool {
-        self.usage_tap.takes_a_frame() && self.body.size_hint().exact().is_none()
+    fn accepts_frame(&self) -> bool {
+        self.usage_tap.accepts_frame() && self.body.size_hint().exact().is_none()
     }
 
     /// The frame that ends a body with this error, whose message is noted.
@@ -516,7 +521,7 @@ impl<B> Relay<B> {
 
 impl<B> ResponseBody<B> {
     /// Whether it may break off before its end.
-    pub fn may_break_off(&self) -> bool {
+    pub fn may_still_fail(&self) -> bool {
         matches!(&self.0, Inner::Relayed(relay) if !relay.is_over)
     }
 }
@@ -530,8 +535,10 @@ impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, RelayError>>> {
         match &mut self.0 {
-            Inner::Whole { bytes, .. } if bytes.is_empty() => Poll::Ready(None),
-            Inner::Whole { bytes, .. } => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Inner::Buffered { bytes, .. } if bytes.is_empty() => Poll::Ready(None),
+            Inner::Buffered { bytes, .. } => {
+                Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes)))))
+            }
             Inner::Relayed(relay) => {
                 let polled = catch_unwind(AssertUnwindSafe(|| relay.as_mut().poll(cx)));
                 let chunk = polled.unwrap_or_else(|_| {
@@ -545,14 +552,14 @@ impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
 
     fn is_end_stream(&self) -> bool {
         match &self.0 {
-            Inner::Whole { bytes, .. } => bytes.is_empty(),
-            Inner::Relayed(relay) => relay.is_over && relay.broken.is_none(),
+            Inner::Buffered { bytes, .. } => bytes.is_empty(),
+            Inner::Relayed(relay) => relay.is_over && relay.pending_error.is_none(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
-            Inner::Whole { bytes, .. } => SizeHint::with_exact(bytes.len() as u64),
+            Inner::Buffered { bytes, .. } => SizeHint::with_exact(bytes.len() as u64),
             Inner::Relayed(relay) if relay.buffered.len() == 0 => relay.body.size_hint(),
             Inner::Relayed(_) => SizeHint::default(),
         }

@@ -24,7 +24,7 @@ use crate::routing::{self, Bound, RequestSize, Target, balance};
 use crate::telemetry::ModelLatency;
 
 /// What routing decides about a request.
-struct Decision {
+struct RoutingDecision {
     peek: Peek,
     size: RequestSize,
     candidates: SmallVec<[CandidateState; 4]>,
@@ -32,18 +32,18 @@ struct Decision {
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct Route;
+pub(super) struct RouteStep;
 
-impl Step<AuthorizedRequest> for Route {
+impl Step<AuthorizedRequest> for RouteStep {
     type Out = RoutedRequest;
 
-    fn take(&self, request: AuthorizedRequest) -> Result<RoutedRequest, RequestError> {
+    fn apply(&self, request: AuthorizedRequest) -> Result<RoutedRequest, RequestError> {
         let AuthorizedRequest { mut buffered, guardrail } = request;
-        let decision = match decide(&mut buffered) {
+        let decision = match choose_route(&mut buffered) {
             Ok(decision) => decision,
             Err(error) => return Err(RequestError { error, context: buffered.context }),
         };
-        let Decision { peek, size, candidates, route } = decision;
+        let RoutingDecision { peek, size, candidates, route } = decision;
         let BufferedRequest { head, context, call, body, hash, events, .. } = buffered;
         let hash = hash.map_or_else(OnceLock::new, OnceLock::from);
         Ok(RoutedRequest {
@@ -63,7 +63,7 @@ impl Step<AuthorizedRequest> for Route {
     }
 }
 
-fn decide(request: &mut BufferedRequest) -> Result<Decision, GatewayError> {
+fn choose_route(request: &mut BufferedRequest) -> Result<RoutingDecision, GatewayError> {
     let BufferedRequest { head, context, call, body, .. } = request;
     let operation = call.operation;
     match &call.resource {
@@ -75,18 +75,18 @@ fn decide(request: &mut BufferedRequest) -> Result<Decision, GatewayError> {
             let gateway = context.gateway();
             let route = gateway.router.control_plane(&gateway.config, call.described());
             let unserved = || GatewayError::ControlPlane { operation: operation.name() };
-            Ok(relayed(&route.ok_or_else(unserved)?))
+            Ok(without_model(&route.ok_or_else(unserved)?))
         }
         // Other operations without a model are relayed to the default upstream.
         _ => {
             reserve_budget(context, operation, None)?;
-            Ok(relayed(context.gateway().router.default_route()))
+            Ok(without_model(context.gateway().router.default_route()))
         }
     }
 }
 
-fn relayed(route: &Arc<routing::Route>) -> Decision {
-    Decision {
+fn without_model(route: &Arc<routing::Route>) -> RoutingDecision {
+    RoutingDecision {
         peek: Peek::default(),
         size: RequestSize::default(),
         candidates: (0..route.targets.len()).map(CandidateState::new).collect(),
@@ -101,7 +101,7 @@ fn route(
     headers: &HeaderMap,
     body: &[u8],
     chosen: Option<Arc<routing::Route>>,
-) -> Result<Decision, GatewayError> {
+) -> Result<RoutingDecision, GatewayError> {
     let gateway = Arc::clone(context.gateway());
     let unrouted = || GatewayError::Unrouted { model: model.to_string() };
     let (pattern, route) = match chosen {
@@ -136,16 +136,16 @@ fn route(
         // Events can't be sent twice, so there is no fallback.
         .filter(|(position, _)| *position == 0 || !is_bidirectional)
         .filter(|(position, (target, capabilities))| {
-            eligibility.obstacle(*position, target, capabilities).is_none()
+            eligibility.ineligible_reason(*position, target, capabilities).is_none()
         })
         .map(|(position, (target, _))| (position, target))
         .collect();
-    let are_forbidden = targets.is_empty();
+    let none_allowed = targets.is_empty();
     targets.retain(|(_, target)| !eligibility.is_unpriced(target));
     if targets.is_empty() {
         context.answer.passed_over = passed_over::ineligible(&eligibility, &route);
         let model = model.to_string();
-        return Err(match are_forbidden {
+        return Err(match none_allowed {
             true => PolicyDenial::Targets { model },
             false => PolicyDenial::Unpriced { model },
         }
@@ -159,34 +159,34 @@ fn route(
             context.guards.tokens = allowance.map_err(GatewayError::Limited)?;
         }
     }
-    let most = |prices: &Prices| {
-        let dearest = targets.iter().filter_map(|(_, target)| {
+    let max_cost = |prices: &Prices| {
+        let costs = targets.iter().filter_map(|(_, target)| {
             let bound = match is_bidirectional {
                 true => Bound::of_stream(),
                 false => target.bound(&size, model),
             };
             Some(rates(prices, target)?.most(&bound))
         });
-        dearest.max().unwrap_or(0)
+        costs.max().unwrap_or(0)
     };
-    reserve_budget(context, operation, Some(&most))?;
+    reserve_budget(context, operation, Some(&max_cost))?;
     let candidates = targets.iter().map(|(position, _)| CandidateState::new(*position)).collect();
     drop(targets);
-    Ok(Decision { peek, size, candidates, route })
+    Ok(RoutingDecision { peek, size, candidates, route })
 }
 
-/// Reserves the `most` that a request can cost with its dearest target, if its client has a budget.
+/// Reserves the `max_cost` that a request can cost with its dearest target, if its client has a budget.
 /// An operation that costs no tokens reserves nothing.
 fn reserve_budget(
     context: &mut RequestContext,
     operation: Operation,
-    most: Option<&dyn Fn(&Prices) -> u64>,
+    max_cost: Option<&dyn Fn(&Prices) -> u64>,
 ) -> Result<(), GatewayError> {
     let is_async = operation == Operation::StartAsyncInvoke;
-    let runs_a_model = is_async || most.is_some() && operation != Operation::CountTokens;
+    let runs_a_model = is_async || max_cost.is_some() && operation != Operation::CountTokens;
     let Some(account) = context.account().filter(|_| runs_a_model) else { return Ok(()) };
-    let most = most.map_or(0, |most| most(&context.gateway().prices));
-    context.guards.budget = Some(account.reserve(most)?);
+    let max_cost = max_cost.map_or(0, |max_cost| max_cost(&context.gateway().prices));
+    context.guards.budget = Some(account.reserve(max_cost)?);
     Ok(())
 }
 

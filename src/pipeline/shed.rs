@@ -18,7 +18,7 @@ where
 {
     type Out = ObservedRequest<B>;
 
-    fn take(&self, mut request: ObservedRequest<B>) -> Result<ObservedRequest<B>, RequestError> {
+    fn apply(&self, mut request: ObservedRequest<B>) -> Result<ObservedRequest<B>, RequestError> {
         let entered = request.context.gateway().in_flight.enter().and_then(|mut share| {
             share.reserve_head(head_bytes(&request.inbound.head))?;
             Ok(share)

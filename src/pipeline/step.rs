@@ -18,7 +18,7 @@ pub(super) trait Step<In>: Clone {
     type Out;
 
     /// Takes the step.
-    fn take(&self, request: In) -> Result<Self::Out, RequestError>;
+    fn apply(&self, request: In) -> Result<Self::Out, RequestError>;
 }
 
 /// The layer that takes `step` before the inner service.
@@ -60,7 +60,7 @@ where
     }
 
     fn call(&mut self, request: In) -> Self::Future {
-        match self.step.take(request) {
+        match self.step.apply(request) {
             Ok(next) => Either::Left(self.inner.call(next)),
             Err(failed) => Either::Right(ready(Err(failed))),
         }

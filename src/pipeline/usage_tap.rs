@@ -12,7 +12,7 @@ use crate::bedrock::{Usage, UsageReader};
 
 /// Longest split frame that is looked into, in bytes. Longer ones are relayed all the same; those
 /// with token counts are far shorter.
-const MAX_LOOKED_INTO: usize = 256 * 1024;
+const MAX_PARSED_FRAME: usize = 256 * 1024;
 
 /// Longest chunk of a model, in bytes, that is looked into when its stream has ended. Those that end a
 /// stream are far shorter.
@@ -34,8 +34,8 @@ impl UsageTap {
     }
 
     /// The tap of a stream whose beginning is read, too.
-    pub(super) fn whole_stream() -> UsageTap {
-        UsageTap::Stream(StreamTap { reads_beginning: true, ..StreamTap::default() })
+    pub(super) fn stream_with_initial_usage() -> UsageTap {
+        UsageTap::Stream(StreamTap { reads_initial_usage: true, ..StreamTap::default() })
     }
 
     /// `from_headers` are the counts of the response's headers. The body is read if they are missing, or if
@@ -46,25 +46,25 @@ impl UsageTap {
 
     pub(super) fn pass(&mut self, chunk: &Bytes) {
         match self {
-            UsageTap::Stream(watch) => watch.pass(chunk),
-            UsageTap::Unary(watch) => watch.pass(chunk),
+            UsageTap::Stream(tap) => tap.pass(chunk),
+            UsageTap::Unary(tap) => tap.pass(chunk),
         }
     }
 
     /// Whether the last byte that passed was within a frame.
     pub(super) fn is_within_frame(&self) -> bool {
         match self {
-            UsageTap::Stream(watch) => watch.skip > 0 || !watch.partial.is_empty(),
+            UsageTap::Stream(tap) => tap.skip > 0 || !tap.partial.is_empty(),
             UsageTap::Unary(_) => false,
         }
     }
 
     /// Whether a frame may follow what has passed: it was whole frames so far, and none of them an
     /// exception, which ends a stream.
-    pub(super) fn takes_a_frame(&self) -> bool {
+    pub(super) fn accepts_frame(&self) -> bool {
         match self {
-            UsageTap::Stream(watch) => {
-                !self.is_within_frame() && !watch.is_lost && !watch.saw_exception
+            UsageTap::Stream(tap) => {
+                !self.is_within_frame() && !tap.is_unparsable && !tap.saw_exception
             }
             UsageTap::Unary(_) => false,
         }
@@ -74,15 +74,15 @@ impl UsageTap {
     /// events are longer than that. `None` for what is no stream.
     pub(super) fn tokens(&self) -> Option<u64> {
         match self {
-            UsageTap::Stream(watch) => Some(watch.events.max(watch.tokens_of_text())),
+            UsageTap::Stream(tap) => Some(tap.events.max(tap.tokens_of_text())),
             UsageTap::Unary(_) => None,
         }
     }
 
     /// The token counts at the beginning of a stream: its input, and little output.
-    pub(super) fn begun(&self) -> Option<Usage> {
+    pub(super) fn initial_usage(&self) -> Option<Usage> {
         match self {
-            UsageTap::Stream(watch) => watch.begun,
+            UsageTap::Stream(tap) => tap.initial_usage,
             UsageTap::Unary(_) => None,
         }
     }
@@ -93,9 +93,9 @@ impl UsageTap {
     }
 
     /// Whether a stream that ends here lacks its stop event, as far as that is known.
-    pub(super) fn lacks_its_stop(&self) -> bool {
+    pub(super) fn lacks_stop_event(&self) -> bool {
         match self {
-            UsageTap::Stream(watch) => !watch.is_lost && watch.stop() == Stop::Open,
+            UsageTap::Stream(tap) => !tap.is_unparsable && tap.stop() == Stop::Open,
             UsageTap::Unary(_) => false,
         }
     }
@@ -103,16 +103,16 @@ impl UsageTap {
     /// Whether more must follow what has passed: a stream lacks its stop event, or JSON its end.
     pub(super) fn is_incomplete(&self) -> bool {
         match self {
-            UsageTap::Stream(_) => self.lacks_its_stop() && !self.saw_exception(),
-            UsageTap::Unary(watch) => watch.is_incomplete(),
+            UsageTap::Stream(_) => self.lacks_stop_event() && !self.saw_exception(),
+            UsageTap::Unary(tap) => tap.is_incomplete(),
         }
     }
 
     /// The token counts, if the answer had any.
     pub(super) fn usage(&self) -> Option<Usage> {
         match self {
-            UsageTap::Stream(watch) => watch.usage(),
-            UsageTap::Unary(watch) => watch.usage(),
+            UsageTap::Stream(tap) => tap.usage(),
+            UsageTap::Unary(tap) => tap.usage(),
         }
     }
 }
@@ -124,7 +124,7 @@ pub(super) struct StreamTap {
     /// Bytes of a frame too long to look into that are still to pass.
     skip: usize,
     /// The bytes are not frames; they are not read any further.
-    is_lost: bool,
+    is_unparsable: bool,
     saw_exception: bool,
     events: u64,
     /// What the last event of ConverseStream meant for the end.
@@ -133,15 +133,15 @@ pub(super) struct StreamTap {
     last_chunk: Vec<u8>,
     /// Bytes of text in these, about; single ones may have less than none.
     text_bytes: i64,
-    reads_beginning: bool,
-    begun: Option<Usage>,
+    reads_initial_usage: bool,
+    initial_usage: Option<Usage>,
     usage: Option<Usage>,
 }
 
 impl StreamTap {
     fn pass(&mut self, chunk: &[u8]) {
         let mut rest = chunk;
-        while !rest.is_empty() && !self.is_lost {
+        while !rest.is_empty() && !self.is_unparsable {
             rest = if self.skip > 0 {
                 let skipped = self.skip.min(rest.len());
                 self.skip -= skipped;
@@ -163,7 +163,7 @@ impl StreamTap {
             }
             Ok(None) => {
                 match frame_len(bytes) {
-                    Ok(Some(len)) if len > MAX_LOOKED_INTO => {
+                    Ok(Some(len)) if len > MAX_PARSED_FRAME => {
                         self.skip = len - bytes.len();
                         self.last_chunk.clear();
                     }
@@ -172,7 +172,7 @@ impl StreamTap {
                 &[]
             }
             Err(_) => {
-                self.is_lost = true;
+                self.is_unparsable = true;
                 &[]
             }
         }
@@ -185,7 +185,7 @@ impl StreamTap {
             // First the four bytes of the length.
             Ok(None) => 4,
             Err(_) => {
-                self.is_lost = true;
+                self.is_unparsable = true;
                 return &[];
             }
         };
@@ -206,7 +206,7 @@ impl StreamTap {
     /// The counts of the stream's end, completed with the cache counts of its beginning.
     fn usage(&self) -> Option<Usage> {
         let usage = self.usage?;
-        Some(self.begun.map_or(usage, |begun| usage.refined_by(begun)))
+        Some(self.initial_usage.map_or(usage, |initial| usage.refined_by(initial)))
     }
 
     fn note_stop(&mut self, name: &str, payload: &[u8]) {
@@ -246,8 +246,8 @@ impl StreamTap {
                 self.note_stop(name, frame.payload);
                 if self.events > 0 {
                     self.text_bytes += text_bytes(frame);
-                } else if self.reads_beginning || Usage::is_split_in(frame) {
-                    self.begun = Usage::from_first_frame(frame);
+                } else if self.reads_initial_usage || Usage::is_split_in(frame) {
+                    self.initial_usage = Usage::from_first_frame(frame);
                 }
                 self.events += 1;
                 self.usage = refined(Usage::from_frame(frame), self.usage);
@@ -268,13 +268,13 @@ fn refined(own: Option<Usage>, other: Option<Usage>) -> Option<Usage> {
 /// Bytes of text in an event, about: its payload less the average length of envelope and padding.
 /// Reading each event is not worth its cost.
 fn text_bytes(frame: &Frame<'_>) -> i64 {
-    const AROUND_DELTA: i64 = 81;
-    const AROUND_CHUNK: i64 = 160;
+    const DELTA_OVERHEAD: i64 = 81;
+    const CHUNK_OVERHEAD: i64 = 160;
     let length = i64::try_from(frame.payload.len()).unwrap_or(i64::MAX);
     match frame.kind() {
-        Kind::Event("contentBlockDelta") => length - AROUND_DELTA,
+        Kind::Event("contentBlockDelta") => length - DELTA_OVERHEAD,
         // Base64.
-        Kind::Event("chunk") => (length - AROUND_CHUNK) / 4 * 3,
+        Kind::Event("chunk") => (length - CHUNK_OVERHEAD) / 4 * 3,
         _ => 0,
     }
 }
@@ -357,14 +357,14 @@ mod tests {
     }
 
     fn watched(bytes: &[u8], cuts: &[usize]) -> UsageTap {
-        let mut watch = UsageTap::stream();
+        let mut tap = UsageTap::stream();
         let mut from = 0;
         for &cut in cuts.iter().chain([&bytes.len()]) {
             let cut = cut.clamp(from, bytes.len());
-            watch.pass(&Bytes::copy_from_slice(&bytes[from..cut]));
+            tap.pass(&Bytes::copy_from_slice(&bytes[from..cut]));
             from = cut;
         }
-        watch
+        tap
     }
 
     #[test]
@@ -385,7 +385,7 @@ mod tests {
 
     #[test]
     fn a_stream_without_its_stop_event_is_incomplete() {
-        let lacks = |frames: &[Bytes]| watched(&frames.concat(), &[3, 40]).lacks_its_stop();
+        let lacks = |frames: &[Bytes]| watched(&frames.concat(), &[3, 40]).lacks_stop_event();
         let event = |name, payload: &str| event(name, payload.to_owned());
         let [start, delta, stop, metadata] =
             ["messageStart", "contentBlockDelta", "messageStop", "metadata"]
@@ -406,36 +406,36 @@ mod tests {
         assert!(!lacks(&[delta.clone(), chunk(r#"{"of":"a schema that is not known"}"#)]));
         let long = format!("{{\"type\":\"ping\",\"x\":\"{}\"}}", "x".repeat(MAX_LAST_CHUNK));
         assert!(!lacks(&[delta, chunk(&long)]), "it is not looked into");
-        assert!(!watched(b"no frames at all, but longer than one's head", &[]).lacks_its_stop());
+        assert!(!watched(b"no frames at all, but longer than one's head", &[]).lacks_stop_event());
     }
 
     #[test]
     fn a_frame_too_long_to_read_is_skipped() {
-        let mut bytes = event("contentBlockDelta", vec![b' '; MAX_LOOKED_INTO + 10]).to_vec();
+        let mut bytes = event("contentBlockDelta", vec![b' '; MAX_PARSED_FRAME + 10]).to_vec();
         bytes.extend_from_slice(&stream(1));
         let cuts: Vec<usize> = (0..bytes.len()).step_by(60_000).collect();
-        let watch = watched(&bytes, &cuts);
-        assert!(!watch.is_within_frame());
-        assert_eq!(watch.usage().unwrap().output, 7);
+        let tap = watched(&bytes, &cuts);
+        assert!(!tap.is_within_frame());
+        assert_eq!(tap.usage().unwrap().output, 7);
     }
 
     #[test]
     fn bytes_that_are_no_event_stream_are_ignored() {
-        let watch = watched(b"{\"message\": \"this is JSON and no frame at all\"}", &[3, 9]);
-        assert_eq!(watch.usage(), None);
+        let tap = watched(b"{\"message\": \"this is JSON and no frame at all\"}", &[3, 9]);
+        assert_eq!(tap.usage(), None);
     }
 
     #[test]
     fn a_unary_body_is_read_unless_the_headers_have_the_counts() {
-        let mut watch = UsageTap::unary(None, true);
+        let mut tap = UsageTap::unary(None, true);
         for piece in [&b"{\"usage\":{\"input"[..], b"Tokens\":3,\"outputTokens\":4}}"] {
-            watch.pass(&Bytes::copy_from_slice(piece));
+            tap.pass(&Bytes::copy_from_slice(piece));
         }
-        assert_eq!(watch.usage().unwrap().output, 4);
-        let told = Usage { input: 1, ..Usage::default() };
-        let mut watch = UsageTap::unary(Some(told), true);
-        watch.pass(&Bytes::from_static(b"{\"usage\":{\"inputTokens\":3}}"));
-        assert_eq!(watch.usage(), Some(told));
+        assert_eq!(tap.usage().unwrap().output, 4);
+        let from_headers = Usage { input: 1, ..Usage::default() };
+        let mut tap = UsageTap::unary(Some(from_headers), true);
+        tap.pass(&Bytes::from_static(b"{\"usage\":{\"inputTokens\":3}}"));
+        assert_eq!(tap.usage(), Some(from_headers));
     }
 
     proptest! {
@@ -445,9 +445,9 @@ mod tests {
         ) {
             cuts.sort_unstable();
             let bytes = stream(frames);
-            let watch = watched(&bytes, &cuts);
-            prop_assert_eq!(watch.usage().map(|usage| (usage.input, usage.output)), Some((11, 7)));
-            prop_assert!(!watch.is_within_frame());
+            let tap = watched(&bytes, &cuts);
+            prop_assert_eq!(tap.usage().map(|usage| (usage.input, usage.output)), Some((11, 7)));
+            prop_assert!(!tap.is_within_frame());
         }
 
         #[test]

@@ -80,7 +80,7 @@ pub struct DeniedOperation {
     pub since: SystemTime,
     /// The latest denial.
     pub denial: Denial,
-    began: Instant,
+    window_start: Instant,
     /// The clients that were denied, at most [`MIN_CLIENTS`].
     clients: SmallVec<[u64; MIN_CLIENTS]>,
 }
@@ -120,9 +120,9 @@ impl Access {
             Extras::None => pause,
             Extras::Unknown => {
                 if !was_confirmed
-                    && now.saturating_duration_since(entry.began) > CONFIRMATION_WINDOW
+                    && now.saturating_duration_since(entry.window_start) > CONFIRMATION_WINDOW
                 {
-                    entry.began = now;
+                    entry.window_start = now;
                     entry.clients.clear();
                 }
                 if entry.clients.len() < MIN_CLIENTS && !entry.clients.contains(&client) {
@@ -158,7 +158,7 @@ impl Access {
     }
 
     /// The operation has succeeded. True if requests avoided it before.
-    pub fn answered(&mut self, operation: Operation) -> bool {
+    pub fn record_success(&mut self, operation: Operation) -> bool {
         let ended = self.find(operation).filter(|entry| entry.until.is_some());
         let until = Some(SystemTime::now());
         let ended = ended.map(|entry| Outage { until, ..of_denial(entry) });
@@ -175,7 +175,7 @@ impl Access {
     }
 
     /// Whether a request may try the operation. After the time of a denial one request at a time may.
-    pub fn enter(&mut self, operation: Operation, now: Instant) -> bool {
+    pub fn try_operation(&mut self, operation: Operation, now: Instant) -> bool {
         let mut all = self.operations.iter_mut();
         let Some(entry) = all.find(|entry| entry.operation == operation) else {
             return true;
@@ -217,7 +217,7 @@ impl Access {
                 until: None,
                 since: SystemTime::now(),
                 denial: denial.clone(),
-                began: now,
+                window_start: now,
                 clients: SmallVec::new(),
             });
             self.operations.len() - 1
@@ -283,7 +283,10 @@ mod tests {
         assert_eq!(deny(&mut access, 1, Extras::None, now), Verdict::Confirmed(PAUSE));
         assert_eq!(access.denial(OPERATION, now).unwrap().message, "not authorized");
         for other in Operation::ALL.into_iter().filter(|other| *other != OPERATION) {
-            assert!(access.denial(other, now).is_none() && access.enter(other, now), "{other:?}");
+            assert!(
+                access.denial(other, now).is_none() && access.try_operation(other, now),
+                "{other:?}"
+            );
         }
     }
 
@@ -295,7 +298,7 @@ mod tests {
                 assert_eq!(deny(&mut access, 1, extras, now), Verdict::Suspected);
             }
         }
-        assert!(access.denial(OPERATION, now).is_none() && access.enter(OPERATION, now));
+        assert!(access.denial(OPERATION, now).is_none() && access.try_operation(OPERATION, now));
         assert_eq!(access.operations().len(), 1);
         assert_eq!(access.operations()[0].clients.len(), 1);
     }
@@ -322,7 +325,7 @@ mod tests {
             let verdict = deny(&mut access, client, Extras::Unknown, now + MINUTE * minutes);
             assert_eq!(verdict, Verdict::Suspected, "{client}");
         }
-        assert!(!access.answered(OPERATION), "no request avoided it");
+        assert!(!access.record_success(OPERATION), "no request avoided it");
         let later = now + MINUTE * 14;
         assert_eq!(deny(&mut access, 5, Extras::Unknown, later), Verdict::Suspected);
     }
@@ -331,15 +334,18 @@ mod tests {
     fn after_a_denial_one_request_tests_the_operation() {
         let (mut access, now) = (Access::default(), Instant::now());
         deny(&mut access, 1, Extras::None, now);
-        assert!(!access.enter(OPERATION, now + PAUSE - MINUTE));
+        assert!(!access.try_operation(OPERATION, now + PAUSE - MINUTE));
         let due = now + PAUSE;
-        assert!(access.enter(OPERATION, due), "the test");
-        assert!(!access.enter(OPERATION, due), "others avoid it");
+        assert!(access.try_operation(OPERATION, due), "the test");
+        assert!(!access.try_operation(OPERATION, due), "others avoid it");
         deny(&mut access, 1, Extras::None, due);
         assert!(access.denial(OPERATION, due + PAUSE - MINUTE).is_some(), "as long again");
-        assert!(access.enter(OPERATION, due + PAUSE));
-        assert!(access.answered(OPERATION));
-        assert!(access.enter(OPERATION, due + PAUSE) && access.enter(OPERATION, due + PAUSE));
+        assert!(access.try_operation(OPERATION, due + PAUSE));
+        assert!(access.record_success(OPERATION));
+        assert!(
+            access.try_operation(OPERATION, due + PAUSE)
+                && access.try_operation(OPERATION, due + PAUSE)
+        );
     }
 
     #[test]
@@ -347,10 +353,10 @@ mod tests {
         let (mut access, now) = (Access::default(), Instant::now());
         deny(&mut access, 1, Extras::None, now);
         let due = now + PAUSE;
-        assert!(access.enter(OPERATION, due));
+        assert!(access.try_operation(OPERATION, due));
         deny(&mut access, 1, Extras::Resources, due);
-        assert!(access.enter(OPERATION, due), "a request without extras may try now");
-        assert!(access.enter(OPERATION, due + TEST_TIMEOUT), "that one had no outcome");
+        assert!(access.try_operation(OPERATION, due), "a request without extras may try now");
+        assert!(access.try_operation(OPERATION, due + TEST_TIMEOUT), "that one had no outcome");
     }
 
     proptest! {
@@ -364,7 +370,7 @@ mod tests {
             for (act, at, client) in steps {
                 let operation = Operation::ALL[at];
                 let extras = match act {
-                    0 => { access.answered(operation); counted.remove(&operation); continue; }
+                    0 => { access.record_success(operation); counted.remove(&operation); continue; }
                     1 => Extras::Resources,
                     2 => Extras::Unknown,
                     _ => Extras::None,

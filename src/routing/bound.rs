@@ -9,7 +9,7 @@ use crate::bedrock::{Family, ModelId};
 
 /// Tokens that a model's service adds to a request: the template of the conversation, and the instructions for
 /// tools and formats.
-const AROUND: u64 = 2048;
+const SERVICE_OVERHEAD_TOKENS: u64 = 2048;
 
 /// Tokens that describe a built-in tool, which the request only names.
 const BUILT_IN_TOOL: u64 = 1024;
@@ -93,18 +93,18 @@ pub(super) struct Model<'a> {
 pub(super) fn bound(size: &RequestSize, model: &Model<'_>) -> Bound {
     let extent = &size.extent;
     // The text of a stored prompt is not in the body.
-    let is_open = extent.is_open
+    let has_unknown_size = extent.is_open
         || model.id.as_str().contains(":prompt/")
         || extent.images > 0 && !scales_images(model.family);
     let text = (size.body_bytes.saturating_sub(extent.image_bytes) as u64)
-        .saturating_add(AROUND)
+        .saturating_add(SERVICE_OVERHEAD_TOKENS)
         .saturating_add((extent.images as u64).saturating_mul(IMAGE))
         .saturating_add((extent.built_in_tools as u64).saturating_mul(BUILT_IN_TOOL));
     let mode = model.known.map_or("chat", |facts| facts.mode);
     let window = model.known.and_then(|facts| facts.max_input_tokens).map(u64::from);
     let window =
         window.map(|usual| if extent.has_long_window { usual.max(LONG_WINDOW) } else { usual });
-    let input = match (mode, is_open) {
+    let input = match (mode, has_unknown_size) {
         ("chat", true) => window,
         ("chat", false) => Some(window.map_or(text, |window| window.min(text))),
         ("embedding", true) => {
@@ -120,13 +120,17 @@ pub(super) fn bound(size: &RequestSize, model: &Model<'_>) -> Bound {
         _ => None,
     };
     // What the service adds differs by model and tools. It is reserved, and not charged.
-    let content = if is_open { input } else { input.map(|it| it.min(text.saturating_sub(AROUND))) };
+    let content = if has_unknown_size {
+        input
+    } else {
+        input.map(|it| it.min(text.saturating_sub(SERVICE_OVERHEAD_TOKENS)))
+    };
     let long_context = catalogue::long_context(model.base);
     Bound {
         input,
         content,
         output,
-        writes_cache: extent.writes_cache || is_open,
+        writes_cache: extent.writes_cache || has_unknown_size,
         surcharge: extent.surcharge,
         long_context: long_context.filter(|long| input.is_none_or(|input| input > long.above)),
     }
@@ -191,7 +195,7 @@ mod tests {
         let body = |block: Value| json!({ "messages": [{ "content": [block] }] });
         let text = body(json!({ "text": "x" }));
         let bytes = text.to_string().len() as u64;
-        assert_eq!(converse(&text).input, Some(bytes + AROUND));
+        assert_eq!(converse(&text).input, Some(bytes + SERVICE_OVERHEAD_TOKENS));
         assert_eq!(converse(&text).content, Some(bytes));
         assert_eq!(converse(&text).output, Some(4096), "the model's own");
         let long = body(json!({ "text": "x".repeat(300_000) }));
@@ -203,7 +207,7 @@ mod tests {
         );
         let image = json!({ "image": { "source": { "bytes": "A".repeat(90_000) } } });
         let input = converse(&body(image.clone())).input.unwrap();
-        assert!((IMAGE..IMAGE + AROUND + 200).contains(&input), "{input}");
+        assert!((IMAGE..IMAGE + SERVICE_OVERHEAD_TOKENS + 200).contains(&input), "{input}");
         // The tokens of an image are not known for other families.
         let qwen = bound_of(
             Operation::Converse,

@@ -174,7 +174,7 @@ impl Cooldown {
     }
 
     /// Notes why the target is out, if it is.
-    pub fn blame(&mut self, cause: impl FnOnce() -> OutageCause) {
+    pub fn set_cause(&mut self, cause: impl FnOnce() -> OutageCause) {
         if self.phase != Phase::Available {
             self.outages.begin(cause());
         }
@@ -237,10 +237,15 @@ impl Cooldown {
         opened
     }
 
-    /// The request was throttled. `alone` is set if no other target is free: then a few short pauses come
+    /// The request was throttled. `backoff_jitter` is set if no other target is free: then a few short pauses come
     /// before the cooldown, each longer by this share of the first, as jitter. True if this is the first
     /// report since the last change of state.
-    pub fn throttled(&mut self, token: &CooldownToken, now: Instant, alone: Option<f64>) -> bool {
+    pub fn throttled(
+        &mut self,
+        token: &CooldownToken,
+        now: Instant,
+        backoff_jitter: Option<f64>,
+    ) -> bool {
         self.is_quota = true;
         self.throttled_here_at = Some(now);
         self.throttled_at = Some(std::time::SystemTime::now());
@@ -250,7 +255,7 @@ impl Cooldown {
             }
             return false;
         }
-        match alone {
+        match backoff_jitter {
             Some(jitter) if self.backoffs < self.settings.backoffs => {
                 self.backoffs += 1;
                 let jitter = self.settings.backoff_base.mul_f64(jitter.clamp(0.0, 1.0));
@@ -329,9 +334,9 @@ impl Cooldown {
         }
         self.failures = self.failures.saturating_add(1);
         self.outcomes.note(false, now);
-        let ejected = self.eject_after(self.failures, now);
+        let ejected = self.eject_if_failing(self.failures, now);
         if !ejected {
-            self.left(token, now);
+            self.ended_without_outcome(token, now);
         }
         ejected
     }
@@ -343,8 +348,8 @@ impl Cooldown {
             return false;
         }
         self.stalls = self.stalls.saturating_add(1);
-        self.outcomes.revoke(now);
-        self.eject_after(self.stalls, now)
+        self.outcomes.turn_success_into_failure(now);
+        self.eject_if_failing(self.stalls, now)
     }
 
     /// An answer is complete.
@@ -365,7 +370,7 @@ impl Cooldown {
 
     /// The request ended without an outcome that concerns the target: it was at fault itself, or cancelled. If
     /// it was the probe, the next request is.
-    pub fn left(&mut self, token: &CooldownToken, now: Instant) {
+    pub fn ended_without_outcome(&mut self, token: &CooldownToken, now: Instant) {
         if !self.is_stale(token) && self.phase == Phase::Probing {
             self.phase = Phase::Cooling(now);
         }
@@ -394,9 +399,9 @@ impl Cooldown {
     }
 
     /// Ejects the target if bad outcomes in a row, or those of the last minutes, call for it.
-    fn eject_after(&mut self, in_a_row: u32, now: Instant) -> bool {
-        let is_out =
-            in_a_row >= self.settings.eject_after || self.outcomes.are_poor(&self.settings);
+    fn eject_if_failing(&mut self, in_a_row: u32, now: Instant) -> bool {
+        let is_out = in_a_row >= self.settings.eject_after
+            || self.outcomes.is_success_rate_low(&self.settings);
         if is_out {
             self.outcomes = Outcomes::default();
             self.is_quota = false;
@@ -454,14 +459,14 @@ impl Outcomes {
     }
 
     /// Turns a success that was counted into a failure.
-    fn revoke(&mut self, now: Instant) {
+    fn turn_success_into_failure(&mut self, now: Instant) {
         self.note(false, now);
         let [this, last] = &mut self.answered;
         let count = if *this > 0 { this } else { last };
         *count = count.saturating_sub(1);
     }
 
-    fn are_poor(&self, settings: &CooldownSettings) -> bool {
+    fn is_success_rate_low(&self, settings: &CooldownSettings) -> bool {
         let answered: u32 = self.answered.iter().sum();
         let all = answered + self.failed.iter().sum::<u32>();
         all >= settings.eject_min_requests
@@ -495,8 +500,8 @@ mod tests {
     #[test]
     fn a_throttle_begins_a_cooldown_and_one_probe_ends_it() {
         let (mut target, now) = (cooldown(), Instant::now());
-        let pass = target.enter(now).unwrap();
-        target.throttled(&pass, now, None);
+        let token = target.enter(now).unwrap();
+        target.throttled(&token, now, None);
         let due = now + 60 * SECOND;
         assert_eq!(target.state(now), State::Cooling(due));
         assert_eq!(target.enter(due - SECOND), Err(Blocked::Until(due)));
@@ -511,12 +516,12 @@ mod tests {
     #[test]
     fn a_drained_target_takes_nothing_and_returns_to_its_state() {
         let (mut target, now) = (cooldown(), Instant::now());
-        let pass = target.enter(now).unwrap();
+        let token = target.enter(now).unwrap();
         target.drain(true);
         assert_eq!(target.state(now), State::Drained);
         assert_eq!(target.enter(now), Err(Blocked::Drained));
         // Requests in flight still count for the target.
-        target.throttled(&pass, now, None);
+        target.throttled(&token, now, None);
         target.drain(false);
         assert_eq!(target.state(now), State::Cooling(now + 60 * SECOND));
         target.drain(true);
@@ -533,8 +538,8 @@ mod tests {
     fn consecutive_throttles_multiply_the_cooldown_up_to_five_times() {
         let (mut target, mut now) = (cooldown(), Instant::now());
         for times in [1, 2, 3, 4, 5, 5, 5] {
-            let pass = target.enter(now).unwrap();
-            target.throttled(&pass, now, None);
+            let token = target.enter(now).unwrap();
+            target.throttled(&token, now, None);
             let due = now + 60 * SECOND * times;
             assert_eq!(target.state(now), State::Cooling(due));
             now = due;
@@ -544,9 +549,9 @@ mod tests {
     #[test]
     fn throttles_of_requests_in_flight_together_count_once_and_extend_the_cooldown() {
         let (mut target, now) = (cooldown(), Instant::now());
-        let passes: Vec<CooldownToken> = (0..50).map(|_| target.enter(now).unwrap()).collect();
-        for (i, pass) in passes.iter().enumerate() {
-            target.throttled(pass, now + SECOND * i as u32, None);
+        let tokens: Vec<CooldownToken> = (0..50).map(|_| target.enter(now).unwrap()).collect();
+        for (i, token) in tokens.iter().enumerate() {
+            target.throttled(token, now + SECOND * i as u32, None);
         }
         assert_eq!(target.throttles(), 1);
         assert_eq!(target.state(now), State::Cooling(now + 49 * SECOND + 60 * SECOND));
@@ -556,8 +561,8 @@ mod tests {
     fn a_late_success_from_before_does_not_end_a_cooldown() {
         let (mut target, now) = (cooldown(), Instant::now());
         let early = target.enter(now).unwrap();
-        let pass = target.enter(now).unwrap();
-        target.throttled(&pass, now, None);
+        let token = target.enter(now).unwrap();
+        target.throttled(&token, now, None);
         assert!(!target.succeeded(&early, now));
         assert_eq!(target.state(now), State::Cooling(now + 60 * SECOND));
     }
@@ -566,27 +571,27 @@ mod tests {
     fn without_another_target_short_pauses_come_before_a_cooldown() {
         let (mut target, mut now) = (cooldown(), Instant::now());
         for pause in [1, 2, 60] {
-            let pass = target.enter(now).unwrap();
-            target.throttled(&pass, now, Some(0.0));
+            let token = target.enter(now).unwrap();
+            target.throttled(&token, now, Some(0.0));
             let due = now + SECOND * pause;
             assert_eq!(target.state(now), State::Cooling(due));
             now = due;
         }
         let probe = target.enter(now).unwrap();
         target.succeeded(&probe, now);
-        let pass = target.enter(now).unwrap();
-        target.throttled(&pass, now, Some(0.0));
+        let token = target.enter(now).unwrap();
+        target.throttled(&token, now, Some(0.0));
         assert_eq!(target.state(now), State::Cooling(now + SECOND), "a success starts it over");
     }
 
     #[test]
     fn a_probe_that_leaves_makes_room_for_the_next() {
         let (mut target, now) = (cooldown(), Instant::now());
-        let pass = target.enter(now).unwrap();
-        target.throttled(&pass, now, None);
+        let token = target.enter(now).unwrap();
+        target.throttled(&token, now, None);
         let due = now + 60 * SECOND;
         let probe = target.enter(due).unwrap();
-        target.left(&probe, due);
+        target.ended_without_outcome(&probe, due);
         let probe = target.enter(due).unwrap();
         assert!(!target.failed(&probe, due));
         assert!(target.enter(due).is_ok());
@@ -596,8 +601,8 @@ mod tests {
     fn failures_in_a_row_eject() {
         let (mut target, now) = (cooldown(), Instant::now());
         for ejected in [false, false, true] {
-            let pass = target.enter(now).unwrap();
-            assert_eq!(target.failed(&pass, now), ejected);
+            let token = target.enter(now).unwrap();
+            assert_eq!(target.failed(&token, now), ejected);
         }
         assert_eq!(target.state(now), State::Cooling(now + 10 * SECOND));
     }
@@ -606,8 +611,8 @@ mod tests {
     fn stalled_answers_in_a_row_eject_although_their_heads_came() {
         let (mut target, now) = (cooldown(), Instant::now());
         let stall = |target: &mut Cooldown| {
-            let pass = target.enter(now).unwrap();
-            target.succeeded(&pass, now);
+            let token = target.enter(now).unwrap();
+            target.succeeded(&token, now);
             target.stalled(now)
         };
         assert_eq!([stall(&mut target), stall(&mut target)], [false, false]);
@@ -621,10 +626,10 @@ mod tests {
         let (mut target, now) = (cooldown(), Instant::now());
         let mut ejected_after = None;
         for i in 0..40 {
-            let Ok(pass) = target.enter(now) else { break };
+            let Ok(token) = target.enter(now) else { break };
             if i % 3 == 0 {
-                target.succeeded(&pass, now);
-            } else if target.failed(&pass, now) {
+                target.succeeded(&token, now);
+            } else if target.failed(&token, now) {
                 ejected_after = Some(i + 1);
             }
         }
@@ -634,9 +639,9 @@ mod tests {
     #[test]
     fn a_long_cooldown_is_not_shortened_by_a_throttle() {
         let (mut target, now) = (cooldown(), Instant::now());
-        let pass = target.enter(now).unwrap();
+        let token = target.enter(now).unwrap();
         target.take_out(now, 3600 * SECOND, true);
-        target.throttled(&pass, now, None);
+        target.throttled(&token, now, None);
         assert_eq!(target.state(now), State::Cooling(now + 3600 * SECOND));
     }
 
@@ -644,8 +649,8 @@ mod tests {
     fn a_reset_ends_the_cooldown_and_old_tokens_are_stale() {
         let (mut target, now) = (cooldown(), Instant::now());
         let old = target.enter(now).unwrap();
-        let pass = target.enter(now).unwrap();
-        target.throttled(&pass, now, None);
+        let token = target.enter(now).unwrap();
+        target.throttled(&token, now, None);
         target.reset();
         assert_eq!(target.state(now), State::Available);
         target.throttled(&old, now, None);
@@ -660,16 +665,16 @@ mod tests {
             message: message.to_owned(),
             request_id: None,
         };
-        target.blame(|| cause("not out"));
+        target.set_cause(|| cause("not out"));
         assert_eq!(target.outage(), None);
-        let pass = target.enter(now).unwrap();
-        target.throttled(&pass, now, None);
-        target.blame(|| cause("first"));
+        let token = target.enter(now).unwrap();
+        target.throttled(&token, now, None);
+        target.set_cause(|| cause("first"));
         let since = target.outage().unwrap().since;
         let due = now + 60 * SECOND;
         let probe = target.enter(due).unwrap();
         target.throttled(&probe, due, None);
-        target.blame(|| cause("second"));
+        target.set_cause(|| cause("second"));
         let outage = target.outage().unwrap();
         assert_eq!((&*outage.cause.message, outage.since), ("second", since));
         target.drain(true);
@@ -690,22 +695,22 @@ mod tests {
         #[test]
         fn one_probe_at_a_time(steps in prop::collection::vec((0u8..7, 0u64..90), 1..200)) {
             let (mut target, mut now) = (cooldown(), Instant::now());
-            let mut passes: Vec<CooldownToken> = Vec::new();
+            let mut tokens: Vec<CooldownToken> = Vec::new();
             for (step, seconds) in steps {
                 now += SECOND * seconds as u32;
                 let before = target.state(now);
-                let pass = (step > 1).then(|| passes.pop()).flatten();
-                match (step, &pass) {
-                    (0 | 1, _) => if let Ok(pass) = target.enter(now) {
+                let token = (step > 1).then(|| tokens.pop()).flatten();
+                match (step, &token) {
+                    (0 | 1, _) => if let Ok(token) = target.enter(now) {
                         if before == State::Probing {
                             prop_assert_eq!(target.enter(now), Err(Blocked::Probing));
                         }
-                        passes.push(pass);
+                        tokens.push(token);
                     },
-                    (2, Some(pass)) => { target.succeeded(pass, now); }
-                    (3, Some(pass)) => { target.throttled(pass, now, (seconds % 2 == 0).then_some(0.5)); }
-                    (4, Some(pass)) => { target.failed(pass, now); }
-                    (5, Some(pass)) => target.left(pass, now),
+                    (2, Some(token)) => { target.succeeded(token, now); }
+                    (3, Some(token)) => { target.throttled(token, now, (seconds % 2 == 0).then_some(0.5)); }
+                    (4, Some(token)) => { target.failed(token, now); }
+                    (5, Some(token)) => target.ended_without_outcome(token, now),
                     (6, _) => target.take_out(now, SECOND * 5, false),
                     _ => {}
                 }

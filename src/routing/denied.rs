@@ -22,7 +22,7 @@ impl Target {
     /// Whether a request may try an operation: not while requests avoid it, and one at a time afterwards.
     pub fn may_try(&self, operation: Option<Operation>, now: Instant) -> bool {
         let Some(operation) = operation.filter(|_| !self.access.is_clean()) else { return true };
-        self.access.with(|access| access.enter(operation, now))
+        self.access.with(|access| access.try_operation(operation, now))
     }
 
     /// The operations that were denied.
@@ -61,9 +61,9 @@ impl Target {
     }
 
     /// An operation has succeeded, so it is not denied.
-    pub(super) fn answered_to(&self, operation: Option<Operation>) {
+    pub(super) fn record_success(&self, operation: Option<Operation>) {
         let Some(operation) = operation.filter(|_| !self.access.is_clean()) else { return };
-        if self.access.with(|access| access.answered(operation)) {
+        if self.access.with(|access| access.record_success(operation)) {
             tracing::info!(target_name = %self.name, operation = operation.name(), "target recovered");
             self.publish_access(operation, |target| FleetEvent::Recovered { target });
         }
@@ -78,7 +78,7 @@ impl Target {
 
     /// Forgets that an operation was denied.
     pub(super) fn forget_denial(&self, operation: Operation) {
-        self.access.with(|access| access.answered(operation));
+        self.access.with(|access| access.record_success(operation));
     }
 
     /// Has the other replicas forget the denials.

@@ -22,7 +22,7 @@ pub struct Excess {
 }
 
 /// Warnings about quotas into which a request without a maximum never fits.
-pub fn short_quotas(config: &Config) -> Vec<String> {
+pub fn warnings_about_small_quotas(config: &Config) -> Vec<String> {
     let short = config.targets.iter().filter_map(|target| {
         let shared = target.quota.and_then(|at| config.quotas.get(at));
         let quota = shared.map_or(target.tpm, |shared| shared.tpm)?;

@@ -29,7 +29,7 @@ pub use candidate::{Candidate, Candidates, left_out_until, may_recover_by};
 pub use capabilities::Capabilities;
 pub use demand::{QuotaDemand, RequestSize};
 pub use endpoint::TargetEndpoint;
-pub use excess::{Excess, short_quotas};
+pub use excess::{Excess, warnings_about_small_quotas};
 pub use latency::Latency;
 pub use outage::{Outage, OutageCause, OutageReason};
 pub use permit::{ActiveReservation, Permit};

@@ -73,7 +73,7 @@ impl Permit {
 
     /// The request is about to be sent. From here on it is charged the usual cost of such requests, until
     /// more is known.
-    pub fn sent(&mut self) {
+    pub fn mark_sending(&mut self) {
         let output = self.target.estimator.output(self.demand.max_output);
         let expected = self.target.charge(self.demand.input, output);
         if let Some(reservation) = &mut self.reservation {
@@ -86,7 +86,7 @@ impl Permit {
         if self.demand.draws_on_quota() {
             self.target.latency.learn(took);
         }
-        self.target.answered_to(self.demand.operation);
+        self.target.record_success(self.demand.operation);
         let mut was_out_of_quota = false;
         let recovered = self.report(|cooldown, token| {
             was_out_of_quota = cooldown.is_out_of_quota();
@@ -103,20 +103,25 @@ impl Permit {
         }
     }
 
-    /// The request was throttled, for want of this; `alone` as in [`Cooldown::throttled`].
-    pub fn throttled(mut self, dimension: Dimension, alone: bool, cause: &OutageCause) {
-        let alone = alone.then(fastrand::f64);
+    /// The request was throttled, for want of this; `has_no_alternative`: see [`Cooldown::throttled`].
+    pub fn throttled(
+        mut self,
+        dimension: Dimension,
+        has_no_alternative: bool,
+        cause: &OutageCause,
+    ) {
+        let backoff_jitter = has_no_alternative.then(fastrand::f64);
         let mut is_first = false;
         self.report(|cooldown, token| {
             let now = Instant::now();
-            is_first = cooldown.throttled(token, now, alone);
-            cooldown.blame(|| cause.clone());
+            is_first = cooldown.throttled(token, now, backoff_jitter);
+            cooldown.set_cause(|| cause.clone());
             true
         });
         if is_first {
             self.log_cooldown(cause);
         }
-        self.give_back();
+        self.release_reservation();
         // Settled before the throttle empties the quota.
         drop(self.reservation.take());
         if is_first {
@@ -129,7 +134,7 @@ impl Permit {
 
     /// Returns the reservation: the target did not process the request, and its state stays as it is.
     pub fn release(mut self) {
-        self.give_back();
+        self.release_reservation();
     }
 
     /// Returns the reservation after an error response that shows nothing about the target's health, such as
@@ -137,7 +142,7 @@ impl Permit {
     /// that it failed on the request, is charged.
     pub fn release_after_error(mut self, status: http::StatusCode) {
         if status != http::StatusCode::FAILED_DEPENDENCY {
-            self.give_back();
+            self.release_reservation();
         }
     }
 
@@ -146,12 +151,12 @@ impl Permit {
         self.report(|cooldown, _| {
             let now = Instant::now();
             cooldown.take_out(now, pause, is_quota);
-            cooldown.blame(|| cause.clone());
+            cooldown.set_cause(|| cause.clone());
             true
         });
         self.log_cooldown(cause);
         self.target.publish_cooldown(self.demand, Instant::now());
-        self.give_back();
+        self.release_reservation();
     }
 
     /// The request failed without being throttled; `was_read` if the upstream had read it.
@@ -162,7 +167,7 @@ impl Permit {
             let is_stale = cooldown.is_stale(token);
             ejected = cooldown.failed(token, now);
             if !is_stale {
-                cooldown.blame(|| cause.clone());
+                cooldown.set_cause(|| cause.clone());
             }
             true
         });
@@ -171,7 +176,7 @@ impl Permit {
         }
         match &mut self.reservation {
             Some(reservation) if was_read => reservation.charge(self.demand.input),
-            _ => self.give_back(),
+            _ => self.release_reservation(),
         }
     }
 
@@ -189,7 +194,7 @@ impl Permit {
         );
     }
 
-    fn give_back(&mut self) {
+    fn release_reservation(&mut self) {
         if let Some(reservation) = &mut self.reservation {
             reservation.charge_nothing();
         }
@@ -212,7 +217,7 @@ impl Drop for Permit {
         let is_freed = {
             let mut cooldown = self.target.cooldown_for(self.demand);
             let was_free = cooldown.is_free(now);
-            cooldown.left(&token, now);
+            cooldown.ended_without_outcome(&token, now);
             cooldown.is_free(now) && !was_free
         };
         if is_freed {
@@ -259,7 +264,7 @@ impl ActiveReservation {
             let (mut cooldown, now) = (self.target.cooldown_for(self.demand), Instant::now());
             let ejected = cooldown.stalled(now);
             if ejected {
-                cooldown.blame(|| cause.clone());
+                cooldown.set_cause(|| cause.clone());
             }
             ejected
         };
@@ -285,7 +290,7 @@ impl ActiveReservation {
             return;
         }
         if self.is_complete {
-            self.target.has_answered(self.demand, size, usage);
+            self.target.learn_from_answer(self.demand, size, usage);
         }
         let input = usage.input + usage.cache_read + usage.cache_write;
         let (text, media, max) = (size.text_bytes, size.media, self.demand.max_output);

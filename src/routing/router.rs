@@ -261,9 +261,9 @@ impl Router {
         config: &Config,
         model: &ModelId,
     ) -> Option<(Option<Arc<ModelLatency>>, Arc<Route>)> {
-        match self.routed(model) {
+        match self.find_entry(model) {
             Some(entry) => Some((Some(Arc::clone(&entry.pattern)), Arc::clone(&entry.route))),
-            None => Some((None, self.pass(config, model)?)),
+            None => Some((None, self.unrouted_route_of(config, model)?)),
         }
     }
 
@@ -312,14 +312,14 @@ impl Router {
         &self.providers
     }
 
-    fn numbered(&self, indices: &[usize]) -> Result<SmallVec<[Arc<Target>; 4]>, RouterError> {
+    fn targets_at(&self, indices: &[usize]) -> Result<SmallVec<[Arc<Target>; 4]>, RouterError> {
         let targets = indices.iter().map(|&index| self.targets.get(index).cloned());
         targets.collect::<Option<_>>().ok_or(RouterError::Target)
     }
 
     fn legacy_routes(&self, legacy: &config::Legacy) -> Result<LegacyRoutes, RouterError> {
         let (models, wait) = (&legacy.models, legacy.wait_before_fallback);
-        let targets = self.numbered(models)?;
+        let targets = self.targets_at(models)?;
         let mut routes = LegacyRoutes::default();
         for (first, index) in targets.iter().zip(models) {
             let (_, group) = self.with_group(*index).ok_or(RouterError::Target)?;
@@ -332,7 +332,7 @@ impl Router {
     }
 
     fn add(&mut self, route: &config::Route) -> Result<(), RouterError> {
-        let targets = self.numbered(&route.targets)?;
+        let targets = self.targets_at(&route.targets)?;
         let first = route.targets.first().ok_or(RouterError::Target)?;
         let (_, group) = self.with_group(*first).ok_or(RouterError::Target)?;
         let wait = route.wait_before_fallback;
@@ -358,7 +358,7 @@ impl Router {
     }
 
     /// Looks up the id, then the id within an ARN of AWS's own models.
-    fn routed(&self, model: &ModelId) -> Option<&Entry> {
+    fn find_entry(&self, model: &ModelId) -> Option<&Entry> {
         let by_text = |text: &str| {
             let exact = self.exact.get(text.as_bytes());
             let glob = self.globs.iter().find(|(glob, _)| glob.is_match(text)).map(|(_, it)| it);
@@ -368,7 +368,7 @@ impl Router {
         by_text(model.as_str()).or_else(|| by_text(model.arn_resource()?))
     }
 
-    fn pass(&self, config: &Config, model: &ModelId) -> Option<Arc<Route>> {
+    fn unrouted_route_of(&self, config: &Config, model: &ModelId) -> Option<Arc<Route>> {
         let known = self.unrouted.as_ref()?;
         if let Some(route) = known.routes.get(model) {
             return Some(Arc::clone(&route));
@@ -414,7 +414,7 @@ impl Router {
         for route in passed.routes.iter().take(known.max) {
             let (model, Some(old)) = (route.key(), route.targets.first()) else { continue };
             let region = unrouted_target(config, model).region;
-            if self.routed(model).is_some() || old.endpoint.region != region {
+            if self.find_entry(model).is_some() || old.endpoint.region != region {
                 continue;
             }
             let mut newer = Arc::clone(&route);
@@ -516,7 +516,7 @@ fn configured(
 }
 
 /// The public endpoint of a service in a region, or its FIPS endpoint.
-type Public = fn(&str, bool) -> Result<Endpoint, EndpointError>;
+type PublicEndpoint = fn(&str, bool) -> Result<Endpoint, EndpointError>;
 
 /// Region and endpoint of an ARN of another region than the default upstream's, whose `endpoint` of the service
 /// this is. `None` for all other models, and where the endpoint belongs to one region. A client names the ARN,
@@ -525,7 +525,7 @@ fn own_region(
     upstream: &config::Upstream,
     model: &ModelId,
     endpoint: &Endpoint,
-    public: Public,
+    public: PublicEndpoint,
 ) -> Option<(String, Endpoint)> {
     let (partition, region) = model.arn_place()?;
     let is_reached = region::partition(region) == Some(partition)

@@ -117,7 +117,7 @@ impl Target {
         Target {
             name: config.name.as_str().into(),
             display_name: config.display_name.clone().unwrap_or_else(|| config.name.clone()),
-            model_header: HeaderValue::from_maybe_shared(short_bytes(model.as_str()))
+            model_header: HeaderValue::from_maybe_shared(inline_model_bytes(model.as_str()))
                 .unwrap_or_else(|_| HeaderValue::from_static("-")),
             capabilities: Capabilities::new(config, base_model.family(), model_info),
             burndown: u64::from(
@@ -172,7 +172,7 @@ impl Target {
             Some(path) => path.clone(),
             None => {
                 let text = model_path(operation, &self.model.encode())?;
-                let path = PathAndQuery::from_maybe_shared(long_bytes(&text)).ok()?;
+                let path = PathAndQuery::from_maybe_shared(inline_path_bytes(&text)).ok()?;
                 kept.get_or_init(|| path).clone()
             }
         };
@@ -305,7 +305,7 @@ impl Target {
     }
 
     /// Learns from a complete answer.
-    pub(super) fn has_answered(&self, demand: QuotaDemand, size: &RequestSize, usage: &Usage) {
+    pub(super) fn learn_from_answer(&self, demand: QuotaDemand, size: &RequestSize, usage: &Usage) {
         let mut output = demand.max_output;
         if size.max_output.is_none() {
             self.estimator.learn_free_output(usage.output);
@@ -368,12 +368,12 @@ impl Target {
 }
 
 /// The bytes of a model id, beside the count of their users, in one cache line or two.
-fn short_bytes(text: &str) -> Bytes {
+fn inline_model_bytes(text: &str) -> Bytes {
     Bytes::from_owner(SmallVec::<[u8; 64]>::from_slice(text.as_bytes()))
 }
 
 /// The same of a path.
-fn long_bytes(text: &str) -> Bytes {
+fn inline_path_bytes(text: &str) -> Bytes {
     Bytes::from_owner(SmallVec::<[u8; 96]>::from_slice(text.as_bytes()))
 }
 

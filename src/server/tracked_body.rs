@@ -37,9 +37,9 @@ impl TrackedBody {
     ) -> Response<TrackedBody> {
         let until = response.extensions().get::<ResponseDeadline>().map(|until| until.0);
         let is_http10 = version < Version::HTTP_11;
-        let may_break_off =
-            matches!(response.body(), Either::Left(relayed) if relayed.may_break_off());
-        let hides_length = is_http10 && may_break_off;
+        let may_still_fail =
+            matches!(response.body(), Either::Left(relayed) if relayed.may_still_fail());
+        let hides_length = is_http10 && may_still_fail;
         if hides_length {
             response.headers_mut().remove(CONTENT_LENGTH);
         }

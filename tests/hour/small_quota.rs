@@ -73,7 +73,7 @@ impl World {
                     None => return,
                 },
             };
-            permit.sent();
+            permit.mark_sending();
             let usage = Usage { input: 25, ..Usage::default() };
             match self.upstream.take(MODEL, usage, 10) {
                 Ok(_answer) => {

@@ -62,8 +62,8 @@ fn outcomes(gateway: &Gateway, outcome: &str) -> f64 {
 /// How a body of the tests ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
-    /// As it should.
-    Well,
+    /// All of it has come.
+    Complete,
     /// Its connection breaks.
     Breaks,
     /// It does not; nothing more comes.
@@ -106,17 +106,17 @@ impl Body for Scripted {
         self.waited = false;
         match (self.chunks.pop_front(), self.end) {
             (Some(chunk), _) => Poll::Ready(Some(Ok(Frame::data(chunk)))),
-            (None, End::Well) => Poll::Ready(None),
+            (None, End::Complete) => Poll::Ready(None),
             (None, End::Breaks) => {
                 Poll::Ready(Some(Err(std::io::ErrorKind::ConnectionReset.into())))
             }
             (None, End::Silent) => Poll::Pending,
-            (None, End::Panics) => panic!("told to"),
+            (None, End::Panics) => panic!("panic on purpose"),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.is_sized && self.chunks.is_empty() && self.end == End::Well
+        self.is_sized && self.chunks.is_empty() && self.end == End::Complete
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -1,4 +1,4 @@
-//! A panic is one failed request: answered, counted, and everything settled that it held.
+//! A panic fails one request: the client gets an answer, the request is counted, and its guards are released.
 
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
@@ -39,8 +39,8 @@ enum Where {
     Call,
     /// With a permit for the target, which it has used.
     Attempt,
-    /// In the line for the target.
-    Line,
+    /// In the queue for the target.
+    Queue,
     /// Nowhere; it refuses all.
     Nowhere,
 }
@@ -59,7 +59,7 @@ impl Service<RoutedRequest> for Panicking {
 
     fn call(&mut self, mut routed: RoutedRequest) -> Self::Future {
         let at = self.0;
-        assert!(at != Where::Call, "told to");
+        assert!(at != Where::Call, "panic on purpose");
         Box::pin(async move {
             let deadline = Instant::now() + Duration::from_secs(60);
             let mut wait_budget = WaitBudget { left: Duration::from_secs(60), deadline };
@@ -67,18 +67,18 @@ impl Service<RoutedRequest> for Panicking {
                 Where::Attempt => {
                     let admission = admit(&mut routed, None, &mut wait_budget).await;
                     let Ok(Admission::Admitted(_, mut permit)) = admission else { unreachable!() };
-                    permit.sent();
+                    permit.mark_sending();
                     tokio::task::yield_now().await;
-                    panic!("told to");
+                    panic!("panic on purpose");
                 }
-                Where::Line => {
+                Where::Queue => {
                     let mut waiting = pin!(admit(&mut routed, None, &mut wait_budget));
                     poll_fn(|cx| {
                         assert!(waiting.as_mut().poll(cx).is_pending());
                         Poll::Ready(())
                     })
                     .await;
-                    panic!("told to");
+                    panic!("panic on purpose");
                 }
                 Where::Call | Where::Nowhere => {}
             }
@@ -108,7 +108,7 @@ fn stack_with(
         .layer(limit::RateLimitLayer)
         .layer(step(limit::ConcurrencyLimit))
         .layer(step(policy::CheckBody))
-        .layer(step(route::Route))
+        .layer(step(route::RouteStep))
         .service(innermost)
 }
 
@@ -131,7 +131,7 @@ async fn is_an_internal_error(response: Response<ResponseBody>) {
     assert_eq!(body["message"], "the gateway failed on this request");
 }
 
-/// Nobody holds anything of the gateway's.
+/// All guards were released.
 fn all_is_settled(gateway: &Gateway, panics: u64) {
     assert_eq!(gateway.metrics.panics.get(), panics);
     assert_eq!(outcomes(gateway, "panic"), panics as f64);
@@ -144,10 +144,10 @@ fn all_is_settled(gateway: &Gateway, panics: u64) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn on_its_way_to_a_target() {
-    for at in [Where::Call, Where::Attempt, Where::Line] {
+async fn a_panic_before_or_during_an_attempt_is_answered_and_settled() {
+    for at in [Where::Call, Where::Attempt, Where::Queue] {
         let gateway = gateway(TARGET, LIMITS);
-        let _used_up = (at == Where::Line).then(|| {
+        let _used_up = (at == Where::Queue).then(|| {
             let target = target(&gateway);
             let demand = crate::routing::QuotaDemand {
                 input: 900,
@@ -170,7 +170,7 @@ async fn on_its_way_to_a_target() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn while_its_body_is_read() {
+async fn a_panic_while_the_body_is_read_is_answered_and_settled() {
     let gateway = gateway(TARGET, LIMITS);
     let body = Scripted::new([Bytes::from_static(b"{")], End::Panics);
     let response = stack(&shared_gateway(&gateway)).oneshot(inbound(body)).await.unwrap();
@@ -179,19 +179,19 @@ async fn while_its_body_is_read() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn while_its_answer_is_relayed() {
+async fn a_panic_while_relaying_is_answered_and_settled() {
     let gateway = gateway(TARGET, LIMITS);
     let frame = crate::bedrock::event_stream::event("contentBlockDelta", "{}");
     let mut body = super::relay::relayed(&gateway, Scripted::new([frame.clone()], End::Panics));
     assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), frame);
-    assert!(body.frame().await.unwrap().is_err(), "it breaks off");
+    assert!(body.frame().await.unwrap().is_err(), "the answer ends with an error");
     assert!(body.frame().await.is_none());
     drop(body);
     all_is_settled(&gateway, 1);
 }
 
 #[tokio::test]
-async fn its_connection_lives_on() {
+async fn a_panic_keeps_the_connection_open() {
     let gateway = gateway(TARGET, LIMITS);
     let stacks = [Where::Attempt, Where::Nowhere].map(|at| stack_with(&gateway, Panicking(at)));
     let [panicking, well] = stacks;

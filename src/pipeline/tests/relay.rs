@@ -23,7 +23,7 @@ use crate::telemetry::OTHER;
 use crate::telemetry::dashboard_totals::each_sample;
 use crate::upstream::Success;
 
-/// What the answers of these tests say that they used.
+/// The usage that the answers of these tests report.
 const USAGE: &str = r#"{"usage":{"inputTokens":11,"outputTokens":7}}"#;
 const DEMAND: QuotaDemand = QuotaDemand {
     input: 100,
@@ -50,7 +50,7 @@ fn answer(
     let mut context = Box::new(RequestContext::new(Arc::clone(gateway), PEER.into()));
     context.call.operation = Some(operation);
     let mut permit = target(gateway).enter(DEMAND, Instant::now()).unwrap();
-    permit.sent();
+    permit.mark_sending();
     let reservation = permit.succeeded(Duration::from_millis(1));
     let (status, headers) = (StatusCode::OK, HeaderMap::new());
     let success = Success { status, headers, buffered, body, is_close_delimited: false };
@@ -62,17 +62,17 @@ fn answer(
 
 /// What a client got of a body before it left or the body ended.
 #[derive(Debug)]
-struct Got {
+struct Received {
     bytes: Vec<u8>,
     error: Option<RelayError>,
     /// Whether the client left first.
     left: bool,
 }
 
-/// Reads a body, but for no more than `most` chunks.
-async fn read(mut body: ResponseBody<Scripted>, most: usize) -> Got {
-    let mut got = Got { bytes: Vec::new(), error: None, left: false };
-    for _ in 0..most {
+/// Reads a body, but for no more than `max_chunks` chunks.
+async fn read(mut body: ResponseBody<Scripted>, max_chunks: usize) -> Received {
+    let mut got = Received { bytes: Vec::new(), error: None, left: false };
+    for _ in 0..max_chunks {
         match body.frame().await {
             Some(Ok(frame)) => got.bytes.extend_from_slice(&frame.into_data().unwrap()),
             Some(Err(error)) => {
@@ -96,7 +96,7 @@ struct Case {
     is_slow: bool,
     end: End,
     /// Chunks that the client takes before it leaves.
-    most: usize,
+    max_chunks: usize,
 }
 
 impl Case {
@@ -124,21 +124,23 @@ fn cut(bytes: &[u8], cuts: &[prop::sample::Index], reach: usize) -> Vec<Bytes> {
 
 /// Any case over answers of `bytes`.
 fn cases(bytes: impl Strategy<Value = Vec<u8>>) -> impl Strategy<Value = Case> {
-    let end = prop::sample::select(vec![End::Well, End::Well, End::Breaks, End::Silent]);
+    let end = prop::sample::select(vec![End::Complete, End::Complete, End::Breaks, End::Silent]);
     let cuts = prop::collection::vec(any::<prop::sample::Index>(), 0..12);
     let reach = prop::option::of(any::<prop::sample::Index>());
-    let most = prop_oneof![Just(usize::MAX), 0usize..14];
+    let max_chunks = prop_oneof![Just(usize::MAX), 0usize..14];
     let flags = (any::<bool>(), any::<bool>(), 0usize..4);
-    (bytes, end, cuts, reach, most, flags).prop_map(|(bytes, end, cuts, reach, most, flags)| {
-        let (is_sized, is_slow, buffered) = flags;
-        // A sized body that ends well is all there.
-        let reach = match reach {
-            Some(reach) if !(is_sized && end == End::Well) => reach.index(bytes.len() + 1),
-            _ => bytes.len(),
-        };
-        let chunks = cut(&bytes, &cuts, reach);
-        Case { bytes, chunks, buffered, is_sized, is_slow, end, most }
-    })
+    (bytes, end, cuts, reach, max_chunks, flags).prop_map(
+        |(bytes, end, cuts, reach, max_chunks, flags)| {
+            let (is_sized, is_slow, buffered) = flags;
+            // A sized body that ends well is all there.
+            let reach = match reach {
+                Some(reach) if !(is_sized && end == End::Complete) => reach.index(bytes.len() + 1),
+                _ => bytes.len(),
+            };
+            let chunks = cut(&bytes, &cuts, reach);
+            Case { bytes, chunks, buffered, is_sized, is_slow, end, max_chunks }
+        },
+    )
 }
 
 fn streams() -> impl Strategy<Value = Vec<u8>> {
@@ -159,8 +161,8 @@ fn bodies() -> impl Strategy<Value = Vec<u8>> {
     "[a-z]{0,300}".prop_map(|text| format!("{{\"a\":\"{text}\",{}", &USAGE[1..]).into_bytes())
 }
 
-/// What is told by the frames that are whole in `bytes`: events, whether one had the usage, and
-/// whether nothing is behind them.
+/// What the complete frames in `bytes` show: the number of events, whether one had the usage, and
+/// whether the bytes end with a frame.
 fn frames(bytes: &[u8]) -> (u64, bool, bool) {
     let (mut events, mut has_usage, mut rest) = (0, false, bytes);
     while let Ok(Some(frame)) = Frame::read(rest) {
@@ -174,7 +176,7 @@ fn frames(bytes: &[u8]) -> (u64, bool, bool) {
 /// What is counted of an answer.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Counted {
-    /// Of what did not come to tell them: as reserved, and one for each event.
+    /// Without reported usage: the reserved input, and one output token per event.
     input: u64,
     output: u64,
     /// Tokens of the quota; not known once time has passed, since then it fills again.
@@ -204,7 +206,7 @@ fn counted(gateway: &Gateway) -> Counted {
 fn check(
     operation: Operation,
     cases: impl Strategy<Value = Case>,
-    holds: impl Fn(&Case, &Got, Counted) -> Result<(), TestCaseError>,
+    holds: impl Fn(&Case, &Received, Counted) -> Result<(), TestCaseError>,
 ) {
     let runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = { runtime }.enable_all().start_paused(true).build().unwrap();
@@ -214,7 +216,7 @@ fn check(
             let (got, before, after) = runtime.block_on(async {
                 let (began, before) = (Instant::now(), counted(&gateway));
                 let (buffered, body) = case.body();
-                let got = read(answer(&gateway, operation, buffered, body), case.most).await;
+                let got = read(answer(&gateway, operation, buffered, body), case.max_chunks).await;
                 let mut after = counted(&gateway);
                 after.quota = after.quota.filter(|_| began == Instant::now());
                 (got, before, after)
@@ -231,31 +233,31 @@ fn check(
         .unwrap();
 }
 
-/// Asserts that an answer was counted with the usage that it told.
-fn is_as_told(spent: Counted) -> Result<(), TestCaseError> {
+/// Asserts that an answer was counted with the usage that it reported.
+fn counts_reported_usage(spent: Counted) -> Result<(), TestCaseError> {
     prop_assert_eq!((spent.input, spent.output), (11, 7));
     prop_assert!(spent.quota.is_none_or(|quota| quota == 11.0 + 7.0 * BURNDOWN), "{:?}", spent);
     Ok(())
 }
 
 #[test]
-fn any_stream_is_its_upstreams_and_costs_what_it_told() {
+fn any_stream_is_its_upstreams_and_is_charged_as_reported() {
     check(Operation::ConverseStream, cases(streams()), |case, got, spent| {
         let sent = case.sent();
         let (_, _, at_a_border) = frames(&sent);
         let own = got.bytes.strip_prefix(&*sent).unwrap_or_default();
-        if got.left && case.most <= case.chunks.len() {
-            let taken: usize = case.chunks.iter().take(case.most).map(Bytes::len).sum();
+        if got.left && case.max_chunks <= case.chunks.len() {
+            let taken: usize = case.chunks.iter().take(case.max_chunks).map(Bytes::len).sum();
             prop_assert_eq!(&got.bytes, &sent[..taken]);
         } else {
             prop_assert!(got.bytes.starts_with(&sent), "all that came is passed on");
             match case.end {
-                End::Well => prop_assert_eq!(
+                End::Complete => prop_assert_eq!(
                     got.error,
                     (!at_a_border).then_some(RelayError::Broken),
                     "an end is one only where a frame ends"
                 ),
-                // What stalls or breaks off where a frame ends is told of by a frame.
+                // If the stream stalls or breaks at the end of a frame, the gateway reports it with an exception frame.
                 End::Silent | End::Breaks if at_a_border && !case.is_sized => {
                     prop_assert_eq!(got.error, None);
                     let frame = Frame::read(own).unwrap().unwrap();
@@ -266,13 +268,13 @@ fn any_stream_is_its_upstreams_and_costs_what_it_told() {
                 End::Silent => prop_assert_eq!(got.error, Some(RelayError::Idle)),
                 End::Panics => unreachable!(),
             }
-            prop_assert!(own.is_empty() || case.end != End::Well);
+            prop_assert!(own.is_empty() || case.end != End::Complete);
         }
-        // Told by the bytes that passed, wherever it ended.
+        // Depends only on the relayed bytes.
         let passed = &got.bytes[..got.bytes.len() - own.len()];
         let (events, has_usage, _) = frames(passed);
         if has_usage {
-            is_as_told(spent)?;
+            counts_reported_usage(spent)?;
         } else {
             prop_assert_eq!((spent.input, spent.output), (DEMAND.input, events));
             // Until something came, it is what such answers cost.
@@ -285,21 +287,21 @@ fn any_stream_is_its_upstreams_and_costs_what_it_told() {
 }
 
 #[test]
-fn any_whole_answer_is_its_upstreams_and_costs_what_it_told() {
+fn any_whole_answer_is_its_upstreams_and_is_charged_as_reported() {
     check(Operation::Converse, cases(bodies()), |case, got, spent| {
         let sent = case.sent();
-        let taken: usize = case.chunks.iter().take(case.most).map(Bytes::len).sum();
+        let taken: usize = case.chunks.iter().take(case.max_chunks).map(Bytes::len).sum();
         prop_assert_eq!(&got.bytes, &sent[..taken]);
         if !got.left {
             let error = match case.end {
-                End::Well => None,
+                End::Complete => None,
                 End::Breaks => Some(RelayError::Broken),
                 End::Silent | End::Panics => Some(RelayError::Idle),
             };
             prop_assert_eq!(got.error, error);
         }
         if got.bytes.len() == case.bytes.len() {
-            is_as_told(spent)?;
+            counts_reported_usage(spent)?;
         } else {
             prop_assert_eq!((spent.input, spent.output), (DEMAND.input, 0));
         }
@@ -321,18 +323,18 @@ async fn each_end_has_its_outcome() {
     let frame = event("contentBlockDelta", "{}");
     let whole = [frame.clone(), event("messageStop", "{}")];
     let gateway_of_whole = gateway(TARGET, "");
-    read(relayed(&gateway_of_whole, Scripted::new(whole, End::Well)), usize::MAX).await;
+    read(relayed(&gateway_of_whole, Scripted::new(whole, End::Complete)), usize::MAX).await;
     assert_eq!(outcomes(&gateway_of_whole, "success"), 1.0);
     let ends = [
-        (End::Well, usize::MAX, "incomplete"),
+        (End::Complete, usize::MAX, "incomplete"),
         (End::Breaks, usize::MAX, "stream_broken"),
         (End::Silent, usize::MAX, "stream_idle"),
         (End::Panics, usize::MAX, "panic"),
         (End::Silent, 1, "client_gone"),
     ];
-    for (end, most, outcome) in ends {
+    for (end, max_chunks, outcome) in ends {
         let gateway = gateway(TARGET, "");
-        read(relayed(&gateway, Scripted::new([frame.clone()], end)), most).await;
+        read(relayed(&gateway, Scripted::new([frame.clone()], end)), max_chunks).await;
         assert_eq!(outcomes(&gateway, outcome), 1.0, "{outcome}");
     }
 }
@@ -354,7 +356,7 @@ async fn the_time_for_the_whole_request_is_told_apart_from_silence_and_from_a_cl
     drop(unread);
     assert_eq!(outcomes(&gateway, "client_stalled"), 1.0);
 
-    // What has come meanwhile still passes, and is not what it was late for.
+    // Data that has arrived is still relayed; it is not the cause of the timeout.
     let twice = Scripted::new([frame.clone(), frame.clone()], End::Silent);
     let mut unread = relayed(&gateway, twice);
     unread.frame().await.unwrap().unwrap();

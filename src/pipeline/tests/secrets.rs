@@ -1,4 +1,4 @@
-//! `Debug` of whatever holds a secret does not show it, so that nothing that logs a value by it does.
+//! `Debug` of whatever has a secret does not show it, so logging such a value cannot leak it.
 
 use std::time::Duration;
 
@@ -49,7 +49,7 @@ fn env() -> Env {
 }
 
 #[track_caller]
-fn hides(shown: &str) {
+fn assert_no_secret(shown: &str) {
     let at = shown.to_ascii_lowercase().find("hush");
     let near = at.map(|at| &shown[at.saturating_sub(300)..(at + 60).min(shown.len())]);
     assert_eq!(near, None);
@@ -58,13 +58,13 @@ fn hides(shown: &str) {
 #[tokio::test]
 async fn no_debug_output_shows_a_secret() {
     let loaded = Config::from_toml(TEXT, "test.toml", &env()).unwrap();
-    hides(&format!("{loaded:?} {:?} {:?}", env(), Source::BuiltIn));
-    hides(&loaded.config.effective.to_json().unwrap().to_string());
+    assert_no_secret(&format!("{loaded:?} {:?} {:?}", env(), Source::BuiltIn));
+    assert_no_secret(&loaded.config.effective.to_json().unwrap().to_string());
     let config = loaded.config;
     let replaced = prometheus::IntCounter::new("replaced", "Replaced.").unwrap();
-    hides(&format!("{:?}", Store::new(&config.state.budgets, replaced).unwrap()));
+    assert_no_secret(&format!("{:?}", Store::new(&config.state.budgets, replaced).unwrap()));
     let redis = Redis::new("redis://u:hush-redis@127.0.0.1:3/0", Duration::from_secs(1));
-    hides(&format!("{redis:?}"));
+    assert_no_secret(&format!("{redis:?}"));
     let metrics = Arc::new(Metrics::new());
     let log = AccessLog::start(false, LogFormat::Json, metrics.access_log_dropped.clone());
     let gateway = Gateway::new(
@@ -74,10 +74,10 @@ async fn no_debug_output_shows_a_secret() {
         Logs { access: log, usage: UsageLog::NONE, traces: None },
     )
     .unwrap();
-    hides(&format!("{gateway:?}"));
+    assert_no_secret(&format!("{gateway:?}"));
     for target in gateway.router.targets() {
         target.endpoint.credentials.settled().await;
-        hides(&format!(
+        assert_no_secret(&format!(
             "{:?} {:?}",
             target.endpoint.credentials.auth(),
             target.endpoint.credentials
@@ -87,9 +87,9 @@ async fn no_debug_output_shows_a_secret() {
 }
 
 #[derive(Clone, Debug)]
-struct Looking;
+struct InspectDebug;
 
-impl tower::Service<stage::ObservedRequest<()>> for Looking {
+impl tower::Service<stage::ObservedRequest<()>> for InspectDebug {
     type Response = http::Response<super::super::ResponseBody>;
     type Error = super::super::error::RequestError;
     type Future = std::future::Pending<Result<Self::Response, Self::Error>>;
@@ -99,7 +99,7 @@ impl tower::Service<stage::ObservedRequest<()>> for Looking {
     }
 
     fn call(&mut self, observed: stage::ObservedRequest<()>) -> Self::Future {
-        hides(&format!("{observed:?}"));
+        assert_no_secret(&format!("{observed:?}"));
         std::future::pending()
     }
 }
@@ -116,7 +116,7 @@ async fn no_debug_output_of_a_request_shows_its_key() {
     let (head, body) = request.into_parts();
     let inbound = super::super::InboundRequest { head, body, peer: Peer::from(PEER) };
     // The look is taken in the call itself; a panic in it would be answered, and counted.
-    let mut observing = observe::layer(&shared_gateway(&gateway)).layer(Looking);
+    let mut observing = observe::layer(&shared_gateway(&gateway)).layer(InspectDebug);
     drop(observing.call(inbound));
     assert_eq!(gateway.metrics.panics.get(), 0);
 }

@@ -56,14 +56,14 @@ fn flow(client: &str) -> Flow {
 
 /// Uses all but `left` tokens of a target.
 fn use_up(target: &Arc<Target>, left: u64) {
-    let there = target.quota().snapshot(Instant::now()).tokens_available.unwrap() as u64;
-    spend(target, there - left);
+    let available = target.quota().snapshot(Instant::now()).tokens_available.unwrap() as u64;
+    spend(target, available - left);
 }
 
 /// Uses this many tokens of a target.
 fn spend(target: &Arc<Target>, tokens: u64) {
     let mut permit = target.enter(demand(tokens), Instant::now()).unwrap();
-    permit.sent();
+    permit.mark_sending();
     drop(permit.succeeded(SECOND));
 }
 
@@ -121,7 +121,7 @@ async fn small_requests_do_not_starve_a_large_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn targets_that_the_first_in_the_queue_does_not_hold_stay_in_use() {
+async fn targets_that_the_first_in_the_queue_does_not_claim_stay_in_use() {
     let route = route(&["tpm = 60000", "tpm = 60000"]);
     use_up(&route.targets[0], 5000);
     use_up(&route.targets[1], 0);
@@ -150,7 +150,7 @@ async fn a_request_that_leaves_the_queue_lets_the_next_go_at_once() {
 async fn only_requests_that_can_go_are_woken() {
     let route = route(&["rpm = 60"]);
     while route.enter(candidates(&route, 1).into_iter()).is_some_and(|(_, mut permit)| {
-        permit.sent();
+        permit.mark_sending();
         true
     }) {}
     let mut queued: Vec<QueuedRequest<'_>> = ["a", "b", "c", "d"]
@@ -161,7 +161,7 @@ async fn only_requests_that_can_go_are_woken() {
     for served in 1..=4 {
         sleep(SECOND).await;
         let granted: Vec<_> = queued.iter_mut().map(|it| it.granted().now_or_never()).collect();
-        assert_eq!(granted.iter().flatten().count(), 1, "one request has flowed in");
+        assert_eq!(granted.iter().flatten().count(), 1, "the quota has refilled for one request");
         assert!(granted[0].is_some(), "and it is the first one's");
         queued.remove(0);
         permits.extend(granted.into_iter().flatten());
@@ -173,7 +173,7 @@ async fn only_requests_that_can_go_are_woken() {
 async fn returned_quota_goes_to_the_first_in_the_queue_at_once() {
     let route = route(&["tpm = 60000"]);
     let (_, mut holder) = route.enter(candidates(&route, 50_000).into_iter()).unwrap();
-    holder.sent();
+    holder.mark_sending();
     let start = Instant::now();
     let mut first = route.group.enqueue(flow("first"), candidates(&route, 40_000));
     let reservation = holder.succeeded(SECOND);
@@ -202,7 +202,7 @@ async fn predicted_and_real_wait(quotas: &[&str], waiting: usize, tokens: u64) -
         while let Ok(mut permit) =
             target.enter(candidates(&route, tokens)[0].demand, Instant::now())
         {
-            permit.sent();
+            permit.mark_sending();
         }
     }
     let (_, predicted) = {
@@ -240,7 +240,7 @@ async fn the_predicted_wait_is_the_real_one() {
 async fn no_wakeup_slot_or_token_is_lost_between_threads() {
     const TASKS: u64 = 64;
     const ROUNDS: usize = 40;
-    // Room for few at a time, and a flow that does not matter within the test.
+    // Room for few at a time, and a negligible refill within the test.
     let route = route(&["tpm = 10000", "tpm = 20000"]);
     let before: Vec<_> = route
         .targets
@@ -250,9 +250,9 @@ async fn no_wakeup_slot_or_token_is_lost_between_threads() {
     let tasks = (0..TASKS).map(|seed| {
         let route = Arc::clone(&route);
         tokio::spawn(async move {
-            let mut dice = fastrand::Rng::with_seed(seed);
+            let mut rng = fastrand::Rng::with_seed(seed);
             for _ in 0..ROUNDS {
-                one_of_many(&route, &mut dice).await;
+                random_request(&route, &mut rng).await;
             }
         })
     });
@@ -271,17 +271,17 @@ async fn no_wakeup_slot_or_token_is_lost_between_threads() {
     }
 }
 
-async fn one_of_many(route: &Arc<Route>, dice: &mut fastrand::Rng) {
-    let candidates = candidates(route, dice.u64(1000..9000));
+async fn random_request(route: &Arc<Route>, rng: &mut fastrand::Rng) {
+    let candidates = candidates(route, rng.u64(1000..9000));
     let entered = route.enter(candidates.iter().cloned());
     let (_, mut permit) = match entered {
         Some(entered) => entered,
         None => {
-            let client = ["a", "b", "c"][dice.usize(..3)];
+            let client = ["a", "b", "c"][rng.usize(..3)];
             let mut waiting = route.group.enqueue(flow(client), candidates);
-            if dice.u8(..4) == 0 {
+            if rng.u8(..4) == 0 {
                 // Leaves the queue, perhaps at the moment in which it is served.
-                for _ in 0..dice.u8(..4) {
+                for _ in 0..rng.u8(..4) {
                     tokio::task::yield_now().await;
                 }
                 return;
@@ -289,17 +289,17 @@ async fn one_of_many(route: &Arc<Route>, dice: &mut fastrand::Rng) {
             waiting.granted().await.unwrap()
         }
     };
-    if dice.bool() {
+    if rng.bool() {
         tokio::task::yield_now().await;
     }
-    match dice.u8(..4) {
+    match rng.u8(..4) {
         // Never sent.
         0 => {}
-        // Sent, and not taken.
+        // Sent, but the target did not process it.
         1 => permit.release(),
         // Answered, and free of charge, so that all of it comes back.
         _ => {
-            permit.sent();
+            permit.mark_sending();
             let reservation = permit.succeeded(Duration::from_millis(1));
             tokio::task::yield_now().await;
             reservation.settle(&Usage::default(), &RequestSize::default());
@@ -351,8 +351,8 @@ fn first_alone_for(route: &Route, tokens: u64, wait: Duration) -> Candidates {
 
 /// Uses all tokens of a target, so that a request in flight may give back as many as it has.
 fn lend_all(target: &Arc<Target>) -> Permit {
-    let there = target.quota().snapshot(Instant::now()).tokens_available.unwrap() as u64;
-    target.enter(demand(there), Instant::now()).unwrap()
+    let available = target.quota().snapshot(Instant::now()).tokens_available.unwrap() as u64;
+    target.enter(demand(available), Instant::now()).unwrap()
 }
 
 /// Waits for the turn. Gives the index of the target and the time that it took.
@@ -385,7 +385,7 @@ async fn it_gets_another_target_when_its_time_is_over_and_no_later() {
     let _in_flight = lend_all(&route.targets[0]);
     let wait = Duration::from_millis(4321);
     let mut waiting = route.group.enqueue(flow("a"), first_alone_for(&route, 9000, wait));
-    // One that holds nothing, since another holds the quota of its first target.
+    // One that claims nothing, since another claims the quota of its first target.
     let mut behind = route.group.enqueue(flow("b"), first_alone_for(&route, 9000, wait / 2));
     let (index, after, _permit) = turn(&mut behind).await;
     assert_eq!(index, 1);
@@ -396,7 +396,7 @@ async fn it_gets_another_target_when_its_time_is_over_and_no_later() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_holds_no_quota_of_the_targets_that_it_leaves_out() {
+async fn it_claims_no_quota_of_the_targets_that_it_leaves_out() {
     let route = route(&["tpm = 60000", "tpm = 60000"]);
     let _in_flight = lend_all(&route.targets[0]);
     use_up(&route.targets[1], 2000);
@@ -507,7 +507,7 @@ async fn its_time_can_be_cut_while_it_waits() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_without_a_slot_takes_only_what_no_waiter_holds() {
+async fn a_request_without_a_slot_takes_only_what_no_waiter_claims() {
     let route = route(&["tpm = 60000", "tpm = 60000"]);
     use_up(&route.targets[0], 5000);
     let mut big = route.group.enqueue(flow("a"), first_alone_for(&route, 30_000, 60 * SECOND));

@@ -130,7 +130,7 @@ impl Journey<'_> {
 
     /// True if the request was answered.
     async fn attempt(&mut self, index: usize, mut permit: Permit) -> bool {
-        permit.sent();
+        permit.mark_sending();
         let sent = Instant::now();
         sleep(self.request.network).await;
         let answer = self.world.upstream.begin(TARGETS[index].model, self.request);
