@@ -76,7 +76,7 @@ impl Ended {
 
     fn count(&self, metrics: &Metrics) {
         self.answered.get_or_init(|| metrics.attempts.with_label_values(&[TARGET, SUCCESS])).inc();
-        metrics.totals.request(SUCCESS);
+        metrics.totals.request(Outcome::Success);
         metrics.count_answer(Choice::First);
         let operation = Some(Operation::ConverseStream);
         let model = self.pattern.label_id(metrics);
