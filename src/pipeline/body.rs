@@ -46,7 +46,7 @@ pub(crate) enum BodyError {
         limit: usize,
     },
     /// The client aborted it.
-    #[error("the request body broke off")]
+    #[error("the request body ended early")]
     Broken,
     /// It did not arrive in time.
     #[error("the request body did not arrive within {} ms", .limit.as_millis())]

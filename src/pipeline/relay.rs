@@ -68,7 +68,7 @@ pub struct ResponseDeadline(pub Instant);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum RelayError {
     /// The upstream's body broke off, or ended within a frame.
-    #[error("the upstream's answer broke off")]
+    #[error("the upstream closed the connection before its answer was complete")]
     Broken,
     /// The upstream was silent for too long.
     #[error("the upstream's answer stalled")]

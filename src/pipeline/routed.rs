@@ -181,7 +181,7 @@ impl RoutedRequest {
     pub(super) fn give_up_on(&mut self, index: usize, reason: LeaveReason) {
         let target_name = self.target(index).map_or("", |target| &target.name);
         let status = reason.status().map(|status| status.as_u16());
-        tracing::debug!(target_name, ?reason, status, "target left");
+        tracing::debug!(target_name, ?reason, status, "the request gives up on the target");
         if let Some(candidate) = self.candidates.get_mut(index) {
             candidate.leave_reason = Some(reason);
         }
