@@ -18,7 +18,8 @@ use crate::telemetry::OTHER;
 /// When to try again if nothing shows when that would help.
 pub(super) const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// A target that recovers later than this counts as never.
+/// A target that recovers later than this does not count: `Target::due` returns 366 days for a
+/// drained target.
 const NEVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// Why a candidate does not answer.
@@ -87,7 +88,7 @@ impl Cause {
         })
     }
 
-    /// Whether more quota is what it takes.
+    /// Whether waiting for quota helps.
     fn is_quota(self) -> bool {
         matches!(self, Cause::Throttled | Cause::NoQuota)
     }
@@ -266,7 +267,7 @@ impl fmt::Display for Shortage {
     }
 }
 
-/// How the request is too large, where that is what it fails for: no other candidate would do later.
+/// The excess, if size is the only reason for failure.
 pub(super) fn excess(routed: &RoutedRequest) -> Option<Excess> {
     let now = Instant::now();
     let mut nearest: Option<Excess> = None;
