@@ -60,7 +60,7 @@ fn candidate(index: usize) -> Candidate {
 fn admit_and_settle(candidate: &Candidate) {
     let entered = ROUTE.group.enter(std::iter::once(black_box(candidate).clone()));
     let (_, mut permit) = entered.expect("there is room");
-    permit.sent();
+    permit.mark_sending();
     let reservation = permit.succeeded(Duration::from_millis(100));
     reservation.settle(black_box(&USAGE), &size());
 }

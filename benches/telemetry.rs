@@ -15,10 +15,11 @@ use divan::{Bencher, black_box};
 use prometheus::IntCounter;
 use sluice::bedrock::{Operation, Usage};
 use sluice::config::{self, LogFormat};
-use sluice::telemetry::access_log::{AccessLog, AccessLogEntry, Attempt, SUCCESS};
+use sluice::telemetry::access_log::{AccessLog, AccessLogEntry, Attempt};
 use sluice::telemetry::usage_log::{Record, UsageLog};
 use sluice::telemetry::{
-    Choice, LabelId, Metrics, ModelLatency, Outcome, PassedOverTargets, RequestLabels, RequestUsage,
+    Choice, LabelId, Metrics, ModelLatency, Outcome, PassedOverTargets, RequestLabels,
+    RequestUsage, SUCCESS,
 };
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -75,7 +76,7 @@ impl Ended {
 
     fn count(&self, metrics: &Metrics) {
         self.answered.get_or_init(|| metrics.attempts.with_label_values(&[TARGET, SUCCESS])).inc();
-        metrics.totals.request(SUCCESS);
+        metrics.totals.request(Outcome::Success);
         metrics.count_answer(Choice::First);
         let operation = Some(Operation::ConverseStream);
         let model = self.pattern.label_id(metrics);
@@ -105,7 +106,7 @@ impl Ended {
             model: Some(MODEL),
             target: Some(TARGET),
             status: 200,
-            outcome: SUCCESS,
+            outcome: Outcome::Success,
             error: None,
             message: None,
             attempts: &self.attempts,

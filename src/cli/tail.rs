@@ -15,7 +15,7 @@ use serde::Deserialize;
 
 use crate::config::Glob;
 use crate::telemetry::Choice;
-use crate::telemetry::access_log::SUCCESS;
+use crate::telemetry::SUCCESS;
 
 /// Longest line that is read, in bytes; what is longer is passed on in pieces.
 const MAX_LINE: u64 = 1024 * 1024;

@@ -34,7 +34,7 @@ use crate::quota::InFlightGuard;
 use crate::routing::{ActiveReservation, Permit, Target};
 use crate::system::time::sleep_until;
 use crate::telemetry::Choice;
-use crate::telemetry::access_log::SUCCESS;
+use crate::telemetry::SUCCESS;
 use crate::upstream::{Failure, FailureClass, Reply, Success, TimeLimit};
 
 /// The outcome of an attempt that a hedge overtook, and of a hedge that lost.

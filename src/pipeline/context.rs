@@ -28,11 +28,11 @@ use crate::limits::{
 use crate::quota::{InFlightGuard, Reservation};
 use crate::routing::Target;
 pub(super) use crate::telemetry::Outcome;
-use crate::telemetry::access_log::{AccessLogEntry, Attempt, SUCCESS};
+use crate::telemetry::access_log::{AccessLogEntry, Attempt};
 use crate::telemetry::traces::{SpanContext, SpanRecorder};
 use crate::telemetry::usage_log::Record;
 use crate::telemetry::{
-    Choice, ModelLatency, OTHER, PassedOverTargets, RequestLabels, RequestUsage,
+    Choice, ModelLatency, OTHER, PassedOverTargets, RequestLabels, RequestUsage, SUCCESS,
 };
 use consumption::{Consumption, PriceTerms, Used, cost};
 pub(super) use trace::{OpenSpan, attempt_result};
@@ -462,7 +462,7 @@ impl Drop for RequestContext {
             model: self.answer.target.as_ref().map(|target| target.model_text()),
             target: self.answer.target.as_ref().map(|target| &*target.name),
             status: self.answer.status,
-            outcome: self.answer.outcome.name(),
+            outcome: self.answer.outcome,
             error: self.answer.error.as_deref(),
             message: self.answer.message.as_deref(),
             attempts: &self.answer.attempts,

@@ -10,12 +10,9 @@ use prometheus::IntCounter;
 use super::json::Object;
 use super::log_writer::{LogWriter, unlocked};
 use super::traces::{SpanId, TraceId};
-use super::{Failures, PassedOverTargets};
+use super::{Failures, Outcome, PassedOverTargets};
 use crate::bedrock::Usage;
 use crate::config::LogFormat;
-
-/// The outcome of a request with a complete answer.
-pub const SUCCESS: &str = "success";
 
 /// An entry of the log. Its JSON has members of the same names.
 #[derive(Debug)]
@@ -47,7 +44,7 @@ pub struct AccessLogEntry<'a> {
     /// The HTTP status of the answer; 0 if the client went away before it.
     pub status: u16,
     /// The outcome, as in `sluice_requests_total`.
-    pub outcome: &'static str,
+    pub outcome: Outcome,
     /// The error in the answer.
     pub error: Option<&'a str>,
     /// The message in the answer, if the request failed.
@@ -128,7 +125,7 @@ impl AccessLog {
 
     /// Writes an entry, or drops it if standard output does not keep up.
     pub fn write(&self, line: &AccessLogEntry<'_>) {
-        let has_failed = line.outcome != SUCCESS;
+        let has_failed = line.outcome != Outcome::Success;
         if self.lines.is_none() && !has_failed {
             return;
         }
@@ -139,7 +136,8 @@ impl AccessLog {
         };
         if has_failed {
             let cut = |left| json(line, last(line.attempts, left));
-            self.failures.keep(&text, line.attempts.len(), cut);
+            let is_failure = line.outcome.is_failure();
+            self.failures.keep(&text, is_failure, line.attempts.len(), cut);
         }
         let Some(lines) = &self.lines else { return };
         if !is_json {
@@ -188,7 +186,7 @@ fn json(line: &AccessLogEntry<'_>, attempts: &[Attempt]) -> Vec<u8> {
         .some_text("model", line.model)
         .some_text("target", line.target)
         .number("status", line.status.into())
-        .plain("outcome", line.outcome)
+        .plain("outcome", line.outcome.name())
         .some_text("error", line.error)
         .some_text("message", line.message)
         .objects("attempts", attempts, |object, attempt| {
@@ -244,7 +242,7 @@ fn write_text(text: &mut Vec<u8>, line: &AccessLogEntry<'_>) {
         text,
         "{} {} {} {} -> {}: {} ms{}{}",
         line.status,
-        line.outcome,
+        line.outcome.name(),
         line.operation,
         line.requested_model.unwrap_or("-"),
         line.model.unwrap_or("nobody"),
@@ -295,7 +293,7 @@ mod tests {
             model: None,
             target: None,
             status: 429,
-            outcome: "throttled",
+            outcome: Outcome::Throttled,
             error: Some("ThrottlingException"),
             message: Some("Too many tokens"),
             attempts: &attempts,

@@ -32,7 +32,7 @@ pub use last_reload::{LastReload, RefusedReload};
 pub use latency::ModelLatency;
 pub use log_writer::{LogWriter, unlocked};
 pub use metrics::{Metrics, OTHER};
-pub use outcome::Outcome;
+pub use outcome::{Outcome, SUCCESS};
 pub use request_counters::{RequestLabels, RequestUsage};
 pub use usage_sums::UsageSum;
 

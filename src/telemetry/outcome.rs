@@ -1,6 +1,7 @@
 //! The outcome of a request, as its client saw it.
 
-use super::access_log::SUCCESS;
+/// The outcome of a request or an attempt with a complete answer.
+pub const SUCCESS: &str = "success";
 
 /// How a request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use sluice::simulator::sha256_hex;
 
+use crate::support::gateway::ADMIN_KEY;
 use crate::support::raw::Connection;
 use crate::support::{Call, Client, Config, Gateway, PRIMARY, SECOND, Simulator, bodies, http};
 
@@ -60,6 +61,7 @@ async fn large_bodies_are_replayed_on_fallback() {
     let simulator = Simulator::start().await;
     let gateway = Gateway::start(&Config::models(&simulator, 2)).await;
     let reset = format!("{}/admin/targets/sonnet-35/reset", gateway.admin_url());
+    let key = [("x-sluice-admin-key", ADMIN_KEY)];
     for size in [65 * 1024, MEGABYTE, 20 * MEGABYTE] {
         let body = bodies::messages(&"x".repeat(size), 10);
         let sent = sha256_hex(body.as_bytes());
@@ -74,7 +76,7 @@ async fn large_bodies_are_replayed_on_fallback() {
             assert_eq!(log[1].model.as_deref(), Some(SECOND), "{client:?} {size}");
             assert!(log.iter().all(|entry| entry.body_sha256 == sent), "{client:?} {size}");
             // The next round starts at the primary again.
-            assert_eq!(http::post(&reset, &[], "").await.status, 200);
+            assert_eq!(http::post(&reset, &key, "").await.status, 200);
         }
     }
 }

@@ -11,7 +11,7 @@ use super::RequestContext;
 use crate::pipeline::inbound::InternalRequest;
 use crate::routing::Target;
 use crate::telemetry::Choice;
-use crate::telemetry::access_log::SUCCESS;
+use crate::telemetry::SUCCESS;
 pub(in crate::pipeline) use crate::telemetry::traces::OpenSpan;
 use crate::telemetry::traces::{
     AttemptResult, RequestRecord, SpanKind, SpanRecorder, SpanTarget, TraceParent,
