@@ -113,7 +113,7 @@ pub(super) enum InvokeError {
     Refused { name: String, message: String },
     #[error(transparent)]
     NoText(#[from] NoText),
-    #[error("the model's answer broke off")]
+    #[error("the model's answer ended early")]
     Broken,
 }
 

@@ -1,7 +1,7 @@
-//! Admission: which target a request goes to now, and the queue if none has room.
+//! Admission: which target a request goes to now, and the queue if none has quota left.
 //!
-//! Candidates are tried in order. If none has room, the request joins the queue, unless the queue is
-//! full or no target can recover in time. It leaves the queue when it is served, when its time is
+//! Candidates are tried in order. If none has quota left, the request joins the queue, unless the
+//! queue is full or no target can recover in time. It leaves the queue when it is served, when its time is
 //! over, when the process shuts down, or when its client goes away.
 //!
 //! A request that stays with the model that it asks for leaves other models out for that time. A
@@ -25,14 +25,14 @@ use crate::system::time::timeout_at;
 /// The result of the search for a target.
 #[derive(Debug)]
 pub(super) enum Admission {
-    /// Leave to send to the candidate with this index.
+    /// The request may be sent to the candidate with this index.
     Admitted(usize, Permit),
-    /// This request is done with every candidate.
+    /// The request has given up on every candidate.
     NoCandidate,
 }
 
-/// Takes the best candidate that has room, or waits for one. A `preferred` candidate is tried first,
-/// ahead of the queue: the request has had its turn there.
+/// Takes the best candidate that has quota left, or waits for one. A `preferred` candidate is tried
+/// first, ahead of the queue: the request has had its turn there.
 pub(super) async fn admit(
     routed: &mut RoutedRequest,
     preferred: Option<usize>,

@@ -1,4 +1,4 @@
-//! The attempt loop: admit to a target, sign and send, and again until there is an answer.
+//! The attempt loop: admit to a target, sign and send; repeat until there is an answer.
 //!
 //! What follows a failed attempt is decided in `decide.rs`, by the failure's class. After a success
 //! there is no other attempt; `relay` owns its bytes. A bidirectional stream goes through the same
@@ -120,8 +120,8 @@ struct AttemptLoop {
     gateway: Arc<Gateway>,
     routed: RoutedRequest,
     wait_budget: WaitBudget,
-    /// When the whole request must have been answered. Every wait has this bound of its own, which
-    /// saves a timer around the loop.
+    /// When the whole request must have been answered. Each wait checks it, so the loop needs no
+    /// timer of its own.
     deadline: Instant,
     /// The candidate that is tried again.
     preferred: Option<usize>,
@@ -221,7 +221,7 @@ impl AttemptLoop {
         let (reply, hedge) = if let Some(events) = self.routed.events.take() {
             let limit = self.first_byte_limit(permit.target(), sent);
             let sending = bidirectional::send(&mut self.routed, permit.target(), events, limit);
-            // Boxed, since nearly no request is one: its future is as large as all else here.
+            // Boxed: such streams are rare and their future is large.
             (Box::pin(sending).await, None)
         } else if let Some(usual) = self.hedge_after(permit.target()) {
             let this = &*self;
@@ -302,10 +302,10 @@ impl AttemptLoop {
         GatewayError::RequestTimeout { limit }
     }
 
-    /// The end of a request that is done with every candidate: throttled if any target is, since
-    /// another try later may succeed; else the best candidate's own failure.
+    /// The end of a request that has given up on every candidate: throttled if any target is, since
+    /// a later retry may succeed; else the best candidate's own failure.
     fn no_candidate_left(&mut self) -> Result<Answer, GatewayError> {
-        // If the request is only too large, what a fallback's model can't do is no answer to it.
+        // If the request fails only because it is oversized, do not answer with a fallback's error.
         let accepts_unsupported = shortage::excess(&self.routed).is_none();
         match self.best.take(accepts_unsupported) {
             Some((index, target, failure)) if !failure.class.is_quota() => {
@@ -322,8 +322,7 @@ impl AttemptLoop {
         self.routed.target(0).is_some_and(|best| Arc::ptr_eq(best, target))
     }
 
-    /// Notes why the answer of the candidate with this index, if it is another, is not that of the
-    /// best target.
+    /// Sets the fallback reason if the candidate that answered is not the best target.
     fn note_answer(&mut self, index: usize) {
         let answer = &mut self.routed.context.answer;
         let passed_over = answer.passed_over.first().filter(|_| answer.is_best_passed_over);
@@ -333,7 +332,7 @@ impl AttemptLoop {
         };
     }
 
-    /// Whose answer that of the candidate with this index is.
+    /// Whether the candidate's model is the first choice.
     fn model_choice(&self, index: usize) -> Option<Choice> {
         self.routed.call.model()?;
         Some(if self.routed.is_first_choice_model(index) { Choice::First } else { Choice::Other })

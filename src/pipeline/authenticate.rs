@@ -63,8 +63,8 @@ where
     }
 }
 
-/// Another room of this process has authenticated the client, maybe long ago: the client may have
-/// been removed since.
+/// Another module authenticated the client, possibly long ago: the client may have been removed
+/// since.
 fn authenticate_internal(
     context: &RequestContext,
     internal: &InternalRequest,

@@ -1,19 +1,20 @@
 //! The failure that a client gets if no candidate answers: that of the best candidate.
 //!
-//! What a fallback's model can't do (a unsupported) is the last choice: the client did not ask for that
-//! model. It is an answer only if all misfits agree, or if there is nothing else.
+//! The error of a fallback's model that does not support the request comes last: the client did not
+//! ask for that model. It is an answer only if all such errors agree, or if there is no other failure.
 
 use std::sync::Arc;
 
 use crate::routing::Target;
 use crate::upstream::Failure;
 
-/// As what a candidate's failure is kept.
+/// How a failure may be used as the client's answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FailureUse {
     /// A failure that may be the client's answer.
     Failure,
-    /// A unsupported, which is the client's answer only for want of a failure.
+    /// The target's model does not support the request: the client's answer only if there is no other
+    /// failure.
     Unsupported,
     /// Not kept: it is never the client's answer.
     Nothing,
@@ -36,7 +37,7 @@ struct KeptFailure {
 #[derive(Debug)]
 struct Unsupported {
     kept: KeptFailure,
-    /// Whether all misfits so far agree.
+    /// Whether all such errors so far agree.
     is_common: bool,
 }
 
@@ -72,14 +73,14 @@ impl BestFailure {
         }
     }
 
-    /// Whether there is an answer for a request whose other candidates are out.
+    /// Whether there is an answer for a request whose other candidates are not available.
     pub(super) fn is_answer(&self) -> bool {
         self.failure.is_some()
             || self.unsupported.as_ref().is_some_and(|unsupported| unsupported.is_common)
     }
 
-    /// Takes the best failure, with the index of its candidate and its target; a unsupported only if
-    /// `accepts_unsupported`.
+    /// Takes the best failure, with the index of its candidate and its target; the error of a
+    /// model that does not support the request only if `accepts_unsupported`.
     pub(super) fn take(
         &mut self,
         accepts_unsupported: bool,

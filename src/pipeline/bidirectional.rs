@@ -2,7 +2,7 @@
 //!
 //! The client's events are not kept, so they can't be sent to another target. Each event is checked
 //! against its client's signature, if the client signs, and signed again for the target. When either
-//! side goes, so does the other.
+//! side closes, the gateway closes the other.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};

@@ -1,7 +1,8 @@
 //! Reads a request's body, within bounds of size, of time, and of the bytes in flight.
 //!
 //! Every endpoint of the process reads bodies here: the APIs read a body whole ([`read`]), endpoints
-//! that need none drop it as it comes ([`discard`]). No other code buffers what a client sends.
+//! that need none drop it as it comes ([`discard`]). Elsewhere only `upstream/events.rs` buffers what
+//! a client sends: one incomplete event of a bidirectional stream.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -46,7 +47,7 @@ pub(crate) enum BodyError {
         limit: usize,
     },
     /// The client aborted it.
-    #[error("the request body broke off")]
+    #[error("the request body ended early")]
     Broken,
     /// It did not arrive in time.
     #[error("the request body did not arrive within {} ms", .limit.as_millis())]
@@ -141,7 +142,7 @@ where
         None => Ok(()),
     };
     hold(usize::try_from(announced).unwrap_or(usize::MAX))?;
-    // A body that came in one piece is used where it lies; only more pieces are joined.
+    // A body that came in one piece is not copied; several pieces are joined.
     let mut first = Bytes::new();
     let mut joined: Option<Buffer> = None;
     while let Some(frame) = body.frame().await {
@@ -155,10 +156,11 @@ where
                 first.len()
             }
             None => {
-                // What is announced was checked above; it is a hint, not yet paid for in bytes.
+                // The announced length was checked above. It is only a hint: the client may send
+                // fewer bytes.
                 let expected = usize::try_from(announced).unwrap_or(0).min(limit);
                 let whole = joined.insert(buffers.take(expected.max(first.len() + chunk.len())));
-                // The connection reads on into the memory of what it gave, once that is dropped.
+                // Dropping the chunk lets the connection reuse its read buffer.
                 whole.extend(&std::mem::take(&mut first));
                 whole.extend(&chunk);
                 whole.len()

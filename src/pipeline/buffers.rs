@@ -17,9 +17,10 @@ use crate::system::time::sleep;
 /// Buffers of fewer bytes are not kept: the allocator does so itself.
 const LARGE: usize = 64 * 1024;
 
-/// The most bytes that are kept for bodies to come, and the part of what may be in flight that they
-/// are at most.
+/// Most bytes that the pool keeps.
 const MAX_KEPT: usize = 32 * 1024 * 1024;
+
+/// The pool keeps at most `max_in_flight_bytes / MAX_PART`.
 const MAX_PART: usize = 8;
 
 /// A buffer that was unused for this long, or twice as long at most, is freed.
@@ -30,20 +31,20 @@ const KEPT_FOR: Duration = Duration::from_secs(5);
 pub(crate) struct BufferPool(Arc<Mutex<IdleBuffers>>);
 
 struct IdleBuffers {
-    /// The most bytes that are kept.
+    /// Most bytes that the pool keeps.
     max_bytes: usize,
-    /// The last that came back is at the end, and goes first.
+    /// A stack: the buffer returned last is reused first.
     buffers: Vec<Vec<u8>>,
     /// The sum of their capacities.
     bytes: usize,
-    /// So many at the front have lain there since they were last looked at.
+    /// How many buffers at the front were not used since the last check.
     unused_prefix: usize,
-    /// Whether there is a task that looks at them.
+    /// Whether a task runs that evicts unused buffers.
     has_evictor: bool,
 }
 
 impl BufferPool {
-    /// None yet, for bodies that together have at most so many bytes.
+    /// An empty pool for a gateway with this `max_in_flight_bytes`.
     pub(super) fn new(max_in_flight_bytes: usize) -> BufferPool {
         BufferPool(Arc::new(Mutex::new(IdleBuffers {
             max_bytes: MAX_KEPT.min(max_in_flight_bytes / MAX_PART),
@@ -83,7 +84,7 @@ impl BufferPool {
 
 impl IdleBuffers {
     fn take(&mut self, size: usize) -> Option<Vec<u8>> {
-        // Not one that is far too large: it may be all that there is for a large body.
+        // A far larger buffer stays in the pool for a large body.
         let fits = |buffer: &Vec<u8>| (size..=4 * size).contains(&buffer.capacity());
         let at = self.buffers.iter().rposition(fits)?;
         self.unused_prefix = self.unused_prefix.min(at);
@@ -100,7 +101,7 @@ impl IdleBuffers {
         }
     }
 
-    /// Takes out the buffers that were unused since the last time.
+    /// Takes out the buffers that were not used since the last check.
     fn take_unused(&mut self) -> Vec<Vec<u8>> {
         let unused: Vec<_> = self.buffers.drain(..self.unused_prefix).collect();
         self.bytes -= unused.iter().map(Vec::capacity).sum::<usize>();
@@ -134,7 +135,7 @@ async fn evict_unused(kept: Weak<Mutex<IdleBuffers>>) {
     }
 }
 
-/// A buffer in use; what was large comes back when it is dropped, as does what it was frozen to.
+/// A buffer in use. On drop a large buffer returns to the pool, also after `freeze`.
 pub(super) struct Buffer {
     bytes: Vec<u8>,
     pool: BufferPool,
@@ -158,7 +159,7 @@ impl Buffer {
                 larger.extend_from_slice(&self.bytes);
                 *self = Buffer { bytes: larger, pool: self.pool.clone() };
             }
-            // The system moves the pages of what is large; a copy would take as many more.
+            // For large buffers realloc remaps pages instead of copying them.
             None => {
                 let size = if size < LARGE { size } else { size.next_power_of_two() };
                 self.bytes.reserve_exact(size - self.bytes.len());
@@ -171,7 +172,7 @@ impl Buffer {
         self.bytes.len()
     }
 
-    /// What is in it, where it lies.
+    /// The content, without a copy.
     pub(super) fn freeze(self) -> Bytes {
         Bytes::from_owner(self)
     }
@@ -238,7 +239,7 @@ mod tests {
         assert_eq!(buffers.kept().bytes, 0);
         drop(bodies);
         assert_eq!(buffers.kept().bytes, MAX_KEPT);
-        // One is in use time and again, and is all that is left.
+        // One is used repeatedly, and only it is left.
         for _ in 0..10 {
             sleep(KEPT_FOR / 2).await;
             drop(full(&buffers, MB));

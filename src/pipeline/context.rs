@@ -44,11 +44,11 @@ const MAX_LOGGED_PATH: usize = 200;
 /// Most characters of the client's message in the access log.
 const MAX_LOGGED_MESSAGE: usize = 300;
 
-/// The message of the answer to a request that something panicked on.
+/// The message of the answer to a request that caused a panic.
 pub(super) const PANICKED: &str = "the gateway failed on this request";
 
-/// What is encoded of such a path: all that is not plain ASCII, so that nothing in it can pose as
-/// something else where the log is read.
+/// The characters of such a path that are percent-encoded, beside all that is not ASCII. A path
+/// can't imitate other fields of the log.
 const LOG_ENCODE_SET: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'\\');
 
 /// The record of one request.
@@ -111,14 +111,14 @@ pub(super) struct Timing {
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) attempts: Vec<Attempt>,
-    /// Better targets than the one asked last that were not attempted. Of a request without an
-    /// answer, all that were not.
+    /// Targets ranked above the last attempted one that were skipped without an attempt. If no
+    /// target answered: all targets without an attempt.
     pub(super) passed_over: PassedOverTargets,
-    /// Whether the best target of all is the first of them.
+    /// Whether the first entry is the route's best target.
     pub(super) is_best_passed_over: bool,
     /// Why the best target did not answer, if another one did.
     pub(super) fallback_reason: Option<&'static str>,
-    /// Whose success is relayed, of an operation on a model.
+    /// Whether the first choice's model or another one succeeded, for an operation on a model.
     pub(super) choice: Option<Choice>,
     /// The target that gave the answer.
     pub(super) target: Option<Arc<Target>>,
@@ -138,9 +138,9 @@ pub(super) struct Answer {
 pub(super) struct Guards {
     /// What the request may cost, of its client's budget. Written by `route`.
     pub(super) budget: Option<BudgetReservation>,
-    /// One of its client's requests at once. Written by `limit`.
+    /// A slot of the client's `max_concurrent`. Written by `limit`.
     pub(super) concurrency: Option<ConcurrencyPermit>,
-    /// Ends what depends on the request. Written by `bidirectional`.
+    /// Stops forwarding the client's events when the request ends. Written by `bidirectional`.
     pub(super) cancel_events: Option<DropGuard>,
     /// A part of what may be in flight. Written by `shed` and `read_body`.
     pub(super) in_flight: Option<InFlightGuard>,
@@ -209,7 +209,7 @@ impl RequestContext {
         self.caller.client.as_ref()?.record()?.account()
     }
 
-    /// Notes an attempt that has an outcome, and why it failed if it did.
+    /// Records an attempt that has an outcome, and why it failed if it did.
     pub(super) fn record_attempt(
         &mut self,
         target: &Target,
@@ -235,19 +235,20 @@ impl RequestContext {
         });
     }
 
-    /// Notes that the head of the answer is on its way.
+    /// Records that the head of the answer is being sent.
     pub(super) fn record_response_head(&mut self, status: StatusCode, error: Option<&str>) {
         self.timing.first_byte = Some(self.timing.started.elapsed());
         self.answer.status = status.as_u16();
         self.answer.error = error.map(str::to_owned);
     }
 
-    /// Notes the message that the client gets with a failure.
+    /// Sets the message that the client gets with a failure.
     pub(super) fn set_client_message(&mut self, message: &str) {
         self.answer.message = Some(plain_text(message, MAX_LOGGED_MESSAGE).into_boxed_str());
     }
 
-    /// Notes what came in place of a call. A query may hold a signature and is left out.
+    /// Records method and path of a request that names no operation. A query may have a signature
+    /// and is left out.
     pub(super) fn record_unparsed(&mut self, head: &request::Parts) {
         let method = head.method.as_str().chars().take(MAX_LOGGED_METHOD).collect();
         let path = without_query(head.uri.path());
@@ -256,7 +257,7 @@ impl RequestContext {
         self.call.unparsed = Some(Box::new((method, path)));
     }
 
-    /// Notes the tokens that the client has spent so far, as far as is known.
+    /// Records the tokens that the client has used so far, as far as is known.
     pub(super) fn record_tokens(&mut self, input: u64, output: u64) {
         self.consumption.relayed = Some(Usage { input, output, ..Usage::default() });
         if let Some(allowance) = &mut self.guards.tokens {
@@ -264,7 +265,7 @@ impl RequestContext {
         }
     }
 
-    /// Notes what the client got; the last note counts.
+    /// Sets what the client got; the last call counts.
     pub(super) fn set_outcome(&mut self, outcome: Outcome) {
         self.answer.outcome = outcome;
     }
@@ -275,7 +276,7 @@ impl RequestContext {
         label.or_else(|| self.caller.peer.certificate.as_ref()?.label()).unwrap_or("-")
     }
 
-    /// Notes that something panicked on the request's way.
+    /// Records that the request caused a panic.
     pub(super) fn record_panic(&mut self) {
         self.answer.outcome = Outcome::Panic;
         if self.timing.first_byte.is_none() {
@@ -344,8 +345,8 @@ impl RequestContext {
         }
     }
 
-    /// Notes what an answer has cost so far whose cost nothing bounds: by the tokens that it has
-    /// reported, else by what has passed of it.
+    /// Charges the budget of a stream without a known maximum cost: by reported usage, else by an
+    /// estimate of what was relayed.
     ///
     /// # Errors
     /// When that uses up the client's budget.
@@ -362,9 +363,8 @@ impl RequestContext {
         }
     }
 
-    /// Notes an attempt whose answer did not come in time, although the target had it. A client with
-    /// a budget pays for it: it could have asked for less. Then the cost of another attempt is
-    /// reserved.
+    /// Charges the client for an attempt that the target processed although no usable answer came:
+    /// it came too late, or in a content encoding. Then the cost of another attempt is reserved.
     ///
     /// # Errors
     /// When the client has nothing left for another attempt.
@@ -435,7 +435,7 @@ fn without_query(path: &str) -> &str {
 impl Drop for RequestContext {
     fn drop(&mut self) {
         let duration = self.timing.started.elapsed();
-        // A request on whose way something panicked takes its record along.
+        // If a panic unwinds the request, it drops the record.
         if std::thread::panicking() {
             self.record_panic();
         }

@@ -1,8 +1,9 @@
 //! What follows a failed attempt: for its target, and for its request.
 //!
-//! This is the one place that decides by class. A new class gets an arm in [`decide`]
-//! that reports to the target (through the permit), and decides whether the failure may be the client's
-//! answer and which candidate is next.
+//! A new class of failures gets an arm in [`decide`] that reports to the target (through the permit),
+//! and decides whether the failure may be the client's answer and which candidate is next. Three other
+//! places look at the class: `denial.rs` may change it before, `attempt.rs` charges attempts that were
+//! billed without an answer, and `relay.rs` sets the outcome of a failure that is relayed.
 
 use std::sync::Arc;
 
@@ -38,12 +39,13 @@ pub(super) enum NextStep {
     Retry,
     /// Never this one again.
     Leave(LeaveReason),
-    /// Whichever has room. If the target failed for all requests, its cooldown keeps this one away.
+    /// The best one that has quota left. If the target failed for all requests, its cooldown keeps
+    /// this request away.
     Choose,
 }
 
-/// Reports the failure of an attempt to its target, and decides what follows for its request. The
-/// candidate with this `index` has had so many `attempts`.
+/// Reports the failure of an attempt to its target, and decides what follows for its request.
+/// `attempts` counts the attempts on this candidate, including this one.
 pub(super) fn decide(
     routed: &RoutedRequest,
     index: usize,
@@ -147,13 +149,13 @@ pub(super) fn decide(
         }
         FailureClass::Terminal if routed.is_first_choice_model(index) => {
             if status == StatusCode::FORBIDDEN {
-                // Operators see it; it never keeps requests away.
+                // Shown to operators only: it never makes requests avoid the target.
                 denial::report(routed, &target, failure, Extras::Resources);
             }
             permit.release_after_error(status);
             return Decision::Relay;
         }
-        // This model can't do what the request asks for; the requested one may.
+        // This model does not support the request; the requested one may.
         FailureClass::Terminal => {
             permit.release_after_error(status);
             leave(FailureUse::Unsupported, LeaveReason::Unsupported(status))

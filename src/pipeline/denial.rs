@@ -14,8 +14,8 @@ use crate::upstream::classify::{DenialEvidence, denial_evidence};
 use crate::upstream::{Failure, FailureClass};
 
 /// Makes a terminal failure a denial if it is about the model or the operation, and not about the
-/// request. What the first target forbids stays the client's answer: a fallback's permissions do not
-/// replace it. A request with a single attempt has no use for the difference.
+/// request. A 403 of the first target is relayed: permissions of a fallback must not bypass it. A
+/// bidirectional stream has one attempt, so it is not reclassified.
 pub(super) fn reclassify(routed: &RoutedRequest, index: usize, failure: &mut Failure) {
     let is_about_model = routed.call.model().is_some() && failure.class == FailureClass::Terminal;
     if !is_about_model || routed.is_bidirectional() {

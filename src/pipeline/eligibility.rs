@@ -34,8 +34,8 @@ pub(super) fn family(model: &ModelId, route: &Route) -> Family {
 }
 
 impl Eligibility<'_> {
-    /// Why the target at this position of the route can't be a candidate; `None` if it can. The first
-    /// target stands in for nothing.
+    /// Why the target at this position of the route can't be a candidate; `None` if it can. The
+    /// first target is not a fallback, so only the policy applies to it.
     pub(super) fn ineligible_reason(
         &self,
         position: usize,

@@ -77,7 +77,7 @@ pub(super) enum GatewayError {
     BodyTooLarge { limit: usize },
     #[error("the request body did not arrive within {}", humantime::format_duration(*limit))]
     BodyTimeout { limit: Duration },
-    #[error("the request body broke off")]
+    #[error("the request body ended early")]
     BodyBroken,
     #[error("Malformed input request: the body is not valid JSON: {0}")]
     Json(#[from] JsonError),

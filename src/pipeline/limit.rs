@@ -149,7 +149,7 @@ where
             Err(exceeded) => {
                 Either::Right(ready(Err(request.reject(GatewayError::Limited(exceeded)))))
             }
-            // Its turn has come in the meantime.
+            // The limiter has refilled since the first check.
             Ok(()) => Either::Left(self.inner.call(request)),
         })
     }

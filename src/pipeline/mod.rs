@@ -1,4 +1,4 @@
-//! The way of a request of the Bedrock API through the gateway, as one stack of tower layers.
+//! The path of a Bedrock API request through the gateway, as one stack of tower layers.
 //!
 //! ```text
 //!  observe        opens the request's record; writes errors in Bedrock's wire form
@@ -6,12 +6,12 @@
 //!  authenticate   finds the client by the head
 //!  limit          counts the request against its client's rate and concurrency
 //!  parse          method and raw path -> operation and requested model
-//!  policy         may the client ask for that?
+//!  policy         checks operation, model and guardrail against the client's policy
 //!  read_body      the body, within its bounds; completes the authentication
-//!  limit, policy  again: what only the body shows
+//!  limit, policy  once more, for what only the body shows
 //!  route          requested model -> the candidates, targets that can serve this request
-//!  attempt        admit to a target, sign, send, decide; again until there is an answer
-//!  relay          the answer's bytes as they come; counts and settles at their end
+//!  attempt        admits to a target, signs, sends and decides; repeats until there is an answer
+//!  relay          relays the answer's bytes as they arrive; counts and settles when they end
 //! ```
 //! Each step is a file. A step takes the request of one stage and returns that of the next
 //! (`stage.rs`), or a `RequestError`. It notes what it finds out in the request's record
@@ -84,7 +84,7 @@ where
     ServiceBuilder::new()
         // Outermost, so that nothing that happens inside goes uncounted or unanswered.
         .layer(observe::layer(shared_gateway))
-        // Before anything is done for a request that may be one too many.
+        // Before any work for a request that may be above the limits.
         .layer(step(shed::Shed))
         // Before the path is parsed: a request that names no operation is logged with its client, too.
         .layer(step(authenticate::Authenticate))

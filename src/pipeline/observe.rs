@@ -54,7 +54,7 @@ where
     type Future = ResponseFuture<I::Future>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        // The inner steps take a request at any time; their bounds are their own.
+        // Inner services are always ready and apply their own limits.
         Poll::Ready(Ok(()))
     }
 

@@ -21,8 +21,8 @@ impl Default for Offload {
 }
 
 impl Offload {
-    /// Does `work` at once if it `run_inline`, else on a thread of its own. A panic of the work is
-    /// the caller's. Must be called within a tokio runtime.
+    /// Does `work` at once with `run_inline`, else on another thread. A panic in `work` is resumed
+    /// in the caller. Must be called within a tokio runtime.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         run_inline: bool,

@@ -1,7 +1,7 @@
 //! Which targets a request has passed over without an attempt, and why.
 //!
-//! It is found out when a target below the best one is admitted, and when no target is left. A request
-//! that goes to its best target costs nothing here. A target counts as better by its rank among the
+//! The request determines this when a lower-ranked target admits it, and when no target is left. A
+//! request that goes to its best target does no work here. A target counts as better by its rank among the
 //! candidates; one that can't be a candidate ranks by its place in the route.
 
 use smallvec::{SmallVec, smallvec};
@@ -167,7 +167,7 @@ fn reason_of(
         Some(Blocked::Until(_)) => PassedOverReason::Cooling,
         Some(Blocked::Probing) => PassedOverReason::Probing,
         Some(Blocked::Drained) => PassedOverReason::Drained,
-        // Without a quota, it has become free just now.
+        // It draws on no quota and is not blocked, so it became free after admission.
         None if !demand.draws_on_quota() => return None,
         None if is_over && routed.route.group.waiting() > 0 => PassedOverReason::Queue,
         None if routed.excess(target).is_some() => PassedOverReason::Oversized,

@@ -6,7 +6,7 @@
 //! decided: routing leaves out targets that are not allowed ([`allows_target`]), and the attempts
 //! add the guardrail that the policy forces.
 //!
-//! A client without a policy costs one look at a `None`.
+//! A client without a policy costs one `Option` check.
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, request};
@@ -90,8 +90,8 @@ fn check_head(
     policy.operation(call.operation)?;
     match &call.resource {
         Resource::Model(model) => {
-            // An internal request names the model that its room prefers, not one that the client
-            // asked for.
+            // An internal request names the model that the calling module chose, not one that the
+            // client asked for.
             if head.extensions.get::<InternalRequest>().is_none() {
                 policy.model(model)?;
             }

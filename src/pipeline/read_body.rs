@@ -27,8 +27,8 @@ use crate::bedrock::sigv4::{PayloadHash, PayloadHasher};
 use crate::limits::PolicyDenial;
 use crate::upstream::events::Source;
 
-/// Larger bodies are hashed and looked into on a thread that serves no connections: that takes
-/// about a millisecond for each megabyte.
+/// Larger bodies are parsed, and hashed if they are not yet, on a thread that serves no connections:
+/// that takes about a millisecond for each megabyte. The thread of the connection reads them.
 const LARGE: usize = 512 * 1024;
 
 /// The layer of [`ReadBody`].

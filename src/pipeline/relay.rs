@@ -1,4 +1,4 @@
-//! Relays answers to the client: bytes as they come, at the pace of the slower side.
+//! Relays answers to the client: bytes as they arrive, with backpressure.
 //!
 //! A tap reads token counts and the end of the stream from the bytes as they pass; nothing is
 //! buffered for it. A body that breaks at the upstream breaks at the client, so that its SDK raises an
@@ -56,7 +56,8 @@ enum Inner<B> {
     Relayed(Pin<Box<Relay<B>>>),
 }
 
-/// If the upstream was never idle for this long before the deadline, the client was the slow side.
+/// Past the deadline: if the relay last saw the upstream idle longer ago than this, the client is the
+/// slow side.
 const STALL_THRESHOLD: Duration = Duration::from_millis(500);
 
 /// When an answer must have ended: an extension of answers whose deadline is not that of every
@@ -68,7 +69,7 @@ pub struct ResponseDeadline(pub Instant);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum RelayError {
     /// The upstream's body broke off, or ended within a frame.
-    #[error("the upstream's answer broke off")]
+    #[error("the upstream closed the connection before its answer was complete")]
     Broken,
     /// The upstream was silent for too long.
     #[error("the upstream's answer stalled")]
@@ -107,14 +108,14 @@ pub(super) fn success<B>(
             UsageTap::stream()
         }
     } else {
-        // Vectors and pictures are long, and nothing of them is cached.
+        // Embeddings and images are large and report no cache tokens.
         let mode = reservation.target().model_info.map_or("chat", |facts| facts.mode);
         UsageTap::unary(Usage::from_headers(&head), mode == "chat" || is_close_delimited)
     };
     strip_for_client(&mut head);
     add_own_headers(&mut head, &context);
     let check_completeness = is_close_delimited && (operation.is_stream() || is_json(&head));
-    // What any other request can cost is held from its start.
+    // For all other operations the maximum cost is reserved before the attempt.
     let is_metered = operation == Operation::InvokeModelWithBidirectionalStream;
     let relay = Relay {
         body,
@@ -190,7 +191,7 @@ pub(super) fn request_error(failed: RequestError) -> Response<ResponseBody> {
     buffered_response(head.status, head.headers, body, DEFAULT_RETRY_AFTER, context)
 }
 
-/// The answer to a request that something panicked on. Its record ended where that happened.
+/// The answer to a request that caused a panic. Unwinding has already dropped its record.
 pub(super) fn panicked(request_id: Uuid) -> Response<ResponseBody> {
     let error = WireError::new(ErrorKind::InternalServer, PANICKED);
     let (mut head, bytes) = error.into_response().into_parts();
@@ -268,7 +269,7 @@ pin_project_lite::pin_project! {
     struct Relay<B> {
         #[pin]
         body: B,
-        // What was read to see the first frame goes out first.
+        // What was read to classify the first frame; relayed first.
         buffered: std::vec::IntoIter<Bytes>,
         usage_tap: UsageTap,
         context: Box<RequestContext>,
@@ -282,9 +283,9 @@ pin_project_lite::pin_project! {
         is_timer_armed: bool,
         // When the upstream last had nothing to give.
         upstream_idle_since: Instant,
-        // Whether its client's budget is looked at while it goes on.
+        // Whether the client's budget is charged while the stream runs.
         is_metered: bool,
-        // Whether only its content shows that a body was not cut off.
+        // Whether only the content shows that the body is complete.
         check_completeness: bool,
         // The budget that was used up meanwhile.
         over_budget: Option<OverBudget>,
@@ -295,7 +296,7 @@ pin_project_lite::pin_project! {
     impl<B> PinnedDrop for Relay<B> {
         fn drop(this: Pin<&mut Self>) {
             if !this.is_over {
-                // What passed is known, so it is counted although the client left before the end.
+                // What was relayed is known, so it is counted although the client left early.
                 let is_late = Instant::now() >= this.deadline;
                 this.end(if is_late { Outcome::ClientStalled } else { Outcome::ClientGone });
             }
@@ -322,7 +323,7 @@ impl<B: Body<Data = Bytes>> Relay<B> {
             match this.body.poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => {
                     *this.is_timer_armed = false;
-                    // Trailers are not Bedrock's and end here.
+                    // Bedrock sends no trailers; drop any.
                     let Ok(chunk) = frame.into_data() else { continue };
                     return Poll::Ready(Some(Ok(self.pass(chunk))));
                 }
@@ -342,7 +343,7 @@ impl<B: Body<Data = Bytes>> Relay<B> {
             // Silence is timed from when it begins, which costs nothing while bytes flow.
             if !*this.is_timer_armed {
                 let now = Instant::now();
-                // This answer is late because it is not read; its connection ends it.
+                // The client does not read; the connection's own deadline ends the answer.
                 if now >= *this.deadline && now - *this.upstream_idle_since > STALL_THRESHOLD {
                     return Poll::Pending;
                 }
@@ -360,7 +361,7 @@ impl<B: Body<Data = Bytes>> Relay<B> {
     fn pass(mut self: Pin<&mut Self>, chunk: Bytes) -> Bytes {
         let this = self.as_mut().project();
         this.usage_tap.pass(&chunk);
-        // If the client goes away, what has passed is what it cost.
+        // If the client leaves, the request costs what was relayed.
         if let (Some(reservation), Some(output)) =
             (this.reservation.as_mut(), this.usage_tap.tokens())
         {
@@ -372,7 +373,7 @@ impl<B: Body<Data = Bytes>> Relay<B> {
             }
         }
         this.context.answer.bytes += chunk.len() as u64;
-        // A body of known length is not asked again when it is all there.
+        // A body of known length is not polled again after its last byte.
         if this.buffered.len() == 0
             && this.body.is_end_stream()
             && !this.usage_tap.is_within_frame()
@@ -394,9 +395,9 @@ impl<B: Body<Data = Bytes>> Relay<B> {
         self.end(outcome);
     }
 
-    /// Ends a body that broke off: with an exception, where the client can take one. Else the error is
-    /// given a poll later: the connection drops what it holds when it gets one, and flushes what came
-    /// before when it must wait.
+    /// Ends a body that ended early: with an exception frame, where the client can take one. Else
+    /// returns the error one poll later, because hyper discards unflushed data on an error but
+    /// flushes it on `Pending`.
     fn fail_broken(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -485,7 +486,7 @@ impl<B: Body<Data = Bytes>> Relay<B> {
 }
 
 impl<B> Relay<B> {
-    /// Ends a body on which something panicked: what was noted before it stands.
+    /// Ends a body whose poll panicked. What was recorded before still counts.
     fn panicked(self: Pin<&mut Self>) {
         let this = self.project();
         *this.is_over = true;

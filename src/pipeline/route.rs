@@ -105,7 +105,7 @@ fn route(
     let gateway = Arc::clone(context.gateway());
     let unrouted = || GatewayError::Unrouted { model: model.to_string() };
     let (pattern, route) = match chosen {
-        // The config names its model.
+        // An internal request: its model comes from the config, so the label is bounded.
         Some(route) => (Some(Arc::new(ModelLatency::new(model.as_str()))), route),
         None => gateway.router.find(&gateway.config, model).ok_or_else(unrouted)?,
     };
@@ -114,7 +114,8 @@ fn route(
     let family = eligibility::family(model, &route);
     let is_bidirectional = operation == Operation::InvokeModelWithBidirectionalStream;
     let peek = body::peek(operation, family, body).or_else(|error| {
-        // The upstream judges a body that passes unrouted; events are still to come.
+        // Bedrock validates the body of an unrouted model. The events of a bidirectional stream have
+        // not arrived yet.
         if is_routed && !is_bidirectional { Err(error) } else { Ok(Peek::unread()) }
     })?;
     let mut extent = peek.extent;
@@ -175,8 +176,8 @@ fn route(
     Ok(RoutingDecision { peek, size, candidates, route })
 }
 
-/// Reserves the `max_cost` that a request can cost with its dearest target, if its client has a budget.
-/// An operation that costs no tokens reserves nothing.
+/// Reserves the `max_cost` of a request with its most expensive candidate, if its client has a
+/// budget. StartAsyncInvoke reserves 0. Other operations without tokens reserve nothing.
 fn reserve_budget(
     context: &mut RequestContext,
     operation: Operation,

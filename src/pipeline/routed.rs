@@ -1,4 +1,4 @@
-//! A request with its candidates, and what it has experienced at each of them.
+//! A request with its candidates, and its state at each of them.
 
 use std::sync::{Arc, OnceLock};
 
@@ -80,7 +80,7 @@ impl RoutedRequest {
         Some(target.bound(&self.size, model))
     }
 
-    /// The candidates that this request is not done with, best first, each made when it is looked at.
+    /// The candidates that the request has not given up on, best first; built lazily.
     pub(super) fn remaining(&self) -> impl Iterator<Item = Candidate> {
         let states = self.candidates.iter().enumerate();
         let remaining = states.filter(|(_, state)| state.leave_reason.is_none());
@@ -93,7 +93,7 @@ impl RoutedRequest {
         })
     }
 
-    /// Takes the best candidate that has room, if the queue is empty. Other models than the one asked
+    /// Takes the best candidate that has quota left, if the queue is empty. Other models than the one asked
     /// for are left out while the request waits for that.
     pub(super) fn enter(&self) -> Option<(usize, Permit)> {
         if self.fallback_from.is_none() {
@@ -163,7 +163,7 @@ impl RoutedRequest {
         is_last_resort || target.is_some_and(|target| target.may_try(operation, now))
     }
 
-    /// Whether the request's events go on while it is answered. Such a request has one attempt.
+    /// Whether the request is a bidirectional stream. Such a request has one attempt.
     pub(super) fn is_bidirectional(&self) -> bool {
         self.call.operation == Operation::InvokeModelWithBidirectionalStream
     }
@@ -176,12 +176,12 @@ impl RoutedRequest {
         })
     }
 
-    /// Notes that the request is done with the candidate with this index. After a failure, which has
+    /// Records that the request gives up on the candidate with this index. After a failure, which has
     /// cost time already, it does not wait for another target of the same model.
     pub(super) fn give_up_on(&mut self, index: usize, reason: LeaveReason) {
         let target_name = self.target(index).map_or("", |target| &target.name);
         let status = reason.status().map(|status| status.as_u16());
-        tracing::debug!(target_name, ?reason, status, "target left");
+        tracing::debug!(target_name, ?reason, status, "the request gives up on the target");
         if let Some(candidate) = self.candidates.get_mut(index) {
             candidate.leave_reason = Some(reason);
         }
@@ -190,7 +190,7 @@ impl RoutedRequest {
         }
     }
 
-    /// Takes a permit for another candidate than this one, if one has quota.
+    /// Takes a permit for another candidate than this one, if one has quota left.
     pub(super) fn acquire_other(&self, index: usize) -> Option<(usize, Permit)> {
         self.route.enter(self.others(index, Instant::now()))
     }
@@ -225,15 +225,15 @@ impl RoutedRequest {
     }
 }
 
-/// What a request has experienced at one of its candidates. It names the target by its position, so that
-/// a request touches no target that it does not ask; most ask the first alone.
+/// The state of a request at one of its candidates. It names the target by its position, so that a
+/// request reads no target that it does not use; most use only the first one.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct CandidateState {
     /// The target's position in the route.
     pub(super) position: usize,
     /// Attempts made there.
     pub(super) attempts: u32,
-    /// Why this request is done with it; `None` while it is not.
+    /// Why this request gave up on it; `None` if it did not.
     pub(super) leave_reason: Option<LeaveReason>,
     /// Whether it is tried although it is known to deny the operation.
     is_last_resort: bool,
@@ -241,12 +241,12 @@ pub(super) struct CandidateState {
     pub(super) is_claimed_by_others: bool,
 }
 
-/// Why a request is done with a candidate.
+/// Why a request gives up on a candidate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LeaveReason {
     /// The target refused the operation: no permission, no such model, not callable this way.
     Denied(StatusCode),
-    /// The target's model can't do what this request asks for.
+    /// The target's model does not support this request.
     Unsupported(StatusCode),
     /// The service failed, or did not answer in time.
     Failed(StatusCode),

@@ -18,7 +18,8 @@ use crate::telemetry::OTHER;
 /// When to try again if nothing shows when that would help.
 pub(super) const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// A target that recovers later than this counts as never.
+/// A target that recovers later than this does not count: `Target::due` returns 366 days for a
+/// drained target.
 const NEVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// Why a candidate does not answer.
@@ -26,19 +27,19 @@ const NEVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 enum Cause {
     /// It was throttled and cools down.
     Throttled,
-    /// Its quota has no room.
+    /// It has no quota left.
     NoQuota,
     /// The request takes more than its whole quota, and was throttled.
     Oversized,
     /// It failed on this request.
     Failed,
-    /// It is out after failures.
+    /// It is ejected after failures.
     Out,
     /// No connection to it.
     Unreachable,
     /// It denied what was asked for.
     Denied,
-    /// It can't do what the request asks for.
+    /// It does not support the request.
     Unsupported,
     /// An operator has taken it out.
     Drained,
@@ -87,7 +88,7 @@ impl Cause {
         })
     }
 
-    /// Whether more quota is what it takes.
+    /// Whether waiting for quota helps.
     fn is_quota(self) -> bool {
         matches!(self, Cause::Throttled | Cause::NoQuota)
     }
@@ -97,17 +98,18 @@ impl Cause {
         match (self, many) {
             (Cause::Throttled, false) => "is throttled",
             (Cause::Throttled, true) => "are throttled",
-            (Cause::NoQuota, false) => "has no room in its quota",
-            (Cause::NoQuota, true) => "have no room in their quotas",
+            (Cause::NoQuota, false) => "has no quota left",
+            (Cause::NoQuota, true) => "have no quota left",
             (Cause::Oversized, false) => "has a quota that is smaller than this request",
             (Cause::Oversized, true) => "have quotas that are smaller than this request",
             (Cause::Failed, _) => "failed",
-            (Cause::Out, false) => "is out after failures",
-            (Cause::Out, true) => "are out after failures",
+            (Cause::Out, false) => "is ejected after failures",
+            (Cause::Out, true) => "are ejected after failures",
             (Cause::Unreachable, _) => "can't be reached",
             (Cause::Denied, false) => "denies access",
             (Cause::Denied, true) => "deny access",
-            (Cause::Unsupported, _) => "can't do what the request asks for",
+            (Cause::Unsupported, false) => "does not support this request",
+            (Cause::Unsupported, true) => "do not support this request",
             (Cause::Drained, false) => "is drained",
             (Cause::Drained, true) => "are drained",
             (Cause::Unusable, _) => "can't be used by the gateway at present",
@@ -259,13 +261,13 @@ impl fmt::Display for Shortage {
         }
         let seconds = whole_seconds(self.due);
         match &self.first {
-            Some(first) => write!(f, "; {first} is due first, in {seconds} s."),
+            Some(first) => write!(f, "; {first} should be available first, in {seconds} s."),
             None => write!(f, "; try again in {seconds} s."),
         }
     }
 }
 
-/// How the request is too large, where that is what it fails for: no other candidate would do later.
+/// The excess, if size is the only reason for failure.
 pub(super) fn excess(routed: &RoutedRequest) -> Option<Excess> {
     let now = Instant::now();
     let mut nearest: Option<Excess> = None;
@@ -288,20 +290,20 @@ pub(super) fn describe(excess: &Excess) -> String {
     let Excess { tokens, input, quota, is_default } = *excess;
     let output = tokens.saturating_sub(input);
     let whose = if is_default {
-        "the model's own maximum, since the request names none"
+        "the model's own maximum, since the request sets none"
     } else {
         "its maximum"
     };
     let advice = match quota.saturating_sub(input) {
         0 => "Send less input".to_owned(),
         room if is_default => format!(
-            "Name a maximum of output tokens (max_tokens, or inferenceConfig.maxTokens) of at most {room}"
+            "Set a maximum of output tokens (max_tokens, or inferenceConfig.maxTokens) of at most {room}"
         ),
         room => format!("Lower the maximum of output tokens to at most {room}"),
     };
     format!(
-        "The request takes {tokens} tokens of quota at its start: {input} of input, as estimated, and {output} of output \
-         ({whose}). The quota is {quota} tokens a minute, so that it was throttled and never fits. {advice}."
+        "The request reserves {tokens} quota tokens when it starts: an estimated {input} input tokens and {output} output \
+         tokens ({whose}). The quota is {quota} tokens per minute, so this request can never fit. {advice}."
     )
 }
 
@@ -319,11 +321,11 @@ mod tests {
     #[test]
     fn the_message_counts_the_candidates_by_cause() {
         for (causes, wanted) in [
-            (&[(Cause::Out, 1)][..], "The only target for this request is out after failures;"),
+            (&[(Cause::Out, 1)][..], "The only target for this request is ejected after failures;"),
             (&[(Cause::Drained, 3)], "All targets are drained;"),
             (
                 &[(Cause::Denied, 3), (Cause::Unreachable, 2), (Cause::Unsupported, 1)],
-                "Of 6 targets 2 can't be reached, 3 deny access and 1 can't do what the request asks for;",
+                "Of 6 targets 2 can't be reached, 3 deny access and 1 does not support this request;",
             ),
         ] {
             let shortage = shortage(causes);
@@ -340,7 +342,7 @@ mod tests {
         assert_eq!(
             message.to_string(),
             "Too many requests, please wait before trying again. Of 4 targets 1 is throttled and 3 deny access; \
-             haiku is due first, in 13 s."
+             haiku should be available first, in 13 s."
         );
         message.denial = Some("403 AccessDeniedException".to_owned());
         assert!(
@@ -372,8 +374,7 @@ mod tests {
             is_default,
         };
         let own = describe(&excess(120, 64_000, true));
-        for part in
-            ["64120", "120 of input", "64000 of output", "3000 tokens a minute", "at most 2880"]
+        for part in ["64120", "120 input", "64000 output", "3000 tokens per minute", "at most 2880"]
         {
             assert!(own.contains(part), "{part}: {own}");
         }

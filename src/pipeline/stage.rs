@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  InboundRequest (`inbound.rs`) --observe--> ObservedRequest
-//!      --authenticate, limit--> AuthenticatedRequest --parse, policy--> ParsedRequest
+//!      --shed--> ObservedRequest --authenticate, limit--> AuthenticatedRequest --parse, policy--> ParsedRequest
 //!      --read_body, limit--> BufferedRequest --policy--> AuthorizedRequest --route--> RoutedRequest (`routed.rs`)
 //! ```
 
@@ -55,8 +55,8 @@ pub(super) struct BufferedRequest {
     /// The events of a bidirectional stream. They are not buffered: they arrive while the request
     /// is being answered.
     pub(super) events: Option<StreamingBody>,
-    /// Whether it took the body to know which client sent the request. If so, the limits and the
-    /// policy of that client are still to be checked.
+    /// Whether the client was known only after the body was read. If so, its limits and its policy
+    /// are still to be checked.
     pub(super) was_pending: bool,
 }
 

@@ -17,7 +17,7 @@ pub(super) trait Step<In>: Clone {
     /// The request of the next stage.
     type Out;
 
-    /// Takes the step.
+    /// Returns the request of the next stage, or the error that ends the request.
     fn apply(&self, request: In) -> Result<Self::Out, RequestError>;
 }
 

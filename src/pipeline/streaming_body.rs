@@ -10,8 +10,8 @@ use crate::upstream::events::Source;
 /// A body that is read while its request is answered, and the signatures that its events must have,
 /// if the client signs them.
 ///
-/// The lock is never taken. It makes the type `Sync`, which the body alone is not, so that
-/// references to a request may cross threads.
+/// The mutex is never locked. It only makes the type `Sync`, so that references to a request may
+/// cross threads.
 pub(super) struct StreamingBody(Mutex<(Source, Option<EventChain>)>);
 
 impl StreamingBody {

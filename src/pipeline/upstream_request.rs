@@ -67,7 +67,7 @@ pub(super) fn prepare(
     let auth = credentials
         .auth()
         .ok_or_else(|| BuildRequestError::NoCredentials(credentials.problem()))?;
-    // No checked id makes such a path.
+    // A validated model id always gives a valid path.
     let uri = uri(routed, target).ok_or(BuildRequestError::InvalidPath)?;
     let (mut head, ()) = Request::new(()).into_parts();
     head.method = routed.head.method.clone();

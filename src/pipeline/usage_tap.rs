@@ -2,7 +2,7 @@
 //! whether the stream has reached its stop event.
 //!
 //! Bytes are read in place. Only a frame that is split over chunks is copied, to be read whole, and
-//! the last chunk of a model, to see whether it was the last; each within a bound.
+//! the last `chunk` event, to see whether it holds the stop event; each within a bound.
 
 use bytes::{Bytes, BytesMut};
 
@@ -10,12 +10,12 @@ use crate::bedrock::event_stream::{Frame, Kind, frame_len};
 use crate::bedrock::stop::{self, Stop};
 use crate::bedrock::{Usage, UsageReader};
 
-/// Longest split frame that is looked into, in bytes. Longer ones are relayed all the same; those
-/// with token counts are far shorter.
+/// Longest split frame that is parsed, in bytes. Longer ones are relayed unparsed; those with token
+/// counts are far shorter.
 const MAX_PARSED_FRAME: usize = 256 * 1024;
 
-/// Longest chunk of a model, in bytes, that is looked into when its stream has ended. Those that end a
-/// stream are far shorter.
+/// Longest `chunk` event, in bytes, that is parsed when its stream has ended. Those that end a stream
+/// are far shorter.
 const MAX_LAST_CHUNK: usize = 16 * 1024;
 
 /// A rough average of English text.
@@ -121,9 +121,9 @@ impl UsageTap {
 pub(super) struct StreamTap {
     /// The start of a frame that is not all there.
     partial: BytesMut,
-    /// Bytes of a frame too long to look into that are still to pass.
+    /// Bytes still to come of a frame that is too long to parse.
     skip: usize,
-    /// The bytes are not frames; they are not read any further.
+    /// The bytes are not valid frames; parsing has stopped.
     is_unparsable: bool,
     saw_exception: bool,
     events: u64,
@@ -131,7 +131,7 @@ pub(super) struct StreamTap {
     stop: Option<Stop>,
     /// The last chunk of InvokeModelWithResponseStream. Empty: no chunk is examined.
     last_chunk: Vec<u8>,
-    /// Bytes of text in these, about; single ones may have less than none.
+    /// Estimated text bytes of all events; the estimate for one event can be negative.
     text_bytes: i64,
     reads_initial_usage: bool,
     initial_usage: Option<Usage>,

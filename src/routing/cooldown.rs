@@ -32,17 +32,17 @@ pub struct CooldownSettings {
     pub max_multiplier: u32,
     /// Consecutive failures that eject a target.
     pub eject_after: u32,
-    /// With at least this many attempts in a minute...
+    /// Fewest attempts in a minute for the success-rate check.
     pub eject_min_requests: u32,
-    /// ...a share of answered ones below this ejects a target, too.
+    /// The target is ejected if a smaller share succeeds.
     pub eject_below_success_rate: f64,
     /// The cooldown of an ejected target.
     pub eject_cooldown: Duration,
-    /// Short pauses before a cooldown when no other target is free: the first one...
+    /// The first backoff: a short pause before a cooldown, while no other target is free.
     pub backoff_base: Duration,
-    /// ...doubling up to this...
+    /// The longest backoff. Each one is twice as long as the one before.
     pub backoff_max: Duration,
-    /// ...and how many of them.
+    /// Most backoffs before the cooldown.
     pub backoffs: u32,
 }
 
@@ -68,7 +68,7 @@ impl CooldownSettings {
 pub enum State {
     /// Takes any traffic.
     Available,
-    /// Takes one request, which shows whether it works again.
+    /// The cooldown is over: the next request is the probe, or a probe is in flight.
     Probing,
     /// Takes none until then.
     Cooling(Instant),
@@ -237,9 +237,9 @@ impl Cooldown {
         opened
     }
 
-    /// The request was throttled. `backoff_jitter` is set if no other target is free: then a few short pauses come
-    /// before the cooldown, each longer by this share of the first, as jitter. True if this is the first
-    /// report since the last change of state.
+    /// The request was throttled. `backoff_jitter` is set if no other target is free: then a few backoffs come
+    /// before the cooldown. `backoff_jitter` (0 to 1) times `backoff_base` is added to each. True if this is
+    /// the first report since the last change of state.
     pub fn throttled(
         &mut self,
         token: &CooldownToken,

@@ -52,6 +52,6 @@ pub struct RequestSize {
     pub max_output: Option<u64>,
     /// The thinking budget that it names, in tokens.
     pub thinking: Option<u64>,
-    /// What makes it larger or dearer than its bytes show.
+    /// What makes it larger or more expensive than its size suggests.
     pub extent: Extent,
 }

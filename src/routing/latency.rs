@@ -9,7 +9,7 @@ const WEIGHT: f64 = 0.1;
 /// Observations in the quantile's window.
 const WINDOW: usize = 64;
 
-/// The least observations for a quantile.
+/// Fewest observations for a quantile.
 const MIN_OBSERVATIONS: usize = 20;
 
 /// Times to the head of an answer, in microseconds, written and read without a lock. Concurrent updates may lose

@@ -103,7 +103,8 @@ impl Permit {
         }
     }
 
-    /// The request was throttled, for want of this; `has_no_alternative`: see [`Cooldown::throttled`].
+    /// The request was throttled. `dimension` is the quota that ran out. With `has_no_alternative` a few
+    /// backoffs come before the cooldown; see [`Cooldown::throttled`].
     pub fn throttled(
         mut self,
         dimension: Dimension,
@@ -246,7 +247,7 @@ impl ActiveReservation {
         self.demand.input
     }
 
-    /// About so many output tokens have passed: an answer that breaks off is charged for them.
+    /// About so many output tokens were relayed: an answer that ends early is charged for them.
     pub fn observe_output(&mut self, output: u64) {
         let charge = self.target.charge(self.demand.input, output);
         if let Some(reservation) = &mut self.reservation {

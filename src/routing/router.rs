@@ -350,7 +350,7 @@ impl Router {
                     .map_err(|source| RouterError::Pattern { pattern: pattern.clone(), source })?;
                 self.globs.push((glob, entry));
             } else {
-                // Of several equal ones a set keeps the first, which counts.
+                // `insert` keeps the existing entry: the first route wins.
                 self.exact.insert(entry);
             }
         }
@@ -518,8 +518,8 @@ fn configured(
 /// The public endpoint of a service in a region, or its FIPS endpoint.
 type PublicEndpoint = fn(&str, bool) -> Result<Endpoint, EndpointError>;
 
-/// Region and endpoint of an ARN of another region than the default upstream's, whose `endpoint` of the service
-/// this is. `None` for all other models, and where the endpoint belongs to one region. A client names the ARN,
+/// The region and endpoint for an ARN outside the default upstream's region; `endpoint` is the default
+/// upstream's. `None` for all other models, and where the endpoint belongs to one region. A client names the ARN,
 /// so only a known region of the same partition gets into the name of a host.
 fn own_region(
     upstream: &config::Upstream,
@@ -578,7 +578,7 @@ fn unrouted_target(config: &Config, model: &ModelId) -> config::Target {
     }
 }
 
-/// The route of such a model, to that target.
+/// The route of a model that the config does not name.
 fn unrouted_route(
     config: &Config,
     model: &ModelId,

@@ -39,7 +39,7 @@ const NEVER: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 pub struct TargetParts {
     /// The model id that goes into the path.
     pub model: ModelId,
-    /// The model whose limits, price and family count.
+    /// The model whose limits, price and family apply.
     pub base_model: ModelId,
     /// The settings of its cooldowns.
     pub cooldown: CooldownSettings,
@@ -160,7 +160,7 @@ impl Target {
         self.replaces.as_deref().unwrap_or(self.model.as_str())
     }
 
-    /// The model whose limits, price and family count: `base_model` if configured.
+    /// The model whose limits, price and family apply: `base_model` if configured.
     pub fn base_model(&self) -> &ModelId {
         self.other_base.as_deref().unwrap_or(&self.model)
     }
@@ -202,12 +202,12 @@ impl Target {
         requested.base().is_some() && self.base_model().base() == requested.base()
     }
 
-    /// Whether the cooldown lets such a request in.
+    /// Whether the cooldown admits a request with this demand.
     pub fn is_free(&self, demand: QuotaDemand, now: Instant) -> bool {
         self.cooldown_for(demand).is_free(now)
     }
 
-    /// Why the cooldown lets no such request in, if it does not.
+    /// Why the cooldown admits no request with this demand, if it does not.
     pub fn blocked(&self, demand: QuotaDemand, now: Instant) -> Option<Blocked> {
         self.cooldown_for(demand).blocked(now)
     }
@@ -372,7 +372,7 @@ fn inline_model_bytes(text: &str) -> Bytes {
     Bytes::from_owner(SmallVec::<[u8; 64]>::from_slice(text.as_bytes()))
 }
 
-/// The same of a path.
+/// Like it, for paths.
 fn inline_path_bytes(text: &str) -> Bytes {
     Bytes::from_owner(SmallVec::<[u8; 96]>::from_slice(text.as_bytes()))
 }

@@ -99,7 +99,7 @@ impl Drop for QueuedRequest<'_> {
         let was_served = self.group.queue().remove(self.ticket).is_none();
         if !was_served {
             self.group.signal.waiter_left();
-            // The next in the queue may take what this one claimed.
+            // The next in the queue may use the quota that this request claimed.
             self.group.signal.notify();
         }
     }

@@ -357,7 +357,7 @@ async fn a_throttled_first_target_and_misfits_are_a_throttle() {
     for _ in 0..2 {
         let refused = converse(&gateway).await;
         assert_eq!(refused.status, 429, "{}", refused.text());
-        let said = "Of 3 targets 1 is throttled and 2 can't do what the request asks for";
+        let said = "Of 3 targets 1 is throttled and 2 do not support this request";
         assert!(refused.text().contains(said), "{}", refused.text());
         assert_eq!(refused.header("x-amzn-errortype"), Some("ThrottlingException"));
         assert!(refused.header("retry-after").is_some());

@@ -90,7 +90,7 @@ async fn without_a_fallback_the_client_learns_the_size_that_fits() {
         assert_eq!(named(&refused), (400, Some("ValidationException")), "{}", refused.text());
         assert_eq!(refused.header("x-sluice-attempts"), Some("1"));
         let text = refused.text();
-        assert!(text.contains("3000 tokens a minute"), "{text}");
+        assert!(text.contains("3000 tokens per minute"), "{text}");
         is_untouched(&gateway).await;
         let fits = text.rsplit("at most ").next().unwrap();
         let fits: u64 =
@@ -107,7 +107,7 @@ async fn an_unfit_fallback_does_not_hide_the_reason() {
     simulator.add(FaultRule::always(Fault::Validation).on(SECOND));
     let refused = without_maximum(&gateway).send().await;
     assert_eq!(named(&refused), (400, Some("ValidationException")), "{}", refused.text());
-    assert!(refused.text().contains("Name a maximum"), "{}", refused.text());
+    assert!(refused.text().contains("Set a maximum"), "{}", refused.text());
 }
 
 #[tokio::test(flavor = "multi_thread")]

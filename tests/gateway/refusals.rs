@@ -44,7 +44,7 @@ async fn one_throttled_and_three_denied() {
         let text = refused.text();
         assert_eq!(named(&refused), (429, Some("ThrottlingException")), "{text}");
         assert!(text.contains("Of 4 targets 1 is throttled and 3 deny access"), "{text}");
-        assert!(text.contains("sonnet-35 is due first"), "{text}");
+        assert!(text.contains("sonnet-35 should be available first"), "{text}");
         assert!((30..=60).contains(&says_when(&refused)), "{text}");
     }
 }
@@ -94,7 +94,7 @@ async fn an_upstream_that_refuses_connections_is_no_lack_of_quota_with_or_withou
         }
         let refused = Ask::new(&gateway, "hello").header("x-sluice-max-wait", "0s").send().await;
         let text = refused.text();
-        assert!(text.contains("All targets are out after failures"), "{text}");
+        assert!(text.contains("All targets are ejected after failures"), "{text}");
         assert!((10..=30).contains(&says_when(&refused)), "{text}");
     }
 }

@@ -22,7 +22,7 @@ async fn a_target_that_is_out_after_failures_is_unavailable_and_not_throttled() 
     }
     // The last ones found the target out, and say when it is tried again.
     let answer = Ask::new(&gateway, "hello").send().await;
-    assert!(answer.text().contains("out after failures"), "{}", answer.text());
+    assert!(answer.text().contains("ejected after failures"), "{}", answer.text());
     let after: u64 = answer.header("retry-after").unwrap().parse().unwrap();
     assert!((1..=30).contains(&after), "{after}");
     let throttled = gateway.metrics().await;

@@ -33,7 +33,7 @@ pub(super) enum Refusal {
     Foreign(OriginError),
     #[error("{}", match .0 {
         BodyError::TooLarge { .. } => "The request body is too large",
-        BodyError::Broken => "The request body broke off",
+        BodyError::Broken => "The request body ended early",
         BodyError::Timeout { .. } => "The request body did not arrive in time",
         BodyError::Overloaded(_) => "The gateway is overloaded, please try again",
     })]

@@ -1,8 +1,8 @@
 //! What a request has used of its targets, as far as is known while it goes on and at its end.
 //!
-//! An answer's own token counts are what it used. If the answer ends before it reports them, what
-//! has passed of it is counted. If a client with a budget could gain from leaving early, it is
-//! charged the most that the rest can have been.
+//! An answer's own token counts are what it used. If the answer ends before it reports them, an
+//! estimate of what was relayed counts. If a client with a budget could gain from leaving early, it
+//! is charged the most that the rest can have been.
 
 use std::sync::Arc;
 
@@ -23,9 +23,10 @@ pub(in crate::pipeline) struct Consumption {
     pub(in crate::pipeline) initial_usage: Option<Usage>,
     /// The usage that the answer reported.
     pub(in crate::pipeline) reported: Option<Usage>,
-    /// Roughly what has passed of the answer so far.
+    /// An estimate of the usage of what was relayed so far.
     pub(super) relayed: Option<Usage>,
-    /// What attempts have cost whose answer did not come in time, and the last of them.
+    /// The attempts that the target processed although no usable answer came: it came too late, or
+    /// in a content encoding. The cost of all such attempts; target and usage are those of the last.
     lost_attempts: Option<Used>,
 }
 
@@ -50,9 +51,10 @@ pub(super) struct PriceTerms<'a> {
 }
 
 impl Consumption {
-    /// What the request has used, of which `answered_by` has given the answer. Attempts that failed
-    /// use nothing, and so does counting tokens. Of a request that was given up while a target
-    /// worked on it, the input counts.
+    /// What the request has used; `answered_by` is the target that answered. Counting tokens uses
+    /// nothing. A failed attempt uses nothing either, except for those of
+    /// [`Consumption::add_lost_attempt`]. If the client left while a target worked on the request,
+    /// the input counts.
     pub(super) fn used(
         &self,
         answered_by: Option<&Arc<Target>>,
@@ -75,8 +77,8 @@ impl Consumption {
         Some(Used { cost: used.cost.map(|cost| cost.saturating_add(lost)), ..used })
     }
 
-    /// Adds an attempt whose answer did not come in time, although the target had the request.
-    /// Returns what it cost; `None` if the client is not charged for that.
+    /// Adds an attempt that the target processed although no usable answer came. Returns what it
+    /// cost; `None` if the client is not charged for that.
     pub(super) fn add_lost_attempt(
         &mut self,
         target: &Arc<Target>,
