@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::setups::{Queue, Setup, queued, reachable};
 use super::{FINDING, analyze, ended, fields, get, post};
 use crate::support::patience::eventually;
-use crate::support::{Config, Gateway, MODELS, PRIMARY, Redis, SECOND, Simulator};
+use crate::support::{Ask, Config, Gateway, MODELS, PRIMARY, Redis, SECOND, Simulator};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn model_stats_show_throttles_and_a_reset_ends_them() {
@@ -141,6 +141,27 @@ async fn chat_keeps_to_the_primary_if_asked_to() {
     simulator.says(SECOND, FINDING);
     let analysed = analyze(&gateway, "s", "S").await.json();
     assert_eq!(analysed["feedback_items"][0]["id"], "f1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chat_waits_for_its_model_for_as_long_as_the_config_says() {
+    for (wait, model) in [("0s", "sonnet-35-v2"), ("15s", "sonnet-35")] {
+        let simulator = Simulator::start().await;
+        let config = Config::four_models(&simulator)
+            .set("targets.sonnet-35.tpm", 9_000)
+            .set("queue.max_wait", "20s")
+            .set("legacy.wait_before_fallback", wait);
+        let gateway = Gateway::start(&config).await;
+        let blank = json!({ "session_id": "s", "section_name": "S", "content": "" });
+        post(&gateway, "/analyze_section", &blank).await;
+        // These take nearly all of the first model's quota while they are under way.
+        let slow = Ask::new(&gateway, "slow sim:head_ms=2000").max_tokens(4_000);
+        let _under_way = [slow.clone().start(), slow.start()];
+        simulator.sees("both", |entry| entry.seq == 2).await;
+        let chat = json!({ "session_id": "s", "message": "hi" });
+        let answer = post(&gateway, "/chat", &chat).await.json();
+        assert_eq!(answer["model_used"], model, "{wait}: {answer}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
