@@ -31,8 +31,8 @@ pub struct Candidate {
 pub type Candidates = SmallVec<[Candidate; 4]>;
 
 impl Candidate {
-    /// Whether its target may have quota left by `limit`. A quota may have some left before it is due, since requests in
-    /// flight may give some back; a cooldown ends when it ends.
+    /// Whether its target may have quota left by `limit`. A quota may have some left before it is due, since
+    /// requests in flight may give some back; a cooldown ends when it ends.
     fn may_recover_by(&self, limit: Instant, now: Instant) -> bool {
         match self.target.state_for(self.demand, now) {
             State::Cooling(until) => until <= limit,
