@@ -68,8 +68,8 @@ pub(super) fn today() -> Date {
     Date::of(SystemTime::now())
 }
 
-/// Loads a config as it is today, and checks its prompts and whether its quotas fit its models, which needs rooms
-/// above the config.
+/// Loads a config as it is today, and checks its prompts and whether its quotas fit its models, which needs
+/// modules above the config.
 pub(super) fn load(source: &Source) -> Result<Loaded, LoadError> {
     let loaded = Config::load(source, &Env::of_process());
     let loaded = loaded.map_err(|error| LoadError::of_config(source, error))?;

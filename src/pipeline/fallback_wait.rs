@@ -50,8 +50,8 @@ pub(super) fn last_moment(end: Instant, now: Instant) -> Instant {
     now + left.saturating_sub(LAST_MOMENT.min(left / 10))
 }
 
-/// How long the request waits for its model. For a request of another room that room has chosen the
-/// model, so its client has no say.
+/// How long the request waits for its model. The module that makes an internal request chose the
+/// model, so the client's own wait does not apply.
 fn wait(routed: &RoutedRequest) -> Duration {
     let of_route = routed.route.wait_before_fallback;
     if routed.head.extensions.get::<InternalRequest>().is_some() {

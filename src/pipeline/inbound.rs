@@ -19,9 +19,9 @@ pub struct InboundRequest<B> {
     pub peer: Peer,
 }
 
-/// Marks a request that another room of this process makes on behalf of a client. It is an
-/// extension of the request's head, so no client can set it. That room has authenticated the client
-/// and chosen the route.
+/// Marks a request that another module of this process makes on behalf of a client. It is an
+/// extension of the request's head, so no client can set it. That module has authenticated the
+/// client and chosen the route.
 #[derive(Clone, Debug)]
 pub struct InternalRequest {
     /// The route to use, whatever the config's routes for the model are.

@@ -22,13 +22,13 @@ pub enum Outcome {
     ClientLimited,
     /// 403, 400 or 413: the client's policy forbids it.
     ClientDenied,
-    /// 403: authentication failed.
+    /// 403: authentication failed; 503 if the keys of the issuer could not be fetched.
     Unauthenticated,
     /// 503: too many requests or bytes are in flight.
     Overloaded,
     /// 503: the gateway had no file descriptor, port or memory left for a connection to the upstream.
     ResourceExhausted,
-    /// 429: the queue is full.
+    /// 429: the queue is full; 503 if waiting for quota would not help.
     QueueFull,
     /// The gateway refused an invalid request.
     BadRequest,
@@ -38,7 +38,7 @@ pub enum Outcome {
     BodyTimeout,
     /// The whole request took too long.
     RequestTimeout,
-    /// The upstream broke off its answer.
+    /// The upstream closed the connection before its answer was complete.
     StreamBroken,
     /// The upstream stalled within its answer.
     StreamIdle,

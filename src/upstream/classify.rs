@@ -34,6 +34,20 @@ pub enum FailureClass {
 }
 
 impl FailureClass {
+    /// All classes, in the order of their declaration.
+    pub const ALL: [FailureClass; 10] = [
+        FailureClass::Throttled,
+        FailureClass::Exhausted,
+        FailureClass::Transient,
+        FailureClass::Slow,
+        FailureClass::Encoded,
+        FailureClass::Unusable,
+        FailureClass::ResourceExhausted,
+        FailureClass::Denied,
+        FailureClass::Foreign,
+        FailureClass::Terminal,
+    ];
+
     /// The name in metrics and the access log.
     pub fn name(self) -> &'static str {
         match self {
@@ -60,6 +74,9 @@ impl FailureClass {
         matches!(self, FailureClass::Throttled | FailureClass::Exhausted)
     }
 }
+
+// A class that is declared before the last one has to be in `ALL`, too.
+const _: () = assert!(FailureClass::Terminal as usize + 1 == FailureClass::ALL.len());
 
 /// Classifies an error response by its status and by the error that it reports.
 pub fn classify(status: StatusCode, reported: &Reported) -> FailureClass {
@@ -166,6 +183,18 @@ mod tests {
     fn class(status: u16, name: Option<&str>, message: &str) -> FailureClass {
         let reported = Reported { name: name.map(str::to_owned), message: message.to_owned() };
         classify(StatusCode::from_u16(status).unwrap(), &reported)
+    }
+
+    #[test]
+    fn the_page_on_fallback_has_every_class() {
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/fallback.md");
+        let page = std::fs::read_to_string(page).unwrap();
+        let table = page.split("## How it decides").nth(1).unwrap();
+        let table = table.split("## The order of attempts").next().unwrap();
+        for class in FailureClass::ALL {
+            let cell = format!("| {} |", class.name());
+            assert!(table.contains(&cell), "{cell}");
+        }
     }
 
     #[test]

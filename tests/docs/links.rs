@@ -34,18 +34,18 @@ fn the_index_links_every_page_of_the_documentation() {
     assert!(missing.is_empty(), "docs/README.md does not link {missing:?}");
 }
 
-/// The file or folder that `room/file.rs` stands for on a page: one of `src/`, or of a crate.
+/// The file or folder that `module/file.rs` stands for on a page: one of `src/`, or of a crate.
 fn source(code: &str) -> Option<PathBuf> {
-    let (room, rest) = code.split_once('/')?;
+    let (module, rest) = code.split_once('/')?;
     let in_path = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '/');
-    if room.is_empty() || !rest.chars().all(in_path) {
+    if module.is_empty() || !rest.chars().all(in_path) {
         return None;
     }
-    let room = match room {
-        "bedrock" | "config" | "simulator" => format!("crates/{room}/src"),
-        _ => format!("src/{room}"),
+    let module = match module {
+        "bedrock" | "config" | "simulator" => format!("crates/{module}/src"),
+        _ => format!("src/{module}"),
     };
-    root().join(&room).is_dir().then(|| Path::new(&room).join(rest))
+    root().join(&module).is_dir().then(|| Path::new(&module).join(rest))
 }
 
 #[test]

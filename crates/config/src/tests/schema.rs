@@ -26,7 +26,7 @@ fn the_schema_is_that_of_the_types() {
 
 /// Not a test: what brings the file to what the types say.
 #[test]
-#[ignore = "writes src/config/schema.json"]
+#[ignore = "writes crates/config/src/schema.json"]
 fn write_the_schema() {
     std::fs::write(FILE, format!("{}\n", generated())).unwrap();
 }
