@@ -129,7 +129,11 @@ pub fn probably_meant(model: &ModelId) -> Option<&'static str> {
         if id == with_version || dateless.is_some() && without_date(id) == dateless {
             return 0;
         }
-        if without_digits(id) == words { usize::MAX } else { strsim::osa_distance(id, base) }
+        // The difference in length bounds the distance, and spares nearly all ids the comparison.
+        if id.len().abs_diff(base.len()) > MOST_TYPOS || without_digits(id) == words {
+            return usize::MAX;
+        }
+        strsim::osa_distance(id, base)
     };
     let nearest = CATALOGUE.keys().map(|id| (distance(id), *id)).min()?;
     (nearest.0 <= MOST_TYPOS).then_some(nearest.1)

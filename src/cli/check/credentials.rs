@@ -26,6 +26,25 @@ fn distinct(config: &Config) -> Vec<(&Credentials, Sts<'_>, Vec<&str>)> {
     all
 }
 
+/// Most targets that a line names.
+const MAX_NAMED: usize = 8;
+
+/// Which targets use the credentials, in a phrase. Beyond the bound they are counted.
+fn users(targets: &[&str]) -> Option<String> {
+    match targets {
+        [] => None,
+        [target] => Some(format!("for target {target}")),
+        _ => {
+            let (named, others) = targets.split_at(targets.len().min(MAX_NAMED));
+            let others = match others.len() {
+                0 => String::new(),
+                count => format!(" and {count} more"),
+            };
+            Some(format!("for targets {}{others}", named.join(", ")))
+        }
+    }
+}
+
 /// Resolves the credentials, and returns those that were found.
 pub(super) async fn resolve(
     config: &Config,
@@ -42,11 +61,7 @@ pub(super) async fn resolve(
             Ok(resolved) => {
                 let key = resolved.access_key_id();
                 let key = key.map(|key| format!("access key {key}"));
-                let users = match targets.as_slice() {
-                    [] => None,
-                    [target] => Some(format!("for target {target}")),
-                    targets => Some(format!("for targets {}", targets.join(", "))),
-                };
+                let users = users(&targets);
                 let details: Vec<String> = key.into_iter().chain(users).collect();
                 report.check("credentials", &name, Ok(details.join(", ")));
                 found.insert(credentials.clone(), resolved);
@@ -102,4 +117,19 @@ fn asks_sts(config: &Config, credentials: &Credentials) -> bool {
     let env = Env::of_process();
     ["AWS_ENDPOINT_URL_STS", "AWS_ENDPOINT_URL"].iter().any(|name| env.get(name).is_some())
         || signed_for.any(|(_, endpoint)| !endpoint.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::users;
+
+    #[test]
+    fn many_targets_are_counted() {
+        assert_eq!(users(&[]), None);
+        assert_eq!(users(&["a"]).as_deref(), Some("for target a"));
+        assert_eq!(users(&["a", "b"]).as_deref(), Some("for targets a, b"));
+        let many = ["t"; 11];
+        let expected = "for targets t, t, t, t, t, t, t, t and 3 more";
+        assert_eq!(users(&many).as_deref(), Some(expected));
+    }
 }
