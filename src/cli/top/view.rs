@@ -260,7 +260,7 @@ fn draw_targets(app: &App, theme: Theme, area: Rect, buffer: &mut Buffer) {
         cells.push(Cell::from(quota.in_flight.to_string()));
         // A queue is counted once, at the first of the targets that share it.
         cells.push(Cell::from(match target.shares_queue_of {
-            Some(_) => "shared".to_owned(),
+            Some(_) => "same".to_owned(),
             None => target.waiters.to_string(),
         }));
         cells.push(Cell::from(format!("{:.0} ms", target.latency_ms)));
@@ -284,7 +284,7 @@ fn draw_targets(app: &App, theme: Theme, area: Rect, buffer: &mut Buffer) {
         widths.extend([9, 7, 10].map(Constraint::Length));
     } else {
         head.extend(["flight", "wait", "byte"]);
-        widths.extend([6, 6, 7].map(Constraint::Length));
+        widths.extend([6, 4, 7].map(Constraint::Length));
     }
     if has_model {
         head.push("model");
@@ -415,8 +415,8 @@ mod tests {
         for part in [
             "Sluice 0.1.0 at http://127.0.0.1:9090  ready  up 2.0 h",
             "requests       2139 a minute",
-            "target-1    cooling 42 s   ████ 59/60",
-            "target-2    available",
+            "target-1      cooling 42 s   ████ 59/60",
+            "target-2      available",
             "team-a        -       -       -         -       -      12.3k",
             "00:45:58 429 throttled",
             "q quit",

@@ -169,7 +169,7 @@ function attention(status, minute) {
 // Why the page has no data of now, since when, and what the browser says of it.
 function silenceEntry({ since, why, error }) {
   const text = `${since === undefined ? "yet" : `since ${clock(since / 1000)}`}: ${why}`;
-  return entry(true, "No data", `${text}.${since === undefined ? "" : " The rest of this page is the last known state."}`, [["error", error]]);
+  return entry(true, "No data", `${text}.${since === undefined ? "" : " The rest of this page is the last known state."}`, [["the browser says", error]]);
 }
 
 // `silence` says why there are no data of now; undefined while the gateway tells its state.

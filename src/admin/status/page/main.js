@@ -61,7 +61,7 @@ function showState(text, className, about) {
 
 // Says that there are no data of now, and why; what is on the page stays, with its age.
 function showSilence(state, className, why, error = "") {
-  showState(state, className, error || why);
+  showState(state, className, why);
   document.title = `Sluice: ${state}`;
   markAge(lastData);
   part("what needs attention", () => showAttention(lastStatus ?? {}, lastMinute(lastHistory), { since: lastData, why, error }));
