@@ -127,14 +127,15 @@ async fn the_header_counts_before_the_client_and_the_client_before_the_route() {
         ("the route's, for want of a duration", patient(small()).header(HEADER, "soon").start()),
         ("the header's", hasty(small()).header(HEADER, "15s").start()),
         ("the bound's", hasty(small()).header(HEADER, "1h").start()),
+        ("the bound's again", hasty(small()).header(HEADER, "999999999999999999999s").start()),
     ];
-    gateway.has_waiting(4).await;
+    gateway.has_waiting(5).await;
     let past = hasty(small()).send().await;
     assert_eq!(model(&past), SECOND, "those that wait keep nobody from the other model");
     for (whose, asked) in waiting {
         assert_eq!(model(&asked.await.unwrap()), PRIMARY, "{whose}");
     }
-    assert_eq!(waits(&gateway, "first_choice").await, 4.0);
+    assert_eq!(waits(&gateway, "first_choice").await, 5.0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
