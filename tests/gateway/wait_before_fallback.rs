@@ -241,7 +241,19 @@ async fn a_client_that_leaves_ends_its_wait() {
     let _under_way = fill(&gateway, &simulator, 6_000).await;
     let waiting = large(&gateway, "leaves").start();
     gateway.has_waiting(1).await;
+    tokio::time::sleep(Duration::from_millis(400)).await;
     waiting.abort();
     let ended = async || waits(&gateway, "ended").await;
     crate::support::patience::eventually("the wait ends", ended, |count| *count == 1.0).await;
+    let log = gateway.access_log(1).await;
+    assert_eq!(
+        (log[0]["outcome"].as_str(), log[0]["status"].as_u64()),
+        (Some("client_gone"), Some(0))
+    );
+    let waited = log[0]["queued_ms"].as_u64().unwrap();
+    assert!((350..=log[0]["duration_ms"].as_u64().unwrap()).contains(&waited), "{}", log[0]);
+    assert_eq!(log[0].get("first_byte_ms"), None, "it got no answer");
+    let metrics = gateway.metrics().await;
+    assert_eq!(metrics.sum("sluice_queue_wait_seconds_count", &[]), 1.0);
+    assert!(metrics.sum("sluice_queue_wait_seconds_sum", &[]) > 0.35);
 }
