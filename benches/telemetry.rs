@@ -114,7 +114,7 @@ impl Ended {
             fallback_reason: None,
             choice: Some(Choice::First.name()),
             queued_ms: 0,
-            first_byte_ms: 410,
+            first_byte_ms: Some(410),
             duration_ms: 812,
             request_bytes: 1024,
             response_bytes: 4096,
@@ -143,7 +143,7 @@ impl Ended {
             is_estimated: false,
             cost_usd: Some(0.003_75),
             queued_ms: 0,
-            first_byte_ms: 410,
+            first_byte_ms: Some(410),
             duration_ms: 812,
         });
     }

@@ -90,7 +90,7 @@ struct Record {
     passed_over_more: u64,
     choice: Option<String>,
     queued_ms: u64,
-    first_byte_ms: u64,
+    first_byte_ms: Option<u64>,
     duration_ms: u64,
     usage: Option<Tokens>,
 }
@@ -258,8 +258,10 @@ fn pretty(record: &Record) -> String {
     if let Some(Tokens { input, output }) = record.usage {
         let _ = write!(text, ", {input}+{output} tokens");
     }
-    if record.first_byte_ms < record.duration_ms && record.status == 200 {
-        let _ = write!(text, ", first byte {}", milliseconds(record.first_byte_ms));
+    if let Some(first_byte) = record.first_byte_ms.filter(|it| *it < record.duration_ms)
+        && record.status == 200
+    {
+        let _ = write!(text, ", first byte {}", milliseconds(first_byte));
     }
     if record.queued_ms > 0 {
         let _ = write!(text, ", queued {}", milliseconds(record.queued_ms));

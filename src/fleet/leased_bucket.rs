@@ -222,6 +222,15 @@ impl LeasedBucket {
         }
     }
 
+    /// Whether `units` are here, or the ledger is likely to grant them in the next sync.
+    pub fn is_in_fleet(&mut self, units: f64, config: BucketConfig, now: Instant) -> bool {
+        let status = self.status.load_full();
+        self.catch_up(config, &status, now);
+        let missing = units.min(config.capacity.max(1.0)) - self.level;
+        let is_granting = status.degraded_since().is_none();
+        missing <= EPSILON || is_granting && self.left_in_ledger(config, now) >= missing - EPSILON
+    }
+
     /// Takes `units`, whether they are there or not.
     pub fn take(&mut self, units: f64, now: Instant) {
         self.level -= units;

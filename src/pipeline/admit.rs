@@ -2,10 +2,13 @@
 //!
 //! Candidates are tried in order. If none has quota left, the request joins the queue, unless the
 //! queue is full or no target can recover in time. It leaves the queue when it is served, when its time is
-//! over, when the process shuts down, or when its client goes away.
+//! over, when no target can recover in time any more, when the process shuts down, or when its client goes
+//! away.
 //!
 //! A request that stays with the model that it asks for leaves other models out for that time. A
-//! request that may not wait, or finds the queue full, leaves none out.
+//! request that may not wait, or finds the queue full, leaves none out. Where replicas share the model's
+//! quota, and the fleet has some left but this replica's lease does not, each request leaves other models
+//! out until the lease can be granted.
 
 use std::sync::Arc;
 
@@ -55,6 +58,13 @@ pub(super) async fn admit(
     if let Some((index, permit)) = routed.enter() {
         return Ok(Admission::Admitted(index, permit));
     }
+    if routed.fallback_from.is_none()
+        && let Some(due) = routed.grant_due(now)
+    {
+        let end = last_moment(wait_deadline(routed, wait_budget, now), now);
+        routed.fallback_from = Some(due.min(end));
+        routed.may_await_grant = false;
+    }
     routed.leave_denied();
     if let Some((index, permit)) = routed.enter() {
         return Ok(Admission::Admitted(index, permit));
@@ -89,10 +99,14 @@ pub(super) async fn admit(
             });
         }
     };
-    routed.context.answer.has_waited_for_model |= left_out_until(&candidates, now).is_some();
+    // A wait for a grant is none that the client or the config asks for.
+    let is_asked_for = routed.may_await_grant;
+    routed.context.answer.has_waited_for_model |=
+        is_asked_for && left_out_until(&candidates, now).is_some();
+    routed.context.timing.begin_wait(now);
     let (granted, claimed_better) = {
         let span = routed.context.start_wait();
-        let mut waiting = group.enqueue(flow(&routed.context), candidates.clone());
+        let mut waiting = group.enqueue(flow(&routed.context), candidates.clone(), wait_until);
         let mut is_ending = false;
         let granted = loop {
             tokio::select! {
@@ -114,8 +128,7 @@ pub(super) async fn admit(
         (granted, waiting.claimed_better().to_vec())
     };
     routed.set_claimed_by_others(&claimed_better);
-    let waited = now.elapsed();
-    routed.context.timing.queued += waited;
+    let waited = routed.context.timing.end_wait();
     wait_budget.left = wait_budget.left.saturating_sub(waited);
     match granted {
         Some((index, permit)) => Ok(Admission::Admitted(index, permit)),

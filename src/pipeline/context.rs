@@ -99,8 +99,10 @@ pub(super) struct CallInfo {
 pub(super) struct Timing {
     pub(super) arrived: SystemTime,
     pub(super) started: Instant,
-    /// Time in the queue.
+    /// Time in the queue, over all waits that have ended.
     pub(super) queued: Duration,
+    /// Since when the request waits in the queue, while it does.
+    queued_since: Option<Instant>,
     /// Time spent on the upstream or between two attempts, before the answer's head.
     pub(super) upstream: Duration,
     /// Time until the answer's head was on its way.
@@ -148,6 +150,20 @@ pub(super) struct Guards {
     pub(super) tokens: Option<Reservation>,
 }
 
+impl Timing {
+    /// Notes that a wait in the queue begins.
+    pub(super) fn begin_wait(&mut self, now: Instant) {
+        self.queued_since = Some(now);
+    }
+
+    /// Counts the wait in the queue that ends now, if there is one, and gives its length.
+    pub(super) fn end_wait(&mut self) -> Duration {
+        let waited = self.queued_since.take().map_or(Duration::ZERO, |since| since.elapsed());
+        self.queued += waited;
+        waited
+    }
+}
+
 impl RequestContext {
     pub(super) fn new(gateway: Arc<Gateway>, peer: Peer) -> RequestContext {
         RequestContext {
@@ -165,6 +181,7 @@ impl RequestContext {
                 arrived: SystemTime::now(),
                 started: Instant::now(),
                 queued: Duration::ZERO,
+                queued_since: None,
                 upstream: Duration::ZERO,
                 first_byte: None,
             },
@@ -420,7 +437,7 @@ impl RequestContext {
             is_estimated: used.is_some_and(|used| used.is_estimated),
             cost_usd: used.and_then(|used| used.cost).map(usd),
             queued_ms: millis(self.timing.queued),
-            first_byte_ms: millis(self.timing.first_byte.unwrap_or(duration)),
+            first_byte_ms: self.timing.first_byte.map(millis),
             duration_ms: millis(duration),
         });
     }
@@ -435,6 +452,8 @@ fn without_query(path: &str) -> &str {
 impl Drop for RequestContext {
     fn drop(&mut self) {
         let duration = self.timing.started.elapsed();
+        // A client that leaves ends the wait of its request.
+        self.timing.end_wait();
         // If a panic unwinds the request, it drops the record.
         if std::thread::panicking() {
             self.record_panic();
@@ -470,7 +489,7 @@ impl Drop for RequestContext {
             fallback_reason: self.answer.fallback_reason,
             choice: self.answer.choice.map(Choice::name),
             queued_ms: millis(self.timing.queued),
-            first_byte_ms: millis(self.timing.first_byte.unwrap_or(duration)),
+            first_byte_ms: self.timing.first_byte.map(millis),
             duration_ms: millis(duration),
             request_bytes: self.call.body_bytes,
             response_bytes: self.answer.bytes,

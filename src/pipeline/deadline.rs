@@ -60,8 +60,19 @@ fn client_wait(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
     let ttl = text(&SDK_REQUEST).and_then(time_to_live);
     let until_ttl = ttl.map(|ttl| ttl.duration_since(now).unwrap_or_default());
-    let header_wait = text(&MAX_WAIT).and_then(|wait| humantime::parse_duration(wait).ok());
-    [until_ttl, header_wait].into_iter().flatten().min()
+    [until_ttl, duration_header(headers, &MAX_WAIT)].into_iter().flatten().min()
+}
+
+/// The duration that a client sends in this header. One that is too long for its type counts as the
+/// longest, since each has a bound; a value that is no duration counts as none.
+pub(super) fn duration_header(headers: &HeaderMap, name: &HeaderName) -> Option<Duration> {
+    let text = headers.get(name)?.to_str().ok()?;
+    match humantime::parse_duration(text) {
+        Ok(duration) => Some(duration),
+        // The same error stands for a fraction of a nanosecond.
+        Err(humantime::DurationError::NumberOverflow) if !text.contains('.') => Some(Duration::MAX),
+        Err(_) => None,
+    }
 }
 
 /// The `ttl` of an `amz-sdk-request` header.
@@ -102,5 +113,8 @@ mod tests {
     fn a_client_limits_its_wait_with_a_header() {
         assert_eq!(at_noon("x-sluice-max-wait", "1500ms"), Some(Duration::from_millis(1500)));
         assert_eq!(at_noon("x-sluice-max-wait", "soon"), None);
+        for endless in ["999999999999999999999s", "18446744073709551615days"] {
+            assert_eq!(at_noon("x-sluice-max-wait", endless), Some(Duration::MAX), "{endless}");
+        }
     }
 }

@@ -8,10 +8,10 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName};
+use http::HeaderName;
 use tokio::time::Instant;
 
-use super::deadline::WaitBudget;
+use super::deadline::{WaitBudget, duration_header};
 use super::inbound::InternalRequest;
 use super::routed::RoutedRequest;
 use crate::telemetry::Choice;
@@ -59,14 +59,9 @@ fn wait(routed: &RoutedRequest) -> Duration {
     }
     let max_wait = routed.context.gateway().config.queue.max_wait;
     let requested_wait =
-        requested_wait(&routed.head.headers).map(|requested_wait| requested_wait.min(max_wait));
+        duration_header(&routed.head.headers, &WAIT).map(|requested| requested.min(max_wait));
     let of_client = || routed.context.policy()?.wait_before_fallback();
     requested_wait.or_else(of_client).unwrap_or(of_route)
-}
-
-/// What the client asks for in a header, if that is a duration.
-fn requested_wait(headers: &HeaderMap) -> Option<Duration> {
-    humantime::parse_duration(headers.get(&WAIT)?.to_str().ok()?).ok()
 }
 
 #[cfg(test)]
@@ -74,14 +69,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_header_that_is_no_duration_counts_as_none() {
+    fn a_header_that_is_no_duration_counts_as_none_and_one_that_is_too_long_as_the_longest() {
         let asked_with = |value: &str| {
-            let mut headers = HeaderMap::new();
+            let mut headers = http::HeaderMap::new();
             headers.insert(&WAIT, value.parse().unwrap());
-            requested_wait(&headers)
+            duration_header(&headers, &WAIT)
         };
         assert_eq!(asked_with("1500ms"), Some(Duration::from_millis(1500)));
         assert_eq!(asked_with("0s"), Some(Duration::ZERO));
+        assert_eq!(asked_with("999999999999999999999s"), Some(Duration::MAX));
         for garbage in ["", "soon", "-5s", "5", "5s5s s"] {
             assert_eq!(asked_with(garbage), None, "{garbage}");
         }

@@ -146,10 +146,6 @@ fn reason_of(
     if state.attempts > 0 || is_tried(&target.name) {
         return None;
     }
-    // It comes after the targets of the requested model, whatever its rank.
-    if routed.is_left_out(index) {
-        return None;
-    }
     if !is_over && routed.is_left_out(index) && routed.fallback_from > Some(now) {
         // While the request waits for its model, other models rank below.
         return None;

@@ -59,6 +59,7 @@ impl Step<AuthorizedRequest> for RouteStep {
             candidates,
             route,
             fallback_from: None,
+            may_await_grant: true,
         })
     }
 }

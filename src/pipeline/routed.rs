@@ -42,6 +42,8 @@ pub(super) struct RoutedRequest {
     pub(super) route: Arc<Route>,
     /// From when on another model than the one asked for may answer. `None`: now.
     pub(super) fallback_from: Option<Instant>,
+    /// Whether the request may still wait for a grant of the fleet's quota.
+    pub(super) may_await_grant: bool,
 }
 
 impl RoutedRequest {
@@ -94,16 +96,31 @@ impl RoutedRequest {
     }
 
     /// Takes the best candidate that has quota left, if the queue is empty. Other models than the one asked
-    /// for are left out while the request waits for that.
+    /// for are left out while the request waits for that, or should wait for a grant of its quota.
     pub(super) fn enter(&self) -> Option<(usize, Permit)> {
         if self.fallback_from.is_none() {
-            return self.route.enter(self.remaining());
+            let may_enter = |candidate: &Candidate| {
+                candidate.index == 0
+                    || self.is_first_choice_model(candidate.index)
+                    || self.grant_due(Instant::now()).is_none()
+            };
+            return self.route.enter(self.remaining().take_while(may_enter));
         }
         let mut candidates: Candidates = self.remaining().collect();
         if left_out_until(&candidates, Instant::now()).is_some() {
             candidates.retain(|candidate| candidate.not_before.is_none());
         }
         self.route.enter(candidates.into_iter())
+    }
+
+    /// Until when the request should wait for a grant of quota for the model that it asks for, which the fleet
+    /// has left and this replica does not hold. `None` if it should not, or has waited.
+    pub(super) fn grant_due(&self, now: Instant) -> Option<Instant> {
+        if !self.may_await_grant {
+            return None;
+        }
+        let mut own = self.remaining().filter(|it| self.is_first_choice_model(it.index));
+        own.find_map(|candidate| candidate.grant_due(now))
     }
 
     /// Whether the candidate with this index has another model than the one that the request waits for.
@@ -187,6 +204,7 @@ impl RoutedRequest {
         }
         if reason.is_failure() {
             self.fallback_from = None;
+            self.may_await_grant = false;
         }
     }
 

@@ -210,6 +210,15 @@ impl Limit {
         }
     }
 
+    /// Whether `units` are there, or replicas share them and the fleet has as much left.
+    pub(super) fn is_in_fleet(&mut self, units: f64, now: Instant) -> bool {
+        let config = self.leased_config();
+        match (&mut self.shared, config) {
+            (Some(shared), Some(config)) => shared.leased.is_in_fleet(units, config, now),
+            _ => self.when(units, now) <= now,
+        }
+    }
+
     pub(super) fn take(&mut self, units: f64, now: Instant) {
         self.used.add(units, now);
         let is_limited = self.shared.is_some() && self.per_minute().is_some();

@@ -6,6 +6,7 @@
 //! the charge.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
@@ -35,6 +36,10 @@ pub struct QuotaLimits {
 /// the end. Without this Sluice would admit more than Bedrock does after idle time. Under load it costs
 /// nothing.
 pub const SAFETY_MARGIN: f64 = 0.03;
+
+/// How long a request waits at most for a grant of quota that the fleet has left: a few exchanges with the
+/// ledger.
+const GRANT_WAIT: Duration = Duration::from_millis(300);
 
 /// The part of a quota that ran out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -212,11 +217,23 @@ impl Quota {
         self.state().when(tokens, now)
     }
 
+    /// Until when a request of `tokens` should wait for its grant: this replica's lease has no room for it,
+    /// but the fleet has. `None` if there is room, if the quota is used up, or while the ledger is
+    /// unreachable.
+    pub fn grant_due(&self, tokens: u64, now: Instant) -> Option<Instant> {
+        self.lease.as_ref()?;
+        let mut state = self.state();
+        let is_due = state.when(tokens, now) > now
+            && state.requests.is_in_fleet(1.0, now)
+            && state.tokens.is_in_fleet(tokens as f64, now);
+        is_due.then_some(now + GRANT_WAIT)
+    }
+
     /// Whether there may be room for a request of `tokens` by `limit`. Requests in flight may give tokens back
     /// before; what they have taken of the requests a minute hardly ever comes back. What other replicas give
-    /// back is not known.
+    /// back is not known, and does not come within moments.
     pub fn may_have_room_by(&self, tokens: u64, limit: Instant, now: Instant) -> bool {
-        if self.lease.is_some() {
+        if self.lease.is_some() && limit > now + GRANT_WAIT {
             return true;
         }
         let mut state = self.state();
@@ -433,8 +450,6 @@ impl Drop for Reservation {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use proptest::prelude::*;
 
     use super::*;

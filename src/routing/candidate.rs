@@ -41,6 +41,16 @@ impl Candidate {
         }
     }
 
+    /// Until when the request should wait for this replica's lease of the target's quota, if that is all that
+    /// keeps it from the target.
+    pub fn grant_due(&self, now: Instant) -> Option<Instant> {
+        let (target, demand) = (&self.target, self.demand);
+        if !demand.draws_on_quota() || !target.is_free(demand, now) {
+            return None;
+        }
+        target.quota().grant_due(demand.tokens(), now)
+    }
+
     /// Whether it may serve the request by `limit`, as far as cooldown, quota and denials show.
     fn may_serve_by(&self, limit: Instant, now: Instant) -> bool {
         let (target, demand) = (&self.target, self.demand);

@@ -13,6 +13,9 @@
 //! A waiter may leave out some of its candidates until an instant, to stay with the model that it asks for. It
 //! keeps its place meanwhile, claims no quota of those that it leaves out, and the dispatcher wakes at that
 //! instant at the latest.
+//!
+//! A waiter leaves the queue without a target when none of its candidates can recover in its time any more,
+//! such as when the last of them is drained.
 
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
@@ -23,7 +26,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::candidate::{Candidate, Candidates, left_out_until};
+use super::candidate::{Candidate, Candidates, left_out_until, may_recover_by};
 use super::cooldown::Blocked;
 use super::permit::Permit;
 use super::target::Target;
@@ -49,6 +52,8 @@ pub struct TargetGroup {
 #[derive(Debug)]
 struct Waiter {
     candidates: Candidates,
+    /// When its wait ends at the latest.
+    wait_until: Instant,
     granted: oneshot::Sender<Grant>,
 }
 
@@ -71,7 +76,7 @@ pub struct QueuedRequest<'a> {
 }
 
 impl QueuedRequest<'_> {
-    /// Waits for the request's turn. `None` only if the group is gone.
+    /// Waits for the request's turn. `None` if no candidate can recover in time, or the group is gone.
     pub async fn granted(&mut self) -> Option<(usize, Permit)> {
         let Grant { index, permit, claimed_better } = (&mut self.granted).await.ok()?;
         self.claimed_better = claimed_better;
@@ -149,14 +154,20 @@ impl TargetGroup {
         candidates.filter(is_claimed).map(|candidate| candidate.index).collect()
     }
 
-    /// Joins the queue. Must be called within a tokio runtime.
-    pub fn enqueue(self: &Arc<Self>, flow: Flow, candidates: Candidates) -> QueuedRequest<'_> {
+    /// Joins the queue, for a request that waits until `wait_until`. Must be called within a tokio runtime.
+    pub fn enqueue(
+        self: &Arc<Self>,
+        flow: Flow,
+        candidates: Candidates,
+        wait_until: Instant,
+    ) -> QueuedRequest<'_> {
         self.dispatcher
             .get_or_init(|| AbortOnDropHandle::new(tokio::spawn(dispatch(Arc::downgrade(self)))));
         let best = candidates.first().filter(|candidate| candidate.demand.draws_on_quota());
         let cost = best.map_or(0, |candidate| candidate.demand.tokens());
         let (sender, granted) = oneshot::channel();
-        let ticket = self.queue().push(flow, cost, Waiter { candidates, granted: sender });
+        let waiter = Waiter { candidates, wait_until, granted: sender };
+        let ticket = self.queue().push(flow, cost, waiter);
         self.signal.waiter_joined();
         QueuedRequest { group: self, ticket, granted, claimed_better: Vec::new() }
     }
@@ -209,6 +220,7 @@ impl TargetGroup {
     fn dispatch_round(&self, now: Instant) -> Option<Instant> {
         let mut queue = self.queue();
         let mut served: Vec<(Ticket, Grant)> = Vec::new();
+        let mut hopeless: Vec<Ticket> = Vec::new();
         let mut claimed: SmallVec<[Arc<Quota>; 4]> = SmallVec::new();
         let mut next: Option<Instant> = None;
         for (ticket, waiter) in queue.iter() {
@@ -218,6 +230,13 @@ impl TargetGroup {
                     claimed.extend(claims.map(Arc::clone));
                     next = next.into_iter().chain(next_turn).min();
                 }
+                Turn::Never => hopeless.push(ticket),
+            }
+        }
+        for ticket in hopeless {
+            // Dropping its side of the channel ends its wait.
+            if queue.remove(ticket).is_some() {
+                self.signal.waiter_left();
             }
         }
         *self.claimed.lock() = claimed;
@@ -291,12 +310,15 @@ enum Turn<'a> {
         /// When it may have its turn without a signal, if that is known.
         next_turn: Option<Instant>,
     },
+    /// None can have room before the wait ends.
+    Never,
 }
 
 impl Waiter {
     fn try_dispatch(&self, claimed: &[Arc<Quota>], now: Instant) -> Turn<'_> {
         let left_out_until = left_out_until(&self.candidates, now);
         let mut first: Option<(Option<&Arc<Quota>>, Instant)> = None;
+        let mut waits_for_others = false;
         for candidate in &self.candidates {
             if left_out_until.is_some() && candidate.not_before.is_some() {
                 continue;
@@ -304,6 +326,7 @@ impl Waiter {
             let draws_on_quota = candidate.demand.draws_on_quota();
             let quota = draws_on_quota.then(|| candidate.target.quota());
             if quota.is_some_and(|quota| claimed.iter().any(|it| Arc::ptr_eq(it, quota))) {
+                waits_for_others = true;
                 continue;
             }
             match candidate.target.enter(candidate.demand, now) {
@@ -317,6 +340,10 @@ impl Waiter {
                 }
                 Err(Blocked::Until(_) | Blocked::Probing | Blocked::Drained) => {}
             }
+        }
+        // Who claims a quota may have room at its target, so a waiter behind need not look.
+        if !waits_for_others && !may_recover_by(&self.candidates, self.wait_until, now) {
+            return Turn::Never;
         }
         let (claims, due) = first.unzip();
         Turn::Wait {

@@ -59,8 +59,8 @@ pub struct AccessLogEntry<'a> {
     pub choice: Option<&'static str>,
     /// Time in the queue.
     pub queued_ms: u64,
-    /// Time to the head of the answer.
-    pub first_byte_ms: u64,
+    /// Time to the head of the answer; `None` if the client went away before it.
+    pub first_byte_ms: Option<u64>,
     /// Time to the last byte.
     pub duration_ms: u64,
     /// Bytes of the request body.
@@ -212,7 +212,7 @@ fn json(line: &AccessLogEntry<'_>, attempts: &[Attempt]) -> Vec<u8> {
         .some_plain("fallback_reason", line.fallback_reason)
         .some_plain("choice", line.choice)
         .number("queued_ms", line.queued_ms)
-        .number("first_byte_ms", line.first_byte_ms)
+        .some_number("first_byte_ms", line.first_byte_ms)
         .number("duration_ms", line.duration_ms)
         .number("request_bytes", line.request_bytes)
         .number("response_bytes", line.response_bytes);
@@ -301,7 +301,7 @@ mod tests {
             fallback_reason: None,
             choice: None,
             queued_ms: 1,
-            first_byte_ms: 2,
+            first_byte_ms: Some(2),
             duration_ms: 3,
             request_bytes: 4,
             response_bytes: 5,

@@ -94,6 +94,26 @@ impl Object {
         self
     }
 
+    /// Adds an integer if there is one.
+    pub(super) fn some_number(&mut self, name: &'static str, number: Option<u64>) -> &mut Object {
+        if let Some(number) = number {
+            self.number(name, number);
+        }
+        self
+    }
+
+    /// Adds an integer or null.
+    pub(super) fn number_or_null(
+        &mut self,
+        name: &'static str,
+        number: Option<u64>,
+    ) -> &mut Object {
+        match number {
+            Some(number) => self.number(name, number),
+            None => self.null(name),
+        }
+    }
+
     /// Adds a real number or null.
     pub(super) fn real_or_null(&mut self, name: &'static str, real: Option<f64>) -> &mut Object {
         match real {

@@ -63,8 +63,8 @@ pub struct Record<'a> {
     pub cost_usd: Option<f64>,
     /// Time in the queue.
     pub queued_ms: u64,
-    /// Time to the head of the answer.
-    pub first_byte_ms: u64,
+    /// Time to the head of the answer; `None` if the client went away before it.
+    pub first_byte_ms: Option<u64>,
     /// Time to the last byte.
     pub duration_ms: u64,
 }
@@ -131,7 +131,7 @@ fn json(record: &Record<'_>) -> Vec<u8> {
         .flag("estimated", record.is_estimated)
         .real_or_null("cost_usd", record.cost_usd)
         .number("queued_ms", record.queued_ms)
-        .number("first_byte_ms", record.first_byte_ms)
+        .number_or_null("first_byte_ms", record.first_byte_ms)
         .number("duration_ms", record.duration_ms);
     object.finish()
 }

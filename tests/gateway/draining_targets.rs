@@ -1,5 +1,10 @@
 //! Targets that an operator takes out of traffic, through the admin API.
 
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::time::Instant;
+
 use crate::support::ask::Ask;
 use crate::support::{Config, Gateway, PRIMARY, SECOND, Simulator, http};
 
@@ -52,6 +57,41 @@ async fn when_all_are_drained_a_request_is_refused_at_once() {
     assert!(answer.text().contains("drained"), "{}", answer.text());
     assert_eq!(answer.header("x-sluice-queued-ms"), Some("0"));
     assert!(simulator.log().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_in_the_queue_is_refused_when_the_last_of_its_targets_is_drained() {
+    let simulator = Simulator::start().await;
+    let config = Config::models(&simulator, 2)
+        .set("targets.sonnet-35.tpm", 9_000)
+        .set("targets.sonnet-35-v2.tpm", 9_000)
+        .set("queue.max_wait", "40s")
+        .without_admin_key();
+    let gateway = Gateway::start(&config).await;
+    let large = |prompt: &str| Ask::new(&gateway, prompt).max_tokens(4_000);
+    let _under_way: Vec<_> = (0..4).map(|_| large("slow sim:head_ms=20000").start()).collect();
+    simulator.sees("all four", |entry| entry.seq == 4).await;
+    let waiting = [
+        large("waits for any").start(),
+        large("waits for its model").header("x-sluice-wait-before-fallback", "30s").start(),
+    ];
+    gateway.has_waiting(2).await;
+    let began = Instant::now();
+    for target in gateway.targets().await {
+        let name = target["name"].as_str().unwrap();
+        assert_eq!(act(&gateway, name, "drain", None).await.status, 200);
+    }
+    for refused in waiting {
+        let answer = refused.await.unwrap();
+        assert_eq!(answer.status, 503, "{}", answer.text());
+        assert!(answer.text().contains("drained"), "{}", answer.text());
+    }
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    let all = json!([{ "target": "sonnet-35", "reason": "drained" },
+        { "target": "sonnet-35-v2", "reason": "drained" }]);
+    for line in gateway.access_log(2).await {
+        assert_eq!((&line["status"], &line["passed_over"]), (&json!(503), &all), "{line}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -195,6 +195,43 @@ async fn a_throttle_of_one_is_known_to_all_at_once() {
     assert_eq!(fleet.simulator.calls_to(PRIMARY).len(), 1);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_pause_the_requested_model_answers_as_long_as_the_fleet_has_quota_for_it() {
+    let (simulator, redis) = (Simulator::start().await, Redis::start().await);
+    let config = shared(Config::models(&simulator, 2), &redis)
+        .set(&format!("targets.{TARGET}.rpm"), 60)
+        .set("state.lease_idle", "500ms");
+    let gateways = [Gateway::start(&config).await, Gateway::start(&config).await];
+    for gateway in &gateways {
+        let replicas = async || replicas(&gateway.metrics().await);
+        eventually("both know of each other", replicas, |it| *it == 2.0).await;
+    }
+    for _ in 0..3 {
+        for gateway in &gateways {
+            let held = async || gateway.target(TARGET).await["quota"]["requests_held"].clone();
+            eventually("it has returned its lease", held, |held| *held == 0.0).await;
+            for number in 0..3 {
+                let answer = Ask::new(gateway, "hello").send().await;
+                assert_eq!(answer.header("x-sluice-model"), Some(PRIMARY), "request {number}");
+            }
+        }
+    }
+    // Once the fleet's quota is used up, a request waits no longer than a grant can take.
+    let mut fallbacks = 0;
+    for number in 0..80 {
+        let answer = Ask::new(&gateways[number % 2], "hello").send().await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let queued = answer.header("x-sluice-queued-ms").map_or(0, |it| it.parse().unwrap());
+        assert!(queued < 1_000u64, "{queued}");
+        fallbacks += usize::from(answer.header("x-sluice-model") == Some(SECOND));
+    }
+    assert!(fallbacks >= 10, "{fallbacks}");
+    for gateway in &gateways {
+        let waits = gateway.metrics().await.sum("sluice_fallback_waits_total", &[]);
+        assert_eq!(waits, 0.0, "no wait was configured");
+    }
+}
+
 /// What befalls Redis under load, and what the fleet makes of it: no request fails, and the quota
 /// is used, by whatever share, and not above it by more than a little.
 async fn goes_on(what: &str, befall: impl AsyncFnOnce(&Fleet)) {

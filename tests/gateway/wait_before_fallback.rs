@@ -127,14 +127,15 @@ async fn the_header_counts_before_the_client_and_the_client_before_the_route() {
         ("the route's, for want of a duration", patient(small()).header(HEADER, "soon").start()),
         ("the header's", hasty(small()).header(HEADER, "15s").start()),
         ("the bound's", hasty(small()).header(HEADER, "1h").start()),
+        ("the bound's again", hasty(small()).header(HEADER, "999999999999999999999s").start()),
     ];
-    gateway.has_waiting(4).await;
+    gateway.has_waiting(5).await;
     let past = hasty(small()).send().await;
     assert_eq!(model(&past), SECOND, "those that wait keep nobody from the other model");
     for (whose, asked) in waiting {
         assert_eq!(model(&asked.await.unwrap()), PRIMARY, "{whose}");
     }
-    assert_eq!(waits(&gateway, "first_choice").await, 4.0);
+    assert_eq!(waits(&gateway, "first_choice").await, 5.0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -240,7 +241,19 @@ async fn a_client_that_leaves_ends_its_wait() {
     let _under_way = fill(&gateway, &simulator, 6_000).await;
     let waiting = large(&gateway, "leaves").start();
     gateway.has_waiting(1).await;
+    tokio::time::sleep(Duration::from_millis(400)).await;
     waiting.abort();
     let ended = async || waits(&gateway, "ended").await;
     crate::support::patience::eventually("the wait ends", ended, |count| *count == 1.0).await;
+    let log = gateway.access_log(1).await;
+    assert_eq!(
+        (log[0]["outcome"].as_str(), log[0]["status"].as_u64()),
+        (Some("client_gone"), Some(0))
+    );
+    let waited = log[0]["queued_ms"].as_u64().unwrap();
+    assert!((350..=log[0]["duration_ms"].as_u64().unwrap()).contains(&waited), "{}", log[0]);
+    assert_eq!(log[0].get("first_byte_ms"), None, "it got no answer");
+    let metrics = gateway.metrics().await;
+    assert_eq!(metrics.sum("sluice_queue_wait_seconds_count", &[]), 1.0);
+    assert!(metrics.sum("sluice_queue_wait_seconds_sum", &[]) > 0.35);
 }

@@ -66,9 +66,10 @@ impl World {
         let group = &route.group;
         loop {
             let flow = Flow { client: "app".into(), priority: Priority::Normal };
+            let in_a_day = Instant::now() + Duration::from_secs(24 * 60 * 60);
             let mut permit = match group.enter(candidates.iter().cloned()) {
                 Some((_, permit)) => permit,
-                None => match group.enqueue(flow, candidates.clone()).granted().await {
+                None => match group.enqueue(flow, candidates.clone(), in_a_day).granted().await {
                     Some((_, permit)) => permit,
                     None => return,
                 },

@@ -60,6 +60,21 @@ pub(super) fn of(config: &Config) -> Vec<String> {
             Unrouted::Reject => "there are no routes: every request is refused".to_owned(),
         });
     }
+    let route_waits = config.routes.iter().enumerate().map(|(index, route)| {
+        (format!("routes[{index}]"), &route.targets, route.wait_before_fallback)
+    });
+    let legacy = config
+        .legacy
+        .enabled
+        .then(|| ("legacy".to_owned(), &config.legacy.models, config.legacy.wait_before_fallback));
+    for (place, targets, wait) in route_waits.chain(legacy) {
+        if !wait.is_zero() && has_one_model(config, targets) {
+            warnings.push(format!(
+                "{place}.wait_before_fallback has no effect: the targets have one model, so no \
+                 other model can answer"
+            ));
+        }
+    }
     let server = &config.server;
     let clients = server.tls.as_ref().and_then(|tls| tls.clients.as_ref());
     if server.listen == server.admin_listen
@@ -93,6 +108,17 @@ pub(super) fn of(config: &Config) -> Vec<String> {
         warnings.push("jobs.backend is set but the legacy endpoints are off: no job comes".into());
     }
     warnings
+}
+
+/// Whether the targets with these indices have the same model, in whatever regions.
+fn has_one_model(config: &Config, targets: &[usize]) -> bool {
+    let base = |target: &Target| {
+        let model = ModelId::new(target.base_model.as_ref().unwrap_or(&target.model)).ok()?;
+        model.base().map(str::to_owned)
+    };
+    let mut models = targets.iter().filter_map(|index| config.targets.get(*index)).map(base);
+    let first = models.next().flatten();
+    targets.len() < 2 || first.is_some() && models.all(|model| model == first)
 }
 
 /// The id that was probably meant by one that is not known; of a profile that of the profile.

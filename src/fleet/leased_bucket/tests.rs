@@ -176,6 +176,22 @@ fn the_ledgers_available_units_are_known_beside_the_held_ones() {
 }
 
 #[test]
+fn the_fleet_has_what_the_ledger_had_left_and_what_has_flowed_in_since() {
+    let now = Instant::now();
+    let status = status(LinkState::Connected);
+    let mut bucket = LeasedBucket::new(Arc::clone(&status), now);
+    assert!(bucket.is_in_fleet(1.0, CONFIG, now), "nothing is known to be used");
+    bucket.record_shortage(4.0, now);
+    request(&mut bucket, now).unwrap();
+    bucket.apply_grant(&grant(4.0, 0.0, Duration::ZERO), now);
+    assert!(bucket.is_in_fleet(4.0, CONFIG, now), "it holds them");
+    assert!(!bucket.is_in_fleet(5.0, CONFIG, now), "the ledger has none left");
+    assert!(bucket.is_in_fleet(5.0, CONFIG, now + SECOND));
+    set(&status, LinkState::Degraded(now));
+    assert!(!bucket.is_in_fleet(50.0, CONFIG, now + 5 * SECOND), "the ledger grants nothing");
+}
+
+#[test]
 fn without_the_ledger_it_has_its_share_of_the_flow_and_reports_it_later() {
     let now = Instant::now();
     let status = status(LinkState::Connected);

@@ -54,6 +54,7 @@ fn routed(candidates: &[usize]) -> RoutedRequest {
         candidates: candidates.iter().map(|position| CandidateState::new(*position)).collect(),
         route,
         fallback_from: None,
+        may_await_grant: true,
     }
 }
 

@@ -54,6 +54,11 @@ fn flow(client: &str) -> Flow {
     Flow { client: client.into(), priority: Priority::Normal }
 }
 
+/// The end of a wait that is longer than any here.
+fn in_an_hour() -> Instant {
+    Instant::now() + 3600 * SECOND
+}
+
 /// Uses all but `left` tokens of a target.
 fn use_up(target: &Arc<Target>, left: u64) {
     let available = target.quota().snapshot(Instant::now()).tokens_available.unwrap() as u64;
@@ -75,7 +80,7 @@ async fn served(route: &Route, waiters: &[(&'static str, u64)]) -> Vec<(&'static
     let mut queued: Vec<_> = waiters
         .iter()
         .map(|(client, tokens)| {
-            (client, route.group.enqueue(flow(client), candidates(route, *tokens)))
+            (client, route.group.enqueue(flow(client), candidates(route, *tokens), in_an_hour()))
         })
         .collect();
     let permits = join_all(queued.iter_mut().map(|(client, waiting)| async {
@@ -135,8 +140,8 @@ async fn targets_that_the_first_in_the_queue_does_not_claim_stay_in_use() {
 async fn a_request_that_leaves_the_queue_lets_the_next_go_at_once() {
     let route = route(&["tpm = 60000"]);
     use_up(&route.targets[0], 2000);
-    let big = route.group.enqueue(flow("big"), candidates(&route, 30_000));
-    let mut small = route.group.enqueue(flow("small"), candidates(&route, 1000));
+    let big = route.group.enqueue(flow("big"), candidates(&route, 30_000), in_an_hour());
+    let mut small = route.group.enqueue(flow("small"), candidates(&route, 1000), in_an_hour());
     assert!(timeout(SECOND, small.granted()).await.is_err(), "the quota is kept for the big one");
     let start = Instant::now();
     drop(big);
@@ -155,7 +160,7 @@ async fn only_requests_that_can_go_are_woken() {
     }) {}
     let mut queued: Vec<QueuedRequest<'_>> = ["a", "b", "c", "d"]
         .into_iter()
-        .map(|client| route.group.enqueue(flow(client), candidates(&route, 1)))
+        .map(|client| route.group.enqueue(flow(client), candidates(&route, 1), in_an_hour()))
         .collect();
     let mut permits = Vec::new();
     for served in 1..=4 {
@@ -175,7 +180,7 @@ async fn returned_quota_goes_to_the_first_in_the_queue_at_once() {
     let (_, mut holder) = route.enter(candidates(&route, 50_000).into_iter()).unwrap();
     holder.mark_sending();
     let start = Instant::now();
-    let mut first = route.group.enqueue(flow("first"), candidates(&route, 40_000));
+    let mut first = route.group.enqueue(flow("first"), candidates(&route, 40_000), in_an_hour());
     let reservation = holder.succeeded(SECOND);
     assert!(first.granted().now_or_never().is_none());
     let usage = Usage { input: 1000, ..Usage::default() };
@@ -191,7 +196,7 @@ async fn returned_quota_goes_to_the_first_in_the_queue_at_once() {
 async fn new_requests_do_not_overtake_the_queue() {
     let route = route(&["tpm = 60000"]);
     use_up(&route.targets[0], 2000);
-    let _big = route.group.enqueue(flow("big"), candidates(&route, 30_000));
+    let _big = route.group.enqueue(flow("big"), candidates(&route, 30_000), in_an_hour());
     assert!(route.enter(candidates(&route, 1000).into_iter()).is_none());
 }
 
@@ -207,7 +212,7 @@ async fn predicted_and_real_wait(quotas: &[&str], waiting: usize, tokens: u64) -
     }
     let (_, predicted) = {
         let _queued: Vec<_> = (0..waiting)
-            .map(|_| route.group.enqueue(flow("others"), candidates(&route, tokens)))
+            .map(|_| route.group.enqueue(flow("others"), candidates(&route, tokens), in_an_hour()))
             .collect();
         route.group.due(&candidates(&route, tokens), Instant::now()).unwrap()
     };
@@ -278,7 +283,7 @@ async fn random_request(route: &Arc<Route>, rng: &mut fastrand::Rng) {
         Some(entered) => entered,
         None => {
             let client = ["a", "b", "c"][rng.usize(..3)];
-            let mut waiting = route.group.enqueue(flow(client), candidates);
+            let mut waiting = route.group.enqueue(flow(client), candidates, in_an_hour());
             if rng.u8(..4) == 0 {
                 // Leaves the queue, perhaps at the moment in which it is served.
                 for _ in 0..rng.u8(..4) {
@@ -317,7 +322,7 @@ async fn operations_without_quota_and_queued_requests_do_not_delay_each_other() 
         Candidate { index: 0, target: Arc::clone(target), demand, not_before: None }
     };
     use_up(target, 10);
-    let mut waiting = route.group.enqueue(flow("a"), candidates(&route, 500));
+    let mut waiting = route.group.enqueue(flow("a"), candidates(&route, 500), in_an_hour());
     assert!(
         route.enter([counting()].into_iter()).is_some(),
         "it passes requests that wait for tokens"
@@ -331,7 +336,8 @@ async fn operations_without_quota_and_queued_requests_do_not_delay_each_other() 
     permit.throttled(crate::quota::Dimension::Unknown, false, &cause);
     assert!(route.enter([counting()].into_iter()).is_none());
     let count: Candidates = [counting()].into_iter().collect();
-    let mut counts = route.group.enqueue(Flow { priority: Priority::High, ..flow("b") }, count);
+    let mut counts =
+        route.group.enqueue(Flow { priority: Priority::High, ..flow("b") }, count, in_an_hour());
     let (at, _) =
         timeout(60 * SECOND, waiting.granted()).await.map(|it| (Instant::now(), it)).unwrap();
     let (_, permit) = timeout(120 * SECOND, counts.granted()).await.unwrap().unwrap();
@@ -373,7 +379,8 @@ fn throttle(target: &Arc<Target>) {
 async fn a_request_that_stays_with_its_first_target_takes_it_as_soon_as_it_has_room() {
     let route = route(&["tpm = 60000", "tpm = 60000"]);
     use_up(&route.targets[0], 0);
-    let mut waiting = route.group.enqueue(flow("a"), first_alone_for(&route, 3000, 5 * SECOND));
+    let mut waiting =
+        route.group.enqueue(flow("a"), first_alone_for(&route, 3000, 5 * SECOND), in_an_hour());
     let (index, after, _) = turn(&mut waiting).await;
     assert_eq!(index, 0);
     assert!((2.9..3.2).contains(&after), "{after}");
@@ -384,9 +391,11 @@ async fn it_gets_another_target_when_its_time_is_over_and_no_later() {
     let route = route(&["tpm = 60000", "tpm = 60000"]);
     let _in_flight = lend_all(&route.targets[0]);
     let wait = Duration::from_millis(4321);
-    let mut waiting = route.group.enqueue(flow("a"), first_alone_for(&route, 9000, wait));
+    let mut waiting =
+        route.group.enqueue(flow("a"), first_alone_for(&route, 9000, wait), in_an_hour());
     // One that claims nothing, since another claims the quota of its first target.
-    let mut behind = route.group.enqueue(flow("b"), first_alone_for(&route, 9000, wait / 2));
+    let mut behind =
+        route.group.enqueue(flow("b"), first_alone_for(&route, 9000, wait / 2), in_an_hour());
     let (index, after, _permit) = turn(&mut behind).await;
     assert_eq!(index, 1);
     assert!((2.16..2.17).contains(&after), "{after}");
@@ -401,8 +410,9 @@ async fn it_claims_no_quota_of_the_targets_that_it_leaves_out() {
     let _in_flight = lend_all(&route.targets[0]);
     use_up(&route.targets[1], 2000);
     // The second quota, which will suffice for it before the first.
-    let patient = route.group.enqueue(flow("a"), first_alone_for(&route, 30_000, 20 * SECOND));
-    let mut plain = route.group.enqueue(flow("b"), candidates(&route, 2000));
+    let patient =
+        route.group.enqueue(flow("a"), first_alone_for(&route, 30_000, 20 * SECOND), in_an_hour());
+    let mut plain = route.group.enqueue(flow("b"), candidates(&route, 2000), in_an_hour());
     let (index, after, _permit) = turn(&mut plain).await;
     assert_eq!((index, after), (1, 0.0));
     drop(patient);
@@ -414,9 +424,11 @@ async fn it_keeps_its_place_among_those_that_use_every_target() {
     use_up(&route.targets[0], 0);
     use_up(&route.targets[1], 0);
     let start = Instant::now();
-    let mut first = route.group.enqueue(flow("a"), first_alone_for(&route, 3000, 60 * SECOND));
-    let mut others: Vec<_> =
-        (0..6).map(|_| route.group.enqueue(flow("b"), candidates(&route, 3000))).collect();
+    let mut first =
+        route.group.enqueue(flow("a"), first_alone_for(&route, 3000, 60 * SECOND), in_an_hour());
+    let mut others: Vec<_> = (0..6)
+        .map(|_| route.group.enqueue(flow("b"), candidates(&route, 3000), in_an_hour()))
+        .collect();
     let (index, after, _permit) = turn(&mut first).await;
     assert_eq!(index, 0);
     assert!((2.9..3.2).contains(&after), "six more wait for the same target: {after}");
@@ -435,14 +447,16 @@ async fn it_does_not_wait_for_a_target_that_cannot_serve_it_in_time() {
     for (why, change) in [("drained", drained), ("cooling", |target| throttle(target))] {
         let route = route(&["tpm = 60000", "tpm = 60000"]);
         change(&route.targets[0]);
-        let mut waiting = route.group.enqueue(flow("a"), first_alone_for(&route, 1000, 5 * SECOND));
+        let mut waiting =
+            route.group.enqueue(flow("a"), first_alone_for(&route, 1000, 5 * SECOND), in_an_hour());
         let (index, after, _permit) = turn(&mut waiting).await;
         assert_eq!((index, after), (1, 0.0), "{why} before");
         drop(waiting);
 
         let route = self::route(&["tpm = 60000", "tpm = 60000"]);
         use_up(&route.targets[0], 0);
-        let mut waiting = route.group.enqueue(flow("a"), first_alone_for(&route, 4000, 5 * SECOND));
+        let mut waiting =
+            route.group.enqueue(flow("a"), first_alone_for(&route, 4000, 5 * SECOND), in_an_hour());
         assert!(timeout(SECOND, waiting.granted()).await.is_err());
         change(&route.targets[0]);
         let (index, after, _permit) = turn(&mut waiting).await;
@@ -469,7 +483,7 @@ async fn it_waits_for_a_quota_only_if_that_may_have_room_in_time() {
             spend(target, 0);
         }
         let patient = first_alone_for(&route, tokens, wait * SECOND);
-        let mut waiting = route.group.enqueue(flow("a"), patient);
+        let mut waiting = route.group.enqueue(flow("a"), patient, in_an_hour());
         let (got, after, _permit) = turn(&mut waiting).await;
         assert_eq!(got, index, "{quota} for {tokens}");
         assert!((least..least + 0.2).contains(&after), "{quota} for {tokens}: {after}");
@@ -477,7 +491,8 @@ async fn it_waits_for_a_quota_only_if_that_may_have_room_in_time() {
     // What requests in flight give back is not known before.
     let route = route(&["tpm = 60000", "tpm = 60000"]);
     let in_flight = lend_all(&route.targets[0]);
-    let mut waiting = route.group.enqueue(flow("a"), first_alone_for(&route, 50_000, 5 * SECOND));
+    let mut waiting =
+        route.group.enqueue(flow("a"), first_alone_for(&route, 50_000, 5 * SECOND), in_an_hour());
     assert!(timeout(SECOND, waiting.granted()).await.is_err());
     in_flight.release();
     assert_eq!(turn(&mut waiting).await.0, 0);
@@ -487,7 +502,8 @@ async fn it_waits_for_a_quota_only_if_that_may_have_room_in_time() {
 async fn it_waits_for_a_cooldown_that_ends_in_time() {
     let route = route(&["tpm = 60000", "tpm = 60000"]);
     throttle(&route.targets[0]);
-    let mut waiting = route.group.enqueue(flow("a"), first_alone_for(&route, 100, 90 * SECOND));
+    let mut waiting =
+        route.group.enqueue(flow("a"), first_alone_for(&route, 100, 90 * SECOND), in_an_hour());
     let (index, after, _permit) = turn(&mut waiting).await;
     assert_eq!(index, 0);
     assert!((59.9..60.2).contains(&after), "{after}");
@@ -497,7 +513,8 @@ async fn it_waits_for_a_cooldown_that_ends_in_time() {
 async fn its_time_can_be_cut_while_it_waits() {
     let route = route(&["tpm = 60000", "tpm = 60000"]);
     let _in_flight = lend_all(&route.targets[0]);
-    let mut waiting = route.group.enqueue(flow("a"), first_alone_for(&route, 30_000, 20 * SECOND));
+    let mut waiting =
+        route.group.enqueue(flow("a"), first_alone_for(&route, 30_000, 20 * SECOND), in_an_hour());
     assert!(timeout(SECOND, waiting.granted()).await.is_err());
     waiting.use_all_from(Instant::now() + 2 * SECOND);
     waiting.use_all_from(Instant::now() + 9 * SECOND);
@@ -510,7 +527,8 @@ async fn its_time_can_be_cut_while_it_waits() {
 async fn a_request_without_a_slot_takes_only_what_no_waiter_claims() {
     let route = route(&["tpm = 60000", "tpm = 60000"]);
     use_up(&route.targets[0], 5000);
-    let mut big = route.group.enqueue(flow("a"), first_alone_for(&route, 30_000, 60 * SECOND));
+    let mut big =
+        route.group.enqueue(flow("a"), first_alone_for(&route, 30_000, 60 * SECOND), in_an_hour());
     assert!(timeout(SECOND, big.granted()).await.is_err());
     let small = || candidates(&route, 1000).into_iter();
     assert!(route.enter(small()).is_none(), "others wait");
@@ -518,4 +536,38 @@ async fn a_request_without_a_slot_takes_only_what_no_waiter_claims() {
     assert_eq!(index, 1, "the first one's quota is kept for the big one");
     let of_first = small().take(1);
     assert!(route.group.enter_past_queue(of_first).is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_waiter_is_told_at_once_when_none_of_its_targets_can_recover_in_its_time() {
+    let route = route(&["tpm = 60000", "tpm = 60000"]);
+    let [first, second] = [&route.targets[0], &route.targets[1]];
+    use_up(first, 0);
+    use_up(second, 0);
+    let wait_until = Instant::now() + 30 * SECOND;
+    let mut waiting = route.group.enqueue(flow("a"), candidates(&route, 20_000), wait_until);
+    let mut behind = route.group.enqueue(flow("b"), candidates(&route, 20_000), in_an_hour());
+    first.drain(true);
+    assert!(timeout(SECOND, waiting.granted()).await.is_err(), "the second may have room");
+    let start = Instant::now();
+    second.drain(true);
+    assert!(timeout(SECOND, waiting.granted()).await.unwrap().is_none());
+    assert!(timeout(SECOND, behind.granted()).await.unwrap().is_none());
+    assert_eq!((route.group.waiting(), start.elapsed()), (0, Duration::ZERO));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_waiter_outlasts_a_cooldown_that_ends_in_its_time_and_none_that_does_not() {
+    let route = route(&["tpm = 60000"]);
+    use_up(&route.targets[0], 0);
+    let mut short =
+        route.group.enqueue(flow("a"), candidates(&route, 5_000), Instant::now() + 30 * SECOND);
+    let mut long = route.group.enqueue(flow("b"), candidates(&route, 5_000), in_an_hour());
+    let permit = route.targets[0].enter(demand(0), Instant::now()).unwrap();
+    let cause =
+        OutageCause { reason: OutageReason::Exhausted, message: String::new(), request_id: None };
+    permit.take_out(60 * SECOND, true, &cause);
+    assert!(timeout(2 * SECOND, short.granted()).await.unwrap().is_none());
+    let (index, _permit) = timeout(90 * SECOND, long.granted()).await.unwrap().unwrap();
+    assert_eq!(index, 0);
 }

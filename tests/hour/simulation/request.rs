@@ -119,7 +119,7 @@ impl Journey<'_> {
         let _place = self.world.waiting.enter(self.request.text_bytes, None).ok()?;
         let flow = Flow { client: self.request.client.into(), priority: self.request.priority };
         let granted = {
-            let mut waiting = group.enqueue(flow, self.candidates.clone());
+            let mut waiting = group.enqueue(flow, self.candidates.clone(), give_up);
             timeout_at(give_up, waiting.granted()).await
         };
         let waited = now.elapsed();

@@ -61,6 +61,23 @@ fn requests_do_not_wait_for_their_model_unless_the_config_says_so() {
 }
 
 #[test]
+fn a_wait_before_a_fallback_that_no_other_model_follows_is_warned_about() {
+    let warned = |second: &str, keys: &str| {
+        let text = format!(
+            "targets.a.model = 'anthropic.claude-3-haiku-20240307-v1:0'\n\
+             targets.b.model = '{second}'\n\
+             [[routes]]\nmodels = ['*']\ntargets = ['a', 'b']\n{keys}"
+        );
+        let warnings = file(&text).unwrap().warnings;
+        warnings.iter().any(|it| it.starts_with("routes[0].wait_before_fallback has no effect"))
+    };
+    let wait = "wait_before_fallback = '5s'";
+    assert!(warned("eu.anthropic.claude-3-haiku-20240307-v1:0", wait));
+    assert!(!warned("eu.anthropic.claude-3-haiku-20240307-v1:0", ""));
+    assert!(!warned("anthropic.claude-3-5-sonnet-20240620-v1:0", wait));
+}
+
+#[test]
 fn no_limit_stands_unless_it_is_set() {
     let limits = Limits {
         key: LimitKey::AccessKey,
