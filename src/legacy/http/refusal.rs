@@ -22,7 +22,7 @@ pub(super) enum Refusal {
     AdminKey,
     #[error("{}", match .0 {
         AuthError::UnknownKey => "The bearer key is not valid",
-        AuthError::ExpiredKey => "The bearer key has expired",
+        AuthError::ExpiredKey(_) => "The bearer key has expired",
         AuthError::Token(TokenError::Expired) => "The token has expired",
         AuthError::Token(TokenError::NoKeys) => "The token can't be checked yet",
         AuthError::Token(_) => "The token is not valid",
