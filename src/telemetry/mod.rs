@@ -25,7 +25,7 @@ mod upstream_request_id;
 pub mod usage_log;
 mod usage_sums;
 
-pub(crate) use causes::with_causes;
+pub(crate) use causes::{in_words, with_causes};
 pub use diversion::{Choice, PassedOver, PassedOverReason, PassedOverTargets};
 pub use failures::Failures;
 pub use labels::LabelId;
