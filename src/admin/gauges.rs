@@ -30,7 +30,7 @@ pub(super) fn sample(gateway: &Gateway) {
     }
     sample_expiry(gateway);
     let fresh = gateway.router.credentials().iter().all(|provider| provider.is_fresh());
-    metrics.dependency_up.with_label_values(&["credentials"]).set(i64::from(fresh));
+    metrics.dependencies.gauges().with_label_values(&["credentials"]).set(i64::from(fresh));
 }
 
 fn sample_target(metrics: &Metrics, target: &Target, now: Instant) {

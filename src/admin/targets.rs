@@ -1,5 +1,7 @@
 //! `/admin/targets`: every target with its state, quota and queue.
 
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use aws_smithy_types::date_time::{DateTime, Format};
@@ -11,7 +13,7 @@ use tokio::time::Instant;
 use crate::bedrock::Date;
 use crate::config::ModelLife;
 use crate::pipeline::Gateway;
-use crate::quota::Snapshot;
+use crate::quota::{QueueSignal, Snapshot};
 use crate::routing::access::DeniedOperation;
 use crate::routing::cooldown::State;
 use crate::routing::{Outage, Target};
@@ -65,6 +67,9 @@ pub(super) struct Entry<'a> {
     latency_ms: f64,
     /// Requests in its queue, which it shares with the targets of its group.
     waiters: usize,
+    /// The first target of the config with the same queue; left out at that one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shares_queue_of: Option<&'a str>,
 }
 
 /// The end of a model.
@@ -127,8 +132,14 @@ pub(super) fn entries(gateway: &Gateway) -> Vec<Entry<'_>> {
     let now = Instant::now();
     // Both are in the order of the config.
     let targets = gateway.router.targets().iter().zip(&gateway.config.targets);
+    let mut first_of_queue: HashMap<*const QueueSignal, &str> = HashMap::new();
     targets
-        .map(|(target, configured)| entry(target, gateway.config.model_life(configured), now))
+        .map(|(target, configured)| {
+            let first = *first_of_queue.entry(Arc::as_ptr(target.signal())).or_insert(&target.name);
+            let shares_queue_of = Some(first).filter(|it| *it != &*target.name);
+            let life = gateway.config.model_life(configured);
+            Entry { shares_queue_of, ..entry(target, life, now) }
+        })
         .collect()
 }
 
@@ -184,6 +195,7 @@ fn entry(target: &Target, life: Option<ModelLife>, now: Instant) -> Entry<'_> {
         bytes_per_token: target.estimator.bytes_per_token(),
         latency_ms: target.latency.average().as_secs_f64() * 1e3,
         waiters: target.signal().waiting(),
+        shares_queue_of: None,
     }
 }
 

@@ -13,6 +13,7 @@ mod man;
 mod operate;
 mod progress;
 mod reload;
+mod rest;
 mod serve;
 mod simulate;
 mod tail;

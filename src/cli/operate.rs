@@ -5,6 +5,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::admin_port::{AdminPort, AdminPortArguments, AdminPortError, TargetAction};
+use super::rest::rest;
 use super::{print, print_error, runtime};
 
 /// Arguments of a command without others.
@@ -78,12 +79,14 @@ pub(super) fn list(arguments: ListArguments) -> Result<(), String> {
         return Ok(());
     }
     let Listed { targets } = call(list_targets(&admin_port))?;
-    let width = |text: fn(&Target) -> &str| targets.iter().map(|it| text(it).chars().count()).max();
-    let (names, states) = (width(|it| &it.name), width(|it| &it.state));
-    let (names, states) = (names.unwrap_or_default(), states.unwrap_or_default());
+    let width = |text: fn(&Target) -> String| {
+        targets.iter().map(|it| text(it).chars().count()).max().unwrap_or_default()
+    };
+    let (names, states) = (width(|it| it.name.clone()), width(Target::state_and_rest));
     for target in &targets {
-        let Target { name, model, region, state } = target;
-        print(&format!("{name:names$}  {state:states$}  {model} in {region}"));
+        let Target { name, model, region, .. } = target;
+        let (state, reasons) = (target.state_and_rest(), target.reasons());
+        print(&format!("{name:names$}  {state:states$}  {model} in {region}{reasons}"));
     }
     Ok(())
 }
@@ -105,6 +108,65 @@ struct Target {
     region: String,
     /// `available`, `probing`, `cooling` or `drained`.
     state: String,
+    cooldown_remaining: Option<f64>,
+    out: Option<Outage>,
+    #[serde(default)]
+    denied: Vec<Denied>,
+}
+
+/// Why a target is out.
+#[derive(Debug, Deserialize)]
+struct Outage {
+    reason: String,
+    #[serde(default)]
+    message: String,
+}
+
+/// An operation that a target has denied.
+#[derive(Debug, Deserialize)]
+struct Denied {
+    operation: String,
+    /// Whether requests avoid the operation.
+    is_confirmed: bool,
+    retry_in: Option<f64>,
+    #[serde(default)]
+    error: String,
+    #[serde(default)]
+    message: String,
+}
+
+impl Target {
+    /// The state, and how long a cooldown lasts.
+    fn state_and_rest(&self) -> String {
+        match self.cooldown_remaining {
+            Some(left) => format!("{} {}", self.state, rest(left)),
+            None => self.state.clone(),
+        }
+    }
+
+    /// Why it is out and what it denies, each after a semicolon; empty for a target that takes everything.
+    fn reasons(&self) -> String {
+        let mut reasons = Vec::new();
+        // The state says that it is drained, and the denials follow.
+        let is_said = |outage: &&Outage| outage.reason != self.state && outage.reason != "denied";
+        if let Some(Outage { reason, message }) = self.out.as_ref().filter(is_said) {
+            reasons.push(format!("{reason}: {message}"));
+        }
+        for denied in self.denied.iter().filter(|it| it.is_confirmed) {
+            let Denied { operation, error, message, .. } = denied;
+            let tried = denied.retry_in.map(|left| format!(", tried again in {}", rest(left)));
+            let tried = tried.unwrap_or_default();
+            reasons.push(format!("denies {operation}{tried}: {error}: {message}"));
+        }
+        // A message may have several lines, and characters that a terminal obeys.
+        let plain = |reason: String| {
+            let words: String =
+                reason.chars().map(|it| if it.is_control() { ' ' } else { it }).collect();
+            let words = words.split_whitespace().collect::<Vec<_>>().join(" ");
+            format!("; {}", words.trim_end_matches(':'))
+        };
+        reasons.into_iter().map(plain).collect()
+    }
 }
 
 fn call<T>(call: impl Future<Output = Result<T, AdminPortError>>) -> Result<T, String> {

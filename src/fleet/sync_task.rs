@@ -16,6 +16,9 @@ use super::shared::{FleetListener, LeaseHolder, RunningCooldown, Shared};
 use super::status::{FleetStatus, LinkState};
 use crate::system::time::{sleep, sleep_until};
 
+/// Its name among the dependencies.
+const DEPENDENCY: &str = "redis";
+
 /// Entries of one command; more are synced in several commands in a row.
 const BATCH: usize = 200;
 
@@ -372,7 +375,7 @@ impl SyncTask {
     /// Redis answers.
     fn connected(&mut self) {
         self.log.record(None);
-        self.shared.metrics.dependency_up.with_label_values(&["redis"]).set(1);
+        self.shared.metrics.dependencies.works(DEPENDENCY);
         self.update_status(|status| {
             status.link = match status.link {
                 LinkState::Connecting | LinkState::Connected => LinkState::Connected,
@@ -394,7 +397,8 @@ impl SyncTask {
     /// Redis does not answer.
     fn disconnected(&mut self, error: &FleetError) {
         self.log.record(Some(error));
-        self.shared.metrics.dependency_up.with_label_values(&["redis"]).set(0);
+        let address = self.shared.server.address();
+        self.shared.metrics.dependencies.fails(DEPENDENCY, format_args!("{address}: {error}"));
         let now = Instant::now();
         if let LinkState::Degraded(_) = self.shared.status.load().link {
             return;

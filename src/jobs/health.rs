@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwapOption;
-use prometheus::IntGauge;
 use tokio::time::Instant;
 
 use super::JobsError;
@@ -15,7 +14,10 @@ use super::grace::GracePeriod;
 use super::store::Store;
 use crate::config;
 use crate::storage::StoreError;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Dependencies, Metrics};
+
+/// Its name among the dependencies.
+const DEPENDENCY: &str = "job_queue";
 
 #[derive(Debug)]
 pub(super) struct Health {
@@ -23,18 +25,18 @@ pub(super) struct Health {
     is_up: AtomicBool,
     /// Why the store is down; `None` before the first check, and while the store is up.
     problem: ArcSwapOption<String>,
-    gauge: IntGauge,
+    dependencies: Arc<Dependencies>,
     grace: GracePeriod,
 }
 
 impl Health {
     /// The health of a store that was not checked yet.
     pub(super) fn new(config: &config::Jobs, store: Store, metrics: &Arc<Metrics>) -> Health {
-        let gauge = metrics.dependency_up.with_label_values(&["job_queue"]);
-        gauge.set(0);
+        let dependencies = Arc::clone(&metrics.dependencies);
+        dependencies.is_unchecked(DEPENDENCY);
         let grace = GracePeriod::new(config);
         let (is_up, problem) = (AtomicBool::new(false), ArcSwapOption::empty());
-        Health { store, is_up, problem, gauge, grace }
+        Health { store, is_up, problem, dependencies, grace }
     }
 
     /// Whether the last call succeeded.
@@ -85,7 +87,10 @@ impl Health {
         let problem = state.err().map(|problem| Arc::new(problem.to_owned()));
         let known = self.problem.swap(problem);
         let was_up = self.is_up.swap(state.is_ok(), Ordering::AcqRel);
-        self.gauge.set(i64::from(state.is_ok()));
+        match state {
+            Ok(()) => self.dependencies.works(DEPENDENCY),
+            Err(error) => self.dependencies.fails(DEPENDENCY, error),
+        }
         match state {
             Ok(()) if !was_up => tracing::info!("the job queue is reachable"),
             // The first failed check is logged, too.

@@ -122,7 +122,7 @@ impl Cause {
 pub(super) struct Shortage {
     /// Number of candidates by cause, in the order of [`Cause::ALL`].
     counts: [usize; Cause::ALL.len()],
-    /// The target that has room first, if that is known.
+    /// The target that should be available first, if that is known.
     first: Option<String>,
     /// The requested model, if no route names it: it is its own only target.
     model: Option<String>,

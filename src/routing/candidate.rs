@@ -31,8 +31,8 @@ pub struct Candidate {
 pub type Candidates = SmallVec<[Candidate; 4]>;
 
 impl Candidate {
-    /// Whether its target may have room by `limit`. A quota may have room before it is due, since requests in
-    /// flight may give some back; a cooldown ends when it ends.
+    /// Whether its target may have quota left by `limit`. A quota may have some left before it is due, since
+    /// requests in flight may give some back; a cooldown ends when it ends.
     fn may_recover_by(&self, limit: Instant, now: Instant) -> bool {
         match self.target.state_for(self.demand, now) {
             State::Cooling(until) => until <= limit,
@@ -51,7 +51,7 @@ impl Candidate {
     }
 }
 
-/// Whether a candidate may have room by `limit`; a wait that is bound to fail is not begun.
+/// Whether a candidate may have quota left by `limit`; a wait that is bound to fail is not begun.
 pub fn may_recover_by(candidates: &[Candidate], limit: Instant, now: Instant) -> bool {
     candidates.iter().any(|candidate| candidate.may_recover_by(limit, now))
 }

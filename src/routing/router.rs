@@ -137,7 +137,7 @@ impl Route {
         })
     }
 
-    /// Takes the first candidate that has room, if the queue is empty. Touches nothing else of the group.
+    /// Takes the first candidate that has quota left, if the queue is empty. Touches nothing else of the group.
     pub fn enter(&self, candidates: impl Iterator<Item = Candidate>) -> Option<(usize, Permit)> {
         target_group::enter(&self.signal, candidates)
     }

@@ -1,11 +1,11 @@
 //! Targets that can stand in for one another, and the queue of requests that wait for any of them.
 //!
-//! While the queue is empty, a request takes the first target with room and touches nothing but that target.
+//! While the queue is empty, a request takes the first target that has quota left and touches nothing but that target.
 //! Otherwise it joins the queue. A task of the group, the dispatcher, hands out targets in the queue's order;
 //! it wakes on the [`QueueSignal`] and when the next target is due. So no request overtakes another, and only
 //! those wake that can go.
 //!
-//! A queued request that finds no quota left claims the quota that will have room for it first: none behind it takes
+//! A queued request that finds no quota left claims the quota that will suffice for it first: none behind it takes
 //! from that quota. So small requests do not starve a large one, while targets that it does not claim stay in
 //! use. Operations that draw on no quota, such as CountTokens, do not wait for those that do, nor the other
 //! way round.
@@ -116,12 +116,12 @@ impl TargetGroup {
         self.signal.waiting()
     }
 
-    /// Takes the first candidate that has room, if the queue is empty.
+    /// Takes the first candidate that has quota left, if the queue is empty.
     pub fn enter(&self, candidates: impl Iterator<Item = Candidate>) -> Option<(usize, Permit)> {
         enter(&self.signal, candidates)
     }
 
-    /// Takes the first candidate that has room and whose quota no waiter claims, for a request that the queue
+    /// Takes the first candidate that has quota left and whose quota no waiter claims, for a request that the queue
     /// has no slot for. It takes nothing that a waiter is about to get.
     pub fn enter_past_queue(
         &self,
@@ -238,7 +238,7 @@ impl TargetGroup {
     }
 }
 
-/// Takes the first candidate that has room, if the queue of this signal is empty. Operations that draw on no
+/// Takes the first candidate that has quota left, if the queue of this signal is empty. Operations that draw on no
 /// quota pass the queue: they take nothing from those in it.
 pub(super) fn enter(
     signal: &QueueSignal,
@@ -282,9 +282,9 @@ fn report_backlogs(queue: &FairQueue<Waiter>, served: &[(Ticket, Grant)], now: I
 }
 
 enum Turn<'a> {
-    /// A candidate has room.
+    /// A candidate has quota left.
     Go(Grant),
-    /// None has room.
+    /// None has quota left.
     Wait {
         /// The quota that the waiter claims, if it waits for one. Otherwise those behind may take what comes.
         claims: Option<&'a Arc<Quota>>,

@@ -10,6 +10,7 @@ use prometheus::{
 };
 
 use super::dashboard_totals::DashboardTotals;
+use super::dependencies::Dependencies;
 use super::diversion::Choice;
 use super::labels::Labels;
 use super::last_reload::LastReload;
@@ -89,7 +90,7 @@ pub struct Metrics {
     pub usage_log_reopened: IntCounterVec,
     pub process_log_dropped: IntCounterVec,
     pub trace_spans: IntCounterVec,
-    pub dependency_up: IntGaugeVec,
+    pub dependencies: Arc<Dependencies>,
     /// SQLite files that were found deleted or replaced, by dependency.
     pub store_files_replaced: IntCounterVec,
     /// What was dropped instead of being kept for a store that was gone, by dependency.
@@ -390,11 +391,11 @@ impl Metrics {
                 "Spans by what became of them: sent, refused, failed or dropped.",
                 &["result"],
             ),
-            dependency_up: gauges(
+            dependencies: Arc::new(Dependencies::new(gauges(
                 "sluice_dependency_up",
                 "Whether what the gateway depends on works: 1 yes, 0 no.",
                 &["dependency"],
-            ),
+            ))),
             store_files_replaced: counters(
                 "sluice_store_files_replaced_total",
                 "Times that the SQLite file of a store was found deleted or replaced, and opened anew.",

@@ -8,6 +8,7 @@ pub mod access_log;
 pub mod audit;
 mod causes;
 pub mod dashboard_totals;
+mod dependencies;
 mod diversion;
 mod failures;
 mod json;
@@ -26,6 +27,7 @@ pub mod usage_log;
 mod usage_sums;
 
 pub(crate) use causes::{in_words, with_causes};
+pub use dependencies::Dependencies;
 pub use diversion::{Choice, PassedOver, PassedOverReason, PassedOverTargets};
 pub use failures::Failures;
 pub use labels::LabelId;

@@ -101,9 +101,7 @@ class Fixture {
   async load(options = {}) {
     const context = await browser.newContext(options);
     const page = await context.newPage();
-    page.said = [];
-    page.on("console", (message) => { if (message.type() === "error" || message.type() === "warning") page.said.push(message.text()); });
-    page.on("pageerror", (error) => page.said.push(error.message));
+    listen(page);
     page.asked = [];
     page.on("request", (request) => page.asked.push(request.url()));
     await page.goto(this.url);
@@ -117,6 +115,19 @@ class Fixture {
   }
 }
 
+// Keeps what the page or the browser says of errors.
+function listen(page) {
+  page.said = [];
+  page.on("console", (message) => { if (message.type() === "error" || message.type() === "warning") page.said.push(message.text()); });
+  page.on("pageerror", (error) => page.said.push(error.message));
+}
+
+// Closes a page, which must have said nothing but what is expected.
+async function close(page, isExpected = () => false) {
+  await page?.context().close();
+  assert.deepEqual((page?.said ?? []).filter((text) => !isExpected(text)), []);
+}
+
 const row = (page, name) => page.locator(`[data-target="${name}"]`);
 const state = (page, name) => row(page, name).locator(".pill");
 
@@ -128,8 +139,7 @@ async function openWith(gateway, events, options = {}) {
     body: events.map((event) => `event: status\ndata: ${JSON.stringify(event)}\n\n`).join(""),
   }));
   const page = await context.newPage();
-  page.said = [];
-  page.on("pageerror", (error) => page.said.push(error.message));
+  listen(page);
   await page.goto(gateway.url);
   return page;
 }
@@ -211,10 +221,23 @@ describe("a gateway of two targets", () => {
     serve.kill("SIGKILL");
     await gone;
     await page.locator("#state", { hasText: "connection lost" }).waitFor();
+    // That is the first thing on the page, and nothing looks like the state of now.
+    const first = page.locator("#attention li").first();
+    assert.match(await first.innerText(), /No data since \d\d:\d\d:\d\d: the gateway does not answer/);
+    assert.equal(await page.getByText("Nothing needs attention").isVisible(), false);
+    assert.match(await page.locator("#attention-box").getAttribute("class"), /is-bad/);
+    assert.equal(await page.title(), "Sluice: connection lost");
+    const age = () => page.locator("#now-title").evaluate((it) => getComputedStyle(it, "::after").content);
+    assert.match(await age(), /as of \d\d:\d\d:\d\d/);
+    assert.deepEqual(await page.evaluate(poorContrast), []);
+    await page.screenshot({ path: `${PICTURES}/lost.png`, fullPage: true });
     const env = { PATH: process.env.PATH, SIMULATOR_SECRET: "simulator-secret-key", AWS_EC2_METADATA_DISABLED: "true" };
     const config = join(gateway.folder, "config.toml");
     gateway.processes.push(spawn(SLUICE, ["serve", "--config", config], { env, stdio: "ignore" }));
     await page.locator("#state", { hasText: "ready" }).waitFor();
+    await page.getByText("Nothing needs attention").waitFor();
+    assert.equal(await page.title(), "Sluice");
+    assert.doesNotMatch(await age(), /as of/);
     // The browser logs each connection that it could not open.
     page.said = page.said.filter((text) => !text.includes("net::ERR_"));
   });
@@ -257,6 +280,75 @@ describe("a page whose gateway tells of", () => {
     for (const one of wanted) assert.ok(texts.some((text) => one.test(text)), `${one}: ${texts.join("\n")}`);
     await page.getByRole("button", { name: "Copy request id 25e27cb5-333a" }).click();
     assert.equal(await page.evaluate(() => navigator.clipboard.readText()), "25e27cb5-333a");
+  });
+
+  test("many of a kind shares a line, so that every kind is seen", async () => {
+    const status = await real();
+    const out = { reason: "throttled", message: "ThrottlingException: Too many tokens", since: new Date().toISOString() };
+    const target = (name, more) => ({ ...status.targets[0], name, retires_on: undefined, ...more });
+    status.targets = [
+      ...Array.from({ length: 12 }, (_, n) => target(`c${n}`, { state: "cooling", cooldown_remaining: 14394, out })),
+      target("d0", { state: "drained" }),
+      target("r0", { retires_on: today(), replaced_by: "a-newer-model" }),
+    ];
+    status.budgets = Array.from({ length: 20 }, (_, n) => ({ client: `team-${n}`, period: "daily", spent_usd: 10, limit_usd: 10, used: 1, resets: 0 }));
+    status.budgets_left_out = { used_up: 5, nearly_used_up: 2 };
+    page = await openWith(gateway, [status]);
+    const items = page.locator("#attention li");
+    await items.first().waitFor();
+    const texts = await items.allInnerTexts();
+    const wanted = [/12 targets cooling: c0, c1, c2, c3, c4 and 7 more/, /25 budgets used up: team-0, team-1, team-2, team-3, team-4 and 20 more/, /d0 drained/, /r0 .* is retired since/];
+    for (const one of wanted) assert.ok(texts.some((text) => one.test(text)), `${one}: ${texts.join("\n")}`);
+    assert.equal(texts.length, wanted.length, texts.join("\n"));
+    // Hours are not counted in seconds.
+    assert.equal(await state(page, "c0").innerText(), "cooling 4 h");
+  });
+
+  test("a shared queue counts it once", async () => {
+    const status = await real();
+    const [first, second] = status.targets;
+    Object.assign(first, { waiters: 64 });
+    Object.assign(second, { waiters: 64, state: "drained", shares_queue_of: first.name });
+    page = await openWith(gateway, [status]);
+    const waiting = (target) => row(page, target.name).locator('[data-column="Waiting"]');
+    await waiting(first).filter({ hasText: /^64$/ }).waitFor();
+    assert.equal(await waiting(second).innerText(), `with ${first.name}`);
+  });
+
+  test("nothing yet can be pointed at and left", async () => {
+    const context = await browser.newContext({ viewport: { width: 1360, height: 900 } });
+    await context.route("**/admin/events", () => {});
+    page = await context.newPage();
+    listen(page);
+    await page.goto(gateway.url);
+    const plot = page.getByRole("slider", { name: "Requests, a minute" });
+    await plot.hover();
+    await page.mouse.move(2, 2);
+    await plot.focus();
+    await page.keyboard.press("Home");
+    await plot.blur();
+  });
+
+  test("nothing after a while is silence, and says so", async () => {
+    const context = await browser.newContext({ viewport: { width: 1360, height: 900 } });
+    await context.clock.install();
+    await context.route("**/admin/events", () => {});
+    page = await context.newPage();
+    listen(page);
+    await page.goto(gateway.url);
+    await context.clock.runFor(11 * SECOND);
+    await page.locator("#attention li", { hasText: "No data yet: the gateway does not answer" }).waitFor();
+    await page.locator("#attention li", { hasText: "no event came for 10 s" }).waitFor();
+  });
+
+  test("something that a proxy puts in its place is not the gateway", async () => {
+    const context = await browser.newContext({ viewport: { width: 1360, height: 900 } });
+    await context.route("**/admin/events", (route) => route.fulfill({ status: 502, contentType: "text/html", body: "<h1>Bad gateway</h1>" }));
+    page = await context.newPage();
+    listen(page);
+    await page.goto(gateway.url);
+    await page.locator("#attention li", { hasText: "No data yet: the answer is HTTP 502" }).waitFor();
+    page.said = page.said.filter((text) => !text.includes("502"));
   });
 
   test("an hour has axes, and values at the pointer and by keyboard", async () => {
@@ -346,9 +438,8 @@ test("with an admin key, nothing is shown or done without it, and it is asked fo
     await state(page, "t0").filter({ hasText: "available" }).waitFor();
     assert.equal(await page.locator("#trouble").isVisible(), false);
     // The browser itself logs the refusals.
-    assert.ok(page.said.every((text) => text.includes("401")), page.said);
+    await close(page, (text) => text.includes("401"));
   } finally {
-    await page?.context().close();
     await gateway.stop();
   }
 });
@@ -361,8 +452,8 @@ test("a gateway without an admin key that others reach says so, and that its pag
     await page.locator("#state", { hasText: "closed" }).waitFor();
     assert.match(await page.locator("#about").innerText(), /needs server\.admin_key/);
     assert.equal(await page.getByRole("dialog").count(), 0);
+    await close(page, (text) => text.includes("403"));
   } finally {
-    await page?.context().close();
     await gateway.stop();
   }
 });
@@ -395,9 +486,8 @@ for (const colorScheme of ["light", "dark"]) {
       await page.screenshot({ path: `${PICTURES}/phone-200-targets-${colorScheme}.png` });
       await page.setViewportSize({ width: 320, height: 700 });
       await hasNoSidewaysScroll(page, 320);
-      assert.deepEqual(page.said, []);
+      await close(page);
     } finally {
-      await page?.context().close();
       await gateway.stop();
     }
   });
@@ -409,8 +499,8 @@ for (const colorScheme of ["light", "dark"]) {
       page = await gateway.open({ colorScheme });
       const poor = await page.evaluate(poorContrast);
       assert.deepEqual(poor, []);
+      await close(page);
     } finally {
-      await page?.context().close();
       await gateway.stop();
     }
   });
@@ -444,9 +534,8 @@ test("pictures of the page and of sluice top are kept", async () => {
     const screen = await run(SLUICE, ["top", "--once", "--url", `http://127.0.0.1:${gateway.admin}`]);
     await writeFile(`${PICTURES}/top.txt`, screen);
     for (const part of [/t0 +cooling/, /t3 +drained/, /\dx .*throttled/]) assert.match(screen, part);
-    assert.deepEqual(page.said, []);
+    await close(page);
   } finally {
-    await page?.context().close();
     await gateway.stop();
   }
 });

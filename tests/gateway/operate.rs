@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::support::gateway::{ADMIN_KEY, sluice};
 use crate::support::patience::{LONG, within};
-use crate::support::{Config, Gateway, Simulator};
+use crate::support::{Ask, Config, Gateway, PRIMARY, Simulator};
 
 struct Ended {
     code: i32,
@@ -68,6 +68,20 @@ async fn a_wrong_admin_key_and_a_port_without_tls_are_called_so() {
     let https = url.replace("http://", "https://");
     let plain = run(&targets(https.as_str()), &KEY).await.stderr;
     assert!(plain.contains("the port does not speak TLS; use http://"), "{plain}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_list_of_targets_says_why_one_is_out_and_for_how_long() {
+    let simulator = Simulator::start().await;
+    let gateway = Gateway::with_four_models(&simulator).await;
+    simulator.throttles(PRIMARY, 1);
+    assert_eq!(Ask::new(&gateway, "hello").send().await.status, 200);
+    let listed = run(&["targets", "--url", &gateway.admin_url()], &KEY).await;
+    let line = listed.stdout.lines().find(|line| line.starts_with("sonnet-35 ")).unwrap();
+    assert!(line.contains(" cooling ") && line.contains(" s  "), "{line}");
+    assert!(line.contains("in us-east-1; throttled: ThrottlingException"), "{line}");
+    let other = listed.stdout.lines().find(|line| line.starts_with("haiku-3 ")).unwrap();
+    assert!(other.ends_with("in us-east-1"), "{other}");
 }
 
 /// A model without an announced end, of which no warning tells.

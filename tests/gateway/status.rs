@@ -65,6 +65,15 @@ async fn the_oldest_wait_and_who_waits_are_shown() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_queue_that_targets_share_names_the_first_of_them() {
+    let simulator = Simulator::start().await;
+    let gateway = Gateway::with_four_models(&simulator).await;
+    let targets = status(&gateway).await["targets"].clone();
+    assert_eq!(targets[0]["shares_queue_of"], Value::Null, "{targets}");
+    assert_eq!(targets[1]["shares_queue_of"], targets[0]["name"], "{targets}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn failures_and_a_clients_own_mistakes_are_told_apart() {
     let simulator = Simulator::start().await;
     let gateway = Gateway::start(&Config::models(&simulator, 1).set("queue.max_wait", "0s")).await;
@@ -113,4 +122,8 @@ async fn a_dependency_that_is_down_is_named() {
     };
     let seen = eventually("redis", dependencies, |all| is_up(all, "redis") == Some(false)).await;
     assert_eq!(is_up(&seen, "credentials"), Some(true), "{seen}");
+    // Where it is, and why it is down.
+    let redis = seen.as_array().unwrap().iter().find(|it| it["name"] == "redis").unwrap();
+    let message = redis["message"].as_str().unwrap();
+    assert!(message.starts_with("127.0.0.1:1: ") && message.contains("refused"), "{message}");
 }

@@ -22,11 +22,12 @@ pub(super) struct Dependency {
 /// The dependencies that are in use, by name. Each set of credentials that could not be resolved is one.
 pub(super) fn dependencies(gateway: &Gateway) -> Vec<Dependency> {
     let mut all = Vec::new();
-    each_gauge(&gateway.metrics.dependency_up, |labels, value| {
+    each_gauge(gateway.metrics.dependencies.gauges(), |labels, value| {
         let name = labels.get("dependency").to_owned();
         // That sample is as old as the last scrape of the metrics.
         if name != CREDENTIALS {
-            all.push(Dependency { name, up: value > 0.0, message: None });
+            let message = gateway.metrics.dependencies.problem(&name);
+            all.push(Dependency { name, up: value > 0.0, message });
         }
     });
     let providers = gateway.router.credentials();

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use tokio::time::Instant;
 
-use super::budgets::{NearlySpent, nearly_spent};
+use super::budgets::{LeftOut, NearlySpent, nearly_spent};
 use super::clients::{Client, clients};
 use super::dependencies::{Dependency, dependencies};
 use super::fallbacks::{FallbackCount, fallback_counts};
@@ -44,6 +44,9 @@ struct Snapshot<'a> {
     clients: Vec<Client>,
     /// The budgets that are near their end.
     budgets: Vec<NearlySpent>,
+    /// How many of them are left out, if any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    budgets_left_out: Option<LeftOut>,
     /// The models that have answered.
     model_usage: Vec<ModelUsage>,
     /// Requests without a complete answer, the newest first, as in the access log.
@@ -116,6 +119,7 @@ pub(super) fn take(
         at: refusal.at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64(),
         message: refusal.message,
     });
+    let (budgets, budgets_left_out) = nearly_spent(gateway, now);
     let mut replicas = None;
     each_gauge(&metrics.fleet_replicas, |_, count| replicas = Some(count as u64));
     let snapshot = Snapshot {
@@ -142,7 +146,8 @@ pub(super) fn take(
         totals: Counts::now(&metrics.totals),
         fallbacks: fallback_counts(metrics),
         clients: clients(gateway, &history.last_minute()),
-        budgets: nearly_spent(gateway, now),
+        budgets,
+        budgets_left_out,
         model_usage: model_usage(metrics),
         failures: failures
             .iter()

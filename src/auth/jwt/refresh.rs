@@ -47,20 +47,21 @@ impl Reachability {
     pub(super) fn new(metrics: &Arc<Metrics>, issuer: &str) -> Arc<Reachability> {
         let reachability =
             Reachability { metrics: Arc::clone(metrics), label: format!("issuer_{issuer}") };
-        reachability.set(false);
+        metrics.dependencies.is_unchecked(&reachability.label);
         Arc::new(reachability)
     }
 
-    fn set(&self, is_up: bool) {
-        let gauge = self.metrics.dependency_up.with_label_values(&[&self.label]);
-        gauge.set(i64::from(is_up));
+    fn set(&self, problem: Option<&RefreshError>) {
+        match problem {
+            None => self.metrics.dependencies.works(&self.label),
+            Some(problem) => self.metrics.dependencies.fails(&self.label, problem),
+        }
     }
 }
 
 impl Drop for Reachability {
     fn drop(&mut self) {
-        // Fails only if it is not there.
-        let _ = self.metrics.dependency_up.remove_label_values(&[&self.label]);
+        self.metrics.dependencies.forget(&self.label);
     }
 }
 
@@ -111,7 +112,7 @@ impl KeyRefresh {
 
     /// Sets the metric, and logs an outcome that differs from the one before.
     fn report(&self, now: Option<&RefreshError>, before: &mut Option<RefreshError>) {
-        self.reachability.set(now.is_none());
+        self.reachability.set(now);
         if now == before.as_ref() {
             return;
         }

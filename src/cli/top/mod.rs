@@ -2,10 +2,12 @@
 //!
 //! The command polls the admin port once a second. Keys act on the selected target through the admin
 //! API, after a confirmation. `status` is what the gateway tells, `model` the state of the screen,
-//! `view` draws it with the figures of `text`, and this file has the event loop. The terminal is restored
-//! however the loop ends, even after a panic.
+//! `view` draws it with the figures of `text` and the sections of `section` and `failures`, and this file
+//! has the event loop. The terminal is restored however the loop ends, even after a panic.
 
+mod failures;
 mod model;
+mod section;
 mod status;
 mod text;
 mod view;
@@ -26,8 +28,8 @@ use super::admin_port::{AdminPort, AdminPortArguments, AdminPortError};
 use super::{on_signals, print, runtime};
 use crate::system::time::{sleep, sleep_until};
 use model::{App, Command};
+use section::Theme;
 use status::Status;
-use view::Theme;
 
 /// The polling interval.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
@@ -35,8 +37,8 @@ const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// The path of the state on the admin port.
 const PATH: &str = "/admin/status";
 
-/// Columns and most lines of a frame that `--once` prints.
-const PRINTED_SIZE: (u16, u16) = (180, 1000);
+/// Most columns and lines of a frame that `--once` prints. A failure has a few thousand characters at most.
+const MAX_PRINTED_SIZE: (u16, u16) = (4000, 1000);
 
 /// Arguments of `sluice top`.
 #[derive(Debug, clap::Args)]
@@ -95,7 +97,9 @@ async fn status(admin_port: &AdminPort) -> Result<Status, AdminPortError> {
 }
 
 fn print_frame(app: &mut App) {
-    let (columns, lines) = PRINTED_SIZE;
+    let (columns, lines) = MAX_PRINTED_SIZE;
+    let width = u16::try_from(view::printed_width(app)).unwrap_or(columns);
+    let columns = width.clamp(view::MAX_TABLE_WIDTH, columns);
     let area = Rect::new(0, 0, columns, view::height(app).min(lines));
     let mut buffer = Buffer::empty(area);
     view::draw(app, Theme::PRINTED, area, &mut buffer);

@@ -10,6 +10,9 @@ use crate::bedrock::Date;
 /// The share from which a budget is near its end, or the queue nearly full.
 const NEARLY: f64 = 0.8;
 
+/// Most budgets of one kind that are named.
+const MAX_NAMES: usize = 3;
+
 /// From so many days before its end on, a model is one that retires soon.
 const RETIRES_SOON: i64 = 90;
 
@@ -32,6 +35,8 @@ pub(super) struct Status {
     pub(super) clients: Vec<Client>,
     /// The budgets that are near their end.
     pub(super) budgets: Vec<NearlySpent>,
+    /// How many of them the gateway has left out.
+    pub(super) budgets_left_out: LeftOut,
     pub(super) failures: Vec<Failure>,
     /// The outcomes that are no fault of the client.
     pub(super) failed_outcomes: Vec<String>,
@@ -70,6 +75,8 @@ pub(super) struct Target {
     pub(super) quota: Quota,
     pub(super) latency_ms: f64,
     pub(super) waiters: u64,
+    /// The target at which the queue is counted, where that is another one.
+    pub(super) shares_queue_of: Option<String>,
     /// The model that the config names, where another one answers in its place.
     pub(super) configured_model: Option<String>,
     /// The day on which that model ends, such as 2026-03-01.
@@ -151,6 +158,13 @@ pub(super) struct NearlySpent {
     pub(super) client: String,
     #[serde(flatten)]
     pub(super) budget: Budget,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct LeftOut {
+    pub(super) used_up: usize,
+    pub(super) nearly_used_up: usize,
 }
 
 /// A request without a complete answer, as in the access log.
@@ -258,13 +272,41 @@ impl Status {
         if max_waiting > 0 && waiting as f64 >= NEARLY * max_waiting as f64 {
             problems.push("the queue is nearly full".to_owned());
         }
-        for NearlySpent { client, budget } in &self.budgets {
-            let used = budget.used * 100.0;
-            problems.push(format!("{client}: {used:.0} % of the {} budget used", budget.period));
-        }
+        problems.extend(self.budget_problems());
         let today = Date::of(UNIX_EPOCH + Duration::from_millis(self.now));
         problems.extend(self.targets.iter().filter_map(|target| target.retirement(today)));
         problems
+    }
+}
+
+impl Status {
+    /// The budgets near their end, in one line a kind if they are many.
+    fn budget_problems(&self) -> Vec<String> {
+        let (used_up, nearly): (Vec<_>, Vec<_>) =
+            self.budgets.iter().partition(|it| it.budget.used >= 1.0);
+        let LeftOut { used_up: more_used_up, nearly_used_up: more_nearly } = self.budgets_left_out;
+        let mut problems = Vec::new();
+        for (budgets, left_out, what) in
+            [(used_up, more_used_up, "used up"), (nearly, more_nearly, "nearly used up")]
+        {
+            if budgets.len() <= MAX_NAMES && left_out == 0 {
+                problems.extend(budgets.into_iter().map(NearlySpent::problem));
+                continue;
+            }
+            let names: Vec<&str> =
+                budgets.iter().take(MAX_NAMES).map(|it| it.client.as_str()).collect();
+            let count = budgets.len() + left_out;
+            let names = format!("{} and {} more", names.join(", "), count - names.len());
+            problems.push(format!("{count} budgets {what}: {names}"));
+        }
+        problems
+    }
+}
+
+impl NearlySpent {
+    fn problem(&self) -> String {
+        let used = self.budget.used * 100.0;
+        format!("{}: {used:.0} % of the {} budget used", self.client, self.budget.period)
     }
 }
 
@@ -382,6 +424,20 @@ mod tests {
             "a: old is retired since 2025-11-29; new answers in its place",
             "b: m retires on 2026-02-27; then Bedrock refuses requests for it",
         ];
+        assert_eq!(status.problems(), wanted);
+    }
+
+    #[test]
+    fn many_budgets_share_a_line_and_all_are_counted() {
+        let budgets: Vec<String> = (0..20)
+            .map(|it| format!(r#"{{"client": "team-{it}", "period": "daily", "used": 1}}"#))
+            .collect();
+        let text = format!(
+            r#"{{"budgets": [{}], "budgets_left_out": {{"used_up": 7, "nearly_used_up": 0}}}}"#,
+            budgets.join(", ")
+        );
+        let status: Status = serde_json::from_str(&text).unwrap();
+        let wanted = ["27 budgets used up: team-0, team-1, team-2 and 24 more"];
         assert_eq!(status.problems(), wanted);
     }
 

@@ -26,6 +26,11 @@ pub(super) fn held(requests: Option<f64>, tokens: Option<f64>) -> String {
     format!("{}, {}", figure(requests), figure(tokens))
 }
 
+/// A sum that is 0 of no numbers; `Iterator::sum` makes -0 of them.
+pub(super) fn sum(numbers: impl Iterator<Item = f64>) -> f64 {
+    numbers.fold(0.0, |total, number| total + number)
+}
+
 /// A count in about five characters.
 pub(super) fn short(count: f64) -> String {
     for (from, unit) in [(1e9, "G"), (1e6, "M"), (1e4, "k")] {

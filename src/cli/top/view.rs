@@ -5,16 +5,20 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
-use ratatui::widgets::{
-    Block, Cell, Clear, Paragraph, Row, Sparkline, StatefulWidget, Table, TableState, Widget,
-};
+use ratatui::widgets::{Block, Cell, Clear, Paragraph, Row, Sparkline, Widget};
 
+use super::super::rest::rest;
+use super::failures::{self, draw_failures};
 use super::model::{App, Pane, question};
-use super::status::{Client, FailureGroup, History, Step, Target};
-use super::text::{age, bar, held, short};
+use super::section::{Section, Theme};
+use super::status::{Client, History, Step, Target};
+use super::text::{age, bar, held, short, sum};
 
 /// Lines that each section gets first, with its title and head.
 const SMALL_SECTION_HEIGHT: u16 = 4;
+
+/// Most columns of plots and tables in a printed frame.
+pub(super) const MAX_TABLE_WIDTH: u16 = 180;
 
 /// Least number of lines of a terminal with plots.
 const MIN_HEIGHT_FOR_PLOTS: u16 = 20;
@@ -39,42 +43,17 @@ const HELP: [&str; 14] = [
     "Any key closes this help.",
 ];
 
-/// The appearance of a frame.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Theme {
-    has_colors: bool,
-    /// Shows every line of every section, and no keys and no selection.
-    is_printed: bool,
-}
-
-impl Theme {
-    /// The theme of text that `--once` prints.
-    pub(super) const PRINTED: Theme = Theme { has_colors: false, is_printed: true };
-
-    /// The theme of a terminal, without colours if NO_COLOR is set.
-    pub(super) fn of_terminal() -> Theme {
-        let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        Theme { has_colors: !no_color, is_printed: false }
-    }
-
-    fn color(self, color: Color) -> Style {
-        if self.has_colors { Style::new().fg(color) } else { Style::new() }
-    }
-
-    fn state(self, state: &str) -> Style {
-        match state {
-            "available" | "ready" => self.color(Color::Green),
-            "probing" | "drained" | "starting" | "draining" => self.color(Color::Yellow),
-            _ => self.color(Color::Red).add_modifier(Modifier::BOLD),
-        }
-    }
-}
-
 /// The number of lines of a frame that shows everything.
 pub(super) fn height(app: &App) -> u16 {
     let lines_of_all: usize = PANES.into_iter().map(|pane| usize::from(wanted(app, pane))).sum();
     let head = usize::from(head_height(app));
     u16::try_from(lines_of_all + head + PLOTS.len()).unwrap_or(u16::MAX)
+}
+
+/// The columns of a printed frame in which no line of the head or of a failure is cut.
+pub(super) fn printed_width(app: &App) -> usize {
+    let head = head_lines(app, Theme::PRINTED);
+    head.iter().map(Line::width).max().unwrap_or(0).max(failures::printed_width(app))
 }
 
 /// The sections, in the order in which they stand.
@@ -128,6 +107,15 @@ pub(super) fn draw(app: &mut App, theme: Theme, area: Rect, buffer: &mut Buffer)
         Constraint::Length(foot_lines),
     ]);
     let [head, plots, targets, clients, failures, _, foot] = layout.areas(area);
+    // A long message does not stretch what has columns.
+    let tabular = |part: Rect| {
+        if theme.is_printed {
+            part.resize((part.width.min(MAX_TABLE_WIDTH), part.height).into())
+        } else {
+            part
+        }
+    };
+    let [plots, targets, clients] = [plots, targets, clients].map(tabular);
     draw_head(app, theme, head, buffer);
     if let Some(history) = &app.status.history {
         draw_plots(history, theme, plots, buffer);
@@ -155,6 +143,10 @@ fn lines(count: usize) -> u16 {
 }
 
 fn draw_head(app: &App, theme: Theme, area: Rect, buffer: &mut Buffer) {
+    Paragraph::new(head_lines(app, theme)).render(area, buffer);
+}
+
+fn head_lines(app: &App, theme: Theme) -> Vec<Line<'static>> {
     let status = &app.status;
     let up = (status.now as f64 / 1000.0 - status.started).max(0.0);
     let bold = Style::new().add_modifier(Modifier::BOLD);
@@ -172,7 +164,7 @@ fn draw_head(app: &App, theme: Theme, area: Rect, buffer: &mut Buffer) {
             first.push(Span::raw(format!("  up {}", age(up))));
         }
     }
-    let cost: f64 = status.clients.iter().map(|client| client.cost_usd).sum();
+    let cost = sum(status.clients.iter().map(|client| client.cost_usd));
     let oldest = match status.queue.oldest_wait_ms {
         Some(wait) => format!(", oldest {:.1} s", wait as f64 / 1000.0),
         None => String::new(),
@@ -196,7 +188,7 @@ fn draw_head(app: &App, theme: Theme, area: Rect, buffer: &mut Buffer) {
         let text = problems.join("; ").split_whitespace().collect::<Vec<_>>().join(" ");
         shown.push(Line::styled(format!("attention: {text}"), red));
     }
-    Paragraph::new(shown).render(area, buffer);
+    shown
 }
 
 /// How the steps of a minute become one figure.
@@ -224,7 +216,7 @@ fn draw_plots(history: &History, theme: Theme, area: Rect, buffer: &mut Buffer) 
         let [label, plot, top] = Layout::horizontal(columns).areas(line);
         let minute = history.last_minute().iter().map(|step| value(step).max(0.0));
         let (minute, unit) = match figure {
-            Figure::Sum => (minute.sum::<f64>(), "a minute"),
+            Figure::Sum => (sum(minute), "a minute"),
             Figure::Peak => (minute.fold(0.0, f64::max), "at most"),
         };
         // The newest steps, one for each column.
@@ -242,44 +234,6 @@ fn draw_plots(history: &History, theme: Theme, area: Rect, buffer: &mut Buffer) 
     }
 }
 
-/// A section with a title, a table head, and rows of which one is selected.
-struct Section<'a> {
-    pane: Pane,
-    title: String,
-    head: Vec<&'a str>,
-    widths: Vec<Constraint>,
-    rows: Vec<Row<'a>>,
-}
-
-impl Section<'_> {
-    fn draw(self, app: &App, theme: Theme, area: Rect, buffer: &mut Buffer) {
-        if area.height == 0 {
-            return;
-        }
-        let [title, rest] =
-            Layout::vertical([Constraint::Length(1), Constraint::Min(0)]).areas(area);
-        let (at, count) = app.position(self.pane);
-        let is_scrolled = app.pane == self.pane && !theme.is_printed;
-        let bar = Style::new().add_modifier(Modifier::REVERSED);
-        let bold = Style::new().add_modifier(Modifier::BOLD);
-        let place = if is_scrolled && count > 0 {
-            format!(" {} of {count}", at + 1)
-        } else {
-            format!(" {count}")
-        };
-        let style = if is_scrolled { bold.add_modifier(Modifier::UNDERLINED) } else { bold };
-        Line::from(vec![Span::styled(self.title, style), Span::raw(place)]).render(title, buffer);
-        if count == 0 {
-            Line::from("none").render(rest, buffer);
-            return;
-        }
-        let head = Row::new(self.head).style(Style::new().add_modifier(Modifier::DIM));
-        let table = Table::new(self.rows, self.widths).header(head).row_highlight_style(bar);
-        let mut state = TableState::new().with_selected(is_scrolled.then_some(at));
-        StatefulWidget::render(table, rest, buffer, &mut state);
-    }
-}
-
 fn draw_targets(app: &App, theme: Theme, area: Rect, buffer: &mut Buffer) {
     let (has_quota, has_model) = (area.width >= 72, area.width >= 110);
     let is_shared = |target: &&Target| {
@@ -289,8 +243,7 @@ fn draw_targets(app: &App, theme: Theme, area: Rect, buffer: &mut Buffer) {
     let row = |target: &Target| {
         let quota = &target.quota;
         let state = match target.cooldown_remaining {
-            Some(left) if left >= 600.0 => format!("{} {}", target.state, age(left)),
-            Some(left) => format!("{} {} s", target.state, left.ceil()),
+            Some(left) => format!("{} {}", target.state, rest(left)),
             None => target.state.clone(),
         };
         let mut cells = vec![
@@ -305,7 +258,11 @@ fn draw_targets(app: &App, theme: Theme, area: Rect, buffer: &mut Buffer) {
             cells.push(Cell::from(held(quota.requests_held, quota.tokens_held)));
         }
         cells.push(Cell::from(quota.in_flight.to_string()));
-        cells.push(Cell::from(target.waiters.to_string()));
+        // A queue is counted once, at the first of the targets that share it.
+        cells.push(Cell::from(match target.shares_queue_of {
+            Some(_) => "same".to_owned(),
+            None => target.waiters.to_string(),
+        }));
         cells.push(Cell::from(format!("{:.0} ms", target.latency_ms)));
         if has_model {
             cells.push(Cell::from(format!("{}, {}", target.model, target.region)));
@@ -380,43 +337,6 @@ fn draw_clients(app: &App, theme: Theme, area: Rect, buffer: &mut Buffer) {
     section.draw(app, theme, area, buffer);
 }
 
-fn draw_failures(app: &App, theme: Theme, area: Rect, buffer: &mut Buffer) {
-    let row = |group: &FailureGroup| {
-        let it = &group.newest;
-        let attempts: Vec<String> =
-            it.attempts.iter().map(|it| format!("{} {}", it.target, it.outcome)).collect();
-        let what = [
-            it.error.clone().unwrap_or_default(),
-            it.requested_model.clone().unwrap_or_default(),
-            it.message.clone().unwrap_or_default(),
-            attempts.join(", "),
-            it.request_id.clone(),
-        ];
-        let what: Vec<String> = what.into_iter().filter(|text| !text.is_empty()).collect();
-        let time = it.time.get(11..19).unwrap_or(&it.time);
-        let style = if group.is_failed { theme.color(Color::Red) } else { Style::new() };
-        Row::new([
-            Cell::from(format!("{}x", group.count)),
-            Cell::from(time.to_owned()),
-            Cell::from(format!("{} {}", it.status, it.outcome)).style(style),
-            Cell::from(it.client.clone()),
-            Cell::from(what.join("; ")),
-        ])
-    };
-    let head =
-        vec!["count", "last", "outcome", "client", "error, model, message, attempts, request"];
-    let widths = vec![
-        Constraint::Length(5),
-        Constraint::Length(8),
-        Constraint::Length(19),
-        Constraint::Length(14),
-        Constraint::Min(10),
-    ];
-    let title = "Requests without an answer".to_owned();
-    let rows = app.failures.iter().map(row).collect();
-    Section { pane: Pane::Failures, title, head, widths, rows }.draw(app, theme, area, buffer);
-}
-
 fn draw_foot(app: &App, theme: Theme, area: Rect, buffer: &mut Buffer) {
     let line = match (&app.unconfirmed, &app.message) {
         (Some((action, target)), _) => {
@@ -446,7 +366,7 @@ mod tests {
     use ratatui::backend::TestBackend;
 
     use super::super::model::tests::target;
-    use super::super::status::{Attempt, Client, Dependency, Failure, Status, Totals};
+    use super::super::status::{Attempt, Client, Dependency, Failure, Refused, Status, Totals};
     use super::*;
 
     const TERMINAL: Theme = Theme { has_colors: false, is_printed: false };
@@ -570,6 +490,53 @@ mod tests {
             assert!(text.contains(part), "{part}\n{text}");
         }
         assert!(!text.contains('\u{1b}') && !text.contains("q quit"), "{text}");
+    }
+
+    #[test]
+    fn a_printed_frame_cuts_no_message_and_has_the_id_before_it() {
+        let mut app = app(1);
+        let mut status = app.status.clone();
+        let message = format!("{}\nthe end", "all targets are throttled ".repeat(11));
+        status.failures[0].client = "a-client-with-a-long-name".to_owned();
+        status.failures[0].request_id = "25e27cb5-333a".to_owned();
+        status.failures[0].message = Some(message);
+        status.config.refused = Some(Refused { message: format!("{} last word", "x".repeat(300)) });
+        app.update(status);
+        let (width, all) = (u16::try_from(printed_width(&app)).unwrap(), height(&app));
+        let text = drawn(&mut app, Theme::PRINTED, width, all);
+        let line = text.lines().find(|line| line.contains("25e27cb5-333a")).unwrap();
+        let at = |part: &str| line.find(part).unwrap_or_else(|| panic!("{part}: {line}"));
+        assert!(at("a-client-with-a-long-name") < at("25e27cb5-333a"), "{line}");
+        assert!(at("25e27cb5-333a") < at("all targets"), "{line}");
+        assert!(at("throttled the end") < at("target-1 throttled"), "{line}");
+        assert!(text.contains("last word"), "{text}");
+        // The columns of the tables stay together.
+        let target = text.lines().find(|line| line.contains("target-0 ")).unwrap();
+        assert!(target.trim_end_matches(['"', ' ']).chars().count() <= 181, "{target}");
+    }
+
+    #[test]
+    fn figures_before_the_first_step_have_no_sign() {
+        let mut app = app(1);
+        let mut status = app.status.clone();
+        (status.history, status.clients) = (Some(History::default()), Vec::new());
+        app.update(status);
+        let text = drawn(&mut app, TERMINAL, 100, 24);
+        assert!(text.contains("0 a minute") && text.contains("cost 0.00 USD"), "{text}");
+        assert!(!text.contains(" -0"), "{text}");
+    }
+
+    #[test]
+    fn a_shared_queue_is_counted_once() {
+        let mut app = app(3);
+        let mut status = app.status.clone();
+        for target in &mut status.targets {
+            target.waiters = 64;
+            target.shares_queue_of = (target.name != "target-0").then(|| "target-0".to_owned());
+        }
+        app.update(status);
+        let text = drawn(&mut app, TERMINAL, 100, 24);
+        assert_eq!(text.matches(" 64 ").count(), 1, "{text}");
     }
 
     #[test]

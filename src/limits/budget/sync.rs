@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use prometheus::{IntCounter, IntGaugeVec};
+use prometheus::IntCounter;
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
@@ -19,7 +19,7 @@ use super::usd;
 use crate::config::State;
 use crate::storage::StoreError;
 use crate::system::time::{sleep, timeout};
-use crate::telemetry::Metrics;
+use crate::telemetry::{Dependencies, Metrics};
 
 /// Longest wait for the last flush when the process stops.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -49,7 +49,7 @@ struct SyncTask {
     store: Store,
     dropped: IntCounter,
     /// Has a sample of the store while a budget uses it.
-    dependency_up: IntGaugeVec,
+    dependencies: Arc<Dependencies>,
     is_up: Option<bool>,
     /// Whether the file of the store was replaced or removed.
     file_replaced: bool,
@@ -70,7 +70,7 @@ impl BudgetSync {
             ledgers: Arc::clone(ledgers),
             store: Store::new(&config.budgets, replaced)?,
             dropped: metrics.store_dropped.with_label_values(&[DEPENDENCY]),
-            dependency_up: metrics.dependency_up.clone(),
+            dependencies: Arc::clone(&metrics.dependencies),
             is_up: None,
             file_replaced: false,
         };
@@ -197,15 +197,16 @@ impl SyncTask {
     /// Without budgets nobody needs the store, so its state is neither checked nor shown.
     fn forget_state(&mut self) {
         self.is_up = None;
-        // Fails only if there is no sample.
-        let _ = self.dependency_up.remove_label_values(&[DEPENDENCY]);
+        self.dependencies.forget(DEPENDENCY);
     }
 
     fn set_up(&mut self, state: Result<(), String>) {
         let was_up = self.is_up.replace(state.is_ok());
         if !matches!(self.store, Store::Memory) {
-            let gauge = self.dependency_up.with_label_values(&[DEPENDENCY]);
-            gauge.set(i64::from(state.is_ok()));
+            match &state {
+                Ok(()) => self.dependencies.works(DEPENDENCY),
+                Err(error) => self.dependencies.fails(DEPENDENCY, error),
+            }
         }
         match state {
             Ok(()) if was_up == Some(false) => tracing::info!("the budget store is reachable"),

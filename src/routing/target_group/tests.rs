@@ -400,7 +400,7 @@ async fn it_claims_no_quota_of_the_targets_that_it_leaves_out() {
     let route = route(&["tpm = 60000", "tpm = 60000"]);
     let _in_flight = lend_all(&route.targets[0]);
     use_up(&route.targets[1], 2000);
-    // The second quota, which will have room for it before the first.
+    // The second quota, which will suffice for it before the first.
     let patient = route.group.enqueue(flow("a"), first_alone_for(&route, 30_000, 20 * SECOND));
     let mut plain = route.group.enqueue(flow("b"), candidates(&route, 2000));
     let (index, after, _permit) = turn(&mut plain).await;

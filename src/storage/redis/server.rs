@@ -24,6 +24,8 @@ use crate::config::{RedisKind, SharedRedis};
 pub struct Server {
     kind: Kind,
     limit: Duration,
+    /// Hosts and ports alone.
+    address: String,
 }
 
 enum Kind {
@@ -54,8 +56,10 @@ impl Server {
     /// When the URL is invalid.
     pub fn at(url: &str, limit: Duration) -> Result<Server, RedisFailure> {
         let client = Box::new(Client::open(url)?);
-        let cluster = Box::new(cluster([url.into_connection_info()?].into(), limit)?);
-        Ok(Server { kind: Kind::Any { client, cluster }, limit })
+        let info = url.into_connection_info()?;
+        let address = info.addr().to_string();
+        let cluster = Box::new(cluster([info].into(), limit)?);
+        Ok(Server { kind: Kind::Any { client, cluster }, limit, address })
     }
 
     /// What the config names.
@@ -65,6 +69,7 @@ impl Server {
     pub fn new(redis: &SharedRedis, limit: Duration) -> Result<Server, RedisFailure> {
         let urls = redis.urls.expose().split(',').map(|url| url.trim().into_connection_info());
         let infos: Vec<ConnectionInfo> = urls.collect::<Result<_, _>>()?;
+        let addresses: Vec<String> = infos.iter().map(|info| info.addr().to_string()).collect();
         let clients = || infos.iter().cloned().map(Client::open).collect::<Result<Vec<_>, _>>();
         let kind = match redis.kind {
             RedisKind::Standalone => {
@@ -77,12 +82,17 @@ impl Server {
                 Kind::Cluster { cluster, nodes: clients()? }
             }
         };
-        Ok(Server { kind, limit })
+        Ok(Server { kind, limit, address: addresses.join(", ") })
     }
 
     /// How long one step of a dial may take, and one command.
     pub fn limit(&self) -> Duration {
         self.limit
+    }
+
+    /// Where it is, without user and password: a host and a port, or several.
+    pub fn address(&self) -> &str {
+        &self.address
     }
 
     /// Opens a connection for commands.

@@ -218,3 +218,9 @@ async fn callers_share_one_connection_and_a_call_given_up_early_costs_none() {
     set(&redis).await.unwrap();
     assert!(server.connections().iter().all(|number| *number == 0), "{:?}", server.seen());
 }
+
+#[test]
+fn the_address_of_a_server_has_no_password() {
+    let server = Server::at("redis://a-user:a-password@redis.example:6380/1", LIMIT).unwrap();
+    assert_eq!(server.address(), "redis.example:6380");
+}

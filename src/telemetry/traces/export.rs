@@ -21,7 +21,7 @@ use opentelemetry_sdk::resource::EnvResourceDetector;
 use opentelemetry_sdk::trace::{
     BatchConfigBuilder, BatchSpanProcessor, SpanData, SpanExporter, SpanProcessor,
 };
-use prometheus::{IntCounter, IntGauge};
+use prometheus::IntCounter;
 use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
@@ -31,7 +31,10 @@ use uuid::Uuid;
 use super::{QueueRoom, Sampler, Traces};
 use crate::config;
 use crate::system::time::{sleep, timeout};
-use crate::telemetry::Metrics;
+use crate::telemetry::{Dependencies, Metrics};
+
+/// Its name among the dependencies.
+const DEPENDENCY: &str = "trace_collector";
 
 /// Most spans in one delivery, unless `OTEL_BSP_MAX_EXPORT_BATCH_SIZE` is set.
 const MAX_BATCH: usize = 512;
@@ -165,7 +168,7 @@ struct Delivery<C> {
     sent: IntCounter,
     rejected: IntCounter,
     failed: IntCounter,
-    is_up: IntGauge,
+    dependencies: Arc<Dependencies>,
 }
 
 impl<C: Collector> Delivery<C> {
@@ -176,8 +179,8 @@ impl<C: Collector> Delivery<C> {
         stop: CancellationToken,
     ) -> Delivery<C> {
         let count = |result| metrics.trace_spans.with_label_values(&[result]);
-        let is_up = metrics.dependency_up.with_label_values(&["trace_collector"]);
-        is_up.set(1);
+        let dependencies = Arc::clone(&metrics.dependencies);
+        dependencies.works(DEPENDENCY);
         Delivery {
             collector,
             resource: (&resource(&config.service_name)).into(),
@@ -187,7 +190,7 @@ impl<C: Collector> Delivery<C> {
             sent: count("sent"),
             rejected: count("refused"),
             failed: count("failed"),
-            is_up,
+            dependencies,
         }
     }
 
@@ -196,7 +199,10 @@ impl<C: Collector> Delivery<C> {
         let resource_spans = group_spans_by_resource_and_scope(batch, &self.resource);
         let sent = self.send_with_retries(&ExportTraceServiceRequest { resource_spans }).await;
         let was_failing = self.is_failing.swap(sent.is_err(), Ordering::Relaxed);
-        self.is_up.set(sent.is_ok().into());
+        match &sent {
+            Ok(_) => self.dependencies.works(DEPENDENCY),
+            Err(error) => self.dependencies.fails(DEPENDENCY, error),
+        }
         match sent {
             Ok(rejected) => {
                 let rejected = rejected.min(count);
@@ -387,7 +393,7 @@ mod tests {
         // The collector has been failing, so there is one attempt.
         export(7).await;
         assert_eq!(counted(&metrics), [2, 1, 12, 0]);
-        let is_up = || metrics.dependency_up.with_label_values(&["trace_collector"]).get();
+        let is_up = || metrics.dependencies.gauges().with_label_values(&[DEPENDENCY]).get();
         assert_eq!(is_up(), 0);
         export(1).await;
         assert_eq!((counted(&metrics), is_up()), ([3, 1, 12, 0], 1));

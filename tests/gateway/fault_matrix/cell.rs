@@ -8,6 +8,10 @@ use sluice::bedrock::event_stream::{Frame, Kind, frame_len};
 use crate::support::bodies;
 use crate::support::http::{self, Response};
 
+/// How the messages begin that the gateway writes into an exception frame of its own.
+const OWN_MESSAGES: [&str; 2] =
+    ["\"the upstream's answer stalled", "\"the upstream closed the connection"];
+
 /// The operations of the matrix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Operation {
@@ -225,7 +229,7 @@ fn events(body: &Bytes) -> (Vec<Event>, Option<(String, bool)>) {
         match frame.kind() {
             Kind::Event(name) => events.push((name.to_owned(), payload)),
             Kind::Exception(name) | Kind::Error(name) => {
-                let is_own = payload.contains("\"the upstream's answer ");
+                let is_own = OWN_MESSAGES.iter().any(|own| payload.contains(own));
                 return (events, Some((name.to_owned(), is_own)));
             }
             Kind::Other => panic!("a frame of no kind"),

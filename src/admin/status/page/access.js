@@ -38,7 +38,7 @@ function forgetKey() {
 
 // Asks for the key until one is entered. A button opens a closed form again.
 async function signIn() {
-  showState("signed out", "closed", "the status page needs the admin key");
+  showSilence("signed out", "closed", "the status page needs the admin key");
   const button = $("sign-in");
   while (!(await askForKey())) {
     button.hidden = false;
@@ -55,10 +55,19 @@ async function act(name, what) {
       forgetKey();
       if (await askForKey()) answer = await fetch(path, { method: "POST", headers: headers() });
     }
-    const { message } = await answer.json();
-    trouble(answer.ok ? "" : `${name}: ${textOf(message)}`);
+    trouble(answer.ok ? "" : `${name}: ${await messageOf(answer)}`);
   } catch (error) {
     trouble(`${name}: ${error.message}`);
+  }
+}
+
+// What an error says of itself. One that a proxy made may have no JSON.
+async function messageOf(answer) {
+  const status = `the answer is HTTP ${answer.status}`;
+  try {
+    return textOf((await answer.json()).message) || status;
+  } catch {
+    return status;
   }
 }
 

@@ -115,6 +115,8 @@ class Plot {
   }
 
   choose(index) {
+    // Before the first data there is nothing to choose.
+    if (!this.times) return;
     this.chosen = index;
     this.showValues();
   }

@@ -38,7 +38,9 @@ function newRow(name) {
   const requests = meter("Requests left");
   const tokens = meter("Tokens left");
   const number = (column) => cell(column, "", "number");
-  const [inFlight, waiting, latency] = ["In flight", "Waiting", "First byte"].map(number);
+  const [inFlight, latency] = ["In flight", "First byte"].map(number);
+  const [waiters, queue] = [make("span"), make("small")];
+  const waiting = cell("Waiting", [waiters, queue], "number");
   const reset = make("button", { type: "button", textContent: "Reset", title: "Ends the cooldown, for all replicas" });
   const drain = make("button", { type: "button" });
   reset.setAttribute("aria-label", `Reset the cooldown of ${name}`);
@@ -47,7 +49,7 @@ function newRow(name) {
   const row = tableRow(rowHead(label, model), cell("State", [state, explained, detail]), requests.cell, tokens.cell,
     inFlight, waiting, latency, cell("Actions", [reset, " ", drain], "buttons"));
   row.dataset.target = name;
-  return { row, label, model, state, explained, detail, requests, tokens, inFlight, waiting, latency, reset, drain };
+  return { row, label, model, state, explained, detail, requests, tokens, inFlight, waiters, queue, latency, reset, drain };
 }
 
 function targetDetails(target) {
@@ -58,8 +60,8 @@ function targetDetails(target) {
   if (reason !== "" && reason !== "drained" && target.state !== "available") details.push(reason);
   const side = target.count_tokens;
   if (isObject(side) && target.state !== "drained") {
-    const rest = side.cooldown_remaining;
-    details.push(`CountTokens: ${textOf(side.state)}${isNumber(rest) ? ` ${Math.ceil(rest)} s` : ""}`);
+    const left = side.cooldown_remaining;
+    details.push(`CountTokens: ${textOf(side.state)}${isNumber(left) ? ` ${rest(left)}` : ""}`);
   }
   for (const denied of objects(target.denied)) {
     const verb = denied.is_confirmed === false ? "has denied a request for" : "denies";
@@ -75,7 +77,7 @@ function showTarget(parts, target) {
   const seconds = target.cooldown_remaining;
   say(parts.label, name);
   say(parts.model, [textOf(target.model), textOf(target.region)].filter(Boolean).join(", "));
-  say(parts.state, isNumber(seconds) ? `${state} ${Math.ceil(seconds)} s` : state);
+  say(parts.state, isNumber(seconds) ? `${state} ${rest(seconds)}` : state);
   parts.state.className = `pill ${Object.hasOwn(STATES, state) ? state : "unknown"}`;
   const explained = Object.hasOwn(STATES, state) ? STATES[state] : "";
   if (parts.state.title !== explained) parts.state.title = explained;
@@ -84,14 +86,21 @@ function showTarget(parts, target) {
   setMeter(parts.requests, { available: quota.requests_available, held: quota.requests_held, limit: quota.rpm, learned: quota.learned_rpm, configured: quota.configured_rpm }, `requests left of ${name}`);
   setMeter(parts.tokens, { available: quota.tokens_available, held: quota.tokens_held, limit: quota.tpm, learned: quota.learned_tpm, configured: quota.configured_tpm }, `tokens left of ${name}`);
   say(parts.inFlight, count(quota.in_flight));
-  say(parts.waiting, count(target.waiters));
+  showWaiting(parts, target);
   say(parts.latency, target.latency_ms > 0 ? length(target.latency_ms) : DASH);
   const isDrained = state === "drained";
   say(parts.drain, isDrained ? "Resume" : "Drain");
-  parts.drain.title = isDrained ? "Puts the target back into traffic" : "Takes the target out of traffic; requests in flight continue";
+  parts.drain.title = isDrained ? "Puts the target back into traffic, at this replica only" : "Takes the target out of traffic, at this replica only; requests in flight continue";
   parts.drain.dataset.act = isDrained ? "resume" : "drain";
   parts.drain.setAttribute("aria-label", isDrained ? `Put ${name} back into traffic` : `Take ${name} out of traffic`);
   parts.row.dataset.text = `${name} ${textOf(target.display_name)} ${textOf(target.model)} ${textOf(target.region)} ${state}`.toLowerCase();
+}
+
+// A queue is counted once, at the first of the targets that share it.
+function showWaiting(parts, target) {
+  const first = textOf(target.shares_queue_of);
+  say(parts.waiters, first === "" ? count(target.waiters) : "");
+  say(parts.queue, first === "" ? "" : `with ${first}`);
 }
 
 function showTargets(targets) {

@@ -25,7 +25,7 @@ const count = (value) => (isNumber(value) ? whole.format(value) : DASH);
 const short = (value) => (!isNumber(value) ? DASH : Math.abs(value) < 10000 ? whole.format(value) : compact.format(value));
 const usd = (value) => (!isNumber(value) ? DASH : value !== 0 && Math.abs(value) < 0.1 ? cents.format(value) : money.format(value));
 const percent = (share) => (isNumber(share) ? `${(100 * share).toFixed(share > 0 && share < 0.995 ? 1 : 0)} %` : DASH);
-const plural = (number, noun) => `${count(number)} ${noun}${number === 1 ? "" : "s"}`;
+const plural = (number, noun) => `${count(number)} ${number === 1 ? noun : noun.endsWith("y") ? `${noun.slice(0, -1)}ies` : `${noun}s`}`;
 
 // A length of time, in milliseconds.
 function length(ms) {
@@ -37,6 +37,14 @@ function length(ms) {
   if (seconds < 2 * 3600) return `${Math.floor(seconds / 60)} min`;
   if (seconds < 48 * 3600) return `${(seconds / 3600).toFixed(1)} h`;
   return `${Math.floor(seconds / 86400)} days`;
+}
+
+// The time that is left, from seconds.
+function rest(seconds) {
+  if (seconds < 600) return `${Math.ceil(seconds)} s`;
+  if (seconds < 3600) return `${Math.ceil(seconds / 60)} min`;
+  if (seconds < 48 * 3600) return `${(seconds / 3600).toFixed(1).replace(/\.0$/, "")} h`;
+  return `${Math.ceil(seconds / 86400)} days`;
 }
 
 // A moment as `Date`, from seconds since 1970 or from RFC 3339; undefined if it is neither.
