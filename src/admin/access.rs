@@ -8,7 +8,7 @@
 use http::StatusCode;
 use http::request::Parts;
 
-use crate::auth::admin_key;
+use crate::auth::admin_key::{self, PresentedKey};
 use crate::auth::origin::{self, BadHost};
 use crate::config::Server;
 
@@ -28,7 +28,10 @@ pub(super) enum Guard {
 /// Why a request is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum AccessDenied {
-    /// The admin key is missing or wrong.
+    /// The key of the request is not the admin key.
+    #[error("the admin key is wrong")]
+    WrongKey,
+    /// The admin key is missing.
     #[error("this path needs the admin key: authorization: Bearer, or x-sluice-admin-key")]
     NeedsKey,
     /// The request came from another machine, and no admin key is configured.
@@ -48,7 +51,7 @@ pub(super) enum AccessDenied {
 impl AccessDenied {
     pub(super) fn status(self) -> StatusCode {
         match self {
-            AccessDenied::NeedsKey => StatusCode::UNAUTHORIZED,
+            AccessDenied::NeedsKey | AccessDenied::WrongKey => StatusCode::UNAUTHORIZED,
             AccessDenied::Host(_) => StatusCode::BAD_REQUEST,
             AccessDenied::HasNone | AccessDenied::ByName | AccessDenied::OtherSite => {
                 StatusCode::FORBIDDEN
@@ -73,8 +76,11 @@ pub(super) fn check(
         return Ok(());
     }
     match &config.admin_key {
-        Some(key) if admin_key::is_presented(key, &head.headers) => Ok(()),
-        Some(_) => Err(AccessDenied::NeedsKey),
+        Some(key) => match admin_key::presented(key, &head.headers) {
+            PresentedKey::Right => Ok(()),
+            PresentedKey::Wrong | PresentedKey::OtherBearer => Err(AccessDenied::WrongKey),
+            PresentedKey::Missing => Err(AccessDenied::NeedsKey),
+        },
         None if !is_local => Err(AccessDenied::HasNone),
         // A local scraper may use a host name.
         None if guard == Guard::Metrics => Ok(()),
@@ -131,8 +137,13 @@ mod tests {
                 let prefix = if name == "authorization" { "Bearer " } else { "" };
                 let with = |key: &str| head(&[(name, &format!("{prefix}{key}"))]);
                 assert_eq!(open(&server, &with("an-admin-key-0123456789"), is_local), ALL);
-                assert_eq!(open(&server, &with("an-admin-key-012345678"), is_local), ALL[..1]);
+                let wrong = with("an-admin-key-012345678");
+                assert_eq!(open(&server, &wrong, is_local), ALL[..1]);
+                let denied = check(Guard::Reader, &wrong, &server, is_local);
+                assert_eq!(denied, Err(AccessDenied::WrongKey));
             }
+            let denied = check(Guard::Reader, &head(&[]), &server, is_local);
+            assert_eq!(denied, Err(AccessDenied::NeedsKey));
             assert_eq!(open(&server, &head(&[]), is_local), ALL[..1]);
         }
     }

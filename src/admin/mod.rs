@@ -257,7 +257,7 @@ fn refuse(gateway: &Gateway, refused: AccessDenied) -> Response<Bytes> {
     gateway.metrics.admin_refused.inc();
     let message = serde_json::json!({ "message": refused.to_string() });
     let mut response = json(refused.status(), &message);
-    if refused == AccessDenied::NeedsKey {
+    if refused.status() == StatusCode::UNAUTHORIZED {
         response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
     response

@@ -39,9 +39,9 @@ pub enum AuthError {
     /// No client has this bearer key.
     #[error("Authentication failed: the API key is not valid.")]
     UnknownKey,
-    /// The bearer key has expired.
+    /// The bearer key of this client has expired.
     #[error("Authentication failed: the API key has expired.")]
-    ExpiredKey,
+    ExpiredKey(Arc<str>),
     /// The token was rejected.
     #[error(transparent)]
     Token(TokenError),
@@ -67,7 +67,7 @@ impl AuthError {
         match self {
             AuthError::Missing => ErrorKind::MissingAuthenticationToken,
             AuthError::UnknownKey | AuthError::ClientRemoved => ErrorKind::AccessDenied,
-            AuthError::ExpiredKey => ErrorKind::ExpiredToken,
+            AuthError::ExpiredKey(_) => ErrorKind::ExpiredToken,
             AuthError::Token(error) => error.kind(),
             AuthError::BearerRequired => ErrorKind::UnrecognizedClient,
             AuthError::Signature(error) => error.kind(),
@@ -82,7 +82,7 @@ impl AuthError {
         match self {
             AuthError::Missing => ["none", "missing"],
             AuthError::UnknownKey => [bearer, "unknown"],
-            AuthError::ExpiredKey => [bearer, "expired"],
+            AuthError::ExpiredKey(_) => [bearer, "expired"],
             AuthError::Token(error) => [Credential::Token.name(), error.label()],
             AuthError::BearerRequired => ["none", "invalid"],
             AuthError::ClientRemoved => ["none", "unknown"],
@@ -434,7 +434,7 @@ impl Authenticator {
             });
         };
         if bearer.expires.is_some_and(|end| end <= now) {
-            return Err(AuthError::ExpiredKey);
+            return Err(AuthError::ExpiredKey(Arc::clone(&bearer.client.name)));
         }
         Ok(Authenticated { client: Arc::clone(&bearer.client), credential: Credential::BearerKey })
     }
@@ -537,7 +537,7 @@ mod tests {
         let client = Ok(Some("team-a".to_owned()));
         assert_eq!(
             authenticate(&authenticator, Some("Bearer the-old-key-of-team-a")),
-            Err(AuthError::ExpiredKey)
+            Err(AuthError::ExpiredKey("team-a".into()))
         );
         assert_eq!(authenticate(&authenticator, Some("Bearer the-key-of-team-a")), client);
         assert_eq!(authenticate(&authenticator, Some("Bearer the-new-key-of-team-a")), client);

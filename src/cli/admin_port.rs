@@ -19,8 +19,9 @@ use tokio_rustls::TlsConnector;
 use super::ask::{Stream, ask};
 use super::tls::{self, Accepted};
 use super::{ConfigFile, reachable};
-use crate::config::{AdminListener, AdminTls, Env, Secret, secret_named};
+use crate::config::{AdminListener, AdminTls, Env, Secret, is_plain_port, secret_named};
 use crate::system::time::timeout;
+use crate::telemetry::in_words;
 
 /// Longest time of one request.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -253,12 +254,13 @@ impl AdminPort {
             ask(stream, request).await
         };
         let response = response.await.map_err(|error| {
-            self.unreachable(crate::telemetry::with_causes(error.to_string(), &*error))
+            let hint = if is_plain_port(&*error) { "; use http://" } else { "" };
+            self.unreachable(format!("{}{hint}", in_words(&*error)))
         })?;
         let status = response.status();
         let body = Limited::new(response.into_body(), MAX_BODY).collect().await;
         let body = body.map_err(|error| self.unreachable(error.to_string()))?.to_bytes();
-        if status.is_success() { Ok(body) } else { Err(refused(status, &body)) }
+        if status.is_success() { Ok(body) } else { Err(refused(status, &body, self.key.is_some())) }
     }
 
     fn unreachable(&self, problem: String) -> AdminPortError {
@@ -270,14 +272,14 @@ impl AdminPort {
     }
 }
 
-fn refused(status: StatusCode, body: &[u8]) -> AdminPortError {
+fn refused(status: StatusCode, body: &[u8], has_key: bool) -> AdminPortError {
     #[derive(Deserialize)]
     struct Refusal {
         message: String,
     }
     let reason = serde_json::from_slice::<Refusal>(body).map(|refusal| refusal.message);
     let mut message = reason.unwrap_or_else(|_| "no reason given".to_owned());
-    if status == StatusCode::UNAUTHORIZED {
+    if status == StatusCode::UNAUTHORIZED && !has_key {
         message.push_str("; set SLUICE_ADMIN_KEY or --admin-key");
     }
     AdminPortError::Refused { status, message }

@@ -19,6 +19,7 @@ use super::tls::{self, Accepted};
 use super::{ConfigFile, reachable, runtime};
 use crate::config::{Env, Listening};
 use crate::system::time::timeout;
+use crate::telemetry::in_words;
 
 const LIMIT: Duration = Duration::from_secs(3);
 
@@ -57,7 +58,9 @@ pub(super) fn run(arguments: Arguments) -> Result<(), String> {
             get(Stream::Right(Box::new(stream)), address, path).await
         };
         match timeout(LIMIT, asked).await {
-            Ok(asked) => asked.map_err(|error| format!("{address} does not answer: {error}")),
+            Ok(asked) => {
+                asked.map_err(|error| format!("{address} does not answer: {}", in_words(&*error)))
+            }
             Err(_) => Err(format!("{address} does not answer within {LIMIT:?}")),
         }
     })

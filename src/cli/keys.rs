@@ -3,7 +3,7 @@
 //! Keys of clients are printed once and stored nowhere. Randomness comes from the operating system.
 
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -67,9 +67,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), String> {
             let listener = AdminListener::load(&config.source(), &Env::of_process(), true);
             let listener = listener.map_err(|error| error.to_string())?;
             let key = listener.key.ok_or_else(|| match listener.key_file {
-                Some(file) if !listener.address.ip().is_loopback() => {
-                    format!("no admin key was generated yet: {} does not exist", file.display())
-                }
+                Some(file) if !listener.address.ip().is_loopback() => why_missing(&file),
                 _ => "this config has no admin key".to_owned(),
             })?;
             print(key.expose());
@@ -86,6 +84,16 @@ pub(super) fn run(arguments: Arguments) -> Result<(), String> {
             print(&key_digest(key)?);
             Ok(())
         }
+    }
+}
+
+/// Why the file of a generated admin key gives no key.
+fn why_missing(file: &Path) -> String {
+    let shown = file.display();
+    match (file.try_exists(), file.is_symlink()) {
+        (Err(error), _) => format!("can't read the admin key: {shown}: {error}"),
+        (Ok(_), true) => format!("{shown} is a symbolic link to a file that does not exist"),
+        (Ok(_), false) => format!("no admin key was generated yet: {shown} does not exist"),
     }
 }
 

@@ -51,6 +51,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), String> {
     if admin_key::generate_missing(&loaded.config.server) {
         loaded = load(&source).map_err(|error| error.report())?;
     }
+    admin_key::warn_if_exposed(&loaded.config.server);
     for warning in &loaded.warnings {
         tracing::warn!(name: UNLIMITED, "{warning}");
     }

@@ -3,7 +3,7 @@
 //! It reads the log from a file or from standard input. Other lines pass through unchanged, since a
 //! container's two streams often arrive as one.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::fs::MetadataExt;
@@ -100,6 +100,7 @@ struct Attempt {
     target: String,
     outcome: String,
     error: Option<String>,
+    upstream_request_id: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -286,17 +287,63 @@ fn pretty(record: &Record) -> String {
         }
         let _ = write!(text, "){dim:#}");
     }
-    for Attempt { target, error, .. } in &record.attempts {
-        // The client's message says the same of an error that was passed on.
-        let is_told = |error: &str| {
-            record.message.as_ref().is_some_and(|message| error.ends_with(message.as_str()))
-        };
-        if let Some(error) = error.as_deref().filter(|error| !is_told(error)) {
-            let _ = write!(text, " {dim}{target}: {error}{dim:#}");
-        }
+    for failures in failures(record) {
+        let _ = write!(text, " {dim}{failures}{dim:#}");
     }
     text.push('\n');
     text
+}
+
+/// The attempts of a request that failed with the same error.
+#[derive(Debug)]
+struct SameFailures<'a> {
+    /// The error, unless the client's message says the same.
+    error: Option<&'a str>,
+    targets: Vec<&'a str>,
+    count: usize,
+    request_ids: Vec<&'a str>,
+}
+
+/// The failed attempts, by their errors.
+fn failures(record: &Record) -> Vec<SameFailures<'_>> {
+    // The client's message says the same of an error that was passed on.
+    let is_told = |error: &str| {
+        record.message.as_ref().is_some_and(|message| error.ends_with(message.as_str()))
+    };
+    let mut all: Vec<SameFailures<'_>> = Vec::new();
+    for attempt in record.attempts.iter().filter(|attempt| attempt.outcome != SUCCESS) {
+        let error = attempt.error.as_deref().filter(|error| !is_told(error));
+        let (target, id) = (&*attempt.target, attempt.upstream_request_id.as_deref());
+        if error.is_none() && id.is_none() {
+            continue;
+        }
+        if let Some(same) = all.iter_mut().find(|it| it.error == error) {
+            same.count += 1;
+            same.request_ids.extend(id);
+            if !same.targets.contains(&target) {
+                same.targets.push(target);
+            }
+        } else {
+            let request_ids = id.into_iter().collect();
+            all.push(SameFailures { error, targets: vec![target], count: 1, request_ids });
+        }
+    }
+    all
+}
+
+impl fmt::Display for SameFailures<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:", self.targets.join(", "))?;
+        let ids = self.request_ids.join(", ");
+        let Some(error) = self.error else { return write!(f, " upstream request id {ids}") };
+        write!(f, " {error}")?;
+        match (self.count, ids.is_empty()) {
+            (1, true) => Ok(()),
+            (1, false) => write!(f, " (upstream request id {ids})"),
+            (count, true) => write!(f, " ({count}x)"),
+            (count, false) => write!(f, " ({count}x, upstream request id {ids})"),
+        }
+    }
 }
 
 fn milliseconds(count: u64) -> String {
@@ -339,6 +386,34 @@ mod tests {
         let text = read(&log, &Filter::default());
         assert!(text.contains(", E: no answer (a throttled, b success)"), "{text}");
         assert!(text.ends_with(" a: connection refused\n"), "{text}");
+    }
+
+    #[test]
+    fn a_line_shows_an_error_of_several_attempts_once_and_the_ids_of_the_upstream() {
+        let failed = |target: &str, id: &str| {
+            format!(
+                r#"{{"target":"{target}","outcome":"throttled","status":429,"ms":1,"upstream_request_id":"{id}","error":"E: wait"}}"#
+            )
+        };
+        let attempts = format!(
+            r#"{},{},{{"target":"b""#,
+            [failed("a", "1-a"), failed("a", "1-b")].join(","),
+            failed("c", "1-c")
+        );
+        let log = LINE.replace(
+            r#"{"target":"a","outcome":"throttled","status":429,"ms":1},{"target":"b""#,
+            &attempts,
+        );
+        let text = read(&log, &Filter::default());
+        let end = " a, c: E: wait (3x, upstream request id 1-a, 1-b, 1-c)\n";
+        assert!(text.ends_with(end), "{text}");
+        // The client's message has the error already.
+        let told = log.replace(
+            r#""outcome":"success","attempts""#,
+            r#""outcome":"throttled","error":"E","message":"wait","attempts""#,
+        );
+        let text = read(&told, &Filter::default());
+        assert!(text.ends_with(" a, c: upstream request id 1-a, 1-b, 1-c\n"), "{text}");
     }
 
     #[test]

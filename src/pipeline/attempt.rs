@@ -167,7 +167,8 @@ impl AttemptLoop {
                 Reply::Success(success) => {
                     let reservation = permit.succeeded(took);
                     let status = success.status.as_u16();
-                    self.routed.context.record_attempt(&target, SUCCESS, status, took, None);
+                    let id = success.request_id();
+                    self.routed.context.record_attempt(&target, SUCCESS, status, took, None, id);
                     self.note_answer(index);
                     self.routed.context.answer.choice = self.model_choice(index);
                     return Ok(Answer::Success(success, reservation));
@@ -251,7 +252,14 @@ impl AttemptLoop {
         } else {
             (AttemptResult { index, permit, reply, took: sent.elapsed() }, hedge.permit)
         };
-        self.routed.context.record_attempt(loser.target(), HEDGE_LOST, 0, Duration::ZERO, None);
+        self.routed.context.record_attempt(
+            loser.target(),
+            HEDGE_LOST,
+            0,
+            Duration::ZERO,
+            None,
+            None,
+        );
         if self.is_best(loser.target()) {
             self.best_failure_reason = Some(HEDGE_LOST);
         }
@@ -350,7 +358,8 @@ impl AttemptLoop {
         }
         let status = if failure.from_upstream { failure.status.as_u16() } else { 0 };
         let reason = Some(failure.reason());
-        self.routed.context.record_attempt(target, failure.name(), status, took, reason);
+        let id = failure.request_id;
+        self.routed.context.record_attempt(target, failure.name(), status, took, reason, id);
         self.last_failure = Some((Arc::clone(target), failure.class.name()));
     }
 

@@ -5,6 +5,8 @@
 //! Then a part of the proof is pending ([`PendingAuth`]) until the body was read, and the step that
 //! reads it ends with [`complete`] (or [`event_chain`], for a body that is a stream of events).
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http_body::Body;
 
@@ -50,7 +52,15 @@ where
                     Err(AuthError::Origin(OriginError::Host(bad))) => {
                         (None, Err(GatewayError::Host(bad)))
                     }
-                    Err(error) => (None, Err(GatewayError::Unauthenticated(error))),
+                    Err(error) => {
+                        // A client that still uses its old key is named in the log.
+                        let client = match &error {
+                            AuthError::ExpiredKey(name) => gateway.clients.get(name),
+                            _ => None,
+                        };
+                        let kind = client.map(|it| CallerKind::Registered(Arc::clone(it)));
+                        (kind, Err(GatewayError::Unauthenticated(error)))
+                    }
                 }
             }
         };

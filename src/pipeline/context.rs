@@ -33,6 +33,7 @@ use crate::telemetry::traces::{SpanContext, SpanRecorder};
 use crate::telemetry::usage_log::Record;
 use crate::telemetry::{
     Choice, ModelLatency, OTHER, PassedOverTargets, RequestLabels, RequestUsage, SUCCESS,
+    UpstreamRequestId,
 };
 use consumption::{Consumption, PriceTerms, Used, cost};
 pub(super) use trace::{OpenSpan, attempt_result};
@@ -234,6 +235,7 @@ impl RequestContext {
         status: u16,
         took: Duration,
         error: Option<String>,
+        upstream_request_id: Option<UpstreamRequestId>,
     ) {
         self.timing.upstream += took;
         let metrics = &self.gateway.metrics;
@@ -248,6 +250,7 @@ impl RequestContext {
             outcome,
             status,
             ms: millis(took),
+            upstream_request_id,
             error: error.map(String::into_boxed_str),
         });
     }

@@ -21,7 +21,7 @@ use super::target::{Target, TargetParts, shared_name};
 use super::target_group::{self, TargetGroup};
 use crate::bedrock::ModelId;
 use crate::bedrock::model_id::ModelIdError;
-use crate::bedrock::region;
+use crate::bedrock::{lifecycle, region};
 use crate::config::{self, Balance, Config, Endpoint, EndpointError, Glob, GlobError, Unrouted};
 use crate::fleet::{Fleet, Lease};
 use crate::quota::{Learning, QueueSignal, Quota, QuotaLimits, SAFETY_MARGIN};
@@ -380,6 +380,13 @@ impl Router {
             tracing::warn!(
                 %model, successor = %answering,
                 "no route names this model, which AWS has retired; its successor answers"
+            );
+        } else if let Some(retires_on) = lifecycle::lookup(model).map(|it| it.retires_on)
+            && retires_on <= config.day
+        {
+            tracing::warn!(
+                %model, %retires_on,
+                "no route names this model, which AWS has retired, and no successor answers"
             );
         }
         let route = unrouted_route(config, &answering, endpoint, self.fleet.as_ref(), now);

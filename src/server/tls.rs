@@ -18,6 +18,7 @@ use tokio_rustls::server::TlsStream;
 use crate::auth::{ClientCertificate, UnreadableCertificate};
 use crate::config::{self, ClientAuth, TlsMaterial, TlsVersion};
 use crate::system::time::timeout;
+use crate::telemetry::in_words;
 
 /// What is offered, best first.
 const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
@@ -34,7 +35,7 @@ pub(super) struct Acceptor {
 #[derive(Debug, thiserror::Error)]
 pub enum UnusableTls {
     /// The versions or the key do not go with the cryptography.
-    #[error(transparent)]
+    #[error("{}", config::tls_in_words(.0))]
     Rustls(#[from] rustls::Error),
     /// Clients can't be checked against the authorities.
     #[error("the client authorities can't be used: {0}")]
@@ -46,7 +47,7 @@ pub enum UnusableTls {
 pub(super) enum HandshakeError {
     #[error("no TLS handshake within {}", humantime::format_duration(*.0))]
     Timeout(Duration),
-    #[error("TLS handshake: {0}")]
+    #[error("TLS handshake: {}", in_words(.0))]
     Refused(#[from] std::io::Error),
     #[error(transparent)]
     Unreadable(#[from] UnreadableCertificate),

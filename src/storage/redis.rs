@@ -9,6 +9,8 @@ mod server;
 #[cfg(test)]
 mod tests;
 
+use std::error::Error;
+use std::sync::Arc;
 use std::time::Duration;
 
 use redis::{RedisError, RedisResult};
@@ -16,18 +18,32 @@ use redis::{RedisError, RedisResult};
 pub use connection::Connection;
 pub use server::{Server, Socket};
 
+use crate::config;
 use crate::system::time::timeout;
 
 /// Why a call to Redis failed.
 #[derive(Debug, thiserror::Error)]
 pub enum RedisFailure {
     /// Redis refused the call, or was not reachable.
-    #[error("Redis: {0}")]
+    #[error("Redis: {}", text_of(.0))]
     Redis(#[from] RedisError),
     /// Redis did not answer in time.
     #[error("Redis did not answer within {}", humantime::format_duration(*.0))]
     Slow(Duration),
 }
+
+/// The text of an error, which for one of TLS is in plain words.
+fn text_of(error: &RedisError) -> String {
+    // The library shares what it wraps.
+    let wrapped = error.source().map(|cause| match cause.downcast_ref::<Arc<SharedError>>() {
+        Some(shared) => &**shared,
+        None => cause,
+    });
+    let tls = wrapped.and_then(|wrapped| config::tls_error(wrapped));
+    tls.map_or_else(|| error.to_string(), |tls| format!("TLS: {tls}"))
+}
+
+type SharedError = dyn Error + Send + Sync;
 
 /// A Redis server by its URL: standalone, behind a proxy, or a node of a cluster.
 #[derive(Clone, Debug)]

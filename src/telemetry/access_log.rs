@@ -10,7 +10,7 @@ use prometheus::IntCounter;
 use super::json::Object;
 use super::log_writer::{LogWriter, unlocked};
 use super::traces::{SpanId, TraceId};
-use super::{Failures, Outcome, PassedOverTargets};
+use super::{Failures, Outcome, PassedOverTargets, UpstreamRequestId};
 use crate::bedrock::Usage;
 use crate::config::LogFormat;
 
@@ -82,6 +82,8 @@ pub struct Attempt {
     pub status: u16,
     /// Time to the outcome.
     pub ms: u64,
+    /// The upstream's own id of the request, if its answer has one.
+    pub upstream_request_id: Option<UpstreamRequestId>,
     /// Why it failed, in one line.
     pub error: Option<Box<str>>,
 }
@@ -195,6 +197,10 @@ fn json(line: &AccessLogEntry<'_>, attempts: &[Attempt]) -> Vec<u8> {
                 .plain("outcome", attempt.outcome)
                 .number("status", attempt.status.into())
                 .number("ms", attempt.ms)
+                .some_plain(
+                    "upstream_request_id",
+                    attempt.upstream_request_id.as_ref().map(UpstreamRequestId::as_str),
+                )
                 .some_text("error", attempt.error.as_deref());
         });
     if attempts.len() < line.attempts.len() {
@@ -275,6 +281,7 @@ mod tests {
             outcome: "throttled",
             status: 429,
             ms: 3,
+            upstream_request_id: None,
             error: Some("ThrottlingException: Too many tokens".into()),
         }];
         let mut passed_over = PassedOverTargets::default();

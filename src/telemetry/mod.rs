@@ -22,10 +22,11 @@ mod outcome;
 pub mod process_log;
 mod request_counters;
 pub mod traces;
+mod upstream_request_id;
 pub mod usage_log;
 mod usage_sums;
 
-pub(crate) use causes::with_causes;
+pub(crate) use causes::{in_words, with_causes};
 pub use dependencies::Dependencies;
 pub use diversion::{Choice, PassedOver, PassedOverReason, PassedOverTargets};
 pub use failures::Failures;
@@ -36,6 +37,7 @@ pub use log_writer::{LogWriter, unlocked};
 pub use metrics::{Metrics, OTHER};
 pub use outcome::{Outcome, SUCCESS};
 pub use request_counters::{RequestLabels, RequestUsage};
+pub use upstream_request_id::UpstreamRequestId;
 pub use usage_sums::UsageSum;
 
 /// The logs and traces that record requests.

@@ -30,7 +30,7 @@ use crate::system::descriptors::{
 };
 use crate::system::keepalive;
 use crate::system::time::timeout;
-use crate::telemetry::{Metrics, with_causes};
+use crate::telemetry::{Metrics, in_words};
 
 /// A connection to the endpoint or to a proxy, which may use TLS itself.
 type Hop = MaybeHttpsStream<TokioIo<TcpStream>>;
@@ -187,7 +187,7 @@ impl Tcp {
         };
         self.exhausted.inc();
         if self.log_limit.is_due() {
-            let problem = with_causes(error.to_string(), &*error);
+            let problem = in_words(&*error);
             tracing::warn!(%problem, limit = self.shares.limit(), "no connections to upstreams");
         }
         Err(if error.is::<Exhausted>() { error } else { Exhausted(error).into() })

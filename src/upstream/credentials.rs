@@ -36,7 +36,7 @@ use super::credentials_error::reason;
 use super::sign::Auth;
 use crate::config;
 use crate::system::time::{sleep, timeout};
-use crate::telemetry::with_causes;
+use crate::telemetry::in_words;
 
 /// Renewal begins this long before expiry, or at two thirds of a shorter lifetime.
 const LEAD: Duration = Duration::from_secs(5 * 60);
@@ -233,7 +233,7 @@ impl Resolved {
         let response = aws_sdk_sts::Client::new(&sdk).get_caller_identity().send().await;
         Some(match response {
             Ok(caller) => caller.arn.ok_or_else(|| "STS returned no ARN".to_owned()),
-            Err(error) => Err(with_causes(error.to_string(), &error)),
+            Err(error) => Err(in_words(&error)),
         })
     }
 }

@@ -10,6 +10,8 @@ use aws_sdk_sts::error::ProvideErrorMetadata;
 use aws_sdk_sts::operation::assume_role::AssumeRoleError;
 use aws_sdk_sts::operation::assume_role_with_web_identity::AssumeRoleWithWebIdentityError;
 
+use crate::config::tls_error;
+
 /// Longest reason, in characters.
 const MAX_CHARS: usize = 300;
 
@@ -50,7 +52,7 @@ fn said_of(error: &dyn Error) -> Option<String> {
         if let Some(answer) = answer_of_sts(cause) {
             return Some(answer);
         }
-        let text = cause.to_string();
+        let text = tls_error(cause).unwrap_or_else(|| cause.to_string());
         // Debug output of a part of the chain, which is not for people.
         if !text.contains('{') && !text.is_empty() {
             last = Some(text);

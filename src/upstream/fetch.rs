@@ -11,7 +11,7 @@ use http_body_util::{BodyExt, Limited};
 use super::reply::encoding;
 use super::{Origin, Upstream, send_on};
 use crate::system::time::timeout;
-use crate::telemetry::with_causes;
+use crate::telemetry::in_words;
 
 /// Why a document could not be fetched.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -46,9 +46,8 @@ impl Upstream {
     }
 
     async fn get(&self, uri: &Uri, limit: usize) -> Result<Bytes, FetchError> {
-        let unreachable = |error: &dyn std::error::Error| {
-            FetchError::Unreachable(with_causes(error.to_string(), error))
-        };
+        let unreachable =
+            |error: &(dyn std::error::Error + 'static)| FetchError::Unreachable(in_words(error));
         let nowhere = || FetchError::Unreachable("the URI names no host".to_owned());
         let origin = Origin::of(uri).ok_or_else(nowhere)?;
         let make = || {

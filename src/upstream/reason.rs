@@ -7,10 +7,9 @@
 use std::error::Error;
 use std::io::{self, ErrorKind};
 
-use rustls::CertificateError;
-
 use super::connect::{ProxyConnectError, ResolveError};
 use crate::bedrock::error::{Reported, plain_text};
+use crate::config::tls_error;
 
 /// Longest line, in characters.
 pub(super) const MAX_REASON: usize = 200;
@@ -62,8 +61,8 @@ fn of_cause(cause: &(dyn Error + 'static)) -> Option<String> {
     if let Some(failed) = cause.downcast_ref::<ResolveError>() {
         return Some(of_resolve(failed));
     }
-    if let Some(tls) = cause.downcast_ref::<rustls::Error>() {
-        return Some(of_tls(tls));
+    if let Some(tls) = tls_error(cause) {
+        return Some(format!("TLS: {tls}"));
     }
     let io = cause.downcast_ref::<io::Error>()?;
     // What an I/O error wraps is no source of it, and may be another one.
@@ -95,47 +94,9 @@ fn of_resolve(failed: &ResolveError) -> String {
     format!("cannot resolve {}: {text}", failed.host)
 }
 
-fn of_tls(error: &rustls::Error) -> String {
-    match error {
-        rustls::Error::InvalidCertificate(error) => format!("TLS: {}", of_certificate(error)),
-        rustls::Error::AlertReceived(alert) => format!("TLS: the upstream sent alert {alert:?}"),
-        other => format!("TLS: {other}"),
-    }
-}
-
-fn of_certificate(error: &CertificateError) -> String {
-    match error {
-        CertificateError::NotValidForNameContext { presented, .. } if !presented.is_empty() => {
-            format!(
-                "certificate is for {}",
-                presented.iter().map(bare_name).collect::<Vec<_>>().join(", ")
-            )
-        }
-        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-            "certificate is for another name".to_owned()
-        }
-        // The signature is bad, too, if an unknown authority has the name of a known one.
-        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
-            "certificate is from an unknown authority".to_owned()
-        }
-        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-            "certificate has expired".to_owned()
-        }
-        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-            "certificate is not valid yet".to_owned()
-        }
-        other => format!("certificate is not valid: {other}"),
-    }
-}
-
-/// The name in the library's `DnsName("host")` and `IpAddress(127.0.0.1)`.
-fn bare_name(presented: &String) -> &str {
-    let name = presented.split_once('(').map_or(&**presented, |(_, name)| name);
-    name.trim_end_matches(')').trim_matches('"')
-}
-
 #[cfg(test)]
 mod tests {
+    use rustls::CertificateError;
     use rustls::pki_types::ServerName;
 
     use super::*;
@@ -164,7 +125,7 @@ mod tests {
                 io::Error::other(rustls::Error::AlertReceived(
                     rustls::AlertDescription::HandshakeFailure,
                 )),
-                "TLS: the upstream sent alert HandshakeFailure",
+                "TLS: the other side sent the alert handshake_failure",
             ),
         ] {
             assert_eq!(reason(error).as_deref(), Some(wanted));

@@ -21,7 +21,7 @@ use crate::bedrock::event_stream::{self, Frame, Kind};
 use crate::bedrock::{ErrorKind, WireError};
 use crate::system::descriptors::is_caused_by_exhaustion;
 use crate::system::time::timeout;
-use crate::telemetry::with_causes;
+use crate::telemetry::{UpstreamRequestId, with_causes};
 
 const REQUEST_ID: &str = "x-amzn-requestid";
 
@@ -70,6 +70,13 @@ pub struct Success<B = Body> {
     pub is_close_delimited: bool,
 }
 
+impl<B> Success<B> {
+    /// The upstream's own id of the request.
+    pub fn request_id(&self) -> Option<UpstreamRequestId> {
+        UpstreamRequestId::of(&self.headers)
+    }
+}
+
 /// A limit of time that an attempt ran into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TimeLimit {
@@ -96,6 +103,8 @@ pub struct Failure {
     pub from_upstream: bool,
     /// The limit of time that ended the attempt.
     pub time_limit: Option<TimeLimit>,
+    /// The upstream's own id of the request, also where the gateway made the answer.
+    pub request_id: Option<UpstreamRequestId>,
     /// Why there was no connection, if the error's own message has more than that.
     cause: Option<String>,
 }
@@ -112,6 +121,7 @@ impl Failure {
             body,
             from_upstream: false,
             time_limit: None,
+            request_id: None,
             cause: None,
         }
     }
@@ -194,9 +204,18 @@ impl Failure {
 impl From<foreign::Answer> for Failure {
     fn from(answer: foreign::Answer) -> Failure {
         let foreign::Answer { class, reported, status, headers, body } = answer;
-        let (from_upstream, time_limit, cause) = (true, None, None);
-        Failure { class, reported, status, headers, body, from_upstream, time_limit, cause }
-            .without_credentials()
+        Failure {
+            class,
+            reported,
+            request_id: UpstreamRequestId::of(&headers),
+            status,
+            headers,
+            body,
+            from_upstream: true,
+            time_limit: None,
+            cause: None,
+        }
+        .without_credentials()
     }
 }
 
@@ -204,19 +223,30 @@ impl From<foreign::Answer> for Failure {
 /// that the usual success, which does not, is small.
 pub(super) async fn read(response: Response<Body>, streams: bool) -> Reply {
     let (head, body) = response.into_parts();
+    let is_encoded_or_failed = encoding(&head.headers).is_some() || !head.status.is_success();
+    if !streams && !is_encoded_or_failed && !foreign::is_page(&head.headers) {
+        return success(head, Vec::new(), body);
+    }
+    // A failure that the gateway describes itself does not keep the headers.
+    let request_id = UpstreamRequestId::of(&head.headers);
+    match Box::pin(read_further(head, body, streams)).await {
+        Reply::Failure(failure) => Reply::Failure(Failure { request_id, ..failure }),
+        success => success,
+    }
+}
+
+/// The outcome of a response that its head does not decide.
+async fn read_further(head: http::response::Parts, body: Body, streams: bool) -> Reply {
     if let Some(encoding) = encoding(&head.headers) {
         return Reply::Failure(encoded(head, &encoding));
     }
     if !head.status.is_success() || !streams && foreign::is_page(&head.headers) {
-        return Box::pin(failed(head, body)).await;
-    }
-    if !streams {
-        return success(head, Vec::new(), body);
+        return failed(head, body).await;
     }
     if is_event_stream(&head.headers) {
-        return Box::pin(first_frame(head, body)).await;
+        return first_frame(head, body).await;
     }
-    match Box::pin(collect(body)).await {
+    match collect(body).await {
         Ok(body) => Reply::Failure(not_a_stream(head, body)),
         Err(failure) => Reply::Failure(failure),
     }

@@ -220,6 +220,10 @@ async fn old_and_new_keys_work_side_by_side_until_the_old_one_expires() {
     assert_eq!(expired.status, 403);
     assert_eq!(expired.header("x-amzn-errortype"), Some("ExpiredTokenException"));
     assert!(expired.text().contains("the API key has expired"), "{}", expired.text());
+    // The log names the client that must change its key, and not the key.
+    let log = gateway.access_log(3).await;
+    assert_eq!((&log[2]["client"], &log[2]["status"]), (&"team-b".into(), &403.into()));
+    assert!(!gateway.output().contains(old));
     assert_eq!(with(new).await.status, 200);
     let job = Job::new(&gateway.url(), vec![Call::converse(PRIMARY, "hi")]).signed_by("OLD", old);
     let raised = Client::Boto3.run(job).await.remove(0);

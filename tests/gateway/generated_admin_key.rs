@@ -31,6 +31,14 @@ async fn printed(config: &Path) -> String {
     key.trim_end().to_owned()
 }
 
+/// Why `sluice keys admin` prints no key for this config.
+async fn not_printed(config: &Path) -> String {
+    let (status, _, error) =
+        run_sluice(&["keys", "admin", "--config", config.to_str().unwrap()]).await;
+    assert!(!status.success());
+    error
+}
+
 fn config_of(gateway: &Gateway) -> PathBuf {
     gateway.folder().join("config.toml")
 }
@@ -108,4 +116,51 @@ async fn without_a_place_for_a_key_the_gateway_serves_and_its_admin_port_stays_c
     gateway.is_healthy().await;
     let lines = gateway.log_lines("cannot keep a generated admin key").await;
     assert_eq!(lines[0]["level"], "WARN");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_to_a_missing_file_is_reported_as_such() {
+    let simulator = Simulator::start().await;
+    let state = tempfile::tempdir().unwrap();
+    let file = state.path().join(FILE);
+    std::os::unix::fs::symlink(state.path().join("missing"), &file).unwrap();
+    let gateway = Gateway::start(&config(&simulator, &file)).await;
+    let lines = gateway.log_lines("cannot keep a generated admin key").await;
+    assert!(lines[0]["error"].as_str().unwrap().contains("symbolic link"), "{}", lines[0]);
+    assert!(!gateway.output().contains("generated an admin key;"));
+    let error = not_printed(&config_of(&gateway)).await;
+    assert!(error.contains("a symbolic link to a file that does not exist"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_cannot_be_reached_is_not_said_to_be_missing() {
+    let simulator = Simulator::start().await;
+    let state = tempfile::tempdir().unwrap();
+    // A part of the path that is no folder fails for every user; permissions do not stop root.
+    let no_folder = state.path().join("plain");
+    std::fs::write(&no_folder, "").unwrap();
+    let gateway = Gateway::start(&config(&simulator, &no_folder.join(FILE))).await;
+    let error = not_printed(&config_of(&gateway)).await;
+    assert!(error.contains("can't read the admin key"), "{error}");
+    assert!(error.contains("Not a directory"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_file_that_everyone_can_read_is_warned_of_at_start() {
+    let simulator = Simulator::start().await;
+    let state = tempfile::tempdir().unwrap();
+    let file = state.path().join(FILE);
+    let mode = |mode| {
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    std::fs::write(&file, "an-own-admin-key-0123456789").unwrap();
+    mode(0o644);
+    let gateway = Gateway::start(&config(&simulator, &file)).await;
+    let lines = gateway.log_lines("every user of this machine has access").await;
+    assert_eq!((&lines[0]["level"], &lines[0]["mode"]), (&"WARN".into(), &"0644".into()));
+    assert_eq!(lines[0]["file"], file.to_str().unwrap());
+    mode(0o640);
+    let gateway = Gateway::start(&config(&simulator, &file)).await;
+    gateway.is_healthy().await;
+    assert!(!gateway.output().contains("every user of this machine"));
 }

@@ -96,6 +96,11 @@ async fn the_access_log_has_the_attempts_of_each_request() {
         attempts.iter().map(|a| (&a["target"], &a["outcome"], &a["status"])).collect();
     assert_eq!(told[0], (&"sonnet-35".into(), &"throttled".into(), &429.into()));
     assert_eq!(told[1], (&"sonnet-35-v2".into(), &"success".into(), &200.into()));
+    // Bedrock's support knows a request by Bedrock's own id, which the client sees, too.
+    let ids: Vec<_> = attempts.iter().map(|a| a["upstream_request_id"].as_str().unwrap()).collect();
+    assert_eq!(ids[1], answer.header("x-amzn-requestid").unwrap());
+    assert_eq!([ids[0].len(), ids[1].len()], [36, 36]);
+    assert_ne!(ids[0], ids[1]);
     let usage = first["usage"].as_object().unwrap();
     assert!(usage.values().any(|tokens| tokens.as_u64() > Some(0)), "{usage:?}");
     assert!(first["duration_ms"].as_u64().unwrap() >= first["first_byte_ms"].as_u64().unwrap());

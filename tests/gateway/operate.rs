@@ -53,6 +53,24 @@ async fn a_script_drains_targets_and_puts_them_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_admin_key_and_a_port_without_tls_are_called_so() {
+    let simulator = Simulator::start().await;
+    let gateway = Gateway::with_four_models(&simulator).await;
+    let url = gateway.admin_url();
+    let targets = |url| ["targets", "--url", url];
+    let missing = run(&targets(url.as_str()), &[]).await.stderr;
+    assert!(missing.contains("needs the admin key"), "{missing}");
+    assert!(missing.contains("set SLUICE_ADMIN_KEY or --admin-key"), "{missing}");
+    let wrong = [("SLUICE_ADMIN_KEY", "another-key-0123456789")];
+    let wrong = run(&targets(url.as_str()), &wrong).await.stderr;
+    assert!(wrong.contains("401 Unauthorized: the admin key is wrong"), "{wrong}");
+    assert!(!wrong.contains("SLUICE_ADMIN_KEY"), "{wrong}");
+    let https = url.replace("http://", "https://");
+    let plain = run(&targets(https.as_str()), &KEY).await.stderr;
+    assert!(plain.contains("the port does not speak TLS; use http://"), "{plain}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_list_of_targets_says_why_one_is_out_and_for_how_long() {
     let simulator = Simulator::start().await;
     let gateway = Gateway::with_four_models(&simulator).await;

@@ -94,7 +94,23 @@ async fn a_plain_server_in_place_of_tls_is_told() {
     let endpoint = simulator.url().replace("http://", "https://");
     let gateway = Gateway::start(&ejected_at_once(&simulator, &endpoint)).await;
     let reason = reason(&gateway).await;
-    assert!(reason.starts_with("TLS: "), "{reason}");
+    assert_eq!(reason, "TLS: the port does not speak TLS");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_authority_as_a_server_is_described_in_words_to_operator_and_client() {
+    let authority = Authority::new();
+    let issued = authority.self_signed();
+    let simulator = Simulator::start().await;
+    let before = Terminator::start(&issued, &["h2"], simulator.address()).await;
+    let endpoint = format!("https://localhost:{}", before.port());
+    let config = ejected_at_once(&simulator, &endpoint).set("upstream.ca_file", issued.cert());
+    let gateway = Gateway::start(&config).await;
+    let wanted = "certificate is that of an authority (CA), which can't be a server's own";
+    assert_eq!(reason(&gateway).await, format!("TLS: {wanted}"));
+    let log = gateway.access_log(1).await;
+    let told = log[0]["message"].as_str().unwrap();
+    assert!(told.contains(wanted) && !told.contains("OtherError"), "{told}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -87,6 +87,22 @@ async fn the_successor_answers_for_a_retired_model_without_a_route_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_retired_model_without_route_and_successor_is_logged_once() {
+    let simulator = Simulator::start().await;
+    let gateway = Gateway::start(&Config::without_routes(&simulator)).await;
+    for _ in 0..3 {
+        Ask::new(&gateway, "hi").of(WITHOUT_SUCCESSOR).send().await;
+    }
+    gateway.access_log(3).await;
+    let lines = gateway.log_lines("no route names this model").await;
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    let said = lines[0]["message"].as_str().unwrap();
+    assert!(said.ends_with("AWS has retired, and no successor answers"), "{said}");
+    assert_eq!(lines[0]["model"], WITHOUT_SUCCESSOR);
+    assert_eq!(lines[0]["retires_on"], "2026-07-07");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_retired_model_is_replaced_by_default() {
     let simulator = Simulator::start().await;
     let file = config(&simulator, "replace").to_toml().replace("retired = \"replace\"", "");
@@ -144,6 +160,8 @@ async fn the_legacy_endpoints_keep_the_names_of_their_retired_models() {
     assert_eq!(status["model_id"], PRIMARY, "{status}");
     assert_eq!(status["fallback_models"], json!(MODELS[1..]), "{status}");
     assert_eq!(simulator.models_called(), [SUCCESSOR]);
+    // The log names the model that answered.
+    assert_eq!(gateway.access_log(1).await[0]["model"], SUCCESSOR);
     let models = get("/model_stats").await["stats"]["models"].clone();
     let ids: Vec<_> = models.as_array().unwrap().iter().map(|model| model["id"].clone()).collect();
     assert_eq!(ids, MODELS);

@@ -19,6 +19,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::files;
 use super::model::Tls;
+use super::tls_error::in_words;
 
 /// Largest certificate file, in bytes. The public authorities together are about 250 KiB.
 const MAX_FILE_BYTES: u64 = 1 << 20;
@@ -92,9 +93,9 @@ impl PemFile {
     pub(super) fn roots(&self) -> Result<RootCertStore, CertificateError> {
         let mut roots = RootCertStore::empty();
         for certificate in self.certificates()? {
-            roots
-                .add(certificate)
-                .map_err(|error| self.wrong(format!("holds a bad authority: {error}")))?;
+            roots.add(certificate).map_err(|error| {
+                self.wrong(format!("holds a bad authority: {}", in_words(&error)))
+            })?;
         }
         Ok(roots)
     }
@@ -134,7 +135,7 @@ impl Certified {
             rustls::Error::InconsistentKeys(_) => {
                 key.wrong(format!("is not the key of the certificate in '{}'", cert.path.display()))
             }
-            other => key.wrong(format!("holds a key that can't be used: {other}")),
+            other => key.wrong(format!("holds a key that can't be used: {}", in_words(&other))),
         })?;
         Ok(Certified {
             key: Arc::new(certified),

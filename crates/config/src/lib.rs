@@ -40,6 +40,7 @@ mod restart;
 mod schema;
 mod secret;
 mod template;
+mod tls_error;
 mod units;
 mod warnings;
 
@@ -77,6 +78,7 @@ pub use reference::secret_named;
 pub use restart::needs_restart;
 pub use schema::schema;
 pub use secret::{Secret, clean_secret};
+pub use tls_error::{in_words as tls_in_words, is_plain_port, tls_error};
 
 use document::{Document, KeyPath};
 use raw::RawConfig;

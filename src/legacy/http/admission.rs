@@ -11,7 +11,8 @@ use http_body::Body;
 
 use super::endpoint::Endpoint;
 use super::refusal::Refusal;
-use crate::auth::{Peer, admin_key, identify};
+use crate::auth::admin_key::{self, PresentedKey};
+use crate::auth::{Peer, identify};
 use crate::config::LegacyAction;
 use crate::legacy::invoke::Caller;
 use crate::limits::{CallerKind, ClientRecord, ConcurrencyPermit, LimitExceeded};
@@ -120,11 +121,11 @@ fn authenticate(
         return Ok(AuthenticatedCaller { client, is_admin: false });
     }
     let key = gateway.config.server.admin_key.as_ref();
-    let is_admin = key.is_some_and(|key| admin_key::is_presented(key, &head.headers));
-    if is_admin {
-        Ok(AuthenticatedCaller { client: None, is_admin })
-    } else {
-        Err(Refusal::AdminKey)
+    match key.map(|key| admin_key::presented(key, &head.headers)) {
+        Some(PresentedKey::Right) => Ok(AuthenticatedCaller { client: None, is_admin: true }),
+        Some(PresentedKey::Wrong) => Err(Refusal::WrongAdminKey),
+        // The bearer key of a client is not a wrong admin key.
+        Some(PresentedKey::OtherBearer | PresentedKey::Missing) | None => Err(Refusal::AdminKey),
     }
 }
 

@@ -20,9 +20,11 @@ pub(super) enum Refusal {
     Method { allow: &'static str },
     #[error("This call needs the admin key")]
     AdminKey,
+    #[error("The admin key is wrong")]
+    WrongAdminKey,
     #[error("{}", match .0 {
         AuthError::UnknownKey => "The bearer key is not valid",
-        AuthError::ExpiredKey => "The bearer key has expired",
+        AuthError::ExpiredKey(_) => "The bearer key has expired",
         AuthError::Token(TokenError::Expired) => "The token has expired",
         AuthError::Token(TokenError::NoKeys) => "The token can't be checked yet",
         AuthError::Token(_) => "The token is not valid",
@@ -60,7 +62,9 @@ impl Refusal {
         let status = match self {
             Refusal::Method { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Refusal::Foreign(OriginError::Host(_)) => StatusCode::BAD_REQUEST,
-            Refusal::AdminKey | Refusal::Foreign(_) => StatusCode::FORBIDDEN,
+            Refusal::AdminKey | Refusal::WrongAdminKey | Refusal::Foreign(_) => {
+                StatusCode::FORBIDDEN
+            }
             Refusal::Unauthenticated(AuthError::Token(TokenError::NoKeys)) => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
@@ -92,7 +96,10 @@ impl Refusal {
             Refusal::Limited(limited) => {
                 Some((RETRY_AFTER, HeaderValue::from(whole_seconds(limited.retry_after))))
             }
-            Refusal::AdminKey | Refusal::Foreign(_) | Refusal::RequestTimeout => None,
+            Refusal::AdminKey
+            | Refusal::WrongAdminKey
+            | Refusal::Foreign(_)
+            | Refusal::RequestTimeout => None,
         };
         response.headers_mut().extend(header);
         response

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::request;
 use http::uri::Authority;
-use http::{HeaderMap, request};
 
 use super::RequestContext;
 use crate::pipeline::inbound::InternalRequest;
@@ -82,7 +82,7 @@ pub(in crate::pipeline) fn attempt_result(reply: &Reply) -> AttemptResult {
         Reply::Success(success) => AttemptResult {
             outcome: SUCCESS,
             status: Some(success.status.as_u16()),
-            request_id: request_id(&success.headers),
+            request_id: success.request_id(),
             error: None,
             message: None,
             is_relayed: true,
@@ -90,7 +90,7 @@ pub(in crate::pipeline) fn attempt_result(reply: &Reply) -> AttemptResult {
         Reply::Failure(failure) => AttemptResult {
             outcome: failure.name(),
             status: failure.from_upstream.then_some(failure.status.as_u16()),
-            request_id: request_id(&failure.headers).filter(|_| failure.from_upstream),
+            request_id: failure.request_id,
             error: failure.reported.name.clone(),
             message: Some(failure.reason()),
             is_relayed: false,
@@ -106,9 +106,4 @@ fn span_target(target: &Target) -> SpanTarget {
         region: target.endpoint.region.clone(),
         authority: host.to_str().ok().and_then(|host| host.parse::<Authority>().ok()),
     }
-}
-
-/// The id that Bedrock has given a request.
-fn request_id(headers: &HeaderMap) -> Option<String> {
-    headers.get("x-amzn-requestid")?.to_str().ok().map(str::to_owned)
 }

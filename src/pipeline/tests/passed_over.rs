@@ -71,7 +71,7 @@ fn noted(routed: &RoutedRequest) -> (String, bool) {
 
 fn attempted(routed: &mut RoutedRequest, index: usize) {
     let target = routed.target(index).cloned().unwrap();
-    routed.context.record_attempt(&target, "throttled", 429, Duration::ZERO, None);
+    routed.context.record_attempt(&target, "throttled", 429, Duration::ZERO, None, None);
     routed.count_attempt(index);
 }
 

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use super::context::{SpanContext, TRACEPARENT, TraceParent, new_span_id, tracestate};
 use super::span::truncate;
 use crate::bedrock::ModelId;
+use crate::telemetry::UpstreamRequestId;
 
 /// Most attempts and waits of one request that get a span.
 const MAX_CHILDREN: usize = 100;
@@ -95,7 +96,7 @@ pub struct AttemptResult {
     /// The HTTP status, if the upstream has answered.
     pub status: Option<u16>,
     /// The request id that the upstream has given.
-    pub request_id: Option<String>,
+    pub request_id: Option<UpstreamRequestId>,
     /// The name of the upstream's error, if it has named one.
     pub error: Option<String>,
     /// Why it failed, in one line.
@@ -132,9 +133,7 @@ impl OpenSpan<'_> {
     /// Records how the attempt ended.
     pub fn record_result(&self, mut result: AttemptResult) {
         // The upstream chooses these texts, and they are kept until the request ends.
-        for text in
-            [&mut result.request_id, &mut result.error, &mut result.message].into_iter().flatten()
-        {
+        for text in [&mut result.error, &mut result.message].into_iter().flatten() {
             text.truncate(truncate(text).len());
         }
         self.update(|child| {

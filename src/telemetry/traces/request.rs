@@ -175,7 +175,8 @@ impl RequestRecord<'_> {
             return;
         };
         attributes.add_known("http.response.status_code", result.status);
-        attributes.add_known("aws.request_id", result.request_id);
+        let request_id = result.request_id.map(|id| id.as_str().to_owned());
+        attributes.add_known("aws.request_id", request_id);
         attributes.add("sluice.outcome", result.outcome);
         if result.is_relayed {
             attributes.add("gen_ai.response.model", target.model.to_string());

@@ -80,6 +80,15 @@ impl Authority {
         self.sign(params)
     }
 
+    /// A certificate of an authority, which signs itself and which a server shows as its own.
+    pub fn self_signed(&self) -> Issued {
+        let mut params = CertificateParams::new(NAMES.map(str::to_owned)).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.self_signed(&key).unwrap();
+        self.keep(&certificate.pem(), &key)
+    }
+
     /// A client's certificate for this common name.
     pub fn client(&self, name: &str) -> Issued {
         let mut params = CertificateParams::default();
@@ -93,8 +102,12 @@ impl Authority {
         params.use_authority_key_identifier_extension = true;
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        self.keep(&certificate.pem(), &key)
+    }
+
+    fn keep(&self, certificate: &str, key: &KeyPair) -> Issued {
         let folder = tempfile::tempdir_in(self.files.path()).unwrap().keep();
-        std::fs::write(folder.join("tls.crt"), certificate.pem()).unwrap();
+        std::fs::write(folder.join("tls.crt"), certificate).unwrap();
         std::fs::write(folder.join("tls.key"), key.serialize_pem()).unwrap();
         Issued { folder }
     }

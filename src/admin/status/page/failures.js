@@ -3,7 +3,11 @@
 
 // The attempts and the targets that were passed over, in one line.
 function wayOf(line) {
-  const attempts = objects(line.attempts).map((attempt) => [`${textOf(attempt.target)} ${textOf(attempt.outcome)}`, textOf(attempt.error)].filter(Boolean).join(": "));
+  const attempts = objects(line.attempts).map((attempt) => {
+    const id = textOf(attempt.upstream_request_id);
+    const what = [`${textOf(attempt.target)} ${textOf(attempt.outcome)}`, textOf(attempt.error)].filter(Boolean).join(": ");
+    return id === "" ? what : `${what} (upstream request ${id})`;
+  });
   const passed = objects(line.passed_over).map((it) => `${textOf(it.target)} passed over: ${textOf(it.reason)}`);
   return [...attempts, ...passed].join("; ");
 }
