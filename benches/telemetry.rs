@@ -59,6 +59,7 @@ impl Ended {
                 outcome: SUCCESS,
                 status: 200,
                 ms: 812,
+                upstream_request_id: None,
                 error: None,
             }],
             usage: Usage {
