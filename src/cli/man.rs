@@ -57,7 +57,8 @@ fn with_values(page: &str, command: &clap::Command) -> String {
     for line in page.lines() {
         let mut line = line.to_owned();
         if is_synopsis {
-            for option in command.get_opts() {
+            let takes_value = |option: &&clap::Arg| option.get_action().takes_values();
+            for option in command.get_arguments().filter(takes_value) {
                 let Some(long) = option.get_long() else { continue };
                 let name = format!("\\-\\-{}\\fR", long.replace('-', "\\-"));
                 let value = match option.get_value_names() {
