@@ -173,7 +173,7 @@ impl AttemptLoop {
                     self.routed.context.answer.choice = self.model_choice(index);
                     return Ok(Answer::Success(success, reservation));
                 }
-                Reply::Failure(failure) => failure,
+                Reply::Failure(failure) => *failure,
             };
             denial::reclassify(&self.routed, index, &mut failure);
             self.note_failure(index, &target, &failure, took);

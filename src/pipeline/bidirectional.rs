@@ -35,7 +35,7 @@ pub(super) async fn send(
             let upstream = &routed.context.gateway().upstream;
             upstream.open(&target.endpoint.origin, request, limit).await
         }
-        Err(error) => Reply::Failure(Failure::no_credentials(&error)),
+        Err(error) => Reply::from(Failure::no_credentials(&error)),
     };
     if let Some(span) = &span {
         span.record_result(attempt_result(&reply));

@@ -39,7 +39,7 @@ fn text_of(error: &RedisError) -> String {
         Some(shared) => &**shared,
         None => cause,
     });
-    let tls = wrapped.and_then(|wrapped| config::tls_error(wrapped));
+    let tls = wrapped.and_then(config::tls_error);
     tls.map_or_else(|| error.to_string(), |tls| format!("TLS: {tls}"))
 }
 

@@ -138,11 +138,11 @@ impl Upstream {
         let replied = async {
             match self.round_trip(origin, make, now).await {
                 Ok(response) => reply::read(response, streams).await,
-                Err(error) => Reply::Failure(reply::not_sent(error, self.connect_timeout)),
+                Err(error) => Reply::from(reply::not_sent(error, self.connect_timeout)),
             }
         };
         let replied = timeout_at(now + first_byte, replied).await;
-        replied.unwrap_or_else(|_| Reply::Failure(reply::too_slow(first_byte)))
+        replied.unwrap_or_else(|_| Reply::from(reply::too_slow(first_byte)))
     }
 
     /// Opens a bidirectional stream: sends a signed request whose events are still to come, and waits
@@ -157,10 +157,10 @@ impl Upstream {
         let outcome = timeout(first_byte, async {
             match self.send_streaming(origin, request).await {
                 Ok(response) => reply::read(response, false).await,
-                Err(error) => Reply::Failure(reply::not_sent(error, self.connect_timeout)),
+                Err(error) => Reply::from(reply::not_sent(error, self.connect_timeout)),
             }
         });
-        outcome.await.unwrap_or_else(|_| Reply::Failure(reply::too_slow(first_byte)))
+        outcome.await.unwrap_or_else(|_| Reply::from(reply::too_slow(first_byte)))
     }
 
     /// Sends a request with a streaming body over HTTP/2 and waits for the head of the response.

@@ -44,7 +44,13 @@ pub enum Reply {
     /// To be relayed.
     Success(Box<Success>),
     /// To be followed by another attempt, or relayed.
-    Failure(Failure),
+    Failure(Box<Failure>),
+}
+
+impl From<Failure> for Reply {
+    fn from(failure: Failure) -> Reply {
+        Reply::Failure(Box::new(failure))
+    }
 }
 
 impl Reply {
@@ -230,7 +236,10 @@ pub(super) async fn read(response: Response<Body>, streams: bool) -> Reply {
     // A failure that the gateway describes itself does not keep the headers.
     let request_id = UpstreamRequestId::of(&head.headers);
     match Box::pin(read_further(head, body, streams)).await {
-        Reply::Failure(failure) => Reply::Failure(Failure { request_id, ..failure }),
+        Reply::Failure(mut failure) => {
+            failure.request_id = request_id;
+            Reply::Failure(failure)
+        }
         success => success,
     }
 }
@@ -238,7 +247,7 @@ pub(super) async fn read(response: Response<Body>, streams: bool) -> Reply {
 /// The outcome of a response that its head does not decide.
 async fn read_further(head: http::response::Parts, body: Body, streams: bool) -> Reply {
     if let Some(encoding) = encoding(&head.headers) {
-        return Reply::Failure(encoded(head, &encoding));
+        return Reply::from(encoded(head, &encoding));
     }
     if !head.status.is_success() || !streams && foreign::is_page(&head.headers) {
         return failed(head, body).await;
@@ -247,13 +256,13 @@ async fn read_further(head: http::response::Parts, body: Body, streams: bool) ->
         return first_frame(head, body).await;
     }
     match collect(body).await {
-        Ok(body) => Reply::Failure(not_a_stream(head, body)),
-        Err(failure) => Reply::Failure(failure),
+        Ok(body) => Reply::from(not_a_stream(head, body)),
+        Err(failure) => Reply::from(failure),
     }
 }
 
 async fn failed(head: http::response::Parts, body: Body) -> Reply {
-    Reply::Failure(match http_body_util::Limited::new(body, MAX_ERROR_BODY).collect().await {
+    Reply::from(match http_body_util::Limited::new(body, MAX_ERROR_BODY).collect().await {
         Ok(body) => {
             let body = body.to_bytes();
             let reported = error::read(&head.headers, &body);
@@ -364,9 +373,7 @@ async fn first_frame(head: http::response::Parts, mut body: Body) -> Reply {
                 Err(_) => continue,
             },
             Some(Err(_)) | None => {
-                return Reply::Failure(broken(
-                    "the upstream's stream ended before its first frame",
-                ));
+                return Reply::from(broken("the upstream's stream ended before its first frame"));
             }
         };
         // The usual case is one chunk with the whole frame, which is looked at where it lies.
@@ -387,14 +394,14 @@ async fn first_frame(head: http::response::Parts, mut body: Body) -> Reply {
             Ok(None) => None,
             Ok(Some(frame)) => Some(frame),
             Err(event_stream::NotAFrame) => {
-                return Reply::Failure(broken("the upstream's stream does not begin with a frame"));
+                return Reply::from(broken("the upstream's stream does not begin with a frame"));
             }
         };
         let reported = frame.and_then(|frame| exception(&frame));
         buffered.push(chunk);
         return match reported {
             None => success(head, buffered, body),
-            Some(reported) => Reply::Failure(exception_first(head, buffered, body, reported).await),
+            Some(reported) => Reply::from(exception_first(head, buffered, body, reported).await),
         };
     }
 }
