@@ -99,7 +99,7 @@ pub(super) async fn admit(
             });
         }
     };
-    // A wait for a grant is none that the client or the config asks for.
+    // Neither the client nor the config asks for a wait for a grant, so it is not counted.
     let is_asked_for = routed.may_await_grant;
     routed.context.answer.has_waited_for_model |=
         is_asked_for && left_out_until(&candidates, now).is_some();

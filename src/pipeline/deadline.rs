@@ -64,7 +64,7 @@ fn client_wait(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
 }
 
 /// The duration that a client sends in this header. One that is too long for its type counts as the
-/// longest, since each has a bound; a value that is no duration counts as none.
+/// longest, since each header has a bound. A value that is not a duration is ignored.
 pub(super) fn duration_header(headers: &HeaderMap, name: &HeaderName) -> Option<Duration> {
     let text = headers.get(name)?.to_str().ok()?;
     match humantime::parse_duration(text) {

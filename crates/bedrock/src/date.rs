@@ -32,11 +32,7 @@ impl Date {
             is_number.then(|| part.parse::<i64>().ok())?
         };
         let (year, month, day) = (number(4)?, number(2)?, number(2)?);
-        let (y, m) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
-        let (era, year_of_era) = (y.div_euclid(400), y.rem_euclid(400));
-        let day_of_year = (153 * m + 2) / 5 + day - 1;
-        let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
-        let date = Date { days: era * 146_097 + day_of_era - 719_468 };
+        let date = Date::of_civil(year, month, day);
         // A day or month that does not exist comes back as another one.
         (date.civil() == (year, month, day)).then_some(date)
     }
@@ -56,8 +52,23 @@ impl Date {
         Date { days: self.days.saturating_add(days) }
     }
 
+    /// The day in which this second since the Unix epoch lies.
+    pub(crate) fn of_unix_seconds(seconds: i64) -> Date {
+        Date { days: seconds.div_euclid(86_400) }
+    }
+
+    /// The day with these numbers. One that does not exist, such as 31 February, counts on into the
+    /// next month.
+    pub(crate) fn of_civil(year: i64, month: i64, day: i64) -> Date {
+        let (y, m) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+        let (era, year_of_era) = (y.div_euclid(400), y.rem_euclid(400));
+        let day_of_year = (153 * m + 2) / 5 + day - 1;
+        let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+        Date { days: era * 146_097 + day_of_era - 719_468 }
+    }
+
     /// Year, month and day.
-    fn civil(self) -> (i64, i64, i64) {
+    pub(crate) fn civil(self) -> (i64, i64, i64) {
         let days = self.days.saturating_add(719_468);
         let (era, day_of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
         let year_of_era =

@@ -90,7 +90,7 @@ impl Features {
         Features(self.0 & !other.0)
     }
 
-    /// Whether there is none.
+    /// Whether this set has no feature.
     pub fn is_empty(self) -> bool {
         self.0 == 0
     }

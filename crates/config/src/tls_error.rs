@@ -19,7 +19,7 @@ pub fn tls_error(error: &(dyn Error + 'static)) -> Option<String> {
     tls_error(wrapped)
 }
 
-/// Whether the other side has answered a TLS handshake with something that is no TLS.
+/// Whether the peer answered the TLS handshake with bytes that are not TLS.
 pub fn is_plain_port(error: &(dyn Error + 'static)) -> bool {
     let plain = rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType);
     match error.downcast_ref::<rustls::Error>() {

@@ -215,7 +215,7 @@ pub(super) struct Step {
 #[derive(Clone, Debug, Default)]
 pub(super) struct FailureGroup {
     pub(super) count: usize,
-    /// Whether that is no fault of the client.
+    /// Whether these are failures that an operator should look into, and not errors of the client.
     pub(super) is_failed: bool,
     pub(super) newest: Failure,
 }

@@ -1,9 +1,8 @@
 //! SigV4's form of a time, `20261123T120000Z`, read and written.
-//!
-//! The calendar is the proleptic Gregorian one, counted in years that begin in March, so that the
-//! leap day is a year's last.
 
 use std::fmt;
+
+use crate::date::Date;
 
 /// `20261123T120000Z` as seconds since the Unix epoch; `None` when it is not such a date.
 pub fn parse_amz_date(text: &str) -> Option<i64> {
@@ -19,14 +18,8 @@ pub fn parse_amz_date(text: &str) -> Option<i64> {
         && hour < 24
         && minute < 60
         && second <= 60;
-    // Days since the epoch in the proleptic Gregorian calendar, years beginning in March.
-    let (y, m) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
-    let era = y.div_euclid(400);
-    let year_of_era = y.rem_euclid(400);
-    let day_of_year = (153 * m + 2) / 5 + day - 1;
-    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
-    let days = era * 146_097 + day_of_era - 719_468;
-    (shape && sane).then_some(days * 86_400 + hour * 3_600 + minute * 60 + second)
+    let midnight = Date::of_civil(year, month, day).unix_seconds();
+    (shape && sane).then_some(midnight + hour * 3_600 + minute * 60 + second)
 }
 
 /// A time in this form, as long as its year has four digits.
@@ -54,15 +47,8 @@ impl fmt::Display for AmzDate {
 
 /// Seconds since the Unix epoch as `20261123T120000Z`.
 pub fn amz_date(seconds: i64) -> AmzDate {
-    let (days, time) = (seconds.div_euclid(86_400) + 719_468, seconds.rem_euclid(86_400));
-    let (era, day_of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let m = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * m + 2) / 5 + 1;
-    let month = if m < 10 { m + 3 } else { m - 9 };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    let (year, month, day) = Date::of_unix_seconds(seconds).civil();
+    let time = seconds.rem_euclid(86_400);
     let (hour, minute, second) = (time / 3_600, time / 60 % 60, time % 60);
     let digit = |number: i64, place: i64| b'0' + u8::try_from(number / place % 10).unwrap_or(0);
     let tens = |number| [digit(number, 10), digit(number, 1)];
