@@ -14,7 +14,7 @@ const OPUS: &str = "anthropic.claude-opus-4-1-20250805-v1:0";
 const NEXT_OPUS: &str = "us.anthropic.claude-opus-4-5-20251101-v1:0";
 const RETIRED: &str = "anthropic.claude-3-haiku-20240307-v1:0";
 const APPLICATION: &str =
-    "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc";
+    "arn:aws:bedrock:us-east-1:123556789012:application-inference-profile/abc";
 
 struct Checked {
     code: i32,
@@ -62,7 +62,9 @@ fn pasted(config: &str, lines: &str) -> String {
     let lines: toml::Table = lines.parse().unwrap();
     for (section, names) in &lines {
         for (name, keys) in names.as_table().unwrap() {
-            let table = config[section][name].as_table_mut().unwrap();
+            let new = || toml::Value::Table(toml::Table::new());
+            let section = config.entry(section).or_insert_with(new).as_table_mut().unwrap();
+            let table = section.entry(name).or_insert_with(new).as_table_mut().unwrap();
             table.extend(keys.as_table().unwrap().clone());
         }
     }
@@ -82,6 +84,7 @@ fn account() -> AccountSettings {
         quota(&cross("requests per minute", "Anthropic Claude Sonnet 4.5 V1"), 200),
         quota(&cross("tokens per minute", "Anthropic Claude Haiku 4.5"), 5_000),
         quota("On-demand model inference tokens per minute for Amazon Nova Lite", 4_000),
+        quota("Model invocation max tokens per day for Amazon Nova Lite", 1_000_000),
     ]
     .into_iter()
     .chain(filler)
@@ -108,7 +111,9 @@ fn config(simulator: &Simulator) -> String {
         config.set(&format!("targets.{target}.model"), model)
     };
     let config = Config::without_routes(simulator);
-    let config = model(config, "good", "amazon.nova-lite-v1:0").set("targets.good.tpm", 4_000);
+    let config = model(config, "good", "amazon.nova-lite-v1:0")
+        .set("targets.good.tpm", 4_000)
+        .set("targets.good.tpd", 1_000_000);
     let config =
         model(config, "bare", SONNET).set("targets.bare.tpm", 400_000).set("targets.bare.rpm", 200);
     let config = model(config, "legacy", OPUS);
@@ -133,7 +138,7 @@ async fn what_is_wrong_with_the_targets_is_found_and_the_printed_lines_mend_it()
     let document = checked.json();
     assert_eq!((checked.code, &document["ok"]), (1, &json!(false)), "{document}");
     let account = &document["accounts"][0];
-    assert_eq!((&account["account"], &account["quotas"]), (&json!("123456789012"), &json!(234)));
+    assert_eq!((&account["account"], &account["quotas"]), (&json!("123556789012"), &json!(235)));
     assert_eq!(account["skipped"], json!([]));
 
     for (path, kind, severity, words) in [
@@ -199,7 +204,7 @@ async fn a_person_reads_lines_with_positions_and_a_block_to_paste() {
     simulator.has_account(account());
     let checked = check(&config(&simulator), &[], &[]).await;
     assert_eq!(checked.code, 1);
-    let account = "\naccount: 123456789012 in us-east-1 (access key AKIDSIMULATOR): ok, ";
+    let account = "\naccount: 123556789012 in us-east-1 (access key AKIDSIMULATOR): ok, ";
     assert!(checked.stdout.contains(account), "{}", checked.stdout);
     let error = format!("targets.bare.model: in us-east-1 '{SONNET}' is called by an inference");
     let line = checked.stdout.lines().find(|line| line.contains(&error)).unwrap();
@@ -375,7 +380,7 @@ async fn boto3_reads_the_simulated_account_too() {
     assert!(read["profiles"].as_array().unwrap().len() > 40);
     assert_eq!(read["profile"]["type"], "APPLICATION");
     for list in ["quotas", "default_quotas"] {
-        assert_eq!(read[list].as_array().unwrap().len(), 234, "{list}");
+        assert_eq!(read[list].as_array().unwrap().len(), 235, "{list}");
     }
     assert!(read["quotas"][0]["QuotaCode"].as_str().unwrap().starts_with("L-"));
     // An error of Service Quotas has its own form.

@@ -33,6 +33,11 @@ pub(super) enum Resolved {
 /// Which model of the account a target calls.
 pub(super) fn resolve(target: &Target, snapshot: &Snapshot) -> Resolved {
     let Ok(model) = ModelId::new(&target.model) else { return Resolved::Unknown(None) };
+    if is_mantle(target) {
+        // It has models of its own, which no call lists.
+        let base = model.base().unwrap_or(&target.model).to_owned();
+        return Resolved::Model(Called { base, scope: Scope::Mantle });
+    }
     if is_application_profile(&model) {
         return of_application_profile(target, snapshot);
     }
@@ -45,6 +50,11 @@ pub(super) fn resolve(target: &Target, snapshot: &Snapshot) -> Resolved {
         Some(geography) => of_profile(target, &model, base, geography, snapshot),
         None => of_model(target, base, snapshot),
     }
+}
+
+/// Whether a target is at the endpoint `bedrock-mantle`, which has quotas of its own.
+fn is_mantle(target: &Target) -> bool {
+    target.endpoint.authority().host().split('.').any(|part| part.starts_with("bedrock-mantle"))
 }
 
 fn of_application_profile(target: &Target, snapshot: &Snapshot) -> Resolved {

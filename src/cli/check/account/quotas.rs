@@ -4,7 +4,7 @@
 //! told, and nothing is concluded from them. A quota that the config does not name is no mistake, since the
 //! gateway learns it; the check tells its value.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::finding::{Finding, Severity};
 use super::model_name::ModelNames;
@@ -23,28 +23,51 @@ struct Measure {
     of_quota: fn(&config::Quota) -> Option<u64>,
     /// The largest value that the key takes.
     most: u64,
-    /// What it counts, for people.
-    words: &'static str,
 }
 
-const MEASURES: [Measure; 2] = [
+/// The largest value of a quota of tokens in a minute.
+const MOST_TOKENS: u64 = 1_000_000_000_000;
+
+const MEASURES: [Measure; 5] = [
     Measure {
         key: "rpm",
         unit: Unit::RequestsPerMinute,
         of_target: |target| target.rpm.map(u64::from),
         of_quota: |quota| quota.rpm.map(u64::from),
         most: 10_000_000,
-        words: "requests per minute",
     },
     Measure {
         key: "tpm",
         unit: Unit::TokensPerMinute,
         of_target: |target| target.tpm,
         of_quota: |quota| quota.tpm,
-        most: 1_000_000_000_000,
-        words: "tokens per minute",
+        most: MOST_TOKENS,
+    },
+    Measure {
+        key: "input_tpm",
+        unit: Unit::InputTokensPerMinute,
+        of_target: |target| target.input_tpm,
+        of_quota: |quota| quota.input_tpm,
+        most: MOST_TOKENS,
+    },
+    Measure {
+        key: "output_tpm",
+        unit: Unit::OutputTokensPerMinute,
+        of_target: |target| target.output_tpm,
+        of_quota: |quota| quota.output_tpm,
+        most: MOST_TOKENS,
+    },
+    Measure {
+        key: "tpd",
+        unit: Unit::TokensPerDay,
+        of_target: |target| target.tpd,
+        of_quota: |quota| quota.tpd,
+        most: 1_000_000_000_000_000,
     },
 ];
+
+/// Minutes of a day.
+const MINUTES: u64 = 24 * 60;
 
 /// The quotas of one model, as it is called.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -76,7 +99,7 @@ pub(super) fn quotas_of(called: &Called, snapshot: &Snapshot) -> ModelQuotas {
         let all = all.iter().filter(move |(it, _)| (it.scope, it.unit) == (scope, unit));
         all.collect::<Vec<_>>()
     };
-    for unit in [Unit::RequestsPerMinute, Unit::TokensPerMinute] {
+    for Measure { unit, .. } in MEASURES.into_iter().filter(|it| it.unit != Unit::TokensPerDay) {
         found.take(unit, &of(called.scope, unit), 1);
     }
     let per_day = of(called.scope, Unit::TokensPerDay);
@@ -96,6 +119,12 @@ pub(super) fn quotas_of(called: &Called, snapshot: &Snapshot) -> ModelQuotas {
 }
 
 impl ModelQuotas {
+    /// Whether so many tokens per day are not used up by those that a minute has.
+    fn is_never_short(&self, per_day: u64) -> bool {
+        let per_minute = self.values.get(&Unit::TokensPerMinute);
+        per_minute.is_some_and(|per_minute| per_minute.saturating_mul(MINUTES) <= per_day)
+    }
+
     fn take(&mut self, unit: Unit, quotas: &[&(Inference<'_>, &Quota)], factor: u64) {
         let Some((_, first)) = quotas.first() else { return };
         if quotas.iter().all(|(_, quota)| quota.value == first.value) {
@@ -176,6 +205,50 @@ pub(super) fn findings(
             None => findings.extend(compared(owner, quotas)),
         }
     }
+    findings.extend(over_a_day(config, all, snapshot));
+    findings
+}
+
+/// How the quota of tokens per day over all models compares with those that the targets name.
+fn over_a_day(config: &Config, all: &[(&Target, Called)], snapshot: &Snapshot) -> Vec<Finding> {
+    let per_day =
+        |quota: &&Quota| matches!(parse(&quota.name), QuotaName::AllModels(_, Unit::TokensPerDay));
+    let mut quotas = over_all_models(snapshot).filter(per_day);
+    // Of several, the names do not say which limits what.
+    let (Some(quota), None) = (quotas.next(), quotas.next()) else { return Vec::new() };
+    let value = whole(quota.value);
+    let tpd = i64::try_from(value).unwrap_or(i64::MAX);
+    if value == 0 {
+        let message = "the account's quota of tokens per day over all models is 0, so AWS throttles \
+                       every request: ask AWS Support to raise it";
+        return vec![Finding::of("", Severity::Error, "quota_empty", "", "", message.to_owned())];
+    }
+    let named: BTreeSet<usize> = all.iter().filter_map(|(target, _)| target.daily_quota).collect();
+    let named = named.into_iter().filter_map(|index| config.quotas.get(index));
+    let mut findings: Vec<Finding> = named
+        .filter(|named| named.tpd != Some(value))
+        .map(|named| {
+            let is = named.tpd.map_or("is not set".to_owned(), |tpd| format!("is {tpd}"));
+            let message =
+                format!("{is}, but the account has {value} tokens per day over all models");
+            let owner = Owner::Quota(named);
+            owner.finding(Severity::Warning, "tpd", message).with("tpd", tpd)
+        })
+        .collect();
+    let without: Vec<&Target> =
+        all.iter().map(|(target, _)| *target).filter(|it| it.daily_quota.is_none()).collect();
+    if let Some(first) = without.first() {
+        let name = format!("all-models-{}", first.region);
+        let message = format!("the account has {value} tokens per day over all models");
+        let severity = Severity::Note;
+        findings
+            .push(Finding::of("quotas", severity, "quota", &name, "", message).with("tpd", tpd));
+        findings.extend(without.iter().map(|target| {
+            let message = "is not set; all models share the tokens per day".to_owned();
+            let owner = Owner::Target(target);
+            owner.finding(severity, "daily_quota", message).with("daily_quota", name.as_str())
+        }));
+    }
     findings
 }
 
@@ -224,7 +297,7 @@ fn words(unit: Unit) -> &'static str {
 /// The quotas of the config that are not those of the account, with the lines that set them.
 fn compared(owner: Owner<'_>, quotas: &ModelQuotas) -> Vec<Finding> {
     let found = MEASURES.into_iter().filter_map(|measure| {
-        let (key, words) = (measure.key, measure.words);
+        let (key, words) = (measure.key, words(measure.unit));
         let own = owner.value(measure);
         let of = |severity, message| Some(owner.finding(severity, key, message));
         let Some(value) = quotas.values.get(&measure.unit).copied() else {
@@ -239,6 +312,7 @@ fn compared(owner: Owner<'_>, quotas: &ModelQuotas) -> Vec<Finding> {
             return None;
         }
         let finding = match own {
+            None if measure.unit == Unit::TokensPerDay && quotas.is_never_short(value) => None,
             None => of(Severity::Note, format!("is not set; the account has {value} {words}")),
             Some(own) if own > value => of(
                 Severity::Warning,

@@ -12,6 +12,7 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::models::{Resolved, resolve};
+use super::quota_name::Scope;
 use super::snapshot::{Quota, Skipped, Snapshot, is_application_profile};
 use super::wire::{Availability, ListedQuota, Models, Profile, Profiles, Quotas};
 use crate::bedrock::ModelId;
@@ -173,8 +174,8 @@ impl<'a> Reader<'a> {
         let bases: BTreeSet<String> = targets
             .iter()
             .filter_map(|target| match resolve(target, &self.snapshot) {
-                Resolved::Model(called) => Some(called.base),
-                Resolved::Missing(_) | Resolved::Unknown(_) => None,
+                Resolved::Model(called) if called.scope != Scope::Mantle => Some(called.base),
+                _ => None,
             })
             .collect();
         let operation = AccountOperation::GetFoundationModelAvailability;

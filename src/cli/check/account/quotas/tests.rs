@@ -153,7 +153,55 @@ fn quotas_of_models_that_no_list_has_are_told_by_name() {
         serde_json::json!([{ "modelId": "amazon.nova-lite-v1:0", "modelName": "Nova Lite" }]);
     account.models = Some(serde_json::from_value(nova).unwrap());
     assert_eq!(unmatched_names(&[called(Scope::OnDemand)], &account), ["Somebody New 9"]);
-    let all = quota("Model invocation max tokens per day for all models", 5.0, 5.0);
+    let all = quota(ALL_MODELS, 5.0, 5.0);
     account.quotas = Some(vec![all.clone()]);
     assert_eq!(over_all_models(&account).collect::<Vec<_>>(), [&all]);
+}
+
+const ALL_MODELS: &str = "Model invocation max tokens per day for all models";
+
+#[test]
+fn tokens_per_day_over_all_models_are_a_quota_that_the_targets_share() {
+    let account = account(vec![cross("tokens per minute", 9.0), quota(ALL_MODELS, 700.0, 700.0)]);
+    let said = |config: &Config, target: &Target| {
+        let found = findings(config, &[(target, called(Scope::CrossRegion))], &account);
+        let told = found.iter().map(|it| (it.path(), it.paste.clone()));
+        told.collect::<Vec<_>>()
+    };
+    let one = Target { tpm: Some(9), region: "us-east-1".to_owned(), ..target("a") };
+    let quota: (String, Vec<(&str, toml::Value)>) =
+        ("quotas.all-models-us-east-1".to_owned(), vec![("tpd", 700.into())]);
+    let named = "all-models-us-east-1".into();
+    let own = ("targets.a.daily_quota".to_owned(), vec![("daily_quota", named)]);
+    assert_eq!(said(&config(""), &one), [quota, own]);
+    let drawing = Target { daily_quota: Some(0), ..one };
+    let differs = ("quotas.q.tpd".to_owned(), vec![("tpd", 700.into())]);
+    assert_eq!(said(&config("[quotas.q]\ntpd = 600"), &drawing), [differs]);
+    assert_eq!(said(&config("[quotas.q]\ntpd = 700"), &drawing), []);
+}
+
+#[test]
+fn tokens_per_day_that_a_days_minutes_cannot_use_up_are_not_asked_for() {
+    let of = |per_day: f64| {
+        let quotas = vec![cross("tokens per minute", 10.0), quota(PER_DAY, per_day, 0.0)];
+        let target = Target { tpm: Some(10), ..target("a") };
+        found(target, quotas).iter().map(Finding::path).collect::<Vec<_>>()
+    };
+    assert_eq!(of(7200.0), Vec::<String>::new(), "twice that is ten for each minute");
+    assert_eq!(of(7199.0), ["targets.a.tpd"]);
+}
+
+#[test]
+fn input_and_output_of_mantle_have_quotas_of_their_own() {
+    let name =
+        |way| format!("[bedrock-mantle endpoint] {way} tokens per minute for Claude Sonnet 4.5");
+    let account = account(vec![
+        quota(&name("Input"), 200.0, 200.0),
+        quota(&name("Output"), 20.0, 20.0),
+        cross("tokens per minute", 9.0),
+    ]);
+    let target = Target { input_tpm: Some(100), output_tpm: Some(20), ..target("a") };
+    let said = findings(&config(""), &[(&target, called(Scope::Mantle))], &account);
+    assert_eq!(said.len(), 1, "{said:?}");
+    assert_eq!(said[0].paste, [("input_tpm", 200.into())]);
 }
