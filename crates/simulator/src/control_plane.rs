@@ -3,8 +3,8 @@
 
 use serde_json::{Value, json};
 
-use sluice_bedrock::catalogue;
 use sluice_bedrock::{ModelId, Operation};
+use sluice_catalogue::{Catalogue, Endpoint};
 
 /// Entries of one page, unless the request says otherwise.
 const PAGE: usize = 100;
@@ -35,7 +35,7 @@ fn models(query: &str) -> Value {
     let all: Vec<Value> = ids()
         .filter(|(_, geography)| geography.is_none())
         .filter(|(id, _)| provider.as_deref().is_none_or(|it| id.split('.').next() == Some(it)))
-        .map(|(id, _)| model(id))
+        .map(|(id, _)| model(&id))
         .collect();
     json!({ "modelSummaries": all })
 }
@@ -45,7 +45,7 @@ fn profiles(query: &str) -> Value {
     let number = |name| parameter(query, name).and_then(|text| text.parse::<usize>().ok());
     let (skip, most) = (number("nextToken").unwrap_or(0), number("maxResults").unwrap_or(PAGE));
     let of_system = ids().filter(|(_, geography)| are_wanted && geography.is_some());
-    let mut rest = of_system.skip(skip).filter_map(|(id, _)| profile(id));
+    let mut rest = of_system.skip(skip).filter_map(|(id, _)| profile(&id));
     let page: Vec<Value> = rest.by_ref().take(most).collect();
     let mut answer = json!({ "inferenceProfileSummaries": page });
     if let (Some(_), Some(members)) = (rest.next(), answer.as_object_mut()) {
@@ -75,7 +75,7 @@ fn profile(identifier: &str) -> Option<Value> {
     let is_of_application = identifier.contains(":application-inference-profile/");
     let id = identifier.rsplit('/').next()?;
     let model = match is_of_application {
-        true => BEHIND_APPLICATION_PROFILES,
+        true => BEHIND_APPLICATION_PROFILES.to_owned(),
         false => ids().find(|(known, geography)| *known == id && geography.is_some())?.1?,
     };
     let (kind, arn) = match is_of_application {
@@ -99,12 +99,11 @@ fn profile(identifier: &str) -> Option<Value> {
 }
 
 /// The ids of the catalogue in their order; of a profile with the model behind it.
-fn ids() -> impl Iterator<Item = (&'static str, Option<&'static str>)> {
-    let mut ids: Vec<_> = catalogue::ids().filter(|id| id.contains('.')).collect();
-    ids.sort_unstable();
-    ids.into_iter().map(|id| {
-        let is_profile = ModelId::new(id).is_ok_and(|id| id.geography().is_some());
+fn ids() -> impl Iterator<Item = (String, Option<String>)> {
+    Catalogue::shipped().ids_with_profiles(Endpoint::Runtime).into_iter().map(|id| {
+        let is_profile = ModelId::new(&id).is_ok_and(|id| id.geography().is_some());
         let behind = is_profile.then(|| id.split_once('.').map(|(_, model)| model)).flatten();
+        let behind = behind.map(str::to_owned);
         (id, behind)
     })
 }
