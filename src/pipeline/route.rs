@@ -204,6 +204,7 @@ fn extent_of_headers(headers: &HeaderMap, extent: &mut Extent) {
     };
     for tier in texts(&TIER) {
         extent.surcharge = extent.surcharge.max(extent::surcharge_of_tier(&tier));
+        extent.is_reserved_tier |= extent::is_reserved_tier(&tier);
     }
     for latency in texts(&LATENCY) {
         extent.surcharge = extent.surcharge.max(extent::surcharge_of_latency(&latency));

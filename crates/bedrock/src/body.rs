@@ -149,12 +149,23 @@ impl Peek {
     fn only_answers(&mut self, scanner: &mut Scanner<'_>) -> Result<(), JsonError> {
         scanner.object(|key, scanner| match key {
             key if extent::is_number_of_answers(key) => self.answers(scanner),
-            "service_tier" => self.surcharge(scanner, extent::surcharge_of_tier),
+            "service_tier" => self.service_tier(scanner),
             _ => Ok(()),
         })
     }
 
     /// Reads the name of a service tier or a latency.
+    fn service_tier(&mut self, scanner: &mut Scanner<'_>) -> Result<(), JsonError> {
+        if scanner.peek()? == Type::String
+            && let Ok(tier) = scanner.string()
+        {
+            let surcharge = extent::surcharge_of_tier(&tier);
+            self.extent.surcharge = self.extent.surcharge.max(surcharge);
+            self.extent.is_reserved_tier |= extent::is_reserved_tier(&tier);
+        }
+        Ok(())
+    }
+
     fn surcharge(
         &mut self,
         scanner: &mut Scanner<'_>,
@@ -189,7 +200,7 @@ impl Peek {
             key if caps.contains(&key) => self.cap(scanner),
             key if extent::is_number_of_answers(key) => self.answers(scanner),
             "messages" => self.chat(scanner),
-            "service_tier" => self.surcharge(scanner, extent::surcharge_of_tier),
+            "service_tier" => self.service_tier(scanner),
             "thinking" | "reasoning" | "reasoning_effort" => self.reasoning(key, scanner),
             key => self.other(key, scanner),
         })
@@ -420,7 +431,7 @@ impl Peek {
             }),
             "messages" => self.messages(scanner, Self::anthropic_blocks),
             "anthropic_beta" => self.betas(scanner),
-            "service_tier" => self.surcharge(scanner, extent::surcharge_of_tier),
+            "service_tier" => self.service_tier(scanner),
             "cache_control" => self.cache_write(scanner),
             "output_config" | "output_format" => self.output(key, scanner),
             key => self.other(key, scanner),
@@ -561,7 +572,7 @@ impl Peek {
             // Nova's own body has it here.
             "reasoningConfig" => self.reasoning(key, scanner),
             "serviceTier" => scanner.object(|key, scanner| match key {
-                "type" => self.surcharge(scanner, extent::surcharge_of_tier),
+                "type" => self.service_tier(scanner),
                 _ => Ok(()),
             }),
             "performanceConfig" => scanner.object(|key, scanner| match key {

@@ -24,6 +24,8 @@ pub struct Extent {
     pub writes_cache: bool,
     /// The surcharge of the requested service tier or latency, in per cent.
     pub surcharge: u64,
+    /// Whether the request asks for the service tier `reserved`.
+    pub is_reserved_tier: bool,
 }
 
 impl Extent {
@@ -39,6 +41,11 @@ pub fn surcharge_of_tier(name: &str) -> u64 {
         "default" | "flex" | "reserved" | "auto" | "standard" | "standard_only" => 0,
         _ => 75,
     }
+}
+
+/// Whether a service tier is the one with capacity that is reserved.
+pub fn is_reserved_tier(name: &str) -> bool {
+    name == "reserved"
 }
 
 /// The surcharge of a latency over the standard one, in per cent.
