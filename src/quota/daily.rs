@@ -2,12 +2,13 @@
 //!
 //! A request takes its input and its maximum of output, and is charged at its end, by the rule of the quotas of a
 //! minute (`reservation.rs`). What was charged is a sum of the day that a store keeps over a restart and that
-//! replicas share (`daily_quotas.rs`). No request waits for the store: a replica admits requests for its share
-//! of what was left at the last sync. So all replicas together take no more than the quota, as far as the sums
-//! are fresh.
+//! replicas share (`daily_quotas.rs`). No request waits for the store: a replica claims tokens ahead of need
+//! (`daily/claim.rs`), and all replicas together never use more than the quota.
 //!
 //! A throttle "per day" confirms that the quota is used up if most of it was counted, or if two targets of it are
 //! throttled so: one target may have a daily quota of its own that nobody has configured.
+
+mod claim;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -17,7 +18,8 @@ use serde::Serialize;
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
-use super::daily_quotas::DailyShared;
+use self::claim::{Bounds, Claim};
+use super::daily_quotas::{CLAIMS, DailyShared, Sharing};
 use super::day_clock::until_midnight;
 use super::tokens::TokenCharge;
 use crate::storage::sums::{Entry, Kind, Period, PeriodSum};
@@ -44,6 +46,8 @@ pub struct DayFull {
     /// When there may be room: on the next day, when the next request tests the quota, or in moments if requests
     /// in flight hold what is left.
     pub until: Instant,
+    /// Whether the tokens of the day are used up, and not just held by requests in flight.
+    pub is_used_up: bool,
 }
 
 /// The state of a daily quota.
@@ -76,6 +80,8 @@ pub struct DailyQuota {
     name: Arc<str>,
     /// Its name in the store.
     key: Arc<str>,
+    /// The name of the claims of replicas there.
+    claims_key: Arc<str>,
     shared: Arc<DailyShared>,
     day: Mutex<Day>,
 }
@@ -91,6 +97,8 @@ struct Day {
     past: Vec<PeriodSum>,
     /// Tokens that requests in flight have taken.
     reserved: u64,
+    /// What this replica may use, where replicas share the quota.
+    claim: Claim,
     /// Until when the upstream is known to refuse more.
     refused_until: Option<SystemTime>,
     /// The targets that were throttled, and when.
@@ -103,6 +111,7 @@ impl DailyQuota {
         DailyQuota {
             name: name.into(),
             key: Arc::clone(key),
+            claims_key: format!("{key}{CLAIMS}").into(),
             shared: Arc::clone(shared),
             day: Mutex::new(Day {
                 configured: None,
@@ -111,6 +120,7 @@ impl DailyQuota {
                 today: PeriodSum::new(Period::at(Kind::Daily, now)),
                 past: Vec::new(),
                 reserved: 0,
+                claim: Claim::default(),
                 refused_until: None,
                 throttled: SmallVec::new(),
             }),
@@ -133,9 +143,22 @@ impl DailyQuota {
     /// If the quota is used up, or requests in flight hold what is left.
     pub fn take(self: &Arc<Self>, tokens: u64) -> Result<DailyReservation, DayFull> {
         let now = self.shared.clock.now();
+        let sharing = self.shared.sharing();
         let mut day = self.day(now);
-        day.check(tokens, self.shared.replicas(), now)?;
+        if let Err(full) = day.check(tokens, sharing, now) {
+            // What the replica lacks is claimed at once.
+            let is_claimed = matches!(sharing, Sharing::Claims { .. }) && !full.is_used_up;
+            if is_claimed {
+                day.claim.lacks(tokens);
+                self.shared.changed.notify_one();
+            }
+            return Err(full);
+        }
         day.reserved = day.reserved.saturating_add(tokens);
+        let in_use = day.in_use();
+        if day.claim.take(tokens, in_use) && matches!(sharing, Sharing::Claims { .. }) {
+            self.shared.changed.notify_one();
+        }
         drop(day);
         Ok(DailyReservation { quota: Arc::clone(self), tokens, charge: None })
     }
@@ -143,7 +166,7 @@ impl DailyQuota {
     /// When there may be room for `tokens`; now if there is.
     pub fn when(&self, tokens: u64, now: Instant) -> Instant {
         let time = self.shared.clock.now();
-        let full = self.day(time).check(tokens, self.shared.replicas(), time);
+        let full = self.day(time).check(tokens, self.shared.sharing(), time);
         full.map_or_else(|full| full.until, |()| now)
     }
 
@@ -197,14 +220,38 @@ impl DailyQuota {
     }
 
     pub(super) fn entries(&self, every: bool) -> Vec<Entry> {
-        let day = self.day(self.shared.clock.now());
+        let mut day = self.day(self.shared.clock.now());
         let today = Some(&day.today).filter(|today| every || today.needs_sync());
         let past = day.past.iter().filter(|it| it.needs_write());
-        today.into_iter().chain(past).map(|sum| sum.entry(&self.key)).collect()
+        let sums = today.into_iter().chain(past).map(|sum| sum.entry(&self.key));
+        let mut entries: Vec<Entry> = sums.collect();
+        if every && let Sharing::Claims { replicas, is_stopping, .. } = self.shared.sharing() {
+            entries.extend(self.claim_entry(&mut day, replicas, is_stopping));
+        }
+        entries
+    }
+
+    /// The claim of this replica, where a figure is configured.
+    fn claim_entry(&self, day: &mut Day, replicas: u32, is_stopping: bool) -> Option<Entry> {
+        let bounds = day.bounds(replicas)?;
+        let in_use = day.in_use();
+        if is_stopping {
+            day.claim = Claim::default();
+        }
+        let claim = day.claim.next(in_use, bounds, fastrand::u32(..));
+        let (name, period) = (Arc::clone(&self.claims_key), day.today.period());
+        // Written in any case: the claim of a process takes the place of the one before.
+        Some(Entry { name, period, known: 0, added: 1, own: claim, restores: false })
     }
 
     pub(super) fn confirm(&self, entry: &Entry, sum: u64) {
         let mut day = self.day.lock();
+        if entry.name == self.claims_key {
+            if let Some(bounds) = day.bounds(1).filter(|_| day.today.period() == entry.period) {
+                day.claim.answered(entry.own, sum, bounds.limit);
+            }
+            return;
+        }
         let Day { today, past, .. } = &mut *day;
         let of_period = |it: &&mut PeriodSum| it.period() == entry.period;
         [today].into_iter().chain(past).filter(of_period).for_each(|it| it.confirm(entry, sum));
@@ -242,7 +289,7 @@ impl DailyQuota {
 
     fn day(&self, now: SystemTime) -> MutexGuard<'_, Day> {
         let mut day = self.day.lock();
-        if day.roll(now) {
+        if day.roll(now, self.shared.replicas()) {
             // The sum of the new day is needed at once.
             self.shared.changed.notify_one();
         }
@@ -252,7 +299,7 @@ impl DailyQuota {
 
 impl Day {
     /// Switches to the day that the clock shows. True if that is another one.
-    fn roll(&mut self, now: SystemTime) -> bool {
+    fn roll(&mut self, now: SystemTime, replicas: u32) -> bool {
         let Some(period) = self.today.next(now) else { return false };
         let known = self.past.iter().position(|past| past.period() == period);
         let mut next =
@@ -268,32 +315,52 @@ impl Day {
         }
         (self.is_whole, self.refused_until) = (is_next, None);
         self.throttled.clear();
+        let new_claim = self.bounds(replicas).filter(|_| is_next).map(Claim::of_new_day);
+        self.claim = new_claim.unwrap_or_default();
         true
     }
 
-    /// Whether there is room for `tokens`, at one of so many replicas.
-    fn check(&self, tokens: u64, replicas: u32, now: SystemTime) -> Result<(), DayFull> {
-        let in_time = |wait: Duration| Err(DayFull { until: Instant::now() + wait });
+    /// What this process has used today, and what requests in flight have taken.
+    fn in_use(&self) -> u64 {
+        self.today.own().saturating_add(self.reserved)
+    }
+
+    /// What replicas may use of the day; `None` without a configured figure.
+    fn bounds(&self, replicas: u32) -> Option<Bounds> {
+        let tpd = self.configured?;
+        let limit = tpd.saturating_sub((tpd as f64 * MARGIN) as u64);
+        Some(Bounds { limit, replicas })
+    }
+
+    /// Whether there is room for `tokens`.
+    fn check(&self, tokens: u64, sharing: Sharing, now: SystemTime) -> Result<(), DayFull> {
+        let full =
+            |is_used_up, wait: Duration| Err(DayFull { until: Instant::now() + wait, is_used_up });
         if let Some(wait) = self.refused_until.and_then(|it| it.duration_since(now).ok())
             && !wait.is_zero()
         {
-            return in_time(wait);
+            return full(true, wait);
         }
-        let Some(tpd) = self.configured else { return Ok(()) };
-        let limit = tpd.saturating_sub((tpd as f64 * MARGIN) as u64);
-        let open = self.today.unsynced().saturating_add(self.reserved);
-        if self.today.total() == 0 && open == 0 {
-            // A request that is larger than the whole quota may go alone.
+        let Some(bounds) = self.bounds(sharing.replicas()) else { return Ok(()) };
+        // A request that is larger than the whole quota may go when nothing is used.
+        let tokens = tokens.min(bounds.limit);
+        let allowance = match sharing {
+            Sharing::Claims { is_reachable, .. } => self.claim.allowance(bounds, is_reachable),
+            // What was used before this process started counts as used by others.
+            Sharing::Alone { replicas } => {
+                let others = self.today.total() - self.today.own();
+                bounds.limit.saturating_sub(others) / u64::from(replicas.max(1))
+            }
+        };
+        if self.in_use().saturating_add(tokens) <= allowance {
             return Ok(());
         }
-        let left = limit.saturating_sub(self.today.known());
-        let share = left / u64::from(replicas.max(1));
-        if open.saturating_add(tokens) <= share {
-            return Ok(());
-        }
-        // What requests in flight have taken may come back, and others may have used less than their share.
-        let settled = limit.saturating_sub(self.today.total()) / u64::from(replicas.max(1));
-        if tokens > settled { in_time(until_midnight(now)) } else { in_time(LOOK_AGAIN) }
+        // What requests in flight have taken may come back, and what others have claimed.
+        let is_used_up = match sharing {
+            Sharing::Claims { .. } => self.today.total().saturating_add(tokens) > bounds.limit,
+            Sharing::Alone { .. } => self.today.own().saturating_add(tokens) > allowance,
+        };
+        full(is_used_up, if is_used_up { until_midnight(now) } else { LOOK_AGAIN })
     }
 
     fn is_mostly_used(&self) -> bool {

@@ -3,7 +3,7 @@
 //! The task that syncs the budgets with their store syncs these too (`limits/budget/sync.rs`).
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Mutex, MutexGuard};
@@ -17,6 +17,37 @@ use crate::storage::sums::Entry;
 /// What the names of daily quotas in the store begin with; no client has such a name.
 const PREFIX: &str = "quota|";
 
+/// What the name of a quota's claims ends with.
+pub(super) const CLAIMS: &str = "|claims";
+
+/// How replicas share the quotas.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Sharing {
+    /// By a fixed part each; one replica has all.
+    Alone {
+        /// The number of replicas.
+        replicas: u32,
+    },
+    /// By claims in a store.
+    Claims {
+        /// The number of replicas.
+        replicas: u32,
+        /// Whether the store can be reached.
+        is_reachable: bool,
+        /// Whether this replica stops, and needs nothing ahead.
+        is_stopping: bool,
+    },
+}
+
+impl Sharing {
+    /// The number of replicas.
+    pub(super) fn replicas(self) -> u32 {
+        match self {
+            Sharing::Alone { replicas } | Sharing::Claims { replicas, .. } => replicas,
+        }
+    }
+}
+
 /// What all daily quotas share.
 #[derive(Debug)]
 pub(super) struct DailyShared {
@@ -26,6 +57,10 @@ pub(super) struct DailyShared {
     fleet: OnceLock<Fleet>,
     /// The number of replicas without a fleet that counts them.
     replicas: AtomicU32,
+    /// Whether the store is one that replicas share.
+    has_claims: AtomicBool,
+    is_unreachable: AtomicBool,
+    is_stopping: AtomicBool,
 }
 
 impl Default for DailyShared {
@@ -35,6 +70,9 @@ impl Default for DailyShared {
             changed: Notify::new(),
             fleet: OnceLock::new(),
             replicas: AtomicU32::new(1),
+            has_claims: AtomicBool::new(false),
+            is_unreachable: AtomicBool::new(false),
+            is_stopping: AtomicBool::new(false),
         }
     }
 }
@@ -46,6 +84,16 @@ impl DailyShared {
             Some(fleet) => fleet.status().replicas,
             None => self.replicas.load(Ordering::Relaxed),
         }
+    }
+
+    pub(super) fn sharing(&self) -> Sharing {
+        let (replicas, is_set) =
+            (self.replicas(), |flag: &AtomicBool| flag.load(Ordering::Relaxed));
+        if !is_set(&self.has_claims) {
+            return Sharing::Alone { replicas };
+        }
+        let is_reachable = !is_set(&self.is_unreachable);
+        Sharing::Claims { replicas, is_reachable, is_stopping: is_set(&self.is_stopping) }
     }
 }
 
@@ -67,6 +115,21 @@ impl DailyQuotas {
     /// Counts the replicas of this fleet.
     pub fn share_in(&self, fleet: &Fleet) {
         let _first = self.shared.fleet.set(fleet.clone());
+    }
+
+    /// Shares them by claims, in a store that all replicas write to.
+    pub fn share_by_claims(&self) {
+        self.shared.has_claims.store(true, Ordering::Relaxed);
+    }
+
+    /// Notes whether the store can be reached. While it can't, each replica has its share of what is left.
+    pub fn set_reachable(&self, is_reachable: bool) {
+        self.shared.is_unreachable.store(!is_reachable, Ordering::Relaxed);
+    }
+
+    /// This process stops: it claims nothing ahead any more.
+    pub fn release_claims(&self) {
+        self.shared.is_stopping.store(true, Ordering::Relaxed);
     }
 
     /// The quota that all replicas know by `key`, with so many tokens a day.
@@ -109,7 +172,8 @@ impl DailyQuotas {
     pub fn confirm(&self, entries: &[Entry], sums: &[u64]) {
         let mut all = self.all();
         for (entry, sum) in entries.iter().zip(sums) {
-            if let Some(quota) = all.get(&entry.name) {
+            let key = entry.name.strip_suffix(CLAIMS).unwrap_or(&entry.name);
+            if let Some(quota) = all.get(key) {
                 quota.confirm(entry, *sum);
             }
         }

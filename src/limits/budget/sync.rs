@@ -83,6 +83,9 @@ impl BudgetSync {
             let _ = metrics.store_files_replaced.remove_label_values(&[DEPENDENCY]);
             let _ = metrics.store_dropped.remove_label_values(&[DEPENDENCY]);
         }
+        if matches!(work.store, Store::Redis(_)) {
+            daily_quotas.share_by_claims();
+        }
         work.flush().await;
         let stop = CancellationToken::new();
         let task = tokio::spawn(work.run(config.budget_flush, stop.clone()));
@@ -134,6 +137,7 @@ impl SyncTask {
                 () = stop.cancelled() => break,
             }
         }
+        self.daily_quotas.release_claims();
         self.flush().await;
         while self.is_down() && self.ledgers.unsynced() + self.daily_quotas.unsynced() > 0 {
             sleep(LAST_RETRY).await;
@@ -220,6 +224,7 @@ impl SyncTask {
 
     fn set_up(&mut self, state: Result<(), String>) {
         let was_up = self.is_up.replace(state.is_ok());
+        self.daily_quotas.set_reachable(state.is_ok());
         if !matches!(self.store, Store::Memory) {
             match &state {
                 Ok(()) => self.dependencies.works(DEPENDENCY),
