@@ -23,8 +23,8 @@ pub(super) use jobs::RawJobs;
 
 use super::endpoint::Endpoint;
 use super::model::{
-    Auth, Balance, Catalogue, Fallback, Hedge, Learning, Legacy, Limits, Log, Price, Queue, Quota,
-    RedisKind, Retry, Server, SharedState, StateBackend, Target, Traces, Upstream, UsageLog,
+    Auth, Balance, CatalogueSettings, Fallback, Hedge, Learning, Legacy, Limits, Log, Price, Queue,
+    Quota, RedisKind, Retry, Server, SharedState, StateBackend, Target, Traces, Upstream, UsageLog,
 };
 #[cfg(test)]
 use super::proxy::ProxyUrl;
@@ -54,7 +54,7 @@ pub(super) struct RawConfig {
     /// How the gateway moves from one target to the next.
     pub(super) fallback: Fallback,
     /// What follows from the facts about models that are built in.
-    pub(super) catalogue: Catalogue,
+    pub(super) catalogue: CatalogueSettings,
     /// Attempts on one target.
     pub(super) retry: Retry,
     /// The queue for requests that find no free target.

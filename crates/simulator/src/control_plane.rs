@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use super::account::{AccountModel, AccountSettings};
 use super::reply::Failure;
 use sluice_bedrock::account::AccountOperation;
-use sluice_bedrock::{ErrorKind, Features, ModelId, Operation, catalogue, region};
+use sluice_bedrock::{ErrorKind, Features, ModelId, Operation, region};
+use sluice_catalogue::{Catalogue, Endpoint};
 
 /// Entries of one page, unless the request says otherwise.
 const PAGE: usize = 100;
@@ -122,7 +123,7 @@ impl View<'_> {
     /// The ids of all models that there are or were, in their order.
     fn model_ids(&self) -> impl Iterator<Item = String> {
         let listed = catalogue_ids().filter(|(_, geography)| geography.is_none());
-        let mut ids: Vec<String> = listed.map(|(id, _)| id.to_owned()).collect();
+        let mut ids: Vec<String> = listed.map(|(id, _)| id).collect();
         ids.extend(self.account.models.keys().cloned());
         ids.sort_unstable();
         ids.dedup();
@@ -173,7 +174,7 @@ impl View<'_> {
             self.account.models.get(model).is_some_and(|it| it.absent || it.profiles.is_some())
         };
         let listed = catalogue_ids()
-            .filter_map(|(id, model)| Some((id.to_owned(), model?.to_owned())))
+            .filter_map(|(id, model)| Some((id, model?)))
             .filter(|(_, model)| !is_set(model));
         let own = self.account.models.iter().filter(|(_, it)| !it.absent).flat_map(|(id, it)| {
             let geographies = it.profiles.iter().flatten();
@@ -259,8 +260,8 @@ fn described(id: &str, kind: &str, arn: &str, models: &[String]) -> Value {
 
 /// What the catalogue knows a model to read, as modalities.
 fn known_inputs(id: &str) -> Vec<String> {
-    let facts = ModelId::new(id).ok().and_then(|id| catalogue::lookup(&id));
-    let features = facts.map(|facts| facts.features()).unwrap_or_default();
+    let facts = ModelId::new(id).ok().and_then(|id| Catalogue::shipped().facts(&id, ""));
+    let features = facts.and_then(|facts| facts.features()).unwrap_or_default();
     let further =
         [(Features::VISION, "IMAGE"), (Features::VIDEO, "VIDEO"), (Features::AUDIO, "SPEECH")];
     let further = further.into_iter().filter(|(feature, _)| features.contains(*feature));
@@ -291,12 +292,11 @@ fn title(id: &str) -> String {
 }
 
 /// The ids of the catalogue in their order; of a profile with the model behind it.
-fn catalogue_ids() -> impl Iterator<Item = (&'static str, Option<&'static str>)> {
-    let mut ids: Vec<_> = catalogue::ids().filter(|id| id.contains('.')).collect();
-    ids.sort_unstable();
-    ids.into_iter().map(|id| {
-        let is_profile = ModelId::new(id).is_ok_and(|id| id.geography().is_some());
+fn catalogue_ids() -> impl Iterator<Item = (String, Option<String>)> {
+    Catalogue::shipped().ids_with_profiles(Endpoint::Runtime).into_iter().map(|id| {
+        let is_profile = ModelId::new(&id).is_ok_and(|id| id.geography().is_some());
         let behind = is_profile.then(|| id.split_once('.').map(|(_, model)| model)).flatten();
+        let behind = behind.map(str::to_owned);
         (id, behind)
     })
 }

@@ -1,4 +1,4 @@
-//! What the built-in catalogue says of a model, and AWS contradicts.
+//! What the catalogue says of a model, and AWS contradicts.
 //!
 //! Features count as the target has them: those that its config names, else the catalogue's.
 
@@ -6,8 +6,8 @@ use toml::Value;
 
 use super::finding::{Finding, Severity};
 use super::wire::Model;
-use crate::bedrock::catalogue::{self, ModelFacts};
-use crate::bedrock::{Features, ModelId, lifecycle};
+use crate::bedrock::{Features, ModelId};
+use crate::catalogue::{Catalogue, Mode, ModelFacts};
 use crate::config::Target;
 
 /// The modalities of AWS that are features of requests. Only of images does AWS say for certain that a
@@ -19,13 +19,14 @@ const MODALITIES: [(&str, Features, bool); 3] = [
 ];
 
 /// What is to be said of the facts about a target's model.
-pub(super) fn findings(target: &Target, model: &Model) -> Vec<Finding> {
+pub(super) fn findings(target: &Target, model: &Model, catalogue: &Catalogue) -> Vec<Finding> {
     let Ok(id) = ModelId::new(&model.model_id) else { return Vec::new() };
-    let facts = catalogue::lookup(&id);
+    let facts = catalogue.facts(&id, &target.region);
+    let facts = facts.as_deref();
     let mut findings = Vec::new();
     findings.extend(features(target, facts, model));
-    findings.extend(retirement(target, &id, model));
-    let is_chat = facts.is_some_and(|facts| facts.mode == "chat");
+    findings.extend(retirement(target, &id, facts, model));
+    let is_chat = facts.is_some_and(|facts| facts.mode == Some(Mode::Chat));
     if is_chat && model.response_streaming_supported == Some(false) {
         let message = format!("AWS says that '{id}' cannot stream: streamed requests fail there");
         findings.push(note(target, message));
@@ -38,8 +39,8 @@ fn note(target: &Target, message: String) -> Finding {
 }
 
 fn features(target: &Target, facts: Option<&ModelFacts>, model: &Model) -> Option<Finding> {
-    let is_chat = facts.is_none_or(|facts| facts.mode == "chat");
-    let known = target.features.or_else(|| facts.map(ModelFacts::features))?;
+    let is_chat = facts.is_none_or(|facts| facts.mode == Some(Mode::Chat));
+    let known = target.features.or_else(|| facts.and_then(ModelFacts::features))?;
     if !is_chat || model.input_modalities.is_empty() {
         return None;
     }
@@ -59,7 +60,7 @@ fn features(target: &Target, facts: Option<&ModelFacts>, model: &Model) -> Optio
     if said.is_empty() {
         return None;
     }
-    let whose = if target.features.is_some() { "the config" } else { "the built-in catalogue" };
+    let whose = if target.features.is_some() { "the config" } else { "the catalogue" };
     let message = format!(
         "AWS says that '{}' {}, which {whose} has otherwise",
         model.model_id,
@@ -72,15 +73,20 @@ fn features(target: &Target, facts: Option<&ModelFacts>, model: &Model) -> Optio
     Some(finding.with("features", names))
 }
 
-fn retirement(target: &Target, id: &ModelId, model: &Model) -> Option<Finding> {
+fn retirement(
+    target: &Target,
+    id: &ModelId,
+    facts: Option<&ModelFacts>,
+    model: &Model,
+) -> Option<Finding> {
     let by_aws = model.model_lifecycle.end_of_life_time;
-    let known = lifecycle::lookup(id).map(|it| it.retires_on);
+    let known = facts.and_then(|it| it.lifecycle.as_ref()).map(|it| it.retires_on);
     let message = match (by_aws, known) {
         (Some(by_aws), Some(known)) if by_aws != known => {
-            format!("AWS retires '{id}' on {by_aws}; the built-in catalogue says {known}")
+            format!("AWS retires '{id}' on {by_aws}; the catalogue says {known}")
         }
         (Some(by_aws), None) => {
-            format!("AWS retires '{id}' on {by_aws}; the built-in catalogue has no end of it")
+            format!("AWS retires '{id}' on {by_aws}; the catalogue has no end of it")
         }
         _ => return None,
     };
@@ -94,7 +100,7 @@ mod tests {
     use super::*;
 
     fn said(target: &Target, model: serde_json::Value) -> Vec<Finding> {
-        findings(target, &serde_json::from_value(model).unwrap())
+        findings(target, &serde_json::from_value(model).unwrap(), &Catalogue::shipped())
     }
 
     fn target(model: &str) -> Target {
@@ -107,7 +113,7 @@ mod tests {
         let model = json!({ "modelId": id, "inputModalities": ["TEXT", "IMAGE"] });
         let found = said(&target(id), model.clone());
         assert_eq!(found.len(), 1, "{found:?}");
-        let message = "AWS says that 'amazon.nova-micro-v1:0' reads images, which the built-in \
+        let message = "AWS says that 'amazon.nova-micro-v1:0' reads images, which the \
                        catalogue has otherwise";
         assert_eq!(found[0].message, message);
         let (key, value) = &found[0].paste[0];
@@ -137,7 +143,7 @@ mod tests {
         assert_eq!(said(&target(id), model("2027-01-08T00:00:00Z", true)), []);
         let found = said(&target(id), model("2027-02-08T00:00:00Z", false));
         let messages: Vec<&str> = found.iter().map(|it| it.message.as_str()).collect();
-        assert!(messages[0].contains("on 2027-02-08; the built-in catalogue says 2027-01-08"));
+        assert!(messages[0].contains("on 2027-02-08; the catalogue says 2027-01-08"));
         assert!(messages[1].contains("cannot stream"), "{messages:?}");
     }
 }

@@ -65,7 +65,7 @@ pub(super) async fn check(
         let show = |what: &str| {
             progress.show(&format!("reading {what}: {credentials} in {}", place.region));
         };
-        let reader = Reader::new(&upstream, &auth, place.region, origins);
+        let reader = Reader::new(&upstream, &config.known_models, &auth, place.region, origins);
         let snapshot = reader.read(&place.targets, show).await;
         progress.clear();
         let Compared { findings, unmatched_quotas } = compare(config, &place, &snapshot);
@@ -107,7 +107,7 @@ struct Compared {
 fn compare(config: &Config, place: &Place<'_>, snapshot: &Snapshot) -> Compared {
     let (mut findings, mut known) = (Vec::new(), Vec::new());
     for target in &place.targets {
-        match models::resolve(target, snapshot) {
+        match models::resolve(target, snapshot, &config.known_models) {
             Resolved::Missing(finding) => findings.push(finding),
             Resolved::Unknown(None) => {}
             Resolved::Unknown(Some(reason)) => {
@@ -117,9 +117,13 @@ fn compare(config: &Config, place: &Place<'_>, snapshot: &Snapshot) -> Compared 
                 findings.push(Finding::of_target(severity, "unchecked", name, "model", message));
             }
             Resolved::Model(called) => {
-                findings.extend(models::findings(target, &called, snapshot, config.day));
+                let known_models = &config.known_models;
+                let day = (&**known_models, config.day);
+                findings.extend(models::findings(target, &called, snapshot, day));
                 let model = snapshot.model(&called.base);
-                findings.extend(model.iter().flat_map(|model| facts::findings(target, model)));
+                findings.extend(
+                    model.iter().flat_map(|model| facts::findings(target, model, known_models)),
+                );
                 known.push((*target, called));
             }
         }

@@ -4,7 +4,8 @@ use super::finding::{Finding, Severity};
 use super::quota_name::Scope;
 use super::snapshot::{Snapshot, is_application_profile};
 use super::wire::{Availability, Model};
-use crate::bedrock::{Date, ModelId, lifecycle, region};
+use crate::bedrock::{Date, ModelId, region};
+use crate::catalogue::Catalogue;
 use crate::config::Target;
 
 /// How many days before the end of a model it is warned of, as the config's own warnings do.
@@ -31,7 +32,7 @@ pub(super) enum Resolved {
 }
 
 /// Which model of the account a target calls.
-pub(super) fn resolve(target: &Target, snapshot: &Snapshot) -> Resolved {
+pub(super) fn resolve(target: &Target, snapshot: &Snapshot, catalogue: &Catalogue) -> Resolved {
     let Ok(model) = ModelId::new(&target.model) else { return Resolved::Unknown(None) };
     if is_mantle(target) {
         // It has models of its own, which no call lists.
@@ -47,8 +48,8 @@ pub(super) fn resolve(target: &Target, snapshot: &Snapshot) -> Resolved {
         return Resolved::Unknown(Some(reason));
     };
     match model.geography() {
-        Some(geography) => of_profile(target, &model, base, geography, snapshot),
-        None => of_model(target, base, snapshot),
+        Some(geography) => of_profile(target, &model, (base, geography), snapshot, catalogue),
+        None => of_model(target, base, snapshot, catalogue),
     }
 }
 
@@ -81,9 +82,9 @@ fn of_application_profile(target: &Target, snapshot: &Snapshot) -> Resolved {
 fn of_profile(
     target: &Target,
     model: &ModelId,
-    base: &str,
-    geography: &str,
+    (base, geography): (&str, &str),
     snapshot: &Snapshot,
+    catalogue: &Catalogue,
 ) -> Resolved {
     let scope = if geography == "global" { Scope::Global } else { Scope::CrossRegion };
     let id = model.arn_resource().unwrap_or(&target.model);
@@ -97,19 +98,19 @@ fn of_profile(
         }
         None => {
             let what = format!("AWS has no inference profile '{id}' in {}", target.region);
-            Resolved::Missing(with_other_profile(target, base, snapshot, what))
+            Resolved::Missing(with_other_profile(target, base, snapshot, catalogue, what))
         }
     }
 }
 
-fn of_model(target: &Target, base: &str, snapshot: &Snapshot) -> Resolved {
+fn of_model(target: &Target, base: &str, snapshot: &Snapshot, catalogue: &Catalogue) -> Resolved {
     let called = Called { base: base.to_owned(), scope: Scope::OnDemand };
     if snapshot.models.is_none() {
         return Resolved::Model(called);
     }
     let Some(model) = snapshot.model(base) else {
         let what = format!("AWS has no model '{base}' in {}", target.region);
-        return Resolved::Missing(with_other_profile(target, base, snapshot, what));
+        return Resolved::Missing(with_other_profile(target, base, snapshot, catalogue, what));
     };
     let types = &model.inference_types_supported;
     if types.is_empty() || types.iter().any(|it| it == "ON_DEMAND") {
@@ -137,13 +138,19 @@ fn missing(target: &Target, message: String) -> Finding {
 
 /// The finding that there is no such model, with a profile of the same model or of its successor if the
 /// account has one.
-fn with_other_profile(target: &Target, base: &str, snapshot: &Snapshot, what: String) -> Finding {
+fn with_other_profile(
+    target: &Target,
+    base: &str,
+    snapshot: &Snapshot,
+    catalogue: &Catalogue,
+    what: String,
+) -> Finding {
     if let Some(profile) = best_profile(base, &target.region, snapshot) {
         return missing(target, format!("{what}: use '{profile}'")).with("model", profile);
     }
-    let is_retired = ModelId::new(base).is_ok_and(|id| lifecycle::lookup(&id).is_some());
+    let is_retired = ModelId::new(base).is_ok_and(|id| catalogue.lifecycle(&id).is_some());
     let what = if is_retired { format!("{what}; it may be retired") } else { what };
-    match successor(target, base, snapshot) {
+    match successor(target, base, snapshot, catalogue) {
         Some(next) => {
             missing(target, format!("{what}: use '{next}', its successor")).with("model", next)
         }
@@ -161,12 +168,17 @@ fn best_profile(base: &str, place: &str, snapshot: &Snapshot) -> Option<String> 
 }
 
 /// The successor of a target's model, if the account has it.
-fn successor(target: &Target, base: &str, snapshot: &Snapshot) -> Option<String> {
+fn successor(
+    target: &Target,
+    base: &str,
+    snapshot: &Snapshot,
+    catalogue: &Catalogue,
+) -> Option<String> {
     let called = ModelId::new(&target.model).ok()?;
     let named = if called.base() == Some(base) { called } else { ModelId::new(base).ok()? };
     // A day on which the model itself counts as retired, so that its own successor is meant.
-    let day = lifecycle::lookup(&named)?.retires_on;
-    let next = lifecycle::successor(&named, &target.region, day).ok()?;
+    let day = catalogue.lifecycle(&named)?.retires_on;
+    let next = catalogue.successor(&named, &target.region, day).ok()?;
     let id = next.arn_resource().unwrap_or(next.as_str());
     let is_there = match next.geography() {
         Some(_) => snapshot.profile(id).is_some(),
@@ -182,7 +194,7 @@ pub(super) fn findings(
     target: &Target,
     called: &Called,
     snapshot: &Snapshot,
-    today: Date,
+    (catalogue, today): (&Catalogue, Date),
 ) -> Vec<Finding> {
     let mut findings = Vec::new();
     findings.extend(snapshot.availability.get(&called.base).and_then(|availability| {
@@ -190,7 +202,7 @@ pub(super) fn findings(
         enabled(target, &called.base, availability.as_ref()?, is_bare)
     }));
     if let Some(model) = snapshot.model(&called.base) {
-        findings.extend(ending(target, model, snapshot, today));
+        findings.extend(ending(target, model, snapshot, (catalogue, today)));
     }
     findings.extend(base_model(target, &called.base));
     findings
@@ -239,13 +251,18 @@ fn enabled(
 }
 
 /// The end of a model, by AWS.
-fn ending(target: &Target, model: &Model, snapshot: &Snapshot, today: Date) -> Option<Finding> {
+fn ending(
+    target: &Target,
+    model: &Model,
+    snapshot: &Snapshot,
+    (catalogue, today): (&Catalogue, Date),
+) -> Option<Finding> {
     let lifecycle = &model.model_lifecycle;
     let (id, end) = (&model.model_id, lifecycle.end_of_life_time);
     let days = end.map(|end| today.days_until(end));
     let is_legacy = lifecycle.status.as_deref() == Some("LEGACY");
     let of = |severity, kind, message: String| {
-        let next = successor(target, id, snapshot);
+        let next = successor(target, id, snapshot, catalogue);
         let message = match &next {
             Some(next) => format!("{message}: use '{next}', its successor"),
             None => message,

@@ -17,6 +17,7 @@ use super::snapshot::{Quota, Skipped, Snapshot, is_application_profile};
 use super::wire::{Availability, ListedQuota, Models, Profile, Profiles, Quotas};
 use crate::bedrock::ModelId;
 use crate::bedrock::account::{AccountOperation, QUOTAS_SERVICE_CODE, Service};
+use crate::catalogue::Catalogue;
 use crate::config::Target;
 use crate::system::time::sleep;
 use crate::upstream::sign::Auth;
@@ -37,6 +38,7 @@ const WAIT: Duration = Duration::from_millis(250);
 /// What asks about one account in one region.
 pub(super) struct Reader<'a> {
     upstream: &'a Upstream,
+    catalogue: &'a Catalogue,
     auth: &'a Auth,
     region: &'a str,
     /// Where the services listen, or why they are not asked.
@@ -54,12 +56,14 @@ type Failed = (AccountOperation, ServiceError);
 impl<'a> Reader<'a> {
     pub(super) fn new(
         upstream: &'a Upstream,
+        catalogue: &'a Catalogue,
         auth: &'a Auth,
         region: &'a str,
         [bedrock, quotas]: [Result<Origin, String>; 2],
     ) -> Reader<'a> {
         Reader {
             upstream,
+            catalogue,
             auth,
             region,
             bedrock,
@@ -173,7 +177,7 @@ impl<'a> Reader<'a> {
     async fn read_availability(&mut self, targets: &[&Target]) {
         let bases: BTreeSet<String> = targets
             .iter()
-            .filter_map(|target| match resolve(target, &self.snapshot) {
+            .filter_map(|target| match resolve(target, &self.snapshot, self.catalogue) {
                 Resolved::Model(called) if called.scope != Scope::Mantle => Some(called.base),
                 _ => None,
             })

@@ -38,7 +38,7 @@ fn snapshot(models: Vec<Value>, profiles: Vec<Value>) -> Snapshot {
 
 #[track_caller]
 fn missing_of(target: &Target, snapshot: &Snapshot) -> (String, Option<String>) {
-    match resolve(target, snapshot) {
+    match resolve(target, snapshot, &Catalogue::shipped()) {
         Resolved::Missing(finding) => {
             assert_eq!(
                 (finding.severity, finding.path().as_str()),
@@ -53,7 +53,7 @@ fn missing_of(target: &Target, snapshot: &Snapshot) -> (String, Option<String>) 
 
 #[track_caller]
 fn called(target: &Target, snapshot: &Snapshot) -> Called {
-    match resolve(target, snapshot) {
+    match resolve(target, snapshot, &Catalogue::shipped()) {
         Resolved::Model(called) => called,
         other => panic!("{other:?}"),
     }
@@ -118,9 +118,15 @@ fn nothing_is_concluded_from_a_list_that_was_not_read() {
         let wanted = Called { base: SONNET.to_owned(), scope };
         assert_eq!(called(&target(&model), &unread), wanted);
     }
-    assert!(matches!(resolve(&target(APPLICATION), &unread), Resolved::Unknown(None)));
+    assert!(matches!(
+        resolve(&target(APPLICATION), &unread, &Catalogue::shipped()),
+        Resolved::Unknown(None)
+    ));
     let custom = "arn:aws:bedrock:us-east-1:123456789012:provisioned-model/abc";
-    assert!(matches!(resolve(&target(custom), &unread), Resolved::Unknown(Some(_))));
+    assert!(matches!(
+        resolve(&target(custom), &unread, &Catalogue::shipped()),
+        Resolved::Unknown(Some(_))
+    ));
 }
 
 #[test]
@@ -144,7 +150,7 @@ fn the_model_behind_an_application_profile_is_compared_with_base_model() {
     let said = |base_model: Option<&str>| {
         let base_model = base_model.map(str::to_owned);
         let target = Target { base_model, ..target(APPLICATION) };
-        findings(&target, &called(&target, &account), &account, today)
+        findings(&target, &called(&target, &account), &account, (&Catalogue::shipped(), today))
     };
     assert_eq!(said(Some(SONNET)), []);
     for (named, words) in [(None, "without it Sluice does not know"), (Some(OPUS), "is 'anthropic")]
@@ -167,7 +173,8 @@ fn a_model_that_is_not_enabled_is_an_error_and_a_missing_agreement_a_warning() {
         account.availability.insert(SONNET.to_owned(), Some(availability));
         let target = target(SONNET);
         let today = Date::parse("2026-11-29").unwrap();
-        let found = findings(&target, &called(&target, &account), &account, today);
+        let found =
+            findings(&target, &called(&target, &account), &account, (&Catalogue::shipped(), today));
         found.first().map(|finding| finding.severity)
     };
     assert_eq!(said(json!({})), None);
@@ -201,7 +208,8 @@ fn the_end_of_a_model_is_told_with_a_successor_that_the_account_has() {
         let account = snapshot(vec![listed], profiles);
         let target = target(OPUS);
         let today = Date::parse("2026-11-29").unwrap();
-        let found = findings(&target, &called(&target, &account), &account, today);
+        let found =
+            findings(&target, &called(&target, &account), &account, (&Catalogue::shipped(), today));
         found.first().map(|it| (it.severity, it.message.clone(), it.paste.len()))
     };
     assert_eq!(said("ACTIVE", None, true), None);
