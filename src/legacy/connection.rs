@@ -73,8 +73,10 @@ fn with_settings(mut status: Value, gateway: &Gateway, target: Option<&Target>) 
     let fallback_models: Vec<&str> = others
         .filter_map(|&index| Some(gateway.router.targets().get(index)?.named_model()))
         .collect();
-    let known = target.and_then(|target| target.model_info);
-    let reasons = known.is_some_and(|facts| facts.features().contains(Features::REASONING));
+    let known = target.and_then(|target| target.model_info.as_ref());
+    let reasons = known
+        .and_then(|facts| facts.features())
+        .is_some_and(|features| features.contains(Features::REASONING));
     let settings = json!({
         "region": target.map_or(&gateway.config.upstream.region, |target| &target.endpoint.region),
         "connection_type": "AWS Bedrock Runtime",

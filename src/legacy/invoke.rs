@@ -19,7 +19,7 @@ use super::state::LegacyState;
 use crate::auth::Peer;
 use crate::bedrock::error::{ERROR_TYPE, short_name};
 use crate::bedrock::path::model_path;
-use crate::bedrock::{ErrorKind, Operation, catalogue};
+use crate::bedrock::{ErrorKind, Operation};
 use crate::config::LimitKey;
 use crate::pipeline::body::{self, BodyError};
 use crate::pipeline::{Gateway, InboundRequest, InternalRequest, ResponseBody, stack};
@@ -168,7 +168,7 @@ impl LegacyState {
             return Err(InvokeError::NoCredentials);
         }
         // The legacy default is more than some of its own models take.
-        let known_cap = first.model_info.and_then(|it| it.max_output_tokens);
+        let known_cap = first.model_info.as_ref().and_then(|it| it.max_output_tokens);
         let max_tokens = gateway.config.legacy.max_tokens;
         let question = Question {
             system: rendered.system.as_deref(),
@@ -178,7 +178,10 @@ impl LegacyState {
             temperature: route
                 .targets
                 .iter()
-                .all(|target| catalogue::takes_sampling(target.base_model()))
+                .all(|target| {
+                    let known = target.model_info.as_ref();
+                    known.and_then(|facts| facts.has("sampling")).unwrap_or(true)
+                })
                 .then_some(gateway.config.legacy.temperature),
         };
         let own = InternalRequest {

@@ -5,7 +5,8 @@
 
 use std::collections::HashMap;
 
-use crate::bedrock::{ModelId, Usage, catalogue};
+use crate::bedrock::{ModelId, Usage};
+use crate::catalogue;
 use crate::config::{self, Glob, GlobError};
 use crate::routing::Bound;
 
@@ -96,18 +97,18 @@ impl From<&config::Price> for TokenPrices {
     }
 }
 
-impl From<catalogue::Price> for TokenPrices {
-    fn from(price: catalogue::Price) -> TokenPrices {
+impl From<&catalogue::TokenPrice> for TokenPrices {
+    fn from(price: &catalogue::TokenPrice) -> TokenPrices {
         // A dollar for a million tokens is a million pico-dollars for one.
         let rate = |usd: f64| (usd * 1e6).round() as u64;
-        let (input, cache_write) =
-            (rate(price.input), rate(price.cache_write.unwrap_or(price.input)));
+        let of = |price: Option<f64>| rate(price.unwrap_or(0.0));
+        let (input, cache_write) = (of(price.input), of(price.cache_write_5m.or(price.input)));
         TokenPrices {
             input,
-            output: rate(price.output),
-            cache_read: rate(price.cache_read.unwrap_or(price.input)),
+            output: of(price.output),
+            cache_read: of(price.cache_read.or(price.input)),
             cache_write,
-            cache_write_1h: hour(input, cache_write),
+            cache_write_1h: price.cache_write_1h.map_or_else(|| hour(input, cache_write), rate),
         }
     }
 }
@@ -157,7 +158,10 @@ impl Prices {
         // Prices are rarely configured, so their text is seldom in a cache.
         let is_stated = !self.exact.is_empty() || !self.globs.is_empty();
         let stated = || if is_stated { self.stated(model, base_model) } else { None };
-        let of_catalogue = || known?.price.map(TokenPrices::from).filter(is_by_token);
+        let of_catalogue = || {
+            let standard = known?.prices.standard.as_ref()?;
+            Some(TokenPrices::from(&standard.base)).filter(is_by_token)
+        };
         stated().or_else(of_catalogue).or(self.rest)
     }
 
@@ -208,7 +212,8 @@ mod tests {
 
     fn input(prices: &Prices, model: &str) -> Option<u64> {
         let model = ModelId::new(model).unwrap();
-        prices.of(&model, &model, catalogue::lookup(&model)).map(|rates| rates.input)
+        let known = catalogue::Catalogue::shipped().facts(&model, "");
+        prices.of(&model, &model, known.as_deref()).map(|rates| rates.input)
     }
 
     #[test]

@@ -189,7 +189,7 @@ fn warn_about_unpriced_targets(config: &Config, router: &Router, prices: &Prices
 
 /// What the tokens of `target` cost, if its model has a price.
 pub(super) fn rates(prices: &Prices, target: &Target) -> Option<TokenPrices> {
-    prices.of(&target.model, target.base_model(), target.model_info)
+    prices.of(&target.model, target.base_model(), target.model_info.as_deref())
 }
 
 /// A pool of connections to the upstream, counted in `metrics`.

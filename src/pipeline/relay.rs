@@ -29,6 +29,7 @@ use super::shortage::DEFAULT_RETRY_AFTER;
 use super::usage_tap::UsageTap;
 use crate::bedrock::error::set_retry_after;
 use crate::bedrock::{ErrorKind, Operation, Usage, WireError, event_stream};
+use crate::catalogue::Mode;
 use crate::limits::{OverBudget, usd};
 use crate::routing::cooldown::State;
 use crate::routing::{ActiveReservation, OutageCause, OutageReason, RequestSize, Target};
@@ -109,8 +110,9 @@ pub(super) fn success<B>(
         }
     } else {
         // Embeddings and images are large and report no cache tokens.
-        let mode = reservation.target().model_info.map_or("chat", |facts| facts.mode);
-        UsageTap::unary(Usage::from_headers(&head), mode == "chat" || is_close_delimited)
+        let known = reservation.target().model_info.as_ref();
+        let is_chat = known.and_then(|facts| facts.mode).is_none_or(|mode| mode == Mode::Chat);
+        UsageTap::unary(Usage::from_headers(&head), is_chat || is_close_delimited)
     };
     strip_for_client(&mut head);
     add_own_headers(&mut head, &context);

@@ -4,8 +4,8 @@
 //! window. Where neither bounds it, the bound is `None`.
 
 use super::demand::RequestSize;
-use crate::bedrock::catalogue::{self, LongContext, ModelFacts};
 use crate::bedrock::{Family, ModelId};
+use crate::catalogue::{LongContext, Mode, ModelFacts};
 
 /// Tokens that a model's service adds to a request: the template of the conversation, and the instructions for
 /// tools and formats.
@@ -81,8 +81,6 @@ impl Bound {
 pub(super) struct Model<'a> {
     /// The id that is called.
     pub(super) id: &'a ModelId,
-    /// The model whose limits count.
-    pub(super) base: &'a ModelId,
     pub(super) known: Option<&'a ModelFacts>,
     pub(super) family: Family,
     /// The cap to which the request's maximum is lowered.
@@ -100,23 +98,23 @@ pub(super) fn bound(size: &RequestSize, model: &Model<'_>) -> Bound {
         .saturating_add(SERVICE_OVERHEAD_TOKENS)
         .saturating_add((extent.images as u64).saturating_mul(IMAGE))
         .saturating_add((extent.built_in_tools as u64).saturating_mul(BUILT_IN_TOOL));
-    let mode = model.known.map_or("chat", |facts| facts.mode);
+    let mode = model.known.and_then(|facts| facts.mode).unwrap_or(Mode::Chat);
     let window = model.known.and_then(|facts| facts.max_input_tokens).map(u64::from);
     let window =
         window.map(|usual| if extent.has_long_window { usual.max(LONG_WINDOW) } else { usual });
     let input = match (mode, has_unknown_size) {
-        ("chat", true) => window,
-        ("chat", false) => Some(window.map_or(text, |window| window.min(text))),
-        ("embedding", true) => {
+        (Mode::Chat, true) => window,
+        (Mode::Chat, false) => Some(window.map_or(text, |window| window.min(text))),
+        (Mode::Embedding, true) => {
             window.map(|window| window.saturating_mul(EMBEDDED_AT_ONCE).saturating_add(text))
         }
-        ("embedding", false) => Some(text),
+        (Mode::Embedding, false) => Some(text),
         // Models that are billed by image or query may report any number of tokens.
         _ => None,
     };
     let output = match mode {
-        "chat" => output(size, model),
-        "embedding" => Some(0),
+        Mode::Chat => output(size, model),
+        Mode::Embedding => Some(0),
         _ => None,
     };
     // What the service adds differs by model and tools. It is reserved, and not charged.
@@ -125,7 +123,7 @@ pub(super) fn bound(size: &RequestSize, model: &Model<'_>) -> Bound {
     } else {
         input.map(|it| it.min(text.saturating_sub(SERVICE_OVERHEAD_TOKENS)))
     };
-    let long_context = catalogue::long_context(model.base);
+    let long_context = model.known.and_then(ModelFacts::long_context);
     Bound {
         input,
         content,
@@ -161,6 +159,7 @@ mod tests {
     use super::*;
     use crate::bedrock::body::peek;
     use crate::bedrock::{Features, Operation};
+    use crate::catalogue::Catalogue;
 
     const HAIKU: &str = "anthropic.claude-3-haiku-20240307-v1:0";
     const WINDOW: u64 = 200_000;
@@ -177,8 +176,8 @@ mod tests {
             extent,
             ..RequestSize::default()
         };
-        let known = catalogue::lookup(&id);
-        let model = Model { id: &id, base: &id, known, family: id.family(), cap: None };
+        let known = Catalogue::shipped().facts(&id, "");
+        let model = Model { id: &id, known: known.as_deref(), family: id.family(), cap: None };
         bound(&size, &model)
     }
 
@@ -214,7 +213,8 @@ mod tests {
             "qwen.qwen3-32b-v1:0",
             body(image).to_string().as_bytes(),
         );
-        let window = catalogue::lookup(&ModelId::new("qwen.qwen3-32b-v1:0").unwrap());
+        let qwen3 = ModelId::new("qwen.qwen3-32b-v1:0").unwrap();
+        let window = Catalogue::shipped().facts(&qwen3, "");
         let window = window.and_then(|facts| facts.max_input_tokens).map(u64::from);
         assert_eq!(qwen.input, window);
     }

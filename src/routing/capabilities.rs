@@ -1,8 +1,8 @@
 //! What a target's model can take: the schema of its bodies, its features and its cap on output.
 
 use crate::bedrock::body::Peek;
-use crate::bedrock::catalogue::ModelFacts;
 use crate::bedrock::{Family, Features};
+use crate::catalogue::ModelFacts;
 use crate::config;
 
 /// Output tokens that are assumed of a model that is not in the catalogue, for a request without a maximum.
@@ -26,7 +26,7 @@ impl Capabilities {
         family: Family,
         model_info: Option<&ModelFacts>,
     ) -> Capabilities {
-        let known = model_info.map(ModelFacts::features);
+        let known = model_info.and_then(ModelFacts::features);
         // The config names some features; the others are the model's own.
         let unnamed = known.map_or(Features::UNNAMED, |known| known.common(Features::UNNAMED));
         Capabilities {

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use super::capabilities::default_max_output;
 use super::demand::{QuotaDemand, RequestSize};
 use super::target::Target;
-use crate::bedrock::{ModelId, catalogue};
+use crate::bedrock::ModelId;
 use crate::config::Config;
 
 /// A request that is larger than a whole quota, in tokens.
@@ -27,7 +27,8 @@ pub fn warnings_about_small_quotas(config: &Config) -> Vec<String> {
         let shared = target.quota.and_then(|at| config.quotas.get(at));
         let quota = shared.map_or(target.tpm, |shared| shared.tpm)?;
         let model = ModelId::new(target.base_model.as_deref().unwrap_or(&target.model)).ok()?;
-        let default = default_max_output(target, catalogue::lookup(&model));
+        let known = config.known_models.facts(&model, &target.region);
+        let default = default_max_output(target, known.as_deref());
         let assumed = target.assumed_max_output_tokens.map_or(default, |most| default.min(u64::from(most)));
         let name = &target.name;
         (assumed > quota).then(|| {

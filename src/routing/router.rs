@@ -23,7 +23,7 @@ use super::target::{Target, TargetParts, shared_name};
 use super::target_group::{self, TargetGroup};
 use crate::bedrock::ModelId;
 use crate::bedrock::model_id::ModelIdError;
-use crate::bedrock::{lifecycle, region};
+use crate::bedrock::region;
 use crate::config::{self, Balance, Config, Endpoint, EndpointError, Glob, GlobError, Unrouted};
 use crate::fleet::Fleet;
 use crate::quota::{DailyQuotas, QueueSignal, Quota, QuotaLimits};
@@ -402,7 +402,8 @@ impl Router {
                 %model, successor = %answering,
                 "no route names this model, which AWS has retired; its successor answers"
             );
-        } else if let Some(retires_on) = lifecycle::lookup(model).map(|it| it.retires_on)
+        } else if let Some(retires_on) =
+            config.known_models.lifecycle(model).map(|it| it.retires_on)
             && retires_on <= config.day
         {
             tracing::warn!(
@@ -501,8 +502,18 @@ fn configured(
     let base_model = target.base_model.as_deref().map_or_else(|| Ok(model.clone()), id)?;
     let cooldown = CooldownSettings::new(config, target.cooldown);
     let (signal, fleet) = (Arc::clone(signal), fleet.cloned());
-    let parts =
-        TargetParts { model, base_model, cooldown, endpoint, quota, further, signal, fleet };
+    let model_info = config.known_models.facts(&base_model, &target.region);
+    let parts = TargetParts {
+        model,
+        base_model,
+        model_info,
+        cooldown,
+        endpoint,
+        quota,
+        further,
+        signal,
+        fleet,
+    };
     Ok(Target::new(target, parts))
 }
 
@@ -535,7 +546,13 @@ fn own_region(
 
 /// The model that answers for one without a route: itself, or its successor if it is retired.
 fn answering_model(config: &Config, model: &ModelId, region: &str) -> ModelId {
-    let successor = config::replacement(config.catalogue.retired, model, region, config.day);
+    let successor = config::replacement(
+        &config.known_models,
+        config.catalogue.retired,
+        model,
+        region,
+        config.day,
+    );
     successor.unwrap_or_else(|| model.clone())
 }
 
@@ -590,6 +607,7 @@ fn unrouted_route(
     let parts = TargetParts {
         model: model.clone(),
         base_model: model.clone(),
+        model_info: config.known_models.facts(model, &target.region),
         cooldown: CooldownSettings::new(config, target.cooldown),
         endpoint,
         quota: quota(config, QuotaLimits::default(), group.signal(), lease, now),

@@ -26,7 +26,8 @@ use super::endpoint::TargetEndpoint;
 use super::further_quotas::FurtherQuotas;
 use super::latency::Latency;
 use crate::bedrock::path::model_path;
-use crate::bedrock::{ModelId, Operation, Usage, catalogue};
+use crate::bedrock::{ModelId, Operation, Usage};
+use crate::catalogue::ModelFacts;
 use crate::config;
 use crate::fleet::{Fleet, FleetListener};
 use crate::quota::{Estimator, QueueSignal, Quota, TokenCharge};
@@ -42,6 +43,8 @@ pub struct TargetParts {
     pub model: ModelId,
     /// The model whose limits, price and family apply.
     pub base_model: ModelId,
+    /// What the catalogue knows of the base model.
+    pub model_info: Option<Arc<ModelFacts>>,
     /// The settings of its cooldowns.
     pub cooldown: CooldownSettings,
     /// Endpoint, region and credentials.
@@ -76,7 +79,7 @@ pub struct Target {
     /// The model id as a header value.
     pub model_header: HeaderValue,
     /// What the catalogue knows of the base model.
-    pub model_info: Option<&'static catalogue::ModelFacts>,
+    pub model_info: Option<Arc<ModelFacts>>,
     /// The counter of its answered attempts, once there is one.
     pub answered: OnceLock<IntCounter>,
     capabilities: Capabilities,
@@ -116,19 +119,26 @@ pub struct Target {
 impl Target {
     /// An available target.
     pub fn new(config: &config::Target, parts: TargetParts) -> Target {
-        let TargetParts { model, base_model, cooldown, endpoint, quota, further, signal, fleet } =
-            parts;
-        let model_info = catalogue::lookup(&base_model);
-        let default_max_output = default_max_output(config, model_info);
+        let TargetParts {
+            model,
+            base_model,
+            model_info,
+            cooldown,
+            endpoint,
+            quota,
+            further,
+            signal,
+            fleet,
+        } = parts;
+        let known = model_info.as_deref();
+        let default_max_output = default_max_output(config, known);
         Target {
             name: config.name.as_str().into(),
             display_name: config.display_name.clone().unwrap_or_else(|| config.name.clone()),
             model_header: HeaderValue::from_maybe_shared(inline_model_bytes(model.as_str()))
                 .unwrap_or_else(|_| HeaderValue::from_static("-")),
-            capabilities: Capabilities::new(config, base_model.family(), model_info),
-            burndown: u64::from(
-                config.output_burndown.unwrap_or_else(|| catalogue::burndown(&base_model)),
-            ),
+            capabilities: Capabilities::new(config, base_model.family(), known),
+            burndown: u64::from(config.output_burndown.or_else(|| known?.burndown).unwrap_or(1)),
             reserve: config.reserve,
             further: further.map(OnceLock::from).unwrap_or_default(),
             replaces: config.replaces.as_deref().map(Box::from),
@@ -286,8 +296,7 @@ impl Target {
     pub fn bound(&self, size: &RequestSize, requested: &ModelId) -> Bound {
         let model = bound::Model {
             id: &self.model,
-            base: self.base_model(),
-            known: self.model_info,
+            known: self.model_info.as_deref(),
             family: self.capabilities.family,
             cap: self.cap(requested).map(u64::from),
         };

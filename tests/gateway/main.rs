@@ -32,6 +32,7 @@ mod budgets;
 mod burst;
 mod certificate_reload;
 mod check;
+mod check_account;
 mod client_certificates;
 mod client_limits;
 mod commands;

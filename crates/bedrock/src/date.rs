@@ -3,6 +3,7 @@
 //! The calendar is the proleptic Gregorian one, counted in years that begin in March, so that the
 //! leap day is a year's last.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -96,8 +97,8 @@ impl Serialize for Date {
 
 impl<'de> Deserialize<'de> for Date {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Date, D::Error> {
-        let text = <&str>::deserialize(deserializer)?;
-        Date::parse(text).ok_or_else(|| D::Error::custom("no day such as 2026-03-01"))
+        let text = Cow::<'_, str>::deserialize(deserializer)?;
+        Date::parse(&text).ok_or_else(|| D::Error::custom("no day such as 2026-03-01"))
     }
 }
 

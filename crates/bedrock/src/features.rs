@@ -42,32 +42,12 @@ impl Features {
     /// Features that have no name in [`Features::NAMES`].
     pub const UNNAMED: Features = Features(128 | 256);
 
-    /// Names as the model catalogue writes them.
-    pub const CATALOGUE_NAMES: [(&'static str, Features); 11] = [
-        ("vision", Features::VISION),
-        ("pdf_input", Features::DOCUMENTS),
-        ("video_input", Features::VIDEO),
-        ("audio_input", Features::AUDIO),
-        ("function_calling", Features::TOOLS),
-        ("reasoning", Features::REASONING),
-        ("prompt_caching", Features::PROMPT_CACHING),
-        ("native_structured_output", Features::STRUCTURED_OUTPUT),
-        ("bedrock_native_structured_output", Features::STRUCTURED_OUTPUT),
-        ("output_config", Features::EFFORT),
-        ("max_reasoning_effort", Features::EFFORT),
-    ];
-
-    /// The features with these names of the catalogue; other names are passed over.
-    pub fn from_catalogue_names<'a>(names: impl Iterator<Item = &'a str>) -> Features {
-        let mut features = Features::default();
-        for name in names {
-            if let Some((_, feature)) =
-                Self::CATALOGUE_NAMES.iter().find(|(known, _)| *known == name)
-            {
-                features.add(*feature);
-            }
-        }
-        features
+    /// The feature with this name: one of [`Features::NAMES`], `structured_output` or `effort`.
+    pub fn by_name(name: &str) -> Option<Features> {
+        const UNNAMED: [(&str, Features); 2] =
+            [("structured_output", Features::STRUCTURED_OUTPUT), ("effort", Features::EFFORT)];
+        let mut all = Self::NAMES.into_iter().chain(UNNAMED);
+        all.find(|(known, _)| *known == name).map(|(_, feature)| feature)
     }
 
     /// Whether all of `other` are among these.

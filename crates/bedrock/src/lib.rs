@@ -1,13 +1,13 @@
 //! The Bedrock Runtime protocol alone: operations and paths, model ids, wire errors, event-stream
-//! frames, request and response bodies as far as a gateway reads them, and the model catalogue.
+//! frames, and request and response bodies as far as a gateway reads them.
 //!
 //! Everything here is total: input from outside gives a value or an error, never a panic. Nothing
 //! here knows of targets, configuration or sockets, so that the gateway and the simulator can
 //! share it. Facts come from the service model of `bedrock-runtime` (2023-09-30).
 
+pub mod account;
 pub mod body;
 mod cached_prompt;
-pub mod catalogue;
 pub mod date;
 pub mod error;
 pub mod event_stream;
@@ -16,7 +16,6 @@ mod extras;
 pub mod features;
 pub mod guardrail;
 pub mod json;
-pub mod lifecycle;
 pub mod model_id;
 pub mod operation;
 pub mod path;

@@ -4,6 +4,7 @@
 //! with a problem is replaced by a stand-in only so that the check can go on; no stand-in ever leaves
 //! this module.
 
+mod catalogue;
 mod client_identities;
 mod client_keys;
 mod client_policy;
@@ -60,6 +61,7 @@ pub(super) fn check(
     let jobs = checker.jobs(&raw.jobs);
     let config = Config {
         fallback: raw.fallback.clone(),
+        known_models: checker.known_models(&raw.catalogue),
         catalogue: raw.catalogue.clone(),
         retry: checker.retry(&raw.retry),
         queue: raw.queue.clone(),

@@ -182,12 +182,14 @@ fn hash_file(
     (bytes(hash), Some(text), trusted)
 }
 
-/// The files that the values of a config name, `file:PATH`.
+/// The files that the values of a config name: `file:PATH`, and the catalogue's.
 fn named(text: &str, env: &Env, base: Option<&Path>) -> BTreeSet<PathBuf> {
     let mut found = BTreeSet::new();
     // An invalid document names nothing; loading reports what is wrong with it.
     let Ok(mut document) = Document::parse(text, "") else { return found };
     environment::override_keys(&mut document, env);
+    let catalogue = document.root().get("catalogue").and_then(|it| it.get("file")?.as_str());
+    found.extend(catalogue.map(|path| files::resolve(base, path)));
     let mut values = vec![document.root()];
     while let Some(value) = values.pop() {
         match value {

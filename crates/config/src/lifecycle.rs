@@ -3,11 +3,13 @@
 //! A config is first what its file says. [`Config::on`] sets its day and the models of its targets for
 //! that day; doing so again for another day starts from the file's models again.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 
 use super::model::{Config, Retired, Target};
-use sluice_bedrock::lifecycle::{self, Lifecycle, NoSuccessor};
 use sluice_bedrock::{Date, ModelId};
+use sluice_catalogue::{Catalogue, Lifecycle, NoSuccessor};
 
 /// How many days before its end a model is warned of.
 const WARNED_DAYS: i64 = 90;
@@ -49,7 +51,7 @@ impl Config {
     #[must_use]
     pub fn on(mut self, day: Date) -> Config {
         self.day = day;
-        let retired = self.catalogue.retired;
+        let (retired, known) = (self.catalogue.retired, Arc::clone(&self.known_models));
         for target in &mut self.targets {
             if let Some(named) = target.replaces.take() {
                 target.model = named;
@@ -58,7 +60,7 @@ impl Config {
             if let Some(successor) = is_own
                 .then(|| {
                     let model = ModelId::new(&target.model).ok()?;
-                    replacement(retired, &model, &target.region, day)
+                    replacement(&known, retired, &model, &target.region, day)
                 })
                 .flatten()
             {
@@ -86,14 +88,15 @@ impl Config {
         let model = ModelId::new(named).ok()?;
         let base = target.base_model.as_deref().and_then(|base| ModelId::new(base).ok());
         let Lifecycle { legacy_on, retires_on, .. } =
-            *lifecycle::lookup(base.as_ref().unwrap_or(&model))?;
+            self.known_models.lifecycle(base.as_ref().unwrap_or(&model))?;
         // What takes over on the day itself, if that is still to come.
         let then = retires_on.max(self.day);
         let successor = match (self.catalogue.retired, &base) {
             (Retired::Keep, _) => Err(Unreplaced::Kept),
             (Retired::Replace, Some(_)) => Err(Unreplaced::NoSuccessor(NoSuccessor::Opaque)),
             (Retired::Replace, None) => {
-                lifecycle::successor(&model, &target.region, then).map_err(Unreplaced::NoSuccessor)
+                let successor = self.known_models.successor(&model, &target.region, then);
+                successor.map_err(Unreplaced::NoSuccessor)
             }
         };
         Some(ModelLife {
@@ -118,10 +121,16 @@ impl Target {
 
 /// The model that takes the place of a retired one in a region on a day; `None` if the model is not retired,
 /// or stays.
-pub fn replacement(retired: Retired, model: &ModelId, region: &str, day: Date) -> Option<ModelId> {
-    let is_retired = || lifecycle::lookup(model).is_some_and(|it| it.retires_on <= day);
+pub fn replacement(
+    known: &Catalogue,
+    retired: Retired,
+    model: &ModelId,
+    region: &str,
+    day: Date,
+) -> Option<ModelId> {
+    let is_retired = || known.lifecycle(model).is_some_and(|it| it.retires_on <= day);
     match retired {
-        Retired::Replace if is_retired() => lifecycle::successor(model, region, day).ok(),
+        Retired::Replace if is_retired() => known.successor(model, region, day).ok(),
         Retired::Replace | Retired::Keep => None,
     }
 }

@@ -15,6 +15,7 @@ mod state;
 mod traces;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 #[cfg(test)]
@@ -42,6 +43,7 @@ pub use super::limit_key::LimitKey;
 use super::tests::names::FeatureNames;
 use super::units::{AnyDuration, NonZeroDuration, Size, TextForm as _};
 use sluice_bedrock::{Date, Features};
+use sluice_catalogue::Catalogue;
 
 /// The whole configuration of one gateway process.
 #[derive(Clone, Debug, PartialEq)]
@@ -59,7 +61,9 @@ pub struct Config {
     /// How the gateway moves from one target to the next.
     pub fallback: Fallback,
     /// What follows from the facts about models.
-    pub catalogue: Catalogue,
+    pub catalogue: CatalogueSettings,
+    /// What is known of models: what is built in, with the file of `catalogue` on top.
+    pub known_models: Arc<Catalogue>,
     /// Attempts on one target.
     pub retry: Retry,
     /// The queue for requests that find no free target.
@@ -330,7 +334,11 @@ pub enum Unrouted {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[cfg_attr(test, derive(Serialize, JsonSchema))]
 #[serde(default)]
-pub struct Catalogue {
+pub struct CatalogueSettings {
+    /// File that corrects and extends the facts that are built in. A relative path starts at the config file's
+    /// directory.
+    #[cfg_attr(test, schemars(example = "models.json"))]
+    pub file: Option<PathBuf>,
     /// What happens to the requests for a model that AWS has retired.
     pub retired: Retired,
 }

@@ -23,8 +23,8 @@ pub(super) use jobs::RawJobs;
 
 use super::endpoint::Endpoint;
 use super::model::{
-    Auth, Balance, Catalogue, Fallback, Hedge, Learning, Legacy, Limits, Log, Price, Queue, Quota,
-    RedisKind, Retry, Server, SharedState, StateBackend, Target, Traces, Upstream, UsageLog,
+    Auth, Balance, CatalogueSettings, Fallback, Hedge, Learning, Legacy, Limits, Log, Price, Queue,
+    Quota, RedisKind, Retry, Server, SharedState, StateBackend, Target, Traces, Upstream, UsageLog,
 };
 #[cfg(test)]
 use super::proxy::ProxyUrl;
@@ -54,7 +54,7 @@ pub(super) struct RawConfig {
     /// How the gateway moves from one target to the next.
     pub(super) fallback: Fallback,
     /// What follows from the facts about models that are built in.
-    pub(super) catalogue: Catalogue,
+    pub(super) catalogue: CatalogueSettings,
     /// Attempts on one target.
     pub(super) retry: Retry,
     /// The queue for requests that find no free target.
@@ -102,10 +102,6 @@ pub(super) struct RawUpstream {
     /// Whether clients that have a name may list and describe inference profiles and foundation
     /// models. These are calls of Bedrock's control plane.
     pub(super) control_plane: bool,
-    /// URL that these calls go to. Default: the region's public endpoint of the control plane. Needed
-    /// where `endpoint_url` is given.
-    #[serde(with = "Optional::<Endpoint>")]
-    pub(super) control_plane_endpoint_url: Option<Endpoint>,
     /// The authorities that vouch for an upstream's certificate: the built-in public ones, the
     /// system's, or the file's alone.
     pub(super) trust: RawTrust,

@@ -4,7 +4,8 @@ use std::collections::HashSet;
 
 use super::error::suggestion;
 use super::model::{BudgetStore, ClientAuth, Config, JobsBackend, Target, Unrouted};
-use sluice_bedrock::{ModelId, catalogue, region};
+use sluice_bedrock::{ModelId, region};
+use sluice_catalogue::Catalogue;
 
 /// The warnings about a configuration, a sentence each.
 pub(super) fn of(config: &Config) -> Vec<String> {
@@ -34,7 +35,7 @@ pub(super) fn of(config: &Config) -> Vec<String> {
             warnings.extend(unknown_region(&format!("target '{name}'"), &target.region));
         }
         for id in [Some(&target.model), target.base_model.as_ref()].into_iter().flatten() {
-            warnings.extend(meant(id).map(|meant| {
+            warnings.extend(meant(&config.known_models, id).map(|meant| {
                 format!(
                     "target '{name}': '{id}' is no model that is known; did you mean '{meant}'?"
                 )
@@ -122,12 +123,12 @@ fn has_one_model(config: &Config, targets: &[usize]) -> bool {
 }
 
 /// The id that was probably meant by one that is not known; of a profile that of the profile.
-fn meant(id: &str) -> Option<String> {
+fn meant(known: &Catalogue, id: &str) -> Option<String> {
     let model = ModelId::new(id).ok()?;
-    let meant = catalogue::probably_meant(&model)?;
+    let meant = known.probably_meant(&model)?;
     Some(match model.geography().filter(|_| !id.starts_with("arn:")) {
         Some(geography) => format!("{geography}.{meant}"),
-        None => meant.to_owned(),
+        None => meant,
     })
 }
 

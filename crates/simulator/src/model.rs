@@ -15,7 +15,8 @@ use super::log::Record;
 use super::reply::{Accepted, Failure, Reply};
 use super::settings::{Latency, ModelSettings};
 use super::stream;
-use sluice_bedrock::{ErrorKind, ModelId, Operation, Usage, catalogue, event_stream};
+use sluice_bedrock::{ErrorKind, ModelId, Operation, Usage, event_stream};
+use sluice_catalogue::{Catalogue, Endpoint};
 
 /// The cap of a model without one in the catalogue.
 const USUAL_CAP: u64 = 4096;
@@ -125,7 +126,7 @@ fn known(shared: &State, id: &ModelId) -> Result<ModelSettings, Failure> {
     let settings = names.iter().find_map(|name| shared.quotas.settings(name));
     // An ARN without a base id may stand for any model: a profile, a custom or provisioned one.
     let opaque = id.as_str().starts_with("arn:") && id.base().is_none();
-    if settings.is_none() && !opaque && catalogue::lookup(id).is_none() {
+    if settings.is_none() && !opaque && !Catalogue::shipped().has_row(Endpoint::Runtime, id) {
         return Err(Failure::new(
             ErrorKind::Validation,
             "The provided model identifier is invalid.",
@@ -135,7 +136,7 @@ fn known(shared: &State, id: &ModelId) -> Result<ModelSettings, Failure> {
 }
 
 fn cap(id: &ModelId, settings: &ModelSettings) -> u64 {
-    let listed = || catalogue::lookup(id).and_then(|facts| facts.max_output_tokens);
+    let listed = || Catalogue::shipped().facts(id, "").and_then(|facts| facts.max_output_tokens);
     settings.max_output_tokens.or_else(|| listed().map(u64::from)).unwrap_or(USUAL_CAP)
 }
 

@@ -96,16 +96,16 @@ fn features_are_seen_where_they_count() {
         "tools":[{"name":"image"}],
         "messages":[{"role":"user","content":[{"type":"tool_result","content":[{"type":"image"}]}]}]}"#,
     );
-    let wanted = ["vision", "function_calling", "prompt_caching"];
-    assert_eq!(peek.features, Features::from_catalogue_names(wanted.into_iter()));
+    let wanted = ["images", "tools", "prompt_caching"];
+    assert_eq!(peek.features, wanted.into_iter().filter_map(Features::by_name).collect());
 
     let peek = converse(
         r#"{"messages":[{"content":[{"text":"x"},{"document":{}},{"cachePoint":{"type":"default"}},
         {"toolResult":{"content":[{"image":{}}]}}]}],
         "additionalModelRequestFields":{"thinking":{"type":"enabled","budget_tokens":1024}}}"#,
     );
-    let wanted = ["vision", "pdf_input", "function_calling", "prompt_caching", "reasoning"];
-    assert_eq!(peek.features, Features::from_catalogue_names(wanted.into_iter()));
+    let wanted = ["images", "documents", "tools", "prompt_caching", "thinking"];
+    assert_eq!(peek.features, wanted.into_iter().filter_map(Features::by_name).collect());
     assert_eq!(peek.thinking_budget, Some(1024));
 }
 

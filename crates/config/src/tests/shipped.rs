@@ -5,7 +5,8 @@ use serde_json::Value;
 use super::{built_in, config};
 use crate::raw::RawConfig;
 use crate::{Config, Legacy, SHIPPED, Tls, schema};
-use sluice_bedrock::{Date, ModelId, lifecycle};
+use sluice_bedrock::{Date, ModelId};
+use sluice_catalogue::Catalogue;
 
 const DOCUMENTATION: &str = include_str!("../../../../docs/configuration.md");
 
@@ -88,7 +89,7 @@ fn no_model_of_the_shipped_file_is_legacy_or_retired() {
     assert_eq!(shipped.targets.len(), 4);
     for target in &shipped.targets {
         let model = ModelId::new(&target.model).unwrap();
-        assert_eq!(lifecycle::lookup(&model), None, "{model}");
+        assert_eq!(Catalogue::shipped().lifecycle(&model), None, "{model}");
         assert_eq!(model.geography(), Some("us"), "{model}");
     }
     each_model_is_first_answered_by_itself(&shipped);
