@@ -14,7 +14,7 @@ const OPUS: &str = "anthropic.claude-opus-4-1-20250805-v1:0";
 const NEXT_OPUS: &str = "us.anthropic.claude-opus-4-5-20251101-v1:0";
 const RETIRED: &str = "anthropic.claude-3-haiku-20240307-v1:0";
 const APPLICATION: &str =
-    "arn:aws:bedrock:us-east-1:123556789012:application-inference-profile/abc";
+    "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc";
 
 struct Checked {
     code: i32,
@@ -138,7 +138,7 @@ async fn what_is_wrong_with_the_targets_is_found_and_the_printed_lines_mend_it()
     let document = checked.json();
     assert_eq!((checked.code, &document["ok"]), (1, &json!(false)), "{document}");
     let account = &document["accounts"][0];
-    assert_eq!((&account["account"], &account["quotas"]), (&json!("123556789012"), &json!(235)));
+    assert_eq!((&account["account"], &account["quotas"]), (&json!("123456789012"), &json!(235)));
     assert_eq!(account["skipped"], json!([]));
 
     for (path, kind, severity, words) in [
@@ -204,7 +204,7 @@ async fn a_person_reads_lines_with_positions_and_a_block_to_paste() {
     simulator.has_account(account());
     let checked = check(&config(&simulator), &[], &[]).await;
     assert_eq!(checked.code, 1);
-    let account = "\naccount: 123556789012 in us-east-1 (access key AKIDSIMULATOR): ok, ";
+    let account = "\naccount: 123456789012 in us-east-1 (access key AKIDSIMULATOR): ok, ";
     assert!(checked.stdout.contains(account), "{}", checked.stdout);
     let error = format!("targets.bare.model: in us-east-1 '{SONNET}' is called by an inference");
     let line = checked.stdout.lines().find(|line| line.contains(&error)).unwrap();
