@@ -93,7 +93,7 @@ fn account() -> AccountSettings {
         "models": {
             SONNET: { "profile_only": true },
             HAIKU: { "profile_only": true },
-            OPUS: { "legacy": true, "end_of_life_time": "2027-01-08T00:00:00Z" },
+            OPUS: { "profile_only": false, "legacy": true, "end_of_life_time": "2027-01-08T00:00:00Z" },
             RETIRED: { "absent": true },
             "amazon.nova-pro-v1:0": { "not_enabled": true },
             "amazon.nova-micro-v1:0": { "input_modalities": ["TEXT", "IMAGE"] },
@@ -119,8 +119,9 @@ fn config(simulator: &Simulator) -> String {
     let config = model(config, "legacy", OPUS);
     let config = model(config, "retired", RETIRED);
     let config = model(config, "locked", "amazon.nova-pro-v1:0");
-    let config =
-        model(config, "unknown", "amazon.nova-unheard-of-v1:0").set("targets.unknown.tpm", 4_000);
+    let config = model(config, "unknown", "amazon.nova-unheard-of-v1:0")
+        .set("targets.unknown.tpm", 4_000)
+        .set("targets.unknown.tpd", 1_000_000);
     let config = model(config, "elsewhere", &format!("eu.{SONNET}"));
     let config = model(config, "facts", "amazon.nova-micro-v1:0");
     let config = model(config, "profile", APPLICATION).set("targets.profile.tpm", 5_000);
@@ -210,8 +211,19 @@ async fn a_person_reads_lines_with_positions_and_a_block_to_paste() {
     let line = checked.stdout.lines().find(|line| line.contains(&error)).unwrap();
     assert!(line.starts_with("error: config.toml:"), "{line}");
     let (_, block) = checked.stdout.split_once("set these keys in the config:\n\n").unwrap();
+    let (block, file) = block.split_once("\n\nTo correct the catalogue, ").unwrap();
     let block: toml::Table = block.parse().unwrap();
     assert_eq!(block["targets"]["bare"]["model"].as_str(), Some(&*format!("us.{SONNET}")));
+    // The other block is a file that the catalogue takes, and then there is nothing to correct.
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("models.json");
+    std::fs::write(&path, file.split_once(":\n\n").unwrap().1).unwrap();
+    let corrected = format!("{}\n[catalogue]\nfile = '{}'\n", config(&simulator), path.display())
+        .replace("[catalogue]\nretired = \"keep\"\n", "");
+    let again = check(&corrected, &["--json"], &[]).await;
+    let document = again.json();
+    assert_eq!(again.findings("targets.facts.features"), [], "{document}");
+    assert!(document.get("corrections").is_none(), "{document}");
     let said = "sluice: 5 errors of the config by the account\n";
     assert_eq!(checked.stderr, said, "{}", checked.stdout);
 }
