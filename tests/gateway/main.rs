@@ -85,6 +85,7 @@ mod refusals;
 mod regression;
 mod reload;
 mod retired_models;
+mod service_tiers;
 mod settlement;
 mod simulator;
 mod special_files;
