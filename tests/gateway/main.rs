@@ -49,6 +49,7 @@ mod exhaustion;
 mod fallback;
 mod fault_matrix;
 mod faults;
+mod first_party_names;
 mod fleet;
 mod floods;
 mod foreign_answers;
