@@ -30,6 +30,7 @@ mod budget_bounds;
 mod budget_stores;
 mod budgets;
 mod burst;
+mod catalogue;
 mod certificate_reload;
 mod check;
 mod client_certificates;
