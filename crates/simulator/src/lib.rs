@@ -45,7 +45,7 @@ pub use quota::{Account, QuotaState, Quotas, Refused, Reservation};
 pub use scripted_answers::{Answers, MAX_ANSWER_BYTES, TooManyAnswers};
 pub use settings::{
     DEFAULT_ACCESS_KEY_ID, DEFAULT_BEARER_TOKEN, DEFAULT_SECRET_ACCESS_KEY, Latency, ModelSettings,
-    Settings,
+    ServedTier, Settings,
 };
 pub use signature::{Received, Refusal, Verified, sha256_hex, verify};
 
