@@ -6,6 +6,7 @@ use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 use crate::pipeline::Gateway;
+use crate::quota::TokenLimit;
 use crate::routing::Target;
 use crate::routing::cooldown::State;
 use crate::telemetry::Metrics;
@@ -17,8 +18,20 @@ pub(super) fn sample(gateway: &Gateway) {
     metrics.tasks.set(gauge(Handle::current().metrics().num_alive_tasks()));
     metrics.in_flight.set(gauge(gateway.in_flight.requests()));
     metrics.in_flight_bytes.set(gauge(gateway.in_flight.bytes()));
+    let daily =
+        [&metrics.daily_quota_limit, &metrics.daily_quota_used, &metrics.daily_quota_available];
+    // A quota that was removed from the config must have no sample.
+    daily.iter().for_each(|family| family.reset());
     for target in gateway.router.targets() {
         sample_target(metrics, target, now);
+        for quota in target.daily_snapshots() {
+            let figures = [quota.tpd, Some(quota.used), quota.available];
+            for (family, figure) in daily.iter().zip(figures) {
+                if let Some(figure) = figure {
+                    family.with_label_values(&[&*quota.name]).set(figure as f64);
+                }
+            }
+        }
     }
     // A client whose budget was removed from the config must have no sample.
     metrics.client_budget_used.reset();
@@ -45,7 +58,19 @@ fn sample_target(metrics: &Metrics, target: &Target, now: Instant) {
         ("requests", quota.requests_available, quota.requests_held, quota.rpm, quota.learned_rpm),
         ("tokens", quota.tokens_available, quota.tokens_held, quota.tpm, quota.learned_tpm),
     ];
-    for (kind, available, held, limit, learned) in kinds {
+    let reserved = target.reserved_quota().map(|it| it.snapshot_and_refresh(now));
+    let reserved = reserved.unwrap_or_default();
+    let apart = [
+        ("input_tokens", quota.input),
+        ("output_tokens", quota.output),
+        ("reserved_input_tokens", reserved.input),
+        ("reserved_output_tokens", reserved.output),
+    ];
+    let apart = apart.into_iter().map(|(kind, limit)| {
+        let TokenLimit { tpm, learned_tpm, available, held } = limit.unwrap_or_default();
+        (kind, available, held, tpm, learned_tpm)
+    });
+    for (kind, available, held, limit, learned) in kinds.into_iter().chain(apart) {
         set_or_forget(&metrics.quota_available, name, kind, available);
         set_or_forget(&metrics.quota_held, name, kind, held);
         set_or_forget(&metrics.quota_limit, name, kind, limit);

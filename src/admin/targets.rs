@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use crate::bedrock::Date;
 use crate::config::ModelLife;
 use crate::pipeline::Gateway;
-use crate::quota::{QueueSignal, Snapshot};
+use crate::quota::{DailySnapshot, QueueSignal, Snapshot};
 use crate::routing::access::DeniedOperation;
 use crate::routing::cooldown::State;
 use crate::routing::{Outage, Target};
@@ -61,6 +61,12 @@ pub(super) struct Entry<'a> {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     denied: Vec<DenialRecord>,
     quota: Snapshot,
+    /// Its quotas of tokens a day.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    daily_quotas: Vec<DailySnapshot>,
+    /// Capacity that is reserved for the service tier `reserved`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reserved_quota: Option<Snapshot>,
     /// Bytes of a request per input token, as learned.
     bytes_per_token: f32,
     /// Average time until the head of a response, in milliseconds.
@@ -192,6 +198,8 @@ fn entry(target: &Target, life: Option<ModelLife>, now: Instant) -> Entry<'_> {
             .map(|operation| denial_record(operation, now))
             .collect(),
         quota: target.quota().snapshot_and_refresh(now),
+        daily_quotas: target.daily_snapshots(),
+        reserved_quota: target.reserved_quota().map(|it| it.snapshot_and_refresh(now)),
         bytes_per_token: target.estimator.bytes_per_token(),
         latency_ms: target.latency.average().as_secs_f64() * 1e3,
         waiters: target.signal().waiting(),

@@ -153,7 +153,8 @@ pub(super) async fn start(config: Config) -> Result<Started, String> {
         fleet.start();
     }
     let (state, ledgers) = (&gateway.config.state, gateway.clients.ledgers());
-    let budgets = BudgetSync::start(state, ledgers, &gateway.metrics).await;
+    let daily_quotas = gateway.router.daily_quotas();
+    let budgets = BudgetSync::start(state, ledgers, daily_quotas, &gateway.metrics).await;
     let budgets = budgets.map_err(|error| error.to_string())?;
     let shared_gateway = Arc::new(SharedGateway::new(gateway));
     let legacy =

@@ -8,7 +8,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{on_signals, print, runtime};
 use crate::simulator::{
-    DEFAULT_ACCESS_KEY_ID, DEFAULT_SECRET_ACCESS_KEY, Latency, ModelSettings, Settings, Simulator,
+    ACCOUNT, DEFAULT_ACCESS_KEY_ID, DEFAULT_SECRET_ACCESS_KEY, Latency, ModelSettings, Settings,
+    Simulator,
 };
 
 /// Arguments of `sluice simulate`.
@@ -26,8 +27,9 @@ pub(super) struct Arguments {
     /// Accept requests with any signature or none.
     #[arg(long)]
     no_verify: bool,
-    /// A model's quotas: requests and tokens per minute. May be repeated.
-    #[arg(long = "quota", value_name = "MODEL=RPM[,TPM]", value_parser = parse_quota)]
+    /// A model's quotas: requests and tokens per minute, and tokens per UTC day. Each may be left out, as in
+    /// MODEL=,TPM. The model * stands for all models together, which have tokens per day alone. May be repeated.
+    #[arg(long = "quota", value_name = "MODEL=[RPM][,[TPM][,TPD]]", value_parser = parse_quota)]
     quotas: Vec<(String, ModelSettings)>,
     /// Milliseconds before the head of an answer is sent.
     #[arg(long, default_value_t = 0)]
@@ -73,19 +75,21 @@ pub(super) fn run(arguments: Arguments) -> Result<(), String> {
 }
 
 fn parse_quota(text: &str) -> Result<(String, ModelSettings), String> {
-    let wrong = || format!("'{text}' is not MODEL=RPM or MODEL=RPM,TPM");
+    let wrong = || format!("'{text}' is not MODEL=RPM, MODEL=RPM,TPM or MODEL=RPM,TPM,TPD");
     let (model, quotas) = text.rsplit_once('=').ok_or_else(wrong)?;
-    let (rpm, tpm) = match quotas.split_once(',') {
-        Some((rpm, tpm)) => (rpm, Some(tpm)),
-        None => (quotas, None),
-    };
-    let number = |text: &str| text.parse::<u64>().map_err(|_| wrong());
-    let settings = ModelSettings {
-        rpm: Some(number(rpm)?),
-        tpm: tpm.map(number).transpose()?,
-        ..ModelSettings::default()
-    };
-    Ok((model.to_owned(), settings))
+    let mut figures = [None; 3];
+    for (place, quota) in quotas.split(',').enumerate() {
+        let figure = figures.get_mut(place).ok_or_else(wrong)?;
+        if !quota.is_empty() {
+            *figure = Some(quota.parse::<u64>().map_err(|_| wrong())?);
+        }
+    }
+    let [rpm, tpm, tpd] = figures;
+    let is_of_account = model == ACCOUNT;
+    if figures.iter().all(Option::is_none) || is_of_account && rpm.or(tpm).is_some() {
+        return Err(wrong());
+    }
+    Ok((model.to_owned(), ModelSettings { rpm, tpm, tpd, ..ModelSettings::default() }))
 }
 
 #[cfg(test)]
@@ -98,7 +102,14 @@ mod tests {
         assert_eq!(model, "anthropic.claude-v2:1");
         assert_eq!((settings.rpm, settings.tpm), (Some(50), Some(4000)));
         assert_eq!(parse_quota("m=5").unwrap().1.tpm, None);
-        for wrong in ["m", "m=", "m=x", "m=1,", "m=1,y"] {
+        let figures = |text: &str| {
+            let settings = parse_quota(text).unwrap().1;
+            (settings.rpm, settings.tpm, settings.tpd)
+        };
+        assert_eq!(figures("m=,4000"), (None, Some(4000), None));
+        assert_eq!(figures("m=5,,9"), (Some(5), None, Some(9)));
+        assert_eq!(figures("*=,,9"), (None, None, Some(9)));
+        for wrong in ["m", "m=", "m=,", "m=x", "m=1,y", "m=1,2,3,4", "*=5"] {
             assert!(parse_quota(wrong).is_err(), "{wrong}");
         }
     }

@@ -435,7 +435,11 @@ impl SyncTask {
     }
 
     fn count_grant(&self, kind: usize, request: &LeaseRequest, grant: &LeaseGrant) {
-        let kind = if kind == 0 { "requests" } else { "tokens" };
+        let kind = match kind {
+            0 => "requests",
+            2 => "output_tokens",
+            _ => "tokens",
+        };
         let granted = grant.total();
         let metrics = &self.shared.metrics;
         if granted > 0.0 {

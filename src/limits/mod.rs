@@ -14,7 +14,6 @@ mod rate;
 mod registry;
 mod tracking;
 
-pub use budget::store as budget_store;
 pub use budget::{
     BudgetLedgers, BudgetReservation, BudgetSync, ClientBudget, OverBudget, Standing, usd,
 };

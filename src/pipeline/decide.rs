@@ -100,7 +100,7 @@ pub(super) fn decide(
         }
         FailureClass::Exhausted => {
             let cause = cause(OutageReason::Exhausted);
-            permit.take_out(config.fallback.daily_cooldown, true, &cause);
+            permit.exhausted(config.fallback.daily_cooldown, &cause);
             (FailureUse::Failure, NextStep::Choose)
         }
         FailureClass::Transient => {

@@ -163,8 +163,10 @@ fn reason_of(
         Some(Blocked::Until(_)) => PassedOverReason::Cooling,
         Some(Blocked::Probing) => PassedOverReason::Probing,
         Some(Blocked::Drained) => PassedOverReason::Drained,
+        Some(Blocked::DailyQuota(_)) => PassedOverReason::NoDailyQuota,
         // It draws on no quota and is not blocked, so it became free after admission.
         None if !demand.draws_on_quota() => return None,
+        None if target.day_full_until(demand, now).is_some() => PassedOverReason::NoDailyQuota,
         None if is_over && routed.route.group.waiting() > 0 => PassedOverReason::Queue,
         None if routed.excess(target).is_some() => PassedOverReason::Oversized,
         None => PassedOverReason::NoQuota,

@@ -29,6 +29,8 @@ enum Cause {
     Throttled,
     /// It has no quota left.
     NoQuota,
+    /// A quota of the day has no tokens left for it.
+    NoDailyQuota,
     /// The request takes more than its whole quota, and was throttled.
     Oversized,
     /// It failed on this request.
@@ -49,9 +51,10 @@ enum Cause {
 
 impl Cause {
     /// In the order of the message: causes that a wait can cure come first.
-    const ALL: [Cause; 10] = [
+    const ALL: [Cause; 11] = [
         Cause::Throttled,
         Cause::NoQuota,
+        Cause::NoDailyQuota,
         Cause::Oversized,
         Cause::Failed,
         Cause::Out,
@@ -82,6 +85,9 @@ impl Cause {
                     State::Drained => Cause::Drained,
                     _ if target.is_throttled(demand) => Cause::Throttled,
                     State::Cooling(_) | State::Probing => Cause::Out,
+                    State::Available if target.day_full_until(demand, now).is_some() => {
+                        Cause::NoDailyQuota
+                    }
                     State::Available => Cause::NoQuota,
                 }
             }
@@ -90,7 +96,7 @@ impl Cause {
 
     /// Whether waiting for quota helps.
     fn is_quota(self) -> bool {
-        matches!(self, Cause::Throttled | Cause::NoQuota)
+        matches!(self, Cause::Throttled | Cause::NoQuota | Cause::NoDailyQuota)
     }
 
     /// The message's words for one target, or for many.
@@ -100,6 +106,8 @@ impl Cause {
             (Cause::Throttled, true) => "are throttled",
             (Cause::NoQuota, false) => "has no quota left",
             (Cause::NoQuota, true) => "have no quota left",
+            (Cause::NoDailyQuota, false) => "has no tokens of its daily quota left",
+            (Cause::NoDailyQuota, true) => "have no tokens of their daily quotas left",
             (Cause::Oversized, false) => "has a quota that is smaller than this request",
             (Cause::Oversized, true) => "have quotas that are smaller than this request",
             (Cause::Failed, _) => "failed",
@@ -350,7 +358,7 @@ mod tests {
             "{message}"
         );
         for cause in Cause::ALL {
-            let waits = [Cause::Throttled, Cause::NoQuota].contains(&cause);
+            let waits = [Cause::Throttled, Cause::NoQuota, Cause::NoDailyQuota].contains(&cause);
             assert_eq!(shortage(&[(cause, 1)]).is_quota(), waits, "{cause:?}");
         }
     }

@@ -34,7 +34,7 @@ pub fn order(targets: &mut [(usize, &Arc<Target>)], balance: Balance, prefix: Op
             }
             (None, Balance::Priority) => {}
             (None, Balance::Headroom) => equals.sort_by(|(_, one), (_, other)| {
-                let free = |target: &Target| target.quota().headroom(now);
+                let free = |target: &Target| target.headroom(now);
                 free(other).partial_cmp(&free(one)).unwrap_or(Ordering::Equal)
             }),
             (None, Balance::Latency) => faster_of_two_first(equals),

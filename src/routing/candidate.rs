@@ -33,7 +33,11 @@ pub type Candidates = SmallVec<[Candidate; 4]>;
 impl Candidate {
     /// Whether its target may have quota left by `limit`. A quota may have some left before it is due, since
     /// requests in flight may give some back; a cooldown ends when it ends.
+    /// A quota of the day that is used up stays so.
     fn may_recover_by(&self, limit: Instant, now: Instant) -> bool {
+        if self.target.day_full_until(self.demand, now).is_some_and(|until| until > limit) {
+            return false;
+        }
         match self.target.state_for(self.demand, now) {
             State::Cooling(until) => until <= limit,
             State::Available | State::Probing => true,
@@ -48,7 +52,7 @@ impl Candidate {
         if !demand.draws_on_quota() || !target.is_free(demand, now) {
             return None;
         }
-        target.quota().grant_due(demand.tokens(), now)
+        target.quota().grant_due(target.token_demand(demand), now)
     }
 
     /// Whether it may serve the request by `limit`, as far as cooldown, quota and denials show.
@@ -57,7 +61,7 @@ impl Candidate {
         self.may_recover_by(limit, now)
             && target.denial(demand.operation).is_none()
             && (!demand.draws_on_quota()
-                || target.quota().may_have_room_by(demand.tokens(), limit, now))
+                || target.quota().may_have_room_by(target.token_demand(demand), limit, now))
     }
 }
 

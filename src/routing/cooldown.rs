@@ -91,6 +91,8 @@ pub enum Blocked {
     Probing,
     /// Taken out by an operator.
     Drained,
+    /// A quota of the day has no room before then.
+    DailyQuota(Instant),
 }
 
 /// The state of one target. The fields that every request reads come first; see [`Target`](super::Target).

@@ -14,6 +14,8 @@ pub struct QuotaDemand {
     pub operation: Option<Operation>,
     /// An upper bound of input and output, where the target reserves that instead of the estimate.
     pub upper_bound: Option<u64>,
+    /// Whether the request asks for the service tier `reserved`.
+    pub is_reserved_tier: bool,
 }
 
 impl QuotaDemand {

@@ -4,7 +4,7 @@
 //! both. A success turns it into an [`ActiveReservation`], which settles the quota when the answer ends.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
@@ -14,7 +14,7 @@ use super::outage::OutageCause;
 use super::target::Target;
 use crate::bedrock::Usage;
 use crate::fleet::FleetEvent;
-use crate::quota::{Dimension, Reservation};
+use crate::quota::{Dimension, Reservation, until_midnight};
 
 impl Target {
     /// Logs that failures or stalled answers have taken the target out.
@@ -34,9 +34,7 @@ impl Target {
     pub fn enter(self: &Arc<Self>, demand: QuotaDemand, now: Instant) -> Result<Permit, Blocked> {
         // The cooldown is checked first, and entered last, so that a lack of quota does not use up a probe.
         self.blocked(demand, now).map_or(Ok(()), Err)?;
-        let reservation =
-            demand.draws_on_quota().then(|| self.quota().take(demand.tokens(), now)).transpose();
-        let reservation = reservation.map_err(Blocked::Until)?;
+        let reservation = demand.draws_on_quota().then(|| self.reserve(demand, now)).transpose()?;
         let (token, is_probe) = {
             let mut cooldown = self.cooldown_for(demand);
             let token = cooldown.enter(now)?;
@@ -158,6 +156,15 @@ impl Permit {
         self.log_cooldown(cause);
         self.target.publish_cooldown(self.demand, Instant::now());
         self.release_reservation();
+    }
+
+    /// The request was throttled for its tokens of the day. Takes the target out for `pause`, or until the day
+    /// ends.
+    pub fn exhausted(self, pause: Duration, cause: &OutageCause) {
+        if self.demand.draws_on_quota() {
+            self.target.refused_for_the_day(pause);
+        }
+        self.take_out(pause.min(until_midnight(SystemTime::now())), true, cause);
     }
 
     /// The request failed without being throttled; `was_read` if the upstream had read it.

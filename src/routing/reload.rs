@@ -67,12 +67,14 @@ fn is_common_unchanged(config: &Config, before: &Config) -> bool {
 
 /// Whether a target is the same in both configs, its quota included.
 fn is_same(config: &Config, one: &config::Target, before: &Config, other: &config::Target) -> bool {
-    let quota = |config: &Config, target: &config::Target| {
-        target.quota.map(|at| config.quotas.get(at).cloned())
+    let quotas = |config: &Config, target: &config::Target| {
+        let named = |at: Option<usize>| at.map(|at| config.quotas.get(at).cloned());
+        [named(target.quota), named(target.daily_quota)]
     };
     // The same quota may have another index.
-    let with_index_of_other = config::Target { quota: other.quota, ..one.clone() };
-    with_index_of_other == *other && quota(config, one) == quota(before, other)
+    let (quota, daily_quota) = (other.quota, other.daily_quota);
+    let with_index_of_other = config::Target { quota, daily_quota, ..one.clone() };
+    with_index_of_other == *other && quotas(config, one) == quotas(before, other)
 }
 
 #[cfg(test)]

@@ -14,8 +14,10 @@ use super::candidate::Candidate;
 use super::capabilities::Capabilities;
 use super::cooldown::{CooldownSettings, State};
 use super::endpoint::{TargetEndpoint, TargetEndpoints};
+use super::further_quotas::FurtherQuotas;
 use super::grouping::group_numbers;
 use super::permit::Permit;
+use super::quotas::{TargetQuotas, quota, shared_quotas};
 use super::reload::{are_unrouted_unchanged, unchanged_targets};
 use super::target::{Target, TargetParts, shared_name};
 use super::target_group::{self, TargetGroup};
@@ -23,8 +25,8 @@ use crate::bedrock::ModelId;
 use crate::bedrock::model_id::ModelIdError;
 use crate::bedrock::region;
 use crate::config::{self, Balance, Config, Endpoint, EndpointError, Glob, GlobError, Unrouted};
-use crate::fleet::{Fleet, Lease};
-use crate::quota::{Learning, QueueSignal, Quota, QuotaLimits, SAFETY_MARGIN};
+use crate::fleet::Fleet;
+use crate::quota::{DailyQuotas, QueueSignal, Quota, QuotaLimits};
 use crate::telemetry::{ModelLatency, OTHER};
 use crate::upstream::credentials::{CredentialsProvider, CredentialsProviders, Sts};
 
@@ -70,6 +72,7 @@ pub struct Router {
     control_plane: Option<Arc<Route>>,
     default_endpoint: Arc<TargetEndpoint>,
     providers: Vec<Arc<CredentialsProvider>>,
+    daily_quotas: Arc<DailyQuotas>,
     fleet: Option<Fleet>,
 }
 
@@ -174,6 +177,21 @@ impl Router {
         before: Option<(&Config, &Router)>,
         fleet: Option<&Fleet>,
     ) -> Result<Router, RouterError> {
+        let daily_quotas = before.map(|(_, router)| Arc::clone(&router.daily_quotas));
+        Router::with_daily_quotas(config, before, fleet, daily_quotas.unwrap_or_default())
+    }
+
+    /// The same with these daily quotas, which may have a clock of their own.
+    ///
+    /// # Errors
+    /// As for [`Router::new`].
+    pub fn with_daily_quotas(
+        config: &Config,
+        before: Option<(&Config, &Router)>,
+        fleet: Option<&Fleet>,
+        daily_quotas: Arc<DailyQuotas>,
+    ) -> Result<Router, RouterError> {
+        fleet.into_iter().for_each(|fleet| daily_quotas.share_in(fleet));
         let now = Instant::now();
         let unchanged = before.map(|(before, _)| unchanged_targets(config, before));
         let unchanged = unchanged.unwrap_or_default();
@@ -198,15 +216,12 @@ impl Router {
                 continue;
             }
             let signal = group.signal();
-            let own = || {
-                let name = ModelId::new(&target.model)
-                    .map(|model| shared_name(&target.name, &target.region, &model));
-                let lease = fleet.zip(name.ok()).map(|(fleet, name)| fleet.lease(&name));
-                quota(config, target.rpm, target.tpm, signal, lease, now)
-            };
-            let quota = target.quota.and_then(|at| shared.get(at)?.clone()).unwrap_or_else(own);
+            let quotas = TargetQuotas { config, target, signal, fleet, now };
+            let shared = target.quota.and_then(|at| shared.get(at)?.clone());
+            let further = quotas.further(&daily_quotas);
+            let quotas = (shared.unwrap_or_else(|| quotas.own()), further);
             let endpoint = endpoints.of(target, credentials);
-            let target = configured(config, target, endpoint, quota, signal, fleet)?;
+            let target = configured(config, target, endpoint, quotas, signal, fleet)?;
             if let Some(before) = by_name.get(&*target.name).filter(|it| is_namesake(it, &target)) {
                 target.take_over(before, now);
             }
@@ -242,6 +257,7 @@ impl Router {
             control_plane,
             default_endpoint,
             providers: providers.into_all(),
+            daily_quotas,
             fleet: fleet.cloned(),
         };
         router.legacy = router.legacy_routes(&config.legacy)?;
@@ -305,6 +321,11 @@ impl Router {
     /// The configured targets, in the config's order.
     pub fn targets(&self) -> &[Arc<Target>] {
         &self.targets
+    }
+
+    /// The quotas of tokens a day.
+    pub fn daily_quotas(&self) -> &Arc<DailyQuotas> {
+        &self.daily_quotas
     }
 
     /// Every set of credentials in use.
@@ -465,49 +486,11 @@ fn target_groups(config: &Config) -> Vec<Arc<TargetGroup>> {
     numbers.map(|number| Arc::clone(groups.entry(number).or_default())).collect()
 }
 
-/// The quotas that several targets draw on, in the config's order; `None` for one that no target uses.
-fn shared_quotas(
-    config: &Config,
-    groups: &[Arc<TargetGroup>],
-    fleet: Option<&Fleet>,
-    now: Instant,
-) -> Vec<Option<Arc<Quota>>> {
-    let mut users = HashMap::new();
-    for (user, target) in config.targets.iter().enumerate() {
-        target.quota.map(|quota| users.entry(quota).or_insert(user));
-    }
-    let shared = config.quotas.iter().enumerate().map(|(index, shared)| {
-        let user = *users.get(&index)?;
-        // A name that no target has.
-        let lease = fleet.map(|fleet| fleet.lease(&format!("|{}", shared.name)));
-        Some(quota(config, shared.rpm, shared.tpm, groups.get(user)?.signal(), lease, now))
-    });
-    shared.collect()
-}
-
-fn quota(
-    config: &Config,
-    rpm: Option<u32>,
-    tpm: Option<u64>,
-    signal: &Arc<QueueSignal>,
-    lease: Option<Lease>,
-    now: Instant,
-) -> Arc<Quota> {
-    let (floor_rpm, floor_tpm) = (config.learning.floor_rpm, config.learning.floor_tpm);
-    let limits = QuotaLimits { rpm, tpm, floor_rpm, floor_tpm, safety_margin: SAFETY_MARGIN };
-    let learning = Learning::from(&config.learning);
-    let signal = Arc::clone(signal);
-    match lease {
-        Some(lease) => Quota::shared(&limits, learning, signal, lease, now),
-        None => Arc::new(Quota::new(&limits, learning, signal, now)),
-    }
-}
-
 fn configured(
     config: &Config,
     target: &config::Target,
     endpoint: Arc<TargetEndpoint>,
-    quota: Arc<Quota>,
+    (quota, further): (Arc<Quota>, Option<Box<FurtherQuotas>>),
     signal: &Arc<QueueSignal>,
     fleet: Option<&Fleet>,
 ) -> Result<Target, RouterError> {
@@ -520,8 +503,17 @@ fn configured(
     let cooldown = CooldownSettings::new(config, target.cooldown);
     let (signal, fleet) = (Arc::clone(signal), fleet.cloned());
     let model_info = config.known_models.facts(&base_model, &target.region);
-    let parts =
-        TargetParts { model, base_model, model_info, cooldown, endpoint, quota, signal, fleet };
+    let parts = TargetParts {
+        model,
+        base_model,
+        model_info,
+        cooldown,
+        endpoint,
+        quota,
+        further,
+        signal,
+        fleet,
+    };
     Ok(Target::new(target, parts))
 }
 
@@ -583,7 +575,13 @@ fn unrouted_target(config: &Config, model: &ModelId) -> config::Target {
         cooldown: config.fallback.unrouted_cooldown,
         rpm: None,
         tpm: None,
+        input_tpm: None,
+        output_tpm: None,
+        tpd: None,
+        reserved_input_tpm: None,
+        reserved_output_tpm: None,
         quota: None,
+        daily_quota: None,
         output_burndown: None,
         reserve: config::Reserve::default(),
         max_output_tokens: None,
@@ -612,7 +610,8 @@ fn unrouted_route(
         model_info: config.known_models.facts(model, &target.region),
         cooldown: CooldownSettings::new(config, target.cooldown),
         endpoint,
-        quota: quota(config, None, None, group.signal(), lease, now),
+        quota: quota(config, QuotaLimits::default(), group.signal(), lease, now),
+        further: None,
         signal: Arc::clone(group.signal()),
         fleet: fleet.cloned(),
     };

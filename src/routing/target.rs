@@ -23,13 +23,14 @@ use super::capabilities::{Capabilities, default_max_output};
 use super::cooldown::{Blocked, Cooldown, CooldownSettings, State};
 use super::demand::{QuotaDemand, RequestSize};
 use super::endpoint::TargetEndpoint;
+use super::further_quotas::FurtherQuotas;
 use super::latency::Latency;
 use crate::bedrock::path::model_path;
-use crate::bedrock::{ModelId, Operation, Usage};
+use crate::bedrock::{ModelId, Operation, ServiceTier, Usage};
 use crate::catalogue::ModelFacts;
 use crate::config;
 use crate::fleet::{Fleet, FleetListener};
-use crate::quota::{Estimator, QueueSignal, Quota};
+use crate::quota::{Estimator, QueueSignal, Quota, TokenCharge};
 use crate::telemetry::{LabelId, Metrics, OTHER};
 
 /// Later than any wait.
@@ -50,6 +51,8 @@ pub struct TargetParts {
     pub endpoint: Arc<TargetEndpoint>,
     /// The quota that it draws on.
     pub quota: Arc<Quota>,
+    /// The quotas that it draws on besides, if there are any.
+    pub further: Option<Box<FurtherQuotas>>,
     /// The signal of the queue for it.
     pub signal: Arc<QueueSignal>,
     /// The other replicas, if there are any.
@@ -93,6 +96,8 @@ pub struct Target {
     /// What an output token costs of the quota.
     burndown: u64,
     reserve: config::Reserve,
+    /// The quotas that it draws on besides. A throttle may show that there is one.
+    pub(super) further: OnceLock<Box<FurtherQuotas>>,
     /// The operations that it denies.
     pub(super) access: access::SharedAccess,
     cooldown: Mutex<Cooldown>,
@@ -114,8 +119,17 @@ pub struct Target {
 impl Target {
     /// An available target.
     pub fn new(config: &config::Target, parts: TargetParts) -> Target {
-        let TargetParts { model, base_model, model_info, cooldown, endpoint, quota, signal, fleet } =
-            parts;
+        let TargetParts {
+            model,
+            base_model,
+            model_info,
+            cooldown,
+            endpoint,
+            quota,
+            further,
+            signal,
+            fleet,
+        } = parts;
         let known = model_info.as_deref();
         let default_max_output = default_max_output(config, known);
         Target {
@@ -126,6 +140,7 @@ impl Target {
             capabilities: Capabilities::new(config, base_model.family(), known),
             burndown: u64::from(config.output_burndown.or_else(|| known?.burndown).unwrap_or(1)),
             reserve: config.reserve,
+            further: further.map(OnceLock::from).unwrap_or_default(),
             replaces: config.replaces.as_deref().map(Box::from),
             other_base: (base_model != model).then(|| Box::new(base_model)),
             model,
@@ -273,6 +288,7 @@ impl Target {
                 config::Reserve::Estimate => None,
                 config::Reserve::Maximum => Some(self.bound(size, requested).tokens()),
             },
+            is_reserved_tier: size.extent.tier == Some(ServiceTier::Reserved),
         }
     }
 
@@ -287,9 +303,9 @@ impl Target {
         bound::bound(size, &model)
     }
 
-    /// What so many tokens cost of the quota.
-    pub(super) fn charge(&self, input: u64, output: u64) -> u64 {
-        input.saturating_add(output.saturating_mul(self.burndown))
+    /// What so many tokens cost of its quotas.
+    pub(super) fn charge(&self, input: u64, output: u64) -> TokenCharge {
+        TokenCharge { input, output, burndown: self.burndown }
     }
 
     /// When a request is likely to be admitted if no other comes before it.
@@ -302,7 +318,7 @@ impl Target {
         if !demand.draws_on_quota() {
             return free_at;
         }
-        free_at.max(self.quota.when(demand.tokens(), now))
+        free_at.max(self.quotas_due(demand, now))
     }
 
     /// Learns from a complete answer.
@@ -332,6 +348,7 @@ impl Target {
         self.count_tokens_cooldown().reset();
         self.forget_denials();
         self.quota.reset(Instant::now());
+        self.reset_further_quotas(Instant::now());
         self.signal.notify();
     }
 
@@ -347,6 +364,7 @@ impl Target {
         self.cooldown().take_over(&before.cooldown());
         self.count_tokens_cooldown().take_over(&before.count_tokens_cooldown());
         self.quota.take_over(&before.quota, now);
+        self.take_over_further_quotas(before, now);
         self.access.take_over(&before.access);
         self.estimator.take_over(&before.estimator);
         self.latency.take_over(&before.latency);

@@ -266,7 +266,8 @@ pub(super) fn enter(
     let is_queue = signal.waiting() > 0;
     let now = Instant::now();
     candidates.find_map(|candidate| {
-        if is_queue && candidate.demand.draws_on_quota() {
+        let (target, demand) = (&candidate.target, candidate.demand);
+        if is_queue && demand.draws_on_quota() && !target.has_reserved_room(demand, now) {
             return None;
         }
         let permit = candidate.target.enter(candidate.demand, now).ok()?;
@@ -318,13 +319,15 @@ impl Waiter {
     fn try_dispatch(&self, claimed: &[Arc<Quota>], now: Instant) -> Turn<'_> {
         let left_out_until = left_out_until(&self.candidates, now);
         let mut first: Option<(Option<&Arc<Quota>>, Instant)> = None;
+        let mut day_until: Option<Instant> = None;
         let mut waits_for_others = false;
         for candidate in &self.candidates {
             if left_out_until.is_some() && candidate.not_before.is_some() {
                 continue;
             }
-            let draws_on_quota = candidate.demand.draws_on_quota();
-            let quota = draws_on_quota.then(|| candidate.target.quota());
+            let (target, demand) = (&candidate.target, candidate.demand);
+            let draws_on_quota = demand.draws_on_quota() && !target.has_reserved_room(demand, now);
+            let quota = draws_on_quota.then(|| target.quota());
             if quota.is_some_and(|quota| claimed.iter().any(|it| Arc::ptr_eq(it, quota))) {
                 waits_for_others = true;
                 continue;
@@ -338,6 +341,10 @@ impl Waiter {
                 Err(Blocked::Until(until)) if first.is_none_or(|(_, least)| until < least) => {
                     first = Some((quota, until));
                 }
+                // The quota of a minute is left to those behind.
+                Err(Blocked::DailyQuota(until)) => {
+                    day_until = day_until.into_iter().chain([until]).min();
+                }
                 Err(Blocked::Until(_) | Blocked::Probing | Blocked::Drained) => {}
             }
         }
@@ -348,7 +355,7 @@ impl Waiter {
         let (claims, due) = first.unzip();
         Turn::Wait {
             claims: claims.flatten(),
-            next_turn: due.into_iter().chain(left_out_until).min(),
+            next_turn: due.into_iter().chain(left_out_until).chain(day_until).min(),
         }
     }
 

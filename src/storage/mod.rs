@@ -4,5 +4,6 @@
 mod error;
 pub mod redis;
 pub mod sqlite;
+pub mod sums;
 
 pub use error::{StoreError, within};

@@ -17,6 +17,8 @@ const MAX_LISTED: usize = 16;
 pub enum PassedOverReason {
     /// Its quota has no room now.
     NoQuota,
+    /// A quota of the day has no room.
+    NoDailyQuota,
     /// Others wait ahead for its quota.
     Queue,
     /// It cools down.
@@ -57,6 +59,7 @@ impl PassedOverReason {
     pub fn name(self) -> &'static str {
         match self {
             PassedOverReason::NoQuota => "no_quota",
+            PassedOverReason::NoDailyQuota => "no_daily_quota",
             PassedOverReason::Queue => "queue",
             PassedOverReason::Cooling => "cooling",
             PassedOverReason::Probing => "probing",
@@ -169,6 +172,7 @@ mod tests {
         let unnamed = [Features::STRUCTURED_OUTPUT, Features::EFFORT].map(Reason::Feature);
         let others = [
             Reason::NoQuota,
+            Reason::NoDailyQuota,
             Reason::Queue,
             Reason::Cooling,
             Reason::Probing,

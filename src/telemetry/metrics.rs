@@ -57,6 +57,9 @@ pub struct Metrics {
     pub quota_held: GaugeVec,
     pub quota_limit: GaugeVec,
     pub quota_learned: GaugeVec,
+    pub daily_quota_limit: GaugeVec,
+    pub daily_quota_used: GaugeVec,
+    pub daily_quota_available: GaugeVec,
     pub client_limited: IntCounterVec,
     pub client_denied: IntCounterVec,
     pub service_tiers: IntCounterVec,
@@ -225,6 +228,21 @@ impl Metrics {
                 "sluice_quota_learned",
                 "A target's quota per minute as learned, where it differs from the configured.",
                 &["target", "kind"],
+            ),
+            daily_quota_limit: reals(
+                "sluice_daily_quota_limit_tokens",
+                "The configured tokens of a UTC day, by quota.",
+                &["quota"],
+            ),
+            daily_quota_used: reals(
+                "sluice_daily_quota_used_tokens",
+                "Tokens of this UTC day that all replicas have used, by quota.",
+                &["quota"],
+            ),
+            daily_quota_available: reals(
+                "sluice_daily_quota_available_tokens",
+                "Tokens of this UTC day that are left, by quota.",
+                &["quota"],
             ),
             client_limited: counters(
                 "sluice_client_limited_total",

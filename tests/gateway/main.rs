@@ -39,6 +39,7 @@ mod commands;
 mod control_plane;
 mod count_tokens;
 mod credentials;
+mod daily_quota;
 mod descriptors;
 mod diversions;
 mod drain;

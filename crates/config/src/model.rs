@@ -158,10 +158,31 @@ pub struct Target {
     /// The target's quota of tokens in a minute. Default: it is learned.
     #[cfg_attr(test, schemars(range(min = 1, max = 1_000_000_000_000_i64)))]
     pub tpm: Option<u64>,
+    /// The target's quota of input tokens in a minute, where input and output are counted apart;
+    /// instead of `tpm`. Default: it is learned.
+    #[cfg_attr(test, schemars(range(min = 1, max = 1_000_000_000_000_i64)))]
+    pub input_tpm: Option<u64>,
+    /// The target's quota of output tokens in a minute, where input and output are counted apart;
+    /// instead of `tpm`. Default: it is learned.
+    #[cfg_attr(test, schemars(range(min = 1, max = 1_000_000_000_000_i64)))]
+    pub output_tpm: Option<u64>,
+    /// The target's quota of tokens in a UTC day. Default: none is counted.
+    #[cfg_attr(test, schemars(range(min = 1, max = 1_000_000_000_000_000_i64)))]
+    pub tpd: Option<u64>,
+    /// Input tokens in a minute of capacity that is reserved for the service tier `reserved`. What
+    /// exceeds it counts on the target's other quotas.
+    #[cfg_attr(test, schemars(range(min = 1, max = 1_000_000_000_000_i64)))]
+    pub reserved_input_tpm: Option<u64>,
+    /// Output tokens in a minute of that capacity.
+    #[cfg_attr(test, schemars(range(min = 1, max = 1_000_000_000_000_i64)))]
+    pub reserved_output_tpm: Option<u64>,
     /// Index into [`Config::quotas`] of the quota that the target shares with others. Excludes
-    /// `rpm` and `tpm`.
+    /// quotas of the target's own.
     #[serde(skip)]
     pub quota: Option<usize>,
+    /// Index into [`Config::quotas`] of a quota of tokens a day that the target draws on besides.
+    #[serde(skip)]
+    pub daily_quota: Option<usize>,
     /// Quota tokens that one output token takes. Default: what is known of the model.
     #[cfg_attr(test, schemars(range(min = 1, max = 100)))]
     pub output_burndown: Option<u32>,
@@ -202,6 +223,15 @@ pub struct Quota {
     /// Tokens in a minute. Default: it is learned.
     #[cfg_attr(test, schemars(range(min = 1, max = 1_000_000_000_000_i64)))]
     pub tpm: Option<u64>,
+    /// Input tokens in a minute, where input and output are counted apart; instead of `tpm`.
+    #[cfg_attr(test, schemars(range(min = 1, max = 1_000_000_000_000_i64)))]
+    pub input_tpm: Option<u64>,
+    /// Output tokens in a minute, where input and output are counted apart; instead of `tpm`.
+    #[cfg_attr(test, schemars(range(min = 1, max = 1_000_000_000_000_i64)))]
+    pub output_tpm: Option<u64>,
+    /// Tokens in a UTC day. Default: none is counted.
+    #[cfg_attr(test, schemars(range(min = 1, max = 1_000_000_000_000_000_i64)))]
+    pub tpd: Option<u64>,
 }
 
 /// Sends requests for some models to an ordered list of targets.

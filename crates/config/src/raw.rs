@@ -152,10 +152,14 @@ pub(super) struct RawTarget {
     /// endpoint of the target's region.
     #[serde(with = "Optional::<Endpoint>")]
     pub(super) endpoint_url: Option<Endpoint>,
-    /// Name of the quota in `quotas` that the target shares with others; instead of `rpm` and
-    /// `tpm`.
+    /// Name of the quota in `quotas` that the target shares with others; instead of `rpm`, `tpm`,
+    /// `input_tpm`, `output_tpm` and `tpd`.
     #[cfg_attr(test, schemars(example = &"example"))]
     pub(super) quota: Option<String>,
+    /// Name of a quota in `quotas` with `tpd` alone that the target draws on besides, such as the one of
+    /// an account and region over all models.
+    #[cfg_attr(test, schemars(example = &"account"))]
+    pub(super) daily_quota: Option<String>,
     /// Time from the end of the request to the head of the answer. Default: the one of `upstream`.
     #[serde(with = "Optional::<NonZeroDuration>")]
     pub(super) first_byte_timeout: Option<Duration>,

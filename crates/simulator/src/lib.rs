@@ -44,8 +44,8 @@ pub use log::{Ending, Entry, Log};
 pub use quota::{Account, QuotaState, Quotas, Refused, Reservation};
 pub use scripted_answers::{Answers, MAX_ANSWER_BYTES, TooManyAnswers};
 pub use settings::{
-    DEFAULT_ACCESS_KEY_ID, DEFAULT_BEARER_TOKEN, DEFAULT_SECRET_ACCESS_KEY, Latency, ModelSettings,
-    ServedTier, Settings,
+    ACCOUNT, DEFAULT_ACCESS_KEY_ID, DEFAULT_BEARER_TOKEN, DEFAULT_SECRET_ACCESS_KEY, Latency,
+    ModelSettings, ServedTier, Settings,
 };
 pub use signature::{Received, Refusal, Verified, sha256_hex, verify};
 

@@ -9,6 +9,9 @@ use std::time::Duration;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
+/// The name of the account among the models: its `tpd` counts the tokens of all models together.
+pub const ACCOUNT: &str = "*";
+
 /// The access key id that a simulator accepts by default.
 pub const DEFAULT_ACCESS_KEY_ID: &str = "AKIDSIMULATOR";
 /// The secret of [`DEFAULT_ACCESS_KEY_ID`]; fake, and public on purpose.
@@ -126,11 +129,17 @@ pub struct ModelSettings {
     pub rpm: Option<u64>,
     /// Tokens per minute, input and output together.
     pub tpm: Option<u64>,
+    /// Input tokens per minute, counted apart: checked against input and maximum, and charged the input.
+    pub input_tpm: Option<u64>,
+    /// Output tokens per minute, counted apart: charged as they are produced.
+    pub output_tpm: Option<u64>,
     /// How many milliseconds the minute of `rpm` and `tpm` lasts; 60,000 when left out. With a shorter
     /// one a test plays minutes in seconds.
     pub minute_ms: Option<u64>,
-    /// Tokens per day, counted by the same rule.
+    /// Tokens per UTC day, counted by the rule of `tpm`. Of the model [`ACCOUNT`]: over all models.
     pub tpd: Option<u64>,
+    /// How many milliseconds the day of `tpd` lasts; 86,400,000 when left out.
+    pub day_ms: Option<u64>,
     /// What an output token costs of the quota; 1 when left out.
     pub burndown: Option<u32>,
     /// The most output tokens a request may ask for; the catalogue's when left out.

@@ -13,9 +13,9 @@ use super::report::Report;
 use crate::auth::fetch_keys;
 use crate::config::{self, BudgetStore, Config, JobsBackend};
 use crate::jobs;
-use crate::limits::budget_store;
 use crate::pipeline::Gateway;
 use crate::storage::redis::{RedisFailure, Server};
+use crate::storage::sums;
 use crate::system::time::timeout;
 use crate::telemetry::Metrics;
 use crate::telemetry::traces::{Collector, Otlp};
@@ -35,7 +35,7 @@ pub(super) async fn probe(gateway: &Gateway, report: &mut Report) {
     match &config.state.budgets {
         BudgetStore::Memory => {}
         BudgetStore::Sqlite { path } => {
-            let store = budget_store::Store::new(&config.state.budgets, uncounted());
+            let store = sums::Store::new(&config.state.budgets, uncounted());
             ask("database", "budgets", report, async {
                 if let Some(missing) = not_created(path)? {
                     return Ok(missing);

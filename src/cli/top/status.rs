@@ -73,6 +73,7 @@ pub(super) struct Target {
     pub(super) state: String,
     pub(super) cooldown_remaining: Option<f64>,
     pub(super) quota: Quota,
+    pub(super) daily_quotas: Vec<DailyQuota>,
     pub(super) latency_ms: f64,
     pub(super) waiters: u64,
     /// The target at which the queue is counted, where that is another one.
@@ -83,6 +84,22 @@ pub(super) struct Target {
     pub(super) retires_on: Option<String>,
     /// The model that answers from that day on.
     pub(super) replaced_by: Option<String>,
+}
+
+/// What is left of a quota of tokens a day.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct DailyQuota {
+    pub(super) tpd: Option<f64>,
+    pub(super) available: Option<f64>,
+}
+
+impl DailyQuota {
+    /// The share that is left.
+    fn share(&self) -> f64 {
+        let figures = self.available.zip(self.tpd);
+        figures.map_or(1.0, |(available, tpd)| available / tpd.max(1.0))
+    }
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -348,7 +365,15 @@ impl Target {
             _ => 1.0,
         };
         let quota = &self.quota;
-        share(quota.requests_available, quota.rpm).min(share(quota.tokens_available, quota.tpm))
+        let daily = self.scarcest_day().map_or(1.0, DailyQuota::share);
+        share(quota.requests_available, quota.rpm)
+            .min(share(quota.tokens_available, quota.tpm))
+            .min(daily)
+    }
+
+    /// The quota of tokens a day of which the smallest share is left.
+    pub(super) fn scarcest_day(&self) -> Option<&DailyQuota> {
+        self.daily_quotas.iter().min_by(|one, other| one.share().total_cmp(&other.share()))
     }
 }
 

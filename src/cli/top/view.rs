@@ -240,6 +240,8 @@ fn draw_targets(app: &App, theme: Theme, area: Rect, buffer: &mut Buffer) {
         target.quota.requests_held.is_some() || target.quota.tokens_held.is_some()
     };
     let has_held = area.width >= 90 && app.targets().iter().any(is_shared);
+    let has_day =
+        area.width >= 100 && app.targets().iter().any(|target| !target.daily_quotas.is_empty());
     let row = |target: &Target| {
         let quota = &target.quota;
         let state = match target.cooldown_remaining {
@@ -253,6 +255,10 @@ fn draw_targets(app: &App, theme: Theme, area: Rect, buffer: &mut Buffer) {
         if has_quota {
             cells.push(Cell::from(bar(quota.requests_available, quota.rpm)));
             cells.push(Cell::from(bar(quota.tokens_available, quota.tpm)));
+        }
+        if has_day {
+            let day = target.scarcest_day();
+            cells.push(Cell::from(day.map_or_else(String::new, |day| bar(day.available, day.tpd))));
         }
         if has_held {
             cells.push(Cell::from(held(quota.requests_held, quota.tokens_held)));
@@ -274,6 +280,10 @@ fn draw_targets(app: &App, theme: Theme, area: Rect, buffer: &mut Buffer) {
     if has_quota {
         head.extend(["requests left", "tokens left"]);
         widths.extend([Constraint::Length(if area.width >= 90 { 16 } else { 15 }); 2]);
+    }
+    if has_day {
+        head.push("today left");
+        widths.push(Constraint::Length(16));
     }
     if has_held {
         head.push("held here");

@@ -4,27 +4,17 @@
 //! nothing of one's own is lost or counted twice, whatever the store does and however often a sync is
 //! repeated. Spending that no store has confirmed is kept, even when its day or month is over, for up
 //! to [`MAX_PAST_PERIODS`] periods.
-//!
-//! The current periods are those of the wall clock, also after it was set back: then what was spent
-//! in them counts again. A clock that is disciplined by NTP may step over the end of a period and
-//! back. A step of up to [`MAX_STEP`] changes no period until it has lasted for [`STEP_LASTS`].
 
-use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{self, AtomicU64};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
-use tokio::time::Instant;
 
 use super::OverBudget;
-use super::store::{Entry, Kind, Period};
-
-/// The largest step back that is taken for a correction of the clock, and how long it may last.
-const MAX_STEP: Duration = Duration::from_secs(60);
-const STEP_LASTS: Duration = Duration::from_secs(20);
+use crate::storage::sums::{Entry, Kind, Period, PeriodSum};
 
 /// Most periods of one client that are kept after they have ended, or after the clock was set.
 const MAX_PAST_PERIODS: usize = 8;
@@ -70,7 +60,7 @@ impl BudgetLedgers {
     /// so twice here.
     pub(super) fn unsynced(&self) -> u64 {
         let unsynced = |ledger: &Arc<BudgetLedger>| {
-            ledger.locked().all().map(PeriodSpending::unsynced).sum::<u64>()
+            ledger.locked().all().map(PeriodSum::unsynced).sum::<u64>()
         };
         self.all().values().map(unsynced).sum()
     }
@@ -89,7 +79,7 @@ impl BudgetLedgers {
     pub(super) fn confirm(&self, entries: &[Entry], sums: &[u64], now: SystemTime) {
         let mut all = self.all();
         for (entry, sum) in entries.iter().zip(sums) {
-            if let Some(ledger) = all.get(&entry.client) {
+            if let Some(ledger) = all.get(&entry.name) {
                 ledger.confirm(entry, *sum);
             }
         }
@@ -122,9 +112,9 @@ struct State {
     /// The factor of reservations today, in thousandths: above 1,000 once a request has cost more than
     /// it had reserved.
     scale: u64,
-    current: [PeriodSpending; 2],
+    current: [PeriodSum; 2],
     /// Earlier periods, and later ones after the clock was set back; the newest last.
-    past: Vec<PeriodSpending>,
+    past: Vec<PeriodSum>,
 }
 
 /// Reservations are not scaled.
@@ -146,80 +136,6 @@ pub(super) struct ReservedAmount {
     ahead: u64,
 }
 
-/// What was spent in one period.
-#[derive(Debug)]
-struct PeriodSpending {
-    period: Period,
-    /// By this process.
-    own: u64,
-    /// The part of that which the store has confirmed.
-    confirmed: u64,
-    /// By other processes, and by this one before it was started, as the store reported.
-    others: u64,
-    /// Whether the store has reported its sum.
-    is_known: bool,
-    /// Whether the store has less than is known.
-    is_lost: bool,
-    /// The time since which the clock shows an earlier period.
-    behind: Option<Instant>,
-}
-
-impl PeriodSpending {
-    fn new(period: Period) -> PeriodSpending {
-        PeriodSpending {
-            period,
-            own: 0,
-            confirmed: 0,
-            others: 0,
-            is_known: false,
-            is_lost: false,
-            behind: None,
-        }
-    }
-
-    fn spent(&self) -> u64 {
-        self.own.saturating_add(self.others)
-    }
-
-    fn unsynced(&self) -> u64 {
-        self.own.saturating_sub(self.confirmed)
-    }
-
-    /// The sum that the store had at the last sync.
-    fn known(&self) -> u64 {
-        self.confirmed.saturating_add(self.others)
-    }
-
-    /// The period that replaces this one, if the clock shows another.
-    fn next(&mut self, now: SystemTime) -> Option<Period> {
-        let period = Period::at(self.period.kind, now);
-        match period.number.cmp(&self.period.number) {
-            Ordering::Equal => {
-                self.behind = None;
-                None
-            }
-            Ordering::Greater => Some(period),
-            Ordering::Less => {
-                let behind = *self.behind.get_or_insert_with(Instant::now);
-                let is_far = now + MAX_STEP < self.period.start();
-                (is_far || behind.elapsed() >= STEP_LASTS).then_some(period)
-            }
-        }
-    }
-
-    /// Takes over the sum that the store has after a sync of `entry`.
-    fn confirm(&mut self, entry: &Entry, sum: u64) {
-        let expected = self.known().saturating_add(entry.own.saturating_sub(self.confirmed));
-        self.confirmed = entry.own;
-        self.is_known = true;
-        // Within a period a sum only grows.
-        self.is_lost = sum < expected;
-        if !self.is_lost {
-            self.others = sum.saturating_sub(entry.own);
-        }
-    }
-}
-
 impl State {
     /// Switches to the periods that the clock shows. If any has changed, gives the nano-dollars that
     /// were discarded for it.
@@ -227,15 +143,15 @@ impl State {
         let mut discarded = None;
         for spending in &mut self.current {
             let Some(period) = spending.next(now) else { continue };
-            let known = self.past.iter().position(|past| past.period == period);
+            let known = self.past.iter().position(|past| past.period() == period);
             let next = known.map(|place| self.past.remove(place));
-            let mut next = next.unwrap_or_else(|| PeriodSpending::new(period));
+            let mut next = next.unwrap_or_else(|| PeriodSum::new(period));
             // Other processes may have spent in it meanwhile.
-            (next.is_known, next.behind) = (false, None);
+            next.reopen();
             let past = std::mem::replace(spending, next);
             self.scale = UNSCALED;
             let discarded = discarded.get_or_insert(0u64);
-            if past.spent() > 0 {
+            if past.total() > 0 {
                 self.past.push(past);
             }
             if self.past.len() > MAX_PAST_PERIODS {
@@ -246,20 +162,18 @@ impl State {
     }
 
     /// The spending of all periods.
-    fn all(&self) -> impl Iterator<Item = &PeriodSpending> {
+    fn all(&self) -> impl Iterator<Item = &PeriodSum> {
         self.current.iter().chain(&self.past)
     }
 
     fn restore(&mut self) {
-        for spending in self.current.iter_mut().chain(&mut self.past) {
-            spending.is_lost = spending.spent() > 0;
-        }
+        self.current.iter_mut().chain(&mut self.past).for_each(PeriodSum::restore);
     }
 }
 
 impl BudgetLedger {
     fn new(client: &Arc<str>, signal: Arc<SyncSignal>, now: SystemTime) -> BudgetLedger {
-        let current = Kind::ALL.map(|kind| PeriodSpending::new(Period::at(kind, now)));
+        let current = Kind::ALL.map(|kind| PeriodSum::new(Period::at(kind, now)));
         let state = Mutex::new(State {
             reserved: 0,
             last: None,
@@ -277,7 +191,7 @@ impl BudgetLedger {
 
     /// What was spent in this day and in this month.
     pub(super) fn spent(&self, now: SystemTime) -> [u64; 2] {
-        self.state(now).current.each_ref().map(PeriodSpending::spent)
+        self.state(now).current.each_ref().map(PeriodSum::total)
     }
 
     /// Admits a request that can cost `most`, if anything is left. Of the requests that may cost more
@@ -294,9 +208,9 @@ impl BudgetLedger {
         let mut is_last = false;
         for ((kind, limit), spending) in limits.iter().zip(&state.current) {
             let Some(limit) = *limit else { continue };
-            let spent = spending.spent();
+            let spent = spending.total();
             if spent >= limit {
-                return Err(OverBudget::UsedUp { period: spending.period, spent, limit });
+                return Err(OverBudget::UsedUp { period: spending.period(), spent, limit });
             }
             let held = u128::from(spent).saturating_add(state.reserved);
             if held >= u128::from(limit) {
@@ -344,10 +258,10 @@ impl BudgetLedger {
         let held = state.reserved.saturating_sub(others);
         for ((_, limit), spending) in limits.iter().zip(&state.current) {
             let Some(limit) = *limit else { continue };
-            let spent = u128::from(spending.spent()).saturating_add(held);
+            let spent = u128::from(spending.total()).saturating_add(held);
             if spent >= u128::from(limit) {
                 let spent = u64::try_from(spent).unwrap_or(u64::MAX);
-                return Err(OverBudget::UsedUp { period: spending.period, spent, limit });
+                return Err(OverBudget::UsedUp { period: spending.period(), spent, limit });
             }
         }
         Ok(())
@@ -362,7 +276,7 @@ impl BudgetLedger {
             state.last = None;
         }
         for spending in &mut state.current {
-            spending.own = spending.own.saturating_add(cost);
+            spending.add(cost);
         }
         let is_above = cost > held.amount && held.amount > 0 && !held.is_metered;
         if is_above {
@@ -379,31 +293,21 @@ impl BudgetLedger {
 
     fn entries(&self, every: bool, now: SystemTime) -> Vec<Entry> {
         let state = self.state(now);
-        let is_wanted = |it: &&PeriodSpending| it.unsynced() > 0 || it.is_lost;
-        let current = state.current.iter();
-        let wanted = current.filter(|it| every || !it.is_known || is_wanted(it));
-        let wanted = wanted.chain(state.past.iter().filter(is_wanted));
-        let entry = |spending: &PeriodSpending| Entry {
-            client: Arc::clone(&self.client),
-            period: spending.period,
-            known: spending.known(),
-            added: spending.unsynced(),
-            own: spending.own,
-            restores: spending.is_lost,
-        };
-        wanted.map(entry).collect()
+        let current = state.current.iter().filter(|it| every || it.needs_sync());
+        let wanted = current.chain(state.past.iter().filter(|it| it.needs_write()));
+        wanted.map(|spending| spending.entry(&self.client)).collect()
     }
 
     fn confirm(&self, entry: &Entry, sum: u64) {
         let mut state = self.locked();
         let State { current, past, .. } = &mut *state;
-        let of_period = |spending: &&mut PeriodSpending| spending.period == entry.period;
+        let of_period = |spending: &&mut PeriodSum| spending.period() == entry.period;
         current.iter_mut().chain(past).filter(of_period).for_each(|it| it.confirm(entry, sum));
     }
 
     fn has_spending(&self, now: SystemTime) -> bool {
         let state = self.state(now);
-        let has_spending = state.current.iter().any(|spending| spending.own > 0);
+        let has_spending = state.current.iter().any(|spending| spending.own() > 0);
         has_spending || state.past.iter().any(|spending| spending.unsynced() > 0)
     }
 

@@ -9,7 +9,6 @@
 //! nano-dollars.
 
 mod ledger;
-pub mod store;
 mod sync;
 
 use std::sync::Arc;
@@ -18,8 +17,8 @@ use std::time::SystemTime;
 pub use ledger::BudgetLedgers;
 pub use sync::BudgetSync;
 
-use self::store::{Kind, Period};
 use crate::config;
+use crate::storage::sums::{Kind, Period};
 use ledger::{BudgetLedger, ReservedAmount};
 
 const NANO: f64 = 1e9;

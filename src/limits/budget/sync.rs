@@ -1,4 +1,4 @@
-//! Syncs the sums of budgets with their store.
+//! Syncs the sums of budgets and of daily quotas with their store.
 //!
 //! The task writes what was spent as soon as something was, and once more at its end. It reads what
 //! other processes have spent every `budget_flush`. So a process that is killed loses the requests in
@@ -14,10 +14,11 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::ledger::BudgetLedgers;
-use super::store::{Entry, Store};
 use super::usd;
 use crate::config::State;
+use crate::quota::DailyQuotas;
 use crate::storage::StoreError;
+use crate::storage::sums::{Entry, Store};
 use crate::system::time::{sleep, timeout};
 use crate::telemetry::{Dependencies, Metrics};
 
@@ -37,7 +38,7 @@ const PUSH_INTERVAL: Duration = Duration::from_millis(50);
 /// The label of the store in metrics.
 const DEPENDENCY: &str = "budgets";
 
-/// The task that syncs the sums of budgets.
+/// The task that syncs the sums of budgets and of daily quotas.
 #[derive(Debug)]
 pub struct BudgetSync {
     task: JoinHandle<()>,
@@ -46,6 +47,7 @@ pub struct BudgetSync {
 
 struct SyncTask {
     ledgers: Arc<BudgetLedgers>,
+    daily_quotas: Arc<DailyQuotas>,
     store: Store,
     dropped: IntCounter,
     /// Has a sample of the store while a budget uses it.
@@ -63,11 +65,13 @@ impl BudgetSync {
     pub async fn start(
         config: &State,
         ledgers: &Arc<BudgetLedgers>,
+        daily_quotas: &Arc<DailyQuotas>,
         metrics: &Metrics,
     ) -> Result<BudgetSync, StoreError> {
         let replaced = metrics.store_files_replaced.with_label_values(&[DEPENDENCY]);
         let mut work = SyncTask {
             ledgers: Arc::clone(ledgers),
+            daily_quotas: Arc::clone(daily_quotas),
             store: Store::new(&config.budgets, replaced)?,
             dropped: metrics.store_dropped.with_label_values(&[DEPENDENCY]),
             dependencies: Arc::clone(&metrics.dependencies),
@@ -78,6 +82,9 @@ impl BudgetSync {
             // There is no store that could be down.
             let _ = metrics.store_files_replaced.remove_label_values(&[DEPENDENCY]);
             let _ = metrics.store_dropped.remove_label_values(&[DEPENDENCY]);
+        }
+        if matches!(work.store, Store::Redis(_)) {
+            daily_quotas.share_by_claims();
         }
         work.flush().await;
         let stop = CancellationToken::new();
@@ -92,7 +99,7 @@ impl BudgetSync {
         if timeout(TIMEOUT, &mut task).await.is_err() {
             task.abort();
             tracing::error!(
-                "lost what clients have spent since the budget store became unreachable"
+                "lost what was counted of budgets and daily quotas since their store became unreachable"
             );
         }
     }
@@ -104,7 +111,13 @@ impl SyncTask {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut checks = interval(CHECK_EVERY);
         checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let ledgers = Arc::clone(&self.ledgers);
+        let (ledgers, daily_quotas) = (Arc::clone(&self.ledgers), Arc::clone(&self.daily_quotas));
+        let changed = async || {
+            tokio::select! {
+                () = ledgers.spending_changed() => {}
+                () = daily_quotas.changed() => {}
+            }
+        };
         loop {
             let is_down = self.is_down();
             tokio::select! {
@@ -114,7 +127,7 @@ impl SyncTask {
                 }
                 _ = checks.tick(), if !is_down => self.check().await,
                 () = sleep(RETRY), if is_down => self.flush().await,
-                () = ledgers.spending_changed(), if !is_down => {
+                () = changed(), if !is_down => {
                     self.flush().await;
                     tokio::select! {
                         () = sleep(PUSH_INTERVAL) => {}
@@ -124,8 +137,9 @@ impl SyncTask {
                 () = stop.cancelled() => break,
             }
         }
+        self.daily_quotas.release_claims();
         self.flush().await;
-        while self.is_down() && self.ledgers.unsynced() > 0 {
+        while self.is_down() && self.ledgers.unsynced() + self.daily_quotas.unsynced() > 0 {
             sleep(LAST_RETRY).await;
             self.flush().await;
         }
@@ -144,7 +158,7 @@ impl SyncTask {
     }
 
     async fn flush(&mut self) {
-        if self.ledgers.is_empty() {
+        if self.ledgers.is_empty() && self.daily_quotas.is_empty() {
             return self.forget_state();
         }
         if self.is_down()
@@ -155,18 +169,18 @@ impl SyncTask {
         let may_have_lost = self.file_replaced || self.store.was_reopened();
         if may_have_lost {
             self.ledgers.restore();
+            self.daily_quotas.restore();
         }
         // No other process writes to a file, so only Redis has news.
         let every = matches!(self.store, Store::Redis(_));
-        let entries = self.ledgers.entries(every, SystemTime::now());
+        let entries = self.entries(every);
         self.count_discarded();
         if entries.is_empty() && !self.is_down() {
             return;
         }
         let written = self.push(&entries).await;
         // The answer shows whether the store has lost something. It then gets all that is known.
-        let lost =
-            if written.is_ok() { self.ledgers.entries(false, SystemTime::now()) } else { vec![] };
+        let lost = if written.is_ok() { self.entries(false) } else { vec![] };
         let lost: Vec<Entry> = lost.into_iter().filter(|entry| entry.restores).collect();
         let written = if lost.is_empty() { written } else { self.push(&lost).await };
         if may_have_lost && written.is_ok() {
@@ -180,7 +194,15 @@ impl SyncTask {
         let now = SystemTime::now();
         let sums = self.store.add(entries, now).await?;
         self.ledgers.confirm(entries, &sums, now);
+        self.daily_quotas.confirm(entries, &sums);
         Ok(())
+    }
+
+    /// The entries of the next sync; with `every` those of all sums, also where nothing has changed.
+    fn entries(&self, every: bool) -> Vec<Entry> {
+        let mut entries = self.ledgers.entries(every, SystemTime::now());
+        entries.extend(self.daily_quotas.entries(every));
+        entries
     }
 
     fn count_discarded(&self) {
@@ -202,6 +224,7 @@ impl SyncTask {
 
     fn set_up(&mut self, state: Result<(), String>) {
         let was_up = self.is_up.replace(state.is_ok());
+        self.daily_quotas.set_reachable(state.is_ok());
         if !matches!(self.store, Store::Memory) {
             match &state {
                 Ok(()) => self.dependencies.works(DEPENDENCY),

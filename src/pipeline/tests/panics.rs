@@ -154,6 +154,7 @@ async fn a_panic_before_or_during_an_attempt_is_answered_and_settled() {
                 max_output: 0,
                 operation: Some(crate::bedrock::Operation::Converse),
                 upper_bound: None,
+                is_reserved_tier: false,
             };
             target.enter(demand, Instant::now()).unwrap()
         });

@@ -30,6 +30,7 @@ const DEMAND: QuotaDemand = QuotaDemand {
     max_output: 1000,
     operation: Some(crate::bedrock::Operation::Converse),
     upper_bound: None,
+    is_reserved_tier: false,
 };
 /// More than all cases together use.
 const TARGET: &str = "tpm = 1000000000000\noutput_burndown = 5";

@@ -8,8 +8,8 @@ use super::super::{observe, stage};
 use super::*;
 use crate::auth::Peer;
 use crate::config::Source;
-use crate::limits::budget_store::Store;
 use crate::storage::redis::Redis;
+use crate::storage::sums::Store;
 
 const TEXT: &str = "
 [server]

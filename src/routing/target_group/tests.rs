@@ -38,6 +38,7 @@ fn demand(tokens: u64) -> QuotaDemand {
         max_output: 0,
         operation: Some(crate::bedrock::Operation::Converse),
         upper_bound: None,
+        is_reserved_tier: false,
     }
 }
 
@@ -318,7 +319,13 @@ async fn operations_without_quota_and_queued_requests_do_not_delay_each_other() 
     let target = &route.targets[0];
     let counting = || {
         let operation = Some(crate::bedrock::Operation::CountTokens);
-        let demand = QuotaDemand { input: 900, max_output: 0, operation, upper_bound: None };
+        let demand = QuotaDemand {
+            input: 900,
+            max_output: 0,
+            operation,
+            upper_bound: None,
+            is_reserved_tier: false,
+        };
         Candidate { index: 0, target: Arc::clone(target), demand, not_before: None }
     };
     use_up(target, 10);

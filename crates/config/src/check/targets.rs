@@ -7,6 +7,9 @@ use crate::error::suggestion;
 use crate::model::{Quota, Target, Upstream};
 use crate::raw::{RawConfig, RawTarget};
 
+/// The keys of the limits of a quota.
+const LIMITS: [&str; 5] = ["rpm", "tpm", "input_tpm", "output_tpm", "tpd"];
+
 /// What a target takes from the rest of the configuration.
 struct Inherited<'c> {
     upstream: &'c Upstream,
@@ -34,10 +37,11 @@ impl<'a> Checker<'a> {
         let quotas = names.map(|(name, quota)| {
             let at = KeyPath::from(["quotas", name]);
             self.name(&at, "quota", name);
-            let mentioned = ["rpm", "tpm"].iter().any(|key| self.document.mentions(&at.key(key)));
+            let mentioned = LIMITS.iter().any(|key| self.document.mentions(&at.key(key)));
             if !mentioned {
-                self.problem(&at, "needs 'rpm', 'tpm' or both");
+                self.problem(&at, "needs a limit: 'rpm', 'tpm' or 'tpd'");
             }
+            self.tokens_a_minute(&at, quota.tpm, quota.input_tpm.or(quota.output_tpm));
             Quota { name: name.to_owned(), ..quota.clone() }
         });
         quotas.collect()
@@ -73,6 +77,7 @@ impl<'a> Checker<'a> {
                 .assumed_max_output_tokens
                 .or(upstream.assumed_max_output_tokens),
             quota: self.quota(&at, raw, quotas),
+            daily_quota: self.daily_quota(&at, raw, quotas),
             first_byte_timeout: raw.first_byte_timeout.unwrap_or(upstream.first_byte_timeout),
             idle_timeout: raw.idle_timeout.unwrap_or(upstream.idle_timeout),
             ..raw.target.clone()
@@ -80,17 +85,52 @@ impl<'a> Checker<'a> {
     }
 
     fn quota(&mut self, at: &KeyPath, raw: &RawTarget, quotas: &[Quota]) -> Option<usize> {
+        let own = &raw.target;
+        self.tokens_a_minute(at, own.tpm, own.input_tpm.or(own.output_tpm));
         let name = raw.quota.as_deref()?;
-        for (key, given) in [("rpm", raw.target.rpm.is_some()), ("tpm", raw.target.tpm.is_some())] {
-            if given {
-                self.problem(&at.key(key), "cannot stand beside quota: it is the quota's to say");
-            }
+        let given = [
+            own.rpm.is_some(),
+            own.tpm.is_some(),
+            own.input_tpm.is_some(),
+            own.output_tpm.is_some(),
+            own.tpd.is_some(),
+        ];
+        for (key, _) in LIMITS.iter().zip(given).filter(|(_, given)| *given) {
+            self.problem(&at.key(key), "cannot stand beside quota: it is the quota's to say");
         }
+        self.named_quota(&at.key("quota"), name, quotas)
+    }
+
+    fn daily_quota(&mut self, at: &KeyPath, raw: &RawTarget, quotas: &[Quota]) -> Option<usize> {
+        let (name, at) = (raw.daily_quota.as_deref()?, at.key("daily_quota"));
+        let index = self.named_quota(&at, name, quotas)?;
+        let quota = quotas.get(index)?;
+        let per_minute = [quota.tpm, quota.input_tpm, quota.output_tpm];
+        if quota.rpm.is_some() || per_minute.iter().any(Option::is_some) {
+            let message = "counts tokens a day: name a quota with 'tpd' alone";
+            self.problem(&at, message);
+        }
+        if raw.quota.as_deref() == Some(name) {
+            self.problem(&at, "is the target's quota already");
+        }
+        Some(index)
+    }
+
+    fn named_quota(&mut self, at: &KeyPath, name: &str, quotas: &[Quota]) -> Option<usize> {
         let index = quotas.iter().position(|quota| quota.name == name);
         if index.is_none() {
             let hint = suggestion(name, quotas.iter().map(|quota| quota.name.as_str()));
-            self.problem(&at.key("quota"), format!("no quota is named '{name}'{hint}"));
+            self.problem(at, format!("no quota is named '{name}'{hint}"));
         }
         index
+    }
+
+    /// Checks that tokens a minute are counted in one way.
+    fn tokens_a_minute(&mut self, at: &KeyPath, together: Option<u64>, apart: Option<u64>) {
+        if together.is_some() && apart.is_some() {
+            let message = "counts input and output together, and 'input_tpm' and 'output_tpm' count them apart: \
+                           a quota has one or the other";
+            self.problem(&at.key("tpm"), message);
+        }
     }
 }

@@ -33,8 +33,8 @@ balance = 'headroom'
 fn quotas_keep_the_order_of_the_file_and_targets_point_at_them() {
     let config = config(SHARED);
     let [q1, q0] = config.quotas.as_slice() else { panic!("two quotas") };
-    assert_eq!(q1, &Quota { name: "q1".into(), rpm: Some(10), tpm: None });
-    assert_eq!(q0, &Quota { name: "q0".into(), rpm: None, tpm: Some(20_000) });
+    assert_eq!(q1, &Quota { name: "q1".into(), rpm: Some(10), ..Quota::default() });
+    assert_eq!(q0, &Quota { name: "q0".into(), tpm: Some(20_000), ..Quota::default() });
     let [b, a, own] = config.targets.as_slice() else { panic!("three targets") };
     assert_eq!((b.quota, a.quota, own.quota), (Some(0), Some(1), None));
     assert_eq!((own.rpm, own.tpm, own.output_burndown), (Some(50), Some(400_000), Some(5)));
@@ -131,7 +131,7 @@ fn shares_may_be_whole_numbers_and_lie_in_their_range() {
 #[test]
 fn bad_quotas_and_limits_are_refused_where_they_stand() {
     for (text, expected) in [
-        ("[quotas.q]", "quotas.q: needs 'rpm', 'tpm' or both"),
+        ("[quotas.q]", "quotas.q: needs a limit"),
         ("[quotas.q]\nrpm = 0", "quotas.q.rpm: must be from 1 to 10000000, not 0"),
         ("[quotas.q]\nrps = 1\ntpm = 1", "unknown key 'rps' in [quotas.q]; did you mean 'rpm'?"),
         ("[quotas.'a b']\nrpm = 1", "a quota's name is 1 to 64 letters"),

@@ -4,6 +4,7 @@
 // The reasons in words: why the first target was passed over, or how its attempt failed.
 const REASONS = {
   no_quota: "Its quota had no room at that moment",
+  no_daily_quota: "A quota of the day had too few tokens left for the request",
   queue: "Requests ahead in the queue waited for its quota",
   cooling: "It was cooling, after throttles or failures",
   probing: "Another request tested it",

@@ -52,6 +52,12 @@ function newRow(name) {
   return { row, label, model, state, explained, detail, requests, tokens, inFlight, waiters, queue, latency, reset, drain };
 }
 
+// Of limits of input and of output tokens, the one with the smaller share left.
+function scarcer(limits) {
+  const share = (limit) => (isNumber(limit.available) && limit.tpm > 0 ? limit.available / limit.tpm : 1);
+  return limits.sort((one, other) => share(one) - share(other))[0];
+}
+
 function targetDetails(target) {
   const details = [];
   const throttles = target.consecutive_throttles;
@@ -62,6 +68,12 @@ function targetDetails(target) {
   if (isObject(side) && target.state !== "drained") {
     const left = side.cooldown_remaining;
     details.push(`CountTokens: ${textOf(side.state)}${isNumber(left) ? ` ${rest(left)}` : ""}`);
+  }
+  for (const daily of objects(target.daily_quotas)) {
+    const figure = isNumber(daily.tpd) ? daily.tpd : daily.learned_tpd;
+    const left = isNumber(daily.available) ? `${short(daily.available)} left` : `${short(daily.used)} used`;
+    const whole = isNumber(figure) ? ` of ${short(figure)}` : "";
+    details.push(`today ${left}${whole} (${textOf(daily.name)}${daily.is_confirmed === true ? ", used up at the upstream" : ""})`);
   }
   for (const denied of objects(target.denied)) {
     const verb = denied.is_confirmed === false ? "has denied a request for" : "denies";
@@ -84,7 +96,10 @@ function showTarget(parts, target) {
   say(parts.explained, explained === "" ? "" : ` (${explained})`);
   say(parts.detail, targetDetails(target));
   setMeter(parts.requests, { available: quota.requests_available, held: quota.requests_held, limit: quota.rpm, learned: quota.learned_rpm, configured: quota.configured_rpm }, `requests left of ${name}`);
-  setMeter(parts.tokens, { available: quota.tokens_available, held: quota.tokens_held, limit: quota.tpm, learned: quota.learned_tpm, configured: quota.configured_tpm }, `tokens left of ${name}`);
+  const apart = scarcer(objects([quota.input, quota.output]));
+  if (apart !== undefined) {
+    setMeter(parts.tokens, { available: apart.available, held: apart.held, limit: apart.tpm, learned: apart.learned_tpm }, `tokens left of ${name}`);
+  } else setMeter(parts.tokens, { available: quota.tokens_available, held: quota.tokens_held, limit: quota.tpm, learned: quota.learned_tpm, configured: quota.configured_tpm }, `tokens left of ${name}`);
   say(parts.inFlight, count(quota.in_flight));
   showWaiting(parts, target);
   say(parts.latency, target.latency_ms > 0 ? length(target.latency_ms) : DASH);

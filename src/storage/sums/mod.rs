@@ -1,8 +1,9 @@
-//! The store of what clients have spent: none, a SQLite file, or Redis.
+//! Sums of amounts by name and period: what clients have spent, and what was used of daily quotas.
 //!
-//! A store adds amounts and answers with each sum, which includes what other processes have added. A task calls
+//! The store is none, a SQLite file, or Redis. It adds amounts and answers with each sum, which includes what other processes have added. A task calls
 //! it; no request waits for it.
 
+mod period_sum;
 mod redis;
 mod sqlite;
 
@@ -11,6 +12,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::system::time::timeout;
 use prometheus::IntCounter;
+
+pub use period_sum::PeriodSum;
 
 use crate::config::BudgetStore;
 use crate::storage::redis::Redis;
@@ -21,12 +24,12 @@ const DAY: i64 = 24 * 60 * 60;
 /// How long a call to a store may take.
 const LIMIT: Duration = Duration::from_secs(2);
 
-/// The kinds of budgets.
+/// The kinds of periods.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
-    /// The budget of a UTC day.
+    /// A UTC day.
     Daily,
-    /// The budget of a UTC month.
+    /// A UTC month.
     Monthly,
 }
 
@@ -100,18 +103,19 @@ fn first_day_of(month: i64) -> i64 {
     era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468
 }
 
-/// What one client has spent in one period, to be added to a store.
+/// What one process has added to one sum, to be written to a store. Amounts are nano-dollars of a client's
+/// spending, or tokens of a daily quota.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// The client's name.
-    pub client: Arc<str>,
+    /// The name of the client, or of the daily quota. The two have no name in common.
+    pub name: Arc<str>,
     /// Day or month.
     pub period: Period,
-    /// Nano-dollars that the store was last known to hold.
+    /// What the store was last known to hold.
     pub known: u64,
-    /// Nano-dollars since they were last added to the store.
+    /// What is not added to the store yet.
     pub added: u64,
-    /// Nano-dollars that this process has spent in the period, `added` included.
+    /// What this process has added in the period, `added` included.
     pub own: u64,
     /// Whether the store holds less than `known`, so that it must be restored.
     pub restores: bool,
@@ -145,7 +149,7 @@ impl Store {
         })
     }
 
-    /// Adds what was spent, all of it or nothing, and gives the sums of the same entries. Periods
+    /// Adds all amounts, all of it or nothing, and gives the sums of the same entries. Periods
     /// before those of `now` may be dropped.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
-//! Sums of budgets in Redis, shared by all replicas.
+//! Sums in Redis, shared by all replicas.
 //!
-//! Each period of a client is a hash with one field for each process, which holds what that process
-//! has spent. The sum is that of the fields. A process writes its whole figure each time, so a
+//! Each period of a name is a hash with one field for each process, which holds what that process
+//! has added. The sum is that of the fields. A process writes its whole figure each time, so a
 //! write whose answer was lost is made again and counts once. A hash lives a little longer than its
 //! period.
 
@@ -82,9 +82,9 @@ impl RedisStore {
     }
 
     fn key(&self, entry: &Entry) -> String {
-        let Entry { client, period, .. } = entry;
+        let Entry { name, period, .. } = entry;
         // One slot of a cluster for all, as the other keys of the gateway.
-        format!("{{{}}}:budget:{}:{}:{client}", self.prefix, period.kind.name(), period.number)
+        format!("{{{}}}:budget:{}:{}:{name}", self.prefix, period.kind.name(), period.number)
     }
 }
 

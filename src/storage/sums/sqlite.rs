@@ -1,4 +1,4 @@
-//! Sums of budgets in a SQLite file, for the processes of one machine.
+//! Sums in a SQLite file, for the processes of one machine.
 //!
 //! The file is in WAL mode. A flush is one transaction, so it counts whole or not at all.
 
@@ -62,7 +62,7 @@ impl SqliteStore {
                 "INSERT INTO sluice_budgets (client, kind, period, nano_usd) VALUES (?1, ?2, ?3, ?4 + ?5)
                  ON CONFLICT DO UPDATE SET nano_usd = max(nano_usd, ?4) + ?5",
             )
-            .bind(&*entry.client)
+            .bind(&*entry.name)
             .bind(entry.period.kind.name())
             .bind(entry.period.number)
             .bind(integer(known))
@@ -151,7 +151,7 @@ async fn sums(
         let sum: Option<i64> = sqlx::query_scalar(
             "SELECT nano_usd FROM sluice_budgets WHERE client = ? AND kind = ? AND period = ?",
         )
-        .bind(&*entry.client)
+        .bind(&*entry.name)
         .bind(entry.period.kind.name())
         .bind(entry.period.number)
         .fetch_optional(&mut *connection)
