@@ -68,13 +68,14 @@ pub(super) fn today() -> Date {
     Date::of(SystemTime::now())
 }
 
-/// Loads a config as it is today, and checks its prompts and whether its quotas fit its models, which needs
+/// Loads a config as it is today, and checks its prompts and whether its quotas fit its models and its accounts, which needs
 /// modules above the config.
 pub(super) fn load(source: &Source) -> Result<Loaded, LoadError> {
     let loaded = Config::load(source, &Env::of_process());
     let loaded = loaded.map_err(|error| LoadError::of_config(source, error))?;
     let mut loaded = loaded.on(today());
     loaded.warnings.extend(routing::warnings_about_small_quotas(&loaded.config));
+    loaded.warnings.extend(routing::warnings_about_separate_quotas(&loaded.config));
     Prompts::new(&loaded.config.legacy.prompts)
         .map_err(|error| LoadError::Prompts(error.to_string()))?;
     Ok(loaded)

@@ -2,14 +2,15 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 
 use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
 
 use super::{on_signals, print, runtime};
 use crate::simulator::{
-    ACCOUNT, DEFAULT_ACCESS_KEY_ID, DEFAULT_SECRET_ACCESS_KEY, Latency, ModelSettings, Settings,
-    Simulator,
+    ACCOUNT, AccountSettings, DEFAULT_ACCESS_KEY_ID, DEFAULT_SECRET_ACCESS_KEY, Latency,
+    ModelSettings, Settings, Simulator,
 };
 
 /// Arguments of `sluice simulate`.
@@ -31,6 +32,9 @@ pub(super) struct Arguments {
     /// MODEL=,TPM. The model * stands for all models together, which have tokens per day alone. May be repeated.
     #[arg(long = "quota", value_name = "MODEL=[RPM][,[TPM][,TPD]]", value_parser = parse_quota)]
     quotas: Vec<(String, ModelSettings)>,
+    /// JSON file of the account whose models, inference profiles and quotas are listed.
+    #[arg(long, value_name = "FILE")]
+    account: Option<PathBuf>,
     /// Milliseconds before the head of an answer is sent.
     #[arg(long, default_value_t = 0)]
     head_ms: u64,
@@ -55,6 +59,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), String> {
             ..Latency::default()
         },
         models: arguments.quotas.into_iter().collect(),
+        account: arguments.account.as_deref().map(account).transpose()?.unwrap_or_default(),
         ..Settings::default()
     };
     let listen = settings.listen;
@@ -72,6 +77,12 @@ pub(super) fn run(arguments: Arguments) -> Result<(), String> {
         on_signals(stop.clone(), CancellationToken::new())?;
         simulator.serve(stop.cancelled_owned()).await.map_err(|error| error.to_string())
     })
+}
+
+/// Reads the file of an account.
+fn account(file: &Path) -> Result<AccountSettings, String> {
+    let text = std::fs::read(file).map_err(|error| format!("{}: {error}", file.display()))?;
+    serde_json::from_slice(&text).map_err(|error| format!("{}: {error}", file.display()))
 }
 
 fn parse_quota(text: &str) -> Result<(String, ModelSettings), String> {

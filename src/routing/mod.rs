@@ -23,6 +23,7 @@ mod quotas;
 mod reload;
 mod replicas;
 mod router;
+mod separate_quotas;
 mod target;
 mod target_group;
 
@@ -37,5 +38,6 @@ pub use latency::Latency;
 pub use outage::{Outage, OutageCause, OutageReason};
 pub use permit::{ActiveReservation, Permit};
 pub use router::{Route, Router, RouterError};
+pub use separate_quotas::warnings_about_separate_quotas;
 pub use target::{Target, TargetParts};
 pub use target_group::{QueuedRequest, TargetGroup};

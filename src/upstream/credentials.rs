@@ -221,6 +221,15 @@ impl Resolved {
         self.0.as_ref().map(Credentials::access_key_id)
     }
 
+    /// What authorizes requests with these credentials, which `source` names. `None` if `source` is of
+    /// another kind than the credentials.
+    pub fn auth(&self, source: &config::Credentials) -> Option<Auth> {
+        match &self.0 {
+            Some(credentials) => Some(Auth::SigV4(credentials.clone().into())),
+            None => fixed(source),
+        }
+    }
+
     /// The ARN of the principal, which STS returns. `None` for a bearer token, which STS does not know.
     ///
     /// # Errors

@@ -23,6 +23,7 @@ mod proxy;
 mod reason;
 mod reply;
 mod resend;
+mod service;
 pub mod sign;
 
 use std::sync::Arc;
@@ -40,6 +41,7 @@ pub use connect::ConnectionGauges;
 pub use fetch::FetchError;
 pub use pool::set_shard;
 pub use reply::{Failure, Reply, Success, TimeLimit};
+pub use service::{ServiceError, ServiceRequest};
 
 use crate::config;
 use crate::system::time::{timeout, timeout_at};

@@ -18,6 +18,7 @@ use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST};
 use http::{HeaderName, HeaderValue, request};
 use smallvec::SmallVec;
 
+use crate::bedrock::account::TARGET;
 use crate::bedrock::sigv4::amz_date::amz_date;
 use crate::bedrock::sigv4::{
     ALGORITHM, CONTENT_SHA256, DATE, PayloadHash, Received, SECURITY_TOKEN, SERVICE,
@@ -39,6 +40,7 @@ pub enum SignError {
 const CONTENT_HASH: HeaderName = HeaderName::from_static(CONTENT_SHA256);
 const AMZ_DATE: HeaderName = HeaderName::from_static(DATE);
 const TOKEN: HeaderName = HeaderName::from_static(SECURITY_TOKEN);
+const AMZ_TARGET: HeaderName = HeaderName::from_static(TARGET);
 
 /// What authorizes a request.
 #[derive(Debug)]
@@ -83,7 +85,7 @@ impl Signer {
         &self,
         head: &mut request::Parts,
         payload: &str,
-        region: &str,
+        (service, region): (&str, &str),
         now: SystemTime,
     ) -> Result<PayloadHash, SignError> {
         let seconds = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
@@ -98,7 +100,7 @@ impl Signer {
             let request = canonical_hash(&Received::of(head), &signed, &names, payload);
             (names, request)
         };
-        let scope = Scope { date: date.day(), region, service: SERVICE, terminator: TERMINATOR };
+        let scope = Scope { date: date.day(), region, service, terminator: TERMINATOR };
         let text = string_to_sign(date.as_str(), &scope, &request);
         let signature = self.with_key(&scope, now, |key| key.sign(&text));
         let parts = [
@@ -110,7 +112,7 @@ impl Signer {
             "/",
             region,
             "/",
-            SERVICE,
+            service,
             "/",
             TERMINATOR,
             ", SignedHeaders=",
@@ -130,13 +132,17 @@ impl Signer {
         now: SystemTime,
         sign: impl FnOnce(&SigningKey) -> T,
     ) -> T {
-        if let Some(key) = self.signing_keys.get(scope) {
+        // The cache tells no services apart, and requests are for this one.
+        let is_cached = scope.service == SERVICE;
+        if let Some(key) = self.signing_keys.get(scope).filter(|_| is_cached) {
             return sign(&key);
         }
         let secret = self.credentials.secret_access_key();
         let key = generate_signing_key(secret, now, scope.region, scope.service);
         let key = Arc::new(SigningKey::derived(key.as_ref()));
-        self.signing_keys.insert(scope.date, scope.region, &key);
+        if is_cached {
+            self.signing_keys.insert(scope.date, scope.region, &key);
+        }
         sign(&key)
     }
 }
@@ -156,7 +162,7 @@ pub fn authorize_events(
         }
         Auth::SigV4(signer) => {
             head.headers.insert(CONTENT_HASH, HeaderValue::from_static(STREAMING_EVENTS));
-            let signature = signer.sign(head, STREAMING_EVENTS, region, now)?;
+            let signature = signer.sign(head, STREAMING_EVENTS, (SERVICE, region), now)?;
             Ok(Some(signature.as_str().to_owned()))
         }
     }
@@ -171,12 +177,23 @@ pub fn authorize(
     region: &str,
     now: SystemTime,
 ) -> Result<(), SignError> {
+    authorize_for(head, payload, auth, (SERVICE, region), now)
+}
+
+/// As [`authorize`], for the service with this name in signatures and a region.
+pub fn authorize_for(
+    head: &mut request::Parts,
+    payload: impl FnOnce() -> PayloadHash,
+    auth: &Auth,
+    place: (&str, &str),
+    now: SystemTime,
+) -> Result<(), SignError> {
     match auth {
         Auth::Bearer(header) => {
             head.headers.insert(AUTHORIZATION, header.clone());
             Ok(())
         }
-        Auth::SigV4(signer) => signer.sign(head, payload().as_str(), region, now).map(drop),
+        Auth::SigV4(signer) => signer.sign(head, payload().as_str(), place, now).map(drop),
     }
 }
 
@@ -210,7 +227,7 @@ fn names(signed: &[(&str, &HeaderValue)]) -> String {
 }
 
 fn is_signed(name: &HeaderName) -> bool {
-    [HOST, CONTENT_TYPE, ACCEPT, AMZ_DATE, TOKEN, CONTENT_HASH].contains(name)
+    [HOST, CONTENT_TYPE, ACCEPT, AMZ_DATE, TOKEN, CONTENT_HASH, AMZ_TARGET].contains(name)
         || name.as_str().starts_with("x-amzn-bedrock-")
 }
 
@@ -356,7 +373,7 @@ mod tests {
         for day in 0..MAX_SIGNING_KEYS as u64 + 5 {
             let now = UNIX_EPOCH + Duration::from_secs(NOW + day * 86_400);
             let (mut head, ()) = Request::new(()).into_parts();
-            signer.sign(&mut head, "UNSIGNED-PAYLOAD", "us-east-1", now).unwrap();
+            signer.sign(&mut head, "UNSIGNED-PAYLOAD", (SERVICE, "us-east-1"), now).unwrap();
         }
         assert_eq!(signer.signing_keys.len(), MAX_SIGNING_KEYS);
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 use sluice::bedrock::Operation;
+use sluice::bedrock::account::AccountOperation;
 
 use crate::page::root;
 
@@ -17,7 +18,9 @@ struct Row {
 
 fn rows() -> Vec<Row> {
     let page = std::fs::read_to_string(root().join("docs/deploy/iam.md")).unwrap();
-    let rows = page.lines().filter(|line| line.contains("| `bedrock:"));
+    let is_row =
+        |line: &&str| ["| `bedrock:", "| `servicequotas:"].iter().any(|it| line.contains(it));
+    let rows = page.lines().filter(is_row);
     let code = |cell: &str| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect();
     rows.map(|row| {
         let cells: Vec<&str> = row.trim_matches('|').split('|').collect();
@@ -42,9 +45,23 @@ fn statements() -> Vec<(String, BTreeSet<String>)> {
 
 #[test]
 fn the_page_about_permissions_has_every_operation() {
-    let known = Operation::ALL.map(Operation::name);
+    let known = Operation::ALL.map(Operation::name).to_vec();
+    let asked = AccountOperation::ALL.map(AccountOperation::name).to_vec();
     let documented: Vec<String> = rows().into_iter().map(|row| row.operation).collect();
-    assert_eq!(documented, known);
+    assert_eq!(documented, [known, asked].concat());
+}
+
+#[test]
+fn the_calls_of_a_check_of_the_account_need_the_actions_that_it_names() {
+    let documented = rows().split_off(Operation::ALL.len());
+    for (row, operation) in documented.iter().zip(AccountOperation::ALL) {
+        let wanted = BTreeSet::from([operation.action().to_owned()]);
+        assert_eq!((&row.actions, row.operation.as_str()), (&wanted, operation.name()));
+    }
+    let page = std::fs::read_to_string(root().join("docs/check-account.md")).unwrap();
+    for operation in AccountOperation::ALL {
+        assert!(page.contains(&format!("| `{}` |", operation.action())), "{operation:?}");
+    }
 }
 
 #[test]

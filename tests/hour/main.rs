@@ -9,6 +9,7 @@
     reason = "tests"
 )]
 
+mod day;
 #[allow(dead_code, reason = "the benchmark uses the rest")]
 mod simulation;
 mod small_quota;

@@ -5,6 +5,7 @@
 //! here knows of targets, configuration or sockets, so that the gateway and the simulator can
 //! share it. Facts come from the service model of `bedrock-runtime` (2023-09-30).
 
+pub mod account;
 pub mod body;
 mod cached_prompt;
 pub mod date;

@@ -41,6 +41,31 @@ pub(super) struct Document {
     locations: HashMap<KeyPath, Location>,
 }
 
+/// Where the values of a document came from, by their keys.
+#[derive(Clone, Debug, Default)]
+pub struct Locations(HashMap<KeyPath, Location>);
+
+impl Locations {
+    /// Where the value of a key came from, such as `["targets", "a", "model"]`, or else the nearest
+    /// table around it.
+    pub fn of(&self, keys: &[&str]) -> Location {
+        let path = KeyPath(keys.iter().map(|key| Step::Key((*key).to_owned())).collect());
+        nearest(&self.0, &path)
+    }
+}
+
+/// Where the value at a path, or else the nearest table around it, came from.
+fn nearest(locations: &HashMap<KeyPath, Location>, path: &KeyPath) -> Location {
+    let mut at = Some(path.clone());
+    while let Some(path) = at {
+        if let Some(location) = locations.get(&path) {
+            return location.clone();
+        }
+        at = path.parent();
+    }
+    Location::Default
+}
+
 impl KeyPath {
     /// This path and one more key.
     pub(super) fn key(&self, key: &str) -> Self {
@@ -150,14 +175,7 @@ impl Document {
 
     /// Where the value at a path, or else the nearest table around it, came from.
     pub(super) fn location_of(&self, path: &KeyPath) -> Location {
-        let mut at = Some(path.clone());
-        while let Some(path) = at {
-            if let Some(location) = self.locations.get(&path) {
-                return location.clone();
-            }
-            at = path.parent();
-        }
-        Location::Default
+        nearest(&self.locations, path)
     }
 
     /// Whether the file or a variable sets a value at a path, valid or not.
@@ -176,9 +194,9 @@ impl Document {
         &self.root
     }
 
-    /// The whole document, without the locations.
-    pub(super) fn into_root(self) -> toml::Value {
-        self.root
+    /// The whole document, and where its values came from.
+    pub(super) fn into_parts(self) -> (toml::Value, Locations) {
+        (self.root, Locations(self.locations))
     }
 
     /// The whole document, to be changed in place.

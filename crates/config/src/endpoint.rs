@@ -53,6 +53,14 @@ impl Endpoint {
         Self::of_service(if fips { "bedrock-fips" } else { "bedrock" }, region)
     }
 
+    /// The public endpoint of Service Quotas in a region, or its FIPS endpoint.
+    ///
+    /// # Errors
+    /// When `region` does not fit in a host name.
+    pub fn of_service_quotas(region: &str, fips: bool) -> Result<Self, EndpointError> {
+        Self::of_service(if fips { "servicequotas-fips" } else { "servicequotas" }, region)
+    }
+
     fn of_service(service: &str, region: &str) -> Result<Self, EndpointError> {
         let suffix = if region.starts_with("cn-") { ".com.cn" } else { ".com" };
         Self::parse(&format!("https://{service}.{region}.amazonaws{suffix}"))
@@ -159,6 +167,8 @@ mod tests {
         assert_eq!(shown("cn-north-1"), "https://bedrock-runtime.cn-north-1.amazonaws.com.cn");
         let control = Endpoint::of_control_plane("eu-west-1", false).unwrap().to_string();
         assert_eq!(control, "https://bedrock.eu-west-1.amazonaws.com");
+        let quotas = Endpoint::of_service_quotas("eu-west-1", false).unwrap().to_string();
+        assert_eq!(quotas, "https://servicequotas.eu-west-1.amazonaws.com");
         let fips = Endpoint::of_region("us-gov-west-1", true).unwrap().to_string();
         assert_eq!(fips, "https://bedrock-runtime-fips.us-gov-west-1.amazonaws.com");
     }

@@ -55,6 +55,7 @@ pub use certificates::{
 };
 pub use check::keys_url;
 pub use credentials::{Credentials, describe};
+pub use document::Locations;
 pub use effective::Effective;
 pub use endpoint::{Endpoint, EndpointError};
 pub use environment::Env;
@@ -117,6 +118,8 @@ pub struct Loaded {
     pub warnings: Vec<String>,
     /// The standard variables of OpenTelemetry that have set a key.
     pub otel_variables: Vec<&'static str>,
+    /// Where its values came from.
+    pub locations: Locations,
 }
 
 /// A configuration whose file was checked alone.
@@ -279,8 +282,9 @@ impl<'a> Draft<'a> {
             Ok((config, hints)) if problems.is_empty() => {
                 warnings.extend(hints);
                 warnings.extend(warnings::of(&config));
-                let effective = Effective::new(document.into_root());
-                Ok(Loaded { config: Config { effective, ..config }, warnings, otel_variables })
+                let (root, locations) = document.into_parts();
+                let config = Config { effective: Effective::new(root), ..config };
+                Ok(Loaded { config, warnings, otel_variables, locations })
             }
             Ok(_) => Err(in_order(problems)),
             Err(more) => {

@@ -102,10 +102,6 @@ pub(super) struct RawUpstream {
     /// Whether clients that have a name may list and describe inference profiles and foundation
     /// models. These are calls of Bedrock's control plane.
     pub(super) control_plane: bool,
-    /// URL that these calls go to. Default: the region's public endpoint of the control plane. Needed
-    /// where `endpoint_url` is given.
-    #[serde(with = "Optional::<Endpoint>")]
-    pub(super) control_plane_endpoint_url: Option<Endpoint>,
     /// The authorities that vouch for an upstream's certificate: the built-in public ones, the
     /// system's, or the file's alone.
     pub(super) trust: RawTrust,

@@ -12,8 +12,8 @@ pub(super) fn of(config: &Config) -> Vec<String> {
     let mut warnings = Vec::new();
     let routed: HashSet<usize> =
         config.routes.iter().flat_map(|route| route.targets.iter().copied()).collect();
-    let drawn_on: HashSet<usize> =
-        config.targets.iter().filter_map(|target| target.quota).collect();
+    let quotas = config.targets.iter().flat_map(|target| [target.quota, target.daily_quota]);
+    let drawn_on: HashSet<usize> = quotas.flatten().collect();
     warnings.extend(unknown_region("upstream", &config.upstream.region));
     for (index, target) in config.targets.iter().enumerate() {
         let routed = routed.contains(&index);

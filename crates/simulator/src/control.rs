@@ -1,5 +1,5 @@
-//! The control API under `/_sim/`, on the same listener and unsigned: faults, answers, quotas, log,
-//! accounts.
+//! The control API under `/_sim/`, on the same listener and unsigned: faults, answers, quotas, the
+//! account that is listed, log, books.
 //!
 //! It only calls what a process that embeds the simulator can call too, so that tests may drive
 //! it either way.
@@ -12,6 +12,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::State;
+use super::account::AccountSettings;
 use super::fault::FaultRule;
 use super::settings::ModelSettings;
 use super::stream::Body;
@@ -77,6 +78,8 @@ fn route(
             shared.answers.clear();
             shared.quotas.clear_limits();
             shared.quotas.clear_accounts();
+            // The one that the simulator began with was small enough.
+            let _ = shared.account.set(shared.settings.account.clone());
             shared.log.clear();
             ok(json!({}))
         }
@@ -98,6 +101,12 @@ fn route(
             shared.quotas.clear_limits();
             ok(json!({ "quotas": {} }))
         }
+        ("GET", "account") => ok(json!({ "account": *shared.account.get() })),
+        ("PUT", "account") => set_account(shared, body),
+        ("DELETE", "account") => {
+            let _ = shared.account.set(shared.settings.account.clone());
+            ok(json!({ "account": *shared.account.get() }))
+        }
         ("GET", "log") => {
             let limit = number("limit").and_then(|n| usize::try_from(n).ok()).unwrap_or(1_000);
             ok(json!({ "entries": shared.log.since(number("since").unwrap_or(0), limit) }))
@@ -111,7 +120,7 @@ fn route(
             shared.quotas.clear_accounts();
             ok(json!({ "models": {} }))
         }
-        (_, "" | "health" | "faults" | "answers" | "quotas" | "log" | "books") => {
+        (_, "" | "health" | "faults" | "answers" | "quotas" | "account" | "log" | "books") => {
             refuse(StatusCode::METHOD_NOT_ALLOWED, "this path does not take this method")
         }
         _ => refuse(StatusCode::NOT_FOUND, "the control API has no such path"),
@@ -160,6 +169,17 @@ fn set_quotas(shared: &State, body: &[u8]) -> (StatusCode, Value) {
         shared.quotas.set(&model, settings);
     }
     ok(json!({ "quotas": shared.quotas.states() }))
+}
+
+fn set_account(shared: &State, body: &[u8]) -> (StatusCode, Value) {
+    let account = serde_json::from_slice::<AccountSettings>(body);
+    let set = account
+        .map_err(|error| error.to_string())
+        .and_then(|account| shared.account.set(account).map_err(|error| error.to_string()));
+    match set {
+        Ok(()) => ok(json!({ "account": *shared.account.get() })),
+        Err(message) => refuse(StatusCode::BAD_REQUEST, &message),
+    }
 }
 
 fn one_or_more<T: for<'a> Deserialize<'a>>(body: &[u8]) -> Result<Vec<T>, String> {

@@ -10,6 +10,7 @@ use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
+use super::control_plane::{USUAL_REGION, View};
 use super::inject::inject;
 use super::log::Record;
 use super::model;
@@ -17,7 +18,8 @@ use super::reply::{Accepted, Failure, Reply};
 use super::signature::{self, Received, Verified};
 use super::stream::{Body, play, with_fault};
 use super::wire::Wire;
-use super::{State, bidirectional, control, control_plane, guardrail};
+use super::{State, bidirectional, control, guardrail, service_quotas};
+use sluice_bedrock::account::{AccountOperation, Service, availability_of, quotas_operation};
 use sluice_bedrock::path::{self, Call, PathError, Resource};
 use sluice_bedrock::{ErrorKind, MAX_BODY_BYTES, Operation};
 
@@ -69,7 +71,7 @@ async fn begin(
         entry.operation = Some(call.operation.name());
         entry.model = call.model().map(ToString::to_string);
     });
-    authenticate(shared, head, &[], record)?;
+    authenticate(shared, head, &[], Service::Bedrock, record)?;
     let fault = shared.faults.take(&model::names(call.model()), call.operation.name(), true);
     if let Some(fault) = &fault {
         record.note(|entry| entry.fault = Some(fault.kind()));
@@ -105,7 +107,24 @@ async fn respond(
     })?;
     let body = body.to_bytes();
     record.note_body(&body);
-    authenticate(shared, head, &body, record)?;
+    let target = service_quotas::target(head);
+    let service = target.map_or(Service::Bedrock, |_| Service::ServiceQuotas);
+    let region = match authenticate(shared, head, &body, service, record) {
+        // Service Quotas has errors in a form of its own.
+        Err(failure) if target.is_some() => return Ok(service_quotas::into_reply(failure)),
+        region => region?,
+    };
+    let account = shared.account.get();
+    if let Some(target) = target {
+        record.note(|entry| entry.operation = operation_of(target));
+        return Ok(service_quotas::answer(&account, &region, target, &body));
+    }
+    let view = View { account: &account, region: &region };
+    if let Some(model) = availability_of(&head.method, head.uri.path()) {
+        let operation = AccountOperation::GetFoundationModelAvailability.name();
+        record.note(|entry| entry.operation = Some(operation));
+        return Ok(Reply::json(&view.availability(&model)?, 0));
+    }
     let call = call.map_err(no_call)?;
     let fault = shared.faults.take(
         &model::names(call.model()),
@@ -120,15 +139,21 @@ async fn respond(
     }
     let seq = record.seq();
     let request = Accepted { head, body, started, seq, rng, fault };
-    let mut reply = dispatch(shared, call, &request, record).await?;
+    let mut reply = dispatch(shared, view, call, &request, record).await?;
     if let Some(fault) = &request.fault {
         reply.script = with_fault(reply.script, fault);
     }
     Ok(reply)
 }
 
+/// The name of an operation of Service Quotas, for the log.
+fn operation_of(target: &str) -> Option<&'static str> {
+    quotas_operation(target).map(AccountOperation::name)
+}
+
 async fn dispatch(
     shared: &State,
+    view: View<'_>,
     call: Call,
     request: &Accepted<'_>,
     record: &Record,
@@ -166,26 +191,24 @@ async fn dispatch(
                 _ => None,
             };
             let query = request.head.uri.query().unwrap_or_default();
-            let found = control_plane::answer(operation, identifier, query).ok_or_else(|| {
-                let message = "Could not resolve the provided identifier.";
-                Failure::new(ErrorKind::ResourceNotFound, message)
-            })?;
-            Ok(Reply::json(&found, 0))
+            Ok(Reply::json(&view.answer(operation, identifier, query)?, 0))
         }
         _ => Err(invalid()),
     }
 }
 
+/// Verifies the credentials of a request to a service, and returns the region that it is signed for.
 fn authenticate(
     shared: &State,
     head: &request::Parts,
     body: &[u8],
+    service: Service,
     record: &Record,
-) -> Result<(), Failure> {
+) -> Result<String, Failure> {
     let settings = &shared.settings;
     if !settings.verify_signatures {
         record.note(|entry| entry.signature = Some("unchecked"));
-        return Ok(());
+        return Ok(USUAL_REGION.to_owned());
     }
     let request = Received {
         method: &head.method,
@@ -197,18 +220,20 @@ fn authenticate(
     };
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let now = i64::try_from(now).unwrap_or(i64::MAX / 2);
-    match signature::verify(&request, &settings.keys, settings.bearer_token.as_ref(), now) {
+    // Service Quotas takes no API key of Bedrock.
+    let bearer = settings.bearer_token.as_ref().filter(|_| service == Service::Bedrock);
+    match signature::verify_for(service.signing_name(), &request, &settings.keys, bearer, now) {
         Ok(Verified::SigV4 { access_key_id, region }) => {
             record.note(|entry| {
                 entry.signature = Some("valid");
                 entry.access_key_id = Some(access_key_id);
-                entry.region = Some(region);
+                entry.region = Some(region.clone());
             });
-            Ok(())
+            Ok(region)
         }
         Ok(Verified::Bearer) => {
             record.note(|entry| entry.signature = Some("bearer"));
-            Ok(())
+            Ok(USUAL_REGION.to_owned())
         }
         Err(refusal) => {
             record.note(|entry| entry.signature = Some(refusal.name()));

@@ -2,7 +2,8 @@
 //!
 //! The way of a request: `server` accepts the connection. `handler` reads the request, logs it
 //! (`log`), verifies its credentials (`signature`), injects a scripted fault (`fault`, `inject`, `wire`) and passes it
-//! to `model`, `guardrail`, `async_invoke`, `bidirectional` or `control_plane`. `model` validates it,
+//! to `model`, `guardrail`, `async_invoke`, `bidirectional`, `control_plane` or `service_quotas`; the
+//! last two describe the account of the settings (`account`). `model` validates it,
 //! takes its quota (`quota`) and has the answer written (`answer`, `stream`), which echoes the
 //! request or is scripted (`scripted_answers`). `control` is the HTTP API that scripts all this.
 //!
@@ -11,6 +12,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "no request of a user waits for its timers")]
 
+mod account;
 mod answer;
 mod async_invoke;
 mod bidirectional;
@@ -26,6 +28,7 @@ mod quota;
 mod reply;
 mod scripted_answers;
 mod server;
+mod service_quotas;
 mod settings;
 mod signature;
 mod stream;
@@ -39,6 +42,7 @@ use std::sync::Arc;
 
 use tokio::net::TcpListener;
 
+pub use account::{AccountControl, AccountModel, AccountQuota, AccountSettings, AccountTooLarge};
 pub use fault::{Fault, FaultRule, Faults, MAX_RULES, TooManyRules};
 pub use log::{Ending, Entry, Log};
 pub use quota::{Account, QuotaState, Quotas, Refused, Reservation};
@@ -66,6 +70,8 @@ pub struct Controls {
     pub answers: Answers,
     /// Quotas, caps and latency of models, and what they have answered.
     pub quotas: Quotas,
+    /// The account whose models, profiles and quotas are listed.
+    pub account: AccountControl,
     /// The requests that were received.
     pub log: Log,
 }
@@ -74,7 +80,7 @@ impl Simulator {
     /// Takes the port.
     ///
     /// # Errors
-    /// The address is in use or not this machine's.
+    /// The address is in use or not this machine's, or the account has too many entries.
     pub async fn bind(settings: Settings) -> io::Result<Self> {
         let listener = TcpListener::bind(settings.listen).await?;
         let addr = listener.local_addr()?;
@@ -82,7 +88,10 @@ impl Simulator {
         for (model, limits) in &settings.models {
             quotas.set(model, *limits);
         }
+        let account = AccountControl::default();
+        account.set(settings.account.clone()).map_err(io::Error::other)?;
         let shared = State {
+            account,
             log: Log::new(settings.log_capacity, settings.log_body_bytes),
             faults: Faults::default(),
             answers: Answers::default(),
@@ -114,6 +123,7 @@ impl Simulator {
             faults: self.shared.faults.clone(),
             answers: self.shared.answers.clone(),
             quotas: self.shared.quotas.clone(),
+            account: self.shared.account.clone(),
             log: self.shared.log.clone(),
         }
     }
@@ -134,6 +144,7 @@ struct State {
     faults: Faults,
     answers: Answers,
     quotas: Quotas,
+    account: AccountControl,
     invocations: async_invoke::Invocations,
 }
 

@@ -9,6 +9,8 @@ use std::time::Duration;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
+use super::account::AccountSettings;
+
 /// The name of the account among the models: its `tpd` counts the tokens of all models together.
 pub const ACCOUNT: &str = "*";
 
@@ -36,6 +38,8 @@ pub struct Settings {
     pub latency: Latency,
     /// Quotas, caps and latency per model id as called (`us.` profiles apart from the plain id).
     pub models: HashMap<String, ModelSettings>,
+    /// The account whose models, profiles and quotas are listed.
+    pub account: AccountSettings,
     /// How many requests the log keeps; the oldest go first.
     pub log_capacity: usize,
     /// How many bytes of each request body the log keeps.
@@ -55,6 +59,7 @@ impl Default for Settings {
             seed: 1,
             latency: Latency::default(),
             models: HashMap::new(),
+            account: AccountSettings::default(),
             log_capacity: 10_000,
             log_body_bytes: 4 * 1024,
         }

@@ -1,6 +1,7 @@
-//! `sluice check`: validates a config, resolves its credentials, and asks its targets and all else
-//! that it depends on.
+//! `sluice check`: validates a config, resolves its credentials, compares it with the accounts of its
+//! targets, and asks its targets and all else that it depends on.
 
+mod account;
 mod credentials;
 mod dependencies;
 mod report;
@@ -28,7 +29,7 @@ pub(super) struct Arguments {
     schema: bool,
     /// Check the config file alone. No secret, variable or other file that it names has to be there,
     /// so that it can be checked in CI.
-    #[arg(long, conflicts_with_all = ["offline", "probe"])]
+    #[arg(long, conflicts_with_all = ["offline", "probe", "account"])]
     syntax: bool,
     /// Check the config file, and the variables and files that it names, without resolving credentials.
     #[arg(long)]
@@ -37,6 +38,10 @@ pub(super) struct Arguments {
     /// STS for the identity of the credentials, and each target for one token, which costs one token.
     #[arg(long, conflicts_with = "offline")]
     probe: bool,
+    /// Also compare the config with the AWS account of each target: whether its model or inference
+    /// profile exists, is enabled and stays, and its quotas. It prints the lines that mend the config.
+    #[arg(long, conflicts_with = "offline")]
+    account: bool,
     /// Print the result as JSON: the problems with file, line, column and key, the warnings and the
     /// checks.
     #[arg(long)]
@@ -54,7 +59,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), String> {
     if arguments.syntax {
         return check_syntax(&source, report);
     }
-    let Loaded { config, warnings, otel_variables } = match load(&source) {
+    let Loaded { config, warnings, otel_variables, locations } = match load(&source) {
         Ok(loaded) => loaded,
         Err(error) => return refuse(&error, report),
     };
@@ -71,8 +76,11 @@ pub(super) fn run(arguments: Arguments) -> Result<(), String> {
     }
     runtime(Some(1))?.block_on(async {
         let resolved = credentials::resolve(&config, &mut report).await;
+        let are_resolved = report.is_ok();
+        if arguments.account {
+            account::check(&config, &locations, &resolved, &mut report).await;
+        }
         if arguments.probe {
-            let are_resolved = report.is_ok();
             let principals = match are_resolved {
                 true => credentials::principals(&config, &resolved, &mut report).await,
                 false => HashMap::new(),

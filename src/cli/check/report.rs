@@ -3,7 +3,11 @@
 use serde::Serialize;
 
 use super::super::{counted, describe, print};
+use super::account::{Finding, Severity, Skipped};
 use crate::config::{Location, ModelLife, Problem, Summary};
+
+/// Most names of models that a line has.
+const MAX_NAMED: usize = 8;
 
 /// What was found so far.
 #[derive(Debug)]
@@ -25,6 +29,46 @@ struct Document {
     /// The targets whose model has an announced end.
     models: Vec<ModelLife>,
     checks: Vec<Check>,
+    /// The accounts that were read.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    accounts: Vec<AccountRecord>,
+    /// What the accounts and the config disagree about.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    findings: Vec<FindingRecord>,
+    /// The lines that mend the config, as TOML.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    paste: Option<String>,
+}
+
+/// An account in a region, as far as it was read.
+#[derive(Debug, Serialize)]
+pub(super) struct AccountRecord {
+    /// Its number, if an inference profile has told it.
+    pub(super) account: Option<String>,
+    pub(super) region: String,
+    /// What the credentials are, without a secret.
+    pub(super) credentials: String,
+    /// The numbers of what was listed; `None` for what could not be read.
+    pub(super) models: Option<usize>,
+    pub(super) profiles: Option<usize>,
+    pub(super) quotas: Option<usize>,
+    pub(super) skipped: Vec<Skipped>,
+    /// The quotas of tokens over all models, by name.
+    pub(super) quotas_over_all_models: Vec<(String, f64)>,
+    /// The models in names of quotas that are not in the list of models.
+    pub(super) unmatched_quotas: Vec<String>,
+}
+
+/// Something that an account and the config disagree about.
+#[derive(Debug, Serialize)]
+struct FindingRecord {
+    severity: &'static str,
+    kind: &'static str,
+    #[serde(flatten)]
+    problem: ProblemRecord,
+    /// The keys to set, as TOML.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    paste: Option<String>,
 }
 
 /// A problem of the config, in the words of editors and CI systems.
@@ -64,6 +108,9 @@ impl Report {
             warnings: Vec::new(),
             models: Vec::new(),
             checks: Vec::new(),
+            accounts: Vec::new(),
+            findings: Vec::new(),
+            paste: None,
         };
         Report { is_json, document }
     }
@@ -119,6 +166,80 @@ impl Report {
         self.document.checks.push(Check { kind, name: name.to_owned(), ok, message });
     }
 
+    /// An account that was read. The check fails for it if it could not be asked.
+    pub(super) fn account(&mut self, record: AccountRecord) {
+        let AccountRecord { account, region, credentials, .. } = &record;
+        let name = match account {
+            Some(account) => format!("{account} in {region} ({credentials})"),
+            None => format!("{credentials} in {region}"),
+        };
+        let counts = [
+            (record.models, "model"),
+            (record.profiles, "inference profile"),
+            (record.quotas, "quota"),
+        ];
+        let counts = counts.into_iter().filter_map(|(count, noun)| Some(counted(count?, noun)));
+        let counts = counts.collect::<Vec<_>>().join(", ");
+        let failed = record.skipped.iter().filter(|skipped| skipped.is_failure);
+        let failed: Vec<&str> = failed.map(|skipped| skipped.reason.as_str()).collect();
+        let outcome = match failed.as_slice() {
+            [] if counts.is_empty() => Ok("nothing was read".to_owned()),
+            [] => Ok(counts),
+            failed => Err(failed.join("; ")),
+        };
+        self.check("account", &name, outcome);
+        for Skipped { part, reason, .. } in record.skipped.iter().filter(|it| !it.is_failure) {
+            self.line(&format!("account: {name}: {part} not compared: {reason}"));
+        }
+        for (quota, value) in &record.quotas_over_all_models {
+            self.line(&format!("account: {name}: over all models: {quota}: {value}"));
+        }
+        if !record.unmatched_quotas.is_empty() {
+            let unmatched = &record.unmatched_quotas;
+            let (named, others) = unmatched.split_at(unmatched.len().min(MAX_NAMED));
+            let named = named.join("', '");
+            let others = match others.len() {
+                0 => String::new(),
+                count => format!(" and {count} more"),
+            };
+            self.line(&format!(
+                "account: {name}: quotas name models that no list has: '{named}'{others}"
+            ));
+        }
+        self.document.accounts.push(record);
+    }
+
+    /// Something that an account and the config disagree about, and where the config has it.
+    pub(super) fn finding(&mut self, finding: &Finding, location: &Location) {
+        let severity = finding.severity.name();
+        let path = match finding.path() {
+            path if path.is_empty() => String::new(),
+            path => format!("{path}: "),
+        };
+        let place = match location {
+            Location::Default => String::new(),
+            location => format!("{location}: "),
+        };
+        self.line(&format!("{severity}: {place}{path}{}", finding.message));
+        self.document.ok &= finding.severity != Severity::Error;
+        let problem = ProblemRecord::at(location, &finding.path(), &finding.message);
+        let paste = toml::to_string(&finding.table()).ok().filter(|text| !text.is_empty());
+        let kind = finding.kind;
+        self.document.findings.push(FindingRecord { severity, kind, problem, paste });
+    }
+
+    /// The lines that mend the config.
+    pub(super) fn paste(&mut self, lines: &toml::Table) {
+        let text = toml::to_string(lines).ok().filter(|text| !text.is_empty());
+        if let Some(text) = &text {
+            self.line("");
+            self.line("To follow the account, set these keys in the config:");
+            self.line("");
+            self.line(text.trim_end());
+        }
+        self.document.paste = text;
+    }
+
     /// Whether nothing is wrong so far.
     pub(super) fn is_ok(&self) -> bool {
         self.document.ok
@@ -127,15 +248,21 @@ impl Report {
     /// Prints the document, if it is wanted.
     ///
     /// # Errors
-    /// The number of checks that failed, as a sentence.
+    /// The numbers of checks that failed and of errors that were found, as a sentence.
     pub(super) fn finish(self) -> Result<(), String> {
         if self.is_json {
             let text = serde_json::to_string_pretty(&self.document);
             print(&text.map_err(|error| error.to_string())?);
         }
-        match self.document.checks.iter().filter(|check| !check.ok).count() {
-            0 => Ok(()),
-            failed => Err(format!("{} failed", counted(failed, "check"))),
+        let failed = self.document.checks.iter().filter(|check| !check.ok).count();
+        let is_error = |finding: &&FindingRecord| finding.severity == Severity::Error.name();
+        let errors = self.document.findings.iter().filter(is_error).count();
+        let failed = (failed > 0).then(|| format!("{} failed", counted(failed, "check")));
+        let errors = (errors > 0)
+            .then(|| format!("{} of the config by the account", counted(errors, "error")));
+        match [failed, errors].into_iter().flatten().collect::<Vec<_>>().join(", ") {
+            said if said.is_empty() => Ok(()),
+            said => Err(said),
         }
     }
 
@@ -148,14 +275,17 @@ impl Report {
 
 impl ProblemRecord {
     fn of(problem: &Problem) -> ProblemRecord {
-        let Problem { location, message, path, .. } = problem;
+        ProblemRecord::at(&problem.location, &problem.path, &problem.message)
+    }
+
+    fn at(location: &Location, path: &str, message: &str) -> ProblemRecord {
         let mut record = ProblemRecord {
             file: None,
             line: None,
             column: None,
             variable: None,
-            path: Some(path.clone()).filter(|path| !path.is_empty()),
-            message: message.clone(),
+            path: Some(path.to_owned()).filter(|path| !path.is_empty()),
+            message: message.to_owned(),
         };
         match location {
             Location::File { name, line, column } => {

@@ -373,7 +373,16 @@ fn like_sluice(program: &str) -> Command {
 
 /// Runs the binary to its end, and returns status, stdout and stderr.
 pub async fn run_sluice(arguments: &[&str]) -> (ExitStatus, String, String) {
-    let output = sluice().args(arguments).stdin(Stdio::null()).output();
+    run_sluice_with(arguments, &[]).await
+}
+
+/// The same with these environment variables.
+pub async fn run_sluice_with(
+    arguments: &[&str],
+    variables: &[(&str, &str)],
+) -> (ExitStatus, String, String) {
+    let variables = variables.iter().copied();
+    let output = sluice().args(arguments).envs(variables).stdin(Stdio::null()).output();
     let output = within(Duration::from_secs(30), "the command ends", output).await.unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     (output.status, text(output.stdout), text(output.stderr))

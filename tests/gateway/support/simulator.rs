@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use sluice::simulator::{
-    Account, Controls, DEFAULT_ACCESS_KEY_ID, DEFAULT_SECRET_ACCESS_KEY, Entry, Fault, FaultRule,
-    ModelSettings, Settings,
+    Account, AccountSettings, Controls, DEFAULT_ACCESS_KEY_ID, DEFAULT_SECRET_ACCESS_KEY, Entry,
+    Fault, FaultRule, ModelSettings, Settings,
 };
 use tokio::task::JoinHandle;
 
@@ -90,6 +90,11 @@ impl Simulator {
     /// Sets a model's quotas, cap and latency.
     pub fn limits(&self, model: &str, settings: ModelSettings) {
         self.controls.quotas.set(model, settings);
+    }
+
+    /// Sets the account whose models, profiles and quotas are listed.
+    pub fn has_account(&self, account: AccountSettings) {
+        self.controls.account.set(account).unwrap();
     }
 
     /// All received requests, in their order.

@@ -141,9 +141,9 @@ impl Checker<'_> {
             let message = "is needed where 'control_plane' is on and 'endpoint_url' is given";
             self.problem(at, message);
         }
-        let Upstream { region, use_fips, .. } = &raw.upstream;
+        let Upstream { region, use_fips, control_plane_endpoint_url, .. } = &raw.upstream;
         let public = || Endpoint::of_control_plane(region, *use_fips).ok();
-        raw.control_plane_endpoint_url.clone().or_else(public)
+        control_plane_endpoint_url.clone().or_else(public)
     }
 
     /// The clients' headers that upstreams get beside those that Bedrock knows.

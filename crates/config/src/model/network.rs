@@ -16,7 +16,7 @@ use crate::DEFAULT_REGION;
 use crate::credentials::Credentials;
 use crate::endpoint::Endpoint;
 use crate::secret::Secret;
-use crate::units::{Address, AnyDuration, NonZeroDuration, Size, TextForm as _};
+use crate::units::{Address, AnyDuration, NonZeroDuration, Optional, Size, TextForm as _};
 
 /// Listeners and the limits of client connections.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, SmartDefault)]
@@ -144,6 +144,15 @@ pub struct Upstream {
     /// Where calls of the control plane are sent; `None` if they are not relayed.
     #[serde(skip)]
     pub control_plane: Option<Endpoint>,
+    /// URL that calls of the control plane go to, those of `sluice check --account` among them.
+    /// Default: the region's public endpoint of the control plane. Needed where `control_plane` is on
+    /// and `endpoint_url` is given.
+    #[serde(with = "Optional::<Endpoint>")]
+    pub control_plane_endpoint_url: Option<Endpoint>,
+    /// URL that calls of Service Quotas go to, which only `sluice check --account` makes. Default: the
+    /// region's public endpoint of Service Quotas.
+    #[serde(with = "Optional::<Endpoint>")]
+    pub service_quotas_endpoint_url: Option<Endpoint>,
     /// The authorities that upstreams' certificates are checked against.
     #[serde(skip)]
     #[default(Trust { webpki: true, authorities: Vec::new() })]

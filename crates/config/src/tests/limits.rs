@@ -46,6 +46,45 @@ fn quotas_keep_the_order_of_the_file_and_targets_point_at_them() {
 }
 
 #[test]
+fn a_target_may_have_a_day_of_its_own_and_one_that_it_shares() {
+    let loaded = file(
+        "[quotas.sonnet]
+input_tpm = 1000
+tpd = 9000
+[quotas.account]
+tpd = 50000
+[targets.a]
+model = 'm'
+quota = 'sonnet'
+daily_quota = 'account'
+[targets.b]
+model = 'n'
+tpd = 700
+output_tpm = 20
+reserved_input_tpm = 100000
+reserved_output_tpm = 10000
+[targets.c]
+model = 'o'
+daily_quota = 'account'
+[[routes]]
+models = ['m']
+targets = ['a', 'b', 'c']
+",
+    );
+    let loaded = loaded.unwrap();
+    assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+    let [a, b, c] = loaded.config.targets.as_slice() else { panic!("three targets") };
+    assert_eq!((a.quota, a.daily_quota, a.tpd), (Some(0), Some(1), None));
+    assert_eq!((b.quota, b.daily_quota, b.tpd), (None, None, Some(700)));
+    assert_eq!((b.input_tpm, b.output_tpm), (None, Some(20)));
+    assert_eq!((b.reserved_input_tpm, b.reserved_output_tpm), (Some(100_000), Some(10_000)));
+    assert_eq!((c.quota, c.daily_quota), (None, Some(1)));
+    let [sonnet, account] = loaded.config.quotas.as_slice() else { panic!("two quotas") };
+    assert_eq!((sonnet.input_tpm, sonnet.tpm, sonnet.tpd), (Some(1000), None, Some(9000)));
+    assert_eq!((account.rpm, account.tpd), (None, Some(50_000)));
+}
+
+#[test]
 fn a_quota_that_no_target_names_is_warned_about() {
     let warnings = file(&format!("{SHARED}[quotas.spare]\nrpm = 1")).unwrap().warnings;
     assert_eq!(warnings, ["no target draws on quota 'spare'"]);
@@ -150,6 +189,27 @@ fn bad_quotas_and_limits_are_refused_where_they_stand() {
         (
             "[targets.a]\nmodel = 'm'\nquota = 'q'\nrpm = 5\n[quotas.q]\nrpm = 1",
             "targets.a.rpm: cannot stand beside quota",
+        ),
+        (
+            "[targets.a]\nmodel = 'm'\nquota = 'q'\ntpd = 5\n[quotas.q]\nrpm = 1",
+            "targets.a.tpd: cannot stand beside quota",
+        ),
+        (
+            "[targets.a]\nmodel = 'm'\ntpm = 5\noutput_tpm = 5",
+            "targets.a.tpm: counts input and output together, and 'input_tpm' and 'output_tpm' count them apart",
+        ),
+        ("[quotas.q]\ntpm = 5\ninput_tpm = 5", "quotas.q.tpm: counts input and output together"),
+        (
+            "[targets.a]\nmodel = 'm'\ndaily_quota = 'q'\n[quotas.q]\ntpd = 5\nrpm = 1",
+            "targets.a.daily_quota: counts tokens a day: name a quota with 'tpd' alone",
+        ),
+        (
+            "[targets.a]\nmodel = 'm'\ndaily_quota = 'acount'\n[quotas.account]\ntpd = 5",
+            "targets.a.daily_quota: no quota is named 'acount'; did you mean 'account'?",
+        ),
+        (
+            "[targets.a]\nmodel = 'm'\nquota = 'q'\ndaily_quota = 'q'\n[quotas.q]\ntpd = 5",
+            "targets.a.daily_quota: is the target's quota already",
         ),
         (
             "[targets.a]\nmodel = 'm'\nfeatures = ['tool']",

@@ -98,6 +98,17 @@ pub fn verify(
     bearer: Option<&SecretString>,
     now: i64,
 ) -> Result<Verified, Refusal> {
+    verify_for(SERVICE, request, keys, bearer, now)
+}
+
+/// As [`verify`], for the service with this name in signatures.
+pub(super) fn verify_for(
+    service: &str,
+    request: &Received<'_>,
+    keys: &HashMap<String, SecretString>,
+    bearer: Option<&SecretString>,
+    now: i64,
+) -> Result<Verified, Refusal> {
     let mut values = request.headers.get_all(http::header::AUTHORIZATION).iter();
     let value = values.next().ok_or(Refusal::Missing)?;
     if values.next().is_some() {
@@ -114,7 +125,7 @@ pub fn verify(
         return if accepted { Ok(Verified::Bearer) } else { Err(Refusal::UnknownBearer) };
     }
     let claim = Authorization::parse(value).map_err(|why| Refusal::Incomplete(why.to_string()))?;
-    verify_sigv4(request, &claim, keys, now)
+    verify_sigv4(service, request, &claim, keys, now)
 }
 
 /// The lower-case hexadecimal SHA-256 of `bytes`.
@@ -123,6 +134,7 @@ pub fn sha256_hex(bytes: &[u8]) -> String {
 }
 
 fn verify_sigv4(
+    service: &str,
     request: &Received<'_>,
     claim: &Authorization<'_>,
     keys: &HashMap<String, SecretString>,
@@ -141,7 +153,7 @@ fn verify_sigv4(
         ))
     })?;
     let secret = keys.get(claim.access_key_id).ok_or(Refusal::UnknownKey)?;
-    check_scope(claim, date)?;
+    check_scope(service, claim, date)?;
     check_signed_headers(claim, request)?;
     check_skew(date, signed_at, now)?;
     let payload_hash = payload_hash(request)?;
@@ -174,7 +186,7 @@ fn verify_sigv4(
     })
 }
 
-fn check_scope(claim: &Authorization<'_>, date: &str) -> Result<(), Refusal> {
+fn check_scope(service: &str, claim: &Authorization<'_>, date: &str) -> Result<(), Refusal> {
     let day = date.get(..8).unwrap_or_default();
     let scope = &claim.scope;
     if scope.date != day {
@@ -184,9 +196,9 @@ fn check_scope(claim: &Authorization<'_>, date: &str) -> Result<(), Refusal> {
             scope.date
         )));
     }
-    if scope.service != SERVICE {
+    if scope.service != service {
         return Err(Refusal::Invalid(format!(
-            "Credential should be scoped to correct service: '{SERVICE}'."
+            "Credential should be scoped to correct service: '{service}'."
         )));
     }
     if scope.terminator != TERMINATOR {
