@@ -14,7 +14,7 @@ const OPUS: &str = "anthropic.claude-opus-4-1-20250805-v1:0";
 const NEXT_OPUS: &str = "us.anthropic.claude-opus-4-5-20251101-v1:0";
 const RETIRED: &str = "anthropic.claude-3-haiku-20240307-v1:0";
 const APPLICATION: &str =
-    "arn:aws:bedrock:us-east-1:123556789012:application-inference-profile/abc";
+    "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc";
 
 struct Checked {
     code: i32,
@@ -93,7 +93,7 @@ fn account() -> AccountSettings {
         "models": {
             SONNET: { "profile_only": true },
             HAIKU: { "profile_only": true },
-            OPUS: { "legacy": true, "end_of_life_time": "2027-01-08T00:00:00Z" },
+            OPUS: { "profile_only": false, "legacy": true, "end_of_life_time": "2027-01-08T00:00:00Z" },
             RETIRED: { "absent": true },
             "amazon.nova-pro-v1:0": { "not_enabled": true },
             "amazon.nova-micro-v1:0": { "input_modalities": ["TEXT", "IMAGE"] },
@@ -119,8 +119,9 @@ fn config(simulator: &Simulator) -> String {
     let config = model(config, "legacy", OPUS);
     let config = model(config, "retired", RETIRED);
     let config = model(config, "locked", "amazon.nova-pro-v1:0");
-    let config =
-        model(config, "unknown", "amazon.nova-unheard-of-v1:0").set("targets.unknown.tpm", 4_000);
+    let config = model(config, "unknown", "amazon.nova-unheard-of-v1:0")
+        .set("targets.unknown.tpm", 4_000)
+        .set("targets.unknown.tpd", 1_000_000);
     let config = model(config, "elsewhere", &format!("eu.{SONNET}"));
     let config = model(config, "facts", "amazon.nova-micro-v1:0");
     let config = model(config, "profile", APPLICATION).set("targets.profile.tpm", 5_000);
@@ -138,7 +139,7 @@ async fn what_is_wrong_with_the_targets_is_found_and_the_printed_lines_mend_it()
     let document = checked.json();
     assert_eq!((checked.code, &document["ok"]), (1, &json!(false)), "{document}");
     let account = &document["accounts"][0];
-    assert_eq!((&account["account"], &account["quotas"]), (&json!("123556789012"), &json!(235)));
+    assert_eq!((&account["account"], &account["quotas"]), (&json!("123456789012"), &json!(235)));
     assert_eq!(account["skipped"], json!([]));
 
     for (path, kind, severity, words) in [
@@ -204,14 +205,25 @@ async fn a_person_reads_lines_with_positions_and_a_block_to_paste() {
     simulator.has_account(account());
     let checked = check(&config(&simulator), &[], &[]).await;
     assert_eq!(checked.code, 1);
-    let account = "\naccount: 123556789012 in us-east-1 (access key AKIDSIMULATOR): ok, ";
+    let account = "\naccount: 123456789012 in us-east-1 (access key AKIDSIMULATOR): ok, ";
     assert!(checked.stdout.contains(account), "{}", checked.stdout);
     let error = format!("targets.bare.model: in us-east-1 '{SONNET}' is called by an inference");
     let line = checked.stdout.lines().find(|line| line.contains(&error)).unwrap();
     assert!(line.starts_with("error: config.toml:"), "{line}");
     let (_, block) = checked.stdout.split_once("set these keys in the config:\n\n").unwrap();
+    let (block, file) = block.split_once("\n\nTo correct the catalogue, ").unwrap();
     let block: toml::Table = block.parse().unwrap();
     assert_eq!(block["targets"]["bare"]["model"].as_str(), Some(&*format!("us.{SONNET}")));
+    // The other block is a file that the catalogue takes, and then there is nothing to correct.
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("models.json");
+    std::fs::write(&path, file.split_once(":\n\n").unwrap().1).unwrap();
+    let corrected = format!("{}\n[catalogue]\nfile = '{}'\n", config(&simulator), path.display())
+        .replace("[catalogue]\nretired = \"keep\"\n", "");
+    let again = check(&corrected, &["--json"], &[]).await;
+    let document = again.json();
+    assert_eq!(again.findings("targets.facts.features"), [], "{document}");
+    assert!(document.get("corrections").is_none(), "{document}");
     let said = "sluice: 5 errors of the config by the account\n";
     assert_eq!(checked.stderr, said, "{}", checked.stdout);
 }

@@ -24,6 +24,7 @@ mod bad_bytes;
 mod bad_input;
 mod balance;
 mod bidirectional;
+mod bill;
 mod bills;
 mod bodies;
 mod budget_bounds;

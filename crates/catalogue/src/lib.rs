@@ -26,7 +26,7 @@ pub use feature::FEATURE_NAMES;
 pub use file::{FORMAT, FileError, MAX_FILE_BYTES, Mode};
 pub use layer::Layer;
 pub use lifecycle::{Lifecycle, NoSuccessor};
-pub use price::{LongContext, Prices, TierPrice, TokenPrice};
+pub use price::{Prices, TierPrice, TokenPrice};
 
 use serde::{Deserialize, Serialize};
 

@@ -72,10 +72,10 @@ pub use model::{
     Auth, Balance, BearerToken, Budget, BudgetStore, CatalogueSettings, ClientAuth,
     ClientCertificates, ClientConfig, ClientPolicy, Config, Fallback, Guardrail, Guardrails, Hedge,
     Issuer, IssuerKeys, JobQueue, Jobs, JobsBackend, KeyPair, Learning, Legacy, LegacyAction,
-    LegacyGroup, LegacyMock, LegacyPrompts, LimitKey, Limits, Log, LogFormat, Price, Priority,
-    Proxies, Queue, Quota, RedisKind, Reserve, Retired, Retry, Route, Server, SharedRedis,
-    SharedState, State, StateBackend, Strategy, Target, Tls, TlsVersion, TokenAlgorithm,
-    TokenIdentity, TraceProtocol, Traces, Trust, Unrouted, Upstream, UsageLog,
+    LegacyGroup, LegacyMock, LegacyPrompts, LimitKey, Limits, Log, LogFormat, Price, PriceRate,
+    PriceTier, Priority, Proxies, Queue, Quota, RedisKind, Reserve, Retired, Retry, Route, Server,
+    SharedRedis, SharedState, State, StateBackend, Strategy, Target, Tls, TlsVersion,
+    TokenAlgorithm, TokenIdentity, TraceProtocol, Traces, Trust, Unrouted, Upstream, UsageLog,
 };
 pub use reference::secret_named;
 pub use restart::needs_restart;
