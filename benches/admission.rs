@@ -18,8 +18,14 @@ const TARGETS: usize = 4;
 fn size() -> RequestSize {
     RequestSize { text_bytes: 4000, max_output: Some(1000), ..RequestSize::default() }
 }
-const USAGE: Usage =
-    Usage { input: 1000, output: 300, cache_read: 0, cache_write: 0, cache_write_1h: 0 };
+const USAGE: Usage = Usage {
+    input: 1000,
+    output: 300,
+    cache_read: 0,
+    cache_write: 0,
+    cache_write_1h: 0,
+    tier: None,
+};
 
 /// A route to targets with quotas that do not run out here.
 static ROUTE: LazyLock<Arc<Route>> = LazyLock::new(|| {

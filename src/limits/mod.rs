@@ -22,6 +22,6 @@ pub use client_limits::ClientLimits;
 pub use concurrency::ConcurrencyPermit;
 pub use exceeded::LimitExceeded;
 pub use policy::{Policy, PolicyDenial};
-pub use prices::{Prices, TokenPrices};
+pub use prices::{AssumedPrice, Cost, ModelPrices, Prices, ServiceLevel};
 pub use rate::{RateKey, RequestRate};
 pub use registry::{ClientRecord, ClientRegistry};

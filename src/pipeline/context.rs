@@ -20,10 +20,11 @@ use super::fallback_wait;
 use super::gateway::Gateway;
 use crate::auth::Peer;
 use crate::bedrock::error::plain_text;
-use crate::bedrock::{ErrorKind, Operation, Usage};
+use crate::bedrock::{ErrorKind, Operation, ServiceTier, Usage};
 use crate::config::Priority;
 use crate::limits::{
-    BudgetReservation, Caller, CallerKind, ClientBudget, ConcurrencyPermit, OverBudget, Policy, usd,
+    AssumedPrice, BudgetReservation, Caller, CallerKind, ClientBudget, ConcurrencyPermit,
+    OverBudget, Policy, usd,
 };
 use crate::quota::{InFlightGuard, Reservation};
 use crate::routing::Target;
@@ -91,8 +92,10 @@ pub(super) struct CallInfo {
     pub(super) body_bytes: u64,
     /// The pattern of the config that the requested model matches: its label in metrics.
     pub(super) pattern: Option<Arc<ModelLatency>>,
-    /// What the service tier costs on top, in per cent.
-    pub(super) surcharge: u64,
+    /// The service tier that the request asks for.
+    pub(super) tier: Option<ServiceTier>,
+    /// Whether it asks for the optimized latency.
+    pub(super) is_latency_optimized: bool,
 }
 
 /// When things happened. Written by `admit` (the queue), the attempts and the relay.
@@ -208,8 +211,7 @@ impl RequestContext {
     }
 
     fn terms(&self) -> PriceTerms<'_> {
-        let (operation, surcharge) = (self.call.operation, self.call.surcharge);
-        PriceTerms { prices: &self.gateway.prices, operation, surcharge }
+        PriceTerms::of(&self.gateway.prices, &self.call)
     }
 
     /// The gateway, and so the config, that the request sees from start to end.
@@ -325,9 +327,12 @@ impl RequestContext {
         let spent = used.map(|Used { target, usage, cost, .. }| RequestUsage {
             model: target.model_label_id(metrics),
             usage: *usage,
-            cost: *cost,
+            cost: cost.map(|cost| cost.nanos),
         });
         metrics.request_counters.count(&asked, spent.as_ref());
+        if let Some(used) = used.filter(|used| used.has_named_tier) {
+            self.count_tier(used);
+        }
         pattern.observe(metrics, self.call.operation, duration, self.timing.first_byte);
         if let Some(head) = self.timing.first_byte {
             let waited = self.timing.upstream + self.timing.queued;
@@ -345,6 +350,16 @@ impl RequestContext {
         if self.answer.has_waited_for_model {
             let result = fallback_wait::result(self.answer.choice);
             metrics.fallback_waits.with_label_values(&[result]).inc();
+        }
+    }
+
+    /// Counts the service tier of a request that names one, or whose answer does.
+    fn count_tier(&self, used: &Used) {
+        let metrics = &self.gateway.metrics;
+        let asked = self.call.tier.unwrap_or(ServiceTier::Standard).name();
+        metrics.service_tiers.with_label_values(&[asked, used.tier.name()]).inc();
+        if let Some(assumed) = used.cost.and_then(|cost| cost.assumed) {
+            metrics.assumed_prices.with_label_values(&[assumed.name()]).inc();
         }
     }
 
@@ -378,7 +393,7 @@ impl RequestContext {
         let usage = reported.or(self.consumption.relayed);
         let cost = target.zip(usage).and_then(|(target, usage)| cost(target, &usage, self.terms()));
         match (&mut self.guards.budget, cost) {
-            (Some(budget), Some(cost)) => budget.has_cost(cost),
+            (Some(budget), Some(cost)) => budget.has_cost(cost.nanos),
             _ => Ok(()),
         }
     }
@@ -393,11 +408,7 @@ impl RequestContext {
         target: &Arc<Target>,
         input: u64,
     ) -> Result<(), OverBudget> {
-        let terms = PriceTerms {
-            prices: &self.gateway.prices,
-            operation: self.call.operation,
-            surcharge: self.call.surcharge,
-        };
+        let terms = PriceTerms::of(&self.gateway.prices, &self.call);
         let Some(budget) = &mut self.guards.budget else { return Ok(()) };
         match self.consumption.add_lost_attempt(target, input, terms) {
             Some(cost) => budget.renew(cost),
@@ -409,7 +420,7 @@ impl RequestContext {
         if let Some(mut hold) = self.guards.budget.take()
             && let Some(cost) = used.and_then(|used| used.cost)
         {
-            hold.costs(cost);
+            hold.costs(cost.nanos);
         }
     }
 
@@ -419,6 +430,7 @@ impl RequestContext {
             return;
         }
         let usage = used.map(|used| used.usage).unwrap_or_default();
+        let cost = used.and_then(|used| used.cost);
         let target = self.answer.target.as_ref().or(used.map(|used| &used.target));
         log.write(&Record {
             time: self.timing.arrived,
@@ -438,7 +450,10 @@ impl RequestContext {
             cache_write_tokens: usage.cache_write,
             cache_write_1h_tokens: usage.cache_write_1h,
             is_estimated: used.is_some_and(|used| used.is_estimated),
-            cost_usd: used.and_then(|used| used.cost).map(usd),
+            service_tier: used.map(|used| used.tier.name()),
+            price_above: cost.and_then(|cost| cost.above),
+            price_assumed: cost.and_then(|cost| cost.assumed).map(AssumedPrice::name),
+            cost_usd: cost.map(|cost| usd(cost.nanos)),
             queued_ms: millis(self.timing.queued),
             first_byte_ms: self.timing.first_byte.map(millis),
             duration_ms: millis(duration),

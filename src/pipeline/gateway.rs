@@ -3,6 +3,7 @@
 //! A reload builds another [`Gateway`] and stores it in the [`SharedGateway`]. A request loads the
 //! gateway once and keeps it to its end, so that it sees one config.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -14,7 +15,7 @@ use crate::auth::{Authenticator, Issuers};
 use crate::bedrock::Date;
 use crate::config::{self, Config};
 use crate::fleet::Fleet;
-use crate::limits::{ClientLimits, ClientRegistry, Prices, TokenPrices};
+use crate::limits::{ClientLimits, ClientRegistry, ModelPrices, Prices};
 use crate::quota::{InFlightLimit, QueueLimits, ShutdownDeadline};
 use crate::routing::{Router, RouterError, Target};
 use crate::telemetry::access_log::AccessLog;
@@ -188,7 +189,7 @@ fn warn_about_unpriced_targets(config: &Config, router: &Router, prices: &Prices
 }
 
 /// What the tokens of `target` cost, if its model has a price.
-pub(super) fn rates(prices: &Prices, target: &Target) -> Option<TokenPrices> {
+pub(super) fn rates<'a>(prices: &'a Prices, target: &Target) -> Option<Cow<'a, ModelPrices>> {
     prices.of(&target.model, target.base_model(), target.model_info.as_deref())
 }
 

@@ -28,7 +28,7 @@ use super::headers::{strip_for_client, value};
 use super::shortage::DEFAULT_RETRY_AFTER;
 use super::usage_tap::UsageTap;
 use crate::bedrock::error::set_retry_after;
-use crate::bedrock::{ErrorKind, Operation, Usage, WireError, event_stream};
+use crate::bedrock::{ErrorKind, Operation, ServiceTier, Usage, WireError, event_stream};
 use crate::catalogue::Mode;
 use crate::limits::{OverBudget, usd};
 use crate::routing::cooldown::State;
@@ -114,6 +114,7 @@ pub(super) fn success<B>(
         let is_chat = known.and_then(|facts| facts.mode).is_none_or(|mode| mode == Mode::Chat);
         UsageTap::unary(Usage::from_headers(&head), is_chat || is_close_delimited)
     };
+    context.consumption.served_tier = ServiceTier::in_headers(&head);
     strip_for_client(&mut head);
     add_own_headers(&mut head, &context);
     let check_completeness = is_close_delimited && (operation.is_stream() || is_json(&head));

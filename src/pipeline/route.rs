@@ -18,7 +18,7 @@ use super::step::Step;
 use crate::bedrock::body::{self, Peek};
 use crate::bedrock::extent::{self, Extent};
 use crate::bedrock::path::Resource;
-use crate::bedrock::{Features, ModelId, Operation};
+use crate::bedrock::{Features, ModelId, Operation, ServiceTier};
 use crate::limits::{PolicyDenial, Prices};
 use crate::routing::{self, Bound, RequestSize, Target, balance};
 use crate::telemetry::ModelLatency;
@@ -122,7 +122,8 @@ fn route(
     let mut extent = peek.extent;
     extent.writes_cache |= peek.features.contains(Features::PROMPT_CACHING);
     extent_of_headers(headers, &mut extent);
-    context.call.surcharge = extent.surcharge;
+    context.call.tier = extent.tier;
+    context.call.is_latency_optimized = extent.is_latency_optimized;
     let size = RequestSize {
         body_bytes: body.len(),
         thinking: peek.thinking_budget,
@@ -192,7 +193,6 @@ fn reserve_budget(
     Ok(())
 }
 
-static TIER: HeaderName = HeaderName::from_static("x-amzn-bedrock-service-tier");
 static LATENCY: HeaderName = HeaderName::from_static("x-amzn-bedrock-performanceconfig-latency");
 static BETA: HeaderName = HeaderName::from_static("anthropic-beta");
 
@@ -202,12 +202,9 @@ fn extent_of_headers(headers: &HeaderMap, extent: &mut Extent) {
         let all = headers.get_all(name).into_iter();
         all.map(|value| String::from_utf8_lossy(value.as_bytes()))
     };
-    for tier in texts(&TIER) {
-        extent.surcharge = extent.surcharge.max(extent::surcharge_of_tier(&tier));
-        extent.is_reserved_tier |= extent::is_reserved_tier(&tier);
+    if let Some(tier) = ServiceTier::in_headers(headers) {
+        extent.ask_tier(tier);
     }
-    for latency in texts(&LATENCY) {
-        extent.surcharge = extent.surcharge.max(extent::surcharge_of_latency(&latency));
-    }
+    extent.is_latency_optimized |= texts(&LATENCY).any(|latency| extent::is_dear_latency(&latency));
     extent.has_long_window |= texts(&BETA).any(|flags| extent::is_long_window(&flags));
 }

@@ -4,8 +4,8 @@
 //! window. Where neither bounds it, the bound is `None`.
 
 use super::demand::RequestSize;
-use crate::bedrock::{Family, ModelId};
-use crate::catalogue::{LongContext, Mode, ModelFacts};
+use crate::bedrock::{Family, ModelId, ServiceTier};
+use crate::catalogue::{Mode, ModelFacts};
 
 /// Tokens that a model's service adds to a request: the template of the conversation, and the instructions for
 /// tools and formats.
@@ -41,10 +41,10 @@ pub struct Bound {
     pub output: Option<u64>,
     /// Whether some of the input may be billed as a cache write for an hour.
     pub writes_cache: bool,
-    /// The surcharge of its service tier, in per cent.
-    pub surcharge: u64,
-    /// The price of a long context, if it may have one.
-    pub long_context: Option<LongContext>,
+    /// The service tier that it asks for.
+    pub tier: Option<ServiceTier>,
+    /// Whether it asks for the optimized latency.
+    pub is_latency_optimized: bool,
 }
 
 impl Bound {
@@ -55,8 +55,8 @@ impl Bound {
             content: Some(STREAMED_AHEAD),
             output: Some(STREAMED_AHEAD),
             writes_cache: false,
-            surcharge: 0,
-            long_context: None,
+            tier: None,
+            is_latency_optimized: false,
         }
     }
 
@@ -123,14 +123,13 @@ pub(super) fn bound(size: &RequestSize, model: &Model<'_>) -> Bound {
     } else {
         input.map(|it| it.min(text.saturating_sub(SERVICE_OVERHEAD_TOKENS)))
     };
-    let long_context = model.known.and_then(ModelFacts::long_context);
     Bound {
         input,
         content,
         output,
         writes_cache: extent.writes_cache || has_unknown_size,
-        surcharge: extent.surcharge,
-        long_context: long_context.filter(|long| input.is_none_or(|input| input > long.above)),
+        tier: extent.tier,
+        is_latency_optimized: extent.is_latency_optimized,
     }
 }
 
@@ -255,7 +254,6 @@ mod tests {
             "messages": [{ "content": [{ "type": "document" }] }] });
         let long = invoke("anthropic.claude-sonnet-4-20250514-v1:0", &long);
         assert_eq!(long.input, Some(LONG_WINDOW));
-        assert_eq!(long.long_context.unwrap().input_percent, 200);
     }
 
     fn block() -> impl Strategy<Value = Value> {

@@ -26,7 +26,7 @@ use super::endpoint::TargetEndpoint;
 use super::further_quotas::FurtherQuotas;
 use super::latency::Latency;
 use crate::bedrock::path::model_path;
-use crate::bedrock::{ModelId, Operation, Usage};
+use crate::bedrock::{ModelId, Operation, ServiceTier, Usage};
 use crate::catalogue::ModelFacts;
 use crate::config;
 use crate::fleet::{Fleet, FleetListener};
@@ -288,7 +288,7 @@ impl Target {
                 config::Reserve::Estimate => None,
                 config::Reserve::Maximum => Some(self.bound(size, requested).tokens()),
             },
-            is_reserved_tier: size.extent.is_reserved_tier,
+            is_reserved_tier: size.extent.tier == Some(ServiceTier::Reserved),
         }
     }
 

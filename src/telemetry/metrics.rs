@@ -62,6 +62,8 @@ pub struct Metrics {
     pub daily_quota_available: GaugeVec,
     pub client_limited: IntCounterVec,
     pub client_denied: IntCounterVec,
+    pub service_tiers: IntCounterVec,
+    pub assumed_prices: IntCounterVec,
     pub client_budget_used: GaugeVec,
     pub client_key_expiry: IntGaugeVec,
     /// When AWS retires the models of targets.
@@ -339,6 +341,16 @@ impl Metrics {
                 "sluice_cost_usd_total",
                 "Cost of answers at list prices, by answering model and client.",
                 &["model", "client"],
+            ),
+            service_tiers: counters(
+                "sluice_service_tiers_total",
+                "Requests that name a service tier, or whose answer does, by what was asked and served.",
+                &["requested", "served"],
+            ),
+            assumed_prices: counters(
+                "sluice_assumed_prices_total",
+                "Requests whose service tier has no stated price, by reason.",
+                &["reason"],
             ),
             panics: register(
                 &registry,

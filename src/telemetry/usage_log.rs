@@ -59,6 +59,12 @@ pub struct Record<'a> {
     /// `estimated`: whether the tokens are estimated from what was streamed, because the answer ended
     /// before it reported them.
     pub is_estimated: bool,
+    /// The service tier that served it: as the answer says, else as the request asked.
+    pub service_tier: Option<&'a str>,
+    /// The length of the prompt, in tokens, above which the prices of its cost count.
+    pub price_above: Option<u64>,
+    /// Why the price is not one that is stated for the tier.
+    pub price_assumed: Option<&'a str>,
     /// The cost in USD; `None` if there is no price.
     pub cost_usd: Option<f64>,
     /// Time in the queue.
@@ -129,6 +135,9 @@ fn json(record: &Record<'_>) -> Vec<u8> {
         .number("cache_write_tokens", record.cache_write_tokens)
         .number("cache_write_1h_tokens", record.cache_write_1h_tokens)
         .flag("estimated", record.is_estimated)
+        .text_or_null("service_tier", record.service_tier)
+        .number_or_null("price_above", record.price_above)
+        .text_or_null("price_assumed", record.price_assumed)
         .real_or_null("cost_usd", record.cost_usd)
         .number("queued_ms", record.queued_ms)
         .number_or_null("first_byte_ms", record.first_byte_ms)

@@ -1,7 +1,7 @@
 //! `sluice check --account`: what it finds out about an account, and what it prints to mend the config.
 
 use serde_json::{Value, json};
-use sluice::simulator::AccountSettings;
+use sluice::simulator::{AccountSettings, Fault, FaultRule};
 
 use crate::support::clients::script;
 use crate::support::gateway::{run_sluice, run_sluice_with};
@@ -14,7 +14,7 @@ const OPUS: &str = "anthropic.claude-opus-4-1-20250805-v1:0";
 const NEXT_OPUS: &str = "us.anthropic.claude-opus-4-5-20251101-v1:0";
 const RETIRED: &str = "anthropic.claude-3-haiku-20240307-v1:0";
 const APPLICATION: &str =
-    "arn:aws:bedrock:us-east-1:123556789012:application-inference-profile/abc";
+    "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc";
 
 struct Checked {
     code: i32,
@@ -93,7 +93,7 @@ fn account() -> AccountSettings {
         "models": {
             SONNET: { "profile_only": true },
             HAIKU: { "profile_only": true },
-            OPUS: { "legacy": true, "end_of_life_time": "2027-01-08T00:00:00Z" },
+            OPUS: { "profile_only": false, "legacy": true, "end_of_life_time": "2027-01-08T00:00:00Z" },
             RETIRED: { "absent": true },
             "amazon.nova-pro-v1:0": { "not_enabled": true },
             "amazon.nova-micro-v1:0": { "input_modalities": ["TEXT", "IMAGE"] },
@@ -119,8 +119,9 @@ fn config(simulator: &Simulator) -> String {
     let config = model(config, "legacy", OPUS);
     let config = model(config, "retired", RETIRED);
     let config = model(config, "locked", "amazon.nova-pro-v1:0");
-    let config =
-        model(config, "unknown", "amazon.nova-unheard-of-v1:0").set("targets.unknown.tpm", 4_000);
+    let config = model(config, "unknown", "amazon.nova-unheard-of-v1:0")
+        .set("targets.unknown.tpm", 4_000)
+        .set("targets.unknown.tpd", 1_000_000);
     let config = model(config, "elsewhere", &format!("eu.{SONNET}"));
     let config = model(config, "facts", "amazon.nova-micro-v1:0");
     let config = model(config, "profile", APPLICATION).set("targets.profile.tpm", 5_000);
@@ -138,7 +139,7 @@ async fn what_is_wrong_with_the_targets_is_found_and_the_printed_lines_mend_it()
     let document = checked.json();
     assert_eq!((checked.code, &document["ok"]), (1, &json!(false)), "{document}");
     let account = &document["accounts"][0];
-    assert_eq!((&account["account"], &account["quotas"]), (&json!("123556789012"), &json!(235)));
+    assert_eq!((&account["account"], &account["quotas"]), (&json!("123456789012"), &json!(235)));
     assert_eq!(account["skipped"], json!([]));
 
     for (path, kind, severity, words) in [
@@ -204,15 +205,26 @@ async fn a_person_reads_lines_with_positions_and_a_block_to_paste() {
     simulator.has_account(account());
     let checked = check(&config(&simulator), &[], &[]).await;
     assert_eq!(checked.code, 1);
-    let account = "\naccount: 123556789012 in us-east-1 (access key AKIDSIMULATOR): ok, ";
+    let account = "\naccount: 123456789012 in us-east-1 (access key AKIDSIMULATOR): ok, ";
     assert!(checked.stdout.contains(account), "{}", checked.stdout);
     let error = format!("targets.bare.model: in us-east-1 '{SONNET}' is called by an inference");
     let line = checked.stdout.lines().find(|line| line.contains(&error)).unwrap();
     assert!(line.starts_with("error: config.toml:"), "{line}");
     let (_, block) = checked.stdout.split_once("set these keys in the config:\n\n").unwrap();
+    let (block, file) = block.split_once("\n\nTo correct the catalogue, ").unwrap();
     let block: toml::Table = block.parse().unwrap();
     assert_eq!(block["targets"]["bare"]["model"].as_str(), Some(&*format!("us.{SONNET}")));
-    let said = "sluice: 5 errors of the config by the account\n";
+    // The other block is a file that the catalogue takes, and then there is nothing to correct.
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("models.json");
+    std::fs::write(&path, file.split_once(":\n\n").unwrap().1).unwrap();
+    let corrected = format!("{}\n[catalogue]\nfile = '{}'\n", config(&simulator), path.display())
+        .replace("[catalogue]\nretired = \"keep\"\n", "");
+    let again = check(&corrected, &["--json"], &[]).await;
+    let document = again.json();
+    assert_eq!(again.findings("targets.facts.features"), [], "{document}");
+    assert!(document.get("corrections").is_none(), "{document}");
+    let said = "sluice: 5 errors found in the config\n";
     assert_eq!(checked.stderr, said, "{}", checked.stdout);
 }
 
@@ -335,6 +347,50 @@ async fn answers_that_are_no_answers_of_aws_fail_the_check_and_nothing_else() {
         assert_eq!(document["accounts"][0]["models"], json!(null), "{answer}: {document}");
         assert_eq!(document["accounts"][0]["quotas"], json!(0), "{answer}: {document}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_throttled_call_is_repeated_and_a_failing_one_fails_its_part() {
+    let simulator = Simulator::start().await;
+    simulator.has_account(account());
+    let config = Config::models(&simulator, 1).to_toml();
+    for operation in ["ListFoundationModels", "GetFoundationModelAvailability", "ListServiceQuotas"]
+    {
+        simulator.add(FaultRule { operation: Some(operation.to_owned()), ..throttle(2) });
+    }
+    let checked = check(&config, &["--json"], &[]).await;
+    let account = &checked.json()["accounts"][0];
+    assert_eq!((&account["skipped"], &account["quotas"]), (&json!([]), &json!(235)), "{account}");
+
+    let operation = Some("ListAWSDefaultServiceQuotas".to_owned());
+    simulator.add(FaultRule { operation, ..throttle(100) });
+    let checked = check(&config, &["--json"], &[]).await;
+    let skipped = checked.json()["accounts"][0]["skipped"].clone();
+    assert_eq!((checked.code, skipped.as_array().unwrap().len()), (1, 1), "{skipped}");
+    let reason = skipped[0]["reason"].as_str().unwrap();
+    let wanted = "ListAWSDefaultServiceQuotas failed: ThrottlingException: ";
+    assert!(reason.starts_with(wanted), "{reason}");
+}
+
+fn throttle(times: u64) -> FaultRule {
+    FaultRule::next(times, Fault::Throttle)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_without_an_end_is_given_up() {
+    let simulator = Simulator::start().await;
+    let endless = Scripted::start(|_, _| {
+        let page = json!({ "Quotas": [], "NextToken": "again" });
+        say(200, "content-type: application/x-amz-json-1.1\r\n", &page.to_string())
+    })
+    .await;
+    let config = Config::models(&simulator, 1)
+        .set("upstream.service_quotas_endpoint_url", endless.url())
+        .to_toml();
+    let checked = check(&config, &[], &[]).await;
+    assert_eq!(checked.code, 1);
+    assert!(checked.stdout.contains("the list has more than 100 pages"), "{}", checked.stdout);
+    assert_eq!(endless.asked(&["/"]), 100, "the other list is not asked for");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -16,6 +16,7 @@ use super::features::Features;
 use super::json::{JsonError, Scanner, Type};
 use super::model_id::Family;
 use super::operation::Operation;
+use super::service_tier::ServiceTier;
 
 /// What [`peek`] found in a body.
 #[derive(Clone, Debug, Default)]
@@ -149,31 +150,25 @@ impl Peek {
     fn only_answers(&mut self, scanner: &mut Scanner<'_>) -> Result<(), JsonError> {
         scanner.object(|key, scanner| match key {
             key if extent::is_number_of_answers(key) => self.answers(scanner),
-            "service_tier" => self.service_tier(scanner),
+            "service_tier" => self.tier(scanner),
             _ => Ok(()),
         })
     }
 
-    /// Reads the name of a service tier or a latency.
-    fn service_tier(&mut self, scanner: &mut Scanner<'_>) -> Result<(), JsonError> {
+    fn tier(&mut self, scanner: &mut Scanner<'_>) -> Result<(), JsonError> {
         if scanner.peek()? == Type::String
-            && let Ok(tier) = scanner.string()
+            && let Ok(name) = scanner.string()
         {
-            let surcharge = extent::surcharge_of_tier(&tier);
-            self.extent.surcharge = self.extent.surcharge.max(surcharge);
-            self.extent.is_reserved_tier |= extent::is_reserved_tier(&tier);
+            self.extent.ask_tier(ServiceTier::of(&name));
         }
         Ok(())
     }
 
-    fn surcharge(
-        &mut self,
-        scanner: &mut Scanner<'_>,
-        of: fn(&str) -> u64,
-    ) -> Result<(), JsonError> {
-        if scanner.peek()? == Type::String {
-            let surcharge = scanner.string().map_or(0, |name| of(&name));
-            self.extent.surcharge = self.extent.surcharge.max(surcharge);
+    fn latency(&mut self, scanner: &mut Scanner<'_>) -> Result<(), JsonError> {
+        if scanner.peek()? == Type::String
+            && let Ok(name) = scanner.string()
+        {
+            self.extent.is_latency_optimized |= extent::is_dear_latency(&name);
         }
         Ok(())
     }
@@ -200,7 +195,7 @@ impl Peek {
             key if caps.contains(&key) => self.cap(scanner),
             key if extent::is_number_of_answers(key) => self.answers(scanner),
             "messages" => self.chat(scanner),
-            "service_tier" => self.service_tier(scanner),
+            "service_tier" => self.tier(scanner),
             "thinking" | "reasoning" | "reasoning_effort" => self.reasoning(key, scanner),
             key => self.other(key, scanner),
         })
@@ -431,7 +426,7 @@ impl Peek {
             }),
             "messages" => self.messages(scanner, Self::anthropic_blocks),
             "anthropic_beta" => self.betas(scanner),
-            "service_tier" => self.service_tier(scanner),
+            "service_tier" => self.tier(scanner),
             "cache_control" => self.cache_write(scanner),
             "output_config" | "output_format" => self.output(key, scanner),
             key => self.other(key, scanner),
@@ -572,11 +567,11 @@ impl Peek {
             // Nova's own body has it here.
             "reasoningConfig" => self.reasoning(key, scanner),
             "serviceTier" => scanner.object(|key, scanner| match key {
-                "type" => self.service_tier(scanner),
+                "type" => self.tier(scanner),
                 _ => Ok(()),
             }),
             "performanceConfig" => scanner.object(|key, scanner| match key {
-                "latency" => self.surcharge(scanner, extent::surcharge_of_latency),
+                "latency" => self.latency(scanner),
                 _ => Ok(()),
             }),
             key => self.other(key, scanner),

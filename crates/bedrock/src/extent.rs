@@ -4,6 +4,8 @@
 //! Unknown content counts as content of any size. A request with a field that a model supports in the future
 //! therefore looks too large, and never too small.
 
+use super::service_tier::ServiceTier;
+
 /// The parts that [`peek`](super::body::peek) found in a body.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Extent {
@@ -22,10 +24,10 @@ pub struct Extent {
     pub has_long_window: bool,
     /// Whether the request writes to a prompt cache.
     pub writes_cache: bool,
-    /// The surcharge of the requested service tier or latency, in per cent.
-    pub surcharge: u64,
-    /// Whether the request asks for the service tier `reserved`.
-    pub is_reserved_tier: bool,
+    /// The service tier that the request asks for.
+    pub tier: Option<ServiceTier>,
+    /// Whether it asks for a latency that costs more.
+    pub is_latency_optimized: bool,
 }
 
 impl Extent {
@@ -33,24 +35,16 @@ impl Extent {
     pub fn unread() -> Extent {
         Extent { is_open: true, ..Extent::default() }
     }
-}
 
-/// The surcharge of a service tier over the standard one, in per cent.
-pub fn surcharge_of_tier(name: &str) -> u64 {
-    match name {
-        "default" | "flex" | "reserved" | "auto" | "standard" | "standard_only" => 0,
-        _ => 75,
+    /// Adds a service tier that the request names. Of several, the dearest counts.
+    pub fn ask_tier(&mut self, tier: ServiceTier) {
+        self.tier = Some(self.tier.map_or(tier, |other| other.dearer(tier)));
     }
 }
 
-/// Whether a service tier is the one with capacity that is reserved.
-pub fn is_reserved_tier(name: &str) -> bool {
-    name == "reserved"
-}
-
-/// The surcharge of a latency over the standard one, in per cent.
-pub fn surcharge_of_latency(name: &str) -> u64 {
-    if name == "standard" { 0 } else { 25 }
+/// Whether a latency costs more than the standard one.
+pub fn is_dear_latency(name: &str) -> bool {
+    name != "standard"
 }
 
 /// Whether a beta flag asks for a longer context window.

@@ -20,6 +20,7 @@ pub mod model_id;
 pub mod operation;
 pub mod path;
 pub mod region;
+mod service_tier;
 pub mod sigv4;
 pub mod stop;
 pub mod usage;
@@ -31,6 +32,7 @@ pub use extras::{Extras, is_about_caller};
 pub use features::Features;
 pub use model_id::{Family, ModelId};
 pub use operation::Operation;
+pub use service_tier::{SERVICE_TIER_HEADER, ServiceTier};
 pub use usage::Usage;
 pub use usage_reader::UsageReader;
 

@@ -10,6 +10,7 @@ use http::HeaderMap;
 
 use super::event_stream::{Frame, Kind};
 use super::json::{JsonError, Scanner, Type};
+use super::service_tier::ServiceTier;
 
 /// Tokens of one answer. No token is counted twice: what was read from a cache or written to one is
 /// no part of the fresh input, however the answer reports it.
@@ -25,6 +26,8 @@ pub struct Usage {
     pub cache_write: u64,
     /// Of what was written to a prompt cache: for an hour, which costs more.
     pub cache_write_1h: u64,
+    /// The service tier that served the request, if the answer says it.
+    pub tier: Option<ServiceTier>,
 }
 
 /// Prefix of the headers with token counts of the Invoke operations.
@@ -49,7 +52,13 @@ impl Usage {
                 has_input |= what == INPUT;
             }
         }
+        usage.tier = ServiceTier::in_headers(headers);
         has_input.then_some(usage)
+    }
+
+    /// All input, fresh or cached: its length decides which prices count.
+    pub fn whole_input(&self) -> u64 {
+        self.input.saturating_add(self.cache_read).saturating_add(self.cache_write)
     }
 
     /// Reads a JSON answer of Converse, CountTokens or any model family.
@@ -63,12 +72,17 @@ impl Usage {
     /// has less: headers and metrics have neither the lifetime of a cache write nor, for some
     /// families, that there is a cache.
     pub fn refined_by(self, other: Usage) -> Usage {
+        let own = Usage { tier: self.tier.or(other.tier), ..self };
+        own.with_cache_counts(other)
+    }
+
+    fn with_cache_counts(self, other: Usage) -> Usage {
         let other_cached = other.cache_read.saturating_add(other.cache_write);
         let is_silent = self.cache_read == 0 && self.cache_write == 0 && other_cached > 0;
         // Fresh input alone, or all of it.
         let is_same = [other.input, other.input.saturating_add(other_cached)].contains(&self.input);
         if is_silent && is_same {
-            return Usage { output: self.output, ..other };
+            return Usage { output: self.output, tier: self.tier, ..other };
         }
         if self.cache_write_1h == 0 && self.cache_write == other.cache_write {
             return Usage { cache_write_1h: other.cache_write_1h, ..self };
@@ -138,6 +152,7 @@ struct Counts {
     metrics: ReportedCounts,
     /// Counts beside the answer's text.
     beside: ReportedCounts,
+    tier: Option<ServiceTier>,
 }
 
 impl Counts {
@@ -164,8 +179,21 @@ impl Counts {
                 "usageEvent" => scanner.object(|key, scanner| self.usage.count(key, scanner)),
                 _ => Ok(()),
             }),
+            // Converse's, and OpenAI's.
+            "serviceTier" => scanner.object(|key, scanner| match key {
+                "type" => self.read_tier(scanner),
+                _ => Ok(()),
+            }),
+            "service_tier" => self.read_tier(scanner),
             key => self.beside.count(key, scanner),
         })
+    }
+
+    fn read_tier(&mut self, scanner: &mut Scanner<'_>) -> Result<(), JsonError> {
+        if scanner.peek()? == Type::String {
+            self.tier = scanner.string().ok().map(|name| ServiceTier::of(&name));
+        }
+        Ok(())
     }
 
     /// The most complete part, completed by the others.
@@ -175,7 +203,7 @@ impl Counts {
         let first = told.next()?;
         let usage = told.fold(first, Usage::refined_by);
         let output = parts.iter().find_map(|part| part.output());
-        Some(Usage { output: output.unwrap_or(0), ..usage })
+        Some(Usage { output: output.unwrap_or(0), tier: self.tier, ..usage })
     }
 }
 
@@ -220,6 +248,7 @@ impl ReportedCounts {
             cache_read,
             cache_write,
             cache_write_1h: self.written_1h.min(cache_write),
+            tier: None,
         })
     }
 
@@ -357,7 +386,29 @@ mod tests {
     use super::*;
 
     fn usage(input: u64, output: u64, cache_read: u64, cache_write: u64) -> Usage {
-        Usage { input, output, cache_read, cache_write, cache_write_1h: 0 }
+        Usage { input, output, cache_read, cache_write, ..Usage::default() }
+    }
+
+    #[test]
+    fn the_tier_that_served_is_read_wherever_it_stands() {
+        let counts = r#""usage":{"inputTokens":3,"outputTokens":4}"#;
+        let tier = |body: String| Usage::from_body(body.as_bytes()).unwrap().tier;
+        assert_eq!(tier(format!("{{{counts}}}")), None);
+        let of_converse = format!(r#"{{{counts},"serviceTier":{{"type":"flex"}}}}"#);
+        assert_eq!(tier(of_converse.clone()), Some(ServiceTier::Flex));
+        assert_eq!(
+            tier(format!(r#"{{"service_tier":"priority",{counts}}}"#)),
+            Some(ServiceTier::Priority)
+        );
+        assert_eq!(tier(format!(r#"{{"service_tier":null,{counts}}}"#)), None);
+        let metadata = event_stream::event("metadata", of_converse);
+        let usage = Usage::from_frame(&Frame::read(&metadata).unwrap().unwrap()).unwrap();
+        assert_eq!(usage.tier, Some(ServiceTier::Flex));
+        let mut headers = HeaderMap::new();
+        headers.insert("x-amzn-bedrock-input-token-count", HeaderValue::from_static("3"));
+        headers.insert("x-amzn-bedrock-service-tier", HeaderValue::from_static("default"));
+        let of_headers = Usage::from_headers(&headers).unwrap();
+        assert_eq!(of_headers.refined_by(usage).tier, Some(ServiceTier::Standard));
     }
 
     #[test]

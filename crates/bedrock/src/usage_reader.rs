@@ -1,4 +1,4 @@
-//! Reads the token counts of a JSON answer while its bytes pass, however long it is.
+//! Reads the token counts and the service tier of a JSON answer while its bytes pass, however long it is.
 //!
 //! Of the answer's own members the reader keeps those that can tell of tokens, which are small, and
 //! forgets the rest as it comes. What it kept is JSON itself and is read by [`Usage::from_body`] at
@@ -17,7 +17,11 @@ const MAX_MEMBER: usize = 32 * 1024;
 const MAX_KEPT: usize = 64 * 1024;
 
 /// Members whose counts stand within objects or lists.
-const NESTED: [&[u8]; 4] = [b"usage", b"amazon-bedrock-invocationMetrics", b"results", b"event"];
+const NESTED: [&[u8]; 5] =
+    [b"usage", b"amazon-bedrock-invocationMetrics", b"results", b"event", b"serviceTier"];
+
+/// A member whose text is kept.
+const TEXT: &[u8] = b"service_tier";
 
 /// Reads one answer.
 #[derive(Debug, Default)]
@@ -164,6 +168,7 @@ impl UsageReader {
         let is_kept = match first {
             b'0'..=b'9' | b'-' => self.key.len() <= MAX_KEY,
             b'{' | b'[' => NESTED.contains(&self.key.as_slice()),
+            b'"' => self.key == TEXT,
             _ => false,
         };
         if is_kept {
@@ -270,6 +275,8 @@ mod tests {
             "[a-z\"\\\\]{0,4}",
             Just("usage".to_owned()),
             Just("results".to_owned()),
+            Just("serviceTier".to_owned()),
+            Just("service_tier".to_owned()),
             Just("event".to_owned()),
             Just("inputTokens".to_owned()),
             Just("output_tokens".to_owned()),
@@ -280,6 +287,8 @@ mod tests {
             any::<f64>().prop_map(Value::from),
             "[a-z\"\\\\{}\\[\\]]{0,8}".prop_map(Value::from),
             Just(Value::Null),
+            Just(Value::from("flex")),
+            Just(json!({"type": "priority"})),
             any::<(u32, u32)>().prop_map(|(i, o)| json!({"inputTokens": i, "outputTokens": o})),
             any::<u32>().prop_map(|n| json!([{"tokenCount": n}, {"x": "}]"}, 3])),
             any::<u32>().prop_map(|n| json!({"usageEvent": {"totalInputTokens": n}})),

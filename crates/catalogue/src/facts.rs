@@ -9,7 +9,7 @@ use super::Endpoint;
 use super::feature;
 use super::file::{Mode, RawTokenCounter, Row};
 use super::lifecycle::Lifecycle;
-use super::price::{LongContext, Prices};
+use super::price::Prices;
 
 /// A way to call a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -111,11 +111,6 @@ impl ModelFacts {
     /// Whether it has a feature, by [`super::FEATURE_NAMES`]; `None` if that is not known.
     pub fn has(&self, feature: &str) -> Option<bool> {
         self.all_features.get(feature).copied()
-    }
-
-    /// What long prompts cost in the standard tier.
-    pub fn long_context(&self) -> Option<LongContext> {
-        self.prices.standard.as_ref()?.long_context()
     }
 }
 

@@ -46,38 +46,6 @@ pub struct Prices {
     pub batch: Option<TierPrice>,
 }
 
-/// What input beyond a number of tokens does to the price of a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LongContext {
-    /// Input tokens above which it costs more.
-    pub above: u64,
-    /// The price of input then, in per cent of the list price.
-    pub input_percent: u64,
-    /// The price of output.
-    pub output_percent: u64,
-}
-
-impl TierPrice {
-    /// What the dearest band of long prompts costs, compared with short ones; `None` if all prompts cost
-    /// the same.
-    pub fn long_context(&self) -> Option<LongContext> {
-        let percent = |long: Option<f64>, short: Option<f64>| match (long, short) {
-            (Some(long), Some(short)) if short > 0.0 => (long / short * 100.0).ceil() as u64,
-            _ => 100,
-        };
-        let (above, _) = self.above.first()?;
-        let most = |of: fn(&TokenPrice) -> Option<f64>| {
-            let bands = self.above.iter().map(|(_, long)| percent(of(long), of(&self.base)));
-            bands.fold(100, u64::max)
-        };
-        Some(LongContext {
-            above: *above,
-            input_percent: most(|it| it.input),
-            output_percent: most(|it| it.output),
-        })
-    }
-}
-
 /// Prices as they are written.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]

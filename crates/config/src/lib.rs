@@ -25,6 +25,7 @@ mod files;
 mod fingerprint;
 mod forms;
 mod glob;
+mod known_models;
 mod legacy;
 mod lifecycle;
 mod limit_key;
@@ -60,9 +61,10 @@ pub use effective::Effective;
 pub use endpoint::{Endpoint, EndpointError};
 pub use environment::Env;
 pub use error::{ConfigError, Location, Problem};
-pub use files::check_regular;
+pub use files::{check_regular, read_text as read_bounded};
 pub use fingerprint::{Files, Fingerprint, fingerprint_of};
 pub use glob::{Glob, GlobError};
+pub use known_models::{FactSource, KnownFact, KnownModel, ModelFilter};
 pub use lifecycle::{ModelLife, replacement};
 pub use listening::{AdminListener, AdminTls, Listening};
 pub use log_filter::log_filter;
@@ -70,10 +72,10 @@ pub use model::{
     Auth, Balance, BearerToken, Budget, BudgetStore, CatalogueSettings, ClientAuth,
     ClientCertificates, ClientConfig, ClientPolicy, Config, Fallback, Guardrail, Guardrails, Hedge,
     Issuer, IssuerKeys, JobQueue, Jobs, JobsBackend, KeyPair, Learning, Legacy, LegacyAction,
-    LegacyGroup, LegacyMock, LegacyPrompts, LimitKey, Limits, Log, LogFormat, Price, Priority,
-    Proxies, Queue, Quota, RedisKind, Reserve, Retired, Retry, Route, Server, SharedRedis,
-    SharedState, State, StateBackend, Strategy, Target, Tls, TlsVersion, TokenAlgorithm,
-    TokenIdentity, TraceProtocol, Traces, Trust, Unrouted, Upstream, UsageLog,
+    LegacyGroup, LegacyMock, LegacyPrompts, LimitKey, Limits, Log, LogFormat, Price, PriceRate,
+    PriceTier, Priority, Proxies, Queue, Quota, RedisKind, Reserve, Retired, Retry, Route, Server,
+    SharedRedis, SharedState, State, StateBackend, Strategy, Target, Tls, TlsVersion,
+    TokenAlgorithm, TokenIdentity, TraceProtocol, Traces, Trust, Unrouted, Upstream, UsageLog,
 };
 pub use reference::secret_named;
 pub use restart::needs_restart;

@@ -9,8 +9,10 @@
 mod clients;
 mod jobs;
 mod legacy;
+mod money;
 mod network;
 mod policy;
+mod prices;
 mod state;
 mod traces;
 
@@ -31,7 +33,8 @@ pub use legacy::{Legacy, LegacyAction, LegacyGroup, LegacyMock, LegacyPrompts};
 pub use network::{
     ClientAuth, ClientCertificates, Proxies, Server, Tls, TlsVersion, Trust, Upstream,
 };
-pub use policy::{Budget, BudgetStore, ClientPolicy, Guardrail, Guardrails, Price};
+pub use policy::{Budget, BudgetStore, ClientPolicy, Guardrail, Guardrails};
+pub use prices::{Price, PriceRate, PriceTier};
 pub use state::{RedisKind, SharedRedis, SharedState, State, StateBackend};
 pub use traces::{TraceProtocol, Traces};
 

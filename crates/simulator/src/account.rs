@@ -57,7 +57,7 @@ pub struct AccountModel {
     /// The name of the provider.
     pub provider: Option<String>,
     /// Whether it is called by an inference profile only.
-    pub profile_only: bool,
+    pub profile_only: Option<bool>,
     /// The geographies of its system-defined profiles, such as `us` and `global`.
     pub profiles: Option<Vec<String>>,
     /// Whether the account may not use it yet.

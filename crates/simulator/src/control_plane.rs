@@ -151,8 +151,12 @@ impl View<'_> {
                 members.insert(name.to_owned(), Value::from(time.as_str()));
             }
         }
-        let types = if settings.profile_only { "INFERENCE_PROFILE" } else { "ON_DEMAND" };
-        let inputs = settings.input_modalities.clone().unwrap_or_else(|| known_inputs(id));
+        let facts = ModelId::new(id).ok().and_then(|id| Catalogue::shipped().facts(&id, ""));
+        let is_known_so = || facts.as_ref().is_some_and(|it| it.on_demand == Some(false));
+        let is_profile_only = settings.profile_only.unwrap_or_else(is_known_so);
+        let types = if is_profile_only { "INFERENCE_PROFILE" } else { "ON_DEMAND" };
+        let features = || facts.as_ref().and_then(|facts| facts.features()).unwrap_or_default();
+        let inputs = settings.input_modalities.clone().unwrap_or_else(|| inputs(features()));
         let text = || vec!["TEXT".to_owned()];
         json!({
             "modelArn": format!("arn:aws:bedrock:{}::foundation-model/{id}", self.region),
@@ -258,10 +262,8 @@ fn described(id: &str, kind: &str, arn: &str, models: &[String]) -> Value {
     })
 }
 
-/// What the catalogue knows a model to read, as modalities.
-fn known_inputs(id: &str) -> Vec<String> {
-    let facts = ModelId::new(id).ok().and_then(|id| Catalogue::shipped().facts(&id, ""));
-    let features = facts.and_then(|facts| facts.features()).unwrap_or_default();
+/// What a model with these features reads, as modalities.
+fn inputs(features: Features) -> Vec<String> {
     let further =
         [(Features::VISION, "IMAGE"), (Features::VIDEO, "VIDEO"), (Features::AUDIO, "SPEECH")];
     let further = further.into_iter().filter(|(feature, _)| features.contains(*feature));

@@ -49,7 +49,7 @@ pub use quota::{Account, QuotaState, Quotas, Refused, Reservation};
 pub use scripted_answers::{Answers, MAX_ANSWER_BYTES, TooManyAnswers};
 pub use settings::{
     ACCOUNT, DEFAULT_ACCESS_KEY_ID, DEFAULT_BEARER_TOKEN, DEFAULT_SECRET_ACCESS_KEY, Latency,
-    ModelSettings, Settings,
+    ModelSettings, ServedTier, Settings,
 };
 pub use signature::{Received, Refusal, Verified, sha256_hex, verify};
 

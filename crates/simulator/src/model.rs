@@ -15,7 +15,7 @@ use super::log::Record;
 use super::reply::{Accepted, Failure, Reply};
 use super::settings::{Latency, ModelSettings};
 use super::stream;
-use sluice_bedrock::{ErrorKind, ModelId, Operation, Usage, event_stream};
+use sluice_bedrock::{ErrorKind, ModelId, Operation, SERVICE_TIER_HEADER, Usage, event_stream};
 use sluice_catalogue::{Catalogue, Endpoint};
 
 /// The cap of a model without one in the catalogue.
@@ -86,7 +86,9 @@ pub(super) async fn infer(
     check_maximum(&prompt, cap, schema, id)?;
 
     let scripted = shared.answers.of(&names(Some(id)));
-    let answer = Answer::to(&prompt, scripted.as_deref(), name, cap, request.seq, body);
+    let tier = tier(&settings, request, &body);
+    let mut answer = Answer::to(&prompt, scripted.as_deref(), name, cap, request.seq, body);
+    answer.tier.clone_from(&tier);
     let maximum = prompt.max_output.unwrap_or(cap);
     let reservation = shared.quotas.take(name, answer.usage, maximum)?;
     record.note_usage(Usage { output: 0, ..answer.usage });
@@ -115,7 +117,7 @@ pub(super) async fn infer(
     };
     reply.reservation = Some(reservation);
     if !operation.is_converse() {
-        invoke_headers(&mut reply, operation, usage, past, request);
+        invoke_headers(&mut reply, operation, usage, past, request, tier.as_deref());
     }
     Ok(reply)
 }
@@ -172,6 +174,15 @@ fn check_maximum(
     Ok(())
 }
 
+/// The service tier that serves a request, by its name on the wire: the model's, else the one that it
+/// asks for, if it asks for any.
+fn tier(settings: &ModelSettings, request: &Accepted<'_>, body: &Value) -> Option<String> {
+    let in_header = request.head.headers.get(SERVICE_TIER_HEADER);
+    let in_header = || in_header.and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let in_body = || body.pointer("/serviceTier/type").and_then(Value::as_str).map(str::to_owned);
+    settings.service_tier.map(|tier| tier.name().to_owned()).or_else(in_header).or_else(in_body)
+}
+
 fn latency(shared: &State, settings: &ModelSettings, prompt: &Prompt) -> Latency {
     let usual = settings.latency.unwrap_or(shared.settings.latency);
     Latency {
@@ -187,6 +198,7 @@ fn invoke_headers(
     usage: Usage,
     latency_ms: u64,
     request: &Accepted<'_>,
+    tier: Option<&str>,
 ) {
     if operation.is_stream() {
         reply.headers.push((
@@ -208,9 +220,11 @@ fn invoke_headers(
         };
         reply.headers.extend(figures.into_iter().map(named));
     }
-    for name in ["x-amzn-bedrock-performanceconfig-latency", "x-amzn-bedrock-service-tier"] {
-        if let Some(value) = request.head.headers.get(name) {
-            reply.headers.push((HeaderName::from_static(name), value.clone()));
-        }
+    const LATENCY: &str = "x-amzn-bedrock-performanceconfig-latency";
+    if let Some(value) = request.head.headers.get(LATENCY) {
+        reply.headers.push((HeaderName::from_static(LATENCY), value.clone()));
+    }
+    if let Some(value) = tier.and_then(|tier| HeaderValue::from_str(tier).ok()) {
+        reply.headers.push((HeaderName::from_static(SERVICE_TIER_HEADER), value));
     }
 }

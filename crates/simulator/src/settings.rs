@@ -100,6 +100,32 @@ impl Latency {
     }
 }
 
+/// A service tier, by its name on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ServedTier {
+    /// The standard tier.
+    Default,
+    /// For work that can wait.
+    Flex,
+    /// Served before the others.
+    Priority,
+    /// Capacity that is paid by the hour.
+    Reserved,
+}
+
+impl ServedTier {
+    /// Its name on the wire.
+    pub fn name(self) -> &'static str {
+        match self {
+            ServedTier::Default => "default",
+            ServedTier::Flex => "flex",
+            ServedTier::Priority => "priority",
+            ServedTier::Reserved => "reserved",
+        }
+    }
+}
+
 /// One model's quotas, cap and latency. A field left out means no limit, or the catalogue's value.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -125,4 +151,6 @@ pub struct ModelSettings {
     pub max_output_tokens: Option<u64>,
     /// The model's own latency instead of the simulator's.
     pub latency: Option<Latency>,
+    /// The service tier that serves its requests; the one that each asks for when left out.
+    pub service_tier: Option<ServedTier>,
 }

@@ -51,7 +51,7 @@ mod tests {
     fn the_usage_of_a_model_is_summed_over_its_clients_and_outcomes() {
         let metrics = Metrics::new();
         let usage =
-            Usage { input: 5, output: 10, cache_read: 15, cache_write: 20, cache_write_1h: 0 };
+            Usage { input: 5, output: 10, cache_read: 15, cache_write: 20, ..Usage::default() };
         let ended = |client, outcome, answered: Option<(&str, u64)>| {
             let [client, requested] = [client, "asked"].map(|name| metrics.labels.id(name));
             let labels =

@@ -38,6 +38,9 @@ struct Document {
     /// The lines that mend the config, as TOML.
     #[serde(skip_serializing_if = "Option::is_none")]
     paste: Option<String>,
+    /// A file for `catalogue.file` that corrects the catalogue.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    corrections: Option<serde_json::Value>,
 }
 
 /// An account in a region, as far as it was read.
@@ -111,6 +114,7 @@ impl Report {
             accounts: Vec::new(),
             findings: Vec::new(),
             paste: None,
+            corrections: None,
         };
         Report { is_json, document }
     }
@@ -240,6 +244,17 @@ impl Report {
         self.document.paste = text;
     }
 
+    /// A file that corrects the catalogue.
+    pub(super) fn corrections(&mut self, file: Option<serde_json::Value>) {
+        if let Some(file) = &file {
+            self.line("");
+            self.line("To correct the catalogue, put these rows into the file of catalogue.file:");
+            self.line("");
+            self.line(&format!("{file:#}"));
+        }
+        self.document.corrections = file;
+    }
+
     /// Whether nothing is wrong so far.
     pub(super) fn is_ok(&self) -> bool {
         self.document.ok
@@ -258,8 +273,8 @@ impl Report {
         let is_error = |finding: &&FindingRecord| finding.severity == Severity::Error.name();
         let errors = self.document.findings.iter().filter(is_error).count();
         let failed = (failed > 0).then(|| format!("{} failed", counted(failed, "check")));
-        let errors = (errors > 0)
-            .then(|| format!("{} of the config by the account", counted(errors, "error")));
+        let errors =
+            (errors > 0).then(|| format!("{} found in the config", counted(errors, "error")));
         match [failed, errors].into_iter().flatten().collect::<Vec<_>>().join(", ") {
             said if said.is_empty() => Ok(()),
             said => Err(said),

@@ -6,8 +6,9 @@
 
 use std::sync::Arc;
 
-use crate::bedrock::{Operation, Usage};
-use crate::limits::Prices;
+use super::CallInfo;
+use crate::bedrock::{Operation, ServiceTier, Usage};
+use crate::limits::{Cost, Prices, ServiceLevel};
 use crate::pipeline::gateway::rates;
 use crate::routing::{Bound, Target};
 
@@ -23,6 +24,8 @@ pub(in crate::pipeline) struct Consumption {
     pub(in crate::pipeline) initial_usage: Option<Usage>,
     /// The usage that the answer reported.
     pub(in crate::pipeline) reported: Option<Usage>,
+    /// The service tier in the headers of the answer.
+    pub(in crate::pipeline) served_tier: Option<ServiceTier>,
     /// An estimate of the usage of what was relayed so far.
     pub(super) relayed: Option<Usage>,
     /// The attempts that the target processed although no usable answer came: it came too late, or
@@ -37,8 +40,12 @@ pub(super) struct Used {
     pub(super) usage: Usage,
     /// Whether the answer did not report it.
     pub(super) is_estimated: bool,
-    /// Nano-dollars, if the model has a price.
-    pub(super) cost: Option<u64>,
+    /// The service tier that served it: as the answer says, else as the request asked.
+    pub(super) tier: ServiceTier,
+    /// Whether the request or the answer names a tier.
+    pub(super) has_named_tier: bool,
+    /// What it cost, if the model has a price.
+    pub(super) cost: Option<Cost>,
 }
 
 /// What the cost of a request depends on, beside its tokens.
@@ -46,8 +53,21 @@ pub(super) struct Used {
 pub(super) struct PriceTerms<'a> {
     pub(super) prices: &'a Prices,
     pub(super) operation: Option<Operation>,
-    /// What the service tier costs on top, in per cent.
-    pub(super) surcharge: u64,
+    /// The service tier that the request asks for.
+    asked: Option<ServiceTier>,
+    is_latency_optimized: bool,
+}
+
+impl PriceTerms<'_> {
+    /// Those of a call.
+    pub(super) fn of<'a>(prices: &'a Prices, call: &CallInfo) -> PriceTerms<'a> {
+        PriceTerms {
+            prices,
+            operation: call.operation,
+            asked: call.tier,
+            is_latency_optimized: call.is_latency_optimized,
+        }
+    }
 }
 
 impl Consumption {
@@ -65,6 +85,7 @@ impl Consumption {
         }
         let estimate = |relayed: Usage| self.estimate_unreported(relayed, terms.operation);
         let usage = self.reported.or_else(|| self.relayed.map(estimate));
+        let usage = usage.map(|usage| Usage { tier: self.served_tier.or(usage.tier), ..usage });
         let given_up = self
             .in_flight
             .as_ref()
@@ -73,8 +94,8 @@ impl Consumption {
             return self.lost_attempts.clone();
         };
         let used = used_of(target, usage, self.reported.is_none(), terms);
-        let lost = self.lost_attempts.as_ref().and_then(|lost| lost.cost).unwrap_or(0);
-        Some(Used { cost: used.cost.map(|cost| cost.saturating_add(lost)), ..used })
+        let lost = self.lost_attempts.as_ref().and_then(|lost| lost.cost);
+        Some(Used { cost: used.cost.map(|cost| with_lost(cost, lost)), ..used })
     }
 
     /// Adds an attempt that the target processed although no usable answer came. Returns what it
@@ -88,10 +109,11 @@ impl Consumption {
         self.bound.as_ref()?;
         let usage = self.estimate_unreported(Usage { input, ..Usage::default() }, terms.operation);
         let used = used_of(target, usage, true, terms);
-        let cost = used.cost.unwrap_or(0);
-        let before = self.lost_attempts.take().and_then(|lost| lost.cost).unwrap_or(0);
-        self.lost_attempts = Some(Used { cost: Some(cost.saturating_add(before)), ..used });
-        Some(cost)
+        let before = self.lost_attempts.take().and_then(|lost| lost.cost);
+        let nanos = used.cost.map_or(0, |cost| cost.nanos);
+        let cost = used.cost.map(|cost| with_lost(cost, before)).or(before);
+        self.lost_attempts = Some(Used { cost, ..used });
+        Some(nanos)
     }
 
     /// Estimates the usage of an answer that reported none, from what was relayed (`relayed`).
@@ -111,11 +133,26 @@ impl Consumption {
 }
 
 /// What `usage` costs at `target`, if its model has a price.
-pub(super) fn cost(target: &Target, usage: &Usage, terms: PriceTerms<'_>) -> Option<u64> {
-    Some(rates(terms.prices, target)?.cost_with(usage, terms.surcharge))
+pub(super) fn cost(target: &Target, usage: &Usage, terms: PriceTerms<'_>) -> Option<Cost> {
+    let tier = usage.tier.or(terms.asked).unwrap_or(ServiceTier::Standard);
+    let level = ServiceLevel { tier, is_latency_optimized: terms.is_latency_optimized };
+    Some(rates(terms.prices, target)?.cost(usage, level))
+}
+
+/// A cost with that of lost attempts.
+fn with_lost(cost: Cost, lost: Option<Cost>) -> Cost {
+    let lost = lost.map_or(0, |lost| lost.nanos);
+    Cost { nanos: cost.nanos.saturating_add(lost), ..cost }
 }
 
 fn used_of(target: &Arc<Target>, usage: Usage, is_estimated: bool, terms: PriceTerms<'_>) -> Used {
-    let cost = cost(target, &usage, terms);
-    Used { target: Arc::clone(target), usage, is_estimated, cost }
+    let named = usage.tier.or(terms.asked);
+    Used {
+        target: Arc::clone(target),
+        usage,
+        is_estimated,
+        tier: named.unwrap_or(ServiceTier::Standard),
+        has_named_tier: named.is_some(),
+        cost: cost(target, &usage, terms),
+    }
 }

@@ -272,7 +272,7 @@ fn content_that_bytes_do_not_bound_is_open_in_every_schema() {
 }
 
 #[test]
-fn surcharges_are_found() {
+fn what_makes_a_request_dear_is_found() {
     let extent = |body: &str| converse(body).extent;
     let fields = |fields: &str| {
         converse(&format!(
@@ -287,9 +287,11 @@ fn surcharges_are_found() {
     assert_eq!(fields(r#""n":3,"num_generations":4"#).extent.answers, Some(4));
     let jamba = of(Operation::InvokeModel, Family::Ai21, r#"{"messages":[],"n":16,"n":2}"#);
     assert_eq!(jamba.extent.answers, Some(16));
-    assert_eq!(extent(r#"{"serviceTier":{"type":"priority"}}"#).surcharge, 75);
-    assert_eq!(extent(r#"{"serviceTier":{"type":"flex"}}"#).surcharge, 0);
-    assert_eq!(extent(r#"{"performanceConfig":{"latency":"optimized"}}"#).surcharge, 25);
+    let tier = |body: &str| extent(body).tier.map(ServiceTier::name);
+    assert_eq!(tier("{}"), None);
+    assert_eq!(tier(r#"{"serviceTier":{"type":"flex"}}"#), Some("flex"));
+    assert_eq!(tier(r#"{"serviceTier":{"type":"priority","type":"flex"}}"#), Some("priority"));
+    assert!(extent(r#"{"performanceConfig":{"latency":"optimized"}}"#).is_latency_optimized);
     assert!(fields(r#""anthropic_beta":["context-1m-2025-08-07"]"#).extent.has_long_window);
     assert_eq!(
         fields(r#""tools":[{"type":"bash_20250124"},{"type":"custom"}]"#).extent.built_in_tools,

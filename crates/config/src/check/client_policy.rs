@@ -3,7 +3,9 @@
 use super::Checker;
 use crate::document::KeyPath;
 use crate::files;
-use crate::model::{Budget, BudgetStore, ClientPolicy, Guardrails, JobsBackend, Price, RedisKind};
+use crate::model::{
+    Budget, BudgetStore, ClientPolicy, Guardrails, JobsBackend, Price, PriceTier, RedisKind,
+};
 use crate::raw::{RawClient, RawConfig, RawState};
 
 impl Checker<'_> {
@@ -41,7 +43,31 @@ impl Checker<'_> {
     /// The prices in the order of the document.
     pub(super) fn prices(&mut self, raw: &RawConfig) -> Vec<Price> {
         let names = self.names("prices").filter_map(|name| Some((name, raw.prices.get(name)?)));
-        names.map(|(models, raw)| Price { models: models.to_owned(), ..raw.clone() }).collect()
+        let prices: Vec<Price> =
+            names.map(|(models, raw)| Price { models: models.to_owned(), ..raw.clone() }).collect();
+        for price in &prices {
+            self.rates(price);
+        }
+        prices
+    }
+
+    /// Each entry of a price is for something else, and a tier has a price for short prompts.
+    fn rates(&mut self, price: &Price) {
+        let at = KeyPath::from(["prices", price.models.as_str()]);
+        let mut seen = vec![(PriceTier::Standard, None)];
+        for (position, rate) in price.rates.iter().enumerate() {
+            let at = at.key("rates").index(position);
+            if seen.contains(&(rate.tier, rate.above)) {
+                self.problem(&at, "has the tier and length of another price of this model");
+            }
+            seen.push((rate.tier, rate.above));
+        }
+        for (position, rate) in price.rates.iter().enumerate() {
+            if !seen.contains(&(rate.tier, None)) {
+                let at = at.key("rates").index(position);
+                self.problem(&at, "needs an entry of its tier without 'above'");
+            }
+        }
     }
 
     pub(super) fn budget_store(&mut self, raw: &RawState, jobs: &JobsBackend) -> BudgetStore {

@@ -1,19 +1,19 @@
-//! What one client may do and spend, what models cost, and where the sums are kept.
+//! What one client may do and spend, and where the sums are kept.
 //!
-//! Money is a whole number of nano-dollars, prices a whole number of pico-dollars for one token, so
-//! that sums are exact. The file has dollars, and dollars for a million tokens.
+//! Money is a whole number of nano-dollars. The file has dollars.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 #[cfg(test)]
 use schemars::JsonSchema;
+use serde::Deserialize;
 #[cfg(test)]
 use serde::Serialize;
-use serde::{Deserialize, Deserializer};
 use smart_default::SmartDefault;
 
 use super::Priority;
+use super::money::Amount;
 use crate::secret::Secret;
 #[cfg(test)]
 use crate::tests::names::{ModelPattern, OperationNames};
@@ -105,61 +105,6 @@ pub struct Budget {
 
 // The share is never NaN.
 impl Eq for Budget {}
-
-/// US dollars in the file, `PER_DOLLAR` units of money here.
-struct Dollars<const PER_DOLLAR: u32>;
-
-/// Nano-dollars of an amount.
-type Amount = Dollars<1_000_000_000>;
-
-/// Pico-dollars for one token of a price in dollars for a million.
-type TokenPrice = Dollars<1_000_000>;
-
-impl<const PER_DOLLAR: u32> Dollars<PER_DOLLAR> {
-    fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
-        // The schema bounds the number, and so the product.
-        f64::deserialize(deserializer).map(|usd| (usd * f64::from(PER_DOLLAR)).round() as u64)
-    }
-
-    fn deserialize_option<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Option<u64>, D::Error> {
-        let usd = Option::<f64>::deserialize(deserializer)?;
-        Ok(usd.map(|usd| (usd * f64::from(PER_DOLLAR)).round() as u64))
-    }
-}
-
-/// Prices of the models that match, in USD for a million tokens.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[cfg_attr(test, derive(Serialize, JsonSchema))]
-#[serde(default)]
-#[cfg_attr(test, schemars(extend("required" = ["input", "output"])))]
-pub struct Price {
-    /// An exact id, or a valid glob.
-    #[serde(skip)]
-    pub models: String,
-    /// Fresh input.
-    #[serde(deserialize_with = "TokenPrice::deserialize")]
-    #[cfg_attr(test, schemars(with = "f64", range(min = 0.0, max = 1_000_000.0), example = 3.0))]
-    pub input: u64,
-    /// Output.
-    #[serde(deserialize_with = "TokenPrice::deserialize")]
-    #[cfg_attr(test, schemars(with = "f64", range(min = 0.0, max = 1_000_000.0), example = 15.0))]
-    pub output: u64,
-    /// Input read from a prompt cache. Default: as fresh input.
-    #[serde(deserialize_with = "TokenPrice::deserialize_option")]
-    #[cfg_attr(test, schemars(with = "Option<f64>", range(min = 0.0, max = 1_000_000.0)))]
-    pub cache_read: Option<u64>,
-    /// Input written to a prompt cache. Default: as fresh input.
-    #[serde(deserialize_with = "TokenPrice::deserialize_option")]
-    #[cfg_attr(test, schemars(with = "Option<f64>", range(min = 0.0, max = 1_000_000.0)))]
-    pub cache_write: Option<u64>,
-    /// Input written to a prompt cache for an hour. Default: twice fresh input, or as `cache_write` if
-    /// that is more.
-    #[serde(deserialize_with = "TokenPrice::deserialize_option")]
-    #[cfg_attr(test, schemars(with = "Option<f64>", range(min = 0.0, max = 1_000_000.0)))]
-    pub cache_write_1h: Option<u64>,
-}
 
 /// A store for what clients have spent.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -108,10 +108,15 @@ fn id(answer: &Answer) -> String {
 }
 
 fn usage(answer: &Answer, output: u64) -> Value {
+    let usage = answer.usage;
     json!({
-        "input_tokens": answer.usage.input,
-        "cache_creation_input_tokens": answer.usage.cache_write,
-        "cache_read_input_tokens": answer.usage.cache_read,
+        "input_tokens": usage.input,
+        "cache_creation_input_tokens": usage.cache_write,
+        "cache_read_input_tokens": usage.cache_read,
+        "cache_creation": {
+            "ephemeral_5m_input_tokens": usage.cache_write.saturating_sub(usage.cache_write_1h),
+            "ephemeral_1h_input_tokens": usage.cache_write_1h,
+        },
         "output_tokens": output,
     })
 }

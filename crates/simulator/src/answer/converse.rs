@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Answer, Event, Invalid, Prompt, Schema, Streaming, number_at};
+use sluice_bedrock::Usage;
 
 pub(super) struct Converse;
 
@@ -42,12 +43,15 @@ impl Schema for Converse {
     }
 
     fn whole(&self, answer: &Answer, latency_ms: u64) -> Value {
-        json!({
-            "output": {"message": {"role": "assistant", "content": [{"text": answer.text}]}},
-            "stopReason": answer.stop("end_turn", "max_tokens"),
-            "usage": usage(answer),
-            "metrics": {"latencyMs": latency_ms},
-        })
+        with_tier(
+            answer,
+            json!({
+                "output": {"message": {"role": "assistant", "content": [{"text": answer.text}]}},
+                "stopReason": answer.stop("end_turn", "max_tokens"),
+                "usage": usage(answer),
+                "metrics": {"latencyMs": latency_ms},
+            }),
+        )
     }
 
     fn stream(&self) -> Option<&dyn Streaming> {
@@ -75,20 +79,46 @@ impl Streaming for Converse {
             Event { name: "messageStop", json: json!({"stopReason": stop}) },
             Event {
                 name: "metadata",
-                json: json!({"usage": usage(answer), "metrics": {"latencyMs": latency_ms}}),
+                json: with_tier(
+                    answer,
+                    json!({"usage": usage(answer), "metrics": {"latencyMs": latency_ms}}),
+                ),
             },
         ]
     }
 }
 
+/// An answer, with the service tier that has served it.
+fn with_tier(answer: &Answer, mut json: Value) -> Value {
+    if let (Some(tier), Some(members)) = (&answer.tier, json.as_object_mut()) {
+        members.insert("serviceTier".to_owned(), json!({"type": tier}));
+    }
+    json
+}
+
+/// What was written to a cache, by how long it stays: the longest first.
+fn cache_details(usage: Usage) -> Vec<Value> {
+    let parts = [
+        ("1h", usage.cache_write_1h),
+        ("5m", usage.cache_write.saturating_sub(usage.cache_write_1h)),
+    ];
+    let written = parts.into_iter().filter(|(_, tokens)| *tokens > 0);
+    written.map(|(ttl, tokens)| json!({"ttl": ttl, "inputTokens": tokens})).collect()
+}
+
 fn usage(answer: &Answer) -> Value {
     let usage = answer.usage;
     let total = usage.input + usage.output + usage.cache_read + usage.cache_write;
-    json!({
+    let mut json = json!({
         "inputTokens": usage.input,
         "outputTokens": usage.output,
         "totalTokens": total,
         "cacheReadInputTokens": usage.cache_read,
         "cacheWriteInputTokens": usage.cache_write,
-    })
+    });
+    let details = cache_details(usage);
+    if let (false, Some(members)) = (details.is_empty(), json.as_object_mut()) {
+        members.insert("cacheDetails".to_owned(), details.into());
+    }
+    json
 }

@@ -3,7 +3,8 @@
 //! An answer echoes the last user text, prefixed by the id of the model that answers, so that a
 //! test can see which model answered. Words of the text can ask for more: `sim:tokens=200` for
 //! the number of output tokens, `sim:token_ms=5` and `sim:head_ms=5` for latency,
-//! `sim:cache_read=9` and `sim:cache_write=9` for input tokens that count as cached. Tokens are
+//! `sim:cache_read=9` and `sim:cache_write=9` for input tokens that count as cached,
+//! `sim:cache_write_1h=4` for how many of the written ones are for an hour. Tokens are
 //! counted as four characters each. The echo is never cut: a low maximum lowers the number of
 //! tokens and with it the number of deltas of a stream, not the text. A test may script the text
 //! instead, which is then counted by the same rule and ends at the maximum, as a model's does.
@@ -126,6 +127,8 @@ pub(super) struct Answer {
     pub(super) usage: Usage,
     /// What an embedding model is asked for; empty otherwise.
     pub(super) request: Value,
+    /// The service tier that Converse states, by its name on the wire.
+    pub(super) tier: Option<String>,
 }
 
 impl Answer {
@@ -147,14 +150,17 @@ impl Answer {
         };
         let output = wanted.min(cap);
         let input = prompt.input_tokens();
+        let cache_write = prompt.directive("cache_write").unwrap_or(0);
         let usage = Usage {
             input,
             output,
             cache_read: prompt.directive("cache_read").unwrap_or(0),
-            cache_write: prompt.directive("cache_write").unwrap_or(0),
-            cache_write_1h: 0,
+            cache_write,
+            cache_write_1h: prompt.directive("cache_write_1h").unwrap_or(0).min(cache_write),
+            tier: None,
         };
-        Self { model: model.to_owned(), number, text, at_maximum: wanted > cap, usage, request }
+        let at_maximum = wanted > cap;
+        Self { model: model.to_owned(), number, text, at_maximum, usage, request, tier: None }
     }
 
     /// The text in as many pieces as it has tokens; some may be empty when the text is short.

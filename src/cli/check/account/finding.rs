@@ -1,6 +1,10 @@
 //! What the check finds: how bad it is, which key it is about, and the lines that mend it.
 
+use serde_json::json;
 use toml::{Table, Value};
+
+use crate::bedrock::Date;
+use crate::catalogue::FORMAT;
 
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,6 +39,8 @@ pub(in super::super) struct Finding {
     pub(in super::super) message: String,
     /// The keys to set in the table of `key`, with their values.
     pub(in super::super) paste: Vec<(&'static str, Value)>,
+    /// What the catalogue should have: the base id of the model, and a row with the right facts.
+    pub(in super::super) correction: Option<(String, serde_json::Value)>,
 }
 
 impl Finding {
@@ -60,12 +66,18 @@ impl Finding {
     ) -> Finding {
         let keys = [section, name, key].into_iter().filter(|key| !key.is_empty());
         let key = keys.map(str::to_owned).collect();
-        Finding { severity, kind, key, message, paste: Vec::new() }
+        Finding { severity, kind, key, message, paste: Vec::new(), correction: None }
     }
 
     /// The same with a key to set.
     pub(super) fn with(mut self, key: &'static str, value: impl Into<Value>) -> Finding {
         self.paste.push((key, value.into()));
+        self
+    }
+
+    /// The same with a row that corrects the catalogue.
+    pub(super) fn correcting(mut self, model: &str, row: serde_json::Value) -> Finding {
+        self.correction = Some((model.to_owned(), row));
         self
     }
 
@@ -97,6 +109,21 @@ pub(in super::super) fn paste_of(findings: &[Finding]) -> Table {
         }
     }
     all
+}
+
+/// A file for `catalogue.file` with the corrections of all findings; `None` if there are none.
+pub(in super::super) fn corrections_of(
+    findings: &[Finding],
+    today: Date,
+) -> Option<serde_json::Value> {
+    let mut rows = serde_json::Map::new();
+    for (model, row) in findings.iter().filter_map(|finding| finding.correction.as_ref()) {
+        let all = rows.entry(model).or_insert_with(|| json!({}));
+        if let (Some(all), Some(row)) = (all.as_object_mut(), row.as_object()) {
+            all.extend(row.clone());
+        }
+    }
+    (!rows.is_empty()).then(|| json!({ "format": FORMAT, "date": today, "runtime": rows }))
 }
 
 /// Adds keys to the table `name` of a section.
@@ -138,7 +165,24 @@ mod tests {
         let wanted = "[targets.a]\nmodel = \"us.m\"\ntpm = 7\n\n[targets.\"b c\"]\nrpm = 5\n\n\
                       [quotas.q]\ntpd = 9\n";
         assert_eq!(text, wanted);
+        assert_eq!(corrections_of(&findings, Date::default()), None);
         assert_eq!(findings[0].path(), "targets.a.model");
         assert_eq!(findings[4].path(), "quotas.q");
+    }
+
+    #[test]
+    fn the_corrections_of_a_model_are_one_row_of_a_file_that_the_catalogue_reads() {
+        let note = || Finding::of_target(Severity::Note, "catalogue", "a", "model", String::new());
+        let model = "amazon.nova-lite-v1:0";
+        let findings = [
+            note().correcting(model, json!({ "retires": "2028-01-01" })),
+            note(),
+            note().correcting(model, json!({ "on_demand": false })),
+        ];
+        let file = corrections_of(&findings, Date::parse("2026-11-29").unwrap()).unwrap();
+        let wanted = json!({ "retires": "2028-01-01", "on_demand": false });
+        assert_eq!(file["runtime"], json!({ model: wanted }));
+        let layer = crate::catalogue::Layer::read("own.json", &file.to_string()).unwrap();
+        assert_eq!(layer.len(), 1);
     }
 }

@@ -25,7 +25,8 @@ use crate::config::{Config, Credentials, Endpoint, Env, Locations, Target, descr
 use crate::telemetry::Metrics;
 use crate::upstream::credentials::Resolved as Keys;
 use crate::upstream::{ConnectionGauges, Origin, Upstream};
-pub(super) use finding::{Finding, Severity, paste_of};
+pub(super) use finding::{Finding, Severity};
+use finding::{corrections_of, paste_of};
 use models::{Called, Resolved};
 use read::Reader;
 pub(super) use snapshot::Skipped;
@@ -77,6 +78,7 @@ pub(super) async fn check(
         all.extend(findings);
     }
     report.paste(&paste_of(&all));
+    report.corrections(corrections_of(&all, config.day));
 }
 
 /// The accounts and regions of the targets, in the order of the config.
@@ -122,7 +124,9 @@ fn compare(config: &Config, place: &Place<'_>, snapshot: &Snapshot) -> Compared 
                 findings.extend(models::findings(target, &called, snapshot, day));
                 let model = snapshot.model(&called.base);
                 findings.extend(
-                    model.iter().flat_map(|model| facts::findings(target, model, known_models)),
+                    model
+                        .iter()
+                        .flat_map(|model| facts::findings(target, model, snapshot, known_models)),
                 );
                 known.push((*target, called));
             }

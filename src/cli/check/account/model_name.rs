@@ -8,7 +8,7 @@
 
 /// The words of a name, in lower case and sorted. Letters and digits that touch are two words.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Words {
+pub(super) struct Words {
     sorted: Vec<String>,
     /// All of them in their order, with nothing between them.
     joined: String,
@@ -41,9 +41,8 @@ impl ModelNames {
     }
 
     /// Whether the words of a quota are about this model.
-    pub(super) fn is_meant_by(&self, words: &str) -> bool {
-        let words = Words::of(words);
-        self.names.iter().any(|name| name.joined == words.joined || self.are_same(name, &words))
+    pub(super) fn is_meant_by(&self, words: &Words) -> bool {
+        self.names.iter().any(|name| name.joined == words.joined || self.are_same(name, words))
     }
 
     /// Whether `words` are those of `name`, and perhaps some of the provider's.
@@ -58,7 +57,8 @@ impl ModelNames {
 }
 
 impl Words {
-    fn of(text: &str) -> Words {
+    /// The words of a text.
+    pub(super) fn of(text: &str) -> Words {
         let lower = text.to_lowercase().replace('+', " plus ");
         let is_part = |c: char| c.is_alphanumeric() || c == '.';
         let words = lower.split(|c| !is_part(c)).map(|word| word.trim_matches('.'));
@@ -120,8 +120,10 @@ mod tests {
 
     use super::*;
 
+    type Named = (&'static str, Option<(&'static str, &'static str)>, &'static str);
+
     /// Ids, with the name and the provider of ListFoundationModels, and a name in quotas.
-    const SAME: [(&str, Option<(&str, &str)>, &str); 30] = [
+    const SAME: [Named; 30] = [
         ("anthropic.claude-3-haiku-20240307-v1:0", None, "Anthropic Claude 3 Haiku"),
         ("anthropic.claude-3-haiku-20240307-v1:0", None, "Anthropic Claude 3 Haiku V1"),
         ("anthropic.claude-3-5-sonnet-20240620-v1:0", None, "Anthropic Claude 3.5 Sonnet"),
@@ -177,7 +179,7 @@ mod tests {
     #[test]
     fn a_quota_is_found_by_the_model_it_names() {
         for (id, listed, quota) in SAME {
-            assert!(ModelNames::of(id, listed).is_meant_by(quota), "{id}: {quota}");
+            assert!(ModelNames::of(id, listed).is_meant_by(&Words::of(quota)), "{id}: {quota}");
         }
     }
 
@@ -208,7 +210,7 @@ mod tests {
             ),
             ("amazon.nova-lite-v1:0", None, ""),
         ] {
-            assert!(!ModelNames::of(id, listed).is_meant_by(quota), "{id}: {quota}");
+            assert!(!ModelNames::of(id, listed).is_meant_by(&Words::of(quota)), "{id}: {quota}");
         }
     }
 
@@ -218,7 +220,10 @@ mod tests {
             for (id, other, _) in SAME {
                 let is_same = id == quota_of;
                 let names = ModelNames::of(id, other);
-                assert!(is_same || !names.is_meant_by(quota), "{id} by {quota} ({listed:?})");
+                assert!(
+                    is_same || !names.is_meant_by(&Words::of(quota)),
+                    "{id} by {quota} ({listed:?})"
+                );
             }
         }
     }
@@ -226,7 +231,7 @@ mod tests {
     proptest! {
         #[test]
         fn comparing_never_panics(id in "\\PC{0,30}", name in "\\PC{0,30}", quota in "\\PC{0,40}") {
-            let _ = ModelNames::of(&id, Some((&name, "Some AI"))).is_meant_by(&quota);
+            let _ = ModelNames::of(&id, Some((&name, "Some AI"))).is_meant_by(&Words::of(&quota));
         }
     }
 }

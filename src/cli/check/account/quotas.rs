@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::finding::{Finding, Severity};
-use super::model_name::ModelNames;
+use super::model_name::{ModelNames, Words};
 use super::models::Called;
 use super::quota_name::{Inference, QuotaName, Scope, Unit, parse};
 use super::snapshot::{Quota, Snapshot};
@@ -90,7 +90,9 @@ pub(super) fn quotas_of(called: &Called, snapshot: &Snapshot) -> ModelQuotas {
         .iter()
         .flatten()
         .filter_map(|quota| match parse(&quota.name) {
-            QuotaName::Inference(name) if names.is_meant_by(name.model) => Some((name, quota)),
+            QuotaName::Inference(name) if names.is_meant_by(&Words::of(name.model)) => {
+                Some((name, quota))
+            }
             _ => None,
         })
         .collect();
@@ -350,7 +352,10 @@ pub(super) fn unmatched_names(called: &[Called], snapshot: &Snapshot) -> Vec<Str
         .collect();
     unmatched.sort_unstable();
     unmatched.dedup();
-    unmatched.retain(|words| !known.iter().any(|names| names.is_meant_by(words)));
+    unmatched.retain(|model| {
+        let words = Words::of(model);
+        !known.iter().any(|names| names.is_meant_by(&words))
+    });
     unmatched
 }
 
