@@ -2,7 +2,7 @@
 //!
 //! Apps keep their AWS SDK and change only the endpoint URL. The modules below are listed from
 //! the socket down to the protocol; each may use those beneath it and none above. The simulator
-//! stands apart: it uses `bedrock` and nothing else.
+//! stands apart: it uses `bedrock` and `catalogue` and nothing else.
 
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests may use timers of tokio's"))]
 

@@ -6,6 +6,7 @@
 
 mod access;
 mod gauges;
+mod models;
 mod readiness;
 mod reload;
 mod status;
@@ -99,6 +100,8 @@ enum Path<'a> {
     Ready,
     Metrics,
     Targets,
+    /// With the query.
+    Models(Option<&'a str>),
     Config,
     Reload,
     Page,
@@ -109,12 +112,13 @@ enum Path<'a> {
 }
 
 impl<'a> Path<'a> {
-    fn of(path: &'a str) -> Option<Path<'a>> {
+    fn of(path: &'a str, query: Option<&'a str>) -> Option<Path<'a>> {
         Some(match path {
             "/healthz" => Path::Health,
             "/readyz" => Path::Ready,
             "/metrics" => Path::Metrics,
             "/admin/targets" => Path::Targets,
+            "/admin/models" => Path::Models(query),
             "/admin/config" => Path::Config,
             "/admin/reload" => Path::Reload,
             "/status" => Path::Page,
@@ -131,7 +135,9 @@ impl<'a> Path<'a> {
         match self {
             Path::Health | Path::Ready | Path::Page => Guard::Anybody,
             Path::Metrics => Guard::Metrics,
-            Path::Targets | Path::Config | Path::Status | Path::Events => Guard::Reader,
+            Path::Targets | Path::Models(_) | Path::Config | Path::Status | Path::Events => {
+                Guard::Reader
+            }
             Path::Action(..) | Path::Reload => Guard::Changer,
         }
     }
@@ -157,7 +163,7 @@ impl Admin {
 
     /// The response to a request; `None` if the path is not an admin path.
     pub async fn answer(&self, head: &Parts, peer: &Peer) -> Option<Response<Body>> {
-        let path = Path::of(head.uri.path())?;
+        let path = Path::of(head.uri.path(), head.uri.query())?;
         Some(match self.refusal(path, head, peer) {
             Some(refusal) => refusal.map(whole),
             // In a box, since it waits, and every connection would have room for it.
@@ -193,6 +199,7 @@ impl Admin {
             Path::Ready => self.ready(),
             Path::Metrics => metrics(&gateway),
             Path::Targets => targets::answer(&gateway),
+            Path::Models(query) => models::answer(&gateway, query),
             Path::Config => config(&gateway),
             Path::Action(action, target) => act_on_target(&gateway, action, target, peer),
         };

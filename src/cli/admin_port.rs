@@ -80,6 +80,11 @@ pub(super) struct AdminPortArguments {
 }
 
 impl AdminPortArguments {
+    /// The config that names the admin port.
+    pub(super) fn into_config(self) -> ConfigFile {
+        self.config
+    }
+
     /// The client of the admin port. Of the config only the address and the admin key are read, and
     /// only if the arguments and the environment do not name them.
     ///

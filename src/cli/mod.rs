@@ -10,6 +10,7 @@ mod healthcheck;
 mod keys;
 mod load;
 mod man;
+mod models;
 mod operate;
 mod progress;
 mod reload;
@@ -70,6 +71,8 @@ enum Command {
     Reset(operate::TargetArguments),
     /// Make a running gateway load its config again, as SIGHUP does, and report the result.
     Reload(operate::Arguments),
+    /// Show what is known of models and where it came from; compare and update catalogue files.
+    Models(Box<models::Arguments>),
     /// Create keys for clients, or print the admin key.
     Keys(keys::Arguments),
     /// Print a completion script for a shell.
@@ -116,6 +119,7 @@ pub fn run() -> ExitCode {
         Command::Resume(arguments) => operate::act(TargetAction::Resume, arguments),
         Command::Reset(arguments) => operate::act(TargetAction::Reset, arguments),
         Command::Reload(arguments) => operate::reload(arguments),
+        Command::Models(arguments) => models::run(*arguments),
         Command::Keys(arguments) => keys::run(arguments),
         Command::Man(arguments) => man::run(arguments, Arguments::command()),
         Command::Completions { shell } => {

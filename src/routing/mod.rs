@@ -17,6 +17,7 @@ mod excess;
 mod further_quotas;
 mod grouping;
 mod latency;
+mod model_names;
 mod outage;
 mod permit;
 mod quotas;

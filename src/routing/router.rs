@@ -16,6 +16,7 @@ use super::cooldown::{CooldownSettings, State};
 use super::endpoint::{TargetEndpoint, TargetEndpoints};
 use super::further_quotas::FurtherQuotas;
 use super::grouping::group_numbers;
+use super::model_names::ModelNames;
 use super::permit::Permit;
 use super::quotas::{TargetQuotas, quota, shared_quotas};
 use super::reload::{are_unrouted_unchanged, unchanged_targets};
@@ -65,6 +66,9 @@ pub struct Router {
     groups: Vec<Arc<TargetGroup>>,
     exact: HashSet<Entry>,
     globs: Vec<(Glob, Entry)>,
+    /// The same entries by the names of models. Its values are the positions in `entries`.
+    names: ModelNames<usize>,
+    entries: Vec<Entry>,
     routes: usize,
     unrouted: Option<UnroutedModels>,
     default: Arc<Route>,
@@ -77,7 +81,7 @@ pub struct Router {
 }
 
 /// A pattern of the table. Its text is its key.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Entry {
     /// The position of its route in the config.
     number: usize,
@@ -247,6 +251,8 @@ impl Router {
             groups,
             exact: HashSet::new(),
             globs: Vec::new(),
+            names: ModelNames::new(&config.known_models),
+            entries: Vec::new(),
             routes: 0,
             unrouted: (config.fallback.unrouted == Unrouted::Pass).then(|| UnroutedModels {
                 routes: DashMap::new(),
@@ -366,11 +372,15 @@ impl Router {
                 pattern: Arc::new(ModelLatency::new(pattern)),
                 route: Arc::clone(&found),
             };
+            let position = self.entries.len();
+            self.entries.push(entry.clone());
             if Glob::describes(pattern) {
                 let glob = Glob::new(pattern)
                     .map_err(|source| RouterError::Pattern { pattern: pattern.clone(), source })?;
+                self.names.add_glob(glob.clone(), position);
                 self.globs.push((glob, entry));
             } else {
+                self.names.add(pattern, position);
                 // `insert` keeps the existing entry: the first route wins.
                 self.exact.insert(entry);
             }
@@ -378,7 +388,8 @@ impl Router {
         Ok(())
     }
 
-    /// Looks up the id, then the id within an ARN of AWS's own models.
+    /// Looks up the id, then the id within an ARN of AWS's own models, then what routes name by other names of
+    /// the model.
     fn find_entry(&self, model: &ModelId) -> Option<&Entry> {
         let by_text = |text: &str| {
             let exact = self.exact.get(text.as_bytes());
@@ -386,7 +397,9 @@ impl Router {
             // The first route that matches counts, by whichever kind of pattern.
             [exact, glob].into_iter().flatten().min_by_key(|entry| entry.number)
         };
-        by_text(model.as_str()).or_else(|| by_text(model.arn_resource()?))
+        by_text(model.as_str())
+            .or_else(|| by_text(model.arn_resource()?))
+            .or_else(|| self.entries.get(self.names.find(model)?))
     }
 
     fn unrouted_route_of(&self, config: &Config, model: &ModelId) -> Option<Arc<Route>> {

@@ -6,7 +6,7 @@ use std::path::Path;
 use rcgen::{CertificateParams, KeyPair};
 use sluice::config::{Config, Env, Source};
 
-use crate::page::pages;
+use crate::page::{page, pages};
 
 /// What a fragment with this frame stands in; the fragment wins where both say something.
 fn frame(name: &str) -> &'static str {
@@ -88,4 +88,8 @@ fn write_files(folder: &Path) {
     for name in ["search-7wdkfa", "search-n4zjtc"] {
         std::fs::write(folder.join("keys").join(name), format!("the-secret-of-{name}")).unwrap();
     }
+    // The catalogue that the page shows has to be one.
+    let catalogue = page("docs/catalogue.md");
+    let mut shown = catalogue.blocks.iter().filter(|block| block.language() == "json");
+    std::fs::write(folder.join("models.json"), &shown.next().unwrap().text).unwrap();
 }

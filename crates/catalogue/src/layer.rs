@@ -15,7 +15,7 @@ use super::file::{FORMAT, File, FileError, Row};
 type RowText = Cow<'static, RawValue>;
 
 /// The rows of one file.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Layer {
     name: Arc<str>,
     date: Date,
@@ -73,6 +73,13 @@ impl Layer {
         Ok(Layer { name: name.into(), date: file.date, hash: hash(text), runtime, mantle })
     }
 
+    /// The layer that is built in.
+    pub fn shipped() -> Arc<Layer> {
+        let catalogue = super::Catalogue::shipped();
+        // It has this one layer.
+        catalogue.layers().first().cloned().unwrap_or_default()
+    }
+
     /// Its name where values are explained.
     pub fn name(&self) -> &Arc<str> {
         &self.name
@@ -91,6 +98,13 @@ impl Layer {
     /// Whether it has no row.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// The keys of all its rows, globs included, and their texts.
+    pub(super) fn texts(&self, endpoint: Endpoint) -> impl Iterator<Item = (&str, &str)> {
+        let rows = self.rows(endpoint);
+        let globs = rows.globs.iter().map(|(glob, row)| (glob.as_str(), row.get()));
+        rows.exact.iter().map(|(key, row)| (&**key, row.get())).chain(globs)
     }
 
     /// The exact ids of its rows.

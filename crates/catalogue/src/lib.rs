@@ -7,6 +7,7 @@
 //! Everything here is pure but for a bounded memory of what was looked up: text in, facts out.
 
 mod catalogue;
+mod diff;
 mod facts;
 mod feature;
 mod file;
@@ -19,6 +20,7 @@ mod tests;
 mod typo;
 
 pub use catalogue::{Catalogue, ExplainedFact, Origin};
+pub use diff::{Difference, differences};
 pub use facts::{Effort, ModelFacts, Surface, TokenCounter};
 pub use feature::FEATURE_NAMES;
 pub use file::{FORMAT, FileError, MAX_FILE_BYTES, Mode};

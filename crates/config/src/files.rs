@@ -26,8 +26,11 @@ pub(super) fn resolve(base: Option<&Path>, path: impl AsRef<Path>) -> PathBuf {
     base.map_or_else(|| path.as_ref().to_owned(), |base| base.join(path.as_ref()))
 }
 
-/// Reads a text of at most `max` bytes.
-pub(super) fn read_text(path: &Path, max: u64) -> Result<String> {
+/// Reads a text of at most `max` bytes, from a file or from a pipe that the process was started with.
+///
+/// # Errors
+/// When it is missing, too long, not UTF-8, or of a kind that may not be read.
+pub fn read_text(path: &Path, max: u64) -> Result<String> {
     String::from_utf8(read_bytes(path, max)?)
         .map_err(|_| Error::new(ErrorKind::InvalidData, "it is not UTF-8"))
 }
