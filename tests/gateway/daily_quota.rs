@@ -91,7 +91,7 @@ fn charged(simulator: &Simulator) -> u64 {
 fn is_used_up_and_nothing_was_throttled(simulator: &Simulator) {
     let share = charged(simulator) as f64 / TPD as f64;
     assert_eq!(throttled(simulator), 0);
-    assert!(share >= 0.97 && share <= 1.0, "{share}");
+    assert!((0.97..=1.0).contains(&share), "{share}");
 }
 
 async fn used(gateway: &Gateway) -> f64 {

@@ -208,7 +208,7 @@ mod tests {
                 }
             }
             let used: u64 = replicas.iter().map(|replica| replica.used).sum();
-            prop_assert!(used <= LIMIT && used >= LIMIT - 2 * 50, "{used}");
+            prop_assert!((LIMIT - 2 * 50..=LIMIT).contains(&used), "{used}");
         }
     }
 
