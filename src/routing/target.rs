@@ -388,6 +388,7 @@ impl Target {
     pub fn reset_for_all(&self) {
         self.publish_forgotten_denials();
         self.reset();
+        self.publish_reset_of_days();
         self.publish_reset();
     }
 

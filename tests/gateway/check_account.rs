@@ -1,7 +1,7 @@
 //! `sluice check --account`: what it finds out about an account, and what it prints to mend the config.
 
 use serde_json::{Value, json};
-use sluice::simulator::AccountSettings;
+use sluice::simulator::{AccountSettings, Fault, FaultRule};
 
 use crate::support::clients::script;
 use crate::support::gateway::{run_sluice, run_sluice_with};
@@ -224,7 +224,7 @@ async fn a_person_reads_lines_with_positions_and_a_block_to_paste() {
     let document = again.json();
     assert_eq!(again.findings("targets.facts.features"), [], "{document}");
     assert!(document.get("corrections").is_none(), "{document}");
-    let said = "sluice: 5 errors of the config by the account\n";
+    let said = "sluice: 5 errors found in the config\n";
     assert_eq!(checked.stderr, said, "{}", checked.stdout);
 }
 
@@ -347,6 +347,50 @@ async fn answers_that_are_no_answers_of_aws_fail_the_check_and_nothing_else() {
         assert_eq!(document["accounts"][0]["models"], json!(null), "{answer}: {document}");
         assert_eq!(document["accounts"][0]["quotas"], json!(0), "{answer}: {document}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_throttled_call_is_repeated_and_a_failing_one_fails_its_part() {
+    let simulator = Simulator::start().await;
+    simulator.has_account(account());
+    let config = Config::models(&simulator, 1).to_toml();
+    for operation in ["ListFoundationModels", "GetFoundationModelAvailability", "ListServiceQuotas"]
+    {
+        simulator.add(FaultRule { operation: Some(operation.to_owned()), ..throttle(2) });
+    }
+    let checked = check(&config, &["--json"], &[]).await;
+    let account = &checked.json()["accounts"][0];
+    assert_eq!((&account["skipped"], &account["quotas"]), (&json!([]), &json!(235)), "{account}");
+
+    let operation = Some("ListAWSDefaultServiceQuotas".to_owned());
+    simulator.add(FaultRule { operation, ..throttle(100) });
+    let checked = check(&config, &["--json"], &[]).await;
+    let skipped = checked.json()["accounts"][0]["skipped"].clone();
+    assert_eq!((checked.code, skipped.as_array().unwrap().len()), (1, 1), "{skipped}");
+    let reason = skipped[0]["reason"].as_str().unwrap();
+    let wanted = "ListAWSDefaultServiceQuotas failed: ThrottlingException: ";
+    assert!(reason.starts_with(wanted), "{reason}");
+}
+
+fn throttle(times: u64) -> FaultRule {
+    FaultRule::next(times, Fault::Throttle)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_without_an_end_is_given_up() {
+    let simulator = Simulator::start().await;
+    let endless = Scripted::start(|_, _| {
+        let page = json!({ "Quotas": [], "NextToken": "again" });
+        say(200, "content-type: application/x-amz-json-1.1\r\n", &page.to_string())
+    })
+    .await;
+    let config = Config::models(&simulator, 1)
+        .set("upstream.service_quotas_endpoint_url", endless.url())
+        .to_toml();
+    let checked = check(&config, &[], &[]).await;
+    assert_eq!(checked.code, 1);
+    assert!(checked.stdout.contains("the list has more than 100 pages"), "{}", checked.stdout);
+    assert_eq!(endless.asked(&["/"]), 100, "the other list is not asked for");
 }
 
 #[tokio::test(flavor = "multi_thread")]

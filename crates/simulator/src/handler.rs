@@ -107,23 +107,20 @@ async fn respond(
     })?;
     let body = body.to_bytes();
     record.note_body(&body);
-    let target = service_quotas::target(head);
-    let service = target.map_or(Service::Bedrock, |_| Service::ServiceQuotas);
-    let region = match authenticate(shared, head, &body, service, record) {
+    if let Some(target) = service_quotas::target(head) {
         // Service Quotas has errors in a form of its own.
-        Err(failure) if target.is_some() => return Ok(service_quotas::into_reply(failure)),
-        region => region?,
-    };
-    let account = shared.account.get();
-    if let Some(target) = target {
-        record.note(|entry| entry.operation = operation_of(target));
-        return Ok(service_quotas::answer(&account, &region, target, &body));
+        let listed = list_quotas(shared, wire, head, &body, target, record).await;
+        return Ok(listed.unwrap_or_else(service_quotas::into_reply));
     }
+    let region = authenticate(shared, head, &body, Service::Bedrock, record)?;
+    let account = shared.account.get();
     let view = View { account: &account, region: &region };
     if let Some(model) = availability_of(&head.method, head.uri.path()) {
-        let operation = AccountOperation::GetFoundationModelAvailability.name();
-        record.note(|entry| entry.operation = Some(operation));
-        return Ok(Reply::json(&view.availability(&model)?, 0));
+        let operation = AccountOperation::GetFoundationModelAvailability;
+        return match faulted(shared, wire, operation, record).await? {
+            Some(reply) => Ok(reply),
+            None => Ok(Reply::json(&view.availability(&model)?, 0)),
+        };
     }
     let call = call.map_err(no_call)?;
     let fault = shared.faults.take(
@@ -146,9 +143,35 @@ async fn respond(
     Ok(reply)
 }
 
-/// The name of an operation of Service Quotas, for the log.
-fn operation_of(target: &str) -> Option<&'static str> {
-    quotas_operation(target).map(AccountOperation::name)
+/// Answers a request to Service Quotas.
+async fn list_quotas(
+    shared: &State,
+    wire: &Wire,
+    head: &request::Parts,
+    body: &[u8],
+    target: &str,
+    record: &mut Record,
+) -> Result<Reply, Failure> {
+    let region = authenticate(shared, head, body, Service::ServiceQuotas, record)?;
+    let operation = quotas_operation(target)
+        .ok_or_else(|| Failure::new(ErrorKind::UnknownOperation, "Unknown operation."))?;
+    if let Some(reply) = faulted(shared, wire, operation, record).await? {
+        return Ok(reply);
+    }
+    service_quotas::list(&shared.account.get(), &region, operation, body)
+}
+
+/// Logs a call about the account, and gives the reply of a fault that has one.
+async fn faulted(
+    shared: &State,
+    wire: &Wire,
+    operation: AccountOperation,
+    record: &mut Record,
+) -> Result<Option<Reply>, Failure> {
+    record.note(|entry| entry.operation = Some(operation.name()));
+    let Some(fault) = shared.faults.take(&[], operation.name(), false) else { return Ok(None) };
+    record.note(|entry| entry.fault = Some(fault.kind()));
+    inject(&fault, wire, record).await
 }
 
 async fn dispatch(

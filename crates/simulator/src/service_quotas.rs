@@ -2,13 +2,12 @@
 
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{Method, StatusCode, request};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::account::{AccountQuota, AccountSettings};
 use super::reply::{Failure, Reply};
-use sluice_bedrock::account::{
-    AccountOperation, QUOTAS_CONTENT_TYPE, QUOTAS_SERVICE_CODE, TARGET, quotas_operation,
-};
+use sluice_bedrock::account::{AccountOperation, QUOTAS_CONTENT_TYPE, QUOTAS_SERVICE_CODE, TARGET};
 use sluice_bedrock::error::ERROR_TYPE;
 
 /// Most entries of a page. Source: the service model.
@@ -21,19 +20,22 @@ pub(super) fn target(head: &request::Parts) -> Option<&str> {
     target.starts_with("ServiceQuotasV20190624.").then_some(target)
 }
 
-/// Answers a request.
-pub(super) fn answer(account: &AccountSettings, region: &str, target: &str, body: &[u8]) -> Reply {
-    list(account, region, target, body).unwrap_or_else(into_reply)
+/// A request of either list.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct ListRequest {
+    service_code: String,
+    next_token: Option<String>,
+    max_results: Option<usize>,
 }
 
-fn list(
+/// Answers a request.
+pub(super) fn list(
     account: &AccountSettings,
     region: &str,
-    target: &str,
+    operation: AccountOperation,
     body: &[u8],
 ) -> Result<Reply, Failure> {
-    let operation = quotas_operation(target)
-        .ok_or_else(|| failure("UnknownOperationException", "Unknown operation."))?;
     if account.denies(operation.action()) {
         let message = format!(
             "User: arn:aws:iam::{}:user/simulated is not authorized to perform: {}",
@@ -42,21 +44,19 @@ fn list(
         );
         return Err(failure("AccessDeniedException", &message));
     }
-    let body: Value = serde_json::from_slice(body)
-        .map_err(|_| failure("SerializationException", "The body is not JSON."))?;
-    if body["ServiceCode"] != QUOTAS_SERVICE_CODE {
+    let request: ListRequest = serde_json::from_slice(body)
+        .map_err(|_| failure("SerializationException", "The body is not a request."))?;
+    if request.service_code != QUOTAS_SERVICE_CODE {
         let message = "The service code is not one of those that Service Quotas has.";
         return Err(failure("NoSuchResourceException", message));
     }
-    let skip = match &body["NextToken"] {
-        Value::Null => 0,
-        token => token
-            .as_str()
-            .and_then(|token| token.parse::<usize>().ok())
-            .ok_or_else(|| failure("InvalidPaginationTokenException", "Invalid token."))?,
+    let skip = match &request.next_token {
+        None => 0,
+        Some(token) => token
+            .parse::<usize>()
+            .map_err(|_| failure("InvalidPaginationTokenException", "Invalid token."))?,
     };
-    let wanted = body["MaxResults"].as_u64().and_then(|wanted| usize::try_from(wanted).ok());
-    let page = account.page(wanted, MAX_PAGE);
+    let page = account.page(request.max_results, MAX_PAGE);
     let mut rest = account
         .quotas
         .iter()
@@ -110,7 +110,7 @@ fn failure(name: &str, message: &str) -> Failure {
     Failure { name: name.to_owned(), status: StatusCode::BAD_REQUEST, message: message.to_owned() }
 }
 
-/// An error in the form of Service Quotas: the body names it, and no header does.
+/// The reply of an error, in the form of Service Quotas: the body names it, and no header does.
 pub(super) fn into_reply(failure: Failure) -> Reply {
     let body = json!({ "__type": failure.name, "Message": failure.message });
     let mut reply = as_quotas(Reply::json(&body, 0));

@@ -273,8 +273,8 @@ impl Report {
         let is_error = |finding: &&FindingRecord| finding.severity == Severity::Error.name();
         let errors = self.document.findings.iter().filter(is_error).count();
         let failed = (failed > 0).then(|| format!("{} failed", counted(failed, "check")));
-        let errors = (errors > 0)
-            .then(|| format!("{} of the config by the account", counted(errors, "error")));
+        let errors =
+            (errors > 0).then(|| format!("{} found in the config", counted(errors, "error")));
         match [failed, errors].into_iter().flatten().collect::<Vec<_>>().join(", ") {
             said if said.is_empty() => Ok(()),
             said => Err(said),

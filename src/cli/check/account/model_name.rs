@@ -120,8 +120,10 @@ mod tests {
 
     use super::*;
 
+    type Named = (&'static str, Option<(&'static str, &'static str)>, &'static str);
+
     /// Ids, with the name and the provider of ListFoundationModels, and a name in quotas.
-    const SAME: [(&str, Option<(&str, &str)>, &str); 30] = [
+    const SAME: [Named; 30] = [
         ("anthropic.claude-3-haiku-20240307-v1:0", None, "Anthropic Claude 3 Haiku"),
         ("anthropic.claude-3-haiku-20240307-v1:0", None, "Anthropic Claude 3 Haiku V1"),
         ("anthropic.claude-3-5-sonnet-20240620-v1:0", None, "Anthropic Claude 3.5 Sonnet"),

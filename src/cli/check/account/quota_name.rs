@@ -134,7 +134,8 @@ fn of_model<'a>(
     let Some(of) = rest.strip_prefix(" for ") else { return QuotaName::Other };
     let is_doubled = of.trim_end().ends_with(DOUBLED);
     let model = model_at(of).trim_end();
-    let model = if is_doubled { &model[..model.len() - DOUBLED.len()] } else { model }.trim();
+    let end = if is_doubled { model.len().saturating_sub(DOUBLED.len()) } else { model.len() };
+    let model = model.get(..end).unwrap_or_default().trim();
     let words = model.to_ascii_lowercase();
     match words.as_str() {
         "" => QuotaName::Other,

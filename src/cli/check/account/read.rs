@@ -204,6 +204,10 @@ impl<'a> Reader<'a> {
 
     async fn read_quotas(&mut self) {
         let defaults = self.quotas(AccountOperation::ListAwsDefaultServiceQuotas).await;
+        let defaults = match defaults {
+            Err(failed) if failed.1.is_unreachable() => return self.failed("quotas", failed),
+            defaults => defaults,
+        };
         let applied = self.quotas(AccountOperation::ListServiceQuotas).await;
         // Of the quotas that AWS has not changed for the account, some are only in the list of defaults.
         let applied = match applied {
