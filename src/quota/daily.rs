@@ -6,7 +6,7 @@
 //! (`daily/claim.rs`), and all replicas together never use more than the quota.
 //!
 //! A throttle "per day" confirms that the quota is used up if most of it was counted, or if two targets of it are
-//! throttled so: one target may have a daily quota of its own that nobody has configured.
+//! throttled so: one target may have a daily quota of its own that nobody has configured. All replicas are told.
 
 mod claim;
 
@@ -22,6 +22,7 @@ use self::claim::{Bounds, Claim};
 use super::daily_quotas::{CLAIMS, DailyShared, Sharing};
 use super::day_clock::until_midnight;
 use super::tokens::TokenCharge;
+use crate::fleet::{FleetEvent, FleetListener};
 use crate::storage::sums::{Entry, Kind, Period, PeriodSum};
 
 /// The share of a day's tokens that stays unused: what is counted here may be less than what Bedrock counts, such
@@ -174,7 +175,13 @@ impl DailyQuota {
     /// quota is used up, none goes there for as long as `pause`, or until the day ends. True if it does.
     pub fn refused(&self, target: &str, pause: Duration) -> bool {
         let now = self.shared.clock.now();
-        self.day(now).refused(target, pause, now)
+        let is_confirmed = self.day(now).refused(target, pause, now);
+        if is_confirmed {
+            let pause = pause.min(until_midnight(now));
+            let target = self.key.to_string();
+            self.shared.publish(FleetEvent::Cooled { target, pause, throttles: 1, is_quota: true });
+        }
+        is_confirmed
     }
 
     /// Whether most of the configured tokens were used or are taken.
@@ -187,6 +194,12 @@ impl DailyQuota {
         let mut day = self.day(self.shared.clock.now());
         (day.refused_until, day.learned) = (None, None);
         day.throttled.clear();
+    }
+
+    /// The same at all replicas.
+    pub fn reset_for_all(&self) {
+        self.reset();
+        self.shared.publish(FleetEvent::TargetReset { target: self.key.to_string() });
     }
 
     /// Its state.
@@ -297,6 +310,23 @@ impl DailyQuota {
     }
 }
 
+impl FleetListener for DailyQuota {
+    fn cooled(&self, pause: Duration, _: u32, _: bool) {
+        let now = self.shared.clock.now();
+        self.day(now).refuse(pause, now);
+    }
+
+    fn recovered(&self) {
+        self.reset();
+    }
+
+    fn probe_started(&self) {}
+
+    fn reset(&self) {
+        DailyQuota::reset(self);
+    }
+}
+
 impl Day {
     /// Switches to the day that the clock shows. True if that is another one.
     fn roll(&mut self, now: SystemTime, replicas: u32) -> bool {
@@ -363,6 +393,11 @@ impl Day {
         full(is_used_up, if is_used_up { until_midnight(now) } else { LOOK_AGAIN })
     }
 
+    /// Lets no request take tokens for as long as `pause`, or until the day ends.
+    fn refuse(&mut self, pause: Duration, now: SystemTime) {
+        self.refused_until = Some(now + pause.min(until_midnight(now)));
+    }
+
     fn is_mostly_used(&self) -> bool {
         let used = self.today.total().saturating_add(self.reserved);
         self.configured.is_some_and(|tpd| used as f64 >= tpd as f64 * MOSTLY_USED)
@@ -381,7 +416,7 @@ impl Day {
         if !is_confirmed {
             return false;
         }
-        self.refused_until = Some(now + pause.min(until_midnight(now)));
+        self.refuse(pause, now);
         // A count of a part of the day shows nothing about the whole.
         let is_counted = self.is_whole || self.configured.is_some();
         let used = self.today.total();

@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 
 use super::daily::DailyQuota;
 use super::day_clock::DayClock;
-use crate::fleet::Fleet;
+use crate::fleet::{Fleet, FleetEvent, FleetListener};
 use crate::storage::sums::Entry;
 
 /// What the names of daily quotas in the store begin with; no client has such a name.
@@ -86,6 +86,21 @@ impl DailyShared {
         }
     }
 
+    /// Tells the other replicas.
+    pub(super) fn publish(&self, event: FleetEvent) {
+        if let Some(fleet) = self.fleet.get() {
+            fleet.publish(event);
+        }
+    }
+
+    /// Has a new quota learn what other replicas meet.
+    fn listen(&self, key: &str, quota: &Arc<DailyQuota>) {
+        if let Some(fleet) = self.fleet.get() {
+            let quota: Arc<dyn FleetListener> = Arc::clone(quota) as Arc<dyn FleetListener>;
+            fleet.listen(key, Arc::downgrade(&quota));
+        }
+    }
+
     pub(super) fn sharing(&self) -> Sharing {
         let (replicas, is_set) =
             (self.replicas(), |flag: &AtomicBool| flag.load(Ordering::Relaxed));
@@ -136,9 +151,11 @@ impl DailyQuotas {
     pub fn of(&self, key: &str, name: &str, tpd: u64) -> Arc<DailyQuota> {
         let key: Arc<str> = format!("{PREFIX}{key}").into();
         let mut all = self.all();
-        let quota = all
-            .entry(Arc::clone(&key))
-            .or_insert_with(|| Arc::new(DailyQuota::new(name, &key, &self.shared)));
+        let quota = all.entry(Arc::clone(&key)).or_insert_with(|| {
+            let quota = Arc::new(DailyQuota::new(name, &key, &self.shared));
+            self.shared.listen(&key, &quota);
+            quota
+        });
         quota.configure(Some(tpd));
         Arc::clone(quota)
     }

@@ -164,6 +164,12 @@ impl Target {
         further.reserved.iter().for_each(|reserved| reserved.reset(now));
     }
 
+    /// Has all replicas forget what throttles have shown of the daily quotas.
+    pub(super) fn publish_reset_of_days(&self) {
+        let further = self.further_quotas().into_iter();
+        further.flat_map(|further| &further.daily).for_each(|quota| quota.reset_for_all());
+    }
+
     /// Takes over what the same target under an older config has found out. Configured daily quotas are the same
     /// objects in both.
     pub(super) fn take_over_further_quotas(&self, before: &Target, now: Instant) {

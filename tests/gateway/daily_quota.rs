@@ -6,10 +6,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use sluice::simulator::{ACCOUNT, ModelSettings};
 use tokio::time::{Instant, sleep};
 
+use crate::support::gateway::ADMIN_KEY;
 use crate::support::patience::eventually;
-use crate::support::{
-    Ask, Config, Gateway, MODELS, PRIMARY, Redis, SECOND, Simulator, http::Response,
-};
+use crate::support::{Ask, Config, Gateway, MODELS, PRIMARY, Redis, SECOND, Simulator, http};
+
+/// The name of the first target.
+const TARGET: &str = "sonnet-35";
 
 /// Tokens of a day; about 800 requests.
 const TPD: u64 = 100_000;
@@ -17,14 +19,16 @@ const TPD: u64 = 100_000;
 /// Output tokens of each answer, of which a request names four times as many as its maximum.
 const OUTPUT: u64 = 90;
 
-/// A day that does not end during a test.
-async fn day_that_lasts() {
+/// Waits for the next day if this one ends during a test. Gives the time that is left of the day.
+pub(crate) async fn day_that_lasts() -> Duration {
     const DAY: u64 = 24 * 60 * 60;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     let left = DAY - now % DAY;
     if left < 120 {
         sleep(Duration::from_secs(left + 1)).await;
+        return Duration::from_secs(DAY);
     }
+    Duration::from_secs(left)
 }
 
 fn limit_account(simulator: &Simulator, tpd: u64) {
@@ -47,7 +51,7 @@ fn ask(gateway: &Gateway, number: usize) -> Ask {
 
 /// Asks with some requests at a time, at all gateways in turn, until each of a row is refused. Gives the number of
 /// answers, and the last refusal.
-async fn use_up(gateways: &[&Gateway], at_most: usize) -> (usize, Option<Response>) {
+async fn use_up(gateways: &[&Gateway], at_most: usize) -> (usize, Option<http::Response>) {
     let (mut answered, mut number) = (0, 0);
     loop {
         let mut under_way = Vec::new();
@@ -152,8 +156,9 @@ async fn three_replicas_use_up_one_day_together_and_are_never_throttled() {
     let wanted = charged(&simulator) as f64;
     let look = async || used(&late).await;
     eventually("what all have used", look, |used| *used == wanted).await;
-    assert_eq!(ask(&late, 0).send().await.status, 429);
-    assert_eq!(throttled(&simulator), 0);
+    // The others have given back what they had claimed ahead, which is little.
+    use_up(&[&late], usize::MAX).await;
+    is_used_up_and_nothing_was_throttled(&simulator);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -191,4 +196,29 @@ async fn throttles_of_two_targets_confirm_that_their_common_day_is_used_up() {
     assert_eq!(third["daily_quotas"][0]["is_confirmed"], true);
     assert_eq!(third["daily_quotas"][0]["available"], 0);
     assert_eq!(third["state"], "available");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_replica_learns_of_a_day_all_know() {
+    day_that_lasts().await;
+    let (simulator, redis) = (Simulator::start().await, Redis::start().await);
+    limit_account(&simulator, 100);
+    let config = two_models(&simulator)
+        .set("state.backend", "redis")
+        .set("state.redis_url", redis.reference());
+    let one = Gateway::start(&config).await;
+    let other = Gateway::start(&config).await;
+    for gateway in [&one, &other] {
+        let replicas = async || gateway.metrics().await.sum("sluice_fleet_replicas", &[]);
+        eventually("both know of each other", replicas, |it| *it == 2.0).await;
+    }
+    assert_eq!(ask(&one, 0).send().await.status, 429);
+    let is_confirmed =
+        async || other.target(TARGET).await["daily_quotas"][0]["is_confirmed"].clone();
+    eventually("the other replica knows", is_confirmed, |it| it == true).await;
+    // An operator who knows better has both forget it.
+    let reset = format!("{}/admin/targets/{}/reset", one.admin_url(), TARGET);
+    let key = [("x-sluice-admin-key", ADMIN_KEY)];
+    assert_eq!(http::post(&reset, &key, "{}").await.status, 200);
+    eventually("the other replica has forgotten it", is_confirmed, |it| it == false).await;
 }
