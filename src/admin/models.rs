@@ -48,9 +48,17 @@ fn add_learned(gateway: &Gateway, model: &mut KnownModel) {
     let targets = gateway.router.targets();
     let Some(target) = targets.iter().find(|target| &*target.name == name.as_str()) else { return };
     let from = FactSource::Learned { learned_by: name.clone() };
-    let ratio = json!(target.estimator.bytes_per_token());
-    let fact = KnownFact { value: ratio, from };
-    model.facts.insert("bytes_per_token".to_owned(), fact);
+    let learned = [
+        ("bytes_per_token", Some(json!(target.estimator.bytes_per_token()))),
+        ("max_output_tokens", target.named_output().map(|limit| json!(limit))),
+        ("max_input_tokens", target.named_input().map(|limit| json!(limit))),
+    ];
+    for (field, value) in learned {
+        let Some(value) = value else { continue };
+        let fact = KnownFact { value, from: from.clone() };
+        // What the config or the catalogue says counts first.
+        model.facts.entry(field.to_owned()).or_insert(fact);
+    }
 }
 
 fn filter(query: &str) -> ModelFilter {

@@ -13,9 +13,10 @@ use super::best_failure::FailureUse;
 use super::denial;
 use super::routed::{LeaveReason, RoutedRequest};
 use crate::bedrock::Extras;
+use crate::bedrock::named_limit::named_limit;
 use crate::config::Strategy;
 use crate::quota::Dimension;
-use crate::routing::{OutageCause, OutageReason, Permit};
+use crate::routing::{OutageCause, OutageReason, Permit, Target};
 use crate::upstream::{Failure, FailureClass};
 
 /// What follows a failed attempt.
@@ -44,6 +45,19 @@ pub(super) enum NextStep {
     Choose,
 }
 
+/// Keeps a limit of the model that Bedrock names when it refuses a request.
+fn learn_limit(target: &Target, failure: &Failure) {
+    if failure.status != StatusCode::BAD_REQUEST || !failure.from_upstream {
+        return;
+    }
+    if let Some(limit) = named_limit(&failure.reported.message)
+        && target.learn_limit(limit)
+    {
+        let (target_name, model) = (&target.name, &target.model);
+        tracing::info!(%target_name, %model, ?limit, "Bedrock has named a limit of the model");
+    }
+}
+
 /// Reports the failure of an attempt to its target, and decides what follows for its request.
 /// `attempts` counts the attempts on this candidate, including this one.
 pub(super) fn decide(
@@ -57,6 +71,7 @@ pub(super) fn decide(
         permit.release();
         return Decision::Relay;
     }
+    learn_limit(permit.target(), failure);
     let config = &routed.context.gateway().config;
     let target = Arc::clone(permit.target());
     if failure.is_about_credentials() {

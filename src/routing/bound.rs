@@ -82,6 +82,8 @@ pub(super) struct Model<'a> {
     /// The id that is called.
     pub(super) id: &'a ModelId,
     pub(super) known: Option<&'a ModelFacts>,
+    /// The largest input that Bedrock has named.
+    pub(super) named_input: Option<u32>,
     pub(super) family: Family,
     /// The cap to which the request's maximum is lowered.
     pub(super) cap: Option<u64>,
@@ -99,7 +101,8 @@ pub(super) fn bound(size: &RequestSize, model: &Model<'_>) -> Bound {
         .saturating_add((extent.images as u64).saturating_mul(IMAGE))
         .saturating_add((extent.built_in_tools as u64).saturating_mul(BUILT_IN_TOOL));
     let mode = model.known.and_then(|facts| facts.mode).unwrap_or(Mode::Chat);
-    let window = model.known.and_then(|facts| facts.max_input_tokens).map(u64::from);
+    let window =
+        model.known.and_then(|facts| facts.max_input_tokens).or(model.named_input).map(u64::from);
     let window =
         window.map(|usual| if extent.has_long_window { usual.max(LONG_WINDOW) } else { usual });
     let input = match (mode, has_unknown_size) {
@@ -176,7 +179,13 @@ mod tests {
             ..RequestSize::default()
         };
         let known = Catalogue::shipped().facts(&id, "");
-        let model = Model { id: &id, known: known.as_deref(), family: id.family(), cap: None };
+        let model = Model {
+            id: &id,
+            known: known.as_deref(),
+            named_input: None,
+            family: id.family(),
+            cap: None,
+        };
         bound(&size, &model)
     }
 

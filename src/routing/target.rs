@@ -5,7 +5,7 @@
 //! through a [`Permit`](super::Permit); operators drain and reset it. Its quota may be shared with other
 //! targets.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
@@ -25,6 +25,7 @@ use super::demand::{QuotaDemand, RequestSize};
 use super::endpoint::TargetEndpoint;
 use super::further_quotas::FurtherQuotas;
 use super::latency::Latency;
+use crate::bedrock::named_limit::NamedLimit;
 use crate::bedrock::path::model_path;
 use crate::bedrock::{ModelId, Operation, ServiceTier, Usage};
 use crate::catalogue::ModelFacts;
@@ -93,6 +94,9 @@ pub struct Target {
     assumed_max_output: u64,
     /// Tokens of the largest request that was answered to the end.
     pub(super) largest_answered: AtomicU64,
+    /// The limits that Bedrock has named when it refused a request, in tokens. 0: none.
+    named_output: AtomicU32,
+    named_input: AtomicU32,
     /// What an output token costs of the quota.
     burndown: u64,
     reserve: config::Reserve,
@@ -153,6 +157,8 @@ impl Target {
             model_info,
             default_max_output,
             largest_answered: AtomicU64::new(0),
+            named_output: AtomicU32::new(0),
+            named_input: AtomicU32::new(0),
             assumed_max_output: config
                 .assumed_max_output_tokens
                 .map_or(default_max_output, |assumed| default_max_output.min(u64::from(assumed))),
@@ -211,12 +217,37 @@ impl Target {
     /// that stands in for another, the model's own.
     pub fn cap(&self, requested: &ModelId) -> Option<u32> {
         let Capabilities { configured_cap, known_cap, .. } = self.capabilities;
-        configured_cap.or_else(|| known_cap.filter(|_| !self.is_model(requested)))
+        let own = || known_cap.or_else(|| self.named_output());
+        configured_cap.or_else(|| own().filter(|_| !self.is_model(requested)))
     }
 
-    /// Whether its model is `requested`, in this region or another.
+    /// The largest answer that Bedrock has named when it refused a request.
+    pub fn named_output(&self) -> Option<u32> {
+        Some(self.named_output.load(Ordering::Relaxed)).filter(|limit| *limit > 0)
+    }
+
+    /// The largest input that Bedrock has named when it refused a request.
+    pub fn named_input(&self) -> Option<u32> {
+        Some(self.named_input.load(Ordering::Relaxed)).filter(|limit| *limit > 0)
+    }
+
+    /// Learns a limit that Bedrock has named. It counts where neither the config nor the catalogue has one.
+    /// True if it is new.
+    pub fn learn_limit(&self, limit: NamedLimit) -> bool {
+        let (learned, tokens) = match limit {
+            NamedLimit::Output(tokens) => (&self.named_output, tokens),
+            NamedLimit::Input(tokens) => (&self.named_input, tokens),
+        };
+        learned.swap(tokens, Ordering::Relaxed) != tokens
+    }
+
+    /// Whether its model is `requested`, by an id of whatever region or by a name.
     pub fn is_model(&self, requested: &ModelId) -> bool {
-        requested.base().is_some() && self.base_model().base() == requested.base()
+        let is_named = || {
+            let names = self.model_info.iter().flat_map(|facts| &facts.names);
+            names.into_iter().any(|name| name == requested.as_str())
+        };
+        requested.base().is_some() && self.base_model().base() == requested.base() || is_named()
     }
 
     /// Whether the cooldown admits a request with this demand.
@@ -297,6 +328,7 @@ impl Target {
         let model = bound::Model {
             id: &self.model,
             known: self.model_info.as_deref(),
+            named_input: self.named_input(),
             family: self.capabilities.family,
             cap: self.cap(requested).map(u64::from),
         };
@@ -371,6 +403,11 @@ impl Target {
         self.latency.take_over(&before.latency);
         let largest = before.largest_answered.load(Ordering::Relaxed);
         self.largest_answered.store(largest, Ordering::Relaxed);
+        for (own, before) in
+            [(&self.named_output, &before.named_output), (&self.named_input, &before.named_input)]
+        {
+            own.store(before.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
     }
 
     /// The cooldown that counts for such a request.

@@ -3,12 +3,13 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
+use sluice::simulator::ModelSettings;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::support::gateway::run_sluice;
 use crate::support::patience::eventually;
-use crate::support::{Ask, Config, Gateway, Simulator, http};
+use crate::support::{Ask, Config, Gateway, MODELS, Simulator, http};
 
 const RETIRED: &str = "anthropic.claude-3-5-sonnet-20240620-v1:0";
 const SUCCESSOR: &str = "us.anthropic.claude-sonnet-4-6";
@@ -179,4 +180,31 @@ async fn serve_once(text: String) -> String {
         stream.write_all(answer.as_bytes()).await.unwrap();
     });
     url
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limit_that_bedrock_names_is_learned_where_no_layer_has_one() {
+    const OWN: &str = "arn:aws:bedrock:us-east-1:123456789012:provisioned-model/abc";
+    let simulator = Simulator::start().await;
+    let config = Config::without_routes(&simulator)
+        .set("targets.first.model", MODELS[0])
+        .set("targets.own.model", OWN)
+        .route(MODELS[0], &["first", "own"]);
+    let gateway = Gateway::start(&config).await;
+    simulator.limits(OWN, ModelSettings { max_output_tokens: Some(77), ..Default::default() });
+    simulator.throttles(MODELS[0], 1);
+    let ask = || {
+        let body = r#"{"messages":[{"role":"user","content":[{"text":"hello sim:tokens=200"}]}],
+            "inferenceConfig":{"maxTokens":500}}"#;
+        Ask::new(&gateway, "").of(MODELS[0]).converse(body.to_owned()).send()
+    };
+    let refused = ask().await;
+    assert_ne!(refused.status, 200, "{}", refused.text());
+    let own = models(&gateway, "name=own").await.remove(0);
+    let learned = json!({ "value": 77, "from": { "learned_by": "own" } });
+    assert_eq!(own["facts"]["max_output_tokens"], learned, "{own}");
+    // The next fallback asks for no more than that.
+    let answer = ask().await;
+    assert_eq!(answer.header("x-sluice-model"), Some(OWN), "{}", answer.text());
+    assert_eq!(answer.json()["usage"]["outputTokens"], 77);
 }

@@ -17,6 +17,7 @@ pub mod features;
 pub mod guardrail;
 pub mod json;
 pub mod model_id;
+pub mod named_limit;
 pub mod operation;
 pub mod path;
 pub mod region;

@@ -230,14 +230,19 @@ impl Catalogue {
     /// The base id of the model that a first-party name stands for at Bedrock Runtime.
     pub fn model_named(&self, name: &str) -> Option<&str> {
         let names = self.names.get_or_init(|| {
-            let mut names = HashMap::new();
-            for base in self.ids(Endpoint::Runtime) {
-                let facts = ModelId::new(&base).ok().and_then(|id| self.facts(&id, ""));
-                for name in facts.iter().flat_map(|facts| &facts.names) {
-                    names.insert(name.clone(), base.clone());
+            // Only the names are read, since all facts of all models would take memory for good.
+            let mut of_models: BTreeMap<String, Vec<String>> = BTreeMap::new();
+            for layer in &self.layers {
+                for (id, names) in layer.names(Endpoint::Runtime) {
+                    let base = ModelId::new(id).ok().and_then(|id| id.base().map(str::to_owned));
+                    let Some(base) = base else { continue };
+                    of_models.insert(base, names);
                 }
             }
-            names
+            let pairs = of_models.into_iter();
+            let pairs =
+                pairs.flat_map(|(base, names)| names.into_iter().map(move |it| (it, base.clone())));
+            pairs.collect()
         });
         names.get(name).map(String::as_str)
     }

@@ -112,6 +112,20 @@ impl Layer {
         self.rows(endpoint).exact.keys().map(|key| &**key)
     }
 
+    /// The ids whose rows say by which names they go, with these; no names where a row has `null`.
+    pub(super) fn names(&self, endpoint: Endpoint) -> impl Iterator<Item = (&str, Vec<String>)> {
+        #[derive(serde::Deserialize)]
+        struct Named {
+            #[serde(default, deserialize_with = "present")]
+            names: Option<Option<Vec<String>>>,
+        }
+        let exact = self.rows(endpoint).exact.iter();
+        exact.filter_map(|(key, row)| {
+            let Named { names } = serde_json::from_str(row.get()).ok()?;
+            Some((&**key, names?.unwrap_or_default()))
+        })
+    }
+
     /// The rows that count for a model, the least specific first: by its base id, then by the id as it is
     /// called.
     pub(super) fn matching<'a>(
@@ -155,6 +169,15 @@ impl Rows {
         });
         Rows { exact, globs }
     }
+}
+
+/// Tells a field that is null from one that is not there.
+fn present<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: serde::Deserialize<'de>,
+{
+    T::deserialize(deserializer).map(Some)
 }
 
 fn hash(text: &str) -> u64 {

@@ -98,6 +98,14 @@ fn a_first_party_name_stands_for_its_model() {
     assert_eq!(catalogue.model_named("claude-sonnet-4-5-20250929"), Some(sonnet));
     assert_eq!(catalogue.model_named("gpt-5.6-sol"), Some("openai.gpt-5.6-sol"));
     assert_eq!(catalogue.model_named("nobody"), None);
+    let corrected = catalogue.below(&one(&json!({
+        sonnet: { "names": ["sonnet-of-mine"] }, "anthropic.claude-opus-5-5": { "names": null },
+        "anthropic.claude-sonnet-5-5": { "burndown": 5 },
+    })));
+    assert_eq!(corrected.model_named("sonnet-of-mine"), Some(sonnet));
+    assert_eq!(corrected.model_named("claude-sonnet-4-5-20250929"), None);
+    assert_eq!(corrected.model_named("claude-opus-5-5"), None);
+    assert_eq!(corrected.model_named("claude-sonnet-5-5"), Some("anthropic.claude-sonnet-5-5"));
 }
 
 #[test]

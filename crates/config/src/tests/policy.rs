@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{config, only_problem};
 use crate::{
     Budget, BudgetStore, ClientPolicy, Config, ConfigError, Env, Guardrail, Guardrails, Loaded,
-    Priority,
+    PriceTier, Priority,
 };
 use sluice_bedrock::Operation;
 
@@ -98,6 +98,21 @@ fn budgets_in_memory_are_warned_of() {
 }
 
 #[test]
+fn prices_differ_by_tier_and_length() {
+    let text =
+        rates("{ above = 9, input = 2, output = 2 }, { tier = 'flex', input = 0.5, output = 1 }");
+    let [long, flex] = &config(&text).prices[0].rates[..] else { panic!("two entries") };
+    assert_eq!((long.tier, long.above, long.input), (PriceTier::Standard, Some(9), 2_000_000));
+    assert_eq!((flex.tier, flex.above, flex.input), (PriceTier::Flex, None, 500_000));
+    assert_eq!(flex.cache_read, None);
+}
+
+/// A price with these entries.
+fn rates(entries: &str) -> String {
+    format!("[prices.a]\ninput = 1\noutput = 1\nrates = [{entries}]")
+}
+
+#[test]
 fn bad_values_are_refused_where_they_stand() {
     for (keys, expected) in [
         ("allowed_models = []", "clients[0].allowed_models: must not be empty"),
@@ -126,6 +141,19 @@ fn bad_values_are_refused_where_they_stand() {
     }
     for (text, expected) in [
         ("[prices.a]\ninput = 1", "prices.a: needs 'output'"),
+        (&rates("{ tier = 'flex', input = 1 }"), "prices.a.rates[0]: needs 'output'"),
+        (
+            &rates("{ tier = 'batch', above = 9, input = 1, output = 1 }"),
+            "prices.a.rates[0].tier: ",
+        ),
+        (
+            &rates("{ input = 1, output = 1 }"),
+            "prices.a.rates[0]: has the tier and length of another",
+        ),
+        (
+            &rates("{ tier = 'flex', above = 9, input = 1, output = 1 }"),
+            "prices.a.rates[0]: needs an entry of its tier without 'above'",
+        ),
         ("[prices.'a[']\ninput = 1\noutput = 1", "prices.a[: 'a[' is not a glob"),
         ("[state]\nbudget_path = ''", "state.budget_path: must not be empty"),
         ("[state]\nbudget_flush = '0s'", "state.budget_flush: must not be zero"),
