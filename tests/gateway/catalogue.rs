@@ -104,7 +104,7 @@ async fn each_value_is_shown_with_its_source() {
     let new = models(&gateway, "surface=converse&feature=tools&name=acme").await;
     assert_eq!(new.len(), 1, "{new:?}");
     let config_file = at(&folder, "config.toml");
-    std::fs::write(&config_file, &config.set("catalogue.file", "models.json").to_toml()).unwrap();
+    std::fs::write(&config_file, config.set("catalogue.file", "models.json").to_toml()).unwrap();
     let shown = async |arguments: &[&str]| {
         let (status, stdout, stderr) =
             run_sluice(&[&["models", "--config", &config_file], arguments].concat()).await;
