@@ -6,7 +6,7 @@ use std::path::Path;
 use rcgen::{CertificateParams, KeyPair};
 use sluice::config::{Config, Env, Source};
 
-use crate::page::{page, pages};
+use crate::page::{page, pages, root};
 
 /// What a fragment with this frame stands in; the fragment wins where both say something.
 fn frame(name: &str) -> &'static str {
@@ -47,7 +47,27 @@ fn load(folder: &Path, fragment: &str, within: Option<&str>) -> Result<(), Strin
     let file = folder.join("sluice.toml");
     std::fs::write(&file, &text).unwrap();
     let env: Env = variables(&text).collect();
-    Config::load(&Source::File(file), &env).map(drop).map_err(|error| error.to_string())
+    let config = Config::load(&Source::File(file), &env).map_err(|error| error.to_string())?.config;
+    // A page shows models that the catalogue has, or ARNs, which name no model.
+    let unknown = config
+        .targets
+        .iter()
+        .map(|target| target.named_model())
+        .find(|model| !model.starts_with("arn:") && !config.known_models.is_listed(model));
+    unknown.map_or(Ok(()), |model| Err(format!("the catalogue does not have '{model}'")))
+}
+
+#[test]
+fn every_target_of_a_shipped_config_is_in_the_catalogue() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut files = vec![root().join("config.toml")];
+    let examples = std::fs::read_dir(root().join("examples")).unwrap();
+    files.extend(examples.map(|file| file.unwrap().path()));
+    for file in files.iter().filter(|file| file.extension().is_some_and(|it| it == "toml")) {
+        let text = std::fs::read_to_string(file).unwrap();
+        let loaded = load(folder.path(), &text, None);
+        assert_eq!(loaded, Ok(()), "{}", file.display());
+    }
 }
 
 fn merge(into: &mut toml::Table, from: toml::Table) {

@@ -118,15 +118,16 @@ impl Catalogue {
         if let Some(known) = self.remembered.lock().get(&question) {
             return known.clone();
         }
+        let is_listed = self.has_row(endpoint, model);
         let merged = self.merge_rows(endpoint, model, region, &mut |_, _| {});
         let facts = merged.and_then(|row| {
             // Every row was checked; what fails here is a fault of the shipped file, and unknown.
             let row: Row = serde_json::from_value(Value::Object(row)).ok()?;
-            let is_listed = self.has_row(endpoint, model);
             Some(Arc::new(ModelFacts::of(row, is_listed)))
         });
         let mut remembered = self.remembered.lock();
-        if remembered.len() < MAX_REMEMBERED {
+        // A client can ask for any id; those that no row has would take the place of those that one has.
+        if is_listed && remembered.len() < MAX_REMEMBERED {
             remembered.insert(question, facts.clone());
         }
         facts
