@@ -35,6 +35,17 @@ def drain_of(env):
     return seconds(delay) + 1 + seconds(timeout)
 
 
+class Build(unittest.TestCase):
+    """What the Dockerfile's first stage builds from."""
+
+    def test_it_has_every_crate_of_the_workspace(self):
+        members = re.search(r"(?m)^members = \[(.*)\]$", (ROOT / "Cargo.toml").read_text()).group(1)
+        text = DOCKERFILE.read_text()
+        for crate in re.findall(r'"([^"]+)"', members):
+            self.assertIn(f"COPY {crate}/Cargo.toml {crate}/\n", text)
+            self.assertIn(f" {crate}/src/lib.rs", text)
+
+
 class Image:
     """What the Dockerfile's last stage says."""
 
