@@ -160,7 +160,7 @@ impl DailyQuotas {
         Arc::clone(quota)
     }
 
-    /// Whether there is none, and none of an older config has use to be stored.
+    /// Whether there are no daily quotas, and those of older configs have stored all that was used.
     pub fn is_empty(&self) -> bool {
         self.all().is_empty()
     }

@@ -159,7 +159,7 @@ impl Rows {
         for (key, row) in rows {
             match key.contains('*').then(|| Pattern::new(&key)) {
                 Some(Ok(glob)) => globs.push((glob, row)),
-                // A glob that is none matches nothing but itself.
+                // A key that is no valid glob counts as an exact id.
                 Some(Err(_)) | None => drop(exact.insert(key, row)),
             }
         }

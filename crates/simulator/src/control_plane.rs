@@ -134,7 +134,7 @@ impl View<'_> {
         self.account.models.get(id).cloned().unwrap_or_default()
     }
 
-    /// A model as it is listed; `None` if there is none of this id.
+    /// A model as the list shows it; `None` if the account has no model with this id.
     fn known(&self, id: &str) -> Option<Value> {
         let settings = self.settings(id);
         let is_listed = self.account.models.contains_key(id)

@@ -1,6 +1,6 @@
 //! Sums of amounts by name and period: what clients have spent, and what was used of daily quotas.
 //!
-//! The store is none, a SQLite file, or Redis. It adds amounts and answers with each sum, which includes what other processes have added. A task calls
+//! Sums are kept in a SQLite file, in Redis, or nowhere. It adds amounts and answers with each sum, which includes what other processes have added. A task calls
 //! it; no request waits for it.
 
 mod period_sum;
