@@ -71,7 +71,7 @@ impl Eligibility<'_> {
 
     /// Whether the client has a budget that can't count what the target costs.
     pub(super) fn is_unpriced(&self, target: &Target) -> bool {
-        let counts = self.context.account().is_some() && self.operation != Operation::CountTokens;
+        let counts = self.context.account().is_some() && !self.operation.counts_tokens();
         counts && rates(&self.context.gateway().prices, target).is_none()
     }
 }

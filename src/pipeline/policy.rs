@@ -106,7 +106,12 @@ fn check_head(
             Ok(model) => policy.model(&model),
             Err(_) => Err(PolicyDenial::Model { model: identifier.clone() }),
         },
-        Resource::Invocation(_) | Resource::None => Ok(()),
+        // The model of the others is known once the body is read.
+        Resource::Invocation(_)
+        | Resource::Response(_)
+        | Resource::Listed(_)
+        | Resource::InBody
+        | Resource::None => Ok(()),
     }
 }
 

@@ -186,7 +186,7 @@ fn reserve_budget(
     max_cost: Option<&dyn Fn(&Prices) -> u64>,
 ) -> Result<(), GatewayError> {
     let is_async = operation == Operation::StartAsyncInvoke;
-    let runs_a_model = is_async || max_cost.is_some() && operation != Operation::CountTokens;
+    let runs_a_model = is_async || max_cost.is_some() && !operation.counts_tokens();
     let Some(account) = context.account().filter(|_| runs_a_model) else { return Ok(()) };
     let max_cost = max_cost.map_or(0, |max_cost| max_cost(&context.gateway().prices));
     context.guards.budget = Some(account.reserve(max_cost)?);

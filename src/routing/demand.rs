@@ -19,14 +19,14 @@ pub struct QuotaDemand {
 }
 
 impl QuotaDemand {
-    /// Whether the operation draws on the quota. CountTokens and operations without a model do not.
+    /// Whether the operation draws on the quota. Counting tokens and operations without a model do not.
     pub fn draws_on_quota(&self) -> bool {
-        self.operation.is_some_and(|operation| operation != Operation::CountTokens)
+        self.operation.is_some_and(|operation| !operation.counts_tokens())
     }
 
-    /// Whether the operation is CountTokens, which Bedrock throttles and fails apart from inference.
+    /// Whether the operation counts tokens, which Bedrock throttles and fails apart from inference.
     pub fn is_count_tokens(&self) -> bool {
-        self.operation == Some(Operation::CountTokens)
+        self.operation.is_some_and(Operation::counts_tokens)
     }
 
     /// Tokens that are reserved before the request is sent.

@@ -66,7 +66,7 @@ pub fn peek(operation: Operation, family: Family, body: &[u8]) -> Result<Peek, J
     let mut scanner = Scanner::new(body);
     if operation.is_converse() {
         peek.converse(&mut scanner)?;
-    } else if operation == Operation::CountTokens {
+    } else if operation.counts_tokens() {
         return Ok(peek);
     } else {
         match family {

@@ -6,9 +6,12 @@
 //! share it. Facts come from the service model of `bedrock-runtime` (2023-09-30).
 
 pub mod account;
+pub mod api;
+pub mod api_path;
 pub mod body;
 mod cached_prompt;
 pub mod date;
+pub mod dialect;
 pub mod error;
 pub mod event_stream;
 pub mod extent;
@@ -23,10 +26,12 @@ pub mod path;
 pub mod region;
 mod service_tier;
 pub mod sigv4;
+pub mod sse;
 pub mod stop;
 pub mod usage;
 pub mod usage_reader;
 
+pub use api::{Api, Dialect};
 pub use date::Date;
 pub use error::{ErrorKind, WireError};
 pub use extras::{Extras, is_about_caller};

@@ -1,9 +1,12 @@
-//! The operations of the Bedrock Runtime API and what a gateway must know of each.
+//! The operations of the APIs and what a gateway must know of each.
 
 use http::Method;
 use serde::{Deserialize, Serialize};
 
-/// An operation of the Bedrock Runtime API (service model 2023-09-30). Serialized by its name.
+use super::api::Api;
+
+/// An operation: of the Bedrock Runtime API (service model 2023-09-30), of its control plane, or of the
+/// APIs of OpenAI and Anthropic that Bedrock serves. Serialized by its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Operation {
     /// One request, one JSON answer in the model's own schema.
@@ -18,6 +21,14 @@ pub enum Operation {
     ConverseStream,
     /// Counts the input tokens of a request without running it.
     CountTokens,
+    /// `POST /chat/completions`: one request, one JSON answer or a stream of server-sent events.
+    CreateChatCompletion,
+    /// `POST /responses`, likewise.
+    CreateResponse,
+    /// `POST /messages`, likewise.
+    CreateMessage,
+    /// `POST /messages/count_tokens`: counts the input tokens of a message without running it.
+    CountMessageTokens,
     /// Checks a text against a guardrail.
     ApplyGuardrail,
     /// Checks a text against guardrail checks given in the request.
@@ -37,20 +48,37 @@ pub enum Operation {
     ListFoundationModels,
     /// Describes one.
     GetFoundationModel,
+    /// `GET /responses/{id}`: reads a stored response. This and the next three concern what an upstream has
+    /// stored.
+    GetResponse,
+    /// `POST /responses/{id}/cancel`.
+    CancelResponse,
+    /// `DELETE /responses/{id}`.
+    DeleteResponse,
+    /// `GET /responses/{id}/input_items`.
+    ListInputItems,
+    /// `GET /models`: the models that the client may call.
+    ListModels,
+    /// `GET /models/{id}`.
+    GetModel,
 }
 
 impl Operation {
-    /// How many have a path with a model; they are the first ones.
-    pub const WITH_MODEL: usize = Operation::CountTokens as usize + 1;
+    /// How many are sent to a model; they are the first ones.
+    pub const WITH_MODEL: usize = Operation::CountMessageTokens as usize + 1;
 
     /// Every operation, for tables and metrics.
-    pub const ALL: [Operation; 15] = [
+    pub const ALL: [Operation; 25] = [
         Operation::InvokeModel,
         Operation::InvokeModelWithResponseStream,
         Operation::InvokeModelWithBidirectionalStream,
         Operation::Converse,
         Operation::ConverseStream,
         Operation::CountTokens,
+        Operation::CreateChatCompletion,
+        Operation::CreateResponse,
+        Operation::CreateMessage,
+        Operation::CountMessageTokens,
         Operation::ApplyGuardrail,
         Operation::InvokeGuardrailChecks,
         Operation::StartAsyncInvoke,
@@ -60,9 +88,30 @@ impl Operation {
         Operation::GetInferenceProfile,
         Operation::ListFoundationModels,
         Operation::GetFoundationModel,
+        Operation::GetResponse,
+        Operation::CancelResponse,
+        Operation::DeleteResponse,
+        Operation::ListInputItems,
+        Operation::ListModels,
+        Operation::GetModel,
     ];
 
-    /// The operation's name in the service model.
+    /// The API that it belongs to.
+    pub fn api(self) -> Api {
+        match self {
+            Operation::CreateChatCompletion => Api::ChatCompletions,
+            Operation::CreateResponse
+            | Operation::GetResponse
+            | Operation::CancelResponse
+            | Operation::DeleteResponse
+            | Operation::ListInputItems => Api::Responses,
+            Operation::CreateMessage | Operation::CountMessageTokens => Api::Messages,
+            Operation::ListModels | Operation::GetModel => Api::Models,
+            _ => Api::Bedrock,
+        }
+    }
+
+    /// The operation's name: for Bedrock's own, the one in the service model.
     pub fn name(self) -> &'static str {
         match self {
             Operation::InvokeModel => "InvokeModel",
@@ -71,6 +120,10 @@ impl Operation {
             Operation::Converse => "Converse",
             Operation::ConverseStream => "ConverseStream",
             Operation::CountTokens => "CountTokens",
+            Operation::CreateChatCompletion => "CreateChatCompletion",
+            Operation::CreateResponse => "CreateResponse",
+            Operation::CreateMessage => "CreateMessage",
+            Operation::CountMessageTokens => "CountMessageTokens",
             Operation::ApplyGuardrail => "ApplyGuardrail",
             Operation::InvokeGuardrailChecks => "InvokeGuardrailChecks",
             Operation::StartAsyncInvoke => "StartAsyncInvoke",
@@ -80,13 +133,25 @@ impl Operation {
             Operation::GetInferenceProfile => "GetInferenceProfile",
             Operation::ListFoundationModels => "ListFoundationModels",
             Operation::GetFoundationModel => "GetFoundationModel",
+            Operation::GetResponse => "GetResponse",
+            Operation::CancelResponse => "CancelResponse",
+            Operation::DeleteResponse => "DeleteResponse",
+            Operation::ListInputItems => "ListInputItems",
+            Operation::ListModels => "ListModels",
+            Operation::GetModel => "GetModel",
         }
     }
 
     /// The operation's HTTP method.
     pub fn method(self) -> Method {
         match self {
-            Operation::ListAsyncInvokes | Operation::GetAsyncInvoke => Method::GET,
+            Operation::ListAsyncInvokes
+            | Operation::GetAsyncInvoke
+            | Operation::GetResponse
+            | Operation::ListInputItems
+            | Operation::ListModels
+            | Operation::GetModel => Method::GET,
+            Operation::DeleteResponse => Method::DELETE,
             _ if self.is_control_plane() => Method::GET,
             _ => Method::POST,
         }
@@ -110,10 +175,12 @@ impl Operation {
             Operation::ListAsyncInvokes
                 | Operation::ListInferenceProfiles
                 | Operation::ListFoundationModels
+                | Operation::GetResponse
+                | Operation::ListInputItems
         )
     }
 
-    /// Whether a success is an event stream (`application/vnd.amazon.eventstream`).
+    /// Whether a success is always an event stream (`application/vnd.amazon.eventstream`).
     pub fn is_stream(self) -> bool {
         matches!(
             self,
@@ -123,9 +190,36 @@ impl Operation {
         )
     }
 
-    /// Whether the path names a model and another model may answer in its place.
+    /// Whether it names a model and another model may answer in its place.
     pub fn is_routed(self) -> bool {
-        self.model_suffix().is_some() && self != Operation::InvokeModelWithBidirectionalStream
+        (self as usize) < Self::WITH_MODEL && self != Operation::InvokeModelWithBidirectionalStream
+    }
+
+    /// Whether it names its model in the request body.
+    pub fn has_model_in_body(self) -> bool {
+        matches!(
+            self,
+            Operation::CreateChatCompletion
+                | Operation::CreateResponse
+                | Operation::CreateMessage
+                | Operation::CountMessageTokens
+        )
+    }
+
+    /// Whether it only counts the tokens of a request.
+    pub fn counts_tokens(self) -> bool {
+        matches!(self, Operation::CountTokens | Operation::CountMessageTokens)
+    }
+
+    /// Whether it concerns a response that an upstream has stored.
+    pub fn is_on_stored_response(self) -> bool {
+        matches!(
+            self,
+            Operation::GetResponse
+                | Operation::CancelResponse
+                | Operation::DeleteResponse
+                | Operation::ListInputItems
+        )
     }
 
     /// Whether the request body is in the model-independent Converse schema; the Invoke

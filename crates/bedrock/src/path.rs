@@ -34,6 +34,12 @@ pub enum Resource {
     Invocation(String),
     /// The inference profile or the model that a call of the control plane describes, decoded.
     Described(String),
+    /// The stored response with this id, as the path has it, decoded.
+    Response(String),
+    /// The model that GetModel describes, decoded.
+    Listed(String),
+    /// A model that the request body names.
+    InBody,
     /// Nothing beyond the operation.
     None,
 }
@@ -103,11 +109,16 @@ impl Call {
                 };
                 format!("/{collection}/{}", utf8_percent_encode(identifier, SEGMENT))
             }
+            // Paths of the other APIs begin with a prefix that only a target knows (`api_path`).
+            Resource::Response(_) | Resource::Listed(_) | Resource::InBody => return None,
             Resource::None => match self.operation {
                 Operation::InvokeGuardrailChecks => "/guardrail-checks/invoke".to_owned(),
                 Operation::ListInferenceProfiles => format!("/{INFERENCE_PROFILES}"),
                 Operation::ListFoundationModels => format!("/{FOUNDATION_MODELS}"),
-                _ => "/async-invoke".to_owned(),
+                Operation::StartAsyncInvoke | Operation::ListAsyncInvokes => {
+                    "/async-invoke".to_owned()
+                }
+                _ => return None,
             },
         };
         Some(path)
@@ -229,7 +240,7 @@ fn control_plane(method: &Method, path: &str) -> Result<Call, PathError> {
 }
 
 /// Identifiers of guardrails and invocations obey the same rules as model ids.
-fn identifier_in(raw: &str) -> Result<String, PathError> {
+pub(super) fn identifier_in(raw: &str) -> Result<String, PathError> {
     let text = percent_decode_str(raw).decode_utf8().map_err(|_| PathError::Identifier)?;
     ModelId::new(&text).map_err(|_| PathError::Identifier)?;
     Ok(text.into_owned())

@@ -80,7 +80,7 @@ impl Consumption {
         answered_by: Option<&Arc<Target>>,
         terms: PriceTerms<'_>,
     ) -> Option<Used> {
-        if terms.operation == Some(Operation::CountTokens) {
+        if terms.operation.is_some_and(Operation::counts_tokens) {
             return None;
         }
         let estimate = |relayed: Usage| self.estimate_unreported(relayed, terms.operation);

@@ -46,7 +46,11 @@ pub(super) fn add_usage(attributes: &mut Attributes, usage: &Usage) {
 fn operation_name(operation: Operation, model: Option<&str>) -> Option<&'static str> {
     let model = || ModelId::new(model?).ok().map(|model| (model.family(), model));
     match operation {
-        Operation::Converse | Operation::ConverseStream => Some("chat"),
+        Operation::Converse
+        | Operation::ConverseStream
+        | Operation::CreateChatCompletion
+        | Operation::CreateResponse
+        | Operation::CreateMessage => Some("chat"),
         Operation::InvokeModel | Operation::InvokeModelWithResponseStream => match model() {
             Some((Family::TitanEmbed, _)) => Some("embeddings"),
             Some((_, model)) if model.as_str().contains("embed") => Some("embeddings"),
@@ -57,6 +61,7 @@ fn operation_name(operation: Operation, model: Option<&str>) -> Option<&'static 
             Some("generate_content")
         }
         Operation::CountTokens
+        | Operation::CountMessageTokens
         | Operation::ApplyGuardrail
         | Operation::InvokeGuardrailChecks
         | Operation::ListAsyncInvokes
@@ -64,7 +69,13 @@ fn operation_name(operation: Operation, model: Option<&str>) -> Option<&'static 
         | Operation::ListInferenceProfiles
         | Operation::GetInferenceProfile
         | Operation::ListFoundationModels
-        | Operation::GetFoundationModel => None,
+        | Operation::GetFoundationModel
+        | Operation::GetResponse
+        | Operation::CancelResponse
+        | Operation::DeleteResponse
+        | Operation::ListInputItems
+        | Operation::ListModels
+        | Operation::GetModel => None,
     }
 }
 
