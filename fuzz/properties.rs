@@ -106,7 +106,7 @@ fn events(chunks: impl IntoIterator<Item = Bytes>) -> (Vec<ReadEvent>, bool) {
                     events.push((name, event.data.map(|data| data.into_owned())));
                     passed.extend_from_slice(&raw);
                 }
-                Piece::Unread(raw) => passed.extend_from_slice(&raw),
+                Piece::LongStart(raw) | Piece::Unread(raw) => passed.extend_from_slice(&raw),
             }
         }
     }

@@ -93,8 +93,11 @@ impl<'a> Event<'a> {
 pub enum Piece {
     /// One event with the blank line that ends it.
     Event(Bytes),
-    /// Bytes that are not read: of an event that is longer than the maximum, the byte order mark of the stream, or
-    /// the line feed of an end of line whose carriage return has ended the event before.
+    /// The first bytes of an event that is longer than the maximum. [`Event::read`] may find its name there, and
+    /// not its data. The rest of it is unread.
+    LongStart(Bytes),
+    /// Bytes that are not read: the rest of an event that is too long, the byte order mark of the stream, or the
+    /// line feed of an end of line whose carriage return has ended the event before.
     Unread(Bytes),
 }
 
@@ -140,20 +143,23 @@ impl Splitter {
         }
         let end = self.end_of_event(chunk);
         let taken = chunk.split_to(end.unwrap_or(chunk.len()));
-        let is_too_long =
-            self.is_too_long || self.partial.len().saturating_add(taken.len()) > self.max;
-        self.is_too_long = is_too_long && end.is_none();
+        if self.is_too_long {
+            self.is_too_long = end.is_none();
+            return Some(Piece::Unread(taken));
+        }
+        let is_too_long = self.partial.len().saturating_add(taken.len()) > self.max;
         if !is_too_long && end.is_none() {
             self.partial.extend_from_slice(&taken);
             return None;
         }
+        self.is_too_long = end.is_none();
         let piece = if self.partial.is_empty() {
             taken
         } else {
             self.partial.extend_from_slice(&taken);
             self.partial.split().freeze()
         };
-        Some(if is_too_long { Piece::Unread(piece) } else { Piece::Event(piece) })
+        Some(if is_too_long { Piece::LongStart(piece) } else { Piece::Event(piece) })
     }
 
     /// Whether the bytes so far end within an event.

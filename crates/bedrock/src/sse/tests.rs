@@ -32,7 +32,7 @@ type Read = (Option<String>, Vec<u8>);
 fn events(pieces: &[Piece]) -> Vec<Read> {
     let events = pieces.iter().filter_map(|piece| match piece {
         Piece::Event(raw) => Some(Event::read(raw)),
-        Piece::Unread(_) => None,
+        Piece::LongStart(_) | Piece::Unread(_) => None,
     });
     events
         .filter_map(|event| Some((event.name.map(str::to_owned), event.data?.into_owned())))
@@ -46,7 +46,9 @@ fn read(stream: &str) -> Vec<(Option<String>, String)> {
 
 fn joined(pieces: &[Piece]) -> Vec<u8> {
     let bytes = pieces.iter().flat_map(|piece| match piece {
-        Piece::Event(bytes) | Piece::Unread(bytes) => bytes.iter().copied(),
+        Piece::Event(bytes) | Piece::LongStart(bytes) | Piece::Unread(bytes) => {
+            bytes.iter().copied()
+        }
     });
     bytes.collect()
 }
@@ -150,7 +152,7 @@ fn an_event_is_whole_at_its_blank_line_whatever_follows() {
 
 #[test]
 fn a_long_event_passes_unread_and_is_not_held() {
-    let long = format!("data: {}\n\n", "x".repeat(1000));
+    let long = format!("event: long\ndata: {}\n\n", "x".repeat(1000));
     let stream = format!("data: 1\n\n{long}data: 2\n\n");
     for step in [1, 7, 64, 4096] {
         let cuts: Vec<usize> = (0..stream.len()).step_by(step).collect();
@@ -158,6 +160,15 @@ fn a_long_event_passes_unread_and_is_not_held() {
         assert_eq!(events(&split), [(None, b"1".to_vec()), (None, b"2".to_vec())], "{step}");
         assert_eq!(joined(&split), stream.as_bytes());
         assert!(!is_within_event);
+        let starts: Vec<&Bytes> = split
+            .iter()
+            .filter_map(|piece| match piece {
+                Piece::LongStart(bytes) => Some(bytes),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(starts.len(), 1);
+        assert_eq!(Event::read(starts[0]).name, Some("long"));
     }
     assert!(pieces(100, &long.as_bytes()[..500], &[]).1);
 }
