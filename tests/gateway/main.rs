@@ -88,6 +88,8 @@ mod refusals;
 mod regression;
 mod reload;
 mod retired_models;
+mod sdk_anthropic;
+mod sdk_openai;
 mod service_tiers;
 mod settlement;
 mod simulator;

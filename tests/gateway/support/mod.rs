@@ -3,6 +3,7 @@
 //! Every test runs the real binary against an in-process simulator over real sockets, and observes it
 //! from outside: responses, the simulator's log, metrics and log lines.
 
+pub mod api_clients;
 pub mod ask;
 pub mod bodies;
 pub mod certificates;
@@ -28,6 +29,7 @@ pub mod simulator;
 pub mod tls;
 pub mod upstream;
 
+pub use api_clients::{ApiAnswer, ApiCall, ApiJob, Language, Sdk};
 pub use ask::Ask;
 pub use certificates::{Authority, Issued};
 pub use clients::{Answer, Call, Client};

@@ -18,6 +18,7 @@ mod cli;
 mod driver;
 mod rust;
 
+pub(super) use driver::fed;
 pub use driver::script;
 pub use rust::converse_both_ways;
 
@@ -368,11 +369,11 @@ impl Raised {
     }
 }
 
-fn repository() -> &'static Path {
+pub(super) fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-fn installed(path: &str) -> PathBuf {
+pub(super) fn installed(path: &str) -> PathBuf {
     let path = repository().join(path);
     assert!(path.exists(), "{} is not there: run ./test once, it installs it", path.display());
     path

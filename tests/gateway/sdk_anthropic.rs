@@ -1,0 +1,192 @@
+//! Anthropic's SDKs as they come, in Python and JavaScript: against the simulator, and through the gateway.
+
+use serde_json::{Value, json};
+use sluice::simulator::{
+    DEFAULT_ACCESS_KEY_ID, DEFAULT_BEARER_TOKEN, DEFAULT_SECRET_ACCESS_KEY, Fault, FaultRule,
+};
+
+use crate::support::api_clients::each_succeeded;
+use crate::support::{ApiAnswer, ApiCall, ApiJob, Language, Sdk, Simulator};
+
+/// A model that has Messages at Bedrock Runtime.
+const SONNET: &str = "us.anthropic.claude-sonnet-5-5";
+
+/// The same at mantle, which alone counts its tokens.
+const AT_MANTLE: &str = "anthropic.claude-sonnet-5-5";
+
+/// Where an SDK is pointed at, and with which key.
+struct Base {
+    url: String,
+    key: &'static str,
+}
+
+impl Base {
+    fn of_simulator(simulator: &Simulator) -> Base {
+        Base { url: format!("{}/anthropic", simulator.url()), key: DEFAULT_BEARER_TOKEN }
+    }
+
+    fn job(&self, language: Language) -> ApiJob {
+        ApiJob::new(language, Sdk::Anthropic, self.url.clone()).key(self.key)
+    }
+}
+
+/// Messages, their streams, a round trip with a tool, a count.
+async fn converses(job: &ApiJob, model: &str, counts: bool) {
+    let schema = json!({
+        "type": "object",
+        "properties": {"city": {"type": "string"}},
+        "required": ["city"],
+    });
+    let tools = json!([{"name": "weather", "input_schema": schema}]);
+    let asks = json!({"role": "user", "content": "sim:tool_calls=1"});
+    let called = json!({"role": "assistant", "content": "$3.content"});
+    let result = json!([{
+        "type": "tool_result", "tool_use_id": "$3.content.-1.id", "content": "sunny",
+    }]);
+    let result = json!({"role": "user", "content": result});
+    let with_tool = |messages: Value| {
+        ApiCall::message(model, "").with("messages", messages).with("tools", tools.clone())
+    };
+    let all = job
+        .clone()
+        .call(ApiCall::message(model, "Hello"))
+        .call(ApiCall::message(model, "Hello").streamed())
+        .call(ApiCall::message(model, "Hello").by("messages.stream"))
+        .call(with_tool(json!([asks])))
+        .call(with_tool(json!([asks, called, result])))
+        .call(with_tool(json!([asks])).by("messages.stream"))
+        .call(ApiCall::message(model, "one two three four").streamed().abandon_after(3));
+    let [whole, streamed, helped, calls, result, streamed_calls, left] =
+        each_succeeded(all.run().await);
+    assert!(said(&whole).contains("Hello"), "{whole:#?}");
+    assert!(whole.body["usage"]["output_tokens"].as_u64() > Some(0));
+    assert!(whole.header("x-amzn-requestid").is_some() || whole.header("request-id").is_some());
+    assert!(streamed.text().contains("Hello"), "{streamed:#?}");
+    assert_eq!(streamed.event_types().first(), Some(&"message_start"));
+    assert_eq!(streamed.event_types().last(), Some(&"message_stop"));
+    assert!(said(&helped).contains("Hello"), "{helped:#?}");
+    for answer in [calls, streamed_calls] {
+        assert_eq!(answer.body["stop_reason"], "tool_use");
+        let content = answer.body["content"].as_array().unwrap();
+        let call = content.iter().find(|it| it["type"] == "tool_use").unwrap();
+        assert_eq!(call["name"], "weather");
+        assert!(call["input"]["city"].is_string(), "{call}");
+    }
+    assert_eq!(result.body["stop_reason"], "end_turn");
+    assert_eq!(left.events.len(), 3);
+    if counts {
+        let parameters =
+            json!({"model": model, "messages": [{"role": "user", "content": "Hello"}]});
+        let count = ApiCall::new("messages.count_tokens", parameters);
+        let count = count.in_javascript("messages.countTokens", job.language());
+        let counted = job.clone().call(count).only().await;
+        assert!(counted.succeeded().body["input_tokens"].as_u64() > Some(0), "{counted:#?}");
+    }
+}
+
+/// The text of a message, behind what was thought.
+fn said(answer: &ApiAnswer) -> String {
+    let content = answer.body["content"].as_array().into_iter().flatten();
+    content.filter_map(|block| block["text"].as_str()).collect()
+}
+
+/// The class of error that the SDK has for each case.
+async fn raises(base: &Base, language: Language, simulator: &Simulator) {
+    let wrong = base
+        .job(language)
+        .call(ApiCall::message("us.anthropic.no-such-model", "Hello"))
+        .call(
+            ApiCall::message(SONNET, "Hello")
+                .with("messages", json!([{"role": "nobody", "content": "x"}])),
+        )
+        .call(ApiCall::message(SONNET, "Hello").with("max_tokens", 0))
+        .run()
+        .await;
+    let [unknown, role, maximum] = <[ApiAnswer; 3]>::try_from(wrong).unwrap();
+    assert_eq!(unknown.raised().class, "NotFoundError", "{unknown:#?}");
+    for answer in [role, maximum] {
+        let error = answer.raised();
+        assert_eq!(
+            (error.class.as_str(), error.status),
+            ("BadRequestError", Some(400)),
+            "{error:#?}"
+        );
+        assert_eq!(error.body.pointer("/error/type"), Some(&json!("invalid_request_error")));
+    }
+    let unauthenticated = ApiJob::new(language, Sdk::Anthropic, base.url.clone())
+        .call(ApiCall::message(SONNET, "Hello"))
+        .only()
+        .await;
+    assert_eq!(unauthenticated.raised().class, "AuthenticationError", "{unauthenticated:#?}");
+    for (fault, in_python) in [
+        (Fault::Throttle, "RateLimitError"),
+        (Fault::Internal, "InternalServerError"),
+        (Fault::ServiceUnavailable, "OverloadedError"),
+        (Fault::AccessDenied, "PermissionDeniedError"),
+        (Fault::Html502, "InternalServerError"),
+    ] {
+        simulator.add(FaultRule::always(fault.clone()).on(SONNET));
+        let answers = base
+            .job(language)
+            .call(ApiCall::message(SONNET, "Hello"))
+            .call(ApiCall::message(SONNET, "Hello").streamed())
+            .run()
+            .await;
+        simulator.recovers();
+        // JavaScript has no class of its own for 529.
+        let is_overload = in_python == "OverloadedError" && language == Language::JavaScript;
+        let class = if is_overload { "InternalServerError" } else { in_python };
+        for answer in answers {
+            let error = answer.raised();
+            assert_eq!(
+                (error.class.as_str(), error.in_stream),
+                (class, false),
+                "{fault:?} {error:#?}"
+            );
+        }
+    }
+}
+
+/// What comes in the middle of a stream.
+async fn raises_within_streams(base: &Base, language: Language, simulator: &Simulator) {
+    let internal = || "internalServerException".to_owned();
+    for fault in [
+        Fault::ExceptionFrame { name: internal(), frame: 5 },
+        Fault::CloseAfterFrames { frames: 5 },
+    ] {
+        simulator.strikes(SONNET, 2, fault.clone());
+        let prompt = "one two three four five six";
+        let answers = base
+            .job(language)
+            .call(ApiCall::message(SONNET, prompt).streamed())
+            .call(ApiCall::message(SONNET, prompt).by("messages.stream"))
+            .run()
+            .await;
+        simulator.recovers();
+        for answer in answers {
+            let error = answer.raised();
+            assert!(error.in_stream && !answer.events.is_empty(), "{fault:?} {answer:#?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_simulator_serves_anthropics_sdks() {
+    let simulator = Simulator::start().await;
+    let base = Base::of_simulator(&simulator);
+    for language in Language::ALL {
+        converses(&base.job(language), SONNET, false).await;
+        converses(&base.job(language), AT_MANTLE, true).await;
+        for sdk in [Sdk::AnthropicBedrockMantle, Sdk::AnthropicBedrock] {
+            let url = match sdk {
+                Sdk::AnthropicBedrock => simulator.url().to_owned(),
+                _ => base.url.clone(),
+            };
+            let job = ApiJob::new(language, sdk, url)
+                .signed_by(DEFAULT_ACCESS_KEY_ID, DEFAULT_SECRET_ACCESS_KEY);
+            converses(&job, SONNET, false).await;
+        }
+        raises(&base, language, &simulator).await;
+        raises_within_streams(&base, language, &simulator).await;
+    }
+}

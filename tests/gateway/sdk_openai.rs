@@ -1,0 +1,257 @@
+//! OpenAI's SDKs as they come, in Python and JavaScript: against the simulator, and through the gateway.
+
+use serde_json::{Value, json};
+use sluice::simulator::{DEFAULT_BEARER_TOKEN, Fault, FaultRule};
+
+use crate::support::api_clients::each_succeeded;
+use crate::support::{ApiAnswer, ApiCall, ApiJob, Config, Gateway, Language, Sdk, Simulator};
+
+/// A model that has both of OpenAI's APIs.
+const SOL: &str = "us.openai.gpt-5.6-sol";
+
+/// A key of the config's client.
+const KEY: &str = "a-bearer-key-of-the-tests";
+
+/// Where an SDK is pointed at, and with which key.
+struct Base {
+    url: String,
+    key: &'static str,
+}
+
+impl Base {
+    fn of_simulator(simulator: &Simulator) -> Base {
+        Base { url: format!("{}/openai/v1", simulator.url()), key: DEFAULT_BEARER_TOKEN }
+    }
+
+    fn of_gateway(gateway: &Gateway, prefix: &str) -> Base {
+        Base { url: format!("{}{prefix}", gateway.url()), key: KEY }
+    }
+
+    fn job(&self, language: Language) -> ApiJob {
+        ApiJob::new(language, Sdk::OpenAi, self.url.clone()).key(self.key)
+    }
+}
+
+fn config(simulator: &Simulator) -> Config {
+    Config::without_routes(simulator)
+        .set("targets.sol.model", SOL)
+        .route(SOL, &["sol"])
+        .client("app", KEY)
+}
+
+fn weather() -> Value {
+    json!({
+        "type": "object",
+        "properties": {"city": {"type": "string"}},
+        "required": ["city"],
+    })
+}
+
+/// A conversation, its stream, and a round trip with a tool.
+async fn chats(base: &Base, language: Language) {
+    let tool =
+        json!([{"type": "function", "function": {"name": "weather", "parameters": weather()}}]);
+    let asks = json!({"role": "user", "content": "sim:tool_calls=1"});
+    let result = json!({"role": "tool", "tool_call_id": "$4.choices.0.message.tool_calls.0.id", "content": "sunny"});
+    let with_tool = |messages: Value| {
+        ApiCall::chat(SOL, "")
+            .with("messages", messages)
+            .with("tools", tool.clone())
+            .with("reasoning_effort", "none")
+    };
+    let answers = base
+        .job(language)
+        .call(ApiCall::chat(SOL, "Hello"))
+        .call(ApiCall::chat(SOL, "Hello").streamed())
+        .call(
+            ApiCall::chat(SOL, "Hello")
+                .streamed()
+                .with("stream_options", json!({"include_usage": true})),
+        )
+        .call(ApiCall::chat(SOL, "Hello").by("chat.completions.stream"))
+        .call(with_tool(json!([asks])))
+        .call(with_tool(json!([asks, "$4.choices.0.message", result])))
+        .call(with_tool(json!([asks])).by("chat.completions.stream"))
+        .call(ApiCall::chat(SOL, "one two three four five six").streamed().abandon_after(2))
+        .run()
+        .await;
+    let [whole, streamed, with_usage, helped, calls, result, streamed_calls, left] =
+        each_succeeded(answers);
+    assert!(whole.text().contains("Hello"), "{whole:#?}");
+    assert_eq!(whole.body["object"], "chat.completion");
+    let usage = &whole.body["usage"];
+    assert!(usage["completion_tokens"].as_u64() > Some(0), "{usage}");
+    assert!(whole.header("x-amzn-requestid").is_some());
+
+    assert!(streamed.text().contains("Hello"), "{streamed:#?}");
+    let is_usage = |event: &Value| event["usage"].is_object();
+    assert!(!streamed.events.iter().any(is_usage), "nobody asked for it: {streamed:#?}");
+    let last = with_usage.events.last().unwrap();
+    assert!(is_usage(last) && last["choices"] == json!([]), "{last}");
+    assert!(helped.text().contains("Hello"), "{helped:#?}");
+
+    let called = &calls.body["choices"][0];
+    assert_eq!(called["finish_reason"], "tool_calls");
+    assert_eq!(called["message"]["tool_calls"][0]["function"]["name"], "weather");
+    assert_eq!(result.body["choices"][0]["finish_reason"], "stop");
+    let streamed_call = &streamed_calls.body["choices"][0]["message"]["tool_calls"][0];
+    let arguments = streamed_call["function"]["arguments"].as_str().unwrap();
+    let arguments: Value = serde_json::from_str(arguments).unwrap();
+    assert!(arguments["city"].is_string(), "{streamed_call}");
+    assert_eq!(left.events.len(), 2);
+}
+
+/// Responses with state: continued, read, listed, cancelled in vain, deleted.
+async fn responds(base: &Base, language: Language) {
+    let tools = json!([{"type": "function", "name": "weather", "parameters": weather()}]);
+    let result = json!([{
+        "type": "function_call_output", "call_id": "$7.output.0.call_id", "output": "sunny",
+    }]);
+    let answers = base
+        .job(language)
+        .call(ApiCall::response(SOL, "Hello"))
+        .call(ApiCall::response(SOL, "Again").with("previous_response_id", "$0.id"))
+        .call(ApiCall::of("responses.retrieve", "$1.id"))
+        .call(
+            ApiCall::of("responses.input_items.list", "$1.id")
+                .in_javascript("responses.inputItems.list", language),
+        )
+        .call(ApiCall::response(SOL, "Hello").streamed())
+        .call(ApiCall::response(SOL, "Hello").by("responses.stream"))
+        .call(ApiCall::response(SOL, "On").with("previous_response_id", "$5.id"))
+        .call(
+            ApiCall::response(SOL, "sim:tool_calls=1 sim:reasoning_tokens=0")
+                .with("reasoning", json!({"effort": "none"}))
+                .with("tools", tools.clone()),
+        )
+        .call(
+            ApiCall::response(SOL, "")
+                .with("input", result)
+                .with("tools", tools)
+                .with("previous_response_id", "$7.id"),
+        )
+        .call(ApiCall::of("responses.delete", "$0.id"))
+        .run()
+        .await;
+    let [first, second, read, items, streamed, helped, after_stream, calls, called, _] =
+        each_succeeded(answers);
+    assert!(first.text().contains("Hello"), "{first:#?}");
+    assert_eq!(second.body["previous_response_id"], first.body["id"]);
+    assert_eq!((&read.body["id"], &read.body["status"]), (&second.body["id"], &json!("completed")));
+    assert!(items.body["data"].as_array().is_some_and(|all| !all.is_empty()), "{items:#?}");
+    assert_eq!(streamed.event_types().first(), Some(&"response.created"));
+    assert_eq!(streamed.event_types().last(), Some(&"response.completed"));
+    let ids: Vec<&Value> = streamed.events.iter().map(|it| &it["response"]["id"]).collect();
+    let ids: Vec<&Value> = ids.into_iter().filter(|id| id.is_string()).collect();
+    assert!(ids.len() > 2 && ids.iter().all(|id| *id == ids[0]), "one id: {ids:?}");
+    assert!(helped.text().contains("Hello"), "{helped:#?}");
+    assert_eq!(after_stream.body["previous_response_id"], helped.body["id"]);
+    assert_eq!(calls.body["output"][0]["name"], "weather", "{calls:#?}");
+    assert_eq!(called.body["status"], "completed");
+
+    // What is gone, and what can't be cancelled any more.
+    let [first, second] = [&first.body["id"], &second.body["id"]].map(|id| id.as_str().unwrap());
+    let answers = base
+        .job(language)
+        .call(ApiCall::of("responses.retrieve", first))
+        .call(ApiCall::response(SOL, "Again").with("previous_response_id", first))
+        .call(ApiCall::of("responses.cancel", second))
+        .call(ApiCall::of("responses.retrieve", "resp_00000000000000000000000000"))
+        .run()
+        .await;
+    let classes: Vec<&str> = answers.iter().map(|it| it.raised().class.as_str()).collect();
+    assert_eq!(classes[0], "NotFoundError", "{answers:#?}");
+    assert!(matches!(classes[1], "NotFoundError" | "BadRequestError"), "{answers:#?}");
+    assert!(matches!(classes[2], "BadRequestError" | "ConflictError"), "{answers:#?}");
+    assert_eq!(classes[3], "NotFoundError", "{answers:#?}");
+}
+
+/// The class of error that the SDK has for each case, and what it shows of it.
+async fn raises(base: &Base, language: Language, simulator: &Simulator) {
+    let wrong = base
+        .job(language)
+        .call(ApiCall::chat("us.openai.no-such-model", "Hello"))
+        .call(
+            ApiCall::chat(SOL, "Hello")
+                .with("messages", json!([{"role": "nobody", "content": "x"}])),
+        )
+        .call(ApiCall::chat(SOL, "Hello").with("max_tokens", 9))
+        .call(ApiCall::response(SOL, "Hello").with("input", 5))
+        .run()
+        .await;
+    let [unknown, role, maximum, input] = <[ApiAnswer; 4]>::try_from(wrong).unwrap();
+    assert_eq!(unknown.raised().class, "NotFoundError", "{unknown:#?}");
+    assert_eq!(unknown.raised().code, "model_not_found");
+    for answer in [role, maximum, input] {
+        let error = answer.raised();
+        assert_eq!(
+            (error.class.as_str(), error.status),
+            ("BadRequestError", Some(400)),
+            "{error:#?}"
+        );
+        assert_eq!(error.r#type.as_deref(), Some("invalid_request_error"));
+    }
+    let unauthenticated =
+        ApiJob::new(language, Sdk::OpenAi, base.url.clone()).call(ApiCall::chat(SOL, "Hello"));
+    let unauthenticated = unauthenticated.only().await;
+    assert_eq!(unauthenticated.raised().class, "AuthenticationError", "{unauthenticated:#?}");
+    for (fault, class) in [
+        (Fault::Throttle, "RateLimitError"),
+        (Fault::Internal, "InternalServerError"),
+        (Fault::ServiceUnavailable, "InternalServerError"),
+        (Fault::AccessDenied, "PermissionDeniedError"),
+        (Fault::Html502, "InternalServerError"),
+    ] {
+        simulator.add(FaultRule::always(fault.clone()).on(SOL));
+        let job = base.job(language);
+        let answers = job
+            .call(ApiCall::chat(SOL, "Hello"))
+            .call(ApiCall::response(SOL, "Hello").streamed())
+            .run()
+            .await;
+        simulator.recovers();
+        for answer in answers {
+            let error = answer.raised();
+            assert_eq!(
+                (error.class.as_str(), error.in_stream),
+                (class, false),
+                "{fault:?} {error:#?}"
+            );
+        }
+    }
+}
+
+/// What comes in the middle of a stream.
+async fn raises_within_streams(base: &Base, language: Language, simulator: &Simulator) {
+    let internal = || "internalServerException".to_owned();
+    let fails = [
+        Fault::ExceptionFrame { name: internal(), frame: 4 },
+        Fault::CloseAfterFrames { frames: 4 },
+    ];
+    for fault in fails {
+        simulator.strikes(SOL, 2, fault.clone());
+        let job = base.job(language);
+        let answers = job
+            .call(ApiCall::chat(SOL, "one two three four five six").streamed())
+            .call(ApiCall::response(SOL, "one two three four five six").by("responses.stream"))
+            .run()
+            .await;
+        simulator.recovers();
+        for answer in answers {
+            let error = answer.raised();
+            assert!(error.in_stream && !answer.events.is_empty(), "{fault:?} {answer:#?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_simulator_serves_openais_sdks() {
+    let simulator = Simulator::start().await;
+    let base = Base::of_simulator(&simulator);
+    for language in Language::ALL {
+        chats(&base, language).await;
+        responds(&base, language).await;
+        raises(&base, language, &simulator).await;
+        raises_within_streams(&base, language, &simulator).await;
+    }
+}
