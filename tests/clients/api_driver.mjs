@@ -11,13 +11,13 @@ const CLIENTS = {
   anthropic_bedrock_mantle: ["@anthropic-ai/bedrock-sdk", "AnthropicBedrockMantle"],
   anthropic_bedrock: ["@anthropic-ai/bedrock-sdk", "AnthropicBedrock"],
 };
-const FINAL = ["finalMessage", "finalChatCompletion", "finalResponse"];
+const FINAL = ["finalChatCompletion", "finalResponse", "finalMessage"];
 
 const job = JSON.parse(await text(process.stdin));
 const [sdk, name] = CLIENTS[job.sdk];
 const client = new (await import(sdk))[name](options());
 const answers = [];
-for (const call of job.calls) answers.push(await run(filled(call)));
+for (const call of job.calls) answers.push(await run(call));
 const lines = answers.map((answer) => JSON.stringify(answer) + "\n").join("");
 // Ends the process, and with it connections that an SDK keeps, once all is written.
 process.stdout.write(lines, () => process.exit(0));
@@ -52,16 +52,17 @@ function filled(value) {
   return path.reduce(member, answers[Number(index)].body);
 }
 
-async function run(call) {
+async function run(unfilled) {
   const answer = { status: null, headers: {}, body: null, events: [], error: null };
-  const path = call.method.split(".");
-  const method = path.pop();
-  const resource = path.reduce((found, step) => found[step], client);
-  // The JavaScript SDKs take parameters as one object, after what stands in the path.
-  const hasParameters = Object.keys(call.parameters).length > 0;
-  const inputs = [...call.arguments, ...(hasParameters ? [call.parameters] : [])];
   let inStream = false;
   try {
+    const call = filled(unfilled);
+    const path = call.method.split(".");
+    const method = path.pop();
+    const resource = path.reduce((found, step) => found[step], client);
+    // The JavaScript SDKs take parameters as one object, after what stands in the path.
+    const hasParameters = Object.keys(call.parameters).length > 0;
+    const inputs = [...call.arguments, ...(hasParameters ? [call.parameters] : [])];
     if (method === "stream") {
       // A helper of the SDK's, which puts the events together.
       const stream = resource.stream(...inputs);

@@ -25,7 +25,7 @@ def main():
     client = getattr(sdk, name)(**options(job))
     answers = []
     for call in job["calls"]:
-        answers.append(run(sdk, client, filled(call, answers)))
+        answers.append(run(sdk, client, call, answers))
         print(json.dumps(answers[-1], default=str), flush=True)
 
 
@@ -63,7 +63,7 @@ def filled(value, answers):
     return value
 
 
-def run(sdk, client, call):
+def run(sdk, client, call, answers):
     answer = {"status": None, "headers": {}, "body": None, "events": [], "error": None}
     *path, name = call["method"].split(".")
     resource = client
@@ -71,6 +71,7 @@ def run(sdk, client, call):
         resource = getattr(resource, step)
     in_stream = False
     try:
+        call = filled(call, answers)
         if name == "stream":
             # A helper of the SDK's, which puts the events together.
             with resource.stream(*call["arguments"], **call["parameters"]) as stream:

@@ -281,17 +281,17 @@ impl ApiAnswer {
         self.error.as_ref().unwrap_or_else(|| panic!("nothing was raised: {self:#?}"))
     }
 
-    /// The text of the answer: of the body, or of the events so far.
+    /// The text of the answer: of the body, or of the events so far. What was thought is not part of it.
     pub fn text(&self) -> String {
-        let of_body = [
-            "/choices/0/message/content",
-            "/output_text",
-            "/output/0/content/0/text",
-            "/content/0/text",
-        ];
-        let found = of_body.iter().find_map(|at| self.body.pointer(at)?.as_str());
-        if let Some(text) = found {
+        if let Some(text) = self.body.pointer("/choices/0/message/content").and_then(Value::as_str)
+        {
             return text.to_owned();
+        }
+        let outputs = self.body["output"].as_array().into_iter().flatten();
+        let parts = outputs.filter_map(|output| output["content"].as_array()).flatten();
+        let blocks = self.body["content"].as_array().into_iter().flatten();
+        if self.body.is_object() {
+            return parts.chain(blocks).filter_map(|block| block["text"].as_str()).collect();
         }
         let of_event = ["/choices/0/delta/content", "/delta/text", "/delta"];
         let text = |event: &Value| {

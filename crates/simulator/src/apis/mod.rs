@@ -308,7 +308,7 @@ fn check_head(endpoint: Endpoint, request: &Accepted<'_>) -> Result<(), Failure>
     let version = version.ok_or_else(|| {
         Failure::new(ErrorKind::Validation, "anthropic-version: header is required")
     })?;
-    if !["2023-06-01", "2023-01-01"].iter().any(|known| version == known) {
+    if !["2026-10-21", "2023-06-01", "2023-01-01"].iter().any(|known| version == known) {
         let version = String::from_utf8_lossy(version.as_bytes());
         let message = format!("anthropic-version: \"{version}\" is not a valid version");
         return Err(Failure::new(ErrorKind::Validation, message));
