@@ -290,6 +290,11 @@ impl Router {
         }
     }
 
+    /// The route that the config has for a requested model; `None` if no route matches it.
+    pub fn configured(&self, model: &ModelId) -> Option<&Arc<Route>> {
+        Some(&self.find_entry(model)?.route)
+    }
+
     /// The route of the operations that name no model.
     pub fn default_route(&self) -> &Arc<Route> {
         &self.default
