@@ -91,72 +91,69 @@ async fn counts(job: &ApiJob, model: &str) {
     assert!(counted.succeeded().body["input_tokens"].as_u64() > Some(0), "{counted:#?}");
 }
 
-/// The class of error that the SDK has for each case.
-async fn raises(base: &Base, language: Language, simulator: &Simulator) {
-    let wrong = base
-        .job(language)
-        .call(ApiCall::message("us.anthropic.no-such-model", "Hello"))
-        .call(
-            ApiCall::message(SONNET, "Hello")
-                .with("messages", json!([{"role": "nobody", "content": "x"}])),
-        )
-        .call(ApiCall::message(SONNET, "Hello").with("max_tokens", 0))
-        .run()
-        .await;
-    let [unknown, role, maximum] = <[ApiAnswer; 3]>::try_from(wrong).unwrap();
-    assert_eq!(unknown.raised().class, "NotFoundError", "{unknown:#?}");
-    for answer in [role, maximum] {
-        let error = answer.raised();
-        assert_eq!(
-            (error.class.as_str(), error.status),
-            ("BadRequestError", Some(400)),
-            "{error:#?}"
-        );
-        assert_eq!(error.body.pointer("/error/type"), Some(&json!("invalid_request_error")));
-    }
-    for (fault, class) in [
-        (Fault::Throttle, "RateLimitError"),
-        (Fault::Internal, "InternalServerError"),
-        (Fault::ServiceUnavailable, "OverloadedError"),
-        (Fault::AccessDenied, "PermissionDeniedError"),
-        (Fault::Html502, "InternalServerError"),
-    ] {
-        simulator.add(FaultRule::always(fault.clone()).on(SONNET));
-        let answers = base
-            .job(language)
-            .call(ApiCall::message(SONNET, "Hello"))
-            .call(ApiCall::message(SONNET, "Hello").streamed())
-            .run()
-            .await;
-        simulator.recovers();
-        for answer in answers {
-            let error = answer.raised();
-            assert_eq!(
-                (error.class.as_str(), error.in_stream),
-                (class, false),
-                "{fault:?} {error:#?}"
-            );
-        }
+/// Models that fail, how, and the class of error that the SDKs have for that.
+fn failures() -> [(&'static str, Fault, &'static str); 5] {
+    [
+        ("us.anthropic.claude-opus-5-5", Fault::Throttle, "RateLimitError"),
+        ("us.anthropic.claude-opus-5", Fault::Internal, "InternalServerError"),
+        ("us.anthropic.claude-opus-4-8", Fault::ServiceUnavailable, "OverloadedError"),
+        ("us.anthropic.claude-opus-4-7", Fault::AccessDenied, "PermissionDeniedError"),
+        ("us.anthropic.claude-haiku-5-5", Fault::Html502, "InternalServerError"),
+    ]
+}
+
+/// Models whose streams fail in the middle, and how.
+fn failures_within_streams() -> [(&'static str, Fault); 2] {
+    let name = "internalServerException".to_owned();
+    [
+        ("us.anthropic.claude-sonnet-5", Fault::ExceptionFrame { name, frame: 5 }),
+        ("us.anthropic.claude-sonnet-4-6", Fault::CloseAfterFrames { frames: 5 }),
+    ]
+}
+
+fn fails(simulator: &Simulator) {
+    let failures = failures().map(|(model, fault, _)| (model, fault)).into_iter();
+    for (model, fault) in failures.chain(failures_within_streams()) {
+        simulator.add(FaultRule::always(fault).on(model));
     }
 }
 
-/// What comes in the middle of a stream.
-async fn raises_within_streams(base: &Base, language: Language, simulator: &Simulator) {
-    let internal = || "internalServerException".to_owned();
-    for fault in [
-        Fault::ExceptionFrame { name: internal(), frame: 5 },
-        Fault::CloseAfterFrames { frames: 5 },
-    ] {
-        simulator.strikes(SONNET, 2, fault.clone());
-        let prompt = "one two three four five six";
-        let answers = base
-            .job(language)
-            .call(ApiCall::message(SONNET, prompt).streamed())
-            .call(ApiCall::message(SONNET, prompt).by("messages.stream"))
-            .run()
-            .await;
-        simulator.recovers();
-        for answer in answers {
+/// The class of error that the SDK has for each case.
+async fn raises(base: &Base, language: Language) {
+    let nobody = json!([{"role": "nobody", "content": "x"}]);
+    let mut job = base
+        .job(language)
+        .call(ApiCall::message("us.anthropic.no-such-model", "Hello"))
+        .call(ApiCall::message(SONNET, "Hello").with("messages", nobody))
+        .call(ApiCall::message(SONNET, "Hello").with("max_tokens", 0));
+    for (model, ..) in failures() {
+        job = job.call(ApiCall::message(model, "Hello"));
+        job = job.call(ApiCall::message(model, "Hello").streamed());
+    }
+    for (model, _) in failures_within_streams() {
+        let call = ApiCall::message(model, "one two three four five six");
+        job = job.call(call.clone().streamed()).call(call.by("messages.stream"));
+    }
+    let mut answers = job.run().await.into_iter();
+    let mut next = || answers.next().unwrap();
+    let unknown = next();
+    assert_eq!(unknown.raised().class, "NotFoundError", "{unknown:#?}");
+    for answer in [next(), next()] {
+        let error = answer.raised();
+        let shown = (error.class.as_str(), error.status);
+        assert_eq!(shown, ("BadRequestError", Some(400)), "{error:#?}");
+        let wanted = json!("invalid_request_error");
+        assert_eq!(error.body.pointer("/error/type"), Some(&wanted));
+    }
+    for (_, fault, class) in failures() {
+        for answer in [next(), next()] {
+            let error = answer.raised();
+            let shown = (error.class.as_str(), error.in_stream);
+            assert_eq!(shown, (class, false), "{fault:?} {error:#?}");
+        }
+    }
+    for (_, fault) in failures_within_streams() {
+        for answer in [next(), next()] {
             let error = answer.raised();
             assert!(error.in_stream && !answer.events.is_empty(), "{fault:?} {answer:#?}");
         }
@@ -167,6 +164,7 @@ async fn raises_within_streams(base: &Base, language: Language, simulator: &Simu
 async fn the_simulator_serves_anthropics_sdks() {
     let simulator = Simulator::start().await;
     let base = Base::of_simulator(&simulator);
+    fails(&simulator);
     for language in Language::ALL {
         let job = base.job(language);
         let signed = |sdk, url: &str| {
@@ -181,7 +179,6 @@ async fn the_simulator_serves_anthropics_sdks() {
         }
         calls_tools(&job, AT_MANTLE).await;
         speaks(&signed(Sdk::AnthropicBedrock, simulator.url()), SONNET).await;
-        raises(&base, language, &simulator).await;
-        raises_within_streams(&base, language, &simulator).await;
+        raises(&base, language).await;
     }
 }

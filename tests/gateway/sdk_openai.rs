@@ -167,74 +167,71 @@ async fn responds(base: &Base, language: Language) {
     assert_eq!(classes[3], "NotFoundError", "{answers:#?}");
 }
 
-/// The class of error that the SDK has for each case, and what it shows of it.
-async fn raises(base: &Base, language: Language, simulator: &Simulator) {
-    let wrong = base
-        .job(language)
-        .call(ApiCall::chat("us.openai.no-such-model", "Hello"))
-        .call(
-            ApiCall::chat(SOL, "Hello")
-                .with("messages", json!([{"role": "nobody", "content": "x"}])),
-        )
-        .call(ApiCall::chat(SOL, "Hello").with("max_tokens", 9))
-        .call(ApiCall::response(SOL, "Hello").with("input", 5))
-        .run()
-        .await;
-    let [unknown, role, maximum, input] = <[ApiAnswer; 4]>::try_from(wrong).unwrap();
-    assert_eq!(unknown.raised().class, "NotFoundError", "{unknown:#?}");
-    assert_eq!(unknown.raised().code, "model_not_found");
-    for answer in [role, maximum, input] {
-        let error = answer.raised();
-        assert_eq!(
-            (error.class.as_str(), error.status),
-            ("BadRequestError", Some(400)),
-            "{error:#?}"
-        );
-        assert_eq!(error.r#type.as_deref(), Some("invalid_request_error"));
-    }
-    for (fault, class) in [
-        (Fault::Throttle, "RateLimitError"),
-        (Fault::Internal, "InternalServerError"),
-        (Fault::ServiceUnavailable, "InternalServerError"),
-        (Fault::AccessDenied, "PermissionDeniedError"),
-        (Fault::Html502, "InternalServerError"),
-    ] {
-        simulator.add(FaultRule::always(fault.clone()).on(SOL));
-        let job = base.job(language);
-        let answers = job
-            .call(ApiCall::chat(SOL, "Hello"))
-            .call(ApiCall::response(SOL, "Hello").streamed())
-            .run()
-            .await;
-        simulator.recovers();
-        for answer in answers {
-            let error = answer.raised();
-            assert_eq!(
-                (error.class.as_str(), error.in_stream),
-                (class, false),
-                "{fault:?} {error:#?}"
-            );
-        }
+/// Models that fail, how, and the class of error that the SDKs have for that.
+fn failures() -> [(&'static str, Fault, &'static str); 5] {
+    [
+        ("us.openai.gpt-5.6-luna", Fault::Throttle, "RateLimitError"),
+        ("us.openai.gpt-5.6-terra", Fault::Internal, "InternalServerError"),
+        ("us.openai.gpt-6-luna", Fault::ServiceUnavailable, "InternalServerError"),
+        ("us.openai.gpt-6-sol", Fault::AccessDenied, "PermissionDeniedError"),
+        ("us.openai.gpt-6-astra", Fault::Html502, "InternalServerError"),
+    ]
+}
+
+/// Models whose streams fail in the middle, and how.
+fn failures_within_streams() -> [(&'static str, Fault); 2] {
+    let name = "internalServerException".to_owned();
+    [
+        ("us.openai.gpt-6.1-sol", Fault::ExceptionFrame { name, frame: 4 }),
+        ("us.openai.gpt-6.1-terra", Fault::CloseAfterFrames { frames: 4 }),
+    ]
+}
+
+fn fails(simulator: &Simulator) {
+    let failures = failures().map(|(model, fault, _)| (model, fault)).into_iter();
+    for (model, fault) in failures.chain(failures_within_streams()) {
+        simulator.add(FaultRule::always(fault).on(model));
     }
 }
 
-/// What comes in the middle of a stream.
-async fn raises_within_streams(base: &Base, language: Language, simulator: &Simulator) {
-    let internal = || "internalServerException".to_owned();
-    let fails = [
-        Fault::ExceptionFrame { name: internal(), frame: 4 },
-        Fault::CloseAfterFrames { frames: 4 },
-    ];
-    for fault in fails {
-        simulator.strikes(SOL, 2, fault.clone());
-        let job = base.job(language);
-        let answers = job
-            .call(ApiCall::chat(SOL, "one two three four five six").streamed())
-            .call(ApiCall::response(SOL, "one two three four five six").by("responses.stream"))
-            .run()
-            .await;
-        simulator.recovers();
-        for answer in answers {
+/// The class of error that the SDK has for each case, and what it shows of it.
+async fn raises(base: &Base, language: Language) {
+    let nobody = json!([{"role": "nobody", "content": "x"}]);
+    let mut job = base
+        .job(language)
+        .call(ApiCall::chat("us.openai.no-such-model", "Hello"))
+        .call(ApiCall::chat(SOL, "Hello").with("messages", nobody))
+        .call(ApiCall::chat(SOL, "Hello").with("max_tokens", 9))
+        .call(ApiCall::response(SOL, "Hello").with("input", 5));
+    for (model, ..) in failures() {
+        job = job.call(ApiCall::chat(model, "Hello"));
+        job = job.call(ApiCall::response(model, "Hello").streamed());
+    }
+    for (model, _) in failures_within_streams() {
+        let prompt = "one two three four five six";
+        job = job.call(ApiCall::chat(model, prompt).streamed());
+        job = job.call(ApiCall::response(model, prompt).by("responses.stream"));
+    }
+    let mut answers = job.run().await.into_iter();
+    let mut next = || answers.next().unwrap();
+    let unknown = next();
+    assert_eq!(unknown.raised().class, "NotFoundError", "{unknown:#?}");
+    assert_eq!(unknown.raised().code, "model_not_found");
+    for answer in [next(), next(), next()] {
+        let error = answer.raised();
+        let shown = (error.class.as_str(), error.status, error.r#type.as_deref());
+        let wanted = ("BadRequestError", Some(400), Some("invalid_request_error"));
+        assert_eq!(shown, wanted, "{error:#?}");
+    }
+    for (_, fault, class) in failures() {
+        for answer in [next(), next()] {
+            let error = answer.raised();
+            let shown = (error.class.as_str(), error.in_stream);
+            assert_eq!(shown, (class, false), "{fault:?} {error:#?}");
+        }
+    }
+    for (_, fault) in failures_within_streams() {
+        for answer in [next(), next()] {
             let error = answer.raised();
             assert!(error.in_stream && !answer.events.is_empty(), "{fault:?} {answer:#?}");
         }
@@ -245,10 +242,10 @@ async fn raises_within_streams(base: &Base, language: Language, simulator: &Simu
 async fn the_simulator_serves_openais_sdks() {
     let simulator = Simulator::start().await;
     let base = Base::of_simulator(&simulator);
+    fails(&simulator);
     for language in Language::ALL {
         chats(&base, language).await;
         responds(&base, language).await;
-        raises(&base, language, &simulator).await;
-        raises_within_streams(&base, language, &simulator).await;
+        raises(&base, language).await;
     }
 }
