@@ -37,6 +37,11 @@ impl Capabilities {
         }
     }
 
+    /// Largest answer, in tokens: what the target lowers maxima to, or the model's own, if one is known.
+    pub fn max_output_tokens(&self) -> Option<u32> {
+        [self.configured_cap, self.known_cap].into_iter().flatten().min()
+    }
+
     /// The features that the target lacks for a request; none if it can take the request. It lacks thinking if
     /// its cap leaves no room for the thinking budget; the model's own cap does not apply if
     /// `is_requested_model`.

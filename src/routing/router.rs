@@ -25,6 +25,7 @@ use super::target_group::{self, TargetGroup};
 use crate::bedrock::ModelId;
 use crate::bedrock::model_id::ModelIdError;
 use crate::bedrock::region;
+use crate::catalogue::Endpoint as Service;
 use crate::config::{self, Balance, Config, Endpoint, EndpointError, Glob, GlobError, Unrouted};
 use crate::fleet::Fleet;
 use crate::quota::{DailyQuotas, QueueSignal, Quota, QuotaLimits};
@@ -289,6 +290,11 @@ impl Router {
         }
     }
 
+    /// The route that the config has for a requested model; `None` if no route matches it.
+    pub fn configured(&self, model: &ModelId) -> Option<&Arc<Route>> {
+        Some(&self.find_entry(model)?.route)
+    }
+
     /// The route of the operations that name no model.
     pub fn default_route(&self) -> &Arc<Route> {
         &self.default
@@ -416,7 +422,7 @@ impl Router {
                 "no route names this model, which AWS has retired; its successor answers"
             );
         } else if let Some(retires_on) =
-            config.known_models.lifecycle(model).map(|it| it.retires_on)
+            config.known_models.lifecycle(Service::Runtime, model).map(|it| it.retires_on)
             && retires_on <= config.day
         {
             tracing::warn!(
@@ -515,7 +521,7 @@ fn configured(
     let base_model = target.base_model.as_deref().map_or_else(|| Ok(model.clone()), id)?;
     let cooldown = CooldownSettings::new(config, target.cooldown);
     let (signal, fleet) = (Arc::clone(signal), fleet.cloned());
-    let model_info = config.known_models.facts(&base_model, &target.region);
+    let model_info = config.known_models.facts_at(target.service, &base_model, &target.region);
     let parts = TargetParts {
         model,
         base_model,
@@ -562,7 +568,7 @@ fn answering_model(config: &Config, model: &ModelId, region: &str) -> ModelId {
     let successor = config::replacement(
         &config.known_models,
         config.catalogue.retired,
-        model,
+        (Service::Runtime, model),
         region,
         config.day,
     );
@@ -581,6 +587,9 @@ fn unrouted_target(config: &Config, model: &ModelId) -> config::Target {
         model: model.as_str().to_owned(),
         replaces: None,
         base_model: None,
+        service: Service::Runtime,
+        surfaces: None,
+        path_prefix: None,
         display_name: None,
         region,
         endpoint,

@@ -12,9 +12,10 @@ use serde_json::value::RawValue;
 use sluice_bedrock::Date;
 
 use super::Endpoint;
-use super::facts::{Effort, Surface, TokenCounter};
+use super::facts::{Effort, TokenCounter};
 use super::feature;
 use super::price::RawPrice;
+use super::surface::Surface;
 
 /// The version of the format that this reads.
 pub const FORMAT: u32 = 1;

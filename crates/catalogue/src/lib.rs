@@ -15,18 +15,20 @@ mod layer;
 pub mod lifecycle;
 mod merge;
 mod price;
+mod surface;
 #[cfg(test)]
 mod tests;
 mod typo;
 
 pub use catalogue::{Catalogue, ExplainedFact, Origin};
 pub use diff::{Difference, differences};
-pub use facts::{Effort, ModelFacts, Surface, TokenCounter};
+pub use facts::{Effort, ModelFacts, TokenCounter};
 pub use feature::FEATURE_NAMES;
 pub use file::{FORMAT, FileError, MAX_FILE_BYTES, Mode};
 pub use layer::Layer;
 pub use lifecycle::{Lifecycle, NoSuccessor};
 pub use price::{Prices, TierPrice, TokenPrice};
+pub use surface::{Surface, Surfaces};
 
 use serde::{Deserialize, Serialize};
 

@@ -150,6 +150,18 @@ pub enum Fault {
     },
     /// A 200 with the right content type and no frame at all.
     EmptyStream,
+    /// The stream ends well, but without its last frame: the one that says that the answer is complete.
+    EndBeforeLastFrame,
+    /// `response.failed` in place of a frame, in a stream of OpenAI's Responses. In other streams an
+    /// exception.
+    ResponseFailed {
+        /// The exception's name as in a stream.
+        #[serde(default = "internal_in_stream")]
+        name: String,
+        /// Which frame, from 1.
+        #[serde(default = "first")]
+        frame: u64,
+    },
 }
 
 impl Fault {
@@ -169,6 +181,8 @@ impl Fault {
                 | Self::BadCrcFrame { .. }
                 | Self::SlowTrickle { .. }
                 | Self::EmptyStream
+                | Self::EndBeforeLastFrame
+                | Self::ResponseFailed { .. }
         )
     }
 
@@ -185,6 +199,10 @@ fn throttling() -> String {
 
 fn throttling_in_stream() -> String {
     "throttlingException".to_owned()
+}
+
+fn internal_in_stream() -> String {
+    "internalServerException".to_owned()
 }
 
 fn too_many_requests() -> u16 {

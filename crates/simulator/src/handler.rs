@@ -4,24 +4,26 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use http::header::{CONTENT_LENGTH, HeaderValue};
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, HeaderValue};
 use http::{Request, Response, StatusCode, request};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
+use super::apis::{ApiCall, Place, chosen_endpoint};
 use super::control_plane::{USUAL_REGION, View};
 use super::inject::inject;
 use super::log::Record;
 use super::model;
 use super::reply::{Accepted, Failure, Reply};
-use super::signature::{self, Received, Verified};
+use super::signature::{self, Received, Refusal, Verified};
 use super::stream::{Body, play, with_fault};
 use super::wire::Wire;
 use super::{State, bidirectional, control, guardrail, service_quotas};
 use sluice_bedrock::account::{AccountOperation, Service, availability_of, quotas_operation};
 use sluice_bedrock::path::{self, Call, PathError, Resource};
-use sluice_bedrock::{ErrorKind, MAX_BODY_BYTES, Operation};
+use sluice_bedrock::{Dialect, ErrorKind, MAX_BODY_BYTES, Operation};
+use sluice_catalogue::Endpoint;
 
 /// Answers one request of a connection.
 pub(super) async fn handle(
@@ -35,27 +37,30 @@ pub(super) async fn handle(
     }
     let mut record = shared.log.open(wire.number, &head);
     let rng = shared.rng(record.seq());
+    let id = uuid::Builder::from_random_bytes(rng.clone().u128(..).to_be_bytes()).into_uuid();
+    let id = id.to_string();
+    let dialect = Place::of(head.uri.path()).map(Place::dialect).unwrap_or_default();
     let call = path::parse(&head.method, head.uri.path());
     let is_bidirectional =
         |call: &Call| call.operation == Operation::InvokeModelWithBidirectionalStream;
     if let Some(call) = call.ok().filter(is_bidirectional) {
         return Ok(match begin(&shared, &wire, &head, &call, &mut record).await {
             Ok(None) => bidirectional::answer(&shared, &head, body, record),
-            Ok(Some(reply)) => finish(reply, record, wire, rng),
+            Ok(Some(reply)) => finish(reply, record, wire, &id),
             Err(failure) => {
                 record.note(|entry| entry.error = Some(failure.name.clone()));
-                finish(failure.into_reply(), record, wire, rng)
+                finish(failure.into_reply(dialect, &id), record, wire, &id)
             }
         });
     }
-    let reply = match respond(&shared, &wire, &head, body, &mut record, rng.clone()).await {
+    let reply = match respond(&shared, &wire, &head, body, &mut record, rng, &id).await {
         Ok(reply) => reply,
         Err(failure) => {
             record.note(|entry| entry.error = Some(failure.name.clone()));
-            failure.into_reply()
+            failure.into_reply(dialect, &id)
         }
     };
-    Ok(finish(reply, record, wire, rng))
+    Ok(finish(reply, record, wire, &id))
 }
 
 /// What comes before a bidirectional stream begins: its credentials, a fault, the model. Its body has
@@ -72,12 +77,21 @@ async fn begin(
         entry.model = call.model().map(ToString::to_string);
     });
     authenticate(shared, head, &[], Service::Bedrock, record)?;
+    check_endpoint(shared, head)?;
     let fault = shared.faults.take(&model::names(call.model()), call.operation.name(), true);
     if let Some(fault) = &fault {
         record.note(|entry| entry.fault = Some(fault.kind()));
-        return inject(fault, wire, record).await;
+        return inject(fault, Dialect::Bedrock, wire, record).await;
     }
     Ok(None)
+}
+
+/// Refuses a call of Bedrock Runtime where the simulator plays mantle.
+fn check_endpoint(shared: &State, head: &request::Parts) -> Result<(), Failure> {
+    match chosen_endpoint(&shared.settings, head) {
+        Some(Endpoint::Mantle) => Err(no_call(PathError::Unknown)),
+        _ => Ok(()),
+    }
 }
 
 async fn respond(
@@ -87,9 +101,14 @@ async fn respond(
     body: Incoming,
     record: &mut Record,
     rng: fastrand::Rng,
+    request_id: &str,
 ) -> Result<Reply, Failure> {
     let started = Instant::now();
-    let call = path::parse(&head.method, head.uri.path());
+    let place = Place::of(head.uri.path());
+    let call = match place {
+        Some(place) => place.call(&head.method),
+        None => path::parse(&head.method, head.uri.path()),
+    };
     if let Ok(call) = &call {
         record.note(|entry| {
             entry.operation = Some(call.operation.name());
@@ -112,7 +131,12 @@ async fn respond(
         let listed = list_quotas(shared, wire, head, &body, target, record).await;
         return Ok(listed.unwrap_or_else(service_quotas::into_reply));
     }
-    let region = authenticate(shared, head, &body, Service::Bedrock, record)?;
+    let request = Accepted { head, body, started, seq: record.seq(), rng, fault: None };
+    if let Some(place) = place {
+        return respond_in_dialect(shared, wire, place, call, request, record, request_id).await;
+    }
+    let region = authenticate(shared, head, &request.body, Service::Bedrock, record)?;
+    check_endpoint(shared, head)?;
     let account = shared.account.get();
     let view = View { account: &account, region: &region };
     if let Some(model) = availability_of(&head.method, head.uri.path()) {
@@ -130,15 +154,52 @@ async fn respond(
     );
     if let Some(fault) = &fault {
         record.note(|entry| entry.fault = Some(fault.kind()));
-        if let Some(reply) = inject(fault, wire, record).await? {
+        if let Some(reply) = inject(fault, Dialect::Bedrock, wire, record).await? {
             return Ok(reply);
         }
     }
-    let seq = record.seq();
-    let request = Accepted { head, body, started, seq, rng, fault };
+    let request = Accepted { fault, ..request };
     let mut reply = dispatch(shared, view, call, &request, record).await?;
     if let Some(fault) = &request.fault {
-        reply.script = with_fault(reply.script, fault);
+        reply.script = with_fault(reply.script, fault, None);
+    }
+    Ok(reply)
+}
+
+/// Answers a request in the APIs of OpenAI and Anthropic.
+async fn respond_in_dialect(
+    shared: &State,
+    wire: &Wire,
+    place: Place<'_>,
+    call: Result<Call, PathError>,
+    request: Accepted<'_>,
+    record: &mut Record,
+    request_id: &str,
+) -> Result<Reply, Failure> {
+    let head = request.head;
+    let chosen = chosen_endpoint(&shared.settings, head);
+    let call = call.map(|call| ApiCall::read(place, call, chosen, &request.body));
+    if let Ok(call) = &call {
+        record.note(|entry| {
+            entry.model = call.model().map(str::to_owned);
+            entry.endpoint = call.endpoint_name();
+        });
+    }
+    let region = authenticate_in_dialect(shared, place, head, &request.body, record)?;
+    let call = call.map_err(no_call)?;
+    let names = call.names();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let fault = shared.faults.take(&names, call.operation().name(), call.is_stream());
+    if let Some(fault) = &fault {
+        record.note(|entry| entry.fault = Some(fault.kind()));
+        if let Some(reply) = inject(fault, place.dialect(), wire, record).await? {
+            return Ok(reply);
+        }
+    }
+    let mut reply = call.answer(shared, &region, &request, record).await?;
+    if let Some(fault) = &fault {
+        let events = call.is_stream().then(|| call.error_events(request_id));
+        reply.script = with_fault(reply.script, fault, events);
     }
     Ok(reply)
 }
@@ -171,7 +232,7 @@ async fn faulted(
     record.note(|entry| entry.operation = Some(operation.name()));
     let Some(fault) = shared.faults.take(&[], operation.name(), false) else { return Ok(None) };
     record.note(|entry| entry.fault = Some(fault.kind()));
-    inject(&fault, wire, record).await
+    inject(&fault, Dialect::Bedrock, wire, record).await
 }
 
 async fn dispatch(
@@ -228,6 +289,41 @@ fn authenticate(
     service: Service,
     record: &Record,
 ) -> Result<String, Failure> {
+    // Service Quotas takes no API key of Bedrock.
+    let takes_key = service == Service::Bedrock;
+    verify(shared, head, body, &[service.signing_name()], takes_key, record)
+}
+
+/// The same in the APIs of OpenAI and Anthropic. Their own clients sign for `bedrock-mantle`, and Messages takes
+/// the key in a header of Anthropic's.
+fn authenticate_in_dialect(
+    shared: &State,
+    place: Place<'_>,
+    head: &request::Parts,
+    body: &[u8],
+    record: &Record,
+) -> Result<String, Failure> {
+    let key = head.headers.get("x-api-key").filter(|_| place.dialect() == Dialect::Anthropic);
+    let key = key.filter(|_| !head.headers.contains_key(AUTHORIZATION));
+    match key.filter(|_| shared.settings.verify_signatures) {
+        Some(key) => {
+            let bearer = shared.settings.bearer_token.as_ref();
+            signature::verify_key(key.as_bytes(), bearer).map_err(|it| refused(&it, record))?;
+            record.note(|entry| entry.signature = Some("api_key"));
+            Ok(USUAL_REGION.to_owned())
+        }
+        None => verify(shared, head, body, &["bedrock", "bedrock-mantle"], true, record),
+    }
+}
+
+fn verify(
+    shared: &State,
+    head: &request::Parts,
+    body: &[u8],
+    services: &[&str],
+    takes_key: bool,
+    record: &Record,
+) -> Result<String, Failure> {
     let settings = &shared.settings;
     if !settings.verify_signatures {
         record.note(|entry| entry.signature = Some("unchecked"));
@@ -243,9 +339,8 @@ fn authenticate(
     };
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let now = i64::try_from(now).unwrap_or(i64::MAX / 2);
-    // Service Quotas takes no API key of Bedrock.
-    let bearer = settings.bearer_token.as_ref().filter(|_| service == Service::Bedrock);
-    match signature::verify_for(service.signing_name(), &request, &settings.keys, bearer, now) {
+    let bearer = settings.bearer_token.as_ref().filter(|_| takes_key);
+    match signature::verify_for(services, &request, &settings.keys, bearer, now) {
         Ok(Verified::SigV4 { access_key_id, region }) => {
             record.note(|entry| {
                 entry.signature = Some("valid");
@@ -258,15 +353,13 @@ fn authenticate(
             record.note(|entry| entry.signature = Some("bearer"));
             Ok(USUAL_REGION.to_owned())
         }
-        Err(refusal) => {
-            record.note(|entry| entry.signature = Some(refusal.name()));
-            Err(Failure {
-                name: refusal.name().to_owned(),
-                status: StatusCode::FORBIDDEN,
-                message: refusal.to_string(),
-            })
-        }
+        Err(refusal) => Err(refused(&refusal, record)),
     }
+}
+
+fn refused(refusal: &Refusal, record: &Record) -> Failure {
+    record.note(|entry| entry.signature = Some(refusal.name()));
+    Failure::named(refusal.name(), StatusCode::FORBIDDEN, refusal.to_string())
 }
 
 fn no_call(error: PathError) -> Failure {
@@ -286,9 +379,8 @@ fn no_call(error: PathError) -> Failure {
     }
 }
 
-fn finish(reply: Reply, record: Record, wire: Arc<Wire>, mut rng: fastrand::Rng) -> Response<Body> {
+fn finish(reply: Reply, record: Record, wire: Arc<Wire>, request_id: &str) -> Response<Body> {
     record.note(|entry| entry.status = Some(reply.status.as_u16()));
-    let id = uuid::Builder::from_random_bytes(rng.u128(..).to_be_bytes()).into_uuid();
     let mut response = Response::new(play(reply.script, reply.reservation, record, wire));
     *response.status_mut() = reply.status;
     let headers = response.headers_mut();
@@ -296,7 +388,7 @@ fn finish(reply: Reply, record: Record, wire: Arc<Wire>, mut rng: fastrand::Rng)
     if let Some(length) = reply.length {
         headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
     }
-    if let Ok(id) = HeaderValue::try_from(id.to_string()) {
+    if let Ok(id) = HeaderValue::try_from(request_id) {
         headers.insert("x-amzn-requestid", id);
     }
     response

@@ -2,6 +2,7 @@
 //! client for it, and what the client was answered.
 
 mod answers;
+mod apis;
 mod faults;
 
 use std::time::Duration;
