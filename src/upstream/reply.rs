@@ -117,7 +117,11 @@ pub struct Failure {
 
 impl Failure {
     fn local(class: FailureClass, kind: ErrorKind, message: String) -> Failure {
-        let reported = Reported { name: Some(kind.name().to_owned()), message: message.clone() };
+        let reported = Reported {
+            name: Some(kind.name().to_owned()),
+            message: message.clone(),
+            ..Reported::default()
+        };
         let (head, body) = WireError::new(kind, message).into_response().into_parts();
         Failure {
             class,
@@ -417,6 +421,7 @@ fn exception(frame: &Frame<'_>) -> Option<Reported> {
         Kind::Error(code) => Some(Reported {
             name: Some(code.to_owned()),
             message: frame.header(":error-message").unwrap_or_default().to_owned(),
+            ..Reported::default()
         }),
         Kind::Event(_) | Kind::Other => None,
     }
