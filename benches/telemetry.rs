@@ -115,6 +115,7 @@ impl Ended {
             passed_over: &PassedOverTargets::default(),
             fallback_reason: None,
             choice: Some(Choice::First.name()),
+            dropped_betas: None,
             queued_ms: 0,
             first_byte_ms: Some(410),
             duration_ms: 812,

@@ -58,6 +58,8 @@ pub struct AccessLogEntry<'a> {
     pub fallback_reason: Option<&'static str>,
     /// Whether the model of the first choice or another one answered.
     pub choice: Option<&'static str>,
+    /// Beta flags of the client that the target's surface does not take, with commas between them.
+    pub dropped_betas: Option<&'a str>,
     /// Time in the queue.
     pub queued_ms: u64,
     /// Time to the head of the answer; `None` if the client went away before it.
@@ -220,6 +222,7 @@ fn json(line: &AccessLogEntry<'_>, attempts: &[Attempt]) -> Vec<u8> {
     object
         .some_plain("fallback_reason", line.fallback_reason)
         .some_plain("choice", line.choice)
+        .some_text("dropped_betas", line.dropped_betas)
         .number("queued_ms", line.queued_ms)
         .some_number("first_byte_ms", line.first_byte_ms)
         .number("duration_ms", line.duration_ms)
@@ -310,6 +313,7 @@ mod tests {
             passed_over: &passed_over,
             fallback_reason: None,
             choice: None,
+            dropped_betas: None,
             queued_ms: 1,
             first_byte_ms: Some(2),
             duration_ms: 3,

@@ -8,6 +8,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use http::{HeaderMap, Response, StatusCode};
+use serde_json::Value;
+
+use super::{dialect, named_limit};
 
 /// Header that names the error.
 pub const ERROR_TYPE: &str = "x-amzn-errortype";
@@ -197,43 +200,116 @@ fn is_control(c: char) -> bool {
 /// The error in an upstream's response.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reported {
-    /// The bare name, from the header or the body.
+    /// The bare name, from the header or the body: in OpenAI's and Anthropic's APIs, the type.
     pub name: Option<String>,
     /// The message, empty if there is none.
     pub message: String,
+    /// The code, which OpenAI's APIs have beside the type.
+    pub code: Option<String>,
+    /// The member of the request that the error is about, in OpenAI's APIs.
+    pub param: Option<String>,
 }
 
 impl Reported {
-    /// The known error behind the name.
+    /// The known error behind the code or the name, in whatever dialect they are.
     pub fn kind(&self) -> Option<ErrorKind> {
-        self.name.as_deref().and_then(ErrorKind::from_name)
+        let names = [self.code.as_deref(), self.name.as_deref()];
+        let kind = |name| ErrorKind::from_name(name).or_else(|| dialect::kind_of(name));
+        names.into_iter().flatten().find_map(kind)
     }
 }
 
-/// Reads an upstream's error response; whatever is not there or not readable is left out.
+/// Reads an upstream's error response in Bedrock's form; whatever is not there or not readable is left out.
 pub fn read(headers: &HeaderMap, body: &[u8]) -> Reported {
     #[derive(Default, serde::Deserialize)]
     struct Body {
         #[serde(alias = "Message", alias = "errorMessage")]
-        message: Option<serde_json::Value>,
+        message: Option<Value>,
         #[serde(rename = "__type")]
-        shape: Option<serde_json::Value>,
-        code: Option<serde_json::Value>,
+        shape: Option<Value>,
+        code: Option<Value>,
     }
     let body: Body = serde_json::from_slice(body).unwrap_or_default();
-    let text = |value: Option<serde_json::Value>| match value {
-        Some(serde_json::Value::String(text)) => Some(text),
-        _ => None,
-    };
-    let header = headers.get(ERROR_TYPE).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let name = header_name(headers).or_else(|| text(body.shape)).or_else(|| text(body.code));
     Reported {
-        name: header
-            .or_else(|| text(body.shape))
-            .or_else(|| text(body.code))
-            .map(|name| short_name(&name).to_owned()),
+        name: name.map(|name| short_name(&name).to_owned()),
         message: text(body.message).unwrap_or_default(),
+        ..Reported::default()
     }
 }
+
+/// Reads an error response or an error event of one of the APIs of OpenAI and Anthropic, which may be in their
+/// dialects or in Bedrock's form; whatever is not there or not readable is left out.
+pub fn read_dialect(headers: &HeaderMap, body: &[u8]) -> Reported {
+    #[derive(Default, serde::Deserialize)]
+    struct Body {
+        error: Option<Value>,
+        code: Option<Value>,
+        param: Option<Value>,
+    }
+    let Body { error, code, param } = serde_json::from_slice(body).unwrap_or_default();
+    match error {
+        Some(Value::Object(mut error)) => {
+            let mut member = |name| text(error.remove(name));
+            let name = header_name(headers).or_else(|| member("type"));
+            Reported {
+                name: name.map(|name| short_name(&name).to_owned()),
+                message: member("message").unwrap_or_default(),
+                code: member("code"),
+                param: member("param"),
+            }
+        }
+        // The error events of Responses have all at the top.
+        _ => {
+            let mut reported = read(headers, body);
+            if reported.message.is_empty() {
+                reported.message = text(error).unwrap_or_default();
+            }
+            Reported { code: text(code), param: text(param), ..reported }
+        }
+    }
+}
+
+fn header_name(headers: &HeaderMap) -> Option<String> {
+    headers.get(ERROR_TYPE).and_then(|value| value.to_str().ok()).map(str::to_owned)
+}
+
+fn text(value: Option<Value>) -> Option<String> {
+    match value {
+        Some(Value::String(text)) => Some(text),
+        _ => None,
+    }
+}
+
+/// Whether an error of a client, of status 400, says that the conversation is too long for the model: by its code,
+/// or by the beginning of its message, which is the upstream's own text.
+pub fn is_context_too_long(reported: &Reported) -> bool {
+    if reported.code.as_deref() == Some(dialect::CONTEXT_LENGTH_EXCEEDED)
+        || reported.name.as_deref() == Some(dialect::CONTEXT_LENGTH_EXCEEDED)
+    {
+        return true;
+    }
+    if reported.kind().is_some_and(|kind| kind != ErrorKind::Validation) {
+        return false;
+    }
+    let message = named_limit::own_words(&reported.message);
+    let starts_with = |start: &&str| {
+        message.get(..start.len()).is_some_and(|found| found.eq_ignore_ascii_case(start))
+    };
+    TOO_LONG_STARTS.iter().any(starts_with)
+}
+
+/// How messages begin that say so, of Converse and InvokeModel, of Anthropic's models, and of OpenAI's API.
+const TOO_LONG_STARTS: [&str; 8] = [
+    "prompt is too long",
+    "input is too long",
+    "input length and `max_tokens` exceed context limit",
+    "this model's maximum context length is",
+    "your input exceeds the context window",
+    "the input exceeds the context window",
+    "the model's context window",
+    "context_length_exceeded",
+];
 
 #[cfg(test)]
 mod tests {
@@ -298,5 +374,94 @@ mod tests {
         headers.insert(ERROR_TYPE, HeaderValue::from_static("AccessDeniedException:x"));
         assert_eq!(read(&headers, body).kind(), Some(ErrorKind::AccessDenied));
         assert_eq!(read(&HeaderMap::new(), b"<html>"), Reported::default());
+    }
+
+    #[test]
+    fn an_error_is_read_in_every_dialect() {
+        let read = |body: &str| read_dialect(&HeaderMap::new(), body.as_bytes());
+        let text = |text: &str| Some(text.to_owned());
+        let reported = read(
+            r#"{"error":{"message":"m","type":"invalid_request_error","param":"messages","code":"model_not_found"}}"#,
+        );
+        let wanted = Reported {
+            name: text("invalid_request_error"),
+            message: "m".to_owned(),
+            code: text("model_not_found"),
+            param: text("messages"),
+        };
+        assert_eq!(reported, wanted);
+        assert_eq!(reported.kind(), Some(ErrorKind::ResourceNotFound));
+        for (body, name, message, kind) in [
+            (
+                r#"{"error":{"message":"m","type":"server_error","code":null,"param":null}}"#,
+                Some("server_error"),
+                "m",
+                Some(ErrorKind::InternalServer),
+            ),
+            (
+                r#"{"error":{"message":"m","type":"new","code":"ThrottlingException"}}"#,
+                Some("new"),
+                "m",
+                Some(ErrorKind::Throttling),
+            ),
+            (
+                r#"{"type":"error","error":{"type":"overloaded_error","message":"m"},"request_id":"r"}"#,
+                Some("overloaded_error"),
+                "m",
+                Some(ErrorKind::ServiceUnavailable),
+            ),
+            (
+                r#"{"type":"error","code":"rate_limit_exceeded","message":"m","param":null}"#,
+                Some("rate_limit_exceeded"),
+                "m",
+                Some(ErrorKind::Throttling),
+            ),
+            (
+                r#"{"__type":"a#ValidationException","message":"m"}"#,
+                Some("ValidationException"),
+                "m",
+                Some(ErrorKind::Validation),
+            ),
+            (r#"{"message":"m"}"#, None, "m", None),
+            (r#"{"error":"m"}"#, None, "m", None),
+            (r#"{"error":{"message":7,"code":500}}"#, None, "", None),
+            (r#"{"error":[]}"#, None, "", None),
+            ("<html>", None, "", None),
+        ] {
+            let reported = read(body);
+            assert_eq!(reported.name.as_deref(), name, "{body}");
+            assert_eq!(reported.message, message, "{body}");
+            assert_eq!(reported.kind(), kind, "{body}");
+        }
+        let mut headers = HeaderMap::new();
+        headers.insert(ERROR_TYPE, HeaderValue::from_static("ThrottlingException"));
+        let reported = read_dialect(&headers, br#"{"error":{"type":"new","message":"m"}}"#);
+        assert_eq!((reported.kind(), &*reported.message), (Some(ErrorKind::Throttling), "m"));
+    }
+
+    #[test]
+    fn a_conversation_that_is_too_long_is_told_from_other_mistakes() {
+        let says = |name: &str, message: &str| {
+            let (name, message) = (Some(name.to_owned()), message.to_owned());
+            is_context_too_long(&Reported { name, message, ..Reported::default() })
+        };
+        for message in [
+            "prompt is too long: 210000 tokens > 200000 maximum",
+            "The model returned the following errors: Input is too long for requested model.",
+            "This model's maximum context length is 128000 tokens. However, you requested more.",
+            "Your input exceeds the context window of this model. Please adjust your input.",
+            "input length and `max_tokens` exceed context limit: 190000 + 20000 > 200000",
+        ] {
+            assert!(says("ValidationException", message), "{message}");
+            assert!(says("invalid_request_error", message), "{message}");
+            assert!(!says("ThrottlingException", message), "{message}");
+        }
+        for message in
+            ["", "messages.0: unexpected text: prompt is too long", "max_tokens: 5 > 4", "é"]
+        {
+            assert!(!says("ValidationException", message), "{message}");
+        }
+        let code = Some(dialect::CONTEXT_LENGTH_EXCEEDED.to_owned());
+        assert!(is_context_too_long(&Reported { code, ..Reported::default() }));
     }
 }

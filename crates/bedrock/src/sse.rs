@@ -2,13 +2,17 @@
 //! written for what the gateway or the simulator must say itself.
 //!
 //! [`Splitter`] divides a stream into its events as the bytes come, in whatever chunks, and copies only an event
-//! that is split over chunks. [`Event::read`] looks into one. Source: the HTML standard, section "Server-sent
-//! events".
+//! that is split over chunks. [`Event::read`] looks into one, and [`StreamReader`] knows what those of an API mean.
+//! Source: the HTML standard, section "Server-sent events".
 
 use std::borrow::Cow;
 
 use bytes::{Bytes, BytesMut};
 use memchr::{memchr, memchr2};
+
+pub use self::reader::{StreamReader, reported_error};
+
+mod reader;
 
 /// The content type of a stream of events.
 pub const CONTENT_TYPE: &str = "text/event-stream";

@@ -2,7 +2,10 @@
 //!
 //! A rule names a model and an operation (or any), how many matching requests pass untouched
 //! first and how many it then hits. The first rule that hits a request wins; a rule that is used
-//! up is forgotten. What a fault does on the wire is in `stream` and `handler`.
+//! up is forgotten. What a fault does on the wire is in `stream` and `inject`.
+//!
+//! Errors are described in Bedrock's dialect; on a path of OpenAI's or Anthropic's they are in that one. A
+//! frame of a stream of server-sent events is an event.
 
 use std::sync::Arc;
 
@@ -133,7 +136,8 @@ pub enum Fault {
         #[serde(default = "first")]
         frame: u64,
     },
-    /// A frame with a wrong message checksum, after which the stream continues.
+    /// A frame with a wrong message checksum, or an event whose data are no JSON, after which the stream
+    /// continues.
     BadCrcFrame {
         /// Which frame, from 1.
         #[serde(default = "first")]

@@ -2,21 +2,20 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
-use http::header::{AUTHORIZATION, CONTENT_LENGTH, HeaderValue};
-use http::{Request, Response, StatusCode, request};
+use http::header::{CONTENT_LENGTH, HeaderValue};
+use http::{Request, Response, request};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use super::apis::{ApiCall, Place, chosen_endpoint};
-use super::control_plane::{USUAL_REGION, View};
+use super::authenticate::{authenticate, authenticate_in_dialect};
+use super::control_plane::View;
 use super::inject::inject;
 use super::log::Record;
 use super::model;
 use super::reply::{Accepted, Failure, Reply};
-use super::signature::{self, Received, Refusal, Verified};
 use super::stream::{Body, play, with_fault};
 use super::wire::Wire;
 use super::{State, bidirectional, control, guardrail, service_quotas};
@@ -279,87 +278,6 @@ async fn dispatch(
         }
         _ => Err(invalid()),
     }
-}
-
-/// Verifies the credentials of a request to a service, and returns the region that it is signed for.
-fn authenticate(
-    shared: &State,
-    head: &request::Parts,
-    body: &[u8],
-    service: Service,
-    record: &Record,
-) -> Result<String, Failure> {
-    // Service Quotas takes no API key of Bedrock.
-    let takes_key = service == Service::Bedrock;
-    verify(shared, head, body, &[service.signing_name()], takes_key, record)
-}
-
-/// The same in the APIs of OpenAI and Anthropic. Their own clients sign for `bedrock-mantle`, and Messages takes
-/// the key in a header of Anthropic's.
-fn authenticate_in_dialect(
-    shared: &State,
-    place: Place<'_>,
-    head: &request::Parts,
-    body: &[u8],
-    record: &Record,
-) -> Result<String, Failure> {
-    let key = head.headers.get("x-api-key").filter(|_| place.dialect() == Dialect::Anthropic);
-    let key = key.filter(|_| !head.headers.contains_key(AUTHORIZATION));
-    match key.filter(|_| shared.settings.verify_signatures) {
-        Some(key) => {
-            let bearer = shared.settings.bearer_token.as_ref();
-            signature::verify_key(key.as_bytes(), bearer).map_err(|it| refused(&it, record))?;
-            record.note(|entry| entry.signature = Some("api_key"));
-            Ok(USUAL_REGION.to_owned())
-        }
-        None => verify(shared, head, body, &["bedrock", "bedrock-mantle"], true, record),
-    }
-}
-
-fn verify(
-    shared: &State,
-    head: &request::Parts,
-    body: &[u8],
-    services: &[&str],
-    takes_key: bool,
-    record: &Record,
-) -> Result<String, Failure> {
-    let settings = &shared.settings;
-    if !settings.verify_signatures {
-        record.note(|entry| entry.signature = Some("unchecked"));
-        return Ok(USUAL_REGION.to_owned());
-    }
-    let request = Received {
-        method: &head.method,
-        path: head.uri.path(),
-        query: head.uri.query().unwrap_or_default(),
-        headers: &head.headers,
-        authority: head.uri.authority().map(|authority| authority.as_str()),
-        body,
-    };
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let now = i64::try_from(now).unwrap_or(i64::MAX / 2);
-    let bearer = settings.bearer_token.as_ref().filter(|_| takes_key);
-    match signature::verify_for(services, &request, &settings.keys, bearer, now) {
-        Ok(Verified::SigV4 { access_key_id, region }) => {
-            record.note(|entry| {
-                entry.signature = Some("valid");
-                entry.access_key_id = Some(access_key_id);
-                entry.region = Some(region.clone());
-            });
-            Ok(region)
-        }
-        Ok(Verified::Bearer) => {
-            record.note(|entry| entry.signature = Some("bearer"));
-            Ok(USUAL_REGION.to_owned())
-        }
-        Err(refusal) => Err(refused(&refusal, record)),
-    }
-}
-
-fn refused(refusal: &Refusal, record: &Record) -> Failure {
-    record.note(|entry| entry.signature = Some(refusal.name()));
-    Failure::named(refusal.name(), StatusCode::FORBIDDEN, refusal.to_string())
 }
 
 fn no_call(error: PathError) -> Failure {

@@ -1,11 +1,12 @@
 //! Amazon Bedrock Runtime in your own process, for tests, development and the demo.
 //!
 //! The way of a request: `server` accepts the connection. `handler` reads the request, logs it
-//! (`log`), verifies its credentials (`signature`), injects a scripted fault (`fault`, `inject`, `wire`) and passes it
-//! to `model`, `guardrail`, `async_invoke`, `bidirectional`, `control_plane` or `service_quotas`; the
-//! last two describe the account of the settings (`account`). The APIs of OpenAI and Anthropic are in `apis`. `model` validates it,
-//! takes its quota (`quota`) and has the answer written (`answer`, `stream`), which echoes the
-//! request or is scripted (`scripted_answers`). `control` is the HTTP API that scripts all this.
+//! (`log`), has its credentials verified (`authenticate`, `signature`), injects a scripted fault (`fault`,
+//! `inject`, `wire`) and passes it to `model`, `apis` (those of OpenAI and Anthropic), `guardrail`,
+//! `async_invoke`, `bidirectional`, `control_plane` or `service_quotas`; the last two describe the account
+//! of the settings (`account`). `model` validates it, takes its quota (`quota`) and has the answer written
+//! (`answer`, `stream`), which echoes the request or is scripted (`scripted_answers`). `control` is the
+//! HTTP API that scripts all this.
 //!
 //! Signatures are verified with code of its own, so that a mistake in the signer of a gateway does
 //! not meet the same mistake here.
@@ -16,6 +17,7 @@ mod account;
 mod answer;
 mod apis;
 mod async_invoke;
+mod authenticate;
 mod bidirectional;
 mod control;
 mod control_plane;

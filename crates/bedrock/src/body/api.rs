@@ -17,6 +17,8 @@ pub struct Parameters {
     pub include_usage: bool,
     /// Whether the upstream is to store the answer: of Responses, unless the request says otherwise.
     pub store: bool,
+    /// Whether the request itself says so.
+    pub names_store: bool,
     /// Whether the answer is to be made after the request has ended.
     pub background: bool,
     /// The stored response that the request continues.
@@ -104,7 +106,9 @@ impl Peek {
         scanner: &mut Scanner<'_>,
     ) -> Result<(), JsonError> {
         let (text, place) = scanner.value()?;
-        self.parameters.store = bool_of(text).unwrap_or(by_default);
+        let named = bool_of(text);
+        self.parameters.store = named.unwrap_or(by_default);
+        self.parameters.names_store = named.is_some();
         self.places.members.push((Member::Store, place));
         Ok(())
     }

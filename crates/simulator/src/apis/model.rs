@@ -93,6 +93,20 @@ impl Model {
         })
     }
 
+    /// A model of the catalogue.
+    #[cfg(test)]
+    pub(super) fn listed(endpoint: Endpoint, id: &str) -> Model {
+        let id = ModelId::new(id).unwrap();
+        Model {
+            endpoint,
+            name: id.to_string(),
+            quota: id.to_string(),
+            settings: ModelSettings::default(),
+            base: id.base().unwrap().to_owned(),
+            facts: Catalogue::shipped().facts_at(endpoint, &id, ""),
+        }
+    }
+
     /// Refuses an API that the model does not have, or that mantle serves elsewhere.
     ///
     /// # Errors

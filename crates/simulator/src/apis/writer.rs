@@ -31,7 +31,7 @@ enum Stage {
 
 /// An answer as a script of events.
 pub(super) fn events(
-    mut writer: Box<dyn Writer>,
+    mut writer: impl Writer + 'static,
     produced: Produced,
     latency: Latency,
     mut rng: fastrand::Rng,

@@ -39,7 +39,11 @@ impl Drop for Running {
 }
 
 async fn start() -> Running {
-    let simulator = Simulator::bind(Settings::default()).await.unwrap();
+    start_with(Settings::default()).await
+}
+
+async fn start_with(settings: Settings) -> Running {
+    let simulator = Simulator::bind(settings).await.unwrap();
     Running {
         url: simulator.url(),
         addr: simulator.addr(),

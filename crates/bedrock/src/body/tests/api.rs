@@ -58,6 +58,10 @@ fn what_a_response_says_of_its_state_is_read() {
     assert!(plain.store && !plain.background && !plain.has_conversation);
     assert!(!parameters(r#"{"store":true,"store":false}"#).store);
     assert!(parameters(r#"{"store":false,"store":null}"#).store);
+    for (body, names) in [("{}", false), (r#"{"store":null}"#, false), (r#"{"store":true}"#, true)]
+    {
+        assert_eq!(parameters(body).names_store, names, "{body}");
+    }
     assert!(parameters(r#"{"background":true}"#).background);
     let id = r#"{"previous_response_id":"resp_1"}"#;
     assert_eq!(parameters(id).previous_response_id.as_deref(), Some("resp_1"));

@@ -48,7 +48,7 @@ pub(in super::super) struct ResponseWriter {
     pub(in super::super) encrypted: bool,
     /// The request.
     pub(in super::super) body: Value,
-    /// Where it is to be stored, and as what: without the response itself.
+    /// Where it is to be stored, and as what: without its id and the response itself.
     pub(in super::super) storing: Option<(Responses, Stored)>,
     /// Events so far.
     pub(in super::super) sequence: u64,
@@ -115,6 +115,7 @@ impl ResponseWriter {
             _ => None,
         });
         stored.open_calls = calls.collect();
+        stored.id = self.id();
         stored.response = response.clone();
         responses.keep(stored);
     }
@@ -295,7 +296,10 @@ fn usage(produced: &Produced) -> Value {
     let (input, output) = (produced.whole_input(), produced.answer.usage.output);
     json!({
         "input_tokens": input,
-        "input_tokens_details": {"cached_tokens": produced.answer.usage.cache_read},
+        "input_tokens_details": {
+            "cached_tokens": produced.answer.usage.cache_read,
+            "cache_write_tokens": produced.answer.usage.cache_write,
+        },
         "output_tokens": output,
         "output_tokens_details": {"reasoning_tokens": produced.reasoning},
         "total_tokens": input + output,

@@ -1,11 +1,16 @@
 //! The APIs of OpenAI and Anthropic over real sockets. Here is what these tests use.
 
 mod chat_completions;
+mod endpoints;
 mod messages;
 mod responses;
 mod streams;
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use super::*;
+use sluice_bedrock::sigv4::amz_date::amz_date;
+use sluice_bedrock::sigv4::{PayloadHash, Scope, SigningKey, string_to_sign};
 
 /// GPT at Bedrock Runtime and at mantle.
 const GPT: &str = "us.openai.gpt-5.6-sol";
@@ -43,6 +48,37 @@ impl Running {
         }
         let body = if body.is_null() { String::new() } else { body.to_string() };
         answered(send(request.body(Full::from(body)).unwrap(), false).await).await
+    }
+
+    /// Sends a request that is signed for a region and a service.
+    async fn signed(
+        &self,
+        method: &str,
+        path: &str,
+        region: &str,
+        service: &str,
+        body: &Value,
+    ) -> Answered {
+        let text = if body.is_null() { String::new() } else { body.to_string() };
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+        let date = amz_date(i64::try_from(now).unwrap());
+        let date = date.as_str();
+        let canonical = format!(
+            "{method}\n{path}\n\nhost:{}\nx-amz-date:{date}\n\nhost;x-amz-date\n{}",
+            self.addr,
+            sha256_hex(text.as_bytes())
+        );
+        let scope = Scope { date: &date[..8], region, service, terminator: "aws4_request" };
+        let to_sign = string_to_sign(date, &scope, &PayloadHash::of(canonical.as_bytes()));
+        let key = SigningKey::derive(DEFAULT_SECRET_ACCESS_KEY, &scope);
+        let authorization = format!(
+            "AWS4-HMAC-SHA256 Credential={DEFAULT_ACCESS_KEY_ID}/{}/{region}/{service}/aws4_request, \
+             SignedHeaders=host;x-amz-date, Signature={}",
+            &date[..8],
+            key.sign(&to_sign).as_str()
+        );
+        let headers = [("x-amz-date", date), ("authorization", authorization.as_str())];
+        self.call(method, path, &headers, body).await
     }
 
     async fn ask(&self, path: &str, body: &Value) -> Answered {

@@ -1,26 +1,28 @@
-//! Anthropic's Messages: what a request must be, and the form of its answer.
+//! What a request for a message must be.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::super::reply::Failure;
-use super::asked::{Asked, Tool, ToolChoice, member};
-use super::model::Model;
-use super::produced::{Part, PartKind, Produced};
-use super::writer::Writer;
-use sluice_bedrock::{ErrorKind, sse};
+use super::super::super::reply::Failure;
+use super::super::asked::{Asked, Tool, ToolChoice, member};
+use super::super::model::Model;
+use super::write::is_signed;
+use sluice_bedrock::ErrorKind;
 use sluice_catalogue::Endpoint;
 
 /// The least budget of thinking, in tokens.
 const LEAST_BUDGET: u64 = 1024;
+/// The most blocks with `cache_control`.
+const MAX_CACHE_POINTS: usize = 4;
 
 /// Reads a request. One that only counts tokens needs no maximum.
 ///
 /// # Errors
 /// What Bedrock refuses.
-pub(super) fn read(body: &Value, model: &Model, is_count: bool) -> Result<Asked, Failure> {
+pub(in super::super) fn read(
+    body: &Value,
+    model: &Model,
+    is_count: bool,
+) -> Result<Asked, Failure> {
     let mut asked = Asked::default();
     if let Some(stream) = member(body, "stream") {
         let stream = stream.as_bool();
@@ -38,6 +40,7 @@ pub(super) fn read(body: &Value, model: &Model, is_count: bool) -> Result<Asked,
     read_tools(body, model, &mut asked)?;
     read_thinking(body, model, &mut asked)?;
     check_sampling(body, model, &asked)?;
+    check_cache_points(body)?;
     if let Some(format) = body.pointer("/output_config/format") {
         if model.endpoint == Endpoint::Mantle {
             return Err(invalid("output_config.format: Extra inputs are not permitted"));
@@ -50,6 +53,33 @@ pub(super) fn read(body: &Value, model: &Model, is_count: bool) -> Result<Asked,
             Err(invalid(format!("prompt is too long: {input} tokens > {most} maximum")))
         }
         _ => Ok(asked),
+    }
+}
+
+/// Refuses more blocks that end a cached prefix than a request may have.
+fn check_cache_points(body: &Value) -> Result<(), Failure> {
+    let count: usize = ["tools", "system", "messages"]
+        .iter()
+        .filter_map(|name| body.get(*name))
+        .map(cache_points)
+        .sum();
+    match count > MAX_CACHE_POINTS {
+        true => Err(invalid(format!(
+            "A maximum of {MAX_CACHE_POINTS} blocks with cache_control may be provided. Found {count}."
+        ))),
+        false => Ok(()),
+    }
+}
+
+/// How many blocks below have `cache_control`; what is in the input of a call or in a schema is no block.
+fn cache_points(value: &Value) -> usize {
+    match value {
+        Value::Array(values) => values.iter().map(cache_points).sum(),
+        Value::Object(members) => {
+            let own = members.get("cache_control").is_some_and(|it| !it.is_null());
+            usize::from(own) + members.get("content").map_or(0, cache_points)
+        }
+        _ => 0,
     }
 }
 
@@ -177,6 +207,17 @@ fn read_blocks(path: &str, role: &str, blocks: &Value, asked: &mut Asked) -> Res
                 let input = block.get("input").map(Value::to_string).unwrap_or_default();
                 asked.prompt.read_text(&input);
             }
+            "thinking" => {
+                let signature = block.get("signature").and_then(Value::as_str);
+                let signature = signature
+                    .ok_or_else(|| invalid(format!("{path}.{at}.signature: Field required")))?;
+                let thought = block.get("thinking").and_then(Value::as_str).unwrap_or_default();
+                if !is_signed(thought, signature) {
+                    let message = format!("{path}.{at}: Invalid `signature` in `thinking` block");
+                    return Err(invalid(message));
+                }
+                asked.prompt.read_text(thought);
+            }
             _ => {}
         }
     }
@@ -259,11 +300,35 @@ fn read_thinking(body: &Value, model: &Model, asked: &mut Asked) -> Result<(), F
     if asked.choice.is_forced() {
         return Err(invalid("Thinking may not be enabled when tool_choice forces tool use."));
     }
+    if thinking.get("budget_tokens").is_some() {
+        check_thought(body)?;
+    }
     asked.thinks = true;
     // Models that always think show it only to who asks.
     let display = thinking.get("display").and_then(Value::as_str);
     asked.shows_thinking = display.map_or(!is_always_on, |display| display != "omitted");
     Ok(())
+}
+
+/// With a budget, the last message of the model must begin with what it thought if it has a call.
+fn check_thought(body: &Value) -> Result<(), Failure> {
+    let messages = member(body, "messages").and_then(Value::as_array).into_iter().flatten();
+    let of_model = messages
+        .enumerate()
+        .filter(|(_, message)| message.get("role").and_then(Value::as_str) == Some("assistant"));
+    let Some((at, message)) = of_model.last() else { return Ok(()) };
+    let kinds = message.get("content").and_then(Value::as_array).into_iter().flatten();
+    let kinds: Vec<&str> = kinds.filter_map(|block| block.get("type")?.as_str()).collect();
+    let thought = ["thinking", "redacted_thinking"];
+    match kinds.first() {
+        Some(first) if kinds.contains(&"tool_use") && !thought.contains(first) => {
+            Err(invalid(format!(
+                "messages.{at}.content.0.type: Expected `thinking` or `redacted_thinking`, but \
+                 found `{first}`"
+            )))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn check_sampling(body: &Value, model: &Model, asked: &Asked) -> Result<(), Failure> {
@@ -282,146 +347,4 @@ fn check_sampling(body: &Value, model: &Model, asked: &Asked) -> Result<(), Fail
         }
     }
     Ok(())
-}
-
-/// Writes an answer.
-#[derive(Debug, Clone)]
-pub(super) struct Messages {
-    /// The service tier that serves it.
-    pub(super) tier: String,
-}
-
-impl Messages {
-    /// A whole answer.
-    pub(super) fn whole(&self, produced: &Produced) -> Value {
-        let content: Vec<Value> = produced.parts.iter().map(block).collect();
-        let mut message = self.message(produced, produced.answer.usage.output);
-        if let Some(members) = message.as_object_mut() {
-            members.insert("content".to_owned(), content.into());
-            members.insert("stop_reason".to_owned(), stop_reason(produced).into());
-        }
-        message
-    }
-
-    /// An answer that has just begun.
-    fn message(&self, produced: &Produced, output: u64) -> Value {
-        let answer = &produced.answer;
-        let usage = answer.usage;
-        json!({
-            "id": format!("msg_bdrk_{:024}", answer.number),
-            "type": "message",
-            "role": "assistant",
-            "model": answer.model,
-            "content": [],
-            "stop_reason": null,
-            "stop_sequence": null,
-            "usage": {
-                "input_tokens": usage.input,
-                "cache_creation_input_tokens": usage.cache_write,
-                "cache_read_input_tokens": usage.cache_read,
-                "cache_creation": {
-                    "ephemeral_5m_input_tokens":
-                        usage.cache_write.saturating_sub(usage.cache_write_1h),
-                    "ephemeral_1h_input_tokens": usage.cache_write_1h,
-                },
-                "output_tokens": output,
-                "service_tier": self.tier,
-            },
-        })
-    }
-}
-
-impl Writer for Messages {
-    fn opening(&mut self, produced: &Produced) -> Vec<Bytes> {
-        let message = self.message(produced, 1);
-        vec![
-            event(&json!({"type": "message_start", "message": message})),
-            event(&json!({"type": "ping"})),
-        ]
-    }
-
-    fn begin(&mut self, _produced: &Produced, at: usize, part: &Part) -> Vec<Bytes> {
-        let block = match &part.kind {
-            PartKind::Reasoning => json!({"type": "thinking", "thinking": "", "signature": ""}),
-            PartKind::Text => json!({"type": "text", "text": ""}),
-            PartKind::Call { name, number } => {
-                json!({"type": "tool_use", "id": call_id(*number), "name": name, "input": {}})
-            }
-        };
-        vec![event(&json!({"type": "content_block_start", "index": at, "content_block": block}))]
-    }
-
-    fn delta(&mut self, _produced: &Produced, at: usize, part: &Part, text: &str) -> Vec<Bytes> {
-        let delta = match part.kind {
-            PartKind::Reasoning if part.text.is_empty() => return Vec::new(),
-            PartKind::Reasoning => json!({"type": "thinking_delta", "thinking": text}),
-            PartKind::Text => json!({"type": "text_delta", "text": text}),
-            PartKind::Call { .. } => json!({"type": "input_json_delta", "partial_json": text}),
-        };
-        vec![event(&json!({"type": "content_block_delta", "index": at, "delta": delta}))]
-    }
-
-    fn end(&mut self, _produced: &Produced, at: usize, part: &Part) -> Vec<Bytes> {
-        let mut events = Vec::new();
-        if part.kind == PartKind::Reasoning {
-            let delta = json!({"type": "signature_delta", "signature": signature(part)});
-            let event_of = json!({"type": "content_block_delta", "index": at, "delta": delta});
-            events.push(event(&event_of));
-        }
-        events.push(event(&json!({"type": "content_block_stop", "index": at})));
-        events
-    }
-
-    fn closing(&mut self, produced: &Produced) -> Vec<Bytes> {
-        let usage = produced.answer.usage;
-        vec![
-            event(&json!({
-                "type": "message_delta",
-                "delta": {"stop_reason": stop_reason(produced), "stop_sequence": null},
-                "usage": {
-                    "input_tokens": usage.input,
-                    "cache_creation_input_tokens": usage.cache_write,
-                    "cache_read_input_tokens": usage.cache_read,
-                    "output_tokens": usage.output,
-                },
-            })),
-            event(&json!({"type": "message_stop"})),
-        ]
-    }
-}
-
-fn event(json: &Value) -> Bytes {
-    sse::event(json.get("type").and_then(Value::as_str), &json.to_string())
-}
-
-fn block(part: &Part) -> Value {
-    match &part.kind {
-        PartKind::Reasoning => {
-            json!({"type": "thinking", "thinking": part.text, "signature": signature(part)})
-        }
-        PartKind::Text => json!({"type": "text", "text": part.text}),
-        PartKind::Call { name, number } => json!({
-            "type": "tool_use",
-            "id": call_id(*number),
-            "name": name,
-            // Arguments that the maximum has cut are no JSON.
-            "input": serde_json::from_str(&part.text).unwrap_or_else(|_| json!({})),
-        }),
-    }
-}
-
-fn call_id(number: u64) -> String {
-    format!("toolu_bdrk_{number:024}")
-}
-
-fn signature(part: &Part) -> String {
-    STANDARD.encode(format!("signed {} tokens: {}", part.tokens, part.text))
-}
-
-fn stop_reason(produced: &Produced) -> &'static str {
-    match () {
-        () if produced.answer.at_maximum => "max_tokens",
-        () if produced.calls() => "tool_use",
-        () => "end_turn",
-    }
 }
