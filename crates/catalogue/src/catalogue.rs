@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use sluice_bedrock::{Date, ModelId};
 
 use super::Endpoint;
+use super::betas::{BetaSurface, BetaTable, Betas};
 use super::facts::ModelFacts;
 use super::file::{FileError, Row};
 use super::layer::Layer;
@@ -33,6 +34,7 @@ pub struct Catalogue {
     layers: Vec<Arc<Layer>>,
     remembered: Mutex<HashMap<Question, Option<Arc<ModelFacts>>>>,
     names: OnceLock<HashMap<String, String>>,
+    betas: OnceLock<Betas>,
 }
 
 impl PartialEq for Catalogue {
@@ -251,6 +253,15 @@ impl Catalogue {
             pairs.collect()
         });
         names.get(name).map(String::as_str)
+    }
+
+    /// The beta flags of a way to Bedrock.
+    pub fn betas(&self, surface: BetaSurface) -> &BetaTable {
+        let merged = || {
+            let layers = self.layers.iter();
+            layers.fold(Betas::default(), |below, layer| below.below(layer.betas()))
+        };
+        self.betas.get_or_init(merged).of(surface)
     }
 
     /// What an output token of the model costs of its quota, unless the account has it otherwise; 1 if no

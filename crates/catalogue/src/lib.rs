@@ -6,6 +6,7 @@
 //!
 //! Everything here is pure but for a bounded memory of what was looked up: text in, facts out.
 
+mod betas;
 mod catalogue;
 mod diff;
 mod facts;
@@ -20,6 +21,7 @@ mod surface;
 mod tests;
 mod typo;
 
+pub use betas::{BetaSurface, BetaTable};
 pub use catalogue::{Catalogue, ExplainedFact, Origin};
 pub use diff::{Difference, differences};
 pub use facts::{Effort, ModelFacts, TokenCounter};
