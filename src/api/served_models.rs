@@ -13,7 +13,7 @@ use bytes::Bytes;
 use super::models::{ListedModel, MAX_LISTED, PageError, list_body, model_body};
 use crate::bedrock::region::{geographies, is_elsewhere};
 use crate::bedrock::{Date, Dialect, ModelId};
-use crate::catalogue::{Endpoint, ModelFacts, Surface};
+use crate::catalogue::{Endpoint, ModelFacts, Surface, Surfaces};
 use crate::config::{Config, Glob, Unrouted};
 use crate::limits::Policy;
 use crate::routing::{Router, Target};
@@ -73,15 +73,21 @@ impl ServedModels<'_> {
         }
         let known = &self.config.known_models;
         let mut found = Vec::new();
-        for base in known.ids(Endpoint::Runtime) {
+        let of_endpoint = |endpoint| known.ids(endpoint).into_iter().map(move |id| (endpoint, id));
+        for (endpoint, base) in Endpoint::ALL.into_iter().flat_map(of_endpoint) {
             let Ok(id) = ModelId::new(&base) else { continue };
-            let Some(facts) = known.facts(&id, &self.config.upstream.region) else { continue };
+            let facts = known.facts_at(endpoint, &id, &self.config.upstream.region);
+            let Some(facts) = facts else { continue };
             let profiles = facts.profiles.iter().map(|geography| format!("{geography}.{base}"));
-            let callable = self.callable(&base, &facts);
+            // What no route names goes to the runtime endpoint.
+            let passes = passes && endpoint == Endpoint::Runtime;
+            let callable = if passes { self.callable(&base, &facts) } else { Vec::new() };
             let ids = facts.names.iter().cloned().chain([base.clone()]).chain(profiles);
-            found.extend(ids.filter(|id| {
-                globs.iter().any(|glob| glob.is_match(id)) || passes && callable.contains(id)
-            }));
+            found.extend(
+                ids.filter(|id| {
+                    globs.iter().any(|glob| glob.is_match(id)) || callable.contains(id)
+                }),
+            );
         }
         found
     }
@@ -118,23 +124,23 @@ impl ServedModels<'_> {
             return None;
         }
         let facts = self.config.known_models.facts(&model, &self.config.upstream.region)?;
-        let is_served = facts.is_listed && self.serves(&facts.surfaces);
+        let is_served = facts.is_listed && self.serves(facts.surfaces.iter().copied().collect());
         is_served.then(|| listed(id, &model, Some(&facts), facts.max_output_tokens, created))
     }
 
     /// Whether a target may answer the client, and serves an API of the dialect.
     fn can_answer(&self, target: &Target) -> bool {
         let may_call = |policy: &Policy| policy.may_call(&target.model, target.base_model());
-        self.policy.is_none_or(may_call)
-            && target.model_info.as_ref().is_some_and(|facts| self.serves(&facts.surfaces))
+        self.policy.is_none_or(may_call) && self.serves(target.capabilities().surfaces)
     }
 
-    fn serves(&self, surfaces: &[Surface]) -> bool {
-        surfaces.iter().any(|surface| match self.dialect {
-            Dialect::Anthropic => *surface == Surface::Messages,
-            Dialect::OpenAi => matches!(surface, Surface::ChatCompletions | Surface::Responses),
-            Dialect::Bedrock => true,
-        })
+    fn serves(&self, surfaces: Surfaces) -> bool {
+        let wanted: &[Surface] = match self.dialect {
+            Dialect::Anthropic => &[Surface::Messages],
+            Dialect::OpenAi => &[Surface::ChatCompletions, Surface::Responses],
+            Dialect::Bedrock => return true,
+        };
+        wanted.iter().any(|surface| surfaces.contains(*surface))
     }
 }
 

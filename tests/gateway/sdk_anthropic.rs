@@ -6,13 +6,21 @@ use sluice::simulator::{
 };
 
 use crate::support::api_clients::each_succeeded;
-use crate::support::{ApiAnswer, ApiCall, ApiJob, Language, Sdk, Simulator};
+use crate::support::{ApiCall, ApiJob, Config, Gateway, Language, Sdk, Simulator};
 
 /// A model that has Messages at Bedrock Runtime.
 const SONNET: &str = "us.anthropic.claude-sonnet-5-5";
 
 /// The same at mantle, which alone counts its tokens.
 const AT_MANTLE: &str = "anthropic.claude-sonnet-5-5";
+
+/// A key of the config's client.
+const KEY: &str = "a-bearer-key-of-the-tests";
+
+/// The access key of a client that signs, and the variable with its secret.
+const ACCESS_KEY_ID: &str = "AKIDOFTHETESTS";
+const SECRET: &str = "a-secret-access-key-of-the-tests";
+const SECRET_VARIABLE: &str = "CLIENT_SECRET";
 
 /// Where an SDK is pointed at, and with which key.
 struct Base {
@@ -25,9 +33,39 @@ impl Base {
         Base { url: format!("{}/anthropic", simulator.url()), key: DEFAULT_BEARER_TOKEN }
     }
 
+    fn of_gateway(gateway: &Gateway, prefix: &str) -> Base {
+        Base { url: format!("{}{prefix}", gateway.url()), key: KEY }
+    }
+
     fn job(&self, language: Language) -> ApiJob {
         ApiJob::new(language, Sdk::Anthropic, self.url.clone()).key(self.key)
     }
+}
+
+/// A gateway with a route for each model of the tests, which answers at once that a model is out.
+async fn gateway(simulator: &Simulator) -> Gateway {
+    let mut config = Config::without_routes(simulator)
+        .set("queue.max_wait", "200ms")
+        .set("limits.tokens_per_minute", 1_000_000)
+        .set("fallback.unrouted", "reject")
+        .set("targets.mantle.model", AT_MANTLE)
+        .set("targets.mantle.endpoint", "mantle")
+        .set("targets.mantle.endpoint_url", simulator.url())
+        .route(AT_MANTLE, &["mantle"])
+        .client("app", &digest(KEY))
+        .client_that_signs("signer", ACCESS_KEY_ID, SECRET_VARIABLE);
+    let failing = failures().map(|(model, ..)| model).into_iter();
+    let failing = failing.chain(failures_within_streams().map(|(model, _)| model));
+    for (number, model) in [SONNET].into_iter().chain(failing).enumerate() {
+        let target = format!("t{number}");
+        config = config.set(&format!("targets.{target}.model"), model).route(model, &[&target]);
+    }
+    Gateway::start_with(&config, &[(SECRET_VARIABLE, SECRET)]).await
+}
+
+/// A key as the config has it.
+fn digest(key: &str) -> String {
+    format!("sha256:{}", sluice::simulator::sha256_hex(key.as_bytes()))
 }
 
 /// Messages and their streams.
@@ -180,5 +218,71 @@ async fn the_simulator_serves_anthropics_sdks() {
         calls_tools(&job, AT_MANTLE).await;
         speaks(&signed(Sdk::AnthropicBedrock, simulator.url()), SONNET).await;
         raises(&base, language).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_gateway_serves_anthropics_sdks() {
+    let simulator = Simulator::start().await;
+    fails(&simulator);
+    let gateway = gateway(&simulator).await;
+    for (language, prefix) in [(Language::Python, ""), (Language::JavaScript, "/anthropic")] {
+        let base = Base::of_gateway(&gateway, prefix);
+        let job = base.job(language);
+        speaks(&job, SONNET).await;
+        calls_tools(&job, SONNET).await;
+        counts(&job, AT_MANTLE).await;
+        speaks(&job, AT_MANTLE).await;
+        raises(&base, language).await;
+    }
+    for entry in simulator.log() {
+        let shown = format!("{:?}", entry.headers);
+        assert!(!shown.contains(KEY), "no key of a client goes upstream: {shown}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn anthropics_clients_of_bedrock_sign_or_bear_a_key() {
+    let simulator = Simulator::start().await;
+    let gateway = gateway(&simulator).await;
+    for language in Language::ALL {
+        let mantle = Base::of_gateway(&gateway, "/anthropic").url;
+        let at_mantle = || ApiJob::new(language, Sdk::AnthropicBedrockMantle, mantle.clone());
+        let signed = at_mantle().signed_by(ACCESS_KEY_ID, SECRET);
+        speaks(&signed, SONNET).await;
+        counts(&signed, AT_MANTLE).await;
+        speaks(&at_mantle().key(KEY), SONNET).await;
+        let native = ApiJob::new(language, Sdk::AnthropicBedrock, gateway.url());
+        speaks(&native.signed_by(ACCESS_KEY_ID, SECRET), SONNET).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn anthropics_sdks_see_models_limits_and_request_ids() {
+    let simulator = Simulator::start().await;
+    let gateway = gateway(&simulator).await;
+    let base = Base::of_gateway(&gateway, "");
+    for language in Language::ALL {
+        let job = base
+            .job(language)
+            .call(ApiCall::new("models.list", json!({"limit": 2})))
+            .call(ApiCall::of("models.retrieve", SONNET))
+            .call(ApiCall::message(SONNET, "Hello"));
+        let [models, model, message] = each_succeeded(job.run().await);
+        assert_eq!(models.body["data"].as_array().unwrap().len(), 2, "{models:#?}");
+        assert_eq!(models.body["has_more"], true);
+        assert_eq!((&model.body["id"], &model.body["type"]), (&json!(SONNET), &json!("model")));
+        let limit = message.header("anthropic-ratelimit-tokens-limit");
+        assert_eq!(limit, Some("1000000"), "{message:#?}");
+        let reset = message.header("anthropic-ratelimit-tokens-reset").unwrap();
+        assert!(reset.ends_with('Z'), "{reset}");
+
+        let stranger = Base { key: "a-key-of-no-client-at-all", ..Base::of_gateway(&gateway, "") };
+        let refused = stranger.job(language).call(ApiCall::message(SONNET, "Hello")).only().await;
+        let error = refused.raised();
+        assert_eq!(error.class, "AuthenticationError", "{error:#?}");
+        assert_eq!(error.r#type.as_deref(), Some("authentication_error"));
+        assert!(error.request_id.is_some() && error.param.is_none(), "{error:#?}");
+        assert!(error.message.contains("key"), "{error:#?}");
     }
 }

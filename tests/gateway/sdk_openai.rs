@@ -4,13 +4,19 @@ use serde_json::{Value, json};
 use sluice::simulator::{DEFAULT_BEARER_TOKEN, Fault, FaultRule};
 
 use crate::support::api_clients::each_succeeded;
-use crate::support::{ApiAnswer, ApiCall, ApiJob, Config, Gateway, Language, Sdk, Simulator};
+use crate::support::{ApiCall, ApiJob, Config, Gateway, Language, Sdk, Simulator};
 
 /// A model that has both of OpenAI's APIs.
 const SOL: &str = "us.openai.gpt-5.6-sol";
 
-/// A key of the config's client.
+/// The keys of the config's clients.
 const KEY: &str = "a-bearer-key-of-the-tests";
+const OTHER_KEY: &str = "another-bearer-key-of-the-tests";
+
+/// The access key of a client that signs, and the variable with its secret.
+const ACCESS_KEY_ID: &str = "AKIDOFTHETESTS";
+const SECRET: &str = "a-secret-access-key-of-the-tests";
+const SECRET_VARIABLE: &str = "CLIENT_SECRET";
 
 /// Where an SDK is pointed at, and with which key.
 struct Base {
@@ -32,12 +38,27 @@ impl Base {
     }
 }
 
-#[expect(dead_code)]
-fn config(simulator: &Simulator) -> Config {
-    Config::without_routes(simulator)
-        .set("targets.sol.model", SOL)
-        .route(SOL, &["sol"])
-        .client("app", KEY)
+/// A gateway with a route for each model of the tests, which answers at once that a model is out.
+async fn gateway(simulator: &Simulator) -> Gateway {
+    let mut config = Config::without_routes(simulator)
+        .set("queue.max_wait", "200ms")
+        .set("limits.tokens_per_minute", 1_000_000)
+        .set("fallback.unrouted", "reject")
+        .client("app", &digest(KEY))
+        .client("other", &digest(OTHER_KEY))
+        .client_that_signs("signer", ACCESS_KEY_ID, SECRET_VARIABLE);
+    let failing = failures().map(|(model, ..)| model).into_iter();
+    let failing = failing.chain(failures_within_streams().map(|(model, _)| model));
+    for (number, model) in [SOL].into_iter().chain(failing).enumerate() {
+        let target = format!("t{number}");
+        config = config.set(&format!("targets.{target}.model"), model).route(model, &[&target]);
+    }
+    Gateway::start_with(&config, &[(SECRET_VARIABLE, SECRET)]).await
+}
+
+/// A key as the config has it.
+fn digest(key: &str) -> String {
+    format!("sha256:{}", sluice::simulator::sha256_hex(key.as_bytes()))
 }
 
 fn weather() -> Value {
@@ -79,7 +100,7 @@ async fn chats(base: &Base, language: Language) {
     let [whole, streamed, with_usage, helped, calls, result, streamed_calls, left] =
         each_succeeded(answers);
     assert!(whole.text().contains("Hello"), "{whole:#?}");
-    assert_eq!(whole.body["object"], "chat.completion");
+    assert_eq!((whole.status, &whole.body["object"]), (Some(200), &json!("chat.completion")));
     let usage = &whole.body["usage"];
     assert!(usage["completion_tokens"].as_u64() > Some(0), "{usage}");
     assert!(whole.header("x-amzn-requestid").is_some());
@@ -247,5 +268,93 @@ async fn the_simulator_serves_openais_sdks() {
         chats(&base, language).await;
         responds(&base, language).await;
         raises(&base, language).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_gateway_serves_openais_sdks() {
+    let simulator = Simulator::start().await;
+    fails(&simulator);
+    let gateway = gateway(&simulator).await;
+    for (language, prefix) in [(Language::Python, "/openai/v1"), (Language::JavaScript, "/v1")] {
+        let base = Base::of_gateway(&gateway, prefix);
+        chats(&base, language).await;
+        responds(&base, language).await;
+        raises(&base, language).await;
+    }
+    for entry in simulator.log() {
+        let shown = format!("{:?}", entry.headers);
+        assert!(!shown.contains(KEY), "no key of a client goes upstream: {shown}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn openais_clients_of_bedrock_sign_or_bear_a_key() {
+    let simulator = Simulator::start().await;
+    let gateway = gateway(&simulator).await;
+    let base = Base::of_gateway(&gateway, "/openai/v1");
+    let job = |language| ApiJob::new(language, Sdk::BedrockOpenAi, base.url.clone());
+    for job in [
+        job(Language::Python).signed_by(ACCESS_KEY_ID, SECRET),
+        job(Language::Python).key(KEY),
+        job(Language::JavaScript).key(KEY),
+    ] {
+        let job = job
+            .call(ApiCall::chat(SOL, "Hello"))
+            .call(ApiCall::response(SOL, "Hello").streamed())
+            .call(ApiCall::response(SOL, "Hello").by("responses.stream"));
+        let [chat, streamed, helped] = each_succeeded(job.run().await);
+        assert!(chat.text().contains("Hello"), "{chat:#?}");
+        assert!(streamed.text().contains("Hello"), "{streamed:#?}");
+        assert!(helped.text().contains("Hello"), "{helped:#?}");
+    }
+    let wrong = job(Language::Python).signed_by(ACCESS_KEY_ID, "a-wrong-secret-access-key");
+    let wrong = wrong.call(ApiCall::chat(SOL, "Hello")).only().await;
+    assert_eq!(wrong.raised().class, "AuthenticationError", "{wrong:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn openais_sdks_see_models_limits_and_whose_a_response_is() {
+    let simulator = Simulator::start().await;
+    let gateway = gateway(&simulator).await;
+    let base = Base::of_gateway(&gateway, "/v1");
+    for language in Language::ALL {
+        let job = base
+            .job(language)
+            .header("x-client-request-id", "one-of-the-clients-own")
+            .call(ApiCall::new("models.list", json!({})))
+            .call(ApiCall::of("models.retrieve", SOL))
+            .call(ApiCall::chat(SOL, "Hello"))
+            .call(ApiCall::response(SOL, "Hello"));
+        let [models, model, chat, made] = each_succeeded(job.run().await);
+        let models = models.body["data"].as_array().unwrap();
+        assert!(models.iter().any(|model| model["id"] == SOL), "{models:?}");
+        assert_eq!((&model.body["id"], &model.body["owned_by"]), (&json!(SOL), &json!("openai")));
+        assert_eq!(model.body["context_window"], 922_000);
+        assert_eq!(chat.header("x-ratelimit-limit-tokens"), Some("1000000"), "{chat:#?}");
+        let left = chat.header("x-ratelimit-remaining-tokens").unwrap();
+        assert!(left.parse::<u64>().unwrap() < 1_000_000, "{left}");
+        assert!(chat.header("x-ratelimit-reset-tokens").unwrap().ends_with('s'));
+
+        let made = made.body["id"].as_str().unwrap();
+        let others = Base { key: OTHER_KEY, ..Base::of_gateway(&gateway, "/v1") };
+        let job = others
+            .job(language)
+            .call(ApiCall::of("models.retrieve", "no-such-model"))
+            .call(ApiCall::of("responses.retrieve", made))
+            .call(ApiCall::of("responses.delete", made))
+            .call(ApiCall::of("responses.cancel", made));
+        for answer in job.run().await {
+            let error = answer.raised();
+            assert_eq!((error.class.as_str(), error.status), ("NotFoundError", Some(404)));
+            assert!(error.request_id.is_some() && !error.message.is_empty(), "{error:#?}");
+        }
+        let kept = base.job(language).call(ApiCall::of("responses.retrieve", made)).only().await;
+        assert_eq!(kept.succeeded().body["id"], made);
+        let stranger =
+            Base { key: "a-key-of-no-client-at-all", ..Base::of_gateway(&gateway, "/v1") };
+        let refused = stranger.job(language).call(ApiCall::chat(SOL, "Hello")).only().await;
+        assert_eq!(refused.raised().class, "AuthenticationError", "{refused:#?}");
+        assert_eq!(refused.raised().code, "invalid_api_key");
     }
 }
