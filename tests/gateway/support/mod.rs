@@ -29,7 +29,7 @@ pub mod simulator;
 pub mod tls;
 pub mod upstream;
 
-pub use api_clients::{ApiAnswer, ApiCall, ApiJob, Language, Sdk};
+pub use api_clients::{ApiCall, ApiJob, Language, Sdk};
 pub use ask::Ask;
 pub use certificates::{Authority, Issued};
 pub use clients::{Answer, Call, Client};
