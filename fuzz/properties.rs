@@ -12,8 +12,8 @@ use sluice::bedrock::event_stream::Frame;
 use sluice::bedrock::model_id::MAX_MODEL_ID_BYTES;
 use sluice::bedrock::path::parse;
 use sluice::bedrock::sigv4::Authorization;
-use sluice::bedrock::sse::{Event, Piece, Splitter};
-use sluice::bedrock::{Family, ModelId, Operation, Usage};
+use sluice::bedrock::sse::{Event, Piece, Splitter, StreamReader, reported_error};
+use sluice::bedrock::{Api, Family, ModelId, Operation, Usage};
 use sluice::config::{Config, Env, LimitKey};
 use sluice::legacy::feedback::{
     MAX_DESCRIPTION, MAX_EXAMPLE, MAX_QUESTIONS, MAX_REFS, MAX_SUGGESTION, dedupe, read,
@@ -81,7 +81,8 @@ pub fn event_stream(bytes: &[u8]) {
     }
 }
 
-/// Streams of server-sent events: however the bytes come, none is lost, and the events are the same.
+/// Streams of server-sent events: however the bytes come, none is lost, and the events are the same. A stream that
+/// reports an error has failed.
 pub fn sse(bytes: &[u8]) {
     let whole = Bytes::copy_from_slice(bytes);
     let (at_once, ends_within_event) = events([whole.clone()]);
@@ -96,12 +97,14 @@ type ReadEvent = (Option<String>, Option<Vec<u8>>);
 fn events(chunks: impl IntoIterator<Item = Bytes>) -> (Vec<ReadEvent>, bool) {
     let (mut splitter, mut events) = (Splitter::new(1 << 16), Vec::new());
     let (mut came, mut passed) = (Vec::new(), Vec::new());
+    let mut readers = Api::ALL.map(|api| (api, StreamReader::new(api)));
     for mut chunk in chunks {
         came.extend_from_slice(&chunk);
         while let Some(piece) = splitter.next(&mut chunk) {
             match piece {
                 Piece::Event(raw) => {
                     let event = Event::read(&raw);
+                    readers.iter_mut().for_each(|reader| read_event(reader, &event));
                     let name = event.name.map(str::to_owned);
                     events.push((name, event.data.map(|data| data.into_owned())));
                     passed.extend_from_slice(&raw);
@@ -114,6 +117,15 @@ fn events(chunks: impl IntoIterator<Item = Bytes>) -> (Vec<ReadEvent>, bool) {
     passed.extend_from_slice(&splitter.take_partial());
     assert_eq!(passed, came);
     (events, ends_within_event)
+}
+
+/// Reads an event as each API would have it.
+fn read_event((api, reader): &mut (Api, StreamReader), event: &Event<'_>) {
+    let had_failed = reader.has_failed();
+    reader.read(event);
+    let fails = reported_error(*api, event).is_some();
+    assert_eq!(reader.has_failed(), had_failed || fails);
+    reader.is_only_usage(event);
 }
 
 /// Request bodies: a body that is read is clamped to JSON that differs in its caps alone, and changed to JSON that

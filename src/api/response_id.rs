@@ -64,6 +64,11 @@ impl fmt::Debug for Place {
 pub struct Owner([u8; HASH]);
 
 impl Owner {
+    /// The owner of what is stored for no caller.
+    pub fn nobody() -> Owner {
+        Owner(hash(&[b"nobody"]))
+    }
+
     /// The owner of what this caller stores.
     pub fn of(caller: &Caller) -> Owner {
         // An anonymous caller chooses its key, so it must not equal a client's name.

@@ -21,6 +21,7 @@ use super::inbound::InboundRequest;
 use super::relay::{self, ResponseBody};
 use super::stage::ObservedRequest;
 use crate::auth::hide_keys;
+use crate::bedrock::Dialect;
 
 pub(super) fn layer(shared_gateway: &Arc<SharedGateway>) -> ObserveLayer {
     ObserveLayer { shared_gateway: Arc::clone(shared_gateway) }
@@ -64,12 +65,14 @@ where
         let mut context =
             Box::new(RequestContext::new(self.shared_gateway.load_full(), inbound.peer.clone()));
         context.join_trace(&inbound.head);
-        let request_id = context.request_id;
+        // Before all steps that may refuse the request.
+        context.call.dialect = context.gateway().api_paths.dialect(&inbound.head);
+        let (request_id, dialect) = (context.request_id, context.call.dialect);
         // The first steps run in the call itself.
         let call = AssertUnwindSafe(|| self.inner.call(ObservedRequest { inbound, context }));
         match catch_unwind(call) {
-            Ok(inner) => ResponseFuture::Running { inner, request_id },
-            Err(_) => ResponseFuture::Panicked { request_id },
+            Ok(inner) => ResponseFuture::Running { inner, request_id, dialect },
+            Err(_) => ResponseFuture::Panicked { request_id, dialect },
         }
     }
 }
@@ -78,8 +81,8 @@ pin_project! {
     /// The future of [`Observe`].
     #[project = Projected]
     pub(super) enum ResponseFuture<F> {
-        Running { #[pin] inner: F, request_id: Uuid },
-        Panicked { request_id: Uuid },
+        Running { #[pin] inner: F, request_id: Uuid, dialect: Dialect },
+        Panicked { request_id: Uuid, dialect: Dialect },
     }
 }
 
@@ -90,10 +93,10 @@ where
     type Output = Result<Response<ResponseBody>, Infallible>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let (inner, request_id) = match self.project() {
-            Projected::Running { inner, request_id } => (inner, *request_id),
-            Projected::Panicked { request_id } => {
-                return Poll::Ready(Ok(relay::panicked(*request_id)));
+        let (inner, request_id, dialect) = match self.project() {
+            Projected::Running { inner, request_id, dialect } => (inner, *request_id, *dialect),
+            Projected::Panicked { request_id, dialect } => {
+                return Poll::Ready(Ok(relay::panicked(*request_id, *dialect)));
             }
         };
         // A future that panicked is never polled again.
@@ -102,7 +105,7 @@ where
                 Ok(response) => response,
                 Err(error) => relay::request_error(error),
             },
-            Err(_) => relay::panicked(request_id),
+            Err(_) => relay::panicked(request_id, dialect),
         }))
     }
 }

@@ -11,7 +11,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::header::{
@@ -19,16 +19,24 @@ use http::header::{
 };
 use http::{Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
+use smallvec::SmallVec;
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::context::{Outcome, PANICKED, RequestContext, millis};
 use super::error::{GatewayError, RequestError, discourage_retry};
 use super::headers::{strip_for_client, value};
+use super::responses::IdSealer;
+use super::rewritten_body::Change;
 use super::shortage::DEFAULT_RETRY_AFTER;
-use super::usage_tap::UsageTap;
+use super::usage_tap::{TapError, UsageTap};
+use crate::api::errors::{self, UpstreamError};
+use crate::api::rate_limit_headers::{self, RateLimits};
+use crate::bedrock::dialect::{self, DialectError};
 use crate::bedrock::error::set_retry_after;
-use crate::bedrock::{ErrorKind, Operation, ServiceTier, Usage, WireError, event_stream};
+use crate::bedrock::{
+    Api, Dialect, ErrorKind, Operation, ServiceTier, Usage, WireError, event_stream,
+};
 use crate::catalogue::Mode;
 use crate::limits::{OverBudget, usd};
 use crate::routing::cooldown::State;
@@ -40,10 +48,14 @@ const MODEL: HeaderName = HeaderName::from_static("x-sluice-model");
 const REGION: HeaderName = HeaderName::from_static("x-sluice-region");
 const ATTEMPTS: HeaderName = HeaderName::from_static("x-sluice-attempts");
 const FALLBACK_REASON: HeaderName = HeaderName::from_static("x-sluice-fallback-reason");
+const DROPPED_BETAS: HeaderName = HeaderName::from_static("x-sluice-dropped-betas");
 const QUEUED: HeaderName = HeaderName::from_static("x-sluice-queued-ms");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-sluice-request-id");
 const BUDGET: HeaderName = HeaderName::from_static("x-sluice-budget-remaining-usd");
 const AMZN_REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
+/// The request's id as the SDKs of OpenAI and of Anthropic read it.
+const OPENAI_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const ANTHROPIC_REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 
 /// The body of an answer; `B` is the upstream's.
 #[derive(Debug)]
@@ -86,10 +98,28 @@ pub enum RelayError {
     Panic,
 }
 
+/// How the body of a success is relayed.
+#[derive(Debug, Default)]
+pub(super) struct RelayPlan {
+    /// The API whose form it has.
+    pub(super) api: Api,
+    /// Whether it is a stream.
+    pub(super) streams: bool,
+    /// How a JSON answer is changed.
+    pub(super) change: Option<Change>,
+    /// Whether the chunk of a stream that has only the usage is left out.
+    pub(super) hides_usage: bool,
+    /// What seals the ids of stored responses.
+    pub(super) ids: Option<IdSealer>,
+    /// The beta flags that were left out, with commas between them.
+    pub(super) dropped_betas: Option<Box<str>>,
+}
+
 /// The answer that relays a success of `target`.
 pub(super) fn success<B>(
     mut context: Box<RequestContext>,
     operation: Operation,
+    plan: RelayPlan,
     success: Success<B>,
     reservation: ActiveReservation,
     size: RequestSize,
@@ -102,7 +132,13 @@ pub(super) fn success<B>(
     context.record_tokens(reservation.input(), 0);
     let upstream_idle_since =
         context.timing.started + context.timing.first_byte.unwrap_or_default();
-    let usage_tap = if operation.is_stream() {
+    let RelayPlan { api, streams, change, hides_usage, ids, dropped_betas } = plan;
+    context.answer.dropped_betas = dropped_betas;
+    let usage_tap = if streams && api != Api::Bedrock {
+        UsageTap::events(api, hides_usage, ids)
+    } else if let Some(change) = change.or(ids.map(Change::SealIds)) {
+        UsageTap::rewritten(api, change)
+    } else if operation.is_stream() {
         if context.consumption.bound.is_some() {
             UsageTap::stream_with_initial_usage()
         } else {
@@ -112,15 +148,22 @@ pub(super) fn success<B>(
         // Embeddings and images are large and report no cache tokens.
         let known = reservation.target().model_info.as_ref();
         let is_chat = known.and_then(|facts| facts.mode).is_none_or(|mode| mode == Mode::Chat);
-        UsageTap::unary(Usage::from_headers(&head), is_chat || is_close_delimited)
+        UsageTap::unary(api, Usage::from_headers(&head), is_chat || is_close_delimited)
     };
     context.consumption.served_tier = ServiceTier::in_headers(&head);
     strip_for_client(&mut head);
     add_own_headers(&mut head, &context);
-    let check_completeness = is_close_delimited && (operation.is_stream() || is_json(&head));
+    if usage_tap.changes_length() {
+        head.remove(CONTENT_LENGTH);
+    }
+    // A stream of events that lacks the one that ends it has failed, however its body ends.
+    let is_of_events = streams && api != Api::Bedrock;
+    let check_completeness =
+        is_of_events || is_close_delimited && (operation.is_stream() || is_json(&head));
     // For all other operations the maximum cost is reserved before the attempt.
     let is_metered = operation == Operation::InvokeModelWithBidirectionalStream;
     let relay = Relay {
+        api,
         body,
         buffered: buffered.into_iter(),
         usage_tap,
@@ -147,7 +190,23 @@ pub(super) fn failure(
     failure: Failure,
     target: Arc<Target>,
 ) -> Response<ResponseBody> {
-    context.record_response_head(failure.status, failure.reported.name.as_deref());
+    let mut head = failure.headers.clone();
+    strip_for_client(&mut head);
+    head.remove(CONTENT_LENGTH);
+    let dialect = context.call.dialect;
+    let (status, body) = match dialect {
+        Dialect::Bedrock => (failure.status, failure.body.clone()),
+        _ => {
+            let error = UpstreamError {
+                status: failure.error_status(),
+                reported: &failure.reported,
+                body: &failure.body,
+            };
+            let request_id = context.request_id.to_string();
+            errors::of_upstream(dialect, error, &request_id, &mut head)
+        }
+    };
+    context.record_response_head(status, failure.reported.name.as_deref());
     if let Some(message) = failure.message() {
         context.set_client_message(message);
     }
@@ -158,9 +217,6 @@ pub(super) fn failure(
         None if failure.class == FailureClass::ResourceExhausted => Outcome::ResourceExhausted,
         None => Outcome::UpstreamError,
     });
-    let mut head = failure.headers;
-    strip_for_client(&mut head);
-    head.remove(CONTENT_LENGTH);
     if failure.time_limit == Some(TimeLimit::FirstByte) && !head.contains_key(RETRY_AFTER) {
         set_retry_after(&mut head, DEFAULT_RETRY_AFTER);
     }
@@ -172,13 +228,15 @@ pub(super) fn failure(
     if failure.from_upstream {
         context.answer.target = Some(target);
     }
-    buffered_response(failure.status, head, failure.body, due, context)
+    buffered_response(status, head, body, due, context)
 }
 
 /// The answer to a request that the gateway itself ends.
 pub(super) fn request_error(failed: RequestError) -> Response<ResponseBody> {
     let RequestError { error, mut context } = failed;
-    context.record_response_head(error.kind().status(), Some(error.kind().name()));
+    let dialect = context.call.dialect;
+    let status = dialect::status(dialect, error.kind());
+    context.record_response_head(status, Some(error.kind().name()));
     context.set_client_message(&error.to_string());
     context.set_outcome(error.outcome());
     match &error {
@@ -190,21 +248,36 @@ pub(super) fn request_error(failed: RequestError) -> Response<ResponseBody> {
         GatewayError::PolicyDenied(denied) => context.caller.denied_by = Some(denied.policy()),
         _ => {}
     }
-    let (head, body) = error.into_response().into_parts();
+    let request_id = context.request_id.to_string();
+    let (head, body) = error.into_response(dialect, &request_id).into_parts();
     buffered_response(head.status, head.headers, body, DEFAULT_RETRY_AFTER, context)
 }
 
+/// A JSON answer of the gateway's own.
+pub(super) fn own_answer(mut context: Box<RequestContext>, body: Bytes) -> Response<ResponseBody> {
+    context.record_response_head(StatusCode::OK, None);
+    context.set_outcome(Outcome::Success);
+    let mut head = HeaderMap::new();
+    head.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    buffered_response(StatusCode::OK, head, body, DEFAULT_RETRY_AFTER, context)
+}
+
 /// The answer to a request that caused a panic. Unwinding has already dropped its record.
-pub(super) fn panicked(request_id: Uuid) -> Response<ResponseBody> {
+pub(super) fn panicked(request_id: Uuid, dialect: Dialect) -> Response<ResponseBody> {
     let error = WireError::new(ErrorKind::InternalServer, PANICKED);
-    let (mut head, bytes) = error.into_response().into_parts();
-    let request_id = value(&request_id.to_string());
+    let (mut head, mut bytes) = error.into_response().into_parts();
+    let request_id = request_id.to_string();
+    if dialect != Dialect::Bedrock {
+        let error = DialectError::new(ErrorKind::InternalServer, PANICKED);
+        (head.status, bytes) = errors::write(dialect, &error, &request_id, &mut head.headers);
+    }
+    let request_id = value(&request_id);
     head.headers.insert(AMZN_REQUEST_ID, request_id.clone());
     head.headers.insert(REQUEST_ID, request_id);
     respond(head.status, head.headers, Inner::Buffered { bytes, _context: None })
 }
 
-/// An answer that is not relayed. A 503 gets a `retry-after` of `due`, unless it has one.
+/// An answer that is not relayed. A 503, or 529 in Anthropic's dialect, gets a `retry-after` of `due`, unless it has one.
 fn buffered_response(
     status: StatusCode,
     mut head: HeaderMap,
@@ -212,7 +285,7 @@ fn buffered_response(
     due: Duration,
     mut context: Box<RequestContext>,
 ) -> Response<ResponseBody> {
-    if status == StatusCode::SERVICE_UNAVAILABLE && !head.contains_key(RETRY_AFTER) {
+    if matches!(status.as_u16(), 503 | 529) && !head.contains_key(RETRY_AFTER) {
         set_retry_after(&mut head, due);
     }
     context.answer.bytes = bytes.len() as u64;
@@ -234,6 +307,13 @@ fn add_own_headers(head: &mut HeaderMap, context: &RequestContext) {
     if let Entry::Vacant(place) = head.entry(AMZN_REQUEST_ID) {
         place.insert(request_id.clone());
     }
+    match context.call.dialect {
+        Dialect::Bedrock => {}
+        Dialect::OpenAi => add_dialect_headers(head, context, OPENAI_REQUEST_ID, &request_id),
+        Dialect::Anthropic => {
+            add_dialect_headers(head, context, ANTHROPIC_REQUEST_ID, &request_id);
+        }
+    }
     head.insert(REQUEST_ID, request_id);
     head.insert(ATTEMPTS, count(context.answer.attempts.len() as u64));
     head.insert(QUEUED, count(millis(context.timing.queued)));
@@ -245,10 +325,37 @@ fn add_own_headers(head: &mut HeaderMap, context: &RequestContext) {
             head.insert(MODEL, target.model_header.clone());
         }
         head.insert(REGION, target.endpoint.region_header.clone());
+        if let Some(flags) = &context.answer.dropped_betas {
+            head.insert(DROPPED_BETAS, value(flags));
+        }
         if let Some(reason) = context.answer.fallback_reason {
             head.insert(FALLBACK_REASON, HeaderValue::from_static(reason));
         }
     }
+}
+
+/// Adds the request's id under the name that the SDKs of a dialect read, and the client's limits. The limits of
+/// the upstream are not the client's.
+fn add_dialect_headers(
+    head: &mut HeaderMap,
+    context: &RequestContext,
+    id_name: HeaderName,
+    request_id: &HeaderValue,
+) {
+    if let Entry::Vacant(place) = head.entry(id_name) {
+        place.insert(request_id.clone());
+    }
+    let foreign: SmallVec<[HeaderName; 8]> =
+        head.keys().filter(|name| rate_limit_headers::is_rate_limit(name)).cloned().collect();
+    foreign.iter().for_each(|name| {
+        head.remove(name);
+    });
+    let Some(caller) = &context.caller.client else { return };
+    let own = context.gateway().limits.snapshot(caller);
+    let target = context.answer.target.as_ref();
+    let target = target.map(|target| target.quota().snapshot(Instant::now()));
+    let limits = RateLimits::of_client_or_target(&own, target.as_ref());
+    rate_limit_headers::insert(head, context.call.dialect, &limits, SystemTime::now());
 }
 
 fn is_json(head: &HeaderMap) -> bool {
@@ -270,6 +377,8 @@ pin_project_lite::pin_project! {
     /// A body under way.
     #[derive(Debug)]
     struct Relay<B> {
+        // The API whose form the stream's error events have.
+        api: Api,
         #[pin]
         body: B,
         // What was read to classify the first frame; relayed first.
@@ -318,7 +427,10 @@ impl<B: Body<Data = Bytes>> Relay<B> {
                 return Poll::Ready(this.pending_error.take().map(Err));
             }
             if let Some(chunk) = this.buffered.next() {
-                return Poll::Ready(Some(Ok(self.pass(chunk))));
+                match self.as_mut().pass(chunk) {
+                    Ok(passed) if passed.is_empty() => continue,
+                    passed => return Poll::Ready(Some(passed)),
+                }
             }
             if let Some(over) = this.over_budget.filter(|_| !this.usage_tap.is_within_frame()) {
                 return Poll::Ready(Some(self.budget_exceeded(over)));
@@ -328,18 +440,26 @@ impl<B: Body<Data = Bytes>> Relay<B> {
                     *this.is_timer_armed = false;
                     // Bedrock sends no trailers; drop any.
                     let Ok(chunk) = frame.into_data() else { continue };
-                    return Poll::Ready(Some(Ok(self.pass(chunk))));
+                    match self.as_mut().pass(chunk) {
+                        // Nothing of it can be passed on yet.
+                        Ok(passed) if passed.is_empty() => continue,
+                        passed => return Poll::Ready(Some(passed)),
+                    }
                 }
-                Poll::Ready(Some(Err(_))) => return self.fail_broken(cx),
+                // After the event that ends a stream nothing is missing.
+                Poll::Ready(Some(Err(_))) if !this.usage_tap.has_ended() => {
+                    return self.fail_broken(cx);
+                }
                 Poll::Ready(None)
                     if this.usage_tap.is_within_frame()
                         || *this.check_completeness && this.usage_tap.is_incomplete() =>
                 {
                     return self.fail_broken(cx);
                 }
-                Poll::Ready(None) => {
-                    self.finish();
-                    return Poll::Ready(None);
+                Poll::Ready(None | Some(Err(_))) => {
+                    let rest = self.as_mut().finish();
+                    let is_empty = rest.as_ref().is_ok_and(Bytes::is_empty);
+                    return Poll::Ready((!is_empty).then_some(rest));
                 }
                 Poll::Pending => {}
             }
@@ -361,9 +481,13 @@ impl<B: Body<Data = Bytes>> Relay<B> {
         }
     }
 
-    fn pass(mut self: Pin<&mut Self>, chunk: Bytes) -> Bytes {
+    /// Reads a chunk and returns what is passed on.
+    fn pass(mut self: Pin<&mut Self>, chunk: Bytes) -> Result<Bytes, RelayError> {
         let this = self.as_mut().project();
-        this.usage_tap.pass(&chunk);
+        let passed = match this.usage_tap.pass(chunk) {
+            Ok(passed) => passed,
+            Err(error) => return self.unusable(error),
+        };
         // If the client leaves, the request costs what was relayed.
         if let (Some(reservation), Some(output)) =
             (this.reservation.as_mut(), this.usage_tap.tokens())
@@ -375,18 +499,26 @@ impl<B: Body<Data = Bytes>> Relay<B> {
                 *this.over_budget = this.context.charge_so_far(this.usage_tap.usage()).err();
             }
         }
-        this.context.answer.bytes += chunk.len() as u64;
+        this.context.answer.bytes += passed.len() as u64;
         // A body of known length is not polled again after its last byte.
         if this.buffered.len() == 0
             && this.body.is_end_stream()
             && !this.usage_tap.is_within_frame()
+            && !this.usage_tap.changes_length()
         {
-            self.finish();
+            // Of what is not changed nothing is held back.
+            self.finish()?;
         }
-        chunk
+        Ok(passed)
     }
 
-    fn finish(self: Pin<&mut Self>) {
+    /// Ends a body that is complete, and returns what of it was held back.
+    fn finish(mut self: Pin<&mut Self>) -> Result<Bytes, RelayError> {
+        let rest = match self.as_mut().project().usage_tap.finish() {
+            Ok(rest) => rest,
+            Err(error) => return self.unusable(error),
+        };
+        self.as_mut().project().context.answer.bytes += rest.len() as u64;
         // A bidirectional stream, which is metered, ends when its client ends it.
         let outcome = if self.usage_tap.saw_exception() {
             Outcome::StreamException
@@ -396,6 +528,15 @@ impl<B: Body<Data = Bytes>> Relay<B> {
             Outcome::Success
         };
         self.end(outcome);
+        Ok(rest)
+    }
+
+    /// Ends a body that can't be relayed any further.
+    fn unusable(mut self: Pin<&mut Self>, error: TapError) -> Result<Bytes, RelayError> {
+        let message = error.to_string();
+        self.as_mut().project().context.set_client_message(&message);
+        let frame = self.error_frame(ErrorKind::ServiceUnavailable, &message);
+        self.end_with_frame(frame, RelayError::Broken, Outcome::StreamBroken)
     }
 
     /// Ends a body that ended early: with an exception frame, where the client can take one. Else
@@ -436,8 +577,13 @@ impl<B: Body<Data = Bytes>> Relay<B> {
         self.as_mut().project().context.caller.denied_by = Some(over.policy());
         let message = over.to_string();
         self.as_mut().project().context.set_client_message(&message);
-        let payload = serde_json::json!({ "message": message });
-        let frame = event_stream::exception("validationException", payload.to_string());
+        let frame = match self.api {
+            Api::Bedrock => {
+                let payload = serde_json::json!({ "message": message });
+                event_stream::exception("validationException", payload.to_string())
+            }
+            _ => self.error_frame(ErrorKind::AccessDenied, &message),
+        };
         self.end_with_frame(frame, RelayError::OverBudget, Outcome::ClientDenied)
     }
 
@@ -459,11 +605,13 @@ impl<B: Body<Data = Bytes>> Relay<B> {
 
     /// Whether the client can take a frame of the gateway's own.
     fn accepts_frame(&self) -> bool {
-        self.usage_tap.accepts_frame() && self.body.size_hint().exact().is_none()
+        let has_length =
+            self.body.size_hint().exact().is_some() && !self.usage_tap.changes_length();
+        self.usage_tap.accepts_frame() && !has_length
     }
 
     /// The frame that ends a body with this error, whose message is noted.
-    fn exception(self: Pin<&mut Self>, error: RelayError) -> Bytes {
+    fn exception(mut self: Pin<&mut Self>, error: RelayError) -> Bytes {
         let limit = match error {
             RelayError::Idle => self.idle,
             _ => self.deadline.saturating_duration_since(self.context.timing.started),
@@ -474,11 +622,20 @@ impl<B: Body<Data = Bytes>> Relay<B> {
             RelayError::Broken => error.to_string(),
             _ => format!("the request was not answered within {limit}"),
         };
-        self.project().context.set_client_message(&message);
+        self.as_mut().project().context.set_client_message(&message);
         let kind = match error {
             RelayError::Broken => ErrorKind::ServiceUnavailable,
             _ => ErrorKind::ModelTimeout,
         };
+        self.error_frame(kind, &message)
+    }
+
+    /// A frame or an event with an error, in the form of the stream.
+    fn error_frame(&self, kind: ErrorKind, message: &str) -> Bytes {
+        if self.api != Api::Bedrock {
+            let error = DialectError::new(kind, message);
+            return errors::stream_event(self.api, &error, &self.context.request_id.to_string());
+        }
         let payload = serde_json::json!({
             "message": message,
             "originalStatusCode": kind.status().as_u16(),
@@ -564,7 +721,11 @@ impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
             Inner::Buffered { bytes, .. } => SizeHint::with_exact(bytes.len() as u64),
-            Inner::Relayed(relay) if relay.buffered.len() == 0 => relay.body.size_hint(),
+            Inner::Relayed(relay)
+                if relay.buffered.len() == 0 && !relay.usage_tap.changes_length() =>
+            {
+                relay.body.size_hint()
+            }
             Inner::Relayed(_) => SizeHint::default(),
         }
     }

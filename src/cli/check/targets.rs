@@ -15,7 +15,7 @@ use crate::bedrock::sigv4::PayloadHash;
 use crate::config::Credentials;
 use crate::pipeline::Gateway;
 use crate::routing::Target;
-use crate::upstream::{BuildRequestError, Reply, sign};
+use crate::upstream::{BuildRequestError, ExpectedAnswer, Reply, sign};
 
 /// The smallest request that every chat model takes.
 const PROBE: &str =
@@ -47,7 +47,10 @@ async fn ask(gateway: &Gateway, target: &Target) -> Result<(), String> {
     target.endpoint.credentials.settled().await;
     let (make, limit) = (|| probe_of(target), target.endpoint.first_byte_timeout);
     let upstream = &gateway.upstream;
-    match upstream.send(&target.endpoint.origin, make, false, Instant::now(), limit).await {
+    match upstream
+        .send(&target.endpoint.origin, make, ExpectedAnswer::default(), Instant::now(), limit)
+        .await
+    {
         Reply::Success(_) => Ok(()),
         Reply::Failure(failure) => Err(format!(
             "{} {}",

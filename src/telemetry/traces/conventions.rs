@@ -27,6 +27,7 @@ pub(super) fn add_operation(
     if operation.is_stream() {
         attributes.add("gen_ai.request.stream", true);
     }
+    attributes.add("sluice.api", operation.api().name());
     attributes.add("sluice.operation", operation.name());
 }
 
