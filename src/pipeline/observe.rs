@@ -18,7 +18,8 @@ use super::context::RequestContext;
 use super::error::RequestError;
 use super::gateway::SharedGateway;
 use super::inbound::InboundRequest;
-use super::relay::{self, ResponseBody};
+use super::own_answer;
+use super::relay::ResponseBody;
 use super::stage::ObservedRequest;
 use crate::auth::hide_keys;
 use crate::bedrock::Dialect;
@@ -96,16 +97,16 @@ where
         let (inner, request_id, dialect) = match self.project() {
             Projected::Running { inner, request_id, dialect } => (inner, *request_id, *dialect),
             Projected::Panicked { request_id, dialect } => {
-                return Poll::Ready(Ok(relay::panicked(*request_id, *dialect)));
+                return Poll::Ready(Ok(own_answer::panicked(*request_id, *dialect)));
             }
         };
         // A future that panicked is never polled again.
         Poll::Ready(Ok(match catch_unwind(AssertUnwindSafe(|| inner.poll(cx))) {
             Ok(polled) => match ready!(polled) {
                 Ok(response) => response,
-                Err(error) => relay::request_error(error),
+                Err(error) => own_answer::request_error(error),
             },
-            Err(_) => relay::panicked(request_id, dialect),
+            Err(_) => own_answer::panicked(request_id, dialect),
         }))
     }
 }

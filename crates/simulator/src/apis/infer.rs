@@ -232,12 +232,21 @@ fn check_head(endpoint: Endpoint, request: &Accepted<'_>) -> Result<(), Failure>
     let version = version.ok_or_else(|| {
         Failure::new(ErrorKind::Validation, "anthropic-version: header is required")
     })?;
-    if !["2023-06-01", "2023-01-01"].iter().any(|known| version == known) {
+    if !is_date(version.as_bytes()) {
         let version = String::from_utf8_lossy(version.as_bytes());
         let message = format!("anthropic-version: \"{version}\" is not a valid version");
         return Err(Failure::new(ErrorKind::Validation, message));
     }
     betas::check(endpoint, &request.head.headers)
+}
+
+/// Whether a text has the form of a date, which every version of Messages has.
+fn is_date(text: &[u8]) -> bool {
+    let fits = |(at, byte): (usize, &u8)| match at {
+        4 | 7 => *byte == b'-',
+        _ => byte.is_ascii_digit(),
+    };
+    text.len() == 10 && text.iter().enumerate().all(fits)
 }
 
 /// What Responses at Bedrock Runtime has not: projects, and application profiles.

@@ -281,6 +281,8 @@ fn read_thinking(body: &Value, model: &Model, asked: &mut Asked) -> Result<(), F
         }
         "disabled" => return Ok(()),
         "adaptive" => {}
+        "between_tools" if !asked.ends_with_result => return Ok(()),
+        "between_tools" => {}
         "enabled" => {
             let budget = thinking.get("budget_tokens").and_then(Value::as_u64);
             let budget =

@@ -24,6 +24,9 @@ impl Messages {
     pub(in super::super) fn whole(&self, produced: &Produced) -> Value {
         let content: Vec<Value> = produced.parts.iter().map(block).collect();
         let mut message = self.message(produced, produced.answer.usage.output);
+        if let Some(usage) = message.get_mut("usage") {
+            add_thinking(usage, produced);
+        }
         if let Some(members) = message.as_object_mut() {
             members.insert("content".to_owned(), content.into());
             members.insert("stop_reason".to_owned(), stop_reason(produced).into());
@@ -102,19 +105,29 @@ impl Writer for Messages {
 
     fn closing(&mut self, produced: &Produced) -> Vec<Bytes> {
         let usage = produced.answer.usage;
+        let mut told = json!({
+            "input_tokens": usage.input,
+            "cache_creation_input_tokens": usage.cache_write,
+            "cache_read_input_tokens": usage.cache_read,
+            "output_tokens": usage.output,
+        });
+        add_thinking(&mut told, produced);
         vec![
             event(&json!({
                 "type": "message_delta",
                 "delta": {"stop_reason": stop_reason(produced), "stop_sequence": null},
-                "usage": {
-                    "input_tokens": usage.input,
-                    "cache_creation_input_tokens": usage.cache_write,
-                    "cache_read_input_tokens": usage.cache_read,
-                    "output_tokens": usage.output,
-                },
+                "usage": told,
             })),
             event(&json!({"type": "message_stop"})),
         ]
+    }
+}
+
+/// Says how much of the output the model thought.
+fn add_thinking(usage: &mut Value, produced: &Produced) {
+    if let (true, Some(members)) = (produced.reasoning > 0, usage.as_object_mut()) {
+        let details = json!({"thinking_tokens": produced.reasoning});
+        members.insert("output_tokens_details".to_owned(), details);
     }
 }
 

@@ -40,6 +40,7 @@ async fn a_model_that_always_thinks_signs_a_thought_that_it_shows_only_when_aske
     let shown = json!({"thinking": {"type": "adaptive", "display": "summarized"}});
     let answer = simulator.json(MESSAGES, &with(&request, shown)).await;
     assert!(!thought(&answer).is_empty());
+    assert_eq!(answer["usage"]["output_tokens_details"], json!({"thinking_tokens": 4}));
 
     // What was signed is taken again, and nothing else.
     let again = |content: &Value| {
@@ -232,7 +233,7 @@ async fn what_bedrock_refuses_is_refused() {
             assert!(error["error"]["message"].as_str().unwrap().contains(part), "{error}");
         }
     }
-    let version = [("anthropic-version", "1999-01-01")];
+    let version = [("anthropic-version", "latest")];
     let answered = simulator.call("POST", MESSAGES, &version, &hello(json!({}))).await;
     assert_eq!(error_of(&answered).0, 400);
     let long = message("us.anthropic.claude-opus-4-5-20251101-v1:0", &"word ".repeat(170_000));
